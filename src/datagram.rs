@@ -1,0 +1,158 @@
+//! Datagrams: received by the batch, answered by the batch.
+//!
+//! ```text
+//!     kernel ──receive──► batch ──answer, one by one──► replies ──send──► kernel
+//!                          ▲                               │
+//!                          └──── nothing is received ◄─────┘ what the kernel did not take
+//!                                while replies wait
+//! ```
+//!
+//! A socket that cannot send does not receive: the kernel then drops what comes (and counts it), rather than we. A reply
+//! that cannot be sent is dropped and counted, alone: never a neighbour, and never the loop.
+
+mod batch;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(any(test, not(target_os = "linux")))]
+mod portable;
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+
+use log::{debug, trace};
+
+use crate::connection::Outcome;
+use crate::limits::DATAGRAM_BATCHES_PER_TURN;
+use crate::net::UdpSocket;
+use crate::stats::Stats;
+use crate::turn::Turn;
+use crate::wire::Ready;
+
+use batch::Batch;
+pub use batch::Replies;
+#[cfg(target_os = "linux")]
+use linux::Exchange;
+#[cfg(not(target_os = "linux"))]
+use portable::Exchange;
+
+/// A service over datagrams: each is answered for itself, with none, one or several.
+pub trait DatagramProtocol {
+    /// Answers `datagram`. The call must return soon: while it runs, nobody else is served.
+    fn answer(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>);
+}
+
+/// One datagram that has arrived whole.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Datagram<'a> {
+    /// What it carries: 0 to 65,507 bytes. An empty one is a datagram like any other.
+    pub payload: &'a [u8],
+    /// Who sent it, or says so: unlike a stream's, a datagram's source is not verified by anyone.
+    pub peer: SocketAddr,
+}
+
+/// One UDP socket with the protocol that answers on it.
+pub(crate) struct DatagramSocket {
+    pub(crate) socket: UdpSocket,
+    pub(crate) address: SocketAddr,
+    protocol: Box<dyn DatagramProtocol>,
+    exchange: Exchange,
+    batch: Batch,
+}
+
+impl DatagramSocket {
+    pub(crate) fn new(socket: UdpSocket, protocol: Box<dyn DatagramProtocol>) -> io::Result<DatagramSocket> {
+        let address = socket.local_addr()?;
+        Ok(DatagramSocket { exchange: Exchange::new(&socket), batch: Batch::new(), socket, address, protocol })
+    }
+
+    /// Receives, answers and sends, batch by batch, until the kernel has no more or the budget is spent.
+    pub(crate) fn drive(&mut self, ready: &mut Ready, turn: &mut Turn) -> Outcome {
+        for _ in 0..DATAGRAM_BATCHES_PER_TURN {
+            self.send(ready, &mut turn.stats);
+            if self.wants_write() || !ready.readable {
+                return Outcome::Blocked;
+            }
+            self.receive(ready, &mut turn.stats);
+            self.answer(&mut turn.stats);
+        }
+        self.send(ready, &mut turn.stats);
+        if self.can_progress(ready) { Outcome::Unfinished } else { Outcome::Blocked }
+    }
+
+    /// Do replies wait that the kernel has not taken?
+    pub(crate) fn wants_write(&self) -> bool {
+        !self.batch.is_sent()
+    }
+
+    pub(crate) fn can_progress(&self, ready: &Ready) -> bool {
+        if self.wants_write() { ready.writable } else { ready.readable }
+    }
+
+    fn receive(&mut self, ready: &mut Ready, stats: &mut Stats) {
+        let result = self.exchange.receive(&self.socket, &mut self.batch);
+        trace!("{} receive -> {result:?}", self.address);
+        match result {
+            // A short batch: the call itself met the end of the queue.
+            Ok(is_full) => ready.readable = is_full,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => ready.readable = false,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // What a receive can fail with on an unconnected socket (an old send's ICMP error, memory) concerns one
+            // datagram, and reading the error clears it.
+            Err(error) => {
+                stats.datagram_errors += 1;
+                debug!("{} receive: {error}", self.address);
+            }
+        }
+    }
+
+    fn answer(&mut self, stats: &mut Stats) {
+        let (received, mut replies) = self.batch.open();
+        for message in 0..received.len() {
+            let peer = received.peer(message);
+            let count = received.datagrams(message);
+            stats.datagrams_in += count as u64;
+            // Port 0 cannot be answered, and our own address would have us talk to ourselves for ever.
+            let Some(peer) = peer.filter(|peer| peer.port() != 0 && *peer != self.address && !received.is_cut(message)) else {
+                stats.datagrams_refused += count as u64;
+                continue;
+            };
+            for index in 0..count {
+                let place = received.place(message, index);
+                replies.turn_to(message, place);
+                self.protocol.answer(&Datagram { payload: received.payload(place), peer }, &mut replies);
+            }
+        }
+        stats.datagrams_too_long += replies.too_long();
+    }
+
+    fn send(&mut self, ready: &mut Ready, stats: &mut Stats) {
+        while self.wants_write() && ready.writable {
+            let result = self.exchange.send(&self.socket, &self.batch);
+            trace!("{} send {} messages -> {result:?}", self.address, self.batch.unsent());
+            match result {
+                Ok(messages) => stats.datagrams_out += self.batch.sent(messages),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ready.writable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // The same datagrams go out one by one, and so do all from now on.
+                Err(error) if refuses_trains(&error) && self.batch.break_train() => {
+                    debug!("{} sends no more trains: {error}", self.address);
+                }
+                Err(error) => {
+                    stats.datagrams_unsent += self.batch.skip();
+                    debug!("{} send: {error}", self.address);
+                }
+            }
+        }
+    }
+}
+
+/// Does the error say that the device or the path cannot cut a train (EINVAL, EIO, EMSGSIZE, EOPNOTSUPP)? A single
+/// datagram can fail with some of them too; then it is skipped.
+fn refuses_trains(error: &io::Error) -> bool {
+    #[cfg(target_os = "linux")]
+    let is_listed = matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE | libc::EOPNOTSUPP));
+    #[cfg(not(target_os = "linux"))]
+    let is_listed = error.kind() == ErrorKind::Unsupported;
+    is_listed
+}

@@ -1,0 +1,450 @@
+//! A batch of datagrams received, and the replies to them, waiting to be sent.
+//!
+//! ```text
+//!     buffers   │ message 0 ........ │ message 1 ........ │ …      one per datagram, or per train of equal ones
+//!     copied    │ "echo -> " …                                   what protocols wrote themselves
+//!     pieces    │ (copied, 0..8) (buffer 0, 0..64) …              where the bytes of the replies lie
+//!     trains    │ to message 0's sender: 64 datagrams of 72 bytes │ …
+//! ```
+//!
+//! Replies are not assembled: a train lists pieces of memory, and the kernel gathers them. Consecutive replies of one
+//! size to one peer share a train, and pieces that lie side by side become one, so that a received train which is echoed
+//! is one piece and one call.
+//!
+//! Invariant: the pieces of a train, joined and cut every `segment` bytes, are its datagrams. The buffers do not change
+//! while a train waits.
+
+use std::net::SocketAddr;
+
+use crate::limits::{DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENTS_MAX};
+
+/// Room for one message: the largest datagram, or train of them, that the kernel hands out.
+pub(super) const BUFFER_BYTES: usize = 64 * 1024;
+/// From one buffer to the next. A few cache lines more than a buffer, lest the first bytes of all of them, which are
+/// mostly the only ones in use, compete for the same set of the processor's cache.
+pub(super) const STRIDE_BYTES: usize = BUFFER_BYTES + 5 * 64;
+
+pub(super) struct Batch {
+    /// Touched only as far as datagrams reach, so it costs address space rather than memory.
+    pub(super) buffers: Vec<u8>,
+    pub(super) messages: Vec<Message>,
+    pub(super) outgoing: Outgoing,
+}
+
+/// One datagram, or several of one size and one sender that the kernel has joined.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Message {
+    /// `None`: of no address family we know.
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) length: usize,
+    /// The size of each datagram but the last, which may be shorter. Equal to `length` for a single one.
+    pub(super) segment: usize,
+    /// The kernel had more of it than fitted.
+    pub(super) is_cut: bool,
+}
+
+/// Replies that wait.
+pub(super) struct Outgoing {
+    pub(super) copied: Vec<u8>,
+    pub(super) pieces: Vec<Piece>,
+    pub(super) trains: Vec<Train>,
+    /// Trains that are done with, from the front.
+    done: usize,
+    /// Whether replies may share a train: until the kernel first refuses one.
+    joins: bool,
+    too_long: u64,
+}
+
+/// A stretch of memory that is part of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// In `copied`, or in `buffers`.
+    pub(super) is_copied: bool,
+    pub(super) offset: usize,
+    pub(super) length: usize,
+}
+
+/// Consecutive replies to one peer, all of `segment` bytes but the last, which may be shorter.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Train {
+    /// The message whose sender it goes to.
+    pub(super) to: usize,
+    pub(super) first_piece: usize,
+    pub(super) pieces: usize,
+    pub(super) segment: usize,
+    pub(super) datagrams: usize,
+    bytes: usize,
+    /// Another datagram may still join.
+    is_open: bool,
+}
+
+/// The received side of a batch, to be answered.
+pub(super) struct Received<'b> {
+    buffers: &'b [u8],
+    messages: &'b [Message],
+}
+
+/// Where a protocol puts its replies.
+///
+/// A reply of more than 65,507 bytes is not sent (it would not fit a datagram), and is counted in
+/// [`Stats::datagrams_too_long`](crate::Stats::datagrams_too_long).
+pub struct Replies<'b> {
+    outgoing: &'b mut Outgoing,
+    messages: &'b [Message],
+    /// The datagram that is being answered.
+    to: usize,
+    payload: Piece,
+}
+
+impl Batch {
+    pub(super) fn new() -> Batch {
+        Batch {
+            buffers: vec![0; DATAGRAM_BATCH * STRIDE_BYTES],
+            messages: Vec::with_capacity(DATAGRAM_BATCH),
+            outgoing: Outgoing { copied: Vec::new(), pieces: Vec::new(), trains: Vec::new(), done: 0, joins: true, too_long: 0 },
+        }
+    }
+
+    /// What was received, and a place for the replies to it.
+    pub(super) fn open(&mut self) -> (Received<'_>, Replies<'_>) {
+        self.outgoing.too_long = 0;
+        let payload = Piece { is_copied: false, offset: 0, length: 0 };
+        (
+            Received { buffers: &self.buffers, messages: &self.messages },
+            Replies { outgoing: &mut self.outgoing, messages: &self.messages, to: 0, payload },
+        )
+    }
+
+    pub(super) fn is_sent(&self) -> bool {
+        self.outgoing.trains.is_empty()
+    }
+
+    /// How many trains wait.
+    pub(super) fn unsent(&self) -> usize {
+        self.waiting().len()
+    }
+
+    /// The trains that wait.
+    pub(super) fn waiting(&self) -> &[Train] {
+        &self.outgoing.trains[self.outgoing.done..]
+    }
+
+    /// The bytes of `piece`.
+    pub(super) fn bytes(&self, piece: &Piece) -> &[u8] {
+        let memory = if piece.is_copied { &self.outgoing.copied } else { &self.buffers };
+        &memory[piece.offset..][..piece.length]
+    }
+
+    /// The kernel has taken the first `trains` that wait. Returns how many datagrams these were.
+    pub(super) fn sent(&mut self, trains: usize) -> u64 {
+        let outgoing = &mut self.outgoing;
+        let datagrams: usize = outgoing.trains[outgoing.done..][..trains].iter().map(|train| train.datagrams).sum();
+        outgoing.done += trains;
+        if outgoing.done == outgoing.trains.len() {
+            outgoing.trains.clear();
+            outgoing.pieces.clear();
+            outgoing.copied.clear();
+            outgoing.done = 0;
+        }
+        datagrams as u64
+    }
+
+    /// Gives up the first train that waits. Returns how many datagrams that lost.
+    pub(super) fn skip(&mut self) -> u64 {
+        self.sent(1)
+    }
+
+    /// Cuts all that waits into single datagrams and joins none from now on. Returns false where the first that waits is
+    /// single already, so that the fault must be its own.
+    pub(super) fn break_train(&mut self) -> bool {
+        if self.waiting().first().is_none_or(|train| train.datagrams == 1) {
+            return false;
+        }
+        let outgoing = &mut self.outgoing;
+        outgoing.joins = false;
+        let pieces = std::mem::take(&mut outgoing.pieces);
+        let trains = std::mem::take(&mut outgoing.trains);
+        for train in &trains[std::mem::take(&mut outgoing.done)..] {
+            let mut room = 0;
+            for mut piece in pieces[train.first_piece..][..train.pieces].iter().copied() {
+                while piece.length > 0 {
+                    if room == 0 {
+                        outgoing.start(train.to, train.segment.min(train.bytes));
+                        room = train.segment;
+                    }
+                    let taken = piece.length.min(room);
+                    outgoing.add(Piece { length: taken, ..piece });
+                    piece.offset += taken;
+                    piece.length -= taken;
+                    room -= taken;
+                }
+            }
+            if train.bytes == 0 {
+                outgoing.start(train.to, 0);
+            }
+        }
+        true
+    }
+}
+
+impl<'b> Received<'b> {
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub(super) fn peer(&self, message: usize) -> Option<SocketAddr> {
+        self.messages[message].peer
+    }
+
+    pub(super) fn is_cut(&self, message: usize) -> bool {
+        self.messages[message].is_cut
+    }
+
+    /// How many datagrams the message holds: one, also where it is empty, unless the kernel joined several.
+    pub(super) fn datagrams(&self, message: usize) -> usize {
+        let Message { length, segment, .. } = self.messages[message];
+        if segment >= length { 1 } else { length.div_ceil(segment) }
+    }
+
+    /// Where the datagram `index` of the message lies.
+    #[inline]
+    pub(super) fn place(&self, message: usize, index: usize) -> Piece {
+        let Message { length, segment, .. } = self.messages[message];
+        let start = index * segment;
+        Piece { is_copied: false, offset: message * STRIDE_BYTES + start, length: segment.min(length - start) }
+    }
+
+    #[inline]
+    pub(super) fn payload(&self, place: Piece) -> &'b [u8] {
+        &self.buffers[place.offset..][..place.length]
+    }
+}
+
+impl Replies<'_> {
+    /// Replies with `bytes` to the sender of the datagram being answered.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.reply(bytes, Piece { is_copied: false, offset: 0, length: 0 });
+    }
+
+    /// Replies with `prefix` and, behind it, the datagram being answered, which is not copied.
+    #[inline]
+    pub fn echo(&mut self, prefix: &[u8]) {
+        self.reply(prefix, self.payload);
+    }
+
+    #[inline]
+    pub(super) fn turn_to(&mut self, message: usize, payload: Piece) {
+        self.to = message;
+        self.payload = payload;
+    }
+
+    pub(super) fn too_long(&self) -> u64 {
+        self.outgoing.too_long
+    }
+
+    #[inline]
+    fn reply(&mut self, head: &[u8], body: Piece) {
+        let bytes = head.len() + body.length;
+        if bytes > DATAGRAM_BYTES_MAX {
+            self.outgoing.too_long += 1;
+            return;
+        }
+        let joins = self.outgoing.trains.last().is_some_and(|train| {
+            train.takes(bytes) && (train.to == self.to || self.messages[train.to].peer == self.messages[self.to].peer)
+        });
+        if !joins {
+            self.outgoing.start(self.to, bytes);
+        }
+        if !head.is_empty() {
+            let offset = self.outgoing.copied.len();
+            self.outgoing.copied.extend_from_slice(head);
+            self.outgoing.add(Piece { is_copied: true, offset, length: head.len() });
+        }
+        if body.length > 0 {
+            self.outgoing.add(body);
+        }
+        self.outgoing.close_datagram(joins, bytes);
+    }
+}
+
+impl Train {
+    #[inline]
+    fn takes(&self, bytes: usize) -> bool {
+        self.is_open
+            && bytes > 0
+            && bytes <= self.segment
+            && self.datagrams < SEGMENTS_MAX
+            && self.bytes + bytes <= DATAGRAM_BYTES_MAX
+    }
+}
+
+impl Outgoing {
+    /// Begins a train whose first datagram has `bytes`. A datagram without bytes goes alone: it has no end to be cut at.
+    #[inline]
+    fn start(&mut self, to: usize, bytes: usize) {
+        let is_open = self.joins && bytes > 0 && bytes <= SEGMENT_BYTES_MAX;
+        self.trains.push(Train {
+            to,
+            first_piece: self.pieces.len(),
+            pieces: 0,
+            segment: bytes,
+            datagrams: 1,
+            bytes: 0,
+            is_open,
+        });
+    }
+
+    /// Puts `piece` behind the last train's.
+    #[inline]
+    fn add(&mut self, piece: Piece) {
+        let train = self.trains.last_mut().expect("a train was started for the piece");
+        train.bytes += piece.length;
+        if train.pieces > 0
+            && let Some(last) = self.pieces.last_mut()
+            && last.is_copied == piece.is_copied
+            && last.offset + last.length == piece.offset
+        {
+            last.length += piece.length;
+            return;
+        }
+        train.pieces += 1;
+        self.pieces.push(piece);
+    }
+
+    /// Counts the datagram whose pieces were just added. One that is shorter than the others can only be a train's last.
+    #[inline]
+    fn close_datagram(&mut self, has_joined: bool, bytes: usize) {
+        let train = self.trains.last_mut().expect("the datagram is in a train");
+        train.datagrams += usize::from(has_joined);
+        train.is_open &= bytes == train.segment;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What a kernel would make of the trains that wait: whom each datagram goes to, and its bytes.
+    fn on_the_wire(batch: &Batch) -> Vec<(SocketAddr, Vec<u8>)> {
+        let mut datagrams = Vec::new();
+        for train in batch.waiting() {
+            let peer = batch.messages[train.to].peer.expect("only known peers are answered");
+            let pieces = &batch.outgoing.pieces[train.first_piece..][..train.pieces];
+            let bytes: Vec<u8> = pieces.iter().flat_map(|piece| batch.bytes(piece)).copied().collect();
+            assert_eq!(bytes.len(), train.bytes);
+            assert!(train.bytes <= DATAGRAM_BYTES_MAX && train.datagrams <= SEGMENTS_MAX);
+            let cut: Vec<Vec<u8>> =
+                if bytes.is_empty() { vec![bytes] } else { bytes.chunks(train.segment).map(<[u8]>::to_vec).collect() };
+            assert_eq!(cut.len(), train.datagrams);
+            assert!(cut.len() == 1 || train.segment <= SEGMENT_BYTES_MAX);
+            datagrams.extend(cut.into_iter().map(|datagram| (peer, datagram)));
+        }
+        datagrams
+    }
+
+    fn peer(number: u8) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, number], 1000))
+    }
+
+    /// Pretends that the kernel delivered `messages`: the sender's number, the segment size, the length.
+    fn arrive(batch: &mut Batch, messages: &[(u8, usize, usize)]) {
+        batch.messages.clear();
+        for (index, &(from, segment, length)) in messages.iter().enumerate() {
+            let start = index * STRIDE_BYTES;
+            for (at, byte) in batch.buffers[start..start + length].iter_mut().enumerate() {
+                *byte = (at % 251) as u8 ^ index as u8;
+            }
+            batch.messages.push(Message {
+                peer: Some(peer(from)),
+                length,
+                segment: segment.clamp(1, length.max(1)),
+                is_cut: false,
+            });
+        }
+    }
+
+    /// Echoes all that has arrived with `prefix`, and returns what the peers should see.
+    fn echo_all(batch: &mut Batch, prefix: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
+        let mut expected = Vec::new();
+        let (received, mut replies) = batch.open();
+        for message in 0..received.len() {
+            for index in 0..received.datagrams(message) {
+                let place = received.place(message, index);
+                replies.turn_to(message, place);
+                replies.echo(prefix);
+                let reply = [prefix, received.payload(place)].concat();
+                if reply.len() <= DATAGRAM_BYTES_MAX {
+                    expected.push((received.peer(message).expect("the test gave one"), reply));
+                }
+            }
+        }
+        expected
+    }
+
+    #[test]
+    fn an_echoed_train_is_one_piece_and_one_train() {
+        let mut batch = Batch::new();
+        arrive(&mut batch, &[(1, 64, 64 * 50 + 7)]);
+        let expected = echo_all(&mut batch, b"");
+        assert_eq!(on_the_wire(&batch), expected);
+        assert_eq!((batch.unsent(), batch.outgoing.pieces.len()), (1, 1));
+        assert_eq!(batch.sent(1), 51);
+        assert!(batch.is_sent() && batch.outgoing.pieces.is_empty());
+    }
+
+    #[test]
+    fn separate_datagrams_to_one_peer_share_a_train_and_empty_ones_go_alone() {
+        let mut batch = Batch::new();
+        arrive(&mut batch, &[(1, 9, 9), (1, 9, 9), (1, 1, 0), (1, 9, 9), (2, 9, 9), (2, 4, 4), (2, 4, 4)]);
+        let expected = echo_all(&mut batch, b"");
+        assert_eq!(on_the_wire(&batch), expected);
+        let sizes: Vec<usize> = batch.waiting().iter().map(|train| train.datagrams).collect();
+        assert_eq!(sizes, [2, 1, 1, 2, 1], "a shorter datagram ends its train");
+    }
+
+    #[test]
+    fn a_reply_too_long_for_a_datagram_is_counted_and_not_sent() {
+        let mut batch = Batch::new();
+        arrive(&mut batch, &[(1, 65_500, 65_500), (1, 65_499, 65_499)]);
+        let expected = echo_all(&mut batch, b"echo -> ");
+        assert_eq!(expected.len(), 1);
+        assert_eq!(on_the_wire(&batch), expected);
+        assert_eq!(batch.outgoing.too_long, 1);
+    }
+
+    #[test]
+    fn a_protocols_own_bytes_are_sent_as_they_were_given() {
+        let mut batch = Batch::new();
+        arrive(&mut batch, &[(1, 3, 3)]);
+        let (received, mut replies) = batch.open();
+        replies.turn_to(0, received.place(0, 0));
+        replies.send(b"one");
+        replies.send(b"two");
+        replies.send(b"three");
+        let sent: Vec<Vec<u8>> = on_the_wire(&batch).into_iter().map(|(_, bytes)| bytes).collect();
+        assert_eq!(sent, [&b"one"[..], b"two", b"three"]);
+    }
+
+    proptest! {
+        /// However datagrams arrive, whatever the prefix: each leaves once, whole, in order, to its sender; and a
+        /// kernel that takes some and then refuses trains changes nothing about that.
+        #[test]
+        fn every_datagram_leaves_whole(
+            messages in prop::collection::vec((1..4u8, 1..1500usize, prop_oneof![0..200usize, 0..9000usize]), 1..20),
+            prefix in prop_oneof![Just(&b""[..]), Just(&b"echo -> "[..])],
+            taken_first in 0..20usize,
+        ) {
+            let mut batch = Batch::new();
+            arrive(&mut batch, &messages);
+            let expected = echo_all(&mut batch, prefix);
+            prop_assert_eq!(&on_the_wire(&batch), &expected);
+            let taken = batch.sent(taken_first.min(batch.unsent() - 1)) as usize;
+            if batch.break_train() {
+                prop_assert!(batch.waiting().iter().all(|train| train.datagrams == 1));
+                prop_assert!(!batch.break_train(), "once is enough");
+            }
+            prop_assert_eq!(&on_the_wire(&batch)[..], &expected[taken..]);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Who has to be looked at, and when.
+//!
+//! A filed deadline is a promise to look, not to act. A connection that is busy only stores the time of its last byte;
+//! when the filed moment comes, the reactor asks it for its true deadline and files that, if it still lies ahead. So
+//! activity costs one store, and the table is touched about once per connection and idle period.
+//!
+//! Invariant: a slot has at most one entry, and the slot remembers its time (that is how the entry is found again).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// A moment, in whole milliseconds since the reactor was made. Half the size of an `Instant`, and there is one in
+/// every connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Time(u64);
+
+impl Time {
+    /// Later than every deadline.
+    pub(crate) const NEVER: Time = Time(u64::MAX);
+
+    /// The moment `since_start` after the reactor was made, cut to the millisecond.
+    pub(crate) fn at(since_start: Duration) -> Time {
+        Time(since_start.as_secs() * 1000 + u64::from(since_start.subsec_millis()))
+    }
+
+    pub(crate) fn plus_ms(self, ms: u64) -> Time {
+        Time(self.0.saturating_add(ms))
+    }
+
+    /// How long it is from `earlier` to this moment; zero if it has passed.
+    pub(crate) fn since(self, earlier: Time) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// The filed deadlines, soonest first. Filing, moving and removing one are O(log n): about a tenth of a microsecond with
+/// a hundred thousand filed.
+#[derive(Default)]
+pub(crate) struct Deadlines {
+    filed: BTreeSet<(Time, usize)>,
+}
+
+impl Deadlines {
+    /// Moves the entry of `token` from `old` to `new`. [`Time::NEVER`] stands for no entry, on either side.
+    pub(crate) fn refile(&mut self, token: usize, old: Time, new: Time) {
+        if old != Time::NEVER {
+            let was_filed = self.filed.remove(&(old, token));
+            assert!(was_filed, "a slot remembers the deadline it has filed");
+        }
+        if new != Time::NEVER {
+            let is_new = self.filed.insert((new, token));
+            assert!(is_new, "a slot has at most one deadline filed");
+        }
+    }
+
+    /// The soonest moment at which somebody has to be looked at.
+    pub(crate) fn soonest(&self) -> Option<Time> {
+        self.filed.first().map(|&(due, _)| due)
+    }
+
+    /// Takes out one entry that is due, the longest overdue first.
+    pub(crate) fn take_due(&mut self, now: Time) -> Option<usize> {
+        if self.soonest()? > now {
+            return None;
+        }
+        self.filed.pop_first().map(|(_, token)| token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Time {
+        Time::at(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn deadlines_come_due_in_order_and_not_before_their_time() {
+        let mut deadlines = Deadlines::default();
+        deadlines.refile(7, Time::NEVER, at(30));
+        deadlines.refile(8, Time::NEVER, at(10));
+        deadlines.refile(9, Time::NEVER, at(20));
+        assert_eq!(deadlines.soonest(), Some(at(10)));
+        assert_eq!(deadlines.take_due(at(9)), None);
+        assert_eq!(deadlines.take_due(at(20)), Some(8));
+        assert_eq!(deadlines.take_due(at(20)), Some(9));
+        assert_eq!(deadlines.take_due(at(20)), None);
+        assert_eq!(deadlines.take_due(at(30)), Some(7));
+        assert_eq!(deadlines.soonest(), None);
+    }
+
+    #[test]
+    fn a_moved_or_removed_deadline_leaves_nothing_behind() {
+        let mut deadlines = Deadlines::default();
+        deadlines.refile(1, Time::NEVER, at(50));
+        deadlines.refile(1, at(50), at(5));
+        assert_eq!(deadlines.soonest(), Some(at(5)));
+        deadlines.refile(1, at(5), Time::NEVER);
+        assert_eq!(deadlines.soonest(), None);
+    }
+
+    #[test]
+    fn time_neither_overflows_nor_goes_negative() {
+        assert_eq!(Time::NEVER.plus_ms(1), Time::NEVER);
+        assert_eq!(at(5).since(at(9)), Duration::ZERO);
+        assert_eq!(at(9).since(at(5)), Duration::from_millis(4));
+    }
+}

@@ -1,0 +1,53 @@
+//! Echo (RFC 862): what comes goes back.
+//!
+//! The smallest complete protocol, over streams and over datagrams. With a prefix it is the lecture's server, which puts
+//! `echo -> ` before each reply.
+
+use std::rc::Rc;
+
+use crate::datagram::{Datagram, DatagramProtocol, Replies};
+use crate::protocol::{Advance, Context, Protocol};
+
+/// Echoes a stream, or datagrams.
+///
+/// RFC 862 wants every byte back and nothing else. A prefix is put before each datagram's reply, where it is exact; and on
+/// a stream before what each read brought, which is whatever has arrived at that moment: a stream has no message
+/// boundaries.
+#[derive(Clone, Debug, Default)]
+pub struct Echo {
+    /// One copy, however many connections.
+    prefix: Option<Rc<Vec<u8>>>,
+}
+
+impl Echo {
+    /// Echoes verbatim.
+    pub fn new() -> Echo {
+        Echo::default()
+    }
+
+    /// Puts `prefix` before each reply.
+    pub fn with_prefix(prefix: impl Into<Vec<u8>>) -> Echo {
+        let prefix = prefix.into();
+        Echo { prefix: (!prefix.is_empty()).then(|| Rc::new(prefix)) }
+    }
+}
+
+impl Protocol for Echo {
+    fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
+        if let Some(prefix) = &self.prefix {
+            cx.send(prefix);
+        }
+        cx.send_borrowed(input);
+        Advance::consumed(input.len())
+    }
+}
+
+impl DatagramProtocol for Echo {
+    fn answer(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
+        let _ = datagram;
+        match &self.prefix {
+            Some(prefix) => replies.echo(prefix),
+            None => replies.echo(b""),
+        }
+    }
+}

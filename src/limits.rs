@@ -1,0 +1,132 @@
+//! Every number, once: its unit, its reason, and what happens on reaching it.
+//!
+//! What an operator may want to change is a field of [`Limits`]; what follows from the design is a constant. Relations
+//! between the numbers are checked when compiling, at the end of this file.
+
+/// What one turn of the loop may spend, and what one connection may hold.
+///
+/// All times are in milliseconds, all sizes in bytes. [`Limits::default`] is meant to be safe on the open Internet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most connections at one time. Beyond it the listeners rest, and new peers wait in the kernel's backlog until
+    /// somebody leaves.
+    pub connections_max: usize,
+    /// The longest a connection may live without a byte moving either way. Then it ends as `Idle`. One minute is what
+    /// web servers commonly allow between two requests.
+    pub idle_ms_max: u64,
+    /// The longest a peer may take none of the bytes that wait for it. Then it ends as `TooSlow`.
+    pub stall_ms_max: u64,
+    /// The longest that we read and discard after our FIN, so that unread input does not become a reset which destroys
+    /// our last answer at the peer's. Then the connection is closed as it is.
+    pub linger_ms_max: u64,
+    /// The longest that a stop waits for the conversations under way. Then they end as `Shutdown`.
+    pub drain_ms_max: u64,
+    /// What we ask the kernel to hold for each UDP socket, each way, in bytes. The kernel grants at most
+    /// `net.core.rmem_max` and drops datagrams beyond it: a generous buffer bridges the pause between two turns.
+    pub udp_buffer_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections_max: 100_000,
+            idle_ms_max: 60_000,
+            stall_ms_max: 30_000,
+            linger_ms_max: 5_000,
+            drain_ms_max: 5_000,
+            udp_buffer_bytes: 4 * 1024 * 1024,
+        }
+    }
+}
+
+/// Events taken from the kernel in one turn. More wait for the next one: epoll hands them out round-robin, so nobody is
+/// passed over.
+pub const EVENTS_PER_TURN: usize = 1024;
+
+/// Connections accepted from one listener in one turn. Then the listener goes to the end of the queue, so that a flood
+/// of newcomers cannot hold up those who are already here.
+pub const ACCEPTS_PER_TURN: usize = 64;
+
+/// Deadlines looked at in one turn. The rest are due at once in the next: a hundred thousand that fall due together cost
+/// each turn well under a millisecond.
+pub const EXPIRIES_PER_TURN: usize = 1024;
+
+/// The scratch that a stream is read into: the most bytes that one `recv` can bring. For bulk, 16 KiB costs up to 1.9
+/// times as much per byte; 256 KiB gains nothing more.
+pub const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes read from one connection in one turn. Then it goes to the end of the queue.
+pub const READ_BYTES_PER_TURN: usize = 4 * READ_BYTES_MAX;
+
+/// Datagram batches answered by one socket in one turn. Then it goes to the end of the queue.
+pub const DATAGRAM_BATCHES_PER_TURN: usize = 4;
+
+/// Datagrams (or trains of them, with UDP_GRO) received in one call. More than 16 make receiving no cheaper, but the
+/// answers to one peer leave together, up to 64 in a train.
+pub const DATAGRAM_BATCH: usize = 64;
+
+/// The largest payload of a UDP datagram over IPv4, in bytes (65,535 less the IP and UDP headers). A longer reply is not
+/// sent and is counted in `datagrams_too_long`.
+pub const DATAGRAM_BYTES_MAX: usize = 65_507;
+
+/// The largest datagrams that leave as a train (UDP_SEGMENT), in bytes: IPv6's least MTU of 1,280 less its headers, so
+/// that a train fits every path. Longer datagrams leave one by one, where a train would gain little.
+pub const SEGMENT_BYTES_MAX: usize = 1232;
+
+/// The most datagrams in a train: the kernel's UDP_MAX_SEGMENTS.
+pub const SEGMENTS_MAX: usize = 64;
+
+/// Unconsumed input that a connection may carry from one read to the next, in bytes. A protocol that needs more for one
+/// message refuses it earlier, in its own words; one that does not ends as `TooLong`.
+pub const INPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// The high mark, in bytes: while this much output waits, the peer is neither read nor parsed.
+pub const OUTPUT_HIGH_BYTES: usize = 64 * 1024;
+
+/// The low mark, in bytes: when output has fallen to it, a paused protocol is asked for more.
+pub const OUTPUT_LOW_BYTES: usize = 16 * 1024;
+
+/// The most output that may wait on one connection, in bytes: the high mark, overshot by one reply. A protocol that
+/// sends more at once than the peer takes ends its connection as `Overrun`; it should pause and produce on `drained`.
+pub const OUTPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Capacity that the shared output scratch keeps from one drive to the next, in bytes. What a large reply took beyond it
+/// is given back.
+pub const OUTPUT_SCRATCH_BYTES: usize = 256 * 1024;
+
+/// What we discard from a lingering peer, in bytes, before we close although it still sends.
+pub const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long a listener rests after the kernel had no descriptor or memory for a new connection, in milliseconds, unless
+/// one of ours ends earlier.
+pub const ACCEPT_REST_MS: u64 = 100;
+
+/// The backlog that we ask for on listeners, in connections. The kernel caps it at `net.core.somaxconn`.
+pub const BACKLOG: i32 = 4096;
+
+/// The largest request line, in bytes. RFC 9112 section 3 recommends at least 8,000; beyond: 414 and close.
+pub const REQUEST_LINE_BYTES_MAX: usize = 8 * 1024;
+
+/// The largest request head, in bytes. Beyond: 431 and close. Common servers allow 8 to 32 KiB.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// The most header fields in a request. Beyond: 431 and close.
+pub const HEADERS_MAX: usize = 64;
+
+/// The longest that a request's head may take to arrive, from its first byte to its last, in milliseconds. Beyond: 408
+/// and close. A peer that sends a byte now and then does not extend it.
+pub const HEAD_MS_MAX: u64 = 10_000;
+
+/// The largest request body that we read (and skip), in bytes. Beyond: 413 and close.
+pub const BODY_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The longest that a request's body may take to arrive after its head, in milliseconds. Beyond: 408 and close.
+pub const BODY_MS_MAX: u64 = 60_000;
+
+const _: () = assert!(REQUEST_LINE_BYTES_MAX <= HEAD_BYTES_MAX, "a legal request line fits in a head");
+const _: () =
+    assert!(HEAD_BYTES_MAX < INPUT_BYTES_MAX, "a legal head fits in the carried input, with room to see that it is too long");
+const _: () = assert!(READ_BYTES_MAX <= READ_BYTES_PER_TURN, "a turn allows at least one full read");
+const _: () =
+    assert!(OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES && OUTPUT_HIGH_BYTES < OUTPUT_BYTES_MAX, "low mark < high mark < bound");
+const _: () = assert!(SEGMENT_BYTES_MAX * SEGMENTS_MAX > DATAGRAM_BYTES_MAX, "trains are bounded by bytes too");

@@ -1,0 +1,115 @@
+//! The program `reactor`: a command line, a logger and two signals around the library.
+
+mod cli;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::Parser;
+use log::{LevelFilter, info};
+use reactor::{Drained, Echo, Http, Limits, Reactor, Site};
+
+use cli::{Cli, Command, Serve};
+
+/// Something outside the program stood in the way.
+const FAILED: u8 = 1;
+/// The command line made no sense.
+const MISUSED: u8 = 2;
+
+fn main() -> ExitCode {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.into_command(),
+        Err(error) if !error.use_stderr() => {
+            // --help or --version. If nobody reads it, there is nobody to tell.
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return complain(MISUSED, &first_line(&error)),
+    };
+    let Command::Serve(arguments) = command;
+    match serve(&arguments.with_defaults()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(FAILED, &error.to_string()),
+    }
+}
+
+fn serve(arguments: &Serve) -> io::Result<()> {
+    env_logger::Builder::new()
+        .filter_level(arguments.log.parse().unwrap_or(LevelFilter::Info))
+        .parse_default_env()
+        .format_timestamp_millis()
+        .format_target(false)
+        .init();
+    let mut reactor = Reactor::new(Limits::default())?;
+    // Before anything listens, so that a signal which comes early is not lost either.
+    #[cfg(unix)]
+    stop_on_signals(&mut reactor)?;
+    let echo = if arguments.prefix.is_empty() { Echo::new() } else { Echo::with_prefix(arguments.prefix.as_str()) };
+    let mut lines = String::new();
+    for &address in &arguments.tcp {
+        let echo = echo.clone();
+        let bound = reactor.listen(address, move |_| echo.clone());
+        lines += &announce("tcp echo", address, bound)?;
+    }
+    for &address in &arguments.udp {
+        let bound = reactor.bind_datagram(address, echo.clone());
+        lines += &announce("udp echo", address, bound)?;
+    }
+    for &address in &arguments.http {
+        let bound = reactor.listen(address, |_| Http::new(Site));
+        lines += &announce("http", address, bound)?;
+    }
+    // All at once, when all listen: who reads the last line may connect to any.
+    if let Err(error) = io::stdout().write_all(lines.as_bytes()).and_then(|()| io::stdout().flush()) {
+        info!("nobody reads standard output: {error}");
+    }
+    info!("serves, process {}", std::process::id());
+    match reactor.run()? {
+        Drained::Completely => info!("stopped: every conversation had ended"),
+        Drained::CutOff(left) => info!("stopped: {left} conversations were cut off"),
+    }
+    Ok(())
+}
+
+/// The line that says where a service listens, or the error that says why it does not.
+fn announce(service: &str, asked: SocketAddr, bound: io::Result<SocketAddr>) -> io::Result<String> {
+    match bound {
+        Ok(bound) => Ok(format!("{service} {bound}\n")),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{service} {asked}: {error}"))),
+    }
+}
+
+/// SIGINT and SIGTERM ring the reactor's bell, which lets it finish what is under way; the second one ends the process at
+/// once, with the status a shell shows for a process that died of it.
+#[cfg(unix)]
+fn stop_on_signals(reactor: &mut Reactor) -> io::Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::{flag, low_level::pipe};
+    use std::os::unix::net::UnixStream;
+    use std::sync::{Arc, atomic::AtomicBool};
+
+    let (bell, rope) = UnixStream::pair()?;
+    bell.set_nonblocking(true)?;
+    let was_asked = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In the order in which they act: the first signal finds the flag unset, sets it, and rings.
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&was_asked))?;
+        flag::register(signal, Arc::clone(&was_asked))?;
+        pipe::register(signal, rope.try_clone()?)?;
+    }
+    reactor.stop_on(mio::net::UnixStream::from_std(bell))
+}
+
+/// What clap has to say, in one line.
+fn first_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    format!("{} (try --help)", line.strip_prefix("error: ").unwrap_or(line))
+}
+
+fn complain(status: u8, message: &str) -> ExitCode {
+    // If standard error is closed too, the status has to do.
+    let _ = writeln!(io::stderr(), "reactor: {message}");
+    ExitCode::from(status)
+}

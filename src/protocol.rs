@@ -1,0 +1,255 @@
+//! What a protocol is: bytes in, bytes out.
+//!
+//! A protocol has no socket, no clock, no log and no reactor. It is told what came, it says what goes, and it says what
+//! should happen next. So it can be tested with slices, and it cannot get reading, writing or closing wrong: partial
+//! writes, backpressure, half-close, lingering and deadlines are the connection's.
+//!
+//! ```text
+//!            opened ──► advance ──► advance ──► … ──► ended ──► closed
+//!                       (input)     (input)           (FIN)     (exactly once, last)
+//!                          │ ▲
+//!                    Pause ▼ │ Continue
+//!                         drained
+//! ```
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::deadline::Time;
+use crate::turn::Turn;
+
+/// A conversation over a stream, as a state machine without I/O.
+///
+/// One value is made per connection, by the closure given to [`Reactor::listen`](crate::Reactor::listen). Only
+/// [`advance`](Protocol::advance) has to be written. Every call must return soon: while it runs, nobody else is served.
+pub trait Protocol {
+    /// The connection has just been accepted. The place for a server that speaks first.
+    fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+        let _ = cx;
+        Next::Continue
+    }
+
+    /// Takes one step through `input`: all bytes that have arrived and are not consumed yet, never empty.
+    ///
+    /// Where `input` begins with a whole message, answer it and return how many bytes it had; the call comes again at once
+    /// with the rest. Where it does not, return [`Advance::need_more`]; the call comes again when there is more. Bytes
+    /// are not messages: the same conversation may arrive in pieces of any size, and must have the same outcome.
+    ///
+    /// While more output waits than [`OUTPUT_HIGH_BYTES`](crate::limits::OUTPUT_HIGH_BYTES) the call does not come, nor
+    /// is anything read. Of one message, at most [`INPUT_BYTES_MAX`](crate::limits::INPUT_BYTES_MAX) can be waited for.
+    fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance;
+
+    /// The peer has sent its FIN: nothing comes after `rest`, the input that was never consumed. Our direction is still
+    /// open. What was sent and what is sent now still reaches the peer; then the connection is closed.
+    /// ([`Next::Pause`] keeps it open for what [`drained`](Protocol::drained) has still to produce.)
+    fn ended(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
+        let _ = (rest, cx);
+        Next::Close
+    }
+
+    /// Called after [`Next::Pause`], when output that waited has fallen to
+    /// [`OUTPUT_LOW_BYTES`](crate::limits::OUTPUT_LOW_BYTES) or less: the moment to produce more of a long answer.
+    fn drained(&mut self, cx: &mut Context<'_>) -> Next {
+        let _ = cx;
+        Next::Continue
+    }
+
+    /// The moment asked for with [`Context::wake_after`] has come. It has to be asked for anew to come again.
+    fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
+        let _ = cx;
+        Next::Close
+    }
+
+    /// The connection is no more. Called exactly once, and last.
+    fn closed(&mut self, why: CloseReason) {
+        let _ = why;
+    }
+}
+
+/// What [`Protocol::advance`] did with its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Advance {
+    /// Bytes consumed, from the front. At most the length of the input: more is a bug of the protocol, and a panic.
+    pub consumed: usize,
+    /// What happens then.
+    pub next: Next,
+}
+
+impl Advance {
+    /// `count` bytes are dealt with; go on with the rest.
+    pub fn consumed(count: usize) -> Advance {
+        Advance { consumed: count, next: Next::Continue }
+    }
+
+    /// Nothing can be done with so little: come again when there is more.
+    pub fn need_more() -> Advance {
+        Advance::consumed(0)
+    }
+
+    /// The same, with another `next`.
+    pub fn then(self, next: Next) -> Advance {
+        Advance { next, ..self }
+    }
+}
+
+/// What a connection does after its protocol's turn to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Go on listening.
+    Continue,
+    /// Take no more input until [`Protocol::drained`] or [`Protocol::elapsed`] says otherwise.
+    Pause,
+    /// We have said all we want. What was sent reaches the peer, then our FIN; what the peer still sends is discarded
+    /// for a bounded time, so that it does not turn into a reset that destroys the answer (RFC 9112 section 9.6).
+    Close,
+    /// As `Close`, and the peer has announced in the protocol's own words that it says no more either. Nothing is then
+    /// waited for: if all it sent has been read, the connection is closed once the output is with the kernel.
+    CloseAgreed,
+    /// Drop everything, and reset the connection.
+    Abort,
+}
+
+/// Why a connection has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// All was said, sent and closed in order.
+    Finished,
+    /// The protocol gave it up with [`Next::Abort`].
+    Aborted,
+    /// The peer reset the connection, or was gone when we wrote.
+    PeerReset,
+    /// No byte moved for [`idle_ms_max`](crate::Limits::idle_ms_max).
+    Idle,
+    /// The peer took none of its bytes for [`stall_ms_max`](crate::Limits::stall_ms_max).
+    TooSlow,
+    /// One message filled [`INPUT_BYTES_MAX`](crate::limits::INPUT_BYTES_MAX), and the protocol still wanted more.
+    TooLong,
+    /// The protocol sent more at once than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX).
+    Overrun,
+    /// The reactor was asked to stop.
+    Shutdown,
+    /// The kernel reported another error.
+    Io(io::ErrorKind),
+}
+
+impl From<io::Error> for CloseReason {
+    fn from(error: io::Error) -> CloseReason {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
+                CloseReason::PeerReset
+            }
+            kind => CloseReason::Io(kind),
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::Finished => f.write_str("finished"),
+            CloseReason::Aborted => f.write_str("aborted by the protocol"),
+            CloseReason::PeerReset => f.write_str("reset by the peer"),
+            CloseReason::Idle => f.write_str("idle for too long"),
+            CloseReason::TooSlow => f.write_str("the peer does not take its bytes"),
+            CloseReason::TooLong => f.write_str("a message too long"),
+            CloseReason::Overrun => f.write_str("the protocol sent too much at once"),
+            CloseReason::Shutdown => f.write_str("the reactor stops"),
+            CloseReason::Io(kind) => write!(f, "{kind}"),
+        }
+    }
+}
+
+/// Names a connection, also after it has ended: no two connections of a reactor are equal (but after 2³² of them).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}.{}", self.slot, self.generation)
+    }
+}
+
+/// What a connection lends its protocol for one call.
+pub struct Context<'i> {
+    pub(crate) turn: &'i mut Turn,
+    /// Output that is still where it came from. Whatever is sent after it moves it to the scratch first.
+    pub(crate) borrowed: &'i [u8],
+    pub(crate) alarm: &'i mut Time,
+    pub(crate) peer: &'i SocketAddr,
+    pub(crate) id: ConnectionId,
+}
+
+impl<'i> Context<'i> {
+    /// Sends `bytes` to the peer, behind all that was sent before. Never blocks: what the kernel does not take now waits.
+    #[inline]
+    pub fn send(&mut self, bytes: &[u8]) {
+        if !self.borrowed.is_empty() {
+            self.turn.output.extend_from_slice(self.borrowed);
+            self.borrowed = &[];
+        }
+        self.turn.output.extend_from_slice(bytes);
+    }
+
+    /// Sends a part of the input (or anything that lives as long), without copying it where that can be avoided.
+    #[inline]
+    pub fn send_borrowed(&mut self, bytes: &'i [u8]) {
+        if self.borrowed.is_empty() && self.turn.output.is_empty() {
+            self.borrowed = bytes;
+        } else {
+            self.send(bytes);
+        }
+    }
+
+    /// Bytes sent in this call that have not gone to the kernel yet.
+    #[inline]
+    pub(crate) fn waiting(&self) -> usize {
+        self.turn.output.len() + self.borrowed.len()
+    }
+
+    /// The present moment: the same throughout a turn.
+    pub fn now(&self) -> Instant {
+        self.turn.now_as_instant()
+    }
+
+    /// The present moment as an HTTP date, e.g. `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7).
+    #[inline]
+    pub fn date(&mut self) -> [u8; 29] {
+        self.turn.date()
+    }
+
+    /// Asks for a call of [`Protocol::elapsed`] once `delay` is over (cut to the millisecond), and not for the one asked
+    /// for before. The connection's own deadlines hold all the same.
+    pub fn wake_after(&mut self, delay: Duration) {
+        let ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        *self.alarm = self.turn.now.plus_ms(ms);
+    }
+
+    /// Takes back what was asked for with [`wake_after`](Context::wake_after).
+    #[inline]
+    pub fn wake_never(&mut self) {
+        *self.alarm = Time::NEVER;
+    }
+
+    /// The peer's address.
+    pub fn peer(&self) -> SocketAddr {
+        *self.peer
+    }
+
+    /// This connection's name.
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Whether the reactor has been asked to stop: finish what is begun, and say that it is the last.
+    #[inline]
+    pub fn is_stopping(&self) -> bool {
+        self.turn.stopping
+    }
+}

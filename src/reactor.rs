@@ -1,0 +1,533 @@
+//! The loop.
+//!
+//! ```text
+//!             kernel                       ours
+//!  socket ──► epoll ──► event ──► token ──► slot (slab) ──► source
+//!                                                             │ Listener    accept → new slot
+//!                                                             │ Datagram    receive a batch → answer a batch
+//!                                                             ▼ Connection
+//!               socket ◄── output ◄── protocol ◄── input ◄── socket
+//! ```
+//!
+//! One pass of the loop is a turn of five stages, which follow in this file in the order in which they run:
+//!
+//! ```text
+//! wait     sleep until something is ready, a deadline is due, or (somebody is unfinished) not at all
+//! note     for each event: remember on its slot what is ready, and queue the slot; nothing runs yet
+//! drive    for each slot in the queue: let it work until it blocks, ends, or has spent its budget
+//! expire   for each deadline due: ask the source whether it is really late
+//! reap     free the slots that ended, with their queue entries and deadlines; wake resting listeners
+//! ```
+//!
+//! Two things here are part of correctness, not of speed. The **queue**: epoll tells of an edge once, so a source that
+//! stopped before the kernel said `WouldBlock` hears nothing more, and must be in the queue (invariant 2, checked over
+//! the whole slab before each wait in debug builds). And the **order**: all events are noted before anything can end, and
+//! slots are freed last, so that within a turn a token means one source (invariant 4) and no event can be stale.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use log::{debug, info, trace, warn};
+use slab::Slab;
+
+use crate::connection::{Connection, Outcome};
+use crate::datagram::{DatagramProtocol, DatagramSocket};
+use crate::deadline::{Deadlines, Time};
+use crate::limits::{ACCEPT_REST_MS, ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, Limits, READ_BYTES_MAX};
+use crate::listener::{Accepted, Listener};
+use crate::net::{self, Events, Interest, Poll, TcpStream, Token};
+use crate::protocol::{CloseReason, ConnectionId, Protocol};
+use crate::stats::Stats;
+use crate::turn::Turn;
+use crate::wire::Ready;
+
+/// An event loop with its sockets: one thread, one poll, one slab.
+///
+/// A reactor stays on the thread that made it. It never blocks but in its own wait, and no peer can end it.
+pub struct Reactor {
+    poll: Poll,
+    events: Events,
+    slots: Slab<Slot>,
+    /// Who can go on without any news from the kernel.
+    queue: VecDeque<usize>,
+    deadlines: Deadlines,
+    /// Who has ended in this turn, and why. The slot itself stays taken until `reap`.
+    ended: Vec<(usize, Source, CloseReason)>,
+    /// The slots of the listeners.
+    listeners: Vec<usize>,
+    /// What streams are read into.
+    scratch: Box<[u8]>,
+    turn: Turn,
+    /// When a stop ends what is still under way. `NEVER` until a stop was asked for.
+    drain_until: Time,
+    connections_made: u32,
+}
+
+struct Slot {
+    source: Source,
+    ready: Ready,
+    watched: Watched,
+    /// The deadline filed for it.
+    filed: Time,
+    is_queued: bool,
+}
+
+enum Source {
+    Connection(TcpStream, Connection),
+    Listener(Box<Listener>),
+    Datagram(Box<DatagramSocket>),
+    /// Readable: stop.
+    #[expect(dead_code, reason = "it is only kept open")]
+    Bell(Box<dyn net::Source>),
+    /// Ended, and to be reaped in this turn.
+    Ended,
+}
+
+/// What the kernel has been asked to tell of a source. It only ever grows: each step is one system call, and in a
+/// conversation that never waits for its peer to read, there is one such call or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Watched {
+    Nothing,
+    Reading,
+    ReadingAndWriting,
+}
+
+/// How a reactor came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// All conversations had ended in order.
+    Completely,
+    /// The time for that was over, and this many were cut off.
+    CutOff(usize),
+}
+
+impl Reactor {
+    /// A reactor without sockets.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says when it cannot make another poll: no descriptor or no memory.
+    pub fn new(limits: Limits) -> io::Result<Reactor> {
+        Ok(Reactor {
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS_PER_TURN),
+            slots: Slab::new(),
+            queue: VecDeque::new(),
+            deadlines: Deadlines::default(),
+            ended: Vec::new(),
+            listeners: Vec::new(),
+            scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
+            turn: Turn::new(limits),
+            drain_until: Time::NEVER,
+            connections_made: 0,
+        })
+    }
+
+    /// Serves streams on `address`: `make` makes the protocol of each connection that is accepted, given its peer.
+    /// Returns the address bound, in which port 0 has become a real one.
+    ///
+    /// # Errors
+    ///
+    /// The address is taken, is not ours, or is not allowed to us (see bind(2)).
+    pub fn listen<P: Protocol + 'static>(
+        &mut self,
+        address: SocketAddr,
+        mut make: impl FnMut(SocketAddr) -> P + 'static,
+    ) -> io::Result<SocketAddr> {
+        let mut socket = net::listen(address)?;
+        let address = socket.local_addr()?;
+        self.poll.registry().register(&mut socket, Token(self.slots.vacant_key()), Interest::READABLE)?;
+        let make = Box::new(move |peer| Box::new(make(peer)) as Box<dyn Protocol>);
+        let listener = Box::new(Listener { socket, address, resting: false, make });
+        let token = self.insert(Source::Listener(listener), Watched::ReadingAndWriting);
+        self.listeners.push(token);
+        Ok(address)
+    }
+
+    /// Answers datagrams on `address` with `protocol`. Returns the address bound.
+    ///
+    /// # Errors
+    ///
+    /// As for [`listen`](Reactor::listen).
+    pub fn bind_datagram(&mut self, address: SocketAddr, protocol: impl DatagramProtocol + 'static) -> io::Result<SocketAddr> {
+        let mut socket = net::bind_datagram(address, self.turn.limits.udp_buffer_bytes)?;
+        self.poll.registry().register(&mut socket, Token(self.slots.vacant_key()), Interest::READABLE)?;
+        let source = DatagramSocket::new(socket, Box::new(protocol))?;
+        let address = source.address;
+        self.insert(Source::Datagram(Box::new(source)), Watched::Reading);
+        Ok(address)
+    }
+
+    /// Stops the reactor, as [`stop`](Reactor::stop) does, once `bell` is readable: a pipe into which a signal handler
+    /// writes, say.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says when it cannot watch `bell`.
+    pub fn stop_on(&mut self, mut bell: impl net::Source + 'static) -> io::Result<()> {
+        self.poll.registry().register(&mut bell, Token(self.slots.vacant_key()), Interest::READABLE)?;
+        self.insert(Source::Bell(Box::new(bell)), Watched::ReadingAndWriting);
+        Ok(())
+    }
+
+    /// Begins to stop: no more is accepted, idle connections are closed at once, and conversations under way may finish
+    /// within [`Limits::drain_ms_max`].
+    pub fn stop(&mut self) {
+        if self.turn.stopping {
+            return;
+        }
+        info!("stops: {} connections", self.turn.stats.connections);
+        self.turn.stopping = true;
+        self.drain_until = self.turn.now.plus_ms(self.turn.limits.drain_ms_max);
+        for (token, slot) in &mut self.slots {
+            match &slot.source {
+                Source::Connection(..) => enqueue(&mut self.queue, token, slot),
+                Source::Listener(_) | Source::Datagram(_) | Source::Bell(_) => {
+                    end(&mut self.ended, token, slot, CloseReason::Shutdown);
+                }
+                Source::Ended => {}
+            }
+        }
+    }
+
+    /// Takes turns until it is asked to stop and all has drained.
+    ///
+    /// # Errors
+    ///
+    /// Only if the poll itself fails (see epoll_wait(2)), which no peer can bring about.
+    pub fn run(&mut self) -> io::Result<Drained> {
+        loop {
+            self.turn(None)?;
+            if self.turn.stopping && self.slots.is_empty() {
+                return Ok(Drained::Completely);
+            }
+            if self.turn.now >= self.drain_until {
+                return Ok(Drained::CutOff(self.cut_off()));
+            }
+        }
+    }
+
+    /// Takes one turn, which waits for something to do, but no longer than `at_most`. For those who bring a loop of their
+    /// own, and for benchmarks.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Reactor::run).
+    pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<()> {
+        self.wait(at_most)?;
+        self.note();
+        self.drive();
+        self.expire();
+        self.reap();
+        Ok(())
+    }
+
+    /// What has been counted so far.
+    pub fn stats(&self) -> &Stats {
+        &self.turn.stats
+    }
+
+    // ---- wait: the one place where the program sleeps (invariant 1)
+
+    fn wait(&mut self, at_most: Option<Duration>) -> io::Result<()> {
+        debug_assert!(self.all_who_can_progress_are_queued(), "at wait, every source that can progress is in the queue");
+        let now = self.turn.now;
+        let until_due = self.deadlines.soonest().into_iter().chain([self.drain_until]).min().filter(|&due| due != Time::NEVER);
+        let timeout = match until_due {
+            _ if !self.queue.is_empty() || !self.ended.is_empty() => Some(Duration::ZERO),
+            Some(due) => Some(due.since(now).min(at_most.unwrap_or(Duration::MAX))),
+            None => at_most,
+        };
+        self.turn.stats.turns += 1;
+        let result = self.poll.poll(&mut self.events, timeout);
+        self.turn.begin();
+        trace!("wait {timeout:?} -> {result:?}");
+        match result {
+            // A signal; whoever sent it has left word elsewhere.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
+            other => other?,
+        }
+        let is_due = until_due.is_some_and(|due| due <= self.turn.now);
+        if self.events.is_empty() && self.queue.is_empty() && self.ended.is_empty() && !is_due {
+            self.turn.stats.empty_turns += 1;
+        }
+        Ok(())
+    }
+
+    // ---- note: remember what the kernel told, before anything can change
+
+    fn note(&mut self) {
+        for event in &self.events {
+            let token = event.token().0;
+            // A closed descriptor has no events, unless the application has forked and so kept a copy of it open.
+            let Some(slot) = self.slots.get_mut(token) else { continue };
+            slot.ready.note(event);
+            enqueue(&mut self.queue, token, slot);
+        }
+    }
+
+    // ---- drive: let everyone work who can
+
+    /// Serves who is in the queue now and who is accepted meanwhile, each once; who is unfinished waits for the next turn.
+    fn drive(&mut self) {
+        let mut left = self.queue.len();
+        while left > 0 {
+            left -= 1;
+            let Some(token) = self.queue.pop_front() else { break };
+            let slot = &mut self.slots[token];
+            slot.is_queued = false;
+            let outcome = match &mut slot.source {
+                Source::Connection(stream, connection) => {
+                    connection.drive(stream, &mut slot.ready, &mut self.scratch, &mut self.turn)
+                }
+                Source::Datagram(socket) => socket.drive(&mut slot.ready, &mut self.turn),
+                Source::Listener(_) => {
+                    let queued_before = self.queue.len();
+                    let outcome = self.accept_some(token);
+                    left += self.queue.len() - queued_before;
+                    outcome
+                }
+                Source::Bell(_) => {
+                    slot.ready = Ready::NEITHER;
+                    self.stop();
+                    Outcome::Blocked
+                }
+                Source::Ended => Outcome::Blocked,
+            };
+            self.settle(token, outcome);
+        }
+    }
+
+    /// Accepts until there are no more, the budget is spent, or there is no room. Each newcomer goes to the queue's end,
+    /// and so is driven in this very turn: a short exchange whose request has already arrived needs no epoll_ctl at all.
+    fn accept_some(&mut self, token: usize) -> Outcome {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Source::Listener(listener) = &mut self.slots[token].source else { return Outcome::Blocked };
+            if self.turn.stats.connections >= self.turn.limits.connections_max {
+                return self.rest(token, "the house is full");
+            }
+            let accepted = listener.accept();
+            match accepted {
+                Accepted::Stream(stream, peer) => match net::set_nodelay(&stream) {
+                    Ok(()) => {
+                        let protocol = (listener.make)(peer);
+                        self.welcome(stream, peer, protocol);
+                    }
+                    Err(error) => self.lose(&error),
+                },
+                Accepted::Nothing => {
+                    if std::mem::take(&mut listener.resting) {
+                        warn!("{} accepts again", listener.address);
+                    }
+                    self.slots[token].ready = Ready::NEITHER;
+                    return Outcome::Blocked;
+                }
+                Accepted::Failed(error) => self.lose(&error),
+                Accepted::Exhausted(error) => return self.rest(token, &error.to_string()),
+            }
+        }
+        Outcome::Unfinished
+    }
+
+    fn welcome(&mut self, mut stream: TcpStream, peer: SocketAddr, protocol: Box<dyn Protocol>) {
+        self.connections_made = self.connections_made.wrapping_add(1);
+        let slot = u32::try_from(self.slots.vacant_key()).expect("there are fewer slots than descriptors");
+        let id = ConnectionId { slot, generation: self.connections_made };
+        trace!("{id} accept {peer}");
+        self.turn.stats.accepted += 1;
+        self.turn.stats.connections += 1;
+        let mut connection = Connection::new(protocol, id, peer, self.turn.now);
+        let mut ready = Ready::UNKNOWN;
+        let outcome = connection.open(&mut stream, &mut ready, &mut self.turn);
+        let token = self.insert(Source::Connection(stream, connection), Watched::Nothing);
+        self.slots[token].ready = ready;
+        self.settle(token, outcome);
+    }
+
+    fn lose(&mut self, error: &io::Error) {
+        self.turn.stats.accepts_failed += 1;
+        debug!("accept: {error}");
+    }
+
+    /// Lets a listener rest until somebody leaves or a moment has passed. Says so once per episode.
+    fn rest(&mut self, token: usize, why: &str) -> Outcome {
+        if let Source::Listener(listener) = &mut self.slots[token].source {
+            if !listener.resting {
+                warn!("{} accepts no more for now: {why}", listener.address);
+                self.turn.stats.accept_rests += 1;
+            }
+            listener.resting = true;
+        }
+        Outcome::Blocked
+    }
+
+    // ---- expire: look at who may be late
+
+    fn expire(&mut self) {
+        for _ in 0..EXPIRIES_PER_TURN {
+            let Some(token) = self.deadlines.take_due(self.turn.now) else { break };
+            self.turn.stats.deadlines_due += 1;
+            let slot = &mut self.slots[token];
+            slot.filed = Time::NEVER;
+            let outcome = match &mut slot.source {
+                Source::Connection(stream, connection) => {
+                    connection.expire(stream, &mut slot.ready, &mut self.scratch, &mut self.turn)
+                }
+                Source::Listener(_) => Outcome::Unfinished,
+                Source::Datagram(_) | Source::Bell(_) | Source::Ended => Outcome::Blocked,
+            };
+            self.settle(token, outcome);
+        }
+    }
+
+    // ---- reap: free who has ended, last
+
+    fn reap(&mut self) {
+        if self.ended.is_empty() {
+            return;
+        }
+        for (token, source, why) in self.ended.drain(..) {
+            let slot = self.slots.remove(token);
+            self.deadlines.refile(token, slot.filed, Time::NEVER);
+            if slot.is_queued {
+                // Linear, and rare: it was noted, driven to its end, and rung or stopped in the same turn.
+                self.queue.retain(|&queued| queued != token);
+            }
+            match source {
+                Source::Connection(stream, connection) => {
+                    self.turn.stats.connections -= 1;
+                    self.turn.stats.closed += 1;
+                    self.turn.stats.closed_finished += u64::from(why == CloseReason::Finished);
+                    debug!("{} {} closed: {why}", connection.id(), connection.peer());
+                    if matches!(why, CloseReason::Aborted | CloseReason::TooSlow | CloseReason::Overrun) {
+                        net::reset_on_close(&stream);
+                    }
+                    drop(stream);
+                    connection.close(why);
+                }
+                Source::Listener(listener) => {
+                    info!("stops listening on {}", listener.address);
+                    self.listeners.retain(|&other| other != token);
+                }
+                Source::Datagram(socket) => info!("stops answering on {}", socket.address),
+                Source::Bell(_) | Source::Ended => {}
+            }
+        }
+        // There is room again.
+        for &token in &self.listeners {
+            let slot = &mut self.slots[token];
+            if matches!(&slot.source, Source::Listener(listener) if listener.resting) {
+                enqueue(&mut self.queue, token, slot);
+            }
+        }
+    }
+
+    // ---- what the stages share
+
+    /// Leaves a source with what it needs to be looked at again.
+    #[inline]
+    fn settle(&mut self, token: usize, outcome: Outcome) {
+        let slot = &mut self.slots[token];
+        match outcome {
+            Outcome::Unfinished => enqueue(&mut self.queue, token, slot),
+            Outcome::Ended(why) => end(&mut self.ended, token, slot, why),
+            Outcome::Blocked => {
+                let (wanted, due) = match &slot.source {
+                    Source::Connection(_, connection) => {
+                        if self.turn.stopping && connection.is_idle() {
+                            return end(&mut self.ended, token, slot, CloseReason::Shutdown);
+                        }
+                        let wanted = if connection.wants_write() { Watched::ReadingAndWriting } else { Watched::Reading };
+                        (wanted, connection.deadline(&self.turn.limits))
+                    }
+                    Source::Datagram(socket) => {
+                        (if socket.wants_write() { Watched::ReadingAndWriting } else { Watched::Reading }, Time::NEVER)
+                    }
+                    Source::Listener(listener) if listener.resting => (Watched::Reading, self.turn.now.plus_ms(ACCEPT_REST_MS)),
+                    Source::Listener(_) | Source::Bell(_) | Source::Ended => return,
+                };
+                if due < slot.filed {
+                    self.deadlines.refile(token, slot.filed, due);
+                    slot.filed = due;
+                }
+                if wanted > slot.watched {
+                    self.watch(token, wanted);
+                }
+            }
+        }
+    }
+
+    /// Asks the kernel to tell of the source: once when it first has to wait, and once more if it ever has to wait for
+    /// its peer to read.
+    fn watch(&mut self, token: usize, wanted: Watched) {
+        let slot = &mut self.slots[token];
+        let source: &mut dyn net::Source = match &mut slot.source {
+            Source::Connection(stream, _) => stream,
+            Source::Datagram(socket) => &mut socket.socket,
+            Source::Listener(_) | Source::Bell(_) | Source::Ended => return,
+        };
+        let interest = if wanted == Watched::Reading { net::reading() } else { net::reading() | Interest::WRITABLE };
+        let registry = self.poll.registry();
+        let result = match slot.watched {
+            Watched::Nothing => registry.register(source, Token(token), interest),
+            Watched::Reading | Watched::ReadingAndWriting => registry.reregister(source, Token(token), interest),
+        };
+        trace!("watch {token} {interest:?} -> {result:?}");
+        match result {
+            Ok(()) => slot.watched = wanted,
+            // No memory, or the user's share of watches is used up: whoever cannot be watched cannot be served.
+            Err(error) => {
+                debug!("watch: {error}");
+                self.turn.stats.accepts_failed += u64::from(slot.watched == Watched::Nothing);
+                end(&mut self.ended, token, slot, CloseReason::Io(error.kind()));
+            }
+        }
+    }
+
+    fn insert(&mut self, source: Source, watched: Watched) -> usize {
+        self.slots.insert(Slot { source, ready: Ready::NEITHER, watched, filed: Time::NEVER, is_queued: false })
+    }
+
+    /// Ends every connection that is left.
+    fn cut_off(&mut self) -> usize {
+        let left = self.turn.stats.connections;
+        for (token, slot) in &mut self.slots {
+            end(&mut self.ended, token, slot, CloseReason::Shutdown);
+        }
+        self.queue.clear();
+        self.reap();
+        left
+    }
+
+    /// Invariant 2.
+    fn all_who_can_progress_are_queued(&self) -> bool {
+        self.slots.iter().all(|(_, slot)| {
+            let can_progress = match &slot.source {
+                Source::Connection(_, connection) => connection.can_progress(&slot.ready),
+                Source::Datagram(socket) => socket.can_progress(&slot.ready),
+                Source::Listener(listener) => slot.ready.readable && !listener.resting,
+                Source::Bell(_) => slot.ready.readable,
+                Source::Ended => false, // it was ended from outside the turn, and will be reaped in the next
+            };
+            slot.is_queued || !can_progress
+        })
+    }
+}
+
+#[inline]
+fn enqueue(queue: &mut VecDeque<usize>, token: usize, slot: &mut Slot) {
+    if !slot.is_queued {
+        slot.is_queued = true;
+        queue.push_back(token);
+    }
+}
+
+/// Marks the source as over. Its slot is freed in `reap`; until then nothing finds it there.
+fn end(ended: &mut Vec<(usize, Source, CloseReason)>, token: usize, slot: &mut Slot, why: CloseReason) {
+    let source = std::mem::replace(&mut slot.source, Source::Ended);
+    if !matches!(source, Source::Ended) {
+        ended.push((token, source, why));
+    }
+}

@@ -1,0 +1,37 @@
+//! What happened, counted. Nothing that the reactor drops, refuses or gives up goes uncounted.
+
+/// Counters since the reactor was made. All only ever grow, but for `connections`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Turns of the loop.
+    pub turns: u64,
+    /// Turns that woke for nothing: no event, no deadline, nobody in the queue. A loop that spins shows here.
+    pub empty_turns: u64,
+    /// Connections alive now.
+    pub connections: usize,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections that failed before they began: the peer had left again, or the kernel would not watch them.
+    pub accepts_failed: u64,
+    /// Times that a listener had to rest because descriptors, memory or our own bound on connections were exhausted.
+    pub accept_rests: u64,
+    /// Connections that have ended, for whatever reason.
+    pub closed: u64,
+    /// Of those, the ones that ended as they should: both sides had said all they wanted.
+    pub closed_finished: u64,
+    /// Deadlines that came due and were looked at.
+    pub deadlines_due: u64,
+    /// Datagrams received.
+    pub datagrams_in: u64,
+    /// Datagrams that the kernel took from us.
+    pub datagrams_out: u64,
+    /// Datagrams not handed to the protocol: from port 0, from the socket itself, or cut short by the kernel.
+    pub datagrams_refused: u64,
+    /// Replies longer than a datagram can be, not sent.
+    pub datagrams_too_long: u64,
+    /// Replies that the kernel refused, each alone (see the debug log for the reason).
+    pub datagrams_unsent: u64,
+    /// Errors on receiving a datagram.
+    pub datagram_errors: u64,
+}

@@ -1,0 +1,102 @@
+//! What a turn lends to whoever is driven.
+//!
+//! One turn drives one source at a time, so what a source needs only while it works exists once: the clock's reading, the
+//! output scratch, the date line, the counters. A connection at rest owns none of it.
+
+use std::time::{Instant, SystemTime};
+
+use crate::deadline::Time;
+use crate::limits::{Limits, OUTPUT_SCRATCH_BYTES};
+use crate::net;
+use crate::stats::Stats;
+
+pub(crate) struct Turn {
+    /// When this turn began. The clock is read once a turn, so all that happens in it happens at one moment.
+    pub(crate) now: Time,
+    /// The reactor has been asked to stop: answers under way are finished, nothing new begins.
+    pub(crate) stopping: bool,
+    /// Replies are appended here and leave with one send. Empty between drives.
+    pub(crate) output: Vec<u8>,
+    pub(crate) limits: Limits,
+    pub(crate) stats: Stats,
+    started: Instant,
+    date: Date,
+}
+
+impl Turn {
+    pub(crate) fn new(limits: Limits) -> Turn {
+        Turn {
+            now: Time::at(std::time::Duration::ZERO),
+            stopping: false,
+            output: Vec::new(),
+            limits,
+            stats: Stats::default(),
+            started: net::now(),
+            date: Date { text: [0; 29], fresh_until: Time::at(std::time::Duration::ZERO) },
+        }
+    }
+
+    /// Reads the clock.
+    pub(crate) fn begin(&mut self) {
+        self.now = Time::at(net::now().duration_since(self.started));
+    }
+
+    /// Empties the output scratch, and gives back what an unusually large reply took.
+    #[inline]
+    pub(crate) fn clear_output(&mut self) {
+        self.output.clear();
+        if self.output.capacity() > OUTPUT_SCRATCH_BYTES {
+            self.output.shrink_to(OUTPUT_SCRATCH_BYTES);
+        }
+    }
+
+    pub(crate) fn now_as_instant(&self) -> Instant {
+        self.started + self.now.since(Time::at(std::time::Duration::ZERO))
+    }
+
+    /// The moment of this turn as an HTTP date, 29 bytes (RFC 9110 section 5.6.7).
+    pub(crate) fn date(&mut self) -> [u8; 29] {
+        if self.now >= self.date.fresh_until {
+            self.date.refresh(self.now, net::wall_clock());
+        }
+        self.date.text
+    }
+}
+
+/// The date line, formatted at most about once a second.
+///
+/// How long it stays fresh is measured on the monotonic clock, never by comparing wall-clock times: so a step of the wall
+/// clock, back or forth, shows within a second.
+struct Date {
+    text: [u8; 29],
+    fresh_until: Time,
+}
+
+impl Date {
+    fn refresh(&mut self, now: Time, wall_clock: SystemTime) {
+        // Before 1970 there is no HTTP date to give; the epoch is then as good as any.
+        let wall_clock = wall_clock.max(SystemTime::UNIX_EPOCH);
+        let of_second = wall_clock.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_millis());
+        self.text.copy_from_slice(httpdate::fmt_http_date(wall_clock).as_bytes());
+        self.fresh_until = now.plus_ms(u64::from(1000 - of_second));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_date_has_29_bytes_and_follows_the_wall_clock_both_ways() {
+        let mut date = Date { text: [0; 29], fresh_until: Time::at(Duration::ZERO) };
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        date.refresh(Time::at(Duration::from_millis(5)), at(784_111_777) + Duration::from_millis(400));
+        assert_eq!(&date.text, b"Sun, 06 Nov 1994 08:49:37 GMT", "the RFC's own example");
+        assert_eq!(date.fresh_until, Time::at(Duration::from_millis(605)), "until the second is over");
+        date.refresh(Time::at(Duration::from_millis(605)), at(784_108_177));
+        assert_eq!(&date.text, b"Sun, 06 Nov 1994 07:49:37 GMT", "an hour back");
+        date.refresh(Time::at(Duration::from_millis(1605)), at(1_772_323_199));
+        assert_eq!(&date.text, b"Sat, 28 Feb 2026 23:59:59 GMT");
+    }
+}

@@ -1,0 +1,136 @@
+//! One socket's readiness, and what each answer of the kernel says about it.
+//!
+//! epoll is asked for edges: it tells once that a socket has become ready, and tells again only after the socket has been
+//! drained. So readiness has to be remembered here, and may be forgotten only for what the kernel said or showed
+//! (invariant 3): `WouldBlock`, or a count shorter than what we offered.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+
+use log::trace;
+
+use crate::net::{self, Event, TcpStream};
+use crate::protocol::{CloseReason, ConnectionId};
+
+/// A byte stream that never blocks. A seam: the connection's behaviour can be tested over a scripted one.
+pub(crate) trait Wire {
+    fn receive(&mut self, into: &mut [u8]) -> io::Result<usize>;
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+    /// Sends our FIN behind all that was sent.
+    fn finish(&mut self) -> io::Result<()>;
+}
+
+impl Wire for TcpStream {
+    fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.read(into)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write(bytes)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+/// What we believe the kernel would say. A wrong `true` costs one call; a wrong `false` would cost the connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ready {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// An edge told of a FIN, an error or an urgent mark. Then no further edge comes for what lies behind it, and a
+    /// short read does not prove that the socket is drained: read on, to the end or to `WouldBlock`.
+    pub(crate) closing: bool,
+}
+
+impl Ready {
+    /// Of a socket that the kernel has told nothing about yet: try both.
+    pub(crate) const UNKNOWN: Ready = Ready { readable: true, writable: true, closing: false };
+    pub(crate) const NEITHER: Ready = Ready { readable: false, writable: false, closing: false };
+
+    /// Adds what `event` tells. An error or a hang-up means: try both directions, and believe what they return.
+    #[inline]
+    pub(crate) fn note(&mut self, event: &Event) {
+        let hung_up = event.is_error() || event.is_write_closed();
+        self.readable |= event.is_readable() || event.is_read_closed() || hung_up;
+        self.writable |= event.is_writable() || hung_up;
+        self.closing |= event.is_read_closed() || hung_up || net::is_priority(event);
+    }
+}
+
+/// A wire, what we believe of it, and what its owner may still spend on it in this turn.
+pub(crate) struct Link<'a, W> {
+    pub(crate) wire: &'a mut W,
+    pub(crate) ready: &'a mut Ready,
+    /// Bytes, in either direction.
+    pub(crate) budget: usize,
+    /// For the trace log only.
+    pub(crate) id: ConnectionId,
+}
+
+/// What one read brought.
+pub(crate) enum Received {
+    Bytes(usize),
+    /// The peer's FIN: nothing comes any more.
+    End,
+    Nothing,
+}
+
+impl<W: Wire> Link<'_, W> {
+    #[inline]
+    pub(crate) fn receive(&mut self, into: &mut [u8]) -> Result<Received, CloseReason> {
+        if !self.ready.readable {
+            return Ok(Received::Nothing);
+        }
+        loop {
+            let result = self.wire.receive(into);
+            trace!("{} recv {} -> {result:?}", self.id, into.len());
+            match result {
+                Ok(0) => return Ok(Received::End),
+                Ok(count) => {
+                    if count < into.len() && !self.ready.closing {
+                        self.ready.readable = false;
+                    }
+                    self.budget = self.budget.saturating_sub(count);
+                    return Ok(Received::Bytes(count));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.ready.readable = false;
+                    self.ready.closing = false;
+                    return Ok(Received::Nothing);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Sends what the kernel takes of `bytes`, and returns how many that were.
+    #[inline]
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<usize, CloseReason> {
+        if !self.ready.writable {
+            return Ok(0);
+        }
+        loop {
+            let result = self.wire.send(bytes);
+            trace!("{} send {} -> {result:?}", self.id, bytes.len());
+            match result {
+                Ok(0) => return Err(CloseReason::Io(ErrorKind::WriteZero)),
+                Ok(count) => {
+                    if count < bytes.len() {
+                        self.ready.writable = false;
+                    }
+                    self.budget = self.budget.saturating_sub(count);
+                    return Ok(count);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.ready.writable = false;
+                    return Ok(0);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
