@@ -22,15 +22,18 @@ struct Waiting {
 }
 
 impl Buffer {
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.as_slice().len()
     }
 
     /// The bytes that wait, oldest first.
+    #[inline]
     pub(crate) fn as_slice(&self) -> &[u8] {
         match &self.0 {
             Some(waiting) => &waiting.bytes[waiting.start..],
@@ -39,10 +42,15 @@ impl Buffer {
     }
 
     /// Puts `more` behind what waits.
+    #[inline]
     pub(crate) fn append(&mut self, more: &[u8]) {
-        if more.is_empty() {
-            return;
+        if !more.is_empty() {
+            self.grow(more);
         }
+    }
+
+    #[cold]
+    fn grow(&mut self, more: &[u8]) {
         let waiting = self.0.get_or_insert_with(|| Box::new(Waiting { bytes: Vec::new(), start: 0 }));
         // Moving what waits to the front only when at least as much has been consumed keeps the whole linear.
         if waiting.start >= waiting.bytes.len() - waiting.start {

@@ -21,11 +21,11 @@ use std::net::SocketAddr;
 use crate::buffer::Buffer;
 use crate::deadline::Time;
 use crate::limits::{
-    INPUT_BYTES_MAX, LINGER_BYTES_MAX, Limits, OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES, READ_BYTES_PER_TURN,
+    BYTES_PER_TURN, INPUT_BYTES_MAX, LINGER_BYTES_MAX, Limits, OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES,
 };
 use crate::protocol::{CloseReason, ConnectionId, Context, Next, Protocol};
 use crate::turn::Turn;
-use crate::wire::{Link, Ready, Received, Wire};
+use crate::wire::{Ready, Received, Watched, Wire, receive, send};
 
 /// Where a source stands after it was driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,17 +42,30 @@ pub(crate) enum Outcome {
 enum Phase {
     /// We read, and the protocol has been offered all that we read.
     Talking,
-    /// `input` holds something that the protocol has not been offered, because too much output waited. It is offered
-    /// before anything else is read.
+    /// `input` holds something that the protocol has not been offered, because too much output waited or it was paused.
+    /// It is offered before anything else is read.
     Held,
-    /// The protocol takes no input until its output has drained or its alarm rings. `produced`: it has sent something
-    /// since it was last asked, so it will be asked for more once that has drained. `at_end`: the peer has sent its FIN,
-    /// so only output is still to come.
+    /// The protocol takes no input until its output has drained or its alarm rings. `produced`: it said something when it
+    /// paused, or older output waited then, so it will be asked for more once that has drained. `at_end`: the peer has
+    /// sent its FIN, so only output is still to come.
     Paused { produced: bool, at_end: bool },
-    /// The protocol has said all. The rest of the output goes out; then we close, or linger first.
-    Flushing { lingers: bool },
+    /// The protocol has said all. The rest of the output goes out, and then what `last` says.
+    Flushing { last: Last },
     /// All is sent and our FIN with it. We read and discard until the peer's FIN, or one of these.
     Lingering { until: Time, bytes_left: usize },
+    /// Over, for this reason.
+    Ended(CloseReason),
+}
+
+/// How a connection closes whose output has gone. Unread input would turn our FIN into a reset that destroys the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    /// At once: the peer's FIN has been read, so nothing can be unread.
+    Close,
+    /// At once, unless something has come that has not been read: the peer has said that it would say no more.
+    CloseIfRead,
+    /// After our FIN, what the peer still sends is read and discarded for a while.
+    Linger,
 }
 
 pub(crate) struct Connection {
@@ -61,7 +74,7 @@ pub(crate) struct Connection {
     input: Buffer,
     /// What has been said and not been taken by the kernel.
     unsent: Buffer,
-    /// When a byte last moved.
+    /// When a byte last moved; while output waits, when the peer last took some of it.
     active: Time,
     /// When the protocol wants to be called.
     alarm: Time,
@@ -93,19 +106,21 @@ impl Connection {
     }
 
     /// Lets the protocol speak first.
-    pub(crate) fn open<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, turn: &mut Turn) -> Outcome {
-        let mut link = Link { wire, ready, budget: READ_BYTES_PER_TURN, id: self.id };
-        match self.speak(&mut link, turn, |protocol, _, cx| protocol.opened(cx)) {
-            Ok(()) => Outcome::Unfinished,
-            Err(why) => Outcome::Ended(why),
-        }
+    pub(crate) fn open<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, turn: &mut Turn) {
+        self.speak(wire, ready, turn, |protocol, _, cx| protocol.opened(cx));
     }
 
     /// Works until it blocks, ends, or has spent its budget of this turn.
     #[inline]
     pub(crate) fn drive<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, scratch: &mut [u8], turn: &mut Turn) -> Outcome {
-        let mut link = Link { wire, ready, budget: READ_BYTES_PER_TURN, id: self.id };
-        self.work(&mut link, scratch, turn).unwrap_or_else(Outcome::Ended)
+        // Nearly every drive is one read and one reply, with nothing left over; it need not ask all that `work` asks.
+        if self.is_idle() {
+            self.read(wire, ready, scratch, turn);
+            if self.is_idle() && !ready.readable {
+                return Outcome::Blocked;
+            }
+        }
+        self.work(wire, ready, scratch, turn)
     }
 
     /// Its deadline has come: rings the protocol's alarm, or ends what has been waited for in vain.
@@ -116,15 +131,13 @@ impl Connection {
         match self.phase {
             Phase::Talking | Phase::Held | Phase::Paused { .. } if self.alarm <= turn.now => {
                 self.alarm = Time::NEVER;
-                let mut link = Link { wire, ready, budget: READ_BYTES_PER_TURN, id: self.id };
-                match self.speak(&mut link, turn, |protocol, _, cx| protocol.elapsed(cx)) {
-                    Ok(()) => self.work(&mut link, scratch, turn).unwrap_or_else(Outcome::Ended),
-                    Err(why) => Outcome::Ended(why),
-                }
+                self.speak(wire, ready, turn, |protocol, _, cx| protocol.elapsed(cx));
+                self.work(wire, ready, scratch, turn)
             }
             Phase::Talking | Phase::Held | Phase::Paused { .. } if self.unsent.is_empty() => Outcome::Ended(CloseReason::Idle),
             Phase::Talking | Phase::Held | Phase::Paused { .. } | Phase::Flushing { .. } => Outcome::Ended(CloseReason::TooSlow),
             Phase::Lingering { .. } => Outcome::Ended(CloseReason::Finished),
+            Phase::Ended(why) => Outcome::Ended(why),
         }
     }
 
@@ -138,7 +151,14 @@ impl Connection {
             }
             Phase::Flushing { .. } => self.active.plus_ms(limits.stall_ms_max),
             Phase::Lingering { until, .. } => until,
+            Phase::Ended(_) => Time::NEVER,
         }
+    }
+
+    /// When the protocol wants to be called.
+    #[inline]
+    pub(crate) fn alarm(&self) -> Time {
+        self.alarm
     }
 
     /// Would more input be read? (`select`'s read list.)
@@ -146,7 +166,7 @@ impl Connection {
         match self.phase {
             Phase::Talking => self.unsent.len() < OUTPUT_HIGH_BYTES,
             Phase::Lingering { .. } => true,
-            Phase::Held | Phase::Paused { .. } | Phase::Flushing { .. } => false,
+            Phase::Held | Phase::Paused { .. } | Phase::Flushing { .. } | Phase::Ended(_) => false,
         }
     }
 
@@ -156,18 +176,26 @@ impl Connection {
         !self.unsent.is_empty()
     }
 
+    /// What the kernel has to tell of it.
+    #[inline]
+    pub(crate) fn wanted(&self) -> Watched {
+        if self.wants_write() { Watched::ReadingAndWriting } else { Watched::Reading }
+    }
+
     /// Could it do something right now, without any news from the kernel?
     pub(crate) fn can_progress(&self, ready: &Ready) -> bool {
         let not_waiting_for_the_kernel = match self.phase {
             Phase::Held => self.unsent.len() < OUTPUT_HIGH_BYTES,
             Phase::Paused { produced, .. } => produced && self.unsent.len() <= OUTPUT_LOW_BYTES,
             Phase::Flushing { .. } => self.unsent.is_empty(),
+            Phase::Ended(_) => true,
             Phase::Talking | Phase::Lingering { .. } => false,
         };
         not_waiting_for_the_kernel || (ready.readable && self.wants_read()) || (ready.writable && self.wants_write())
     }
 
     /// Is nothing begun, in either direction? Then it can be closed without anybody losing anything.
+    #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         self.phase == Phase::Talking && self.input.is_empty() && self.unsent.is_empty()
     }
@@ -177,143 +205,217 @@ impl Connection {
         self.protocol.closed(why);
     }
 
-    fn work<W: Wire>(&mut self, link: &mut Link<'_, W>, scratch: &mut [u8], turn: &mut Turn) -> Result<Outcome, CloseReason> {
+    fn work<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, scratch: &mut [u8], turn: &mut Turn) -> Outcome {
+        let moved_before = turn.stats.bytes_moved();
         loop {
             // What is owed goes first: it keeps the order, and it is what the peer waits for.
-            if self.wants_write() && link.ready.writable {
-                let taken = link.send(self.unsent.as_slice())?; // perhaps only half: the rest stays
-                self.unsent.consume(taken);
-                self.active = if taken > 0 { turn.now } else { self.active };
+            if self.wants_write() && ready.writable {
+                self.flush(wire, ready, turn);
             }
-            if link.budget == 0 {
-                return Ok(if self.can_progress(link.ready) { Outcome::Unfinished } else { Outcome::Blocked });
+            if turn.stats.bytes_moved() - moved_before >= BYTES_PER_TURN {
+                return if self.can_progress(ready) { Outcome::Unfinished } else { Outcome::Blocked };
             }
             match self.phase {
-                Phase::Talking if self.unsent.len() < OUTPUT_HIGH_BYTES => {
-                    let room = scratch.len().min(INPUT_BYTES_MAX - self.input.len());
-                    match link.receive(&mut scratch[..room])? {
-                        Received::Bytes(count) => {
-                            self.active = turn.now;
-                            self.hear(&scratch[..count], link, turn)?;
-                        }
-                        Received::End => {
-                            self.phase = Phase::Paused { produced: false, at_end: true };
-                            self.speak(link, turn, |protocol, rest, cx| protocol.ended(rest, cx))?;
-                        }
-                        Received::Nothing => return Ok(Outcome::Blocked),
-                    }
+                Phase::Talking if ready.readable && self.unsent.len() < OUTPUT_HIGH_BYTES => {
+                    self.read(wire, ready, scratch, turn);
                 }
-                Phase::Held if self.unsent.len() < OUTPUT_HIGH_BYTES => self.hear(&[], link, turn)?,
+                Phase::Held if self.unsent.len() < OUTPUT_HIGH_BYTES => self.hear_what_was_held(wire, ready, turn),
                 Phase::Paused { produced: true, at_end } if self.unsent.len() <= OUTPUT_LOW_BYTES => {
                     self.phase = Phase::Paused { produced: false, at_end };
-                    self.speak(link, turn, |protocol, _, cx| protocol.drained(cx))?;
+                    self.speak(wire, ready, turn, |protocol, _, cx| protocol.drained(cx));
                 }
-                Phase::Talking | Phase::Held | Phase::Paused { .. } => return Ok(Outcome::Blocked),
-                Phase::Flushing { .. } if self.wants_write() => return Ok(Outcome::Blocked),
-                Phase::Flushing { lingers: false } => return Err(CloseReason::Finished),
-                Phase::Flushing { lingers: true } => {
-                    link.wire.finish().map_err(CloseReason::from)?;
-                    self.phase =
-                        Phase::Lingering { until: turn.now.plus_ms(turn.limits.linger_ms_max), bytes_left: LINGER_BYTES_MAX };
+                Phase::Talking | Phase::Held | Phase::Paused { .. } => return Outcome::Blocked,
+                Phase::Flushing { .. } if self.wants_write() => return Outcome::Blocked,
+                Phase::Flushing { last: Last::Close } => self.phase = Phase::Ended(CloseReason::Finished),
+                Phase::Flushing { last: Last::CloseIfRead } if !ready.readable => {
+                    self.phase = Phase::Ended(CloseReason::Finished);
                 }
-                Phase::Lingering { until, bytes_left } => match link.receive(scratch)? {
-                    Received::Bytes(count) if count < bytes_left => {
-                        self.phase = Phase::Lingering { until, bytes_left: bytes_left - count };
+                Phase::Flushing { last: Last::CloseIfRead | Last::Linger } => {
+                    let until = turn.now.plus_ms(turn.limits.linger_ms_max);
+                    self.phase = match wire.finish() {
+                        Ok(()) => Phase::Lingering { until, bytes_left: LINGER_BYTES_MAX },
+                        Err(error) => Phase::Ended(error.into()),
+                    };
+                }
+                Phase::Lingering { .. } if !ready.readable => return Outcome::Blocked,
+                Phase::Lingering { until, bytes_left } => {
+                    self.phase = match receive(wire, ready, &self.id, scratch) {
+                        Ok(Received::Bytes(count)) => {
+                            turn.stats.bytes_in += count as u64;
+                            match bytes_left.saturating_sub(count) {
+                                0 => Phase::Ended(CloseReason::Finished),
+                                bytes_left => Phase::Lingering { until, bytes_left },
+                            }
+                        }
+                        Ok(Received::End) => Phase::Ended(CloseReason::Finished),
+                        Ok(Received::Nothing) => return Outcome::Blocked,
+                        Err(why) => Phase::Ended(why),
                     }
-                    Received::Bytes(_) | Received::End => return Err(CloseReason::Finished),
-                    Received::Nothing => return Ok(Outcome::Blocked),
-                },
+                }
+                Phase::Ended(why) => return Outcome::Ended(why),
             }
         }
     }
 
-    /// Offers the protocol what is carried and what is `fresh`, message by message, and sends all its replies at once.
-    #[inline]
-    fn hear<W: Wire>(&mut self, fresh: &[u8], link: &mut Link<'_, W>, turn: &mut Turn) -> Result<(), CloseReason> {
-        let is_carried = !self.input.is_empty();
-        if is_carried {
-            self.input.append(fresh);
+    /// Sends what the kernel takes of what is owed.
+    fn flush<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, turn: &mut Turn) {
+        match send(wire, ready, &self.id, self.unsent.as_slice()) {
+            Ok(taken) => {
+                self.unsent.consume(taken); // perhaps only half: the rest stays
+                turn.stats.bytes_out += taken as u64;
+                self.active = if taken > 0 { turn.now } else { self.active };
+            }
+            Err(why) => self.phase = Phase::Ended(why),
         }
-        let window = if is_carried { self.input.as_slice() } else { fresh };
+    }
+
+    /// Reads once, and has the protocol hear what came.
+    fn read<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, scratch: &mut [u8], turn: &mut Turn) {
+        let room = scratch.len().min(INPUT_BYTES_MAX - self.input.len());
+        match receive(wire, ready, &self.id, &mut scratch[..room]) {
+            Ok(Received::Bytes(count)) => {
+                if self.unsent.is_empty() {
+                    self.active = turn.now;
+                }
+                turn.stats.bytes_in += count as u64;
+                if self.input.is_empty() {
+                    let heard = self.hear(&scratch[..count], wire, ready, turn);
+                    if heard < count {
+                        self.input.append(&scratch[heard..count]);
+                    }
+                } else {
+                    self.input.append(&scratch[..count]);
+                    self.hear_what_was_held(wire, ready, turn);
+                }
+            }
+            Ok(Received::End) => {
+                self.phase = Phase::Paused { produced: false, at_end: true };
+                self.speak(wire, ready, turn, |protocol, rest, cx| protocol.ended(rest, cx));
+            }
+            Ok(Received::Nothing) => {}
+            Err(why) => self.phase = Phase::Ended(why),
+        }
+    }
+
+    /// Has the protocol hear the input that is carried.
+    #[cold]
+    fn hear_what_was_held<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, turn: &mut Turn) {
+        self.phase = Phase::Talking;
+        let mut input = std::mem::take(&mut self.input);
+        let heard = self.hear(input.as_slice(), wire, ready, turn);
+        input.consume(heard);
+        self.input = input;
+    }
+
+    /// Offers the protocol `window`, message by message, and sends all its replies at once. Returns how many bytes of it are
+    /// done with: those consumed, or all, once nobody will read the rest.
+    #[inline(always)]
+    fn hear<W: Wire>(&mut self, window: &[u8], wire: &mut W, ready: &mut Ready, turn: &mut Turn) -> usize {
         let room = OUTPUT_HIGH_BYTES.saturating_sub(self.unsent.len());
-        let mut heard = 0;
-        let mut cx = Context { turn, borrowed: &[], alarm: &mut self.alarm, peer: &self.peer, id: self.id };
+        let (mut heard, mut said) = (0, 0);
+        let mut cx = Context { turn, borrowed: &[], alarm: &mut self.alarm, peer: &self.peer, id: &self.id };
         let step = loop {
             let step = self.protocol.advance(&window[heard..], &mut cx);
             assert!(step.consumed <= window.len() - heard, "a protocol consumes no more than it was offered");
             heard += step.consumed;
-            if step.next != Next::Continue || step.consumed == 0 || heard == window.len() || cx.waiting() >= room {
+            if heard == window.len() || step.next != Next::Continue || step.consumed == 0 || cx.waiting() >= room {
                 break step;
             }
+            said = cx.waiting();
         };
-        let rest = window.len() - heard;
         let reply = if cx.borrowed.is_empty() { &cx.turn.output[..] } else { cx.borrowed };
-        let has_replied = !reply.is_empty();
-        let sent = send_or_keep(reply, &mut self.unsent, link);
+        let has_replied = reply.len() > said; // in the last step, which is the one that decides
+        let sent = send_or_keep(reply, &mut self.unsent, wire, ready, &self.id);
         turn.clear_output();
-        sent?;
-        if is_carried {
-            self.input.consume(heard);
-        } else {
-            self.input.append(&fresh[heard..]);
+        match sent {
+            Ok(taken) => turn.stats.bytes_out += taken as u64,
+            Err(why) => {
+                self.phase = Phase::Ended(why);
+                return window.len();
+            }
         }
-        if step.next != Next::Continue {
-            return self.follow(step.next, has_replied, link.ready);
+        if step.next == Next::Continue && heard == window.len() {
+            return heard; // as nearly always
         }
-        if step.consumed == 0 && rest >= INPUT_BYTES_MAX {
-            return Err(CloseReason::TooLong);
+        let rest = window.len() - heard;
+        match step.next {
+            Next::Continue if step.consumed > 0 => self.phase = Phase::Held,
+            Next::Continue if rest >= INPUT_BYTES_MAX => self.phase = Phase::Ended(CloseReason::TooLong),
+            Next::Continue => {}
+            Next::Pause | Next::Close | Next::CloseAgreed | Next::Abort => self.follow(step.next, has_replied, rest > 0),
         }
-        self.phase = if rest > 0 && step.consumed > 0 { Phase::Held } else { Phase::Talking };
-        Ok(())
+        match self.phase {
+            Phase::Talking | Phase::Held | Phase::Paused { .. } => heard,
+            Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => window.len(),
+        }
     }
 
     /// Lets the protocol speak when it was not its input that came.
     fn speak<W: Wire>(
         &mut self,
-        link: &mut Link<'_, W>,
+        wire: &mut W,
+        ready: &mut Ready,
         turn: &mut Turn,
         call: impl FnOnce(&mut dyn Protocol, &[u8], &mut Context<'_>) -> Next,
-    ) -> Result<(), CloseReason> {
-        let mut cx = Context { turn, borrowed: &[], alarm: &mut self.alarm, peer: &self.peer, id: self.id };
+    ) {
+        let now = turn.now;
+        let mut cx = Context { turn, borrowed: &[], alarm: &mut self.alarm, peer: &self.peer, id: &self.id };
         let next = call(&mut *self.protocol, self.input.as_slice(), &mut cx);
         let reply = if cx.borrowed.is_empty() { &cx.turn.output[..] } else { cx.borrowed };
         let has_replied = !reply.is_empty();
-        let sent = send_or_keep(reply, &mut self.unsent, link);
+        if has_replied && self.unsent.is_empty() {
+            self.active = now;
+        }
+        let sent = send_or_keep(reply, &mut self.unsent, wire, ready, &self.id);
         turn.clear_output();
-        sent?;
-        self.follow(next, has_replied, link.ready)
+        match sent {
+            Ok(taken) => {
+                turn.stats.bytes_out += taken as u64;
+                self.follow(next, has_replied, !self.input.is_empty());
+            }
+            Err(why) => self.phase = Phase::Ended(why),
+        }
     }
 
-    /// Does what the protocol decided.
-    fn follow(&mut self, next: Next, has_replied: bool, ready: &Ready) -> Result<(), CloseReason> {
+    /// Does what the protocol decided. `has_more`: the peer has said more than the protocol has heard.
+    fn follow(&mut self, next: Next, has_replied: bool, has_more: bool) {
         let (was_produced, at_end) = match self.phase {
             Phase::Paused { produced, at_end } => (produced, at_end),
-            Phase::Talking | Phase::Held | Phase::Flushing { .. } | Phase::Lingering { .. } => (false, false),
+            Phase::Talking | Phase::Held | Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => (false, false),
         };
         self.phase = match next {
-            Next::Continue if at_end => Phase::Flushing { lingers: false },
+            Next::Continue | Next::Close | Next::CloseAgreed if at_end => Phase::Flushing { last: Last::Close },
             Next::Continue if self.input.is_empty() => Phase::Talking,
             Next::Continue => Phase::Held,
-            Next::Pause => Phase::Paused { produced: has_replied || was_produced, at_end },
-            Next::Close => Phase::Flushing { lingers: !at_end },
-            // Only what has been read is known to be all: unread input would turn our FIN into a reset.
-            Next::CloseAgreed => Phase::Flushing { lingers: !at_end && (ready.readable || !self.input.is_empty()) },
-            Next::Abort => return Err(CloseReason::Aborted),
+            Next::Pause => Phase::Paused { produced: has_replied || was_produced || !self.unsent.is_empty(), at_end },
+            Next::CloseAgreed if !has_more => Phase::Flushing { last: Last::CloseIfRead },
+            Next::Close | Next::CloseAgreed => Phase::Flushing { last: Last::Linger },
+            Next::Abort => Phase::Ended(CloseReason::Aborted),
         };
-        if matches!(self.phase, Phase::Flushing { .. }) {
-            self.input = Buffer::default(); // nobody will read it
-        }
-        Ok(())
     }
 }
 
-/// Sends `reply` unless older output waits; what is not taken waits behind it.
-#[inline]
-fn send_or_keep<W: Wire>(reply: &[u8], unsent: &mut Buffer, link: &mut Link<'_, W>) -> Result<(), CloseReason> {
+/// Sends `reply` unless older output waits; what is not taken waits behind it. Returns how many bytes were taken.
+#[inline(always)]
+fn send_or_keep<W: Wire>(
+    reply: &[u8],
+    unsent: &mut Buffer,
+    wire: &mut W,
+    ready: &mut Ready,
+    id: &ConnectionId,
+) -> Result<usize, CloseReason> {
     if reply.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
-    let taken = if unsent.is_empty() { link.send(reply)? } else { 0 };
-    unsent.append(&reply[taken..]);
-    if unsent.len() > OUTPUT_BYTES_MAX { Err(CloseReason::Overrun) } else { Ok(()) }
+    let taken = if unsent.is_empty() { send(wire, ready, id, reply)? } else { 0 };
+    if taken < reply.len() {
+        unsent.append(&reply[taken..]);
+        if unsent.len() > OUTPUT_BYTES_MAX {
+            return Err(CloseReason::Overrun);
+        }
+    }
+    Ok(taken)
 }
+
+#[cfg(test)]
+mod tests;

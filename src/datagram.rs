@@ -17,7 +17,7 @@ mod linux;
 mod portable;
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use log::{debug, trace};
 
@@ -93,7 +93,7 @@ impl DatagramSocket {
         let result = self.exchange.receive(&self.socket, &mut self.batch);
         trace!("{} receive -> {result:?}", self.address);
         match result {
-            // A short batch: the call itself met the end of the queue.
+            // Less than was asked for: the call itself met the end of the queue.
             Ok(is_full) => ready.readable = is_full,
             Err(error) if error.kind() == ErrorKind::WouldBlock => ready.readable = false,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -107,20 +107,20 @@ impl DatagramSocket {
     }
 
     fn answer(&mut self, stats: &mut Stats) {
-        let (received, mut replies) = self.batch.open();
-        for message in 0..received.len() {
-            let peer = received.peer(message);
-            let count = received.datagrams(message);
+        let (messages, buffers, mut replies) = self.batch.open();
+        for (number, message) in messages.iter().enumerate() {
+            let count = message.datagrams();
             stats.datagrams_in += count as u64;
-            // Port 0 cannot be answered, and our own address would have us talk to ourselves for ever.
-            let Some(peer) = peer.filter(|peer| peer.port() != 0 && *peer != self.address && !received.is_cut(message)) else {
+            let is_answered = |peer: &SocketAddr| may_be_answered(peer, &self.address, message.local) && !message.is_cut;
+            let Some(peer) = message.peer.filter(is_answered) else {
                 stats.datagrams_refused += count as u64;
                 continue;
             };
+            replies.turn_to(number);
             for index in 0..count {
-                let place = received.place(message, index);
-                replies.turn_to(message, place);
-                self.protocol.answer(&Datagram { payload: received.payload(place), peer }, &mut replies);
+                let place = message.place(number, index);
+                replies.answer(place);
+                self.protocol.answer(&Datagram { payload: &buffers[place.offset..][..place.length], peer }, &mut replies);
             }
         }
         stats.datagrams_too_long += replies.too_long();
@@ -131,7 +131,7 @@ impl DatagramSocket {
             let result = self.exchange.send(&self.socket, &self.batch);
             trace!("{} send {} messages -> {result:?}", self.address, self.batch.unsent());
             match result {
-                Ok(messages) => stats.datagrams_out += self.batch.sent(messages),
+                Ok(messages) => stats.datagrams_out += self.batch.strike(messages) as u64,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => ready.writable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // The same datagrams go out one by one, and so do all from now on.
@@ -139,12 +139,24 @@ impl DatagramSocket {
                     debug!("{} sends no more trains: {error}", self.address);
                 }
                 Err(error) => {
-                    stats.datagrams_unsent += self.batch.skip();
+                    stats.datagrams_unsent += self.batch.strike(1) as u64;
                     debug!("{} send: {error}", self.address);
                 }
             }
         }
     }
+}
+
+/// Port 0 cannot be answered, and our own address would have us talk to ourselves for ever. A socket on all addresses is
+/// told which of them was asked; where it is not (elsewhere than on Linux), no peer with its port is answered there.
+#[inline]
+fn may_be_answered(peer: &SocketAddr, own: &SocketAddr, asked: Option<IpAddr>) -> bool {
+    let is_own = peer.port() == own.port()
+        && match asked {
+            Some(asked) => peer.ip() == asked,
+            None => peer.ip() == own.ip() || own.ip().is_unspecified(),
+        };
+    peer.port() != 0 && !is_own
 }
 
 /// Does the error say that the device or the path cannot cut a train (EINVAL, EIO, EMSGSIZE, EOPNOTSUPP)? A single
@@ -156,3 +168,6 @@ fn refuses_trains(error: &io::Error) -> bool {
     let is_listed = error.kind() == ErrorKind::Unsupported;
     is_listed
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,12 +34,18 @@ impl Echo {
 
 impl Protocol for Echo {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
-        if let Some(prefix) = &self.prefix {
-            cx.send(prefix);
+        match &self.prefix {
+            None => cx.send_borrowed(input),
+            Some(prefix) => send_both(prefix, input, cx),
         }
-        cx.send_borrowed(input);
         Advance::consumed(input.len())
     }
+}
+
+#[cold]
+fn send_both(prefix: &[u8], input: &[u8], cx: &mut Context<'_>) {
+    cx.send(prefix);
+    cx.send(input);
 }
 
 impl DatagramProtocol for Echo {

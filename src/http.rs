@@ -11,6 +11,7 @@
 mod request;
 mod response;
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::limits::{BODY_BYTES_MAX, BODY_MS_MAX, HEAD_MS_MAX};
@@ -19,14 +20,14 @@ use crate::protocol::{Advance, Context, Next, Protocol};
 pub use request::{Method, Request};
 pub use response::{Response, Status};
 
-use request::{HeaderRoom, Parsed, has_end, parse};
+use request::{FewHeaders, Parsed, has_news, parse};
 use response::render;
 
 /// What a server has to say.
 pub trait Responder {
     /// Answers one request. Length, date and connection fields are added by the caller, and the body is left out where
     /// there must be none, as for HEAD. The call must return soon: while it runs, nobody else is served.
-    fn respond(&mut self, request: &Request<'_>) -> Response;
+    fn respond(&mut self, request: &Request<'_>) -> Response<'_>;
 }
 
 /// An HTTP conversation, answered by `R`.
@@ -58,13 +59,24 @@ impl<R: Responder> Http<R> {
     }
 
     fn advance_head(&mut self, input: &[u8], scanned: usize, cx: &mut Context<'_>) -> Advance {
-        // A head that comes in many pieces is parsed twice, not once per piece: the second time when its end is there.
-        if scanned > 0 && !has_end(input, scanned) {
+        // Old clients send an empty line after a body. It is no part of what follows (RFC 9112 section 2.2).
+        if input[0] == b'\r' && scanned <= 1 {
+            match input {
+                [_, b'\n', ..] => {
+                    self.state = State::Head { scanned: 0 };
+                    return Advance::consumed(2);
+                }
+                [_] => return Advance::need_more(),
+                _ => return Advance { consumed: input.len(), next: refuse(Status::BadRequest, input, cx) },
+            }
+        }
+        if scanned > 0 && !has_news(input, scanned) {
             self.state = State::Head { scanned: input.len() };
             return Advance::need_more();
         }
-        let mut room = HeaderRoom::new();
-        match parse(input, &mut room) {
+        let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; _];
+        let mut many = Vec::new();
+        match parse(input, &mut few, &mut many) {
             Parsed::Partial => {
                 if scanned == 0 {
                     cx.wake_after(Duration::from_millis(HEAD_MS_MAX));
@@ -79,13 +91,7 @@ impl<R: Responder> Http<R> {
                 }
                 Advance { consumed: length, next: self.answer(&request, cx) }
             }
-            // A later minor version is answered as 1.1 (RFC 9110 section 2.5), which the parser must be told.
-            Parsed::LaterMinor(at) => {
-                let mut as_1_1 = input.to_vec();
-                as_1_1[at] = b'1';
-                self.advance_head(&as_1_1, scanned, cx)
-            }
-            Parsed::Refused(status) => Advance { consumed: input.len(), next: refuse(status, cx) },
+            Parsed::Refused(status) => Advance { consumed: input.len(), next: refuse(status, input, cx) },
         }
     }
 
@@ -146,27 +152,45 @@ impl<R: Responder> Protocol for Http<R> {
     fn ended(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
         match &self.state {
             State::Head { .. } if rest.is_empty() => Next::Close,
-            State::Head { .. } | State::Body(_) => refuse(Status::BadRequest, cx),
+            State::Head { .. } => {
+                let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; _];
+                let mut many = Vec::new();
+                match parse(rest, &mut few, &mut many) {
+                    Parsed::Refused(status) => refuse(status, rest, cx),
+                    Parsed::Partial | Parsed::Whole(..) => refuse(Status::BadRequest, rest, cx),
+                }
+            }
+            State::Body(_) => refuse(Status::BadRequest, rest, cx),
         }
     }
 
     fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
-        refuse(Status::RequestTimeout, cx)
+        refuse(Status::RequestTimeout, &[], cx)
     }
 }
 
-/// The last answer to a peer that we do not understand, or no longer want to.
-fn refuse(status: Status, cx: &mut Context<'_>) -> Next {
-    render(&Response::error(status), Method::Get, false, &cx.date(), |bytes| cx.send(bytes));
+/// The last answer to a peer whose `input` we do not understand, or no longer want to.
+fn refuse(status: Status, input: &[u8], cx: &mut Context<'_>) -> Next {
+    let method = if input.starts_with(b"HEAD ") { Method::Head } else { Method::Get };
+    render(&Response::error(status), method, false, &cx.date(), |bytes| cx.send(bytes));
     Next::Close
 }
 
 /// The lecture's tiny web server: one page, and one line of plain text to measure with.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Site;
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// One copy, however many connections.
+    pages: Rc<Pages>,
+}
+
+#[derive(Debug)]
+struct Pages {
+    front: Response<'static>,
+    plaintext: Response<'static>,
+}
 
 /// The page at `/`.
-const PAGE: &str = "<!DOCTYPE html>\n\
+const FRONT: &str = "<!DOCTYPE html>\n\
     <html lang=\"en\">\n\
     <head><meta charset=\"utf-8\"><title>reactor</title></head>\n\
     <body>\n\
@@ -174,14 +198,29 @@ const PAGE: &str = "<!DOCTYPE html>\n\
     </body>\n\
     </html>\n";
 
+impl Site {
+    /// Composes the pages.
+    pub fn new() -> Site {
+        let front = Response::ok("text/html; charset=utf-8", FRONT.as_bytes());
+        let plaintext = Response::ok("text/plain", &b"Hello, World!"[..]);
+        Site { pages: Rc::new(Pages { front, plaintext }) }
+    }
+}
+
+impl Default for Site {
+    fn default() -> Site {
+        Site::new()
+    }
+}
+
 impl Responder for Site {
-    fn respond(&mut self, request: &Request<'_>) -> Response {
+    fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
         if !matches!(request.method(), Method::Get | Method::Head) {
             return Response::error(Status::MethodNotAllowed).with_header("Allow", "GET, HEAD");
         }
         match request.path() {
-            "/" => Response::ok("text/html; charset=utf-8", PAGE.as_bytes()),
-            "/plaintext" => Response::ok("text/plain", &b"Hello, World!"[..]),
+            b"/" => self.pages.front.reborrow(),
+            b"/plaintext" => self.pages.plaintext.reborrow(),
             _ => Response::error(Status::NotFound),
         }
     }

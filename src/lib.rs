@@ -60,11 +60,13 @@ pub mod limits; // every number, once
 mod stats; // what happened, counted
 mod turn; // what a turn lends to whoever is driven
 mod net; // the kernel, as the loop sees it
+mod rehearsal; // a conversation without a network, for testing a protocol
 
 pub use datagram::{Datagram, DatagramProtocol, Replies};
 pub use echo::Echo;
 pub use http::{Http, Method, Request, Responder, Response, Site, Status};
 pub use limits::Limits;
 pub use protocol::{Advance, CloseReason, ConnectionId, Context, Next, Protocol};
-pub use reactor::{Drained, Reactor};
+pub use reactor::{Reactor, Stopped};
+pub use rehearsal::Rehearsal;
 pub use stats::Stats;

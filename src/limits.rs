@@ -55,8 +55,9 @@ pub const EXPIRIES_PER_TURN: usize = 1024;
 /// times as much per byte; 256 KiB gains nothing more.
 pub const READ_BYTES_MAX: usize = 64 * 1024;
 
-/// Bytes read from one connection in one turn. Then it goes to the end of the queue.
-pub const READ_BYTES_PER_TURN: usize = 4 * READ_BYTES_MAX;
+/// Bytes moved for one connection in one turn, either way, give or take one read and its reply. Then it goes to the end of
+/// the queue.
+pub const BYTES_PER_TURN: u64 = 4 * READ_BYTES_MAX as u64;
 
 /// Datagram batches answered by one socket in one turn. Then it goes to the end of the queue.
 pub const DATAGRAM_BATCHES_PER_TURN: usize = 4;
@@ -98,7 +99,7 @@ pub const OUTPUT_SCRATCH_BYTES: usize = 256 * 1024;
 pub const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How long a listener rests after the kernel had no descriptor or memory for a new connection, in milliseconds, unless
-/// one of ours ends earlier.
+/// one of ours ends earlier. A full house looks as often whether there is room.
 pub const ACCEPT_REST_MS: u64 = 100;
 
 /// The backlog that we ask for on listeners, in connections. The kernel caps it at `net.core.somaxconn`.
@@ -126,7 +127,7 @@ pub const BODY_MS_MAX: u64 = 60_000;
 const _: () = assert!(REQUEST_LINE_BYTES_MAX <= HEAD_BYTES_MAX, "a legal request line fits in a head");
 const _: () =
     assert!(HEAD_BYTES_MAX < INPUT_BYTES_MAX, "a legal head fits in the carried input, with room to see that it is too long");
-const _: () = assert!(READ_BYTES_MAX <= READ_BYTES_PER_TURN, "a turn allows at least one full read");
+const _: () = assert!(READ_BYTES_MAX as u64 <= BYTES_PER_TURN, "a turn allows at least one full read");
 const _: () =
     assert!(OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES && OUTPUT_HIGH_BYTES < OUTPUT_BYTES_MAX, "low mark < high mark < bound");
 const _: () = assert!(SEGMENT_BYTES_MAX * SEGMENTS_MAX > DATAGRAM_BYTES_MAX, "trains are bounded by bytes too");

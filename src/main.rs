@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Parser;
-use log::{LevelFilter, info};
-use reactor::{Drained, Echo, Http, Limits, Reactor, Site};
+use log::{LevelFilter, debug, info};
+use reactor::{Echo, Http, Limits, Reactor, Site, Stopped};
 
 use cli::{Cli, Command, Serve};
 
@@ -38,6 +38,8 @@ fn serve(arguments: &Serve) -> io::Result<()> {
     env_logger::Builder::new()
         .filter_level(arguments.log.parse().unwrap_or(LevelFilter::Info))
         .parse_default_env()
+        // What mio says of its own calls, we say too.
+        .filter_module("mio", LevelFilter::Info)
         .format_timestamp_millis()
         .format_target(false)
         .init();
@@ -46,6 +48,7 @@ fn serve(arguments: &Serve) -> io::Result<()> {
     #[cfg(unix)]
     stop_on_signals(&mut reactor)?;
     let echo = if arguments.prefix.is_empty() { Echo::new() } else { Echo::with_prefix(arguments.prefix.as_str()) };
+    let site = Site::new();
     let mut lines = String::new();
     for &address in &arguments.tcp {
         let echo = echo.clone();
@@ -57,7 +60,8 @@ fn serve(arguments: &Serve) -> io::Result<()> {
         lines += &announce("udp echo", address, bound)?;
     }
     for &address in &arguments.http {
-        let bound = reactor.listen(address, |_| Http::new(Site));
+        let site = site.clone();
+        let bound = reactor.listen(address, move |_| Http::new(site.clone()));
         lines += &announce("http", address, bound)?;
     }
     // All at once, when all listen: who reads the last line may connect to any.
@@ -66,9 +70,10 @@ fn serve(arguments: &Serve) -> io::Result<()> {
     }
     info!("serves, process {}", std::process::id());
     match reactor.run()? {
-        Drained::Completely => info!("stopped: every conversation had ended"),
-        Drained::CutOff(left) => info!("stopped: {left} conversations were cut off"),
+        Stopped::InOrder => info!("stopped: every conversation had ended"),
+        Stopped::CutOff(left) => info!("stopped: {left} conversations were cut off"),
     }
+    debug!("{:?}", reactor.stats());
     Ok(())
 }
 

@@ -116,7 +116,7 @@ pub enum Next {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// All was said, sent and closed in order.
+    /// All that we had to say was sent, and the connection closed in order.
     Finished,
     /// The protocol gave it up with [`Next::Abort`].
     Aborted,
@@ -138,12 +138,10 @@ pub enum CloseReason {
 
 impl From<io::Error> for CloseReason {
     fn from(error: io::Error) -> CloseReason {
-        match error.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
-                CloseReason::PeerReset
-            }
-            kind => CloseReason::Io(kind),
-        }
+        let kind = error.kind();
+        let peer_is_gone =
+            matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted);
+        if peer_is_gone { CloseReason::PeerReset } else { CloseReason::Io(kind) }
     }
 }
 
@@ -183,7 +181,7 @@ pub struct Context<'i> {
     pub(crate) borrowed: &'i [u8],
     pub(crate) alarm: &'i mut Time,
     pub(crate) peer: &'i SocketAddr,
-    pub(crate) id: ConnectionId,
+    pub(crate) id: &'i ConnectionId,
 }
 
 impl<'i> Context<'i> {
@@ -191,10 +189,15 @@ impl<'i> Context<'i> {
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) {
         if !self.borrowed.is_empty() {
-            self.turn.output.extend_from_slice(self.borrowed);
-            self.borrowed = &[];
+            self.settle_borrowed();
         }
         self.turn.output.extend_from_slice(bytes);
+    }
+
+    #[cold]
+    fn settle_borrowed(&mut self) {
+        self.turn.output.extend_from_slice(self.borrowed);
+        self.borrowed = &[];
     }
 
     /// Sends a part of the input (or anything that lives as long), without copying it where that can be avoided.
@@ -244,7 +247,7 @@ impl<'i> Context<'i> {
 
     /// This connection's name.
     pub fn id(&self) -> ConnectionId {
-        self.id
+        *self.id
     }
 
     /// Whether the reactor has been asked to stop: finish what is begun, and say that it is the last.

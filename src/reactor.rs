@@ -24,7 +24,6 @@
 //! the whole slab before each wait in debug builds). And the **order**: all events are noted before anything can end, and
 //! slots are freed last, so that within a turn a token means one source (invariant 4) and no event can be stale.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -41,7 +40,7 @@ use crate::net::{self, Events, Interest, Poll, TcpStream, Token};
 use crate::protocol::{CloseReason, ConnectionId, Protocol};
 use crate::stats::Stats;
 use crate::turn::Turn;
-use crate::wire::Ready;
+use crate::wire::{Ready, Watched};
 
 /// An event loop with its sockets: one thread, one poll, one slab.
 ///
@@ -51,10 +50,12 @@ pub struct Reactor {
     events: Events,
     slots: Slab<Slot>,
     /// Who can go on without any news from the kernel.
-    queue: VecDeque<usize>,
+    queue: Vec<usize>,
+    /// Who is being driven in this turn. Empty between the turns.
+    driven: Vec<usize>,
     deadlines: Deadlines,
-    /// Who has ended in this turn, and why. The slot itself stays taken until `reap`.
-    ended: Vec<(usize, Source, CloseReason)>,
+    /// Who has ended in this turn, and why.
+    ended: Vec<(usize, CloseReason)>,
     /// The slots of the listeners.
     listeners: Vec<usize>,
     /// What streams are read into.
@@ -71,7 +72,39 @@ struct Slot {
     watched: Watched,
     /// The deadline filed for it.
     filed: Time,
-    is_queued: bool,
+    standing: Standing,
+}
+
+/// Where a slot stands in the turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It waits for the kernel, or for its deadline.
+    Waiting,
+    /// It is in the queue, once.
+    Queued,
+    /// It has ended, and will be freed in `reap`. Nothing is done with it any more.
+    Ended,
+}
+
+impl Slot {
+    /// What the kernel has to tell of it, and when it has to be looked at, at the latest.
+    #[inline]
+    fn needs(&self, turn: &Turn) -> (Watched, Time) {
+        match &self.source {
+            Source::Connection(_, connection) => (connection.wanted(), connection.deadline(&turn.limits)),
+            Source::Datagram(socket) if socket.wants_write() => (Watched::ReadingAndWriting, Time::NEVER),
+            Source::Listener(listener) if listener.resting => (Watched::Reading, turn.now.plus_ms(ACCEPT_REST_MS)),
+            Source::Datagram(_) | Source::Listener(_) | Source::Bell(_) => (Watched::Reading, Time::NEVER),
+        }
+    }
+
+    /// Is it an idle connection that has all that already? Activity has only put its deadline off since it was filed; an
+    /// alarm may have brought it forward.
+    #[inline]
+    fn is_provided_for(&self, turn: &Turn) -> bool {
+        let Source::Connection(_, connection) = &self.source else { return false };
+        connection.is_idle() && self.watched != Watched::Nothing && self.filed <= connection.alarm() && !turn.stopping
+    }
 }
 
 enum Source {
@@ -81,24 +114,13 @@ enum Source {
     /// Readable: stop.
     #[expect(dead_code, reason = "it is only kept open")]
     Bell(Box<dyn net::Source>),
-    /// Ended, and to be reaped in this turn.
-    Ended,
 }
 
-/// What the kernel has been asked to tell of a source. It only ever grows: each step is one system call, and in a
-/// conversation that never waits for its peer to read, there is one such call or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Watched {
-    Nothing,
-    Reading,
-    ReadingAndWriting,
-}
-
-/// How a reactor came to its end.
+/// How a reactor came to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drained {
+pub enum Stopped {
     /// All conversations had ended in order.
-    Completely,
+    InOrder,
     /// The time for that was over, and this many were cut off.
     CutOff(usize),
 }
@@ -114,7 +136,8 @@ impl Reactor {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS_PER_TURN),
             slots: Slab::new(),
-            queue: VecDeque::new(),
+            queue: Vec::new(),
+            driven: Vec::new(),
             deadlines: Deadlines::default(),
             ended: Vec::new(),
             listeners: Vec::new(),
@@ -141,7 +164,7 @@ impl Reactor {
         self.poll.registry().register(&mut socket, Token(self.slots.vacant_key()), Interest::READABLE)?;
         let make = Box::new(move |peer| Box::new(make(peer)) as Box<dyn Protocol>);
         let listener = Box::new(Listener { socket, address, resting: false, make });
-        let token = self.insert(Source::Listener(listener), Watched::ReadingAndWriting);
+        let token = self.insert(Source::Listener(listener), Watched::Reading);
         self.listeners.push(token);
         Ok(address)
     }
@@ -168,7 +191,7 @@ impl Reactor {
     /// What the kernel says when it cannot watch `bell`.
     pub fn stop_on(&mut self, mut bell: impl net::Source + 'static) -> io::Result<()> {
         self.poll.registry().register(&mut bell, Token(self.slots.vacant_key()), Interest::READABLE)?;
-        self.insert(Source::Bell(Box::new(bell)), Watched::ReadingAndWriting);
+        self.insert(Source::Bell(Box::new(bell)), Watched::Reading);
         Ok(())
     }
 
@@ -185,9 +208,8 @@ impl Reactor {
             match &slot.source {
                 Source::Connection(..) => enqueue(&mut self.queue, token, slot),
                 Source::Listener(_) | Source::Datagram(_) | Source::Bell(_) => {
-                    end(&mut self.ended, token, slot, CloseReason::Shutdown);
+                    end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Shutdown);
                 }
-                Source::Ended => {}
             }
         }
     }
@@ -197,14 +219,14 @@ impl Reactor {
     /// # Errors
     ///
     /// Only if the poll itself fails (see epoll_wait(2)), which no peer can bring about.
-    pub fn run(&mut self) -> io::Result<Drained> {
+    pub fn run(&mut self) -> io::Result<Stopped> {
         loop {
             self.turn(None)?;
             if self.turn.stopping && self.slots.is_empty() {
-                return Ok(Drained::Completely);
+                return Ok(Stopped::InOrder);
             }
             if self.turn.now >= self.drain_until {
-                return Ok(Drained::CutOff(self.cut_off()));
+                return Ok(Stopped::CutOff(self.cut_off()));
             }
         }
     }
@@ -270,41 +292,43 @@ impl Reactor {
 
     // ---- drive: let everyone work who can
 
-    /// Serves who is in the queue now and who is accepted meanwhile, each once; who is unfinished waits for the next turn.
+    /// Serves who is in the queue and who is accepted meanwhile, each once. Who is unfinished waits for the next turn.
     fn drive(&mut self) {
-        let mut left = self.queue.len();
-        while left > 0 {
-            left -= 1;
-            let Some(token) = self.queue.pop_front() else { break };
+        std::mem::swap(&mut self.queue, &mut self.driven);
+        let mut next = 0;
+        while let Some(&token) = self.driven.get(next) {
+            next += 1;
             let slot = &mut self.slots[token];
-            slot.is_queued = false;
+            if slot.standing == Standing::Ended {
+                continue; // by a stop, a moment ago
+            }
+            slot.standing = Standing::Waiting;
             let outcome = match &mut slot.source {
                 Source::Connection(stream, connection) => {
-                    connection.drive(stream, &mut slot.ready, &mut self.scratch, &mut self.turn)
-                }
-                Source::Datagram(socket) => socket.drive(&mut slot.ready, &mut self.turn),
-                Source::Listener(_) => {
-                    let queued_before = self.queue.len();
-                    let outcome = self.accept_some(token);
-                    left += self.queue.len() - queued_before;
+                    let outcome = connection.drive(stream, &mut slot.ready, &mut self.scratch, &mut self.turn);
+                    if outcome == Outcome::Blocked && slot.is_provided_for(&self.turn) {
+                        continue; // as nearly always
+                    }
                     outcome
                 }
+                Source::Datagram(socket) => socket.drive(&mut slot.ready, &mut self.turn),
+                Source::Listener(_) => self.accept_some(token),
                 Source::Bell(_) => {
                     slot.ready = Ready::NEITHER;
                     self.stop();
-                    Outcome::Blocked
+                    continue;
                 }
-                Source::Ended => Outcome::Blocked,
             };
             self.settle(token, outcome);
         }
+        self.driven.clear();
     }
 
     /// Accepts until there are no more, the budget is spent, or there is no room. Each newcomer goes to the queue's end,
     /// and so is driven in this very turn: a short exchange whose request has already arrived needs no epoll_ctl at all.
     fn accept_some(&mut self, token: usize) -> Outcome {
         for _ in 0..ACCEPTS_PER_TURN {
-            let Source::Listener(listener) = &mut self.slots[token].source else { return Outcome::Blocked };
+            let Source::Listener(listener) = &mut self.slots[token].source else { break };
             if self.turn.stats.connections >= self.turn.limits.connections_max {
                 return self.rest(token, "the house is full");
             }
@@ -318,6 +342,7 @@ impl Reactor {
                     Err(error) => self.lose(&error),
                 },
                 Accepted::Nothing => {
+                    trace!("{} accept -> nothing", listener.address);
                     if std::mem::take(&mut listener.resting) {
                         warn!("{} accepts again", listener.address);
                     }
@@ -340,10 +365,11 @@ impl Reactor {
         self.turn.stats.connections += 1;
         let mut connection = Connection::new(protocol, id, peer, self.turn.now);
         let mut ready = Ready::UNKNOWN;
-        let outcome = connection.open(&mut stream, &mut ready, &mut self.turn);
+        connection.open(&mut stream, &mut ready, &mut self.turn);
         let token = self.insert(Source::Connection(stream, connection), Watched::Nothing);
-        self.slots[token].ready = ready;
-        self.settle(token, outcome);
+        let slot = &mut self.slots[token];
+        slot.ready = ready;
+        enqueue(&mut self.driven, token, slot);
     }
 
     fn lose(&mut self, error: &io::Error) {
@@ -376,7 +402,7 @@ impl Reactor {
                     connection.expire(stream, &mut slot.ready, &mut self.scratch, &mut self.turn)
                 }
                 Source::Listener(_) => Outcome::Unfinished,
-                Source::Datagram(_) | Source::Bell(_) | Source::Ended => Outcome::Blocked,
+                Source::Datagram(_) | Source::Bell(_) => Outcome::Blocked,
             };
             self.settle(token, outcome);
         }
@@ -388,14 +414,10 @@ impl Reactor {
         if self.ended.is_empty() {
             return;
         }
-        for (token, source, why) in self.ended.drain(..) {
+        for (token, why) in self.ended.drain(..) {
             let slot = self.slots.remove(token);
             self.deadlines.refile(token, slot.filed, Time::NEVER);
-            if slot.is_queued {
-                // Linear, and rare: it was noted, driven to its end, and rung or stopped in the same turn.
-                self.queue.retain(|&queued| queued != token);
-            }
-            match source {
+            match slot.source {
                 Source::Connection(stream, connection) => {
                     self.turn.stats.connections -= 1;
                     self.turn.stats.closed += 1;
@@ -404,6 +426,7 @@ impl Reactor {
                     if matches!(why, CloseReason::Aborted | CloseReason::TooSlow | CloseReason::Overrun) {
                         net::reset_on_close(&stream);
                     }
+                    trace!("{} close", connection.id());
                     drop(stream);
                     connection.close(why);
                 }
@@ -412,7 +435,7 @@ impl Reactor {
                     self.listeners.retain(|&other| other != token);
                 }
                 Source::Datagram(socket) => info!("stops answering on {}", socket.address),
-                Source::Bell(_) | Source::Ended => {}
+                Source::Bell(_) => {}
             }
         }
         // There is room again.
@@ -427,32 +450,24 @@ impl Reactor {
     // ---- what the stages share
 
     /// Leaves a source with what it needs to be looked at again.
-    #[inline]
     fn settle(&mut self, token: usize, outcome: Outcome) {
         let slot = &mut self.slots[token];
+        let (wanted, due) = slot.needs(&self.turn);
         match outcome {
-            Outcome::Unfinished => enqueue(&mut self.queue, token, slot),
-            Outcome::Ended(why) => end(&mut self.ended, token, slot, why),
-            Outcome::Blocked => {
-                let (wanted, due) = match &slot.source {
-                    Source::Connection(_, connection) => {
-                        if self.turn.stopping && connection.is_idle() {
-                            return end(&mut self.ended, token, slot, CloseReason::Shutdown);
-                        }
-                        let wanted = if connection.wants_write() { Watched::ReadingAndWriting } else { Watched::Reading };
-                        (wanted, connection.deadline(&self.turn.limits))
-                    }
-                    Source::Datagram(socket) => {
-                        (if socket.wants_write() { Watched::ReadingAndWriting } else { Watched::Reading }, Time::NEVER)
-                    }
-                    Source::Listener(listener) if listener.resting => (Watched::Reading, self.turn.now.plus_ms(ACCEPT_REST_MS)),
-                    Source::Listener(_) | Source::Bell(_) | Source::Ended => return,
-                };
+            Outcome::Ended(why) => end(&mut self.ended, &mut self.queue, token, slot, why),
+            Outcome::Blocked
+                if self.turn.stopping && matches!(&slot.source, Source::Connection(_, connection) if connection.is_idle()) =>
+            {
+                end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Shutdown);
+            }
+            Outcome::Blocked | Outcome::Unfinished => {
                 if due < slot.filed {
                     self.deadlines.refile(token, slot.filed, due);
                     slot.filed = due;
                 }
-                if wanted > slot.watched {
+                if outcome == Outcome::Unfinished {
+                    enqueue(&mut self.queue, token, slot);
+                } else if wanted > slot.watched {
                     self.watch(token, wanted);
                 }
             }
@@ -466,7 +481,7 @@ impl Reactor {
         let source: &mut dyn net::Source = match &mut slot.source {
             Source::Connection(stream, _) => stream,
             Source::Datagram(socket) => &mut socket.socket,
-            Source::Listener(_) | Source::Bell(_) | Source::Ended => return,
+            Source::Listener(_) | Source::Bell(_) => return,
         };
         let interest = if wanted == Watched::Reading { net::reading() } else { net::reading() | Interest::WRITABLE };
         let registry = self.poll.registry();
@@ -481,22 +496,24 @@ impl Reactor {
             Err(error) => {
                 debug!("watch: {error}");
                 self.turn.stats.accepts_failed += u64::from(slot.watched == Watched::Nothing);
-                end(&mut self.ended, token, slot, CloseReason::Io(error.kind()));
+                end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Io(error.kind()));
             }
         }
     }
 
     fn insert(&mut self, source: Source, watched: Watched) -> usize {
-        self.slots.insert(Slot { source, ready: Ready::NEITHER, watched, filed: Time::NEVER, is_queued: false })
+        self.slots.insert(Slot { source, ready: Ready::NEITHER, watched, filed: Time::NEVER, standing: Standing::Waiting })
     }
 
     /// Ends every connection that is left.
     fn cut_off(&mut self) -> usize {
         let left = self.turn.stats.connections;
-        for (token, slot) in &mut self.slots {
-            end(&mut self.ended, token, slot, CloseReason::Shutdown);
+        for token in self.queue.drain(..) {
+            self.slots[token].standing = Standing::Waiting;
         }
-        self.queue.clear();
+        for (token, slot) in &mut self.slots {
+            end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Shutdown);
+        }
         self.reap();
         left
     }
@@ -509,25 +526,29 @@ impl Reactor {
                 Source::Datagram(socket) => socket.can_progress(&slot.ready),
                 Source::Listener(listener) => slot.ready.readable && !listener.resting,
                 Source::Bell(_) => slot.ready.readable,
-                Source::Ended => false, // it was ended from outside the turn, and will be reaped in the next
             };
-            slot.is_queued || !can_progress
+            slot.standing != Standing::Waiting || !can_progress
         })
     }
 }
 
 #[inline]
-fn enqueue(queue: &mut VecDeque<usize>, token: usize, slot: &mut Slot) {
-    if !slot.is_queued {
-        slot.is_queued = true;
-        queue.push_back(token);
+fn enqueue(queue: &mut Vec<usize>, token: usize, slot: &mut Slot) {
+    if slot.standing == Standing::Waiting {
+        slot.standing = Standing::Queued;
+        queue.push(token);
     }
 }
 
-/// Marks the source as over. Its slot is freed in `reap`; until then nothing finds it there.
-fn end(ended: &mut Vec<(usize, Source, CloseReason)>, token: usize, slot: &mut Slot, why: CloseReason) {
-    let source = std::mem::replace(&mut slot.source, Source::Ended);
-    if !matches!(source, Source::Ended) {
-        ended.push((token, source, why));
+/// Marks the slot as over; it is freed in `reap`.
+#[inline]
+fn end(ended: &mut Vec<(usize, CloseReason)>, queue: &mut Vec<usize>, token: usize, slot: &mut Slot, why: CloseReason) {
+    match slot.standing {
+        Standing::Ended => return,
+        // Linear, and rare: it had more to do when its time was up, or when all were asked to stop.
+        Standing::Queued => queue.retain(|&queued| queued != token),
+        Standing::Waiting => {}
     }
+    slot.standing = Standing::Ended;
+    ended.push((token, why));
 }

@@ -18,8 +18,12 @@ pub struct Stats {
     pub accept_rests: u64,
     /// Connections that have ended, for whatever reason.
     pub closed: u64,
-    /// Of those, the ones that ended as they should: both sides had said all they wanted.
+    /// Of those, the ones that ended as they should, as [`CloseReason::Finished`](crate::CloseReason::Finished).
     pub closed_finished: u64,
+    /// Bytes read from streams.
+    pub bytes_in: u64,
+    /// Bytes that the kernel took from us on streams.
+    pub bytes_out: u64,
     /// Deadlines that came due and were looked at.
     pub deadlines_due: u64,
     /// Datagrams received.
@@ -34,4 +38,11 @@ pub struct Stats {
     pub datagrams_unsent: u64,
     /// Errors on receiving a datagram.
     pub datagram_errors: u64,
+}
+
+impl Stats {
+    /// Bytes moved on streams, in both directions.
+    pub(crate) fn bytes_moved(&self) -> u64 {
+        self.bytes_in + self.bytes_out
+    }
 }

@@ -44,9 +44,11 @@ impl Turn {
     /// Empties the output scratch, and gives back what an unusually large reply took.
     #[inline]
     pub(crate) fn clear_output(&mut self) {
-        self.output.clear();
-        if self.output.capacity() > OUTPUT_SCRATCH_BYTES {
-            self.output.shrink_to(OUTPUT_SCRATCH_BYTES);
+        if !self.output.is_empty() {
+            self.output.clear();
+            if self.output.capacity() > OUTPUT_SCRATCH_BYTES {
+                self.output.shrink_to(OUTPUT_SCRATCH_BYTES);
+            }
         }
     }
 

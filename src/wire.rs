@@ -1,13 +1,13 @@
 //! One socket's readiness, and what each answer of the kernel says about it.
 //!
 //! epoll is asked for edges: it tells once that a socket has become ready, and tells again only after the socket has been
-//! drained. So readiness has to be remembered here, and may be forgotten only for what the kernel said or showed
+//! emptied. So readiness has to be remembered here, and may be forgotten only for what the kernel said or showed
 //! (invariant 3): `WouldBlock`, or a count shorter than what we offered.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 
-use log::trace;
+use log::{Level, log_enabled, trace};
 
 use crate::net::{self, Event, TcpStream};
 use crate::protocol::{CloseReason, ConnectionId};
@@ -40,7 +40,7 @@ pub(crate) struct Ready {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
     /// An edge told of a FIN, an error or an urgent mark. Then no further edge comes for what lies behind it, and a
-    /// short read does not prove that the socket is drained: read on, to the end or to `WouldBlock`.
+    /// short read does not prove that the socket is empty: read on, to the end or to `WouldBlock`.
     pub(crate) closing: bool,
 }
 
@@ -59,14 +59,13 @@ impl Ready {
     }
 }
 
-/// A wire, what we believe of it, and what its owner may still spend on it in this turn.
-pub(crate) struct Link<'a, W> {
-    pub(crate) wire: &'a mut W,
-    pub(crate) ready: &'a mut Ready,
-    /// Bytes, in either direction.
-    pub(crate) budget: usize,
-    /// For the trace log only.
-    pub(crate) id: ConnectionId,
+/// What the kernel has been asked to tell of a source. It only ever grows: each step is one system call, and in a
+/// conversation that never waits for its peer to read, there is one such call or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Watched {
+    Nothing,
+    Reading,
+    ReadingAndWriting,
 }
 
 /// What one read brought.
@@ -77,60 +76,76 @@ pub(crate) enum Received {
     Nothing,
 }
 
-impl<W: Wire> Link<'_, W> {
-    #[inline]
-    pub(crate) fn receive(&mut self, into: &mut [u8]) -> Result<Received, CloseReason> {
-        if !self.ready.readable {
-            return Ok(Received::Nothing);
+/// Reads once, if there may be something. `id` is for the trace log.
+#[inline(always)]
+pub(crate) fn receive<W: Wire>(
+    wire: &mut W,
+    ready: &mut Ready,
+    id: &ConnectionId,
+    into: &mut [u8],
+) -> Result<Received, CloseReason> {
+    if !ready.readable {
+        return Ok(Received::Nothing);
+    }
+    loop {
+        let result = wire.receive(into);
+        if log_enabled!(Level::Trace) {
+            tell(id, "recv", into.len(), result.as_ref().copied().map_err(io::Error::kind));
         }
-        loop {
-            let result = self.wire.receive(into);
-            trace!("{} recv {} -> {result:?}", self.id, into.len());
-            match result {
-                Ok(0) => return Ok(Received::End),
-                Ok(count) => {
-                    if count < into.len() && !self.ready.closing {
-                        self.ready.readable = false;
-                    }
-                    self.budget = self.budget.saturating_sub(count);
-                    return Ok(Received::Bytes(count));
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.ready.readable = false;
-                    self.ready.closing = false;
-                    return Ok(Received::Nothing);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
+        match result {
+            Ok(0) => {
+                ready.readable = false; // for good
+                return Ok(Received::End);
             }
+            Ok(count) => {
+                if count < into.len() && !ready.closing {
+                    ready.readable = false;
+                }
+                return Ok(Received::Bytes(count));
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                ready.readable = false;
+                ready.closing = false;
+                return Ok(Received::Nothing);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
         }
     }
+}
 
-    /// Sends what the kernel takes of `bytes`, and returns how many that were.
-    #[inline]
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<usize, CloseReason> {
-        if !self.ready.writable {
-            return Ok(0);
+/// Sends what the kernel takes of `bytes`, and returns how many that were.
+#[inline(always)]
+pub(crate) fn send<W: Wire>(wire: &mut W, ready: &mut Ready, id: &ConnectionId, bytes: &[u8]) -> Result<usize, CloseReason> {
+    if !ready.writable {
+        return Ok(0);
+    }
+    loop {
+        let result = wire.send(bytes);
+        if log_enabled!(Level::Trace) {
+            tell(id, "send", bytes.len(), result.as_ref().copied().map_err(io::Error::kind));
         }
-        loop {
-            let result = self.wire.send(bytes);
-            trace!("{} send {} -> {result:?}", self.id, bytes.len());
-            match result {
-                Ok(0) => return Err(CloseReason::Io(ErrorKind::WriteZero)),
-                Ok(count) => {
-                    if count < bytes.len() {
-                        self.ready.writable = false;
-                    }
-                    self.budget = self.budget.saturating_sub(count);
-                    return Ok(count);
+        match result {
+            Ok(0) => return Err(CloseReason::Io(ErrorKind::WriteZero)),
+            Ok(count) => {
+                if count < bytes.len() {
+                    ready.writable = false;
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.ready.writable = false;
-                    return Ok(0);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
+                return Ok(count);
             }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                ready.writable = false;
+                return Ok(0);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// One line in the trace log. Kept out of the way of those who do not read it.
+#[cold]
+#[inline(never)]
+fn tell(id: &ConnectionId, call: &str, offered: usize, result: Result<usize, ErrorKind>) {
+    trace!("{id} {call} {offered} -> {result:?}");
 }

@@ -14,7 +14,7 @@
 //! Invariant: the pieces of a train, joined and cut every `segment` bytes, are its datagrams. The buffers do not change
 //! while a train waits.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::limits::{DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENTS_MAX};
 
@@ -36,6 +36,8 @@ pub(super) struct Batch {
 pub(super) struct Message {
     /// `None`: of no address family we know.
     pub(super) peer: Option<SocketAddr>,
+    /// Which of our addresses it was sent to, where the socket has several. Replies leave from it.
+    pub(super) local: Option<IpAddr>,
     pub(super) length: usize,
     /// The size of each datagram but the last, which may be shorter. Equal to `length` for a single one.
     pub(super) segment: usize,
@@ -78,12 +80,6 @@ pub(super) struct Train {
     is_open: bool,
 }
 
-/// The received side of a batch, to be answered.
-pub(super) struct Received<'b> {
-    buffers: &'b [u8],
-    messages: &'b [Message],
-}
-
 /// Where a protocol puts its replies.
 ///
 /// A reply of more than 65,507 bytes is not sent (it would not fit a datagram), and is counted in
@@ -91,9 +87,11 @@ pub(super) struct Received<'b> {
 pub struct Replies<'b> {
     outgoing: &'b mut Outgoing,
     messages: &'b [Message],
-    /// The datagram that is being answered.
+    /// The message that is being answered, or a part of it, and where that lies.
     to: usize,
     payload: Piece,
+    /// The last train goes to the same peer.
+    continues: bool,
 }
 
 impl Batch {
@@ -105,14 +103,12 @@ impl Batch {
         }
     }
 
-    /// What was received, and a place for the replies to it.
-    pub(super) fn open(&mut self) -> (Received<'_>, Replies<'_>) {
+    /// What was received, the memory it lies in, and a place for the replies to it.
+    pub(super) fn open(&mut self) -> (&[Message], &[u8], Replies<'_>) {
         self.outgoing.too_long = 0;
         let payload = Piece { is_copied: false, offset: 0, length: 0 };
-        (
-            Received { buffers: &self.buffers, messages: &self.messages },
-            Replies { outgoing: &mut self.outgoing, messages: &self.messages, to: 0, payload },
-        )
+        let replies = Replies { outgoing: &mut self.outgoing, messages: &self.messages, to: 0, payload, continues: false };
+        (&self.messages, &self.buffers, replies)
     }
 
     pub(super) fn is_sent(&self) -> bool {
@@ -135,8 +131,8 @@ impl Batch {
         &memory[piece.offset..][..piece.length]
     }
 
-    /// The kernel has taken the first `trains` that wait. Returns how many datagrams these were.
-    pub(super) fn sent(&mut self, trains: usize) -> u64 {
+    /// The first `trains` that wait are done with: sent, or given up. Returns how many datagrams these were.
+    pub(super) fn strike(&mut self, trains: usize) -> usize {
         let outgoing = &mut self.outgoing;
         let datagrams: usize = outgoing.trains[outgoing.done..][..trains].iter().map(|train| train.datagrams).sum();
         outgoing.done += trains;
@@ -146,12 +142,7 @@ impl Batch {
             outgoing.copied.clear();
             outgoing.done = 0;
         }
-        datagrams as u64
-    }
-
-    /// Gives up the first train that waits. Returns how many datagrams that lost.
-    pub(super) fn skip(&mut self) -> u64 {
-        self.sent(1)
+        datagrams
     }
 
     /// Cuts all that waits into single datagrams and joins none from now on. Returns false where the first that waits is
@@ -187,36 +178,18 @@ impl Batch {
     }
 }
 
-impl<'b> Received<'b> {
-    pub(super) fn len(&self) -> usize {
-        self.messages.len()
-    }
-
-    pub(super) fn peer(&self, message: usize) -> Option<SocketAddr> {
-        self.messages[message].peer
-    }
-
-    pub(super) fn is_cut(&self, message: usize) -> bool {
-        self.messages[message].is_cut
-    }
-
-    /// How many datagrams the message holds: one, also where it is empty, unless the kernel joined several.
-    pub(super) fn datagrams(&self, message: usize) -> usize {
-        let Message { length, segment, .. } = self.messages[message];
-        if segment >= length { 1 } else { length.div_ceil(segment) }
-    }
-
-    /// Where the datagram `index` of the message lies.
+impl Message {
+    /// How many datagrams it holds: one, also where it is empty, unless the kernel joined several.
     #[inline]
-    pub(super) fn place(&self, message: usize, index: usize) -> Piece {
-        let Message { length, segment, .. } = self.messages[message];
-        let start = index * segment;
-        Piece { is_copied: false, offset: message * STRIDE_BYTES + start, length: segment.min(length - start) }
+    pub(super) fn datagrams(&self) -> usize {
+        if self.segment >= self.length { 1 } else { self.length.div_ceil(self.segment) }
     }
 
+    /// Where its datagram `index` lies, if it is the message `number` of its batch.
     #[inline]
-    pub(super) fn payload(&self, place: Piece) -> &'b [u8] {
-        &self.buffers[place.offset..][..place.length]
+    pub(super) fn place(&self, number: usize, index: usize) -> Piece {
+        let start = index * self.segment;
+        Piece { is_copied: false, offset: number * STRIDE_BYTES + start, length: self.segment.min(self.length - start) }
     }
 }
 
@@ -232,9 +205,20 @@ impl Replies<'_> {
         self.reply(prefix, self.payload);
     }
 
+    /// What comes now is for the sender of message `number`.
     #[inline]
-    pub(super) fn turn_to(&mut self, message: usize, payload: Piece) {
-        self.to = message;
+    pub(super) fn turn_to(&mut self, number: usize) {
+        self.to = number;
+        let message = &self.messages[number];
+        self.continues = self.outgoing.trains.last().is_some_and(|train| {
+            let last = &self.messages[train.to];
+            last.peer == message.peer && last.local == message.local
+        });
+    }
+
+    /// What comes now answers the datagram at `payload`.
+    #[inline]
+    pub(super) fn answer(&mut self, payload: Piece) {
         self.payload = payload;
     }
 
@@ -242,18 +226,17 @@ impl Replies<'_> {
         self.outgoing.too_long
     }
 
-    #[inline]
+    #[inline(always)]
     fn reply(&mut self, head: &[u8], body: Piece) {
         let bytes = head.len() + body.length;
         if bytes > DATAGRAM_BYTES_MAX {
             self.outgoing.too_long += 1;
             return;
         }
-        let joins = self.outgoing.trains.last().is_some_and(|train| {
-            train.takes(bytes) && (train.to == self.to || self.messages[train.to].peer == self.messages[self.to].peer)
-        });
+        let joins = self.continues && self.outgoing.trains.last().is_some_and(|train| train.takes(bytes));
         if !joins {
             self.outgoing.start(self.to, bytes);
+            self.continues = true;
         }
         if !head.is_empty() {
             let offset = self.outgoing.copied.len();
@@ -353,10 +336,11 @@ mod tests {
         for (index, &(from, segment, length)) in messages.iter().enumerate() {
             let start = index * STRIDE_BYTES;
             for (at, byte) in batch.buffers[start..start + length].iter_mut().enumerate() {
-                *byte = (at % 251) as u8 ^ index as u8;
+                *byte = ((at + index) % 251).to_le_bytes()[0];
             }
             batch.messages.push(Message {
                 peer: Some(peer(from)),
+                local: None,
                 length,
                 segment: segment.clamp(1, length.max(1)),
                 is_cut: false,
@@ -367,15 +351,16 @@ mod tests {
     /// Echoes all that has arrived with `prefix`, and returns what the peers should see.
     fn echo_all(batch: &mut Batch, prefix: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut expected = Vec::new();
-        let (received, mut replies) = batch.open();
-        for message in 0..received.len() {
-            for index in 0..received.datagrams(message) {
-                let place = received.place(message, index);
-                replies.turn_to(message, place);
+        let (messages, buffers, mut replies) = batch.open();
+        for (number, message) in messages.iter().enumerate() {
+            replies.turn_to(number);
+            for index in 0..message.datagrams() {
+                let place = message.place(number, index);
+                replies.answer(place);
                 replies.echo(prefix);
-                let reply = [prefix, received.payload(place)].concat();
+                let reply = [prefix, &buffers[place.offset..][..place.length]].concat();
                 if reply.len() <= DATAGRAM_BYTES_MAX {
-                    expected.push((received.peer(message).expect("the test gave one"), reply));
+                    expected.push((message.peer.expect("the test gave one"), reply));
                 }
             }
         }
@@ -389,7 +374,7 @@ mod tests {
         let expected = echo_all(&mut batch, b"");
         assert_eq!(on_the_wire(&batch), expected);
         assert_eq!((batch.unsent(), batch.outgoing.pieces.len()), (1, 1));
-        assert_eq!(batch.sent(1), 51);
+        assert_eq!(batch.strike(1), 51);
         assert!(batch.is_sent() && batch.outgoing.pieces.is_empty());
     }
 
@@ -417,8 +402,9 @@ mod tests {
     fn a_protocols_own_bytes_are_sent_as_they_were_given() {
         let mut batch = Batch::new();
         arrive(&mut batch, &[(1, 3, 3)]);
-        let (received, mut replies) = batch.open();
-        replies.turn_to(0, received.place(0, 0));
+        let (messages, _, mut replies) = batch.open();
+        replies.turn_to(0);
+        replies.answer(messages[0].place(0, 0));
         replies.send(b"one");
         replies.send(b"two");
         replies.send(b"three");
@@ -439,7 +425,7 @@ mod tests {
             arrive(&mut batch, &messages);
             let expected = echo_all(&mut batch, prefix);
             prop_assert_eq!(&on_the_wire(&batch), &expected);
-            let taken = batch.sent(taken_first.min(batch.unsent() - 1)) as usize;
+            let taken = batch.strike(taken_first.min(batch.unsent() - 1));
             if batch.break_train() {
                 prop_assert!(batch.waiting().iter().all(|train| train.datagrams == 1));
                 prop_assert!(!batch.break_train(), "once is enough");

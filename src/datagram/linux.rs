@@ -1,14 +1,17 @@
-//! Batches by recvmmsg(2) and sendmmsg(2), with UDP_GRO in and UDP_SEGMENT out (udp(7)).
+//! Batches by recvmmsg(2) and sendmmsg(2), with UDP_GRO in and UDP_SEGMENT out (udp(7)), and on sockets that have all
+//! addresses with IP_PKTINFO both ways (ip(7)), so that a reply leaves from the address that was asked.
 //!
 //! The one module with unsafe code: the two calls take arrays of pointers, and no crate known to us offers them, with
 //! trains gathered from several places, at the floor's cost (docs/design.md has the figures). All pointers are made from
 //! live slices within the function that makes the call, and none outlives it.
 
 #![allow(unsafe_code)]
+// The widths of the structures' fields differ between C libraries; all values here are a few thousand at most.
+#![allow(clippy::cast_possible_truncation, clippy::unnecessary_cast)]
 
 use std::io;
 use std::mem;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
@@ -33,27 +36,26 @@ struct Name {
     length: libc::socklen_t,
 }
 
-/// One control message with the size of a train's datagrams: an `int` from UDP_GRO, a `u16` for UDP_SEGMENT.
+/// Control messages (cmsg(3)): the size of a train's datagrams, an `int` from UDP_GRO or a `u16` for UDP_SEGMENT, and our
+/// own address, an `in_pktinfo` or `in6_pktinfo`. Written and read byte by byte, in the kernel's layout: a `size_t` with
+/// the length, two `int`s with level and type, then the value.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 struct Control {
-    header: libc::cmsghdr,
-    value: [u8; 8],
+    bytes: [u8; 80],
+    length: usize,
 }
 
 impl Exchange {
     pub(super) fn new(socket: &UdpSocket) -> Exchange {
-        let on: libc::c_int = 1;
-        // SAFETY: the pointer and the length describe `on`, which lives through the call; the descriptor is open, for
-        // `socket` is borrowed. A kernel older than 5.0 refuses the option: then no trains arrive, and nothing is lost.
-        unsafe {
-            libc::setsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_UDP,
-                libc::UDP_GRO,
-                (&raw const on).cast(),
-                size_of_as_socklen::<libc::c_int>(),
-            );
+        // A kernel older than 5.0 has no UDP_GRO: then no trains arrive, and nothing is lost.
+        switch_on(socket, libc::SOL_UDP, libc::UDP_GRO);
+        match socket.local_addr() {
+            Ok(address) if address.ip() == Ipv4Addr::UNSPECIFIED => switch_on(socket, libc::IPPROTO_IP, libc::IP_PKTINFO),
+            Ok(address) if address.ip() == Ipv6Addr::UNSPECIFIED => {
+                switch_on(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO);
+            }
+            Ok(_) | Err(_) => {}
         }
         let name = Name { bytes: [0; mem::size_of::<libc::sockaddr_in6>()], length: 0 };
         Exchange {
@@ -64,7 +66,7 @@ impl Exchange {
         }
     }
 
-    /// Receives until the batch is full (`true`) or the socket is empty (`false`).
+    /// Receives a batch. Says whether it is full, so that there may be more.
     pub(super) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
         batch.messages.clear();
         self.headers.clear();
@@ -79,8 +81,8 @@ impl Exchange {
             header.msg_hdr.msg_namelen = size_of_as_socklen::<libc::sockaddr_in6>();
             header.msg_hdr.msg_iov = vector;
             header.msg_hdr.msg_iovlen = 1;
-            header.msg_hdr.msg_control = ptr::from_mut(control).cast();
-            header.msg_hdr.msg_controllen = mem::size_of::<Control>() as _;
+            header.msg_hdr.msg_control = control.bytes.as_mut_ptr().cast();
+            header.msg_hdr.msg_controllen = control.bytes.len() as _;
             self.headers.push(header);
         }
         // SAFETY: each header describes one name, one control and one vector of `self`, and each vector one chunk of
@@ -88,16 +90,18 @@ impl Exchange {
         // untouched by anyone else until the call returns. The count is that of `headers`. The timeout is null, as the
         // socket does not block.
         let count = unsafe {
-            libc::recvmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), DATAGRAM_BATCH as libc::c_uint, 0, ptr::null_mut())
+            libc::recvmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), self.headers.len() as libc::c_uint, 0, ptr::null_mut())
         };
         let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
         for index in 0..count {
             let header = &self.headers[index];
             let length = header.msg_len as usize;
             self.names[index].length = header.msg_hdr.msg_namelen;
-            let segment = self.controls[index].train_segment(header.msg_hdr.msg_controllen as usize);
+            self.controls[index].length = header.msg_hdr.msg_controllen as usize;
+            let (segment, local) = self.controls[index].parse();
             batch.messages.push(Message {
                 peer: self.names[index].parse(),
+                local,
                 length,
                 segment: segment.unwrap_or(length),
                 is_cut: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
@@ -123,16 +127,22 @@ impl Exchange {
         let vectors = self.vectors.as_mut_ptr();
         let mut first = 0;
         for (train, control) in trains.iter().zip(&mut self.controls) {
+            *control = Control::empty();
+            if train.datagrams > 1 {
+                control.cut_every(train.segment);
+            }
+            if let Some(local) = batch.messages[train.to].local {
+                control.leave_from(local);
+            }
             let name = &self.names[train.to];
             let mut header = empty_header();
             header.msg_hdr.msg_name = name.bytes.as_ptr().cast_mut().cast();
             header.msg_hdr.msg_namelen = name.length;
             header.msg_hdr.msg_iov = vectors.wrapping_add(first);
             header.msg_hdr.msg_iovlen = train.pieces as _;
-            if train.datagrams > 1 {
-                *control = Control::cut_every(train.segment);
-                header.msg_hdr.msg_control = ptr::from_mut(control).cast();
-                header.msg_hdr.msg_controllen = Control::SENT_BYTES as _;
+            if control.length > 0 {
+                header.msg_hdr.msg_control = control.bytes.as_mut_ptr().cast();
+                header.msg_hdr.msg_controllen = control.length as _;
             }
             first += train.pieces;
             self.headers.push(header);
@@ -148,12 +158,23 @@ impl Exchange {
     }
 }
 
+fn switch_on(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) {
+    let on: libc::c_int = 1;
+    // SAFETY: the pointer and the length describe `on`, which lives through the call; the descriptor is open, for
+    // `socket` is borrowed.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), size_of_as_socklen::<libc::c_int>())
+    };
+    if result != 0 {
+        log::debug!("socket option {level}/{option}: {}", io::Error::last_os_error());
+    }
+}
+
 fn empty_header() -> libc::mmsghdr {
     // SAFETY: an `mmsghdr` is integers and pointers; all zeroes are valid for each of them, and mean "none".
     unsafe { mem::zeroed() }
 }
 
-#[allow(clippy::cast_possible_truncation)] // the types named are a few bytes long
 fn size_of_as_socklen<T>() -> libc::socklen_t {
     mem::size_of::<T>() as libc::socklen_t
 }
@@ -181,32 +202,68 @@ impl Name {
 }
 
 impl Control {
-    /// The length that the kernel wants for a control message with one `u16`, padded as CMSG_SPACE pads it.
-    const SENT_BYTES: usize = mem::size_of::<libc::cmsghdr>() + mem::size_of::<usize>();
+    const WORD: usize = mem::size_of::<usize>();
+    const HEADER: usize = Control::WORD + 2 * mem::size_of::<libc::c_int>();
 
-    fn empty() -> Control {
-        // SAFETY: a `cmsghdr` is integers only (and, in some C libraries, padding); all zeroes are valid.
-        Control { header: unsafe { mem::zeroed() }, value: [0; 8] }
+    const fn empty() -> Control {
+        Control { bytes: [0; 80], length: 0 }
     }
 
     /// "Cut what I send into datagrams of `segment` bytes."
-    fn cut_every(segment: usize) -> Control {
+    fn cut_every(&mut self, segment: usize) {
         let segment = u16::try_from(segment).expect("a train's datagrams have at most SEGMENT_BYTES_MAX bytes");
-        let mut control = Control::empty();
-        control.header.cmsg_level = libc::SOL_UDP;
-        control.header.cmsg_type = libc::UDP_SEGMENT;
-        control.header.cmsg_len = (mem::size_of::<libc::cmsghdr>() + mem::size_of::<u16>()) as _;
-        control.value[..2].copy_from_slice(&segment.to_ne_bytes());
-        control
+        self.add(libc::SOL_UDP, libc::UDP_SEGMENT, &segment.to_ne_bytes());
     }
 
-    /// The size of the datagrams that the kernel has joined, if it says so in the `received` bytes that it wrote here.
-    fn train_segment(&self, received: usize) -> Option<usize> {
-        let is_written = received >= mem::size_of::<libc::cmsghdr>() + mem::size_of::<libc::c_int>();
-        if !is_written || self.header.cmsg_level != libc::SOL_UDP || self.header.cmsg_type != libc::UDP_GRO {
-            return None;
+    /// "Let it leave from `local`." The interface is left to the routes, but for link-local addresses, whose scope is in the
+    /// peer's name.
+    fn leave_from(&mut self, local: IpAddr) {
+        let mut value = [0; 20];
+        match local {
+            IpAddr::V4(address) => {
+                value[4..8].copy_from_slice(&address.octets()); // in_pktinfo: interface, ours, theirs
+                self.add(libc::IPPROTO_IP, libc::IP_PKTINFO, &value[..12]);
+            }
+            IpAddr::V6(address) => {
+                value[..16].copy_from_slice(&address.octets()); // in6_pktinfo: ours, interface
+                self.add(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &value);
+            }
         }
-        let [a, b, c, d, ..] = self.value;
-        usize::try_from(i32::from_ne_bytes([a, b, c, d])).ok().filter(|&segment| segment > 0)
+    }
+
+    /// Puts one control message behind the others. Both that we know fit.
+    fn add(&mut self, level: libc::c_int, kind: libc::c_int, value: &[u8]) {
+        let message = &mut self.bytes[self.length..];
+        message[..Control::WORD].copy_from_slice(&(Control::HEADER + value.len()).to_ne_bytes());
+        message[Control::WORD..][..4].copy_from_slice(&level.to_ne_bytes());
+        message[Control::WORD + 4..][..4].copy_from_slice(&kind.to_ne_bytes());
+        message[Control::HEADER..][..value.len()].copy_from_slice(value);
+        self.length += (Control::HEADER + value.len()).next_multiple_of(Control::WORD);
+    }
+
+    /// The size of the datagrams that the kernel has joined, and the address that they were sent to, if it says so.
+    #[inline]
+    fn parse(&self) -> (Option<usize>, Option<IpAddr>) {
+        let (mut segment, mut local) = (None, None);
+        let mut rest = &self.bytes[..self.length.min(self.bytes.len())];
+        while rest.len() >= Control::HEADER {
+            let int = |at: usize| i32::from_ne_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]]);
+            let mut length = [0; Control::WORD];
+            length.copy_from_slice(&rest[..Control::WORD]);
+            let length = usize::from_ne_bytes(length);
+            let Some(value) = rest.get(Control::HEADER..length) else { break };
+            match (int(Control::WORD), int(Control::WORD + 4), value) {
+                (libc::SOL_UDP, libc::UDP_GRO, [_, _, _, _, ..]) => {
+                    segment = usize::try_from(int(Control::HEADER)).ok().filter(|&segment| segment > 0);
+                }
+                (libc::IPPROTO_IP, libc::IP_PKTINFO, &[_, _, _, _, a, b, c, d, ..]) => local = Some(IpAddr::from([a, b, c, d])),
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, value) => {
+                    local = value.first_chunk::<16>().map(|&octets| IpAddr::from(octets));
+                }
+                _ => {}
+            }
+            rest = rest.get(length.next_multiple_of(Control::WORD)..).unwrap_or(&[]);
+        }
+        (segment, local)
     }
 }

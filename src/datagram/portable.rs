@@ -17,14 +17,17 @@ impl Exchange {
         Exchange { assembled: Vec::new() }
     }
 
-    /// Receives until the batch is full (`true`) or the socket is empty (`false`). An error is returned only if nothing
+    /// Receives a batch. Says whether it is full, so that there may be more. An error is returned only if nothing
     /// was received before it; otherwise the next call meets it again.
     pub(super) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
         batch.messages.clear();
         for index in 0..DATAGRAM_BATCH {
             let buffer = &mut batch.buffers[index * STRIDE_BYTES..][..BUFFER_BYTES];
             match socket.recv_from(buffer) {
-                Ok((length, peer)) => batch.messages.push(Message { peer: Some(peer), length, segment: length, is_cut: false }),
+                Ok((length, peer)) => {
+                    let peer = Some(peer);
+                    batch.messages.push(Message { peer, local: None, length, segment: length, is_cut: false });
+                }
                 Err(error) if batch.messages.is_empty() => return Err(error),
                 Err(error) => return Ok(error.kind() != ErrorKind::WouldBlock),
             }

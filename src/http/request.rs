@@ -3,9 +3,9 @@
 //! What can be read in two ways is refused, never guessed: two servers that guess differently are how requests are
 //! smuggled (RFC 9112 section 11.2).
 
-use std::mem::MaybeUninit;
+use std::net::Ipv6Addr;
 
-use httparse::{Error, Header};
+use httparse::{EMPTY_HEADER, Error, Header};
 use memchr::memmem;
 
 use super::response::Status;
@@ -30,8 +30,8 @@ pub enum Method {
 #[derive(Debug)]
 pub struct Request<'i> {
     method: Method,
-    path: &'i str,
-    query: Option<&'i str>,
+    path: &'i [u8],
+    query: Option<&'i [u8]>,
     headers: &'i [Header<'i>],
     keeps_alive: bool,
     expects_continue: bool,
@@ -46,12 +46,12 @@ impl<'i> Request<'i> {
 
     /// The target's path as it was sent, percent-encoding and all: it begins with `/` (or is the `*` of OPTIONS, or the
     /// authority of CONNECT).
-    pub fn path(&self) -> &'i str {
+    pub fn path(&self) -> &'i [u8] {
         self.path
     }
 
     /// What follows the first `?` of the target.
-    pub fn query(&self) -> Option<&'i str> {
+    pub fn query(&self) -> Option<&'i [u8]> {
         self.query
     }
 
@@ -76,105 +76,105 @@ impl<'i> Request<'i> {
     }
 }
 
-/// Where the parser puts the fields it finds.
-pub(super) struct HeaderRoom<'i>([MaybeUninit<Header<'i>>; HEADERS_MAX]);
-
-impl HeaderRoom<'_> {
-    pub(super) fn new() -> Self {
-        HeaderRoom([const { MaybeUninit::uninit() }; HEADERS_MAX])
-    }
-}
+/// Room for the fields of nearly every request. Clearing room for all that may come would cost as much as parsing them.
+pub(super) type FewHeaders<'i> = [Header<'i>; 16];
 
 pub(super) enum Parsed<'i> {
     /// The head has not arrived yet, and what has is in order.
     Partial,
     /// A request, and the length of its head.
     Whole(Request<'i>, usize),
-    /// A head of HTTP/1.2 or later; where the minor version's digit stands.
-    LaterMinor(usize),
     Refused(Status),
 }
 
-/// Might `input` hold the end of a head, or be too long for one? Nothing is looked at again that was `scanned` before.
-pub(super) fn has_end(input: &[u8], scanned: usize) -> bool {
-    let fresh = &input[scanned.saturating_sub(3)..];
-    memmem::find(fresh, b"\n\r\n").is_some()
-        || memmem::find(fresh, b"\n\n").is_some()
-        || input.len() > HEAD_BYTES_MAX
-        || (input.len() > REQUEST_LINE_BYTES_MAX && scanned <= REQUEST_LINE_BYTES_MAX)
+/// Can anything more be said of a head now than when it had only `scanned` bytes? Only when a line has ended or a limit is
+/// reached: so a head that drips is parsed at most once per line, of which there are few, and not once per byte.
+pub(super) fn has_news(input: &[u8], scanned: usize) -> bool {
+    let reaches = |limit: usize| scanned < limit && input.len() >= limit;
+    memchr::memchr(b'\n', &input[scanned..]).is_some() || reaches(REQUEST_LINE_BYTES_MAX) || reaches(HEAD_BYTES_MAX + 1)
 }
 
 /// Parses the head at the front of `input`. The same bytes have the same outcome however they arrive.
-pub(super) fn parse<'i>(input: &'i [u8], room: &'i mut HeaderRoom<'i>) -> Parsed<'i> {
+///
+/// Its fields are put into `few`, or into `many` if they are.
+pub(super) fn parse<'i>(input: &'i [u8], few: &'i mut FewHeaders<'i>, many: &'i mut Vec<Header<'i>>) -> Parsed<'i> {
     let head = &input[..input.len().min(HEAD_BYTES_MAX + 1)];
-    let mut raw = httparse::Request::new(&mut []);
-    let length = match raw.parse_with_uninit_headers(head, &mut room.0) {
-        Ok(httparse::Status::Complete(length)) if length <= HEAD_BYTES_MAX => length,
-        Ok(_) => return unfinished(head),
-        Err(Error::TooManyHeaders) => return Parsed::Refused(Status::HeadersTooLarge),
-        Err(Error::Version) => return other_version(head),
-        Err(Error::HeaderName | Error::HeaderValue | Error::NewLine | Error::Status | Error::Token) => {
-            return Parsed::Refused(Status::BadRequest);
-        }
+    let Some(line_end) = memchr::memchr(b'\n', &head[..head.len().min(REQUEST_LINE_BYTES_MAX)]) else {
+        let is_too_long = head.len() >= REQUEST_LINE_BYTES_MAX;
+        return if is_too_long { Parsed::Refused(Status::UriTooLong) } else { Parsed::Partial };
     };
-    let (Some(method), Some(target), Some(minor)) = (raw.method, raw.path, raw.version) else {
-        return Parsed::Refused(Status::BadRequest);
+    let line = match RequestLine::parse(&head[..line_end]) {
+        Ok(line) => line,
+        Err(status) => return Parsed::Refused(status),
     };
-    let line_bytes = method.len() + target.len() + " ".len() + " HTTP/1.0".len();
-    if line_bytes > REQUEST_LINE_BYTES_MAX {
-        return Parsed::Refused(Status::UriTooLong);
+    let section = &head[line_end + 1..];
+    let mut parsed = httparse::parse_headers(section, few);
+    if parsed == Err(Error::TooManyHeaders) {
+        *many = vec![EMPTY_HEADER; HEADERS_MAX];
+        parsed = httparse::parse_headers(section, many);
     }
-    match check(method, target, minor, raw.headers, &head[..length]) {
-        Ok(request) => Parsed::Whole(request, length),
+    let (length, headers) = match parsed {
+        Ok(httparse::Status::Complete(complete)) => complete,
+        Ok(httparse::Status::Partial) if head.len() <= HEAD_BYTES_MAX => return Parsed::Partial,
+        Ok(httparse::Status::Partial) => return Parsed::Refused(Status::HeadersTooLarge),
+        Err(Error::TooManyHeaders) => return Parsed::Refused(Status::HeadersTooLarge),
+        Err(_) => return Parsed::Refused(Status::BadRequest),
+    };
+    let head_bytes = line_end + 1 + length;
+    if head_bytes > HEAD_BYTES_MAX {
+        return Parsed::Refused(Status::HeadersTooLarge);
+    }
+    match Fields::read(headers, &section[..length]).and_then(|fields| request(line, headers, &fields)) {
+        Ok(request) => Parsed::Whole(request, head_bytes),
         Err(status) => Parsed::Refused(status),
     }
 }
 
-/// A head without an end: is it too long already, and in which part?
-fn unfinished(head: &[u8]) -> Parsed<'_> {
-    let line = head.trim_ascii_start();
-    if line.len() > REQUEST_LINE_BYTES_MAX && !line[..=REQUEST_LINE_BYTES_MAX].contains(&b'\n') {
-        return Parsed::Refused(Status::UriTooLong);
-    }
-    if head.len() > HEAD_BYTES_MAX { Parsed::Refused(Status::HeadersTooLarge) } else { Parsed::Partial }
+/// `METHOD SP target SP HTTP/1.x`, exactly (RFC 9112 section 3).
+#[derive(Clone, Copy)]
+struct RequestLine<'i> {
+    method: Method,
+    path: &'i [u8],
+    query: Option<&'i [u8]>,
+    is_1_1: bool,
 }
 
-/// The version is not 1.0 or 1.1. Is it one at all? `HTTP/` DIGIT `.` DIGIT, exactly (RFC 9112 section 2.3).
-fn other_version(head: &[u8]) -> Parsed<'_> {
-    let line_end = memchr::memchr(b'\r', head.trim_ascii_start()).map(|at| at + (head.len() - head.trim_ascii_start().len()));
-    let line = &head[..line_end.unwrap_or(head.len())];
-    let Some(start) = memchr::memrchr(b' ', line).map(|space| space + 1) else { return Parsed::Refused(Status::BadRequest) };
-    match line[start..] {
-        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor] if minor.is_ascii_digit() => Parsed::LaterMinor(start + 7),
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
-            Parsed::Refused(Status::VersionNotSupported)
+impl<'i> RequestLine<'i> {
+    /// `line` ends where the line feed stood.
+    fn parse(line: &'i [u8]) -> Result<RequestLine<'i>, Status> {
+        let [words @ .., b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r'] = line else {
+            return Err(Status::BadRequest);
+        };
+        let space = words.iter().position(|&byte| byte == b' ').ok_or(Status::BadRequest)?;
+        let (method, target) = (&words[..space], &words[space + 1..]);
+        if !major.is_ascii_digit() || !minor.is_ascii_digit() {
+            return Err(Status::BadRequest);
         }
-        _ => Parsed::Refused(Status::BadRequest),
+        if *major != b'1' {
+            return Err(Status::VersionNotSupported);
+        }
+        let method = known_method(method)?;
+        let (path, query) = split(target, method).ok_or(Status::BadRequest)?;
+        // A later minor version is answered as 1.1 (RFC 9110 section 2.5).
+        Ok(RequestLine { method, path, query, is_1_1: *minor != b'0' })
     }
 }
 
-fn check<'i>(method: &'i str, target: &'i str, minor: u8, headers: &'i [Header<'i>], head: &[u8]) -> Result<Request<'i>, Status> {
-    // httparse takes a line feed alone for the end of a line. Others do not, and so could see another message.
-    if memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r') {
-        return Err(Status::BadRequest);
-    }
-    let fields = Fields::read(headers)?;
-    if minor == 1 && fields.hosts == 0 {
+fn request<'i>(line: RequestLine<'i>, headers: &'i [Header<'i>], fields: &Fields) -> Result<Request<'i>, Status> {
+    if line.is_1_1 && !fields.has_host {
         return Err(Status::BadRequest); // RFC 9112 section 3.2
     }
-    let method = known_method(method)?;
-    let (path, query) = split(target, method).ok_or(Status::BadRequest)?;
     // A 1.0 client ends a body without a length by closing, so that its request could not be answered (RFC 1945 section 7.2.2).
-    if minor == 0 && fields.body_bytes.is_none() && matches!(method, Method::Post | Method::Put) {
+    if !line.is_1_1 && fields.body_bytes.is_none() && matches!(line.method, Method::Post | Method::Put) {
         return Err(Status::BadRequest);
     }
     Ok(Request {
-        method,
-        path,
-        query,
+        method: line.method,
+        path: line.path,
+        query: line.query,
         headers,
-        keeps_alive: !fields.says_close && (minor == 1 || fields.says_keep_alive),
-        expects_continue: minor == 1 && fields.expects_continue,
+        keeps_alive: !fields.says_close && (line.is_1_1 || fields.says_keep_alive),
+        expects_continue: line.is_1_1 && fields.expects_continue,
         body_bytes: fields.body_bytes.unwrap_or(0),
     })
 }
@@ -182,7 +182,7 @@ fn check<'i>(method: &'i str, target: &'i str, minor: u8, headers: &'i [Header<'
 /// What the fields say that concerns the framing.
 #[derive(Default)]
 struct Fields {
-    hosts: usize,
+    has_host: bool,
     body_bytes: Option<u64>,
     says_close: bool,
     says_keep_alive: bool,
@@ -190,19 +190,25 @@ struct Fields {
 }
 
 impl Fields {
-    fn read(headers: &[Header<'_>]) -> Result<Fields, Status> {
+    fn read(headers: &[Header<'_>], section: &[u8]) -> Result<Fields, Status> {
         let mut fields = Fields::default();
+        if !section.ends_with(b"\r\n") {
+            return Err(Status::BadRequest);
+        }
         for Header { name, value } in headers {
+            if !ends_its_line(value, section) {
+                return Err(Status::BadRequest);
+            }
             // The length tells most names apart before a letter is compared.
             match name.len() {
                 4 if name.eq_ignore_ascii_case("host") => {
-                    fields.hosts += 1;
-                    if fields.hosts > 1 || !is_host(value) {
+                    if fields.has_host || !is_host(value) {
                         return Err(Status::BadRequest);
                     }
+                    fields.has_host = true;
                 }
                 10 if name.eq_ignore_ascii_case("connection") => {
-                    for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+                    for option in words(value) {
                         fields.says_close |= option.eq_ignore_ascii_case(b"close");
                         fields.says_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                     }
@@ -216,7 +222,7 @@ impl Fields {
                 // We decode no coding, so where the message ends cannot be known (RFC 9112 section 6.1).
                 17 if name.eq_ignore_ascii_case("transfer-encoding") => return Err(Status::NotImplemented),
                 6 if name.eq_ignore_ascii_case("expect") => {
-                    fields.expects_continue |= value.eq_ignore_ascii_case(b"100-continue")
+                    fields.expects_continue |= words(value).any(|word| word.eq_ignore_ascii_case(b"100-continue"));
                 }
                 _ => {}
             }
@@ -225,19 +231,38 @@ impl Fields {
     }
 }
 
-fn known_method(method: &str) -> Result<Method, Status> {
+/// The elements of a list (RFC 9110 section 5.6.1).
+fn words(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// Is the value followed by CR LF? httparse, which has found it in `section`, takes a line feed alone for the end of a line
+/// too. Others do not, and so could see another message.
+fn ends_its_line(value: &[u8], section: &[u8]) -> bool {
+    let end = value.as_ptr().addr() + value.len() - section.as_ptr().addr();
+    let after = section[end..].iter().find(|&&byte| byte != b' ' && byte != b'\t');
+    after == Some(&b'\r')
+}
+
+fn known_method(method: &[u8]) -> Result<Method, Status> {
     Ok(match method {
-        "GET" => Method::Get,
-        "HEAD" => Method::Head,
-        "POST" => Method::Post,
-        "PUT" => Method::Put,
-        "DELETE" => Method::Delete,
-        "CONNECT" => Method::Connect,
-        "OPTIONS" => Method::Options,
-        "TRACE" => Method::Trace,
-        "PATCH" => Method::Patch,
-        _ => return Err(Status::NotImplemented),
+        b"GET" => Method::Get,
+        b"HEAD" => Method::Head,
+        b"POST" => Method::Post,
+        b"PUT" => Method::Put,
+        b"DELETE" => Method::Delete,
+        b"CONNECT" => Method::Connect,
+        b"OPTIONS" => Method::Options,
+        b"TRACE" => Method::Trace,
+        b"PATCH" => Method::Patch,
+        _ if is_token(method) => return Err(Status::NotImplemented),
+        _ => return Err(Status::BadRequest),
     })
+}
+
+/// RFC 9110 section 5.6.2.
+pub(super) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
 /// 1*DIGIT that fits a u64: no sign, no list, no space (RFC 9110 section 8.6).
@@ -251,43 +276,95 @@ fn content_length(value: &[u8]) -> Option<u64> {
     })
 }
 
-/// A host and perhaps a port (RFC 3986 section 3.2.2). Empty is legal where the target has no authority.
+/// A host and perhaps a port (RFC 3986 section 3.2). An empty one is legal where the target has no authority.
 fn is_host(value: &[u8]) -> bool {
-    let is_host_byte = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte);
-    value.iter().all(is_host_byte)
+    let (is_valid, rest) = match value {
+        [b'[', inner @ ..] => {
+            let Some(end) = memchr::memchr(b']', inner) else { return false };
+            (is_ip_literal(&inner[..end]), &inner[end + 1..])
+        }
+        _ => {
+            let end = value.iter().position(|&byte| byte == b':').unwrap_or(value.len());
+            (is_registered_name(&value[..end]), &value[end..])
+        }
+    };
+    is_valid
+        && match rest {
+            [] => true,
+            [b':', port @ ..] => port.iter().all(u8::is_ascii_digit),
+            _ => false,
+        }
+}
+
+/// Which bytes a name may consist of, beside `%` and two hexadecimal digits: unreserved ones and sub-delimiters.
+const IS_NAME_BYTE: [bool; 256] = {
+    let allowed = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~!$&'()*+,;=";
+    let mut table = [false; 256];
+    let mut index = 0;
+    while index < allowed.len() {
+        table[allowed[index] as usize] = true;
+        index += 1;
+    }
+    table
+};
+
+fn is_registered_name(name: &[u8]) -> bool {
+    name.iter().all(|&byte| IS_NAME_BYTE[usize::from(byte)]) || is_encoded_name(name)
+}
+
+#[cold]
+fn is_encoded_name(mut name: &[u8]) -> bool {
+    while let [first, rest @ ..] = name {
+        name = match rest {
+            [a, b, rest @ ..] if *first == b'%' && a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
+            _ if IS_NAME_BYTE[usize::from(*first)] => rest,
+            _ => return false,
+        };
+    }
+    true
+}
+
+/// What stands in brackets: an IPv6 address, or `v`, a version and an address of that version.
+fn is_ip_literal(inner: &[u8]) -> bool {
+    if let [b'v' | b'V', future @ ..] = inner {
+        let Some(dot) = future.iter().position(|&byte| byte == b'.') else { return false };
+        let (version, address) = (&future[..dot], &future[dot + 1..]);
+        return !version.is_empty()
+            && version.iter().all(u8::is_ascii_hexdigit)
+            && !address.is_empty()
+            && address.iter().all(|&byte| IS_NAME_BYTE[usize::from(byte)] || byte == b':');
+    }
+    str::from_utf8(inner).is_ok_and(|inner| inner.parse::<Ipv6Addr>().is_ok())
 }
 
 /// The path and query of a target, in the four forms of RFC 9112 section 3.2. `None`: in none of them.
-fn split(target: &str, method: Method) -> Option<(&str, Option<&str>)> {
-    if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+fn split(target: &[u8], method: Method) -> Option<(&[u8], Option<&[u8]>)> {
+    let path_start = match target {
+        [b'/', ..] => 0,
+        b"*" if method == Method::Options => 0,
+        [_, ..] if method == Method::Connect => 0,
+        _ => authority_end(target)?,
+    };
+    // Any visible character may be in a target, but `#`: a fragment is never sent.
+    let is_plain = |byte: &u8| matches!(byte, b'!' | b'"' | b'$'..=b'>' | b'@'..=b'~');
+    let path_end = target.iter().position(|byte| !is_plain(byte)).unwrap_or(target.len());
+    let path = if path_end == path_start { b"/" } else { target.get(path_start..path_end)? };
+    match &target[path_end..] {
+        [] => Some((path, None)),
+        [b'?', query @ ..] if query.iter().all(|byte| is_plain(byte) || *byte == b'?') => Some((path, Some(query))),
+        _ => None,
+    }
+}
+
+/// Where the authority of the absolute form ends. It overrides the Host field, and we serve the same to all.
+fn authority_end(target: &[u8]) -> Option<usize> {
+    let scheme_end = memmem::find(target, b"://")?;
+    let scheme = &target[..scheme_end];
+    if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
         return None;
     }
-    let path_and_query = match target.as_bytes() {
-        [b'/', ..] => target,
-        b"*" if method == Method::Options => target,
-        _ if method == Method::Connect => target,
-        _ => {
-            // The absolute form. Its authority overrides the Host field, and we serve the same to all.
-            let (scheme, rest) = target.split_once("://")?;
-            if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-                return None;
-            }
-            let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
-            if authority_end == 0 || !is_host(&rest.as_bytes()[..authority_end]) {
-                return None;
-            }
-            match &rest[authority_end..] {
-                "" => "/",
-                path_and_query => path_and_query,
-            }
-        }
-    };
-    if target.contains('#') {
-        return None; // a fragment is never sent
-    }
-    match path_and_query.split_once('?') {
-        Some(("", query)) => Some(("/", Some(query))),
-        Some((path, query)) => Some((path, Some(query))),
-        None => Some((path_and_query, None)),
-    }
+    let start = scheme_end + "://".len();
+    let end = memchr::memchr2(b'/', b'?', &target[start..]).map_or(target.len(), |at| start + at);
+    let is_named = !matches!(target[start..end], [] | [b':', ..]);
+    (is_named && is_host(&target[start..end])).then_some(end)
 }

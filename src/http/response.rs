@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::request::Method;
+use super::request::{Method, is_token};
 
 /// The status codes that we use (RFC 9110 section 15, RFC 6585).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,77 +25,95 @@ pub enum Status {
 impl Status {
     /// The code and the reason phrase.
     pub fn as_str(self) -> &'static str {
+        let line = self.line();
+        &line["HTTP/1.0 ".len()..line.len() - "\r\n".len()]
+    }
+
+    fn line(self) -> &'static str {
         match self {
-            Status::Ok => "200 OK",
-            Status::BadRequest => "400 Bad Request",
-            Status::NotFound => "404 Not Found",
-            Status::MethodNotAllowed => "405 Method Not Allowed",
-            Status::RequestTimeout => "408 Request Timeout",
-            Status::ContentTooLarge => "413 Content Too Large",
-            Status::UriTooLong => "414 URI Too Long",
-            Status::HeadersTooLarge => "431 Request Header Fields Too Large",
-            Status::InternalServerError => "500 Internal Server Error",
-            Status::NotImplemented => "501 Not Implemented",
-            Status::VersionNotSupported => "505 HTTP Version Not Supported",
+            Status::Ok => "HTTP/1.0 200 OK\r\n",
+            Status::BadRequest => "HTTP/1.0 400 Bad Request\r\n",
+            Status::NotFound => "HTTP/1.0 404 Not Found\r\n",
+            Status::MethodNotAllowed => "HTTP/1.0 405 Method Not Allowed\r\n",
+            Status::RequestTimeout => "HTTP/1.0 408 Request Timeout\r\n",
+            Status::ContentTooLarge => "HTTP/1.0 413 Content Too Large\r\n",
+            Status::UriTooLong => "HTTP/1.0 414 URI Too Long\r\n",
+            Status::HeadersTooLarge => "HTTP/1.0 431 Request Header Fields Too Large\r\n",
+            Status::InternalServerError => "HTTP/1.0 500 Internal Server Error\r\n",
+            Status::NotImplemented => "HTTP/1.0 501 Not Implemented\r\n",
+            Status::VersionNotSupported => "HTTP/1.0 505 HTTP Version Not Supported\r\n",
         }
     }
 }
 
 /// What a [`Responder`](super::Responder) has to say. The framing is not its business.
+///
+/// A response that is always the same can be made once, and lent each time with [`reborrow`](Response::reborrow): then
+/// nothing of it is composed anew but the date.
 #[derive(Clone, Debug)]
-pub struct Response {
-    status: Status,
-    content_type: &'static str,
-    headers: Vec<(&'static str, String)>,
-    body: Cow<'static, [u8]>,
+pub struct Response<'r> {
+    /// The head as far as it does not depend on the moment or the connection: up to `Date: `.
+    head: Cow<'r, [u8]>,
+    body: Cow<'r, [u8]>,
 }
 
-impl Response {
+/// What comes last in a head, before the date.
+const DATE: &[u8] = b"Date: ";
+
+impl<'r> Response<'r> {
+    /// A response of `status`, with a body of the type named.
+    pub fn new(status: Status, content_type: &'static str, body: impl Into<Cow<'r, [u8]>>) -> Response<'r> {
+        let body = body.into();
+        let mut head = status.line().as_bytes().to_vec();
+        head.extend_from_slice(b"Content-Type: ");
+        head.extend_from_slice(content_type.as_bytes());
+        head.extend_from_slice(b"\r\nContent-Length: ");
+        head.extend_from_slice(body.len().to_string().as_bytes());
+        head.extend_from_slice(b"\r\n");
+        head.extend_from_slice(DATE);
+        Response { head: head.into(), body }
+    }
+
     /// 200 with a body of the type named.
-    pub fn ok(content_type: &'static str, body: impl Into<Cow<'static, [u8]>>) -> Response {
-        Response { status: Status::Ok, content_type, headers: Vec::new(), body: body.into() }
+    pub fn ok(content_type: &'static str, body: impl Into<Cow<'r, [u8]>>) -> Response<'r> {
+        Response::new(Status::Ok, content_type, body)
     }
 
     /// A status with its own words as the body.
-    pub fn error(status: Status) -> Response {
-        let body = format!("{}\n", status.as_str()).into_bytes();
-        Response { status, content_type: "text/plain", headers: Vec::new(), body: body.into() }
+    pub fn error(status: Status) -> Response<'static> {
+        Response::new(status, "text/plain", format!("{}\n", status.as_str()).into_bytes())
     }
 
-    /// Adds a field. What frames the message is written by the server alone, and a field that would end the line or the
+    /// Adds a field. What frames the message is written by the server alone, and a field that would end its line or the
     /// head is not a field: such names and values are dropped, whoever they came from.
     #[must_use]
-    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Response {
+    pub fn with_header(self, name: &str, value: &str) -> Response<'r> {
         const OURS: [&str; 5] = ["content-length", "transfer-encoding", "connection", "date", "content-type"];
-        let value = value.into();
-        let is_token =
-            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
         let is_one_line = value.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
-        if is_token && is_one_line && !OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
-            self.headers.push((name, value));
+        if !is_token(name.as_bytes()) || !is_one_line || OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
+            return self;
         }
-        self
+        let mut head = self.head.into_owned();
+        head.truncate(head.len() - DATE.len());
+        for part in [name, ": ", value, "\r\n"] {
+            head.extend_from_slice(part.as_bytes());
+        }
+        head.extend_from_slice(DATE);
+        Response { head: head.into(), body: self.body }
+    }
+
+    /// The same, lent.
+    pub fn reborrow(&self) -> Response<'_> {
+        Response { head: Cow::Borrowed(&self.head), body: Cow::Borrowed(&self.body) }
     }
 }
 
-/// Writes `response` to `out` in a few pieces: the status line, what every answer has, and the body unless it must be
-/// left out (RFC 9110 section 9.3.2: HEAD has the fields of GET).
+/// Writes `response` to `out`, without its body where it must be left out (RFC 9110 section 9.3.2: HEAD has the fields of
+/// GET).
 #[inline]
-pub(super) fn render(response: &Response, method: Method, persists: bool, date: &[u8; 29], mut out: impl FnMut(&[u8])) {
-    out(b"HTTP/1.0 ");
-    out(response.status.as_str().as_bytes());
-    out(b"\r\nDate: ");
+pub(super) fn render(response: &Response<'_>, method: Method, persists: bool, date: &[u8; 29], mut out: impl FnMut(&[u8])) {
+    out(&response.head);
     out(date);
-    out(b"\r\nContent-Type: ");
-    out(response.content_type.as_bytes());
-    out(b"\r\nContent-Length: ");
-    out(itoa::Buffer::new().format(response.body.len()).as_bytes());
-    for (name, value) in &response.headers {
-        out(b"\r\n");
-        out(name.as_bytes());
-        out(b": ");
-        out(value.as_bytes());
-    }
     out(if persists { b"\r\nConnection: keep-alive\r\n\r\n" } else { b"\r\nConnection: close\r\n\r\n" });
     if method != Method::Head {
         out(&response.body);

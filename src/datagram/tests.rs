@@ -1,0 +1,517 @@
+//! Datagrams over real sockets on loopback.
+//!
+//! First what both exchanges promise, the one that batches and the one that does not: each story is told over each of
+//! them, over IPv4 and IPv6. Then the whole socket, as a reactor drives it, over the exchange of this system.
+
+use std::net::UdpSocket as Peer;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use super::batch::Message;
+use super::*;
+use crate::echo::Echo;
+use crate::limits::{DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, Limits};
+use crate::net;
+
+/// The longest that anything here waits.
+const PATIENCE: Duration = Duration::from_secs(10);
+const V4: &str = "127.0.0.1:0";
+const V6: &str = "[::1]:0";
+const PREFIX: &[u8] = b"echo -> ";
+
+// ---- peers
+
+fn bind(address: &str) -> UdpSocket {
+    net::bind_datagram(address.parse().unwrap(), Limits::default().udp_buffer_bytes).unwrap()
+}
+
+/// Somebody who talks with `server` and hears nobody else.
+fn peer_of(server: SocketAddr) -> Peer {
+    let peer = Peer::bind(SocketAddr::new(server.ip(), 0)).unwrap();
+    peer.connect(server).unwrap();
+    SockRef::from(&peer).set_recv_buffer_size(Limits::default().udp_buffer_bytes).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    peer.set_write_timeout(Some(PATIENCE)).unwrap();
+    peer
+}
+
+/// `length` bytes that no other `number` has.
+fn payload(number: usize, length: usize) -> Vec<u8> {
+    (0..length).map(|at| ((number + 1) * 0x9E37_79B1 + at * 0x85EB_CA77).to_le_bytes()[3]).collect()
+}
+
+/// Each of `datagrams` comes to `peer` behind `prefix`, whole and in order.
+#[track_caller]
+fn check_replies<'d>(peer: &Peer, prefix: &[u8], datagrams: impl IntoIterator<Item = &'d Vec<u8>>) {
+    let mut buffer = vec![0; 65_536];
+    for (number, datagram) in datagrams.into_iter().enumerate() {
+        let length = peer.recv(&mut buffer).unwrap_or_else(|error| panic!("reply {number} does not come: {error}"));
+        assert!(buffer[..length] == [prefix, datagram].concat(), "reply {number}, of {length} bytes, is another one");
+    }
+}
+
+/// Waits until `is_done`, and tries again and again.
+#[track_caller]
+fn wait_until(mut is_done: impl FnMut() -> bool) {
+    let give_up = Instant::now() + PATIENCE;
+    while !is_done() {
+        assert!(Instant::now() < give_up, "it has waited for {PATIENCE:?}");
+        thread::yield_now();
+    }
+}
+
+/// Returns when all that was sent before has arrived. Loopback delivers in order: so once a witness has heard what was sent
+/// last, the others have heard all that came before.
+fn let_all_arrive() {
+    let witness = Peer::bind(V4).unwrap();
+    witness.connect(witness.local_addr().unwrap()).unwrap();
+    witness.set_read_timeout(Some(PATIENCE)).unwrap();
+    witness.send(b"I am last.").unwrap();
+    witness.recv(&mut [0; 16]).unwrap();
+}
+
+// ---- what both exchanges promise
+
+trait AnyExchange {
+    fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool>;
+    fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize>;
+}
+
+#[cfg(target_os = "linux")]
+impl AnyExchange for linux::Exchange {
+    fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
+        linux::Exchange::receive(self, socket, batch)
+    }
+
+    fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
+        linux::Exchange::send(self, socket, batch)
+    }
+}
+
+impl AnyExchange for portable::Exchange {
+    fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
+        portable::Exchange::receive(self, socket, batch)
+    }
+
+    fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
+        portable::Exchange::send(self, socket, batch)
+    }
+}
+
+/// A socket with an exchange, and as much of `DatagramSocket` as it takes to try that.
+struct Server {
+    socket: UdpSocket,
+    exchange: Box<dyn AnyExchange>,
+    batch: Batch,
+    /// Datagrams that the kernel took, and that it did not.
+    sent: usize,
+    skipped: usize,
+    /// What `send` was asked.
+    calls: usize,
+}
+
+/// Tells `story` of each exchange on each of `addresses`.
+fn check_exchanges(addresses: &[&str], story: impl Fn(Server)) {
+    type Make = fn(&UdpSocket) -> Box<dyn AnyExchange>;
+    let exchanges: [Make; 2] = [
+        |socket| Box::new(portable::Exchange::new(socket)),
+        #[cfg(target_os = "linux")]
+        |socket| Box::new(linux::Exchange::new(socket)),
+        #[cfg(not(target_os = "linux"))]
+        |socket| Box::new(portable::Exchange::new(socket)),
+    ];
+    for address in addresses {
+        for make in exchanges {
+            let socket = bind(address);
+            story(Server { exchange: make(&socket), socket, batch: Batch::new(), sent: 0, skipped: 0, calls: 0 });
+        }
+    }
+}
+
+impl Server {
+    fn address(&self) -> SocketAddr {
+        self.socket.local_addr().unwrap()
+    }
+
+    /// Receives what has arrived, at most a batch of it. Returns whether the batch is full.
+    fn receive(&mut self) -> bool {
+        let mut is_full = false;
+        wait_until(|| match self.exchange.receive(&self.socket, &mut self.batch) {
+            Ok(result) => {
+                is_full = result;
+                true
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                false
+            }
+        });
+        is_full
+    }
+
+    /// Puts an echo of each datagram of the batch behind what waits. Returns what was heard, and from whom.
+    fn answer(&mut self, prefix: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
+        let mut heard = Vec::new();
+        let (messages, buffers, mut replies) = self.batch.open();
+        for (number, message) in messages.iter().enumerate() {
+            assert!(!message.is_cut);
+            replies.turn_to(number);
+            for index in 0..message.datagrams() {
+                let place = message.place(number, index);
+                heard.push((message.peer.unwrap(), buffers[place.offset..][..place.length].to_vec()));
+                replies.answer(place);
+                replies.echo(prefix);
+            }
+        }
+        heard
+    }
+
+    /// Sends all that waits, as `DatagramSocket` does.
+    fn send(&mut self) {
+        while !self.batch.is_sent() {
+            self.calls += 1;
+            match self.exchange.send(&self.socket, &self.batch) {
+                Ok(trains) => self.sent += self.batch.strike(trains),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::yield_now(),
+                Err(error) if refuses(&error) && self.batch.break_train() => {}
+                Err(_) => self.skipped += self.batch.strike(1),
+            }
+        }
+    }
+
+    /// Echoes `count` datagrams. Returns what was heard.
+    fn echo(&mut self, count: usize, prefix: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
+        let mut heard = Vec::new();
+        while heard.len() < count {
+            self.receive();
+            heard.extend(self.answer(prefix));
+            self.send();
+        }
+        assert_eq!(heard.len(), count);
+        heard
+    }
+}
+
+/// `refuses_trains` of this system, and of the portable exchange when it is tried here.
+fn refuses(error: &io::Error) -> bool {
+    refuses_trains(error) || error.kind() == ErrorKind::Unsupported
+}
+
+#[test]
+fn datagrams_of_all_sizes_from_several_senders_are_heard_and_answered_whole() {
+    // Three senders take turns, with datagrams from nothing to the most that UDP can carry, in one batch or several.
+    let sizes = [0, 1, 1224, 1225, 9000, 0, DATAGRAM_BYTES_MAX - PREFIX.len(), 7];
+    check_exchanges(&[V4, V6], |mut server| {
+        let peers = [0, 1, 2].map(|_| peer_of(server.address()));
+        let sent = [0, 1, 2].map(|peer| sizes.map(|size| payload(size + peer, size)));
+        for number in 0..sizes.len() {
+            for (peer, datagrams) in peers.iter().zip(&sent) {
+                peer.send(&datagrams[number]).unwrap();
+            }
+        }
+        let heard = server.echo(3 * sizes.len(), PREFIX);
+        for (peer, datagrams) in peers.iter().zip(&sent) {
+            let own = peer.local_addr().unwrap();
+            let heard = heard.iter().filter(|(from, _)| *from == own).map(|(_, datagram)| datagram);
+            assert!(heard.eq(datagrams), "all of {own}'s, in order");
+            check_replies(peer, PREFIX, datagrams);
+        }
+        assert_eq!((server.sent, server.skipped), (3 * sizes.len(), 0));
+    });
+}
+
+#[test]
+fn a_full_batch_is_said_to_be_full_and_an_empty_socket_to_be_empty() {
+    // The first says nothing of what is left, the second says that nothing is.
+    check_exchanges(&[V4], |mut server| {
+        let peer = peer_of(server.address());
+        (0..=DATAGRAM_BATCH).for_each(|number| assert_eq!(peer.send(&payload(number, 5)).unwrap(), 5));
+        let_all_arrive();
+        assert!(server.receive());
+        assert_eq!(server.batch.messages.len(), DATAGRAM_BATCH);
+        assert!(!server.receive());
+        assert_eq!(server.batch.messages.len(), 1);
+        let result = server.exchange.receive(&server.socket, &mut server.batch);
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert!(server.batch.messages.is_empty(), "nothing is heard twice");
+    });
+}
+
+#[test]
+fn a_train_of_replies_arrives_as_single_datagrams() {
+    // 50 replies of one size and a shorter one leave in one train, where there are trains. The peer knows nothing of it.
+    check_exchanges(&[V4, V6], |mut server| {
+        let peer = peer_of(server.address());
+        let datagrams: Vec<Vec<u8>> = (0..51).map(|number| payload(number, if number < 50 { 100 } else { 99 })).collect();
+        datagrams.iter().for_each(|datagram| assert_eq!(peer.send(datagram).unwrap(), datagram.len()));
+        let_all_arrive();
+        server.receive();
+        server.answer(PREFIX);
+        assert_eq!(server.batch.unsent(), 1);
+        server.send();
+        check_replies(&peer, PREFIX, &datagrams);
+        assert_eq!((server.sent, server.skipped), (51, 0));
+    });
+}
+
+#[test]
+fn an_unsendable_reply_is_skipped_alone() {
+    // There is one whose peer the kernel never named, between two that can be sent.
+    check_exchanges(&[V4, V6], |mut server| {
+        let peer = peer_of(server.address());
+        peer.send(b"hello").unwrap();
+        server.receive();
+        server.batch.messages.push(Message { peer: None, local: None, length: 0, segment: 0, is_cut: false });
+        let (_, _, mut replies) = server.batch.open();
+        for (number, reply) in [(0, &b"before"[..]), (1, b"to nobody"), (0, b"behind")] {
+            replies.turn_to(number);
+            replies.send(reply);
+        }
+        server.send();
+        assert_eq!((server.sent, server.skipped), (2, 1));
+        check_replies(&peer, b"", [&b"before".to_vec(), &b"behind".to_vec()]);
+    });
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_batch_costs_one_call_each_way_and_a_train_is_received_in_one_piece() {
+    // One server is the other's peer: 64 single datagrams go there, and come back as a train, which the kernel does not cut
+    // for one who can take it whole.
+    for address in [V4, V6] {
+        let server = || {
+            let socket = bind(address);
+            let exchange = Box::new(linux::Exchange::new(&socket));
+            Server { socket, exchange, batch: Batch::new(), sent: 0, skipped: 0, calls: 0 }
+        };
+        let (mut one, mut other) = (server(), server());
+        let datagrams: Vec<Vec<u8>> = (0..DATAGRAM_BATCH).map(|number| payload(number, 64)).collect();
+        datagrams.iter().for_each(|datagram| assert_eq!(one.socket.send_to(datagram, other.address()).unwrap(), 64));
+        let_all_arrive();
+        assert_eq!(other.echo(DATAGRAM_BATCH, PREFIX).len(), DATAGRAM_BATCH);
+        assert_eq!(other.calls, 1);
+        assert!(!one.receive(), "one message is no full batch");
+        let [message] = one.batch.messages[..] else { panic!("{} messages", one.batch.messages.len()) };
+        assert_eq!((message.length, message.segment), (DATAGRAM_BATCH * 72, 72));
+        let heard = one.answer(b"").into_iter().map(|(from, datagram)| {
+            assert_eq!(from, other.address());
+            datagram
+        });
+        assert!(heard.eq(datagrams.iter().map(|datagram| [PREFIX, datagram].concat())));
+    }
+}
+
+// ---- the whole socket
+
+/// A socket that echoes with a prefix, and what a reactor would lend it.
+struct Service {
+    source: DatagramSocket,
+    ready: Ready,
+    turn: Turn,
+}
+
+impl Service {
+    fn on(address: &str) -> Service {
+        let source = DatagramSocket::new(bind(address), Box::new(Echo::with_prefix(PREFIX))).unwrap();
+        Service { source, ready: Ready { readable: false, writable: true, closing: false }, turn: Turn::new(Limits::default()) }
+    }
+
+    /// Drives it once. Whatever the test: what it says of itself afterwards is true.
+    fn drive(&mut self) -> Outcome {
+        let outcome = self.source.drive(&mut self.ready, &mut self.turn);
+        assert_eq!(outcome == Outcome::Unfinished, self.source.can_progress(&self.ready), "{outcome:?}");
+        assert!(!(self.source.wants_write() && self.ready.writable), "it sends what it can");
+        outcome
+    }
+
+    /// The kernel says that it can be read, and it is driven.
+    fn drive_readable(&mut self) -> Outcome {
+        self.ready.readable = true;
+        self.drive()
+    }
+
+    /// Drives it until it has heard `count` datagrams in all.
+    fn hear(&mut self, count: u64) {
+        wait_until(|| {
+            self.drive_readable();
+            self.turn.stats.datagrams_in >= count
+        });
+        assert_eq!(self.turn.stats.datagrams_in, count);
+    }
+
+    /// What was counted: replies sent, datagrams refused, replies too long, replies that the kernel refused.
+    fn counted(&self) -> (u64, u64, u64, u64) {
+        let stats = &self.turn.stats;
+        (stats.datagrams_out, stats.datagrams_refused, stats.datagrams_too_long, stats.datagrams_unsent)
+    }
+}
+
+#[test]
+fn an_empty_socket_is_asked_once() {
+    // Spurious news: the kernel has nothing, and that is remembered.
+    let mut service = Service::on(V4);
+    assert_eq!(service.drive_readable(), Outcome::Blocked);
+    assert!(!service.ready.readable);
+    assert_eq!(service.counted(), (0, 0, 0, 0));
+    assert_eq!(service.turn.stats.datagram_errors, 0);
+}
+
+#[test]
+fn the_empty_datagram_gets_the_bare_prefix() {
+    let mut service = Service::on(V4);
+    let peer = peer_of(service.source.address);
+    peer.send(b"").unwrap();
+    service.hear(1);
+    check_replies(&peer, PREFIX, [&Vec::new()]);
+}
+
+#[test]
+fn a_flood_is_served_one_budget_at_a_time() {
+    // 300 have arrived. Four batches of 64 are answered, then it is somebody else's turn; no edge comes for the other 44.
+    let mut service = Service::on(V4);
+    let peer = peer_of(service.source.address);
+    let datagrams: Vec<Vec<u8>> = (0..300).map(|number| payload(number, 10)).collect();
+    datagrams.iter().for_each(|datagram| assert_eq!(peer.send(datagram).unwrap(), 10));
+    let_all_arrive();
+    assert_eq!(service.drive_readable(), Outcome::Unfinished);
+    assert_eq!((service.turn.stats.datagrams_in, service.counted()), (256, (256, 0, 0, 0)));
+    check_replies(&peer, PREFIX, &datagrams[..256]);
+    assert_eq!(service.drive(), Outcome::Blocked);
+    assert_eq!((service.turn.stats.datagrams_in, service.counted()), (300, (300, 0, 0, 0)));
+    check_replies(&peer, PREFIX, &datagrams[256..]);
+}
+
+#[test]
+fn while_replies_wait_nothing_is_received() {
+    // The kernel cannot be written. The second datagram stays with it until the reply to the first is gone.
+    let mut service = Service::on(V4);
+    let peer = peer_of(service.source.address);
+    service.ready.writable = false;
+    peer.send(b"first").unwrap();
+    service.hear(1);
+    peer.send(b"second").unwrap();
+    let_all_arrive();
+    assert_eq!(service.drive_readable(), Outcome::Blocked);
+    assert!(service.source.wants_write());
+    assert_eq!((service.turn.stats.datagrams_in, service.counted()), (1, (0, 0, 0, 0)));
+    service.ready.writable = true;
+    assert_eq!(service.drive(), Outcome::Blocked);
+    assert_eq!((service.turn.stats.datagrams_in, service.counted()), (2, (2, 0, 0, 0)));
+    check_replies(&peer, PREFIX, [&b"first".to_vec(), &b"second".to_vec()]);
+}
+
+#[test]
+fn a_reply_that_no_datagram_can_hold_is_counted_and_its_neighbours_arrive() {
+    let mut service = Service::on(V4);
+    let peer = peer_of(service.source.address);
+    let datagrams = [payload(1, 5), payload(2, DATAGRAM_BYTES_MAX - PREFIX.len() + 1), payload(3, 5)];
+    datagrams.iter().for_each(|datagram| assert_eq!(peer.send(datagram).unwrap(), datagram.len()));
+    service.hear(3);
+    check_replies(&peer, PREFIX, [&datagrams[0], &datagrams[2]]);
+    assert_eq!(service.counted(), (2, 0, 1, 0));
+}
+
+#[test]
+fn who_cannot_be_answered_is_refused_and_the_neighbours_are_answered() {
+    // A datagram from port 0, one from nobody we know, one cut short, and a train of three from port 0. None is put to the
+    // protocol, and all are counted.
+    let mut service = Service::on(V4);
+    let peer = peer_of(service.source.address);
+    peer.send(b"hello").unwrap();
+    service.ready.writable = false;
+    service.hear(1);
+    let known = service.source.batch.messages[0];
+    let port_0 = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let strangers = [
+        Message { peer: port_0, ..known },
+        Message { peer: None, ..known },
+        Message { is_cut: true, ..known },
+        Message { peer: port_0, segment: 2, ..known },
+    ];
+    service.source.batch.messages = strangers.into();
+    service.source.answer(&mut service.turn.stats);
+    assert_eq!(service.counted(), (0, 6, 0, 0));
+    service.ready.writable = true;
+    assert_eq!(service.drive(), Outcome::Blocked);
+    assert_eq!(service.counted(), (1, 6, 0, 0));
+    check_replies(&peer, PREFIX, [&b"hello".to_vec()]);
+}
+
+#[test]
+fn a_socket_does_not_answer_itself() {
+    // It would never stop. The sender is forged easily; here it is true.
+    for address in [V4, V6] {
+        let mut service = Service::on(address);
+        let own = service.source.address;
+        service.source.socket.send_to(b"Is anybody there?", own).unwrap();
+        service.hear(1);
+        assert_eq!(service.counted(), (0, 1, 0, 0));
+    }
+}
+
+#[test]
+fn a_socket_on_all_addresses_does_not_answer_itself_either() {
+    // Its own address is not the one that it was bound to, but any of this machine, with its port.
+    for (address, own) in [("0.0.0.0:0", "127.0.0.1"), ("[::]:0", "::1")] {
+        let mut service = Service::on(address);
+        let own = SocketAddr::new(own.parse().unwrap(), service.source.address.port());
+        service.source.socket.send_to(b"Is anybody there?", own).unwrap();
+        service.hear(1);
+        assert_eq!(service.counted(), (0, 1, 0, 0), "{own}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_train_that_the_kernel_refuses_leaves_datagram_by_datagram() {
+    // Without checksums the kernel cuts no trains (udp_send_skb), as is the case with some devices. All arrives nevertheless,
+    // and no further train is tried.
+    let mut service = Service::on(V4);
+    set_option(&service.source.socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1);
+    let peer = peer_of(service.source.address);
+    let datagrams: Vec<Vec<u8>> = (0..20).map(|number| payload(number, 100)).collect();
+    for (round, trains) in [(1, 1), (2, 20)] {
+        service.ready.writable = false;
+        datagrams.iter().for_each(|datagram| assert_eq!(peer.send(datagram).unwrap(), 100));
+        let_all_arrive();
+        assert_eq!(service.drive_readable(), Outcome::Blocked);
+        assert_eq!(service.source.batch.unsent(), trains, "in round {round}");
+        service.ready.writable = true;
+        assert_eq!(service.drive(), Outcome::Blocked);
+        check_replies(&peer, PREFIX, &datagrams);
+        assert_eq!(service.counted(), (20 * round, 0, 0, 0));
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_single_reply_that_the_kernel_refuses_is_skipped_although_it_looks_like_a_refused_train() {
+    // The socket is told to cut all it sends every 8 bytes. The kernel does not cut 2,000 bytes in that many (EINVAL); what is
+    // no longer than 8, with its prefix, is not cut at all.
+    let mut service = Service::on(V4);
+    set_option(&service.source.socket, libc::SOL_UDP, libc::UDP_SEGMENT, 8);
+    let peer = peer_of(service.source.address);
+    let datagrams = [Vec::new(), payload(1, 2000), Vec::new(), payload(2, 2000), Vec::new()];
+    datagrams.iter().for_each(|datagram| assert_eq!(peer.send(datagram).unwrap(), datagram.len()));
+    service.hear(5);
+    assert_eq!(service.counted(), (3, 0, 0, 2));
+    check_replies(&peer, PREFIX, [&Vec::new(), &Vec::new(), &Vec::new()]);
+    // And trains are still tried.
+    service.ready.writable = false;
+    (0..2).for_each(|_| assert_eq!(peer.send(b"").unwrap(), 0));
+    let_all_arrive();
+    assert_eq!(service.drive_readable(), Outcome::Blocked);
+    assert_eq!(service.source.batch.unsent(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)] // neither std nor socket2 has these options
+fn set_option(socket: &UdpSocket, level: libc::c_int, name: libc::c_int, value: libc::c_int) {
+    use std::os::fd::AsRawFd;
+    let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap();
+    // SAFETY: the pointer and the length describe `value`, which lives through the call; the descriptor is open.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), length) };
+    assert_eq!(result, 0, "option {level}/{name}: {}", io::Error::last_os_error());
+}

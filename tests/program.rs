@@ -1,0 +1,283 @@
+//! The program as its operator meets it: its command line, its signals, its log, and what it leaves behind.
+
+// The helpers here unwrap as the tests do.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Stdio;
+
+use common::{Ending, Program, assert_same, check_echo, connect, connect_narrow, pattern, reactor, reset, stuff};
+use socket2::{Domain, Socket, Type};
+
+const TCP: [&str; 2] = ["--tcp", "127.0.0.1:0"];
+const MIB: usize = 1024 * 1024;
+
+/// Runs the program with `arguments` that must not make it serve.
+fn run(arguments: &[&str]) -> Ending {
+    Program::spawn(reactor().args(arguments)).wait()
+}
+
+// ---- the command line
+
+#[test]
+fn help_tells_every_flag_the_default_addresses_and_what_a_stream_is_not() {
+    // How the lines are broken does not matter.
+    let ending = run(&["--help"]);
+    assert_eq!(ending.status.code(), Some(0));
+    assert!(ending.stderr.is_empty(), "{:?}", ending.stderr);
+    let help = ending.stdout.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
+    for told in ["--tcp", "--udp", "--http", "--prefix", "message boundaries", "127.0.0.1:2000", "127.0.0.1:8080"] {
+        assert!(help.contains(told), "{told} is not in: {help}");
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_told_in_one_line_with_status_2() {
+    let nonsense: [&[&str]; 8] = [
+        &["--frob"],
+        &["nonsense"],
+        &["serve", "--frob"],
+        &["--tcp"],
+        &["--tcp", "127.0.0.1"],
+        &["--udp", "somewhere:2000"],
+        &["--http", "127.0.0.1:65536"],
+        &["--tcp", "127.0.0.1:0", "--log", "loud"],
+    ];
+    for arguments in nonsense {
+        let ending = run(arguments);
+        assert_eq!(ending.status.code(), Some(2), "{arguments:?}: {:?}", ending.stderr);
+        assert_eq!(ending.stderr.len(), 1, "{arguments:?}: {:?}", ending.stderr);
+        assert!(ending.stderr[0].starts_with("reactor: "), "{arguments:?}: {:?}", ending.stderr);
+        assert!(ending.stdout.is_empty(), "{arguments:?}: {:?}", ending.stdout);
+    }
+}
+
+#[test]
+fn a_taken_port_is_told_with_its_service_its_address_and_the_reason() {
+    // The test itself holds the ports. Neither is one of the two services announced if the other cannot be had.
+    let (stream, datagram) = (TcpListener::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+    let (stream, datagram) = (stream.local_addr().unwrap().to_string(), datagram.local_addr().unwrap().to_string());
+    for (flag, service, address) in [("--tcp", "tcp echo", stream), ("--udp", "udp echo", datagram)] {
+        let ending = run(&["--http", "127.0.0.1:0", flag, &address]);
+        assert_eq!(ending.status.code(), Some(1));
+        assert!(ending.stdout.is_empty(), "{:?}", ending.stdout);
+        let [line] = &ending.stderr[..] else { panic!("one line: {:?}", ending.stderr) };
+        assert!(line.contains(&format!("{service} {address}: ")) && line.contains("in use"), "{line}");
+    }
+}
+
+#[test]
+fn serve_is_what_is_meant_where_no_command_is_named() {
+    let program = Program::start(&["serve", "--tcp", "127.0.0.1:0", "--prefix", "echo -> "]);
+    let mut stream = connect(program.tcp());
+    stream.write_all(b"hello").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    assert_eq!(reply, "echo -> hello");
+    assert_eq!(program.stop().status.code(), Some(0));
+}
+
+#[test]
+fn only_what_is_named_is_opened_and_port_0_becomes_a_real_one() {
+    // It prints a line for each socket that it opens; once it has ended, there can be no further line.
+    for (flag, service) in [("--tcp", "tcp echo"), ("--udp", "udp echo"), ("--http", "http")] {
+        let program = Program::start(&[flag, "127.0.0.1:0"]);
+        let [address] = program.addresses(service)[..] else { panic!("one address") };
+        assert_ne!(address.port(), 0);
+        assert_eq!(program.stop().stdout, [format!("{service} {address}")]);
+    }
+}
+
+// ---- signals
+
+#[test]
+fn a_signal_ends_it_with_status_0_when_nobody_is_there() {
+    for signal in ["TERM", "INT"] {
+        let program = Program::start(&["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+        program.signal(signal);
+        assert_eq!(program.wait().status.code(), Some(0), "SIG{signal}");
+    }
+}
+
+#[test]
+fn a_stop_ends_idle_connections_in_order() {
+    // One has never spoken, one has been served: both see an end, not a reset.
+    let program = Program::start(&TCP);
+    let (silent, mut served) = (connect(program.tcp()), connect(program.tcp()));
+    check_echo(&mut served, b"That was all.");
+    program.signal("TERM");
+    for mut stream in [silent, served] {
+        assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
+    }
+    assert_eq!(program.wait().status.code(), Some(0));
+}
+
+/// The peer is stuffed, `last` is done to it, and the program is asked to stop, before it reads anything. All that it has
+/// got rid of must come back, and then the end; and the program ends well.
+#[track_caller]
+fn check_drain(last: impl FnOnce(&TcpStream)) {
+    let program = Program::start(&TCP);
+    let mut stream = connect_narrow(program.tcp());
+    let bytes = pattern(20, 8 * MIB);
+    let sent = stuff(&mut stream, &bytes);
+    last(&stream);
+    program.signal("TERM");
+    program.logged("stops: 1 connections");
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).unwrap_or_else(|error| panic!("{error} after {} of {sent}", received.len()));
+    assert_same(&received, &bytes[..sent]);
+    drop(stream);
+    assert_eq!(program.wait().status.code(), Some(0));
+}
+
+#[test]
+fn a_stop_lets_a_slow_reader_have_all_that_it_is_owed() {
+    // It has half-closed: nothing else can come from it.
+    check_drain(|stream| stream.shutdown(Shutdown::Write).unwrap());
+}
+
+#[test]
+fn a_stop_lets_a_slow_reader_that_could_still_speak_have_all_that_it_is_owed() {
+    check_drain(|_| {});
+}
+
+#[test]
+fn a_stop_does_not_take_a_reply_back_from_a_peer_that_speaks_again() {
+    // All of the reply has left the program, but most of it waits in the kernel for a peer that reads slowly. When the
+    // other connection has seen its end, ours has been ended too. Now that peer says more, which nobody will hear: this
+    // must not turn the end into a reset, for a reset destroys the rest of the reply.
+    let program = Program::start(&TCP);
+    let (mut stream, mut other) = (connect_narrow(program.tcp()), connect(program.tcp()));
+    let bytes = pattern(23, 30_000);
+    let mut reply = vec![0; bytes.len()];
+    stream.write_all(&bytes).unwrap();
+    stream.read_exact(&mut reply[..1]).unwrap();
+    check_echo(&mut other, b"I have nothing else to say.");
+    program.signal("TERM");
+    assert_eq!(other.read(&mut [0; 1]).unwrap(), 0);
+    drop(other);
+    stream.write_all(b"By the way").unwrap();
+    stream.read_exact(&mut reply[1..]).unwrap();
+    assert_same(&reply, &bytes);
+    drop(stream);
+    assert_eq!(program.wait().status.code(), Some(0));
+}
+
+#[test]
+fn a_stop_still_serves_those_who_already_stand_at_the_door() {
+    // The program is held while they connect and send, and while it is asked to stop. The kernel has welcomed them in its
+    // name, and closing the door on them would reset them all. They are more than one turn accepts.
+    let program = Program::start(&TCP);
+    let streams: Vec<TcpStream> = program.while_held(|| {
+        let mut streams: Vec<TcpStream> = (0..200).map(|_| connect(program.tcp())).collect();
+        streams.iter_mut().for_each(|stream| stream.write_all(b"first").unwrap());
+        program.signal("TERM");
+        streams
+    });
+    for (number, mut stream) in streams.into_iter().enumerate() {
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap_or_else(|error| panic!("number {number}: {error}"));
+        assert_eq!(reply, "first", "number {number}");
+    }
+    assert_eq!(program.wait().status.code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    // A peer that reads nothing would keep it draining for seconds, and the status would be 0.
+    let program = Program::start(&TCP);
+    let mut stuck = connect_narrow(program.tcp());
+    let bytes = pattern(21, 32 * MIB);
+    assert!(stuff(&mut stuck, &bytes) < bytes.len(), "it is stuck");
+    program.signal("TERM");
+    program.logged("stops: 1 connections");
+    assert_eq!(program.stop().status.code(), Some(128 + 15));
+}
+
+// ---- the log, and what is left behind
+
+#[test]
+fn debug_logs_one_line_per_conversation_with_its_reason() {
+    let program = Program::start(&["--tcp", "127.0.0.1:0", "--log", "debug"]);
+    let (mut polite, mut rude) = (connect(program.tcp()), connect(program.tcp()));
+    let (polite_name, rude_name) = (polite.local_addr().unwrap(), rude.local_addr().unwrap());
+    check_echo(&mut polite, b"hello");
+    check_echo(&mut rude, b"hello");
+    polite.shutdown(Shutdown::Write).unwrap();
+    reset(rude);
+    for (name, reason) in [(polite_name, "finished"), (rude_name, "reset by the peer")] {
+        let line = program.logged(&name.to_string());
+        assert!(line.contains("DEBUG") && line.ends_with(reason), "{line}");
+    }
+    let ending = program.stop();
+    for name in [polite_name, rude_name] {
+        let lines = ending.stderr.iter().filter(|line| line.contains(&name.to_string()));
+        assert_eq!(lines.count(), 1, "{:?}", ending.stderr);
+    }
+}
+
+#[test]
+fn trace_logs_a_line_per_system_call() {
+    // The exchange has five bytes; so have the calls.
+    let program = Program::start(&["--tcp", "127.0.0.1:0", "--log", "trace"]);
+    check_echo(&mut connect(program.tcp()), b"hello");
+    let ending = program.stop();
+    for call in ["recv ", "send "] {
+        let line = ending.stderr.iter().find(|line| line.contains(call) && line.ends_with("-> Ok(5)"));
+        assert!(line.is_some_and(|line| line.contains("TRACE")), "{call}: {:?}", ending.stderr);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn it_serves_although_nobody_reads_its_standard_output() {
+    // Its standard output is a pipe whose reader has gone. So the port has to be known beforehand: we hold it without
+    // listening on it, which does not keep it from the program (both say SO_REUSEADDR), but from everybody else.
+    let held = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    held.set_reuse_address(true).unwrap();
+    held.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = held.local_addr().unwrap().as_socket().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = reactor();
+    command.args(["--tcp", &address.to_string()]).stdout(writer).stderr(Stdio::piped());
+    let program = Program::spawn_as_it_is(&mut command);
+    program.logged("serves");
+    check_echo(&mut connect(address), b"hello");
+    assert_eq!(program.stop().status.code(), Some(0));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_thousand_connections_leave_no_descriptor_behind() {
+    // They leave in every way there is. Then one exchange after the other gives it the time to notice; when such a one
+    // has seen its end, its own descriptor is closed already.
+    let program = Program::start(&TCP);
+    let exchange = || {
+        let mut stream = connect(program.tcp());
+        check_echo(&mut stream, b"hello");
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
+    };
+    exchange();
+    let before = program.descriptors();
+    for _ in 0..250 {
+        exchange();
+        drop(connect(program.tcp()));
+        reset(connect(program.tcp()));
+        connect(program.tcp()).write_all(&pattern(22, 10_000)).unwrap();
+    }
+    let mut after = program.descriptors();
+    for _ in 0..1000 {
+        if after == before {
+            return;
+        }
+        exchange();
+        after = program.descriptors();
+    }
+    panic!("{before} descriptors before, {after} after");
+}
