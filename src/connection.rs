@@ -194,10 +194,16 @@ impl Connection {
         not_waiting_for_the_kernel || (ready.readable && self.wants_read()) || (ready.writable && self.wants_write())
     }
 
-    /// Is nothing begun, in either direction? Then it can be closed without anybody losing anything.
+    /// Is nothing begun, in either direction?
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         self.phase == Phase::Talking && self.input.is_empty() && self.unsent.is_empty()
+    }
+
+    /// Ends an idle conversation from our side. What the peer still says is discarded for a while, so that it does not destroy
+    /// what may still be on its way to it.
+    pub(crate) fn finish(&mut self) {
+        self.phase = Phase::Flushing { last: Last::Linger };
     }
 
     /// The end, told to the protocol.

@@ -32,7 +32,7 @@ impl Default for Limits {
             connections_max: 100_000,
             idle_ms_max: 60_000,
             stall_ms_max: 30_000,
-            linger_ms_max: 5_000,
+            linger_ms_max: 2_000,
             drain_ms_max: 5_000,
             udp_buffer_bytes: 4 * 1024 * 1024,
         }

@@ -98,6 +98,16 @@ impl Slot {
         }
     }
 
+    /// At a stop: has it done all that was begun?
+    fn has_no_more_to_do(&self) -> bool {
+        match &self.source {
+            Source::Connection(_, connection) => connection.is_idle(),
+            Source::Listener(listener) => !listener.resting,
+            Source::Datagram(socket) => !socket.wants_write(),
+            Source::Bell(_) => true,
+        }
+    }
+
     /// Is it an idle connection that has all that already? Activity has only put its deadline off since it was filed; an
     /// alarm may have brought it forward.
     #[inline]
@@ -195,8 +205,9 @@ impl Reactor {
         Ok(())
     }
 
-    /// Begins to stop: no more is accepted, idle connections are closed at once, and conversations under way may finish
-    /// within [`Limits::drain_ms_max`].
+    /// Begins to stop. Who already stands at the door is let in, and then the listeners are closed; idle connections are
+    /// closed as soon as they have nothing more to say; and conversations under way may finish, all of it within
+    /// [`Limits::drain_ms_max`].
     pub fn stop(&mut self) {
         if self.turn.stopping {
             return;
@@ -205,12 +216,8 @@ impl Reactor {
         self.turn.stopping = true;
         self.drain_until = self.turn.now.plus_ms(self.turn.limits.drain_ms_max);
         for (token, slot) in &mut self.slots {
-            match &slot.source {
-                Source::Connection(..) => enqueue(&mut self.queue, token, slot),
-                Source::Listener(_) | Source::Datagram(_) | Source::Bell(_) => {
-                    end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Shutdown);
-                }
-            }
+            slot.ready.readable = true; // nobody goes without having looked once more
+            enqueue(&mut self.queue, token, slot);
         }
     }
 
@@ -314,9 +321,8 @@ impl Reactor {
                 Source::Datagram(socket) => socket.drive(&mut slot.ready, &mut self.turn),
                 Source::Listener(_) => self.accept_some(token),
                 Source::Bell(_) => {
-                    slot.ready = Ready::NEITHER;
                     self.stop();
-                    continue;
+                    Outcome::Ended(CloseReason::Shutdown)
                 }
             };
             self.settle(token, outcome);
@@ -455,10 +461,13 @@ impl Reactor {
         let (wanted, due) = slot.needs(&self.turn);
         match outcome {
             Outcome::Ended(why) => end(&mut self.ended, &mut self.queue, token, slot, why),
-            Outcome::Blocked
-                if self.turn.stopping && matches!(&slot.source, Source::Connection(_, connection) if connection.is_idle()) =>
-            {
-                end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Shutdown);
+            Outcome::Blocked if self.turn.stopping && slot.has_no_more_to_do() => {
+                if let Source::Connection(_, connection) = &mut slot.source {
+                    connection.finish();
+                    enqueue(&mut self.queue, token, slot);
+                } else {
+                    end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Shutdown);
+                }
             }
             Outcome::Blocked | Outcome::Unfinished => {
                 if due < slot.filed {

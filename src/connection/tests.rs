@@ -695,9 +695,9 @@ fn lingering_has_an_end_in_time() {
     let mut talk = Talk::with_puppet(Puppet::default());
     talk.at_ms(1000);
     assert_eq!(talk.drive([recv("close\n"), FINISH]), Blocked);
-    talk.at_ms(5000);
+    talk.at_ms(2500);
     assert_eq!(talk.drive_readable([recv("still here")]), Blocked);
-    talk.ends_at(6000, CloseReason::Finished);
+    talk.ends_at(3000, CloseReason::Finished);
 }
 
 #[test]
@@ -923,7 +923,7 @@ fn an_alarm_does_not_ring_for_who_has_closed() {
     assert_eq!(talk.drive([recv("9 wake:500 close\n"), SEND_BLOCKS]), Blocked);
     assert_eq!(talk.expire_at(500, []), Blocked);
     assert_eq!(talk.drive_writable([send_all(bytes(0, 9)), FINISH]), Blocked);
-    talk.ends_at(5500, CloseReason::Finished);
+    talk.ends_at(2500, CloseReason::Finished);
     assert_eq!(talk.log(), ["9 wake:500 close"]);
 }
 
