@@ -111,11 +111,14 @@ impl DatagramSocket {
         for (number, message) in messages.iter().enumerate() {
             let count = message.datagrams();
             stats.datagrams_in += count as u64;
-            let is_answered = |peer: &SocketAddr| may_be_answered(peer, &self.address, message.local) && !message.is_cut;
-            let Some(peer) = message.peer.filter(is_answered) else {
+            let Some(peer) = message.peer else {
                 stats.datagrams_refused += count as u64;
                 continue;
             };
+            if message.is_cut || !may_be_answered(&peer, &self.address, &message.local) {
+                stats.datagrams_refused += count as u64;
+                continue;
+            }
             replies.turn_to(number);
             for index in 0..count {
                 let place = message.place(number, index);
@@ -150,10 +153,10 @@ impl DatagramSocket {
 /// Port 0 cannot be answered, and our own address would have us talk to ourselves for ever. A socket on all addresses is
 /// told which of them was asked; where it is not (elsewhere than on Linux), no peer with its port is answered there.
 #[inline]
-fn may_be_answered(peer: &SocketAddr, own: &SocketAddr, asked: Option<IpAddr>) -> bool {
+fn may_be_answered(peer: &SocketAddr, own: &SocketAddr, asked: &Option<IpAddr>) -> bool {
     let is_own = peer.port() == own.port()
         && match asked {
-            Some(asked) => peer.ip() == asked,
+            Some(asked) => peer.ip() == *asked,
             None => peer.ip() == own.ip() || own.ip().is_unspecified(),
         };
     peer.port() != 0 && !is_own

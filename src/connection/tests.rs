@@ -908,6 +908,25 @@ fn an_alarm_ends_a_pause_and_reads_what_has_come_meanwhile() {
 }
 
 #[test]
+fn an_alarm_that_keeps_up_a_pause_does_not_cost_it_its_call() {
+    // It has nothing to add. What was said before the pause still waits, and so does the protocol.
+    let mut talk = Talk::with_puppet(Puppet { elapsed: "pause", ..Puppet::default() });
+    assert_eq!(talk.drive([recv("20000 wake:500 pause\n"), SEND_BLOCKS]), Blocked);
+    assert_eq!(talk.expire_at(500, []), Blocked);
+    assert_eq!(talk.drive_writable([send_some(20_000)]), Blocked);
+    assert_eq!(talk.log(), ["20000 wake:500 pause", "elapsed", "drained"]);
+}
+
+#[test]
+fn what_an_alarm_says_does_not_overtake_what_waits() {
+    // It rings in the same turn in which the kernel can be written again.
+    let mut talk = Talk::with_puppet(Puppet { elapsed: "5", ..Puppet::default() });
+    assert_eq!(talk.drive([recv("9 wake:500\n"), send_some(2)]), Blocked);
+    talk.ready.writable = true;
+    assert_eq!(talk.expire_at(500, [send_all(bytes(2, 12))]), Blocked);
+}
+
+#[test]
 fn an_alarm_may_end_the_conversation() {
     // As `Protocol` does unless it is told otherwise. It keeps the peer's answer whole, and its own time.
     let mut talk = Talk::with_puppet(Puppet::default());

@@ -20,12 +20,22 @@ use crate::limits::DATAGRAM_BATCH;
 use crate::net::UdpSocket;
 
 pub(super) struct Exchange {
-    /// The sender of each message of the batch, in the kernel's form, so that a reply names its peer as it came.
+    /// What the kernel writes on receiving, one of each per message, and reads again on replying. None of these vectors
+    /// grows or is written by us after it was made, so that the pointers in `incoming` stay good.
     names: Vec<Name>,
     controls: Vec<Control>,
-    // Scratch of the two calls, empty between them.
-    headers: Vec<libc::mmsghdr>,
     vectors: Vec<libc::iovec>,
+    incoming: Vec<libc::mmsghdr>,
+    /// How long the names are that the last receive wrote.
+    name_lengths: Vec<libc::socklen_t>,
+    /// How many of `incoming` the last receive has written to.
+    written: usize,
+    /// Whose buffers `vectors` point to.
+    described: *const u8,
+    // Scratch of `send`, empty between its calls.
+    outgoing: Vec<libc::mmsghdr>,
+    pieces: Vec<libc::iovec>,
+    orders: Vec<Control>,
 }
 
 /// A socket address in the kernel's form: room for a `sockaddr_in6`, the larger of the two that can come.
@@ -33,7 +43,6 @@ pub(super) struct Exchange {
 #[repr(C, align(8))]
 struct Name {
     bytes: [u8; mem::size_of::<libc::sockaddr_in6>()],
-    length: libc::socklen_t,
 }
 
 /// Control messages (cmsg(3)): the size of a train's datagrams, an `int` from UDP_GRO or a `u16` for UDP_SEGMENT, and our
@@ -42,9 +51,11 @@ struct Name {
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 struct Control {
-    bytes: [u8; 80],
-    length: usize,
+    bytes: [u8; CONTROL_BYTES],
 }
+
+/// Room for the two that can come together.
+const CONTROL_BYTES: usize = 80;
 
 impl Exchange {
     pub(super) fn new(socket: &UdpSocket) -> Exchange {
@@ -57,50 +68,71 @@ impl Exchange {
             }
             Ok(_) | Err(_) => {}
         }
-        let name = Name { bytes: [0; mem::size_of::<libc::sockaddr_in6>()], length: 0 };
         Exchange {
-            names: vec![name; DATAGRAM_BATCH],
-            controls: vec![Control::empty(); DATAGRAM_BATCH],
-            headers: Vec::with_capacity(DATAGRAM_BATCH),
-            vectors: Vec::new(),
+            names: vec![Name { bytes: [0; mem::size_of::<libc::sockaddr_in6>()] }; DATAGRAM_BATCH],
+            controls: vec![Control { bytes: [0; CONTROL_BYTES] }; DATAGRAM_BATCH],
+            vectors: Vec::with_capacity(DATAGRAM_BATCH),
+            incoming: Vec::with_capacity(DATAGRAM_BATCH),
+            name_lengths: vec![0; DATAGRAM_BATCH],
+            written: 0,
+            described: ptr::null(),
+            outgoing: Vec::with_capacity(DATAGRAM_BATCH),
+            pieces: Vec::new(),
+            orders: Vec::with_capacity(DATAGRAM_BATCH),
+        }
+    }
+
+    /// Tells the kernel where to put names, controls and bytes: all of it once for each batch's buffers, and after that
+    /// only the lengths that the last call has overwritten (recvmmsg(2) wants them set anew for each).
+    fn describe(&mut self, batch: &mut Batch) {
+        if self.described == batch.buffers.as_ptr() {
+            for header in &mut self.incoming[..self.written] {
+                header.msg_hdr.msg_namelen = size_of_as_socklen::<libc::sockaddr_in6>();
+                header.msg_hdr.msg_controllen = CONTROL_BYTES as _;
+            }
+            return;
+        }
+        self.described = batch.buffers.as_ptr();
+        self.vectors.clear();
+        self.incoming.clear();
+        for buffer in batch.buffers.chunks_mut(STRIDE_BYTES) {
+            self.vectors.push(libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: BUFFER_BYTES });
+        }
+        let (names, controls, vectors) = (self.names.as_mut_ptr(), self.controls.as_mut_ptr(), self.vectors.as_mut_ptr());
+        for index in 0..DATAGRAM_BATCH {
+            let mut header = empty_header();
+            header.msg_hdr.msg_name = names.wrapping_add(index).cast();
+            header.msg_hdr.msg_namelen = size_of_as_socklen::<libc::sockaddr_in6>();
+            header.msg_hdr.msg_iov = vectors.wrapping_add(index);
+            header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_control = controls.wrapping_add(index).cast();
+            header.msg_hdr.msg_controllen = CONTROL_BYTES as _;
+            self.incoming.push(header);
         }
     }
 
     /// Receives a batch. Says whether it is full, so that there may be more.
     pub(super) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
         batch.messages.clear();
-        self.headers.clear();
-        self.vectors.clear();
-        for buffer in batch.buffers.chunks_mut(STRIDE_BYTES) {
-            self.vectors.push(libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: BUFFER_BYTES });
-        }
-        // Names and controls are described anew for each call: the kernel has overwritten their lengths in the last one.
-        for ((name, control), vector) in self.names.iter_mut().zip(&mut self.controls).zip(&mut self.vectors) {
-            let mut header = empty_header();
-            header.msg_hdr.msg_name = name.bytes.as_mut_ptr().cast();
-            header.msg_hdr.msg_namelen = size_of_as_socklen::<libc::sockaddr_in6>();
-            header.msg_hdr.msg_iov = vector;
-            header.msg_hdr.msg_iovlen = 1;
-            header.msg_hdr.msg_control = control.bytes.as_mut_ptr().cast();
-            header.msg_hdr.msg_controllen = control.bytes.len() as _;
-            self.headers.push(header);
-        }
-        // SAFETY: each header describes one name, one control and one vector of `self`, and each vector one chunk of
-        // `batch.buffers`: at least BUFFER_BYTES long (the last of 64 whole strides included), disjoint, initialised, and
-        // untouched by anyone else until the call returns. The count is that of `headers`. The timeout is null, as the
-        // socket does not block.
+        self.describe(batch);
+        // SAFETY: there are DATAGRAM_BATCH headers. Each describes one name, one control and one vector of `self`, which have
+        // not moved since `describe` made the pointers: these vectors are never pushed to but there, each within the
+        // capacity it was made with. Each vector describes one chunk of `batch.buffers`: at least BUFFER_BYTES long (the
+        // last of 64 whole strides included), disjoint, initialised, at the address that `describe` has just compared,
+        // borrowed by us until the call returns. The timeout is null, as the socket does not block.
         let count = unsafe {
-            libc::recvmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), self.headers.len() as libc::c_uint, 0, ptr::null_mut())
+            libc::recvmmsg(socket.as_raw_fd(), self.incoming.as_mut_ptr(), DATAGRAM_BATCH as libc::c_uint, 0, ptr::null_mut())
         };
+        self.written = 0;
         let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-        for index in 0..count {
-            let header = &self.headers[index];
+        self.written = count;
+        let written = self.incoming[..count].iter().zip(&self.names).zip(&self.controls).zip(&mut self.name_lengths);
+        for (((header, name), control), name_length) in written {
             let length = header.msg_len as usize;
-            self.names[index].length = header.msg_hdr.msg_namelen;
-            self.controls[index].length = header.msg_hdr.msg_controllen as usize;
-            let (segment, local) = self.controls[index].parse();
+            *name_length = header.msg_hdr.msg_namelen;
+            let (segment, local) = control.parse(header.msg_hdr.msg_controllen as usize);
             batch.messages.push(Message {
-                peer: self.names[index].parse(),
+                peer: name.parse(),
                 local,
                 length,
                 segment: segment.unwrap_or(length),
@@ -113,46 +145,49 @@ impl Exchange {
     /// Sends what waits, as far as one call goes: at most DATAGRAM_BATCH trains. Returns how many the kernel took, at
     /// least one; what the first one failed with otherwise.
     pub(super) fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
-        self.headers.clear();
-        self.vectors.clear();
+        self.outgoing.clear();
+        self.pieces.clear();
+        self.orders.clear();
         let trains = batch.waiting();
         let trains = &trains[..trains.len().min(DATAGRAM_BATCH)];
         for train in trains {
             for piece in &batch.outgoing.pieces[train.first_piece..][..train.pieces] {
                 let bytes = batch.bytes(piece);
                 // The kernel only reads from here; the field is `*mut` because receiving uses the same structure.
-                self.vectors.push(libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() });
+                self.pieces.push(libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() });
             }
         }
-        let vectors = self.vectors.as_mut_ptr();
-        let mut first = 0;
-        for (train, control) in trains.iter().zip(&mut self.controls) {
-            *control = Control::empty();
-            if train.datagrams > 1 {
-                control.cut_every(train.segment);
-            }
-            if let Some(local) = batch.messages[train.to].local {
-                control.leave_from(local);
-            }
-            let name = &self.names[train.to];
+        let pieces = self.pieces.as_mut_ptr();
+        let orders = self.orders.as_mut_ptr(); // it has the capacity for all of them, and does not move
+        let mut first_piece = 0;
+        for train in trains {
             let mut header = empty_header();
-            header.msg_hdr.msg_name = name.bytes.as_ptr().cast_mut().cast();
-            header.msg_hdr.msg_namelen = name.length;
-            header.msg_hdr.msg_iov = vectors.wrapping_add(first);
+            header.msg_hdr.msg_name = self.names[train.to].bytes.as_ptr().cast_mut().cast();
+            header.msg_hdr.msg_namelen = self.name_lengths[train.to];
+            header.msg_hdr.msg_iov = pieces.wrapping_add(first_piece);
             header.msg_hdr.msg_iovlen = train.pieces as _;
-            if control.length > 0 {
-                header.msg_hdr.msg_control = control.bytes.as_mut_ptr().cast();
-                header.msg_hdr.msg_controllen = control.length as _;
+            first_piece += train.pieces;
+            let local = batch.messages[train.to].local;
+            if train.datagrams > 1 || local.is_some() {
+                let (order, length) = Control::order((train.datagrams > 1).then_some(train.segment), local);
+                header.msg_hdr.msg_control = orders.wrapping_add(self.orders.len()).cast();
+                header.msg_hdr.msg_controllen = length as _;
+                self.orders.push(order);
             }
-            first += train.pieces;
-            self.headers.push(header);
+            self.outgoing.push(header);
         }
-        // SAFETY: each header describes a name and (for a train) a control of `self`, and as many vectors from `first`
-        // on as the train has pieces, all of them pushed above; each vector describes a live, initialised slice of
-        // `batch`, which is borrowed until the call has returned. The kernel only reads them. The count is that of
-        // `headers`, which is not empty: the caller sends only when something waits.
+        // SAFETY: each header describes a name of `self` and (for a train, or a socket with all addresses) one of `orders`,
+        // which was pushed within its capacity, so that the pointer taken before is good; and as many of `pieces` as the
+        // train has, all pushed above. Each of these describes a live, initialised slice of `batch`, which is borrowed until
+        // the call has returned. The kernel only reads them. The count is that of `outgoing`, which is not empty: the
+        // caller sends only when something waits.
         let count = unsafe {
-            libc::sendmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), self.headers.len() as libc::c_uint, libc::MSG_NOSIGNAL)
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                self.outgoing.as_mut_ptr(),
+                self.outgoing.len() as libc::c_uint,
+                libc::MSG_NOSIGNAL,
+            )
         };
         usize::try_from(count).map_err(|_| io::Error::last_os_error())
     }
@@ -205,47 +240,49 @@ impl Control {
     const WORD: usize = mem::size_of::<usize>();
     const HEADER: usize = Control::WORD + 2 * mem::size_of::<libc::c_int>();
 
-    const fn empty() -> Control {
-        Control { bytes: [0; 80], length: 0 }
-    }
-
-    /// "Cut what I send into datagrams of `segment` bytes."
-    fn cut_every(&mut self, segment: usize) {
-        let segment = u16::try_from(segment).expect("a train's datagrams have at most SEGMENT_BYTES_MAX bytes");
-        self.add(libc::SOL_UDP, libc::UDP_SEGMENT, &segment.to_ne_bytes());
-    }
-
-    /// "Let it leave from `local`." The interface is left to the routes, but for link-local addresses, whose scope is in the
-    /// peer's name.
-    fn leave_from(&mut self, local: IpAddr) {
-        let mut value = [0; 20];
-        match local {
-            IpAddr::V4(address) => {
-                value[4..8].copy_from_slice(&address.octets()); // in_pktinfo: interface, ours, theirs
-                self.add(libc::IPPROTO_IP, libc::IP_PKTINFO, &value[..12]);
-            }
-            IpAddr::V6(address) => {
-                value[..16].copy_from_slice(&address.octets()); // in6_pktinfo: ours, interface
-                self.add(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &value);
-            }
+    /// "Cut what I send into datagrams of `segment` bytes", and "let it leave from `local`": what is asked, and its length.
+    fn order(segment: Option<usize>, local: Option<IpAddr>) -> (Control, usize) {
+        let mut order = Control { bytes: [0; CONTROL_BYTES] };
+        let mut length = 0;
+        if let Some(segment) = segment {
+            let segment = u16::try_from(segment).expect("a train's datagrams have at most SEGMENT_BYTES_MAX bytes");
+            length = order.add(length, libc::SOL_UDP, libc::UDP_SEGMENT, &segment.to_ne_bytes());
         }
+        // The interface, which is 0 here, is left to the routes; a link-local address has its scope in the peer's name.
+        let mut info = [0; 20];
+        match local {
+            Some(IpAddr::V4(address)) => {
+                info[4..8].copy_from_slice(&address.octets()); // in_pktinfo: interface, ours, theirs
+                length = order.add(length, libc::IPPROTO_IP, libc::IP_PKTINFO, &info[..12]);
+            }
+            Some(IpAddr::V6(address)) => {
+                info[..16].copy_from_slice(&address.octets()); // in6_pktinfo: ours, interface
+                length = order.add(length, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+            }
+            None => {}
+        }
+        (order, length)
     }
 
-    /// Puts one control message behind the others. Both that we know fit.
-    fn add(&mut self, level: libc::c_int, kind: libc::c_int, value: &[u8]) {
-        let message = &mut self.bytes[self.length..];
+    /// Puts one control message behind those of `length` bytes, and returns the new length. The two that we know fit.
+    fn add(&mut self, length: usize, level: libc::c_int, kind: libc::c_int, value: &[u8]) -> usize {
+        let message = &mut self.bytes[length..];
         message[..Control::WORD].copy_from_slice(&(Control::HEADER + value.len()).to_ne_bytes());
         message[Control::WORD..][..4].copy_from_slice(&level.to_ne_bytes());
         message[Control::WORD + 4..][..4].copy_from_slice(&kind.to_ne_bytes());
         message[Control::HEADER..][..value.len()].copy_from_slice(value);
-        self.length += (Control::HEADER + value.len()).next_multiple_of(Control::WORD);
+        length + (Control::HEADER + value.len()).next_multiple_of(Control::WORD)
     }
 
     /// The size of the datagrams that the kernel has joined, and the address that they were sent to, if it says so.
     #[inline]
-    fn parse(&self) -> (Option<usize>, Option<IpAddr>) {
+    fn parse(&self, length: usize) -> (Option<usize>, Option<IpAddr>) {
+        if length == 0 { (None, None) } else { self.parse_some(length) }
+    }
+
+    fn parse_some(&self, length: usize) -> (Option<usize>, Option<IpAddr>) {
         let (mut segment, mut local) = (None, None);
-        let mut rest = &self.bytes[..self.length.min(self.bytes.len())];
+        let mut rest = &self.bytes[..length.min(CONTROL_BYTES)];
         while rest.len() >= Control::HEADER {
             let int = |at: usize| i32::from_ne_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]]);
             let mut length = [0; Control::WORD];

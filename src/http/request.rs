@@ -284,8 +284,15 @@ fn is_host(value: &[u8]) -> bool {
             (is_ip_literal(&inner[..end]), &inner[end + 1..])
         }
         _ => {
-            let end = value.iter().position(|&byte| byte == b':').unwrap_or(value.len());
-            (is_registered_name(&value[..end]), &value[end..])
+            let is_end = |&byte: &u8| !IS_NAME_BYTE[usize::from(byte)];
+            let end = value.iter().position(is_end).unwrap_or(value.len());
+            match &value[end..] {
+                [b'%', ..] => {
+                    let end = memchr::memchr(b':', value).unwrap_or(value.len());
+                    (is_encoded_name(&value[..end]), &value[end..])
+                }
+                rest => (true, rest),
+            }
         }
     };
     is_valid
@@ -297,8 +304,20 @@ fn is_host(value: &[u8]) -> bool {
 }
 
 /// Which bytes a name may consist of, beside `%` and two hexadecimal digits: unreserved ones and sub-delimiters.
-const IS_NAME_BYTE: [bool; 256] = {
-    let allowed = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~!$&'()*+,;=";
+const IS_NAME_BYTE: [bool; 256] = table(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~!$&'()*+,;=");
+
+/// Which bytes may be in a target before the query: the visible ones but `?`, and `#`, for a fragment is never sent.
+const IS_TARGET_BYTE: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        table[byte as usize] = byte != b'?' && byte != b'#';
+        byte += 1;
+    }
+    table
+};
+
+const fn table(allowed: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut index = 0;
     while index < allowed.len() {
@@ -306,10 +325,6 @@ const IS_NAME_BYTE: [bool; 256] = {
         index += 1;
     }
     table
-};
-
-fn is_registered_name(name: &[u8]) -> bool {
-    name.iter().all(|&byte| IS_NAME_BYTE[usize::from(byte)]) || is_encoded_name(name)
 }
 
 #[cold]
@@ -345,8 +360,7 @@ fn split(target: &[u8], method: Method) -> Option<(&[u8], Option<&[u8]>)> {
         [_, ..] if method == Method::Connect => 0,
         _ => authority_end(target)?,
     };
-    // Any visible character may be in a target, but `#`: a fragment is never sent.
-    let is_plain = |byte: &u8| matches!(byte, b'!' | b'"' | b'$'..=b'>' | b'@'..=b'~');
+    let is_plain = |byte: &u8| IS_TARGET_BYTE[usize::from(*byte)];
     let path_end = target.iter().position(|byte| !is_plain(byte)).unwrap_or(target.len());
     let path = if path_end == path_start { b"/" } else { target.get(path_start..path_end)? };
     match &target[path_end..] {
