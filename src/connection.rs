@@ -23,7 +23,7 @@ use crate::deadline::Time;
 use crate::limits::{
     BYTES_PER_TURN, INPUT_BYTES_MAX, LINGER_BYTES_MAX, Limits, OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES,
 };
-use crate::protocol::{CloseReason, ConnectionId, Context, Next, Protocol};
+use crate::protocol::{Advance, CloseReason, ConnectionId, Context, Next, Protocol};
 use crate::turn::Turn;
 use crate::wire::{Ready, Received, Watched, Wire, receive, send};
 
@@ -317,42 +317,41 @@ impl Connection {
     /// done with: those consumed, or all, once nobody will read the rest.
     #[inline(always)]
     fn hear<W: Wire>(&mut self, window: &[u8], wire: &mut W, ready: &mut Ready, turn: &mut Turn) -> usize {
-        let room = OUTPUT_HIGH_BYTES.saturating_sub(self.unsent.len());
-        let (mut heard, mut said) = (0, 0);
         let mut cx = Context { turn, borrowed: &[], alarm: &mut self.alarm, peer: &self.peer, id: &self.id };
-        let step = loop {
-            let step = self.protocol.advance(&window[heard..], &mut cx);
-            assert!(step.consumed <= window.len() - heard, "a protocol consumes no more than it was offered");
-            heard += step.consumed;
-            if heard == window.len() || step.next != Next::Continue || step.consumed == 0 || cx.waiting() >= room {
-                break step;
+        let step = self.protocol.advance(window, &mut cx);
+        if step.consumed == window.len() && step.next == Next::Continue {
+            if let Err(why) = say(&mut cx, &mut self.unsent, wire, ready) {
+                self.phase = Phase::Ended(why);
             }
-            said = cx.waiting();
-        };
-        let reply = if cx.borrowed.is_empty() { &cx.turn.output[..] } else { cx.borrowed };
-        let has_replied = reply.len() > said; // in the last step, which is the one that decides
-        let sent = send_or_keep(reply, &mut self.unsent, wire, ready, &self.id);
-        turn.clear_output();
-        match sent {
-            Ok(taken) => turn.stats.bytes_out += taken as u64,
+            return window.len(); // one message, and nothing more: as nearly always
+        }
+        let room = OUTPUT_HIGH_BYTES.saturating_sub(self.unsent.len());
+        let steps = go_on(step, window, room, &mut *self.protocol, &mut cx);
+        match say(&mut cx, &mut self.unsent, wire, ready) {
+            Ok(()) => self.conclude(&steps, window.len()),
             Err(why) => {
                 self.phase = Phase::Ended(why);
-                return window.len();
+                window.len()
             }
         }
-        if step.next == Next::Continue && heard == window.len() {
-            return heard; // as nearly always
-        }
-        let rest = window.len() - heard;
-        match step.next {
-            Next::Continue if step.consumed > 0 => self.phase = Phase::Held,
+    }
+
+    /// What follows from the steps through `offered` bytes, where they were not a single one.
+    #[inline(never)]
+    fn conclude(&mut self, steps: &Steps, offered: usize) -> usize {
+        let rest = offered - steps.heard;
+        match steps.last.next {
+            Next::Continue if rest == 0 => {}
+            Next::Continue if steps.last.consumed > 0 => self.phase = Phase::Held,
             Next::Continue if rest >= INPUT_BYTES_MAX => self.phase = Phase::Ended(CloseReason::TooLong),
             Next::Continue => {}
-            Next::Pause | Next::Close | Next::CloseAgreed | Next::Abort => self.follow(step.next, has_replied, rest > 0),
+            next @ (Next::Pause | Next::Close | Next::CloseAgreed | Next::Abort) => {
+                self.follow(next, steps.last_has_replied, rest > 0);
+            }
         }
         match self.phase {
-            Phase::Talking | Phase::Held | Phase::Paused { .. } => heard,
-            Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => window.len(),
+            Phase::Talking | Phase::Held | Phase::Paused { .. } => steps.heard,
+            Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => offered,
         }
     }
 
@@ -367,18 +366,12 @@ impl Connection {
         let now = turn.now;
         let mut cx = Context { turn, borrowed: &[], alarm: &mut self.alarm, peer: &self.peer, id: &self.id };
         let next = call(&mut *self.protocol, self.input.as_slice(), &mut cx);
-        let reply = if cx.borrowed.is_empty() { &cx.turn.output[..] } else { cx.borrowed };
-        let has_replied = !reply.is_empty();
+        let has_replied = cx.waiting() > 0;
         if has_replied && self.unsent.is_empty() {
             self.active = now;
         }
-        let sent = send_or_keep(reply, &mut self.unsent, wire, ready, &self.id);
-        turn.clear_output();
-        match sent {
-            Ok(taken) => {
-                turn.stats.bytes_out += taken as u64;
-                self.follow(next, has_replied, !self.input.is_empty());
-            }
+        match say(&mut cx, &mut self.unsent, wire, ready) {
+            Ok(()) => self.follow(next, has_replied, !self.input.is_empty()),
             Err(why) => self.phase = Phase::Ended(why),
         }
     }
@@ -401,26 +394,50 @@ impl Connection {
     }
 }
 
-/// Sends `reply` unless older output waits; what is not taken waits behind it. Returns how many bytes were taken.
-#[inline(always)]
-fn send_or_keep<W: Wire>(
-    reply: &[u8],
-    unsent: &mut Buffer,
-    wire: &mut W,
-    ready: &mut Ready,
-    id: &ConnectionId,
-) -> Result<usize, CloseReason> {
-    if reply.is_empty() {
-        return Ok(0);
+/// What came of offering a window message by message.
+struct Steps {
+    heard: usize,
+    last: Advance,
+    last_has_replied: bool,
+}
+
+/// Goes on from the `first` step, until the window is heard, the protocol wants something else, or so much has been said that
+/// `room` is used up.
+#[inline(never)]
+fn go_on<'i>(first: Advance, window: &'i [u8], room: usize, protocol: &mut dyn Protocol, cx: &mut Context<'i>) -> Steps {
+    let (mut last, mut heard, mut said) = (first, 0, 0);
+    loop {
+        assert!(last.consumed <= window.len() - heard, "a protocol consumes no more than it was offered");
+        heard += last.consumed;
+        let has_gone_on = last.next == Next::Continue && last.consumed > 0;
+        if !has_gone_on || heard == window.len() || cx.waiting() >= room {
+            return Steps { heard, last, last_has_replied: cx.waiting() > said };
+        }
+        said = cx.waiting();
+        last = protocol.advance(&window[heard..], cx);
     }
-    let taken = if unsent.is_empty() { send(wire, ready, id, reply)? } else { 0 };
-    if taken < reply.len() {
-        unsent.append(&reply[taken..]);
-        if unsent.len() > OUTPUT_BYTES_MAX {
-            return Err(CloseReason::Overrun);
+}
+
+/// Sends what the protocol has said. What the kernel does not take now, or must not since older output waits, is kept.
+#[inline(always)]
+fn say<W: Wire>(cx: &mut Context<'_>, unsent: &mut Buffer, wire: &mut W, ready: &mut Ready) -> Result<(), CloseReason> {
+    let reply = if cx.borrowed.is_empty() { &cx.turn.output[..] } else { cx.borrowed };
+    if reply.is_empty() {
+        return Ok(());
+    }
+    let sent = if unsent.is_empty() { send(wire, ready, cx.id, reply) } else { Ok(0) };
+    if let Ok(taken) = sent {
+        cx.turn.stats.bytes_out += taken as u64;
+        if taken < reply.len() {
+            unsent.append(&reply[taken..]);
         }
     }
-    Ok(taken)
+    cx.turn.clear_output();
+    match sent {
+        Ok(_) if unsent.len() > OUTPUT_BYTES_MAX => Err(CloseReason::Overrun),
+        Ok(_) => Ok(()),
+        Err(why) => Err(why),
+    }
 }
 
 #[cfg(test)]

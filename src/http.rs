@@ -47,6 +47,7 @@ enum State {
 
 #[derive(Debug)]
 struct Body {
+    method: Method,
     left: u64,
     answer: Vec<u8>,
     next: Next,
@@ -67,7 +68,7 @@ impl<R: Responder> Http<R> {
                     return Advance::consumed(2);
                 }
                 [_] => return Advance::need_more(),
-                _ => return Advance { consumed: input.len(), next: refuse(Status::BadRequest, input, cx) },
+                _ => return Advance { consumed: input.len(), next: refuse(Status::BadRequest, Method::Get, cx) },
             }
         }
         if scanned > 0 && !has_news(input, scanned) {
@@ -91,7 +92,7 @@ impl<R: Responder> Http<R> {
                 }
                 Advance { consumed: length, next: self.answer(&request, cx) }
             }
-            Parsed::Refused(status) => Advance { consumed: input.len(), next: refuse(status, input, cx) },
+            Parsed::Refused(status) => Advance { consumed: input.len(), next: refuse(status, method_of(input), cx) },
         }
     }
 
@@ -120,7 +121,7 @@ impl<R: Responder> Http<R> {
         let mut answer = Vec::new();
         render(&response, request.method(), persists, &cx.date(), |bytes| answer.extend_from_slice(bytes));
         cx.wake_after(Duration::from_millis(BODY_MS_MAX));
-        self.state = State::Body(Box::new(Body { left: body_bytes, answer, next }));
+        self.state = State::Body(Box::new(Body { method: request.method(), left: body_bytes, answer, next }));
         Next::Continue
     }
 }
@@ -152,28 +153,37 @@ impl<R: Responder> Protocol for Http<R> {
     fn ended(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
         match &self.state {
             State::Head { .. } if rest.is_empty() => Next::Close,
+            State::Body(body) => refuse(Status::BadRequest, body.method, cx),
             State::Head { .. } => {
                 let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; _];
                 let mut many = Vec::new();
-                match parse(rest, &mut few, &mut many) {
-                    Parsed::Refused(status) => refuse(status, rest, cx),
-                    Parsed::Partial | Parsed::Whole(..) => refuse(Status::BadRequest, rest, cx),
-                }
+                let status = match parse(rest, &mut few, &mut many) {
+                    Parsed::Refused(status) => status,
+                    Parsed::Partial | Parsed::Whole(..) => Status::BadRequest,
+                };
+                refuse(status, method_of(rest), cx)
             }
-            State::Body(_) => refuse(Status::BadRequest, rest, cx),
         }
     }
 
     fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
-        refuse(Status::RequestTimeout, &[], cx)
+        let method = match &self.state {
+            State::Head { .. } => Method::Get, // perhaps; a body too much does no harm, for we close
+            State::Body(body) => body.method,
+        };
+        refuse(Status::RequestTimeout, method, cx)
     }
 }
 
-/// The last answer to a peer whose `input` we do not understand, or no longer want to.
-fn refuse(status: Status, input: &[u8], cx: &mut Context<'_>) -> Next {
-    let method = if input.starts_with(b"HEAD ") { Method::Head } else { Method::Get };
+/// The last answer to a peer that we do not understand, or no longer want to.
+fn refuse(status: Status, method: Method, cx: &mut Context<'_>) -> Next {
     render(&Response::error(status), method, false, &cx.date(), |bytes| cx.send(bytes));
     Next::Close
+}
+
+/// Which method a request that is refused may have had, as far as it matters: HEAD is answered without a body.
+fn method_of(input: &[u8]) -> Method {
+    if input.starts_with(b"HEAD ") { Method::Head } else { Method::Get }
 }
 
 /// The lecture's tiny web server: one page, and one line of plain text to measure with.
