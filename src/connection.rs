@@ -51,8 +51,9 @@ enum Phase {
     Paused { produced: bool, at_end: bool },
     /// The protocol has said all. The rest of the output goes out, and then what `last` says.
     Flushing { last: Last },
-    /// All is sent and our FIN with it. We read and discard until the peer's FIN, or one of these.
-    Lingering { until: Time, bytes_left: usize },
+    /// All is sent and our FIN with it (that was when `active` says). We read and discard until the peer's FIN, but not for
+    /// ever, and not more than so many bytes.
+    Lingering { bytes_left: u32 },
     /// Over, for this reason.
     Ended(CloseReason),
 }
@@ -74,7 +75,7 @@ pub(crate) struct Connection {
     input: Buffer,
     /// What has been said and not been taken by the kernel.
     unsent: Buffer,
-    /// When a byte last moved; while output waits, when the peer last took some of it.
+    /// When a byte last moved; while output waits, when the peer last took some of it; when we sent our FIN.
     active: Time,
     /// When the protocol wants to be called.
     alarm: Time,
@@ -150,7 +151,7 @@ impl Connection {
                 self.active.plus_ms(patience_ms).min(self.alarm)
             }
             Phase::Flushing { .. } => self.active.plus_ms(limits.stall_ms_max),
-            Phase::Lingering { until, .. } => until,
+            Phase::Lingering { .. } => self.active.plus_ms(limits.linger_ms_max),
             Phase::Ended(_) => Time::NEVER,
         }
     }
@@ -237,20 +238,20 @@ impl Connection {
                     self.phase = Phase::Ended(CloseReason::Finished);
                 }
                 Phase::Flushing { last: Last::CloseIfRead | Last::Linger } => {
-                    let until = turn.now.plus_ms(turn.limits.linger_ms_max);
+                    self.active = turn.now;
                     self.phase = match wire.finish() {
-                        Ok(()) => Phase::Lingering { until, bytes_left: LINGER_BYTES_MAX },
+                        Ok(()) => Phase::Lingering { bytes_left: LINGER_BYTES_MAX },
                         Err(error) => Phase::Ended(error.into()),
                     };
                 }
                 Phase::Lingering { .. } if !ready.readable => return Outcome::Blocked,
-                Phase::Lingering { until, bytes_left } => {
+                Phase::Lingering { bytes_left } => {
                     self.phase = match receive(wire, ready, &self.id, scratch) {
                         Ok(Received::Bytes(count)) => {
                             turn.stats.bytes_in += count as u64;
-                            match bytes_left.saturating_sub(count) {
+                            match bytes_left.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX)) {
                                 0 => Phase::Ended(CloseReason::Finished),
-                                bytes_left => Phase::Lingering { until, bytes_left },
+                                bytes_left => Phase::Lingering { bytes_left },
                             }
                         }
                         Ok(Received::End) => Phase::Ended(CloseReason::Finished),

@@ -96,7 +96,7 @@ pub const OUTPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const OUTPUT_SCRATCH_BYTES: usize = 256 * 1024;
 
 /// What we discard from a lingering peer, in bytes, before we close although it still sends.
-pub const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const LINGER_BYTES_MAX: u32 = 64 * 1024 * 1024;
 
 /// How long a listener rests after the kernel had no descriptor or memory for a new connection, in milliseconds, unless
 /// one of ours ends earlier. A full house looks as often whether there is room.

@@ -9,7 +9,9 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 
-use common::{PATIENCE, Program, assert_same, check_echo, connect, connect_narrow, connect_udp, pattern, reset, stuff};
+use common::{
+    PATIENCE, Program, assert_same, check_echo, check_end, connect, connect_narrow, connect_udp, pattern, persist, reset, stuff,
+};
 use socket2::SockRef;
 
 const TCP: [&str; 2] = ["--tcp", "127.0.0.1:0"];
@@ -83,14 +85,6 @@ fn a_peer_that_ends_with_its_first_bytes_gets_them_back_and_then_the_end() {
     }
 }
 
-/// What is still to come is `bytes`, and then the end.
-#[track_caller]
-fn check_end(mut stream: TcpStream, bytes: &[u8]) {
-    let mut received = Vec::new();
-    stream.read_to_end(&mut received).unwrap();
-    assert_same(&received, bytes);
-}
-
 #[test]
 #[cfg(target_os = "linux")]
 fn a_reader_slower_than_its_writer_loses_nothing_and_costs_little_memory() {
@@ -102,7 +96,7 @@ fn a_reader_slower_than_its_writer_loses_nothing_and_costs_little_memory() {
     assert!(sent < bytes.len(), "it was stopped");
     let mut reply = vec![0; 64 * 1024];
     while received < bytes.len() {
-        let count = stream.read(&mut reply).unwrap();
+        let count = persist(|| stream.read(&mut reply)).unwrap();
         assert_ne!(count, 0, "the end after {received} bytes");
         assert_same(&reply[..count], &bytes[received..received + count]);
         received += count;
@@ -228,7 +222,7 @@ fn both_wildcards_can_have_the_same_port() {
 #[track_caller]
 fn check_reply(socket: &UdpSocket, datagram: &[u8], prefix: &[u8]) {
     let mut reply = vec![0; 65_536];
-    let count = socket.recv(&mut reply).unwrap();
+    let count = persist(|| socket.recv(&mut reply)).unwrap();
     assert_same(&reply[..count], &[prefix, datagram].concat());
 }
 

@@ -8,7 +8,7 @@
 mod common;
 
 use std::io::{BufReader, Read, Write};
-use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener};
 use std::thread;
 
 use common::{Program, connect, connect_narrow, pattern, stuff};
@@ -152,15 +152,14 @@ fn a_closing_answer_is_followed_by_the_end() {
     check(program.http(), PLAIN.to_owned() + "nonsense\r\n\r\n", &["200", "400"]);
 }
 
-/// Writes `request` and `surplus` as far as it goes, which a server that is done need not let us; and only then reads.
-/// The answer must have survived: unread input turns a hasty close into a reset, which destroys it at our end.
+/// Writes `request`, then all of `surplus`, and only then reads. The program, which is done after the first, must take the
+/// rest too: what it left unread would turn its close into a reset, which can destroy the answer at our end.
 #[track_caller]
-fn check_answer_survives(mut stream: TcpStream, request: &str, surplus: &[u8], status: &str) {
+fn check_answer_survives(address: SocketAddr, request: &str, surplus: &[u8], status: &str) {
+    let mut stream = connect(address);
     stream.write_all(request.as_bytes()).unwrap();
     for piece in surplus.chunks(MIB / 8) {
-        if stream.write_all(piece).is_err() {
-            break;
-        }
+        stream.write_all(piece).unwrap_or_else(|error| panic!("{request:?}: not all was taken: {error}"));
     }
     let answer = read_answer(&mut stream);
     assert!(answer.starts_with(&format!("HTTP/1.0 {status} ")), "expected {status}: {answer}");
@@ -174,10 +173,10 @@ fn the_last_answer_survives_whatever_is_sent_after_it() {
     let surplus = pattern(2, 10 * MIB);
     let post = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", surplus.len());
     let chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\na00000\r\n";
-    check_answer_survives(connect(program.http()), &post, &surplus, "413");
-    check_answer_survives(connect(program.http()), chunked, &surplus, "501");
-    check_answer_survives(connect(program.http()), "nonsense\r\n\r\n", &surplus[..MIB], "400");
-    check_answer_survives(connect(program.http()), "GET /", &b"a".repeat(MIB), "414");
+    check_answer_survives(program.http(), &post, &surplus, "413");
+    check_answer_survives(program.http(), chunked, &surplus, "501");
+    check_answer_survives(program.http(), "nonsense\r\n\r\n", &surplus[..MIB], "400");
+    check_answer_survives(program.http(), "GET /", &b"a".repeat(MIB), "414");
 }
 
 #[test]

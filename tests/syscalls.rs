@@ -13,7 +13,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
-use common::{Program, connect, connect_udp, reactor};
+use common::{Program, connect, connect_udp, persist, reactor};
 
 const HTTP: [&str; 2] = ["--http", "127.0.0.1:0"];
 const UDP: [&str; 2] = ["--udp", "127.0.0.1:0"];
@@ -60,7 +60,7 @@ fn read_reply(stream: &mut TcpStream) {
     let mut reply = Vec::new();
     while !reply.ends_with(REPLY_END) {
         let mut piece = [0; 1024];
-        let count = stream.read(&mut piece).unwrap();
+        let count = persist(|| stream.read(&mut piece)).unwrap();
         assert_ne!(count, 0, "the end after {:?}", String::from_utf8_lossy(&reply));
         reply.extend_from_slice(&piece[..count]);
     }
@@ -114,7 +114,7 @@ fn a_datagram_costs_one_receive_and_one_send_and_no_epoll_ctl() {
         let socket = connect_udp(program.udp());
         for _ in 0..1000 {
             socket.send(b"hello").unwrap();
-            assert_eq!(socket.recv(&mut [0; 10]).unwrap(), 5);
+            assert_eq!(persist(|| socket.recv(&mut [0; 10])).unwrap(), 5);
         }
     });
     let Some(calls) = calls else { return };

@@ -706,10 +706,10 @@ fn lingering_has_an_end_in_bytes() {
     talk.wire.arrived = usize::MAX / 2;
     let mut outcome = talk.open_once();
     while outcome == Unfinished {
-        assert!(talk.wire.read <= LINGER_BYTES_MAX);
+        assert!(talk.wire.read <= LINGER_BYTES_MAX as usize);
         outcome = talk.drive_once();
     }
-    assert_eq!((outcome, talk.wire.read), (Ended(CloseReason::Finished), LINGER_BYTES_MAX));
+    assert_eq!((outcome, talk.wire.read), (Ended(CloseReason::Finished), LINGER_BYTES_MAX as usize));
 }
 
 #[test]

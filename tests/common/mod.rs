@@ -7,7 +7,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -251,13 +251,23 @@ pub(crate) fn reset(stream: TcpStream) {
     drop(stream);
 }
 
+/// Makes `call` until no signal interrupts it. A call that waits with a timeout is not restarted by the kernel (signal(7)).
+pub(crate) fn persist<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
 /// Sends `bytes` until they are all gone, or until nobody has taken any for a moment: then every buffer between us and the
 /// program is full, and so is the program. Returns how many went. (Were the moment too short, there would be fewer.)
 pub(crate) fn stuff(stream: &mut TcpStream, bytes: &[u8]) -> usize {
     stream.set_write_timeout(Some(Duration::from_millis(250))).unwrap();
     let mut sent = 0;
     while sent < bytes.len() {
-        match stream.write(&bytes[sent..]) {
+        match persist(|| stream.write(&bytes[sent..])) {
             Ok(count) => sent += count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(error) => panic!("write: {error}"),
@@ -306,4 +316,12 @@ pub(crate) fn check_echo(stream: &mut TcpStream, bytes: &[u8]) {
     let mut reply = vec![0; bytes.len()];
     stream.read_exact(&mut reply).unwrap();
     assert_same(&reply, bytes);
+}
+
+/// What is still to come is `bytes`, and then the end.
+#[track_caller]
+pub(crate) fn check_end(mut stream: TcpStream, bytes: &[u8]) {
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).unwrap();
+    assert_same(&received, bytes);
 }
