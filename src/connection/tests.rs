@@ -788,6 +788,19 @@ fn a_paused_protocol_is_asked_for_more_when_its_output_has_fallen_to_the_low_mar
 }
 
 #[test]
+fn who_had_nothing_to_say_is_not_asked_again_and_again() {
+    // Its output is below the low mark and has not gone yet. It may have nothing to add until its alarm rings; the loop must
+    // not go in circles meanwhile.
+    let mut talk = Talk::with_puppet(Puppet { elapsed: "pause", ..Puppet::drains(["pause"; 9]) });
+    assert_eq!(talk.drive([recv("20000 wake:500 pause\n"), SEND_BLOCKS]), Blocked);
+    assert_eq!(talk.drive_writable([send_some(10_000)]), Blocked);
+    assert_eq!(talk.log(), ["20000 wake:500 pause", "drained"]);
+    assert_eq!(talk.expire_at(500, []), Blocked);
+    assert_eq!(talk.drive_writable([send_some(10_000)]), Blocked);
+    assert_eq!(talk.log(), ["20000 wake:500 pause", "drained", "elapsed"]);
+}
+
+#[test]
 fn a_pause_ends_with_what_was_carried_and_then_with_what_the_kernel_has() {
     // The order behind the pause comes before anything is read; all the while no edge was needed.
     let mut talk = Talk::with_puppet(Puppet::drains([""]));
@@ -1019,6 +1032,17 @@ fn a_peer_is_given_its_time_from_when_something_waits_for_it() {
         assert_eq!(talk.expire_at(40_000, [taken]), Blocked);
         talk.ends_at(70_000, CloseReason::TooSlow);
     }
+    // Or it ends a pause, and what was carried is answered.
+    for (taken, ends_at, why) in [
+        (send_some(2), 70_000, CloseReason::TooSlow),
+        (SEND_BLOCKS, 70_000, CloseReason::TooSlow),
+        (send_some(5), 100_000, CloseReason::Idle),
+    ] {
+        let mut talk = Talk::with_puppet(Puppet { elapsed: "", ..Puppet::default() });
+        assert_eq!(talk.drive([recv("wake:40000 pause\n5\n")]), Blocked);
+        assert_eq!(talk.expire_at(40_000, [taken]), Blocked);
+        talk.ends_at(ends_at, why);
+    }
 }
 
 // ---- the stop
@@ -1036,6 +1060,18 @@ fn only_who_has_begun_nothing_is_idle() {
     assert!(!is_idle([recv("5\nhal"), send_some(5)]), "half an order is here");
     assert!(!is_idle([recv("wake:9 5 pause\n"), SEND_BLOCKS]), "it pauses");
     assert!(!is_idle([recv("close\n"), FINISH]), "it lingers");
+}
+
+#[test]
+fn who_is_idle_can_be_ended_from_our_side() {
+    // As when the protocol closes: a FIN, and what was under way towards us is discarded.
+    let mut talk = Talk::with_puppet(Puppet::default());
+    assert_eq!(talk.drive([recv("1\n"), send_some(1)]), Blocked);
+    talk.connection.finish();
+    assert_eq!(talk.drive([FINISH]), Blocked);
+    assert_eq!(talk.drive_readable([recv("2\n")]), Blocked);
+    assert_eq!(talk.drive_readable([FIN]), Ended(CloseReason::Finished));
+    assert_eq!(talk.log(), ["1"]);
 }
 
 // ---- whatever the kernel does

@@ -359,6 +359,18 @@ fn an_empty_socket_is_asked_once() {
 }
 
 #[test]
+fn a_short_batch_shows_that_the_socket_is_empty() {
+    // It is not asked again before the kernel says so.
+    let mut service = Service::on(V4);
+    let peer = peer_of(service.source.address);
+    peer.send(b"hello").unwrap();
+    let_all_arrive();
+    service.ready.readable = true;
+    service.source.receive(&mut service.ready, &mut service.turn.stats);
+    assert_eq!((service.source.batch.messages.len(), service.ready.readable), (1, false));
+}
+
+#[test]
 fn the_empty_datagram_gets_the_bare_prefix() {
     let mut service = Service::on(V4);
     let peer = peer_of(service.source.address);
@@ -454,13 +466,61 @@ fn a_socket_does_not_answer_itself() {
 #[test]
 fn a_socket_on_all_addresses_does_not_answer_itself_either() {
     // Its own address is not the one that it was bound to, but any of this machine, with its port.
-    for (address, own) in [("0.0.0.0:0", "127.0.0.1"), ("[::]:0", "::1")] {
+    for (address, own) in [("0.0.0.0:0", "127.0.0.1"), ("0.0.0.0:0", "127.1.2.3"), ("[::]:0", "::1")] {
         let mut service = Service::on(address);
         let own = SocketAddr::new(own.parse().unwrap(), service.source.address.port());
         service.source.socket.send_to(b"Is anybody there?", own).unwrap();
         service.hear(1);
         assert_eq!(service.counted(), (0, 1, 0, 0), "{own}");
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_reply_leaves_from_the_address_that_was_asked() {
+    // One peer asks two addresses of a socket that has them all. Nothing but the address tells which of them has replied, so
+    // the two replies must not share a train either. A connected peer would not even hear the wrong one.
+    let mut service = Service::on("0.0.0.0:0");
+    let port = service.source.address.port();
+    let asked = [SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([127, 1, 2, 3], port))];
+    let peer = Peer::bind(V4).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    for address in [asked[0], asked[1], asked[1], asked[0]] {
+        peer.send_to(&address.ip().to_string().into_bytes()[..9], address).unwrap();
+    }
+    service.hear(4);
+    for address in [asked[0], asked[1], asked[1], asked[0]] {
+        let mut reply = [0; 32];
+        let (length, from) = peer.recv_from(&mut reply).unwrap();
+        assert_eq!(from, address);
+        assert_eq!(reply[..length], [PREFIX, &address.ip().to_string().into_bytes()[..9]].concat());
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_train_that_cannot_be_sent_at_all_is_given_up_as_a_whole() {
+    // There is one to a peer whom the kernel never named. That is no reason to send no more trains.
+    let mut service = Service::on(V4);
+    let peer = peer_of(service.source.address);
+    service.ready.writable = false;
+    peer.send(b"hello").unwrap();
+    service.hear(1);
+    let known = service.source.batch.messages[0];
+    service.source.batch.messages.push(Message { peer: None, ..known });
+    let (_, _, mut replies) = service.source.batch.open();
+    for number in [1, 1, 1, 0, 0] {
+        replies.turn_to(number);
+        replies.send(b"the same size");
+    }
+    service.ready.writable = true;
+    assert_eq!(service.source.batch.unsent(), 3);
+    assert_eq!(service.drive(), Outcome::Blocked);
+    assert_eq!(service.counted(), (3, 0, 0, 3));
+    check_replies(&peer, b"", [&b"echo -> hello".to_vec(), &b"the same size".to_vec(), &b"the same size".to_vec()]);
+    let (_, _, mut replies) = service.source.batch.open();
+    (0..2).for_each(|_| replies.send(b"the same size"));
+    assert_eq!(service.source.batch.unsent(), 1);
 }
 
 #[test]
