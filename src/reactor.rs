@@ -263,11 +263,12 @@ impl Reactor {
     fn wait(&mut self, at_most: Option<Duration>) -> io::Result<()> {
         debug_assert!(self.all_who_can_progress_are_queued(), "at wait, every source that can progress is in the queue");
         let now = self.turn.now;
-        let until_due = self.deadlines.soonest().into_iter().chain([self.drain_until]).min().filter(|&due| due != Time::NEVER);
-        let timeout = match until_due {
-            _ if !self.queue.is_empty() || !self.ended.is_empty() => Some(Duration::ZERO),
-            Some(due) => Some(due.since(now).min(at_most.unwrap_or(Duration::MAX))),
-            None => at_most,
+        let has_work = !self.queue.is_empty() || !self.ended.is_empty();
+        let due = self.deadlines.soonest().unwrap_or(Time::NEVER).min(self.drain_until);
+        let timeout = match due {
+            _ if has_work => Some(Duration::ZERO),
+            Time::NEVER => at_most,
+            due => Some(due.since(now).min(at_most.unwrap_or(Duration::MAX))),
         };
         self.turn.stats.turns += 1;
         let result = self.poll.poll(&mut self.events, timeout);
@@ -278,8 +279,7 @@ impl Reactor {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
             other => other?,
         }
-        let is_due = until_due.is_some_and(|due| due <= self.turn.now);
-        if self.events.is_empty() && self.queue.is_empty() && self.ended.is_empty() && !is_due {
+        if self.events.is_empty() && !has_work && due > self.turn.now {
             self.turn.stats.empty_turns += 1;
         }
         Ok(())
@@ -403,6 +403,9 @@ impl Reactor {
             self.turn.stats.deadlines_due += 1;
             let slot = &mut self.slots[token];
             slot.filed = Time::NEVER;
+            if slot.standing == Standing::Ended {
+                continue; // in this very turn
+            }
             let outcome = match &mut slot.source {
                 Source::Connection(stream, connection) => {
                     connection.expire(stream, &mut slot.ready, &mut self.scratch, &mut self.turn)
@@ -458,7 +461,6 @@ impl Reactor {
     /// Leaves a source with what it needs to be looked at again.
     fn settle(&mut self, token: usize, outcome: Outcome) {
         let slot = &mut self.slots[token];
-        let (wanted, due) = slot.needs(&self.turn);
         match outcome {
             Outcome::Ended(why) => end(&mut self.ended, &mut self.queue, token, slot, why),
             Outcome::Blocked if self.turn.stopping && slot.has_no_more_to_do() => {
@@ -470,6 +472,7 @@ impl Reactor {
                 }
             }
             Outcome::Blocked | Outcome::Unfinished => {
+                let (wanted, due) = slot.needs(&self.turn);
                 if due < slot.filed {
                     self.deadlines.refile(token, slot.filed, due);
                     slot.filed = due;

@@ -482,18 +482,18 @@ fn a_reply_leaves_from_the_address_that_was_asked() {
     // the two replies must not share a train either. A connected peer would not even hear the wrong one.
     let mut service = Service::on("0.0.0.0:0");
     let port = service.source.address.port();
-    let asked = [SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([127, 1, 2, 3], port))];
+    let asked = [[127, 0, 0, 1], [127, 1, 2, 3], [127, 1, 2, 3], [127, 0, 0, 1]].map(|ip| SocketAddr::from((ip, port)));
     let peer = Peer::bind(V4).unwrap();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
-    for address in [asked[0], asked[1], asked[1], asked[0]] {
-        peer.send_to(&address.ip().to_string().into_bytes()[..9], address).unwrap();
+    for address in asked {
+        peer.send_to(address.to_string().as_bytes(), address).unwrap();
     }
     service.hear(4);
-    for address in [asked[0], asked[1], asked[1], asked[0]] {
-        let mut reply = [0; 32];
+    for address in asked {
+        let mut reply = [0; 64];
         let (length, from) = peer.recv_from(&mut reply).unwrap();
         assert_eq!(from, address);
-        assert_eq!(reply[..length], [PREFIX, &address.ip().to_string().into_bytes()[..9]].concat());
+        assert_eq!(reply[..length], [PREFIX, address.to_string().as_bytes()].concat());
     }
 }
 
