@@ -296,7 +296,7 @@ impl Connection {
                 }
             }
             Ok(Received::End) => {
-                self.phase = Phase::Paused { produced: false, at_end: true };
+                self.phase = Phase::Paused { produced: self.wants_write(), at_end: true };
                 self.speak(wire, ready, turn, |protocol, rest, cx| protocol.ended(rest, cx));
             }
             Ok(Received::Nothing) => {}
@@ -321,14 +321,14 @@ impl Connection {
         let mut cx = Context { turn, borrowed: &[], alarm: &mut self.alarm, peer: &self.peer, id: &self.id };
         let step = self.protocol.advance(window, &mut cx);
         if step.consumed == window.len() && step.next == Next::Continue {
-            if let Err(why) = say(&mut cx, &mut self.unsent, wire, ready) {
+            if let Err(why) = say(&mut cx, &mut self.unsent, &mut self.active, wire, ready) {
                 self.phase = Phase::Ended(why);
             }
             return window.len(); // one message, and nothing more: as nearly always
         }
         let room = OUTPUT_HIGH_BYTES.saturating_sub(self.unsent.len());
         let steps = go_on(step, window, room, &mut *self.protocol, &mut cx);
-        match say(&mut cx, &mut self.unsent, wire, ready) {
+        match say(&mut cx, &mut self.unsent, &mut self.active, wire, ready) {
             Ok(()) => self.conclude(&steps, window.len()),
             Err(why) => {
                 self.phase = Phase::Ended(why);
@@ -364,14 +364,10 @@ impl Connection {
         turn: &mut Turn,
         call: impl FnOnce(&mut dyn Protocol, &[u8], &mut Context<'_>) -> Next,
     ) {
-        let now = turn.now;
         let mut cx = Context { turn, borrowed: &[], alarm: &mut self.alarm, peer: &self.peer, id: &self.id };
         let next = call(&mut *self.protocol, self.input.as_slice(), &mut cx);
         let has_replied = cx.waiting() > 0;
-        if has_replied && self.unsent.is_empty() {
-            self.active = now;
-        }
-        match say(&mut cx, &mut self.unsent, wire, ready) {
+        match say(&mut cx, &mut self.unsent, &mut self.active, wire, ready) {
             Ok(()) => self.follow(next, has_replied, !self.input.is_empty()),
             Err(why) => self.phase = Phase::Ended(why),
         }
@@ -379,15 +375,18 @@ impl Connection {
 
     /// Does what the protocol decided. `has_more`: the peer has said more than the protocol has heard.
     fn follow(&mut self, next: Next, has_replied: bool, has_more: bool) {
-        let (was_produced, at_end) = match self.phase {
+        // Who was paused already is asked again only for what it has said since.
+        let (still_waits, at_end) = match self.phase {
             Phase::Paused { produced, at_end } => (produced, at_end),
-            Phase::Talking | Phase::Held | Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => (false, false),
+            Phase::Talking | Phase::Held | Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => {
+                (self.wants_write(), false)
+            }
         };
         self.phase = match next {
             Next::Continue | Next::Close | Next::CloseAgreed if at_end => Phase::Flushing { last: Last::Close },
             Next::Continue if self.input.is_empty() => Phase::Talking,
             Next::Continue => Phase::Held,
-            Next::Pause => Phase::Paused { produced: has_replied || was_produced || !self.unsent.is_empty(), at_end },
+            Next::Pause => Phase::Paused { produced: has_replied || still_waits, at_end },
             Next::CloseAgreed if !has_more => Phase::Flushing { last: Last::CloseIfRead },
             Next::Close | Next::CloseAgreed => Phase::Flushing { last: Last::Linger },
             Next::Abort => Phase::Ended(CloseReason::Aborted),
@@ -421,12 +420,22 @@ fn go_on<'i>(first: Advance, window: &'i [u8], room: usize, protocol: &mut dyn P
 
 /// Sends what the protocol has said. What the kernel does not take now, or must not since older output waits, is kept.
 #[inline(always)]
-fn say<W: Wire>(cx: &mut Context<'_>, unsent: &mut Buffer, wire: &mut W, ready: &mut Ready) -> Result<(), CloseReason> {
+fn say<W: Wire>(
+    cx: &mut Context<'_>,
+    unsent: &mut Buffer,
+    active: &mut Time,
+    wire: &mut W,
+    ready: &mut Ready,
+) -> Result<(), CloseReason> {
     let reply = if cx.borrowed.is_empty() { &cx.turn.output[..] } else { cx.borrowed };
     if reply.is_empty() {
         return Ok(());
     }
-    let sent = if unsent.is_empty() { send(wire, ready, cx.id, reply) } else { Ok(0) };
+    let mut sent = Ok(0);
+    if unsent.is_empty() {
+        *active = cx.turn.now; // the peer's time to take it begins
+        sent = send(wire, ready, cx.id, reply);
+    }
     if let Ok(taken) = sent {
         cx.turn.stats.bytes_out += taken as u64;
         if taken < reply.len() {

@@ -17,7 +17,7 @@ mod linux;
 mod portable;
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use log::{debug, trace};
 
@@ -115,7 +115,7 @@ impl DatagramSocket {
                 stats.datagrams_refused += count as u64;
                 continue;
             };
-            if message.is_cut || !may_be_answered(&peer, &self.address, &message.local) {
+            if message.is_cut || !may_be_answered(&peer, &self.address) {
                 stats.datagrams_refused += count as u64;
                 continue;
             }
@@ -150,15 +150,12 @@ impl DatagramSocket {
     }
 }
 
-/// Port 0 cannot be answered, and our own address would have us talk to ourselves for ever. A socket on all addresses is
-/// told which of them was asked; where it is not (elsewhere than on Linux), no peer with its port is answered there.
+/// Port 0 cannot be answered, and our own address would have us talk to ourselves for ever. A socket on all addresses cannot
+/// tell which of them are its own: there, no peer with its port is answered (elsewhere, that may be such a service too,
+/// and the same would come of it).
 #[inline]
-fn may_be_answered(peer: &SocketAddr, own: &SocketAddr, asked: &Option<IpAddr>) -> bool {
-    let is_own = peer.port() == own.port()
-        && match asked {
-            Some(asked) => peer.ip() == *asked,
-            None => peer.ip() == own.ip() || own.ip().is_unspecified(),
-        };
+fn may_be_answered(peer: &SocketAddr, own: &SocketAddr) -> bool {
+    let is_own = peer.port() == own.port() && (peer.ip() == own.ip() || own.ip().is_unspecified());
     peer.port() != 0 && !is_own
 }
 

@@ -61,12 +61,9 @@ impl<R: Responder> Http<R> {
 
     fn advance_head(&mut self, input: &[u8], scanned: usize, cx: &mut Context<'_>) -> Advance {
         // Old clients send an empty line after a body. It is no part of what follows (RFC 9112 section 2.2).
-        if input[0] == b'\r' && scanned <= 1 {
+        if input[0] == b'\r' {
             match input {
-                [_, b'\n', ..] => {
-                    self.state = State::Head { scanned: 0 };
-                    return Advance::consumed(2);
-                }
+                [_, b'\n', ..] => return Advance::consumed(2),
                 [_] => return Advance::need_more(),
                 _ => return Advance { consumed: input.len(), next: refuse(Status::BadRequest, Method::Get, cx) },
             }
@@ -154,15 +151,7 @@ impl<R: Responder> Protocol for Http<R> {
         match &self.state {
             State::Head { .. } if rest.is_empty() => Next::Close,
             State::Body(body) => refuse(Status::BadRequest, body.method, cx),
-            State::Head { .. } => {
-                let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; _];
-                let mut many = Vec::new();
-                let status = match parse(rest, &mut few, &mut many) {
-                    Parsed::Refused(status) => status,
-                    Parsed::Partial | Parsed::Whole(..) => Status::BadRequest,
-                };
-                refuse(status, method_of(rest), cx)
-            }
+            State::Head { .. } => refuse(Status::BadRequest, method_of(rest), cx),
         }
     }
 

@@ -105,7 +105,7 @@ pub const ACCEPT_REST_MS: u64 = 100;
 /// The backlog that we ask for on listeners, in connections. The kernel caps it at `net.core.somaxconn`.
 pub const BACKLOG: i32 = 4096;
 
-/// The largest request line, in bytes. RFC 9112 section 3 recommends at least 8,000; beyond: 414 and close.
+/// The largest request line with its line end, in bytes. RFC 9112 section 3 recommends at least 8,000; beyond: 414 and close.
 pub const REQUEST_LINE_BYTES_MAX: usize = 8 * 1024;
 
 /// The largest request head, in bytes. Beyond: 431 and close. Common servers allow 8 to 32 KiB.

@@ -189,7 +189,8 @@ impl Reactor {
         self.poll.registry().register(&mut socket, Token(self.slots.vacant_key()), Interest::READABLE)?;
         let source = DatagramSocket::new(socket, Box::new(protocol))?;
         let address = source.address;
-        self.insert(Source::Datagram(Box::new(source)), Watched::Reading);
+        let token = self.insert(Source::Datagram(Box::new(source)), Watched::Reading);
+        self.slots[token].ready.writable = true; // until the kernel says otherwise
         Ok(address)
     }
 
@@ -479,7 +480,7 @@ impl Reactor {
                 }
                 if outcome == Outcome::Unfinished {
                     enqueue(&mut self.queue, token, slot);
-                } else if wanted > slot.watched {
+                } else if wanted > slot.watched || (wanted < slot.watched && matches!(slot.source, Source::Datagram(_))) {
                     self.watch(token, wanted);
                 }
             }
@@ -487,7 +488,7 @@ impl Reactor {
     }
 
     /// Asks the kernel to tell of the source: once when it first has to wait, and once more if it ever has to wait for
-    /// its peer to read.
+    /// its peer to read. (A datagram socket goes back to reading then: it would be told of every reply that has left.)
     fn watch(&mut self, token: usize, wanted: Watched) {
         let slot = &mut self.slots[token];
         let source: &mut dyn net::Source = match &mut slot.source {

@@ -59,8 +59,8 @@ impl Ready {
     }
 }
 
-/// What the kernel has been asked to tell of a source. It only ever grows: each step is one system call, and in a
-/// conversation that never waits for its peer to read, there is one such call or none.
+/// What the kernel has been asked to tell of a source. For a stream it only ever grows: each step is one system call, and in
+/// a conversation that never waits for its peer to read, there is one such call or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Watched {
     Nothing,

@@ -690,6 +690,9 @@ fn a_long_head_is_served_and_a_longer_one_is_431() {
     check_served("the longest", long_head(HEAD_BYTES_MAX));
     check_refused("one byte more", long_head(HEAD_BYTES_MAX + 1), "431 Request Header Fields Too Large");
     check_refused("without an end", long_head(INPUT_BYTES_MAX).trim_end(), "431 Request Header Fields Too Large");
+    let endless = long_head(2 * HEAD_BYTES_MAX);
+    check("it could still end", &endless[..HEAD_BYTES_MAX], &[error("400 Bad Request", CLOSE)], CutShort);
+    check_refused("it cannot end any more", &endless[..=HEAD_BYTES_MAX], "431 Request Header Fields Too Large");
     check_served("as many fields as there may be", fields(HEADERS_MAX));
     check_refused("one field more", fields(HEADERS_MAX + 1), "431 Request Header Fields Too Large");
     check_refused("many more", fields(1000), "431 Request Header Fields Too Large");
