@@ -18,6 +18,8 @@
 
 use std::net::SocketAddr;
 
+use log::trace;
+
 use crate::buffer::Buffer;
 use crate::deadline::Time;
 use crate::limits::{
@@ -135,8 +137,15 @@ impl Connection {
                 self.speak(wire, ready, turn, |protocol, _, cx| protocol.elapsed(cx));
                 self.work(wire, ready, scratch, turn)
             }
-            Phase::Talking | Phase::Held | Phase::Paused { .. } if self.unsent.is_empty() => Outcome::Ended(CloseReason::Idle),
-            Phase::Talking | Phase::Held | Phase::Paused { .. } | Phase::Flushing { .. } => Outcome::Ended(CloseReason::TooSlow),
+            Phase::Talking | Phase::Held | Phase::Paused { .. } | Phase::Flushing { .. } => {
+                // The loop may be late itself, and not have heard of what has come: so look once more.
+                let moved_before = turn.stats.bytes_moved();
+                (ready.readable, ready.writable) = (true, true);
+                let why = if self.unsent.is_empty() { CloseReason::Idle } else { CloseReason::TooSlow };
+                let outcome = self.work(wire, ready, scratch, turn);
+                let nothing_came = outcome == Outcome::Blocked && turn.stats.bytes_moved() == moved_before;
+                if nothing_came { Outcome::Ended(why) } else { outcome }
+            }
             Phase::Lingering { .. } => Outcome::Ended(CloseReason::Finished),
             Phase::Ended(why) => Outcome::Ended(why),
         }
@@ -154,6 +163,12 @@ impl Connection {
             Phase::Lingering { .. } => self.active.plus_ms(limits.linger_ms_max),
             Phase::Ended(_) => Time::NEVER,
         }
+    }
+
+    /// When to look at it, so that its deadline is not missed whatever it does meanwhile: as long as bytes move, the deadline
+    /// only moves back, but it may come to be of the other kind.
+    pub(crate) fn look_at(&self, limits: &Limits) -> Time {
+        self.deadline(limits).min(self.active.plus_ms(limits.idle_ms_max))
     }
 
     /// When the protocol wants to be called.
@@ -203,12 +218,12 @@ impl Connection {
 
     /// Ends an idle conversation from our side. What the peer still says is discarded for a while, so that it does not destroy
     /// what may still be on its way to it.
-    pub(crate) fn finish(&mut self) {
+    pub(crate) fn close_idle(&mut self) {
         self.phase = Phase::Flushing { last: Last::Linger };
     }
 
     /// The end, told to the protocol.
-    pub(crate) fn close(mut self, why: CloseReason) {
+    pub(crate) fn tell_closed(mut self, why: CloseReason) {
         self.protocol.closed(why);
     }
 
@@ -226,7 +241,7 @@ impl Connection {
                 Phase::Talking if ready.readable && self.unsent.len() < OUTPUT_HIGH_BYTES => {
                     self.read(wire, ready, scratch, turn);
                 }
-                Phase::Held if self.unsent.len() < OUTPUT_HIGH_BYTES => self.hear_what_was_held(wire, ready, turn),
+                Phase::Held if self.unsent.len() < OUTPUT_HIGH_BYTES => self.hear_carried(wire, ready, turn),
                 Phase::Paused { produced: true, at_end } if self.unsent.len() <= OUTPUT_LOW_BYTES => {
                     self.phase = Phase::Paused { produced: false, at_end };
                     self.speak(wire, ready, turn, |protocol, _, cx| protocol.drained(cx));
@@ -239,7 +254,9 @@ impl Connection {
                 }
                 Phase::Flushing { last: Last::CloseIfRead | Last::Linger } => {
                     self.active = turn.now;
-                    self.phase = match wire.finish() {
+                    let finished = wire.finish();
+                    trace!("{} shutdown -> {finished:?}", self.id);
+                    self.phase = match finished {
                         Ok(()) => Phase::Lingering { bytes_left: LINGER_BYTES_MAX },
                         Err(error) => Phase::Ended(error.into()),
                     };
@@ -292,11 +309,11 @@ impl Connection {
                     }
                 } else {
                     self.input.append(&scratch[..count]);
-                    self.hear_what_was_held(wire, ready, turn);
+                    self.hear_carried(wire, ready, turn);
                 }
             }
             Ok(Received::End) => {
-                self.phase = Phase::Paused { produced: self.wants_write(), at_end: true };
+                self.phase = Phase::Paused { produced: self.unsent.len() > OUTPUT_LOW_BYTES, at_end: true };
                 self.speak(wire, ready, turn, |protocol, rest, cx| protocol.ended(rest, cx));
             }
             Ok(Received::Nothing) => {}
@@ -306,7 +323,7 @@ impl Connection {
 
     /// Has the protocol hear the input that is carried.
     #[cold]
-    fn hear_what_was_held<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, turn: &mut Turn) {
+    fn hear_carried<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, turn: &mut Turn) {
         self.phase = Phase::Talking;
         let mut input = std::mem::take(&mut self.input);
         let heard = self.hear(input.as_slice(), wire, ready, turn);
@@ -375,11 +392,12 @@ impl Connection {
 
     /// Does what the protocol decided. `has_more`: the peer has said more than the protocol has heard.
     fn follow(&mut self, next: Next, has_replied: bool, has_more: bool) {
-        // Who was paused already is asked again only for what it has said since.
+        // Who pauses is asked again once what it has said, or much that was said before, has drained; who was paused already,
+        // only for what it has said since.
         let (still_waits, at_end) = match self.phase {
             Phase::Paused { produced, at_end } => (produced, at_end),
             Phase::Talking | Phase::Held | Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => {
-                (self.wants_write(), false)
+                (self.unsent.len() > OUTPUT_LOW_BYTES, false)
             }
         };
         self.phase = match next {

@@ -45,7 +45,7 @@ pub trait DatagramProtocol {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Datagram<'a> {
-    /// What it carries: 0 to 65,507 bytes. An empty one is a datagram like any other.
+    /// What it carries: 0 to 65,507 bytes, or 65,527 over IPv6. An empty one is a datagram like any other.
     pub payload: &'a [u8],
     /// Who sent it, or says so: unlike a stream's, a datagram's source is not verified by anyone.
     pub peer: SocketAddr,
@@ -68,6 +68,7 @@ impl DatagramSocket {
 
     /// Receives, answers and sends, batch by batch, until the kernel has no more or the budget is spent.
     pub(crate) fn drive(&mut self, ready: &mut Ready, turn: &mut Turn) -> Outcome {
+        let errors_before = turn.stats.datagram_errors;
         for _ in 0..DATAGRAM_BATCHES_PER_TURN {
             self.send(ready, &mut turn.stats);
             if self.wants_write() || !ready.readable {
@@ -77,6 +78,9 @@ impl DatagramSocket {
             self.answer(&mut turn.stats);
         }
         self.send(ready, &mut turn.stats);
+        if turn.stats.datagram_errors - errors_before == DATAGRAM_BATCHES_PER_TURN as u64 {
+            ready.readable = false; // a lasting error: the next arrival is the next occasion
+        }
         if self.can_progress(ready) { Outcome::Unfinished } else { Outcome::Blocked }
     }
 
@@ -115,7 +119,8 @@ impl DatagramSocket {
                 stats.datagrams_refused += count as u64;
                 continue;
             };
-            if message.is_cut || !may_be_answered(&peer, &self.address) {
+            let asked_many = message.local.is_some_and(|asked| asked.is_multicast());
+            if message.is_cut || asked_many || !may_be_answered(&peer, &self.address) {
                 stats.datagrams_refused += count as u64;
                 continue;
             }
@@ -137,9 +142,9 @@ impl DatagramSocket {
                 Ok(messages) => stats.datagrams_out += self.batch.strike(messages) as u64,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => ready.writable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // The same datagrams go out one by one, and so do all from now on.
-                Err(error) if refuses_trains(&error) && self.batch.break_train() => {
-                    debug!("{} sends no more trains: {error}", self.address);
+                // The same datagrams go out one by one; and so do all from now on, unless it is a matter of this path.
+                Err(error) if refuses_trains(&error) && self.batch.break_train(is_path(&error)) => {
+                    debug!("{} sends no train: {error}", self.address);
                 }
                 Err(error) => {
                     stats.datagrams_unsent += self.batch.strike(1) as u64;
@@ -166,6 +171,15 @@ fn refuses_trains(error: &io::Error) -> bool {
     let is_listed = matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE | libc::EOPNOTSUPP));
     #[cfg(not(target_os = "linux"))]
     let is_listed = error.kind() == ErrorKind::Unsupported;
+    is_listed
+}
+
+/// Is it only that the path's packets are smaller than the datagrams of the train?
+fn is_path(error: &io::Error) -> bool {
+    #[cfg(target_os = "linux")]
+    let is_listed = error.raw_os_error() == Some(libc::EMSGSIZE);
+    #[cfg(not(target_os = "linux"))]
+    let is_listed = false;
     is_listed
 }
 

@@ -39,6 +39,15 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The most memory that all connections together may come to hold, in bytes: the carried input and the waiting output of
+    /// each, in vectors that have grown to twice their need. What protocols hold of their own comes on top.
+    pub fn bytes_max(&self) -> u64 {
+        let of_one = 2 * (INPUT_BYTES_MAX + READ_BYTES_MAX + OUTPUT_BYTES_MAX) as u64;
+        of_one.saturating_mul(self.connections_max as u64)
+    }
+}
+
 /// Events taken from the kernel in one turn. More wait for the next one: epoll hands them out round-robin, so nobody is
 /// passed over.
 pub const EVENTS_PER_TURN: usize = 1024;
@@ -67,8 +76,11 @@ pub const DATAGRAM_BATCHES_PER_TURN: usize = 4;
 pub const DATAGRAM_BATCH: usize = 64;
 
 /// The largest payload of a UDP datagram over IPv4, in bytes (65,535 less the IP and UDP headers). A longer reply is not
-/// sent and is counted in `datagrams_too_long`.
+/// sent and is counted in `datagrams_too_long`. A train is bounded by it too.
 pub const DATAGRAM_BYTES_MAX: usize = 65_507;
+
+/// The same over IPv6, whose own header does not count.
+pub const DATAGRAM_BYTES_MAX_V6: usize = 65_527;
 
 /// The largest datagrams that leave as a train (UDP_SEGMENT), in bytes: IPv6's least MTU of 1,280 less its headers, so
 /// that a train fits every path. Longer datagrams leave one by one, where a train would gain little.
@@ -101,6 +113,10 @@ pub const LINGER_BYTES_MAX: u32 = 64 * 1024 * 1024;
 /// How long a listener rests after the kernel had no descriptor or memory for a new connection, in milliseconds, unless
 /// one of ours ends earlier. A full house looks as often whether there is room.
 pub const ACCEPT_REST_MS: u64 = 100;
+
+/// How long nothing more is logged of a listener that has to rest, in milliseconds. Under a crowd it may rest many times a
+/// second; `Stats::accept_rests` counts them all.
+pub const LOG_PAUSE_MS: u64 = 10_000;
 
 /// The backlog that we ask for on listeners, in connections. The kernel caps it at `net.core.somaxconn`.
 pub const BACKLOG: i32 = 4096;

@@ -7,6 +7,7 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
+use crate::deadline::Time;
 use crate::net::{TcpListener, TcpStream};
 use crate::protocol::Protocol;
 
@@ -15,6 +16,8 @@ pub(crate) struct Listener {
     pub(crate) address: SocketAddr,
     /// It has more to accept, and waits for room.
     pub(crate) resting: bool,
+    /// Until then, nothing more is said in the log of its resting.
+    pub(crate) quiet_until: Time,
     /// Makes the protocol of each connection.
     pub(crate) make: Box<dyn FnMut(SocketAddr) -> Box<dyn Protocol>>,
 }

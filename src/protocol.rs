@@ -49,8 +49,9 @@ pub trait Protocol {
         Next::Close
     }
 
-    /// Called after [`Next::Pause`], when output that waited has fallen to
-    /// [`OUTPUT_LOW_BYTES`](crate::limits::OUTPUT_LOW_BYTES) or less: the moment to produce more of a long answer.
+    /// Called after [`Next::Pause`], when what was said with it, or much that waited before, has fallen to
+    /// [`OUTPUT_LOW_BYTES`](crate::limits::OUTPUT_LOW_BYTES) or less: the moment to produce more of a long answer. Who pauses
+    /// without having said anything, and without much waiting, has only its alarm to wait for.
     fn drained(&mut self, cx: &mut Context<'_>) -> Next {
         let _ = cx;
         Next::Continue
@@ -62,7 +63,7 @@ pub trait Protocol {
         Next::Close
     }
 
-    /// The connection is no more. Called exactly once, and last.
+    /// The connection is no more. Called exactly once, and last; but not where the reactor itself is dropped before.
     fn closed(&mut self, why: CloseReason) {
         let _ = why;
     }
@@ -130,7 +131,7 @@ pub enum CloseReason {
     TooLong,
     /// The protocol sent more at once than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX).
     Overrun,
-    /// The reactor was asked to stop.
+    /// Cut off: the reactor was asked to stop, and the time to finish was over.
     Shutdown,
     /// The kernel reported another error.
     Io(io::ErrorKind),
@@ -227,11 +228,12 @@ impl<'i> Context<'i> {
         self.turn.date()
     }
 
-    /// Asks for a call of [`Protocol::elapsed`] once `delay` is over (cut to the millisecond), and not for the one asked
-    /// for before. The connection's own deadlines hold all the same.
+    /// Asks for a call of [`Protocol::elapsed`] once `delay` is over (rounded up to whole milliseconds), and not for the one
+    /// asked for before. The connection's own deadlines hold all the same. When the reactor stops, a conversation with an
+    /// alarm set counts as one that is under way.
     pub fn wake_after(&mut self, delay: Duration) {
-        let ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        *self.alarm = self.turn.now.plus_ms(ms);
+        let ms = u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        *self.alarm = self.turn.now.plus_ms(ms.max(1));
     }
 
     /// Takes back what was asked for with [`wake_after`](Context::wake_after).

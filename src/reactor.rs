@@ -34,7 +34,7 @@ use slab::Slab;
 use crate::connection::{Connection, Outcome};
 use crate::datagram::{DatagramProtocol, DatagramSocket};
 use crate::deadline::{Deadlines, Time};
-use crate::limits::{ACCEPT_REST_MS, ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, Limits, READ_BYTES_MAX};
+use crate::limits::{ACCEPT_REST_MS, ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, LOG_PAUSE_MS, Limits, READ_BYTES_MAX};
 use crate::listener::{Accepted, Listener};
 use crate::net::{self, Events, Interest, Poll, TcpStream, Token};
 use crate::protocol::{CloseReason, ConnectionId, Protocol};
@@ -61,8 +61,10 @@ pub struct Reactor {
     /// What streams are read into.
     scratch: Box<[u8]>,
     turn: Turn,
-    /// When a stop ends what is still under way. `NEVER` until a stop was asked for.
+    /// When a stop ends what is still under way. `NEVER` until the first turn after a stop was asked for.
     drain_until: Time,
+    /// How many connections were cut off when that time had come.
+    cut_off: Option<usize>,
     connections_made: u32,
 }
 
@@ -91,20 +93,10 @@ impl Slot {
     #[inline]
     fn needs(&self, turn: &Turn) -> (Watched, Time) {
         match &self.source {
-            Source::Connection(_, connection) => (connection.wanted(), connection.deadline(&turn.limits)),
+            Source::Connection(_, connection) => (connection.wanted(), connection.look_at(&turn.limits)),
             Source::Datagram(socket) if socket.wants_write() => (Watched::ReadingAndWriting, Time::NEVER),
             Source::Listener(listener) if listener.resting => (Watched::Reading, turn.now.plus_ms(ACCEPT_REST_MS)),
             Source::Datagram(_) | Source::Listener(_) | Source::Bell(_) => (Watched::Reading, Time::NEVER),
-        }
-    }
-
-    /// At a stop: has it done all that was begun?
-    fn has_no_more_to_do(&self) -> bool {
-        match &self.source {
-            Source::Connection(_, connection) => connection.is_idle(),
-            Source::Listener(listener) => !listener.resting,
-            Source::Datagram(socket) => !socket.wants_write(),
-            Source::Bell(_) => true,
         }
     }
 
@@ -114,6 +106,16 @@ impl Slot {
     fn is_provided_for(&self, turn: &Turn) -> bool {
         let Source::Connection(_, connection) = &self.source else { return false };
         connection.is_idle() && self.watched != Watched::Nothing && self.filed <= connection.alarm() && !turn.stopping
+    }
+
+    /// At a stop: has it done all that was begun?
+    fn has_no_more_to_do(&self) -> bool {
+        match &self.source {
+            Source::Connection(_, connection) => connection.is_idle() && connection.alarm() == Time::NEVER,
+            Source::Listener(listener) => !listener.resting,
+            Source::Datagram(socket) => !socket.wants_write(),
+            Source::Bell(_) => true,
+        }
     }
 }
 
@@ -154,6 +156,7 @@ impl Reactor {
             scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
             turn: Turn::new(limits),
             drain_until: Time::NEVER,
+            cut_off: None,
             connections_made: 0,
         })
     }
@@ -173,7 +176,7 @@ impl Reactor {
         let address = socket.local_addr()?;
         self.poll.registry().register(&mut socket, Token(self.slots.vacant_key()), Interest::READABLE)?;
         let make = Box::new(move |peer| Box::new(make(peer)) as Box<dyn Protocol>);
-        let listener = Box::new(Listener { socket, address, resting: false, make });
+        let listener = Box::new(Listener { socket, address, resting: false, quiet_until: self.turn.now, make });
         let token = self.insert(Source::Listener(listener), Watched::Reading);
         self.listeners.push(token);
         Ok(address)
@@ -215,7 +218,6 @@ impl Reactor {
         }
         info!("stops: {} connections", self.turn.stats.connections);
         self.turn.stopping = true;
-        self.drain_until = self.turn.now.plus_ms(self.turn.limits.drain_ms_max);
         for (token, slot) in &mut self.slots {
             slot.ready.readable = true; // nobody goes without having looked once more
             enqueue(&mut self.queue, token, slot);
@@ -228,13 +230,14 @@ impl Reactor {
     ///
     /// Only if the poll itself fails (see epoll_wait(2)), which no peer can bring about.
     pub fn run(&mut self) -> io::Result<Stopped> {
+        debug!("may come to hold {} bytes for its connections", self.turn.limits.bytes_max());
         loop {
             self.turn(None)?;
-            if self.turn.stopping && self.slots.is_empty() {
-                return Ok(Stopped::InOrder);
-            }
-            if self.turn.now >= self.drain_until {
-                return Ok(Stopped::CutOff(self.cut_off()));
+            if self.is_stopped() {
+                return Ok(match self.cut_off {
+                    None | Some(0) => Stopped::InOrder,
+                    Some(connections) => Stopped::CutOff(connections),
+                });
             }
         }
     }
@@ -254,6 +257,11 @@ impl Reactor {
         Ok(())
     }
 
+    /// Whether it was asked to stop, and has.
+    pub fn is_stopped(&self) -> bool {
+        self.turn.stopping && self.slots.is_empty()
+    }
+
     /// What has been counted so far.
     pub fn stats(&self) -> &Stats {
         &self.turn.stats
@@ -264,7 +272,7 @@ impl Reactor {
     fn wait(&mut self, at_most: Option<Duration>) -> io::Result<()> {
         debug_assert!(self.all_who_can_progress_are_queued(), "at wait, every source that can progress is in the queue");
         let now = self.turn.now;
-        let has_work = !self.queue.is_empty() || !self.ended.is_empty();
+        let has_work = !self.queue.is_empty();
         let due = self.deadlines.soonest().unwrap_or(Time::NEVER).min(self.drain_until);
         let timeout = match due {
             _ if has_work => Some(Duration::ZERO),
@@ -274,7 +282,10 @@ impl Reactor {
         self.turn.stats.turns += 1;
         let result = self.poll.poll(&mut self.events, timeout);
         self.turn.begin();
-        trace!("wait {timeout:?} -> {result:?}");
+        if self.turn.stopping && self.drain_until == Time::NEVER && self.cut_off.is_none() {
+            self.drain_until = self.turn.now.plus_ms(self.turn.limits.drain_ms_max);
+        }
+        trace!("wait {timeout:?} -> {result:?}, {} events", self.events.iter().count());
         match result {
             // A signal; whoever sent it has left word elsewhere.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
@@ -307,9 +318,6 @@ impl Reactor {
         while let Some(&token) = self.driven.get(next) {
             next += 1;
             let slot = &mut self.slots[token];
-            if slot.standing == Standing::Ended {
-                continue; // by a stop, a moment ago
-            }
             slot.standing = Standing::Waiting;
             let outcome = match &mut slot.source {
                 Source::Connection(stream, connection) => {
@@ -334,6 +342,7 @@ impl Reactor {
     /// Accepts until there are no more, the budget is spent, or there is no room. Each newcomer goes to the queue's end,
     /// and so is driven in this very turn: a short exchange whose request has already arrived needs no epoll_ctl at all.
     fn accept_some(&mut self, token: usize) -> Outcome {
+        let accepted_before = self.turn.stats.accepted;
         for _ in 0..ACCEPTS_PER_TURN {
             let Source::Listener(listener) = &mut self.slots[token].source else { break };
             if self.turn.stats.connections >= self.turn.limits.connections_max {
@@ -351,7 +360,7 @@ impl Reactor {
                 Accepted::Nothing => {
                     trace!("{} accept -> nothing", listener.address);
                     if std::mem::take(&mut listener.resting) {
-                        warn!("{} accepts again", listener.address);
+                        debug!("{} accepts again", listener.address);
                     }
                     self.slots[token].ready = Ready::NEITHER;
                     return Outcome::Blocked;
@@ -359,6 +368,9 @@ impl Reactor {
                 Accepted::Failed(error) => self.lose(&error),
                 Accepted::Exhausted(error) => return self.rest(token, &error.to_string()),
             }
+        }
+        if self.turn.stats.accepted == accepted_before {
+            return self.rest(token, "every connection fails");
         }
         Outcome::Unfinished
     }
@@ -384,12 +396,17 @@ impl Reactor {
         debug!("accept: {error}");
     }
 
-    /// Lets a listener rest until somebody leaves or a moment has passed. Says so once per episode.
+    /// Lets a listener rest until somebody leaves or a moment has passed. Says so, but not each time that somebody's coming
+    /// and going makes it rest anew.
     fn rest(&mut self, token: usize, why: &str) -> Outcome {
+        let now = self.turn.now;
         if let Source::Listener(listener) = &mut self.slots[token].source {
             if !listener.resting {
-                warn!("{} accepts no more for now: {why}", listener.address);
                 self.turn.stats.accept_rests += 1;
+                if now >= listener.quiet_until {
+                    warn!("{} accepts no more for now: {why}", listener.address);
+                    listener.quiet_until = now.plus_ms(LOG_PAUSE_MS);
+                }
             }
             listener.resting = true;
         }
@@ -399,6 +416,9 @@ impl Reactor {
     // ---- expire: look at who may be late
 
     fn expire(&mut self) {
+        if self.turn.now >= self.drain_until {
+            self.cut_off();
+        }
         for _ in 0..EXPIRIES_PER_TURN {
             let Some(token) = self.deadlines.take_due(self.turn.now) else { break };
             self.turn.stats.deadlines_due += 1;
@@ -438,7 +458,7 @@ impl Reactor {
                     }
                     trace!("{} close", connection.id());
                     drop(stream);
-                    connection.close(why);
+                    connection.tell_closed(why);
                 }
                 Source::Listener(listener) => {
                     info!("stops listening on {}", listener.address);
@@ -464,9 +484,15 @@ impl Reactor {
         let slot = &mut self.slots[token];
         match outcome {
             Outcome::Ended(why) => end(&mut self.ended, &mut self.queue, token, slot, why),
+            // A flood of datagrams would go on for ever.
+            Outcome::Unfinished
+                if self.turn.stopping && matches!(&slot.source, Source::Datagram(socket) if !socket.wants_write()) =>
+            {
+                end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Shutdown);
+            }
             Outcome::Blocked if self.turn.stopping && slot.has_no_more_to_do() => {
                 if let Source::Connection(_, connection) = &mut slot.source {
-                    connection.finish();
+                    connection.close_idle();
                     enqueue(&mut self.queue, token, slot);
                 } else {
                     end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Shutdown);
@@ -518,17 +544,18 @@ impl Reactor {
         self.slots.insert(Slot { source, ready: Ready::NEITHER, watched, filed: Time::NEVER, standing: Standing::Waiting })
     }
 
-    /// Ends every connection that is left.
-    fn cut_off(&mut self) -> usize {
-        let left = self.turn.stats.connections;
+    /// Ends all that is left.
+    fn cut_off(&mut self) {
+        let ended_before = self.ended.len();
         for token in self.queue.drain(..) {
             self.slots[token].standing = Standing::Waiting;
         }
         for (token, slot) in &mut self.slots {
             end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Shutdown);
         }
-        self.reap();
-        left
+        let is_connection = |&&(token, _): &&(usize, CloseReason)| matches!(self.slots[token].source, Source::Connection(..));
+        self.cut_off = Some(self.ended[ended_before..].iter().filter(is_connection).count());
+        self.drain_until = Time::NEVER;
     }
 
     /// Invariant 2.

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! The protocol is driven by the very connection that the reactor uses, over a wire that is two vectors, with a clock that
-//! moves only when told. So backpressure, pauses, closing and deadlines are as they are in earnest.
+//! moves only when told. So messages in pieces, pauses, closing and deadlines are as they are in earnest. (The peer takes
+//! everything at once, so that no output ever waits.)
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,7 +27,8 @@ use crate::wire::{Ready, Wire};
 
 /// One connection, and the peer at its other end, who is the test.
 pub struct Rehearsal {
-    connection: Connection,
+    /// `None` once it has ended.
+    connection: Option<Connection>,
     wire: Memory,
     ready: Ready,
     scratch: Box<[u8]>,
@@ -79,7 +81,7 @@ impl Rehearsal {
         let (mut wire, mut ready) = (Memory::default(), Ready::UNKNOWN);
         connection.open(&mut wire, &mut ready, &mut turn);
         let scratch = vec![0; READ_BYTES_MAX].into_boxed_slice();
-        let mut rehearsal = Rehearsal { connection, wire, ready, scratch, turn, ended: None };
+        let mut rehearsal = Rehearsal { connection: Some(connection), wire, ready, scratch, turn, ended: None };
         rehearsal.drive();
         rehearsal
     }
@@ -99,8 +101,8 @@ impl Rehearsal {
     /// Time passes, and who is late by then is dealt with.
     pub fn wait(&mut self, time: Duration) {
         self.turn.now = self.turn.now.plus_ms(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-        if self.ended.is_none() {
-            let outcome = self.connection.expire(&mut self.wire, &mut self.ready, &mut self.scratch, &mut self.turn);
+        if let Some(connection) = &mut self.connection {
+            let outcome = connection.expire(&mut self.wire, &mut self.ready, &mut self.scratch, &mut self.turn);
             self.follow(outcome);
         }
     }
@@ -122,18 +124,22 @@ impl Rehearsal {
 
     fn drive(&mut self) {
         self.ready.readable = true;
-        while self.ended.is_none() {
-            let outcome = self.connection.drive(&mut self.wire, &mut self.ready, &mut self.scratch, &mut self.turn);
+        if let Some(connection) = &mut self.connection {
+            let outcome = connection.drive(&mut self.wire, &mut self.ready, &mut self.scratch, &mut self.turn);
             self.follow(outcome);
-            if outcome == Outcome::Blocked {
-                return;
-            }
         }
     }
 
     fn follow(&mut self, outcome: Outcome) {
-        if let Outcome::Ended(why) = outcome {
-            self.ended = Some(why);
+        match outcome {
+            Outcome::Blocked => {}
+            Outcome::Unfinished => self.drive(),
+            Outcome::Ended(why) => {
+                self.ended = Some(why);
+                if let Some(connection) = self.connection.take() {
+                    connection.tell_closed(why);
+                }
+            }
         }
     }
 }

@@ -135,7 +135,7 @@ fn check_drain(last: impl FnOnce(&TcpStream)) {
     assert_eq!(ending.status.code(), Some(0));
     let log_before = ending.stderr.iter().take_while(|line| !line.contains("stops: "));
     let accepted: usize = log_before.filter(|line| line.contains(" recv ")).map(|line| count_returned(line)).sum();
-    assert!(accepted > MIB, "{accepted} bytes were read before the stop");
+    assert!(accepted > 64 * 1024, "only {accepted} bytes were read before the stop");
     assert!((accepted..=sent).contains(&received.len()), "{accepted} read before the stop, {} came back", received.len());
     assert_same(&received, &bytes[..received.len()]);
 }

@@ -317,6 +317,10 @@ impl Talk<Script> {
     /// A filed deadline comes due at `ms`. It is acted upon exactly if that is its deadline, or later.
     #[track_caller]
     fn expire_at<const N: usize>(&mut self, ms: u64, steps: [Step; N]) -> Outcome {
+        self.expire_with(ms, steps.into())
+    }
+
+    fn expire_with(&mut self, ms: u64, steps: Vec<Step>) -> Outcome {
         self.at_ms(ms);
         self.wire.steps = steps.into();
         let is_due = self.connection.deadline(&self.turn.limits) <= self.turn.now;
@@ -332,7 +336,15 @@ impl Talk<Script> {
     #[track_caller]
     fn ends_at(&mut self, ms: u64, why: CloseReason) {
         assert_eq!(self.expire_at(ms - 1, []), Blocked, "one millisecond early");
-        assert_eq!(self.expire_at(ms, []), Ended(why));
+        // Before it gives up, it looks once more whether the kernel has news.
+        let last_look = match (why, self.connection.wants_write(), self.connection.wants_read()) {
+            (CloseReason::Finished, ..) => vec![],
+            (_, false, false) => vec![],
+            (_, false, true) => vec![RECV_BLOCKS],
+            (_, true, false) => vec![SEND_BLOCKS],
+            (_, true, true) => vec![SEND_BLOCKS, RECV_BLOCKS],
+        };
+        assert_eq!(self.expire_with(ms, last_look), Ended(why));
     }
 }
 
@@ -760,7 +772,7 @@ fn the_protocol_is_told_of_the_end_once_and_last() {
     for why in [CloseReason::Finished, CloseReason::Aborted, CloseReason::Shutdown] {
         let mut talk = Talk::with_puppet(Puppet::default());
         assert_eq!(talk.drive([recv("1\n"), send_some(1)]), Blocked);
-        talk.connection.close(why);
+        talk.connection.tell_closed(why);
         assert_eq!(*talk.log.borrow(), ["1".to_owned(), format!("closed {why:?}")]);
     }
 }
@@ -854,6 +866,12 @@ fn a_pause_behind_older_output_ends_when_that_has_drained() {
     assert_eq!(talk.drive_readable([recv("pause\n")]), Blocked);
     assert_eq!(talk.drive_writable([send_all(bytes(0, 60_000))]), Blocked);
     assert_eq!(talk.log(), ["60000", "pause", "drained"]);
+    // The same where it pauses because the peer has ended.
+    let mut talk = Talk::with_puppet(Puppet { ended: "pause", ..Puppet::drains(["5 close"]) });
+    assert_eq!(talk.drive([recv("60000\n"), SEND_BLOCKS]), Blocked);
+    assert_eq!(talk.drive_readable([FIN]), Blocked);
+    assert_eq!(talk.drive_writable([send_some(60_000), send_all(bytes(60_000, 5))]), Ended(CloseReason::Finished));
+    assert_eq!(talk.log(), ["60000", "ended ", "drained"]);
 }
 
 #[test]
@@ -1004,12 +1022,17 @@ fn a_peer_that_takes_nothing_of_the_last_answer_is_too_slow_as_well() {
 }
 
 #[test]
-fn a_peer_that_talks_but_takes_nothing_is_too_slow_all_the_same() {
+fn a_peer_that_takes_nothing_is_too_slow_whoever_talks() {
     // It sends a little every twenty seconds, and so is never idle; but its replies wait since the first.
     let mut talk = Talk::with(Echo::new());
     assert_eq!(talk.drive([recv("x"), SEND_BLOCKS]), Blocked);
     talk.at_ms(20_000);
     assert_eq!(talk.drive_readable([recv("x")]), Blocked);
+    talk.ends_at(30_000, CloseReason::TooSlow);
+    // Nor does it help that an alarm says more.
+    let mut talk = Talk::with_puppet(Puppet { elapsed: "1 wake:20000", ..Puppet::default() });
+    assert_eq!(talk.drive([recv("9 wake:20000\n"), SEND_BLOCKS]), Blocked);
+    assert_eq!(talk.expire_at(20_000, []), Blocked);
     talk.ends_at(30_000, CloseReason::TooSlow);
 }
 
@@ -1067,11 +1090,12 @@ fn who_is_idle_can_be_ended_from_our_side() {
     // As when the protocol closes: a FIN, and what was under way towards us is discarded.
     let mut talk = Talk::with_puppet(Puppet::default());
     assert_eq!(talk.drive([recv("1\n"), send_some(1)]), Blocked);
-    talk.connection.finish();
+    talk.at_ms(10_000);
+    talk.connection.close_idle();
     assert_eq!(talk.drive([FINISH]), Blocked);
     assert_eq!(talk.drive_readable([recv("2\n")]), Blocked);
-    assert_eq!(talk.drive_readable([FIN]), Ended(CloseReason::Finished));
     assert_eq!(talk.log(), ["1"]);
+    talk.ends_at(12_000, CloseReason::Finished);
 }
 
 // ---- whatever the kernel does

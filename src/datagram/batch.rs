@@ -16,7 +16,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::limits::{DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENTS_MAX};
+use crate::limits::{DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6, SEGMENT_BYTES_MAX, SEGMENTS_MAX};
 
 /// Room for one message: the largest datagram, or train of them, that the kernel hands out.
 pub(super) const BUFFER_BYTES: usize = 64 * 1024;
@@ -82,7 +82,7 @@ pub(super) struct Train {
 
 /// Where a protocol puts its replies.
 ///
-/// A reply of more than 65,507 bytes is not sent (it would not fit a datagram), and is counted in
+/// A reply of more than 65,507 bytes (65,527 over IPv6) is not sent (it would not fit a datagram), and is counted in
 /// [`Stats::datagrams_too_long`](crate::Stats::datagrams_too_long).
 pub struct Replies<'b> {
     outgoing: &'b mut Outgoing,
@@ -145,9 +145,9 @@ impl Batch {
         datagrams
     }
 
-    /// Cuts all that waits into single datagrams and joins none from now on. Returns false where the first that waits is
-    /// single already, so that the fault must be its own.
-    pub(super) fn break_train(&mut self) -> bool {
+    /// Cuts all that waits into single datagrams, and joins none from now on unless `joins_again`. Returns false where the
+    /// first that waits is single already, so that the fault must be its own.
+    pub(super) fn break_train(&mut self, joins_again: bool) -> bool {
         if self.waiting().first().is_none_or(|train| train.datagrams == 1) {
             return false;
         }
@@ -174,6 +174,7 @@ impl Batch {
                 outgoing.start(train.to, 0);
             }
         }
+        outgoing.joins = joins_again;
         true
     }
 }
@@ -226,10 +227,15 @@ impl Replies<'_> {
         self.outgoing.too_long
     }
 
+    #[cold]
+    fn is_v6_and_fits(&self, bytes: usize) -> bool {
+        bytes <= DATAGRAM_BYTES_MAX_V6 && self.messages[self.to].peer.is_some_and(|peer| peer.is_ipv6())
+    }
+
     #[inline(always)]
     fn reply(&mut self, head: &[u8], body: Piece) {
         let bytes = head.len() + body.length;
-        if bytes > DATAGRAM_BYTES_MAX {
+        if bytes > DATAGRAM_BYTES_MAX && !self.is_v6_and_fits(bytes) {
             self.outgoing.too_long += 1;
             return;
         }
@@ -426,9 +432,9 @@ mod tests {
             let expected = echo_all(&mut batch, prefix);
             prop_assert_eq!(&on_the_wire(&batch), &expected);
             let taken = batch.strike(taken_first.min(batch.unsent() - 1));
-            if batch.break_train() {
+            if batch.break_train(false) {
                 prop_assert!(batch.waiting().iter().all(|train| train.datagrams == 1));
-                prop_assert!(!batch.break_train(), "once is enough");
+                prop_assert!(!batch.break_train(false), "once is enough");
             }
             prop_assert_eq!(&on_the_wire(&batch)[..], &expected[taken..]);
         }

@@ -175,7 +175,7 @@ impl Server {
             match self.exchange.send(&self.socket, &self.batch) {
                 Ok(trains) => self.sent += self.batch.strike(trains),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => thread::yield_now(),
-                Err(error) if refuses(&error) && self.batch.break_train() => {}
+                Err(error) if refuses(&error) && self.batch.break_train(false) => {}
                 Err(_) => self.skipped += self.batch.strike(1),
             }
         }
@@ -278,8 +278,8 @@ fn an_unsendable_reply_is_skipped_alone() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_batch_costs_one_call_each_way_and_a_train_is_received_in_one_piece() {
-    // One server is the other's peer: 64 single datagrams go there, and come back as a train, which the kernel does not cut
-    // for one who can take it whole.
+    // One server is the other's peer. One datagram goes there and back; then 64 of one size, which come back as a train that
+    // the kernel does not cut for one who can take it whole; then 64 of different sizes, which no train can hold.
     for address in [V4, V6] {
         let server = || {
             let socket = bind(address);
@@ -287,19 +287,23 @@ fn a_batch_costs_one_call_each_way_and_a_train_is_received_in_one_piece() {
             Server { socket, exchange, batch: Batch::new(), sent: 0, skipped: 0, calls: 0 }
         };
         let (mut one, mut other) = (server(), server());
-        let datagrams: Vec<Vec<u8>> = (0..DATAGRAM_BATCH).map(|number| payload(number, 64)).collect();
-        datagrams.iter().for_each(|datagram| assert_eq!(one.socket.send_to(datagram, other.address()).unwrap(), 64));
-        let_all_arrive();
-        assert_eq!(other.echo(DATAGRAM_BATCH, PREFIX).len(), DATAGRAM_BATCH);
-        assert_eq!(other.calls, 1);
-        assert!(!one.receive(), "one message is no full batch");
-        let [message] = one.batch.messages[..] else { panic!("{} messages", one.batch.messages.len()) };
-        assert_eq!((message.length, message.segment), (DATAGRAM_BATCH * 72, 72));
-        let heard = one.answer(b"").into_iter().map(|(from, datagram)| {
-            assert_eq!(from, other.address());
-            datagram
-        });
-        assert!(heard.eq(datagrams.iter().map(|datagram| [PREFIX, datagram].concat())));
+        let sizes = [vec![64], vec![64; DATAGRAM_BATCH], (64..64 + DATAGRAM_BATCH).collect()];
+        for (round, (sizes, messages)) in sizes.into_iter().zip([1, 1, DATAGRAM_BATCH]).enumerate() {
+            let datagrams: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(number, &size)| payload(number, size)).collect();
+            for datagram in &datagrams {
+                assert_eq!(one.socket.send_to(datagram, other.address()).unwrap(), datagram.len());
+            }
+            let_all_arrive();
+            assert_eq!(other.echo(datagrams.len(), PREFIX).len(), datagrams.len());
+            assert_eq!(other.calls, round + 1);
+            one.receive();
+            assert_eq!(one.batch.messages.len(), messages);
+            let heard = one.answer(b"");
+            assert!(heard.iter().all(|(from, _)| *from == other.address()));
+            let expected = datagrams.iter().map(|datagram| [PREFIX, datagram].concat());
+            assert!(heard.into_iter().map(|(_, datagram)| datagram).eq(expected));
+            one.batch.strike(one.batch.unsent());
+        }
     }
 }
 
@@ -464,6 +468,20 @@ fn a_socket_does_not_answer_itself() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_neighbour_with_the_same_port_is_somebody_else() {
+    // It has another address, on the same machine.
+    let mut service = Service::on(V4);
+    let address = service.source.address;
+    let peer = Peer::bind(SocketAddr::from(([127, 0, 0, 2], address.port()))).unwrap();
+    peer.connect(address).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    peer.send(b"hello").unwrap();
+    service.hear(1);
+    check_replies(&peer, PREFIX, [&b"hello".to_vec()]);
+}
+
+#[test]
 fn a_socket_on_all_addresses_does_not_answer_itself_either() {
     // Its own address is not the one that it was bound to, but any of this machine, with its port.
     for (address, own) in [("0.0.0.0:0", "127.0.0.1"), ("0.0.0.0:0", "127.1.2.3"), ("[::]:0", "::1")] {
@@ -478,23 +496,34 @@ fn a_socket_on_all_addresses_does_not_answer_itself_either() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_reply_leaves_from_the_address_that_was_asked() {
-    // One peer asks two addresses of a socket that has them all. Nothing but the address tells which of them has replied, so
-    // the two replies must not share a train either. A connected peer would not even hear the wrong one.
-    let mut service = Service::on("0.0.0.0:0");
-    let port = service.source.address.port();
-    let asked = [[127, 0, 0, 1], [127, 1, 2, 3], [127, 1, 2, 3], [127, 0, 0, 1]].map(|ip| SocketAddr::from((ip, port)));
-    let peer = Peer::bind(V4).unwrap();
-    peer.set_read_timeout(Some(PATIENCE)).unwrap();
-    for address in asked {
-        peer.send_to(address.to_string().as_bytes(), address).unwrap();
-    }
-    service.hear(4);
-    for address in asked {
-        let mut reply = [0; 64];
-        let (length, from) = peer.recv_from(&mut reply).unwrap();
-        assert_eq!(from, address);
-        assert_eq!(reply[..length], [PREFIX, address.to_string().as_bytes()].concat());
-    }
+    // The socket has all addresses. One peer asks several in turn; a question to everybody is answered from one of them.
+    // Nothing but the address tells which of them has replied, so only replies from the same one may share a train.
+    let check = |on: &str, asked: &[&str], answers: &[&str], trains: usize| {
+        let mut service = Service::on(on);
+        let port = service.source.address.port();
+        let peer = Peer::bind(SocketAddr::new(service.source.address.ip(), 0)).unwrap();
+        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        peer.set_broadcast(true).unwrap();
+        for _ in 0..2 {
+            service.ready.writable = false;
+            for ip in asked {
+                peer.send_to(b"Who are you?", SocketAddr::new(ip.parse().unwrap(), port)).unwrap();
+            }
+            let_all_arrive();
+            assert_eq!(service.drive_readable(), Outcome::Blocked);
+            assert_eq!(service.source.batch.unsent(), trains, "trains, which the kernel has not refused");
+            service.ready.writable = true;
+            assert_eq!(service.drive(), Outcome::Blocked);
+            for ip in answers {
+                let mut reply = [0; 64];
+                let (length, from) = peer.recv_from(&mut reply).unwrap();
+                assert_eq!((from, &reply[..length]), (SocketAddr::new(ip.parse().unwrap(), port), &b"echo -> Who are you?"[..]));
+            }
+        }
+    };
+    let asked = ["127.1.2.3", "127.0.0.1", "127.1.2.3", "127.1.2.3", "127.255.255.255"];
+    check("0.0.0.0:0", &asked, &["127.1.2.3", "127.0.0.1", "127.1.2.3", "127.1.2.3", "127.0.0.1"], 4);
+    check("[::]:0", &["::1", "::1"], &["::1", "::1"], 1);
 }
 
 #[test]
