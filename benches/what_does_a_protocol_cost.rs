@@ -1,0 +1,99 @@
+//! What does a protocol cost, with its connection but without any socket?
+//!
+//! Measured through `Rehearsal`: the very connection that the reactor drives, over a wire of two vectors. There is no
+//! system call in it, so this is the part of an exchange that is ours. Datagrams have no such seam; they are in
+//! `what_does_a_datagram_batch_cost`.
+//!
+//! How to read it. `reactor` is one exchange: the peer's bytes arrive, are read, heard and answered, and the answer is
+//! forgotten. Beside it:
+//!
+//! - `floor` for echo: the same bytes copied once, as nobody can answer with less.
+//! - `three copies` for echo: the wire of a rehearsal copies each byte when it arrives, when it is read and when it is
+//!   sent. Over a socket the kernel does that; so what is ours is the difference to this line.
+//! - `floor` for HTTP: httparse alone on the same requests, and a prepared answer copied for each. It checks no framing,
+//!   knows no date and decides nothing.
+//!
+//! The time given for 16 requests is that of all of them together.
+
+mod common;
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use reactor::{Echo, Http, Rehearsal, Site};
+
+use common::{ANSWER_END, REQUEST, answer_to};
+
+fn echo(c: &mut Criterion) {
+    for size in [64, 65_536] {
+        let message = vec![b'x'; size];
+        let mut group = c.benchmark_group(format!("protocol: echo {size}"));
+        group.throughput(Throughput::Bytes(size as u64));
+        let mut echo = Rehearsal::of(Echo::new());
+        echo.peer_sends(&message);
+        assert_eq!(echo.peer_received(), message);
+        group.bench_function("reactor", |b| {
+            b.iter(|| {
+                echo.peer_sends(black_box(&message));
+                echo.peer_forgets();
+            });
+        });
+        let (mut first, mut second, mut third) = (Vec::new(), Vec::new(), Vec::new());
+        group.bench_function("floor", |b| b.iter(|| copy(&message, &mut first)));
+        group.bench_function("three copies", |b| {
+            b.iter(|| {
+                copy(&message, &mut first);
+                copy(&first, &mut second);
+                copy(&second, &mut third);
+            });
+        });
+        group.finish();
+    }
+}
+
+/// A copy that the compiler can neither leave out nor join with another.
+fn copy(from: &[u8], to: &mut Vec<u8>) {
+    to.clear();
+    to.extend_from_slice(black_box(from));
+    black_box(to);
+}
+
+fn http(c: &mut Criterion) {
+    for depth in [1, 16] {
+        let requests = REQUEST.repeat(depth);
+        let mut group = c.benchmark_group(format!("protocol: http {depth}"));
+        group.throughput(Throughput::Elements(depth as u64));
+        let mut http = Rehearsal::of(Http::new(Site::new()));
+        http.peer_sends(&requests);
+        assert!(http.peer_received().ends_with(ANSWER_END));
+        group.bench_function("reactor", |b| {
+            b.iter(|| {
+                http.peer_sends(black_box(&requests));
+                http.peer_forgets();
+            });
+        });
+        let answer = answer_to(REQUEST);
+        let mut sent = Vec::new();
+        group.bench_function("floor", |b| b.iter(|| parse_and_copy(black_box(&requests), &answer, &mut sent)));
+        assert!(sent.is_empty() || sent.len() == depth * answer.len(), "it has answered all, unless it was not asked to run");
+        group.finish();
+    }
+}
+
+/// Parses one request after the other, and copies the answer for each.
+fn parse_and_copy(requests: &[u8], answer: &[u8], sent: &mut Vec<u8>) {
+    sent.clear();
+    let mut rest = requests;
+    while !rest.is_empty() {
+        let mut fields = [httparse::EMPTY_HEADER; 16];
+        let mut request = httparse::Request::new(&mut fields);
+        let Ok(httparse::Status::Complete(length)) = request.parse(rest) else { panic!("the requests are whole") };
+        black_box(&request);
+        sent.extend_from_slice(answer);
+        rest = &rest[length..];
+    }
+    black_box(sent);
+}
+
+criterion_group!(benches, echo, http);
+criterion_main!(benches);

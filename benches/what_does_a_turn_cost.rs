@@ -1,0 +1,154 @@
+//! What does a whole turn cost, over a real socket, when one connection has something to say?
+//!
+//! Measured over loopback, with one connection that stays open. The peer, in the same thread, sends its message; then
+//! the server takes turns until its whole reply is with the kernel, which is nearly always one turn: epoll_wait, recv,
+//! send. Only the server's part is timed. After that the peer reads the reply.
+//!
+//! How to read it. `floor` answers the same bytes with the least that a mio program can do: `Poll::poll`, one read, one
+//! write, on one registered stream, without slab, phases, deadlines, limits or parsing; its HTTP answers are prepared.
+//! So floor is the kernel's share, and `reactor` less floor is ours. Mind that on loopback the kernel delivers a reply to
+//! the peer's socket within the server's write, which is a good part of both.
+//!
+//! A message of 65,536 bytes fills the read buffer exactly. Where it arrives in one piece, both sides read once more to
+//! learn that there is nothing else; where it arrives in two, both take two reads and two writes. The time given for 16
+//! requests is that of all of them together.
+
+mod common;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use mio::{Events, Interest, Poll, Token};
+use reactor::limits::READ_BYTES_MAX;
+use reactor::{Echo, Http, Limits, Protocol, Reactor, Site};
+
+use common::{ANSWER_END, LOOPBACK, PATIENCE, REQUEST, answer_to, connect, source, time_until_done};
+
+fn echo(c: &mut Criterion) {
+    for size in [64, 65_536] {
+        let message = vec![b'x'; size];
+        let mut group = c.benchmark_group(format!("turn: echo {size}"));
+        group.throughput(Throughput::Bytes(size as u64));
+        through_the_reactor(&mut group, Echo::new, &message, &message);
+        through_the_floor(&mut group, None, &message, &message);
+        group.finish();
+    }
+}
+
+fn http(c: &mut Criterion) {
+    for depth in [1, 16] {
+        let requests = REQUEST.repeat(depth);
+        let answers = answer_to(&requests);
+        let mut group = c.benchmark_group(format!("turn: http {depth}"));
+        group.throughput(Throughput::Elements(depth as u64));
+        let site = Site::new();
+        through_the_reactor(&mut group, move || Http::new(site.clone()), &requests, &answers);
+        through_the_floor(&mut group, Some(answers.clone()), &requests, &answers);
+        group.finish();
+    }
+}
+
+fn through_the_reactor<P: Protocol + 'static>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    make: impl Fn() -> P + 'static,
+    message: &[u8],
+    reply: &[u8],
+) {
+    let mut reactor = Reactor::new(Limits::default()).expect("a poll can be made");
+    let address = reactor.listen(LOOPBACK.into(), move |_| make()).expect("a port is free");
+    let mut peer = connect(address, source(0)).expect("it listens");
+    time_until_done(|| {
+        reactor.turn(Some(PATIENCE)).expect("the poll works");
+        reactor.stats().connections == 1
+    });
+    exchange(group, "reactor", &mut peer, message, reply, || {
+        let before = reactor.stats().bytes_out;
+        reactor.turn(Some(PATIENCE)).expect("the poll works");
+        reactor.stats().bytes_out - before
+    });
+}
+
+fn through_the_floor(group: &mut BenchmarkGroup<'_, WallTime>, prepared: Option<Vec<u8>>, message: &[u8], reply: &[u8]) {
+    let listener = std::net::TcpListener::bind(LOOPBACK).expect("a port is free");
+    let mut peer = connect(listener.local_addr().expect("it is bound"), source(0)).expect("it listens");
+    let (stream, _) = listener.accept().expect("the peer has connected");
+    let mut floor = Floor::serving(stream, prepared);
+    exchange(group, "floor", &mut peer, message, reply, || floor.turn());
+}
+
+/// Sends `message`, takes turns until the reply is on its way, and reads it. `turn` returns how many bytes of it left.
+fn exchange(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    peer: &mut TcpStream,
+    message: &[u8],
+    reply: &[u8],
+    mut turn: impl FnMut() -> u64,
+) {
+    let mut received = vec![0; reply.len()];
+    group.bench_function(name, |b| {
+        b.iter_custom(|exchanges| {
+            let mut spent = Duration::ZERO;
+            for _ in 0..exchanges {
+                peer.write_all(message).expect("the connection is open");
+                let mut left = reply.len() as u64;
+                spent += time_until_done(|| {
+                    left = left.checked_sub(turn()).expect("there is only one reply");
+                    left == 0
+                });
+                peer.read_exact(&mut received).expect("the reply has been sent");
+                // An answer's date may have changed.
+                assert!(received == reply || received.ends_with(ANSWER_END), "the reply is right");
+            }
+            spent
+        });
+    });
+}
+
+/// A loop over one stream, and nothing else.
+struct Floor {
+    poll: Poll,
+    events: Events,
+    stream: mio::net::TcpStream,
+    buffer: Vec<u8>,
+    /// What it answers to whatever comes. Without it, it echoes.
+    prepared: Option<Vec<u8>>,
+}
+
+impl Floor {
+    fn serving(stream: TcpStream, prepared: Option<Vec<u8>>) -> Floor {
+        stream.set_nodelay(true).expect("the socket is open");
+        stream.set_nonblocking(true).expect("the socket is open");
+        let mut stream = mio::net::TcpStream::from_std(stream);
+        let poll = Poll::new().expect("a poll can be made");
+        poll.registry().register(&mut stream, Token(0), Interest::READABLE).expect("it is not registered yet");
+        Floor { poll, events: Events::with_capacity(1024), stream, buffer: vec![0; READ_BYTES_MAX], prepared }
+    }
+
+    /// Waits, and answers until the socket is empty, which a short read proves. Returns how many bytes it has sent.
+    fn turn(&mut self) -> u64 {
+        self.poll.poll(&mut self.events, Some(PATIENCE)).expect("the poll works");
+        let mut sent = 0;
+        for _ in &self.events {
+            loop {
+                let count = match self.stream.read(&mut self.buffer) {
+                    Ok(count) => count,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) => panic!("read: {error}"),
+                };
+                let reply = self.prepared.as_deref().unwrap_or(&self.buffer[..count]);
+                sent += self.stream.write(reply).expect("the peer has room for the reply") as u64;
+                if count < self.buffer.len() {
+                    break;
+                }
+            }
+        }
+        sent
+    }
+}
+
+criterion_group!(benches, echo, http);
+criterion_main!(benches);
