@@ -77,7 +77,7 @@ impl<'i> Request<'i> {
 }
 
 /// Room for the fields of nearly every request. Clearing room for all that may come would cost as much as parsing them.
-pub(super) type FewHeaders<'i> = [Header<'i>; 16];
+pub(super) type FewHeaders<'i> = [Header<'i>; 8];
 
 pub(super) enum Parsed<'i> {
     /// The head has not arrived yet, and what has is in order.
@@ -99,15 +99,11 @@ pub(super) fn has_news(input: &[u8], scanned: usize) -> bool {
 /// Its fields are put into `few`, or into `many` if they are.
 pub(super) fn parse<'i>(input: &'i [u8], few: &'i mut FewHeaders<'i>, many: &'i mut Vec<Header<'i>>) -> Parsed<'i> {
     let head = &input[..input.len().min(HEAD_BYTES_MAX + 1)];
-    let Some(line_end) = memchr::memchr(b'\n', &head[..head.len().min(REQUEST_LINE_BYTES_MAX)]) else {
-        let is_too_long = head.len() >= REQUEST_LINE_BYTES_MAX;
-        return if is_too_long { Parsed::Refused(Status::UriTooLong) } else { Parsed::Partial };
+    let (line, line_bytes) = match RequestLine::parse(head) {
+        Some(parsed) => parsed,
+        None => return without_line(head),
     };
-    let line = match RequestLine::parse(&head[..line_end]) {
-        Ok(line) => line,
-        Err(status) => return Parsed::Refused(status),
-    };
-    let section = &head[line_end + 1..];
+    let section = &head[line_bytes..];
     let mut parsed = httparse::parse_headers(section, few);
     if parsed == Err(Error::TooManyHeaders) {
         *many = vec![EMPTY_HEADER; HEADERS_MAX];
@@ -120,7 +116,7 @@ pub(super) fn parse<'i>(input: &'i [u8], few: &'i mut FewHeaders<'i>, many: &'i 
         Err(Error::TooManyHeaders) => return Parsed::Refused(Status::HeadersTooLarge),
         Err(_) => return Parsed::Refused(Status::BadRequest),
     };
-    let head_bytes = line_end + 1 + length;
+    let head_bytes = line_bytes + length;
     if head_bytes > HEAD_BYTES_MAX {
         return Parsed::Refused(Status::HeadersTooLarge);
     }
@@ -130,7 +126,27 @@ pub(super) fn parse<'i>(input: &'i [u8], few: &'i mut FewHeaders<'i>, many: &'i 
     }
 }
 
-/// `METHOD SP target SP HTTP/1.x`, exactly (RFC 9112 section 3).
+/// What is to be said of a head that does not begin with a whole and valid request line.
+#[cold]
+fn without_line(head: &[u8]) -> Parsed<'_> {
+    let Some(end) = memchr::memchr(b'\n', &head[..head.len().min(REQUEST_LINE_BYTES_MAX)]) else {
+        let is_too_long = head.len() >= REQUEST_LINE_BYTES_MAX;
+        return if is_too_long { Parsed::Refused(Status::UriTooLong) } else { Parsed::Partial };
+    };
+    let line = &head[..end];
+    let [words @ .., b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r'] = line else {
+        return Parsed::Refused(Status::BadRequest);
+    };
+    let method = words.iter().position(|&byte| byte == b' ').map_or(&b""[..], |space| &words[..space]);
+    Parsed::Refused(match () {
+        () if !major.is_ascii_digit() || !minor.is_ascii_digit() => Status::BadRequest,
+        () if *major != b'1' => Status::VersionNotSupported,
+        () if is_token(method) && known_method(method).is_none() => Status::NotImplemented,
+        () => Status::BadRequest,
+    })
+}
+
+/// `METHOD SP target SP HTTP/1.x CR LF`, exactly (RFC 9112 section 3).
 #[derive(Clone, Copy)]
 struct RequestLine<'i> {
     method: Method,
@@ -140,23 +156,36 @@ struct RequestLine<'i> {
 }
 
 impl<'i> RequestLine<'i> {
-    /// `line` ends where the line feed stood.
-    fn parse(line: &'i [u8]) -> Result<RequestLine<'i>, Status> {
-        let [words @ .., b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r'] = line else {
-            return Err(Status::BadRequest);
+    /// The line at the front of `head`, and its length. Whatever is not one, is not one yet, or is too long is for
+    /// [`without_line`] to judge.
+    #[inline(always)]
+    fn parse(head: &'i [u8]) -> Option<(RequestLine<'i>, usize)> {
+        let space = head.iter().position(|&byte| byte == b' ')?;
+        let method = known_method(&head[..space])?;
+        let target = &head[space + 1..];
+        let path_end = target.iter().position(|&byte| !IS_TARGET_BYTE[usize::from(byte)])?;
+        let target_end = match target[path_end] {
+            b'?' => path_end + target[path_end..].iter().position(|&byte| !IS_TARGET_BYTE[usize::from(byte)] && byte != b'?')?,
+            _ => path_end,
         };
-        let space = words.iter().position(|&byte| byte == b' ').ok_or(Status::BadRequest)?;
-        let (method, target) = (&words[..space], &words[space + 1..]);
-        if !major.is_ascii_digit() || !minor.is_ascii_digit() {
-            return Err(Status::BadRequest);
-        }
-        if *major != b'1' {
-            return Err(Status::VersionNotSupported);
-        }
-        let method = known_method(method)?;
-        let (path, query) = split(target, method).ok_or(Status::BadRequest)?;
-        // A later minor version is answered as 1.1 (RFC 9110 section 2.5).
-        Ok(RequestLine { method, path, query, is_1_1: *minor != b'0' })
+        let version = target[target_end..].first_chunk::<{ " HTTP/1.1\r\n".len() }>()?;
+        let is_1_1 = match version {
+            b" HTTP/1.1\r\n" => true,
+            b" HTTP/1.0\r\n" => false,
+            // A later minor version is answered as 1.1 (RFC 9110 section 2.5).
+            [b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9', b'\r', b'\n'] => true,
+            _ => return None,
+        };
+        let path_start = match &target[..path_end] {
+            [b'/', ..] => 0,
+            b"*" if method == Method::Options && target_end == path_end => 0,
+            [_, ..] if method == Method::Connect => 0,
+            _ => authority_end(&target[..target_end])?,
+        };
+        let path = if path_start == path_end { b"/" } else { target.get(path_start..path_end)? };
+        let query = (target_end > path_end).then(|| &target[path_end + 1..target_end]);
+        let length = space + 1 + target_end + version.len();
+        (length <= REQUEST_LINE_BYTES_MAX).then_some((RequestLine { method, path, query, is_1_1 }, length))
     }
 }
 
@@ -244,8 +273,8 @@ fn ends_its_line(value: &[u8], section: &[u8]) -> bool {
     after == Some(&b'\r')
 }
 
-fn known_method(method: &[u8]) -> Result<Method, Status> {
-    Ok(match method {
+fn known_method(method: &[u8]) -> Option<Method> {
+    Some(match method {
         b"GET" => Method::Get,
         b"HEAD" => Method::Head,
         b"POST" => Method::Post,
@@ -255,8 +284,7 @@ fn known_method(method: &[u8]) -> Result<Method, Status> {
         b"OPTIONS" => Method::Options,
         b"TRACE" => Method::Trace,
         b"PATCH" => Method::Patch,
-        _ if is_token(method) => return Err(Status::NotImplemented),
-        _ => return Err(Status::BadRequest),
+        _ => return None,
     })
 }
 
@@ -350,24 +378,6 @@ fn is_ip_literal(inner: &[u8]) -> bool {
             && address.iter().all(|&byte| IS_NAME_BYTE[usize::from(byte)] || byte == b':');
     }
     str::from_utf8(inner).is_ok_and(|inner| inner.parse::<Ipv6Addr>().is_ok())
-}
-
-/// The path and query of a target, in the four forms of RFC 9112 section 3.2. `None`: in none of them.
-fn split(target: &[u8], method: Method) -> Option<(&[u8], Option<&[u8]>)> {
-    let path_start = match target {
-        [b'/', ..] => 0,
-        b"*" if method == Method::Options => 0,
-        [_, ..] if method == Method::Connect => 0,
-        _ => authority_end(target)?,
-    };
-    let is_plain = |byte: &u8| IS_TARGET_BYTE[usize::from(*byte)];
-    let path_end = target.iter().position(|byte| !is_plain(byte)).unwrap_or(target.len());
-    let path = if path_end == path_start { b"/" } else { target.get(path_start..path_end)? };
-    match &target[path_end..] {
-        [] => Some((path, None)),
-        [b'?', query @ ..] if query.iter().all(|byte| is_plain(byte) || *byte == b'?') => Some((path, Some(query))),
-        _ => None,
-    }
 }
 
 /// Where the authority of the absolute form ends. It overrides the Host field, and we serve the same to all.
