@@ -87,7 +87,8 @@ fn time_to_expire() -> Duration {
     assert_eq!(reactor.stats().deadlines_due, 0, "all were connected before the first was late");
     thread::sleep(Duration::from_millis(EXPIRING_MS + 10));
     let spent = time_until_done(|| {
-        reactor.turn(Some(PATIENCE)).expect("the poll works");
+        // A turn that may sleep reckons from the last one, and would so wait for what is overdue already.
+        reactor.turn(Some(Duration::ZERO)).expect("the poll works");
         reactor.stats().connections == 0
     });
     assert_eq!(reactor.stats().deadlines_due, EXPIRING as u64, "each was looked at once");

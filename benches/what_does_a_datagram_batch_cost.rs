@@ -3,10 +3,12 @@
 //! Measured over loopback, with 64 datagrams of 64 bytes that are all there before the server's turn begins. Only the
 //! server's part is timed, until all 64 echoes are with the kernel.
 //!
-//! - `1 peer x 64`: sent one by one from one socket. Received with one recvmmsg; the answers leave as one train.
-//! - `16 peers x 4`: sent one by one from 16 sockets, peer after peer. The answers leave as 16 trains in one sendmmsg.
-//! - `a train of 64`: sent as one train (UDP_SEGMENT), so that it can be received as one (UDP_GRO), and answered as one.
-//!   Such a peer is a second reactor, as plain sockets send no trains without unsafe code. Elsewhere than on Linux there
+//! - `1 peer x 64`: sent one by one from one socket. Received with one recvmmsg, and one more, as the first was full; the
+//!   answers leave as one train.
+//! - `16 peers x 4`: sent one by one from 16 sockets, peer after peer. Received in the same way; the answers leave as 16
+//!   trains in one sendmmsg.
+//! - `a train of 64`: sent as one train (UDP_SEGMENT), so that it is received as one (UDP_GRO), and answered as one. The
+//!   peer here is a second reactor, as plain sockets send no trains without unsafe code. Elsewhere than on Linux there
 //!   are no trains, and this is the first case again.
 //!
 //! How to read it. The time is that of the whole batch; `elem/s` counts datagrams. `floor` is a plain non-blocking
@@ -67,7 +69,7 @@ fn exchange(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, peers: &mut dy
         peers.go_on();
         spent
     };
-    answer_a_batch(); // the first one is never sent as a train
+    answer_a_batch(); // the first one is sent singly in any case
     group.bench_function(name, |b| b.iter_custom(|batches| (0..batches).map(|_| answer_a_batch()).sum()));
 }
 

@@ -61,12 +61,13 @@ pub const ACCEPTS_PER_TURN: usize = 64;
 pub const EXPIRIES_PER_TURN: usize = 1024;
 
 /// The scratch that a stream is read into: the most bytes that one `recv` can bring. For bulk, 16 KiB costs up to 1.9
-/// times as much per byte; 256 KiB gains nothing more.
-pub const READ_BYTES_MAX: usize = 64 * 1024;
+/// times as much per byte as 64 KiB; 256 KiB gains nothing more. A little over 64 KiB, so that a message of just that size
+/// does not fill it to the last byte, which would cost a second `recv` to learn that there is no more.
+pub const READ_BYTES_MAX: usize = 68 * 1024;
 
 /// Bytes moved for one connection in one turn, either way, give or take one read and its reply. Then it goes to the end of
 /// the queue.
-pub const BYTES_PER_TURN: u64 = 4 * READ_BYTES_MAX as u64;
+pub const BYTES_PER_TURN: u64 = 256 * 1024;
 
 /// Datagram batches answered by one socket in one turn. Then it goes to the end of the queue.
 pub const DATAGRAM_BATCHES_PER_TURN: usize = 4;
@@ -91,7 +92,7 @@ pub const SEGMENTS_MAX: usize = 64;
 
 /// Unconsumed input that a connection may carry from one read to the next, in bytes. A protocol that needs more for one
 /// message refuses it earlier, in its own words; one that does not ends as `TooLong`.
-pub const INPUT_BYTES_MAX: usize = 64 * 1024;
+pub const INPUT_BYTES_MAX: usize = READ_BYTES_MAX;
 
 /// The high mark, in bytes: while this much output waits, the peer is neither read nor parsed.
 pub const OUTPUT_HIGH_BYTES: usize = 64 * 1024;

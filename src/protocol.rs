@@ -140,8 +140,13 @@ pub enum CloseReason {
 impl From<io::Error> for CloseReason {
     fn from(error: io::Error) -> CloseReason {
         let kind = error.kind();
-        let peer_is_gone =
-            matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted);
+        let peer_is_gone = matches!(
+            kind,
+            io::ErrorKind::ConnectionReset
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::NotConnected
+        );
         if peer_is_gone { CloseReason::PeerReset } else { CloseReason::Io(kind) }
     }
 }

@@ -115,22 +115,24 @@ struct Server {
 /// Tells `story` of each exchange on each of `addresses`.
 fn check_exchanges(addresses: &[&str], story: impl Fn(Server)) {
     type Make = fn(&UdpSocket) -> Box<dyn AnyExchange>;
-    let exchanges: [Make; 2] = [
+    let exchanges: &[Make] = &[
         |socket| Box::new(portable::Exchange::new(socket)),
         #[cfg(target_os = "linux")]
         |socket| Box::new(linux::Exchange::new(socket)),
-        #[cfg(not(target_os = "linux"))]
-        |socket| Box::new(portable::Exchange::new(socket)),
     ];
     for address in addresses {
         for make in exchanges {
-            let socket = bind(address);
-            story(Server { exchange: make(&socket), socket, batch: Batch::new(), sent: 0, skipped: 0, calls: 0 });
+            story(Server::on(address, make));
         }
     }
 }
 
 impl Server {
+    fn on(address: &str, make: impl Fn(&UdpSocket) -> Box<dyn AnyExchange>) -> Server {
+        let socket = bind(address);
+        Server { exchange: make(&socket), socket, batch: Batch::new(), sent: 0, skipped: 0, calls: 0 }
+    }
+
     fn address(&self) -> SocketAddr {
         self.socket.local_addr().unwrap()
     }
@@ -281,11 +283,7 @@ fn a_batch_costs_one_call_each_way_and_a_train_is_received_in_one_piece() {
     // One server is the other's peer. One datagram goes there and back; then 64 of one size, which come back as a train that
     // the kernel does not cut for one who can take it whole; then 64 of different sizes, which no train can hold.
     for address in [V4, V6] {
-        let server = || {
-            let socket = bind(address);
-            let exchange = Box::new(linux::Exchange::new(&socket));
-            Server { socket, exchange, batch: Batch::new(), sent: 0, skipped: 0, calls: 0 }
-        };
+        let server = || Server::on(address, |socket| Box::new(linux::Exchange::new(socket)));
         let (mut one, mut other) = (server(), server());
         let sizes = [vec![64], vec![64; DATAGRAM_BATCH], (64..64 + DATAGRAM_BATCH).collect()];
         for (round, (sizes, messages)) in sizes.into_iter().zip([1, 1, DATAGRAM_BATCH]).enumerate() {

@@ -1,0 +1,705 @@
+//! The loop, over its public API and real sockets: who is served, who is ended, when, and why.
+//!
+//! Most tests turn the loop in their own thread. What peers have sent is then in the kernel before a turn begins, and what
+//! a turn has done can be read from the counters after it. Where a peer has to block, the loop `run`s in a thread of its own.
+
+// The helpers here unwrap as the tests do.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{PATIENCE, assert_same, check_echo, check_end, connect, connect_narrow, connect_udp, pattern, reset};
+use reactor::limits::{BYTES_PER_TURN, OUTPUT_LOW_BYTES, READ_BYTES_MAX};
+use reactor::{Advance, CloseReason, Context, Echo, Http, Limits, Next, Protocol, Reactor, Site, Stats, Stopped};
+
+/// The longest that a turn here waits for nothing.
+const A_MOMENT: Duration = Duration::from_millis(10);
+
+// ---- the loop, in the test's thread
+
+fn any_port() -> SocketAddr {
+    ([127, 0, 0, 1], 0).into()
+}
+
+/// A reactor that serves one protocol, and its address.
+fn serve<P: Protocol + 'static>(limits: Limits, make: impl FnMut(SocketAddr) -> P + 'static) -> (Reactor, SocketAddr) {
+    let mut reactor = Reactor::new(limits).unwrap();
+    let address = reactor.listen(any_port(), make).unwrap();
+    (reactor, address)
+}
+
+/// Takes turns until `done`, and returns how many it took.
+#[track_caller]
+fn turn_until(reactor: &mut Reactor, what: &str, mut done: impl FnMut(&Stats) -> bool) -> u64 {
+    let give_up = Instant::now() + PATIENCE;
+    let turns_before = reactor.stats().turns;
+    while !done(reactor.stats()) {
+        assert!(Instant::now() < give_up, "in vain: {what}; {:?}", reactor.stats());
+        reactor.turn(Some(A_MOMENT)).unwrap();
+    }
+    reactor.stats().turns - turns_before
+}
+
+/// Takes turns until all has drained after a stop, and returns how many it took.
+#[track_caller]
+fn turn_until_stopped(reactor: &mut Reactor) -> u64 {
+    let give_up = Instant::now() + PATIENCE;
+    let turns_before = reactor.stats().turns;
+    while !reactor.is_stopped() {
+        assert!(Instant::now() < give_up, "it does not stop: {:?}", reactor.stats());
+        reactor.turn(Some(PATIENCE)).unwrap();
+    }
+    reactor.stats().turns - turns_before
+}
+
+/// Sends `bytes`, takes turns until as many have been answered, and reads them. Returns how many turns it took.
+#[track_caller]
+fn exchange(reactor: &mut Reactor, stream: &mut TcpStream, bytes: &[u8]) -> u64 {
+    let out_before = reactor.stats().bytes_out;
+    stream.write_all(bytes).unwrap();
+    let turns = turn_until(reactor, "an answer", |stats| stats.bytes_out >= out_before + bytes.len() as u64);
+    let mut reply = vec![0; bytes.len()];
+    stream.read_exact(&mut reply).unwrap();
+    assert_same(&reply, bytes);
+    turns
+}
+
+// ---- the loop, in a thread of its own
+
+/// A reactor that runs until it is stopped by its rope.
+struct Running {
+    addresses: Vec<SocketAddr>,
+    rope: UnixStream,
+    ending: mpsc::Receiver<(Stopped, Stats)>,
+}
+
+impl Running {
+    /// `set_up` is called in the loop's thread, and returns the addresses that it has bound.
+    fn start(limits: Limits, set_up: impl FnOnce(&mut Reactor) -> Vec<SocketAddr> + Send + 'static) -> Running {
+        let (bell, rope) = UnixStream::pair().unwrap();
+        bell.set_nonblocking(true).unwrap();
+        let (tell_addresses, addresses) = mpsc::channel();
+        let (tell_ending, ending) = mpsc::channel();
+        thread::spawn(move || {
+            let mut reactor = Reactor::new(limits).unwrap();
+            reactor.stop_on(mio::net::UnixStream::from_std(bell)).unwrap();
+            tell_addresses.send(set_up(&mut reactor)).unwrap();
+            let stopped = reactor.run().unwrap();
+            // Nobody listens any more where the test has failed meanwhile.
+            let _ = tell_ending.send((stopped, reactor.stats().clone()));
+        });
+        Running { addresses: addresses.recv_timeout(PATIENCE).unwrap(), rope, ending }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// Asks it to stop, and waits until it has.
+    fn stop(self) -> (Stopped, Stats) {
+        drop(self.rope);
+        self.ending.recv_timeout(PATIENCE).expect("it stops")
+    }
+}
+
+// ---- little protocols
+
+/// Why connections ended, in the order in which they did: which of them it was (they are numbered as they come), and why.
+type Endings = Rc<RefCell<Vec<(usize, CloseReason)>>>;
+
+/// Does what it is told, byte by byte: `c` closes, `a` aborts, `p` is answered and then the conversation stays under way until
+/// another byte comes; every other byte is answered with itself. Tells how it ends.
+struct Obedient {
+    number: usize,
+    endings: Endings,
+}
+
+/// A maker of those, and where they tell how they ended.
+fn obedient() -> (impl FnMut(SocketAddr) -> Obedient + 'static, Endings) {
+    let endings = Endings::default();
+    let told = Rc::clone(&endings);
+    let mut made = 0;
+    let make = move |_| {
+        made += 1;
+        Obedient { number: made - 1, endings: Rc::clone(&told) }
+    };
+    (make, endings)
+}
+
+impl Protocol for Obedient {
+    fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+        let next = match input[0] {
+            b'c' => Next::Close,
+            b'a' => Next::Abort,
+            byte => {
+                cx.send(&[byte]);
+                if byte == b'p' {
+                    cx.wake_after(PATIENCE * 100)
+                } else {
+                    cx.wake_never()
+                }
+                Next::Continue
+            }
+        };
+        Advance::consumed(1).then(next)
+    }
+
+    fn closed(&mut self, why: CloseReason) {
+        self.endings.borrow_mut().push((self.number, why));
+    }
+}
+
+/// Says a whole text as soon as it is met, and never anything else.
+struct Says {
+    text: Vec<u8>,
+    endings: Endings,
+}
+
+impl Protocol for Says {
+    fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+        cx.send(&self.text);
+        Next::Continue
+    }
+
+    fn advance(&mut self, input: &[u8], _: &mut Context<'_>) -> Advance {
+        Advance::consumed(input.len())
+    }
+
+    fn closed(&mut self, why: CloseReason) {
+        self.endings.borrow_mut().push((0, why));
+    }
+}
+
+/// Asks for an alarm after `delay` when it is opened, and writes down when it was asked and when it rang. `again`: each
+/// time it rings, it asks for the next.
+struct Alarm {
+    delay: Duration,
+    again: bool,
+    moments: Rc<RefCell<Vec<Instant>>>,
+}
+
+impl Protocol for Alarm {
+    fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+        self.moments.borrow_mut().push(cx.now());
+        cx.wake_after(self.delay);
+        Next::Continue
+    }
+
+    fn advance(&mut self, input: &[u8], _: &mut Context<'_>) -> Advance {
+        Advance::consumed(input.len())
+    }
+
+    fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
+        self.moments.borrow_mut().push(cx.now());
+        if self.again {
+            cx.wake_after(self.delay);
+        }
+        Next::Continue
+    }
+}
+
+/// Answers the peer's FIN (or its first byte, where `at_end` is false) with a long text, piece by piece.
+struct Long {
+    text: Rc<Vec<u8>>,
+    said: Rc<Cell<usize>>,
+    at_end: bool,
+    endings: Endings,
+}
+
+impl Long {
+    const PIECE: usize = 10_000;
+
+    fn say_more(&mut self, cx: &mut Context<'_>) -> Next {
+        let said = self.said.get();
+        let piece = &self.text[said..self.text.len().min(said + Long::PIECE)];
+        cx.send(piece);
+        self.said.set(said + piece.len());
+        if self.said.get() < self.text.len() { Next::Pause } else { Next::Close }
+    }
+}
+
+impl Protocol for Long {
+    fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+        let next = if self.at_end { Next::Continue } else { self.say_more(cx) };
+        Advance::consumed(input.len()).then(next)
+    }
+
+    fn ended(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
+        if self.at_end { self.say_more(cx) } else { Next::Close }
+    }
+
+    fn drained(&mut self, cx: &mut Context<'_>) -> Next {
+        self.say_more(cx)
+    }
+
+    fn closed(&mut self, why: CloseReason) {
+        self.endings.borrow_mut().push((0, why));
+    }
+}
+
+// ---- deadlines
+
+#[test]
+fn an_idle_connection_ends_and_a_busy_one_beside_it_does_not() {
+    // One says something in every turn until the other, who says nothing, has been ended. Then it falls silent too.
+    let limits = Limits { idle_ms_max: 200, ..Limits::default() };
+    let (make, endings) = obedient();
+    let (mut reactor, address) = serve(limits, make);
+    let begin = Instant::now();
+    let silent = connect(address);
+    let mut busy = connect(address);
+    while endings.borrow().is_empty() {
+        exchange(&mut reactor, &mut busy, b"x");
+        assert!(begin.elapsed() < PATIENCE, "the silent one is ended");
+    }
+    // The loop counts in whole milliseconds.
+    assert!(begin.elapsed() >= Duration::from_millis(199), "not before its time: {:?}", begin.elapsed());
+    assert_eq!(*endings.borrow(), [(0, CloseReason::Idle)]);
+    check_end(silent, b"");
+    exchange(&mut reactor, &mut busy, b"x");
+    turn_until(&mut reactor, "the other is idle too", |stats| stats.connections == 0);
+    assert_eq!(*endings.borrow(), [(0, CloseReason::Idle), (1, CloseReason::Idle)]);
+}
+
+#[test]
+fn a_peer_that_takes_nothing_ends_as_too_slow() {
+    // It is sent more than the kernel holds and reads none of it. The other deadlines are far away.
+    let limits = Limits { stall_ms_max: 200, ..Limits::default() };
+    let endings = Endings::default();
+    let told = Rc::clone(&endings);
+    let (mut reactor, address) = serve(limits, move |_| Says { text: vec![0; 4_000_000], endings: Rc::clone(&told) });
+    let begin = Instant::now();
+    let _peer = connect_narrow(address);
+    turn_until(&mut reactor, "it is accepted", |stats| stats.accepted == 1);
+    assert!(reactor.stats().bytes_out < 4_000_000, "the kernel does not hold all of it");
+    turn_until(&mut reactor, "it ends", |stats| stats.connections == 0);
+    assert_eq!(*endings.borrow(), [(0, CloseReason::TooSlow)]);
+    assert!(begin.elapsed() >= Duration::from_millis(199), "not before its time: {:?}", begin.elapsed());
+}
+
+#[test]
+fn an_alarm_rings_once_and_not_before_its_time() {
+    // One asks for one alarm; a second, beside it, rings ten times, the last of them long after the first's only one.
+    let once = Rc::new(RefCell::new(Vec::new()));
+    let often = Rc::new(RefCell::new(Vec::new()));
+    let (of_once, of_often) = (Rc::clone(&once), Rc::clone(&often));
+    let delay = Duration::from_millis(30);
+    let mut reactor = Reactor::new(Limits::default()).unwrap();
+    let one = reactor.listen(any_port(), move |_| Alarm { delay, again: false, moments: Rc::clone(&of_once) }).unwrap();
+    let other = reactor.listen(any_port(), move |_| Alarm { delay, again: true, moments: Rc::clone(&of_often) }).unwrap();
+    let _peers = [connect(one), connect(other)];
+    turn_until(&mut reactor, "ten alarms", |_| often.borrow().len() > 10);
+    let moments = once.borrow();
+    assert_eq!(moments.len(), 2, "opened, and one alarm");
+    for moments in [&moments, &often.borrow()] {
+        assert!(moments.windows(2).all(|pair| pair[1] - pair[0] >= delay), "{moments:?}");
+    }
+}
+
+#[test]
+fn an_alarm_of_less_than_a_millisecond_does_not_make_the_loop_spin() {
+    // It asks for the next each time: they are a millisecond apart at least, and no turn is taken but for one of them.
+    let moments = Rc::new(RefCell::new(Vec::new()));
+    let told = Rc::clone(&moments);
+    let delay = Duration::from_micros(10);
+    let (mut reactor, address) = serve(Limits::default(), move |_| Alarm { delay, again: true, moments: Rc::clone(&told) });
+    let _peer = connect(address);
+    turn_until(&mut reactor, "it is accepted", |stats| stats.accepted == 1);
+    let turns = turn_until(&mut reactor, "100 alarms", |_| moments.borrow().len() > 100);
+    let moments = moments.borrow();
+    assert!(moments.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(1)), "{moments:?}");
+    assert!(turns <= 110, "{turns} turns for 100 alarms");
+}
+
+// ---- the door
+
+#[test]
+fn who_finds_the_house_full_waits_outside_and_is_served_when_somebody_leaves() {
+    // Room for two. Four come and speak at once; then the first two leave, one after the other.
+    let limits = Limits { connections_max: 2, ..Limits::default() };
+    let (mut reactor, address) = serve(limits, |_| Echo::new());
+    let mut peers: Vec<TcpStream> = (0..4).map(|_| connect(address)).collect();
+    for (peer, byte) in peers.iter_mut().zip(b"0123") {
+        peer.write_all(&[*byte]).unwrap();
+    }
+    turn_until(&mut reactor, "two are served", |stats| stats.bytes_out == 2);
+    for _ in 0..10 {
+        reactor.turn(Some(A_MOMENT)).unwrap();
+    }
+    assert_eq!((reactor.stats().accepted, reactor.stats().bytes_out), (2, 2), "nobody else is let in");
+    assert!(reactor.stats().accept_rests > 0);
+    peers[3].set_nonblocking(true).unwrap();
+    assert_eq!(peers[3].read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    peers[3].set_nonblocking(false).unwrap();
+
+    let mut peers = peers.into_iter().zip(b"0123");
+    let mut inside: Vec<_> = peers.by_ref().take(2).collect();
+    for (served, outside) in (3..).zip(peers) {
+        drop(inside.remove(0));
+        turn_until(&mut reactor, "the next is served", |stats| {
+            assert!(stats.connections <= 2, "never more than there is room for");
+            stats.bytes_out == served
+        });
+        inside.push(outside);
+    }
+    for (peer, byte) in &mut inside {
+        let mut reply = [0; 1];
+        peer.read_exact(&mut reply).unwrap();
+        assert_eq!(reply, [*byte]);
+    }
+}
+
+#[test]
+fn two_thousand_short_connections_reuse_the_slots_and_each_gets_its_own_bytes() {
+    // Four at a time, with bytes that no other has; they end with a FIN after the answer, before it, or with a reset.
+    let ids = Arc::new(Mutex::new(Vec::new()));
+    struct Named(Arc<Mutex<Vec<String>>>);
+    impl Protocol for Named {
+        fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+            self.0.lock().unwrap().push(cx.id().to_string());
+            Next::Continue
+        }
+
+        fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+            cx.send(input);
+            Advance::consumed(input.len())
+        }
+    }
+    let told = Arc::clone(&ids);
+    let running =
+        Running::start(Limits::default(), |reactor| vec![reactor.listen(any_port(), move |_| Named(Arc::clone(&told))).unwrap()]);
+    let address = running.address();
+    thread::scope(|scope| {
+        for client in 0..4 {
+            scope.spawn(move || {
+                for number in 0..500 {
+                    let bytes = pattern(client * 500 + number, 1 + (number as usize * 37) % 3000);
+                    let mut stream = connect(address);
+                    match number % 3 {
+                        0 => check_echo(&mut stream, &bytes),
+                        1 => {
+                            stream.write_all(&bytes).unwrap();
+                            stream.shutdown(Shutdown::Write).unwrap();
+                            check_end(stream, &bytes);
+                        }
+                        _ => {
+                            check_echo(&mut stream, &bytes);
+                            reset(stream);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let (stopped, stats) = running.stop();
+    assert_eq!(stopped, Stopped::InOrder);
+    assert_eq!((stats.accepted, stats.closed, stats.connections), (2000, 2000, 0));
+    let ids = ids.lock().unwrap();
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 2000, "no two are named alike");
+    let slots: HashSet<&str> = ids.iter().filter_map(|id| Some(id.split_once('.')?.0)).collect();
+    assert!(slots.len() < 200, "{} slots for four at a time", slots.len());
+}
+
+// ---- turns
+
+#[test]
+fn a_quiet_loop_sleeps() {
+    // A peer speaks once, and is then silent until it is ended: every turn of that time had its reason.
+    let limits = Limits { idle_ms_max: 300, ..Limits::default() };
+    let running = Running::start(limits, |reactor| vec![reactor.listen(any_port(), |_| Echo::new()).unwrap()]);
+    let mut peer = connect(running.address());
+    check_echo(&mut peer, b"hello");
+    check_end(peer, b"");
+    let (stopped, stats) = running.stop();
+    assert_eq!((stopped, stats.closed), (Stopped::InOrder, 1));
+    assert_eq!(stats.empty_turns, 0);
+    assert!(stats.turns <= 20, "{} turns", stats.turns);
+}
+
+#[test]
+fn a_turn_whose_time_is_up_is_an_empty_one() {
+    // Nobody is there. Each turn waits as long as it may, and is counted.
+    let (mut reactor, _) = serve(Limits::default(), |_| Echo::new());
+    let begin = Instant::now();
+    for _ in 0..5 {
+        reactor.turn(Some(A_MOMENT)).unwrap();
+    }
+    assert!(begin.elapsed() >= 5 * A_MOMENT);
+    assert_eq!((reactor.stats().turns, reactor.stats().empty_turns), (5, 5));
+}
+
+#[test]
+fn an_endless_sender_does_not_keep_others_waiting() {
+    // It sends as fast as the loop reads. No turn reads more of it than the budget, and an echo beside it comes soon.
+    let (make, _) = obedient();
+    let mut reactor = Reactor::new(Limits::default()).unwrap();
+    let echo = reactor.listen(any_port(), make).unwrap();
+    let sink = reactor.listen(any_port(), |_| Says { text: Vec::new(), endings: Endings::default() }).unwrap();
+    let mut sender = connect(sink);
+    // It ends when the reactor does, at the latest.
+    thread::spawn(move || while sender.write_all(&[0; READ_BYTES_MAX]).is_ok() {});
+    turn_until(&mut reactor, "the flood", |stats| stats.bytes_in > 16 * BYTES_PER_TURN);
+    for _ in 0..100 {
+        let in_before = reactor.stats().bytes_in;
+        reactor.turn(Some(A_MOMENT)).unwrap();
+        let count = reactor.stats().bytes_in - in_before;
+        assert!(count <= BYTES_PER_TURN + READ_BYTES_MAX as u64, "{count} bytes in one turn");
+    }
+    let mut client = connect(echo);
+    for _ in 0..100 {
+        // One or two would do, but the kernel may be late to deliver.
+        let turns = exchange(&mut reactor, &mut client, b"x");
+        assert!(turns <= 100, "{turns} turns");
+    }
+}
+
+// ---- protocols
+
+#[test]
+fn one_reactor_serves_several_protocols_each_at_its_address() {
+    // Two kinds of streams and one of datagrams: each peer is answered in the words of what it has turned to.
+    let running = Running::start(Limits::default(), |reactor| {
+        let echo = reactor.listen(any_port(), |_| Echo::new()).unwrap();
+        let http = reactor.listen(any_port(), |_| Http::new(Site::new())).unwrap();
+        let datagrams = reactor.bind_datagram(any_port(), Echo::new()).unwrap();
+        vec![echo, http, datagrams]
+    });
+    let request = b"GET /plaintext HTTP/1.0\r\n\r\n";
+    check_echo(&mut connect(running.addresses[0]), request);
+
+    let mut http = connect(running.addresses[1]);
+    http.write_all(request).unwrap();
+    let mut answer = Vec::new();
+    http.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.0 200 ") && answer.ends_with(b"Hello, World!"));
+
+    let datagrams = connect_udp(running.addresses[2]);
+    datagrams.send(request).unwrap();
+    let mut reply = [0; 100];
+    let count = datagrams.recv(&mut reply).unwrap();
+    assert_same(&reply[..count], request);
+    assert_eq!(running.stop().0, Stopped::InOrder);
+}
+
+#[test]
+fn a_protocol_may_speak_first() {
+    // The peer says nothing until it has been greeted, and then only its end.
+    let running = Running::start(Limits::default(), |reactor| {
+        let make = |_| Says { text: b"220 at your service\r\n".to_vec(), endings: Endings::default() };
+        vec![reactor.listen(any_port(), make).unwrap()]
+    });
+    let mut peer = connect(running.address());
+    let mut greeting = [0; 21];
+    peer.read_exact(&mut greeting).unwrap();
+    assert_eq!(&greeting, b"220 at your service\r\n");
+    peer.shutdown(Shutdown::Write).unwrap();
+    check_end(peer, b"");
+    assert_eq!(running.stop().1.closed_finished, 1);
+}
+
+/// A text of 2 MiB, asked for by `ask`, reaches a peer that reads in odd pieces; and no more of it waits than must.
+#[track_caller]
+fn check_long_answer(at_end: bool, ask: impl FnOnce(&mut TcpStream)) {
+    let text = Rc::new(pattern(7, 2 * 1024 * 1024));
+    let said = Rc::new(Cell::new(0));
+    let endings = Endings::default();
+    let protocol = (Rc::clone(&text), Rc::clone(&said), Rc::clone(&endings));
+    let (mut reactor, address) = serve(Limits::default(), move |_| {
+        let (text, said, endings) = protocol.clone();
+        Long { text, said, at_end, endings }
+    });
+    let mut peer = connect_narrow(address);
+    ask(&mut peer);
+    // Nobody reads yet: it stops when the kernel takes no more.
+    let mut quiet_turns = 0;
+    while quiet_turns < 5 {
+        let out_before = reactor.stats().bytes_out;
+        reactor.turn(Some(A_MOMENT)).unwrap();
+        quiet_turns = if reactor.stats().bytes_out == out_before && out_before > 0 { quiet_turns + 1 } else { 0 };
+    }
+    assert!(said.get() < text.len(), "it waits for its peer");
+    let reader = thread::spawn(move || {
+        let mut received = Vec::new();
+        let mut piece = [0; 4099];
+        for size in [1, 3, 1447, 4099].into_iter().cycle() {
+            match peer.read(&mut piece[..size]).unwrap() {
+                0 => return received,
+                count => received.extend_from_slice(&piece[..count]),
+            }
+        }
+        received
+    });
+    turn_until(&mut reactor, "the end", |stats| {
+        let waiting = said.get() - usize::try_from(stats.bytes_out).unwrap();
+        assert!(waiting <= OUTPUT_LOW_BYTES + Long::PIECE, "{waiting} bytes wait");
+        stats.connections == 0
+    });
+    assert_same(&reader.join().unwrap(), &text);
+    assert_eq!(*endings.borrow(), [(0, CloseReason::Finished)]);
+}
+
+#[test]
+fn a_long_answer_in_pieces_reaches_a_slow_reader_whole() {
+    // The protocol says a piece whenever the last has drained. The peer reads nothing at first, and then a little at a time.
+    check_long_answer(false, |peer| peer.write_all(b"x").unwrap());
+}
+
+#[test]
+fn a_half_closed_peer_gets_an_answer_that_only_begins_with_its_fin() {
+    // The same, but it is the peer's FIN that is answered, by a protocol that pauses then.
+    check_long_answer(true, |peer| {
+        peer.write_all(b"x").unwrap();
+        peer.shutdown(Shutdown::Write).unwrap();
+    });
+}
+
+// ---- the end
+
+#[test]
+fn a_stop_waits_for_what_is_under_way() {
+    // Three are idle, and one is under way when the loop is stopped. That one is answered, and all end in order.
+    let (make, endings) = obedient();
+    let (mut reactor, address) = serve(Limits { linger_ms_max: 100, ..Limits::default() }, make);
+    let mut peers: Vec<TcpStream> = (0..4).map(|_| connect(address)).collect();
+    for peer in &mut peers {
+        exchange(&mut reactor, peer, b"x");
+    }
+    exchange(&mut reactor, &mut peers[3], b"p");
+    reactor.stop();
+    turn_until(&mut reactor, "the idle ones are closed", |stats| stats.connections == 1);
+    assert!(!reactor.is_stopped());
+    exchange(&mut reactor, &mut peers[3], b"x");
+    assert_eq!(reactor.run().unwrap(), Stopped::InOrder);
+    assert!(reactor.is_stopped());
+    assert!(endings.borrow().iter().all(|&(_, why)| why == CloseReason::Finished), "{endings:?}");
+    assert_eq!(endings.borrow().len(), 4);
+    for peer in peers {
+        check_end(peer, b"");
+    }
+    assert!(TcpStream::connect_timeout(&address, PATIENCE).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn a_stop_cuts_off_what_has_not_ended_in_time() {
+    // Of five, two are idle and leave when they are told; three stay under way for ever.
+    let running = Running::start(Limits { drain_ms_max: 300, ..Limits::default() }, |reactor| {
+        vec![reactor.listen(any_port(), obedient().0).unwrap()]
+    });
+    let address = running.address();
+    let peers: Vec<TcpStream> = b"pxpxp"
+        .iter()
+        .map(|&byte| {
+            let mut peer = connect(address);
+            check_echo(&mut peer, &[byte]);
+            peer
+        })
+        .collect();
+    let leaving = thread::spawn(move || {
+        let (idle, under_way): (Vec<_>, Vec<_>) = peers.into_iter().zip(b"pxpxp").partition(|(_, byte)| **byte == b'x');
+        idle.into_iter().for_each(|(peer, _)| check_end(peer, b""));
+        under_way
+    });
+    let begin = Instant::now();
+    let (stopped, stats) = running.stop();
+    assert!(begin.elapsed() >= Duration::from_millis(299), "not before its time: {:?}", begin.elapsed());
+    assert_eq!(stopped, Stopped::CutOff(3));
+    assert_eq!((stats.closed, stats.closed_finished, stats.empty_turns), (5, 2, 0));
+    for (peer, _) in leaving.join().unwrap() {
+        check_end(peer, b"");
+    }
+}
+
+#[test]
+fn who_brings_a_loop_of_their_own_sees_it_stop_and_then_rest() {
+    // One conversation is under way for ever. The turns are few until it is cut off, and wait again after that.
+    let (make, endings) = obedient();
+    let (mut reactor, address) = serve(Limits { drain_ms_max: 200, ..Limits::default() }, make);
+    let mut peer = connect(address);
+    exchange(&mut reactor, &mut peer, b"p");
+    assert!(!reactor.is_stopped());
+    reactor.stop();
+    let turns = turn_until_stopped(&mut reactor);
+    assert!(turns <= 10, "{turns} turns");
+    assert_eq!(*endings.borrow(), [(0, CloseReason::Shutdown)]);
+    let begin = Instant::now();
+    for _ in 0..5 {
+        reactor.turn(Some(A_MOMENT)).unwrap();
+    }
+    assert!(begin.elapsed() >= 5 * A_MOMENT, "they wait");
+    assert!(reactor.is_stopped());
+}
+
+#[test]
+fn every_connection_is_told_of_its_end_exactly_once() {
+    // 300 end in six ways in a random order, with a few turns between them or none; then the loop is stopped.
+    const SEED: u64 = 11;
+    println!("seed {SEED}");
+    let limits = Limits { idle_ms_max: 200, linger_ms_max: 50, drain_ms_max: 300, ..Limits::default() };
+    let (make, endings) = obedient();
+    let (mut reactor, address) = serve(limits, make);
+    let mut kept = Vec::new();
+    let mut expected = Vec::new();
+    for random in pattern(SEED, 300) {
+        // Once it has begun to end, its time cannot run out before a turn has seen that.
+        let mut peer = connect(address);
+        if random & 0x80 != 0 {
+            exchange(&mut reactor, &mut peer, b"x");
+        }
+        expected.push(match random % 6 {
+            0 => {
+                drop(peer);
+                CloseReason::Finished
+            }
+            1 => {
+                reset(peer);
+                CloseReason::PeerReset
+            }
+            2 => {
+                peer.write_all(b"c").unwrap();
+                drop(peer);
+                CloseReason::Finished
+            }
+            3 => {
+                peer.write_all(b"c").unwrap();
+                kept.push(peer);
+                CloseReason::Finished
+            }
+            4 => {
+                peer.write_all(b"a").unwrap();
+                kept.push(peer);
+                CloseReason::Aborted
+            }
+            _ => {
+                kept.push(peer);
+                CloseReason::Idle
+            }
+        });
+        for _ in 0..(random >> 3) % 4 {
+            reactor.turn(Some(Duration::ZERO)).unwrap();
+        }
+    }
+    turn_until(&mut reactor, "all have ended", |stats| stats.accepted == 300 && stats.connections == 0);
+    for _ in 0..10 {
+        let mut peer = connect(address);
+        exchange(&mut reactor, &mut peer, b"p");
+        kept.push(peer);
+        expected.push(CloseReason::Shutdown);
+    }
+    reactor.stop();
+    turn_until_stopped(&mut reactor);
+    let mut endings = endings.take();
+    endings.sort_unstable_by_key(|&(number, _)| number);
+    assert_eq!(endings, expected.into_iter().enumerate().collect::<Vec<_>>());
+    assert_eq!((reactor.stats().accepted, reactor.stats().closed), (310, 310));
+}
