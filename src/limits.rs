@@ -65,7 +65,7 @@ pub const EXPIRIES_PER_TURN: usize = 1024;
 /// does not fill it to the last byte, which would cost a second `recv` to learn that there is no more.
 pub const READ_BYTES_MAX: usize = 68 * 1024;
 
-/// Bytes moved for one connection in one turn, either way, give or take one read and its reply. Then it goes to the end of
+/// Bytes moved for one connection in one turn, either way, give or take two reads and their replies. Then it goes to the end of
 /// the queue.
 pub const BYTES_PER_TURN: u64 = 256 * 1024;
 

@@ -302,7 +302,11 @@ impl Control {
                 (libc::SOL_UDP, libc::UDP_GRO, [_, _, _, _, ..]) => {
                     segment = usize::try_from(int(Control::HEADER)).ok().filter(|&segment| segment > 0);
                 }
-                (libc::IPPROTO_IP, libc::IP_PKTINFO, &[_, _, _, _, a, b, c, d, ..]) => local = Some(IpAddr::from([a, b, c, d])),
+                (libc::IPPROTO_IP, libc::IP_PKTINFO, &[_, _, _, _, a, b, c, d, e, f, g, h]) => {
+                    // The address that we answer from, and the one that was asked: a group, perhaps.
+                    let (own, asked) = (IpAddr::from([a, b, c, d]), IpAddr::from([e, f, g, h]));
+                    local = Some(if asked.is_multicast() { asked } else { own });
+                }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, value) => {
                     local = value.first_chunk::<16>().map(|&octets| IpAddr::from(octets));
                 }
