@@ -9,9 +9,9 @@
 //! So floor is the kernel's share, and `reactor` less floor is ours. Mind that on loopback the kernel delivers a reply to
 //! the peer's socket within the server's write, which is a good part of both.
 //!
-//! A message of 65,536 bytes fills the read buffer exactly. Where it arrives in one piece, both sides read once more to
-//! learn that there is nothing else; where it arrives in two, both take two reads and two writes. The time given for 16
-//! requests is that of all of them together.
+//! Both sides read into buffers of one size, which hold a message of 65,536 bytes with room to spare. Where such a message
+//! arrives in two pieces all the same, both take two reads and two writes. The time given for 16 requests is that of all
+//! of them together.
 
 mod common;
 

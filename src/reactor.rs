@@ -271,6 +271,9 @@ impl Reactor {
 
     fn wait(&mut self, at_most: Option<Duration>) -> io::Result<()> {
         debug_assert!(self.all_who_can_progress_are_queued(), "at wait, every source that can progress is in the queue");
+        if at_most.is_some() {
+            self.turn.begin(); // who brings a loop of his own may have been away for long
+        }
         let now = self.turn.now;
         let has_work = !self.queue.is_empty();
         let due = self.deadlines.soonest().unwrap_or(Time::NEVER).min(self.drain_until);
