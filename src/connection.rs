@@ -23,7 +23,8 @@ use log::trace;
 use crate::buffer::Buffer;
 use crate::deadline::Time;
 use crate::limits::{
-    BYTES_PER_TURN, INPUT_BYTES_MAX, LINGER_BYTES_MAX, Limits, OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES,
+    BYTES_PER_TURN, INPUT_BYTES_MAX, LATE_MS, LINGER_BYTES_MAX, Limits, OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES,
+    QUIET_MS,
 };
 use crate::protocol::{Advance, CloseReason, ConnectionId, Context, Next, Protocol};
 use crate::turn::Turn;
@@ -133,6 +134,13 @@ impl Connection {
         }
         match self.phase {
             Phase::Talking | Phase::Held | Phase::Paused { .. } if self.alarm <= turn.now => {
+                if self.alarm.plus_ms(LATE_MS) <= turn.now {
+                    (ready.readable, ready.writable) = (true, true);
+                    let outcome = self.work(wire, ready, scratch, turn);
+                    if outcome != Outcome::Blocked || self.alarm > turn.now {
+                        return outcome; // what it waited for had come
+                    }
+                }
                 self.alarm = Time::NEVER;
                 self.speak(wire, ready, turn, |protocol, _, cx| protocol.elapsed(cx));
                 self.work(wire, ready, scratch, turn)
@@ -208,6 +216,12 @@ impl Connection {
             Phase::Talking | Phase::Lingering { .. } => false,
         };
         not_waiting_for_the_kernel || (ready.readable && self.wants_read()) || (ready.writable && self.wants_write())
+    }
+
+    /// When, if nothing moves until then, a stop may take it for one on which nothing is under way. `None`: something is.
+    pub(crate) fn quiet_at(&self) -> Option<Time> {
+        let is_quiet = self.is_idle() && self.alarm == Time::NEVER;
+        is_quiet.then(|| self.active.plus_ms(QUIET_MS))
     }
 
     /// Is nothing begun, in either direction?

@@ -104,7 +104,9 @@ impl<R: Responder> Http<R> {
         // A client that waits for leave to send its body gets the answer instead (RFC 9110 section 10.1.1). Whether it
         // sends the body all the same cannot be known, so nothing after it can be told apart.
         let body_is_uncertain = body_bytes > 0 && request.expects_continue();
-        let persists = request.keeps_alive() && !body_is_uncertain && !cx.is_stopping();
+        // What a client sends behind CONNECT is for the tunnel that it does not get, and no request.
+        let is_tunnel = request.method() == Method::Connect;
+        let persists = request.keeps_alive() && !body_is_uncertain && !is_tunnel && !cx.is_stopping();
         let next = match persists {
             true => Next::Continue,
             false if request.keeps_alive() => Next::Close,

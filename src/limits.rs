@@ -105,9 +105,20 @@ pub const OUTPUT_LOW_BYTES: usize = 16 * 1024;
 /// sends more at once than the peer takes ends its connection as `Overrun`; it should pause and produce on `drained`.
 pub const OUTPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Capacity that what UDP replies are composed in keeps from one batch to the next, in bytes.
+pub const REPLY_SCRATCH_BYTES: usize = 1024 * 1024;
+
 /// Capacity that the shared output scratch keeps from one drive to the next, in bytes. What a large reply took beyond it
 /// is given back.
 pub const OUTPUT_SCRATCH_BYTES: usize = 256 * 1024;
+
+/// How long nothing must have moved on a connection for a stop to take it for idle, in milliseconds. A peer that is sending
+/// may have its next bytes still in its own kernel when ours has no more.
+pub const QUIET_MS: u64 = 100;
+
+/// How late an alarm must be for its connection to be looked at before it rings, in milliseconds: then the loop has been held
+/// up, and may not have heard of what has come in time.
+pub const LATE_MS: u64 = 50;
 
 /// What we discard from a lingering peer, in bytes, before we close although it still sends.
 pub const LINGER_BYTES_MAX: u32 = 64 * 1024 * 1024;

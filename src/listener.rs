@@ -12,7 +12,8 @@ use crate::net::{TcpListener, TcpStream};
 use crate::protocol::Protocol;
 
 pub(crate) struct Listener {
-    pub(crate) socket: TcpListener,
+    /// `None` once it is closed, at a stop.
+    pub(crate) socket: Option<TcpListener>,
     pub(crate) address: SocketAddr,
     /// It has more to accept, and waits for room.
     pub(crate) resting: bool,
@@ -34,8 +35,13 @@ pub(crate) enum Accepted {
 }
 
 impl Listener {
+    pub(crate) fn close(&mut self) {
+        self.socket = None;
+    }
+
     pub(crate) fn accept(&mut self) -> Accepted {
-        match self.socket.accept() {
+        let Some(socket) = &self.socket else { return Accepted::Nothing };
+        match socket.accept() {
             Ok((stream, peer)) => Accepted::Stream(stream, peer),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Accepted::Nothing,
             Err(error) if is_exhaustion(&error) => Accepted::Exhausted(error),

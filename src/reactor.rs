@@ -93,6 +93,10 @@ impl Slot {
     #[inline]
     fn needs(&self, turn: &Turn) -> (Watched, Time) {
         match &self.source {
+            Source::Connection(_, connection) if turn.stopping => {
+                let quiet_at = connection.quiet_at().unwrap_or(Time::NEVER);
+                (connection.wanted(), connection.look_at(&turn.limits).min(quiet_at))
+            }
             Source::Connection(_, connection) => (connection.wanted(), connection.look_at(&turn.limits)),
             Source::Datagram(socket) if socket.wants_write() => (Watched::ReadingAndWriting, Time::NEVER),
             Source::Listener(listener) if listener.resting => (Watched::Reading, turn.now.plus_ms(ACCEPT_REST_MS)),
@@ -109,9 +113,9 @@ impl Slot {
     }
 
     /// At a stop: has it done all that was begun?
-    fn has_no_more_to_do(&self) -> bool {
+    fn has_no_more_to_do(&self, now: Time) -> bool {
         match &self.source {
-            Source::Connection(_, connection) => connection.is_idle() && connection.alarm() == Time::NEVER,
+            Source::Connection(_, connection) => connection.quiet_at().is_some_and(|quiet_at| quiet_at <= now),
             Source::Listener(listener) => !listener.resting,
             Source::Datagram(socket) => !socket.wants_write(),
             Source::Bell(_) => true,
@@ -176,7 +180,7 @@ impl Reactor {
         let address = socket.local_addr()?;
         self.poll.registry().register(&mut socket, Token(self.slots.vacant_key()), Interest::READABLE)?;
         let make = Box::new(move |peer| Box::new(make(peer)) as Box<dyn Protocol>);
-        let listener = Box::new(Listener { socket, address, resting: false, quiet_until: self.turn.now, make });
+        let listener = Box::new(Listener { socket: Some(socket), address, resting: false, quiet_until: self.turn.now, make });
         let token = self.insert(Source::Listener(listener), Watched::Reading);
         self.listeners.push(token);
         Ok(address)
@@ -365,6 +369,9 @@ impl Reactor {
                     if std::mem::take(&mut listener.resting) {
                         debug!("{} accepts again", listener.address);
                     }
+                    if self.turn.stopping {
+                        listener.close(); // now, lest somebody comes who will not be let in
+                    }
                     self.slots[token].ready = Ready::NEITHER;
                     return Outcome::Blocked;
                 }
@@ -493,7 +500,7 @@ impl Reactor {
             {
                 end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Shutdown);
             }
-            Outcome::Blocked if self.turn.stopping && slot.has_no_more_to_do() => {
+            Outcome::Blocked if self.turn.stopping && slot.has_no_more_to_do(self.turn.now) => {
                 if let Source::Connection(_, connection) = &mut slot.source {
                     connection.close_idle();
                     enqueue(&mut self.queue, token, slot);

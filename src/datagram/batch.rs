@@ -16,7 +16,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::limits::{DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6, SEGMENT_BYTES_MAX, SEGMENTS_MAX};
+use crate::limits::{
+    DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6, REPLY_SCRATCH_BYTES, SEGMENT_BYTES_MAX, SEGMENTS_MAX,
+};
 
 /// Room for one message: the largest datagram, or train of them, that the kernel hands out.
 pub(super) const BUFFER_BYTES: usize = 64 * 1024;
@@ -140,6 +142,7 @@ impl Batch {
             outgoing.trains.clear();
             outgoing.pieces.clear();
             outgoing.copied.clear();
+            outgoing.copied.shrink_to(REPLY_SCRATCH_BYTES);
             outgoing.done = 0;
         }
         datagrams
