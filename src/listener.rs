@@ -35,6 +35,7 @@ pub(crate) enum Accepted {
 }
 
 impl Listener {
+    /// Closes the socket, so that whoever comes now is refused at once.
     pub(crate) fn close(&mut self) {
         self.socket = None;
     }

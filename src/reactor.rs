@@ -387,7 +387,7 @@ impl Reactor {
 
     fn welcome(&mut self, mut stream: TcpStream, peer: SocketAddr, protocol: Box<dyn Protocol>) {
         self.connections_made = self.connections_made.wrapping_add(1);
-        let slot = u32::try_from(self.slots.vacant_key()).expect("there are fewer slots than descriptors");
+        let slot = u32::try_from(self.slots.vacant_key()).expect("there are no more slots than descriptors");
         let id = ConnectionId { slot, generation: self.connections_made };
         trace!("{id} accept {peer}");
         self.turn.stats.accepted += 1;

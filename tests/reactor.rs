@@ -19,37 +19,14 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, assert_same, check_echo, check_end, connect, connect_narrow, connect_udp, pattern, reset};
+use common::{
+    A_MOMENT, PATIENCE, any_port, assert_same, check_echo, check_end, connect, connect_narrow, connect_udp, pattern, reset,
+    serve, turn_until,
+};
 use reactor::limits::{BYTES_PER_TURN, OUTPUT_LOW_BYTES, READ_BYTES_MAX};
 use reactor::{Advance, CloseReason, Context, Echo, Http, Limits, Next, Protocol, Reactor, Site, Stats, Stopped};
 
-/// The longest that a turn here waits for nothing.
-const A_MOMENT: Duration = Duration::from_millis(10);
-
 // ---- the loop, in the test's thread
-
-fn any_port() -> SocketAddr {
-    ([127, 0, 0, 1], 0).into()
-}
-
-/// A reactor that serves one protocol, and its address.
-fn serve<P: Protocol + 'static>(limits: Limits, make: impl FnMut(SocketAddr) -> P + 'static) -> (Reactor, SocketAddr) {
-    let mut reactor = Reactor::new(limits).unwrap();
-    let address = reactor.listen(any_port(), make).unwrap();
-    (reactor, address)
-}
-
-/// Takes turns until `done`, and returns how many it took.
-#[track_caller]
-fn turn_until(reactor: &mut Reactor, what: &str, mut done: impl FnMut(&Stats) -> bool) -> u64 {
-    let give_up = Instant::now() + PATIENCE;
-    let turns_before = reactor.stats().turns;
-    while !done(reactor.stats()) {
-        assert!(Instant::now() < give_up, "in vain: {what}; {:?}", reactor.stats());
-        reactor.turn(Some(A_MOMENT)).unwrap();
-    }
-    reactor.stats().turns - turns_before
-}
 
 /// Takes turns until all has drained after a stop, and returns how many it took.
 #[track_caller]

@@ -10,40 +10,19 @@ mod common;
 
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, assert_same, check_end, connect, connect_narrow, connect_udp, pattern};
+use common::{
+    A_MOMENT, PATIENCE, any_port, assert_same, check_end, connect, connect_narrow, connect_udp, pattern, serve, turn_until,
+};
 use reactor::{
     Advance, CloseReason, Context, Datagram, DatagramProtocol, Echo, Http, Limits, Next, Protocol, Reactor, Rehearsal, Replies,
-    Site, Stats, Stopped,
+    Site, Stopped,
 };
-
-/// The longest that a turn here waits for nothing.
-const A_MOMENT: Duration = Duration::from_millis(10);
-
-fn any_port() -> SocketAddr {
-    ([127, 0, 0, 1], 0).into()
-}
-
-fn serve<P: Protocol + 'static>(limits: Limits, make: impl FnMut(SocketAddr) -> P + 'static) -> (Reactor, SocketAddr) {
-    let mut reactor = Reactor::new(limits).unwrap();
-    let address = reactor.listen(any_port(), make).unwrap();
-    (reactor, address)
-}
-
-/// Takes turns until `done`.
-#[track_caller]
-fn turn_until(reactor: &mut Reactor, what: &str, mut done: impl FnMut(&Stats) -> bool) {
-    let give_up = Instant::now() + PATIENCE;
-    while !done(reactor.stats()) {
-        assert!(Instant::now() < give_up, "in vain: {what}; {:?}", reactor.stats());
-        reactor.turn(Some(A_MOMENT)).unwrap();
-    }
-}
 
 /// Fails if `story` does not come to its end.
 #[track_caller]

@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use reactor::{Limits, Protocol, Reactor, Stats};
 use socket2::{Domain, SockRef, Socket, Type};
 
 /// The longest that anything here or any socket waits.
@@ -324,4 +325,32 @@ pub(crate) fn check_end(mut stream: TcpStream, bytes: &[u8]) {
     let mut received = Vec::new();
     stream.read_to_end(&mut received).unwrap();
     assert_same(&received, bytes);
+}
+
+// ---- a reactor in the test's own thread
+
+/// The longest that a turn here waits for nothing.
+pub(crate) const A_MOMENT: Duration = Duration::from_millis(10);
+
+pub(crate) fn any_port() -> SocketAddr {
+    ([127, 0, 0, 1], 0).into()
+}
+
+/// A reactor that serves one protocol, and its address.
+pub(crate) fn serve<P: Protocol + 'static>(limits: Limits, make: impl FnMut(SocketAddr) -> P + 'static) -> (Reactor, SocketAddr) {
+    let mut reactor = Reactor::new(limits).unwrap();
+    let address = reactor.listen(any_port(), make).unwrap();
+    (reactor, address)
+}
+
+/// Takes turns until `done`, and returns how many it took.
+#[track_caller]
+pub(crate) fn turn_until(reactor: &mut Reactor, what: &str, mut done: impl FnMut(&Stats) -> bool) -> u64 {
+    let give_up = Instant::now() + PATIENCE;
+    let turns_before = reactor.stats().turns;
+    while !done(reactor.stats()) {
+        assert!(Instant::now() < give_up, "in vain: {what}; {:?}", reactor.stats());
+        reactor.turn(Some(A_MOMENT)).unwrap();
+    }
+    reactor.stats().turns - turns_before
 }
