@@ -35,6 +35,8 @@ use crate::wire::{Ready, Received, Watched, Wire, receive, send};
 pub(crate) enum Outcome {
     /// It can do nothing until the kernel tells of it or its deadline comes.
     Blocked,
+    /// The same, of a connection on which nothing is begun in either direction: as nearly always.
+    Idle,
     /// It has spent its budget and could go on. No edge will come for what it left (invariant 2): it must be queued.
     Unfinished,
     /// It is over.
@@ -80,11 +82,16 @@ pub(crate) struct Connection {
     unsent: Buffer,
     /// When a byte last moved; while output waits, when the peer last took some of it; when we sent our FIN.
     active: Time,
-    /// When the protocol wants to be called.
-    alarm: Time,
     phase: Phase,
-    id: ConnectionId,
-    peer: SocketAddr,
+    lent: Lent,
+}
+
+/// What a connection lends its protocol of itself.
+pub(crate) struct Lent {
+    /// When the protocol wants to be called.
+    pub(crate) alarm: Time,
+    pub(crate) peer: SocketAddr,
+    pub(crate) id: ConnectionId,
 }
 
 impl Connection {
@@ -94,19 +101,17 @@ impl Connection {
             input: Buffer::default(),
             unsent: Buffer::default(),
             active: now,
-            alarm: Time::NEVER,
             phase: Phase::Talking,
-            id,
-            peer,
+            lent: Lent { alarm: Time::NEVER, peer, id },
         }
     }
 
     pub(crate) fn id(&self) -> ConnectionId {
-        self.id
+        self.lent.id
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {
-        self.peer
+        self.lent.peer
     }
 
     /// Lets the protocol speak first.
@@ -121,7 +126,7 @@ impl Connection {
         if self.is_idle() {
             self.read(wire, ready, scratch, turn);
             if self.is_idle() && !ready.readable {
-                return Outcome::Blocked;
+                return Outcome::Idle;
             }
         }
         self.work(wire, ready, scratch, turn)
@@ -133,15 +138,15 @@ impl Connection {
             return Outcome::Blocked; // the promise was to look: it has been active since
         }
         match self.phase {
-            Phase::Talking | Phase::Held | Phase::Paused { .. } if self.alarm <= turn.now => {
-                if self.alarm.plus_ms(LATE_MS) <= turn.now {
+            Phase::Talking | Phase::Held | Phase::Paused { .. } if self.lent.alarm <= turn.now => {
+                if self.lent.alarm.plus_ms(LATE_MS) <= turn.now {
                     (ready.readable, ready.writable) = (true, true);
                     let outcome = self.work(wire, ready, scratch, turn);
-                    if outcome != Outcome::Blocked || self.alarm > turn.now {
+                    if outcome != Outcome::Blocked || self.lent.alarm > turn.now {
                         return outcome; // what it waited for had come
                     }
                 }
-                self.alarm = Time::NEVER;
+                self.lent.alarm = Time::NEVER;
                 self.speak(wire, ready, turn, |protocol, _, cx| protocol.elapsed(cx));
                 self.work(wire, ready, scratch, turn)
             }
@@ -165,7 +170,7 @@ impl Connection {
         match self.phase {
             Phase::Talking | Phase::Held | Phase::Paused { .. } => {
                 let patience_ms = if self.unsent.is_empty() { limits.idle_ms_max } else { limits.stall_ms_max };
-                self.active.plus_ms(patience_ms).min(self.alarm)
+                self.active.plus_ms(patience_ms).min(self.lent.alarm)
             }
             Phase::Flushing { .. } => self.active.plus_ms(limits.stall_ms_max),
             Phase::Lingering { .. } => self.active.plus_ms(limits.linger_ms_max),
@@ -182,7 +187,7 @@ impl Connection {
     /// When the protocol wants to be called.
     #[inline]
     pub(crate) fn alarm(&self) -> Time {
-        self.alarm
+        self.lent.alarm
     }
 
     /// Would more input be read? (`select`'s read list.)
@@ -220,7 +225,7 @@ impl Connection {
 
     /// When, if nothing moves until then, a stop may take it for one on which nothing is under way. `None`: something is.
     pub(crate) fn quiet_at(&self) -> Option<Time> {
-        let is_quiet = self.is_idle() && self.alarm == Time::NEVER;
+        let is_quiet = self.is_idle() && self.lent.alarm == Time::NEVER;
         is_quiet.then(|| self.active.plus_ms(QUIET_MS))
     }
 
@@ -269,7 +274,7 @@ impl Connection {
                 Phase::Flushing { last: Last::CloseIfRead | Last::Linger } => {
                     self.active = turn.now;
                     let finished = wire.finish();
-                    trace!("{} shutdown -> {finished:?}", self.id);
+                    trace!("{} shutdown -> {finished:?}", self.lent.id);
                     self.phase = match finished {
                         Ok(()) => Phase::Lingering { bytes_left: LINGER_BYTES_MAX },
                         Err(error) => Phase::Ended(error.into()),
@@ -277,7 +282,7 @@ impl Connection {
                 }
                 Phase::Lingering { .. } if !ready.readable => return Outcome::Blocked,
                 Phase::Lingering { bytes_left } => {
-                    self.phase = match receive(wire, ready, &self.id, scratch) {
+                    self.phase = match receive(wire, ready, &self.lent.id, scratch) {
                         Ok(Received::Bytes(count)) => {
                             turn.stats.bytes_in += count as u64;
                             match bytes_left.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX)) {
@@ -297,7 +302,7 @@ impl Connection {
 
     /// Sends what the kernel takes of what is owed.
     fn flush<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, turn: &mut Turn) {
-        match send(wire, ready, &self.id, self.unsent.as_slice()) {
+        match send(wire, ready, &self.lent.id, self.unsent.as_slice()) {
             Ok(taken) => {
                 self.unsent.consume(taken); // perhaps only half: the rest stays
                 turn.stats.bytes_out += taken as u64;
@@ -308,9 +313,10 @@ impl Connection {
     }
 
     /// Reads once, and has the protocol hear what came.
+    #[inline(always)]
     fn read<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, scratch: &mut [u8], turn: &mut Turn) {
         let room = scratch.len().min(INPUT_BYTES_MAX - self.input.len());
-        match receive(wire, ready, &self.id, &mut scratch[..room]) {
+        match receive(wire, ready, &self.lent.id, &mut scratch[..room]) {
             Ok(Received::Bytes(count)) => {
                 if self.unsent.is_empty() {
                     self.active = turn.now;
@@ -349,7 +355,7 @@ impl Connection {
     /// done with: those consumed, or all, once nobody will read the rest.
     #[inline(always)]
     fn hear<W: Wire>(&mut self, window: &[u8], wire: &mut W, ready: &mut Ready, turn: &mut Turn) -> usize {
-        let mut cx = Context { turn, borrowed: &[], alarm: &mut self.alarm, peer: &self.peer, id: &self.id };
+        let mut cx = Context { turn, borrowed: &[], lent: &mut self.lent };
         let step = self.protocol.advance(window, &mut cx);
         if step.consumed == window.len() && step.next == Next::Continue {
             if let Err(why) = say(&mut cx, &mut self.unsent, &mut self.active, wire, ready) {
@@ -395,7 +401,7 @@ impl Connection {
         turn: &mut Turn,
         call: impl FnOnce(&mut dyn Protocol, &[u8], &mut Context<'_>) -> Next,
     ) {
-        let mut cx = Context { turn, borrowed: &[], alarm: &mut self.alarm, peer: &self.peer, id: &self.id };
+        let mut cx = Context { turn, borrowed: &[], lent: &mut self.lent };
         let next = call(&mut *self.protocol, self.input.as_slice(), &mut cx);
         let has_replied = cx.waiting() > 0;
         match say(&mut cx, &mut self.unsent, &mut self.active, wire, ready) {
@@ -466,7 +472,7 @@ fn say<W: Wire>(
     let mut sent = Ok(0);
     if unsent.is_empty() {
         *active = cx.turn.now; // the peer's time to take it begins
-        sent = send(wire, ready, cx.id, reply);
+        sent = send(wire, ready, &cx.lent.id, reply);
     }
     if let Ok(taken) = sent {
         cx.turn.stats.bytes_out += taken as u64;

@@ -21,7 +21,6 @@ pub use request::{Method, Request};
 pub use response::{Response, Status};
 
 use request::{FewHeaders, Parsed, has_news, parse};
-use response::render;
 
 /// What a server has to say.
 pub trait Responder {
@@ -96,9 +95,7 @@ impl<R: Responder> Http<R> {
     fn answer(&mut self, request: &Request<'_>, cx: &mut Context<'_>) -> Next {
         let body_bytes = request.body_bytes();
         if body_bytes > BODY_BYTES_MAX {
-            let response = Response::error(Status::ContentTooLarge);
-            render(&response, request.method(), false, &cx.date(), |bytes| cx.send(bytes));
-            return Next::Close;
+            return refuse(Status::ContentTooLarge, request.method(), cx);
         }
         let response = self.responder.respond(request);
         // A client that waits for leave to send its body gets the answer instead (RFC 9110 section 10.1.1). Whether it
@@ -114,11 +111,11 @@ impl<R: Responder> Http<R> {
             false => Next::CloseAgreed,
         };
         if body_bytes == 0 || body_is_uncertain {
-            render(&response, request.method(), persists, &cx.date(), |bytes| cx.send(bytes));
+            send(&response, request.method(), persists, cx);
             return next;
         }
         let mut answer = Vec::new();
-        render(&response, request.method(), persists, &cx.date(), |bytes| answer.extend_from_slice(bytes));
+        response.write(request.method(), persists, &cx.date(), &mut answer);
         cx.wake_after(Duration::from_millis(BODY_MS_MAX));
         self.state = State::Body(Box::new(Body { method: request.method(), left: body_bytes, answer, next }));
         Next::Continue
@@ -168,8 +165,14 @@ impl<R: Responder> Protocol for Http<R> {
 
 /// The last answer to a peer that we do not understand, or no longer want to.
 fn refuse(status: Status, method: Method, cx: &mut Context<'_>) -> Next {
-    render(&Response::error(status), method, false, &cx.date(), |bytes| cx.send(bytes));
+    send(&Response::error(status), method, false, cx);
     Next::Close
+}
+
+#[inline]
+fn send(response: &Response<'_>, method: Method, persists: bool, cx: &mut Context<'_>) {
+    let (output, date) = cx.compose();
+    response.write(method, persists, date, output);
 }
 
 /// Which method a request that is refused may have had, as far as it matters: HEAD is answered without a body.

@@ -17,6 +17,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::connection::Lent;
 use crate::deadline::Time;
 use crate::turn::Turn;
 
@@ -185,9 +186,7 @@ pub struct Context<'i> {
     pub(crate) turn: &'i mut Turn,
     /// Output that is still where it came from. Whatever is sent after it moves it to the scratch first.
     pub(crate) borrowed: &'i [u8],
-    pub(crate) alarm: &'i mut Time,
-    pub(crate) peer: &'i SocketAddr,
-    pub(crate) id: &'i ConnectionId,
+    pub(crate) lent: &'i mut Lent,
 }
 
 impl<'i> Context<'i> {
@@ -212,8 +211,13 @@ impl<'i> Context<'i> {
         if self.borrowed.is_empty() && self.turn.output.is_empty() {
             self.borrowed = bytes;
         } else {
-            self.send(bytes);
+            self.send_behind(bytes);
         }
+    }
+
+    #[cold]
+    fn send_behind(&mut self, bytes: &[u8]) {
+        self.send(bytes);
     }
 
     /// Bytes sent in this call that have not gone to the kernel yet.
@@ -233,28 +237,37 @@ impl<'i> Context<'i> {
         self.turn.date()
     }
 
+    /// Where output is composed, behind all that was sent before, and the date to put into it.
+    #[inline]
+    pub(crate) fn compose(&mut self) -> (&mut Vec<u8>, &[u8; 29]) {
+        if !self.borrowed.is_empty() {
+            self.settle_borrowed();
+        }
+        self.turn.compose()
+    }
+
     /// Asks for a call of [`Protocol::elapsed`] once `delay` is over (rounded up to whole milliseconds), and not for the one
     /// asked for before. The connection's own deadlines hold all the same. When the reactor stops, a conversation with an
     /// alarm set counts as one that is under way.
     pub fn wake_after(&mut self, delay: Duration) {
         let ms = u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-        *self.alarm = self.turn.now.plus_ms(ms.max(1));
+        self.lent.alarm = self.turn.now.plus_ms(ms.max(1));
     }
 
     /// Takes back what was asked for with [`wake_after`](Context::wake_after).
     #[inline]
     pub fn wake_never(&mut self) {
-        *self.alarm = Time::NEVER;
+        self.lent.alarm = Time::NEVER;
     }
 
     /// The peer's address.
     pub fn peer(&self) -> SocketAddr {
-        *self.peer
+        self.lent.peer
     }
 
     /// This connection's name.
     pub fn id(&self) -> ConnectionId {
-        *self.id
+        self.lent.id
     }
 
     /// Whether the reactor has been asked to stop: finish what is begun, and say that it is the last.

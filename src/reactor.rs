@@ -104,14 +104,6 @@ impl Slot {
         }
     }
 
-    /// Is it an idle connection that has all that already? Activity has only put its deadline off since it was filed; an
-    /// alarm may have brought it forward.
-    #[inline]
-    fn is_provided_for(&self, turn: &Turn) -> bool {
-        let Source::Connection(_, connection) = &self.source else { return false };
-        connection.is_idle() && self.watched != Watched::Nothing && self.filed <= connection.alarm() && !turn.stopping
-    }
-
     /// At a stop: has it done all that was begun?
     fn has_no_more_to_do(&self, now: Time) -> bool {
         match &self.source {
@@ -154,7 +146,7 @@ impl Reactor {
             slots: Slab::new(),
             queue: Vec::new(),
             driven: Vec::new(),
-            deadlines: Deadlines::default(),
+            deadlines: Deadlines::new(),
             ended: Vec::new(),
             listeners: Vec::new(),
             scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
@@ -280,7 +272,7 @@ impl Reactor {
         }
         let now = self.turn.now;
         let has_work = !self.queue.is_empty();
-        let due = self.deadlines.soonest().unwrap_or(Time::NEVER).min(self.drain_until);
+        let due = self.deadlines.soonest().min(self.drain_until);
         let timeout = match due {
             _ if has_work => Some(Duration::ZERO),
             Time::NEVER => at_most,
@@ -329,7 +321,9 @@ impl Reactor {
             let outcome = match &mut slot.source {
                 Source::Connection(stream, connection) => {
                     let outcome = connection.drive(stream, &mut slot.ready, &mut self.scratch, &mut self.turn);
-                    if outcome == Outcome::Blocked && slot.is_provided_for(&self.turn) {
+                    // Activity has only put its deadline off since it was filed; an alarm may have brought it forward.
+                    let is_filed = slot.filed <= connection.alarm();
+                    if outcome == Outcome::Idle && is_filed && slot.watched != Watched::Nothing && !self.turn.stopping {
                         continue; // as nearly always
                     }
                     outcome
@@ -500,7 +494,7 @@ impl Reactor {
             {
                 end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Shutdown);
             }
-            Outcome::Blocked if self.turn.stopping && slot.has_no_more_to_do(self.turn.now) => {
+            Outcome::Blocked | Outcome::Idle if self.turn.stopping && slot.has_no_more_to_do(self.turn.now) => {
                 if let Source::Connection(_, connection) = &mut slot.source {
                     connection.close_idle();
                     enqueue(&mut self.queue, token, slot);
@@ -508,7 +502,7 @@ impl Reactor {
                     end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Shutdown);
                 }
             }
-            Outcome::Blocked | Outcome::Unfinished => {
+            Outcome::Blocked | Outcome::Idle | Outcome::Unfinished => {
                 let (wanted, due) = slot.needs(&self.turn);
                 if due < slot.filed {
                     self.deadlines.refile(token, slot.filed, due);

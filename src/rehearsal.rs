@@ -132,7 +132,7 @@ impl Rehearsal {
 
     fn follow(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Blocked => {}
+            Outcome::Blocked | Outcome::Idle => {}
             Outcome::Unfinished => self.drive(),
             Outcome::Ended(why) => {
                 self.ended = Some(why);

@@ -58,10 +58,13 @@ impl Turn {
 
     /// The moment of this turn as an HTTP date, 29 bytes (RFC 9110 section 5.6.7).
     pub(crate) fn date(&mut self) -> [u8; 29] {
-        if self.now >= self.date.fresh_until {
-            self.date.refresh(self.now, net::wall_clock());
-        }
-        self.date.text
+        *self.date.at(self.now)
+    }
+
+    /// The output and the date.
+    #[inline]
+    pub(crate) fn compose(&mut self) -> (&mut Vec<u8>, &[u8; 29]) {
+        (&mut self.output, self.date.at(self.now))
     }
 }
 
@@ -75,6 +78,15 @@ struct Date {
 }
 
 impl Date {
+    #[inline]
+    fn at(&mut self, now: Time) -> &[u8; 29] {
+        if now >= self.fresh_until {
+            self.refresh(now, net::wall_clock());
+        }
+        &self.text
+    }
+
+    #[cold]
     fn refresh(&mut self, now: Time, wall_clock: SystemTime) {
         // Before 1970 there is no HTTP date to give; the epoch is then as good as any.
         let wall_clock = wall_clock.max(SystemTime::UNIX_EPOCH);

@@ -52,10 +52,10 @@ impl Ready {
     /// Adds what `event` tells. An error or a hang-up means: try both directions, and believe what they return.
     #[inline]
     pub(crate) fn note(&mut self, event: &Event) {
-        let hung_up = event.is_error() || event.is_write_closed();
-        self.readable |= event.is_readable() || event.is_read_closed() || hung_up;
-        self.writable |= event.is_writable() || hung_up;
-        self.closing |= event.is_read_closed() || hung_up || net::is_priority(event);
+        let closed = event.is_error() | event.is_read_closed() | event.is_write_closed();
+        self.readable |= event.is_readable() | closed;
+        self.writable |= event.is_writable() | closed;
+        self.closing |= net::is_priority(event) | closed;
     }
 }
 

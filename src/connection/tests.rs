@@ -234,7 +234,13 @@ impl<W: Counted> Talk<W> {
     fn drive_once(&mut self) -> Outcome {
         let could_progress = self.connection.can_progress(&self.ready);
         let before = (self.wire.count(), self.progress());
-        let outcome = self.connection.drive(&mut self.wire, &mut self.ready, &mut self.scratch, &mut self.turn);
+        let outcome = match self.connection.drive(&mut self.wire, &mut self.ready, &mut self.scratch, &mut self.turn) {
+            Outcome::Idle => {
+                assert!(self.connection.is_idle(), "it says that nothing is begun");
+                Blocked
+            }
+            outcome => outcome,
+        };
         let has_progressed = before != (self.wire.count(), self.progress()) || outcome != Blocked;
         assert_eq!(has_progressed, could_progress, "it can progress exactly when a drive does something");
         self.check(outcome)
@@ -248,7 +254,7 @@ impl<W: Counted> Talk<W> {
 
     fn check(&self, outcome: Outcome) -> Outcome {
         match outcome {
-            Blocked => assert!(!self.connection.can_progress(&self.ready), "it is blocked, but could progress"),
+            Blocked | Outcome::Idle => assert!(!self.connection.can_progress(&self.ready), "it is blocked, but could progress"),
             Unfinished => assert!(self.connection.can_progress(&self.ready), "it is unfinished, but could not progress"),
             Ended(_) => {}
         }

@@ -39,6 +39,18 @@ pub struct Request<'i> {
 }
 
 impl<'i> Request<'i> {
+    fn new(line: RequestLine<'i>, headers: &'i [Header<'i>], fields: &Fields) -> Request<'i> {
+        Request {
+            method: line.method,
+            path: line.path,
+            query: line.query,
+            headers,
+            keeps_alive: !fields.says_close && (line.is_1_1 || fields.says_keep_alive),
+            expects_continue: line.is_1_1 && fields.expects_continue,
+            body_bytes: fields.body_bytes.unwrap_or(0),
+        }
+    }
+
     /// What is to be done.
     pub fn method(&self) -> Method {
         self.method
@@ -120,8 +132,9 @@ pub(super) fn parse<'i>(input: &'i [u8], few: &'i mut FewHeaders<'i>, many: &'i 
     if head_bytes > HEAD_BYTES_MAX {
         return Parsed::Refused(Status::HeadersTooLarge);
     }
-    match Fields::read(headers, &section[..length]).and_then(|fields| request(line, headers, &fields)) {
-        Ok(request) => Parsed::Whole(request, head_bytes),
+    match Fields::read(headers, &section[..length]) {
+        Ok(fields) if line.allows(&fields) => Parsed::Whole(Request::new(line, headers, &fields), head_bytes),
+        Ok(_) => Parsed::Refused(Status::BadRequest),
         Err(status) => Parsed::Refused(status),
     }
 }
@@ -137,11 +150,11 @@ fn without_line(head: &[u8]) -> Parsed<'_> {
     let [words @ .., b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r'] = line else {
         return Parsed::Refused(Status::BadRequest);
     };
-    let method = words.iter().position(|&byte| byte == b' ').map_or(&b""[..], |space| &words[..space]);
+    let word = words.iter().position(|&byte| byte == b' ').map_or(&b""[..], |space| &words[..space]);
     Parsed::Refused(match () {
         () if !major.is_ascii_digit() || !minor.is_ascii_digit() => Status::BadRequest,
         () if *major != b'1' => Status::VersionNotSupported,
-        () if is_token(method) && known_method(method).is_none() => Status::NotImplemented,
+        () if is_token(word) && method(line).is_none() => Status::NotImplemented,
         () => Status::BadRequest,
     })
 }
@@ -160,9 +173,7 @@ impl<'i> RequestLine<'i> {
     /// [`without_line`] to judge.
     #[inline(always)]
     fn parse(head: &'i [u8]) -> Option<(RequestLine<'i>, usize)> {
-        let space = head.iter().position(|&byte| byte == b' ')?;
-        let method = known_method(&head[..space])?;
-        let target = &head[space + 1..];
+        let (method, target) = method(head)?;
         let path_end = target.iter().position(|&byte| !IS_TARGET_BYTE[usize::from(byte)])?;
         let target_end = match target[path_end] {
             b'?' => path_end + target[path_end..].iter().position(|&byte| !IS_TARGET_BYTE[usize::from(byte)] && byte != b'?')?,
@@ -170,10 +181,7 @@ impl<'i> RequestLine<'i> {
         };
         let version = target[target_end..].first_chunk::<{ " HTTP/1.1\r\n".len() }>()?;
         let is_1_1 = match version {
-            b" HTTP/1.1\r\n" => true,
-            b" HTTP/1.0\r\n" => false,
-            // A later minor version is answered as 1.1 (RFC 9110 section 2.5).
-            [b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9', b'\r', b'\n'] => true,
+            [name @ .., minor @ b'0'..=b'9', b'\r', b'\n'] if name == b" HTTP/1." => *minor != b'0', // RFC 9110 section 2.5
             _ => return None,
         };
         let path_start = match &target[..path_end] {
@@ -184,28 +192,19 @@ impl<'i> RequestLine<'i> {
         };
         let path = if path_start == path_end { b"/" } else { target.get(path_start..path_end)? };
         let query = (target_end > path_end).then(|| &target[path_end + 1..target_end]);
-        let length = space + 1 + target_end + version.len();
+        let length = head.len() - target.len() + target_end + version.len();
         (length <= REQUEST_LINE_BYTES_MAX).then_some((RequestLine { method, path, query, is_1_1 }, length))
     }
-}
 
-fn request<'i>(line: RequestLine<'i>, headers: &'i [Header<'i>], fields: &Fields) -> Result<Request<'i>, Status> {
-    if line.is_1_1 && !fields.has_host {
-        return Err(Status::BadRequest); // RFC 9112 section 3.2
+    /// Are the fields such as a request with this line must have?
+    fn allows(&self, fields: &Fields) -> bool {
+        match self.is_1_1 {
+            true => fields.has_host, // RFC 9112 section 3.2
+            // A 1.0 client ends a body without a length by closing, so that its request could not be answered (RFC 1945
+            // section 7.2.2).
+            false => fields.body_bytes.is_some() || !matches!(self.method, Method::Post | Method::Put),
+        }
     }
-    // A 1.0 client ends a body without a length by closing, so that its request could not be answered (RFC 1945 section 7.2.2).
-    if !line.is_1_1 && fields.body_bytes.is_none() && matches!(line.method, Method::Post | Method::Put) {
-        return Err(Status::BadRequest);
-    }
-    Ok(Request {
-        method: line.method,
-        path: line.path,
-        query: line.query,
-        headers,
-        keeps_alive: !fields.says_close && (line.is_1_1 || fields.says_keep_alive),
-        expects_continue: line.is_1_1 && fields.expects_continue,
-        body_bytes: fields.body_bytes.unwrap_or(0),
-    })
 }
 
 /// What the fields say that concerns the framing.
@@ -230,27 +229,27 @@ impl Fields {
             }
             // The length tells most names apart before a letter is compared.
             match name.len() {
-                4 if name.eq_ignore_ascii_case("host") => {
+                4 if is_called(name, b"host") => {
                     if fields.has_host || !is_host(value) {
                         return Err(Status::BadRequest);
                     }
                     fields.has_host = true;
                 }
-                10 if name.eq_ignore_ascii_case("connection") => {
+                10 if is_called(name, b"connection") => {
                     for option in words(value) {
                         fields.says_close |= option.eq_ignore_ascii_case(b"close");
                         fields.says_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                     }
                 }
-                14 if name.eq_ignore_ascii_case("content-length") => {
+                14 if is_called(name, b"content-length") => {
                     if fields.body_bytes.is_some() {
                         return Err(Status::BadRequest); // even if both say the same (RFC 9112 section 6.3)
                     }
                     fields.body_bytes = Some(content_length(value).ok_or(Status::BadRequest)?);
                 }
                 // We decode no coding, so where the message ends cannot be known (RFC 9112 section 6.1).
-                17 if name.eq_ignore_ascii_case("transfer-encoding") => return Err(Status::NotImplemented),
-                6 if name.eq_ignore_ascii_case("expect") => {
+                17 if is_called(name, b"transfer-encoding") => return Err(Status::NotImplemented),
+                6 if is_called(name, b"expect") => {
                     fields.expects_continue |= words(value).any(|word| word.eq_ignore_ascii_case(b"100-continue"));
                 }
                 _ => {}
@@ -258,6 +257,14 @@ impl Fields {
         }
         Ok(fields)
     }
+}
+
+/// Is `name`, a token, the same as `lower` but for the case of its letters? That bit is set in each byte that `lower` has, and
+/// what else would become one of them by setting it is no token's.
+#[inline(always)]
+fn is_called<const N: usize>(name: &str, lower: &[u8; N]) -> bool {
+    let Some(name) = name.as_bytes().first_chunk::<N>() else { return false };
+    name.map(|byte| byte | 0x20) == *lower
 }
 
 /// The elements of a list (RFC 9110 section 5.6.1).
@@ -269,13 +276,20 @@ fn words(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// too. Others do not, and so could see another message.
 fn ends_its_line(value: &[u8], section: &[u8]) -> bool {
     let end = value.as_ptr().addr() + value.len() - section.as_ptr().addr();
-    let after = section[end..].iter().find(|&&byte| byte != b' ' && byte != b'\t');
-    after == Some(&b'\r')
+    match section.get(end) {
+        Some(b' ' | b'\t') => section[end..].iter().find(|&&byte| byte != b' ' && byte != b'\t') == Some(&b'\r'),
+        after => after == Some(&b'\r'),
+    }
 }
 
-fn known_method(method: &[u8]) -> Option<Method> {
-    Some(match method {
-        b"GET" => Method::Get,
+/// The method that `head` begins with, if we know it, and what follows its space.
+#[inline(always)]
+fn method(head: &[u8]) -> Option<(Method, &[u8])> {
+    if let Some(target) = head.strip_prefix(b"GET ") {
+        return Some((Method::Get, target)); // as nearly always
+    }
+    let space = head.iter().position(|&byte| byte == b' ')?;
+    let method = match &head[..space] {
         b"HEAD" => Method::Head,
         b"POST" => Method::Post,
         b"PUT" => Method::Put,
@@ -285,7 +299,8 @@ fn known_method(method: &[u8]) -> Option<Method> {
         b"TRACE" => Method::Trace,
         b"PATCH" => Method::Patch,
         _ => return None,
-    })
+    };
+    Some((method, &head[space + 1..]))
 }
 
 /// RFC 9110 section 5.6.2.
@@ -305,30 +320,16 @@ fn content_length(value: &[u8]) -> Option<u64> {
 }
 
 /// A host and perhaps a port (RFC 3986 section 3.2). An empty one is legal where the target has no authority.
+#[inline(always)]
 fn is_host(value: &[u8]) -> bool {
-    let (is_valid, rest) = match value {
-        [b'[', inner @ ..] => {
-            let Some(end) = memchr::memchr(b']', inner) else { return false };
-            (is_ip_literal(&inner[..end]), &inner[end + 1..])
-        }
-        _ => {
-            let is_end = |&byte: &u8| !IS_NAME_BYTE[usize::from(byte)];
-            let end = value.iter().position(is_end).unwrap_or(value.len());
-            match &value[end..] {
-                [b'%', ..] => {
-                    let end = memchr::memchr(b':', value).unwrap_or(value.len());
-                    (is_encoded_name(&value[..end]), &value[end..])
-                }
-                rest => (true, rest),
-            }
-        }
+    let host = match value.iter().rposition(|byte| !byte.is_ascii_digit()) {
+        Some(colon) if value[colon] == b':' => &value[..colon],
+        _ => value,
     };
-    is_valid
-        && match rest {
-            [] => true,
-            [b':', port @ ..] => port.iter().all(u8::is_ascii_digit),
-            _ => false,
-        }
+    match host {
+        [b'[', inner @ .., b']'] => is_ip_literal(inner),
+        name => name.iter().fold(true, |is_plain, &byte| is_plain & IS_NAME_BYTE[usize::from(byte)]) || is_encoded_name(name),
+    }
 }
 
 /// Which bytes a name may consist of, beside `%` and two hexadecimal digits: unreserved ones and sub-delimiters.

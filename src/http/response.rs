@@ -106,16 +106,22 @@ impl<'r> Response<'r> {
     pub fn reborrow(&self) -> Response<'_> {
         Response { head: Cow::Borrowed(&self.head), body: Cow::Borrowed(&self.body) }
     }
-}
 
-/// Writes `response` to `out`, without its body where it must be left out (RFC 9110 section 9.3.2: HEAD has the fields of
-/// GET).
-#[inline]
-pub(super) fn render(response: &Response<'_>, method: Method, persists: bool, date: &[u8; 29], mut out: impl FnMut(&[u8])) {
-    out(&response.head);
-    out(date);
-    out(if persists { b"\r\nConnection: keep-alive\r\n\r\n" } else { b"\r\nConnection: close\r\n\r\n" });
-    if method != Method::Head {
-        out(&response.body);
+    /// Writes it to `output`, without its body where that must be left out (RFC 9110 section 9.3.2: HEAD has the fields of
+    /// GET).
+    #[inline(always)]
+    pub(super) fn write(&self, method: Method, persists: bool, date: &[u8; 29], output: &mut Vec<u8>) {
+        const PERSISTS: &[u8] = b"\r\nConnection: keep-alive\r\n\r\n";
+        const CLOSES: &[u8] = b"\r\nConnection: close\r\n\r\n";
+        output.reserve(self.head.len() + date.len() + PERSISTS.len() + self.body.len());
+        output.extend_from_slice(&self.head);
+        output.extend_from_slice(date);
+        match persists {
+            true => output.extend_from_slice(PERSISTS), // two copies of a known length each cost less than one of either
+            false => output.extend_from_slice(CLOSES),
+        }
+        if method != Method::Head {
+            output.extend_from_slice(&self.body);
+        }
     }
 }

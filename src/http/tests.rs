@@ -3,13 +3,14 @@
 //! [`check`] is where all rows pass: a conversation has one outcome, however its bytes arrive, whatever was answered before
 //! it, and whatever follows it. Rows cite the rule they stand for: 9110 and 9112 are RFC 9110 and RFC 9112, 1945 is RFC 1945.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::*;
+use crate::connection::Lent;
 use crate::deadline::Time;
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, INPUT_BYTES_MAX, Limits, REQUEST_LINE_BYTES_MAX};
 use crate::protocol::ConnectionId;
@@ -40,7 +41,7 @@ struct Talk {
 struct Peer<R> {
     http: Http<R>,
     turn: Turn,
-    alarm: Time,
+    lent: Lent,
     input: Vec<u8>,
     output: Vec<u8>,
     last_word: Option<Next>,
@@ -49,7 +50,9 @@ struct Peer<R> {
 impl<R: Responder> Peer<R> {
     fn new(responder: R) -> Peer<R> {
         let turn = Turn::new(Limits::default());
-        Peer { http: Http::new(responder), turn, alarm: Time::NEVER, input: Vec::new(), output: Vec::new(), last_word: None }
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 49152));
+        let lent = Lent { alarm: Time::NEVER, peer, id: ConnectionId { slot: 0, generation: 0 } };
+        Peer { http: Http::new(responder), turn, lent, input: Vec::new(), output: Vec::new(), last_word: None }
     }
 
     fn receive(&mut self, piece: &[u8]) {
@@ -59,7 +62,7 @@ impl<R: Responder> Peer<R> {
         self.input.extend_from_slice(piece);
         let mut heard = 0;
         while heard < self.input.len() {
-            let mut cx = context(&mut self.turn, &mut self.alarm);
+            let mut cx = context(&mut self.turn, &mut self.lent);
             let step = self.http.advance(&self.input[heard..], &mut cx);
             self.output.extend_from_slice(if cx.borrowed.is_empty() { &cx.turn.output } else { cx.borrowed });
             cx.turn.output.clear();
@@ -80,9 +83,9 @@ impl<R: Responder> Peer<R> {
     /// Lets `ms` pass, and rings the alarm if it is due by then.
     fn wait(&mut self, ms: u64) {
         self.turn.now = self.turn.now.plus_ms(ms);
-        if self.alarm <= self.turn.now && self.last_word.is_none() {
-            self.alarm = Time::NEVER;
-            let next = self.http.elapsed(&mut context(&mut self.turn, &mut self.alarm));
+        if self.lent.alarm <= self.turn.now && self.last_word.is_none() {
+            self.lent.alarm = Time::NEVER;
+            let next = self.http.elapsed(&mut context(&mut self.turn, &mut self.lent));
             self.output.append(&mut self.turn.output);
             self.last_word = Some(next);
         }
@@ -92,7 +95,7 @@ impl<R: Responder> Peer<R> {
         let end = match self.last_word {
             Some(next) => Ours(next),
             None => {
-                let next = self.http.ended(&self.input, &mut context(&mut self.turn, &mut self.alarm));
+                let next = self.http.ended(&self.input, &mut context(&mut self.turn, &mut self.lent));
                 assert_eq!(next, Next::Close, "after the peer's FIN there is nothing to go on with");
                 if self.turn.output.is_empty() { PeerLeft } else { CutShort }
             }
@@ -102,10 +105,8 @@ impl<R: Responder> Peer<R> {
     }
 }
 
-fn context<'i>(turn: &'i mut Turn, alarm: &'i mut Time) -> Context<'i> {
-    static PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 49152);
-    static ID: ConnectionId = ConnectionId { slot: 0, generation: 0 };
-    Context { turn, borrowed: &[], alarm, peer: &PEER, id: &ID }
+fn context<'i>(turn: &'i mut Turn, lent: &'i mut Lent) -> Context<'i> {
+    Context { turn, borrowed: &[], lent }
 }
 
 /// Checks that each date is one (9110 5.6.7: IMF-fixdate), and puts `*` in its place.
@@ -770,7 +771,7 @@ fn a_head_has_one_deadline_however_it_drips() {
     // Byte by byte and line by line, each well within the deadline: together they exceed it.
     let pieces = ["G", "ET / HTTP/1.1", "\r\n", "Host:", " a\r\n", "Name", ": value\r", "\nOther:", "value", "\r\n"];
     let mut peer = Peer::new(Site::default());
-    assert_eq!(peer.alarm, Time::NEVER, "before its first byte a request has no deadline");
+    assert_eq!(peer.lent.alarm, Time::NEVER, "before its first byte a request has no deadline");
     for piece in pieces {
         assert_eq!(peer.last_word, None);
         peer.receive(piece.as_bytes());
@@ -804,7 +805,7 @@ fn an_answered_request_leaves_no_deadline_behind() {
             peer.receive(byte);
             peer.wait(1);
         }
-        assert_eq!(peer.alarm, Time::NEVER, "{request:?}");
+        assert_eq!(peer.lent.alarm, Time::NEVER, "{request:?}");
         peer.wait(HEAD_MS_MAX + BODY_MS_MAX);
     }
     assert_eq!(peer.leave(), Talk { output: plain(KEEP) + &not_allowed(KEEP) + &page(KEEP), end: PeerLeft });
