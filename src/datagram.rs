@@ -28,8 +28,8 @@ use crate::stats::Stats;
 use crate::turn::Turn;
 use crate::wire::Ready;
 
-use batch::Batch;
 pub use batch::Replies;
+use batch::{Batch, Sender, messages_of};
 #[cfg(target_os = "linux")]
 use linux::Exchange;
 #[cfg(not(target_os = "linux"))]
@@ -67,6 +67,7 @@ impl DatagramSocket {
     }
 
     /// Receives, answers and sends, batch by batch, until the kernel has no more or the budget is spent.
+    #[inline(never)]
     pub(crate) fn drive(&mut self, ready: &mut Ready, turn: &mut Turn) -> Outcome {
         let errors_before = turn.stats.datagram_errors;
         for _ in 0..DATAGRAM_BATCHES_PER_TURN {
@@ -111,26 +112,28 @@ impl DatagramSocket {
     }
 
     fn answer(&mut self, stats: &mut Stats) {
-        let (messages, buffers, mut replies) = self.batch.open();
-        for (number, message) in messages.iter().enumerate() {
-            let count = message.datagrams();
-            stats.datagrams_in += count as u64;
-            let Some(peer) = message.peer else {
-                stats.datagrams_refused += count as u64;
-                continue;
-            };
-            let asked_many = message.local.is_some_and(|asked| asked.is_multicast());
-            if message.is_cut || asked_many || !may_be_answered(&peer, &self.address) {
-                stats.datagrams_refused += count as u64;
-                continue;
-            }
+        let (messages, senders, buffers, mut replies) = self.batch.open();
+        let (mut heard, mut refused) = (0, 0);
+        for (number, sender) in senders.iter().enumerate() {
+            let mut datagram = sender.peer_to_answer(&self.address).map(|peer| Datagram { payload: &[], peer });
             replies.turn_to(number);
-            for index in 0..count {
-                let place = message.place(number, index);
-                replies.answer(place);
-                self.protocol.answer(&Datagram { payload: &buffers[place.offset..][..place.length], peer }, &mut replies);
+            for message in messages_of(number, senders, messages) {
+                let count = message.datagrams();
+                heard += count;
+                let Some(datagram) = datagram.as_mut().filter(|_| !message.is_cut) else {
+                    refused += count;
+                    continue;
+                };
+                for index in 0..count {
+                    let place = message.place(index);
+                    replies.answer(place);
+                    datagram.payload = place.of(buffers);
+                    self.protocol.answer(datagram, &mut replies);
+                }
             }
         }
+        stats.datagrams_in += heard as u64;
+        stats.datagrams_refused += refused as u64;
         stats.datagrams_too_long += replies.too_long();
     }
 
@@ -155,13 +158,15 @@ impl DatagramSocket {
     }
 }
 
-/// Port 0 cannot be answered, and our own address would have us talk to ourselves for ever. A socket on all addresses cannot
-/// tell which of them are its own: there, no peer with its port is answered (elsewhere, that may be such a service too,
-/// and the same would come of it).
-#[inline]
-fn may_be_answered(peer: &SocketAddr, own: &SocketAddr) -> bool {
-    let is_own = peer.port() == own.port() && (peer.ip() == own.ip() || own.ip().is_unspecified());
-    peer.port() != 0 && !is_own
+impl Sender {
+    /// The peer, unless it must not be answered. Port 0 cannot be, and what was sent to a group is not for us alone. Our own
+    /// address would have us talk to ourselves for ever. A socket on all addresses cannot tell which of them are its own:
+    /// there, no peer with its port is answered (elsewhere, that may be such a service too, and the same would come of it).
+    fn peer_to_answer(&self, own: &SocketAddr) -> Option<SocketAddr> {
+        let asked_many = self.local.is_some_and(|asked| asked.is_multicast());
+        let is_own = |peer: &SocketAddr| peer.port() == own.port() && (peer.ip() == own.ip() || own.ip().is_unspecified());
+        self.peer.filter(|peer| !asked_many && peer.port() != 0 && !is_own(peer))
+    }
 }
 
 /// Does the error say that the device or the path cannot cut a train (EINVAL, EIO, EMSGSIZE, EOPNOTSUPP)? A single

@@ -239,7 +239,7 @@ impl<W: Counted> Talk<W> {
                 assert!(self.connection.is_idle(), "it says that nothing is begun");
                 Blocked
             }
-            outcome => outcome,
+            outcome @ (Blocked | Unfinished | Ended(_)) => outcome,
         };
         let has_progressed = before != (self.wire.count(), self.progress()) || outcome != Blocked;
         assert_eq!(has_progressed, could_progress, "it can progress exactly when a drive does something");

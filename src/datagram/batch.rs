@@ -26,20 +26,23 @@ pub(super) const BUFFER_BYTES: usize = 64 * 1024;
 /// mostly the only ones in use, compete for the same set of the processor's cache.
 pub(super) const STRIDE_BYTES: usize = BUFFER_BYTES + 5 * 64;
 
+/// No offset in the buffers.
+const NOWHERE: usize = usize::MAX;
+
 pub(super) struct Batch {
     /// Touched only as far as datagrams reach, so it costs address space rather than memory.
     pub(super) buffers: Vec<u8>,
     pub(super) messages: Vec<Message>,
+    /// Whom they come from, in their order. Messages that follow one another from one peer share an entry.
+    pub(super) senders: Vec<Sender>,
     pub(super) outgoing: Outgoing,
 }
 
 /// One datagram, or several of one size and one sender that the kernel has joined.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Message {
-    /// `None`: of no address family we know.
-    pub(super) peer: Option<SocketAddr>,
-    /// Which of our addresses it was sent to, where the socket has several. Replies leave from it.
-    pub(super) local: Option<IpAddr>,
+    /// Where it begins in the buffers.
+    pub(super) offset: usize,
     pub(super) length: usize,
     /// The size of each datagram but the last, which may be shorter. Equal to `length` for a single one.
     pub(super) segment: usize,
@@ -47,10 +50,23 @@ pub(super) struct Message {
     pub(super) is_cut: bool,
 }
 
+/// Who has sent one message, or several in a row, and to which of our addresses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sender {
+    /// `None`: of no address family we know.
+    pub(super) peer: Option<SocketAddr>,
+    /// Which of our addresses was asked, where the socket has several. Replies leave from it.
+    pub(super) local: Option<IpAddr>,
+    /// The first of the messages. They go on to the next sender's, or to the last of all.
+    pub(super) first: usize,
+}
+
 /// Replies that wait.
 pub(super) struct Outgoing {
     pub(super) copied: Vec<u8>,
     pub(super) pieces: Vec<Piece>,
+    /// Where in the buffers the last piece ends, if what follows it there may be added to it; [`NOWHERE`] otherwise.
+    end: usize,
     pub(super) trains: Vec<Train>,
     /// Trains that are done with, from the front.
     done: usize,
@@ -68,18 +84,24 @@ pub(super) struct Piece {
     pub(super) length: usize,
 }
 
+/// A stretch of the buffers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) offset: usize,
+    pub(super) length: usize,
+}
+
 /// Consecutive replies to one peer, all of `segment` bytes but the last, which may be shorter.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Train {
-    /// The message whose sender it goes to.
+    /// Which sender it goes to.
     pub(super) to: usize,
     pub(super) first_piece: usize,
     pub(super) pieces: usize,
     pub(super) segment: usize,
-    pub(super) datagrams: usize,
     bytes: usize,
-    /// Another datagram may still join.
-    is_open: bool,
+    /// How many bytes it may come to have: 0 once no other datagram may join.
+    bytes_max: usize,
 }
 
 /// Where a protocol puts its replies.
@@ -88,10 +110,11 @@ pub(super) struct Train {
 /// [`Stats::datagrams_too_long`](crate::Stats::datagrams_too_long).
 pub struct Replies<'b> {
     outgoing: &'b mut Outgoing,
-    messages: &'b [Message],
-    /// The message that is being answered, or a part of it, and where that lies.
+    senders: &'b [Sender],
+    /// Who is being answered.
     to: usize,
-    payload: Piece,
+    /// Where in the buffers lies what is being answered: a message, or a part of it.
+    payload: Place,
     /// The last train goes to the same peer.
     continues: bool,
 }
@@ -101,16 +124,48 @@ impl Batch {
         Batch {
             buffers: vec![0; DATAGRAM_BATCH * STRIDE_BYTES],
             messages: Vec::with_capacity(DATAGRAM_BATCH),
-            outgoing: Outgoing { copied: Vec::new(), pieces: Vec::new(), trains: Vec::new(), done: 0, joins: true, too_long: 0 },
+            senders: Vec::with_capacity(DATAGRAM_BATCH),
+            outgoing: Outgoing {
+                copied: Vec::new(),
+                pieces: Vec::new(),
+                end: NOWHERE,
+                trains: Vec::new(),
+                done: 0,
+                joins: true,
+                too_long: 0,
+            },
         }
     }
 
-    /// What was received, the memory it lies in, and a place for the replies to it.
-    pub(super) fn open(&mut self) -> (&[Message], &[u8], Replies<'_>) {
+    /// Forgets what was received.
+    pub(super) fn clear(&mut self) {
+        self.messages.clear();
+        self.senders.clear();
+    }
+
+    /// Takes in a message of `length` bytes, which lies in the next of the buffers.
+    #[cfg(any(test, not(target_os = "linux")))]
+    pub(super) fn take_in(
+        &mut self,
+        peer: Option<SocketAddr>,
+        local: Option<IpAddr>,
+        length: usize,
+        segment: usize,
+        is_cut: bool,
+    ) {
+        let number = self.messages.len();
+        if self.senders.last().is_none_or(|last| last.peer != peer || last.local != local) {
+            self.senders.push(Sender { peer, local, first: number });
+        }
+        self.messages.push(Message { offset: number * STRIDE_BYTES, length, segment, is_cut });
+    }
+
+    /// What was received and from whom, the memory it lies in, and a place for the replies to it.
+    pub(super) fn open(&mut self) -> (&[Message], &[Sender], &[u8], Replies<'_>) {
         self.outgoing.too_long = 0;
-        let payload = Piece { is_copied: false, offset: 0, length: 0 };
-        let replies = Replies { outgoing: &mut self.outgoing, messages: &self.messages, to: 0, payload, continues: false };
-        (&self.messages, &self.buffers, replies)
+        let replies =
+            Replies { outgoing: &mut self.outgoing, senders: &self.senders, to: 0, payload: Place::NONE, continues: false };
+        (&self.messages, &self.senders, &self.buffers, replies)
     }
 
     pub(super) fn is_sent(&self) -> bool {
@@ -136,7 +191,7 @@ impl Batch {
     /// The first `trains` that wait are done with: sent, or given up. Returns how many datagrams these were.
     pub(super) fn strike(&mut self, trains: usize) -> usize {
         let outgoing = &mut self.outgoing;
-        let datagrams: usize = outgoing.trains[outgoing.done..][..trains].iter().map(|train| train.datagrams).sum();
+        let datagrams: usize = outgoing.trains[outgoing.done..][..trains].iter().map(Train::datagrams).sum();
         outgoing.done += trains;
         if outgoing.done == outgoing.trains.len() {
             outgoing.trains.clear();
@@ -151,7 +206,7 @@ impl Batch {
     /// Cuts all that waits into single datagrams, and joins none from now on unless `joins_again`. Returns false where the
     /// first that waits is single already, so that the fault must be its own.
     pub(super) fn break_train(&mut self, joins_again: bool) -> bool {
-        if self.waiting().first().is_none_or(|train| train.datagrams == 1) {
+        if self.waiting().first().is_none_or(|train| train.datagrams() == 1) {
             return false;
         }
         let outgoing = &mut self.outgoing;
@@ -189,18 +244,33 @@ impl Message {
         if self.segment >= self.length { 1 } else { self.length.div_ceil(self.segment) }
     }
 
-    /// Where its datagram `index` lies, if it is the message `number` of its batch.
+    /// Where its datagram `index` lies in the buffers.
     #[inline]
-    pub(super) fn place(&self, number: usize, index: usize) -> Piece {
+    pub(super) fn place(&self, index: usize) -> Place {
         let start = index * self.segment;
-        Piece { is_copied: false, offset: number * STRIDE_BYTES + start, length: self.segment.min(self.length - start) }
+        Place { offset: self.offset + start, length: self.segment.min(self.length - start) }
     }
+}
+
+impl Place {
+    const NONE: Place = Place { offset: 0, length: 0 };
+
+    #[inline]
+    pub(super) fn of<'b>(&self, buffers: &'b [u8]) -> &'b [u8] {
+        &buffers[self.offset..][..self.length]
+    }
+}
+
+/// The messages of the sender with this number.
+pub(super) fn messages_of<'b>(number: usize, senders: &[Sender], messages: &'b [Message]) -> &'b [Message] {
+    let end = senders.get(number + 1).map_or(messages.len(), |next| next.first);
+    &messages[senders[number].first..end]
 }
 
 impl Replies<'_> {
     /// Replies with `bytes` to the sender of the datagram being answered.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.reply(bytes, Piece { is_copied: false, offset: 0, length: 0 });
+        self.reply(bytes, Place::NONE);
     }
 
     /// Replies with `prefix` and, behind it, the datagram being answered, which is not copied.
@@ -209,20 +279,20 @@ impl Replies<'_> {
         self.reply(prefix, self.payload);
     }
 
-    /// What comes now is for the sender of message `number`.
+    /// What comes now is for the sender number `to`.
     #[inline]
-    pub(super) fn turn_to(&mut self, number: usize) {
-        self.to = number;
-        let message = &self.messages[number];
+    pub(super) fn turn_to(&mut self, to: usize) {
+        self.to = to;
+        let sender = &self.senders[to];
         self.continues = self.outgoing.trains.last().is_some_and(|train| {
-            let last = &self.messages[train.to];
-            last.peer == message.peer && last.local == message.local
+            let last = &self.senders[train.to];
+            last.peer == sender.peer && last.local == sender.local
         });
     }
 
     /// What comes now answers the datagram at `payload`.
     #[inline]
-    pub(super) fn answer(&mut self, payload: Piece) {
+    pub(super) fn answer(&mut self, payload: Place) {
         self.payload = payload;
     }
 
@@ -232,58 +302,63 @@ impl Replies<'_> {
 
     #[cold]
     fn is_v6_and_fits(&self, bytes: usize) -> bool {
-        bytes <= DATAGRAM_BYTES_MAX_V6 && self.messages[self.to].peer.is_some_and(|peer| peer.is_ipv6())
+        bytes <= DATAGRAM_BYTES_MAX_V6 && self.senders[self.to].peer.is_some_and(|peer| peer.is_ipv6())
     }
 
     #[inline(always)]
-    fn reply(&mut self, head: &[u8], body: Piece) {
+    fn reply(&mut self, head: &[u8], body: Place) {
         let bytes = head.len() + body.length;
         if bytes > DATAGRAM_BYTES_MAX && !self.is_v6_and_fits(bytes) {
             self.outgoing.too_long += 1;
             return;
         }
-        let joins = self.continues && self.outgoing.trains.last().is_some_and(|train| train.takes(bytes));
-        if !joins {
-            self.outgoing.start(self.to, bytes);
-            self.continues = true;
+        let outgoing = &mut *self.outgoing;
+        match outgoing.trains.last_mut() {
+            Some(train) if self.continues && train.takes(bytes) => train.bytes_max *= usize::from(bytes == train.segment),
+            _ => {
+                outgoing.start(self.to, bytes);
+                self.continues = true;
+            }
         }
         if !head.is_empty() {
-            let offset = self.outgoing.copied.len();
-            self.outgoing.copied.extend_from_slice(head);
-            self.outgoing.add(Piece { is_copied: true, offset, length: head.len() });
+            outgoing.copy(head);
         }
         if body.length > 0 {
-            self.outgoing.add(body);
+            outgoing.add(Piece { is_copied: false, offset: body.offset, length: body.length });
         }
-        self.outgoing.close_datagram(joins, bytes);
     }
 }
 
 impl Train {
+    /// How many datagrams it is: one, also where it is empty.
+    #[inline]
+    pub(super) fn datagrams(&self) -> usize {
+        if self.bytes <= self.segment { 1 } else { self.bytes.div_ceil(self.segment) }
+    }
+
+    /// May a datagram of so many bytes join? None without bytes: it would have no end to be cut at.
     #[inline]
     fn takes(&self, bytes: usize) -> bool {
-        self.is_open
-            && bytes > 0
-            && bytes <= self.segment
-            && self.datagrams < SEGMENTS_MAX
-            && self.bytes + bytes <= DATAGRAM_BYTES_MAX
+        bytes > 0 && bytes <= self.segment && self.bytes + bytes <= self.bytes_max
     }
 }
 
 impl Outgoing {
-    /// Begins a train whose first datagram has `bytes`. A datagram without bytes goes alone: it has no end to be cut at.
+    /// Begins a train whose first datagram has `bytes`.
     #[inline]
     fn start(&mut self, to: usize, bytes: usize) {
-        let is_open = self.joins && bytes > 0 && bytes <= SEGMENT_BYTES_MAX;
-        self.trains.push(Train {
-            to,
-            first_piece: self.pieces.len(),
-            pieces: 0,
-            segment: bytes,
-            datagrams: 1,
-            bytes: 0,
-            is_open,
-        });
+        let is_open = self.joins && bytes <= SEGMENT_BYTES_MAX;
+        let bytes_max = if is_open { DATAGRAM_BYTES_MAX.min(bytes * SEGMENTS_MAX) } else { 0 };
+        self.end = NOWHERE;
+        self.trains.push(Train { to, first_piece: self.pieces.len(), pieces: 0, segment: bytes, bytes: 0, bytes_max });
+    }
+
+    /// Puts `bytes`, which must be copied, behind the last train's pieces.
+    #[inline(never)]
+    fn copy(&mut self, bytes: &[u8]) {
+        let offset = self.copied.len();
+        self.copied.extend_from_slice(bytes);
+        self.add(Piece { is_copied: true, offset, length: bytes.len() });
     }
 
     /// Puts `piece` behind the last train's.
@@ -291,24 +366,15 @@ impl Outgoing {
     fn add(&mut self, piece: Piece) {
         let train = self.trains.last_mut().expect("a train was started for the piece");
         train.bytes += piece.length;
-        if train.pieces > 0
+        if self.end == piece.offset
             && let Some(last) = self.pieces.last_mut()
-            && last.is_copied == piece.is_copied
-            && last.offset + last.length == piece.offset
         {
             last.length += piece.length;
-            return;
+        } else {
+            train.pieces += 1;
+            self.pieces.push(piece);
         }
-        train.pieces += 1;
-        self.pieces.push(piece);
-    }
-
-    /// Counts the datagram whose pieces were just added. One that is shorter than the others can only be a train's last.
-    #[inline]
-    fn close_datagram(&mut self, has_joined: bool, bytes: usize) {
-        let train = self.trains.last_mut().expect("the datagram is in a train");
-        train.datagrams += usize::from(has_joined);
-        train.is_open &= bytes == train.segment;
+        self.end = if piece.is_copied { NOWHERE } else { piece.offset + piece.length };
     }
 }
 
@@ -321,14 +387,14 @@ mod tests {
     fn on_the_wire(batch: &Batch) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut datagrams = Vec::new();
         for train in batch.waiting() {
-            let peer = batch.messages[train.to].peer.expect("only known peers are answered");
+            let peer = batch.senders[train.to].peer.expect("only known peers are answered");
             let pieces = &batch.outgoing.pieces[train.first_piece..][..train.pieces];
             let bytes: Vec<u8> = pieces.iter().flat_map(|piece| batch.bytes(piece)).copied().collect();
             assert_eq!(bytes.len(), train.bytes);
-            assert!(train.bytes <= DATAGRAM_BYTES_MAX && train.datagrams <= SEGMENTS_MAX);
+            assert!(train.bytes <= DATAGRAM_BYTES_MAX && train.datagrams() <= SEGMENTS_MAX);
             let cut: Vec<Vec<u8>> =
                 if bytes.is_empty() { vec![bytes] } else { bytes.chunks(train.segment).map(<[u8]>::to_vec).collect() };
-            assert_eq!(cut.len(), train.datagrams);
+            assert_eq!(cut.len(), train.datagrams());
             assert!(cut.len() == 1 || train.segment <= SEGMENT_BYTES_MAX);
             datagrams.extend(cut.into_iter().map(|datagram| (peer, datagram)));
         }
@@ -341,35 +407,31 @@ mod tests {
 
     /// Pretends that the kernel delivered `messages`: the sender's number, the segment size, the length.
     fn arrive(batch: &mut Batch, messages: &[(u8, usize, usize)]) {
-        batch.messages.clear();
+        batch.clear();
         for (index, &(from, segment, length)) in messages.iter().enumerate() {
             let start = index * STRIDE_BYTES;
             for (at, byte) in batch.buffers[start..start + length].iter_mut().enumerate() {
                 *byte = ((at + index) % 251).to_le_bytes()[0];
             }
-            batch.messages.push(Message {
-                peer: Some(peer(from)),
-                local: None,
-                length,
-                segment: segment.clamp(1, length.max(1)),
-                is_cut: false,
-            });
+            batch.take_in(Some(peer(from)), None, length, segment.clamp(1, length.max(1)), false);
         }
     }
 
     /// Echoes all that has arrived with `prefix`, and returns what the peers should see.
     fn echo_all(batch: &mut Batch, prefix: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut expected = Vec::new();
-        let (messages, buffers, mut replies) = batch.open();
-        for (number, message) in messages.iter().enumerate() {
+        let (messages, senders, buffers, mut replies) = batch.open();
+        for (number, sender) in senders.iter().enumerate() {
             replies.turn_to(number);
-            for index in 0..message.datagrams() {
-                let place = message.place(number, index);
-                replies.answer(place);
-                replies.echo(prefix);
-                let reply = [prefix, &buffers[place.offset..][..place.length]].concat();
-                if reply.len() <= DATAGRAM_BYTES_MAX {
-                    expected.push((message.peer.expect("the test gave one"), reply));
+            for message in messages_of(number, senders, messages) {
+                for index in 0..message.datagrams() {
+                    let place = message.place(index);
+                    replies.answer(place);
+                    replies.echo(prefix);
+                    let reply = [prefix, place.of(buffers)].concat();
+                    if reply.len() <= DATAGRAM_BYTES_MAX {
+                        expected.push((sender.peer.expect("the test gave one"), reply));
+                    }
                 }
             }
         }
@@ -393,7 +455,7 @@ mod tests {
         arrive(&mut batch, &[(1, 9, 9), (1, 9, 9), (1, 1, 0), (1, 9, 9), (2, 9, 9), (2, 4, 4), (2, 4, 4)]);
         let expected = echo_all(&mut batch, b"");
         assert_eq!(on_the_wire(&batch), expected);
-        let sizes: Vec<usize> = batch.waiting().iter().map(|train| train.datagrams).collect();
+        let sizes: Vec<usize> = batch.waiting().iter().map(Train::datagrams).collect();
         assert_eq!(sizes, [2, 1, 1, 2, 1], "a shorter datagram ends its train");
     }
 
@@ -411,9 +473,9 @@ mod tests {
     fn a_protocols_own_bytes_are_sent_as_they_were_given() {
         let mut batch = Batch::new();
         arrive(&mut batch, &[(1, 3, 3)]);
-        let (messages, _, mut replies) = batch.open();
+        let (messages, _, _, mut replies) = batch.open();
         replies.turn_to(0);
-        replies.answer(messages[0].place(0, 0));
+        replies.answer(messages[0].place(0));
         replies.send(b"one");
         replies.send(b"two");
         replies.send(b"three");
@@ -436,7 +498,7 @@ mod tests {
             prop_assert_eq!(&on_the_wire(&batch), &expected);
             let taken = batch.strike(taken_first.min(batch.unsent() - 1));
             if batch.break_train(false) {
-                prop_assert!(batch.waiting().iter().all(|train| train.datagrams == 1));
+                prop_assert!(batch.waiting().iter().all(|train| train.datagrams() == 1));
                 prop_assert!(!batch.break_train(false), "once is enough");
             }
             prop_assert_eq!(&on_the_wire(&batch)[..], &expected[taken..]);

@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::os::fd::AsRawFd;
 use std::ptr;
 
-use super::batch::{BUFFER_BYTES, Batch, Message, STRIDE_BYTES};
+use super::batch::{BUFFER_BYTES, Batch, Message, STRIDE_BYTES, Sender};
 use crate::limits::DATAGRAM_BATCH;
 use crate::net::UdpSocket;
 
@@ -27,8 +27,6 @@ pub(super) struct Exchange {
     controls: Vec<Control>,
     vectors: Vec<libc::iovec>,
     incoming: Vec<libc::mmsghdr>,
-    /// How long the names are that the last receive wrote.
-    name_lengths: Vec<libc::socklen_t>,
     /// How many of `incoming` the last receive has written to.
     written: usize,
     /// Whose buffers `vectors` point to.
@@ -40,7 +38,7 @@ pub(super) struct Exchange {
 }
 
 /// A socket address in the kernel's form: room for a `sockaddr_in6`, the larger of the two that can come.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(8))]
 struct Name {
     bytes: [u8; mem::size_of::<libc::sockaddr_in6>()],
@@ -74,7 +72,6 @@ impl Exchange {
             controls: vec![Control { bytes: [0; CONTROL_BYTES] }; DATAGRAM_BATCH],
             vectors: Vec::with_capacity(DATAGRAM_BATCH),
             incoming: Vec::with_capacity(DATAGRAM_BATCH),
-            name_lengths: vec![0; DATAGRAM_BATCH],
             written: 0,
             described: ptr::null(),
             outgoing: Vec::with_capacity(DATAGRAM_BATCH),
@@ -116,7 +113,7 @@ impl Exchange {
 
     /// Receives a batch. Says whether it is full, so that there may be more.
     pub(super) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
-        batch.messages.clear();
+        batch.clear();
         self.describe(batch);
         // SAFETY: there are DATAGRAM_BATCH headers. Each describes one name, one control and one vector of `self`, which have
         // not moved since `describe` made the pointers: these vectors are never pushed to but there, each within the
@@ -135,19 +132,21 @@ impl Exchange {
         self.written = 0;
         let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
         self.written = count;
-        let written = self.incoming[..count].iter().zip(&self.names).zip(&self.controls).zip(&mut self.name_lengths);
-        for (((header, name), control), name_length) in written {
+        let mut last = None;
+        let written = self.incoming[..count].iter().zip(&self.names).zip(&self.controls).enumerate();
+        batch.messages.extend(written.map(|(number, ((header, name), control))| {
+            let (segment, local) = match header.msg_hdr.msg_controllen as usize {
+                0 => (None, None),
+                control_bytes => control.parse(control_bytes),
+            };
+            if last != Some((name, local)) {
+                last = Some((name, local));
+                batch.senders.push(Sender { peer: name.parse(), local, first: number });
+            }
             let length = header.msg_len as usize;
-            *name_length = header.msg_hdr.msg_namelen;
-            let (segment, local) = control.parse(header.msg_hdr.msg_controllen as usize);
-            batch.messages.push(Message {
-                peer: name.parse(),
-                local,
-                length,
-                segment: segment.unwrap_or(length),
-                is_cut: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
-            });
-        }
+            let is_cut = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
+            Message { offset: number * STRIDE_BYTES, length, segment: segment.unwrap_or(length), is_cut }
+        }));
         Ok(count == DATAGRAM_BATCH)
     }
 
@@ -159,26 +158,28 @@ impl Exchange {
         self.orders.clear();
         let trains = batch.waiting();
         let trains = &trains[..trains.len().min(DATAGRAM_BATCH)];
-        for train in trains {
-            for piece in &batch.outgoing.pieces[train.first_piece..][..train.pieces] {
-                let bytes = batch.bytes(piece);
-                // The kernel only reads from here; the field is `*mut` because receiving uses the same structure.
-                self.pieces.push(libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() });
-            }
-        }
+        let (Some(first), Some(last)) = (trains.first(), trains.last()) else { return Ok(0) };
+        let pieces = &batch.outgoing.pieces[first.first_piece..last.first_piece + last.pieces];
+        self.pieces.extend(pieces.iter().map(|piece| {
+            let bytes = batch.bytes(piece);
+            // The kernel only reads from here; the field is `*mut` because receiving uses the same structure.
+            libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+        }));
         let pieces = self.pieces.as_mut_ptr();
         let orders = self.orders.as_mut_ptr(); // it has the capacity for all of them, and does not move
         let mut first_piece = 0;
         for train in trains {
             let mut header = empty_header();
-            header.msg_hdr.msg_name = self.names[train.to].bytes.as_ptr().cast_mut().cast();
-            header.msg_hdr.msg_namelen = self.name_lengths[train.to];
+            let sender = &batch.senders[train.to];
+            header.msg_hdr.msg_name = self.names[sender.first].bytes.as_ptr().cast_mut().cast();
+            let named = self.incoming[..self.written].get(sender.first);
+            header.msg_hdr.msg_namelen = named.map_or(0, |header| header.msg_hdr.msg_namelen);
             header.msg_hdr.msg_iov = pieces.wrapping_add(first_piece);
             header.msg_hdr.msg_iovlen = train.pieces as _;
             first_piece += train.pieces;
-            let local = batch.messages[train.to].local;
-            if train.datagrams > 1 || local.is_some() {
-                let (order, length) = Control::order((train.datagrams > 1).then_some(train.segment), local);
+            let is_train = train.datagrams() > 1;
+            if is_train || sender.local.is_some() {
+                let (order, length) = Control::order(is_train.then_some(train.segment), sender.local);
                 header.msg_hdr.msg_control = orders.wrapping_add(self.orders.len()).cast();
                 header.msg_hdr.msg_controllen = length as _;
                 self.orders.push(order);
@@ -284,12 +285,7 @@ impl Control {
     }
 
     /// The size of the datagrams that the kernel has joined, and the address that they were sent to, if it says so.
-    #[inline]
     fn parse(&self, length: usize) -> (Option<usize>, Option<IpAddr>) {
-        if length == 0 { (None, None) } else { self.parse_some(length) }
-    }
-
-    fn parse_some(&self, length: usize) -> (Option<usize>, Option<IpAddr>) {
         let (mut segment, mut local) = (None, None);
         let mut rest = &self.bytes[..length.min(CONTROL_BYTES)];
         while rest.len() >= Control::HEADER {

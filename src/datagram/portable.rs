@@ -3,7 +3,7 @@
 use std::io;
 use std::io::ErrorKind;
 
-use super::batch::{BUFFER_BYTES, Batch, Message, STRIDE_BYTES};
+use super::batch::{BUFFER_BYTES, Batch, STRIDE_BYTES};
 use crate::limits::DATAGRAM_BATCH;
 use crate::net::UdpSocket;
 
@@ -20,14 +20,11 @@ impl Exchange {
     /// Receives a batch. Says whether it is full, so that there may be more. An error is returned only if nothing
     /// was received before it; otherwise the next call meets it again.
     pub(super) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
-        batch.messages.clear();
+        batch.clear();
         for index in 0..DATAGRAM_BATCH {
             let buffer = &mut batch.buffers[index * STRIDE_BYTES..][..BUFFER_BYTES];
             match socket.recv_from(buffer) {
-                Ok((length, peer)) => {
-                    let peer = Some(peer);
-                    batch.messages.push(Message { peer, local: None, length, segment: length, is_cut: false });
-                }
+                Ok((length, peer)) => batch.take_in(Some(peer), None, length, length, false),
                 Err(error) if batch.messages.is_empty() => return Err(error),
                 Err(error) => return Ok(error.kind() != ErrorKind::WouldBlock),
             }
@@ -38,14 +35,14 @@ impl Exchange {
     /// Sends the first reply that waits.
     pub(super) fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
         let train = batch.waiting()[0];
-        if train.datagrams > 1 {
+        if train.datagrams() > 1 {
             return Err(ErrorKind::Unsupported.into()); // then trains are broken, and it is asked again
         }
         self.assembled.clear();
         for piece in &batch.outgoing.pieces[train.first_piece..][..train.pieces] {
             self.assembled.extend_from_slice(batch.bytes(piece));
         }
-        let peer = batch.messages[train.to].peer.ok_or(ErrorKind::AddrNotAvailable)?;
+        let peer = batch.senders[train.to].peer.ok_or(ErrorKind::AddrNotAvailable)?;
         socket.send_to(&self.assembled, peer)?;
         Ok(1)
     }

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::batch::Message;
 use super::*;
 use crate::echo::Echo;
 use crate::limits::{DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, Limits};
@@ -156,15 +155,17 @@ impl Server {
     /// Puts an echo of each datagram of the batch behind what waits. Returns what was heard, and from whom.
     fn answer(&mut self, prefix: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut heard = Vec::new();
-        let (messages, buffers, mut replies) = self.batch.open();
-        for (number, message) in messages.iter().enumerate() {
-            assert!(!message.is_cut);
+        let (messages, senders, buffers, mut replies) = self.batch.open();
+        for (number, sender) in senders.iter().enumerate() {
             replies.turn_to(number);
-            for index in 0..message.datagrams() {
-                let place = message.place(number, index);
-                heard.push((message.peer.unwrap(), buffers[place.offset..][..place.length].to_vec()));
-                replies.answer(place);
-                replies.echo(prefix);
+            for message in messages_of(number, senders, messages) {
+                assert!(!message.is_cut);
+                for index in 0..message.datagrams() {
+                    let place = message.place(index);
+                    heard.push((sender.peer.unwrap(), place.of(buffers).to_vec()));
+                    replies.answer(place);
+                    replies.echo(prefix);
+                }
             }
         }
         heard
@@ -265,8 +266,8 @@ fn an_unsendable_reply_is_skipped_alone() {
         let peer = peer_of(server.address());
         peer.send(b"hello").unwrap();
         server.receive();
-        server.batch.messages.push(Message { peer: None, local: None, length: 0, segment: 0, is_cut: false });
-        let (_, _, mut replies) = server.batch.open();
+        server.batch.take_in(None, None, 0, 0, false);
+        let (_, _, _, mut replies) = server.batch.open();
         for (number, reply) in [(0, &b"before"[..]), (1, b"to nobody"), (0, b"behind")] {
             replies.turn_to(number);
             replies.send(reply);
@@ -436,15 +437,12 @@ fn who_cannot_be_answered_is_refused_and_the_neighbours_are_answered() {
     peer.send(b"hello").unwrap();
     service.ready.writable = false;
     service.hear(1);
-    let known = service.source.batch.messages[0];
+    let known = service.source.batch.senders[0].peer;
     let port_0 = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let strangers = [
-        Message { peer: port_0, ..known },
-        Message { peer: None, ..known },
-        Message { is_cut: true, ..known },
-        Message { peer: port_0, segment: 2, ..known },
-    ];
-    service.source.batch.messages = strangers.into();
+    service.source.batch.clear();
+    for (peer, segment, is_cut) in [(port_0, 5, false), (None, 5, false), (known, 5, true), (port_0, 2, false)] {
+        service.source.batch.take_in(peer, None, 5, segment, is_cut);
+    }
     service.source.answer(&mut service.turn.stats);
     assert_eq!(service.counted(), (0, 6, 0, 0));
     service.ready.writable = true;
@@ -533,9 +531,8 @@ fn a_train_that_cannot_be_sent_at_all_is_given_up_as_a_whole() {
     service.ready.writable = false;
     peer.send(b"hello").unwrap();
     service.hear(1);
-    let known = service.source.batch.messages[0];
-    service.source.batch.messages.push(Message { peer: None, ..known });
-    let (_, _, mut replies) = service.source.batch.open();
+    service.source.batch.take_in(None, None, 5, 5, false);
+    let (_, _, _, mut replies) = service.source.batch.open();
     for number in [1, 1, 1, 0, 0] {
         replies.turn_to(number);
         replies.send(b"the same size");
@@ -545,7 +542,7 @@ fn a_train_that_cannot_be_sent_at_all_is_given_up_as_a_whole() {
     assert_eq!(service.drive(), Outcome::Blocked);
     assert_eq!(service.counted(), (3, 0, 0, 3));
     check_replies(&peer, b"", [&b"echo -> hello".to_vec(), &b"the same size".to_vec(), &b"the same size".to_vec()]);
-    let (_, _, mut replies) = service.source.batch.open();
+    let (_, _, _, mut replies) = service.source.batch.open();
     (0..2).for_each(|_| replies.send(b"the same size"));
     assert_eq!(service.source.batch.unsent(), 1);
 }

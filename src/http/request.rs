@@ -180,10 +180,11 @@ impl<'i> RequestLine<'i> {
             _ => path_end,
         };
         let version = target[target_end..].first_chunk::<{ " HTTP/1.1\r\n".len() }>()?;
-        let is_1_1 = match version {
-            [name @ .., minor @ b'0'..=b'9', b'\r', b'\n'] if name == b" HTTP/1." => *minor != b'0', // RFC 9110 section 2.5
-            _ => return None,
-        };
+        let [name @ .., minor, b'\r', b'\n'] = version else { return None };
+        if name != b" HTTP/1." || !minor.is_ascii_digit() {
+            return None;
+        }
+        let is_1_1 = *minor != b'0'; // a later minor version is answered as 1.1 (RFC 9110 section 2.5)
         let path_start = match &target[..path_end] {
             [b'/', ..] => 0,
             b"*" if method == Method::Options && target_end == path_end => 0,
