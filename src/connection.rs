@@ -242,7 +242,7 @@ impl Connection {
     }
 
     /// The end, told to the protocol.
-    pub(crate) fn tell_closed(mut self, why: CloseReason) {
+    pub(crate) fn tell_closed(&mut self, why: CloseReason) {
         self.protocol.closed(why);
     }
 

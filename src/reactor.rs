@@ -51,8 +51,8 @@ pub struct Reactor {
     slots: Slab<Slot>,
     /// Who can go on without any news from the kernel.
     queue: Vec<usize>,
-    /// Who is being driven in this turn. Empty between the turns.
-    driven: Vec<usize>,
+    /// Room for the next queue, while one is being driven. Empty.
+    spare_queue: Vec<usize>,
     deadlines: Deadlines,
     /// Who has ended in this turn, and why.
     ended: Vec<(usize, CloseReason)>,
@@ -145,7 +145,7 @@ impl Reactor {
             events: Events::with_capacity(EVENTS_PER_TURN),
             slots: Slab::new(),
             queue: Vec::new(),
-            driven: Vec::new(),
+            spare_queue: Vec::new(),
             deadlines: Deadlines::new(),
             ended: Vec::new(),
             listeners: Vec::new(),
@@ -310,12 +310,10 @@ impl Reactor {
 
     // ---- drive: let everyone work who can
 
-    /// Serves who is in the queue and who is accepted meanwhile, each once. Who is unfinished waits for the next turn.
+    /// Serves who is in the queue, each once. Who is unfinished, and who is accepted meanwhile, waits for the next turn.
     fn drive(&mut self) {
-        std::mem::swap(&mut self.queue, &mut self.driven);
-        let mut next = 0;
-        while let Some(&token) = self.driven.get(next) {
-            next += 1;
+        let mut driven = std::mem::replace(&mut self.queue, std::mem::take(&mut self.spare_queue));
+        for token in driven.drain(..) {
             let slot = &mut self.slots[token];
             slot.standing = Standing::Waiting;
             let outcome = match &mut slot.source {
@@ -337,11 +335,12 @@ impl Reactor {
             };
             self.settle(token, outcome);
         }
-        self.driven.clear();
+        self.spare_queue = driven;
     }
 
-    /// Accepts until there are no more, the budget is spent, or there is no room. Each newcomer goes to the queue's end,
-    /// and so is driven in this very turn: a short exchange whose request has already arrived needs no epoll_ctl at all.
+    /// Accepts until there are no more, the budget is spent, or there is no room. Each newcomer goes to the queue, and is not
+    /// watched yet: a short exchange whose request arrives before the next turn needs no epoll_ctl at all. (To try it in
+    /// this very turn would be a little too early for most requests.)
     fn accept_some(&mut self, token: usize) -> Outcome {
         let accepted_before = self.turn.stats.accepted;
         for _ in 0..ACCEPTS_PER_TURN {
@@ -379,20 +378,21 @@ impl Reactor {
         Outcome::Unfinished
     }
 
-    fn welcome(&mut self, mut stream: TcpStream, peer: SocketAddr, protocol: Box<dyn Protocol>) {
+    fn welcome(&mut self, stream: TcpStream, peer: SocketAddr, protocol: Box<dyn Protocol>) {
         self.connections_made = self.connections_made.wrapping_add(1);
         let slot = u32::try_from(self.slots.vacant_key()).expect("there are no more slots than descriptors");
         let id = ConnectionId { slot, generation: self.connections_made };
         trace!("{id} accept {peer}");
         self.turn.stats.accepted += 1;
         self.turn.stats.connections += 1;
-        let mut connection = Connection::new(protocol, id, peer, self.turn.now);
-        let mut ready = Ready::UNKNOWN;
-        connection.open(&mut stream, &mut ready, &mut self.turn);
+        let connection = Connection::new(protocol, id, peer, self.turn.now);
         let token = self.insert(Source::Connection(stream, connection), Watched::Nothing);
         let slot = &mut self.slots[token];
-        slot.ready = ready;
-        enqueue(&mut self.driven, token, slot);
+        slot.ready = Ready::UNKNOWN;
+        if let Source::Connection(stream, connection) = &mut slot.source {
+            connection.open(stream, &mut slot.ready, &mut self.turn);
+        }
+        enqueue(&mut self.queue, token, slot);
     }
 
     fn lose(&mut self, error: &io::Error) {
@@ -449,19 +449,18 @@ impl Reactor {
             return;
         }
         for (token, why) in self.ended.drain(..) {
-            let slot = self.slots.remove(token);
+            let slot = &mut self.slots[token];
             self.deadlines.refile(token, slot.filed, Time::NEVER);
-            match slot.source {
+            match &mut slot.source {
                 Source::Connection(stream, connection) => {
                     self.turn.stats.connections -= 1;
                     self.turn.stats.closed += 1;
                     self.turn.stats.closed_finished += u64::from(why == CloseReason::Finished);
                     debug!("{} {} closed: {why}", connection.id(), connection.peer());
                     if matches!(why, CloseReason::Aborted | CloseReason::TooSlow | CloseReason::Overrun) {
-                        net::reset_on_close(&stream);
+                        net::reset_on_close(stream);
                     }
                     trace!("{} close", connection.id());
-                    drop(stream);
                     connection.tell_closed(why);
                 }
                 Source::Listener(listener) => {
@@ -471,6 +470,7 @@ impl Reactor {
                 Source::Datagram(socket) => info!("stops answering on {}", socket.address),
                 Source::Bell(_) => {}
             }
+            drop(self.slots.remove(token));
         }
         // There is room again.
         for &token in &self.listeners {

@@ -136,7 +136,7 @@ impl Rehearsal {
             Outcome::Unfinished => self.drive(),
             Outcome::Ended(why) => {
                 self.ended = Some(why);
-                if let Some(connection) = self.connection.take() {
+                if let Some(mut connection) = self.connection.take() {
                     connection.tell_closed(why);
                 }
             }

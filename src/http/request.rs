@@ -238,8 +238,11 @@ impl Fields {
                 }
                 10 if is_called(name, b"connection") => {
                     for option in words(value) {
-                        fields.says_close |= option.eq_ignore_ascii_case(b"close");
-                        fields.says_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                        match option.len() {
+                            5 => fields.says_close |= option.eq_ignore_ascii_case(b"close"),
+                            10 => fields.says_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive"),
+                            _ => {}
+                        }
                     }
                 }
                 14 if is_called(name, b"content-length") => {
