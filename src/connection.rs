@@ -267,10 +267,8 @@ impl Connection {
                 }
                 Phase::Talking | Phase::Held | Phase::Paused { .. } => return Outcome::Blocked,
                 Phase::Flushing { .. } if self.wants_write() => return Outcome::Blocked,
-                Phase::Flushing { last: Last::Close } => self.phase = Phase::Ended(CloseReason::Finished),
-                Phase::Flushing { last: Last::CloseIfRead } if !ready.readable => {
-                    self.phase = Phase::Ended(CloseReason::Finished);
-                }
+                Phase::Flushing { last: Last::Close } => return self.end(CloseReason::Finished),
+                Phase::Flushing { last: Last::CloseIfRead } if !ready.readable => return self.end(CloseReason::Finished),
                 Phase::Flushing { last: Last::CloseIfRead | Last::Linger } => {
                     self.active = turn.now;
                     let finished = wire.finish();
@@ -298,6 +296,11 @@ impl Connection {
                 Phase::Ended(why) => return Outcome::Ended(why),
             }
         }
+    }
+
+    fn end(&mut self, why: CloseReason) -> Outcome {
+        self.phase = Phase::Ended(why);
+        Outcome::Ended(why)
     }
 
     /// Sends what the kernel takes of what is owed.
@@ -357,11 +360,15 @@ impl Connection {
     fn hear<W: Wire>(&mut self, window: &[u8], wire: &mut W, ready: &mut Ready, turn: &mut Turn) -> usize {
         let mut cx = Context { turn, borrowed: &[], lent: &mut self.lent };
         let step = self.protocol.advance(window, &mut cx);
-        if step.consumed == window.len() && step.next == Next::Continue {
-            if let Err(why) = say(&mut cx, &mut self.unsent, &mut self.active, wire, ready) {
-                self.phase = Phase::Ended(why);
+        if step.consumed == window.len() {
+            // One message, and nothing more: as nearly always.
+            let has_replied = cx.waiting() > 0;
+            match say(&mut cx, &mut self.unsent, &mut self.active, wire, ready) {
+                Ok(()) if step.next == Next::Continue => {}
+                Ok(()) => self.follow(step.next, has_replied, false),
+                Err(why) => self.phase = Phase::Ended(why),
             }
-            return window.len(); // one message, and nothing more: as nearly always
+            return window.len();
         }
         let room = OUTPUT_HIGH_BYTES.saturating_sub(self.unsent.len());
         let steps = go_on(step, window, room, &mut *self.protocol, &mut cx);
@@ -405,6 +412,7 @@ impl Connection {
         let next = call(&mut *self.protocol, self.input.as_slice(), &mut cx);
         let has_replied = cx.waiting() > 0;
         match say(&mut cx, &mut self.unsent, &mut self.active, wire, ready) {
+            Ok(()) if next == Next::Continue && self.is_idle() => {} // as mostly
             Ok(()) => self.follow(next, has_replied, !self.input.is_empty()),
             Err(why) => self.phase = Phase::Ended(why),
         }

@@ -327,7 +327,10 @@ impl Reactor {
                     outcome
                 }
                 Source::Datagram(socket) => socket.drive(&mut slot.ready, &mut self.turn),
-                Source::Listener(_) => self.accept_some(token),
+                Source::Listener(_) => match self.accept_some(token) {
+                    Outcome::Idle => continue, // as mostly
+                    outcome @ (Outcome::Blocked | Outcome::Unfinished | Outcome::Ended(_)) => outcome,
+                },
                 Source::Bell(_) => {
                     self.stop();
                     Outcome::Ended(CloseReason::Shutdown)
@@ -366,7 +369,7 @@ impl Reactor {
                         listener.close(); // now, lest somebody comes who will not be let in
                     }
                     self.slots[token].ready = Ready::NEITHER;
-                    return Outcome::Blocked;
+                    return if self.turn.stopping { Outcome::Blocked } else { Outcome::Idle };
                 }
                 Accepted::Failed(error) => self.lose(&error),
                 Accepted::Exhausted(error) => return self.rest(token, &error.to_string()),
@@ -450,7 +453,9 @@ impl Reactor {
         }
         for (token, why) in self.ended.drain(..) {
             let slot = &mut self.slots[token];
-            self.deadlines.refile(token, slot.filed, Time::NEVER);
+            if slot.filed != Time::NEVER {
+                self.deadlines.refile(token, slot.filed, Time::NEVER);
+            }
             match &mut slot.source {
                 Source::Connection(stream, connection) => {
                     self.turn.stats.connections -= 1;
@@ -483,37 +488,41 @@ impl Reactor {
 
     // ---- what the stages share
 
-    /// Leaves a source with what it needs to be looked at again.
+    /// Goes on with a source as it asks for after it was driven.
+    #[inline]
     fn settle(&mut self, token: usize, outcome: Outcome) {
-        let slot = &mut self.slots[token];
         match outcome {
-            Outcome::Ended(why) => end(&mut self.ended, &mut self.queue, token, slot, why),
-            // A flood of datagrams would go on for ever.
-            Outcome::Unfinished
-                if self.turn.stopping && matches!(&slot.source, Source::Datagram(socket) if !socket.wants_write()) =>
-            {
-                end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Shutdown);
-            }
-            Outcome::Blocked | Outcome::Idle if self.turn.stopping && slot.has_no_more_to_do(self.turn.now) => {
-                if let Source::Connection(_, connection) = &mut slot.source {
+            Outcome::Ended(why) => end(&mut self.ended, &mut self.queue, token, &mut self.slots[token], why),
+            Outcome::Blocked | Outcome::Idle => self.provide(token, false),
+            Outcome::Unfinished => self.provide(token, true),
+        }
+    }
+
+    /// Leaves a source with what it needs to be looked at again; at a stop, if it has done its part, it ends.
+    fn provide(&mut self, token: usize, can_go_on: bool) {
+        let slot = &mut self.slots[token];
+        let would_never_stop = matches!(slot.source, Source::Datagram(_)); // in a flood
+        if self.turn.stopping && (!can_go_on || would_never_stop) && slot.has_no_more_to_do(self.turn.now) {
+            match &mut slot.source {
+                Source::Connection(_, connection) => {
                     connection.close_idle();
                     enqueue(&mut self.queue, token, slot);
-                } else {
+                }
+                Source::Listener(_) | Source::Datagram(_) | Source::Bell(_) => {
                     end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Shutdown);
                 }
             }
-            Outcome::Blocked | Outcome::Idle | Outcome::Unfinished => {
-                let (wanted, due) = slot.needs(&self.turn);
-                if due < slot.filed {
-                    self.deadlines.refile(token, slot.filed, due);
-                    slot.filed = due;
-                }
-                if outcome == Outcome::Unfinished {
-                    enqueue(&mut self.queue, token, slot);
-                } else if wanted > slot.watched || (wanted < slot.watched && matches!(slot.source, Source::Datagram(_))) {
-                    self.watch(token, wanted);
-                }
-            }
+            return;
+        }
+        let (wanted, due) = slot.needs(&self.turn);
+        if due < slot.filed {
+            self.deadlines.refile(token, slot.filed, due);
+            slot.filed = due;
+        }
+        if can_go_on {
+            enqueue(&mut self.queue, token, slot);
+        } else if wanted > slot.watched || (wanted < slot.watched && matches!(slot.source, Source::Datagram(_))) {
+            self.watch(token, wanted);
         }
     }
 

@@ -20,25 +20,33 @@ pub(crate) struct Turn {
     pub(crate) limits: Limits,
     pub(crate) stats: Stats,
     started: Instant,
+    /// Until then `now`, which counts milliseconds, stays as it is.
+    now_holds_until: Instant,
     date: Date,
 }
 
 impl Turn {
     pub(crate) fn new(limits: Limits) -> Turn {
+        let started = net::now();
         Turn {
             now: Time::at(std::time::Duration::ZERO),
             stopping: false,
             output: Vec::new(),
             limits,
             stats: Stats::default(),
-            started: net::now(),
+            started,
+            now_holds_until: started,
             date: Date { text: [0; 29], fresh_until: Time::at(std::time::Duration::ZERO) },
         }
     }
 
     /// Reads the clock.
     pub(crate) fn begin(&mut self) {
-        self.now = Time::at(net::now().duration_since(self.started));
+        let now = net::now();
+        if now >= self.now_holds_until {
+            self.now = Time::at(now.duration_since(self.started));
+            self.now_holds_until = self.started + self.now.plus_ms(1).since(Time::at(std::time::Duration::ZERO));
+        }
     }
 
     /// Empties the output scratch, and gives back what an unusually large reply took.

@@ -230,30 +230,22 @@ impl Fields {
             }
             // The length tells most names apart before a letter is compared.
             match name.len() {
-                4 if is_called(name, b"host") => {
+                4 if is_called(name.as_bytes(), b"host") => {
                     if fields.has_host || !is_host(value) {
                         return Err(Status::BadRequest);
                     }
                     fields.has_host = true;
                 }
-                10 if is_called(name, b"connection") => {
-                    for option in words(value) {
-                        match option.len() {
-                            5 => fields.says_close |= option.eq_ignore_ascii_case(b"close"),
-                            10 => fields.says_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive"),
-                            _ => {}
-                        }
-                    }
-                }
-                14 if is_called(name, b"content-length") => {
+                10 if is_called(name.as_bytes(), b"connection") => fields.note_options(value),
+                14 if is_called(name.as_bytes(), b"content-length") => {
                     if fields.body_bytes.is_some() {
                         return Err(Status::BadRequest); // even if both say the same (RFC 9112 section 6.3)
                     }
                     fields.body_bytes = Some(content_length(value).ok_or(Status::BadRequest)?);
                 }
                 // We decode no coding, so where the message ends cannot be known (RFC 9112 section 6.1).
-                17 if is_called(name, b"transfer-encoding") => return Err(Status::NotImplemented),
-                6 if is_called(name, b"expect") => {
+                17 if is_called(name.as_bytes(), b"transfer-encoding") => return Err(Status::NotImplemented),
+                6 if is_called(name.as_bytes(), b"expect") => {
                     fields.expects_continue |= words(value).any(|word| word.eq_ignore_ascii_case(b"100-continue"));
                 }
                 _ => {}
@@ -261,13 +253,29 @@ impl Fields {
         }
         Ok(fields)
     }
+
+    /// Notes what a Connection field asks for. Mostly it is one thing.
+    #[inline]
+    fn note_options(&mut self, value: &[u8]) {
+        if value.contains(&b',') {
+            words(value).for_each(|option| self.note_option(option));
+        } else {
+            self.note_option(value);
+        }
+    }
+
+    #[inline]
+    fn note_option(&mut self, option: &[u8]) {
+        self.says_close |= is_called(option, b"close");
+        self.says_keep_alive |= is_called(option, b"keep-alive");
+    }
 }
 
-/// Is `name`, a token, the same as `lower` but for the case of its letters? That bit is set in each byte that `lower` has, and
-/// what else would become one of them by setting it is no token's.
+/// Is `name` the same as `lower` but for the case of its letters? That bit is set in each byte that `lower` has. Beside the
+/// letters in question, only CR becomes one of them (`-`) by setting it, and there is none in a name or a value.
 #[inline(always)]
-fn is_called<const N: usize>(name: &str, lower: &[u8; N]) -> bool {
-    let Some(name) = name.as_bytes().first_chunk::<N>() else { return false };
+fn is_called<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
+    let Some(name) = name.first_chunk::<N>().filter(|_| name.len() == N) else { return false };
     name.map(|byte| byte | 0x20) == *lower
 }
 
