@@ -147,6 +147,23 @@ fn a_connection_that_was_slow_is_idle_in_time_afterwards() {
 }
 
 #[test]
+fn a_stuck_connection_that_would_be_idle_by_now_does_not_make_the_loop_spin() {
+    // While output waits, the longer time counts. But the loop was to look when the shorter one was over, and from then on
+    // looked again and again, without a pause, until the longer one was over too.
+    let limits = Limits { idle_ms_max: 50, stall_ms_max: 60_000, ..Limits::default() };
+    let (mut reactor, address) = serve(limits, |_| Says(Rc::default()));
+    let _peer = connect_narrow(address); // it reads nothing
+    turn_until(&mut reactor, "it is accepted", |stats| stats.accepted == 1);
+    be_late(Duration::from_millis(60));
+    let begin = Instant::now();
+    for _ in 0..10 {
+        reactor.turn(Some(A_MOMENT)).unwrap();
+    }
+    assert_eq!(reactor.stats().connections, 1);
+    assert!(begin.elapsed() >= 5 * A_MOMENT, "ten turns in {:?}", begin.elapsed());
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn a_late_loop_does_not_end_who_has_spoken_in_time() {
     // With more than 1,024 events waiting, a late loop ended clients as idle whose request it had not yet heard of.
