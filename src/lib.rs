@@ -61,6 +61,9 @@ mod stats; // what happened, counted
 mod turn; // what a turn lends to whoever is driven
 mod net; // the kernel, as the loop sees it
 mod rehearsal; // a conversation without a network, for testing a protocol
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing; // a connection over a scripted wire, for tests/fuzz
 
 pub use datagram::{Datagram, DatagramProtocol, Replies};
 pub use echo::Echo;
