@@ -6,6 +6,7 @@
 //! ```text
 //! `src/wire.rs`                 the file exists
 //! `src/wire.rs` → `send`        and has a function, type or constant of that name
+//! `tests/echo.rs` → `ipv6_…`    in docs/pitfalls.md: and that is a test
 //! `HEAD_BYTES_MAX` (16 KiB)     the limit has that value
 //! --prefix                      the command line has that option
 //! ```
@@ -189,6 +190,35 @@ fn every_word_of_the_glossary_is_used_by_the_file_that_owns_it() {
         assert!(read(owner).to_lowercase().contains(word), "{owner} does not use its word {word}");
     }
     assert!(words.len() >= 30, "the form of the table has not changed");
+}
+
+#[test]
+fn every_pitfall_has_its_tests_and_they_exist() {
+    let pitfalls = read("docs/pitfalls.md");
+    let (mut number, mut tests) = (0, 0);
+    for part in pitfalls.split("\n## ").skip(1) {
+        for row in rows(part) {
+            let [cell, pitfall, answer, shown_by] = row[..] else { panic!("a row has four cells: {row:?}") };
+            number += 1;
+            assert_eq!(cell, number.to_string(), "the rows are numbered");
+            assert!(pitfall.ends_with('.') && answer.ends_with('.'), "row {number} is told in sentences");
+            if shown_by == "–" {
+                continue;
+            }
+            for proof in shown_by.split(", ").filter(|proof| *proof != "*simulation*") {
+                let (file, test) = proof.split_once(" → ").unwrap_or_else(|| panic!("row {number}: {proof:?} is no test"));
+                let (file, test) = (without_backticks(file, cell), without_backticks(test, cell));
+                let source = read(file);
+                let definition = format!("fn {test}(");
+                let (before, _) = source.split_once(&definition).unwrap_or_else(|| panic!("row {number}: {file} has no {test}"));
+                // Its attributes and its own comment stand right above it, behind an empty line.
+                let above = before.rsplit("\n\n").next().expect("a split has a first part");
+                assert!(above.contains("#[test]"), "row {number}: {test} in {file} is no test");
+                tests += 1;
+            }
+        }
+    }
+    assert!(number > 80 && tests > 120, "the form of the table has not changed: {number} rows, {tests} tests");
 }
 
 #[test]

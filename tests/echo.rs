@@ -216,6 +216,20 @@ fn both_wildcards_can_have_the_same_port() {
     check_datagrams(&connect_udp(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], udp))), &[b"hello"], b"six: ");
 }
 
+#[test]
+fn either_wildcard_may_come_first() {
+    // As above, the other way round: that of IPv6 does not take IPv4 with it.
+    let first = Program::start(&["--tcp", "[::]:0"]);
+    let port = first.tcp().port();
+    let second = Program::start(&["--tcp", &format!("0.0.0.0:{port}"), "--prefix", "four: "]);
+    check_echo(&mut connect(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port))), b"six");
+    let mut four = connect(SocketAddr::from(([127, 0, 0, 1], port)));
+    four.write_all(b"hello").unwrap();
+    four.shutdown(Shutdown::Write).unwrap();
+    check_end(four, b"four: hello");
+    assert_eq!(second.tcp().port(), port);
+}
+
 // ---- datagrams
 
 /// What comes next is `prefix` and then `datagram`, whole.

@@ -264,6 +264,101 @@ fn it_serves_although_nobody_reads_its_standard_output() {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn it_serves_although_nobody_reads_its_log() {
+    // Its standard error is a pipe that is never emptied: when that is full, the next line holds up everybody. A thousand peers
+    // give every occasion to complain, by nonsense and by resets; a line for each is more than a pipe holds (64 KiB).
+    let (log, writer) = std::io::pipe().unwrap();
+    let mut command = reactor();
+    command.args(["--http", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(writer);
+    let mut program = Program::spawn_as_it_is(&mut command);
+    drop(command); // and with it our own end for writing
+    program.read_addresses(&["--http"]);
+    for _ in 0..1000 {
+        let mut stream = connect(program.http());
+        stream.write_all(b"nonsense\r\n\r\n").unwrap();
+        reset(stream);
+    }
+    let mut stream = connect(program.http());
+    stream.write_all(b"GET /plaintext HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("Hello, World!"), "{answer}");
+    assert_eq!(program.stop().status.code(), Some(0));
+    let mut log = std::io::BufReader::new(log);
+    let mut lines = String::new();
+    log.read_to_string(&mut lines).unwrap();
+    assert!(lines.lines().count() < 10, "{lines}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn no_descriptor_is_inherited_by_another_program() {
+    // Each one that it has opened is marked close-on-exec, which is 02000000 (octal) among its flags. The standard streams
+    // and what we have too, it has from us.
+    let program = Program::start(&["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+    let mut stream = connect(program.tcp());
+    check_echo(&mut stream, b"One of them is mine.");
+    let opened = |pid: &str| -> Vec<(String, std::path::PathBuf)> {
+        let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(Result::unwrap);
+        let named = entries.map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read_link(entry.path())));
+        named.filter_map(|(number, target)| Some((number, target.ok()?))).collect()
+    };
+    let own = opened("self");
+    let pid = program.pid().to_string();
+    let mut checked = 0;
+    let is_its_own = |number: &str, target: &std::path::PathBuf| {
+        number.parse::<u32>().unwrap() > 2 && own.iter().all(|(_, ours)| ours != target)
+    };
+    for (number, target) in opened(&pid).into_iter().filter(|(number, target)| is_its_own(number, target)) {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap();
+        let flags = text.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
+        let flags = u32::from_str_radix(flags, 8).unwrap();
+        assert_ne!(flags & 0o2_000_000, 0, "descriptor {number}, {}: {text}", target.display());
+        checked += 1;
+    }
+    // Three sockets that serve, one that is served, and the two ends of the bell's rope.
+    assert!(checked >= 6, "{checked} descriptors");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn when_descriptors_run_out_it_serves_those_it_has_and_later_the_others() {
+    // It may have 40 files open, and 100 peers come and speak. Some are served; the others wait, and cost neither turns nor
+    // lines of the log. When those who have been served leave, the others are.
+    let mut command = std::process::Command::new("sh");
+    let path = reactor().get_program().to_owned();
+    command.args(["-c", "ulimit -n 40 && exec \"$0\" --tcp 127.0.0.1:0 --log debug"]).arg(path).env_remove("RUST_LOG");
+    let mut program = Program::spawn(&mut command);
+    program.read_addresses(&["--tcp"]);
+    let mut peers: Vec<TcpStream> = (0..100).map(|_| connect(program.tcp())).collect();
+    peers.iter_mut().for_each(|peer| peer.write_all(b"first").unwrap());
+    program.logged("accepts no more for now");
+    for (number, mut peer) in peers.into_iter().enumerate() {
+        // They are let in in the order in which they came: whoever leaves makes room for the next.
+        let mut reply = [0; 5];
+        peer.read_exact(&mut reply).unwrap_or_else(|error| panic!("number {number}: {error}"));
+        assert_eq!(&reply, b"first");
+        check_echo(&mut peer, b"And again, although there is no room for anybody else.");
+    }
+    let mut last = connect(program.tcp());
+    check_echo(&mut last, b"There is room again.");
+    drop(last);
+    let ending = program.stop();
+    assert_eq!(ending.status.code(), Some(0));
+    let warnings = ending.stderr.iter().filter(|line| line.contains("accepts no more for now"));
+    assert!(warnings.count() <= 2, "{:?}", ending.stderr);
+    let stats = ending.stderr.iter().find(|line| line.contains("Stats {")).unwrap();
+    let count = |name: &str| -> u64 {
+        let from = stats.split(&format!(" {name}: ")).nth(1).unwrap();
+        from.split(',').next().unwrap().parse().unwrap()
+    };
+    assert_eq!((count("accepted"), count("connections")), (101, 0), "{stats}");
+    // Each conversation is worth a few turns, and the signal an empty one; a loop that spins takes thousands in a moment.
+    assert!(count("turns") < 2_000 && count("empty_turns") <= 2, "{stats}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn a_thousand_connections_leave_no_descriptor_behind() {
     // They leave in every way there is. Then one exchange after the other gives it the time to notice; when such a one
     // has seen its end, its own descriptor is closed already.

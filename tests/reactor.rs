@@ -12,19 +12,26 @@ mod common;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
+use common::may_open;
 use common::{
     A_MOMENT, PATIENCE, any_port, assert_same, check_echo, check_end, connect, connect_narrow, connect_udp, pattern, reset,
     serve, turn_until,
 };
-use reactor::limits::{BYTES_PER_TURN, OUTPUT_LOW_BYTES, READ_BYTES_MAX};
-use reactor::{Advance, CloseReason, Context, Echo, Http, Limits, Next, Protocol, Reactor, Site, Stats, Stopped};
+use reactor::limits::{ACCEPTS_PER_TURN, BYTES_PER_TURN, OUTPUT_LOW_BYTES, READ_BYTES_MAX};
+#[cfg(target_os = "linux")]
+use reactor::limits::{EVENTS_PER_TURN, EXPIRIES_PER_TURN};
+use reactor::{
+    Advance, CloseReason, Context, Datagram, DatagramProtocol, Echo, Http, Limits, Next, Protocol, Reactor, Replies, Site, Stats,
+    Stopped,
+};
 
 // ---- the loop, in the test's thread
 
@@ -265,6 +272,49 @@ fn a_peer_that_takes_nothing_ends_as_too_slow() {
 }
 
 #[test]
+fn a_busy_connection_is_looked_at_once_in_an_idle_time() {
+    // It says something in every turn, and its deadline only moves: the loop does not look at it for each byte.
+    let limits = Limits { idle_ms_max: 100, ..Limits::default() };
+    let (mut reactor, address) = serve(limits, |_| Echo::new());
+    let mut peer = connect(address);
+    let begin = Instant::now();
+    let mut exchanges = 0;
+    while begin.elapsed() < Duration::from_millis(450) {
+        exchange(&mut reactor, &mut peer, b"x");
+        exchanges += 1;
+    }
+    let idle_times = u64::try_from(begin.elapsed().as_millis() / 100).unwrap();
+    let looks = reactor.stats().deadlines_due;
+    assert!(looks <= idle_times + 1, "{looks} looks in {exchanges} exchanges and {idle_times} idle times");
+    assert_eq!(reactor.stats().connections, 1);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn those_who_are_late_together_are_ended_a_few_at_a_time() {
+    // 300 have come together and are idle together. No turn ends more than its share; and all of them are ended.
+    const COUNT: usize = 300;
+    if !may_open(4 * COUNT) {
+        return;
+    }
+    let (make, endings) = obedient();
+    let (mut reactor, address) = serve(Limits { idle_ms_max: 500, ..Limits::default() }, make);
+    let peers: Vec<TcpStream> = (0..COUNT).map(|_| connect(address)).collect();
+    turn_until(&mut reactor, "all are accepted", |stats| stats.accepted == COUNT as u64);
+    // Nobody is waited for: no turn is taken until all of them are late.
+    thread::sleep(Duration::from_millis(600));
+    let mut turns = Vec::new();
+    while reactor.stats().connections > 0 {
+        let closed_before = reactor.stats().closed;
+        turn_until(&mut reactor, "some end", |stats| stats.closed > closed_before);
+        turns.push(reactor.stats().closed - closed_before);
+    }
+    assert!(turns.iter().all(|&closed| closed <= EXPIRIES_PER_TURN as u64), "{turns:?}");
+    assert!(endings.borrow().iter().all(|&(_, why)| why == CloseReason::Idle) && endings.borrow().len() == COUNT);
+    peers.into_iter().for_each(|peer| check_end(peer, b""));
+}
+
+#[test]
 fn an_alarm_rings_once_and_not_before_its_time() {
     // One asks for one alarm; a second, beside it, rings ten times, the last of them long after the first's only one.
     let once = Rc::new(RefCell::new(Vec::new()));
@@ -334,6 +384,28 @@ fn who_finds_the_house_full_waits_outside_and_is_served_when_somebody_leaves() {
         peer.read_exact(&mut reply).unwrap();
         assert_eq!(reply, [**byte]);
     }
+}
+
+#[test]
+fn a_crowd_at_the_door_does_not_keep_others_waiting() {
+    // 200 wait to be accepted, and somebody who is already here says something. No turn accepts more than its share, and the
+    // answer comes before the crowd is in.
+    let (mut reactor, address) = serve(Limits::default(), |_| Echo::new());
+    let mut guest = connect(address);
+    exchange(&mut reactor, &mut guest, b"x");
+    let _crowd: Vec<TcpStream> = (0..200).map(|_| connect(address)).collect();
+    guest.write_all(b"y").unwrap();
+    let mut accepted = vec![reactor.stats().accepted];
+    while reactor.stats().accepted < 201 {
+        turn_until(&mut reactor, "some are accepted", |stats| stats.accepted > *accepted.last().unwrap());
+        accepted.push(reactor.stats().accepted);
+        if accepted.len() == 3 {
+            assert_eq!(reactor.stats().bytes_out, 2, "within two turns");
+        }
+    }
+    let steps = accepted.windows(2).map(|pair| pair[1] - pair[0]);
+    assert!(steps.max().unwrap() <= ACCEPTS_PER_TURN as u64, "{accepted:?}");
+    guest.read_exact(&mut [0; 1]).unwrap();
 }
 
 #[test]
@@ -440,6 +512,81 @@ fn an_endless_sender_does_not_keep_others_waiting() {
     }
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn more_speakers_than_events_in_a_turn_are_served_in_their_order() {
+    // 300 say something at once; whoever has been answered speaks again at once. Nobody is answered for the second time
+    // before everybody has been for the first.
+    const COUNT: usize = 300;
+    const { assert!(COUNT > EVENTS_PER_TURN) };
+    if !may_open(4 * COUNT) {
+        return;
+    }
+    let answered = Rc::new(RefCell::new(Vec::new()));
+    struct Counted(usize, Rc<RefCell<Vec<usize>>>);
+    impl Protocol for Counted {
+        fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
+            self.1.borrow_mut()[self.0] += 1;
+            cx.send(&input[..1]);
+            Advance::consumed(1)
+        }
+    }
+    let told = Rc::clone(&answered);
+    let (mut reactor, address) = serve(Limits::default(), move |_| {
+        told.borrow_mut().push(0);
+        Counted(told.borrow().len() - 1, Rc::clone(&told))
+    });
+    // They are numbered as they come.
+    let mut peers: Vec<TcpStream> = (0..COUNT).map(|_| connect(address)).collect();
+    turn_until(&mut reactor, "all are accepted", |stats| stats.accepted == COUNT as u64);
+    peers.iter_mut().for_each(|peer| peer.write_all(b"x").unwrap());
+    let mut heard = vec![0; COUNT];
+    let give_up = Instant::now() + PATIENCE;
+    while heard.contains(&0) {
+        assert!(Instant::now() < give_up, "{} are never answered", heard.iter().filter(|&&heard| heard == 0).count());
+        reactor.turn(Some(A_MOMENT)).unwrap();
+        for (number, peer) in peers.iter_mut().enumerate() {
+            if answered.borrow()[number] > heard[number] {
+                heard[number] += 1;
+                peer.write_all(b"x").unwrap();
+            }
+        }
+        let answered = answered.borrow();
+        assert!(answered.iter().all(|&answers| answers < 2) || !answered.contains(&0), "{answered:?}");
+    }
+}
+
+/// Sends a datagram to its own service for each that it hears of: so they never become fewer.
+struct Breeds(Rc<UdpSocket>);
+
+impl DatagramProtocol for Breeds {
+    fn answer(&mut self, datagram: &Datagram<'_>, _: &mut Replies<'_>) {
+        self.0.send(datagram.payload).unwrap();
+    }
+}
+
+#[test]
+fn a_flood_of_datagrams_does_not_keep_streams_waiting() {
+    // There is always another datagram. An echo over a stream beside it comes soon all the same.
+    let (mut reactor, stream_address) = serve(Limits::default(), |_| Echo::new());
+    let socket = Rc::new(UdpSocket::bind(any_port()).unwrap());
+    socket.set_write_timeout(Some(PATIENCE)).unwrap();
+    let address = reactor.bind_datagram(any_port(), Breeds(Rc::clone(&socket))).unwrap();
+    socket.connect(address).unwrap();
+    // Several batches, and less than the smallest usual buffer holds.
+    for _ in 0..200 {
+        socket.send(b"x").unwrap();
+    }
+    turn_until(&mut reactor, "the flood", |stats| stats.datagrams_in > 2_000);
+    let mut peer = connect(stream_address);
+    for _ in 0..100 {
+        let turns = exchange(&mut reactor, &mut peer, b"x");
+        assert!(turns <= 100, "{turns} turns"); // one or two would do, but the kernel may be late to deliver
+    }
+    let in_before = reactor.stats().datagrams_in;
+    turn_until(&mut reactor, "the flood goes on", |stats| stats.datagrams_in > in_before + 200);
+}
+
 // ---- protocols
 
 #[test]
@@ -541,6 +688,48 @@ fn a_half_closed_peer_gets_an_answer_that_only_begins_with_its_fin() {
 }
 
 // ---- the end
+
+#[test]
+fn a_reset_is_noticed_although_nothing_is_read_of_its_peer() {
+    // So much waits for the peer that it is not read; then it resets. Nothing is readable that anybody wanted to read, nor is
+    // there any room: only the error itself tells, and the connection ends at once, not when the peer's time is up.
+    let endings = Endings::default();
+    let told = Rc::clone(&endings);
+    let (mut reactor, address) = serve(Limits::default(), move |_| Says { text: vec![0; 4_000_000], endings: Rc::clone(&told) });
+    let mut peer = connect_narrow(address);
+    turn_until(&mut reactor, "it is accepted", |stats| stats.accepted == 1);
+    peer.write_all(b"This is not read.").unwrap();
+    reactor.turn(Some(A_MOMENT)).unwrap();
+    let empty_turns_before = reactor.stats().empty_turns;
+    reset(peer);
+    let turns = turn_until(&mut reactor, "it ends", |stats| stats.connections == 0);
+    assert_eq!(*endings.borrow(), [(0, CloseReason::PeerReset)]);
+    assert!(turns <= 5 + reactor.stats().empty_turns - empty_turns_before, "{turns} turns");
+}
+
+#[test]
+fn only_who_is_given_up_is_reset() {
+    // A peer sees an end where the conversation ends in order or in silence, and a reset where it was broken off.
+    let endings = Endings::default();
+    let told = Rc::clone(&endings);
+    let limits = Limits { idle_ms_max: 300, stall_ms_max: 200, ..Limits::default() };
+    let (mut reactor, obeys) = serve(limits, obedient().0);
+    let says = reactor.listen(any_port(), move |_| Says { text: vec![0; 4_000_000], endings: Rc::clone(&told) }).unwrap();
+    let mut closed = connect(obeys);
+    closed.write_all(b"c").unwrap();
+    let idle = connect(obeys);
+    let mut aborted = connect(obeys);
+    aborted.write_all(b"a").unwrap();
+    let stuck = connect_narrow(says);
+    turn_until(&mut reactor, "all have ended", |stats| stats.closed == 4);
+    assert_eq!(*endings.borrow(), [(0, CloseReason::TooSlow)]);
+    check_end(closed, b"");
+    check_end(idle, b"");
+    for mut peer in [aborted, stuck] {
+        let result = peer.read_to_end(&mut Vec::new());
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+}
 
 #[test]
 fn a_stop_waits_for_what_is_under_way() {

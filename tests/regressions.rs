@@ -17,7 +17,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{
-    A_MOMENT, PATIENCE, any_port, assert_same, check_end, connect, connect_narrow, connect_udp, pattern, serve, turn_until,
+    A_MOMENT, PATIENCE, any_port, assert_same, check_end, connect, connect_narrow, connect_udp, may_open, pattern, serve,
+    turn_until,
 };
 use reactor::{
     Advance, CloseReason, Context, Datagram, DatagramProtocol, Echo, Http, Limits, Next, Protocol, Reactor, Rehearsal, Replies,
@@ -168,11 +169,8 @@ fn a_stuck_connection_that_would_be_idle_by_now_does_not_make_the_loop_spin() {
 fn a_late_loop_does_not_end_who_has_spoken_in_time() {
     // With more than 1,024 events waiting, a late loop ended clients as idle whose request it had not yet heard of.
     const COUNT: usize = 1_200;
-    let open_max = std::fs::read_to_string("/proc/self/limits").unwrap();
-    let open_max = open_max.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
-    let open_max = open_max.split_whitespace().next().unwrap();
-    if open_max.parse().is_ok_and(|open_max: usize| open_max < 3 * COUNT) {
-        return eprintln!("skipped: only {open_max} files may be open");
+    if !may_open(3 * COUNT) {
+        return;
     }
     let limits = Limits { idle_ms_max: 1_500, ..Limits::default() };
     let (mut reactor, address) = serve(limits, |_| Echo::new());

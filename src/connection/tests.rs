@@ -569,6 +569,18 @@ fn a_send_that_takes_nothing_and_gives_no_reason_is_an_error() {
     assert_eq!(ended, Ended(CloseReason::Io(ErrorKind::WriteZero)));
 }
 
+#[test]
+fn who_is_idle_owns_no_buffer() {
+    // Much has waited, in both directions. When it has gone, its memory has gone too.
+    let mut talk = Talk::with_puppet(Puppet::default());
+    assert_eq!(talk.drive([recv("60000\n60000\n      "), SEND_BLOCKS]), Blocked);
+    assert!(!talk.connection.input.is_empty() && talk.connection.unsent.len() == 120_000);
+    assert_eq!(talk.drive_writable([send_all(bytes(0, 120_000))]), Blocked);
+    assert_eq!(talk.drive_readable([recv("\n")]), Blocked);
+    assert!(talk.connection.input.is_empty() && talk.connection.unsent.is_empty(), "an empty one is a null pointer");
+    assert!(size_of::<Connection>() <= 128, "{} bytes for each", size_of::<Connection>());
+}
+
 // ---- too much output, too much input, too much time
 
 #[test]

@@ -3,8 +3,9 @@
 //! Nothing here sleeps. To wait is to read a socket, or to wait for a line or for the end of what the program writes, and
 //! every wait gives up after [`PATIENCE`].
 
-// Each test file is a crate of its own and uses a part of this one; and a helper of tests may unwrap as tests do.
-#![allow(dead_code, clippy::unwrap_used)]
+// Each test file is a crate of its own and uses a part of this one; a helper of tests may unwrap as tests do, and say why
+// there is nothing to do.
+#![allow(dead_code, clippy::unwrap_used, clippy::print_stderr)]
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -341,6 +342,19 @@ pub(crate) fn serve<P: Protocol + 'static>(limits: Limits, make: impl FnMut(Sock
     let mut reactor = Reactor::new(limits).unwrap();
     let address = reactor.listen(any_port(), make).unwrap();
     (reactor, address)
+}
+
+/// May `count` files be open in this process at once? Where they may not, says so, for the test cannot be made here.
+#[cfg(target_os = "linux")]
+pub(crate) fn may_open(count: usize) -> bool {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let most = line.split_whitespace().next().unwrap();
+    let is_enough = most.parse().map_or(true, |most: usize| most >= count);
+    if !is_enough {
+        eprintln!("skipped: only {most} files may be open");
+    }
+    is_enough
 }
 
 /// Takes turns until `done`, and returns how many it took.
