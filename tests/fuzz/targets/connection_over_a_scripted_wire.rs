@@ -310,6 +310,11 @@ impl Story {
         assert!(is_over || !kernel.has_failed, "an error is the end");
         assert!(!(wants_read && kernel.has_input()), "there is input, and no edge will come for it");
         assert!(!(wants_write && kernel.room > 0), "there is room, and no edge will come for it");
+        if self.conversation.ended() == Some(CloseReason::Finished) {
+            let kernel = self.conversation.wire();
+            assert!(kernel.is_finished || kernel.read == kernel.arrived, "to close with unread input resets");
+        }
+        let kernel = self.conversation.wire();
         let waiting = self.facts.said.borrow().len() - kernel.sent;
         assert!(waiting <= self.waiting_max, "{waiting} bytes wait");
         assert_eq!(self.facts.closed.get(), usize::from(is_over), "it is told of the end once");
