@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
+use reactor::Limits;
 
 /// One thread, one poll loop: TCP echo, UDP echo and HTTP/1.0.
 ///
 /// Without any address, serves TCP echo and UDP echo on 127.0.0.1:2000 and HTTP on 127.0.0.1:8080. When all sockets
 /// listen, prints one line for each, with the address bound. SIGINT or SIGTERM finishes what is under way and ends with
-/// status 0; a second one ends at once.
+/// status 0, or 3 if conversations had to be cut off; a second one ends at once.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -44,7 +45,49 @@ pub(crate) struct Serve {
     /// conversation), trace (a line for each system call). The variable RUST_LOG, if set, overrides it.
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = ["off", "error", "warn", "info", "debug", "trace"], hide_possible_values = true)]
     pub(crate) log: String,
+    #[command(flatten)]
+    bounds: Bounds,
 }
+
+/// What an operator may want other than [`Limits::default`] has it.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Limits")]
+struct Bounds {
+    /// The most connections at one time. Beyond it, newcomers wait in the kernel's queue.
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections_max as u64, value_parser = value_parser!(u64).range(1..=COUNT_MAX))]
+    max_connections: u64,
+    /// How long a peer may be silent after it has connected.
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().silent_ms_max, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    silent_ms: u64,
+    /// How long a connection may be without a byte moving.
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().idle_ms_max, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    idle_ms: u64,
+    /// How long a peer may take none of the bytes that wait for it.
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().stall_ms_max, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    stall_ms: u64,
+    /// How long the head of an HTTP request may take to arrive.
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().head_ms_max, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    head_ms: u64,
+    /// How long the body of an HTTP request may take to arrive.
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().body_ms_max, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    body_ms: u64,
+    /// How long what a peer still sends after our last word is read and discarded.
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().linger_ms_max, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    linger_ms: u64,
+    /// How long a stop waits for conversations under way. Then they are cut off.
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().drain_ms_max, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    drain_ms: u64,
+    /// What the kernel is asked to hold for each UDP socket, each way. It grants what net.core.rmem_max and wmem_max allow.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().udp_buffer_bytes as u64, value_parser = value_parser!(u64).range(1..=BUFFER_BYTES_MAX))]
+    udp_buffer: u64,
+}
+
+/// As many slots as a connection's name can tell apart.
+const COUNT_MAX: u64 = u32::MAX as u64;
+/// A year: who wants no bound at all has one that he will not meet.
+const MS_MAX: u64 = 365 * 24 * 60 * 60 * 1000;
+/// What the kernel's own type for it holds (socket(7)).
+const BUFFER_BYTES_MAX: u64 = i32::MAX as u64;
 
 impl Cli {
     pub(crate) fn into_command(self) -> Command {
@@ -53,6 +96,22 @@ impl Cli {
 }
 
 impl Serve {
+    pub(crate) fn limits(&self) -> Limits {
+        let bounds = &self.bounds;
+        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        Limits {
+            connections_max: count(bounds.max_connections),
+            silent_ms_max: bounds.silent_ms,
+            idle_ms_max: bounds.idle_ms,
+            stall_ms_max: bounds.stall_ms,
+            head_ms_max: bounds.head_ms,
+            body_ms_max: bounds.body_ms,
+            linger_ms_max: bounds.linger_ms,
+            drain_ms_max: bounds.drain_ms,
+            udp_buffer_bytes: count(bounds.udp_buffer),
+        }
+    }
+
     /// The addresses to serve: those named, or the lecture's if none is.
     pub(crate) fn with_defaults(mut self) -> Serve {
         if self.tcp.is_empty() && self.udp.is_empty() && self.http.is_empty() {

@@ -1,12 +1,12 @@
 //! One conversation: the phases of a stream, and what is owed in each.
 //!
 //! ```text
-//!              ┌────────────── Paused ◄─ Pause ─┐
-//!              ▼ drained                        │
-//!   accept ► Talking ──────────────────────────►┤──► Flushing ──► Lingering ──► ended
-//!              ▲ │ output above the high mark   │  (rest of the     (our FIN is
-//!              │ ▼                              │   output)          sent: discard)
-//!             Held                   the peer's FIN
+//!                         ┌────────────── Paused ◄─ Pause ─┐
+//!                         ▼ drained                        │
+//!   accept ► Silent ► Talking ────────────────────────────►┤──► Flushing ──► Lingering ──► ended
+//!                         ▲ │ output above the high mark   │  (rest of the     (our FIN is
+//!                         │ ▼                              │   output)          sent: discard)
+//!                        Held                   the peer's FIN
 //! ```
 //!
 //! The connection owns everything that a protocol could get wrong: it keeps what the kernel did not take and sends it
@@ -45,6 +45,8 @@ pub(crate) enum Outcome {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    /// The peer has not said anything yet. Else as `Talking`.
+    Silent,
     /// We read, and the protocol has been offered all that we read.
     Talking,
     /// `input` holds something that the protocol has not been offered, because too much output waited or it was paused.
@@ -101,7 +103,7 @@ impl Connection {
             input: Buffer::default(),
             unsent: Buffer::default(),
             active: now,
-            phase: Phase::Talking,
+            phase: Phase::Silent,
             lent: Lent { alarm: Time::NEVER, peer, id },
         }
     }
@@ -138,7 +140,7 @@ impl Connection {
             return Outcome::Blocked; // the promise was to look: it has been active since
         }
         match self.phase {
-            Phase::Talking | Phase::Held | Phase::Paused { .. } if self.lent.alarm <= turn.now => {
+            Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } if self.lent.alarm <= turn.now => {
                 if self.lent.alarm.plus_ms(LATE_MS) <= turn.now {
                     (ready.readable, ready.writable) = (true, true);
                     let outcome = self.work(wire, ready, scratch, turn);
@@ -150,11 +152,11 @@ impl Connection {
                 self.speak(wire, ready, turn, |protocol, _, cx| protocol.elapsed(cx));
                 self.work(wire, ready, scratch, turn)
             }
-            Phase::Talking | Phase::Held | Phase::Paused { .. } | Phase::Flushing { .. } => {
+            Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } | Phase::Flushing { .. } => {
                 // The loop may be late itself, and not have heard of what has come: so look once more.
                 let moved_before = turn.stats.bytes_moved();
                 (ready.readable, ready.writable) = (true, true);
-                let why = if self.unsent.is_empty() { CloseReason::Idle } else { CloseReason::TooSlow };
+                let (_, why) = self.patience(&turn.limits);
                 let outcome = self.work(wire, ready, scratch, turn);
                 let nothing_came = outcome == Outcome::Blocked && turn.stats.bytes_moved() == moved_before;
                 if nothing_came { Outcome::Ended(why) } else { outcome }
@@ -168,13 +170,24 @@ impl Connection {
     #[inline]
     pub(crate) fn deadline(&self, limits: &Limits) -> Time {
         match self.phase {
-            Phase::Talking | Phase::Held | Phase::Paused { .. } => {
-                let patience_ms = if self.unsent.is_empty() { limits.idle_ms_max } else { limits.stall_ms_max };
-                self.active.plus_ms(patience_ms).min(self.lent.alarm)
+            Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => {
+                self.active.plus_ms(self.patience(limits).0).min(self.lent.alarm)
             }
             Phase::Flushing { .. } => self.active.plus_ms(limits.stall_ms_max),
             Phase::Lingering { .. } => self.active.plus_ms(limits.linger_ms_max),
             Phase::Ended(_) => Time::NEVER,
+        }
+    }
+
+    /// How many milliseconds may pass without a byte moving, and what it ends as then.
+    #[inline]
+    fn patience(&self, limits: &Limits) -> (u64, CloseReason) {
+        match () {
+            () if self.wants_write() => (limits.stall_ms_max, CloseReason::TooSlow),
+            () if self.phase == Phase::Silent && limits.silent_ms_max < limits.idle_ms_max => {
+                (limits.silent_ms_max, CloseReason::Silent)
+            }
+            () => (limits.idle_ms_max, CloseReason::Idle),
         }
     }
 
@@ -193,7 +206,7 @@ impl Connection {
     /// Would more input be read? (`select`'s read list.)
     pub(crate) fn wants_read(&self) -> bool {
         match self.phase {
-            Phase::Talking => self.unsent.len() < OUTPUT_HIGH_BYTES,
+            Phase::Silent | Phase::Talking => self.unsent.len() < OUTPUT_HIGH_BYTES,
             Phase::Lingering { .. } => true,
             Phase::Held | Phase::Paused { .. } | Phase::Flushing { .. } | Phase::Ended(_) => false,
         }
@@ -218,7 +231,7 @@ impl Connection {
             Phase::Paused { produced, .. } => produced && self.unsent.len() <= OUTPUT_LOW_BYTES,
             Phase::Flushing { .. } => self.unsent.is_empty(),
             Phase::Ended(_) => true,
-            Phase::Talking | Phase::Lingering { .. } => false,
+            Phase::Silent | Phase::Talking | Phase::Lingering { .. } => false,
         };
         not_waiting_for_the_kernel || (ready.readable && self.wants_read()) || (ready.writable && self.wants_write())
     }
@@ -232,7 +245,7 @@ impl Connection {
     /// Is nothing begun, in either direction?
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
-        self.phase == Phase::Talking && self.input.is_empty() && self.unsent.is_empty()
+        matches!(self.phase, Phase::Silent | Phase::Talking) && self.input.is_empty() && self.unsent.is_empty()
     }
 
     /// Ends an idle conversation from our side. What the peer still says is discarded for a while, so that it does not destroy
@@ -257,7 +270,7 @@ impl Connection {
                 return if self.can_progress(ready) { Outcome::Unfinished } else { Outcome::Blocked };
             }
             match self.phase {
-                Phase::Talking if ready.readable && self.unsent.len() < OUTPUT_HIGH_BYTES => {
+                Phase::Silent | Phase::Talking if ready.readable && self.unsent.len() < OUTPUT_HIGH_BYTES => {
                     self.read(wire, ready, scratch, turn);
                 }
                 Phase::Held if self.unsent.len() < OUTPUT_HIGH_BYTES => self.hear_carried(wire, ready, turn),
@@ -265,7 +278,7 @@ impl Connection {
                     self.phase = Phase::Paused { produced: false, at_end };
                     self.speak(wire, ready, turn, |protocol, _, cx| protocol.drained(cx));
                 }
-                Phase::Talking | Phase::Held | Phase::Paused { .. } => return Outcome::Blocked,
+                Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => return Outcome::Blocked,
                 Phase::Flushing { .. } if self.wants_write() => return Outcome::Blocked,
                 Phase::Flushing { last: Last::Close } => return self.end(CloseReason::Finished),
                 Phase::Flushing { last: Last::CloseIfRead } if !ready.readable => return self.end(CloseReason::Finished),
@@ -321,6 +334,9 @@ impl Connection {
         let room = scratch.len().min(INPUT_BYTES_MAX - self.input.len());
         match receive(wire, ready, &self.lent.id, &mut scratch[..room]) {
             Ok(Received::Bytes(count)) => {
+                if self.phase == Phase::Silent {
+                    self.phase = Phase::Talking;
+                }
                 if self.unsent.is_empty() {
                     self.active = turn.now;
                 }
@@ -395,7 +411,7 @@ impl Connection {
             }
         }
         match self.phase {
-            Phase::Talking | Phase::Held | Phase::Paused { .. } => steps.heard,
+            Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => steps.heard,
             Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => offered,
         }
     }
@@ -424,12 +440,13 @@ impl Connection {
         // only for what it has said since.
         let (still_waits, at_end) = match self.phase {
             Phase::Paused { produced, at_end } => (produced, at_end),
-            Phase::Talking | Phase::Held | Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => {
+            Phase::Silent | Phase::Talking | Phase::Held | Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => {
                 (self.unsent.len() > OUTPUT_LOW_BYTES, false)
             }
         };
         self.phase = match next {
             Next::Continue | Next::Close | Next::CloseAgreed if at_end => Phase::Flushing { last: Last::Close },
+            Next::Continue if self.phase == Phase::Silent => Phase::Silent,
             Next::Continue if self.input.is_empty() => Phase::Talking,
             Next::Continue => Phase::Held,
             Next::Pause => Phase::Paused { produced: has_replied || still_waits, at_end },

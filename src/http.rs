@@ -14,7 +14,7 @@ mod response;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::limits::{BODY_BYTES_MAX, BODY_MS_MAX, HEAD_MS_MAX};
+use crate::limits::BODY_BYTES_MAX;
 use crate::protocol::{Advance, Context, Next, Protocol};
 
 pub use request::{Method, Request};
@@ -76,7 +76,7 @@ impl<R: Responder> Http<R> {
         match parse(input, &mut few, &mut many) {
             Parsed::Partial => {
                 if scanned == 0 {
-                    cx.wake_after(Duration::from_millis(HEAD_MS_MAX));
+                    cx.wake_after(Duration::from_millis(cx.limits().head_ms_max));
                 }
                 self.state = State::Head { scanned: input.len() };
                 Advance::need_more()
@@ -116,7 +116,7 @@ impl<R: Responder> Http<R> {
         }
         let mut answer = Vec::new();
         response.write(request.method(), persists, &cx.date(), &mut answer);
-        cx.wake_after(Duration::from_millis(BODY_MS_MAX));
+        cx.wake_after(Duration::from_millis(cx.limits().body_ms_max));
         self.state = State::Body(Box::new(Body { method: request.method(), left: body_bytes, answer, next }));
         Next::Continue
     }

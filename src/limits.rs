@@ -11,11 +11,20 @@ pub struct Limits {
     /// The most connections at one time. Beyond it the listeners rest, and new peers wait in the kernel's backlog until
     /// somebody leaves.
     pub connections_max: usize,
+    /// The longest a peer may be silent after it has connected. Then it ends as `Silent`, unless the next is
+    /// shorter. Some clients connect in advance, but who has said something once is likelier to go on.
+    pub silent_ms_max: u64,
     /// The longest a connection may live without a byte moving either way. Then it ends as `Idle`. One minute is what
     /// web servers commonly allow between two requests.
     pub idle_ms_max: u64,
     /// The longest a peer may take none of the bytes that wait for it. Then it ends as `TooSlow`.
     pub stall_ms_max: u64,
+    /// The longest that the head of an HTTP request may take to arrive, from its first byte to its last. Then it is answered
+    /// 408, and the connection closes. A peer that sends a byte now and then does not extend it.
+    pub head_ms_max: u64,
+    /// The longest that the body of an HTTP request may take to arrive after its head. Then it is answered 408, and the connection
+    /// closes.
+    pub body_ms_max: u64,
     /// The longest that we read and discard after our FIN, so that unread input does not become a reset which destroys
     /// our last answer at the peer's. Then the connection is closed as it is.
     pub linger_ms_max: u64,
@@ -30,8 +39,11 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections_max: 100_000,
+            silent_ms_max: 30_000,
             idle_ms_max: 60_000,
             stall_ms_max: 30_000,
+            head_ms_max: 10_000,
+            body_ms_max: 60_000,
             linger_ms_max: 2_000,
             drain_ms_max: 5_000,
             udp_buffer_bytes: 4 * 1024 * 1024,
@@ -143,15 +155,8 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// The most header fields in a request. Beyond: 431 and close.
 pub const HEADERS_MAX: usize = 64;
 
-/// The longest that a request's head may take to arrive, from its first byte to its last, in milliseconds. Beyond: 408
-/// and close. A peer that sends a byte now and then does not extend it.
-pub const HEAD_MS_MAX: u64 = 10_000;
-
 /// The largest request body that we read (and skip), in bytes. Beyond: 413 and close.
 pub const BODY_BYTES_MAX: u64 = 1024 * 1024;
-
-/// The longest that a request's body may take to arrive after its head, in milliseconds. Beyond: 408 and close.
-pub const BODY_MS_MAX: u64 = 60_000;
 
 const _: () = assert!(REQUEST_LINE_BYTES_MAX <= HEAD_BYTES_MAX, "a legal request line fits in a head");
 const _: () =

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Parser;
-use log::{LevelFilter, debug, info};
-use reactor::{Echo, Http, Limits, Reactor, Site, Stopped};
+use log::{LevelFilter, debug, info, warn};
+use reactor::{Echo, Http, Reactor, Site, Stopped};
 
 use cli::{Cli, Command, Serve};
 
@@ -16,6 +16,8 @@ use cli::{Cli, Command, Serve};
 const FAILED: u8 = 1;
 /// The command line made no sense.
 const MISUSED: u8 = 2;
+/// It stopped as it was asked to, but not every conversation could be finished.
+const CUT_OFF: u8 = 3;
 
 fn main() -> ExitCode {
     let command = match Cli::try_parse() {
@@ -29,12 +31,13 @@ fn main() -> ExitCode {
     };
     let Command::Serve(arguments) = command;
     match serve(&arguments.with_defaults()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Stopped::InOrder) => ExitCode::SUCCESS,
+        Ok(Stopped::CutOff(_)) => ExitCode::from(CUT_OFF),
         Err(error) => complain(FAILED, &error.to_string()),
     }
 }
 
-fn serve(arguments: &Serve) -> io::Result<()> {
+fn serve(arguments: &Serve) -> io::Result<Stopped> {
     env_logger::Builder::new()
         .filter_level(arguments.log.parse().unwrap_or(LevelFilter::Info))
         .parse_default_env()
@@ -43,7 +46,7 @@ fn serve(arguments: &Serve) -> io::Result<()> {
         .format_timestamp_millis()
         .format_target(false)
         .init();
-    let mut reactor = Reactor::new(Limits::default())?;
+    let mut reactor = Reactor::new(arguments.limits())?;
     // Before anything listens, so that a signal which comes early is not lost either.
     #[cfg(unix)]
     stop_on_signals(&mut reactor)?;
@@ -69,12 +72,13 @@ fn serve(arguments: &Serve) -> io::Result<()> {
         info!("nobody reads standard output: {error}");
     }
     info!("serves, process {}", std::process::id());
-    match reactor.run()? {
+    let stopped = reactor.run()?;
+    match stopped {
         Stopped::InOrder => info!("stopped: every conversation had ended"),
-        Stopped::CutOff(left) => info!("stopped: {left} conversations were cut off"),
+        Stopped::CutOff(left) => warn!("stopped: {left} conversations were cut off"),
     }
     debug!("{:?}", reactor.stats());
-    Ok(())
+    Ok(stopped)
 }
 
 /// The line that says where a service listens, or the error that says why it does not.

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::connection::Lent;
 use crate::deadline::Time;
+use crate::limits::Limits;
 use crate::turn::Turn;
 
 /// A conversation over a stream, as a state machine without I/O.
@@ -124,6 +125,8 @@ pub enum CloseReason {
     Aborted,
     /// The peer reset the connection, or was gone when we wrote.
     PeerReset,
+    /// The peer said nothing for [`silent_ms_max`](crate::Limits::silent_ms_max) after it had connected.
+    Silent,
     /// No byte moved for [`idle_ms_max`](crate::Limits::idle_ms_max).
     Idle,
     /// The peer took none of its bytes for [`stall_ms_max`](crate::Limits::stall_ms_max).
@@ -132,6 +135,8 @@ pub enum CloseReason {
     TooLong,
     /// The protocol sent more at once than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX).
     Overrun,
+    /// A call of its protocol panicked.
+    Panicked,
     /// Cut off: the reactor was asked to stop, and the time to finish was over.
     Shutdown,
     /// The kernel reported another error.
@@ -158,10 +163,12 @@ impl fmt::Display for CloseReason {
             CloseReason::Finished => f.write_str("finished"),
             CloseReason::Aborted => f.write_str("aborted by the protocol"),
             CloseReason::PeerReset => f.write_str("reset by the peer"),
+            CloseReason::Silent => f.write_str("silent since it connected"),
             CloseReason::Idle => f.write_str("idle for too long"),
             CloseReason::TooSlow => f.write_str("the peer does not take its bytes"),
             CloseReason::TooLong => f.write_str("a message too long"),
             CloseReason::Overrun => f.write_str("the protocol sent too much at once"),
+            CloseReason::Panicked => f.write_str("its protocol panicked"),
             CloseReason::Shutdown => f.write_str("the reactor stops"),
             CloseReason::Io(kind) => write!(f, "{kind}"),
         }
@@ -268,6 +275,11 @@ impl<'i> Context<'i> {
     /// This connection's name.
     pub fn id(&self) -> ConnectionId {
         self.lent.id
+    }
+
+    /// The reactor's limits.
+    pub fn limits(&self) -> &Limits {
+        &self.turn.limits
     }
 
     /// Whether the reactor has been asked to stop: finish what is begun, and say that it is the last.

@@ -26,9 +26,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
-use log::{debug, info, trace, warn};
+use log::{debug, error, info, trace, warn};
 use slab::Slab;
 
 use crate::connection::{Connection, Outcome};
@@ -51,8 +52,11 @@ pub struct Reactor {
     slots: Slab<Slot>,
     /// Who can go on without any news from the kernel.
     queue: Vec<usize>,
-    /// Room for the next queue, while one is being driven. Empty.
-    spare_queue: Vec<usize>,
+    /// Who is being driven in this turn, and how many of them have been. Empty between the turns.
+    driven: Vec<usize>,
+    driven_so_far: usize,
+    /// Whose protocol is running, if one is.
+    running: usize,
     deadlines: Deadlines,
     /// Who has ended in this turn, and why.
     ended: Vec<(usize, CloseReason)>,
@@ -145,7 +149,9 @@ impl Reactor {
             events: Events::with_capacity(EVENTS_PER_TURN),
             slots: Slab::new(),
             queue: Vec::new(),
-            spare_queue: Vec::new(),
+            driven: Vec::new(),
+            driven_so_far: 0,
+            running: 0,
             deadlines: Deadlines::new(),
             ended: Vec::new(),
             listeners: Vec::new(),
@@ -312,8 +318,16 @@ impl Reactor {
 
     /// Serves who is in the queue, each once. Who is unfinished, and who is accepted meanwhile, waits for the next turn.
     fn drive(&mut self) {
-        let mut driven = std::mem::replace(&mut self.queue, std::mem::take(&mut self.spare_queue));
-        for token in driven.drain(..) {
+        std::mem::swap(&mut self.queue, &mut self.driven);
+        self.driven_so_far = 0;
+        self.guard(Reactor::drive_all);
+        self.driven.clear();
+    }
+
+    fn drive_all(&mut self) {
+        while let Some(&token) = self.driven.get(self.driven_so_far) {
+            self.driven_so_far += 1;
+            self.running = token;
             let slot = &mut self.slots[token];
             slot.standing = Standing::Waiting;
             let outcome = match &mut slot.source {
@@ -338,7 +352,6 @@ impl Reactor {
             };
             self.settle(token, outcome);
         }
-        self.spare_queue = driven;
     }
 
     /// Accepts until there are no more, the budget is spent, or there is no room. Each newcomer goes to the queue, and is not
@@ -393,7 +406,9 @@ impl Reactor {
         let slot = &mut self.slots[token];
         slot.ready = Ready::UNKNOWN;
         if let Source::Connection(stream, connection) = &mut slot.source {
+            let listener = std::mem::replace(&mut self.running, token);
             connection.open(stream, &mut slot.ready, &mut self.turn);
+            self.running = listener;
         }
         enqueue(&mut self.queue, token, slot);
     }
@@ -426,9 +441,14 @@ impl Reactor {
         if self.turn.now >= self.drain_until {
             self.cut_off();
         }
+        self.guard(Reactor::expire_some);
+    }
+
+    fn expire_some(&mut self) {
         for _ in 0..EXPIRIES_PER_TURN {
             let Some(token) = self.deadlines.take_due(self.turn.now) else { break };
             self.turn.stats.deadlines_due += 1;
+            self.running = token;
             let slot = &mut self.slots[token];
             slot.filed = Time::NEVER;
             if slot.standing == Standing::Ended {
@@ -442,6 +462,40 @@ impl Reactor {
                 Source::Datagram(_) | Source::Bell(_) => Outcome::Blocked,
             };
             self.settle(token, outcome);
+        }
+    }
+
+    // ---- a panic in a protocol ends its own connection
+
+    /// Runs `stage`, and again from where it was, as often as a protocol panics in it. So to expect the worst costs nothing
+    /// but this call; it is not done for each connection.
+    #[inline]
+    fn guard(&mut self, stage: fn(&mut Reactor)) {
+        while panic::catch_unwind(AssertUnwindSafe(|| stage(self))).is_err() {
+            self.clean_up();
+        }
+    }
+
+    /// Ends whose protocol has panicked. What it shares with others is the application's own concern: it may be left halfway.
+    #[cold]
+    fn clean_up(&mut self) {
+        self.turn.stats.panics += 1;
+        self.turn.clear_output();
+        let slot = &mut self.slots[self.running];
+        match &slot.source {
+            Source::Connection(_, connection) => {
+                error!("{} {}: its protocol panicked", connection.id(), connection.peer());
+                end(&mut self.ended, &mut self.queue, self.running, slot, CloseReason::Panicked);
+            }
+            Source::Listener(listener) => {
+                error!("{}: to make a protocol panicked, and a connection is lost", listener.address);
+                self.turn.stats.accepts_failed += 1;
+            }
+            Source::Datagram(_) | Source::Bell(_) => {}
+        }
+        // A listener was not done.
+        for &token in &self.listeners {
+            enqueue(&mut self.queue, token, &mut self.slots[token]);
         }
     }
 
@@ -462,11 +516,14 @@ impl Reactor {
                     self.turn.stats.closed += 1;
                     self.turn.stats.closed_finished += u64::from(why == CloseReason::Finished);
                     debug!("{} {} closed: {why}", connection.id(), connection.peer());
-                    if matches!(why, CloseReason::Aborted | CloseReason::TooSlow | CloseReason::Overrun) {
+                    if matches!(why, CloseReason::Aborted | CloseReason::TooSlow | CloseReason::Overrun | CloseReason::Panicked) {
                         net::reset_on_close(stream);
                     }
                     trace!("{} close", connection.id());
-                    connection.tell_closed(why);
+                    if panic::catch_unwind(AssertUnwindSafe(|| connection.tell_closed(why))).is_err() {
+                        self.turn.stats.panics += 1;
+                        error!("{} {}: its protocol panicked when it was closed", connection.id(), connection.peer());
+                    }
                 }
                 Source::Listener(listener) => {
                     info!("stops listening on {}", listener.address);

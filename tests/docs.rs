@@ -240,8 +240,8 @@ fn the_readme_names_every_option_and_no_other() {
         .collect();
     let cli = read("src/cli.rs");
     let fields = cli.split("#[arg(long").skip(1).map(|from| {
-        let field = from.split("pub(crate) ").nth(1).expect("an option is a field");
-        field.split(':').next().expect("a split has a first part")
+        let field = from.split(")]\n").nth(1).expect("an option is a field").trim_start();
+        field.strip_prefix("pub(crate) ").unwrap_or(field).split(':').next().expect("a split has a first part")
     });
     let options: BTreeSet<String> = fields.map(|field| field.replace('_', "-")).collect();
     assert_eq!(named, options.iter().map(String::as_str).collect());
@@ -285,6 +285,7 @@ fn every_limit_is_quoted_with_its_value() {
     let seconds = |ms: u64| format!("{} s", ms / 1000);
     let values = BTreeMap::from([
         ("connections_max", format!("{},000", defaults.connections_max / 1000)),
+        ("silent_ms_max", seconds(defaults.silent_ms_max)),
         ("idle_ms_max", seconds(defaults.idle_ms_max)),
         ("drain_ms_max", seconds(defaults.drain_ms_max)),
         ("HEAD_BYTES_MAX", kib(limits::HEAD_BYTES_MAX as u64)),

@@ -198,6 +198,18 @@ fn a_stop_still_serves_those_who_already_stand_at_the_door() {
 }
 
 #[test]
+fn a_stop_that_has_to_cut_somebody_off_says_so_and_has_a_status_of_its_own() {
+    // The peer is owed more than the kernel holds, and does not read.
+    let program = Program::start(&["--tcp", "127.0.0.1:0", "--drain-ms", "50"]);
+    let mut stream = connect_narrow(program.tcp());
+    stuff(&mut stream, &pattern(21, 8 * MIB));
+    program.signal("TERM");
+    let ending = program.wait();
+    assert_eq!(ending.status.code(), Some(3));
+    assert!(ending.stderr.iter().any(|line| line.contains("stopped: 1 conversations were cut off")), "{:?}", ending.stderr);
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once() {
     // A peer that reads nothing would keep it draining for seconds, and the status would be 0.
     let program = Program::start(&TCP);

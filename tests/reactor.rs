@@ -867,3 +867,116 @@ fn every_connection_is_told_of_its_end_exactly_once() {
     assert_eq!(endings, expected.into_iter().enumerate().collect::<Vec<_>>(), "seed {SEED}");
     assert_eq!((reactor.stats().accepted, reactor.stats().closed), (310, 310));
 }
+
+// ---- panics
+
+/// Panics where it is told to: `m` when it is made, `o` when it is opened, `a` when it hears an `a`, `e` at the peer's end, `l`
+/// when its alarm rings, `c` when it is closed. Echoes everything else.
+struct Fragile {
+    breaks: char,
+    endings: Endings,
+}
+
+impl Fragile {
+    fn may_break(&self, at: char) {
+        assert!(self.breaks != at, "it breaks at {at}, as it was told");
+    }
+}
+
+impl Protocol for Fragile {
+    fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+        cx.send(b"half a wo");
+        self.may_break('o');
+        cx.wake_after(A_MOMENT);
+        Next::Continue
+    }
+
+    fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+        cx.send(input);
+        self.may_break('a');
+        Advance::consumed(input.len())
+    }
+
+    fn ended(&mut self, _: &[u8], _: &mut Context<'_>) -> Next {
+        self.may_break('e');
+        Next::Close
+    }
+
+    fn elapsed(&mut self, _: &mut Context<'_>) -> Next {
+        self.may_break('l');
+        Next::Continue
+    }
+
+    fn closed(&mut self, why: CloseReason) {
+        self.endings.borrow_mut().push((0, why));
+        self.may_break('c');
+    }
+}
+
+#[test]
+fn a_protocol_that_panics_ends_its_own_connection_and_nobody_elses() {
+    // At each point at which a protocol is called, one breaks, between two that do not and that speak in the same turn. They
+    // never notice, and neither does whoever comes next.
+    for breaks in ['m', 'o', 'a', 'e', 'l', 'c'] {
+        let mut reactor = Reactor::new(Limits::default()).unwrap();
+        let endings = Endings::default();
+        let (told, mut made) = (Rc::clone(&endings), 0);
+        let address = reactor
+            .listen(any_port(), move |_| {
+                made += 1;
+                assert!(made != 2 || breaks != 'm', "it breaks at m, as it was told");
+                let breaks = if made == 2 { breaks } else { ' ' };
+                Fragile { breaks, endings: Rc::clone(&told) }
+            })
+            .unwrap();
+        let mut peers: Vec<TcpStream> = (0..3).map(|_| connect(address)).collect();
+        for peer in &mut peers {
+            peer.write_all(b"rd").unwrap();
+        }
+        if breaks != 'l' {
+            peers[1].shutdown(Shutdown::Write).unwrap();
+        }
+        turn_until(&mut reactor, "a panic", |stats| stats.panics == 1);
+        let said_by_it = match breaks {
+            'm' | 'o' => 0,
+            'a' => "half a wo".len(),
+            _ => "half a word".len(),
+        };
+        let said = (2 * "half a word".len() + said_by_it) as u64;
+        turn_until(&mut reactor, "two who are left", |stats| stats.bytes_out == said && stats.connections == 2);
+        for peer in [0, 2] {
+            let mut heard = [0; 11];
+            peers[peer].read_exact(&mut heard).unwrap();
+            assert_eq!(&heard, b"half a word", "beside one who breaks at {breaks}");
+            exchange(&mut reactor, &mut peers[peer], b"still here");
+        }
+        let said = reactor.stats().bytes_out;
+        let mut next = connect(address);
+        next.write_all(b"rd").unwrap();
+        let mut heard = [0; 11];
+        turn_until(&mut reactor, "a newcomer who is served", |stats| stats.bytes_out == said + 11);
+        next.read_exact(&mut heard).unwrap();
+        assert_eq!(reactor.stats().panics, 1);
+        let expected = match breaks {
+            'm' => vec![],
+            'c' => vec![(0, CloseReason::Finished)],
+            _ => vec![(0, CloseReason::Panicked)],
+        };
+        assert_eq!(*endings.borrow(), expected, "who breaks at {breaks}");
+    }
+}
+
+#[test]
+fn who_is_silent_after_it_has_connected_is_ended_sooner_than_who_has_spoken() {
+    let limits = Limits { silent_ms_max: 50, idle_ms_max: 3_600_000, ..Limits::default() };
+    let mut reactor = Reactor::new(limits).unwrap();
+    let (make, endings) = obedient();
+    let address = reactor.listen(any_port(), make).unwrap();
+    let mut speaker = connect(address);
+    exchange(&mut reactor, &mut speaker, b"x");
+    let silent = connect(address);
+    turn_until(&mut reactor, "the end of one", |stats| stats.closed == 1);
+    check_end(silent, b"");
+    assert_eq!(*endings.borrow(), [(1, CloseReason::Silent)]);
+    exchange(&mut reactor, &mut speaker, b"y");
+}

@@ -990,11 +990,24 @@ fn an_alarm_does_not_ring_for_who_has_closed() {
 // ---- its own deadlines
 
 #[test]
-fn a_silent_peer_is_idle_after_a_minute() {
-    // The minute begins with the last byte, either way.
+fn a_peer_that_never_says_anything_is_ended_after_half_a_minute() {
+    // Whatever it is told meanwhile, if it takes that. Its first byte ends this, and begins the minute of the others.
     let mut talk = Talk::with(Echo::new());
     assert_eq!(talk.drive([RECV_BLOCKS]), Blocked);
-    talk.ends_at(60_000, CloseReason::Idle);
+    talk.ends_at(30_000, CloseReason::Silent);
+    let mut talk = Talk::with_puppet(Puppet { opened: "5 wake:10000", elapsed: "5", ..Puppet::default() });
+    assert_eq!(talk.open([send_some(5), RECV_BLOCKS]), Blocked);
+    assert_eq!(talk.expire_at(10_000, [send_some(5)]), Blocked);
+    talk.ends_at(40_000, CloseReason::Silent);
+    let mut talk = Talk::with(Echo::new());
+    talk.at_ms(29_999);
+    assert_eq!(talk.drive([recv("x"), send_all("x")]), Blocked);
+    talk.ends_at(89_999, CloseReason::Idle);
+}
+
+#[test]
+fn a_peer_that_falls_silent_is_idle_after_a_minute() {
+    // The minute begins with the last byte, either way.
     let mut talk = Talk::with(Echo::new());
     talk.at_ms(10_000);
     assert_eq!(talk.drive([recv("x"), SEND_BLOCKS]), Blocked);

@@ -366,7 +366,8 @@ impl Outgoing {
     fn add(&mut self, piece: Piece) {
         let train = self.trains.last_mut().expect("a train was started for the piece");
         train.bytes += piece.length;
-        if self.end == piece.offset
+        if !piece.is_copied
+            && self.end == piece.offset
             && let Some(last) = self.pieces.last_mut()
         {
             last.length += piece.length;
@@ -467,6 +468,16 @@ mod tests {
         assert_eq!(expected.len(), 1);
         assert_eq!(on_the_wire(&batch), expected);
         assert_eq!(batch.outgoing.too_long, 1);
+    }
+
+    #[test]
+    fn a_prefix_is_not_taken_for_what_lies_behind_the_last_piece() {
+        // The first datagram ends in the buffers where the second prefix begins among what is copied, and they share a train.
+        let mut batch = Batch::new();
+        arrive(&mut batch, &[(1, 8, 8), (1, 1, 1)]);
+        let expected = echo_all(&mut batch, b"echo -> ");
+        assert_eq!(on_the_wire(&batch), expected);
+        assert_eq!(batch.unsent(), 1);
     }
 
     #[test]

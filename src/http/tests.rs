@@ -16,6 +16,14 @@ use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, INPUT_BYTES_MAX, Limits, REQUES
 use crate::protocol::ConnectionId;
 use crate::turn::Turn;
 
+fn head_ms_max() -> u64 {
+    Limits::default().head_ms_max
+}
+
+fn body_ms_max() -> u64 {
+    Limits::default().body_ms_max
+}
+
 /// How a conversation came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
@@ -259,7 +267,7 @@ fn a_refused_head_gets_no_body_either() {
     check("9110 9.3.2: cut short", &with_body, &[without_body(&error("400 Bad Request", CLOSE))], CutShort);
     let mut peer = Peer::new(Site::default());
     peer.receive(with_body.as_bytes());
-    peer.wait(BODY_MS_MAX);
+    peer.wait(body_ms_max());
     let expected = without_body(&error("408 Request Timeout", CLOSE));
     assert_eq!(peer.leave(), Talk { output: expected, end: Ours(Next::Close) });
 }
@@ -638,7 +646,7 @@ fn an_empty_line_after_the_last_request_is_not_half_a_request() {
         let mut peer = Peer::new(Site::default());
         peer.receive(PLAIN);
         pieces.iter().for_each(|piece| peer.receive(piece));
-        peer.wait(HEAD_MS_MAX);
+        peer.wait(head_ms_max());
         peer.receive(PLAIN);
         assert_eq!(peer.leave(), Talk { output: plain(KEEP) + &plain(KEEP), end: PeerLeft });
     }
@@ -775,7 +783,7 @@ fn a_head_has_one_deadline_however_it_drips() {
     for piece in pieces {
         assert_eq!(peer.last_word, None);
         peer.receive(piece.as_bytes());
-        peer.wait(HEAD_MS_MAX / 10);
+        peer.wait(head_ms_max() / 10);
     }
     assert_eq!(peer.leave(), Talk { output: error("408 Request Timeout", CLOSE), end: Ours(Next::Close) });
 }
@@ -786,10 +794,10 @@ fn a_body_has_a_deadline_of_its_own() {
     let mut peer = Peer::new(Site::default());
     let head = line("POST / HTTP/1.1\r\nContent-Length: 9");
     peer.receive(&head.as_bytes()[..10]);
-    peer.wait(HEAD_MS_MAX - 1);
+    peer.wait(head_ms_max() - 1);
     peer.receive(&head.as_bytes()[10..]);
     peer.receive(b"body");
-    peer.wait(BODY_MS_MAX - 1);
+    peer.wait(body_ms_max() - 1);
     assert_eq!(peer.last_word, None);
     peer.receive(b"body");
     peer.wait(1);
@@ -806,7 +814,7 @@ fn an_answered_request_leaves_no_deadline_behind() {
             peer.wait(1);
         }
         assert_eq!(peer.lent.alarm, Time::NEVER, "{request:?}");
-        peer.wait(HEAD_MS_MAX + BODY_MS_MAX);
+        peer.wait(head_ms_max() + body_ms_max());
     }
     assert_eq!(peer.leave(), Talk { output: plain(KEEP) + &not_allowed(KEEP) + &page(KEEP), end: PeerLeft });
 }
