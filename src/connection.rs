@@ -144,8 +144,12 @@ impl Connection {
                 if self.lent.alarm.plus_ms(LATE_MS) <= turn.now {
                     (ready.readable, ready.writable) = (true, true);
                     let outcome = self.work(wire, ready, scratch, turn);
-                    if outcome != Outcome::Blocked || self.lent.alarm > turn.now {
-                        return outcome; // what it waited for had come
+                    let still_waits = match self.phase {
+                        Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => self.lent.alarm <= turn.now,
+                        Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => false,
+                    };
+                    if outcome != Outcome::Blocked || !still_waits {
+                        return outcome; // what it waited for had come, or all has been said
                     }
                 }
                 self.lent.alarm = Time::NEVER;

@@ -987,6 +987,19 @@ fn an_alarm_does_not_ring_for_who_has_closed() {
     assert_eq!(talk.log(), ["9 wake:500 close"]);
 }
 
+/// Found by a simulated schedule, in which the conversation came to life again and heard the peer's FIN twice.
+#[test]
+fn a_late_alarm_does_not_ring_once_the_last_word_has_been_said() {
+    // The loop was held up. Looking at the connection before it rings, it meets the peer's FIN, or an order to close.
+    for (last, farewell) in [(FIN, "ended "), (recv("9 close\n"), "9 close")] {
+        let mut talk = Talk::with_puppet(Puppet { ended: "9", elapsed: "", ..Puppet::default() });
+        assert_eq!(talk.drive([recv("wake:500\n")]), Blocked);
+        assert_eq!(talk.expire_at(600, [last, SEND_BLOCKS]), Blocked);
+        assert_eq!(talk.log(), ["wake:500", farewell]);
+        assert!(!talk.connection.wants_read());
+    }
+}
+
 // ---- its own deadlines
 
 #[test]
