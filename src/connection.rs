@@ -196,9 +196,10 @@ impl Connection {
     }
 
     /// When to look at it, so that its deadline is not missed whatever it does meanwhile: as long as bytes move, the deadline
-    /// only moves back, but it may come to be of the other kind. It then counts from that moment, which is still to come.
-    pub(crate) fn look_at(&self, turn: &Turn) -> Time {
-        self.deadline(&turn.limits).min(turn.now.plus_ms(turn.limits.idle_ms_max))
+    /// only moves back, but it may come to be of the other kind. It is counted from `now`, not from when a byte last moved: a
+    /// moment that has passed would be looked at in every turn.
+    pub(crate) fn look_at(&self, limits: &Limits, now: Time) -> Time {
+        self.deadline(limits).min(now.plus_ms(limits.idle_ms_max))
     }
 
     /// When the protocol wants to be called.

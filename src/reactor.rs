@@ -99,9 +99,9 @@ impl Slot {
         match &self.source {
             Source::Connection(_, connection) if turn.stopping => {
                 let quiet_at = connection.quiet_at().unwrap_or(Time::NEVER);
-                (connection.wanted(), connection.look_at(turn).min(quiet_at))
+                (connection.wanted(), connection.look_at(&turn.limits, turn.now).min(quiet_at))
             }
-            Source::Connection(_, connection) => (connection.wanted(), connection.look_at(turn)),
+            Source::Connection(_, connection) => (connection.wanted(), connection.look_at(&turn.limits, turn.now)),
             Source::Datagram(socket) if socket.wants_write() => (Watched::ReadingAndWriting, Time::NEVER),
             Source::Listener(listener) if listener.resting => (Watched::Reading, turn.now.plus_ms(ACCEPT_REST_MS)),
             Source::Datagram(_) | Source::Listener(_) | Source::Bell(_) => (Watched::Reading, Time::NEVER),

@@ -1104,6 +1104,18 @@ fn a_peer_is_given_its_time_from_when_something_waits_for_it() {
     }
 }
 
+/// Found by a simulated schedule: it was to be looked at in a moment that had passed, and so in every turn.
+#[test]
+fn a_peer_may_be_given_longer_to_read_than_to_speak() {
+    let mut talk = Talk::with(Echo::new());
+    (talk.turn.limits.idle_ms_max, talk.turn.limits.stall_ms_max) = (5_000, 20_000);
+    assert_eq!(talk.drive([recv("abc"), SEND_BLOCKS]), Blocked);
+    assert_eq!(talk.expire_at(5_000, []), Blocked);
+    let look_at = talk.connection.look_at(&talk.turn.limits, talk.turn.now);
+    assert!(look_at > talk.turn.now && look_at <= talk.connection.deadline(&talk.turn.limits));
+    talk.ends_at(20_000, CloseReason::TooSlow);
+}
+
 // ---- the stop
 
 #[test]
