@@ -15,6 +15,8 @@ mod batch;
 mod linux;
 #[cfg(any(test, not(target_os = "linux")))]
 mod portable;
+#[cfg(test)]
+mod simulated;
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -30,10 +32,12 @@ use crate::wire::Ready;
 
 pub use batch::Replies;
 use batch::{Batch, Sender, messages_of};
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(test)))]
 use linux::Exchange;
-#[cfg(not(target_os = "linux"))]
+#[cfg(all(not(target_os = "linux"), not(test)))]
 use portable::Exchange;
+#[cfg(test)]
+use simulated::Exchange;
 
 /// A service over datagrams: each is answered for itself, with none, one or several.
 pub trait DatagramProtocol {

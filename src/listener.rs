@@ -71,29 +71,6 @@ fn is_exhaustion(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::echo::Echo;
-    use crate::net;
-
-    #[test]
-    fn who_is_accepted_is_answered_without_delay() {
-        // Whether the option is inherited or set anew: nothing waits for the acknowledgement of what went before (Nagle).
-        let socket = net::listen(([127, 0, 0, 1], 0).into()).unwrap();
-        let address = socket.local_addr().unwrap();
-        let make = Box::new(|_| Box::new(Echo::new()) as Box<dyn Protocol>);
-        let mut listener = Listener { socket: Some(socket), address, resting: false, quiet_until: Time::NEVER, make };
-        let peer = std::net::TcpStream::connect(address).unwrap();
-        loop {
-            match listener.accept() {
-                Accepted::Stream(stream, from) => {
-                    net::set_nodelay(&stream).unwrap();
-                    assert_eq!((stream.nodelay().unwrap(), from), (true, peer.local_addr().unwrap()));
-                    return;
-                }
-                Accepted::Nothing => std::thread::yield_now(), // it is still on its way
-                Accepted::Failed(error) | Accepted::Exhausted(error) => panic!("{error}"),
-            }
-        }
-    }
 
     #[test]
     #[cfg(unix)]

@@ -662,3 +662,6 @@ fn end(ended: &mut Vec<(usize, CloseReason)>, queue: &mut Vec<usize>, token: usi
     slot.standing = Standing::Ended;
     ended.push((token, why));
 }
+
+#[cfg(test)]
+mod tests;

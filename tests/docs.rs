@@ -57,7 +57,12 @@ fn files_below(directory: &str) -> Vec<String> {
 
 /// The source files that the code map lists: all but those that hold only tests.
 fn source_files() -> Vec<String> {
-    files_below("src").into_iter().filter(|path| !path.ends_with("/tests.rs")).collect()
+    files_below("src").into_iter().filter(|path| !path.ends_with("/tests.rs") && !path.contains("/tests/")).collect()
+}
+
+/// Is it compiled for the library's own tests only?
+fn is_for_tests(path: &str) -> bool {
+    ["src/net/simulated", "src/datagram/simulated"].iter().any(|place| path.starts_with(place))
 }
 
 /// What stands between backticks in `text`, outside of fenced blocks, with what follows each.
@@ -349,7 +354,8 @@ fn what_the_architecture_calls_absent_is_absent() {
         "eprintln!",
     ];
     let mut waits = Vec::new();
-    for path in source_files().iter().filter(|path| !["src/main.rs", "src/cli.rs"].contains(&path.as_str())) {
+    let is_of_the_product = |path: &&String| !["src/main.rs", "src/cli.rs"].contains(&path.as_str()) && !is_for_tests(path);
+    for path in source_files().iter().filter(is_of_the_product) {
         let source = read(path);
         let code = source.split("#[cfg(test)]\nmod ").next().expect("a split has a first part");
         for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
@@ -359,6 +365,13 @@ fn what_the_architecture_calls_absent_is_absent() {
         }
     }
     assert_eq!(waits, ["src/reactor.rs"], "the program sleeps in one place");
+}
+
+#[test]
+fn what_is_for_tests_is_compiled_for_nothing_else() {
+    for (parent, module) in [("src/net.rs", "pub(crate) mod simulated;"), ("src/datagram.rs", "mod simulated;")] {
+        assert!(read(parent).contains(&format!("#[cfg(test)]\n{module}\n")), "{parent} has {module} for tests only");
+    }
 }
 
 #[test]

@@ -1,0 +1,100 @@
+//! How a datagram socket's batches cross in the library's own tests: as on this system over a socket of its own, and over a
+//! simulated one either by single calls or by whole batches with trains, as on Linux.
+
+use std::io;
+
+use super::batch::{BUFFER_BYTES, Batch, STRIDE_BYTES};
+#[cfg(target_os = "linux")]
+use super::linux as native;
+use super::portable;
+#[cfg(not(target_os = "linux"))]
+use super::portable as native;
+use crate::limits::DATAGRAM_BATCH;
+use crate::net::UdpSocket;
+use crate::net::simulated::errno;
+
+pub(super) enum Exchange {
+    Native(native::Exchange),
+    Single(portable::Exchange),
+    /// Batches, with trains both ways.
+    Batches,
+}
+
+impl Exchange {
+    pub(super) fn new(socket: &UdpSocket) -> Exchange {
+        match socket {
+            UdpSocket::System(_) => Exchange::Native(native::Exchange::new(socket)),
+            UdpSocket::Simulated(simulated) if simulated.batches() => Exchange::Batches,
+            UdpSocket::Simulated(_) => Exchange::Single(portable::Exchange::new(socket)),
+        }
+    }
+
+    pub(super) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
+        match self {
+            Exchange::Native(exchange) => exchange.receive(socket, batch),
+            Exchange::Single(exchange) => exchange.receive(socket, batch),
+            Exchange::Batches => receive_batch(socket, batch),
+        }
+    }
+
+    pub(super) fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
+        match self {
+            Exchange::Native(exchange) => exchange.send(socket, batch),
+            // Where it is at home, its refusal of a train is known by its kind; on Linux, by its number.
+            Exchange::Single(exchange) => exchange.send(socket, batch).map_err(|error| {
+                let is_refusal = error.kind() == io::ErrorKind::Unsupported;
+                if is_refusal { io::Error::from_raw_os_error(errno::EOPNOTSUPP) } else { error }
+            }),
+            Exchange::Batches => send_batch(socket, batch),
+        }
+    }
+}
+
+/// As `recvmmsg` with UDP_GRO: neighbours of one size and one sender come as one message.
+fn receive_batch(socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
+    let UdpSocket::Simulated(socket) = socket else { panic!("batches are simulated over simulated sockets") };
+    batch.clear();
+    let received = socket.receive_many(DATAGRAM_BATCH)?;
+    let is_full = received.len() == DATAGRAM_BATCH;
+    for (payload, peer) in received {
+        let number = batch.messages.len();
+        if let (Some(sender), Some(last)) = (batch.senders.last(), batch.messages.last_mut())
+            && sender.peer == Some(peer)
+            && last.length.is_multiple_of(last.segment.max(1))
+            && (1..=last.segment).contains(&payload.len())
+            && last.length + payload.len() <= BUFFER_BYTES
+        {
+            batch.buffers[(number - 1) * STRIDE_BYTES + last.length..][..payload.len()].copy_from_slice(&payload);
+            last.length += payload.len();
+            continue;
+        }
+        let length = payload.len();
+        batch.buffers[number * STRIDE_BYTES..][..length].copy_from_slice(&payload);
+        batch.take_in(Some(peer), None, length, length, false);
+    }
+    Ok(is_full)
+}
+
+/// As `sendmmsg`: what fails behind the first train is found out by the next call.
+fn send_batch(socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
+    let UdpSocket::Simulated(socket) = socket else { panic!("batches are simulated over simulated sockets") };
+    let mut sent = 0;
+    for train in batch.waiting().iter().take(DATAGRAM_BATCH) {
+        let mut assembled = Vec::new();
+        for piece in &batch.outgoing.pieces[train.first_piece..][..train.pieces] {
+            assembled.extend_from_slice(batch.bytes(piece));
+        }
+        let datagrams: Vec<&[u8]> = match train.datagrams() {
+            1 => vec![&assembled],
+            _ => assembled.chunks(train.segment).collect(),
+        };
+        assert_eq!(datagrams.len(), train.datagrams(), "a train has as many datagrams as it is cut into");
+        let peer = batch.senders[train.to].peer.ok_or(io::ErrorKind::AddrNotAvailable)?;
+        match socket.send_train(&datagrams, peer) {
+            Ok(()) => sent += 1,
+            Err(error) if sent == 0 => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(sent)
+}
