@@ -375,6 +375,20 @@ fn what_is_for_tests_is_compiled_for_nothing_else() {
 }
 
 #[test]
+fn every_mutation_can_be_applied() {
+    let page = read("docs/mutations.md");
+    let mutations = blocks(&page, "mutation");
+    assert!(mutations.len() >= 12, "the form of the page has not changed");
+    for mutation in mutations {
+        let (file, lines) = mutation.split_once('\n').expect("a mutation begins with a file's name");
+        let side = |sign: char| lines.lines().filter_map(move |line| line.strip_prefix(sign)).flat_map(|line| [line, "\n"]);
+        let old: String = side('-').collect();
+        assert_eq!(read(file).matches(&old).count(), 1, "{file} has these lines once: {old}");
+        assert_ne!(old, side('+').collect::<String>(), "a mutation changes something");
+    }
+}
+
+#[test]
 fn the_changelog_knows_this_version() {
     let heading = format!("\n## [{}]", env!("CARGO_PKG_VERSION"));
     assert!(read("CHANGELOG.md").contains(&heading));
