@@ -143,6 +143,9 @@ pub const ACCEPT_REST_MS: u64 = 100;
 /// second; `Stats::accept_rests` counts them all.
 pub const LOG_PAUSE_MS: u64 = 10_000;
 
+/// Slots that are not given back when a crowd has left: no more memory than a few buffers (a slot has about 120 bytes).
+pub const SLOTS_KEPT: usize = 256;
+
 /// The backlog that we ask for on listeners, in connections. The kernel caps it at `net.core.somaxconn`.
 pub const BACKLOG: i32 = 4096;
 

@@ -35,7 +35,9 @@ use slab::Slab;
 use crate::connection::{Connection, Outcome};
 use crate::datagram::{DatagramProtocol, DatagramSocket};
 use crate::deadline::{Deadlines, Time};
-use crate::limits::{ACCEPT_REST_MS, ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, LOG_PAUSE_MS, Limits, READ_BYTES_MAX};
+use crate::limits::{
+    ACCEPT_REST_MS, ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, LOG_PAUSE_MS, Limits, READ_BYTES_MAX, SLOTS_KEPT,
+};
 use crate::listener::{Accepted, Listener};
 use crate::net::{self, Events, Interest, Poll, TcpStream, Token};
 use crate::protocol::{CloseReason, ConnectionId, Protocol};
@@ -50,6 +52,8 @@ pub struct Reactor {
     poll: Poll,
     events: Events,
     slots: Slab<Slot>,
+    /// When fewer slots than this are used, the others are given back.
+    shrinks_below: usize,
     /// Who can go on without any news from the kernel.
     queue: Vec<usize>,
     /// Who is being driven in this turn, and how many of them have been. Empty between the turns.
@@ -148,12 +152,13 @@ impl Reactor {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS_PER_TURN),
             slots: Slab::new(),
-            queue: Vec::new(),
-            driven: Vec::new(),
+            shrinks_below: 0,
+            queue: Vec::with_capacity(EVENTS_PER_TURN + ACCEPTS_PER_TURN),
+            driven: Vec::with_capacity(EVENTS_PER_TURN + ACCEPTS_PER_TURN),
             driven_so_far: 0,
             running: 0,
             deadlines: Deadlines::new(),
-            ended: Vec::new(),
+            ended: Vec::with_capacity(EVENTS_PER_TURN),
             listeners: Vec::new(),
             scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
             turn: Turn::new(limits),
@@ -534,12 +539,22 @@ impl Reactor {
             }
             drop(self.slots.remove(token));
         }
+        self.shrink();
         // There is room again.
         for &token in &self.listeners {
             let slot = &mut self.slots[token];
             if matches!(&slot.source, Source::Listener(listener) if listener.resting) {
                 enqueue(&mut self.queue, token, slot);
             }
+        }
+    }
+
+    /// Gives the slots of a crowd back when most of it has left. To try takes time that grows with the crowd, and is in vain while
+    /// somebody has one of the last slots: so it is tried again only when as many more have left.
+    fn shrink(&mut self) {
+        if self.slots.len() < self.shrinks_below {
+            self.slots.shrink_to_fit();
+            self.shrinks_below = self.slots.len() / 2;
         }
     }
 
@@ -611,6 +626,10 @@ impl Reactor {
     }
 
     fn insert(&mut self, source: Source, watched: Watched) -> usize {
+        let quarter = self.slots.len() / 4;
+        if quarter > self.shrinks_below && quarter >= SLOTS_KEPT {
+            self.shrinks_below = quarter;
+        }
         self.slots.insert(Slot { source, ready: Ready::NEITHER, watched, filed: Time::NEVER, standing: Standing::Waiting })
     }
 
