@@ -52,12 +52,24 @@ impl Buffer {
     #[cold]
     fn grow(&mut self, more: &[u8]) {
         let waiting = self.0.get_or_insert_with(|| Box::new(Waiting { bytes: Vec::new(), start: 0 }));
-        // Moving what waits to the front only when at least as much has been consumed keeps the whole linear.
-        if waiting.start >= waiting.bytes.len() - waiting.start {
+        let kept = waiting.bytes.len() - waiting.start;
+        // Moving what waits to the front only when at least as much has been consumed keeps the whole linear; and so does
+        // growing to twice what is needed. What has been consumed is not taken along: this bounds the memory.
+        if waiting.start >= kept {
             waiting.bytes.drain(..waiting.start);
             waiting.start = 0;
+        } else if waiting.bytes.len() + more.len() > waiting.bytes.capacity() {
+            let mut larger = Vec::with_capacity(2 * (kept + more.len()));
+            larger.extend_from_slice(&waiting.bytes[waiting.start..]);
+            (waiting.bytes, waiting.start) = (larger, 0);
         }
         waiting.bytes.extend_from_slice(more);
+    }
+
+    /// How many bytes of memory it has. At most twice as many as have ever waited at one time.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.0.as_ref().map_or(0, |waiting| waiting.bytes.capacity())
     }
 
     /// Forgets the first `count` bytes, and the memory with the last of them.
@@ -100,14 +112,17 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is appended comes out once, in order, however it is consumed.
+        /// Whatever is appended comes out once, in order, however it is consumed, and takes at most twice its room.
         #[test]
         fn it_is_a_queue(steps in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..50), 0..80usize), 0..60)) {
             let mut buffer = Buffer::default();
             let mut model: Vec<u8> = Vec::new();
+            let mut most = 8; // no vector of bytes has less
             for (more, take) in steps {
                 buffer.append(&more);
                 model.extend(&more);
+                most = most.max(model.len());
+                prop_assert!(buffer.capacity() <= 2 * most);
                 let take = take.min(model.len());
                 buffer.consume(take);
                 model.drain(..take);

@@ -5,7 +5,7 @@
 
 /// What one turn of the loop may spend, and what one connection may hold.
 ///
-/// All times are in milliseconds, all sizes in bytes. [`Limits::default`] is meant to be safe on the open Internet.
+/// All times are in milliseconds, all sizes in bytes; a time or a number of connections of 0 is taken for 1. [`Limits::default`] is meant to be safe on the open Internet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The most connections at one time. Beyond it the listeners rest, and new peers wait in the kernel's backlog until
@@ -52,6 +52,22 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The same, where a time or a count of 0, with which nothing could ever be served, has become 1.
+    pub(crate) fn at_least_one(mut self) -> Limits {
+        let times = [
+            &mut self.silent_ms_max,
+            &mut self.idle_ms_max,
+            &mut self.stall_ms_max,
+            &mut self.head_ms_max,
+            &mut self.body_ms_max,
+            &mut self.linger_ms_max,
+            &mut self.drain_ms_max,
+        ];
+        times.into_iter().for_each(|ms| *ms = (*ms).max(1));
+        self.connections_max = self.connections_max.max(1);
+        self
+    }
+
     /// The most memory that all connections together may come to hold, in bytes: the carried input and the waiting output of
     /// each, in vectors that have grown to twice their need. What protocols hold of their own comes on top.
     pub fn bytes_max(&self) -> u64 {

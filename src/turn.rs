@@ -32,7 +32,7 @@ impl Turn {
             now: Time::at(std::time::Duration::ZERO),
             stopping: false,
             output: Vec::new(),
-            limits,
+            limits: limits.at_least_one(),
             stats: Stats::default(),
             started,
             now_holds_until: started,

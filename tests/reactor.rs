@@ -980,3 +980,24 @@ fn who_is_silent_after_it_has_connected_is_ended_sooner_than_who_has_spoken() {
     assert_eq!(*endings.borrow(), [(1, CloseReason::Silent)]);
     exchange(&mut reactor, &mut speaker, b"y");
 }
+
+#[test]
+fn limits_of_zero_do_not_make_the_loop_spin() {
+    let limits = Limits {
+        connections_max: 0,
+        silent_ms_max: 0,
+        idle_ms_max: 0,
+        stall_ms_max: 0,
+        linger_ms_max: 0,
+        drain_ms_max: 0,
+        ..Limits::default()
+    };
+    let mut reactor = Reactor::new(limits).unwrap();
+    let (make, endings) = obedient();
+    let address = reactor.listen(any_port(), make).unwrap();
+    let peer = connect(address);
+    turn_until(&mut reactor, "the end of one", |stats| stats.closed == 1);
+    check_end(peer, b"");
+    assert_eq!(endings.borrow().len(), 1);
+    assert!(reactor.stats().turns < 1000, "{:?}", reactor.stats());
+}

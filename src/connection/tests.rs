@@ -263,6 +263,11 @@ impl<W: Counted> Talk<W> {
         assert_eq!((stats.bytes_in, stats.bytes_out), (read as u64, sent as u64), "what moves is counted");
         assert!(self.turn.output.is_empty(), "the scratch is empty between drives");
         assert!(self.connection.input.len() <= INPUT_BYTES_MAX, "carried input is bounded");
+        if !matches!(outcome, Ended(_)) {
+            let held = self.connection.input.capacity() + self.connection.unsent.capacity();
+            let limits = Limits { connections_max: 1, ..Limits::default() };
+            assert!(held as u64 <= limits.bytes_max(), "it holds {held} bytes, more than was promised");
+        }
         outcome
     }
 
