@@ -24,6 +24,7 @@ use std::net::SocketAddr;
 use log::{debug, trace};
 
 use crate::connection::Outcome;
+use crate::errno::{self, DatagramError};
 use crate::limits::DATAGRAM_BATCHES_PER_TURN;
 use crate::net::UdpSocket;
 use crate::stats::Stats;
@@ -147,16 +148,21 @@ impl DatagramSocket {
             trace!("{} send {} messages -> {result:?}", self.address, self.batch.unsent());
             match result {
                 Ok(messages) => stats.datagrams_out += self.batch.strike(messages) as u64,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => ready.writable = false,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // The same datagrams go out one by one; and so do all from now on, unless it is a matter of this path.
-                Err(error) if refuses_trains(&error) && self.batch.break_train(is_path(&error)) => {
-                    debug!("{} sends no train: {error}", self.address);
-                }
-                Err(error) => {
-                    stats.datagrams_unsent += self.batch.strike(1) as u64;
-                    debug!("{} send: {error}", self.address);
-                }
+                Err(error) => match errno::of_send_datagram(&error) {
+                    DatagramError::Blocked => ready.writable = false,
+                    DatagramError::Again => {}
+                    DatagramError::NoTrain if self.batch.break_train(false) => {
+                        debug!("{} sends no more trains: {error}", self.address);
+                    }
+                    DatagramError::NoTrainOnThisPath if self.batch.break_train(true) => {
+                        debug!("{} sends this train one by one: {error}", self.address);
+                    }
+                    // It was no train.
+                    DatagramError::NoTrain | DatagramError::NoTrainOnThisPath | DatagramError::Unsendable => {
+                        stats.datagrams_unsent += self.batch.strike(1) as u64;
+                        debug!("{} send: {error}", self.address);
+                    }
+                },
             }
         }
     }
@@ -171,25 +177,6 @@ impl Sender {
         let is_own = |peer: &SocketAddr| peer.port() == own.port() && (peer.ip() == own.ip() || own.ip().is_unspecified());
         self.peer.filter(|peer| !asked_many && peer.port() != 0 && !is_own(peer))
     }
-}
-
-/// Does the error say that the device or the path cannot cut a train (EINVAL, EIO, EMSGSIZE, EOPNOTSUPP)? A single
-/// datagram can fail with some of them too; then it is skipped.
-fn refuses_trains(error: &io::Error) -> bool {
-    #[cfg(target_os = "linux")]
-    let is_listed = matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE | libc::EOPNOTSUPP));
-    #[cfg(not(target_os = "linux"))]
-    let is_listed = error.kind() == ErrorKind::Unsupported;
-    is_listed
-}
-
-/// Is it only that the path's packets are smaller than the datagrams of the train?
-fn is_path(error: &io::Error) -> bool {
-    #[cfg(target_os = "linux")]
-    let is_listed = error.raw_os_error() == Some(libc::EMSGSIZE);
-    #[cfg(not(target_os = "linux"))]
-    let is_listed = false;
-    is_listed
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ mod reactor; // the loop: wait, note, drive, expire, reap
 mod listener; // where connections come from
 mod connection; // one conversation: its phases, and what is owed in each
 mod wire; // one socket's readiness, and what the kernel's answers say about it
+mod errno; // what each error of the kernel means to each call
 mod buffer; // bytes waiting their turn
 mod protocol; // what a protocol is: bytes in, bytes out
 mod echo; // the smallest one, over streams and datagrams

@@ -1,18 +1,22 @@
 //! Where connections come from.
 //!
-//! A listener accepts until the kernel has no more, its budget is spent, or the house is full. Nothing that accept(2) can
-//! answer ends it: a peer that has left again is skipped, and when descriptors or memory run out the listener rests until
-//! one of our connections ends or a moment has passed. It neither spins nor dies.
+//! A listener accepts until the kernel has no more, its budget is spent, or the house is full. Nothing that a peer can bring
+//! about ends it: one that has left again is skipped, and when descriptors or memory run out the listener rests until
+//! one of our connections ends or a moment has passed. It neither spins nor dies. Only a socket that does not listen at all
+//! is given up, and the reactor serves on with the others.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::SocketAddr;
 
+use log::error;
+
 use crate::deadline::Time;
+use crate::errno::{self, AcceptError};
 use crate::net::{TcpListener, TcpStream};
 use crate::protocol::Protocol;
 
 pub(crate) struct Listener {
-    /// `None` once it is closed, at a stop.
+    /// `None` once it is closed: at a stop, or because it is broken.
     pub(crate) socket: Option<TcpListener>,
     pub(crate) address: SocketAddr,
     /// It has more to accept, and waits for room.
@@ -28,10 +32,14 @@ pub(crate) enum Accepted {
     Stream(TcpStream, SocketAddr),
     /// The kernel has no more.
     Nothing,
+    /// The call was interrupted.
+    Again,
     /// This one failed; the next may not.
-    Failed(io::Error),
+    Lost(io::Error),
     /// No descriptor or no memory for it: it stays in the backlog.
     Exhausted(io::Error),
+    /// The socket does not listen.
+    Broken(io::Error),
 }
 
 impl Listener {
@@ -44,39 +52,25 @@ impl Listener {
         let Some(socket) = &self.socket else { return Accepted::Nothing };
         match socket.accept() {
             Ok((stream, peer)) => Accepted::Stream(stream, peer),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Accepted::Nothing,
-            Err(error) if is_exhaustion(&error) => Accepted::Exhausted(error),
-            Err(error) => Accepted::Failed(error),
+            Err(error) => Accepted::from(error),
         }
+    }
+
+    /// It cannot be mended, and somebody must act; those whom others let in are served all the same.
+    pub(crate) fn give_up(&mut self, why: &io::Error) {
+        error!("{} does not listen any more, and is closed: {why}", self.address);
+        self.close();
     }
 }
 
-/// Is it the process (EMFILE) or the system (ENFILE, ENOBUFS, ENOMEM) that has no room? Everything else that accept(2)
-/// lists concerns the one connection: it was aborted, its network failed, a firewall forbade it.
-fn is_exhaustion(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    let is_listed = {
-        // The numbers are the same on every Unix, but for ENOBUFS.
-        const ENOMEM: i32 = 12;
-        const ENFILE: i32 = 23;
-        const EMFILE: i32 = 24;
-        const ENOBUFS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 105 } else { 55 };
-        matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE | ENOBUFS))
-    };
-    #[cfg(not(unix))]
-    let is_listed = error.kind() == ErrorKind::OutOfMemory;
-    is_listed
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[cfg(unix)]
-    fn only_a_full_house_makes_a_listener_rest() {
-        for (errno, rests) in [(24, true), (23, true), (12, true), (103, false), (71, false), (1, false), (113, false)] {
-            assert_eq!(is_exhaustion(&io::Error::from_raw_os_error(errno)), rests, "errno {errno}");
+impl From<io::Error> for Accepted {
+    fn from(error: io::Error) -> Accepted {
+        match errno::of_accept(&error) {
+            AcceptError::NobodyThere => Accepted::Nothing,
+            AcceptError::Again => Accepted::Again,
+            AcceptError::Lost => Accepted::Lost(error),
+            AcceptError::Exhausted => Accepted::Exhausted(error),
+            AcceptError::Broken => Accepted::Broken(error),
         }
     }
 }

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::connection::Lent;
 use crate::deadline::Time;
+use crate::errno::{self, StreamError};
 use crate::limits::Limits;
 use crate::turn::Turn;
 
@@ -145,15 +146,10 @@ pub enum CloseReason {
 
 impl From<io::Error> for CloseReason {
     fn from(error: io::Error) -> CloseReason {
-        let kind = error.kind();
-        let peer_is_gone = matches!(
-            kind,
-            io::ErrorKind::ConnectionReset
-                | io::ErrorKind::BrokenPipe
-                | io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::NotConnected
-        );
-        if peer_is_gone { CloseReason::PeerReset } else { CloseReason::Io(kind) }
+        match errno::of_send(&error) {
+            StreamError::PeerLeft => CloseReason::PeerReset,
+            StreamError::Blocked | StreamError::Again | StreamError::Failed => CloseReason::Io(error.kind()),
+        }
     }
 }
 

@@ -389,8 +389,13 @@ impl Reactor {
                     self.slots[token].ready = Ready::NEITHER;
                     return if self.turn.stopping { Outcome::Blocked } else { Outcome::Idle };
                 }
-                Accepted::Failed(error) => self.lose(&error),
+                Accepted::Again => {}
+                Accepted::Lost(error) => self.lose(&error),
                 Accepted::Exhausted(error) => return self.rest(token, &error.to_string()),
+                Accepted::Broken(error) => {
+                    listener.give_up(&error);
+                    return Outcome::Ended(error.into());
+                }
             }
         }
         if self.turn.stats.accepted == accepted_before {

@@ -9,6 +9,7 @@ use std::net::Shutdown;
 
 use log::{Level, log_enabled, trace};
 
+use crate::errno::{self, StreamError};
 use crate::net::{self, Event, TcpStream};
 use crate::protocol::{CloseReason, ConnectionId};
 
@@ -103,13 +104,16 @@ pub(crate) fn receive<W: Wire>(
                 }
                 return Ok(Received::Bytes(count));
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                ready.readable = false;
-                ready.closing = false;
-                return Ok(Received::Nothing);
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => match errno::of_receive(&error) {
+                StreamError::Blocked => {
+                    ready.readable = false;
+                    ready.closing = false;
+                    return Ok(Received::Nothing);
+                }
+                StreamError::Again => {}
+                StreamError::PeerLeft => return Err(CloseReason::PeerReset),
+                StreamError::Failed => return Err(CloseReason::Io(error.kind())),
+            },
         }
     }
 }
@@ -133,12 +137,15 @@ pub(crate) fn send<W: Wire>(wire: &mut W, ready: &mut Ready, id: &ConnectionId, 
                 }
                 return Ok(count);
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                ready.writable = false;
-                return Ok(0);
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => match errno::of_send(&error) {
+                StreamError::Blocked => {
+                    ready.writable = false;
+                    return Ok(0);
+                }
+                StreamError::Again => {}
+                StreamError::PeerLeft => return Err(CloseReason::PeerReset),
+                StreamError::Failed => return Err(CloseReason::Io(error.kind())),
+            },
         }
     }
 }

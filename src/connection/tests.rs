@@ -24,9 +24,25 @@ use crate::protocol::Advance;
 #[derive(Debug)]
 enum Step {
     /// Brings these bytes; none are the peer's FIN.
-    Recv(Result<Vec<u8>, ErrorKind>),
-    Send(Result<Taken, ErrorKind>),
-    Finish(Result<(), ErrorKind>),
+    Recv(Result<Vec<u8>, Fault>),
+    Send(Result<Taken, Fault>),
+    Finish(Result<(), Fault>),
+}
+
+/// An error of the kernel: of a kind, or with the number that it really has.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Kind(ErrorKind),
+    Errno(i32),
+}
+
+impl From<Fault> for io::Error {
+    fn from(fault: Fault) -> io::Error {
+        match fault {
+            Fault::Kind(kind) => kind.into(),
+            Fault::Errno(errno) => io::Error::from_raw_os_error(errno),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -47,7 +63,7 @@ fn recv(bytes: impl Into<Vec<u8>>) -> Step {
 }
 
 const fn recv_fails(kind: ErrorKind) -> Step {
-    Step::Recv(Err(kind))
+    Step::Recv(Err(Fault::Kind(kind)))
 }
 
 fn send_all(bytes: impl Into<Vec<u8>>) -> Step {
@@ -59,7 +75,7 @@ fn send_some(count: usize) -> Step {
 }
 
 const fn send_fails(kind: ErrorKind) -> Step {
-    Step::Send(Err(kind))
+    Step::Send(Err(Fault::Kind(kind)))
 }
 
 #[derive(Default)]
@@ -560,10 +576,50 @@ fn every_error_of_the_kernel_is_the_reason_of_the_end() {
         let mut slow = talk();
         assert_eq!(slow.drive([recv("9\n"), send_some(4)]), Blocked);
         assert_eq!(slow.drive_writable([send_fails(kind)]), expected);
-        assert_eq!(talk().drive([recv("1 close\n"), send_some(1), Step::Finish(Err(kind))]), expected);
+        assert_eq!(talk().drive([recv("1 close\n"), send_some(1), Step::Finish(Err(Fault::Kind(kind)))]), expected);
         let mut lingering = talk();
         assert_eq!(lingering.drive([recv("close\n"), FINISH]), Blocked);
         assert_eq!(lingering.drive_readable([recv_fails(kind)]), expected);
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn every_errno_of_recv_and_send_leads_to_what_it_should() {
+    // What the peer brought about is told from what happened to us; to be blocked or interrupted is no end. All rows of the
+    // tables are tried, and an errno that they do not have. What follows is said here once more, by number and kind.
+    use crate::errno::tests::{UNHEARD_OF, all_of_receive, all_of_send};
+    let left = [libc::ECONNRESET, libc::ECONNABORTED, libc::EPIPE, libc::ENOTCONN];
+    let io = |errno: i32| Ended(CloseReason::Io(io::Error::from_raw_os_error(errno).kind()));
+    let talk = || Talk::with_puppet(Puppet::default());
+    for errno in all_of_receive().chain(left).chain([libc::EWOULDBLOCK, UNHEARD_OF]) {
+        let fails = || Step::Recv(Err(Fault::Errno(errno)));
+        match errno {
+            libc::EWOULDBLOCK => assert_eq!(talk().drive([fails()]), Blocked),
+            libc::EINTR => assert_eq!(talk().drive([fails(), recv("1\n"), send_all(bytes(0, 1))]), Blocked),
+            errno if left.contains(&errno) => assert_eq!(talk().drive([fails()]), Ended(CloseReason::PeerReset), "{errno}"),
+            errno => assert_eq!(talk().drive([fails()]), io(errno), "{errno}"),
+        }
+    }
+    for errno in all_of_send().chain(left).chain([libc::EPROTOTYPE, libc::EWOULDBLOCK, UNHEARD_OF]) {
+        let fails = || Step::Send(Err(Fault::Errno(errno)));
+        let ends = |why: Outcome| {
+            assert_eq!(talk().drive([recv("1\n"), fails()]), why, "{errno}");
+            let mut slow = talk();
+            assert_eq!(slow.drive([recv("9\n"), send_some(4)]), Blocked);
+            assert_eq!(slow.drive_writable([fails()]), why, "{errno}");
+        };
+        match errno {
+            libc::EWOULDBLOCK => {
+                let mut blocked = talk();
+                assert_eq!(blocked.drive([recv("1\n"), fails()]), Blocked);
+                assert_eq!(blocked.drive_writable([send_all(bytes(0, 1))]), Blocked, "nothing is lost");
+            }
+            libc::EINTR => assert_eq!(talk().drive([recv("1\n"), fails(), send_all(bytes(0, 1))]), Blocked),
+            libc::EPROTOTYPE => ends(Ended(CloseReason::PeerReset)),
+            errno if left.contains(&errno) => ends(Ended(CloseReason::PeerReset)),
+            errno => ends(io(errno)),
+        }
     }
 }
 

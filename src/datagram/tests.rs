@@ -197,9 +197,8 @@ impl Server {
     }
 }
 
-/// `refuses_trains` of this system, and of the portable exchange when it is tried here.
 fn refuses(error: &io::Error) -> bool {
-    refuses_trains(error) || error.kind() == ErrorKind::Unsupported
+    errno::of_send_datagram(error) == DatagramError::NoTrain
 }
 
 #[test]

@@ -1,0 +1,300 @@
+//! What each error of the kernel means to each call: one table for one call.
+//!
+//! ```text
+//!     accept ──┐
+//!     recv   ──┤    errno ──► row ──► meaning ──► what is done
+//!     send   ──┤       └──► no row: what is said above the table
+//!     sendmsg ─┘
+//! ```
+//!
+//! No errno is fatal to the process, and only three are to a listener. The tables are searched where a call has failed,
+//! never where it went well. Where a system has no errnos, or an error was not made from one, its `ErrorKind` decides.
+
+use std::io::{self, ErrorKind};
+
+/// What an error of accept(2) says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AcceptError {
+    /// Nobody waits.
+    NobodyThere,
+    /// Nothing has been said about anybody: ask again.
+    Again,
+    /// This one has failed, and has left the backlog; the next may not. An errno that is not in the table means this.
+    Lost,
+    /// There is no descriptor or no memory for it, and it stays in the backlog.
+    Exhausted,
+    /// The socket does not listen. No peer can bring this about, and no waiting mends it.
+    Broken,
+}
+
+/// What an error of recv(2) or send(2) says of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamError {
+    /// There is nothing, or no room, until the kernel tells of it.
+    Blocked,
+    /// Nothing has happened: call again.
+    Again,
+    /// The peer has left, or has thrown us out.
+    PeerLeft,
+    /// The connection is no more, or we must not rely on it. An errno that is not in the table means this.
+    Failed,
+}
+
+/// What an error of sendmsg(2) or sendmmsg(2) says of the first message that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DatagramError {
+    /// There is no room in the socket until the kernel tells of it.
+    Blocked,
+    /// Nothing has happened: call again.
+    Again,
+    /// The device cannot cut a train. Its datagrams can go one by one, and so had all better from now on.
+    NoTrain,
+    /// The path's packets are smaller than the datagrams of the train. Those can go one by one; other trains are well.
+    NoTrainOnThisPath,
+    /// It cannot be sent, and holds up nobody. An errno that is not in the table means this.
+    Unsendable,
+}
+
+// EAGAIN stands for EWOULDBLOCK too: nearly everywhere they are one number, and elsewhere the kind finds it.
+
+#[cfg(unix)]
+const ACCEPT: &[(i32, AcceptError)] = &[
+    (libc::EAGAIN, AcceptError::NobodyThere),
+    (libc::EINTR, AcceptError::Again),       // a signal
+    (libc::ECONNABORTED, AcceptError::Lost), // it has left again
+    (libc::EPROTO, AcceptError::Lost),       // the same, on some systems
+    (libc::EPERM, AcceptError::Lost),        // a firewall forbids it
+    (libc::ETIMEDOUT, AcceptError::Lost),    // its handshake was not finished
+    // Linux hands on an error that waits on the new socket. accept(2) says to go on after these.
+    (libc::ENETDOWN, AcceptError::Lost),
+    (libc::ENETUNREACH, AcceptError::Lost),
+    (libc::EHOSTDOWN, AcceptError::Lost),
+    (libc::EHOSTUNREACH, AcceptError::Lost),
+    (libc::ENOPROTOOPT, AcceptError::Lost),
+    // It is among them. It also means a socket that can never listen, which none of ours is; and if it came for ever, the
+    // listener would rest.
+    (libc::EOPNOTSUPP, AcceptError::Lost),
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    (libc::ENONET, AcceptError::Lost),
+    (libc::EMFILE, AcceptError::Exhausted),  // the process has no descriptor
+    (libc::ENFILE, AcceptError::Exhausted),  // the system has none
+    (libc::ENOBUFS, AcceptError::Exhausted), // no memory, often that of sockets
+    (libc::ENOMEM, AcceptError::Exhausted),
+    (libc::EBADF, AcceptError::Broken),    // closed behind our back
+    (libc::ENOTSOCK, AcceptError::Broken), // and another file has its number
+    (libc::EINVAL, AcceptError::Broken),   // it does not listen any more
+];
+
+#[cfg(unix)]
+const RECEIVE: &[(i32, StreamError)] = &[
+    (libc::EAGAIN, StreamError::Blocked),
+    (libc::EINTR, StreamError::Again), // a signal
+    (libc::ECONNRESET, StreamError::PeerLeft),
+    (libc::ECONNABORTED, StreamError::PeerLeft), // the same, on some systems
+    (libc::EPIPE, StreamError::PeerLeft),        // reported late, of an earlier send
+    (libc::ENOTCONN, StreamError::PeerLeft),     // reset before we looked, on some systems
+    (libc::ETIMEDOUT, StreamError::Failed),      // nothing of ours was acknowledged
+    (libc::EHOSTUNREACH, StreamError::Failed),   // the way there has gone
+    (libc::ENETUNREACH, StreamError::Failed),
+    (libc::ENETDOWN, StreamError::Failed),
+    (libc::ECONNREFUSED, StreamError::Failed), // not of a connection that was accepted
+    // To wait for memory would be to wait for an edge that never comes.
+    (libc::ENOMEM, StreamError::Failed),
+    (libc::ENOBUFS, StreamError::Failed),
+    (libc::EBADF, StreamError::Failed), // closed behind our back: our mistake, and nobody else's end
+    (libc::ENOTSOCK, StreamError::Failed),
+    (libc::EINVAL, StreamError::Failed),
+    (libc::EFAULT, StreamError::Failed),
+];
+
+#[cfg(unix)]
+const SEND: &[(i32, StreamError)] = &[
+    (libc::EAGAIN, StreamError::Blocked),
+    (libc::EINTR, StreamError::Again),    // a signal
+    (libc::EPIPE, StreamError::PeerLeft), // it was reset, and that has been told already
+    (libc::ECONNRESET, StreamError::PeerLeft),
+    (libc::ECONNABORTED, StreamError::PeerLeft), // the same, on some systems
+    (libc::ENOTCONN, StreamError::PeerLeft),     // reset before we spoke, on some systems
+    (libc::EPROTOTYPE, StreamError::PeerLeft),   // on macOS: it is being taken down at this moment
+    (libc::ETIMEDOUT, StreamError::Failed),      // nothing of ours was acknowledged
+    (libc::EHOSTUNREACH, StreamError::Failed),   // the way there has gone
+    (libc::ENETUNREACH, StreamError::Failed),
+    (libc::ENETDOWN, StreamError::Failed),
+    (libc::EACCES, StreamError::Failed), // a firewall forbids it
+    (libc::EPERM, StreamError::Failed),
+    // As for recv: a stream that has lost nothing yet is ended, rather than one that hears nothing more be kept.
+    (libc::ENOMEM, StreamError::Failed),
+    (libc::ENOBUFS, StreamError::Failed),
+    (libc::EMSGSIZE, StreamError::Failed), // not of a stream
+    (libc::EBADF, StreamError::Failed),    // closed behind our back: our mistake, and nobody else's end
+    (libc::ENOTSOCK, StreamError::Failed),
+    (libc::EINVAL, StreamError::Failed),
+    (libc::EFAULT, StreamError::Failed),
+];
+
+#[cfg(unix)]
+const SEND_DATAGRAM: &[(i32, DatagramError)] = &[
+    (libc::EAGAIN, DatagramError::Blocked),
+    (libc::EINTR, DatagramError::Again), // a signal
+    // A single datagram can fail with these four too; then it is unsendable.
+    (libc::EINVAL, DatagramError::NoTrain), // the kernel knows of no trains
+    (libc::EIO, DatagramError::NoTrain),    // the device cannot finish their checksums
+    (libc::EOPNOTSUPP, DatagramError::NoTrain),
+    (libc::EMSGSIZE, DatagramError::NoTrainOnThisPath), // too long for a packet
+    // The device's queue is full. The socket itself stays writable, so whoever waited for that would spin.
+    (libc::ENOBUFS, DatagramError::Unsendable),
+    (libc::ENOMEM, DatagramError::Unsendable),
+    (libc::EPERM, DatagramError::Unsendable),       // a firewall forbids it
+    (libc::EACCES, DatagramError::Unsendable),      // a broadcast address
+    (libc::ENETUNREACH, DatagramError::Unsendable), // there is no way there
+    (libc::EHOSTUNREACH, DatagramError::Unsendable),
+    (libc::ENETDOWN, DatagramError::Unsendable),
+    (libc::ECONNREFUSED, DatagramError::Unsendable), // said of an earlier one; to have told it clears it
+    (libc::EADDRNOTAVAIL, DatagramError::Unsendable), // port 0, or our address has gone
+    (libc::EAFNOSUPPORT, DatagramError::Unsendable), // not our kind of address
+    (libc::EDESTADDRREQ, DatagramError::Unsendable), // no address
+    (libc::EPIPE, DatagramError::Unsendable),        // somebody has shut the socket down
+    (libc::EBADF, DatagramError::Unsendable),        // our mistake, which must not end the streams
+    (libc::ENOTSOCK, DatagramError::Unsendable),
+    (libc::EFAULT, DatagramError::Unsendable),
+];
+
+#[cfg(not(unix))]
+const ACCEPT: &[(i32, AcceptError)] = &[];
+#[cfg(not(unix))]
+const RECEIVE: &[(i32, StreamError)] = &[];
+#[cfg(not(unix))]
+const SEND: &[(i32, StreamError)] = &[];
+#[cfg(not(unix))]
+const SEND_DATAGRAM: &[(i32, DatagramError)] = &[];
+
+/// An errno without a row: this one is skipped and counted.
+#[cold]
+pub(crate) fn of_accept(error: &io::Error) -> AcceptError {
+    let kinds = [
+        (ErrorKind::WouldBlock, AcceptError::NobodyThere),
+        (ErrorKind::Interrupted, AcceptError::Again),
+        (ErrorKind::OutOfMemory, AcceptError::Exhausted),
+    ];
+    meaning(error, ACCEPT, &kinds, AcceptError::Lost)
+}
+
+/// An errno without a row: the connection ends, as `CloseReason::Io`.
+#[cold]
+pub(crate) fn of_receive(error: &io::Error) -> StreamError {
+    meaning(error, RECEIVE, &STREAM_KINDS, StreamError::Failed)
+}
+
+/// The same, of send(2) and shutdown(2).
+#[cold]
+pub(crate) fn of_send(error: &io::Error) -> StreamError {
+    meaning(error, SEND, &STREAM_KINDS, StreamError::Failed)
+}
+
+/// An errno without a row: this datagram is dropped and counted.
+#[cold]
+pub(crate) fn of_send_datagram(error: &io::Error) -> DatagramError {
+    let kinds = [
+        (ErrorKind::WouldBlock, DatagramError::Blocked),
+        (ErrorKind::Interrupted, DatagramError::Again),
+        (ErrorKind::Unsupported, DatagramError::NoTrain),
+    ];
+    meaning(error, SEND_DATAGRAM, &kinds, DatagramError::Unsendable)
+}
+
+const STREAM_KINDS: [(ErrorKind, StreamError); 6] = [
+    (ErrorKind::WouldBlock, StreamError::Blocked),
+    (ErrorKind::Interrupted, StreamError::Again),
+    (ErrorKind::ConnectionReset, StreamError::PeerLeft),
+    (ErrorKind::ConnectionAborted, StreamError::PeerLeft),
+    (ErrorKind::BrokenPipe, StreamError::PeerLeft),
+    (ErrorKind::NotConnected, StreamError::PeerLeft),
+];
+
+/// The row of the error's number, or else of its kind, or else what is said of all others. Linear: a table has some twenty
+/// rows, those that come often stand first, and whoever looks has just made a system call.
+fn meaning<M: Copy>(error: &io::Error, rows: &[(i32, M)], kinds: &[(ErrorKind, M)], otherwise: M) -> M {
+    let by_number = rows.iter().find(|row| Some(row.0) == error.raw_os_error()).map(|row| row.1);
+    let by_kind = || kinds.iter().find(|row| row.0 == error.kind()).map(|row| row.1);
+    by_number.or_else(by_kind).unwrap_or(otherwise)
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// What the tables have rows for. What each must lead to is written down a second time, in the tests here and in those of
+    /// whoever makes the call, and a row that they forget fails there.
+    pub(crate) fn all_of_receive() -> impl Iterator<Item = i32> {
+        RECEIVE.iter().map(|row| row.0)
+    }
+
+    pub(crate) fn all_of_send() -> impl Iterator<Item = i32> {
+        SEND.iter().map(|row| row.0)
+    }
+
+    /// An errno that no system has.
+    pub(crate) const UNHEARD_OF: i32 = 4000;
+
+    #[test]
+    fn no_errno_has_two_rows() {
+        fn check<M>(table: &[(i32, M)]) {
+            for (number, row) in table.iter().enumerate() {
+                assert!(table[..number].iter().all(|other| other.0 != row.0), "errno {}", row.0);
+            }
+        }
+        check(ACCEPT);
+        check(RECEIVE);
+        check(SEND);
+        check(SEND_DATAGRAM);
+    }
+
+    #[test]
+    fn nothing_but_a_socket_that_does_not_listen_ends_a_listener_and_only_a_full_house_makes_it_rest() {
+        let nobody = [libc::EAGAIN, libc::EWOULDBLOCK];
+        let full = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+        let broken = [libc::EBADF, libc::EINVAL, libc::ENOTSOCK];
+        for errno in ACCEPT.iter().map(|row| row.0).chain(nobody).chain(full).chain(broken).chain([UNHEARD_OF, 1, 0]) {
+            let expected = match errno {
+                errno if nobody.contains(&errno) => AcceptError::NobodyThere,
+                errno if full.contains(&errno) => AcceptError::Exhausted,
+                errno if broken.contains(&errno) => AcceptError::Broken,
+                libc::EINTR => AcceptError::Again,
+                _ => AcceptError::Lost,
+            };
+            assert_eq!(of_accept(&io::Error::from_raw_os_error(errno)), expected, "errno {errno}");
+        }
+    }
+
+    #[test]
+    fn a_datagram_is_dropped_unless_it_can_go_later_or_alone() {
+        // Above all ENOBUFS: the socket stays writable, so to wait for that would be to spin.
+        let blocked = [libc::EAGAIN, libc::EWOULDBLOCK];
+        for errno in SEND_DATAGRAM.iter().map(|row| row.0).chain(blocked).chain([libc::ENOBUFS, UNHEARD_OF, 0]) {
+            let expected = match errno {
+                errno if blocked.contains(&errno) => DatagramError::Blocked,
+                libc::EINTR => DatagramError::Again,
+                libc::EINVAL | libc::EIO | libc::EOPNOTSUPP => DatagramError::NoTrain,
+                libc::EMSGSIZE => DatagramError::NoTrainOnThisPath,
+                _ => DatagramError::Unsendable,
+            };
+            assert_eq!(of_send_datagram(&io::Error::from_raw_os_error(errno)), expected, "errno {errno}");
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_errno_the_kind_decides() {
+        use ErrorKind::{ConnectionAborted, Interrupted, NotConnected, OutOfMemory, Unsupported, WouldBlock};
+        let accept = |kind: ErrorKind| of_accept(&kind.into());
+        assert_eq!((accept(WouldBlock), accept(Interrupted)), (AcceptError::NobodyThere, AcceptError::Again));
+        assert_eq!((accept(OutOfMemory), accept(ConnectionAborted)), (AcceptError::Exhausted, AcceptError::Lost));
+        for of in [of_receive, of_send] {
+            assert_eq!((of(&WouldBlock.into()), of(&Interrupted.into())), (StreamError::Blocked, StreamError::Again));
+            assert_eq!((of(&NotConnected.into()), of(&OutOfMemory.into())), (StreamError::PeerLeft, StreamError::Failed));
+        }
+        let send = |kind: ErrorKind| of_send_datagram(&kind.into());
+        assert_eq!((send(WouldBlock), send(Interrupted)), (DatagramError::Blocked, DatagramError::Again));
+        assert_eq!((send(Unsupported), send(OutOfMemory)), (DatagramError::NoTrain, DatagramError::Unsendable));
+    }
+}
