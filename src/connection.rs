@@ -243,8 +243,13 @@ impl Connection {
 
     /// When, if nothing moves until then, a stop may take it for one on which nothing is under way. `None`: something is.
     pub(crate) fn quiet_at(&self) -> Option<Time> {
+        self.quiet_since().map(|since| since.plus_ms(QUIET_MS))
+    }
+
+    /// Since when nothing has moved, if nothing is under way. `None`: something is.
+    pub(crate) fn quiet_since(&self) -> Option<Time> {
         let is_quiet = self.is_idle() && self.lent.alarm == Time::NEVER;
-        is_quiet.then(|| self.active.plus_ms(QUIET_MS))
+        is_quiet.then_some(self.active)
     }
 
     /// Is nothing begun, in either direction?
@@ -257,6 +262,17 @@ impl Connection {
     /// what may still be on its way to it.
     pub(crate) fn close_idle(&mut self) {
         self.phase = Phase::Flushing { last: Last::Linger };
+    }
+
+    /// Would its protocol give way when there is no room?
+    pub(crate) fn gives_way(&self) -> bool {
+        self.protocol.gives_way()
+    }
+
+    /// Ends an idle conversation whose place is needed, and so without lingering. But if the peer is just speaking, what it
+    /// says must not destroy what may still be on its way to it.
+    pub(crate) fn give_way(&mut self) {
+        self.phase = Phase::Flushing { last: Last::CloseIfRead };
     }
 
     /// The end, told to the protocol.

@@ -94,7 +94,7 @@ impl<W: Wire> Conversation<W> {
 
     /// Would a reactor have to look at it at this very moment, without any news?
     pub fn is_due(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| connection.look_at(&self.turn) <= self.turn.now)
+        self.connection.as_ref().is_some_and(|connection| connection.look_at(&self.turn.limits, self.turn.now) <= self.turn.now)
     }
 
     /// Would it read, if there were something?
@@ -115,14 +115,14 @@ impl<W: Wire> Conversation<W> {
     fn follow(&mut self, outcome: Outcome) -> bool {
         assert!(self.turn.output.is_empty(), "the output scratch is empty between drives");
         match outcome {
-            Outcome::Blocked | Outcome::Unfinished => {
+            Outcome::Blocked | Outcome::Idle | Outcome::Unfinished => {
                 let can_progress = self.connection.as_ref().is_some_and(|connection| connection.can_progress(&self.ready));
                 assert_eq!(outcome == Outcome::Unfinished, can_progress, "what it says of itself is true");
                 can_progress
             }
             Outcome::Ended(why) => {
                 self.ended = Some(why);
-                if let Some(connection) = self.connection.take() {
+                if let Some(mut connection) = self.connection.take() {
                     connection.tell_closed(why);
                 }
                 false

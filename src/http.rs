@@ -154,6 +154,11 @@ impl<R: Responder> Protocol for Http<R> {
         }
     }
 
+    /// Between two requests, and before the first, either side may close (RFC 9112 section 9.5).
+    fn gives_way(&self) -> bool {
+        matches!(self.state, State::Head { scanned: 0 })
+    }
+
     fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
         let method = match &self.state {
             State::Head { .. } => Method::Get, // perhaps; a body too much does no harm, for we close

@@ -155,9 +155,18 @@ pub const LINGER_BYTES_MAX: u32 = 64 * 1024 * 1024;
 /// one of ours ends earlier. A full house looks as often whether there is room.
 pub const ACCEPT_REST_MS: u64 = 100;
 
-/// How long nothing more is logged of a listener that has to rest, in milliseconds. Under a crowd it may rest many times a
-/// second; `Stats::accept_rests` counts them all.
-pub const LOG_PAUSE_MS: u64 = 10_000;
+/// How long there must have been room for everybody before an episode of resting is over, in milliseconds. Under a crowd a
+/// listener may rest many times a second; whatever peers do, its log has no more than two lines in this time.
+pub const EASE_MS: u64 = 1000;
+
+/// The most idle connections that give way at one time to those who wait. Then the search is made again after
+/// [`ACCEPT_REST_MS`]. So a house that is full of idle ones lets in 160 newcomers a second. More would send away many where
+/// perhaps nobody waits; fewer would pay for a search over all connections for little.
+pub const GIVE_WAY_MAX: usize = 16;
+
+/// How long nothing must have moved on a connection for it to give way, in milliseconds. Longer than a round trip across
+/// the world (300 ms): a peer that speaks again as soon as it has our answer is then heard, and not closed.
+pub const GIVE_WAY_QUIET_MS: u64 = 500;
 
 /// Slots that are not given back when a crowd has left: no more memory than a few buffers (a slot has about 120 bytes).
 pub const SLOTS_KEPT: usize = 256;
@@ -183,4 +192,6 @@ const _: () =
 const _: () = assert!(READ_BYTES_MAX as u64 <= BYTES_PER_TURN, "a turn allows at least one full read");
 const _: () =
     assert!(OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES && OUTPUT_HIGH_BYTES < OUTPUT_BYTES_MAX, "low mark < high mark < bound");
+const _: () = assert!(ACCEPT_REST_MS < EASE_MS, "who still rests is not taken to have ease");
+const _: () = assert!(QUIET_MS <= GIVE_WAY_QUIET_MS, "who may give way is quiet");
 const _: () = assert!(SEGMENT_BYTES_MAX * SEGMENTS_MAX > DATAGRAM_BYTES_MAX, "trains are bounded by bytes too");

@@ -66,6 +66,13 @@ pub trait Protocol {
         Next::Close
     }
 
+    /// Whether the connection may be closed, while nothing is begun on it, to make room for another when descriptors or places
+    /// run out. Asked only of a connection that has no input, no output and no alarm, and on which nothing has moved for a
+    /// while. Say yes only where the peer expects such an end at any time, as a client of HTTP does between two requests.
+    fn gives_way(&self) -> bool {
+        false
+    }
+
     /// The connection is no more. Called exactly once, and last; but not where the reactor itself is dropped before.
     fn closed(&mut self, why: CloseReason) {
         let _ = why;

@@ -14,8 +14,12 @@ pub struct Stats {
     pub accepted: u64,
     /// Connections that failed before they began: the peer had left again, or the kernel would not watch them.
     pub accepts_failed: u64,
-    /// Times that a listener had to rest because descriptors, memory or our own bound on connections were exhausted.
+    /// Times that a listener had to rest because descriptors, memory or our own bound on connections were exhausted, or
+    /// everybody had left before it came to them. It then looks whether there is room when somebody leaves, or after
+    /// [`ACCEPT_REST_MS`](crate::limits::ACCEPT_REST_MS), and each time that there is not counts.
     pub accept_rests: u64,
+    /// Idle connections closed to make room for those who wait (see [`Protocol::gives_way`](crate::Protocol::gives_way)).
+    pub gave_way: u64,
     /// Connections that have ended, for whatever reason.
     pub closed: u64,
     /// Of those, the ones that ended as they should, as [`CloseReason::Finished`](crate::CloseReason::Finished).

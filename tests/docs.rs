@@ -287,12 +287,15 @@ fn the_readmes_example_is_the_one_that_the_library_runs_as_a_test() {
 fn every_limit_is_quoted_with_its_value() {
     let defaults = Limits::default();
     let kib = |bytes: u64| if bytes < 1024 * 1024 { format!("{} KiB", bytes / 1024) } else { format!("{} MiB", bytes >> 20) };
-    let seconds = |ms: u64| format!("{} s", ms / 1000);
+    let seconds = |ms: u64| if ms < 1000 { format!("{ms} ms") } else { format!("{} s", ms / 1000) };
     let values = BTreeMap::from([
         ("connections_max", format!("{},000", defaults.connections_max / 1000)),
         ("silent_ms_max", seconds(defaults.silent_ms_max)),
         ("idle_ms_max", seconds(defaults.idle_ms_max)),
         ("drain_ms_max", seconds(defaults.drain_ms_max)),
+        ("EASE_MS", seconds(limits::EASE_MS)),
+        ("GIVE_WAY_MAX", limits::GIVE_WAY_MAX.to_string()),
+        ("GIVE_WAY_QUIET_MS", seconds(limits::GIVE_WAY_QUIET_MS)),
         ("HEAD_BYTES_MAX", kib(limits::HEAD_BYTES_MAX as u64)),
         ("BODY_BYTES_MAX", kib(limits::BODY_BYTES_MAX)),
         ("INPUT_BYTES_MAX", kib(limits::INPUT_BYTES_MAX as u64)),

@@ -25,7 +25,7 @@ use common::{
     A_MOMENT, PATIENCE, any_port, assert_same, check_echo, check_end, connect, connect_narrow, connect_udp, pattern, reset,
     serve, turn_until,
 };
-use reactor::limits::{ACCEPTS_PER_TURN, BYTES_PER_TURN, OUTPUT_LOW_BYTES, READ_BYTES_MAX};
+use reactor::limits::{ACCEPTS_PER_TURN, BYTES_PER_TURN, GIVE_WAY_MAX, GIVE_WAY_QUIET_MS, OUTPUT_LOW_BYTES, READ_BYTES_MAX};
 #[cfg(target_os = "linux")]
 use reactor::limits::{EVENTS_PER_TURN, EXPIRIES_PER_TURN};
 use reactor::{
@@ -384,6 +384,80 @@ fn who_finds_the_house_full_waits_outside_and_is_served_when_somebody_leaves() {
         peer.read_exact(&mut reply).unwrap();
         assert_eq!(reply, [**byte]);
     }
+}
+
+const REQUEST: &[u8] = b"GET /plaintext HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+
+/// Sends what is left of a request, takes turns until it has been answered, and reads the answer, which is not the last one.
+/// Returns how many turns it took.
+#[track_caller]
+fn ask(reactor: &mut Reactor, stream: &mut TcpStream, rest_of_request: &[u8]) -> u64 {
+    let out_before = reactor.stats().bytes_out;
+    stream.write_all(rest_of_request).unwrap();
+    let turns = turn_until(reactor, "an answer", |stats| stats.bytes_out > out_before);
+    let mut answer = vec![0; usize::try_from(reactor.stats().bytes_out - out_before).unwrap()];
+    stream.read_exact(&mut answer).unwrap();
+    assert!(answer.ends_with(b"Hello, World!"), "{}", answer.escape_ascii());
+    turns
+}
+
+#[test]
+fn when_the_house_is_full_the_longest_idle_give_way_at_once_and_nobody_else_does() {
+    // There is room for 20. Two more than may give way at one time keep their connections after a request, and are quiet for as
+    // long as that takes. A busy client and one of echo, which expects no such end, fill the house, and another knocks.
+    let mut reactor = Reactor::new(Limits { connections_max: GIVE_WAY_MAX + 4, ..Limits::default() }).unwrap();
+    let site = Site::new();
+    let http = reactor.listen(any_port(), move |_| Http::new(site.clone())).unwrap();
+    let echo = reactor.listen(any_port(), |_| Echo::new()).unwrap();
+    let pass = |reactor: &mut Reactor, ms| {
+        let later = Instant::now() + Duration::from_millis(ms);
+        turn_until(reactor, "time passes", |_| Instant::now() > later);
+    };
+    let mut echoed = connect(echo);
+    exchange(&mut reactor, &mut echoed, b"x");
+    let mut longest_idle: Vec<TcpStream> = (0..GIVE_WAY_MAX).map(|_| connect(http)).collect();
+    longest_idle.iter_mut().for_each(|stream| _ = ask(&mut reactor, stream, REQUEST));
+    pass(&mut reactor, 2);
+    let mut idle: Vec<TcpStream> = (0..2).map(|_| connect(http)).collect();
+    idle.iter_mut().for_each(|stream| _ = ask(&mut reactor, stream, REQUEST));
+    pass(&mut reactor, GIVE_WAY_QUIET_MS + 2);
+    assert_eq!((reactor.stats().gave_way, reactor.stats().accept_rests), (0, 0), "as long as there is room, nobody has to go");
+
+    let (first, rest) = REQUEST.split_at(9);
+    let mut busy = connect(http);
+    busy.write_all(first).unwrap();
+    let in_before = reactor.stats().bytes_in;
+    turn_until(&mut reactor, "half a request is heard", |stats| stats.bytes_in > in_before);
+    let (mut newcomer, guest) = (connect(http), connect(http));
+    let turns = ask(&mut reactor, &mut newcomer, REQUEST);
+    assert!(turns < 10, "{turns} turns until it is served");
+    turn_until(&mut reactor, "both are let in", |stats| stats.accepted == GIVE_WAY_MAX as u64 + 6);
+    drop(guest);
+    assert_eq!(reactor.stats().gave_way, GIVE_WAY_MAX as u64);
+    longest_idle.into_iter().for_each(|stream| check_end(stream, b""));
+    idle.iter_mut().for_each(|stream| _ = ask(&mut reactor, stream, REQUEST));
+    ask(&mut reactor, &mut busy, rest);
+    exchange(&mut reactor, &mut echoed, b"y");
+}
+
+#[test]
+fn who_is_quiet_for_too_short_a_time_does_not_give_way_yet() {
+    // There is room for one. Who waits outside is let in when that one has been quiet for long enough, and no sooner; until
+    // then the loop looks ten times a second, and sleeps.
+    let site = Site::new();
+    let limits = Limits { connections_max: 1, ..Limits::default() };
+    let (mut reactor, address) = serve(limits, move |_| Http::new(site.clone()));
+    let mut first = connect(address);
+    ask(&mut reactor, &mut first, REQUEST);
+    let answered = Instant::now();
+    let mut second = connect(address);
+    let turns = ask(&mut reactor, &mut second, REQUEST);
+    let waited = answered.elapsed();
+    // The clock of the loop may be a millisecond behind, and the answer was there before we had read it.
+    assert!(waited >= Duration::from_millis(GIVE_WAY_QUIET_MS - 50), "{waited:?}");
+    assert!(u128::from(turns) <= 20 + 2 * (waited.as_millis() / A_MOMENT.as_millis()), "{turns} turns in {waited:?}");
+    check_end(first, b"");
+    assert_eq!((reactor.stats().gave_way, reactor.stats().connections), (1, 1));
 }
 
 #[test]

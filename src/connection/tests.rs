@@ -624,6 +624,41 @@ fn every_errno_of_recv_and_send_leads_to_what_it_should() {
 }
 
 #[test]
+fn who_gives_way_is_closed_at_once_unless_its_peer_is_just_speaking() {
+    // Nothing is unread: it is over without another call. If there is news, what is unread would destroy what may still be on
+    // its way: so it is read and discarded behind our FIN.
+    let mut talk = Talk::with_puppet(Puppet::default());
+    assert_eq!(talk.drive([recv("1\n"), send_all(bytes(0, 1))]), Blocked);
+    talk.connection.give_way();
+    assert_eq!(talk.drive([]), Ended(CloseReason::Finished));
+
+    let mut talk = Talk::with_puppet(Puppet::default());
+    assert_eq!(talk.drive([RECV_BLOCKS]), Blocked);
+    talk.connection.give_way();
+    assert_eq!(talk.drive_readable([FINISH, recv("1\n")]), Blocked);
+    assert!(talk.log().is_empty(), "nobody hears it");
+    assert_eq!(talk.drive_readable([FIN]), Ended(CloseReason::Finished));
+}
+
+#[test]
+fn nobody_is_quiet_while_something_is_under_way() {
+    // Half an order, a reply that waits, an alarm, a pause. (And a protocol gives way only if it says so.)
+    let quiet_since = |orders: &'static str, steps: Vec<Step>| {
+        let mut talk = Talk::with_puppet(Puppet::default());
+        talk.at_ms(7);
+        talk.wire.steps = [vec![recv(orders)], steps].into_iter().flatten().collect();
+        assert_eq!(talk.drive_once(), Blocked);
+        assert!(!talk.connection.gives_way());
+        talk.connection.quiet_since()
+    };
+    assert_eq!(quiet_since("1\n", vec![send_all(bytes(0, 1))]), Some(Time::at(Duration::from_millis(7))));
+    assert_eq!(quiet_since("half", vec![]), None);
+    assert_eq!(quiet_since("2\n", vec![send_some(1)]), None);
+    assert_eq!(quiet_since("wake:100\n", vec![]), None);
+    assert_eq!(quiet_since("pause\n", vec![]), None);
+}
+
+#[test]
 fn a_send_that_takes_nothing_and_gives_no_reason_is_an_error() {
     // Otherwise it would be tried for ever.
     let ended = Talk::with(Echo::new()).drive([recv("x"), send_some(0)]);

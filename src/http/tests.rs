@@ -977,3 +977,19 @@ proptest! {
         prop_assert_eq!(&cut_at(&input, &cuts).output, &whole);
     }
 }
+
+#[test]
+fn a_connection_gives_way_before_and_between_requests_and_not_in_one() {
+    // Half a head, and half a body that is being skipped, are requests that have begun.
+    let mut peer = Peer::new(Site::new());
+    assert!(peer.http.gives_way(), "nothing has been asked");
+    for (piece, gives_way) in [
+        ("GET / HT", false),
+        ("TP/1.1\r\nHost: a\r\n\r\n", true),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab", false),
+        ("cd", true),
+    ] {
+        peer.receive(piece.as_bytes());
+        assert_eq!(peer.http.gives_way(), gives_way, "{piece}");
+    }
+}

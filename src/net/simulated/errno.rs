@@ -2,6 +2,7 @@
 
 pub(crate) const EPERM: i32 = 1;
 pub(crate) const EIO: i32 = 5;
+pub(crate) const EBADF: i32 = 9;
 pub(crate) const EAGAIN: i32 = 11;
 pub(crate) const ENOMEM: i32 = 12;
 pub(crate) const EACCES: i32 = 13;
@@ -12,6 +13,7 @@ pub(crate) const ENOSPC: i32 = 28;
 pub(crate) const EPIPE: i32 = 32;
 pub(crate) const ENONET: i32 = 64;
 pub(crate) const EPROTO: i32 = 71;
+pub(crate) const ENOTSOCK: i32 = 88;
 pub(crate) const EMSGSIZE: i32 = 90;
 pub(crate) const ENOPROTOOPT: i32 = 92;
 pub(crate) const EOPNOTSUPP: i32 = 95;

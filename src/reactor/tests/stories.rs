@@ -549,7 +549,7 @@ fn a_house_without_descriptors_rests_and_opens_again() {
         world.says(newcomer, b"May I?");
         let turns = world.live(1000);
         assert!(turns <= 20, "{turns} turns in a second: it looks ten times");
-        assert_eq!(world.stats().accept_rests, 1, "one episode");
+        assert!((9..=11).contains(&world.stats().accept_rests), "{} rests", world.stats().accept_rests);
         world.says(streams[0], b"I am in.");
         world.turn();
         assert_eq!(world.hears(streams[0]), b"I am in.");
@@ -566,6 +566,65 @@ fn a_house_without_descriptors_rests_and_opens_again() {
         assert_eq!(world.stats().accepted, 3);
         world.kernel().peer_closes(newcomer);
         world.kernel().peer_closes(third);
+        world.settle();
+        world.stop();
+    }
+}
+
+#[test]
+fn an_error_that_concerns_one_connection_ends_neither_the_listener_nor_its_turn() {
+    use errno::{
+        ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH, ENONET, ENOPROTOOPT, EOPNOTSUPP, EPERM, EPROTO, ETIMEDOUT,
+    };
+    const UNHEARD_OF: i32 = 4000;
+    for error in [
+        ECONNABORTED,
+        EHOSTDOWN,
+        EHOSTUNREACH,
+        ENETDOWN,
+        ENETUNREACH,
+        ENONET,
+        ENOPROTOOPT,
+        EOPNOTSUPP,
+        EPERM,
+        EPROTO,
+        ETIMEDOUT,
+        UNHEARD_OF,
+    ] {
+        let mut world = echoing();
+        world.kernel().faults.exhausted = Some(error);
+        let stream = world.connect(ECHO, 1);
+        world.says(stream, b"Hello");
+        world.turn();
+        assert_eq!(
+            world.stats().accepts_failed,
+            ACCEPTS_PER_TURN as u64,
+            "errno {error}: each is counted, and the next is tried"
+        );
+        world.kernel().faults.exhausted = None;
+        world.live(200);
+        assert_eq!(world.hears(stream), b"Hello", "errno {error}");
+        world.kernel().peer_closes(stream);
+        world.settle();
+        world.stop();
+    }
+}
+
+#[test]
+fn a_listener_that_does_not_listen_any_more_is_closed_and_the_others_serve_on() {
+    for error in [errno::EINVAL, errno::EBADF, errno::ENOTSOCK] {
+        let mut world = echoing();
+        world.serve(HTTP, |_| Echo::new());
+        world.kernel().faults.exhausted = Some(error);
+        world.connect(ECHO, 1);
+        world.settle();
+        world.kernel().faults.exhausted = None;
+        assert!(world.kernel().connect(peer(2), server(ECHO), 1000).is_none(), "errno {error}: nobody listens there");
+        let stream = world.connect(HTTP, 3);
+        world.says(stream, b"Hello");
+        world.settle();
+        assert_eq!(world.hears(stream), b"Hello", "errno {error}");
+        world.kernel().peer_closes(stream);
         world.settle();
         world.stop();
     }
