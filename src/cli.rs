@@ -41,6 +41,10 @@ pub(crate) struct Serve {
     /// was sent in two pieces may be read as one, and the other way round, so only UDP replies are exact.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) prefix: String,
+    /// Answer UDP from every port but 0. Without this flag, nobody is answered at the ports of the small services which answer
+    /// whatever comes (7, 13, 17 and 19): two of them, once set on each other by a forged datagram, never stop.
+    #[arg(long)]
+    pub(crate) answer_all_ports: bool,
     /// Log to standard error from this level on: error, warn, info (start and stop), debug (a line for each
     /// conversation), trace (a line for each system call). The variable RUST_LOG, if set, overrides it.
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = ["off", "error", "warn", "info", "debug", "trace"], hide_possible_values = true)]
@@ -108,6 +112,7 @@ impl Serve {
             body_ms_max: bounds.body_ms,
             linger_ms_max: bounds.linger_ms,
             drain_ms_max: bounds.drain_ms,
+            unanswered_ports: if self.answer_all_ports { Vec::new() } else { Limits::default().unanswered_ports },
             udp_buffer_bytes: count(bounds.udp_buffer),
         }
     }

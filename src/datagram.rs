@@ -8,20 +8,25 @@
 //! ```
 //!
 //! A socket that cannot send does not receive: the kernel then drops what comes (and counts it), rather than we. A reply
-//! that cannot be sent is dropped and counted, alone: never a neighbour, and never the loop.
+//! that cannot be sent is dropped and counted, alone: never a neighbour, and never the loop. The same holds for a datagram on
+//! which the protocol panics. When the replies to a part of the batch take much memory, they are sent before the rest is
+//! answered.
 
 mod batch;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(any(test, not(target_os = "linux")))]
 mod portable;
+mod refusal;
 #[cfg(test)]
 mod simulated;
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use log::{debug, trace};
+use log::{debug, error, trace};
 
 use crate::connection::Outcome;
 use crate::errno::{self, DatagramError};
@@ -32,17 +37,21 @@ use crate::turn::Turn;
 use crate::wire::Ready;
 
 pub use batch::Replies;
-use batch::{Batch, Sender, messages_of};
+use batch::{Batch, Message};
 #[cfg(all(target_os = "linux", not(test)))]
 use linux::Exchange;
 #[cfg(all(not(target_os = "linux"), not(test)))]
 use portable::Exchange;
+use refusal::Refusal;
 #[cfg(test)]
 use simulated::Exchange;
 
 /// A service over datagrams: each is answered for itself, with none, one or several.
 pub trait DatagramProtocol {
     /// Answers `datagram`. The call must return soon: while it runs, nobody else is served.
+    ///
+    /// If it panics, that is counted in [`Stats::panics`](crate::Stats::panics), and the next datagram is put to the same
+    /// protocol. Replies that were given before are sent.
     fn answer(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>);
 }
 
@@ -63,25 +72,50 @@ pub(crate) struct DatagramSocket {
     protocol: Box<dyn DatagramProtocol>,
     exchange: Exchange,
     batch: Batch,
+    /// Who was refused last, and why, since this was last logged.
+    refused: Option<(Option<SocketAddr>, Refusal)>,
 }
 
 impl DatagramSocket {
     pub(crate) fn new(socket: UdpSocket, protocol: Box<dyn DatagramProtocol>) -> io::Result<DatagramSocket> {
         let address = socket.local_addr()?;
-        Ok(DatagramSocket { exchange: Exchange::new(&socket), batch: Batch::new(), socket, address, protocol })
+        Ok(DatagramSocket { exchange: Exchange::new(&socket), batch: Batch::new(), refused: None, socket, address, protocol })
     }
 
     /// Receives, answers and sends, batch by batch, until the kernel has no more or the budget is spent.
     #[inline(never)]
     pub(crate) fn drive(&mut self, ready: &mut Ready, turn: &mut Turn) -> Outcome {
+        let (refused_before, panics_before) = (turn.stats.datagrams_refused, turn.stats.panics);
+        let outcome = self.exchange_some(ready, turn);
+        if self.refused.is_some() || turn.stats.panics != panics_before {
+            self.tell(turn.stats.datagrams_refused - refused_before, turn.stats.panics - panics_before);
+        }
+        outcome
+    }
+
+    /// Logs what was refused and what the protocol did not survive, a line for each.
+    #[cold]
+    fn tell(&mut self, refused: u64, panics: u64) {
+        if let Some((peer, why)) = self.refused.take() {
+            let peer: &dyn fmt::Debug = peer.as_ref().map_or(&"nobody", |peer| peer);
+            debug!("{} refuses {peer:?}: {why} (in this turn: {refused})", self.address);
+        }
+        if panics > 0 {
+            error!("{} the protocol panics (in this turn: {panics})", self.address);
+        }
+    }
+
+    fn exchange_some(&mut self, ready: &mut Ready, turn: &mut Turn) -> Outcome {
         let errors_before = turn.stats.datagram_errors;
         for _ in 0..DATAGRAM_BATCHES_PER_TURN {
             self.send(ready, &mut turn.stats);
-            if self.wants_write() || !ready.readable {
+            if !self.can_progress(ready) {
                 return Outcome::Blocked;
             }
-            self.receive(ready, &mut turn.stats);
-            self.answer(&mut turn.stats);
+            if self.batch.is_answered() {
+                self.receive(ready, &mut turn.stats);
+            }
+            self.answer(turn);
         }
         self.send(ready, &mut turn.stats);
         if turn.stats.datagram_errors - errors_before == DATAGRAM_BATCHES_PER_TURN as u64 {
@@ -95,8 +129,13 @@ impl DatagramSocket {
         !self.batch.is_sent()
     }
 
+    /// Has all that was received been answered, and the answers taken by the kernel?
+    pub(crate) fn is_done(&self) -> bool {
+        self.batch.is_answered() && !self.wants_write()
+    }
+
     pub(crate) fn can_progress(&self, ready: &Ready) -> bool {
-        if self.wants_write() { ready.writable } else { ready.readable }
+        if self.wants_write() { ready.writable } else { ready.readable || !self.batch.is_answered() }
     }
 
     fn receive(&mut self, ready: &mut Ready, stats: &mut Stats) {
@@ -116,66 +155,103 @@ impl DatagramSocket {
         }
     }
 
-    fn answer(&mut self, stats: &mut Stats) {
-        let (messages, senders, buffers, mut replies) = self.batch.open();
-        let (mut heard, mut refused) = (0, 0);
-        for (number, sender) in senders.iter().enumerate() {
-            let mut datagram = sender.peer_to_answer(&self.address).map(|peer| Datagram { payload: &[], peer });
-            replies.turn_to(number);
-            for message in messages_of(number, senders, messages) {
-                let count = message.datagrams();
-                heard += count;
-                let Some(datagram) = datagram.as_mut().filter(|_| !message.is_cut) else {
-                    refused += count;
-                    continue;
-                };
-                for index in 0..count {
-                    let place = message.place(index);
-                    replies.answer(place);
-                    datagram.payload = place.of(buffers);
-                    self.protocol.answer(datagram, &mut replies);
+    /// Answers the batch, or as much of it as there is room for replies to. A datagram on which the protocol panics is passed
+    /// over.
+    fn answer(&mut self, turn: &mut Turn) {
+        while !self.batch.is_answered() && !self.batch.is_full() {
+            // Whatever state the protocol has left itself in: ours is sound, for it is called between any two changes.
+            match catch_unwind(AssertUnwindSafe(|| self.answer_while_there_is_room(turn))) {
+                Ok(Some(heard)) => {
+                    turn.stats.datagrams_in += heard as u64;
+                    self.batch.close();
+                }
+                Ok(None) => turn.stats.datagrams_in += self.batch.close_behind_last() as u64,
+                Err(_) => {
+                    turn.stats.panics += 1;
+                    turn.stats.datagrams_in += self.batch.close_behind_last() as u64;
                 }
             }
         }
-        stats.datagrams_in += heard as u64;
-        stats.datagrams_refused += refused as u64;
-        stats.datagrams_too_long += replies.too_long();
+        let (too_long, dropped) = self.batch.take_lost();
+        turn.stats.datagrams_too_long += too_long;
+        turn.stats.datagrams_unsent += dropped;
+    }
+
+    /// Returns how many datagrams it has come past, if it has come to the end of the batch.
+    #[inline(never)] // so that its loop has the registers for itself
+    fn answer_while_there_is_room(&mut self, turn: &mut Turn) -> Option<usize> {
+        let mut heard = 0;
+        let (unanswered, buffers, mut replies) = self.batch.open();
+        for (number, sender, messages) in unanswered.senders() {
+            let mut datagram = match sender.peer_to_answer(turn) {
+                Ok(peer) => Datagram { payload: &[], peer },
+                Err(why) => {
+                    let count: usize = messages.iter().map(Message::datagrams).sum();
+                    heard += count;
+                    turn.stats.datagrams_refused += count as u64;
+                    self.refused = Some((sender.peer, why));
+                    continue;
+                }
+            };
+            replies.turn_to(number);
+            for message in messages {
+                if message.is_cut {
+                    heard += message.datagrams();
+                    turn.stats.datagrams_refused += message.datagrams() as u64;
+                    self.refused = Some((sender.peer, Refusal::Cut));
+                    continue;
+                }
+                let mut next = Some(message.first());
+                while let Some(place) = next {
+                    heard += 1;
+                    replies.answer(place);
+                    datagram.payload = place.of(buffers);
+                    self.protocol.answer(&datagram, &mut replies);
+                    if replies.is_full() {
+                        return None;
+                    }
+                    next = message.next(place);
+                }
+            }
+        }
+        Some(heard)
     }
 
     fn send(&mut self, ready: &mut Ready, stats: &mut Stats) {
-        while self.wants_write() && ready.writable {
-            let result = self.exchange.send(&self.socket, &self.batch);
-            trace!("{} send {} messages -> {result:?}", self.address, self.batch.unsent());
-            match result {
-                Ok(messages) => stats.datagrams_out += self.batch.strike(messages) as u64,
-                Err(error) => match errno::of_send_datagram(&error) {
-                    DatagramError::Blocked => ready.writable = false,
-                    DatagramError::Again => {}
-                    DatagramError::NoTrain if self.batch.break_train(false) => {
-                        debug!("{} sends no more trains: {error}", self.address);
-                    }
-                    DatagramError::NoTrainOnThisPath if self.batch.break_train(true) => {
-                        debug!("{} sends this train one by one: {error}", self.address);
-                    }
-                    // It was no train.
-                    DatagramError::NoTrain | DatagramError::NoTrainOnThisPath | DatagramError::Unsendable => {
-                        stats.datagrams_unsent += self.batch.strike(1) as u64;
-                        debug!("{} send: {error}", self.address);
-                    }
-                },
-            }
-        }
+        let DatagramSocket { socket, exchange, .. } = self;
+        send_all(&mut self.batch, ready, stats, self.address, |batch| exchange.send(socket, batch));
     }
 }
 
-impl Sender {
-    /// The peer, unless it must not be answered. Port 0 cannot be, and what was sent to a group is not for us alone. Our own
-    /// address would have us talk to ourselves for ever. A socket on all addresses cannot tell which of them are its own:
-    /// there, no peer with its port is answered (elsewhere, that may be such a service too, and the same would come of it).
-    fn peer_to_answer(&self, own: &SocketAddr) -> Option<SocketAddr> {
-        let asked_many = self.local.is_some_and(|asked| asked.is_multicast());
-        let is_own = |peer: &SocketAddr| peer.port() == own.port() && (peer.ip() == own.ip() || own.ip().is_unspecified());
-        self.peer.filter(|peer| !asked_many && peer.port() != 0 && !is_own(peer))
+/// Sends what waits, as `send` puts it to the kernel, until it is gone or the kernel takes no more.
+fn send_all(
+    batch: &mut Batch,
+    ready: &mut Ready,
+    stats: &mut Stats,
+    address: SocketAddr,
+    mut send: impl FnMut(&Batch) -> io::Result<usize>,
+) {
+    while !batch.is_sent() && ready.writable {
+        let result = send(batch);
+        trace!("{address} send {} messages -> {result:?}", batch.unsent());
+        match result {
+            Ok(messages) => stats.datagrams_out += batch.strike(messages) as u64,
+            Err(error) => match errno::of_send_datagram(&error) {
+                DatagramError::Blocked => ready.writable = false,
+                DatagramError::Again => {}
+                DatagramError::NoTrain if batch.break_train(false) => {
+                    debug!("{address} sends no more trains: {error}");
+                }
+                DatagramError::NoTrainOnThisPath if batch.break_train(true) => {
+                    debug!("{address} sends this train one by one: {error}");
+                }
+                // It was no train.
+                DatagramError::NoTrain | DatagramError::NoTrainOnThisPath | DatagramError::Unsendable => {
+                    stats.datagrams_unsent += batch.strike(1) as u64;
+                    debug!("{address} send: {error}");
+                }
+            },
+        }
     }
 }
 

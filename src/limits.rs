@@ -30,6 +30,11 @@ pub struct Limits {
     pub linger_ms_max: u64,
     /// The longest that a stop waits for the conversations under way. Then they end as `Shutdown`.
     pub drain_ms_max: u64,
+    /// Source ports that no datagram is answered at, besides port 0. By default those of the small services that answer
+    /// whatever comes: echo (7), daytime (13), quotation (17) and character generator (19). One datagram forged in the name of
+    /// such a service would set it and us talking for ever. A peer to whom an address translator has given such a port is
+    /// refused too; that happens to few.
+    pub unanswered_ports: Vec<u16>,
     /// What we ask the kernel to hold for each UDP socket, each way, in bytes. The kernel grants at most
     /// `net.core.rmem_max` and drops datagrams beyond it: a generous buffer bridges the pause between two turns.
     pub udp_buffer_bytes: usize,
@@ -46,6 +51,7 @@ impl Default for Limits {
             body_ms_max: 60_000,
             linger_ms_max: 2_000,
             drain_ms_max: 5_000,
+            unanswered_ports: vec![7, 13, 17, 19],
             udp_buffer_bytes: 4 * 1024 * 1024,
         }
     }
@@ -133,8 +139,18 @@ pub const OUTPUT_LOW_BYTES: usize = 16 * 1024;
 /// sends more at once than the peer takes ends its connection as `Overrun`; it should pause and produce on `drained`.
 pub const OUTPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Capacity that what UDP replies are composed in keeps from one batch to the next, in bytes.
-pub const REPLY_SCRATCH_BYTES: usize = 1024 * 1024;
+/// The high mark of a batch's replies, in bytes: what protocols wrote, and `REPLY_LISTING_BYTES` for each. Beyond it, what
+/// waits is sent before the next datagram is answered. It is also the capacity that what replies are composed in keeps from
+/// one batch to the next. A whole batch of echoes, even behind a short prefix, stays below.
+pub const REPLIES_HIGH_BYTES: usize = 1024 * 1024;
+
+/// The most that a batch's replies may take, in bytes, counted in the same way: the high mark, overshot by the replies to one
+/// datagram. Any further reply to that datagram is dropped and counted in `datagrams_unsent`.
+pub const REPLIES_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What it takes at most to list one reply while it waits, in bytes: a train, and a piece each for what was written and for
+/// what is echoed. Checked in `src/datagram/batch.rs`.
+pub const REPLY_LISTING_BYTES: usize = 128;
 
 /// Capacity that the shared output scratch keeps from one drive to the next, in bytes. What a large reply took beyond it
 /// is given back.
@@ -194,4 +210,12 @@ const _: () =
     assert!(OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES && OUTPUT_HIGH_BYTES < OUTPUT_BYTES_MAX, "low mark < high mark < bound");
 const _: () = assert!(ACCEPT_REST_MS < EASE_MS, "who still rests is not taken to have ease");
 const _: () = assert!(QUIET_MS <= GIVE_WAY_QUIET_MS, "who may give way is quiet");
+const _: () = assert!(
+    DATAGRAM_BATCH * SEGMENTS_MAX * REPLY_LISTING_BYTES < REPLIES_HIGH_BYTES,
+    "a batch that is only echoed is answered in one go"
+);
+const _: () = assert!(
+    REPLIES_HIGH_BYTES + DATAGRAM_BYTES_MAX_V6 + REPLY_LISTING_BYTES <= REPLIES_BYTES_MAX,
+    "below the high mark, there is room for any reply"
+);
 const _: () = assert!(SEGMENT_BYTES_MAX * SEGMENTS_MAX > DATAGRAM_BYTES_MAX, "trains are bounded by bytes too");

@@ -17,4 +17,6 @@ use simulated as chosen;
 use system as chosen;
 
 pub(crate) use chosen::{Event, Events, Interest, Poll, Source, TcpListener, TcpStream, Token, UdpSocket};
-pub(crate) use chosen::{bind_datagram, is_priority, listen, now, reading, reset_on_close, set_nodelay, wall_clock};
+pub(crate) use chosen::{
+    bind_datagram, is_own_address, is_priority, listen, now, reading, reset_on_close, set_nodelay, wall_clock,
+};

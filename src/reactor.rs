@@ -121,7 +121,7 @@ impl Slot {
         match &self.source {
             Source::Connection(_, connection) => connection.quiet_at().is_some_and(|quiet_at| quiet_at <= now),
             Source::Listener(listener) => listener.is_closed(),
-            Source::Datagram(socket) => !socket.wants_write(),
+            Source::Datagram(socket) => socket.is_done(),
             Source::Bell(_) => true,
         }
     }
@@ -204,6 +204,7 @@ impl Reactor {
         self.poll.registry().register(&mut socket, Token(self.slots.vacant_key()), Interest::READABLE)?;
         let source = DatagramSocket::new(socket, Box::new(protocol))?;
         let address = source.address;
+        self.turn.datagram_addresses.push(address);
         let token = self.insert(Source::Datagram(Box::new(source)), Watched::Reading);
         self.slots[token].ready.writable = true; // until the kernel says otherwise
         Ok(address)
@@ -580,7 +581,10 @@ impl Reactor {
                     info!("stops listening on {}", listener.address);
                     self.listeners.retain(|&other| other != token);
                 }
-                Source::Datagram(socket) => info!("stops answering on {}", socket.address),
+                Source::Datagram(socket) => {
+                    info!("stops answering on {}", socket.address);
+                    self.turn.datagram_addresses.retain(|&other| other != socket.address);
+                }
                 Source::Bell(_) => {}
             }
             drop(self.slots.remove(token));

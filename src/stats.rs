@@ -36,11 +36,13 @@ pub struct Stats {
     pub datagrams_in: u64,
     /// Datagrams that the kernel took from us.
     pub datagrams_out: u64,
-    /// Datagrams not handed to the protocol: from port 0, from the socket itself, or cut short by the kernel.
+    /// Datagrams not put to the protocol: from port 0 or another that is not answered, from ourselves, from or to a group or
+    /// everybody, or cut short by the kernel (see the debug log for the reason).
     pub datagrams_refused: u64,
     /// Replies longer than a datagram can be, not sent.
     pub datagrams_too_long: u64,
-    /// Replies that the kernel refused, each alone (see the debug log for the reason).
+    /// Replies that the kernel refused, each alone (see the debug log for the reason), or that one datagram was answered with
+    /// beyond [`REPLIES_BYTES_MAX`](crate::limits::REPLIES_BYTES_MAX).
     pub datagrams_unsent: u64,
     /// Errors on receiving a datagram.
     pub datagram_errors: u64,

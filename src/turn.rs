@@ -3,6 +3,7 @@
 //! One turn drives one source at a time, so what a source needs only while it works exists once: the clock's reading, the
 //! output scratch, the date line, the counters. A connection at rest owns none of it.
 
+use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use crate::deadline::Time;
@@ -19,6 +20,8 @@ pub(crate) struct Turn {
     pub(crate) output: Vec<u8>,
     pub(crate) limits: Limits,
     pub(crate) stats: Stats,
+    /// Where all datagram sockets of the reactor are bound. Who has one of these addresses is not answered by any of them.
+    pub(crate) datagram_addresses: Vec<SocketAddr>,
     started: Instant,
     /// Until then `now`, which counts milliseconds, stays as it is.
     now_holds_until: Instant,
@@ -34,6 +37,7 @@ impl Turn {
             output: Vec::new(),
             limits: limits.at_least_one(),
             stats: Stats::default(),
+            datagram_addresses: Vec::new(),
             started,
             now_holds_until: started,
             date: Date { text: [0; 29], fresh_until: Time::at(std::time::Duration::ZERO) },

@@ -296,6 +296,12 @@ fn every_limit_is_quoted_with_its_value() {
         ("EASE_MS", seconds(limits::EASE_MS)),
         ("GIVE_WAY_MAX", limits::GIVE_WAY_MAX.to_string()),
         ("GIVE_WAY_QUIET_MS", seconds(limits::GIVE_WAY_QUIET_MS)),
+        ("unanswered_ports", {
+            let [others @ .., last] = &defaults.unanswered_ports[..] else { panic!("some are not answered") };
+            format!("{} and {last}", others.iter().map(u16::to_string).collect::<Vec<_>>().join(", "))
+        }),
+        ("REPLIES_BYTES_MAX", kib(limits::REPLIES_BYTES_MAX as u64)),
+        ("REPLIES_HIGH_BYTES", kib(limits::REPLIES_HIGH_BYTES as u64)),
         ("HEAD_BYTES_MAX", kib(limits::HEAD_BYTES_MAX as u64)),
         ("BODY_BYTES_MAX", kib(limits::BODY_BYTES_MAX)),
         ("INPUT_BYTES_MAX", kib(limits::INPUT_BYTES_MAX as u64)),

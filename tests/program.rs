@@ -34,7 +34,9 @@ fn help_tells_every_flag_the_default_addresses_and_what_a_stream_is_not() {
     assert_eq!(ending.status.code(), Some(0));
     assert!(ending.stderr.is_empty(), "{:?}", ending.stderr);
     let help = ending.stdout.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
-    for told in ["--tcp", "--udp", "--http", "--prefix", "message boundaries", "127.0.0.1:2000", "127.0.0.1:8080"] {
+    for told in
+        ["--tcp", "--udp", "--http", "--prefix", "--answer-all-ports", "message boundaries", "127.0.0.1:2000", "127.0.0.1:8080"]
+    {
         assert!(help.contains(told), "{told} is not in: {help}");
     }
 }
@@ -245,6 +247,25 @@ fn debug_logs_one_line_per_conversation_with_its_reason() {
     for name in [polite_name, rude_name] {
         let lines = ending.stderr.iter().filter(|line| line.contains(&name.to_string()));
         assert_eq!(lines.count(), 1, "{:?}", ending.stderr);
+    }
+}
+
+#[test]
+fn the_echo_port_is_answered_only_if_asked_for_and_debug_says_why_not() {
+    // It may take a privilege to be at such a port; who has none cannot try this.
+    let Ok(peer) = UdpSocket::bind("127.0.0.3:7") else { return };
+    peer.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    for (flags, is_answered) in [(&["--log", "debug"][..], false), (&["--answer-all-ports"], true)] {
+        let arguments = [&["--udp", "127.0.0.1:0"], flags].concat();
+        let program = Program::start(&arguments);
+        peer.send_to(b"hello", program.udp()).unwrap();
+        if is_answered {
+            assert_eq!(peer.recv(&mut [0; 64]).unwrap(), 5);
+        } else {
+            let line = program.logged("127.0.0.3:7");
+            assert!(line.contains("DEBUG") && line.contains("nobody is answered at this port"), "{line}");
+        }
+        assert_eq!(program.stop().status.code(), Some(0));
     }
 }
 

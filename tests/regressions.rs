@@ -436,3 +436,22 @@ fn a_datagram_to_many_over_ipv4_is_not_answered() {
     let stats = reactor.stats();
     assert_eq!((stats.datagrams_in, stats.datagrams_refused, stats.datagrams_out), (1, 1, 0));
 }
+
+#[test]
+fn a_forged_datagram_does_not_set_two_sockets_of_one_reactor_talking() {
+    // The story: each knew its own address alone. The first asker's address becomes that of the reactor's second socket before
+    // its question is read; to the first socket, it looks as if the second had asked.
+    for ip in [[127, 0, 0, 1], [0, 0, 0, 0]] {
+        let mut reactor = Reactor::new(Limits::default()).unwrap();
+        let one = reactor.bind_datagram(any_port(), Echo::new()).unwrap();
+        let asker = UdpSocket::bind(any_port()).unwrap();
+        asker.set_write_timeout(Some(PATIENCE)).unwrap();
+        asker.send_to(b"Is anybody there?", one).unwrap();
+        let port = asker.local_addr().unwrap().port();
+        drop(asker);
+        let other = reactor.bind_datagram((ip, port).into(), Echo::new()).unwrap();
+        turn_until(&mut reactor, "the question", |stats| stats.datagrams_in > 0);
+        let stats = reactor.stats();
+        assert_eq!((stats.datagrams_in, stats.datagrams_refused, stats.datagrams_out), (1, 1, 0), "{one} and {other}");
+    }
+}

@@ -11,13 +11,16 @@
 //! size to one peer share a train, and pieces that lie side by side become one, so that a received train which is echoed
 //! is one piece and one call.
 //!
+//! A batch need not be answered in one go. What was answered is behind `answered`, and all of that waits or has been sent.
+//!
 //! Invariant: the pieces of a train, joined and cut every `segment` bytes, are its datagrams. The buffers do not change
 //! while a train waits.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::limits::{
-    DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6, REPLY_SCRATCH_BYTES, SEGMENT_BYTES_MAX, SEGMENTS_MAX,
+    DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6, REPLIES_BYTES_MAX, REPLIES_HIGH_BYTES, REPLY_LISTING_BYTES,
+    SEGMENT_BYTES_MAX, SEGMENTS_MAX,
 };
 
 /// Room for one message: the largest datagram, or train of them, that the kernel hands out.
@@ -35,6 +38,8 @@ pub(super) struct Batch {
     pub(super) messages: Vec<Message>,
     /// Whom they come from, in their order. Messages that follow one another from one peer share an entry.
     pub(super) senders: Vec<Sender>,
+    /// How many of the messages have been answered, from the front. One that was answered in part has been shortened.
+    answered: usize,
     pub(super) outgoing: Outgoing,
 }
 
@@ -55,10 +60,21 @@ pub(super) struct Message {
 pub(super) struct Sender {
     /// `None`: of no address family we know.
     pub(super) peer: Option<SocketAddr>,
-    /// Which of our addresses was asked, where the socket has several. Replies leave from it.
-    pub(super) local: Option<IpAddr>,
+    pub(super) asked: Asked,
     /// The first of the messages. They go on to the next sender's, or to the last of all.
     pub(super) first: usize,
+}
+
+/// Whom a datagram was sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// The one address that the socket has.
+    Only,
+    /// This one of several. Replies leave from it. (Two variants, as an `IpAddr` in here would cost more to compare.)
+    V4(Ipv4Addr),
+    V6(Ipv6Addr),
+    /// A group of hosts, or all of a network.
+    Many,
 }
 
 /// Replies that wait.
@@ -72,7 +88,24 @@ pub(super) struct Outgoing {
     done: usize,
     /// Whether replies may share a train: until the kernel first refuses one.
     joins: bool,
+    /// What further replies may take, in bytes, each with its listing.
+    room: usize,
+    /// Where in the buffers lies what is being answered, or was last: a message, or a part of it.
+    payload: Place,
+    /// Replies that were not taken down, since they are too long, or since there was no room.
     too_long: u64,
+    dropped: u64,
+}
+
+const _: () = assert!(size_of::<Train>() + 2 * size_of::<Piece>() <= REPLY_LISTING_BYTES, "a reply is listed in so much");
+
+/// What has been received and not been answered yet.
+#[derive(Clone, Copy)]
+pub(super) struct Unanswered<'b> {
+    messages: &'b [Message],
+    senders: &'b [Sender],
+    /// The first message to be answered.
+    from: usize,
 }
 
 /// A stretch of memory that is part of a reply.
@@ -107,14 +140,13 @@ pub(super) struct Train {
 /// Where a protocol puts its replies.
 ///
 /// A reply of more than 65,507 bytes (65,527 over IPv6) is not sent (it would not fit a datagram), and is counted in
-/// [`Stats::datagrams_too_long`](crate::Stats::datagrams_too_long).
+/// [`Stats::datagrams_too_long`](crate::Stats::datagrams_too_long). What one datagram is answered with beyond
+/// [`REPLIES_BYTES_MAX`] is not sent either, and is counted in [`Stats::datagrams_unsent`](crate::Stats::datagrams_unsent).
 pub struct Replies<'b> {
     outgoing: &'b mut Outgoing,
     senders: &'b [Sender],
     /// Who is being answered.
     to: usize,
-    /// Where in the buffers lies what is being answered: a message, or a part of it.
-    payload: Place,
     /// The last train goes to the same peer.
     continues: bool,
 }
@@ -125,6 +157,7 @@ impl Batch {
             buffers: vec![0; DATAGRAM_BATCH * STRIDE_BYTES],
             messages: Vec::with_capacity(DATAGRAM_BATCH),
             senders: Vec::with_capacity(DATAGRAM_BATCH),
+            answered: 0,
             outgoing: Outgoing {
                 copied: Vec::new(),
                 pieces: Vec::new(),
@@ -132,7 +165,10 @@ impl Batch {
                 trains: Vec::new(),
                 done: 0,
                 joins: true,
+                room: REPLIES_BYTES_MAX,
+                payload: Place::NONE,
                 too_long: 0,
+                dropped: 0,
             },
         }
     }
@@ -141,31 +177,58 @@ impl Batch {
     pub(super) fn clear(&mut self) {
         self.messages.clear();
         self.senders.clear();
+        self.answered = 0;
     }
 
     /// Takes in a message of `length` bytes, which lies in the next of the buffers.
     #[cfg(any(test, not(target_os = "linux")))]
-    pub(super) fn take_in(
-        &mut self,
-        peer: Option<SocketAddr>,
-        local: Option<IpAddr>,
-        length: usize,
-        segment: usize,
-        is_cut: bool,
-    ) {
+    pub(super) fn take_in(&mut self, peer: Option<SocketAddr>, asked: Asked, length: usize, segment: usize, is_cut: bool) {
         let number = self.messages.len();
-        if self.senders.last().is_none_or(|last| last.peer != peer || last.local != local) {
-            self.senders.push(Sender { peer, local, first: number });
+        if self.senders.last().is_none_or(|last| last.peer != peer || last.asked != asked) {
+            self.senders.push(Sender { peer, asked, first: number });
         }
         self.messages.push(Message { offset: number * STRIDE_BYTES, length, segment, is_cut });
     }
 
-    /// What was received and from whom, the memory it lies in, and a place for the replies to it.
-    pub(super) fn open(&mut self) -> (&[Message], &[Sender], &[u8], Replies<'_>) {
-        self.outgoing.too_long = 0;
-        let replies =
-            Replies { outgoing: &mut self.outgoing, senders: &self.senders, to: 0, payload: Place::NONE, continues: false };
-        (&self.messages, &self.senders, &self.buffers, replies)
+    /// What is to be answered, the memory it lies in, and a place for the replies to it.
+    pub(super) fn open(&mut self) -> (Unanswered<'_>, &[u8], Replies<'_>) {
+        let unanswered = Unanswered { messages: &self.messages, senders: &self.senders, from: self.answered };
+        let replies = Replies { outgoing: &mut self.outgoing, senders: &self.senders, to: 0, continues: false };
+        (unanswered, &self.buffers, replies)
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered == self.messages.len()
+    }
+
+    /// All of it has been answered.
+    pub(super) fn close(&mut self) {
+        self.answered = self.messages.len();
+    }
+
+    /// All up to the datagram that was answered last has been answered; what is left comes next time. Returns how many
+    /// datagrams these were.
+    pub(super) fn close_behind_last(&mut self) -> usize {
+        let last = self.outgoing.payload;
+        let number = last.offset / STRIDE_BYTES;
+        let before: usize = self.messages[self.answered..number].iter().map(Message::datagrams).sum();
+        let message = &mut self.messages[number];
+        let taken = last.offset + last.length - message.offset;
+        let of_message = if taken == message.length { message.datagrams() } else { taken / message.segment };
+        message.offset += taken;
+        message.length -= taken;
+        self.answered = number + usize::from(message.length == 0);
+        before + of_message
+    }
+
+    /// Shall what waits be sent before any more is answered?
+    pub(super) fn is_full(&self) -> bool {
+        self.outgoing.is_full()
+    }
+
+    /// The replies not taken down since this was last asked: those too long, and those without room.
+    pub(super) fn take_lost(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.outgoing.too_long), std::mem::take(&mut self.outgoing.dropped))
     }
 
     pub(super) fn is_sent(&self) -> bool {
@@ -197,8 +260,9 @@ impl Batch {
             outgoing.trains.clear();
             outgoing.pieces.clear();
             outgoing.copied.clear();
-            outgoing.copied.shrink_to(REPLY_SCRATCH_BYTES);
+            outgoing.copied.shrink_to(REPLIES_HIGH_BYTES);
             outgoing.done = 0;
+            outgoing.room = REPLIES_BYTES_MAX;
         }
         datagrams
     }
@@ -244,11 +308,18 @@ impl Message {
         if self.segment >= self.length { 1 } else { self.length.div_ceil(self.segment) }
     }
 
-    /// Where its datagram `index` lies in the buffers.
+    /// Where its first datagram lies in the buffers.
     #[inline]
-    pub(super) fn place(&self, index: usize) -> Place {
-        let start = index * self.segment;
-        Place { offset: self.offset + start, length: self.segment.min(self.length - start) }
+    pub(super) fn first(&self) -> Place {
+        Place { offset: self.offset, length: self.segment.min(self.length) }
+    }
+
+    /// Where the datagram behind the one at `place` lies, if there is another.
+    #[inline]
+    pub(super) fn next(&self, place: Place) -> Option<Place> {
+        let offset = place.offset + place.length;
+        let left = self.offset + self.length - offset;
+        (left > 0).then(|| Place { offset, length: self.segment.min(left) })
     }
 }
 
@@ -261,10 +332,18 @@ impl Place {
     }
 }
 
-/// The messages of the sender with this number.
-pub(super) fn messages_of<'b>(number: usize, senders: &[Sender], messages: &'b [Message]) -> &'b [Message] {
-    let end = senders.get(number + 1).map_or(messages.len(), |next| next.first);
-    &messages[senders[number].first..end]
+impl<'b> Unanswered<'b> {
+    /// Each sender, with its number and with its messages that are to be answered.
+    #[inline]
+    pub(super) fn senders(self) -> impl Iterator<Item = (usize, &'b Sender, &'b [Message])> {
+        let Unanswered { messages, senders, from } = self;
+        let first = if from == 0 { 0 } else { senders.partition_point(|sender| sender.first <= from) - 1 };
+        (first..senders.len()).map(move |number| {
+            let sender = &senders[number];
+            let end = senders.get(number + 1).map_or(messages.len(), |next| next.first);
+            (number, sender, &messages[sender.first.max(from)..end])
+        })
+    }
 }
 
 impl Replies<'_> {
@@ -276,7 +355,7 @@ impl Replies<'_> {
     /// Replies with `prefix` and, behind it, the datagram being answered, which is not copied.
     #[inline]
     pub fn echo(&mut self, prefix: &[u8]) {
-        self.reply(prefix, self.payload);
+        self.reply(prefix, self.outgoing.payload);
     }
 
     /// What comes now is for the sender number `to`.
@@ -286,18 +365,19 @@ impl Replies<'_> {
         let sender = &self.senders[to];
         self.continues = self.outgoing.trains.last().is_some_and(|train| {
             let last = &self.senders[train.to];
-            last.peer == sender.peer && last.local == sender.local
+            last.peer == sender.peer && last.asked == sender.asked
         });
     }
 
     /// What comes now answers the datagram at `payload`.
     #[inline]
     pub(super) fn answer(&mut self, payload: Place) {
-        self.payload = payload;
+        self.outgoing.payload = payload;
     }
 
-    pub(super) fn too_long(&self) -> u64 {
-        self.outgoing.too_long
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.outgoing.is_full()
     }
 
     #[cold]
@@ -313,6 +393,11 @@ impl Replies<'_> {
             return;
         }
         let outgoing = &mut *self.outgoing;
+        let Some(room) = outgoing.room.checked_sub(head.len() + REPLY_LISTING_BYTES) else {
+            outgoing.dropped += 1;
+            return;
+        };
+        outgoing.room = room;
         match outgoing.trains.last_mut() {
             Some(train) if self.continues && train.takes(bytes) => train.bytes_max *= usize::from(bytes == train.segment),
             _ => {
@@ -344,8 +429,13 @@ impl Train {
 }
 
 impl Outgoing {
-    /// Begins a train whose first datagram has `bytes`.
     #[inline]
+    fn is_full(&self) -> bool {
+        self.room < REPLIES_BYTES_MAX - REPLIES_HIGH_BYTES
+    }
+
+    /// Begins a train whose first datagram has `bytes`.
+    #[inline(never)] // most replies join one
     fn start(&mut self, to: usize, bytes: usize) {
         let is_open = self.joins && bytes <= SEGMENT_BYTES_MAX;
         let bytes_max = if is_open { DATAGRAM_BYTES_MAX.min(bytes * SEGMENTS_MAX) } else { 0 };
@@ -414,21 +504,22 @@ mod tests {
             for (at, byte) in batch.buffers[start..start + length].iter_mut().enumerate() {
                 *byte = ((at + index) % 251).to_le_bytes()[0];
             }
-            batch.take_in(Some(peer(from)), None, length, segment.clamp(1, length.max(1)), false);
+            batch.take_in(Some(peer(from)), Asked::Only, length, segment.clamp(1, length.max(1)), false);
         }
     }
 
     /// Echoes all that has arrived with `prefix`, and returns what the peers should see.
     fn echo_all(batch: &mut Batch, prefix: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut expected = Vec::new();
-        let (messages, senders, buffers, mut replies) = batch.open();
-        for (number, sender) in senders.iter().enumerate() {
+        let (unanswered, buffers, mut replies) = batch.open();
+        for (number, sender, messages) in unanswered.senders() {
             replies.turn_to(number);
-            for message in messages_of(number, senders, messages) {
-                for index in 0..message.datagrams() {
-                    let place = message.place(index);
+            for message in messages {
+                let mut next = Some(message.first());
+                while let Some(place) = next {
                     replies.answer(place);
                     replies.echo(prefix);
+                    next = message.next(place);
                     let reply = [prefix, place.of(buffers)].concat();
                     if reply.len() <= DATAGRAM_BYTES_MAX {
                         expected.push((sender.peer.expect("the test gave one"), reply));
@@ -484,9 +575,8 @@ mod tests {
     fn a_protocols_own_bytes_are_sent_as_they_were_given() {
         let mut batch = Batch::new();
         arrive(&mut batch, &[(1, 3, 3)]);
-        let (messages, _, _, mut replies) = batch.open();
+        let (_, _, mut replies) = batch.open();
         replies.turn_to(0);
-        replies.answer(messages[0].place(0));
         replies.send(b"one");
         replies.send(b"two");
         replies.send(b"three");

@@ -12,11 +12,11 @@
 
 use std::io;
 use std::mem;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
-use super::batch::{BUFFER_BYTES, Batch, Message, STRIDE_BYTES, Sender};
+use super::batch::{Asked, BUFFER_BYTES, Batch, Message, STRIDE_BYTES, Sender};
 use crate::limits::DATAGRAM_BATCH;
 use crate::net::UdpSocket;
 
@@ -112,6 +112,7 @@ impl Exchange {
     }
 
     /// Receives a batch. Says whether it is full, so that there may be more.
+    #[inline(never)] // so that its loop has the registers for itself
     pub(super) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
         batch.clear();
         self.describe(batch);
@@ -135,13 +136,13 @@ impl Exchange {
         let mut last = None;
         let written = self.incoming[..count].iter().zip(&self.names).zip(&self.controls).enumerate();
         batch.messages.extend(written.map(|(number, ((header, name), control))| {
-            let (segment, local) = match header.msg_hdr.msg_controllen as usize {
-                0 => (None, None),
+            let (segment, asked) = match header.msg_hdr.msg_controllen as usize {
+                0 => (None, Asked::Only),
                 control_bytes => control.parse(control_bytes),
             };
-            if last != Some((name, local)) {
-                last = Some((name, local));
-                batch.senders.push(Sender { peer: name.parse(), local, first: number });
+            if last != Some((name, asked)) {
+                last = Some((name, asked));
+                batch.senders.push(Sender { peer: name.parse(), asked, first: number });
             }
             let length = header.msg_len as usize;
             let is_cut = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
@@ -178,8 +179,8 @@ impl Exchange {
             header.msg_hdr.msg_iovlen = train.pieces as _;
             first_piece += train.pieces;
             let is_train = train.datagrams() > 1;
-            if is_train || sender.local.is_some() {
-                let (order, length) = Control::order(is_train.then_some(train.segment), sender.local);
+            if is_train || sender.asked != Asked::Only {
+                let (order, length) = Control::order(is_train.then_some(train.segment), sender.asked);
                 header.msg_hdr.msg_control = orders.wrapping_add(self.orders.len()).cast();
                 header.msg_hdr.msg_controllen = length as _;
                 self.orders.push(order);
@@ -250,8 +251,9 @@ impl Control {
     const WORD: usize = mem::size_of::<usize>();
     const HEADER: usize = Control::WORD + 2 * mem::size_of::<libc::c_int>();
 
-    /// "Cut what I send into datagrams of `segment` bytes", and "let it leave from `local`": what is asked, and its length.
-    fn order(segment: Option<usize>, local: Option<IpAddr>) -> (Control, usize) {
+    /// "Cut what I send into datagrams of `segment` bytes", and "let it leave from the address that was asked": the order, and
+    /// its length.
+    fn order(segment: Option<usize>, asked: Asked) -> (Control, usize) {
         let mut order = Control { bytes: [0; CONTROL_BYTES] };
         let mut length = 0;
         if let Some(segment) = segment {
@@ -260,16 +262,16 @@ impl Control {
         }
         // The interface, which is 0 here, is left to the routes; a link-local address has its scope in the peer's name.
         let mut info = [0; 20];
-        match local {
-            Some(IpAddr::V4(address)) => {
+        match asked {
+            Asked::V4(address) => {
                 info[4..8].copy_from_slice(&address.octets()); // in_pktinfo: interface, ours, theirs
                 length = order.add(length, libc::IPPROTO_IP, libc::IP_PKTINFO, &info[..12]);
             }
-            Some(IpAddr::V6(address)) => {
+            Asked::V6(address) => {
                 info[..16].copy_from_slice(&address.octets()); // in6_pktinfo: ours, interface
                 length = order.add(length, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
             }
-            None => {}
+            Asked::Only | Asked::Many => {}
         }
         (order, length)
     }
@@ -284,9 +286,10 @@ impl Control {
         length + (Control::HEADER + value.len()).next_multiple_of(Control::WORD)
     }
 
-    /// The size of the datagrams that the kernel has joined, and the address that they were sent to, if it says so.
-    fn parse(&self, length: usize) -> (Option<usize>, Option<IpAddr>) {
-        let (mut segment, mut local) = (None, None);
+    /// The size of the datagrams that the kernel has joined, if it has, and whom they were sent to, if it says so.
+    #[inline(never)] // most have none, and the loop that asks has no registers to spare
+    fn parse(&self, length: usize) -> (Option<usize>, Asked) {
+        let (mut segment, mut asked) = (None, Asked::Only);
         let mut rest = &self.bytes[..length.min(CONTROL_BYTES)];
         while rest.len() >= Control::HEADER {
             let int = |at: usize| i32::from_ne_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]]);
@@ -299,17 +302,22 @@ impl Control {
                     segment = usize::try_from(int(Control::HEADER)).ok().filter(|&segment| segment > 0);
                 }
                 (libc::IPPROTO_IP, libc::IP_PKTINFO, &[_, _, _, _, a, b, c, d, e, f, g, h]) => {
-                    // The address that we answer from, and the one that was asked: a group, perhaps.
-                    let (own, asked) = (IpAddr::from([a, b, c, d]), IpAddr::from([e, f, g, h]));
-                    local = Some(if asked.is_multicast() { asked } else { own });
+                    // The address that we would answer from, and the one that was asked. Where they differ, that is nobody's
+                    // own: a group's, or a network's.
+                    let (own, named) = ([a, b, c, d], [e, f, g, h]);
+                    asked = if own == named { Asked::V4(own.into()) } else { Asked::Many };
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, value) => {
-                    local = value.first_chunk::<16>().map(|&octets| IpAddr::from(octets));
+                    asked = match value.first_chunk::<16>().map(|&octets| Ipv6Addr::from(octets)) {
+                        Some(named) if named.is_multicast() => Asked::Many,
+                        Some(named) => Asked::V6(named),
+                        None => Asked::Only,
+                    };
                 }
                 _ => {}
             }
             rest = rest.get(length.next_multiple_of(Control::WORD)..).unwrap_or(&[]);
         }
-        (segment, local)
+        (segment, asked)
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::io::ErrorKind;
 
-use super::batch::{BUFFER_BYTES, Batch, STRIDE_BYTES};
+use super::batch::{Asked, BUFFER_BYTES, Batch, STRIDE_BYTES};
 use crate::limits::DATAGRAM_BATCH;
 use crate::net::UdpSocket;
 
@@ -24,7 +24,7 @@ impl Exchange {
         for index in 0..DATAGRAM_BATCH {
             let buffer = &mut batch.buffers[index * STRIDE_BYTES..][..BUFFER_BYTES];
             match socket.recv_from(buffer) {
-                Ok((length, peer)) => batch.take_in(Some(peer), None, length, length, false),
+                Ok((length, peer)) => batch.take_in(Some(peer), Asked::Only, length, length, false),
                 Err(error) if batch.messages.is_empty() => return Err(error),
                 Err(error) => return Ok(error.kind() != ErrorKind::WouldBlock),
             }

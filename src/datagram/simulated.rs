@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::batch::{BUFFER_BYTES, Batch, STRIDE_BYTES};
+use super::batch::{Asked, BUFFER_BYTES, Batch, STRIDE_BYTES};
 #[cfg(target_os = "linux")]
 use super::linux as native;
 use super::portable;
@@ -70,7 +70,7 @@ fn receive_batch(socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
         }
         let length = payload.len();
         batch.buffers[number * STRIDE_BYTES..][..length].copy_from_slice(&payload);
-        batch.take_in(Some(peer), None, length, length, false);
+        batch.take_in(Some(peer), Asked::Only, length, length, false);
     }
     Ok(is_full)
 }

@@ -289,6 +289,14 @@ pub(crate) fn bind_datagram(address: SocketAddr, buffer_bytes: usize) -> io::Res
     }
 }
 
+/// The simulated machine has one address.
+pub(crate) fn is_own_address(peer: SocketAddr) -> io::Result<bool> {
+    match installed() {
+        Some(_) => Ok(peer.ip().is_loopback()),
+        None => system::is_own_address(peer),
+    }
+}
+
 impl UdpSocket {
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {

@@ -68,6 +68,18 @@ pub(crate) fn bind_datagram(address: SocketAddr, buffer_bytes: usize) -> io::Res
     Ok(UdpSocket::from_std(socket.into()))
 }
 
+/// Is the address of `peer` one of this machine's? To bind a socket to it succeeds only then. (Where the system lets anybody's
+/// be bound, as Linux does if `net.ipv4.ip_nonlocal_bind` is set, all are said to be.)
+pub(crate) fn is_own_address(mut peer: SocketAddr) -> io::Result<bool> {
+    peer.set_port(0);
+    let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, Some(Protocol::UDP))?;
+    match socket.bind(&peer.into()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// What `mio` wants to be told about a stream from its first wait on. The urgent mark (Linux: EPOLLPRI) cuts a read
 /// short without the socket being drained, so the loop must hear of it.
 pub(crate) fn reading() -> Interest {
