@@ -455,3 +455,22 @@ fn a_forged_datagram_does_not_set_two_sockets_of_one_reactor_talking() {
         assert_eq!((stats.datagrams_in, stats.datagrams_refused, stats.datagrams_out), (1, 1, 0), "{one} and {other}");
     }
 }
+
+#[test]
+fn two_datagrams_as_long_as_the_prefix_come_back_as_they_were_sent() {
+    // The story: the second's prefix was to be found in one place of memory, at the same offset at which the first's bytes ended
+    // in another. It was taken for what follows them there, and the reply had somebody's old bytes instead.
+    let mut reactor = Reactor::new(Limits::default()).unwrap();
+    let address = reactor.bind_datagram(any_port(), Echo::with_prefix("echo -> ")).unwrap();
+    let peer = UdpSocket::bind(any_port()).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    peer.set_write_timeout(Some(PATIENCE)).unwrap();
+    let sent = [b"8 bytes.", b"8 others"];
+    sent.iter().for_each(|datagram| assert_eq!(peer.send_to(*datagram, address).unwrap(), 8));
+    turn_until(&mut reactor, "the replies", |stats| stats.datagrams_out == 2);
+    for datagram in sent {
+        let mut received = [0; 100];
+        let count = peer.recv(&mut received).unwrap();
+        assert_same(&received[..count], &[&b"echo -> "[..], datagram].concat());
+    }
+}
