@@ -399,10 +399,9 @@ impl Connection {
         let step = self.protocol.advance(window, &mut cx);
         if step.consumed == window.len() {
             // One message, and nothing more: as nearly always.
-            let has_replied = cx.waiting() > 0;
             match say(&mut cx, &mut self.unsent, &mut self.active, wire, ready) {
-                Ok(()) if step.next == Next::Continue => {}
-                Ok(()) => self.follow(step.next, has_replied, false),
+                Ok(_) if step.next == Next::Continue => {}
+                Ok(has_replied) => self.follow(step.next, has_replied, false),
                 Err(why) => self.phase = Phase::Ended(why),
             }
             return window.len();
@@ -410,7 +409,7 @@ impl Connection {
         let room = OUTPUT_HIGH_BYTES.saturating_sub(self.unsent.len());
         let steps = go_on(step, window, room, &mut *self.protocol, &mut cx);
         match say(&mut cx, &mut self.unsent, &mut self.active, wire, ready) {
-            Ok(()) => self.conclude(&steps, window.len()),
+            Ok(_) => self.conclude(&steps, window.len()),
             Err(why) => {
                 self.phase = Phase::Ended(why);
                 window.len()
@@ -447,10 +446,9 @@ impl Connection {
     ) {
         let mut cx = Context { turn, borrowed: &[], lent: &mut self.lent };
         let next = call(&mut *self.protocol, self.input.as_slice(), &mut cx);
-        let has_replied = cx.waiting() > 0;
         match say(&mut cx, &mut self.unsent, &mut self.active, wire, ready) {
-            Ok(()) if next == Next::Continue && self.is_idle() => {} // as mostly
-            Ok(()) => self.follow(next, has_replied, !self.input.is_empty()),
+            Ok(_) if next == Next::Continue && self.is_idle() => {} // as mostly
+            Ok(has_replied) => self.follow(next, has_replied, !self.input.is_empty()),
             Err(why) => self.phase = Phase::Ended(why),
         }
     }
@@ -502,7 +500,7 @@ fn go_on<'i>(first: Advance, window: &'i [u8], room: usize, protocol: &mut dyn P
     }
 }
 
-/// Sends what the protocol has said. What the kernel does not take now, or must not since older output waits, is kept.
+/// Sends what the protocol has said, and says whether that was anything. What the kernel does not take now, or must not since older output waits, is kept.
 #[inline(always)]
 fn say<W: Wire>(
     cx: &mut Context<'_>,
@@ -510,10 +508,10 @@ fn say<W: Wire>(
     active: &mut Time,
     wire: &mut W,
     ready: &mut Ready,
-) -> Result<(), CloseReason> {
+) -> Result<bool, CloseReason> {
     let reply = if cx.borrowed.is_empty() { &cx.turn.output[..] } else { cx.borrowed };
     if reply.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let mut sent = Ok(0);
     if unsent.is_empty() {
@@ -529,7 +527,7 @@ fn say<W: Wire>(
     cx.turn.clear_output();
     match sent {
         Ok(_) if unsent.len() > OUTPUT_BYTES_MAX => Err(CloseReason::Overrun),
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(true),
         Err(why) => Err(why),
     }
 }

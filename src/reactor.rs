@@ -492,7 +492,9 @@ impl Reactor {
         if self.turn.now >= self.drain_until {
             self.cut_off();
         }
-        self.guard(Reactor::expire_some);
+        if self.deadlines.soonest() <= self.turn.now {
+            self.guard(Reactor::expire_some);
+        }
     }
 
     fn expire_some(&mut self) {

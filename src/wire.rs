@@ -55,8 +55,10 @@ impl Ready {
     pub(crate) fn note(&mut self, event: &Event) {
         let closed = event.is_error() | event.is_read_closed() | event.is_write_closed();
         self.readable |= event.is_readable() | closed;
-        self.writable |= event.is_writable() | closed;
-        self.closing |= net::is_priority(event) | closed;
+        if closed | event.is_writable() | net::is_priority(event) {
+            self.writable |= event.is_writable() | closed;
+            self.closing |= net::is_priority(event) | closed;
+        }
     }
 }
 
