@@ -541,7 +541,7 @@ impl Reactor {
                 end(&mut self.ended, &mut self.queue, self.running, slot, CloseReason::Panicked);
             }
             Source::Listener(listener) => {
-                error!("{}: to make a protocol panicked, and a connection is lost", listener.address);
+                error!("{}: a protocol panicked before it had a connection", listener.address);
                 self.turn.stats.accepts_failed += 1;
             }
             Source::Datagram(_) | Source::Bell(_) => {}
@@ -589,7 +589,11 @@ impl Reactor {
                 }
                 Source::Bell(_) => {}
             }
-            drop(self.slots.remove(token));
+            let slot = self.slots.remove(token);
+            if panic::catch_unwind(AssertUnwindSafe(|| drop(slot))).is_err() {
+                self.turn.stats.panics += 1;
+                error!("a protocol panicked when it was dropped");
+            }
         }
         self.shrink();
         // There is room again.

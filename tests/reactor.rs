@@ -945,7 +945,7 @@ fn every_connection_is_told_of_its_end_exactly_once() {
 // ---- panics
 
 /// Panics where it is told to: `m` when it is made, `o` when it is opened, `a` when it hears an `a`, `e` at the peer's end, `l`
-/// when its alarm rings, `c` when it is closed. Echoes everything else.
+/// when its alarm rings, `c` when it is closed, `d` when it is dropped. Echoes everything else.
 struct Fragile {
     breaks: char,
     endings: Endings,
@@ -954,6 +954,12 @@ struct Fragile {
 impl Fragile {
     fn may_break(&self, at: char) {
         assert!(self.breaks != at, "it breaks at {at}, as it was told");
+    }
+}
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        self.may_break('d');
     }
 }
 
@@ -991,7 +997,7 @@ impl Protocol for Fragile {
 fn a_protocol_that_panics_ends_its_own_connection_and_nobody_elses() {
     // At each point at which a protocol is called, one breaks, between two that do not and that speak in the same turn. They
     // never notice, and neither does whoever comes next.
-    for breaks in ['m', 'o', 'a', 'e', 'l', 'c'] {
+    for breaks in ['m', 'o', 'a', 'e', 'l', 'c', 'd'] {
         let mut reactor = Reactor::new(Limits::default()).unwrap();
         let endings = Endings::default();
         let (told, mut made) = (Rc::clone(&endings), 0);
@@ -1033,7 +1039,7 @@ fn a_protocol_that_panics_ends_its_own_connection_and_nobody_elses() {
         assert_eq!(reactor.stats().panics, 1);
         let expected = match breaks {
             'm' => vec![],
-            'c' => vec![(0, CloseReason::Finished)],
+            'c' | 'd' => vec![(0, CloseReason::Finished)],
             _ => vec![(0, CloseReason::Panicked)],
         };
         assert_eq!(*endings.borrow(), expected, "who breaks at {breaks}");
