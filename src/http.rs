@@ -38,10 +38,21 @@ pub struct Http<R> {
 
 #[derive(Debug)]
 enum State {
-    /// A request's head is awaited, and the first `scanned` bytes of it are known not to hold its end.
-    Head { scanned: usize },
+    /// A request's head is awaited, and the first `scanned` bytes of it are known not to hold its end. `is_head`: these say HEAD,
+    /// so that no answer to it has a body.
+    Head { scanned: u32, is_head: bool },
     /// The head has been answered. The answer leaves when the body that follows has been skipped.
     Body(Box<Body>),
+}
+
+impl State {
+    /// Nothing of the next request has come.
+    const NEXT: State = State::Head { scanned: 0, is_head: false };
+
+    fn partial(input: &[u8]) -> State {
+        let scanned = u32::try_from(input.len()).expect("no more than INPUT_BYTES_MAX is carried");
+        State::Head { scanned, is_head: method_of(input) == Method::Head }
+    }
 }
 
 #[derive(Debug)]
@@ -55,7 +66,7 @@ struct Body {
 impl<R: Responder> Http<R> {
     /// A conversation that has not begun.
     pub fn new(responder: R) -> Http<R> {
-        Http { responder, state: State::Head { scanned: 0 } }
+        Http { responder, state: State::NEXT }
     }
 
     fn advance_head(&mut self, input: &[u8], scanned: usize, cx: &mut Context<'_>) -> Advance {
@@ -68,7 +79,7 @@ impl<R: Responder> Http<R> {
             }
         }
         if scanned > 0 && !has_news(input, scanned) {
-            self.state = State::Head { scanned: input.len() };
+            self.state = State::partial(input);
             return Advance::need_more();
         }
         let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; _];
@@ -78,13 +89,13 @@ impl<R: Responder> Http<R> {
                 if scanned == 0 {
                     cx.wake_after(Duration::from_millis(cx.limits().head_ms_max));
                 }
-                self.state = State::Head { scanned: input.len() };
+                self.state = State::partial(input);
                 Advance::need_more()
             }
             Parsed::Whole(request, length) => {
                 if scanned > 0 {
                     cx.wake_never();
-                    self.state = State::Head { scanned: 0 };
+                    self.state = State::NEXT;
                 }
                 Advance { consumed: length, next: self.answer(&request, cx) }
             }
@@ -125,8 +136,8 @@ impl<R: Responder> Http<R> {
 impl<R: Responder> Protocol for Http<R> {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         match &mut self.state {
-            State::Head { scanned } => {
-                let scanned = *scanned;
+            State::Head { scanned, .. } => {
+                let scanned = *scanned as usize;
                 self.advance_head(input, scanned, cx)
             }
             State::Body(body) => {
@@ -137,7 +148,7 @@ impl<R: Responder> Protocol for Http<R> {
                     cx.send(&body.answer);
                     cx.wake_never();
                     next = body.next;
-                    self.state = State::Head { scanned: 0 };
+                    self.state = State::NEXT;
                 }
                 Advance { consumed: skipped, next }
             }
@@ -156,12 +167,13 @@ impl<R: Responder> Protocol for Http<R> {
 
     /// Between two requests, and before the first, either side may close (RFC 9112 section 9.5).
     fn gives_way(&self) -> bool {
-        matches!(self.state, State::Head { scanned: 0 })
+        matches!(self.state, State::Head { scanned: 0, .. })
     }
 
     fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
         let method = match &self.state {
-            State::Head { .. } => Method::Get, // perhaps; a body too much does no harm, for we close
+            State::Head { is_head: true, .. } => Method::Head,
+            State::Head { is_head: false, .. } => Method::Get, // or another whose answers have bodies
             State::Body(body) => body.method,
         };
         refuse(Status::RequestTimeout, method, cx)

@@ -263,6 +263,13 @@ fn a_refused_head_gets_no_body_either() {
     ] {
         check("9110 9.3.2", request, &[without_body(&error(status, CLOSE))], Ours(Next::Close));
     }
+    for part in ["HEAD ", "HEAD / HTTP/1.1\r\nHos"] {
+        let mut peer = Peer::new(Site::new());
+        peer.receive(part.as_bytes());
+        peer.wait(head_ms_max());
+        let talk = peer.leave();
+        assert!(talk.output.starts_with("HTTP/1.0 408 ") && talk.output.ends_with("\r\n\r\n"), "{part:?}: {}", talk.output);
+    }
     let with_body = line("HEAD / HTTP/1.1\r\nContent-Length: 5") + "hell";
     check("9110 9.3.2: cut short", &with_body, &[without_body(&error("400 Bad Request", CLOSE))], CutShort);
     let mut peer = Peer::new(Site::default());
