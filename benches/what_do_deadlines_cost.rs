@@ -6,7 +6,7 @@
 //!   only lie there, each with its deadline filed. Timed are the server's turns until the echo is with the kernel. The
 //!   three must be equal within the noise: a turn costs for who is active, not for who is there.
 //! - `all expire`: 5,000 connections become idle for too long, all at once. Timed are the server's turns from then until
-//!   the last is closed, at most 1,024 a turn. The time given is that of one connection. `floor` closes as many plain
+//!   the last is closed, at most 256 a turn. The time given is that of one connection. `floor` closes as many plain
 //!   sockets, each registered with a poll as ours are. This close(2) is nearly all of it; `reactor` less floor is what it
 //!   costs to find who is late, ask whether it really is, and free its slot.
 //!
@@ -87,7 +87,7 @@ fn time_to_expire() -> Duration {
     assert_eq!(reactor.stats().deadlines_due, 0, "all were connected before the first was late");
     thread::sleep(Duration::from_millis(EXPIRING_MS + 10));
     let spent = time_until_done(|| {
-        // A turn that may sleep reckons from the last one, and would so wait for what is overdue already.
+        // It does not sleep, though it need not: what is measured is the work.
         reactor.turn(Some(Duration::ZERO)).expect("the poll works");
         reactor.stats().connections == 0
     });
@@ -117,7 +117,8 @@ fn time_to_close() -> Duration {
 }
 
 fn echoing(idle_ms_max: u64) -> (Reactor, SocketAddr) {
-    let mut reactor = Reactor::new(Limits { idle_ms_max, ..Limits::default() }).expect("a poll can be made");
+    let mut reactor =
+        Reactor::new(Limits { silent_ms_max: idle_ms_max, idle_ms_max, ..Limits::default() }).expect("a poll can be made");
     let address = reactor.listen(LOOPBACK.into(), |_| Echo::new()).expect("a port is free");
     (reactor, address)
 }

@@ -87,7 +87,8 @@ fn print_table(counts: &[usize]) -> io::Result<()> {
 
 /// Serves so many peers, and prints the row about them.
 fn serve(protocol: &str, count: usize) -> io::Result<()> {
-    let limits = Limits { connections_max: count, idle_ms_max: 24 * 60 * 60 * 1000, ..Limits::default() };
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    let limits = Limits { connections_max: count + 1, silent_ms_max: DAY_MS, idle_ms_max: DAY_MS, ..Limits::default() };
     let mut reactor = Reactor::new(limits)?;
     let address = if protocol == "http" {
         let site = Site::new();

@@ -148,7 +148,7 @@ impl Connection {
                         Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => self.lent.alarm <= turn.now,
                         Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => false,
                     };
-                    if outcome != Outcome::Blocked || !still_waits {
+                    if !still_waits {
                         return outcome; // what it waited for had come, or all has been said
                     }
                 }
@@ -158,11 +158,14 @@ impl Connection {
             }
             Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } | Phase::Flushing { .. } => {
                 // The loop may be late itself, and not have heard of what has come: so look once more.
-                let moved_before = turn.stats.bytes_moved();
                 (ready.readable, ready.writable) = (true, true);
                 let (_, why) = self.patience(&turn.limits);
+                // Who does not take its bytes is not excused by sending others.
+                let counts_input = !self.wants_write();
+                let moved = |turn: &Turn| if counts_input { turn.stats.bytes_moved() } else { turn.stats.bytes_out };
+                let moved_before = moved(turn);
                 let outcome = self.work(wire, ready, scratch, turn);
-                let nothing_came = outcome == Outcome::Blocked && turn.stats.bytes_moved() == moved_before;
+                let nothing_came = moved(turn) == moved_before && !matches!(outcome, Outcome::Ended(_));
                 if nothing_came { Outcome::Ended(why) } else { outcome }
             }
             Phase::Lingering { .. } => Outcome::Ended(CloseReason::Finished),
@@ -520,16 +523,15 @@ fn say<W: Wire>(
     }
     if let Ok(taken) = sent {
         cx.turn.stats.bytes_out += taken as u64;
-        if taken < reply.len() {
-            unsent.append(&reply[taken..]);
+        let rest = &reply[taken..];
+        if !rest.is_empty() && unsent.len() + rest.len() > OUTPUT_BYTES_MAX {
+            sent = Err(CloseReason::Overrun);
+        } else {
+            unsent.append(rest);
         }
     }
     cx.turn.clear_output();
-    match sent {
-        Ok(_) if unsent.len() > OUTPUT_BYTES_MAX => Err(CloseReason::Overrun),
-        Ok(_) => Ok(true),
-        Err(why) => Err(why),
-    }
+    sent.map(|_| true)
 }
 
 #[cfg(test)]

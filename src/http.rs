@@ -20,7 +20,7 @@ use crate::protocol::{Advance, Context, Next, Protocol};
 pub use request::{Method, Request};
 pub use response::{Response, Status};
 
-use request::{FewHeaders, Parsed, has_news, parse};
+use request::{FEW_HEADERS, FewHeaders, Parsed, has_news, parse};
 
 /// What a server has to say.
 pub trait Responder {
@@ -73,8 +73,14 @@ impl<R: Responder> Http<R> {
         // Old clients send an empty line after a body. It is no part of what follows (RFC 9112 section 2.2).
         if input[0] == b'\r' {
             match input {
-                [_, b'\n', ..] => return Advance::consumed(2),
-                [_] => return Advance::need_more(),
+                [_, b'\n', ..] => {
+                    if scanned > 0 {
+                        cx.wake_never();
+                        self.state = State::NEXT;
+                    }
+                    return Advance::consumed(2);
+                }
+                [_] => return self.need_more_head(input, scanned, cx),
                 _ => return Advance { consumed: input.len(), next: refuse(Status::BadRequest, Method::Get, cx) },
             }
         }
@@ -82,16 +88,10 @@ impl<R: Responder> Http<R> {
             self.state = State::partial(input);
             return Advance::need_more();
         }
-        let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; _];
+        let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; FEW_HEADERS];
         let mut many = Vec::new();
         match parse(input, &mut few, &mut many) {
-            Parsed::Partial => {
-                if scanned == 0 {
-                    cx.wake_after(Duration::from_millis(cx.limits().head_ms_max));
-                }
-                self.state = State::partial(input);
-                Advance::need_more()
-            }
+            Parsed::Partial => self.need_more_head(input, scanned, cx),
             Parsed::Whole(request, length) => {
                 if scanned > 0 {
                     cx.wake_never();
@@ -101,6 +101,15 @@ impl<R: Responder> Http<R> {
             }
             Parsed::Refused(status) => Advance { consumed: input.len(), next: refuse(status, method_of(input), cx) },
         }
+    }
+
+    /// From its first byte on, a head has its time.
+    fn need_more_head(&mut self, input: &[u8], scanned: usize, cx: &mut Context<'_>) -> Advance {
+        if scanned == 0 {
+            cx.wake_after(Duration::from_millis(cx.limits().head_ms_max));
+        }
+        self.state = State::partial(input);
+        Advance::need_more()
     }
 
     fn answer(&mut self, request: &Request<'_>, cx: &mut Context<'_>) -> Next {

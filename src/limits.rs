@@ -184,7 +184,8 @@ pub const GIVE_WAY_MAX: usize = 16;
 /// the world (300 ms): a peer that speaks again as soon as it has our answer is then heard, and not closed.
 pub const GIVE_WAY_QUIET_MS: u64 = 500;
 
-/// Slots that are not given back when a crowd has left: no more memory than a few buffers (a slot has about 120 bytes).
+/// When a crowd has left, its slots are given back if it had four times as many as this. A smaller one has no more memory than
+/// a few buffers (a slot has about 120 bytes).
 pub const SLOTS_KEPT: usize = 256;
 
 /// The backlog that we ask for on listeners, in connections. The kernel caps it at `net.core.somaxconn`.

@@ -945,7 +945,8 @@ fn every_connection_is_told_of_its_end_exactly_once() {
 // ---- panics
 
 /// Panics where it is told to: `m` when it is made, `o` when it is opened, `a` when it hears an `a`, `e` at the peer's end, `l`
-/// when its alarm rings, `c` when it is closed, `d` when it is dropped. Echoes everything else.
+/// when its alarm rings, `g` when it is asked whether it gives way, `c` when it is closed, `d` when it is dropped. Echoes
+/// everything else.
 struct Fragile {
     breaks: char,
     endings: Endings,
@@ -985,6 +986,11 @@ impl Protocol for Fragile {
     fn elapsed(&mut self, _: &mut Context<'_>) -> Next {
         self.may_break('l');
         Next::Continue
+    }
+
+    fn gives_way(&self) -> bool {
+        self.may_break('g');
+        false
     }
 
     fn closed(&mut self, why: CloseReason) {
@@ -1047,6 +1053,61 @@ fn a_protocol_that_panics_ends_its_own_connection_and_nobody_elses() {
 }
 
 #[test]
+fn a_protocol_that_panics_when_it_is_asked_to_give_way_has_made_room() {
+    let mut reactor = Reactor::new(Limits { connections_max: 2, ..Limits::default() }).unwrap();
+    let endings = Endings::default();
+    let (told, mut made) = (Rc::clone(&endings), 0);
+    let address = reactor
+        .listen(any_port(), move |_| {
+            made += 1;
+            Fragile { breaks: if made == 1 { 'g' } else { ' ' }, endings: Rc::clone(&told) }
+        })
+        .unwrap();
+    let [_fragile, mut sound, mut newcomer] = [0, 1, 2].map(|_| connect(address));
+    // It is asked when it has been quiet for a while, and no sooner.
+    turn_until(&mut reactor, "a panic", |stats| stats.panics == 1);
+    turn_until(&mut reactor, "the newcomer", |stats| stats.accepted == 3);
+    assert_eq!(*endings.borrow(), [(0, CloseReason::Panicked)]);
+    for peer in [&mut sound, &mut newcomer] {
+        let mut greeting = [0; 9];
+        turn_until(&mut reactor, "three greetings", |stats| stats.bytes_out >= 27);
+        peer.read_exact(&mut greeting).unwrap();
+        exchange(&mut reactor, peer, b"still here");
+    }
+}
+
+/// Echoes, and says `rang` a moment after each word.
+struct Rings;
+
+impl Protocol for Rings {
+    fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+        cx.send(input);
+        cx.wake_after(A_MOMENT);
+        Advance::consumed(input.len())
+    }
+
+    fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
+        cx.send(b"rang");
+        Next::Continue
+    }
+}
+
+#[test]
+fn an_alarm_that_is_set_by_the_last_of_many_words_rings_in_its_time() {
+    // By then the connection has long been watched, and has a deadline filed, a later one.
+    let (mut reactor, address) = serve(Limits::default(), |_| Rings);
+    let mut peer = connect(address);
+    for _ in 0..3 {
+        let out_before = reactor.stats().bytes_out;
+        peer.write_all(b"word").unwrap();
+        turn_until(&mut reactor, "a word and its alarm", |stats| stats.bytes_out == out_before + 8);
+        let mut heard = [0; 8];
+        peer.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"wordrang");
+    }
+}
+
+#[test]
 fn who_is_silent_after_it_has_connected_is_ended_sooner_than_who_has_spoken() {
     let limits = Limits { silent_ms_max: 50, idle_ms_max: 3_600_000, ..Limits::default() };
     let mut reactor = Reactor::new(limits).unwrap();
@@ -1063,21 +1124,14 @@ fn who_is_silent_after_it_has_connected_is_ended_sooner_than_who_has_spoken() {
 
 #[test]
 fn limits_of_zero_do_not_make_the_loop_spin() {
-    let limits = Limits {
-        connections_max: 0,
-        silent_ms_max: 0,
-        idle_ms_max: 0,
-        stall_ms_max: 0,
-        linger_ms_max: 0,
-        drain_ms_max: 0,
-        ..Limits::default()
-    };
+    // A peer that does not read has no time at all to do so, and is ended after a millisecond rather than looked at for ever.
+    let limits = Limits { connections_max: 0, stall_ms_max: 0, ..Limits::default() };
     let mut reactor = Reactor::new(limits).unwrap();
-    let (make, endings) = obedient();
-    let address = reactor.listen(any_port(), make).unwrap();
-    let peer = connect(address);
+    let endings = Endings::default();
+    let told = Rc::clone(&endings);
+    let address = reactor.listen(any_port(), move |_| Says { text: vec![7; 3 << 20], endings: Rc::clone(&told) }).unwrap();
+    let _peer = connect_narrow(address);
     turn_until(&mut reactor, "the end of one", |stats| stats.closed == 1);
-    check_end(peer, b"");
-    assert_eq!(endings.borrow().len(), 1);
-    assert!(reactor.stats().turns < 1000, "{:?}", reactor.stats());
+    assert_eq!(*endings.borrow(), [(0, CloseReason::TooSlow)]);
+    assert!(reactor.stats().turns < 20, "{:?}", reactor.stats());
 }

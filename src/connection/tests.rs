@@ -1179,6 +1179,15 @@ fn what_an_alarm_has_sent_counts_as_a_byte_that_moved() {
 }
 
 #[test]
+fn who_takes_nothing_is_not_excused_by_what_it_sends() {
+    // Its time is up, and in the last look there are orders without end, but no room for their answers.
+    let mut talk = Talk::with_puppet(Puppet::default());
+    assert_eq!(talk.drive([recv("9\n"), SEND_BLOCKS]), Blocked);
+    talk.at_ms(30_000);
+    assert_eq!(talk.expire_at(30_000, [SEND_BLOCKS, recv("9\n")]), Ended(CloseReason::TooSlow));
+}
+
+#[test]
 fn a_peer_is_given_its_time_from_when_something_waits_for_it() {
     // Nothing moved for 40 seconds; then an alarm says more than the kernel takes.
     for taken in [send_some(2), SEND_BLOCKS] {

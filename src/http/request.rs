@@ -89,7 +89,8 @@ impl<'i> Request<'i> {
 }
 
 /// Room for the fields of nearly every request. Clearing room for all that may come would cost as much as parsing them.
-pub(super) type FewHeaders<'i> = [Header<'i>; 8];
+pub(super) type FewHeaders<'i> = [Header<'i>; FEW_HEADERS];
+pub(super) const FEW_HEADERS: usize = 8;
 
 pub(super) enum Parsed<'i> {
     /// The head has not arrived yet, and what has is in order.

@@ -263,6 +263,10 @@ fn a_refused_head_gets_no_body_either() {
     ] {
         check("9110 9.3.2", request, &[without_body(&error(status, CLOSE))], Ours(Next::Close));
     }
+    let mut peer = Peer::new(Site::new());
+    peer.receive(b"\r");
+    peer.wait(head_ms_max());
+    assert!(peer.leave().output.starts_with("HTTP/1.0 408 "), "the first half of an empty line is a first byte too");
     for part in ["HEAD ", "HEAD / HTTP/1.1\r\nHos"] {
         let mut peer = Peer::new(Site::new());
         peer.receive(part.as_bytes());
