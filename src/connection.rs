@@ -122,7 +122,7 @@ impl Connection {
     }
 
     /// Works until it blocks, ends, or has spent its budget of this turn.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn drive<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, scratch: &mut [u8], turn: &mut Turn) -> Outcome {
         // Nearly every drive is one read and one reply, with nothing left over; it need not ask all that `work` asks.
         if self.is_idle() {
@@ -134,6 +134,12 @@ impl Connection {
         self.work(wire, ready, scratch, turn)
     }
 
+    /// Drives it although the kernel has told nothing of it.
+    pub(crate) fn look<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, scratch: &mut [u8], turn: &mut Turn) -> Outcome {
+        (ready.readable, ready.writable) = (true, true);
+        self.work(wire, ready, scratch, turn)
+    }
+
     /// Its deadline has come: rings the protocol's alarm, or ends what has been waited for in vain.
     pub(crate) fn expire<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, scratch: &mut [u8], turn: &mut Turn) -> Outcome {
         if self.deadline(&turn.limits) > turn.now {
@@ -142,8 +148,7 @@ impl Connection {
         match self.phase {
             Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } if self.lent.alarm <= turn.now => {
                 if self.lent.alarm.plus_ms(LATE_MS) <= turn.now {
-                    (ready.readable, ready.writable) = (true, true);
-                    let outcome = self.work(wire, ready, scratch, turn);
+                    let outcome = self.look(wire, ready, scratch, turn);
                     let still_waits = match self.phase {
                         Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => self.lent.alarm <= turn.now,
                         Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => false,
@@ -158,13 +163,12 @@ impl Connection {
             }
             Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } | Phase::Flushing { .. } => {
                 // The loop may be late itself, and not have heard of what has come: so look once more.
-                (ready.readable, ready.writable) = (true, true);
                 let (_, why) = self.patience(&turn.limits);
                 // Who does not take its bytes is not excused by sending others.
                 let counts_input = !self.wants_write();
                 let moved = |turn: &Turn| if counts_input { turn.stats.bytes_moved() } else { turn.stats.bytes_out };
                 let moved_before = moved(turn);
-                let outcome = self.work(wire, ready, scratch, turn);
+                let outcome = self.look(wire, ready, scratch, turn);
                 let nothing_came = moved(turn) == moved_before && !matches!(outcome, Outcome::Ended(_));
                 if nothing_came { Outcome::Ended(why) } else { outcome }
             }

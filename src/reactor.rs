@@ -490,9 +490,8 @@ impl Reactor {
             let slot = &mut self.slots[token];
             let Source::Connection(stream, connection) = &mut slot.source else { continue };
             // In a crowd the kernel may not have told of it yet: whoever has said something is served, and stays.
-            slot.ready.readable = true;
-            let outcome = connection.drive(stream, &mut slot.ready, &mut self.scratch, &mut self.turn);
-            if outcome == Outcome::Idle && connection.quiet_since() == Some(since) {
+            let outcome = connection.look(stream, &mut slot.ready, &mut self.scratch, &mut self.turn);
+            if outcome == Outcome::Blocked && connection.quiet_since() == Some(since) {
                 debug!("{} {} gives way", connection.id(), connection.peer());
                 connection.give_way();
                 enqueue(&mut self.queue, token, slot);
