@@ -265,6 +265,11 @@ impl Connection {
         matches!(self.phase, Phase::Silent | Phase::Talking) && self.input.is_empty() && self.unsent.is_empty()
     }
 
+    /// Is nothing left to do but to wait for the peer's FIN?
+    pub(crate) fn is_lingering(&self) -> bool {
+        matches!(self.phase, Phase::Lingering { .. })
+    }
+
     /// Ends an idle conversation from our side. What the peer still says is discarded for a while, so that it does not destroy
     /// what may still be on its way to it.
     pub(crate) fn close_idle(&mut self) {

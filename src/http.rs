@@ -14,7 +14,7 @@ mod response;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::limits::BODY_BYTES_MAX;
+use crate::limits::{BODY_BYTES_MAX, EMPTY_LINES_MAX};
 use crate::protocol::{Advance, Context, Next, Protocol};
 
 pub use request::{Method, Request};
@@ -39,19 +39,19 @@ pub struct Http<R> {
 #[derive(Debug)]
 enum State {
     /// A request's head is awaited, and the first `scanned` bytes of it are known not to hold its end. `is_head`: these say HEAD,
-    /// so that no answer to it has a body.
-    Head { scanned: u32, is_head: bool },
+    /// so that no answer to it has a body. So many `empty_lines` came before it.
+    Head { scanned: u32, is_head: bool, empty_lines: u8 },
     /// The head has been answered. The answer leaves when the body that follows has been skipped.
     Body(Box<Body>),
 }
 
 impl State {
     /// Nothing of the next request has come.
-    const NEXT: State = State::Head { scanned: 0, is_head: false };
+    const NEXT: State = State::Head { scanned: 0, is_head: false, empty_lines: 0 };
 
-    fn partial(input: &[u8]) -> State {
+    fn partial(input: &[u8], empty_lines: u8) -> State {
         let scanned = u32::try_from(input.len()).expect("no more than INPUT_BYTES_MAX is carried");
-        State::Head { scanned, is_head: method_of(input) == Method::Head }
+        State::Head { scanned, is_head: method_of(input) == Method::Head, empty_lines }
     }
 }
 
@@ -69,31 +69,29 @@ impl<R: Responder> Http<R> {
         Http { responder, state: State::NEXT }
     }
 
-    fn advance_head(&mut self, input: &[u8], scanned: usize, cx: &mut Context<'_>) -> Advance {
+    fn advance_head(&mut self, input: &[u8], scanned: usize, empty_lines: u8, cx: &mut Context<'_>) -> Advance {
         // Old clients send an empty line after a body. It is no part of what follows (RFC 9112 section 2.2).
         if input[0] == b'\r' {
             match input {
-                [_, b'\n', ..] => {
-                    if scanned > 0 {
-                        cx.wake_never();
-                        self.state = State::NEXT;
-                    }
+                [_, b'\n', ..] if empty_lines < EMPTY_LINES_MAX => {
+                    cx.wake_never();
+                    self.state = State::Head { scanned: 0, is_head: false, empty_lines: empty_lines + 1 };
                     return Advance::consumed(2);
                 }
-                [_] => return self.need_more_head(input, scanned, cx),
+                [_] => return self.need_more_head(input, scanned, empty_lines, cx),
                 _ => return Advance { consumed: input.len(), next: refuse(Status::BadRequest, Method::Get, cx) },
             }
         }
         if scanned > 0 && !has_news(input, scanned) {
-            self.state = State::partial(input);
+            self.state = State::partial(input, empty_lines);
             return Advance::need_more();
         }
         let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; FEW_HEADERS];
         let mut many = Vec::new();
         match parse(input, &mut few, &mut many) {
-            Parsed::Partial => self.need_more_head(input, scanned, cx),
+            Parsed::Partial => self.need_more_head(input, scanned, empty_lines, cx),
             Parsed::Whole(request, length) => {
-                if scanned > 0 {
+                if scanned > 0 || empty_lines > 0 {
                     cx.wake_never();
                     self.state = State::NEXT;
                 }
@@ -104,11 +102,11 @@ impl<R: Responder> Http<R> {
     }
 
     /// From its first byte on, a head has its time.
-    fn need_more_head(&mut self, input: &[u8], scanned: usize, cx: &mut Context<'_>) -> Advance {
+    fn need_more_head(&mut self, input: &[u8], scanned: usize, empty_lines: u8, cx: &mut Context<'_>) -> Advance {
         if scanned == 0 {
             cx.wake_after(Duration::from_millis(cx.limits().head_ms_max));
         }
-        self.state = State::partial(input);
+        self.state = State::partial(input, empty_lines);
         Advance::need_more()
     }
 
@@ -145,9 +143,9 @@ impl<R: Responder> Http<R> {
 impl<R: Responder> Protocol for Http<R> {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         match &mut self.state {
-            State::Head { scanned, .. } => {
-                let scanned = *scanned as usize;
-                self.advance_head(input, scanned, cx)
+            State::Head { scanned, empty_lines, .. } => {
+                let (scanned, empty_lines) = (*scanned as usize, *empty_lines);
+                self.advance_head(input, scanned, empty_lines, cx)
             }
             State::Body(body) => {
                 let skipped = input.len().min(usize::try_from(body.left).unwrap_or(usize::MAX));

@@ -191,6 +191,10 @@ pub const SLOTS_KEPT: usize = 256;
 /// The backlog that we ask for on listeners, in connections. The kernel caps it at `net.core.somaxconn`.
 pub const BACKLOG: i32 = 4096;
 
+/// The most empty lines before a request. RFC 9112 section 2.2 asks us to ignore one at least; whoever only sends these would
+/// keep its connection for ever. Beyond: 400 and close.
+pub const EMPTY_LINES_MAX: u8 = 8;
+
 /// The largest request line with its line end, in bytes. RFC 9112 section 3 recommends at least 8,000; beyond: 414 and close.
 pub const REQUEST_LINE_BYTES_MAX: usize = 8 * 1024;
 

@@ -614,7 +614,10 @@ impl Reactor {
             }
         }
         self.shrink();
-        // There is room again.
+        // There is room again, mostly for one. So they take turns.
+        if self.listeners.len() > 1 {
+            self.listeners.rotate_left(1);
+        }
         for &token in &self.listeners {
             let slot = &mut self.slots[token];
             if matches!(&slot.source, Source::Listener(listener) if listener.is_resting()) {
@@ -717,8 +720,12 @@ impl Reactor {
         for (token, slot) in &mut self.slots {
             end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Shutdown);
         }
-        let is_connection = |&&(token, _): &&(usize, CloseReason)| matches!(self.slots[token].source, Source::Connection(..));
-        self.cut_off = Some(self.ended[ended_before..].iter().filter(is_connection).count());
+        // Who only lingers has been sent all, and our FIN.
+        let is_cut_off = |&&(token, _): &&(usize, CloseReason)| match &self.slots[token].source {
+            Source::Connection(_, connection) => !connection.is_lingering(),
+            Source::Listener(_) | Source::Datagram(_) | Source::Bell(_) => false,
+        };
+        self.cut_off = Some(self.ended[ended_before..].iter().filter(is_cut_off).count());
         self.drain_until = Time::NEVER;
     }
 

@@ -292,6 +292,7 @@ fn every_limit_is_quoted_with_its_value() {
         ("connections_max", format!("{},000", defaults.connections_max / 1000)),
         ("silent_ms_max", seconds(defaults.silent_ms_max)),
         ("idle_ms_max", seconds(defaults.idle_ms_max)),
+        ("linger_ms_max", seconds(defaults.linger_ms_max)),
         ("drain_ms_max", seconds(defaults.drain_ms_max)),
         ("EASE_MS", seconds(limits::EASE_MS)),
         ("GIVE_WAY_MAX", limits::GIVE_WAY_MAX.to_string()),

@@ -1076,6 +1076,31 @@ fn a_protocol_that_panics_when_it_is_asked_to_give_way_has_made_room() {
     }
 }
 
+#[test]
+fn those_who_wait_at_two_doors_take_turns() {
+    // The house has one place. Twenty wait at each door; whoever is inside says a word, hears it, and leaves.
+    let mut reactor = Reactor::new(Limits { connections_max: 1, ..Limits::default() }).unwrap();
+    let doors = [0, 1].map(|_| reactor.listen(any_port(), |_| Echo::new()).unwrap());
+    let mut waiting = doors.map(|door| (0..20).map(|_| connect(door)).collect::<Vec<TcpStream>>());
+    waiting.iter_mut().flatten().for_each(|peer| peer.write_all(b"x").unwrap());
+    let mut served = [0, 0];
+    for count in 1..=20 {
+        turn_until(&mut reactor, "a word", |stats| stats.bytes_out == count);
+        let mut word = [0];
+        for (door, peers) in waiting.iter_mut().enumerate() {
+            let inside = peers.iter_mut().position(|peer| {
+                peer.set_nonblocking(true).unwrap();
+                matches!(peer.read(&mut word), Ok(1))
+            });
+            if let Some(inside) = inside {
+                peers.remove(inside);
+                served[door] += 1;
+            }
+        }
+    }
+    assert!(served.iter().all(|&door| door >= 8), "{served:?} of twenty");
+}
+
 /// Echoes, and says `rang` a moment after each word.
 struct Rings;
 

@@ -12,7 +12,7 @@ use proptest::sample::{Index, select};
 use super::*;
 use crate::connection::Lent;
 use crate::deadline::Time;
-use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, INPUT_BYTES_MAX, Limits, REQUEST_LINE_BYTES_MAX};
+use crate::limits::{EMPTY_LINES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, INPUT_BYTES_MAX, Limits, REQUEST_LINE_BYTES_MAX};
 use crate::protocol::ConnectionId;
 use crate::turn::Turn;
 
@@ -642,6 +642,8 @@ fn empty_lines_before_a_request_are_ignored() {
     for lines in ["\r\n", "\r\n\r\n", "\r\n\r\n\r\n\r\n"] {
         check_served("9112 2.2", lines.to_owned() + &get(""));
     }
+    let many = "\r\n".repeat(usize::from(EMPTY_LINES_MAX) + 1);
+    check("9112 2.2", many + &get(""), &[error("400 Bad Request", CLOSE)], Ours(Next::Close));
     let between = line("POST / HTTP/1.1\r\nContent-Length: 5") + "hello\r\n" + &get("");
     check("9112 2.2", between, &[not_allowed(KEEP), plain(KEEP)], PeerLeft);
 }

@@ -498,7 +498,7 @@ fn a_head_that_drips_is_refused_when_its_time_is_up() {
     }
     world.live(1);
     assert!(world.hears(stream).starts_with(b"HTTP/1.0 408 "));
-    world.live(2_001);
+    world.live(Limits::default().linger_ms_max + 1);
     assert_eq!(world.ending_of(1), Some(CloseReason::Finished), "it is not lingered for without end");
     world.stop();
 }
@@ -511,7 +511,7 @@ fn who_drips_while_we_linger_is_left_in_time() {
     world.says(stream, b"Nonsense\r\n\r\n");
     world.settle();
     assert!(world.hears(stream).starts_with(b"HTTP/1.0 400 "));
-    for _ in 0..19 {
+    for _ in 1..Limits::default().linger_ms_max / 100 {
         world.says(stream, b"and more of it");
         world.live(100);
         assert_eq!(world.ending_of(1), None);
