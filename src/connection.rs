@@ -35,7 +35,8 @@ use crate::wire::{Ready, Received, Watched, Wire, receive, send};
 pub(crate) enum Outcome {
     /// It can do nothing until the kernel tells of it or its deadline comes.
     Blocked,
-    /// The same, of a connection on which nothing is begun in either direction: as nearly always.
+    /// The same, and it has all that it needs for it: a connection on which nothing is begun in either direction, as nearly
+    /// always, or a listener at which nobody waits.
     Idle,
     /// It has spent its budget and could go on. No edge will come for what it left (invariant 2): it must be queued.
     Unfinished,

@@ -22,14 +22,14 @@ mod refusal;
 mod simulated;
 
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::{debug, error, trace};
 
 use crate::connection::Outcome;
-use crate::errno::{self, DatagramError};
+use crate::errno::{self, DatagramError, StreamError};
 use crate::limits::DATAGRAM_BATCHES_PER_TURN;
 use crate::net::UdpSocket;
 use crate::stats::Stats;
@@ -144,14 +144,16 @@ impl DatagramSocket {
         match result {
             // Less than was asked for: the call itself met the end of the queue.
             Ok(is_full) => ready.readable = is_full,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => ready.readable = false,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // What a receive can fail with on an unconnected socket (an old send's ICMP error, memory) concerns one
-            // datagram, and reading the error clears it.
-            Err(error) => {
-                stats.datagram_errors += 1;
-                debug!("{} receive: {error}", self.address);
-            }
+            Err(error) => match errno::of_receive(&error) {
+                StreamError::Blocked => ready.readable = false,
+                StreamError::Again => {}
+                // What a receive can fail with on an unconnected socket (an old send's ICMP error, memory) concerns one
+                // datagram, and reading the error clears it.
+                StreamError::PeerLeft | StreamError::Failed => {
+                    stats.datagram_errors += 1;
+                    debug!("{} receive: {error}", self.address);
+                }
+            },
         }
     }
 

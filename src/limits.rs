@@ -5,13 +5,14 @@
 
 /// What one turn of the loop may spend, and what one connection may hold.
 ///
-/// All times are in milliseconds, all sizes in bytes; a time or a number of connections of 0 is taken for 1. [`Limits::default`] is meant to be safe on the open Internet.
+/// All times are in milliseconds, all sizes in bytes; a time or a number of connections of 0 is taken for 1.
+/// [`Limits::default`] is meant to be safe on the open Internet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The most connections at one time. Beyond it the listeners rest, and new peers wait in the kernel's backlog until
     /// somebody leaves.
     pub connections_max: usize,
-    /// The longest a peer may be silent after it has connected. Then it ends as `Silent`, unless the next is
+    /// The longest that no byte may move where the peer has never said anything. Then it ends as `Silent`, unless the next is
     /// shorter. Some clients connect in advance, but who has said something once is likelier to go on.
     pub silent_ms_max: u64,
     /// The longest a connection may live without a byte moving either way. Then it ends as `Idle`. One minute is what

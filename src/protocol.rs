@@ -133,7 +133,7 @@ pub enum CloseReason {
     Aborted,
     /// The peer reset the connection, or was gone when we wrote.
     PeerReset,
-    /// The peer said nothing for [`silent_ms_max`](crate::Limits::silent_ms_max) after it had connected.
+    /// The peer has never said anything, and no byte moved for [`silent_ms_max`](crate::Limits::silent_ms_max).
     Silent,
     /// No byte moved for [`idle_ms_max`](crate::Limits::idle_ms_max).
     Idle,

@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 #[cfg(target_os = "linux")]
 use common::may_open;
 use common::{
-    A_MOMENT, PATIENCE, any_port, assert_same, check_echo, check_end, connect, connect_narrow, connect_udp, pattern, reset,
-    serve, turn_until,
+    A_MOMENT, PATIENCE, any_port, assert_same, be_late, check_echo, check_end, connect, connect_narrow, connect_udp, pattern,
+    reset, serve, turn_until,
 };
 use reactor::limits::{ACCEPTS_PER_TURN, BYTES_PER_TURN, GIVE_WAY_MAX, GIVE_WAY_QUIET_MS, OUTPUT_LOW_BYTES, READ_BYTES_MAX};
 #[cfg(target_os = "linux")]
@@ -302,7 +302,7 @@ fn those_who_are_late_together_are_ended_a_few_at_a_time() {
     let peers: Vec<TcpStream> = (0..COUNT).map(|_| connect(address)).collect();
     turn_until(&mut reactor, "all are accepted", |stats| stats.accepted == COUNT as u64);
     // Nobody is waited for: no turn is taken until all of them are late.
-    thread::sleep(Duration::from_millis(600));
+    be_late(Duration::from_millis(600));
     let mut turns = Vec::new();
     while reactor.stats().connections > 0 {
         let closed_before = reactor.stats().closed;

@@ -17,8 +17,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{
-    A_MOMENT, PATIENCE, any_port, assert_same, check_end, connect, connect_narrow, connect_udp, may_open, pattern, serve,
-    turn_until,
+    A_MOMENT, PATIENCE, any_port, assert_same, be_late, check_end, connect, connect_narrow, connect_udp, may_open, pattern,
+    serve, turn_until,
 };
 use reactor::{
     Advance, CloseReason, Context, Datagram, DatagramProtocol, Echo, Http, Limits, Next, Protocol, Reactor, Rehearsal, Replies,
@@ -34,11 +34,6 @@ fn check_ends(story: impl FnOnce() + Send + 'static) {
         tell_end.send(()).unwrap();
     });
     end.recv_timeout(2 * PATIENCE).expect("it comes to its end");
-}
-
-/// Lets time pass in which the loop takes no turn. Nobody is waited for: it is the lateness that is tested.
-fn be_late(how_long: Duration) {
-    thread::sleep(how_long);
 }
 
 // ---- streams

@@ -3,6 +3,7 @@
 //! First what both exchanges promise, the one that batches and the one that does not: each story is told over each of
 //! them, over IPv4 and IPv6. Then the whole socket, as a reactor drives it, over the exchange of this system.
 
+use std::io::ErrorKind;
 use std::net::UdpSocket as Peer;
 use std::thread;
 use std::time::{Duration, Instant};

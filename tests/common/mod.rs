@@ -330,6 +330,11 @@ pub(crate) fn check_end(mut stream: TcpStream, bytes: &[u8]) {
 
 // ---- a reactor in the test's own thread
 
+/// Lets time pass in which the loop takes no turn. Nobody is waited for: it is the lateness that is tested.
+pub(crate) fn be_late(how_long: Duration) {
+    thread::sleep(how_long);
+}
+
 /// The longest that a turn here waits for nothing.
 pub(crate) const A_MOMENT: Duration = Duration::from_millis(10);
 
