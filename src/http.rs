@@ -8,41 +8,75 @@
 //! A client keeps such a connection open only if told so: hence `Connection: keep-alive` on every answer that is not the
 //! last (RFC 9112 section 9.3).
 
+mod access;
 mod request;
 mod response;
+mod site;
+mod stream;
 
-use std::rc::Rc;
 use std::time::Duration;
 
-use crate::limits::{BODY_BYTES_MAX, EMPTY_LINES_MAX};
-use crate::protocol::{Advance, Context, Next, Protocol};
+use crate::limits::{BODY_BYTES_MAX, EMPTY_LINES_MAX, STREAM_REST_MS};
+use crate::protocol::{Advance, CloseReason, Context, Next, Protocol};
 
+pub use access::ACCESS_LOG;
 pub use request::{Method, Request};
-pub use response::{Response, Status};
+pub use response::{Page, Response, Status};
+pub use site::Site;
 
+use access::Entry;
 use request::{FEW_HEADERS, FewHeaders, Parsed, has_news, parse};
+use response::{Body, Form};
+use stream::{Piece, Stream};
 
 /// What a server has to say.
+///
+/// One value is made per connection. Every call must return soon: while it runs, nobody else is served.
 pub trait Responder {
     /// Answers one request. Length, date and connection fields are added by the caller, and the body is left out where
-    /// there must be none, as for HEAD. The call must return soon: while it runs, nobody else is served.
+    /// there must be none, as for HEAD. A body that the request had, and that [`receive`](Responder::receive) did not
+    /// want, is skipped before the answer leaves.
     fn respond(&mut self, request: &Request<'_>) -> Response<'_>;
+
+    /// Asked where a body follows, of at most [`BODY_BYTES_MAX`](crate::limits::BODY_BYTES_MAX): who takes it? It then gives the answer too, instead of
+    /// [`respond`](Responder::respond). Nobody, by default.
+    ///
+    /// A client that would wait for leave to send it (`Expect: 100-continue`) is answered 417, for HTTP/1.0 has no such leave to give; it may
+    /// then send the request without asking.
+    fn receive(&mut self, request: &Request<'_>) -> Option<Box<dyn Upload>> {
+        let _ = request;
+        None
+    }
+
+    /// Whether each answer is logged, under the target [`ACCESS_LOG`]. No, by default.
+    fn logs_access(&self) -> bool {
+        false
+    }
+}
+
+/// Takes the body of one request. If the body never comes to its end, it is dropped without a call.
+pub trait Upload {
+    /// Takes the next bytes of it: some, in pieces of any size.
+    fn take(&mut self, piece: &[u8]);
+
+    /// The body is complete: answers the request.
+    fn respond(self: Box<Self>) -> Response<'static>;
 }
 
 /// An HTTP conversation, answered by `R`.
-#[derive(Debug)]
 pub struct Http<R> {
     responder: R,
     state: State,
 }
 
-#[derive(Debug)]
 enum State {
     /// A request's head is awaited, and the first `scanned` bytes of it are known not to hold its end. `is_head`: these say HEAD,
     /// so that no answer to it has a body. So many `empty_lines` came before it.
     Head { scanned: u32, is_head: bool, empty_lines: u8 },
-    /// The head has been answered. The answer leaves when the body that follows has been skipped.
-    Body(Box<Body>),
+    /// The body of a request arrives. The answer leaves behind its last byte.
+    Body(Box<Arriving>),
+    /// The body of an answer leaves. No input is taken meanwhile.
+    Stream(Box<Stream>),
 }
 
 impl State {
@@ -51,16 +85,24 @@ impl State {
 
     fn partial(input: &[u8], empty_lines: u8) -> State {
         let scanned = u32::try_from(input.len()).expect("no more than INPUT_BYTES_MAX is carried");
-        State::Head { scanned, is_head: method_of(input) == Method::Head, empty_lines }
+        State::Head { scanned, is_head: form_of(input) == Form::Head, empty_lines }
     }
 }
 
-#[derive(Debug)]
-struct Body {
-    method: Method,
+/// A body, of which `left` bytes are still to come.
+struct Arriving {
     left: u64,
-    answer: Vec<u8>,
+    form: Form,
     next: Next,
+    then: Then,
+}
+
+/// What becomes of a body, and what follows it.
+enum Then {
+    /// Nobody wants it. The answer has been composed, as far as it is not streamed.
+    Answer(Vec<u8>, Option<Box<Stream>>),
+    /// It is taken by somebody, who will answer.
+    Upload(Box<dyn Upload>, Option<Entry>),
 }
 
 impl<R: Responder> Http<R> {
@@ -79,7 +121,7 @@ impl<R: Responder> Http<R> {
                     return Advance::consumed(2);
                 }
                 [_] => return self.need_more_head(input, scanned, empty_lines, cx),
-                _ => return Advance { consumed: input.len(), next: refuse(Status::BadRequest, Method::Get, cx) },
+                _ => return Advance { consumed: input.len(), next: self.refuse(Status::BadRequest, Form::Full, input, cx) },
             }
         }
         if scanned > 0 && !has_news(input, scanned) {
@@ -95,9 +137,9 @@ impl<R: Responder> Http<R> {
                     cx.wake_never();
                     self.state = State::NEXT;
                 }
-                Advance { consumed: length, next: self.answer(&request, cx) }
+                Advance { consumed: length, next: self.answer(&request, input, cx) }
             }
-            Parsed::Refused(status) => Advance { consumed: input.len(), next: refuse(status, method_of(input), cx) },
+            Parsed::Refused(status) => Advance { consumed: input.len(), next: self.refuse(status, form_of(input), input, cx) },
         }
     }
 
@@ -110,65 +152,145 @@ impl<R: Responder> Http<R> {
         Advance::need_more()
     }
 
-    fn answer(&mut self, request: &Request<'_>, cx: &mut Context<'_>) -> Next {
-        let body_bytes = request.body_bytes();
-        if body_bytes > BODY_BYTES_MAX {
-            return refuse(Status::ContentTooLarge, request.method(), cx);
+    fn answer(&mut self, request: &Request<'_>, input: &[u8], cx: &mut Context<'_>) -> Next {
+        if request.body_bytes() > 0 {
+            return self.answer_behind_body(request, input, cx);
         }
+        let next = after(request, cx);
+        let entry = self.responder.logs_access().then(|| Entry::new(input, cx));
         let response = self.responder.respond(request);
-        // A client that waits for leave to send its body gets the answer instead (RFC 9110 section 10.1.1). Whether it
-        // sends the body all the same cannot be known, so nothing after it can be told apart.
-        let body_is_uncertain = body_bytes > 0 && request.expects_continue();
-        // What a client sends behind CONNECT is for the tunnel that it does not get, and no request.
-        let is_tunnel = request.method() == Method::Connect;
-        let persists = request.keeps_alive() && !body_is_uncertain && !is_tunnel && !cx.is_stopping();
-        let next = match persists {
-            true => Next::Continue,
-            false if request.keeps_alive() => Next::Close,
-            false if body_is_uncertain => Next::Close,
-            false => Next::CloseAgreed,
-        };
-        if body_bytes == 0 || body_is_uncertain {
-            send(&response, request.method(), persists, cx);
-            return next;
+        match send(response, request.form(), next, entry, cx) {
+            None => next,
+            Some(stream) => self.stream(stream, cx),
         }
-        let mut answer = Vec::new();
-        response.write(request.method(), persists, &cx.date(), &mut answer);
+    }
+
+    /// The same, where the answer has to wait until the request's body has come.
+    #[cold]
+    fn answer_behind_body(&mut self, request: &Request<'_>, input: &[u8], cx: &mut Context<'_>) -> Next {
+        let (form, left) = (request.form(), request.body_bytes());
+        if left > BODY_BYTES_MAX {
+            return self.refuse(Status::ContentTooLarge, form, input, cx);
+        }
+        let next = after(request, cx);
+        let upload = self.responder.receive(request);
+        let entry = self.responder.logs_access().then(|| Entry::new(input, cx));
+        let then = match upload {
+            // RFC 9110 section 10.1.1. There is no interim answer in HTTP/1.0; the client may ask without expecting one.
+            Some(_) if request.expects_continue() => return self.refuse(Status::ExpectationFailed, form, input, cx),
+            Some(upload) => Then::Upload(upload, entry),
+            // A client that waits for leave to send its body gets the answer instead (RFC 9110 section 10.1.1). Whether it
+            // sends the body all the same cannot be known, so nothing after it can be told apart.
+            None if request.expects_continue() => {
+                let response = self.responder.respond(request);
+                return match send(response, form, Next::Close, entry, cx) {
+                    None => Next::Close,
+                    Some(stream) => self.stream(stream, cx),
+                };
+            }
+            None => {
+                let mut answer = Vec::new();
+                let stream = write(self.responder.respond(request), form, next, entry, &cx.date(), &mut answer);
+                Then::Answer(answer, stream)
+            }
+        };
         cx.wake_after(Duration::from_millis(cx.limits().body_ms_max));
-        self.state = State::Body(Box::new(Body { method: request.method(), left: body_bytes, answer, next }));
+        self.state = State::Body(Box::new(Arriving { left, form, next, then }));
         Next::Continue
+    }
+
+    /// Takes the body's next bytes, and says how many.
+    fn advance_body(&mut self, mut body: Box<Arriving>, input: &[u8], cx: &mut Context<'_>) -> Advance {
+        let count = usize::try_from(body.left).map_or(input.len(), |left| left.min(input.len()));
+        body.left -= count as u64;
+        if let Then::Upload(upload, _) = &mut body.then {
+            upload.take(&input[..count]);
+        }
+        if body.left > 0 {
+            self.state = State::Body(body);
+            return Advance::consumed(count);
+        }
+        cx.wake_never();
+        let mut next = body.next;
+        let stream = match body.then {
+            Then::Answer(answer, stream) => {
+                cx.send(&answer);
+                stream
+            }
+            Then::Upload(upload, entry) => {
+                if cx.is_stopping() && next == Next::Continue {
+                    next = Next::Close; // since the head came
+                }
+                send(upload.respond(), body.form, next, entry, cx)
+            }
+        };
+        let next = match stream {
+            None => next,
+            Some(stream) => self.stream(stream, cx),
+        };
+        Advance { consumed: count, next }
+    }
+
+    /// Goes on with an answer's body.
+    #[cold]
+    fn stream(&mut self, mut stream: Box<Stream>, cx: &mut Context<'_>) -> Next {
+        cx.wake_never();
+        let piece = stream.read(cx.compose().0);
+        match piece {
+            Piece::Some => {}
+            Piece::NotYet => cx.wake_after(Duration::from_millis(STREAM_REST_MS)),
+            Piece::Last => {
+                stream.log();
+                return stream.next;
+            }
+            // The client has been told a length, and must not take less for the whole.
+            Piece::Missing => {
+                stream.log();
+                return Next::Abort;
+            }
+        }
+        self.state = State::Stream(stream);
+        Next::Pause
+    }
+
+    /// The last answer to a peer that we do not understand, or no longer want to.
+    #[cold]
+    fn refuse(&mut self, status: Status, form: Form, input: &[u8], cx: &mut Context<'_>) -> Next {
+        let entry = self.responder.logs_access().then(|| Entry::new(input, cx));
+        let stream = send(Response::error(status), form, Next::Close, entry, cx);
+        debug_assert!(stream.is_none(), "an error is no stream");
+        Next::Close
     }
 }
 
 impl<R: Responder> Protocol for Http<R> {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
-        match &mut self.state {
-            State::Head { scanned, empty_lines, .. } => {
-                let (scanned, empty_lines) = (*scanned as usize, *empty_lines);
-                self.advance_head(input, scanned, empty_lines, cx)
-            }
-            State::Body(body) => {
-                let skipped = input.len().min(usize::try_from(body.left).unwrap_or(usize::MAX));
-                body.left -= skipped as u64;
-                let mut next = Next::Continue;
-                if body.left == 0 {
-                    cx.send(&body.answer);
-                    cx.wake_never();
-                    next = body.next;
-                    self.state = State::NEXT;
-                }
-                Advance { consumed: skipped, next }
-            }
+        match std::mem::replace(&mut self.state, State::NEXT) {
+            State::Head { scanned, empty_lines, .. } => self.advance_head(input, scanned as usize, empty_lines, cx),
+            State::Body(body) => self.advance_body(body, input, cx),
+            State::Stream(stream) => Advance::need_more().then(self.stream(stream, cx)),
         }
     }
 
     /// A client that only shuts its write side still gets every answer that it asked for in full. A request cut short gets
     /// 400, and is not served (RFC 9112 section 8).
     fn ended(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
-        match &self.state {
+        match std::mem::replace(&mut self.state, State::NEXT) {
             State::Head { .. } if rest.is_empty() => Next::Close,
-            State::Body(body) => refuse(Status::BadRequest, body.method, cx),
-            State::Head { .. } => refuse(Status::BadRequest, method_of(rest), cx),
+            State::Head { .. } => self.refuse(Status::BadRequest, form_of(rest), rest, cx),
+            State::Body(body) => self.refuse(Status::BadRequest, body.form, rest, cx),
+            State::Stream(stream) => self.stream(stream, cx),
+        }
+    }
+
+    /// What was streamed has mostly left: there is room for more.
+    fn drained(&mut self, cx: &mut Context<'_>) -> Next {
+        match std::mem::replace(&mut self.state, State::NEXT) {
+            State::Stream(stream) => self.stream(stream, cx),
+            state @ (State::Head { .. } | State::Body(_)) => {
+                self.state = state;
+                Next::Continue
+            }
         }
     }
 
@@ -178,80 +300,69 @@ impl<R: Responder> Protocol for Http<R> {
     }
 
     fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
-        let method = match &self.state {
-            State::Head { is_head: true, .. } => Method::Head,
-            State::Head { is_head: false, .. } => Method::Get, // or another whose answers have bodies
-            State::Body(body) => body.method,
+        let form = match std::mem::replace(&mut self.state, State::NEXT) {
+            State::Head { is_head: true, .. } => Form::Head,
+            State::Head { is_head: false, .. } => Form::Full,
+            State::Body(body) => body.form,
+            State::Stream(stream) => return self.stream(stream, cx),
         };
-        refuse(Status::RequestTimeout, method, cx)
+        self.refuse(Status::RequestTimeout, form, b"", cx)
+    }
+
+    fn closed(&mut self, why: CloseReason) {
+        let _ = why;
+        if let State::Stream(stream) = &self.state {
+            stream.log();
+        }
     }
 }
 
-/// The last answer to a peer that we do not understand, or no longer want to.
-fn refuse(status: Status, method: Method, cx: &mut Context<'_>) -> Next {
-    send(&Response::error(status), method, false, cx);
-    Next::Close
-}
-
+/// What follows the answer to a request.
 #[inline]
-fn send(response: &Response<'_>, method: Method, persists: bool, cx: &mut Context<'_>) {
+fn after(request: &Request<'_>, cx: &Context<'_>) -> Next {
+    match request.keeps_alive() {
+        // What a client sends behind CONNECT is for the tunnel that it does not get, and no request.
+        true if request.method() == Method::Connect || cx.is_stopping() => Next::Close,
+        true => Next::Continue,
+        false if request.form() == Form::Simple => Next::Close,
+        false => Next::CloseAgreed,
+    }
+}
+
+/// Sends a response, but for what is streamed: that is returned.
+#[inline]
+fn send(response: Response<'_>, form: Form, next: Next, entry: Option<Entry>, cx: &mut Context<'_>) -> Option<Box<Stream>> {
     let (output, date) = cx.compose();
-    response.write(method, persists, date, output);
+    write(response, form, next, entry, date, output)
 }
 
-/// Which method a request that is refused may have had, as far as it matters: HEAD is answered without a body.
-fn method_of(input: &[u8]) -> Method {
-    if input.starts_with(b"HEAD ") { Method::Head } else { Method::Get }
-}
-
-/// The lecture's tiny web server: one page, and one line of plain text to measure with.
-#[derive(Clone, Debug)]
-pub struct Site {
-    /// One copy, however many connections.
-    pages: Rc<Pages>,
-}
-
-#[derive(Debug)]
-struct Pages {
-    front: Response<'static>,
-    plaintext: Response<'static>,
-}
-
-/// The page at `/`.
-const FRONT: &str = "<!DOCTYPE html>\n\
-    <html lang=\"en\">\n\
-    <head><meta charset=\"utf-8\"><title>reactor</title></head>\n\
-    <body>\n\
-    <p>Hello world!</p>\n\
-    </body>\n\
-    </html>\n";
-
-impl Site {
-    /// Composes the pages.
-    pub fn new() -> Site {
-        let front = Response::ok("text/html; charset=utf-8", FRONT.as_bytes());
-        let plaintext = Response::ok("text/plain", &b"Hello, World!"[..]);
-        Site { pages: Rc::new(Pages { front, plaintext }) }
-    }
-}
-
-impl Default for Site {
-    fn default() -> Site {
-        Site::new()
-    }
-}
-
-impl Responder for Site {
-    fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
-        if !matches!(request.method(), Method::Get | Method::Head) {
-            return Response::error(Status::MethodNotAllowed).with_header("Allow", "GET, HEAD");
-        }
-        match request.path() {
-            b"/" => self.pages.front.reborrow(),
-            b"/plaintext" => self.pages.plaintext.reborrow(),
-            _ => Response::error(Status::NotFound),
+/// Writes a response, but for what is streamed: that is returned.
+#[inline]
+fn write(
+    response: Response<'_>,
+    form: Form,
+    next: Next,
+    entry: Option<Entry>,
+    date: &[u8; 29],
+    output: &mut Vec<u8>,
+) -> Option<Box<Stream>> {
+    response.write(form, next == Next::Continue, date, output);
+    let code = response.code();
+    let body_bytes = if form == Form::Head { 0 } else { response.body_bytes() };
+    match response.body {
+        Body::Streamed(length, body) if body_bytes > 0 => Some(Box::new(Stream::new(body, length, next, code, entry))),
+        Body::Streamed(..) | Body::Bytes(_) => {
+            if let Some(entry) = entry {
+                entry.log(code, body_bytes);
+            }
+            None
         }
     }
+}
+
+/// What of an answer the sender of a refused request can take, as far as it can be told: none to HEAD has a body.
+fn form_of(input: &[u8]) -> Form {
+    if input.starts_with(b"HEAD ") { Form::Head } else { Form::Full }
 }
 
 #[cfg(test)]

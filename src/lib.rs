@@ -68,7 +68,7 @@ pub mod fuzzing; // a connection over a scripted wire, for tests/fuzz
 
 pub use datagram::{Datagram, DatagramProtocol, Replies};
 pub use echo::Echo;
-pub use http::{Http, Method, Request, Responder, Response, Site, Status};
+pub use http::{ACCESS_LOG, Http, Method, Page, Request, Responder, Response, Site, Status, Upload};
 pub use limits::Limits;
 pub use protocol::{Advance, CloseReason, ConnectionId, Context, Next, Protocol};
 pub use reactor::{Reactor, Stopped};

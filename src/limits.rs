@@ -205,8 +205,18 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// The most header fields in a request. Beyond: 431 and close.
 pub const HEADERS_MAX: usize = 64;
 
-/// The largest request body that we read (and skip), in bytes. Beyond: 413 and close.
+/// The largest request body that we read, in bytes, whether somebody takes it or it is skipped. Beyond: 413 and close.
 pub const BODY_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The most that is read of a streamed body at a time, in bytes. It is read when no more than the low mark waits, so that of a body
+/// of any size, no more than both together is ever held.
+pub const STREAMED_BYTES_MAX: usize = 64 * 1024;
+
+/// How long a streamed body that has nothing yet is left alone, in milliseconds. Then it is read again.
+pub const STREAM_REST_MS: u64 = 1;
+
+/// What the access log shows of a request line, in bytes. What is beyond is cut off, and `...` put in its place.
+pub const ACCESS_LINE_BYTES_MAX: usize = 1024;
 
 const _: () = assert!(REQUEST_LINE_BYTES_MAX <= HEAD_BYTES_MAX, "a legal request line fits in a head");
 const _: () =
@@ -214,6 +224,9 @@ const _: () =
 const _: () = assert!(READ_BYTES_MAX as u64 <= BYTES_PER_TURN, "a turn allows at least one full read");
 const _: () =
     assert!(OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES && OUTPUT_HIGH_BYTES < OUTPUT_BYTES_MAX, "low mark < high mark < bound");
+const _: () = assert!(OUTPUT_LOW_BYTES + STREAMED_BYTES_MAX < OUTPUT_BYTES_MAX, "a piece of a stream always fits");
+const _: () =
+    assert!(BODY_BYTES_MAX + OUTPUT_HIGH_BYTES as u64 <= OUTPUT_BYTES_MAX as u64, "a body can be sent back, with a head");
 const _: () = assert!(ACCEPT_REST_MS < EASE_MS, "who still rests is not taken to have ease");
 const _: () = assert!(QUIET_MS <= GIVE_WAY_QUIET_MS, "who may give way is quiet");
 const _: () = assert!(

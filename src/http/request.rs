@@ -8,7 +8,7 @@ use std::net::Ipv6Addr;
 use httparse::{EMPTY_HEADER, Error, Header};
 use memchr::memmem;
 
-use super::response::Status;
+use super::response::{Form, Status};
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
 
 /// The methods of RFC 9110 section 9 and RFC 5789. Another one is answered 501, without asking the responder.
@@ -33,6 +33,7 @@ pub struct Request<'i> {
     path: &'i [u8],
     query: Option<&'i [u8]>,
     headers: &'i [Header<'i>],
+    form: Form,
     keeps_alive: bool,
     expects_continue: bool,
     body_bytes: u64,
@@ -45,10 +46,17 @@ impl<'i> Request<'i> {
             path: line.path,
             query: line.query,
             headers,
+            form: if line.method == Method::Head { Form::Head } else { Form::Full },
             keeps_alive: !fields.says_close && (line.is_1_1 || fields.says_keep_alive),
             expects_continue: line.is_1_1 && fields.expects_continue,
             body_bytes: fields.body_bytes.unwrap_or(0),
         }
+    }
+
+    /// HTTP/0.9: no fields, and an answer without a head (RFC 1945 section 5).
+    fn simple(path: &'i [u8], query: Option<&'i [u8]>) -> Request<'i> {
+        let (method, form) = (Method::Get, Form::Simple);
+        Request { method, path, query, headers: &[], form, keeps_alive: false, expects_continue: false, body_bytes: 0 }
     }
 
     /// What is to be done.
@@ -80,6 +88,12 @@ impl<'i> Request<'i> {
     /// Whether the client waits for leave before it sends the body.
     pub fn expects_continue(&self) -> bool {
         self.expects_continue
+    }
+
+    /// What of an answer the client can take.
+    #[inline]
+    pub(super) fn form(&self) -> Form {
+        self.form
     }
 
     /// The length of the body, in bytes. 0: none.
@@ -148,6 +162,9 @@ fn without_line(head: &[u8]) -> Parsed<'_> {
         return if is_too_long { Parsed::Refused(Status::UriTooLong) } else { Parsed::Partial };
     };
     let line = &head[..end];
+    if let Some(request) = simple_request(line) {
+        return Parsed::Whole(request, end + 1);
+    }
     let [words @ .., b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r'] = line else {
         return Parsed::Refused(Status::BadRequest);
     };
@@ -158,6 +175,33 @@ fn without_line(head: &[u8]) -> Parsed<'_> {
         () if is_token(word) && method(line).is_none() => Status::NotImplemented,
         () => Status::BadRequest,
     })
+}
+
+/// `GET SP target CR LF`, exactly, and nothing more (RFC 1945 section 5). A line that ends like this is a request of a later
+/// version for nobody: it has no version. The answer is the last, so nothing that follows it can be taken for another request.
+fn simple_request(line: &[u8]) -> Option<Request<'_>> {
+    let target = line.strip_prefix(b"GET ")?.strip_suffix(b"\r")?;
+    let path_end = target.iter().position(|&byte| !IS_TARGET_BYTE[usize::from(byte)]).unwrap_or(target.len());
+    let query = match target.get(path_end) {
+        None => None,
+        Some(b'?') => Some(&target[path_end + 1..]),
+        Some(_) => return None,
+    };
+    let is_query = |byte: &u8| *byte == b'?' || IS_TARGET_BYTE[usize::from(*byte)];
+    let path = path_of(Method::Get, &target[..path_end], target)?;
+    query.unwrap_or_default().iter().all(is_query).then_some(Request::simple(path, query))
+}
+
+/// The path of a target that ends as `whole` does and has `before_query` before its first `?`.
+#[inline(always)]
+fn path_of<'i>(method: Method, before_query: &'i [u8], whole: &'i [u8]) -> Option<&'i [u8]> {
+    let start = match before_query {
+        [b'/', ..] => return Some(before_query), // as nearly always
+        b"*" if method == Method::Options && before_query.len() == whole.len() => 0,
+        [_, ..] if method == Method::Connect => 0,
+        _ => authority_end(whole)?,
+    };
+    if start == before_query.len() { Some(b"/") } else { before_query.get(start..) }
 }
 
 /// `METHOD SP target SP HTTP/1.x CR LF`, exactly (RFC 9112 section 3).
@@ -186,13 +230,7 @@ impl<'i> RequestLine<'i> {
             return None;
         }
         let is_1_1 = *minor != b'0'; // a later minor version is answered as 1.1 (RFC 9110 section 2.5)
-        let path_start = match &target[..path_end] {
-            [b'/', ..] => 0,
-            b"*" if method == Method::Options && target_end == path_end => 0,
-            [_, ..] if method == Method::Connect => 0,
-            _ => authority_end(&target[..target_end])?,
-        };
-        let path = if path_start == path_end { b"/" } else { target.get(path_start..path_end)? };
+        let path = path_of(method, &target[..path_end], &target[..target_end])?;
         let query = (target_end > path_end).then(|| &target[path_end + 1..target_end]);
         let length = head.len() - target.len() + target_end + version.len();
         (length <= REQUEST_LINE_BYTES_MAX).then_some((RequestLine { method, path, query, is_1_1 }, length))

@@ -1,24 +1,40 @@
 //! An answer, and how it is written.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::io;
 
-use super::request::{Method, is_token};
+use super::request::is_token;
 
-/// The status codes that we use (RFC 9110 section 15, RFC 6585).
+/// The status codes of RFC 1945 section 6.1.1, and those of RFC 9110 section 15 and RFC 6585 that a server of today needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 #[non_exhaustive]
 pub enum Status {
     Ok,
+    Created,
+    Accepted,
+    NoContent,
+    MovedPermanently,
+    Found,
+    NotModified,
     BadRequest,
+    Unauthorized,
+    Forbidden,
     NotFound,
     MethodNotAllowed,
     RequestTimeout,
+    Conflict,
+    Gone,
     ContentTooLarge,
     UriTooLong,
+    UnsupportedMediaType,
+    ExpectationFailed,
     HeadersTooLarge,
     InternalServerError,
     NotImplemented,
+    BadGateway,
+    ServiceUnavailable,
     VersionNotSupported,
 }
 
@@ -29,49 +45,80 @@ impl Status {
         &line["HTTP/1.0 ".len()..line.len() - "\r\n".len()]
     }
 
+    /// Is there never a body, and so no field that frames one (RFC 9112 section 6.3)?
+    fn has_no_body(self) -> bool {
+        matches!(self, Status::NoContent | Status::NotModified)
+    }
+
     fn line(self) -> &'static str {
         match self {
             Status::Ok => "HTTP/1.0 200 OK\r\n",
+            Status::Created => "HTTP/1.0 201 Created\r\n",
+            Status::Accepted => "HTTP/1.0 202 Accepted\r\n",
+            Status::NoContent => "HTTP/1.0 204 No Content\r\n",
+            Status::MovedPermanently => "HTTP/1.0 301 Moved Permanently\r\n",
+            Status::Found => "HTTP/1.0 302 Found\r\n",
+            Status::NotModified => "HTTP/1.0 304 Not Modified\r\n",
             Status::BadRequest => "HTTP/1.0 400 Bad Request\r\n",
+            Status::Unauthorized => "HTTP/1.0 401 Unauthorized\r\n",
+            Status::Forbidden => "HTTP/1.0 403 Forbidden\r\n",
             Status::NotFound => "HTTP/1.0 404 Not Found\r\n",
             Status::MethodNotAllowed => "HTTP/1.0 405 Method Not Allowed\r\n",
             Status::RequestTimeout => "HTTP/1.0 408 Request Timeout\r\n",
+            Status::Conflict => "HTTP/1.0 409 Conflict\r\n",
+            Status::Gone => "HTTP/1.0 410 Gone\r\n",
             Status::ContentTooLarge => "HTTP/1.0 413 Content Too Large\r\n",
             Status::UriTooLong => "HTTP/1.0 414 URI Too Long\r\n",
+            Status::UnsupportedMediaType => "HTTP/1.0 415 Unsupported Media Type\r\n",
+            Status::ExpectationFailed => "HTTP/1.0 417 Expectation Failed\r\n",
             Status::HeadersTooLarge => "HTTP/1.0 431 Request Header Fields Too Large\r\n",
             Status::InternalServerError => "HTTP/1.0 500 Internal Server Error\r\n",
             Status::NotImplemented => "HTTP/1.0 501 Not Implemented\r\n",
+            Status::BadGateway => "HTTP/1.0 502 Bad Gateway\r\n",
+            Status::ServiceUnavailable => "HTTP/1.0 503 Service Unavailable\r\n",
             Status::VersionNotSupported => "HTTP/1.0 505 HTTP Version Not Supported\r\n",
         }
     }
 }
 
-/// What a [`Responder`](super::Responder) has to say. The framing is not its business.
-///
-/// A response that is always the same can be made once, and lent each time with [`reborrow`](Response::reborrow): then
-/// nothing of it is composed anew but the date.
-#[derive(Clone, Debug)]
+/// What a [`Responder`](super::Responder) has to say: a status, fields of its own, and a body. The framing is not its business:
+/// length, date and connection are written by [`Http`](super::Http), and the body is left out where there must be none.
 pub struct Response<'r> {
     /// The head as far as it does not depend on the moment or the connection: up to `Date: `.
     head: Cow<'r, [u8]>,
-    body: Cow<'r, [u8]>,
+    pub(super) body: Body<'r>,
+}
+
+/// What follows a head.
+pub(super) enum Body<'r> {
+    Bytes(Cow<'r, [u8]>),
+    /// So many bytes, which are read as the peer takes them.
+    Streamed(u64, Box<dyn io::Read>),
+}
+
+/// What of a response the client can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Head and body.
+    Full,
+    /// The head alone, with the fields that the answer to GET would have (RFC 9110 section 9.3.2).
+    Head,
+    /// The body alone, for a client that speaks HTTP/0.9 (RFC 1945 section 6).
+    Simple,
 }
 
 /// What comes last in a head, before the date.
 const DATE: &[u8] = b"Date: ";
 
 impl<'r> Response<'r> {
-    /// A response of `status`, with a body of the type named.
+    /// A response of `status`, with a body of the type named. A status without a body, such as
+    /// [`NoContent`](Status::NoContent), has none, nor a type.
     pub fn new(status: Status, content_type: &'static str, body: impl Into<Cow<'r, [u8]>>) -> Response<'r> {
         let body = body.into();
-        let mut head = status.line().as_bytes().to_vec();
-        head.extend_from_slice(b"Content-Type: ");
-        head.extend_from_slice(content_type.as_bytes());
-        head.extend_from_slice(b"\r\nContent-Length: ");
-        head.extend_from_slice(body.len().to_string().as_bytes());
-        head.extend_from_slice(b"\r\n");
-        head.extend_from_slice(DATE);
-        Response { head: head.into(), body }
+        if status.has_no_body() {
+            return Response::empty(status);
+        }
+        Response { head: head(status, content_type, body.len() as u64).into(), body: Body::Bytes(body) }
     }
 
     /// 200 with a body of the type named.
@@ -79,19 +126,42 @@ impl<'r> Response<'r> {
         Response::new(Status::Ok, content_type, body)
     }
 
+    /// 200 with a body that is read from `body` piece by piece, as the peer takes it: never more than
+    /// [`STREAMED_BYTES_MAX`](crate::limits::STREAMED_BYTES_MAX) at a time, and nothing while as much waits to be sent.
+    ///
+    /// A read must return soon. If it has nothing yet, it says [`WouldBlock`](io::ErrorKind::WouldBlock), and is tried again after
+    /// [`STREAM_REST_MS`](crate::limits::STREAM_REST_MS). `length` is in bytes and is what the client is told: what `body` has beyond it is not
+    /// read, and if it ends or fails earlier, the connection is reset, so that the client cannot take a part for the whole.
+    pub fn streamed(content_type: &'static str, length: u64, body: impl io::Read + 'static) -> Response<'static> {
+        Response { head: head(Status::Ok, content_type, length).into(), body: Body::Streamed(length, Box::new(body)) }
+    }
+
+    /// A status without a body. Where the status allows one, its length is said to be 0.
+    pub fn empty(status: Status) -> Response<'static> {
+        let mut head = status.line().as_bytes().to_vec();
+        if !status.has_no_body() {
+            head.extend_from_slice(b"Content-Length: 0\r\n");
+        }
+        head.extend_from_slice(DATE);
+        Response { head: head.into(), body: Body::Bytes(Cow::Borrowed(&[])) }
+    }
+
     /// A status with its own words as the body.
     pub fn error(status: Status) -> Response<'static> {
         Response::new(status, "text/plain", format!("{}\n", status.as_str()).into_bytes())
     }
 
-    /// Adds a field. What frames the message is written by the server alone, and a field that would end its line or the
-    /// head is not a field: such names and values are dropped, whoever they came from.
+    /// Adds a field.
+    ///
+    /// What frames the message or is written by the server alone (Content-Length, Transfer-Encoding, Connection, Date, Content-Type) is
+    /// not an application's to say, and what would end its line or the head is not a field. Such a name or value turns
+    /// the response into a bare 500: a mistake of the application's, which it can see, and which nobody can use.
     #[must_use]
     pub fn with_header(self, name: &str, value: &str) -> Response<'r> {
         const OURS: [&str; 5] = ["content-length", "transfer-encoding", "connection", "date", "content-type"];
         let is_one_line = value.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
         if !is_token(name.as_bytes()) || !is_one_line || OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
-            return self;
+            return Response::error(Status::InternalServerError);
         }
         let mut head = self.head.into_owned();
         head.truncate(head.len() - DATE.len());
@@ -102,26 +172,78 @@ impl<'r> Response<'r> {
         Response { head: head.into(), body: self.body }
     }
 
-    /// The same, lent.
-    pub fn reborrow(&self) -> Response<'_> {
-        Response { head: Cow::Borrowed(&self.head), body: Cow::Borrowed(&self.body) }
+    /// The three digits of its status.
+    pub(super) fn code(&self) -> [u8; 3] {
+        let digits = self.head["HTTP/1.0 ".len()..].first_chunk();
+        *digits.expect("a head begins with a status line")
     }
 
-    /// Writes it to `output`, without its body where that must be left out (RFC 9110 section 9.3.2: HEAD has the fields of
-    /// GET).
+    /// How many bytes its body has.
+    pub(super) fn body_bytes(&self) -> u64 {
+        match &self.body {
+            Body::Bytes(bytes) => bytes.len() as u64,
+            Body::Streamed(length, _) => *length,
+        }
+    }
+
+    /// Writes it to `output`, as far as it is there and the client can take it: not what is streamed.
     #[inline(always)]
-    pub(super) fn write(&self, method: Method, persists: bool, date: &[u8; 29], output: &mut Vec<u8>) {
+    pub(super) fn write(&self, form: Form, persists: bool, date: &[u8; 29], output: &mut Vec<u8>) {
         const PERSISTS: &[u8] = b"\r\nConnection: keep-alive\r\n\r\n";
         const CLOSES: &[u8] = b"\r\nConnection: close\r\n\r\n";
-        output.reserve(self.head.len() + date.len() + PERSISTS.len() + self.body.len());
-        output.extend_from_slice(&self.head);
-        output.extend_from_slice(date);
-        match persists {
-            true => output.extend_from_slice(PERSISTS), // two copies of a known length each cost less than one of either
-            false => output.extend_from_slice(CLOSES),
+        let body: &[u8] = match &self.body {
+            Body::Bytes(bytes) => bytes,
+            Body::Streamed(..) => &[],
+        };
+        output.reserve(self.head.len() + date.len() + PERSISTS.len() + body.len());
+        if form != Form::Simple {
+            output.extend_from_slice(&self.head);
+            output.extend_from_slice(date);
+            match persists {
+                true => output.extend_from_slice(PERSISTS), // two copies of a known length each cost less than one of either
+                false => output.extend_from_slice(CLOSES),
+            }
         }
-        if method != Method::Head {
-            output.extend_from_slice(&self.body);
+        if form != Form::Head {
+            output.extend_from_slice(body);
         }
+    }
+}
+
+impl fmt::Debug for Response<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Response {{ {:?}, {} bytes }}", self.head.escape_ascii().to_string(), self.body_bytes())
+    }
+}
+
+fn head(status: Status, content_type: &str, length: u64) -> Vec<u8> {
+    let mut head = status.line().as_bytes().to_vec();
+    head.extend_from_slice(b"Content-Type: ");
+    head.extend_from_slice(content_type.as_bytes());
+    head.extend_from_slice(b"\r\nContent-Length: ");
+    head.extend_from_slice(length.to_string().as_bytes());
+    head.extend_from_slice(b"\r\n");
+    head.extend_from_slice(DATE);
+    head
+}
+
+/// A page that is always the same: 200, composed once. Nothing of it is written anew for each request but the date.
+#[derive(Clone, Debug)]
+pub struct Page {
+    head: Vec<u8>,
+    body: Cow<'static, [u8]>,
+}
+
+impl Page {
+    /// A page of the type named.
+    pub fn new(content_type: &'static str, body: impl Into<Cow<'static, [u8]>>) -> Page {
+        let body = body.into();
+        Page { head: head(Status::Ok, content_type, body.len() as u64), body }
+    }
+
+    /// It, as a response.
+    #[inline]
+    pub fn response(&self) -> Response<'_> {
+        Response { head: Cow::Borrowed(&self.head), body: Body::Bytes(Cow::Borrowed(&self.body)) }
     }
 }

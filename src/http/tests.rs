@@ -3,16 +3,20 @@
 //! [`check`] is where all rows pass: a conversation has one outcome, however its bytes arrive, whatever was answered before
 //! it, and whatever follows it. Rows cite the rule they stand for: 9110 and 9112 are RFC 9110 and RFC 9112, 1945 is RFC 1945.
 
+use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+use super::site::FRONT;
 use super::*;
 use crate::connection::Lent;
 use crate::deadline::Time;
-use crate::limits::{EMPTY_LINES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, INPUT_BYTES_MAX, Limits, REQUEST_LINE_BYTES_MAX};
+use crate::limits::{
+    EMPTY_LINES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, INPUT_BYTES_MAX, Limits, REQUEST_LINE_BYTES_MAX, STREAMED_BYTES_MAX,
+};
 use crate::protocol::ConnectionId;
 use crate::turn::Turn;
 
@@ -52,6 +56,8 @@ struct Peer<R> {
     lent: Lent,
     input: Vec<u8>,
     output: Vec<u8>,
+    /// It takes no input for now.
+    is_paused: bool,
     last_word: Option<Next>,
 }
 
@@ -60,7 +66,7 @@ impl<R: Responder> Peer<R> {
         let turn = Turn::new(Limits::default());
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 49152));
         let lent = Lent { alarm: Time::NEVER, peer, id: ConnectionId { slot: 0, generation: 0 } };
-        Peer { http: Http::new(responder), turn, lent, input: Vec::new(), output: Vec::new(), last_word: None }
+        Peer { http: Http::new(responder), turn, lent, input: Vec::new(), output: Vec::new(), is_paused: false, last_word: None }
     }
 
     fn receive(&mut self, piece: &[u8]) {
@@ -69,15 +75,15 @@ impl<R: Responder> Peer<R> {
         }
         self.input.extend_from_slice(piece);
         let mut heard = 0;
-        while heard < self.input.len() {
+        while heard < self.input.len() && !self.is_paused {
             let mut cx = context(&mut self.turn, &mut self.lent);
             let step = self.http.advance(&self.input[heard..], &mut cx);
             self.output.extend_from_slice(if cx.borrowed.is_empty() { &cx.turn.output } else { cx.borrowed });
             cx.turn.output.clear();
             heard += step.consumed;
             assert!(heard <= self.input.len(), "it consumes no more than it was offered");
-            if step.next != Next::Continue {
-                self.last_word = Some(step.next);
+            self.follow(step.next);
+            if self.last_word.is_some() {
                 return;
             }
             if step.consumed == 0 {
@@ -88,6 +94,18 @@ impl<R: Responder> Peer<R> {
         self.input.drain(..heard);
     }
 
+    /// A connection whose peer takes all at once asks for more as long as there is any.
+    fn follow(&mut self, mut next: Next) {
+        let mut output_before = 0;
+        while next == Next::Pause && self.output.len() > output_before {
+            output_before = self.output.len();
+            next = self.http.drained(&mut context(&mut self.turn, &mut self.lent));
+            self.output.append(&mut self.turn.output);
+        }
+        self.is_paused = next == Next::Pause;
+        self.last_word = matches!(next, Next::Close | Next::CloseAgreed | Next::Abort).then_some(next);
+    }
+
     /// Lets `ms` pass, and rings the alarm if it is due by then.
     fn wait(&mut self, ms: u64) {
         self.turn.now = self.turn.now.plus_ms(ms);
@@ -95,7 +113,8 @@ impl<R: Responder> Peer<R> {
             self.lent.alarm = Time::NEVER;
             let next = self.http.elapsed(&mut context(&mut self.turn, &mut self.lent));
             self.output.append(&mut self.turn.output);
-            self.last_word = Some(next);
+            self.follow(next);
+            self.receive(b""); // what was held meanwhile
         }
     }
 
@@ -629,9 +648,35 @@ fn a_version_is_spoken_unsupported_or_none() {
 }
 
 #[test]
-fn a_simple_request_is_refused_when_its_line_has_come() {
-    // 1945 4.1 and 5: a client of HTTP/0.9 sends no more than this, and must not be left waiting.
-    for request in ["GET /\r\n", "GET / \r\n", "POST /\r\n", "GET\r\n", "hello\r\n", "GET / HTTP/1\r\n"] {
+fn a_simple_request_gets_a_simple_answer() {
+    // 1945 5 and 6: a body without a head, and then the end. Whatever follows the line is not read.
+    check("1945 6", "GET /\r\n", &[FRONT.to_owned()], Ours(Next::Close));
+    check("1945 6", "GET /plaintext?a?b\r\n", &["Hello, World!".to_owned()], Ours(Next::Close));
+    check("1945 6", "GET http://a/plaintext\r\n", &["Hello, World!".to_owned()], Ours(Next::Close));
+    check("1945 6", "GET /nowhere\r\n", &["404 Not Found\n".to_owned()], Ours(Next::Close));
+    check("1945 6", "GET /plaintext\r\nHost: a\r\n\r\n", &["Hello, World!".to_owned()], Ours(Next::Close));
+}
+
+#[test]
+fn what_is_not_quite_a_simple_request_is_refused_when_its_line_has_come() {
+    // 1945 4.1 and 5: there is no other method in HTTP/0.9, and who sends a line without a version must not be left waiting.
+    let near = [
+        "GET /\n",
+        "GET \r\n",
+        "GET  /\r\n",
+        "GET /#a\r\n",
+        "GET /?#\r\n",
+        "GET /\x01\r\n",
+        "GET *\r\n",
+        "GET a:80\r\n",
+        "get /\r\n",
+        "HEAD /\r\n",
+    ];
+    for request in near {
+        let head_has_no_body = |answer: String| if request.starts_with("HEAD") { without_body(&answer) } else { answer };
+        check("1945 5", request, &[head_has_no_body(error("400 Bad Request", CLOSE))], Ours(Next::Close));
+    }
+    for request in ["GET / \r\n", "POST /\r\n", "GET\r\n", "hello\r\n", "GET / HTTP/1\r\n"] {
         check_refused("1945 5", request, "400 Bad Request");
     }
 }
@@ -875,28 +920,183 @@ fn a_responder_sees_what_was_asked() {
 
 #[test]
 fn a_responder_cannot_break_the_frame() {
-    // Fields that frame the message, or that would end a line, are dropped. Others stand between ours.
-    struct Careless;
+    // A field that frames the message, or that would end its line, makes the answer a 500, whatever comes behind it. Others stand
+    // between ours.
+    struct Careless(&'static str, &'static str);
     impl Responder for Careless {
         fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
-            ["a\r\nX: y", "a\n", "a\r", "a\0", "a\x7f"]
-                .into_iter()
-                .fold(Response::ok("text/plain", Vec::new()), |response, value| response.with_header("X-Split", value))
-                .with_header("content-LENGTH", "5")
-                .with_header("Transfer-Encoding", "chunked")
-                .with_header("Connection", "upgrade")
-                .with_header("Date", "today")
-                .with_header("Content-Type", "text/html")
-                .with_header("", "nameless")
-                .with_header("Na me", "value")
-                .with_header("X-Split: a\r\nX", "value")
-                .with_header("X-Fine", "a\tb, \"c\"")
+            Response::ok("text/plain", Vec::new()).with_header(self.0, self.1).with_header("X-Fine", "a\tb, \"c\"")
         }
     }
-    let mut peer = Peer::new(Careless);
+    let answer_of = |name, value| {
+        let mut peer = Peer::new(Careless(name, value));
+        peer.receive(PLAIN);
+        peer.leave()
+    };
+    for value in ["a\r\nX: y", "a\n", "a\r", "a\0", "a\x7f"] {
+        let expected =
+            answer("500 Internal Server Error", "text/plain", "X-Fine: a\tb, \"c\"\r\n", KEEP, "500 Internal Server Error\n");
+        assert_eq!(answer_of("X-Split", value), Talk { output: expected, end: PeerLeft }, "{value:?}");
+    }
+    let ours = ["content-LENGTH", "Transfer-Encoding", "Connection", "Date", "Content-Type"];
+    for name in ours.into_iter().chain(["", "Na me", "X-Split: a\r\nX", "N\u{e4}me"]) {
+        assert!(answer_of(name, "5").output.starts_with("HTTP/1.0 500 "), "{name:?}");
+    }
+    let expected = answer("200 OK", "text/plain", "X-Good: 1\r\nX-Fine: a\tb, \"c\"\r\n", KEEP, "");
+    assert_eq!(answer_of("X-Good", "1"), Talk { output: expected, end: PeerLeft });
+}
+
+#[test]
+fn an_answer_that_can_have_no_body_has_none_whatever_its_responder_says() {
+    // 9112 6.3 and 9110 8.6: 204 and 304 end with their head, and have no field that frames a body.
+    struct Wordy(Status);
+    impl Responder for Wordy {
+        fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
+            Response::new(self.0, "text/plain", &b"too much"[..])
+        }
+    }
+    for status in [Status::NoContent, Status::NotModified] {
+        let mut peer = Peer::new(Wordy(status));
+        peer.receive(&[PLAIN, PLAIN].concat());
+        let answer = format!("HTTP/1.0 {}\r\nDate: *\r\nConnection: keep-alive\r\n\r\n", status.as_str());
+        assert_eq!(peer.leave(), Talk { output: answer.repeat(2), end: PeerLeft });
+    }
+}
+
+/// Gives its bytes in pieces of these lengths, over and over. A piece of 0: it has nothing for now.
+struct Spring {
+    bytes: io::Cursor<Vec<u8>>,
+    pieces: std::iter::Cycle<std::vec::IntoIter<usize>>,
+}
+
+impl Read for Spring {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self.pieces.next().unwrap().min(into.len()) {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            room => self.bytes.read(&mut into[..room]),
+        }
+    }
+}
+
+/// Streams `bytes` in such pieces, and says that there are `length`.
+struct Springs {
+    bytes: Vec<u8>,
+    pieces: Vec<usize>,
+    length: u64,
+}
+
+impl Responder for Springs {
+    fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
+        let bytes = io::Cursor::new(self.bytes.clone());
+        Response::streamed("text/plain", self.length, Spring { bytes, pieces: self.pieces.clone().into_iter().cycle() })
+    }
+}
+
+fn text(length: usize) -> String {
+    "0123456789abcdefghijklmnopqrstuvwxyz\n".chars().cycle().take(length).collect()
+}
+
+#[test]
+fn a_streamed_body_is_complete_however_its_pieces_come() {
+    // And the requests behind it are answered, in their order. The alarm rings whenever there is nothing for now.
+    for length in [0, 1, 5, STREAMED_BYTES_MAX - 1, STREAMED_BYTES_MAX, STREAMED_BYTES_MAX + 1, 300_000] {
+        for pieces in [vec![usize::MAX], vec![70_000, 0, 9_000], vec![0, 0, 30_000], vec![100_000, 1]] {
+            let body = text(length);
+            let mut peer = Peer::new(Springs { bytes: body.clone().into(), pieces, length: length as u64 });
+            peer.receive(&[PLAIN, b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", PLAIN].concat());
+            while peer.is_paused {
+                peer.wait(STREAM_REST_MS);
+            }
+            let full = answer("200 OK", "text/plain", "", KEEP, &body);
+            let output = [full.clone(), without_body(&full), full].concat();
+            assert_eq!(peer.leave(), Talk { output, end: PeerLeft }, "{length} bytes");
+        }
+    }
+}
+
+#[test]
+fn a_streamed_body_leaves_behind_the_body_of_its_request_and_may_be_the_last() {
+    // A GET may have a body, too. It is skipped first.
+    let mut peer = Peer::new(Springs { bytes: text(200_000).into(), pieces: vec![50_000], length: 200_000 });
+    peer.receive(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel");
+    assert!(peer.output.is_empty(), "the request is not complete");
+    peer.receive(b"loGET / HTTP/1.0\r\n\r\n");
+    let body = text(200_000);
+    let output = answer("200 OK", "text/plain", "", KEEP, &body) + &answer("200 OK", "text/plain", "", CLOSE, &body);
+    assert_eq!(peer.leave(), Talk { output, end: Ours(Next::CloseAgreed) });
+}
+
+#[test]
+fn a_streamed_body_that_is_not_as_long_as_said_cannot_be_taken_for_the_whole() {
+    // What is beyond the length is not sent. Where something is missing, the connection is reset.
+    let mut peer = Peer::new(Springs { bytes: text(100).into(), pieces: vec![7], length: 90 });
     peer.receive(PLAIN);
-    let expected = answer("200 OK", "text/plain", "X-Fine: a\tb, \"c\"\r\n", KEEP, "");
-    assert_eq!(peer.leave(), Talk { output: expected, end: PeerLeft });
+    assert_eq!(peer.leave(), Talk { output: answer("200 OK", "text/plain", "", KEEP, &text(90)), end: PeerLeft });
+    let mut peer = Peer::new(Springs { bytes: text(100).into(), pieces: vec![7], length: 101 });
+    peer.receive(&[PLAIN, PLAIN].concat());
+    let head = "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 101\r\nDate: *\r\nConnection: keep-alive\r\n\r\n";
+    assert_eq!(peer.leave(), Talk { output: head.to_owned() + &text(100), end: Ours(Next::Abort) });
+}
+
+#[test]
+fn a_simple_answer_may_be_streamed() {
+    let mut peer = Peer::new(Springs { bytes: text(100_000).into(), pieces: vec![30_000], length: 100_000 });
+    peer.receive(b"GET /\r\n");
+    assert_eq!(peer.leave(), Talk { output: text(100_000), end: Ours(Next::Close) });
+}
+
+#[test]
+fn what_is_posted_to_echo_comes_back() {
+    // 1945 8.3. Up to the largest body, and behind it the connection goes on.
+    let request = |method, length: usize| format!("{method} /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+    let echoed = |body: &str| answer("200 OK", "application/octet-stream", "", KEEP, body);
+    for body in ["", "hello", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
+        check("1945 8.3", request("POST", body.len()) + body, &[echoed(body)], PeerLeft);
+    }
+    let bytes_max = usize::try_from(BODY_BYTES_MAX).unwrap();
+    let largest = text(bytes_max);
+    let mut peer = Peer::new(Site::new());
+    peer.receive(request("POST", largest.len()).as_bytes());
+    largest.as_bytes().chunks(50_000).for_each(|piece| peer.receive(piece));
+    peer.receive(PLAIN);
+    assert_eq!(peer.leave(), Talk { output: echoed(&largest) + &plain(KEEP), end: PeerLeft });
+    check_refused("9110 15.5.14", request("POST", bytes_max + 1), "413 Content Too Large");
+    let not_allowed = answer("405 Method Not Allowed", "text/plain", "Allow: POST\r\n", KEEP, "405 Method Not Allowed\n");
+    check("9110 15.5.6", request("PUT", 2) + "hi", std::slice::from_ref(&not_allowed), PeerLeft);
+    check("9110 15.5.6", line("GET /echo HTTP/1.1"), &[not_allowed], PeerLeft);
+}
+
+#[test]
+fn a_body_that_is_wanted_is_asked_for_without_an_expectation() {
+    // 9110 10.1.1: there is no interim answer in HTTP/1.0, so a final one says that the expectation cannot be met. A client of 1.0
+    // has no expectations.
+    let request = |version| format!("POST /echo HTTP/{version}\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    check_refused("9110 10.1.1", request("1.1"), "417 Expectation Failed");
+    let echoed = answer("200 OK", "application/octet-stream", "", CLOSE, "hello");
+    check("9110 10.1.1", request("1.0") + "hello", &[echoed], Ours(Next::CloseAgreed));
+}
+
+#[test]
+fn an_upload_that_is_cut_short_or_late_is_dropped() {
+    // 9112 8: it is not answered as if it were whole.
+    let half = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello";
+    let mut peer = Peer::new(Site::new());
+    peer.receive(half);
+    assert_eq!(peer.leave(), Talk { output: error("400 Bad Request", CLOSE), end: CutShort });
+    let mut peer = Peer::new(Site::new());
+    peer.receive(half);
+    peer.wait(body_ms_max());
+    assert_eq!(peer.leave(), Talk { output: error("408 Request Timeout", CLOSE), end: Ours(Next::Close) });
+}
+
+#[test]
+fn an_upload_that_a_stop_has_overtaken_is_answered_for_the_last_time() {
+    let mut peer = Peer::new(Site::new());
+    peer.receive(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel");
+    peer.turn.stopping = true;
+    peer.receive(b"lo");
+    let echoed = answer("200 OK", "application/octet-stream", "", CLOSE, "hello");
+    assert_eq!(peer.leave(), Talk { output: echoed, end: Ours(Next::Close) });
 }
 
 #[test]
