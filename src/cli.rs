@@ -49,6 +49,9 @@ pub(crate) struct Serve {
     /// conversation), trace (a line for each system call). The variable RUST_LOG, if set, overrides it.
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = ["off", "error", "warn", "info", "debug", "trace"], hide_possible_values = true)]
     pub(crate) log: String,
+    /// Log a line for each HTTP answer, in the Common Log Format, at level info under the target reactor::access.
+    #[arg(long)]
+    pub(crate) access_log: bool,
     #[command(flatten)]
     bounds: Bounds,
 }

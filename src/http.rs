@@ -38,7 +38,7 @@ pub trait Responder {
     /// want, is skipped before the answer leaves.
     fn respond(&mut self, request: &Request<'_>) -> Response<'_>;
 
-    /// Asked where a body follows, of at most [`BODY_BYTES_MAX`](crate::limits::BODY_BYTES_MAX): who takes it? It then gives the answer too, instead of
+    /// Asked where a body follows, of at most [`BODY_BYTES_MAX`]: who takes it? It then gives the answer too, instead of
     /// [`respond`](Responder::respond). Nobody, by default.
     ///
     /// A client that would wait for leave to send it (`Expect: 100-continue`) is answered 417, for HTTP/1.0 has no such leave to give; it may
@@ -102,7 +102,7 @@ enum Then {
     /// Nobody wants it. The answer has been composed, as far as it is not streamed.
     Answer(Vec<u8>, Option<Box<Stream>>),
     /// It is taken by somebody, who will answer.
-    Upload(Box<dyn Upload>, Option<Entry>),
+    Upload(Box<dyn Upload>, Option<Box<Entry>>),
 }
 
 impl<R: Responder> Http<R> {
@@ -157,12 +157,19 @@ impl<R: Responder> Http<R> {
             return self.answer_behind_body(request, input, cx);
         }
         let next = after(request, cx);
-        let entry = self.responder.logs_access().then(|| Entry::new(input, cx));
+        let logs_access = self.responder.logs_access();
         let response = self.responder.respond(request);
-        match send(response, request.form(), next, entry, cx) {
-            None => next,
-            Some(stream) => self.stream(stream, cx),
+        if logs_access || matches!(response.body, Body::Streamed(..)) {
+            let entry = logs_access.then(|| Entry::new(input, cx));
+            return match send(response, request.form(), next, entry, cx) {
+                None => next,
+                Some(stream) => self.stream(stream, cx),
+            };
         }
+        // As nearly always: it is all there, and nobody wants to know.
+        let (output, date) = cx.compose();
+        response.write(request.form(), next == Next::Continue, date, output);
+        next
     }
 
     /// The same, where the answer has to wait until the request's body has come.
@@ -199,8 +206,13 @@ impl<R: Responder> Http<R> {
         Next::Continue
     }
 
-    /// Takes the body's next bytes, and says how many.
-    fn advance_body(&mut self, mut body: Box<Arriving>, input: &[u8], cx: &mut Context<'_>) -> Advance {
+    /// Takes the body's next bytes.
+    fn advance_body(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+        let mut body = match std::mem::replace(&mut self.state, State::NEXT) {
+            State::Head { .. } => return Advance::need_more(),
+            State::Stream(stream) => return Advance::need_more().then(self.stream(stream, cx)),
+            State::Body(body) => body,
+        };
         let count = usize::try_from(body.left).map_or(input.len(), |left| left.min(input.len()));
         body.left -= count as u64;
         if let Then::Upload(upload, _) = &mut body.then {
@@ -265,10 +277,9 @@ impl<R: Responder> Http<R> {
 
 impl<R: Responder> Protocol for Http<R> {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
-        match std::mem::replace(&mut self.state, State::NEXT) {
+        match self.state {
             State::Head { scanned, empty_lines, .. } => self.advance_head(input, scanned as usize, empty_lines, cx),
-            State::Body(body) => self.advance_body(body, input, cx),
-            State::Stream(stream) => Advance::need_more().then(self.stream(stream, cx)),
+            State::Body(_) | State::Stream(_) => self.advance_body(input, cx),
         }
     }
 
@@ -330,19 +341,18 @@ fn after(request: &Request<'_>, cx: &Context<'_>) -> Next {
 }
 
 /// Sends a response, but for what is streamed: that is returned.
-#[inline]
-fn send(response: Response<'_>, form: Form, next: Next, entry: Option<Entry>, cx: &mut Context<'_>) -> Option<Box<Stream>> {
+#[inline(never)]
+fn send(response: Response<'_>, form: Form, next: Next, entry: Option<Box<Entry>>, cx: &mut Context<'_>) -> Option<Box<Stream>> {
     let (output, date) = cx.compose();
     write(response, form, next, entry, date, output)
 }
 
 /// Writes a response, but for what is streamed: that is returned.
-#[inline]
 fn write(
     response: Response<'_>,
     form: Form,
     next: Next,
-    entry: Option<Entry>,
+    entry: Option<Box<Entry>>,
     date: &[u8; 29],
     output: &mut Vec<u8>,
 ) -> Option<Box<Stream>> {

@@ -7,8 +7,10 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Parser;
-use log::{LevelFilter, debug, info, warn};
-use reactor::{Echo, Http, Reactor, Site, Stopped};
+use env_logger::TimestampPrecision;
+use env_logger::fmt::ConfigurableFormat;
+use log::{Level, LevelFilter, debug, info, log_enabled, warn};
+use reactor::{ACCESS_LOG, Echo, Http, Reactor, Site, Stopped};
 
 use cli::{Cli, Command, Serve};
 
@@ -38,20 +40,13 @@ fn main() -> ExitCode {
 }
 
 fn serve(arguments: &Serve) -> io::Result<Stopped> {
-    env_logger::Builder::new()
-        .filter_level(arguments.log.parse().unwrap_or(LevelFilter::Info))
-        .parse_default_env()
-        // What mio says of its own calls, we say too.
-        .filter_module("mio", LevelFilter::Info)
-        .format_timestamp_millis()
-        .format_target(false)
-        .init();
+    open_log(arguments);
     let mut reactor = Reactor::new(arguments.limits())?;
     // Before anything listens, so that a signal which comes early is not lost either.
     #[cfg(unix)]
     stop_on_signals(&mut reactor)?;
     let echo = if arguments.prefix.is_empty() { Echo::new() } else { Echo::with_prefix(arguments.prefix.as_str()) };
-    let site = Site::new();
+    let site = Site::new().with_access_log(log_enabled!(target: ACCESS_LOG, Level::Info));
     let mut lines = String::new();
     for &address in &arguments.tcp {
         let echo = echo.clone();
@@ -79,6 +74,24 @@ fn serve(arguments: &Serve) -> io::Result<Stopped> {
     }
     debug!("{:?}", reactor.stats());
     Ok(stopped)
+}
+
+/// Opens the log on standard error.
+fn open_log(arguments: &Serve) {
+    let mut format = ConfigurableFormat::default();
+    format.timestamp(Some(TimestampPrecision::Millis)).target(false);
+    env_logger::Builder::new()
+        .filter_level(arguments.log.parse().unwrap_or(LevelFilter::Info))
+        .filter_module(ACCESS_LOG, if arguments.access_log { LevelFilter::Info } else { LevelFilter::Off })
+        // What mio says of its own calls, we say too.
+        .filter_module("mio", LevelFilter::Info)
+        .parse_default_env()
+        // A line of the access log has a date of its own, and tools that read it want nothing else.
+        .format(move |line, record| match record.target() {
+            ACCESS_LOG => writeln!(line, "{}", record.args()),
+            _ => format.format(line, record),
+        })
+        .init();
 }
 
 /// The line that says where a service listens, or the error that says why it does not.

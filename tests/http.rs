@@ -198,7 +198,7 @@ fn no_request_stops_the_program() {
         ("GET / HTTP/1.1 HTTP/1.1\r\n\r\n", "400"),
         ("GET / HTTP/1.2 HTTP/1.2\r\n\r\n", "400"),
         ("GET / HTTP/2.0\r\n\r\n", "505"),
-        ("GET /\r\n", "400"),
+        ("POST /\r\n", "400"),
         ("\0\0\0\0\r\n\r\n", "400"),
         ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", "400"),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n", "413"),

@@ -301,6 +301,49 @@ fn it_serves_although_nobody_reads_its_standard_output() {
 }
 
 #[test]
+fn the_access_log_has_a_line_for_each_answer_and_nothing_else_in_it() {
+    // The Common Log Format. What a peer has sent can neither end the line nor reach a terminal as it is.
+    let program = Program::start(&["--http", "127.0.0.1:0", "--log", "off", "--access-log"]);
+    for request in [
+        "GET /plaintext HTTP/1.0\r\n\r\n",
+        "HEAD / HTTP/1.0\r\n\r\n",
+        "POST /echo HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello",
+        "GET /\x1b\" HTTP/1.0\r\n\r\n",
+        "GET /plaintext\r\n",
+    ] {
+        let mut stream = connect(program.http());
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
+    }
+    let lines = program.stop().stderr;
+    let expected = [
+        "\"GET /plaintext HTTP/1.0\" 200 13",
+        "\"HEAD / HTTP/1.0\" 200 -",
+        "\"POST /echo HTTP/1.0\" 200 5",
+        "\"GET /\\x1b\\\" HTTP/1.0\" 400 16",
+        "\"GET /plaintext\" 200 13",
+    ];
+    assert_eq!(lines.len(), expected.len(), "{lines:?}");
+    for (line, expected) in lines.iter().zip(expected) {
+        let (before, rest) = line.split_once('[').unwrap();
+        let (date, after) = rest.split_once("] ").unwrap();
+        assert_eq!((before, after), ("127.0.0.1 - - ", expected));
+        let shape: String = date.chars().map(|letter| if letter.is_ascii_digit() { '0' } else { letter }).collect();
+        assert!(shape.starts_with("00/") && shape.ends_with("/0000:00:00:00 +0000") && shape.len() == 26, "{date}");
+    }
+}
+
+#[test]
+fn the_access_log_is_off_by_default() {
+    let program = Program::start(&["--http", "127.0.0.1:0"]);
+    let mut stream = connect(program.http());
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
+    let lines = program.stop().stderr;
+    assert!(!lines.iter().any(|line| line.contains("GET")), "{lines:?}");
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn it_serves_although_nobody_reads_its_log() {
     // Its standard error is a pipe that is never emptied: when that is full, the next line holds up everybody. A thousand peers

@@ -28,7 +28,7 @@ pub(super) struct Entry {
 impl Entry {
     /// For the answer to what `input` begins with.
     #[cold]
-    pub(super) fn new(input: &[u8], cx: &mut Context<'_>) -> Entry {
+    pub(super) fn new(input: &[u8], cx: &mut Context<'_>) -> Box<Entry> {
         let line = &input[..memchr::memchr(b'\n', input).unwrap_or(input.len())];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let (line, is_cut) = match line.get(..ACCESS_LINE_BYTES_MAX) {
@@ -40,7 +40,7 @@ impl Entry {
             b"" => "-".to_string(), // it said nothing in time
             _ => format!("{}{}", line.escape_ascii(), if is_cut { "..." } else { "" }),
         };
-        Entry { peer: cx.peer(), date: cx.date(), line }
+        Box::new(Entry { peer: cx.peer(), date: cx.date(), line })
     }
 
     pub(super) fn log(&self, code: [u8; 3], body_bytes: u64) {

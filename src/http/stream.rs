@@ -15,7 +15,7 @@ pub(super) struct Stream {
     /// What follows the body.
     pub(super) next: Next,
     code: [u8; 3],
-    entry: Option<Entry>,
+    entry: Option<Box<Entry>>,
 }
 
 /// What came of reading once.
@@ -32,7 +32,7 @@ pub(super) enum Piece {
 }
 
 impl Stream {
-    pub(super) fn new(body: Box<dyn io::Read>, length: u64, next: Next, code: [u8; 3], entry: Option<Entry>) -> Stream {
+    pub(super) fn new(body: Box<dyn io::Read>, length: u64, next: Next, code: [u8; 3], entry: Option<Box<Entry>>) -> Stream {
         Stream { body, length, left: length, next, code, entry }
     }
 
