@@ -1,6 +1,8 @@
 //! The command line.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, value_parser};
 use reactor::Limits;
@@ -27,16 +29,17 @@ pub(crate) enum Command {
 
 #[derive(Args, Clone)]
 pub(crate) struct Serve {
-    /// Serve TCP echo on this address, e.g. 127.0.0.1:2000 or [::1]:2000. Port 0 takes a free one. May be repeated;
-    /// naming any address means that only those named are served.
-    #[arg(long, value_name = "ADDR", value_parser = address)]
-    pub(crate) tcp: Vec<SocketAddr>,
+    /// Serve TCP echo on this address, e.g. 127.0.0.1:2000 or [::1]:2000. Port 0 takes a free one. unix:PATH serves it on a
+    /// Unix socket instead, whose file is made at PATH and removed at the end. May be repeated; naming any address means
+    /// that only those named are served.
+    #[arg(long, value_name = "ADDR", value_parser = place)]
+    pub(crate) tcp: Vec<Place>,
     /// Serve UDP echo on this address. May be repeated.
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) udp: Vec<SocketAddr>,
-    /// Serve HTTP/1.0 on this address: a page at / and 13 bytes at /plaintext. May be repeated.
-    #[arg(long, value_name = "ADDR", value_parser = address)]
-    pub(crate) http: Vec<SocketAddr>,
+    /// Serve HTTP/1.0 on this address: a page at / and 13 bytes at /plaintext. unix:PATH is possible as well. May be repeated.
+    #[arg(long, value_name = "ADDR", value_parser = place)]
+    pub(crate) http: Vec<Place>,
     /// Put TEXT before each UDP reply, and before what each TCP read brought. A TCP stream has no message boundaries: what
     /// was sent in two pieces may be read as one, and the other way round, so only UDP replies are exact.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
@@ -54,6 +57,22 @@ pub(crate) struct Serve {
     pub(crate) access_log: bool,
     #[command(flatten)]
     bounds: Bounds,
+}
+
+/// Where streams are served.
+#[derive(Clone)]
+pub(crate) enum Place {
+    Ip(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Ip(address) => address.fmt(f),
+            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// What an operator may want other than [`Limits::default`] has it.
@@ -123,11 +142,23 @@ impl Serve {
     /// The addresses to serve: those named, or the lecture's if none is.
     pub(crate) fn with_defaults(mut self) -> Serve {
         if self.tcp.is_empty() && self.udp.is_empty() && self.http.is_empty() {
-            self.tcp.push(SocketAddr::from(([127, 0, 0, 1], 2000)));
+            self.tcp.push(Place::Ip(SocketAddr::from(([127, 0, 0, 1], 2000))));
             self.udp.push(SocketAddr::from(([127, 0, 0, 1], 2000)));
-            self.http.push(SocketAddr::from(([127, 0, 0, 1], 8080)));
+            self.http.push(Place::Ip(SocketAddr::from(([127, 0, 0, 1], 8080))));
         }
         self
+    }
+}
+
+fn place(text: &str) -> Result<Place, String> {
+    match text.strip_prefix("unix:") {
+        Some("") => Err("unix: needs the path of a file, such as unix:/tmp/echo".to_string()),
+        Some(_) if cfg!(not(unix)) => Err("this system has no Unix sockets".to_string()),
+        Some(path) => Ok(Place::Unix(PathBuf::from(path))),
+        None => match text.parse() {
+            Ok(address) => Ok(Place::Ip(address)),
+            Err(_) => Err("an address is IP:PORT, such as 127.0.0.1:2000 or [::1]:2000, or unix:PATH".to_string()),
+        },
     }
 }
 

@@ -16,8 +16,6 @@
 //! Invariant 5: bytes leave `unsent` only by the count that a send returned, and `input` only by the count that the protocol
 //! consumed.
 
-use std::net::SocketAddr;
-
 use log::trace;
 
 use crate::buffer::Buffer;
@@ -26,7 +24,7 @@ use crate::limits::{
     BYTES_PER_TURN, INPUT_BYTES_MAX, LATE_MS, LINGER_BYTES_MAX, Limits, OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES,
     QUIET_MS,
 };
-use crate::protocol::{Advance, CloseReason, ConnectionId, Context, Next, Protocol};
+use crate::protocol::{Advance, CloseReason, ConnectionId, Context, Next, Peer, Protocol};
 use crate::turn::Turn;
 use crate::wire::{Ready, Received, Watched, Wire, receive, send};
 
@@ -93,12 +91,12 @@ pub(crate) struct Connection {
 pub(crate) struct Lent {
     /// When the protocol wants to be called.
     pub(crate) alarm: Time,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     pub(crate) id: ConnectionId,
 }
 
 impl Connection {
-    pub(crate) fn new(protocol: Box<dyn Protocol>, id: ConnectionId, peer: SocketAddr, now: Time) -> Connection {
+    pub(crate) fn new(protocol: Box<dyn Protocol>, id: ConnectionId, peer: Peer, now: Time) -> Connection {
         Connection {
             protocol,
             input: Buffer::default(),
@@ -113,7 +111,7 @@ impl Connection {
         self.lent.id
     }
 
-    pub(crate) fn peer(&self) -> SocketAddr {
+    pub(crate) fn peer(&self) -> Peer {
         self.lent.peer
     }
 

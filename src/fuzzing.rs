@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::connection::{Connection, Outcome};
 use crate::limits::Limits;
-use crate::protocol::{CloseReason, ConnectionId, Protocol};
+use crate::protocol::{CloseReason, ConnectionId, Peer, Protocol};
 use crate::turn::Turn;
 use crate::wire::{self, Ready};
 
@@ -51,7 +51,7 @@ impl<W: Wire> Conversation<W> {
     /// A connection that has just been accepted and not been driven yet. One read brings at most `read_bytes`.
     pub fn of(protocol: impl Protocol + 'static, wire: W, limits: Limits, read_bytes: usize) -> Conversation<W> {
         let mut turn = Turn::new(limits);
-        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let peer = Peer::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
         let mut connection = Connection::new(Box::new(protocol), ConnectionId { slot: 0, generation: 0 }, peer, turn.now);
         let (mut wire, mut ready) = (Scripted(wire), Ready::UNKNOWN);
         connection.open(&mut wire, &mut ready, &mut turn);

@@ -70,7 +70,7 @@ pub use datagram::{Datagram, DatagramProtocol, Replies};
 pub use echo::Echo;
 pub use http::{ACCESS_LOG, Http, Method, Page, Request, Responder, Response, Site, Status, Upload};
 pub use limits::Limits;
-pub use protocol::{Advance, CloseReason, ConnectionId, Context, Next, Protocol};
+pub use protocol::{Advance, CloseReason, ConnectionId, Context, Next, Peer, Protocol};
 pub use reactor::{Reactor, Stopped};
 pub use rehearsal::Rehearsal;
 pub use stats::Stats;

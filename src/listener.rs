@@ -16,7 +16,6 @@
 //! end, however often the listener rests in between.
 
 use std::io;
-use std::net::SocketAddr;
 
 use log::{error, info, warn};
 
@@ -24,18 +23,41 @@ use crate::connection::Outcome;
 use crate::deadline::Time;
 use crate::errno::{self, AcceptError};
 use crate::limits::{ACCEPT_REST_MS, EASE_MS};
-use crate::net::{TcpListener, TcpStream};
-use crate::protocol::Protocol;
+#[cfg(unix)]
+use crate::net::UnixListener;
+use crate::net::{self, TcpListener, TcpStream};
+use crate::protocol::{Peer, Protocol};
 use crate::stats::Stats;
 use crate::turn::Turn;
 
 pub(crate) struct Listener {
     /// `None` once it is closed: at a stop, or because it is broken.
-    pub(crate) socket: Option<TcpListener>,
-    pub(crate) address: SocketAddr,
+    socket: Option<Socket>,
+    /// Where it listens, as the log has it.
+    pub(crate) address: String,
     door: Door,
     /// Makes the protocol of each connection.
-    pub(crate) make: Box<dyn FnMut(SocketAddr) -> Box<dyn Protocol>>,
+    pub(crate) make: Make,
+}
+
+pub(crate) type Make = Box<dyn FnMut(Peer) -> Box<dyn Protocol>>;
+
+/// What is listened on. The streams that come from it are of one type, whatever this is.
+pub(crate) enum Socket {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener),
+}
+
+impl Socket {
+    /// What is registered with the poll.
+    pub(crate) fn source(&mut self) -> &mut dyn net::Source {
+        match self {
+            Socket::Tcp(socket) => socket,
+            #[cfg(unix)]
+            Socket::Unix(socket) => socket,
+        }
+    }
 }
 
 /// Whether those who come find room.
@@ -64,7 +86,7 @@ struct Episode {
 
 /// What one call of accept(2) came to.
 pub(crate) enum Accepted {
-    Stream(TcpStream, SocketAddr),
+    Stream(TcpStream, Peer),
     /// The kernel has no more.
     Nothing,
     /// The call was interrupted.
@@ -78,19 +100,25 @@ pub(crate) enum Accepted {
 }
 
 impl Listener {
-    pub(crate) fn new(
-        socket: TcpListener,
-        address: SocketAddr,
-        make: Box<dyn FnMut(SocketAddr) -> Box<dyn Protocol>>,
-    ) -> Listener {
+    pub(crate) fn new(socket: Socket, address: String, make: Make) -> Listener {
         Listener { socket: Some(socket), address, door: Door::Open, make }
     }
 
     pub(crate) fn accept(&mut self) -> Accepted {
-        let Some(socket) = &self.socket else { return Accepted::Nothing };
-        match socket.accept() {
-            Ok((stream, peer)) => Accepted::Stream(stream, peer),
-            Err(error) => Accepted::from(error),
+        match &self.socket {
+            None => Accepted::Nothing,
+            Some(Socket::Tcp(socket)) => match socket.accept() {
+                Ok((stream, peer)) => match net::set_nodelay(&stream) {
+                    Ok(()) => Accepted::Stream(stream, Peer::Ip(peer)),
+                    Err(error) => Accepted::Lost(error), // whatever it is, it concerns this one alone
+                },
+                Err(error) => Accepted::from(error),
+            },
+            #[cfg(unix)]
+            Some(Socket::Unix(socket)) => match socket.accept() {
+                Ok(stream) => Accepted::Stream(stream, Peer::Unix),
+                Err(error) => Accepted::from(error),
+            },
         }
     }
 
@@ -188,13 +216,11 @@ impl From<io::Error> for Accepted {
 mod tests {
     use super::*;
     use crate::echo::Echo;
-    use crate::net;
     use crate::net::simulated::{Installed, kernel::Kernel};
 
     fn listener() -> Listener {
-        let address = ([127, 0, 0, 1], 2000).into();
-        let socket = net::listen(address).unwrap();
-        Listener::new(socket, address, Box::new(|_| Box::new(Echo::new())))
+        let socket = net::listen(([127, 0, 0, 1], 2000).into()).unwrap();
+        Listener::new(Socket::Tcp(socket), "127.0.0.1:2000".to_owned(), Box::new(|_| Box::new(Echo::new())))
     }
 
     #[test]

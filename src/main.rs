@@ -2,17 +2,17 @@
 
 mod cli;
 
+use std::fmt::Display;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Parser;
 use env_logger::TimestampPrecision;
 use env_logger::fmt::ConfigurableFormat;
 use log::{Level, LevelFilter, debug, info, log_enabled, warn};
-use reactor::{ACCESS_LOG, Echo, Http, Reactor, Site, Stopped};
+use reactor::{ACCESS_LOG, Echo, Http, Protocol, Reactor, Site, Stopped};
 
-use cli::{Cli, Command, Serve};
+use cli::{Cli, Command, Place, Serve};
 
 /// Something outside the program stood in the way.
 const FAILED: u8 = 1;
@@ -48,19 +48,19 @@ fn serve(arguments: &Serve) -> io::Result<Stopped> {
     let echo = if arguments.prefix.is_empty() { Echo::new() } else { Echo::with_prefix(arguments.prefix.as_str()) };
     let site = Site::new().with_access_log(log_enabled!(target: ACCESS_LOG, Level::Info));
     let mut lines = String::new();
-    for &address in &arguments.tcp {
+    for place in &arguments.tcp {
         let echo = echo.clone();
-        let bound = reactor.listen(address, move |_| echo.clone());
-        lines += &announce("tcp echo", address, bound)?;
+        let bound = listen(&mut reactor, place, move || echo.clone());
+        lines += &announce("tcp echo", place, bound)?;
     }
-    for &address in &arguments.udp {
-        let bound = reactor.bind_datagram(address, echo.clone());
+    for address in &arguments.udp {
+        let bound = reactor.bind_datagram(*address, echo.clone());
         lines += &announce("udp echo", address, bound)?;
     }
-    for &address in &arguments.http {
+    for place in &arguments.http {
         let site = site.clone();
-        let bound = reactor.listen(address, move |_| Http::new(site.clone()));
-        lines += &announce("http", address, bound)?;
+        let bound = listen(&mut reactor, place, move || Http::new(site.clone()));
+        lines += &announce("http", place, bound)?;
     }
     // All at once, when all listen: who reads the last line may connect to any.
     if let Err(error) = io::stdout().write_all(lines.as_bytes()).and_then(|()| io::stdout().flush()) {
@@ -94,8 +94,23 @@ fn open_log(arguments: &Serve) {
         .init();
 }
 
+/// Serves streams at `place`. Returns where that is now that port 0 has become a real one.
+fn listen<P: Protocol + 'static>(
+    reactor: &mut Reactor,
+    place: &Place,
+    mut make: impl FnMut() -> P + 'static,
+) -> io::Result<Place> {
+    match place {
+        Place::Ip(address) => reactor.listen(*address, move |_| make()).map(Place::Ip),
+        #[cfg(unix)]
+        Place::Unix(path) => reactor.listen_unix(path, make).map(|()| place.clone()),
+        #[cfg(not(unix))]
+        Place::Unix(_) => Err(io::ErrorKind::Unsupported.into()), // which the command line has refused
+    }
+}
+
 /// The line that says where a service listens, or the error that says why it does not.
-fn announce(service: &str, asked: SocketAddr, bound: io::Result<SocketAddr>) -> io::Result<String> {
+fn announce<A: Display>(service: &str, asked: &A, bound: io::Result<A>) -> io::Result<String> {
     match bound {
         Ok(bound) => Ok(format!("{service} {bound}\n")),
         Err(error) => Err(io::Error::new(error.kind(), format!("{service} {asked}: {error}"))),

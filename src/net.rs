@@ -8,6 +8,10 @@
 #[cfg_attr(test, allow(dead_code, unused_imports, reason = "the simulated kernel stands in for most of it"))]
 pub(crate) mod system;
 
+#[cfg(unix)]
+#[cfg_attr(test, allow(dead_code, unused_imports, reason = "the simulated kernel has no Unix sockets"))]
+pub(crate) mod unix;
+
 #[cfg(test)]
 pub(crate) mod simulated;
 
@@ -16,6 +20,8 @@ use simulated as chosen;
 #[cfg(not(test))]
 use system as chosen;
 
+#[cfg(unix)]
+pub(crate) use chosen::UnixListener;
 pub(crate) use chosen::{Event, Events, Interest, Poll, Source, TcpListener, TcpStream, Token, UdpSocket};
 pub(crate) use chosen::{
     bind_datagram, is_own_address, is_priority, listen, now, reading, reset_on_close, set_nodelay, wall_clock,

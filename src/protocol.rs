@@ -191,6 +191,44 @@ impl fmt::Display for ConnectionId {
     }
 }
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Peer {
+    /// It is at this address, and reached us over IP.
+    Ip(SocketAddr),
+    /// It is on this machine, and reached us over a Unix socket. Such peers have no names.
+    Unix,
+}
+
+const _: () = assert!(size_of::<Peer>() == size_of::<SocketAddr>(), "that a peer may have no address costs no connection memory");
+
+impl Peer {
+    /// Its address, if it has one.
+    pub fn address(self) -> Option<SocketAddr> {
+        match self {
+            Peer::Ip(address) => Some(address),
+            Peer::Unix => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Peer {
+        Peer::Ip(address)
+    }
+}
+
+/// Its address, such as `127.0.0.1:2000`, or `unix`.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Ip(address) => address.fmt(f),
+            Peer::Unix => f.pad("unix"),
+        }
+    }
+}
+
 /// What a connection lends its protocol for one call.
 pub struct Context<'i> {
     pub(crate) turn: &'i mut Turn,
@@ -270,8 +308,8 @@ impl<'i> Context<'i> {
         self.lent.alarm = Time::NEVER;
     }
 
-    /// The peer's address.
-    pub fn peer(&self) -> SocketAddr {
+    /// Who is at the other end.
+    pub fn peer(&self) -> Peer {
         self.lent.peer
     }
 

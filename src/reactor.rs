@@ -29,6 +29,8 @@ use std::collections::BinaryHeap;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
+#[cfg(unix)]
+use std::path::Path;
 use std::time::Duration;
 
 use log::{debug, error, info, trace};
@@ -41,9 +43,9 @@ use crate::limits::{
     ACCEPT_REST_MS, ACCEPTS_PER_TURN, BACKLOG, EVENTS_PER_TURN, EXPIRIES_PER_TURN, GIVE_WAY_MAX, GIVE_WAY_QUIET_MS, Limits,
     READ_BYTES_MAX, SLOTS_KEPT,
 };
-use crate::listener::{Accepted, Listener};
+use crate::listener::{Accepted, Listener, Make, Socket};
 use crate::net::{self, Events, Interest, Poll, TcpStream, Token};
-use crate::protocol::{CloseReason, ConnectionId, Protocol};
+use crate::protocol::{CloseReason, ConnectionId, Peer, Protocol};
 use crate::stats::Stats;
 use crate::turn::Turn;
 use crate::wire::{Ready, Watched};
@@ -188,14 +190,52 @@ impl Reactor {
         address: SocketAddr,
         mut make: impl FnMut(SocketAddr) -> P + 'static,
     ) -> io::Result<SocketAddr> {
-        let mut socket = net::listen(address)?;
+        let socket = net::listen(address)?;
         let address = socket.local_addr()?;
-        self.poll.registry().register(&mut socket, Token(self.slots.vacant_key()), Interest::READABLE)?;
-        let make = Box::new(move |peer| Box::new(make(peer)) as Box<dyn Protocol>);
+        let make = move |peer: Peer| -> Box<dyn Protocol> {
+            Box::new(make(peer.address().expect("a TCP socket accepts from addresses only")))
+        };
+        self.listen_on(Socket::Tcp(socket), address.to_string(), Box::new(make))?;
+        Ok(address)
+    }
+
+    /// Serves streams on a Unix socket at `path`, as [`listen`](Reactor::listen) does over TCP: `make` makes the protocol of
+    /// each connection, which need not know the difference.
+    ///
+    /// The file that appears at `path` belongs to the socket, and is removed when the reactor stops or is dropped, if it is
+    /// still this one. A process that is killed leaves its file behind; where nobody listens behind a socket's file any more,
+    /// it is removed here and `path` taken over. (Of two who do that at the same moment, one may end up with a socket that
+    /// nobody can reach; see unix(7): the file and the listening are two steps.)
+    ///
+    /// Who may write to the file may connect: with the usual umask of 022, only the user who runs this. For others, set the
+    /// umask before, or the file's mode after; to keep others out for certain, put the file into a directory of their own.
+    ///
+    /// A Unix socket knows no reset. Where a TCP peer would see one ([`Next::Abort`](crate::Next::Abort)), this one sees an end.
+    ///
+    /// # Errors
+    ///
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if somebody listens at `path`, or if something other than a socket is there, and
+    /// then it is left as it is. [`InvalidInput`](io::ErrorKind::InvalidInput) if `path` is empty, too long (on Linux, beyond
+    /// 107 bytes) or has a zero byte in it. Otherwise what the kernel says: its directory does not exist, or we may not write
+    /// there.
+    #[cfg(unix)]
+    pub fn listen_unix<P: Protocol + 'static>(
+        &mut self,
+        path: impl AsRef<Path>,
+        mut make: impl FnMut() -> P + 'static,
+    ) -> io::Result<()> {
+        let path = path.as_ref();
+        let socket = net::UnixListener::bind(path)?;
+        let make = move |_: Peer| -> Box<dyn Protocol> { Box::new(make()) };
+        self.listen_on(Socket::Unix(socket), format!("unix:{}", path.display()), Box::new(make))
+    }
+
+    fn listen_on(&mut self, mut socket: Socket, address: String, make: Make) -> io::Result<()> {
+        self.poll.registry().register(socket.source(), Token(self.slots.vacant_key()), Interest::READABLE)?;
         let listener = Box::new(Listener::new(socket, address, make));
         let token = self.insert(Source::Listener(listener), Watched::Reading);
         self.listeners.push(token);
-        Ok(address)
+        Ok(())
     }
 
     /// Answers datagrams on `address` with `protocol`. Returns the address bound.
@@ -386,14 +426,11 @@ impl Reactor {
             }
             let accepted = listener.accept();
             match accepted {
-                Accepted::Stream(stream, peer) => match net::set_nodelay(&stream) {
-                    Ok(()) => {
-                        self.let_in_last += i32::from(self.turn.stopping);
-                        let protocol = (listener.make)(peer);
-                        self.welcome(stream, peer, protocol);
-                    }
-                    Err(error) => self.lose(&error),
-                },
+                Accepted::Stream(stream, peer) => {
+                    self.let_in_last += i32::from(self.turn.stopping);
+                    let protocol = (listener.make)(peer);
+                    self.welcome(stream, peer, protocol);
+                }
                 Accepted::Nothing => {
                     trace!("{} accept -> nothing", listener.address);
                     listener.ease(self.turn.now);
@@ -426,7 +463,7 @@ impl Reactor {
         }
     }
 
-    fn welcome(&mut self, stream: TcpStream, peer: SocketAddr, protocol: Box<dyn Protocol>) {
+    fn welcome(&mut self, stream: TcpStream, peer: Peer, protocol: Box<dyn Protocol>) {
         self.connections_made = self.connections_made.wrapping_add(1);
         let slot = u32::try_from(self.slots.vacant_key()).expect("there are no more slots than descriptors");
         let id = ConnectionId { slot, generation: self.connections_made };
@@ -436,7 +473,7 @@ impl Reactor {
         let connection = Connection::new(protocol, id, peer, self.turn.now);
         let token = self.insert(Source::Connection(stream, connection), Watched::Nothing);
         let slot = &mut self.slots[token];
-        slot.ready = Ready::UNKNOWN;
+        slot.ready = if peer == Peer::Unix { Ready::UNKNOWN_UNIX } else { Ready::UNKNOWN };
         if let Source::Connection(stream, connection) = &mut slot.source {
             let listener = std::mem::replace(&mut self.running, token);
             connection.open(stream, &mut slot.ready, &mut self.turn);

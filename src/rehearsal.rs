@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::connection::{Connection, Outcome};
 use crate::limits::{Limits, READ_BYTES_MAX};
-use crate::protocol::{CloseReason, ConnectionId, Protocol};
+use crate::protocol::{CloseReason, ConnectionId, Peer, Protocol};
 use crate::turn::Turn;
 use crate::wire::{Ready, Wire};
 
@@ -76,7 +76,7 @@ impl Rehearsal {
     pub fn of(protocol: impl Protocol + 'static) -> Rehearsal {
         let mut turn = Turn::new(Limits::default());
         let id = ConnectionId { slot: 0, generation: 0 };
-        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let peer = Peer::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
         let mut connection = Connection::new(Box::new(protocol), id, peer, turn.now);
         let (mut wire, mut ready) = (Memory::default(), Ready::UNKNOWN);
         connection.open(&mut wire, &mut ready, &mut turn);

@@ -43,12 +43,17 @@ pub(crate) struct Ready {
     /// An edge told of a FIN, an error or an urgent mark. Then no further edge comes for what lies behind it, and a
     /// short read does not prove that the socket is empty: read on, to the end or to `WouldBlock`.
     pub(crate) closing: bool,
+    /// Reads may be cut short at any time, with more behind and no edge for it: those of a Unix socket end behind each
+    /// descriptor that the peer passes along (unix(7)). So `closing` is never taken back.
+    pub(crate) cuts_reads: bool,
 }
 
 impl Ready {
     /// Of a socket that the kernel has told nothing about yet: try both.
-    pub(crate) const UNKNOWN: Ready = Ready { readable: true, writable: true, closing: false };
-    pub(crate) const NEITHER: Ready = Ready { readable: false, writable: false, closing: false };
+    pub(crate) const UNKNOWN: Ready = Ready { readable: true, writable: true, closing: false, cuts_reads: false };
+    /// The same, of a Unix socket.
+    pub(crate) const UNKNOWN_UNIX: Ready = Ready { closing: true, cuts_reads: true, ..Ready::UNKNOWN };
+    pub(crate) const NEITHER: Ready = Ready { readable: false, writable: false, closing: false, cuts_reads: false };
 
     /// Adds what `event` tells. An error or a hang-up means: try both directions, and believe what they return.
     #[inline]
@@ -109,7 +114,7 @@ pub(crate) fn receive<W: Wire>(
             Err(error) => match errno::of_receive(&error) {
                 StreamError::Blocked => {
                     ready.readable = false;
-                    ready.closing = false;
+                    ready.closing = ready.cuts_reads;
                     return Ok(Received::Nothing);
                 }
                 StreamError::Again => {}

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -236,7 +237,7 @@ impl<W: Counted> Talk<W> {
     fn over(wire: W, protocol: impl Protocol + 'static) -> Talk<W> {
         let turn = Turn::new(Limits::default());
         let id = ConnectionId { slot: 1, generation: 1 };
-        let connection = Connection::new(Box::new(protocol), id, ([127, 0, 0, 1], 1000).into(), turn.now);
+        let connection = Connection::new(Box::new(protocol), id, SocketAddr::from(([127, 0, 0, 1], 1000)).into(), turn.now);
         Talk { connection, wire, ready: Ready::UNKNOWN, scratch: vec![0; READ_BYTES_MAX], turn, log: Log::default() }
     }
 
@@ -491,6 +492,15 @@ fn an_urgent_mark_does_not_hide_what_lies_behind_it() {
     talk.ready.closing = true;
     assert_eq!(talk.drive([recv("before"), send_all("before"), recv("behind"), send_all("behind"), RECV_BLOCKS]), Blocked);
     assert_eq!(talk.drive_readable([recv("later"), send_all("later")]), Blocked);
+}
+
+#[test]
+fn a_short_read_of_a_unix_socket_never_proves_that_it_is_empty() {
+    // A descriptor that the peer passes along cuts the read behind its bytes, at any time and without an edge of its own.
+    let mut talk = Talk::with(Echo::new());
+    talk.ready = Ready::UNKNOWN_UNIX;
+    assert_eq!(talk.drive([recv("before"), send_all("before"), recv("behind"), send_all("behind"), RECV_BLOCKS]), Blocked);
+    assert_eq!(talk.drive_readable([recv("one"), send_all("one"), recv("two"), send_all("two"), RECV_BLOCKS]), Blocked);
 }
 
 #[test]

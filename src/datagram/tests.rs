@@ -326,7 +326,7 @@ impl Service {
         let source = DatagramSocket::new(bind(address), Box::new(protocol)).unwrap();
         let mut turn = Turn::new(Limits::default());
         turn.datagram_addresses.push(source.address);
-        Service { source, ready: Ready { readable: false, writable: true, closing: false }, turn }
+        Service { source, ready: Ready { writable: true, ..Ready::NEITHER }, turn }
     }
 
     /// Somebody whom the kernel has named as the sender of a datagram, which is forgotten: so what is pretended to come from

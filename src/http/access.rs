@@ -4,23 +4,23 @@
 //! 127.0.0.1 - - [24/Nov/2026:02:48:08 +0000] "GET /plaintext HTTP/1.1" 200 13
 //! ```
 //!
-//! The moment is that of the answer's beginning, and the last number is that of the body's bytes which were given to the connection;
-//! `-` stands for none. A line is written when the answer is complete, or has been broken off.
+//! The moment is that of the answer's beginning, and the last number is that of the body's bytes which were given to the
+//! connection; `-` stands for none. A peer over a Unix socket has no address, and is called `unix`. A line is written when the
+//! answer is complete, or has been broken off.
 
 use std::fmt;
-use std::net::SocketAddr;
 
 use log::info;
 
 use crate::limits::ACCESS_LINE_BYTES_MAX;
-use crate::protocol::Context;
+use crate::protocol::{Context, Peer};
 
 /// The target, in the sense of the `log` crate, under which answers are logged, at level info.
 pub const ACCESS_LOG: &str = "reactor::access";
 
 /// What is known when an answer begins.
 pub(super) struct Entry {
-    peer: SocketAddr,
+    peer: Peer,
     date: [u8; 29],
     line: String,
 }
@@ -61,7 +61,11 @@ impl fmt::Display for Line<'_> {
         let date = str::from_utf8(date).map_err(|_| fmt::Error)?;
         let code = str::from_utf8(&self.code).map_err(|_| fmt::Error)?;
         let (day, month, year, time) = (&date[5..7], &date[8..11], &date[12..16], &date[17..25]);
-        write!(f, "{} - - [{day}/{month}/{year}:{time} +0000] \"{line}\" {code} ", peer.ip())?;
+        match peer {
+            Peer::Ip(address) => address.ip().fmt(f)?,
+            Peer::Unix => peer.fmt(f)?,
+        }
+        write!(f, " - - [{day}/{month}/{year}:{time} +0000] \"{line}\" {code} ")?;
         match self.body_bytes {
             0 => f.write_str("-"),
             bytes => write!(f, "{bytes}"),

@@ -64,7 +64,7 @@ struct Peer<R> {
 impl<R: Responder> Peer<R> {
     fn new(responder: R) -> Peer<R> {
         let turn = Turn::new(Limits::default());
-        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 49152));
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 49152)).into();
         let lent = Lent { alarm: Time::NEVER, peer, id: ConnectionId { slot: 0, generation: 0 } };
         Peer { http: Http::new(responder), turn, lent, input: Vec::new(), output: Vec::new(), is_paused: false, last_word: None }
     }

@@ -10,6 +10,9 @@ pub(crate) use mio::event::{Event, Source};
 pub(crate) use mio::net::{TcpListener, TcpStream, UdpSocket};
 pub(crate) use mio::{Events, Interest, Poll, Token};
 
+#[cfg(unix)]
+pub(crate) use super::unix::UnixListener;
+
 use crate::limits::BACKLOG;
 
 /// The monotonic clock.

@@ -26,7 +26,7 @@ pub(crate) struct Program {
     child: Child,
     stdout: Lines,
     stderr: Lines,
-    /// The service and the address of each line that it printed on start.
+    /// The service and the address of each line that it printed on start, but for Unix sockets: their paths are known.
     addresses: Vec<(String, SocketAddr)>,
 }
 
@@ -64,7 +64,7 @@ impl Program {
         let count = arguments.iter().filter(|argument| ["--tcp", "--udp", "--http"].contains(argument)).count();
         let lines = self.stdout.wait_until(|lines, _| (lines.len() >= count).then(|| lines[..count].to_vec()));
         let lines = lines.unwrap_or_else(|| panic!("{count} addresses were not printed: {}", self.log()));
-        self.addresses = lines.iter().map(|line| parse_address(line)).collect();
+        self.addresses = lines.iter().filter(|line| !line.contains(" unix:")).map(|line| parse_address(line)).collect();
     }
 
     /// Every address of `service` (`tcp echo`, `udp echo` or `http`), in the order of the command line.
