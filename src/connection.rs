@@ -20,6 +20,7 @@ use log::trace;
 
 use crate::buffer::Buffer;
 use crate::deadline::Time;
+use crate::effects::{News, Wish};
 use crate::limits::{
     BYTES_PER_TURN, INPUT_BYTES_MAX, LATE_MS, LINGER_BYTES_MAX, Limits, OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES,
     QUIET_MS,
@@ -84,7 +85,18 @@ pub(crate) struct Connection {
     /// When a byte last moved; while output waits, when the peer last took some of it; when we sent our FIN.
     active: Time,
     phase: Phase,
+    our_direction: Direction,
     lent: Lent,
+}
+
+/// What becomes of our direction while the peer's is still heard, when somebody has asked for our FIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Open,
+    /// Our FIN follows when what waits has been sent. Nothing is taken from others any more.
+    Finishing,
+    /// Our FIN is sent.
+    Finished,
 }
 
 /// What a connection lends its protocol of itself.
@@ -103,6 +115,7 @@ impl Connection {
             unsent: Buffer::default(),
             active: now,
             phase: Phase::Silent,
+            our_direction: Direction::Open,
             lent: Lent { alarm: Time::NEVER, peer, id },
         }
     }
@@ -286,6 +299,56 @@ impl Connection {
         self.phase = Phase::Flushing { last: Last::CloseIfRead };
     }
 
+    /// Takes `bytes` that somebody else sends to the peer, and says what there is to be told of it. They leave with the next
+    /// drive.
+    pub(crate) fn take(&mut self, bytes: &[u8], now: Time) -> Option<News> {
+        let is_open = match self.phase {
+            Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => self.our_direction == Direction::Open,
+            Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => false,
+        };
+        if !is_open {
+            return Some(News::Gone);
+        }
+        if self.unsent.len() + bytes.len() > OUTPUT_BYTES_MAX {
+            return Some(News::Refused);
+        }
+        if self.unsent.is_empty() {
+            self.active = now; // the peer's time to take it begins
+        }
+        self.unsent.append(bytes);
+        (self.unsent.len() > OUTPUT_HIGH_BYTES).then_some(News::OverMark)
+    }
+
+    /// Does what somebody else asks of it. Who closes is left alone.
+    pub(crate) fn oblige<W: Wire>(&mut self, wish: Wish, wire: &mut W, turn: &Turn) {
+        match self.phase {
+            Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => {}
+            Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => return,
+        }
+        match wish {
+            Wish::Close => self.follow(Next::Close, false, !self.input.is_empty()),
+            Wish::Resume => self.follow(Next::Continue, false, !self.input.is_empty()),
+            // Its protocol has not asked to be called when its output has drained, and is not.
+            Wish::Pause if !matches!(self.phase, Phase::Paused { .. }) => {
+                self.phase = Phase::Paused { produced: false, at_end: false };
+            }
+            Wish::Pause => {}
+            Wish::Finish if self.our_direction != Direction::Open => {}
+            Wish::Finish if self.wants_write() => self.our_direction = Direction::Finishing,
+            Wish::Finish => self.finish(wire, turn),
+        }
+    }
+
+    /// Tells the protocol news of the connection `about`. Who closes has said its last word, and is told nothing.
+    pub(crate) fn hear_of<W: Wire>(&mut self, about: ConnectionId, news: News, wire: &mut W, ready: &mut Ready, turn: &mut Turn) {
+        match self.phase {
+            Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => {
+                self.speak(wire, ready, turn, |protocol, _, cx| protocol.told(about, news, cx));
+            }
+            Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => {}
+        }
+    }
+
     /// The end, told to the protocol.
     pub(crate) fn tell_closed(&mut self, why: CloseReason) {
         self.protocol.closed(why);
@@ -298,7 +361,9 @@ impl Connection {
             if self.wants_write() && ready.writable {
                 self.flush(wire, ready, turn);
             }
-            if turn.stats.bytes_moved() - moved_before >= BYTES_PER_TURN {
+            // What is to be done to others is done before more is asked for.
+            let is_spent = turn.stats.bytes_moved() - moved_before >= BYTES_PER_TURN;
+            if is_spent || turn.effects.is_much() {
                 return if self.can_progress(ready) { Outcome::Unfinished } else { Outcome::Blocked };
             }
             match self.phase {
@@ -315,13 +380,8 @@ impl Connection {
                 Phase::Flushing { last: Last::Close } => return self.end(CloseReason::Finished),
                 Phase::Flushing { last: Last::CloseIfRead } if !ready.readable => return self.end(CloseReason::Finished),
                 Phase::Flushing { last: Last::CloseIfRead | Last::Linger } => {
-                    self.active = turn.now;
-                    let finished = wire.finish();
-                    trace!("{} shutdown -> {finished:?}", self.lent.id);
-                    self.phase = match finished {
-                        Ok(()) => Phase::Lingering { bytes_left: LINGER_BYTES_MAX },
-                        Err(error) => Phase::Ended(error.into()),
-                    };
+                    self.phase = Phase::Lingering { bytes_left: LINGER_BYTES_MAX };
+                    self.finish(wire, turn);
                 }
                 Phase::Lingering { .. } if !ready.readable => return Outcome::Blocked,
                 Phase::Lingering { bytes_left } => {
@@ -352,12 +412,39 @@ impl Connection {
     fn flush<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, turn: &mut Turn) {
         match send(wire, ready, &self.lent.id, self.unsent.as_slice()) {
             Ok(taken) => {
+                let was_above = self.unsent.len() > OUTPUT_LOW_BYTES;
                 self.unsent.consume(taken); // perhaps only half: the rest stays
                 turn.stats.bytes_out += taken as u64;
                 self.active = if taken > 0 { turn.now } else { self.active };
+                if was_above && self.unsent.len() <= OUTPUT_LOW_BYTES {
+                    turn.effects.has_drained(self.lent.id);
+                }
+                if self.our_direction == Direction::Finishing && self.unsent.is_empty() {
+                    self.finish(wire, turn);
+                }
             }
             Err(why) => self.phase = Phase::Ended(why),
         }
+    }
+
+    /// Sends our FIN, unless that is done.
+    fn finish<W: Wire>(&mut self, wire: &mut W, turn: &Turn) {
+        self.active = turn.now;
+        if self.our_direction == Direction::Finished {
+            return;
+        }
+        self.our_direction = Direction::Finished;
+        let finished = wire.finish();
+        trace!("{} shutdown -> {finished:?}", self.lent.id);
+        if let Err(error) = finished {
+            self.phase = Phase::Ended(error.into());
+        }
+    }
+
+    /// Why a protocol's bytes could not be sent: if our FIN is out, it is no wonder.
+    #[cold]
+    fn blame(&self, why: CloseReason) -> CloseReason {
+        if self.our_direction == Direction::Finished { CloseReason::SpokeAfterFin } else { why }
     }
 
     /// Reads once, and has the protocol hear what came.
@@ -413,7 +500,7 @@ impl Connection {
             match say(&mut cx, &mut self.unsent, &mut self.active, wire, ready) {
                 Ok(_) if step.next == Next::Continue => {}
                 Ok(has_replied) => self.follow(step.next, has_replied, false),
-                Err(why) => self.phase = Phase::Ended(why),
+                Err(why) => self.phase = Phase::Ended(self.blame(why)),
             }
             return window.len();
         }
@@ -422,7 +509,7 @@ impl Connection {
         match say(&mut cx, &mut self.unsent, &mut self.active, wire, ready) {
             Ok(_) => self.conclude(&steps, window.len()),
             Err(why) => {
-                self.phase = Phase::Ended(why);
+                self.phase = Phase::Ended(self.blame(why));
                 window.len()
             }
         }
@@ -433,10 +520,10 @@ impl Connection {
     fn conclude(&mut self, steps: &Steps, offered: usize) -> usize {
         let rest = offered - steps.heard;
         match steps.last.next {
-            Next::Continue if rest == 0 => {}
-            Next::Continue if steps.last.consumed > 0 => self.phase = Phase::Held,
-            Next::Continue if rest >= INPUT_BYTES_MAX => self.phase = Phase::Ended(CloseReason::TooLong),
-            Next::Continue => {}
+            Next::Continue | Next::Stay if rest == 0 => {}
+            Next::Continue | Next::Stay if steps.last.consumed > 0 => self.phase = Phase::Held,
+            Next::Continue | Next::Stay if rest >= INPUT_BYTES_MAX => self.phase = Phase::Ended(CloseReason::TooLong),
+            Next::Continue | Next::Stay => {}
             next @ (Next::Pause | Next::Close | Next::CloseAgreed | Next::Abort) => {
                 self.follow(next, steps.last_has_replied, rest > 0);
             }
@@ -460,7 +547,7 @@ impl Connection {
         match say(&mut cx, &mut self.unsent, &mut self.active, wire, ready) {
             Ok(_) if next == Next::Continue && self.is_idle() => {} // as mostly
             Ok(has_replied) => self.follow(next, has_replied, !self.input.is_empty()),
-            Err(why) => self.phase = Phase::Ended(why),
+            Err(why) => self.phase = Phase::Ended(self.blame(why)),
         }
     }
 
@@ -480,6 +567,11 @@ impl Connection {
             Next::Continue if self.input.is_empty() => Phase::Talking,
             Next::Continue => Phase::Held,
             Next::Pause => Phase::Paused { produced: has_replied || still_waits, at_end },
+            Next::Stay => match self.phase {
+                Phase::Paused { .. } => Phase::Paused { produced: has_replied || still_waits, at_end },
+                phase @ (Phase::Silent | Phase::Talking | Phase::Held) => phase,
+                phase @ (Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_)) => phase,
+            },
             Next::CloseAgreed if !has_more => Phase::Flushing { last: Last::CloseIfRead },
             Next::Close | Next::CloseAgreed => Phase::Flushing { last: Last::Linger },
             Next::Abort => Phase::Ended(CloseReason::Aborted),
@@ -494,16 +586,16 @@ struct Steps {
     last_has_replied: bool,
 }
 
-/// Goes on from the `first` step, until the window is heard, the protocol wants something else, or so much has been said that
-/// `room` is used up.
+/// Goes on from the `first` step, until the window is heard, the protocol wants something else, so much has been said that
+/// `room` is used up, or much is to be done to others.
 #[inline(never)]
 fn go_on<'i>(first: Advance, window: &'i [u8], room: usize, protocol: &mut dyn Protocol, cx: &mut Context<'i>) -> Steps {
     let (mut last, mut heard, mut said) = (first, 0, 0);
     loop {
         assert!(last.consumed <= window.len() - heard, "a protocol consumes no more than it was offered");
         heard += last.consumed;
-        let has_gone_on = last.next == Next::Continue && last.consumed > 0;
-        if !has_gone_on || heard == window.len() || cx.waiting() >= room {
+        let has_gone_on = matches!(last.next, Next::Continue | Next::Stay) && last.consumed > 0;
+        if !has_gone_on || heard == window.len() || cx.waiting() >= room || cx.turn.effects.is_much() {
             return Steps { heard, last, last_has_replied: cx.waiting() > said };
         }
         said = cx.waiting();
@@ -511,7 +603,8 @@ fn go_on<'i>(first: Advance, window: &'i [u8], room: usize, protocol: &mut dyn P
     }
 }
 
-/// Sends what the protocol has said, and says whether that was anything. What the kernel does not take now, or must not since older output waits, is kept.
+/// Sends what the protocol has said, and says whether that was anything. What the kernel does not take now, or must not
+/// since older output waits, is kept.
 #[inline(always)]
 fn say<W: Wire>(
     cx: &mut Context<'_>,

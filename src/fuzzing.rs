@@ -7,6 +7,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::connection::{Connection, Outcome};
+use crate::effects::Effects;
 use crate::limits::Limits;
 use crate::protocol::{CloseReason, ConnectionId, Peer, Protocol};
 use crate::turn::Turn;
@@ -113,6 +114,7 @@ impl<W: Wire> Conversation<W> {
     }
 
     fn follow(&mut self, outcome: Outcome) -> bool {
+        self.turn.effects = Effects::default(); // there is nobody else
         assert!(self.turn.output.is_empty(), "the output scratch is empty between drives");
         match outcome {
             Outcome::Blocked | Outcome::Idle | Outcome::Unfinished => {

@@ -53,6 +53,7 @@ mod wire; // one socket's readiness, and what the kernel's answers say about it
 mod errno; // what each error of the kernel means to each call
 mod buffer; // bytes waiting their turn
 mod protocol; // what a protocol is: bytes in, bytes out
+mod effects; // what connections do to each other
 mod echo; // the smallest one, over streams and datagrams
 mod http; // HTTP/1.0, correctly framed
 mod datagram; // datagrams, received and answered by the batch
@@ -68,6 +69,7 @@ pub mod fuzzing; // a connection over a scripted wire, for tests/fuzz
 
 pub use datagram::{Datagram, DatagramProtocol, Replies};
 pub use echo::Echo;
+pub use effects::News;
 pub use http::{ACCESS_LOG, Http, Method, Page, Request, Responder, Response, Site, Status, Upload};
 pub use limits::Limits;
 pub use protocol::{Advance, CloseReason, ConnectionId, Context, Next, Peer, Protocol};

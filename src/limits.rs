@@ -153,6 +153,18 @@ pub const REPLIES_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// what is echoed. Checked in `src/datagram/batch.rs`.
 pub const REPLY_LISTING_BYTES: usize = 128;
 
+/// What one connection may ask to be done to others before that is done, in effects: a send to one other is one. Then it is
+/// interrupted between two messages, and goes on in the next turn. It bounds what a pipeline of messages can set off at once.
+pub const EFFECTS_HIGH: usize = 1024;
+
+/// The most effects of one call of a protocol, with what was asked for before it: the mark, overshot by one call. More is a
+/// panic. It takes 40 MiB to note them, and is ten times a full house.
+pub const EFFECTS_MAX: usize = 1024 * 1024;
+
+/// The most bytes that may wait to be put to other connections until the call is over, in bytes. What is sent beyond is not
+/// taken, and told as `Refused`. A broadcast counts once, however many get it.
+pub const EFFECTS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Capacity that the shared output scratch keeps from one drive to the next, in bytes. What a large reply took beyond it
 /// is given back.
 pub const OUTPUT_SCRATCH_BYTES: usize = 256 * 1024;
@@ -227,6 +239,8 @@ const _: () =
 const _: () = assert!(OUTPUT_LOW_BYTES + STREAMED_BYTES_MAX < OUTPUT_BYTES_MAX, "a piece of a stream always fits");
 const _: () =
     assert!(BODY_BYTES_MAX + OUTPUT_HIGH_BYTES as u64 <= OUTPUT_BYTES_MAX as u64, "a body can be sent back, with a head");
+const _: () = assert!(OUTPUT_BYTES_MAX <= EFFECTS_BYTES_MAX, "what one may take can be sent");
+const _: () = assert!(EFFECTS_HIGH < EFFECTS_MAX, "mark < bound");
 const _: () = assert!(ACCEPT_REST_MS < EASE_MS, "who still rests is not taken to have ease");
 const _: () = assert!(QUIET_MS <= GIVE_WAY_QUIET_MS, "who may give way is quiet");
 const _: () = assert!(

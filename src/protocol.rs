@@ -9,7 +9,7 @@
 //!                       (input)     (input)           (FIN)     (exactly once, last)
 //!                          │ ▲
 //!                    Pause ▼ │ Continue
-//!                         drained
+//!                  drained, told
 //! ```
 
 use std::fmt;
@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::connection::Lent;
 use crate::deadline::Time;
+use crate::effects::News;
 use crate::errno::{self, StreamError};
 use crate::limits::Limits;
 use crate::turn::Turn;
@@ -53,11 +54,23 @@ pub trait Protocol {
     }
 
     /// Called after [`Next::Pause`], when what was said with it, or much that waited before, has fallen to
-    /// [`OUTPUT_LOW_BYTES`](crate::limits::OUTPUT_LOW_BYTES) or less: the moment to produce more of a long answer. Who pauses
-    /// without having said anything, and without much waiting, has only its alarm to wait for.
+    /// [`OUTPUT_LOW_BYTES`](crate::limits::OUTPUT_LOW_BYTES) or less: the moment to produce more of a long answer. Who
+    /// pauses without having said anything, and without much waiting, has only its alarm, or news, to wait for. Who has
+    /// paused for another's sake, as a proxy does, answers [`Next::Stay`].
     fn drained(&mut self, cx: &mut Context<'_>) -> Next {
         let _ = cx;
         Next::Continue
+    }
+
+    /// News of the connection `about`, which this one has sent something to or watches (see [`Context::send_to`],
+    /// [`Context::watch`]). Never comes within another call, and not when this connection closes already: its protocol has then
+    /// said its last word.
+    ///
+    /// News is told in the order in which it came about. One turn tells what there was when it had driven everybody; what
+    /// comes of that is told in the next turn. So connections that answer news with effects hold up nobody else.
+    fn told(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
+        let _ = (about, news, cx);
+        Next::Stay
     }
 
     /// The moment asked for with [`Context::wake_after`] has come. It has to be asked for anew to come again.
@@ -109,9 +122,13 @@ impl Advance {
 /// What a connection does after its protocol's turn to speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Go on listening.
+    /// Go on listening. Who had paused listens again.
     Continue,
-    /// Take no more input until [`Protocol::drained`] or [`Protocol::elapsed`] says otherwise.
+    /// Let all be as it was: who listens goes on listening, and who has paused stays paused. Where the peer has sent its
+    /// FIN, that is as `Pause`.
+    Stay,
+    /// Take no more input until [`Protocol::drained`], [`Protocol::elapsed`] or [`Protocol::told`] says otherwise, or another
+    /// connection resumes this one.
     Pause,
     /// We have said all we want. What was sent reaches the peer, then our FIN; what the peer still sends is discarded
     /// for a bounded time, so that it does not turn into a reset that destroys the answer (RFC 9112 section 9.6).
@@ -143,6 +160,8 @@ pub enum CloseReason {
     TooLong,
     /// The protocol sent more at once than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX).
     Overrun,
+    /// The protocol sent something when our FIN was out ([`Context::finish`]), and so to nobody.
+    SpokeAfterFin,
     /// A call of its protocol panicked.
     Panicked,
     /// Cut off: the reactor was asked to stop, and the time to finish was over.
@@ -171,6 +190,7 @@ impl fmt::Display for CloseReason {
             CloseReason::TooSlow => f.write_str("the peer does not take its bytes"),
             CloseReason::TooLong => f.write_str("a message too long"),
             CloseReason::Overrun => f.write_str("the protocol sent too much at once"),
+            CloseReason::SpokeAfterFin => f.write_str("the protocol sent something after its FIN"),
             CloseReason::Panicked => f.write_str("its protocol panicked"),
             CloseReason::Shutdown => f.write_str("the reactor stops"),
             CloseReason::Io(kind) => write!(f, "{kind}"),
@@ -179,10 +199,15 @@ impl fmt::Display for CloseReason {
 }
 
 /// Names a connection, also after it has ended: no two connections of a reactor are equal (but after 2³² of them).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
+}
+
+impl ConnectionId {
+    pub(crate) const LEAST: ConnectionId = ConnectionId { slot: 0, generation: 0 };
+    pub(crate) const GREATEST: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32::MAX };
 }
 
 impl fmt::Display for ConnectionId {

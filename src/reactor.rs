@@ -24,6 +24,8 @@
 //! the whole slab before each wait in debug builds). And the **order**: all events are noted before anything can end, and
 //! slots are freed last, so that within a turn a token means one source (invariant 4) and no event can be stale.
 
+mod apply;
+
 use std::any::Any;
 use std::collections::BinaryHeap;
 use std::io;
@@ -67,6 +69,8 @@ pub struct Reactor {
     /// Whose protocol is running, if one is.
     running: usize,
     deadlines: Deadlines,
+    /// How much news is still to be told in this turn.
+    untold: usize,
     /// Who has ended in this turn, and why.
     ended: Vec<(usize, CloseReason)>,
     /// The slots of the listeners.
@@ -167,6 +171,7 @@ impl Reactor {
             driven_so_far: 0,
             running: 0,
             deadlines: Deadlines::new(),
+            untold: 0,
             ended: Vec::with_capacity(EVENTS_PER_TURN),
             listeners: Vec::new(),
             room_sought_until: Time::at(Duration::ZERO),
@@ -332,7 +337,7 @@ impl Reactor {
             self.turn.begin(); // who brings a loop of his own may have been away for long
         }
         let now = self.turn.now;
-        let has_work = !self.queue.is_empty();
+        let has_work = !self.queue.is_empty() || self.turn.effects.untold() > 0;
         let due = self.deadlines.soonest().min(self.drain_until);
         let timeout = match due {
             _ if has_work => Some(Duration::ZERO),
@@ -372,11 +377,16 @@ impl Reactor {
     // ---- drive: let everyone work who can
 
     /// Serves who is in the queue, each once. Who is unfinished, and who is accepted meanwhile, waits for the next turn.
+    /// Then tells the news that there is of others.
     fn drive(&mut self) {
         std::mem::swap(&mut self.queue, &mut self.driven);
         self.driven_so_far = 0;
         self.guard(Reactor::drive_all);
         self.driven.clear();
+        self.untold = self.turn.effects.untold();
+        if self.untold > 0 {
+            self.guard(Reactor::tell_all);
+        }
     }
 
     fn drive_all(&mut self) {
@@ -390,7 +400,13 @@ impl Reactor {
                     let outcome = connection.drive(stream, &mut slot.ready, &mut self.scratch, &mut self.turn);
                     // Activity has only put its deadline off since it was filed; an alarm may have brought it forward.
                     let is_filed = slot.filed <= connection.alarm();
-                    if outcome == Outcome::Idle && is_filed && slot.watched != Watched::Nothing && !self.turn.stopping {
+                    let has_effects = !self.turn.effects.is_empty();
+                    if outcome == Outcome::Idle
+                        && is_filed
+                        && slot.watched != Watched::Nothing
+                        && !self.turn.stopping
+                        && !has_effects
+                    {
                         continue; // as nearly always
                     }
                     outcome
@@ -406,6 +422,7 @@ impl Reactor {
                 }
             };
             self.settle(token, outcome);
+            self.apply_effects();
         }
     }
 
@@ -480,6 +497,7 @@ impl Reactor {
             self.running = listener;
         }
         enqueue(&mut self.queue, token, slot);
+        self.apply_effects();
     }
 
     fn lose(&mut self, error: &io::Error) {
@@ -535,6 +553,7 @@ impl Reactor {
                 self.turn.stats.gave_way += 1;
             } else {
                 self.settle(token, outcome);
+                self.apply_effects();
             }
         }
         self.running = listener;
@@ -569,6 +588,7 @@ impl Reactor {
                 Source::Datagram(_) | Source::Bell(_) => Outcome::Blocked,
             };
             self.settle(token, outcome);
+            self.apply_effects();
         }
     }
 
@@ -601,6 +621,7 @@ impl Reactor {
             // What a datagram protocol does is caught where it is called. This is a mistake of ours.
             Source::Datagram(_) | Source::Bell(_) => panic::resume_unwind(payload),
         }
+        self.apply_effects(); // what it had asked for
         // If it was a newcomer's or a listener's, one of these was not done.
         for &token in &self.listeners {
             enqueue(&mut self.queue, token, &mut self.slots[token]);
@@ -632,6 +653,7 @@ impl Reactor {
                         self.turn.stats.panics += 1;
                         error!("{} {}: its protocol panicked when it was closed", connection.id(), connection.peer());
                     }
+                    self.turn.effects.has_gone(connection.id());
                 }
                 Source::Listener(listener) => {
                     listener.end_episode(&self.turn);

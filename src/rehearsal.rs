@@ -13,13 +13,14 @@
 //!
 //! The protocol is driven by the very connection that the reactor uses, over a wire that is two vectors, with a clock that
 //! moves only when told. So messages in pieces, pauses, closing and deadlines are as they are in earnest. (The peer takes
-//! everything at once, so that no output ever waits.)
+//! everything at once, so that no output ever waits; and there are no other connections, so what is asked of them is not done.)
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::connection::{Connection, Outcome};
+use crate::effects::{Effects, News};
 use crate::limits::{Limits, READ_BYTES_MAX};
 use crate::protocol::{CloseReason, ConnectionId, Peer, Protocol};
 use crate::turn::Turn;
@@ -107,6 +108,14 @@ impl Rehearsal {
         }
     }
 
+    /// The protocol is told `news` of another connection.
+    pub fn tell(&mut self, about: ConnectionId, news: News) {
+        if let Some(connection) = &mut self.connection {
+            connection.hear_of(about, news, &mut self.wire, &mut self.ready, &mut self.turn);
+            self.drive();
+        }
+    }
+
     /// Takes what the peer has received since this was last asked.
     pub fn peer_received(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.wire.sent)
@@ -131,6 +140,7 @@ impl Rehearsal {
     }
 
     fn follow(&mut self, outcome: Outcome) {
+        self.turn.effects = Effects::default(); // there is nobody else here
         match outcome {
             Outcome::Blocked | Outcome::Idle => {}
             Outcome::Unfinished => self.drive(),

@@ -30,6 +30,9 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes that the kernel took from us on streams.
     pub bytes_out: u64,
+    /// Times that bytes which one connection sent to another were not taken, since too much waited there, with
+    /// [`News::Refused`](crate::News::Refused).
+    pub sends_refused: u64,
     /// Deadlines that came due and were looked at.
     pub deadlines_due: u64,
     /// Datagrams received.

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use crate::deadline::Time;
+use crate::effects::Effects;
 use crate::limits::{Limits, OUTPUT_SCRATCH_BYTES};
 use crate::net;
 use crate::stats::Stats;
@@ -20,6 +21,8 @@ pub(crate) struct Turn {
     pub(crate) output: Vec<u8>,
     pub(crate) limits: Limits,
     pub(crate) stats: Stats,
+    /// What connections want done to each other.
+    pub(crate) effects: Effects,
     /// Where all datagram sockets of the reactor are bound. Who has one of these addresses is not answered by any of them.
     pub(crate) datagram_addresses: Vec<SocketAddr>,
     started: Instant,
@@ -37,6 +40,7 @@ impl Turn {
             output: Vec::new(),
             limits: limits.at_least_one(),
             stats: Stats::default(),
+            effects: Effects::default(),
             datagram_addresses: Vec::new(),
             started,
             now_holds_until: started,

@@ -4,6 +4,7 @@
 //! seed decides who comes, what they want, how they behave and what goes wrong, and each run is held against the same
 //! promises. `peers` are the people in both, and `protocols` what they talk to.
 
+mod effects;
 mod peers;
 mod protocols;
 mod schedules;
@@ -186,6 +187,7 @@ impl World {
         assert!(reactor.slots.is_empty() && reactor.listeners.is_empty(), "no slot is left");
         assert!(reactor.queue.is_empty() && reactor.driven.is_empty() && reactor.ended.is_empty(), "nobody is queued");
         assert_eq!(reactor.deadlines.soonest(), Time::NEVER, "no deadline is filed");
+        assert!(reactor.turn.effects.is_settled(), "nobody waits for anybody");
         let stats = reactor.stats().clone();
         assert_eq!((stats.connections, stats.closed), (0, stats.accepted), "who came has gone");
         drop(reactor);

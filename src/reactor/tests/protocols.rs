@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use super::*;
+use crate::effects::News;
 use crate::http::{Request, Responder, Response, Status};
 
 /// Bytes in which no stretch of a few looks like another.
@@ -89,6 +90,10 @@ impl<P: Protocol> Protocol for Witnessed<P> {
 
     fn drained(&mut self, cx: &mut Context<'_>) -> Next {
         self.is_told().drained(cx)
+    }
+
+    fn told(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
+        self.is_told().told(about, news, cx)
     }
 
     fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {

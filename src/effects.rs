@@ -1,0 +1,281 @@
+//! What connections do to each other.
+//!
+//! ```text
+//!     a protocol's call ──► queued ──► (the call is over) ──► applied to the others ──► news for who asked
+//!                                                                                         │
+//!     told, later in the turn or in the next one ◄────────────────────────────────────────┘
+//! ```
+//!
+//! A protocol that runs has nobody but itself in its hands: what it wants done to others is written down here, and the reactor
+//! does it when the call is over. So nobody is changed while it is being driven, and no call leads into another. What comes
+//! of it, where there is something to say, is told with [`Protocol::told`](crate::Protocol::told).
+//!
+//! Invariant: effects are applied in the order in which they were asked for, and all of them before anybody else is driven.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
+
+use crate::limits::{EFFECTS_BYTES_MAX, EFFECTS_HIGH, EFFECTS_MAX, OUTPUT_SCRATCH_BYTES};
+use crate::protocol::{ConnectionId, Context};
+
+/// What a protocol is told of another connection, with [`Protocol::told`](crate::Protocol::told).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum News {
+    /// It has gone, or takes no more: what was sent to it was not taken; or it was watched, and has ended.
+    Gone,
+    /// What was sent to it was taken, but now more than [`OUTPUT_HIGH_BYTES`](crate::limits::OUTPUT_HIGH_BYTES) wait there:
+    /// send no more until `Drained`. Told once until then. Either `Drained` or `Gone` follows.
+    OverMark,
+    /// After `OverMark`: what waits there has fallen to [`OUTPUT_LOW_BYTES`](crate::limits::OUTPUT_LOW_BYTES) or less.
+    Drained,
+    /// Nothing of what was sent to it was taken, for more than
+    /// [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) would have waited there.
+    Refused,
+}
+
+/// What one connection wants done to another, beside sending to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Close,
+    Finish,
+    Pause,
+    Resume,
+}
+
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// These of the bytes that wait here.
+    Send(ConnectionId, Range<usize>),
+    /// They were too many to wait here.
+    SendTooMuch(ConnectionId),
+    Ask(ConnectionId, Wish),
+    Watch(ConnectionId),
+}
+
+/// `news` of `about`, for `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tiding {
+    pub(crate) to: ConnectionId,
+    pub(crate) about: ConnectionId,
+    pub(crate) news: News,
+}
+
+/// What has been asked for and not been done yet, and what has come of what was.
+#[derive(Default)]
+pub(crate) struct Effects {
+    /// With who asked for it.
+    pub(crate) queued: Vec<(ConnectionId, Effect)>,
+    /// What is to be sent, once for all who are to have it.
+    pub(crate) bytes: Vec<u8>,
+    tidings: VecDeque<Tiding>,
+    /// Who has much waiting, and who wants to know when that is no longer so.
+    over_mark: Pairs,
+    /// Who is watched, and by whom.
+    watched: Pairs,
+}
+
+impl Effects {
+    /// Is there nothing to do?
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queued.is_empty()
+    }
+
+    /// Is so much to do that it had better be done before more is asked for?
+    #[inline]
+    pub(crate) fn is_much(&self) -> bool {
+        self.queued.len() >= EFFECTS_HIGH
+    }
+
+    fn queue(&mut self, from: ConnectionId, effect: Effect) {
+        assert!(self.queued.len() < EFFECTS_MAX, "a protocol asks for no more than EFFECTS_MAX effects in one call");
+        self.queued.push((from, effect));
+    }
+
+    /// Gives back what was taken out to be applied, for its memory.
+    pub(crate) fn take_back(&mut self, mut queued: Vec<(ConnectionId, Effect)>, mut bytes: Vec<u8>) {
+        debug_assert!(self.queued.is_empty() && self.bytes.is_empty(), "to apply effects makes no others");
+        queued.clear();
+        bytes.clear();
+        queued.shrink_to(EFFECTS_HIGH);
+        bytes.shrink_to(OUTPUT_SCRATCH_BYTES);
+        (self.queued, self.bytes) = (queued, bytes);
+    }
+
+    // ---- news
+
+    pub(crate) fn tell(&mut self, to: ConnectionId, about: ConnectionId, news: News) {
+        self.tidings.push_back(Tiding { to, about, news });
+    }
+
+    /// How much news waits to be told.
+    #[inline]
+    pub(crate) fn untold(&self) -> usize {
+        self.tidings.len()
+    }
+
+    pub(crate) fn next_tiding(&mut self) -> Option<Tiding> {
+        self.tidings.pop_front()
+    }
+
+    /// `sender` has sent to `id`, where much waits now.
+    pub(crate) fn is_over_mark(&mut self, id: ConnectionId, sender: ConnectionId) {
+        if self.over_mark.add(id, sender) {
+            self.tell(sender, id, News::OverMark);
+        }
+    }
+
+    /// What waits on `id` has fallen to the low mark.
+    pub(crate) fn has_drained(&mut self, id: ConnectionId) {
+        for sender in self.over_mark.take_askers(id) {
+            self.tell(sender, id, News::Drained);
+        }
+    }
+
+    /// `asker` wants to know when `id` has gone.
+    pub(crate) fn watch(&mut self, id: ConnectionId, asker: ConnectionId) {
+        self.watched.add(id, asker);
+    }
+
+    /// `id` has gone: those who wait for something of it are told, each once, and it wants to know nothing any more.
+    pub(crate) fn has_gone(&mut self, id: ConnectionId) {
+        let mut askers = self.over_mark.take_askers(id);
+        askers.extend(self.watched.take_askers(id));
+        for asker in askers {
+            self.tell(asker, id, News::Gone);
+        }
+        self.over_mark.forget(id);
+        self.watched.forget(id);
+    }
+
+    /// Does nobody wait for anything?
+    #[cfg(test)]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_empty() && self.over_mark.is_empty() && self.watched.is_empty()
+    }
+}
+
+/// Who wants to know something about whom. Found from both sides, so that nothing is left of a connection that has gone: at
+/// most one entry for each two that live. To add and to remove costs the logarithm of their number.
+#[derive(Default)]
+struct Pairs {
+    by_subject: BTreeSet<(ConnectionId, ConnectionId)>,
+    by_asker: BTreeSet<(ConnectionId, ConnectionId)>,
+}
+
+impl Pairs {
+    /// Returns whether that is new.
+    fn add(&mut self, subject: ConnectionId, asker: ConnectionId) -> bool {
+        self.by_asker.insert((asker, subject));
+        self.by_subject.insert((subject, asker))
+    }
+
+    /// Takes out all who want to know something about `subject`.
+    fn take_askers(&mut self, subject: ConnectionId) -> BTreeSet<ConnectionId> {
+        let askers = seconds(&self.by_subject, subject);
+        for &asker in &askers {
+            self.by_subject.remove(&(subject, asker));
+            self.by_asker.remove(&(asker, subject));
+        }
+        askers
+    }
+
+    /// `asker` wants to know nothing any more.
+    fn forget(&mut self, asker: ConnectionId) {
+        for subject in seconds(&self.by_asker, asker) {
+            self.by_asker.remove(&(asker, subject));
+            self.by_subject.remove(&(subject, asker));
+        }
+    }
+
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        self.by_subject.is_empty() && self.by_asker.is_empty()
+    }
+}
+
+/// The second halves of all pairs whose first is `first`. Takes no time where there are none at all.
+fn seconds(pairs: &BTreeSet<(ConnectionId, ConnectionId)>, first: ConnectionId) -> BTreeSet<ConnectionId> {
+    pairs.range((first, ConnectionId::LEAST)..=(first, ConnectionId::GREATEST)).map(|&(_, second)| second).collect()
+}
+
+/// What a protocol may ask for on other connections of the same reactor. It is done when the call is over, in the order in
+/// which it was asked for; what is to be told of it comes with [`Protocol::told`](crate::Protocol::told), never within the
+/// call.
+///
+/// A name may be older than its connection: whoever has its place by then is never mistaken for it.
+///
+/// # Panics
+///
+/// Each of these, if one call asks for more than [`EFFECTS_MAX`] effects: that is a bug of the protocol, and costs its
+/// connection.
+impl Context<'_> {
+    /// Sends `bytes` to the peer of the connection `to`, behind all that waits there. Bytes that one connection sends to
+    /// another arrive in the order in which they were sent. They leave when the other is driven, mostly in the next turn:
+    /// what many send to it in one turn leaves with one send.
+    ///
+    /// Success is not told. Otherwise this connection is told, about `to`:
+    /// - [`News::Gone`], if it does not exist any more, or takes nothing since it is being closed or has sent its FIN;
+    /// - [`News::OverMark`], if the bytes were taken and more than [`OUTPUT_HIGH_BYTES`](crate::limits::OUTPUT_HIGH_BYTES)
+    ///   wait there now. Whoever produces bytes as somebody else sends them pauses then, and goes on when it is told
+    ///   [`News::Drained`];
+    /// - [`News::Refused`], if nothing was taken, since more than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX)
+    ///   would wait there, or since this call has sent more than [`EFFECTS_BYTES_MAX`] to others.
+    pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) {
+        self.send_to_all([to], bytes);
+    }
+
+    /// Sends `bytes` to each connection of `to`, as [`send_to`](Context::send_to) does; but they are copied only once for all
+    /// until they are applied.
+    pub fn send_to_all(&mut self, to: impl IntoIterator<Item = ConnectionId>, bytes: &[u8]) {
+        let from = self.lent.id;
+        let effects = &mut self.turn.effects;
+        let start = effects.bytes.len();
+        let has_room = start + bytes.len() <= EFFECTS_BYTES_MAX;
+        if has_room {
+            effects.bytes.extend_from_slice(bytes);
+        }
+        let end = effects.bytes.len();
+        for to in to {
+            effects.queue(from, if has_room { Effect::Send(to, start..end) } else { Effect::SendTooMuch(to) });
+        }
+    }
+
+    /// Closes the connection `id` as if its own protocol had said [`Next::Close`](crate::Next::Close): what waits there is
+    /// still sent. Nothing is told of it; one that has gone is left alone.
+    pub fn close(&mut self, id: ConnectionId) {
+        self.ask(id, Wish::Close);
+    }
+
+    /// Sends our FIN on the connection `id` behind all that waits there, and reads on: the half-close of a proxy that hands
+    /// on the end of the other side. From then on nothing more can be sent on it: another's bytes are not taken
+    /// ([`News::Gone`]), and its own protocol must be silent: what it says when the FIN is out ends the connection, as
+    /// [`CloseReason::SpokeAfterFin`](crate::CloseReason::SpokeAfterFin). May be this connection itself.
+    pub fn finish(&mut self, id: ConnectionId) {
+        self.ask(id, Wish::Finish);
+    }
+
+    /// Takes no more input on the connection `id` until it is resumed, or its own protocol continues.
+    pub fn pause(&mut self, id: ConnectionId) {
+        self.ask(id, Wish::Pause);
+    }
+
+    /// Takes input on the connection `id` again, as if its own protocol had said [`Next::Continue`](crate::Next::Continue).
+    /// Where its peer has sent its FIN, that means its end.
+    pub fn resume(&mut self, id: ConnectionId) {
+        self.ask(id, Wish::Resume);
+    }
+
+    /// Asks to be told [`News::Gone`] about the connection `id` when it has ended, for whatever reason; at once, if it has
+    /// already. Told once, however often it was asked.
+    pub fn watch(&mut self, id: ConnectionId) {
+        let from = self.lent.id;
+        self.turn.effects.queue(from, Effect::Watch(id));
+    }
+
+    fn ask(&mut self, id: ConnectionId, wish: Wish) {
+        let from = self.lent.id;
+        self.turn.effects.queue(from, Effect::Ask(id, wish));
+    }
+}

@@ -1,0 +1,112 @@
+//! Effects, applied: what connections want done to each other is done here, when nobody is being driven.
+//!
+//! A connection that something was done to is put into the queue, and goes on from there as after any other news. Nothing here
+//! calls a protocol but `tell_all`, and what a protocol asks for when it is told is applied before the next is told.
+
+use super::{Reactor, Source, Standing, enqueue};
+use crate::effects::{Effect, News, Tiding, Wish};
+use crate::protocol::ConnectionId;
+
+impl Reactor {
+    /// Sends `bytes` to the peer of the connection `to`, as [`Context::send_to`](crate::Context::send_to) does, but at once.
+    /// Returns what a connection would be told of it; `None` is success. Of `OverMark` and what follows nothing is told,
+    /// since there is nobody to tell it to.
+    pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) -> Option<News> {
+        self.put(to, bytes)
+    }
+
+    /// Closes the connection `id`, as [`Context::close`](crate::Context::close) does.
+    pub fn close(&mut self, id: ConnectionId) {
+        self.oblige(id, Wish::Close);
+    }
+
+    /// Sends our FIN on the connection `id`, as [`Context::finish`](crate::Context::finish) does.
+    pub fn finish(&mut self, id: ConnectionId) {
+        self.oblige(id, Wish::Finish);
+    }
+
+    /// Takes no more input on the connection `id` for now, as [`Context::pause`](crate::Context::pause) does.
+    pub fn pause(&mut self, id: ConnectionId) {
+        self.oblige(id, Wish::Pause);
+    }
+
+    /// Takes input on the connection `id` again, as [`Context::resume`](crate::Context::resume) does.
+    pub fn resume(&mut self, id: ConnectionId) {
+        self.oblige(id, Wish::Resume);
+    }
+
+    /// Does what the protocol that has just run wants done to others.
+    #[inline]
+    pub(super) fn apply_effects(&mut self) {
+        if !self.turn.effects.is_empty() {
+            self.apply_all();
+        }
+    }
+
+    #[cold]
+    fn apply_all(&mut self) {
+        let mut queued = std::mem::take(&mut self.turn.effects.queued);
+        let bytes = std::mem::take(&mut self.turn.effects.bytes);
+        for (from, effect) in queued.drain(..) {
+            match effect {
+                Effect::Send(to, range) => match self.put(to, &bytes[range]) {
+                    None => {}
+                    Some(News::OverMark) => self.turn.effects.is_over_mark(to, from),
+                    Some(news) => self.turn.effects.tell(from, to, news),
+                },
+                Effect::SendTooMuch(to) => {
+                    self.turn.stats.sends_refused += 1;
+                    self.turn.effects.tell(from, to, News::Refused);
+                }
+                Effect::Ask(id, wish) => self.oblige(id, wish),
+                Effect::Watch(id) if self.find(id).is_some() => self.turn.effects.watch(id, from),
+                Effect::Watch(id) => self.turn.effects.tell(from, id, News::Gone),
+            }
+        }
+        self.turn.effects.take_back(queued, bytes);
+    }
+
+    /// The slot of a connection that has not ended. A name that is older than whoever is in its slot now is nobody's.
+    fn find(&self, id: ConnectionId) -> Option<usize> {
+        let token = id.slot as usize;
+        let slot = self.slots.get(token)?;
+        let is_it = matches!(&slot.source, Source::Connection(_, connection) if connection.id() == id);
+        (is_it && slot.standing != Standing::Ended).then_some(token)
+    }
+
+    fn put(&mut self, to: ConnectionId, bytes: &[u8]) -> Option<News> {
+        let Some(token) = self.find(to) else { return Some(News::Gone) };
+        let slot = &mut self.slots[token];
+        let Source::Connection(_, connection) = &mut slot.source else { return Some(News::Gone) };
+        let news = connection.take(bytes, self.turn.now);
+        self.turn.stats.sends_refused += u64::from(news == Some(News::Refused));
+        enqueue(&mut self.queue, token, slot);
+        news
+    }
+
+    fn oblige(&mut self, id: ConnectionId, wish: Wish) {
+        let Some(token) = self.find(id) else { return };
+        let slot = &mut self.slots[token];
+        if let Source::Connection(stream, connection) = &mut slot.source {
+            connection.oblige(wish, stream, &self.turn);
+            enqueue(&mut self.queue, token, slot);
+        }
+    }
+
+    /// Tells the news that there was when this turn had driven everybody. What comes of it is told in the next turn.
+    pub(super) fn tell_all(&mut self) {
+        while self.untold > 0
+            && let Some(Tiding { to, about, news }) = self.turn.effects.next_tiding()
+        {
+            self.untold -= 1;
+            let Some(token) = self.find(to) else { continue }; // it has gone itself
+            self.running = token;
+            let slot = &mut self.slots[token];
+            if let Source::Connection(stream, connection) = &mut slot.source {
+                connection.hear_of(about, news, stream, &mut slot.ready, &mut self.turn);
+                enqueue(&mut self.queue, token, slot);
+            }
+            self.apply_effects();
+        }
+    }
+}

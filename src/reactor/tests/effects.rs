@@ -1,0 +1,550 @@
+//! What connections do to each other, one thing at a time.
+
+use super::protocols::text_of;
+use super::*;
+use crate::effects::News;
+use crate::limits::{EFFECTS_HIGH, EFFECTS_MAX, OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES};
+
+const ROOM: u16 = 4000;
+
+/// What happens in a room, in the order in which it happens.
+#[derive(Default)]
+struct Diary {
+    /// Those who have come, in order. The first is number 0.
+    members: Vec<ConnectionId>,
+    /// What each was told, and about whom.
+    news: Vec<(usize, usize, News)>,
+    /// Each time that one has been asked for more.
+    drained: Vec<usize>,
+}
+
+impl Diary {
+    fn number_of(&self, id: ConnectionId) -> usize {
+        self.members.iter().position(|&member| member == id).expect("a member of the room")
+    }
+}
+
+/// What a member does with what it hears, given all members.
+type Hears = fn(&[u8], &[ConnectionId], &mut Context<'_>) -> Next;
+/// What it does when it is told something of another.
+type Told = fn(ConnectionId, News, &mut Context<'_>) -> Next;
+
+struct Member {
+    diary: Rc<RefCell<Diary>>,
+    hears: Hears,
+    told: Told,
+}
+
+impl Protocol for Member {
+    fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+        self.diary.borrow_mut().members.push(cx.id());
+        Next::Continue
+    }
+
+    fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
+        let members = self.diary.borrow().members.clone();
+        Advance::consumed(1).then((self.hears)(&input[..1], &members, cx))
+    }
+
+    fn ended(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
+        let members = self.diary.borrow().members.clone();
+        (self.hears)(b"", &members, cx)
+    }
+
+    fn drained(&mut self, cx: &mut Context<'_>) -> Next {
+        let mut diary = self.diary.borrow_mut();
+        let number = diary.number_of(cx.id());
+        diary.drained.push(number);
+        Next::Stay
+    }
+
+    fn told(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
+        {
+            let mut diary = self.diary.borrow_mut();
+            let (number, about) = (diary.number_of(cx.id()), diary.number_of(about));
+            diary.news.push((number, about, news));
+        }
+        (self.told)(about, news, cx)
+    }
+}
+
+fn stay(_: ConnectionId, _: News, _: &mut Context<'_>) -> Next {
+    Next::Stay
+}
+
+/// A room with `count` members, who have settled.
+fn room(count: u16, hears: Hears, told: Told) -> (World, Vec<usize>, Rc<RefCell<Diary>>) {
+    let mut world = World::calm();
+    let diary: Rc<RefCell<Diary>> = Rc::default();
+    let shared = diary.clone();
+    let address = world.serve(ROOM, move |_| Member { diary: shared.clone(), hears, told });
+    world.kernel().let_pause(address);
+    let streams = (1..=count)
+        .map(|number| {
+            let stream = world.kernel().connect(peer(number), address, 10_000).expect("the room is open");
+            world.settle();
+            stream
+        })
+        .collect();
+    (world, streams, diary)
+}
+
+fn leave(mut world: World, streams: &[usize]) {
+    for &stream in streams {
+        world.kernel().fail(stream, crate::net::simulated::errno::ECONNRESET);
+    }
+    world.settle();
+    world.stop();
+}
+
+// ---- sending
+
+#[test]
+fn what_one_sends_to_many_reaches_each_in_order_and_with_one_send_a_turn() {
+    let (mut world, streams, diary) = room(
+        5,
+        |word, members, cx| {
+            cx.send_to_all(members.iter().copied().filter(|&member| member != cx.id()).collect::<Vec<_>>(), word);
+            cx.send(b"!");
+            Next::Continue
+        },
+        stay,
+    );
+    for word in [&b"abc"[..], b"d", b"ef"] {
+        world.take_calls();
+        world.says(streams[2], word);
+        assert_eq!(world.settle(), 2, "heard in one turn, sent on in the next");
+        let sends = world.take_calls().into_iter().filter(|&call| call == "send").count();
+        assert_eq!(sends, 5, "one for each, however many words");
+    }
+    for (number, &stream) in streams.iter().enumerate() {
+        assert_eq!(world.hears(stream), if number == 2 { &b"!!!!!!"[..] } else { b"abcdef" }, "member {number}");
+    }
+    assert_eq!(diary.borrow().news, [], "success is not told");
+    leave(world, &streams);
+}
+
+#[test]
+fn two_who_send_to_one_in_the_same_turn_do_not_lose_or_mix_a_byte() {
+    let (mut world, streams, _) = room(
+        3,
+        |word, members, cx| {
+            cx.send_to(members[0], &[word, word].concat());
+            Next::Continue
+        },
+        stay,
+    );
+    world.says(streams[1], b"aaaa");
+    world.says(streams[2], b"bb");
+    world.settle();
+    assert_eq!(world.hears(streams[0]), b"aaaaaaaabbbb");
+    leave(world, &streams);
+}
+
+#[test]
+fn a_name_that_is_older_than_its_slot_reaches_nobody() {
+    let (mut world, streams, diary) = room(
+        2,
+        |word, members, cx| {
+            cx.send_to(members[0], word);
+            Next::Continue
+        },
+        stay,
+    );
+    world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
+    world.settle();
+    let newcomer = world.connect(ROOM, 3);
+    world.settle();
+    let (old, new) = (diary.borrow().members[0], diary.borrow().members[2]);
+    assert_eq!(old.slot, new.slot, "the slot has been given to the next");
+    world.says(streams[1], b"x");
+    world.settle();
+    assert_eq!(world.hears(newcomer), b"", "it was not meant");
+    assert_eq!(diary.borrow().news, [(1, 0, News::Gone)]);
+    assert_eq!(world.reactor().send_to(old, b"x"), Some(News::Gone));
+    assert_eq!(world.reactor().send_to(new, b"y"), None);
+    world.settle();
+    assert_eq!(world.hears(newcomer), b"y");
+    leave(world, &[streams[1], newcomer]);
+}
+
+#[test]
+fn who_closes_takes_nothing_more_but_sends_what_it_took() {
+    let (mut world, streams, diary) = room(
+        2,
+        |_, members, cx| {
+            cx.send_to(members[0], &text_of(1, 0, 30_000));
+            cx.close(members[0]);
+            cx.send_to(members[0], b"too late");
+            Next::Continue
+        },
+        stay,
+    );
+    world.says(streams[1], b"x");
+    world.settle();
+    assert_eq!(diary.borrow().news, [(1, 0, News::Gone)]);
+    assert_eq!(world.ending_of(1), None, "its peer has not read");
+    let mut heard = Vec::new();
+    loop {
+        match world.kernel().peer_hears(streams[0], 1000) {
+            Heard::Bytes(bytes) => heard.extend(bytes),
+            Heard::Nothing => {}
+            end @ (Heard::Fin | Heard::Reset) => break assert_eq!(end, Heard::Fin),
+        }
+        world.settle();
+    }
+    assert!(heard == text_of(1, 0, 30_000));
+    world.kernel().peer_closes(streams[0]);
+    world.settle();
+    assert_eq!(world.ending_of(1), Some(CloseReason::Finished));
+    leave(world, &streams[1..]);
+}
+
+// ---- marks
+
+/// Each word is 20,000 bytes for the first member.
+fn much(_: &[u8], members: &[ConnectionId], cx: &mut Context<'_>) -> Next {
+    cx.send_to(members[0], &text_of(1, 0, 20_000));
+    Next::Continue
+}
+
+#[test]
+fn a_sender_is_told_once_that_much_waits_and_once_that_it_has_drained() {
+    let (mut world, streams, diary) = room(3, much, stay);
+    // The peer takes 10,000 bytes, and the others wait here.
+    for (words, news) in [(3, &[][..]), (1, &[(1, 0, News::OverMark)]), (4, &[(1, 0, News::OverMark)])] {
+        world.says(streams[1], &vec![b'x'; words]);
+        world.settle();
+        assert_eq!(diary.borrow().news, news, "{words} words more");
+    }
+    world.says(streams[2], b"x");
+    world.settle();
+    assert_eq!(diary.borrow_mut().news.split_off(1), [(2, 0, News::OverMark)], "who is another is told too");
+    diary.borrow_mut().news.clear();
+    let mut heard = 0;
+    while heard < 9 * 20_000 {
+        heard += world.hears(streams[0]).len();
+        world.settle();
+        let waits = 9 * 20_000 - heard.min(9 * 20_000);
+        let inside = waits.saturating_sub(10_000);
+        let news = if inside <= OUTPUT_LOW_BYTES { &[(1, 0, News::Drained), (2, 0, News::Drained)][..] } else { &[] };
+        assert_eq!(diary.borrow().news, news, "{inside} bytes wait");
+    }
+    assert_eq!(diary.borrow().drained, [], "its own protocol has not paused");
+    leave(world, &streams);
+}
+
+#[test]
+fn what_would_be_too_much_is_refused_whole() {
+    let (mut world, streams, diary) = room(
+        2,
+        |word, members, cx| {
+            match word {
+                b"a" => cx.send_to(members[0], &vec![7; OUTPUT_BYTES_MAX - 1]),
+                b"b" => cx.send_to(members[0], &[8; 2]),
+                _ => cx.send_to(members[0], &[9; 1]),
+            }
+            Next::Continue
+        },
+        stay,
+    );
+    let big = world.kernel().streams[streams[0]].room_max;
+    world.says(streams[1], b"abc");
+    world.settle();
+    assert_eq!(diary.borrow().news, [(1, 0, News::OverMark), (1, 0, News::Refused)]);
+    assert_eq!(world.stats().sends_refused, 1);
+    let mut heard = Vec::new();
+    while heard.len() < OUTPUT_BYTES_MAX {
+        heard.extend(world.hears(streams[0]));
+        world.settle();
+    }
+    assert!(heard[..OUTPUT_BYTES_MAX - 1].iter().all(|&byte| byte == 7) && heard[OUTPUT_BYTES_MAX - 1..] == [9], "{big}");
+    leave(world, &streams);
+}
+
+#[test]
+fn who_waits_for_one_to_drain_that_goes_is_told_so() {
+    let (mut world, streams, diary) = room(2, much, stay);
+    world.says(streams[1], b"xxxxx");
+    world.settle();
+    world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
+    world.settle();
+    assert_eq!(diary.borrow().news, [(1, 0, News::OverMark), (1, 0, News::Gone)]);
+    leave(world, &streams[1..]);
+}
+
+#[test]
+fn news_for_who_has_gone_is_dropped_and_nothing_is_left_of_it() {
+    let (mut world, streams, diary) = room(3, much, stay);
+    world.says(streams[1], b"xxxxx");
+    world.settle();
+    world.kernel().fail(streams[1], crate::net::simulated::errno::ECONNRESET);
+    world.settle();
+    for _ in 0..30 {
+        world.hears(streams[0]);
+        world.settle();
+    }
+    assert_eq!(diary.borrow().news, [(1, 0, News::OverMark)]);
+    assert!(world.reactor().turn.effects.is_settled());
+    leave(world, &[streams[0], streams[2]]);
+}
+
+// ---- wishes
+
+#[test]
+fn who_is_paused_by_another_is_not_heard_until_it_is_resumed() {
+    let (mut world, streams, _) = room(
+        2,
+        |word, members, cx| {
+            match word {
+                b"p" => cx.pause(members[0]),
+                b"r" => cx.resume(members[0]),
+                _ => cx.send(word),
+            }
+            Next::Continue
+        },
+        stay,
+    );
+    world.says(streams[1], b"p");
+    world.settle();
+    world.says(streams[0], b"abc");
+    world.settle();
+    assert_eq!((world.hears(streams[0]), world.kernel().streams[streams[0]].arrived.len()), (vec![], 3), "not even read");
+    world.says(streams[1], b"r");
+    world.settle();
+    assert_eq!(world.hears(streams[0]), b"abc");
+    world.says(streams[0], b"pd"); // itself, behind which it has read more
+    world.settle();
+    world.says(streams[1], b"r");
+    world.settle();
+    assert_eq!(world.hears(streams[0]), b"d");
+    leave(world, &streams);
+}
+
+#[test]
+fn a_connection_that_has_sent_its_fin_hears_on_and_takes_nothing() {
+    let (mut world, streams, diary) = room(
+        2,
+        |word, members, cx| {
+            match word {
+                b"f" => {
+                    cx.send_to(members[0], &text_of(1, 0, 15_000));
+                    cx.finish(members[0]);
+                }
+                b"s" => cx.send_to(members[0], b"too late"),
+                b"" => return Next::Close,
+                _ => cx.send_to(members[1], word),
+            }
+            Next::Continue
+        },
+        stay,
+    );
+    world.says(streams[1], b"fs");
+    world.settle();
+    assert_eq!(diary.borrow().news, [(1, 0, News::Gone)], "from when the FIN was asked for");
+    let mut heard = world.hears(streams[0]);
+    assert_eq!(world.kernel().peer_hears(streams[0], 1), Heard::Nothing, "it comes behind the rest");
+    world.settle();
+    heard.extend(world.hears(streams[0]));
+    world.settle();
+    assert!(heard == text_of(1, 0, 15_000));
+    assert_eq!(world.kernel().peer_hears(streams[0], 1), Heard::Fin);
+    world.says(streams[0], b"On and on");
+    world.settle();
+    assert_eq!(world.hears(streams[1]), b"On and on");
+    world.kernel().peer_finishes(streams[0]);
+    world.settle();
+    assert_eq!(world.ending_of(1), Some(CloseReason::Finished), "both have said all, and it is over at once");
+    assert_eq!(world.take_calls().into_iter().filter(|&call| call == "shutdown").count(), 1);
+    leave(world, &streams[1..]);
+}
+
+#[test]
+fn a_protocol_that_speaks_after_its_fin_ends_its_connection() {
+    let (mut world, streams, _) = room(
+        1,
+        |word, _, cx| {
+            match word {
+                b"f" => cx.finish(cx.id()),
+                _ => cx.send(word),
+            }
+            Next::Continue
+        },
+        stay,
+    );
+    world.says(streams[0], b"af");
+    world.settle();
+    assert_eq!((world.hears(streams[0]), world.ending_of(1)), (b"a".to_vec(), None));
+    world.says(streams[0], b"b");
+    world.settle();
+    assert_eq!(world.ending_of(1), Some(CloseReason::SpokeAfterFin));
+    world.stop();
+}
+
+// ---- watching
+
+#[test]
+fn who_watches_is_told_once_of_the_end_and_at_once_if_that_was_before() {
+    let (mut world, streams, diary) = room(
+        3,
+        |word, members, cx| {
+            if word == b"w" {
+                cx.watch(members[0]);
+                cx.watch(members[0]);
+            }
+            Next::Continue
+        },
+        stay,
+    );
+    world.says(streams[1], b"w");
+    world.settle();
+    world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
+    world.settle();
+    assert_eq!(diary.borrow().news, [(1, 0, News::Gone)]);
+    world.says(streams[2], b"w");
+    world.settle();
+    assert_eq!(diary.borrow().news[1..], [(2, 0, News::Gone), (2, 0, News::Gone)], "each time that it asks");
+    leave(world, &streams[1..]);
+}
+
+// ---- bounds
+
+/// Two who answer all news with a send to one that has gone would go on for ever, and do: but in each turn once.
+#[test]
+fn news_that_is_answered_with_effects_holds_up_nobody() {
+    let (mut world, streams, diary) = room(
+        3,
+        |word, members, cx| {
+            match word {
+                b"g" => cx.send_to(members[0], word),
+                _ => cx.send(word),
+            }
+            Next::Continue
+        },
+        |about, _, cx| {
+            cx.send_to(about, b"Are you there?");
+            Next::Stay
+        },
+    );
+    world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
+    world.settle();
+    world.says(streams[1], b"g");
+    for turns in 1..=50 {
+        world.says(streams[2], b"x");
+        world.turn();
+        assert_eq!(world.hears(streams[2]), b"x", "in that very turn");
+        assert_eq!(diary.borrow().news.len(), turns, "once a turn");
+    }
+    world.kernel().fail(streams[1], crate::net::simulated::errno::ECONNRESET);
+    leave(world, &streams[2..]);
+}
+
+#[test]
+fn a_pipeline_that_sets_off_much_is_interrupted_and_goes_on() {
+    let (mut world, streams, _) = room(
+        2,
+        |word, members, cx| {
+            cx.send_to(members[0], word);
+            Next::Continue
+        },
+        stay,
+    );
+    let words = text_of(1, 0, 3 * EFFECTS_HIGH + 5);
+    world.says(streams[1], &words);
+    let mut heard = Vec::new();
+    let mut turns = 0;
+    while heard.len() < words.len() {
+        world.turn();
+        turns += 1;
+        let more = world.hears(streams[0]);
+        assert!(more.len() <= 2 * EFFECTS_HIGH, "{} in turn {turns}: what two turns may set off", more.len());
+        heard.extend(more);
+    }
+    assert_eq!(turns, 4, "one for each mark's worth, and one for the rest; without the mark it would be two");
+    assert!(heard == words);
+    leave(world, &streams);
+}
+
+#[test]
+fn a_call_that_asks_for_more_than_may_be_costs_its_own_connection() {
+    let (mut world, streams, diary) = room(
+        2,
+        |word, members, cx| {
+            if word == b"!" {
+                cx.send_to_all(std::iter::repeat_n(members[0], EFFECTS_MAX + 1), b"");
+            }
+            Next::Continue
+        },
+        stay,
+    );
+    world.says(streams[1], b"!");
+    world.settle();
+    assert_eq!((world.ending_of(2), world.stats().panics), (Some(CloseReason::Panicked), 1));
+    assert_eq!((world.ending_of(1), diary.borrow().news.len()), (None, 0));
+    leave(world, &streams[..1]);
+}
+
+#[test]
+fn what_was_asked_for_before_a_panic_is_done() {
+    let (mut world, streams, _) = room(
+        3,
+        |word, members, cx| {
+            cx.send_to_all(members[..2].iter().copied(), b"farewell");
+            assert_ne!(word, b"!", "this is the panic");
+            Next::Continue
+        },
+        stay,
+    );
+    world.says(streams[2], b"!");
+    world.settle();
+    assert_eq!(world.ending_of(3), Some(CloseReason::Panicked));
+    assert_eq!([world.hears(streams[0]), world.hears(streams[1])], [b"farewell", b"farewell"]);
+    leave(world, &streams[..2]);
+}
+
+#[test]
+fn a_panic_while_news_is_told_costs_who_was_told_and_the_others_are_told_too() {
+    let (mut world, streams, diary) = room(
+        4,
+        |word, members, cx| {
+            if word == b"w" {
+                cx.watch(members[0]);
+            }
+            Next::Continue
+        },
+        |_, _, cx| {
+            assert_ne!(cx.peer(), peer(3).into(), "this is the panic");
+            Next::Stay
+        },
+    );
+    for &stream in &streams[1..] {
+        world.says(stream, b"w");
+    }
+    world.settle();
+    world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
+    world.settle();
+    assert_eq!(diary.borrow().news, [(1, 0, News::Gone), (2, 0, News::Gone), (3, 0, News::Gone)]);
+    assert_eq!([2, 3, 4].map(|number| world.ending_of(number)), [None, Some(CloseReason::Panicked), None]);
+    leave(world, &[streams[1], streams[3]]);
+}
+
+/// The mark at which a sender is told, exactly.
+#[test]
+fn as_much_as_the_high_mark_is_not_over_it() {
+    let (mut world, streams, diary) = room(
+        2,
+        |word, members, cx| {
+            let count = if word == b"a" { OUTPUT_HIGH_BYTES } else { 1 };
+            cx.send_to(members[0], &vec![0; count]);
+            Next::Continue
+        },
+        stay,
+    );
+    world.says(streams[1], b"a");
+    world.turn();
+    assert_eq!(diary.borrow().news, []);
+    world.says(streams[1], b"ab");
+    world.settle();
+    assert_eq!(diary.borrow().news, [(1, 0, News::OverMark)]);
+    leave(world, &streams);
+}
