@@ -139,7 +139,15 @@ impl Effects {
     }
 
     /// `id` has gone: those who wait for something of it are told, each once, and it wants to know nothing any more.
+    #[inline]
     pub(crate) fn has_gone(&mut self, id: ConnectionId) {
+        if !self.over_mark.is_empty() || !self.watched.is_empty() {
+            self.tell_of_gone(id);
+        }
+    }
+
+    #[cold]
+    fn tell_of_gone(&mut self, id: ConnectionId) {
         let mut askers = self.over_mark.take_askers(id);
         askers.extend(self.watched.take_askers(id));
         for asker in askers {
@@ -189,9 +197,10 @@ impl Pairs {
         }
     }
 
-    #[cfg(test)]
+    /// Does nobody want to know anything? As in most servers.
+    #[inline]
     fn is_empty(&self) -> bool {
-        self.by_subject.is_empty() && self.by_asker.is_empty()
+        self.by_subject.is_empty()
     }
 }
 

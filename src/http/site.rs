@@ -51,6 +51,7 @@ impl Default for Site {
 }
 
 impl Responder for Site {
+    #[inline]
     fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
         match (request.path(), request.method()) {
             (b"/", Method::Get | Method::Head) => self.pages.front.response(),
@@ -67,6 +68,7 @@ impl Responder for Site {
         is_echoed.then(|| Box::new(Echoed::default()) as Box<dyn Upload>)
     }
 
+    #[inline]
     fn logs_access(&self) -> bool {
         self.pages.logs_access
     }
