@@ -300,8 +300,12 @@ impl Connection {
     }
 
     /// Takes `bytes` that somebody else sends to the peer, and says what there is to be told of it. They leave with the next
-    /// drive.
-    pub(crate) fn take(&mut self, bytes: &[u8], now: Time) -> Option<News> {
+    /// drive; but before they would make more wait than the high mark, what the kernel takes leaves at once. So what is told is that
+    /// the peer does not keep up, and not only that somebody has said much in one turn.
+    pub(crate) fn take<W: Wire>(&mut self, bytes: &[u8], wire: &mut W, ready: &mut Ready, turn: &mut Turn) -> Option<News> {
+        if self.wants_write() && ready.writable && self.unsent.len() + bytes.len() > OUTPUT_HIGH_BYTES {
+            self.flush(wire, ready, turn);
+        }
         let is_open = match self.phase {
             Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => self.our_direction == Direction::Open,
             Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => false,
@@ -313,7 +317,7 @@ impl Connection {
             return Some(News::Refused);
         }
         if self.unsent.is_empty() {
-            self.active = now; // the peer's time to take it begins
+            self.active = turn.now; // the peer's time to take it begins
         }
         self.unsent.append(bytes);
         (self.unsent.len() > OUTPUT_HIGH_BYTES).then_some(News::OverMark)

@@ -77,8 +77,8 @@ impl Reactor {
     fn put(&mut self, to: ConnectionId, bytes: &[u8]) -> Option<News> {
         let Some(token) = self.find(to) else { return Some(News::Gone) };
         let slot = &mut self.slots[token];
-        let Source::Connection(_, connection) = &mut slot.source else { return Some(News::Gone) };
-        let news = connection.take(bytes, self.turn.now);
+        let Source::Connection(stream, connection) = &mut slot.source else { return Some(News::Gone) };
+        let news = connection.take(bytes, stream, &mut slot.ready, &mut self.turn);
         self.turn.stats.sends_refused += u64::from(news == Some(News::Refused));
         enqueue(&mut self.queue, token, slot);
         news

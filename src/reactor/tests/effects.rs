@@ -240,6 +240,7 @@ fn what_would_be_too_much_is_refused_whole() {
         2,
         |word, members, cx| {
             match word {
+                b"0" => cx.send_to(members[0], &[6; 10_000]), // as much as the peer takes
                 b"a" => cx.send_to(members[0], &vec![7; OUTPUT_BYTES_MAX - 1]),
                 b"b" => cx.send_to(members[0], &[8; 2]),
                 _ => cx.send_to(members[0], &[9; 1]),
@@ -248,17 +249,18 @@ fn what_would_be_too_much_is_refused_whole() {
         },
         stay,
     );
-    let big = world.kernel().streams[streams[0]].room_max;
-    world.says(streams[1], b"abc");
+    assert_eq!(world.kernel().streams[streams[0]].room_max, 10_000);
+    world.says(streams[1], b"0abc");
     world.settle();
     assert_eq!(diary.borrow().news, [(1, 0, News::OverMark), (1, 0, News::Refused)]);
     assert_eq!(world.stats().sends_refused, 1);
     let mut heard = Vec::new();
-    while heard.len() < OUTPUT_BYTES_MAX {
+    while heard.len() < 10_000 + OUTPUT_BYTES_MAX {
         heard.extend(world.hears(streams[0]));
         world.settle();
     }
-    assert!(heard[..OUTPUT_BYTES_MAX - 1].iter().all(|&byte| byte == 7) && heard[OUTPUT_BYTES_MAX - 1..] == [9], "{big}");
+    let expected = [vec![6; 10_000], vec![7; OUTPUT_BYTES_MAX - 1], vec![9]].concat();
+    assert!(heard == expected);
     leave(world, &streams);
 }
 
