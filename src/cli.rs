@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,6 +26,37 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve. This is what is meant where no command is named.
     Serve(Serve),
+    /// Send TEXT to a server, and print its reply.
+    ///
+    /// Over TCP and Unix sockets: sends it, shuts our side as the lecture's client does, and prints all that comes until the
+    /// server closes too. A server that has replied, stays silent and does not close is left after the timeout, with a line
+    /// about that on standard error. Over UDP: sends one datagram, and prints the one that comes back. The reply is printed
+    /// byte for byte; only on a terminal a line end is added where it has none. Ends with status 0 when a reply has been
+    /// printed, 1 if there was none or it broke off (standard error says why), and 2 when the command line makes no sense.
+    Send(Message),
+}
+
+#[derive(Args)]
+pub(crate) struct Message {
+    /// tcp://HOST:PORT, udp://HOST:PORT or unix:PATH. The addresses of a host are tried one after the other.
+    #[arg(value_name = "SERVER", value_parser = destination)]
+    pub(crate) to: Destination,
+    /// What to send. Without it: all that comes from standard input, however much over a stream, and as one datagram over
+    /// UDP. Put -- before a text that begins with a dash.
+    pub(crate) text: Option<OsString>,
+    /// How long connecting may take, and how long the server may then be silent when all has been sent, or take none of what
+    /// is to be sent.
+    #[arg(long, value_name = "MS", default_value_t = TIMEOUT_MS, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    pub(crate) timeout: u64,
+}
+
+/// Where a message goes.
+#[derive(Clone)]
+pub(crate) enum Destination {
+    /// `HOST:PORT`.
+    Tcp(String),
+    Udp(String),
+    Unix(PathBuf),
 }
 
 #[derive(Args, Clone)]
@@ -110,6 +142,8 @@ struct Bounds {
 
 /// As many slots as a connection's name can tell apart.
 const COUNT_MAX: u64 = u32::MAX as u64;
+/// How long `reactor send` waits, in milliseconds: as long as the lecture's clients. Then it gives up, with status 1.
+const TIMEOUT_MS: u64 = 5000;
 /// A year: who wants no bound at all has one that he will not meet.
 const MS_MAX: u64 = 365 * 24 * 60 * 60 * 1000;
 /// What the kernel's own type for it holds (socket(7)).
@@ -159,6 +193,19 @@ fn place(text: &str) -> Result<Place, String> {
             Ok(address) => Ok(Place::Ip(address)),
             Err(_) => Err("an address is IP:PORT, such as 127.0.0.1:2000 or [::1]:2000, or unix:PATH".to_string()),
         },
+    }
+}
+
+fn destination(text: &str) -> Result<Destination, String> {
+    let names_a_port = |host: &str| {
+        let is_named = |(name, port): (&str, &str)| !name.is_empty() && port.parse::<u16>().is_ok();
+        host.rsplit_once(':').is_some_and(is_named)
+    };
+    match (text.strip_prefix("tcp://"), text.strip_prefix("udp://"), text.strip_prefix("unix:")) {
+        (Some(host), _, _) if names_a_port(host) => Ok(Destination::Tcp(host.to_string())),
+        (_, Some(host), _) if names_a_port(host) => Ok(Destination::Udp(host.to_string())),
+        (_, _, Some(path)) if !path.is_empty() => Ok(Destination::Unix(PathBuf::from(path))),
+        _ => Err("a server is tcp://HOST:PORT, udp://HOST:PORT or unix:PATH".to_string()),
     }
 }
 

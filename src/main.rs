@@ -1,6 +1,7 @@
-//! The program `reactor`: a command line, a logger and two signals around the library.
+//! The program `reactor`: a command line, a logger and two signals around the library, and a client.
 
 mod cli;
+mod send;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -13,7 +14,10 @@ use log::{Level, LevelFilter, debug, info, log_enabled, warn};
 use reactor::{ACCESS_LOG, Echo, Http, Protocol, Reactor, Site, Stopped};
 
 use cli::{Cli, Command, Place, Serve};
+use send::Failure;
 
+/// It did what it was asked to.
+const SUCCEEDED: u8 = 0;
 /// Something outside the program stood in the way.
 const FAILED: u8 = 1;
 /// The command line made no sense.
@@ -31,11 +35,19 @@ fn main() -> ExitCode {
         }
         Err(error) => return complain(MISUSED, &first_line(&error)),
     };
-    let Command::Serve(arguments) = command;
-    match serve(&arguments.with_defaults()) {
-        Ok(Stopped::InOrder) => ExitCode::SUCCESS,
-        Ok(Stopped::CutOff(_)) => ExitCode::from(CUT_OFF),
-        Err(error) => complain(FAILED, &error.to_string()),
+    match command {
+        Command::Serve(arguments) => match serve(&arguments.with_defaults()) {
+            Ok(Stopped::InOrder) => ExitCode::SUCCESS,
+            Ok(Stopped::CutOff(_)) => ExitCode::from(CUT_OFF),
+            Err(error) => complain(FAILED, &error.to_string()),
+        },
+        Command::Send(message) => match send::send(&message) {
+            Ok(None) => ExitCode::SUCCESS,
+            Ok(Some(note)) => complain(SUCCEEDED, &note),
+            Err(Failure::Misused(why)) => complain(MISUSED, &why),
+            Err(Failure::Failed(why)) => complain(FAILED, &why),
+            Err(Failure::NobodyReads) => ExitCode::from(FAILED), // as quietly as others die of SIGPIPE
+        },
     }
 }
 
