@@ -214,6 +214,10 @@ pub const REQUEST_LINE_BYTES_MAX: usize = 8 * 1024;
 /// The largest request head, in bytes. Beyond: 431 and close. Common servers allow 8 to 32 KiB.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
+/// The most digits of a Content-Length, zeros in front included. Beyond: 400 and close. No number of 64 bits needs more, and other
+/// servers and proxies draw the line there too: what one of them refuses must not be a body to us.
+pub const CONTENT_LENGTH_DIGITS_MAX: usize = 20;
+
 /// The most header fields in a request. Beyond: 431 and close.
 pub const HEADERS_MAX: usize = 64;
 

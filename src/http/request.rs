@@ -9,7 +9,7 @@ use httparse::{EMPTY_HEADER, Error, Header};
 use memchr::memmem;
 
 use super::response::{Form, Status};
-use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
+use crate::limits::{CONTENT_LENGTH_DIGITS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
 
 /// The methods of RFC 9110 section 9 and RFC 5789. Another one is answered 501, without asking the responder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -359,9 +359,9 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
-/// 1*DIGIT that fits a u64: no sign, no list, no space (RFC 9110 section 8.6).
+/// 1*DIGIT that fits a u64, and not many more than it needs: no sign, no list, no space (RFC 9110 section 8.6).
 fn content_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() {
+    if value.is_empty() || value.len() > CONTENT_LENGTH_DIGITS_MAX {
         return None;
     }
     value.iter().try_fold(0u64, |length, byte| {
