@@ -10,8 +10,9 @@ mod common;
 use std::io::{BufReader, Read, Write};
 use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener};
 use std::thread;
+use std::time::{Duration, SystemTime};
 
-use common::{Program, connect, connect_narrow, pattern, stuff};
+use common::{Program, be_late, connect, connect_narrow, pattern, stuff};
 
 const HTTP: [&str; 2] = ["--http", "127.0.0.1:0"];
 const PLAIN: &str = "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -177,6 +178,110 @@ fn the_last_answer_survives_whatever_is_sent_after_it() {
     check_answer_survives(program.http(), chunked, &surplus, "501");
     check_answer_survives(program.http(), "nonsense\r\n\r\n", &surplus[..MIB], "400");
     check_answer_survives(program.http(), "GET /", &b"a".repeat(MIB), "414");
+}
+
+/// Requests that are refused since they can be read in two ways, or not at all, and with what.
+fn refused() -> Vec<(String, &'static str)> {
+    let posts = [
+        ("Transfer-Encoding: chunked\r\n", "501"),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", "501"),
+        ("Content-Length: 5\r\nTransfer-Encoding: xchunked\r\n", "501"),
+        ("Transfer-Encoding:\r\nContent-Length: 0\r\n", "501"),
+        ("Transfer-Encoding : chunked\r\n", "400"),
+        ("Transfer-Encoding: chunked\r\n identity\r\n", "400"),
+        ("Content-Length: 5\r\nContent-Length: 0\r\n", "400"),
+        ("Content-Length: 0\r\ncontent-length: 0\r\n", "400"),
+        ("Content-Length: 5, 5\r\n", "400"),
+        ("Content-Length: +5\r\n", "400"),
+        ("Content-Length: 0x5\r\n", "400"),
+        ("Content-Length: 18446744073709551621\r\n", "400"),
+        ("Content-Length: 1048577\r\n", "413"),
+        ("Content-Length: 5\n", "400"),
+        ("X: y\rContent-Length: 5\r\n", "400"),
+        ("X: y\0\r\nContent-Length: 5\r\n", "400"),
+        ("Content-Length 5\r\n", "400"),
+        ("Host: b\r\n", "400"),
+        (&"X: y\r\n".repeat(100), "431"),
+        (&format!("X: {}\r\n", "y".repeat(20_000)), "431"),
+    ]
+    .map(|(fields, status)| (format!("POST /echo HTTP/1.1\r\nHost: a\r\n{fields}\r\n0\r\n\r\n"), status));
+    let others = [
+        ("POST /echo HTTP/1.0\r\n\r\nhello", "400"),
+        ("GET / HTTP/1.1\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\n\n", "400"),
+        ("GET / HTTP/1.1\r\n Host: a\r\n\r\n", "400"),
+        ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+        ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", "505"),
+        ("get / HTTP/1.1\r\nHost: a\r\n\r\n", "501"),
+        (&format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(10_000)), "414"),
+        (&"\r\n".repeat(20), "400"),
+        ("\n", "400"),
+    ]
+    .map(|(request, status)| (request.to_owned(), status));
+    posts.into_iter().chain(others).collect()
+}
+
+#[test]
+fn nothing_behind_a_refused_request_is_read_as_one() {
+    // RFC 9112 sections 6.1, 6.3 and 9.6. There is one answer and then the end, whether the valid requests behind come with the
+    // refused one, or when we have read that it is refused and the program has only to discard what we send.
+    let program = Program::start(&HTTP);
+    for (request, status) in refused() {
+        check(program.http(), request.clone() + PLAIN + CLOSING, &[status]);
+        check(program.http(), PLAIN.to_owned() + &request + PLAIN, &["200", status]);
+        let mut stream = connect(program.http());
+        stream.write_all(request.as_bytes()).unwrap();
+        let answer = read_answer(&mut stream);
+        assert!(answer.starts_with(&format!("HTTP/1.0 {status} ")), "{request:?}: {answer}");
+        assert!(answer.contains("\r\nConnection: close\r\n"), "{request:?}: {answer}");
+        stream.write_all(PLAIN.repeat(3).as_bytes()).unwrap();
+        check_end(&mut stream);
+    }
+}
+
+#[test]
+fn a_body_that_is_a_request_is_never_served() {
+    // RFC 9112 section 6.3. The body is a request for a page that does not exist, and comes in a segment of its own. What is behind
+    // it is served.
+    let program = Program::start(&HTTP);
+    let body = "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (start, status) in
+        [("POST /", "405"), ("PUT /nowhere", "405"), ("DELETE /echo", "405"), ("GET /plaintext", "200"), ("POST /echo", "200")]
+    {
+        let mut stream = connect(program.http());
+        stream.set_nodelay(true).unwrap();
+        write!(stream, "{start} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
+        stream.write_all(body.as_bytes()).unwrap();
+        stream.write_all(CLOSING.as_bytes()).unwrap();
+        let answer = read_answer(&mut stream);
+        assert!(answer.starts_with(&format!("HTTP/1.0 {status} ")), "{start}: {answer}");
+        assert_eq!(answer.ends_with(body), start == "POST /echo", "{start}: {answer}");
+        assert!(read_answer(&mut stream).ends_with("</html>\n"), "{start}");
+        check_end(&mut stream);
+    }
+}
+
+#[test]
+fn the_date_is_that_of_the_answer_also_after_a_pause() {
+    // RFC 9110 section 6.6.1. On one connection, with nothing in between that could have kept a clock going.
+    let program = Program::start(&HTTP);
+    let mut stream = connect(program.http());
+    for pause_ms in [0, 2_100] {
+        be_late(Duration::from_millis(pause_ms));
+        let asked = SystemTime::now();
+        stream.write_all(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(0);
+            let end = head.len() - 1;
+            stream.read_exact(&mut head[end..]).unwrap();
+        }
+        let answered = SystemTime::now();
+        let head = String::from_utf8(head).unwrap();
+        let date = httpdate::parse_http_date(head.split("Date: ").nth(1).unwrap().lines().next().unwrap()).unwrap();
+        // It has no fraction of a second, and the program's clock may be read a little before ours.
+        assert!(date + Duration::from_secs(1) > asked - Duration::from_secs(1) && date <= answered, "{asked:?}: {head}");
+    }
 }
 
 #[test]

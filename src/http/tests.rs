@@ -3,8 +3,10 @@
 //! [`check`] is where all rows pass: a conversation has one outcome, however its bytes arrive, whatever was answered before
 //! it, and whatever follows it. Rows cite the rule they stand for: 9110 and 9112 are RFC 9110 and RFC 9112, 1945 is RFC 1945.
 
+use std::cell::RefCell;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Once;
 use std::time::Instant;
 
 use proptest::prelude::*;
@@ -15,8 +17,8 @@ use super::*;
 use crate::connection::Lent;
 use crate::deadline::Time;
 use crate::limits::{
-    CONTENT_LENGTH_DIGITS_MAX, EMPTY_LINES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, INPUT_BYTES_MAX, Limits, REQUEST_LINE_BYTES_MAX,
-    STREAMED_BYTES_MAX,
+    ACCESS_LINE_BYTES_MAX, CONTENT_LENGTH_DIGITS_MAX, EMPTY_LINES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, INPUT_BYTES_MAX, Limits,
+    REQUEST_LINE_BYTES_MAX, STREAMED_BYTES_MAX,
 };
 use crate::protocol::ConnectionId;
 use crate::turn::Turn;
@@ -547,6 +549,18 @@ fn the_parts_of_a_host_stand_in_their_places() {
 }
 
 #[test]
+fn an_absolute_target_overrides_the_host() {
+    // 9112 3.2.2: the field is ignored then, be it empty or another's, as long as there is one that could be. It is not
+    // ignored that it could be none: 9112 3.2.
+    for host in ["", "a", "b:8080"] {
+        check("9112 3.2.2", format!("GET http://a/ HTTP/1.1\r\nHost: {host}\r\n\r\n"), &[page(KEEP)], PeerLeft);
+    }
+    check_refused("9112 3.2", "GET http://a/ HTTP/1.1\r\nHost: a b\r\n\r\n", "400 Bad Request");
+    check("9112 3.2: empty, without an authority", "OPTIONS * HTTP/1.1\r\nHost:\r\n\r\n", &[not_allowed(KEEP)], PeerLeft);
+    check("9112 3.2: 1.0 has no Host", "GET http://a/ HTTP/1.0\r\n\r\n", &[page(CLOSE)], Ours(Next::CloseAgreed));
+}
+
+#[test]
 fn a_method_is_known_or_501_and_served_or_405() {
     // 9110 9.1, 15.5.6 and 15.6.2. Methods are whole words, in upper case.
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"] {
@@ -968,6 +982,41 @@ fn an_answer_that_can_have_no_body_has_none_whatever_its_responder_says() {
     }
 }
 
+#[test]
+fn every_status_has_its_line_and_its_fields() {
+    // 1945 6.1: `HTTP/1.0`, three digits and a reason, with a space between each; 9110 6.6.1: and a date; 9110 8.3 and 8.6: and the
+    // type and length of a body where there is one.
+    struct Says(Status);
+    impl Responder for Says {
+        fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
+            Response::error(self.0)
+        }
+    }
+    use Status::*;
+    #[rustfmt::skip]
+    let all = [
+        Ok, Created, Accepted, NoContent, MovedPermanently, Found, NotModified, BadRequest, Unauthorized, Forbidden, NotFound,
+        MethodNotAllowed, RequestTimeout, Conflict, Gone, ContentTooLarge, UriTooLong, UnsupportedMediaType, ExpectationFailed,
+        HeadersTooLarge, InternalServerError, NotImplemented, BadGateway, ServiceUnavailable, VersionNotSupported,
+    ];
+    for status in all {
+        let mut peer = Peer::new(Says(status));
+        peer.receive(PLAIN);
+        let output = peer.leave().output;
+        let (line, fields) = output.split_once("\r\n").unwrap();
+        let [version, code, reason] = line.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("three parts: {line}") };
+        assert_eq!(version, "HTTP/1.0");
+        assert!(code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_digit()), "{line}");
+        assert!(reason.starts_with(|first: char| first.is_ascii_uppercase()) && !reason.ends_with(' '), "{line}");
+        assert_eq!(fields.matches("Date: *\r\n").count(), 1, "{line}");
+        let body = format!("{code} {reason}\n");
+        let framing = format!("Content-Type: text/plain\r\nContent-Length: {}\r\n", body.len());
+        let has_body = !["204", "304"].contains(&code);
+        assert_eq!(fields.starts_with(&framing) && fields.ends_with(&format!("\r\n\r\n{body}")), has_body, "{output}");
+        assert_eq!(fields.contains("Content-"), has_body, "{output}");
+    }
+}
+
 /// Gives its bytes in pieces of these lengths, over and over. A piece of 0: it has nothing for now.
 struct Spring {
     bytes: io::Cursor<Vec<u8>>,
@@ -1128,6 +1177,135 @@ fn a_head_that_drips_costs_as_much_as_it_is_long() {
         });
         assert!(is_linear, "{kind}: {short:?} for a sixteenth, {long:?} for the whole");
     }
+}
+
+/// Keeps, for each thread, the lines of the access log that it has caused.
+struct Lines;
+
+thread_local! {
+    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+impl log::Log for Lines {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if record.target() == ACCESS_LOG {
+            LINES.with_borrow_mut(|lines| lines.push(record.args().to_string()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Has a conversation, and returns what of each line of the access log follows the moment, which is checked.
+fn logged<R: Responder>(responder: R, story: impl FnOnce(&mut Peer<R>)) -> Vec<String> {
+    static IS_SET: Once = Once::new();
+    IS_SET.call_once(|| {
+        log::set_logger(&Lines).unwrap();
+        log::set_max_level(log::LevelFilter::Info);
+    });
+    LINES.take();
+    let mut peer = Peer::new(responder);
+    story(&mut peer);
+    if peer.last_word.is_none() {
+        peer.http.ended(&peer.input, &mut context(&mut peer.turn, &mut peer.lent));
+    }
+    peer.http.closed(CloseReason::Finished);
+    let date = peer.turn.date();
+    let of_line = |line: &String| {
+        // `127.0.0.1 - - [06/Nov/1994:08:49:37 +0000] `, of the date `Sun, 06 Nov 1994 08:49:37 GMT`.
+        let (moment, rest) = line.split_once("] ").unwrap();
+        let date = str::from_utf8(&date).unwrap();
+        let (day, month, year) = (&date[5..7], &date[8..11], &date[12..16]);
+        let expected = format!("127.0.0.1 - - [{day}/{month}/{year}:");
+        assert!(moment.starts_with(&expected) && moment.ends_with(" +0000"), "{line} at {date}");
+        assert_eq!(moment.len(), expected.len() + "08:49:37 +0000".len(), "{line}");
+        rest.to_owned()
+    };
+    LINES.take().iter().map(of_line).collect()
+}
+
+#[test]
+fn each_answer_is_a_line_in_the_access_log() {
+    // The Common Log Format: the request line as it came, the status, and the bytes of the body, or `-` where there are none.
+    let site = || Site::new().with_access_log(true);
+    for (request, lines) in [
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", &[r#""GET / HTTP/1.1" 200 134"#][..]),
+        ("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", &[r#""HEAD / HTTP/1.1" 200 -"#]),
+        ("GET /?a=b HTTP/1.0\r\n\r\n", &[r#""GET /?a=b HTTP/1.0" 200 134"#]),
+        ("GET /plaintext\r\n", &[r#""GET /plaintext" 200 13"#]),
+        ("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", &[r#""POST /echo HTTP/1.1" 200 2"#]),
+        ("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", &[r#""POST /echo HTTP/1.1" 200 -"#]),
+        ("\r\nFOO / HTTP/1.1\r\nHost: a\r\n\r\n", &[r#""FOO / HTTP/1.1" 501 20"#]),
+        ("GET /a b\r\n", &[r#""GET /a b" 400 16"#]),
+        ("GE", &[r#""GE" 400 16"#]),
+        ("", &[]),
+        (
+            "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n",
+            &[r#""GET /plaintext HTTP/1.1" 200 13"#, r#""GET /nowhere HTTP/1.1" 404 14"#],
+        ),
+    ] {
+        assert_eq!(logged(site(), |peer| peer.receive(request.as_bytes())), lines, "{request:?}");
+        assert_eq!(logged(Site::new(), |peer| peer.receive(request.as_bytes())), [""; 0], "not unless it is asked for");
+    }
+    let late = |peer: &mut Peer<Site>| {
+        peer.receive(b"GET /");
+        peer.wait(head_ms_max());
+    };
+    assert_eq!(logged(site(), late), [r#""-" 408 20"#]);
+}
+
+#[test]
+fn a_peer_cannot_write_what_it_likes_into_the_access_log() {
+    // What could end the line, close its quotes or move a cursor is escaped, and a long line is cut.
+    let site = || Site::new().with_access_log(true);
+    for (line, shown) in [
+        (&b"GET /\"quoted\" HTTP/1.1"[..], r#""GET /\"quoted\" HTTP/1.1" 404 14"#),
+        (b"GET /\\ HTTP/1.1", r#""GET /\\ HTTP/1.1" 404 14"#),
+        (b"GET /\x1b[2J HTTP/1.1", r#""GET /\x1b[2J HTTP/1.1" 400 16"#),
+        (b"GET /\r200 HTTP/1.1", r#""GET /\r200 HTTP/1.1" 400 16"#),
+        (b"GET /\xe4\0 HTTP/1.1", r#""GET /\xe4\x00 HTTP/1.1" 400 16"#),
+    ] {
+        let request = [line, b"\r\nHost: a\r\n\r\n"].concat();
+        assert_eq!(logged(site(), |peer| peer.receive(&request)), [shown]);
+    }
+    for (bytes, end) in [(ACCESS_LINE_BYTES_MAX, ""), (ACCESS_LINE_BYTES_MAX + 1, "...")] {
+        let around = "GET / HTTP/1.1".len();
+        let line = format!("GET /{} HTTP/1.1", "a".repeat(bytes - around));
+        let shown = format!("\"{}{end}\" 404 14", &line[..ACCESS_LINE_BYTES_MAX]);
+        assert_eq!(logged(site(), |peer| peer.receive(format!("{line}\r\nHost: a\r\n\r\n").as_bytes())), [shown]);
+    }
+}
+
+#[test]
+fn a_streamed_answer_is_logged_when_it_is_over_with_the_bytes_that_it_gave() {
+    struct Logged(Springs);
+    impl Responder for Logged {
+        fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
+            self.0.respond(request)
+        }
+        fn logs_access(&self) -> bool {
+            true
+        }
+    }
+    let springs = |length, pieces: &[usize]| Logged(Springs { bytes: text(100_000).into(), pieces: pieces.to_vec(), length });
+    let line = r#""GET /plaintext HTTP/1.1" 200"#;
+    assert_eq!(logged(springs(100_000, &[7_000]), |peer| peer.receive(PLAIN)), [format!("{line} 100000")]);
+    // It has less than it said.
+    assert_eq!(logged(springs(100_001, &[7_000]), |peer| peer.receive(PLAIN)), [format!("{line} 100000")]);
+    // The connection ends while it has nothing: no line before, and one then.
+    let cut_off = |peer: &mut Peer<Logged>| {
+        peer.receive(PLAIN);
+        assert!(peer.is_paused && LINES.with_borrow(Vec::is_empty));
+        peer.http.closed(CloseReason::PeerReset);
+        peer.last_word = Some(Next::Abort);
+        assert_eq!(LINES.with_borrow(Vec::len), 1);
+        peer.http.state = State::NEXT;
+    };
+    assert_eq!(logged(springs(100_000, &[30_000, 0]), cut_off), [format!("{line} 30000")]);
 }
 
 /// A valid request, with its body.
