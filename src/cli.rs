@@ -162,6 +162,7 @@ impl Serve {
         Limits {
             connections_max: count(bounds.max_connections),
             silent_ms_max: bounds.silent_ms,
+            connect_ms_max: Limits::default().connect_ms_max, // the program begins no connections
             idle_ms_max: bounds.idle_ms,
             stall_ms_max: bounds.stall_ms,
             head_ms_max: bounds.head_ms,

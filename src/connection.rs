@@ -9,12 +9,16 @@
 //!                        Held                   the peer's FIN
 //! ```
 //!
+//! A connection that we begin is `Connecting` first, and then `Talking`.
+//!
 //! The connection owns everything that a protocol could get wrong: it keeps what the kernel did not take and sends it
 //! first, stops reading a peer that does not read, answers a half-closed peer in full, and closes so that the last answer
 //! survives. It has no socket: that is lent for each drive, so that all of this can be tested over a scripted one.
 //!
 //! Invariant 5: bytes leave `unsent` only by the count that a send returned, and `input` only by the count that the protocol
 //! consumed.
+
+use std::io::ErrorKind;
 
 use log::trace;
 
@@ -61,8 +65,19 @@ enum Phase {
     /// All is sent and our FIN with it (that was when `active` says). We read and discard until the peer's FIN, but not for
     /// ever, and not more than so many bytes.
     Lingering { bytes_left: u32 },
+    /// We have begun it, when `active` says, and the peer has not been reached yet. What others send waits; `then` is what
+    /// else they have asked for.
+    Connecting { then: Then },
     /// Over, for this reason.
     Ended(CloseReason),
+}
+
+/// What becomes of a connection once its peer has been reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Talk,
+    Finish,
+    Close,
 }
 
 /// How a connection closes whose output has gone. Unread input would turn our FIN into a reset that destroys the output.
@@ -120,6 +135,12 @@ impl Connection {
         }
     }
 
+    /// One that has been begun and not been reached.
+    pub(crate) fn outgoing(protocol: Box<dyn Protocol>, id: ConnectionId, peer: Peer, now: Time) -> Connection {
+        let phase = Phase::Connecting { then: Then::Talk };
+        Connection { phase, ..Connection::new(protocol, id, peer, now) }
+    }
+
     pub(crate) fn id(&self) -> ConnectionId {
         self.lent.id
     }
@@ -164,6 +185,7 @@ impl Connection {
                     let still_waits = match self.phase {
                         Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => self.lent.alarm <= turn.now,
                         Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => false,
+                        Phase::Connecting { .. } => false,
                     };
                     if !still_waits {
                         return outcome; // what it waited for had come, or all has been said
@@ -185,6 +207,11 @@ impl Connection {
                 if nothing_came { Outcome::Ended(why) } else { outcome }
             }
             Phase::Lingering { .. } => Outcome::Ended(CloseReason::Finished),
+            Phase::Connecting { .. } => {
+                let outcome = self.look(wire, ready, scratch, turn);
+                let is_late = matches!(self.phase, Phase::Connecting { .. }); // and the loop is not
+                if is_late { Outcome::Ended(CloseReason::Unreached(ErrorKind::TimedOut)) } else { outcome }
+            }
             Phase::Ended(why) => Outcome::Ended(why),
         }
     }
@@ -198,6 +225,7 @@ impl Connection {
             }
             Phase::Flushing { .. } => self.active.plus_ms(limits.stall_ms_max),
             Phase::Lingering { .. } => self.active.plus_ms(limits.linger_ms_max),
+            Phase::Connecting { .. } => self.active.plus_ms(limits.connect_ms_max),
             Phase::Ended(_) => Time::NEVER,
         }
     }
@@ -232,7 +260,7 @@ impl Connection {
         match self.phase {
             Phase::Silent | Phase::Talking => self.unsent.len() < OUTPUT_HIGH_BYTES,
             Phase::Lingering { .. } => true,
-            Phase::Held | Phase::Paused { .. } | Phase::Flushing { .. } | Phase::Ended(_) => false,
+            Phase::Held | Phase::Paused { .. } | Phase::Flushing { .. } | Phase::Connecting { .. } | Phase::Ended(_) => false,
         }
     }
 
@@ -254,6 +282,7 @@ impl Connection {
             Phase::Held => self.unsent.len() < OUTPUT_HIGH_BYTES,
             Phase::Paused { produced, .. } => produced && self.unsent.len() <= OUTPUT_LOW_BYTES,
             Phase::Flushing { .. } => self.unsent.is_empty(),
+            Phase::Connecting { .. } => ready.writable,
             Phase::Ended(_) => true,
             Phase::Silent | Phase::Talking | Phase::Lingering { .. } => false,
         };
@@ -262,7 +291,13 @@ impl Connection {
 
     /// When, if nothing moves until then, a stop may take it for one on which nothing is under way. `None`: something is.
     pub(crate) fn quiet_at(&self) -> Option<Time> {
-        self.quiet_since().map(|since| since.plus_ms(QUIET_MS))
+        match self.phase {
+            // Nothing has been said to the peer yet.
+            Phase::Connecting { .. } => self.unsent.is_empty().then_some(self.active),
+            Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => self.quiet_since(),
+            Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => None,
+        }
+        .map(|since| since.plus_ms(QUIET_MS))
     }
 
     /// Since when nothing has moved, if nothing is under way. `None`: something is.
@@ -282,10 +317,11 @@ impl Connection {
         matches!(self.phase, Phase::Lingering { .. })
     }
 
-    /// Ends an idle conversation from our side. What the peer still says is discarded for a while, so that it does not destroy
-    /// what may still be on its way to it.
+    /// Ends an idle conversation from our side, or one that has not begun. What the peer still says is discarded for a
+    /// while, so that it does not destroy what may still be on its way to it.
     pub(crate) fn close_idle(&mut self) {
-        self.phase = Phase::Flushing { last: Last::Linger };
+        let is_reached = !matches!(self.phase, Phase::Connecting { .. });
+        self.phase = if is_reached { Phase::Flushing { last: Last::Linger } } else { Phase::Ended(CloseReason::Shutdown) };
     }
 
     /// Would its protocol give way when there is no room?
@@ -308,6 +344,7 @@ impl Connection {
         }
         let is_open = match self.phase {
             Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => self.our_direction == Direction::Open,
+            Phase::Connecting { then } => then == Then::Talk,
             Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => false,
         };
         if !is_open {
@@ -316,7 +353,7 @@ impl Connection {
         if self.unsent.len() + bytes.len() > OUTPUT_BYTES_MAX {
             return Some(News::Refused);
         }
-        if self.unsent.is_empty() {
+        if self.unsent.is_empty() && !matches!(self.phase, Phase::Connecting { .. }) {
             self.active = turn.now; // the peer's time to take it begins
         }
         self.unsent.append(bytes);
@@ -327,10 +364,21 @@ impl Connection {
     pub(crate) fn oblige<W: Wire>(&mut self, wish: Wish, wire: &mut W, turn: &Turn) {
         match self.phase {
             Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => {}
+            Phase::Connecting { then } => {
+                let then = match wish {
+                    Wish::Close => Then::Close,
+                    Wish::Finish if then == Then::Talk => Then::Finish,
+                    Wish::Finish | Wish::Pause | Wish::Resume => then,
+                };
+                self.phase = Phase::Connecting { then };
+                return;
+            }
             Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => return,
         }
         match wish {
             Wish::Close => self.follow(Next::Close, false, !self.input.is_empty()),
+            // There is nothing to go on with, and it has not said that it has said all.
+            Wish::Resume if matches!(self.phase, Phase::Paused { at_end: true, .. }) => {}
             Wish::Resume => self.follow(Next::Continue, false, !self.input.is_empty()),
             // Its protocol has not asked to be called when its output has drained, and is not.
             Wish::Pause if !matches!(self.phase, Phase::Paused { .. }) => {
@@ -347,9 +395,14 @@ impl Connection {
     pub(crate) fn hear_of<W: Wire>(&mut self, about: ConnectionId, news: News, wire: &mut W, ready: &mut Ready, turn: &mut Turn) {
         match self.phase {
             Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => {
-                self.speak(wire, ready, turn, |protocol, _, cx| protocol.told(about, news, cx));
+                let at_end = matches!(self.phase, Phase::Paused { at_end: true, .. });
+                self.speak(wire, ready, turn, |protocol, _, cx| {
+                    let next = protocol.told(about, news, cx);
+                    // There is nothing to go on with, and it has not said that it has said all.
+                    if at_end && next == Next::Continue { Next::Stay } else { next }
+                });
             }
-            Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => {}
+            Phase::Connecting { .. } | Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => {}
         }
     }
 
@@ -359,6 +412,14 @@ impl Connection {
     }
 
     fn work<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, scratch: &mut [u8], turn: &mut Turn) -> Outcome {
+        if let Phase::Connecting { then } = self.phase
+            && ready.writable
+        {
+            self.reach(then, wire, ready, turn);
+            if let Phase::Ended(why) = self.phase {
+                return Outcome::Ended(why); // what waits has nobody to go to
+            }
+        }
         let moved_before = turn.stats.bytes_moved();
         loop {
             // What is owed goes first: it keeps the order, and it is what the peer waits for.
@@ -402,8 +463,37 @@ impl Connection {
                         Err(why) => Phase::Ended(why),
                     }
                 }
+                Phase::Connecting { .. } => return Outcome::Blocked,
                 Phase::Ended(why) => return Outcome::Ended(why),
             }
+        }
+    }
+
+    /// The kernel has told something of a connection that we have begun: has the peer been reached?
+    #[cold]
+    fn reach<W: Wire>(&mut self, then: Then, wire: &mut W, ready: &mut Ready, turn: &mut Turn) {
+        let reached = wire.is_connected();
+        trace!("{} connect {} -> {reached:?}", self.lent.id, self.lent.peer);
+        match reached {
+            Ok(true) => {}
+            Ok(false) => {
+                ready.writable = false; // another edge comes
+                return;
+            }
+            Err(error) => {
+                self.phase = Phase::Ended(CloseReason::Unreached(error.kind()));
+                return;
+            }
+        }
+        turn.stats.connected += 1;
+        turn.effects.is_reached(self.lent.id);
+        self.phase = Phase::Talking;
+        self.active = turn.now;
+        self.speak(wire, ready, turn, |protocol, _, cx| protocol.opened(cx));
+        match then {
+            Then::Talk => {}
+            Then::Finish => self.oblige(Wish::Finish, wire, turn),
+            Then::Close => self.oblige(Wish::Close, wire, turn),
         }
     }
 
@@ -442,6 +532,8 @@ impl Connection {
         trace!("{} shutdown -> {finished:?}", self.lent.id);
         if let Err(error) = finished {
             self.phase = Phase::Ended(error.into());
+        } else if matches!(self.phase, Phase::Paused { at_end: true, .. }) {
+            self.phase = Phase::Flushing { last: Last::Close }; // both have said all
         }
     }
 
@@ -534,7 +626,7 @@ impl Connection {
         }
         match self.phase {
             Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => steps.heard,
-            Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => offered,
+            Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Connecting { .. } | Phase::Ended(_) => offered,
         }
     }
 
@@ -561,12 +653,17 @@ impl Connection {
         // only for what it has said since.
         let (still_waits, at_end) = match self.phase {
             Phase::Paused { produced, at_end } => (produced, at_end),
-            Phase::Silent | Phase::Talking | Phase::Held | Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => {
+            Phase::Silent | Phase::Talking | Phase::Held => (self.unsent.len() > OUTPUT_LOW_BYTES, false),
+            Phase::Connecting { .. } | Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => {
                 (self.unsent.len() > OUTPUT_LOW_BYTES, false)
             }
         };
         self.phase = match next {
             Next::Continue | Next::Close | Next::CloseAgreed if at_end => Phase::Flushing { last: Last::Close },
+            // Both have said all.
+            Next::Pause | Next::Stay if at_end && self.our_direction == Direction::Finished => {
+                Phase::Flushing { last: Last::Close }
+            }
             Next::Continue if self.phase == Phase::Silent => Phase::Silent,
             Next::Continue if self.input.is_empty() => Phase::Talking,
             Next::Continue => Phase::Held,
@@ -574,7 +671,7 @@ impl Connection {
             Next::Stay => match self.phase {
                 Phase::Paused { .. } => Phase::Paused { produced: has_replied || still_waits, at_end },
                 phase @ (Phase::Silent | Phase::Talking | Phase::Held) => phase,
-                phase @ (Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_)) => phase,
+                phase @ (Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Connecting { .. } | Phase::Ended(_)) => phase,
             },
             Next::CloseAgreed if !has_more => Phase::Flushing { last: Last::CloseIfRead },
             Next::Close | Next::CloseAgreed => Phase::Flushing { last: Last::Linger },

@@ -8,17 +8,22 @@
 //!
 //! A protocol that runs has nobody but itself in its hands: what it wants done to others is written down here, and the reactor
 //! does it when the call is over. So nobody is changed while it is being driven, and no call leads into another. What comes
-//! of it, where there is something to say, is told with [`Protocol::told`](crate::Protocol::told).
+//! of it, where there is something to say, is told with [`Protocol::told`].
 //!
 //! Invariant: effects are applied in the order in which they were asked for, and all of them before anybody else is driven.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::net::SocketAddr;
 use std::ops::Range;
 
-use crate::limits::{EFFECTS_BYTES_MAX, EFFECTS_HIGH, EFFECTS_MAX, OUTPUT_SCRATCH_BYTES};
-use crate::protocol::{ConnectionId, Context};
+use slab::Slab;
 
-/// What a protocol is told of another connection, with [`Protocol::told`](crate::Protocol::told).
+use crate::limits::{EFFECTS_BYTES_MAX, EFFECTS_HIGH, EFFECTS_MAX, OUTPUT_SCRATCH_BYTES};
+use crate::protocol::{CloseReason, ConnectionId, Context, Protocol};
+use crate::stats::Stats;
+
+/// What a protocol is told of another connection, with [`Protocol::told`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum News {
@@ -32,6 +37,10 @@ pub enum News {
     /// Nothing of what was sent to it was taken, for more than
     /// [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) would have waited there.
     Refused,
+    /// The peer of a connection that this one has begun with [`Context::connect`] has been reached.
+    Connected,
+    /// It has not, for this reason, and the connection has ended.
+    Unreached(io::ErrorKind),
 }
 
 /// What one connection wants done to another, beside sending to it.
@@ -43,7 +52,6 @@ pub(crate) enum Wish {
     Resume,
 }
 
-#[derive(Debug)]
 pub(crate) enum Effect {
     /// These of the bytes that wait here.
     Send(ConnectionId, Range<usize>),
@@ -51,6 +59,23 @@ pub(crate) enum Effect {
     SendTooMuch(ConnectionId),
     Ask(ConnectionId, Wish),
     Watch(ConnectionId),
+    Connect(Box<Call>),
+}
+
+/// A connection that is to be begun.
+pub(crate) struct Call {
+    pub(crate) id: ConnectionId,
+    pub(crate) address: SocketAddr,
+    pub(crate) protocol: Box<dyn Protocol>,
+}
+
+/// What the name of an outgoing connection stands for. It is named before it has a slot.
+struct Outgoing {
+    generation: u32,
+    token: Option<usize>,
+    /// Who began it, if that was a connection.
+    caller: Option<ConnectionId>,
+    is_reached: bool,
 }
 
 /// `news` of `about`, for `to`.
@@ -73,6 +98,9 @@ pub(crate) struct Effects {
     over_mark: Pairs,
     /// Who is watched, and by whom.
     watched: Pairs,
+    outgoing: Slab<Outgoing>,
+    /// How many connections of either kind have been named.
+    named: u32,
 }
 
 impl Effects {
@@ -101,6 +129,51 @@ impl Effects {
         queued.shrink_to(EFFECTS_HIGH);
         bytes.shrink_to(OUTPUT_SCRATCH_BYTES);
         (self.queued, self.bytes) = (queued, bytes);
+    }
+
+    // ---- names
+
+    /// The generation of the next connection.
+    pub(crate) fn next_generation(&mut self) -> u32 {
+        self.named = self.named.wrapping_add(1);
+        self.named
+    }
+
+    /// Names a connection that `caller` begins.
+    pub(crate) fn name_outgoing(&mut self, caller: Option<ConnectionId>) -> ConnectionId {
+        let generation = self.next_generation();
+        let place = self.outgoing.insert(Outgoing { generation, token: None, caller, is_reached: false });
+        ConnectionId::of_outgoing(place, generation)
+    }
+
+    fn outgoing(&mut self, id: ConnectionId) -> Option<&mut Outgoing> {
+        let outgoing = self.outgoing.get_mut(id.place_of_outgoing()?)?;
+        (outgoing.generation == id.generation).then_some(outgoing)
+    }
+
+    /// The outgoing connection `id` has been given a slot.
+    pub(crate) fn has_slot(&mut self, id: ConnectionId, token: usize) {
+        if let Some(outgoing) = self.outgoing(id) {
+            outgoing.token = Some(token);
+        }
+    }
+
+    /// Where a connection of that name would be.
+    pub(crate) fn slot_of(&self, id: ConnectionId) -> Option<usize> {
+        match id.place_of_outgoing() {
+            Some(place) => self.outgoing.get(place).filter(|outgoing| outgoing.generation == id.generation)?.token,
+            None => Some(id.slot as usize),
+        }
+    }
+
+    /// The peer of the outgoing connection `id` has been reached.
+    pub(crate) fn is_reached(&mut self, id: ConnectionId) {
+        if let Some(outgoing) = self.outgoing(id) {
+            outgoing.is_reached = true;
+            if let Some(caller) = outgoing.caller {
+                self.tell(caller, id, News::Connected);
+            }
+        }
     }
 
     // ---- news
@@ -138,9 +211,19 @@ impl Effects {
         self.watched.add(id, asker);
     }
 
-    /// `id` has gone: those who wait for something of it are told, each once, and it wants to know nothing any more.
-    #[inline]
-    pub(crate) fn has_gone(&mut self, id: ConnectionId) {
+    /// `id` has gone: who began it is told if it was in vain, those who wait for something of it are told, each once, and it
+    /// wants to know nothing any more.
+    pub(crate) fn has_gone(&mut self, id: ConnectionId, why: CloseReason, stats: &mut Stats) {
+        if self.outgoing(id).is_some()
+            && let Some(place) = id.place_of_outgoing()
+        {
+            let outgoing = self.outgoing.remove(place);
+            stats.connects_failed += u64::from(!outgoing.is_reached);
+            if let Some(caller) = outgoing.caller.filter(|_| !outgoing.is_reached) {
+                let news = if let CloseReason::Unreached(kind) = why { News::Unreached(kind) } else { News::Gone };
+                self.tell(caller, id, news);
+            }
+        }
         if !self.over_mark.is_empty() || !self.watched.is_empty() {
             self.tell_of_gone(id);
         }
@@ -160,7 +243,7 @@ impl Effects {
     /// Does nobody wait for anything?
     #[cfg(test)]
     pub(crate) fn is_settled(&self) -> bool {
-        self.is_empty() && self.over_mark.is_empty() && self.watched.is_empty()
+        self.is_empty() && self.over_mark.is_empty() && self.watched.is_empty() && self.outgoing.is_empty()
     }
 }
 
@@ -210,7 +293,7 @@ fn seconds(pairs: &BTreeSet<(ConnectionId, ConnectionId)>, first: ConnectionId) 
 }
 
 /// What a protocol may ask for on other connections of the same reactor. It is done when the call is over, in the order in
-/// which it was asked for; what is to be told of it comes with [`Protocol::told`](crate::Protocol::told), never within the
+/// which it was asked for; what is to be told of it comes with [`Protocol::told`], never within the
 /// call.
 ///
 /// A name may be older than its connection: whoever has its place by then is never mistaken for it.
@@ -260,7 +343,7 @@ impl Context<'_> {
     /// Sends our FIN on the connection `id` behind all that waits there, and reads on: the half-close of a proxy that hands
     /// on the end of the other side. From then on nothing more can be sent on it: another's bytes are not taken
     /// ([`News::Gone`]), and its own protocol must be silent: what it says when the FIN is out ends the connection, as
-    /// [`CloseReason::SpokeAfterFin`](crate::CloseReason::SpokeAfterFin). May be this connection itself.
+    /// [`CloseReason::SpokeAfterFin`]. May be this connection itself.
     pub fn finish(&mut self, id: ConnectionId) {
         self.ask(id, Wish::Finish);
     }
@@ -271,7 +354,7 @@ impl Context<'_> {
     }
 
     /// Takes input on the connection `id` again, as if its own protocol had said [`Next::Continue`](crate::Next::Continue).
-    /// Where its peer has sent its FIN, that means its end.
+    /// Where its peer has sent its FIN, there is none, and nothing happens.
     pub fn resume(&mut self, id: ConnectionId) {
         self.ask(id, Wish::Resume);
     }
@@ -281,6 +364,25 @@ impl Context<'_> {
     pub fn watch(&mut self, id: ConnectionId) {
         let from = self.lent.id;
         self.turn.effects.queue(from, Effect::Watch(id));
+    }
+
+    /// Begins a connection to `address`, on which `protocol` speaks, and returns its name. The name can be used at once:
+    /// what is sent to it waits until the peer has been reached.
+    ///
+    /// When it has, the protocol's [`opened`](Protocol::opened) is called, and this connection is told [`News::Connected`].
+    /// Otherwise the protocol's [`closed`](Protocol::closed) is called with [`CloseReason::Unreached`], and this connection
+    /// is told [`News::Unreached`]: if the peer refuses, cannot be reached, or does not answer within
+    /// [`connect_ms_max`](crate::Limits::connect_ms_max) (`TimedOut`), if the kernel has no descriptor or no memory, or if
+    /// there are [`connections_max`](crate::Limits::connections_max) already (`QuotaExceeded`).
+    ///
+    /// While the peer has not been reached, `close` and `finish` take effect when it has, `pause` and `resume` are ignored,
+    /// and a stop of the reactor ends it as [`CloseReason::Shutdown`] if nothing waits to be sent. Afterwards it is as any
+    /// other connection.
+    pub fn connect(&mut self, address: SocketAddr, protocol: impl Protocol + 'static) -> ConnectionId {
+        let from = self.lent.id;
+        let id = self.turn.effects.name_outgoing(Some(from));
+        self.turn.effects.queue(from, Effect::Connect(Box::new(Call { id, address, protocol: Box::new(protocol) })));
+        id
     }
 
     fn ask(&mut self, id: ConnectionId, wish: Wish) {

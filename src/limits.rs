@@ -20,6 +20,10 @@ pub struct Limits {
     pub idle_ms_max: u64,
     /// The longest a peer may take none of the bytes that wait for it. Then it ends as `TooSlow`.
     pub stall_ms_max: u64,
+    /// The longest that it may take to reach the peer of a connection that we begin. Then it ends as `Unreached`,
+    /// `TimedOut`. Systems left to themselves try for two minutes, which is longer than anybody waits who wants something of
+    /// us.
+    pub connect_ms_max: u64,
     /// The longest that the head of an HTTP request may take to arrive, from its first byte to its last. Then it is answered
     /// 408, and the connection closes. A peer that sends a byte now and then does not extend it.
     pub head_ms_max: u64,
@@ -48,6 +52,7 @@ impl Default for Limits {
             silent_ms_max: 30_000,
             idle_ms_max: 60_000,
             stall_ms_max: 30_000,
+            connect_ms_max: 10_000,
             head_ms_max: 10_000,
             body_ms_max: 60_000,
             linger_ms_max: 2_000,
@@ -65,6 +70,7 @@ impl Limits {
             &mut self.silent_ms_max,
             &mut self.idle_ms_max,
             &mut self.stall_ms_max,
+            &mut self.connect_ms_max,
             &mut self.head_ms_max,
             &mut self.body_ms_max,
             &mut self.linger_ms_max,

@@ -26,10 +26,11 @@ use crate::turn::Turn;
 
 /// A conversation over a stream, as a state machine without I/O.
 ///
-/// One value is made per connection, by the closure given to [`Reactor::listen`](crate::Reactor::listen). Only
+/// One value is made per connection, by the closure given to [`Reactor::listen`](crate::Reactor::listen), or given to
+/// [`Context::connect`]. Only
 /// [`advance`](Protocol::advance) has to be written. Every call must return soon: while it runs, nobody else is served.
 pub trait Protocol {
-    /// The connection has just been accepted. The place for a server that speaks first.
+    /// The connection has just been accepted, or its peer reached. The place for a server that speaks first, and for a client.
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
         let _ = cx;
         Next::Continue
@@ -46,8 +47,9 @@ pub trait Protocol {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance;
 
     /// The peer has sent its FIN: nothing comes after `rest`, the input that was never consumed. Our direction is still
-    /// open. What was sent and what is sent now still reaches the peer; then the connection is closed.
-    /// ([`Next::Pause`] keeps it open for what [`drained`](Protocol::drained) has still to produce.)
+    /// open. What was sent and what is sent now still reaches the peer; then the connection is closed. ([`Next::Pause`]
+    /// keeps it open for what [`drained`](Protocol::drained) has still to produce, or for what others still send to it; it
+    /// then ends when our FIN is sent too, see [`Context::finish`].)
     fn ended(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
         let _ = (rest, cx);
         Next::Close
@@ -63,8 +65,9 @@ pub trait Protocol {
     }
 
     /// News of the connection `about`, which this one has sent something to or watches (see [`Context::send_to`],
-    /// [`Context::watch`]). Never comes within another call, and not when this connection closes already: its protocol has then
-    /// said its last word.
+    /// [`Context::watch`]). Never comes within another call, and not when this connection closes already: its protocol has
+    /// then said its last word. Where the peer has sent its FIN, [`Next::Continue`] is as [`Next::Stay`]: only `Close` says
+    /// that there is nothing more to say.
     ///
     /// News is told in the order in which it came about. One turn tells what there was when it had driven everybody; what
     /// comes of that is told in the next turn. So connections that answer news with effects hold up nobody else.
@@ -146,6 +149,8 @@ pub enum Next {
 pub enum CloseReason {
     /// All that we had to say was sent, and the connection closed in order.
     Finished,
+    /// The peer of a connection that we began was not reached (see [`Context::connect`]).
+    Unreached(io::ErrorKind),
     /// The protocol gave it up with [`Next::Abort`].
     Aborted,
     /// The peer reset the connection, or was gone when we wrote.
@@ -183,6 +188,7 @@ impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CloseReason::Finished => f.write_str("finished"),
+            CloseReason::Unreached(kind) => write!(f, "not reached: {kind}"),
             CloseReason::Aborted => f.write_str("aborted by the protocol"),
             CloseReason::PeerReset => f.write_str("reset by the peer"),
             CloseReason::Silent => f.write_str("silent since it connected"),
@@ -208,11 +214,26 @@ pub struct ConnectionId {
 impl ConnectionId {
     pub(crate) const LEAST: ConnectionId = ConnectionId { slot: 0, generation: 0 };
     pub(crate) const GREATEST: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32::MAX };
+    /// Set where `slot` is a place in the list of outgoing connections, which are named before they have a slot.
+    const OUTGOING: u32 = 1 << 31;
+
+    pub(crate) fn of_outgoing(place: usize, generation: u32) -> ConnectionId {
+        let place = u32::try_from(place).expect("fewer calls than EFFECTS_MAX wait, and the others have descriptors");
+        assert!(place & ConnectionId::OUTGOING == 0, "there are fewer than 2³¹ descriptors");
+        ConnectionId { slot: place | ConnectionId::OUTGOING, generation }
+    }
+
+    pub(crate) fn place_of_outgoing(self) -> Option<usize> {
+        (self.slot & ConnectionId::OUTGOING != 0).then_some((self.slot & !ConnectionId::OUTGOING) as usize)
+    }
 }
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}.{}", self.slot, self.generation)
+        match self.place_of_outgoing() {
+            Some(place) => write!(f, "#out{place}.{}", self.generation),
+            None => write!(f, "#{}.{}", self.slot, self.generation),
+        }
     }
 }
 

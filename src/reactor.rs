@@ -41,6 +41,7 @@ use slab::Slab;
 use crate::connection::{Connection, Outcome};
 use crate::datagram::{DatagramProtocol, DatagramSocket};
 use crate::deadline::{Deadlines, Time};
+use crate::effects::Call;
 use crate::limits::{
     ACCEPT_REST_MS, ACCEPTS_PER_TURN, BACKLOG, EVENTS_PER_TURN, EXPIRIES_PER_TURN, GIVE_WAY_MAX, GIVE_WAY_QUIET_MS, Limits,
     READ_BYTES_MAX, SLOTS_KEPT,
@@ -86,7 +87,10 @@ pub struct Reactor {
     let_in_last: i32,
     /// How many connections were cut off when that time had come.
     cut_off: Option<usize>,
-    connections_made: u32,
+    /// Calls that have failed at once, and whose protocols have yet to be told.
+    unreached: Vec<(Call, io::ErrorKind)>,
+    /// A turn is being taken: it is within a call of `turn`.
+    is_in_turn: bool,
 }
 
 struct Slot {
@@ -180,7 +184,8 @@ impl Reactor {
             drain_until: Time::NEVER,
             let_in_last: 0,
             cut_off: None,
-            connections_made: 0,
+            unreached: Vec::new(),
+            is_in_turn: false,
         })
     }
 
@@ -312,16 +317,18 @@ impl Reactor {
     /// As for [`run`](Reactor::run).
     pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<()> {
         self.wait(at_most)?;
+        self.is_in_turn = true;
         self.note();
         self.drive();
         self.expire();
         self.reap();
+        self.is_in_turn = false;
         Ok(())
     }
 
     /// Whether it was asked to stop, and has.
     pub fn is_stopped(&self) -> bool {
-        self.turn.stopping && self.slots.is_empty()
+        self.turn.stopping && self.slots.is_empty() && self.unreached.is_empty()
     }
 
     /// What has been counted so far.
@@ -337,7 +344,7 @@ impl Reactor {
             self.turn.begin(); // who brings a loop of his own may have been away for long
         }
         let now = self.turn.now;
-        let has_work = !self.queue.is_empty() || self.turn.effects.untold() > 0;
+        let has_work = !self.queue.is_empty() || self.turn.effects.untold() > 0 || !self.unreached.is_empty();
         let due = self.deadlines.soonest().min(self.drain_until);
         let timeout = match due {
             _ if has_work => Some(Duration::ZERO),
@@ -481,9 +488,8 @@ impl Reactor {
     }
 
     fn welcome(&mut self, stream: TcpStream, peer: Peer, protocol: Box<dyn Protocol>) {
-        self.connections_made = self.connections_made.wrapping_add(1);
         let slot = u32::try_from(self.slots.vacant_key()).expect("there are no more slots than descriptors");
-        let id = ConnectionId { slot, generation: self.connections_made };
+        let id = ConnectionId { slot, generation: self.turn.effects.next_generation() };
         trace!("{id} accept {peer}");
         self.turn.stats.accepted += 1;
         self.turn.stats.connections += 1;
@@ -631,6 +637,9 @@ impl Reactor {
     // ---- reap: free who has ended, last
 
     fn reap(&mut self) {
+        if !self.unreached.is_empty() {
+            self.tell_unreached();
+        }
         if self.ended.is_empty() {
             return;
         }
@@ -653,7 +662,7 @@ impl Reactor {
                         self.turn.stats.panics += 1;
                         error!("{} {}: its protocol panicked when it was closed", connection.id(), connection.peer());
                     }
-                    self.turn.effects.has_gone(connection.id());
+                    self.turn.effects.has_gone(connection.id(), why, &mut self.turn.stats);
                 }
                 Source::Listener(listener) => {
                     listener.end_episode(&self.turn);

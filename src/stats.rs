@@ -8,7 +8,7 @@ pub struct Stats {
     pub turns: u64,
     /// Turns that woke for nothing: no event, no deadline, nobody in the queue. A loop that spins shows here.
     pub empty_turns: u64,
-    /// Connections alive now.
+    /// Connections alive now, also those that we have begun and whose peer has not been reached yet.
     pub connections: usize,
     /// Connections accepted.
     pub accepted: u64,
@@ -20,7 +20,11 @@ pub struct Stats {
     pub accept_rests: u64,
     /// Idle connections closed to make room for those who wait (see [`Protocol::gives_way`](crate::Protocol::gives_way)).
     pub gave_way: u64,
-    /// Connections that have ended, for whatever reason.
+    /// Connections that we began and whose peer was reached.
+    pub connected: u64,
+    /// Connections that we began and whose peer was not reached, for whatever reason.
+    pub connects_failed: u64,
+    /// Connections that have ended, for whatever reason. Also those that were never reached.
     pub closed: u64,
     /// Of those, the ones that ended as they should, as [`CloseReason::Finished`](crate::CloseReason::Finished).
     pub closed_finished: u64,

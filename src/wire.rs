@@ -19,6 +19,10 @@ pub(crate) trait Wire {
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
     /// Sends our FIN behind all that was sent.
     fn finish(&mut self) -> io::Result<()>;
+    /// Of one that we have begun: has the peer been reached? An error says that it will not be.
+    fn is_connected(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 impl Wire for TcpStream {
@@ -32,6 +36,10 @@ impl Wire for TcpStream {
 
     fn finish(&mut self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
+    }
+
+    fn is_connected(&mut self) -> io::Result<bool> {
+        net::is_connected(self)
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod kernel;
 pub(crate) mod stream;
 
 use std::cell::RefCell;
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
@@ -70,6 +71,12 @@ pub(crate) fn wall_clock() -> SystemTime {
 struct Descriptor {
     kernel: Shared,
     number: usize,
+}
+
+impl fmt::Debug for Descriptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.number)
+    }
 }
 
 impl Descriptor {
@@ -212,6 +219,14 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(TcpListener(Descriptor::open(|kernel| kernel.listen(address))?))
 }
 
+pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    Ok(TcpStream(Descriptor::open(|kernel| kernel.call_out(address))?))
+}
+
+pub(crate) fn is_connected(stream: &TcpStream) -> io::Result<bool> {
+    stream.0.kernel.borrow_mut().is_connected(stream.0.number)
+}
+
 impl TcpListener {
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.0.kernel.borrow().address_of(self.0.number))
@@ -251,6 +266,7 @@ impl Source for UnixListener {
     }
 }
 
+#[derive(Debug)]
 pub(crate) struct TcpStream(Descriptor);
 
 impl TcpStream {

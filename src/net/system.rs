@@ -45,6 +45,29 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into()))
 }
 
+/// A stream that is being connected to `address`, non-blocking, closed on exec, and without Nagle's delay. Once it has
+/// become writable, `is_connected` says what came of it.
+pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Has the peer been reached? An event may come before that is decided, and an error waits on the socket where it is decided
+/// against us. (This is what mio asks for after `TcpStream::connect`.)
+pub(crate) fn is_connected(stream: &TcpStream) -> io::Result<bool> {
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
+    match stream.peer_addr() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+        #[cfg(unix)]
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// What has to be set on an accepted stream where the listener's settings are not inherited: elsewhere than on Linux.
 pub(crate) fn set_nodelay(stream: &TcpStream) -> io::Result<()> {
     if cfg!(target_os = "linux") { Ok(()) } else { stream.set_nodelay(true) }

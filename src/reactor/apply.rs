@@ -3,16 +3,35 @@
 //! A connection that something was done to is put into the queue, and goes on from there as after any other news. Nothing here
 //! calls a protocol but `tell_all`, and what a protocol asks for when it is told is applied before the next is told.
 
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{self, AssertUnwindSafe};
+
+use log::{debug, error, trace};
+
 use super::{Reactor, Source, Standing, enqueue};
-use crate::effects::{Effect, News, Tiding, Wish};
-use crate::protocol::ConnectionId;
+use crate::connection::Connection;
+use crate::effects::{Call, Effect, News, Tiding, Wish};
+use crate::net::{self, Interest, Token};
+use crate::protocol::{CloseReason, ConnectionId, Protocol};
+use crate::wire::Watched;
 
 impl Reactor {
     /// Sends `bytes` to the peer of the connection `to`, as [`Context::send_to`](crate::Context::send_to) does, but at once.
     /// Returns what a connection would be told of it; `None` is success. Of `OverMark` and what follows nothing is told,
     /// since there is nobody to tell it to.
     pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) -> Option<News> {
+        self.read_clock();
         self.put(to, bytes)
+    }
+
+    /// Begins a connection to `address`, on which `protocol` speaks, as [`Context::connect`](crate::Context::connect) does,
+    /// but at once. What comes of it is told to `protocol` alone.
+    pub fn connect(&mut self, address: SocketAddr, protocol: impl Protocol + 'static) -> ConnectionId {
+        self.read_clock();
+        let id = self.turn.effects.name_outgoing(None);
+        self.call(Call { id, address, protocol: Box::new(protocol) });
+        id
     }
 
     /// Closes the connection `id`, as [`Context::close`](crate::Context::close) does.
@@ -33,6 +52,13 @@ impl Reactor {
     /// Takes input on the connection `id` again, as [`Context::resume`](crate::Context::resume) does.
     pub fn resume(&mut self, id: ConnectionId) {
         self.oblige(id, Wish::Resume);
+    }
+
+    /// Between two turns some time may have passed.
+    fn read_clock(&mut self) {
+        if !self.is_in_turn {
+            self.turn.begin();
+        }
     }
 
     /// Does what the protocol that has just run wants done to others.
@@ -61,6 +87,7 @@ impl Reactor {
                 Effect::Ask(id, wish) => self.oblige(id, wish),
                 Effect::Watch(id) if self.find(id).is_some() => self.turn.effects.watch(id, from),
                 Effect::Watch(id) => self.turn.effects.tell(from, id, News::Gone),
+                Effect::Connect(call) => self.call(*call),
             }
         }
         self.turn.effects.take_back(queued, bytes);
@@ -68,7 +95,7 @@ impl Reactor {
 
     /// The slot of a connection that has not ended. A name that is older than whoever is in its slot now is nobody's.
     fn find(&self, id: ConnectionId) -> Option<usize> {
-        let token = id.slot as usize;
+        let token = self.turn.effects.slot_of(id)?;
         let slot = self.slots.get(token)?;
         let is_it = matches!(&slot.source, Source::Connection(_, connection) if connection.id() == id);
         (is_it && slot.standing != Standing::Ended).then_some(token)
@@ -90,6 +117,46 @@ impl Reactor {
         if let Source::Connection(stream, connection) = &mut slot.source {
             connection.oblige(wish, stream, &self.turn);
             enqueue(&mut self.queue, token, slot);
+        }
+    }
+
+    /// Begins a connection. It is watched from the start: to be writable is to be decided.
+    fn call(&mut self, call: Call) {
+        let token = Token(self.slots.vacant_key());
+        let begun = match self.turn.stats.connections < self.turn.limits.connections_max {
+            true => net::connect(call.address).and_then(|mut stream| {
+                self.poll.registry().register(&mut stream, token, net::reading() | Interest::WRITABLE)?;
+                Ok(stream)
+            }),
+            false => Err(io::ErrorKind::QuotaExceeded.into()),
+        };
+        trace!("{} connect {} -> {begun:?}", call.id, call.address);
+        match begun {
+            Ok(stream) => {
+                let connection = Connection::outgoing(call.protocol, call.id, call.address.into(), self.turn.now);
+                let token = self.insert(Source::Connection(stream, connection), Watched::ReadingAndWriting);
+                self.turn.effects.has_slot(call.id, token);
+                self.turn.stats.connections += 1;
+                self.provide(token, false);
+            }
+            Err(error) => {
+                debug!("{} {} is not reached: {error}", call.id, call.address);
+                self.unreached.push((call, error.kind()));
+            }
+        }
+    }
+
+    /// Tells those whose calls have failed at once.
+    #[cold]
+    pub(super) fn tell_unreached(&mut self) {
+        for (mut call, kind) in std::mem::take(&mut self.unreached) {
+            let why = CloseReason::Unreached(kind);
+            self.turn.stats.closed += 1;
+            self.turn.effects.has_gone(call.id, why, &mut self.turn.stats);
+            if panic::catch_unwind(AssertUnwindSafe(move || call.protocol.closed(why))).is_err() {
+                self.turn.stats.panics += 1;
+                error!("a protocol panicked when its peer was not reached");
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! seed decides who comes, what they want, how they behave and what goes wrong, and each run is held against the same
 //! promises. `peers` are the people in both, and `protocols` what they talk to.
 
+mod calls;
 mod effects;
 mod peers;
 mod protocols;
@@ -189,14 +190,15 @@ impl World {
         assert_eq!(reactor.deadlines.soonest(), Time::NEVER, "no deadline is filed");
         assert!(reactor.turn.effects.is_settled(), "nobody waits for anybody");
         let stats = reactor.stats().clone();
-        assert_eq!((stats.connections, stats.closed), (0, stats.accepted), "who came has gone");
+        let begun = stats.accepted + stats.connected + stats.connects_failed;
+        assert_eq!((stats.connections, stats.closed), (0, begun), "who came has gone");
         drop(reactor);
         let kernel = self.kernel();
         assert_eq!(kernel.descriptors_open(), 0, "every descriptor is closed");
         let excused = self.turns_for_nothing + kernel.polls_interrupted;
         assert!(stats.empty_turns <= excused, "{} turns for nothing", stats.empty_turns - excused);
         let ledger = self.ledger.borrow();
-        assert_eq!(ledger.endings.len() as u64, stats.accepted, "each connection has a protocol");
+        assert_eq!(ledger.endings.len() as u64, begun, "each connection has a protocol");
         for (number, ending) in ledger.endings.iter().enumerate() {
             assert!(ending.is_some(), "protocol {number} was not told of its end");
         }

@@ -69,10 +69,25 @@ struct Door {
     may_pause: bool,
 }
 
+/// What comes of calling an address in the world.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Host {
+    /// It answers after so many microseconds, and takes so many bytes before it reads.
+    Answers { after_us: u64, room_max: usize },
+    /// The network or the host says no after so many microseconds, with this error.
+    Fails { after_us: u64, error: i32 },
+    /// The call itself fails.
+    Unreachable { error: i32 },
+    /// Nothing is ever heard of it.
+    Silent,
+}
+
 enum Due {
     Actor(usize),
     /// There is memory again for this stream.
     Memory(usize),
+    /// The world answers a call of ours: with an error, or not.
+    Answer(usize, Option<i32>),
     /// So many bytes of this socket's have left.
     Left(usize, usize),
 }
@@ -87,6 +102,8 @@ pub(crate) struct Kernel {
     descriptors: Vec<Option<Descriptor>>,
     pub(crate) streams: Vec<Stream>,
     doors: Vec<Door>,
+    /// Who can be called, and what comes of it. Everybody else refuses at once.
+    pub(crate) hosts: BTreeMap<SocketAddr, Host>,
     datagrams: Vec<Datagrams>,
     bells: Vec<bool>,
     /// What each address in the world has received.
@@ -130,6 +147,7 @@ impl Kernel {
             descriptors: Vec::new(),
             streams: Vec::new(),
             doors: Vec::new(),
+            hosts: BTreeMap::new(),
             datagrams: Vec::new(),
             bells: Vec::new(),
             mailboxes: BTreeMap::new(),
@@ -209,6 +227,7 @@ impl Kernel {
                     }
                 }
                 Due::Memory(stream) => self.tell_of_room(stream),
+                Due::Answer(stream, error) => self.answer_call(stream, error),
                 Due::Left(socket, bytes) => {
                     self.datagrams[socket].leaving -= bytes;
                     if self.datagrams[socket].leaving * 2 <= self.faults.datagram_room {

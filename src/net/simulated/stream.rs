@@ -49,6 +49,8 @@ pub(crate) struct Stream {
     /// Our descriptor of it, from accept to close.
     pub(crate) descriptor: Option<usize>,
     pub(crate) is_accepted: bool,
+    /// We have begun it, and the world has not answered yet.
+    pub(crate) is_connecting: bool,
 
     // Towards us.
     pub(crate) arrived: Bytes,
@@ -99,6 +101,7 @@ impl Stream {
             peer,
             descriptor: None,
             is_accepted: false,
+            is_connecting: false,
             arrived: Bytes::default(),
             read: 0,
             urgent_mark: None,
@@ -120,6 +123,9 @@ impl Stream {
 
     /// What epoll would tell of it, as tcp_poll() computes it.
     pub(crate) fn state(&mut self) -> u32 {
+        if self.is_connecting {
+            return 0;
+        }
         let receives_no_more = self.fin_came || self.is_dead;
         let sends_no_more = self.has_finished || self.is_dead;
         let mut state = 0;
@@ -195,6 +201,7 @@ impl Stream {
         if self.is_dead || self.has_finished {
             return Err(errno::EPIPE);
         }
+        assert!(!self.is_connecting, "nothing is sent before the peer has been reached");
         let count = bytes.len().min(self.room_max - self.sent.len()).min(memory);
         if count < bytes.len() {
             self.wants_room = true;
@@ -206,6 +213,14 @@ impl Stream {
             self.sent.push(&bytes[..count]);
         }
         Ok(count)
+    }
+
+    /// Of one that we have begun: has it been answered? What went wrong is told once.
+    pub(crate) fn is_connected(&mut self) -> Result<bool, i32> {
+        match self.error.take() {
+            Some(error) => Err(error),
+            None => Ok(!self.is_connecting),
+        }
     }
 
     /// Our FIN.

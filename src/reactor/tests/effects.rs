@@ -230,7 +230,7 @@ fn a_sender_is_told_once_that_much_waits_and_once_that_it_has_drained() {
         let news = if inside <= OUTPUT_LOW_BYTES { &[(1, 0, News::Drained), (2, 0, News::Drained)][..] } else { &[] };
         assert_eq!(diary.borrow().news, news, "{inside} bytes wait");
     }
-    assert_eq!(diary.borrow().drained, [], "its own protocol has not paused");
+    assert!(diary.borrow().drained.is_empty(), "its own protocol has not paused");
     leave(world, &streams);
 }
 
@@ -359,6 +359,46 @@ fn a_connection_that_has_sent_its_fin_hears_on_and_takes_nothing() {
     assert_eq!(world.ending_of(1), Some(CloseReason::Finished), "both have said all, and it is over at once");
     assert_eq!(world.take_calls().into_iter().filter(|&call| call == "shutdown").count(), 1);
     leave(world, &streams[1..]);
+}
+
+/// The end of each direction, in either order: whoever has heard the peer's FIN and pauses is there for what others still send.
+#[test]
+fn a_connection_ends_when_both_directions_have_and_not_before() {
+    for ours_comes_first in [true, false] {
+        let (mut world, streams, diary) = room(
+            2,
+            |word, members, cx| {
+                match word {
+                    b"f" => cx.finish(members[0]),
+                    b"r" => cx.resume(members[0]),
+                    b"w" => cx.watch(members[0]),
+                    b"" => return Next::Pause,
+                    _ => cx.send_to(members[0], word),
+                }
+                Next::Continue
+            },
+            |_, _, _| Next::Continue,
+        );
+        let finish = |world: &mut World, is_ours: bool| {
+            if is_ours {
+                world.says(streams[1], b"f");
+            } else {
+                world.kernel().peer_finishes(streams[0]);
+            }
+            world.settle();
+        };
+        world.says(streams[1], b"w");
+        finish(&mut world, ours_comes_first);
+        // To resume who hears nothing more, and to tell it news, ends nothing.
+        world.says(streams[1], b"ra");
+        world.settle();
+        assert_eq!(world.ending_of(1), None);
+        assert_eq!(world.hears(streams[0]), if ours_comes_first { &b""[..] } else { b"a" });
+        finish(&mut world, !ours_comes_first);
+        assert_eq!(world.ending_of(1), Some(CloseReason::Finished), "at once");
+        assert_eq!(diary.borrow().news.last(), Some(&(1, 0, News::Gone)));
+        leave(world, &streams[1..]);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::faults::{OF_A_STREAM, OF_ONE_CONNECTION};
-use super::{Door, Due, File, Kernel};
+use super::{Door, Due, File, Host, Kernel};
 use crate::net::simulated::errno;
 use crate::net::simulated::stream::{Heard, IN, OUT, PRIORITY, Stream};
 
@@ -65,6 +65,55 @@ impl Kernel {
         let peer = accepted.peer;
         self.tell(|| format!("accept -> {fd} {peer}"));
         Ok((fd, peer))
+    }
+
+    pub(crate) fn call_out(&mut self, address: SocketAddr) -> io::Result<usize> {
+        self.call("connect");
+        self.something_happened = true;
+        let host = self.hosts.get(&address).copied();
+        if let Some(Host::Unreachable { error }) = host {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        let number = self.streams.len();
+        let descriptor = self.open(File::Stream(number))?;
+        let room_max = if let Some(Host::Answers { room_max, .. }) = host { room_max } else { 0 };
+        let mut stream = Stream::new(address, room_max, self.now_us);
+        (stream.descriptor, stream.is_accepted, stream.is_connecting) = (Some(descriptor), true, true);
+        self.streams.push(stream);
+        match host {
+            Some(Host::Answers { after_us, .. }) => self.plan(after_us, Due::Answer(number, None)),
+            Some(Host::Fails { after_us, error }) => self.plan(after_us, Due::Answer(number, Some(error))),
+            Some(Host::Silent | Host::Unreachable { .. }) => {}
+            None => self.plan(0, Due::Answer(number, Some(errno::ECONNREFUSED))),
+        }
+        self.tell(|| format!("connect {address} -> {descriptor}"));
+        Ok(descriptor)
+    }
+
+    pub(super) fn answer_call(&mut self, stream: usize, error: Option<i32>) {
+        let polls = self.polls;
+        let called = &mut self.streams[stream];
+        if called.descriptor.is_none() {
+            return; // it has been given up
+        }
+        called.is_connecting = false;
+        called.moved_at = self.now_us;
+        match error {
+            None => self.list(self.streams[stream].descriptor, OUT),
+            Some(error) => {
+                self.fail(stream, error);
+                self.streams[stream].unread_since = Some(polls);
+            }
+        }
+    }
+
+    pub(crate) fn is_connected(&mut self, number: usize) -> io::Result<bool> {
+        self.call("is connected");
+        let stream = self.stream_of(number);
+        let result = self.streams[stream].is_connected();
+        self.something_happened |= result != Ok(false);
+        self.tell(|| format!("is connected {number} -> {result:?}"));
+        result.map_err(io::Error::from_raw_os_error)
     }
 
     pub(crate) fn receive(&mut self, number: usize, into: &mut [u8]) -> io::Result<usize> {
