@@ -1,0 +1,104 @@
+//! A TCP proxy: what comes to the first address is handed on to the second, and the answers back.
+//!
+//! ```text
+//! cargo run --release --example proxy 127.0.0.1:8000 127.0.0.1:8080
+//!
+//!     client ──bytes──► one side ──send_to──► other side ──bytes──► server
+//!            ◄─bytes───          ◄─send_to──             ◄─bytes───
+//! ```
+//!
+//! Two connections of one reactor, which do the same: each sends on what it hears. All that a proxy can get wrong is in four
+//! answers:
+//!
+//! - The other side does not keep up ([`News::OverMark`]): nothing is heard until it has caught up. So a client that does not read
+//!   makes the server wait, and the other way round, with a bounded amount of bytes between them.
+//! - This side's peer has ended: its end is handed on ([`Context::finish`]), and the other direction goes on for as long as it
+//!   likes.
+//! - Both have ended: both are closed, behind what is still to be sent.
+//! - The other side has broken off, or was never reached: so does this one. With a reset, for an end would say that all has come.
+
+use std::cell::Cell;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use reactor::{Advance, ConnectionId, Context, Limits, News, Next, Protocol, Reactor};
+
+/// The client's side, which begins, and the server's.
+enum Side {
+    Client { server: SocketAddr, other: Option<ConnectionId>, one_has_ended: Rc<Cell<bool>> },
+    Server { other: ConnectionId, one_has_ended: Rc<Cell<bool>> },
+}
+
+impl Side {
+    /// The other side, and whether one of the two has ended.
+    fn pair(&self) -> (Option<ConnectionId>, &Cell<bool>) {
+        match self {
+            Side::Client { other, one_has_ended, .. } => (*other, one_has_ended),
+            Side::Server { other, one_has_ended } => (Some(*other), one_has_ended),
+        }
+    }
+}
+
+impl Protocol for Side {
+    fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+        match self {
+            // What the client says meanwhile waits on the side that is being connected.
+            Side::Client { server, other, one_has_ended } => {
+                let server_side = Side::Server { other: cx.id(), one_has_ended: Rc::clone(one_has_ended) };
+                let id = cx.connect(*server, server_side);
+                cx.watch(id);
+                *other = Some(id);
+            }
+            Side::Server { other, .. } => cx.watch(*other),
+        }
+        Next::Continue
+    }
+
+    fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
+        let (Some(other), _) = self.pair() else { return Advance::need_more() };
+        cx.send_to(other, input);
+        Advance::consumed(input.len())
+    }
+
+    fn ended(&mut self, _rest: &[u8], cx: &mut Context<'_>) -> Next {
+        let (Some(other), one_has_ended) = self.pair() else { return Next::Close };
+        if one_has_ended.replace(true) {
+            cx.close(other);
+            return Next::Close;
+        }
+        cx.finish(other);
+        Next::Pause
+    }
+
+    fn told(&mut self, _other: ConnectionId, news: News, _cx: &mut Context<'_>) -> Next {
+        match news {
+            News::OverMark => Next::Pause,
+            News::Drained => Next::Continue,
+            News::Connected => Next::Stay,
+            News::Gone | News::Refused | News::Unreached(_) | _ => Next::Abort,
+        }
+    }
+
+    /// What has been sent to this side, and been waiting for its peer, is gone: that is for the other side to be told.
+    fn drained(&mut self, _cx: &mut Context<'_>) -> Next {
+        Next::Stay
+    }
+}
+
+/// Hands on what comes to `address` to `server`. Returns the address bound.
+pub(crate) fn listen(reactor: &mut Reactor, address: SocketAddr, server: SocketAddr) -> io::Result<SocketAddr> {
+    reactor.listen(address, move |_peer| Side::Client { server, other: None, one_has_ended: Rc::default() })
+}
+
+#[allow(dead_code, reason = "the test of this example has a main function of its own")]
+fn main() -> io::Result<()> {
+    let mut addresses = std::env::args().skip(1).map(|text| text.parse());
+    let (Some(Ok(address)), Some(Ok(server)), None) = (addresses.next(), addresses.next(), addresses.next()) else {
+        return Err(io::Error::other("say where to listen and where the server is, each as IP:PORT"));
+    };
+    let mut reactor = Reactor::new(Limits::default())?;
+    writeln!(io::stdout(), "proxy {} -> {server}", listen(&mut reactor, address, server)?)?;
+    reactor.run()?;
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! The proxy of docs/examples, over real sockets.
+
+// The helpers here unwrap as the tests do.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+#[path = "../docs/examples/proxy.rs"]
+mod proxy;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+
+use common::{PATIENCE, any_port, assert_same, check_echo, check_end, connect, connect_narrow, pattern, reset, stuff};
+use reactor::{Echo, Limits, Reactor};
+
+const MIB: usize = 1024 * 1024;
+
+/// A proxy to `server`, in a thread of its own, which goes with the test.
+fn proxy_to(server: SocketAddr) -> SocketAddr {
+    let (told, address) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let mut reactor = Reactor::new(Limits::default()).unwrap();
+        told.send(proxy::listen(&mut reactor, any_port(), server).unwrap()).unwrap();
+        reactor.run().unwrap();
+    });
+    address.recv().unwrap()
+}
+
+/// A server of the test's own: the next connection to it, with timeouts.
+fn accept(listener: &TcpListener) -> TcpStream {
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind(any_port()).unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+#[test]
+fn it_stands_between_a_client_and_an_echo_server_of_the_same_reactor() {
+    // Both ends of the server's side are the reactor's own.
+    let (told, address) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let mut reactor = Reactor::new(Limits::default()).unwrap();
+        let server = reactor.listen(any_port(), |_| Echo::new()).unwrap();
+        told.send(proxy::listen(&mut reactor, any_port(), server).unwrap()).unwrap();
+        reactor.run().unwrap();
+    });
+    let mut stream = connect(address.recv().unwrap());
+    for length in [1, 100, 100_000] {
+        check_echo(&mut stream, &pattern(length as u64, length));
+    }
+    stream.write_all(b"the last").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    check_end(stream, b"the last");
+}
+
+#[test]
+fn an_end_is_handed_on_and_the_other_direction_goes_on() {
+    // In either order: who has said all still hears all.
+    let (listener, server) = listen();
+    let proxy = proxy_to(server);
+    for client_ends_first in [true, false] {
+        let client = connect(proxy);
+        let server = accept(&listener);
+        let (mut first, mut second) = if client_ends_first { (client, server) } else { (server, client) };
+        first.write_all(b"a question").unwrap();
+        first.shutdown(Shutdown::Write).unwrap();
+        let mut question = Vec::new();
+        second.read_to_end(&mut question).unwrap();
+        assert_eq!(question, b"a question");
+        let answer = pattern(3, 3 * MIB);
+        let mut reader = first.try_clone().unwrap();
+        let reading = thread::spawn(move || {
+            let mut received = Vec::new();
+            reader.read_to_end(&mut received).map(|_| received)
+        });
+        second.write_all(&answer).unwrap();
+        drop(second);
+        assert_same(&reading.join().unwrap().unwrap(), &answer);
+    }
+}
+
+#[test]
+fn who_breaks_off_is_seen_to_have_broken_off() {
+    // A reset is no end: the other one must not take a part for the whole.
+    let (listener, server) = listen();
+    let proxy = proxy_to(server);
+    for client_breaks_off in [true, false] {
+        let mut client = connect(proxy);
+        let mut server = accept(&listener);
+        check_relayed(&mut client, &mut server);
+        check_relayed(&mut server, &mut client);
+        let (breaks_off, mut other) = if client_breaks_off { (client, server) } else { (server, client) };
+        reset(breaks_off);
+        assert_eq!(other.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+}
+
+#[track_caller]
+fn check_relayed(from: &mut TcpStream, to: &mut TcpStream) {
+    from.write_all(b"some bytes").unwrap();
+    let mut received = [0; 10];
+    to.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"some bytes");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told_as_a_reset() {
+    let (listener, server) = listen();
+    drop(listener);
+    let mut client = connect(proxy_to(server));
+    let _ = client.write_all(b"is anybody there?"); // it may be gone already
+    assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn who_does_not_read_makes_the_other_one_wait() {
+    // The sender can get rid of what the kernel's buffers and the proxy's marks hold, and of no more. Nothing of it is lost.
+    let (listener, server) = listen();
+    let mut client = connect_narrow(proxy_to(server));
+    let mut server = accept(&listener);
+    let bytes = pattern(5, 64 * MIB);
+    let sent = stuff(&mut server, &bytes);
+    assert!(sent < 32 * MIB, "{sent} bytes are under way");
+    let rest = bytes[sent..].to_vec();
+    let writing = thread::spawn(move || server.write_all(&rest));
+    let mut received = vec![0; bytes.len()];
+    client.read_exact(&mut received).unwrap();
+    assert_same(&received, &bytes);
+    writing.join().unwrap().unwrap();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_gibibyte_passes_unchanged_in_little_memory() {
+    // The most memory that this process has ever had, with all that its tests need at the same time, tells that nothing is kept.
+    let (listener, server) = listen();
+    let mut client = connect(proxy_to(server));
+    let mut server = accept(&listener);
+    let block = pattern(9, MIB);
+    let sent = block.clone();
+    let writing = thread::spawn(move || (0..1024).try_for_each(|_| server.write_all(&sent)));
+    let mut received = vec![0; MIB];
+    for _ in 0..1024 {
+        client.read_exact(&mut received).unwrap();
+        assert!(received == block, "bytes have changed");
+    }
+    assert_eq!(client.read(&mut received).unwrap(), 0, "and then the end");
+    writing.join().unwrap().unwrap();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim();
+    let peak_kib: usize = peak.strip_suffix(" kB").unwrap().parse().unwrap();
+    assert!(peak_kib < 400 * 1024, "{peak_kib} KiB");
+}
