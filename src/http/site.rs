@@ -50,21 +50,72 @@ impl Default for Site {
     }
 }
 
+/// What is served here, by its path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Name {
+    Front,
+    Plaintext,
+    Echo,
+}
+
+impl Name {
+    /// The same name may be written with some of its characters encoded (RFC 1945 section 5.1.2).
+    fn of(path: &[u8]) -> Option<Name> {
+        Name::of_plain(path).or_else(|| Name::of_plain(&decoded(path)?))
+    }
+
+    fn of_plain(path: &[u8]) -> Option<Name> {
+        match path {
+            b"/" => Some(Name::Front),
+            b"/plaintext" => Some(Name::Plaintext),
+            b"/echo" => Some(Name::Echo),
+            _ => None,
+        }
+    }
+}
+
+/// `path` without percent-encoding (RFC 3986 section 2.1). `None` if there is none, or if a `%` encodes nothing.
+fn decoded(path: &[u8]) -> Option<Vec<u8>> {
+    let mut parts = path.split(|&byte| byte == b'%');
+    let mut decoded = parts.next()?.to_vec();
+    if decoded.len() == path.len() {
+        return None;
+    }
+    for part in parts {
+        let (&[high, low], rest) = part.split_first_chunk()?;
+        let octet = 16 * char::from(high).to_digit(16)? + char::from(low).to_digit(16)?;
+        decoded.push(u8::try_from(octet).ok()?);
+        decoded.extend_from_slice(rest);
+    }
+    Some(decoded)
+}
+
+impl Pages {
+    #[cold]
+    fn respond(&self, name: Option<Name>, method: Method) -> Response<'_> {
+        match (name, method) {
+            (Some(Name::Front), Method::Get | Method::Head) => self.front.response(),
+            (Some(Name::Plaintext), Method::Get | Method::Head) => self.plaintext.response(),
+            (Some(Name::Echo), Method::Post) => Box::new(Echoed::default()).respond(), // there was no body
+            (Some(Name::Echo), _) => not_allowed("POST"),
+            (None, Method::Get | Method::Head) => Response::error(Status::NotFound),
+            (_, _) => not_allowed("GET, HEAD"),
+        }
+    }
+}
+
 impl Responder for Site {
     #[inline]
     fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
         match (request.path(), request.method()) {
-            (b"/", Method::Get | Method::Head) => self.pages.front.response(),
+            (b"/", Method::Get | Method::Head) => self.pages.front.response(), // as nearly always
             (b"/plaintext", Method::Get | Method::Head) => self.pages.plaintext.response(),
-            (b"/echo", Method::Post) => Box::new(Echoed::default()).respond(), // there was no body
-            (b"/echo", _) => not_allowed("POST"),
-            (_, Method::Get | Method::Head) => Response::error(Status::NotFound),
-            (_, _) => not_allowed("GET, HEAD"),
+            (path, method) => self.pages.respond(Name::of(path), method),
         }
     }
 
     fn receive(&mut self, request: &Request<'_>) -> Option<Box<dyn Upload>> {
-        let is_echoed = request.method() == Method::Post && request.path() == b"/echo";
+        let is_echoed = request.method() == Method::Post && Name::of(request.path()) == Some(Name::Echo);
         is_echoed.then(|| Box::new(Echoed::default()) as Box<dyn Upload>)
     }
 

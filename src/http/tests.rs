@@ -497,6 +497,9 @@ fn what_is_unusual_and_legal_is_served() {
         ("9110 5.5: an empty value", b"Name:\r\nOther: \t\r\n"),
         ("9110 5.1: every character of a token", b"!#$%&'*+-.^_`|~09azAZ: value\r\n"),
         ("9110 5.5: every visible character", b"Name: !\"#$%&'()*+,-./09:;<=>?@AZ[\\]^_`az{|}~\r\n"),
+        ("1945 10.9: a condition on what has no date", b"If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n"),
+        ("9110 13.1.2: or no tag", b"If-None-Match: \"a\"\r\n"),
+        ("9110 14.2: a range", b"Range: bytes=0-3\r\n"),
         ("9110 7.8: an upgrade that is not on offer", b"Upgrade: websocket\r\nConnection: upgrade\r\n"),
     ] {
         check_served(rule, [b"GET /plaintext HTTP/1.1\r\nHost: a\r\n", fields, b"\r\n"].concat());
@@ -546,6 +549,31 @@ fn the_parts_of_a_host_stand_in_their_places() {
     for target in ["http://a:b/", "http://::1/", "http://[::1/", "http://:80/", "http://%zz/"] {
         check_refused("9110 4.2.1", line(&format!("GET {target} HTTP/1.1")), "400 Bad Request");
     }
+}
+
+#[test]
+fn an_encoded_path_is_decoded_once() {
+    // 1945 5.1.2 and 3986 6.2.2.2. What is not an encoding, or encodes one, names no page.
+    for (target, answer) in [
+        ("/%70laintext", plain(KEEP)),
+        ("/plaintex%74?x", plain(KEEP)),
+        ("/%70%6C%61%69%6e%74%65%78%74", plain(KEEP)),
+        ("http://a/%70laintext", plain(KEEP)),
+        ("/%65cho", answer("405 Method Not Allowed", "text/plain", "Allow: POST\r\n", KEEP, "405 Method Not Allowed\n")),
+        ("/%2570laintext", error("404 Not Found", KEEP)),
+        ("/%2Fplaintext", error("404 Not Found", KEEP)),
+        ("/plaintext%3F", error("404 Not Found", KEEP)),
+        ("/plaintext%00", error("404 Not Found", KEEP)),
+        ("/%+7laintext", error("404 Not Found", KEEP)),
+        ("/plaintext%", error("404 Not Found", KEEP)),
+        ("/plaintext%7", error("404 Not Found", KEEP)),
+        ("/plaintext%zz", error("404 Not Found", KEEP)),
+        ("/%FF", error("404 Not Found", KEEP)),
+    ] {
+        check("1945 5.1.2", line(&format!("GET {target} HTTP/1.1")), &[answer], PeerLeft);
+    }
+    let echoed = answer("200 OK", "application/octet-stream", "", KEEP, "hi");
+    check("1945 5.1.2", line("POST /ech%6f HTTP/1.1\r\nContent-Length: 2") + "hi", &[echoed], PeerLeft);
 }
 
 #[test]
@@ -853,7 +881,7 @@ fn a_refusal_does_not_wait_for_more_to_be_the_same() {
 
 #[test]
 fn a_head_has_one_deadline_however_it_drips() {
-    // Byte by byte and line by line, each well within the deadline: together they exceed it.
+    // 9112 9.5. Byte by byte and line by line, each well within the deadline: together they exceed it.
     let pieces = ["G", "ET / HTTP/1.1", "\r\n", "Host:", " a\r\n", "Name", ": value\r", "\nOther:", "value", "\r\n"];
     let mut peer = Peer::new(Site::default());
     assert_eq!(peer.lent.alarm, Time::NEVER, "before its first byte a request has no deadline");
@@ -898,7 +926,7 @@ fn an_answered_request_leaves_no_deadline_behind() {
 
 #[test]
 fn a_reactor_that_stops_makes_the_next_answer_the_last() {
-    // 9112 9.6: it says so, and does not hear what follows.
+    // 9112 9.5 and 9.6: it says so, and does not hear what follows.
     let mut peer = Peer::new(Site::default());
     peer.receive(get("").as_bytes());
     peer.turn.stopping = true;
@@ -921,6 +949,7 @@ impl Responder for Mirror {
 
 #[test]
 fn a_responder_sees_what_was_asked() {
+    // 1945 3.1: whatever the version.
     for (request, seen) in [
         ("GET /a/b?c?d HTTP/1.1\r\nHost: a\r\n\r\n", r#"Get /a/b Some("c?d") None 0 (true, false)"#),
         ("GET / HTTP/1.0\r\nx-Seen: \t one \r\nX-Seen: two\r\n\r\n", r#"Get / None Some("one") 0 (false, false)"#),
@@ -939,8 +968,8 @@ fn a_responder_sees_what_was_asked() {
 
 #[test]
 fn a_responder_cannot_break_the_frame() {
-    // A field that frames the message, or that would end its line, makes the answer a 500, whatever comes behind it. Others stand
-    // between ours.
+    // 9110 5.5. A field that frames the message, or that would end its line, makes the answer a 500, whatever comes behind it.
+    // Others stand between ours.
     struct Careless(&'static str, &'static str);
     impl Responder for Careless {
         fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
