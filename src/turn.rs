@@ -119,6 +119,7 @@ mod tests {
 
     #[test]
     fn the_date_has_29_bytes_and_follows_the_wall_clock_both_ways() {
+        // RFC 9110 section 5.6.7.
         let mut date = Date { text: [0; 29], fresh_until: Time::at(Duration::ZERO) };
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         date.refresh(Time::at(Duration::from_millis(5)), at(784_111_777) + Duration::from_millis(400));

@@ -6,7 +6,8 @@
 //! ```text
 //! `src/wire.rs`                 the file exists
 //! `src/wire.rs` → `send`        and has a function, type or constant of that name
-//! `tests/echo.rs` → `ipv6_…`    in docs/pitfalls.md: and that is a test
+//! `tests/echo.rs` → `ipv6_…`    in the tables of docs/pitfalls.md and docs/http.md: and that is a test
+//! RFC 9112 6.3                  in the tables of docs/http.md: and a test of the row names that section
 //! `HEAD_BYTES_MAX` (16 KiB)     the limit has that value
 //! --prefix                      the command line has that option
 //! ```
@@ -116,7 +117,11 @@ fn every_path_that_a_document_names_exists() {
         }
         let folder = root().join(&document).parent().expect("a file has a folder").to_path_buf();
         for target in text.split("](").skip(1).map(|from| from.split(')').next().expect("a split has a first part")) {
-            if !target.starts_with("https://") {
+            if let Some(anchor) = target.strip_prefix('#') {
+                let mut headings = text.lines().filter_map(|line| line.strip_prefix("## "));
+                let is_there = headings.any(|heading| heading.to_lowercase().replace(' ', "-") == anchor);
+                assert!(is_there, "{document} links to its section {anchor}, which does not exist");
+            } else if !target.starts_with("https://") {
                 assert!(folder.join(target).exists(), "{document} links to {target}, which does not exist");
                 checked += 1;
             }
@@ -197,6 +202,72 @@ fn every_word_of_the_glossary_is_used_by_the_file_that_owns_it() {
     assert!(words.len() >= 30, "the form of the table has not changed");
 }
 
+/// The tests that a cell names, as what stands from their name to the next test: there is at least one, and each exists.
+fn tests_named(cell: &str, place: &str) -> Vec<String> {
+    let mut tests = Vec::new();
+    for proof in cell.split(", ").filter(|proof| *proof != "*simulation*") {
+        let (file, test) = proof.split_once(" → ").unwrap_or_else(|| panic!("{place}: {proof:?} is no test"));
+        let (file, test) = (without_backticks(file, place), without_backticks(test, place));
+        let source = read(file);
+        let definition = format!("fn {test}(");
+        let (before, body) = source.split_once(&definition).unwrap_or_else(|| panic!("{place}: {file} has no {test}"));
+        // Its attributes and its own comment stand right above it, behind an empty line.
+        let above = before.rsplit("\n\n").next().expect("a split has a first part");
+        assert!(above.contains("#[test]"), "{place}: {test} in {file} is no test");
+        tests.push(body.split("#[test]").next().expect("a split has a first part").to_owned());
+    }
+    assert!(!tests.is_empty(), "{place} names no test");
+    tests
+}
+
+/// Does `text` name `section` of RFC `document`, alone or among others, as in `RFC 9112 sections 6.1 and 6.3` or `9110 9.1, 15.5.6`?
+fn names_section(text: &str, document: &str, section: &str) -> bool {
+    let is_number = |word: &str| word.starts_with(|c: char| c.is_ascii_digit()) && word.split('.').all(|part| part.len() <= 2);
+    let words: Vec<&str> =
+        text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.')).map(|word| word.trim_end_matches('.')).collect();
+    words.iter().enumerate().filter(|(_, word)| **word == document).any(|(at, _)| {
+        let mut sections =
+            words[at + 1..].iter().take_while(|word| is_number(word) || ["", "section", "sections", "and"].contains(*word));
+        section.is_empty() || sections.any(|word| *word == section)
+    })
+}
+
+#[test]
+fn every_rule_of_http_has_its_tests_and_they_name_its_section() {
+    let page = read("docs/http.md");
+    let (mut rules, mut tests) = (0, 0);
+    for part in page.split("\n## ").skip(1).filter(|part| part.contains("\n| What is asked |")) {
+        for row in rows(part) {
+            let [rule, source, answer, shown_by] = row[..] else { panic!("a row has four cells: {row:?}") };
+            assert!(rule.ends_with('.') && answer.ends_with(['.', ')']), "{rule:?} is told in sentences");
+            let shown = tests_named(shown_by, rule);
+            for section in source.split(", ").filter(|source| *source != "–") {
+                let words: Vec<&str> = section.split(' ').collect();
+                let ["RFC", document, sections @ ..] = &words[..] else { panic!("{rule:?}: {section:?} is no source") };
+                let section = sections.first().copied().unwrap_or_default();
+                let is_named = shown.iter().any(|test| names_section(test, document, section));
+                assert!(is_named, "{rule:?}: no test names RFC {document} {section}");
+            }
+            rules += 1;
+            tests += shown.len();
+        }
+    }
+    assert!(rules > 60 && tests > 90, "the form of the tables has not changed: {rules} rules, {tests} tests");
+}
+
+#[test]
+fn what_is_let_pass_beside_another_parser_is_listed() {
+    let page = read("docs/http.md");
+    let listed: BTreeSet<&str> = section(&page, "Where others disagree")
+        .lines()
+        .filter_map(|line| line.strip_prefix("- **")?.split("**").next())
+        .collect();
+    let script = read("scripts/http-differential");
+    let names = script.lines().filter(|line| line.starts_with("EMPTY_LINE, ") || line.starts_with("EXPECTATION, "));
+    let let_pass: BTreeSet<&str> = names.flat_map(|line| line.split('"').skip(1).step_by(2)).collect();
+    assert_eq!(listed, let_pass);
+}
+
 #[test]
 fn every_pitfall_has_its_tests_and_they_exist() {
     let pitfalls = read("docs/pitfalls.md");
@@ -207,19 +278,8 @@ fn every_pitfall_has_its_tests_and_they_exist() {
             number += 1;
             assert_eq!(cell, number.to_string(), "the rows are numbered");
             assert!(pitfall.ends_with('.') && answer.ends_with('.'), "row {number} is told in sentences");
-            if shown_by == "–" {
-                continue;
-            }
-            for proof in shown_by.split(", ").filter(|proof| *proof != "*simulation*") {
-                let (file, test) = proof.split_once(" → ").unwrap_or_else(|| panic!("row {number}: {proof:?} is no test"));
-                let (file, test) = (without_backticks(file, cell), without_backticks(test, cell));
-                let source = read(file);
-                let definition = format!("fn {test}(");
-                let (before, _) = source.split_once(&definition).unwrap_or_else(|| panic!("row {number}: {file} has no {test}"));
-                // Its attributes and its own comment stand right above it, behind an empty line.
-                let above = before.rsplit("\n\n").next().expect("a split has a first part");
-                assert!(above.contains("#[test]"), "row {number}: {test} in {file} is no test");
-                tests += 1;
+            if shown_by != "–" {
+                tests += tests_named(shown_by, &format!("docs/pitfalls.md, row {number}")).len();
             }
         }
     }

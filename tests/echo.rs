@@ -46,7 +46,7 @@ fn check_stream(mut stream: TcpStream, bytes: &[u8], pieces: &[usize]) {
 
 #[test]
 fn every_byte_comes_back_in_order_whatever_the_size_and_the_pieces() {
-    // Sizes around those of segments, of pages and of the server's read (64 KiB), each in pieces that fit none of them.
+    // RFC 862. Sizes around those of segments, of pages and of the server's read (64 KiB), each in pieces that fit none of them.
     let program = Program::start(&TCP);
     for size in [1, 2, 1447, 4096, 65_535, 65_536, 65_537, MIB] {
         check_stream(connect(program.tcp()), &pattern(1, size), &[size]);
@@ -56,7 +56,7 @@ fn every_byte_comes_back_in_order_whatever_the_size_and_the_pieces() {
 
 #[test]
 fn a_half_closed_peer_gets_8_mib_whole_and_then_the_end() {
-    // The FIN follows the last byte at once, long before the last byte is back.
+    // RFC 862. The FIN follows the last byte at once, long before the last byte is back.
     let program = Program::start(&TCP);
     check_stream(connect(program.tcp()), &pattern(3, 8 * MIB), &[8 * MIB]);
 }
@@ -253,7 +253,7 @@ fn check_datagrams(socket: &UdpSocket, datagrams: &[&[u8]], prefix: &[u8]) {
 
 #[test]
 fn datagrams_of_every_size_come_back_whole_to_their_sender() {
-    // From nothing to the most that UDP over IPv4 can carry, by both families.
+    // RFC 862. From nothing to the most that UDP over IPv4 can carry, by both families.
     for arguments in [UDP, UDP_V6] {
         let program = Program::start(&arguments);
         let socket = connect_udp(program.udp());
@@ -366,8 +366,8 @@ fn senders_that_have_left_do_not_keep_the_rest_from_their_replies() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_reply_comes_from_the_address_that_was_asked() {
-    // On Linux all of 127.0.0.0/8 is ours, and the program serves all of it. We are connected to 127.0.0.2, so the kernel
-    // does not show us a reply from 127.0.0.1.
+    // RFC 1122 section 4.1.3.5. On Linux all of 127.0.0.0/8 is ours, and the program serves all of it. We are connected to
+    // 127.0.0.2, so the kernel does not show us a reply from 127.0.0.1.
     let program = Program::start(&["--udp", "0.0.0.0:0"]);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(SocketAddr::from(([127, 0, 0, 2], program.udp().port()))).unwrap();

@@ -125,7 +125,7 @@ fn twenty_thousand_pipelined_requests_are_all_answered_in_order() {
 
 #[test]
 fn a_half_closed_client_gets_all_its_answers_and_then_the_end() {
-    // Three requests and our FIN are there before anything is read. One that is cut short gets 400.
+    // RFC 9112 section 9.6. Three requests and our FIN are there before anything is read. One that is cut short gets 400.
     let program = Program::start(&HTTP);
     for (requests, statuses) in [
         (PLAIN.repeat(3), &["200", "200", "200"][..]),
