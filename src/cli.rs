@@ -72,6 +72,10 @@ pub(crate) struct Serve {
     /// Serve HTTP/1.0 on this address: a page at / and 13 bytes at /plaintext. unix:PATH is possible as well. May be repeated.
     #[arg(long, value_name = "ADDR", value_parser = place)]
     pub(crate) http: Vec<Place>,
+    /// Serve the files below this directory over HTTP, and index.html for a directory. The page at / and the others are still
+    /// there where it has no such file. Names that begin with a dot are not served, nor links that lead out.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
     /// Put TEXT before each UDP reply, and before what each TCP read brought. A TCP stream has no message boundaries: what
     /// was sent in two pieces may be read as one, and the other way round, so only UDP replies are exact.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]

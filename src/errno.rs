@@ -4,7 +4,8 @@
 //!     accept ──┐
 //!     recv   ──┤    errno ──► row ──► meaning ──► what is done
 //!     send   ──┤       └──► no row: what is said above the table
-//!     sendmsg ─┘
+//!     sendmsg ─┤
+//!     openat2 ─┘
 //! ```
 //!
 //! No errno is fatal to the process, and only three are to a listener. The tables are searched where a call has failed,
@@ -37,6 +38,20 @@ pub(crate) enum StreamError {
     /// The peer has left, or has thrown us out.
     PeerLeft,
     /// The connection is no more, or we must not rely on it. An errno that is not in the table means this.
+    Failed,
+}
+
+/// What an error of openat2(2), or of what stands in for it, says of a file that a peer has asked for.
+#[cfg(all(unix, feature = "files"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OpenError {
+    /// There is no such file.
+    Missing,
+    /// There is one, and it is not for everybody, or not below the root.
+    Forbidden,
+    /// Perhaps later.
+    NotNow,
+    /// It should have been opened. An errno that is not in the table means this.
     Failed,
 }
 
@@ -159,6 +174,27 @@ const SEND_DATAGRAM: &[(i32, DatagramError)] = &[
     (libc::EFAULT, DatagramError::Unsendable),
 ];
 
+#[cfg(all(unix, feature = "files"))]
+const OPEN: &[(i32, OpenError)] = &[
+    (libc::ENOENT, OpenError::Missing),
+    (libc::ENOTDIR, OpenError::Missing),      // it would be below a file
+    (libc::ENAMETOOLONG, OpenError::Missing), // no name is so long
+    (libc::EILSEQ, OpenError::Missing),       // nor in an encoding that this file system does not have
+    (libc::ELOOP, OpenError::Missing),        // a link that leads to itself
+    (libc::ENXIO, OpenError::Missing),        // a socket, or a device that is not there
+    (libc::ENODEV, OpenError::Missing),
+    (libc::ESTALE, OpenError::Missing), // it has just gone, on another machine
+    (libc::EACCES, OpenError::Forbidden),
+    (libc::EPERM, OpenError::Forbidden),
+    (libc::EXDEV, OpenError::Forbidden), // out of the root; cap-std says it by its kind
+    (libc::EMFILE, OpenError::NotNow),   // the process has no descriptor
+    (libc::ENFILE, OpenError::NotNow),   // the system has none
+    (libc::ENOMEM, OpenError::NotNow),
+    (libc::EAGAIN, OpenError::NotNow), // somebody holds a lease on it
+    (libc::EINTR, OpenError::NotNow),  // a signal, on a slow file system
+    (libc::EIO, OpenError::Failed),
+];
+
 #[cfg(not(unix))]
 const ACCEPT: &[(i32, AcceptError)] = &[];
 #[cfg(not(unix))]
@@ -200,6 +236,13 @@ pub(crate) fn of_send_datagram(error: &io::Error) -> DatagramError {
         (ErrorKind::Unsupported, DatagramError::NoTrain),
     ];
     meaning(error, SEND_DATAGRAM, &kinds, DatagramError::Unsendable)
+}
+
+/// An errno without a row: the peer is told that it is our fault, and so is the operator.
+#[cfg(all(unix, feature = "files"))]
+#[cold]
+pub(crate) fn of_open(error: &io::Error) -> OpenError {
+    meaning(error, OPEN, &[(ErrorKind::PermissionDenied, OpenError::Forbidden)], OpenError::Failed)
 }
 
 const STREAM_KINDS: [(ErrorKind, StreamError); 6] = [
@@ -248,6 +291,8 @@ pub(crate) mod tests {
         check(RECEIVE);
         check(SEND);
         check(SEND_DATAGRAM);
+        #[cfg(feature = "files")]
+        check(OPEN);
     }
 
     #[test]
@@ -281,6 +326,24 @@ pub(crate) mod tests {
             };
             assert_eq!(of_send_datagram(&io::Error::from_raw_os_error(errno)), expected, "errno {errno}");
         }
+    }
+
+    #[test]
+    #[cfg(feature = "files")]
+    fn a_file_that_cannot_be_opened_is_missing_or_forbidden_or_not_to_be_had_now() {
+        let forbidden = [libc::EACCES, libc::EPERM, libc::EXDEV];
+        let not_now = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::EINTR];
+        for errno in OPEN.iter().map(|row| row.0).chain(forbidden).chain(not_now).chain([UNHEARD_OF, 0]) {
+            let expected = match errno {
+                errno if forbidden.contains(&errno) => OpenError::Forbidden,
+                errno if not_now.contains(&errno) => OpenError::NotNow,
+                libc::EIO | UNHEARD_OF | 0 => OpenError::Failed,
+                _ => OpenError::Missing,
+            };
+            assert_eq!(of_open(&io::Error::from_raw_os_error(errno)), expected, "errno {errno}");
+        }
+        // So cap-std says that a path leads out.
+        assert_eq!(of_open(&io::Error::new(ErrorKind::PermissionDenied, "out")), OpenError::Forbidden);
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! last (RFC 9112 section 9.3).
 
 mod access;
+#[cfg(all(unix, feature = "files"))]
+mod files;
 mod request;
 mod response;
 mod site;
@@ -20,6 +22,8 @@ use crate::limits::{BODY_BYTES_MAX, EMPTY_LINES_MAX, STREAM_REST_MS};
 use crate::protocol::{Advance, CloseReason, Context, Next, Protocol};
 
 pub use access::ACCESS_LOG;
+#[cfg(all(unix, feature = "files"))]
+pub use files::Files;
 pub use request::{Method, Request};
 pub use response::{Page, Response, Status};
 pub use site::Site;

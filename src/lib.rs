@@ -70,6 +70,8 @@ pub mod fuzzing; // a connection over a scripted wire, for tests/fuzz
 pub use datagram::{Datagram, DatagramProtocol, Replies};
 pub use echo::Echo;
 pub use effects::News;
+#[cfg(all(unix, feature = "files"))]
+pub use http::Files;
 pub use http::{ACCESS_LOG, Http, Method, Page, Request, Responder, Response, Site, Status, Upload};
 pub use limits::Limits;
 pub use protocol::{Advance, CloseReason, ConnectionId, Context, Next, Peer, Protocol};

@@ -237,6 +237,22 @@ pub const STREAMED_BYTES_MAX: usize = 64 * 1024;
 /// How long a streamed body that has nothing yet is left alone, in milliseconds. Then it is read again.
 pub const STREAM_REST_MS: u64 = 1;
 
+/// How much of a file that is not in memory the kernel is asked to fetch at a time, in bytes: what Linux reads ahead by
+/// default (`read_ahead_kb`). Of a longer stretch it may drop the rest.
+pub const FILE_FETCH_BYTES: u64 = 128 * 1024;
+
+/// How far ahead of the reading, in bytes. At a connection's rest of [`STREAM_REST_MS`] it allows 512 MB/s, more than most
+/// disks have to give.
+pub const FILE_AHEAD_BYTES: u64 = 4 * FILE_FETCH_BYTES;
+
+/// How often the next byte of a file may be found not to be in memory yet. Then it is read and waited for, while everybody
+/// else waits too: at a millisecond or more for each, that is later than a disk takes that is not busy.
+pub const FILE_TRIES_MAX: u32 = 10;
+
+/// How long nothing more is logged of files that cannot be opened, for want of descriptors or because of the disk, in
+/// milliseconds. Peers can bring that about as often as they like; the next line has the count.
+pub const FILE_SHORTAGE_MS: u64 = 10_000;
+
 /// What the access log shows of a request line, in bytes. What is beyond is cut off, and `...` put in its place.
 pub const ACCESS_LINE_BYTES_MAX: usize = 1024;
 
@@ -246,6 +262,7 @@ const _: () =
 const _: () = assert!(READ_BYTES_MAX as u64 <= BYTES_PER_TURN, "a turn allows at least one full read");
 const _: () =
     assert!(OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES && OUTPUT_HIGH_BYTES < OUTPUT_BYTES_MAX, "low mark < high mark < bound");
+const _: () = assert!(STREAMED_BYTES_MAX as u64 <= FILE_AHEAD_BYTES, "the next piece is among what is fetched");
 const _: () = assert!(OUTPUT_LOW_BYTES + STREAMED_BYTES_MAX < OUTPUT_BYTES_MAX, "a piece of a stream always fits");
 const _: () =
     assert!(BODY_BYTES_MAX + OUTPUT_HIGH_BYTES as u64 <= OUTPUT_BYTES_MAX as u64, "a body can be sent back, with a head");

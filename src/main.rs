@@ -5,6 +5,7 @@ mod send;
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -59,6 +60,10 @@ fn serve(arguments: &Serve) -> io::Result<Stopped> {
     stop_on_signals(&mut reactor)?;
     let echo = if arguments.prefix.is_empty() { Echo::new() } else { Echo::with_prefix(arguments.prefix.as_str()) };
     let site = Site::new().with_access_log(log_enabled!(target: ACCESS_LOG, Level::Info));
+    let site = match &arguments.root {
+        Some(root) => serve_files(site, root)?,
+        None => site,
+    };
     let mut lines = String::new();
     for place in &arguments.tcp {
         let echo = echo.clone();
@@ -119,6 +124,21 @@ fn listen<P: Protocol + 'static>(
         #[cfg(not(unix))]
         Place::Unix(_) => Err(io::ErrorKind::Unsupported.into()), // which the command line has refused
     }
+}
+
+/// The site, with the files below `root`.
+#[cfg(unix)]
+fn serve_files(site: Site, root: &Path) -> io::Result<Site> {
+    match reactor::Files::below(root) {
+        Ok(files) => Ok(site.with_files(files)),
+        Err(error) => Err(io::Error::new(error.kind(), format!("root {}: {error}", root.display()))),
+    }
+}
+
+#[cfg(not(unix))]
+fn serve_files(_: Site, root: &Path) -> io::Result<Site> {
+    let error = "files are served on Unix only";
+    Err(io::Error::new(io::ErrorKind::Unsupported, format!("root {}: {error}", root.display())))
 }
 
 /// The line that says where a service listens, or the error that says why it does not.

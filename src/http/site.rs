@@ -1,7 +1,12 @@
 //! What the program serves over HTTP: the lecture's page, one line of plain text to measure with, and an echo.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
+use percent_encoding::percent_decode;
+
+#[cfg(all(unix, feature = "files"))]
+use super::Files;
 use super::{Method, Page, Request, Responder, Response, Status, Upload};
 
 /// The lecture's tiny web server: one page at `/`, one line of plain text at `/plaintext`, and `/echo`, which answers a POST with
@@ -17,6 +22,8 @@ struct Pages {
     front: Page,
     plaintext: Page,
     logs_access: bool,
+    #[cfg(all(unix, feature = "files"))]
+    files: Option<Files>,
 }
 
 /// The page at `/`.
@@ -33,7 +40,15 @@ impl Site {
     pub fn new() -> Site {
         let front = Page::new("text/html; charset=utf-8", FRONT.as_bytes());
         let plaintext = Page::new("text/plain", &b"Hello, World!"[..]);
-        Site { pages: Rc::new(Pages { front, plaintext, logs_access: false }) }
+        Site {
+            pages: Rc::new(Pages {
+                front,
+                plaintext,
+                logs_access: false,
+                #[cfg(all(unix, feature = "files"))]
+                files: None,
+            }),
+        }
     }
 
     /// The same, whose answers are logged under [`ACCESS_LOG`](super::ACCESS_LOG), or are not.
@@ -41,6 +56,31 @@ impl Site {
     pub fn with_access_log(mut self, logs_access: bool) -> Site {
         Rc::make_mut(&mut self.pages).logs_access = logs_access;
         self
+    }
+
+    /// The same, where a file is served first, if there is one.
+    #[cfg(all(unix, feature = "files"))]
+    #[must_use]
+    pub fn with_files(mut self, files: Files) -> Site {
+        Rc::make_mut(&mut self.pages).files = Some(files);
+        self
+    }
+
+    #[inline(always)]
+    fn page(&self, request: &Request<'_>) -> Response<'_> {
+        match (request.path(), request.method()) {
+            (b"/", Method::Get | Method::Head) => self.pages.front.response(), // as nearly always
+            (b"/plaintext", Method::Get | Method::Head) => self.pages.plaintext.response(),
+            (path, method) => self.pages.respond(Name::of(path), method),
+        }
+    }
+
+    /// Kept apart, so that whoever serves no files pays for no more than to see that.
+    #[cfg(all(unix, feature = "files"))]
+    #[cold]
+    fn file_or_page(&self, request: &Request<'_>) -> Response<'_> {
+        let file = self.pages.files.as_ref().and_then(|files| files.find(request));
+        file.unwrap_or_else(|| self.page(request))
     }
 }
 
@@ -61,7 +101,7 @@ enum Name {
 impl Name {
     /// The same name may be written with some of its characters encoded (RFC 1945 section 5.1.2).
     fn of(path: &[u8]) -> Option<Name> {
-        Name::of_plain(path).or_else(|| Name::of_plain(&decoded(path)?))
+        Name::of_plain(path).or_else(|| Name::of_plain(&Cow::from(percent_decode(path))))
     }
 
     fn of_plain(path: &[u8]) -> Option<Name> {
@@ -72,22 +112,6 @@ impl Name {
             _ => None,
         }
     }
-}
-
-/// `path` without percent-encoding (RFC 3986 section 2.1). `None` if there is none, or if a `%` encodes nothing.
-fn decoded(path: &[u8]) -> Option<Vec<u8>> {
-    let mut parts = path.split(|&byte| byte == b'%');
-    let mut decoded = parts.next()?.to_vec();
-    if decoded.len() == path.len() {
-        return None;
-    }
-    for part in parts {
-        let (&[high, low], rest) = part.split_first_chunk()?;
-        let octet = 16 * char::from(high).to_digit(16)? + char::from(low).to_digit(16)?;
-        decoded.push(u8::try_from(octet).ok()?);
-        decoded.extend_from_slice(rest);
-    }
-    Some(decoded)
 }
 
 impl Pages {
@@ -107,11 +131,11 @@ impl Pages {
 impl Responder for Site {
     #[inline]
     fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
-        match (request.path(), request.method()) {
-            (b"/", Method::Get | Method::Head) => self.pages.front.response(), // as nearly always
-            (b"/plaintext", Method::Get | Method::Head) => self.pages.plaintext.response(),
-            (path, method) => self.pages.respond(Name::of(path), method),
+        #[cfg(all(unix, feature = "files"))]
+        if self.pages.files.is_some() {
+            return self.file_or_page(request);
         }
+        self.page(request)
     }
 
     fn receive(&mut self, request: &Request<'_>) -> Option<Box<dyn Upload>> {
