@@ -436,6 +436,9 @@ impl Reactor {
     /// Accepts until there are no more, the budget is spent, or there is no room. Each newcomer goes to the queue, and is not
     /// watched yet: a short exchange whose request arrives before the next turn needs no epoll_ctl at all. (To try it in
     /// this very turn would be a little too early for most requests.)
+    ///
+    /// Not inlined, lest what is done for a newcomer take registers from what is done for each message.
+    #[inline(never)]
     fn accept_some(&mut self, token: usize) -> Outcome {
         let accepted_before = self.turn.stats.accepted;
         for _ in 0..ACCEPTS_PER_TURN {
