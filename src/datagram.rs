@@ -11,48 +11,94 @@
 //! that cannot be sent is dropped and counted, alone: never a neighbour, and never the loop. The same holds for a datagram on
 //! which the protocol panics. When the replies to a part of the batch take much memory, they are sent before the rest is
 //! answered.
+//!
+//! A protocol may also speak without having been asked, and a socket may have one peer only: `speech` has what that takes.
 
 mod batch;
+mod exchange;
 #[cfg(target_os = "linux")]
 mod linux;
-#[cfg(any(test, not(target_os = "linux")))]
 mod portable;
 mod refusal;
 #[cfg(test)]
 mod simulated;
+mod speech;
 
 use std::fmt;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use log::{debug, error, trace};
+use log::{debug, error, info, trace};
 
 use crate::connection::Outcome;
 use crate::errno::{self, DatagramError, StreamError};
 use crate::limits::DATAGRAM_BATCHES_PER_TURN;
 use crate::net::UdpSocket;
+use crate::protocol::CloseReason;
 use crate::stats::Stats;
 use crate::turn::Turn;
 use crate::wire::Ready;
 
 pub use batch::Replies;
 use batch::{Batch, Message};
-#[cfg(all(target_os = "linux", not(test)))]
-use linux::Exchange;
-#[cfg(all(not(target_os = "linux"), not(test)))]
-use portable::Exchange;
+#[cfg(not(test))]
+use exchange::Exchange;
 use refusal::Refusal;
 #[cfg(test)]
 use simulated::Exchange;
+use speech::Phase;
 
-/// A service over datagrams: each is answered for itself, with none, one or several.
+/// A service over datagrams, or a client of one: each datagram is answered for itself, with none, one or several.
+///
+/// Only [`answer`](DatagramProtocol::answer) has to be written. Every call must return soon: while it runs, nobody else is
+/// served. If one panics, that is counted in [`Stats::panics`](crate::Stats::panics), and the protocol is called again with what
+/// comes next. What was sent before the panic is sent. When the reactor stops, the protocol is dropped as soon as all that has
+/// been received is answered and the answers are with the kernel.
 pub trait DatagramProtocol {
-    /// Answers `datagram`. The call must return soon: while it runs, nobody else is served.
-    ///
-    /// If it panics, that is counted in [`Stats::panics`](crate::Stats::panics), and the next datagram is put to the same
-    /// protocol. Replies that were given before are sent.
+    /// Answers `datagram`.
     fn answer(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>);
+
+    /// The socket is open. Called once, and first: the place for a client to ask its question.
+    fn opened(&mut self, replies: &mut Replies<'_>) {
+        let _ = replies;
+    }
+
+    /// The moment asked for with [`Replies::wake_after`] has come. It has to be asked for anew to come again.
+    fn elapsed(&mut self, replies: &mut Replies<'_>) {
+        let _ = replies;
+    }
+
+    /// All that was sent has been taken by the kernel, and more may be said: asked for with [`Replies::call_again`], and to be
+    /// asked for anew.
+    fn drained(&mut self, replies: &mut Replies<'_>) {
+        let _ = replies;
+    }
+
+    /// The kernel has reported an error. On a connected socket it tells mostly of a datagram sent before: that nobody has the
+    /// peer's port (`ConnectionRefused`), or that there is no way to it. Several that come close together may be told as one, and
+    /// none ends the socket; who wants that says [`Replies::close`]. Each is counted in
+    /// [`Stats::datagram_errors`](crate::Stats::datagram_errors).
+    fn failed(&mut self, error: &io::Error, replies: &mut Replies<'_>) {
+        let _ = (error, replies);
+    }
+
+    /// How datagrams cross to and from the kernel. Asked once, when the socket is made.
+    fn batching(&self) -> Batching {
+        Batching::Trains
+    }
+}
+
+/// How datagrams cross between a socket and the kernel. What a peer sees is the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Batching {
+    /// One by one, with a call each.
+    Single,
+    /// Many in one call, where the system offers that (Linux: recvmmsg and sendmmsg).
+    Batches,
+    /// The same, and neighbours of one size as one message (Linux: UDP_SEGMENT and UDP_GRO).
+    #[default]
+    Trains,
 }
 
 /// One datagram that has arrived whole.
@@ -74,21 +120,58 @@ pub(crate) struct DatagramSocket {
     batch: Batch,
     /// Who was refused last, and why, since this was last logged.
     refused: Option<(Option<SocketAddr>, Refusal)>,
+    /// What the kernel has reported last, if the protocol has not been told yet.
+    failure: Option<io::Error>,
 }
 
 impl DatagramSocket {
-    pub(crate) fn new(socket: UdpSocket, protocol: Box<dyn DatagramProtocol>) -> io::Result<DatagramSocket> {
+    /// A socket that answers whoever asks.
+    pub(crate) fn bound(socket: UdpSocket, protocol: Box<dyn DatagramProtocol>, turn: &Turn) -> io::Result<DatagramSocket> {
+        DatagramSocket::new(socket, None, protocol, turn)
+    }
+
+    /// One that has been connected to `peer`, and hears nobody else.
+    pub(crate) fn connected(
+        socket: UdpSocket,
+        peer: SocketAddr,
+        protocol: Box<dyn DatagramProtocol>,
+        turn: &Turn,
+    ) -> io::Result<DatagramSocket> {
+        DatagramSocket::new(socket, Some(peer), protocol, turn)
+    }
+
+    fn new(
+        socket: UdpSocket,
+        peer: Option<SocketAddr>,
+        protocol: Box<dyn DatagramProtocol>,
+        turn: &Turn,
+    ) -> io::Result<DatagramSocket> {
         let address = socket.local_addr()?;
-        Ok(DatagramSocket { exchange: Exchange::new(&socket), batch: Batch::new(), refused: None, socket, address, protocol })
+        let batching = protocol.batching();
+        let mut batch = Batch::new();
+        batch.outgoing.connected = peer;
+        batch.outgoing.joins = batching == Batching::Trains;
+        batch.outgoing.wishes.started = turn.started();
+        let exchange = Exchange::new(&socket, batching);
+        Ok(DatagramSocket { exchange, batch, refused: None, failure: None, socket, address, protocol })
     }
 
     /// Receives, answers and sends, batch by batch, until the kernel has no more or the budget is spent.
     #[inline(never)]
     pub(crate) fn drive(&mut self, ready: &mut Ready, turn: &mut Turn) -> Outcome {
+        self.batch.outgoing.wishes.now = turn.now;
+        if self.phase() != Phase::Answering
+            && let Some(outcome) = self.begin(ready, turn)
+        {
+            return outcome;
+        }
         let (refused_before, panics_before) = (turn.stats.datagrams_refused, turn.stats.panics);
         let outcome = self.exchange_some(ready, turn);
         if self.refused.is_some() || turn.stats.panics != panics_before {
             self.tell(turn.stats.datagrams_refused - refused_before, turn.stats.panics - panics_before);
+        }
+        if self.phase() != Phase::Answering || self.failure.is_some() {
+            return self.speak(ready, turn);
         }
         outcome
     }
@@ -109,7 +192,7 @@ impl DatagramSocket {
         let errors_before = turn.stats.datagram_errors;
         for _ in 0..DATAGRAM_BATCHES_PER_TURN {
             self.send(ready, &mut turn.stats);
-            if !self.can_progress(ready) {
+            if !self.can_answer(ready) {
                 return Outcome::Blocked;
             }
             if self.batch.is_answered() {
@@ -121,7 +204,15 @@ impl DatagramSocket {
         if turn.stats.datagram_errors - errors_before == DATAGRAM_BATCHES_PER_TURN as u64 {
             ready.readable = false; // a lasting error: the next arrival is the next occasion
         }
-        if self.can_progress(ready) { Outcome::Unfinished } else { Outcome::Blocked }
+        if self.can_answer(ready) { Outcome::Unfinished } else { Outcome::Blocked }
+    }
+
+    /// Logs that it ends: at `info` where others relied on it.
+    pub(crate) fn say_goodbye(&self, why: CloseReason) {
+        match self.batch.outgoing.connected {
+            None => info!("stops answering on {}", self.address),
+            Some(peer) => debug!("{} {peer} closed: {why}", self.address),
+        }
     }
 
     /// Do replies wait that the kernel has not taken?
@@ -135,6 +226,15 @@ impl DatagramSocket {
     }
 
     pub(crate) fn can_progress(&self, ready: &Ready) -> bool {
+        match self.phase() {
+            Phase::Answering => self.can_answer(ready) || self.failure.is_some(),
+            Phase::Producing | Phase::New => !self.wants_write() || ready.writable,
+            Phase::Closing => ready.writable,
+        }
+    }
+
+    #[inline]
+    fn can_answer(&self, ready: &Ready) -> bool {
         if self.wants_write() { ready.writable } else { ready.readable || !self.batch.is_answered() }
     }
 
@@ -152,6 +252,7 @@ impl DatagramSocket {
                 StreamError::PeerLeft | StreamError::Failed => {
                     stats.datagram_errors += 1;
                     debug!("{} receive: {error}", self.address);
+                    self.failure = Some(error);
                 }
             },
         }
@@ -174,6 +275,15 @@ impl DatagramSocket {
                 }
             }
         }
+        self.count_lost(turn);
+    }
+
+    /// Counts what could not be taken down.
+    #[inline]
+    fn count_lost(&mut self, turn: &mut Turn) {
+        if !self.batch.has_lost() {
+            return;
+        }
         let (too_long, dropped) = self.batch.take_lost();
         turn.stats.datagrams_too_long += too_long;
         turn.stats.datagrams_unsent += dropped;
@@ -185,7 +295,11 @@ impl DatagramSocket {
         let mut heard = 0;
         let (unanswered, buffers, mut replies) = self.batch.open();
         for (number, sender, messages) in unanswered.senders() {
-            let mut datagram = match sender.peer_to_answer(turn) {
+            let peer = match &replies.outgoing.connected {
+                None => sender.peer_to_answer(turn),
+                Some(connected) => sender.peer_if_it_is(*connected),
+            };
+            let mut datagram = match peer {
                 Ok(peer) => Datagram { payload: &[], peer },
                 Err(why) => {
                     let count: usize = messages.iter().map(Message::datagrams).sum();
@@ -219,10 +333,34 @@ impl DatagramSocket {
         Some(heard)
     }
 
+    #[inline]
     fn send(&mut self, ready: &mut Ready, stats: &mut Stats) {
-        let DatagramSocket { socket, exchange, .. } = self;
-        send_all(&mut self.batch, ready, stats, self.address, |batch| exchange.send(socket, batch));
+        if self.wants_write() {
+            self.send_what_waits(ready, stats);
+        }
     }
+
+    #[inline(never)] // mostly nothing waits where it is asked
+    fn send_what_waits(&mut self, ready: &mut Ready, stats: &mut Stats) {
+        let DatagramSocket { socket, exchange, failure, .. } = self;
+        // On a connected socket, what a send fails with is mostly said of an earlier datagram, and to have said it clears it: then
+        // this one is sent again. Only once, as it may concern this one after all.
+        let may_concern_another = self.batch.outgoing.connected.is_some() && failure.is_none();
+        send_all(&mut self.batch, ready, stats, self.address, |batch| match exchange.send(socket, batch) {
+            Err(error) if may_concern_another && failure.is_none() && is_told_late(&error) => {
+                *failure = Some(error);
+                Err(ErrorKind::Interrupted.into())
+            }
+            other => other,
+        });
+        stats.datagram_errors += u64::from(may_concern_another && failure.is_some());
+    }
+}
+
+/// May an error of a send be that of an earlier datagram?
+#[cold]
+fn is_told_late(error: &io::Error) -> bool {
+    errno::of_send_datagram(error) == DatagramError::Unsendable
 }
 
 /// Sends what waits, as `send` puts it to the kernel, until it is gone or the kernel takes no more.

@@ -67,7 +67,7 @@ mod rehearsal; // a conversation without a network, for testing a protocol
 #[doc(hidden)]
 pub mod fuzzing; // a connection over a scripted wire, for tests/fuzz
 
-pub use datagram::{Datagram, DatagramProtocol, Replies};
+pub use datagram::{Batching, Datagram, DatagramProtocol, Replies};
 pub use echo::Echo;
 pub use effects::News;
 #[cfg(all(unix, feature = "files"))]

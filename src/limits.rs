@@ -155,9 +155,9 @@ pub const REPLIES_HIGH_BYTES: usize = 1024 * 1024;
 /// datagram. Any further reply to that datagram is dropped and counted in `datagrams_unsent`.
 pub const REPLIES_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// What it takes at most to list one reply while it waits, in bytes: a train, and a piece each for what was written and for
-/// what is echoed. Checked in `src/datagram/batch.rs`.
-pub const REPLY_LISTING_BYTES: usize = 128;
+/// What it takes at most to list one reply while it waits, in bytes: a train with its peer's address, and a piece each for what
+/// was written and for what is echoed. Checked in `src/datagram/batch.rs`.
+pub const REPLY_LISTING_BYTES: usize = 160;
 
 /// What one connection may ask to be done to others before that is done, in effects: a send to one other is one. Then it is
 /// interrupted between two messages, and goes on in the next turn. It bounds what a pipeline of messages can set off at once.

@@ -123,9 +123,10 @@ impl Slot {
                 (connection.wanted(), connection.look_at(&turn.limits, turn.now).min(quiet_at))
             }
             Source::Connection(_, connection) => (connection.wanted(), connection.look_at(&turn.limits, turn.now)),
-            Source::Datagram(socket) if socket.wants_write() => (Watched::ReadingAndWriting, Time::NEVER),
+            Source::Datagram(socket) if socket.wants_write() => (Watched::ReadingAndWriting, socket.alarm()),
             Source::Listener(listener) => (Watched::Reading, listener.deadline(turn.now)),
-            Source::Datagram(_) | Source::Bell(_) => (Watched::Reading, Time::NEVER),
+            Source::Datagram(socket) => (Watched::Reading, socket.alarm()),
+            Source::Bell(_) => (Watched::Reading, Time::NEVER),
         }
     }
 
@@ -254,13 +255,32 @@ impl Reactor {
     ///
     /// As for [`listen`](Reactor::listen).
     pub fn bind_datagram(&mut self, address: SocketAddr, protocol: impl DatagramProtocol + 'static) -> io::Result<SocketAddr> {
-        let mut socket = net::bind_datagram(address, self.turn.limits.udp_buffer_bytes)?;
-        self.poll.registry().register(&mut socket, Token(self.slots.vacant_key()), Interest::READABLE)?;
-        let source = DatagramSocket::new(socket, Box::new(protocol))?;
-        let address = source.address;
+        let socket = net::bind_datagram(address, self.turn.limits.udp_buffer_bytes)?;
+        let address = self.add_datagram(DatagramSocket::bound(socket, Box::new(protocol), &self.turn)?)?;
         self.turn.datagram_addresses.push(address);
+        Ok(address)
+    }
+
+    /// Opens a socket for datagrams on a port that the system chooses, and connects it to `peer`: `protocol` speaks to nobody else,
+    /// hears nobody else, whatever the peer's port, and is told when the peer's machine says that nobody is there. Returns
+    /// the socket's own address. Its first call is [`DatagramProtocol::opened`], in the next turn; it ends when the protocol
+    /// says [`Replies::close`](crate::Replies::close), or with the reactor.
+    ///
+    /// # Errors
+    ///
+    /// There is no way to `peer`, or no descriptor or port left (see connect(2)). That nobody answers is no error here.
+    pub fn connect_datagram(&mut self, peer: SocketAddr, protocol: impl DatagramProtocol + 'static) -> io::Result<SocketAddr> {
+        let socket = net::connect_datagram(peer, self.turn.limits.udp_buffer_bytes)?;
+        self.add_datagram(DatagramSocket::connected(socket, peer, Box::new(protocol), &self.turn)?)
+    }
+
+    fn add_datagram(&mut self, mut source: DatagramSocket) -> io::Result<SocketAddr> {
+        let address = source.address;
+        self.poll.registry().register(&mut source.socket, Token(self.slots.vacant_key()), Interest::READABLE)?;
         let token = self.insert(Source::Datagram(Box::new(source)), Watched::Reading);
-        self.slots[token].ready.writable = true; // until the kernel says otherwise
+        let slot = &mut self.slots[token];
+        slot.ready.writable = true; // until the kernel says otherwise
+        enqueue(&mut self.queue, token, slot); // its protocol may want to speak first
         Ok(address)
     }
 
@@ -594,7 +614,8 @@ impl Reactor {
                     connection.expire(stream, &mut slot.ready, &mut self.scratch, &mut self.turn)
                 }
                 Source::Listener(listener) => listener.expire(&self.turn),
-                Source::Datagram(_) | Source::Bell(_) => Outcome::Blocked,
+                Source::Datagram(socket) => socket.expire(&mut slot.ready, &mut self.turn),
+                Source::Bell(_) => Outcome::Blocked,
             };
             self.settle(token, outcome);
             self.apply_effects();
@@ -673,7 +694,7 @@ impl Reactor {
                     self.listeners.retain(|&other| other != token);
                 }
                 Source::Datagram(socket) => {
-                    info!("stops answering on {}", socket.address);
+                    socket.say_goodbye(why);
                     self.turn.datagram_addresses.retain(|&other| other != socket.address);
                 }
                 Source::Bell(_) => {}

@@ -68,6 +68,11 @@ impl Turn {
         }
     }
 
+    /// When the reactor was made: `now` counts from there.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
     pub(crate) fn now_as_instant(&self) -> Instant {
         self.started + self.now.since(Time::at(std::time::Duration::ZERO))
     }

@@ -18,6 +18,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::speech::Wishes;
 use crate::limits::{
     DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6, REPLIES_BYTES_MAX, REPLIES_HIGH_BYTES, REPLY_LISTING_BYTES,
     SEGMENT_BYTES_MAX, SEGMENTS_MAX,
@@ -84,10 +85,14 @@ pub(super) struct Outgoing {
     /// Where in the buffers the last piece ends, if what follows it there may be added to it; [`NOWHERE`] otherwise.
     end: usize,
     pub(super) trains: Vec<Train>,
+    /// Whom trains go to that answer nobody.
+    peers: Vec<SocketAddr>,
+    /// The one peer that the socket is connected to, if it is.
+    pub(super) connected: Option<SocketAddr>,
     /// Trains that are done with, from the front.
     done: usize,
-    /// Whether replies may share a train: until the kernel first refuses one.
-    joins: bool,
+    /// Whether replies may share a train: where that is wanted, and until the kernel first refuses one.
+    pub(super) joins: bool,
     /// What further replies may take, in bytes, each with its listing.
     room: usize,
     /// Where in the buffers lies what is being answered, or was last: a message, or a part of it.
@@ -95,9 +100,14 @@ pub(super) struct Outgoing {
     /// Replies that were not taken down, since they are too long, or since there was no room.
     too_long: u64,
     dropped: u64,
+    /// What the protocol has asked for. It stands here because this is what a protocol is lent.
+    pub(super) wishes: Wishes,
 }
 
-const _: () = assert!(size_of::<Train>() + 2 * size_of::<Piece>() <= REPLY_LISTING_BYTES, "a reply is listed in so much");
+const _: () = assert!(
+    size_of::<Train>() + 2 * size_of::<Piece>() + size_of::<SocketAddr>() <= REPLY_LISTING_BYTES,
+    "a reply is listed in so much"
+);
 
 /// What has been received and not been answered yet.
 #[derive(Clone, Copy)]
@@ -124,11 +134,21 @@ pub(super) struct Place {
     pub(super) length: usize,
 }
 
+/// Whom a train goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum To {
+    /// Who has sent something: the number of the sender.
+    Sender(usize),
+    /// Who was named: the number among `peers`.
+    Peer(usize),
+    /// Whom the socket is connected to.
+    Connected,
+}
+
 /// Consecutive replies to one peer, all of `segment` bytes but the last, which may be shorter.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Train {
-    /// Which sender it goes to.
-    pub(super) to: usize,
+    pub(super) to: To,
     pub(super) first_piece: usize,
     pub(super) pieces: usize,
     pub(super) segment: usize,
@@ -137,16 +157,16 @@ pub(super) struct Train {
     bytes_max: usize,
 }
 
-/// Where a protocol puts its replies.
+/// What a socket lends its protocol for one call: where it puts its replies, and all else that it has to say.
 ///
-/// A reply of more than 65,507 bytes (65,527 over IPv6) is not sent (it would not fit a datagram), and is counted in
+/// What is put here leaves together, in as few calls as possible, when all that has arrived is answered. A reply of more than 65,507 bytes (65,527 over IPv6) is not sent (it would not fit a datagram), and is counted in
 /// [`Stats::datagrams_too_long`](crate::Stats::datagrams_too_long). What one datagram is answered with beyond
 /// [`REPLIES_BYTES_MAX`] is not sent either, and is counted in [`Stats::datagrams_unsent`](crate::Stats::datagrams_unsent).
 pub struct Replies<'b> {
-    outgoing: &'b mut Outgoing,
+    pub(super) outgoing: &'b mut Outgoing,
     senders: &'b [Sender],
-    /// Who is being answered.
-    to: usize,
+    /// Who is spoken to: the one that is being answered.
+    to: To,
     /// The last train goes to the same peer.
     continues: bool,
 }
@@ -163,12 +183,15 @@ impl Batch {
                 pieces: Vec::new(),
                 end: NOWHERE,
                 trains: Vec::new(),
+                peers: Vec::new(),
+                connected: None,
                 done: 0,
                 joins: true,
                 room: REPLIES_BYTES_MAX,
                 payload: Place::NONE,
                 too_long: 0,
                 dropped: 0,
+                wishes: Wishes::new(),
             },
         }
     }
@@ -178,10 +201,10 @@ impl Batch {
         self.messages.clear();
         self.senders.clear();
         self.answered = 0;
+        self.outgoing.wishes.received_at = None;
     }
 
     /// Takes in a message of `length` bytes, which lies in the next of the buffers.
-    #[cfg(any(test, not(target_os = "linux")))]
     pub(super) fn take_in(&mut self, peer: Option<SocketAddr>, asked: Asked, length: usize, segment: usize, is_cut: bool) {
         let number = self.messages.len();
         if self.senders.last().is_none_or(|last| last.peer != peer || last.asked != asked) {
@@ -193,8 +216,15 @@ impl Batch {
     /// What is to be answered, the memory it lies in, and a place for the replies to it.
     pub(super) fn open(&mut self) -> (Unanswered<'_>, &[u8], Replies<'_>) {
         let unanswered = Unanswered { messages: &self.messages, senders: &self.senders, from: self.answered };
-        let replies = Replies { outgoing: &mut self.outgoing, senders: &self.senders, to: 0, continues: false };
+        let replies = Replies { outgoing: &mut self.outgoing, senders: &self.senders, to: To::Connected, continues: false };
         (unanswered, &self.buffers, replies)
+    }
+
+    /// A place for what is said without having been asked.
+    pub(super) fn open_unasked(&mut self) -> Replies<'_> {
+        self.outgoing.payload = Place::NONE;
+        let continues = self.outgoing.trains.last().is_some_and(|train| train.to == To::Connected);
+        Replies { outgoing: &mut self.outgoing, senders: &self.senders, to: To::Connected, continues }
     }
 
     pub(super) fn is_answered(&self) -> bool {
@@ -231,6 +261,11 @@ impl Batch {
         (std::mem::take(&mut self.outgoing.too_long), std::mem::take(&mut self.outgoing.dropped))
     }
 
+    #[inline]
+    pub(super) fn has_lost(&self) -> bool {
+        self.outgoing.too_long | self.outgoing.dropped != 0
+    }
+
     pub(super) fn is_sent(&self) -> bool {
         self.outgoing.trains.is_empty()
     }
@@ -238,6 +273,11 @@ impl Batch {
     /// How many trains wait.
     pub(super) fn unsent(&self) -> usize {
         self.waiting().len()
+    }
+
+    /// Whom trains `to` go to. `None`: to nobody that we could name.
+    pub(super) fn peer_of(&self, to: To) -> Option<SocketAddr> {
+        self.outgoing.peer_of(to, &self.senders)
     }
 
     /// The trains that wait.
@@ -259,8 +299,11 @@ impl Batch {
         if outgoing.done == outgoing.trains.len() {
             outgoing.trains.clear();
             outgoing.pieces.clear();
+            outgoing.peers.clear();
             outgoing.copied.clear();
-            outgoing.copied.shrink_to(REPLIES_HIGH_BYTES);
+            if outgoing.copied.capacity() > REPLIES_HIGH_BYTES {
+                outgoing.copied.shrink_to(REPLIES_HIGH_BYTES);
+            }
             outgoing.done = 0;
             outgoing.room = REPLIES_BYTES_MAX;
         }
@@ -347,12 +390,14 @@ impl<'b> Unanswered<'b> {
 }
 
 impl Replies<'_> {
-    /// Replies with `bytes` to the sender of the datagram being answered.
+    /// Replies with `bytes` to the sender of the datagram being answered; where none is, sends them to the peer that the socket is
+    /// connected to. If it is connected to nobody either, they cannot be sent, which is counted in
+    /// [`Stats::datagrams_unsent`](crate::Stats::datagrams_unsent): [`send_to`](Replies::send_to) says to whom.
     pub fn send(&mut self, bytes: &[u8]) {
         self.reply(bytes, Place::NONE);
     }
 
-    /// Replies with `prefix` and, behind it, the datagram being answered, which is not copied.
+    /// Replies with `prefix` and, behind it, the datagram being answered, which is not copied. Where none is, the prefix is all.
     #[inline]
     pub fn echo(&mut self, prefix: &[u8]) {
         self.reply(prefix, self.outgoing.payload);
@@ -361,12 +406,34 @@ impl Replies<'_> {
     /// What comes now is for the sender number `to`.
     #[inline]
     pub(super) fn turn_to(&mut self, to: usize) {
-        self.to = to;
+        self.to = To::Sender(to);
         let sender = &self.senders[to];
-        self.continues = self.outgoing.trains.last().is_some_and(|train| {
-            let last = &self.senders[train.to];
-            last.peer == sender.peer && last.asked == sender.asked
+        self.continues = self.outgoing.trains.last().is_some_and(|train| match train.to {
+            To::Sender(last) => self.senders[last].peer == sender.peer && self.senders[last].asked == sender.asked,
+            To::Peer(_) | To::Connected => false,
         });
+    }
+
+    /// Sends `bytes` to `peer`, whom it need not have heard of. On a socket on all addresses, the system chooses the one that it
+    /// leaves from.
+    ///
+    /// # Panics
+    ///
+    /// On a socket that is connected to another peer.
+    pub fn send_to(&mut self, peer: SocketAddr, bytes: &[u8]) {
+        match self.outgoing.connected {
+            Some(connected) => {
+                assert_eq!(peer, connected, "a connected socket speaks to the peer that it is connected to");
+                self.send(bytes);
+            }
+            None => {
+                let answered = (self.to, self.continues);
+                (self.to, self.continues) = self.outgoing.address(peer);
+                self.reply(bytes, Place::NONE);
+                self.to = answered.0;
+                self.continues = false; // the last train goes to somebody else
+            }
+        }
     }
 
     /// What comes now answers the datagram at `payload`.
@@ -375,14 +442,17 @@ impl Replies<'_> {
         self.outgoing.payload = payload;
     }
 
+    /// Whether so much waits ([`REPLIES_HIGH_BYTES`]) that it is sent before anything else is answered. Who has much to say
+    /// stops here, and goes on in the call that it asks for with [`call_again`](Replies::call_again).
     #[inline]
-    pub(super) fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.outgoing.is_full()
     }
 
     #[cold]
     fn is_v6_and_fits(&self, bytes: usize) -> bool {
-        bytes <= DATAGRAM_BYTES_MAX_V6 && self.senders[self.to].peer.is_some_and(|peer| peer.is_ipv6())
+        let peer = self.outgoing.peer_of(self.to, self.senders);
+        bytes <= DATAGRAM_BYTES_MAX_V6 && peer.is_some_and(|peer| peer.is_ipv6())
     }
 
     #[inline(always)]
@@ -434,9 +504,27 @@ impl Outgoing {
         self.room < REPLIES_BYTES_MAX - REPLIES_HIGH_BYTES
     }
 
+    fn peer_of(&self, to: To, senders: &[Sender]) -> Option<SocketAddr> {
+        match to {
+            To::Sender(number) => senders[number].peer,
+            To::Peer(number) => Some(self.peers[number]),
+            To::Connected => self.connected,
+        }
+    }
+
+    /// How a train to `peer` is addressed, and whether the last one is.
+    fn address(&mut self, peer: SocketAddr) -> (To, bool) {
+        let is_last = self.peers.last() == Some(&peer);
+        if !is_last {
+            self.peers.push(peer);
+        }
+        let to = To::Peer(self.peers.len() - 1);
+        (to, self.trains.last().is_some_and(|train| train.to == to))
+    }
+
     /// Begins a train whose first datagram has `bytes`.
     #[inline(never)] // most replies join one
-    fn start(&mut self, to: usize, bytes: usize) {
+    fn start(&mut self, to: To, bytes: usize) {
         let is_open = self.joins && bytes <= SEGMENT_BYTES_MAX;
         let bytes_max = if is_open { DATAGRAM_BYTES_MAX.min(bytes * SEGMENTS_MAX) } else { 0 };
         self.end = NOWHERE;
@@ -448,7 +536,16 @@ impl Outgoing {
     fn copy(&mut self, bytes: &[u8]) {
         let offset = self.copied.len();
         self.copied.extend_from_slice(bytes);
-        self.add(Piece { is_copied: true, offset, length: bytes.len() });
+        if let (Some(train), Some(last)) = (self.trains.last_mut(), self.pieces.last_mut())
+            && train.pieces > 0
+            && last.is_copied
+            && last.offset + last.length == offset
+        {
+            train.bytes += bytes.len();
+            last.length += bytes.len();
+        } else {
+            self.add(Piece { is_copied: true, offset, length: bytes.len() });
+        }
     }
 
     /// Puts `piece` behind the last train's.
@@ -478,7 +575,7 @@ mod tests {
     fn on_the_wire(batch: &Batch) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut datagrams = Vec::new();
         for train in batch.waiting() {
-            let peer = batch.senders[train.to].peer.expect("only known peers are answered");
+            let peer = batch.peer_of(train.to).expect("only known peers are answered");
             let pieces = &batch.outgoing.pieces[train.first_piece..][..train.pieces];
             let bytes: Vec<u8> = pieces.iter().flat_map(|piece| batch.bytes(piece)).copied().collect();
             assert_eq!(bytes.len(), train.bytes);

@@ -16,7 +16,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
-use super::batch::{Asked, BUFFER_BYTES, Batch, Message, STRIDE_BYTES, Sender};
+use super::Batching;
+use super::batch::{Asked, BUFFER_BYTES, Batch, Message, STRIDE_BYTES, Sender, To};
 use crate::limits::DATAGRAM_BATCH;
 use crate::net::UdpSocket;
 
@@ -35,6 +36,9 @@ pub(super) struct Exchange {
     outgoing: Vec<libc::mmsghdr>,
     pieces: Vec<libc::iovec>,
     orders: Vec<Control>,
+    recipients: Vec<Name>,
+    /// The kernel knows whom all goes to.
+    is_connected: bool,
 }
 
 /// A socket address in the kernel's form: room for a `sockaddr_in6`, the larger of the two that can come.
@@ -57,9 +61,11 @@ struct Control {
 const CONTROL_BYTES: usize = 80;
 
 impl Exchange {
-    pub(super) fn new(socket: &UdpSocket) -> Exchange {
-        // A kernel older than 5.0 has no UDP_GRO: then no trains arrive, and nothing is lost.
-        switch_on(socket, libc::SOL_UDP, libc::UDP_GRO);
+    pub(super) fn new(socket: &UdpSocket, batching: Batching) -> Exchange {
+        if batching == Batching::Trains {
+            // A kernel older than 5.0 has no UDP_GRO: then no trains arrive, and nothing is lost.
+            switch_on(socket, libc::SOL_UDP, libc::UDP_GRO);
+        }
         match socket.local_addr() {
             Ok(address) if address.ip() == Ipv4Addr::UNSPECIFIED => switch_on(socket, libc::IPPROTO_IP, libc::IP_PKTINFO),
             Ok(address) if address.ip() == Ipv6Addr::UNSPECIFIED => {
@@ -77,6 +83,8 @@ impl Exchange {
             outgoing: Vec::with_capacity(DATAGRAM_BATCH),
             pieces: Vec::new(),
             orders: Vec::with_capacity(DATAGRAM_BATCH),
+            recipients: Vec::with_capacity(DATAGRAM_BATCH),
+            is_connected: socket.peer_addr().is_ok(),
         }
     }
 
@@ -157,6 +165,7 @@ impl Exchange {
         self.outgoing.clear();
         self.pieces.clear();
         self.orders.clear();
+        self.recipients.clear();
         let trains = batch.waiting();
         let trains = &trains[..trains.len().min(DATAGRAM_BATCH)];
         let (Some(first), Some(last)) = (trains.first(), trains.last()) else { return Ok(0) };
@@ -167,29 +176,44 @@ impl Exchange {
             libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
         }));
         let pieces = self.pieces.as_mut_ptr();
-        let orders = self.orders.as_mut_ptr(); // it has the capacity for all of them, and does not move
+        // These have the capacity for all of them, and do not move.
+        let (orders, recipients) = (self.orders.as_mut_ptr(), self.recipients.as_ptr());
         let mut first_piece = 0;
         for train in trains {
             let mut header = empty_header();
-            let sender = &batch.senders[train.to];
-            header.msg_hdr.msg_name = self.names[sender.first].bytes.as_ptr().cast_mut().cast();
-            let named = self.incoming[..self.written].get(sender.first);
-            header.msg_hdr.msg_namelen = named.map_or(0, |header| header.msg_hdr.msg_namelen);
+            let mut asked = Asked::Only;
+            match train.to {
+                To::Sender(_) | To::Connected if self.is_connected => {}
+                To::Sender(number) => {
+                    let sender = &batch.senders[number];
+                    header.msg_hdr.msg_name = self.names[sender.first].bytes.as_ptr().cast_mut().cast();
+                    let named = self.incoming[..self.written].get(sender.first);
+                    header.msg_hdr.msg_namelen = named.map_or(0, |header| header.msg_hdr.msg_namelen);
+                    asked = sender.asked;
+                }
+                To::Peer(_) => {
+                    let (name, length) = Name::of(batch.peer_of(train.to).expect("who was named has an address"));
+                    header.msg_hdr.msg_name = recipients.wrapping_add(self.recipients.len()).cast_mut().cast();
+                    header.msg_hdr.msg_namelen = length;
+                    self.recipients.push(name);
+                }
+                To::Connected => {} // to nobody, which the kernel refuses
+            }
             header.msg_hdr.msg_iov = pieces.wrapping_add(first_piece);
             header.msg_hdr.msg_iovlen = train.pieces as _;
             first_piece += train.pieces;
             let is_train = train.datagrams() > 1;
-            if is_train || sender.asked != Asked::Only {
-                let (order, length) = Control::order(is_train.then_some(train.segment), sender.asked);
+            if is_train || asked != Asked::Only {
+                let (order, length) = Control::order(is_train.then_some(train.segment), asked);
                 header.msg_hdr.msg_control = orders.wrapping_add(self.orders.len()).cast();
                 header.msg_hdr.msg_controllen = length as _;
                 self.orders.push(order);
             }
             self.outgoing.push(header);
         }
-        // SAFETY: each header describes a name of `self` and (for a train, or a socket with all addresses) one of `orders`,
-        // which was pushed within its capacity, so that the pointer taken before is good; and as many of `pieces` as the
-        // train has, all pushed above. Each of these describes a live, initialised slice of `batch`, which is borrowed until
+        // SAFETY: each header describes no name, one of `names`, or one of `recipients`; (for a train, or a socket with all
+        // addresses) one of `orders`, which like `recipients` was pushed to within its capacity, for there are at most
+        // DATAGRAM_BATCH trains, so that the pointer taken before is good; and as many of `pieces` as the train has, all pushed above. Each of these describes a live, initialised slice of `batch`, which is borrowed until
         // the call has returned. The kernel only reads them. The count is that of `outgoing`, which is not empty: the
         // caller sends only when something waits.
         let count = unsafe {
@@ -226,6 +250,26 @@ fn size_of_as_socklen<T>() -> libc::socklen_t {
 }
 
 impl Name {
+    /// The name of `peer`, and its length.
+    fn of(peer: SocketAddr) -> (Name, libc::socklen_t) {
+        let mut bytes = [0; mem::size_of::<libc::sockaddr_in6>()];
+        bytes[2..4].copy_from_slice(&peer.port().to_be_bytes());
+        let (family, length) = match peer {
+            SocketAddr::V4(peer) => {
+                bytes[4..8].copy_from_slice(&peer.ip().octets());
+                (libc::AF_INET, size_of_as_socklen::<libc::sockaddr_in>())
+            }
+            SocketAddr::V6(peer) => {
+                bytes[4..8].copy_from_slice(&peer.flowinfo().to_ne_bytes());
+                bytes[8..24].copy_from_slice(&peer.ip().octets());
+                bytes[24..28].copy_from_slice(&peer.scope_id().to_ne_bytes());
+                (libc::AF_INET6, size_of_as_socklen::<libc::sockaddr_in6>())
+            }
+        };
+        bytes[..2].copy_from_slice(&(family as libc::sa_family_t).to_ne_bytes());
+        (Name { bytes }, length)
+    }
+
     /// The address, where it is one of IPv4 or IPv6. Read byte by byte: the layouts are those of ip(7) and ipv6(7).
     fn parse(&self) -> Option<SocketAddr> {
         let bytes = &self.bytes;

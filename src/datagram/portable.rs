@@ -1,19 +1,19 @@
-//! Batches by single calls: recv_from and send_to, for every system.
+//! Batches by single calls: recv_from and send_to, for every system, and for protocols that want no others.
 
 use std::io;
 use std::io::ErrorKind;
 
-use super::batch::{Asked, BUFFER_BYTES, Batch, STRIDE_BYTES};
+use super::batch::{Asked, BUFFER_BYTES, Batch, STRIDE_BYTES, Train};
 use crate::limits::DATAGRAM_BATCH;
 use crate::net::UdpSocket;
 
 pub(super) struct Exchange {
-    /// A reply is put together here, since send_to takes one slice.
+    /// A reply of several pieces is put together here, since send_to takes one slice.
     assembled: Vec<u8>,
 }
 
 impl Exchange {
-    pub(super) fn new(_socket: &UdpSocket) -> Exchange {
+    pub(super) fn new() -> Exchange {
         Exchange { assembled: Vec::new() }
     }
 
@@ -32,18 +32,35 @@ impl Exchange {
         Ok(true)
     }
 
-    /// Sends the first reply that waits.
+    /// Sends what waits. Returns how many the kernel took, at least one; what the first one failed with otherwise.
     pub(super) fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
-        let train = batch.waiting()[0];
+        for (number, train) in batch.waiting().iter().enumerate() {
+            match self.send_one(socket, batch, train) {
+                Ok(()) => {}
+                Err(error) if number == 0 => return Err(error),
+                Err(_) => return Ok(number), // the next call meets it again
+            }
+        }
+        Ok(batch.unsent())
+    }
+
+    fn send_one(&mut self, socket: &UdpSocket, batch: &Batch, train: &Train) -> io::Result<()> {
         if train.datagrams() > 1 {
             return Err(ErrorKind::Unsupported.into()); // then trains are broken, and it is asked again
         }
-        self.assembled.clear();
-        for piece in &batch.outgoing.pieces[train.first_piece..][..train.pieces] {
-            self.assembled.extend_from_slice(batch.bytes(piece));
-        }
-        let peer = batch.senders[train.to].peer.ok_or(ErrorKind::AddrNotAvailable)?;
-        socket.send_to(&self.assembled, peer)?;
-        Ok(1)
+        let payload = match &batch.outgoing.pieces[train.first_piece..][..train.pieces] {
+            [piece] => batch.bytes(piece),
+            pieces => {
+                self.assembled.clear();
+                pieces.iter().for_each(|piece| self.assembled.extend_from_slice(batch.bytes(piece)));
+                &self.assembled
+            }
+        };
+        // Some systems refuse an address where the socket has its peer.
+        match batch.outgoing.connected {
+            Some(_) => socket.send(payload)?,
+            None => socket.send_to(payload, batch.peer_of(train.to).ok_or(ErrorKind::AddrNotAvailable)?)?,
+        };
+        Ok(())
     }
 }

@@ -27,6 +27,8 @@ pub(super) enum Refusal {
     /// It was sent to a group or to a whole network, and all of them would answer the one who is named as its sender
     /// (RFC 1122 section 3.2.2.6 says so of its own echo).
     AskedMany,
+    /// The socket has another peer. The kernel keeps strangers out once it is connected; one may have come in the moment before.
+    Stranger,
     /// The kernel had more of it than a datagram can have.
     Cut,
 }
@@ -51,6 +53,15 @@ impl Sender {
             return peer_unless_ours(peer, &turn.datagram_addresses);
         }
         Ok(peer)
+    }
+
+    /// The peer, if it is the one that the socket is connected to: then whoever it is, we have chosen it.
+    pub(super) fn peer_if_it_is(&self, connected: SocketAddr) -> Result<SocketAddr, Refusal> {
+        match self.peer {
+            Some(peer) if (peer.ip(), peer.port()) == (connected.ip(), connected.port()) => Ok(connected),
+            Some(_) => Err(Refusal::Stranger),
+            None => Err(Refusal::Nameless),
+        }
     }
 }
 
@@ -88,6 +99,7 @@ impl fmt::Display for Refusal {
             Refusal::Ourselves => f.write_str("that is us"),
             Refusal::PerhapsOurselves(error) => write!(f, "that may be us: {error}"),
             Refusal::AskedMany => f.write_str("it has asked many at once"),
+            Refusal::Stranger => f.write_str("this socket has another peer"),
             Refusal::Cut => f.write_str("the datagram was cut"),
         }
     }

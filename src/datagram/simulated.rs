@@ -3,29 +3,26 @@
 
 use std::io;
 
+use super::Batching;
 use super::batch::{Asked, BUFFER_BYTES, Batch, STRIDE_BYTES};
-#[cfg(target_os = "linux")]
-use super::linux as native;
-use super::portable;
-#[cfg(not(target_os = "linux"))]
-use super::portable as native;
+use super::{exchange, portable};
 use crate::limits::DATAGRAM_BATCH;
 use crate::net::UdpSocket;
 use crate::net::simulated::errno;
 
 pub(super) enum Exchange {
-    Native(native::Exchange),
+    Native(exchange::Exchange),
     Single(portable::Exchange),
     /// Batches, with trains both ways.
     Batches,
 }
 
 impl Exchange {
-    pub(super) fn new(socket: &UdpSocket) -> Exchange {
+    pub(super) fn new(socket: &UdpSocket, batching: Batching) -> Exchange {
         match socket {
-            UdpSocket::System(_) => Exchange::Native(native::Exchange::new(socket)),
+            UdpSocket::System(_) => Exchange::Native(exchange::Exchange::new(socket, batching)),
             UdpSocket::Simulated(simulated) if simulated.batches() => Exchange::Batches,
-            UdpSocket::Simulated(_) => Exchange::Single(portable::Exchange::new(socket)),
+            UdpSocket::Simulated(_) => Exchange::Single(portable::Exchange::new()),
         }
     }
 
@@ -89,7 +86,7 @@ fn send_batch(socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
             _ => assembled.chunks(train.segment).collect(),
         };
         assert_eq!(datagrams.len(), train.datagrams(), "a train has as many datagrams as it is cut into");
-        let peer = batch.senders[train.to].peer.ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let peer = batch.peer_of(train.to).ok_or(io::ErrorKind::AddrNotAvailable)?;
         match socket.send_train(&datagrams, peer) {
             Ok(()) => sent += 1,
             Err(error) if sent == 0 => return Err(error),

@@ -117,9 +117,9 @@ struct Server {
 fn check_exchanges(addresses: &[&str], story: impl Fn(Server)) {
     type Make = fn(&UdpSocket) -> Box<dyn AnyExchange>;
     let exchanges: &[Make] = &[
-        |socket| Box::new(portable::Exchange::new(socket)),
+        |_| Box::new(portable::Exchange::new()),
         #[cfg(target_os = "linux")]
-        |socket| Box::new(linux::Exchange::new(socket)),
+        |socket| Box::new(linux::Exchange::new(socket, Batching::Trains)),
     ];
     for address in addresses {
         for make in exchanges {
@@ -286,7 +286,7 @@ fn a_batch_costs_one_call_each_way_and_a_train_is_received_in_one_piece() {
     // One server is the other's peer. One datagram goes there and back; then 64 of one size, which come back as a train that
     // the kernel does not cut for one who can take it whole; then 64 of different sizes, which no train can hold.
     for address in [V4, V6] {
-        let server = || Server::on(address, |socket| Box::new(linux::Exchange::new(socket)));
+        let server = || Server::on(address, |socket| Box::new(linux::Exchange::new(socket, Batching::Trains)));
         let (mut one, mut other) = (server(), server());
         let sizes = [vec![64], vec![64; DATAGRAM_BATCH], (64..64 + DATAGRAM_BATCH).collect()];
         for (round, (sizes, messages)) in sizes.into_iter().zip([1, 1, DATAGRAM_BATCH]).enumerate() {
@@ -323,8 +323,8 @@ impl Service {
     }
 
     fn of(protocol: impl DatagramProtocol + 'static, address: &str) -> Service {
-        let source = DatagramSocket::new(bind(address), Box::new(protocol)).unwrap();
         let mut turn = Turn::new(Limits::default());
+        let source = DatagramSocket::bound(bind(address), Box::new(protocol), &turn).unwrap();
         turn.datagram_addresses.push(source.address);
         Service { source, ready: Ready { writable: true, ..Ready::NEITHER }, turn }
     }
@@ -648,6 +648,7 @@ fn a_train_that_cannot_be_sent_at_all_is_given_up_as_a_whole() {
     assert_eq!(service.counted(), (3, 1, 0, 3), "nor is what the nameless one has sent put to the protocol");
     check_replies(&peer, b"", [&b"echo -> hello".to_vec(), &b"the same size".to_vec(), &b"the same size".to_vec()]);
     let (_, _, mut replies) = service.source.batch.open();
+    replies.turn_to(0);
     (0..2).for_each(|_| replies.send(b"the same size"));
     assert_eq!(service.source.batch.unsent(), 1);
 }
@@ -848,4 +849,24 @@ fn a_panic_harms_no_neighbour() {
         check_replies(peer, PREFIX, &vec![payload(number, 5); if number == 1 { 2 } else { 3 }]);
     }
     assert_eq!((service.turn.stats.panics, service.counted()), (1, (8, 0, 0, 0)));
+}
+
+// ---- one peer only
+
+#[test]
+fn a_connected_socket_hears_its_peer_at_whatever_port_and_refuses_a_stranger() {
+    // A stranger's datagram may have come in the moment before the socket was connected. The peer is a small service.
+    let peer = SocketAddr::from(([127, 0, 0, 1], 7));
+    let mut turn = Turn::new(Limits::default());
+    let socket = net::connect_datagram(peer, Limits::default().udp_buffer_bytes).unwrap();
+    let source = DatagramSocket::connected(socket, peer, Box::new(Echo::new()), &turn).unwrap();
+    turn.datagram_addresses.push(peer);
+    let mut service = Service { source, ready: Ready::NEITHER, turn };
+    let strangers = [SocketAddr::from(([127, 0, 0, 1], 8)), SocketAddr::from(([127, 0, 0, 2], 7))];
+    for (count, stranger) in (1..).zip(strangers.map(Some).into_iter().chain([None])) {
+        service.pretend(stranger, Asked::Only, 5, b"hello");
+        assert_eq!((service.counted(), service.source.batch.unsent()), ((0, count, 0, 0), 0), "{stranger:?}");
+    }
+    service.pretend(Some(peer), Asked::Only, 5, b"hello");
+    assert_eq!((service.counted(), service.source.batch.unsent()), ((0, 3, 0, 0), 1));
 }

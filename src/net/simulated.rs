@@ -327,6 +327,16 @@ pub(crate) fn bind_datagram(address: SocketAddr, buffer_bytes: usize) -> io::Res
     }
 }
 
+pub(crate) fn connect_datagram(peer: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
+    match installed() {
+        Some(_) => {
+            let descriptor = Descriptor::open(|kernel| kernel.connect_datagram(peer))?;
+            Ok(UdpSocket::Simulated(DatagramSocket(descriptor)))
+        }
+        None => system::connect_datagram(peer, buffer_bytes).map(UdpSocket::System),
+    }
+}
+
 /// The simulated machine has one address.
 pub(crate) fn is_own_address(peer: SocketAddr) -> io::Result<bool> {
     match installed() {
@@ -343,6 +353,14 @@ impl UdpSocket {
         }
     }
 
+    /// Only asked of one of the system's.
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            UdpSocket::Simulated(_) => Err(io::ErrorKind::Unsupported.into()),
+            UdpSocket::System(socket) => socket.peer_addr(),
+        }
+    }
+
     pub(crate) fn recv_from(&self, into: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         match self {
             UdpSocket::Simulated(socket) => {
@@ -351,6 +369,16 @@ impl UdpSocket {
                 Ok((payload.len(), peer))
             }
             UdpSocket::System(socket) => socket.recv_from(into),
+        }
+    }
+
+    pub(crate) fn send(&self, payload: &[u8]) -> io::Result<usize> {
+        match self {
+            UdpSocket::Simulated(socket) => {
+                let peer = socket.0.kernel.borrow_mut().peer_of_datagrams(socket.0.number);
+                socket.send_train(&[payload], peer).map(|()| payload.len())
+            }
+            UdpSocket::System(socket) => socket.send(payload),
         }
     }
 

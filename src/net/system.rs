@@ -81,6 +81,20 @@ pub(crate) fn reset_on_close(stream: &TcpStream) {
 
 /// A UDP socket on `address`, non-blocking, closed on exec, with `buffer_bytes` asked for in both directions.
 pub(crate) fn bind_datagram(address: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
+    let socket = datagram_socket(address, buffer_bytes)?;
+    socket.bind(&address.into())?;
+    Ok(UdpSocket::from_std(socket.into()))
+}
+
+/// The same on a port that the system chooses, connected to `peer`: the kernel hands on what comes from there, and tells what ICMP
+/// reports of what goes there.
+pub(crate) fn connect_datagram(peer: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
+    let socket = datagram_socket(peer, buffer_bytes)?;
+    socket.connect(&peer.into())?;
+    Ok(UdpSocket::from_std(socket.into()))
+}
+
+fn datagram_socket(address: SocketAddr, buffer_bytes: usize) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
@@ -90,8 +104,7 @@ pub(crate) fn bind_datagram(address: SocketAddr, buffer_bytes: usize) -> io::Res
     if let Err(error) = socket.set_recv_buffer_size(buffer_bytes).and_then(|()| socket.set_send_buffer_size(buffer_bytes)) {
         log::debug!("udp buffers of {buffer_bytes} bytes: {error}");
     }
-    socket.bind(&address.into())?;
-    Ok(UdpSocket::from_std(socket.into()))
+    Ok(socket)
 }
 
 /// Is the address of `peer` one of this machine's? To bind a socket to it succeeds only then. (Where the system lets anybody's

@@ -2,9 +2,11 @@
 //!
 //! `stories` are scripts: one thing happens, and what the loop does about it is looked at. `schedules` are drawn by lot: a
 //! seed decides who comes, what they want, how they behave and what goes wrong, and each run is held against the same
-//! promises. `peers` are the people in both, and `protocols` what they talk to.
+//! promises. `clients` are stories of datagram protocols that speak first. `peers` are the people in all of them, and `protocols`
+//! what they talk to.
 
 mod calls;
+mod clients;
 mod effects;
 mod peers;
 mod protocols;

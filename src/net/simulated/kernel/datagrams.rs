@@ -12,6 +12,8 @@ use crate::net::simulated::stream::{ERROR, IN};
 /// A UDP socket.
 pub(super) struct Datagrams {
     pub(super) address: SocketAddr,
+    /// Nobody else is heard.
+    pub(super) connected: Option<SocketAddr>,
     pub(super) descriptor: Option<usize>,
     pub(super) arrived: VecDeque<Arrived>,
     pub(super) error: Option<i32>,
@@ -33,9 +35,25 @@ const DATAGRAMS_WAITING_MAX: usize = 4096;
 
 impl Kernel {
     pub(crate) fn bind_datagram(&mut self, address: SocketAddr) -> io::Result<usize> {
+        self.open_datagrams(address, None)
+    }
+
+    /// Ports that the system chooses begin at 50,000.
+    pub(crate) fn connect_datagram(&mut self, peer: SocketAddr) -> io::Result<usize> {
+        let port = 50_000 + u16::try_from(self.datagrams.len()).expect("there are few");
+        self.open_datagrams(SocketAddr::from(([127, 0, 0, 1], port)), Some(peer))
+    }
+
+    pub(crate) fn peer_of_datagrams(&mut self, number: usize) -> SocketAddr {
+        let socket = self.datagrams_of(number);
+        self.datagrams[socket].connected.expect("who sends without an address is connected")
+    }
+
+    fn open_datagrams(&mut self, address: SocketAddr, connected: Option<SocketAddr>) -> io::Result<usize> {
         let descriptor = self.open(File::Datagrams(self.datagrams.len()))?;
         self.datagrams.push(Datagrams {
             address,
+            connected,
             descriptor: Some(descriptor),
             arrived: VecDeque::new(),
             error: None,
@@ -148,6 +166,9 @@ impl Kernel {
         let polls = self.polls;
         let to = |socket: &&mut Datagrams| socket.address == address && socket.descriptor.is_some();
         let Some(socket) = self.datagrams.iter_mut().find(to) else { return false };
+        if socket.connected.is_some_and(|connected| connected != peer) {
+            return false;
+        }
         if socket.arrived.len() >= DATAGRAMS_WAITING_MAX {
             return false;
         }

@@ -1,0 +1,189 @@
+//! A datagram protocol that speaks without having been asked: at the beginning, at its alarm, and as fast as the kernel takes it.
+//!
+//! ```text
+//!     New ──opened──► Answering ◄───────────────┐
+//!                       │   │ call_again        │ drained, once all that was said is with the kernel
+//!                 close │   └────► Producing ───┘
+//!                       ▼
+//!                    Closing ──► ended, once all that was said is with the kernel
+//! ```
+//!
+//! What it says waits and leaves with the replies, and is bounded with them. None of this costs those who only answer more
+//! than a comparison or two for each drive.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use super::batch::Replies;
+use super::{DatagramProtocol, DatagramSocket};
+use crate::connection::Outcome;
+use crate::deadline::Time;
+use crate::limits::LATE_MS;
+use crate::net;
+use crate::protocol::CloseReason;
+use crate::turn::Turn;
+use crate::wire::Ready;
+
+/// What a protocol has asked for, and the moment at which it is called.
+pub(super) struct Wishes {
+    pub(super) phase: Phase,
+    /// When it wants to be called. `NEVER`: it does not.
+    pub(super) alarm: Time,
+    pub(super) now: Time,
+    /// When the reactor was made.
+    pub(super) started: Instant,
+    /// When the batch was received, if that has been asked for.
+    pub(super) received_at: Option<Instant>,
+}
+
+/// Where a datagram socket stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It has not been driven yet, nor its protocol called.
+    New,
+    /// It answers what comes, or rings when the alarm is due.
+    Answering,
+    /// The same, and its protocol has more to say once all that waits is gone.
+    Producing,
+    /// It ends once all that waits is gone.
+    Closing,
+}
+
+impl Wishes {
+    pub(super) fn new() -> Wishes {
+        let now = Time::at(Duration::ZERO);
+        Wishes { phase: Phase::New, alarm: Time::NEVER, now, started: net::now(), received_at: None }
+    }
+}
+
+impl Replies<'_> {
+    /// Asks for a call of [`DatagramProtocol::drained`]: in the next turn, or as soon after it as all that was sent has been taken
+    /// by the kernel. It has to be asked for anew to come again. While it is being asked for, the loop does not sleep: this is
+    /// how to send as fast as the kernel takes it, or by a clock more precise than the alarm's; who waits for anything else
+    /// has [`wake_after`](Replies::wake_after).
+    #[inline]
+    pub fn call_again(&mut self) {
+        if self.outgoing.wishes.phase != Phase::Closing {
+            self.outgoing.wishes.phase = Phase::Producing;
+        }
+    }
+
+    /// Closes the socket once all that was sent has been taken by the kernel, and drops the protocol. What has been received
+    /// already may still be put to it before.
+    pub fn close(&mut self) {
+        self.outgoing.wishes.phase = Phase::Closing;
+        self.outgoing.wishes.alarm = Time::NEVER;
+    }
+
+    /// Asks for a call of [`DatagramProtocol::elapsed`] once `delay` is over (rounded up to whole milliseconds), and not for the
+    /// one asked for before.
+    pub fn wake_after(&mut self, delay: Duration) {
+        let wishes = &mut self.outgoing.wishes;
+        if wishes.phase != Phase::Closing {
+            let ms = u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+            wishes.alarm = wishes.now.plus_ms(ms.max(1));
+        }
+    }
+
+    /// Takes back what was asked for with [`wake_after`](Replies::wake_after).
+    pub fn wake_never(&mut self) {
+        self.outgoing.wishes.alarm = Time::NEVER;
+    }
+
+    /// The present moment: the same throughout a turn, in whole milliseconds since the reactor was made.
+    pub fn now(&self) -> Instant {
+        self.outgoing.wishes.started + self.outgoing.wishes.now.since(Time::at(Duration::ZERO))
+    }
+
+    /// When the datagram being answered was received, by a clock that is read once for each batch, when this is first called.
+    /// Where none is being answered: when the last one was, or now.
+    #[inline]
+    pub fn received_at(&mut self) -> Instant {
+        *self.outgoing.wishes.received_at.get_or_insert_with(net::now)
+    }
+}
+
+impl DatagramSocket {
+    /// The moment that the protocol wants to be called at.
+    #[inline]
+    pub(crate) fn alarm(&self) -> Time {
+        self.batch.outgoing.wishes.alarm
+    }
+
+    #[inline]
+    pub(super) fn phase(&self) -> Phase {
+        self.batch.outgoing.wishes.phase
+    }
+
+    fn turn_to_phase(&mut self, phase: Phase) {
+        self.batch.outgoing.wishes.phase = phase;
+    }
+
+    /// A drive begins of a socket that does not only answer. Returns an outcome if that is all.
+    #[inline(never)]
+    pub(super) fn begin(&mut self, ready: &mut Ready, turn: &mut Turn) -> Option<Outcome> {
+        match self.phase() {
+            Phase::Answering | Phase::Producing => None,
+            Phase::New => {
+                self.turn_to_phase(Phase::Answering);
+                self.call(turn, |protocol, replies| protocol.opened(replies));
+                None
+            }
+            Phase::Closing => Some(self.conclude(ready, turn)),
+        }
+    }
+
+    /// A drive ends: all that could be answered has been. Tells the protocol what else there is to tell, and asks what else it has to say.
+    #[inline(never)]
+    pub(super) fn speak(&mut self, ready: &mut Ready, turn: &mut Turn) -> Outcome {
+        if let Some(error) = self.failure.take() {
+            self.call(turn, |protocol, replies| protocol.failed(&error, replies));
+        }
+        if self.phase() == Phase::Producing && !self.wants_write() {
+            self.turn_to_phase(Phase::Answering); // until it asks anew
+            self.call(turn, |protocol, replies| protocol.drained(replies));
+        }
+        self.conclude(ready, turn)
+    }
+
+    /// The filed moment has come, though perhaps not yet the true one.
+    pub(crate) fn expire(&mut self, ready: &mut Ready, turn: &mut Turn) -> Outcome {
+        self.batch.outgoing.wishes.now = turn.now;
+        if self.alarm() <= turn.now && turn.now.since(self.alarm()) >= Duration::from_millis(LATE_MS) {
+            // The loop has been held up, and may not have heard of what has come in time.
+            ready.readable = true;
+            if let Outcome::Ended(why) = self.drive(ready, turn) {
+                return Outcome::Ended(why);
+            }
+        }
+        if self.alarm() <= turn.now {
+            self.batch.outgoing.wishes.alarm = Time::NEVER;
+            self.call(turn, |protocol, replies| protocol.elapsed(replies));
+        }
+        self.conclude(ready, turn)
+    }
+
+    /// Sends what was said last, and says how to go on.
+    pub(super) fn conclude(&mut self, ready: &mut Ready, turn: &mut Turn) -> Outcome {
+        self.send(ready, &mut turn.stats);
+        if self.phase() == Phase::Closing && !self.wants_write() {
+            Outcome::Ended(CloseReason::Finished)
+        } else if self.can_progress(ready) {
+            Outcome::Unfinished
+        } else {
+            Outcome::Blocked
+        }
+    }
+
+    /// Calls the protocol. If it panics, what it has said before is sent, and what it has asked for is forgotten.
+    fn call(&mut self, turn: &mut Turn, what: impl FnOnce(&mut dyn DatagramProtocol, &mut Replies<'_>)) {
+        let (protocol, mut replies) = (&mut *self.protocol, self.batch.open_unasked());
+        if catch_unwind(AssertUnwindSafe(|| what(protocol, &mut replies))).is_err() {
+            turn.stats.panics += 1;
+            self.turn_to_phase(Phase::Answering);
+            self.batch.outgoing.wishes.alarm = Time::NEVER;
+            self.tell(0, 1);
+        }
+        self.count_lost(turn);
+    }
+}
