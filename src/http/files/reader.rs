@@ -26,7 +26,7 @@ pub(super) struct Reader {
     /// Up to there, the kernel has been asked to fetch it. 0: all was in memory so far.
     asked_until: u64,
     /// How often in a row the next byte was not there.
-    tries: u32,
+    pub(super) tries: u32,
     /// Can the system say what is in memory?
     can_tell: bool,
 }

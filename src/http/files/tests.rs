@@ -161,6 +161,20 @@ fn a_file_is_read_to_its_end_whether_it_is_in_memory_or_not() {
 }
 
 #[test]
+fn what_has_not_come_after_so_many_tries_is_waited_for() {
+    // The file has been dropped from memory, if the advice was taken, and all tries but the last have been in vain.
+    let bytes = vec![7; 400_000];
+    let file = file_in(Path::new(env!("CARGO_MANIFEST_DIR")), &bytes);
+    #[cfg(target_os = "linux")]
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("an advice may be given");
+    let mut reader = Reader::new(file);
+    reader.tries = FILE_TRIES_MAX;
+    let mut piece = vec![0; 1000];
+    assert_eq!(reader.read(&mut piece).expect("it does not ask for another try"), 1000);
+    assert_eq!((reader.tries, piece), (0, vec![7; 1000]));
+}
+
+#[test]
 fn a_directory_that_is_read_is_an_error() {
     // As whatever else a file system may refuse: it is said, and not waited for.
     let mut reader = Reader::new(File::open(std::env::temp_dir()).expect("there is such a directory"));
