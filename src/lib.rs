@@ -44,7 +44,8 @@
 //! }
 //! ```
 //!
-//! The modules below stand in the order in which they are best read; `docs/architecture.md` has the whole on two pages.
+//! The modules below stand in the order in which they are best read; `docs/architecture.md` has the whole on two pages,
+//! and [`guide`] tells how to write a protocol.
 
 mod reactor; // the loop: wait, note, drive, expire, reap
 mod listener; // where connections come from
@@ -66,6 +67,8 @@ mod rehearsal; // a conversation without a network, for testing a protocol
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing; // a connection over a scripted wire, for tests/fuzz
+#[doc = include_str!("../docs/guide.md")]
+pub mod guide {}
 
 pub use datagram::{Batching, Datagram, DatagramProtocol, Replies};
 pub use echo::Echo;
