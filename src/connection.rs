@@ -336,8 +336,8 @@ impl Connection {
     }
 
     /// Takes `bytes` that somebody else sends to the peer, and says what there is to be told of it. They leave with the next
-    /// drive; but before they would make more wait than the high mark, what the kernel takes leaves at once. So what is told is that
-    /// the peer does not keep up, and not only that somebody has said much in one turn.
+    /// drive; but before they would make more wait than the high mark, what the kernel takes leaves at once. So what is told
+    /// is that the peer does not keep up, and not only that somebody has said much in one turn.
     pub(crate) fn take<W: Wire>(&mut self, bytes: &[u8], wire: &mut W, ready: &mut Ready, turn: &mut Turn) -> Option<News> {
         if self.wants_write() && ready.writable && self.unsent.len() + bytes.len() > OUTPUT_HIGH_BYTES {
             self.flush(wire, ready, turn);

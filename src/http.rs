@@ -45,8 +45,8 @@ pub trait Responder {
     /// Asked where a body follows, of at most [`BODY_BYTES_MAX`]: who takes it? It then gives the answer too, instead of
     /// [`respond`](Responder::respond). Nobody, by default.
     ///
-    /// A client that would wait for leave to send it (`Expect: 100-continue`) is answered 417, for HTTP/1.0 has no such leave to give; it may
-    /// then send the request without asking.
+    /// A client that would wait for leave to send it (`Expect: 100-continue`) is answered 417, for HTTP/1.0 has no such leave
+    /// to give; it may then send the request without asking.
     fn receive(&mut self, request: &Request<'_>) -> Option<Box<dyn Upload>> {
         let _ = request;
         None

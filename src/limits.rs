@@ -230,8 +230,8 @@ pub const HEADERS_MAX: usize = 64;
 /// The largest request body that we read, in bytes, whether somebody takes it or it is skipped. Beyond: 413 and close.
 pub const BODY_BYTES_MAX: u64 = 1024 * 1024;
 
-/// The most that is read of a streamed body at a time, in bytes. It is read when no more than the low mark waits, so that of a body
-/// of any size, no more than both together is ever held.
+/// The most that is read of a streamed body at a time, in bytes. It is read when no more than the low mark waits, so that of
+/// a body of any size, no more than both together is ever held.
 pub const STREAMED_BYTES_MAX: usize = 64 * 1024;
 
 /// How long a streamed body that has nothing yet is left alone, in milliseconds. Then it is read again.

@@ -89,7 +89,8 @@ pub trait Protocol {
         false
     }
 
-    /// The connection has ended, and is closed when this returns. Called exactly once, and last; but not where the reactor itself is dropped before.
+    /// The connection has ended, and is closed when this returns. Called exactly once, and last; but not where the reactor
+    /// itself is dropped before.
     fn closed(&mut self, why: CloseReason) {
         let _ = why;
     }

@@ -1,7 +1,8 @@
 //! A chat room: what one says, all others read. Try it with `nc 127.0.0.1 4000` from several terminals.
 //!
-//! A protocol whose connections reach each other. One that runs has only itself in its hands: what it has for others is queued with
-//! [`Context::send_to_all`], and what came of it is told later, where there is something to tell. Two things follow:
+//! A protocol whose connections reach each other. One that runs has only itself in its hands: what it has for others is
+//! queued with [`Context::send_to_all`], and what came of it is told later, where there is something to tell. Two things
+//! follow:
 //!
 //! - Somebody who does not read holds up nobody. When too much waits for it, whoever spoke last is told so, and it is left out
 //!   until it has caught up; then it reads how many lines it has missed. So it never costs more than the high mark of memory.

@@ -129,9 +129,10 @@ impl<'r> Response<'r> {
     /// 200 with a body that is read from `body` piece by piece, as the peer takes it: never more than
     /// [`STREAMED_BYTES_MAX`](crate::limits::STREAMED_BYTES_MAX) at a time, and nothing while as much waits to be sent.
     ///
-    /// A read must return soon. If it has nothing yet, it says [`WouldBlock`](io::ErrorKind::WouldBlock), and is tried again after
-    /// [`STREAM_REST_MS`](crate::limits::STREAM_REST_MS). `length` is in bytes and is what the client is told: what `body` has beyond it is not
-    /// read, and if it ends or fails earlier, the connection is reset, so that the client cannot take a part for the whole.
+    /// A read must return soon. If it has nothing yet, it says [`WouldBlock`](io::ErrorKind::WouldBlock), and is tried again
+    /// after [`STREAM_REST_MS`](crate::limits::STREAM_REST_MS). `length` is in bytes and is what the client is told: what
+    /// `body` has beyond it is not read, and if it ends or fails earlier, the connection is reset, so that the client cannot
+    /// take a part for the whole.
     pub fn streamed(content_type: &'static str, length: u64, body: impl io::Read + 'static) -> Response<'static> {
         Response { head: head(Status::Ok, content_type, length).into(), body: Body::Streamed(length, Box::new(body)) }
     }
@@ -153,9 +154,9 @@ impl<'r> Response<'r> {
 
     /// Adds a field.
     ///
-    /// What frames the message or is written by the server alone (Content-Length, Transfer-Encoding, Connection, Date, Content-Type) is
-    /// not an application's to say, and what would end its line or the head is not a field. Such a name or value turns
-    /// the response into a bare 500: a mistake of the application's, which it can see, and which nobody can use.
+    /// What frames the message or is written by the server alone (Content-Length, Transfer-Encoding, Connection, Date,
+    /// Content-Type) is not an application's to say, and what would end its line or the head is not a field. Such a name or
+    /// value turns the response into a bare 500: a mistake of the application's, which it can see, and which nobody can use.
     #[must_use]
     pub fn with_header(self, name: &str, value: &str) -> Response<'r> {
         const OURS: [&str; 5] = ["content-length", "transfer-encoding", "connection", "date", "content-type"];
