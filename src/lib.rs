@@ -55,6 +55,7 @@ mod errno; // what each error of the kernel means to each call
 mod buffer; // bytes waiting their turn
 mod protocol; // what a protocol is: bytes in, bytes out
 mod effects; // what connections do to each other
+mod handle; // what other threads have the loop do
 mod echo; // the smallest one, over streams and datagrams
 mod http; // HTTP/1.0, correctly framed
 mod datagram; // datagrams, received and answered by the batch
@@ -73,6 +74,7 @@ pub mod guide {}
 pub use datagram::{Batching, Datagram, DatagramProtocol, Replies};
 pub use echo::Echo;
 pub use effects::News;
+pub use handle::{Handle, NotTaken};
 #[cfg(all(unix, feature = "files"))]
 pub use http::Files;
 pub use http::{ACCESS_LOG, Http, Method, Page, Request, Responder, Response, Site, Status, Upload};

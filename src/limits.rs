@@ -171,6 +171,12 @@ pub const EFFECTS_MAX: usize = 1024 * 1024;
 /// taken, and told as `Refused`. A broadcast counts once, however many get it.
 pub const EFFECTS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// The most pieces of work that other threads may have waiting for the loop. More are not taken, and said to be `Full`.
+pub const HANDLE_WORK_MAX: usize = 1024;
+
+/// Pieces of work run in one turn. Then the others go on. Few, since it is not known how long one takes.
+pub const WORK_PER_TURN: usize = 64;
+
 /// Capacity that the shared output scratch keeps from one drive to the next, in bytes. What a large reply took beyond it
 /// is given back.
 pub const OUTPUT_SCRATCH_BYTES: usize = 256 * 1024;

@@ -22,7 +22,7 @@ use system as chosen;
 
 #[cfg(unix)]
 pub(crate) use chosen::UnixListener;
-pub(crate) use chosen::{Event, Events, Interest, Poll, Source, TcpListener, TcpStream, Token, UdpSocket};
+pub(crate) use chosen::{Event, Events, Interest, Poll, Registry, Source, TcpListener, TcpStream, Token, UdpSocket, Waker};
 pub(crate) use chosen::{
     bind_datagram, connect, connect_datagram, is_connected, is_own_address, is_priority, listen, now, reading, reset_on_close,
     set_nodelay, wall_clock,

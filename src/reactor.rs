@@ -42,9 +42,10 @@ use crate::connection::{Connection, Outcome};
 use crate::datagram::{DatagramProtocol, DatagramSocket};
 use crate::deadline::{Deadlines, Time};
 use crate::effects::Call;
+use crate::handle::{Errand, Handle, Inbox};
 use crate::limits::{
     ACCEPT_REST_MS, ACCEPTS_PER_TURN, BACKLOG, EVENTS_PER_TURN, EXPIRIES_PER_TURN, GIVE_WAY_MAX, GIVE_WAY_QUIET_MS, Limits,
-    READ_BYTES_MAX, SLOTS_KEPT,
+    READ_BYTES_MAX, SLOTS_KEPT, WORK_PER_TURN,
 };
 use crate::listener::{Accepted, Listener, Make, Socket};
 use crate::net::{self, Events, Interest, Poll, TcpStream, Token};
@@ -89,6 +90,8 @@ pub struct Reactor {
     cut_off: Option<usize>,
     /// Calls that have failed at once, and whose protocols have yet to be told.
     unreached: Vec<(Call, io::ErrorKind)>,
+    /// To be given to other threads, once one has been asked for.
+    handle: Option<Handle>,
     /// A turn is being taken: it is within a call of `turn`.
     is_in_turn: bool,
 }
@@ -126,7 +129,7 @@ impl Slot {
             Source::Datagram(socket) if socket.wants_write() => (Watched::ReadingAndWriting, socket.alarm()),
             Source::Listener(listener) => (Watched::Reading, listener.deadline(turn.now)),
             Source::Datagram(socket) => (Watched::Reading, socket.alarm()),
-            Source::Bell(_) => (Watched::Reading, Time::NEVER),
+            Source::Inbox(_) | Source::Bell(_) => (Watched::Reading, Time::NEVER),
         }
     }
 
@@ -136,6 +139,7 @@ impl Slot {
             Source::Connection(_, connection) => connection.quiet_at().is_some_and(|quiet_at| quiet_at <= now),
             Source::Listener(listener) => listener.is_closed(),
             Source::Datagram(socket) => socket.is_done(),
+            Source::Inbox(_) => false, // it ends by itself, when it is empty
             Source::Bell(_) => true,
         }
     }
@@ -145,6 +149,8 @@ enum Source {
     Connection(TcpStream, Connection),
     Listener(Box<Listener>),
     Datagram(Box<DatagramSocket>),
+    /// Readable: others have handed in work.
+    Inbox(Box<Inbox>),
     /// Readable: stop.
     #[expect(dead_code, reason = "it is only kept open")]
     Bell(Box<dyn net::Source>),
@@ -186,6 +192,7 @@ impl Reactor {
             let_in_last: 0,
             cut_off: None,
             unreached: Vec::new(),
+            handle: None,
             is_in_turn: false,
         })
     }
@@ -296,6 +303,22 @@ impl Reactor {
         Ok(())
     }
 
+    /// A way to this reactor from other threads. It costs a descriptor and some 25 KiB when it is first asked for.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says when it has no descriptor or no memory for a waker (on Linux, see eventfd(2)).
+    pub fn handle(&mut self) -> io::Result<Handle> {
+        if let Some(handle) = &self.handle {
+            return Ok(handle.clone());
+        }
+        let inbox = Inbox::open(self.poll.registry(), Token(self.slots.vacant_key()))?;
+        let handle = inbox.handle();
+        self.insert(Source::Inbox(Box::new(inbox)), Watched::Reading);
+        self.handle = Some(handle.clone());
+        Ok(handle)
+    }
+
     /// Begins to stop. Who already stands at the door is let in, and then the listeners are closed; idle connections are
     /// closed as soon as they have nothing more to say; and conversations under way may finish, all of it within
     /// [`Limits::drain_ms_max`].
@@ -316,6 +339,10 @@ impl Reactor {
     /// # Errors
     ///
     /// Only if the poll itself fails (see epoll_wait(2)), which no peer can bring about.
+    ///
+    /// # Panics
+    ///
+    /// As [`turn`](Reactor::turn) does.
     pub fn run(&mut self) -> io::Result<Stopped> {
         debug!("may come to hold {} bytes for its connections", self.turn.limits.bytes_max());
         loop {
@@ -335,7 +362,12 @@ impl Reactor {
     /// # Errors
     ///
     /// As for [`run`](Reactor::run).
+    ///
+    /// # Panics
+    ///
+    /// If it is called from work that a [`Handle`] has brought, which itself is run in a turn.
     pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<()> {
+        assert!(!self.is_in_turn, "a turn is not taken within another");
         self.wait(at_most)?;
         self.is_in_turn = true;
         self.note();
@@ -443,6 +475,7 @@ impl Reactor {
                     Outcome::Idle => continue, // as mostly
                     outcome @ (Outcome::Blocked | Outcome::Unfinished | Outcome::Ended(_)) => outcome,
                 },
+                Source::Inbox(_) => self.run_some(token),
                 Source::Bell(_) => {
                     self.stop();
                     Outcome::Ended(CloseReason::Shutdown)
@@ -506,7 +539,9 @@ impl Reactor {
                 listener.rest("every connection fails", self.turn.now, &mut self.turn.stats);
                 Outcome::Blocked
             }
-            Source::Listener(_) | Source::Connection(..) | Source::Datagram(_) | Source::Bell(_) => Outcome::Unfinished,
+            Source::Listener(_) | Source::Connection(..) | Source::Datagram(_) | Source::Inbox(_) | Source::Bell(_) => {
+                Outcome::Unfinished
+            }
         }
     }
 
@@ -527,6 +562,29 @@ impl Reactor {
         }
         enqueue(&mut self.queue, token, slot);
         self.apply_effects();
+    }
+
+    /// Runs what other threads have handed in, until there is no more or the budget is spent.
+    fn run_some(&mut self, token: usize) -> Outcome {
+        for _ in 0..WORK_PER_TURN {
+            let slot = &mut self.slots[token];
+            let Source::Inbox(inbox) = &mut slot.source else { break };
+            match inbox.next(self.turn.stopping) {
+                Errand::Run(work) => {
+                    self.turn.stats.work_run += 1;
+                    work(self);
+                }
+                Errand::Nothing => {
+                    slot.ready = Ready::NEITHER; // whoever hands in more wakes us again
+                    return Outcome::Blocked;
+                }
+                Errand::Stop => {
+                    self.stop();
+                    return Outcome::Ended(CloseReason::Shutdown);
+                }
+            }
+        }
+        Outcome::Unfinished
     }
 
     fn lose(&mut self, error: &io::Error) {
@@ -615,7 +673,7 @@ impl Reactor {
                 }
                 Source::Listener(listener) => listener.expire(&self.turn),
                 Source::Datagram(socket) => socket.expire(&mut slot.ready, &mut self.turn),
-                Source::Bell(_) => Outcome::Blocked,
+                Source::Inbox(_) | Source::Bell(_) => Outcome::Blocked,
             };
             self.settle(token, outcome);
             self.apply_effects();
@@ -647,6 +705,10 @@ impl Reactor {
             Source::Listener(listener) => {
                 error!("{}: a protocol panicked before it had a connection", listener.address);
                 self.turn.stats.accepts_failed += 1;
+            }
+            Source::Inbox(_) => {
+                error!("work from another thread panicked");
+                enqueue(&mut self.queue, self.running, slot); // there may be more
             }
             // What a datagram protocol does is caught where it is called. This is a mistake of ours.
             Source::Datagram(_) | Source::Bell(_) => panic::resume_unwind(payload),
@@ -697,7 +759,7 @@ impl Reactor {
                     socket.say_goodbye(why);
                     self.turn.datagram_addresses.retain(|&other| other != socket.address);
                 }
-                Source::Bell(_) => {}
+                Source::Inbox(_) | Source::Bell(_) => {}
             }
             let slot = self.slots.remove(token);
             if panic::catch_unwind(AssertUnwindSafe(|| drop(slot))).is_err() {
@@ -749,7 +811,7 @@ impl Reactor {
                     connection.close_idle();
                     enqueue(&mut self.queue, token, slot);
                 }
-                Source::Listener(_) | Source::Datagram(_) | Source::Bell(_) => {
+                Source::Listener(_) | Source::Datagram(_) | Source::Inbox(_) | Source::Bell(_) => {
                     end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Shutdown);
                 }
             }
@@ -775,7 +837,7 @@ impl Reactor {
         let source: &mut dyn net::Source = match &mut slot.source {
             Source::Connection(stream, _) => stream,
             Source::Datagram(socket) => &mut socket.socket,
-            Source::Listener(_) | Source::Bell(_) => return,
+            Source::Listener(_) | Source::Inbox(_) | Source::Bell(_) => return,
         };
         let interest = if wanted == Watched::Reading { net::reading() } else { net::reading() | Interest::WRITABLE };
         let registry = self.poll.registry();
@@ -800,7 +862,14 @@ impl Reactor {
         if quarter > self.shrinks_below && quarter >= SLOTS_KEPT {
             self.shrinks_below = quarter;
         }
-        self.slots.insert(Slot { source, ready: Ready::NEITHER, watched, filed: Time::NEVER, standing: Standing::Waiting })
+        let slot = Slot { source, ready: Ready::NEITHER, watched, filed: Time::NEVER, standing: Standing::Waiting };
+        let token = self.slots.insert(slot);
+        if self.turn.stopping {
+            let slot = &mut self.slots[token];
+            slot.ready.readable = true; // as `stop` has done with all others
+            enqueue(&mut self.queue, token, slot);
+        }
+        token
     }
 
     /// Ends all that is left.
@@ -815,7 +884,7 @@ impl Reactor {
         // Who only lingers has been sent all, and our FIN.
         let is_cut_off = |&&(token, _): &&(usize, CloseReason)| match &self.slots[token].source {
             Source::Connection(_, connection) => !connection.is_lingering(),
-            Source::Listener(_) | Source::Datagram(_) | Source::Bell(_) => false,
+            Source::Listener(_) | Source::Datagram(_) | Source::Inbox(_) | Source::Bell(_) => false,
         };
         self.cut_off = Some(self.ended[ended_before..].iter().filter(is_cut_off).count());
         self.drain_until = Time::NEVER;
@@ -828,7 +897,7 @@ impl Reactor {
                 Source::Connection(_, connection) => connection.can_progress(&slot.ready),
                 Source::Datagram(socket) => socket.can_progress(&slot.ready),
                 Source::Listener(listener) => slot.ready.readable && !listener.is_resting(),
-                Source::Bell(_) => slot.ready.readable,
+                Source::Inbox(_) | Source::Bell(_) => slot.ready.readable,
             };
             slot.standing != Standing::Waiting || !can_progress
         })

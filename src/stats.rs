@@ -28,8 +28,10 @@ pub struct Stats {
     pub closed: u64,
     /// Of those, the ones that ended as they should, as [`CloseReason::Finished`](crate::CloseReason::Finished).
     pub closed_finished: u64,
-    /// Calls of a protocol that panicked. Each cost its own connection or datagram.
+    /// Calls of a protocol that panicked, each of which cost its own connection or datagram; and pieces of work that did.
     pub panics: u64,
+    /// Pieces of work from other threads that were run.
+    pub work_run: u64,
     /// Bytes read from streams.
     pub bytes_in: u64,
     /// Bytes that the kernel took from us on streams.

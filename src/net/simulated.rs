@@ -423,6 +423,25 @@ impl AsRawFd for UdpSocket {
     }
 }
 
+// ---- the waker
+
+/// What wakes the poll from elsewhere; here, from the same thread.
+pub(crate) struct Waker(Descriptor);
+
+impl Waker {
+    pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Waker> {
+        let waker = Waker(Descriptor::open(Kernel::open_waker)?);
+        registry.0.kernel.borrow_mut().watch(waker.0.number, token, Interest::READABLE, false)?;
+        Ok(waker)
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the real one may fail")]
+    pub(crate) fn wake(&self) -> io::Result<()> {
+        self.0.kernel.borrow_mut().wake(self.0.number);
+        Ok(())
+    }
+}
+
 // ---- the bell
 
 /// What a test rings to stop the reactor.

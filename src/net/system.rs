@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 pub(crate) use mio::event::{Event, Source};
 pub(crate) use mio::net::{TcpListener, TcpStream, UdpSocket};
-pub(crate) use mio::{Events, Interest, Poll, Token};
+pub(crate) use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 #[cfg(unix)]
 pub(crate) use super::unix::UnixListener;

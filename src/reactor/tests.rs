@@ -8,6 +8,7 @@
 mod calls;
 mod clients;
 mod effects;
+mod handles;
 mod peers;
 mod protocols;
 mod schedules;

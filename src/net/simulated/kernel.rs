@@ -53,6 +53,7 @@ enum File {
     Stream(usize),
     Datagrams(usize),
     Bell(usize),
+    Waker,
 }
 
 struct Watch {
@@ -291,7 +292,7 @@ impl Kernel {
         self.listed.retain(|&listed| listed != number);
         self.false_alarms.retain(|&(listed, _)| listed != number);
         match descriptor.file {
-            File::Poll | File::Bell(_) => {}
+            File::Poll | File::Bell(_) | File::Waker => {}
             File::Stream(stream) => self.streams[stream].close(),
             File::Datagrams(socket) => self.datagrams[socket].descriptor = None,
             File::Door(door) => {
@@ -347,7 +348,8 @@ impl Kernel {
         let is_listed = descriptor.watch.as_ref().is_some_and(|watch| watch.is_listed);
         descriptor.watch = Some(Watch { token, bits, is_listed });
         self.tell(|| format!("watch {number} as {} for {bits:#x}", token.0));
-        if self.state(number) & bits != 0 {
+        let is_waker = matches!(self.file(number), File::Waker); // which nobody has used yet
+        if self.state(number) & bits != 0 && !is_waker {
             self.list(Some(number), 0);
         }
         Ok(())
@@ -369,6 +371,7 @@ impl Kernel {
     fn state(&mut self, number: usize) -> u32 {
         match self.file(number) {
             File::Poll => 0,
+            File::Waker => IN, // it is never read
             File::Bell(bell) => u32::from(self.bells[bell]) * IN,
             File::Door(door) => u32::from(!self.doors[door].waiting.is_empty()) * IN,
             File::Stream(stream) => self.streams[stream].state(),
@@ -502,7 +505,7 @@ impl Kernel {
                         Some(since) => since,
                     }
                 }
-                Some(File::Poll | File::Door(_) | File::Bell(_)) | None => continue,
+                Some(File::Poll | File::Door(_) | File::Bell(_) | File::Waker) | None => continue,
             };
             assert!(self.polls - unread_since <= polls_max, "descriptor {number} is not served; {}", self.describe());
         }
@@ -512,7 +515,7 @@ impl Kernel {
         let open = self.descriptors.iter().enumerate().filter_map(|(number, descriptor)| {
             let stream = match descriptor.as_ref()?.file {
                 File::Stream(stream) => &self.streams[stream],
-                File::Poll | File::Door(_) | File::Datagrams(_) | File::Bell(_) => return None,
+                File::Poll | File::Door(_) | File::Datagrams(_) | File::Bell(_) | File::Waker => return None,
             };
             let unread = stream.arrived.len();
             Some(format!("descriptor {number} of {} has {unread} bytes unread, {} unheard", stream.peer, stream.sent.len()))
@@ -520,7 +523,15 @@ impl Kernel {
         format!("at {} us: {:#?}; in the world: {:#?}", self.now_us, open.collect::<Vec<_>>(), self.plights())
     }
 
-    // ---- bells
+    // ---- wakers and bells
+
+    pub(crate) fn open_waker(&mut self) -> io::Result<usize> {
+        self.open(File::Waker)
+    }
+
+    pub(crate) fn wake(&mut self, number: usize) {
+        self.list(Some(number), IN);
+    }
 
     pub(crate) fn open_bell(&mut self) -> io::Result<usize> {
         self.bells.push(false);

@@ -22,7 +22,9 @@ impl Kernel {
         match self.file(number) {
             File::Door(door) => self.doors[door].address,
             File::Datagrams(socket) => self.datagrams[socket].address,
-            other @ (File::Poll | File::Stream(_) | File::Bell(_)) => panic!("{other:?} has no address that we ask for"),
+            other @ (File::Poll | File::Stream(_) | File::Bell(_) | File::Waker) => {
+                panic!("{other:?} has no address that we ask for")
+            }
         }
     }
 
