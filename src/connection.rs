@@ -101,6 +101,8 @@ pub(crate) struct Connection {
     active: Time,
     phase: Phase,
     our_direction: Direction,
+    /// How many bytes of `unsent` others have sent, at most.
+    unsent_of_others: u32,
     lent: Lent,
 }
 
@@ -131,6 +133,7 @@ impl Connection {
             active: now,
             phase: Phase::Silent,
             our_direction: Direction::Open,
+            unsent_of_others: 0,
             lent: Lent { alarm: Time::NEVER, peer, id },
         }
     }
@@ -258,7 +261,7 @@ impl Connection {
     /// Would more input be read? (`select`'s read list.)
     pub(crate) fn wants_read(&self) -> bool {
         match self.phase {
-            Phase::Silent | Phase::Talking => self.unsent.len() < OUTPUT_HIGH_BYTES,
+            Phase::Silent | Phase::Talking => self.own_unsent() < OUTPUT_HIGH_BYTES,
             Phase::Lingering { .. } => true,
             Phase::Held | Phase::Paused { .. } | Phase::Flushing { .. } | Phase::Connecting { .. } | Phase::Ended(_) => false,
         }
@@ -270,6 +273,15 @@ impl Connection {
         !self.unsent.is_empty()
     }
 
+    /// How much waits of what its own protocol has said. To read on makes no more of it than that, and what others have sent
+    /// must not keep us from reading: of two peers at the ends of a proxy, each would then read only when the other does,
+    /// and a peer that answers as it reads would never do so again. (Where bytes of both kinds wait, its own count as sent
+    /// first.)
+    #[inline]
+    fn own_unsent(&self) -> usize {
+        self.unsent.len() - self.unsent_of_others as usize
+    }
+
     /// What the kernel has to tell of it.
     #[inline]
     pub(crate) fn wanted(&self) -> Watched {
@@ -279,7 +291,7 @@ impl Connection {
     /// Could it do something right now, without any news from the kernel?
     pub(crate) fn can_progress(&self, ready: &Ready) -> bool {
         let not_waiting_for_the_kernel = match self.phase {
-            Phase::Held => self.unsent.len() < OUTPUT_HIGH_BYTES,
+            Phase::Held => self.own_unsent() < OUTPUT_HIGH_BYTES,
             Phase::Paused { produced, .. } => produced && self.unsent.len() <= OUTPUT_LOW_BYTES,
             Phase::Flushing { .. } => self.unsent.is_empty(),
             Phase::Connecting { .. } => ready.writable,
@@ -339,7 +351,8 @@ impl Connection {
     /// drive; but before they would make more wait than the high mark, what the kernel takes leaves at once. So what is told
     /// is that the peer does not keep up, and not only that somebody has said much in one turn.
     pub(crate) fn take<W: Wire>(&mut self, bytes: &[u8], wire: &mut W, ready: &mut Ready, turn: &mut Turn) -> Option<News> {
-        if self.wants_write() && ready.writable && self.unsent.len() + bytes.len() > OUTPUT_HIGH_BYTES {
+        let is_reached = !matches!(self.phase, Phase::Connecting { .. });
+        if is_reached && self.wants_write() && ready.writable && self.unsent.len() + bytes.len() > OUTPUT_HIGH_BYTES {
             self.flush(wire, ready, turn);
         }
         let is_open = match self.phase {
@@ -353,10 +366,11 @@ impl Connection {
         if self.unsent.len() + bytes.len() > OUTPUT_BYTES_MAX {
             return Some(News::Refused);
         }
-        if self.unsent.is_empty() && !matches!(self.phase, Phase::Connecting { .. }) {
+        if self.unsent.is_empty() && is_reached {
             self.active = turn.now; // the peer's time to take it begins
         }
         self.unsent.append(bytes);
+        self.unsent_of_others += u32::try_from(bytes.len()).expect("OUTPUT_BYTES_MAX fits");
         (self.unsent.len() > OUTPUT_HIGH_BYTES).then_some(News::OverMark)
     }
 
@@ -432,10 +446,10 @@ impl Connection {
                 return if self.can_progress(ready) { Outcome::Unfinished } else { Outcome::Blocked };
             }
             match self.phase {
-                Phase::Silent | Phase::Talking if ready.readable && self.unsent.len() < OUTPUT_HIGH_BYTES => {
+                Phase::Silent | Phase::Talking if ready.readable && self.own_unsent() < OUTPUT_HIGH_BYTES => {
                     self.read(wire, ready, scratch, turn);
                 }
-                Phase::Held if self.unsent.len() < OUTPUT_HIGH_BYTES => self.hear_carried(wire, ready, turn),
+                Phase::Held if self.own_unsent() < OUTPUT_HIGH_BYTES => self.hear_carried(wire, ready, turn),
                 Phase::Paused { produced: true, at_end } if self.unsent.len() <= OUTPUT_LOW_BYTES => {
                     self.phase = Phase::Paused { produced: false, at_end };
                     self.speak(wire, ready, turn, |protocol, _, cx| protocol.drained(cx));
@@ -508,6 +522,8 @@ impl Connection {
             Ok(taken) => {
                 let was_above = self.unsent.len() > OUTPUT_LOW_BYTES;
                 self.unsent.consume(taken); // perhaps only half: the rest stays
+                let left = u32::try_from(self.unsent.len()).unwrap_or(u32::MAX);
+                self.unsent_of_others = self.unsent_of_others.min(left);
                 turn.stats.bytes_out += taken as u64;
                 self.active = if taken > 0 { turn.now } else { self.active };
                 if was_above && self.unsent.len() <= OUTPUT_LOW_BYTES {
@@ -567,7 +583,7 @@ impl Connection {
                 }
             }
             Ok(Received::End) => {
-                self.phase = Phase::Paused { produced: self.unsent.len() > OUTPUT_LOW_BYTES, at_end: true };
+                self.phase = Phase::Paused { produced: self.own_unsent() > OUTPUT_LOW_BYTES, at_end: true };
                 self.speak(wire, ready, turn, |protocol, rest, cx| protocol.ended(rest, cx));
             }
             Ok(Received::Nothing) => {}
@@ -600,7 +616,8 @@ impl Connection {
             }
             return window.len();
         }
-        let room = OUTPUT_HIGH_BYTES.saturating_sub(self.unsent.len());
+        let own_unsent = self.unsent.len() - self.unsent_of_others as usize;
+        let room = OUTPUT_HIGH_BYTES.saturating_sub(own_unsent);
         let steps = go_on(step, window, room, &mut *self.protocol, &mut cx);
         match say(&mut cx, &mut self.unsent, &mut self.active, wire, ready) {
             Ok(_) => self.conclude(&steps, window.len()),
@@ -653,9 +670,9 @@ impl Connection {
         // only for what it has said since.
         let (still_waits, at_end) = match self.phase {
             Phase::Paused { produced, at_end } => (produced, at_end),
-            Phase::Silent | Phase::Talking | Phase::Held => (self.unsent.len() > OUTPUT_LOW_BYTES, false),
+            Phase::Silent | Phase::Talking | Phase::Held => (self.own_unsent() > OUTPUT_LOW_BYTES, false),
             Phase::Connecting { .. } | Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => {
-                (self.unsent.len() > OUTPUT_LOW_BYTES, false)
+                (self.own_unsent() > OUTPUT_LOW_BYTES, false)
             }
         };
         self.phase = match next {

@@ -136,7 +136,8 @@ pub const SEGMENTS_MAX: usize = 64;
 /// message refuses it earlier, in its own words; one that does not ends as `TooLong`.
 pub const INPUT_BYTES_MAX: usize = READ_BYTES_MAX;
 
-/// The high mark, in bytes: while this much output waits, the peer is neither read nor parsed.
+/// The high mark, in bytes: while this much output of its own protocol waits, the peer is neither read nor parsed. While
+/// more waits in all, whoever sends to it from elsewhere is told.
 pub const OUTPUT_HIGH_BYTES: usize = 64 * 1024;
 
 /// The low mark, in bytes: when output has fallen to it, a paused protocol is asked for more.

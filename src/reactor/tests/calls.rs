@@ -225,6 +225,34 @@ fn an_event_that_decides_nothing_is_no_answer() {
     scene.end();
 }
 
+/// The kernel tells of the answer and of the peer's words at once, and the peer is driven first.
+#[test]
+fn what_is_sent_between_the_answer_and_its_drive_goes_the_same_way() {
+    let fails = Host::Fails { after_us: 20_000, error: errno::ECONNREFUSED };
+    for (is, news, why) in [
+        (ANSWERS, News::Connected, None),
+        (fails, News::Unreached(ErrorKind::ConnectionRefused), Some(CloseReason::Unreached(ErrorKind::ConnectionRefused))),
+    ] {
+        let mut scene = Scene::calm(is, |word, id, cx| {
+            if word == b'x' {
+                cx.send_to(id, b"early");
+            }
+        });
+        scene.call(b'x');
+        let id = scene.diary.borrow().last_called.unwrap();
+        scene.world.be_held_up(25);
+        // As `note` does.
+        let token = scene.world.reactor().turn.effects.slot_of(id).unwrap();
+        scene.world.reactor().slots[token].ready.writable = true;
+        assert_eq!(scene.world.reactor().send_to(id, &text_of(1, 0, 100_000)), Some(News::OverMark));
+        let sends = scene.world.take_calls().into_iter().filter(|&call| call == "send").count();
+        assert_eq!(sends, 0, "nobody has asked yet whether it has been reached");
+        scene.world.settle();
+        assert_eq!((scene.news(), scene.closed()), (vec![news], why));
+        scene.end();
+    }
+}
+
 // ---- not reached
 
 /// Calls, lives for a while, and looks what came of it: the protocol and the caller are told the same, once.

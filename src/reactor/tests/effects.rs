@@ -291,6 +291,49 @@ fn news_for_who_has_gone_is_dropped_and_nothing_is_left_of_it() {
     leave(world, &[streams[0], streams[2]]);
 }
 
+/// Two peers at the ends of a proxy may each read only what the other has read. Found by a proxy to an echo, which stood still.
+#[test]
+fn who_does_not_read_what_others_send_is_heard_all_the_same() {
+    let (mut world, streams, diary) = room(
+        2,
+        |word, members, cx| {
+            match word {
+                b"m" => cx.send_to(members[0], &text_of(1, 0, 3 * OUTPUT_HIGH_BYTES)),
+                b"e" => cx.send(&text_of(2, 0, OUTPUT_HIGH_BYTES)),
+                b"" => return Next::Pause,
+                _ => cx.send_to(members[1], word),
+            }
+            Next::Continue
+        },
+        stay,
+    );
+    world.says(streams[1], b"m");
+    world.settle();
+    world.says(streams[0], b"Hi!");
+    world.settle();
+    assert_eq!(world.hears(streams[1]), b"Hi!");
+    // What its own protocol has said, and it does not read, keeps it from being heard.
+    world.says(streams[0], b"eAgain");
+    world.settle();
+    assert_eq!(world.hears(streams[1]), b"");
+    let mut heard = Vec::new();
+    while heard.len() < 4 * OUTPUT_HIGH_BYTES {
+        heard.extend(world.hears(streams[0]));
+        world.settle();
+    }
+    assert!(heard[..3 * OUTPUT_HIGH_BYTES] == text_of(1, 0, 3 * OUTPUT_HIGH_BYTES));
+    assert_eq!(world.hears(streams[1]), b"Again");
+    // It finishes while much of another's waits: its own protocol is not asked for more.
+    world.says(streams[1], b"m");
+    world.kernel().peer_finishes(streams[0]);
+    world.settle();
+    while !world.hears(streams[0]).is_empty() {
+        world.settle();
+    }
+    assert_eq!((diary.borrow().drained.len(), world.ending_of(1)), (0, None));
+    leave(world, &streams);
+}
+
 // ---- wishes
 
 #[test]
