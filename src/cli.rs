@@ -178,6 +178,11 @@ impl Serve {
         }
     }
 
+    /// Are there files to be served, and nowhere to serve them?
+    pub(crate) fn has_root_for_nobody(&self) -> bool {
+        self.root.is_some() && self.http.is_empty() && !(self.tcp.is_empty() && self.udp.is_empty())
+    }
+
     /// The addresses to serve: those named, or the lecture's if none is.
     pub(crate) fn with_defaults(mut self) -> Serve {
         if self.tcp.is_empty() && self.udp.is_empty() && self.http.is_empty() {

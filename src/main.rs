@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         Err(error) => return complain(MISUSED, &first_line(&error)),
     };
     match command {
+        Command::Serve(arguments) if arguments.has_root_for_nobody() => complain(MISUSED, "--root needs an address: --http ADDR"),
         Command::Serve(arguments) => match serve(&arguments.with_defaults()) {
             Ok(Stopped::InOrder) => ExitCode::SUCCESS,
             Ok(Stopped::CutOff(_)) => ExitCode::from(CUT_OFF),

@@ -51,7 +51,7 @@ fn help_tells_every_flag_the_default_addresses_and_what_a_stream_is_not() {
 
 #[test]
 fn what_makes_no_sense_is_told_in_one_line_with_status_2() {
-    let nonsense: [&[&str]; 8] = [
+    let nonsense: [&[&str]; 9] = [
         &["--frob"],
         &["nonsense"],
         &["serve", "--frob"],
@@ -60,6 +60,7 @@ fn what_makes_no_sense_is_told_in_one_line_with_status_2() {
         &["--udp", "somewhere:2000"],
         &["--http", "127.0.0.1:65536"],
         &["--tcp", "127.0.0.1:0", "--log", "loud"],
+        &["--tcp", "127.0.0.1:0", "--root", "."],
     ];
     for arguments in nonsense {
         let ending = run(arguments);
