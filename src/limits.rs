@@ -211,7 +211,7 @@ pub const GIVE_WAY_MAX: usize = 16;
 pub const GIVE_WAY_QUIET_MS: u64 = 500;
 
 /// When a crowd has left, its slots are given back if it had four times as many as this. A smaller one has no more memory than
-/// a few buffers (a slot has about 120 bytes).
+/// a few buffers (a slot has 136 bytes).
 pub const SLOTS_KEPT: usize = 256;
 
 /// The backlog that we ask for on listeners, in connections. The kernel caps it at `net.core.somaxconn`.

@@ -196,6 +196,11 @@ impl Kernel {
         self.actors.iter().flatten().map(|actor| actor.plight()).collect()
     }
 
+    /// Is everybody done but who asks?
+    pub(crate) fn others_are_done(&self) -> bool {
+        self.actors.iter().all(Option::is_none)
+    }
+
     /// Is everybody done, served and gone?
     pub(crate) fn is_deserted(&self) -> bool {
         let is_stream = |descriptor: &Descriptor| matches!(descriptor.file, File::Stream(_));

@@ -7,7 +7,8 @@ use super::protocols::{Feeder, is_text, text_of};
 use super::*;
 use crate::net::simulated::errno;
 use crate::net::simulated::kernel::Actor;
-use crate::net::simulated::stream::Heard;
+use crate::net::simulated::stream::{Heard, Stream};
+use std::collections::BTreeMap;
 
 /// What a peer expects to hear.
 pub(super) trait Ear {
@@ -469,5 +470,63 @@ impl Actor for Ringer {
 
     fn plight(&self) -> String {
         "the bell will ring".to_string()
+    }
+}
+
+/// Somebody in the world whom we call, and who sends back what it hears; but it hears no more while much of that waits.
+pub(super) struct Mirror {
+    pub(super) address: SocketAddr,
+    /// What each stream has still to be sent, and how far its end has come.
+    pub(super) owed: BTreeMap<usize, (Vec<u8>, MirrorsEnd)>,
+    pub(super) held_max: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MirrorsEnd {
+    NotYet,
+    Heard,
+    Said,
+}
+
+impl Mirror {
+    fn reflect(&mut self, kernel: &mut Kernel, stream: usize) {
+        const ARRIVED_MAX: usize = 10_000;
+        let (bytes, end) = self.owed.entry(stream).or_insert((Vec::new(), MirrorsEnd::NotYet));
+        if bytes.len() < self.held_max && *end == MirrorsEnd::NotYet {
+            let count_max = kernel.rng.usize(1..=self.held_max);
+            match kernel.peer_hears(stream, count_max) {
+                Heard::Bytes(more) => bytes.extend(more),
+                Heard::Nothing => {}
+                Heard::Fin => *end = MirrorsEnd::Heard,
+                Heard::Reset => *end = MirrorsEnd::Said,
+            }
+        }
+        let room = ARRIVED_MAX.saturating_sub(kernel.streams[stream].arrived.len());
+        let count = kernel.rng.usize(..=room.min(bytes.len()));
+        if count > 0 {
+            kernel.peer_sends(stream, &bytes[..count]);
+            bytes.drain(..count);
+        }
+        if bytes.is_empty() && *end == MirrorsEnd::Heard {
+            *end = MirrorsEnd::Said;
+            kernel.peer_finishes(stream);
+        }
+    }
+}
+
+impl Actor for Mirror {
+    fn act(&mut self, kernel: &mut Kernel) -> Option<u64> {
+        let is_called = |stream: &Stream| stream.peer == self.address && stream.descriptor.is_some() && !stream.is_connecting;
+        let called: Vec<usize> = (0..kernel.streams.len()).filter(|&number| is_called(&kernel.streams[number])).collect();
+        for &stream in &called {
+            self.reflect(kernel, stream);
+        }
+        let is_done = kernel.others_are_done() && called.is_empty();
+        (!is_done).then(|| kernel.rng.u64(1..3000))
+    }
+
+    fn plight(&self) -> String {
+        let owed: Vec<_> = self.owed.iter().map(|(stream, (bytes, end))| (stream, bytes.len(), end)).collect();
+        format!("{} owes {owed:?}", self.address)
     }
 }

@@ -186,3 +186,43 @@ impl Responder for Library {
         }
     }
 }
+
+/// One side of a proxy: all that comes goes to the other, and so does the end.
+pub(super) struct Side {
+    /// Whom to call; `None` for the side that is called.
+    pub(super) upstream: Option<SocketAddr>,
+    pub(super) other: Option<ConnectionId>,
+    pub(super) ledger: Rc<RefCell<Ledger>>,
+}
+
+impl Protocol for Side {
+    fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+        if let Some(upstream) = self.upstream {
+            let side = Side { upstream: None, other: Some(cx.id()), ledger: self.ledger.clone() };
+            self.other = Some(cx.connect(upstream, Witnessed::new(side, upstream, &self.ledger)));
+        }
+        cx.watch(self.other.expect("both are named"));
+        Next::Continue
+    }
+
+    fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
+        cx.send_to(self.other.expect("both are named"), input);
+        Advance::consumed(input.len())
+    }
+
+    fn ended(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
+        cx.finish(self.other.expect("both are named"));
+        Next::Pause
+    }
+
+    fn told(&mut self, about: ConnectionId, news: News, _: &mut Context<'_>) -> Next {
+        assert_eq!(Some(about), self.other);
+        match news {
+            News::Connected => Next::Stay,
+            News::OverMark => Next::Pause,
+            News::Drained => Next::Continue,
+            News::Gone | News::Unreached(_) => Next::Close,
+            News::Refused => panic!("who pauses above the mark is never refused"),
+        }
+    }
+}

@@ -10,16 +10,18 @@
 //! REACTOR_SEEDS=1000000 cargo test schedules   so many, from REACTOR_SEEDS_FROM on (`scripts/soak` does this)
 //! ```
 
+use std::collections::BTreeMap;
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use super::peers::{Correspondent, Farewell, Manner, Ringer, Talker, Weather, echo, orders, requests};
-use super::protocols::{Feeder, Library};
+use super::peers::{Correspondent, Farewell, Manner, Mirror, Ringer, Talker, Weather, echo, orders, requests};
+use super::protocols::{Feeder, Library, Side};
 use super::*;
 use crate::echo::Echo;
 use crate::http::Http;
+use crate::net::simulated::kernel::Host;
 
 /// How many seeds an ordinary test run tries.
 const SEEDS: u64 = 4000;
@@ -28,6 +30,7 @@ const ECHO: u16 = 2000;
 const FEEDER: u16 = 3000;
 const HTTP: u16 = 8080;
 const DATAGRAMS: u16 = 2001;
+const PROXY: u16 = 7000;
 
 #[test]
 fn whatever_happens_every_promise_is_kept() {
@@ -58,13 +61,21 @@ fn whatever_happens_every_promise_is_kept() {
     assert!(failed.is_empty(), "seeds {failed:?} fail; REACTOR_SEED={} cargo test schedules replays one", failed[0]);
 }
 
+/// Whom the proxy calls.
+fn upstream() -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 9], 7))
+}
+
 /// Runs the schedule that `seed` stands for.
 fn run(seed: u64, traces: bool) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let limits = draw_limits(&mut rng);
     let faults = draw_faults(&mut rng);
     let is_lossless = faults.failed_datagrams == 0 && faults.icmp_errors == 0;
-    let has_weather = faults.call_us_max > 0 && rng.bool();
+    // What hurts the stream behind a proxy hurts who is before it, which is not to know.
+    let has_proxy = faults.failed_streams == 0 && faults.failed_watches == 0 && faults.descriptors_max > 100;
+    let has_proxy = has_proxy && limits.connections_max > 200 && rng.u8(..3) == 0;
+    let has_weather = !has_proxy && faults.call_us_max > 0 && rng.bool();
     let mut world = World::new(seed, limits, faults);
     world.kernel().traces = traces;
     world.kernel().tell(|| format!("seed {seed}"));
@@ -77,10 +88,17 @@ fn run(seed: u64, traces: bool) {
     let prefix = if rng.bool() { b"echo -> ".to_vec() } else { Vec::new() };
     let datagrams = world.answer(DATAGRAMS, Echo::with_prefix(prefix.clone()));
 
+    if has_proxy {
+        let host = Host::Answers { after_us: rng.u64(..100_000), room_max: rng.usize(500..100_000) };
+        world.kernel().hosts.insert(upstream(), host);
+        let ledger = world.ledger.clone();
+        let proxy = world.serve(PROXY, move |_| Side { upstream: Some(upstream()), other: None, ledger: ledger.clone() });
+        world.kernel().let_pause(proxy);
+    }
     let count = if rng.u8(..25) == 0 { rng.u16(20..60) } else { rng.u16(1..6) };
     for number in 1..=count {
         let mut kernel = world.kernel();
-        let talker = draw_talker(&mut rng, &mut kernel, number);
+        let talker = draw_talker(&mut rng, &mut kernel, number, has_proxy);
         let delay_us = if rng.bool() { 0 } else { rng.u64(..50_000) };
         kernel.add(talker, delay_us);
     }
@@ -105,6 +123,10 @@ fn run(seed: u64, traces: bool) {
     }
     if rng.u8(..8) == 0 {
         world.kernel().add(Ringer, rng.u64(..500_000));
+    }
+    if has_proxy {
+        let mirror = Mirror { address: upstream(), owed: BTreeMap::new(), held_max: rng.usize(100..20_000) };
+        world.kernel().add(mirror, 0); // when all are there: it goes with the last of them
     }
     world.run();
     world.stop();
@@ -154,7 +176,7 @@ fn draw_faults(rng: &mut fastrand::Rng) -> Faults {
     }
 }
 
-fn draw_talker(rng: &mut fastrand::Rng, kernel: &mut Kernel, number: u16) -> Talker {
+fn draw_talker(rng: &mut fastrand::Rng, kernel: &mut Kernel, number: u16, has_proxy: bool) -> Talker {
     const FAREWELLS: [Farewell; 8] = [
         Farewell::Finish,
         Farewell::Finish,
@@ -168,6 +190,7 @@ fn draw_talker(rng: &mut fastrand::Rng, kernel: &mut Kernel, number: u16) -> Tal
     let mut farewell = FAREWELLS[rng.usize(..FAREWELLS.len())];
     let total_max = if rng.u8(..16) == 0 { rng.usize(10_000..400_000) } else { rng.usize(10..3_000) };
     let (port, (says, ear)) = match rng.u8(..3) {
+        0 if has_proxy => (PROXY, echo(number, rng.usize(..=total_max))),
         0 => (ECHO, echo(number, rng.usize(..=total_max))),
         1 => (FEEDER, orders(kernel, number, total_max, farewell)),
         _ => {

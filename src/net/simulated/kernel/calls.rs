@@ -81,6 +81,7 @@ impl Kernel {
         let room_max = if let Some(Host::Answers { room_max, .. }) = host { room_max } else { 0 };
         let mut stream = Stream::new(address, room_max, self.now_us);
         (stream.descriptor, stream.is_accepted, stream.is_connecting) = (Some(descriptor), true, true);
+        stream.may_be_paused = true; // for another's sake
         self.streams.push(stream);
         match host {
             Some(Host::Answers { after_us, .. }) => self.plan(after_us, Due::Answer(number, None)),
