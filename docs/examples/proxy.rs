@@ -79,11 +79,6 @@ impl Protocol for Side {
             News::Gone | News::Refused | News::Unreached(_) | _ => Next::Abort,
         }
     }
-
-    /// What has been sent to this side, and been waiting for its peer, is gone: that is for the other side to be told.
-    fn drained(&mut self, _cx: &mut Context<'_>) -> Next {
-        Next::Stay
-    }
 }
 
 /// Hands on what comes to `address` to `server`. Returns the address bound.
