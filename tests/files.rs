@@ -238,7 +238,7 @@ fn a_root_that_is_renamed_stays_the_root() {
 
 #[test]
 fn no_path_leads_out_of_the_root() {
-    // The secret lies beside the root, and the same name within it would be found by whoever cuts dots away. What does exist
+    // RFC 3986 section 7.3. The secret lies beside the root, and the same name within it would be found by whoever cuts dots away. What does exist
     // outside and what does not are answered alike.
     let place = Place::new("traversal");
     place.file("sub/a.txt", b"hello");
@@ -416,7 +416,7 @@ fn what_may_not_be_read_is_forbidden() {
 
 #[test]
 fn who_has_the_file_since_it_was_changed_is_told_so() {
-    // RFC 1945 sections 8.2 and 10.9, RFC 9110 section 13.1.3. The file was changed at 08:49:37 and a half.
+    // RFC 1945 sections 3.3, 8.2 and 10.9, RFC 9110 sections 5.6.7 and 13.1.3. The file was changed at 08:49:37 and a half.
     let place = Place::new("conditions");
     let path = place.file("a.txt", b"hello");
     let time = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_500);
