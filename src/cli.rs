@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use reactor::Limits;
 
 /// One thread, one poll loop: TCP echo, UDP echo and HTTP/1.0.
@@ -34,6 +35,12 @@ pub(crate) enum Command {
     /// byte for byte; only on a terminal a line end is added where it has none. Ends with status 0 when a reply has been
     /// printed, 1 if there was none or it broke off (standard error says why), and 2 when the command line makes no sense.
     Send(Message),
+    /// Offer load to an echo server, check every reply, and tell how long it took.
+    ///
+    /// Every byte of every reply is held against what was sent. It never sleeps, so give it a processor core of its own.
+    /// SIGINT or SIGTERM ends it with what there is to tell. The status is 1 if nobody answers, or if a reply is not what
+    /// was sent, and 2 when the command line makes no sense; what is lost is told, and is no failure.
+    Blast(Blast),
 }
 
 #[derive(Args)]
@@ -95,6 +102,79 @@ pub(crate) struct Serve {
     bounds: Bounds,
 }
 
+#[derive(Args, Clone)]
+pub(crate) struct Blast {
+    /// The server: udp://IP:PORT or tcp://IP:PORT.
+    #[arg(value_name = "URL", value_parser = target)]
+    pub(crate) target: Target,
+    /// Keep so many messages under way on each socket, and send another for each reply (a closed loop). [default: 64 for UDP, 1
+    /// for TCP]
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u64).range(1..=WINDOW_MAX), conflicts_with = "rate")]
+    pub(crate) window: Option<u64>,
+    /// Send so many messages a second on all sockets together, whatever comes back (an open loop). Latencies count from the moment
+    /// at which a message is due, so that a server that stalls cannot hide it.
+    #[arg(long, value_name = "PER_SECOND", value_parser = value_parser!(u64).range(1..=RATE_MAX))]
+    pub(crate) rate: Option<u64>,
+    /// The size of each message, 16 or more.
+    #[arg(long, value_name = "BYTES", default_value_t = 64)]
+    pub(crate) size: usize,
+    /// How many sockets send, over UDP. [default: 1]
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1..=1024))]
+    pub(crate) sockets: Option<u32>,
+    /// How many connections send, over TCP. [default: 64]
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1..=100_000))]
+    pub(crate) connections: Option<u32>,
+    /// For how long.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) duration: Duration,
+    /// What the server puts before each reply, over UDP.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) prefix: String,
+    /// How datagrams cross to and from the kernel: one by one, many in one call, or as trains besides. [default: gso]
+    #[arg(long, value_name = "HOW", value_enum)]
+    pub(crate) batch: Option<Batch>,
+    /// Print one line of JSON instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write all latencies to FILE, as an HdrHistogram log with an interval for each second.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) histogram: Option<PathBuf>,
+}
+
+/// Whom load is offered to.
+#[derive(Clone, Copy)]
+pub(crate) struct Target {
+    pub(crate) transport: Transport,
+    pub(crate) address: SocketAddr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Udp,
+    Tcp,
+}
+
+impl Transport {
+    /// As in a URL.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+        }
+    }
+}
+
+/// By the names of the system calls.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Batch {
+    /// recv and send
+    Plain,
+    /// recvmmsg and sendmmsg
+    Mmsg,
+    /// The same with UDP_GRO and UDP_SEGMENT
+    Gso,
+}
+
 /// Where streams are served.
 #[derive(Clone)]
 pub(crate) enum Place {
@@ -148,6 +228,10 @@ struct Bounds {
 const COUNT_MAX: u64 = u32::MAX as u64;
 /// How long `reactor send` waits, in milliseconds: as long as the lecture's clients. Then it gives up, with status 1.
 const TIMEOUT_MS: u64 = 5000;
+/// More under way on one socket than any kernel's buffers hold.
+const WINDOW_MAX: u64 = 65_536;
+/// More messages a second than any one core sends.
+const RATE_MAX: u64 = 1_000_000_000;
 /// A year: who wants no bound at all has one that he will not meet.
 const MS_MAX: u64 = 365 * 24 * 60 * 60 * 1000;
 /// What the kernel's own type for it holds (socket(7)).
@@ -221,4 +305,20 @@ fn destination(text: &str) -> Result<Destination, String> {
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "an address is IP:PORT, such as 127.0.0.1:2000 or [::1]:2000".to_string())
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    let (transport, rest) = [Transport::Udp, Transport::Tcp]
+        .iter()
+        .find_map(|transport| Some((*transport, text.strip_prefix(transport.name())?.strip_prefix("://")?)))
+        .ok_or("a server is udp://IP:PORT or tcp://IP:PORT")?;
+    let address = address(rest.trim_end_matches('/'))?;
+    if address.port() == 0 { Err("nobody is at port 0".to_string()) } else { Ok(Target { transport, address }) }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds
+        .filter(|seconds| (Duration::from_millis(1)..=Duration::from_millis(MS_MAX)).contains(seconds))
+        .ok_or_else(|| "a duration is a number of seconds above 0, such as 10 or 0.5".to_string())
 }

@@ -1,5 +1,6 @@
 //! The program `reactor`: a command line, a logger and two signals around the library, and a client.
 
+mod blast;
 mod cli;
 mod send;
 
@@ -14,7 +15,8 @@ use env_logger::fmt::ConfigurableFormat;
 use log::{Level, LevelFilter, debug, info, log_enabled, warn};
 use reactor::{ACCESS_LOG, Echo, Http, Protocol, Reactor, Site, Stopped};
 
-use cli::{Cli, Command, Place, Serve};
+use blast::Plan;
+use cli::{Blast, Cli, Command, Place, Serve};
 use send::Failure;
 
 /// It did what it was asked to.
@@ -50,6 +52,18 @@ fn main() -> ExitCode {
             Err(Failure::Failed(why)) => complain(FAILED, &why),
             Err(Failure::NobodyReads) => ExitCode::from(FAILED), // as quietly as others die of SIGPIPE
         },
+        Command::Blast(options) => offer_load(&options),
+    }
+}
+
+fn offer_load(options: &Blast) -> ExitCode {
+    let plan = match Plan::new(options) {
+        Ok(plan) => plan,
+        Err(line) => return complain(MISUSED, &format!("{line} (try --help)")),
+    };
+    match blast::run(plan, options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(line) => complain(FAILED, &line),
     }
 }
 

@@ -1,0 +1,183 @@
+//! `reactor blast`: offers load to an echo server, holds each reply against what was sent, and tells how long it took.
+//!
+//! ```text
+//!     plan ──► clients, each with ──► messages ──► the server ──► replies ──► checked ──► load: counts, latencies
+//!              a socket of its own                                                        │
+//!                                                                                         ▼ report: table or JSON, and a
+//!                                                                                           log of the latencies
+//! ```
+//!
+//! It is built on the library like any other program. It never sleeps: whoever measures microseconds must not be waited for by
+//! the server, nor wait for a scheduler. So give it a processor core of its own.
+//!
+//! In a **closed loop**, each client has a number of messages under way, and sends another for each reply. A server that stalls is
+//! then sent nothing, and what would have come meanwhile is missing from the figures. In an **open loop**, messages are sent at
+//! their due times whatever comes back, and a latency counts from the due time: so no stall can hide, neither the server's nor
+//! our own.
+
+mod latencies;
+mod limits;
+mod load;
+mod message;
+mod outstanding;
+mod plan;
+mod report;
+mod tcp;
+mod udp;
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use reactor::Reactor;
+
+use crate::cli::{Blast, Transport};
+use limits::{DRAIN_MS, PROGRESS_MS};
+use load::Load;
+pub(crate) use plan::Plan;
+use report::Report;
+
+/// Offers the load that `plan` asks for, and writes the report to standard output.
+///
+/// # Errors
+///
+/// A line to complain with: nobody is there, nothing right came back, or something in the way on this machine.
+pub(crate) fn run(plan: Plan, options: &Blast) -> Result<(), String> {
+    let stop = stop_on_signals().map_err(|error| format!("signals: {error}"))?;
+    // Before the load is offered: it would be a pity to learn afterwards that it cannot be written.
+    let log = options.histogram.as_ref().map(|path| (path, File::create(path)));
+    let log = match log {
+        Some((path, Err(error))) => return Err(format!("{}: {error}", path.display())),
+        Some((path, Ok(file))) => Some((path, file)),
+        None => None,
+    };
+    let plan = Rc::new(plan);
+    let interval = log.as_ref().map(|_| plan.interval());
+    let load = Rc::new(RefCell::new(Load::new(plan.clients, interval)));
+    offer(&plan, &load, &stop).map_err(|error| format!("{plan}: {error}"))?;
+
+    let mut load = load.borrow_mut();
+    let report = Report::new(&plan, &mut load);
+    if report.received == 0 && report.corrupt == 0 {
+        return Err(match load.failure {
+            Some(failure) => format!("{plan}: {failure}"),
+            None => format!("{plan}: nobody answers ({} messages were sent)", report.sent),
+        });
+    }
+    let text = if options.json { report.to_json() } else { report.to_string() };
+    // If nobody reads it, there is nobody to tell.
+    let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
+    if let Some((path, file)) = log {
+        let written = load.latencies.write_log(&mut BufWriter::new(file), &plan.to_string());
+        written.map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    match report.corrupt {
+        0 => Ok(()),
+        count => Err(format!("{plan}: {count} replies are not what was sent")),
+    }
+}
+
+/// Takes turns until the time is over or a signal has come, and then until nothing is missing or hope is lost.
+fn offer(plan: &Rc<Plan>, load: &Rc<RefCell<Load>>, stop: &AtomicBool) -> io::Result<()> {
+    let mut reactor = Reactor::new(plan.limits())?;
+    let mut clients = match plan.transport {
+        Transport::Udp => {
+            for number in 0..plan.clients {
+                reactor.connect_datagram(plan.address, udp::Client::new(number, plan, load))?;
+            }
+            None
+        }
+        Transport::Tcp => Some(tcp::Clients::connect(&mut reactor, plan, load)),
+    };
+    if clients.is_some() {
+        // Who does not answer is given up by the reactor.
+        while !load.borrow().has_connected() && !stop.load(Ordering::Relaxed) {
+            reactor.turn(Some(Duration::from_millis(PROGRESS_MS)))?;
+        }
+    }
+    let started = load.borrow_mut().start();
+    if let Some(clients) = &clients {
+        clients.start(&mut reactor);
+    }
+    let progress = Progress::new(plan.duration);
+    let mut told_at = started;
+    loop {
+        reactor.turn(Some(Duration::ZERO))?;
+        let now = Instant::now();
+        if let Some(clients) = &mut clients {
+            clients.send_due(&mut reactor, now);
+        }
+        let mut load = load.borrow_mut();
+        load.latencies.begin_interval_if_due(now);
+        if now.duration_since(started) >= plan.duration || stop.load(Ordering::Relaxed) || load.is_hopeless() {
+            load.stop(now);
+            break;
+        }
+        if now.duration_since(told_at) >= Duration::from_millis(PROGRESS_MS) {
+            progress.tell(&load, now.duration_since(started), now.duration_since(told_at));
+            told_at = now;
+        }
+    }
+    progress.clear();
+    let give_up = Instant::now() + Duration::from_millis(DRAIN_MS);
+    while load.borrow().misses_replies() {
+        let now = Instant::now();
+        if now >= give_up {
+            break;
+        }
+        load.borrow_mut().latencies.begin_interval_if_due(now);
+        reactor.turn(Some(give_up - now))?;
+    }
+    let stats = reactor.stats();
+    let unsent = stats.datagrams_unsent + stats.datagrams_too_long;
+    let counts = &mut load.borrow_mut().counts;
+    counts.sent = counts.sent.saturating_sub(unsent);
+    counts.unsent = unsent + clients.map_or(0, |clients| clients.owed());
+    Ok(())
+}
+
+/// SIGINT and SIGTERM end the load, and the report is of what there was; the second one ends the process at once.
+fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
+    let was_asked = Arc::new(AtomicBool::new(false));
+    #[cfg(unix)]
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&was_asked))?;
+        signal_hook::flag::register(signal, Arc::clone(&was_asked))?;
+    }
+    Ok(was_asked)
+}
+
+/// What is shown while the load is offered: nothing, unless standard error is a terminal.
+struct Progress {
+    bar: ProgressBar,
+    received: std::cell::Cell<u64>,
+}
+
+impl Progress {
+    fn new(duration: Duration) -> Progress {
+        let bar = ProgressBar::new(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+        let style = ProgressStyle::with_template("{bar:30} {elapsed} of {prefix}  {msg}").expect("the template is well-formed");
+        bar.set_style(style.progress_chars("=> "));
+        bar.set_prefix(format!("{} s", duration.as_secs_f64()));
+        Progress { bar, received: std::cell::Cell::new(0) }
+    }
+
+    fn tell(&self, load: &Load, elapsed: Duration, since_last: Duration) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        let received = load.counts.received;
+        let rate = (received - self.received.replace(received)) as f64 / since_last.as_secs_f64();
+        self.bar.set_message(format!("{} replies a second", report::grouped(rate.round())));
+        self.bar.set_position(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,150 @@
+//! What all clients share: whether to send, what has been counted, and how long replies took.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::latencies::Latencies;
+use super::outstanding::Reply;
+
+/// The load that is being offered.
+pub(super) struct Load {
+    run: u32,
+    started: Instant,
+    /// How long messages were sent, once that is over.
+    pub(super) sent_for: Option<Duration>,
+    pub(super) counts: Counts,
+    pub(super) latencies: Latencies,
+    /// Clients that have reached the server, and those that have not lost it.
+    pub(super) connected: u32,
+    pub(super) alive: u32,
+    /// Why nothing can come back, unless something has.
+    pub(super) failure: Option<Failure>,
+    /// The clock's last reading, in both forms.
+    read: (Instant, u64),
+}
+
+/// Messages and replies.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) sent: u64,
+    /// Messages that were due, and that the kernel did not take.
+    pub(super) unsent: u64,
+    /// First replies, whole and right.
+    pub(super) received: u64,
+    pub(super) duplicates: u64,
+    /// First replies to messages after which another had been replied to already.
+    pub(super) reordered: u64,
+    pub(super) too_late: u64,
+    pub(super) corrupt: u64,
+    /// Reports of the kernel that something could not be delivered.
+    pub(super) errors: u64,
+}
+
+/// Why nothing comes back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Failure(pub(super) ErrorKind);
+
+impl Load {
+    /// Of so many clients, with a histogram for each `interval`.
+    pub(super) fn new(clients: u32, interval: Option<Duration>) -> Load {
+        let now = Instant::now();
+        let latencies = Latencies::new(interval);
+        // Nobody is to be kept from guessing it.
+        let run = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+        Load {
+            run: run ^ std::process::id(),
+            started: now,
+            sent_for: None,
+            counts: Counts::default(),
+            connected: 0,
+            alive: clients,
+            latencies,
+            failure: None,
+            read: (now, 0),
+        }
+    }
+
+    /// The load begins now.
+    pub(super) fn start(&mut self) -> Instant {
+        let now = Instant::now();
+        (self.started, self.read) = (now, (now, 0));
+        self.latencies.start(now);
+        now
+    }
+
+    /// No more is sent.
+    pub(super) fn stop(&mut self, now: Instant) {
+        self.sent_for = Some(now.duration_since(self.started));
+    }
+
+    /// Tells this run's messages from those of others.
+    pub(super) fn run(&self) -> u32 {
+        self.run
+    }
+
+    #[inline]
+    pub(super) fn is_sending(&self) -> bool {
+        self.sent_for.is_none()
+    }
+
+    /// `now` in nanoseconds from the start.
+    #[inline]
+    pub(super) fn ns(&mut self, now: Instant) -> u64 {
+        if self.read.0 != now {
+            self.read = (now, u64::try_from(now.duration_since(self.started).as_nanos()).unwrap_or(u64::MAX));
+        }
+        self.read.1
+    }
+
+    /// Counts a reply that came at `now_ns`.
+    #[inline]
+    pub(super) fn count(&mut self, reply: Reply, now_ns: u64) {
+        match reply {
+            Reply::First { sent_ns, is_overtaken } => {
+                self.counts.received += 1;
+                self.counts.reordered += u64::from(is_overtaken);
+                self.latencies.record(now_ns.saturating_sub(sent_ns));
+            }
+            Reply::Duplicate => self.counts.duplicates += 1,
+            Reply::TooLate => self.counts.too_late += 1,
+            Reply::Unasked => self.counts.corrupt += 1,
+        }
+    }
+
+    /// The kernel reports an error.
+    pub(super) fn fail(&mut self, error: &io::Error) {
+        self.counts.errors += 1;
+        self.failure = Some(Failure(error.kind()));
+    }
+
+    /// A client has not reached the server, or has lost it.
+    pub(super) fn lose_connection(&mut self, why: ErrorKind) {
+        self.counts.errors += 1;
+        self.alive -= 1;
+        if self.alive == 0 {
+            self.failure = Some(Failure(why));
+        }
+    }
+
+    /// Have all clients reached the server, or failed to?
+    pub(super) fn has_connected(&self) -> bool {
+        self.alive <= self.connected
+    }
+
+    /// Nobody is left to talk to; or nothing has come, and the kernel has said that nothing will.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.alive == 0 || (self.failure.is_some() && self.counts.received == 0 && self.counts.corrupt == 0)
+    }
+
+    /// May replies still come?
+    pub(super) fn misses_replies(&self) -> bool {
+        self.counts.received < self.counts.sent && !self.is_hopeless()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == ErrorKind::ConnectionRefused { f.write_str("nobody is there (connection refused)") } else { self.0.fmt(f) }
+    }
+}

@@ -1,0 +1,130 @@
+//! What load is offered to whom: the command line, made sense of.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use reactor::limits::OUTPUT_HIGH_BYTES;
+use reactor::{Batching, Limits};
+
+use super::limits::{INTERVALS_MAX, MEMORY_MESSAGES_MAX, MEMORY_MESSAGES_MIN, MEMORY_SECONDS, MEMORY_WINDOWS, SILENCE_MS};
+use super::message::HEAD_BYTES;
+use crate::cli::{Batch, Blast, Transport};
+
+/// The load, and the server that it is offered to.
+pub(crate) struct Plan {
+    pub(super) transport: Transport,
+    pub(super) address: SocketAddr,
+    /// How many clients there are, each with a socket of its own.
+    pub(super) clients: u32,
+    /// What a message has, in bytes.
+    pub(super) size: usize,
+    pub(super) pace: Pace,
+    pub(super) duration: Duration,
+    /// What the server puts before each reply.
+    pub(super) prefix: Vec<u8>,
+    pub(super) batching: Batching,
+}
+
+/// When messages are sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pace {
+    /// A closed loop: so many of each client are under way.
+    Window(u64),
+    /// An open loop: so many a second, of all clients together.
+    Rate(u64),
+}
+
+impl Plan {
+    /// # Errors
+    ///
+    /// A line that says which options do not go together.
+    pub(crate) fn new(options: &Blast) -> Result<Plan, String> {
+        let transport = options.target.transport;
+        let of_udp = [
+            (options.sockets.is_some(), "--sockets"),
+            (!options.prefix.is_empty(), "--prefix"),
+            (options.batch.is_some(), "--batch"),
+        ];
+        let (clients, size_max, window) = match transport {
+            Transport::Udp => {
+                if options.connections.is_some() {
+                    return Err("--connections is for tcp://; udp:// has --sockets".to_string());
+                }
+                (options.sockets.unwrap_or(1), if options.target.address.is_ipv4() { 65_507 } else { 65_527 }, 64)
+            }
+            Transport::Tcp => {
+                if let Some((_, name)) = of_udp.iter().find(|(is_given, _)| *is_given) {
+                    return Err(format!("{name} is for udp://, where replies are datagrams"));
+                }
+                (options.connections.unwrap_or(64), OUTPUT_HIGH_BYTES, 1)
+            }
+        };
+        if !(HEAD_BYTES..=size_max).contains(&options.size) {
+            return Err(format!("--size is {HEAD_BYTES} to {size_max} bytes for {}://", transport.name()));
+        }
+        let pace = match options.rate {
+            Some(rate) => Pace::Rate(rate),
+            None => Pace::Window(options.window.unwrap_or(window)),
+        };
+        if let (Transport::Tcp, Pace::Window(window)) = (transport, pace)
+            && window.saturating_mul(options.size as u64) > OUTPUT_HIGH_BYTES as u64
+        {
+            return Err(format!("--window times --size is at most {OUTPUT_HIGH_BYTES} bytes for tcp://"));
+        }
+        Ok(Plan {
+            transport,
+            address: options.target.address,
+            clients,
+            size: options.size,
+            pace,
+            duration: options.duration,
+            prefix: options.prefix.clone().into_bytes(),
+            batching: match options.batch {
+                Some(Batch::Plain) => Batching::Single,
+                Some(Batch::Mmsg) => Batching::Batches,
+                Some(Batch::Gso) | None => Batching::Trains,
+            },
+        })
+    }
+
+    /// How many of the last messages of one client are remembered.
+    pub(super) fn memory(&self) -> usize {
+        let messages = match self.pace {
+            Pace::Window(window) => window.saturating_mul(MEMORY_WINDOWS),
+            Pace::Rate(rate) => rate.saturating_mul(MEMORY_SECONDS) / u64::from(self.clients),
+        };
+        let bounded = messages.clamp(MEMORY_MESSAGES_MIN, MEMORY_MESSAGES_MAX).next_power_of_two();
+        usize::try_from(bounded).expect("it has just been bounded")
+    }
+
+    /// Those of the reactor: nobody is ended for being silent while the load lasts.
+    pub(super) fn limits(&self) -> Limits {
+        let ms = u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX).saturating_add(SILENCE_MS);
+        Limits {
+            connections_max: usize::try_from(self.clients).unwrap_or(usize::MAX),
+            silent_ms_max: ms,
+            idle_ms_max: ms,
+            stall_ms_max: ms,
+            ..Limits::default()
+        }
+    }
+
+    /// From one histogram in the log to the next.
+    pub(super) fn interval(&self) -> Duration {
+        (self.duration / INTERVALS_MAX).max(Duration::from_secs(1))
+    }
+
+    /// The moment at which message `number` of client `client` is due in an open loop, in nanoseconds from the start: the clients
+    /// take turns.
+    pub(super) fn due_ns(&self, rate: u64, client: u32, number: u64) -> u64 {
+        let position = u128::from(number) * u128::from(self.clients) + u128::from(client);
+        u64::try_from(position * 1_000_000_000 / u128::from(rate)).unwrap_or(u64::MAX)
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.transport.name(), self.address)
+    }
+}

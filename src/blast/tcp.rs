@@ -1,0 +1,164 @@
+//! A client over TCP: one connection to the server.
+//!
+//! What is under way on a connection is no more than the mark above which its peer is not read: so the two cannot both wait for the
+//! other to read. What is owed beyond that waits here, and is late.
+
+use std::cell::RefCell;
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::time::Instant;
+
+use reactor::limits::OUTPUT_HIGH_BYTES;
+use reactor::{Advance, CloseReason, ConnectionId, Context, Next, Protocol, Reactor};
+
+use super::limits::BURST;
+use super::load::Load;
+use super::message::Messages;
+use super::outstanding::Outstanding;
+use super::plan::{Pace, Plan};
+
+/// The connections of all clients, from outside.
+pub(super) struct Clients {
+    plan: Rc<Plan>,
+    load: Rc<RefCell<Load>>,
+    all: Vec<(ConnectionId, Rc<RefCell<Conversation>>)>,
+    /// How many messages of an open loop have been due, of all clients together.
+    due: u64,
+}
+
+impl Clients {
+    /// Begins all connections.
+    pub(super) fn connect(reactor: &mut Reactor, plan: &Rc<Plan>, load: &Rc<RefCell<Load>>) -> Clients {
+        let all = (0..plan.clients).map(|number| {
+            let conversation = Rc::new(RefCell::new(Conversation::new(number, plan, load)));
+            let client = Client { conversation: conversation.clone(), load: load.clone() };
+            (reactor.connect(plan.address, client), conversation)
+        });
+        Clients { all: all.collect(), plan: plan.clone(), load: load.clone(), due: 0 }
+    }
+
+    /// The load begins: in a closed loop, all that shall be under way is sent.
+    pub(super) fn start(&self, reactor: &mut Reactor) {
+        let Pace::Window(window) = self.plan.pace else { return };
+        for (id, conversation) in &self.all {
+            let mut conversation = conversation.borrow_mut();
+            conversation.owed = window;
+            conversation.say(&mut self.load.borrow_mut(), 0, |message| {
+                reactor.send_to(*id, message); // who has gone says so itself
+            });
+        }
+    }
+
+    /// In an open loop, sends what is due at `now`.
+    pub(super) fn send_due(&mut self, reactor: &mut Reactor, now: Instant) {
+        let Pace::Rate(rate) = self.plan.pace else { return };
+        let now_ns = self.load.borrow_mut().ns(now);
+        let count = u64::from(self.plan.clients);
+        for _ in 0..BURST {
+            let place = usize::try_from(self.due % count).expect("it is less than the number of clients");
+            let (id, conversation) = &self.all[place];
+            let mut conversation = conversation.borrow_mut();
+            if self.plan.due_ns(rate, conversation.number, self.due / count) > now_ns {
+                return;
+            }
+            self.due += 1;
+            conversation.owed += 1;
+            conversation.say(&mut self.load.borrow_mut(), now_ns, |message| {
+                reactor.send_to(*id, message);
+            });
+        }
+    }
+
+    /// How many messages were due and have not been sent.
+    pub(super) fn owed(&self) -> u64 {
+        match self.plan.pace {
+            Pace::Window(_) => 0,
+            Pace::Rate(_) => self.all.iter().map(|(_, conversation)| conversation.borrow().owed).sum(),
+        }
+    }
+}
+
+/// What is said on one connection.
+struct Conversation {
+    number: u32,
+    plan: Rc<Plan>,
+    messages: Messages,
+    outstanding: Outstanding,
+    /// Messages that are due and have not been sent.
+    owed: u64,
+    is_over: bool,
+}
+
+impl Conversation {
+    fn new(number: u32, plan: &Rc<Plan>, load: &Rc<RefCell<Load>>) -> Conversation {
+        Conversation {
+            number,
+            plan: plan.clone(),
+            messages: Messages::new(load.borrow().run(), number, plan.size),
+            outstanding: Outstanding::new(plan.memory()),
+            owed: 0,
+            is_over: false,
+        }
+    }
+
+    /// Sends what is owed, as far as there is room.
+    fn say(&mut self, load: &mut Load, now_ns: u64, mut send: impl FnMut(&[u8])) {
+        let under_way_max = (OUTPUT_HIGH_BYTES / self.plan.size) as u64;
+        while self.owed > 0 && self.outstanding.under_way() < under_way_max && load.is_sending() && !self.is_over {
+            let at_ns = match self.plan.pace {
+                Pace::Window(_) => now_ns,
+                Pace::Rate(rate) => self.plan.due_ns(rate, self.number, self.outstanding.next()),
+            };
+            send(self.messages.compose(self.outstanding.send(at_ns)));
+            load.counts.sent += 1;
+            self.owed -= 1;
+        }
+    }
+}
+
+struct Client {
+    conversation: Rc<RefCell<Conversation>>,
+    load: Rc<RefCell<Load>>,
+}
+
+impl Protocol for Client {
+    fn opened(&mut self, _: &mut Context<'_>) -> Next {
+        self.load.borrow_mut().connected += 1;
+        Next::Continue
+    }
+
+    fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+        let (conversation, load) = (&mut *self.conversation.borrow_mut(), &mut *self.load.borrow_mut());
+        let size = conversation.plan.size;
+        if input.len() < size {
+            return Advance::need_more();
+        }
+        let now_ns = load.ns(Instant::now());
+        let replies = input.chunks_exact(size);
+        for reply in replies {
+            let Some(number) = conversation.messages.number_of(reply) else {
+                // Where the next reply begins cannot be known any more.
+                load.counts.corrupt += 1;
+                return Advance::consumed(input.len()).then(Next::Abort);
+            };
+            load.count(conversation.outstanding.settle(number), now_ns);
+            conversation.owed += u64::from(matches!(conversation.plan.pace, Pace::Window(_)));
+        }
+        conversation.say(load, now_ns, |message| cx.send(message));
+        Advance::consumed(input.len() / size * size)
+    }
+
+    fn closed(&mut self, why: CloseReason) {
+        self.conversation.borrow_mut().is_over = true;
+        let kind = if let CloseReason::Unreached(kind) | CloseReason::Io(kind) = why {
+            kind
+        } else if why == CloseReason::Finished {
+            ErrorKind::UnexpectedEof
+        } else if why == CloseReason::PeerReset {
+            ErrorKind::ConnectionReset
+        } else {
+            ErrorKind::ConnectionAborted
+        };
+        self.load.borrow_mut().lose_connection(kind);
+    }
+}

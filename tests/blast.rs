@@ -1,0 +1,377 @@
+//! The load generator, against our own server and against servers that do what they should not.
+
+// The helpers here unwrap as the tests do.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use common::{Ending, PATIENCE, Program, any_port, be_late, reactor};
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+use serde_json::Value;
+
+/// Runs `reactor blast` with `arguments` to its end.
+fn blast(target: &str, arguments: &[&str]) -> Ending {
+    Program::spawn(reactor().args(["blast", target]).args(arguments)).wait()
+}
+
+/// The same for a tenth of a second unless `arguments` say otherwise, with a report of figures. Returns the status, too.
+fn figures(target: &str, arguments: &[&str]) -> (Value, i32) {
+    let duration: &[&str] = if arguments.contains(&"--duration") { &[] } else { &["--duration", "0.1"] };
+    let ending = blast(target, &[arguments, duration, &["--json"]].concat());
+    let [line] = &ending.stdout[..] else { panic!("one line: {:?}, {:?}", ending.stdout, ending.stderr) };
+    (serde_json::from_str(line).unwrap(), ending.status.code().unwrap())
+}
+
+#[track_caller]
+fn count(figures: &Value, name: &str) -> u64 {
+    figures[name].as_u64().unwrap_or_else(|| panic!("{name} is a count: {figures}"))
+}
+
+/// A UDP server in a thread: `answer` is given each datagram with its number, and says what goes back.
+struct Server {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    fn new(mut answer: impl FnMut(usize, Vec<u8>) -> Vec<Vec<u8>> + Send + 'static) -> Server {
+        let socket = UdpSocket::bind(any_port()).unwrap();
+        socket2::SockRef::from(&socket).set_recv_buffer_size(4 << 20).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let (address, stop) = (socket.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+        let stopped = stop.clone();
+        let thread = thread::spawn(move || {
+            let (mut buffer, mut number) = (vec![0; 65_536], 0);
+            while !stopped.load(Ordering::Relaxed) {
+                let (length, peer) = match socket.recv_from(&mut buffer) {
+                    Ok(received) => received,
+                    Err(error) if [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind()) => continue,
+                    Err(error) => panic!("{error}"),
+                };
+                for reply in answer(number, buffer[..length].to_vec()) {
+                    // Who has left hears nothing.
+                    let _ = socket.send_to(&reply, peer);
+                }
+                number += 1;
+            }
+        });
+        Server { address, stop, thread: Some(thread) }
+    }
+
+    fn url(&self) -> String {
+        format!("udp://{}", self.address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+// ---- what it tells
+
+#[test]
+fn the_table_tells_of_all_that_was_counted() {
+    let program = Program::start(&["--udp", "127.0.0.1:0", "--tcp", "127.0.0.1:0"]);
+    for url in [format!("udp://{}", program.udp()), format!("tcp://{}/", program.tcp())] {
+        let ending = blast(&url, &["--duration", "0.1"]);
+        assert_eq!((ending.status.code(), &ending.stderr[..]), (Some(0), &[][..]), "{url}");
+        let table = ending.stdout.join("\n");
+        assert!(table.starts_with(url.trim_end_matches('/')), "{table}");
+        for row in ["sent", "received", "lost", "duplicates", "reordered", "too late", "corrupt", "unsent", "errors"] {
+            assert!(ending.stdout.iter().any(|line| line.trim_start().starts_with(row)), "{row}: {table}");
+        }
+        for row in ["p50", "p90", "p99", "p99.9", "p99.99", "max"] {
+            assert!(ending.stdout.iter().any(|line| line.trim_start().starts_with(&format!("{row} "))), "{row}: {table}");
+        }
+    }
+}
+
+#[test]
+fn every_way_of_offering_load_gets_all_its_replies() {
+    // Over UDP, in both loops and in each way of crossing, from one socket and several; and over TCP. What is lost was
+    // received by nobody, and what was received was lost by nobody.
+    let program = Program::start(&["--udp", "127.0.0.1:0", "--udp", "[::1]:0", "--tcp", "127.0.0.1:0"]);
+    let udp: Vec<String> = program.addresses("udp echo").iter().map(|address| format!("udp://{address}")).collect();
+    let tcp = format!("tcp://{}", program.tcp());
+    let ways: [(&str, &[&str]); 11] = [
+        (&udp[0], &["--batch", "plain"]),
+        (&udp[0], &["--batch", "mmsg", "--window", "200", "--size", "1400"]),
+        (&udp[1], &["--batch", "gso", "--sockets", "3"]),
+        (&udp[0], &["--window", "1", "--size", "16"]),
+        (&udp[0], &["--window", "4", "--size", "65507"]),
+        (&udp[0], &["--rate", "5000", "--sockets", "3"]),
+        (&udp[1], &["--rate", "5000", "--batch", "plain"]),
+        (&tcp, &["--connections", "3"]),
+        (&tcp, &["--window", "7", "--size", "9000"]),
+        (&tcp, &["--connections", "1", "--size", "65536"]),
+        (&tcp, &["--rate", "5000", "--connections", "7"]),
+    ];
+    for (url, arguments) in ways {
+        let (figures, status) = figures(url, arguments);
+        assert_eq!(status, 0, "{arguments:?}: {figures}");
+        let [sent, received, lost] = ["sent", "received", "lost"].map(|name| count(&figures, name));
+        assert!(received > 0 && sent == received + lost, "{arguments:?}: {figures}");
+        for name in ["duplicates", "corrupt", "errors"] {
+            assert_eq!(count(&figures, name), 0, "{name} of {arguments:?}: {figures}");
+        }
+        if url == tcp {
+            assert_eq!((lost, count(&figures, "reordered")), (0, 0), "{arguments:?}: {figures}");
+        }
+        let latency = ["min", "p50", "p90", "p99", "p99_9", "p99_99", "max"].map(|name| figures["latency_us"][name].as_f64());
+        assert!(latency.iter().all(Option::is_some) && latency.is_sorted(), "{arguments:?}: {figures}");
+    }
+}
+
+#[test]
+fn an_open_loop_sends_what_is_due_and_no_more() {
+    // Of 2,000 a second, none is sent before it is due: the first at once, the last before the end.
+    let program = Program::start(&["--udp", "127.0.0.1:0", "--tcp", "127.0.0.1:0"]);
+    for url in [format!("udp://{}", program.udp()), format!("tcp://{}", program.tcp())] {
+        let (figures, _) = figures(&url, &["--rate", "2000", "--duration", "0.5"]);
+        let sent = count(&figures, "sent") + count(&figures, "unsent");
+        let due = figures["seconds"].as_f64().unwrap() * 2000.0 + 1.0;
+        assert!(sent as f64 <= due, "{figures}");
+        assert!(sent > 1, "{figures}");
+    }
+}
+
+#[test]
+fn the_histogram_log_holds_every_latency() {
+    // Other tools read it so, too.
+    let program = Program::start(&["--udp", "127.0.0.1:0"]);
+    let path = std::env::temp_dir().join(format!("reactor-blast-{}.hlog", std::process::id()));
+    let arguments = ["--duration", "2.5", "--rate", "1000", "--histogram", path.to_str().unwrap()];
+    let (figures, _) = figures(&format!("udp://{}", program.udp()), &arguments);
+    let log = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(log.starts_with(b"#"));
+    let mut total: Histogram<u64> = Histogram::new(3).unwrap();
+    let mut intervals = 0;
+    for entry in IntervalLogIterator::new(&log) {
+        if let LogEntry::Interval(interval) = entry.unwrap() {
+            let bytes = decode_base64(interval.encoded_histogram());
+            let histogram: Histogram<u64> = Deserializer::new().deserialize(&mut &bytes[..]).unwrap();
+            total.add(histogram).unwrap();
+            intervals += 1;
+        }
+    }
+    assert!(intervals >= 3, "one for each second: {intervals}");
+    assert_eq!(total.len(), count(&figures, "received"));
+    let max_us = total.max() as f64 / 1000.0;
+    let told_us = figures["latency_us"]["max"].as_f64().unwrap();
+    assert!((max_us - told_us).abs() <= told_us / 500.0, "{max_us} and {told_us}");
+}
+
+/// RFC 4648 section 4.
+fn decode_base64(text: &str) -> Vec<u8> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
+    for digit in text.bytes().filter(|&byte| byte != b'=') {
+        bits = bits << 6 | u32::try_from(DIGITS.iter().position(|&other| other == digit).unwrap()).unwrap();
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count & 0xff).try_into().unwrap());
+        }
+    }
+    bytes
+}
+
+// ---- servers that do what they should not
+
+#[test]
+fn every_tenth_reply_that_is_not_what_was_sent_is_noticed() {
+    // One byte is wrong, in another place each time; or the reply is a byte too short, or too long.
+    let server = Server::new(|number, mut datagram| {
+        if number % 10 == 9 {
+            match number / 10 % 3 {
+                0 => {
+                    let at = number / 10 % datagram.len();
+                    datagram[at] ^= 0x55;
+                }
+                1 => drop(datagram.pop()),
+                _ => datagram.push(0),
+            }
+        }
+        vec![datagram]
+    });
+    let (figures, status) = figures(&server.url(), &["--rate", "2000", "--duration", "0.5"]);
+    let [sent, received, corrupt] = ["sent", "received", "corrupt"].map(|name| count(&figures, name));
+    assert_eq!((status, sent / 10), (1, corrupt), "{figures}");
+    assert_eq!(received + corrupt, sent, "{figures}");
+}
+
+#[test]
+fn a_stream_with_a_wrong_byte_in_it_is_not_believed_any_further() {
+    let listener = TcpListener::bind(any_port()).unwrap();
+    let url = format!("tcp://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (mut message, mut number) = ([0; 64], 0);
+        // Until the other side has had enough.
+        while stream.read_exact(&mut message).is_ok() {
+            message[40] ^= u8::from(number == 100);
+            number += 1;
+            if stream.write_all(&message).is_err() {
+                break;
+            }
+        }
+        number
+    });
+    let (figures, status) = figures(&url, &["--connections", "1", "--duration", "60"]);
+    assert_eq!((status, count(&figures, "received"), count(&figures, "corrupt")), (1, 100, 1), "{figures}");
+    assert_eq!(server.join().unwrap(), 101);
+}
+
+#[test]
+fn what_is_lost_doubled_or_overtaken_is_counted_and_no_failure() {
+    // Of each ten datagrams, one has no reply, one has two, and one is overtaken by the next.
+    let mut held = None;
+    let server = Server::new(move |number, datagram| match number % 10 {
+        3 => vec![],
+        5 => vec![datagram.clone(), datagram],
+        7 => {
+            held = Some(datagram);
+            vec![]
+        }
+        _ => [Some(datagram), held.take()].into_iter().flatten().collect(),
+    });
+    let (figures, status) = figures(&server.url(), &["--rate", "4000", "--duration", "0.5"]);
+    let sent = count(&figures, "sent");
+    let of_each_ten = |place: u64| (sent + 9 - place) / 10;
+    assert_eq!(status, 0);
+    assert_eq!(count(&figures, "duplicates"), of_each_ten(5), "{figures}");
+    assert_eq!(count(&figures, "reordered"), of_each_ten(8), "{figures}");
+    assert_eq!(count(&figures, "lost"), of_each_ten(3) + of_each_ten(7) - of_each_ten(8), "{figures}");
+    assert_eq!(count(&figures, "corrupt"), 0, "{figures}");
+}
+
+#[test]
+fn a_closed_loop_goes_on_although_all_that_was_under_way_is_lost() {
+    // The first 50 have no reply, and there are never more than 10 under way.
+    let server = Server::new(|number, datagram| if number < 50 { vec![] } else { vec![datagram] });
+    let (figures, status) = figures(&server.url(), &["--window", "10", "--duration", "1.5"]);
+    assert_eq!((status, count(&figures, "lost")), (0, 50), "{figures}");
+    assert!(count(&figures, "received") > 0);
+}
+
+#[test]
+fn no_stall_of_the_server_can_hide_in_an_open_loop() {
+    // It stalls once for 300 ms, in a second in which 2,000 are due. So about 600 are late: one in ten at least by 100 ms.
+    const STALL: Duration = Duration::from_millis(300);
+    let server = Server::new(|number, datagram| {
+        if number == 200 {
+            be_late(STALL);
+        }
+        vec![datagram]
+    });
+    let (figures, _) = figures(&server.url(), &["--rate", "2000", "--duration", "1"]);
+    let latency_us = |name: &str| figures["latency_us"][name].as_f64().unwrap();
+    assert!(latency_us("max") >= 300_000.0, "{figures}");
+    assert!(latency_us("p90") >= 100_000.0, "{figures}");
+}
+
+#[test]
+fn a_prefix_is_part_of_each_reply_if_it_is_asked_for_and_wrong_if_not() {
+    let program = Program::start(&["--udp", "127.0.0.1:0", "--prefix", "echo -> "]);
+    let url = format!("udp://{}", program.udp());
+    let (asked_for, status) = figures(&url, &["--prefix", "echo -> "]);
+    assert_eq!((status, count(&asked_for, "corrupt")), (0, 0), "{asked_for}");
+    let (wrong, status) = figures(&url, &[]);
+    assert_eq!((status, count(&wrong, "received")), (1, 0), "{wrong}");
+    assert!(count(&wrong, "corrupt") > 0, "{wrong}");
+}
+
+// ---- how it ends
+
+#[test]
+fn a_signal_ends_it_with_the_table_so_far() {
+    // It would go on for an hour; it is asked to end when the server has heard something of it.
+    for signal in ["INT", "TERM"] {
+        let (told, heard) = mpsc::channel();
+        let server = Server::new(move |number, datagram| {
+            if number == 100 {
+                told.send(()).unwrap();
+            }
+            vec![datagram]
+        });
+        let program = Program::spawn(reactor().args(["blast", &server.url(), "--duration", "3600"]));
+        heard.recv_timeout(PATIENCE).unwrap();
+        program.signal(signal);
+        let ending = program.wait();
+        assert_eq!((ending.status.code(), &ending.stderr[..]), (Some(0), &[][..]), "{signal}");
+        assert!(ending.stdout.iter().any(|line| line.contains("p99.99")), "{:?}", ending.stdout);
+    }
+}
+
+#[test]
+fn where_nobody_answers_it_says_so_and_fails() {
+    // Nobody has the port; or somebody has it and never says a word.
+    let silent = UdpSocket::bind(any_port()).unwrap();
+    let free = UdpSocket::bind(any_port()).unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind(any_port()).unwrap().local_addr().unwrap();
+    let silent = silent.local_addr().map(|address| (address, silent)).unwrap();
+    let cases = [
+        (format!("udp://{free}"), "connection refused"),
+        (format!("tcp://{closed}"), "connection refused"),
+        (format!("udp://{}", silent.0), "nobody answers"),
+    ];
+    for (url, why) in cases {
+        let ending = blast(&url, &["--duration", "0.2"]);
+        let [line] = &ending.stderr[..] else { panic!("{url}: one line: {:?}", ending.stderr) };
+        assert!(line.starts_with(&format!("reactor: {url}: ")) && line.contains(why), "{line}");
+        assert_eq!((ending.status.code(), &ending.stdout[..]), (Some(1), &[][..]), "{url}");
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_told_in_one_line_with_status_2() {
+    let nonsense: [(&str, &[&str]); 17] = [
+        ("127.0.0.1:2000", &[]),
+        ("http://127.0.0.1:2000", &[]),
+        ("udp://somewhere:2000", &[]),
+        ("udp://127.0.0.1", &[]),
+        ("udp://127.0.0.1:0", &[]),
+        ("udp://127.0.0.1:9", &["--window", "0"]),
+        ("udp://127.0.0.1:9", &["--rate", "0"]),
+        ("udp://127.0.0.1:9", &["--rate", "1000", "--window", "1"]),
+        ("udp://127.0.0.1:9", &["--size", "15"]),
+        ("udp://127.0.0.1:9", &["--size", "65508"]),
+        ("udp://127.0.0.1:9", &["--connections", "2"]),
+        ("udp://127.0.0.1:9", &["--batch", "all"]),
+        ("udp://127.0.0.1:9", &["--duration", "-1"]),
+        ("udp://127.0.0.1:9", &["--duration", "nan"]),
+        ("tcp://127.0.0.1:9", &["--sockets", "2"]),
+        ("tcp://127.0.0.1:9", &["--prefix", "echo -> "]),
+        ("tcp://127.0.0.1:9", &["--window", "1000", "--size", "1000"]),
+    ];
+    for (url, arguments) in nonsense {
+        let ending = blast(url, arguments);
+        assert_eq!(ending.status.code(), Some(2), "{url} {arguments:?}: {:?}", ending.stderr);
+        assert_eq!(ending.stderr.len(), 1, "{url} {arguments:?}: {:?}", ending.stderr);
+        assert!(ending.stderr[0].starts_with("reactor: "), "{:?}", ending.stderr);
+        assert!(ending.stdout.is_empty(), "{:?}", ending.stdout);
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_told_before_any_load_is_offered() {
+    let ending = blast("udp://127.0.0.1:9", &["--histogram", "/nowhere/at/all"]);
+    assert_eq!(ending.status.code(), Some(1));
+    assert!(ending.stderr[0].contains("/nowhere/at/all"), "{:?}", ending.stderr);
+}
