@@ -99,14 +99,15 @@ struct Arriving {
     form: Form,
     next: Next,
     then: Then,
+    entry: Option<Box<Entry>>,
 }
 
 /// What becomes of a body, and what follows it.
 enum Then {
-    /// Nobody wants it. The answer has been composed, as far as it is not streamed.
-    Answer(Vec<u8>, Option<Box<Stream>>),
+    /// Nobody wants it, and this is the answer.
+    Answer(Response<'static>),
     /// It is taken by somebody, who will answer.
-    Upload(Box<dyn Upload>, Option<Box<Entry>>),
+    Upload(Box<dyn Upload>),
 }
 
 impl<R: Responder> Http<R> {
@@ -189,7 +190,7 @@ impl<R: Responder> Http<R> {
         let then = match upload {
             // RFC 9110 section 10.1.1. There is no interim answer in HTTP/1.0; the client may ask without expecting one.
             Some(_) if request.expects_continue() => return self.refuse(Status::ExpectationFailed, form, input, cx),
-            Some(upload) => Then::Upload(upload, entry),
+            Some(upload) => Then::Upload(upload),
             // A client that waits for leave to send its body gets the answer instead (RFC 9110 section 10.1.1). Whether it
             // sends the body all the same cannot be known, so nothing after it can be told apart.
             None if request.expects_continue() => {
@@ -199,14 +200,10 @@ impl<R: Responder> Http<R> {
                     Some(stream) => self.stream(stream, cx),
                 };
             }
-            None => {
-                let mut answer = Vec::new();
-                let stream = write(self.responder.respond(request), form, next, entry, &cx.date(), &mut answer);
-                Then::Answer(answer, stream)
-            }
+            None => Then::Answer(self.responder.respond(request).into_owned()),
         };
         cx.wake_after(Duration::from_millis(cx.limits().body_ms_max));
-        self.state = State::Body(Box::new(Arriving { left, form, next, then }));
+        self.state = State::Body(Box::new(Arriving { left, form, next, then, entry }));
         Next::Continue
     }
 
@@ -219,7 +216,7 @@ impl<R: Responder> Http<R> {
         };
         let count = usize::try_from(body.left).map_or(input.len(), |left| left.min(input.len()));
         body.left -= count as u64;
-        if let Then::Upload(upload, _) = &mut body.then {
+        if let Then::Upload(upload) = &mut body.then {
             upload.take(&input[..count]);
         }
         if body.left > 0 {
@@ -227,20 +224,15 @@ impl<R: Responder> Http<R> {
             return Advance::consumed(count);
         }
         cx.wake_never();
-        let mut next = body.next;
-        let stream = match body.then {
-            Then::Answer(answer, stream) => {
-                cx.send(&answer);
-                stream
-            }
-            Then::Upload(upload, entry) => {
-                if cx.is_stopping() && next == Next::Continue {
-                    next = Next::Close; // since the head came
-                }
-                send(upload.respond(), body.form, next, entry, cx)
-            }
+        let Arriving { form, mut next, then, entry, .. } = *body;
+        if cx.is_stopping() && next == Next::Continue {
+            next = Next::Close; // since the head came
+        }
+        let response = match then {
+            Then::Answer(response) => response,
+            Then::Upload(upload) => upload.respond(),
         };
-        let next = match stream {
+        let next = match send(response, form, next, entry, cx) {
             None => next,
             Some(stream) => self.stream(stream, cx),
         };
@@ -273,9 +265,7 @@ impl<R: Responder> Http<R> {
     #[cold]
     fn refuse(&mut self, status: Status, form: Form, input: &[u8], cx: &mut Context<'_>) -> Next {
         let entry = self.responder.logs_access().then(|| Entry::new(input, cx));
-        let stream = send(Response::error(status), form, Next::Close, entry, cx);
-        debug_assert!(stream.is_none(), "an error is no stream");
-        Next::Close
+        send_last(status, form, entry, cx)
     }
 }
 
@@ -293,7 +283,7 @@ impl<R: Responder> Protocol for Http<R> {
         match std::mem::replace(&mut self.state, State::NEXT) {
             State::Head { .. } if rest.is_empty() => Next::Close,
             State::Head { .. } => self.refuse(Status::BadRequest, form_of(rest), rest, cx),
-            State::Body(body) => self.refuse(Status::BadRequest, body.form, rest, cx),
+            State::Body(body) => send_last(Status::BadRequest, body.form, body.entry, cx),
             State::Stream(stream) => self.stream(stream, cx),
         }
     }
@@ -318,7 +308,7 @@ impl<R: Responder> Protocol for Http<R> {
         let form = match std::mem::replace(&mut self.state, State::NEXT) {
             State::Head { is_head: true, .. } => Form::Head,
             State::Head { is_head: false, .. } => Form::Full,
-            State::Body(body) => body.form,
+            State::Body(body) => return send_last(Status::RequestTimeout, body.form, body.entry, cx),
             State::Stream(stream) => return self.stream(stream, cx),
         };
         self.refuse(Status::RequestTimeout, form, b"", cx)
@@ -348,18 +338,6 @@ fn after(request: &Request<'_>, cx: &Context<'_>) -> Next {
 #[inline(never)]
 fn send(response: Response<'_>, form: Form, next: Next, entry: Option<Box<Entry>>, cx: &mut Context<'_>) -> Option<Box<Stream>> {
     let (output, date) = cx.compose();
-    write(response, form, next, entry, date, output)
-}
-
-/// Writes a response, but for what is streamed: that is returned.
-fn write(
-    response: Response<'_>,
-    form: Form,
-    next: Next,
-    entry: Option<Box<Entry>>,
-    date: &[u8; 29],
-    output: &mut Vec<u8>,
-) -> Option<Box<Stream>> {
     response.write(form, next == Next::Continue, date, output);
     let code = response.code();
     let body_bytes = if form == Form::Head { 0 } else { response.body_bytes() };
@@ -372,6 +350,13 @@ fn write(
             None
         }
     }
+}
+
+/// Sends an error, behind which we close.
+fn send_last(status: Status, form: Form, entry: Option<Box<Entry>>, cx: &mut Context<'_>) -> Next {
+    let stream = send(Response::error(status), form, Next::Close, entry, cx);
+    debug_assert!(stream.is_none(), "an error is no stream");
+    Next::Close
 }
 
 /// What of an answer the sender of a refused request can take, as far as it can be told: none to HEAD has a body.

@@ -4,9 +4,9 @@
 //! 127.0.0.1 - - [24/Nov/2026:02:48:08 +0000] "GET /plaintext HTTP/1.1" 200 13
 //! ```
 //!
-//! The moment is that of the answer's beginning, and the last number is that of the body's bytes which were given to the
-//! connection; `-` stands for none. A peer over a Unix socket has no address, and is called `unix`. A line is written when the
-//! answer is complete, or has been broken off.
+//! The moment is that at which the request's head was complete, or was refused, and the last number is that of the body's bytes
+//! which were given to the connection; `-` stands for none. A peer over a Unix socket has no address, and is called `unix`. A
+//! line is written when the answer is complete, or has been broken off.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use crate::protocol::{Context, Peer};
 /// The target, in the sense of the `log` crate, under which answers are logged, at level info.
 pub const ACCESS_LOG: &str = "reactor::access";
 
-/// What is known when an answer begins.
+/// What is known when a head has come.
 pub(super) struct Entry {
     peer: Peer,
     date: [u8; 29],

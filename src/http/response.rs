@@ -173,6 +173,15 @@ impl<'r> Response<'r> {
         Response { head: head.into(), body: self.body }
     }
 
+    /// It, and all that it has borrowed.
+    pub(super) fn into_owned(self) -> Response<'static> {
+        let body = match self.body {
+            Body::Bytes(bytes) => Body::Bytes(bytes.into_owned().into()),
+            Body::Streamed(length, body) => Body::Streamed(length, body),
+        };
+        Response { head: self.head.into_owned().into(), body }
+    }
+
     /// The three digits of its status.
     pub(super) fn code(&self) -> [u8; 3] {
         let digits = self.head["HTTP/1.0 ".len()..].first_chunk();

@@ -1183,6 +1183,16 @@ fn an_upload_that_a_stop_has_overtaken_is_answered_for_the_last_time() {
 }
 
 #[test]
+fn a_body_that_is_skipped_while_a_stop_comes_is_answered_for_the_last_time_too() {
+    // 9112 9.6: it is the last, and so it says.
+    let mut peer = Peer::new(Site::new());
+    peer.receive((line("POST / HTTP/1.1\r\nContent-Length: 5") + "hel").as_bytes());
+    peer.turn.stopping = true;
+    peer.receive(&[b"lo", PLAIN].concat());
+    assert_eq!(peer.leave(), Talk { output: not_allowed(CLOSE), end: Ours(Next::Close) });
+}
+
+#[test]
 fn a_head_that_drips_costs_as_much_as_it_is_long() {
     // Sixteen times the bytes, eight by eight, take about sixteen times as long, and not 256 times. The least of many times is
     // what counts, so that it matters little what else the machine does.
@@ -1285,6 +1295,21 @@ fn each_answer_is_a_line_in_the_access_log() {
         peer.wait(head_ms_max());
     };
     assert_eq!(logged(site(), late), [r#""-" 408 20"#]);
+}
+
+#[test]
+fn a_request_whose_body_does_not_come_is_one_line_in_the_access_log() {
+    // Whether somebody takes the body or nobody does: what is logged is the answer that it got, and what it had asked.
+    for start in ["POST /", "POST /echo"] {
+        let cut_short = format!("{start} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell");
+        let late = |peer: &mut Peer<Site>| {
+            peer.receive(cut_short.as_bytes());
+            peer.wait(body_ms_max());
+        };
+        let site = || Site::new().with_access_log(true);
+        assert_eq!(logged(site(), late), [format!("\"{start} HTTP/1.1\" 408 20")]);
+        assert_eq!(logged(site(), |peer| peer.receive(cut_short.as_bytes())), [format!("\"{start} HTTP/1.1\" 400 16")]);
+    }
 }
 
 #[test]

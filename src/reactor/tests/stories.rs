@@ -459,6 +459,21 @@ fn a_clock_on_the_wall_that_is_set_moves_the_date_and_no_deadline() {
 }
 
 #[test]
+fn the_date_is_that_of_the_answer_however_long_the_body_before_it_took() {
+    // RFC 9110 section 6.6.1. Nobody wants the body, so what is to be said is known long before it can be said.
+    let mut world = World::calm();
+    world.serve(HTTP, |_| Http::new(Site::new()));
+    let stream = world.connect(HTTP, 1);
+    world.says(stream, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell");
+    world.live(31_000);
+    world.says(stream, b"o");
+    world.settle();
+    let answer = String::from_utf8(world.hears(stream)).unwrap();
+    assert!(answer.contains("\r\nDate: Sun, 01 Mar 2026 00:00:30 GMT\r\n"), "half a minute after 23:59:59: {answer}");
+    world.stop();
+}
+
+#[test]
 fn who_speaks_in_time_to_a_loop_that_is_late_is_not_idle() {
     let (mut world, streams) = echoing_to(1);
     world.be_held_up(59_000);
