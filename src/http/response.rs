@@ -112,11 +112,15 @@ const DATE: &[u8] = b"Date: ";
 
 impl<'r> Response<'r> {
     /// A response of `status`, with a body of the type named. A status without a body, such as
-    /// [`NoContent`](Status::NoContent), has none, nor a type.
+    /// [`NoContent`](Status::NoContent), has none, nor a type. A type that is no value of a field makes it a bare 500, as
+    /// [`with_header`](Response::with_header) does.
     pub fn new(status: Status, content_type: &'static str, body: impl Into<Cow<'r, [u8]>>) -> Response<'r> {
         let body = body.into();
         if status.has_no_body() {
             return Response::empty(status);
+        }
+        if !is_one_line(content_type) {
+            return Response::error(Status::InternalServerError);
         }
         Response { head: head(status, content_type, body.len() as u64).into(), body: Body::Bytes(body) }
     }
@@ -134,6 +138,9 @@ impl<'r> Response<'r> {
     /// `body` has beyond it is not read, and if it ends or fails earlier, the connection is reset, so that the client cannot
     /// take a part for the whole.
     pub fn streamed(content_type: &'static str, length: u64, body: impl io::Read + 'static) -> Response<'static> {
+        if !is_one_line(content_type) {
+            return Response::error(Status::InternalServerError);
+        }
         Response { head: head(Status::Ok, content_type, length).into(), body: Body::Streamed(length, Box::new(body)) }
     }
 
@@ -160,8 +167,7 @@ impl<'r> Response<'r> {
     #[must_use]
     pub fn with_header(self, name: &str, value: &str) -> Response<'r> {
         const OURS: [&str; 5] = ["content-length", "transfer-encoding", "connection", "date", "content-type"];
-        let is_one_line = value.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
-        if !is_token(name.as_bytes()) || !is_one_line || OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
+        if !is_token(name.as_bytes()) || !is_one_line(value) || OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
             return Response::error(Status::InternalServerError);
         }
         let mut head = self.head.into_owned();
@@ -226,6 +232,11 @@ impl fmt::Debug for Response<'_> {
     }
 }
 
+/// Can it be the value of a field: is there nothing in it that could end its line (RFC 9110 section 5.5)?
+fn is_one_line(value: &str) -> bool {
+    value.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
+}
+
 fn head(status: Status, content_type: &str, length: u64) -> Vec<u8> {
     let mut head = status.line().as_bytes().to_vec();
     head.extend_from_slice(b"Content-Type: ");
@@ -245,10 +256,14 @@ pub struct Page {
 }
 
 impl Page {
-    /// A page of the type named.
+    /// A page of the type named, or a bare 500 as [`Response::new`] has it.
     pub fn new(content_type: &'static str, body: impl Into<Cow<'static, [u8]>>) -> Page {
-        let body = body.into();
-        Page { head: head(Status::Ok, content_type, body.len() as u64), body }
+        let Response { head, body } = Response::ok(content_type, body);
+        let body = match body {
+            Body::Bytes(bytes) => bytes,
+            Body::Streamed(..) => Cow::Borrowed(&[][..]), // which it is not
+        };
+        Page { head: head.into_owned(), body }
     }
 
     /// It, as a response.

@@ -454,6 +454,8 @@ fn a_line_that_can_be_read_in_two_ways_is_refused() {
         ("9112 5.2: folded with a tab", "Name: value\r\n\tmore\r\n"),
         ("9112 5.2: folded to nothing", "Name: value\r\n \r\n"),
         ("9112 2.2: LF alone ends a line", "Name: value\n"),
+        ("9112 2.2: LF alone ends a line without a value", "Name:\n"),
+        ("9112 2.2: LF alone ends a line of white space", "Name: \t\n"),
         ("9112 2.2: LF alone ends a line, later a whole one", "Name: value\nOther: value\r\n"),
         ("9112 2.2: CR alone in a value", "Name: val\rue\r\n"),
         ("9112 2.2: CR alone ends a line", "Name: value\rOther: value\r\n"),
@@ -992,6 +994,36 @@ fn a_responder_cannot_break_the_frame() {
     }
     let expected = answer("200 OK", "text/plain", "X-Good: 1\r\nX-Fine: a\tb, \"c\"\r\n", KEEP, "");
     assert_eq!(answer_of("X-Good", "1"), Talk { output: expected, end: PeerLeft });
+}
+
+#[test]
+fn a_responder_cannot_break_the_frame_with_a_type_either() {
+    // 9110 5.5. Not in an answer, nor in one that is streamed, nor in a page.
+    struct Typed(&'static str, usize);
+    impl Responder for Typed {
+        fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
+            match self.1 {
+                0 => Response::ok(self.0, &b"abc"[..]),
+                1 => Response::streamed(self.0, 3, &b"abc"[..]),
+                _ => Page::new(self.0, &b"abc"[..]).response().into_owned(),
+            }
+        }
+    }
+    for kind in 0..3 {
+        for content_type in ["text/plain\r\nX: y", "text/plain\n\nabc", "\0"] {
+            let mut peer = Peer::new(Typed(content_type, kind));
+            peer.receive(PLAIN);
+            assert_eq!(
+                peer.leave(),
+                Talk { output: error("500 Internal Server Error", KEEP), end: PeerLeft },
+                "{content_type:?}"
+            );
+        }
+        let mut peer = Peer::new(Typed("text/plain; charset=\"utf-8\"", kind));
+        peer.receive(PLAIN);
+        let expected = answer("200 OK", "text/plain; charset=\"utf-8\"", "", KEEP, "abc");
+        assert_eq!(peer.leave(), Talk { output: expected, end: PeerLeft });
+    }
 }
 
 #[test]
