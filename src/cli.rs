@@ -76,7 +76,8 @@ pub(crate) struct Serve {
     /// Serve UDP echo on this address. May be repeated.
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) udp: Vec<SocketAddr>,
-    /// Serve HTTP/1.0 on this address: a page at / and 13 bytes at /plaintext. unix:PATH is possible as well. May be repeated.
+    /// Serve HTTP/1.0 on this address: a page at /, 13 bytes at /plaintext, and what is posted to /echo. unix:PATH is possible
+    /// as well. May be repeated.
     #[arg(long, value_name = "ADDR", value_parser = place)]
     pub(crate) http: Vec<Place>,
     /// Serve the files below this directory over HTTP, and index.html for a directory. The page at / and the others are still

@@ -270,7 +270,10 @@ const _: () = assert!(READ_BYTES_MAX as u64 <= BYTES_PER_TURN, "a turn allows at
 const _: () =
     assert!(OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES && OUTPUT_HIGH_BYTES < OUTPUT_BYTES_MAX, "low mark < high mark < bound");
 const _: () = assert!(STREAMED_BYTES_MAX as u64 <= FILE_AHEAD_BYTES, "the next piece is among what is fetched");
-const _: () = assert!(OUTPUT_LOW_BYTES + STREAMED_BYTES_MAX < OUTPUT_BYTES_MAX, "a piece of a stream always fits");
+const _: () = assert!(
+    OUTPUT_HIGH_BYTES + STREAMED_BYTES_MAX < OUTPUT_BYTES_MAX,
+    "a piece of a stream always fits, behind other answers too"
+);
 const _: () =
     assert!(BODY_BYTES_MAX + OUTPUT_HIGH_BYTES as u64 <= OUTPUT_BYTES_MAX as u64, "a body can be sent back, with a head");
 const _: () = assert!(OUTPUT_BYTES_MAX <= EFFECTS_BYTES_MAX, "what one may take can be sent");

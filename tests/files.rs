@@ -169,7 +169,8 @@ fn a_range_is_not_heeded() {
 
 #[test]
 fn a_directory_is_its_index_and_without_the_final_slash_the_way_there() {
-    // Each address is encoded anew from what was decoded, and leads to this server.
+    // RFC 1945 section 9.3, RFC 9110 section 15.4.2. Each address is encoded anew from what was decoded, and leads to this
+    // server.
     let place = Place::new("directories");
     place.file("index.html", b"root");
     place.file("sub/index.html", b"sub");
@@ -238,8 +239,8 @@ fn a_root_that_is_renamed_stays_the_root() {
 
 #[test]
 fn no_path_leads_out_of_the_root() {
-    // RFC 3986 section 7.3. The secret lies beside the root, and the same name within it would be found by whoever cuts dots away. What does exist
-    // outside and what does not are answered alike.
+    // RFC 1945 section 12.5, RFC 9110 section 17.3. The secret lies beside the root, and the same name within it would be found
+    // by whoever cuts dots away. What does exist outside and what does not are answered alike.
     let place = Place::new("traversal");
     place.file("sub/a.txt", b"hello");
     place.file(".hidden", SECRET);

@@ -111,7 +111,9 @@ pub(super) enum Form {
 const DATE: &[u8] = b"Date: ";
 
 impl<'r> Response<'r> {
-    /// A response of `status`, with a body of the type named. A status without a body, such as
+    /// A response of `status`, with a body of the type named. What the peer does not take of it at once waits in memory, and more
+    /// than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) ends the connection as
+    /// [`Overrun`](crate::CloseReason::Overrun): a body that may be large is [`streamed`](Response::streamed). A status without a body, such as
     /// [`NoContent`](Status::NoContent), has none, nor a type. A type that is no value of a field makes it a bare 500, as
     /// [`with_header`](Response::with_header) does.
     pub fn new(status: Status, content_type: &'static str, body: impl Into<Cow<'r, [u8]>>) -> Response<'r> {
