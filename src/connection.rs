@@ -26,8 +26,7 @@ use crate::buffer::Buffer;
 use crate::deadline::Time;
 use crate::effects::{News, Wish};
 use crate::limits::{
-    BYTES_PER_TURN, INPUT_BYTES_MAX, LATE_MS, LINGER_BYTES_MAX, Limits, OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES,
-    QUIET_MS,
+    INPUT_BYTES_MAX, LATE_MS, LINGER_BYTES_MAX, Limits, OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES, QUIET_MS,
 };
 use crate::protocol::{Advance, CloseReason, ConnectionId, Context, Next, Peer, Protocol};
 use crate::turn::Turn;
@@ -441,7 +440,7 @@ impl Connection {
                 self.flush(wire, ready, turn);
             }
             // What is to be done to others is done before more is asked for.
-            let is_spent = turn.stats.bytes_moved() - moved_before >= BYTES_PER_TURN;
+            let is_spent = turn.stats.bytes_moved() - moved_before >= turn.bytes_each;
             if is_spent || turn.effects.is_much() {
                 return if self.can_progress(ready) { Outcome::Unfinished } else { Outcome::Blocked };
             }

@@ -327,7 +327,8 @@ impl<R: Responder> Protocol for Http<R> {
 fn after(request: &Request<'_>, cx: &Context<'_>) -> Next {
     match request.keeps_alive() {
         // What a client sends behind CONNECT is for the tunnel that it does not get, and no request.
-        true if request.method() == Method::Connect || cx.is_stopping() => Next::Close,
+        _ if request.method() == Method::Connect => Next::Close,
+        true if cx.is_stopping() => Next::Close,
         true => Next::Continue,
         false if request.form() == Form::Simple => Next::Close,
         false => Next::CloseAgreed,

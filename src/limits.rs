@@ -18,7 +18,8 @@ pub struct Limits {
     /// The longest a connection may live without a byte moving either way. Then it ends as `Idle`. One minute is what
     /// web servers commonly allow between two requests.
     pub idle_ms_max: u64,
-    /// The longest a peer may take none of the bytes that wait for it. Then it ends as `TooSlow`.
+    /// The longest a peer may take none of the bytes that wait for it. Then it ends as `TooSlow`. (The kernel takes bytes for the
+    /// peer as long as it has room, so that somebody who reads nothing at all may have this time more than once.)
     pub stall_ms_max: u64,
     /// The longest that it may take to reach the peer of a connection that we begin. Then it ends as `Unreached`,
     /// `TimedOut`. Systems left to themselves try for two minutes, which is longer than anybody waits who wants something of
@@ -110,6 +111,11 @@ pub const READ_BYTES_MAX: usize = 68 * 1024;
 /// Bytes moved for one connection in one turn, either way, give or take two reads and their replies. Then it goes to the end of
 /// the queue.
 pub const BYTES_PER_TURN: u64 = 256 * 1024;
+
+/// Bytes moved for all connections in one turn, where that is less for each: then everybody has an equal share, but never less
+/// than one full read. Two hundred bulk transfers that begin at the same moment would else keep a newcomer waiting while the
+/// kernel finds 50 MiB for them; with their shares it is a quarter of that. To share a turn among more saves calls, too.
+pub const BYTES_OF_ALL_PER_TURN: u64 = 8 * 1024 * 1024;
 
 /// Datagram batches answered by one socket in one turn. Then it goes to the end of the queue.
 pub const DATAGRAM_BATCHES_PER_TURN: usize = 4;
@@ -267,6 +273,7 @@ const _: () = assert!(REQUEST_LINE_BYTES_MAX <= HEAD_BYTES_MAX, "a legal request
 const _: () =
     assert!(HEAD_BYTES_MAX < INPUT_BYTES_MAX, "a legal head fits in the carried input, with room to see that it is too long");
 const _: () = assert!(READ_BYTES_MAX as u64 <= BYTES_PER_TURN, "a turn allows at least one full read");
+const _: () = assert!(BYTES_PER_TURN <= BYTES_OF_ALL_PER_TURN, "one alone has its whole budget");
 const _: () =
     assert!(OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES && OUTPUT_HIGH_BYTES < OUTPUT_BYTES_MAX, "low mark < high mark < bound");
 const _: () = assert!(STREAMED_BYTES_MAX as u64 <= FILE_AHEAD_BYTES, "the next piece is among what is fetched");

@@ -440,6 +440,7 @@ impl Reactor {
     fn drive(&mut self) {
         std::mem::swap(&mut self.queue, &mut self.driven);
         self.driven_so_far = 0;
+        self.turn.share(self.driven.len());
         self.guard(Reactor::drive_all);
         self.driven.clear();
         self.untold = self.turn.effects.untold();

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use crate::deadline::Time;
 use crate::effects::Effects;
-use crate::limits::{Limits, OUTPUT_SCRATCH_BYTES};
+use crate::limits::{BYTES_OF_ALL_PER_TURN, BYTES_PER_TURN, Limits, OUTPUT_SCRATCH_BYTES, READ_BYTES_MAX};
 use crate::net;
 use crate::stats::Stats;
 
@@ -19,6 +19,8 @@ pub(crate) struct Turn {
     pub(crate) stopping: bool,
     /// Replies are appended here and leave with one send. Empty between drives.
     pub(crate) output: Vec<u8>,
+    /// The budget of each connection, in bytes.
+    pub(crate) bytes_each: u64,
     pub(crate) limits: Limits,
     pub(crate) stats: Stats,
     /// What connections want done to each other.
@@ -38,6 +40,7 @@ impl Turn {
             now: Time::at(std::time::Duration::ZERO),
             stopping: false,
             output: Vec::new(),
+            bytes_each: BYTES_PER_TURN,
             limits: limits.at_least_one(),
             stats: Stats::default(),
             effects: Effects::default(),
@@ -46,6 +49,13 @@ impl Turn {
             now_holds_until: started,
             date: Date { text: [0; 29], fresh_until: Time::at(std::time::Duration::ZERO) },
         }
+    }
+
+    /// Divides what a turn may move among so many.
+    #[inline]
+    pub(crate) fn share(&mut self, sources: usize) {
+        let share = BYTES_OF_ALL_PER_TURN / (sources as u64).max(1);
+        self.bytes_each = share.clamp(READ_BYTES_MAX as u64, BYTES_PER_TURN);
     }
 
     /// Reads the clock.
@@ -121,6 +131,17 @@ impl Date {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn a_turn_is_shared_among_many_and_nobody_has_less_than_a_read() {
+        let mut turn = Turn::new(Limits::default());
+        for (sources, bytes_each) in
+            [(0, BYTES_PER_TURN), (1, BYTES_PER_TURN), (32, BYTES_PER_TURN), (64, 128 * 1024), (100_000, READ_BYTES_MAX as u64)]
+        {
+            turn.share(sources);
+            assert_eq!(turn.bytes_each, bytes_each, "{sources}");
+        }
+    }
 
     #[test]
     fn the_date_has_29_bytes_and_follows_the_wall_clock_both_ways() {

@@ -600,6 +600,9 @@ fn a_method_is_known_or_501_and_served_or_405() {
     for start in ["CONNECT a:80", "CONNECT [::1]:443"] {
         // 9110 9.3.6: what comes behind it is meant for a tunnel.
         check("9110 15.5.6", line(&format!("{start} HTTP/1.1")), &[not_allowed(CLOSE)], Ours(Next::Close));
+        // Also to a client that has announced its end: what it sends then is for the tunnel, and must not turn into a reset.
+        let closing = format!("{start} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        check("9112 9.6", closing, &[not_allowed(CLOSE)], Ours(Next::Close));
     }
     for method in ["get", "Get", "GETS", "GE", "HEADER", "FOO", "PRI", "G*T", "!#$%&'*+-.^_`|~", &"M".repeat(100)] {
         check_refused("9110 15.6.2", line(&format!("{method} / HTTP/1.1")), "501 Not Implemented");
