@@ -365,7 +365,7 @@ impl Connection {
         if self.unsent.len() + bytes.len() > OUTPUT_BYTES_MAX {
             return Some(News::Refused);
         }
-        if self.unsent.is_empty() && is_reached {
+        if self.unsent.is_empty() && !bytes.is_empty() && is_reached {
             self.active = turn.now; // the peer's time to take it begins
         }
         self.unsent.append(bytes);

@@ -334,6 +334,28 @@ fn who_does_not_read_what_others_send_is_heard_all_the_same() {
     leave(world, &streams);
 }
 
+/// Found by a schedule, in which somebody lived on who had long been silent.
+#[test]
+fn to_be_sent_nothing_does_not_put_off_the_end_of_who_is_idle() {
+    let (mut world, streams, _) = room(
+        2,
+        |word, members, cx| {
+            cx.send_to(members[0], b"");
+            cx.send(word);
+            Next::Continue
+        },
+        stay,
+    );
+    let idle_ms_max = world.reactor().turn.limits.idle_ms_max;
+    for _ in 0..5 {
+        world.live(idle_ms_max / 4);
+        world.says(streams[1], b"x");
+        world.settle();
+    }
+    assert_eq!((world.ending_of(1), world.ending_of(2)), (Some(CloseReason::Silent), None));
+    leave(world, &streams[1..]);
+}
+
 // ---- wishes
 
 #[test]
