@@ -8,6 +8,7 @@
 mod calls;
 mod clients;
 mod effects;
+mod exchange;
 mod handles;
 mod peers;
 mod protocols;

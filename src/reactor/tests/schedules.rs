@@ -16,24 +16,39 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use super::exchange::{Household, Mate, Member, Shared};
 use super::peers::{Correspondent, Farewell, Manner, Mirror, Ringer, Talker, Weather, echo, orders, requests};
 use super::protocols::{Feeder, Library, Side};
 use super::*;
 use crate::echo::Echo;
 use crate::http::Http;
+use crate::net::simulated::errno;
 use crate::net::simulated::kernel::Host;
 
 /// How many seeds an ordinary test run tries.
 const SEEDS: u64 = 4000;
+/// The same of those in which connections act on each other, which take longer.
+const EXCHANGES: u64 = 1000;
 
 const ECHO: u16 = 2000;
 const FEEDER: u16 = 3000;
 const HTTP: u16 = 8080;
 const DATAGRAMS: u16 = 2001;
 const PROXY: u16 = 7000;
+const ROOM: u16 = 4000;
 
 #[test]
 fn whatever_happens_every_promise_is_kept() {
+    try_seeds(SEEDS, run);
+}
+
+#[test]
+fn whatever_connections_do_to_each_other_each_byte_arrives_once_or_its_sender_is_told() {
+    try_seeds(EXCHANGES, exchange);
+}
+
+/// Runs the schedules of so many seeds, or of those that were asked for.
+fn try_seeds(seeds: u64, run: fn(u64, bool)) {
     let number = |name: &str| env::var(name).ok().map(|value| value.parse().expect("a seed is a number"));
     if let Some(seed) = number("REACTOR_SEED") {
         run(seed, true);
@@ -41,7 +56,7 @@ fn whatever_happens_every_promise_is_kept() {
     }
     let first = number("REACTOR_SEEDS_FROM").unwrap_or(0);
     let next = AtomicU64::new(first);
-    let end = first + number("REACTOR_SEEDS").unwrap_or(SEEDS);
+    let end = first + number("REACTOR_SEEDS").unwrap_or(seeds);
     let failed: Vec<u64> = thread::scope(|scope| {
         let work = || {
             let mut failed = Vec::new();
@@ -129,6 +144,55 @@ fn run(seed: u64, traces: bool) {
         world.kernel().add(mirror, 0); // when all are there: it goes with the last of them
     }
     world.run();
+    world.stop();
+}
+
+/// The same for members of a room, who act on each other and on hosts that they call (see `exchange`).
+fn exchange(seed: u64, traces: bool) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let limits = Limits { connect_ms_max: 5_000, ..draw_limits(&mut rng) };
+    let faults = draw_faults(&mut rng);
+    let mut world = World::new(seed, limits, faults);
+    world.kernel().traces = traces;
+    world.kernel().tell(|| format!("seed {seed}"));
+
+    let hosts: Rc<[SocketAddr]> = (1..=3).map(|number| SocketAddr::from(([10, 0, 0, 9], number))).collect();
+    for &host in &*hosts {
+        let after_us = rng.u64(..100_000);
+        let is = match rng.u8(..6) {
+            0 => Host::Fails { after_us, error: errno::EHOSTUNREACH },
+            1 => Host::Unreachable { error: errno::ENETUNREACH },
+            2 => Host::Silent,
+            _ => Host::Answers { after_us, room_max: [500, 60_000][rng.usize(..2)] },
+        };
+        world.kernel().hosts.insert(host, is);
+    }
+    let books = Shared::default();
+    let (shared, ledger) = (books.clone(), world.ledger.clone());
+    let mut lots = rng.fork();
+    let room = world.serve(ROOM, move |_| Member::new(&shared, &ledger, &hosts, lots.fork()));
+    world.kernel().let_pause(room);
+    for number in 1..=rng.u16(1..8) {
+        let mut kernel = world.kernel();
+        let mate = Mate::draw(&mut kernel, &books, Err((peer(number), room)));
+        kernel.add(mate, rng.u64(..50_000));
+    }
+    world.kernel().add(Household { books: books.clone(), seen: 0 }, 0);
+    if rng.u8(..8) == 0 {
+        world.kernel().add(Ringer, rng.u64(..500_000));
+    }
+    while !world.kernel().is_deserted() && !world.reactor().is_stopped() {
+        let calls_before = books.borrow().calls;
+        world.reactor().turn(None).unwrap();
+        if books.borrow().calls > calls_before {
+            world.kernel().excuse_idleness(); // news may be answered with what causes news
+        }
+        world.check_polls();
+    }
+    books.borrow().check();
+    world
+        .kernel()
+        .tell(|| format!("of {} members, {} letters were heard", books.borrow().count(), books.borrow().letters_heard_out()));
     world.stop();
 }
 

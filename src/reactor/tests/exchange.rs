@@ -1,0 +1,353 @@
+//! Connections that do to each other what the lot decides, and the books that are kept of it.
+//!
+//! A member writes letters to others by name: to those who are there, who have gone, and who have been called and not been
+//! reached yet. It pauses, resumes, finishes, closes and watches them, and calls hosts. Each letter says from whom to whom it is
+//! and which of all between these two. So a peer can hold what it hears against what was written: every letter is heard
+//! whole, once and in order, or its sender is told that it was not taken.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::protocols::{is_text, text_of};
+use super::*;
+use crate::effects::News;
+use crate::net::simulated::errno;
+use crate::net::simulated::kernel::Actor;
+
+/// Two members: who writes, and to whom.
+type Pair = (usize, usize);
+
+#[derive(Default)]
+pub(super) struct Books {
+    /// How many calls the members have had: a turn with one is not for nothing.
+    pub(super) calls: u64,
+    members: Vec<ConnectionId>,
+    /// How many letters have been written.
+    written: BTreeMap<Pair, u32>,
+    /// How many of them have not been taken, as their senders have been told; perhaps one or two too many.
+    refused: BTreeMap<Pair, u32>,
+    /// How many have been taken, at least: the sender has been told all that there is to be told of them.
+    taken: BTreeMap<Pair, u32>,
+    /// How many have been heard by the peer.
+    heard: BTreeMap<Pair, u32>,
+    /// Who has been told that much waits, and not yet that it has drained.
+    over_mark: BTreeSet<Pair>,
+    /// Who has been called, and whether its caller has been told what came of it.
+    called: BTreeMap<usize, bool>,
+    /// Those whose peers have heard our FIN, and so all that was taken for them.
+    heard_out: BTreeSet<usize>,
+}
+
+pub(super) type Shared = Rc<RefCell<Books>>;
+
+impl Books {
+    /// Everybody has gone: does all agree?
+    pub(super) fn check(&self) {
+        for (&(from, to), &heard) in &self.heard {
+            assert!(heard <= self.written[&(from, to)], "{to} has heard more from {from} than was written");
+        }
+        for (&(from, to), &taken) in &self.taken {
+            let heard = self.heard.get(&(from, to)).copied().unwrap_or(0);
+            let all_is_heard = heard >= taken || !self.heard_out.contains(&to);
+            assert!(all_is_heard, "{to} has heard {heard} of {taken} letters from {from}, and the end");
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.members.len()
+    }
+
+    /// How many letters were heard by those who have heard all.
+    pub(super) fn letters_heard_out(&self) -> u32 {
+        self.heard.iter().filter(|((_, to), _)| self.heard_out.contains(to)).map(|(_, count)| count).sum()
+    }
+}
+
+/// A letter's text, behind its head of 12 bytes.
+fn letter((from, to): Pair, number: u32, length: u16) -> Vec<u8> {
+    let (from, to) = (u16::try_from(from).expect("few are members"), u16::try_from(to).expect("few are members"));
+    let mut bytes = [from.to_be_bytes(), to.to_be_bytes()].concat();
+    bytes.extend(number.to_be_bytes());
+    bytes.extend(u32::from(length).to_be_bytes());
+    bytes.extend(text_of(from, number as usize, length.into()));
+    bytes
+}
+
+/// For whose end anybody may ask: it has gone before the first has come.
+const NOBODY: ConnectionId = ConnectionId { slot: 0, generation: 0 };
+
+pub(super) struct Member {
+    number: Option<usize>,
+    books: Shared,
+    ledger: Rc<RefCell<Ledger>>,
+    hosts: Rc<[SocketAddr]>,
+    rng: fastrand::Rng,
+    length_max: u16,
+    /// How often it still acts unasked: or two whose peers are silent would keep each other alive for long.
+    alarms_left: u32,
+    /// For each question after `NOBODY` that has not been answered, how many letters had been written to whom. News is told in
+    /// order: so with the answer, what is to be told of those letters has been.
+    asked: VecDeque<Vec<(usize, u32)>>,
+}
+
+impl Member {
+    pub(super) fn new(books: &Shared, ledger: &Rc<RefCell<Ledger>>, hosts: &Rc<[SocketAddr]>, mut rng: fastrand::Rng) -> Member {
+        let length_max = [10, 300, 3_000, 20_000][rng.usize(..4)];
+        let (books, ledger, hosts) = (books.clone(), ledger.clone(), hosts.clone());
+        Member { number: None, books, ledger, hosts, rng, length_max, alarms_left: 60, asked: VecDeque::new() }
+    }
+
+    /// Does something to somebody, perhaps to itself.
+    fn act(&mut self, cx: &mut Context<'_>) {
+        let own = self.number.expect("it has been opened");
+        let books = self.books.clone();
+        let mut books = books.borrow_mut();
+        books.calls += 1;
+        let other = self.rng.usize(..books.members.len());
+        let id = books.members[other];
+        match self.rng.u8(..100) {
+            0..5 => cx.pause(id),
+            5..10 => cx.resume(id),
+            10..14 => cx.watch(id),
+            14..15 => cx.finish(id),
+            15..16 => cx.close(id),
+            16..20 if books.members.len() < 15 => {
+                let number = books.members.len();
+                let host = self.hosts[self.rng.usize(..self.hosts.len())];
+                let called =
+                    Member { number: Some(number), ..Member::new(&self.books, &self.ledger, &self.hosts, self.rng.fork()) };
+                let id = cx.connect(host, Witnessed::new(called, host, &self.ledger));
+                books.members.push(id);
+                books.called.insert(number, false);
+            }
+            20..25 => cx.send_to_all(books.members.clone(), b""),
+            _ => {
+                let number = books.written.entry((own, other)).or_default();
+                *number += 1;
+                cx.send_to(id, &letter((own, other), *number, self.rng.u16(..=self.length_max)));
+            }
+        }
+        if self.rng.u8(..4) == 0 {
+            let written = books.written.iter().filter(|((from, _), _)| *from == own);
+            self.asked.push_back(written.map(|(&(_, to), &count)| (to, count)).collect());
+            cx.watch(NOBODY);
+        }
+    }
+}
+
+impl Protocol for Member {
+    fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+        let own = *self.number.get_or_insert_with(|| {
+            let mut books = self.books.borrow_mut();
+            books.members.push(cx.id());
+            books.members.len() - 1
+        });
+        assert_eq!(self.books.borrow().members[own], cx.id());
+        cx.send(&letter((own, own), 0, 0)); // who it is
+        cx.wake_after(Duration::from_millis(self.rng.u64(1..1000)));
+        Next::Continue
+    }
+
+    fn advance<'i>(&mut self, _: &'i [u8], cx: &mut Context<'i>) -> Advance {
+        self.act(cx);
+        Advance::consumed(1).then(if self.rng.u8(..50) == 0 { Next::Pause } else { Next::Stay })
+    }
+
+    fn drained(&mut self, _: &mut Context<'_>) -> Next {
+        Next::Stay
+    }
+
+    fn told(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
+        let own = self.number.expect("it has been opened");
+        self.books.borrow_mut().calls += 1;
+        if about == NOBODY {
+            assert_eq!(news, News::Gone);
+            let mut books = self.books.borrow_mut();
+            for (to, written) in self.asked.pop_front().expect("it has asked") {
+                let refused = books.refused.get(&(own, to)).copied().unwrap_or(0);
+                books.taken.insert((own, to), written.saturating_sub(refused));
+            }
+            return Next::Stay;
+        }
+        {
+            let mut books = self.books.borrow_mut();
+            let other = books.members.iter().position(|&member| member == about).expect("nobody else is known");
+            match news {
+                News::OverMark => assert!(books.over_mark.insert((own, other)), "told once"),
+                News::Drained => assert!(books.over_mark.remove(&(own, other)), "only after `OverMark`"),
+                News::Connected | News::Unreached(_) => {
+                    let was_told = books.called.insert(other, true);
+                    assert_eq!(was_told, Some(false), "told once, and nobody else's call");
+                }
+                News::Refused => panic!("nobody writes so much"),
+                // Mostly of a letter. Of who was watched, called, or over the mark, it may come once more.
+                News::Gone => *books.refused.entry((own, other)).or_default() += 1,
+            }
+        }
+        if self.rng.u8(..8) == 0 {
+            self.act(cx);
+        }
+        [Next::Stay, Next::Stay, Next::Pause, Next::Continue][self.rng.usize(..4)]
+    }
+
+    fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
+        self.act(cx);
+        self.alarms_left -= 1;
+        if self.alarms_left > 0 {
+            cx.wake_after(Duration::from_millis(self.rng.u64(1..1000)));
+        }
+        Next::Continue // whoever had paused it
+    }
+}
+
+/// The peer of a member: says something, which makes the member do something, and hears letters.
+pub(super) struct Mate {
+    pub(super) books: Shared,
+    /// Where it connects from, and to; or the stream to a host, which is there.
+    pub(super) place: Result<usize, (SocketAddr, SocketAddr)>,
+    pub(super) left: usize,
+    pub(super) hear_max: usize,
+    pub(super) delay_us_max: u64,
+    pub(super) farewell: Farewell,
+    pub(super) has_finished: bool,
+    pub(super) patience: u32,
+    pub(super) partial: Vec<u8>,
+    /// Whose peer it is, once it has been told.
+    pub(super) member: Option<usize>,
+}
+
+/// How a mate goes when it has said all.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Farewell {
+    /// With its FIN, and hears on.
+    Finish,
+    /// The same, but when it has waited for ours for a while.
+    Wait,
+    Close,
+    Reset,
+    Vanish,
+}
+
+impl Mate {
+    fn hear(&mut self, bytes: &[u8]) {
+        self.partial.extend_from_slice(bytes);
+        let mut rest = &self.partial[..];
+        while let Some((head, behind)) = rest.split_first_chunk::<12>() {
+            let [a, b, c, d, number @ .., e, f, g, h] = *head;
+            let (from, to) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+            let (number, length) = (u32::from_be_bytes(number), u32::from_be_bytes([e, f, g, h]) as usize);
+            let Some(text) = behind.get(..length) else { break };
+            assert!(is_text(from, number as usize, text), "the text of letter {number} from {from} to {to}");
+            let member = *self.member.get_or_insert(to.into());
+            assert_eq!(member, usize::from(to), "a letter for somebody else, from {from}");
+            if number > 0 {
+                let mut books = self.books.borrow_mut();
+                let heard = books.heard.entry((from.into(), to.into())).or_default();
+                *heard += 1;
+                assert_eq!(number, *heard, "the next letter from {from} to {to}");
+            }
+            rest = &behind[length..];
+        }
+        self.partial = rest.to_vec();
+    }
+}
+
+impl Actor for Mate {
+    fn act(&mut self, kernel: &mut Kernel) -> Option<u64> {
+        let stream = match self.place {
+            Ok(stream) => stream,
+            Err((peer, server)) => {
+                let room_max = [500, 5_000, 60_000][kernel.rng.usize(..3)];
+                let stream = kernel.connect(peer, server, room_max)?;
+                self.place = Ok(stream);
+                stream
+            }
+        };
+        while self.left > 0 && kernel.rng.bool() {
+            let count = kernel.rng.usize(1..=self.left.min(20));
+            kernel.peer_sends(stream, &vec![b'x'; count]);
+            self.left -= count;
+        }
+        self.patience -= u32::from(self.left == 0 && self.patience > 0);
+        if self.left == 0 && self.patience == 0 && !self.has_finished {
+            self.has_finished = true;
+            match self.farewell {
+                Farewell::Finish | Farewell::Wait => kernel.peer_finishes(stream),
+                Farewell::Close => kernel.peer_closes(stream),
+                Farewell::Reset => kernel.fail(stream, errno::ECONNRESET),
+                Farewell::Vanish => {}
+            }
+            if matches!(self.farewell, Farewell::Close | Farewell::Reset | Farewell::Vanish) {
+                return None;
+            }
+        }
+        let count_max = kernel.rng.usize(1..=self.hear_max);
+        match kernel.peer_hears(stream, count_max) {
+            Heard::Bytes(bytes) => self.hear(&bytes),
+            Heard::Nothing => {}
+            Heard::Fin => {
+                let is_well = !kernel.is_stopping && !kernel.streams[stream].was_hurt;
+                assert!(self.partial.is_empty() || !is_well, "the end comes within a letter: {}", self.plight());
+                self.books.borrow_mut().heard_out.extend(self.member.filter(|_| is_well));
+                kernel.peer_closes(stream);
+                return None;
+            }
+            Heard::Reset => {
+                kernel.peer_closes(stream);
+                return None;
+            }
+        }
+        Some(kernel.rng.u64(..=self.delay_us_max))
+    }
+
+    fn plight(&self) -> String {
+        format!("{:?} of {:?} has {} left and {} of a letter", self.farewell, self.member, self.left, self.partial.len())
+    }
+}
+
+/// Gives each stream to a host a mate there, until all have gone.
+pub(super) struct Household {
+    pub(super) books: Shared,
+    pub(super) seen: usize,
+}
+
+impl Actor for Household {
+    fn act(&mut self, kernel: &mut Kernel) -> Option<u64> {
+        for stream in self.seen..kernel.streams.len() {
+            let is_called = kernel.hosts.contains_key(&kernel.streams[stream].peer);
+            if is_called && kernel.streams[stream].is_connecting {
+                break; // those behind it can wait
+            }
+            self.seen = stream + 1;
+            if is_called && kernel.streams[stream].descriptor.is_some() {
+                kernel.streams[stream].may_be_paused = true;
+                let mate = Mate::draw(kernel, &self.books, Ok(stream));
+                kernel.add(mate, 0);
+            }
+        }
+        // While it acts itself, it is not among those who are not done.
+        let is_over = kernel.plights().is_empty() && kernel.streams.iter().all(|stream| stream.descriptor.is_none());
+        (!is_over).then_some(20_000)
+    }
+
+    fn plight(&self) -> String {
+        format!("the hosts have let in {}", self.seen)
+    }
+}
+
+impl Mate {
+    pub(super) fn draw(kernel: &mut Kernel, books: &Shared, place: Result<usize, (SocketAddr, SocketAddr)>) -> Mate {
+        let rng = &mut kernel.rng;
+        let farewell = match rng.u8(..10) {
+            0 => Farewell::Close,
+            1 => Farewell::Reset,
+            2 => Farewell::Vanish,
+            3 | 4 => Farewell::Wait,
+            _ => Farewell::Finish,
+        };
+        let (left, hear_max) = (rng.usize(0..60), [300, 5_000, 200_000][rng.usize(..3)]);
+        let delay_us_max = [100, 2_000, 20_000][rng.usize(..3)];
+        let patience = if matches!(farewell, Farewell::Wait) { 100 } else { 0 };
+        let (books, partial) = (books.clone(), Vec::new());
+        Mate { books, place, left, hear_max, delay_us_max, farewell, has_finished: false, patience, partial, member: None }
+    }
+}
