@@ -205,7 +205,9 @@ impl Connection {
                 let moved = |turn: &Turn| if counts_input { turn.stats.bytes_moved() } else { turn.stats.bytes_out };
                 let moved_before = moved(turn);
                 let outcome = self.look(wire, ready, scratch, turn);
-                let nothing_came = moved(turn) == moved_before && !matches!(outcome, Outcome::Ended(_));
+                // Somebody may have closed it a moment ago: then it has just sent its FIN, and begins to linger.
+                let has_gone_on = matches!(outcome, Outcome::Ended(_)) || self.is_lingering();
+                let nothing_came = moved(turn) == moved_before && !has_gone_on;
                 if nothing_came { Outcome::Ended(why) } else { outcome }
             }
             Phase::Lingering { .. } => Outcome::Ended(CloseReason::Finished),

@@ -488,6 +488,27 @@ fn a_protocol_that_speaks_after_its_fin_ends_its_connection() {
     world.stop();
 }
 
+/// Its deadline may come in the very turn in which it is closed, before it has been driven again.
+#[test]
+fn who_is_closed_in_the_turn_in_which_its_deadline_comes_closes_in_order() {
+    let (mut world, streams, _) = room(
+        2,
+        |_, members, cx| {
+            cx.close(members[0]);
+            Next::Continue
+        },
+        stay,
+    );
+    world.says(streams[1], b"x");
+    world.be_held_up(61_000);
+    world.settle();
+    assert_eq!((world.ending_of(1), world.hears_at_last(streams[0])), (None, Heard::Fin), "it lingers");
+    world.kernel().peer_closes(streams[0]);
+    world.settle();
+    assert_eq!(world.ending_of(1), Some(CloseReason::Finished));
+    leave(world, &streams[1..]);
+}
+
 // ---- watching
 
 #[test]
