@@ -117,8 +117,12 @@ impl Effects {
     }
 
     fn queue(&mut self, from: ConnectionId, effect: Effect) {
-        assert!(self.queued.len() < EFFECTS_MAX, "a protocol asks for no more than EFFECTS_MAX effects in one call");
+        self.check_room();
         self.queued.push((from, effect));
+    }
+
+    fn check_room(&self) {
+        assert!(self.queued.len() < EFFECTS_MAX, "a protocol asks for no more than EFFECTS_MAX effects in one call");
     }
 
     /// Gives back what was taken out to be applied, for its memory.
@@ -189,7 +193,11 @@ impl Effects {
     }
 
     pub(crate) fn next_tiding(&mut self) -> Option<Tiding> {
-        self.tidings.pop_front()
+        let tiding = self.tidings.pop_front();
+        if self.tidings.is_empty() {
+            self.tidings.shrink_to(EFFECTS_HIGH); // after a crowd
+        }
+        tiding
     }
 
     /// `sender` has sent to `id`, where much waits now.
@@ -238,6 +246,12 @@ impl Effects {
         }
         self.over_mark.forget(id);
         self.watched.forget(id);
+    }
+
+    /// For how much news there is memory.
+    #[cfg(test)]
+    pub(crate) fn news_kept(&self) -> usize {
+        self.tidings.capacity()
     }
 
     /// Does nobody wait for anything?
@@ -380,6 +394,7 @@ impl Context<'_> {
     /// other connection.
     pub fn connect(&mut self, address: SocketAddr, protocol: impl Protocol + 'static) -> ConnectionId {
         let from = self.lent.id;
+        self.turn.effects.check_room(); // a name that nobody has would never be given back
         let id = self.turn.effects.name_outgoing(Some(from));
         self.turn.effects.queue(from, Effect::Connect(Box::new(Call { id, address, protocol: Box::new(protocol) })));
         id

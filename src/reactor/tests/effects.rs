@@ -612,6 +612,44 @@ fn a_call_that_asks_for_more_than_may_be_costs_its_own_connection() {
     leave(world, &streams[..1]);
 }
 
+/// Of a name that was never given out nothing may stay behind.
+#[test]
+fn a_call_that_is_one_effect_too_many_leaves_no_name_behind() {
+    let (mut world, streams, _) = room(
+        1,
+        |_, members, cx| {
+            cx.send_to_all(std::iter::repeat_n(members[0], EFFECTS_MAX), b"");
+            cx.connect(peer(9), crate::echo::Echo::new());
+            Next::Continue
+        },
+        stay,
+    );
+    world.says(streams[0], b"!");
+    world.settle();
+    assert_eq!(world.ending_of(1), Some(CloseReason::Panicked));
+    world.stop(); // which looks whether anything is left
+}
+
+/// What one crowd has had told takes memory while it is told.
+#[test]
+fn the_memory_of_much_news_is_given_back() {
+    let (mut world, streams, _) = room(
+        2,
+        |_, members, cx| {
+            cx.send_to_all(std::iter::repeat_n(members[0], 100_000), b"x");
+            Next::Continue
+        },
+        stay,
+    );
+    world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
+    world.settle();
+    world.says(streams[1], b"x");
+    world.turn();
+    world.settle();
+    assert!(world.reactor().turn.effects.news_kept() <= EFFECTS_HIGH);
+    leave(world, &streams[1..]);
+}
+
 #[test]
 fn what_was_asked_for_before_a_panic_is_done() {
     let (mut world, streams, _) = room(
