@@ -17,10 +17,14 @@ use reactor::{Limits, Reactor};
 
 /// A store in a thread of its own, which goes with the test.
 fn start() -> SocketAddr {
+    start_with(1 << 20)
+}
+
+fn start_with(bytes_max: usize) -> SocketAddr {
     let (told, address) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let mut reactor = Reactor::new(Limits::default()).unwrap();
-        told.send(kv::listen(&mut reactor, any_port()).unwrap()).unwrap();
+        told.send(kv::listen(&mut reactor, any_port(), bytes_max).unwrap()).unwrap();
         reactor.run().unwrap();
     });
     address.recv().unwrap()
@@ -104,6 +108,16 @@ fn what_makes_no_sense_is_told_and_where_it_cannot_be_overcome_it_is_the_last() 
         check(address, request, request.len(), answer);
     }
     check(address, &[b'x'; 40_000], 40_000, b"-ERR Protocol error: too big inline request\r\n");
+}
+
+#[test]
+fn a_full_store_refuses_what_would_make_it_larger_and_counts_what_each_entry_takes() {
+    // Twenty entries of two bytes each are far less than 2,000 bytes, but to keep them takes more.
+    let address = start_with(2000);
+    let sets: String = (0..20).map(|number| format!("SET {} x\r\n", char::from(b'a' + number))).collect();
+    let answers = ["+OK\r\n".repeat(11), "-OOM the store is full\r\n".repeat(9)].concat();
+    check(address, sets.as_bytes(), 100, answers.as_bytes());
+    check(address, b"SET a y\r\nGET a\r\nDEL b t\r\nSET t x\r\n", 100, b"+OK\r\n$1\r\ny\r\n:1\r\n+OK\r\n");
 }
 
 #[test]

@@ -24,13 +24,15 @@ use reactor::{Advance, Context, Limits, Next, Protocol, Reactor};
 const WORDS_MAX: usize = 16;
 /// The longest word, in bytes. Longer: the same. (A whole command may have `INPUT_BYTES_MAX`.)
 const WORD_BYTES_MAX: usize = 32 * 1024;
-/// The most bytes that keys and values may take together. Beyond, SET is refused.
+/// The most bytes that keys and values may take together, with `ENTRY_BYTES` for each two. Beyond, SET is refused.
 const STORE_BYTES_MAX: usize = 1 << 30;
+/// What it takes to keep a key and its value beside their own bytes: two allocations, and a place in a table that is less than half full.
+const ENTRY_BYTES: usize = 176;
 
-#[derive(Default)]
 struct Store {
     values: HashMap<Vec<u8>, Vec<u8>>,
     bytes: usize,
+    bytes_max: usize,
 }
 
 struct Client {
@@ -94,9 +96,9 @@ fn send_bulk(value: Option<&[u8]>, cx: &mut Context<'_>) {
 
 impl Store {
     fn set(&mut self, key: &[u8], value: &[u8]) -> bool {
-        let freed = self.values.get(key).map_or(0, |old| key.len() + old.len());
-        let bytes = self.bytes - freed + key.len() + value.len();
-        if bytes > STORE_BYTES_MAX {
+        let freed = self.values.get(key).map_or(0, |old| cost(key, old));
+        let bytes = self.bytes - freed + cost(key, value);
+        if bytes > self.bytes_max {
             return false;
         }
         self.bytes = bytes;
@@ -109,9 +111,14 @@ impl Store {
 
     fn delete(&mut self, key: &[u8]) -> bool {
         let Some(value) = self.values.remove(key) else { return false };
-        self.bytes -= key.len() + value.len();
+        self.bytes -= cost(key, &value);
         true
     }
+}
+
+/// How many bytes it takes to keep the two.
+fn cost(key: &[u8], value: &[u8]) -> usize {
+    ENTRY_BYTES + key.len() + value.len()
 }
 
 /// What is there, nothing yet, or what is wrong.
@@ -157,9 +164,9 @@ fn number(digits: &[u8], most: usize) -> Option<usize> {
     str::from_utf8(digits).ok().filter(|_| is_plain)?.parse().ok().filter(|&number| number <= most)
 }
 
-/// Serves an empty store on `address`. Returns the address bound.
-pub(crate) fn listen(reactor: &mut Reactor, address: SocketAddr) -> io::Result<SocketAddr> {
-    let store = Rc::new(RefCell::new(Store::default()));
+/// Serves an empty store on `address`, which grows to `bytes_max`. Returns the address bound.
+pub(crate) fn listen(reactor: &mut Reactor, address: SocketAddr, bytes_max: usize) -> io::Result<SocketAddr> {
+    let store = Rc::new(RefCell::new(Store { values: HashMap::new(), bytes: 0, bytes_max }));
     reactor.listen(address, move |_peer| Client { store: Rc::clone(&store) })
 }
 
@@ -168,7 +175,7 @@ fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:6379".to_string());
     let address = address.parse().map_err(|_| io::Error::other(format!("{address} is no IP:PORT")))?;
     let mut reactor = Reactor::new(Limits::default())?;
-    writeln!(io::stdout(), "kv {}", listen(&mut reactor, address)?)?;
+    writeln!(io::stdout(), "kv {}", listen(&mut reactor, address, STORE_BYTES_MAX)?)?;
     reactor.run()?;
     Ok(())
 }
