@@ -362,7 +362,9 @@ impl Context<'_> {
         self.ask(id, Wish::Finish);
     }
 
-    /// Takes no more input on the connection `id` until it is resumed, or its own protocol continues.
+    /// Takes no more input on the connection `id` until it is resumed, or its own protocol continues. Its deadlines hold
+    /// meanwhile; and since nothing is read, an end or a reset by its peer shows only when it is resumed, when something is
+    /// sent to it, or when its deadline comes.
     pub fn pause(&mut self, id: ConnectionId) {
         self.ask(id, Wish::Pause);
     }
@@ -381,7 +383,7 @@ impl Context<'_> {
     }
 
     /// Begins a connection to `address`, on which `protocol` speaks, and returns its name. The name can be used at once:
-    /// what is sent to it waits until the peer has been reached.
+    /// what is sent to it waits until the peer has been reached, and then leaves before anything that `protocol` says.
     ///
     /// When it has, the protocol's [`opened`](Protocol::opened) is called, and this connection is told [`News::Connected`].
     /// Otherwise the protocol's [`closed`](Protocol::closed) is called with [`CloseReason::Unreached`], and this connection
