@@ -150,6 +150,16 @@ fn an_open_loop_sends_what_is_due_and_no_more() {
 }
 
 #[test]
+fn what_a_closed_loop_has_under_way_is_not_more_than_there_is_memory_to_keep_it_in() {
+    // 256 of the largest messages are four times what may wait: they are sent some at a time, and all are sent. How many the
+    // server's socket has room for is another matter.
+    let program = Program::start(&["--udp", "127.0.0.1:0"]);
+    let (figures, _) = figures(&format!("udp://{}", program.udp()), &["--window", "256", "--size", "65507"]);
+    assert!(count(&figures, "received") > 0, "{figures}");
+    assert_eq!(count(&figures, "unsent"), 0, "{figures}");
+}
+
+#[test]
 fn the_histogram_log_holds_every_latency() {
     // Other tools read it so, too.
     let program = Program::start(&["--udp", "127.0.0.1:0"]);

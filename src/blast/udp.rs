@@ -71,13 +71,16 @@ impl DatagramProtocol for Client {
                 self.outstanding.give_up(now_ns.saturating_sub(GIVE_UP_MS * 1_000_000));
                 let missing = window.saturating_sub(self.outstanding.under_way());
                 for _ in 0..missing.min(BURST as u64) {
+                    if replies.is_full() {
+                        break;
+                    }
                     say(&mut self.outstanding, &mut self.messages, load, now_ns, replies);
                 }
             }
             Pace::Rate(rate) => {
                 for _ in 0..BURST {
                     let due_ns = self.plan.due_ns(rate, self.number, self.outstanding.next());
-                    if due_ns > now_ns {
+                    if due_ns > now_ns || replies.is_full() {
                         break;
                     }
                     say(&mut self.outstanding, &mut self.messages, load, due_ns, replies);
