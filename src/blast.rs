@@ -39,6 +39,7 @@ use reactor::Reactor;
 use crate::cli::{Blast, Transport};
 use limits::{DRAIN_MS, PROGRESS_MS};
 use load::Load;
+use plan::Pace;
 pub(crate) use plan::Plan;
 use report::Report;
 
@@ -58,7 +59,7 @@ pub(crate) fn run(plan: Plan, options: &Blast) -> Result<(), String> {
     };
     let plan = Rc::new(plan);
     let interval = log.as_ref().map(|_| plan.interval());
-    let load = Rc::new(RefCell::new(Load::new(plan.clients, interval)));
+    let load = Rc::new(RefCell::new(Load::new(plan.clients, plan.duration, interval)));
     offer(&plan, &load, &stop).map_err(|error| format!("{plan}: {error}"))?;
 
     let mut load = load.borrow_mut();
@@ -115,7 +116,7 @@ fn offer(plan: &Rc<Plan>, load: &Rc<RefCell<Load>>, stop: &AtomicBool) -> io::Re
         let mut load = load.borrow_mut();
         load.latencies.begin_interval_if_due(now);
         if now.duration_since(started) >= plan.duration || stop.load(Ordering::Relaxed) || load.is_hopeless() {
-            load.stop(now);
+            load.end(now);
             break;
         }
         if now.duration_since(told_at) >= Duration::from_millis(PROGRESS_MS) {
@@ -124,6 +125,9 @@ fn offer(plan: &Rc<Plan>, load: &Rc<RefCell<Load>>, stop: &AtomicBool) -> io::Re
         }
     }
     progress.clear();
+    // What has come due since this turn began is still sent; what else is due by then was too much for us.
+    reactor.turn(Some(Duration::ZERO))?;
+    load.borrow_mut().stop(Instant::now());
     let give_up = Instant::now() + Duration::from_millis(DRAIN_MS);
     while load.borrow().misses_replies() {
         let now = Instant::now();
@@ -134,10 +138,11 @@ fn offer(plan: &Rc<Plan>, load: &Rc<RefCell<Load>>, stop: &AtomicBool) -> io::Re
         reactor.turn(Some(give_up - now))?;
     }
     let stats = reactor.stats();
-    let unsent = stats.datagrams_unsent + stats.datagrams_too_long;
-    let counts = &mut load.borrow_mut().counts;
-    counts.sent = counts.sent.saturating_sub(unsent);
-    counts.unsent = unsent + clients.map_or(0, |clients| clients.owed());
+    let not_taken = stats.datagrams_unsent + stats.datagrams_too_long;
+    let mut load = load.borrow_mut();
+    let sent = load.counts.sent.saturating_sub(not_taken);
+    let due = if let Pace::Rate(rate) = plan.pace { load.due(rate) } else { load.counts.sent };
+    (load.counts.sent, load.counts.unsent) = (sent, due.saturating_sub(sent));
     Ok(())
 }
 

@@ -138,14 +138,24 @@ fn every_way_of_offering_load_gets_all_its_replies() {
 
 #[test]
 fn an_open_loop_sends_what_is_due_and_no_more() {
-    // Of 2,000 a second, none is sent before it is due: the first at once, the last before the end.
+    // Of 2,000 a second, none is sent before it is due: the first at once, the last before the end, and what could not be sent by
+    // then is told.
     let program = Program::start(&["--udp", "127.0.0.1:0", "--tcp", "127.0.0.1:0"]);
     for url in [format!("udp://{}", program.udp()), format!("tcp://{}", program.tcp())] {
         let (figures, _) = figures(&url, &["--rate", "2000", "--duration", "0.5"]);
-        let sent = count(&figures, "sent") + count(&figures, "unsent");
-        let due = figures["seconds"].as_f64().unwrap() * 2000.0 + 1.0;
-        assert!(sent as f64 <= due, "{figures}");
-        assert!(sent > 1, "{figures}");
+        assert_eq!(count(&figures, "sent") + count(&figures, "unsent"), 1000, "{figures}");
+        assert!(count(&figures, "sent") > 1, "{figures}");
+    }
+}
+
+#[test]
+fn a_rate_that_nobody_can_send_shows_in_what_was_not_sent() {
+    // A thousand million a second: that is a hundred million in a tenth.
+    let program = Program::start(&["--udp", "127.0.0.1:0", "--tcp", "127.0.0.1:0"]);
+    for url in [format!("udp://{}", program.udp()), format!("tcp://{}", program.tcp())] {
+        let (figures, _) = figures(&url, &["--rate", "1000000000"]);
+        assert_eq!(count(&figures, "sent") + count(&figures, "unsent"), 100_000_000, "{figures}");
+        assert!(count(&figures, "unsent") > 0, "{figures}");
     }
 }
 

@@ -13,6 +13,8 @@ pub(super) struct Load {
     started: Instant,
     /// How long messages were sent, once that is over.
     pub(super) sent_for: Option<Duration>,
+    /// In an open loop, messages are due until this moment, in nanoseconds from the start.
+    ends_ns: u64,
     pub(super) counts: Counts,
     pub(super) latencies: Latencies,
     /// Clients that have reached the server, and those that have not lost it.
@@ -28,7 +30,7 @@ pub(super) struct Load {
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) sent: u64,
-    /// Messages that were due, and that the kernel did not take.
+    /// Messages that were due, and that we did not come to send or the kernel did not take.
     pub(super) unsent: u64,
     /// First replies, whole and right.
     pub(super) received: u64,
@@ -46,8 +48,8 @@ pub(super) struct Counts {
 pub(super) struct Failure(pub(super) ErrorKind);
 
 impl Load {
-    /// Of so many clients, with a histogram for each `interval`.
-    pub(super) fn new(clients: u32, interval: Option<Duration>) -> Load {
+    /// Of so many clients, for so long, with a histogram for each `interval`.
+    pub(super) fn new(clients: u32, duration: Duration, interval: Option<Duration>) -> Load {
         let now = Instant::now();
         let latencies = Latencies::new(interval);
         // Nobody is to be kept from guessing it.
@@ -56,6 +58,7 @@ impl Load {
             run: run ^ std::process::id(),
             started: now,
             sent_for: None,
+            ends_ns: ns_in(duration),
             counts: Counts::default(),
             connected: 0,
             alive: clients,
@@ -71,6 +74,22 @@ impl Load {
         (self.started, self.read) = (now, (now, 0));
         self.latencies.start(now);
         now
+    }
+
+    /// No more becomes due.
+    pub(super) fn end(&mut self, now: Instant) {
+        self.ends_ns = self.ends_ns.min(self.ns(now));
+    }
+
+    /// Is what is due at `due_ns` to be sent at `now_ns`, or later than it should have been?
+    #[inline]
+    pub(super) fn is_due(&self, due_ns: u64, now_ns: u64) -> bool {
+        due_ns <= now_ns && due_ns < self.ends_ns
+    }
+
+    /// How many messages of all clients have been due in an open loop of so many a second.
+    pub(super) fn due(&self, rate: u64) -> u64 {
+        u64::try_from((u128::from(self.ends_ns) * u128::from(rate)).div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
     }
 
     /// No more is sent.
@@ -92,7 +111,7 @@ impl Load {
     #[inline]
     pub(super) fn ns(&mut self, now: Instant) -> u64 {
         if self.read.0 != now {
-            self.read = (now, u64::try_from(now.duration_since(self.started).as_nanos()).unwrap_or(u64::MAX));
+            self.read = (now, ns_in(now.duration_since(self.started)));
         }
         self.read.1
     }
@@ -141,6 +160,10 @@ impl Load {
     pub(super) fn misses_replies(&self) -> bool {
         self.counts.received < self.counts.sent && !self.is_hopeless()
     }
+}
+
+fn ns_in(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Display for Failure {

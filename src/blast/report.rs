@@ -36,7 +36,7 @@ pub(super) struct Report {
     reordered: u64,
     too_late: u64,
     pub(super) corrupt: u64,
-    /// Messages that the kernel did not take.
+    /// Messages that were due, and that we did not come to send or the kernel did not take.
     unsent: u64,
     errors: u64,
     sent_per_second: f64,

@@ -58,22 +58,15 @@ impl Clients {
             let place = usize::try_from(self.due % count).expect("it is less than the number of clients");
             let (id, conversation) = &self.all[place];
             let mut conversation = conversation.borrow_mut();
-            if self.plan.due_ns(rate, conversation.number, self.due / count) > now_ns {
+            let load = &mut self.load.borrow_mut();
+            if !load.is_due(self.plan.due_ns(rate, conversation.number, self.due / count), now_ns) {
                 return;
             }
             self.due += 1;
             conversation.owed += 1;
-            conversation.say(&mut self.load.borrow_mut(), now_ns, |message| {
+            conversation.say(load, now_ns, |message| {
                 reactor.send_to(*id, message);
             });
-        }
-    }
-
-    /// How many messages were due and have not been sent.
-    pub(super) fn owed(&self) -> u64 {
-        match self.plan.pace {
-            Pace::Window(_) => 0,
-            Pace::Rate(_) => self.all.iter().map(|(_, conversation)| conversation.borrow().owed).sum(),
         }
     }
 }

@@ -80,7 +80,7 @@ impl DatagramProtocol for Client {
             Pace::Rate(rate) => {
                 for _ in 0..BURST {
                     let due_ns = self.plan.due_ns(rate, self.number, self.outstanding.next());
-                    if due_ns > now_ns || replies.is_full() {
+                    if !load.is_due(due_ns, now_ns) || replies.is_full() {
                         break;
                     }
                     say(&mut self.outstanding, &mut self.messages, load, due_ns, replies);
