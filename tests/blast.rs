@@ -259,6 +259,29 @@ fn a_stream_with_a_wrong_byte_in_it_is_not_believed_any_further() {
 }
 
 #[test]
+fn a_window_stays_as_it_is_although_each_reply_comes_twice() {
+    // Over TCP, in one piece each: a message is answered by two of it. There is one under way, so one comes for each answer.
+    let listener = TcpListener::bind(any_port()).unwrap();
+    let url = format!("tcp://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut buffer = [0; 64 * 1024];
+        let mut read_max = 0;
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            read_max = read_max.max(length);
+            if stream.write_all(&buffer[..length].repeat(2)).is_err() {
+                break;
+            }
+        }
+        read_max
+    });
+    let (figures, _) = figures(&url, &["--connections", "1"]);
+    assert!(count(&figures, "duplicates") > 1, "{figures}");
+    assert_eq!(server.join().unwrap(), 64, "{figures}");
+}
+
+#[test]
 fn what_is_lost_doubled_or_overtaken_is_counted_and_no_failure() {
     // Of each ten datagrams, one has no reply, one has two, and one is overtaken by the next.
     let mut held = None;

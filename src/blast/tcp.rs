@@ -135,7 +135,9 @@ impl Protocol for Client {
                 return Advance::consumed(input.len()).then(Next::Abort);
             };
             load.count(conversation.outstanding.settle(number), now_ns);
-            conversation.owed += u64::from(matches!(conversation.plan.pace, Pace::Window(_)));
+        }
+        if let Pace::Window(window) = conversation.plan.pace {
+            conversation.owed = window.saturating_sub(conversation.outstanding.under_way());
         }
         conversation.say(load, now_ns, |message| cx.send(message));
         Advance::consumed(input.len() / size * size)
