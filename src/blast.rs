@@ -27,7 +27,7 @@ mod udp;
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,6 +64,11 @@ pub(crate) fn run(plan: Plan, options: &Blast) -> Result<(), String> {
 
     let mut load = load.borrow_mut();
     let report = Report::new(&plan, &mut load);
+    // Even where there is nothing in it: then it says so. If it cannot be written, there is still a table to print.
+    let logged = log.map_or(Ok(()), |(path, file)| {
+        let written = load.latencies.write_log(&mut BufWriter::new(file), &plan.to_string());
+        written.map_err(|error| format!("{}: {error}", path.display()))
+    });
     if report.received == 0 && report.corrupt == 0 {
         return Err(match load.failure {
             Some(failure) => format!("{plan}: {failure}"),
@@ -71,12 +76,12 @@ pub(crate) fn run(plan: Plan, options: &Blast) -> Result<(), String> {
         });
     }
     let text = if options.json { report.to_json() } else { report.to_string() };
-    // If nobody reads it, there is nobody to tell.
-    let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
-    if let Some((path, file)) = log {
-        let written = load.latencies.write_log(&mut BufWriter::new(file), &plan.to_string());
-        written.map_err(|error| format!("{}: {error}", path.display()))?;
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {} // nobody reads it, so there is nobody to tell
+        Err(error) => return Err(format!("standard output: {error}")),
     }
+    logged?;
     match report.corrupt {
         0 => Ok(()),
         count => Err(format!("{plan}: {count} replies are not what was sent")),

@@ -383,6 +383,33 @@ fn where_nobody_answers_it_says_so_and_fails() {
 }
 
 #[test]
+fn a_log_is_one_even_if_nobody_has_answered() {
+    let silent = UdpSocket::bind(any_port()).unwrap();
+    let path = std::env::temp_dir().join(format!("reactor-blast-silent-{}.hlog", std::process::id()));
+    let arguments = ["--duration", "0.05", "--histogram", path.to_str().unwrap()];
+    let ending = blast(&format!("udp://{}", silent.local_addr().unwrap()), &arguments);
+    let log = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(ending.status.code(), Some(1));
+    let is_interval = |entry: &LogEntry<'_>| matches!(entry, LogEntry::Interval(_));
+    let intervals = IntervalLogIterator::new(&log).map(Result::unwrap).filter(is_interval).count();
+    assert_eq!(intervals, 1, "{}", String::from_utf8_lossy(&log));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_that_cannot_be_written_is_told_and_a_failure() {
+    // The device is full; who has closed the other end of a pipe does not want to know.
+    let program = Program::start(&["--udp", "127.0.0.1:0"]);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let url = format!("udp://{}", program.udp());
+    let ending = reactor().args(["blast", &url, "--duration", "0.05"]).stdout(full).output().unwrap();
+    let line = String::from_utf8(ending.stderr).unwrap();
+    assert_eq!(ending.status.code(), Some(1), "{line}");
+    assert!(line.starts_with("reactor: standard output: "), "{line}");
+}
+
+#[test]
 fn what_makes_no_sense_is_told_in_one_line_with_status_2() {
     let nonsense: [(&str, &[&str]); 17] = [
         ("127.0.0.1:2000", &[]),
