@@ -82,9 +82,10 @@ pub(crate) fn run(plan: Plan, options: &Blast) -> Result<(), String> {
         Err(error) => return Err(format!("standard output: {error}")),
     }
     logged?;
-    match report.corrupt {
-        0 => Ok(()),
-        count => Err(format!("{plan}: {count} replies are not what was sent")),
+    match (report.corrupt, load.failure.filter(|_| load.alive == 0)) {
+        (0, None) => Ok(()),
+        (0, Some(failure)) => Err(format!("{plan}: the server has left ({failure})")),
+        (count, _) => Err(format!("{plan}: {count} replies are not what was sent")),
     }
 }
 

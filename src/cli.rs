@@ -38,8 +38,9 @@ pub(crate) enum Command {
     /// Offer load to an echo server, check every reply, and tell how long it took.
     ///
     /// Every byte of every reply is held against what was sent. It never sleeps, so give it a processor core of its own.
-    /// SIGINT or SIGTERM ends it with what there is to tell. The status is 1 if nobody answers, or if a reply is not what
-    /// was sent, and 2 when the command line makes no sense; what is lost is told, and is no failure.
+    /// SIGINT or SIGTERM ends it with what there is to tell, and so does a server that ends all connections. The status is 1 if
+    /// nobody answers, if a reply is not what was sent, or if the server has left so, and 2 when the command line makes no sense;
+    /// what is lost is told, and is no failure.
     Blast(Blast),
 }
 

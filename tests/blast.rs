@@ -282,6 +282,31 @@ fn a_window_stays_as_it_is_although_each_reply_comes_twice() {
 }
 
 #[test]
+fn a_server_that_leaves_in_the_middle_is_told_with_the_table_so_far() {
+    // It answers a hundred messages and closes, where both loops would go on for an hour.
+    for pace in [["--window", "1"], ["--rate", "1000"]] {
+        let listener = TcpListener::bind(any_port()).unwrap();
+        let url = format!("tcp://{}", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut message = [0; 64];
+            for _ in 0..100 {
+                stream.read_exact(&mut message).unwrap();
+                stream.write_all(&message).unwrap();
+            }
+        });
+        let ending = blast(&url, &[&pace[..], &["--connections", "1", "--duration", "3600", "--json"]].concat());
+        server.join().unwrap();
+        let figures: Value = serde_json::from_str(&ending.stdout[0]).unwrap();
+        assert_eq!((count(&figures, "received"), count(&figures, "errors")), (100, 1), "{figures}");
+        assert_eq!(ending.status.code(), Some(1), "{figures}");
+        let [line] = &ending.stderr[..] else { panic!("one line: {:?}", ending.stderr) };
+        assert!(line.starts_with(&format!("reactor: {url}: the server has left")), "{line}");
+    }
+}
+
+#[test]
 fn what_is_lost_doubled_or_overtaken_is_counted_and_no_failure() {
     // Of each ten datagrams, one has no reply, one has two, and one is overtaken by the next.
     let mut held = None;
