@@ -322,5 +322,5 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     seconds
         .filter(|seconds| (Duration::from_millis(1)..=Duration::from_millis(MS_MAX)).contains(seconds))
-        .ok_or_else(|| "a duration is a number of seconds above 0, such as 10 or 0.5".to_string())
+        .ok_or_else(|| "a duration is a number of seconds from 0.001 to a year's, such as 10 or 0.5".to_string())
 }

@@ -436,7 +436,7 @@ fn a_report_that_cannot_be_written_is_told_and_a_failure() {
 
 #[test]
 fn what_makes_no_sense_is_told_in_one_line_with_status_2() {
-    let nonsense: [(&str, &[&str]); 17] = [
+    let nonsense: [(&str, &[&str]); 19] = [
         ("127.0.0.1:2000", &[]),
         ("http://127.0.0.1:2000", &[]),
         ("udp://somewhere:2000", &[]),
@@ -447,10 +447,12 @@ fn what_makes_no_sense_is_told_in_one_line_with_status_2() {
         ("udp://127.0.0.1:9", &["--rate", "1000", "--window", "1"]),
         ("udp://127.0.0.1:9", &["--size", "15"]),
         ("udp://127.0.0.1:9", &["--size", "65508"]),
+        ("udp://127.0.0.1:9", &["--size", "65507", "--prefix", "e"]),
         ("udp://127.0.0.1:9", &["--connections", "2"]),
         ("udp://127.0.0.1:9", &["--batch", "all"]),
         ("udp://127.0.0.1:9", &["--duration", "-1"]),
         ("udp://127.0.0.1:9", &["--duration", "nan"]),
+        ("udp://127.0.0.1:9", &["--duration", "0.0009"]),
         ("tcp://127.0.0.1:9", &["--sockets", "2"]),
         ("tcp://127.0.0.1:9", &["--prefix", "echo -> "]),
         ("tcp://127.0.0.1:9", &["--window", "1000", "--size", "1000"]),

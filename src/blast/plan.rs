@@ -63,6 +63,9 @@ impl Plan {
         if !(HEAD_BYTES..=size_max).contains(&options.size) {
             return Err(format!("--size is {HEAD_BYTES} to {size_max} bytes for {}://", transport.name()));
         }
+        if options.prefix.len() > size_max - options.size {
+            return Err(format!("--prefix and --size are at most {size_max} bytes together, for both are in each reply"));
+        }
         let pace = match options.rate {
             Some(rate) => Pace::Rate(rate),
             None => Pace::Window(options.window.unwrap_or(window)),
