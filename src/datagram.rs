@@ -77,7 +77,7 @@ pub trait DatagramProtocol {
 
     /// The kernel has reported an error. On a connected socket it tells mostly of a datagram sent before: that nobody has the
     /// peer's port (`ConnectionRefused`), or that there is no way to it. Several that come close together may be told as one, and
-    /// none ends the socket; who wants that says [`Replies::close`]. Each is counted in
+    /// none ends the socket; who wants that says [`Replies::close`], and is told of no more. Each is counted in
     /// [`Stats::datagram_errors`](crate::Stats::datagram_errors).
     fn failed(&mut self, error: &io::Error, replies: &mut Replies<'_>) {
         let _ = (error, replies);

@@ -136,7 +136,10 @@ impl DatagramSocket {
     /// A drive ends: all that could be answered has been. Tells the protocol what else there is to tell, and asks what else it has to say.
     #[inline(never)]
     pub(super) fn speak(&mut self, ready: &mut Ready, turn: &mut Turn) -> Outcome {
-        if let Some(error) = self.failure.take() {
+        // Who has closed has done with it all, and a panic must not open again what it has closed.
+        if let Some(error) = self.failure.take()
+            && self.phase() != Phase::Closing
+        {
             self.call(turn, |protocol, replies| protocol.failed(&error, replies));
         }
         if self.phase() == Phase::Producing && !self.wants_write() {

@@ -155,6 +155,27 @@ fn that_nobody_is_there_is_told_and_costs_no_other_datagram() {
 }
 
 #[test]
+fn who_has_closed_is_told_nothing_more() {
+    // The answer after which it closes has come behind a report that somebody was not there.
+    tell(|seed| {
+        let mut told = Told::of(seed, Faults::default(), |call, replies| match call {
+            Call::Opened => replies.send(b"What time is it?"),
+            Call::Heard(_) => replies.close(),
+            Call::Elapsed | Call::Drained => {}
+            Call::Failed(_) => panic!("it may have nothing left to work with"),
+        });
+        told.world.settle();
+        let (client, open) = (told.client, told.world.kernel().descriptors_open());
+        told.world.kernel().report_to_datagrams(client, errno::ECONNREFUSED);
+        told.peer_says(b"Noon.");
+        told.world.settle();
+        assert_eq!(told.calls(), [Call::Opened, Call::Heard(b"Noon.".to_vec())]);
+        assert_eq!((told.world.kernel().descriptors_open(), told.world.stats().panics), (open - 1, 0));
+        told.world.stop();
+    });
+}
+
+#[test]
 fn an_alarm_rings_at_its_time_and_as_often_as_it_is_set() {
     // The question is repeated after 20, 40 and 80 ms. Then it is given up.
     tell(|seed| {
