@@ -14,9 +14,9 @@ pub(super) const PROGRESS_MS: u64 = 500;
 /// The most messages that one client sends in one call, where many are due: four full trains, which leave with one call.
 pub(super) const BURST: usize = 256;
 
-/// How far back the messages of one client are remembered, in messages, each with 8 bytes: as many as it sends in this time (in
-/// seconds) in an open loop, or as many times those under way in a closed one, and within these bounds. A reply to one that is
-/// older counts as too late.
+/// How far back the messages of one client are remembered over UDP, in messages, each with 8 bytes: as many as it sends in this
+/// time (in seconds) in an open loop, or as many times those under way in a closed one, and within these bounds. A reply to one that
+/// is older counts as too late. Over TCP, those that can be under way at one time are remembered.
 pub(super) const MEMORY_SECONDS: u64 = 2;
 pub(super) const MEMORY_WINDOWS: u64 = 64;
 pub(super) const MEMORY_MESSAGES_MIN: u64 = 4 * 1024;

@@ -91,13 +91,27 @@ impl Plan {
         })
     }
 
+    /// The most messages that are under way on one connection over TCP. Together they are no more than the mark above which its peer
+    /// is not read.
+    pub(super) fn under_way_max(&self) -> u64 {
+        match self.pace {
+            Pace::Window(window) => window,
+            Pace::Rate(_) => (OUTPUT_HIGH_BYTES / self.size) as u64,
+        }
+    }
+
     /// How many of the last messages of one client are remembered.
     pub(super) fn memory(&self) -> usize {
-        let messages = match self.pace {
-            Pace::Window(window) => window.saturating_mul(MEMORY_WINDOWS),
-            Pace::Rate(rate) => rate.saturating_mul(MEMORY_SECONDS) / u64::from(self.clients),
+        let messages = match (self.transport, self.pace) {
+            // On a stream none overtakes another and none is given up, so more than are under way at one time need no memory. There
+            // may be a hundred thousand of them.
+            (Transport::Tcp, _) => self.under_way_max(),
+            (Transport::Udp, Pace::Window(window)) => window.saturating_mul(MEMORY_WINDOWS).max(MEMORY_MESSAGES_MIN),
+            (Transport::Udp, Pace::Rate(rate)) => {
+                (rate.saturating_mul(MEMORY_SECONDS) / u64::from(self.clients)).max(MEMORY_MESSAGES_MIN)
+            }
         };
-        let bounded = messages.clamp(MEMORY_MESSAGES_MIN, MEMORY_MESSAGES_MAX).next_power_of_two();
+        let bounded = messages.min(MEMORY_MESSAGES_MAX).next_power_of_two();
         usize::try_from(bounded).expect("it has just been bounded")
     }
 
@@ -129,5 +143,27 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.transport.name(), self.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(transport: Transport, clients: u32, size: usize, pace: Pace) -> usize {
+        let address = SocketAddr::from(([127, 0, 0, 1], 2000));
+        let duration = Duration::from_secs(1);
+        Plan { transport, address, clients, size, pace, duration, prefix: Vec::new(), batching: Batching::Trains }.memory()
+    }
+
+    #[test]
+    fn what_is_remembered_is_never_less_than_what_is_under_way_nor_much_more_on_a_stream() {
+        assert_eq!(memory(Transport::Tcp, 100_000, 64, Pace::Window(1)), 1);
+        assert_eq!(memory(Transport::Tcp, 1, 16, Pace::Window(1000)), 1024);
+        assert_eq!(memory(Transport::Tcp, 1, 1000, Pace::Rate(1_000_000)), 128, "65 under way");
+        assert_eq!(memory(Transport::Udp, 1, 64, Pace::Window(1)), 4096);
+        assert_eq!(memory(Transport::Udp, 1, 64, Pace::Window(65_536)), 1024 * 1024);
+        assert_eq!(memory(Transport::Udp, 2, 64, Pace::Rate(20_000)), 32_768, "two seconds of each");
+        assert_eq!(memory(Transport::Udp, 1, 64, Pace::Rate(u64::MAX)), 1024 * 1024);
     }
 }

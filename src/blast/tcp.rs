@@ -8,7 +8,6 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Instant;
 
-use reactor::limits::OUTPUT_HIGH_BYTES;
 use reactor::{Advance, CloseReason, ConnectionId, Context, Next, Protocol, Reactor};
 
 use super::limits::BURST;
@@ -96,7 +95,7 @@ impl Conversation {
 
     /// Sends what is owed, as far as there is room.
     fn say(&mut self, load: &mut Load, now_ns: u64, mut send: impl FnMut(&[u8])) {
-        let under_way_max = (OUTPUT_HIGH_BYTES / self.plan.size) as u64;
+        let under_way_max = self.plan.under_way_max();
         while self.owed > 0 && self.outstanding.under_way() < under_way_max && load.is_sending() && !self.is_over {
             let at_ns = match self.plan.pace {
                 Pace::Window(_) => now_ns,
