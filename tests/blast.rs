@@ -86,11 +86,13 @@ impl Drop for Server {
 #[test]
 fn the_table_tells_of_all_that_was_counted() {
     let program = Program::start(&["--udp", "127.0.0.1:0", "--tcp", "127.0.0.1:0"]);
-    for url in [format!("udp://{}", program.udp()), format!("tcp://{}/", program.tcp())] {
+    for (url, clients) in
+        [(format!("udp://{}", program.udp()), "1 socket"), (format!("tcp://{}/", program.tcp()), "64 connections")]
+    {
         let ending = blast(&url, &["--duration", "0.1"]);
         assert_eq!((ending.status.code(), &ending.stderr[..]), (Some(0), &[][..]), "{url}");
         let table = ending.stdout.join("\n");
-        assert!(table.starts_with(url.trim_end_matches('/')), "{table}");
+        assert!(table.starts_with(&format!("{}: 64 bytes, {clients}, ", url.trim_end_matches('/'))), "{table}");
         for row in ["sent", "received", "lost", "duplicates", "reordered", "too late", "corrupt", "unsent", "errors"] {
             assert!(ending.stdout.iter().any(|line| line.trim_start().starts_with(row)), "{row}: {table}");
         }

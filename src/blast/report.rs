@@ -131,7 +131,8 @@ impl fmt::Display for Report {
             (None, rate) => format!("{} a second", grouped(rate.unwrap_or_default() as f64)),
         };
         let batch = self.batch.map(|batch| format!(", {batch}")).unwrap_or_default();
-        let clients = if self.clients == 1 { "1 socket".to_string() } else { format!("{} sockets", self.clients) };
+        let kind = if self.batch.is_some() { "socket" } else { "connection" };
+        let clients = format!("{} {kind}{}", self.clients, if self.clients == 1 { "" } else { "s" });
         writeln!(f, "{}: {} bytes, {clients}, {pace}{batch}, for {:.1} s\n", self.target, self.size_bytes, self.seconds)?;
         row(f, "sent", self.sent as f64, &format!("{:>15} a second", grouped(self.sent_per_second)))?;
         let megabytes = self.received_bytes_per_second / 1e6;
