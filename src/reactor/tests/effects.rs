@@ -282,6 +282,7 @@ fn news_for_who_has_gone_is_dropped_and_nothing_is_left_of_it() {
     world.settle();
     world.kernel().fail(streams[1], crate::net::simulated::errno::ECONNRESET);
     world.settle();
+    assert!(world.reactor().turn.effects.is_settled(), "it does not wait any more, though much waits there still");
     for _ in 0..30 {
         world.hears(streams[0]);
         world.settle();
