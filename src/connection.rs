@@ -465,7 +465,7 @@ impl Connection {
                 }
                 Phase::Lingering { .. } if !ready.readable => return Outcome::Blocked,
                 Phase::Lingering { bytes_left } => {
-                    self.phase = match receive(wire, ready, &self.lent.id, scratch) {
+                    self.phase = match receive(wire, ready, self.lent.id, scratch) {
                         Ok(Received::Bytes(count)) => {
                             turn.stats.bytes_in += count as u64;
                             match bytes_left.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX)) {
@@ -519,7 +519,7 @@ impl Connection {
 
     /// Sends what the kernel takes of what is owed.
     fn flush<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, turn: &mut Turn) {
-        match send(wire, ready, &self.lent.id, self.unsent.as_slice()) {
+        match send(wire, ready, self.lent.id, self.unsent.as_slice()) {
             Ok(taken) => {
                 let was_above = self.unsent.len() > OUTPUT_LOW_BYTES;
                 self.unsent.consume(taken); // perhaps only half: the rest stays
@@ -564,7 +564,7 @@ impl Connection {
     #[inline(always)]
     fn read<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, scratch: &mut [u8], turn: &mut Turn) {
         let room = scratch.len().min(INPUT_BYTES_MAX - self.input.len());
-        match receive(wire, ready, &self.lent.id, &mut scratch[..room]) {
+        match receive(wire, ready, self.lent.id, &mut scratch[..room]) {
             Ok(Received::Bytes(count)) => {
                 if self.phase == Phase::Silent {
                     self.phase = Phase::Talking;
@@ -610,7 +610,7 @@ impl Connection {
         let step = self.protocol.advance(window, &mut cx);
         if step.consumed == window.len() {
             // One message, and nothing more: as nearly always.
-            match say(&mut cx, &mut self.unsent, &mut self.active, wire, ready) {
+            match say(cx, &mut self.unsent, &mut self.active, wire, ready) {
                 Ok(_) if step.next == Next::Continue => {}
                 Ok(has_replied) => self.follow(step.next, has_replied, false),
                 Err(why) => self.phase = Phase::Ended(self.blame(why)),
@@ -620,7 +620,7 @@ impl Connection {
         let own_unsent = self.unsent.len() - self.unsent_of_others as usize;
         let room = OUTPUT_HIGH_BYTES.saturating_sub(own_unsent);
         let steps = go_on(step, window, room, &mut *self.protocol, &mut cx);
-        match say(&mut cx, &mut self.unsent, &mut self.active, wire, ready) {
+        match say(cx, &mut self.unsent, &mut self.active, wire, ready) {
             Ok(_) => self.conclude(&steps, window.len()),
             Err(why) => {
                 self.phase = Phase::Ended(self.blame(why));
@@ -658,7 +658,7 @@ impl Connection {
     ) {
         let mut cx = Context { turn, borrowed: &[], lent: &mut self.lent };
         let next = call(&mut *self.protocol, self.input.as_slice(), &mut cx);
-        match say(&mut cx, &mut self.unsent, &mut self.active, wire, ready) {
+        match say(cx, &mut self.unsent, &mut self.active, wire, ready) {
             Ok(_) if next == Next::Continue && self.is_idle() => {} // as mostly
             Ok(has_replied) => self.follow(next, has_replied, !self.input.is_empty()),
             Err(why) => self.phase = Phase::Ended(self.blame(why)),
@@ -667,15 +667,7 @@ impl Connection {
 
     /// Does what the protocol decided. `has_more`: the peer has said more than the protocol has heard.
     fn follow(&mut self, next: Next, has_replied: bool, has_more: bool) {
-        // Who pauses is asked again once what it has said, or much that was said before, has drained; who was paused already,
-        // only for what it has said since.
-        let (still_waits, at_end) = match self.phase {
-            Phase::Paused { produced, at_end } => (produced, at_end),
-            Phase::Silent | Phase::Talking | Phase::Held => (self.own_unsent() > OUTPUT_LOW_BYTES, false),
-            Phase::Connecting { .. } | Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => {
-                (self.own_unsent() > OUTPUT_LOW_BYTES, false)
-            }
-        };
+        let at_end = matches!(self.phase, Phase::Paused { at_end: true, .. });
         self.phase = match next {
             Next::Continue | Next::Close | Next::CloseAgreed if at_end => Phase::Flushing { last: Last::Close },
             // Both have said all.
@@ -685,16 +677,18 @@ impl Connection {
             Next::Continue if self.phase == Phase::Silent => Phase::Silent,
             Next::Continue if self.input.is_empty() => Phase::Talking,
             Next::Continue => Phase::Held,
-            Next::Pause => Phase::Paused { produced: has_replied || still_waits, at_end },
-            Next::Stay => match self.phase {
-                Phase::Paused { .. } => Phase::Paused { produced: has_replied || still_waits, at_end },
-                phase @ (Phase::Silent | Phase::Talking | Phase::Held) => phase,
-                phase @ (Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Connecting { .. } | Phase::Ended(_)) => phase,
-            },
+            Next::Stay if !matches!(self.phase, Phase::Paused { .. }) => self.phase,
+            Next::Pause | Next::Stay => Phase::Paused { produced: has_replied || self.is_owed_drained(), at_end },
             Next::CloseAgreed if !has_more => Phase::Flushing { last: Last::CloseIfRead },
             Next::Close | Next::CloseAgreed => Phase::Flushing { last: Last::Linger },
             Next::Abort => Phase::Ended(CloseReason::Aborted),
         };
+    }
+
+    /// Of one that pauses and says nothing: will it be asked for more when its output has drained? Who pauses anew is if much
+    /// was said before and waits; who was paused already, only for what it has said since.
+    fn is_owed_drained(&self) -> bool {
+        if let Phase::Paused { produced, .. } = self.phase { produced } else { self.own_unsent() > OUTPUT_LOW_BYTES }
     }
 }
 
@@ -726,23 +720,24 @@ fn go_on<'i>(first: Advance, window: &'i [u8], room: usize, protocol: &mut dyn P
 /// since older output waits, is kept.
 #[inline(always)]
 fn say<W: Wire>(
-    cx: &mut Context<'_>,
+    cx: Context<'_>,
     unsent: &mut Buffer,
     active: &mut Time,
     wire: &mut W,
     ready: &mut Ready,
 ) -> Result<bool, CloseReason> {
-    let reply = if cx.borrowed.is_empty() { &cx.turn.output[..] } else { cx.borrowed };
+    let Context { turn, borrowed, lent } = cx;
+    let reply = if borrowed.is_empty() { &turn.output[..] } else { borrowed };
     if reply.is_empty() {
         return Ok(false);
     }
     let mut sent = Ok(0);
     if unsent.is_empty() {
-        *active = cx.turn.now; // the peer's time to take it begins
-        sent = send(wire, ready, &cx.lent.id, reply);
+        *active = turn.now; // the peer's time to take it begins
+        sent = send(wire, ready, lent.id, reply);
     }
     if let Ok(taken) = sent {
-        cx.turn.stats.bytes_out += taken as u64;
+        turn.stats.bytes_out += taken as u64;
         let rest = &reply[taken..];
         if !rest.is_empty() && unsent.len() + rest.len() > OUTPUT_BYTES_MAX {
             sent = Err(CloseReason::Overrun);
@@ -750,7 +745,7 @@ fn say<W: Wire>(
             unsent.append(rest);
         }
     }
-    cx.turn.clear_output();
+    turn.clear_output();
     sent.map(|_| true)
 }
 

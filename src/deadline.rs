@@ -27,6 +27,11 @@ impl Time {
         Time(self.0.saturating_add(ms))
     }
 
+    /// The moment `later` than this, or up to a millisecond after it.
+    pub(crate) fn plus(self, later: Duration) -> Time {
+        self.plus_ms(u64::try_from(later.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+    }
+
     /// How long it is from `earlier` to this moment; zero if it has passed.
     pub(crate) fn since(self, earlier: Time) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

@@ -24,10 +24,10 @@
 //! the whole slab before each wait in debug builds). And the **order**: all events are noted before anything can end, and
 //! slots are freed last, so that within a turn a token means one source (invariant 4) and no event can be stale.
 
+mod accept;
 mod apply;
 
 use std::any::Any;
-use std::collections::BinaryHeap;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
@@ -43,13 +43,10 @@ use crate::datagram::{DatagramProtocol, DatagramSocket};
 use crate::deadline::{Deadlines, Time};
 use crate::effects::Call;
 use crate::handle::{Errand, Handle, Inbox};
-use crate::limits::{
-    ACCEPT_REST_MS, ACCEPTS_PER_TURN, BACKLOG, EVENTS_PER_TURN, EXPIRIES_PER_TURN, GIVE_WAY_MAX, GIVE_WAY_QUIET_MS, Limits,
-    READ_BYTES_MAX, SLOTS_KEPT, WORK_PER_TURN,
-};
-use crate::listener::{Accepted, Listener, Make, Socket};
+use crate::limits::{ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, Limits, READ_BYTES_MAX, SLOTS_KEPT, WORK_PER_TURN};
+use crate::listener::{Listener, Make, Socket};
 use crate::net::{self, Events, Interest, Poll, TcpStream, Token};
-use crate::protocol::{CloseReason, ConnectionId, Peer, Protocol};
+use crate::protocol::{CloseReason, Peer, Protocol};
 use crate::stats::Stats;
 use crate::turn::Turn;
 use crate::wire::{Ready, Watched};
@@ -80,7 +77,7 @@ pub struct Reactor {
     /// Before then, nobody is asked again to give way.
     room_sought_until: Time,
     /// What streams are read into.
-    scratch: Box<[u8]>,
+    scratch: Box<[u8; READ_BYTES_MAX]>,
     turn: Turn,
     /// When a stop ends what is still under way. `NEVER` until the first turn after a stop was asked for.
     drain_until: Time,
@@ -186,7 +183,7 @@ impl Reactor {
             ended: Vec::with_capacity(EVENTS_PER_TURN),
             listeners: Vec::new(),
             room_sought_until: Time::at(Duration::ZERO),
-            scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
+            scratch: Box::new([0; READ_BYTES_MAX]),
             turn: Turn::new(limits),
             drain_until: Time::NEVER,
             let_in_last: 0,
@@ -346,7 +343,7 @@ impl Reactor {
     pub fn run(&mut self) -> io::Result<Stopped> {
         debug!("may come to hold {} bytes for its connections", self.turn.limits.bytes_max());
         loop {
-            self.turn(None)?;
+            self.take_turn(Time::NEVER)?;
             if self.is_stopped() {
                 return Ok(match self.cut_off {
                     None | Some(0) => Stopped::InOrder,
@@ -356,8 +353,8 @@ impl Reactor {
         }
     }
 
-    /// Takes one turn, which waits for something to do, but no longer than `at_most`. For those who bring a loop of their
-    /// own, and for benchmarks.
+    /// Takes one turn, which waits for something to do, but no longer than `at_most`, in whole milliseconds. For those who
+    /// bring a loop of their own, and for benchmarks.
     ///
     /// # Errors
     ///
@@ -367,8 +364,13 @@ impl Reactor {
     ///
     /// If it is called from work that a [`Handle`] has brought, which itself is run in a turn.
     pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<()> {
+        self.read_clock();
+        self.take_turn(at_most.map_or(Time::NEVER, |at_most| self.turn.now.plus(at_most)))
+    }
+
+    fn take_turn(&mut self, until: Time) -> io::Result<()> {
         assert!(!self.is_in_turn, "a turn is not taken within another");
-        self.wait(at_most)?;
+        self.wait(until)?;
         self.is_in_turn = true;
         self.note();
         self.drive();
@@ -388,20 +390,22 @@ impl Reactor {
         &self.turn.stats
     }
 
+    /// Between two turns some time may have passed: who brings a loop of his own may have been away for long.
+    fn read_clock(&mut self) {
+        if !self.is_in_turn {
+            self.turn.begin();
+        }
+    }
+
     // ---- wait: the one place where the program sleeps (invariant 1)
 
-    fn wait(&mut self, at_most: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, until: Time) -> io::Result<()> {
         debug_assert!(self.all_who_can_progress_are_queued(), "at wait, every source that can progress is in the queue");
-        if at_most.is_some() {
-            self.turn.begin(); // who brings a loop of his own may have been away for long
-        }
-        let now = self.turn.now;
-        let has_work = !self.queue.is_empty() || self.turn.effects.untold() > 0 || !self.unreached.is_empty();
-        let due = self.deadlines.soonest().min(self.drain_until);
-        let timeout = match due {
-            _ if has_work => Some(Duration::ZERO),
-            Time::NEVER => at_most,
-            due => Some(due.since(now).min(at_most.unwrap_or(Duration::MAX))),
+        let timeout = if self.has_work() {
+            Some(Duration::ZERO)
+        } else {
+            let due = self.due().min(until);
+            (due != Time::NEVER).then(|| due.since(self.turn.now))
         };
         self.turn.stats.turns += 1;
         let result = self.poll.poll(&mut self.events, timeout);
@@ -415,10 +419,19 @@ impl Reactor {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
             other => other?,
         }
-        if self.events.is_empty() && !has_work && due > self.turn.now {
-            self.turn.stats.empty_turns += 1;
-        }
         Ok(())
+    }
+
+    /// Is there something to do that nobody has to wait for?
+    #[inline]
+    fn has_work(&self) -> bool {
+        !self.queue.is_empty() || self.turn.effects.untold() > 0 || !self.unreached.is_empty()
+    }
+
+    /// When there is, although nothing comes meanwhile.
+    #[inline]
+    fn due(&self) -> Time {
+        self.deadlines.soonest().min(self.drain_until)
     }
 
     // ---- note: remember what the kernel told, before anything can change
@@ -430,6 +443,9 @@ impl Reactor {
             let Some(slot) = self.slots.get_mut(token) else { continue };
             slot.ready.note(event);
             enqueue(&mut self.queue, token, slot);
+        }
+        if !self.has_work() && self.due() > self.turn.now {
+            self.turn.stats.empty_turns += 1;
         }
     }
 
@@ -443,8 +459,8 @@ impl Reactor {
         self.turn.share(self.driven.len());
         self.guard(Reactor::drive_all);
         self.driven.clear();
-        self.untold = self.turn.effects.untold();
-        if self.untold > 0 {
+        if self.turn.effects.untold() > 0 {
+            self.untold = self.turn.effects.untold();
             self.guard(Reactor::tell_all);
         }
     }
@@ -455,113 +471,39 @@ impl Reactor {
             self.running = token;
             let slot = &mut self.slots[token];
             slot.standing = Standing::Waiting;
-            let outcome = match &mut slot.source {
-                Source::Connection(stream, connection) => {
-                    let outcome = connection.drive(stream, &mut slot.ready, &mut self.scratch, &mut self.turn);
-                    // Activity has only put its deadline off since it was filed; an alarm may have brought it forward.
-                    let is_filed = slot.filed <= connection.alarm();
-                    let has_effects = !self.turn.effects.is_empty();
-                    if outcome == Outcome::Idle
-                        && is_filed
-                        && slot.watched != Watched::Nothing
-                        && !self.turn.stopping
-                        && !has_effects
-                    {
-                        continue; // as nearly always
-                    }
-                    outcome
-                }
-                Source::Datagram(socket) => socket.drive(&mut slot.ready, &mut self.turn),
-                Source::Listener(_) => match self.accept_some(token) {
-                    Outcome::Idle => continue, // as mostly
-                    outcome @ (Outcome::Blocked | Outcome::Unfinished | Outcome::Ended(_)) => outcome,
-                },
-                Source::Inbox(_) => self.run_some(token),
-                Source::Bell(_) => {
-                    self.stop();
-                    Outcome::Ended(CloseReason::Shutdown)
-                }
+            let Source::Connection(stream, connection) = &mut slot.source else {
+                self.drive_other(token);
+                continue;
             };
+            let outcome = connection.drive(stream, &mut slot.ready, &mut self.scratch[..], &mut self.turn);
+            // Activity has only put its deadline off since it was filed; an alarm may have brought it forward.
+            let is_provided_for = slot.filed <= connection.alarm() && slot.watched != Watched::Nothing;
+            if outcome == Outcome::Idle && is_provided_for && !self.turn.stopping && self.turn.effects.is_empty() {
+                continue; // as nearly always
+            }
             self.settle(token, outcome);
             self.apply_effects();
         }
     }
 
-    /// Accepts until there are no more, the budget is spent, or there is no room. Each newcomer goes to the queue, and is not
-    /// watched yet: a short exchange whose request arrives before the next turn needs no epoll_ctl at all. (To try it in
-    /// this very turn would be a little too early for most requests.)
-    ///
-    /// Not inlined, lest what is done for a newcomer take registers from what is done for each message.
-    #[inline(never)]
-    fn accept_some(&mut self, token: usize) -> Outcome {
-        let accepted_before = self.turn.stats.accepted;
-        for _ in 0..ACCEPTS_PER_TURN {
-            let Source::Listener(listener) = &mut self.slots[token].source else { break };
-            if self.let_in_last >= BACKLOG {
-                listener.close(); // the stop has let in more than can have stood at the door
-            }
-            if self.turn.stats.connections >= self.turn.limits.connections_max {
-                listener.rest("the house is full", self.turn.now, &mut self.turn.stats);
-                self.make_room();
-                return Outcome::Blocked;
-            }
-            let accepted = listener.accept();
-            match accepted {
-                Accepted::Stream(stream, peer) => {
-                    self.let_in_last += i32::from(self.turn.stopping);
-                    let protocol = (listener.make)(peer);
-                    self.welcome(stream, peer, protocol);
-                }
-                Accepted::Nothing => {
-                    trace!("{} accept -> nothing", listener.address);
-                    listener.ease(self.turn.now);
-                    if self.turn.stopping {
-                        listener.close(); // now, lest somebody comes who will not be let in
-                    }
-                    self.slots[token].ready = Ready::NEITHER;
-                    // Idle also where an episode has yet to end: its deadline has been filed since it first had to rest.
-                    return if self.turn.stopping { Outcome::Blocked } else { Outcome::Idle };
-                }
-                Accepted::Again => {}
-                Accepted::Lost(error) => self.lose(&error),
-                Accepted::Exhausted(error) => {
-                    listener.rest(&error.to_string(), self.turn.now, &mut self.turn.stats);
-                    self.make_room();
-                    return Outcome::Blocked;
-                }
-                Accepted::Broken(error) => {
-                    listener.give_up(&error);
-                    return Outcome::Ended(error.into());
-                }
-            }
-        }
-        match &mut self.slots[token].source {
-            Source::Listener(listener) if self.turn.stats.accepted == accepted_before => {
-                listener.rest("every connection fails", self.turn.now, &mut self.turn.stats);
-                Outcome::Blocked
-            }
-            Source::Listener(_) | Source::Connection(..) | Source::Datagram(_) | Source::Inbox(_) | Source::Bell(_) => {
-                Outcome::Unfinished
-            }
-        }
-    }
-
-    fn welcome(&mut self, stream: TcpStream, peer: Peer, protocol: Box<dyn Protocol>) {
-        let slot = u32::try_from(self.slots.vacant_key()).expect("there are no more slots than descriptors");
-        let id = ConnectionId { slot, generation: self.turn.effects.next_generation() };
-        trace!("{id} accept {peer}");
-        self.turn.stats.accepted += 1;
-        self.turn.stats.connections += 1;
-        let connection = Connection::new(protocol, id, peer, self.turn.now);
-        let token = self.insert(Source::Connection(stream, connection), Watched::Nothing);
+    /// Drives a source that is no connection.
+    #[inline(never)] // lest it take registers from what is done for each message
+    fn drive_other(&mut self, token: usize) {
         let slot = &mut self.slots[token];
-        slot.ready = if peer == Peer::Unix { Ready::UNKNOWN_UNIX } else { Ready::UNKNOWN };
-        if let Source::Connection(stream, connection) = &mut slot.source {
-            let listener = std::mem::replace(&mut self.running, token);
-            connection.open(stream, &mut slot.ready, &mut self.turn);
-            self.running = listener;
-        }
-        enqueue(&mut self.queue, token, slot);
+        let outcome = match &mut slot.source {
+            Source::Listener(_) => match self.accept_some(token) {
+                Outcome::Idle => return, // as mostly
+                outcome @ (Outcome::Blocked | Outcome::Unfinished | Outcome::Ended(_)) => outcome,
+            },
+            Source::Datagram(socket) => socket.drive(&mut slot.ready, &mut self.turn),
+            Source::Inbox(_) => self.run_some(token),
+            Source::Bell(_) => {
+                self.stop();
+                Outcome::Ended(CloseReason::Shutdown)
+            }
+            Source::Connection(..) => unreachable!("connections are driven where this was called"),
+        };
+        self.settle(token, outcome);
         self.apply_effects();
     }
 
@@ -588,65 +530,6 @@ impl Reactor {
         Outcome::Unfinished
     }
 
-    fn lose(&mut self, error: &io::Error) {
-        self.turn.stats.accepts_failed += 1;
-        debug!("accept: {error}");
-    }
-
-    /// Has idle connections close whose protocols give way, the longest idle first and no more than `GIVE_WAY_MAX`, so that
-    /// those who wait can be let in as soon as they are reaped. Who else waits stays in the backlog: to refuse them would
-    /// send away those who can be served in a moment.
-    ///
-    /// Whether anybody waits is not known here: accept(2) fails for want of a descriptor before it looks, and in a full house it
-    /// is not called. At worst so many idle ones close for nobody, and then there is room.
-    ///
-    /// This looks at every slot, which takes some 6 ns for each: 50 µs with nine thousand connections, perhaps 1 ms with a
-    /// hundred thousand. So it is done once in `ACCEPT_REST_MS` at most, however often listeners rest.
-    fn make_room(&mut self) {
-        let now = self.turn.now;
-        if now < self.room_sought_until {
-            return;
-        }
-        self.room_sought_until = now.plus_ms(ACCEPT_REST_MS);
-        let listener = self.running;
-        let mut longest_idle = BinaryHeap::with_capacity(GIVE_WAY_MAX);
-        for (token, slot) in &self.slots {
-            let Source::Connection(_, connection) = &slot.source else { continue };
-            if slot.standing != Standing::Waiting || slot.ready.readable {
-                continue; // there is news of it
-            }
-            let Some(since) = connection.quiet_since() else { continue };
-            let is_full = longest_idle.len() == GIVE_WAY_MAX;
-            let is_long = since.plus_ms(GIVE_WAY_QUIET_MS) <= now
-                && longest_idle.peek().is_none_or(|last| !is_full || (since, token) < *last);
-            // The protocol lies elsewhere in memory, and is asked last.
-            self.running = token;
-            if is_long && connection.gives_way() {
-                if is_full {
-                    longest_idle.pop(); // who has been idle for the shortest time
-                }
-                longest_idle.push((since, token));
-            }
-        }
-        for (since, token) in longest_idle {
-            self.running = token;
-            let slot = &mut self.slots[token];
-            let Source::Connection(stream, connection) = &mut slot.source else { continue };
-            // In a crowd the kernel may not have told of it yet: whoever has said something is served, and stays.
-            let outcome = connection.look(stream, &mut slot.ready, &mut self.scratch, &mut self.turn);
-            if outcome == Outcome::Blocked && connection.quiet_since() == Some(since) {
-                debug!("{} {} gives way", connection.id(), connection.peer());
-                connection.give_way();
-                enqueue(&mut self.queue, token, slot);
-                self.turn.stats.gave_way += 1;
-            } else {
-                self.settle(token, outcome);
-                self.apply_effects();
-            }
-        }
-        self.running = listener;
-    }
-
     // ---- expire: look at who may be late
 
     fn expire(&mut self) {
@@ -670,7 +553,7 @@ impl Reactor {
             }
             let outcome = match &mut slot.source {
                 Source::Connection(stream, connection) => {
-                    connection.expire(stream, &mut slot.ready, &mut self.scratch, &mut self.turn)
+                    connection.expire(stream, &mut slot.ready, &mut self.scratch[..], &mut self.turn)
                 }
                 Source::Listener(listener) => listener.expire(&self.turn),
                 Source::Datagram(socket) => socket.expire(&mut slot.ready, &mut self.turn),

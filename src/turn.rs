@@ -12,6 +12,9 @@ use crate::limits::{BYTES_OF_ALL_PER_TURN, BYTES_PER_TURN, Limits, OUTPUT_SCRATC
 use crate::net;
 use crate::stats::Stats;
 
+/// So few can move a full budget each.
+const SHARERS_FEW: u64 = BYTES_OF_ALL_PER_TURN / BYTES_PER_TURN;
+
 pub(crate) struct Turn {
     /// When this turn began. The clock is read once a turn, so all that happens in it happens at one moment.
     pub(crate) now: Time,
@@ -54,8 +57,10 @@ impl Turn {
     /// Divides what a turn may move among so many.
     #[inline]
     pub(crate) fn share(&mut self, sources: usize) {
-        let share = BYTES_OF_ALL_PER_TURN / (sources as u64).max(1);
-        self.bytes_each = share.clamp(READ_BYTES_MAX as u64, BYTES_PER_TURN);
+        self.bytes_each = match sources as u64 {
+            0..SHARERS_FEW => BYTES_PER_TURN,
+            sources => (BYTES_OF_ALL_PER_TURN / sources).max(READ_BYTES_MAX as u64),
+        };
     }
 
     /// Reads the clock.

@@ -66,11 +66,12 @@ impl Ready {
     /// Adds what `event` tells. An error or a hang-up means: try both directions, and believe what they return.
     #[inline]
     pub(crate) fn note(&mut self, event: &Event) {
-        let closed = event.is_error() | event.is_read_closed() | event.is_write_closed();
-        self.readable |= event.is_readable() | closed;
-        if closed | event.is_writable() | net::is_priority(event) {
-            self.writable |= event.is_writable() | closed;
-            self.closing |= net::is_priority(event) | closed;
+        self.readable |= event.is_readable();
+        let is_closed = event.is_error() || event.is_read_closed() || event.is_write_closed();
+        if event.is_writable() || net::is_priority(event) || is_closed {
+            self.readable |= is_closed;
+            self.writable |= event.is_writable() || is_closed;
+            self.closing |= net::is_priority(event) || is_closed;
         }
     }
 }
@@ -97,7 +98,7 @@ pub(crate) enum Received {
 pub(crate) fn receive<W: Wire>(
     wire: &mut W,
     ready: &mut Ready,
-    id: &ConnectionId,
+    id: ConnectionId,
     into: &mut [u8],
 ) -> Result<Received, CloseReason> {
     if !ready.readable {
@@ -135,7 +136,7 @@ pub(crate) fn receive<W: Wire>(
 
 /// Sends what the kernel takes of `bytes`, and returns how many that were.
 #[inline(always)]
-pub(crate) fn send<W: Wire>(wire: &mut W, ready: &mut Ready, id: &ConnectionId, bytes: &[u8]) -> Result<usize, CloseReason> {
+pub(crate) fn send<W: Wire>(wire: &mut W, ready: &mut Ready, id: ConnectionId, bytes: &[u8]) -> Result<usize, CloseReason> {
     if !ready.writable {
         return Ok(0);
     }
@@ -168,6 +169,6 @@ pub(crate) fn send<W: Wire>(wire: &mut W, ready: &mut Ready, id: &ConnectionId, 
 /// One line in the trace log. Kept out of the way of those who do not read it.
 #[cold]
 #[inline(never)]
-fn tell(id: &ConnectionId, call: &str, offered: usize, result: Result<usize, ErrorKind>) {
+fn tell(id: ConnectionId, call: &str, offered: usize, result: Result<usize, ErrorKind>) {
     trace!("{id} {call} {offered} -> {result:?}");
 }

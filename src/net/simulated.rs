@@ -148,10 +148,6 @@ impl Events {
         self.told.iter()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.told.is_empty()
-    }
-
     pub(crate) fn clear(&mut self) {
         self.told.clear();
     }

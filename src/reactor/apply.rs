@@ -54,13 +54,6 @@ impl Reactor {
         self.oblige(id, Wish::Resume);
     }
 
-    /// Between two turns some time may have passed.
-    fn read_clock(&mut self) {
-        if !self.is_in_turn {
-            self.turn.begin();
-        }
-    }
-
     /// Does what the protocol that has just run wants done to others.
     #[inline]
     pub(super) fn apply_effects(&mut self) {

@@ -25,7 +25,7 @@ use crate::datagram::DatagramProtocol;
 use crate::net::simulated::kernel::{Faults, Kernel};
 use crate::net::simulated::stream::Heard;
 use crate::net::simulated::{Bell, Installed};
-use crate::protocol::{Advance, Context, Next};
+use crate::protocol::{Advance, ConnectionId, Context, Next};
 use protocols::{Ledger, Witnessed};
 
 /// A reactor, the kernel under it, and what its protocols have been told.
