@@ -261,8 +261,11 @@ fn debug_logs_one_line_per_conversation_with_its_reason() {
 
 #[test]
 fn the_echo_port_is_answered_only_if_asked_for_and_debug_says_why_not() {
-    // It may take a privilege to be at such a port; who has none cannot try this.
-    let Ok(peer) = UdpSocket::bind("127.0.0.3:7") else { return };
+    // It may take a privilege to be at such a port; who has none cannot try this. The address is this process's own: another
+    // run of the tests may be at its port 7.
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let address = SocketAddr::from(([127, 7, high, low], 7));
+    let Ok(peer) = UdpSocket::bind(address) else { return };
     peer.set_read_timeout(Some(common::PATIENCE)).unwrap();
     for (flags, is_answered) in [(&["--log", "debug"][..], false), (&["--answer-all-ports"], true)] {
         let arguments = [&["--udp", "127.0.0.1:0"], flags].concat();
@@ -271,7 +274,7 @@ fn the_echo_port_is_answered_only_if_asked_for_and_debug_says_why_not() {
         if is_answered {
             assert_eq!(peer.recv(&mut [0; 64]).unwrap(), 5);
         } else {
-            let line = program.logged("127.0.0.3:7");
+            let line = program.logged(&address.to_string());
             assert!(line.contains("DEBUG") && line.contains("nobody is answered at this port"), "{line}");
         }
         assert_eq!(program.stop().status.code(), Some(0));

@@ -117,6 +117,8 @@ pub(super) enum Parsed<'i> {
 /// Can anything more be said of a head now than when it had only `scanned` bytes? Only when a line has ended or a limit is
 /// reached: so a head that drips is parsed at most once per line, of which there are few, and not once per byte.
 pub(super) fn has_news(input: &[u8], scanned: usize) -> bool {
+    #[cfg(test)]
+    super::tests::look_at(input.len() - scanned);
     let reaches = |limit: usize| scanned < limit && input.len() >= limit;
     memchr::memchr(b'\n', &input[scanned..]).is_some() || reaches(REQUEST_LINE_BYTES_MAX) || reaches(HEAD_BYTES_MAX + 1)
 }
@@ -125,6 +127,8 @@ pub(super) fn has_news(input: &[u8], scanned: usize) -> bool {
 ///
 /// Its fields are put into `few`, or into `many` if they are.
 pub(super) fn parse<'i>(input: &'i [u8], few: &'i mut FewHeaders<'i>, many: &'i mut Vec<Header<'i>>) -> Parsed<'i> {
+    #[cfg(test)]
+    super::tests::look_at(input.len());
     let head = &input[..input.len().min(HEAD_BYTES_MAX + 1)];
     let (line, line_bytes) = match RequestLine::parse(head) {
         Some(parsed) => parsed,
