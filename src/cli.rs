@@ -90,7 +90,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) prefix: String,
     /// Answer UDP from every port but 0. Without this flag, nobody is answered at the ports of the small services which answer
-    /// whatever comes (7, 13, 17 and 19): two of them, once set on each other by a forged datagram, never stop.
+    /// whatever comes (7, 13, 17, 19 and 37): two of them, once set on each other by a forged datagram, never stop.
     #[arg(long)]
     pub(crate) answer_all_ports: bool,
     /// Log to standard error from this level on: error, warn, info (start and stop), debug (a line for each

@@ -27,6 +27,7 @@ use crate::deadline::Time;
 use crate::effects::{News, Wish};
 use crate::limits::{
     INPUT_BYTES_MAX, LATE_MS, LINGER_BYTES_MAX, Limits, OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES, QUIET_MS,
+    STEP_BYTES,
 };
 use crate::protocol::{Advance, CloseReason, ConnectionId, Context, Next, Peer, Protocol};
 use crate::turn::Turn;
@@ -436,13 +437,15 @@ impl Connection {
             }
         }
         let moved_before = turn.stats.bytes_moved();
+        let mut steps = 0;
         loop {
+            steps += 1;
             // What is owed goes first: it keeps the order, and it is what the peer waits for.
             if self.wants_write() && ready.writable {
                 self.flush(wire, ready, turn);
             }
             // What is to be done to others is done before more is asked for.
-            let is_spent = turn.stats.bytes_moved() - moved_before >= turn.bytes_each;
+            let is_spent = turn.stats.bytes_moved() - moved_before + steps * STEP_BYTES >= turn.bytes_each;
             if is_spent || turn.effects.is_much() {
                 return if self.can_progress(ready) { Outcome::Unfinished } else { Outcome::Blocked };
             }

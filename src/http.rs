@@ -38,8 +38,11 @@ use stream::{Piece, Stream};
 /// One value is made per connection. Every call must return soon: while it runs, nobody else is served.
 pub trait Responder {
     /// Answers one request. Length, date and connection fields are added by the caller, and the body is left out where
-    /// there must be none, as for HEAD. A body that the request had, and that [`receive`](Responder::receive) did not
-    /// want, is skipped before the answer leaves.
+    /// there must be none, as for HEAD.
+    ///
+    /// It is asked when all of the request is there: a body that [`receive`](Responder::receive) did not want has been skipped
+    /// by then, and a request that was cut short is never answered here. Only a client that waits for leave to send its body
+    /// (`Expect: 100-continue`) is answered before.
     fn respond(&mut self, request: &Request<'_>) -> Response<'_>;
 
     /// Asked where a body follows, of at most [`BODY_BYTES_MAX`]: who takes it? It then gives the answer too, instead of
@@ -102,10 +105,10 @@ struct Arriving {
     entry: Option<Box<Entry>>,
 }
 
-/// What becomes of a body, and what follows it.
+/// What becomes of a body, and who answers behind it.
 enum Then {
-    /// Nobody wants it, and this is the answer.
-    Answer(Response<'static>),
+    /// It is skipped, for nobody wants it. Behind it, the request with this head is answered as if it had had none.
+    Skip(Box<[u8]>),
     /// It is taken by somebody, who will answer.
     Upload(Box<dyn Upload>),
 }
@@ -142,7 +145,7 @@ impl<R: Responder> Http<R> {
                     cx.wake_never();
                     self.state = State::NEXT;
                 }
-                Advance { consumed: length, next: self.answer(&request, input, cx) }
+                Advance { consumed: length, next: self.answer(&request, &input[..length], cx) }
             }
             Parsed::Refused(status) => Advance { consumed: input.len(), next: self.refuse(status, form_of(input), input, cx) },
         }
@@ -157,21 +160,19 @@ impl<R: Responder> Http<R> {
         Advance::need_more()
     }
 
-    fn answer(&mut self, request: &Request<'_>, input: &[u8], cx: &mut Context<'_>) -> Next {
+    /// Answers the request that `head` says.
+    fn answer(&mut self, request: &Request<'_>, head: &[u8], cx: &mut Context<'_>) -> Next {
         if request.body_bytes() > 0 {
-            return self.answer_behind_body(request, input, cx);
+            return self.answer_behind_body(request, head, cx);
         }
         let next = after(request, cx);
         let logs_access = self.responder.logs_access();
         let response = self.responder.respond(request);
-        if logs_access || matches!(response.body, Body::Streamed(..)) {
-            let entry = logs_access.then(|| Entry::new(input, cx));
-            return match send(response, request.form(), next, entry, cx) {
-                None => next,
-                Some(stream) => self.stream(stream, cx),
-            };
+        if logs_access || response.leaves_in_pieces() {
+            let entry = logs_access.then(|| Entry::new(head, cx));
+            return send(&mut self.state, response, request.form(), next, entry, cx);
         }
-        // As nearly always: it is all there, and nobody wants to know.
+        // As nearly always: it is short, and nobody wants to know.
         let (output, date) = cx.compose();
         response.write(request.form(), next == Next::Continue, date, output);
         next
@@ -179,41 +180,33 @@ impl<R: Responder> Http<R> {
 
     /// The same, where the answer has to wait until the request's body has come.
     #[cold]
-    fn answer_behind_body(&mut self, request: &Request<'_>, input: &[u8], cx: &mut Context<'_>) -> Next {
+    fn answer_behind_body(&mut self, request: &Request<'_>, head: &[u8], cx: &mut Context<'_>) -> Next {
         let (form, left) = (request.form(), request.body_bytes());
         if left > BODY_BYTES_MAX {
-            return self.refuse(Status::ContentTooLarge, form, input, cx);
+            return self.refuse(Status::ContentTooLarge, form, head, cx);
         }
         let next = after(request, cx);
         let upload = self.responder.receive(request);
-        let entry = self.responder.logs_access().then(|| Entry::new(input, cx));
+        let entry = self.responder.logs_access().then(|| Entry::new(head, cx));
         let then = match upload {
             // RFC 9110 section 10.1.1. There is no interim answer in HTTP/1.0; the client may ask without expecting one.
-            Some(_) if request.expects_continue() => return self.refuse(Status::ExpectationFailed, form, input, cx),
+            Some(_) if request.expects_continue() => return send_last(Status::ExpectationFailed, form, entry, cx),
             Some(upload) => Then::Upload(upload),
             // A client that waits for leave to send its body gets the answer instead (RFC 9110 section 10.1.1). Whether it
             // sends the body all the same cannot be known, so nothing after it can be told apart.
             None if request.expects_continue() => {
                 let response = self.responder.respond(request);
-                return match send(response, form, Next::Close, entry, cx) {
-                    None => Next::Close,
-                    Some(stream) => self.stream(stream, cx),
-                };
+                return send(&mut self.state, response, form, Next::Close, entry, cx);
             }
-            None => Then::Answer(self.responder.respond(request).into_owned()),
+            None => Then::Skip(head.into()),
         };
         cx.wake_after(Duration::from_millis(cx.limits().body_ms_max));
         self.state = State::Body(Box::new(Arriving { left, form, next, then, entry }));
         Next::Continue
     }
 
-    /// Takes the body's next bytes.
-    fn advance_body(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
-        let mut body = match std::mem::replace(&mut self.state, State::NEXT) {
-            State::Head { .. } => return Advance::need_more(),
-            State::Stream(stream) => return Advance::need_more().then(self.stream(stream, cx)),
-            State::Body(body) => body,
-        };
+    /// Takes the next bytes of a request's body.
+    fn advance_body(&mut self, mut body: Box<Arriving>, input: &[u8], cx: &mut Context<'_>) -> Advance {
         let count = usize::try_from(body.left).map_or(input.len(), |left| left.min(input.len()));
         body.left -= count as u64;
         if let Then::Upload(upload) = &mut body.then {
@@ -228,37 +221,28 @@ impl<R: Responder> Http<R> {
         if cx.is_stopping() && next == Next::Continue {
             next = Next::Close; // since the head came
         }
-        let response = match then {
-            Then::Answer(response) => response,
-            Then::Upload(upload) => upload.respond(),
-        };
-        let next = match send(response, form, next, entry, cx) {
-            None => next,
-            Some(stream) => self.stream(stream, cx),
+        let next = match then {
+            Then::Upload(upload) => send(&mut self.state, upload.respond(), form, next, entry, cx),
+            Then::Skip(head) => {
+                let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; FEW_HEADERS];
+                let mut many = Vec::new();
+                match parse(&head, &mut few, &mut many) {
+                    Parsed::Whole(request, _) => send(&mut self.state, self.responder.respond(&request), form, next, entry, cx),
+                    Parsed::Partial | Parsed::Refused(_) => unreachable!("what was a whole head still is one"),
+                }
+            }
         };
         Advance { consumed: count, next }
     }
 
-    /// Goes on with an answer's body.
+    /// Goes on with what has begun: a request's body, or an answer's.
     #[cold]
-    fn stream(&mut self, mut stream: Box<Stream>, cx: &mut Context<'_>) -> Next {
-        cx.wake_never();
-        let piece = stream.read(cx.compose().0);
-        match piece {
-            Piece::Some => {}
-            Piece::NotYet => cx.wake_after(Duration::from_millis(STREAM_REST_MS)),
-            Piece::Last => {
-                stream.log();
-                return stream.next;
-            }
-            // The client has been told a length, and must not take less for the whole.
-            Piece::Missing => {
-                stream.log();
-                return Next::Abort;
-            }
+    fn go_on(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+        match std::mem::replace(&mut self.state, State::NEXT) {
+            State::Body(body) => self.advance_body(body, input, cx),
+            State::Stream(stream) => Advance::need_more().then(go_on_streaming(&mut self.state, stream, cx)),
+            State::Head { .. } => unreachable!("between two messages, nothing has begun"),
         }
-        self.state = State::Stream(stream);
-        Next::Pause
     }
 
     /// The last answer to a peer that we do not understand, or no longer want to.
@@ -273,7 +257,7 @@ impl<R: Responder> Protocol for Http<R> {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         match self.state {
             State::Head { scanned, empty_lines, .. } => self.advance_head(input, scanned as usize, empty_lines, cx),
-            State::Body(_) | State::Stream(_) => self.advance_body(input, cx),
+            State::Body(_) | State::Stream(_) => self.go_on(input, cx),
         }
     }
 
@@ -284,14 +268,14 @@ impl<R: Responder> Protocol for Http<R> {
             State::Head { .. } if rest.is_empty() => Next::Close,
             State::Head { .. } => self.refuse(Status::BadRequest, form_of(rest), rest, cx),
             State::Body(body) => send_last(Status::BadRequest, body.form, body.entry, cx),
-            State::Stream(stream) => self.stream(stream, cx),
+            State::Stream(stream) => go_on_streaming(&mut self.state, stream, cx),
         }
     }
 
     /// What was streamed has mostly left: there is room for more.
     fn drained(&mut self, cx: &mut Context<'_>) -> Next {
         match std::mem::replace(&mut self.state, State::NEXT) {
-            State::Stream(stream) => self.stream(stream, cx),
+            State::Stream(stream) => go_on_streaming(&mut self.state, stream, cx),
             state @ (State::Head { .. } | State::Body(_)) => {
                 self.state = state;
                 Next::Continue
@@ -309,7 +293,7 @@ impl<R: Responder> Protocol for Http<R> {
             State::Head { is_head: true, .. } => Form::Head,
             State::Head { is_head: false, .. } => Form::Full,
             State::Body(body) => return send_last(Status::RequestTimeout, body.form, body.entry, cx),
-            State::Stream(stream) => return self.stream(stream, cx),
+            State::Stream(stream) => return go_on_streaming(&mut self.state, stream, cx),
         };
         self.refuse(Status::RequestTimeout, form, b"", cx)
     }
@@ -325,39 +309,72 @@ impl<R: Responder> Protocol for Http<R> {
 /// What follows the answer to a request.
 #[inline]
 fn after(request: &Request<'_>, cx: &Context<'_>) -> Next {
-    match request.keeps_alive() {
-        // What a client sends behind CONNECT is for the tunnel that it does not get, and no request.
-        _ if request.method() == Method::Connect => Next::Close,
-        true if cx.is_stopping() => Next::Close,
-        true => Next::Continue,
-        false if request.form() == Form::Simple => Next::Close,
-        false => Next::CloseAgreed,
+    if request.method() == Method::Connect {
+        Next::Close // what its client sends behind it is for the tunnel that it does not get, and no request
+    } else if request.keeps_alive() {
+        if cx.is_stopping() { Next::Close } else { Next::Continue }
+    } else if request.form() == Form::Simple {
+        Next::Close // it has said nothing about its end
+    } else {
+        Next::CloseAgreed
     }
 }
 
-/// Sends a response, but for what is streamed: that is returned.
+/// Sends a response, behind which `next` is to follow, and says what follows for now: what leaves in pieces has only begun then,
+/// and stands in `state`.
 #[inline(never)]
-fn send(response: Response<'_>, form: Form, next: Next, entry: Option<Box<Entry>>, cx: &mut Context<'_>) -> Option<Box<Stream>> {
+fn send(
+    state: &mut State,
+    response: Response<'_>,
+    form: Form,
+    next: Next,
+    entry: Option<Box<Entry>>,
+    cx: &mut Context<'_>,
+) -> Next {
+    let response = response.in_pieces();
     let (output, date) = cx.compose();
     response.write(form, next == Next::Continue, date, output);
     let code = response.code();
     let body_bytes = if form == Form::Head { 0 } else { response.body_bytes() };
     match response.body {
-        Body::Streamed(length, body) if body_bytes > 0 => Some(Box::new(Stream::new(body, length, next, code, entry))),
+        Body::Streamed(length, body) if body_bytes > 0 => {
+            go_on_streaming(state, Box::new(Stream::new(body, length, next, code, entry)), cx)
+        }
         Body::Streamed(..) | Body::Bytes(_) => {
             if let Some(entry) = entry {
                 entry.log(code, body_bytes);
             }
-            None
+            next
         }
     }
 }
 
 /// Sends an error, behind which we close.
 fn send_last(status: Status, form: Form, entry: Option<Box<Entry>>, cx: &mut Context<'_>) -> Next {
-    let stream = send(Response::error(status), form, Next::Close, entry, cx);
-    debug_assert!(stream.is_none(), "an error is no stream");
-    Next::Close
+    let mut untouched = State::NEXT; // for an error is too short to leave in pieces
+    send(&mut untouched, Response::error(status), form, Next::Close, entry, cx)
+}
+
+/// Goes on with an answer's body.
+#[cold]
+fn go_on_streaming(state: &mut State, mut stream: Box<Stream>, cx: &mut Context<'_>) -> Next {
+    cx.wake_never();
+    let piece = stream.read(cx.compose().0);
+    match piece {
+        Piece::Some => {}
+        Piece::NotYet => cx.wake_after(Duration::from_millis(STREAM_REST_MS)),
+        Piece::Last => {
+            stream.log();
+            return stream.next;
+        }
+        // The client has been told a length, and must not take less for the whole.
+        Piece::Missing => {
+            stream.log();
+            return Next::Abort;
+        }
+    }
+    *state = State::Stream(stream);
+    Next::Pause
 }
 
 /// What of an answer the sender of a refused request can take, as far as it can be told: none to HEAD has a body.

@@ -37,7 +37,7 @@ pub struct Limits {
     /// The longest that a stop waits for the conversations under way. Then they end as `Shutdown`.
     pub drain_ms_max: u64,
     /// Source ports that no datagram is answered at, besides port 0. By default those of the small services that answer
-    /// whatever comes: echo (7), daytime (13), quotation (17) and character generator (19). One datagram forged in the name of
+    /// whatever comes: echo (7), daytime (13), quotation (17), character generator (19) and time (37). One datagram forged in the name of
     /// such a service would set it and us talking for ever. A peer to whom an address translator has given such a port is
     /// refused too; that happens to few.
     pub unanswered_ports: Vec<u16>,
@@ -58,7 +58,7 @@ impl Default for Limits {
             body_ms_max: 60_000,
             linger_ms_max: 2_000,
             drain_ms_max: 5_000,
-            unanswered_ports: vec![7, 13, 17, 19],
+            unanswered_ports: vec![7, 13, 17, 19, 37],
             udp_buffer_bytes: 4 * 1024 * 1024,
         }
     }
@@ -111,6 +111,10 @@ pub const READ_BYTES_MAX: usize = 68 * 1024;
 /// Bytes moved for one connection in one turn, either way, give or take two reads and their replies. Then it goes to the end of
 /// the queue.
 pub const BYTES_PER_TURN: u64 = 256 * 1024;
+
+/// What each step of a connection (a read, a call for more) is charged beside the bytes that it moves, in bytes. Else one whose
+/// protocol says a byte at a time would have the turn for a quarter of a million of calls.
+pub const STEP_BYTES: u64 = 1024;
 
 /// Bytes moved for all connections in one turn, where that is less for each: then everybody has an equal share, but never less
 /// than one full read. Two hundred bulk transfers that begin at the same moment would else keep a newcomer waiting while the
@@ -247,6 +251,10 @@ pub const BODY_BYTES_MAX: u64 = 1024 * 1024;
 /// a body of any size, no more than both together is ever held.
 pub const STREAMED_BYTES_MAX: usize = 64 * 1024;
 
+/// The most reads that a piece is made of. A body that comes in smaller bits makes a smaller piece: what it takes to read a bit is
+/// paid by everybody who waits.
+pub const STREAMED_READS_MAX: usize = 64;
+
 /// How long a streamed body that has nothing yet is left alone, in milliseconds. Then it is read again.
 pub const STREAM_REST_MS: u64 = 1;
 
@@ -261,6 +269,10 @@ pub const FILE_AHEAD_BYTES: u64 = 4 * FILE_FETCH_BYTES;
 /// How often the next byte of a file may be found not to be in memory yet. Then it is read and waited for, while everybody
 /// else waits too: at a millisecond or more for each, that is later than a disk takes that is not busy.
 pub const FILE_TRIES_MAX: u32 = 10;
+
+/// How long nobody waits for a disk again, in milliseconds, once somebody has. Then the next read may be waited for. With a disk that
+/// takes as long, everybody else has half of the time.
+pub const FILE_WAIT_GAP_MS: u64 = 10;
 
 /// How long nothing more is logged of files that cannot be opened, for want of descriptors or because of the disk, in
 /// milliseconds. Peers can bring that about as often as they like; the next line has the count.

@@ -394,6 +394,32 @@ fn what_is_no_regular_file_is_not_there_and_holds_up_nobody() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn whoever_writes_to_a_pipe_does_not_take_us_for_its_reader() {
+    // Were the pipe opened to see what it is, the writer would go on, and lose what it writes, or its life.
+    let place = Place::new("writer");
+    let pipe = place.root().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let program = place.serve(&[]);
+    let writing = thread::spawn({
+        let pipe = pipe.clone();
+        move || File::options().write(true).open(pipe).unwrap().write_all(b"hello")
+    });
+    for _ in 0..100 {
+        assert_eq!(get(program.http(), "/pipe").status(), "404");
+    }
+    // Opened for both, it opens at once, whether the writer is still there or not.
+    let (told, result) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let mut received = [0; 5];
+        let mut reader = File::options().read(true).write(true).open(pipe).unwrap();
+        told.send(reader.read_exact(&mut received).map(|()| received)).unwrap();
+    });
+    assert_eq!(&result.recv_timeout(PATIENCE).expect("the writer has waited for us").unwrap(), b"hello");
+    writing.join().unwrap().unwrap();
+}
+
+#[test]
 fn what_may_not_be_read_is_forbidden() {
     let place = Place::new("forbidden");
     let paths = [place.file("file", SECRET), place.file("directory/file", SECRET)];
@@ -411,6 +437,18 @@ fn what_may_not_be_read_is_forbidden() {
     } else {
         assert_eq!(statuses, ["403", "403", "403"]);
     }
+}
+
+#[test]
+fn a_directory_that_may_be_passed_but_not_listed_is_one_all_the_same() {
+    let place = Place::new("passage");
+    place.file("directory/index.html", b"hello");
+    let directory = place.root().join("directory");
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o111)).unwrap();
+    let program = place.serve(&[]);
+    let statuses = ["/directory", "/directory/"].map(|target| get(program.http(), target).status().to_owned());
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(statuses, ["301", "200"]);
 }
 
 // ---- whether it has changed
@@ -467,7 +505,9 @@ fn who_has_the_file_since_it_was_changed_is_told_so() {
 #[test]
 fn a_304_ends_with_its_head_and_the_connection_goes_on() {
     let place = Place::new("not-modified");
-    place.file("a.txt", b"hello");
+    let path = place.file("a.txt", b"hello");
+    // Of a file that has been changed in this very second, a date is said at which it was older.
+    File::options().write(true).open(path).unwrap().set_modified(SystemTime::now() - Duration::from_secs(10)).unwrap();
     let program = place.serve(&[]);
     let date = get(program.http(), "/a.txt").field("Last-Modified").unwrap().to_owned();
     let mut stream = connect(program.http());
@@ -490,8 +530,25 @@ fn a_file_from_another_time_has_a_date_that_can_be_said() {
     file("past", SystemTime::UNIX_EPOCH - Duration::from_secs(1_000_000));
     let program = place.serve(&[]);
     let future = get(program.http(), "/future");
-    assert_eq!(future.field("Last-Modified").unwrap()[..16], future.field("Date").unwrap()[..16]);
+    let moment = |field| httpdate::parse_http_date(future.field(field).unwrap()).unwrap();
+    let ahead = moment("Date").duration_since(moment("Last-Modified")).expect("it is not later than the answer");
+    assert!(ahead <= Duration::from_secs(2), "{}", future.head);
     assert_eq!(get(program.http(), "/past").field("Last-Modified"), Some("Thu, 01 Jan 1970 00:00:00 GMT"));
+}
+
+#[test]
+fn what_is_changed_again_in_the_same_second_is_sent_again() {
+    // RFC 9110 section 8.8.2.2. A date counts seconds. If the file's own were said while its second lasts, whoever asks later
+    // whether it has changed since would be told that it has not.
+    let place = Place::new("twice");
+    let path = place.file("a.txt", b"hello");
+    let program = place.serve(&[]);
+    let first = get(program.http(), "/a.txt");
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    let condition = format!("If-Modified-Since: {}\r\n", first.field("Last-Modified").unwrap());
+    fs::write(&path, b"world").unwrap();
+    File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
+    assert_eq!(ask(program.http(), "GET /a.txt", &condition).body, b"world");
 }
 
 // ---- large ones, and many
@@ -544,6 +601,9 @@ fn a_slow_reader_gets_its_file_and_keeps_nobody_waiting() {
     let path = place.file("large.bin", &pattern(2, 8 * MIB));
     place.file("small.txt", b"hello");
     let program = place.serve(&[]);
+    assert_eq!(get(program.http(), "/nothing").status(), "404"); // what it takes for any answer, it has now
+    #[cfg(target_os = "linux")]
+    let before = program.memory_kib("VmHWM");
     let mut slow: Vec<TcpStream> = (0..10).map(|_| connect_narrow(program.http())).collect();
     slow.iter_mut().for_each(|stream| stream.write_all(b"GET /large.bin HTTP/1.0\r\n\r\n").unwrap());
     let mut quick = connect(program.http());
@@ -554,6 +614,12 @@ fn a_slow_reader_gets_its_file_and_keeps_nobody_waiting() {
     for stream in &mut slow {
         assert_eq!(read_answer(stream, false).status(), "200");
         check_bytes_of(&path, stream);
+    }
+    // No more than a piece and what waits for each, in vectors that have grown to twice that.
+    #[cfg(target_os = "linux")]
+    {
+        let grown = program.memory_kib("VmHWM") - before;
+        assert!(grown < 4 * 1024, "{grown} KiB more than before for 80 MiB");
     }
 }
 

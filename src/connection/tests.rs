@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use super::Outcome::{Blocked, Ended, Unfinished};
 use super::*;
 use crate::echo::Echo;
-use crate::limits::READ_BYTES_MAX;
+use crate::limits::{BYTES_PER_TURN, READ_BYTES_MAX};
 use crate::protocol::Advance;
 
 // ---- the script
@@ -750,6 +750,21 @@ fn nobody_spends_more_than_a_budget_in_one_turn() {
             let moved = talk.wire.read + talk.wire.sent.len() - before;
             assert!((4 * READ_BYTES_MAX..=6 * READ_BYTES_MAX).contains(&moved), "{name}: {moved}");
         }
+    }
+}
+
+#[test]
+fn who_says_little_at_a_time_does_not_have_the_turn_for_long_either() {
+    // It is asked for more for ever, and has one byte each time. It is not asked a quarter of a million times in one turn.
+    let mut talk = Talk::over_puppet(Kernel::default(), Puppet { opened: "1 pause", ..Puppet::drains(vec!["1 pause"; 2000]) });
+    talk.wire.room = usize::MAX;
+    let calls_max = usize::try_from(BYTES_PER_TURN / STEP_BYTES).unwrap();
+    assert_eq!(talk.open_once(), Unfinished);
+    for _ in 0..5 {
+        let before = talk.wire.sent.len();
+        assert_eq!(talk.drive_once(), Unfinished);
+        let said = talk.wire.sent.len() - before;
+        assert!((calls_max / 2..=calls_max).contains(&said), "{said}");
     }
 }
 

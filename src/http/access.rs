@@ -37,8 +37,9 @@ impl Entry {
         };
         // What a peer says is put down so that it cannot end our line, nor move a terminal's cursor.
         let line = match line {
-            b"" => "-".to_string(), // it said nothing in time
-            _ => format!("{}{}", line.escape_ascii(), if is_cut { "..." } else { "" }),
+            b"" => "-".to_string(), // it did not say all of it in time, and what it has said is not known here
+            // (An apostrophe ends nothing, and is the one character that would be escaped in vain.)
+            _ => line.escape_ascii().to_string().replace("\\'", "'") + if is_cut { "..." } else { "" },
         };
         Box::new(Entry { peer: cx.peer(), date: cx.date(), line })
     }

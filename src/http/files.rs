@@ -1,9 +1,9 @@
 //! Files below a directory, over HTTP.
 //!
 //! ```text
-//!   /a%20b/c?d ──► segments "a b", "c" ──► openat2 below the root ──► fstat ──► a regular file: 200 or 304
-//!                        │                        │                       ├──► a directory: 301 to /a%20b/c/?d
-//!                        ▼                        ▼                       └──► a pipe, a device: as if it were not there
+//!   /a%20b/c?d ──► segments "a b", "c" ──► found below the root ──► a regular file ──► opened: 200 or 304
+//!                        │                        │            ├──► a directory: 301 to /a%20b/c/?d
+//!                        ▼                        ▼            └──► a pipe, a device: as if it were not there
 //!                  400, or no such file     no such file, 403, 503, 500
 //! ```
 //!
@@ -36,7 +36,7 @@ use super::{Method, Request, Responder, Response, Status};
 use crate::errno::{self, OpenError};
 use crate::limits::FILE_SHORTAGE_MS;
 use crate::net;
-use reader::Reader;
+use reader::{Disk, Reader};
 
 /// What is served for a directory.
 const INDEX: &str = "index.html";
@@ -64,6 +64,7 @@ pub struct Files {
 
 struct Root {
     directory: Dir,
+    disk: Rc<Disk>,
     /// What could not be opened since it was last logged, and until when no more is logged about it.
     failures: Cell<u64>,
     silent_until: Cell<Option<Instant>>,
@@ -77,7 +78,9 @@ impl Files {
     /// `root` is no directory, or may not be opened.
     pub fn below(root: impl AsRef<Path>) -> io::Result<Files> {
         let directory = Dir::open_ambient_dir(root, ambient_authority())?;
-        Ok(Files { root: Rc::new(Root { directory, failures: Cell::new(0), silent_until: Cell::new(None) }) })
+        Ok(Files {
+            root: Rc::new(Root { directory, disk: Rc::default(), failures: Cell::new(0), silent_until: Cell::new(None) }),
+        })
     }
 
     /// The answer to GET or HEAD, where there is something at this path: the file, or why it cannot be had. `None`: no such
@@ -90,12 +93,28 @@ impl Files {
             return Some(Response::error(Status::BadRequest));
         }
         let target = Target::of(request.path())?;
-        match self.root.open(&target.file()) {
-            Ok((file, metadata)) if metadata.is_file() => Some(answer(request, &target.file(), file, &metadata)),
-            Ok((_, metadata)) if metadata.is_dir() && !target.is_directory => Some(target.moved(request.query())),
-            // A pipe, a device, or a directory that is called like an index.
-            Ok(_) => None,
+        match self.root.find(&target.file()) {
+            Ok(Found::File(file, metadata)) => Some(self.answer(request, &target.file(), file, &metadata)),
+            Ok(Found::Directory) if !target.is_directory => Some(target.moved(request.query())),
+            // A directory that is called like an index is no index.
+            Ok(Found::Directory | Found::Other) => None,
             Err(error) => self.root.refuse(&target, &error),
+        }
+    }
+}
+
+impl Files {
+    /// The file, or that it is still the one which the client has.
+    fn answer(&self, request: &Request<'_>, path: &Path, file: File, metadata: &Metadata) -> Response<'static> {
+        let now = net::wall_clock();
+        let modified = metadata.modified().ok();
+        let response = match modified {
+            Some(modified) if is_unchanged(request, modified, now) => Response::empty(Status::NotModified),
+            _ => Response::streamed(Status::Ok, type_of(path), metadata.len(), Reader::new(file, Rc::clone(&self.root.disk))),
+        };
+        match modified {
+            Some(modified) => response.with_header("Last-Modified", &httpdate::fmt_http_date(sayable(modified, now))),
+            None => response,
         }
     }
 }
@@ -117,14 +136,32 @@ impl fmt::Debug for Files {
     }
 }
 
+/// What a path names.
+enum Found {
+    /// A regular file, open.
+    File(File, Metadata),
+    Directory,
+    /// A pipe, a socket or a device.
+    Other,
+}
+
 impl Root {
-    /// Opens what `path` names, whatever it is. Never waits for who would write to a pipe, and makes no terminal ours.
-    fn open(&self, path: &Path) -> io::Result<(File, Metadata)> {
+    /// Finds what `path` names, and opens it if it is a regular file. Nothing else is opened, for that can be felt elsewhere: a
+    /// pipe's writer would take us for its reader, and a device may begin to work. (If it becomes one of these between the two
+    /// calls, we do not wait for who would write to a pipe, and make no terminal ours.)
+    fn find(&self, path: &Path) -> io::Result<Found> {
+        let metadata = self.directory.metadata(path)?;
+        if metadata.is_dir() {
+            return Ok(Found::Directory);
+        }
+        if !metadata.is_file() {
+            return Ok(Found::Other);
+        }
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
         let file = self.directory.open_with(path, &options)?.into_std();
         let metadata = file.metadata()?;
-        Ok((file, metadata))
+        Ok(if metadata.is_file() { Found::File(file, metadata) } else { Found::Other })
     }
 
     #[cold]
@@ -212,20 +249,6 @@ fn is_name(segment: &[u8]) -> bool {
     !segment.is_empty() && !is_hidden && memchr::memchr3(b'/', b'\\', b'\0', segment).is_none()
 }
 
-/// The file, or that it is still the one which the client has.
-fn answer(request: &Request<'_>, path: &Path, file: File, metadata: &Metadata) -> Response<'static> {
-    let now = net::wall_clock();
-    let modified = metadata.modified().ok();
-    let response = match modified {
-        Some(modified) if is_unchanged(request, modified, now) => Response::empty(Status::NotModified),
-        _ => Response::streamed(type_of(path), metadata.len(), Reader::new(file)),
-    };
-    match modified {
-        Some(modified) => response.with_header("Last-Modified", &httpdate::fmt_http_date(sayable(modified, now))),
-        None => response,
-    }
-}
-
 /// Has the client what it asks for? Only GET is conditional (RFC 1945 section 8.2). The field means nothing where there is
 /// an `If-None-Match`, which we do not evaluate since we give no entity tags, nor if it is no date (RFC 9110 section 13.1.3)
 /// or one that lies ahead (RFC 1945 section 10.9).
@@ -244,9 +267,11 @@ fn whole_seconds(time: SystemTime) -> SystemTime {
     SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(since_epoch.as_secs())
 }
 
-/// A moment as it may be said: not one that lies ahead (RFC 9110 section 8.8.2.1), nor one before HTTP's calendar begins.
+/// A moment as it may be said: not one that lies ahead of the answer's date (RFC 9110 section 8.8.2.1), nor one before HTTP's
+/// calendar begins. Nor one of this second, which is not over: a file that changes in it once more could not be told from the
+/// one that the client has. (And the answer's date is that of a turn that began a little earlier.)
 fn sayable(modified: SystemTime, now: SystemTime) -> SystemTime {
-    modified.min(now).max(SystemTime::UNIX_EPOCH)
+    modified.min(now - std::time::Duration::from_secs(1)).max(SystemTime::UNIX_EPOCH)
 }
 
 /// By the ending of its name alone: a file's content is not looked at.

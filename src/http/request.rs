@@ -4,6 +4,7 @@
 //! smuggled (RFC 9112 section 11.2).
 
 use std::net::Ipv6Addr;
+use std::ops::Range;
 
 use httparse::{EMPTY_HEADER, Error, Header};
 use memchr::memmem;
@@ -32,6 +33,7 @@ pub struct Request<'i> {
     method: Method,
     path: &'i [u8],
     query: Option<&'i [u8]>,
+    host: Option<&'i [u8]>,
     headers: &'i [Header<'i>],
     form: Form,
     keeps_alive: bool,
@@ -40,11 +42,12 @@ pub struct Request<'i> {
 }
 
 impl<'i> Request<'i> {
-    fn new(line: RequestLine<'i>, headers: &'i [Header<'i>], fields: &Fields) -> Request<'i> {
+    fn new(line: RequestLine<'i>, headers: &'i [Header<'i>], fields: &Fields<'i>) -> Request<'i> {
         Request {
             method: line.method,
             path: line.path,
             query: line.query,
+            host: line.authority.or(fields.host),
             headers,
             form: if line.method == Method::Head { Form::Head } else { Form::Full },
             keeps_alive: !fields.says_close && (line.is_1_1 || fields.says_keep_alive),
@@ -56,7 +59,8 @@ impl<'i> Request<'i> {
     /// HTTP/0.9: no fields, and an answer without a head (RFC 1945 section 5).
     fn simple(path: &'i [u8], query: Option<&'i [u8]>) -> Request<'i> {
         let (method, form) = (Method::Get, Form::Simple);
-        Request { method, path, query, headers: &[], form, keeps_alive: false, expects_continue: false, body_bytes: 0 }
+        let (host, headers) = (None, &[][..]);
+        Request { method, path, query, host, headers, form, keeps_alive: false, expects_continue: false, body_bytes: 0 }
     }
 
     /// What is to be done.
@@ -65,7 +69,7 @@ impl<'i> Request<'i> {
     }
 
     /// The target's path as it was sent, percent-encoding and all: it begins with `/` (or is the `*` of OPTIONS, or the
-    /// authority of CONNECT).
+    /// host and port of CONNECT).
     pub fn path(&self) -> &'i [u8] {
         self.path
     }
@@ -75,9 +79,22 @@ impl<'i> Request<'i> {
         self.query
     }
 
+    /// The host that is asked, with its port if one is named: the one in the target, where the target has one, whatever the Host
+    /// field says (RFC 9112 section 3.2.2), and what the field says otherwise. So who serves several hosts goes by this, not
+    /// by the field. `None`: a client of 1.0 has named none.
+    pub fn host(&self) -> Option<&'i [u8]> {
+        self.host
+    }
+
     /// The value of the first field called `name`, in any case, without white space around it.
     pub fn header(&self, name: &str) -> Option<&'i [u8]> {
-        self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+        self.headers_called(name).next()
+    }
+
+    /// The values of all fields called `name`, in their order: together they are one list (RFC 9110 section 5.3).
+    pub fn headers_called<'n>(&self, name: &'n str) -> impl Iterator<Item = &'i [u8]> + use<'i, 'n> {
+        let is_called_so = move |header: &&Header<'i>| header.name.eq_ignore_ascii_case(name);
+        self.headers.iter().filter(is_called_so).map(|header| header.value)
     }
 
     /// Whether the client will send another request on this connection.
@@ -173,11 +190,14 @@ fn without_line(head: &[u8]) -> Parsed<'_> {
         return Parsed::Refused(Status::BadRequest);
     };
     let word = words.iter().position(|&byte| byte == b' ').map_or(&b""[..], |space| &words[..space]);
-    Parsed::Refused(match () {
-        () if !major.is_ascii_digit() || !minor.is_ascii_digit() => Status::BadRequest,
-        () if *major != b'1' => Status::VersionNotSupported,
-        () if is_token(word) && method(line).is_none() => Status::NotImplemented,
-        () => Status::BadRequest,
+    Parsed::Refused(if !major.is_ascii_digit() || !minor.is_ascii_digit() {
+        Status::BadRequest
+    } else if *major != b'1' {
+        Status::VersionNotSupported
+    } else if is_token(word) && method(line).is_none() {
+        Status::NotImplemented
+    } else {
+        Status::BadRequest
     })
 }
 
@@ -192,26 +212,32 @@ fn simple_request(line: &[u8]) -> Option<Request<'_>> {
         Some(_) => return None,
     };
     let is_query = |byte: &u8| *byte == b'?' || IS_TARGET_BYTE[usize::from(*byte)];
-    let path = path_of(Method::Get, &target[..path_end], target)?;
+    let (_, path) = parts_of(Method::Get, &target[..path_end], target)?;
     query.unwrap_or_default().iter().all(is_query).then_some(Request::simple(path, query))
 }
 
-/// The path of a target that ends as `whole` does and has `before_query` before its first `?`.
+/// The authority and the path of a target that has `before_query` before its first `?`, if it has one. It has one of four forms
+/// (RFC 9112 section 3.2).
 #[inline(always)]
-fn path_of<'i>(method: Method, before_query: &'i [u8], whole: &'i [u8]) -> Option<&'i [u8]> {
-    let start = match before_query {
-        [b'/', ..] => return Some(before_query), // as nearly always
-        b"*" if method == Method::Options && before_query.len() == whole.len() => 0,
-        [_, ..] if method == Method::Connect => 0,
-        _ => authority_end(whole)?,
-    };
-    if start == before_query.len() { Some(b"/") } else { before_query.get(start..) }
+fn parts_of<'i>(method: Method, before_query: &'i [u8], whole: &'i [u8]) -> Option<(Option<&'i [u8]>, &'i [u8])> {
+    match before_query {
+        _ if method == Method::Connect => is_host_and_port(whole).then_some((Some(whole), whole)),
+        [b'/', ..] => Some((None, before_query)), // as nearly always
+        b"*" if method == Method::Options && before_query.len() == whole.len() => Some((None, before_query)),
+        _ => {
+            let authority = authority_of(whole)?;
+            let path = &before_query[authority.end..];
+            Some((Some(&whole[authority]), if path.is_empty() { b"/" } else { path }))
+        }
+    }
 }
 
 /// `METHOD SP target SP HTTP/1.x CR LF`, exactly (RFC 9112 section 3).
 #[derive(Clone, Copy)]
 struct RequestLine<'i> {
     method: Method,
+    /// Of the absolute form, and of CONNECT's.
+    authority: Option<&'i [u8]>,
     path: &'i [u8],
     query: Option<&'i [u8]>,
     is_1_1: bool,
@@ -234,16 +260,16 @@ impl<'i> RequestLine<'i> {
             return None;
         }
         let is_1_1 = *minor != b'0'; // a later minor version is answered as 1.1 (RFC 9110 section 2.5)
-        let path = path_of(method, &target[..path_end], &target[..target_end])?;
+        let (authority, path) = parts_of(method, &target[..path_end], &target[..target_end])?;
         let query = (target_end > path_end).then(|| &target[path_end + 1..target_end]);
         let length = head.len() - target.len() + target_end + version.len();
-        (length <= REQUEST_LINE_BYTES_MAX).then_some((RequestLine { method, path, query, is_1_1 }, length))
+        (length <= REQUEST_LINE_BYTES_MAX).then_some((RequestLine { method, authority, path, query, is_1_1 }, length))
     }
 
     /// Are the fields such as a request with this line must have?
-    fn allows(&self, fields: &Fields) -> bool {
+    fn allows(&self, fields: &Fields<'_>) -> bool {
         match self.is_1_1 {
-            true => fields.has_host, // RFC 9112 section 3.2
+            true => fields.host.is_some(), // RFC 9112 section 3.2
             // A 1.0 client ends a body without a length by closing, so that its request could not be answered (RFC 1945
             // section 7.2.2).
             false => fields.body_bytes.is_some() || !matches!(self.method, Method::Post | Method::Put),
@@ -253,16 +279,16 @@ impl<'i> RequestLine<'i> {
 
 /// What the fields say that concerns the framing.
 #[derive(Default)]
-struct Fields {
-    has_host: bool,
+struct Fields<'i> {
+    host: Option<&'i [u8]>,
     body_bytes: Option<u64>,
     says_close: bool,
     says_keep_alive: bool,
     expects_continue: bool,
 }
 
-impl Fields {
-    fn read(headers: &[Header<'_>], section: &[u8]) -> Result<Fields, Status> {
+impl<'i> Fields<'i> {
+    fn read(headers: &[Header<'i>], section: &[u8]) -> Result<Fields<'i>, Status> {
         let mut fields = Fields::default();
         if !section.ends_with(b"\r\n") {
             return Err(Status::BadRequest);
@@ -274,10 +300,10 @@ impl Fields {
             // The length tells most names apart before a letter is compared.
             match name.len() {
                 4 if is_called(name.as_bytes(), b"host") => {
-                    if fields.has_host || !is_host(value) {
+                    if fields.host.is_some() || !is_host(value) {
                         return Err(Status::BadRequest);
                     }
-                    fields.has_host = true;
+                    fields.host = Some(*value);
                 }
                 10 if is_called(name.as_bytes(), b"connection") => fields.note_options(value),
                 14 if is_called(name.as_bytes(), b"content-length") => {
@@ -436,8 +462,16 @@ fn is_ip_literal(inner: &[u8]) -> bool {
     str::from_utf8(inner).is_ok_and(|inner| inner.parse::<Ipv6Addr>().is_ok())
 }
 
-/// Where the authority of the absolute form ends. It overrides the Host field, and we serve the same to all.
-fn authority_end(target: &[u8]) -> Option<usize> {
+/// What CONNECT names (RFC 9112 section 3.2.3).
+#[cold]
+fn is_host_and_port(target: &[u8]) -> bool {
+    let colon = target.iter().rposition(|byte| !byte.is_ascii_digit());
+    let has_both = colon.is_some_and(|colon| colon > 0 && target[colon] == b':' && colon + 1 < target.len());
+    has_both && is_host(target)
+}
+
+/// Where the authority of the absolute form lies.
+fn authority_of(target: &[u8]) -> Option<Range<usize>> {
     let scheme_end = memmem::find(target, b"://")?;
     let scheme = &target[..scheme_end];
     if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
@@ -446,5 +480,5 @@ fn authority_end(target: &[u8]) -> Option<usize> {
     let start = scheme_end + "://".len();
     let end = memchr::memchr2(b'/', b'?', &target[start..]).map_or(target.len(), |at| start + at);
     let is_named = !matches!(target[start..end], [] | [b':', ..]);
-    (is_named && is_host(&target[start..end])).then_some(end)
+    (is_named && is_host(&target[start..end])).then_some(start..end)
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 
 use super::request::is_token;
+use crate::limits::STREAMED_BYTES_MAX;
 
 /// The status codes of RFC 1945 section 6.1.1, and those of RFC 9110 section 15 and RFC 6585 that a server of today needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +18,10 @@ pub enum Status {
     NoContent,
     MovedPermanently,
     Found,
+    SeeOther,
     NotModified,
+    TemporaryRedirect,
+    PermanentRedirect,
     BadRequest,
     Unauthorized,
     Forbidden,
@@ -26,15 +30,19 @@ pub enum Status {
     RequestTimeout,
     Conflict,
     Gone,
+    PreconditionFailed,
     ContentTooLarge,
     UriTooLong,
     UnsupportedMediaType,
     ExpectationFailed,
+    UnprocessableContent,
+    TooManyRequests,
     HeadersTooLarge,
     InternalServerError,
     NotImplemented,
     BadGateway,
     ServiceUnavailable,
+    GatewayTimeout,
     VersionNotSupported,
 }
 
@@ -58,7 +66,10 @@ impl Status {
             Status::NoContent => "HTTP/1.0 204 No Content\r\n",
             Status::MovedPermanently => "HTTP/1.0 301 Moved Permanently\r\n",
             Status::Found => "HTTP/1.0 302 Found\r\n",
+            Status::SeeOther => "HTTP/1.0 303 See Other\r\n",
             Status::NotModified => "HTTP/1.0 304 Not Modified\r\n",
+            Status::TemporaryRedirect => "HTTP/1.0 307 Temporary Redirect\r\n",
+            Status::PermanentRedirect => "HTTP/1.0 308 Permanent Redirect\r\n",
             Status::BadRequest => "HTTP/1.0 400 Bad Request\r\n",
             Status::Unauthorized => "HTTP/1.0 401 Unauthorized\r\n",
             Status::Forbidden => "HTTP/1.0 403 Forbidden\r\n",
@@ -67,15 +78,19 @@ impl Status {
             Status::RequestTimeout => "HTTP/1.0 408 Request Timeout\r\n",
             Status::Conflict => "HTTP/1.0 409 Conflict\r\n",
             Status::Gone => "HTTP/1.0 410 Gone\r\n",
+            Status::PreconditionFailed => "HTTP/1.0 412 Precondition Failed\r\n",
             Status::ContentTooLarge => "HTTP/1.0 413 Content Too Large\r\n",
             Status::UriTooLong => "HTTP/1.0 414 URI Too Long\r\n",
             Status::UnsupportedMediaType => "HTTP/1.0 415 Unsupported Media Type\r\n",
             Status::ExpectationFailed => "HTTP/1.0 417 Expectation Failed\r\n",
+            Status::UnprocessableContent => "HTTP/1.0 422 Unprocessable Content\r\n",
+            Status::TooManyRequests => "HTTP/1.0 429 Too Many Requests\r\n",
             Status::HeadersTooLarge => "HTTP/1.0 431 Request Header Fields Too Large\r\n",
             Status::InternalServerError => "HTTP/1.0 500 Internal Server Error\r\n",
             Status::NotImplemented => "HTTP/1.0 501 Not Implemented\r\n",
             Status::BadGateway => "HTTP/1.0 502 Bad Gateway\r\n",
             Status::ServiceUnavailable => "HTTP/1.0 503 Service Unavailable\r\n",
+            Status::GatewayTimeout => "HTTP/1.0 504 Gateway Timeout\r\n",
             Status::VersionNotSupported => "HTTP/1.0 505 HTTP Version Not Supported\r\n",
         }
     }
@@ -111,12 +126,12 @@ pub(super) enum Form {
 const DATE: &[u8] = b"Date: ";
 
 impl<'r> Response<'r> {
-    /// A response of `status`, with a body of the type named. What the peer does not take of it at once waits in memory, and more
-    /// than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) ends the connection as
-    /// [`Overrun`](crate::CloseReason::Overrun): a body that may be large is [`streamed`](Response::streamed). A status without a body, such as
-    /// [`NoContent`](Status::NoContent), has none, nor a type. A type that is no value of a field makes it a bare 500, as
+    /// A response of `status`, with a body of the type named. A body of more than
+    /// [`STREAMED_BYTES_MAX`] leaves in pieces as the peer takes it, and is kept until then (a
+    /// borrowed one as a copy): who would rather not hold it whole has [`streamed`](Response::streamed). A status without a body,
+    /// such as [`NoContent`](Status::NoContent), has none, nor a type. A type that is no value of a field makes it a 500, as
     /// [`with_header`](Response::with_header) does.
-    pub fn new(status: Status, content_type: &'static str, body: impl Into<Cow<'r, [u8]>>) -> Response<'r> {
+    pub fn new(status: Status, content_type: &str, body: impl Into<Cow<'r, [u8]>>) -> Response<'r> {
         let body = body.into();
         if status.has_no_body() {
             return Response::empty(status);
@@ -128,22 +143,28 @@ impl<'r> Response<'r> {
     }
 
     /// 200 with a body of the type named.
-    pub fn ok(content_type: &'static str, body: impl Into<Cow<'r, [u8]>>) -> Response<'r> {
+    pub fn ok(content_type: &str, body: impl Into<Cow<'r, [u8]>>) -> Response<'r> {
         Response::new(Status::Ok, content_type, body)
     }
 
-    /// 200 with a body that is read from `body` piece by piece, as the peer takes it: never more than
-    /// [`STREAMED_BYTES_MAX`](crate::limits::STREAMED_BYTES_MAX) at a time, and nothing while as much waits to be sent.
+    /// A response of `status`, with a body that is read from `body` piece by piece, as the peer takes it: never more than
+    /// [`STREAMED_BYTES_MAX`] at a time, in at most
+    /// [`STREAMED_READS_MAX`](crate::limits::STREAMED_READS_MAX) reads, and nothing while more than
+    /// [`OUTPUT_LOW_BYTES`](crate::limits::OUTPUT_LOW_BYTES) wait to be sent.
     ///
     /// A read must return soon. If it has nothing yet, it says [`WouldBlock`](io::ErrorKind::WouldBlock), and is tried again
     /// after [`STREAM_REST_MS`](crate::limits::STREAM_REST_MS). `length` is in bytes and is what the client is told: what
     /// `body` has beyond it is not read, and if it ends or fails earlier, the connection is reset, so that the client cannot
-    /// take a part for the whole.
-    pub fn streamed(content_type: &'static str, length: u64, body: impl io::Read + 'static) -> Response<'static> {
+    /// take a part for the whole. A status without a body has none, and a type that is none makes a 500, as for
+    /// [`new`](Response::new); then `body` is dropped.
+    pub fn streamed(status: Status, content_type: &str, length: u64, body: impl io::Read + 'static) -> Response<'static> {
+        if status.has_no_body() {
+            return Response::empty(status);
+        }
         if !is_one_line(content_type) {
             return Response::error(Status::InternalServerError);
         }
-        Response { head: head(Status::Ok, content_type, length).into(), body: Body::Streamed(length, Box::new(body)) }
+        Response { head: head(status, content_type, length).into(), body: Body::Streamed(length, Box::new(body)) }
     }
 
     /// A status without a body. Where the status allows one, its length is said to be 0.
@@ -165,7 +186,11 @@ impl<'r> Response<'r> {
     ///
     /// What frames the message or is written by the server alone (Content-Length, Transfer-Encoding, Connection, Date,
     /// Content-Type) is not an application's to say, and what would end its line or the head is not a field. Such a name or
-    /// value turns the response into a bare 500: a mistake of the application's, which it can see, and which nobody can use.
+    /// value turns the response into a 500 without the fields that it had: a mistake of the application's, which it can see,
+    /// and which nobody can use.
+    ///
+    /// Some statuses must come with a field that only the application knows (RFC 9110 sections 15.5.2, 15.5.6 and 10.2.2):
+    /// `WWW-Authenticate` with 401, `Allow` with 405, `Location` with those that redirect.
     #[must_use]
     pub fn with_header(self, name: &str, value: &str) -> Response<'r> {
         const OURS: [&str; 5] = ["content-length", "transfer-encoding", "connection", "date", "content-type"];
@@ -181,13 +206,25 @@ impl<'r> Response<'r> {
         Response { head: head.into(), body: self.body }
     }
 
-    /// It, and all that it has borrowed.
-    pub(super) fn into_owned(self) -> Response<'static> {
+    /// Is its body too long to be put behind its head at once?
+    #[inline]
+    pub(super) fn leaves_in_pieces(&self) -> bool {
+        match &self.body {
+            Body::Bytes(bytes) => bytes.len() > STREAMED_BYTES_MAX,
+            Body::Streamed(..) => true,
+        }
+    }
+
+    /// It, with a body that is streamed if it is long: so a peer that does not read has no more of it waiting than a piece,
+    /// beside the body itself.
+    pub(super) fn in_pieces(self) -> Response<'r> {
         let body = match self.body {
-            Body::Bytes(bytes) => Body::Bytes(bytes.into_owned().into()),
-            Body::Streamed(length, body) => Body::Streamed(length, body),
+            Body::Bytes(bytes) if bytes.len() > STREAMED_BYTES_MAX => {
+                Body::Streamed(bytes.len() as u64, Box::new(io::Cursor::new(bytes.into_owned())))
+            }
+            body @ (Body::Bytes(_) | Body::Streamed(..)) => body,
         };
-        Response { head: self.head.into_owned().into(), body }
+        Response { head: self.head, body }
     }
 
     /// The three digits of its status.
@@ -258,8 +295,8 @@ pub struct Page {
 }
 
 impl Page {
-    /// A page of the type named, or a bare 500 as [`Response::new`] has it.
-    pub fn new(content_type: &'static str, body: impl Into<Cow<'static, [u8]>>) -> Page {
+    /// A page of the type named, or a 500 as [`Response::new`] has it.
+    pub fn new(content_type: &str, body: impl Into<Cow<'static, [u8]>>) -> Page {
         let Response { head, body } = Response::ok(content_type, body);
         let body = match body {
             Body::Bytes(bytes) => bytes,

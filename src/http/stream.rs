@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 
 use super::access::Entry;
-use crate::limits::STREAMED_BYTES_MAX;
+use crate::limits::{STREAMED_BYTES_MAX, STREAMED_READS_MAX};
 use crate::protocol::Next;
 
 /// An answer whose head is written, and whose body is not yet.
@@ -36,24 +36,39 @@ impl Stream {
         Stream { body, length, left: length, next, code, entry }
     }
 
-    /// Reads one piece to the end of `output`.
+    /// Reads one piece to the end of `output`, in several reads if each brings little.
     pub(super) fn read(&mut self, output: &mut Vec<u8>) -> Piece {
-        let written = output.len();
+        let start = output.len();
         let room = usize::try_from(self.left).map_or(STREAMED_BYTES_MAX, |left| left.min(STREAMED_BYTES_MAX));
-        output.resize(written + room, 0);
-        let result = if room == 0 { Ok(0) } else { self.body.read(&mut output[written..]) };
-        let count = result.as_ref().map_or(0, |&count| count.min(room));
-        output.truncate(written + count);
-        self.left -= count as u64;
-        match result {
-            _ if self.left == 0 => Piece::Last,
-            Ok(0) => Piece::Missing,
-            Ok(_) => Piece::Some,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Piece::NotYet,
-            Err(error) => {
-                log::debug!("a body could not be read: {error}");
-                Piece::Missing
+        output.resize(start + room, 0);
+        let (mut filled, mut end) = (start, Piece::Some);
+        for _ in 0..STREAMED_READS_MAX {
+            if filled == output.len() {
+                break;
             }
+            match self.body.read(&mut output[filled..]) {
+                Ok(0) => end = Piece::Missing,
+                Ok(count) => {
+                    filled = output.len().min(filled + count);
+                    continue;
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => end = Piece::NotYet,
+                Err(error) => {
+                    log::debug!("a body could not be read: {error}");
+                    end = Piece::Missing;
+                }
+            }
+            break;
+        }
+        output.truncate(filled);
+        let count = filled - start;
+        self.left -= count as u64;
+        if self.left == 0 {
+            Piece::Last
+        } else if end == Piece::NotYet && count > 0 {
+            Piece::Some // when these have left, it is asked again
+        } else {
+            end
         }
     }
 

@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Once;
 
 use proptest::prelude::*;
@@ -17,7 +18,7 @@ use crate::connection::Lent;
 use crate::deadline::Time;
 use crate::limits::{
     ACCESS_LINE_BYTES_MAX, CONTENT_LENGTH_DIGITS_MAX, EMPTY_LINES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, INPUT_BYTES_MAX, Limits,
-    REQUEST_LINE_BYTES_MAX, STREAMED_BYTES_MAX,
+    REQUEST_LINE_BYTES_MAX, STREAMED_BYTES_MAX, STREAMED_READS_MAX,
 };
 use crate::protocol::ConnectionId;
 use crate::turn::Turn;
@@ -663,6 +664,9 @@ fn a_target_has_one_of_four_forms() {
         check_refused(rule, line(&format!("GET {target} HTTP/1.1")), "400 Bad Request");
     }
     check_refused("9112 3.2.4: no other OPTIONS", line("OPTIONS *x HTTP/1.1"), "400 Bad Request");
+    for target in ["/", "*", "a", "a:", ":80", "http://a:80/", "a:80/", "a:80?x", "u@a:80", "[::1", "[::1]", "a b:80"] {
+        check_refused("9112 3.2.3: nothing else for CONNECT", line(&format!("CONNECT {target} HTTP/1.1")), "400 Bad Request");
+    }
 }
 
 #[test]
@@ -898,6 +902,23 @@ fn a_head_has_one_deadline_however_it_drips() {
 }
 
 #[test]
+fn empty_lines_that_drip_have_an_end_too() {
+    // 9112 9.5 and 2.2. Each begins the time anew, or who sends one behind a body would be taken for somebody with half a head. But
+    // there are few of them; and half a line begins it as any other byte does.
+    let mut peer = Peer::new(Site::default());
+    for _ in 0..EMPTY_LINES_MAX {
+        peer.receive(b"\r");
+        peer.wait(head_ms_max() - 1);
+        peer.receive(b"\n");
+        peer.wait(head_ms_max() + 1); // nothing is begun: this is for the idle deadline to end
+        assert_eq!(peer.last_word, None);
+    }
+    peer.receive(b"\r");
+    peer.wait(head_ms_max());
+    assert_eq!(peer.leave(), Talk { output: error("408 Request Timeout", CLOSE), end: Ours(Next::Close) });
+}
+
+#[test]
 fn a_body_has_a_deadline_of_its_own() {
     // The head takes most of its time, and the body all of its own. The answer to the whole request is then 408.
     let mut peer = Peer::new(Site::default());
@@ -971,6 +992,69 @@ fn a_responder_sees_what_was_asked() {
 }
 
 #[test]
+fn the_host_that_is_asked_is_the_one_in_the_target_if_it_has_one() {
+    // 9112 3.2.2: whatever the field says then. 9112 3.2.3: CONNECT names it alone.
+    struct Hosts;
+    impl Responder for Hosts {
+        fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
+            let named = |host: Option<&[u8]>| host.map(|host| host.escape_ascii().to_string());
+            let forwarded: Vec<_> = request.headers_called("x-forwarded-for").map(|value| named(Some(value))).collect();
+            let seen = format!("{:?} {:?} {forwarded:?}", named(request.host()), named(request.header("Host")));
+            Response::ok("text/plain", seen.into_bytes())
+        }
+    }
+    for (request, seen) in [
+        ("GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n", r#"Some("a") Some("b") []"#),
+        ("GET http://a:80?x HTTP/1.1\r\nHost:\r\n\r\n", r#"Some("a:80") Some("") []"#),
+        ("GET http://a/ HTTP/1.0\r\n\r\n", r#"Some("a") None []"#),
+        ("GET / HTTP/1.1\r\nHost: b:8080\r\n\r\n", r#"Some("b:8080") Some("b:8080") []"#),
+        ("GET / HTTP/1.0\r\n\r\n", "None None []"),
+        ("CONNECT a:443 HTTP/1.1\r\nHost: b\r\n\r\n", r#"Some("a:443") Some("b") []"#),
+        // 9110 5.3: several fields of one name are one list.
+        (
+            "GET / HTTP/1.0\r\nX-Forwarded-For: c, d\r\nX-Other: 1\r\nx-forwarded-for: e\r\n\r\n",
+            r#"None None [Some("c, d"), Some("e")]"#,
+        ),
+    ] {
+        let mut peer = Peer::new(Hosts);
+        peer.receive(request.as_bytes());
+        let output = peer.leave().output;
+        assert_eq!(output.split("\r\n\r\n").nth(1), Some(seen), "{request:?}");
+    }
+    let mut peer = Peer::new(Hosts);
+    peer.receive(b"GET http://a/\r\n");
+    assert_eq!(peer.leave().output, "None None []", "1945 5: a simple request has a path alone");
+}
+
+#[test]
+fn nobody_is_asked_to_answer_a_request_before_all_of_it_is_there() {
+    // 9112 8: a request whose body is cut short is not served, so that who acts on one does not act on half of one. Nor does
+    // an answer that waits for a body hold anything of its own.
+    struct Asked(Rc<Cell<u32>>);
+    impl Responder for Asked {
+        fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
+            self.0.set(self.0.get() + 1);
+            Response::ok("text/plain", format!("{:?} {}", request.method(), request.path().escape_ascii()).into_bytes())
+        }
+    }
+    let request = b"DELETE /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    let asked = Rc::new(Cell::new(0));
+    let mut peer = Peer::new(Asked(asked.clone()));
+    peer.receive(&request[..request.len() - 1]);
+    assert_eq!((asked.get(), peer.leave().end), (0, CutShort));
+
+    let mut peer = Peer::new(Asked(asked.clone()));
+    peer.receive(&request[..request.len() - 1]);
+    peer.wait(body_ms_max());
+    assert_eq!((asked.get(), peer.leave().end), (0, Ours(Next::Close)));
+
+    let mut peer = Peer::new(Asked(asked.clone()));
+    request.iter().for_each(|&byte| peer.receive(&[byte]));
+    assert_eq!(peer.leave().output, answer("200 OK", "text/plain", "", KEEP, "Delete /x"));
+    assert_eq!(asked.get(), 1);
+}
+
+#[test]
 fn a_responder_cannot_break_the_frame() {
     // 9110 5.5. A field that frames the message, or that would end its line, makes the answer a 500, whatever comes behind it.
     // Others stand between ours.
@@ -1001,19 +1085,22 @@ fn a_responder_cannot_break_the_frame() {
 #[test]
 fn a_responder_cannot_break_the_frame_with_a_type_either() {
     // 9110 5.5. Not in an answer, nor in one that is streamed, nor in a page.
-    struct Typed(&'static str, usize);
+    struct Typed(&'static str, usize, Page);
     impl Responder for Typed {
         fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
             match self.1 {
                 0 => Response::ok(self.0, &b"abc"[..]),
-                1 => Response::streamed(self.0, 3, &b"abc"[..]),
-                _ => Page::new(self.0, &b"abc"[..]).response().into_owned(),
+                1 => Response::streamed(Status::Ok, self.0, 3, &b"abc"[..]),
+                _ => {
+                    self.2 = Page::new(self.0, &b"abc"[..]);
+                    self.2.response()
+                }
             }
         }
     }
     for kind in 0..3 {
         for content_type in ["text/plain\r\nX: y", "text/plain\n\nabc", "\0"] {
-            let mut peer = Peer::new(Typed(content_type, kind));
+            let mut peer = Peer::new(Typed(content_type, kind, Page::new("", "".as_bytes())));
             peer.receive(PLAIN);
             assert_eq!(
                 peer.leave(),
@@ -1021,7 +1108,7 @@ fn a_responder_cannot_break_the_frame_with_a_type_either() {
                 "{content_type:?}"
             );
         }
-        let mut peer = Peer::new(Typed("text/plain; charset=\"utf-8\"", kind));
+        let mut peer = Peer::new(Typed("text/plain; charset=\"utf-8\"", kind, Page::new("", "".as_bytes())));
         peer.receive(PLAIN);
         let expected = answer("200 OK", "text/plain; charset=\"utf-8\"", "", KEEP, "abc");
         assert_eq!(peer.leave(), Talk { output: expected, end: PeerLeft });
@@ -1031,14 +1118,18 @@ fn a_responder_cannot_break_the_frame_with_a_type_either() {
 #[test]
 fn an_answer_that_can_have_no_body_has_none_whatever_its_responder_says() {
     // 9112 6.3 and 9110 8.6: 204 and 304 end with their head, and have no field that frames a body.
-    struct Wordy(Status);
+    struct Wordy(Status, bool);
     impl Responder for Wordy {
         fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
-            Response::new(self.0, "text/plain", &b"too much"[..])
+            match self.1 {
+                true => Response::streamed(self.0, "text/plain", 8, &b"too much"[..]),
+                false => Response::new(self.0, "text/plain", &b"too much"[..]),
+            }
         }
     }
-    for status in [Status::NoContent, Status::NotModified] {
-        let mut peer = Peer::new(Wordy(status));
+    for (status, is_streamed) in [Status::NoContent, Status::NotModified].map(|status| [(status, false), (status, true)]).concat()
+    {
+        let mut peer = Peer::new(Wordy(status, is_streamed));
         peer.receive(&[PLAIN, PLAIN].concat());
         let answer = format!("HTTP/1.0 {}\r\nDate: *\r\nConnection: keep-alive\r\n\r\n", status.as_str());
         assert_eq!(peer.leave(), Talk { output: answer.repeat(2), end: PeerLeft });
@@ -1058,9 +1149,10 @@ fn every_status_has_its_line_and_its_fields() {
     use Status::*;
     #[rustfmt::skip]
     let all = [
-        Ok, Created, Accepted, NoContent, MovedPermanently, Found, NotModified, BadRequest, Unauthorized, Forbidden, NotFound,
-        MethodNotAllowed, RequestTimeout, Conflict, Gone, ContentTooLarge, UriTooLong, UnsupportedMediaType, ExpectationFailed,
-        HeadersTooLarge, InternalServerError, NotImplemented, BadGateway, ServiceUnavailable, VersionNotSupported,
+        Ok, Created, Accepted, NoContent, MovedPermanently, Found, SeeOther, NotModified, TemporaryRedirect, PermanentRedirect,
+        BadRequest, Unauthorized, Forbidden, NotFound, MethodNotAllowed, RequestTimeout, Conflict, Gone, PreconditionFailed,
+        ContentTooLarge, UriTooLong, UnsupportedMediaType, ExpectationFailed, UnprocessableContent, TooManyRequests,
+        HeadersTooLarge, InternalServerError, NotImplemented, BadGateway, ServiceUnavailable, GatewayTimeout, VersionNotSupported,
     ];
     for status in all {
         let mut peer = Peer::new(Says(status));
@@ -1105,7 +1197,12 @@ struct Springs {
 impl Responder for Springs {
     fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
         let bytes = io::Cursor::new(self.bytes.clone());
-        Response::streamed("text/plain", self.length, Spring { bytes, pieces: self.pieces.clone().into_iter().cycle() })
+        Response::streamed(
+            Status::Ok,
+            "text/plain",
+            self.length,
+            Spring { bytes, pieces: self.pieces.clone().into_iter().cycle() },
+        )
     }
 }
 
@@ -1153,6 +1250,56 @@ fn a_streamed_body_that_is_not_as_long_as_said_cannot_be_taken_for_the_whole() {
     peer.receive(&[PLAIN, PLAIN].concat());
     let head = "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 101\r\nDate: *\r\nConnection: keep-alive\r\n\r\n";
     assert_eq!(peer.leave(), Talk { output: head.to_owned() + &text(100), end: Ours(Next::Abort) });
+}
+
+#[test]
+fn a_piece_is_made_of_a_bounded_number_of_reads() {
+    // A body that comes by the byte would else hold up everybody for the 65,536 reads of a whole piece.
+    let mut peer = Peer::new(Springs { bytes: text(1000).into(), pieces: vec![1], length: 1000 });
+    let mut cx = context(&mut peer.turn, &mut peer.lent);
+    let mut next = peer.http.advance(PLAIN, &mut cx).next;
+    let (_, first) = split_head(&cx.turn.output);
+    assert_eq!(first, STREAMED_READS_MAX);
+    let mut pieces = 1;
+    while next == Next::Pause {
+        next = peer.http.drained(&mut context(&mut peer.turn, &mut peer.lent));
+        pieces += 1;
+    }
+    assert_eq!(pieces, 1000usize.div_ceil(STREAMED_READS_MAX));
+}
+
+/// The lengths of the head and of what follows it.
+fn split_head(output: &[u8]) -> (usize, usize) {
+    let end = output.windows(4).position(|window| window == b"\r\n\r\n").expect("a head has an end") + 4;
+    (end, output.len() - end)
+}
+
+#[test]
+fn a_long_body_leaves_in_pieces_although_nobody_asked_for_that() {
+    // So a peer that reads slowly costs the body once, and no application has to think about it. Borrowed or not, on
+    // its own or behind others.
+    struct Long(usize, Vec<u8>);
+    impl Responder for Long {
+        fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
+            match request.path() {
+                b"/borrowed" => Response::ok("text/plain", &self.1[..self.0]),
+                _ => Response::ok("text/plain", self.1[..self.0].to_vec()),
+            }
+        }
+    }
+    for length in [STREAMED_BYTES_MAX - 1, STREAMED_BYTES_MAX, STREAMED_BYTES_MAX + 1, 5_000_000] {
+        let request = b"GET /borrowed HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let mut peer = Peer::new(Long(length, text(length).into()));
+        let next = peer.http.advance(request, &mut context(&mut peer.turn, &mut peer.lent)).next;
+        let (_, first) = split_head(&peer.turn.output);
+        assert_eq!(first, length.min(STREAMED_BYTES_MAX));
+        assert_eq!(next == Next::Pause, length > STREAMED_BYTES_MAX);
+
+        let mut peer = Peer::new(Long(length, text(length).into()));
+        peer.receive(request);
+        let output = answer("200 OK", "text/plain", "", KEEP, &text(length)).repeat(2);
+        assert_eq!(peer.leave(), Talk { output, end: PeerLeft });
+    }
 }
 
 #[test]
@@ -1356,6 +1503,7 @@ fn a_peer_cannot_write_what_it_likes_into_the_access_log() {
     for (line, shown) in [
         (&b"GET /\"quoted\" HTTP/1.1"[..], r#""GET /\"quoted\" HTTP/1.1" 404 14"#),
         (b"GET /\\ HTTP/1.1", r#""GET /\\ HTTP/1.1" 404 14"#),
+        (b"GET /it's\\'s HTTP/1.1", r#""GET /it's\\'s HTTP/1.1" 404 14"#),
         (b"GET /\x1b[2J HTTP/1.1", r#""GET /\x1b[2J HTTP/1.1" 400 16"#),
         (b"GET /\r200 HTTP/1.1", r#""GET /\r200 HTTP/1.1" 400 16"#),
         (b"GET /\xe4\0 HTTP/1.1", r#""GET /\xe4\x00 HTTP/1.1" 400 16"#),
@@ -1396,7 +1544,7 @@ fn a_streamed_answer_is_logged_when_it_is_over_with_the_bytes_that_it_gave() {
         assert_eq!(LINES.with_borrow(Vec::len), 1);
         peer.http.state = State::NEXT;
     };
-    assert_eq!(logged(springs(100_000, &[30_000, 0]), cut_off), [format!("{line} 30000")]);
+    assert_eq!(logged(springs(100_000, &[30_000, 0, 0]), cut_off), [format!("{line} 30000")]);
 }
 
 /// A valid request, with its body.

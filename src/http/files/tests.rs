@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::limits::FILE_TRIES_MAX;
+use crate::limits::{FILE_TRIES_MAX, FILE_WAIT_GAP_MS};
 
 /// The file that a path names.
 fn named(path: &[u8]) -> Option<PathBuf> {
@@ -96,7 +96,8 @@ fn a_moment_is_said_in_whole_seconds_and_only_if_it_can_be() {
     assert_eq!(whole_seconds(at(1999)), at(1000));
     assert_eq!(whole_seconds(before), at(0));
     assert_eq!(sayable(at(5000), at(9000)), at(5000));
-    assert_eq!(sayable(at(9000), at(5000)), at(5000), "nothing was changed in times to come");
+    assert_eq!(sayable(at(9000), at(5000)), at(4000), "nothing was changed in times to come, nor in this second");
+    assert_eq!(sayable(at(4200), at(4700)), at(3700), "which is not over");
     assert_eq!(sayable(before, at(5000)), at(0), "HTTP has no date before 1970");
     assert_eq!(sayable(at(5000), before), at(0), "whatever the clock says");
 }
@@ -124,19 +125,16 @@ fn file_in(directory: &Path, bytes: &[u8]) -> File {
 
 /// Reads to the end, and returns how often it was told to come again.
 fn read_all(reader: &mut Reader) -> (Vec<u8>, u32) {
-    let (mut bytes, mut told, mut in_a_row) = (Vec::new(), 0, 0);
+    let (mut bytes, mut told) = (Vec::new(), 0);
     let mut piece = vec![0; 10_000];
     loop {
         match reader.read(&mut piece) {
             Ok(0) => return (bytes, told),
-            Ok(count) => {
-                bytes.extend_from_slice(&piece[..count]);
-                in_a_row = 0;
-            }
+            Ok(count) => bytes.extend_from_slice(&piece[..count]),
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::WouldBlock);
-                (told, in_a_row) = (told + 1, in_a_row + 1);
-                assert!(in_a_row <= FILE_TRIES_MAX, "then it waits");
+                told += 1;
+                assert!(reader.tries <= FILE_TRIES_MAX, "then it waits, as soon as the disk has rested");
             }
         }
     }
@@ -153,7 +151,7 @@ fn a_file_is_read_to_its_end_whether_it_is_in_memory_or_not() {
         #[cfg(target_os = "linux")]
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("an advice may be given");
         for _ in 0..2 {
-            let mut reader = Reader::new(file.try_clone().expect("there is room for another"));
+            let mut reader = Reader::new(file.try_clone().expect("there is room for another"), Rc::default());
             let (read, _) = read_all(&mut reader);
             assert!(read == bytes, "{} of {} bytes of a file in {}", read.len(), bytes.len(), directory.display());
         }
@@ -167,7 +165,7 @@ fn what_has_not_come_after_so_many_tries_is_waited_for() {
     let file = file_in(Path::new(env!("CARGO_MANIFEST_DIR")), &bytes);
     #[cfg(target_os = "linux")]
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("an advice may be given");
-    let mut reader = Reader::new(file);
+    let mut reader = Reader::new(file, Rc::default());
     reader.tries = FILE_TRIES_MAX;
     let mut piece = vec![0; 1000];
     assert_eq!(reader.read(&mut piece).expect("it does not ask for another try"), 1000);
@@ -175,9 +173,30 @@ fn what_has_not_come_after_so_many_tries_is_waited_for() {
 }
 
 #[test]
+fn of_all_who_would_wait_for_a_disk_one_does_and_then_the_others_have_their_time() {
+    // A read that takes a second, by a clock of our own.
+    let start = net::now();
+    let passed_ms = Cell::new(0);
+    let clock = || start + Duration::from_millis(passed_ms.get());
+    let slow = || {
+        passed_ms.set(passed_ms.get() + 1000);
+        Ok(1)
+    };
+    let disk = Disk::default();
+    assert_eq!(disk.wait_for(clock, slow).expect("nobody has waited"), 1);
+    for ms in [1000, 1000 + FILE_WAIT_GAP_MS - 1] {
+        passed_ms.set(ms);
+        let error = disk.wait_for(clock, slow).expect_err("another has just waited");
+        assert_eq!((error.kind(), passed_ms.get()), (ErrorKind::WouldBlock, ms));
+    }
+    passed_ms.set(1000 + FILE_WAIT_GAP_MS);
+    assert_eq!(disk.wait_for(clock, slow).expect("the disk has rested"), 1);
+}
+
+#[test]
 fn a_directory_that_is_read_is_an_error() {
     // As whatever else a file system may refuse: it is said, and not waited for.
-    let mut reader = Reader::new(File::open(std::env::temp_dir()).expect("there is such a directory"));
+    let mut reader = Reader::new(File::open(std::env::temp_dir()).expect("there is such a directory"), Rc::default());
     let error = reader.read(&mut [0; 10]).expect_err("it has no bytes");
     assert_eq!(error.kind(), ErrorKind::IsADirectory);
 }
