@@ -199,6 +199,15 @@ impl Connection {
                 self.work(wire, ready, scratch, turn)
             }
             Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } | Phase::Flushing { .. } => {
+                // Who has stopped reading until another has drained does nothing that could move a byte, and is no idler for it.
+                // How long that may take is for the other's deadlines to say.
+                if matches!(self.phase, Phase::Paused { .. })
+                    && !self.wants_write()
+                    && turn.effects.waits_for_another(self.lent.id)
+                {
+                    self.active = turn.now;
+                    return Outcome::Blocked;
+                }
                 // The loop may be late itself, and not have heard of what has come: so look once more.
                 let (_, why) = self.patience(&turn.limits);
                 // Who does not take its bytes is not excused by sending others.
@@ -376,7 +385,13 @@ impl Connection {
         (self.unsent.len() > OUTPUT_HIGH_BYTES).then_some(News::OverMark)
     }
 
-    /// Does what somebody else asks of it. Who closes is left alone.
+    /// Ends it, as somebody else asks for: at once, whatever it was about to do.
+    pub(crate) fn abort(&mut self) {
+        (self.unsent, self.unsent_of_others) = (Buffer::default(), 0);
+        self.phase = Phase::Ended(CloseReason::Aborted);
+    }
+
+    /// Does what else somebody asks of it. Who closes is left alone.
     pub(crate) fn oblige<W: Wire>(&mut self, wish: Wish, wire: &mut W, turn: &Turn) {
         match self.phase {
             Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => {}
@@ -412,6 +427,9 @@ impl Connection {
         match self.phase {
             Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => {
                 let at_end = matches!(self.phase, Phase::Paused { at_end: true, .. });
+                if news == News::Drained && matches!(self.phase, Phase::Paused { .. }) && !self.wants_write() {
+                    self.active = turn.now; // it has waited for this, and from here on its own time counts again
+                }
                 self.speak(wire, ready, turn, |protocol, _, cx| {
                     let next = protocol.told(about, news, cx);
                     // There is nothing to go on with, and it has not said that it has said all.

@@ -14,12 +14,15 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
+use std::iter;
 use std::net::SocketAddr;
 use std::ops::Range;
 
 use slab::Slab;
 
-use crate::limits::{EFFECTS_BYTES_MAX, EFFECTS_HIGH, EFFECTS_MAX, OUTPUT_SCRATCH_BYTES};
+use crate::limits::{
+    BYTES_OF_ALL_PER_TURN, EFFECT_BYTES, EFFECTS_BYTES_MAX, EFFECTS_HIGH, EFFECTS_HIGH_BYTES, EFFECTS_MAX, OUTPUT_SCRATCH_BYTES,
+};
 use crate::protocol::{CloseReason, ConnectionId, Context, Protocol};
 use crate::stats::Stats;
 
@@ -30,7 +33,8 @@ pub enum News {
     /// It has gone, or takes no more: what was sent to it was not taken; or it was watched, and has ended.
     Gone,
     /// What was sent to it was taken, but now more than [`OUTPUT_HIGH_BYTES`](crate::limits::OUTPUT_HIGH_BYTES) wait there:
-    /// send no more until `Drained`. Told once until then. Either `Drained` or `Gone` follows.
+    /// send no more until `Drained`. Told once until then. Either `Drained` or `Gone` follows. Who has paused meanwhile is not
+    /// taken for idle, however long that lasts: it is for the other's deadlines to end it.
     OverMark,
     /// After `OverMark`: what waits there has fallen to [`OUTPUT_LOW_BYTES`](crate::limits::OUTPUT_LOW_BYTES) or less.
     Drained,
@@ -58,6 +62,7 @@ pub(crate) enum Effect {
     /// They were too many to wait here.
     SendTooMuch(ConnectionId),
     Ask(ConnectionId, Wish),
+    Abort(ConnectionId),
     Watch(ConnectionId),
     Connect(Box<Call>),
 }
@@ -93,6 +98,8 @@ pub(crate) struct Effects {
     pub(crate) queued: Vec<(ConnectionId, Effect)>,
     /// What is to be sent, once for all who are to have it.
     pub(crate) bytes: Vec<u8>,
+    /// What has been done in this turn, in bytes.
+    done_bytes: u64,
     tidings: VecDeque<Tiding>,
     /// Who has much waiting, and who wants to know when that is no longer so.
     over_mark: Pairs,
@@ -113,7 +120,23 @@ impl Effects {
     /// Is so much to do that it had better be done before more is asked for?
     #[inline]
     pub(crate) fn is_much(&self) -> bool {
-        self.queued.len() >= EFFECTS_HIGH
+        self.queued.len() >= EFFECTS_HIGH || self.bytes.len() >= EFFECTS_HIGH_BYTES
+    }
+
+    /// A turn begins.
+    #[inline]
+    pub(crate) fn begin_turn(&mut self) {
+        self.done_bytes = 0;
+    }
+
+    /// An effect that puts so many `bytes` to another has been applied.
+    pub(crate) fn charge(&mut self, bytes: usize) {
+        self.done_bytes += (bytes as u64).max(EFFECT_BYTES);
+    }
+
+    /// Has so much been done in this turn that the others had better have their turn?
+    pub(crate) fn is_spent(&self) -> bool {
+        self.done_bytes >= BYTES_OF_ALL_PER_TURN
     }
 
     fn queue(&mut self, from: ConnectionId, effect: Effect) {
@@ -214,6 +237,11 @@ impl Effects {
         }
     }
 
+    /// Does `asker` wait to be told that another has drained?
+    pub(crate) fn waits_for_another(&self, asker: ConnectionId) -> bool {
+        self.over_mark.has_asker(asker)
+    }
+
     /// `asker` wants to know when `id` has gone.
     pub(crate) fn watch(&mut self, id: ConnectionId, asker: ConnectionId) {
         self.watched.add(id, asker);
@@ -286,6 +314,10 @@ impl Pairs {
         askers
     }
 
+    fn has_asker(&self, asker: ConnectionId) -> bool {
+        self.by_asker.range((asker, ConnectionId::LEAST)..=(asker, ConnectionId::GREATEST)).next().is_some()
+    }
+
     /// `asker` wants to know nothing any more.
     fn forget(&mut self, asker: ConnectionId) {
         for subject in seconds(&self.by_asker, asker) {
@@ -314,8 +346,8 @@ fn seconds(pairs: &BTreeSet<(ConnectionId, ConnectionId)>, first: ConnectionId) 
 ///
 /// # Panics
 ///
-/// Each of these, if one call asks for more than [`EFFECTS_MAX`] effects: that is a bug of the protocol, and costs its
-/// connection.
+/// Each of these, if one call asks for more than [`EFFECTS_MAX`] effects (less the few that were asked for before it and are not
+/// done yet): that is a bug of the protocol, and costs its connection.
 impl Context<'_> {
     /// Sends `bytes` to the peer of the connection `to`, behind all that waits there. Bytes that one connection sends to
     /// another arrive in the order in which they were sent. They leave when the other is driven, mostly in the next turn:
@@ -327,7 +359,8 @@ impl Context<'_> {
     ///   wait there now. Whoever produces bytes as somebody else sends them pauses then, and goes on when it is told
     ///   [`News::Drained`];
     /// - [`News::Refused`], if nothing was taken, since more than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX)
-    ///   would wait there, or since this call has sent more than [`EFFECTS_BYTES_MAX`] to others.
+    ///   would wait there, or since this call has sent more than [`EFFECTS_BYTES_MAX`] to others (less what was asked for
+    ///   before it and is not done yet, which is little).
     pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) {
         self.send_to_all([to], bytes);
     }
@@ -337,13 +370,15 @@ impl Context<'_> {
     pub fn send_to_all(&mut self, to: impl IntoIterator<Item = ConnectionId>, bytes: &[u8]) {
         let from = self.lent.id;
         let effects = &mut self.turn.effects;
+        let mut to = to.into_iter();
+        let Some(first) = to.next() else { return }; // bytes that are for nobody would lie there for ever
         let start = effects.bytes.len();
         let has_room = start + bytes.len() <= EFFECTS_BYTES_MAX;
         if has_room {
             effects.bytes.extend_from_slice(bytes);
         }
         let end = effects.bytes.len();
-        for to in to {
+        for to in iter::once(first).chain(to) {
             effects.queue(from, if has_room { Effect::Send(to, start..end) } else { Effect::SendTooMuch(to) });
         }
     }
@@ -360,6 +395,14 @@ impl Context<'_> {
     /// [`CloseReason::SpokeAfterFin`]. May be this connection itself.
     pub fn finish(&mut self, id: ConnectionId) {
         self.ask(id, Wish::Finish);
+    }
+
+    /// Ends the connection `id` as if its own protocol had said [`Next::Abort`](crate::Next::Abort): what waits there is dropped,
+    /// and it is reset, also where it is closing already. One whose peer has not been reached is given up. Nothing is told of
+    /// it; one that has gone is left alone.
+    pub fn abort(&mut self, id: ConnectionId) {
+        let from = self.lent.id;
+        self.turn.effects.queue(from, Effect::Abort(id));
     }
 
     /// Takes no more input on the connection `id` until it is resumed, or its own protocol continues. Its deadlines hold

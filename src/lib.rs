@@ -81,5 +81,5 @@ pub use http::{ACCESS_LOG, Http, Method, Page, Request, Responder, Response, Sit
 pub use limits::Limits;
 pub use protocol::{Advance, CloseReason, ConnectionId, Context, Next, Peer, Protocol};
 pub use reactor::{Reactor, Stopped};
-pub use rehearsal::Rehearsal;
+pub use rehearsal::{Asked, Rehearsal};
 pub use stats::Stats;

@@ -174,6 +174,17 @@ pub const REPLY_LISTING_BYTES: usize = 160;
 /// interrupted between two messages, and goes on in the next turn. It bounds what a pipeline of messages can set off at once.
 pub const EFFECTS_HIGH: usize = 1024;
 
+/// The same, in bytes that wait to be put to others. It bounds what one connection makes us hold for them, but for one call.
+pub const EFFECTS_HIGH_BYTES: usize = 1024 * 1024;
+
+/// What each effect is charged at least, in bytes: as if it had put so many to another. In one turn, no more is done to others than
+/// [`BYTES_OF_ALL_PER_TURN`], overshot by what one connection asks for: 32,768 effects, which take some milliseconds. Then who
+/// has not been driven yet waits for the next turn.
+pub const EFFECT_BYTES: u64 = 256;
+
+/// News told in one turn. The rest is told in the next. Somebody may be watched by a hundred thousand.
+pub const NEWS_PER_TURN: usize = 1024;
+
 /// The most effects of one call of a protocol, with what was asked for before it: the mark, overshot by one call. More is a
 /// panic. It takes 40 MiB to note them, and is ten times a full house.
 pub const EFFECTS_MAX: usize = 1024 * 1024;
@@ -296,7 +307,7 @@ const _: () = assert!(
 const _: () =
     assert!(BODY_BYTES_MAX + OUTPUT_HIGH_BYTES as u64 <= OUTPUT_BYTES_MAX as u64, "a body can be sent back, with a head");
 const _: () = assert!(OUTPUT_BYTES_MAX <= EFFECTS_BYTES_MAX, "what one may take can be sent");
-const _: () = assert!(EFFECTS_HIGH < EFFECTS_MAX, "mark < bound");
+const _: () = assert!(EFFECTS_HIGH < EFFECTS_MAX && EFFECTS_HIGH_BYTES < EFFECTS_BYTES_MAX, "mark < bound");
 const _: () = assert!(ACCEPT_REST_MS < EASE_MS, "who still rests is not taken to have ease");
 const _: () = assert!(QUIET_MS <= GIVE_WAY_QUIET_MS, "who may give way is quiet");
 const _: () = assert!(

@@ -69,8 +69,9 @@ pub trait Protocol {
     /// then said its last word. Where the peer has sent its FIN, [`Next::Continue`] is as [`Next::Stay`]: only `Close` says
     /// that there is nothing more to say.
     ///
-    /// News is told in the order in which it came about. One turn tells what there was when it had driven everybody; what
-    /// comes of that is told in the next turn. So connections that answer news with effects hold up nobody else.
+    /// News is told in the order in which it came about. One turn tells what there was when it had driven everybody, up to
+    /// [`NEWS_PER_TURN`](crate::limits::NEWS_PER_TURN); what comes of that is told in the next turn. So connections that answer
+    /// news with effects hold up nobody else.
     fn told(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
         let _ = (about, news, cx);
         Next::Stay

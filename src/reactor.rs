@@ -43,7 +43,9 @@ use crate::datagram::{DatagramProtocol, DatagramSocket};
 use crate::deadline::{Deadlines, Time};
 use crate::effects::Call;
 use crate::handle::{Errand, Handle, Inbox};
-use crate::limits::{ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, Limits, READ_BYTES_MAX, SLOTS_KEPT, WORK_PER_TURN};
+use crate::limits::{
+    ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, Limits, NEWS_PER_TURN, READ_BYTES_MAX, SLOTS_KEPT, WORK_PER_TURN,
+};
 use crate::listener::{Listener, Make, Socket};
 use crate::net::{self, Events, Interest, Poll, TcpStream, Token};
 use crate::protocol::{CloseReason, Peer, Protocol};
@@ -86,7 +88,7 @@ pub struct Reactor {
     /// How many connections were cut off when that time had come.
     cut_off: Option<usize>,
     /// Calls that have failed at once, and whose protocols have yet to be told.
-    unreached: Vec<(Call, io::ErrorKind)>,
+    unreached: Vec<(Call, CloseReason)>,
     /// To be given to other threads, once one has been asked for.
     handle: Option<Handle>,
     /// A turn is being taken: it is within a call of `turn`.
@@ -457,11 +459,12 @@ impl Reactor {
         std::mem::swap(&mut self.queue, &mut self.driven);
         self.driven_so_far = 0;
         self.turn.share(self.driven.len());
+        self.turn.effects.begin_turn();
         self.guard(Reactor::drive_all);
         self.driven.clear();
         if self.turn.effects.untold() > 0 {
-            self.untold = self.turn.effects.untold();
-            self.guard(Reactor::tell_all);
+            self.untold = self.turn.effects.untold().min(NEWS_PER_TURN);
+            self.guard(Reactor::tell_some);
         }
     }
 

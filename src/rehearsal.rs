@@ -12,15 +12,16 @@
 //! ```
 //!
 //! The protocol is driven by the very connection that the reactor uses, over a wire that is two vectors, with a clock that
-//! moves only when told. So messages in pieces, pauses, closing and deadlines are as they are in earnest. (The peer takes
-//! everything at once, so that no output ever waits; and there are no other connections, so what is asked of them is not done.)
+//! moves only when told. So messages in pieces, pauses, closing and deadlines are as they are in earnest. The peer takes
+//! everything at once, so that no output ever waits. There are no other connections: what is asked of them is written down for
+//! the test ([`Rehearsal::asked`]), which can tell the protocol what came of it ([`Rehearsal::tell`]).
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::connection::{Connection, Outcome};
-use crate::effects::{Effects, News};
+use crate::effects::{Effect, News, Wish};
 use crate::limits::{Limits, READ_BYTES_MAX};
 use crate::protocol::{CloseReason, ConnectionId, Peer, Protocol};
 use crate::turn::Turn;
@@ -34,7 +35,40 @@ pub struct Rehearsal {
     ready: Ready,
     scratch: Box<[u8]>,
     turn: Turn,
+    asked: Vec<Asked>,
     ended: Option<CloseReason>,
+}
+
+/// What a protocol has asked to be done to another connection, by the call of [`Context`](crate::Context) that asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub enum Asked {
+    SendTo(ConnectionId, Vec<u8>),
+    Close(ConnectionId),
+    Finish(ConnectionId),
+    Abort(ConnectionId),
+    Pause(ConnectionId),
+    Resume(ConnectionId),
+    Watch(ConnectionId),
+    Connect(ConnectionId, SocketAddr),
+}
+
+impl Asked {
+    /// What `effect` asks for, whose bytes are among these. `None`: it has been refused.
+    fn from(effect: Effect, bytes: &[u8]) -> Option<Asked> {
+        Some(match effect {
+            Effect::Send(id, range) => Asked::SendTo(id, bytes[range].to_vec()),
+            Effect::SendTooMuch(_) => return None,
+            Effect::Ask(id, Wish::Close) => Asked::Close(id),
+            Effect::Ask(id, Wish::Finish) => Asked::Finish(id),
+            Effect::Ask(id, Wish::Pause) => Asked::Pause(id),
+            Effect::Ask(id, Wish::Resume) => Asked::Resume(id),
+            Effect::Abort(id) => Asked::Abort(id),
+            Effect::Watch(id) => Asked::Watch(id),
+            Effect::Connect(call) => Asked::Connect(call.id, call.address),
+        })
+    }
 }
 
 /// A wire whose other end takes everything at once.
@@ -82,7 +116,8 @@ impl Rehearsal {
         let (mut wire, mut ready) = (Memory::default(), Ready::UNKNOWN);
         connection.open(&mut wire, &mut ready, &mut turn);
         let scratch = vec![0; READ_BYTES_MAX].into_boxed_slice();
-        let mut rehearsal = Rehearsal { connection: Some(connection), wire, ready, scratch, turn, ended: None };
+        let mut rehearsal =
+            Rehearsal { connection: Some(connection), wire, ready, scratch, turn, asked: Vec::new(), ended: None };
         rehearsal.drive();
         rehearsal
     }
@@ -106,6 +141,17 @@ impl Rehearsal {
             let outcome = connection.expire(&mut self.wire, &mut self.ready, &mut self.scratch, &mut self.turn);
             self.follow(outcome);
         }
+    }
+
+    /// The name of another connection, to be given to the protocol. Never the same twice.
+    pub fn name_another(&mut self) -> ConnectionId {
+        ConnectionId { slot: 1, generation: self.turn.effects.next_generation() }
+    }
+
+    /// Takes what the protocol has asked to be done to others since this was last asked, in its order. What it has asked to be
+    /// done to its own connection has been done.
+    pub fn asked(&mut self) -> Vec<Asked> {
+        std::mem::take(&mut self.asked)
     }
 
     /// The protocol is told `news` of another connection.
@@ -132,32 +178,67 @@ impl Rehearsal {
     }
 
     fn drive(&mut self) {
-        self.ready.readable = true;
-        if let Some(connection) = &mut self.connection {
-            let outcome = connection.drive(&mut self.wire, &mut self.ready, &mut self.scratch, &mut self.turn);
-            self.follow(outcome);
+        self.follow(Outcome::Unfinished);
+    }
+
+    /// Goes on until there is nothing more to do.
+    fn follow(&mut self, mut outcome: Outcome) {
+        while let Some(connection) = &mut self.connection {
+            if let Outcome::Ended(why) = outcome {
+                connection.tell_closed(why);
+                (self.ended, self.connection) = (Some(why), None);
+            }
+            let has_changed_itself = self.apply_effects();
+            if outcome != Outcome::Unfinished && !has_changed_itself {
+                return;
+            }
+            if let Some(connection) = &mut self.connection {
+                self.ready.readable = true;
+                outcome = connection.drive(&mut self.wire, &mut self.ready, &mut self.scratch, &mut self.turn);
+            }
         }
     }
 
-    fn follow(&mut self, outcome: Outcome) {
-        self.turn.effects = Effects::default(); // there is nobody else here
-        match outcome {
-            Outcome::Blocked | Outcome::Idle => {}
-            Outcome::Unfinished => self.drive(),
-            Outcome::Ended(why) => {
-                self.ended = Some(why);
-                if let Some(mut connection) = self.connection.take() {
-                    connection.tell_closed(why);
+    /// Writes down what was asked to be done to others, and does what was asked to be done to itself. Says whether that was
+    /// anything.
+    fn apply_effects(&mut self) -> bool {
+        let mut has_changed_itself = false;
+        let (wire, ready, turn) = (&mut self.wire, &mut self.ready, &mut self.turn);
+        let (queued, bytes) = (std::mem::take(&mut turn.effects.queued), std::mem::take(&mut turn.effects.bytes));
+        for (own, effect) in queued {
+            has_changed_itself |= match (effect, &mut self.connection) {
+                (Effect::SendTooMuch(id), Some(connection)) => {
+                    connection.hear_of(id, News::Refused, wire, ready, turn);
+                    true
                 }
-            }
+                (Effect::Send(id, range), Some(connection)) if id == own => {
+                    connection.take(&bytes[range], wire, ready, turn);
+                    true
+                }
+                (Effect::Ask(id, wish), Some(connection)) if id == own => {
+                    connection.oblige(wish, wire, turn);
+                    true
+                }
+                (Effect::Abort(id), Some(connection)) if id == own => {
+                    connection.abort();
+                    true
+                }
+                (effect, _) => {
+                    self.asked.extend(Asked::from(effect, &bytes));
+                    false
+                }
+            };
         }
+        has_changed_itself
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::echo::Echo;
     use crate::http::{Http, Site};
+    use crate::protocol::{Advance, Context, Next};
 
     #[test]
     fn a_conversation_in_pieces_is_answered_and_ends() {
@@ -180,5 +261,44 @@ mod tests {
         assert_eq!(http.ended(), None, "it lingers");
         http.peer_finishes();
         assert_eq!(http.ended(), Some(CloseReason::Finished));
+    }
+
+    #[test]
+    fn what_is_asked_of_others_is_written_down_and_what_is_asked_of_itself_is_done() {
+        // Hands on what it hears, and ends as the other does.
+        struct Half(ConnectionId);
+        impl Protocol for Half {
+            fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+                cx.watch(self.0);
+                Next::Continue
+            }
+            fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+                cx.send_to(self.0, input);
+                cx.send_to(cx.id(), b"noted");
+                Advance::consumed(input.len())
+            }
+            fn ended(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
+                cx.finish(self.0);
+                Next::Pause
+            }
+            fn told(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
+                assert_eq!((about, news), (self.0, News::Gone));
+                cx.finish(cx.id());
+                Next::Stay
+            }
+        }
+        let mut names = Rehearsal::of(Echo::new());
+        let (first, other) = (names.name_another(), names.name_another());
+        assert_ne!(first, other);
+        let mut half = Rehearsal::of(Half(other));
+        assert_eq!(half.asked(), [Asked::Watch(other)]);
+        half.peer_sends(b"ab");
+        half.peer_sends(b"c");
+        assert_eq!(half.asked(), [Asked::SendTo(other, b"ab".to_vec()), Asked::SendTo(other, b"c".to_vec())]);
+        assert_eq!(half.peer_received(), b"notednoted");
+        half.peer_finishes();
+        assert_eq!((half.asked(), half.ended()), (vec![Asked::Finish(other)], None));
+        half.tell(other, News::Gone);
+        assert_eq!((half.asked(), half.ended()), (vec![], Some(CloseReason::Finished)));
     }
 }

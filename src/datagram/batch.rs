@@ -427,10 +427,13 @@ impl Replies<'_> {
                 self.send(bytes);
             }
             None => {
-                let answered = (self.to, self.continues);
+                let (answered, named_before) = (self.to, self.outgoing.peers.len());
                 (self.to, self.continues) = self.outgoing.address(peer);
                 self.reply(bytes, Place::NONE);
-                self.to = answered.0;
+                if self.outgoing.trains.last().is_none_or(|train| train.to != self.to) {
+                    self.outgoing.peers.truncate(named_before); // it was not taken down, so nothing goes there
+                }
+                self.to = answered;
                 self.continues = false; // the last train goes to somebody else
             }
         }

@@ -1,7 +1,7 @@
 //! Effects, applied: what connections want done to each other is done here, when nobody is being driven.
 //!
 //! A connection that something was done to is put into the queue, and goes on from there as after any other news. Nothing here
-//! calls a protocol but `tell_all`, and what a protocol asks for when it is told is applied before the next is told.
+//! calls a protocol but `tell_some`, and what a protocol asks for when it is told is applied before the next is told.
 
 use std::io;
 use std::net::SocketAddr;
@@ -44,6 +44,16 @@ impl Reactor {
         self.oblige(id, Wish::Finish);
     }
 
+    /// Resets the connection `id`, as [`Context::abort`](crate::Context::abort) does.
+    pub fn abort(&mut self, id: ConnectionId) {
+        let Some(token) = self.find(id) else { return };
+        let slot = &mut self.slots[token];
+        if let Source::Connection(_, connection) = &mut slot.source {
+            connection.abort();
+            enqueue(&mut self.queue, token, slot);
+        }
+    }
+
     /// Takes no more input on the connection `id` for now, as [`Context::pause`](crate::Context::pause) does.
     pub fn pause(&mut self, id: ConnectionId) {
         self.oblige(id, Wish::Pause);
@@ -57,6 +67,7 @@ impl Reactor {
     /// Does what the protocol that has just run wants done to others.
     #[inline]
     pub(super) fn apply_effects(&mut self) {
+        debug_assert!(!self.turn.effects.is_empty() || self.turn.effects.bytes.is_empty(), "what waits is for somebody");
         if !self.turn.effects.is_empty() {
             self.apply_all();
         }
@@ -67,6 +78,7 @@ impl Reactor {
         let mut queued = std::mem::take(&mut self.turn.effects.queued);
         let bytes = std::mem::take(&mut self.turn.effects.bytes);
         for (from, effect) in queued.drain(..) {
+            self.turn.effects.charge(if let Effect::Send(_, range) = &effect { range.len() } else { 0 });
             match effect {
                 Effect::Send(to, range) => match self.put(to, &bytes[range]) {
                     None => {}
@@ -78,12 +90,17 @@ impl Reactor {
                     self.turn.effects.tell(from, to, News::Refused);
                 }
                 Effect::Ask(id, wish) => self.oblige(id, wish),
+                Effect::Abort(id) => self.abort(id),
                 Effect::Watch(id) if self.find(id).is_some() => self.turn.effects.watch(id, from),
                 Effect::Watch(id) => self.turn.effects.tell(from, id, News::Gone),
                 Effect::Connect(call) => self.call(*call),
             }
         }
         self.turn.effects.take_back(queued, bytes);
+        if self.turn.effects.is_spent() {
+            // Who has not been driven yet goes first in the next turn.
+            drop(self.queue.splice(..0, self.driven.drain(self.driven_so_far..)));
+        }
     }
 
     /// The slot of a connection that has not ended. A name that is older than whoever is in its slot now is nobody's.
@@ -134,18 +151,19 @@ impl Reactor {
             }
             Err(error) => {
                 debug!("{} {} is not reached: {error}", call.id, call.address);
-                self.unreached.push((call, error.kind()));
+                // Now, so that it is the first that is heard of it; the protocol itself is told when nobody else runs.
+                let why = CloseReason::Unreached(error.kind());
+                self.turn.effects.has_gone(call.id, why, &mut self.turn.stats);
+                self.unreached.push((call, why));
             }
         }
     }
 
-    /// Tells those whose calls have failed at once.
+    /// Tells the protocols whose calls have failed at once.
     #[cold]
     pub(super) fn tell_unreached(&mut self) {
-        for (mut call, kind) in std::mem::take(&mut self.unreached) {
-            let why = CloseReason::Unreached(kind);
+        for (mut call, why) in std::mem::take(&mut self.unreached) {
             self.turn.stats.closed += 1;
-            self.turn.effects.has_gone(call.id, why, &mut self.turn.stats);
             if panic::catch_unwind(AssertUnwindSafe(move || call.protocol.closed(why))).is_err() {
                 self.turn.stats.panics += 1;
                 error!("a protocol panicked when its peer was not reached");
@@ -153,9 +171,11 @@ impl Reactor {
         }
     }
 
-    /// Tells the news that there was when this turn had driven everybody. What comes of it is told in the next turn.
-    pub(super) fn tell_all(&mut self) {
+    /// Tells the news that there was when this turn had driven everybody, or the first of it. What comes of it is told in the next
+    /// turn, behind the rest.
+    pub(super) fn tell_some(&mut self) {
         while self.untold > 0
+            && !self.turn.effects.is_spent()
             && let Some(Tiding { to, about, news }) = self.turn.effects.next_tiding()
         {
             self.untold -= 1;

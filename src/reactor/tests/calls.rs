@@ -340,6 +340,39 @@ fn a_full_house_calls_nobody() {
     check_unreached(Scene::new(limits, Faults::default(), Some(ANSWERS), nothing), 30, ErrorKind::QuotaExceeded);
 }
 
+/// Why it failed comes first, however soon that is known: who gives up when it hears that the other has gone would else never
+/// learn it.
+#[test]
+fn why_a_call_has_failed_is_told_before_that_it_is_over() {
+    let full = Limits { connections_max: 1, ..Limits::default() };
+    for (limits, kind) in [(full, ErrorKind::QuotaExceeded), (Limits::default(), ErrorKind::ConnectionRefused)] {
+        let is = Some(Host::Fails { after_us: 20_000, error: errno::ECONNREFUSED });
+        let mut scene = Scene::new(limits, Faults::default(), is, |_, id, cx| {
+            cx.watch(id);
+            cx.send_to(id, b"hello");
+        });
+        scene.call(b'x');
+        scene.world.live(100);
+        let news = scene.news();
+        assert_eq!(news[0], News::Unreached(kind));
+        assert!(news.len() > 1 && news[1..].iter().all(|&news| news == News::Gone), "{news:?}");
+        scene.end();
+    }
+}
+
+#[test]
+fn who_is_aborted_before_it_answers_is_given_up() {
+    let mut scene = Scene::calm(Host::Silent, |word, id, cx| {
+        cx.send_to(id, b"hello");
+        if word == b'a' {
+            cx.abort(id);
+        }
+    });
+    scene.call(b'a');
+    assert_eq!((scene.closed(), scene.news()), (Some(CloseReason::Aborted), vec![News::Gone]));
+    scene.end();
+}
+
 #[test]
 fn a_name_of_a_call_that_failed_is_not_the_next_ones() {
     let mut scene = Scene::calm(Host::Unreachable { error: errno::ENETUNREACH }, nothing);

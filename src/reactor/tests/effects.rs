@@ -3,7 +3,10 @@
 use super::protocols::text_of;
 use super::*;
 use crate::effects::News;
-use crate::limits::{EFFECTS_HIGH, EFFECTS_MAX, OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES};
+use crate::limits::{
+    BYTES_OF_ALL_PER_TURN, EFFECT_BYTES, EFFECTS_HIGH, EFFECTS_HIGH_BYTES, EFFECTS_MAX, NEWS_PER_TURN, OUTPUT_BYTES_MAX,
+    OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES,
+};
 
 const ROOM: u16 = 4000;
 
@@ -714,4 +717,186 @@ fn as_much_as_the_high_mark_is_not_over_it() {
     world.settle();
     assert_eq!(diary.borrow().news, [(1, 0, News::OverMark)]);
     leave(world, &streams);
+}
+
+// ---- shares
+
+/// What is for nobody is not kept for anybody, nor does it take the room of what is for somebody.
+#[test]
+fn what_is_sent_to_nobody_is_forgotten() {
+    let (mut world, streams, _) = room(
+        2,
+        |word, members, cx| {
+            match word {
+                b"-" => cx.send_to_all([], &vec![0; EFFECTS_HIGH_BYTES]),
+                _ => cx.send_to(members[0], word),
+            }
+            Next::Continue
+        },
+        stay,
+    );
+    for _ in 0..100 {
+        world.says(streams[1], b"-");
+        world.settle();
+        assert!(world.reactor().turn.effects.bytes.is_empty());
+    }
+    world.says(streams[1], b"x");
+    world.settle();
+    assert_eq!((world.hears(streams[0]), world.stats().sends_refused), (b"x".to_vec(), 0));
+    leave(world, &streams);
+}
+
+/// A pipeline of words, each of which puts a mebibyte to another, is interrupted as one that sets off many effects is. Else
+/// the later ones would find no room, though each of them asks for little.
+#[test]
+fn a_pipeline_that_sends_much_is_interrupted_too() {
+    let (mut world, streams, _) = room(
+        72,
+        |word, members, cx| {
+            cx.send_to(members[usize::from(word[0])], &vec![word[0]; EFFECTS_HIGH_BYTES]);
+            Next::Continue
+        },
+        stay,
+    );
+    let words: Vec<u8> = (1..72).collect();
+    world.says(streams[0], &words);
+    world.settle();
+    assert_eq!(world.stats().sends_refused, 0);
+    let effects = &world.reactor().turn.effects;
+    assert!(effects.bytes.capacity() <= 4 * EFFECTS_HIGH_BYTES, "{} bytes were held at once", effects.bytes.capacity());
+    leave(world, &streams);
+}
+
+/// A hundred who each set off as much as one may share a turn as they would share it for bytes. Who has not had its turn has it
+/// in the next one, before those who had.
+#[test]
+fn what_all_set_off_in_one_turn_is_bounded() {
+    let (mut world, streams, _) = room(
+        100,
+        |_, members, cx| {
+            cx.send_to(members[0], b"");
+            cx.send(b"!");
+            Next::Continue
+        },
+        stay,
+    );
+    for &stream in &streams {
+        world.says(stream, &[b'x'; EFFECTS_HIGH]);
+    }
+    let at_most = usize::try_from(BYTES_OF_ALL_PER_TURN / EFFECT_BYTES).unwrap().div_ceil(EFFECTS_HIGH);
+    let mut had_their_turn = 0;
+    for turns in 1..=100usize.div_ceil(at_most) {
+        world.turn();
+        let now = streams.iter().filter(|&&stream| !world.hears(stream).is_empty()).count();
+        assert!(now <= at_most, "{now} in turn {turns}");
+        had_their_turn += now;
+    }
+    assert_eq!(had_their_turn, 100, "each once");
+    leave(world, &streams);
+}
+
+/// So is what is told in one turn.
+#[test]
+fn much_news_is_told_in_several_turns() {
+    let count = 2 * NEWS_PER_TURN + 1;
+    let (mut world, streams, diary) = room(
+        3,
+        |word, members, cx| {
+            match word {
+                b"!" => cx.send_to_all(std::iter::repeat_n(members[0], 2 * NEWS_PER_TURN + 1), b""),
+                _ => cx.send(word),
+            }
+            Next::Continue
+        },
+        stay,
+    );
+    world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
+    world.settle();
+    world.says(streams[1], b"!");
+    let mut told = 0;
+    while told < count {
+        world.says(streams[2], b"x");
+        world.turn();
+        assert_eq!(world.hears(streams[2]), b"x", "others have their share");
+        let more = diary.borrow().news.len() - told;
+        assert_eq!(more, NEWS_PER_TURN.min(count - told));
+        told += more;
+    }
+    leave(world, &streams[1..]);
+}
+
+// ---- who waits for another
+
+/// Somebody who has paused until another drains does nothing itself for as long as that takes: half an hour, if the other reads
+/// slowly but steadily. It is still there then, and not taken for idle.
+#[test]
+fn who_waits_for_a_slow_but_steady_reader_is_not_idle() {
+    let (mut world, streams, diary) = room(
+        2,
+        |_, members, cx| {
+            cx.send_to(members[0], &text_of(1, 0, 1_000_000));
+            Next::Pause
+        },
+        |_, news, _| if news == News::Drained { Next::Continue } else { Next::Stay },
+    );
+    world.kernel().silence_us_max = u64::MAX;
+    world.says(streams[1], b"x");
+    let (mut heard, mut rounds) = (Vec::new(), 0);
+    while diary.borrow().news != [(1, 0, News::OverMark), (1, 0, News::Drained)] {
+        heard.extend(world.hears(streams[0]));
+        world.live(20_000); // below the time in which some of it must be taken
+        rounds += 1;
+        assert_eq!((world.ending_of(1), world.ending_of(2)), (None, None), "after {} s", rounds * 20);
+    }
+    assert!(rounds > 30 * 3, "half an hour");
+    // And from then on its own time counts again.
+    heard.extend(world.hears(streams[0]));
+    world.says(streams[1], b"x");
+    while diary.borrow().news.len() < 3 {
+        world.live(1);
+    }
+    // The other one reads no more. Who waits for it is told, and is not kept for ever either.
+    world.live(200_000);
+    assert_eq!((world.ending_of(1), world.ending_of(2)), (Some(CloseReason::TooSlow), Some(CloseReason::Idle)));
+    assert_eq!(diary.borrow().news[3..], [(1, 0, News::Gone)]);
+    leave(world, &[]);
+}
+
+// ---- aborting
+
+#[test]
+fn who_is_aborted_is_reset_whatever_it_was_about_to_do() {
+    let (mut world, streams, diary) = room(
+        5,
+        |word, members, cx| {
+            match word {
+                b"m" => (0..3).for_each(|other| cx.send_to(members[other], &text_of(1, 0, 50_000))),
+                b"c" => cx.close(members[1]),
+                b"w" => (0..4).for_each(|other| cx.watch(members[other])),
+                b"p" => return Next::Pause,
+                b"a" => (0..4).for_each(|other| cx.abort(members[other])),
+                _ => {}
+            }
+            Next::Continue
+        },
+        stay,
+    );
+    // One listens and much waits, one closes, one has paused, one is idle.
+    world.says(streams[2], b"p");
+    world.says(streams[4], b"wmc");
+    world.settle();
+    world.says(streams[4], b"a");
+    world.settle();
+    for number in 1..=4 {
+        assert_eq!(world.ending_of(number), Some(CloseReason::Aborted), "{number}");
+    }
+    for &stream in &streams[..4] {
+        assert_eq!(world.hears_at_last(stream), Heard::Reset);
+    }
+    assert_eq!(diary.borrow().news, [0, 1, 2, 3].map(|about| (4, about, News::Gone)));
+    // Who has gone is left alone.
+    world.says(streams[4], b"a");
+    world.settle();
+    assert_eq!(world.ending_of(5), None);
+    leave(world, &streams[4..]);
 }
