@@ -2,6 +2,8 @@
 
 mod blast;
 mod cli;
+#[cfg(unix)]
+mod lossy_log;
 mod send;
 
 use std::fmt::Display;
@@ -10,8 +12,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use env_logger::TimestampPrecision;
 use env_logger::fmt::ConfigurableFormat;
+use env_logger::{Target, TimestampPrecision};
 use log::{Level, LevelFilter, debug, info, log_enabled, warn};
 use reactor::{ACCESS_LOG, Echo, Http, Protocol, Reactor, Site, Stopped};
 
@@ -110,6 +112,11 @@ fn serve(arguments: &Serve) -> io::Result<Stopped> {
 
 /// Opens the log on standard error.
 fn open_log(arguments: &Serve) {
+    // Where poll(2) is not to be had, a log that nobody reads holds up everybody.
+    #[cfg(unix)]
+    let target = Target::Pipe(Box::new(lossy_log::LossyLog::new(io::stderr())));
+    #[cfg(not(unix))]
+    let target = Target::Stderr;
     let mut format = ConfigurableFormat::default();
     format.timestamp(Some(TimestampPrecision::Millis)).target(false);
     env_logger::Builder::new()
@@ -118,6 +125,7 @@ fn open_log(arguments: &Serve) {
         // What mio says of its own calls, we say too.
         .filter_module("mio", LevelFilter::Info)
         .parse_default_env()
+        .target(target)
         // A line of the access log has a date of its own, and tools that read it want nothing else.
         .format(move |line, record| match record.target() {
             ACCESS_LOG => writeln!(line, "{}", record.args()),

@@ -5,9 +5,10 @@
 
 mod common;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, PipeReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Stdio;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use common::{
@@ -355,32 +356,113 @@ fn the_access_log_is_off_by_default() {
     assert!(!lines.iter().any(|line| line.contains("GET")), "{lines:?}");
 }
 
-#[test]
+/// Starts the program with its standard error in a pipe that nobody empties unless the test does.
 #[cfg(target_os = "linux")]
-fn it_serves_although_nobody_reads_its_log() {
-    // Its standard error is a pipe that is never emptied: when that is full, the next line holds up everybody. A thousand peers
-    // give every occasion to complain, by nonsense and by resets; a line for each is more than a pipe holds (64 KiB).
+fn start_with_unread_log(arguments: &[&str]) -> (Program, PipeReader) {
     let (log, writer) = std::io::pipe().unwrap();
     let mut command = reactor();
-    command.args(["--http", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(writer);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(writer);
     let mut program = Program::spawn_as_it_is(&mut command);
     drop(command); // and with it our own end for writing
-    program.read_addresses(&["--http"]);
+    program.read_addresses(arguments);
+    (program, log)
+}
+
+/// One request on a connection of its own, and its answer.
+#[cfg(target_os = "linux")]
+fn check_http(address: SocketAddr) {
+    let mut stream = connect(address);
+    stream.write_all(b"GET /plaintext HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("Hello, World!"), "{answer}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_peers_can_do_in_great_number_is_not_logged_by_default() {
+    // A thousand peers give every occasion to complain, by nonsense and by resets; nobody else is told of it.
+    let (program, mut log) = start_with_unread_log(&["--http", "127.0.0.1:0"]);
     for _ in 0..1000 {
         let mut stream = connect(program.http());
         stream.write_all(b"nonsense\r\n\r\n").unwrap();
         reset(stream);
     }
-    let mut stream = connect(program.http());
-    stream.write_all(b"GET /plaintext HTTP/1.0\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.ends_with("Hello, World!"), "{answer}");
+    check_http(program.http());
     assert_eq!(program.stop().status.code(), Some(0));
-    let mut log = std::io::BufReader::new(log);
     let mut lines = String::new();
     log.read_to_string(&mut lines).unwrap();
     assert!(lines.lines().count() < 10, "{lines}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn it_serves_and_stops_although_nobody_reads_its_log() {
+    // Its standard error is a pipe that is never emptied. A line or more for each of two thousand conversations is more than it
+    // holds (64 KiB), and whoever waited for it would wait for ever.
+    for flags in [&["--log", "off", "--access-log"][..], &["--log", "debug"], &["--log", "trace", "--access-log"]] {
+        let (program, _log) = start_with_unread_log(&[&["--http", "127.0.0.1:0"], flags].concat());
+        (0..2000).for_each(|_| check_http(program.http()));
+        assert_eq!(program.stop().status.code(), Some(0), "{flags:?}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn who_reads_its_log_at_last_finds_how_many_lines_are_missing() {
+    // Each answer is a line of the log, and nothing else is. Nobody reads until there are two thousand; then somebody does, and
+    // there are more until that reader has been told. In the end every answer is either there, whole, or has been counted.
+    let (program, log) = start_with_unread_log(&["--http", "127.0.0.1:0", "--log", "off", "--access-log"]);
+    let mut answers = 2000;
+    (0..answers).for_each(|_| check_http(program.http()));
+    let (read, lines) = mpsc::channel();
+    std::thread::spawn(move || BufReader::new(log).lines().map_while(Result::ok).try_for_each(|line| read.send(line)));
+    let count_lost = |line: &str| {
+        let count =
+            line.strip_prefix("reactor: ")?.strip_suffix(" lines of the log are missing here, for which there was no room")?;
+        count.parse::<usize>().ok()
+    };
+    let give_up = Instant::now() + PATIENCE;
+    let (mut there, mut lost) = (0, 0);
+    let mut count = |line: String| match count_lost(&line) {
+        Some(count) => lost += count,
+        None => {
+            assert!(line.starts_with("127.0.0.1 - - [") && line.ends_with(" HTTP/1.0\" 200 13"), "{line}");
+            there += 1;
+        }
+    };
+    let mut is_told = false;
+    while !is_told {
+        assert!(Instant::now() < give_up, "nobody says what is missing");
+        check_http(program.http());
+        answers += 1;
+        let news: Vec<String> = lines.try_iter().collect();
+        is_told = news.iter().any(|line| count_lost(line).is_some());
+        news.into_iter().for_each(&mut count);
+    }
+    // What there was no room for while that reader began, is told now that there is.
+    check_http(program.http());
+    answers += 1;
+    assert_eq!(program.stop().status.code(), Some(0));
+    lines.iter().for_each(&mut count); // until the pipe ends, as it has no writer any more
+    assert!(lost > 0 && there > 500, "{there} lines, {lost} lost");
+    assert_eq!(there + lost, answers, "{there} lines, {lost} lost");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn it_serves_and_stops_although_its_log_can_go_nowhere() {
+    // Standard error is closed, or is a file on a full disk.
+    for nowhere in ["2>&-", "2>/dev/full"] {
+        let arguments = ["--http", "127.0.0.1:0", "--log", "trace", "--access-log"];
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &format!("exec \"$0\" \"$@\" {nowhere}")]).arg(reactor().get_program()).args(arguments);
+        let mut program = Program::spawn(command.env_remove("RUST_LOG"));
+        program.read_addresses(&arguments);
+        (0..100).for_each(|_| check_http(program.http()));
+        let ending = program.stop();
+        assert_eq!((ending.status.code(), ending.stderr), (Some(0), vec![]), "{nowhere}");
+    }
 }
 
 #[test]
