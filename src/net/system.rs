@@ -55,11 +55,19 @@ pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 
 /// Has the peer been reached? An event may come before that is decided, and an error waits on the socket where it is decided
 /// against us. (This is what mio asks for after `TcpStream::connect`.)
+///
+/// Who connects to a port of its own machine at which nobody listens may be given that very port to connect from, and then has
+/// reached itself (two SYNs that cross make a connection, RFC 9293 section 3.5). That is nobody, and said to be so.
 pub(crate) fn is_connected(stream: &TcpStream) -> io::Result<bool> {
     if let Some(error) = stream.take_error()? {
         return Err(error);
     }
     match stream.peer_addr() {
+        Ok(peer) if stream.local_addr()? == peer => {
+            // To close in order would keep the port for a minute (TIME_WAIT) from whoever ought to listen there.
+            reset_on_close(stream);
+            Err(io::ErrorKind::ConnectionRefused.into())
+        }
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
         #[cfg(unix)]
@@ -151,5 +159,21 @@ mod tests {
         };
         set_nodelay(&stream).unwrap();
         assert_eq!((stream.nodelay().unwrap(), from), (true, peer.local_addr().unwrap()));
+    }
+    #[test]
+    fn who_has_reached_itself_has_reached_nobody() {
+        // It connects to the port that it is bound to, as the kernel may have it do where it chooses the port. Afterwards who
+        // was meant can listen there, as it could not if we had closed in order (TIME_WAIT).
+        let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&any.into()).unwrap();
+        let address = socket.local_addr().unwrap();
+        socket.connect(&address).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let stream = TcpStream::from_std(socket.into());
+        assert_eq!(stream.peer_addr().unwrap(), stream.local_addr().unwrap());
+        assert_eq!(is_connected(&stream).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        drop(stream);
+        listen(address.as_socket().unwrap()).unwrap();
     }
 }
