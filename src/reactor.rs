@@ -220,9 +220,10 @@ impl Reactor {
     /// each connection, which need not know the difference.
     ///
     /// The file that appears at `path` belongs to the socket, and is removed when the reactor stops or is dropped, if it is
-    /// still this one. A process that is killed leaves its file behind; where nobody listens behind a socket's file any more,
-    /// it is removed here and `path` taken over. (Of two who do that at the same moment, one may end up with a socket that
-    /// nobody can reach; see unix(7): the file and the listening are two steps.)
+    /// still this one. Who finds it finds somebody who listens: it is made beside `path` first, under the name `PATH.0` or the
+    /// like, which is also what tools such as ss(8) call the socket. A process that is killed leaves its file behind; where
+    /// nobody listens behind a socket's file any more, it is removed here and `path` taken over. (Of two who do that with the same
+    /// file at the same moment, one may end up with a socket that nobody can reach: to ask and to remove are two steps.)
     ///
     /// Who may write to the file may connect: with the usual umask of 022, only the user who runs this. For others, set the
     /// umask before, or the file's mode after; to keep others out for certain, put the file into a directory of their own.

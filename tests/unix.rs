@@ -7,6 +7,7 @@
 mod common;
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -15,6 +16,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::{Barrier, mpsc};
 use std::thread;
 
 use common::{Ending, PATIENCE, Program, any_port, assert_same, check_echo, check_end, pattern, reactor, stuff, turn_until};
@@ -216,6 +218,7 @@ fn its_start_line_names_the_path_and_its_file_goes_when_it_stops() {
         program.read_addresses(&arguments);
         let path = directory.path(name);
         assert!(fs::symlink_metadata(&path).unwrap().file_type().is_socket());
+        assert_eq!(neighbours(&path), [name]);
         check_echo(&mut connect(&path), b"hello");
         let line = program.logged("closed: ");
         assert!(line.contains(" unix closed: finished"), "{line}");
@@ -240,10 +243,18 @@ fn the_file_of_one_who_was_killed_is_taken_over() {
     assert_eq!(inode(&path), None);
 }
 
-/// Starts the program at `path`, where it must not serve. It says why, and leaves what is there as it is.
+/// What is in the directory in which `path` is.
+fn neighbours(path: &Path) -> Vec<OsString> {
+    let entries = fs::read_dir(path.parent().unwrap()).into_iter().flatten();
+    let mut names: Vec<OsString> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    names
+}
+
+/// Starts the program at `path`, where it must not serve. It says why, and leaves what is there as it is, and nothing beside it.
 #[track_caller]
 fn check_refused(path: &Path, why: &str) {
-    let inode_before = inode(path);
+    let (inode_before, neighbours_before) = (inode(path), neighbours(path));
     for (flag, service) in [("--tcp", "tcp echo"), ("--http", "http")] {
         let Ending { status, stdout, stderr } = Program::spawn(reactor().args([flag, &at(path)])).wait();
         assert_eq!((status.code(), stdout.len()), (Some(1), 0), "{stderr:?}");
@@ -251,6 +262,7 @@ fn check_refused(path: &Path, why: &str) {
         assert!(line.starts_with(&format!("reactor: {service} {}: ", at(path))) && line.contains(why), "{line}");
     }
     assert_eq!(inode(path), inode_before, "it has not been touched");
+    assert_eq!(neighbours(path), neighbours_before);
 }
 
 #[test]
@@ -336,8 +348,65 @@ fn a_file_that_has_taken_the_place_of_ours_stays_when_we_stop() {
 }
 
 #[test]
+fn who_finds_the_file_finds_somebody_who_listens() {
+    // Somebody asks without pause, from before there is a file until there is an answer, which must not be that nobody listens.
+    // (Were there such a moment, some of these rounds would meet it.)
+    let directory = Directory::new("asked");
+    let (round, rounds) = mpsc::channel::<PathBuf>();
+    let (answer, answers) = mpsc::channel();
+    thread::spawn(move || {
+        let knock = |path: &PathBuf| loop {
+            match UnixStream::connect(path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                other => return other.map(drop).map_err(|error| error.kind()),
+            }
+        };
+        rounds.iter().try_for_each(|path| answer.send(knock(&path)))
+    });
+    for number in 0..1000 {
+        let path = directory.path(&number.to_string());
+        round.send(path.clone()).unwrap();
+        let mut reactor = Reactor::new(Limits::default()).unwrap();
+        reactor.listen_unix(&path, Echo::new).unwrap();
+        assert_eq!(answers.recv_timeout(PATIENCE).unwrap(), Ok(()), "round {number}");
+    }
+}
+
+#[test]
+fn of_those_who_start_at_once_one_has_the_path_and_the_others_are_told() {
+    // Whoever has it can be reached, also when the others have gone.
+    let directory = Directory::new("race");
+    let path = directory.path("socket");
+    let all = Barrier::new(3);
+    for number in 0..1000 {
+        let begin = || {
+            let mut reactor = Reactor::new(Limits::default()).unwrap();
+            all.wait();
+            let result = reactor.listen_unix(&path, Echo::new).map_err(|error| error.kind());
+            let _reactor = result.is_ok().then_some(reactor); // who has lost goes at once
+            all.wait();
+            let is_reached = UnixStream::connect(&path).is_ok();
+            all.wait();
+            (result, is_reached)
+        };
+        let endings: Vec<_> = thread::scope(|scope| {
+            let three: Vec<_> = (0..3).map(|_| scope.spawn(begin)).collect();
+            three.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let count = |result| endings.iter().filter(|ending| **ending == (result, true)).count();
+        assert_eq!((count(Ok(())), count(Err(ErrorKind::AddrInUse))), (1, 2), "round {number}: {endings:?}");
+        assert_eq!(neighbours(&path), [""; 0]);
+    }
+}
+
+#[test]
 fn a_path_that_cannot_be_a_sockets_is_refused_with_the_reason() {
+    // One that is as long as it may be is not.
     let directory = Directory::new("paths");
+    let longest = directory.path(&"x".repeat(106 - directory.0.as_os_str().len()));
+    let program = serve_echo(&longest);
+    check_echo(&mut connect(&longest), b"hello");
+    assert_eq!((program.stop().status.code(), neighbours(&longest)), (Some(0), vec![]));
     check_refused(&directory.path(&"x".repeat(108)), "too long");
     check_refused(&directory.path("nowhere/socket"), "No such file or directory");
     for arguments in [["--tcp", "unix:"], ["--http", "unix:"], ["--udp", "unix:/tmp/socket"], ["--tcp", "unix"]] {

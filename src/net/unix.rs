@@ -1,14 +1,22 @@
 //! A Unix stream socket that listens, and the file that stands for it.
 //!
 //! ```text
-//!                nothing there ──────────────────────────────► bind: the file is ours
-//!     path ──►   a socket's file, nobody listens behind it ──► removed, then bound anew
-//!                a socket's file, and somebody listens ──┐
-//!                anything else, also a symbolic link ────┴───► AddrInUse, and it is left as it is
+//!     bind, listen: a file beside the path
+//!       │
+//!       └─► link it to the path
+//!             nothing there ──────────────────────────────► done: the file is ours
+//!             a socket's file, nobody listens behind it ──► removed, and linked again
+//!             a socket's file, and somebody listens ──┐
+//!             anything else, also a symbolic link ────┴───► AddrInUse, and it is left as it is
 //! ```
 //!
 //! The kernel makes the file on bind(2), and leaves it to us to remove it. So whoever is killed leaves a file behind that
 //! nobody answers at, and that keeps everybody from binding again. Nothing is removed here but such a file, and our own.
+//!
+//! To bind and to listen are two steps, and a file between them looks like one that was left behind. So both are done at a name
+//! that nobody else asks about, and link(2) shows it at the path: who finds the file there finds somebody who listens, and we
+//! know which file is ours before anybody else can have put another in its place. The name beside it is gone when that is done;
+//! whoever is killed before leaves it lying. (It is also what the system shows as the socket's: ss(8) says `PATH.N`.)
 //!
 //! Whoever is accepted is handed on as a TCP stream: a descriptor is one, and recv, send and shutdown do not ask for its family.
 //! So nothing that is done for each message has to tell the two apart.
@@ -27,6 +35,14 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::limits::BACKLOG;
 
+/// How many names beside the path are tried. Each is taken for as long as somebody starts there, or for good where somebody was
+/// killed in that moment. Beyond it: an error.
+const NAMES_MAX: u8 = 16;
+
+/// How often the path is tried, where each time the file of somebody who does not listen any more is found there and removed. The
+/// second time there is none, unless others come and are killed as fast as we look. Beyond it: an error.
+const LOOKS_MAX: u8 = 16;
+
 pub(crate) struct UnixListener {
     /// Dropped first, while the socket still holds its inode: until then no other file can have the same number.
     _file: OwnFile,
@@ -41,26 +57,14 @@ impl UnixListener {
             // To the kernel these would be names without a file.
             return Err(io::Error::new(ErrorKind::InvalidInput, "a Unix socket needs the path of a file"));
         }
-        let too_long =
-            |_| io::Error::new(ErrorKind::InvalidInput, "the path is too long for a Unix socket (on Linux: 107 bytes)");
-        let address = SockAddr::unix(path).map_err(too_long)?;
-        let path = absolute(path)?;
+        let address = address_of(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
-        match socket.bind(&address) {
-            Err(error) if error.kind() == ErrorKind::AddrInUse => {
-                remove_stale(&path, &address)?;
-                socket.bind(&address)?;
-            }
-            other => other?,
-        }
+        let beside = bind_beside(path, &socket)?;
         // Whatever fails from here on takes the file with it.
-        let file = OwnFile::at(path)?;
+        let beside = OwnFile::at(absolute(beside)?)?;
         socket.listen(BACKLOG)?;
-        if !file.is_there() {
-            // Before we listened, somebody else may have found nobody behind it.
-            return Err(in_use("somebody else has taken it at the same moment"));
-        }
+        let file = beside.show_at(absolute(path)?, &address, |from, to| fs::hard_link(from, to))?;
         Ok(UnixListener { _file: file, socket: OwnedFd::from(socket).into() })
     }
 
@@ -83,6 +87,29 @@ impl Source for UnixListener {
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         self.socket.deregister(registry)
     }
+}
+
+fn address_of(path: &Path) -> io::Result<SockAddr> {
+    let too_long = |_| io::Error::new(ErrorKind::InvalidInput, "the path is too long for a Unix socket (on Linux: 107 bytes)");
+    SockAddr::unix(path).map_err(too_long)
+}
+
+/// Binds `socket` in the directory of `path`, to a name that nobody has, and returns where that is.
+fn bind_beside(path: &Path, socket: &Socket) -> io::Result<PathBuf> {
+    for number in 0..NAMES_MAX {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{number:x}"));
+        let mut beside = path.with_file_name(name);
+        if SockAddr::unix(&beside).is_err() {
+            // With these two bytes it is too long; they have to do alone.
+            beside.set_file_name(format!(".{number:x}"));
+        }
+        match socket.bind(&address_of(&beside)?) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            other => return other.map(|()| beside),
+        }
+    }
+    Err(in_use("and so are all names beside it"))
 }
 
 /// Removes the file of a socket at which nobody listens any more. What else is at `path` stays, and is the error.
@@ -131,6 +158,24 @@ impl OwnFile {
         Ok(OwnFile { path, identity })
     }
 
+    /// Has it at `path` from now on, and no longer where it was. `link` is link(2).
+    fn show_at(self, path: PathBuf, address: &SockAddr, link: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<OwnFile> {
+        for _ in 0..LOOKS_MAX {
+            match link(&self.path, &path) {
+                Ok(()) => return Ok(OwnFile { path, identity: self.identity }),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => remove_stale(&path, address)?,
+                Err(_) => {
+                    // Not every file system has links. To rename is the same, but takes the place of who has come since the look
+                    // before. If something else is wrong, it is wrong here too.
+                    remove_stale(&path, address)?;
+                    fs::rename(&self.path, &path)?;
+                    return Ok(OwnFile { path, identity: self.identity });
+                }
+            }
+        }
+        Err(in_use("others come and go there"))
+    }
+
     /// Is what is at its path still this file, and not another of the same name?
     fn is_there(&self) -> bool {
         fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity)
@@ -151,4 +196,113 @@ impl Drop for OwnFile {
 /// The device and the inode: what the system knows a file by, whatever it is called.
 fn identity(found: &fs::Metadata) -> (u64, u64) {
     (found.dev(), found.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net;
+
+    /// A directory of the test's own. It goes with the value.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(name: &str) -> Directory {
+            let path = std::env::temp_dir().join(format!("reactor-{}-{name}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            Directory(path)
+        }
+
+        fn path(&self) -> PathBuf {
+            self.0.join("socket")
+        }
+
+        fn names(&self) -> Vec<String> {
+            let entries = fs::read_dir(&self.0).unwrap();
+            let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        }
+
+        /// Begins to listen at its path as `UnixListener::bind` does, where link(2) is `link`.
+        fn listen(&self, link: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<(OwnFile, Socket)> {
+            let (path, socket) = (self.path(), Socket::new(Domain::UNIX, Type::STREAM, None).unwrap());
+            let beside = OwnFile::at(bind_beside(&path, &socket)?)?;
+            socket.listen(BACKLOG)?;
+            let address = address_of(&path)?;
+            Ok((beside.show_at(path, &address, link)?, socket))
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            // It is only tidiness.
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn no_links(_: &Path, _: &Path) -> io::Result<()> {
+        Err(ErrorKind::PermissionDenied.into())
+    }
+
+    #[test]
+    fn where_there_are_no_links_a_path_is_taken_and_refused_all_the_same() {
+        let directory = Directory::new("no-links");
+        for left_behind in [false, true] {
+            if left_behind {
+                drop(net::UnixListener::bind(directory.path()).unwrap());
+            }
+            let ours = directory.listen(no_links).unwrap();
+            net::UnixStream::connect(directory.path()).unwrap();
+            assert_eq!(directory.listen(no_links).map(drop).unwrap_err().kind(), ErrorKind::AddrInUse);
+            assert_eq!(directory.names(), ["socket"]);
+            drop(ours);
+            assert_eq!(directory.names(), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn who_comes_at_the_very_moment_keeps_the_path() {
+        // The other one comes when nothing stands in our way any more but the link.
+        let directory = Directory::new("moment");
+        drop(net::UnixListener::bind(directory.path()).unwrap());
+        let (other, looks) = (std::cell::OnceCell::new(), std::cell::Cell::new(0));
+        let link = |from: &Path, to: &Path| {
+            looks.set(looks.get() + 1);
+            if looks.get() == 2 {
+                assert!(other.set(net::UnixListener::bind(to).unwrap()).is_ok());
+            }
+            fs::hard_link(from, to)
+        };
+        assert_eq!(directory.listen(link).map(drop).unwrap_err().kind(), ErrorKind::AddrInUse);
+        assert_eq!((looks.get(), directory.names()), (2, vec!["socket".to_string()]));
+        net::UnixStream::connect(directory.path()).unwrap();
+    }
+
+    #[test]
+    fn where_others_come_and_go_without_end_we_do_not_try_without_end() {
+        let directory = Directory::new("others");
+        let link = |from: &Path, to: &Path| {
+            drop(net::UnixListener::bind(to).unwrap());
+            fs::hard_link(from, to)
+        };
+        assert_eq!(directory.listen(link).map(drop).unwrap_err().kind(), ErrorKind::AddrInUse);
+        assert_eq!(directory.names(), [""; 0], "the last of them has been removed, and so has ours");
+    }
+
+    #[test]
+    fn a_name_beside_the_path_that_somebody_has_is_passed_over() {
+        let directory = Directory::new("beside");
+        let names = |count: u8| (0..count).map(|number| format!("socket.{number:x}")).collect::<Vec<_>>();
+        for name in names(NAMES_MAX - 1) {
+            fs::write(directory.0.join(name), "").unwrap();
+        }
+        let ours = UnixListener::bind(&directory.path()).unwrap();
+        net::UnixStream::connect(directory.path()).unwrap();
+        drop(ours);
+        assert_eq!(directory.names(), names(NAMES_MAX - 1));
+        fs::write(directory.0.join(&names(NAMES_MAX)[usize::from(NAMES_MAX) - 1]), "").unwrap();
+        assert_eq!(UnixListener::bind(&directory.path()).map(drop).unwrap_err().kind(), ErrorKind::AddrInUse);
+        assert_eq!(directory.names(), names(NAMES_MAX));
+    }
 }
