@@ -32,6 +32,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use log::{debug, error, info, trace};
 
 use crate::connection::Outcome;
+use crate::effects::Effects;
 use crate::errno::{self, DatagramError, StreamError};
 use crate::limits::DATAGRAM_BATCHES_PER_TURN;
 use crate::net::UdpSocket;
@@ -83,6 +84,13 @@ pub trait DatagramProtocol {
         let _ = (error, replies);
     }
 
+    /// The socket has ended, and is closed when this returns; or there was none to be had ([`CloseReason::Unreached`], see
+    /// [`Context::connect_datagram`](crate::Context::connect_datagram)). Called exactly once, and last; but not where the
+    /// reactor itself is dropped before.
+    fn closed(&mut self, why: CloseReason) {
+        let _ = why;
+    }
+
     /// How datagrams cross to and from the kernel. Asked once, when the socket is made.
     fn batching(&self) -> Batching {
         Batching::Trains
@@ -125,35 +133,37 @@ pub(crate) struct DatagramSocket {
 }
 
 impl DatagramSocket {
-    /// A socket that answers whoever asks.
-    pub(crate) fn bound(socket: UdpSocket, protocol: Box<dyn DatagramProtocol>, turn: &Turn) -> io::Result<DatagramSocket> {
-        DatagramSocket::new(socket, None, protocol, turn)
-    }
-
-    /// One that has been connected to `peer`, and hears nobody else.
-    pub(crate) fn connected(
+    /// A socket that answers whoever asks; or one that has been connected to `peer`, and hears nobody else.
+    pub(crate) fn new(
         socket: UdpSocket,
-        peer: SocketAddr,
-        protocol: Box<dyn DatagramProtocol>,
-        turn: &Turn,
-    ) -> io::Result<DatagramSocket> {
-        DatagramSocket::new(socket, Some(peer), protocol, turn)
-    }
-
-    fn new(
-        socket: UdpSocket,
+        address: SocketAddr,
         peer: Option<SocketAddr>,
         protocol: Box<dyn DatagramProtocol>,
         turn: &Turn,
-    ) -> io::Result<DatagramSocket> {
-        let address = socket.local_addr()?;
+    ) -> DatagramSocket {
         let batching = protocol.batching();
         let mut batch = Batch::new();
         batch.outgoing.connected = peer;
         batch.outgoing.joins = batching == Batching::Trains;
         batch.outgoing.wishes.started = turn.started();
         let exchange = Exchange::new(&socket, batching);
-        Ok(DatagramSocket { exchange, batch, refused: None, failure: None, socket, address, protocol })
+        DatagramSocket { exchange, batch, refused: None, failure: None, socket, address, protocol }
+    }
+
+    /// Whom it is connected to, if it is a client.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.batch.outgoing.connected
+    }
+
+    /// What its protocol has asked to be done to connections.
+    #[inline]
+    pub(crate) fn asked(&mut self) -> &mut Effects {
+        &mut self.batch.outgoing.asked
+    }
+
+    /// The end, told to the protocol.
+    pub(crate) fn tell_closed(&mut self, why: CloseReason) {
+        self.protocol.closed(why);
     }
 
     /// Receives, answers and sends, batch by batch, until the kernel has no more or the budget is spent.
@@ -209,7 +219,7 @@ impl DatagramSocket {
 
     /// Logs that it ends: at `info` where others relied on it.
     pub(crate) fn say_goodbye(&self, why: CloseReason) {
-        match self.batch.outgoing.connected {
+        match self.peer() {
             None => info!("stops answering on {}", self.address),
             Some(peer) => debug!("{} {peer} closed: {why}", self.address),
         }

@@ -20,6 +20,7 @@ use std::ops::Range;
 
 use slab::Slab;
 
+use crate::datagram::DatagramProtocol;
 use crate::limits::{
     BYTES_OF_ALL_PER_TURN, EFFECT_BYTES, EFFECTS_BYTES_MAX, EFFECTS_HIGH, EFFECTS_HIGH_BYTES, EFFECTS_MAX, OUTPUT_SCRATCH_BYTES,
 };
@@ -65,6 +66,7 @@ pub(crate) enum Effect {
     Abort(ConnectionId),
     Watch(ConnectionId),
     Connect(Box<Call>),
+    ConnectDatagram(Box<(SocketAddr, Box<dyn DatagramProtocol>)>),
 }
 
 /// A connection that is to be begun.
@@ -98,7 +100,7 @@ pub(crate) struct Effects {
     pub(crate) queued: Vec<(ConnectionId, Effect)>,
     /// What is to be sent, once for all who are to have it.
     pub(crate) bytes: Vec<u8>,
-    /// What has been done in this turn, in bytes.
+    /// What has been done in this stage of the turn, in bytes.
     done_bytes: u64,
     tidings: VecDeque<Tiding>,
     /// Who has much waiting, and who wants to know when that is no longer so.
@@ -123,9 +125,9 @@ impl Effects {
         self.queued.len() >= EFFECTS_HIGH || self.bytes.len() >= EFFECTS_HIGH_BYTES
     }
 
-    /// A turn begins.
+    /// A stage begins in which protocols are called.
     #[inline]
-    pub(crate) fn begin_turn(&mut self) {
+    pub(crate) fn begin_stage(&mut self) {
         self.done_bytes = 0;
     }
 
@@ -134,7 +136,7 @@ impl Effects {
         self.done_bytes += (bytes as u64).max(EFFECT_BYTES);
     }
 
-    /// Has so much been done in this turn that the others had better have their turn?
+    /// Has so much been done in this stage that the others had better have their turn?
     pub(crate) fn is_spent(&self) -> bool {
         self.done_bytes >= BYTES_OF_ALL_PER_TURN
     }
@@ -146,6 +148,16 @@ impl Effects {
 
     fn check_room(&self) {
         assert!(self.queued.len() < EFFECTS_MAX, "a protocol asks for no more than EFFECTS_MAX effects in one call");
+    }
+
+    /// Takes over what a datagram protocol has asked for, when nothing else waits.
+    #[inline]
+    pub(crate) fn take_over(&mut self, asked: &mut Effects) {
+        if !asked.is_empty() {
+            debug_assert!(self.is_empty(), "who was driven before has had its effects applied");
+            std::mem::swap(&mut self.queued, &mut asked.queued);
+            std::mem::swap(&mut self.bytes, &mut asked.bytes);
+        }
     }
 
     /// Gives back what was taken out to be applied, for its memory.
@@ -206,7 +218,9 @@ impl Effects {
     // ---- news
 
     pub(crate) fn tell(&mut self, to: ConnectionId, about: ConnectionId, news: News) {
-        self.tidings.push_back(Tiding { to, about, news });
+        if to != ConnectionId::NOBODY {
+            self.tidings.push_back(Tiding { to, about, news });
+        }
     }
 
     /// How much news waits to be told.
@@ -225,7 +239,7 @@ impl Effects {
 
     /// `sender` has sent to `id`, where much waits now.
     pub(crate) fn is_over_mark(&mut self, id: ConnectionId, sender: ConnectionId) {
-        if self.over_mark.add(id, sender) {
+        if sender != ConnectionId::NOBODY && self.over_mark.add(id, sender) {
             self.tell(sender, id, News::OverMark);
         }
     }
@@ -362,31 +376,19 @@ impl Context<'_> {
     ///   would wait there, or since this call has sent more than [`EFFECTS_BYTES_MAX`] to others (less what was asked for
     ///   before it and is not done yet, which is little).
     pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) {
-        self.send_to_all([to], bytes);
+        self.others().send_to(to, bytes);
     }
 
     /// Sends `bytes` to each connection of `to`, as [`send_to`](Context::send_to) does; but they are copied only once for all
     /// until they are applied.
     pub fn send_to_all(&mut self, to: impl IntoIterator<Item = ConnectionId>, bytes: &[u8]) {
-        let from = self.lent.id;
-        let effects = &mut self.turn.effects;
-        let mut to = to.into_iter();
-        let Some(first) = to.next() else { return }; // bytes that are for nobody would lie there for ever
-        let start = effects.bytes.len();
-        let has_room = start + bytes.len() <= EFFECTS_BYTES_MAX;
-        if has_room {
-            effects.bytes.extend_from_slice(bytes);
-        }
-        let end = effects.bytes.len();
-        for to in iter::once(first).chain(to) {
-            effects.queue(from, if has_room { Effect::Send(to, start..end) } else { Effect::SendTooMuch(to) });
-        }
+        self.others().send_to_all(to, bytes);
     }
 
     /// Closes the connection `id` as if its own protocol had said [`Next::Close`](crate::Next::Close): what waits there is
     /// still sent. Nothing is told of it; one that has gone is left alone.
     pub fn close(&mut self, id: ConnectionId) {
-        self.ask(id, Wish::Close);
+        self.others().close(id);
     }
 
     /// Sends our FIN on the connection `id` behind all that waits there, and reads on: the half-close of a proxy that hands
@@ -394,35 +396,33 @@ impl Context<'_> {
     /// ([`News::Gone`]), and its own protocol must be silent: what it says when the FIN is out ends the connection, as
     /// [`CloseReason::SpokeAfterFin`]. May be this connection itself.
     pub fn finish(&mut self, id: ConnectionId) {
-        self.ask(id, Wish::Finish);
+        self.others().finish(id);
     }
 
     /// Ends the connection `id` as if its own protocol had said [`Next::Abort`](crate::Next::Abort): what waits there is dropped,
     /// and it is reset, also where it is closing already. One whose peer has not been reached is given up. Nothing is told of
     /// it; one that has gone is left alone.
     pub fn abort(&mut self, id: ConnectionId) {
-        let from = self.lent.id;
-        self.turn.effects.queue(from, Effect::Abort(id));
+        self.others().abort(id);
     }
 
     /// Takes no more input on the connection `id` until it is resumed, or its own protocol continues. Its deadlines hold
     /// meanwhile; and since nothing is read, an end or a reset by its peer shows only when it is resumed, when something is
     /// sent to it, or when its deadline comes.
     pub fn pause(&mut self, id: ConnectionId) {
-        self.ask(id, Wish::Pause);
+        self.others().pause(id);
     }
 
     /// Takes input on the connection `id` again, as if its own protocol had said [`Next::Continue`](crate::Next::Continue).
     /// Where its peer has sent its FIN, there is none, and nothing happens.
     pub fn resume(&mut self, id: ConnectionId) {
-        self.ask(id, Wish::Resume);
+        self.others().resume(id);
     }
 
     /// Asks to be told [`News::Gone`] about the connection `id` when it has ended, for whatever reason; at once, if it has
     /// already. Told once, however often it was asked.
     pub fn watch(&mut self, id: ConnectionId) {
-        let from = self.lent.id;
-        self.turn.effects.queue(from, Effect::Watch(id));
+        self.others().queue(Effect::Watch(id));
     }
 
     /// Begins a connection to `address`, on which `protocol` speaks, and returns its name. The name can be used at once:
@@ -445,8 +445,86 @@ impl Context<'_> {
         id
     }
 
-    fn ask(&mut self, id: ConnectionId, wish: Wish) {
-        let from = self.lent.id;
-        self.turn.effects.queue(from, Effect::Ask(id, wish));
+    /// Opens a socket for datagrams and connects it to `peer`, as [`Reactor::connect_datagram`](crate::Reactor::connect_datagram)
+    /// does, when this call is over. Where there is none to be had, the protocol's [`closed`](DatagramProtocol::closed) is called
+    /// with [`CloseReason::Unreached`]: if there is no way to `peer`, if the kernel has no descriptor or no memory, or if there
+    /// are [`connections_max`](crate::Limits::connections_max) connections and datagram clients already (`QuotaExceeded`).
+    ///
+    /// What it learns it may send to connections by their names ([`Replies::others`](crate::Replies::others)).
+    pub fn connect_datagram(&mut self, peer: SocketAddr, protocol: impl DatagramProtocol + 'static) {
+        self.others().queue(Effect::ConnectDatagram(Box::new((peer, Box::new(protocol)))));
+    }
+
+    fn others(&mut self) -> Others<'_> {
+        Others { effects: &mut self.turn.effects, from: self.lent.id }
+    }
+}
+
+/// The connections of the same reactor, by their names: what a datagram protocol may ask for on them, in the same way as
+/// [`Context`] lets a connection's protocol do it. Nothing is told of what comes of it, for there is no name that it could be told
+/// to: bytes that are not taken are lost.
+///
+/// # Panics
+///
+/// As for [`Context`].
+pub struct Others<'t> {
+    effects: &'t mut Effects,
+    from: ConnectionId,
+}
+
+impl<'t> Others<'t> {
+    /// Asked by nobody who could be told anything.
+    pub(crate) fn unnamed(effects: &'t mut Effects) -> Others<'t> {
+        Others { effects, from: ConnectionId::NOBODY }
+    }
+
+    /// As [`Context::send_to`].
+    pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) {
+        self.send_to_all([to], bytes);
+    }
+
+    /// As [`Context::send_to_all`].
+    pub fn send_to_all(&mut self, to: impl IntoIterator<Item = ConnectionId>, bytes: &[u8]) {
+        let effects = &mut *self.effects;
+        let mut to = to.into_iter();
+        let Some(first) = to.next() else { return }; // bytes that are for nobody would lie there for ever
+        let start = effects.bytes.len();
+        let has_room = start + bytes.len() <= EFFECTS_BYTES_MAX;
+        if has_room {
+            effects.bytes.extend_from_slice(bytes);
+        }
+        let end = effects.bytes.len();
+        for to in iter::once(first).chain(to) {
+            effects.queue(self.from, if has_room { Effect::Send(to, start..end) } else { Effect::SendTooMuch(to) });
+        }
+    }
+
+    /// As [`Context::close`].
+    pub fn close(&mut self, id: ConnectionId) {
+        self.queue(Effect::Ask(id, Wish::Close));
+    }
+
+    /// As [`Context::finish`].
+    pub fn finish(&mut self, id: ConnectionId) {
+        self.queue(Effect::Ask(id, Wish::Finish));
+    }
+
+    /// As [`Context::abort`].
+    pub fn abort(&mut self, id: ConnectionId) {
+        self.queue(Effect::Abort(id));
+    }
+
+    /// As [`Context::pause`].
+    pub fn pause(&mut self, id: ConnectionId) {
+        self.queue(Effect::Ask(id, Wish::Pause));
+    }
+
+    /// As [`Context::resume`].
+    pub fn resume(&mut self, id: ConnectionId) {
+        self.queue(Effect::Ask(id, Wish::Resume));
+    }
+
+    fn queue(&mut self, effect: Effect) {
+        self.effects.queue(self.from, effect);
     }
 }

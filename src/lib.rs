@@ -73,7 +73,7 @@ pub mod guide {}
 
 pub use datagram::{Batching, Datagram, DatagramProtocol, Replies};
 pub use echo::Echo;
-pub use effects::News;
+pub use effects::{News, Others};
 pub use handle::{Handle, NotTaken};
 #[cfg(all(unix, feature = "files"))]
 pub use http::Files;

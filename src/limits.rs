@@ -116,9 +116,10 @@ pub const BYTES_PER_TURN: u64 = 256 * 1024;
 /// protocol says a byte at a time would have the turn for a quarter of a million of calls.
 pub const STEP_BYTES: u64 = 1024;
 
-/// Bytes moved for all connections in one turn, where that is less for each: then everybody has an equal share, but never less
-/// than one full read. Two hundred bulk transfers that begin at the same moment would else keep a newcomer waiting while the
-/// kernel finds 50 MiB for them; with their shares it is a quarter of that. To share a turn among more saves calls, too.
+/// Bytes moved for all connections in one turn, give or take what one of them may move: everybody has an equal share of it, but
+/// never less than one full read, and when it is used up, who has not been driven yet is the first in the next turn. Two
+/// hundred bulk transfers that begin at the same moment would else keep a newcomer waiting while the kernel finds 50 MiB for
+/// them. To share a turn among more saves calls, too.
 pub const BYTES_OF_ALL_PER_TURN: u64 = 8 * 1024 * 1024;
 
 /// Datagram batches answered by one socket in one turn. Then it goes to the end of the queue.

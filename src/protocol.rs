@@ -216,6 +216,8 @@ pub struct ConnectionId {
 impl ConnectionId {
     pub(crate) const LEAST: ConnectionId = ConnectionId { slot: 0, generation: 0 };
     pub(crate) const GREATEST: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32::MAX };
+    /// No connection: there are not that many.
+    pub(crate) const NOBODY: ConnectionId = ConnectionId::GREATEST;
     /// Set where `slot` is a place in the list of outgoing connections, which are named before they have a slot.
     const OUTGOING: u32 = 1 << 31;
 

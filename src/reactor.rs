@@ -28,6 +28,7 @@ mod accept;
 mod apply;
 
 use std::any::Any;
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
@@ -41,13 +42,12 @@ use slab::Slab;
 use crate::connection::{Connection, Outcome};
 use crate::datagram::{DatagramProtocol, DatagramSocket};
 use crate::deadline::{Deadlines, Time};
-use crate::effects::Call;
 use crate::handle::{Errand, Handle, Inbox};
 use crate::limits::{
     ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, Limits, NEWS_PER_TURN, READ_BYTES_MAX, SLOTS_KEPT, WORK_PER_TURN,
 };
 use crate::listener::{Listener, Make, Socket};
-use crate::net::{self, Events, Interest, Poll, TcpStream, Token};
+use crate::net::{self, Events, Interest, Poll, TcpStream, Token, UdpSocket};
 use crate::protocol::{CloseReason, Peer, Protocol};
 use crate::stats::Stats;
 use crate::turn::Turn;
@@ -88,11 +88,19 @@ pub struct Reactor {
     /// How many connections were cut off when that time had come.
     cut_off: Option<usize>,
     /// Calls that have failed at once, and whose protocols have yet to be told.
-    unreached: Vec<(Call, CloseReason)>,
+    unreached: Vec<(Unreached, CloseReason)>,
+    /// How many sockets of datagram clients are open.
+    datagram_clients: usize,
     /// To be given to other threads, once one has been asked for.
     handle: Option<Handle>,
     /// A turn is being taken: it is within a call of `turn`.
     is_in_turn: bool,
+}
+
+/// Whoever was not reached, and has no slot.
+enum Unreached {
+    Stream(Box<dyn Protocol>),
+    Datagram(Box<dyn DatagramProtocol>),
 }
 
 struct Slot {
@@ -191,6 +199,7 @@ impl Reactor {
             let_in_last: 0,
             cut_off: None,
             unreached: Vec::new(),
+            datagram_clients: 0,
             handle: None,
             is_in_turn: false,
         })
@@ -262,8 +271,10 @@ impl Reactor {
     ///
     /// As for [`listen`](Reactor::listen).
     pub fn bind_datagram(&mut self, address: SocketAddr, protocol: impl DatagramProtocol + 'static) -> io::Result<SocketAddr> {
-        let socket = net::bind_datagram(address, self.turn.limits.udp_buffer_bytes)?;
-        let address = self.add_datagram(DatagramSocket::bound(socket, Box::new(protocol), &self.turn)?)?;
+        let mut socket = net::bind_datagram(address, self.turn.limits.udp_buffer_bytes)?;
+        self.poll.registry().register(&mut socket, Token(self.slots.vacant_key()), Interest::READABLE)?;
+        let address = socket.local_addr()?;
+        self.add_datagram(DatagramSocket::new(socket, address, None, Box::new(protocol), &self.turn));
         self.turn.datagram_addresses.push(address);
         Ok(address)
     }
@@ -277,18 +288,26 @@ impl Reactor {
     ///
     /// There is no way to `peer`, or no descriptor or port left (see connect(2)). That nobody answers is no error here.
     pub fn connect_datagram(&mut self, peer: SocketAddr, protocol: impl DatagramProtocol + 'static) -> io::Result<SocketAddr> {
-        let socket = net::connect_datagram(peer, self.turn.limits.udp_buffer_bytes)?;
-        self.add_datagram(DatagramSocket::connected(socket, peer, Box::new(protocol), &self.turn)?)
+        let (socket, address, peer) = self.open_datagram_client(peer)?;
+        self.add_datagram(DatagramSocket::new(socket, address, Some(peer), Box::new(protocol), &self.turn));
+        Ok(address)
     }
 
-    fn add_datagram(&mut self, mut source: DatagramSocket) -> io::Result<SocketAddr> {
-        let address = source.address;
-        self.poll.registry().register(&mut source.socket, Token(self.slots.vacant_key()), Interest::READABLE)?;
+    /// A socket that is connected to `peer` and watched, for the next slot; its address; and its peer's, which is another where
+    /// the system takes the one that was named for "this machine" (`0.0.0.0`).
+    fn open_datagram_client(&mut self, peer: SocketAddr) -> io::Result<(UdpSocket, SocketAddr, SocketAddr)> {
+        let mut socket = net::connect_datagram(peer, self.turn.limits.udp_buffer_bytes)?;
+        self.poll.registry().register(&mut socket, Token(self.slots.vacant_key()), Interest::READABLE)?;
+        let (address, peer) = (socket.local_addr()?, socket.peer_addr()?);
+        Ok((socket, address, peer))
+    }
+
+    fn add_datagram(&mut self, source: DatagramSocket) {
+        self.datagram_clients += usize::from(source.peer().is_some());
         let token = self.insert(Source::Datagram(Box::new(source)), Watched::Reading);
         let slot = &mut self.slots[token];
         slot.ready.writable = true; // until the kernel says otherwise
         enqueue(&mut self.queue, token, slot); // its protocol may want to speak first
-        Ok(address)
     }
 
     /// Stops the reactor, as [`stop`](Reactor::stop) does, once `bell` is readable: a pipe into which a signal handler
@@ -460,17 +479,22 @@ impl Reactor {
         std::mem::swap(&mut self.queue, &mut self.driven);
         self.driven_so_far = 0;
         self.turn.share(self.driven.len());
-        self.turn.effects.begin_turn();
+        self.turn.effects.begin_stage();
         self.guard(Reactor::drive_all);
         self.driven.clear();
         if self.turn.effects.untold() > 0 {
             self.untold = self.turn.effects.untold().min(NEWS_PER_TURN);
+            self.turn.effects.begin_stage(); // however much has been done before, some of it is told
             self.guard(Reactor::tell_some);
         }
     }
 
     fn drive_all(&mut self) {
         while let Some(&token) = self.driven.get(self.driven_so_far) {
+            if self.turn.is_spent() {
+                self.put_off();
+                break;
+            }
             self.driven_so_far += 1;
             self.running = token;
             let slot = &mut self.slots[token];
@@ -490,6 +514,12 @@ impl Reactor {
         }
     }
 
+    /// Leaves who has not been driven yet for the next turn, in which it comes first.
+    #[cold]
+    fn put_off(&mut self) {
+        drop(self.queue.splice(..0, self.driven.drain(self.driven_so_far..)));
+    }
+
     /// Drives a source that is no connection.
     #[inline(never)] // lest it take registers from what is done for each message
     fn drive_other(&mut self, token: usize) {
@@ -499,7 +529,11 @@ impl Reactor {
                 Outcome::Idle => return, // as mostly
                 outcome @ (Outcome::Blocked | Outcome::Unfinished | Outcome::Ended(_)) => outcome,
             },
-            Source::Datagram(socket) => socket.drive(&mut slot.ready, &mut self.turn),
+            Source::Datagram(socket) => {
+                let outcome = socket.drive(&mut slot.ready, &mut self.turn);
+                self.turn.effects.take_over(socket.asked());
+                outcome
+            }
             Source::Inbox(_) => self.run_some(token),
             Source::Bell(_) => {
                 self.stop();
@@ -560,7 +594,11 @@ impl Reactor {
                     connection.expire(stream, &mut slot.ready, &mut self.scratch[..], &mut self.turn)
                 }
                 Source::Listener(listener) => listener.expire(&self.turn),
-                Source::Datagram(socket) => socket.expire(&mut slot.ready, &mut self.turn),
+                Source::Datagram(socket) => {
+                    let outcome = socket.expire(&mut slot.ready, &mut self.turn);
+                    self.turn.effects.take_over(socket.asked());
+                    outcome
+                }
                 Source::Inbox(_) | Source::Bell(_) => Outcome::Blocked,
             };
             self.settle(token, outcome);
@@ -632,10 +670,8 @@ impl Reactor {
                         net::reset_on_close(stream);
                     }
                     trace!("{} close", connection.id());
-                    if panic::catch_unwind(AssertUnwindSafe(|| connection.tell_closed(why))).is_err() {
-                        self.turn.stats.panics += 1;
-                        error!("{} {}: its protocol panicked when it was closed", connection.id(), connection.peer());
-                    }
+                    let id = connection.id();
+                    tell_of_end(&mut self.turn.stats, &id, || connection.tell_closed(why));
                     self.turn.effects.has_gone(connection.id(), why, &mut self.turn.stats);
                 }
                 Source::Listener(listener) => {
@@ -645,15 +681,15 @@ impl Reactor {
                 }
                 Source::Datagram(socket) => {
                     socket.say_goodbye(why);
+                    self.datagram_clients -= usize::from(socket.peer().is_some());
+                    let address = socket.address;
+                    tell_of_end(&mut self.turn.stats, &address, || socket.tell_closed(why));
                     self.turn.datagram_addresses.retain(|&other| other != socket.address);
                 }
                 Source::Inbox(_) | Source::Bell(_) => {}
             }
             let slot = self.slots.remove(token);
-            if panic::catch_unwind(AssertUnwindSafe(|| drop(slot))).is_err() {
-                self.turn.stats.panics += 1;
-                error!("a protocol panicked when it was dropped");
-            }
+            tell_of_end(&mut self.turn.stats, &"who is dropped", || drop(slot));
         }
         self.shrink();
         // There is room again, mostly for one. So they take turns.
@@ -789,6 +825,14 @@ impl Reactor {
             };
             slot.standing != Standing::Waiting || !can_progress
         })
+    }
+}
+
+/// Tells a protocol of its end, of which it may make one of its own.
+fn tell_of_end(stats: &mut Stats, who: &dyn Display, tell: impl FnOnce()) {
+    if panic::catch_unwind(AssertUnwindSafe(tell)).is_err() {
+        stats.panics += 1;
+        error!("{who}: a protocol panicked at its end");
     }
 }
 

@@ -52,6 +52,7 @@ pub enum Asked {
     Resume(ConnectionId),
     Watch(ConnectionId),
     Connect(ConnectionId, SocketAddr),
+    ConnectDatagram(SocketAddr),
 }
 
 impl Asked {
@@ -67,6 +68,7 @@ impl Asked {
             Effect::Abort(id) => Asked::Abort(id),
             Effect::Watch(id) => Asked::Watch(id),
             Effect::Connect(call) => Asked::Connect(call.id, call.address),
+            Effect::ConnectDatagram(call) => Asked::ConnectDatagram(call.0),
         })
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Turn {
     pub(crate) output: Vec<u8>,
     /// The budget of each connection, in bytes.
     pub(crate) bytes_each: u64,
+    /// When so many bytes have been moved since the reactor was made, this turn has had its share.
+    moved_max: u64,
     pub(crate) limits: Limits,
     pub(crate) stats: Stats,
     /// What connections want done to each other.
@@ -44,6 +46,7 @@ impl Turn {
             stopping: false,
             output: Vec::new(),
             bytes_each: BYTES_PER_TURN,
+            moved_max: 0,
             limits: limits.at_least_one(),
             stats: Stats::default(),
             effects: Effects::default(),
@@ -54,13 +57,21 @@ impl Turn {
         }
     }
 
-    /// Divides what a turn may move among so many.
+    /// Divides what a turn may move among so many. Each may move a read at least; so of very many not all have their share, and
+    /// the rest of them waits for the next turn.
     #[inline]
     pub(crate) fn share(&mut self, sources: usize) {
+        self.moved_max = self.stats.bytes_moved() + BYTES_OF_ALL_PER_TURN;
         self.bytes_each = match sources as u64 {
             0..SHARERS_FEW => BYTES_PER_TURN,
             sources => (BYTES_OF_ALL_PER_TURN / sources).max(READ_BYTES_MAX as u64),
         };
+    }
+
+    /// Has as much been moved as a turn may move?
+    #[inline]
+    pub(crate) fn is_spent(&self) -> bool {
+        self.stats.bytes_moved() >= self.moved_max
     }
 
     /// Reads the clock.

@@ -223,3 +223,16 @@ fn all_of_a_batch_was_received_at_one_moment_and_another_batch_later() {
     assert!(moments[0].0 < moments[3].0, "it is later than at first");
     assert!(moments.iter().all(|(received, now)| received >= now), "a turn begins before what is received in it");
 }
+
+#[test]
+fn who_asks_this_machine_without_naming_an_address_of_it_hears_the_answer() {
+    // connect(2) takes 0.0.0.0 for 127.0.0.1, and what comes from there is not a stranger's.
+    for (bound, named) in [("127.0.0.1:0", "0.0.0.0"), ("[::1]:0", "::")] {
+        let mut reactor = Reactor::new(Limits::default()).unwrap();
+        let server = reactor.bind_datagram(bound.parse().unwrap(), Echo::new()).unwrap();
+        let heard: Rc<RefCell<Heard>> = Rc::default();
+        let client = Client { batching: Batching::Trains, asked: 0, heard: heard.clone() };
+        reactor.connect_datagram(SocketAddr::new(named.parse().unwrap(), server.port()), client).unwrap();
+        turn_until(&mut reactor, "all answers", |_| heard.borrow().answers.len() == COUNT);
+    }
+}

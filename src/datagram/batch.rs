@@ -19,6 +19,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::speech::Wishes;
+use crate::effects::{Effects, Others};
 use crate::limits::{
     DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6, REPLIES_BYTES_MAX, REPLIES_HIGH_BYTES, REPLY_LISTING_BYTES,
     SEGMENT_BYTES_MAX, SEGMENTS_MAX,
@@ -100,6 +101,8 @@ pub(super) struct Outgoing {
     /// Replies that were not taken down, since they are too long, or since there was no room.
     too_long: u64,
     dropped: u64,
+    /// What it has asked to be done to connections.
+    pub(super) asked: Effects,
     /// What the protocol has asked for. It stands here because this is what a protocol is lent.
     pub(super) wishes: Wishes,
 }
@@ -191,6 +194,7 @@ impl Batch {
                 payload: Place::NONE,
                 too_long: 0,
                 dropped: 0,
+                asked: Effects::default(),
                 wishes: Wishes::new(),
             },
         }
@@ -439,13 +443,19 @@ impl Replies<'_> {
         }
     }
 
+    /// The connections of the same reactor. What is asked of them is done when this call is over, and all others that come with it.
+    pub fn others(&mut self) -> Others<'_> {
+        Others::unnamed(&mut self.outgoing.asked)
+    }
+
     /// What comes now answers the datagram at `payload`.
     #[inline]
     pub(super) fn answer(&mut self, payload: Place) {
         self.outgoing.payload = payload;
     }
 
-    /// Whether so much waits ([`REPLIES_HIGH_BYTES`]) that it is sent before anything else is answered. Who has much to say
+    /// Whether so much waits ([`REPLIES_HIGH_BYTES`]) that it is sent before anything else is answered, or so much is asked of
+    /// [`others`](Replies::others) that it is done before. Who has much to say
     /// stops here, and goes on in the call that it asks for with [`call_again`](Replies::call_again).
     #[inline]
     pub fn is_full(&self) -> bool {
@@ -504,7 +514,7 @@ impl Train {
 impl Outgoing {
     #[inline]
     fn is_full(&self) -> bool {
-        self.room < REPLIES_BYTES_MAX - REPLIES_HIGH_BYTES
+        self.room < REPLIES_BYTES_MAX - REPLIES_HIGH_BYTES || self.asked.is_much()
     }
 
     fn peer_of(&self, to: To, senders: &[Sender]) -> Option<SocketAddr> {

@@ -324,7 +324,9 @@ impl Service {
 
     fn of(protocol: impl DatagramProtocol + 'static, address: &str) -> Service {
         let mut turn = Turn::new(Limits::default());
-        let source = DatagramSocket::bound(bind(address), Box::new(protocol), &turn).unwrap();
+        let socket = bind(address);
+        let bound = socket.local_addr().unwrap();
+        let source = DatagramSocket::new(socket, bound, None, Box::new(protocol), &turn);
         turn.datagram_addresses.push(source.address);
         Service { source, ready: Ready { writable: true, ..Ready::NEITHER }, turn }
     }
@@ -859,7 +861,8 @@ fn a_connected_socket_hears_its_peer_at_whatever_port_and_refuses_a_stranger() {
     let peer = SocketAddr::from(([127, 0, 0, 1], 7));
     let mut turn = Turn::new(Limits::default());
     let socket = net::connect_datagram(peer, Limits::default().udp_buffer_bytes).unwrap();
-    let source = DatagramSocket::connected(socket, peer, Box::new(Echo::new()), &turn).unwrap();
+    let address = socket.local_addr().unwrap();
+    let source = DatagramSocket::new(socket, address, Some(peer), Box::new(Echo::new()), &turn);
     turn.datagram_addresses.push(peer);
     let mut service = Service { source, ready: Ready::NEITHER, turn };
     let strangers = [SocketAddr::from(([127, 0, 0, 1], 8)), SocketAddr::from(([127, 0, 0, 2], 7))];

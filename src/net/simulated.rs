@@ -349,10 +349,9 @@ impl UdpSocket {
         }
     }
 
-    /// Only asked of one of the system's.
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
         match self {
-            UdpSocket::Simulated(_) => Err(io::ErrorKind::Unsupported.into()),
+            UdpSocket::Simulated(socket) => Ok(socket.0.kernel.borrow_mut().peer_of_datagrams(socket.0.number)),
             UdpSocket::System(socket) => socket.peer_addr(),
         }
     }

@@ -5,12 +5,12 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::panic::{self, AssertUnwindSafe};
 
-use log::{debug, error, trace};
+use log::{debug, trace};
 
-use super::{Reactor, Source, Standing, enqueue};
+use super::{Reactor, Source, Standing, Unreached, enqueue, tell_of_end};
 use crate::connection::Connection;
+use crate::datagram::{DatagramProtocol, DatagramSocket};
 use crate::effects::{Call, Effect, News, Tiding, Wish};
 use crate::net::{self, Interest, Token};
 use crate::protocol::{CloseReason, ConnectionId, Protocol};
@@ -94,12 +94,12 @@ impl Reactor {
                 Effect::Watch(id) if self.find(id).is_some() => self.turn.effects.watch(id, from),
                 Effect::Watch(id) => self.turn.effects.tell(from, id, News::Gone),
                 Effect::Connect(call) => self.call(*call),
+                Effect::ConnectDatagram(call) => self.call_datagram(call.0, call.1),
             }
         }
         self.turn.effects.take_back(queued, bytes);
         if self.turn.effects.is_spent() {
-            // Who has not been driven yet goes first in the next turn.
-            drop(self.queue.splice(..0, self.driven.drain(self.driven_so_far..)));
+            self.put_off();
         }
     }
 
@@ -154,7 +154,27 @@ impl Reactor {
                 // Now, so that it is the first that is heard of it; the protocol itself is told when nobody else runs.
                 let why = CloseReason::Unreached(error.kind());
                 self.turn.effects.has_gone(call.id, why, &mut self.turn.stats);
-                self.unreached.push((call, why));
+                self.turn.stats.closed += 1;
+                self.unreached.push((Unreached::Stream(call.protocol), why));
+            }
+        }
+    }
+
+    /// Opens a socket for a datagram client.
+    fn call_datagram(&mut self, peer: SocketAddr, protocol: Box<dyn DatagramProtocol>) {
+        let opened = match self.turn.stats.connections + self.datagram_clients < self.turn.limits.connections_max {
+            true => self.open_datagram_client(peer),
+            false => Err(io::ErrorKind::QuotaExceeded.into()),
+        };
+        trace!("connect datagram {peer} -> {:?}", opened.as_ref().map(|(_, address, _)| address));
+        match opened {
+            Ok((socket, address, peer)) => {
+                let source = DatagramSocket::new(socket, address, Some(peer), protocol, &self.turn);
+                self.add_datagram(source);
+            }
+            Err(error) => {
+                debug!("{peer} is not reached: {error}");
+                self.unreached.push((Unreached::Datagram(protocol), CloseReason::Unreached(error.kind())));
             }
         }
     }
@@ -162,12 +182,11 @@ impl Reactor {
     /// Tells the protocols whose calls have failed at once.
     #[cold]
     pub(super) fn tell_unreached(&mut self) {
-        for (mut call, why) in std::mem::take(&mut self.unreached) {
-            self.turn.stats.closed += 1;
-            if panic::catch_unwind(AssertUnwindSafe(move || call.protocol.closed(why))).is_err() {
-                self.turn.stats.panics += 1;
-                error!("a protocol panicked when its peer was not reached");
-            }
+        for (unreached, why) in std::mem::take(&mut self.unreached) {
+            tell_of_end(&mut self.turn.stats, &"nobody", || match unreached {
+                Unreached::Stream(mut protocol) => protocol.closed(why),
+                Unreached::Datagram(mut protocol) => protocol.closed(why),
+            });
         }
     }
 

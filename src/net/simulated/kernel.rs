@@ -29,6 +29,7 @@ use fastrand::Rng;
 
 use super::stream::{ERROR, HANG_UP, IN, OUT, PEER_HAS_FINISHED, PRIORITY, Stream};
 use super::{Event, errno};
+use crate::limits::{BYTES_OF_ALL_PER_TURN, READ_BYTES_MAX};
 use crate::net::{Interest, Token};
 use datagrams::Datagrams;
 pub(crate) use faults::Faults;
@@ -108,7 +109,7 @@ pub(crate) struct Kernel {
     datagrams: Vec<Datagrams>,
     bells: Vec<bool>,
     /// What each address in the world has received.
-    mailboxes: BTreeMap<SocketAddr, VecDeque<Vec<u8>>>,
+    mailboxes: BTreeMap<SocketAddr, VecDeque<(Vec<u8>, SocketAddr)>>,
     /// The descriptors of which epoll has something to tell.
     listed: VecDeque<usize>,
     false_alarms: Vec<(usize, u32)>,
@@ -482,7 +483,9 @@ impl Kernel {
     /// moves is closed in time.
     fn check_that_all_are_served(&mut self) {
         let open = self.descriptors.len() as u64;
-        let polls_max = 3 + 2 * open / u64::try_from(self.faults.events_at_once).unwrap_or(u64::MAX).min(256);
+        let told_of = u64::try_from(self.faults.events_at_once).unwrap_or(u64::MAX).min(256);
+        let full_turns = open * 2 * READ_BYTES_MAX as u64 / BYTES_OF_ALL_PER_TURN; // if each reads and says as much as it may
+        let polls_max = 3 + 2 * open / told_of + full_turns;
         for number in 0..self.descriptors.len() {
             let unread_since = match self.descriptors[number].as_ref().map(|descriptor| descriptor.file) {
                 Some(File::Stream(stream)) => {

@@ -4,7 +4,10 @@ use super::protocols::{Feeder, text_of};
 use super::*;
 use crate::echo::Echo;
 use crate::http::{Http, Site};
-use crate::limits::{ACCEPTS_PER_TURN, BYTES_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, OUTPUT_HIGH_BYTES, READ_BYTES_MAX};
+use crate::limits::{
+    ACCEPTS_PER_TURN, BYTES_OF_ALL_PER_TURN, BYTES_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, OUTPUT_HIGH_BYTES,
+    READ_BYTES_MAX,
+};
 use crate::net::simulated::errno;
 use crate::net::simulated::stream::{ERROR, HANG_UP, IN, OUT};
 
@@ -788,4 +791,32 @@ fn an_old_datagrams_error_hides_no_new_datagram() {
         assert_eq!(world.stats().datagram_errors, 20);
         world.stop();
     }
+}
+
+#[test]
+fn of_very_many_who_move_much_a_turn_serves_as_many_as_it_may() {
+    // Four hundred have sent as much as one read brings, and each gets it back. All of that in one turn would keep whoever comes
+    // meanwhile waiting for longer than a tenth of a second.
+    let (mut world, streams) = echoing_to(400);
+    streams.iter().for_each(|&stream| world.says(stream, &vec![b'x'; READ_BYTES_MAX]));
+    let of_each = 2 * READ_BYTES_MAX as u64;
+    let mut served = vec![0; streams.len()];
+    let mut turns = 0;
+    while served.iter().any(|&bytes| bytes < READ_BYTES_MAX) {
+        let before = world.stats().bytes_moved();
+        world.turn();
+        let moved = world.stats().bytes_moved() - before;
+        assert!(moved < BYTES_OF_ALL_PER_TURN + of_each, "{moved} bytes in turn {turns}");
+        for (&stream, served) in streams.iter().zip(&mut served) {
+            *served += world.hears(stream).len();
+        }
+        turns += 1;
+    }
+    assert!(turns <= 2 + (400 * of_each).div_ceil(BYTES_OF_ALL_PER_TURN), "{turns} turns: nobody waits for longer than it takes");
+    assert!(served.iter().all(|&bytes| bytes == READ_BYTES_MAX));
+    for stream in streams {
+        world.kernel().fail(stream, errno::ECONNRESET);
+    }
+    world.settle();
+    world.stop();
 }

@@ -142,9 +142,10 @@ impl Kernel {
         self.plan(delay_us, Due::Left(socket, bytes));
         let lengths = || datagrams.iter().map(|datagram| datagram.len()).collect::<Vec<_>>();
         self.tell(|| format!("send {number} datagrams of {:?} to {peer} -> taken", lengths()));
+        let from = self.datagrams[socket].address;
         for datagram in datagrams {
             if let Some(mailbox) = self.mailboxes.get_mut(&peer) {
-                mailbox.push_back(datagram.to_vec());
+                mailbox.push_back((datagram.to_vec(), from));
             }
         }
         Ok(())
@@ -156,6 +157,10 @@ impl Kernel {
     }
 
     pub(crate) fn take_mail(&mut self, peer: SocketAddr) -> Option<Vec<u8>> {
+        self.take_mail_and_sender(peer).map(|(mail, _)| mail)
+    }
+
+    pub(crate) fn take_mail_and_sender(&mut self, peer: SocketAddr) -> Option<(Vec<u8>, SocketAddr)> {
         self.mailboxes.get_mut(&peer)?.pop_front()
     }
 
