@@ -309,6 +309,28 @@ fn a_server_that_leaves_in_the_middle_is_told_with_the_table_so_far() {
 }
 
 #[test]
+fn a_reply_that_comes_again_later_is_a_duplicate_although_its_message_is_long_forgotten() {
+    // Over TCP each message is answered by itself and the one before. There is one under way, and no more is remembered.
+    let listener = TcpListener::bind(any_port()).unwrap();
+    let url = format!("tcp://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (mut message, mut before) = ([0; 64], Vec::new());
+        while stream.read_exact(&mut message).is_ok() {
+            if stream.write_all(&[&message[..], &before].concat()).is_err() {
+                break;
+            }
+            before = message.to_vec();
+        }
+    });
+    let (figures, status) = figures(&url, &["--connections", "1"]);
+    server.join().unwrap();
+    assert_eq!((status, count(&figures, "too_late")), (0, 0), "{figures}");
+    assert!(count(&figures, "duplicates") > 1, "{figures}");
+}
+
+#[test]
 fn what_is_lost_doubled_or_overtaken_is_counted_and_no_failure() {
     // Of each ten datagrams, one has no reply, one has two, and one is overtaken by the next.
     let mut held = None;

@@ -16,7 +16,8 @@ pub(super) const BURST: usize = 256;
 
 /// How far back the messages of one client are remembered over UDP, in messages, each with 8 bytes: as many as it sends in this
 /// time (in seconds) in an open loop, or as many times those under way in a closed one, and within these bounds. A reply to one that
-/// is older counts as too late. Over TCP, those that can be under way at one time are remembered.
+/// is older counts as a duplicate, or as too late if it may be the first. Over TCP, those that can be under way at one time are
+/// remembered.
 pub(super) const MEMORY_SECONDS: u64 = 2;
 pub(super) const MEMORY_WINDOWS: u64 = 64;
 pub(super) const MEMORY_MESSAGES_MIN: u64 = 4 * 1024;

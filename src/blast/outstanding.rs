@@ -5,7 +5,8 @@
 //!               next - memory      oldest                     next
 //! ```
 //!
-//! A ring with a place for each of the last messages. Nothing is searched: a message's place follows from its number.
+//! A ring with a place for each of the last messages. Nothing is searched: a message's place follows from its number. Of what is
+//! forgotten no more is known than which was the last without a reply: to all after it there was one.
 
 /// The messages of one client that replies may come to.
 pub(super) struct Outstanding {
@@ -19,6 +20,8 @@ pub(super) struct Outstanding {
     under_way: u64,
     /// The highest number that a reply has come to, and one more.
     heard_up_to: u64,
+    /// The highest number that was forgotten without a reply, and one more.
+    missed_up_to: u64,
 }
 
 const GIVEN_UP: u64 = 1 << 63;
@@ -30,7 +33,7 @@ pub(super) enum Reply {
     First { sent_ns: u64, is_overtaken: bool },
     /// Not the first one.
     Duplicate,
-    /// To a message so old that it is forgotten.
+    /// To a message so old that it is forgotten, as is whether there was a reply before.
     TooLate,
     /// To a message that was never sent.
     Unasked,
@@ -40,7 +43,7 @@ impl Outstanding {
     /// Remembers the last `memory` messages, a power of two.
     pub(super) fn new(memory: usize) -> Outstanding {
         assert!(memory.is_power_of_two(), "a message's place is cut from its number");
-        Outstanding { places: vec![0; memory], next: 0, oldest: 0, under_way: 0, heard_up_to: 0 }
+        Outstanding { places: vec![0; memory], next: 0, oldest: 0, under_way: 0, heard_up_to: 0, missed_up_to: 0 }
     }
 
     /// The number of the next message.
@@ -65,8 +68,9 @@ impl Outstanding {
         let number = self.next;
         let place = self.place_of(number);
         let forgotten = self.places[place];
-        if forgotten != 0 && forgotten & GIVEN_UP == 0 {
-            self.under_way -= 1;
+        if forgotten != 0 {
+            self.missed_up_to = number - self.places.len() as u64 + 1;
+            self.under_way -= u64::from(forgotten & GIVEN_UP == 0);
         }
         self.places[place] = now_ns.clamp(1, GIVEN_UP - 1);
         self.next += 1;
@@ -81,7 +85,8 @@ impl Outstanding {
             return Reply::Unasked;
         }
         if self.next - number > self.places.len() as u64 {
-            return Reply::TooLate;
+            // Over a stream replies come in order, so none is forgotten without one, and a memory of a single message is enough.
+            return if number < self.missed_up_to { Reply::TooLate } else { Reply::Duplicate };
         }
         let place = self.place_of(number);
         let sent_ns = std::mem::take(&mut self.places[place]);
@@ -156,5 +161,19 @@ mod tests {
         assert_eq!([5, 6].map(|number| outstanding.settle(number)), [Reply::TooLate, first(1, false)]);
         outstanding.give_up(2);
         assert_eq!(outstanding.under_way(), 0);
+    }
+
+    #[test]
+    fn what_is_older_than_the_memory_is_a_duplicate_where_all_from_then_on_had_a_reply() {
+        let mut outstanding = Outstanding::new(1);
+        for number in 0..10 {
+            assert_eq!(outstanding.send(1), number);
+            if number != 4 {
+                assert_eq!(outstanding.settle(number), first(1, false));
+            }
+        }
+        assert_eq!([3, 4].map(|number| outstanding.settle(number)), [Reply::TooLate; 2], "either may be the first");
+        assert_eq!([5, 8, 9].map(|number| outstanding.settle(number)), [Reply::Duplicate; 3]);
+        assert_eq!(outstanding.settle(10), Reply::Unasked);
     }
 }
