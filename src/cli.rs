@@ -121,10 +121,10 @@ pub(crate) struct Blast {
     #[arg(long, value_name = "BYTES", default_value_t = 64)]
     pub(crate) size: usize,
     /// How many sockets send, over UDP. [default: 1]
-    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1..=SOCKETS_MAX))]
     pub(crate) sockets: Option<u32>,
     /// How many connections send, over TCP. [default: 64]
-    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1..=CONNECTIONS_MAX))]
     pub(crate) connections: Option<u32>,
     /// For how long.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
@@ -232,6 +232,10 @@ const COUNT_MAX: u64 = u32::MAX as u64;
 const TIMEOUT_MS: u64 = 5000;
 /// More under way on one socket than any kernel's buffers hold.
 const WINDOW_MAX: u64 = 65_536;
+/// More sockets than a core keeps busy; each has memory of its own for what it has sent.
+const SOCKETS_MAX: i64 = 1024;
+/// As many connections as a server of ours takes.
+const CONNECTIONS_MAX: i64 = 100_000;
 /// More messages a second than any one core sends.
 const RATE_MAX: u64 = 1_000_000_000;
 /// A year: who wants no bound at all has one that he will not meet.

@@ -1,5 +1,16 @@
 //! Every number of the load generator: its unit, its reason, and what happens on reaching it.
 
+/// How many sockets send over UDP unless `--sockets` says otherwise, and how many messages are under way on each unless `--window`
+/// does. 64 are what leaves in one train and is answered in one: a server on this machine is kept busy, and far fewer than its
+/// socket has room for, so that none of them is lost. (`--help` names these four numbers, too.)
+pub(super) const UDP_SOCKETS: u32 = 1;
+pub(super) const UDP_WINDOW: u64 = 64;
+
+/// How many connections send over TCP unless `--connections` says otherwise, and how many messages are under way on each unless
+/// `--window` does: a crowd of peers, each of whom waits for its reply before it says more, as in most conversations over streams.
+pub(super) const TCP_CONNECTIONS: u32 = 64;
+pub(super) const TCP_WINDOW: u64 = 1;
+
 /// How long a message in a closed loop may be without a reply before another is sent in its place, in milliseconds. It is counted as
 /// lost only if there is no reply until the end. As long as a few round trips across the world would be too long for loopback:
 /// where one datagram of a hundred is lost, a client with 64 under way would mostly wait.

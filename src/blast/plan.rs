@@ -4,10 +4,13 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use reactor::limits::OUTPUT_HIGH_BYTES;
+use reactor::limits::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6, OUTPUT_HIGH_BYTES};
 use reactor::{Batching, Limits};
 
-use super::limits::{INTERVALS_MAX, MEMORY_MESSAGES_MAX, MEMORY_MESSAGES_MIN, MEMORY_SECONDS, MEMORY_WINDOWS, SILENCE_MS};
+use super::limits::{
+    INTERVALS_MAX, MEMORY_MESSAGES_MAX, MEMORY_MESSAGES_MIN, MEMORY_SECONDS, MEMORY_WINDOWS, SILENCE_MS, TCP_CONNECTIONS,
+    TCP_WINDOW, UDP_SOCKETS, UDP_WINDOW,
+};
 use super::message::HEAD_BYTES;
 use crate::cli::{Batch, Blast, Transport};
 
@@ -51,13 +54,14 @@ impl Plan {
                 if options.connections.is_some() {
                     return Err("--connections is for tcp://; udp:// has --sockets".to_string());
                 }
-                (options.sockets.unwrap_or(1), if options.target.address.is_ipv4() { 65_507 } else { 65_527 }, 64)
+                let size_max = if options.target.address.is_ipv4() { DATAGRAM_BYTES_MAX } else { DATAGRAM_BYTES_MAX_V6 };
+                (options.sockets.unwrap_or(UDP_SOCKETS), size_max, UDP_WINDOW)
             }
             Transport::Tcp => {
                 if let Some((_, name)) = of_udp.iter().find(|(is_given, _)| *is_given) {
                     return Err(format!("{name} is for udp://, where replies are datagrams"));
                 }
-                (options.connections.unwrap_or(64), OUTPUT_HIGH_BYTES, 1)
+                (options.connections.unwrap_or(TCP_CONNECTIONS), OUTPUT_HIGH_BYTES, TCP_WINDOW)
             }
         };
         if !(HEAD_BYTES..=size_max).contains(&options.size) {
