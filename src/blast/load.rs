@@ -17,8 +17,8 @@ pub(super) struct Load {
     ends_ns: u64,
     pub(super) counts: Counts,
     pub(super) latencies: Latencies,
-    /// Clients that have reached the server, and those that have not lost it.
-    pub(super) connected: u32,
+    /// Clients that have neither reached the server nor failed to (over UDP nobody asks), and those that have not lost it.
+    connecting: u32,
     pub(super) alive: u32,
     /// Why nothing can come back, unless something has.
     pub(super) failure: Option<Failure>,
@@ -60,7 +60,7 @@ impl Load {
             sent_for: None,
             ends_ns: ns_in(duration),
             counts: Counts::default(),
-            connected: 0,
+            connecting: clients,
             alive: clients,
             latencies,
             failure: None,
@@ -137,7 +137,18 @@ impl Load {
         self.failure = Some(Failure(error.kind()));
     }
 
-    /// A client has not reached the server, or has lost it.
+    /// A client has reached the server.
+    pub(super) fn connect(&mut self) {
+        self.connecting -= 1;
+    }
+
+    /// A client has not reached the server.
+    pub(super) fn fail_to_connect(&mut self, why: ErrorKind) {
+        self.connecting -= 1;
+        self.lose_connection(why);
+    }
+
+    /// A client has lost the server.
     pub(super) fn lose_connection(&mut self, why: ErrorKind) {
         self.counts.errors += 1;
         self.alive -= 1;
@@ -148,7 +159,7 @@ impl Load {
 
     /// Have all clients reached the server, or failed to?
     pub(super) fn has_connected(&self) -> bool {
-        self.alive <= self.connected
+        self.connecting == 0
     }
 
     /// Nobody is left to talk to; or nothing has come, and the kernel has said that nothing will.
@@ -169,5 +180,22 @@ fn ns_in(duration: Duration) -> u64 {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 == ErrorKind::ConnectionRefused { f.write_str("nobody is there (connection refused)") } else { self.0.fmt(f) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_lost_early_does_not_stand_for_one_that_still_connects() {
+        let mut load = Load::new(4, Duration::from_secs(1), None);
+        (0..2).for_each(|_| load.connect());
+        (0..2).for_each(|_| load.lose_connection(ErrorKind::ConnectionReset));
+        assert!(!load.has_connected(), "two of four");
+        load.fail_to_connect(ErrorKind::ConnectionRefused);
+        assert!(!load.has_connected(), "three of four");
+        load.connect();
+        assert!(load.has_connected() && !load.is_hopeless());
     }
 }

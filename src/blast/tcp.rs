@@ -78,7 +78,18 @@ struct Conversation {
     outstanding: Outstanding,
     /// Messages that are due and have not been sent.
     owed: u64,
-    is_over: bool,
+    stage: Stage,
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The server has not been reached yet.
+    Connecting,
+    /// Messages and replies pass.
+    Open,
+    /// The server could not be reached, or is lost. Nothing is sent any more.
+    Over,
 }
 
 impl Conversation {
@@ -89,14 +100,14 @@ impl Conversation {
             messages: Messages::new(load.borrow().run(), number, plan.size),
             outstanding: Outstanding::new(plan.memory()),
             owed: 0,
-            is_over: false,
+            stage: Stage::Connecting,
         }
     }
 
     /// Sends what is owed, as far as there is room.
     fn say(&mut self, load: &mut Load, now_ns: u64, mut send: impl FnMut(&[u8])) {
         let under_way_max = self.plan.under_way_max();
-        while self.owed > 0 && self.outstanding.under_way() < under_way_max && load.is_sending() && !self.is_over {
+        while self.owed > 0 && self.outstanding.under_way() < under_way_max && load.is_sending() && self.stage == Stage::Open {
             let at_ns = match self.plan.pace {
                 Pace::Window(_) => now_ns,
                 Pace::Rate(rate) => self.plan.due_ns(rate, self.number, self.outstanding.next()),
@@ -115,7 +126,8 @@ struct Client {
 
 impl Protocol for Client {
     fn opened(&mut self, _: &mut Context<'_>) -> Next {
-        self.load.borrow_mut().connected += 1;
+        self.conversation.borrow_mut().stage = Stage::Open;
+        self.load.borrow_mut().connect();
         Next::Continue
     }
 
@@ -143,7 +155,6 @@ impl Protocol for Client {
     }
 
     fn closed(&mut self, why: CloseReason) {
-        self.conversation.borrow_mut().is_over = true;
         let kind = if let CloseReason::Unreached(kind) | CloseReason::Io(kind) = why {
             kind
         } else if why == CloseReason::Finished {
@@ -153,6 +164,11 @@ impl Protocol for Client {
         } else {
             ErrorKind::ConnectionAborted
         };
-        self.load.borrow_mut().lose_connection(kind);
+        let (conversation, load) = (&mut *self.conversation.borrow_mut(), &mut *self.load.borrow_mut());
+        match std::mem::replace(&mut conversation.stage, Stage::Over) {
+            Stage::Connecting => load.fail_to_connect(kind),
+            Stage::Open => load.lose_connection(kind),
+            Stage::Over => unreachable!("a connection closes once"),
+        }
     }
 }
