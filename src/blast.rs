@@ -82,9 +82,9 @@ pub(crate) fn run(plan: Plan, options: &Blast) -> Result<(), String> {
         Err(error) => return Err(format!("standard output: {error}")),
     }
     logged?;
-    match (report.corrupt, load.failure.filter(|_| load.alive == 0)) {
+    match (report.corrupt, load.departure()) {
         (0, None) => Ok(()),
-        (0, Some(failure)) => Err(format!("{plan}: the server has left ({failure})")),
+        (0, Some(why)) => Err(format!("{plan}: the server has left ({why})")),
         (count, _) => Err(format!("{plan}: {count} replies are not what was sent")),
     }
 }

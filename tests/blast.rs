@@ -331,6 +331,31 @@ fn a_reply_that_comes_again_later_is_a_duplicate_although_its_message_is_long_fo
 }
 
 #[test]
+fn a_server_whose_port_is_closed_in_the_middle_is_told_with_the_table() {
+    // Over UDP it answers a hundred messages and is gone. What is sent then is refused, up to the end of both loops.
+    for pace in [["--window", "4"], ["--rate", "1000"]] {
+        let socket = UdpSocket::bind(any_port()).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let url = format!("udp://{}", socket.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let mut message = [0; 64];
+            for _ in 0..100 {
+                let (_, peer) = socket.recv_from(&mut message).unwrap();
+                socket.send_to(&message, peer).unwrap();
+            }
+        });
+        let ending = blast(&url, &[&pace[..], &["--duration", "1", "--json"]].concat());
+        server.join().unwrap();
+        let figures: Value = serde_json::from_str(&ending.stdout[0]).unwrap();
+        assert_eq!(count(&figures, "received"), 100, "{figures}");
+        assert!(count(&figures, "errors") > 0, "{figures}");
+        let [line] = &ending.stderr[..] else { panic!("one line: {:?}", ending.stderr) };
+        assert_eq!(line, &format!("reactor: {url}: the server has left (connection refused)"));
+        assert_eq!(ending.status.code(), Some(1), "{figures}");
+    }
+}
+
+#[test]
 fn what_is_lost_doubled_or_overtaken_is_counted_and_no_failure() {
     // Of each ten datagrams, one has no reply, one has two, and one is overtaken by the next.
     let mut held = None;

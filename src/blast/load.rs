@@ -19,8 +19,8 @@ pub(super) struct Load {
     pub(super) latencies: Latencies,
     /// Clients that have neither reached the server nor failed to (over UDP nobody asks), and those that have not lost it.
     connecting: u32,
-    pub(super) alive: u32,
-    /// Why nothing can come back, unless something has.
+    alive: u32,
+    /// Why nothing more can come back, unless something does.
     pub(super) failure: Option<Failure>,
     /// The clock's last reading, in both forms.
     read: (Instant, u64),
@@ -43,9 +43,13 @@ pub(super) struct Counts {
     pub(super) errors: u64,
 }
 
-/// Why nothing comes back.
+/// What the kernel has said last of why nothing comes back.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Failure(pub(super) ErrorKind);
+pub(super) struct Failure {
+    kind: ErrorKind,
+    /// How many replies had come before.
+    heard: u64,
+}
 
 impl Load {
     /// Of so many clients, for so long, with a histogram for each `interval`.
@@ -134,7 +138,7 @@ impl Load {
     /// The kernel reports an error.
     pub(super) fn fail(&mut self, error: &io::Error) {
         self.counts.errors += 1;
-        self.failure = Some(Failure(error.kind()));
+        self.failure = Some(Failure { kind: error.kind(), heard: self.counts.heard() });
     }
 
     /// A client has reached the server.
@@ -153,7 +157,7 @@ impl Load {
         self.counts.errors += 1;
         self.alive -= 1;
         if self.alive == 0 {
-            self.failure = Some(Failure(why));
+            self.failure = Some(Failure { kind: why, heard: self.counts.heard() });
         }
     }
 
@@ -167,9 +171,24 @@ impl Load {
         self.alive == 0 || (self.failure.is_some() && self.counts.received == 0 && self.counts.corrupt == 0)
     }
 
+    /// Why the server has left, if it has: all connections are lost; or, over UDP, its port was closed when it was last heard of. A
+    /// reply that has come since tells that it is back, and other errors may be those of the way there.
+    pub(super) fn departure(&self) -> Option<ErrorKind> {
+        let Failure { kind, heard } = self.failure?;
+        let is_closed = kind == ErrorKind::ConnectionRefused && heard == self.counts.heard();
+        (self.alive == 0 || is_closed).then_some(kind)
+    }
+
     /// May replies still come?
     pub(super) fn misses_replies(&self) -> bool {
         self.counts.received < self.counts.sent && !self.is_hopeless()
+    }
+}
+
+impl Counts {
+    /// All replies.
+    fn heard(&self) -> u64 {
+        self.received + self.duplicates + self.too_late + self.corrupt
     }
 }
 
@@ -179,7 +198,8 @@ fn ns_in(duration: Duration) -> u64 {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 == ErrorKind::ConnectionRefused { f.write_str("nobody is there (connection refused)") } else { self.0.fmt(f) }
+        let kind = self.kind;
+        if kind == ErrorKind::ConnectionRefused { f.write_str("nobody is there (connection refused)") } else { kind.fmt(f) }
     }
 }
 
@@ -197,5 +217,19 @@ mod tests {
         assert!(!load.has_connected(), "three of four");
         load.connect();
         assert!(load.has_connected() && !load.is_hopeless());
+    }
+
+    #[test]
+    fn a_server_has_left_if_nothing_is_heard_after_its_port_was_closed() {
+        let reply = Reply::First { sent_ns: 1, is_overtaken: false };
+        let mut load = Load::new(1, Duration::from_secs(1), None);
+        load.count(reply, 2);
+        assert_eq!(load.departure(), None);
+        load.fail(&ErrorKind::ConnectionRefused.into());
+        assert_eq!(load.departure(), Some(ErrorKind::ConnectionRefused));
+        load.count(reply, 3);
+        assert_eq!(load.departure(), None, "it is back");
+        load.fail(&ErrorKind::HostUnreachable.into());
+        assert_eq!(load.departure(), None, "the way is lost, for now");
     }
 }
