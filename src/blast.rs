@@ -7,8 +7,8 @@
 //!                                                                                           log of the latencies
 //! ```
 //!
-//! It is built on the library like any other program. It never sleeps: whoever measures microseconds must not be waited for by
-//! the server, nor wait for a scheduler. So give it a processor core of its own.
+//! It is built on the library like any other program. From the first message to the last reply it never sleeps: whoever measures
+//! microseconds must not be waited for by the server, nor wait for a scheduler. So give it a processor core of its own.
 //!
 //! In a **closed loop**, each client has a number of messages under way, and sends another for each reply. A server that stalls is
 //! then sent nothing, and what would have come meanwhile is missing from the figures. In an **open loop**, messages are sent at
@@ -136,12 +136,13 @@ fn offer(plan: &Rc<Plan>, load: &Rc<RefCell<Load>>, stop: &AtomicBool) -> io::Re
     load.borrow_mut().stop(Instant::now());
     let give_up = Instant::now() + Duration::from_millis(DRAIN_MS);
     while load.borrow().misses_replies() {
+        // It does not wait even now, for what it takes to wake up would be in the latencies of the last replies.
+        reactor.turn(Some(Duration::ZERO))?;
         let now = Instant::now();
+        load.borrow_mut().latencies.begin_interval_if_due(now);
         if now >= give_up {
             break;
         }
-        load.borrow_mut().latencies.begin_interval_if_due(now);
-        reactor.turn(Some(give_up - now))?;
     }
     let stats = reactor.stats();
     let not_taken = stats.datagrams_unsent + stats.datagrams_too_long;
