@@ -111,7 +111,7 @@ fn offer(plan: &Rc<Plan>, load: &Rc<RefCell<Load>>, stop: &AtomicBool) -> io::Re
     if let Some(clients) = &clients {
         clients.start(&mut reactor);
     }
-    let progress = Progress::new(plan.duration);
+    let mut progress = Progress::new(plan.duration);
     let mut told_at = started;
     loop {
         reactor.turn(Some(Duration::ZERO))?;
@@ -167,7 +167,7 @@ fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
 /// What is shown while the load is offered: nothing, unless standard error is a terminal.
 struct Progress {
     bar: ProgressBar,
-    received: std::cell::Cell<u64>,
+    received: u64,
 }
 
 impl Progress {
@@ -176,15 +176,15 @@ impl Progress {
         let style = ProgressStyle::with_template("{bar:30} {elapsed} of {prefix}  {msg}").expect("the template is well-formed");
         bar.set_style(style.progress_chars("=> "));
         bar.set_prefix(format!("{} s", duration.as_secs_f64()));
-        Progress { bar, received: std::cell::Cell::new(0) }
+        Progress { bar, received: 0 }
     }
 
-    fn tell(&self, load: &Load, elapsed: Duration, since_last: Duration) {
+    fn tell(&mut self, load: &Load, elapsed: Duration, since_last: Duration) {
         if self.bar.is_hidden() {
             return;
         }
         let received = load.counts.received;
-        let rate = (received - self.received.replace(received)) as f64 / since_last.as_secs_f64();
+        let rate = (received - std::mem::replace(&mut self.received, received)) as f64 / since_last.as_secs_f64();
         self.bar.set_message(format!("{} replies a second", report::grouped(rate.round())));
         self.bar.set_position(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
     }
