@@ -6,7 +6,7 @@
 mod common;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -80,6 +80,28 @@ impl Drop for Server {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap();
     }
+}
+
+/// A TCP server in a thread, and its URL: it answers a hundred messages on one connection, and then does as `then` says.
+fn answers_a_hundred(then: impl FnOnce(TcpStream) + Send + 'static) -> (JoinHandle<()>, String) {
+    let listener = TcpListener::bind(any_port()).unwrap();
+    let url = format!("tcp://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut message = [0; 64];
+        for _ in 0..100 {
+            stream.read_exact(&mut message).unwrap();
+            stream.write_all(&message).unwrap();
+        }
+        then(stream);
+    });
+    (server, url)
+}
+
+fn only_reads(mut stream: TcpStream) {
+    // Until the other side has had enough.
+    let _ = std::io::copy(&mut stream, &mut std::io::sink());
 }
 
 // ---- what it tells
@@ -286,18 +308,12 @@ fn a_window_stays_as_it_is_although_each_reply_comes_twice() {
 
 #[test]
 fn a_server_that_leaves_in_the_middle_is_told_with_the_table_so_far() {
-    // It answers a hundred messages and closes, where both loops would go on for an hour.
+    // It answers a hundred messages and ends the stream, where both loops would go on for an hour. To close it might reset it, if
+    // there is more to read, and destroy the last replies.
     for pace in [["--window", "1"], ["--rate", "1000"]] {
-        let listener = TcpListener::bind(any_port()).unwrap();
-        let url = format!("tcp://{}", listener.local_addr().unwrap());
-        let server = thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
-            let mut message = [0; 64];
-            for _ in 0..100 {
-                stream.read_exact(&mut message).unwrap();
-                stream.write_all(&message).unwrap();
-            }
+        let (server, url) = answers_a_hundred(|stream| {
+            stream.shutdown(Shutdown::Write).unwrap();
+            only_reads(stream);
         });
         let ending = blast(&url, &[&pace[..], &["--connections", "1", "--duration", "3600", "--json"]].concat());
         server.join().unwrap();
