@@ -10,10 +10,11 @@
 //! It is built on the library like any other program. From the first message to the last reply it never sleeps: whoever measures
 //! microseconds must not be waited for by the server, nor wait for a scheduler. So give it a processor core of its own.
 //!
-//! In a **closed loop**, each client has a number of messages under way, and sends another for each reply. A server that stalls is
-//! then sent nothing, and what would have come meanwhile is missing from the figures. In an **open loop**, messages are sent at
-//! their due times whatever comes back, and a latency counts from the due time: so no stall can hide, neither the server's nor
-//! our own.
+//! In a **closed loop**, each client has a number of messages under way, and sends another for each reply. A server that stalls
+//! is then sent nothing, and what would have come meanwhile is missing from the figures. In an **open loop**, messages are sent
+//! at their due times whatever comes back, and a latency counts from the due time: so no stall can hide, neither the server's nor
+//! our own. Not even by lasting to the end, for what has no reply by then counts with the time that it has waited; but for
+//! datagrams that were sent, of which nobody can tell whether they are late or lost.
 
 mod latencies;
 mod limits;
@@ -144,11 +145,20 @@ fn offer(plan: &Rc<Plan>, load: &Rc<RefCell<Load>>, stop: &AtomicBool) -> io::Re
             break;
         }
     }
+    let mut load = load.borrow_mut();
+    let now_ns = load.ns(Instant::now());
+    // Datagrams that have been sent are lost. As the clients take turns, what none has come to are the last ones.
+    let untouched = clients.map_or(load.counts.sent, |clients| clients.give_up(&mut load, now_ns));
+    let due = match plan.pace {
+        Pace::Window(_) => load.counts.sent,
+        Pace::Rate(rate) => {
+            load.give_up_from(untouched, rate, now_ns);
+            load.due(rate)
+        }
+    };
     let stats = reactor.stats();
     let not_taken = stats.datagrams_unsent + stats.datagrams_too_long;
-    let mut load = load.borrow_mut();
     let sent = load.counts.sent.saturating_sub(not_taken);
-    let due = if let Pace::Rate(rate) = plan.pace { load.due(rate) } else { load.counts.sent };
     (load.counts.sent, load.counts.unsent) = (sent, due.saturating_sub(sent));
     Ok(())
 }

@@ -114,7 +114,8 @@ pub(crate) struct Blast {
     #[arg(long, value_name = "COUNT", value_parser = value_parser!(u64).range(1..=WINDOW_MAX), conflicts_with = "rate")]
     pub(crate) window: Option<u64>,
     /// Send so many messages a second on all sockets together, whatever comes back (an open loop). Latencies count from the moment
-    /// at which a message is due, so that a server that stalls cannot hide it.
+    /// at which a message is due, so that a server that stalls cannot hide it. What has no reply at the end counts with the time
+    /// that it has waited, but for datagrams, which are lost.
     #[arg(long, value_name = "PER_SECOND", value_parser = value_parser!(u64).range(1..=RATE_MAX))]
     pub(crate) rate: Option<u64>,
     /// The size of each message, 16 or more.

@@ -175,12 +175,19 @@ fn an_open_loop_sends_what_is_due_and_no_more() {
 
 #[test]
 fn a_rate_that_nobody_can_send_shows_in_what_was_not_sent() {
-    // A thousand million a second: that is a hundred million in a tenth.
+    // A thousand million a second: that is a hundred million in a tenth. All of them are among the latencies, with what they have
+    // waited; but what is lost over UDP, where that is told as such.
     let program = Program::start(&["--udp", "127.0.0.1:0", "--tcp", "127.0.0.1:0"]);
     for url in [format!("udp://{}", program.udp()), format!("tcp://{}", program.tcp())] {
         let (figures, _) = figures(&url, &["--rate", "1000000000"]);
-        assert_eq!(count(&figures, "sent") + count(&figures, "unsent"), 100_000_000, "{figures}");
-        assert!(count(&figures, "unsent") > 0, "{figures}");
+        let [sent, received, unsent, unanswered] = ["sent", "received", "unsent", "unanswered"].map(|name| count(&figures, name));
+        assert_eq!(sent + unsent, 100_000_000, "{figures}");
+        assert!(unsent > 0, "{figures}");
+        if url.starts_with("tcp") {
+            assert_eq!(received + unanswered, 100_000_000, "{figures}");
+        } else {
+            assert!((1..=unsent).contains(&unanswered), "{figures}");
+        }
     }
 }
 
@@ -204,9 +211,19 @@ fn the_histogram_log_holds_every_latency() {
     let log = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     assert!(log.starts_with(b"#"));
-    let mut total: Histogram<u64> = Histogram::new(3).unwrap();
+    let (total, intervals) = total_of(&log);
+    assert!(intervals >= 3, "one for each second: {intervals}");
+    assert_eq!(total.len(), count(&figures, "received") + count(&figures, "unanswered"));
+    let max_us = total.max() as f64 / 1000.0;
+    let told_us = figures["latency_us"]["max"].as_f64().unwrap();
+    assert!((max_us - told_us).abs() <= told_us / 500.0, "{max_us} and {told_us}");
+}
+
+/// All latencies in an interval log together, and how many intervals it has.
+fn total_of(log: &[u8]) -> (Histogram<u64>, usize) {
+    let mut total = Histogram::new(3).unwrap();
     let mut intervals = 0;
-    for entry in IntervalLogIterator::new(&log) {
+    for entry in IntervalLogIterator::new(log) {
         if let LogEntry::Interval(interval) = entry.unwrap() {
             let bytes = decode_base64(interval.encoded_histogram());
             let histogram: Histogram<u64> = Deserializer::new().deserialize(&mut &bytes[..]).unwrap();
@@ -214,11 +231,7 @@ fn the_histogram_log_holds_every_latency() {
             intervals += 1;
         }
     }
-    assert!(intervals >= 3, "one for each second: {intervals}");
-    assert_eq!(total.len(), count(&figures, "received"));
-    let max_us = total.max() as f64 / 1000.0;
-    let told_us = figures["latency_us"]["max"].as_f64().unwrap();
-    assert!((max_us - told_us).abs() <= told_us / 500.0, "{max_us} and {told_us}");
+    (total, intervals)
 }
 
 /// RFC 4648 section 4.
@@ -421,6 +434,54 @@ fn no_stall_of_the_server_can_hide_in_an_open_loop() {
 }
 
 #[test]
+fn no_stall_can_hide_by_lasting_to_the_end() {
+    // Over TCP it answers a hundred messages of an open loop and then only reads. 4,900 more are due, most of which are never sent.
+    // Even the last of them has waited as long as we wait at the end: a second.
+    let (server, url) = answers_a_hundred(only_reads);
+    let path = std::env::temp_dir().join(format!("reactor-blast-stall-{}.hlog", std::process::id()));
+    let arguments = ["--rate", "5000", "--connections", "1", "--duration", "1", "--histogram", path.to_str().unwrap()];
+    let (figures, _) = figures(&url, &arguments);
+    server.join().unwrap();
+    let log = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!((count(&figures, "received"), count(&figures, "unanswered")), (100, 4900), "{figures}");
+    assert!(figures["latency_us"]["p50"].as_f64().unwrap() >= 1_000_000.0, "{figures}");
+    assert_eq!(total_of(&log).0.len(), 5000, "the log holds them, too");
+}
+
+#[test]
+fn no_stall_can_hide_in_the_end_of_its_connection() {
+    // It answers a hundred messages, does nothing for 300 ms, in which 600 are due, and leaves.
+    const STALL: Duration = Duration::from_millis(300);
+    let (server, url) = answers_a_hundred(|_| be_late(STALL));
+    let (figures, status) = figures(&url, &["--rate", "2000", "--connections", "1", "--duration", "3600"]);
+    server.join().unwrap();
+    assert_eq!(status, 1, "{figures}");
+    assert!(count(&figures, "unanswered") > 0, "{figures}");
+    assert!(figures["latency_us"]["p90"].as_f64().unwrap() >= 100_000.0, "{figures}");
+}
+
+#[test]
+fn the_table_says_that_a_latency_is_of_a_message_without_a_reply() {
+    // In a closed loop it is one, and we are asked to end when the server has read it. It is waited for, for a second.
+    let (told, heard) = mpsc::channel();
+    let (server, url) = answers_a_hundred(move |mut stream| {
+        stream.read_exact(&mut [0; 64]).unwrap();
+        told.send(()).unwrap();
+        only_reads(stream);
+    });
+    let program = Program::spawn(reactor().args(["blast", &url, "--connections", "1", "--duration", "3600"]));
+    heard.recv_timeout(PATIENCE).unwrap();
+    program.signal("INT");
+    let ending = program.wait();
+    server.join().unwrap();
+    let line = "  latency in µs, from the send (1 without a reply: the time waited)";
+    assert!(ending.stdout.iter().any(|other| other == line), "{:?}", ending.stdout);
+    let max_us = ending.stdout.last().unwrap().trim_start().strip_prefix("max").unwrap().trim().replace(',', "");
+    assert!(max_us.parse::<f64>().unwrap() >= 1_000_000.0, "{:?}", ending.stdout);
+}
+
+#[test]
 fn a_prefix_is_part_of_each_reply_if_it_is_asked_for_and_wrong_if_not() {
     let program = Program::start(&["--udp", "127.0.0.1:0", "--prefix", "echo -> "]);
     let url = format!("udp://{}", program.udp());
@@ -453,6 +514,27 @@ fn a_signal_ends_it_with_the_table_so_far() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn no_reply_is_waited_for_in_the_kernel_not_even_the_last() {
+    // One message has no reply, so that it is waited for at the end. strace tells of each call that may wait, and how long.
+    if !Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).output().is_ok_and(|run| run.status.success()) {
+        println!("strace is not installed or may not trace: no call was looked at");
+        return;
+    }
+    let server = Server::new(|number, datagram| if number == 0 { vec![] } else { vec![datagram] });
+    let file = format!("{}/blast.strace", env!("CARGO_TARGET_TMPDIR"));
+    let mut strace = Command::new("strace");
+    strace.args(["-D", "-o", &file, "-e", "trace=?epoll_wait,?epoll_pwait"]).arg(reactor().get_program());
+    let ending = Program::spawn(strace.args(["blast", &server.url(), "--duration", "0.1"]).env_remove("RUST_LOG")).wait();
+    assert_eq!(ending.status.code(), Some(0), "{:?}", ending.stderr);
+    let calls = std::fs::read_to_string(file).unwrap();
+    // epoll_wait(3, [...], 1024, 0) = 1: the time follows the room for events.
+    let may_wait = |call: &&str| call.rsplit_once("], ").is_some_and(|(_, rest)| !rest.contains(", 0"));
+    assert_eq!(calls.lines().find(may_wait), None);
+    assert!(calls.contains("], "), "{calls}");
+}
+
 #[test]
 fn where_nobody_answers_it_says_so_and_fails() {
     // Nobody has the port; or somebody has it and never says a word.
@@ -482,9 +564,8 @@ fn a_log_is_one_even_if_nobody_has_answered() {
     let log = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     assert_eq!(ending.status.code(), Some(1));
-    let is_interval = |entry: &LogEntry<'_>| matches!(entry, LogEntry::Interval(_));
-    let intervals = IntervalLogIterator::new(&log).map(Result::unwrap).filter(is_interval).count();
-    assert!(intervals > 0, "{}", String::from_utf8_lossy(&log));
+    let (total, intervals) = total_of(&log);
+    assert!(total.is_empty() && intervals > 0, "{}", String::from_utf8_lossy(&log));
 }
 
 #[cfg(target_os = "linux")]
@@ -498,27 +579,6 @@ fn a_report_that_cannot_be_written_is_told_and_a_failure() {
     let line = String::from_utf8(ending.stderr).unwrap();
     assert_eq!(ending.status.code(), Some(1), "{line}");
     assert!(line.starts_with("reactor: standard output: "), "{line}");
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn no_reply_is_waited_for_in_the_kernel_not_even_the_last() {
-    // One message has no reply, so that it is waited for at the end. strace tells of each call that may wait, and how long.
-    if !Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).output().is_ok_and(|run| run.status.success()) {
-        println!("strace is not installed or may not trace: no call was looked at");
-        return;
-    }
-    let server = Server::new(|number, datagram| if number == 0 { vec![] } else { vec![datagram] });
-    let file = format!("{}/blast.strace", env!("CARGO_TARGET_TMPDIR"));
-    let mut strace = Command::new("strace");
-    strace.args(["-D", "-o", &file, "-e", "trace=?epoll_wait,?epoll_pwait"]).arg(reactor().get_program());
-    let ending = Program::spawn(strace.args(["blast", &server.url(), "--duration", "0.1"]).env_remove("RUST_LOG")).wait();
-    assert_eq!(ending.status.code(), Some(0), "{:?}", ending.stderr);
-    let calls = std::fs::read_to_string(file).unwrap();
-    // epoll_wait(3, [...], 1024, 0) = 1: the time follows the room for events.
-    let may_wait = |call: &&str| call.rsplit_once("], ").is_some_and(|(_, rest)| !rest.contains(", 0"));
-    assert_eq!(calls.lines().find(may_wait), None);
-    assert!(calls.contains("], "), "{calls}");
 }
 
 #[test]

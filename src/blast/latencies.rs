@@ -41,13 +41,14 @@ impl Latencies {
         self.intervals[0].from = now;
     }
 
+    /// So many of them took `ns`.
     #[inline]
-    pub(super) fn record(&mut self, ns: u64) {
+    pub(super) fn record(&mut self, ns: u64, times: u64) {
         if ns != self.last_ns {
             self.flush();
             self.last_ns = ns;
         }
-        self.times += 1;
+        self.times += times;
     }
 
     fn flush(&mut self) {

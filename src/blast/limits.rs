@@ -34,6 +34,10 @@ pub(super) const MEMORY_WINDOWS: u64 = 64;
 pub(super) const MEMORY_MESSAGES_MIN: u64 = 4 * 1024;
 pub(super) const MEMORY_MESSAGES_MAX: u64 = 1024 * 1024;
 
+/// In how many groups the messages count, at most, that were due and that nobody has come to send. More would not be told apart
+/// by the digits that latencies have.
+pub(super) const UNSENT_GROUPS: u64 = 4096;
+
 /// The longest latency that is told from longer ones, in nanoseconds: an hour.
 pub(super) const LATENCY_NS_MAX: u64 = 3600 * 1_000_000_000;
 

@@ -5,7 +5,9 @@ use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::latencies::Latencies;
+use super::limits::UNSENT_GROUPS;
 use super::outstanding::Reply;
+use super::plan::Plan;
 
 /// The load that is being offered.
 pub(super) struct Load {
@@ -34,6 +36,9 @@ pub(super) struct Counts {
     pub(super) unsent: u64,
     /// First replies, whole and right.
     pub(super) received: u64,
+    /// Messages, sent or due, that had no reply when nobody waited for it any more; but for datagrams that were sent, which are
+    /// lost.
+    pub(super) unanswered: u64,
     pub(super) duplicates: u64,
     /// First replies to messages after which another had been replied to already.
     pub(super) reordered: u64,
@@ -127,11 +132,31 @@ impl Load {
             Reply::First { sent_ns, is_overtaken } => {
                 self.counts.received += 1;
                 self.counts.reordered += u64::from(is_overtaken);
-                self.latencies.record(now_ns.saturating_sub(sent_ns));
+                self.latencies.record(now_ns.saturating_sub(sent_ns), 1);
             }
             Reply::Duplicate => self.counts.duplicates += 1,
             Reply::TooLate => self.counts.too_late += 1,
             Reply::Unasked => self.counts.corrupt += 1,
+        }
+    }
+
+    /// Nobody waits after `now_ns` for the replies to `count` messages, sent or due at `since_ns`. Any reply would have come
+    /// later: to leave them out would make the latencies the better the longer the server stalls. So they count with what they
+    /// have waited.
+    pub(super) fn give_up(&mut self, since_ns: u64, count: u64, now_ns: u64) {
+        self.counts.unanswered += count;
+        self.latencies.record(now_ns.saturating_sub(since_ns), count);
+    }
+
+    /// The same for all from `place` on that were due in an open loop of so many a second, and that no client has come to. There
+    /// may be thousands of millions, so they count by the group, all with what the youngest of it has waited.
+    pub(super) fn give_up_from(&mut self, mut place: u64, rate: u64, now_ns: u64) {
+        let due = self.due(rate);
+        let group = due.saturating_sub(place).div_ceil(UNSENT_GROUPS).max(1);
+        while place < due {
+            let count = group.min(due - place);
+            place += count;
+            self.give_up(Plan::due_ns(rate, place - 1), count, now_ns);
         }
     }
 
@@ -171,8 +196,8 @@ impl Load {
         self.alive == 0 || (self.failure.is_some() && self.counts.received == 0 && self.counts.corrupt == 0)
     }
 
-    /// Why the server has left, if it has: all connections are lost; or, over UDP, its port was closed when it was last heard of. A
-    /// reply that has come since tells that it is back, and other errors may be those of the way there.
+    /// Why the server has left, if it has: all connections are lost; or, over UDP, its port was closed when it was last heard of.
+    /// A reply that has come since tells that it is back, and other errors may be those of the way there.
     pub(super) fn departure(&self) -> Option<ErrorKind> {
         let Failure { kind, heard } = self.failure?;
         let is_closed = kind == ErrorKind::ConnectionRefused && heard == self.counts.heard();

@@ -99,6 +99,11 @@ impl Outstanding {
         Reply::First { sent_ns: sent_ns & !GIVEN_UP, is_overtaken }
     }
 
+    /// When those were sent or due that are remembered and have no reply.
+    pub(super) fn unanswered(&self) -> impl Iterator<Item = u64> {
+        self.places.iter().filter(|&&sent_ns| sent_ns != 0).map(|sent_ns| sent_ns & !GIVEN_UP)
+    }
+
     /// What was sent before `before_ns` is not waited for any more. The oldest is looked at first, and no further than the first
     /// that is young enough.
     pub(super) fn give_up(&mut self, before_ns: u64) {
@@ -151,6 +156,7 @@ mod tests {
         assert_eq!(outstanding.settle(2), Reply::Duplicate);
         outstanding.give_up(1000);
         assert_eq!(outstanding.under_way(), 0);
+        assert!(outstanding.unanswered().eq([10, 40, 50, 60]), "though some are not waited for");
     }
 
     #[test]

@@ -136,11 +136,14 @@ impl Plan {
         (self.duration / INTERVALS_MAX).max(Duration::from_secs(1))
     }
 
-    /// The moment at which message `number` of client `client` is due in an open loop, in nanoseconds from the start: the clients
-    /// take turns.
-    pub(super) fn due_ns(&self, rate: u64, client: u32, number: u64) -> u64 {
-        let position = u128::from(number) * u128::from(self.clients) + u128::from(client);
-        u64::try_from(position * 1_000_000_000 / u128::from(rate)).unwrap_or(u64::MAX)
+    /// The place of message `number` of client `client` among those of all in an open loop: the clients take turns.
+    pub(super) fn place(&self, client: u32, number: u64) -> u64 {
+        number * u64::from(self.clients) + u64::from(client)
+    }
+
+    /// The moment at which the message at `place` is due in an open loop, in nanoseconds from the start.
+    pub(super) fn due_ns(rate: u64, place: u64) -> u64 {
+        u64::try_from(u128::from(place) * 1_000_000_000 / u128::from(rate)).unwrap_or(u64::MAX)
     }
 }
 

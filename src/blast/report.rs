@@ -38,6 +38,8 @@ pub(super) struct Report {
     pub(super) corrupt: u64,
     /// Messages that were due, and that we did not come to send or the kernel did not take.
     unsent: u64,
+    /// Messages among the latencies that have no reply, with the time that they have waited.
+    unanswered: u64,
     errors: u64,
     sent_per_second: f64,
     received_per_second: f64,
@@ -87,6 +89,7 @@ impl Report {
             too_late: counts.too_late,
             corrupt: counts.corrupt,
             unsent: counts.unsent,
+            unanswered: counts.unanswered,
             errors: counts.errors,
             sent_per_second: per_second(sent),
             received_per_second: per_second(counts.received),
@@ -146,7 +149,11 @@ impl fmt::Display for Report {
         row(f, "unsent", self.unsent as f64, "")?;
         row(f, "errors", self.errors as f64, "")?;
         let since = if self.rate.is_some() { "from the due time" } else { "from the send" };
-        writeln!(f, "\n  latency in µs, {since}")?;
+        let unanswered = match self.unanswered {
+            0 => String::new(),
+            count => format!(" ({} without a reply: the time waited)", grouped(count as f64)),
+        };
+        writeln!(f, "\n  latency in µs, {since}{unanswered}")?;
         let latency = &self.latency_us;
         let rows = [
             ("min", latency.min),

@@ -58,7 +58,7 @@ impl Clients {
             let (id, conversation) = &self.all[place];
             let mut conversation = conversation.borrow_mut();
             let load = &mut self.load.borrow_mut();
-            if !load.is_due(self.plan.due_ns(rate, conversation.number, self.due / count), now_ns) {
+            if !load.is_due(Plan::due_ns(rate, self.due), now_ns) {
                 return;
             }
             self.due += 1;
@@ -67,6 +67,17 @@ impl Clients {
                 reactor.send_to(*id, message);
             });
         }
+    }
+
+    /// Nobody waits any more. Returns the place of the first message that no client has come to.
+    pub(super) fn give_up(&self, load: &mut Load, now_ns: u64) -> u64 {
+        for (_, conversation) in &self.all {
+            let conversation = conversation.borrow();
+            if conversation.stage != Stage::Over {
+                conversation.give_up(load, now_ns); // who is over has done so
+            }
+        }
+        self.due
     }
 }
 
@@ -110,12 +121,27 @@ impl Conversation {
         while self.owed > 0 && self.outstanding.under_way() < under_way_max && load.is_sending() && self.stage == Stage::Open {
             let at_ns = match self.plan.pace {
                 Pace::Window(_) => now_ns,
-                Pace::Rate(rate) => self.plan.due_ns(rate, self.number, self.outstanding.next()),
+                Pace::Rate(rate) => self.due_ns(rate, self.outstanding.next()),
             };
             send(self.messages.compose(self.outstanding.send(at_ns)));
             load.counts.sent += 1;
             self.owed -= 1;
         }
+    }
+
+    /// Nobody waits on this connection any more. On a stream nothing is lost, only late: so all that has no reply counts, sent or
+    /// still owed.
+    fn give_up(&self, load: &mut Load, now_ns: u64) {
+        self.outstanding.unanswered().for_each(|sent_ns| load.give_up(sent_ns, 1, now_ns));
+        if let Pace::Rate(rate) = self.plan.pace {
+            let next = self.outstanding.next();
+            (next..next + self.owed).for_each(|number| load.give_up(self.due_ns(rate, number), 1, now_ns));
+        }
+    }
+
+    /// The moment at which message `number` is due.
+    fn due_ns(&self, rate: u64, number: u64) -> u64 {
+        Plan::due_ns(rate, self.plan.place(self.number, number))
     }
 }
 
@@ -165,6 +191,9 @@ impl Protocol for Client {
             ErrorKind::ConnectionAborted
         };
         let (conversation, load) = (&mut *self.conversation.borrow_mut(), &mut *self.load.borrow_mut());
+        // What is due later waits for nobody, and is told as unsent alone.
+        let now_ns = load.ns(Instant::now());
+        conversation.give_up(load, now_ns);
         match std::mem::replace(&mut conversation.stage, Stage::Over) {
             Stage::Connecting => load.fail_to_connect(kind),
             Stage::Open => load.lose_connection(kind),

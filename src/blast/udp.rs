@@ -79,7 +79,7 @@ impl DatagramProtocol for Client {
             }
             Pace::Rate(rate) => {
                 for _ in 0..BURST {
-                    let due_ns = self.plan.due_ns(rate, self.number, self.outstanding.next());
+                    let due_ns = Plan::due_ns(rate, self.plan.place(self.number, self.outstanding.next()));
                     if !load.is_due(due_ns, now_ns) || replies.is_full() {
                         break;
                     }
