@@ -77,9 +77,8 @@ pub struct Http<R> {
 }
 
 enum State {
-    /// A request's head is awaited, and the first `scanned` bytes of it are known not to hold its end. `is_head`: these say HEAD,
-    /// so that no answer to it has a body. So many `empty_lines` came before it.
-    Head { scanned: u32, is_head: bool, empty_lines: u8 },
+    /// A request's head is to come.
+    Head(Coming),
     /// The body of a request arrives. The answer leaves behind its last byte.
     Body(Box<Arriving>),
     /// The body of an answer leaves. No input is taken meanwhile.
@@ -88,12 +87,22 @@ enum State {
 
 impl State {
     /// Nothing of the next request has come.
-    const NEXT: State = State::Head { scanned: 0, is_head: false, empty_lines: 0 };
+    const NEXT: State = State::Head(Coming { scanned: 0, is_head: false, empty_lines: 0, is_first: false });
+    /// Nothing has come at all.
+    const FIRST: State = State::Head(Coming { scanned: 0, is_head: false, empty_lines: 0, is_first: true });
+}
 
-    fn partial(input: &[u8], empty_lines: u8) -> State {
-        let scanned = u32::try_from(input.len()).expect("no more than INPUT_BYTES_MAX is carried");
-        State::Head { scanned, is_head: form_of(input) == Form::Head, empty_lines }
-    }
+/// What is known of a head that has not come yet.
+#[derive(Clone, Copy)]
+struct Coming {
+    /// So many bytes of it are known not to hold its end.
+    scanned: u32,
+    /// These say HEAD, so that no answer to it has a body.
+    is_head: bool,
+    /// How many came before it.
+    empty_lines: u8,
+    /// It is the first on its connection.
+    is_first: bool,
 }
 
 /// A body, of which `left` bytes are still to come.
@@ -116,35 +125,38 @@ enum Then {
 impl<R: Responder> Http<R> {
     /// A conversation that has not begun.
     pub fn new(responder: R) -> Http<R> {
-        Http { responder, state: State::NEXT }
+        Http { responder, state: State::FIRST }
     }
 
-    fn advance_head(&mut self, input: &[u8], scanned: usize, empty_lines: u8, cx: &mut Context<'_>) -> Advance {
+    fn advance_head(&mut self, coming: Coming, input: &[u8], cx: &mut Context<'_>) -> Advance {
         // Old clients send an empty line after a body. It is no part of what follows (RFC 9112 section 2.2).
         if input[0] == b'\r' {
             match input {
-                [_, b'\n', ..] if empty_lines < EMPTY_LINES_MAX => {
+                [_, b'\n', ..] if coming.empty_lines < EMPTY_LINES_MAX => {
                     cx.wake_never();
-                    self.state = State::Head { scanned: 0, is_head: false, empty_lines: empty_lines + 1 };
+                    self.state = State::Head(Coming { scanned: 0, empty_lines: coming.empty_lines + 1, ..coming });
                     return Advance::consumed(2);
                 }
-                [_] => return self.need_more_head(input, scanned, empty_lines, cx),
+                [_] => return self.need_more_head(coming, input, cx),
                 _ => return Advance { consumed: input.len(), next: self.refuse(Status::BadRequest, Form::Full, input, cx) },
             }
         }
-        if scanned > 0 && !has_news(input, scanned) {
-            self.state = State::partial(input, empty_lines);
-            return Advance::need_more();
+        if coming.scanned > 0 && !has_news(input, coming.scanned as usize) {
+            return self.need_more_head(coming, input, cx);
         }
         let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; FEW_HEADERS];
         let mut many = Vec::new();
         match parse(input, &mut few, &mut many) {
-            Parsed::Partial => self.need_more_head(input, scanned, empty_lines, cx),
+            Parsed::Partial => self.need_more_head(coming, input, cx),
+            // Who has spoken HTTP/1 takes no answer without a head, and somebody behind it might take the file for one.
+            Parsed::Whole(request, _) if request.form() == Form::Simple && !coming.is_first => {
+                Advance { consumed: input.len(), next: self.refuse(Status::BadRequest, Form::Full, input, cx) }
+            }
             Parsed::Whole(request, length) => {
-                if scanned > 0 || empty_lines > 0 {
+                if coming.scanned > 0 || coming.empty_lines > 0 {
                     cx.wake_never();
-                    self.state = State::NEXT;
                 }
+                self.state = State::NEXT;
                 Advance { consumed: length, next: self.answer(&request, &input[..length], cx) }
             }
             Parsed::Refused(status) => Advance { consumed: input.len(), next: self.refuse(status, form_of(input), input, cx) },
@@ -152,11 +164,12 @@ impl<R: Responder> Http<R> {
     }
 
     /// From its first byte on, a head has its time.
-    fn need_more_head(&mut self, input: &[u8], scanned: usize, empty_lines: u8, cx: &mut Context<'_>) -> Advance {
-        if scanned == 0 {
+    fn need_more_head(&mut self, coming: Coming, input: &[u8], cx: &mut Context<'_>) -> Advance {
+        if coming.scanned == 0 {
             cx.wake_after(Duration::from_millis(cx.limits().head_ms_max));
         }
-        self.state = State::partial(input, empty_lines);
+        let scanned = u32::try_from(input.len()).expect("no more than INPUT_BYTES_MAX is carried");
+        self.state = State::Head(Coming { scanned, is_head: form_of(input) == Form::Head, ..coming });
         Advance::need_more()
     }
 
@@ -241,7 +254,7 @@ impl<R: Responder> Http<R> {
         match std::mem::replace(&mut self.state, State::NEXT) {
             State::Body(body) => self.advance_body(body, input, cx),
             State::Stream(stream) => Advance::need_more().then(go_on_streaming(&mut self.state, stream, cx)),
-            State::Head { .. } => unreachable!("between two messages, nothing has begun"),
+            State::Head(_) => unreachable!("between two messages, nothing has begun"),
         }
     }
 
@@ -256,7 +269,7 @@ impl<R: Responder> Http<R> {
 impl<R: Responder> Protocol for Http<R> {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         match self.state {
-            State::Head { scanned, empty_lines, .. } => self.advance_head(input, scanned as usize, empty_lines, cx),
+            State::Head(coming) => self.advance_head(coming, input, cx),
             State::Body(_) | State::Stream(_) => self.go_on(input, cx),
         }
     }
@@ -265,8 +278,8 @@ impl<R: Responder> Protocol for Http<R> {
     /// 400, and is not served (RFC 9112 section 8).
     fn ended(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
         match std::mem::replace(&mut self.state, State::NEXT) {
-            State::Head { .. } if rest.is_empty() => Next::Close,
-            State::Head { .. } => self.refuse(Status::BadRequest, form_of(rest), rest, cx),
+            State::Head(_) if rest.is_empty() => Next::Close,
+            State::Head(_) => self.refuse(Status::BadRequest, form_of(rest), rest, cx),
             State::Body(body) => send_last(Status::BadRequest, body.form, body.entry, cx),
             State::Stream(stream) => go_on_streaming(&mut self.state, stream, cx),
         }
@@ -276,7 +289,7 @@ impl<R: Responder> Protocol for Http<R> {
     fn drained(&mut self, cx: &mut Context<'_>) -> Next {
         match std::mem::replace(&mut self.state, State::NEXT) {
             State::Stream(stream) => go_on_streaming(&mut self.state, stream, cx),
-            state @ (State::Head { .. } | State::Body(_)) => {
+            state @ (State::Head(_) | State::Body(_)) => {
                 self.state = state;
                 Next::Continue
             }
@@ -285,13 +298,18 @@ impl<R: Responder> Protocol for Http<R> {
 
     /// Between two requests, and before the first, either side may close (RFC 9112 section 9.5).
     fn gives_way(&self) -> bool {
-        matches!(self.state, State::Head { scanned: 0, .. })
+        matches!(self.state, State::Head(Coming { scanned: 0, .. }))
     }
 
     fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
         let form = match std::mem::replace(&mut self.state, State::NEXT) {
-            State::Head { is_head: true, .. } => Form::Head,
-            State::Head { is_head: false, .. } => Form::Full,
+            State::Head(coming) => {
+                if coming.is_head {
+                    Form::Head
+                } else {
+                    Form::Full
+                }
+            }
             State::Body(body) => return send_last(Status::RequestTimeout, body.form, body.entry, cx),
             State::Stream(stream) => return go_on_streaming(&mut self.state, stream, cx),
         };

@@ -165,8 +165,15 @@ const PLAIN: &[u8] = b"GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n";
 /// and behind another request. Another request after it is answered if the connection persists, and else is not.
 #[track_caller]
 fn check(rule: &str, input: impl AsRef<[u8]>, answers: &[String], end: End) {
+    check_behind(&[b"", PLAIN], rule, input, answers, end);
+}
+
+/// The same, where what comes before it is nothing, or is `PLAIN`.
+#[track_caller]
+fn check_behind(befores: &[&[u8]], rule: &str, input: impl AsRef<[u8]>, answers: &[String], end: End) {
     let input = input.as_ref();
-    for (before, answer_before) in [(&b""[..], String::new()), (PLAIN, plain(KEEP))] {
+    for &before in befores {
+        let answer_before = if before.is_empty() { String::new() } else { plain(KEEP) };
         let input = [before, input].concat();
         let story = |way: &str| format!("{rule}: {}… {way}", input[..input.len().min(300)].escape_ascii());
         let expected = Talk { output: answer_before + &answers.concat(), end };
@@ -705,11 +712,19 @@ fn a_version_is_spoken_unsupported_or_none() {
 #[test]
 fn a_simple_request_gets_a_simple_answer() {
     // 1945 5 and 6: a body without a head, and then the end. Whatever follows the line is not read.
-    check("1945 6", "GET /\r\n", &[FRONT.to_owned()], Ours(Next::Close));
-    check("1945 6", "GET /plaintext?a?b\r\n", &["Hello, World!".to_owned()], Ours(Next::Close));
-    check("1945 6", "GET http://a/plaintext\r\n", &["Hello, World!".to_owned()], Ours(Next::Close));
-    check("1945 6", "GET /nowhere\r\n", &["404 Not Found\n".to_owned()], Ours(Next::Close));
-    check("1945 6", "GET /plaintext\r\nHost: a\r\n\r\n", &["Hello, World!".to_owned()], Ours(Next::Close));
+    for (request, answer) in [
+        ("GET /\r\n", FRONT),
+        ("GET /plaintext?a?b\r\n", "Hello, World!"),
+        ("GET http://a/plaintext\r\n", "Hello, World!"),
+        ("GET /nowhere\r\n", "404 Not Found\n"),
+        ("GET /plaintext\r\nHost: a\r\n\r\n", "Hello, World!"),
+        ("\r\nGET /plaintext\r\n", "Hello, World!"),
+    ] {
+        check_behind(&[b""], "1945 6", request, &[answer.to_owned()], Ours(Next::Close));
+        // A client that has sent a request of HTTP/1 before takes no such answer. What it is served could be made to look like
+        // another's, with a head of its own.
+        check_behind(&[PLAIN], "9112 11.1", request, &[error("400 Bad Request", CLOSE)], Ours(Next::Close));
+    }
 }
 
 #[test]
