@@ -7,6 +7,7 @@
 // there is nothing to do.
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stderr)]
 
+use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -57,6 +58,15 @@ impl Program {
         let stdout = child.stdout.take().map_or_else(Lines::none, Lines::collect);
         let stderr = child.stderr.take().map_or_else(Lines::none, Lines::collect);
         Program { child, stdout, stderr, addresses: Vec::new() }
+    }
+
+    /// Starts this very test again, to run nothing but its function `name`, which calls [`be_server`] and is ignored otherwise:
+    /// so a server that is no program has a process of its own, with no memory in it but its own. Returns it and its address.
+    pub(crate) fn start_server(name: &str, argument: &str) -> (Program, SocketAddr) {
+        let mut test = Command::new(env::current_exe().unwrap());
+        let program = Program::spawn(test.args([name, "--exact", "--ignored", "--nocapture"]).env(SERVER_ARGUMENT, argument));
+        let (_, address) = parse_address(&program.logged("server "));
+        (program, address)
     }
 
     /// Reads one line of standard output for each address named in `arguments`.
@@ -156,6 +166,17 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Its being set says that a process is to be a server, and its value for what.
+const SERVER_ARGUMENT: &str = "REACTOR_TEST_SERVER_ARGUMENT";
+
+/// Listens and serves until the process is killed, if [`Program::start_server`] has started it; else does nothing.
+pub(crate) fn be_server(listen: impl FnOnce(&mut Reactor, &str) -> io::Result<SocketAddr>) {
+    let Ok(argument) = env::var(SERVER_ARGUMENT) else { return };
+    let mut reactor = Reactor::new(Limits::default()).unwrap();
+    eprintln!("server {}", listen(&mut reactor, &argument).unwrap());
+    reactor.run().unwrap();
 }
 
 /// The program as a command, without arguments.
