@@ -9,24 +9,31 @@ mod proxy;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
 use std::thread;
 
 use common::{
     PATIENCE, Program, any_port, assert_same, be_server, check_echo, check_end, connect, connect_narrow, pattern, reset, stuff,
 };
-use reactor::{Echo, Limits, Reactor};
+use proxy::Side;
+use reactor::{Advance, ConnectionId, Context, Echo, Limits, News, Next, Protocol, Reactor};
 
 const MIB: usize = 1024 * 1024;
 
 /// A proxy to `server`, in a thread of its own, which goes with the test.
 fn proxy_to(server: SocketAddr) -> SocketAddr {
+    run(move |reactor| proxy::listen(reactor, any_port(), server).unwrap())
+}
+
+/// A reactor with what `listen` makes it serve, in a thread of its own, which goes with the test.
+fn run(listen: impl FnOnce(&mut Reactor) -> SocketAddr + Send + 'static) -> SocketAddr {
     let (told, address) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let mut reactor = Reactor::new(Limits::default()).unwrap();
-        told.send(proxy::listen(&mut reactor, any_port(), server).unwrap()).unwrap();
+        told.send(listen(&mut reactor)).unwrap();
         reactor.run().unwrap();
     });
-    address.recv().unwrap()
+    address.recv_timeout(PATIENCE).unwrap()
 }
 
 /// A server of the test's own: the next connection to it, with timeouts.
@@ -46,14 +53,11 @@ fn listen() -> (TcpListener, SocketAddr) {
 #[test]
 fn it_stands_between_a_client_and_an_echo_server_of_the_same_reactor() {
     // Both ends of the server's side are the reactor's own.
-    let (told, address) = std::sync::mpsc::channel();
-    thread::spawn(move || {
-        let mut reactor = Reactor::new(Limits::default()).unwrap();
+    let address = run(|reactor| {
         let server = reactor.listen(any_port(), |_| Echo::new()).unwrap();
-        told.send(proxy::listen(&mut reactor, any_port(), server).unwrap()).unwrap();
-        reactor.run().unwrap();
+        proxy::listen(reactor, any_port(), server).unwrap()
     });
-    let mut stream = connect(address.recv().unwrap());
+    let mut stream = connect(address);
     for length in [1, 100, 100_000] {
         check_echo(&mut stream, &pattern(length as u64, length));
     }
@@ -141,6 +145,50 @@ fn who_does_not_read_makes_the_other_one_wait() {
     client.read_exact(&mut received).unwrap();
     assert_same(&received, &bytes);
     writing.join().unwrap().unwrap();
+}
+
+/// A client's side that says a word of its own when its client has to wait.
+struct Polite(Side);
+
+impl Protocol for Polite {
+    fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+        self.0.opened(cx)
+    }
+
+    fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
+        self.0.advance(input, cx)
+    }
+
+    fn drained(&mut self, cx: &mut Context<'_>) -> Next {
+        self.0.drained(cx)
+    }
+
+    fn ended(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
+        self.0.ended(rest, cx)
+    }
+
+    fn told(&mut self, other: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
+        if news == News::OverMark {
+            cx.send(b"one moment\n");
+        }
+        self.0.told(other, news, cx)
+    }
+}
+
+#[test]
+fn a_client_waits_for_its_server_even_if_the_proxy_has_a_word_for_it() {
+    // The word has gone at once, and so the client's side is asked whether it would go on. The server still does not read.
+    let (listener, server) = listen();
+    let polite = move |_| Polite(Side::Client { server, other: None, one_has_ended: Rc::default() });
+    let mut client = connect(run(move |reactor| reactor.listen(any_port(), polite).unwrap()));
+    let mut server = accept(&listener);
+    let bytes = pattern(6, 64 * MIB);
+    let sent = stuff(&mut client, &bytes);
+    assert!(sent < 32 * MIB, "{sent} bytes are under way");
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut received = Vec::new();
+    server.read_to_end(&mut received).unwrap();
+    assert_same(&received, &bytes[..sent]);
 }
 
 #[test]

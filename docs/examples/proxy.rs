@@ -25,7 +25,7 @@ use std::rc::Rc;
 use reactor::{Advance, ConnectionId, Context, Limits, News, Next, Protocol, Reactor};
 
 /// The client's side, which begins, and the server's.
-enum Side {
+pub(crate) enum Side {
     Client { server: SocketAddr, other: Option<ConnectionId>, one_has_ended: Rc<Cell<bool>> },
     Server { other: ConnectionId, one_has_ended: Rc<Cell<bool>> },
 }
@@ -69,6 +69,11 @@ impl Protocol for Side {
         }
         cx.finish(other);
         Next::Pause
+    }
+
+    /// It has paused for the other side's sake, whatever becomes of its own output.
+    fn drained(&mut self, _cx: &mut Context<'_>) -> Next {
+        Next::Stay
     }
 
     fn told(&mut self, _other: ConnectionId, news: News, _cx: &mut Context<'_>) -> Next {
