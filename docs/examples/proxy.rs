@@ -50,6 +50,8 @@ impl Protocol for Side {
                 cx.watch(id);
                 *other = Some(id);
             }
+            // If the client has broken off meanwhile, that is told at once. Nobody could tell before: who ends has no say in others
+            // any more, and who is being connected is told nothing. So a call for nobody lasts for `connect_ms_max` at most.
             Side::Server { other, .. } => cx.watch(*other),
         }
         Next::Continue
