@@ -1,18 +1,22 @@
 //! A chat room: what one says, all others read. Try it with `nc 127.0.0.1 4000` from several terminals.
 //!
 //! A protocol whose connections reach each other. One that runs has only itself in its hands: what it has for others is
-//! queued with [`Context::send_to_all`], and what came of it is told later, where there is something to tell. Two things
-//! follow:
+//! queued with [`Context::send_to_all`], and what came of it is told later, to it alone, where there is something to tell.
 //!
-//! - Somebody who does not read holds up nobody. When too much waits for it, whoever spoke last is told so, and it is left out
-//!   until it has caught up; then it reads how many lines it has missed. So it never costs more than the high mark of memory.
+//! - Somebody who does not read holds up nobody. When more than the high mark waits for it, those who have spoken are told, and
+//!   it is left out until one of them is told that it has caught up; if they have all left, the next to speak asks. So of what
+//!   others say, no more waits for it than the high mark and what is said in one turn.
+//! - Each line is read or counted as missed: it goes whole or not at all, and how many are missed stands before the next one.
+//!   Who leaves stays for a moment, to be told what came of its last words. Only who breaks off is not told, so that those may
+//!   wait above the mark, or be missed uncounted.
 //! - Nobody can be confused with somebody else who has come later: names of connections are never used again.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use reactor::{Advance, CloseReason, ConnectionId, Context, Limits, News, Next, Protocol, Reactor};
 
@@ -22,6 +26,8 @@ const LINE_BYTES_MAX: usize = 1024;
 const NAME_LETTERS_MAX: usize = 20;
 /// The most guests. More are told that the room is full, and have to go.
 const GUESTS_MAX: usize = 1000;
+/// News is told before alarms ring. So after the shortest alarm, all has been told that came of what was done before.
+const A_MOMENT: Duration = Duration::from_millis(1);
 
 /// What the guests share.
 #[derive(Default)]
@@ -33,29 +39,32 @@ struct Room {
 
 struct Guest {
     name: String,
+    /// How many lines it has missed since it came, and how many it was last sent word of.
+    missed: u64,
+    missed_told: u64,
     behind: Option<Behind>,
 }
 
-/// Too much waits for it. It is left out until `teller` is told that it has caught up; if that one has gone, it is tried again.
+/// Too much waits for a guest, and it is left out.
+#[derive(Default)]
 struct Behind {
-    teller: Option<ConnectionId>,
-    missed: u64,
+    /// Those who have been told so, and will be told when it has caught up.
+    tellers: BTreeSet<ConnectionId>,
+    /// They have all left, and this one has sent it no bytes at all: it is told if too much waits even so.
+    asker: Option<ConnectionId>,
 }
 
 struct Chat {
     room: Rc<RefCell<Room>>,
-    /// Who it is, once it has a name.
+    /// Who it is, from when it has a name until it leaves.
     id: Option<ConnectionId>,
 }
 
 impl Protocol for Chat {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
-        if self.room.borrow().guests.len() >= GUESTS_MAX {
-            cx.send(b"* the room is full\n");
-            return Next::Close;
-        }
-        cx.send(b"* what is your name?\n");
-        Next::Continue
+        let is_full = self.room.borrow().guests.len() >= GUESTS_MAX;
+        cx.send(if is_full { &b"* the room is full\n"[..] } else { b"* what is your name?\n" });
+        if is_full { Next::Close } else { Next::Continue }
     }
 
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
@@ -64,7 +73,7 @@ impl Protocol for Chat {
                 return Advance::need_more();
             }
             cx.send(b"* that was too long\n");
-            return Advance::consumed(input.len()).then(self.leave(cx));
+            return Advance::consumed(input.len()).then(self.ended(&[], cx));
         };
         // Nothing that would move somebody else's cursor.
         let line: String = String::from_utf8_lossy(&input[..end]).chars().filter(|letter| !letter.is_control()).collect();
@@ -83,55 +92,55 @@ impl Protocol for Chat {
         Advance::consumed(end + 1)
     }
 
-    fn told(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
+    fn told(&mut self, about: ConnectionId, news: News, _cx: &mut Context<'_>) -> Next {
         let mut room = self.room.borrow_mut();
         let Some(guest) = room.guests.get_mut(&about) else { return Next::Stay };
         match news {
-            News::OverMark => guest.behind = Some(Behind { teller: Some(cx.id()), missed: 0 }),
-            News::Drained => guest.catch_up(about, cx),
-            News::Gone | News::Refused | _ => {} // it goes, and says so itself
+            News::OverMark => guest.behind.get_or_insert_default().tellers.extend(self.id), // but not who has left
+            News::Drained => guest.behind = None, // as all tellers are told, before anybody speaks again
+            News::Refused => guest.missed += 1,
+            News::Gone | _ => {} // it goes, and says so itself
         }
         Next::Stay
     }
 
+    /// A moment ago it has left, or has asked how others are: those of whom it was told nothing can hear again.
+    fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
+        for guest in self.room.borrow_mut().guests.values_mut() {
+            guest.behind.take_if(|it| it.asker.take_if(|id| *id == cx.id()).is_some() && it.tellers.is_empty());
+        }
+        if self.id.is_some() { Next::Stay } else { Next::Close }
+    }
+
+    fn drained(&mut self, _cx: &mut Context<'_>) -> Next {
+        Next::Stay // only who leaves has paused, and not to say more
+    }
+
+    /// It leaves, with a word to the others.
     fn ended(&mut self, _rest: &[u8], cx: &mut Context<'_>) -> Next {
-        self.leave(cx)
+        let room = &mut *self.room.borrow_mut();
+        let Some(guest) = self.id.take().and_then(|id| room.guests.get(&id)) else { return Next::Close };
+        let line = format!("* {} has gone\n", guest.name);
+        room.tell_others(&line, cx);
+        room.forget(cx.id());
+        cx.wake_after(A_MOMENT);
+        Next::Pause
     }
 
     fn closed(&mut self, _why: CloseReason) {
-        if let Some(id) = self.id.take() {
-            self.room.borrow_mut().forget(id);
-        }
-    }
-}
-
-impl Chat {
-    /// Goes, with a word to the others.
-    fn leave(&mut self, cx: &mut Context<'_>) -> Next {
-        let mut room = self.room.borrow_mut();
-        if let Some(id) = self.id.take() {
-            room.forget(id);
-            room.tell_others("", cx);
-        }
-        Next::Close
-    }
-}
-
-impl Guest {
-    /// It has read what waited for it.
-    fn catch_up(&mut self, id: ConnectionId, cx: &mut Context<'_>) {
-        if let Some(Behind { missed: missed @ 1.., .. }) = self.behind.take() {
-            cx.send_to(id, format!("* you have missed {missed} lines\n").as_bytes());
-        }
+        let name = self.id.and_then(|id| self.room.borrow_mut().forget(id));
+        self.room.borrow_mut().gone.extend(name);
     }
 }
 
 impl Room {
-    /// `id` has gone, and will not be told any more who has caught up.
-    fn forget(&mut self, id: ConnectionId) {
-        self.gone.extend(self.guests.remove(&id).map(|guest| guest.name));
-        let behind = self.guests.values_mut().filter_map(|guest| guest.behind.as_mut());
-        behind.filter(|behind| behind.teller == Some(id)).for_each(|behind| behind.teller = None);
+    /// `id` goes, and tells nothing more of others. Returns its name.
+    fn forget(&mut self, id: ConnectionId) -> Option<String> {
+        for behind in self.guests.values_mut().filter_map(|guest| guest.behind.as_mut()) {
+            behind.tellers.remove(&id);
+            behind.asker.take_if(|asker| *asker == id);
+        }
+        self.guests.remove(&id).map(|guest| guest.name)
     }
 
     /// Lets somebody in who has said this name.
@@ -141,28 +150,35 @@ impl Room {
             cx.send(b"* that cannot be yours. What is your name?\n");
             return None;
         }
-        self.guests.insert(cx.id(), Guest { name: name.to_owned(), behind: None });
+        self.guests.insert(cx.id(), Guest { name: name.to_owned(), missed: 0, missed_told: 0, behind: None });
         cx.send(format!("* welcome, {name}. {} are here; /who tells who.\n", self.guests.len()).as_bytes());
         self.tell_others(&format!("* {name} has come\n"), cx);
         Some(cx.id())
     }
 
-    /// Says who has gone, and then `text`, to all but the one that is speaking and those who are behind.
-    fn tell_others(&mut self, text: &str, cx: &mut Context<'_>) {
-        let mut lines: String = self.gone.drain(..).map(|name| format!("* {name} has gone\n")).collect();
-        lines += text;
-        let count = lines.matches('\n').count() as u64;
+    /// Says who has gone, and then `line`, to all but the one that is speaking and those who are behind.
+    fn tell_others(&mut self, line: &str, cx: &mut Context<'_>) {
+        if !self.gone.is_empty() {
+            let names = std::mem::take(&mut self.gone).join(", ");
+            self.tell_others(&format!("* gone: {names}\n"), cx);
+        }
         let (own, mut others) = (cx.id(), Vec::with_capacity(self.guests.len()));
         for (&id, guest) in self.guests.iter_mut().filter(|(id, _)| **id != own) {
-            match &mut guest.behind {
-                Some(Behind { teller: Some(_), missed }) => *missed += count,
-                Some(Behind { teller: None, .. }) | None => {
-                    guest.catch_up(id, cx);
-                    others.push(id);
+            if let Some(behind) = &mut guest.behind {
+                guest.missed += 1;
+                if behind.tellers.is_empty() && behind.asker.is_none() {
+                    behind.asker = Some(own);
+                    cx.send_to(id, b"");
+                    cx.wake_after(A_MOMENT);
                 }
+            } else if guest.missed > guest.missed_told {
+                guest.missed_told = guest.missed;
+                cx.send_to(id, format!("* you have missed {} lines so far\n{line}", guest.missed).as_bytes());
+            } else {
+                others.push(id);
             }
         }
-        cx.send_to_all(others, lines.as_bytes());
+        cx.send_to_all(others, line.as_bytes());
     }
 }
 
