@@ -17,10 +17,14 @@ use reactor::{Limits, Reactor};
 
 /// A room in a thread of its own, which goes with the test.
 fn open_room() -> SocketAddr {
+    open_room_for(20)
+}
+
+fn open_room_for(guests_max: usize) -> SocketAddr {
     let (told, address) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let mut reactor = Reactor::new(Limits::default()).unwrap();
-        told.send(chat::listen(&mut reactor, any_port()).unwrap()).unwrap();
+        told.send(chat::listen(&mut reactor, any_port(), guests_max).unwrap()).unwrap();
         reactor.run().unwrap();
     });
     address.recv().unwrap()
@@ -121,6 +125,36 @@ fn a_name_is_somebodys_own() {
     assert_eq!(rest, "", "nothing that comes behind it is taken for a name");
 }
 
+#[test]
+fn a_room_is_full_whether_those_in_it_have_said_their_names_or_not() {
+    let address = open_room_for(3);
+    let knock = || {
+        let mut somebody = Guest(BufReader::new(connect(address)));
+        let answer = somebody.read();
+        (somebody, answer)
+    };
+    let _ada = Guest::enter(connect(address), "Ada");
+    let [(bob, _), (mut cid, _)] = [knock(), knock()];
+    let (mut dan, answer) = knock();
+    assert_eq!(answer, "* the room is full");
+    dan.say("Dan");
+    assert_eq!(dan.0.read_line(&mut String::new()).unwrap(), 0, "and that is all");
+    cid.say("Cid");
+    assert_eq!(cid.read(), "* welcome, Cid. 2 are here; /who tells who.");
+
+    // There is room for another as soon as the room knows of it, and then for nobody again.
+    drop((bob, dan));
+    let give_up = Instant::now() + PATIENCE;
+    let _eve = loop {
+        let (eve, answer) = knock();
+        if answer == "* what is your name?" {
+            break eve;
+        }
+        assert!(Instant::now() < give_up, "{answer}");
+    };
+    assert_eq!(knock().1, "* the room is full");
+}
+
 /// What has become of the lines that somebody did not read when they were said.
 struct Awakening {
     missed: usize,
@@ -170,7 +204,7 @@ fn check_all_was_read_or_missed(mut sleeper: Guest, mut speaker: Guest, said: us
 #[test]
 #[ignore = "the room in a process of its own, which other tests start"]
 fn be_a_room() {
-    be_server(|reactor, _| chat::listen(reactor, any_port()));
+    be_server(|reactor, _| chat::listen(reactor, any_port(), 20));
 }
 
 #[test]

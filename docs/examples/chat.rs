@@ -6,9 +6,8 @@
 //! - Somebody who does not read holds up nobody. When more than the high mark waits for it, those who have spoken are told, and
 //!   it is left out until one of them is told that it has caught up; if they have all left, the next to speak asks. So of what
 //!   others say, no more waits for it than the high mark and what is said in one turn.
-//! - Each line is read or counted as missed: it goes whole or not at all, and how many are missed stands before the next one.
-//!   Who leaves stays for a moment, to be told what came of its last words. Only who breaks off is not told, so that those may
-//!   wait above the mark, or be missed uncounted.
+//! - Each line is read or counted as missed: it goes whole or not at all. Who leaves stays for a moment, to be told what came of
+//!   its last words; only those of somebody who breaks off may wait above the mark, or be missed uncounted.
 //! - Nobody can be confused with somebody else who has come later: names of connections are never used again.
 
 use std::cell::RefCell;
@@ -24,7 +23,7 @@ use reactor::{Advance, CloseReason, ConnectionId, Context, Limits, News, Next, P
 const LINE_BYTES_MAX: usize = 1024;
 /// The longest name, in letters. Longer, or somebody else's: it is asked for again.
 const NAME_LETTERS_MAX: usize = 20;
-/// The most guests. More are told that the room is full, and have to go.
+/// The most who are connected, with a name or without. More are told that the room is full, and have to go.
 const GUESTS_MAX: usize = 1000;
 /// News is told before alarms ring. So after the shortest alarm, all has been told that came of what was done before.
 const A_MOMENT: Duration = Duration::from_millis(1);
@@ -33,6 +32,7 @@ const A_MOMENT: Duration = Duration::from_millis(1);
 #[derive(Default)]
 struct Room {
     guests: BTreeMap<ConnectionId, Guest>,
+    guests_max: usize,
     /// Who has gone without a word, which is said with the next line.
     gone: Vec<String>,
 }
@@ -62,7 +62,10 @@ struct Chat {
 
 impl Protocol for Chat {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
-        let is_full = self.room.borrow().guests.len() >= GUESTS_MAX;
+        let is_full = Rc::strong_count(&self.room) - 1 > self.room.borrow().guests_max; // the listener knows it too
+        if is_full {
+            self.room = Rc::default(); // it takes nobody's place in this one
+        }
         cx.send(if is_full { &b"* the room is full\n"[..] } else { b"* what is your name?\n" });
         if is_full { Next::Close } else { Next::Continue }
     }
@@ -84,10 +87,7 @@ impl Protocol for Chat {
                 let names: Vec<&str> = room.guests.values().map(|guest| guest.name.as_str()).collect();
                 cx.send(format!("* here are: {}. You are {}.\n", names.join(", "), guest.name).as_bytes());
             }
-            Some(guest) => {
-                let text = format!("{}: {line}\n", guest.name);
-                room.tell_others(&text, cx);
-            }
+            Some(guest) => room.tell_others(&format!("{}: {line}\n", guest.name), cx),
         }
         Advance::consumed(end + 1)
     }
@@ -120,8 +120,7 @@ impl Protocol for Chat {
     fn ended(&mut self, _rest: &[u8], cx: &mut Context<'_>) -> Next {
         let room = &mut *self.room.borrow_mut();
         let Some(guest) = self.id.take().and_then(|id| room.guests.get(&id)) else { return Next::Close };
-        let line = format!("* {} has gone\n", guest.name);
-        room.tell_others(&line, cx);
+        room.tell_others(&format!("* {} has gone\n", guest.name), cx);
         room.forget(cx.id());
         cx.wake_after(A_MOMENT);
         Next::Pause
@@ -182,9 +181,9 @@ impl Room {
     }
 }
 
-/// Opens a room on `address`. Returns the address bound.
-pub(crate) fn listen(reactor: &mut Reactor, address: SocketAddr) -> io::Result<SocketAddr> {
-    let room = Rc::new(RefCell::new(Room::default()));
+/// Opens a room for so many on `address`. Returns the address bound.
+pub(crate) fn listen(reactor: &mut Reactor, address: SocketAddr, guests_max: usize) -> io::Result<SocketAddr> {
+    let room = Rc::new(RefCell::new(Room { guests_max, ..Room::default() }));
     reactor.listen(address, move |_peer| Chat { room: Rc::clone(&room), id: None })
 }
 
@@ -193,7 +192,7 @@ fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:4000".to_string());
     let address = address.parse().map_err(|_| io::Error::other(format!("{address} is no IP:PORT")))?;
     let mut reactor = Reactor::new(Limits { idle_ms_max: 3_600_000, ..Limits::default() })?;
-    writeln!(io::stdout(), "chat {}", listen(&mut reactor, address)?)?;
+    writeln!(io::stdout(), "chat {}", listen(&mut reactor, address, GUESTS_MAX)?)?;
     reactor.run()?;
     Ok(())
 }
