@@ -24,10 +24,12 @@ use reactor::{Advance, Context, Limits, Next, Protocol, Reactor};
 const WORDS_MAX: usize = 16;
 /// The longest word, in bytes. Longer: the same. (A whole command may have `INPUT_BYTES_MAX`.)
 const WORD_BYTES_MAX: usize = 32 * 1024;
-/// The most bytes that keys and values may take together, with `ENTRY_BYTES` for each two. Beyond, SET is refused.
+/// The most bytes that keys and values may take together, with `ENTRY_BYTES` for each two. Beyond, SET is refused. (A table that
+/// grows is moved at once, and everybody waits for it: at three million keys for a second or two. Redis moves it bit by bit.)
 const STORE_BYTES_MAX: usize = 1 << 30;
-/// What it takes to keep a key and its value beside their own bytes: two allocations, and a place in a table that is less than half full.
-const ENTRY_BYTES: usize = 176;
+/// What it takes to keep a key and its value beside their own bytes: two allocations, and four places in the table, of which it
+/// may have so many for each key.
+const ENTRY_BYTES: usize = 288;
 
 struct Store {
     values: HashMap<Vec<u8>, Vec<u8>>,
@@ -112,6 +114,10 @@ impl Store {
     fn delete(&mut self, key: &[u8]) -> bool {
         let Some(value) = self.values.remove(key) else { return false };
         self.bytes -= cost(key, &value);
+        // A table that has been large would keep places that nobody is charged for.
+        if self.values.len() < self.values.capacity() / 4 {
+            self.values.shrink_to(2 * self.values.len());
+        }
         true
     }
 }
