@@ -24,6 +24,9 @@ use reactor::{Advance, Context, Limits, Next, Protocol, Reactor};
 const WORDS_MAX: usize = 16;
 /// The longest word, in bytes. Longer: the same. (A whole command may have `INPUT_BYTES_MAX`.)
 const WORD_BYTES_MAX: usize = 32 * 1024;
+/// The longest line, with its end, in bytes: a length, or a command that somebody types. Longer: the same. Few, for a line is
+/// looked through from its beginning whenever more of it comes.
+const LINE_BYTES_MAX: usize = 1024;
 /// The most bytes that keys and values may take together, with `ENTRY_BYTES` for each two. Beyond, SET is refused. (A table that
 /// grows is moved at once, and everybody waits for it: at three million keys for a second or two. Redis moves it bit by bit.)
 const STORE_BYTES_MAX: usize = 1 << 30;
@@ -157,8 +160,8 @@ fn parse<'i>(input: &'i [u8], words: &mut [&'i [u8]; WORDS_MAX]) -> Parsed<(usiz
 
 /// The line that `input` begins with, and what is behind it.
 fn split_line(input: &[u8]) -> Parsed<(&[u8], &[u8])> {
-    match input.iter().take(WORD_BYTES_MAX).position(|&byte| byte == b'\n') {
-        None if input.len() >= WORD_BYTES_MAX => Err("too big inline request"),
+    match input.iter().take(LINE_BYTES_MAX).position(|&byte| byte == b'\n') {
+        None if input.len() >= LINE_BYTES_MAX => Err("too big inline request"),
         None => Ok(None),
         Some(end) => Ok(Some((input[..end].strip_suffix(b"\r").unwrap_or(&input[..end]), &input[end + 1..]))),
     }
