@@ -107,6 +107,9 @@ fn what_makes_no_sense_is_told_and_where_it_cannot_be_overcome_it_is_the_last() 
     ] {
         check(address, request, request.len(), answer);
     }
+    // Each word is short enough, but all of them together are more than can be waited for.
+    let large = [b'x'; 32 * 1024];
+    check(address, &command(&[b"DEL", &large, &large, &large]), 10_000, b"-ERR Protocol error: too big a command\r\n");
     // What would have to be looked through from its beginning with each byte that comes is short.
     check(address, &[b'x'; 1024], 1024, b"-ERR Protocol error: too big inline request\r\n");
     check(address, &[&b"*1\r\n$"[..], &[b'0'; 1024]].concat(), 1024, b"-ERR Protocol error: too big inline request\r\n");

@@ -18,11 +18,12 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use reactor::limits::INPUT_BYTES_MAX;
 use reactor::{Advance, Context, Limits, Next, Protocol, Reactor};
 
 /// The most words in a command. More: an error, and the connection closes.
 const WORDS_MAX: usize = 16;
-/// The longest word, in bytes. Longer: the same. (A whole command may have `INPUT_BYTES_MAX`.)
+/// The longest word, in bytes. Longer: the same, and for a whole command that has more than `INPUT_BYTES_MAX`.
 const WORD_BYTES_MAX: usize = 32 * 1024;
 /// The longest line, with its end, in bytes: a length, or a command that somebody types. Longer: the same. Few, for a line is
 /// looked through from its beginning whenever more of it comes.
@@ -48,13 +49,14 @@ impl Protocol for Client {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         let mut words = [&b""[..]; WORDS_MAX];
         match parse(input, &mut words) {
-            Ok(None) => Advance::need_more(),
+            Ok(None) if input.len() < INPUT_BYTES_MAX => Advance::need_more(),
             Ok(Some((count, length))) => {
                 let next = answer(&words[..count], &mut self.store.borrow_mut(), cx);
                 Advance::consumed(length).then(next)
             }
             // Where the next command begins cannot be known.
-            Err(why) => {
+            wrong @ (Ok(None) | Err(_)) => {
+                let why = wrong.err().unwrap_or("too big a command");
                 cx.send(format!("-ERR Protocol error: {why}\r\n").as_bytes());
                 Advance::consumed(input.len()).then(Next::Close)
             }
