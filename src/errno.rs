@@ -49,6 +49,8 @@ pub(crate) enum OpenError {
     Missing,
     /// There is one, and it is not for everybody, or not below the root.
     Forbidden,
+    /// The process has no descriptor for it.
+    NoDescriptor,
     /// Perhaps later.
     NotNow,
     /// It should have been opened. An errno that is not in the table means this.
@@ -187,8 +189,8 @@ const OPEN: &[(i32, OpenError)] = &[
     (libc::EACCES, OpenError::Forbidden),
     (libc::EPERM, OpenError::Forbidden),
     (libc::EXDEV, OpenError::Forbidden), // out of the root; cap-std says it by its kind
-    (libc::EMFILE, OpenError::NotNow),   // the process has no descriptor
-    (libc::ENFILE, OpenError::NotNow),   // the system has none
+    (libc::EMFILE, OpenError::NoDescriptor),
+    (libc::ENFILE, OpenError::NotNow), // the system has none
     (libc::ENOMEM, OpenError::NotNow),
     (libc::EAGAIN, OpenError::NotNow), // somebody holds a lease on it
     (libc::EINTR, OpenError::NotNow),  // a signal, on a slow file system
@@ -332,11 +334,12 @@ pub(crate) mod tests {
     #[cfg(feature = "files")]
     fn a_file_that_cannot_be_opened_is_missing_or_forbidden_or_not_to_be_had_now() {
         let forbidden = [libc::EACCES, libc::EPERM, libc::EXDEV];
-        let not_now = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::EINTR];
+        let not_now = [libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::EINTR];
         for errno in OPEN.iter().map(|row| row.0).chain(forbidden).chain(not_now).chain([UNHEARD_OF, 0]) {
             let expected = match errno {
                 errno if forbidden.contains(&errno) => OpenError::Forbidden,
                 errno if not_now.contains(&errno) => OpenError::NotNow,
+                libc::EMFILE => OpenError::NoDescriptor,
                 libc::EIO | UNHEARD_OF | 0 => OpenError::Failed,
                 _ => OpenError::Missing,
             };

@@ -286,6 +286,14 @@ pub const FILE_TRIES_MAX: u32 = 10;
 /// takes as long, everybody else has half of the time.
 pub const FILE_WAIT_GAP_MS: u64 = 10;
 
+/// The most descriptors that are held back for files, so that they can be opened also where connections have taken all others. A
+/// file that is sent at once needs one for some microseconds, so all such files do with one; a long one, or a slow peer, needs
+/// one for longer. When all are in use, too: 503.
+pub const FILE_SPARES_MAX: usize = 16;
+
+/// No more are held back than one of so many that the process may have (`ulimit -n`).
+pub const FILE_SPARES_PART: usize = 8;
+
 /// How long nothing more is logged of files that cannot be opened, for want of descriptors or because of the disk, in
 /// milliseconds. Peers can bring that about as often as they like; the next line has the count.
 pub const FILE_SHORTAGE_MS: u64 = 10_000;

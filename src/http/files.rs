@@ -15,13 +15,14 @@
 //! there, and a root that is renamed stays the root.
 
 mod reader;
+mod spares;
 
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -37,6 +38,7 @@ use crate::errno::{self, OpenError};
 use crate::limits::FILE_SHORTAGE_MS;
 use crate::net;
 use reader::{Disk, Reader};
+use spares::{Loan, Spares};
 
 /// What is served for a directory.
 const INDEX: &str = "index.html";
@@ -63,7 +65,7 @@ pub struct Files {
 }
 
 struct Root {
-    directory: Dir,
+    spares: Rc<Spares>,
     disk: Rc<Disk>,
     /// What could not be opened since it was last logged, and until when no more is logged about it.
     failures: Cell<u64>,
@@ -79,7 +81,12 @@ impl Files {
     pub fn below(root: impl AsRef<Path>) -> io::Result<Files> {
         let directory = Dir::open_ambient_dir(root, ambient_authority())?;
         Ok(Files {
-            root: Rc::new(Root { directory, disk: Rc::default(), failures: Cell::new(0), silent_until: Cell::new(None) }),
+            root: Rc::new(Root {
+                spares: Spares::of(directory),
+                disk: Rc::default(),
+                failures: Cell::new(0),
+                silent_until: Cell::new(None),
+            }),
         })
     }
 
@@ -105,12 +112,15 @@ impl Files {
 
 impl Files {
     /// The file, or that it is still the one which the client has.
-    fn answer(&self, request: &Request<'_>, path: &Path, file: File, metadata: &Metadata) -> Response<'static> {
+    fn answer(&self, request: &Request<'_>, path: &Path, file: Open, metadata: &Metadata) -> Response<'static> {
         let now = net::wall_clock();
         let modified = metadata.modified().ok();
         let response = match modified {
             Some(modified) if is_unchanged(request, modified, now) => Response::empty(Status::NotModified),
-            _ => Response::streamed(Status::Ok, type_of(path), metadata.len(), Reader::new(file, Rc::clone(&self.root.disk))),
+            _ => {
+                let reader = Reader::new(file.file, Rc::clone(&self.root.disk));
+                Response::streamed(Status::Ok, type_of(path), metadata.len(), Body { reader, _loan: file.loan })
+            }
         };
         match modified {
             Some(modified) => response.with_header("Last-Modified", &httpdate::fmt_http_date(sayable(modified, now))),
@@ -132,17 +142,35 @@ impl Responder for Files {
 
 impl fmt::Debug for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Files {{ {:?} }}", self.root.directory)
+        write!(f, "Files {{ {:?} }}", self.root.spares.root)
     }
 }
 
 /// What a path names.
 enum Found {
     /// A regular file, open.
-    File(File, Metadata),
+    File(Open, Metadata),
     Directory,
     /// A pipe, a socket or a device.
     Other,
+}
+
+/// An open file. The loan comes last, so that it ends when the file is closed.
+struct Open {
+    file: File,
+    loan: Loan,
+}
+
+/// One that is being sent.
+struct Body {
+    reader: Reader,
+    _loan: Loan,
+}
+
+impl Read for Body {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(into)
+    }
 }
 
 impl Root {
@@ -150,7 +178,8 @@ impl Root {
     /// pipe's writer would take us for its reader, and a device may begin to work. (If it becomes one of these between the two
     /// calls, we do not wait for who would write to a pipe, and make no terminal ours.)
     fn find(&self, path: &Path) -> io::Result<Found> {
-        let metadata = self.directory.metadata(path)?;
+        let loan = Loan::of(&self.spares);
+        let metadata = self.spares.open(|root| root.metadata(path))?;
         if metadata.is_dir() {
             return Ok(Found::Directory);
         }
@@ -159,9 +188,9 @@ impl Root {
         }
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-        let file = self.directory.open_with(path, &options)?.into_std();
+        let file = self.spares.open(|root| root.open_with(path, &options))?.into_std();
         let metadata = file.metadata()?;
-        Ok(if metadata.is_file() { Found::File(file, metadata) } else { Found::Other })
+        Ok(if metadata.is_file() { Found::File(Open { file, loan }, metadata) } else { Found::Other })
     }
 
     #[cold]
@@ -169,7 +198,7 @@ impl Root {
         let status = match errno::of_open(error) {
             OpenError::Missing => return None,
             OpenError::Forbidden => Status::Forbidden,
-            OpenError::NotNow => Status::ServiceUnavailable,
+            OpenError::NoDescriptor | OpenError::NotNow => Status::ServiceUnavailable,
             OpenError::Failed => Status::InternalServerError,
         };
         debug!("{:?} cannot be opened: {error}", target.file());

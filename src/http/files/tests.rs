@@ -1,6 +1,6 @@
 //! What a path means, without asking the system; and how a file is read, without a peer. The rest is in `tests/files.rs`.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::path::Component;
 use std::time::Duration;
 

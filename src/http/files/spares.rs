@@ -1,0 +1,67 @@
+//! Descriptors that are kept for files.
+//!
+//! Connections and files draw on the same number of descriptors, and connections draw first: when the last has been accepted, no
+//! file could be opened for any of them. So some are held back, as copies of the root's, and where a file finds no other, one
+//! of them gives way. When the file is closed, another copy is made at once, before anybody can be accepted in its place.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+
+use cap_std::fs::Dir;
+use rustix::process::{Resource, getrlimit};
+
+use crate::errno::{self, OpenError};
+use crate::limits::{FILE_SPARES_MAX, FILE_SPARES_PART};
+
+pub(super) struct Spares {
+    /// The root, of which they are copies.
+    pub(super) root: Dir,
+    count: usize,
+    held: RefCell<Vec<Dir>>,
+}
+
+impl Spares {
+    pub(super) fn of(root: Dir) -> Rc<Spares> {
+        let descriptors_max = getrlimit(Resource::Nofile).current.and_then(|current| usize::try_from(current).ok());
+        let count = descriptors_max.map_or(FILE_SPARES_MAX, |most| FILE_SPARES_MAX.min(most / FILE_SPARES_PART));
+        let spares = Rc::new(Spares { root, count, held: RefCell::new(Vec::with_capacity(count)) });
+        spares.fill();
+        spares
+    }
+
+    /// Opens something with `open`, for which a spare gives way if need be. It is to be made good: see [`Loan`].
+    pub(super) fn open<T>(&self, open: impl Fn(&Dir) -> io::Result<T>) -> io::Result<T> {
+        match open(&self.root) {
+            Err(error) if errno::of_open(&error) == OpenError::NoDescriptor && self.held.borrow_mut().pop().is_some() => {
+                open(&self.root)
+            }
+            other => other,
+        }
+    }
+
+    /// Makes good what has given way, as far as there is room.
+    fn fill(&self) {
+        let mut held = self.held.borrow_mut();
+        while held.len() < self.count
+            && let Ok(copy) = self.root.try_clone()
+        {
+            held.push(copy);
+        }
+    }
+}
+
+/// While it lives, a spare may have given way. It is dropped behind what was opened.
+pub(super) struct Loan(Rc<Spares>);
+
+impl Loan {
+    pub(super) fn of(spares: &Rc<Spares>) -> Loan {
+        Loan(Rc::clone(spares))
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.0.fill();
+    }
+}
