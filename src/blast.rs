@@ -83,10 +83,11 @@ pub(crate) fn run(plan: Plan, options: &Blast) -> Result<(), String> {
         Err(error) => return Err(format!("standard output: {error}")),
     }
     logged?;
-    match (report.corrupt, load.departure()) {
-        (0, None) => Ok(()),
-        (0, Some(why)) => Err(format!("{plan}: the server has left ({why})")),
-        (count, _) => Err(format!("{plan}: {count} replies are not what was sent")),
+    match (report.corrupt, load.counts.misplaced, load.departure()) {
+        (0, 0, None) => Ok(()),
+        (0, 0, Some(why)) => Err(format!("{plan}: the server has left ({why})")),
+        (0, count, _) => Err(format!("{plan}: {count} replies are out of place, so the stream is not what was sent")),
+        (count, _, _) => Err(format!("{plan}: {count} replies are not what was sent")),
     }
 }
 

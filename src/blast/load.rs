@@ -44,6 +44,8 @@ pub(super) struct Counts {
     pub(super) reordered: u64,
     pub(super) too_late: u64,
     pub(super) corrupt: u64,
+    /// Replies on a stream that are not to the message after that of the reply before.
+    pub(super) misplaced: u64,
     /// Reports of the kernel that something could not be delivered.
     pub(super) errors: u64,
 }

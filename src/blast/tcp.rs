@@ -89,6 +89,8 @@ struct Conversation {
     outstanding: Outstanding,
     /// Messages that are due and have not been sent.
     owed: u64,
+    /// The number of the message that the next reply belongs to.
+    expected: u64,
     stage: Stage,
 }
 
@@ -111,6 +113,7 @@ impl Conversation {
             messages: Messages::new(load.borrow().run(), number, plan.size),
             outstanding: Outstanding::new(plan.memory()),
             owed: 0,
+            expected: 0,
             stage: Stage::Connecting,
         }
     }
@@ -172,6 +175,8 @@ impl Protocol for Client {
                 return Advance::consumed(input.len()).then(Next::Abort);
             };
             load.count(conversation.outstanding.settle(number), now_ns);
+            load.counts.misplaced += u64::from(number != conversation.expected);
+            conversation.expected = number.wrapping_add(1); // one that never was sent may have any number
         }
         if let Pace::Window(window) = conversation.plan.pace {
             conversation.owed = window.saturating_sub(conversation.outstanding.under_way());
