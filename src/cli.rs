@@ -30,10 +30,11 @@ pub(crate) enum Command {
     /// Send TEXT to a server, and print its reply.
     ///
     /// Over TCP and Unix sockets: sends it, shuts our side as the lecture's client does, and prints all that comes until the
-    /// server closes too. A server that has replied, stays silent and does not close is left after the timeout, with a line
-    /// about that on standard error. Over UDP: sends one datagram, and prints the one that comes back. The reply is printed
-    /// byte for byte; only on a terminal a line end is added where it has none. Ends with status 0 when a reply has been
-    /// printed, 1 if there was none or it broke off (standard error says why), and 2 when the command line makes no sense.
+    /// server closes too and all is sent. A server that has replied, stays silent and does not close is left after the
+    /// timeout, with a line about that on standard error. Over UDP: sends one datagram, and prints the one that comes back.
+    /// The reply is printed byte for byte; only on a terminal a line end is added where it has none. Ends with status 0 when
+    /// a reply has been printed, 1 if there was none, it broke off or the server did not take all (standard error says
+    /// which), and 2 when the command line makes no sense.
     Send(Message),
     /// Offer load to an echo server, check every reply, and tell how long it took.
     ///

@@ -24,6 +24,10 @@ use crate::cli::{Destination, Message};
 /// What is read or written at a time, in bytes: as much as a pipe holds. For more, there is another call.
 const PIECE_BYTES: usize = 64 * 1024;
 
+/// How long our input may give nothing when the server has said all, before nobody waits for it any more: somebody may sit at a
+/// terminal. A program that writes into a pipe is mostly faster.
+const INPUT_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Why there is no reply, or not all of it.
 pub(crate) enum Failure {
     /// What was asked for makes no sense.
@@ -95,20 +99,25 @@ struct Talk {
 }
 
 enum Sending {
+    /// All that our input has given is sent, and it may give more.
+    AwaitsInput,
+    /// The server is to take some.
     UnderWay,
     /// All is sent, and our FIN with it.
     Done,
     Failed(String),
 }
 
-/// Sends all of `input` and then our FIN. Meanwhile, and until the server's FIN, prints what comes.
+/// Sends all of `input` and then our FIN. Meanwhile, and until the server's FIN, prints what comes. A server that has sent its FIN
+/// may still listen: so what there is to send is sent then, too.
 fn converse(stream: &TcpStream, input: Box<dyn Read + Send>, patience: Duration) -> Result<Option<String>, Failure> {
     let fails = |error: io::Error| Failure::Failed(error.to_string());
     stream.set_read_timeout(Some(patience)).map_err(fails)?;
     stream.set_write_timeout(Some(patience)).map_err(fails)?;
-    let talk = Talk { sending: Sending::UnderWay, moved: Instant::now(), is_printing: false };
+    let talk = Talk { sending: Sending::AwaitsInput, moved: Instant::now(), is_printing: false };
     let talk = Arc::new(Mutex::new(talk));
     let (writer, shared) = (stream.try_clone().map_err(fails)?, Arc::clone(&talk));
+    let reader = thread::current();
     // Nobody joins this thread. When the server has said all, it may still sit in a read of the terminal; it ends with us.
     thread::spawn(move || {
         let result = write_all_of(input, &writer, &shared, patience);
@@ -125,8 +134,24 @@ fn converse(stream: &TcpStream, input: Box<dyn Read + Send>, patience: Duration)
                 writer.shutdown(Shutdown::Both)
             }
         };
+        reader.unpark();
     });
     print_all_of(stream, &talk, patience)
+}
+
+/// Waits until all is sent that our input gives. The other thread sees to it that the server takes it.
+fn wait_for_the_rest(talk: &Mutex<Talk>) -> Result<(), Failure> {
+    loop {
+        let talk = lock(talk);
+        match &talk.sending {
+            Sending::Done => return Ok(()),
+            Sending::Failed(why) => return Err(Failure::Failed(why.clone())),
+            Sending::AwaitsInput if talk.moved.elapsed() >= INPUT_PATIENCE => return Ok(()),
+            Sending::AwaitsInput | Sending::UnderWay => {}
+        }
+        drop(talk);
+        thread::park_timeout(INPUT_PATIENCE);
+    }
 }
 
 fn write_all_of(
@@ -135,6 +160,10 @@ fn write_all_of(
     talk: &Mutex<Talk>,
     patience: Duration,
 ) -> Result<(), String> {
+    let becomes = |sending| {
+        let mut talk = lock(talk);
+        (talk.sending, talk.moved) = (sending, Instant::now());
+    };
     let mut piece = vec![0; PIECE_BYTES];
     loop {
         let count = match input.read(&mut piece) {
@@ -143,7 +172,7 @@ fn write_all_of(
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return Err(format!("standard input: {error}")),
         };
-        lock(talk).moved = Instant::now();
+        becomes(Sending::UnderWay);
         let mut rest = &piece[..count];
         while !rest.is_empty() {
             match stream.write(rest) {
@@ -162,6 +191,7 @@ fn write_all_of(
                 Err(error) => return Err(format!("not all could be sent: {error}")),
             }
         }
+        becomes(Sending::AwaitsInput);
     }
 }
 
@@ -172,10 +202,8 @@ fn print_all_of(mut stream: &TcpStream, talk: &Mutex<Talk>, patience: Duration) 
         match stream.read(&mut piece) {
             Ok(0) => {
                 output.finish()?;
-                return match &lock(talk).sending {
-                    Sending::Failed(why) => Err(Failure::Failed(why.clone())),
-                    Sending::UnderWay | Sending::Done => Ok(output.is_all()),
-                };
+                wait_for_the_rest(talk)?;
+                return Ok(output.is_all());
             }
             Ok(count) => {
                 lock(talk).is_printing = true;
@@ -188,7 +216,7 @@ fn print_all_of(mut stream: &TcpStream, talk: &Mutex<Talk>, patience: Duration) 
                 let talk = lock(talk);
                 match talk.sending {
                     // It is the input that we wait for, or the server is to take some, which the other thread watches.
-                    Sending::UnderWay | Sending::Failed(_) => {}
+                    Sending::AwaitsInput | Sending::UnderWay | Sending::Failed(_) => {}
                     Sending::Done => {
                         let left = patience.saturating_sub(talk.moved.elapsed());
                         if left.is_zero() {

@@ -7,7 +7,7 @@
 mod common;
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -322,6 +322,61 @@ fn a_server_that_closes_without_a_word_is_noticed() {
     });
     check_failure(&send(&server, "hello"), 0, "closed without a word");
     serving.join().unwrap();
+}
+
+#[test]
+fn what_a_server_does_not_take_was_not_sent_whatever_it_has_replied() {
+    // One says all that it has to say after the first byte, and reads no more. The other is gone at once, and which of the two calls
+    // learns of it first is a matter of time.
+    let bytes = vec![0; 32 * MIB];
+    let (tell, ended) = mpsc::channel();
+    let (server, serving) = serve_one(move |mut stream| {
+        stream.read_exact(&mut [0]).unwrap();
+        stream.write_all(b"ok").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        ended.recv_timeout(PATIENCE).unwrap();
+    });
+    let sent = pipe(&["--timeout", "200", &server], &bytes);
+    tell.send(()).unwrap();
+    serving.join().unwrap();
+    assert_eq!((sent.status, &sent.stdout[..]), (Some(1), &b"ok"[..]), "{}", sent.stderr);
+    assert!(sent.stderr.starts_with("reactor: ") && sent.stderr.contains("takes no more"), "{}", sent.stderr);
+    let (server, serving) = serve_one(drop);
+    check_failure(&pipe(&[&server], &bytes), 1, "");
+    serving.join().unwrap();
+}
+
+#[test]
+fn a_server_that_has_said_all_may_still_take_all() {
+    // It ends its side after the first byte, and only then reads the rest, to the end of ours.
+    let bytes = pattern(3, 32 * MIB);
+    let (tell, told) = mpsc::channel();
+    let (server, serving) = serve_one(move |mut stream| {
+        let mut taken = vec![0];
+        stream.read_exact(&mut taken).unwrap();
+        stream.write_all(b"ok").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        stream.read_to_end(&mut taken).unwrap();
+        tell.send(taken).unwrap();
+    });
+    check_reply(&pipe(&[&server], &bytes), b"ok");
+    assert_same(&told.recv_timeout(PATIENCE).unwrap(), &bytes);
+    serving.join().unwrap();
+}
+
+#[test]
+fn a_server_that_has_said_all_is_not_kept_waiting_for_our_input() {
+    // Our input does not end, as where somebody types. All of it has been sent.
+    let (server, serving) = serve_one(|mut stream| {
+        stream.read_exact(&mut [0; 5]).unwrap();
+        stream.write_all(b"HELLO").unwrap();
+    });
+    let mut client = Client(client(&["--timeout", "3600000", &server]).stdin(Stdio::piped()).spawn().unwrap());
+    let mut stdin = client.0.stdin.take().unwrap();
+    stdin.write_all(b"hello").unwrap();
+    check_reply(&finish(client), b"HELLO");
+    serving.join().unwrap();
+    drop(stdin);
 }
 
 #[test]
