@@ -103,11 +103,12 @@ fn offer(plan: &Rc<Plan>, load: &Rc<RefCell<Load>>, stop: &AtomicBool) -> io::Re
         }
         Transport::Tcp => Some(tcp::Clients::connect(&mut reactor, plan, load)),
     };
-    if clients.is_some() {
+    if let Some(clients) = &clients {
         // Who does not answer is given up by the reactor.
         while !load.borrow().has_connected() && !stop.load(Ordering::Relaxed) {
             reactor.turn(Some(Duration::from_millis(PROGRESS_MS)))?;
         }
+        clients.all_have_tried()?;
     }
     let started = load.borrow_mut().start();
     if let Some(clients) = &clients {

@@ -38,11 +38,11 @@ pub(crate) enum Command {
     Send(Message),
     /// Offer load to an echo server, check every reply, and tell how long it took.
     ///
-    /// Every byte of every reply is held against what was sent. It never sleeps, so give it a processor core of its own.
-    /// SIGINT or SIGTERM ends it with what there is to tell, and so does a server that ends all connections. The status is 1 if
-    /// nobody answers, if a reply is not what was sent or, over TCP, not in its place in the stream, or if the server has left so
-    /// or, over UDP, has closed its port, and 2 when the command line makes no sense. What is lost, doubled or overtaken over UDP
-    /// is told, and is no failure.
+    /// Every byte of every reply is held against what was sent. It never sleeps, so give it a processor core of its own. SIGINT
+    /// or SIGTERM ends it with what there is to tell, and so does a server that ends all connections. The status is 1 if this
+    /// machine has no room for all sockets, if nobody answers, if a reply is not what was sent or, over TCP, not in its place
+    /// in the stream, or if the server has left so or, over UDP, has closed its port, and 2 when the command line makes no
+    /// sense. What is lost, doubled or overtaken over UDP is told, and is no failure.
     Blast(Blast),
 }
 

@@ -594,6 +594,25 @@ fn where_nobody_answers_it_says_so_and_fails() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn who_may_not_open_what_the_load_needs_says_so_before_it_is_offered() {
+    // The shell lets it have twenty files, some of which it has already. The server would let all of them in.
+    let program = Program::start(&["--udp", "127.0.0.1:0", "--tcp", "127.0.0.1:0"]);
+    let (udp, tcp) = (format!("udp://{}", program.udp()), format!("tcp://{}", program.tcp()));
+    let cases: [(&str, &[&str]); 3] =
+        [(&udp, &["--sockets", "100"]), (&tcp, &["--connections", "100"]), (&tcp, &["--connections", "100", "--rate", "1000"])];
+    for (url, arguments) in cases {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -n 20; exec \"$@\"", "sh"]).arg(reactor().get_program());
+        let ending = Program::spawn(shell.args(["blast", url]).args(arguments).env_remove("RUST_LOG")).wait();
+        let [line] = &ending.stderr[..] else { panic!("{url}: one line: {:?}, {:?}", ending.stderr, ending.stdout) };
+        assert!(line.starts_with(&format!("reactor: {url}: ")) && line.contains("Too many open files"), "{line}");
+        assert_eq!(line.contains(" of 100 connections "), url == tcp, "{line}");
+        assert_eq!((ending.status.code(), &ending.stdout[..]), (Some(1), &[][..]), "{url}");
+    }
+}
+
 #[test]
 fn a_log_is_one_even_if_nobody_has_answered() {
     let silent = UdpSocket::bind(any_port()).unwrap();

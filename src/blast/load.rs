@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::latencies::Latencies;
@@ -22,6 +23,10 @@ pub(super) struct Load {
     /// Clients that have neither reached the server nor failed to (over UDP nobody asks), and those that have not lost it.
     connecting: u32,
     alive: u32,
+    /// Clients that have reached the server, whether they have lost it or not. (Over UDP nobody counts.)
+    pub(super) reached: u32,
+    /// What on this machine has kept a client from so much as trying.
+    pub(super) obstacle: Option<io::Error>,
     /// Why nothing more can come back, unless something does.
     pub(super) failure: Option<Failure>,
     /// The clock's last reading, in both forms.
@@ -73,6 +78,8 @@ impl Load {
             counts: Counts::default(),
             connecting: clients,
             alive: clients,
+            reached: 0,
+            obstacle: None,
             latencies,
             failure: None,
             read: (now, 0),
@@ -171,10 +178,26 @@ impl Load {
     /// A client has reached the server.
     pub(super) fn connect(&mut self) {
         self.connecting -= 1;
+        self.reached += 1;
     }
 
-    /// A client has not reached the server.
+    /// A client has not reached the server: it was not let in, or there was no way there; or it could not even try.
     pub(super) fn fail_to_connect(&mut self, why: ErrorKind) {
+        let has_tried = matches!(
+            why,
+            ErrorKind::ConnectionRefused
+                | ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::TimedOut
+                | ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::NetworkDown
+        );
+        if !has_tried {
+            // Want of descriptors has no kind of its own. Who asks for one more is told.
+            let ask = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).err().unwrap_or(why.into());
+            self.obstacle.get_or_insert_with(ask);
+        }
         self.connecting -= 1;
         self.lose_connection(why);
     }
@@ -244,6 +267,17 @@ mod tests {
         assert!(!load.has_connected(), "three of four");
         load.connect();
         assert!(load.has_connected() && !load.is_hopeless());
+    }
+
+    #[test]
+    fn who_is_not_let_in_is_told_from_who_cannot_even_try() {
+        let mut load = Load::new(3, Duration::from_secs(1), None);
+        load.connect();
+        load.fail_to_connect(ErrorKind::ConnectionRefused);
+        assert!(load.obstacle.is_none(), "that is the server's choice");
+        load.fail_to_connect(ErrorKind::AddrNotAvailable);
+        assert_eq!(load.obstacle.as_ref().map(io::Error::kind), Some(ErrorKind::AddrNotAvailable), "we have run out of ports");
+        assert!(load.has_connected() && load.reached == 1 && !load.is_hopeless());
     }
 
     #[test]

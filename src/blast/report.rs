@@ -15,6 +15,9 @@ use crate::cli::Transport;
 pub(super) struct Report {
     target: String,
     clients: u32,
+    /// How many of them the server has let in, over TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connected: Option<u32>,
     size_bytes: usize,
     /// In a closed loop.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,6 +74,7 @@ impl Report {
         Report {
             target: plan.to_string(),
             clients: plan.clients,
+            connected: (plan.transport == Transport::Tcp).then_some(load.reached),
             size_bytes: plan.size,
             window: if let Pace::Window(window) = plan.pace { Some(window) } else { None },
             rate: if let Pace::Rate(rate) = plan.pace { Some(rate) } else { None },
@@ -135,7 +139,11 @@ impl fmt::Display for Report {
         };
         let batch = self.batch.map(|batch| format!(", {batch}")).unwrap_or_default();
         let kind = if self.batch.is_some() { "socket" } else { "connection" };
-        let clients = format!("{} {kind}{}", self.clients, if self.clients == 1 { "" } else { "s" });
+        let share = match self.connected {
+            Some(count) if count < self.clients => format!("{count} of "),
+            Some(_) | None => String::new(),
+        };
+        let clients = format!("{share}{} {kind}{}", self.clients, if self.clients == 1 { "" } else { "s" });
         writeln!(f, "{}: {} bytes, {clients}, {pace}{batch}, for {:.1} s\n", self.target, self.size_bytes, self.seconds)?;
         row(f, "sent", self.sent as f64, &format!("{:>15} a second", grouped(self.sent_per_second)))?;
         let megabytes = self.received_bytes_per_second / 1e6;
@@ -187,7 +195,31 @@ pub(super) fn grouped(number: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::grouped;
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_was_not_let_in_is_not_among_those_that_the_table_tells_of() {
+        let duration = Duration::from_secs(1);
+        let plan = Plan {
+            transport: Transport::Tcp,
+            address: SocketAddr::from(([127, 0, 0, 1], 2000)),
+            clients: 3,
+            size: 64,
+            pace: Pace::Window(1),
+            duration,
+            prefix: Vec::new(),
+            batching: Batching::Trains,
+        };
+        let mut load = Load::new(3, duration, None);
+        (0..2).for_each(|_| load.connect());
+        load.fail_to_connect(std::io::ErrorKind::TimedOut);
+        let report = Report::new(&plan, &mut load);
+        assert!(report.to_string().starts_with("tcp://127.0.0.1:2000: 64 bytes, 2 of 3 connections, "), "{report}");
+        assert!(report.to_json().contains(r#""clients":3,"connected":2,"#), "{}", report.to_json());
+    }
 
     #[test]
     fn digits_stand_in_groups_of_three() {

@@ -4,7 +4,7 @@
 //! other to read. What is owed beyond that waits here, and is late.
 
 use std::cell::RefCell;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -34,6 +34,19 @@ impl Clients {
             (reactor.connect(plan.address, client), conversation)
         });
         Clients { all: all.collect(), plan: plan.clone(), load: load.clone(), due: 0 }
+    }
+
+    /// Fails if this machine has kept some from trying: the load that was asked for cannot be offered then. How many a server lets
+    /// in is its own affair.
+    pub(super) fn all_have_tried(&self) -> io::Result<()> {
+        let load = self.load.borrow();
+        match &load.obstacle {
+            None => Ok(()),
+            Some(why) => {
+                let made = load.reached;
+                Err(io::Error::other(format!("only {made} of {} connections could be made: {why}", self.plan.clients)))
+            }
+        }
     }
 
     /// The load begins: in a closed loop, all that shall be under way is sent.
