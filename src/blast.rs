@@ -51,8 +51,9 @@ use report::Report;
 /// A line to complain with: nobody is there, nothing right came back, or something in the way on this machine.
 pub(crate) fn run(plan: Plan, options: &Blast) -> Result<(), String> {
     let stop = stop_on_signals().map_err(|error| format!("signals: {error}"))?;
-    // Before the load is offered: it would be a pity to learn afterwards that it cannot be written.
-    let log = options.histogram.as_ref().map(|path| (path, File::create(path)));
+    // Before the load is offered: it would be a pity to learn afterwards that it cannot be written. What is in it stays until then.
+    let open = |path| File::options().write(true).create(true).truncate(false).open(path);
+    let log = options.histogram.as_ref().map(|path| (path, open(path)));
     let log = match log {
         Some((path, Err(error))) => return Err(format!("{}: {error}", path.display())),
         Some((path, Ok(file))) => Some((path, file)),
@@ -67,7 +68,8 @@ pub(crate) fn run(plan: Plan, options: &Blast) -> Result<(), String> {
     let report = Report::new(&plan, &mut load);
     // Even where there is nothing in it: then it says so. If it cannot be written, there is still a table to print.
     let logged = log.map_or(Ok(()), |(path, file)| {
-        let written = load.latencies.write_log(&mut BufWriter::new(file), &plan.to_string());
+        let emptied = empty(&file);
+        let written = emptied.and_then(|()| load.latencies.write_log(&mut BufWriter::new(file), &plan.to_string()));
         written.map_err(|error| format!("{}: {error}", path.display()))
     });
     if report.received == 0 && report.corrupt == 0 {
@@ -89,6 +91,11 @@ pub(crate) fn run(plan: Plan, options: &Blast) -> Result<(), String> {
         (0, count, _) => Err(format!("{plan}: {count} replies are out of place, so the stream is not what was sent")),
         (count, _, _) => Err(format!("{plan}: {count} replies are not what was sent")),
     }
+}
+
+/// Takes away what is in `file`, if it is one that keeps anything: a pipe or a device does not.
+fn empty(file: &File) -> io::Result<()> {
+    if file.metadata()?.is_file() { file.set_len(0) } else { Ok(()) }
 }
 
 /// Takes turns until the time is over or a signal has come, and then until nothing is missing or hope is lost.

@@ -219,6 +219,44 @@ fn the_histogram_log_holds_every_latency() {
     assert!((max_us - told_us).abs() <= told_us / 500.0, "{max_us} and {told_us}");
 }
 
+#[test]
+fn an_older_log_stays_until_there_is_a_newer_one() {
+    // The file is longer than the new log. It is as it was when the server has heard a hundred messages, and a log in the end.
+    let path = std::env::temp_dir().join(format!("reactor-blast-older-{}.hlog", std::process::id()));
+    let older = vec![b'x'; 1 << 20];
+    std::fs::write(&path, &older).unwrap();
+    let (told, heard) = mpsc::channel();
+    let server = Server::new(move |number, datagram| {
+        if number == 100 {
+            told.send(()).unwrap();
+        }
+        vec![datagram]
+    });
+    let arguments = ["--duration", "3600", "--histogram", path.to_str().unwrap()];
+    let program = Program::spawn(reactor().args(["blast", &server.url()]).args(arguments));
+    heard.recv_timeout(PATIENCE).unwrap();
+    let meanwhile = std::fs::read(&path).unwrap();
+    program.signal("INT");
+    let ending = program.wait();
+    let log = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(meanwhile == older, "{} of {} bytes are there", meanwhile.len(), older.len());
+    assert_eq!(ending.status.code(), Some(0), "{:?}", ending.stderr);
+    assert!(!log.contains(&b'\0') && !total_of(&log).0.is_empty(), "{}", String::from_utf8_lossy(&log));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_log_may_go_to_a_pipe() {
+    // There is nothing to truncate in it. Its reader has all of the log, and then the end.
+    let program = Program::start(&["--udp", "127.0.0.1:0"]);
+    let url = format!("udp://{}", program.udp());
+    let ending = blast(&url, &["--duration", "0.1", "--histogram", "/dev/stderr"]);
+    assert_eq!(ending.status.code(), Some(0), "{:?}", ending.stderr);
+    let log = ending.stderr.join("\n") + "\n";
+    assert!(!total_of(log.as_bytes()).0.is_empty(), "{log}");
+}
+
 /// All latencies in an interval log together, and how many intervals it has.
 fn total_of(log: &[u8]) -> (Histogram<u64>, usize) {
     let mut total = Histogram::new(3).unwrap();
