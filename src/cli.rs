@@ -301,15 +301,22 @@ fn place(text: &str) -> Result<Place, String> {
 
 fn destination(text: &str) -> Result<Destination, String> {
     let names_a_port = |host: &str| {
-        let is_named = |(name, port): (&str, &str)| !name.is_empty() && port.parse::<u16>().is_ok();
-        host.rsplit_once(':').is_some_and(is_named)
+        // A number that Rust reads may have a sign.
+        let is_port = |text: &str| text.parse::<u16>().is_ok() && !text.starts_with('+');
+        host.rsplit_once(':').is_some_and(|(name, port)| !name.is_empty() && !name.contains('/') && is_port(port))
     };
-    match (text.strip_prefix("tcp://"), text.strip_prefix("udp://"), text.strip_prefix("unix:")) {
+    let host_of = |scheme| text.strip_prefix(scheme).map(without_slash);
+    match (host_of("tcp://"), host_of("udp://"), text.strip_prefix("unix:")) {
         (Some(host), _, _) if names_a_port(host) => Ok(Destination::Tcp(host.to_string())),
         (_, Some(host), _) if names_a_port(host) => Ok(Destination::Udp(host.to_string())),
         (_, _, Some(path)) if !path.is_empty() => Ok(Destination::Unix(PathBuf::from(path))),
         _ => Err("a server is tcp://HOST:PORT, udp://HOST:PORT or unix:PATH".to_string()),
     }
+}
+
+/// A URL may end with a slash, where there is no path.
+fn without_slash(text: &str) -> &str {
+    text.strip_suffix('/').unwrap_or(text)
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -321,7 +328,7 @@ fn target(text: &str) -> Result<Target, String> {
         .iter()
         .find_map(|transport| Some((*transport, text.strip_prefix(transport.name())?.strip_prefix("://")?)))
         .ok_or("a server is udp://IP:PORT or tcp://IP:PORT")?;
-    let address = address(rest.trim_end_matches('/'))?;
+    let address = address(without_slash(rest))?;
     if address.port() == 0 { Err("nobody is at port 0".to_string()) } else { Ok(Target { transport, address }) }
 }
 

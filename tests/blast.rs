@@ -679,12 +679,15 @@ fn a_report_that_cannot_be_written_is_told_and_a_failure() {
 
 #[test]
 fn what_makes_no_sense_is_told_in_one_line_with_status_2() {
-    let nonsense: [(&str, &[&str]); 19] = [
+    let nonsense: [(&str, &[&str]); 22] = [
         ("127.0.0.1:2000", &[]),
         ("http://127.0.0.1:2000", &[]),
         ("udp://somewhere:2000", &[]),
         ("udp://127.0.0.1", &[]),
         ("udp://127.0.0.1:0", &[]),
+        ("udp://127.0.0.1:+2000", &[]),
+        ("udp://127.0.0.1:2000//", &[]),
+        ("tcp://127.0.0.1:2000///", &["--connections", "2"]),
         ("udp://127.0.0.1:9", &["--window", "0"]),
         ("udp://127.0.0.1:9", &["--rate", "0"]),
         ("udp://127.0.0.1:9", &["--rate", "1000", "--window", "1"]),

@@ -130,12 +130,13 @@ fn hold_port() -> (Socket, SocketAddr) {
 
 #[test]
 fn a_text_is_answered_over_tcp_udp_and_a_unix_socket_byte_for_byte() {
-    // No line end is added where a program reads. A host may have a name.
+    // No line end is added where a program reads. A host may have a name, and a URL its final slash.
     let path = socket_path("text");
     let place = format!("unix:{}", path.display());
     let program = Program::start(&[&ECHO[..], &["--tcp", &place]].concat());
     let (tcp, udp) = (program.tcp(), program.udp());
-    for server in [format!("tcp://{tcp}"), format!("udp://{udp}"), place, format!("tcp://localhost:{}", tcp.port())] {
+    let named = format!("tcp://localhost:{}/", tcp.port());
+    for server in [format!("tcp://{tcp}"), format!("udp://{udp}"), place, named] {
         for text in ["Hello world", "with\na line end\n", "ünï"] {
             check_reply(&send(&server, text), text.as_bytes());
         }
@@ -422,13 +423,16 @@ fn what_does_not_fit_into_a_datagram_is_refused_before_it_is_sent() {
 
 #[test]
 fn what_makes_no_sense_is_told_in_one_line_with_status_2() {
-    let nonsense: [&[&str]; 13] = [
+    let nonsense: [&[&str]; 16] = [
         &[],
         &["127.0.0.1:2000", "hello"],
         &["tcp://127.0.0.1", "hello"],
         &["tcp://:2000", "hello"],
         &["tcp://127.0.0.1:65536", "hello"],
-        &["tcp://127.0.0.1:2000/", "hello"],
+        &["tcp://127.0.0.1:+2000", "hello"],
+        &["udp://127.0.0.1:+2000", "hello"],
+        &["tcp://127.0.0.1:2000//", "hello"],
+        &["tcp:///127.0.0.1:2000", "hello"],
         &["udp://", "hello"],
         &["unix:", "hello"],
         &["http://127.0.0.1:8080/", "hello"],
