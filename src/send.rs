@@ -18,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use reactor::limits::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6};
+use socket2::SockRef;
 
 use crate::cli::{Destination, Message};
 
@@ -62,12 +63,25 @@ fn connect(host: &str, patience: Duration) -> Result<TcpStream, Failure> {
     for (tried, address) in addresses.iter().enumerate() {
         let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         let share = give_up.saturating_duration_since(Instant::now()) / untried;
-        match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
+        match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))).and_then(reached) {
             Ok(stream) => return Ok(stream),
             Err(error) => failures.push(tell(address, &error)),
         }
     }
     Err(Failure::Failed(failures.join("; ")))
+}
+
+/// Who connects to a port of its own machine at which nobody listens may be given that very port to connect from, and then has
+/// reached itself (two SYNs that cross make a connection, RFC 9293 section 3.5). That is nobody.
+fn reached(stream: TcpStream) -> io::Result<TcpStream> {
+    // Where it has been reset already there is no peer to ask for, and whoever reads is told.
+    let is_with_itself = stream.peer_addr().is_ok_and(|peer| stream.local_addr().is_ok_and(|own| own == peer));
+    if is_with_itself {
+        // To close in order would keep the port for a minute (TIME_WAIT) from whoever ought to listen there.
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        return Err(ErrorKind::ConnectionRefused.into());
+    }
+    Ok(stream)
 }
 
 #[cfg(unix)]
@@ -251,7 +265,7 @@ fn ask(host: &str, input: Box<dyn Read + Send>, patience: Duration) -> Result<()
         if payload.len() > bytes_max {
             return Err(Failure::Misused(format!("a datagram to {address} has room for {bytes_max} bytes, and there are more")));
         }
-        match exchange(address, &payload, patience) {
+        match open_datagram(address).and_then(|socket| exchange(&socket, address, &payload, patience)) {
             Ok(reply) => {
                 let mut output = Output::new();
                 output.print(&reply)?;
@@ -266,11 +280,17 @@ fn ask(host: &str, input: Box<dyn Read + Send>, patience: Duration) -> Result<()
     Err(Failure::Failed(failures.join("; ")))
 }
 
-fn exchange(address: SocketAddr, payload: &[u8], patience: Duration) -> io::Result<Vec<u8>> {
-    let any: IpAddr = if address.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0))?;
+fn open_datagram(peer: SocketAddr) -> io::Result<UdpSocket> {
+    let any: IpAddr = if peer.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    UdpSocket::bind((any, 0))
+}
+
+fn exchange(socket: &UdpSocket, address: SocketAddr, payload: &[u8], patience: Duration) -> io::Result<Vec<u8>> {
     // From now on only this address is heard, and the kernel tells of it if nobody listens there.
     socket.connect(address)?;
+    if socket.local_addr()? == socket.peer_addr()? {
+        return Err(ErrorKind::ConnectionRefused.into()); // it is our own, as over TCP
+    }
     socket.send(payload)?;
     let give_up = Instant::now() + patience;
     let mut reply = vec![0; DATAGRAM_BYTES_MAX_V6];
@@ -356,4 +376,30 @@ fn is_timeout(error: &io::Error) -> bool {
 
 fn lock(talk: &Mutex<Talk>) -> MutexGuard<'_, Talk> {
     talk.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    #[test]
+    fn who_has_reached_itself_has_reached_nobody() {
+        // Each connects to the port that it is bound to, as the kernel may have it do where it chooses the port. Afterwards who was
+        // meant can listen there, as it could not if we had closed in order (TIME_WAIT).
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&any.into()).unwrap();
+        let own = socket.local_addr().unwrap();
+        socket.connect(&own).unwrap();
+        assert_eq!(reached(socket.into()).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        TcpListener::bind(own.as_socket().unwrap()).unwrap();
+        let socket = UdpSocket::bind(any).unwrap();
+        let own = socket.local_addr().unwrap();
+        let error = exchange(&socket, own, b"hello", Duration::from_secs(10)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    }
 }
