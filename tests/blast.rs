@@ -511,6 +511,22 @@ fn no_stall_of_the_server_can_hide_in_an_open_loop() {
 }
 
 #[test]
+fn no_reply_that_comes_late_makes_the_server_faster() {
+    // In a tenth of a second a hundred are due. The server does nothing for 300 ms from the first on, and answers them all when no
+    // more is sent: however fast that was, it was no thousand a second.
+    const STALL: Duration = Duration::from_millis(300);
+    let server = Server::new(|number, datagram| {
+        if number == 0 {
+            be_late(STALL);
+        }
+        vec![datagram]
+    });
+    let (figures, _) = figures(&server.url(), &["--rate", "1000"]);
+    let [received, a_second] = ["received", "received_per_second"].map(|name| figures[name].as_f64().unwrap());
+    assert!(received > 0.0 && a_second <= received / STALL.as_secs_f64(), "{figures}");
+}
+
+#[test]
 fn no_stall_can_hide_by_lasting_to_the_end() {
     // Over TCP it answers a hundred messages of an open loop and then only reads. 4,900 more are due, most of which are never sent.
     // Even the last of them has waited as long as we wait at the end: a second.

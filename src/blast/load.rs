@@ -16,6 +16,8 @@ pub(super) struct Load {
     started: Instant,
     /// How long messages were sent, once that is over.
     pub(super) sent_for: Option<Duration>,
+    /// When the last first reply came, in nanoseconds from the start.
+    heard_ns: u64,
     /// In an open loop, messages are due until this moment, in nanoseconds from the start.
     ends_ns: u64,
     pub(super) counts: Counts,
@@ -74,6 +76,7 @@ impl Load {
             run: run ^ std::process::id(),
             started: now,
             sent_for: None,
+            heard_ns: 0,
             ends_ns: ns_in(duration),
             counts: Counts::default(),
             connecting: clients,
@@ -115,6 +118,11 @@ impl Load {
         self.sent_for = Some(now.duration_since(self.started));
     }
 
+    /// For how long there was something to reply to: until the last reply, if that came when no more was sent.
+    pub(super) fn lasted(&self) -> Duration {
+        self.sent_for.unwrap_or_default().max(Duration::from_nanos(self.heard_ns))
+    }
+
     /// Tells this run's messages from those of others.
     pub(super) fn run(&self) -> u32 {
         self.run
@@ -140,6 +148,7 @@ impl Load {
         match reply {
             Reply::First { sent_ns, is_overtaken } => {
                 self.counts.received += 1;
+                self.heard_ns = now_ns;
                 self.counts.reordered += u64::from(is_overtaken);
                 self.latencies.record(now_ns.saturating_sub(sent_ns), 1);
             }
