@@ -87,13 +87,13 @@ enum State {
 
 impl State {
     /// Nothing of the next request has come.
-    const NEXT: State = State::Head(Coming { scanned: 0, is_head: false, empty_lines: 0, is_first: false });
+    const NEXT: State = State::Head(Coming::NEXT);
     /// Nothing has come at all.
-    const FIRST: State = State::Head(Coming { scanned: 0, is_head: false, empty_lines: 0, is_first: true });
+    const FIRST: State = State::Head(Coming { is_first: true, ..Coming::NEXT });
 }
 
 /// What is known of a head that has not come yet.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Coming {
     /// So many bytes of it are known not to hold its end.
     scanned: u32,
@@ -103,6 +103,11 @@ struct Coming {
     empty_lines: u8,
     /// It is the first on its connection.
     is_first: bool,
+}
+
+impl Coming {
+    /// Nothing of the next one.
+    const NEXT: Coming = Coming { scanned: 0, is_head: false, empty_lines: 0, is_first: false };
 }
 
 /// A body, of which `left` bytes are still to come.
@@ -156,7 +161,9 @@ impl<R: Responder> Http<R> {
                 if coming.scanned > 0 || coming.empty_lines > 0 {
                     cx.wake_never();
                 }
-                self.state = State::NEXT;
+                if let State::Head(coming) = &mut self.state {
+                    *coming = Coming::NEXT; // in place, for the state as a whole would have to be dropped
+                }
                 Advance { consumed: length, next: self.answer(&request, &input[..length], cx) }
             }
             Parsed::Refused(status) => Advance { consumed: input.len(), next: self.refuse(status, form_of(input), input, cx) },

@@ -33,7 +33,8 @@ pub struct Request<'i> {
     method: Method,
     path: &'i [u8],
     query: Option<&'i [u8]>,
-    host: Option<&'i [u8]>,
+    /// The target's own, if it has one.
+    authority: Option<&'i [u8]>,
     headers: &'i [Header<'i>],
     form: Form,
     keeps_alive: bool,
@@ -42,12 +43,12 @@ pub struct Request<'i> {
 }
 
 impl<'i> Request<'i> {
-    fn new(line: RequestLine<'i>, headers: &'i [Header<'i>], fields: &Fields<'i>) -> Request<'i> {
+    fn new(line: RequestLine<'i>, headers: &'i [Header<'i>], fields: &Fields) -> Request<'i> {
         Request {
             method: line.method,
             path: line.path,
             query: line.query,
-            host: line.authority.or(fields.host),
+            authority: line.authority,
             headers,
             form: if line.method == Method::Head { Form::Head } else { Form::Full },
             keeps_alive: !fields.says_close && (line.is_1_1 || fields.says_keep_alive),
@@ -59,8 +60,8 @@ impl<'i> Request<'i> {
     /// HTTP/0.9: no fields, and an answer without a head (RFC 1945 section 5).
     fn simple(path: &'i [u8], query: Option<&'i [u8]>) -> Request<'i> {
         let (method, form) = (Method::Get, Form::Simple);
-        let (host, headers) = (None, &[][..]);
-        Request { method, path, query, host, headers, form, keeps_alive: false, expects_continue: false, body_bytes: 0 }
+        let (authority, headers) = (None, &[][..]);
+        Request { method, path, query, authority, headers, form, keeps_alive: false, expects_continue: false, body_bytes: 0 }
     }
 
     /// What is to be done.
@@ -83,7 +84,7 @@ impl<'i> Request<'i> {
     /// field says (RFC 9112 section 3.2.2), and what the field says otherwise. So who serves several hosts goes by this, not
     /// by the field. `None`: a client of 1.0 has named none.
     pub fn host(&self) -> Option<&'i [u8]> {
-        self.host
+        self.authority.or_else(|| self.header("Host"))
     }
 
     /// The value of the first field called `name`, in any case, without white space around it.
@@ -267,9 +268,9 @@ impl<'i> RequestLine<'i> {
     }
 
     /// Are the fields such as a request with this line must have?
-    fn allows(&self, fields: &Fields<'_>) -> bool {
+    fn allows(&self, fields: &Fields) -> bool {
         match self.is_1_1 {
-            true => fields.host.is_some(), // RFC 9112 section 3.2
+            true => fields.has_host, // RFC 9112 section 3.2
             // A 1.0 client ends a body without a length by closing, so that its request could not be answered (RFC 1945
             // section 7.2.2).
             false => fields.body_bytes.is_some() || !matches!(self.method, Method::Post | Method::Put),
@@ -279,16 +280,16 @@ impl<'i> RequestLine<'i> {
 
 /// What the fields say that concerns the framing.
 #[derive(Default)]
-struct Fields<'i> {
-    host: Option<&'i [u8]>,
+struct Fields {
+    has_host: bool,
     body_bytes: Option<u64>,
     says_close: bool,
     says_keep_alive: bool,
     expects_continue: bool,
 }
 
-impl<'i> Fields<'i> {
-    fn read(headers: &[Header<'i>], section: &[u8]) -> Result<Fields<'i>, Status> {
+impl Fields {
+    fn read(headers: &[Header<'_>], section: &[u8]) -> Result<Fields, Status> {
         let mut fields = Fields::default();
         if !section.ends_with(b"\r\n") {
             return Err(Status::BadRequest);
@@ -300,10 +301,10 @@ impl<'i> Fields<'i> {
             // The length tells most names apart before a letter is compared.
             match name.len() {
                 4 if is_called(name.as_bytes(), b"host") => {
-                    if fields.host.is_some() || !is_host(value) {
+                    if fields.has_host || !is_host(value) {
                         return Err(Status::BadRequest);
                     }
-                    fields.host = Some(*value);
+                    fields.has_host = true;
                 }
                 10 if is_called(name.as_bytes(), b"connection") => fields.note_options(value),
                 14 if is_called(name.as_bytes(), b"content-length") => {
