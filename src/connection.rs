@@ -29,7 +29,7 @@ use crate::limits::{
     INPUT_BYTES_MAX, LATE_MS, LINGER_BYTES_MAX, Limits, OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES, QUIET_MS,
     STEP_BYTES,
 };
-use crate::protocol::{Advance, CloseReason, ConnectionId, Context, Next, Peer, Protocol};
+use crate::protocol::{Advance, CloseReason, ConnectionId, Context, Lent, Next, Peer, Protocol};
 use crate::turn::Turn;
 use crate::wire::{Ready, Received, Watched, Wire, receive, send};
 
@@ -114,14 +114,6 @@ enum Direction {
     Finishing,
     /// Our FIN is sent.
     Finished,
-}
-
-/// What a connection lends its protocol of itself.
-pub(crate) struct Lent {
-    /// When the protocol wants to be called.
-    pub(crate) alarm: Time,
-    pub(crate) peer: Peer,
-    pub(crate) id: ConnectionId,
 }
 
 impl Connection {

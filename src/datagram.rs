@@ -155,10 +155,10 @@ impl DatagramSocket {
         self.batch.outgoing.connected
     }
 
-    /// What its protocol has asked to be done to connections.
+    /// Hands over what its protocol has asked to be done to connections.
     #[inline]
-    pub(crate) fn asked(&mut self) -> &mut Effects {
-        &mut self.batch.outgoing.asked
+    pub(crate) fn hand_over(&mut self, effects: &mut Effects) {
+        self.batch.hand_over(effects);
     }
 
     /// The end, told to the protocol.

@@ -151,13 +151,11 @@ impl Effects {
     }
 
     /// Takes over what a datagram protocol has asked for, when nothing else waits.
-    #[inline]
+    #[cold]
     pub(crate) fn take_over(&mut self, asked: &mut Effects) {
-        if !asked.is_empty() {
-            debug_assert!(self.is_empty(), "who was driven before has had its effects applied");
-            std::mem::swap(&mut self.queued, &mut asked.queued);
-            std::mem::swap(&mut self.bytes, &mut asked.bytes);
-        }
+        debug_assert!(self.is_empty(), "who was driven before has had its effects applied");
+        std::mem::swap(&mut self.queued, &mut asked.queued);
+        std::mem::swap(&mut self.bytes, &mut asked.bytes);
     }
 
     /// Gives back what was taken out to be applied, for its memory.

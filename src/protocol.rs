@@ -17,7 +17,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::connection::Lent;
 use crate::deadline::Time;
 use crate::effects::News;
 use crate::errno::{self, StreamError};
@@ -285,6 +284,14 @@ pub struct Context<'i> {
     /// Output that is still where it came from. Whatever is sent after it moves it to the scratch first.
     pub(crate) borrowed: &'i [u8],
     pub(crate) lent: &'i mut Lent,
+}
+
+/// What a connection lends its protocol of itself.
+pub(crate) struct Lent {
+    /// When the protocol wants to be called.
+    pub(crate) alarm: Time,
+    pub(crate) peer: Peer,
+    pub(crate) id: ConnectionId,
 }
 
 impl<'i> Context<'i> {

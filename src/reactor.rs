@@ -24,16 +24,14 @@
 //! the whole slab before each wait in debug builds). And the **order**: all events are noted before anything can end, and
 //! slots are freed last, so that within a turn a token means one source (invariant 4) and no event can be stale.
 
+mod open;
 mod accept;
 mod apply;
 
 use std::any::Any;
 use std::fmt::Display;
 use std::io;
-use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
-#[cfg(unix)]
-use std::path::Path;
 use std::time::Duration;
 
 use log::{debug, error, info, trace};
@@ -46,9 +44,9 @@ use crate::handle::{Errand, Handle, Inbox};
 use crate::limits::{
     ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, Limits, NEWS_PER_TURN, READ_BYTES_MAX, SLOTS_KEPT, WORK_PER_TURN,
 };
-use crate::listener::{Listener, Make, Socket};
-use crate::net::{self, Events, Interest, Poll, TcpStream, Token, UdpSocket};
-use crate::protocol::{CloseReason, Peer, Protocol};
+use crate::listener::Listener;
+use crate::net::{self, Events, Interest, Poll, TcpStream, Token};
+use crate::protocol::{CloseReason, Protocol};
 use crate::stats::Stats;
 use crate::turn::Turn;
 use crate::wire::{Ready, Watched};
@@ -203,139 +201,6 @@ impl Reactor {
             handle: None,
             is_in_turn: false,
         })
-    }
-
-    /// Serves streams on `address`: `make` makes the protocol of each connection that is accepted, given its peer.
-    /// Returns the address bound, in which port 0 has become a real one.
-    ///
-    /// # Errors
-    ///
-    /// The address is taken, is not ours, or is not allowed to us (see bind(2)).
-    pub fn listen<P: Protocol + 'static>(
-        &mut self,
-        address: SocketAddr,
-        mut make: impl FnMut(SocketAddr) -> P + 'static,
-    ) -> io::Result<SocketAddr> {
-        let socket = net::listen(address)?;
-        let address = socket.local_addr()?;
-        let make = move |peer: Peer| -> Box<dyn Protocol> {
-            Box::new(make(peer.address().expect("a TCP socket accepts from addresses only")))
-        };
-        self.listen_on(Socket::Tcp(socket), address.to_string(), Box::new(make))?;
-        Ok(address)
-    }
-
-    /// Serves streams on a Unix socket at `path`, as [`listen`](Reactor::listen) does over TCP: `make` makes the protocol of
-    /// each connection, which need not know the difference.
-    ///
-    /// The file that appears at `path` belongs to the socket, and is removed when the reactor stops or is dropped, if it is
-    /// still this one. Who finds it finds somebody who listens: it is made beside `path` first, under the name `PATH.0` or the
-    /// like, which is also what tools such as ss(8) call the socket. A process that is killed leaves its file behind; where
-    /// nobody listens behind a socket's file any more, it is removed here and `path` taken over. (Of two who do that with the same
-    /// file at the same moment, one may end up with a socket that nobody can reach: to ask and to remove are two steps.)
-    ///
-    /// Who may write to the file may connect: with the usual umask of 022, only the user who runs this. For others, set the
-    /// umask before, or the file's mode after; to keep others out for certain, put the file into a directory of their own.
-    ///
-    /// A Unix socket knows no reset. Where a TCP peer would see one ([`Next::Abort`](crate::Next::Abort)), this one sees an end.
-    ///
-    /// # Errors
-    ///
-    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if somebody listens at `path`, or if something other than a socket is there, and
-    /// then it is left as it is. [`InvalidInput`](io::ErrorKind::InvalidInput) if `path` is empty, too long (on Linux, beyond
-    /// 107 bytes) or has a zero byte in it. Otherwise what the kernel says: its directory does not exist, or we may not write
-    /// there.
-    #[cfg(unix)]
-    pub fn listen_unix<P: Protocol + 'static>(
-        &mut self,
-        path: impl AsRef<Path>,
-        mut make: impl FnMut() -> P + 'static,
-    ) -> io::Result<()> {
-        let path = path.as_ref();
-        let socket = net::UnixListener::bind(path)?;
-        let make = move |_: Peer| -> Box<dyn Protocol> { Box::new(make()) };
-        self.listen_on(Socket::Unix(socket), format!("unix:{}", path.display()), Box::new(make))
-    }
-
-    fn listen_on(&mut self, mut socket: Socket, address: String, make: Make) -> io::Result<()> {
-        self.poll.registry().register(socket.source(), Token(self.slots.vacant_key()), Interest::READABLE)?;
-        let listener = Box::new(Listener::new(socket, address, make));
-        let token = self.insert(Source::Listener(listener), Watched::Reading);
-        self.listeners.push(token);
-        Ok(())
-    }
-
-    /// Answers datagrams on `address` with `protocol`. Returns the address bound.
-    ///
-    /// # Errors
-    ///
-    /// As for [`listen`](Reactor::listen).
-    pub fn bind_datagram(&mut self, address: SocketAddr, protocol: impl DatagramProtocol + 'static) -> io::Result<SocketAddr> {
-        let mut socket = net::bind_datagram(address, self.turn.limits.udp_buffer_bytes)?;
-        self.poll.registry().register(&mut socket, Token(self.slots.vacant_key()), Interest::READABLE)?;
-        let address = socket.local_addr()?;
-        self.add_datagram(DatagramSocket::new(socket, address, None, Box::new(protocol), &self.turn));
-        self.turn.datagram_addresses.push(address);
-        Ok(address)
-    }
-
-    /// Opens a socket for datagrams on a port that the system chooses, and connects it to `peer`: `protocol` speaks to nobody else,
-    /// hears nobody else, whatever the peer's port, and is told when the peer's machine says that nobody is there. Returns
-    /// the socket's own address. Its first call is [`DatagramProtocol::opened`], in the next turn; it ends when the protocol
-    /// says [`Replies::close`](crate::Replies::close), or with the reactor.
-    ///
-    /// # Errors
-    ///
-    /// There is no way to `peer`, or no descriptor or port left (see connect(2)). That nobody answers is no error here.
-    pub fn connect_datagram(&mut self, peer: SocketAddr, protocol: impl DatagramProtocol + 'static) -> io::Result<SocketAddr> {
-        let (socket, address, peer) = self.open_datagram_client(peer)?;
-        self.add_datagram(DatagramSocket::new(socket, address, Some(peer), Box::new(protocol), &self.turn));
-        Ok(address)
-    }
-
-    /// A socket that is connected to `peer` and watched, for the next slot; its address; and its peer's, which is another where
-    /// the system takes the one that was named for "this machine" (`0.0.0.0`).
-    fn open_datagram_client(&mut self, peer: SocketAddr) -> io::Result<(UdpSocket, SocketAddr, SocketAddr)> {
-        let mut socket = net::connect_datagram(peer, self.turn.limits.udp_buffer_bytes)?;
-        self.poll.registry().register(&mut socket, Token(self.slots.vacant_key()), Interest::READABLE)?;
-        let (address, peer) = (socket.local_addr()?, socket.peer_addr()?);
-        Ok((socket, address, peer))
-    }
-
-    fn add_datagram(&mut self, source: DatagramSocket) {
-        self.datagram_clients += usize::from(source.peer().is_some());
-        let token = self.insert(Source::Datagram(Box::new(source)), Watched::Reading);
-        let slot = &mut self.slots[token];
-        slot.ready.writable = true; // until the kernel says otherwise
-        enqueue(&mut self.queue, token, slot); // its protocol may want to speak first
-    }
-
-    /// Stops the reactor, as [`stop`](Reactor::stop) does, once `bell` is readable: a pipe into which a signal handler
-    /// writes, say.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel says when it cannot watch `bell`.
-    pub fn stop_on(&mut self, mut bell: impl net::Source + 'static) -> io::Result<()> {
-        self.poll.registry().register(&mut bell, Token(self.slots.vacant_key()), Interest::READABLE)?;
-        self.insert(Source::Bell(Box::new(bell)), Watched::Reading);
-        Ok(())
-    }
-
-    /// A way to this reactor from other threads. It costs a descriptor and some 25 KiB when it is first asked for.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel says when it has no descriptor or no memory for a waker (on Linux, see eventfd(2)).
-    pub fn handle(&mut self) -> io::Result<Handle> {
-        if let Some(handle) = &self.handle {
-            return Ok(handle.clone());
-        }
-        let inbox = Inbox::open(self.poll.registry(), Token(self.slots.vacant_key()))?;
-        let handle = inbox.handle();
-        self.insert(Source::Inbox(Box::new(inbox)), Watched::Reading);
-        self.handle = Some(handle.clone());
-        Ok(handle)
     }
 
     /// Begins to stop. Who already stands at the door is let in, and then the listeners are closed; idle connections are
@@ -531,7 +396,7 @@ impl Reactor {
             },
             Source::Datagram(socket) => {
                 let outcome = socket.drive(&mut slot.ready, &mut self.turn);
-                self.turn.effects.take_over(socket.asked());
+                socket.hand_over(&mut self.turn.effects);
                 outcome
             }
             Source::Inbox(_) => self.run_some(token),
@@ -596,7 +461,7 @@ impl Reactor {
                 Source::Listener(listener) => listener.expire(&self.turn),
                 Source::Datagram(socket) => {
                     let outcome = socket.expire(&mut slot.ready, &mut self.turn);
-                    self.turn.effects.take_over(socket.asked());
+                    socket.hand_over(&mut self.turn.effects);
                     outcome
                 }
                 Source::Inbox(_) | Source::Bell(_) => Outcome::Blocked,

@@ -31,6 +31,9 @@ pub(super) const BUFFER_BYTES: usize = 64 * 1024;
 /// mostly the only ones in use, compete for the same set of the processor's cache.
 pub(super) const STRIDE_BYTES: usize = BUFFER_BYTES + 5 * 64;
 
+/// With less room than this, more is not answered before what waits is gone.
+const ROOM_WHEN_FULL: usize = REPLIES_BYTES_MAX - REPLIES_HIGH_BYTES;
+
 /// No offset in the buffers.
 const NOWHERE: usize = usize::MAX;
 
@@ -102,7 +105,7 @@ pub(super) struct Outgoing {
     too_long: u64,
     dropped: u64,
     /// What it has asked to be done to connections.
-    pub(super) asked: Effects,
+    asked: Effects,
     /// What the protocol has asked for. It stands here because this is what a protocol is lent.
     pub(super) wishes: Wishes,
 }
@@ -253,6 +256,17 @@ impl Batch {
         message.length -= taken;
         self.answered = number + usize::from(message.length == 0);
         before + of_message
+    }
+
+    /// Hands over what was asked to be done to connections.
+    #[inline]
+    pub(super) fn hand_over(&mut self, effects: &mut Effects) {
+        if !self.outgoing.asked.is_empty() {
+            effects.take_over(&mut self.outgoing.asked);
+            if self.is_sent() {
+                self.outgoing.room = REPLIES_BYTES_MAX;
+            }
+        }
     }
 
     /// Shall what waits be sent before any more is answered?
@@ -445,6 +459,9 @@ impl Replies<'_> {
 
     /// The connections of the same reactor. What is asked of them is done when this call is over, and all others that come with it.
     pub fn others(&mut self) -> Others<'_> {
+        if self.outgoing.asked.is_much() {
+            self.outgoing.room = self.outgoing.room.min(ROOM_WHEN_FULL - 1); // asked here, and not for each datagram
+        }
         Others::unnamed(&mut self.outgoing.asked)
     }
 
@@ -514,7 +531,7 @@ impl Train {
 impl Outgoing {
     #[inline]
     fn is_full(&self) -> bool {
-        self.room < REPLIES_BYTES_MAX - REPLIES_HIGH_BYTES || self.asked.is_much()
+        self.room < ROOM_WHEN_FULL
     }
 
     fn peer_of(&self, to: To, senders: &[Sender]) -> Option<SocketAddr> {

@@ -9,7 +9,7 @@ use std::ops::Range;
 use httparse::{EMPTY_HEADER, Error, Header};
 use memchr::memmem;
 
-use super::response::{Form, Status};
+use super::response::{Form, Status, is_token};
 use crate::limits::{CONTENT_LENGTH_DIGITS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
 
 /// The methods of RFC 9110 section 9 and RFC 5789. Another one is answered 501, without asking the responder.
@@ -383,11 +383,6 @@ fn method(head: &[u8]) -> Option<(Method, &[u8])> {
         _ => return None,
     };
     Some((method, &head[space + 1..]))
-}
-
-/// RFC 9110 section 5.6.2.
-pub(super) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
 /// 1*DIGIT that fits a u64, and not many more than it needs: no sign, no list, no space (RFC 9110 section 8.6).

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
-use super::request::is_token;
 use crate::limits::STREAMED_BYTES_MAX;
 
 /// The status codes of RFC 1945 section 6.1.1, and those of RFC 9110 section 15 and RFC 6585 that a server of today needs.
@@ -269,6 +268,11 @@ impl fmt::Debug for Response<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Response {{ {:?}, {} bytes }}", self.head.escape_ascii().to_string(), self.body_bytes())
     }
+}
+
+/// Can it be the name of a field, or a method (RFC 9110 section 5.6.2)?
+pub(super) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
 /// Can it be the value of a field: is there nothing in it that could end its line (RFC 9110 section 5.5)?

@@ -14,13 +14,12 @@ use proptest::sample::{Index, select};
 
 use super::site::FRONT;
 use super::*;
-use crate::connection::Lent;
 use crate::deadline::Time;
 use crate::limits::{
     ACCESS_LINE_BYTES_MAX, CONTENT_LENGTH_DIGITS_MAX, EMPTY_LINES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, INPUT_BYTES_MAX, Limits,
     REQUEST_LINE_BYTES_MAX, STREAMED_BYTES_MAX, STREAMED_READS_MAX,
 };
-use crate::protocol::ConnectionId;
+use crate::protocol::{ConnectionId, Lent};
 use crate::turn::Turn;
 
 fn head_ms_max() -> u64 {
