@@ -342,11 +342,11 @@ impl Reactor {
     /// Then tells the news that there is of others.
     fn drive(&mut self) {
         std::mem::swap(&mut self.queue, &mut self.driven);
-        self.driven_so_far = 0;
         self.turn.share(self.driven.len());
         self.turn.effects.begin_stage();
         self.guard(Reactor::drive_all);
         self.driven.clear();
+        self.driven_so_far = 0; // nobody is left who could be put off
         if self.turn.effects.untold() > 0 {
             self.untold = self.turn.effects.untold().min(NEWS_PER_TURN);
             self.turn.effects.begin_stage(); // however much has been done before, some of it is told

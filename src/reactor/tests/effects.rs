@@ -795,6 +795,50 @@ fn what_all_set_off_in_one_turn_is_bounded() {
     leave(world, &streams);
 }
 
+/// And so is what comes of news and of alarms, when nobody is left to be put off.
+#[test]
+fn what_is_set_off_when_everybody_has_been_driven_has_a_bound_of_its_own() {
+    let much = |members: &[ConnectionId], cx: &mut Context<'_>| {
+        let count = usize::try_from(BYTES_OF_ALL_PER_TURN / EFFECT_BYTES).unwrap();
+        cx.send_to_all(std::iter::repeat_n(members[0], count), b"");
+    };
+    struct Late(Rc<RefCell<Diary>>, fn(&[ConnectionId], &mut Context<'_>));
+    impl Protocol for Late {
+        fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+            self.0.borrow_mut().members.push(cx.id());
+            Next::Continue
+        }
+        fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
+            cx.wake_after(Duration::from_millis(1));
+            cx.watch(self.0.borrow().members[0]);
+            Advance::consumed(input.len())
+        }
+        fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
+            (self.1)(&self.0.borrow().members, cx);
+            Next::Continue
+        }
+        fn told(&mut self, _: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
+            if news == News::Gone {
+                (self.1)(&self.0.borrow().members[1..], cx);
+                self.0.borrow_mut().news.push((0, 0, news));
+            }
+            Next::Stay
+        }
+    }
+    let mut world = World::calm();
+    let diary: Rc<RefCell<Diary>> = Rc::default();
+    let shared = diary.clone();
+    world.serve(ROOM, move |_| Late(shared.clone(), much));
+    let streams: Vec<usize> = (1..=5).map(|number| world.connect(ROOM, number)).collect();
+    world.settle();
+    streams[1..].iter().for_each(|&stream| world.says(stream, b"x"));
+    world.live(10);
+    world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
+    world.settle();
+    assert_eq!((diary.borrow().news.len(), world.stats().panics), (4, 0));
+    leave(world, &streams[1..]);
+}
+
 /// So is what is told in one turn.
 #[test]
 fn much_news_is_told_in_several_turns() {
