@@ -45,7 +45,8 @@ impl World {
     fn new(seed: u64, limits: Limits, faults: Faults) -> World {
         let mut kernel = Kernel::new(seed);
         kernel.faults = faults;
-        let patience_ms = limits.idle_ms_max.max(limits.stall_ms_max).max(limits.linger_ms_max);
+        // Who goes because another has gone lingers when that one's time is over.
+        let patience_ms = limits.idle_ms_max.max(limits.stall_ms_max) + limits.linger_ms_max;
         kernel.silence_us_max = patience_ms * 1000 + kernel.faults.held_up_us_max * 20 + 1_500_000;
         let installed = Installed::new(kernel);
         let mut reactor = Reactor::new(limits).unwrap();

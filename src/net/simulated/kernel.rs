@@ -435,6 +435,7 @@ impl Kernel {
         if self.chance(self.faults.interrupted_polls) {
             let soonest = self.timeline.peek().map_or(self.now_us, |&Reverse((at, _))| at);
             let at = self.rng.u64(self.now_us..=soonest.min(until.unwrap_or(u64::MAX)).max(self.now_us));
+            self.something_happened |= at > self.now_us; // it has slept
             self.pass_until(at);
             self.polls_interrupted += 1;
             self.tell(|| "poll -> interrupted".to_string());
@@ -483,6 +484,7 @@ impl Kernel {
     /// moves is closed in time.
     fn check_that_all_are_served(&mut self) {
         let open = self.descriptors.len() as u64;
+        let moved_last = self.streams.iter().map(|stream| stream.moved_at).max().unwrap_or(0);
         let told_of = u64::try_from(self.faults.events_at_once).unwrap_or(u64::MAX).min(256);
         let full_turns = open * 2 * READ_BYTES_MAX as u64 / BYTES_OF_ALL_PER_TURN; // if each reads and says as much as it may
         let polls_max = 3 + 2 * open / told_of + full_turns;
@@ -490,10 +492,9 @@ impl Kernel {
             let unread_since = match self.descriptors[number].as_ref().map(|descriptor| descriptor.file) {
                 Some(File::Stream(stream)) => {
                     let stream = &mut self.streams[stream];
-                    let silence_us = self.now_us - stream.moved_at;
-                    // Who has paused until another drains may have to wait for that as long as the other takes its time.
-                    let may_wait = stream.may_be_paused && stream.unread_since.is_some();
-                    assert!(silence_us <= self.silence_us_max || may_wait, "{} is silent for {silence_us} us", stream.peer);
+                    // Who has paused until another drains waits for as long as anything moves there.
+                    let silence_us = self.now_us - if stream.may_be_paused { moved_last } else { stream.moved_at };
+                    assert!(silence_us <= self.silence_us_max, "{} is silent for {silence_us} us", stream.peer);
                     let is_excused = stream.may_be_paused || stream.wants_room || stream.sent.len() > 0;
                     match stream.unread_since {
                         None => continue,
