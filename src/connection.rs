@@ -24,7 +24,7 @@ use log::trace;
 
 use crate::buffer::Buffer;
 use crate::deadline::Time;
-use crate::effects::{News, Wish};
+use crate::effects::{News, Tiding, Wish};
 use crate::limits::{
     INPUT_BYTES_MAX, LATE_MS, LINGER_BYTES_MAX, Limits, OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES, QUIET_MS,
     STEP_BYTES,
@@ -175,7 +175,8 @@ impl Connection {
         }
         match self.phase {
             Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } if self.lent.alarm <= turn.now => {
-                if self.lent.alarm.plus_ms(LATE_MS) <= turn.now {
+                // Late; or there is news of it, and it has been put off.
+                if self.lent.alarm.plus_ms(LATE_MS) <= turn.now || ready.readable {
                     let outcome = self.look(wire, ready, scratch, turn);
                     let still_waits = match self.phase {
                         Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => self.lent.alarm <= turn.now,
@@ -414,16 +415,16 @@ impl Connection {
         }
     }
 
-    /// Tells the protocol news of the connection `about`. Who closes has said its last word, and is told nothing.
-    pub(crate) fn hear_of<W: Wire>(&mut self, about: ConnectionId, news: News, wire: &mut W, ready: &mut Ready, turn: &mut Turn) {
+    /// Tells the protocol news of another connection. Who closes has said its last word, and is told nothing.
+    pub(crate) fn hear_of<W: Wire>(&mut self, tiding: &Tiding, wire: &mut W, ready: &mut Ready, turn: &mut Turn) {
         match self.phase {
             Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => {
                 let at_end = matches!(self.phase, Phase::Paused { at_end: true, .. });
-                if news == News::Drained && matches!(self.phase, Phase::Paused { .. }) && !self.wants_write() {
-                    self.active = turn.now; // it has waited for this, and from here on its own time counts again
+                if tiding.ends_wait && matches!(self.phase, Phase::Paused { .. }) && !self.wants_write() {
+                    self.active = turn.now; // from here on its own time counts again
                 }
                 self.speak(wire, ready, turn, |protocol, _, cx| {
-                    let next = protocol.told(about, news, cx);
+                    let next = protocol.told(tiding.about, tiding.news, cx);
                     // There is nothing to go on with, and it has not said that it has said all.
                     if at_end && next == Next::Continue { Next::Stay } else { next }
                 });

@@ -91,6 +91,8 @@ pub(crate) struct Tiding {
     pub(crate) to: ConnectionId,
     pub(crate) about: ConnectionId,
     pub(crate) news: News,
+    /// It has waited for this other one to drain, and does so no longer.
+    pub(crate) ends_wait: bool,
 }
 
 /// What has been asked for and not been done yet, and what has come of what was.
@@ -216,8 +218,12 @@ impl Effects {
     // ---- news
 
     pub(crate) fn tell(&mut self, to: ConnectionId, about: ConnectionId, news: News) {
-        if to != ConnectionId::NOBODY {
-            self.tidings.push_back(Tiding { to, about, news });
+        self.add(Tiding { to, about, news, ends_wait: false });
+    }
+
+    fn add(&mut self, tiding: Tiding) {
+        if tiding.to != ConnectionId::NOBODY {
+            self.tidings.push_back(tiding);
         }
     }
 
@@ -245,7 +251,7 @@ impl Effects {
     /// What waits on `id` has fallen to the low mark.
     pub(crate) fn has_drained(&mut self, id: ConnectionId) {
         for sender in self.over_mark.take_askers(id) {
-            self.tell(sender, id, News::Drained);
+            self.add(Tiding { to: sender, about: id, news: News::Drained, ends_wait: true });
         }
     }
 
@@ -279,10 +285,10 @@ impl Effects {
 
     #[cold]
     fn tell_of_gone(&mut self, id: ConnectionId) {
-        let mut askers = self.over_mark.take_askers(id);
-        askers.extend(self.watched.take_askers(id));
-        for asker in askers {
-            self.tell(asker, id, News::Gone);
+        let waiting = self.over_mark.take_askers(id);
+        let watching = self.watched.take_askers(id);
+        for &to in waiting.union(&watching) {
+            self.add(Tiding { to, about: id, news: News::Gone, ends_wait: waiting.contains(&to) });
         }
         self.over_mark.forget(id);
         self.watched.forget(id);
@@ -398,8 +404,9 @@ impl Context<'_> {
     }
 
     /// Ends the connection `id` as if its own protocol had said [`Next::Abort`](crate::Next::Abort): what waits there is dropped,
-    /// and it is reset, also where it is closing already. One whose peer has not been reached is given up. Nothing is told of
-    /// it; one that has gone is left alone.
+    /// and it is reset, also where it is closing already. One whose peer has not been reached is given up: it ends as
+    /// [`CloseReason::Aborted`], and who began it is told [`News::Gone`]. Nothing else is told of it, but to who watches; one that
+    /// has gone is left alone.
     pub fn abort(&mut self, id: ConnectionId) {
         self.others().abort(id);
     }
@@ -427,8 +434,8 @@ impl Context<'_> {
     /// what is sent to it waits until the peer has been reached, and then leaves before anything that `protocol` says.
     ///
     /// When it has, the protocol's [`opened`](Protocol::opened) is called, and this connection is told [`News::Connected`].
-    /// Otherwise the protocol's [`closed`](Protocol::closed) is called with [`CloseReason::Unreached`], and this connection
-    /// is told [`News::Unreached`]: if the peer refuses, cannot be reached, or does not answer within
+    /// Otherwise, unless somebody [`abort`](Context::abort)s it before, the protocol's [`closed`](Protocol::closed) is called with
+    /// [`CloseReason::Unreached`], and this connection is told [`News::Unreached`]: if the peer refuses, cannot be reached, or does not answer within
     /// [`connect_ms_max`](crate::Limits::connect_ms_max) (`TimedOut`), if the kernel has no descriptor or no memory, or if
     /// there are [`connections_max`](crate::Limits::connections_max) already (`QuotaExceeded`).
     ///

@@ -356,7 +356,7 @@ fn send(
     entry: Option<Box<Entry>>,
     cx: &mut Context<'_>,
 ) -> Next {
-    let response = response.in_pieces();
+    let response = if form == Form::Head { response } else { response.in_pieces() };
     let (output, date) = cx.compose();
     response.write(form, next == Next::Continue, date, output);
     let code = response.code();

@@ -183,8 +183,13 @@ pub const EFFECTS_HIGH_BYTES: usize = 1024 * 1024;
 /// has not been driven yet waits for the next turn.
 pub const EFFECT_BYTES: u64 = 256;
 
-/// News told in one turn. The rest is told in the next. Somebody may be watched by a hundred thousand.
+/// News told in one turn, or one part of `NEWS_PART` of what there is, where that is more. The rest is told in the next. Somebody
+/// may be watched by a hundred thousand.
 pub const NEWS_PER_TURN: usize = 1024;
+
+/// A part of so many is told at least. So where each turn makes more than the above, what waits does not grow beyond so many
+/// turns' worth.
+pub const NEWS_PART: usize = 8;
 
 /// The most effects of one call of a protocol, with what was asked for before it: the mark, overshot by one call. More is a
 /// panic. It takes 40 MiB to note them, and is ten times a full house.

@@ -69,8 +69,8 @@ pub trait Protocol {
     /// that there is nothing more to say.
     ///
     /// News is told in the order in which it came about. One turn tells what there was when it had driven everybody, up to
-    /// [`NEWS_PER_TURN`](crate::limits::NEWS_PER_TURN); what comes of that is told in the next turn. So connections that answer
-    /// news with effects hold up nobody else.
+    /// [`NEWS_PER_TURN`](crate::limits::NEWS_PER_TURN) or until much is set off by it; the rest, and what comes of that, is told in
+    /// the next turns. So connections that answer news with effects hold up nobody else.
     fn told(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
         let _ = (about, news, cx);
         Next::Stay

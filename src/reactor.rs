@@ -42,7 +42,8 @@ use crate::datagram::{DatagramProtocol, DatagramSocket};
 use crate::deadline::{Deadlines, Time};
 use crate::handle::{Errand, Handle, Inbox};
 use crate::limits::{
-    ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, Limits, NEWS_PER_TURN, READ_BYTES_MAX, SLOTS_KEPT, WORK_PER_TURN,
+    ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, Limits, NEWS_PART, NEWS_PER_TURN, READ_BYTES_MAX, SLOTS_KEPT,
+    WORK_PER_TURN,
 };
 use crate::listener::Listener;
 use crate::net::{self, Events, Interest, Poll, TcpStream, Token};
@@ -348,7 +349,8 @@ impl Reactor {
         self.driven.clear();
         self.driven_so_far = 0; // nobody is left who could be put off
         if self.turn.effects.untold() > 0 {
-            self.untold = self.turn.effects.untold().min(NEWS_PER_TURN);
+            let untold = self.turn.effects.untold();
+            self.untold = untold.min(NEWS_PER_TURN.max(untold / NEWS_PART));
             self.turn.effects.begin_stage(); // however much has been done before, some of it is told
             self.guard(Reactor::tell_some);
         }
@@ -440,12 +442,16 @@ impl Reactor {
             self.cut_off();
         }
         if self.deadlines.soonest() <= self.turn.now {
+            self.turn.effects.begin_stage();
             self.guard(Reactor::expire_some);
         }
     }
 
     fn expire_some(&mut self) {
         for _ in 0..EXPIRIES_PER_TURN {
+            if self.turn.effects.is_spent() {
+                break; // the others are due in the next turn
+            }
             let Some(token) = self.deadlines.take_due(self.turn.now) else { break };
             self.turn.stats.deadlines_due += 1;
             self.running = token;
@@ -594,7 +600,9 @@ impl Reactor {
     fn provide(&mut self, token: usize, can_go_on: bool) {
         let slot = &mut self.slots[token];
         let would_never_stop = matches!(slot.source, Source::Datagram(_)); // in a flood
-        if self.turn.stopping && (!can_go_on || would_never_stop) && slot.has_no_more_to_do(self.turn.now) {
+        // Who is in the queue, or has been put off, may have been told of something that it has not looked at yet.
+        let is_waiting = slot.standing == Standing::Waiting;
+        if self.turn.stopping && is_waiting && (!can_go_on || would_never_stop) && slot.has_no_more_to_do(self.turn.now) {
             match &mut slot.source {
                 Source::Connection(_, connection) => {
                     connection.close_idle();

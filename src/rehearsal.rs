@@ -21,7 +21,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::connection::{Connection, Outcome};
-use crate::effects::{Effect, News, Wish};
+use crate::effects::{Effect, News, Tiding, Wish};
 use crate::limits::{Limits, READ_BYTES_MAX};
 use crate::protocol::{CloseReason, ConnectionId, Peer, Protocol};
 use crate::turn::Turn;
@@ -159,7 +159,10 @@ impl Rehearsal {
     /// The protocol is told `news` of another connection.
     pub fn tell(&mut self, about: ConnectionId, news: News) {
         if let Some(connection) = &mut self.connection {
-            connection.hear_of(about, news, &mut self.wire, &mut self.ready, &mut self.turn);
+            let to = connection.id();
+            let ends_wait = news == News::Drained;
+            let tiding = Tiding { to, about, news, ends_wait };
+            connection.hear_of(&tiding, &mut self.wire, &mut self.ready, &mut self.turn);
             self.drive();
         }
     }
@@ -210,7 +213,8 @@ impl Rehearsal {
         for (own, effect) in queued {
             has_changed_itself |= match (effect, &mut self.connection) {
                 (Effect::SendTooMuch(id), Some(connection)) => {
-                    connection.hear_of(id, News::Refused, wire, ready, turn);
+                    let tiding = Tiding { to: own, about: id, news: News::Refused, ends_wait: false };
+                    connection.hear_of(&tiding, wire, ready, turn);
                     true
                 }
                 (Effect::Send(id, range), Some(connection)) if id == own => {

@@ -8,7 +8,7 @@
 mod common;
 
 use std::io::{BufReader, Read, Write};
-use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener};
+use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -333,4 +333,27 @@ fn http_is_served_over_ipv6() {
     assert!(addresses[0].is_ipv6() && addresses[1].is_ipv4(), "in the order of the command line: {addresses:?}");
     assert_eq!(fetch(addresses[0], "/"), fetch(addresses[1], "/"));
     check(addresses[0], PLAIN.to_owned() + CLOSING, &["200", "200"]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn who_only_says_that_much_will_come_is_not_believed() {
+    // Six hundred announce a mebibyte each, and send nothing of it. The process may have less than half of that in all, and an
+    // allocation that fails would be its end.
+    let arguments = ["--http", "127.0.0.1:0"];
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -v 250000 && exec \"$0\" \"$@\""]).arg(common::reactor().get_program()).args(arguments);
+    let mut program = Program::spawn(command.env_remove("RUST_LOG"));
+    program.read_addresses(&arguments);
+    let announce = |_| {
+        let mut stream = connect(program.http());
+        stream.write_all(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\n\r\n").unwrap();
+        stream
+    };
+    let _all: Vec<TcpStream> = (0..600).map(announce).collect();
+    let mut stream = connect(program.http());
+    stream.write_all(b"GET /plaintext HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert!(answer.ends_with(b"Hello, World!"));
 }

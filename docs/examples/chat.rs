@@ -25,7 +25,8 @@ const LINE_BYTES_MAX: usize = 1024;
 const NAME_LETTERS_MAX: usize = 20;
 /// The most who are connected, with a name or without. More are told that the room is full, and have to go.
 const GUESTS_MAX: usize = 1000;
-/// News is told before alarms ring. So after the shortest alarm, all has been told that came of what was done before.
+/// News is told before alarms ring. So after the shortest alarm, all has been told that came of what was done before (but under
+/// a flood of news: then the next to speak finds out).
 const A_MOMENT: Duration = Duration::from_millis(1);
 
 /// What the guests share.

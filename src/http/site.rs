@@ -8,6 +8,7 @@ use percent_encoding::percent_decode;
 #[cfg(all(unix, feature = "files"))]
 use super::Files;
 use super::{Method, Page, Request, Responder, Response, Status, Upload};
+use crate::limits::READ_BYTES_MAX;
 
 /// The lecture's tiny web server: one page at `/`, one line of plain text at `/plaintext`, and `/echo`, which answers a POST with
 /// the body that it got.
@@ -140,8 +141,8 @@ impl Responder for Site {
 
     fn receive(&mut self, request: &Request<'_>) -> Option<Box<dyn Upload>> {
         let is_echoed = request.method() == Method::Post && Name::of(request.path()) == Some(Name::Echo);
-        // It fits BODY_BYTES_MAX. Memory that nothing comes for is never touched.
-        let room = usize::try_from(request.body_bytes()).unwrap_or(0);
+        // No more than comes at once: who only says that much will come is not to be believed.
+        let room = usize::try_from(request.body_bytes()).unwrap_or(0).min(READ_BYTES_MAX);
         is_echoed.then(|| Box::new(Echoed(Vec::with_capacity(room))) as Box<dyn Upload>)
     }
 

@@ -160,6 +160,7 @@ mod tests {
         set_nodelay(&stream).unwrap();
         assert_eq!((stream.nodelay().unwrap(), from), (true, peer.local_addr().unwrap()));
     }
+
     #[test]
     fn who_has_reached_itself_has_reached_nobody() {
         // It connects to the port that it is bound to, as the kernel may have it do where it chooses the port. Afterwards who

@@ -35,6 +35,9 @@ impl Reactor {
                     self.let_in_last += i32::from(self.turn.stopping);
                     let protocol = (listener.make)(peer);
                     self.welcome(stream, peer, protocol);
+                    if self.turn.effects.is_spent() {
+                        return Outcome::Unfinished; // what each of them does to others when it has come adds up
+                    }
                 }
                 Accepted::Nothing => {
                     trace!("{} accept -> nothing", listener.address);

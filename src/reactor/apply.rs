@@ -11,7 +11,7 @@ use log::{debug, trace};
 use super::{Reactor, Source, Standing, Unreached, enqueue, tell_of_end};
 use crate::connection::Connection;
 use crate::datagram::{DatagramProtocol, DatagramSocket};
-use crate::effects::{Call, Effect, News, Tiding, Wish};
+use crate::effects::{Call, Effect, News, Wish};
 use crate::net::{self, Interest, Token};
 use crate::protocol::{CloseReason, ConnectionId, Protocol};
 use crate::wire::Watched;
@@ -195,14 +195,14 @@ impl Reactor {
     pub(super) fn tell_some(&mut self) {
         while self.untold > 0
             && !self.turn.effects.is_spent()
-            && let Some(Tiding { to, about, news }) = self.turn.effects.next_tiding()
+            && let Some(tiding) = self.turn.effects.next_tiding()
         {
             self.untold -= 1;
-            let Some(token) = self.find(to) else { continue }; // it has gone itself
+            let Some(token) = self.find(tiding.to) else { continue }; // it has gone itself
             self.running = token;
             let slot = &mut self.slots[token];
             if let Source::Connection(stream, connection) = &mut slot.source {
-                connection.hear_of(about, news, stream, &mut slot.ready, &mut self.turn);
+                connection.hear_of(&tiding, stream, &mut slot.ready, &mut self.turn);
                 enqueue(&mut self.queue, token, slot);
             }
             self.apply_effects();

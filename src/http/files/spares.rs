@@ -30,13 +30,14 @@ impl Spares {
         spares
     }
 
-    /// Opens something with `open`, for which a spare gives way if need be. It is to be made good: see [`Loan`].
+    /// Opens something with `open`, for which spares give way if need be: one, or more where cap-std has to walk a path by itself.
+    /// They are to be made good: see [`Loan`].
     pub(super) fn open<T>(&self, open: impl Fn(&Dir) -> io::Result<T>) -> io::Result<T> {
-        match open(&self.root) {
-            Err(error) if errno::of_open(&error) == OpenError::NoDescriptor && self.held.borrow_mut().pop().is_some() => {
-                open(&self.root)
+        loop {
+            match open(&self.root) {
+                Err(error) if errno::of_open(&error) == OpenError::NoDescriptor && self.held.borrow_mut().pop().is_some() => {}
+                other => return other,
             }
-            other => other,
         }
     }
 

@@ -4,8 +4,8 @@ use super::protocols::text_of;
 use super::*;
 use crate::effects::News;
 use crate::limits::{
-    BYTES_OF_ALL_PER_TURN, EFFECT_BYTES, EFFECTS_HIGH, EFFECTS_HIGH_BYTES, EFFECTS_MAX, NEWS_PER_TURN, OUTPUT_BYTES_MAX,
-    OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES,
+    BYTES_OF_ALL_PER_TURN, EFFECT_BYTES, EFFECTS_HIGH, EFFECTS_HIGH_BYTES, EFFECTS_MAX, NEWS_PART, NEWS_PER_TURN,
+    OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES,
 };
 
 const ROOM: u16 = 4000;
@@ -815,6 +815,7 @@ fn what_is_set_off_when_everybody_has_been_driven_has_a_bound_of_its_own() {
         }
         fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
             (self.1)(&self.0.borrow().members, cx);
+            self.0.borrow_mut().drained.push(0);
             Next::Continue
         }
         fn told(&mut self, _: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
@@ -832,10 +833,67 @@ fn what_is_set_off_when_everybody_has_been_driven_has_a_bound_of_its_own() {
     let streams: Vec<usize> = (1..=5).map(|number| world.connect(ROOM, number)).collect();
     world.settle();
     streams[1..].iter().for_each(|&stream| world.says(stream, b"x"));
-    world.live(10);
+    world.turn();
+    world.be_held_up(10);
+    for rung in 1..=4 {
+        world.turn();
+        assert_eq!(diary.borrow().drained.len(), rung, "one alarm in each turn");
+    }
     world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
     world.settle();
     assert_eq!((diary.borrow().news.len(), world.stats().panics), (4, 0));
+    leave(world, &streams[1..]);
+}
+
+/// And what newcomers do to others as soon as they have come.
+#[test]
+fn newcomers_who_set_off_much_are_let_in_one_by_one() {
+    struct Herald(Rc<RefCell<Vec<ConnectionId>>>);
+    impl Protocol for Herald {
+        fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+            self.0.borrow_mut().push(cx.id());
+            let count = usize::try_from(BYTES_OF_ALL_PER_TURN / EFFECT_BYTES).unwrap();
+            cx.send_to_all(std::iter::repeat_n(self.0.borrow()[0], count), b"");
+            Next::Continue
+        }
+        fn advance<'i>(&mut self, input: &'i [u8], _: &mut Context<'i>) -> Advance {
+            Advance::consumed(input.len())
+        }
+    }
+    let mut world = World::calm();
+    let all: Rc<RefCell<Vec<ConnectionId>>> = Rc::default();
+    let shared = all.clone();
+    world.serve(ROOM, move |_| Herald(shared.clone()));
+    let streams: Vec<usize> = (1..=5).map(|number| world.connect(ROOM, number)).collect();
+    for come in 1..=5 {
+        world.turn();
+        assert_eq!(all.borrow().len(), come);
+    }
+    world.settle();
+    leave(world, &streams);
+}
+
+/// Where each turn makes more news than one tells, what waits grows no further than to some turns' worth.
+#[test]
+fn news_that_comes_faster_than_it_is_told_has_a_bound() {
+    const OF_ONE_TURN: usize = 20 * NEWS_PER_TURN;
+    let (mut world, streams, _) = room(
+        2,
+        |_, members, cx| {
+            cx.send_to_all(std::iter::repeat_n(members[0], OF_ONE_TURN), b"");
+            Next::Continue
+        },
+        stay,
+    );
+    world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
+    world.settle();
+    for turn in 0..100 {
+        world.says(streams[1], b"!");
+        world.turn();
+        let untold = world.reactor().turn.effects.untold();
+        assert!(untold <= NEWS_PART * OF_ONE_TURN, "{untold} after {turn} turns");
+    }
+    world.settle();
     leave(world, &streams[1..]);
 }
 
@@ -899,8 +957,13 @@ fn who_waits_for_a_slow_but_steady_reader_is_not_idle() {
     while diary.borrow().news.len() < 3 {
         world.live(1);
     }
-    // The other one reads no more. Who waits for it is told, and is not kept for ever either.
-    world.live(200_000);
+    // The other one reads no more. Who waits for it is told, and from then on has its own time, but not for ever.
+    while diary.borrow().news.len() < 4 {
+        world.live(1_000);
+    }
+    world.live(50_000);
+    assert_eq!((world.ending_of(1), world.ending_of(2)), (Some(CloseReason::TooSlow), None));
+    world.live(150_000);
     assert_eq!((world.ending_of(1), world.ending_of(2)), (Some(CloseReason::TooSlow), Some(CloseReason::Idle)));
     assert_eq!(diary.borrow().news[3..], [(1, 0, News::Gone)]);
     leave(world, &[]);
