@@ -117,9 +117,9 @@ pub const BYTES_PER_TURN: u64 = 256 * 1024;
 pub const STEP_BYTES: u64 = 1024;
 
 /// Bytes moved for all connections in one turn, give or take what one of them may move: everybody has an equal share of it, but
-/// never less than one full read, and when it is used up, who has not been driven yet is the first in the next turn. Two
-/// hundred bulk transfers that begin at the same moment would else keep a newcomer waiting while the kernel finds 50 MiB for
-/// them. To share a turn among more saves calls, too.
+/// never less than one full read, and when it is used up, who has not been driven yet is the first in the next turn. So two
+/// hundred bulk transfers that begin at the same moment keep a newcomer waiting until each has had one read's worth, and not
+/// several. To share a turn among more saves calls, too.
 pub const BYTES_OF_ALL_PER_TURN: u64 = 8 * 1024 * 1024;
 
 /// Datagram batches answered by one socket in one turn. Then it goes to the end of the queue.

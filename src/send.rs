@@ -217,7 +217,7 @@ fn print_all_of(mut stream: &TcpStream, talk: &Mutex<Talk>, patience: Duration) 
             Ok(0) => {
                 output.finish()?;
                 wait_for_the_rest(talk)?;
-                return Ok(output.is_all());
+                return output.is_all();
             }
             Ok(count) => {
                 lock(talk).is_printing = true;
@@ -335,9 +335,12 @@ impl Output {
         if is_within_a_line && self.stdout.is_terminal() { self.print(b"\n") } else { Ok(()) }
     }
 
-    /// The server has closed. An empty reply is one, too, but nobody would see it.
-    fn is_all(&self) -> Option<String> {
-        self.last.is_none().then(|| "the server has closed without a word".to_string())
+    /// The server has closed. Where it has said nothing before, there is no reply.
+    fn is_all(&self) -> Result<Option<String>, Failure> {
+        match self.last {
+            Some(_) => Ok(None),
+            None => Err(Failure::Failed("the server has closed without a word".to_string())),
+        }
     }
 
     /// The server is silent, but has not sent its FIN. Many never do, so what it has said counts as its reply.

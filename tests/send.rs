@@ -321,7 +321,7 @@ fn a_server_that_closes_without_a_word_is_noticed() {
     let (server, serving) = serve_one(|mut stream| {
         io::copy(&mut stream, &mut io::sink()).unwrap();
     });
-    check_failure(&send(&server, "hello"), 0, "closed without a word");
+    check_failure(&send(&server, "hello"), 1, "closed without a word");
     serving.join().unwrap();
 }
 

@@ -79,7 +79,7 @@ impl Protocol for Chat {
             cx.send(b"* that was too long\n");
             return Advance::consumed(input.len()).then(self.ended(&[], cx));
         };
-        // Nothing that would move somebody else's cursor.
+        // No control characters, which others' terminals would obey.
         let line: String = String::from_utf8_lossy(&input[..end]).chars().filter(|letter| !letter.is_control()).collect();
         let room = &mut *self.room.borrow_mut();
         match self.id.and_then(|id| room.guests.get(&id)) {

@@ -28,8 +28,9 @@ const WORD_BYTES_MAX: usize = 32 * 1024;
 /// The longest line, with its end, in bytes: a length, or a command that somebody types. Longer: the same. Few, for a line is
 /// looked through from its beginning whenever more of it comes.
 const LINE_BYTES_MAX: usize = 1024;
-/// The most bytes that keys and values may take together, with `ENTRY_BYTES` for each two. Beyond, SET is refused. (A table that
-/// grows is moved at once, and everybody waits for it: at three million keys for a second or two. Redis moves it bit by bit.)
+/// The most bytes that keys and values may take together, with `ENTRY_BYTES` for each two. Beyond, SET is refused. (What the
+/// allocator holds in small pieces comes on top: half as much again where values of other sizes take the places of old ones.
+/// And a table that grows is moved at once, and everybody waits for it: at three million keys for a second or two.)
 const STORE_BYTES_MAX: usize = 1 << 30;
 /// What it takes to keep a key and its value beside their own bytes: two allocations, and four places in the table, of which it
 /// may have so many for each key.

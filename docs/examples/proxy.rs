@@ -99,7 +99,10 @@ fn main() -> io::Result<()> {
     let (Some(Ok(address)), Some(Ok(server)), None) = (addresses.next(), addresses.next(), addresses.next()) else {
         return Err(io::Error::other("say where to listen and where the server is, each as IP:PORT"));
     };
-    let mut reactor = Reactor::new(Limits::default())?;
+    // Not the proxy's to say how long the two may be silent; and a side that its own deadline ends closes in order, which the other's
+    // peer must not take for the end of an answer. So these are there for who has vanished.
+    let limits = Limits { silent_ms_max: 3_600_000, idle_ms_max: 3_600_000, ..Limits::default() };
+    let mut reactor = Reactor::new(limits)?;
     writeln!(io::stdout(), "proxy {} -> {server}", listen(&mut reactor, address, server)?)?;
     reactor.run()?;
     Ok(())
