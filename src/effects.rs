@@ -435,7 +435,8 @@ impl Context<'_> {
     ///
     /// When it has, the protocol's [`opened`](Protocol::opened) is called, and this connection is told [`News::Connected`].
     /// Otherwise, unless somebody [`abort`](Context::abort)s it before, the protocol's [`closed`](Protocol::closed) is called with
-    /// [`CloseReason::Unreached`], and this connection is told [`News::Unreached`]: if the peer refuses, cannot be reached, or does not answer within
+    /// [`CloseReason::Unreached`], and this connection is told [`News::Unreached`]: if the peer refuses, cannot be reached, or
+    /// does not answer within
     /// [`connect_ms_max`](crate::Limits::connect_ms_max) (`TimedOut`), if the kernel has no descriptor or no memory, or if
     /// there are [`connections_max`](crate::Limits::connections_max) already (`QuotaExceeded`).
     ///

@@ -93,7 +93,7 @@ impl State {
 }
 
 /// What is known of a head that has not come yet.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 struct Coming {
     /// So many bytes of it are known not to hold its end.
     scanned: u32,

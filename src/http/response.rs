@@ -125,9 +125,9 @@ pub(super) enum Form {
 const DATE: &[u8] = b"Date: ";
 
 impl<'r> Response<'r> {
-    /// A response of `status`, with a body of the type named. A body of more than
-    /// [`STREAMED_BYTES_MAX`] leaves in pieces as the peer takes it, and is kept until then (a
-    /// borrowed one as a copy): who would rather not hold it whole has [`streamed`](Response::streamed). A status without a body,
+    /// A response of `status`, with a body of the type named. A body of more than [`STREAMED_BYTES_MAX`] leaves in pieces as the
+    /// peer takes it, and is kept until then (a borrowed one as a copy): who would rather not hold it whole has
+    /// [`streamed`](Response::streamed). A status without a body,
     /// such as [`NoContent`](Status::NoContent), has none, nor a type. A type that is no value of a field makes it a 500, as
     /// [`with_header`](Response::with_header) does.
     pub fn new(status: Status, content_type: &str, body: impl Into<Cow<'r, [u8]>>) -> Response<'r> {
@@ -147,8 +147,8 @@ impl<'r> Response<'r> {
     }
 
     /// A response of `status`, with a body that is read from `body` piece by piece, as the peer takes it: never more than
-    /// [`STREAMED_BYTES_MAX`] at a time, in at most
-    /// [`STREAMED_READS_MAX`](crate::limits::STREAMED_READS_MAX) reads, and nothing while more than
+    /// [`STREAMED_BYTES_MAX`] at a time, in at most [`STREAMED_READS_MAX`](crate::limits::STREAMED_READS_MAX) reads, and nothing
+    /// while more than
     /// [`OUTPUT_LOW_BYTES`](crate::limits::OUTPUT_LOW_BYTES) wait to be sent.
     ///
     /// A read must return soon. If it has nothing yet, it says [`WouldBlock`](io::ErrorKind::WouldBlock), and is tried again
