@@ -105,7 +105,9 @@ fn time_to_close() -> Duration {
         let (stream, _) = listener.accept().expect("the peer has connected");
         stream.set_nonblocking(true).expect("the socket is open");
         let mut stream = mio::net::TcpStream::from_std(stream);
-        poll.registry().register(&mut stream, Token(number), Interest::READABLE).expect("it is not registered yet");
+        poll.registry()
+            .register(&mut stream, Token(number), Interest::READABLE)
+            .expect("it is not registered yet");
         (peer, stream)
     });
     let (peers, streams): (Vec<TcpStream>, Vec<mio::net::TcpStream>) = pairs.unzip();
@@ -118,7 +120,8 @@ fn time_to_close() -> Duration {
 
 fn echoing(idle_ms_max: u64) -> (Reactor, SocketAddr) {
     let mut reactor =
-        Reactor::new(Limits { silent_ms_max: idle_ms_max, idle_ms_max, ..Limits::default() }).expect("a poll can be made");
+        Reactor::new(Limits { silent_ms_max: idle_ms_max, idle_ms_max, ..Limits::default() })
+            .expect("a poll can be made");
     let address = reactor.listen(LOOPBACK.into(), |_| Echo::new()).expect("a port is free");
     (reactor, address)
 }

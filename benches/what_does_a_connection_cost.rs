@@ -22,7 +22,9 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use reactor::{Echo, Http, Limits, Protocol, Reactor, Site, Stats};
 
-use common::{ANSWER_END, LAST_REQUEST, LOOPBACK, PATIENCE, answer_to, connect, source, time_until_done};
+use common::{
+    ANSWER_END, LAST_REQUEST, LOOPBACK, PATIENCE, answer_to, connect, source, time_until_done,
+};
 
 const MESSAGE: [u8; 64] = [b'x'; 64];
 

@@ -58,7 +58,12 @@ fn compare(c: &mut Criterion, name: &str, mut start: impl FnMut(SocketAddr) -> B
 }
 
 /// Takes turns until a batch is answered, and has the peers send the next. `turn` returns how many datagrams it answered.
-fn exchange(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, peers: &mut dyn Peers, mut turn: impl FnMut() -> u64) {
+fn exchange(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    peers: &mut dyn Peers,
+    mut turn: impl FnMut() -> u64,
+) {
     let mut answer_a_batch = || {
         let mut answered = 0;
         let spent = time_until_done(|| {
@@ -70,7 +75,9 @@ fn exchange(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, peers: &mut dy
         spent
     };
     answer_a_batch(); // the first one is sent singly in any case
-    group.bench_function(name, |b| b.iter_custom(|batches| (0..batches).map(|_| answer_a_batch()).sum()));
+    group.bench_function(name, |b| {
+        b.iter_custom(|batches| (0..batches).map(|_| answer_a_batch()).sum())
+    });
 }
 
 /// Answers what is there, and returns how much that was.

@@ -79,8 +79,13 @@ fn http(c: &mut Criterion) {
         });
         let answer = answer_to(REQUEST);
         let mut sent = Vec::new();
-        group.bench_function("floor", |b| b.iter(|| parse_and_copy(black_box(&requests), &answer, &mut sent)));
-        assert!(sent.is_empty() || sent.len() == depth * answer.len(), "it has answered all, unless it was not asked to run");
+        group.bench_function("floor", |b| {
+            b.iter(|| parse_and_copy(black_box(&requests), &answer, &mut sent))
+        });
+        assert!(
+            sent.is_empty() || sent.len() == depth * answer.len(),
+            "it has answered all, unless it was not asked to run"
+        );
         group.finish();
     }
 }
@@ -92,7 +97,9 @@ fn parse_and_copy(requests: &[u8], answer: &[u8], sent: &mut Vec<u8>) {
     while !rest.is_empty() {
         let mut fields = [httparse::EMPTY_HEADER; 16];
         let mut request = httparse::Request::new(&mut fields);
-        let Ok(httparse::Status::Complete(length)) = request.parse(rest) else { panic!("the requests are whole") };
+        let Ok(httparse::Status::Complete(length)) = request.parse(rest) else {
+            panic!("the requests are whole")
+        };
         black_box(&request);
         sent.extend_from_slice(answer);
         rest = &rest[length..];

@@ -25,7 +25,9 @@ use mio::{Events, Interest, Poll, Token};
 use reactor::limits::READ_BYTES_MAX;
 use reactor::{Echo, Http, Limits, Protocol, Reactor, Site};
 
-use common::{ANSWER_END, LOOPBACK, PATIENCE, REQUEST, answer_to, connect, source, time_until_done};
+use common::{
+    ANSWER_END, LOOPBACK, PATIENCE, REQUEST, answer_to, connect, source, time_until_done,
+};
 
 fn echo(c: &mut Criterion) {
     for size in [64, 65_536] {
@@ -71,9 +73,15 @@ fn through_the_reactor<P: Protocol + 'static>(
     });
 }
 
-fn through_the_floor(group: &mut BenchmarkGroup<'_, WallTime>, prepared: Option<Vec<u8>>, message: &[u8], reply: &[u8]) {
+fn through_the_floor(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    prepared: Option<Vec<u8>>,
+    message: &[u8],
+    reply: &[u8],
+) {
     let listener = std::net::TcpListener::bind(LOOPBACK).expect("a port is free");
-    let mut peer = connect(listener.local_addr().expect("it is bound"), source(0)).expect("it listens");
+    let mut peer =
+        connect(listener.local_addr().expect("it is bound"), source(0)).expect("it listens");
     let (stream, _) = listener.accept().expect("the peer has connected");
     let mut floor = Floor::serving(stream, prepared);
     exchange(group, "floor", &mut peer, message, reply, || floor.turn());
@@ -124,8 +132,16 @@ impl Floor {
         stream.set_nonblocking(true).expect("the socket is open");
         let mut stream = mio::net::TcpStream::from_std(stream);
         let poll = Poll::new().expect("a poll can be made");
-        poll.registry().register(&mut stream, Token(0), Interest::READABLE).expect("it is not registered yet");
-        Floor { poll, events: Events::with_capacity(1024), stream, buffer: vec![0; READ_BYTES_MAX], prepared }
+        poll.registry()
+            .register(&mut stream, Token(0), Interest::READABLE)
+            .expect("it is not registered yet");
+        Floor {
+            poll,
+            events: Events::with_capacity(1024),
+            stream,
+            buffer: vec![0; READ_BYTES_MAX],
+            prepared,
+        }
     }
 
     /// Waits, and answers until the socket is empty, which a short read proves. Returns how many bytes it has sent.

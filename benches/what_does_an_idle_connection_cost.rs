@@ -55,10 +55,16 @@ fn main() -> io::Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["--server", protocol, count] => serve(protocol, number(count)?),
-        ["--peers", address, count] => be_peers(address.parse().map_err(io::Error::other)?, number(count)?),
+        ["--peers", address, count] => {
+            be_peers(address.parse().map_err(io::Error::other)?, number(count)?)
+        }
         // Cargo adds `--bench`, and Criterion's options may stand beside it. Without it, this is a test.
-        [count, ..] if count.parse::<usize>().is_ok_and(|count| count > 0) => print_table(&[number(count)?]),
-        _ if arguments.contains(&"--bench") && !arguments.contains(&"--test") => print_table(&COUNTS),
+        [count, ..] if count.parse::<usize>().is_ok_and(|count| count > 0) => {
+            print_table(&[number(count)?])
+        }
+        _ if arguments.contains(&"--bench") && !arguments.contains(&"--test") => {
+            print_table(&COUNTS)
+        }
         _ => print_table(&[COUNT_IN_TEST]),
     }
 }
@@ -69,15 +75,24 @@ fn number(argument: &str) -> io::Result<usize> {
 
 fn print_table(counts: &[usize]) -> io::Result<()> {
     let mut stdout = io::stdout();
-    writeln!(stdout, "                                                         longest turn (ms) while they")?;
-    writeln!(stdout, "protocol  connections  bytes each  open (ms)  close (ms)    come  are idle     leave")?;
+    writeln!(
+        stdout,
+        "                                                         longest turn (ms) while they"
+    )?;
+    writeln!(
+        stdout,
+        "protocol  connections  bytes each  open (ms)  close (ms)    come  are idle     leave"
+    )?;
     for protocol in ["echo", "http"] {
         for &count in counts {
             let descriptors = count + DESCRIPTORS_BESIDES;
-            let status = once_more(descriptors, ["--server", protocol, &count.to_string()])?.status()?;
+            let status =
+                once_more(descriptors, ["--server", protocol, &count.to_string()])?.status()?;
             match status.code() {
                 Some(0) => {}
-                Some(NO_ROOM) => writeln!(stdout, "{protocol:8}  {count:11}  {}", advice(descriptors))?,
+                Some(NO_ROOM) => {
+                    writeln!(stdout, "{protocol:8}  {count:11}  {}", advice(descriptors))?
+                }
                 _ => return Err(io::Error::other(format!("the server ended with {status}"))),
             }
         }
@@ -88,7 +103,12 @@ fn print_table(counts: &[usize]) -> io::Result<()> {
 /// Serves so many peers, and prints the row about them.
 fn serve(protocol: &str, count: usize) -> io::Result<()> {
     const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-    let limits = Limits { connections_max: count + 1, silent_ms_max: DAY_MS, idle_ms_max: DAY_MS, ..Limits::default() };
+    let limits = Limits {
+        connections_max: count + 1,
+        silent_ms_max: DAY_MS,
+        idle_ms_max: DAY_MS,
+        ..Limits::default()
+    };
     let mut reactor = Reactor::new(limits)?;
     let address = if protocol == "http" {
         let site = Site::new();
@@ -100,9 +120,12 @@ fn serve(protocol: &str, count: usize) -> io::Result<()> {
     server.meet_the_first(address)?;
 
     let begun = Instant::now();
-    let mut peers = once_more(count + DESCRIPTORS_BESIDES, ["--peers", &address.to_string(), &count.to_string()])?
-        .stdin(Stdio::piped())
-        .spawn()?;
+    let mut peers = once_more(
+        count + DESCRIPTORS_BESIDES,
+        ["--peers", &address.to_string(), &count.to_string()],
+    )?
+    .stdin(Stdio::piped())
+    .spawn()?;
     let bytes_before = resident_bytes();
     server.turn_until_there_are(count, Some(&mut peers))?;
     let (opening, longest_opening) = (begun.elapsed(), server.take_longest_turn());
@@ -112,7 +135,9 @@ fn serve(protocol: &str, count: usize) -> io::Result<()> {
         server.turn()?;
     }
     let longest_idle = server.take_longest_turn();
-    let grown = bytes_before.zip(resident_bytes()).map(|(before, after)| after.saturating_sub(before) / count);
+    let grown = bytes_before
+        .zip(resident_bytes())
+        .map(|(before, after)| after.saturating_sub(before) / count);
 
     drop(peers.stdin.take()); // they wait for that
     if !peers.wait()?.success() {
@@ -163,7 +188,11 @@ impl Server {
     }
 
     /// Takes turns until there are `count` connections, unless the peers fail or nothing happens for too long.
-    fn turn_until_there_are(&mut self, count: usize, mut peers: Option<&mut Child>) -> io::Result<()> {
+    fn turn_until_there_are(
+        &mut self,
+        count: usize,
+        mut peers: Option<&mut Child>,
+    ) -> io::Result<()> {
         let (mut changed, mut connections) = (Instant::now(), self.reactor.stats().connections);
         while connections != count {
             self.turn()?;
@@ -173,7 +202,9 @@ impl Server {
             }
             let has_failed = peers.as_mut().map_or(Ok(None), |peers| peers.try_wait())?.is_some();
             if has_failed || changed.elapsed() > PATIENCE {
-                return Err(io::Error::other(format!("there are {connections} connections and should be {count}")));
+                return Err(io::Error::other(format!(
+                    "there are {connections} connections and should be {count}"
+                )));
             }
         }
         Ok(())
@@ -182,7 +213,9 @@ impl Server {
 
 /// Opens so many connections, and leaves when there is nothing more to read from standard input.
 fn be_peers(address: SocketAddr, count: usize) -> io::Result<()> {
-    let peers: Vec<_> = (0..count).map(|number| connect(address, source(number / PEERS_PER_SOURCE))).collect::<Result<_, _>>()?;
+    let peers: Vec<_> = (0..count)
+        .map(|number| connect(address, source(number / PEERS_PER_SOURCE)))
+        .collect::<Result<_, _>>()?;
     io::copy(&mut io::stdin(), &mut io::sink())?;
     drop(peers);
     Ok(())

@@ -69,7 +69,8 @@ pub(crate) fn run(plan: Plan, options: &Blast) -> Result<(), String> {
     // Even where there is nothing in it: then it says so. If it cannot be written, there is still a table to print.
     let logged = log.map_or(Ok(()), |(path, file)| {
         let emptied = empty(&file);
-        let written = emptied.and_then(|()| load.latencies.write_log(&mut BufWriter::new(file), &plan.to_string()));
+        let written = emptied
+            .and_then(|()| load.latencies.write_log(&mut BufWriter::new(file), &plan.to_string()));
         written.map_err(|error| format!("{}: {error}", path.display()))
     });
     if report.received == 0 && report.corrupt == 0 {
@@ -88,7 +89,9 @@ pub(crate) fn run(plan: Plan, options: &Blast) -> Result<(), String> {
     match (report.corrupt, load.counts.misplaced, load.departure()) {
         (0, 0, None) => Ok(()),
         (0, 0, Some(why)) => Err(format!("{plan}: the server has left ({why})")),
-        (0, count, _) => Err(format!("{plan}: {count} replies are out of place, so the stream is not what was sent")),
+        (0, count, _) => Err(format!(
+            "{plan}: {count} replies are out of place, so the stream is not what was sent"
+        )),
         (count, _, _) => Err(format!("{plan}: {count} replies are not what was sent")),
     }
 }
@@ -131,7 +134,10 @@ fn offer(plan: &Rc<Plan>, load: &Rc<RefCell<Load>>, stop: &AtomicBool) -> io::Re
         }
         let mut load = load.borrow_mut();
         load.latencies.begin_interval_if_due(now);
-        if now.duration_since(started) >= plan.duration || stop.load(Ordering::Relaxed) || load.is_hopeless() {
+        if now.duration_since(started) >= plan.duration
+            || stop.load(Ordering::Relaxed)
+            || load.is_hopeless()
+        {
             load.end(now);
             break;
         }
@@ -177,7 +183,11 @@ fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
     let was_asked = Arc::new(AtomicBool::new(false));
     #[cfg(unix)]
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&was_asked))?;
+        signal_hook::flag::register_conditional_shutdown(
+            signal,
+            128 + signal,
+            Arc::clone(&was_asked),
+        )?;
         signal_hook::flag::register(signal, Arc::clone(&was_asked))?;
     }
     Ok(was_asked)
@@ -192,7 +202,8 @@ struct Progress {
 impl Progress {
     fn new(duration: Duration) -> Progress {
         let bar = ProgressBar::new(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
-        let style = ProgressStyle::with_template("{bar:30} {elapsed} of {prefix}  {msg}").expect("the template is well-formed");
+        let style = ProgressStyle::with_template("{bar:30} {elapsed} of {prefix}  {msg}")
+            .expect("the template is well-formed");
         bar.set_style(style.progress_chars("=> "));
         bar.set_prefix(format!("{} s", duration.as_secs_f64()));
         Progress { bar, received: 0 }
@@ -203,7 +214,8 @@ impl Progress {
             return;
         }
         let received = load.counts.received;
-        let rate = (received - std::mem::replace(&mut self.received, received)) as f64 / since_last.as_secs_f64();
+        let rate = (received - std::mem::replace(&mut self.received, received)) as f64
+            / since_last.as_secs_f64();
         self.bar.set_message(format!("{} replies a second", report::grouped(rate.round())));
         self.bar.set_position(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
     }

@@ -266,7 +266,11 @@ impl Serve {
             body_ms_max: bounds.body_ms,
             linger_ms_max: bounds.linger_ms,
             drain_ms_max: bounds.drain_ms,
-            unanswered_ports: if self.answer_all_ports { Vec::new() } else { Limits::default().unanswered_ports },
+            unanswered_ports: if self.answer_all_ports {
+                Vec::new()
+            } else {
+                Limits::default().unanswered_ports
+            },
             udp_buffer_bytes: count(bounds.udp_buffer),
         }
     }
@@ -294,7 +298,10 @@ fn place(text: &str) -> Result<Place, String> {
         Some(path) => Ok(Place::Unix(PathBuf::from(path))),
         None => match text.parse() {
             Ok(address) => Ok(Place::Ip(address)),
-            Err(_) => Err("an address is IP:PORT, such as 127.0.0.1:2000 or [::1]:2000, or unix:PATH".to_string()),
+            Err(_) => {
+                Err("an address is IP:PORT, such as 127.0.0.1:2000 or [::1]:2000, or unix:PATH"
+                    .to_string())
+            }
         },
     }
 }
@@ -303,7 +310,8 @@ fn destination(text: &str) -> Result<Destination, String> {
     let names_a_port = |host: &str| {
         // A number that Rust reads may have a sign.
         let is_port = |text: &str| text.parse::<u16>().is_ok() && !text.starts_with('+');
-        host.rsplit_once(':').is_some_and(|(name, port)| !name.is_empty() && !name.contains('/') && is_port(port))
+        host.rsplit_once(':')
+            .is_some_and(|(name, port)| !name.is_empty() && !name.contains('/') && is_port(port))
     };
     let host_of = |scheme| text.strip_prefix(scheme).map(without_slash);
     match (host_of("tcp://"), host_of("udp://"), text.strip_prefix("unix:")) {
@@ -320,21 +328,33 @@ fn without_slash(text: &str) -> &str {
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "an address is IP:PORT, such as 127.0.0.1:2000 or [::1]:2000".to_string())
+    text.parse()
+        .map_err(|_| "an address is IP:PORT, such as 127.0.0.1:2000 or [::1]:2000".to_string())
 }
 
 fn target(text: &str) -> Result<Target, String> {
     let (transport, rest) = [Transport::Udp, Transport::Tcp]
         .iter()
-        .find_map(|transport| Some((*transport, text.strip_prefix(transport.name())?.strip_prefix("://")?)))
+        .find_map(|transport| {
+            Some((*transport, text.strip_prefix(transport.name())?.strip_prefix("://")?))
+        })
         .ok_or("a server is udp://IP:PORT or tcp://IP:PORT")?;
     let address = address(without_slash(rest))?;
-    if address.port() == 0 { Err("nobody is at port 0".to_string()) } else { Ok(Target { transport, address }) }
+    if address.port() == 0 {
+        Err("nobody is at port 0".to_string())
+    } else {
+        Ok(Target { transport, address })
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     seconds
-        .filter(|seconds| (Duration::from_millis(1)..=Duration::from_millis(MS_MAX)).contains(seconds))
-        .ok_or_else(|| "a duration is a number of seconds from 0.001 to a year's, such as 10 or 0.5".to_string())
+        .filter(|seconds| {
+            (Duration::from_millis(1)..=Duration::from_millis(MS_MAX)).contains(seconds)
+        })
+        .ok_or_else(|| {
+            "a duration is a number of seconds from 0.001 to a year's, such as 10 or 0.5"
+                .to_string()
+        })
 }

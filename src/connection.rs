@@ -26,8 +26,8 @@ use crate::buffer::Buffer;
 use crate::deadline::Time;
 use crate::effects::{News, Tiding, Wish};
 use crate::limits::{
-    INPUT_BYTES_MAX, LATE_MS, LINGER_BYTES_MAX, Limits, OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES, QUIET_MS,
-    STEP_BYTES,
+    INPUT_BYTES_MAX, LATE_MS, LINGER_BYTES_MAX, Limits, OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES,
+    OUTPUT_LOW_BYTES, QUIET_MS, STEP_BYTES,
 };
 use crate::protocol::{Advance, CloseReason, ConnectionId, Context, Lent, Next, Peer, Protocol};
 use crate::turn::Turn;
@@ -117,7 +117,12 @@ enum Direction {
 }
 
 impl Connection {
-    pub(crate) fn new(protocol: Box<dyn Protocol>, id: ConnectionId, peer: Peer, now: Time) -> Connection {
+    pub(crate) fn new(
+        protocol: Box<dyn Protocol>,
+        id: ConnectionId,
+        peer: Peer,
+        now: Time,
+    ) -> Connection {
         Connection {
             protocol,
             input: Buffer::default(),
@@ -131,7 +136,12 @@ impl Connection {
     }
 
     /// One that has been begun and not been reached.
-    pub(crate) fn outgoing(protocol: Box<dyn Protocol>, id: ConnectionId, peer: Peer, now: Time) -> Connection {
+    pub(crate) fn outgoing(
+        protocol: Box<dyn Protocol>,
+        id: ConnectionId,
+        peer: Peer,
+        now: Time,
+    ) -> Connection {
         let phase = Phase::Connecting { then: Then::Talk };
         Connection { phase, ..Connection::new(protocol, id, peer, now) }
     }
@@ -151,7 +161,13 @@ impl Connection {
 
     /// Works until it blocks, ends, or has spent its budget of this turn.
     #[inline(always)]
-    pub(crate) fn drive<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, scratch: &mut [u8], turn: &mut Turn) -> Outcome {
+    pub(crate) fn drive<W: Wire>(
+        &mut self,
+        wire: &mut W,
+        ready: &mut Ready,
+        scratch: &mut [u8],
+        turn: &mut Turn,
+    ) -> Outcome {
         // Nearly every drive is one read and one reply, with nothing left over; it need not ask all that `work` asks.
         if self.is_idle() {
             self.read(wire, ready, scratch, turn);
@@ -163,23 +179,39 @@ impl Connection {
     }
 
     /// Drives it although the kernel has told nothing of it.
-    pub(crate) fn look<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, scratch: &mut [u8], turn: &mut Turn) -> Outcome {
+    pub(crate) fn look<W: Wire>(
+        &mut self,
+        wire: &mut W,
+        ready: &mut Ready,
+        scratch: &mut [u8],
+        turn: &mut Turn,
+    ) -> Outcome {
         (ready.readable, ready.writable) = (true, true);
         self.work(wire, ready, scratch, turn)
     }
 
     /// Its deadline has come: rings the protocol's alarm, or ends what has been waited for in vain.
-    pub(crate) fn expire<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, scratch: &mut [u8], turn: &mut Turn) -> Outcome {
+    pub(crate) fn expire<W: Wire>(
+        &mut self,
+        wire: &mut W,
+        ready: &mut Ready,
+        scratch: &mut [u8],
+        turn: &mut Turn,
+    ) -> Outcome {
         if self.deadline(&turn.limits) > turn.now {
             return Outcome::Blocked; // the promise was to look: it has been active since
         }
         match self.phase {
-            Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } if self.lent.alarm <= turn.now => {
+            Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. }
+                if self.lent.alarm <= turn.now =>
+            {
                 // Late; or there is news of it, and it has been put off.
                 if self.lent.alarm.plus_ms(LATE_MS) <= turn.now || ready.readable {
                     let outcome = self.look(wire, ready, scratch, turn);
                     let still_waits = match self.phase {
-                        Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => self.lent.alarm <= turn.now,
+                        Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => {
+                            self.lent.alarm <= turn.now
+                        }
                         Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => false,
                         Phase::Connecting { .. } => false,
                     };
@@ -191,7 +223,11 @@ impl Connection {
                 self.speak(wire, ready, turn, |protocol, _, cx| protocol.elapsed(cx));
                 self.work(wire, ready, scratch, turn)
             }
-            Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } | Phase::Flushing { .. } => {
+            Phase::Silent
+            | Phase::Talking
+            | Phase::Held
+            | Phase::Paused { .. }
+            | Phase::Flushing { .. } => {
                 // Who has stopped reading until another has drained does nothing that could move a byte, and is no idler for it.
                 // How long that may take is for the other's deadlines to say.
                 if matches!(self.phase, Phase::Paused { .. })
@@ -205,7 +241,9 @@ impl Connection {
                 let (_, why) = self.patience(&turn.limits);
                 // Who does not take its bytes is not excused by sending others.
                 let counts_input = !self.wants_write();
-                let moved = |turn: &Turn| if counts_input { turn.stats.bytes_moved() } else { turn.stats.bytes_out };
+                let moved = |turn: &Turn| {
+                    if counts_input { turn.stats.bytes_moved() } else { turn.stats.bytes_out }
+                };
                 let moved_before = moved(turn);
                 let outcome = self.look(wire, ready, scratch, turn);
                 // Somebody may have closed it a moment ago: then it has just sent its FIN, and begins to linger.
@@ -217,7 +255,11 @@ impl Connection {
             Phase::Connecting { .. } => {
                 let outcome = self.look(wire, ready, scratch, turn);
                 let is_late = matches!(self.phase, Phase::Connecting { .. }); // and the loop is not
-                if is_late { Outcome::Ended(CloseReason::Unreached(ErrorKind::TimedOut)) } else { outcome }
+                if is_late {
+                    Outcome::Ended(CloseReason::Unreached(ErrorKind::TimedOut))
+                } else {
+                    outcome
+                }
             }
             Phase::Ended(why) => Outcome::Ended(why),
         }
@@ -267,7 +309,11 @@ impl Connection {
         match self.phase {
             Phase::Silent | Phase::Talking => self.own_unsent() < OUTPUT_HIGH_BYTES,
             Phase::Lingering { .. } => true,
-            Phase::Held | Phase::Paused { .. } | Phase::Flushing { .. } | Phase::Connecting { .. } | Phase::Ended(_) => false,
+            Phase::Held
+            | Phase::Paused { .. }
+            | Phase::Flushing { .. }
+            | Phase::Connecting { .. }
+            | Phase::Ended(_) => false,
         }
     }
 
@@ -302,7 +348,9 @@ impl Connection {
             Phase::Ended(_) => true,
             Phase::Silent | Phase::Talking | Phase::Lingering { .. } => false,
         };
-        not_waiting_for_the_kernel || (ready.readable && self.wants_read()) || (ready.writable && self.wants_write())
+        not_waiting_for_the_kernel
+            || (ready.readable && self.wants_read())
+            || (ready.writable && self.wants_write())
     }
 
     /// When, if nothing moves until then, a stop may take it for one on which nothing is under way. `None`: something is.
@@ -310,7 +358,9 @@ impl Connection {
         match self.phase {
             // Nothing has been said to the peer yet.
             Phase::Connecting { .. } => self.unsent.is_empty().then_some(self.active),
-            Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => self.quiet_since(),
+            Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => {
+                self.quiet_since()
+            }
             Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => None,
         }
         .map(|since| since.plus_ms(QUIET_MS))
@@ -325,7 +375,9 @@ impl Connection {
     /// Is nothing begun, in either direction?
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
-        matches!(self.phase, Phase::Silent | Phase::Talking) && self.input.is_empty() && self.unsent.is_empty()
+        matches!(self.phase, Phase::Silent | Phase::Talking)
+            && self.input.is_empty()
+            && self.unsent.is_empty()
     }
 
     /// Is nothing left to do but to wait for the peer's FIN?
@@ -337,7 +389,11 @@ impl Connection {
     /// while, so that it does not destroy what may still be on its way to it.
     pub(crate) fn close_idle(&mut self) {
         let is_reached = !matches!(self.phase, Phase::Connecting { .. });
-        self.phase = if is_reached { Phase::Flushing { last: Last::Linger } } else { Phase::Ended(CloseReason::Shutdown) };
+        self.phase = if is_reached {
+            Phase::Flushing { last: Last::Linger }
+        } else {
+            Phase::Ended(CloseReason::Shutdown)
+        };
     }
 
     /// Would its protocol give way when there is no room?
@@ -354,13 +410,25 @@ impl Connection {
     /// Takes `bytes` that somebody else sends to the peer, and says what there is to be told of it. They leave with the next
     /// drive; but before they would make more wait than the high mark, what the kernel takes leaves at once. So what is told
     /// is that the peer does not keep up, and not only that somebody has said much in one turn.
-    pub(crate) fn take<W: Wire>(&mut self, bytes: &[u8], wire: &mut W, ready: &mut Ready, turn: &mut Turn) -> Option<News> {
+    pub(crate) fn take<W: Wire>(
+        &mut self,
+        bytes: &[u8],
+        wire: &mut W,
+        ready: &mut Ready,
+        turn: &mut Turn,
+    ) -> Option<News> {
         let is_reached = !matches!(self.phase, Phase::Connecting { .. });
-        if is_reached && self.wants_write() && ready.writable && self.unsent.len() + bytes.len() > OUTPUT_HIGH_BYTES {
+        if is_reached
+            && self.wants_write()
+            && ready.writable
+            && self.unsent.len() + bytes.len() > OUTPUT_HIGH_BYTES
+        {
             self.flush(wire, ready, turn);
         }
         let is_open = match self.phase {
-            Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => self.our_direction == Direction::Open,
+            Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => {
+                self.our_direction == Direction::Open
+            }
             Phase::Connecting { then } => then == Then::Talk,
             Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => false,
         };
@@ -416,11 +484,20 @@ impl Connection {
     }
 
     /// Tells the protocol news of another connection. Who closes has said its last word, and is told nothing.
-    pub(crate) fn hear_of<W: Wire>(&mut self, tiding: &Tiding, wire: &mut W, ready: &mut Ready, turn: &mut Turn) {
+    pub(crate) fn hear_of<W: Wire>(
+        &mut self,
+        tiding: &Tiding,
+        wire: &mut W,
+        ready: &mut Ready,
+        turn: &mut Turn,
+    ) {
         match self.phase {
             Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => {
                 let at_end = matches!(self.phase, Phase::Paused { at_end: true, .. });
-                if tiding.ends_wait && matches!(self.phase, Phase::Paused { .. }) && !self.wants_write() {
+                if tiding.ends_wait
+                    && matches!(self.phase, Phase::Paused { .. })
+                    && !self.wants_write()
+                {
                     self.active = turn.now; // from here on its own time counts again
                 }
                 self.speak(wire, ready, turn, |protocol, _, cx| {
@@ -429,7 +506,10 @@ impl Connection {
                     if at_end && next == Next::Continue { Next::Stay } else { next }
                 });
             }
-            Phase::Connecting { .. } | Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => {}
+            Phase::Connecting { .. }
+            | Phase::Flushing { .. }
+            | Phase::Lingering { .. }
+            | Phase::Ended(_) => {}
         }
     }
 
@@ -438,7 +518,13 @@ impl Connection {
         self.protocol.closed(why);
     }
 
-    fn work<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, scratch: &mut [u8], turn: &mut Turn) -> Outcome {
+    fn work<W: Wire>(
+        &mut self,
+        wire: &mut W,
+        ready: &mut Ready,
+        scratch: &mut [u8],
+        turn: &mut Turn,
+    ) -> Outcome {
         if let Phase::Connecting { then } = self.phase
             && ready.writable
         {
@@ -456,23 +542,38 @@ impl Connection {
                 self.flush(wire, ready, turn);
             }
             // What is to be done to others is done before more is asked for.
-            let is_spent = turn.stats.bytes_moved() - moved_before + steps * STEP_BYTES >= turn.bytes_each;
+            let is_spent =
+                turn.stats.bytes_moved() - moved_before + steps * STEP_BYTES >= turn.bytes_each;
             if is_spent || turn.effects.is_much() {
-                return if self.can_progress(ready) { Outcome::Unfinished } else { Outcome::Blocked };
+                return if self.can_progress(ready) {
+                    Outcome::Unfinished
+                } else {
+                    Outcome::Blocked
+                };
             }
             match self.phase {
-                Phase::Silent | Phase::Talking if ready.readable && self.own_unsent() < OUTPUT_HIGH_BYTES => {
+                Phase::Silent | Phase::Talking
+                    if ready.readable && self.own_unsent() < OUTPUT_HIGH_BYTES =>
+                {
                     self.read(wire, ready, scratch, turn);
                 }
-                Phase::Held if self.own_unsent() < OUTPUT_HIGH_BYTES => self.hear_carried(wire, ready, turn),
-                Phase::Paused { produced: true, at_end } if self.unsent.len() <= OUTPUT_LOW_BYTES => {
+                Phase::Held if self.own_unsent() < OUTPUT_HIGH_BYTES => {
+                    self.hear_carried(wire, ready, turn)
+                }
+                Phase::Paused { produced: true, at_end }
+                    if self.unsent.len() <= OUTPUT_LOW_BYTES =>
+                {
                     self.phase = Phase::Paused { produced: false, at_end };
                     self.speak(wire, ready, turn, |protocol, _, cx| protocol.drained(cx));
                 }
-                Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => return Outcome::Blocked,
+                Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => {
+                    return Outcome::Blocked;
+                }
                 Phase::Flushing { .. } if self.wants_write() => return Outcome::Blocked,
                 Phase::Flushing { last: Last::Close } => return self.end(CloseReason::Finished),
-                Phase::Flushing { last: Last::CloseIfRead } if !ready.readable => return self.end(CloseReason::Finished),
+                Phase::Flushing { last: Last::CloseIfRead } if !ready.readable => {
+                    return self.end(CloseReason::Finished);
+                }
                 Phase::Flushing { last: Last::CloseIfRead | Last::Linger } => {
                     self.phase = Phase::Lingering { bytes_left: LINGER_BYTES_MAX };
                     self.finish(wire, turn);
@@ -482,7 +583,9 @@ impl Connection {
                     self.phase = match receive(wire, ready, self.lent.id, scratch) {
                         Ok(Received::Bytes(count)) => {
                             turn.stats.bytes_in += count as u64;
-                            match bytes_left.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX)) {
+                            match bytes_left
+                                .saturating_sub(u32::try_from(count).unwrap_or(u32::MAX))
+                            {
                                 0 => Phase::Ended(CloseReason::Finished),
                                 bytes_left => Phase::Lingering { bytes_left },
                             }
@@ -576,7 +679,13 @@ impl Connection {
 
     /// Reads once, and has the protocol hear what came.
     #[inline(always)]
-    fn read<W: Wire>(&mut self, wire: &mut W, ready: &mut Ready, scratch: &mut [u8], turn: &mut Turn) {
+    fn read<W: Wire>(
+        &mut self,
+        wire: &mut W,
+        ready: &mut Ready,
+        scratch: &mut [u8],
+        turn: &mut Turn,
+    ) {
         let room = scratch.len().min(INPUT_BYTES_MAX - self.input.len());
         match receive(wire, ready, self.lent.id, &mut scratch[..room]) {
             Ok(Received::Bytes(count)) => {
@@ -598,7 +707,8 @@ impl Connection {
                 }
             }
             Ok(Received::End) => {
-                self.phase = Phase::Paused { produced: self.own_unsent() > OUTPUT_LOW_BYTES, at_end: true };
+                self.phase =
+                    Phase::Paused { produced: self.own_unsent() > OUTPUT_LOW_BYTES, at_end: true };
                 self.speak(wire, ready, turn, |protocol, rest, cx| protocol.ended(rest, cx));
             }
             Ok(Received::Nothing) => {}
@@ -619,7 +729,13 @@ impl Connection {
     /// Offers the protocol `window`, message by message, and sends all its replies at once. Returns how many bytes of it are
     /// done with: those consumed, or all, once nobody will read the rest.
     #[inline(always)]
-    fn hear<W: Wire>(&mut self, window: &[u8], wire: &mut W, ready: &mut Ready, turn: &mut Turn) -> usize {
+    fn hear<W: Wire>(
+        &mut self,
+        window: &[u8],
+        wire: &mut W,
+        ready: &mut Ready,
+        turn: &mut Turn,
+    ) -> usize {
         let mut cx = Context { turn, borrowed: &[], lent: &mut self.lent };
         let step = self.protocol.advance(window, &mut cx);
         if step.consumed == window.len() {
@@ -650,7 +766,9 @@ impl Connection {
         match steps.last.next {
             Next::Continue | Next::Stay if rest == 0 => {}
             Next::Continue | Next::Stay if steps.last.consumed > 0 => self.phase = Phase::Held,
-            Next::Continue | Next::Stay if rest >= INPUT_BYTES_MAX => self.phase = Phase::Ended(CloseReason::TooLong),
+            Next::Continue | Next::Stay if rest >= INPUT_BYTES_MAX => {
+                self.phase = Phase::Ended(CloseReason::TooLong)
+            }
             Next::Continue | Next::Stay => {}
             next @ (Next::Pause | Next::Close | Next::CloseAgreed | Next::Abort) => {
                 self.follow(next, steps.last_has_replied, rest > 0);
@@ -658,7 +776,10 @@ impl Connection {
         }
         match self.phase {
             Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => steps.heard,
-            Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Connecting { .. } | Phase::Ended(_) => offered,
+            Phase::Flushing { .. }
+            | Phase::Lingering { .. }
+            | Phase::Connecting { .. }
+            | Phase::Ended(_) => offered,
         }
     }
 
@@ -683,7 +804,9 @@ impl Connection {
     fn follow(&mut self, next: Next, has_replied: bool, has_more: bool) {
         let at_end = matches!(self.phase, Phase::Paused { at_end: true, .. });
         self.phase = match next {
-            Next::Continue | Next::Close | Next::CloseAgreed if at_end => Phase::Flushing { last: Last::Close },
+            Next::Continue | Next::Close | Next::CloseAgreed if at_end => {
+                Phase::Flushing { last: Last::Close }
+            }
             // Both have said all.
             Next::Pause | Next::Stay if at_end && self.our_direction == Direction::Finished => {
                 Phase::Flushing { last: Last::Close }
@@ -692,7 +815,9 @@ impl Connection {
             Next::Continue if self.input.is_empty() => Phase::Talking,
             Next::Continue => Phase::Held,
             Next::Stay if !matches!(self.phase, Phase::Paused { .. }) => self.phase,
-            Next::Pause | Next::Stay => Phase::Paused { produced: has_replied || self.is_owed_drained(), at_end },
+            Next::Pause | Next::Stay => {
+                Phase::Paused { produced: has_replied || self.is_owed_drained(), at_end }
+            }
             Next::CloseAgreed if !has_more => Phase::Flushing { last: Last::CloseIfRead },
             Next::Close | Next::CloseAgreed => Phase::Flushing { last: Last::Linger },
             Next::Abort => Phase::Ended(CloseReason::Aborted),
@@ -702,7 +827,11 @@ impl Connection {
     /// Of one that pauses and says nothing: will it be asked for more when its output has drained? Who pauses anew is if much
     /// was said before and waits; who was paused already, only for what it has said since.
     fn is_owed_drained(&self) -> bool {
-        if let Phase::Paused { produced, .. } = self.phase { produced } else { self.own_unsent() > OUTPUT_LOW_BYTES }
+        if let Phase::Paused { produced, .. } = self.phase {
+            produced
+        } else {
+            self.own_unsent() > OUTPUT_LOW_BYTES
+        }
     }
 }
 
@@ -716,13 +845,26 @@ struct Steps {
 /// Goes on from the `first` step, until the window is heard, the protocol wants something else, so much has been said that
 /// `room` is used up, or much is to be done to others.
 #[inline(never)]
-fn go_on<'i>(first: Advance, window: &'i [u8], room: usize, protocol: &mut dyn Protocol, cx: &mut Context<'i>) -> Steps {
+fn go_on<'i>(
+    first: Advance,
+    window: &'i [u8],
+    room: usize,
+    protocol: &mut dyn Protocol,
+    cx: &mut Context<'i>,
+) -> Steps {
     let (mut last, mut heard, mut said) = (first, 0, 0);
     loop {
-        assert!(last.consumed <= window.len() - heard, "a protocol consumes no more than it was offered");
+        assert!(
+            last.consumed <= window.len() - heard,
+            "a protocol consumes no more than it was offered"
+        );
         heard += last.consumed;
         let has_gone_on = matches!(last.next, Next::Continue | Next::Stay) && last.consumed > 0;
-        if !has_gone_on || heard == window.len() || cx.waiting() >= room || cx.turn.effects.is_much() {
+        if !has_gone_on
+            || heard == window.len()
+            || cx.waiting() >= room
+            || cx.turn.effects.is_much()
+        {
             return Steps { heard, last, last_has_replied: cx.waiting() > said };
         }
         said = cx.waiting();

@@ -178,7 +178,10 @@ impl DatagramSocket {
         let (refused_before, panics_before) = (turn.stats.datagrams_refused, turn.stats.panics);
         let outcome = self.exchange_some(ready, turn);
         if self.refused.is_some() || turn.stats.panics != panics_before {
-            self.tell(turn.stats.datagrams_refused - refused_before, turn.stats.panics - panics_before);
+            self.tell(
+                turn.stats.datagrams_refused - refused_before,
+                turn.stats.panics - panics_before,
+            );
         }
         if self.phase() != Phase::Answering || self.failure.is_some() {
             return self.speak(ready, turn);
@@ -245,7 +248,11 @@ impl DatagramSocket {
 
     #[inline]
     fn can_answer(&self, ready: &Ready) -> bool {
-        if self.wants_write() { ready.writable } else { ready.readable || !self.batch.is_answered() }
+        if self.wants_write() {
+            ready.writable
+        } else {
+            ready.readable || !self.batch.is_answered()
+        }
     }
 
     fn receive(&mut self, ready: &mut Ready, stats: &mut Stats) {
@@ -356,12 +363,14 @@ impl DatagramSocket {
         // On a connected socket, what a send fails with is mostly said of an earlier datagram, and to have said it clears it: then
         // this one is sent again. Only once, as it may concern this one after all.
         let may_concern_another = self.batch.outgoing.connected.is_some() && failure.is_none();
-        send_all(&mut self.batch, ready, stats, self.address, |batch| match exchange.send(socket, batch) {
-            Err(error) if may_concern_another && failure.is_none() && is_told_late(&error) => {
-                *failure = Some(error);
-                Err(ErrorKind::Interrupted.into())
+        send_all(&mut self.batch, ready, stats, self.address, |batch| {
+            match exchange.send(socket, batch) {
+                Err(error) if may_concern_another && failure.is_none() && is_told_late(&error) => {
+                    *failure = Some(error);
+                    Err(ErrorKind::Interrupted.into())
+                }
+                other => other,
             }
-            other => other,
         });
         stats.datagram_errors += u64::from(may_concern_another && failure.is_some());
     }
@@ -396,7 +405,9 @@ fn send_all(
                     debug!("{address} sends this train one by one: {error}");
                 }
                 // It was no train.
-                DatagramError::NoTrain | DatagramError::NoTrainOnThisPath | DatagramError::Unsendable => {
+                DatagramError::NoTrain
+                | DatagramError::NoTrainOnThisPath
+                | DatagramError::Unsendable => {
                     stats.datagrams_unsent += batch.strike(1) as u64;
                     debug!("{address} send: {error}");
                 }

@@ -22,7 +22,8 @@ use slab::Slab;
 
 use crate::datagram::DatagramProtocol;
 use crate::limits::{
-    BYTES_OF_ALL_PER_TURN, EFFECT_BYTES, EFFECTS_BYTES_MAX, EFFECTS_HIGH, EFFECTS_HIGH_BYTES, EFFECTS_MAX, OUTPUT_SCRATCH_BYTES,
+    BYTES_OF_ALL_PER_TURN, EFFECT_BYTES, EFFECTS_BYTES_MAX, EFFECTS_HIGH, EFFECTS_HIGH_BYTES,
+    EFFECTS_MAX, OUTPUT_SCRATCH_BYTES,
 };
 use crate::protocol::{CloseReason, ConnectionId, Context, Protocol};
 use crate::stats::Stats;
@@ -149,7 +150,10 @@ impl Effects {
     }
 
     fn check_room(&self) {
-        assert!(self.queued.len() < EFFECTS_MAX, "a protocol asks for no more than EFFECTS_MAX effects in one call");
+        assert!(
+            self.queued.len() < EFFECTS_MAX,
+            "a protocol asks for no more than EFFECTS_MAX effects in one call"
+        );
     }
 
     /// Takes over what a datagram protocol has asked for, when nothing else waits.
@@ -161,8 +165,15 @@ impl Effects {
     }
 
     /// Gives back what was taken out to be applied, for its memory.
-    pub(crate) fn take_back(&mut self, mut queued: Vec<(ConnectionId, Effect)>, mut bytes: Vec<u8>) {
-        debug_assert!(self.queued.is_empty() && self.bytes.is_empty(), "to apply effects makes no others");
+    pub(crate) fn take_back(
+        &mut self,
+        mut queued: Vec<(ConnectionId, Effect)>,
+        mut bytes: Vec<u8>,
+    ) {
+        debug_assert!(
+            self.queued.is_empty() && self.bytes.is_empty(),
+            "to apply effects makes no others"
+        );
         queued.clear();
         bytes.clear();
         queued.shrink_to(EFFECTS_HIGH);
@@ -181,7 +192,8 @@ impl Effects {
     /// Names a connection that `caller` begins.
     pub(crate) fn name_outgoing(&mut self, caller: Option<ConnectionId>) -> ConnectionId {
         let generation = self.next_generation();
-        let place = self.outgoing.insert(Outgoing { generation, token: None, caller, is_reached: false });
+        let place =
+            self.outgoing.insert(Outgoing { generation, token: None, caller, is_reached: false });
         ConnectionId::of_outgoing(place, generation)
     }
 
@@ -200,7 +212,12 @@ impl Effects {
     /// Where a connection of that name would be.
     pub(crate) fn slot_of(&self, id: ConnectionId) -> Option<usize> {
         match id.place_of_outgoing() {
-            Some(place) => self.outgoing.get(place).filter(|outgoing| outgoing.generation == id.generation)?.token,
+            Some(place) => {
+                self.outgoing
+                    .get(place)
+                    .filter(|outgoing| outgoing.generation == id.generation)?
+                    .token
+            }
             None => Some(id.slot as usize),
         }
     }
@@ -274,7 +291,11 @@ impl Effects {
             let outgoing = self.outgoing.remove(place);
             stats.connects_failed += u64::from(!outgoing.is_reached);
             if let Some(caller) = outgoing.caller.filter(|_| !outgoing.is_reached) {
-                let news = if let CloseReason::Unreached(kind) = why { News::Unreached(kind) } else { News::Gone };
+                let news = if let CloseReason::Unreached(kind) = why {
+                    News::Unreached(kind)
+                } else {
+                    News::Gone
+                };
                 self.tell(caller, id, news);
             }
         }
@@ -303,7 +324,10 @@ impl Effects {
     /// Does nobody wait for anything?
     #[cfg(test)]
     pub(crate) fn is_settled(&self) -> bool {
-        self.is_empty() && self.over_mark.is_empty() && self.watched.is_empty() && self.outgoing.is_empty()
+        self.is_empty()
+            && self.over_mark.is_empty()
+            && self.watched.is_empty()
+            && self.outgoing.is_empty()
     }
 }
 
@@ -333,7 +357,10 @@ impl Pairs {
     }
 
     fn has_asker(&self, asker: ConnectionId) -> bool {
-        self.by_asker.range((asker, ConnectionId::LEAST)..=(asker, ConnectionId::GREATEST)).next().is_some()
+        self.by_asker
+            .range((asker, ConnectionId::LEAST)..=(asker, ConnectionId::GREATEST))
+            .next()
+            .is_some()
     }
 
     /// `asker` wants to know nothing any more.
@@ -352,8 +379,14 @@ impl Pairs {
 }
 
 /// The second halves of all pairs whose first is `first`. Takes no time where there are none at all.
-fn seconds(pairs: &BTreeSet<(ConnectionId, ConnectionId)>, first: ConnectionId) -> BTreeSet<ConnectionId> {
-    pairs.range((first, ConnectionId::LEAST)..=(first, ConnectionId::GREATEST)).map(|&(_, second)| second).collect()
+fn seconds(
+    pairs: &BTreeSet<(ConnectionId, ConnectionId)>,
+    first: ConnectionId,
+) -> BTreeSet<ConnectionId> {
+    pairs
+        .range((first, ConnectionId::LEAST)..=(first, ConnectionId::GREATEST))
+        .map(|&(_, second)| second)
+        .collect()
 }
 
 /// What a protocol may ask for on other connections of the same reactor. It is done when the call is over, in the order in
@@ -443,11 +476,18 @@ impl Context<'_> {
     /// While the peer has not been reached, `close` and `finish` take effect when it has, `pause` and `resume` are ignored,
     /// and a stop of the reactor ends it as [`CloseReason::Shutdown`] if nothing waits to be sent. Afterwards it is as any
     /// other connection.
-    pub fn connect(&mut self, address: SocketAddr, protocol: impl Protocol + 'static) -> ConnectionId {
+    pub fn connect(
+        &mut self,
+        address: SocketAddr,
+        protocol: impl Protocol + 'static,
+    ) -> ConnectionId {
         let from = self.lent.id;
         self.turn.effects.check_room(); // a name that nobody has would never be given back
         let id = self.turn.effects.name_outgoing(Some(from));
-        self.turn.effects.queue(from, Effect::Connect(Box::new(Call { id, address, protocol: Box::new(protocol) })));
+        self.turn.effects.queue(
+            from,
+            Effect::Connect(Box::new(Call { id, address, protocol: Box::new(protocol) })),
+        );
         id
     }
 
@@ -457,7 +497,11 @@ impl Context<'_> {
     /// are [`connections_max`](crate::Limits::connections_max) connections and datagram clients already (`QuotaExceeded`).
     ///
     /// What it learns it may send to connections by their names ([`Replies::others`](crate::Replies::others)).
-    pub fn connect_datagram(&mut self, peer: SocketAddr, protocol: impl DatagramProtocol + 'static) {
+    pub fn connect_datagram(
+        &mut self,
+        peer: SocketAddr,
+        protocol: impl DatagramProtocol + 'static,
+    ) {
         self.others().queue(Effect::ConnectDatagram(Box::new((peer, Box::new(protocol)))));
     }
 
@@ -501,7 +545,10 @@ impl<'t> Others<'t> {
         }
         let end = effects.bytes.len();
         for to in iter::once(first).chain(to) {
-            effects.queue(self.from, if has_room { Effect::Send(to, start..end) } else { Effect::SendTooMuch(to) });
+            effects.queue(
+                self.from,
+                if has_room { Effect::Send(to, start..end) } else { Effect::SendTooMuch(to) },
+            );
         }
     }
 

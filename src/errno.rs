@@ -93,13 +93,13 @@ const ACCEPT: &[(i32, AcceptError)] = &[
     (libc::EOPNOTSUPP, AcceptError::Lost),
     #[cfg(any(target_os = "linux", target_os = "android"))]
     (libc::ENONET, AcceptError::Lost),
-    (libc::EMFILE, AcceptError::Exhausted),  // the process has no descriptor
-    (libc::ENFILE, AcceptError::Exhausted),  // the system has none
+    (libc::EMFILE, AcceptError::Exhausted), // the process has no descriptor
+    (libc::ENFILE, AcceptError::Exhausted), // the system has none
     (libc::ENOBUFS, AcceptError::Exhausted), // no memory, often that of sockets
     (libc::ENOMEM, AcceptError::Exhausted),
-    (libc::EBADF, AcceptError::Broken),    // closed behind our back
+    (libc::EBADF, AcceptError::Broken), // closed behind our back
     (libc::ENOTSOCK, AcceptError::Broken), // and another file has its number
-    (libc::EINVAL, AcceptError::Broken),   // it does not listen any more
+    (libc::EINVAL, AcceptError::Broken), // it does not listen any more
 ];
 
 #[cfg(unix)]
@@ -143,7 +143,7 @@ const SEND: &[(i32, StreamError)] = &[
     (libc::ENOMEM, StreamError::Failed),
     (libc::ENOBUFS, StreamError::Failed),
     (libc::EMSGSIZE, StreamError::Failed), // not of a stream
-    (libc::EBADF, StreamError::Failed),    // closed behind our back: our mistake, and nobody else's end
+    (libc::EBADF, StreamError::Failed), // closed behind our back: our mistake, and nobody else's end
     (libc::ENOTSOCK, StreamError::Failed),
     (libc::EINVAL, StreamError::Failed),
     (libc::EFAULT, StreamError::Failed),
@@ -161,8 +161,8 @@ const SEND_DATAGRAM: &[(i32, DatagramError)] = &[
     // The device's queue is full. The socket itself stays writable, so whoever waited for that would spin.
     (libc::ENOBUFS, DatagramError::Unsendable),
     (libc::ENOMEM, DatagramError::Unsendable),
-    (libc::EPERM, DatagramError::Unsendable),       // a firewall forbids it
-    (libc::EACCES, DatagramError::Unsendable),      // a broadcast address
+    (libc::EPERM, DatagramError::Unsendable), // a firewall forbids it
+    (libc::EACCES, DatagramError::Unsendable), // a broadcast address
     (libc::ENETUNREACH, DatagramError::Unsendable), // there is no way there
     (libc::EHOSTUNREACH, DatagramError::Unsendable),
     (libc::ENETDOWN, DatagramError::Unsendable),
@@ -179,11 +179,11 @@ const SEND_DATAGRAM: &[(i32, DatagramError)] = &[
 #[cfg(all(unix, feature = "files"))]
 const OPEN: &[(i32, OpenError)] = &[
     (libc::ENOENT, OpenError::Missing),
-    (libc::ENOTDIR, OpenError::Missing),      // it would be below a file
+    (libc::ENOTDIR, OpenError::Missing), // it would be below a file
     (libc::ENAMETOOLONG, OpenError::Missing), // no name is so long
-    (libc::EILSEQ, OpenError::Missing),       // nor in an encoding that this file system does not have
-    (libc::ELOOP, OpenError::Missing),        // a link that leads to itself
-    (libc::ENXIO, OpenError::Missing),        // a socket, or a device that is not there
+    (libc::EILSEQ, OpenError::Missing),  // nor in an encoding that this file system does not have
+    (libc::ELOOP, OpenError::Missing),   // a link that leads to itself
+    (libc::ENXIO, OpenError::Missing),   // a socket, or a device that is not there
     (libc::ENODEV, OpenError::Missing),
     (libc::ESTALE, OpenError::Missing), // it has just gone, on another machine
     (libc::EACCES, OpenError::Forbidden),
@@ -258,7 +258,12 @@ const STREAM_KINDS: [(ErrorKind, StreamError); 6] = [
 
 /// The row of the error's number, or else of its kind, or else what is said of all others. Linear: a table has some twenty
 /// rows, those that come often stand first, and whoever looks has just made a system call.
-fn meaning<M: Copy>(error: &io::Error, rows: &[(i32, M)], kinds: &[(ErrorKind, M)], otherwise: M) -> M {
+fn meaning<M: Copy>(
+    error: &io::Error,
+    rows: &[(i32, M)],
+    kinds: &[(ErrorKind, M)],
+    otherwise: M,
+) -> M {
     let by_number = rows.iter().find(|row| Some(row.0) == error.raw_os_error()).map(|row| row.1);
     let by_kind = || kinds.iter().find(|row| row.0 == error.kind()).map(|row| row.1);
     by_number.or_else(by_kind).unwrap_or(otherwise)
@@ -298,11 +303,19 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn nothing_but_a_socket_that_does_not_listen_ends_a_listener_and_only_a_full_house_makes_it_rest() {
+    fn nothing_but_a_socket_that_does_not_listen_ends_a_listener_and_only_a_full_house_makes_it_rest()
+     {
         let nobody = [libc::EAGAIN, libc::EWOULDBLOCK];
         let full = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
         let broken = [libc::EBADF, libc::EINVAL, libc::ENOTSOCK];
-        for errno in ACCEPT.iter().map(|row| row.0).chain(nobody).chain(full).chain(broken).chain([UNHEARD_OF, 1, 0]) {
+        for errno in ACCEPT
+            .iter()
+            .map(|row| row.0)
+            .chain(nobody)
+            .chain(full)
+            .chain(broken)
+            .chain([UNHEARD_OF, 1, 0])
+        {
             let expected = match errno {
                 errno if nobody.contains(&errno) => AcceptError::NobodyThere,
                 errno if full.contains(&errno) => AcceptError::Exhausted,
@@ -318,7 +331,11 @@ pub(crate) mod tests {
     fn a_datagram_is_dropped_unless_it_can_go_later_or_alone() {
         // Above all ENOBUFS: the socket stays writable, so to wait for that would be to spin.
         let blocked = [libc::EAGAIN, libc::EWOULDBLOCK];
-        for errno in SEND_DATAGRAM.iter().map(|row| row.0).chain(blocked).chain([libc::ENOBUFS, UNHEARD_OF, 0]) {
+        for errno in SEND_DATAGRAM.iter().map(|row| row.0).chain(blocked).chain([
+            libc::ENOBUFS,
+            UNHEARD_OF,
+            0,
+        ]) {
             let expected = match errno {
                 errno if blocked.contains(&errno) => DatagramError::Blocked,
                 libc::EINTR => DatagramError::Again,
@@ -326,7 +343,11 @@ pub(crate) mod tests {
                 libc::EMSGSIZE => DatagramError::NoTrainOnThisPath,
                 _ => DatagramError::Unsendable,
             };
-            assert_eq!(of_send_datagram(&io::Error::from_raw_os_error(errno)), expected, "errno {errno}");
+            assert_eq!(
+                of_send_datagram(&io::Error::from_raw_os_error(errno)),
+                expected,
+                "errno {errno}"
+            );
         }
     }
 
@@ -335,7 +356,9 @@ pub(crate) mod tests {
     fn a_file_that_cannot_be_opened_is_missing_or_forbidden_or_not_to_be_had_now() {
         let forbidden = [libc::EACCES, libc::EPERM, libc::EXDEV];
         let not_now = [libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::EINTR];
-        for errno in OPEN.iter().map(|row| row.0).chain(forbidden).chain(not_now).chain([UNHEARD_OF, 0]) {
+        for errno in
+            OPEN.iter().map(|row| row.0).chain(forbidden).chain(not_now).chain([UNHEARD_OF, 0])
+        {
             let expected = match errno {
                 errno if forbidden.contains(&errno) => OpenError::Forbidden,
                 errno if not_now.contains(&errno) => OpenError::NotNow,
@@ -346,21 +369,44 @@ pub(crate) mod tests {
             assert_eq!(of_open(&io::Error::from_raw_os_error(errno)), expected, "errno {errno}");
         }
         // So cap-std says that a path leads out.
-        assert_eq!(of_open(&io::Error::new(ErrorKind::PermissionDenied, "out")), OpenError::Forbidden);
+        assert_eq!(
+            of_open(&io::Error::new(ErrorKind::PermissionDenied, "out")),
+            OpenError::Forbidden
+        );
     }
 
     #[test]
     fn where_there_is_no_errno_the_kind_decides() {
-        use ErrorKind::{ConnectionAborted, Interrupted, NotConnected, OutOfMemory, Unsupported, WouldBlock};
+        use ErrorKind::{
+            ConnectionAborted, Interrupted, NotConnected, OutOfMemory, Unsupported, WouldBlock,
+        };
         let accept = |kind: ErrorKind| of_accept(&kind.into());
-        assert_eq!((accept(WouldBlock), accept(Interrupted)), (AcceptError::NobodyThere, AcceptError::Again));
-        assert_eq!((accept(OutOfMemory), accept(ConnectionAborted)), (AcceptError::Exhausted, AcceptError::Lost));
+        assert_eq!(
+            (accept(WouldBlock), accept(Interrupted)),
+            (AcceptError::NobodyThere, AcceptError::Again)
+        );
+        assert_eq!(
+            (accept(OutOfMemory), accept(ConnectionAborted)),
+            (AcceptError::Exhausted, AcceptError::Lost)
+        );
         for of in [of_receive, of_send] {
-            assert_eq!((of(&WouldBlock.into()), of(&Interrupted.into())), (StreamError::Blocked, StreamError::Again));
-            assert_eq!((of(&NotConnected.into()), of(&OutOfMemory.into())), (StreamError::PeerLeft, StreamError::Failed));
+            assert_eq!(
+                (of(&WouldBlock.into()), of(&Interrupted.into())),
+                (StreamError::Blocked, StreamError::Again)
+            );
+            assert_eq!(
+                (of(&NotConnected.into()), of(&OutOfMemory.into())),
+                (StreamError::PeerLeft, StreamError::Failed)
+            );
         }
         let send = |kind: ErrorKind| of_send_datagram(&kind.into());
-        assert_eq!((send(WouldBlock), send(Interrupted)), (DatagramError::Blocked, DatagramError::Again));
-        assert_eq!((send(Unsupported), send(OutOfMemory)), (DatagramError::NoTrain, DatagramError::Unsendable));
+        assert_eq!(
+            (send(WouldBlock), send(Interrupted)),
+            (DatagramError::Blocked, DatagramError::Again)
+        );
+        assert_eq!(
+            (send(Unsupported), send(OutOfMemory)),
+            (DatagramError::NoTrain, DatagramError::Unsendable)
+        );
     }
 }

@@ -50,13 +50,30 @@ pub struct Conversation<W> {
 
 impl<W: Wire> Conversation<W> {
     /// A connection that has just been accepted and not been driven yet. One read brings at most `read_bytes`.
-    pub fn of(protocol: impl Protocol + 'static, wire: W, limits: Limits, read_bytes: usize) -> Conversation<W> {
+    pub fn of(
+        protocol: impl Protocol + 'static,
+        wire: W,
+        limits: Limits,
+        read_bytes: usize,
+    ) -> Conversation<W> {
         let mut turn = Turn::new(limits);
         let peer = Peer::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
-        let mut connection = Connection::new(Box::new(protocol), ConnectionId { slot: 0, generation: 0 }, peer, turn.now);
+        let mut connection = Connection::new(
+            Box::new(protocol),
+            ConnectionId { slot: 0, generation: 0 },
+            peer,
+            turn.now,
+        );
         let (mut wire, mut ready) = (Scripted(wire), Ready::UNKNOWN);
         connection.open(&mut wire, &mut ready, &mut turn);
-        Conversation { connection: Some(connection), wire, ready, scratch: vec![0; read_bytes], turn, ended: None }
+        Conversation {
+            connection: Some(connection),
+            wire,
+            ready,
+            scratch: vec![0; read_bytes],
+            turn,
+            ended: None,
+        }
     }
 
     /// The wire, to change what it will do.
@@ -78,7 +95,8 @@ impl<W: Wire> Conversation<W> {
     /// If it says that it is blocked and could go on, or that it could go on and cannot.
     pub fn drive(&mut self) -> bool {
         let Some(connection) = &mut self.connection else { return false };
-        let outcome = connection.drive(&mut self.wire, &mut self.ready, &mut self.scratch, &mut self.turn);
+        let outcome =
+            connection.drive(&mut self.wire, &mut self.ready, &mut self.scratch, &mut self.turn);
         self.follow(outcome)
     }
 
@@ -89,13 +107,16 @@ impl<W: Wire> Conversation<W> {
             return false;
         }
         let Some(connection) = &mut self.connection else { return false };
-        let outcome = connection.expire(&mut self.wire, &mut self.ready, &mut self.scratch, &mut self.turn);
+        let outcome =
+            connection.expire(&mut self.wire, &mut self.ready, &mut self.scratch, &mut self.turn);
         self.follow(outcome)
     }
 
     /// Would a reactor have to look at it at this very moment, without any news?
     pub fn is_due(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| connection.look_at(&self.turn.limits, self.turn.now) <= self.turn.now)
+        self.connection.as_ref().is_some_and(|connection| {
+            connection.look_at(&self.turn.limits, self.turn.now) <= self.turn.now
+        })
     }
 
     /// Would it read, if there were something?
@@ -118,8 +139,15 @@ impl<W: Wire> Conversation<W> {
         assert!(self.turn.output.is_empty(), "the output scratch is empty between drives");
         match outcome {
             Outcome::Blocked | Outcome::Idle | Outcome::Unfinished => {
-                let can_progress = self.connection.as_ref().is_some_and(|connection| connection.can_progress(&self.ready));
-                assert_eq!(outcome == Outcome::Unfinished, can_progress, "what it says of itself is true");
+                let can_progress = self
+                    .connection
+                    .as_ref()
+                    .is_some_and(|connection| connection.can_progress(&self.ready));
+                assert_eq!(
+                    outcome == Outcome::Unfinished,
+                    can_progress,
+                    "what it says of itself is true"
+                );
                 can_progress
             }
             Outcome::Ended(why) => {

@@ -139,11 +139,15 @@ pub(crate) enum Errand {
 
 impl Inbox {
     /// Whoever hands in work wakes the poll with `token`.
-    #[cfg_attr(test, expect(clippy::arc_with_non_send_sync, reason = "the simulated waker stays on its thread"))]
+    #[cfg_attr(
+        test,
+        expect(clippy::arc_with_non_send_sync, reason = "the simulated waker stays on its thread")
+    )]
     pub(crate) fn open(registry: &Registry, token: Token) -> io::Result<Inbox> {
         let waker = Waker::new(registry, token)?;
         let (sender, work) = sync_channel(HANDLE_WORK_MAX);
-        let handle = Handle(Arc::new(Shared { work: sender, is_to_stop: AtomicBool::new(false), waker }));
+        let handle =
+            Handle(Arc::new(Shared { work: sender, is_to_stop: AtomicBool::new(false), waker }));
         Ok(Inbox { work, handle, left_before_stop: None })
     }
 
@@ -153,7 +157,9 @@ impl Inbox {
 
     /// The next errand, in the order in which they were handed in.
     pub(crate) fn next(&mut self, is_stopping: bool) -> Errand {
-        if self.left_before_stop.is_none() && (is_stopping || self.handle.0.is_to_stop.load(Ordering::Acquire)) {
+        if self.left_before_stop.is_none()
+            && (is_stopping || self.handle.0.is_to_stop.load(Ordering::Acquire))
+        {
             self.left_before_stop = Some(HANDLE_WORK_MAX); // no more can have waited then
         }
         match &mut self.left_before_stop {

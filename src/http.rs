@@ -139,11 +139,20 @@ impl<R: Responder> Http<R> {
             match input {
                 [_, b'\n', ..] if coming.empty_lines < EMPTY_LINES_MAX => {
                     cx.wake_never();
-                    self.state = State::Head(Coming { scanned: 0, empty_lines: coming.empty_lines + 1, ..coming });
+                    self.state = State::Head(Coming {
+                        scanned: 0,
+                        empty_lines: coming.empty_lines + 1,
+                        ..coming
+                    });
                     return Advance::consumed(2);
                 }
                 [_] => return self.need_more_head(coming, input, cx),
-                _ => return Advance { consumed: input.len(), next: self.refuse(Status::BadRequest, Form::Full, input, cx) },
+                _ => {
+                    return Advance {
+                        consumed: input.len(),
+                        next: self.refuse(Status::BadRequest, Form::Full, input, cx),
+                    };
+                }
             }
         }
         if coming.scanned > 0 && !has_news(input, coming.scanned as usize) {
@@ -155,7 +164,10 @@ impl<R: Responder> Http<R> {
             Parsed::Partial => self.need_more_head(coming, input, cx),
             // Who has spoken HTTP/1 takes no answer without a head, and somebody behind it might take the file for one.
             Parsed::Whole(request, _) if request.form() == Form::Simple && !coming.is_first => {
-                Advance { consumed: input.len(), next: self.refuse(Status::BadRequest, Form::Full, input, cx) }
+                Advance {
+                    consumed: input.len(),
+                    next: self.refuse(Status::BadRequest, Form::Full, input, cx),
+                }
             }
             Parsed::Whole(request, length) => {
                 if coming.scanned > 0 || coming.empty_lines > 0 {
@@ -166,7 +178,10 @@ impl<R: Responder> Http<R> {
                 }
                 Advance { consumed: length, next: self.answer(&request, &input[..length], cx) }
             }
-            Parsed::Refused(status) => Advance { consumed: input.len(), next: self.refuse(status, form_of(input), input, cx) },
+            Parsed::Refused(status) => Advance {
+                consumed: input.len(),
+                next: self.refuse(status, form_of(input), input, cx),
+            },
         }
     }
 
@@ -176,7 +191,8 @@ impl<R: Responder> Http<R> {
             cx.wake_after(Duration::from_millis(cx.limits().head_ms_max));
         }
         let scanned = u32::try_from(input.len()).expect("no more than INPUT_BYTES_MAX is carried");
-        self.state = State::Head(Coming { scanned, is_head: form_of(input) == Form::Head, ..coming });
+        self.state =
+            State::Head(Coming { scanned, is_head: form_of(input) == Form::Head, ..coming });
         Advance::need_more()
     }
 
@@ -200,7 +216,12 @@ impl<R: Responder> Http<R> {
 
     /// The same, where the answer has to wait until the request's body has come.
     #[cold]
-    fn answer_behind_body(&mut self, request: &Request<'_>, head: &[u8], cx: &mut Context<'_>) -> Next {
+    fn answer_behind_body(
+        &mut self,
+        request: &Request<'_>,
+        head: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Next {
         let (form, left) = (request.form(), request.body_bytes());
         if left > BODY_BYTES_MAX {
             return self.refuse(Status::ContentTooLarge, form, head, cx);
@@ -210,7 +231,9 @@ impl<R: Responder> Http<R> {
         let entry = self.responder.logs_access().then(|| Entry::new(head, cx));
         let then = match upload {
             // RFC 9110 section 10.1.1. There is no interim answer in HTTP/1.0; the client may ask without expecting one.
-            Some(_) if request.expects_continue() => return send_last(Status::ExpectationFailed, form, entry, cx),
+            Some(_) if request.expects_continue() => {
+                return send_last(Status::ExpectationFailed, form, entry, cx);
+            }
             Some(upload) => Then::Upload(upload),
             // A client that waits for leave to send its body gets the answer instead (RFC 9110 section 10.1.1). Whether it
             // sends the body all the same cannot be known, so nothing after it can be told apart.
@@ -226,7 +249,12 @@ impl<R: Responder> Http<R> {
     }
 
     /// Takes the next bytes of a request's body.
-    fn advance_body(&mut self, mut body: Box<Arriving>, input: &[u8], cx: &mut Context<'_>) -> Advance {
+    fn advance_body(
+        &mut self,
+        mut body: Box<Arriving>,
+        input: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Advance {
         let count = usize::try_from(body.left).map_or(input.len(), |left| left.min(input.len()));
         body.left -= count as u64;
         if let Then::Upload(upload) = &mut body.then {
@@ -247,8 +275,17 @@ impl<R: Responder> Http<R> {
                 let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; FEW_HEADERS];
                 let mut many = Vec::new();
                 match parse(&head, &mut few, &mut many) {
-                    Parsed::Whole(request, _) => send(&mut self.state, self.responder.respond(&request), form, next, entry, cx),
-                    Parsed::Partial | Parsed::Refused(_) => unreachable!("what was a whole head still is one"),
+                    Parsed::Whole(request, _) => send(
+                        &mut self.state,
+                        self.responder.respond(&request),
+                        form,
+                        next,
+                        entry,
+                        cx,
+                    ),
+                    Parsed::Partial | Parsed::Refused(_) => {
+                        unreachable!("what was a whole head still is one")
+                    }
                 }
             }
         };
@@ -260,7 +297,9 @@ impl<R: Responder> Http<R> {
     fn go_on(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
         match std::mem::replace(&mut self.state, State::NEXT) {
             State::Body(body) => self.advance_body(body, input, cx),
-            State::Stream(stream) => Advance::need_more().then(go_on_streaming(&mut self.state, stream, cx)),
+            State::Stream(stream) => {
+                Advance::need_more().then(go_on_streaming(&mut self.state, stream, cx))
+            }
             State::Head(_) => unreachable!("between two messages, nothing has begun"),
         }
     }
@@ -317,7 +356,9 @@ impl<R: Responder> Protocol for Http<R> {
                     Form::Full
                 }
             }
-            State::Body(body) => return send_last(Status::RequestTimeout, body.form, body.entry, cx),
+            State::Body(body) => {
+                return send_last(Status::RequestTimeout, body.form, body.entry, cx);
+            }
             State::Stream(stream) => return go_on_streaming(&mut self.state, stream, cx),
         };
         self.refuse(Status::RequestTimeout, form, b"", cx)

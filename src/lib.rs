@@ -77,7 +77,9 @@ pub use effects::{News, Others};
 pub use handle::{Handle, NotTaken};
 #[cfg(all(unix, feature = "files"))]
 pub use http::Files;
-pub use http::{ACCESS_LOG, Http, Method, Page, Request, Responder, Response, Site, Status, Upload};
+pub use http::{
+    ACCESS_LOG, Http, Method, Page, Request, Responder, Response, Site, Status, Upload,
+};
 pub use limits::Limits;
 pub use protocol::{Advance, CloseReason, ConnectionId, Context, Next, Peer, Protocol};
 pub use reactor::{Reactor, Stopped};

@@ -306,22 +306,34 @@ pub const FILE_SHORTAGE_MS: u64 = 10_000;
 /// What the access log shows of a request line, in bytes. What is beyond is cut off, and `...` put in its place.
 pub const ACCESS_LINE_BYTES_MAX: usize = 1024;
 
-const _: () = assert!(REQUEST_LINE_BYTES_MAX <= HEAD_BYTES_MAX, "a legal request line fits in a head");
 const _: () =
-    assert!(HEAD_BYTES_MAX < INPUT_BYTES_MAX, "a legal head fits in the carried input, with room to see that it is too long");
-const _: () = assert!(READ_BYTES_MAX as u64 <= BYTES_PER_TURN, "a turn allows at least one full read");
+    assert!(REQUEST_LINE_BYTES_MAX <= HEAD_BYTES_MAX, "a legal request line fits in a head");
+const _: () = assert!(
+    HEAD_BYTES_MAX < INPUT_BYTES_MAX,
+    "a legal head fits in the carried input, with room to see that it is too long"
+);
+const _: () =
+    assert!(READ_BYTES_MAX as u64 <= BYTES_PER_TURN, "a turn allows at least one full read");
 const _: () = assert!(BYTES_PER_TURN <= BYTES_OF_ALL_PER_TURN, "one alone has its whole budget");
-const _: () =
-    assert!(OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES && OUTPUT_HIGH_BYTES < OUTPUT_BYTES_MAX, "low mark < high mark < bound");
-const _: () = assert!(STREAMED_BYTES_MAX as u64 <= FILE_AHEAD_BYTES, "the next piece is among what is fetched");
+const _: () = assert!(
+    OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES && OUTPUT_HIGH_BYTES < OUTPUT_BYTES_MAX,
+    "low mark < high mark < bound"
+);
+const _: () = assert!(
+    STREAMED_BYTES_MAX as u64 <= FILE_AHEAD_BYTES,
+    "the next piece is among what is fetched"
+);
 const _: () = assert!(
     OUTPUT_HIGH_BYTES + STREAMED_BYTES_MAX < OUTPUT_BYTES_MAX,
     "a piece of a stream always fits, behind other answers too"
 );
-const _: () =
-    assert!(BODY_BYTES_MAX + OUTPUT_HIGH_BYTES as u64 <= OUTPUT_BYTES_MAX as u64, "a body can be sent back, with a head");
+const _: () = assert!(
+    BODY_BYTES_MAX + OUTPUT_HIGH_BYTES as u64 <= OUTPUT_BYTES_MAX as u64,
+    "a body can be sent back, with a head"
+);
 const _: () = assert!(OUTPUT_BYTES_MAX <= EFFECTS_BYTES_MAX, "what one may take can be sent");
-const _: () = assert!(EFFECTS_HIGH < EFFECTS_MAX && EFFECTS_HIGH_BYTES < EFFECTS_BYTES_MAX, "mark < bound");
+const _: () =
+    assert!(EFFECTS_HIGH < EFFECTS_MAX && EFFECTS_HIGH_BYTES < EFFECTS_BYTES_MAX, "mark < bound");
 const _: () = assert!(ACCEPT_REST_MS < EASE_MS, "who still rests is not taken to have ease");
 const _: () = assert!(QUIET_MS <= GIVE_WAY_QUIET_MS, "who may give way is quiet");
 const _: () = assert!(
@@ -332,4 +344,7 @@ const _: () = assert!(
     REPLIES_HIGH_BYTES + DATAGRAM_BYTES_MAX_V6 + REPLY_LISTING_BYTES <= REPLIES_BYTES_MAX,
     "below the high mark, there is room for any reply"
 );
-const _: () = assert!(SEGMENT_BYTES_MAX * SEGMENTS_MAX > DATAGRAM_BYTES_MAX, "trains are bounded by bytes too");
+const _: () = assert!(
+    SEGMENT_BYTES_MAX * SEGMENTS_MAX > DATAGRAM_BYTES_MAX,
+    "trains are bounded by bytes too"
+);

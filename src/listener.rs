@@ -188,7 +188,9 @@ impl Listener {
 
     /// Says how an episode went, if it is in one.
     pub(crate) fn end_episode(&mut self, turn: &Turn) {
-        let Door::Crowded(episode, _) = std::mem::replace(&mut self.door, Door::Open) else { return };
+        let Door::Crowded(episode, _) = std::mem::replace(&mut self.door, Door::Open) else {
+            return;
+        };
         let Episode { began, rests, accepted_before, gave_way_before } = episode;
         info!(
             "{} had no room at times for {:.1?}: it rested {rests} times, {} gave way and {} were accepted meanwhile",
@@ -220,7 +222,11 @@ mod tests {
 
     fn listener() -> Listener {
         let socket = net::listen(([127, 0, 0, 1], 2000).into()).unwrap();
-        Listener::new(Socket::Tcp(socket), "127.0.0.1:2000".to_owned(), Box::new(|_| Box::new(Echo::new())))
+        Listener::new(
+            Socket::Tcp(socket),
+            "127.0.0.1:2000".to_owned(),
+            Box::new(|_| Box::new(Echo::new())),
+        )
     }
 
     #[test]
@@ -239,14 +245,21 @@ mod tests {
         assert_eq!((listener.is_resting(), listener.deadline(at(100))), (false, at(100 + EASE_MS)));
         listener.rest("no room", at(900), &mut turn.stats);
         turn.now = at(100 + EASE_MS);
-        assert_eq!(listener.expire(&turn), Outcome::Unfinished, "it looks again whether there is room");
+        assert_eq!(
+            listener.expire(&turn),
+            Outcome::Unfinished,
+            "it looks again whether there is room"
+        );
         assert_eq!(turn.stats.accept_rests, 2);
 
         listener.ease(at(2000));
         listener.ease(at(2500));
         turn.now = at(2000 + EASE_MS - 1);
         assert_eq!(listener.expire(&turn), Outcome::Blocked);
-        assert!(matches!(&listener.door, Door::Crowded(episode, _) if episode.rests == 2), "one millisecond early");
+        assert!(
+            matches!(&listener.door, Door::Crowded(episode, _) if episode.rests == 2),
+            "one millisecond early"
+        );
         turn.now = at(2000 + EASE_MS);
         assert_eq!(listener.expire(&turn), Outcome::Blocked);
         assert!(matches!(listener.door, Door::Open), "it is over");

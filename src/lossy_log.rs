@@ -76,7 +76,9 @@ impl<W: Write + AsFd> Write for LossyLog<W> {
         }
         if self.lines_lost > 0 && !self.is_cut {
             let lost = self.lines_lost;
-            let note = format!("reactor: {lost} lines of the log are missing here, for which there was no room\n");
+            let note = format!(
+                "reactor: {lost} lines of the log are missing here, for which there was no room\n"
+            );
             if self.put(note.as_bytes()) {
                 self.lines_lost = 0;
             }
@@ -134,11 +136,19 @@ mod tests {
 
     /// A line of the log with its number in front, of `bytes` bytes at least.
     fn line(number: usize, bytes: usize) -> String {
-        format!("{number} {:x<width$}\n", "", width = bytes.saturating_sub(format!("{number} \n").len()))
+        format!(
+            "{number} {:x<width$}\n",
+            "",
+            width = bytes.saturating_sub(format!("{number} \n").len())
+        )
     }
 
     /// Logs the lines from `first` on while nobody reads them, and returns the number of the next.
-    fn stuff<W: Write + AsFd + Send + 'static>(mut log: LossyLog<W>, first: usize, bytes: usize) -> (LossyLog<W>, usize) {
+    fn stuff<W: Write + AsFd + Send + 'static>(
+        mut log: LossyLog<W>,
+        first: usize,
+        bytes: usize,
+    ) -> (LossyLog<W>, usize) {
         at_once(move || {
             let last = first + 200_000 / bytes;
             (first..last).for_each(|number| log.write_all(line(number, bytes).as_bytes()).unwrap());
@@ -159,7 +169,10 @@ mod tests {
                 gaps += 1;
                 is_cut = false;
             } else {
-                assert!(!is_cut && !text.is_empty() && expected.starts_with(text), "{next} is expected, not {text}");
+                assert!(
+                    !is_cut && !text.is_empty() && expected.starts_with(text),
+                    "{next} is expected, not {text}"
+                );
                 is_cut = text != expected.trim_end();
                 next += usize::from(!is_cut);
             }
@@ -189,7 +202,11 @@ mod tests {
             log.write_all(line(next, bytes).as_bytes()).unwrap();
             drop(log);
             reader.read_to_end(&mut read).unwrap();
-            assert_eq!(check_story(&String::from_utf8(read).unwrap(), next + 1, bytes), 3, "lines of {bytes} bytes");
+            assert_eq!(
+                check_story(&String::from_utf8(read).unwrap(), next + 1, bytes),
+                3,
+                "lines of {bytes} bytes"
+            );
         }
     }
 
@@ -228,11 +245,19 @@ mod tests {
             unlockpt(&screen).unwrap();
             let name = ptsname(&screen, Vec::new()).unwrap();
             let noctty = OpenptFlags::NOCTTY.bits().cast_signed(); // a test has no use for a terminal of its own
-            let terminal = File::options().write(true).custom_flags(noctty).open(name.to_str().unwrap()).unwrap();
+            let terminal = File::options()
+                .write(true)
+                .custom_flags(noctty)
+                .open(name.to_str().unwrap())
+                .unwrap();
             let log = LossyLog::new(terminal);
             assert!(log.is_terminal);
             let (log, lines) = stuff(log, 0, bytes);
-            assert!((1..lines as u64).contains(&log.lines_lost), "{} of {lines} lines of {bytes} bytes", log.lines_lost);
+            assert!(
+                (1..lines as u64).contains(&log.lines_lost),
+                "{} of {lines} lines of {bytes} bytes",
+                log.lines_lost
+            );
         }
     }
 }

@@ -41,7 +41,9 @@ fn main() -> ExitCode {
         Err(error) => return complain(MISUSED, &first_line(&error)),
     };
     match command {
-        Command::Serve(arguments) if arguments.has_root_for_nobody() => complain(MISUSED, "--root needs an address: --http ADDR"),
+        Command::Serve(arguments) if arguments.has_root_for_nobody() => {
+            complain(MISUSED, "--root needs an address: --http ADDR")
+        }
         Command::Serve(arguments) => match serve(&arguments.with_defaults()) {
             Ok(Stopped::InOrder) => ExitCode::SUCCESS,
             Ok(Stopped::CutOff(_)) => ExitCode::from(CUT_OFF),
@@ -75,7 +77,11 @@ fn serve(arguments: &Serve) -> io::Result<Stopped> {
     // Before anything listens, so that a signal which comes early is not lost either.
     #[cfg(unix)]
     stop_on_signals(&mut reactor)?;
-    let echo = if arguments.prefix.is_empty() { Echo::new() } else { Echo::with_prefix(arguments.prefix.as_str()) };
+    let echo = if arguments.prefix.is_empty() {
+        Echo::new()
+    } else {
+        Echo::with_prefix(arguments.prefix.as_str())
+    };
     let site = Site::new().with_access_log(log_enabled!(target: ACCESS_LOG, Level::Info));
     let site = match &arguments.root {
         Some(root) => serve_files(site, root)?,
@@ -97,7 +103,8 @@ fn serve(arguments: &Serve) -> io::Result<Stopped> {
         lines += &announce("http", place, bound)?;
     }
     // All at once, when all listen: who reads the last line may connect to any.
-    if let Err(error) = io::stdout().write_all(lines.as_bytes()).and_then(|()| io::stdout().flush()) {
+    if let Err(error) = io::stdout().write_all(lines.as_bytes()).and_then(|()| io::stdout().flush())
+    {
         info!("nobody reads standard output: {error}");
     }
     info!("serves, process {}", std::process::id());
@@ -121,7 +128,10 @@ fn open_log(arguments: &Serve) {
     format.timestamp(Some(TimestampPrecision::Millis)).target(false);
     env_logger::Builder::new()
         .filter_level(arguments.log.parse().unwrap_or(LevelFilter::Info))
-        .filter_module(ACCESS_LOG, if arguments.access_log { LevelFilter::Info } else { LevelFilter::Off })
+        .filter_module(
+            ACCESS_LOG,
+            if arguments.access_log { LevelFilter::Info } else { LevelFilter::Off },
+        )
         // What mio says of its own calls, we say too.
         .filter_module("mio", LevelFilter::Info)
         .parse_default_env()
@@ -154,7 +164,9 @@ fn listen<P: Protocol + 'static>(
 fn serve_files(site: Site, root: &Path) -> io::Result<Site> {
     match reactor::Files::below(root) {
         Ok(files) => Ok(site.with_files(files)),
-        Err(error) => Err(io::Error::new(error.kind(), format!("root {}: {error}", root.display()))),
+        Err(error) => {
+            Err(io::Error::new(error.kind(), format!("root {}: {error}", root.display())))
+        }
     }
 }
 

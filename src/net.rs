@@ -5,11 +5,17 @@
 //! simulated kernel with a simulated clock, so that the whole loop can be led through any hour that a kernel, its peers
 //! and its clock could give it, and through the same one again.
 
-#[cfg_attr(test, allow(dead_code, unused_imports, reason = "the simulated kernel stands in for most of it"))]
+#[cfg_attr(
+    test,
+    allow(dead_code, unused_imports, reason = "the simulated kernel stands in for most of it")
+)]
 pub(crate) mod system;
 
 #[cfg(unix)]
-#[cfg_attr(test, allow(dead_code, unused_imports, reason = "the simulated kernel has no Unix sockets"))]
+#[cfg_attr(
+    test,
+    allow(dead_code, unused_imports, reason = "the simulated kernel has no Unix sockets")
+)]
 pub(crate) mod unix;
 
 #[cfg(test)]
@@ -22,8 +28,11 @@ use system as chosen;
 
 #[cfg(unix)]
 pub(crate) use chosen::UnixListener;
-pub(crate) use chosen::{Event, Events, Interest, Poll, Registry, Source, TcpListener, TcpStream, Token, UdpSocket, Waker};
 pub(crate) use chosen::{
-    bind_datagram, connect, connect_datagram, is_connected, is_own_address, is_priority, listen, now, reading, reset_on_close,
-    set_nodelay, wall_clock,
+    Event, Events, Interest, Poll, Registry, Source, TcpListener, TcpStream, Token, UdpSocket,
+    Waker,
+};
+pub(crate) use chosen::{
+    bind_datagram, connect, connect_datagram, is_connected, is_own_address, is_priority, listen,
+    now, reading, reset_on_close, set_nodelay, wall_clock,
 };

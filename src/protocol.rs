@@ -180,7 +180,9 @@ impl From<io::Error> for CloseReason {
     fn from(error: io::Error) -> CloseReason {
         match errno::of_send(&error) {
             StreamError::PeerLeft => CloseReason::PeerReset,
-            StreamError::Blocked | StreamError::Again | StreamError::Failed => CloseReason::Io(error.kind()),
+            StreamError::Blocked | StreamError::Again | StreamError::Failed => {
+                CloseReason::Io(error.kind())
+            }
         }
     }
 }
@@ -221,13 +223,15 @@ impl ConnectionId {
     const OUTGOING: u32 = 1 << 31;
 
     pub(crate) fn of_outgoing(place: usize, generation: u32) -> ConnectionId {
-        let place = u32::try_from(place).expect("fewer calls than EFFECTS_MAX wait, and the others have descriptors");
+        let place = u32::try_from(place)
+            .expect("fewer calls than EFFECTS_MAX wait, and the others have descriptors");
         assert!(place & ConnectionId::OUTGOING == 0, "there are fewer than 2³¹ descriptors");
         ConnectionId { slot: place | ConnectionId::OUTGOING, generation }
     }
 
     pub(crate) fn place_of_outgoing(self) -> Option<usize> {
-        (self.slot & ConnectionId::OUTGOING != 0).then_some((self.slot & !ConnectionId::OUTGOING) as usize)
+        (self.slot & ConnectionId::OUTGOING != 0)
+            .then_some((self.slot & !ConnectionId::OUTGOING) as usize)
     }
 }
 
@@ -250,7 +254,10 @@ pub enum Peer {
     Unix,
 }
 
-const _: () = assert!(size_of::<Peer>() == size_of::<SocketAddr>(), "that a peer may have no address costs no connection memory");
+const _: () = assert!(
+    size_of::<Peer>() == size_of::<SocketAddr>(),
+    "that a peer may have no address costs no connection memory"
+);
 
 impl Peer {
     /// Its address, if it has one.

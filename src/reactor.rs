@@ -42,8 +42,8 @@ use crate::datagram::{DatagramProtocol, DatagramSocket};
 use crate::deadline::{Deadlines, Time};
 use crate::handle::{Errand, Handle, Inbox};
 use crate::limits::{
-    ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, Limits, NEWS_PART, NEWS_PER_TURN, READ_BYTES_MAX, SLOTS_KEPT,
-    WORK_PER_TURN,
+    ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, Limits, NEWS_PART, NEWS_PER_TURN,
+    READ_BYTES_MAX, SLOTS_KEPT, WORK_PER_TURN,
 };
 use crate::listener::Listener;
 use crate::net::{self, Events, Interest, Poll, TcpStream, Token};
@@ -131,8 +131,12 @@ impl Slot {
                 let quiet_at = connection.quiet_at().unwrap_or(Time::NEVER);
                 (connection.wanted(), connection.look_at(&turn.limits, turn.now).min(quiet_at))
             }
-            Source::Connection(_, connection) => (connection.wanted(), connection.look_at(&turn.limits, turn.now)),
-            Source::Datagram(socket) if socket.wants_write() => (Watched::ReadingAndWriting, socket.alarm()),
+            Source::Connection(_, connection) => {
+                (connection.wanted(), connection.look_at(&turn.limits, turn.now))
+            }
+            Source::Datagram(socket) if socket.wants_write() => {
+                (Watched::ReadingAndWriting, socket.alarm())
+            }
             Source::Listener(listener) => (Watched::Reading, listener.deadline(turn.now)),
             Source::Datagram(socket) => (Watched::Reading, socket.alarm()),
             Source::Inbox(_) | Source::Bell(_) => (Watched::Reading, Time::NEVER),
@@ -142,7 +146,9 @@ impl Slot {
     /// At a stop: has it done all that was begun?
     fn has_no_more_to_do(&self, now: Time) -> bool {
         match &self.source {
-            Source::Connection(_, connection) => connection.quiet_at().is_some_and(|quiet_at| quiet_at <= now),
+            Source::Connection(_, connection) => {
+                connection.quiet_at().is_some_and(|quiet_at| quiet_at <= now)
+            }
             Source::Listener(listener) => listener.is_closed(),
             Source::Datagram(socket) => socket.is_done(),
             Source::Inbox(_) => false, // it ends by itself, when it is empty
@@ -288,7 +294,10 @@ impl Reactor {
     // ---- wait: the one place where the program sleeps (invariant 1)
 
     fn wait(&mut self, until: Time) -> io::Result<()> {
-        debug_assert!(self.all_who_can_progress_are_queued(), "at wait, every source that can progress is in the queue");
+        debug_assert!(
+            self.all_who_can_progress_are_queued(),
+            "at wait, every source that can progress is in the queue"
+        );
         let timeout = if self.has_work() {
             Some(Duration::ZERO)
         } else {
@@ -370,10 +379,16 @@ impl Reactor {
                 self.drive_other(token);
                 continue;
             };
-            let outcome = connection.drive(stream, &mut slot.ready, &mut self.scratch[..], &mut self.turn);
+            let outcome =
+                connection.drive(stream, &mut slot.ready, &mut self.scratch[..], &mut self.turn);
             // Activity has only put its deadline off since it was filed; an alarm may have brought it forward.
-            let is_provided_for = slot.filed <= connection.alarm() && slot.watched != Watched::Nothing;
-            if outcome == Outcome::Idle && is_provided_for && !self.turn.stopping && self.turn.effects.is_empty() {
+            let is_provided_for =
+                slot.filed <= connection.alarm() && slot.watched != Watched::Nothing;
+            if outcome == Outcome::Idle
+                && is_provided_for
+                && !self.turn.stopping
+                && self.turn.effects.is_empty()
+            {
                 continue; // as nearly always
             }
             self.settle(token, outcome);
@@ -461,9 +476,12 @@ impl Reactor {
                 continue; // in this very turn
             }
             let outcome = match &mut slot.source {
-                Source::Connection(stream, connection) => {
-                    connection.expire(stream, &mut slot.ready, &mut self.scratch[..], &mut self.turn)
-                }
+                Source::Connection(stream, connection) => connection.expire(
+                    stream,
+                    &mut slot.ready,
+                    &mut self.scratch[..],
+                    &mut self.turn,
+                ),
                 Source::Listener(listener) => listener.expire(&self.turn),
                 Source::Datagram(socket) => {
                     let outcome = socket.expire(&mut slot.ready, &mut self.turn);
@@ -537,7 +555,13 @@ impl Reactor {
                     self.turn.stats.closed += 1;
                     self.turn.stats.closed_finished += u64::from(why == CloseReason::Finished);
                     debug!("{} {} closed: {why}", connection.id(), connection.peer());
-                    if matches!(why, CloseReason::Aborted | CloseReason::TooSlow | CloseReason::Overrun | CloseReason::Panicked) {
+                    if matches!(
+                        why,
+                        CloseReason::Aborted
+                            | CloseReason::TooSlow
+                            | CloseReason::Overrun
+                            | CloseReason::Panicked
+                    ) {
                         net::reset_on_close(stream);
                     }
                     trace!("{} close", connection.id());
@@ -590,7 +614,9 @@ impl Reactor {
     #[inline]
     fn settle(&mut self, token: usize, outcome: Outcome) {
         match outcome {
-            Outcome::Ended(why) => end(&mut self.ended, &mut self.queue, token, &mut self.slots[token], why),
+            Outcome::Ended(why) => {
+                end(&mut self.ended, &mut self.queue, token, &mut self.slots[token], why)
+            }
             Outcome::Blocked | Outcome::Idle => self.provide(token, false),
             Outcome::Unfinished => self.provide(token, true),
         }
@@ -602,7 +628,11 @@ impl Reactor {
         let would_never_stop = matches!(slot.source, Source::Datagram(_)); // in a flood
         // Who is in the queue, or has been put off, may have been told of something that it has not looked at yet.
         let is_waiting = slot.standing == Standing::Waiting;
-        if self.turn.stopping && is_waiting && (!can_go_on || would_never_stop) && slot.has_no_more_to_do(self.turn.now) {
+        if self.turn.stopping
+            && is_waiting
+            && (!can_go_on || would_never_stop)
+            && slot.has_no_more_to_do(self.turn.now)
+        {
             match &mut slot.source {
                 Source::Connection(_, connection) => {
                     connection.close_idle();
@@ -622,7 +652,9 @@ impl Reactor {
         }
         if can_go_on {
             enqueue(&mut self.queue, token, slot);
-        } else if wanted > slot.watched || (wanted < slot.watched && matches!(slot.source, Source::Datagram(_))) {
+        } else if wanted > slot.watched
+            || (wanted < slot.watched && matches!(slot.source, Source::Datagram(_)))
+        {
             self.watch(token, wanted);
         }
     }
@@ -636,11 +668,17 @@ impl Reactor {
             Source::Datagram(socket) => &mut socket.socket,
             Source::Listener(_) | Source::Inbox(_) | Source::Bell(_) => return,
         };
-        let interest = if wanted == Watched::Reading { net::reading() } else { net::reading() | Interest::WRITABLE };
+        let interest = if wanted == Watched::Reading {
+            net::reading()
+        } else {
+            net::reading() | Interest::WRITABLE
+        };
         let registry = self.poll.registry();
         let result = match slot.watched {
             Watched::Nothing => registry.register(source, Token(token), interest),
-            Watched::Reading | Watched::ReadingAndWriting => registry.reregister(source, Token(token), interest),
+            Watched::Reading | Watched::ReadingAndWriting => {
+                registry.reregister(source, Token(token), interest)
+            }
         };
         trace!("watch {token} {interest:?} -> {result:?}");
         match result {
@@ -659,7 +697,13 @@ impl Reactor {
         if quarter > self.shrinks_below && quarter >= SLOTS_KEPT {
             self.shrinks_below = quarter;
         }
-        let slot = Slot { source, ready: Ready::NEITHER, watched, filed: Time::NEVER, standing: Standing::Waiting };
+        let slot = Slot {
+            source,
+            ready: Ready::NEITHER,
+            watched,
+            filed: Time::NEVER,
+            standing: Standing::Waiting,
+        };
         let token = self.slots.insert(slot);
         if self.turn.stopping {
             let slot = &mut self.slots[token];
@@ -719,7 +763,13 @@ fn enqueue(queue: &mut Vec<usize>, token: usize, slot: &mut Slot) {
 
 /// Marks the slot as over; it is freed in `reap`.
 #[inline]
-fn end(ended: &mut Vec<(usize, CloseReason)>, queue: &mut Vec<usize>, token: usize, slot: &mut Slot, why: CloseReason) {
+fn end(
+    ended: &mut Vec<(usize, CloseReason)>,
+    queue: &mut Vec<usize>,
+    token: usize,
+    slot: &mut Slot,
+    why: CloseReason,
+) {
     match slot.standing {
         Standing::Ended => return,
         // Linear, and rare: it had more to do when its time was up, or when all were asked to stop.

@@ -118,8 +118,15 @@ impl Rehearsal {
         let (mut wire, mut ready) = (Memory::default(), Ready::UNKNOWN);
         connection.open(&mut wire, &mut ready, &mut turn);
         let scratch = vec![0; READ_BYTES_MAX].into_boxed_slice();
-        let mut rehearsal =
-            Rehearsal { connection: Some(connection), wire, ready, scratch, turn, asked: Vec::new(), ended: None };
+        let mut rehearsal = Rehearsal {
+            connection: Some(connection),
+            wire,
+            ready,
+            scratch,
+            turn,
+            asked: Vec::new(),
+            ended: None,
+        };
         rehearsal.drive();
         rehearsal
     }
@@ -140,7 +147,12 @@ impl Rehearsal {
     pub fn wait(&mut self, time: Duration) {
         self.turn.now = self.turn.now.plus_ms(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         if let Some(connection) = &mut self.connection {
-            let outcome = connection.expire(&mut self.wire, &mut self.ready, &mut self.scratch, &mut self.turn);
+            let outcome = connection.expire(
+                &mut self.wire,
+                &mut self.ready,
+                &mut self.scratch,
+                &mut self.turn,
+            );
             self.follow(outcome);
         }
     }
@@ -199,7 +211,12 @@ impl Rehearsal {
             }
             if let Some(connection) = &mut self.connection {
                 self.ready.readable = true;
-                outcome = connection.drive(&mut self.wire, &mut self.ready, &mut self.scratch, &mut self.turn);
+                outcome = connection.drive(
+                    &mut self.wire,
+                    &mut self.ready,
+                    &mut self.scratch,
+                    &mut self.turn,
+                );
             }
         }
     }
@@ -209,11 +226,13 @@ impl Rehearsal {
     fn apply_effects(&mut self) -> bool {
         let mut has_changed_itself = false;
         let (wire, ready, turn) = (&mut self.wire, &mut self.ready, &mut self.turn);
-        let (queued, bytes) = (std::mem::take(&mut turn.effects.queued), std::mem::take(&mut turn.effects.bytes));
+        let (queued, bytes) =
+            (std::mem::take(&mut turn.effects.queued), std::mem::take(&mut turn.effects.bytes));
         for (own, effect) in queued {
             has_changed_itself |= match (effect, &mut self.connection) {
                 (Effect::SendTooMuch(id), Some(connection)) => {
-                    let tiding = Tiding { to: own, about: id, news: News::Refused, ends_wait: false };
+                    let tiding =
+                        Tiding { to: own, about: id, news: News::Refused, ends_wait: false };
                     connection.hear_of(&tiding, wire, ready, turn);
                     true
                 }
@@ -300,7 +319,10 @@ mod tests {
         assert_eq!(half.asked(), [Asked::Watch(other)]);
         half.peer_sends(b"ab");
         half.peer_sends(b"c");
-        assert_eq!(half.asked(), [Asked::SendTo(other, b"ab".to_vec()), Asked::SendTo(other, b"c".to_vec())]);
+        assert_eq!(
+            half.asked(),
+            [Asked::SendTo(other, b"ab".to_vec()), Asked::SendTo(other, b"c".to_vec())]
+        );
         assert_eq!(half.peer_received(), b"notednoted");
         half.peer_finishes();
         assert_eq!((half.asked(), half.ended()), (vec![Asked::Finish(other)], None));

@@ -11,7 +11,9 @@
 
 use std::fmt::Display;
 use std::io::{self, Cursor, ErrorKind, IsTerminal, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
+use std::net::{
+    IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket,
+};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -63,7 +65,9 @@ fn connect(host: &str, patience: Duration) -> Result<TcpStream, Failure> {
     for (tried, address) in addresses.iter().enumerate() {
         let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         let share = give_up.saturating_duration_since(Instant::now()) / untried;
-        match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))).and_then(reached) {
+        match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1)))
+            .and_then(reached)
+        {
             Ok(stream) => return Ok(stream),
             Err(error) => failures.push(tell(address, &error)),
         }
@@ -75,7 +79,8 @@ fn connect(host: &str, patience: Duration) -> Result<TcpStream, Failure> {
 /// reached itself (two SYNs that cross make a connection, RFC 9293 section 3.5). That is nobody.
 fn reached(stream: TcpStream) -> io::Result<TcpStream> {
     // Where it has been reset already there is no peer to ask for, and whoever reads is told.
-    let is_with_itself = stream.peer_addr().is_ok_and(|peer| stream.local_addr().is_ok_and(|own| own == peer));
+    let is_with_itself =
+        stream.peer_addr().is_ok_and(|peer| stream.local_addr().is_ok_and(|own| own == peer));
     if is_with_itself {
         // To close in order would keep the port for a minute (TIME_WAIT) from whoever ought to listen there.
         SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
@@ -124,7 +129,11 @@ enum Sending {
 
 /// Sends all of `input` and then our FIN. Meanwhile, and until the server's FIN, prints what comes. A server that has sent its FIN
 /// may still listen: so what there is to send is sent then, too.
-fn converse(stream: &TcpStream, input: Box<dyn Read + Send>, patience: Duration) -> Result<Option<String>, Failure> {
+fn converse(
+    stream: &TcpStream,
+    input: Box<dyn Read + Send>,
+    patience: Duration,
+) -> Result<Option<String>, Failure> {
     let fails = |error: io::Error| Failure::Failed(error.to_string());
     stream.set_read_timeout(Some(patience)).map_err(fails)?;
     stream.set_write_timeout(Some(patience)).map_err(fails)?;
@@ -199,7 +208,10 @@ fn write_all_of(
                     // It may be we who hold it up: a server that cannot send its replies need not take more.
                     let talk = lock(talk);
                     if !talk.is_printing && talk.moved.elapsed() >= patience {
-                        return Err(format!("the server takes no more, for {} ms", patience.as_millis()));
+                        return Err(format!(
+                            "the server takes no more, for {} ms",
+                            patience.as_millis()
+                        ));
                     }
                 }
                 Err(error) => return Err(format!("not all could be sent: {error}")),
@@ -209,7 +221,11 @@ fn write_all_of(
     }
 }
 
-fn print_all_of(mut stream: &TcpStream, talk: &Mutex<Talk>, patience: Duration) -> Result<Option<String>, Failure> {
+fn print_all_of(
+    mut stream: &TcpStream,
+    talk: &Mutex<Talk>,
+    patience: Duration,
+) -> Result<Option<String>, Failure> {
     let mut output = Output::new();
     let mut piece = vec![0; PIECE_BYTES];
     loop {
@@ -238,7 +254,9 @@ fn print_all_of(mut stream: &TcpStream, talk: &Mutex<Talk>, patience: Duration) 
                             return output.is_not_all(patience);
                         }
                         let left = left.max(Duration::from_millis(1));
-                        stream.set_read_timeout(Some(left)).map_err(|error| Failure::Failed(error.to_string()))?;
+                        stream
+                            .set_read_timeout(Some(left))
+                            .map_err(|error| Failure::Failed(error.to_string()))?;
                     }
                 }
             }
@@ -263,16 +281,23 @@ fn ask(host: &str, input: Box<dyn Read + Send>, patience: Duration) -> Result<()
     for address in resolve(host)? {
         let bytes_max = if address.is_ipv6() { DATAGRAM_BYTES_MAX_V6 } else { DATAGRAM_BYTES_MAX };
         if payload.len() > bytes_max {
-            return Err(Failure::Misused(format!("a datagram to {address} has room for {bytes_max} bytes, and there are more")));
+            return Err(Failure::Misused(format!(
+                "a datagram to {address} has room for {bytes_max} bytes, and there are more"
+            )));
         }
-        match open_datagram(address).and_then(|socket| exchange(&socket, address, &payload, patience)) {
+        match open_datagram(address)
+            .and_then(|socket| exchange(&socket, address, &payload, patience))
+        {
             Ok(reply) => {
                 let mut output = Output::new();
                 output.print(&reply)?;
                 return output.finish();
             }
             Err(error) if is_timeout(&error) => {
-                return Err(Failure::Failed(format!("{address}: no reply came within {} ms", patience.as_millis())));
+                return Err(Failure::Failed(format!(
+                    "{address}: no reply came within {} ms",
+                    patience.as_millis()
+                )));
             }
             Err(error) => failures.push(tell(&address, &error)),
         }
@@ -281,11 +306,17 @@ fn ask(host: &str, input: Box<dyn Read + Send>, patience: Duration) -> Result<()
 }
 
 fn open_datagram(peer: SocketAddr) -> io::Result<UdpSocket> {
-    let any: IpAddr = if peer.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let any: IpAddr =
+        if peer.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
     UdpSocket::bind((any, 0))
 }
 
-fn exchange(socket: &UdpSocket, address: SocketAddr, payload: &[u8], patience: Duration) -> io::Result<Vec<u8>> {
+fn exchange(
+    socket: &UdpSocket,
+    address: SocketAddr,
+    payload: &[u8],
+    patience: Duration,
+) -> io::Result<Vec<u8>> {
     // From now on only this address is heard, and the kernel tells of it if nobody listens there.
     socket.connect(address)?;
     if socket.local_addr()? == socket.peer_addr()? {
@@ -326,7 +357,11 @@ impl Output {
         self.last = bytes.last().copied().or(self.last);
         self.stdout.write_all(bytes).and_then(|()| self.stdout.flush()).map_err(|error| {
             let nobody_reads = error.kind() == ErrorKind::BrokenPipe;
-            if nobody_reads { Failure::NobodyReads } else { Failure::Failed(format!("standard output: {error}")) }
+            if nobody_reads {
+                Failure::NobodyReads
+            } else {
+                Failure::Failed(format!("standard output: {error}"))
+            }
         })
     }
 
@@ -347,7 +382,9 @@ impl Output {
     fn is_not_all(&self, patience: Duration) -> Result<Option<String>, Failure> {
         let ms = patience.as_millis();
         match self.last {
-            Some(_) => Ok(Some(format!("the server has been silent for {ms} ms and has not closed: the reply may go on"))),
+            Some(_) => Ok(Some(format!(
+                "the server has been silent for {ms} ms and has not closed: the reply may go on"
+            ))),
             None => Err(Failure::Failed(format!("no reply came within {ms} ms"))),
         }
     }
@@ -366,7 +403,9 @@ fn resolve(host: &str) -> Result<Vec<SocketAddr>, Failure> {
 
 fn tell(place: &impl Display, error: &io::Error) -> String {
     match () {
-        () if error.kind() == ErrorKind::ConnectionRefused => format!("{place}: nobody listens there ({error})"),
+        () if error.kind() == ErrorKind::ConnectionRefused => {
+            format!("{place}: nobody listens there ({error})")
+        }
         () if is_timeout(error) => format!("{place}: nobody has let us in in time"),
         () => format!("{place}: {error}"),
     }

@@ -8,7 +8,9 @@ use std::time::{Instant, SystemTime};
 
 use crate::deadline::Time;
 use crate::effects::Effects;
-use crate::limits::{BYTES_OF_ALL_PER_TURN, BYTES_PER_TURN, Limits, OUTPUT_SCRATCH_BYTES, READ_BYTES_MAX};
+use crate::limits::{
+    BYTES_OF_ALL_PER_TURN, BYTES_PER_TURN, Limits, OUTPUT_SCRATCH_BYTES, READ_BYTES_MAX,
+};
 use crate::net;
 use crate::stats::Stats;
 
@@ -79,7 +81,8 @@ impl Turn {
         let now = net::now();
         if now >= self.now_holds_until {
             self.now = Time::at(now.duration_since(self.started));
-            self.now_holds_until = self.started + self.now.plus_ms(1).since(Time::at(std::time::Duration::ZERO));
+            self.now_holds_until =
+                self.started + self.now.plus_ms(1).since(Time::at(std::time::Duration::ZERO));
         }
     }
 
@@ -137,7 +140,9 @@ impl Date {
     fn refresh(&mut self, now: Time, wall_clock: SystemTime) {
         // Before 1970 there is no HTTP date to give; the epoch is then as good as any.
         let wall_clock = wall_clock.max(SystemTime::UNIX_EPOCH);
-        let of_second = wall_clock.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_millis());
+        let of_second = wall_clock
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.subsec_millis());
         self.text.copy_from_slice(httpdate::fmt_http_date(wall_clock).as_bytes());
         self.fresh_until = now.plus_ms(u64::from(1000 - of_second));
     }
@@ -151,9 +156,13 @@ mod tests {
     #[test]
     fn a_turn_is_shared_among_many_and_nobody_has_less_than_a_read() {
         let mut turn = Turn::new(Limits::default());
-        for (sources, bytes_each) in
-            [(0, BYTES_PER_TURN), (1, BYTES_PER_TURN), (32, BYTES_PER_TURN), (64, 128 * 1024), (100_000, READ_BYTES_MAX as u64)]
-        {
+        for (sources, bytes_each) in [
+            (0, BYTES_PER_TURN),
+            (1, BYTES_PER_TURN),
+            (32, BYTES_PER_TURN),
+            (64, 128 * 1024),
+            (100_000, READ_BYTES_MAX as u64),
+        ] {
             turn.share(sources);
             assert_eq!(turn.bytes_each, bytes_each, "{sources}");
         }
@@ -164,9 +173,16 @@ mod tests {
         // RFC 9110 section 5.6.7.
         let mut date = Date { text: [0; 29], fresh_until: Time::at(Duration::ZERO) };
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        date.refresh(Time::at(Duration::from_millis(5)), at(784_111_777) + Duration::from_millis(400));
+        date.refresh(
+            Time::at(Duration::from_millis(5)),
+            at(784_111_777) + Duration::from_millis(400),
+        );
         assert_eq!(&date.text, b"Sun, 06 Nov 1994 08:49:37 GMT", "the RFC's own example");
-        assert_eq!(date.fresh_until, Time::at(Duration::from_millis(605)), "until the second is over");
+        assert_eq!(
+            date.fresh_until,
+            Time::at(Duration::from_millis(605)),
+            "until the second is over"
+        );
         date.refresh(Time::at(Duration::from_millis(605)), at(784_108_177));
         assert_eq!(&date.text, b"Sun, 06 Nov 1994 07:49:37 GMT", "an hour back");
         date.refresh(Time::at(Duration::from_millis(1605)), at(1_772_323_199));

@@ -58,10 +58,13 @@ pub(crate) struct Ready {
 
 impl Ready {
     /// Of a socket that the kernel has told nothing about yet: try both.
-    pub(crate) const UNKNOWN: Ready = Ready { readable: true, writable: true, closing: false, cuts_reads: false };
+    pub(crate) const UNKNOWN: Ready =
+        Ready { readable: true, writable: true, closing: false, cuts_reads: false };
     /// The same, of a Unix socket.
-    pub(crate) const UNKNOWN_UNIX: Ready = Ready { closing: true, cuts_reads: true, ..Ready::UNKNOWN };
-    pub(crate) const NEITHER: Ready = Ready { readable: false, writable: false, closing: false, cuts_reads: false };
+    pub(crate) const UNKNOWN_UNIX: Ready =
+        Ready { closing: true, cuts_reads: true, ..Ready::UNKNOWN };
+    pub(crate) const NEITHER: Ready =
+        Ready { readable: false, writable: false, closing: false, cuts_reads: false };
 
     /// Adds what `event` tells. An error or a hang-up means: try both directions, and believe what they return.
     #[inline]
@@ -136,7 +139,12 @@ pub(crate) fn receive<W: Wire>(
 
 /// Sends what the kernel takes of `bytes`, and returns how many that were.
 #[inline(always)]
-pub(crate) fn send<W: Wire>(wire: &mut W, ready: &mut Ready, id: ConnectionId, bytes: &[u8]) -> Result<usize, CloseReason> {
+pub(crate) fn send<W: Wire>(
+    wire: &mut W,
+    ready: &mut Ready,
+    id: ConnectionId,
+    bytes: &[u8],
+) -> Result<usize, CloseReason> {
     if !ready.writable {
         return Ok(0);
     }

@@ -27,9 +27,12 @@ fn blast(target: &str, arguments: &[&str]) -> Ending {
 
 /// The same for a tenth of a second unless `arguments` say otherwise, with a report of figures. Returns the status, too.
 fn figures(target: &str, arguments: &[&str]) -> (Value, i32) {
-    let duration: &[&str] = if arguments.contains(&"--duration") { &[] } else { &["--duration", "0.1"] };
+    let duration: &[&str] =
+        if arguments.contains(&"--duration") { &[] } else { &["--duration", "0.1"] };
     let ending = blast(target, &[arguments, duration, &["--json"]].concat());
-    let [line] = &ending.stdout[..] else { panic!("one line: {:?}, {:?}", ending.stdout, ending.stderr) };
+    let [line] = &ending.stdout[..] else {
+        panic!("one line: {:?}, {:?}", ending.stdout, ending.stderr)
+    };
     (serde_json::from_str(line).unwrap(), ending.status.code().unwrap())
 }
 
@@ -57,7 +60,12 @@ impl Server {
             while !stopped.load(Ordering::Relaxed) {
                 let (length, peer) = match socket.recv_from(&mut buffer) {
                     Ok(received) => received,
-                    Err(error) if [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind()) => continue,
+                    Err(error)
+                        if [ErrorKind::WouldBlock, ErrorKind::Interrupted]
+                            .contains(&error.kind()) =>
+                    {
+                        continue;
+                    }
                     Err(error) => panic!("{error}"),
                 };
                 for reply in answer(number, buffer[..length].to_vec()) {
@@ -109,18 +117,38 @@ fn only_reads(mut stream: TcpStream) {
 #[test]
 fn the_table_tells_of_all_that_was_counted() {
     let program = Program::start(&["--udp", "127.0.0.1:0", "--tcp", "127.0.0.1:0"]);
-    for (url, clients) in
-        [(format!("udp://{}", program.udp()), "1 socket"), (format!("tcp://{}/", program.tcp()), "64 connections")]
-    {
+    for (url, clients) in [
+        (format!("udp://{}", program.udp()), "1 socket"),
+        (format!("tcp://{}/", program.tcp()), "64 connections"),
+    ] {
         let ending = blast(&url, &["--duration", "0.1"]);
         assert_eq!((ending.status.code(), &ending.stderr[..]), (Some(0), &[][..]), "{url}");
         let table = ending.stdout.join("\n");
-        assert!(table.starts_with(&format!("{}: 64 bytes, {clients}, ", url.trim_end_matches('/'))), "{table}");
-        for row in ["sent", "received", "lost", "duplicates", "reordered", "too late", "corrupt", "unsent", "errors"] {
-            assert!(ending.stdout.iter().any(|line| line.trim_start().starts_with(row)), "{row}: {table}");
+        assert!(
+            table.starts_with(&format!("{}: 64 bytes, {clients}, ", url.trim_end_matches('/'))),
+            "{table}"
+        );
+        for row in [
+            "sent",
+            "received",
+            "lost",
+            "duplicates",
+            "reordered",
+            "too late",
+            "corrupt",
+            "unsent",
+            "errors",
+        ] {
+            assert!(
+                ending.stdout.iter().any(|line| line.trim_start().starts_with(row)),
+                "{row}: {table}"
+            );
         }
         for row in ["p50", "p90", "p99", "p99.9", "p99.99", "max"] {
-            assert!(ending.stdout.iter().any(|line| line.trim_start().starts_with(&format!("{row} "))), "{row}: {table}");
+            assert!(
+                ending.stdout.iter().any(|line| line.trim_start().starts_with(&format!("{row} "))),
+                "{row}: {table}"
+            );
         }
     }
 }
@@ -129,8 +157,10 @@ fn the_table_tells_of_all_that_was_counted() {
 fn every_way_of_offering_load_gets_all_its_replies() {
     // Over UDP, in both loops and in each way of crossing, from one socket and several; and over TCP. What is lost was
     // received by nobody, and what was received was lost by nobody.
-    let program = Program::start(&["--udp", "127.0.0.1:0", "--udp", "[::1]:0", "--tcp", "127.0.0.1:0"]);
-    let udp: Vec<String> = program.addresses("udp echo").iter().map(|address| format!("udp://{address}")).collect();
+    let program =
+        Program::start(&["--udp", "127.0.0.1:0", "--udp", "[::1]:0", "--tcp", "127.0.0.1:0"]);
+    let udp: Vec<String> =
+        program.addresses("udp echo").iter().map(|address| format!("udp://{address}")).collect();
     let tcp = format!("tcp://{}", program.tcp());
     let ways: [(&str, &[&str]); 11] = [
         (&udp[0], &["--batch", "plain"]),
@@ -156,8 +186,12 @@ fn every_way_of_offering_load_gets_all_its_replies() {
         if url == tcp {
             assert_eq!((lost, count(&figures, "reordered")), (0, 0), "{arguments:?}: {figures}");
         }
-        let latency = ["min", "p50", "p90", "p99", "p99_9", "p99_99", "max"].map(|name| figures["latency_us"][name].as_f64());
-        assert!(latency.iter().all(Option::is_some) && latency.is_sorted(), "{arguments:?}: {figures}");
+        let latency = ["min", "p50", "p90", "p99", "p99_9", "p99_99", "max"]
+            .map(|name| figures["latency_us"][name].as_f64());
+        assert!(
+            latency.iter().all(Option::is_some) && latency.is_sorted(),
+            "{arguments:?}: {figures}"
+        );
     }
 }
 
@@ -180,7 +214,8 @@ fn a_rate_that_nobody_can_send_shows_in_what_was_not_sent() {
     let program = Program::start(&["--udp", "127.0.0.1:0", "--tcp", "127.0.0.1:0"]);
     for url in [format!("udp://{}", program.udp()), format!("tcp://{}", program.tcp())] {
         let (figures, _) = figures(&url, &["--rate", "1000000000"]);
-        let [sent, received, unsent, unanswered] = ["sent", "received", "unsent", "unanswered"].map(|name| count(&figures, name));
+        let [sent, received, unsent, unanswered] =
+            ["sent", "received", "unsent", "unanswered"].map(|name| count(&figures, name));
         assert_eq!(sent + unsent, 100_000_000, "{figures}");
         assert!(unsent > 0, "{figures}");
         if url.starts_with("tcp") {
@@ -196,7 +231,8 @@ fn what_a_closed_loop_has_under_way_is_not_more_than_there_is_memory_to_keep_it_
     // 256 of the largest messages are four times what may wait: they are sent some at a time, and all are sent. How many the
     // server's socket has room for is another matter.
     let program = Program::start(&["--udp", "127.0.0.1:0"]);
-    let (figures, _) = figures(&format!("udp://{}", program.udp()), &["--window", "256", "--size", "65507"]);
+    let (figures, _) =
+        figures(&format!("udp://{}", program.udp()), &["--window", "256", "--size", "65507"]);
     assert!(count(&figures, "received") > 0, "{figures}");
     assert_eq!(count(&figures, "unsent"), 0, "{figures}");
 }
@@ -222,7 +258,8 @@ fn the_histogram_log_holds_every_latency() {
 #[test]
 fn an_older_log_stays_until_there_is_a_newer_one() {
     // The file is longer than the new log. It is as it was when the server has heard a hundred messages, and a log in the end.
-    let path = std::env::temp_dir().join(format!("reactor-blast-older-{}.hlog", std::process::id()));
+    let path =
+        std::env::temp_dir().join(format!("reactor-blast-older-{}.hlog", std::process::id()));
     let older = vec![b'x'; 1 << 20];
     std::fs::write(&path, &older).unwrap();
     let (told, heard) = mpsc::channel();
@@ -242,7 +279,11 @@ fn an_older_log_stays_until_there_is_a_newer_one() {
     std::fs::remove_file(&path).unwrap();
     assert!(meanwhile == older, "{} of {} bytes are there", meanwhile.len(), older.len());
     assert_eq!(ending.status.code(), Some(0), "{:?}", ending.stderr);
-    assert!(!log.contains(&b'\0') && !total_of(&log).0.is_empty(), "{}", String::from_utf8_lossy(&log));
+    assert!(
+        !log.contains(&b'\0') && !total_of(&log).0.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&log)
+    );
 }
 
 #[cfg(unix)]
@@ -264,7 +305,8 @@ fn total_of(log: &[u8]) -> (Histogram<u64>, usize) {
     for entry in IntervalLogIterator::new(log) {
         if let LogEntry::Interval(interval) = entry.unwrap() {
             let bytes = decode_base64(interval.encoded_histogram());
-            let histogram: Histogram<u64> = Deserializer::new().deserialize(&mut &bytes[..]).unwrap();
+            let histogram: Histogram<u64> =
+                Deserializer::new().deserialize(&mut &bytes[..]).unwrap();
             total.add(histogram).unwrap();
             intervals += 1;
         }
@@ -277,7 +319,8 @@ fn decode_base64(text: &str) -> Vec<u8> {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
     for digit in text.bytes().filter(|&byte| byte != b'=') {
-        bits = bits << 6 | u32::try_from(DIGITS.iter().position(|&other| other == digit).unwrap()).unwrap();
+        bits = bits << 6
+            | u32::try_from(DIGITS.iter().position(|&other| other == digit).unwrap()).unwrap();
         count += 6;
         if count >= 8 {
             count -= 8;
@@ -306,7 +349,8 @@ fn every_tenth_reply_that_is_not_what_was_sent_is_noticed() {
         vec![datagram]
     });
     let (figures, status) = figures(&server.url(), &["--rate", "2000", "--duration", "0.5"]);
-    let [sent, received, corrupt] = ["sent", "received", "corrupt"].map(|name| count(&figures, name));
+    let [sent, received, corrupt] =
+        ["sent", "received", "corrupt"].map(|name| count(&figures, name));
     assert_eq!((status, sent / 10), (1, corrupt), "{figures}");
     assert_eq!(received + corrupt, sent, "{figures}");
 }
@@ -330,7 +374,11 @@ fn a_stream_with_a_wrong_byte_in_it_is_not_believed_any_further() {
         number
     });
     let (figures, status) = figures(&url, &["--connections", "1", "--duration", "60"]);
-    assert_eq!((status, count(&figures, "received"), count(&figures, "corrupt")), (1, 100, 1), "{figures}");
+    assert_eq!(
+        (status, count(&figures, "received"), count(&figures, "corrupt")),
+        (1, 100, 1),
+        "{figures}"
+    );
     assert_eq!(server.join().unwrap(), 101);
 }
 
@@ -374,7 +422,8 @@ fn complaint_about(answer: impl Fn([&[u8]; 4]) -> Vec<u8> + Send + 'static) -> (
             }
         }
     });
-    let ending = blast(&url, &["--connections", "1", "--window", "4", "--duration", "0.1", "--json"]);
+    let ending =
+        blast(&url, &["--connections", "1", "--window", "4", "--duration", "0.1", "--json"]);
     server.join().unwrap();
     let [line] = &ending.stderr[..] else { panic!("one line: {:?}", ending.stderr) };
     assert_eq!(ending.status.code(), Some(1), "{line}");
@@ -386,14 +435,27 @@ fn complaint_about(answer: impl Fn([&[u8]; 4]) -> Vec<u8> + Send + 'static) -> (
 fn a_stream_is_not_what_was_sent_if_whole_messages_come_twice_or_out_of_order_or_are_missing() {
     // Each message is right, to the last byte; but on a stream the order is part of what was sent. It is counted as over UDP.
     let (figures, line) = complaint_about(|[a, b, c, d]| [a, a, b, c, d].concat());
-    assert!(count(&figures, "duplicates") > 0 && line.contains("not what was sent"), "{line}: {figures}");
-    assert!(line.contains(&format!("{} replies ", count(&figures, "duplicates"))), "{line}: {figures}");
+    assert!(
+        count(&figures, "duplicates") > 0 && line.contains("not what was sent"),
+        "{line}: {figures}"
+    );
+    assert!(
+        line.contains(&format!("{} replies ", count(&figures, "duplicates"))),
+        "{line}: {figures}"
+    );
     let (figures, line) = complaint_about(|[a, b, c, d]| [b, a, c, d].concat());
-    assert!(count(&figures, "reordered") > 0 && line.contains("not what was sent"), "{line}: {figures}");
+    assert!(
+        count(&figures, "reordered") > 0 && line.contains("not what was sent"),
+        "{line}: {figures}"
+    );
     // One is missing; what comes behind it is right, and in order.
     let (figures, line) = complaint_about(|[a, _, c, d]| [a, c, d].concat());
     assert!(count(&figures, "lost") > 0 && line.contains("not what was sent"), "{line}: {figures}");
-    assert_eq!(["duplicates", "reordered", "corrupt"].map(|name| count(&figures, name)), [0; 3], "{figures}");
+    assert_eq!(
+        ["duplicates", "reordered", "corrupt"].map(|name| count(&figures, name)),
+        [0; 3],
+        "{figures}"
+    );
 }
 
 #[test]
@@ -405,7 +467,10 @@ fn a_server_that_leaves_in_the_middle_is_told_with_the_table_so_far() {
             stream.shutdown(Shutdown::Write).unwrap();
             only_reads(stream);
         });
-        let ending = blast(&url, &[&pace[..], &["--connections", "1", "--duration", "3600", "--json"]].concat());
+        let ending = blast(
+            &url,
+            &[&pace[..], &["--connections", "1", "--duration", "3600", "--json"]].concat(),
+        );
         server.join().unwrap();
         let figures: Value = serde_json::from_str(&ending.stdout[0]).unwrap();
         assert_eq!((count(&figures, "received"), count(&figures, "errors")), (100, 1), "{figures}");
@@ -481,7 +546,11 @@ fn what_is_lost_doubled_or_overtaken_is_counted_and_no_failure() {
     assert_eq!(status, 0);
     assert_eq!(count(&figures, "duplicates"), of_each_ten(5), "{figures}");
     assert_eq!(count(&figures, "reordered"), of_each_ten(8), "{figures}");
-    assert_eq!(count(&figures, "lost"), of_each_ten(3) + of_each_ten(7) - of_each_ten(8), "{figures}");
+    assert_eq!(
+        count(&figures, "lost"),
+        of_each_ten(3) + of_each_ten(7) - of_each_ten(8),
+        "{figures}"
+    );
     assert_eq!(count(&figures, "corrupt"), 0, "{figures}");
 }
 
@@ -522,7 +591,8 @@ fn no_reply_that_comes_late_makes_the_server_faster() {
         vec![datagram]
     });
     let (figures, _) = figures(&server.url(), &["--rate", "1000"]);
-    let [received, a_second] = ["received", "received_per_second"].map(|name| figures[name].as_f64().unwrap());
+    let [received, a_second] =
+        ["received", "received_per_second"].map(|name| figures[name].as_f64().unwrap());
     assert!(received > 0.0 && a_second <= received / STALL.as_secs_f64(), "{figures}");
 }
 
@@ -531,13 +601,27 @@ fn no_stall_can_hide_by_lasting_to_the_end() {
     // Over TCP it answers a hundred messages of an open loop and then only reads. 4,900 more are due, most of which are never sent.
     // Even the last of them has waited as long as we wait at the end: a second.
     let (server, url) = answers_a_hundred(only_reads);
-    let path = std::env::temp_dir().join(format!("reactor-blast-stall-{}.hlog", std::process::id()));
-    let arguments = ["--rate", "5000", "--connections", "1", "--duration", "1", "--histogram", path.to_str().unwrap()];
+    let path =
+        std::env::temp_dir().join(format!("reactor-blast-stall-{}.hlog", std::process::id()));
+    let arguments = [
+        "--rate",
+        "5000",
+        "--connections",
+        "1",
+        "--duration",
+        "1",
+        "--histogram",
+        path.to_str().unwrap(),
+    ];
     let (figures, _) = figures(&url, &arguments);
     server.join().unwrap();
     let log = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
-    assert_eq!((count(&figures, "received"), count(&figures, "unanswered")), (100, 4900), "{figures}");
+    assert_eq!(
+        (count(&figures, "received"), count(&figures, "unanswered")),
+        (100, 4900),
+        "{figures}"
+    );
     assert!(figures["latency_us"]["p50"].as_f64().unwrap() >= 1_000_000.0, "{figures}");
     assert_eq!(total_of(&log).0.len(), 5000, "the log holds them, too");
 }
@@ -547,7 +631,8 @@ fn no_stall_can_hide_in_the_end_of_its_connection() {
     // It answers a hundred messages, does nothing for 300 ms, in which 600 are due, and leaves.
     const STALL: Duration = Duration::from_millis(300);
     let (server, url) = answers_a_hundred(|_| be_late(STALL));
-    let (figures, status) = figures(&url, &["--rate", "2000", "--connections", "1", "--duration", "3600"]);
+    let (figures, status) =
+        figures(&url, &["--rate", "2000", "--connections", "1", "--duration", "3600"]);
     server.join().unwrap();
     assert_eq!(status, 1, "{figures}");
     assert!(count(&figures, "unanswered") > 0, "{figures}");
@@ -563,14 +648,23 @@ fn the_table_says_that_a_latency_is_of_a_message_without_a_reply() {
         told.send(()).unwrap();
         only_reads(stream);
     });
-    let program = Program::spawn(reactor().args(["blast", &url, "--connections", "1", "--duration", "3600"]));
+    let program =
+        Program::spawn(reactor().args(["blast", &url, "--connections", "1", "--duration", "3600"]));
     heard.recv_timeout(PATIENCE).unwrap();
     program.signal("INT");
     let ending = program.wait();
     server.join().unwrap();
     let line = "  latency in µs, from the send (1 without a reply: the time waited)";
     assert!(ending.stdout.iter().any(|other| other == line), "{:?}", ending.stdout);
-    let max_us = ending.stdout.last().unwrap().trim_start().strip_prefix("max").unwrap().trim().replace(',', "");
+    let max_us = ending
+        .stdout
+        .last()
+        .unwrap()
+        .trim_start()
+        .strip_prefix("max")
+        .unwrap()
+        .trim()
+        .replace(',', "");
     assert!(max_us.parse::<f64>().unwrap() >= 1_000_000.0, "{:?}", ending.stdout);
 }
 
@@ -598,7 +692,8 @@ fn a_signal_ends_it_with_the_table_so_far() {
             }
             vec![datagram]
         });
-        let program = Program::spawn(reactor().args(["blast", &server.url(), "--duration", "3600"]));
+        let program =
+            Program::spawn(reactor().args(["blast", &server.url(), "--duration", "3600"]));
         heard.recv_timeout(PATIENCE).unwrap();
         program.signal(signal);
         let ending = program.wait();
@@ -611,19 +706,29 @@ fn a_signal_ends_it_with_the_table_so_far() {
 #[test]
 fn no_reply_is_waited_for_in_the_kernel_not_even_the_last() {
     // One message has no reply, so that it is waited for at the end. strace tells of each call that may wait, and how long.
-    if !Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).output().is_ok_and(|run| run.status.success()) {
+    if !Command::new("strace")
+        .args(["-qq", "-o", "/dev/null", "true"])
+        .output()
+        .is_ok_and(|run| run.status.success())
+    {
         println!("strace is not installed or may not trace: no call was looked at");
         return;
     }
     let server = Server::new(|number, datagram| if number == 0 { vec![] } else { vec![datagram] });
     let file = format!("{}/blast.strace", env!("CARGO_TARGET_TMPDIR"));
     let mut strace = Command::new("strace");
-    strace.args(["-D", "-o", &file, "-e", "trace=?epoll_wait,?epoll_pwait"]).arg(reactor().get_program());
-    let ending = Program::spawn(strace.args(["blast", &server.url(), "--duration", "0.1"]).env_remove("RUST_LOG")).wait();
+    strace
+        .args(["-D", "-o", &file, "-e", "trace=?epoll_wait,?epoll_pwait"])
+        .arg(reactor().get_program());
+    let ending = Program::spawn(
+        strace.args(["blast", &server.url(), "--duration", "0.1"]).env_remove("RUST_LOG"),
+    )
+    .wait();
     assert_eq!(ending.status.code(), Some(0), "{:?}", ending.stderr);
     let calls = std::fs::read_to_string(file).unwrap();
     // epoll_wait(3, [...], 1024, 0) = 1: the time follows the room for events.
-    let may_wait = |call: &&str| call.rsplit_once("], ").is_some_and(|(_, rest)| !rest.contains(", 0"));
+    let may_wait =
+        |call: &&str| call.rsplit_once("], ").is_some_and(|(_, rest)| !rest.contains(", 0"));
     assert_eq!(calls.lines().find(may_wait), None);
     assert!(calls.contains("], "), "{calls}");
 }
@@ -654,14 +759,24 @@ fn who_may_not_open_what_the_load_needs_says_so_before_it_is_offered() {
     // The shell lets it have twenty files, some of which it has already. The server would let all of them in.
     let program = Program::start(&["--udp", "127.0.0.1:0", "--tcp", "127.0.0.1:0"]);
     let (udp, tcp) = (format!("udp://{}", program.udp()), format!("tcp://{}", program.tcp()));
-    let cases: [(&str, &[&str]); 3] =
-        [(&udp, &["--sockets", "100"]), (&tcp, &["--connections", "100"]), (&tcp, &["--connections", "100", "--rate", "1000"])];
+    let cases: [(&str, &[&str]); 3] = [
+        (&udp, &["--sockets", "100"]),
+        (&tcp, &["--connections", "100"]),
+        (&tcp, &["--connections", "100", "--rate", "1000"]),
+    ];
     for (url, arguments) in cases {
         let mut shell = Command::new("sh");
         shell.args(["-c", "ulimit -n 20; exec \"$@\"", "sh"]).arg(reactor().get_program());
-        let ending = Program::spawn(shell.args(["blast", url]).args(arguments).env_remove("RUST_LOG")).wait();
-        let [line] = &ending.stderr[..] else { panic!("{url}: one line: {:?}, {:?}", ending.stderr, ending.stdout) };
-        assert!(line.starts_with(&format!("reactor: {url}: ")) && line.contains("Too many open files"), "{line}");
+        let ending =
+            Program::spawn(shell.args(["blast", url]).args(arguments).env_remove("RUST_LOG"))
+                .wait();
+        let [line] = &ending.stderr[..] else {
+            panic!("{url}: one line: {:?}, {:?}", ending.stderr, ending.stdout)
+        };
+        assert!(
+            line.starts_with(&format!("reactor: {url}: ")) && line.contains("Too many open files"),
+            "{line}"
+        );
         assert_eq!(line.contains(" of 100 connections "), url == tcp, "{line}");
         assert_eq!((ending.status.code(), &ending.stdout[..]), (Some(1), &[][..]), "{url}");
     }
@@ -670,7 +785,8 @@ fn who_may_not_open_what_the_load_needs_says_so_before_it_is_offered() {
 #[test]
 fn a_log_is_one_even_if_nobody_has_answered() {
     let silent = UdpSocket::bind(any_port()).unwrap();
-    let path = std::env::temp_dir().join(format!("reactor-blast-silent-{}.hlog", std::process::id()));
+    let path =
+        std::env::temp_dir().join(format!("reactor-blast-silent-{}.hlog", std::process::id()));
     let arguments = ["--duration", "0.05", "--histogram", path.to_str().unwrap()];
     let ending = blast(&format!("udp://{}", silent.local_addr().unwrap()), &arguments);
     let log = std::fs::read(&path).unwrap();
@@ -687,7 +803,8 @@ fn a_report_that_cannot_be_written_is_told_and_a_failure() {
     let program = Program::start(&["--udp", "127.0.0.1:0"]);
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let url = format!("udp://{}", program.udp());
-    let ending = reactor().args(["blast", &url, "--duration", "0.05"]).stdout(full).output().unwrap();
+    let ending =
+        reactor().args(["blast", &url, "--duration", "0.05"]).stdout(full).output().unwrap();
     let line = String::from_utf8(ending.stderr).unwrap();
     assert_eq!(ending.status.code(), Some(1), "{line}");
     assert!(line.starts_with("reactor: standard output: "), "{line}");

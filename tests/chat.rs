@@ -181,7 +181,11 @@ fn check_all_was_read_or_missed(mut sleeper: Guest, mut speaker: Guest, said: us
             }
             if let Some((_, number)) = line.rsplit_once(" #") {
                 let missed = awakening.missed;
-                assert_eq!(read + missed, number.parse::<usize>().unwrap(), "{read} read, {missed} missed");
+                assert_eq!(
+                    read + missed,
+                    number.parse::<usize>().unwrap(),
+                    "{read} read, {missed} missed"
+                );
             }
             if line.contains("good morning") {
                 return awakening;
@@ -250,7 +254,10 @@ fn who_waits_for_a_sleeper_may_go_and_the_sleeper_is_found_again() {
         reset(bob.0.into_inner());
     });
     let cid = Guest::enter(connect(address), "Cid");
-    let said = ["Ada has come", "Bob has come", "Ada has gone", "is it", "gone: Bob", "Cid has come"].len() + 10 * 1000;
+    let said =
+        ["Ada has come", "Bob has come", "Ada has gone", "is it", "gone: Bob", "Cid has come"]
+            .len()
+            + 10 * 1000;
     check_all_was_read_or_missed(sleeper, cid, said);
 }
 
@@ -265,7 +272,10 @@ fn check_with_sleepers(story: impl FnOnce(&Program, SocketAddr) -> (Guest, usize
     let before_kib = room.memory_kib("VmRSS");
     let (speaker, said) = story(&room, address);
     let grown_kib = room.memory_kib("VmHWM") - before_kib;
-    assert!(grown_kib < 10 * 1024, "{grown_kib} KiB, where as much as connections may hold would be 32 MiB");
+    assert!(
+        grown_kib < 10 * 1024,
+        "{grown_kib} KiB, where as much as connections may hold would be 32 MiB"
+    );
     let awakening = check_all_was_read_or_missed(snow_white, speaker, said);
     drop(sleepers);
     awakening

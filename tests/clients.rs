@@ -78,13 +78,18 @@ fn a_client_exchanges_all_its_datagrams_however_they_cross() {
     for address in ADDRESSES {
         for batching in BATCHINGS {
             let mut reactor = Reactor::new(Limits::default()).unwrap();
-            let server = reactor.bind_datagram(address.parse().unwrap(), Echo::with_prefix("echo -> ")).unwrap();
+            let server = reactor
+                .bind_datagram(address.parse().unwrap(), Echo::with_prefix("echo -> "))
+                .unwrap();
             let heard: Rc<RefCell<Heard>> = Rc::default();
             let client = Client { batching, asked: 0, heard: heard.clone() };
             reactor.connect_datagram(server, client).unwrap();
             turn_until(&mut reactor, "all answers", |_| heard.borrow().answers.len() == COUNT);
             for (number, answer) in heard.borrow().answers.iter().enumerate() {
-                assert!(*answer == [&b"echo -> "[..], &question(number)].concat(), "{batching:?} {address}: answer {number}");
+                assert!(
+                    *answer == [&b"echo -> "[..], &question(number)].concat(),
+                    "{batching:?} {address}: answer {number}"
+                );
             }
             assert_eq!(reactor.stats().datagrams_unsent, 0);
         }
@@ -141,7 +146,11 @@ fn a_client_is_told_that_nobody_has_the_port_and_finds_who_takes_it_later() {
         turn_until(&mut reactor, "the answer", |_| !heard.borrow().answers.is_empty());
         let heard = heard.borrow();
         assert_eq!(heard.answers, [b"Yes."]);
-        assert!(heard.errors.iter().all(|error| *error == ErrorKind::ConnectionRefused), "{:?}", heard.errors);
+        assert!(
+            heard.errors.iter().all(|error| *error == ErrorKind::ConnectionRefused),
+            "{:?}",
+            heard.errors
+        );
         assert_eq!((reactor.stats().datagrams_unsent, reactor.stats().panics), (0, 0));
     }
 }
@@ -153,7 +162,9 @@ fn a_client_hears_its_peer_and_no_stranger() {
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
     let heard: Rc<RefCell<Heard>> = Rc::default();
     let mut reactor = Reactor::new(Limits::default()).unwrap();
-    let client = reactor.connect_datagram(peer.local_addr().unwrap(), Asks(heard.clone(), Batching::Trains)).unwrap();
+    let client = reactor
+        .connect_datagram(peer.local_addr().unwrap(), Asks(heard.clone(), Batching::Trains))
+        .unwrap();
     stranger.send_to(b"Buy now!", client).unwrap();
     peer.send_to(b"Yes.", client).unwrap();
     turn_until(&mut reactor, "the answer", |_| !heard.borrow().answers.is_empty());
@@ -181,10 +192,12 @@ impl DatagramProtocol for News {
 fn a_server_speaks_to_whom_it_names_without_having_heard_of_them() {
     for address in ADDRESSES {
         for batching in BATCHINGS {
-            let peers: Vec<UdpSocket> = (0..100).map(|_| UdpSocket::bind(address).unwrap()).collect();
+            let peers: Vec<UdpSocket> =
+                (0..100).map(|_| UdpSocket::bind(address).unwrap()).collect();
             let named = peers.iter().map(|peer| peer.local_addr().unwrap()).collect();
             let mut reactor = Reactor::new(Limits::default()).unwrap();
-            let server = reactor.bind_datagram(address.parse().unwrap(), News(named, batching)).unwrap();
+            let server =
+                reactor.bind_datagram(address.parse().unwrap(), News(named, batching)).unwrap();
             turn_until(&mut reactor, "all news", |stats| stats.datagrams_out == 300);
             for peer in peers {
                 peer.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -211,7 +224,8 @@ impl DatagramProtocol for Clocks {
 fn all_of_a_batch_was_received_at_one_moment_and_another_batch_later() {
     let moments: Rc<RefCell<Vec<_>>> = Rc::default();
     let mut reactor = Reactor::new(Limits::default()).unwrap();
-    let server = reactor.bind_datagram("127.0.0.1:0".parse().unwrap(), Clocks(moments.clone())).unwrap();
+    let server =
+        reactor.bind_datagram("127.0.0.1:0".parse().unwrap(), Clocks(moments.clone())).unwrap();
     let peer = common::connect_udp(server);
     for count in [2, 4] {
         peer.send(b"one").unwrap();
@@ -221,7 +235,10 @@ fn all_of_a_batch_was_received_at_one_moment_and_another_batch_later() {
     let moments = moments.borrow();
     assert!(moments.is_sorted());
     assert!(moments[0].0 < moments[3].0, "it is later than at first");
-    assert!(moments.iter().all(|(received, now)| received >= now), "a turn begins before what is received in it");
+    assert!(
+        moments.iter().all(|(received, now)| received >= now),
+        "a turn begins before what is received in it"
+    );
 }
 
 #[test]
@@ -232,7 +249,9 @@ fn who_asks_this_machine_without_naming_an_address_of_it_hears_the_answer() {
         let server = reactor.bind_datagram(bound.parse().unwrap(), Echo::new()).unwrap();
         let heard: Rc<RefCell<Heard>> = Rc::default();
         let client = Client { batching: Batching::Trains, asked: 0, heard: heard.clone() };
-        reactor.connect_datagram(SocketAddr::new(named.parse().unwrap(), server.port()), client).unwrap();
+        reactor
+            .connect_datagram(SocketAddr::new(named.parse().unwrap(), server.port()), client)
+            .unwrap();
         turn_until(&mut reactor, "all answers", |_| heard.borrow().answers.len() == COUNT);
     }
 }

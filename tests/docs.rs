@@ -29,7 +29,10 @@ fn read(path: &str) -> String {
 /// The documents that quote code: the README, and what stands in `docs` itself.
 fn documents() -> BTreeMap<String, String> {
     let mut documents = BTreeMap::from([("README.md".to_string(), read("README.md"))]);
-    for path in files_below("docs").into_iter().filter(|path| path.ends_with(".md") && path.matches('/').count() == 1) {
+    for path in files_below("docs")
+        .into_iter()
+        .filter(|path| path.ends_with(".md") && path.matches('/').count() == 1)
+    {
         let text = read(&path);
         documents.insert(path, text);
     }
@@ -58,7 +61,10 @@ fn files_below(directory: &str) -> Vec<String> {
 
 /// The source files that the code map lists: all but those that hold only tests.
 fn source_files() -> Vec<String> {
-    files_below("src").into_iter().filter(|path| !path.ends_with("/tests.rs") && !path.contains("/tests/")).collect()
+    files_below("src")
+        .into_iter()
+        .filter(|path| !path.ends_with("/tests.rs") && !path.contains("/tests/"))
+        .collect()
 }
 
 /// Is it compiled for the library's own tests only?
@@ -88,7 +94,10 @@ fn blocks<'t>(text: &'t str, kind: &str) -> Vec<&'t str> {
 
 /// The part of `text` under the heading that begins with `heading`.
 fn section<'t>(text: &'t str, heading: &str) -> &'t str {
-    let from = text.split(&format!("\n## {heading}")).nth(1).unwrap_or_else(|| panic!("there is a section {heading:?}"));
+    let from = text
+        .split(&format!("\n## {heading}"))
+        .nth(1)
+        .unwrap_or_else(|| panic!("there is a section {heading:?}"));
     from.split("\n## ").next().expect("a split has a first part")
 }
 
@@ -111,18 +120,29 @@ fn every_path_that_a_document_names_exists() {
     for (document, text) in documents() {
         for (name, _) in quoted(&text) {
             if DIRECTORIES.iter().any(|directory| name.starts_with(directory)) {
-                assert!(root().join(name).exists(), "{document} names {name}, which does not exist");
+                assert!(
+                    root().join(name).exists(),
+                    "{document} names {name}, which does not exist"
+                );
                 checked += 1;
             }
         }
         let folder = root().join(&document).parent().expect("a file has a folder").to_path_buf();
-        for target in text.split("](").skip(1).map(|from| from.split(')').next().expect("a split has a first part")) {
+        for target in text
+            .split("](")
+            .skip(1)
+            .map(|from| from.split(')').next().expect("a split has a first part"))
+        {
             if let Some(anchor) = target.strip_prefix('#') {
                 let mut headings = text.lines().filter_map(|line| line.strip_prefix("## "));
-                let is_there = headings.any(|heading| heading.to_lowercase().replace(' ', "-") == anchor);
+                let is_there =
+                    headings.any(|heading| heading.to_lowercase().replace(' ', "-") == anchor);
                 assert!(is_there, "{document} links to its section {anchor}, which does not exist");
             } else if !target.starts_with("https://") {
-                assert!(folder.join(target).exists(), "{document} links to {target}, which does not exist");
+                assert!(
+                    folder.join(target).exists(),
+                    "{document} links to {target}, which does not exist"
+                );
                 checked += 1;
             }
         }
@@ -135,16 +155,31 @@ fn everything_that_is_said_to_be_in_a_file_is_defined_there() {
     let mut checked = 0;
     for (document, text) in documents() {
         // A pair may be broken between two lines.
-        let text = text.split("```").step_by(2).flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
+        let text = text
+            .split("```")
+            .step_by(2)
+            .flat_map(str::split_whitespace)
+            .collect::<Vec<_>>()
+            .join(" ");
         for (file, behind) in quoted(&text) {
-            let Some(name) = behind.strip_prefix(" → `").and_then(|from| from.split('`').next()) else { continue };
+            let Some(name) = behind.strip_prefix(" → `").and_then(|from| from.split('`').next())
+            else {
+                continue;
+            };
             let source = read(file);
             let is_defined = ["fn", "const", "struct", "enum", "trait"].iter().any(|kind| {
                 let definition = format!("{kind} {name}");
-                let mut ends = source.match_indices(&definition).map(|(at, _)| &source[at + definition.len()..]);
-                ends.any(|behind| !behind.starts_with(|next: char| next.is_alphanumeric() || next == '_'))
+                let mut ends = source
+                    .match_indices(&definition)
+                    .map(|(at, _)| &source[at + definition.len()..]);
+                ends.any(|behind| {
+                    !behind.starts_with(|next: char| next.is_alphanumeric() || next == '_')
+                })
             });
-            assert!(is_defined, "{document} says that {name} is in {file}, where it is not defined");
+            assert!(
+                is_defined,
+                "{document} says that {name} is in {file}, where it is not defined"
+            );
             checked += 1;
         }
     }
@@ -169,7 +204,10 @@ fn the_picture_is_the_one_at_the_top_of_the_loop() {
         let text = read(document);
         let picture = *blocks(&text, "text").first().expect("the first block is the picture");
         for line in picture.lines() {
-            assert!(source.contains(&format!("//! {line}\n")), "{document} draws {line:?}, and src/reactor.rs does not");
+            assert!(
+                source.contains(&format!("//! {line}\n")),
+                "{document} draws {line:?}, and src/reactor.rs does not"
+            );
         }
     }
 }
@@ -177,12 +215,18 @@ fn the_picture_is_the_one_at_the_top_of_the_loop() {
 #[test]
 fn the_stages_are_told_in_the_order_in_which_they_run() {
     let architecture = read("docs/architecture.md");
-    let told: Vec<&str> =
-        section(&architecture, "The turn").lines().filter_map(|line| line.strip_prefix("**")?.split("**").next()).collect();
+    let told: Vec<&str> = section(&architecture, "The turn")
+        .lines()
+        .filter_map(|line| line.strip_prefix("**")?.split("**").next())
+        .collect();
     let source = read("src/reactor.rs");
     let defined: Vec<usize> = told
         .iter()
-        .map(|stage| source.find(&format!("    fn {stage}(&mut self")).unwrap_or_else(|| panic!("{stage} is a method")))
+        .map(|stage| {
+            source
+                .find(&format!("    fn {stage}(&mut self"))
+                .unwrap_or_else(|| panic!("{stage} is a method"))
+        })
         .collect();
     assert_eq!(told.len(), 5);
     assert!(defined.is_sorted(), "{told:?} is the order of the methods");
@@ -206,11 +250,14 @@ fn every_word_of_the_glossary_is_used_by_the_file_that_owns_it() {
 fn tests_named(cell: &str, place: &str) -> Vec<String> {
     let mut tests = Vec::new();
     for proof in cell.split(", ").filter(|proof| *proof != "*simulation*") {
-        let (file, test) = proof.split_once(" → ").unwrap_or_else(|| panic!("{place}: {proof:?} is no test"));
+        let (file, test) =
+            proof.split_once(" → ").unwrap_or_else(|| panic!("{place}: {proof:?} is no test"));
         let (file, test) = (without_backticks(file, place), without_backticks(test, place));
         let source = read(file);
         let definition = format!("fn {test}(");
-        let (before, body) = source.split_once(&definition).unwrap_or_else(|| panic!("{place}: {file} has no {test}"));
+        let (before, body) = source
+            .split_once(&definition)
+            .unwrap_or_else(|| panic!("{place}: {file} has no {test}"));
         // Its attributes and its own comment stand right above it, behind an empty line.
         let above = before.rsplit("\n\n").next().expect("a split has a first part");
         assert!(above.contains("#[test]"), "{place}: {test} in {file} is no test");
@@ -222,12 +269,18 @@ fn tests_named(cell: &str, place: &str) -> Vec<String> {
 
 /// Does `text` name `section` of RFC `document`, alone or among others, as in `RFC 9112 sections 6.1 and 6.3` or `9110 9.1, 15.5.6`?
 fn names_section(text: &str, document: &str, section: &str) -> bool {
-    let is_number = |word: &str| word.starts_with(|c: char| c.is_ascii_digit()) && word.split('.').all(|part| part.len() <= 2);
-    let words: Vec<&str> =
-        text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.')).map(|word| word.trim_end_matches('.')).collect();
+    let is_number = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_digit())
+            && word.split('.').all(|part| part.len() <= 2)
+    };
+    let words: Vec<&str> = text
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '.'))
+        .map(|word| word.trim_end_matches('.'))
+        .collect();
     words.iter().enumerate().filter(|(_, word)| **word == document).any(|(at, _)| {
-        let mut sections =
-            words[at + 1..].iter().take_while(|word| is_number(word) || ["", "section", "sections", "and"].contains(*word));
+        let mut sections = words[at + 1..].iter().take_while(|word| {
+            is_number(word) || ["", "section", "sections", "and"].contains(*word)
+        });
         section.is_empty() || sections.any(|word| *word == section)
     })
 }
@@ -238,12 +291,19 @@ fn every_rule_of_http_has_its_tests_and_they_name_its_section() {
     let (mut rules, mut tests) = (0, 0);
     for part in page.split("\n## ").skip(1).filter(|part| part.contains("\n| What is asked |")) {
         for row in rows(part) {
-            let [rule, source, answer, shown_by] = row[..] else { panic!("a row has four cells: {row:?}") };
-            assert!(rule.ends_with('.') && answer.ends_with(['.', ')']), "{rule:?} is told in sentences");
+            let [rule, source, answer, shown_by] = row[..] else {
+                panic!("a row has four cells: {row:?}")
+            };
+            assert!(
+                rule.ends_with('.') && answer.ends_with(['.', ')']),
+                "{rule:?} is told in sentences"
+            );
             let shown = tests_named(shown_by, rule);
             for section in source.split(", ").filter(|source| *source != "–") {
                 let words: Vec<&str> = section.split(' ').collect();
-                let ["RFC", document, sections @ ..] = &words[..] else { panic!("{rule:?}: {section:?} is no source") };
+                let ["RFC", document, sections @ ..] = &words[..] else {
+                    panic!("{rule:?}: {section:?} is no source")
+                };
                 let section = sections.first().copied().unwrap_or_default();
                 let is_named = shown.iter().any(|test| names_section(test, document, section));
                 assert!(is_named, "{rule:?}: no test names RFC {document} {section}");
@@ -252,7 +312,10 @@ fn every_rule_of_http_has_its_tests_and_they_name_its_section() {
             tests += shown.len();
         }
     }
-    assert!(rules > 60 && tests > 90, "the form of the tables has not changed: {rules} rules, {tests} tests");
+    assert!(
+        rules > 60 && tests > 90,
+        "the form of the tables has not changed: {rules} rules, {tests} tests"
+    );
 }
 
 #[test]
@@ -263,8 +326,11 @@ fn what_is_let_pass_beside_another_parser_is_listed() {
         .filter_map(|line| line.strip_prefix("- **")?.split("**").next())
         .collect();
     let script = read("scripts/http-differential");
-    let names = script.lines().filter(|line| line.starts_with("EMPTY_LINE, ") || line.starts_with("EXPECTATION, "));
-    let let_pass: BTreeSet<&str> = names.flat_map(|line| line.split('"').skip(1).step_by(2)).collect();
+    let names = script
+        .lines()
+        .filter(|line| line.starts_with("EMPTY_LINE, ") || line.starts_with("EXPECTATION, "));
+    let let_pass: BTreeSet<&str> =
+        names.flat_map(|line| line.split('"').skip(1).step_by(2)).collect();
     assert_eq!(listed, let_pass);
 }
 
@@ -274,23 +340,34 @@ fn every_pitfall_has_its_tests_and_they_exist() {
     let (mut number, mut tests) = (0, 0);
     for part in pitfalls.split("\n## ").skip(1) {
         for row in rows(part) {
-            let [cell, pitfall, answer, shown_by] = row[..] else { panic!("a row has four cells: {row:?}") };
+            let [cell, pitfall, answer, shown_by] = row[..] else {
+                panic!("a row has four cells: {row:?}")
+            };
             number += 1;
             assert_eq!(cell, number.to_string(), "the rows are numbered");
-            assert!(pitfall.ends_with('.') && answer.ends_with('.'), "row {number} is told in sentences");
+            assert!(
+                pitfall.ends_with('.') && answer.ends_with('.'),
+                "row {number} is told in sentences"
+            );
             if shown_by != "–" {
                 tests += tests_named(shown_by, &format!("docs/pitfalls.md, row {number}")).len();
             }
         }
     }
-    assert!(number > 80 && tests > 120, "the form of the table has not changed: {number} rows, {tests} tests");
+    assert!(
+        number > 80 && tests > 120,
+        "the form of the table has not changed: {number} rows, {tests} tests"
+    );
 }
 
 #[test]
 fn the_readme_begins_with_the_two_commands() {
     let readme = read("README.md");
     assert_eq!(blocks(&readme, "sh").first(), Some(&"cargo run --release\ncargo test\n"));
-    assert!(readme.contains(&format!("Rust {} or newer", env!("CARGO_PKG_RUST_VERSION"))), "the version is that of Cargo.toml");
+    assert!(
+        readme.contains(&format!("Rust {} or newer", env!("CARGO_PKG_RUST_VERSION"))),
+        "the version is that of Cargo.toml"
+    );
 }
 
 #[test]
@@ -300,13 +377,20 @@ fn the_readme_names_every_option_and_no_other() {
     let readme = read("README.md");
     let named: BTreeSet<&str> = readme
         .split(|c: char| !(c.is_ascii_lowercase() || c == '-'))
-        .filter_map(|word| word.strip_prefix("--").filter(|name| !name.is_empty() && !name.starts_with('-')))
+        .filter_map(|word| {
+            word.strip_prefix("--").filter(|name| !name.is_empty() && !name.starts_with('-'))
+        })
         .filter(|name| !OF_CARGO.contains(name) && !OF_CLAP.contains(name))
         .collect();
     let cli = read("src/cli.rs");
     let fields = cli.split("#[arg(long").skip(1).map(|from| {
         let field = from.split(")]\n").nth(1).expect("an option is a field").trim_start();
-        field.strip_prefix("pub(crate) ").unwrap_or(field).split(':').next().expect("a split has a first part")
+        field
+            .strip_prefix("pub(crate) ")
+            .unwrap_or(field)
+            .split(':')
+            .next()
+            .expect("a split has a first part")
     });
     let options: BTreeSet<String> = fields.map(|field| field.replace('_', "-")).collect();
     assert_eq!(named, options.iter().map(String::as_str).collect());
@@ -346,7 +430,13 @@ fn the_readmes_example_is_the_one_that_the_library_runs_as_a_test() {
 #[test]
 fn every_limit_is_quoted_with_its_value() {
     let defaults = Limits::default();
-    let kib = |bytes: u64| if bytes < 1024 * 1024 { format!("{} KiB", bytes / 1024) } else { format!("{} MiB", bytes >> 20) };
+    let kib = |bytes: u64| {
+        if bytes < 1024 * 1024 {
+            format!("{} KiB", bytes / 1024)
+        } else {
+            format!("{} MiB", bytes >> 20)
+        }
+    };
     let seconds = |ms: u64| if ms < 1000 { format!("{ms} ms") } else { format!("{} s", ms / 1000) };
     let values = BTreeMap::from([
         ("connections_max", format!("{},000", defaults.connections_max / 1000)),
@@ -358,8 +448,13 @@ fn every_limit_is_quoted_with_its_value() {
         ("GIVE_WAY_MAX", limits::GIVE_WAY_MAX.to_string()),
         ("GIVE_WAY_QUIET_MS", seconds(limits::GIVE_WAY_QUIET_MS)),
         ("unanswered_ports", {
-            let [others @ .., last] = &defaults.unanswered_ports[..] else { panic!("some are not answered") };
-            format!("{} and {last}", others.iter().map(u16::to_string).collect::<Vec<_>>().join(", "))
+            let [others @ .., last] = &defaults.unanswered_ports[..] else {
+                panic!("some are not answered")
+            };
+            format!(
+                "{} and {last}",
+                others.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
+            )
         }),
         ("REPLIES_BYTES_MAX", kib(limits::REPLIES_BYTES_MAX as u64)),
         ("REPLIES_HIGH_BYTES", kib(limits::REPLIES_HIGH_BYTES as u64)),
@@ -373,14 +468,21 @@ fn every_limit_is_quoted_with_its_value() {
     let mut checked = BTreeSet::new();
     for (document, text) in documents() {
         for (name, behind) in quoted(&text) {
-            let is_constant =
-                name.contains('_') && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+            let is_constant = name.contains('_')
+                && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
             if is_constant && name != "RUST_LOG" {
-                assert!(source.contains(&format!("pub const {name}:")), "{document} names {name}, which is no limit");
+                assert!(
+                    source.contains(&format!("pub const {name}:")),
+                    "{document} names {name}, which is no limit"
+                );
             }
             let value = behind.strip_prefix(" (").and_then(|from| from.split(')').next());
-            if let Some(value) = value.filter(|value| value.starts_with(|c: char| c.is_ascii_digit())) {
-                let true_value = values.get(name).unwrap_or_else(|| panic!("{document} quotes {name}: add it to this test"));
+            if let Some(value) =
+                value.filter(|value| value.starts_with(|c: char| c.is_ascii_digit()))
+            {
+                let true_value = values
+                    .get(name)
+                    .unwrap_or_else(|| panic!("{document} quotes {name}: add it to this test"));
                 assert_eq!(value, true_value, "{document} quotes {name}");
                 checked.insert(name.to_string());
             }
@@ -392,8 +494,10 @@ fn every_limit_is_quoted_with_its_value() {
 #[test]
 fn every_dependency_has_its_paragraph() {
     let design = read("docs/design.md");
-    let paragraphs: BTreeSet<&str> =
-        section(&design, "The dependencies").lines().filter_map(|line| line.strip_prefix("**")?.split("**").next()).collect();
+    let paragraphs: BTreeSet<&str> = section(&design, "The dependencies")
+        .lines()
+        .filter_map(|line| line.strip_prefix("**")?.split("**").next())
+        .collect();
     let mut dependencies = BTreeSet::new();
     let mut is_listing = false;
     let manifest = read("Cargo.toml");
@@ -424,8 +528,10 @@ fn what_the_architecture_calls_absent_is_absent() {
         "eprintln!",
     ];
     let mut waits = Vec::new();
-    let is_of_the_product =
-        |path: &&String| !["src/main.rs", "src/cli.rs", "src/send.rs"].contains(&path.as_str()) && !is_for_tests(path);
+    let is_of_the_product = |path: &&String| {
+        !["src/main.rs", "src/cli.rs", "src/send.rs"].contains(&path.as_str())
+            && !is_for_tests(path)
+    };
     for path in source_files().iter().filter(is_of_the_product) {
         let source = read(path);
         let code = source.split("#[cfg(test)]\nmod ").next().expect("a split has a first part");
@@ -440,8 +546,13 @@ fn what_the_architecture_calls_absent_is_absent() {
 
 #[test]
 fn what_is_for_tests_is_compiled_for_nothing_else() {
-    for (parent, module) in [("src/net.rs", "pub(crate) mod simulated;"), ("src/datagram.rs", "mod simulated;")] {
-        assert!(read(parent).contains(&format!("#[cfg(test)]\n{module}\n")), "{parent} has {module} for tests only");
+    for (parent, module) in
+        [("src/net.rs", "pub(crate) mod simulated;"), ("src/datagram.rs", "mod simulated;")]
+    {
+        assert!(
+            read(parent).contains(&format!("#[cfg(test)]\n{module}\n")),
+            "{parent} has {module} for tests only"
+        );
     }
 }
 
@@ -451,8 +562,14 @@ fn every_mutation_can_be_applied() {
     let mutations = blocks(&page, "mutation");
     assert!(mutations.len() >= 12, "the form of the page has not changed");
     for mutation in mutations {
-        let (file, lines) = mutation.split_once('\n').expect("a mutation begins with a file's name");
-        let side = |sign: char| lines.lines().filter_map(move |line| line.strip_prefix(sign)).flat_map(|line| [line, "\n"]);
+        let (file, lines) =
+            mutation.split_once('\n').expect("a mutation begins with a file's name");
+        let side = |sign: char| {
+            lines
+                .lines()
+                .filter_map(move |line| line.strip_prefix(sign))
+                .flat_map(|line| [line, "\n"])
+        };
         let old: String = side('-').collect();
         assert_eq!(read(file).matches(&old).count(), 1, "{file} has these lines once: {old}");
         assert_ne!(old, side('+').collect::<String>(), "a mutation changes something");

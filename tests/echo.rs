@@ -10,7 +10,8 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 
 use common::{
-    PATIENCE, Program, assert_same, check_echo, check_end, connect, connect_narrow, connect_udp, pattern, persist, reset, stuff,
+    PATIENCE, Program, assert_same, check_echo, check_end, connect, connect_narrow, connect_udp,
+    pattern, persist, reset, stuff,
 };
 use socket2::SockRef;
 
@@ -148,7 +149,8 @@ fn peers_that_reset_do_not_matter() {
 fn two_hundred_who_came_before_anyone_was_served_are_all_served() {
     // The program is held while they connect and send: all of them stand behind one edge of the listener.
     let program = Program::start(&TCP);
-    let mut streams: Vec<TcpStream> = program.while_held(|| (0..200).map(|_| connect(program.tcp())).collect());
+    let mut streams: Vec<TcpStream> =
+        program.while_held(|| (0..200).map(|_| connect(program.tcp())).collect());
     for (number, stream) in streams.iter_mut().enumerate() {
         check_echo(stream, &pattern(number as u64, 500));
     }
@@ -169,7 +171,9 @@ fn an_urgent_byte_holds_up_nothing() {
     // The urgent mark cuts a read short although there is more behind it. The byte itself is not part of the stream.
     let program = Program::start(&TCP);
     let mut stream = connect(program.tcp());
-    for (round, (before, behind)) in [(1, 1), (1000, 1), (1, 1000), (70_000, 70_000), (0, 5)].into_iter().enumerate() {
+    for (round, (before, behind)) in
+        [(1, 1), (1000, 1), (1, 1000), (70_000, 70_000), (0, 5)].into_iter().enumerate()
+    {
         let (before, behind) = (pattern(7, before), pattern(8, behind));
         let send = |stream: &mut TcpStream| {
             stream.write_all(&before).unwrap();
@@ -185,7 +189,9 @@ fn an_urgent_byte_holds_up_nothing() {
                 send(&mut stream);
             }
             let mut reply = vec![0; sent.len()];
-            stream.read_exact(&mut reply).unwrap_or_else(|error| panic!("round {round}, held {is_held}: {error}"));
+            stream
+                .read_exact(&mut reply)
+                .unwrap_or_else(|error| panic!("round {round}, held {is_held}: {error}"));
             assert_same(&reply, &sent);
         }
     }
@@ -205,7 +211,14 @@ fn both_wildcards_can_have_the_same_port() {
     // The first takes any port of IPv4; the second takes the same one of IPv6. Each serves its own family.
     let first = Program::start(&["--tcp", "0.0.0.0:0", "--udp", "0.0.0.0:0"]);
     let (tcp, udp) = (first.tcp().port(), first.udp().port());
-    let second = Program::start(&["--tcp", &format!("[::]:{tcp}"), "--udp", &format!("[::]:{udp}"), "--prefix", "six: "]);
+    let second = Program::start(&[
+        "--tcp",
+        &format!("[::]:{tcp}"),
+        "--udp",
+        &format!("[::]:{udp}"),
+        "--prefix",
+        "six: ",
+    ]);
     assert_eq!((second.tcp().port(), second.udp().port()), (tcp, udp));
     check_echo(&mut connect(SocketAddr::from(([127, 0, 0, 1], tcp))), b"four");
     let mut six = connect(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], tcp)));
@@ -213,7 +226,11 @@ fn both_wildcards_can_have_the_same_port() {
     six.shutdown(Shutdown::Write).unwrap();
     check_end(six, b"six: hello");
     check_datagrams(&connect_udp(SocketAddr::from(([127, 0, 0, 1], udp))), &[b"four"], b"");
-    check_datagrams(&connect_udp(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], udp))), &[b"hello"], b"six: ");
+    check_datagrams(
+        &connect_udp(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], udp))),
+        &[b"hello"],
+        b"six: ",
+    );
 }
 
 #[test]
@@ -269,7 +286,8 @@ fn twenty_senders_at_once_get_each_their_own() {
     for arguments in [UDP, UDP_V6] {
         let program = Program::start(&arguments);
         let sockets: Vec<UdpSocket> = (0..20).map(|_| connect_udp(program.udp())).collect();
-        let datagram = |round: usize, sender: usize| pattern(sender as u64, round * 700 + sender % 3);
+        let datagram =
+            |round: usize, sender: usize| pattern(sender as u64, round * 700 + sender % 3);
         program.while_held(|| {
             for round in 0..6 {
                 for (sender, socket) in sockets.iter().enumerate() {
@@ -293,7 +311,9 @@ fn a_burst_of_equal_datagrams_comes_back_in_order() {
     SockRef::from(&socket).set_recv_buffer_size(2 * MIB).unwrap();
     for count in [64, 65, 128, 600] {
         let datagrams: Vec<Vec<u8>> = (0..count).map(|number| pattern(number, 64)).collect();
-        program.while_held(|| datagrams.iter().for_each(|datagram| assert_eq!(socket.send(datagram).unwrap(), 64)));
+        program.while_held(|| {
+            datagrams.iter().for_each(|datagram| assert_eq!(socket.send(datagram).unwrap(), 64))
+        });
         datagrams.iter().for_each(|datagram| check_reply(&socket, datagram, b"echo -> "));
         let datagrams: Vec<&[u8]> = datagrams.iter().map(Vec::as_slice).collect();
         check_datagrams(&socket, &datagrams[..64], b"echo -> ");
@@ -337,8 +357,15 @@ fn cut_every(socket: &UdpSocket, segment: libc::c_int) {
     use std::os::fd::AsRawFd;
     let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap();
     // SAFETY: the pointer and the length describe `segment`, which lives through the call; the descriptor is open.
-    let result =
-        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, (&raw const segment).cast(), length) };
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            (&raw const segment).cast(),
+            length,
+        )
+    };
     assert_eq!(result, 0, "UDP_SEGMENT: {}", std::io::Error::last_os_error());
 }
 
@@ -379,7 +406,8 @@ fn a_reply_comes_from_the_address_that_was_asked() {
 
 #[test]
 fn one_program_speaks_three_protocols_at_once() {
-    let program = Program::start(&["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+    let program =
+        Program::start(&["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
     let (mut stream, socket) = (connect(program.tcp()), connect_udp(program.udp()));
     for round in 0..20 {
         check_echo(&mut stream, &pattern(round, 1000));
@@ -395,7 +423,16 @@ fn one_program_speaks_three_protocols_at_once() {
 #[test]
 fn flags_that_are_repeated_give_as_many_sockets() {
     // Each address named is served, and printed in the order of the command line.
-    let program = Program::start(&["--tcp", "127.0.0.1:0", "--udp", "[::1]:0", "--tcp", "[::1]:0", "--udp", "127.0.0.1:0"]);
+    let program = Program::start(&[
+        "--tcp",
+        "127.0.0.1:0",
+        "--udp",
+        "[::1]:0",
+        "--tcp",
+        "[::1]:0",
+        "--udp",
+        "127.0.0.1:0",
+    ]);
     let (tcp, udp) = (program.addresses("tcp echo"), program.addresses("udp echo"));
     assert_eq!(tcp.iter().map(SocketAddr::is_ipv6).collect::<Vec<_>>(), [false, true]);
     assert_eq!(udp.iter().map(SocketAddr::is_ipv6).collect::<Vec<_>>(), [true, false]);

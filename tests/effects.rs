@@ -14,7 +14,9 @@ use std::sync::mpsc;
 use std::thread;
 
 use common::{PATIENCE, any_port, assert_same, check_echo, connect, pattern, reset, turn_until};
-use reactor::{Advance, CloseReason, ConnectionId, Context, Echo, Limits, News, Next, Protocol, Reactor};
+use reactor::{
+    Advance, CloseReason, ConnectionId, Context, Echo, Limits, News, Next, Protocol, Reactor,
+};
 
 // ---- a proxy
 
@@ -88,7 +90,9 @@ impl Running {
             reactor.stop_on(mio::net::UnixStream::from_std(bell)).unwrap();
             let echo = reactor.listen(any_port(), |_| Echo::new()).unwrap();
             let upstream = upstream.unwrap_or(echo);
-            let proxy = reactor.listen(any_port(), move |_| Side { upstream: Some(upstream), other: None }).unwrap();
+            let proxy = reactor
+                .listen(any_port(), move |_| Side { upstream: Some(upstream), other: None })
+                .unwrap();
             tell.send((echo, proxy)).unwrap();
             reactor.run().unwrap();
             reactor.stats().clone()
@@ -245,7 +249,9 @@ fn what_a_guest_says_reaches_a_hundred_others_and_those_who_have_left_are_forgot
     let endings = Endings::default();
     let shared = (room.clone(), endings.clone());
     let mut reactor = Reactor::new(Limits::default()).unwrap();
-    let address = reactor.listen(any_port(), move |_| Guest { room: shared.0.clone(), endings: shared.1.clone() }).unwrap();
+    let address = reactor
+        .listen(any_port(), move |_| Guest { room: shared.0.clone(), endings: shared.1.clone() })
+        .unwrap();
     let mut guests: Vec<TcpStream> = (0..101).map(|_| connect(address)).collect();
     turn_until(&mut reactor, "all are in", |stats| stats.accepted == 101);
     drop(guests.drain(60..70));

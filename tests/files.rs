@@ -17,7 +17,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use common::{PATIENCE, Program, assert_same, check_echo, connect, connect_narrow, pattern, reactor};
+use common::{
+    PATIENCE, Program, assert_same, check_echo, connect, connect_narrow, pattern, reactor,
+};
 
 const MIB: usize = 1024 * 1024;
 const SECRET: &[u8] = b"Nobody may see this.";
@@ -27,7 +29,8 @@ struct Place(PathBuf);
 
 impl Place {
     fn new(name: &str) -> Place {
-        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("files-{name}-{}", std::process::id()));
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("files-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&place); // of a process that had our number and was killed
         fs::create_dir_all(place.join("root")).unwrap();
         fs::write(place.join("secret"), SECRET).unwrap();
@@ -47,7 +50,9 @@ impl Place {
 
     fn serve(&self, flags: &[&str]) -> Program {
         let root = self.root();
-        Program::start(&[&["--http", "127.0.0.1:0", "--root", root.to_str().unwrap()], flags].concat())
+        Program::start(
+            &[&["--http", "127.0.0.1:0", "--root", root.to_str().unwrap()], flags].concat(),
+        )
     }
 }
 
@@ -82,7 +87,10 @@ fn read_answer(stream: &mut impl Read, has_body: bool) -> Answer {
         head.push(byte[0]);
     }
     let mut answer = Answer { head: String::from_utf8(head).unwrap(), body: Vec::new() };
-    let length = answer.field("Content-Length").filter(|_| has_body).map_or(0, |length| length.parse().unwrap());
+    let length = answer
+        .field("Content-Length")
+        .filter(|_| has_body)
+        .map_or(0, |length| length.parse().unwrap());
     answer.body.resize(length, 0);
     stream.read_exact(&mut answer.body).unwrap();
     answer
@@ -125,7 +133,11 @@ fn a_file_is_served_with_its_type_its_length_and_its_date() {
         (b"a.unheardof", "/a.unheardof", "application/octet-stream"),
         (b"README", "/README", "application/octet-stream"),
         (b"sub/index.htm", "/sub/index.htm", "text/html"),
-        (b".well-known/acme-challenge/x", "/.well-known/acme-challenge/x", "application/octet-stream"),
+        (
+            b".well-known/acme-challenge/x",
+            "/.well-known/acme-challenge/x",
+            "application/octet-stream",
+        ),
     ] {
         let bytes = pattern(name.len() as u64, 300 * name.len());
         let path = place.file(OsStr::from_bytes(name), &bytes);
@@ -133,7 +145,11 @@ fn a_file_is_served_with_its_type_its_length_and_its_date() {
         let answer = get(program.http(), target);
         assert_eq!(answer.status(), "200", "{target}");
         assert_eq!(answer.field("Content-Type"), Some(content_type), "{target}");
-        assert_eq!(answer.field("Last-Modified"), Some("Sun, 06 Nov 1994 08:49:37 GMT"), "{target}");
+        assert_eq!(
+            answer.field("Last-Modified"),
+            Some("Sun, 06 Nov 1994 08:49:37 GMT"),
+            "{target}"
+        );
         assert_same(&answer.body, &bytes);
     }
     place.file("empty.js", b"");
@@ -146,7 +162,9 @@ fn head_gets_the_fields_of_get_and_a_client_of_http_0_9_the_bytes_alone() {
     let place = Place::new("forms");
     place.file("a.txt", b"hello");
     let program = place.serve(&[]);
-    let without_date = |answer: Answer| answer.head.lines().filter(|line| !line.starts_with("Date")).collect::<String>();
+    let without_date = |answer: Answer| {
+        answer.head.lines().filter(|line| !line.starts_with("Date")).collect::<String>()
+    };
     let head = ask(program.http(), "HEAD /a.txt", "");
     assert!(head.body.is_empty());
     assert_eq!(without_date(head), without_date(get(program.http(), "/a.txt")));
@@ -179,7 +197,9 @@ fn a_directory_is_its_index_and_without_the_final_slash_the_way_there() {
     place.file("odd/index.html/file", b"file");
     place.file("plaintext/index.html", b"not the line of plain text");
     let program = place.serve(&[]);
-    for (target, body) in [("/", "root"), ("/?a", "root"), ("/sub/", "sub"), ("/a%20b%25/%C3%BC/", "deep")] {
+    for (target, body) in
+        [("/", "root"), ("/?a", "root"), ("/sub/", "sub"), ("/a%20b%25/%C3%BC/", "deep")]
+    {
         assert_eq!(get(program.http(), target).body, body.as_bytes(), "{target}");
     }
     for (target, location) in [
@@ -194,10 +214,23 @@ fn a_directory_is_its_index_and_without_the_final_slash_the_way_there() {
     ] {
         for method in ["GET", "HEAD"] {
             let answer = ask(program.http(), &format!("{method} {target}"), "");
-            assert_eq!((answer.status(), answer.field("Location")), ("301", Some(location)), "{method} {target}");
+            assert_eq!(
+                (answer.status(), answer.field("Location")),
+                ("301", Some(location)),
+                "{method} {target}"
+            );
         }
     }
-    for target in ["//sub", "//sub/", "/sub//", "/bare/", "/odd/", "/bare/file/", "/bare/nothing", "/sub/index.html/"] {
+    for target in [
+        "//sub",
+        "//sub/",
+        "/sub//",
+        "/bare/",
+        "/odd/",
+        "/bare/file/",
+        "/bare/nothing",
+        "/sub/index.html/",
+    ] {
         assert_eq!(get(program.http(), target).status(), "404", "{target}");
     }
 }
@@ -211,9 +244,12 @@ fn where_there_is_no_such_file_the_pages_are_still_there() {
     assert_eq!(get(program.http(), "/plaintext").body, b"Hello, World!");
     assert_eq!(ask(program.http(), "POST /echo", "Content-Length: 0\r\n").status(), "200");
     assert_eq!(get(program.http(), "/nothing").status(), "404");
-    for (line, allowed) in
-        [("POST /a.txt", "GET, HEAD"), ("DELETE /a.txt", "GET, HEAD"), ("PUT /new", "GET, HEAD"), ("OPTIONS /echo", "POST")]
-    {
+    for (line, allowed) in [
+        ("POST /a.txt", "GET, HEAD"),
+        ("DELETE /a.txt", "GET, HEAD"),
+        ("PUT /new", "GET, HEAD"),
+        ("OPTIONS /echo", "POST"),
+    ] {
         let answer = ask(program.http(), line, "Content-Length: 0\r\n");
         assert_eq!((answer.status(), answer.field("Allow")), ("405", Some(allowed)), "{line}");
     }
@@ -377,7 +413,11 @@ fn what_is_no_regular_file_is_not_there_and_holds_up_nobody() {
     // To open a pipe waits for somebody who writes to it, if one is not careful.
     let place = Place::new("specials");
     let made = |command: &str, arguments: &[&str]| {
-        let status = Command::new(command).args(arguments).current_dir(place.root()).stderr(std::process::Stdio::null()).status();
+        let status = Command::new(command)
+            .args(arguments)
+            .current_dir(place.root())
+            .stderr(std::process::Stdio::null())
+            .status();
         status.is_ok_and(|status| status.success())
     };
     assert!(made("mkfifo", &["pipe"]), "mkfifo is a part of any system");
@@ -388,7 +428,11 @@ fn what_is_no_regular_file_is_not_there_and_holds_up_nobody() {
     let program = place.serve(&[]);
     for target in ["/pipe", "/socket", "/zero", "/pipe/", "/zero/"] {
         for method in ["GET", "HEAD"] {
-            assert_eq!(ask(program.http(), &format!("{method} {target}"), "").status(), "404", "{method} {target}");
+            assert_eq!(
+                ask(program.http(), &format!("{method} {target}"), "").status(),
+                "404",
+                "{method} {target}"
+            );
         }
     }
 }
@@ -415,7 +459,10 @@ fn whoever_writes_to_a_pipe_does_not_take_us_for_its_reader() {
         let mut reader = File::options().read(true).write(true).open(pipe).unwrap();
         told.send(reader.read_exact(&mut received).map(|()| received)).unwrap();
     });
-    assert_eq!(&result.recv_timeout(PATIENCE).expect("the writer has waited for us").unwrap(), b"hello");
+    assert_eq!(
+        &result.recv_timeout(PATIENCE).expect("the writer has waited for us").unwrap(),
+        b"hello"
+    );
     writing.join().unwrap().unwrap();
 }
 
@@ -430,7 +477,8 @@ fn what_may_not_be_read_is_forbidden() {
     // Whoever may do anything meets no such bound, and neither does the program then.
     let is_privileged = File::open(&paths[0]).is_ok();
     let program = place.serve(&[]);
-    let statuses = ["/file", "/directory/file", "/directory/"].map(|target| get(program.http(), target).status().to_owned());
+    let statuses = ["/file", "/directory/file", "/directory/"]
+        .map(|target| get(program.http(), target).status().to_owned());
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
     if is_privileged {
         eprintln!("nothing is forbidden to this user");
@@ -446,7 +494,8 @@ fn a_directory_that_may_be_passed_but_not_listed_is_one_all_the_same() {
     let directory = place.root().join("directory");
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o111)).unwrap();
     let program = place.serve(&[]);
-    let statuses = ["/directory", "/directory/"].map(|target| get(program.http(), target).status().to_owned());
+    let statuses =
+        ["/directory", "/directory/"].map(|target| get(program.http(), target).status().to_owned());
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
     assert_eq!(statuses, ["301", "200"]);
 }
@@ -490,8 +539,13 @@ fn who_has_the_file_since_it_was_changed_is_told_so() {
     ] {
         let answer = ask(program.http(), "GET /a.txt", fields);
         assert_eq!(answer.status(), status, "{fields}");
-        assert_eq!(answer.field("Last-Modified"), Some("Sun, 06 Nov 1994 08:49:37 GMT"), "{fields}");
-        let (length, body) = if status == "200" { (Some("5"), &b"hello"[..]) } else { (None, &b""[..]) };
+        assert_eq!(
+            answer.field("Last-Modified"),
+            Some("Sun, 06 Nov 1994 08:49:37 GMT"),
+            "{fields}"
+        );
+        let (length, body) =
+            if status == "200" { (Some("5"), &b"hello"[..]) } else { (None, &b""[..]) };
         assert_eq!((answer.field("Content-Length"), &answer.body[..]), (length, body), "{fields}");
         // HEAD has no conditions.
         assert_eq!(ask(program.http(), "HEAD /a.txt", fields).status(), "200", "{fields}");
@@ -507,12 +561,18 @@ fn a_304_ends_with_its_head_and_the_connection_goes_on() {
     let place = Place::new("not-modified");
     let path = place.file("a.txt", b"hello");
     // Of a file that has been changed in this very second, a date is said at which it was older.
-    File::options().write(true).open(path).unwrap().set_modified(SystemTime::now() - Duration::from_secs(10)).unwrap();
+    File::options()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_modified(SystemTime::now() - Duration::from_secs(10))
+        .unwrap();
     let program = place.serve(&[]);
     let date = get(program.http(), "/a.txt").field("Last-Modified").unwrap().to_owned();
     let mut stream = connect(program.http());
     for status in ["304", "200", "304"] {
-        let field = if status == "304" { format!("If-Modified-Since: {date}\r\n") } else { String::new() };
+        let field =
+            if status == "304" { format!("If-Modified-Since: {date}\r\n") } else { String::new() };
         write!(stream, "GET /a.txt HTTP/1.1\r\nHost: a\r\n{field}\r\n").unwrap();
         assert_eq!(read_answer(&mut stream, true).status(), status);
     }
@@ -531,9 +591,14 @@ fn a_file_from_another_time_has_a_date_that_can_be_said() {
     let program = place.serve(&[]);
     let future = get(program.http(), "/future");
     let moment = |field| httpdate::parse_http_date(future.field(field).unwrap()).unwrap();
-    let ahead = moment("Date").duration_since(moment("Last-Modified")).expect("it is not later than the answer");
+    let ahead = moment("Date")
+        .duration_since(moment("Last-Modified"))
+        .expect("it is not later than the answer");
     assert!(ahead <= Duration::from_secs(2), "{}", future.head);
-    assert_eq!(get(program.http(), "/past").field("Last-Modified"), Some("Thu, 01 Jan 1970 00:00:00 GMT"));
+    assert_eq!(
+        get(program.http(), "/past").field("Last-Modified"),
+        Some("Thu, 01 Jan 1970 00:00:00 GMT")
+    );
 }
 
 #[test]
@@ -563,8 +628,13 @@ fn check_bytes_of(path: &Path, stream: &mut impl Read) -> usize {
         if length == 0 {
             return count;
         }
-        stream.read_exact(&mut received[..length]).unwrap_or_else(|error| panic!("{error} after {count}"));
-        assert!(received[..length] == expected[..length], "another byte than in the file, after {count}");
+        stream
+            .read_exact(&mut received[..length])
+            .unwrap_or_else(|error| panic!("{error} after {count}"));
+        assert!(
+            received[..length] == expected[..length],
+            "another byte than in the file, after {count}"
+        );
         count += length;
     }
 }
@@ -582,7 +652,9 @@ fn a_hundred_mebibytes_are_sent_exactly_and_never_held() {
     #[cfg(target_os = "linux")]
     let before = program.memory_kib("VmHWM");
     let mut stream = connect(program.http());
-    stream.write_all(b"GET /large.bin HTTP/1.1\r\nHost: a\r\n\r\nGET /plaintext HTTP/1.0\r\n\r\n").unwrap();
+    stream
+        .write_all(b"GET /large.bin HTTP/1.1\r\nHost: a\r\n\r\nGET /plaintext HTTP/1.0\r\n\r\n")
+        .unwrap();
     let head = read_answer(&mut stream, false);
     assert_eq!(head.field("Content-Length"), Some(&*length.to_string()));
     assert_eq!(check_bytes_of(&path, &mut stream) as u64, length);
@@ -605,7 +677,8 @@ fn a_slow_reader_gets_its_file_and_keeps_nobody_waiting() {
     #[cfg(target_os = "linux")]
     let before = program.memory_kib("VmHWM");
     let mut slow: Vec<TcpStream> = (0..10).map(|_| connect_narrow(program.http())).collect();
-    slow.iter_mut().for_each(|stream| stream.write_all(b"GET /large.bin HTTP/1.0\r\n\r\n").unwrap());
+    slow.iter_mut()
+        .for_each(|stream| stream.write_all(b"GET /large.bin HTTP/1.0\r\n\r\n").unwrap());
     let mut quick = connect(program.http());
     for _ in 0..500 {
         quick.write_all(b"GET /small.txt HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
@@ -632,7 +705,8 @@ fn pipelined_requests_for_files_are_answered_in_order() {
     }
     let program = place.serve(&[]);
     let order: Vec<usize> = pattern(6, 200).into_iter().map(|byte| usize::from(byte) % 5).collect();
-    let requests: String = order.iter().map(|number| format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n")).collect();
+    let requests: String =
+        order.iter().map(|number| format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n")).collect();
     let mut stream = connect(program.http());
     stream.write_all(requests.as_bytes()).unwrap();
     for (count, &number) in order.iter().enumerate() {
@@ -670,7 +744,9 @@ fn of_a_file_that_grows_while_it_is_sent_comes_what_was_said() {
     file.set_len(32 * MIB as u64).unwrap();
     let program = place.serve(&[]);
     let mut stream = connect_narrow(program.http());
-    stream.write_all(b"GET /large.bin HTTP/1.1\r\nHost: a\r\n\r\nGET /plaintext HTTP/1.0\r\n\r\n").unwrap();
+    stream
+        .write_all(b"GET /large.bin HTTP/1.1\r\nHost: a\r\n\r\nGET /plaintext HTTP/1.0\r\n\r\n")
+        .unwrap();
     let head = read_answer(&mut stream, false);
     assert_eq!(head.field("Content-Length"), Some(&*(32 * MIB).to_string()));
     file.write_all(&pattern(7, MIB)).unwrap();
@@ -684,16 +760,21 @@ fn of_a_file_that_grows_while_it_is_sent_comes_what_was_said() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn when_descriptors_run_out_files_are_sent_all_the_same_and_in_the_end_one_line_says_that_they_are_not() {
+fn when_descriptors_run_out_files_are_sent_all_the_same_and_in_the_end_one_line_says_that_they_are_not()
+ {
     // It may have 32 files open, of which it keeps an eighth for files; peers of echo take all the others. Four who have begun to ask
     // before want a large file, and take it slowly.
     let place = Place::new("descriptors");
     place.file("a.txt", b"hello");
     let large = place.file("large.bin", &pattern(4, 16 * MIB));
     let root = place.root();
-    let arguments = ["--http", "127.0.0.1:0", "--tcp", "127.0.0.1:0", "--root", root.to_str().unwrap()];
+    let arguments =
+        ["--http", "127.0.0.1:0", "--tcp", "127.0.0.1:0", "--root", root.to_str().unwrap()];
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 32 && exec \"$0\" \"$@\""]).arg(reactor().get_program()).args(arguments);
+    command
+        .args(["-c", "ulimit -n 32 && exec \"$0\" \"$@\""])
+        .arg(reactor().get_program())
+        .args(arguments);
     let mut program = Program::spawn(command.env_remove("RUST_LOG"));
     program.read_addresses(&arguments);
     let begin = |name: &str| {
@@ -713,7 +794,9 @@ fn when_descriptors_run_out_files_are_sent_all_the_same_and_in_the_end_one_line_
     quick.write_all(b"GET /a.txt HTTP/1.1\r\nHost: a\r\n").unwrap();
     // (What the test's own process has left it from 32 on does not count.)
     let taken = || {
-        let names = fs::read_dir(format!("/proc/{}/fd", program.pid())).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = fs::read_dir(format!("/proc/{}/fd", program.pid()))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
         names.filter(|name| name.to_str().unwrap().parse::<u32>().unwrap() < 32).count()
     };
     let mut peers = Vec::new();
@@ -740,7 +823,8 @@ fn when_descriptors_run_out_files_are_sent_all_the_same_and_in_the_end_one_line_
     // A file that has been sent leaves its descriptor to the next one, and not to whoever waits at the door.
     let mut at_the_door = connect(program.tcp());
     check_bytes_of(&large, &mut slow[0]);
-    let several_looks_at_the_door = Instant::now() + Duration::from_millis(5 * ::reactor::limits::ACCEPT_REST_MS);
+    let several_looks_at_the_door =
+        Instant::now() + Duration::from_millis(5 * ::reactor::limits::ACCEPT_REST_MS);
     while Instant::now() < several_looks_at_the_door {
         assert_eq!(ask(), "200");
     }
@@ -765,7 +849,14 @@ fn no_answer_leaves_its_file_open() {
     let date = get(program.http(), "/a.txt").field("Last-Modified").unwrap().to_owned();
     let before = program.descriptors();
     for _ in 0..20 {
-        for line in ["GET /a.txt", "HEAD /a.txt", "GET /sub", "GET /sub/", "HEAD /large.bin", "GET /nothing"] {
+        for line in [
+            "GET /a.txt",
+            "HEAD /a.txt",
+            "GET /sub",
+            "GET /sub/",
+            "HEAD /large.bin",
+            "GET /nothing",
+        ] {
             ask(program.http(), line, "");
             ask(program.http(), line, &format!("If-Modified-Since: {date}\r\n"));
         }
@@ -789,7 +880,8 @@ fn a_root_that_cannot_be_served_is_told_in_one_line_with_status_1() {
     let place = Place::new("no-root");
     for root in [place.0.join("nothing"), place.0.join("secret")] {
         let root = root.to_str().unwrap();
-        let ending = Program::spawn(reactor().args(["--http", "127.0.0.1:0", "--root", root])).wait();
+        let ending =
+            Program::spawn(reactor().args(["--http", "127.0.0.1:0", "--root", root])).wait();
         assert_eq!(ending.status.code(), Some(1), "{root}");
         assert!(ending.stdout.is_empty(), "{:?}", ending.stdout);
         let [line] = &ending.stderr[..] else { panic!("one line: {:?}", ending.stderr) };

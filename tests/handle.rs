@@ -14,7 +14,10 @@ use std::thread;
 
 use common::{PATIENCE, any_port, check_echo, connect, turn_until};
 use reactor::limits::HANDLE_WORK_MAX;
-use reactor::{Advance, ConnectionId, Context, Echo, Handle, Limits, Next, NotTaken, Protocol, Reactor, Stopped};
+use reactor::{
+    Advance, ConnectionId, Context, Echo, Handle, Limits, Next, NotTaken, Protocol, Reactor,
+    Stopped,
+};
 
 /// A reactor that runs in a thread of its own, and a way to it.
 fn running(
@@ -32,7 +35,10 @@ fn running(
 }
 
 /// Runs `work` there, and returns what it returned.
-fn ask<T: Send + 'static>(handle: &Handle, work: impl FnOnce(&mut Reactor) -> T + Send + 'static) -> T {
+fn ask<T: Send + 'static>(
+    handle: &Handle,
+    work: impl FnOnce(&mut Reactor) -> T + Send + 'static,
+) -> T {
     let (tell, told) = mpsc::channel();
     handle.run(move |reactor| tell.send(work(reactor)).unwrap()).unwrap();
     told.recv_timeout(PATIENCE).unwrap()
@@ -46,7 +52,8 @@ fn a_handle_can_go_to_any_thread() {
 
 #[test]
 fn work_from_many_threads_is_all_run_in_the_order_of_each() {
-    let (handle, _, thread) = running(|reactor| reactor.listen(any_port(), |_| Echo::new()).unwrap());
+    let (handle, _, thread) =
+        running(|reactor| reactor.listen(any_port(), |_| Echo::new()).unwrap());
     const THREADS: usize = 4;
     const EACH: usize = 5000;
     let (tell, told) = mpsc::channel();
@@ -99,9 +106,12 @@ impl Protocol for Guest {
 
 #[test]
 fn another_thread_listens_sends_and_closes() {
-    let (handle, echo, thread) = running(|reactor| reactor.listen(any_port(), |_| Echo::new()).unwrap());
+    let (handle, echo, thread) =
+        running(|reactor| reactor.listen(any_port(), |_| Echo::new()).unwrap());
     check_echo(&mut connect(echo), b"from the start");
-    let address = ask(&handle, |reactor| reactor.listen(any_port(), |_| Guest(ROOM.with(Rc::clone))).unwrap());
+    let address = ask(&handle, |reactor| {
+        reactor.listen(any_port(), |_| Guest(ROOM.with(Rc::clone))).unwrap()
+    });
     let mut guest = connect(address);
     while ask(&handle, |_| ROOM.with(|room| room.borrow().is_empty())) {}
     ask(&handle, |reactor| {
@@ -119,7 +129,8 @@ fn another_thread_listens_sends_and_closes() {
 
 #[test]
 fn work_that_panics_costs_nothing_else() {
-    let (handle, address, thread) = running(|reactor| reactor.listen(any_port(), |_| Echo::new()).unwrap());
+    let (handle, address, thread) =
+        running(|reactor| reactor.listen(any_port(), |_| Echo::new()).unwrap());
     let mut stream = connect(address);
     check_echo(&mut stream, b"before");
     handle.run(|_| panic!("this is the panic")).unwrap();

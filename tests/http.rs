@@ -103,7 +103,8 @@ fn twenty_thousand_pipelined_requests_are_all_answered_in_order() {
     let program = Program::start(&HTTP);
     let targets = ["/", "/plaintext", "/nowhere"];
     let answers = targets.map(|target| fetch(program.http(), target));
-    let order: Vec<usize> = pattern(1, 20_000).into_iter().map(|byte| usize::from(byte) % targets.len()).collect();
+    let order: Vec<usize> =
+        pattern(1, 20_000).into_iter().map(|byte| usize::from(byte) % targets.len()).collect();
     let mut requests = String::new();
     for &index in &order {
         requests += &format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", targets[index]);
@@ -136,7 +137,10 @@ fn a_half_closed_client_gets_all_its_answers_and_then_the_end() {
         stream.write_all(requests.as_bytes()).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         for status in statuses {
-            assert!(read_answer(&mut stream).starts_with(&format!("HTTP/1.0 {status} ")), "{requests:?}");
+            assert!(
+                read_answer(&mut stream).starts_with(&format!("HTTP/1.0 {status} ")),
+                "{requests:?}"
+            );
         }
         check_end(&mut stream);
     }
@@ -160,7 +164,9 @@ fn check_answer_survives(address: SocketAddr, request: &str, surplus: &[u8], sta
     let mut stream = connect(address);
     stream.write_all(request.as_bytes()).unwrap();
     for piece in surplus.chunks(MIB / 8) {
-        stream.write_all(piece).unwrap_or_else(|error| panic!("{request:?}: not all was taken: {error}"));
+        stream
+            .write_all(piece)
+            .unwrap_or_else(|error| panic!("{request:?}: not all was taken: {error}"));
     }
     let answer = read_answer(&mut stream);
     assert!(answer.starts_with(&format!("HTTP/1.0 {status} ")), "expected {status}: {answer}");
@@ -204,7 +210,9 @@ fn refused() -> Vec<(String, &'static str)> {
         (&"X: y\r\n".repeat(100), "431"),
         (&format!("X: {}\r\n", "y".repeat(20_000)), "431"),
     ]
-    .map(|(fields, status)| (format!("POST /echo HTTP/1.1\r\nHost: a\r\n{fields}\r\n0\r\n\r\n"), status));
+    .map(|(fields, status)| {
+        (format!("POST /echo HTTP/1.1\r\nHost: a\r\n{fields}\r\n0\r\n\r\n"), status)
+    });
     let others = [
         ("POST /echo HTTP/1.0\r\n\r\nhello", "400"),
         ("GET / HTTP/1.1\r\n\r\n", "400"),
@@ -245,12 +253,17 @@ fn a_body_that_is_a_request_is_never_served() {
     // it is served.
     let program = Program::start(&HTTP);
     let body = "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n";
-    for (start, status) in
-        [("POST /", "405"), ("PUT /nowhere", "405"), ("DELETE /echo", "405"), ("GET /plaintext", "200"), ("POST /echo", "200")]
-    {
+    for (start, status) in [
+        ("POST /", "405"),
+        ("PUT /nowhere", "405"),
+        ("DELETE /echo", "405"),
+        ("GET /plaintext", "200"),
+        ("POST /echo", "200"),
+    ] {
         let mut stream = connect(program.http());
         stream.set_nodelay(true).unwrap();
-        write!(stream, "{start} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
+        write!(stream, "{start} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len())
+            .unwrap();
         stream.write_all(body.as_bytes()).unwrap();
         stream.write_all(CLOSING.as_bytes()).unwrap();
         let answer = read_answer(&mut stream);
@@ -278,9 +291,14 @@ fn the_date_is_that_of_the_answer_also_after_a_pause() {
         }
         let answered = SystemTime::now();
         let head = String::from_utf8(head).unwrap();
-        let date = httpdate::parse_http_date(head.split("Date: ").nth(1).unwrap().lines().next().unwrap()).unwrap();
+        let date =
+            httpdate::parse_http_date(head.split("Date: ").nth(1).unwrap().lines().next().unwrap())
+                .unwrap();
         // It has no fraction of a second, and the program's clock may be read a little before ours.
-        assert!(date + Duration::from_secs(1) > asked - Duration::from_secs(1) && date <= answered, "{asked:?}: {head}");
+        assert!(
+            date + Duration::from_secs(1) > asked - Duration::from_secs(1) && date <= answered,
+            "{asked:?}: {head}"
+        );
     }
 }
 
@@ -289,7 +307,9 @@ fn a_client_that_waits_for_leave_is_answered_before_it_sends_its_body() {
     // RFC 9110 section 10.1.1: no body is sent here, and the final answer comes all the same.
     let program = Program::start(&HTTP);
     for (length, status) in [(5, "405"), (10 * MIB, "413")] {
-        let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nExpect: 100-continue\r\n\r\n");
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nExpect: 100-continue\r\n\r\n"
+        );
         check(program.http(), head, &[status]);
     }
 }
@@ -330,7 +350,10 @@ fn http_is_served_over_ipv6() {
     }
     let program = Program::start(&["--http", "[::1]:0", "--http", "127.0.0.1:0"]);
     let addresses = program.addresses("http");
-    assert!(addresses[0].is_ipv6() && addresses[1].is_ipv4(), "in the order of the command line: {addresses:?}");
+    assert!(
+        addresses[0].is_ipv6() && addresses[1].is_ipv4(),
+        "in the order of the command line: {addresses:?}"
+    );
     assert_eq!(fetch(addresses[0], "/"), fetch(addresses[1], "/"));
     check(addresses[0], PLAIN.to_owned() + CLOSING, &["200", "200"]);
 }
@@ -342,12 +365,17 @@ fn who_only_says_that_much_will_come_is_not_believed() {
     // allocation that fails would be its end.
     let arguments = ["--http", "127.0.0.1:0"];
     let mut command = std::process::Command::new("sh");
-    command.args(["-c", "ulimit -v 250000 && exec \"$0\" \"$@\""]).arg(common::reactor().get_program()).args(arguments);
+    command
+        .args(["-c", "ulimit -v 250000 && exec \"$0\" \"$@\""])
+        .arg(common::reactor().get_program())
+        .args(arguments);
     let mut program = Program::spawn(command.env_remove("RUST_LOG"));
     program.read_addresses(&arguments);
     let announce = |_| {
         let mut stream = connect(program.http());
-        stream.write_all(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\n\r\n").unwrap();
+        stream
+            .write_all(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\n\r\n")
+            .unwrap();
         stream
     };
     let _all: Vec<TcpStream> = (0..600).map(announce).collect();

@@ -109,20 +109,36 @@ fn what_makes_no_sense_is_told_and_where_it_cannot_be_overcome_it_is_the_last() 
     }
     // Each word is short enough, but all of them together are more than can be waited for.
     let large = [b'x'; 32 * 1024];
-    check(address, &command(&[b"DEL", &large, &large, &large]), 10_000, b"-ERR Protocol error: too big a command\r\n");
+    check(
+        address,
+        &command(&[b"DEL", &large, &large, &large]),
+        10_000,
+        b"-ERR Protocol error: too big a command\r\n",
+    );
     // What would have to be looked through from its beginning with each byte that comes is short.
     check(address, &[b'x'; 1024], 1024, b"-ERR Protocol error: too big inline request\r\n");
-    check(address, &[&b"*1\r\n$"[..], &[b'0'; 1024]].concat(), 1024, b"-ERR Protocol error: too big inline request\r\n");
+    check(
+        address,
+        &[&b"*1\r\n$"[..], &[b'0'; 1024]].concat(),
+        1024,
+        b"-ERR Protocol error: too big inline request\r\n",
+    );
 }
 
 #[test]
 fn a_full_store_refuses_what_would_make_it_larger_and_counts_what_each_entry_takes() {
     // Twenty entries of two bytes each are far less than 2,000 bytes, but to keep them takes more.
     let address = start_with(2000);
-    let sets: String = (0..20).map(|number| format!("SET {} x\r\n", char::from(b'a' + number))).collect();
+    let sets: String =
+        (0..20).map(|number| format!("SET {} x\r\n", char::from(b'a' + number))).collect();
     let answers = ["+OK\r\n".repeat(6), "-OOM the store is full\r\n".repeat(14)].concat();
     check(address, sets.as_bytes(), 100, answers.as_bytes());
-    check(address, b"SET a y\r\nGET a\r\nDEL b t\r\nSET t x\r\n", 100, b"+OK\r\n$1\r\ny\r\n:1\r\n+OK\r\n");
+    check(
+        address,
+        b"SET a y\r\nGET a\r\nDEL b t\r\nSET t x\r\n",
+        100,
+        b"+OK\r\n$1\r\ny\r\n:1\r\n+OK\r\n",
+    );
 }
 
 #[test]
@@ -141,7 +157,8 @@ fn a_store_takes_no_more_memory_than_it_may_whatever_it_has_held_before() {
     let (store, address) = Program::start_server("be_a_store", &BYTES_MAX.to_string());
     let before_kib = store.memory_kib("VmRSS");
     let check_each = |name: &str, value: &str, count: usize, answer: &str| {
-        let requests: String = (0..count).map(|number| format!("{name} {number} {value}\r\n")).collect();
+        let requests: String =
+            (0..count).map(|number| format!("{name} {number} {value}\r\n")).collect();
         check(address, requests.as_bytes(), requests.len(), answer.repeat(count).as_bytes());
     };
     check_each("SET", "x", SHORT, "+OK\r\n");
@@ -157,7 +174,11 @@ fn the_common_clients_can_use_it() {
     let address = start();
     let run = |program: &str, arguments: &[&str]| {
         let port = address.port().to_string();
-        let output = Command::new(program).args(["-h", "127.0.0.1", "-p", &port]).args(arguments).output().ok()?;
+        let output = Command::new(program)
+            .args(["-h", "127.0.0.1", "-p", &port])
+            .args(arguments)
+            .output()
+            .ok()?;
         assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
         Some(String::from_utf8(output.stdout).unwrap())
     };
@@ -169,6 +190,7 @@ fn the_common_clients_can_use_it() {
     assert_eq!(run("redis-cli", &["GET", "greeting"]).unwrap(), "Hello world\n");
     assert_eq!(run("redis-cli", &["DEL", "greeting"]).unwrap(), "1\n");
     assert_eq!(run("redis-cli", &["PING"]).unwrap(), "PONG\n");
-    let figures = run("redis-benchmark", &["-t", "get,set", "-P", "16", "-n", "20000", "-q"]).unwrap();
+    let figures =
+        run("redis-benchmark", &["-t", "get,set", "-P", "16", "-n", "20000", "-q"]).unwrap();
     assert!(figures.contains("SET: ") && figures.contains("GET: "), "{figures}");
 }

@@ -7,12 +7,16 @@ use std::process::Command;
 
 use common::Program;
 
-const ARGUMENTS: [&str; 6] = ["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--prefix", "echo -> "];
+const ARGUMENTS: [&str; 6] =
+    ["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--prefix", "echo -> "];
 
 /// Runs `script` of docs/lecture against `address`. It must print what it prints in the lecture.
 #[track_caller]
 fn check_client(script: &str, address: SocketAddr) {
-    let has_python = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
+    let has_python = Command::new("python3")
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success());
     assert!(has_python, "this test needs python3, which is not installed or does not run");
     let mut command = Command::new("python3");
     command.arg(format!("{}/docs/lecture/{script}", env!("CARGO_MANIFEST_DIR")));

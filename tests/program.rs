@@ -12,8 +12,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use common::{
-    Ending, PATIENCE, Program, assert_same, check_echo, check_end, connect, connect_narrow, pattern, persist, reactor, reset,
-    stuff,
+    Ending, PATIENCE, Program, assert_same, check_echo, check_end, connect, connect_narrow,
+    pattern, persist, reactor, reset, stuff,
 };
 use reactor::limits::ACCEPT_REST_MS;
 use socket2::{Domain, Socket, Type};
@@ -75,14 +75,20 @@ fn what_makes_no_sense_is_told_in_one_line_with_status_2() {
 #[test]
 fn a_taken_port_is_told_with_its_service_its_address_and_the_reason() {
     // The test itself holds the ports. Neither is one of the two services announced if the other cannot be had.
-    let (stream, datagram) = (TcpListener::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
-    let (stream, datagram) = (stream.local_addr().unwrap().to_string(), datagram.local_addr().unwrap().to_string());
-    for (flag, service, address) in [("--tcp", "tcp echo", stream), ("--udp", "udp echo", datagram)] {
+    let (stream, datagram) =
+        (TcpListener::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+    let (stream, datagram) =
+        (stream.local_addr().unwrap().to_string(), datagram.local_addr().unwrap().to_string());
+    for (flag, service, address) in [("--tcp", "tcp echo", stream), ("--udp", "udp echo", datagram)]
+    {
         let ending = run(&["--http", "127.0.0.1:0", flag, &address]);
         assert_eq!(ending.status.code(), Some(1));
         assert!(ending.stdout.is_empty(), "{:?}", ending.stdout);
         let [line] = &ending.stderr[..] else { panic!("one line: {:?}", ending.stderr) };
-        assert!(line.contains(&format!("{service} {address}: ")) && line.contains("in use"), "{line}");
+        assert!(
+            line.contains(&format!("{service} {address}: ")) && line.contains("in use"),
+            "{line}"
+        );
     }
 }
 
@@ -114,7 +120,14 @@ fn only_what_is_named_is_opened_and_port_0_becomes_a_real_one() {
 #[test]
 fn a_signal_ends_it_with_status_0_when_nobody_is_there() {
     for signal in ["TERM", "INT"] {
-        let program = Program::start(&["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+        let program = Program::start(&[
+            "--tcp",
+            "127.0.0.1:0",
+            "--udp",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+        ]);
         program.signal(signal);
         assert_eq!(program.wait().status.code(), Some(0), "SIG{signal}");
     }
@@ -146,14 +159,21 @@ fn check_drain(last: impl FnOnce(&TcpStream)) {
     program.signal("TERM");
     program.logged("stops: 1 connections");
     let mut received = Vec::new();
-    stream.read_to_end(&mut received).unwrap_or_else(|error| panic!("{error} after {} of {sent}", received.len()));
+    stream
+        .read_to_end(&mut received)
+        .unwrap_or_else(|error| panic!("{error} after {} of {sent}", received.len()));
     drop(stream);
     let ending = program.wait();
     assert_eq!(ending.status.code(), Some(0));
     let log_before = ending.stderr.iter().take_while(|line| !line.contains("stops: "));
-    let accepted: usize = log_before.filter(|line| line.contains(" recv ")).map(|line| count_returned(line)).sum();
+    let accepted: usize =
+        log_before.filter(|line| line.contains(" recv ")).map(|line| count_returned(line)).sum();
     assert!(accepted > 64 * 1024, "only {accepted} bytes were read before the stop");
-    assert!((accepted..=sent).contains(&received.len()), "{accepted} read before the stop, {} came back", received.len());
+    assert!(
+        (accepted..=sent).contains(&received.len()),
+        "{accepted} read before the stop, {} came back",
+        received.len()
+    );
     assert_same(&received, &bytes[..received.len()]);
 }
 
@@ -208,7 +228,9 @@ fn a_stop_still_serves_those_who_already_stand_at_the_door() {
     });
     for (number, mut stream) in streams.into_iter().enumerate() {
         let mut reply = String::new();
-        stream.read_to_string(&mut reply).unwrap_or_else(|error| panic!("number {number}: {error}"));
+        stream
+            .read_to_string(&mut reply)
+            .unwrap_or_else(|error| panic!("number {number}: {error}"));
         assert_eq!(reply, "first", "number {number}");
     }
     assert_eq!(program.wait().status.code(), Some(0));
@@ -223,7 +245,11 @@ fn a_stop_that_has_to_cut_somebody_off_says_so_and_has_a_status_of_its_own() {
     program.signal("TERM");
     let ending = program.wait();
     assert_eq!(ending.status.code(), Some(3));
-    assert!(ending.stderr.iter().any(|line| line.contains("stopped: 1 conversations were cut off")), "{:?}", ending.stderr);
+    assert!(
+        ending.stderr.iter().any(|line| line.contains("stopped: 1 conversations were cut off")),
+        "{:?}",
+        ending.stderr
+    );
 }
 
 #[test]
@@ -268,7 +294,8 @@ fn the_echo_port_is_answered_only_if_asked_for_and_debug_says_why_not() {
     let address = SocketAddr::from(([127, 7, high, low], 7));
     let Ok(peer) = UdpSocket::bind(address) else { return };
     peer.set_read_timeout(Some(common::PATIENCE)).unwrap();
-    for (flags, is_answered) in [(&["--log", "debug"][..], false), (&["--answer-all-ports"], true)] {
+    for (flags, is_answered) in [(&["--log", "debug"][..], false), (&["--answer-all-ports"], true)]
+    {
         let arguments = [&["--udp", "127.0.0.1:0"], flags].concat();
         let program = Program::start(&arguments);
         peer.send_to(b"hello", program.udp()).unwrap();
@@ -276,7 +303,10 @@ fn the_echo_port_is_answered_only_if_asked_for_and_debug_says_why_not() {
             assert_eq!(peer.recv(&mut [0; 64]).unwrap(), 5);
         } else {
             let line = program.logged(&address.to_string());
-            assert!(line.contains("DEBUG") && line.contains("nobody is answered at this port"), "{line}");
+            assert!(
+                line.contains("DEBUG") && line.contains("nobody is answered at this port"),
+                "{line}"
+            );
         }
         assert_eq!(program.stop().status.code(), Some(0));
     }
@@ -289,7 +319,8 @@ fn trace_logs_a_line_per_system_call() {
     check_echo(&mut connect(program.tcp()), b"hello");
     let ending = program.stop();
     for call in ["recv ", "send "] {
-        let line = ending.stderr.iter().find(|line| line.contains(call) && line.ends_with("-> Ok(5)"));
+        let line =
+            ending.stderr.iter().find(|line| line.contains(call) && line.ends_with("-> Ok(5)"));
         assert!(line.is_some_and(|line| line.contains("TRACE")), "{call}: {:?}", ending.stderr);
     }
 }
@@ -341,8 +372,14 @@ fn the_access_log_has_a_line_for_each_answer_and_nothing_else_in_it() {
         let (before, rest) = line.split_once('[').unwrap();
         let (date, after) = rest.split_once("] ").unwrap();
         assert_eq!((before, after), ("127.0.0.1 - - ", expected));
-        let shape: String = date.chars().map(|letter| if letter.is_ascii_digit() { '0' } else { letter }).collect();
-        assert!(shape.starts_with("00/") && shape.ends_with("/0000:00:00:00 +0000") && shape.len() == 26, "{date}");
+        let shape: String =
+            date.chars().map(|letter| if letter.is_ascii_digit() { '0' } else { letter }).collect();
+        assert!(
+            shape.starts_with("00/")
+                && shape.ends_with("/0000:00:00:00 +0000")
+                && shape.len() == 26,
+            "{date}"
+        );
     }
 }
 
@@ -400,7 +437,11 @@ fn what_peers_can_do_in_great_number_is_not_logged_by_default() {
 fn it_serves_and_stops_although_nobody_reads_its_log() {
     // Its standard error is a pipe that is never emptied. A line or more for each of two thousand conversations is more than it
     // holds (64 KiB), and whoever waited for it would wait for ever.
-    for flags in [&["--log", "off", "--access-log"][..], &["--log", "debug"], &["--log", "trace", "--access-log"]] {
+    for flags in [
+        &["--log", "off", "--access-log"][..],
+        &["--log", "debug"],
+        &["--log", "trace", "--access-log"],
+    ] {
         let (program, _log) = start_with_unread_log(&[&["--http", "127.0.0.1:0"], flags].concat());
         (0..2000).for_each(|_| check_http(program.http()));
         assert_eq!(program.stop().status.code(), Some(0), "{flags:?}");
@@ -412,14 +453,18 @@ fn it_serves_and_stops_although_nobody_reads_its_log() {
 fn who_reads_its_log_at_last_finds_how_many_lines_are_missing() {
     // Each answer is a line of the log, and nothing else is. Nobody reads until there are two thousand; then somebody does, and
     // there are more until that reader has been told. In the end every answer is either there, whole, or has been counted.
-    let (program, log) = start_with_unread_log(&["--http", "127.0.0.1:0", "--log", "off", "--access-log"]);
+    let (program, log) =
+        start_with_unread_log(&["--http", "127.0.0.1:0", "--log", "off", "--access-log"]);
     let mut answers = 2000;
     (0..answers).for_each(|_| check_http(program.http()));
     let (read, lines) = mpsc::channel();
-    std::thread::spawn(move || BufReader::new(log).lines().map_while(Result::ok).try_for_each(|line| read.send(line)));
+    std::thread::spawn(move || {
+        BufReader::new(log).lines().map_while(Result::ok).try_for_each(|line| read.send(line))
+    });
     let count_lost = |line: &str| {
-        let count =
-            line.strip_prefix("reactor: ")?.strip_suffix(" lines of the log are missing here, for which there was no room")?;
+        let count = line
+            .strip_prefix("reactor: ")?
+            .strip_suffix(" lines of the log are missing here, for which there was no room")?;
         count.parse::<usize>().ok()
     };
     let give_up = Instant::now() + PATIENCE;
@@ -427,7 +472,10 @@ fn who_reads_its_log_at_last_finds_how_many_lines_are_missing() {
     let mut count = |line: String| match count_lost(&line) {
         Some(count) => lost += count,
         None => {
-            assert!(line.starts_with("127.0.0.1 - - [") && line.ends_with(" HTTP/1.0\" 200 13"), "{line}");
+            assert!(
+                line.starts_with("127.0.0.1 - - [") && line.ends_with(" HTTP/1.0\" 200 13"),
+                "{line}"
+            );
             there += 1;
         }
     };
@@ -456,7 +504,10 @@ fn it_serves_and_stops_although_its_log_can_go_nowhere() {
     for nowhere in ["2>&-", "2>/dev/full"] {
         let arguments = ["--http", "127.0.0.1:0", "--log", "trace", "--access-log"];
         let mut command = std::process::Command::new("sh");
-        command.args(["-c", &format!("exec \"$0\" \"$@\" {nowhere}")]).arg(reactor().get_program()).args(arguments);
+        command
+            .args(["-c", &format!("exec \"$0\" \"$@\" {nowhere}")])
+            .arg(reactor().get_program())
+            .args(arguments);
         let mut program = Program::spawn(command.env_remove("RUST_LOG"));
         program.read_addresses(&arguments);
         (0..100).for_each(|_| check_http(program.http()));
@@ -471,12 +522,23 @@ fn no_descriptor_is_inherited_by_another_program() {
     // Each one that it has opened is marked close-on-exec, which is 02000000 (octal) among its flags. The standard streams
     // and what we have too, it has from us.
     let directory = env!("CARGO_MANIFEST_DIR");
-    let program = Program::start(&["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--root", directory]);
+    let program = Program::start(&[
+        "--tcp",
+        "127.0.0.1:0",
+        "--udp",
+        "127.0.0.1:0",
+        "--http",
+        "127.0.0.1:0",
+        "--root",
+        directory,
+    ]);
     let mut stream = connect(program.tcp());
     check_echo(&mut stream, b"One of them is mine.");
     let opened = |pid: &str| -> Vec<(String, std::path::PathBuf)> {
         let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(Result::unwrap);
-        let named = entries.map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read_link(entry.path())));
+        let named = entries.map(|entry| {
+            (entry.file_name().into_string().unwrap(), std::fs::read_link(entry.path()))
+        });
         named.filter_map(|(number, target)| Some((number, target.ok()?))).collect()
     };
     let own = opened("self");
@@ -485,7 +547,9 @@ fn no_descriptor_is_inherited_by_another_program() {
     let is_its_own = |number: &str, target: &std::path::PathBuf| {
         number.parse::<u32>().unwrap() > 2 && own.iter().all(|(_, ours)| ours != target)
     };
-    for (number, target) in opened(&pid).into_iter().filter(|(number, target)| is_its_own(number, target)) {
+    for (number, target) in
+        opened(&pid).into_iter().filter(|(number, target)| is_its_own(number, target))
+    {
         let text = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap();
         let flags = text.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
         let flags = u32::from_str_radix(flags, 8).unwrap();
@@ -501,7 +565,11 @@ fn no_descriptor_is_inherited_by_another_program() {
 fn start_with_64_files(arguments: &[&str]) -> Program {
     let mut command = std::process::Command::new("sh");
     let path = reactor().get_program().to_owned();
-    command.args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""]).arg(path).args(arguments).env_remove("RUST_LOG");
+    command
+        .args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""])
+        .arg(path)
+        .args(arguments)
+        .env_remove("RUST_LOG");
     let mut program = Program::spawn(&mut command);
     program.read_addresses(arguments);
     program
@@ -511,7 +579,8 @@ fn start_with_64_files(arguments: &[&str]) -> Program {
 #[cfg(target_os = "linux")]
 fn counted(ending: &Ending, name: &str) -> u64 {
     let stats = ending.stderr.iter().find(|line| line.contains("Stats {")).unwrap();
-    let from = stats.split([' ', '{']).skip_while(|word| *word != format!("{name}:")).nth(1).unwrap();
+    let from =
+        stats.split([' ', '{']).skip_while(|word| *word != format!("{name}:")).nth(1).unwrap();
     from.trim_end_matches([',', '}']).parse().unwrap()
 }
 
@@ -546,15 +615,32 @@ fn when_descriptors_run_out_it_serves_those_it_has_and_later_the_others() {
     let took = began.elapsed();
     let ending = program.stop();
     assert_eq!(ending.status.code(), Some(0));
-    let of_the_episode = ending.stderr.iter().filter(|line| line.contains("accepts no more") || line.contains("had no room"));
-    assert_eq!(of_the_episode.count(), 2, "one line at its beginning, one at its end: {:?}", ending.stderr);
+    let of_the_episode = ending
+        .stderr
+        .iter()
+        .filter(|line| line.contains("accepts no more") || line.contains("had no room"));
+    assert_eq!(
+        of_the_episode.count(),
+        2,
+        "one line at its beginning, one at its end: {:?}",
+        ending.stderr
+    );
     let count = |name: &str| counted(&ending, name);
-    assert_eq!((count("accepted"), count("connections"), count("gave_way")), (201, 0, 0), "{:?}", ending.stderr);
+    assert_eq!(
+        (count("accepted"), count("connections"), count("gave_way")),
+        (201, 0, 0),
+        "{:?}",
+        ending.stderr
+    );
     assert!(told(count("accept_rests"), "times"), "{line}");
     // Each conversation is worth a few turns, the signal an empty one, and it looks ten times a second for room; a loop that
     // spins takes hundreds of thousands in these seconds.
     let turns_max = 8 * 201 + u64::try_from(took.as_millis()).unwrap() / ACCEPT_REST_MS + 20;
-    assert!(count("turns") < turns_max && count("empty_turns") <= 2, "at most {turns_max} turns: {:?}", ending.stderr);
+    assert!(
+        count("turns") < turns_max && count("empty_turns") <= 2,
+        "at most {turns_max} turns: {:?}",
+        ending.stderr
+    );
 }
 
 #[test]
@@ -563,13 +649,16 @@ fn when_descriptors_run_out_idle_http_connections_give_way_and_no_others() {
     // 200 clients of HTTP keep their connections after a request, where only some 50 can be held. Every one is served, since
     // those who have been idle longest give way. Before them came a peer of echo, which is idle all the time, and a client
     // that has sent half a request: neither has to go.
-    let program = start_with_64_files(&["--tcp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log", "debug"]);
+    let program =
+        start_with_64_files(&["--tcp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log", "debug"]);
     let request = b"GET /plaintext HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
     let read_answer = |stream: &mut TcpStream| {
         let mut answer = Vec::new();
         let mut byte = [0];
         while !answer.ends_with(b"Hello, World!") {
-            stream.read_exact(&mut byte).unwrap_or_else(|error| panic!("{error} after {}", answer.escape_ascii()));
+            stream
+                .read_exact(&mut byte)
+                .unwrap_or_else(|error| panic!("{error} after {}", answer.escape_ascii()));
             answer.push(byte[0]);
         }
     };
@@ -594,7 +683,12 @@ fn when_descriptors_run_out_idle_http_connections_give_way_and_no_others() {
     assert_eq!(ending.status.code(), Some(0));
     let gave_way = counted(&ending, "gave_way");
     assert!((140..=200).contains(&gave_way), "{gave_way} gave way");
-    assert_eq!(counted(&ending, "closed_finished"), counted(&ending, "closed"), "{:?}", ending.stderr);
+    assert_eq!(
+        counted(&ending, "closed_finished"),
+        counted(&ending, "closed"),
+        "{:?}",
+        ending.stderr
+    );
     let beginnings = ending.stderr.iter().filter(|line| line.contains("accepts no more")).count();
     let ends = ending.stderr.iter().filter(|line| line.contains("had no room")).count();
     // One, unless this machine is so slow that there was room for a while in between.

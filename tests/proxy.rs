@@ -13,7 +13,8 @@ use std::rc::Rc;
 use std::thread;
 
 use common::{
-    PATIENCE, Program, any_port, assert_same, be_server, check_echo, check_end, connect, connect_narrow, pattern, reset, stuff,
+    PATIENCE, Program, any_port, assert_same, be_server, check_echo, check_end, connect,
+    connect_narrow, pattern, reset, stuff,
 };
 use proxy::Side;
 use reactor::{Advance, ConnectionId, Context, Echo, Limits, News, Next, Protocol, Reactor};
@@ -74,7 +75,8 @@ fn an_end_is_handed_on_and_the_other_direction_goes_on() {
     for client_ends_first in [true, false] {
         let client = connect(proxy);
         let server = accept(&listener);
-        let (mut first, mut second) = if client_ends_first { (client, server) } else { (server, client) };
+        let (mut first, mut second) =
+            if client_ends_first { (client, server) } else { (server, client) };
         first.write_all(b"a question").unwrap();
         first.shutdown(Shutdown::Write).unwrap();
         let mut question = Vec::new();
@@ -102,7 +104,8 @@ fn who_breaks_off_is_seen_to_have_broken_off() {
         let mut server = accept(&listener);
         check_relayed(&mut client, &mut server);
         check_relayed(&mut server, &mut client);
-        let (breaks_off, mut other) = if client_breaks_off { (client, server) } else { (server, client) };
+        let (breaks_off, mut other) =
+            if client_breaks_off { (client, server) } else { (server, client) };
         reset(breaks_off);
         assert_eq!(other.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     }
@@ -179,7 +182,8 @@ impl Protocol for Polite {
 fn a_client_waits_for_its_server_even_if_the_proxy_has_a_word_for_it() {
     // The word has gone at once, and so the client's side is asked whether it would go on. The server still does not read.
     let (listener, server) = listen();
-    let polite = move |_| Polite(Side::Client { server, other: None, one_has_ended: Rc::default() });
+    let polite =
+        move |_| Polite(Side::Client { server, other: None, one_has_ended: Rc::default() });
     let mut client = connect(run(move |reactor| reactor.listen(any_port(), polite).unwrap()));
     let mut server = accept(&listener);
     let bytes = pattern(6, 64 * MIB);
@@ -206,7 +210,9 @@ fn a_gibibyte_passes_unchanged_in_little_memory() {
     let client = connect(proxy);
     let server = accept(&listener);
     thread::scope(|scope| {
-        for (seed, mut from, mut to) in [(9, client.try_clone().unwrap(), server.try_clone().unwrap()), (10, server, client)] {
+        for (seed, mut from, mut to) in
+            [(9, client.try_clone().unwrap(), server.try_clone().unwrap()), (10, server, client)]
+        {
             let sent = pattern(seed, MIB);
             let expected = sent.clone();
             scope.spawn(move || {

@@ -22,15 +22,18 @@ use std::time::{Duration, Instant};
 #[cfg(target_os = "linux")]
 use common::may_open;
 use common::{
-    A_MOMENT, PATIENCE, any_port, assert_same, be_late, check_echo, check_end, connect, connect_narrow, connect_udp, pattern,
-    reset, serve, turn_until,
+    A_MOMENT, PATIENCE, any_port, assert_same, be_late, check_echo, check_end, connect,
+    connect_narrow, connect_udp, pattern, reset, serve, turn_until,
 };
-use reactor::limits::{ACCEPTS_PER_TURN, BYTES_PER_TURN, GIVE_WAY_MAX, GIVE_WAY_QUIET_MS, OUTPUT_LOW_BYTES, READ_BYTES_MAX};
+use reactor::limits::{
+    ACCEPTS_PER_TURN, BYTES_PER_TURN, GIVE_WAY_MAX, GIVE_WAY_QUIET_MS, OUTPUT_LOW_BYTES,
+    READ_BYTES_MAX,
+};
 #[cfg(target_os = "linux")]
 use reactor::limits::{EVENTS_PER_TURN, EXPIRIES_PER_TURN};
 use reactor::{
-    Advance, CloseReason, Context, Datagram, DatagramProtocol, Echo, Http, Limits, Next, Protocol, Reactor, Replies, Site, Stats,
-    Stopped,
+    Advance, CloseReason, Context, Datagram, DatagramProtocol, Echo, Http, Limits, Next, Protocol,
+    Reactor, Replies, Site, Stats, Stopped,
 };
 
 // ---- the loop, in the test's thread
@@ -52,7 +55,9 @@ fn turn_until_stopped(reactor: &mut Reactor) -> u64 {
 fn exchange(reactor: &mut Reactor, stream: &mut TcpStream, bytes: &[u8]) -> u64 {
     let out_before = reactor.stats().bytes_out;
     stream.write_all(bytes).unwrap();
-    let turns = turn_until(reactor, "an answer", |stats| stats.bytes_out >= out_before + bytes.len() as u64);
+    let turns = turn_until(reactor, "an answer", |stats| {
+        stats.bytes_out >= out_before + bytes.len() as u64
+    });
     let mut reply = vec![0; bytes.len()];
     stream.read_exact(&mut reply).unwrap();
     assert_same(&reply, bytes);
@@ -70,7 +75,10 @@ struct Running {
 
 impl Running {
     /// `set_up` is called in the loop's thread, and returns the addresses that it has bound.
-    fn start(limits: Limits, set_up: impl FnOnce(&mut Reactor) -> Vec<SocketAddr> + Send + 'static) -> Running {
+    fn start(
+        limits: Limits,
+        set_up: impl FnOnce(&mut Reactor) -> Vec<SocketAddr> + Send + 'static,
+    ) -> Running {
         let (bell, rope) = UnixStream::pair().unwrap();
         bell.set_nonblocking(true).unwrap();
         let (tell_addresses, addresses) = mpsc::channel();
@@ -247,7 +255,11 @@ fn an_idle_connection_ends_and_a_busy_one_beside_it_does_not() {
         assert!(begin.elapsed() < PATIENCE, "the silent one is ended");
     }
     // The loop counts in whole milliseconds.
-    assert!(begin.elapsed() >= Duration::from_millis(199), "not before its time: {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() >= Duration::from_millis(199),
+        "not before its time: {:?}",
+        begin.elapsed()
+    );
     assert_eq!(*endings.borrow(), [(0, CloseReason::Idle)]);
     check_end(silent, b"");
     exchange(&mut reactor, &mut busy, b"x");
@@ -261,14 +273,19 @@ fn a_peer_that_takes_nothing_ends_as_too_slow() {
     let limits = Limits { stall_ms_max: 200, ..Limits::default() };
     let endings = Endings::default();
     let told = Rc::clone(&endings);
-    let (mut reactor, address) = serve(limits, move |_| Says { text: vec![0; 4_000_000], endings: Rc::clone(&told) });
+    let (mut reactor, address) =
+        serve(limits, move |_| Says { text: vec![0; 4_000_000], endings: Rc::clone(&told) });
     let begin = Instant::now();
     let _peer = connect_narrow(address);
     turn_until(&mut reactor, "it is accepted", |stats| stats.accepted == 1);
     assert!(reactor.stats().bytes_out < 4_000_000, "the kernel does not hold all of it");
     turn_until(&mut reactor, "it ends", |stats| stats.connections == 0);
     assert_eq!(*endings.borrow(), [(0, CloseReason::TooSlow)]);
-    assert!(begin.elapsed() >= Duration::from_millis(199), "not before its time: {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() >= Duration::from_millis(199),
+        "not before its time: {:?}",
+        begin.elapsed()
+    );
 }
 
 #[test]
@@ -285,7 +302,10 @@ fn a_busy_connection_is_looked_at_once_in_an_idle_time() {
     }
     let idle_times = u64::try_from(begin.elapsed().as_millis() / 100).unwrap();
     let looks = reactor.stats().deadlines_due;
-    assert!(looks <= idle_times + 1, "{looks} looks in {exchanges} exchanges and {idle_times} idle times");
+    assert!(
+        looks <= idle_times + 1,
+        "{looks} looks in {exchanges} exchanges and {idle_times} idle times"
+    );
     assert_eq!(reactor.stats().connections, 1);
 }
 
@@ -310,7 +330,10 @@ fn those_who_are_late_together_are_ended_a_few_at_a_time() {
         turns.push(reactor.stats().closed - closed_before);
     }
     assert!(turns.iter().all(|&closed| closed <= EXPIRIES_PER_TURN as u64), "{turns:?}");
-    assert!(endings.borrow().iter().all(|&(_, why)| why == CloseReason::Idle) && endings.borrow().len() == COUNT);
+    assert!(
+        endings.borrow().iter().all(|&(_, why)| why == CloseReason::Idle)
+            && endings.borrow().len() == COUNT
+    );
     peers.into_iter().for_each(|peer| check_end(peer, b""));
 }
 
@@ -322,8 +345,12 @@ fn an_alarm_rings_once_and_not_before_its_time() {
     let (of_once, of_often) = (Rc::clone(&once), Rc::clone(&often));
     let delay = Duration::from_millis(30);
     let mut reactor = Reactor::new(Limits::default()).unwrap();
-    let one = reactor.listen(any_port(), move |_| Alarm { delay, again: false, moments: Rc::clone(&of_once) }).unwrap();
-    let other = reactor.listen(any_port(), move |_| Alarm { delay, again: true, moments: Rc::clone(&of_often) }).unwrap();
+    let one = reactor
+        .listen(any_port(), move |_| Alarm { delay, again: false, moments: Rc::clone(&of_once) })
+        .unwrap();
+    let other = reactor
+        .listen(any_port(), move |_| Alarm { delay, again: true, moments: Rc::clone(&of_often) })
+        .unwrap();
     let _peers = [connect(one), connect(other)];
     turn_until(&mut reactor, "ten alarms", |_| often.borrow().len() > 10);
     let moments = once.borrow();
@@ -339,12 +366,16 @@ fn an_alarm_of_less_than_a_millisecond_does_not_make_the_loop_spin() {
     let moments = Rc::new(RefCell::new(Vec::new()));
     let told = Rc::clone(&moments);
     let delay = Duration::from_micros(10);
-    let (mut reactor, address) = serve(Limits::default(), move |_| Alarm { delay, again: true, moments: Rc::clone(&told) });
+    let (mut reactor, address) =
+        serve(Limits::default(), move |_| Alarm { delay, again: true, moments: Rc::clone(&told) });
     let _peer = connect(address);
     turn_until(&mut reactor, "it is accepted", |stats| stats.accepted == 1);
     let turns = turn_until(&mut reactor, "100 alarms", |_| moments.borrow().len() > 100);
     let moments = moments.borrow();
-    assert!(moments.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(1)), "{moments:?}");
+    assert!(
+        moments.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(1)),
+        "{moments:?}"
+    );
     assert!(turns <= 110, "{turns} turns for 100 alarms");
 }
 
@@ -363,7 +394,11 @@ fn who_finds_the_house_full_waits_outside_and_is_served_when_somebody_leaves() {
     for _ in 0..10 {
         reactor.turn(Some(A_MOMENT)).unwrap();
     }
-    assert_eq!((reactor.stats().accepted, reactor.stats().bytes_out), (2, 2), "nobody else is let in");
+    assert_eq!(
+        (reactor.stats().accepted, reactor.stats().bytes_out),
+        (2, 2),
+        "nobody else is let in"
+    );
     assert!(reactor.stats().accept_rests > 0);
     peers[3].set_nonblocking(true).unwrap();
     assert_eq!(peers[3].read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
@@ -405,7 +440,8 @@ fn ask(reactor: &mut Reactor, stream: &mut TcpStream, rest_of_request: &[u8]) ->
 fn when_the_house_is_full_the_longest_idle_give_way_at_once_and_nobody_else_does() {
     // There is room for 20. Two more than may give way at one time keep their connections after a request, and are quiet for as
     // long as that takes. A busy client and one of echo, which expects no such end, fill the house, and another knocks.
-    let mut reactor = Reactor::new(Limits { connections_max: GIVE_WAY_MAX + 4, ..Limits::default() }).unwrap();
+    let mut reactor =
+        Reactor::new(Limits { connections_max: GIVE_WAY_MAX + 4, ..Limits::default() }).unwrap();
     let site = Site::new();
     let http = reactor.listen(any_port(), move |_| Http::new(site.clone())).unwrap();
     let echo = reactor.listen(any_port(), |_| Echo::new()).unwrap();
@@ -421,7 +457,11 @@ fn when_the_house_is_full_the_longest_idle_give_way_at_once_and_nobody_else_does
     let mut idle: Vec<TcpStream> = (0..2).map(|_| connect(http)).collect();
     idle.iter_mut().for_each(|stream| _ = ask(&mut reactor, stream, REQUEST));
     pass(&mut reactor, GIVE_WAY_QUIET_MS + 2);
-    assert_eq!((reactor.stats().gave_way, reactor.stats().accept_rests), (0, 0), "as long as there is room, nobody has to go");
+    assert_eq!(
+        (reactor.stats().gave_way, reactor.stats().accept_rests),
+        (0, 0),
+        "as long as there is room, nobody has to go"
+    );
 
     let (first, rest) = REQUEST.split_at(9);
     let mut busy = connect(http);
@@ -455,7 +495,10 @@ fn who_is_quiet_for_too_short_a_time_does_not_give_way_yet() {
     let waited = answered.elapsed();
     // The clock of the loop may be a millisecond behind, and the answer was there before we had read it.
     assert!(waited >= Duration::from_millis(GIVE_WAY_QUIET_MS - 50), "{waited:?}");
-    assert!(u128::from(turns) <= 20 + 2 * (waited.as_millis() / A_MOMENT.as_millis()), "{turns} turns in {waited:?}");
+    assert!(
+        u128::from(turns) <= 20 + 2 * (waited.as_millis() / A_MOMENT.as_millis()),
+        "{turns} turns in {waited:?}"
+    );
     check_end(first, b"");
     assert_eq!((reactor.stats().gave_way, reactor.stats().connections), (1, 1));
 }
@@ -471,7 +514,9 @@ fn a_crowd_at_the_door_does_not_keep_others_waiting() {
     guest.write_all(b"y").unwrap();
     let mut accepted = vec![reactor.stats().accepted];
     while reactor.stats().accepted < 201 {
-        turn_until(&mut reactor, "some are accepted", |stats| stats.accepted > *accepted.last().unwrap());
+        turn_until(&mut reactor, "some are accepted", |stats| {
+            stats.accepted > *accepted.last().unwrap()
+        });
         accepted.push(reactor.stats().accepted);
         if accepted.len() == 3 {
             assert_eq!(reactor.stats().bytes_out, 2, "within two turns");
@@ -499,8 +544,9 @@ fn two_thousand_short_connections_reuse_the_slots_and_each_gets_its_own_bytes() 
         }
     }
     let told = Arc::clone(&ids);
-    let running =
-        Running::start(Limits::default(), |reactor| vec![reactor.listen(any_port(), move |_| Named(Arc::clone(&told))).unwrap()]);
+    let running = Running::start(Limits::default(), |reactor| {
+        vec![reactor.listen(any_port(), move |_| Named(Arc::clone(&told))).unwrap()]
+    });
     let address = running.address();
     thread::scope(|scope| {
         for client in 0..4 {
@@ -539,7 +585,9 @@ fn two_thousand_short_connections_reuse_the_slots_and_each_gets_its_own_bytes() 
 fn a_quiet_loop_sleeps() {
     // A peer speaks once, and is then silent until it is ended: every turn of that time had its reason.
     let limits = Limits { idle_ms_max: 300, ..Limits::default() };
-    let running = Running::start(limits, |reactor| vec![reactor.listen(any_port(), |_| Echo::new()).unwrap()]);
+    let running = Running::start(limits, |reactor| {
+        vec![reactor.listen(any_port(), |_| Echo::new()).unwrap()]
+    });
     let mut peer = connect(running.address());
     check_echo(&mut peer, b"hello");
     check_end(peer, b"");
@@ -567,7 +615,9 @@ fn an_endless_sender_does_not_keep_others_waiting() {
     let (make, _) = obedient();
     let mut reactor = Reactor::new(Limits::default()).unwrap();
     let echo = reactor.listen(any_port(), make).unwrap();
-    let sink = reactor.listen(any_port(), |_| Says { text: Vec::new(), endings: Endings::default() }).unwrap();
+    let sink = reactor
+        .listen(any_port(), |_| Says { text: Vec::new(), endings: Endings::default() })
+        .unwrap();
     let mut sender = connect(sink);
     // It ends when the reactor does, at the latest.
     thread::spawn(move || while sender.write_all(&[0; READ_BYTES_MAX]).is_ok() {});
@@ -617,7 +667,11 @@ fn more_speakers_than_events_in_a_turn_are_served_in_their_order() {
     let mut heard = vec![0; COUNT];
     let give_up = Instant::now() + PATIENCE;
     while heard.contains(&0) {
-        assert!(Instant::now() < give_up, "{} are never answered", heard.iter().filter(|&&heard| heard == 0).count());
+        assert!(
+            Instant::now() < give_up,
+            "{} are never answered",
+            heard.iter().filter(|&&heard| heard == 0).count()
+        );
         reactor.turn(Some(A_MOMENT)).unwrap();
         for (number, peer) in peers.iter_mut().enumerate() {
             if answered.borrow()[number] > heard[number] {
@@ -626,7 +680,10 @@ fn more_speakers_than_events_in_a_turn_are_served_in_their_order() {
             }
         }
         let answered = answered.borrow();
-        assert!(answered.iter().all(|&answers| answers < 2) || !answered.contains(&0), "{answered:?}");
+        assert!(
+            answered.iter().all(|&answers| answers < 2) || !answered.contains(&0),
+            "{answered:?}"
+        );
     }
 }
 
@@ -693,7 +750,8 @@ fn one_reactor_serves_several_protocols_each_at_its_address() {
 fn a_protocol_may_speak_first() {
     // The peer says nothing until it has been greeted, and then only its end.
     let running = Running::start(Limits::default(), |reactor| {
-        let make = |_| Says { text: b"220 at your service\r\n".to_vec(), endings: Endings::default() };
+        let make =
+            |_| Says { text: b"220 at your service\r\n".to_vec(), endings: Endings::default() };
         vec![reactor.listen(any_port(), make).unwrap()]
     });
     let mut peer = connect(running.address());
@@ -723,7 +781,11 @@ fn check_long_answer(at_end: bool, ask: impl FnOnce(&mut TcpStream)) {
     while quiet_turns < 5 {
         let out_before = reactor.stats().bytes_out;
         reactor.turn(Some(A_MOMENT)).unwrap();
-        quiet_turns = if reactor.stats().bytes_out == out_before && out_before > 0 { quiet_turns + 1 } else { 0 };
+        quiet_turns = if reactor.stats().bytes_out == out_before && out_before > 0 {
+            quiet_turns + 1
+        } else {
+            0
+        };
     }
     assert!(said.get() < text.len(), "it waits for its peer");
     let reader = thread::spawn(move || {
@@ -769,7 +831,10 @@ fn a_reset_is_noticed_although_nothing_is_read_of_its_peer() {
     // there any room: only the error itself tells, and the connection ends at once, not when the peer's time is up.
     let endings = Endings::default();
     let told = Rc::clone(&endings);
-    let (mut reactor, address) = serve(Limits::default(), move |_| Says { text: vec![0; 4_000_000], endings: Rc::clone(&told) });
+    let (mut reactor, address) = serve(Limits::default(), move |_| Says {
+        text: vec![0; 4_000_000],
+        endings: Rc::clone(&told),
+    });
     let mut peer = connect_narrow(address);
     turn_until(&mut reactor, "it is accepted", |stats| stats.accepted == 1);
     peer.write_all(b"This is not read.").unwrap();
@@ -788,7 +853,9 @@ fn only_who_is_given_up_is_reset() {
     let told = Rc::clone(&endings);
     let limits = Limits { idle_ms_max: 300, stall_ms_max: 200, ..Limits::default() };
     let (mut reactor, obeys) = serve(limits, obedient().0);
-    let says = reactor.listen(any_port(), move |_| Says { text: vec![0; 4_000_000], endings: Rc::clone(&told) }).unwrap();
+    let says = reactor
+        .listen(any_port(), move |_| Says { text: vec![0; 4_000_000], endings: Rc::clone(&told) })
+        .unwrap();
     let mut closed = connect(obeys);
     closed.write_all(b"c").unwrap();
     let idle = connect(obeys);
@@ -845,13 +912,18 @@ fn a_stop_cuts_off_what_has_not_ended_in_time() {
         })
         .collect();
     let leaving = thread::spawn(move || {
-        let (idle, under_way): (Vec<_>, Vec<_>) = peers.into_iter().zip(b"pxpxp").partition(|(_, byte)| **byte == b'x');
+        let (idle, under_way): (Vec<_>, Vec<_>) =
+            peers.into_iter().zip(b"pxpxp").partition(|(_, byte)| **byte == b'x');
         idle.into_iter().for_each(|(peer, _)| check_end(peer, b""));
         under_way
     });
     let begin = Instant::now();
     let (stopped, stats) = running.stop();
-    assert!(begin.elapsed() >= Duration::from_millis(299), "not before its time: {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() >= Duration::from_millis(299),
+        "not before its time: {:?}",
+        begin.elapsed()
+    );
     assert_eq!(stopped, Stopped::CutOff(3));
     assert_eq!((stats.closed, stats.closed_finished, stats.empty_turns), (5, 2, 0));
     for (peer, _) in leaving.join().unwrap() {
@@ -883,7 +955,8 @@ fn who_brings_a_loop_of_their_own_sees_it_stop_and_then_rest() {
 fn every_connection_is_told_of_its_end_exactly_once() {
     // 300 end in six ways in a random order, with a few turns between them or none; then the loop is stopped.
     const SEED: u64 = 11;
-    let limits = Limits { idle_ms_max: 1_000, linger_ms_max: 50, drain_ms_max: 50, ..Limits::default() };
+    let limits =
+        Limits { idle_ms_max: 1_000, linger_ms_max: 50, drain_ms_max: 50, ..Limits::default() };
     let (make, endings) = obedient();
     let (mut reactor, address) = serve(limits, make);
     let mut kept = Vec::new();
@@ -927,7 +1000,9 @@ fn every_connection_is_told_of_its_end_exactly_once() {
             reactor.turn(Some(Duration::ZERO)).unwrap();
         }
     }
-    turn_until(&mut reactor, "all have ended", |stats| stats.accepted == 300 && stats.connections == 0);
+    turn_until(&mut reactor, "all have ended", |stats| {
+        stats.accepted == 300 && stats.connections == 0
+    });
     for _ in 0..10 {
         let mut peer = connect(address);
         exchange(&mut reactor, &mut peer, b"p");
@@ -1029,7 +1104,9 @@ fn a_protocol_that_panics_ends_its_own_connection_and_nobody_elses() {
             _ => "half a word".len(),
         };
         let said = (2 * "half a word".len() + said_by_it) as u64;
-        turn_until(&mut reactor, "two who are left", |stats| stats.bytes_out == said && stats.connections == 2);
+        turn_until(&mut reactor, "two who are left", |stats| {
+            stats.bytes_out == said && stats.connections == 2
+        });
         for peer in [0, 2] {
             let mut heard = [0; 11];
             peers[peer].read_exact(&mut heard).unwrap();
@@ -1154,7 +1231,9 @@ fn limits_of_zero_do_not_make_the_loop_spin() {
     let mut reactor = Reactor::new(limits).unwrap();
     let endings = Endings::default();
     let told = Rc::clone(&endings);
-    let address = reactor.listen(any_port(), move |_| Says { text: vec![7; 3 << 20], endings: Rc::clone(&told) }).unwrap();
+    let address = reactor
+        .listen(any_port(), move |_| Says { text: vec![7; 3 << 20], endings: Rc::clone(&told) })
+        .unwrap();
     let _peer = connect_narrow(address);
     turn_until(&mut reactor, "the end of one", |stats| stats.closed == 1);
     assert_eq!(*endings.borrow(), [(0, CloseReason::TooSlow)]);

@@ -17,12 +17,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{
-    A_MOMENT, PATIENCE, any_port, assert_same, be_late, check_end, connect, connect_narrow, connect_udp, may_open, pattern,
-    serve, turn_until,
+    A_MOMENT, PATIENCE, any_port, assert_same, be_late, check_end, connect, connect_narrow,
+    connect_udp, may_open, pattern, serve, turn_until,
 };
 use reactor::{
-    Advance, CloseReason, Context, Datagram, DatagramProtocol, Echo, Http, Limits, Next, Protocol, Reactor, Rehearsal, Replies,
-    Site, Stopped,
+    Advance, CloseReason, Context, Datagram, DatagramProtocol, Echo, Http, Limits, Next, Protocol,
+    Reactor, Rehearsal, Replies, Site, Stopped,
 };
 
 /// Fails if `story` does not come to its end.
@@ -79,7 +79,8 @@ fn a_pause_behind_a_little_output_waits() {
         check_ends(move || {
             let rung = Rc::new(Cell::new(0));
             let told = Rc::clone(&rung);
-            let (mut reactor, address) = serve(Limits::default(), move |_| Naps { eats, rung: Rc::clone(&told) });
+            let (mut reactor, address) =
+                serve(Limits::default(), move |_| Naps { eats, rung: Rc::clone(&told) });
             let mut peer = connect_narrow(address);
             let (mut asked, mut said) = (0, 0);
             while reactor.stats().bytes_out == said {
@@ -173,7 +174,9 @@ fn a_late_loop_does_not_end_who_has_spoken_in_time() {
     for _ in 0..COUNT {
         peers.push(connect(address));
         if peers.len() % 50 == 0 {
-            turn_until(&mut reactor, "they are accepted", |stats| stats.accepted == peers.len() as u64);
+            turn_until(&mut reactor, "they are accepted", |stats| {
+                stats.accepted == peers.len() as u64
+            });
         }
     }
     assert_eq!(reactor.stats().connections, COUNT);
@@ -182,7 +185,9 @@ fn a_late_loop_does_not_end_who_has_spoken_in_time() {
         peer.write_all(b"x").unwrap();
     }
     be_late(Duration::from_millis(1_600));
-    turn_until(&mut reactor, "all are answered", |stats| stats.bytes_out + stats.closed >= COUNT as u64);
+    turn_until(&mut reactor, "all are answered", |stats| {
+        stats.bytes_out + stats.closed >= COUNT as u64
+    });
     assert_eq!(reactor.stats().closed, 0);
     for peer in &mut peers {
         peer.read_exact(&mut [0; 1]).unwrap();
@@ -265,7 +270,10 @@ fn a_loop_of_ones_own_does_not_spin_after_a_stop() {
     reactor.stop();
     let turns_before = reactor.stats().turns;
     let give_up = Instant::now() + PATIENCE;
-    while !reactor.is_stopped() && Instant::now() < give_up && reactor.stats().turns < turns_before + 20 {
+    while !reactor.is_stopped()
+        && Instant::now() < give_up
+        && reactor.stats().turns < turns_before + 20
+    {
         reactor.turn(Some(Duration::from_millis(100))).unwrap();
     }
     assert!(reactor.is_stopped(), "after {} turns", reactor.stats().turns - turns_before);
@@ -325,7 +333,8 @@ impl Protocol for Alarm {
 #[test]
 fn an_alarm_does_not_ring_before_its_time() {
     // The delay was cut to whole milliseconds: one of 900 µs rang at once, and if asked for again, for ever.
-    for (delay_us, rings_after_ms) in [(0, 1), (1, 1), (900, 1), (1_000, 1), (1_001, 2), (1_500, 2)] {
+    for (delay_us, rings_after_ms) in [(0, 1), (1, 1), (900, 1), (1_000, 1), (1_001, 2), (1_500, 2)]
+    {
         let mut alarm = Rehearsal::of(Alarm(Duration::from_micros(delay_us)));
         alarm.wait(Duration::from_millis(rings_after_ms - 1));
         assert_eq!(alarm.peer_received(), b"", "{delay_us} µs");
@@ -395,8 +404,17 @@ fn a_datagram_to_many_is_not_answered_and_spoils_nothing() {
     // The second field is the number of an interface.
     let interfaces = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
     let many_are_asked = interfaces.lines().any(|line| {
-        let interface = line.split_whitespace().nth(1).and_then(|field| u32::from_str_radix(field, 16).ok()).unwrap();
-        let many = SocketAddrV6::new(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), address.port(), 0, interface);
+        let interface = line
+            .split_whitespace()
+            .nth(1)
+            .and_then(|field| u32::from_str_radix(field, 16).ok())
+            .unwrap();
+        let many = SocketAddrV6::new(
+            Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1),
+            address.port(),
+            0,
+            interface,
+        );
         (0..6).all(|_| peer.send_to(b"many", many).is_ok())
     });
     for _ in 0..100 {
@@ -413,7 +431,10 @@ fn a_datagram_to_many_is_not_answered_and_spoils_nothing() {
     let count = peer.recv(&mut received).unwrap();
     assert_eq!(&received[..count], b"one");
     let stats = reactor.stats();
-    assert_eq!((stats.datagrams_in, stats.datagrams_refused, stats.datagrams_out, stats.datagrams_unsent), (7, 6, 1, 0));
+    assert_eq!(
+        (stats.datagrams_in, stats.datagrams_refused, stats.datagrams_out, stats.datagrams_unsent),
+        (7, 6, 1, 0)
+    );
 }
 
 #[test]
@@ -447,7 +468,11 @@ fn a_forged_datagram_does_not_set_two_sockets_of_one_reactor_talking() {
         let other = reactor.bind_datagram((ip, port).into(), Echo::new()).unwrap();
         turn_until(&mut reactor, "the question", |stats| stats.datagrams_in > 0);
         let stats = reactor.stats();
-        assert_eq!((stats.datagrams_in, stats.datagrams_refused, stats.datagrams_out), (1, 1, 0), "{one} and {other}");
+        assert_eq!(
+            (stats.datagrams_in, stats.datagrams_refused, stats.datagrams_out),
+            (1, 1, 0),
+            "{one} and {other}"
+        );
     }
 }
 

@@ -42,7 +42,12 @@ impl Drop for Client {
 
 fn client(arguments: &[&str]) -> Command {
     let mut command = reactor();
-    command.arg("send").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .arg("send")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -64,7 +69,9 @@ fn run(command: &mut Command) -> Sent {
 fn finish(mut client: Client) -> Sent {
     let stdout = client.0.stdout.take().map(collect);
     let stderr = collect(client.0.stderr.take().unwrap());
-    let stdout = stdout.map(|stdout| stdout.recv_timeout(2 * PATIENCE).expect("it ends")).unwrap_or_default();
+    let stdout = stdout
+        .map(|stdout| stdout.recv_timeout(2 * PATIENCE).expect("it ends"))
+        .unwrap_or_default();
     let stderr = String::from_utf8(stderr.recv_timeout(2 * PATIENCE).expect("it ends")).unwrap();
     Sent { status: client.0.wait().unwrap().code(), stdout, stderr }
 }
@@ -86,7 +93,12 @@ fn pipe(arguments: &[&str], bytes: &[u8]) -> Sent {
 
 #[track_caller]
 fn check_reply(sent: &Sent, reply: &[u8]) {
-    assert_eq!((sent.status, sent.stderr.as_str()), (Some(0), ""), "{:?}", sent.stdout.escape_ascii().to_string());
+    assert_eq!(
+        (sent.status, sent.stderr.as_str()),
+        (Some(0), ""),
+        "{:?}",
+        sent.stdout.escape_ascii().to_string()
+    );
     assert_same(&sent.stdout, reply);
 }
 
@@ -164,7 +176,10 @@ fn a_page_is_fetched_as_text() {
     let sent = send(&format!("tcp://{}", program.http()), "GET /plaintext HTTP/1.0\r\n\r\n");
     assert_eq!((sent.status, sent.stderr.as_str()), (Some(0), ""));
     let page = String::from_utf8(sent.stdout).unwrap();
-    assert!(page.starts_with("HTTP/1.0 200 OK\r\n") && page.ends_with("\r\n\r\nHello, World!"), "{page}");
+    assert!(
+        page.starts_with("HTTP/1.0 200 OK\r\n") && page.ends_with("\r\n\r\nHello, World!"),
+        "{page}"
+    );
 }
 
 #[test]
@@ -172,11 +187,15 @@ fn only_a_terminal_gets_a_line_end_behind_the_reply() {
     // Python's pty gives it one, and copies what is shown there; a terminal shows a line end as CR LF.
     let program = Program::start(&ECHO);
     let server = format!("tcp://{}", program.tcp());
-    for (text, shown) in [("Hello world", "Hello world\r\n"), ("Hello world\n", "Hello world\r\n")] {
+    for (text, shown) in [("Hello world", "Hello world\r\n"), ("Hello world\n", "Hello world\r\n")]
+    {
         let mut python = Command::new("python3");
         python.args(["-c", "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"]);
         python.arg(reactor().get_program()).args(["send", &server, text]).env_remove("RUST_LOG");
-        check_reply(&run(python.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped())), shown.as_bytes());
+        check_reply(
+            &run(python.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped())),
+            shown.as_bytes(),
+        );
     }
 }
 
@@ -185,7 +204,8 @@ fn as_long_as_our_input_goes_on_nobody_is_out_of_time() {
     // Nothing happens for much longer than the timeout: it is we who are awaited.
     let program = Program::start(&ECHO);
     let server = format!("tcp://{}", program.tcp());
-    let mut client = Client(client(&["--timeout", "50", &server]).stdin(Stdio::piped()).spawn().unwrap());
+    let mut client =
+        Client(client(&["--timeout", "50", &server]).stdin(Stdio::piped()).spawn().unwrap());
     let (mut stdin, stdout) = (client.0.stdin.take().unwrap(), client.0.stdout.as_mut().unwrap());
     for word in [b"one", b"two"] {
         stdin.write_all(word).unwrap();
@@ -204,7 +224,8 @@ fn as_long_as_our_output_is_not_read_nobody_is_out_of_time() {
     let program = Program::start(&ECHO);
     let server = format!("tcp://{}", program.tcp());
     let bytes = pattern(2, 32 * MIB);
-    let mut client = Client(client(&["--timeout", "100", &server]).stdin(Stdio::piped()).spawn().unwrap());
+    let mut client =
+        Client(client(&["--timeout", "100", &server]).stdin(Stdio::piped()).spawn().unwrap());
     let mut stdin = client.0.stdin.take().unwrap();
     let sent = bytes.clone();
     let writing = thread::spawn(move || stdin.write_all(&sent));
@@ -218,7 +239,9 @@ fn as_long_as_our_output_is_not_read_nobody_is_out_of_time() {
 /// Runs `script` of docs/lecture at `port`.
 fn lecture(script: &str, port: u16) -> Program {
     let mut command = Command::new("python3");
-    command.arg(format!("{}/docs/lecture/{script}", env!("CARGO_MANIFEST_DIR"))).arg(port.to_string());
+    command
+        .arg(format!("{}/docs/lecture/{script}", env!("CARGO_MANIFEST_DIR")))
+        .arg(port.to_string());
     Program::spawn(&mut command)
 }
 
@@ -243,17 +266,29 @@ fn the_lectures_servers_answer_it_as_they_answer_the_lectures_clients() {
     check_reply(&send_when_it_listens(&server, "Hello world"), b"echo -> Hello world");
     // It puts the prefix before whatever one recv(1024) has brought.
     let sent = pipe(&[&server], &[b'x'; 100_000]);
-    assert_eq!((sent.status, sent.stdout.iter().filter(|&&byte| byte == b'x').count()), (Some(0), 100_000), "{}", sent.stderr);
+    assert_eq!(
+        (sent.status, sent.stdout.iter().filter(|&&byte| byte == b'x').count()),
+        (Some(0), 100_000),
+        "{}",
+        sent.stderr
+    );
 
     let (_held, address) = hold_port();
     let _server = lecture("web_server.py", address.port());
     let sent = send_when_it_listens(&format!("tcp://{address}"), "GET / HTTP/1.0\r\n\r\n");
     let page = String::from_utf8(sent.stdout).unwrap();
-    assert!(page.starts_with("HTTP/1.1 200 OK\r\n") && page.ends_with("Hello world!</p></body></html>\n"), "{page}");
+    assert!(
+        page.starts_with("HTTP/1.1 200 OK\r\n")
+            && page.ends_with("Hello world!</p></body></html>\n"),
+        "{page}"
+    );
 
     let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let _server = lecture("udp_echo_server.py", address.port());
-    check_reply(&send_when_it_listens(&format!("udp://{address}"), "Hello world"), b"echo -> Hello world");
+    check_reply(
+        &send_when_it_listens(&format!("udp://{address}"), "Hello world"),
+        b"echo -> Hello world",
+    );
 }
 
 // ---- no reply
@@ -261,9 +296,17 @@ fn the_lectures_servers_answer_it_as_they_answer_the_lectures_clients() {
 #[test]
 fn where_nobody_listens_it_says_so_with_status_1() {
     let (_held, tcp) = hold_port();
-    check_failure(&send(&format!("tcp://{tcp}"), "hello"), 1, &format!("{tcp}: nobody listens there"));
+    check_failure(
+        &send(&format!("tcp://{tcp}"), "hello"),
+        1,
+        &format!("{tcp}: nobody listens there"),
+    );
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    check_failure(&send(&format!("udp://{udp}"), "hello"), 1, &format!("{udp}: nobody listens there"));
+    check_failure(
+        &send(&format!("udp://{udp}"), "hello"),
+        1,
+        &format!("{udp}: nobody listens there"),
+    );
     let path = socket_path("stale");
     let server = format!("unix:{}", path.display());
     check_failure(&send(&server, "hello"), 1, &format!("{server}: No such file or directory"));
@@ -276,13 +319,18 @@ fn where_nobody_listens_it_says_so_with_status_1() {
 #[test]
 fn a_server_that_never_answers_is_left_with_status_1() {
     // None of them ever reads. The last one's queue is full as well, so that nobody is let in.
-    let (stream, datagram) = (TcpListener::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+    let (stream, datagram) =
+        (TcpListener::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
     let path = socket_path("silent");
     let local = UnixListener::bind(&path).unwrap();
     let (tcp, udp) = (stream.local_addr().unwrap(), datagram.local_addr().unwrap());
     let place = format!("unix:{}", path.display());
     for server in [format!("tcp://{tcp}"), format!("udp://{udp}"), place.clone()] {
-        check_failure(&run(&mut client(&["--timeout", "100", &server, "hello"])), 1, "no reply came within 100 ms");
+        check_failure(
+            &run(&mut client(&["--timeout", "100", &server, "hello"])),
+            1,
+            "no reply came within 100 ms",
+        );
     }
     let bytes = vec![0; 32 * MIB];
     for server in [format!("tcp://{tcp}"), place.clone()] {
@@ -295,7 +343,11 @@ fn a_server_that_never_answers_is_left_with_status_1() {
         full.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
         full.listen(0).unwrap();
         let _let_in = std::os::unix::net::UnixStream::connect(&path).unwrap();
-        check_failure(&run(&mut client(&["--timeout", "100", &place, "hello"])), 1, "nobody has let us in in time");
+        check_failure(
+            &run(&mut client(&["--timeout", "100", &place, "hello"])),
+            1,
+            "nobody has let us in in time",
+        );
         std::fs::remove_file(&path).unwrap();
     }
 }
@@ -312,7 +364,11 @@ fn a_reply_counts_although_its_server_never_closes() {
     let sent = run(&mut client(&["--timeout", "200", &server, "hello"]));
     tell.send(()).unwrap();
     assert_eq!((sent.status, &sent.stdout[..]), (Some(0), &b"HELLO"[..]), "{}", sent.stderr);
-    assert!(sent.stderr.starts_with("reactor: ") && sent.stderr.contains("has not closed"), "{}", sent.stderr);
+    assert!(
+        sent.stderr.starts_with("reactor: ") && sent.stderr.contains("has not closed"),
+        "{}",
+        sent.stderr
+    );
     serving.join().unwrap();
 }
 
@@ -341,7 +397,11 @@ fn what_a_server_does_not_take_was_not_sent_whatever_it_has_replied() {
     tell.send(()).unwrap();
     serving.join().unwrap();
     assert_eq!((sent.status, &sent.stdout[..]), (Some(1), &b"ok"[..]), "{}", sent.stderr);
-    assert!(sent.stderr.starts_with("reactor: ") && sent.stderr.contains("takes no more"), "{}", sent.stderr);
+    assert!(
+        sent.stderr.starts_with("reactor: ") && sent.stderr.contains("takes no more"),
+        "{}",
+        sent.stderr
+    );
     let (server, serving) = serve_one(drop);
     check_failure(&pipe(&[&server], &bytes), 1, "");
     serving.join().unwrap();
@@ -372,7 +432,8 @@ fn a_server_that_has_said_all_is_not_kept_waiting_for_our_input() {
         stream.read_exact(&mut [0; 5]).unwrap();
         stream.write_all(b"HELLO").unwrap();
     });
-    let mut client = Client(client(&["--timeout", "3600000", &server]).stdin(Stdio::piped()).spawn().unwrap());
+    let mut client =
+        Client(client(&["--timeout", "3600000", &server]).stdin(Stdio::piped()).spawn().unwrap());
     let mut stdin = client.0.stdin.take().unwrap();
     stdin.write_all(b"hello").unwrap();
     check_reply(&finish(client), b"HELLO");

@@ -24,14 +24,24 @@ struct Calls(Vec<String>);
 
 /// Runs the program with `arguments` while strace watches it and `talk` talks to it.
 fn trace(name: &str, arguments: &[&str], talk: impl FnOnce(&Program)) -> Option<Calls> {
-    if !Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).output().is_ok_and(|run| run.status.success()) {
+    if !Command::new("strace")
+        .args(["-qq", "-o", "/dev/null", "true"])
+        .output()
+        .is_ok_and(|run| run.status.success())
+    {
         println!("strace is not installed or may not trace: no system call was counted");
         return None;
     }
     // With -D it is strace that runs beside: our child, which we signal and wait for, is the program itself.
     let file = format!("{}/{name}.strace", env!("CARGO_TARGET_TMPDIR"));
     let mut strace = Command::new("strace");
-    strace.args(["-D", "-o", &file, "-e", "trace=accept4,recvfrom,sendto,recvmmsg,sendmmsg,close,epoll_ctl"]);
+    strace.args([
+        "-D",
+        "-o",
+        &file,
+        "-e",
+        "trace=accept4,recvfrom,sendto,recvmmsg,sendmmsg,close,epoll_ctl",
+    ]);
     strace.arg(reactor().get_program()).args(arguments).env_remove("RUST_LOG");
     let mut program = Program::spawn(&mut strace);
     program.read_addresses(arguments);
@@ -45,7 +55,12 @@ impl Calls {
     fn since(self, call: &str) -> (Calls, String) {
         let is_it = |line: &String| line.starts_with(call) && !line.contains("= -1");
         let rest: Vec<String> = self.0.into_iter().skip_while(|line| !is_it(line)).collect();
-        let returned = rest.first().and_then(|line| line.rsplit_once("= ")).expect("the call was made").1.to_owned();
+        let returned = rest
+            .first()
+            .and_then(|line| line.rsplit_once("= "))
+            .expect("the call was made")
+            .1
+            .to_owned();
         (Calls(rest), returned)
     }
 
@@ -92,7 +107,11 @@ fn a_short_exchange_that_has_already_arrived_costs_no_epoll_ctl() {
     let calls = trace("short", &HTTP, |program| {
         let mut stream = program.while_held(|| {
             let mut stream = connect(program.http());
-            stream.write_all(b"GET /plaintext HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+            stream
+                .write_all(
+                    b"GET /plaintext HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+                )
+                .unwrap();
             stream
         });
         let mut reply = Vec::new();

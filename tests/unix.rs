@@ -19,7 +19,10 @@ use std::rc::Rc;
 use std::sync::{Barrier, mpsc};
 use std::thread;
 
-use common::{Ending, PATIENCE, Program, any_port, assert_same, check_echo, check_end, pattern, reactor, stuff, turn_until};
+use common::{
+    Ending, PATIENCE, Program, any_port, assert_same, check_echo, check_end, pattern, reactor,
+    stuff, turn_until,
+};
 use reactor::{Advance, Context, Echo, Limits, Peer, Protocol, Reactor};
 use socket2::{Domain, MsgHdr, SockAddr, SockRef, Socket, Type};
 
@@ -58,7 +61,8 @@ fn serve_echo(path: &Path) -> Program {
 
 /// A connection that does not wait for ever. As in the server, recv and send do not ask for its family.
 fn connect(path: &Path) -> TcpStream {
-    let stream = UnixStream::connect(path).unwrap_or_else(|error| panic!("connect {}: {error}", path.display()));
+    let stream = UnixStream::connect(path)
+        .unwrap_or_else(|error| panic!("connect {}: {error}", path.display()));
     let stream = TcpStream::from(OwnedFd::from(stream));
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -117,7 +121,8 @@ fn two_hundred_who_came_before_anyone_was_served_are_all_served() {
     let directory = Directory::new("crowd");
     let path = directory.path("socket");
     let program = serve_echo(&path);
-    let mut streams: Vec<TcpStream> = program.while_held(|| (0..200).map(|_| connect(&path)).collect());
+    let mut streams: Vec<TcpStream> =
+        program.while_held(|| (0..200).map(|_| connect(&path)).collect());
     streams.iter_mut().for_each(|stream| check_echo(stream, b"Here I am."));
 }
 
@@ -128,8 +133,8 @@ fn http_over_a_unix_socket_keeps_its_connection_and_ends_in_order() {
     let path = directory.path("socket");
     let program = Program::start(&["--http", &at(&path), "--access-log"]);
     let mut stream = connect(&path);
-    let requests =
-        "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n".repeat(99) + "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let requests = "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n".repeat(99)
+        + "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     stream.write_all(requests.as_bytes()).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     let mut answers = String::new();
@@ -139,7 +144,12 @@ fn http_over_a_unix_socket_keeps_its_connection_and_ends_in_order() {
     assert!(answers.ends_with("</html>\n"), "{answers}");
     let ending = program.stop();
     assert_eq!(ending.status.code(), Some(0));
-    assert_eq!(ending.stderr.iter().filter(|line| line.starts_with("unix - - [")).count(), 100, "{:?}", ending.stderr);
+    assert_eq!(
+        ending.stderr.iter().filter(|line| line.starts_with("unix - - [")).count(),
+        100,
+        "{:?}",
+        ending.stderr
+    );
 }
 
 /// Sends `bytes` and one of our descriptors along with them (unix(7), SCM_RIGHTS).
@@ -223,7 +233,10 @@ fn its_start_line_names_the_path_and_its_file_goes_when_it_stops() {
         let line = program.logged("closed: ");
         assert!(line.contains(" unix closed: finished"), "{line}");
         let ending = program.stop();
-        assert_eq!((ending.status.code(), ending.stdout), (Some(0), vec![format!("tcp echo {place}")]));
+        assert_eq!(
+            (ending.status.code(), ending.stdout),
+            (Some(0), vec![format!("tcp echo {place}")])
+        );
         assert_eq!(inode(&path), None);
     }
 }
@@ -256,10 +269,14 @@ fn neighbours(path: &Path) -> Vec<OsString> {
 fn check_refused(path: &Path, why: &str) {
     let (inode_before, neighbours_before) = (inode(path), neighbours(path));
     for (flag, service) in [("--tcp", "tcp echo"), ("--http", "http")] {
-        let Ending { status, stdout, stderr } = Program::spawn(reactor().args([flag, &at(path)])).wait();
+        let Ending { status, stdout, stderr } =
+            Program::spawn(reactor().args([flag, &at(path)])).wait();
         assert_eq!((status.code(), stdout.len()), (Some(1), 0), "{stderr:?}");
         let [line] = &stderr[..] else { panic!("one line: {stderr:?}") };
-        assert!(line.starts_with(&format!("reactor: {service} {}: ", at(path))) && line.contains(why), "{line}");
+        assert!(
+            line.starts_with(&format!("reactor: {service} {}: ", at(path))) && line.contains(why),
+            "{line}"
+        );
     }
     assert_eq!(inode(path), inode_before, "it has not been touched");
     assert_eq!(neighbours(path), neighbours_before);
@@ -311,7 +328,9 @@ fn what_is_not_a_socket_is_left_alone() {
     let (live, stale) = (directory.path("live"), directory.path("stale"));
     let _live = UnixListener::bind(&live).unwrap();
     drop(UnixListener::bind(&stale).unwrap());
-    for (number, target) in [&live, &stale, &file, &directory.path("nothing")].into_iter().enumerate() {
+    for (number, target) in
+        [&live, &stale, &file, &directory.path("nothing")].into_iter().enumerate()
+    {
         let (link, target_before) = (directory.path(&format!("link {number}")), inode(target));
         symlink(target, &link).unwrap();
         check_refused(&link, "in use, there is a symbolic link");
@@ -344,7 +363,11 @@ fn a_file_that_has_taken_the_place_of_ours_stays_when_we_stop() {
     fs::remove_file(&path).unwrap();
     let program = serve_echo(&path);
     fs::remove_file(&path).unwrap();
-    assert_eq!(program.stop().status.code(), Some(0), "that there is nothing to remove does not matter");
+    assert_eq!(
+        program.stop().status.code(),
+        Some(0),
+        "that there is nothing to remove does not matter"
+    );
 }
 
 #[test]
@@ -394,7 +417,11 @@ fn of_those_who_start_at_once_one_has_the_path_and_the_others_are_told() {
             three.into_iter().map(|one| one.join().unwrap()).collect()
         });
         let count = |result| endings.iter().filter(|ending| **ending == (result, true)).count();
-        assert_eq!((count(Ok(())), count(Err(ErrorKind::AddrInUse))), (1, 2), "round {number}: {endings:?}");
+        assert_eq!(
+            (count(Ok(())), count(Err(ErrorKind::AddrInUse))),
+            (1, 2),
+            "round {number}: {endings:?}"
+        );
         assert_eq!(neighbours(&path), [""; 0]);
     }
 }
@@ -409,13 +436,19 @@ fn a_path_that_cannot_be_a_sockets_is_refused_with_the_reason() {
     assert_eq!((program.stop().status.code(), neighbours(&longest)), (Some(0), vec![]));
     check_refused(&directory.path(&"x".repeat(108)), "too long");
     check_refused(&directory.path("nowhere/socket"), "No such file or directory");
-    for arguments in [["--tcp", "unix:"], ["--http", "unix:"], ["--udp", "unix:/tmp/socket"], ["--tcp", "unix"]] {
+    for arguments in
+        [["--tcp", "unix:"], ["--http", "unix:"], ["--udp", "unix:/tmp/socket"], ["--tcp", "unix"]]
+    {
         let Ending { status, stderr, .. } = Program::spawn(reactor().args(arguments)).wait();
         assert_eq!((status.code(), stderr.len()), (Some(2), 1), "{arguments:?}: {stderr:?}");
     }
     let mut reactor = Reactor::new(Limits::default()).unwrap();
     for path in ["", "\0name", "a\0b"] {
-        assert_eq!(reactor.listen_unix(path, Echo::new).unwrap_err().kind(), ErrorKind::InvalidInput, "{path:?}");
+        assert_eq!(
+            reactor.listen_unix(path, Echo::new).unwrap_err().kind(),
+            ErrorKind::InvalidInput,
+            "{path:?}"
+        );
     }
 }
 

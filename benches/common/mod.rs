@@ -26,7 +26,8 @@ pub(crate) const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 pub(crate) const REQUEST: &[u8] = b"GET /plaintext HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n";
 
 /// The same, and the last on its connection.
-pub(crate) const LAST_REQUEST: &[u8] = b"GET /plaintext HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nConnection: close\r\n\r\n";
+pub(crate) const LAST_REQUEST: &[u8] =
+    b"GET /plaintext HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nConnection: close\r\n\r\n";
 
 /// What each answer ends with.
 pub(crate) const ANSWER_END: &[u8] = b"\r\n\r\nHello, World!";
@@ -72,9 +73,14 @@ pub(crate) const NO_ROOM: i32 = 99;
 
 /// This program, to be run once more with `arguments` and with room for so many descriptors, through a shell: to raise
 /// the limit ourselves would take unsafe code. It ends with [`NO_ROOM`] where the hard limit is lower.
-pub(crate) fn once_more(descriptors: usize, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> io::Result<Command> {
+pub(crate) fn once_more(
+    descriptors: usize,
+    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> io::Result<Command> {
     let mut command = Command::new("sh");
-    command.arg("-c").arg(format!("ulimit -S -n {descriptors} 2>/dev/null || exit {NO_ROOM}; exec \"$0\" \"$@\""));
+    command.arg("-c").arg(format!(
+        "ulimit -S -n {descriptors} 2>/dev/null || exit {NO_ROOM}; exec \"$0\" \"$@\""
+    ));
     command.arg(std::env::current_exe()?).args(arguments);
     Ok(command)
 }

@@ -80,13 +80,20 @@ impl Protocol for Chat {
             return Advance::consumed(input.len()).then(self.ended(&[], cx));
         };
         // No control characters, which others' terminals would obey.
-        let line: String = String::from_utf8_lossy(&input[..end]).chars().filter(|letter| !letter.is_control()).collect();
+        let line: String = String::from_utf8_lossy(&input[..end])
+            .chars()
+            .filter(|letter| !letter.is_control())
+            .collect();
         let room = &mut *self.room.borrow_mut();
         match self.id.and_then(|id| room.guests.get(&id)) {
             None => self.id = room.enter(line.trim(), cx),
             Some(guest) if line == "/who" => {
-                let names: Vec<&str> = room.guests.values().map(|guest| guest.name.as_str()).collect();
-                cx.send(format!("* here are: {}. You are {}.\n", names.join(", "), guest.name).as_bytes());
+                let names: Vec<&str> =
+                    room.guests.values().map(|guest| guest.name.as_str()).collect();
+                cx.send(
+                    format!("* here are: {}. You are {}.\n", names.join(", "), guest.name)
+                        .as_bytes(),
+                );
             }
             Some(guest) => room.tell_others(&format!("{}: {line}\n", guest.name), cx),
         }
@@ -108,7 +115,9 @@ impl Protocol for Chat {
     /// A moment ago it has left, or has asked how others are: those of whom it was told nothing can hear again.
     fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
         for guest in self.room.borrow_mut().guests.values_mut() {
-            guest.behind.take_if(|it| it.asker.take_if(|id| *id == cx.id()).is_some() && it.tellers.is_empty());
+            guest.behind.take_if(|it| {
+                it.asker.take_if(|id| *id == cx.id()).is_some() && it.tellers.is_empty()
+            });
         }
         if self.id.is_some() { Next::Stay } else { Next::Close }
     }
@@ -120,7 +129,9 @@ impl Protocol for Chat {
     /// It leaves, with a word to the others.
     fn ended(&mut self, _rest: &[u8], cx: &mut Context<'_>) -> Next {
         let room = &mut *self.room.borrow_mut();
-        let Some(guest) = self.id.take().and_then(|id| room.guests.get(&id)) else { return Next::Close };
+        let Some(guest) = self.id.take().and_then(|id| room.guests.get(&id)) else {
+            return Next::Close;
+        };
         room.tell_others(&format!("* {} has gone\n", guest.name), cx);
         room.forget(cx.id());
         cx.wake_after(A_MOMENT);
@@ -150,8 +161,14 @@ impl Room {
             cx.send(b"* that cannot be yours. What is your name?\n");
             return None;
         }
-        self.guests.insert(cx.id(), Guest { name: name.to_owned(), missed: 0, missed_told: 0, behind: None });
-        cx.send(format!("* welcome, {name}. {} are here; /who tells who.\n", self.guests.len()).as_bytes());
+        self.guests.insert(
+            cx.id(),
+            Guest { name: name.to_owned(), missed: 0, missed_told: 0, behind: None },
+        );
+        cx.send(
+            format!("* welcome, {name}. {} are here; /who tells who.\n", self.guests.len())
+                .as_bytes(),
+        );
         self.tell_others(&format!("* {name} has come\n"), cx);
         Some(cx.id())
     }
@@ -173,7 +190,10 @@ impl Room {
                 }
             } else if guest.missed > guest.missed_told {
                 guest.missed_told = guest.missed;
-                cx.send_to(id, format!("* you have missed {} lines so far\n{line}", guest.missed).as_bytes());
+                cx.send_to(
+                    id,
+                    format!("* you have missed {} lines so far\n{line}", guest.missed).as_bytes(),
+                );
             } else {
                 others.push(id);
             }
@@ -183,7 +203,11 @@ impl Room {
 }
 
 /// Opens a room for so many on `address`. Returns the address bound.
-pub(crate) fn listen(reactor: &mut Reactor, address: SocketAddr, guests_max: usize) -> io::Result<SocketAddr> {
+pub(crate) fn listen(
+    reactor: &mut Reactor,
+    address: SocketAddr,
+    guests_max: usize,
+) -> io::Result<SocketAddr> {
     let room = Rc::new(RefCell::new(Room { guests_max, ..Room::default() }));
     reactor.listen(address, move |_peer| Chat { room: Rc::clone(&room), id: None })
 }
@@ -191,7 +215,8 @@ pub(crate) fn listen(reactor: &mut Reactor, address: SocketAddr, guests_max: usi
 #[allow(dead_code, reason = "the test of this example has a main function of its own")]
 fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:4000".to_string());
-    let address = address.parse().map_err(|_| io::Error::other(format!("{address} is no IP:PORT")))?;
+    let address =
+        address.parse().map_err(|_| io::Error::other(format!("{address} is no IP:PORT")))?;
     let mut reactor = Reactor::new(Limits { idle_ms_max: 3_600_000, ..Limits::default() })?;
     writeln!(io::stdout(), "chat {}", listen(&mut reactor, address, GUESTS_MAX)?)?;
     reactor.run()?;

@@ -85,7 +85,9 @@ fn answer(words: &[&[u8]], store: &mut Store, cx: &mut Context<'_>) -> Next {
             cx.send(b"+OK\r\n");
             return Next::Close;
         }
-        (b"GET" | b"SET" | b"DEL" | b"PING" | b"QUIT", _) => cx.send(b"-ERR wrong number of arguments\r\n"),
+        (b"GET" | b"SET" | b"DEL" | b"PING" | b"QUIT", _) => {
+            cx.send(b"-ERR wrong number of arguments\r\n")
+        }
         _ => cx.send(b"-ERR unknown command\r\n"),
     }
     Next::Continue
@@ -166,7 +168,9 @@ fn split_line(input: &[u8]) -> Parsed<(&[u8], &[u8])> {
     match input.iter().take(LINE_BYTES_MAX).position(|&byte| byte == b'\n') {
         None if input.len() >= LINE_BYTES_MAX => Err("too big inline request"),
         None => Ok(None),
-        Some(end) => Ok(Some((input[..end].strip_suffix(b"\r").unwrap_or(&input[..end]), &input[end + 1..]))),
+        Some(end) => {
+            Ok(Some((input[..end].strip_suffix(b"\r").unwrap_or(&input[..end]), &input[end + 1..])))
+        }
     }
 }
 
@@ -177,7 +181,11 @@ fn number(digits: &[u8], most: usize) -> Option<usize> {
 }
 
 /// Serves an empty store on `address`, which grows to `bytes_max`. Returns the address bound.
-pub(crate) fn listen(reactor: &mut Reactor, address: SocketAddr, bytes_max: usize) -> io::Result<SocketAddr> {
+pub(crate) fn listen(
+    reactor: &mut Reactor,
+    address: SocketAddr,
+    bytes_max: usize,
+) -> io::Result<SocketAddr> {
     let store = Rc::new(RefCell::new(Store { values: HashMap::new(), bytes: 0, bytes_max }));
     reactor.listen(address, move |_peer| Client { store: Rc::clone(&store) })
 }
@@ -185,7 +193,8 @@ pub(crate) fn listen(reactor: &mut Reactor, address: SocketAddr, bytes_max: usiz
 #[allow(dead_code, reason = "the test of this example has a main function of its own")]
 fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:6379".to_string());
-    let address = address.parse().map_err(|_| io::Error::other(format!("{address} is no IP:PORT")))?;
+    let address =
+        address.parse().map_err(|_| io::Error::other(format!("{address} is no IP:PORT")))?;
     let mut reactor = Reactor::new(Limits::default())?;
     writeln!(io::stdout(), "kv {}", listen(&mut reactor, address, STORE_BYTES_MAX)?)?;
     reactor.run()?;

@@ -45,7 +45,8 @@ impl Protocol for Side {
         match self {
             // What the client says meanwhile waits on the side that is being connected.
             Side::Client { server, other, one_has_ended } => {
-                let server_side = Side::Server { other: cx.id(), one_has_ended: Rc::clone(one_has_ended) };
+                let server_side =
+                    Side::Server { other: cx.id(), one_has_ended: Rc::clone(one_has_ended) };
                 let id = cx.connect(*server, server_side);
                 cx.watch(id);
                 *other = Some(id);
@@ -89,15 +90,27 @@ impl Protocol for Side {
 }
 
 /// Hands on what comes to `address` to `server`. Returns the address bound.
-pub(crate) fn listen(reactor: &mut Reactor, address: SocketAddr, server: SocketAddr) -> io::Result<SocketAddr> {
-    reactor.listen(address, move |_peer| Side::Client { server, other: None, one_has_ended: Rc::default() })
+pub(crate) fn listen(
+    reactor: &mut Reactor,
+    address: SocketAddr,
+    server: SocketAddr,
+) -> io::Result<SocketAddr> {
+    reactor.listen(address, move |_peer| Side::Client {
+        server,
+        other: None,
+        one_has_ended: Rc::default(),
+    })
 }
 
 #[allow(dead_code, reason = "the test of this example has a main function of its own")]
 fn main() -> io::Result<()> {
     let mut addresses = std::env::args().skip(1).map(|text| text.parse());
-    let (Some(Ok(address)), Some(Ok(server)), None) = (addresses.next(), addresses.next(), addresses.next()) else {
-        return Err(io::Error::other("say where to listen and where the server is, each as IP:PORT"));
+    let (Some(Ok(address)), Some(Ok(server)), None) =
+        (addresses.next(), addresses.next(), addresses.next())
+    else {
+        return Err(io::Error::other(
+            "say where to listen and where the server is, each as IP:PORT",
+        ));
     };
     // Not the proxy's to say how long the two may be silent; and a side that its own deadline ends closes in order, which the other's
     // peer must not take for the end of an answer. So these are there for who has vanished.

@@ -31,7 +31,14 @@ impl Latencies {
     pub(super) fn new(interval: Option<Duration>) -> Latencies {
         let now = Instant::now();
         let intervals = vec![Interval { from: now, histogram: empty() }];
-        Latencies { started: now, started_on_the_wall: SystemTime::now(), interval, intervals, last_ns: 0, times: 0 }
+        Latencies {
+            started: now,
+            started_on_the_wall: SystemTime::now(),
+            interval,
+            intervals,
+            last_ns: 0,
+            times: 0,
+        }
     }
 
     /// The load begins now.
@@ -93,7 +100,12 @@ impl Latencies {
         for (number, interval) in self.intervals.iter().enumerate() {
             let until = self.intervals.get(number + 1).map_or(now, |next| next.from);
             let from = interval.from.duration_since(self.started);
-            let written = log.write_histogram(&interval.histogram, from, until.duration_since(interval.from), None);
+            let written = log.write_histogram(
+                &interval.histogram,
+                from,
+                until.duration_since(interval.from),
+                None,
+            );
             written.map_err(|error| match error {
                 IntervalLogWriterError::IoError(error) => error,
                 IntervalLogWriterError::SerializeError(error) => io::Error::other(error),

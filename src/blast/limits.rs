@@ -51,4 +51,5 @@ pub(super) const INTERVALS_MAX: u32 = 600;
 /// How much longer than the load a connection may be silent, in milliseconds: it takes time to connect them all.
 pub(super) const SILENCE_MS: u64 = 60_000;
 
-const _: () = assert!(MEMORY_MESSAGES_MIN.is_power_of_two() && MEMORY_MESSAGES_MAX.is_power_of_two());
+const _: () =
+    assert!(MEMORY_MESSAGES_MIN.is_power_of_two() && MEMORY_MESSAGES_MAX.is_power_of_two());

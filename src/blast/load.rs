@@ -71,7 +71,9 @@ impl Load {
         let now = Instant::now();
         let latencies = Latencies::new(interval);
         // Nobody is to be kept from guessing it.
-        let run = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+        let run = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.subsec_nanos());
         Load {
             run: run ^ std::process::id(),
             started: now,
@@ -110,7 +112,8 @@ impl Load {
 
     /// How many messages of all clients have been due in an open loop of so many a second.
     pub(super) fn due(&self, rate: u64) -> u64 {
-        u64::try_from((u128::from(self.ends_ns) * u128::from(rate)).div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
+        u64::try_from((u128::from(self.ends_ns) * u128::from(rate)).div_ceil(1_000_000_000))
+            .unwrap_or(u64::MAX)
     }
 
     /// No more is sent.
@@ -227,7 +230,8 @@ impl Load {
 
     /// Nobody is left to talk to; or nothing has come, and the kernel has said that nothing will.
     pub(super) fn is_hopeless(&self) -> bool {
-        self.alive == 0 || (self.failure.is_some() && self.counts.received == 0 && self.counts.corrupt == 0)
+        self.alive == 0
+            || (self.failure.is_some() && self.counts.received == 0 && self.counts.corrupt == 0)
     }
 
     /// Why the server has left, if it has: all connections are lost; or, over UDP, its port was closed when it was last heard of.
@@ -258,7 +262,11 @@ fn ns_in(duration: Duration) -> u64 {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = self.kind;
-        if kind == ErrorKind::ConnectionRefused { f.write_str("nobody is there (connection refused)") } else { kind.fmt(f) }
+        if kind == ErrorKind::ConnectionRefused {
+            f.write_str("nobody is there (connection refused)")
+        } else {
+            kind.fmt(f)
+        }
     }
 }
 
@@ -285,7 +293,11 @@ mod tests {
         load.fail_to_connect(ErrorKind::ConnectionRefused);
         assert!(load.obstacle.is_none(), "that is the server's choice");
         load.fail_to_connect(ErrorKind::AddrNotAvailable);
-        assert_eq!(load.obstacle.as_ref().map(io::Error::kind), Some(ErrorKind::AddrNotAvailable), "we have run out of ports");
+        assert_eq!(
+            load.obstacle.as_ref().map(io::Error::kind),
+            Some(ErrorKind::AddrNotAvailable),
+            "we have run out of ports"
+        );
         assert!(load.has_connected() && load.reached == 1 && !load.is_hopeless());
     }
 

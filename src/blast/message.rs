@@ -29,7 +29,8 @@ impl Messages {
     /// Of `size` bytes, at least [`HEAD_BYTES`].
     pub(super) fn new(run: u32, client: u32, size: usize) -> Messages {
         let mark = u64::from(run) << 32 | u64::from(client);
-        let pattern = (0..PERIOD_BYTES + size).map(|at| (at % PERIOD_BYTES).wrapping_mul(167).wrapping_add(13).to_le_bytes()[0]);
+        let pattern = (0..PERIOD_BYTES + size)
+            .map(|at| (at % PERIOD_BYTES).wrapping_mul(167).wrapping_add(13).to_le_bytes()[0]);
         Messages { mark, pattern: pattern.collect(), composed: vec![0; size] }
     }
 
@@ -53,8 +54,8 @@ impl Messages {
         let (mark, rest) = bytes.split_first_chunk::<8>()?;
         let (number, body) = rest.split_first_chunk::<8>()?;
         let number = u64::from_le_bytes(*number);
-        let is_whole =
-            u64::from_le_bytes(*mark) == self.mark_of(number) && *body == self.pattern[start_of(number)..][..body.len()];
+        let is_whole = u64::from_le_bytes(*mark) == self.mark_of(number)
+            && *body == self.pattern[start_of(number)..][..body.len()];
         is_whole.then_some(number)
     }
 

@@ -43,7 +43,14 @@ impl Outstanding {
     /// Remembers the last `memory` messages, a power of two.
     pub(super) fn new(memory: usize) -> Outstanding {
         assert!(memory.is_power_of_two(), "a message's place is cut from its number");
-        Outstanding { places: vec![0; memory], next: 0, oldest: 0, under_way: 0, heard_up_to: 0, missed_up_to: 0 }
+        Outstanding {
+            places: vec![0; memory],
+            next: 0,
+            oldest: 0,
+            under_way: 0,
+            heard_up_to: 0,
+            missed_up_to: 0,
+        }
     }
 
     /// The number of the next message.
@@ -59,7 +66,8 @@ impl Outstanding {
 
     #[inline]
     fn place_of(&self, number: u64) -> usize {
-        usize::try_from(number & (self.places.len() as u64 - 1)).expect("it is less than the number of places")
+        usize::try_from(number & (self.places.len() as u64 - 1))
+            .expect("it is less than the number of places")
     }
 
     /// The next message is sent, at `now_ns` or for that time. Returns its number.
@@ -138,7 +146,10 @@ mod tests {
         assert_eq!([10, 20, 30].map(|now| outstanding.send(now)), [0, 1, 2]);
         assert_eq!(outstanding.settle(1), first(20, false));
         assert_eq!(outstanding.settle(0), first(10, true), "a later one came before");
-        assert_eq!([0, 1, 3].map(|number| outstanding.settle(number)), [Reply::Duplicate, Reply::Duplicate, Reply::Unasked]);
+        assert_eq!(
+            [0, 1, 3].map(|number| outstanding.settle(number)),
+            [Reply::Duplicate, Reply::Duplicate, Reply::Unasked]
+        );
         assert_eq!(outstanding.under_way(), 1);
         assert_eq!(outstanding.settle(2), first(30, false));
         assert_eq!(outstanding.under_way(), 0);
@@ -164,7 +175,10 @@ mod tests {
         let mut outstanding = Outstanding::new(4);
         (0..10).for_each(|number| assert_eq!(outstanding.send(0), number));
         assert_eq!(outstanding.under_way(), 4);
-        assert_eq!([5, 6].map(|number| outstanding.settle(number)), [Reply::TooLate, first(1, false)]);
+        assert_eq!(
+            [5, 6].map(|number| outstanding.settle(number)),
+            [Reply::TooLate, first(1, false)]
+        );
         outstanding.give_up(2);
         assert_eq!(outstanding.under_way(), 0);
     }
@@ -178,7 +192,11 @@ mod tests {
                 assert_eq!(outstanding.settle(number), first(1, false));
             }
         }
-        assert_eq!([3, 4].map(|number| outstanding.settle(number)), [Reply::TooLate; 2], "either may be the first");
+        assert_eq!(
+            [3, 4].map(|number| outstanding.settle(number)),
+            [Reply::TooLate; 2],
+            "either may be the first"
+        );
         assert_eq!([5, 8, 9].map(|number| outstanding.settle(number)), [Reply::Duplicate; 3]);
         assert_eq!(outstanding.settle(10), Reply::Unasked);
     }

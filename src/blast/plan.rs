@@ -8,8 +8,8 @@ use reactor::limits::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6, OUTPUT_HIGH_BYT
 use reactor::{Batching, Limits};
 
 use super::limits::{
-    INTERVALS_MAX, MEMORY_MESSAGES_MAX, MEMORY_MESSAGES_MIN, MEMORY_SECONDS, MEMORY_WINDOWS, SILENCE_MS, TCP_CONNECTIONS,
-    TCP_WINDOW, UDP_SOCKETS, UDP_WINDOW,
+    INTERVALS_MAX, MEMORY_MESSAGES_MAX, MEMORY_MESSAGES_MIN, MEMORY_SECONDS, MEMORY_WINDOWS,
+    SILENCE_MS, TCP_CONNECTIONS, TCP_WINDOW, UDP_SOCKETS, UDP_WINDOW,
 };
 use super::message::HEAD_BYTES;
 use crate::cli::{Batch, Blast, Transport};
@@ -54,7 +54,11 @@ impl Plan {
                 if options.connections.is_some() {
                     return Err("--connections is for tcp://; udp:// has --sockets".to_string());
                 }
-                let size_max = if options.target.address.is_ipv4() { DATAGRAM_BYTES_MAX } else { DATAGRAM_BYTES_MAX_V6 };
+                let size_max = if options.target.address.is_ipv4() {
+                    DATAGRAM_BYTES_MAX
+                } else {
+                    DATAGRAM_BYTES_MAX_V6
+                };
                 (options.sockets.unwrap_or(UDP_SOCKETS), size_max, UDP_WINDOW)
             }
             Transport::Tcp => {
@@ -65,10 +69,15 @@ impl Plan {
             }
         };
         if !(HEAD_BYTES..=size_max).contains(&options.size) {
-            return Err(format!("--size is {HEAD_BYTES} to {size_max} bytes for {}://", transport.name()));
+            return Err(format!(
+                "--size is {HEAD_BYTES} to {size_max} bytes for {}://",
+                transport.name()
+            ));
         }
         if options.prefix.len() > size_max - options.size {
-            return Err(format!("--prefix and --size are at most {size_max} bytes together, for both are in each reply"));
+            return Err(format!(
+                "--prefix and --size are at most {size_max} bytes together, for both are in each reply"
+            ));
         }
         let pace = match options.rate {
             Some(rate) => Pace::Rate(rate),
@@ -77,7 +86,9 @@ impl Plan {
         if let (Transport::Tcp, Pace::Window(window)) = (transport, pace)
             && window.saturating_mul(options.size as u64) > OUTPUT_HIGH_BYTES as u64
         {
-            return Err(format!("--window times --size is at most {OUTPUT_HIGH_BYTES} bytes for tcp://"));
+            return Err(format!(
+                "--window times --size is at most {OUTPUT_HIGH_BYTES} bytes for tcp://"
+            ));
         }
         Ok(Plan {
             transport,
@@ -110,10 +121,12 @@ impl Plan {
             // On a stream none overtakes another and none is given up, so more than are under way at one time need no memory. There
             // may be a hundred thousand of them.
             (Transport::Tcp, _) => self.under_way_max(),
-            (Transport::Udp, Pace::Window(window)) => window.saturating_mul(MEMORY_WINDOWS).max(MEMORY_MESSAGES_MIN),
-            (Transport::Udp, Pace::Rate(rate)) => {
-                (rate.saturating_mul(MEMORY_SECONDS) / u64::from(self.clients)).max(MEMORY_MESSAGES_MIN)
+            (Transport::Udp, Pace::Window(window)) => {
+                window.saturating_mul(MEMORY_WINDOWS).max(MEMORY_MESSAGES_MIN)
             }
+            (Transport::Udp, Pace::Rate(rate)) => (rate.saturating_mul(MEMORY_SECONDS)
+                / u64::from(self.clients))
+            .max(MEMORY_MESSAGES_MIN),
         };
         let bounded = messages.min(MEMORY_MESSAGES_MAX).next_power_of_two();
         usize::try_from(bounded).expect("it has just been bounded")
@@ -121,7 +134,8 @@ impl Plan {
 
     /// Those of the reactor: nobody is ended for being silent while the load lasts.
     pub(super) fn limits(&self) -> Limits {
-        let ms = u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX).saturating_add(SILENCE_MS);
+        let ms =
+            u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX).saturating_add(SILENCE_MS);
         Limits {
             connections_max: usize::try_from(self.clients).unwrap_or(usize::MAX),
             silent_ms_max: ms,
@@ -160,7 +174,17 @@ mod tests {
     fn memory(transport: Transport, clients: u32, size: usize, pace: Pace) -> usize {
         let address = SocketAddr::from(([127, 0, 0, 1], 2000));
         let duration = Duration::from_secs(1);
-        Plan { transport, address, clients, size, pace, duration, prefix: Vec::new(), batching: Batching::Trains }.memory()
+        Plan {
+            transport,
+            address,
+            clients,
+            size,
+            pace,
+            duration,
+            prefix: Vec::new(),
+            batching: Batching::Trains,
+        }
+        .memory()
     }
 
     #[test]
@@ -170,7 +194,11 @@ mod tests {
         assert_eq!(memory(Transport::Tcp, 1, 1000, Pace::Rate(1_000_000)), 128, "65 under way");
         assert_eq!(memory(Transport::Udp, 1, 64, Pace::Window(1)), 4096);
         assert_eq!(memory(Transport::Udp, 1, 64, Pace::Window(65_536)), 1024 * 1024);
-        assert_eq!(memory(Transport::Udp, 2, 64, Pace::Rate(20_000)), 32_768, "two seconds of each");
+        assert_eq!(
+            memory(Transport::Udp, 2, 64, Pace::Rate(20_000)),
+            32_768,
+            "two seconds of each"
+        );
         assert_eq!(memory(Transport::Udp, 1, 64, Pace::Rate(u64::MAX)), 1024 * 1024);
     }
 }

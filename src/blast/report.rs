@@ -70,7 +70,8 @@ impl Report {
         let sent = counts.sent;
         let lost = sent.saturating_sub(counts.received);
         let seconds = load.sent_for.unwrap_or_default().as_secs_f64();
-        let per_second = |count: u64, seconds: f64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+        let per_second =
+            |count: u64, seconds: f64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
         // What comes when no more is sent has taken longer: it may not count as if it had come in time.
         let received_per_second = per_second(counts.received, load.lasted().as_secs_f64());
         Report {
@@ -106,7 +107,8 @@ impl Report {
 
     /// One line.
     pub(super) fn to_json(&self) -> String {
-        let mut line = serde_json::to_string(self).expect("all names are strings, and all figures numbers");
+        let mut line =
+            serde_json::to_string(self).expect("all names are strings, and all figures numbers");
         line.push('\n');
         line
     }
@@ -145,11 +147,22 @@ impl fmt::Display for Report {
             Some(count) if count < self.clients => format!("{count} of "),
             Some(_) | None => String::new(),
         };
-        let clients = format!("{share}{} {kind}{}", self.clients, if self.clients == 1 { "" } else { "s" });
-        writeln!(f, "{}: {} bytes, {clients}, {pace}{batch}, for {:.1} s\n", self.target, self.size_bytes, self.seconds)?;
-        row(f, "sent", self.sent as f64, &format!("{:>15} a second", grouped(self.sent_per_second)))?;
+        let clients =
+            format!("{share}{} {kind}{}", self.clients, if self.clients == 1 { "" } else { "s" });
+        writeln!(
+            f,
+            "{}: {} bytes, {clients}, {pace}{batch}, for {:.1} s\n",
+            self.target, self.size_bytes, self.seconds
+        )?;
+        row(
+            f,
+            "sent",
+            self.sent as f64,
+            &format!("{:>15} a second", grouped(self.sent_per_second)),
+        )?;
         let megabytes = self.received_bytes_per_second / 1e6;
-        let rates = format!("{:>15} a second, {megabytes:.1} MB/s", grouped(self.received_per_second));
+        let rates =
+            format!("{:>15} a second, {megabytes:.1} MB/s", grouped(self.received_per_second));
         row(f, "received", self.received as f64, &rates)?;
         row(f, "lost", self.lost as f64, &format!("{:>15.4} %", self.loss * 100.0))?;
         row(f, "duplicates", self.duplicates as f64, "")?;
@@ -176,7 +189,11 @@ impl fmt::Display for Report {
             ("max", latency.max),
         ];
         for (name, us) in rows {
-            writeln!(f, "  {name:<12}{:>17}", format!("{}.{:01}", grouped(us.trunc()), (us.fract() * 10.0).trunc()))?;
+            writeln!(
+                f,
+                "  {name:<12}{:>17}",
+                format!("{}.{:01}", grouped(us.trunc()), (us.fract() * 10.0).trunc())
+            )?;
         }
         Ok(())
     }
@@ -219,7 +236,10 @@ mod tests {
         (0..2).for_each(|_| load.connect());
         load.fail_to_connect(std::io::ErrorKind::TimedOut);
         let report = Report::new(&plan, &mut load);
-        assert!(report.to_string().starts_with("tcp://127.0.0.1:2000: 64 bytes, 2 of 3 connections, "), "{report}");
+        assert!(
+            report.to_string().starts_with("tcp://127.0.0.1:2000: 64 bytes, 2 of 3 connections, "),
+            "{report}"
+        );
         assert!(report.to_json().contains(r#""clients":3,"connected":2,"#), "{}", report.to_json());
     }
 

@@ -27,7 +27,11 @@ pub(super) struct Clients {
 
 impl Clients {
     /// Begins all connections.
-    pub(super) fn connect(reactor: &mut Reactor, plan: &Rc<Plan>, load: &Rc<RefCell<Load>>) -> Clients {
+    pub(super) fn connect(
+        reactor: &mut Reactor,
+        plan: &Rc<Plan>,
+        load: &Rc<RefCell<Load>>,
+    ) -> Clients {
         let all = (0..plan.clients).map(|number| {
             let conversation = Rc::new(RefCell::new(Conversation::new(number, plan, load)));
             let client = Client { conversation: conversation.clone(), load: load.clone() };
@@ -44,7 +48,10 @@ impl Clients {
             None => Ok(()),
             Some(why) => {
                 let made = load.reached;
-                Err(io::Error::other(format!("only {made} of {} connections could be made: {why}", self.plan.clients)))
+                Err(io::Error::other(format!(
+                    "only {made} of {} connections could be made: {why}",
+                    self.plan.clients
+                )))
             }
         }
     }
@@ -67,7 +74,8 @@ impl Clients {
         let now_ns = self.load.borrow_mut().ns(now);
         let count = u64::from(self.plan.clients);
         for _ in 0..BURST {
-            let place = usize::try_from(self.due % count).expect("it is less than the number of clients");
+            let place =
+                usize::try_from(self.due % count).expect("it is less than the number of clients");
             let (id, conversation) = &self.all[place];
             let mut conversation = conversation.borrow_mut();
             let load = &mut self.load.borrow_mut();
@@ -134,7 +142,11 @@ impl Conversation {
     /// Sends what is owed, as far as there is room.
     fn say(&mut self, load: &mut Load, now_ns: u64, mut send: impl FnMut(&[u8])) {
         let under_way_max = self.plan.under_way_max();
-        while self.owed > 0 && self.outstanding.under_way() < under_way_max && load.is_sending() && self.stage == Stage::Open {
+        while self.owed > 0
+            && self.outstanding.under_way() < under_way_max
+            && load.is_sending()
+            && self.stage == Stage::Open
+        {
             let at_ns = match self.plan.pace {
                 Pace::Window(_) => now_ns,
                 Pace::Rate(rate) => self.due_ns(rate, self.outstanding.next()),
@@ -151,7 +163,8 @@ impl Conversation {
         self.outstanding.unanswered().for_each(|sent_ns| load.give_up(sent_ns, 1, now_ns));
         if let Pace::Rate(rate) = self.plan.pace {
             let next = self.outstanding.next();
-            (next..next + self.owed).for_each(|number| load.give_up(self.due_ns(rate, number), 1, now_ns));
+            (next..next + self.owed)
+                .for_each(|number| load.give_up(self.due_ns(rate, number), 1, now_ns));
         }
     }
 
@@ -174,7 +187,8 @@ impl Protocol for Client {
     }
 
     fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
-        let (conversation, load) = (&mut *self.conversation.borrow_mut(), &mut *self.load.borrow_mut());
+        let (conversation, load) =
+            (&mut *self.conversation.borrow_mut(), &mut *self.load.borrow_mut());
         let size = conversation.plan.size;
         if input.len() < size {
             return Advance::need_more();
@@ -208,7 +222,8 @@ impl Protocol for Client {
         } else {
             ErrorKind::ConnectionAborted
         };
-        let (conversation, load) = (&mut *self.conversation.borrow_mut(), &mut *self.load.borrow_mut());
+        let (conversation, load) =
+            (&mut *self.conversation.borrow_mut(), &mut *self.load.borrow_mut());
         // What is due later waits for nobody, and is told as unsent alone.
         let now_ns = load.ns(Instant::now());
         conversation.give_up(load, now_ns);

@@ -79,7 +79,8 @@ impl DatagramProtocol for Client {
             }
             Pace::Rate(rate) => {
                 for _ in 0..BURST {
-                    let due_ns = Plan::due_ns(rate, self.plan.place(self.number, self.outstanding.next()));
+                    let due_ns =
+                        Plan::due_ns(rate, self.plan.place(self.number, self.outstanding.next()));
                     if !load.is_due(due_ns, now_ns) || replies.is_full() {
                         break;
                     }
@@ -101,7 +102,13 @@ impl DatagramProtocol for Client {
 
 /// Sends the next message, at `now_ns` or for that time.
 #[inline]
-fn say(outstanding: &mut Outstanding, messages: &mut Messages, load: &mut Load, now_ns: u64, replies: &mut Replies<'_>) {
+fn say(
+    outstanding: &mut Outstanding,
+    messages: &mut Messages,
+    load: &mut Load,
+    now_ns: u64,
+    replies: &mut Replies<'_>,
+) {
     replies.send(messages.compose(outstanding.send(now_ns)));
     load.counts.sent += 1;
 }

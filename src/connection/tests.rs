@@ -151,7 +151,8 @@ struct Kernel {
 impl Kernel {
     fn call(&mut self) -> io::Result<()> {
         self.calls += 1;
-        let is_interrupted = self.interrupts_every > 0 && self.calls.is_multiple_of(self.interrupts_every);
+        let is_interrupted =
+            self.interrupts_every > 0 && self.calls.is_multiple_of(self.interrupts_every);
         if is_interrupted { Err(ErrorKind::Interrupted.into()) } else { Ok(()) }
     }
 }
@@ -159,7 +160,10 @@ impl Kernel {
 impl Wire for Kernel {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.call()?;
-        let mark = self.urgent_mark.take_if(|mark| *mark <= self.read + into.len()).filter(|&mark| mark > self.read);
+        let mark = self
+            .urgent_mark
+            .take_if(|mark| *mark <= self.read + into.len())
+            .filter(|&mark| mark > self.read);
         let count = (mark.unwrap_or(self.arrived).min(self.arrived) - self.read).min(into.len());
         if count == 0 {
             return if self.has_fin { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
@@ -194,7 +198,9 @@ impl Wire for Kernel {
 fn bytes(from: usize, count: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(count + 16);
     for word in from / 8..(from + count).div_ceil(8) {
-        bytes.extend_from_slice(&(word as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
+        bytes.extend_from_slice(
+            &(word as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes(),
+        );
     }
     bytes.drain(..from % 8);
     bytes.truncate(count);
@@ -237,8 +243,20 @@ impl<W: Counted> Talk<W> {
     fn over(wire: W, protocol: impl Protocol + 'static) -> Talk<W> {
         let turn = Turn::new(Limits::default());
         let id = ConnectionId { slot: 1, generation: 1 };
-        let connection = Connection::new(Box::new(protocol), id, SocketAddr::from(([127, 0, 0, 1], 1000)).into(), turn.now);
-        Talk { connection, wire, ready: Ready::UNKNOWN, scratch: vec![0; READ_BYTES_MAX], turn, log: Log::default() }
+        let connection = Connection::new(
+            Box::new(protocol),
+            id,
+            SocketAddr::from(([127, 0, 0, 1], 1000)).into(),
+            turn.now,
+        );
+        Talk {
+            connection,
+            wire,
+            ready: Ready::UNKNOWN,
+            scratch: vec![0; READ_BYTES_MAX],
+            turn,
+            log: Log::default(),
+        }
     }
 
     fn over_puppet(wire: W, puppet: Puppet) -> Talk<W> {
@@ -251,7 +269,12 @@ impl<W: Counted> Talk<W> {
     fn drive_once(&mut self) -> Outcome {
         let could_progress = self.connection.can_progress(&self.ready);
         let before = (self.wire.count(), self.progress());
-        let outcome = match self.connection.drive(&mut self.wire, &mut self.ready, &mut self.scratch, &mut self.turn) {
+        let outcome = match self.connection.drive(
+            &mut self.wire,
+            &mut self.ready,
+            &mut self.scratch,
+            &mut self.turn,
+        ) {
             Outcome::Idle => {
                 assert!(self.connection.is_idle(), "it says that nothing is begun");
                 Blocked
@@ -259,7 +282,10 @@ impl<W: Counted> Talk<W> {
             outcome @ (Blocked | Unfinished | Ended(_)) => outcome,
         };
         let has_progressed = before != (self.wire.count(), self.progress()) || outcome != Blocked;
-        assert_eq!(has_progressed, could_progress, "it can progress exactly when a drive does something");
+        assert_eq!(
+            has_progressed, could_progress,
+            "it can progress exactly when a drive does something"
+        );
         self.check(outcome)
     }
 
@@ -271,19 +297,32 @@ impl<W: Counted> Talk<W> {
 
     fn check(&self, outcome: Outcome) -> Outcome {
         match outcome {
-            Blocked | Outcome::Idle => assert!(!self.connection.can_progress(&self.ready), "it is blocked, but could progress"),
-            Unfinished => assert!(self.connection.can_progress(&self.ready), "it is unfinished, but could not progress"),
+            Blocked | Outcome::Idle => assert!(
+                !self.connection.can_progress(&self.ready),
+                "it is blocked, but could progress"
+            ),
+            Unfinished => assert!(
+                self.connection.can_progress(&self.ready),
+                "it is unfinished, but could not progress"
+            ),
             Ended(_) => {}
         }
         let (_, read, sent) = self.wire.count();
         let stats = &self.turn.stats;
-        assert_eq!((stats.bytes_in, stats.bytes_out), (read as u64, sent as u64), "what moves is counted");
+        assert_eq!(
+            (stats.bytes_in, stats.bytes_out),
+            (read as u64, sent as u64),
+            "what moves is counted"
+        );
         assert!(self.turn.output.is_empty(), "the scratch is empty between drives");
         assert!(self.connection.input.len() <= INPUT_BYTES_MAX, "carried input is bounded");
         if !matches!(outcome, Ended(_)) {
             let held = self.connection.input.capacity() + self.connection.unsent.capacity();
             let limits = Limits { connections_max: 1, ..Limits::default() };
-            assert!(held as u64 <= limits.bytes_max(), "it holds {held} bytes, more than was promised");
+            assert!(
+                held as u64 <= limits.bytes_max(),
+                "it holds {held} bytes, more than was promised"
+            );
         }
         outcome
     }
@@ -353,7 +392,12 @@ impl Talk<Script> {
         self.wire.steps = steps.into();
         let is_due = self.connection.deadline(&self.turn.limits) <= self.turn.now;
         let logged = self.log.borrow().len();
-        let outcome = self.connection.expire(&mut self.wire, &mut self.ready, &mut self.scratch, &mut self.turn);
+        let outcome = self.connection.expire(
+            &mut self.wire,
+            &mut self.ready,
+            &mut self.scratch,
+            &mut self.turn,
+        );
         assert!(self.wire.steps.is_empty(), "it stops before {:?}", self.wire.steps);
         let has_acted = outcome != Blocked || self.log.borrow().len() > logged;
         assert_eq!(has_acted, is_due, "it acts exactly when it is due");
@@ -395,7 +439,14 @@ impl Default for Puppet {
     /// The defaults of `Protocol`.
     fn default() -> Puppet {
         let drained = VecDeque::new();
-        Puppet { opened: "", drained, elapsed: "close", ended: "close", said: 0, log: Log::default() }
+        Puppet {
+            opened: "",
+            drained,
+            elapsed: "close",
+            ended: "close",
+            said: 0,
+            log: Log::default(),
+        }
     }
 }
 
@@ -433,7 +484,9 @@ impl Protocol for Puppet {
 
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         assert!(!input.is_empty(), "there is always something to hear");
-        let Some(end) = input.iter().position(|&byte| byte == b'\n') else { return Advance::need_more() };
+        let Some(end) = input.iter().position(|&byte| byte == b'\n') else {
+            return Advance::need_more();
+        };
         let order = std::str::from_utf8(&input[..end]).unwrap();
         let next = self.obey(order, order, cx);
         Advance::consumed(end + 1).then(next)
@@ -473,7 +526,16 @@ fn a_full_read_is_followed_by_another() {
     // Five bytes of room, five bytes read: there may be more. Only the kernel's word ends it.
     let mut talk = Talk::with(Echo::new());
     talk.scratch = vec![0; 5];
-    assert_eq!(talk.drive([recv("hello"), send_all("hello"), recv("world"), send_all("world"), RECV_BLOCKS]), Blocked);
+    assert_eq!(
+        talk.drive([
+            recv("hello"),
+            send_all("hello"),
+            recv("world"),
+            send_all("world"),
+            RECV_BLOCKS
+        ]),
+        Blocked
+    );
     assert_eq!(talk.drive([]), Blocked);
 }
 
@@ -490,7 +552,16 @@ fn an_urgent_mark_does_not_hide_what_lies_behind_it() {
     // The mark cuts a read short, so it is read on until the kernel says that this was all. Then a short read counts again.
     let mut talk = Talk::with(Echo::new());
     talk.ready.closing = true;
-    assert_eq!(talk.drive([recv("before"), send_all("before"), recv("behind"), send_all("behind"), RECV_BLOCKS]), Blocked);
+    assert_eq!(
+        talk.drive([
+            recv("before"),
+            send_all("before"),
+            recv("behind"),
+            send_all("behind"),
+            RECV_BLOCKS
+        ]),
+        Blocked
+    );
     assert_eq!(talk.drive_readable([recv("later"), send_all("later")]), Blocked);
 }
 
@@ -499,8 +570,26 @@ fn a_short_read_of_a_unix_socket_never_proves_that_it_is_empty() {
     // A descriptor that the peer passes along cuts the read behind its bytes, at any time and without an edge of its own.
     let mut talk = Talk::with(Echo::new());
     talk.ready = Ready::UNKNOWN_UNIX;
-    assert_eq!(talk.drive([recv("before"), send_all("before"), recv("behind"), send_all("behind"), RECV_BLOCKS]), Blocked);
-    assert_eq!(talk.drive_readable([recv("one"), send_all("one"), recv("two"), send_all("two"), RECV_BLOCKS]), Blocked);
+    assert_eq!(
+        talk.drive([
+            recv("before"),
+            send_all("before"),
+            recv("behind"),
+            send_all("behind"),
+            RECV_BLOCKS
+        ]),
+        Blocked
+    );
+    assert_eq!(
+        talk.drive_readable([
+            recv("one"),
+            send_all("one"),
+            recv("two"),
+            send_all("two"),
+            RECV_BLOCKS
+        ]),
+        Blocked
+    );
 }
 
 #[test]
@@ -508,9 +597,13 @@ fn a_signal_interrupts_nothing() {
     // EINTR says nothing of the socket: the same call is made again.
     let mut talk = Talk::with(Echo::new());
     let again = || ErrorKind::Interrupted;
-    let steps = [recv_fails(again()), recv("x"), send_fails(again()), send_fails(again()), send_all("x")];
+    let steps =
+        [recv_fails(again()), recv("x"), send_fails(again()), send_fails(again()), send_all("x")];
     assert_eq!(talk.drive(steps), Blocked);
-    assert_eq!(talk.drive_readable([recv_fails(again()), recv_fails(again()), FIN]), Ended(CloseReason::Finished));
+    assert_eq!(
+        talk.drive_readable([recv_fails(again()), recv_fails(again()), FIN]),
+        Ended(CloseReason::Finished)
+    );
     let mut lingering = Talk::with_puppet(Puppet::default());
     assert_eq!(lingering.drive([recv("close\n"), FINISH]), Blocked);
     assert_eq!(lingering.drive_readable([recv_fails(again()), recv("x")]), Blocked);
@@ -575,18 +668,32 @@ fn a_server_may_speak_first() {
 #[test]
 fn every_error_of_the_kernel_is_the_reason_of_the_end() {
     // Each in every place where it can come: on receiving, on sending at once, on sending the rest, on our FIN, and after.
-    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, OutOfMemory, TimedOut};
-    let kinds = [BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, OutOfMemory, TimedOut, ErrorKind::Other];
+    use ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, OutOfMemory, TimedOut,
+    };
+    let kinds = [
+        BrokenPipe,
+        ConnectionAborted,
+        ConnectionReset,
+        HostUnreachable,
+        OutOfMemory,
+        TimedOut,
+        ErrorKind::Other,
+    ];
     for kind in kinds {
         let peer_has_left = matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset);
-        let expected = Ended(if peer_has_left { CloseReason::PeerReset } else { CloseReason::Io(kind) });
+        let expected =
+            Ended(if peer_has_left { CloseReason::PeerReset } else { CloseReason::Io(kind) });
         let talk = || Talk::with_puppet(Puppet::default());
         assert_eq!(talk().drive([recv_fails(kind)]), expected);
         assert_eq!(talk().drive([recv("1\n"), send_fails(kind)]), expected);
         let mut slow = talk();
         assert_eq!(slow.drive([recv("9\n"), send_some(4)]), Blocked);
         assert_eq!(slow.drive_writable([send_fails(kind)]), expected);
-        assert_eq!(talk().drive([recv("1 close\n"), send_some(1), Step::Finish(Err(Fault::Kind(kind)))]), expected);
+        assert_eq!(
+            talk().drive([recv("1 close\n"), send_some(1), Step::Finish(Err(Fault::Kind(kind)))]),
+            expected
+        );
         let mut lingering = talk();
         assert_eq!(lingering.drive([recv("close\n"), FINISH]), Blocked);
         assert_eq!(lingering.drive_readable([recv_fails(kind)]), expected);
@@ -606,12 +713,17 @@ fn every_errno_of_recv_and_send_leads_to_what_it_should() {
         let fails = || Step::Recv(Err(Fault::Errno(errno)));
         match errno {
             libc::EWOULDBLOCK => assert_eq!(talk().drive([fails()]), Blocked),
-            libc::EINTR => assert_eq!(talk().drive([fails(), recv("1\n"), send_all(bytes(0, 1))]), Blocked),
-            errno if left.contains(&errno) => assert_eq!(talk().drive([fails()]), Ended(CloseReason::PeerReset), "{errno}"),
+            libc::EINTR => {
+                assert_eq!(talk().drive([fails(), recv("1\n"), send_all(bytes(0, 1))]), Blocked)
+            }
+            errno if left.contains(&errno) => {
+                assert_eq!(talk().drive([fails()]), Ended(CloseReason::PeerReset), "{errno}")
+            }
             errno => assert_eq!(talk().drive([fails()]), io(errno), "{errno}"),
         }
     }
-    for errno in all_of_send().chain(left).chain([libc::EPROTOTYPE, libc::EWOULDBLOCK, UNHEARD_OF]) {
+    for errno in all_of_send().chain(left).chain([libc::EPROTOTYPE, libc::EWOULDBLOCK, UNHEARD_OF])
+    {
         let fails = || Step::Send(Err(Fault::Errno(errno)));
         let ends = |why: Outcome| {
             assert_eq!(talk().drive([recv("1\n"), fails()]), why, "{errno}");
@@ -623,9 +735,15 @@ fn every_errno_of_recv_and_send_leads_to_what_it_should() {
             libc::EWOULDBLOCK => {
                 let mut blocked = talk();
                 assert_eq!(blocked.drive([recv("1\n"), fails()]), Blocked);
-                assert_eq!(blocked.drive_writable([send_all(bytes(0, 1))]), Blocked, "nothing is lost");
+                assert_eq!(
+                    blocked.drive_writable([send_all(bytes(0, 1))]),
+                    Blocked,
+                    "nothing is lost"
+                );
             }
-            libc::EINTR => assert_eq!(talk().drive([recv("1\n"), fails(), send_all(bytes(0, 1))]), Blocked),
+            libc::EINTR => {
+                assert_eq!(talk().drive([recv("1\n"), fails(), send_all(bytes(0, 1))]), Blocked)
+            }
             libc::EPROTOTYPE => ends(Ended(CloseReason::PeerReset)),
             errno if left.contains(&errno) => ends(Ended(CloseReason::PeerReset)),
             errno => ends(io(errno)),
@@ -661,7 +779,10 @@ fn nobody_is_quiet_while_something_is_under_way() {
         assert!(!talk.connection.gives_way());
         talk.connection.quiet_since()
     };
-    assert_eq!(quiet_since("1\n", vec![send_all(bytes(0, 1))]), Some(Time::at(Duration::from_millis(7))));
+    assert_eq!(
+        quiet_since("1\n", vec![send_all(bytes(0, 1))]),
+        Some(Time::at(Duration::from_millis(7)))
+    );
     assert_eq!(quiet_since("half", vec![]), None);
     assert_eq!(quiet_since("2\n", vec![send_some(1)]), None);
     assert_eq!(quiet_since("wake:100\n", vec![]), None);
@@ -683,7 +804,10 @@ fn who_is_idle_owns_no_buffer() {
     assert!(!talk.connection.input.is_empty() && talk.connection.unsent.len() == 120_000);
     assert_eq!(talk.drive_writable([send_all(bytes(0, 120_000))]), Blocked);
     assert_eq!(talk.drive_readable([recv("\n")]), Blocked);
-    assert!(talk.connection.input.is_empty() && talk.connection.unsent.is_empty(), "an empty one is a null pointer");
+    assert!(
+        talk.connection.input.is_empty() && talk.connection.unsent.is_empty(),
+        "an empty one is a null pointer"
+    );
     assert!(size_of::<Connection>() <= 128, "{} bytes for each", size_of::<Connection>());
 }
 
@@ -714,7 +838,14 @@ fn at_the_high_mark_orders_are_carried_and_later_come_before_anything_is_read() 
     assert_eq!(talk.log().len(), 2, "the mark is not left yet");
     assert_eq!(talk.drive_writable([send_some(1)]), Blocked);
     assert_eq!(talk.log(), ["40000", "40000", "50000"]);
-    assert_eq!(talk.drive_writable([send_all(bytes(14_465, 115_535)), send_all(bytes(130_000, 9)), RECV_BLOCKS]), Blocked);
+    assert_eq!(
+        talk.drive_writable([
+            send_all(bytes(14_465, 115_535)),
+            send_all(bytes(130_000, 9)),
+            RECV_BLOCKS
+        ]),
+        Blocked
+    );
     assert_eq!(talk.log(), ["40000", "40000", "50000", "9"]);
 }
 
@@ -724,7 +855,10 @@ fn many_small_replies_to_one_read_stop_at_the_high_mark_too() {
     let mut talk = Talk::with_puppet(Puppet::default());
     let orders = "1000\n".repeat(8000);
     let batch = |number: usize| send_all(bytes(number * 66_000, 66_000));
-    assert_eq!(talk.drive([recv(orders), batch(0), batch(1), batch(2), batch(3), batch(4)]), Unfinished);
+    assert_eq!(
+        talk.drive([recv(orders), batch(0), batch(1), batch(2), batch(3), batch(4)]),
+        Unfinished
+    );
     assert_eq!(talk.log().len(), 5 * 66);
     assert_eq!(talk.drive([batch(5), SEND_BLOCKS]), Blocked);
     assert_eq!(talk.connection.unsent.len(), 66_000);
@@ -738,7 +872,10 @@ fn nobody_spends_more_than_a_budget_in_one_turn() {
     let talks = [
         ("echo", Talk::over(Kernel::default(), Echo::new())),
         ("drained", Talk::over_puppet(Kernel::default(), Puppet { opened: "60000 pause", ..long })),
-        ("lingering", Talk::over_puppet(Kernel::default(), Puppet { opened: "1 close", ..Puppet::default() })),
+        (
+            "lingering",
+            Talk::over_puppet(Kernel::default(), Puppet { opened: "1 close", ..Puppet::default() }),
+        ),
     ];
     for (name, mut talk) in talks {
         talk.wire.arrived = 100 * READ_BYTES_MAX;
@@ -756,7 +893,10 @@ fn nobody_spends_more_than_a_budget_in_one_turn() {
 #[test]
 fn who_says_little_at_a_time_does_not_have_the_turn_for_long_either() {
     // It is asked for more for ever, and has one byte each time. It is not asked a quarter of a million times in one turn.
-    let mut talk = Talk::over_puppet(Kernel::default(), Puppet { opened: "1 pause", ..Puppet::drains(vec!["1 pause"; 2000]) });
+    let mut talk = Talk::over_puppet(
+        Kernel::default(),
+        Puppet { opened: "1 pause", ..Puppet::drains(vec!["1 pause"; 2000]) },
+    );
     talk.wire.room = usize::MAX;
     let calls_max = usize::try_from(BYTES_PER_TURN / STEP_BYTES).unwrap();
     assert_eq!(talk.open_once(), Unfinished);
@@ -852,7 +992,8 @@ fn lingering_has_an_end_in_time() {
 
 #[test]
 fn lingering_has_an_end_in_bytes() {
-    let mut talk = Talk::over_puppet(Kernel::default(), Puppet { opened: "close", ..Puppet::default() });
+    let mut talk =
+        Talk::over_puppet(Kernel::default(), Puppet { opened: "close", ..Puppet::default() });
     talk.scratch = vec![0; 65_536]; // of which the bound is a multiple
     talk.wire.arrived = usize::MAX / 2;
     let mut outcome = talk.open_once();
@@ -860,7 +1001,10 @@ fn lingering_has_an_end_in_bytes() {
         assert!(talk.wire.read <= LINGER_BYTES_MAX as usize);
         outcome = talk.drive_once();
     }
-    assert_eq!((outcome, talk.wire.read), (Ended(CloseReason::Finished), LINGER_BYTES_MAX as usize));
+    assert_eq!(
+        (outcome, talk.wire.read),
+        (Ended(CloseReason::Finished), LINGER_BYTES_MAX as usize)
+    );
 }
 
 #[test]
@@ -879,7 +1023,10 @@ fn a_peer_that_says_more_after_an_agreed_end_is_lingered_for() {
     assert_eq!(talk.drive_readable([FIN]), Ended(CloseReason::Finished));
     let mut talk = Talk::with_puppet(Puppet::default());
     talk.scratch = vec![0; 8];
-    assert_eq!(talk.drive([recv("5 agree\n"), send_all(bytes(0, 5)), FINISH, FIN]), Ended(CloseReason::Finished));
+    assert_eq!(
+        talk.drive([recv("5 agree\n"), send_all(bytes(0, 5)), FINISH, FIN]),
+        Ended(CloseReason::Finished)
+    );
 }
 
 #[test]
@@ -896,7 +1043,13 @@ fn a_peer_that_says_more_while_the_agreed_ends_answer_leaves_is_lingered_for_too
 #[test]
 fn who_aborts_leaves_at_once_from_anywhere() {
     let aborted = Ended(CloseReason::Aborted);
-    let puppet = || Puppet { opened: "", drained: ["abort"].into(), elapsed: "abort", ended: "abort", ..Puppet::default() };
+    let puppet = || Puppet {
+        opened: "",
+        drained: ["abort"].into(),
+        elapsed: "abort",
+        ended: "abort",
+        ..Puppet::default()
+    };
     assert_eq!(Talk::with_puppet(Puppet { opened: "abort", ..puppet() }).open([]), aborted);
     assert_eq!(Talk::with_puppet(puppet()).drive([recv("abort\n")]), aborted);
     assert_eq!(Talk::with_puppet(puppet()).drive([FIN]), aborted);
@@ -922,7 +1075,8 @@ fn the_protocol_is_told_of_the_end_once_and_last() {
 fn a_paused_protocol_is_asked_for_more_when_its_output_has_fallen_to_the_low_mark() {
     // One byte above it is too early. It is asked again as long as it says something, and no more once it says nothing.
     // Meanwhile nothing is read, although there is something (the read was full).
-    let mut talk = Talk::with_puppet(Puppet::drains(["1000 pause", "2000 pause", "pause", "abort"]));
+    let mut talk =
+        Talk::with_puppet(Puppet::drains(["1000 pause", "2000 pause", "pause", "abort"]));
     assert_eq!(OUTPUT_LOW_BYTES, 16_384);
     talk.scratch = vec![0; 12];
     assert_eq!(talk.drive([recv("20000 pause\n"), SEND_BLOCKS]), Blocked);
@@ -961,7 +1115,15 @@ fn a_pause_ends_with_what_was_carried_and_then_with_what_the_kernel_has() {
     let mut talk = Talk::with_puppet(Puppet::drains([""]));
     talk.scratch = vec![0; 14];
     assert_eq!(talk.drive([recv("20000 pause\n6\n"), SEND_BLOCKS]), Blocked);
-    assert_eq!(talk.drive_writable([send_some(20_000), send_all(bytes(20_000, 6)), recv("7\n"), send_some(7)]), Blocked);
+    assert_eq!(
+        talk.drive_writable([
+            send_some(20_000),
+            send_all(bytes(20_000, 6)),
+            recv("7\n"),
+            send_some(7)
+        ]),
+        Blocked
+    );
     assert_eq!(talk.log(), ["20000 pause", "drained", "6", "7"]);
 }
 
@@ -969,12 +1131,18 @@ fn a_pause_ends_with_what_was_carried_and_then_with_what_the_kernel_has() {
 fn a_long_answer_to_a_half_closed_peer_is_produced_to_its_end() {
     // It is asked for more after the FIN as before it, and the end comes when it has no more.
     for last in ["", "close", "agree"] {
-        let mut talk = Talk::with_puppet(Puppet { ended: "20000 pause", ..Puppet::drains(["20000 pause", last]) });
+        let mut talk = Talk::with_puppet(Puppet {
+            ended: "20000 pause",
+            ..Puppet::drains(["20000 pause", last])
+        });
         assert_eq!(talk.drive([FIN, SEND_BLOCKS]), Blocked);
         assert_eq!(talk.drive_writable([send_some(20_000), send_some(100)]), Blocked);
         assert_eq!(talk.log(), ["ended ", "drained"]);
         assert_eq!(talk.drive_writable([send_some(10_000)]), Blocked);
-        assert_eq!(talk.drive_writable([send_all(bytes(30_100, 9900))]), Ended(CloseReason::Finished));
+        assert_eq!(
+            talk.drive_writable([send_all(bytes(30_100, 9900))]),
+            Ended(CloseReason::Finished)
+        );
         assert_eq!(talk.log(), ["ended ", "drained", "drained"]);
     }
 }
@@ -984,7 +1152,10 @@ fn ten_mebibytes_are_produced_piece_by_piece_in_the_memory_of_one() {
     // The kernel takes a little or much at a time. No more ever waits than the low mark and one piece.
     for room in [1000, OUTPUT_LOW_BYTES, OUTPUT_LOW_BYTES + 1, 65_536, 3_000_000] {
         let pieces = ["65536 pause"; 159].into_iter().chain(["close"]);
-        let mut talk = Talk::over_puppet(Kernel::default(), Puppet { opened: "65536 pause", ..Puppet::drains(pieces) });
+        let mut talk = Talk::over_puppet(
+            Kernel::default(),
+            Puppet { opened: "65536 pause", ..Puppet::drains(pieces) },
+        );
         talk.wire.has_fin = true;
         let mut outcome = talk.open_once();
         while !matches!(outcome, Ended(_)) {
@@ -993,7 +1164,10 @@ fn ten_mebibytes_are_produced_piece_by_piece_in_the_memory_of_one() {
             outcome = talk.drive_once();
         }
         assert_eq!(outcome, Ended(CloseReason::Finished));
-        assert!(talk.wire.is_finished && talk.wire.sent == bytes(0, 10 * 1024 * 1024), "all of it, and then the FIN");
+        assert!(
+            talk.wire.is_finished && talk.wire.sent == bytes(0, 10 * 1024 * 1024),
+            "all of it, and then the FIN"
+        );
     }
 }
 
@@ -1009,7 +1183,10 @@ fn a_pause_behind_older_output_ends_when_that_has_drained() {
     let mut talk = Talk::with_puppet(Puppet { ended: "pause", ..Puppet::drains(["5 close"]) });
     assert_eq!(talk.drive([recv("60000\n"), SEND_BLOCKS]), Blocked);
     assert_eq!(talk.drive_readable([FIN]), Blocked);
-    assert_eq!(talk.drive_writable([send_some(60_000), send_all(bytes(60_000, 5))]), Ended(CloseReason::Finished));
+    assert_eq!(
+        talk.drive_writable([send_some(60_000), send_all(bytes(60_000, 5))]),
+        Ended(CloseReason::Finished)
+    );
     assert_eq!(talk.log(), ["60000", "ended ", "drained"]);
 }
 
@@ -1051,7 +1228,11 @@ fn an_alarm_that_was_taken_back_does_not_ring() {
 
 #[test]
 fn an_alarm_can_be_set_again_and_again() {
-    let mut talk = Talk::with_puppet(Puppet { opened: "wake:100", elapsed: "1 wake:100", ..Puppet::default() });
+    let mut talk = Talk::with_puppet(Puppet {
+        opened: "wake:100",
+        elapsed: "1 wake:100",
+        ..Puppet::default()
+    });
     assert_eq!(talk.open([RECV_BLOCKS]), Blocked);
     for ms in [100, 200, 300] {
         assert_eq!(talk.expire_at(ms - 1, []), Blocked);
@@ -1129,7 +1310,8 @@ fn a_peer_that_never_says_anything_is_ended_after_half_a_minute() {
     let mut talk = Talk::with(Echo::new());
     assert_eq!(talk.drive([RECV_BLOCKS]), Blocked);
     talk.ends_at(30_000, CloseReason::Silent);
-    let mut talk = Talk::with_puppet(Puppet { opened: "5 wake:10000", elapsed: "5", ..Puppet::default() });
+    let mut talk =
+        Talk::with_puppet(Puppet { opened: "5 wake:10000", elapsed: "5", ..Puppet::default() });
     assert_eq!(talk.open([send_some(5), RECV_BLOCKS]), Blocked);
     assert_eq!(talk.expire_at(10_000, [send_some(5)]), Blocked);
     talk.ends_at(40_000, CloseReason::Silent);
@@ -1196,7 +1378,11 @@ fn a_peer_that_takes_nothing_is_too_slow_whoever_talks() {
 #[test]
 fn what_an_alarm_has_sent_counts_as_a_byte_that_moved() {
     // A server that pushes something every 40 seconds to a peer that only listens.
-    let mut talk = Talk::with_puppet(Puppet { opened: "wake:40000", elapsed: "5 wake:40000", ..Puppet::default() });
+    let mut talk = Talk::with_puppet(Puppet {
+        opened: "wake:40000",
+        elapsed: "5 wake:40000",
+        ..Puppet::default()
+    });
     assert_eq!(talk.open([RECV_BLOCKS]), Blocked);
     assert_eq!(talk.expire_at(40_000, [send_all(bytes(0, 5))]), Blocked);
     assert_eq!(talk.expire_at(60_000, []), Blocked, "the last byte moved 20 seconds ago");
@@ -1342,7 +1528,8 @@ impl Talk<Kernel> {
     fn hear(&mut self, news: News) {
         match news {
             News::Arrives(count, mark) => {
-                self.wire.urgent_mark = mark.map(|mark| self.wire.arrived + mark.min(count)).or(self.wire.urgent_mark);
+                self.wire.urgent_mark =
+                    mark.map(|mark| self.wire.arrived + mark.min(count)).or(self.wire.urgent_mark);
                 self.wire.arrived += count;
                 self.ready.readable |= count > 0;
                 self.ready.closing |= mark.is_some();
@@ -1361,7 +1548,9 @@ impl Talk<Kernel> {
         while outcome == Unfinished {
             outcome = self.drive_once();
             // The most that can wait: the high mark, overshot by one reply.
-            assert!(self.connection.unsent.len() <= OUTPUT_HIGH_BYTES + READ_BYTES_MAX + PREFIX.len());
+            assert!(
+                self.connection.unsent.len() <= OUTPUT_HIGH_BYTES + READ_BYTES_MAX + PREFIX.len()
+            );
         }
         if outcome == Blocked {
             self.check_that_nothing_is_forgotten();
@@ -1372,8 +1561,14 @@ impl Talk<Kernel> {
     /// It waits for the kernel, so the kernel must still have an edge to give.
     fn check_that_nothing_is_forgotten(&self) {
         let has_input = self.wire.read < self.wire.arrived || self.wire.has_fin;
-        assert!(!(self.connection.wants_read() && has_input), "there is input, and no edge will come for it");
-        assert!(!(self.connection.wants_write() && self.wire.room > 0), "there is room, and no edge will come for it");
+        assert!(
+            !(self.connection.wants_read() && has_input),
+            "there is input, and no edge will come for it"
+        );
+        assert!(
+            !(self.connection.wants_write() && self.wire.room > 0),
+            "there is room, and no edge will come for it"
+        );
     }
 
     /// The peer sends its FIN and takes what comes until the end, `at_a_time` bytes at a time.
@@ -1392,7 +1587,8 @@ const PREFIX: &[u8] = b"echo -> ";
 
 fn any_news() -> impl Strategy<Value = News> {
     let arrives = |most: usize| (0..most).prop_map(|count| News::Arrives(count, None));
-    let marked = (1..3000usize, 0..3000usize).prop_map(|(count, mark)| News::Arrives(count, Some(mark)));
+    let marked =
+        (1..3000usize, 0..3000usize).prop_map(|(count, mark)| News::Arrives(count, Some(mark)));
     prop_oneof![
         4 => arrives(20),
         2 => arrives(3000),

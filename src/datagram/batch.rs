@@ -21,8 +21,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::speech::Wishes;
 use crate::effects::{Effects, Others};
 use crate::limits::{
-    DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6, REPLIES_BYTES_MAX, REPLIES_HIGH_BYTES, REPLY_LISTING_BYTES,
-    SEGMENT_BYTES_MAX, SEGMENTS_MAX,
+    DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6, REPLIES_BYTES_MAX,
+    REPLIES_HIGH_BYTES, REPLY_LISTING_BYTES, SEGMENT_BYTES_MAX, SEGMENTS_MAX,
 };
 
 /// Room for one message: the largest datagram, or train of them, that the kernel hands out.
@@ -212,7 +212,14 @@ impl Batch {
     }
 
     /// Takes in a message of `length` bytes, which lies in the next of the buffers.
-    pub(super) fn take_in(&mut self, peer: Option<SocketAddr>, asked: Asked, length: usize, segment: usize, is_cut: bool) {
+    pub(super) fn take_in(
+        &mut self,
+        peer: Option<SocketAddr>,
+        asked: Asked,
+        length: usize,
+        segment: usize,
+        is_cut: bool,
+    ) {
         let number = self.messages.len();
         if self.senders.last().is_none_or(|last| last.peer != peer || last.asked != asked) {
             self.senders.push(Sender { peer, asked, first: number });
@@ -222,8 +229,14 @@ impl Batch {
 
     /// What is to be answered, the memory it lies in, and a place for the replies to it.
     pub(super) fn open(&mut self) -> (Unanswered<'_>, &[u8], Replies<'_>) {
-        let unanswered = Unanswered { messages: &self.messages, senders: &self.senders, from: self.answered };
-        let replies = Replies { outgoing: &mut self.outgoing, senders: &self.senders, to: To::Connected, continues: false };
+        let unanswered =
+            Unanswered { messages: &self.messages, senders: &self.senders, from: self.answered };
+        let replies = Replies {
+            outgoing: &mut self.outgoing,
+            senders: &self.senders,
+            to: To::Connected,
+            continues: false,
+        };
         (unanswered, &self.buffers, replies)
     }
 
@@ -231,7 +244,12 @@ impl Batch {
     pub(super) fn open_unasked(&mut self) -> Replies<'_> {
         self.outgoing.payload = Place::NONE;
         let continues = self.outgoing.trains.last().is_some_and(|train| train.to == To::Connected);
-        Replies { outgoing: &mut self.outgoing, senders: &self.senders, to: To::Connected, continues }
+        Replies {
+            outgoing: &mut self.outgoing,
+            senders: &self.senders,
+            to: To::Connected,
+            continues,
+        }
     }
 
     pub(super) fn is_answered(&self) -> bool {
@@ -248,10 +266,12 @@ impl Batch {
     pub(super) fn close_behind_last(&mut self) -> usize {
         let last = self.outgoing.payload;
         let number = last.offset / STRIDE_BYTES;
-        let before: usize = self.messages[self.answered..number].iter().map(Message::datagrams).sum();
+        let before: usize =
+            self.messages[self.answered..number].iter().map(Message::datagrams).sum();
         let message = &mut self.messages[number];
         let taken = last.offset + last.length - message.offset;
-        let of_message = if taken == message.length { message.datagrams() } else { taken / message.segment };
+        let of_message =
+            if taken == message.length { message.datagrams() } else { taken / message.segment };
         message.offset += taken;
         message.length -= taken;
         self.answered = number + usize::from(message.length == 0);
@@ -312,7 +332,8 @@ impl Batch {
     /// The first `trains` that wait are done with: sent, or given up. Returns how many datagrams these were.
     pub(super) fn strike(&mut self, trains: usize) -> usize {
         let outgoing = &mut self.outgoing;
-        let datagrams: usize = outgoing.trains[outgoing.done..][..trains].iter().map(Train::datagrams).sum();
+        let datagrams: usize =
+            outgoing.trains[outgoing.done..][..trains].iter().map(Train::datagrams).sum();
         outgoing.done += trains;
         if outgoing.done == outgoing.trains.len() {
             outgoing.trains.clear();
@@ -398,7 +419,8 @@ impl<'b> Unanswered<'b> {
     #[inline]
     pub(super) fn senders(self) -> impl Iterator<Item = (usize, &'b Sender, &'b [Message])> {
         let Unanswered { messages, senders, from } = self;
-        let first = if from == 0 { 0 } else { senders.partition_point(|sender| sender.first <= from) - 1 };
+        let first =
+            if from == 0 { 0 } else { senders.partition_point(|sender| sender.first <= from) - 1 };
         (first..senders.len()).map(move |number| {
             let sender = &senders[number];
             let end = senders.get(number + 1).map_or(messages.len(), |next| next.first);
@@ -427,7 +449,9 @@ impl Replies<'_> {
         self.to = To::Sender(to);
         let sender = &self.senders[to];
         self.continues = self.outgoing.trains.last().is_some_and(|train| match train.to {
-            To::Sender(last) => self.senders[last].peer == sender.peer && self.senders[last].asked == sender.asked,
+            To::Sender(last) => {
+                self.senders[last].peer == sender.peer && self.senders[last].asked == sender.asked
+            }
             To::Peer(_) | To::Connected => false,
         });
     }
@@ -441,7 +465,10 @@ impl Replies<'_> {
     pub fn send_to(&mut self, peer: SocketAddr, bytes: &[u8]) {
         match self.outgoing.connected {
             Some(connected) => {
-                assert_eq!(peer, connected, "a connected socket speaks to the peer that it is connected to");
+                assert_eq!(
+                    peer, connected,
+                    "a connected socket speaks to the peer that it is connected to"
+                );
                 self.send(bytes);
             }
             None => {
@@ -499,7 +526,9 @@ impl Replies<'_> {
         };
         outgoing.room = room;
         match outgoing.trains.last_mut() {
-            Some(train) if self.continues && train.takes(bytes) => train.bytes_max *= usize::from(bytes == train.segment),
+            Some(train) if self.continues && train.takes(bytes) => {
+                train.bytes_max *= usize::from(bytes == train.segment)
+            }
             _ => {
                 outgoing.start(self.to, bytes);
                 self.continues = true;
@@ -558,7 +587,14 @@ impl Outgoing {
         let is_open = self.joins && bytes <= SEGMENT_BYTES_MAX;
         let bytes_max = if is_open { DATAGRAM_BYTES_MAX.min(bytes * SEGMENTS_MAX) } else { 0 };
         self.end = NOWHERE;
-        self.trains.push(Train { to, first_piece: self.pieces.len(), pieces: 0, segment: bytes, bytes: 0, bytes_max });
+        self.trains.push(Train {
+            to,
+            first_piece: self.pieces.len(),
+            pieces: 0,
+            segment: bytes,
+            bytes: 0,
+            bytes_max,
+        });
     }
 
     /// Puts `bytes`, which must be copied, behind the last train's pieces.
@@ -607,11 +643,15 @@ mod tests {
         for train in batch.waiting() {
             let peer = batch.peer_of(train.to).expect("only known peers are answered");
             let pieces = &batch.outgoing.pieces[train.first_piece..][..train.pieces];
-            let bytes: Vec<u8> = pieces.iter().flat_map(|piece| batch.bytes(piece)).copied().collect();
+            let bytes: Vec<u8> =
+                pieces.iter().flat_map(|piece| batch.bytes(piece)).copied().collect();
             assert_eq!(bytes.len(), train.bytes);
             assert!(train.bytes <= DATAGRAM_BYTES_MAX && train.datagrams() <= SEGMENTS_MAX);
-            let cut: Vec<Vec<u8>> =
-                if bytes.is_empty() { vec![bytes] } else { bytes.chunks(train.segment).map(<[u8]>::to_vec).collect() };
+            let cut: Vec<Vec<u8>> = if bytes.is_empty() {
+                vec![bytes]
+            } else {
+                bytes.chunks(train.segment).map(<[u8]>::to_vec).collect()
+            };
             assert_eq!(cut.len(), train.datagrams());
             assert!(cut.len() == 1 || train.segment <= SEGMENT_BYTES_MAX);
             datagrams.extend(cut.into_iter().map(|datagram| (peer, datagram)));
@@ -631,7 +671,13 @@ mod tests {
             for (at, byte) in batch.buffers[start..start + length].iter_mut().enumerate() {
                 *byte = ((at + index) % 251).to_le_bytes()[0];
             }
-            batch.take_in(Some(peer(from)), Asked::Only, length, segment.clamp(1, length.max(1)), false);
+            batch.take_in(
+                Some(peer(from)),
+                Asked::Only,
+                length,
+                segment.clamp(1, length.max(1)),
+                false,
+            );
         }
     }
 
@@ -671,7 +717,10 @@ mod tests {
     #[test]
     fn separate_datagrams_to_one_peer_share_a_train_and_empty_ones_go_alone() {
         let mut batch = Batch::new();
-        arrive(&mut batch, &[(1, 9, 9), (1, 9, 9), (1, 1, 0), (1, 9, 9), (2, 9, 9), (2, 4, 4), (2, 4, 4)]);
+        arrive(
+            &mut batch,
+            &[(1, 9, 9), (1, 9, 9), (1, 1, 0), (1, 9, 9), (2, 9, 9), (2, 4, 4), (2, 4, 4)],
+        );
         let expected = echo_all(&mut batch, b"");
         assert_eq!(on_the_wire(&batch), expected);
         let sizes: Vec<usize> = batch.waiting().iter().map(Train::datagrams).collect();

@@ -20,7 +20,9 @@ impl Exchange {
         let _ = socket;
         match batching {
             #[cfg(target_os = "linux")]
-            Batching::Batches | Batching::Trains => Exchange::Batched(linux::Exchange::new(socket, batching)),
+            Batching::Batches | Batching::Trains => {
+                Exchange::Batched(linux::Exchange::new(socket, batching))
+            }
             #[cfg(not(target_os = "linux"))]
             Batching::Batches | Batching::Trains => Exchange::Single(portable::Exchange::new()),
             Batching::Single => Exchange::Single(portable::Exchange::new()),

@@ -67,7 +67,9 @@ impl Exchange {
             switch_on(socket, libc::SOL_UDP, libc::UDP_GRO);
         }
         match socket.local_addr() {
-            Ok(address) if address.ip() == Ipv4Addr::UNSPECIFIED => switch_on(socket, libc::IPPROTO_IP, libc::IP_PKTINFO),
+            Ok(address) if address.ip() == Ipv4Addr::UNSPECIFIED => {
+                switch_on(socket, libc::IPPROTO_IP, libc::IP_PKTINFO)
+            }
             Ok(address) if address.ip() == Ipv6Addr::UNSPECIFIED => {
                 switch_on(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO);
             }
@@ -106,7 +108,8 @@ impl Exchange {
             let buffer = buffers.wrapping_add(index * STRIDE_BYTES);
             self.vectors.push(libc::iovec { iov_base: buffer.cast(), iov_len: BUFFER_BYTES });
         }
-        let (names, controls, vectors) = (self.names.as_mut_ptr(), self.controls.as_mut_ptr(), self.vectors.as_mut_ptr());
+        let (names, controls, vectors) =
+            (self.names.as_mut_ptr(), self.controls.as_mut_ptr(), self.vectors.as_mut_ptr());
         for index in 0..DATAGRAM_BATCH {
             let mut header = empty_header();
             header.msg_hdr.msg_name = names.wrapping_add(index).cast();
@@ -142,7 +145,8 @@ impl Exchange {
         let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
         self.written = count;
         let mut last = None;
-        let written = self.incoming[..count].iter().zip(&self.names).zip(&self.controls).enumerate();
+        let written =
+            self.incoming[..count].iter().zip(&self.names).zip(&self.controls).enumerate();
         batch.messages.extend(written.map(|(number, ((header, name), control))| {
             let (segment, asked) = match header.msg_hdr.msg_controllen as usize {
                 0 => (None, Asked::Only),
@@ -154,7 +158,12 @@ impl Exchange {
             }
             let length = header.msg_len as usize;
             let is_cut = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
-            Message { offset: number * STRIDE_BYTES, length, segment: segment.unwrap_or(length), is_cut }
+            Message {
+                offset: number * STRIDE_BYTES,
+                length,
+                segment: segment.unwrap_or(length),
+                is_cut,
+            }
         }));
         Ok(count == DATAGRAM_BATCH)
     }
@@ -186,14 +195,18 @@ impl Exchange {
                 To::Sender(_) | To::Connected if self.is_connected => {}
                 To::Sender(number) => {
                     let sender = &batch.senders[number];
-                    header.msg_hdr.msg_name = self.names[sender.first].bytes.as_ptr().cast_mut().cast();
+                    header.msg_hdr.msg_name =
+                        self.names[sender.first].bytes.as_ptr().cast_mut().cast();
                     let named = self.incoming[..self.written].get(sender.first);
-                    header.msg_hdr.msg_namelen = named.map_or(0, |header| header.msg_hdr.msg_namelen);
+                    header.msg_hdr.msg_namelen =
+                        named.map_or(0, |header| header.msg_hdr.msg_namelen);
                     asked = sender.asked;
                 }
                 To::Peer(_) => {
-                    let (name, length) = Name::of(batch.peer_of(train.to).expect("who was named has an address"));
-                    header.msg_hdr.msg_name = recipients.wrapping_add(self.recipients.len()).cast_mut().cast();
+                    let (name, length) =
+                        Name::of(batch.peer_of(train.to).expect("who was named has an address"));
+                    header.msg_hdr.msg_name =
+                        recipients.wrapping_add(self.recipients.len()).cast_mut().cast();
                     header.msg_hdr.msg_namelen = length;
                     self.recipients.push(name);
                 }
@@ -233,7 +246,13 @@ fn switch_on(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) {
     // SAFETY: the pointer and the length describe `on`, which lives through the call; the descriptor is open, for
     // `socket` is borrowed.
     let result = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), size_of_as_socklen::<libc::c_int>())
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const on).cast(),
+            size_of_as_socklen::<libc::c_int>(),
+        )
     };
     if result != 0 {
         log::debug!("socket option {level}/{option}: {}", io::Error::last_os_error());
@@ -275,7 +294,9 @@ impl Name {
         let bytes = &self.bytes;
         let family = u16::from_ne_bytes([bytes[0], bytes[1]]);
         let port = u16::from_be_bytes([bytes[2], bytes[3]]);
-        let word = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let word = |at: usize| {
+            u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
         match libc::c_int::from(family) {
             libc::AF_INET => {
                 let address = Ipv4Addr::new(bytes[4], bytes[5], bytes[6], bytes[7]);
@@ -301,7 +322,8 @@ impl Control {
         let mut order = Control { bytes: [0; CONTROL_BYTES] };
         let mut length = 0;
         if let Some(segment) = segment {
-            let segment = u16::try_from(segment).expect("a train's datagrams have at most SEGMENT_BYTES_MAX bytes");
+            let segment = u16::try_from(segment)
+                .expect("a train's datagrams have at most SEGMENT_BYTES_MAX bytes");
             length = order.add(length, libc::SOL_UDP, libc::UDP_SEGMENT, &segment.to_ne_bytes());
         }
         // The interface, which is 0 here, is left to the routes; a link-local address has its scope in the peer's name.
@@ -336,14 +358,17 @@ impl Control {
         let (mut segment, mut asked) = (None, Asked::Only);
         let mut rest = &self.bytes[..length.min(CONTROL_BYTES)];
         while rest.len() >= Control::HEADER {
-            let int = |at: usize| i32::from_ne_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]]);
+            let int = |at: usize| {
+                i32::from_ne_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]])
+            };
             let mut length = [0; Control::WORD];
             length.copy_from_slice(&rest[..Control::WORD]);
             let length = usize::from_ne_bytes(length);
             let Some(value) = rest.get(Control::HEADER..length) else { break };
             match (int(Control::WORD), int(Control::WORD + 4), value) {
                 (libc::SOL_UDP, libc::UDP_GRO, [_, _, _, _, ..]) => {
-                    segment = usize::try_from(int(Control::HEADER)).ok().filter(|&segment| segment > 0);
+                    segment =
+                        usize::try_from(int(Control::HEADER)).ok().filter(|&segment| segment > 0);
                 }
                 (libc::IPPROTO_IP, libc::IP_PKTINFO, &[_, _, _, _, a, b, c, d, e, f, g, h]) => {
                     // The address that we would answer from, and the one that was asked. Where they differ, that is nobody's

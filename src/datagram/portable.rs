@@ -52,14 +52,17 @@ impl Exchange {
             [piece] => batch.bytes(piece),
             pieces => {
                 self.assembled.clear();
-                pieces.iter().for_each(|piece| self.assembled.extend_from_slice(batch.bytes(piece)));
+                pieces
+                    .iter()
+                    .for_each(|piece| self.assembled.extend_from_slice(batch.bytes(piece)));
                 &self.assembled
             }
         };
         // Some systems refuse an address where the socket has its peer.
         match batch.outgoing.connected {
             Some(_) => socket.send(payload)?,
-            None => socket.send_to(payload, batch.peer_of(train.to).ok_or(ErrorKind::AddrNotAvailable)?)?,
+            None => socket
+                .send_to(payload, batch.peer_of(train.to).ok_or(ErrorKind::AddrNotAvailable)?)?,
         };
         Ok(())
     }

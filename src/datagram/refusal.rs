@@ -58,7 +58,9 @@ impl Sender {
     /// The peer, if it is the one that the socket is connected to: then whoever it is, we have chosen it.
     pub(super) fn peer_if_it_is(&self, connected: SocketAddr) -> Result<SocketAddr, Refusal> {
         match self.peer {
-            Some(peer) if (peer.ip(), peer.port()) == (connected.ip(), connected.port()) => Ok(connected),
+            Some(peer) if (peer.ip(), peer.port()) == (connected.ip(), connected.port()) => {
+                Ok(connected)
+            }
             Some(_) => Err(Refusal::Stranger),
             None => Err(Refusal::Nameless),
         }

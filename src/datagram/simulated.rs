@@ -49,7 +49,9 @@ impl Exchange {
 
 /// As `recvmmsg` with UDP_GRO: neighbours of one size and one sender come as one message.
 fn receive_batch(socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
-    let UdpSocket::Simulated(socket) = socket else { panic!("batches are simulated over simulated sockets") };
+    let UdpSocket::Simulated(socket) = socket else {
+        panic!("batches are simulated over simulated sockets")
+    };
     batch.clear();
     let received = socket.receive_many(DATAGRAM_BATCH)?;
     let is_full = received.len() == DATAGRAM_BATCH;
@@ -61,7 +63,8 @@ fn receive_batch(socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
             && (1..=last.segment).contains(&payload.len())
             && last.length + payload.len() <= BUFFER_BYTES
         {
-            batch.buffers[(number - 1) * STRIDE_BYTES + last.length..][..payload.len()].copy_from_slice(&payload);
+            batch.buffers[(number - 1) * STRIDE_BYTES + last.length..][..payload.len()]
+                .copy_from_slice(&payload);
             last.length += payload.len();
             continue;
         }
@@ -74,7 +77,9 @@ fn receive_batch(socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
 
 /// As `sendmmsg`: what fails behind the first train is found out by the next call.
 fn send_batch(socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
-    let UdpSocket::Simulated(socket) = socket else { panic!("batches are simulated over simulated sockets") };
+    let UdpSocket::Simulated(socket) = socket else {
+        panic!("batches are simulated over simulated sockets")
+    };
     let mut sent = 0;
     for train in batch.waiting().iter().take(DATAGRAM_BATCH) {
         let mut assembled = Vec::new();
@@ -85,7 +90,11 @@ fn send_batch(socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
             1 => vec![&assembled],
             _ => assembled.chunks(train.segment).collect(),
         };
-        assert_eq!(datagrams.len(), train.datagrams(), "a train has as many datagrams as it is cut into");
+        assert_eq!(
+            datagrams.len(),
+            train.datagrams(),
+            "a train has as many datagrams as it is cut into"
+        );
         let peer = batch.peer_of(train.to).ok_or(io::ErrorKind::AddrNotAvailable)?;
         match socket.send_train(&datagrams, peer) {
             Ok(()) => sent += 1,

@@ -52,7 +52,13 @@ pub(super) enum Phase {
 impl Wishes {
     pub(super) fn new() -> Wishes {
         let now = Time::at(Duration::ZERO);
-        Wishes { phase: Phase::New, alarm: Time::NEVER, now, started: net::now(), received_at: None }
+        Wishes {
+            phase: Phase::New,
+            alarm: Time::NEVER,
+            now,
+            started: net::now(),
+            received_at: None,
+        }
     }
 }
 
@@ -152,7 +158,9 @@ impl DatagramSocket {
     /// The filed moment has come, though perhaps not yet the true one.
     pub(crate) fn expire(&mut self, ready: &mut Ready, turn: &mut Turn) -> Outcome {
         self.batch.outgoing.wishes.now = turn.now;
-        if self.alarm() <= turn.now && turn.now.since(self.alarm()) >= Duration::from_millis(LATE_MS) {
+        if self.alarm() <= turn.now
+            && turn.now.since(self.alarm()) >= Duration::from_millis(LATE_MS)
+        {
             // The loop has been held up, and may not have heard of what has come in time.
             ready.readable = true;
             if let Outcome::Ended(why) = self.drive(ready, turn) {
@@ -179,7 +187,11 @@ impl DatagramSocket {
     }
 
     /// Calls the protocol. If it panics, what it has said before is sent, and what it has asked for is forgotten.
-    fn call(&mut self, turn: &mut Turn, what: impl FnOnce(&mut dyn DatagramProtocol, &mut Replies<'_>)) {
+    fn call(
+        &mut self,
+        turn: &mut Turn,
+        what: impl FnOnce(&mut dyn DatagramProtocol, &mut Replies<'_>),
+    ) {
         let (protocol, mut replies) = (&mut *self.protocol, self.batch.open_unasked());
         if catch_unwind(AssertUnwindSafe(|| what(protocol, &mut replies))).is_err() {
             turn.stats.panics += 1;

@@ -13,7 +13,10 @@ use socket2::SockRef;
 use super::batch::Asked;
 use super::*;
 use crate::echo::Echo;
-use crate::limits::{DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, Limits, REPLIES_BYTES_MAX, REPLIES_HIGH_BYTES, REPLY_LISTING_BYTES};
+use crate::limits::{
+    DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, Limits, REPLIES_BYTES_MAX, REPLIES_HIGH_BYTES,
+    REPLY_LISTING_BYTES,
+};
 use crate::net;
 
 /// The longest that anything here waits.
@@ -48,8 +51,13 @@ fn payload(number: usize, length: usize) -> Vec<u8> {
 fn check_replies<'d>(peer: &Peer, prefix: &[u8], datagrams: impl IntoIterator<Item = &'d Vec<u8>>) {
     let mut buffer = vec![0; 65_536];
     for (number, datagram) in datagrams.into_iter().enumerate() {
-        let length = peer.recv(&mut buffer).unwrap_or_else(|error| panic!("reply {number} does not come: {error}"));
-        assert!(buffer[..length] == [prefix, datagram].concat(), "reply {number}, of {length} bytes, is another one");
+        let length = peer
+            .recv(&mut buffer)
+            .unwrap_or_else(|error| panic!("reply {number} does not come: {error}"));
+        assert!(
+            buffer[..length] == [prefix, datagram].concat(),
+            "reply {number}, of {length} bytes, is another one"
+        );
     }
 }
 
@@ -131,7 +139,14 @@ fn check_exchanges(addresses: &[&str], story: impl Fn(Server)) {
 impl Server {
     fn on(address: &str, make: impl Fn(&UdpSocket) -> Box<dyn AnyExchange>) -> Server {
         let socket = bind(address);
-        Server { exchange: make(&socket), socket, batch: Batch::new(), sent: 0, skipped: 0, calls: 0 }
+        Server {
+            exchange: make(&socket),
+            socket,
+            batch: Batch::new(),
+            sent: 0,
+            skipped: 0,
+            calls: 0,
+        }
     }
 
     fn address(&self) -> SocketAddr {
@@ -232,7 +247,8 @@ fn a_full_batch_is_said_to_be_full_and_an_empty_socket_to_be_empty() {
     // The first says nothing of what is left, the second says that nothing is.
     check_exchanges(&[V4], |mut server| {
         let peer = peer_of(server.address());
-        (0..=DATAGRAM_BATCH).for_each(|number| assert_eq!(peer.send(&payload(number, 5)).unwrap(), 5));
+        (0..=DATAGRAM_BATCH)
+            .for_each(|number| assert_eq!(peer.send(&payload(number, 5)).unwrap(), 5));
         let_all_arrive();
         assert!(server.receive());
         assert_eq!(server.batch.messages.len(), DATAGRAM_BATCH);
@@ -249,8 +265,11 @@ fn a_train_of_replies_arrives_as_single_datagrams() {
     // 50 replies of one size and a shorter one leave in one train, where there are trains. The peer knows nothing of it.
     check_exchanges(&[V4, V6], |mut server| {
         let peer = peer_of(server.address());
-        let datagrams: Vec<Vec<u8>> = (0..51).map(|number| payload(number, if number < 50 { 100 } else { 99 })).collect();
-        datagrams.iter().for_each(|datagram| assert_eq!(peer.send(datagram).unwrap(), datagram.len()));
+        let datagrams: Vec<Vec<u8>> =
+            (0..51).map(|number| payload(number, if number < 50 { 100 } else { 99 })).collect();
+        datagrams
+            .iter()
+            .for_each(|datagram| assert_eq!(peer.send(datagram).unwrap(), datagram.len()));
         let_all_arrive();
         server.receive();
         server.answer(PREFIX);
@@ -286,11 +305,15 @@ fn a_batch_costs_one_call_each_way_and_a_train_is_received_in_one_piece() {
     // One server is the other's peer. One datagram goes there and back; then 64 of one size, which come back as a train that
     // the kernel does not cut for one who can take it whole; then 64 of different sizes, which no train can hold.
     for address in [V4, V6] {
-        let server = || Server::on(address, |socket| Box::new(linux::Exchange::new(socket, Batching::Trains)));
+        let server = || {
+            Server::on(address, |socket| Box::new(linux::Exchange::new(socket, Batching::Trains)))
+        };
         let (mut one, mut other) = (server(), server());
         let sizes = [vec![64], vec![64; DATAGRAM_BATCH], (64..64 + DATAGRAM_BATCH).collect()];
-        for (round, (sizes, messages)) in sizes.into_iter().zip([1, 1, DATAGRAM_BATCH]).enumerate() {
-            let datagrams: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(number, &size)| payload(number, size)).collect();
+        for (round, (sizes, messages)) in sizes.into_iter().zip([1, 1, DATAGRAM_BATCH]).enumerate()
+        {
+            let datagrams: Vec<Vec<u8>> =
+                sizes.iter().enumerate().map(|(number, &size)| payload(number, size)).collect();
             for datagram in &datagrams {
                 assert_eq!(one.socket.send_to(datagram, other.address()).unwrap(), datagram.len());
             }
@@ -355,7 +378,11 @@ impl Service {
     /// Drives it once. Whatever the test: what it says of itself afterwards is true.
     fn drive(&mut self) -> Outcome {
         let outcome = self.source.drive(&mut self.ready, &mut self.turn);
-        assert_eq!(outcome == Outcome::Unfinished, self.source.can_progress(&self.ready), "{outcome:?}");
+        assert_eq!(
+            outcome == Outcome::Unfinished,
+            self.source.can_progress(&self.ready),
+            "{outcome:?}"
+        );
         assert!(!(self.source.wants_write() && self.ready.writable), "it sends what it can");
         outcome
     }
@@ -378,7 +405,12 @@ impl Service {
     /// What was counted: replies sent, datagrams refused, replies too long, replies that the kernel refused.
     fn counted(&self) -> (u64, u64, u64, u64) {
         let stats = &self.turn.stats;
-        (stats.datagrams_out, stats.datagrams_refused, stats.datagrams_too_long, stats.datagrams_unsent)
+        (
+            stats.datagrams_out,
+            stats.datagrams_refused,
+            stats.datagrams_too_long,
+            stats.datagrams_unsent,
+        )
     }
 }
 
@@ -452,7 +484,8 @@ fn while_replies_wait_nothing_is_received() {
 fn a_reply_that_no_datagram_can_hold_is_counted_and_its_neighbours_arrive() {
     let mut service = Service::on(V4);
     let peer = peer_of(service.source.address);
-    let datagrams = [payload(1, 5), payload(2, DATAGRAM_BYTES_MAX - PREFIX.len() + 1), payload(3, 5)];
+    let datagrams =
+        [payload(1, 5), payload(2, DATAGRAM_BYTES_MAX - PREFIX.len() + 1), payload(3, 5)];
     datagrams.iter().for_each(|datagram| assert_eq!(peer.send(datagram).unwrap(), datagram.len()));
     service.hear(3);
     check_replies(&peer, PREFIX, [&datagrams[0], &datagrams[2]]);
@@ -471,7 +504,9 @@ fn who_cannot_be_answered_is_refused_and_the_neighbours_are_answered() {
     let known = service.source.batch.senders[0].peer;
     let port_0 = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     service.source.batch.clear();
-    for (peer, segment, is_cut) in [(port_0, 5, false), (None, 5, false), (known, 5, true), (port_0, 2, false)] {
+    for (peer, segment, is_cut) in
+        [(port_0, 5, false), (None, 5, false), (known, 5, true), (port_0, 2, false)]
+    {
         service.source.batch.take_in(peer, Asked::Only, 5, segment, is_cut);
     }
     service.source.answer(&mut service.turn);
@@ -498,7 +533,12 @@ fn a_socket_does_not_answer_itself() {
 fn two_sockets_of_one_reactor_do_not_answer_each_other() {
     // One datagram, forged in the name of the second, would set them talking. Here it is true. The second may have all addresses,
     // which are ours then, as long as they have its port.
-    for (one, other, own) in [(V4, V4, "127.0.0.1"), (V4, "0.0.0.0:0", "127.0.0.1"), (V6, V6, "::1"), (V6, "[::]:0", "::1")] {
+    for (one, other, own) in [
+        (V4, V4, "127.0.0.1"),
+        (V4, "0.0.0.0:0", "127.0.0.1"),
+        (V6, V6, "::1"),
+        (V6, "[::]:0", "::1"),
+    ] {
         let mut service = Service::on(one);
         let other = bind(other);
         service.turn.datagram_addresses.push(other.local_addr().unwrap());
@@ -523,7 +563,11 @@ fn a_stranger_with_the_port_of_a_socket_on_all_addresses_is_answered() {
             continue;
         }
         service.pretend(Some(stranger), Asked::Only, 5, b"hello");
-        assert_eq!((service.counted(), service.source.batch.unsent()), ((0, 0, 0, 0), 1), "{stranger}");
+        assert_eq!(
+            (service.counted(), service.source.batch.unsent()),
+            ((0, 0, 0, 0), 1),
+            "{stranger}"
+        );
     }
 }
 
@@ -565,7 +609,11 @@ fn what_is_sent_to_many_or_in_the_name_of_no_host_is_not_answered() {
     assert_eq!(service.counted(), (0, 1, 0, 0));
     for (count, ip) in (2..).zip(["0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1"]) {
         service.pretend(Some(SocketAddr::new(ip.parse().unwrap(), 1000)), Asked::Only, 5, b"hello");
-        assert_eq!((service.counted(), service.source.batch.unsent()), ((0, count, 0, 0), 0), "{ip}");
+        assert_eq!(
+            (service.counted(), service.source.batch.unsent()),
+            ((0, count, 0, 0), 0),
+            "{ip}"
+        );
     }
 }
 
@@ -586,7 +634,9 @@ fn a_neighbour_with_the_same_port_is_somebody_else() {
 #[test]
 fn a_socket_on_all_addresses_does_not_answer_itself_either() {
     // Its own address is not the one that it was bound to, but any of this machine, with its port.
-    for (address, own) in [("0.0.0.0:0", "127.0.0.1"), ("0.0.0.0:0", "127.1.2.3"), ("[::]:0", "::1")] {
+    for (address, own) in
+        [("0.0.0.0:0", "127.0.0.1"), ("0.0.0.0:0", "127.1.2.3"), ("[::]:0", "::1")]
+    {
         let mut service = Service::on(address);
         let own = SocketAddr::new(own.parse().unwrap(), service.source.address.port());
         service.source.socket.send_to(b"Is anybody there?", own).unwrap();
@@ -613,14 +663,24 @@ fn a_reply_leaves_from_the_address_that_was_asked() {
             }
             let_all_arrive();
             assert_eq!(service.drive_readable(), Outcome::Blocked);
-            assert_eq!(service.source.batch.unsent(), trains, "trains, which the kernel has not refused");
+            assert_eq!(
+                service.source.batch.unsent(),
+                trains,
+                "trains, which the kernel has not refused"
+            );
             service.ready.writable = true;
             assert_eq!(service.drive(), Outcome::Blocked);
-            assert_eq!(service.turn.stats.datagrams_refused, round * (asked.len() - answers.len()) as u64);
+            assert_eq!(
+                service.turn.stats.datagrams_refused,
+                round * (asked.len() - answers.len()) as u64
+            );
             for ip in answers {
                 let mut reply = [0; 64];
                 let (length, from) = peer.recv_from(&mut reply).unwrap();
-                assert_eq!((from, &reply[..length]), (SocketAddr::new(ip.parse().unwrap(), port), &b"echo -> Who are you?"[..]));
+                assert_eq!(
+                    (from, &reply[..length]),
+                    (SocketAddr::new(ip.parse().unwrap(), port), &b"echo -> Who are you?"[..])
+                );
             }
         }
     };
@@ -647,8 +707,16 @@ fn a_train_that_cannot_be_sent_at_all_is_given_up_as_a_whole() {
     service.ready.writable = true;
     assert_eq!(service.source.batch.unsent(), 3);
     assert_eq!(service.drive(), Outcome::Blocked);
-    assert_eq!(service.counted(), (3, 1, 0, 3), "nor is what the nameless one has sent put to the protocol");
-    check_replies(&peer, b"", [&b"echo -> hello".to_vec(), &b"the same size".to_vec(), &b"the same size".to_vec()]);
+    assert_eq!(
+        service.counted(),
+        (3, 1, 0, 3),
+        "nor is what the nameless one has sent put to the protocol"
+    );
+    check_replies(
+        &peer,
+        b"",
+        [&b"echo -> hello".to_vec(), &b"the same size".to_vec(), &b"the same size".to_vec()],
+    );
     let (_, _, mut replies) = service.source.batch.open();
     replies.turn_to(0);
     (0..2).for_each(|_| replies.send(b"the same size"));
@@ -704,7 +772,9 @@ fn set_option(socket: &UdpSocket, level: libc::c_int, name: libc::c_int, value: 
     use std::os::fd::AsRawFd;
     let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap();
     // SAFETY: the pointer and the length describe `value`, which lives through the call; the descriptor is open.
-    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), length) };
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), length)
+    };
     assert_eq!(result, 0, "option {level}/{name}: {}", io::Error::last_os_error());
 }
 
@@ -717,7 +787,13 @@ fn whatever_a_send_fails_with_costs_one_reply() {
         let address = service.source.address;
         let batch = &mut service.source.batch;
         for number in 1..=10 {
-            batch.take_in(Some(SocketAddr::from(([192, 0, 2, number], 1000))), Asked::Only, 5, 5, false);
+            batch.take_in(
+                Some(SocketAddr::from(([192, 0, 2, number], 1000))),
+                Asked::Only,
+                5,
+                5,
+                false,
+            );
         }
         service.source.answer(&mut service.turn);
         let (mut taken, mut calls) = (0, 0);
@@ -735,7 +811,11 @@ fn whatever_a_send_fails_with_costs_one_reply() {
         let stats = &mut service.turn.stats;
         send_all(&mut service.source.batch, &mut service.ready, stats, address, &mut kernel);
         let waits = service.source.wants_write();
-        assert_eq!(waits, io::Error::from_raw_os_error(errno).kind() == ErrorKind::WouldBlock, "error {errno}");
+        assert_eq!(
+            waits,
+            io::Error::from_raw_os_error(errno).kind() == ErrorKind::WouldBlock,
+            "error {errno}"
+        );
         service.ready.writable = true;
         send_all(&mut service.source.batch, &mut service.ready, stats, address, &mut kernel);
         let is_lost = !waits && errno != libc::EINTR;
@@ -760,7 +840,10 @@ fn what_waits_is_sent_before_more_is_answered() {
     // Each of 40 bytes is answered with as much as a datagram can hold. As long as the kernel takes nothing, the high mark is
     // overshot by one reply at most; after that, none is lost. All came as one train, which is answered bit by bit.
     let large = payload(1, DATAGRAM_BYTES_MAX);
-    let mut service = Service::of(Answers(move |_: &Datagram<'_>, replies: &mut Replies<'_>| replies.send(&large)), V4);
+    let mut service = Service::of(
+        Answers(move |_: &Datagram<'_>, replies: &mut Replies<'_>| replies.send(&large)),
+        V4,
+    );
     let peer = service.known_peer();
     service.ready.writable = false;
     service.pretend(Some(peer.local_addr().unwrap()), Asked::Only, 1, &[1; 40]);
@@ -794,7 +877,9 @@ fn one_datagram_is_not_answered_without_end() {
     let from = Some(peer.local_addr().unwrap());
     service.ready.writable = false;
     let mut lost = 0;
-    for (replies, listed) in [(100, DATAGRAM_BYTES_MAX + REPLY_LISTING_BYTES), (1_000_000, REPLY_LISTING_BYTES)] {
+    for (replies, listed) in
+        [(100, DATAGRAM_BYTES_MAX + REPLY_LISTING_BYTES), (1_000_000, REPLY_LISTING_BYTES)]
+    {
         let fitting = REPLIES_BYTES_MAX / listed;
         service.pretend(from, Asked::Only, 5, b"hello");
         assert_eq!(service.source.batch.unsent(), fitting);
@@ -826,7 +911,8 @@ fn a_panic_costs_the_one_datagram() {
         assert_eq!((stats.datagrams_in, stats.panics), (train.len() as u64, panics));
         assert!(service.source.batch.is_answered());
         assert_eq!(service.drive(), Outcome::Blocked);
-        let expected = train.iter().map(|&byte| if byte == b'P' { b"before P".to_vec() } else { vec![byte] });
+        let expected =
+            train.iter().map(|&byte| if byte == b'P' { b"before P".to_vec() } else { vec![byte] });
         check_replies(&peer, b"", &expected.collect::<Vec<_>>());
     }
 }
@@ -868,7 +954,11 @@ fn a_connected_socket_hears_its_peer_at_whatever_port_and_refuses_a_stranger() {
     let strangers = [SocketAddr::from(([127, 0, 0, 1], 8)), SocketAddr::from(([127, 0, 0, 2], 7))];
     for (count, stranger) in (1..).zip(strangers.map(Some).into_iter().chain([None])) {
         service.pretend(stranger, Asked::Only, 5, b"hello");
-        assert_eq!((service.counted(), service.source.batch.unsent()), ((0, count, 0, 0), 0), "{stranger:?}");
+        assert_eq!(
+            (service.counted(), service.source.batch.unsent()),
+            ((0, count, 0, 0), 0),
+            "{stranger:?}"
+        );
     }
     service.pretend(Some(peer), Asked::Only, 5, b"hello");
     assert_eq!((service.counted(), service.source.batch.unsent()), ((0, 3, 0, 0), 1));

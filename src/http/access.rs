@@ -39,7 +39,10 @@ impl Entry {
         let line = match line {
             b"" => "-".to_string(), // it did not say all of it in time, and what it has said is not known here
             // (An apostrophe ends nothing, and is the one character that would be escaped in vain.)
-            _ => line.escape_ascii().to_string().replace("\\'", "'") + if is_cut { "..." } else { "" },
+            _ => {
+                line.escape_ascii().to_string().replace("\\'", "'")
+                    + if is_cut { "..." } else { "" }
+            }
         };
         Box::new(Entry { peer: cx.peer(), date: cx.date(), line })
     }

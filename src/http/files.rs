@@ -44,7 +44,8 @@ use spares::{Loan, Spares};
 const INDEX: &str = "index.html";
 
 /// What of a segment stands for itself in a `Location`: the unreserved characters (RFC 3986 section 2.3).
-const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const NOT_UNRESERVED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Serves the regular files below a directory to GET and HEAD.
 ///
@@ -101,7 +102,9 @@ impl Files {
         }
         let target = Target::of(request.path())?;
         match self.root.find(&target.file()) {
-            Ok(Found::File(file, metadata)) => Some(self.answer(request, &target.file(), file, &metadata)),
+            Ok(Found::File(file, metadata)) => {
+                Some(self.answer(request, &target.file(), file, &metadata))
+            }
             Ok(Found::Directory) if !target.is_directory => Some(target.moved(request.query())),
             // A directory that is called like an index is no index.
             Ok(Found::Directory | Found::Other) => None,
@@ -112,18 +115,32 @@ impl Files {
 
 impl Files {
     /// The file, or that it is still the one which the client has.
-    fn answer(&self, request: &Request<'_>, path: &Path, file: Open, metadata: &Metadata) -> Response<'static> {
+    fn answer(
+        &self,
+        request: &Request<'_>,
+        path: &Path,
+        file: Open,
+        metadata: &Metadata,
+    ) -> Response<'static> {
         let now = net::wall_clock();
         let modified = metadata.modified().ok();
         let response = match modified {
-            Some(modified) if is_unchanged(request, modified, now) => Response::empty(Status::NotModified),
+            Some(modified) if is_unchanged(request, modified, now) => {
+                Response::empty(Status::NotModified)
+            }
             _ => {
                 let reader = Reader::new(file.file, Rc::clone(&self.root.disk));
-                Response::streamed(Status::Ok, type_of(path), metadata.len(), Body { reader, _loan: file.loan })
+                Response::streamed(
+                    Status::Ok,
+                    type_of(path),
+                    metadata.len(),
+                    Body { reader, _loan: file.loan },
+                )
             }
         };
         match modified {
-            Some(modified) => response.with_header("Last-Modified", &httpdate::fmt_http_date(sayable(modified, now))),
+            Some(modified) => response
+                .with_header("Last-Modified", &httpdate::fmt_http_date(sayable(modified, now))),
             None => response,
         }
     }
@@ -132,8 +149,16 @@ impl Files {
 impl Responder for Files {
     fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
         match request.method() {
-            Method::Get | Method::Head => self.find(request).unwrap_or_else(|| Response::error(Status::NotFound)),
-            Method::Post | Method::Put | Method::Delete | Method::Connect | Method::Options | Method::Trace | Method::Patch => {
+            Method::Get | Method::Head => {
+                self.find(request).unwrap_or_else(|| Response::error(Status::NotFound))
+            }
+            Method::Post
+            | Method::Put
+            | Method::Delete
+            | Method::Connect
+            | Method::Options
+            | Method::Trace
+            | Method::Patch => {
                 Response::error(Status::MethodNotAllowed).with_header("Allow", "GET, HEAD")
             }
         }
@@ -190,7 +215,11 @@ impl Root {
         options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
         let file = self.spares.open(|root| root.open_with(path, &options))?.into_std();
         let metadata = file.metadata()?;
-        Ok(if metadata.is_file() { Found::File(Open { file, loan }, metadata) } else { Found::Other })
+        Ok(if metadata.is_file() {
+            Found::File(Open { file, loan }, metadata)
+        } else {
+            Found::Other
+        })
     }
 
     #[cold]
@@ -231,8 +260,11 @@ struct Target<'r> {
 impl<'r> Target<'r> {
     /// `None`: there can be no file of such a name, or none that is served.
     fn of(path: &'r [u8]) -> Option<Target<'r>> {
-        let mut segments: Vec<Cow<'r, [u8]>> =
-            path.strip_prefix(b"/")?.split(|&byte| byte == b'/').map(|segment| percent_decode(segment).into()).collect();
+        let mut segments: Vec<Cow<'r, [u8]>> = path
+            .strip_prefix(b"/")?
+            .split(|&byte| byte == b'/')
+            .map(|segment| percent_decode(segment).into())
+            .collect();
         let is_directory = segments.last().is_some_and(|last| last.is_empty());
         if is_directory {
             segments.pop();
@@ -242,7 +274,8 @@ impl<'r> Target<'r> {
 
     /// As the system is asked for it.
     fn file(&self) -> PathBuf {
-        let mut path: PathBuf = self.segments.iter().map(|segment| OsStr::from_bytes(segment)).collect();
+        let mut path: PathBuf =
+            self.segments.iter().map(|segment| OsStr::from_bytes(segment)).collect();
         if self.is_directory {
             path.push(INDEX);
         }

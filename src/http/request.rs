@@ -10,7 +10,9 @@ use httparse::{EMPTY_HEADER, Error, Header};
 use memchr::memmem;
 
 use super::response::{Form, Status, is_token};
-use crate::limits::{CONTENT_LENGTH_DIGITS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
+use crate::limits::{
+    CONTENT_LENGTH_DIGITS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX,
+};
 
 /// The methods of RFC 9110 section 9 and RFC 5789. Another one is answered 501, without asking the responder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +63,17 @@ impl<'i> Request<'i> {
     fn simple(path: &'i [u8], query: Option<&'i [u8]>) -> Request<'i> {
         let (method, form) = (Method::Get, Form::Simple);
         let (authority, headers) = (None, &[][..]);
-        Request { method, path, query, authority, headers, form, keeps_alive: false, expects_continue: false, body_bytes: 0 }
+        Request {
+            method,
+            path,
+            query,
+            authority,
+            headers,
+            form,
+            keeps_alive: false,
+            expects_continue: false,
+            body_bytes: 0,
+        }
     }
 
     /// What is to be done.
@@ -93,7 +105,10 @@ impl<'i> Request<'i> {
     }
 
     /// The values of all fields called `name`, in their order: together they are one list (RFC 9110 section 5.3).
-    pub fn headers_called<'n>(&self, name: &'n str) -> impl Iterator<Item = &'i [u8]> + use<'i, 'n> {
+    pub fn headers_called<'n>(
+        &self,
+        name: &'n str,
+    ) -> impl Iterator<Item = &'i [u8]> + use<'i, 'n> {
         let is_called_so = move |header: &&Header<'i>| header.name.eq_ignore_ascii_case(name);
         self.headers.iter().filter(is_called_so).map(|header| header.value)
     }
@@ -138,13 +153,19 @@ pub(super) fn has_news(input: &[u8], scanned: usize) -> bool {
     #[cfg(test)]
     super::tests::look_at(input.len() - scanned);
     let reaches = |limit: usize| scanned < limit && input.len() >= limit;
-    memchr::memchr(b'\n', &input[scanned..]).is_some() || reaches(REQUEST_LINE_BYTES_MAX) || reaches(HEAD_BYTES_MAX + 1)
+    memchr::memchr(b'\n', &input[scanned..]).is_some()
+        || reaches(REQUEST_LINE_BYTES_MAX)
+        || reaches(HEAD_BYTES_MAX + 1)
 }
 
 /// Parses the head at the front of `input`. The same bytes have the same outcome however they arrive.
 ///
 /// Its fields are put into `few`, or into `many` if they are.
-pub(super) fn parse<'i>(input: &'i [u8], few: &'i mut FewHeaders<'i>, many: &'i mut Vec<Header<'i>>) -> Parsed<'i> {
+pub(super) fn parse<'i>(
+    input: &'i [u8],
+    few: &'i mut FewHeaders<'i>,
+    many: &'i mut Vec<Header<'i>>,
+) -> Parsed<'i> {
     #[cfg(test)]
     super::tests::look_at(input.len());
     let head = &input[..input.len().min(HEAD_BYTES_MAX + 1)];
@@ -170,7 +191,9 @@ pub(super) fn parse<'i>(input: &'i [u8], few: &'i mut FewHeaders<'i>, many: &'i 
         return Parsed::Refused(Status::HeadersTooLarge);
     }
     match Fields::read(headers, &section[..length]) {
-        Ok(fields) if line.allows(&fields) => Parsed::Whole(Request::new(line, headers, &fields), head_bytes),
+        Ok(fields) if line.allows(&fields) => {
+            Parsed::Whole(Request::new(line, headers, &fields), head_bytes)
+        }
         Ok(_) => Parsed::Refused(Status::BadRequest),
         Err(status) => Parsed::Refused(status),
     }
@@ -190,7 +213,8 @@ fn without_line(head: &[u8]) -> Parsed<'_> {
     let [words @ .., b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r'] = line else {
         return Parsed::Refused(Status::BadRequest);
     };
-    let word = words.iter().position(|&byte| byte == b' ').map_or(&b""[..], |space| &words[..space]);
+    let word =
+        words.iter().position(|&byte| byte == b' ').map_or(&b""[..], |space| &words[..space]);
     Parsed::Refused(if !major.is_ascii_digit() || !minor.is_ascii_digit() {
         Status::BadRequest
     } else if *major != b'1' {
@@ -206,7 +230,8 @@ fn without_line(head: &[u8]) -> Parsed<'_> {
 /// version for nobody: it has no version. The answer is the last, so nothing that follows it can be taken for another request.
 fn simple_request(line: &[u8]) -> Option<Request<'_>> {
     let target = line.strip_prefix(b"GET ")?.strip_suffix(b"\r")?;
-    let path_end = target.iter().position(|&byte| !IS_TARGET_BYTE[usize::from(byte)]).unwrap_or(target.len());
+    let path_end =
+        target.iter().position(|&byte| !IS_TARGET_BYTE[usize::from(byte)]).unwrap_or(target.len());
     let query = match target.get(path_end) {
         None => None,
         Some(b'?') => Some(&target[path_end + 1..]),
@@ -220,11 +245,17 @@ fn simple_request(line: &[u8]) -> Option<Request<'_>> {
 /// The authority and the path of a target that has `before_query` before its first `?`, if it has one. It has one of four forms
 /// (RFC 9112 section 3.2).
 #[inline(always)]
-fn parts_of<'i>(method: Method, before_query: &'i [u8], whole: &'i [u8]) -> Option<(Option<&'i [u8]>, &'i [u8])> {
+fn parts_of<'i>(
+    method: Method,
+    before_query: &'i [u8],
+    whole: &'i [u8],
+) -> Option<(Option<&'i [u8]>, &'i [u8])> {
     match before_query {
         _ if method == Method::Connect => is_host_and_port(whole).then_some((Some(whole), whole)),
         [b'/', ..] => Some((None, before_query)), // as nearly always
-        b"*" if method == Method::Options && before_query.len() == whole.len() => Some((None, before_query)),
+        b"*" if method == Method::Options && before_query.len() == whole.len() => {
+            Some((None, before_query))
+        }
         _ => {
             let authority = authority_of(whole)?;
             let path = &before_query[authority.end..];
@@ -252,7 +283,12 @@ impl<'i> RequestLine<'i> {
         let (method, target) = method(head)?;
         let path_end = target.iter().position(|&byte| !IS_TARGET_BYTE[usize::from(byte)])?;
         let target_end = match target[path_end] {
-            b'?' => path_end + target[path_end..].iter().position(|&byte| !IS_TARGET_BYTE[usize::from(byte)] && byte != b'?')?,
+            b'?' => {
+                path_end
+                    + target[path_end..]
+                        .iter()
+                        .position(|&byte| !IS_TARGET_BYTE[usize::from(byte)] && byte != b'?')?
+            }
             _ => path_end,
         };
         let version = target[target_end..].first_chunk::<{ " HTTP/1.1\r\n".len() }>()?;
@@ -264,7 +300,8 @@ impl<'i> RequestLine<'i> {
         let (authority, path) = parts_of(method, &target[..path_end], &target[..target_end])?;
         let query = (target_end > path_end).then(|| &target[path_end + 1..target_end]);
         let length = head.len() - target.len() + target_end + version.len();
-        (length <= REQUEST_LINE_BYTES_MAX).then_some((RequestLine { method, authority, path, query, is_1_1 }, length))
+        (length <= REQUEST_LINE_BYTES_MAX)
+            .then_some((RequestLine { method, authority, path, query, is_1_1 }, length))
     }
 
     /// Are the fields such as a request with this line must have?
@@ -273,7 +310,9 @@ impl<'i> RequestLine<'i> {
             true => fields.has_host, // RFC 9112 section 3.2
             // A 1.0 client ends a body without a length by closing, so that its request could not be answered (RFC 1945
             // section 7.2.2).
-            false => fields.body_bytes.is_some() || !matches!(self.method, Method::Post | Method::Put),
+            false => {
+                fields.body_bytes.is_some() || !matches!(self.method, Method::Post | Method::Put)
+            }
         }
     }
 }
@@ -314,9 +353,12 @@ impl Fields {
                     fields.body_bytes = Some(content_length(value).ok_or(Status::BadRequest)?);
                 }
                 // We decode no coding, so where the message ends cannot be known (RFC 9112 section 6.1).
-                17 if is_called(name.as_bytes(), b"transfer-encoding") => return Err(Status::NotImplemented),
+                17 if is_called(name.as_bytes(), b"transfer-encoding") => {
+                    return Err(Status::NotImplemented);
+                }
                 6 if is_called(name.as_bytes(), b"expect") => {
-                    fields.expects_continue |= words(value).any(|word| word.eq_ignore_ascii_case(b"100-continue"));
+                    fields.expects_continue |=
+                        words(value).any(|word| word.eq_ignore_ascii_case(b"100-continue"));
                 }
                 _ => {}
             }
@@ -359,7 +401,9 @@ fn words(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn ends_its_line(value: &[u8], section: &[u8]) -> bool {
     let end = value.as_ptr().addr() + value.len() - section.as_ptr().addr();
     match section.get(end) {
-        Some(b' ' | b'\t') => section[end..].iter().find(|&&byte| byte != b' ' && byte != b'\t') == Some(&b'\r'),
+        Some(b' ' | b'\t') => {
+            section[end..].iter().find(|&&byte| byte != b' ' && byte != b'\t') == Some(&b'\r')
+        }
         after => after == Some(&b'\r'),
     }
 }
@@ -405,12 +449,16 @@ fn is_host(value: &[u8]) -> bool {
     };
     match host {
         [b'[', inner @ .., b']'] => is_ip_literal(inner),
-        name => name.iter().fold(true, |is_plain, &byte| is_plain & IS_NAME_BYTE[usize::from(byte)]) || is_encoded_name(name),
+        name => {
+            name.iter().fold(true, |is_plain, &byte| is_plain & IS_NAME_BYTE[usize::from(byte)])
+                || is_encoded_name(name)
+        }
     }
 }
 
 /// Which bytes a name may consist of, beside `%` and two hexadecimal digits: unreserved ones and sub-delimiters.
-const IS_NAME_BYTE: [bool; 256] = table(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~!$&'()*+,;=");
+const IS_NAME_BYTE: [bool; 256] =
+    table(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~!$&'()*+,;=");
 
 /// Which bytes may be in a target before the query: the visible ones but `?`, and `#`, for a fragment is never sent.
 const IS_TARGET_BYTE: [bool; 256] = {
@@ -437,7 +485,11 @@ const fn table(allowed: &[u8]) -> [bool; 256] {
 fn is_encoded_name(mut name: &[u8]) -> bool {
     while let [first, rest @ ..] = name {
         name = match rest {
-            [a, b, rest @ ..] if *first == b'%' && a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
+            [a, b, rest @ ..]
+                if *first == b'%' && a.is_ascii_hexdigit() && b.is_ascii_hexdigit() =>
+            {
+                rest
+            }
             _ if IS_NAME_BYTE[usize::from(*first)] => rest,
             _ => return false,
         };
@@ -462,7 +514,8 @@ fn is_ip_literal(inner: &[u8]) -> bool {
 #[cold]
 fn is_host_and_port(target: &[u8]) -> bool {
     let colon = target.iter().rposition(|byte| !byte.is_ascii_digit());
-    let has_both = colon.is_some_and(|colon| colon > 0 && target[colon] == b':' && colon + 1 < target.len());
+    let has_both =
+        colon.is_some_and(|colon| colon > 0 && target[colon] == b':' && colon + 1 < target.len());
     has_both && is_host(target)
 }
 

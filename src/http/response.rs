@@ -138,7 +138,10 @@ impl<'r> Response<'r> {
         if !is_one_line(content_type) {
             return Response::error(Status::InternalServerError);
         }
-        Response { head: head(status, content_type, body.len() as u64).into(), body: Body::Bytes(body) }
+        Response {
+            head: head(status, content_type, body.len() as u64).into(),
+            body: Body::Bytes(body),
+        }
     }
 
     /// 200 with a body of the type named.
@@ -156,14 +159,22 @@ impl<'r> Response<'r> {
     /// `body` has beyond it is not read, and if it ends or fails earlier, the connection is reset, so that the client cannot
     /// take a part for the whole. A status without a body has none, and a type that is none makes a 500, as for
     /// [`new`](Response::new); then `body` is dropped.
-    pub fn streamed(status: Status, content_type: &str, length: u64, body: impl io::Read + 'static) -> Response<'static> {
+    pub fn streamed(
+        status: Status,
+        content_type: &str,
+        length: u64,
+        body: impl io::Read + 'static,
+    ) -> Response<'static> {
         if status.has_no_body() {
             return Response::empty(status);
         }
         if !is_one_line(content_type) {
             return Response::error(Status::InternalServerError);
         }
-        Response { head: head(status, content_type, length).into(), body: Body::Streamed(length, Box::new(body)) }
+        Response {
+            head: head(status, content_type, length).into(),
+            body: Body::Streamed(length, Box::new(body)),
+        }
     }
 
     /// A status without a body. Where the status allows one, its length is said to be 0.
@@ -192,8 +203,12 @@ impl<'r> Response<'r> {
     /// `WWW-Authenticate` with 401, `Allow` with 405, `Location` with those that redirect.
     #[must_use]
     pub fn with_header(self, name: &str, value: &str) -> Response<'r> {
-        const OURS: [&str; 5] = ["content-length", "transfer-encoding", "connection", "date", "content-type"];
-        if !is_token(name.as_bytes()) || !is_one_line(value) || OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
+        const OURS: [&str; 5] =
+            ["content-length", "transfer-encoding", "connection", "date", "content-type"];
+        if !is_token(name.as_bytes())
+            || !is_one_line(value)
+            || OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours))
+        {
             return Response::error(Status::InternalServerError);
         }
         let mut head = self.head.into_owned();
@@ -266,13 +281,21 @@ impl<'r> Response<'r> {
 
 impl fmt::Debug for Response<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Response {{ {:?}, {} bytes }}", self.head.escape_ascii().to_string(), self.body_bytes())
+        write!(
+            f,
+            "Response {{ {:?}, {} bytes }}",
+            self.head.escape_ascii().to_string(),
+            self.body_bytes()
+        )
     }
 }
 
 /// Can it be the name of a field, or a method (RFC 9110 section 5.6.2)?
 pub(super) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+    !bytes.is_empty()
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
 /// Can it be the value of a field: is there nothing in it that could end its line (RFC 9110 section 5.5)?

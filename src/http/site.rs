@@ -140,7 +140,8 @@ impl Responder for Site {
     }
 
     fn receive(&mut self, request: &Request<'_>) -> Option<Box<dyn Upload>> {
-        let is_echoed = request.method() == Method::Post && Name::of(request.path()) == Some(Name::Echo);
+        let is_echoed =
+            request.method() == Method::Post && Name::of(request.path()) == Some(Name::Echo);
         // No more than comes at once: who only says that much will come is not to be believed.
         let room = usize::try_from(request.body_bytes()).unwrap_or(0).min(READ_BYTES_MAX);
         is_echoed.then(|| Box::new(Echoed(Vec::with_capacity(room))) as Box<dyn Upload>)

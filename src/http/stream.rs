@@ -32,14 +32,21 @@ pub(super) enum Piece {
 }
 
 impl Stream {
-    pub(super) fn new(body: Box<dyn io::Read>, length: u64, next: Next, code: [u8; 3], entry: Option<Box<Entry>>) -> Stream {
+    pub(super) fn new(
+        body: Box<dyn io::Read>,
+        length: u64,
+        next: Next,
+        code: [u8; 3],
+        entry: Option<Box<Entry>>,
+    ) -> Stream {
         Stream { body, length, left: length, next, code, entry }
     }
 
     /// Reads one piece to the end of `output`, in several reads if each brings little.
     pub(super) fn read(&mut self, output: &mut Vec<u8>) -> Piece {
         let start = output.len();
-        let room = usize::try_from(self.left).map_or(STREAMED_BYTES_MAX, |left| left.min(STREAMED_BYTES_MAX));
+        let room = usize::try_from(self.left)
+            .map_or(STREAMED_BYTES_MAX, |left| left.min(STREAMED_BYTES_MAX));
         output.resize(start + room, 0);
         let (mut filled, mut end) = (start, Piece::Some);
         for _ in 0..STREAMED_READS_MAX {
@@ -52,7 +59,11 @@ impl Stream {
                     filled = output.len().min(filled + count);
                     continue;
                 }
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => end = Piece::NotYet,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+                {
+                    end = Piece::NotYet
+                }
                 Err(error) => {
                     log::debug!("a body could not be read: {error}");
                     end = Piece::Missing;

@@ -16,8 +16,8 @@ use super::site::FRONT;
 use super::*;
 use crate::deadline::Time;
 use crate::limits::{
-    ACCESS_LINE_BYTES_MAX, CONTENT_LENGTH_DIGITS_MAX, EMPTY_LINES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, INPUT_BYTES_MAX, Limits,
-    REQUEST_LINE_BYTES_MAX, STREAMED_BYTES_MAX, STREAMED_READS_MAX,
+    ACCESS_LINE_BYTES_MAX, CONTENT_LENGTH_DIGITS_MAX, EMPTY_LINES_MAX, HEAD_BYTES_MAX, HEADERS_MAX,
+    INPUT_BYTES_MAX, Limits, REQUEST_LINE_BYTES_MAX, STREAMED_BYTES_MAX, STREAMED_READS_MAX,
 };
 use crate::protocol::{ConnectionId, Lent};
 use crate::turn::Turn;
@@ -68,7 +68,15 @@ impl<R: Responder> Peer<R> {
         let turn = Turn::new(Limits::default());
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 49152)).into();
         let lent = Lent { alarm: Time::NEVER, peer, id: ConnectionId { slot: 0, generation: 0 } };
-        Peer { http: Http::new(responder), turn, lent, input: Vec::new(), output: Vec::new(), is_paused: false, last_word: None }
+        Peer {
+            http: Http::new(responder),
+            turn,
+            lent,
+            input: Vec::new(),
+            output: Vec::new(),
+            is_paused: false,
+            last_word: None,
+        }
     }
 
     fn receive(&mut self, piece: &[u8]) {
@@ -80,7 +88,11 @@ impl<R: Responder> Peer<R> {
         while heard < self.input.len() && !self.is_paused {
             let mut cx = context(&mut self.turn, &mut self.lent);
             let step = self.http.advance(&self.input[heard..], &mut cx);
-            self.output.extend_from_slice(if cx.borrowed.is_empty() { &cx.turn.output } else { cx.borrowed });
+            self.output.extend_from_slice(if cx.borrowed.is_empty() {
+                &cx.turn.output
+            } else {
+                cx.borrowed
+            });
             cx.turn.output.clear();
             heard += step.consumed;
             assert!(heard <= self.input.len(), "it consumes no more than it was offered");
@@ -89,7 +101,10 @@ impl<R: Responder> Peer<R> {
                 return;
             }
             if step.consumed == 0 {
-                assert!(self.input.len() - heard < INPUT_BYTES_MAX, "it refuses before the connection has to");
+                assert!(
+                    self.input.len() - heard < INPUT_BYTES_MAX,
+                    "it refuses before the connection has to"
+                );
                 break;
             }
         }
@@ -105,7 +120,8 @@ impl<R: Responder> Peer<R> {
             self.output.append(&mut self.turn.output);
         }
         self.is_paused = next == Next::Pause;
-        self.last_word = matches!(next, Next::Close | Next::CloseAgreed | Next::Abort).then_some(next);
+        self.last_word =
+            matches!(next, Next::Close | Next::CloseAgreed | Next::Abort).then_some(next);
     }
 
     /// Lets `ms` pass, and rings the alarm if it is due by then.
@@ -124,8 +140,13 @@ impl<R: Responder> Peer<R> {
         let end = match self.last_word {
             Some(next) => Ours(next),
             None => {
-                let next = self.http.ended(&self.input, &mut context(&mut self.turn, &mut self.lent));
-                assert_eq!(next, Next::Close, "after the peer's FIN there is nothing to go on with");
+                let next =
+                    self.http.ended(&self.input, &mut context(&mut self.turn, &mut self.lent));
+                assert_eq!(
+                    next,
+                    Next::Close,
+                    "after the peer's FIN there is nothing to go on with"
+                );
                 if self.turn.output.is_empty() { PeerLeft } else { CutShort }
             }
         };
@@ -169,24 +190,46 @@ fn check(rule: &str, input: impl AsRef<[u8]>, answers: &[String], end: End) {
 
 /// The same, where what comes before it is nothing, or is `PLAIN`.
 #[track_caller]
-fn check_behind(befores: &[&[u8]], rule: &str, input: impl AsRef<[u8]>, answers: &[String], end: End) {
+fn check_behind(
+    befores: &[&[u8]],
+    rule: &str,
+    input: impl AsRef<[u8]>,
+    answers: &[String],
+    end: End,
+) {
     let input = input.as_ref();
     for &before in befores {
         let answer_before = if before.is_empty() { String::new() } else { plain(KEEP) };
         let input = [before, input].concat();
-        let story = |way: &str| format!("{rule}: {}… {way}", input[..input.len().min(300)].escape_ascii());
+        let story =
+            |way: &str| format!("{rule}: {}… {way}", input[..input.len().min(300)].escape_ascii());
         let expected = Talk { output: answer_before + &answers.concat(), end };
         assert_eq!(converse([&input[..]]), expected, "{}", story("whole"));
         assert_eq!(converse(input.chunks(1)), expected, "{}", story("byte by byte"));
         for cut in cuts(before.len(), input.len()) {
-            assert_eq!(converse([&input[..cut], &input[cut..]]), expected, "{}", story(&format!("cut at {cut}")));
+            assert_eq!(
+                converse([&input[..cut], &input[cut..]]),
+                expected,
+                "{}",
+                story(&format!("cut at {cut}"))
+            );
         }
         if end != CutShort {
             let answer_after = if end == PeerLeft { plain(KEEP) } else { String::new() };
             let expected = Talk { output: expected.output + &answer_after, end };
             let input = [&input, PLAIN].concat();
-            assert_eq!(converse([&input[..]]), expected, "{}", story("whole, and another after it"));
-            assert_eq!(converse(input.chunks(1)), expected, "{}", story("byte by byte, and another after it"));
+            assert_eq!(
+                converse([&input[..]]),
+                expected,
+                "{}",
+                story("whole, and another after it")
+            );
+            assert_eq!(
+                converse(input.chunks(1)),
+                expected,
+                "{}",
+                story("byte by byte, and another after it")
+            );
         }
     }
 }
@@ -195,7 +238,9 @@ fn check_behind(befores: &[&[u8]], rule: &str, input: impl AsRef<[u8]>, answers:
 /// for that, near its ends, near what we measure heads by, and here and there.
 fn cuts(start: usize, length: usize) -> impl Iterator<Item = usize> {
     let places = [start, start + REQUEST_LINE_BYTES_MAX, start + HEAD_BYTES_MAX, length];
-    let is_telling = move |cut: usize| cut.is_multiple_of(length / 20) || places.iter().any(|place| place.abs_diff(cut) <= 12);
+    let is_telling = move |cut: usize| {
+        cut.is_multiple_of(length / 20) || places.iter().any(|place| place.abs_diff(cut) <= 12)
+    };
     (1..length).filter(move |&cut| length <= 1000 || is_telling(cut))
 }
 
@@ -216,7 +261,9 @@ const CLOSE: &str = "close";
 
 fn answer(status: &str, content_type: &str, fields: &str, connection: &str, body: &str) -> String {
     let length = body.len();
-    let head = format!("HTTP/1.0 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n{fields}");
+    let head = format!(
+        "HTTP/1.0 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n{fields}"
+    );
     head + &format!("Date: *\r\nConnection: {connection}\r\n\r\n{body}")
 }
 
@@ -233,7 +280,13 @@ fn error(status: &str, connection: &str) -> String {
 }
 
 fn not_allowed(connection: &str) -> String {
-    answer("405 Method Not Allowed", "text/plain", "Allow: GET, HEAD\r\n", connection, "405 Method Not Allowed\n")
+    answer(
+        "405 Method Not Allowed",
+        "text/plain",
+        "Allow: GET, HEAD\r\n",
+        connection,
+        "405 Method Not Allowed\n",
+    )
 }
 
 /// The same answer as HEAD gets it.
@@ -262,18 +315,35 @@ fn an_answer_has_exactly_these_bytes() {
     let missing = "HTTP/1.0 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 14\r\nDate: *\r\n\
         Connection: keep-alive\r\n\r\n404 Not Found\n";
     check("the page", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", &[page.into()], PeerLeft);
-    check("the plain text", "GET /plaintext HTTP/1.0\r\n\r\n", &[plain.into()], Ours(Next::CloseAgreed));
+    check(
+        "the plain text",
+        "GET /plaintext HTTP/1.0\r\n\r\n",
+        &[plain.into()],
+        Ours(Next::CloseAgreed),
+    );
     check("a 404", "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n", &[missing.into()], PeerLeft);
 }
 
 #[test]
 fn head_gets_the_fields_of_get_and_no_body() {
     // 9110 9.3.2. Each row is the answer to GET, which HEAD gets without its body.
-    for (target, answer) in [("/", page(KEEP)), ("/plaintext", plain(KEEP)), ("/nowhere", error("404 Not Found", KEEP))] {
-        check("GET", line(&format!("GET {target} HTTP/1.1")), std::slice::from_ref(&answer), PeerLeft);
+    for (target, answer) in
+        [("/", page(KEEP)), ("/plaintext", plain(KEEP)), ("/nowhere", error("404 Not Found", KEEP))]
+    {
+        check(
+            "GET",
+            line(&format!("GET {target} HTTP/1.1")),
+            std::slice::from_ref(&answer),
+            PeerLeft,
+        );
         check("HEAD", line(&format!("HEAD {target} HTTP/1.1")), &[without_body(&answer)], PeerLeft);
     }
-    check("1945 8.2", "HEAD / HTTP/1.0\r\n\r\n", &[without_body(&page(CLOSE))], Ours(Next::CloseAgreed));
+    check(
+        "1945 8.2",
+        "HEAD / HTTP/1.0\r\n\r\n",
+        &[without_body(&page(CLOSE))],
+        Ours(Next::CloseAgreed),
+    );
 }
 
 #[test]
@@ -294,16 +364,28 @@ fn a_refused_head_gets_no_body_either() {
     let mut peer = Peer::new(Site::new());
     peer.receive(b"\r");
     peer.wait(head_ms_max());
-    assert!(peer.leave().output.starts_with("HTTP/1.0 408 "), "the first half of an empty line is a first byte too");
+    assert!(
+        peer.leave().output.starts_with("HTTP/1.0 408 "),
+        "the first half of an empty line is a first byte too"
+    );
     for part in ["HEAD ", "HEAD / HTTP/1.1\r\nHos"] {
         let mut peer = Peer::new(Site::new());
         peer.receive(part.as_bytes());
         peer.wait(head_ms_max());
         let talk = peer.leave();
-        assert!(talk.output.starts_with("HTTP/1.0 408 ") && talk.output.ends_with("\r\n\r\n"), "{part:?}: {}", talk.output);
+        assert!(
+            talk.output.starts_with("HTTP/1.0 408 ") && talk.output.ends_with("\r\n\r\n"),
+            "{part:?}: {}",
+            talk.output
+        );
     }
     let with_body = line("HEAD / HTTP/1.1\r\nContent-Length: 5") + "hell";
-    check("9110 9.3.2: cut short", &with_body, &[without_body(&error("400 Bad Request", CLOSE))], CutShort);
+    check(
+        "9110 9.3.2: cut short",
+        &with_body,
+        &[without_body(&error("400 Bad Request", CLOSE))],
+        CutShort,
+    );
     let mut peer = Peer::new(Site::default());
     peer.receive(with_body.as_bytes());
     peer.wait(body_ms_max());
@@ -343,7 +425,8 @@ fn a_connection_persists_as_its_client_says() {
         ("1.1", "Connection: foo\r\nConnection: bar , Close\r\n", false),
     ] {
         let request = format!("GET /plaintext HTTP/{version}\r\nHost: a\r\n{fields}\r\n");
-        let (connection, end) = if persists { (KEEP, PeerLeft) } else { (CLOSE, Ours(Next::CloseAgreed)) };
+        let (connection, end) =
+            if persists { (KEEP, PeerLeft) } else { (CLOSE, Ours(Next::CloseAgreed)) };
         check("9112 9.3", request, &[plain(connection)], end);
     }
 }
@@ -353,7 +436,8 @@ fn pipelined_requests_are_answered_in_order_until_one_closes() {
     // 9112 9.3.2 and 9.6. Neighbours differ in their answers, so that none can stand for another.
     let (mut requests, mut answers) = (String::new(), Vec::new());
     for index in 0..16 {
-        let (target, answer) = if index % 3 == 0 { ("/", page(KEEP)) } else { ("/plaintext", plain(KEEP)) };
+        let (target, answer) =
+            if index % 3 == 0 { ("/", page(KEEP)) } else { ("/plaintext", plain(KEEP)) };
         requests += &line(&format!("GET {target} HTTP/1.1"));
         answers.push(answer);
     }
@@ -364,7 +448,12 @@ fn pipelined_requests_are_answered_in_order_until_one_closes() {
     let old = get("") + "GET / HTTP/1.0\r\n\r\n" + &get("");
     check("a, b of 1.0, c", old, &[plain(KEEP), page(CLOSE)], Ours(Next::CloseAgreed));
     let invalid = get("") + "GET / HTTP/1.1\r\n\r\n";
-    check("a, b that is invalid", invalid, &[plain(KEEP), error("400 Bad Request", CLOSE)], Ours(Next::Close));
+    check(
+        "a, b that is invalid",
+        invalid,
+        &[plain(KEEP), error("400 Bad Request", CLOSE)],
+        Ours(Next::Close),
+    );
     let cut = get("") + "GET / HT";
     check("a, b that is cut short", cut, &[plain(KEEP), error("400 Bad Request", CLOSE)], CutShort);
 }
@@ -391,7 +480,12 @@ fn a_body_is_skipped_whatever_the_answer() {
     let old = format!("POST / HTTP/1.0\r\n{fields}\r\n{body}");
     check("1945 8.3", old, &[not_allowed(CLOSE)], Ours(Next::CloseAgreed));
     check("9112 6.3: none", line("POST / HTTP/1.1"), &[not_allowed(KEEP)], PeerLeft);
-    check("9112 6.3: empty", line("POST / HTTP/1.1\r\nContent-Length: 0"), &[not_allowed(KEEP)], PeerLeft);
+    check(
+        "9112 6.3: empty",
+        line("POST / HTTP/1.1\r\nContent-Length: 0"),
+        &[not_allowed(KEEP)],
+        PeerLeft,
+    );
     check_refused("1945 7.2.2: where does it end?", "POST / HTTP/1.0\r\n\r\n", "400 Bad Request");
     check_refused("1945 7.2.2: where does it end?", "PUT / HTTP/1.0\r\n\r\n", "400 Bad Request");
 }
@@ -412,14 +506,30 @@ fn a_content_length_is_one_plain_number() {
     // more is a number to one reader and too long to another, zeros in front or not.
     let with_zeros = |digits: usize| format!("{:0>digits$}", 5);
     for value in ["5", "05", &with_zeros(CONTENT_LENGTH_DIGITS_MAX), "\t5\t", "  5  "] {
-        check("9110 8.6", get(&format!("Content-Length:{value}\r\n")) + "hello", &[plain(KEEP)], PeerLeft);
+        check(
+            "9110 8.6",
+            get(&format!("Content-Length:{value}\r\n")) + "hello",
+            &[plain(KEEP)],
+            PeerLeft,
+        );
     }
     let many_zeros = [with_zeros(CONTENT_LENGTH_DIGITS_MAX + 1), with_zeros(300)];
-    let too_large =
-        ["18446744073709551616", "18446744073709551619", "99999999999999999999999999", &many_zeros[0], &many_zeros[1]];
-    let no_numbers = "+5 -5 -0 5, ,5 5,5 0x5 5h 5.0 5e0 five \"5\" 5; ٥".split(' ').chain(["", "5, 5", "5, 6", "5 5"]);
+    let too_large = [
+        "18446744073709551616",
+        "18446744073709551619",
+        "99999999999999999999999999",
+        &many_zeros[0],
+        &many_zeros[1],
+    ];
+    let no_numbers = "+5 -5 -0 5, ,5 5,5 0x5 5h 5.0 5e0 five \"5\" 5; ٥"
+        .split(' ')
+        .chain(["", "5, 5", "5, 6", "5 5"]);
     for value in no_numbers.chain(too_large) {
-        check_refused("9112 6.3", get(&format!("Content-Length: {value}\r\n")) + "hello", "400 Bad Request");
+        check_refused(
+            "9112 6.3",
+            get(&format!("Content-Length: {value}\r\n")) + "hello",
+            "400 Bad Request",
+        );
     }
     for second in ["5", "6"] {
         let twice = format!("Content-Length: 5\r\nX: y\r\ncontent-length: {second}\r\n");
@@ -444,8 +554,17 @@ fn any_transfer_coding_is_refused_and_nothing_after_it_is_parsed() {
         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
     ] {
-        for start in ["POST / HTTP/1.1", "POST / HTTP/1.0", "GET / HTTP/1.1", "GET / HTTP/1.0\r\nConnection: keep-alive"] {
-            check_refused("9112 6.1", format!("{start}\r\nHost: a\r\n{fields}\r\n{body}"), "501 Not Implemented");
+        for start in [
+            "POST / HTTP/1.1",
+            "POST / HTTP/1.0",
+            "GET / HTTP/1.1",
+            "GET / HTTP/1.0\r\nConnection: keep-alive",
+        ] {
+            check_refused(
+                "9112 6.1",
+                format!("{start}\r\nHost: a\r\n{fields}\r\n{body}"),
+                "501 Not Implemented",
+            );
         }
     }
 }
@@ -504,11 +623,20 @@ fn what_is_unusual_and_legal_is_served() {
         ("9110 5.5: tab within a value", b"Name: a\tb\r\n"),
         ("9110 5.5: an empty value", b"Name:\r\nOther: \t\r\n"),
         ("9110 5.1: every character of a token", b"!#$%&'*+-.^_`|~09azAZ: value\r\n"),
-        ("9110 5.5: every visible character", b"Name: !\"#$%&'()*+,-./09:;<=>?@AZ[\\]^_`az{|}~\r\n"),
-        ("1945 10.9: a condition on what has no date", b"If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n"),
+        (
+            "9110 5.5: every visible character",
+            b"Name: !\"#$%&'()*+,-./09:;<=>?@AZ[\\]^_`az{|}~\r\n",
+        ),
+        (
+            "1945 10.9: a condition on what has no date",
+            b"If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n",
+        ),
         ("9110 13.1.2: or no tag", b"If-None-Match: \"a\"\r\n"),
         ("9110 14.2: a range", b"Range: bytes=0-3\r\n"),
-        ("9110 7.8: an upgrade that is not on offer", b"Upgrade: websocket\r\nConnection: upgrade\r\n"),
+        (
+            "9110 7.8: an upgrade that is not on offer",
+            b"Upgrade: websocket\r\nConnection: upgrade\r\n",
+        ),
     ] {
         check_served(rule, [b"GET /plaintext HTTP/1.1\r\nHost: a\r\n", fields, b"\r\n"].concat());
     }
@@ -518,25 +646,46 @@ fn what_is_unusual_and_legal_is_served() {
 fn there_is_one_host_and_it_could_be_one() {
     // 9112 3.2, with the grammar of 3986 3.2.2.
     let host = |value: &str| format!("GET /plaintext HTTP/1.1\r\nHost: {value}\r\n\r\n");
-    for value in "a a: a:80 :80 A.example:8080 under_score a-b.~c a!$&'()*+;=b %41%2F 127.0.0.1:80".split(' ').chain([""]) {
+    for value in "a a: a:80 :80 A.example:8080 under_score a-b.~c a!$&'()*+;=b %41%2F 127.0.0.1:80"
+        .split(' ')
+        .chain([""])
+    {
         check_served("9112 3.2: valid", host(value));
     }
     for value in ["[::1]", "[::1]:80", "[::1]:", "[::ffff:192.0.2.1]:80", "[v1.a:b]"] {
         check_served("9112 3.2: valid", host(value));
     }
     check_served("9112 3.2: OWS", "GET /plaintext HTTP/1.1\r\nhost:\ta \t\r\n\r\n");
-    for value in "a/b a?b a#b user@a a\"b a\\b <a> a^b a`b {a} a|b café http://a".split(' ').chain(["a b", "a, b", "a\tb"]) {
+    for value in "a/b a?b a#b user@a a\"b a\\b <a> a^b a`b {a} a|b café http://a"
+        .split(' ')
+        .chain(["a b", "a, b", "a\tb"])
+    {
         check_refused("9112 3.2: no host", host(value), "400 Bad Request");
     }
     check_refused("9112 3.2: none", "GET / HTTP/1.1\r\n\r\n", "400 Bad Request");
-    check_refused("9112 3.2: none, but an absolute target", "GET http://a/ HTTP/1.1\r\n\r\n", "400 Bad Request");
-    check("9112 3.2: none, in 1.0", "GET / HTTP/1.0\r\n\r\n", &[page(CLOSE)], Ours(Next::CloseAgreed));
+    check_refused(
+        "9112 3.2: none, but an absolute target",
+        "GET http://a/ HTTP/1.1\r\n\r\n",
+        "400 Bad Request",
+    );
+    check(
+        "9112 3.2: none, in 1.0",
+        "GET / HTTP/1.0\r\n\r\n",
+        &[page(CLOSE)],
+        Ours(Next::CloseAgreed),
+    );
     for version in ["1.0", "1.1"] {
-        let two = |first, second| format!("GET / HTTP/{version}\r\nHost: {first}\r\nX: y\r\nhOST: {second}\r\n\r\n");
+        let two = |first, second| {
+            format!("GET / HTTP/{version}\r\nHost: {first}\r\nX: y\r\nhOST: {second}\r\n\r\n")
+        };
         check_refused("9112 3.2: two", two("a", "b"), "400 Bad Request");
         check_refused("9112 3.2: twice the same", two("a", "a"), "400 Bad Request");
         check_refused("9112 3.2: twice nothing", two("", ""), "400 Bad Request");
-        check_refused("9112 3.2: no host", format!("GET / HTTP/{version}\r\nHost: a b\r\n\r\n"), "400 Bad Request");
+        check_refused(
+            "9112 3.2: no host",
+            format!("GET / HTTP/{version}\r\nHost: a b\r\n\r\n"),
+            "400 Bad Request",
+        );
     }
 }
 
@@ -552,7 +701,11 @@ fn the_parts_of_a_host_stand_in_their_places() {
     let names = "a:b a:8o a:+80 a:-1 a:80:80 a::80 ::1 a[b] a] % %4 %4g a%zz";
     let literals = "[::1 ::1] [] [a] [1.2.3.4] [::1]80 [::1]a [::1]:a [[::1]] [:::1] [::12345] [v.a] [v1.] [vx.a] [v1a]";
     for value in names.split(' ').chain(literals.split(' ')) {
-        check_refused("3986 3.2.2", format!("GET / HTTP/1.1\r\nHost: {value}\r\n\r\n"), "400 Bad Request");
+        check_refused(
+            "3986 3.2.2",
+            format!("GET / HTTP/1.1\r\nHost: {value}\r\n\r\n"),
+            "400 Bad Request",
+        );
     }
     for target in ["http://a:b/", "http://::1/", "http://[::1/", "http://:80/", "http://%zz/"] {
         check_refused("9110 4.2.1", line(&format!("GET {target} HTTP/1.1")), "400 Bad Request");
@@ -567,7 +720,16 @@ fn an_encoded_path_is_decoded_once() {
         ("/plaintex%74?x", plain(KEEP)),
         ("/%70%6C%61%69%6e%74%65%78%74", plain(KEEP)),
         ("http://a/%70laintext", plain(KEEP)),
-        ("/%65cho", answer("405 Method Not Allowed", "text/plain", "Allow: POST\r\n", KEEP, "405 Method Not Allowed\n")),
+        (
+            "/%65cho",
+            answer(
+                "405 Method Not Allowed",
+                "text/plain",
+                "Allow: POST\r\n",
+                KEEP,
+                "405 Method Not Allowed\n",
+            ),
+        ),
         ("/%2570laintext", error("404 Not Found", KEEP)),
         ("/%2Fplaintext", error("404 Not Found", KEEP)),
         ("/plaintext%3F", error("404 Not Found", KEEP)),
@@ -581,7 +743,12 @@ fn an_encoded_path_is_decoded_once() {
         check("1945 5.1.2", line(&format!("GET {target} HTTP/1.1")), &[answer], PeerLeft);
     }
     let echoed = answer("200 OK", "application/octet-stream", "", KEEP, "hi");
-    check("1945 5.1.2", line("POST /ech%6f HTTP/1.1\r\nContent-Length: 2") + "hi", &[echoed], PeerLeft);
+    check(
+        "1945 5.1.2",
+        line("POST /ech%6f HTTP/1.1\r\nContent-Length: 2") + "hi",
+        &[echoed],
+        PeerLeft,
+    );
 }
 
 #[test]
@@ -589,11 +756,26 @@ fn an_absolute_target_overrides_the_host() {
     // 9112 3.2.2: the field is ignored then, be it empty or another's, as long as there is one that could be. It is not
     // ignored that it could be none: 9112 3.2.
     for host in ["", "a", "b:8080"] {
-        check("9112 3.2.2", format!("GET http://a/ HTTP/1.1\r\nHost: {host}\r\n\r\n"), &[page(KEEP)], PeerLeft);
+        check(
+            "9112 3.2.2",
+            format!("GET http://a/ HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+            &[page(KEEP)],
+            PeerLeft,
+        );
     }
     check_refused("9112 3.2", "GET http://a/ HTTP/1.1\r\nHost: a b\r\n\r\n", "400 Bad Request");
-    check("9112 3.2: empty, without an authority", "OPTIONS * HTTP/1.1\r\nHost:\r\n\r\n", &[not_allowed(KEEP)], PeerLeft);
-    check("9112 3.2: 1.0 has no Host", "GET http://a/ HTTP/1.0\r\n\r\n", &[page(CLOSE)], Ours(Next::CloseAgreed));
+    check(
+        "9112 3.2: empty, without an authority",
+        "OPTIONS * HTTP/1.1\r\nHost:\r\n\r\n",
+        &[not_allowed(KEEP)],
+        PeerLeft,
+    );
+    check(
+        "9112 3.2: 1.0 has no Host",
+        "GET http://a/ HTTP/1.0\r\n\r\n",
+        &[page(CLOSE)],
+        Ours(Next::CloseAgreed),
+    );
 }
 
 #[test]
@@ -605,16 +787,36 @@ fn a_method_is_known_or_501_and_served_or_405() {
     check("9110 15.5.6", line("OPTIONS * HTTP/1.1"), &[not_allowed(KEEP)], PeerLeft);
     for start in ["CONNECT a:80", "CONNECT [::1]:443"] {
         // 9110 9.3.6: what comes behind it is meant for a tunnel.
-        check("9110 15.5.6", line(&format!("{start} HTTP/1.1")), &[not_allowed(CLOSE)], Ours(Next::Close));
+        check(
+            "9110 15.5.6",
+            line(&format!("{start} HTTP/1.1")),
+            &[not_allowed(CLOSE)],
+            Ours(Next::Close),
+        );
         // Also to a client that has announced its end: what it sends then is for the tunnel, and must not turn into a reset.
         let closing = format!("{start} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         check("9112 9.6", closing, &[not_allowed(CLOSE)], Ours(Next::Close));
     }
-    for method in ["get", "Get", "GETS", "GE", "HEADER", "FOO", "PRI", "G*T", "!#$%&'*+-.^_`|~", &"M".repeat(100)] {
+    for method in [
+        "get",
+        "Get",
+        "GETS",
+        "GE",
+        "HEADER",
+        "FOO",
+        "PRI",
+        "G*T",
+        "!#$%&'*+-.^_`|~",
+        &"M".repeat(100),
+    ] {
         check_refused("9110 15.6.2", line(&format!("{method} / HTTP/1.1")), "501 Not Implemented");
     }
     for method in ["", "G(T", "G\0T", "G\tT", "GÄT", "GET,", "\"GET\""] {
-        check_refused("9112 3.1: no token", line(&format!("{method} / HTTP/1.1")), "400 Bad Request");
+        check_refused(
+            "9112 3.1: no token",
+            line(&format!("{method} / HTTP/1.1")),
+            "400 Bad Request",
+        );
     }
 }
 
@@ -670,8 +872,25 @@ fn a_target_has_one_of_four_forms() {
         check_refused(rule, line(&format!("GET {target} HTTP/1.1")), "400 Bad Request");
     }
     check_refused("9112 3.2.4: no other OPTIONS", line("OPTIONS *x HTTP/1.1"), "400 Bad Request");
-    for target in ["/", "*", "a", "a:", ":80", "http://a:80/", "a:80/", "a:80?x", "u@a:80", "[::1", "[::1]", "a b:80"] {
-        check_refused("9112 3.2.3: nothing else for CONNECT", line(&format!("CONNECT {target} HTTP/1.1")), "400 Bad Request");
+    for target in [
+        "/",
+        "*",
+        "a",
+        "a:",
+        ":80",
+        "http://a:80/",
+        "a:80/",
+        "a:80?x",
+        "u@a:80",
+        "[::1",
+        "[::1]",
+        "a b:80",
+    ] {
+        check_refused(
+            "9112 3.2.3: nothing else for CONNECT",
+            line(&format!("CONNECT {target} HTTP/1.1")),
+            "400 Bad Request",
+        );
     }
 }
 
@@ -683,7 +902,14 @@ fn a_request_line_has_two_single_spaces() {
             check_refused("9112 3", line(&format!("GET {target} {version}")), "400 Bad Request");
         }
     }
-    for request in ["GET / HTTP/1.1 ", " GET / HTTP/1.1", "GET\t/ HTTP/1.1", "GET /\tHTTP/1.1", "GET HTTP/1.1", "GET"] {
+    for request in [
+        "GET / HTTP/1.1 ",
+        " GET / HTTP/1.1",
+        "GET\t/ HTTP/1.1",
+        "GET /\tHTTP/1.1",
+        "GET HTTP/1.1",
+        "GET",
+    ] {
         check_refused("9112 3", line(request), "400 Bad Request");
     }
 }
@@ -695,10 +921,15 @@ fn a_version_is_spoken_unsupported_or_none() {
         check("9110 2.5", line(&format!("GET / {version}")), &[page(KEEP)], PeerLeft);
         check_refused("9112 3.2", format!("GET / {version}\r\n\r\n"), "400 Bad Request");
     }
-    let minor_two = line("GET / HTTP/1.2") + &line("POST / HTTP/1.2\r\nContent-Length: 5") + "hello";
+    let minor_two =
+        line("GET / HTTP/1.2") + &line("POST / HTTP/1.2\r\nContent-Length: 5") + "hello";
     check("9110 2.5: two of 1.2", minor_two, &[page(KEEP), not_allowed(KEEP)], PeerLeft);
     for version in ["HTTP/2.0", "HTTP/2.1", "HTTP/0.9", "HTTP/3.0", "HTTP/9.9"] {
-        check_refused("9110 15.6.6", line(&format!("GET / {version}")), "505 HTTP Version Not Supported");
+        check_refused(
+            "9110 15.6.6",
+            line(&format!("GET / {version}")),
+            "505 HTTP Version Not Supported",
+        );
     }
     let near_one = "http/1.1 Http/1.1 HTTP/1.10 HTTP/1.20 HTTP/11 HTTP/1 HTTP/1. HTTP/.1 HTTP/01.1 HTTP/1,1 HTTP/1.x HTTP/x.1";
     let near_others = "HTTP/2 HTTP/2. HTTP/2.00 HTTP/20 HTTP HTTP/ HTTPS/1.1 1.1 ICY \0";
@@ -722,7 +953,13 @@ fn a_simple_request_gets_a_simple_answer() {
         check_behind(&[b""], "1945 6", request, &[answer.to_owned()], Ours(Next::Close));
         // A client that has sent a request of HTTP/1 before takes no such answer. What it is served could be made to look like
         // another's, with a head of its own.
-        check_behind(&[PLAIN], "9112 11.1", request, &[error("400 Bad Request", CLOSE)], Ours(Next::Close));
+        check_behind(
+            &[PLAIN],
+            "9112 11.1",
+            request,
+            &[error("400 Bad Request", CLOSE)],
+            Ours(Next::Close),
+        );
     }
 }
 
@@ -742,8 +979,15 @@ fn what_is_not_quite_a_simple_request_is_refused_when_its_line_has_come() {
         "HEAD /\r\n",
     ];
     for request in near {
-        let head_has_no_body = |answer: String| if request.starts_with("HEAD") { without_body(&answer) } else { answer };
-        check("1945 5", request, &[head_has_no_body(error("400 Bad Request", CLOSE))], Ours(Next::Close));
+        let head_has_no_body = |answer: String| {
+            if request.starts_with("HEAD") { without_body(&answer) } else { answer }
+        };
+        check(
+            "1945 5",
+            request,
+            &[head_has_no_body(error("400 Bad Request", CLOSE))],
+            Ours(Next::Close),
+        );
     }
     for request in ["GET / \r\n", "POST /\r\n", "GET\r\n", "hello\r\n", "GET / HTTP/1\r\n"] {
         check_refused("1945 5", request, "400 Bad Request");
@@ -795,11 +1039,23 @@ fn long_head(bytes: usize) -> String {
 fn a_long_request_line_is_served_and_a_longer_one_is_414() {
     // 9112 3 asks for 8,000 at least, and 414 beyond. Empty lines before it are no part of it.
     check_served("9112 3", long_line(8000 + "\r\n".len()));
-    check_refused("without an end", "GET /".to_owned() + &"a".repeat(INPUT_BYTES_MAX), "414 URI Too Long");
+    check_refused(
+        "without an end",
+        "GET /".to_owned() + &"a".repeat(INPUT_BYTES_MAX),
+        "414 URI Too Long",
+    );
     for before in ["", "\r\n", "\r\n\r\n"] {
         check_served("the longest", before.to_owned() + &long_line(REQUEST_LINE_BYTES_MAX));
-        check_refused("one byte more", before.to_owned() + &long_line(REQUEST_LINE_BYTES_MAX + 1), "414 URI Too Long");
-        check_refused("twice that", before.to_owned() + &long_line(2 * REQUEST_LINE_BYTES_MAX), "414 URI Too Long");
+        check_refused(
+            "one byte more",
+            before.to_owned() + &long_line(REQUEST_LINE_BYTES_MAX + 1),
+            "414 URI Too Long",
+        );
+        check_refused(
+            "twice that",
+            before.to_owned() + &long_line(2 * REQUEST_LINE_BYTES_MAX),
+            "414 URI Too Long",
+        );
     }
 }
 
@@ -826,11 +1082,28 @@ fn a_long_head_is_served_and_a_longer_one_is_431() {
     // 9110 5.4, 6585 5: counted in bytes and in fields.
     let fields = |count| get(&"Name: value\r\n".repeat(count - 1)); // and Host
     check_served("the longest", long_head(HEAD_BYTES_MAX));
-    check_refused("one byte more", long_head(HEAD_BYTES_MAX + 1), "431 Request Header Fields Too Large");
-    check_refused("without an end", long_head(INPUT_BYTES_MAX).trim_end(), "431 Request Header Fields Too Large");
+    check_refused(
+        "one byte more",
+        long_head(HEAD_BYTES_MAX + 1),
+        "431 Request Header Fields Too Large",
+    );
+    check_refused(
+        "without an end",
+        long_head(INPUT_BYTES_MAX).trim_end(),
+        "431 Request Header Fields Too Large",
+    );
     let endless = long_head(2 * HEAD_BYTES_MAX);
-    check("it could still end", &endless[..HEAD_BYTES_MAX], &[error("400 Bad Request", CLOSE)], CutShort);
-    check_refused("it cannot end any more", &endless[..=HEAD_BYTES_MAX], "431 Request Header Fields Too Large");
+    check(
+        "it could still end",
+        &endless[..HEAD_BYTES_MAX],
+        &[error("400 Bad Request", CLOSE)],
+        CutShort,
+    );
+    check_refused(
+        "it cannot end any more",
+        &endless[..=HEAD_BYTES_MAX],
+        "431 Request Header Fields Too Large",
+    );
     check_served("as many fields as there may be", fields(HEADERS_MAX));
     check_refused("one field more", fields(HEADERS_MAX + 1), "431 Request Header Fields Too Large");
     check_refused("many more", fields(1000), "431 Request Header Fields Too Large");
@@ -839,18 +1112,29 @@ fn a_long_head_is_served_and_a_longer_one_is_431() {
 #[test]
 fn who_waits_for_leave_to_send_a_body_gets_a_last_answer_instead() {
     // 9110 10.1.1. After it one cannot know whether the body comes, so nothing after it is read.
-    let head = |version: &str, fields: &str| format!("POST / HTTP/{version}\r\nHost: a\r\n{fields}\r\n");
-    for expect in ["Expect: 100-continue\r\n", "expect:100-Continue\r\n", "Expect: foo\r\nExpect: 100-continue\r\n"] {
+    let head =
+        |version: &str, fields: &str| format!("POST / HTTP/{version}\r\nHost: a\r\n{fields}\r\n");
+    for expect in [
+        "Expect: 100-continue\r\n",
+        "expect:100-Continue\r\n",
+        "Expect: foo\r\nExpect: 100-continue\r\n",
+    ] {
         let waits = head("1.1", &format!("Content-Length: 5\r\n{expect}"));
         check("9110 10.1.1", &waits, &[not_allowed(CLOSE)], Ours(Next::Close));
-        check("9110 10.1.1: sent all the same", waits + "hello", &[not_allowed(CLOSE)], Ours(Next::Close));
+        check(
+            "9110 10.1.1: sent all the same",
+            waits + "hello",
+            &[not_allowed(CLOSE)],
+            Ours(Next::Close),
+        );
         let closes = head("1.1", &format!("Content-Length: 5\r\nConnection: close\r\n{expect}"));
         check("9110 10.1.1: and closes", closes, &[not_allowed(CLOSE)], Ours(Next::Close));
         let too_large = head("1.1", &format!("Content-Length: 1048577\r\n{expect}"));
         check_refused("9110 10.1.1: and too large", too_large, "413 Content Too Large");
         let empty = head("1.1", &format!("Content-Length: 0\r\n{expect}"));
         check("9110 10.1.1: no body, no doubt", empty, &[not_allowed(KEEP)], PeerLeft);
-        let old = head("1.0", &format!("Content-Length: 5\r\nConnection: keep-alive\r\n{expect}")) + "hello";
+        let old = head("1.0", &format!("Content-Length: 5\r\nConnection: keep-alive\r\n{expect}"))
+            + "hello";
         check("9110 10.1.1: ignored in 1.0", old, &[not_allowed(KEEP)], PeerLeft);
     }
     let other = head("1.1", "Content-Length: 5\r\nExpect: 100-continuex\r\n") + "hello";
@@ -861,7 +1145,8 @@ fn who_waits_for_leave_to_send_a_body_gets_a_last_answer_instead() {
 fn an_expectation_may_stand_in_a_list() {
     // 9110 10.1.1: Expect = #expectation.
     for expect in ["foo, 100-continue", "100-continue,foo", ",100-Continue"] {
-        let waits = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: {expect}\r\n\r\n");
+        let waits =
+            format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: {expect}\r\n\r\n");
         check("9110 10.1.1", waits, &[not_allowed(CLOSE)], Ours(Next::Close));
     }
 }
@@ -876,7 +1161,12 @@ fn a_request_that_is_cut_short_gets_400_and_is_not_served() {
     }
     let head = line("POST / HTTP/1.1\r\nContent-Length: 5");
     for body in ["", "h", "hell"] {
-        check("9112 8: in the body", head.clone() + body, &[error("400 Bad Request", CLOSE)], CutShort);
+        check(
+            "9112 8: in the body",
+            head.clone() + body,
+            &[error("400 Bad Request", CLOSE)],
+            CutShort,
+        );
     }
 }
 
@@ -904,7 +1194,18 @@ fn a_refusal_does_not_wait_for_more_to_be_the_same() {
 #[test]
 fn a_head_has_one_deadline_however_it_drips() {
     // 9112 9.5. Byte by byte and line by line, each well within the deadline: together they exceed it.
-    let pieces = ["G", "ET / HTTP/1.1", "\r\n", "Host:", " a\r\n", "Name", ": value\r", "\nOther:", "value", "\r\n"];
+    let pieces = [
+        "G",
+        "ET / HTTP/1.1",
+        "\r\n",
+        "Host:",
+        " a\r\n",
+        "Name",
+        ": value\r",
+        "\nOther:",
+        "value",
+        "\r\n",
+    ];
     let mut peer = Peer::new(Site::default());
     assert_eq!(peer.lent.alarm, Time::NEVER, "before its first byte a request has no deadline");
     for piece in pieces {
@@ -912,7 +1213,10 @@ fn a_head_has_one_deadline_however_it_drips() {
         peer.receive(piece.as_bytes());
         peer.wait(head_ms_max() / 10);
     }
-    assert_eq!(peer.leave(), Talk { output: error("408 Request Timeout", CLOSE), end: Ours(Next::Close) });
+    assert_eq!(
+        peer.leave(),
+        Talk { output: error("408 Request Timeout", CLOSE), end: Ours(Next::Close) }
+    );
 }
 
 #[test]
@@ -929,7 +1233,10 @@ fn empty_lines_that_drip_have_an_end_too() {
     }
     peer.receive(b"\r");
     peer.wait(head_ms_max());
-    assert_eq!(peer.leave(), Talk { output: error("408 Request Timeout", CLOSE), end: Ours(Next::Close) });
+    assert_eq!(
+        peer.leave(),
+        Talk { output: error("408 Request Timeout", CLOSE), end: Ours(Next::Close) }
+    );
 }
 
 #[test]
@@ -945,14 +1252,19 @@ fn a_body_has_a_deadline_of_its_own() {
     assert_eq!(peer.last_word, None);
     peer.receive(b"body");
     peer.wait(1);
-    assert_eq!(peer.leave(), Talk { output: error("408 Request Timeout", CLOSE), end: Ours(Next::Close) });
+    assert_eq!(
+        peer.leave(),
+        Talk { output: error("408 Request Timeout", CLOSE), end: Ours(Next::Close) }
+    );
 }
 
 #[test]
 fn an_answered_request_leaves_no_deadline_behind() {
     // In pieces, so that deadlines are set; the next request then starts with a deadline of its own.
     let mut peer = Peer::new(Site::default());
-    for request in [get(""), line("POST / HTTP/1.1\r\nContent-Length: 5") + "hello", line("GET / HTTP/1.2")] {
+    for request in
+        [get(""), line("POST / HTTP/1.1\r\nContent-Length: 5") + "hello", line("GET / HTTP/1.2")]
+    {
         for byte in request.as_bytes().chunks(1) {
             peer.receive(byte);
             peer.wait(1);
@@ -960,7 +1272,10 @@ fn an_answered_request_leaves_no_deadline_behind() {
         assert_eq!(peer.lent.alarm, Time::NEVER, "{request:?}");
         peer.wait(head_ms_max() + body_ms_max());
     }
-    assert_eq!(peer.leave(), Talk { output: plain(KEEP) + &not_allowed(KEEP) + &page(KEEP), end: PeerLeft });
+    assert_eq!(
+        peer.leave(),
+        Talk { output: plain(KEEP) + &not_allowed(KEEP) + &page(KEEP), end: PeerLeft }
+    );
 }
 
 #[test]
@@ -979,10 +1294,14 @@ struct Mirror;
 impl Responder for Mirror {
     fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
         let seen = request.header("X-SEEN").map(|value| value.escape_ascii().to_string());
-        let (method, path, body_bytes) = (request.method(), request.path().escape_ascii(), request.body_bytes());
+        let (method, path, body_bytes) =
+            (request.method(), request.path().escape_ascii(), request.body_bytes());
         let query = request.query().map(|query| query.escape_ascii().to_string());
         let manners = (request.keeps_alive(), request.expects_continue());
-        Response::ok("text/plain", format!("{method:?} {path} {query:?} {seen:?} {body_bytes} {manners:?}").into_bytes())
+        Response::ok(
+            "text/plain",
+            format!("{method:?} {path} {query:?} {seen:?} {body_bytes} {manners:?}").into_bytes(),
+        )
     }
 }
 
@@ -990,12 +1309,30 @@ impl Responder for Mirror {
 fn a_responder_sees_what_was_asked() {
     // 1945 3.1: whatever the version.
     for (request, seen) in [
-        ("GET /a/b?c?d HTTP/1.1\r\nHost: a\r\n\r\n", r#"Get /a/b Some("c?d") None 0 (true, false)"#),
-        ("GET / HTTP/1.0\r\nx-Seen: \t one \r\nX-Seen: two\r\n\r\n", r#"Get / None Some("one") 0 (false, false)"#),
-        ("DELETE http://a?b HTTP/1.2\r\nHost: a\r\nX-Seen:\r\n\r\n", r#"Delete / Some("b") Some("") 0 (true, false)"#),
-        ("PATCH /%2F HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", "Patch /%2F None None 2 (true, false)"),
-        ("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n", "Put / None None 2 (true, true)"),
-        ("OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "Options * None None 0 (false, false)"),
+        (
+            "GET /a/b?c?d HTTP/1.1\r\nHost: a\r\n\r\n",
+            r#"Get /a/b Some("c?d") None 0 (true, false)"#,
+        ),
+        (
+            "GET / HTTP/1.0\r\nx-Seen: \t one \r\nX-Seen: two\r\n\r\n",
+            r#"Get / None Some("one") 0 (false, false)"#,
+        ),
+        (
+            "DELETE http://a?b HTTP/1.2\r\nHost: a\r\nX-Seen:\r\n\r\n",
+            r#"Delete / Some("b") Some("") 0 (true, false)"#,
+        ),
+        (
+            "PATCH /%2F HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi",
+            "Patch /%2F None None 2 (true, false)",
+        ),
+        (
+            "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n",
+            "Put / None None 2 (true, true)",
+        ),
+        (
+            "OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            "Options * None None 0 (false, false)",
+        ),
         ("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", "Connect a:80 None None 0 (true, false)"),
     ] {
         let mut peer = Peer::new(Mirror);
@@ -1012,8 +1349,13 @@ fn the_host_that_is_asked_is_the_one_in_the_target_if_it_has_one() {
     impl Responder for Hosts {
         fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
             let named = |host: Option<&[u8]>| host.map(|host| host.escape_ascii().to_string());
-            let forwarded: Vec<_> = request.headers_called("x-forwarded-for").map(|value| named(Some(value))).collect();
-            let seen = format!("{:?} {:?} {forwarded:?}", named(request.host()), named(request.header("Host")));
+            let forwarded: Vec<_> =
+                request.headers_called("x-forwarded-for").map(|value| named(Some(value))).collect();
+            let seen = format!(
+                "{:?} {:?} {forwarded:?}",
+                named(request.host()),
+                named(request.header("Host"))
+            );
             Response::ok("text/plain", seen.into_bytes())
         }
     }
@@ -1048,7 +1390,10 @@ fn nobody_is_asked_to_answer_a_request_before_all_of_it_is_there() {
     impl Responder for Asked {
         fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
             self.0.set(self.0.get() + 1);
-            Response::ok("text/plain", format!("{:?} {}", request.method(), request.path().escape_ascii()).into_bytes())
+            Response::ok(
+                "text/plain",
+                format!("{:?} {}", request.method(), request.path().escape_ascii()).into_bytes(),
+            )
         }
     }
     let request = b"DELETE /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
@@ -1075,7 +1420,9 @@ fn a_responder_cannot_break_the_frame() {
     struct Careless(&'static str, &'static str);
     impl Responder for Careless {
         fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
-            Response::ok("text/plain", Vec::new()).with_header(self.0, self.1).with_header("X-Fine", "a\tb, \"c\"")
+            Response::ok("text/plain", Vec::new())
+                .with_header(self.0, self.1)
+                .with_header("X-Fine", "a\tb, \"c\"")
         }
     }
     let answer_of = |name, value| {
@@ -1084,9 +1431,18 @@ fn a_responder_cannot_break_the_frame() {
         peer.leave()
     };
     for value in ["a\r\nX: y", "a\n", "a\r", "a\0", "a\x7f"] {
-        let expected =
-            answer("500 Internal Server Error", "text/plain", "X-Fine: a\tb, \"c\"\r\n", KEEP, "500 Internal Server Error\n");
-        assert_eq!(answer_of("X-Split", value), Talk { output: expected, end: PeerLeft }, "{value:?}");
+        let expected = answer(
+            "500 Internal Server Error",
+            "text/plain",
+            "X-Fine: a\tb, \"c\"\r\n",
+            KEEP,
+            "500 Internal Server Error\n",
+        );
+        assert_eq!(
+            answer_of("X-Split", value),
+            Talk { output: expected, end: PeerLeft },
+            "{value:?}"
+        );
     }
     let ours = ["content-LENGTH", "Transfer-Encoding", "Connection", "Date", "Content-Type"];
     for name in ours.into_iter().chain(["", "Na me", "X-Split: a\r\nX", "N\u{e4}me"]) {
@@ -1122,7 +1478,8 @@ fn a_responder_cannot_break_the_frame_with_a_type_either() {
                 "{content_type:?}"
             );
         }
-        let mut peer = Peer::new(Typed("text/plain; charset=\"utf-8\"", kind, Page::new("", "".as_bytes())));
+        let mut peer =
+            Peer::new(Typed("text/plain; charset=\"utf-8\"", kind, Page::new("", "".as_bytes())));
         peer.receive(PLAIN);
         let expected = answer("200 OK", "text/plain; charset=\"utf-8\"", "", KEEP, "abc");
         assert_eq!(peer.leave(), Talk { output: expected, end: PeerLeft });
@@ -1141,11 +1498,14 @@ fn an_answer_that_can_have_no_body_has_none_whatever_its_responder_says() {
             }
         }
     }
-    for (status, is_streamed) in [Status::NoContent, Status::NotModified].map(|status| [(status, false), (status, true)]).concat()
+    for (status, is_streamed) in [Status::NoContent, Status::NotModified]
+        .map(|status| [(status, false), (status, true)])
+        .concat()
     {
         let mut peer = Peer::new(Wordy(status, is_streamed));
         peer.receive(&[PLAIN, PLAIN].concat());
-        let answer = format!("HTTP/1.0 {}\r\nDate: *\r\nConnection: keep-alive\r\n\r\n", status.as_str());
+        let answer =
+            format!("HTTP/1.0 {}\r\nDate: *\r\nConnection: keep-alive\r\n\r\n", status.as_str());
         assert_eq!(peer.leave(), Talk { output: answer.repeat(2), end: PeerLeft });
     }
 }
@@ -1173,15 +1533,24 @@ fn every_status_has_its_line_and_its_fields() {
         peer.receive(PLAIN);
         let output = peer.leave().output;
         let (line, fields) = output.split_once("\r\n").unwrap();
-        let [version, code, reason] = line.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("three parts: {line}") };
+        let [version, code, reason] = line.splitn(3, ' ').collect::<Vec<_>>()[..] else {
+            panic!("three parts: {line}")
+        };
         assert_eq!(version, "HTTP/1.0");
         assert!(code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_digit()), "{line}");
-        assert!(reason.starts_with(|first: char| first.is_ascii_uppercase()) && !reason.ends_with(' '), "{line}");
+        assert!(
+            reason.starts_with(|first: char| first.is_ascii_uppercase()) && !reason.ends_with(' '),
+            "{line}"
+        );
         assert_eq!(fields.matches("Date: *\r\n").count(), 1, "{line}");
         let body = format!("{code} {reason}\n");
         let framing = format!("Content-Type: text/plain\r\nContent-Length: {}\r\n", body.len());
         let has_body = !["204", "304"].contains(&code);
-        assert_eq!(fields.starts_with(&framing) && fields.ends_with(&format!("\r\n\r\n{body}")), has_body, "{output}");
+        assert_eq!(
+            fields.starts_with(&framing) && fields.ends_with(&format!("\r\n\r\n{body}")),
+            has_body,
+            "{output}"
+        );
         assert_eq!(fields.contains("Content-"), has_body, "{output}");
     }
 }
@@ -1227,10 +1596,15 @@ fn text(length: usize) -> String {
 #[test]
 fn a_streamed_body_is_complete_however_its_pieces_come() {
     // And the requests behind it are answered, in their order. The alarm rings whenever there is nothing for now.
-    for length in [0, 1, 5, STREAMED_BYTES_MAX - 1, STREAMED_BYTES_MAX, STREAMED_BYTES_MAX + 1, 300_000] {
-        for pieces in [vec![usize::MAX], vec![70_000, 0, 9_000], vec![0, 0, 30_000], vec![100_000, 1]] {
+    for length in
+        [0, 1, 5, STREAMED_BYTES_MAX - 1, STREAMED_BYTES_MAX, STREAMED_BYTES_MAX + 1, 300_000]
+    {
+        for pieces in
+            [vec![usize::MAX], vec![70_000, 0, 9_000], vec![0, 0, 30_000], vec![100_000, 1]]
+        {
             let body = text(length);
-            let mut peer = Peer::new(Springs { bytes: body.clone().into(), pieces, length: length as u64 });
+            let mut peer =
+                Peer::new(Springs { bytes: body.clone().into(), pieces, length: length as u64 });
             peer.receive(&[PLAIN, b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", PLAIN].concat());
             while peer.is_paused {
                 peer.wait(STREAM_REST_MS);
@@ -1245,12 +1619,14 @@ fn a_streamed_body_is_complete_however_its_pieces_come() {
 #[test]
 fn a_streamed_body_leaves_behind_the_body_of_its_request_and_may_be_the_last() {
     // A GET may have a body, too. It is skipped first.
-    let mut peer = Peer::new(Springs { bytes: text(200_000).into(), pieces: vec![50_000], length: 200_000 });
+    let mut peer =
+        Peer::new(Springs { bytes: text(200_000).into(), pieces: vec![50_000], length: 200_000 });
     peer.receive(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel");
     assert!(peer.output.is_empty(), "the request is not complete");
     peer.receive(b"loGET / HTTP/1.0\r\n\r\n");
     let body = text(200_000);
-    let output = answer("200 OK", "text/plain", "", KEEP, &body) + &answer("200 OK", "text/plain", "", CLOSE, &body);
+    let output = answer("200 OK", "text/plain", "", KEEP, &body)
+        + &answer("200 OK", "text/plain", "", CLOSE, &body);
     assert_eq!(peer.leave(), Talk { output, end: Ours(Next::CloseAgreed) });
 }
 
@@ -1259,7 +1635,10 @@ fn a_streamed_body_that_is_not_as_long_as_said_cannot_be_taken_for_the_whole() {
     // What is beyond the length is not sent. Where something is missing, the connection is reset.
     let mut peer = Peer::new(Springs { bytes: text(100).into(), pieces: vec![7], length: 90 });
     peer.receive(PLAIN);
-    assert_eq!(peer.leave(), Talk { output: answer("200 OK", "text/plain", "", KEEP, &text(90)), end: PeerLeft });
+    assert_eq!(
+        peer.leave(),
+        Talk { output: answer("200 OK", "text/plain", "", KEEP, &text(90)), end: PeerLeft }
+    );
     let mut peer = Peer::new(Springs { bytes: text(100).into(), pieces: vec![7], length: 101 });
     peer.receive(&[PLAIN, PLAIN].concat());
     let head = "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 101\r\nDate: *\r\nConnection: keep-alive\r\n\r\n";
@@ -1284,7 +1663,8 @@ fn a_piece_is_made_of_a_bounded_number_of_reads() {
 
 /// The lengths of the head and of what follows it.
 fn split_head(output: &[u8]) -> (usize, usize) {
-    let end = output.windows(4).position(|window| window == b"\r\n\r\n").expect("a head has an end") + 4;
+    let end =
+        output.windows(4).position(|window| window == b"\r\n\r\n").expect("a head has an end") + 4;
     (end, output.len() - end)
 }
 
@@ -1318,7 +1698,8 @@ fn a_long_body_leaves_in_pieces_although_nobody_asked_for_that() {
 
 #[test]
 fn a_simple_answer_may_be_streamed() {
-    let mut peer = Peer::new(Springs { bytes: text(100_000).into(), pieces: vec![30_000], length: 100_000 });
+    let mut peer =
+        Peer::new(Springs { bytes: text(100_000).into(), pieces: vec![30_000], length: 100_000 });
     peer.receive(b"GET /\r\n");
     assert_eq!(peer.leave(), Talk { output: text(100_000), end: Ours(Next::Close) });
 }
@@ -1326,7 +1707,9 @@ fn a_simple_answer_may_be_streamed() {
 #[test]
 fn what_is_posted_to_echo_comes_back() {
     // 1945 8.3. Up to the largest body, and behind it the connection goes on.
-    let request = |method, length: usize| format!("{method} /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+    let request = |method, length: usize| {
+        format!("{method} /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n")
+    };
     let echoed = |body: &str| answer("200 OK", "application/octet-stream", "", KEEP, body);
     for body in ["", "hello", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
         check("1945 8.3", request("POST", body.len()) + body, &[echoed(body)], PeerLeft);
@@ -1339,7 +1722,13 @@ fn what_is_posted_to_echo_comes_back() {
     peer.receive(PLAIN);
     assert_eq!(peer.leave(), Talk { output: echoed(&largest) + &plain(KEEP), end: PeerLeft });
     check_refused("9110 15.5.14", request("POST", bytes_max + 1), "413 Content Too Large");
-    let not_allowed = answer("405 Method Not Allowed", "text/plain", "Allow: POST\r\n", KEEP, "405 Method Not Allowed\n");
+    let not_allowed = answer(
+        "405 Method Not Allowed",
+        "text/plain",
+        "Allow: POST\r\n",
+        KEEP,
+        "405 Method Not Allowed\n",
+    );
     check("9110 15.5.6", request("PUT", 2) + "hi", std::slice::from_ref(&not_allowed), PeerLeft);
     check("9110 15.5.6", line("GET /echo HTTP/1.1"), &[not_allowed], PeerLeft);
 }
@@ -1348,7 +1737,11 @@ fn what_is_posted_to_echo_comes_back() {
 fn a_body_that_is_wanted_is_asked_for_without_an_expectation() {
     // 9110 10.1.1: there is no interim answer in HTTP/1.0, so a final one says that the expectation cannot be met. A client of 1.0
     // has no expectations.
-    let request = |version| format!("POST /echo HTTP/{version}\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    let request = |version| {
+        format!(
+            "POST /echo HTTP/{version}\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        )
+    };
     check_refused("9110 10.1.1", request("1.1"), "417 Expectation Failed");
     let echoed = answer("200 OK", "application/octet-stream", "", CLOSE, "hello");
     check("9110 10.1.1", request("1.0") + "hello", &[echoed], Ours(Next::CloseAgreed));
@@ -1364,7 +1757,10 @@ fn an_upload_that_is_cut_short_or_late_is_dropped() {
     let mut peer = Peer::new(Site::new());
     peer.receive(half);
     peer.wait(body_ms_max());
-    assert_eq!(peer.leave(), Talk { output: error("408 Request Timeout", CLOSE), end: Ours(Next::Close) });
+    assert_eq!(
+        peer.leave(),
+        Talk { output: error("408 Request Timeout", CLOSE), end: Ours(Next::Close) }
+    );
 }
 
 #[test]
@@ -1409,10 +1805,17 @@ fn a_head_that_drips_costs_as_much_as_it_is_long() {
     for (kind, head, lines) in [
         ("one long value", long_head(HEAD_BYTES_MAX), 3),
         ("a long line", long_line(HEAD_BYTES_MAX / 2), 1),
-        ("many fields", get(&format!("Name: {}\r\n", "v".repeat(HEAD_BYTES_MAX / 60)).repeat(55)), 58),
+        (
+            "many fields",
+            get(&format!("Name: {}\r\n", "v".repeat(HEAD_BYTES_MAX / 60)).repeat(55)),
+            58,
+        ),
     ] {
         let (looked_at, most) = (looked_at(&head), (lines + 2) * head.len());
-        assert!((8..=most).contains(&looked_at), "{kind}: {looked_at} bytes, and at most {most} are allowed");
+        assert!(
+            (8..=most).contains(&looked_at),
+            "{kind}: {looked_at} bytes, and at most {most} are allowed"
+        );
     }
 }
 
@@ -1474,8 +1877,14 @@ fn each_answer_is_a_line_in_the_access_log() {
         ("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", &[r#""HEAD / HTTP/1.1" 200 -"#]),
         ("GET /?a=b HTTP/1.0\r\n\r\n", &[r#""GET /?a=b HTTP/1.0" 200 134"#]),
         ("GET /plaintext\r\n", &[r#""GET /plaintext" 200 13"#]),
-        ("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", &[r#""POST /echo HTTP/1.1" 200 2"#]),
-        ("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", &[r#""POST /echo HTTP/1.1" 200 -"#]),
+        (
+            "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi",
+            &[r#""POST /echo HTTP/1.1" 200 2"#],
+        ),
+        (
+            "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+            &[r#""POST /echo HTTP/1.1" 200 -"#],
+        ),
         ("\r\nFOO / HTTP/1.1\r\nHost: a\r\n\r\n", &[r#""FOO / HTTP/1.1" 501 20"#]),
         ("GET /a b\r\n", &[r#""GET /a b" 400 16"#]),
         ("GE", &[r#""GE" 400 16"#]),
@@ -1486,7 +1895,11 @@ fn each_answer_is_a_line_in_the_access_log() {
         ),
     ] {
         assert_eq!(logged(site(), |peer| peer.receive(request.as_bytes())), lines, "{request:?}");
-        assert_eq!(logged(Site::new(), |peer| peer.receive(request.as_bytes())), [""; 0], "not unless it is asked for");
+        assert_eq!(
+            logged(Site::new(), |peer| peer.receive(request.as_bytes())),
+            [""; 0],
+            "not unless it is asked for"
+        );
     }
     let late = |peer: &mut Peer<Site>| {
         peer.receive(b"GET /");
@@ -1506,7 +1919,10 @@ fn a_request_whose_body_does_not_come_is_one_line_in_the_access_log() {
         };
         let site = || Site::new().with_access_log(true);
         assert_eq!(logged(site(), late), [format!("\"{start} HTTP/1.1\" 408 20")]);
-        assert_eq!(logged(site(), |peer| peer.receive(cut_short.as_bytes())), [format!("\"{start} HTTP/1.1\" 400 16")]);
+        assert_eq!(
+            logged(site(), |peer| peer.receive(cut_short.as_bytes())),
+            [format!("\"{start} HTTP/1.1\" 400 16")]
+        );
     }
 }
 
@@ -1529,7 +1945,10 @@ fn a_peer_cannot_write_what_it_likes_into_the_access_log() {
         let around = "GET / HTTP/1.1".len();
         let line = format!("GET /{} HTTP/1.1", "a".repeat(bytes - around));
         let shown = format!("\"{}{end}\" 404 14", &line[..ACCESS_LINE_BYTES_MAX]);
-        assert_eq!(logged(site(), |peer| peer.receive(format!("{line}\r\nHost: a\r\n\r\n").as_bytes())), [shown]);
+        assert_eq!(
+            logged(site(), |peer| peer.receive(format!("{line}\r\nHost: a\r\n\r\n").as_bytes())),
+            [shown]
+        );
     }
 }
 
@@ -1544,11 +1963,19 @@ fn a_streamed_answer_is_logged_when_it_is_over_with_the_bytes_that_it_gave() {
             true
         }
     }
-    let springs = |length, pieces: &[usize]| Logged(Springs { bytes: text(100_000).into(), pieces: pieces.to_vec(), length });
+    let springs = |length, pieces: &[usize]| {
+        Logged(Springs { bytes: text(100_000).into(), pieces: pieces.to_vec(), length })
+    };
     let line = r#""GET /plaintext HTTP/1.1" 200"#;
-    assert_eq!(logged(springs(100_000, &[7_000]), |peer| peer.receive(PLAIN)), [format!("{line} 100000")]);
+    assert_eq!(
+        logged(springs(100_000, &[7_000]), |peer| peer.receive(PLAIN)),
+        [format!("{line} 100000")]
+    );
     // It has less than it said.
-    assert_eq!(logged(springs(100_001, &[7_000]), |peer| peer.receive(PLAIN)), [format!("{line} 100000")]);
+    assert_eq!(
+        logged(springs(100_001, &[7_000]), |peer| peer.receive(PLAIN)),
+        [format!("{line} 100000")]
+    );
     // The connection ends while it has nothing: no line before, and one then.
     let cut_off = |peer: &mut Peer<Logged>| {
         peer.receive(PLAIN);
@@ -1564,9 +1991,15 @@ fn a_streamed_answer_is_logged_when_it_is_over_with_the_bytes_that_it_gave() {
 /// A valid request, with its body.
 fn valid_request() -> impl Strategy<Value = Vec<u8>> {
     let methods = select(vec!["GET", "HEAD", "POST", "PUT", "OPTIONS", "PATCH"]);
-    let targets = select(vec!["/", "/plaintext", "/nowhere", "/?a=b", "http://a/plaintext", "/%20"]);
+    let targets =
+        select(vec!["/", "/plaintext", "/nowhere", "/?a=b", "http://a/plaintext", "/%20"]);
     let versions = select(vec!["HTTP/1.0", "HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.7"]);
-    let options = select(vec!["", "Connection: keep-alive\r\n", "Connection: foo, Keep-Alive\r\n", "Connection: close\r\n"]);
+    let options = select(vec![
+        "",
+        "Connection: keep-alive\r\n",
+        "Connection: foo, Keep-Alive\r\n",
+        "Connection: close\r\n",
+    ]);
     let before = select(vec!["", "", "", "\r\n"]);
     let body = prop::collection::vec(any::<u8>(), 0..40);
     (before, methods, targets, versions, options, body).prop_map(|(before, method, target, version, option, body)| {
@@ -1592,7 +2025,9 @@ fn cut_at(input: &[u8], cuts: &[Index]) -> Talk {
     cuts.sort_unstable();
     let starts = [0].into_iter().chain(cuts.iter().copied());
     let ends = cuts.iter().copied().chain([input.len()]);
-    converse(starts.zip(ends).map(|(start, end)| &input[start..end]).filter(|piece| !piece.is_empty()))
+    converse(
+        starts.zip(ends).map(|(start, end)| &input[start..end]).filter(|piece| !piece.is_empty()),
+    )
 }
 
 proptest! {

@@ -4,7 +4,10 @@
 //! kernel that it belongs to; what the calls mean is the kernel's affair (`kernel`, `stream`). Where no kernel is installed,
 //! the clocks are the real ones and a datagram socket is the system's, so that the tests which want real datagrams have them.
 
-#![allow(unreachable_pub, reason = "the trait stands in for a public one of mio's, in a public signature")]
+#![allow(
+    unreachable_pub,
+    reason = "the trait stands in for a public one of mio's, in a public signature"
+)]
 
 pub(crate) mod errno;
 pub(crate) mod kernel;
@@ -117,7 +120,11 @@ impl Poll {
         &self.0
     }
 
-    pub(crate) fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+    pub(crate) fn poll(
+        &mut self,
+        events: &mut Events,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
         events.clear();
         events.told = self.0.0.kernel.borrow_mut().poll(events.capacity, timeout)?;
         Ok(())
@@ -125,11 +132,21 @@ impl Poll {
 }
 
 impl Registry {
-    pub(crate) fn register<S: Source + ?Sized>(&self, source: &mut S, token: Token, interest: Interest) -> io::Result<()> {
+    pub(crate) fn register<S: Source + ?Sized>(
+        &self,
+        source: &mut S,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
         self.0.kernel.borrow_mut().watch(source.number(), token, interest, false)
     }
 
-    pub(crate) fn reregister<S: Source + ?Sized>(&self, source: &mut S, token: Token, interest: Interest) -> io::Result<()> {
+    pub(crate) fn reregister<S: Source + ?Sized>(
+        &self,
+        source: &mut S,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
         self.0.kernel.borrow_mut().watch(source.number(), token, interest, true)
     }
 }
@@ -344,14 +361,18 @@ pub(crate) fn is_own_address(peer: SocketAddr) -> io::Result<bool> {
 impl UdpSocket {
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
-            UdpSocket::Simulated(socket) => Ok(socket.0.kernel.borrow().address_of(socket.0.number)),
+            UdpSocket::Simulated(socket) => {
+                Ok(socket.0.kernel.borrow().address_of(socket.0.number))
+            }
             UdpSocket::System(socket) => socket.local_addr(),
         }
     }
 
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
         match self {
-            UdpSocket::Simulated(socket) => Ok(socket.0.kernel.borrow_mut().peer_of_datagrams(socket.0.number)),
+            UdpSocket::Simulated(socket) => {
+                Ok(socket.0.kernel.borrow_mut().peer_of_datagrams(socket.0.number))
+            }
             UdpSocket::System(socket) => socket.peer_addr(),
         }
     }
@@ -359,7 +380,8 @@ impl UdpSocket {
     pub(crate) fn recv_from(&self, into: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         match self {
             UdpSocket::Simulated(socket) => {
-                let (payload, peer) = socket.0.kernel.borrow_mut().receive_datagram(socket.0.number)?;
+                let (payload, peer) =
+                    socket.0.kernel.borrow_mut().receive_datagram(socket.0.number)?;
                 into[..payload.len()].copy_from_slice(&payload);
                 Ok((payload.len(), peer))
             }
@@ -379,7 +401,9 @@ impl UdpSocket {
 
     pub(crate) fn send_to(&self, payload: &[u8], peer: SocketAddr) -> io::Result<usize> {
         match self {
-            UdpSocket::Simulated(socket) => socket.send_train(&[payload], peer).map(|()| payload.len()),
+            UdpSocket::Simulated(socket) => {
+                socket.send_train(&[payload], peer).map(|()| payload.len())
+            }
             UdpSocket::System(socket) => socket.send_to(payload, peer),
         }
     }

@@ -109,7 +109,10 @@ fn datagram_socket(address: SocketAddr, buffer_bytes: usize) -> io::Result<Socke
         socket.set_only_v6(true)?;
     }
     // The kernel grants what it allows; some refuse outright what is over their limit. Less is slower, not wrong.
-    if let Err(error) = socket.set_recv_buffer_size(buffer_bytes).and_then(|()| socket.set_send_buffer_size(buffer_bytes)) {
+    if let Err(error) = socket
+        .set_recv_buffer_size(buffer_bytes)
+        .and_then(|()| socket.set_send_buffer_size(buffer_bytes))
+    {
         log::debug!("udp buffers of {buffer_bytes} bytes: {error}");
     }
     Ok(socket)

@@ -55,7 +55,10 @@ impl UnixListener {
         let bytes = path.as_os_str().as_bytes();
         if bytes.is_empty() || bytes.contains(&0) {
             // To the kernel these would be names without a file.
-            return Err(io::Error::new(ErrorKind::InvalidInput, "a Unix socket needs the path of a file"));
+            return Err(io::Error::new(
+                ErrorKind::InvalidInput,
+                "a Unix socket needs the path of a file",
+            ));
         }
         let address = address_of(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -76,11 +79,21 @@ impl UnixListener {
 }
 
 impl Source for UnixListener {
-    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
         self.socket.register(registry, token, interests)
     }
 
-    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
         self.socket.reregister(registry, token, interests)
     }
 
@@ -90,7 +103,12 @@ impl Source for UnixListener {
 }
 
 fn address_of(path: &Path) -> io::Result<SockAddr> {
-    let too_long = |_| io::Error::new(ErrorKind::InvalidInput, "the path is too long for a Unix socket (on Linux: 107 bytes)");
+    let too_long = |_| {
+        io::Error::new(
+            ErrorKind::InvalidInput,
+            "the path is too long for a Unix socket (on Linux: 107 bytes)",
+        )
+    };
     SockAddr::unix(path).map_err(too_long)
 }
 
@@ -131,8 +149,12 @@ fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         // Also where so many wait already that nobody else may (EAGAIN; the BSDs say ECONNREFUSED then, and cannot be asked).
         Ok(()) => return Err(in_use("somebody listens there")),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(in_use("somebody listens there")),
-        Err(error) => return Err(in_use(&format!("there is a socket of which nothing is known: {error}"))),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            return Err(in_use("somebody listens there"));
+        }
+        Err(error) => {
+            return Err(in_use(&format!("there is a socket of which nothing is known: {error}")));
+        }
     }
     // Only what has been asked is removed.
     if fs::symlink_metadata(path).is_ok_and(|now| identity(&now) == identity(&found)) {
@@ -159,11 +181,18 @@ impl OwnFile {
     }
 
     /// Has it at `path` from now on, and no longer where it was. `link` is link(2).
-    fn show_at(self, path: PathBuf, address: &SockAddr, link: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<OwnFile> {
+    fn show_at(
+        self,
+        path: PathBuf,
+        address: &SockAddr,
+        link: impl Fn(&Path, &Path) -> io::Result<()>,
+    ) -> io::Result<OwnFile> {
         for _ in 0..LOOKS_MAX {
             match link(&self.path, &path) {
                 Ok(()) => return Ok(OwnFile { path, identity: self.identity }),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => remove_stale(&path, address)?,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    remove_stale(&path, address)?
+                }
                 Err(_) => {
                     // Not every file system has links. To rename is the same, but takes the place of who has come since the look
                     // before. If something else is wrong, it is wrong here too.
@@ -219,14 +248,19 @@ mod tests {
 
         fn names(&self) -> Vec<String> {
             let entries = fs::read_dir(&self.0).unwrap();
-            let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            let mut names: Vec<String> =
+                entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
             names.sort();
             names
         }
 
         /// Begins to listen at its path as `UnixListener::bind` does, where link(2) is `link`.
-        fn listen(&self, link: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<(OwnFile, Socket)> {
-            let (path, socket) = (self.path(), Socket::new(Domain::UNIX, Type::STREAM, None).unwrap());
+        fn listen(
+            &self,
+            link: impl Fn(&Path, &Path) -> io::Result<()>,
+        ) -> io::Result<(OwnFile, Socket)> {
+            let (path, socket) =
+                (self.path(), Socket::new(Domain::UNIX, Type::STREAM, None).unwrap());
             let beside = OwnFile::at(bind_beside(&path, &socket)?)?;
             socket.listen(BACKLOG)?;
             let address = address_of(&path)?;
@@ -254,7 +288,10 @@ mod tests {
             }
             let ours = directory.listen(no_links).unwrap();
             net::UnixStream::connect(directory.path()).unwrap();
-            assert_eq!(directory.listen(no_links).map(drop).unwrap_err().kind(), ErrorKind::AddrInUse);
+            assert_eq!(
+                directory.listen(no_links).map(drop).unwrap_err().kind(),
+                ErrorKind::AddrInUse
+            );
             assert_eq!(directory.names(), ["socket"]);
             drop(ours);
             assert_eq!(directory.names(), [""; 0]);
@@ -287,13 +324,18 @@ mod tests {
             fs::hard_link(from, to)
         };
         assert_eq!(directory.listen(link).map(drop).unwrap_err().kind(), ErrorKind::AddrInUse);
-        assert_eq!(directory.names(), [""; 0], "the last of them has been removed, and so has ours");
+        assert_eq!(
+            directory.names(),
+            [""; 0],
+            "the last of them has been removed, and so has ours"
+        );
     }
 
     #[test]
     fn a_name_beside_the_path_that_somebody_has_is_passed_over() {
         let directory = Directory::new("beside");
-        let names = |count: u8| (0..count).map(|number| format!("socket.{number:x}")).collect::<Vec<_>>();
+        let names =
+            |count: u8| (0..count).map(|number| format!("socket.{number:x}")).collect::<Vec<_>>();
         for name in names(NAMES_MAX - 1) {
             fs::write(directory.0.join(name), "").unwrap();
         }
@@ -302,7 +344,10 @@ mod tests {
         drop(ours);
         assert_eq!(directory.names(), names(NAMES_MAX - 1));
         fs::write(directory.0.join(&names(NAMES_MAX)[usize::from(NAMES_MAX) - 1]), "").unwrap();
-        assert_eq!(UnixListener::bind(&directory.path()).map(drop).unwrap_err().kind(), ErrorKind::AddrInUse);
+        assert_eq!(
+            UnixListener::bind(&directory.path()).map(drop).unwrap_err().kind(),
+            ErrorKind::AddrInUse
+        );
         assert_eq!(directory.names(), names(NAMES_MAX));
     }
 }

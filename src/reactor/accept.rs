@@ -67,14 +67,17 @@ impl Reactor {
                 listener.rest("every connection fails", self.turn.now, &mut self.turn.stats);
                 Outcome::Blocked
             }
-            Source::Listener(_) | Source::Connection(..) | Source::Datagram(_) | Source::Inbox(_) | Source::Bell(_) => {
-                Outcome::Unfinished
-            }
+            Source::Listener(_)
+            | Source::Connection(..)
+            | Source::Datagram(_)
+            | Source::Inbox(_)
+            | Source::Bell(_) => Outcome::Unfinished,
         }
     }
 
     fn welcome(&mut self, stream: TcpStream, peer: Peer, protocol: Box<dyn Protocol>) {
-        let slot = u32::try_from(self.slots.vacant_key()).expect("there are no more slots than descriptors");
+        let slot = u32::try_from(self.slots.vacant_key())
+            .expect("there are no more slots than descriptors");
         let id = ConnectionId { slot, generation: self.turn.effects.next_generation() };
         trace!("{id} accept {peer}");
         self.turn.stats.accepted += 1;
@@ -137,7 +140,8 @@ impl Reactor {
             let slot = &mut self.slots[token];
             let Source::Connection(stream, connection) = &mut slot.source else { continue };
             // In a crowd the kernel may not have told of it yet: whoever has said something is served, and stays.
-            let outcome = connection.look(stream, &mut slot.ready, &mut self.scratch[..], &mut self.turn);
+            let outcome =
+                connection.look(stream, &mut slot.ready, &mut self.scratch[..], &mut self.turn);
             if outcome == Outcome::Blocked && connection.quiet_since() == Some(since) {
                 debug!("{} {} gives way", connection.id(), connection.peer());
                 connection.give_way();

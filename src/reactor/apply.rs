@@ -27,7 +27,11 @@ impl Reactor {
 
     /// Begins a connection to `address`, on which `protocol` speaks, as [`Context::connect`](crate::Context::connect) does,
     /// but at once. What comes of it is told to `protocol` alone.
-    pub fn connect(&mut self, address: SocketAddr, protocol: impl Protocol + 'static) -> ConnectionId {
+    pub fn connect(
+        &mut self,
+        address: SocketAddr,
+        protocol: impl Protocol + 'static,
+    ) -> ConnectionId {
         self.read_clock();
         let id = self.turn.effects.name_outgoing(None);
         self.call(Call { id, address, protocol: Box::new(protocol) });
@@ -67,7 +71,10 @@ impl Reactor {
     /// Does what the protocol that has just run wants done to others.
     #[inline]
     pub(super) fn apply_effects(&mut self) {
-        debug_assert!(!self.turn.effects.is_empty() || self.turn.effects.bytes.is_empty(), "what waits is for somebody");
+        debug_assert!(
+            !self.turn.effects.is_empty() || self.turn.effects.bytes.is_empty(),
+            "what waits is for somebody"
+        );
         if !self.turn.effects.is_empty() {
             self.apply_all();
         }
@@ -78,7 +85,11 @@ impl Reactor {
         let mut queued = std::mem::take(&mut self.turn.effects.queued);
         let bytes = std::mem::take(&mut self.turn.effects.bytes);
         for (from, effect) in queued.drain(..) {
-            self.turn.effects.charge(if let Effect::Send(_, range) = &effect { range.len() } else { 0 });
+            self.turn.effects.charge(if let Effect::Send(_, range) = &effect {
+                range.len()
+            } else {
+                0
+            });
             match effect {
                 Effect::Send(to, range) => match self.put(to, &bytes[range]) {
                     None => {}
@@ -107,14 +118,17 @@ impl Reactor {
     fn find(&self, id: ConnectionId) -> Option<usize> {
         let token = self.turn.effects.slot_of(id)?;
         let slot = self.slots.get(token)?;
-        let is_it = matches!(&slot.source, Source::Connection(_, connection) if connection.id() == id);
+        let is_it =
+            matches!(&slot.source, Source::Connection(_, connection) if connection.id() == id);
         (is_it && slot.standing != Standing::Ended).then_some(token)
     }
 
     fn put(&mut self, to: ConnectionId, bytes: &[u8]) -> Option<News> {
         let Some(token) = self.find(to) else { return Some(News::Gone) };
         let slot = &mut self.slots[token];
-        let Source::Connection(stream, connection) = &mut slot.source else { return Some(News::Gone) };
+        let Source::Connection(stream, connection) = &mut slot.source else {
+            return Some(News::Gone);
+        };
         let news = connection.take(bytes, stream, &mut slot.ready, &mut self.turn);
         self.turn.stats.sends_refused += u64::from(news == Some(News::Refused));
         enqueue(&mut self.queue, token, slot);
@@ -135,7 +149,11 @@ impl Reactor {
         let token = Token(self.slots.vacant_key());
         let begun = match self.turn.stats.connections < self.turn.limits.connections_max {
             true => net::connect(call.address).and_then(|mut stream| {
-                self.poll.registry().register(&mut stream, token, net::reading() | Interest::WRITABLE)?;
+                self.poll.registry().register(
+                    &mut stream,
+                    token,
+                    net::reading() | Interest::WRITABLE,
+                )?;
                 Ok(stream)
             }),
             false => Err(io::ErrorKind::QuotaExceeded.into()),
@@ -143,8 +161,14 @@ impl Reactor {
         trace!("{} connect {} -> {begun:?}", call.id, call.address);
         match begun {
             Ok(stream) => {
-                let connection = Connection::outgoing(call.protocol, call.id, call.address.into(), self.turn.now);
-                let token = self.insert(Source::Connection(stream, connection), Watched::ReadingAndWriting);
+                let connection = Connection::outgoing(
+                    call.protocol,
+                    call.id,
+                    call.address.into(),
+                    self.turn.now,
+                );
+                let token =
+                    self.insert(Source::Connection(stream, connection), Watched::ReadingAndWriting);
                 self.turn.effects.has_slot(call.id, token);
                 self.turn.stats.connections += 1;
                 self.provide(token, false);
@@ -162,7 +186,9 @@ impl Reactor {
 
     /// Opens a socket for a datagram client.
     fn call_datagram(&mut self, peer: SocketAddr, protocol: Box<dyn DatagramProtocol>) {
-        let opened = match self.turn.stats.connections + self.datagram_clients < self.turn.limits.connections_max {
+        let opened = match self.turn.stats.connections + self.datagram_clients
+            < self.turn.limits.connections_max
+        {
             true => self.open_datagram_client(peer),
             false => Err(io::ErrorKind::QuotaExceeded.into()),
         };
@@ -174,7 +200,8 @@ impl Reactor {
             }
             Err(error) => {
                 debug!("{peer} is not reached: {error}");
-                self.unreached.push((Unreached::Datagram(protocol), CloseReason::Unreached(error.kind())));
+                self.unreached
+                    .push((Unreached::Datagram(protocol), CloseReason::Unreached(error.kind())));
             }
         }
     }

@@ -67,7 +67,11 @@ impl Reactor {
     }
 
     fn listen_on(&mut self, mut socket: Socket, address: String, make: Make) -> io::Result<()> {
-        self.poll.registry().register(socket.source(), Token(self.slots.vacant_key()), Interest::READABLE)?;
+        self.poll.registry().register(
+            socket.source(),
+            Token(self.slots.vacant_key()),
+            Interest::READABLE,
+        )?;
         let listener = Box::new(Listener::new(socket, address, make));
         let token = self.insert(Source::Listener(listener), Watched::Reading);
         self.listeners.push(token);
@@ -79,11 +83,25 @@ impl Reactor {
     /// # Errors
     ///
     /// As for [`listen`](Reactor::listen).
-    pub fn bind_datagram(&mut self, address: SocketAddr, protocol: impl DatagramProtocol + 'static) -> io::Result<SocketAddr> {
+    pub fn bind_datagram(
+        &mut self,
+        address: SocketAddr,
+        protocol: impl DatagramProtocol + 'static,
+    ) -> io::Result<SocketAddr> {
         let mut socket = net::bind_datagram(address, self.turn.limits.udp_buffer_bytes)?;
-        self.poll.registry().register(&mut socket, Token(self.slots.vacant_key()), Interest::READABLE)?;
+        self.poll.registry().register(
+            &mut socket,
+            Token(self.slots.vacant_key()),
+            Interest::READABLE,
+        )?;
         let address = socket.local_addr()?;
-        self.add_datagram(DatagramSocket::new(socket, address, None, Box::new(protocol), &self.turn));
+        self.add_datagram(DatagramSocket::new(
+            socket,
+            address,
+            None,
+            Box::new(protocol),
+            &self.turn,
+        ));
         self.turn.datagram_addresses.push(address);
         Ok(address)
     }
@@ -96,17 +114,34 @@ impl Reactor {
     /// # Errors
     ///
     /// There is no way to `peer`, or no descriptor or port left (see connect(2)). That nobody answers is no error here.
-    pub fn connect_datagram(&mut self, peer: SocketAddr, protocol: impl DatagramProtocol + 'static) -> io::Result<SocketAddr> {
+    pub fn connect_datagram(
+        &mut self,
+        peer: SocketAddr,
+        protocol: impl DatagramProtocol + 'static,
+    ) -> io::Result<SocketAddr> {
         let (socket, address, peer) = self.open_datagram_client(peer)?;
-        self.add_datagram(DatagramSocket::new(socket, address, Some(peer), Box::new(protocol), &self.turn));
+        self.add_datagram(DatagramSocket::new(
+            socket,
+            address,
+            Some(peer),
+            Box::new(protocol),
+            &self.turn,
+        ));
         Ok(address)
     }
 
     /// A socket that is connected to `peer` and watched, for the next slot; its address; and its peer's, which is another where
     /// the system takes the one that was named for "this machine" (`0.0.0.0`).
-    pub(super) fn open_datagram_client(&mut self, peer: SocketAddr) -> io::Result<(UdpSocket, SocketAddr, SocketAddr)> {
+    pub(super) fn open_datagram_client(
+        &mut self,
+        peer: SocketAddr,
+    ) -> io::Result<(UdpSocket, SocketAddr, SocketAddr)> {
         let mut socket = net::connect_datagram(peer, self.turn.limits.udp_buffer_bytes)?;
-        self.poll.registry().register(&mut socket, Token(self.slots.vacant_key()), Interest::READABLE)?;
+        self.poll.registry().register(
+            &mut socket,
+            Token(self.slots.vacant_key()),
+            Interest::READABLE,
+        )?;
         let (address, peer) = (socket.local_addr()?, socket.peer_addr()?);
         Ok((socket, address, peer))
     }
@@ -126,7 +161,11 @@ impl Reactor {
     ///
     /// What the kernel says when it cannot watch `bell`.
     pub fn stop_on(&mut self, mut bell: impl net::Source + 'static) -> io::Result<()> {
-        self.poll.registry().register(&mut bell, Token(self.slots.vacant_key()), Interest::READABLE)?;
+        self.poll.registry().register(
+            &mut bell,
+            Token(self.slots.vacant_key()),
+            Interest::READABLE,
+        )?;
         self.insert(Source::Bell(Box::new(bell)), Watched::Reading);
         Ok(())
     }

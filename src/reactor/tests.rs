@@ -71,10 +71,16 @@ impl World {
         self.reactor.as_ref().expect("it is dropped at the end").stats()
     }
 
-    fn serve<P: Protocol + 'static>(&mut self, port: u16, mut make: impl FnMut(SocketAddr) -> P + 'static) -> SocketAddr {
+    fn serve<P: Protocol + 'static>(
+        &mut self,
+        port: u16,
+        mut make: impl FnMut(SocketAddr) -> P + 'static,
+    ) -> SocketAddr {
         let address = server(port);
         let ledger = self.ledger.clone();
-        self.reactor().listen(address, move |peer| Witnessed::new(make(peer), peer, &ledger)).unwrap()
+        self.reactor()
+            .listen(address, move |peer| Witnessed::new(make(peer), peer, &ledger))
+            .unwrap()
     }
 
     fn answer(&mut self, port: u16, protocol: impl DatagramProtocol + 'static) -> SocketAddr {
@@ -170,7 +176,11 @@ impl World {
 
     fn check_polls(&self) {
         let kernel = self.kernel();
-        assert!(kernel.polls < POLLS_MAX, "it goes round and round; in the world: {:#?}", kernel.plights());
+        assert!(
+            kernel.polls < POLLS_MAX,
+            "it goes round and round; in the world: {:#?}",
+            kernel.plights()
+        );
     }
 
     /// Stops the reactor, and looks whether anything is left.
@@ -191,7 +201,10 @@ impl World {
     fn check_that_nothing_is_left(mut self) {
         let reactor = self.reactor.take().expect("it is dropped here");
         assert!(reactor.slots.is_empty() && reactor.listeners.is_empty(), "no slot is left");
-        assert!(reactor.queue.is_empty() && reactor.driven.is_empty() && reactor.ended.is_empty(), "nobody is queued");
+        assert!(
+            reactor.queue.is_empty() && reactor.driven.is_empty() && reactor.ended.is_empty(),
+            "nobody is queued"
+        );
         assert_eq!(reactor.deadlines.soonest(), Time::NEVER, "no deadline is filed");
         assert!(reactor.turn.effects.is_settled(), "nobody waits for anybody");
         let stats = reactor.stats().clone();

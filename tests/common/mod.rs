@@ -64,22 +64,38 @@ impl Program {
     /// so a server that is no program has a process of its own, with no memory in it but its own. Returns it and its address.
     pub(crate) fn start_server(name: &str, argument: &str) -> (Program, SocketAddr) {
         let mut test = Command::new(env::current_exe().unwrap());
-        let program = Program::spawn(test.args([name, "--exact", "--ignored", "--nocapture"]).env(SERVER_ARGUMENT, argument));
+        let program = Program::spawn(
+            test.args([name, "--exact", "--ignored", "--nocapture"]).env(SERVER_ARGUMENT, argument),
+        );
         let (_, address) = parse_address(&program.logged("server "));
         (program, address)
     }
 
     /// Reads one line of standard output for each address named in `arguments`.
     pub(crate) fn read_addresses(&mut self, arguments: &[&str]) {
-        let count = arguments.iter().filter(|argument| ["--tcp", "--udp", "--http"].contains(argument)).count();
-        let lines = self.stdout.wait_until(|lines, _| (lines.len() >= count).then(|| lines[..count].to_vec()));
-        let lines = lines.unwrap_or_else(|| panic!("{count} addresses were not printed: {}", self.log()));
-        self.addresses = lines.iter().filter(|line| !line.contains(" unix:")).map(|line| parse_address(line)).collect();
+        let count = arguments
+            .iter()
+            .filter(|argument| ["--tcp", "--udp", "--http"].contains(argument))
+            .count();
+        let lines = self
+            .stdout
+            .wait_until(|lines, _| (lines.len() >= count).then(|| lines[..count].to_vec()));
+        let lines =
+            lines.unwrap_or_else(|| panic!("{count} addresses were not printed: {}", self.log()));
+        self.addresses = lines
+            .iter()
+            .filter(|line| !line.contains(" unix:"))
+            .map(|line| parse_address(line))
+            .collect();
     }
 
     /// Every address of `service` (`tcp echo`, `udp echo` or `http`), in the order of the command line.
     pub(crate) fn addresses(&self, service: &str) -> Vec<SocketAddr> {
-        self.addresses.iter().filter(|(name, _)| name == service).map(|&(_, address)| address).collect()
+        self.addresses
+            .iter()
+            .filter(|(name, _)| name == service)
+            .map(|&(_, address)| address)
+            .collect()
     }
 
     pub(crate) fn tcp(&self) -> SocketAddr {
@@ -101,7 +117,8 @@ impl Program {
     /// Sends it the signal `name`, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         // It cannot be another's process: a pid is not given anew before we have waited for it.
-        let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap();
+        let status =
+            Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap();
         assert!(status.success(), "kill -s {name} {}", self.pid());
     }
 
@@ -110,7 +127,9 @@ impl Program {
         self.signal("STOP");
         let give_up = Instant::now() + PATIENCE;
         // Where there is no /proc, the signal has to be trusted.
-        while fs::read_to_string(format!("/proc/{}/stat", self.pid())).is_ok_and(|stat| !is_held(&stat)) {
+        while fs::read_to_string(format!("/proc/{}/stat", self.pid()))
+            .is_ok_and(|stat| !is_held(&stat))
+        {
             assert!(Instant::now() < give_up, "SIGSTOP holds it");
             thread::yield_now();
         }
@@ -121,7 +140,9 @@ impl Program {
 
     /// Waits until it has logged a line that contains `text`, and returns that line.
     pub(crate) fn logged(&self, text: &str) -> String {
-        let line = self.stderr.wait_until(|lines, _| lines.iter().find(|line| line.contains(text)).cloned());
+        let line = self
+            .stderr
+            .wait_until(|lines, _| lines.iter().find(|line| line.contains(text)).cloned());
         line.unwrap_or_else(|| panic!("nothing was logged with {text:?} in it: {}", self.log()))
     }
 
@@ -135,7 +156,9 @@ impl Program {
         // The pipes end with the last process that could write to them.
         let stdout = self.stdout.wait_until(|lines, has_ended| has_ended.then(|| lines.to_vec()));
         let stderr = self.stderr.wait_until(|lines, has_ended| has_ended.then(|| lines.to_vec()));
-        let (Some(stdout), Some(stderr)) = (stdout, stderr) else { panic!("it does not end: {}", self.log()) };
+        let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
+            panic!("it does not end: {}", self.log())
+        };
         Ending { status: self.child.wait().unwrap(), stdout, stderr }
     }
 
@@ -149,7 +172,8 @@ impl Program {
     #[cfg(target_os = "linux")]
     pub(crate) fn memory_kib(&self, name: &str) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
@@ -194,7 +218,9 @@ fn is_held(stat: &str) -> bool {
 
 /// `tcp echo 127.0.0.1:2000` is a service and its address.
 fn parse_address(line: &str) -> (String, SocketAddr) {
-    let parsed = line.rsplit_once(' ').and_then(|(service, address)| Some((service.to_owned(), address.parse().ok()?)));
+    let parsed = line
+        .rsplit_once(' ')
+        .and_then(|(service, address)| Some((service.to_owned(), address.parse().ok()?)));
     parsed.unwrap_or_else(|| panic!("no service and address: {line:?}"))
 }
 
@@ -210,11 +236,17 @@ struct Collected {
 impl Lines {
     /// Of a pipe that does not exist.
     fn none() -> Lines {
-        Lines(Arc::new((Mutex::new(Collected { lines: Vec::new(), has_ended: true }), Condvar::new())))
+        Lines(Arc::new((
+            Mutex::new(Collected { lines: Vec::new(), has_ended: true }),
+            Condvar::new(),
+        )))
     }
 
     fn collect(pipe: impl Read + Send + 'static) -> Lines {
-        let lines = Lines(Arc::new((Mutex::new(Collected { lines: Vec::new(), has_ended: false }), Condvar::new())));
+        let lines = Lines(Arc::new((
+            Mutex::new(Collected { lines: Vec::new(), has_ended: false }),
+            Condvar::new(),
+        )));
         let collector = lines.clone();
         thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
@@ -250,7 +282,8 @@ impl Lines {
 
 /// A TCP connection to `address` that does not wait for ever.
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap_or_else(|error| panic!("connect {address}: {error}"));
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)
+        .unwrap_or_else(|error| panic!("connect {address}: {error}"));
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     stream
@@ -328,7 +361,13 @@ pub(crate) fn pattern(seed: u64, count: usize) -> Vec<u8> {
 #[track_caller]
 pub(crate) fn assert_same(received: &[u8], sent: &[u8]) {
     let differs_at = received.iter().zip(sent).position(|(one, other)| one != other);
-    assert_eq!(differs_at, None, "the first byte that differs (of {} received, {} sent)", received.len(), sent.len());
+    assert_eq!(
+        differs_at,
+        None,
+        "the first byte that differs (of {} received, {} sent)",
+        received.len(),
+        sent.len()
+    );
     assert_eq!(received.len(), sent.len(), "bytes received, bytes sent");
 }
 
@@ -364,7 +403,10 @@ pub(crate) fn any_port() -> SocketAddr {
 }
 
 /// A reactor that serves one protocol, and its address.
-pub(crate) fn serve<P: Protocol + 'static>(limits: Limits, make: impl FnMut(SocketAddr) -> P + 'static) -> (Reactor, SocketAddr) {
+pub(crate) fn serve<P: Protocol + 'static>(
+    limits: Limits,
+    make: impl FnMut(SocketAddr) -> P + 'static,
+) -> (Reactor, SocketAddr) {
     let mut reactor = Reactor::new(limits).unwrap();
     let address = reactor.listen(any_port(), make).unwrap();
     (reactor, address)
@@ -385,7 +427,11 @@ pub(crate) fn may_open(count: usize) -> bool {
 
 /// Takes turns until `done`, and returns how many it took.
 #[track_caller]
-pub(crate) fn turn_until(reactor: &mut Reactor, what: &str, mut done: impl FnMut(&Stats) -> bool) -> u64 {
+pub(crate) fn turn_until(
+    reactor: &mut Reactor,
+    what: &str,
+    mut done: impl FnMut(&Stats) -> bool,
+) -> u64 {
     let give_up = Instant::now() + PATIENCE;
     let turns_before = reactor.stats().turns;
     while !done(reactor.stats()) {

@@ -35,7 +35,11 @@ pub(super) struct Disk {
 
 impl Disk {
     /// Reads with `read`, which may take as long as the disk likes; or not, if somebody has just waited.
-    pub(super) fn wait_for(&self, clock: impl Fn() -> Instant, read: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
+    pub(super) fn wait_for(
+        &self,
+        clock: impl Fn() -> Instant,
+        read: impl FnOnce() -> io::Result<usize>,
+    ) -> io::Result<usize> {
         if self.rests_until.get().is_some_and(|until| clock() < until) {
             return Err(ErrorKind::WouldBlock.into());
         }
@@ -70,7 +74,9 @@ impl Reader {
                 // The end. But Linux 5.9 and 5.10 also say so of what is not in memory (preadv2(2), BUGS): so look.
                 Ok(0) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
-                Err(error) if error.kind() == ErrorKind::WouldBlock && self.tries < FILE_TRIES_MAX => {
+                Err(error)
+                    if error.kind() == ErrorKind::WouldBlock && self.tries < FILE_TRIES_MAX =>
+                {
                     self.tries += 1;
                     self.ask_ahead();
                     return Err(error);
@@ -124,7 +130,12 @@ fn read_what_is_in_memory(_: &File, _: &mut [u8], _: u64) -> io::Result<usize> {
 /// An advice: if it is not taken, the bytes are read a little later.
 #[cfg(target_os = "linux")]
 fn fetch(file: &File, position: u64, bytes: u64) {
-    let advised = rustix::fs::fadvise(file, position, std::num::NonZeroU64::new(bytes), rustix::fs::Advice::WillNeed);
+    let advised = rustix::fs::fadvise(
+        file,
+        position,
+        std::num::NonZeroU64::new(bytes),
+        rustix::fs::Advice::WillNeed,
+    );
     log::trace!("fadvise {position} {bytes} WILLNEED -> {advised:?}");
 }
 

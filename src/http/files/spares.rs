@@ -23,8 +23,10 @@ pub(super) struct Spares {
 
 impl Spares {
     pub(super) fn of(root: Dir) -> Rc<Spares> {
-        let descriptors_max = getrlimit(Resource::Nofile).current.and_then(|current| usize::try_from(current).ok());
-        let count = descriptors_max.map_or(FILE_SPARES_MAX, |most| FILE_SPARES_MAX.min(most / FILE_SPARES_PART));
+        let descriptors_max =
+            getrlimit(Resource::Nofile).current.and_then(|current| usize::try_from(current).ok());
+        let count = descriptors_max
+            .map_or(FILE_SPARES_MAX, |most| FILE_SPARES_MAX.min(most / FILE_SPARES_PART));
         let spares = Rc::new(Spares { root, count, held: RefCell::new(Vec::with_capacity(count)) });
         spares.fill();
         spares
@@ -35,7 +37,9 @@ impl Spares {
     pub(super) fn open<T>(&self, open: impl Fn(&Dir) -> io::Result<T>) -> io::Result<T> {
         loop {
             match open(&self.root) {
-                Err(error) if errno::of_open(&error) == OpenError::NoDescriptor && self.held.borrow_mut().pop().is_some() => {}
+                Err(error)
+                    if errno::of_open(&error) == OpenError::NoDescriptor
+                        && self.held.borrow_mut().pop().is_some() => {}
                 other => return other,
             }
         }

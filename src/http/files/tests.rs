@@ -96,7 +96,11 @@ fn a_moment_is_said_in_whole_seconds_and_only_if_it_can_be() {
     assert_eq!(whole_seconds(at(1999)), at(1000));
     assert_eq!(whole_seconds(before), at(0));
     assert_eq!(sayable(at(5000), at(9000)), at(5000));
-    assert_eq!(sayable(at(9000), at(5000)), at(4000), "nothing was changed in times to come, nor in this second");
+    assert_eq!(
+        sayable(at(9000), at(5000)),
+        at(4000),
+        "nothing was changed in times to come, nor in this second"
+    );
     assert_eq!(sayable(at(4200), at(4700)), at(3700), "which is not over");
     assert_eq!(sayable(before, at(5000)), at(0), "HTTP has no date before 1970");
     assert_eq!(sayable(at(5000), before), at(0), "whatever the clock says");
@@ -117,7 +121,12 @@ fn of_many_failures_in_a_row_one_is_logged_and_the_others_are_counted() {
 /// A file of `bytes` in `directory` without a name, and all of it written to where it is kept.
 fn file_in(directory: &Path, bytes: &[u8]) -> File {
     let path = directory.join(format!("reactor-files-{}-{}", std::process::id(), bytes.len()));
-    let mut file = File::options().read(true).write(true).create_new(true).open(&path).expect("it can be made");
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .expect("it can be made");
     std::fs::remove_file(path).expect("it can be unlinked");
     file.write_all(bytes).and_then(|()| file.sync_all()).expect("there is room");
     file
@@ -134,7 +143,10 @@ fn read_all(reader: &mut Reader) -> (Vec<u8>, u32) {
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::WouldBlock);
                 told += 1;
-                assert!(reader.tries <= FILE_TRIES_MAX, "then it waits, as soon as the disk has rested");
+                assert!(
+                    reader.tries <= FILE_TRIES_MAX,
+                    "then it waits, as soon as the disk has rested"
+                );
             }
         }
     }
@@ -144,16 +156,26 @@ fn read_all(reader: &mut Reader) -> (Vec<u8>, u32) {
 fn a_file_is_read_to_its_end_whether_it_is_in_memory_or_not() {
     // The build's directory is on a disk, mostly; what is in /dev/shm is always in memory, but no kernel can tell so there.
     // To drop it from memory is an advice, which may not be taken: then there is less to show.
-    let bytes: Vec<u8> = (0..1_000_003u32).map(|index| index.to_le_bytes()[(index % 3) as usize]).collect();
-    let directories = [Path::new(env!("CARGO_MANIFEST_DIR")), Path::new("/dev/shm"), &std::env::temp_dir()];
+    let bytes: Vec<u8> =
+        (0..1_000_003u32).map(|index| index.to_le_bytes()[(index % 3) as usize]).collect();
+    let directories =
+        [Path::new(env!("CARGO_MANIFEST_DIR")), Path::new("/dev/shm"), &std::env::temp_dir()];
     for directory in directories.into_iter().filter(|directory| directory.is_dir()) {
         let file = file_in(directory, &bytes);
         #[cfg(target_os = "linux")]
-        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("an advice may be given");
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)
+            .expect("an advice may be given");
         for _ in 0..2 {
-            let mut reader = Reader::new(file.try_clone().expect("there is room for another"), Rc::default());
+            let mut reader =
+                Reader::new(file.try_clone().expect("there is room for another"), Rc::default());
             let (read, _) = read_all(&mut reader);
-            assert!(read == bytes, "{} of {} bytes of a file in {}", read.len(), bytes.len(), directory.display());
+            assert!(
+                read == bytes,
+                "{} of {} bytes of a file in {}",
+                read.len(),
+                bytes.len(),
+                directory.display()
+            );
         }
     }
 }
@@ -164,7 +186,8 @@ fn what_has_not_come_after_so_many_tries_is_waited_for() {
     let bytes = vec![7; 400_000];
     let file = file_in(Path::new(env!("CARGO_MANIFEST_DIR")), &bytes);
     #[cfg(target_os = "linux")]
-    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("an advice may be given");
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)
+        .expect("an advice may be given");
     let mut reader = Reader::new(file, Rc::default());
     reader.tries = FILE_TRIES_MAX;
     let mut piece = vec![0; 1000];
@@ -196,7 +219,10 @@ fn of_all_who_would_wait_for_a_disk_one_does_and_then_the_others_have_their_time
 #[test]
 fn a_directory_that_is_read_is_an_error() {
     // As whatever else a file system may refuse: it is said, and not waited for.
-    let mut reader = Reader::new(File::open(std::env::temp_dir()).expect("there is such a directory"), Rc::default());
+    let mut reader = Reader::new(
+        File::open(std::env::temp_dir()).expect("there is such a directory"),
+        Rc::default(),
+    );
     let error = reader.read(&mut [0; 10]).expect_err("it has no bytes");
     assert_eq!(error.kind(), ErrorKind::IsADirectory);
 }

@@ -281,7 +281,8 @@ impl Kernel {
 
     /// The lowest number that is free, as POSIX wants it: so numbers come back at once.
     fn open(&mut self, file: File) -> io::Result<usize> {
-        let number = self.descriptors.iter().position(Option::is_none).unwrap_or(self.descriptors.len());
+        let number =
+            self.descriptors.iter().position(Option::is_none).unwrap_or(self.descriptors.len());
         if number >= self.faults.descriptors_max {
             return Err(io::Error::from_raw_os_error(errno::EMFILE));
         }
@@ -327,7 +328,9 @@ impl Kernel {
     }
 
     fn datagrams_of(&self, number: usize) -> usize {
-        let File::Datagrams(socket) = self.file(number) else { panic!("{number} has no datagrams") };
+        let File::Datagrams(socket) = self.file(number) else {
+            panic!("{number} has no datagrams")
+        };
         socket
     }
 
@@ -337,7 +340,13 @@ impl Kernel {
         self.open(File::Poll)
     }
 
-    pub(crate) fn watch(&mut self, number: usize, token: Token, interest: Interest, anew: bool) -> io::Result<()> {
+    pub(crate) fn watch(
+        &mut self,
+        number: usize,
+        token: Token,
+        interest: Interest,
+        anew: bool,
+    ) -> io::Result<()> {
         self.call(if anew { "watch again" } else { "watch" });
         self.something_happened = true;
         let is_stream = matches!(self.file(number), File::Stream(_));
@@ -349,7 +358,11 @@ impl Kernel {
             return Err(io::Error::from_raw_os_error(error));
         }
         let descriptor = self.descriptors[number].as_mut().expect("the descriptor is open");
-        assert_eq!(descriptor.watch.is_some(), anew, "a descriptor is registered once, and then again");
+        assert_eq!(
+            descriptor.watch.is_some(),
+            anew,
+            "a descriptor is registered once, and then again"
+        );
         let mut bits = ERROR | HANG_UP;
         bits |= if interest.is_readable() { IN | PEER_HAS_FINISHED } else { 0 };
         bits |= if interest.is_writable() { OUT } else { 0 };
@@ -367,7 +380,8 @@ impl Kernel {
     /// Something has happened to `number`, of the kinds `bits`; of any kind, if there are none.
     fn list(&mut self, number: Option<usize>, bits: u32) {
         let Some(number) = number else { return };
-        let descriptor = self.descriptors[number].as_mut().expect("an open socket has a descriptor");
+        let descriptor =
+            self.descriptors[number].as_mut().expect("an open socket has a descriptor");
         if let Some(watch) = &mut descriptor.watch
             && !watch.is_listed
             && (bits == 0 || bits & watch.bits != 0)
@@ -403,7 +417,10 @@ impl Kernel {
     pub(crate) fn raise_any_false_alarm(&mut self) {
         let number = self.rng.usize(..self.descriptors.len());
         let bits = [IN, OUT, IN | OUT, IN | PRIORITY, ERROR][self.rng.usize(..5)];
-        if let Some(Descriptor { file: File::Door(_) | File::Stream(_) | File::Datagrams(_), .. }) = self.descriptors[number] {
+        if let Some(Descriptor {
+            file: File::Door(_) | File::Stream(_) | File::Datagrams(_), ..
+        }) = self.descriptors[number]
+        {
             self.raise_false_alarm(number, bits);
         }
     }
@@ -419,7 +436,8 @@ impl Kernel {
             && let Some(number) = self.listed.pop_front()
         {
             let state = self.state(number);
-            let watch = self.descriptors[number].as_mut().and_then(|descriptor| descriptor.watch.as_mut());
+            let watch =
+                self.descriptors[number].as_mut().and_then(|descriptor| descriptor.watch.as_mut());
             let watch = watch.expect("who is listed is watched");
             watch.is_listed = false;
             if state & watch.bits != 0 {
@@ -432,12 +450,19 @@ impl Kernel {
         events
     }
 
-    pub(crate) fn poll(&mut self, capacity: usize, timeout: Option<Duration>) -> io::Result<Vec<Event>> {
+    pub(crate) fn poll(
+        &mut self,
+        capacity: usize,
+        timeout: Option<Duration>,
+    ) -> io::Result<Vec<Event>> {
         self.call("poll");
-        let until = timeout.map(|timeout| self.now_us + u64::try_from(timeout.as_micros()).expect("a timeout is no age"));
+        let until = timeout.map(|timeout| {
+            self.now_us + u64::try_from(timeout.as_micros()).expect("a timeout is no age")
+        });
         if self.chance(self.faults.interrupted_polls) {
             let soonest = self.timeline.peek().map_or(self.now_us, |&Reverse((at, _))| at);
-            let at = self.rng.u64(self.now_us..=soonest.min(until.unwrap_or(u64::MAX)).max(self.now_us));
+            let at =
+                self.rng.u64(self.now_us..=soonest.min(until.unwrap_or(u64::MAX)).max(self.now_us));
             self.something_happened |= at > self.now_us; // it has slept
             self.pass_until(at);
             self.polls_interrupted += 1;
@@ -478,7 +503,8 @@ impl Kernel {
 
     fn check_that_it_does_not_spin(&mut self, has_news: bool) {
         // What takes so long between two polls, a slow call say, is no spinning.
-        let is_slow = self.now_us - std::mem::replace(&mut self.polled_us, self.now_us) >= ACCEPT_REST_MS * 1000 / 2;
+        let is_slow = self.now_us - std::mem::replace(&mut self.polled_us, self.now_us)
+            >= ACCEPT_REST_MS * 1000 / 2;
         let is_idle = !has_news && !is_slow && !std::mem::take(&mut self.something_happened);
         self.idle_polls = if is_idle { self.idle_polls + 1 } else { 0 };
         assert!(self.idle_polls <= IDLE_POLLS_MAX, "it spins; {}", self.describe());
@@ -494,19 +520,24 @@ impl Kernel {
         let full_turns = open * 2 * READ_BYTES_MAX as u64 / BYTES_OF_ALL_PER_TURN; // if each reads and says as much as it may
         let polls_max = 3 + 2 * open / told_of + full_turns;
         for number in 0..self.descriptors.len() {
-            let unread_since = match self.descriptors[number].as_ref().map(|descriptor| descriptor.file) {
+            let unread_since = match self.descriptors[number]
+                .as_ref()
+                .map(|descriptor| descriptor.file)
+            {
                 Some(File::Stream(stream)) => {
                     let stream = &mut self.streams[stream];
                     // Who has paused until another drains waits for as long as anything moves there, and when that one has gone, it
                     // has its own time anew.
-                    let (moved_at, times) = if stream.may_be_paused { (moved_last, 2) } else { (stream.moved_at, 1) };
+                    let (moved_at, times) =
+                        if stream.may_be_paused { (moved_last, 2) } else { (stream.moved_at, 1) };
                     let silence_us = self.now_us - moved_at;
                     assert!(
                         silence_us <= self.silence_us_max.saturating_mul(times),
                         "{} is silent for {silence_us} us",
                         stream.peer
                     );
-                    let is_excused = stream.may_be_paused || stream.wants_room || stream.sent.len() > 0;
+                    let is_excused =
+                        stream.may_be_paused || stream.wants_room || stream.sent.len() > 0;
                     match stream.unread_since {
                         None => continue,
                         Some(_) if is_excused => {
@@ -529,7 +560,11 @@ impl Kernel {
                 }
                 Some(File::Poll | File::Door(_) | File::Bell(_) | File::Waker) | None => continue,
             };
-            assert!(self.polls - unread_since <= polls_max, "descriptor {number} is not served; {}", self.describe());
+            assert!(
+                self.polls - unread_since <= polls_max,
+                "descriptor {number} is not served; {}",
+                self.describe()
+            );
         }
     }
 
@@ -537,12 +572,23 @@ impl Kernel {
         let open = self.descriptors.iter().enumerate().filter_map(|(number, descriptor)| {
             let stream = match descriptor.as_ref()?.file {
                 File::Stream(stream) => &self.streams[stream],
-                File::Poll | File::Door(_) | File::Datagrams(_) | File::Bell(_) | File::Waker => return None,
+                File::Poll | File::Door(_) | File::Datagrams(_) | File::Bell(_) | File::Waker => {
+                    return None;
+                }
             };
             let unread = stream.arrived.len();
-            Some(format!("descriptor {number} of {} has {unread} bytes unread, {} unheard", stream.peer, stream.sent.len()))
+            Some(format!(
+                "descriptor {number} of {} has {unread} bytes unread, {} unheard",
+                stream.peer,
+                stream.sent.len()
+            ))
         });
-        format!("at {} us: {:#?}; in the world: {:#?}", self.now_us, open.collect::<Vec<_>>(), self.plights())
+        format!(
+            "at {} us: {:#?}; in the world: {:#?}",
+            self.now_us,
+            open.collect::<Vec<_>>(),
+            self.plights()
+        )
     }
 
     // ---- wakers and bells

@@ -31,7 +31,10 @@ struct Caller {
 
 impl Protocol for Caller {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
-        let id = cx.connect(host(), Witnessed::new(Called { diary: self.diary.clone() }, host(), &self.ledger));
+        let id = cx.connect(
+            host(),
+            Witnessed::new(Called { diary: self.diary.clone() }, host(), &self.ledger),
+        );
         self.diary.borrow_mut().last_called = Some(id);
         (self.word)(input[0], id, cx);
         Advance::consumed(1)
@@ -78,7 +81,12 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(limits: Limits, faults: Faults, is: Option<Host>, word: fn(u8, ConnectionId, &mut Context<'_>)) -> Scene {
+    fn new(
+        limits: Limits,
+        faults: Faults,
+        is: Option<Host>,
+        word: fn(u8, ConnectionId, &mut Context<'_>),
+    ) -> Scene {
         let mut world = World::new(1, limits, faults);
         if let Some(is) = is {
             world.kernel().hosts.insert(host(), is);
@@ -103,7 +111,12 @@ impl Scene {
 
     /// The stream to who was called.
     fn called(&self) -> usize {
-        self.world.kernel().streams.iter().position(|stream| stream.peer == host()).expect("it was called")
+        self.world
+            .kernel()
+            .streams
+            .iter()
+            .position(|stream| stream.peer == host())
+            .expect("it was called")
     }
 
     fn closed(&self) -> Option<CloseReason> {
@@ -201,7 +214,11 @@ fn who_is_closed_before_it_answers_still_gets_what_was_sent_to_it() {
         scene.world.says(stream, b"a late answer");
         scene.world.settle();
         let heard = scene.diary.borrow().heard.clone();
-        assert_eq!(heard, if how == b'f' { &b"a late answer"[..] } else { b"" }, "who has finished hears on");
+        assert_eq!(
+            heard,
+            if how == b'f' { &b"a late answer"[..] } else { b"" },
+            "who has finished hears on"
+        );
         scene.world.live(3000);
         assert_eq!(scene.closed(), at_last);
         scene.end();
@@ -231,7 +248,11 @@ fn what_is_sent_between_the_answer_and_its_drive_goes_the_same_way() {
     let fails = Host::Fails { after_us: 20_000, error: errno::ECONNREFUSED };
     for (is, news, why) in [
         (ANSWERS, News::Connected, None),
-        (fails, News::Unreached(ErrorKind::ConnectionRefused), Some(CloseReason::Unreached(ErrorKind::ConnectionRefused))),
+        (
+            fails,
+            News::Unreached(ErrorKind::ConnectionRefused),
+            Some(CloseReason::Unreached(ErrorKind::ConnectionRefused)),
+        ),
     ] {
         let mut scene = Scene::calm(is, |word, id, cx| {
             if word == b'x' {
@@ -244,7 +265,10 @@ fn what_is_sent_between_the_answer_and_its_drive_goes_the_same_way() {
         // As `note` does.
         let token = scene.world.reactor().turn.effects.slot_of(id).unwrap();
         scene.world.reactor().slots[token].ready.writable = true;
-        assert_eq!(scene.world.reactor().send_to(id, &text_of(1, 0, 100_000)), Some(News::OverMark));
+        assert_eq!(
+            scene.world.reactor().send_to(id, &text_of(1, 0, 100_000)),
+            Some(News::OverMark)
+        );
         let sends = scene.world.take_calls().into_iter().filter(|&call| call == "send").count();
         assert_eq!(sends, 0, "nobody has asked yet whether it has been reached");
         scene.world.settle();
@@ -272,15 +296,24 @@ fn check_unreached(mut scene: Scene, live_ms: u64, kind: ErrorKind) {
 fn a_refusal_is_told() {
     let refuses = Host::Fails { after_us: 30_000, error: errno::ECONNREFUSED };
     check_unreached(Scene::calm(refuses, nothing), 31, ErrorKind::ConnectionRefused);
-    check_unreached(Scene::calm(refuses, |_, id, cx| cx.send_to(id, b"lost")), 31, ErrorKind::ConnectionRefused);
-    check_unreached(Scene::new(Limits::default(), Faults::default(), None, nothing), 1, ErrorKind::ConnectionRefused);
+    check_unreached(
+        Scene::calm(refuses, |_, id, cx| cx.send_to(id, b"lost")),
+        31,
+        ErrorKind::ConnectionRefused,
+    );
+    check_unreached(
+        Scene::new(Limits::default(), Faults::default(), None, nothing),
+        1,
+        ErrorKind::ConnectionRefused,
+    );
 }
 
 #[test]
 fn who_cannot_be_reached_is_told_whether_that_is_known_at_once_or_later() {
-    for host in
-        [Host::Fails { after_us: 3_000_000, error: errno::EHOSTUNREACH }, Host::Unreachable { error: errno::EHOSTUNREACH }]
-    {
+    for host in [
+        Host::Fails { after_us: 3_000_000, error: errno::EHOSTUNREACH },
+        Host::Unreachable { error: errno::EHOSTUNREACH },
+    ] {
         check_unreached(Scene::calm(host, nothing), 3001, ErrorKind::HostUnreachable);
     }
 }
@@ -288,14 +321,21 @@ fn who_cannot_be_reached_is_told_whether_that_is_known_at_once_or_later() {
 #[test]
 fn who_never_answers_is_given_up_in_time() {
     let limits = Limits { connect_ms_max: 700, ..Limits::default() };
-    let mut scene = Scene::new(limits.clone(), Faults::default(), Some(Host::Silent), |_, id, cx| cx.send_to(id, b"lost"));
+    let mut scene =
+        Scene::new(limits.clone(), Faults::default(), Some(Host::Silent), |_, id, cx| {
+            cx.send_to(id, b"lost")
+        });
     scene.call(b'x');
     let turns = scene.world.live(699);
     assert_eq!((scene.closed(), turns), (None, 1), "it waits, and does nothing else");
     scene.world.live(2);
     assert_eq!(scene.closed(), Some(CloseReason::Unreached(ErrorKind::TimedOut)));
     scene.end();
-    check_unreached(Scene::new(limits, Faults::default(), Some(Host::Silent), nothing), 702, ErrorKind::TimedOut);
+    check_unreached(
+        Scene::new(limits, Faults::default(), Some(Host::Silent), nothing),
+        702,
+        ErrorKind::TimedOut,
+    );
 }
 
 #[test]
@@ -330,14 +370,21 @@ fn a_call_that_cannot_be_watched_fails_and_leaves_nothing() {
     let open = scene.world.kernel().descriptors_open();
     scene.call(b'x');
     let Some(CloseReason::Unreached(kind)) = scene.closed() else { panic!("{:?}", scene.closed()) };
-    assert_eq!((scene.news(), scene.world.kernel().descriptors_open()), (vec![News::Unreached(kind)], open));
+    assert_eq!(
+        (scene.news(), scene.world.kernel().descriptors_open()),
+        (vec![News::Unreached(kind)], open)
+    );
     scene.end();
 }
 
 #[test]
 fn a_full_house_calls_nobody() {
     let limits = Limits { connections_max: 1, ..Limits::default() };
-    check_unreached(Scene::new(limits, Faults::default(), Some(ANSWERS), nothing), 30, ErrorKind::QuotaExceeded);
+    check_unreached(
+        Scene::new(limits, Faults::default(), Some(ANSWERS), nothing),
+        30,
+        ErrorKind::QuotaExceeded,
+    );
 }
 
 /// Why it failed comes first, however soon that is known: who gives up when it hears that the other has gone would else never
@@ -345,7 +392,9 @@ fn a_full_house_calls_nobody() {
 #[test]
 fn why_a_call_has_failed_is_told_before_that_it_is_over() {
     let full = Limits { connections_max: 1, ..Limits::default() };
-    for (limits, kind) in [(full, ErrorKind::QuotaExceeded), (Limits::default(), ErrorKind::ConnectionRefused)] {
+    for (limits, kind) in
+        [(full, ErrorKind::QuotaExceeded), (Limits::default(), ErrorKind::ConnectionRefused)]
+    {
         let is = Some(Host::Fails { after_us: 20_000, error: errno::ECONNREFUSED });
         let mut scene = Scene::new(limits, Faults::default(), is, |_, id, cx| {
             cx.watch(id);
@@ -396,8 +445,18 @@ fn a_name_of_a_call_that_failed_is_not_the_next_ones() {
 #[test]
 fn a_stop_ends_a_call_to_which_nothing_was_said_and_waits_for_the_others() {
     for (host, word, hears, why) in [
-        (Host::Silent, nothing as fn(u8, ConnectionId, &mut Context<'_>), None, CloseReason::Shutdown),
-        (ANSWERS, |_, id, cx| cx.send_to(id, b"I stop. "), Some(b"I stop. hello"), CloseReason::Finished),
+        (
+            Host::Silent,
+            nothing as fn(u8, ConnectionId, &mut Context<'_>),
+            None,
+            CloseReason::Shutdown,
+        ),
+        (
+            ANSWERS,
+            |_, id, cx| cx.send_to(id, b"I stop. "),
+            Some(b"I stop. hello"),
+            CloseReason::Finished,
+        ),
     ] {
         let mut scene = Scene::calm(host, word);
         scene.call(b'x');
@@ -411,7 +470,9 @@ fn a_stop_ends_a_call_to_which_nothing_was_said_and_waits_for_the_others() {
                 scene.world.kernel().peer_closes(stream);
                 scene.world.settle();
             }
-            None => assert_eq!(scene.world.kernel().streams[stream].descriptor, None, "it is closed"),
+            None => {
+                assert_eq!(scene.world.kernel().streams[stream].descriptor, None, "it is closed")
+            }
         }
         assert_eq!(scene.closed(), Some(why));
         let peer = scene.peer;
@@ -427,7 +488,10 @@ fn a_stop_ends_a_call_to_which_nothing_was_said_and_waits_for_the_others() {
 
 #[test]
 fn a_reactor_calls_before_its_first_turn() {
-    for (is, kind) in [(ANSWERS, None), (Host::Unreachable { error: errno::ENETUNREACH }, Some(ErrorKind::NetworkUnreachable))] {
+    for (is, kind) in [
+        (ANSWERS, None),
+        (Host::Unreachable { error: errno::ENETUNREACH }, Some(ErrorKind::NetworkUnreachable)),
+    ] {
         let mut world = World::calm();
         world.kernel().hosts.insert(host(), is);
         let diary = Shared::default();
@@ -440,7 +504,8 @@ fn a_reactor_calls_before_its_first_turn() {
         assert_eq!(diary.borrow().opened, u64::from(kind.is_none()));
         assert_eq!(ledger.borrow().ending_of(host()), kind.map(CloseReason::Unreached));
         if kind.is_none() {
-            let stream = world.kernel().streams.iter().position(|stream| stream.peer == host()).unwrap();
+            let stream =
+                world.kernel().streams.iter().position(|stream| stream.peer == host()).unwrap();
             assert_eq!(world.hears(stream), b"Well, hello");
             world.kernel().peer_closes(stream);
             world.settle();

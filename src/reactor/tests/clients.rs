@@ -111,10 +111,16 @@ fn a_client_asks_first_hears_the_answer_and_closes_its_socket() {
         });
         let open = told.world.kernel().descriptors_open();
         told.world.settle();
-        assert_eq!((told.calls(), told.peer_hears()), (vec![Call::Opened], vec![b"What time is it?".to_vec()]));
+        assert_eq!(
+            (told.calls(), told.peer_hears()),
+            (vec![Call::Opened], vec![b"What time is it?".to_vec()])
+        );
         told.peer_says(b"Noon.");
         told.world.settle();
-        assert_eq!((told.calls(), told.peer_hears()), (vec![Call::Heard(b"Noon.".to_vec())], vec![b"Thank you.".to_vec()]));
+        assert_eq!(
+            (told.calls(), told.peer_hears()),
+            (vec![Call::Heard(b"Noon.".to_vec())], vec![b"Thank you.".to_vec()])
+        );
         assert_eq!(told.world.kernel().descriptors_open(), open - 1);
         told.world.stop();
     });
@@ -144,8 +150,12 @@ fn that_nobody_is_there_is_told_and_costs_no_other_datagram() {
             told.world.settle();
             let failed = Call::Failed(io::ErrorKind::ConnectionRefused);
             let expected = if is_sending { vec![Call::Elapsed, failed] } else { vec![failed] };
-            assert_eq!((told.calls(), told.peer_hears().len()), (expected, usize::from(is_sending)));
-            let (errors, unsent) = (told.world.stats().datagram_errors, told.world.stats().datagrams_unsent);
+            assert_eq!(
+                (told.calls(), told.peer_hears().len()),
+                (expected, usize::from(is_sending))
+            );
+            let (errors, unsent) =
+                (told.world.stats().datagram_errors, told.world.stats().datagrams_unsent);
             assert_eq!((errors, unsent), (1, 0));
             told.world.live(100);
             assert_eq!(told.calls(), []);
@@ -170,7 +180,10 @@ fn who_has_closed_is_told_nothing_more() {
         told.peer_says(b"Noon.");
         told.world.settle();
         assert_eq!(told.calls(), [Call::Opened, Call::Heard(b"Noon.".to_vec())]);
-        assert_eq!((told.world.kernel().descriptors_open(), told.world.stats().panics), (open - 1, 0));
+        assert_eq!(
+            (told.world.kernel().descriptors_open(), told.world.stats().panics),
+            (open - 1, 0)
+        );
         told.world.stop();
     });
 }
@@ -189,14 +202,19 @@ fn an_alarm_rings_at_its_time_and_as_often_as_it_is_set() {
             Call::Elapsed => replies.close(),
             Call::Opened | Call::Heard(_) | Call::Drained | Call::Failed(_) => {}
         });
-        for (wait_ms, expected) in [(18, vec![vec![20]]), (10, vec![vec![40]]), (40, vec![vec![80]])] {
+        for (wait_ms, expected) in
+            [(18, vec![vec![20]]), (10, vec![vec![40]]), (40, vec![vec![80]])]
+        {
             told.world.live(wait_ms);
             assert_eq!(told.peer_hears(), expected);
         }
         let client = told.client;
         told.world.live(85);
         assert_eq!(told.calls(), [Call::Opened, Call::Elapsed, Call::Elapsed, Call::Elapsed]);
-        assert!(!told.world.kernel().peer_sends_datagram(peer(7), client, vec![1]), "the socket is closed");
+        assert!(
+            !told.world.kernel().peer_sends_datagram(peer(7), client, vec![1]),
+            "the socket is closed"
+        );
         told.world.stop();
     });
 }
@@ -270,7 +288,12 @@ fn who_always_has_more_to_say_keeps_nobody_waiting_nor_a_stop() {
 fn a_panic_in_any_call_costs_what_was_asked_for_in_it() {
     // What was sent before it has gone out, and what comes next is heard.
     tell(|seed| {
-        for bad in [Call::Opened, Call::Elapsed, Call::Drained, Call::Failed(io::ErrorKind::ConnectionRefused)] {
+        for bad in [
+            Call::Opened,
+            Call::Elapsed,
+            Call::Drained,
+            Call::Failed(io::ErrorKind::ConnectionRefused),
+        ] {
             let of_script = bad.clone();
             let mut told = Told::of(seed, Faults::default(), move |call, replies| {
                 if *call == of_script || (call, &of_script) == (&Call::Opened, &Call::Elapsed) {
@@ -292,7 +315,10 @@ fn a_panic_in_any_call_costs_what_was_asked_for_in_it() {
             told.world.live(10);
             let expected = if bad == Call::Opened { vec![bad] } else { vec![Call::Opened, bad] };
             assert_eq!(told.calls(), expected);
-            assert_eq!((told.world.stats().panics, told.peer_hears()), (1, vec![b"before".to_vec()]));
+            assert_eq!(
+                (told.world.stats().panics, told.peer_hears()),
+                (1, vec![b"before".to_vec()])
+            );
             told.peer_says(b"Are you well?");
             told.world.settle();
             assert_eq!(told.calls(), [Call::Heard(b"Are you well?".to_vec())]);
@@ -327,7 +353,9 @@ fn a_server_speaks_unasked_to_whom_it_names_and_answers_who_asks_in_between() {
         world.live(100);
         world.kernel().peer_sends_datagram(peers[2], server, b"And me?".to_vec());
         world.live(1_000);
-        let mail = peers.map(|peer| std::iter::from_fn(|| world.kernel().take_mail(peer)).collect::<Vec<_>>().concat());
+        let mail = peers.map(|peer| {
+            std::iter::from_fn(|| world.kernel().take_mail(peer)).collect::<Vec<_>>().concat()
+        });
         assert_eq!(mail[0], b"newsmoreaskednewsmorenewsmore");
         assert_eq!((&mail[1][..], &mail[2][..]), (&b"newsnewsnews"[..], &b"onetwo"[..]));
         world.stop();
@@ -342,7 +370,10 @@ fn who_speaks_to_nobody_or_past_its_only_peer_is_not_heard() {
         let mut world = World::new(seed, Limits::default(), Faults::default());
         let script = |act: fn(&Call, &mut Replies<'_>)| Script { act, calls: Rc::default() };
         world.answer(DATAGRAMS, script(|_, replies| replies.send(b"Hello?")));
-        world.reactor().connect_datagram(peer(7), script(|_, replies| replies.send_to(peer(8), b"Hello?"))).unwrap();
+        world
+            .reactor()
+            .connect_datagram(peer(7), script(|_, replies| replies.send_to(peer(8), b"Hello?")))
+            .unwrap();
         world.settle();
         let stats = world.stats();
         assert_eq!((stats.datagrams_unsent, stats.panics, stats.datagrams_out), (1, 1, 0));
@@ -366,7 +397,10 @@ struct Question {
 
 impl Protocol for Asks {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
-        cx.connect_datagram(peer(7), Question { asked: input[0], by: cx.id(), endings: self.endings.clone() });
+        cx.connect_datagram(
+            peer(7),
+            Question { asked: input[0], by: cx.id(), endings: self.endings.clone() },
+        );
         Advance::consumed(1)
     }
 }
@@ -422,7 +456,8 @@ fn a_connection_asks_over_datagrams_and_gets_the_answer() {
         let mut answer = |to_first: &[u8], to_second: &[u8]| {
             for answer in [to_first, to_second] {
                 let mut kernel = world.kernel();
-                let (question, from) = kernel.take_mail_and_sender(peer(7)).expect("both have asked");
+                let (question, from) =
+                    kernel.take_mail_and_sender(peer(7)).expect("both have asked");
                 assert_eq!(question.len(), 1);
                 kernel.peer_sends_datagram(peer(7), from, answer.to_vec());
             }
@@ -430,7 +465,11 @@ fn a_connection_asks_over_datagrams_and_gets_the_answer() {
             world.hears(stream)
         };
         let heard = answer(b"eleven", b"twelve");
-        assert!([&b"eleventwelve"[..], b"twelveeleven"].contains(&&heard[..]), "{}", heard.escape_ascii());
+        assert!(
+            [&b"eleventwelve"[..], b"twelveeleven"].contains(&&heard[..]),
+            "{}",
+            heard.escape_ascii()
+        );
         assert_eq!(*endings.borrow(), [CloseReason::Finished; 2], "each is told of its end, once");
         leave(world, stream);
     });
@@ -456,7 +495,10 @@ fn what_a_datagram_protocol_asks_of_a_connection_is_done_and_of_one_that_has_gon
         let newcomer = world.connect(2000, 2);
         world.settle();
         world.live(6_000);
-        assert_eq!((world.hears(newcomer), &endings.borrow()[..]), (vec![], &[CloseReason::Finished][..]));
+        assert_eq!(
+            (world.hears(newcomer), &endings.borrow()[..]),
+            (vec![], &[CloseReason::Finished][..])
+        );
         assert_eq!(world.reactor().turn.effects.untold(), 0, "nobody is told of it");
         leave(world, newcomer);
     });
@@ -514,7 +556,10 @@ fn a_batch_of_datagrams_that_sets_off_much_is_interrupted_and_goes_on() {
         }
         for _ in 0..5 {
             world.turn();
-            assert!(world.hears(stream).len() <= 2 * crate::limits::EFFECTS_HIGH, "the mark, overshot by one call");
+            assert!(
+                world.hears(stream).len() <= 2 * crate::limits::EFFECTS_HIGH,
+                "the mark, overshot by one call"
+            );
         }
         world.settle();
         assert_eq!(world.stats().datagrams_in, 5);

@@ -4,8 +4,8 @@ use super::protocols::text_of;
 use super::*;
 use crate::effects::News;
 use crate::limits::{
-    BYTES_OF_ALL_PER_TURN, EFFECT_BYTES, EFFECTS_HIGH, EFFECTS_HIGH_BYTES, EFFECTS_MAX, NEWS_PART, NEWS_PER_TURN,
-    OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES,
+    BYTES_OF_ALL_PER_TURN, EFFECT_BYTES, EFFECTS_HIGH, EFFECTS_HIGH_BYTES, EFFECTS_MAX, NEWS_PART,
+    NEWS_PER_TURN, OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES,
 };
 
 const ROOM: u16 = 4000;
@@ -84,7 +84,8 @@ fn room(count: u16, hears: Hears, told: Told) -> (World, Vec<usize>, Rc<RefCell<
     world.kernel().let_pause(address);
     let streams = (1..=count)
         .map(|number| {
-            let stream = world.kernel().connect(peer(number), address, 10_000).expect("the room is open");
+            let stream =
+                world.kernel().connect(peer(number), address, 10_000).expect("the room is open");
             world.settle();
             stream
         })
@@ -107,7 +108,10 @@ fn what_one_sends_to_many_reaches_each_in_order_and_with_one_send_a_turn() {
     let (mut world, streams, diary) = room(
         5,
         |word, members, cx| {
-            cx.send_to_all(members.iter().copied().filter(|&member| member != cx.id()).collect::<Vec<_>>(), word);
+            cx.send_to_all(
+                members.iter().copied().filter(|&member| member != cx.id()).collect::<Vec<_>>(),
+                word,
+            );
             cx.send(b"!");
             Next::Continue
         },
@@ -121,7 +125,11 @@ fn what_one_sends_to_many_reaches_each_in_order_and_with_one_send_a_turn() {
         assert_eq!(sends, 5, "one for each, however many words");
     }
     for (number, &stream) in streams.iter().enumerate() {
-        assert_eq!(world.hears(stream), if number == 2 { &b"!!!!!!"[..] } else { b"abcdef" }, "member {number}");
+        assert_eq!(
+            world.hears(stream),
+            if number == 2 { &b"!!!!!!"[..] } else { b"abcdef" },
+            "member {number}"
+        );
     }
     assert_eq!(diary.borrow().news, [], "success is not told");
     leave(world, &streams);
@@ -215,14 +223,20 @@ fn much(_: &[u8], members: &[ConnectionId], cx: &mut Context<'_>) -> Next {
 fn a_sender_is_told_once_that_much_waits_and_once_that_it_has_drained() {
     let (mut world, streams, diary) = room(3, much, stay);
     // The peer takes 10,000 bytes, and the others wait here.
-    for (words, news) in [(3, &[][..]), (1, &[(1, 0, News::OverMark)]), (4, &[(1, 0, News::OverMark)])] {
+    for (words, news) in
+        [(3, &[][..]), (1, &[(1, 0, News::OverMark)]), (4, &[(1, 0, News::OverMark)])]
+    {
         world.says(streams[1], &vec![b'x'; words]);
         world.settle();
         assert_eq!(diary.borrow().news, news, "{words} words more");
     }
     world.says(streams[2], b"x");
     world.settle();
-    assert_eq!(diary.borrow_mut().news.split_off(1), [(2, 0, News::OverMark)], "who is another is told too");
+    assert_eq!(
+        diary.borrow_mut().news.split_off(1),
+        [(2, 0, News::OverMark)],
+        "who is another is told too"
+    );
     diary.borrow_mut().news.clear();
     let mut heard = 0;
     while heard < 9 * 20_000 {
@@ -230,7 +244,11 @@ fn a_sender_is_told_once_that_much_waits_and_once_that_it_has_drained() {
         world.settle();
         let waits = 9 * 20_000 - heard.min(9 * 20_000);
         let inside = waits.saturating_sub(10_000);
-        let news = if inside <= OUTPUT_LOW_BYTES { &[(1, 0, News::Drained), (2, 0, News::Drained)][..] } else { &[] };
+        let news = if inside <= OUTPUT_LOW_BYTES {
+            &[(1, 0, News::Drained), (2, 0, News::Drained)][..]
+        } else {
+            &[]
+        };
         assert_eq!(diary.borrow().news, news, "{inside} bytes wait");
     }
     assert!(diary.borrow().drained.is_empty(), "its own protocol has not paused");
@@ -285,7 +303,10 @@ fn news_for_who_has_gone_is_dropped_and_nothing_is_left_of_it() {
     world.settle();
     world.kernel().fail(streams[1], crate::net::simulated::errno::ECONNRESET);
     world.settle();
-    assert!(world.reactor().turn.effects.is_settled(), "it does not wait any more, though much waits there still");
+    assert!(
+        world.reactor().turn.effects.is_settled(),
+        "it does not wait any more, though much waits there still"
+    );
     for _ in 0..30 {
         world.hears(streams[0]);
         world.settle();
@@ -380,7 +401,11 @@ fn who_is_paused_by_another_is_not_heard_until_it_is_resumed() {
     world.settle();
     world.says(streams[0], b"abc");
     world.settle();
-    assert_eq!((world.hears(streams[0]), world.kernel().streams[streams[0]].arrived.len()), (vec![], 3), "not even read");
+    assert_eq!(
+        (world.hears(streams[0]), world.kernel().streams[streams[0]].arrived.len()),
+        (vec![], 3),
+        "not even read"
+    );
     world.says(streams[1], b"r");
     world.settle();
     assert_eq!(world.hears(streams[0]), b"abc");
@@ -414,7 +439,11 @@ fn a_connection_that_has_sent_its_fin_hears_on_and_takes_nothing() {
     world.settle();
     assert_eq!(diary.borrow().news, [(1, 0, News::Gone)], "from when the FIN was asked for");
     let mut heard = world.hears(streams[0]);
-    assert_eq!(world.kernel().peer_hears(streams[0], 1), Heard::Nothing, "it comes behind the rest");
+    assert_eq!(
+        world.kernel().peer_hears(streams[0], 1),
+        Heard::Nothing,
+        "it comes behind the rest"
+    );
     world.settle();
     heard.extend(world.hears(streams[0]));
     world.settle();
@@ -425,7 +454,11 @@ fn a_connection_that_has_sent_its_fin_hears_on_and_takes_nothing() {
     assert_eq!(world.hears(streams[1]), b"On and on");
     world.kernel().peer_finishes(streams[0]);
     world.settle();
-    assert_eq!(world.ending_of(1), Some(CloseReason::Finished), "both have said all, and it is over at once");
+    assert_eq!(
+        world.ending_of(1),
+        Some(CloseReason::Finished),
+        "both have said all, and it is over at once"
+    );
     assert_eq!(world.take_calls().into_iter().filter(|&call| call == "shutdown").count(), 1);
     leave(world, &streams[1..]);
 }
@@ -506,7 +539,11 @@ fn who_is_closed_in_the_turn_in_which_its_deadline_comes_closes_in_order() {
     world.says(streams[1], b"x");
     world.be_held_up(61_000);
     world.settle();
-    assert_eq!((world.ending_of(1), world.hears_at_last(streams[0])), (None, Heard::Fin), "it lingers");
+    assert_eq!(
+        (world.ending_of(1), world.hears_at_last(streams[0])),
+        (None, Heard::Fin),
+        "it lingers"
+    );
     world.kernel().peer_closes(streams[0]);
     world.settle();
     assert_eq!(world.ending_of(1), Some(CloseReason::Finished));
@@ -535,7 +572,11 @@ fn who_watches_is_told_once_of_the_end_and_at_once_if_that_was_before() {
     assert_eq!(diary.borrow().news, [(1, 0, News::Gone)]);
     world.says(streams[2], b"w");
     world.settle();
-    assert_eq!(diary.borrow().news[1..], [(2, 0, News::Gone), (2, 0, News::Gone)], "each time that it asks");
+    assert_eq!(
+        diary.borrow().news[1..],
+        [(2, 0, News::Gone), (2, 0, News::Gone)],
+        "each time that it asks"
+    );
     leave(world, &streams[1..]);
 }
 
@@ -589,10 +630,17 @@ fn a_pipeline_that_sets_off_much_is_interrupted_and_goes_on() {
         world.turn();
         turns += 1;
         let more = world.hears(streams[0]);
-        assert!(more.len() <= 2 * EFFECTS_HIGH, "{} in turn {turns}: what two turns may set off", more.len());
+        assert!(
+            more.len() <= 2 * EFFECTS_HIGH,
+            "{} in turn {turns}: what two turns may set off",
+            more.len()
+        );
         heard.extend(more);
     }
-    assert_eq!(turns, 4, "one for each mark's worth, and one for the rest; without the mark it would be two");
+    assert_eq!(
+        turns, 4,
+        "one for each mark's worth, and one for the rest; without the mark it would be two"
+    );
     assert!(heard == words);
     leave(world, &streams);
 }
@@ -694,7 +742,10 @@ fn a_panic_while_news_is_told_costs_who_was_told_and_the_others_are_told_too() {
     world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
     world.settle();
     assert_eq!(diary.borrow().news, [(1, 0, News::Gone), (2, 0, News::Gone), (3, 0, News::Gone)]);
-    assert_eq!([2, 3, 4].map(|number| world.ending_of(number)), [None, Some(CloseReason::Panicked), None]);
+    assert_eq!(
+        [2, 3, 4].map(|number| world.ending_of(number)),
+        [None, Some(CloseReason::Panicked), None]
+    );
     leave(world, &[streams[1], streams[3]]);
 }
 
@@ -763,7 +814,11 @@ fn a_pipeline_that_sends_much_is_interrupted_too() {
     world.settle();
     assert_eq!(world.stats().sends_refused, 0);
     let effects = &world.reactor().turn.effects;
-    assert!(effects.bytes.capacity() <= 4 * EFFECTS_HIGH_BYTES, "{} bytes were held at once", effects.bytes.capacity());
+    assert!(
+        effects.bytes.capacity() <= 4 * EFFECTS_HIGH_BYTES,
+        "{} bytes were held at once",
+        effects.bytes.capacity()
+    );
     leave(world, &streams);
 }
 
@@ -783,7 +838,8 @@ fn what_all_set_off_in_one_turn_is_bounded() {
     for &stream in &streams {
         world.says(stream, &[b'x'; EFFECTS_HIGH]);
     }
-    let at_most = usize::try_from(BYTES_OF_ALL_PER_TURN / EFFECT_BYTES).unwrap().div_ceil(EFFECTS_HIGH);
+    let at_most =
+        usize::try_from(BYTES_OF_ALL_PER_TURN / EFFECT_BYTES).unwrap().div_ceil(EFFECTS_HIGH);
     let mut had_their_turn = 0;
     for turns in 1..=100usize.div_ceil(at_most) {
         world.turn();
@@ -948,7 +1004,12 @@ fn who_waits_for_a_slow_but_steady_reader_is_not_idle() {
         heard.extend(world.hears(streams[0]));
         world.live(20_000); // below the time in which some of it must be taken
         rounds += 1;
-        assert_eq!((world.ending_of(1), world.ending_of(2)), (None, None), "after {} s", rounds * 20);
+        assert_eq!(
+            (world.ending_of(1), world.ending_of(2)),
+            (None, None),
+            "after {} s",
+            rounds * 20
+        );
     }
     assert!(rounds > 30 * 3, "half an hour");
     // And from then on its own time counts again.
@@ -964,7 +1025,10 @@ fn who_waits_for_a_slow_but_steady_reader_is_not_idle() {
     world.live(50_000);
     assert_eq!((world.ending_of(1), world.ending_of(2)), (Some(CloseReason::TooSlow), None));
     world.live(150_000);
-    assert_eq!((world.ending_of(1), world.ending_of(2)), (Some(CloseReason::TooSlow), Some(CloseReason::Idle)));
+    assert_eq!(
+        (world.ending_of(1), world.ending_of(2)),
+        (Some(CloseReason::TooSlow), Some(CloseReason::Idle))
+    );
     assert_eq!(diary.borrow().news[3..], [(1, 0, News::Gone)]);
     leave(world, &[]);
 }

@@ -43,12 +43,18 @@ impl Books {
     /// Everybody has gone: does all agree?
     pub(super) fn check(&self) {
         for (&(from, to), &heard) in &self.heard {
-            assert!(heard <= self.written[&(from, to)], "{to} has heard more from {from} than was written");
+            assert!(
+                heard <= self.written[&(from, to)],
+                "{to} has heard more from {from} than was written"
+            );
         }
         for (&(from, to), &taken) in &self.taken {
             let heard = self.heard.get(&(from, to)).copied().unwrap_or(0);
             let all_is_heard = heard >= taken || !self.heard_out.contains(&to);
-            assert!(all_is_heard, "{to} has heard {heard} of {taken} letters from {from}, and the end");
+            assert!(
+                all_is_heard,
+                "{to} has heard {heard} of {taken} letters from {from}, and the end"
+            );
         }
     }
 
@@ -58,13 +64,20 @@ impl Books {
 
     /// How many letters were heard by those who have heard all.
     pub(super) fn letters_heard_out(&self) -> u32 {
-        self.heard.iter().filter(|((_, to), _)| self.heard_out.contains(to)).map(|(_, count)| count).sum()
+        self.heard
+            .iter()
+            .filter(|((_, to), _)| self.heard_out.contains(to))
+            .map(|(_, count)| count)
+            .sum()
     }
 }
 
 /// A letter's text, behind its head of 12 bytes.
 fn letter((from, to): Pair, number: u32, length: u16) -> Vec<u8> {
-    let (from, to) = (u16::try_from(from).expect("few are members"), u16::try_from(to).expect("few are members"));
+    let (from, to) = (
+        u16::try_from(from).expect("few are members"),
+        u16::try_from(to).expect("few are members"),
+    );
     let mut bytes = [from.to_be_bytes(), to.to_be_bytes()].concat();
     bytes.extend(number.to_be_bytes());
     bytes.extend(u32::from(length).to_be_bytes());
@@ -90,10 +103,24 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(books: &Shared, ledger: &Rc<RefCell<Ledger>>, hosts: &Rc<[SocketAddr]>, mut rng: fastrand::Rng) -> Member {
+    pub(super) fn new(
+        books: &Shared,
+        ledger: &Rc<RefCell<Ledger>>,
+        hosts: &Rc<[SocketAddr]>,
+        mut rng: fastrand::Rng,
+    ) -> Member {
         let length_max = [10, 300, 3_000, 20_000][rng.usize(..4)];
         let (books, ledger, hosts) = (books.clone(), ledger.clone(), hosts.clone());
-        Member { number: None, books, ledger, hosts, rng, length_max, alarms_left: 60, asked: VecDeque::new() }
+        Member {
+            number: None,
+            books,
+            ledger,
+            hosts,
+            rng,
+            length_max,
+            alarms_left: 60,
+            asked: VecDeque::new(),
+        }
     }
 
     /// Does something to somebody, perhaps to itself.
@@ -113,8 +140,10 @@ impl Member {
             16..20 if books.members.len() < 15 => {
                 let number = books.members.len();
                 let host = self.hosts[self.rng.usize(..self.hosts.len())];
-                let called =
-                    Member { number: Some(number), ..Member::new(&self.books, &self.ledger, &self.hosts, self.rng.fork()) };
+                let called = Member {
+                    number: Some(number),
+                    ..Member::new(&self.books, &self.ledger, &self.hosts, self.rng.fork())
+                };
                 let id = cx.connect(host, Witnessed::new(called, host, &self.ledger));
                 books.members.push(id);
                 books.called.insert(number, false);
@@ -170,10 +199,16 @@ impl Protocol for Member {
         }
         {
             let mut books = self.books.borrow_mut();
-            let other = books.members.iter().position(|&member| member == about).expect("nobody else is known");
+            let other = books
+                .members
+                .iter()
+                .position(|&member| member == about)
+                .expect("nobody else is known");
             match news {
                 News::OverMark => assert!(books.over_mark.insert((own, other)), "told once"),
-                News::Drained => assert!(books.over_mark.remove(&(own, other)), "only after `OverMark`"),
+                News::Drained => {
+                    assert!(books.over_mark.remove(&(own, other)), "only after `OverMark`")
+                }
                 News::Connected | News::Unreached(_) => {
                     let was_told = books.called.insert(other, true);
                     assert_eq!(was_told, Some(false), "told once, and nobody else's call");
@@ -234,9 +269,13 @@ impl Mate {
         while let Some((head, behind)) = rest.split_first_chunk::<12>() {
             let [a, b, c, d, number @ .., e, f, g, h] = *head;
             let (from, to) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-            let (number, length) = (u32::from_be_bytes(number), u32::from_be_bytes([e, f, g, h]) as usize);
+            let (number, length) =
+                (u32::from_be_bytes(number), u32::from_be_bytes([e, f, g, h]) as usize);
             let Some(text) = behind.get(..length) else { break };
-            assert!(is_text(from, number as usize, text), "the text of letter {number} from {from} to {to}");
+            assert!(
+                is_text(from, number as usize, text),
+                "the text of letter {number} from {from} to {to}"
+            );
             let member = *self.member.get_or_insert(to.into());
             assert_eq!(member, usize::from(to), "a letter for somebody else, from {from}");
             if number > 0 {
@@ -286,7 +325,11 @@ impl Actor for Mate {
             Heard::Nothing => {}
             Heard::Fin => {
                 let is_well = !kernel.is_stopping && !kernel.streams[stream].was_hurt;
-                assert!(self.partial.is_empty() || !is_well, "the end comes within a letter: {}", self.plight());
+                assert!(
+                    self.partial.is_empty() || !is_well,
+                    "the end comes within a letter: {}",
+                    self.plight()
+                );
                 self.books.borrow_mut().heard_out.extend(self.member.filter(|_| is_well));
                 kernel.peer_closes(stream);
                 return None;
@@ -300,7 +343,13 @@ impl Actor for Mate {
     }
 
     fn plight(&self) -> String {
-        format!("{:?} of {:?} has {} left and {} of a letter", self.farewell, self.member, self.left, self.partial.len())
+        format!(
+            "{:?} of {:?} has {} left and {} of a letter",
+            self.farewell,
+            self.member,
+            self.left,
+            self.partial.len()
+        )
     }
 }
 
@@ -325,7 +374,8 @@ impl Actor for Household {
             }
         }
         // While it acts itself, it is not among those who are not done.
-        let is_over = kernel.plights().is_empty() && kernel.streams.iter().all(|stream| stream.descriptor.is_none());
+        let is_over = kernel.plights().is_empty()
+            && kernel.streams.iter().all(|stream| stream.descriptor.is_none());
         (!is_over).then_some(20_000)
     }
 
@@ -335,7 +385,11 @@ impl Actor for Household {
 }
 
 impl Mate {
-    pub(super) fn draw(kernel: &mut Kernel, books: &Shared, place: Result<usize, (SocketAddr, SocketAddr)>) -> Mate {
+    pub(super) fn draw(
+        kernel: &mut Kernel,
+        books: &Shared,
+        place: Result<usize, (SocketAddr, SocketAddr)>,
+    ) -> Mate {
         let rng = &mut kernel.rng;
         let farewell = match rng.u8(..10) {
             0 => Farewell::Close,
@@ -348,6 +402,17 @@ impl Mate {
         let delay_us_max = [100, 2_000, 20_000][rng.usize(..3)];
         let patience = if matches!(farewell, Farewell::Wait) { 100 } else { 0 };
         let (books, partial) = (books.clone(), Vec::new());
-        Mate { books, place, left, hear_max, delay_us_max, farewell, has_finished: false, patience, partial, member: None }
+        Mate {
+            books,
+            place,
+            left,
+            hear_max,
+            delay_us_max,
+            farewell,
+            has_finished: false,
+            patience,
+            partial,
+            member: None,
+        }
     }
 }

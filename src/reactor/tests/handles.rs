@@ -127,7 +127,11 @@ fn work_may_do_what_the_owner_may_but_not_take_a_turn() {
         .unwrap();
     count(&handle, &counter).unwrap();
     world.settle();
-    assert_eq!((run(&counter), world.stats().panics), (2, 1), "the turn is a panic, and what comes behind it is run");
+    assert_eq!(
+        (run(&counter), world.stats().panics),
+        (2, 1),
+        "the turn is a panic, and what comes behind it is run"
+    );
     let stream = world.connect(2222, 1);
     world.says(stream, b"Hello");
     world.settle();

@@ -81,7 +81,8 @@ impl Talker {
         ear: Box<dyn Ear>,
         manner: Manner,
     ) -> Talker {
-        let leaves_after = if manner.farewell.is_polite() { usize::MAX } else { kernel.rng.usize(..=says.len()) };
+        let leaves_after =
+            if manner.farewell.is_polite() { usize::MAX } else { kernel.rng.usize(..=says.len()) };
         Talker {
             server,
             peer,
@@ -115,11 +116,19 @@ impl Talker {
     /// Whoever has said all, and has not heard all, is not made to wait without cause. (Its deadline would have the loop look
     /// at it once more, in the end.)
     fn check_that_it_need_not_wait(&self, kernel: &Kernel, stream: usize) {
-        let is_owed = self.said == self.says.len() && !self.ear.is_content() && self.manner.farewell.is_polite();
-        let is_inside = kernel.streams[stream].is_accepted && !kernel.streams[stream].was_hurt && !kernel.is_stopping;
+        let is_owed = self.said == self.says.len()
+            && !self.ear.is_content()
+            && self.manner.farewell.is_polite();
+        let is_inside = kernel.streams[stream].is_accepted
+            && !kernel.streams[stream].was_hurt
+            && !kernel.is_stopping;
         let waits_us = kernel.now_us() - self.active_us.max(kernel.streams[stream].moved_at);
         let patience_us = 4_000_000 + kernel.faults.held_up_us_max * 100;
-        assert!(!is_owed || !is_inside || waits_us <= patience_us, "{waits_us} us in vain: {}", self.plight());
+        assert!(
+            !is_owed || !is_inside || waits_us <= patience_us,
+            "{waits_us} us in vain: {}",
+            self.plight()
+        );
     }
 }
 
@@ -129,7 +138,9 @@ impl Actor for Talker {
             Some(stream) => stream,
             None => {
                 let stream = kernel.connect(self.peer, self.server, self.manner.room_max)?;
-                kernel.tell(|| format!("         {} is stream {stream}: {:?}", self.peer, self.manner));
+                kernel.tell(|| {
+                    format!("         {} is stream {stream}: {:?}", self.peer, self.manner)
+                });
                 self.stream = Some(stream);
                 stream
             }
@@ -143,11 +154,18 @@ impl Actor for Talker {
             match self.manner.farewell {
                 Farewell::CloseEarly => kernel.peer_closes(stream),
                 Farewell::Reset => kernel.fail(stream, errno::ECONNRESET),
-                Farewell::Vanish | Farewell::Finish | Farewell::CloseWhenContent | Farewell::HearOut => {}
+                Farewell::Vanish
+                | Farewell::Finish
+                | Farewell::CloseWhenContent
+                | Farewell::HearOut => {}
             }
             return None;
         }
-        if self.said == self.says.len() && self.manner.farewell == Farewell::Finish && !self.has_finished && kernel.rng.bool() {
+        if self.said == self.says.len()
+            && self.manner.farewell == Farewell::Finish
+            && !self.has_finished
+            && kernel.rng.bool()
+        {
             self.has_finished = true;
             kernel.peer_finishes(stream);
         }
@@ -160,14 +178,24 @@ impl Actor for Talker {
                 }
                 Heard::Nothing => {}
                 end @ (Heard::Fin | Heard::Reset) => {
-                    let is_excused = kernel.is_stopping || kernel.streams[stream].was_hurt || !self.manner.farewell.is_polite();
+                    let is_excused = kernel.is_stopping
+                        || kernel.streams[stream].was_hurt
+                        || !self.manner.farewell.is_polite();
                     let is_well = end == Heard::Fin && self.ear.is_content();
-                    assert!(is_well || is_excused, "{} hears {end:?}: {}", self.peer, self.plight());
+                    assert!(
+                        is_well || is_excused,
+                        "{} hears {end:?}: {}",
+                        self.peer,
+                        self.plight()
+                    );
                     kernel.peer_closes(stream);
                     return None;
                 }
             }
-            if self.manner.farewell == Farewell::CloseWhenContent && self.said == self.says.len() && self.ear.is_content() {
+            if self.manner.farewell == Farewell::CloseWhenContent
+                && self.said == self.says.len()
+                && self.ear.is_content()
+            {
                 kernel.peer_closes(stream);
                 return None;
             }
@@ -184,13 +212,20 @@ impl Actor for Talker {
         self.check_that_it_need_not_wait(kernel, stream);
         // Who waits for somebody else need not look so often.
         self.idle_us = if is_active { 1000 } else { (self.idle_us * 2).min(400_000) };
-        Some(kernel.rng.u64(..=self.manner.delay_us_max.min(self.idle_us * 10)) + if is_active { 0 } else { self.idle_us / 2 })
+        Some(
+            kernel.rng.u64(..=self.manner.delay_us_max.min(self.idle_us * 10))
+                + if is_active { 0 } else { self.idle_us / 2 },
+        )
     }
 
     fn plight(&self) -> String {
         let Talker { peer, server, said, says, manner, stream, .. } = self;
         let farewell = manner.farewell;
-        format!("{peer} at {server} (stream {stream:?}, {farewell:?}) has said {said} of {}, {}", says.len(), self.ear.plight())
+        format!(
+            "{peer} at {server} (stream {stream:?}, {farewell:?}) has said {said} of {}, {}",
+            says.len(),
+            self.ear.plight()
+        )
     }
 }
 
@@ -205,8 +240,18 @@ pub(super) struct Text {
 
 impl Ear for Text {
     fn hear(&mut self, bytes: &[u8], _: bool) {
-        assert!(bytes.len() <= self.left, "text {}: {} bytes too many", self.tag, bytes.len() - self.left);
-        assert!(is_text(self.tag, self.position, bytes), "text {} at {}: other bytes", self.tag, self.position);
+        assert!(
+            bytes.len() <= self.left,
+            "text {}: {} bytes too many",
+            self.tag,
+            bytes.len() - self.left
+        );
+        assert!(
+            is_text(self.tag, self.position, bytes),
+            "text {} at {}: other bytes",
+            self.tag,
+            self.position
+        );
         self.position += bytes.len();
         self.left -= bytes.len();
     }
@@ -240,28 +285,47 @@ pub(super) struct Answers {
 impl Answers {
     /// Takes one whole answer off the front, if there is one.
     fn take(&mut self, server_is_stopping: bool) -> bool {
-        let Some(head_length) = self.partial.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
+        let Some(head_length) = self.partial.windows(4).position(|four| four == b"\r\n\r\n") else {
+            return false;
+        };
         let head = std::str::from_utf8(&self.partial[..head_length]).expect("a head is ASCII");
-        let answer = self.expected.get(self.heard).unwrap_or_else(|| panic!("an answer that nobody has asked for: {head}"));
+        let answer = self
+            .expected
+            .get(self.heard)
+            .unwrap_or_else(|| panic!("an answer that nobody has asked for: {head}"));
         let field = |name: &str| {
-            let mut values = head.split("\r\n").skip(1).filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            let mut values = head
+                .split("\r\n")
+                .skip(1)
+                .filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
             let value = values.next().unwrap_or_else(|| panic!("{name} is missing in {head}"));
             assert_eq!(values.next(), None, "{name} stands once");
             value
         };
-        let status = head.strip_prefix("HTTP/1.0 ").and_then(|rest| rest.get(..3)).expect("a status line");
+        let status =
+            head.strip_prefix("HTTP/1.0 ").and_then(|rest| rest.get(..3)).expect("a status line");
         assert_eq!(status, answer.status.to_string(), "answer {} is {head}", self.heard);
         let is_last = field("Connection") == "close";
-        assert!(is_last == answer.is_last || (is_last && server_is_stopping), "answer {} is {head}", self.heard);
+        assert!(
+            is_last == answer.is_last || (is_last && server_is_stopping),
+            "answer {} is {head}",
+            self.heard
+        );
         assert_eq!(field("Date").len(), 29);
         let length: usize = field("Content-Length").parse().expect("a length is a number");
         let body_length = if answer.is_head { 0 } else { length };
-        let Some(body) = self.partial.get(head_length + 4..head_length + 4 + body_length) else { return false };
+        let Some(body) = self.partial.get(head_length + 4..head_length + 4 + body_length) else {
+            return false;
+        };
         if let Some((tag, expected_length)) = answer.text {
             assert_eq!(length, expected_length, "answer {}", self.heard);
             assert!(is_text(tag, 0, body), "the body of answer {} is another one", self.heard);
         } else if !answer.is_head {
-            assert!(body.starts_with(status.as_bytes()) && body.ends_with(b"\n"), "the words of answer {}", self.heard);
+            assert!(
+                body.starts_with(status.as_bytes()) && body.ends_with(b"\n"),
+                "the words of answer {}",
+                self.heard
+            );
         }
         self.partial.drain(..head_length + 4 + body_length);
         self.heard += 1;
@@ -283,8 +347,13 @@ impl Ear for Answers {
     }
 
     fn plight(&self) -> String {
-        let waiting = String::from_utf8_lossy(&self.partial[..self.partial.len().min(300)]).into_owned();
-        format!("has heard {} answers of {}, and of the next {waiting:?}", self.heard, self.expected.len())
+        let waiting =
+            String::from_utf8_lossy(&self.partial[..self.partial.len().min(300)]).into_owned();
+        format!(
+            "has heard {} answers of {}, and of the next {waiting:?}",
+            self.heard,
+            self.expected.len()
+        )
     }
 }
 
@@ -295,7 +364,12 @@ pub(super) fn echo(tag: u16, count: usize) -> (Vec<u8>, Box<dyn Ear>) {
 }
 
 /// Orders for a [`Feeder`].
-pub(super) fn orders(kernel: &mut Kernel, tag: u16, total_max: usize, farewell: Farewell) -> (Vec<u8>, Box<dyn Ear>) {
+pub(super) fn orders(
+    kernel: &mut Kernel,
+    tag: u16,
+    total_max: usize,
+    farewell: Farewell,
+) -> (Vec<u8>, Box<dyn Ear>) {
     let (mut says, mut total) = (Vec::new(), 0);
     for _ in 0..kernel.rng.usize(1..6) {
         let think_ms = if kernel.rng.bool() { 0 } else { kernel.rng.u8(1..40) };
@@ -310,15 +384,24 @@ pub(super) fn orders(kernel: &mut Kernel, tag: u16, total_max: usize, farewell: 
 }
 
 /// Requests for a [`Library`], and how the conversation ends.
-pub(super) fn requests(kernel: &mut Kernel, tag: u16, total_max: usize) -> (Vec<u8>, Box<dyn Ear>, Farewell) {
+pub(super) fn requests(
+    kernel: &mut Kernel,
+    tag: u16,
+    total_max: usize,
+) -> (Vec<u8>, Box<dyn Ear>, Farewell) {
     let (mut says, mut expected) = (Vec::new(), Vec::new());
     let count = kernel.rng.u16(1..12);
     for number in 0..count {
         let is_last = number + 1 == count;
-        let length = if kernel.rng.u8(..8) == 0 { kernel.rng.usize(..=total_max) } else { kernel.rng.usize(..400) };
+        let length = if kernel.rng.u8(..8) == 0 {
+            kernel.rng.usize(..=total_max)
+        } else {
+            kernel.rng.usize(..400)
+        };
         let tag = tag + number;
         let path = format!("/{tag}/{length}");
-        let plain = Answer { status: 200, text: Some((tag, length)), is_head: false, is_last: false };
+        let plain =
+            Answer { status: 200, text: Some((tag, length)), is_head: false, is_last: false };
         let host = "Host: somewhere\r\n";
         match kernel.rng.u8(..8) {
             0 => {
@@ -327,7 +410,13 @@ pub(super) fn requests(kernel: &mut Kernel, tag: u16, total_max: usize) -> (Vec<
             }
             1 => {
                 let body = "GET /1/1 HTTP/1.1\r\nHost: a\r\n\r\n".repeat(kernel.rng.usize(..20));
-                says.extend(format!("POST {path} HTTP/1.1\r\n{host}Content-Length: {}\r\n\r\n{body}", body.len()).bytes());
+                says.extend(
+                    format!(
+                        "POST {path} HTTP/1.1\r\n{host}Content-Length: {}\r\n\r\n{body}",
+                        body.len()
+                    )
+                    .bytes(),
+                );
                 expected.push(plain);
             }
             2 => {
@@ -335,7 +424,9 @@ pub(super) fn requests(kernel: &mut Kernel, tag: u16, total_max: usize) -> (Vec<
                 expected.push(Answer { status: 404, text: None, ..plain });
             }
             3 => {
-                says.extend(format!("GET {path} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").bytes());
+                says.extend(
+                    format!("GET {path} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").bytes(),
+                );
                 expected.push(plain);
             }
             _ => {
@@ -348,20 +439,37 @@ pub(super) fn requests(kernel: &mut Kernel, tag: u16, total_max: usize) -> (Vec<
                 0 => (says, answers(expected), Farewell::Finish),
                 1 => (says, answers(expected), Farewell::CloseWhenContent),
                 2 => {
-                    says.extend(format!("GET /{tag}/5 HTTP/1.1\r\n{host}Connection: close\r\n\r\n").bytes());
-                    expected.push(Answer { status: 200, text: Some((tag, 5)), is_head: false, is_last: true });
+                    says.extend(
+                        format!("GET /{tag}/5 HTTP/1.1\r\n{host}Connection: close\r\n\r\n").bytes(),
+                    );
+                    expected.push(Answer {
+                        status: 200,
+                        text: Some((tag, 5)),
+                        is_head: false,
+                        is_last: true,
+                    });
                     (says, answers(expected), Farewell::HearOut)
                 }
                 3 => {
                     // What follows a request that makes no sense is discarded, and must not destroy the answer to it.
                     says.extend(b"What is this?\r\n\r\n");
                     says.extend(text_of(tag, 0, kernel.rng.usize(..5000)));
-                    expected.push(Answer { status: 400, text: None, is_head: false, is_last: true });
+                    expected.push(Answer {
+                        status: 400,
+                        text: None,
+                        is_head: false,
+                        is_last: true,
+                    });
                     (says, answers(expected), Farewell::HearOut)
                 }
                 _ => {
                     says.extend(format!("GET {path} HTT").bytes());
-                    expected.push(Answer { status: 400, text: None, is_head: false, is_last: true });
+                    expected.push(Answer {
+                        status: 400,
+                        text: None,
+                        is_head: false,
+                        is_last: true,
+                    });
                     (says, answers(expected), Farewell::Finish)
                 }
             };
@@ -394,7 +502,9 @@ impl Actor for Correspondent {
         while let Some(mail) = kernel.take_mail(self.peer) {
             let payload = mail.strip_prefix(&self.prefix[..]).expect("an answer has its prefix");
             let place = self.waiting.iter().position(|waiting| waiting == payload);
-            self.waiting.swap_remove(place.unwrap_or_else(|| panic!("{} hears what it has not asked", self.peer)));
+            self.waiting.swap_remove(
+                place.unwrap_or_else(|| panic!("{} hears what it has not asked", self.peer)),
+            );
         }
         if self.left == 0 {
             self.patience -= 1;
@@ -422,7 +532,12 @@ impl Actor for Correspondent {
     }
 
     fn plight(&self) -> String {
-        format!("{} waits for {} datagrams and will send {}", self.peer, self.waiting.len(), self.left)
+        format!(
+            "{} waits for {} datagrams and will send {}",
+            self.peer,
+            self.waiting.len(),
+            self.left
+        )
     }
 }
 
@@ -441,12 +556,20 @@ impl Actor for Weather {
             return None;
         }
         match kernel.rng.u8(..5) {
-            0 => kernel.faults.exhausted = Some(kernel.one_of(&[errno::EMFILE, errno::ENFILE, errno::ENOBUFS, errno::ENOMEM])),
+            0 => {
+                kernel.faults.exhausted = Some(kernel.one_of(&[
+                    errno::EMFILE,
+                    errno::ENFILE,
+                    errno::ENOBUFS,
+                    errno::ENOMEM,
+                ]))
+            }
             1 => kernel.faults.exhausted = None,
             2 => kernel.wall_us = kernel.rng.i64(-1_000_000_000_000_000..3_000_000_000_000_000),
             3 => kernel.raise_any_false_alarm(),
             _ => {
-                let error = kernel.one_of(&[errno::ECONNREFUSED, errno::EHOSTUNREACH, errno::ENETUNREACH]);
+                let error =
+                    kernel.one_of(&[errno::ECONNREFUSED, errno::EHOSTUNREACH, errno::ENETUNREACH]);
                 kernel.report_to_datagrams(self.datagrams_at, error);
             }
         }
@@ -516,8 +639,12 @@ impl Mirror {
 
 impl Actor for Mirror {
     fn act(&mut self, kernel: &mut Kernel) -> Option<u64> {
-        let is_called = |stream: &Stream| stream.peer == self.address && stream.descriptor.is_some() && !stream.is_connecting;
-        let called: Vec<usize> = (0..kernel.streams.len()).filter(|&number| is_called(&kernel.streams[number])).collect();
+        let is_called = |stream: &Stream| {
+            stream.peer == self.address && stream.descriptor.is_some() && !stream.is_connecting
+        };
+        let called: Vec<usize> = (0..kernel.streams.len())
+            .filter(|&number| is_called(&kernel.streams[number]))
+            .collect();
         for &stream in &called {
             self.reflect(kernel, stream);
         }
@@ -526,7 +653,8 @@ impl Actor for Mirror {
     }
 
     fn plight(&self) -> String {
-        let owed: Vec<_> = self.owed.iter().map(|(stream, (bytes, end))| (stream, bytes.len(), end)).collect();
+        let owed: Vec<_> =
+            self.owed.iter().map(|(stream, (bytes, end))| (stream, bytes.len(), end)).collect();
         format!("{} owes {owed:?}", self.address)
     }
 }

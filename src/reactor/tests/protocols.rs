@@ -144,7 +144,9 @@ impl Feeder {
 impl Protocol for Feeder {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         assert_eq!(self.left, 0, "nothing is heard while it speaks");
-        let Some(&[think_ms, high, middle, low]) = input.first_chunk() else { return Advance::need_more() };
+        let Some(&[think_ms, high, middle, low]) = input.first_chunk() else {
+            return Advance::need_more();
+        };
         self.left = u32::from_be_bytes([0, high, middle, low]) as usize;
         let next = match think_ms {
             0 => self.feed(cx),
@@ -179,7 +181,10 @@ impl Responder for Library {
     fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
         let path = std::str::from_utf8(request.path()).unwrap_or_default();
         let mut parts = path.split('/').skip(1);
-        let (tag, length) = (parts.next().and_then(|part| part.parse().ok()), parts.next().and_then(|part| part.parse().ok()));
+        let (tag, length) = (
+            parts.next().and_then(|part| part.parse().ok()),
+            parts.next().and_then(|part| part.parse().ok()),
+        );
         match (tag, length) {
             (Some(tag), Some(length)) => Response::ok("text/plain", text_of(tag, 0, length)),
             _ => Response::error(Status::NotFound),

@@ -17,7 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use super::exchange::{Household, Mate, Member, Shared};
-use super::peers::{Correspondent, Farewell, Manner, Mirror, Ringer, Talker, Weather, echo, orders, requests};
+use super::peers::{
+    Correspondent, Farewell, Manner, Mirror, Ringer, Talker, Weather, echo, orders, requests,
+};
 use super::protocols::{Feeder, Library, Side};
 use super::*;
 use crate::echo::Echo;
@@ -49,7 +51,8 @@ fn whatever_connections_do_to_each_other_each_byte_arrives_once_or_its_sender_is
 
 /// Runs the schedules of so many seeds, or of those that were asked for.
 fn try_seeds(seeds: u64, run: fn(u64, bool)) {
-    let number = |name: &str| env::var(name).ok().map(|value| value.parse().expect("a seed is a number"));
+    let number =
+        |name: &str| env::var(name).ok().map(|value| value.parse().expect("a seed is a number"));
     if let Some(seed) = number("REACTOR_SEED") {
         run(seed, true);
         return;
@@ -70,10 +73,19 @@ fn try_seeds(seeds: u64, run: fn(u64, bool)) {
                 }
             }
         };
-        let workers: Vec<_> = (0..thread::available_parallelism().map_or(1, usize::from)).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("a failed seed is caught")).collect()
+        let workers: Vec<_> = (0..thread::available_parallelism().map_or(1, usize::from))
+            .map(|_| scope.spawn(work))
+            .collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().expect("a failed seed is caught"))
+            .collect()
     });
-    assert!(failed.is_empty(), "seeds {failed:?} fail; REACTOR_SEED={} cargo test schedules replays one", failed[0]);
+    assert!(
+        failed.is_empty(),
+        "seeds {failed:?} fail; REACTOR_SEED={} cargo test schedules replays one",
+        failed[0]
+    );
 }
 
 /// Whom the proxy calls.
@@ -88,7 +100,8 @@ fn run(seed: u64, traces: bool) {
     let faults = draw_faults(&mut rng);
     let is_lossless = faults.failed_datagrams == 0 && faults.icmp_errors == 0;
     // What hurts the stream behind a proxy hurts who is before it, which is not to know.
-    let has_proxy = faults.failed_streams == 0 && faults.failed_watches == 0 && faults.descriptors_max > 100;
+    let has_proxy =
+        faults.failed_streams == 0 && faults.failed_watches == 0 && faults.descriptors_max > 100;
     let has_proxy = has_proxy && limits.connections_max > 200 && rng.u8(..3) == 0;
     let has_weather = !has_proxy && faults.call_us_max > 0 && rng.bool();
     let mut world = World::new(seed, limits, faults);
@@ -104,10 +117,15 @@ fn run(seed: u64, traces: bool) {
     let datagrams = world.answer(DATAGRAMS, Echo::with_prefix(prefix.clone()));
 
     if has_proxy {
-        let host = Host::Answers { after_us: rng.u64(..100_000), room_max: rng.usize(500..100_000) };
+        let host =
+            Host::Answers { after_us: rng.u64(..100_000), room_max: rng.usize(500..100_000) };
         world.kernel().hosts.insert(upstream(), host);
         let ledger = world.ledger.clone();
-        let proxy = world.serve(PROXY, move |_| Side { upstream: Some(upstream()), other: None, ledger: ledger.clone() });
+        let proxy = world.serve(PROXY, move |_| Side {
+            upstream: Some(upstream()),
+            other: None,
+            ledger: ledger.clone(),
+        });
         world.kernel().let_pause(proxy);
     }
     let count = if rng.u8(..25) == 0 { rng.u16(20..60) } else { rng.u16(1..6) };
@@ -134,13 +152,16 @@ fn run(seed: u64, traces: bool) {
         world.kernel().add(correspondent, rng.u64(..50_000));
     }
     if has_weather {
-        world.kernel().add(Weather { changes: rng.u32(1..20), datagrams_at: datagrams }, rng.u64(..100_000));
+        world
+            .kernel()
+            .add(Weather { changes: rng.u32(1..20), datagrams_at: datagrams }, rng.u64(..100_000));
     }
     if rng.u8(..8) == 0 {
         world.kernel().add(Ringer, rng.u64(..500_000));
     }
     if has_proxy {
-        let mirror = Mirror { address: upstream(), owed: BTreeMap::new(), held_max: rng.usize(100..20_000) };
+        let mirror =
+            Mirror { address: upstream(), owed: BTreeMap::new(), held_max: rng.usize(100..20_000) };
         world.kernel().add(mirror, 0); // when all are there: it goes with the last of them
     }
     world.run();
@@ -156,7 +177,8 @@ fn exchange(seed: u64, traces: bool) {
     world.kernel().traces = traces;
     world.kernel().tell(|| format!("seed {seed}"));
 
-    let hosts: Rc<[SocketAddr]> = (1..=3).map(|number| SocketAddr::from(([10, 0, 0, 9], number))).collect();
+    let hosts: Rc<[SocketAddr]> =
+        (1..=3).map(|number| SocketAddr::from(([10, 0, 0, 9], number))).collect();
     for &host in &*hosts {
         let after_us = rng.u64(..100_000);
         let is = match rng.u8(..6) {
@@ -190,9 +212,13 @@ fn exchange(seed: u64, traces: bool) {
         world.check_polls();
     }
     books.borrow().check();
-    world
-        .kernel()
-        .tell(|| format!("of {} members, {} letters were heard", books.borrow().count(), books.borrow().letters_heard_out()));
+    world.kernel().tell(|| {
+        format!(
+            "of {} members, {} letters were heard",
+            books.borrow().count(),
+            books.borrow().letters_heard_out()
+        )
+    });
     world.stop();
 }
 
@@ -202,7 +228,8 @@ fn draw_limits(rng: &mut fastrand::Rng) -> Limits {
         limits.connections_max = rng.usize(1..5);
     }
     if rng.bool() {
-        (limits.idle_ms_max, limits.stall_ms_max) = [(8_000, 6_000), (6_000, 9_000), (20_000, 5_500)][rng.usize(..3)];
+        (limits.idle_ms_max, limits.stall_ms_max) =
+            [(8_000, 6_000), (6_000, 9_000), (20_000, 5_500)][rng.usize(..3)];
     }
     limits
 }
@@ -213,7 +240,8 @@ fn draw_faults(rng: &mut fastrand::Rng) -> Faults {
     if rng.u8(..4) == 0 {
         return Faults::default();
     }
-    let mut often = |in_a_thousand_max: u32| if rng.u8(..3) == 0 { rng.u32(1..=in_a_thousand_max) } else { 0 };
+    let mut often =
+        |in_a_thousand_max: u32| if rng.u8(..3) == 0 { rng.u32(1..=in_a_thousand_max) } else { 0 };
     let faults = Faults {
         interrupted_polls: often(300),
         interrupted_calls: often(200),
@@ -240,7 +268,12 @@ fn draw_faults(rng: &mut fastrand::Rng) -> Faults {
     }
 }
 
-fn draw_talker(rng: &mut fastrand::Rng, kernel: &mut Kernel, number: u16, has_proxy: bool) -> Talker {
+fn draw_talker(
+    rng: &mut fastrand::Rng,
+    kernel: &mut Kernel,
+    number: u16,
+    has_proxy: bool,
+) -> Talker {
     const FAREWELLS: [Farewell; 8] = [
         Farewell::Finish,
         Farewell::Finish,
@@ -252,7 +285,8 @@ fn draw_talker(rng: &mut fastrand::Rng, kernel: &mut Kernel, number: u16, has_pr
         Farewell::Vanish,
     ];
     let mut farewell = FAREWELLS[rng.usize(..FAREWELLS.len())];
-    let total_max = if rng.u8(..16) == 0 { rng.usize(10_000..400_000) } else { rng.usize(10..3_000) };
+    let total_max =
+        if rng.u8(..16) == 0 { rng.usize(10_000..400_000) } else { rng.usize(10..3_000) };
     let (port, (says, ear)) = match rng.u8(..3) {
         0 if has_proxy => (PROXY, echo(number, rng.usize(..=total_max))),
         0 => (ECHO, echo(number, rng.usize(..=total_max))),

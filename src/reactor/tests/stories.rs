@@ -5,8 +5,8 @@ use super::*;
 use crate::echo::Echo;
 use crate::http::{Http, Site};
 use crate::limits::{
-    ACCEPTS_PER_TURN, BYTES_OF_ALL_PER_TURN, BYTES_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, OUTPUT_HIGH_BYTES,
-    READ_BYTES_MAX,
+    ACCEPTS_PER_TURN, BYTES_OF_ALL_PER_TURN, BYTES_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN,
+    OUTPUT_HIGH_BYTES, READ_BYTES_MAX,
 };
 use crate::net::simulated::errno;
 use crate::net::simulated::stream::{ERROR, HANG_UP, IN, OUT};
@@ -168,7 +168,11 @@ fn what_came_during_a_pause_is_heard_after_it_without_another_edge() {
     world.settle();
     world.says(stream, &Feeder::order(0, 5));
     world.live(99);
-    assert_eq!(world.hears(stream), b"", "it still thinks, and the edge of the second order has been told");
+    assert_eq!(
+        world.hears(stream),
+        b"",
+        "it still thinks, and the edge of the second order has been told"
+    );
     world.live(1);
     assert_eq!(world.hears(stream), text_of(7, 0, 10));
     world.kernel().peer_closes(stream);
@@ -184,7 +188,10 @@ fn a_reader_that_makes_room_bit_by_bit_gets_every_byte() {
     world.says(stream, &bytes);
     world.settle();
     let left = world.kernel().streams[stream].arrived.len();
-    assert!(left >= bytes.len() - OUTPUT_HIGH_BYTES - 2 * READ_BYTES_MAX, "who does not read is not read: {left} bytes left");
+    assert!(
+        left >= bytes.len() - OUTPUT_HIGH_BYTES - 2 * READ_BYTES_MAX,
+        "who does not read is not read: {left} bytes left"
+    );
     let mut heard = Vec::new();
     while heard.len() < bytes.len() {
         let more = world.kernel().peer_hears(stream, 900);
@@ -272,7 +279,11 @@ fn a_slot_is_not_given_away_in_the_turn_in_which_it_ends() {
     let (mut world, streams) = echoing_to(2);
     let slots = |world: &World| {
         let slots = &world.reactor.as_ref().unwrap().slots;
-        slots.iter().filter(|(_, slot)| matches!(slot.source, Source::Connection(..))).map(|(token, _)| token).collect::<Vec<_>>()
+        slots
+            .iter()
+            .filter(|(_, slot)| matches!(slot.source, Source::Connection(..)))
+            .map(|(token, _)| token)
+            .collect::<Vec<_>>()
     };
     let before = slots(&world);
     // In one batch: the first ends, the second speaks, a third comes.
@@ -290,7 +301,10 @@ fn a_slot_is_not_given_away_in_the_turn_in_which_it_ends() {
     assert_eq!(slots(&world).len(), 3);
     assert!(slots(&world).contains(&before[0]));
     world.turn();
-    assert_eq!([world.hears(streams[1]), world.hears(third), world.hears(fourth)], [&b"two"[..], b"three", b"four"]);
+    assert_eq!(
+        [world.hears(streams[1]), world.hears(third), world.hears(fourth)],
+        [&b"two"[..], b"three", b"four"]
+    );
     for stream in [streams[1], third, fourth] {
         world.kernel().peer_closes(stream);
     }
@@ -308,7 +322,11 @@ fn a_deadline_does_not_outlive_its_connection() {
     world.settle();
     assert_eq!(world.hears(second), b"Hello");
     world.live(59_000);
-    assert_eq!(world.ending_of(2), None, "the first one's minute is over, and its slot has been given to the second");
+    assert_eq!(
+        world.ending_of(2),
+        None,
+        "the first one's minute is over, and its slot has been given to the second"
+    );
     world.live(1_001);
     assert_eq!(world.ending_of(2), Some(CloseReason::Idle));
     assert_eq!(world.hears_at_last(second), Heard::Fin);
@@ -372,11 +390,18 @@ fn a_thousand_who_are_ready_at_once_are_each_served_before_any_is_served_twice()
                 world.says(stream, b"Second");
                 match waiting.iter().position(|&other| other == stream) {
                     Some(place) => drop(waiting.remove(place)),
-                    None => assert!(waiting_before < EVENTS_PER_TURN, "who is served again has waited for everybody else"),
+                    None => assert!(
+                        waiting_before < EVENTS_PER_TURN,
+                        "who is served again has waited for everybody else"
+                    ),
                 }
             }
         }
-        assert_eq!(waiting_before - waiting.len(), waiting_before.min(EVENTS_PER_TURN), "each turn serves as many as it may");
+        assert_eq!(
+            waiting_before - waiting.len(),
+            waiting_before.min(EVENTS_PER_TURN),
+            "each turn serves as many as it may"
+        );
     }
     for &stream in &streams {
         world.kernel().peer_closes(stream);
@@ -393,7 +418,11 @@ fn an_endless_sender_and_endless_datagrams_keep_nobody_waiting() {
     for _ in 0..10 {
         world.says(streams[0], &flood);
         for _ in 0..1000 {
-            world.kernel().peer_sends_datagram(peer(999), datagrams, b"And another thing:".to_vec());
+            world.kernel().peer_sends_datagram(
+                peer(999),
+                datagrams,
+                b"And another thing:".to_vec(),
+            );
         }
         for &stream in &streams[1..] {
             world.says(stream, b"Hello");
@@ -472,7 +501,10 @@ fn the_date_is_that_of_the_answer_however_long_the_body_before_it_took() {
     world.says(stream, b"o");
     world.settle();
     let answer = String::from_utf8(world.hears(stream)).unwrap();
-    assert!(answer.contains("\r\nDate: Sun, 01 Mar 2026 00:00:30 GMT\r\n"), "half a minute after 23:59:59: {answer}");
+    assert!(
+        answer.contains("\r\nDate: Sun, 01 Mar 2026 00:00:30 GMT\r\n"),
+        "half a minute after 23:59:59: {answer}"
+    );
     world.stop();
 }
 
@@ -517,7 +549,11 @@ fn a_head_that_drips_is_refused_when_its_time_is_up() {
     world.live(1);
     assert!(world.hears(stream).starts_with(b"HTTP/1.0 408 "));
     world.live(Limits::default().linger_ms_max + 1);
-    assert_eq!(world.ending_of(1), Some(CloseReason::Finished), "it is not lingered for without end");
+    assert_eq!(
+        world.ending_of(1),
+        Some(CloseReason::Finished),
+        "it is not lingered for without end"
+    );
     world.stop();
 }
 
@@ -567,7 +603,11 @@ fn a_house_without_descriptors_rests_and_opens_again() {
         world.says(newcomer, b"May I?");
         let turns = world.live(1000);
         assert!(turns <= 20, "{turns} turns in a second: it looks ten times");
-        assert!((9..=11).contains(&world.stats().accept_rests), "{} rests", world.stats().accept_rests);
+        assert!(
+            (9..=11).contains(&world.stats().accept_rests),
+            "{} rests",
+            world.stats().accept_rests
+        );
         world.says(streams[0], b"I am in.");
         world.turn();
         assert_eq!(world.hears(streams[0]), b"I am in.");
@@ -592,7 +632,8 @@ fn a_house_without_descriptors_rests_and_opens_again() {
 #[test]
 fn an_error_that_concerns_one_connection_ends_neither_the_listener_nor_its_turn() {
     use errno::{
-        ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH, ENONET, ENOPROTOOPT, EOPNOTSUPP, EPERM, EPROTO, ETIMEDOUT,
+        ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH, ENONET, ENOPROTOOPT,
+        EOPNOTSUPP, EPERM, EPROTO, ETIMEDOUT,
     };
     const UNHEARD_OF: i32 = 4000;
     for error in [
@@ -637,7 +678,10 @@ fn a_listener_that_does_not_listen_any_more_is_closed_and_the_others_serve_on() 
         world.connect(ECHO, 1);
         world.settle();
         world.kernel().faults.exhausted = None;
-        assert!(world.kernel().connect(peer(2), server(ECHO), 1000).is_none(), "errno {error}: nobody listens there");
+        assert!(
+            world.kernel().connect(peer(2), server(ECHO), 1000).is_none(),
+            "errno {error}: nobody listens there"
+        );
         let stream = world.connect(HTTP, 3);
         world.says(stream, b"Hello");
         world.settle();
@@ -650,7 +694,8 @@ fn a_listener_that_does_not_listen_any_more_is_closed_and_the_others_serve_on() 
 
 #[test]
 fn a_full_house_lets_in_who_waits_as_others_leave() {
-    let mut world = World::new(1, Limits { connections_max: 2, ..Limits::default() }, Faults::default());
+    let mut world =
+        World::new(1, Limits { connections_max: 2, ..Limits::default() }, Faults::default());
     world.serve(ECHO, |_| Echo::new());
     let streams: Vec<usize> = (1..=50).map(|number| world.connect(ECHO, number)).collect();
     for &stream in &streams {
@@ -661,7 +706,11 @@ fn a_full_house_lets_in_who_waits_as_others_leave() {
     while world.stats().closed < 50 {
         world.turn();
         turns += 1;
-        assert!(world.stats().connections <= 2 && turns < 100, "{} inside", world.stats().connections);
+        assert!(
+            world.stats().connections <= 2 && turns < 100,
+            "{} inside",
+            world.stats().connections
+        );
     }
     for stream in streams {
         assert_eq!(world.hears(stream), b"Good day");
@@ -707,8 +756,17 @@ fn who_cannot_be_watched_is_closed_and_counted() {
 
 #[test]
 fn one_peer_that_cannot_be_reached_costs_no_neighbour_its_answer() {
-    let errors = [errno::EPERM, errno::EACCES, errno::EINVAL, errno::EMSGSIZE, errno::ENETUNREACH, errno::EHOSTUNREACH];
-    for error in errors.into_iter().chain([errno::ENOBUFS, errno::ENOMEM, errno::EIO, errno::EADDRNOTAVAIL]) {
+    let errors = [
+        errno::EPERM,
+        errno::EACCES,
+        errno::EINVAL,
+        errno::EMSGSIZE,
+        errno::ENETUNREACH,
+        errno::EHOSTUNREACH,
+    ];
+    for error in
+        errors.into_iter().chain([errno::ENOBUFS, errno::ENOMEM, errno::EIO, errno::EADDRNOTAVAIL])
+    {
         for seed in 1..=4 {
             let mut world = World::new(seed, Limits::default(), Faults::default()); // by batches and one by one
             let datagrams = world.answer(DATAGRAMS, Echo::new());
@@ -731,7 +789,11 @@ fn one_peer_that_cannot_be_reached_costs_no_neighbour_its_answer() {
 #[test]
 fn a_train_that_no_device_cuts_leaves_one_by_one() {
     for seed in 1..=8 {
-        let mut world = World::new(seed, Limits::default(), Faults { refuses_trains: true, ..Faults::default() });
+        let mut world = World::new(
+            seed,
+            Limits::default(),
+            Faults { refuses_trains: true, ..Faults::default() },
+        );
         let datagrams = world.answer(DATAGRAMS, Echo::new());
         let peer = mailbox(&world, 1);
         for number in 0..30 {
@@ -748,15 +810,26 @@ fn a_train_that_no_device_cuts_leaves_one_by_one() {
 #[test]
 fn answers_that_find_no_room_wait_and_leave_in_order() {
     for seed in 1..=4 {
-        let mut world = World::new(seed, Limits::default(), Faults { datagram_room: 2_000, ..Faults::default() });
+        let mut world = World::new(
+            seed,
+            Limits::default(),
+            Faults { datagram_room: 2_000, ..Faults::default() },
+        );
         let datagrams = world.answer(DATAGRAMS, Echo::new());
         let peer = mailbox(&world, 1);
         for number in 0..500 {
-            world.kernel().peer_sends_datagram(peer, datagrams, text_of(number, 0, 300 + usize::from(number % 7)));
+            world.kernel().peer_sends_datagram(
+                peer,
+                datagrams,
+                text_of(number, 0, 300 + usize::from(number % 7)),
+            );
         }
         world.settle();
         for number in 0..500 {
-            assert_eq!(world.kernel().take_mail(peer), Some(text_of(number, 0, 300 + usize::from(number % 7))));
+            assert_eq!(
+                world.kernel().take_mail(peer),
+                Some(text_of(number, 0, 300 + usize::from(number % 7)))
+            );
         }
         world.stop();
     }
@@ -812,7 +885,10 @@ fn of_very_many_who_move_much_a_turn_serves_as_many_as_it_may() {
         }
         turns += 1;
     }
-    assert!(turns <= 2 + (400 * of_each).div_ceil(BYTES_OF_ALL_PER_TURN), "{turns} turns: nobody waits for longer than it takes");
+    assert!(
+        turns <= 2 + (400 * of_each).div_ceil(BYTES_OF_ALL_PER_TURN),
+        "{turns} turns: nobody waits for longer than it takes"
+    );
     assert!(served.iter().all(|&bytes| bytes == READ_BYTES_MAX));
     for stream in streams {
         world.kernel().fail(stream, errno::ECONNRESET);
@@ -822,7 +898,8 @@ fn of_very_many_who_move_much_a_turn_serves_as_many_as_it_may() {
 }
 
 #[test]
-fn a_request_that_comes_as_the_loop_is_asked_to_stop_is_answered_although_it_has_to_wait_for_its_turn() {
+fn a_request_that_comes_as_the_loop_is_asked_to_stop_is_answered_although_it_has_to_wait_for_its_turn()
+ {
     // Two hundred others use up the turn, in which somebody who has long been quiet is looked at: just then it has asked again, and
     // is not taken for idle.
     let (mut world, streams) = echoing_to(200);

@@ -68,7 +68,8 @@ impl Kernel {
     fn call(&mut self) -> io::Result<()> {
         assert!(!self.has_failed, "after an error nothing is asked any more");
         self.calls += 1;
-        let is_interrupted = self.interrupts_every > 0 && self.calls.is_multiple_of(self.interrupts_every);
+        let is_interrupted =
+            self.interrupts_every > 0 && self.calls.is_multiple_of(self.interrupts_every);
         if is_interrupted { Err(ErrorKind::Interrupted.into()) } else { Ok(()) }
     }
 
@@ -88,11 +89,17 @@ impl Wire for Kernel {
         assert!(!into.is_empty(), "there is room to read into");
         assert!(!self.fin_is_read, "nothing comes after the FIN");
         let waiting = self.facts.said.borrow().len() - self.sent;
-        assert!(self.is_finished || waiting < OUTPUT_HIGH_BYTES, "it reads with {waiting} bytes waiting");
+        assert!(
+            self.is_finished || waiting < OUTPUT_HIGH_BYTES,
+            "it reads with {waiting} bytes waiting"
+        );
         if let Some(kind) = self.fails_receive.take() {
             return Err(self.fail(kind));
         }
-        let mark = self.urgent_mark.take_if(|mark| *mark <= self.read + into.len()).filter(|&mark| mark > self.read);
+        let mark = self
+            .urgent_mark
+            .take_if(|mark| *mark <= self.read + into.len())
+            .filter(|&mark| mark > self.read);
         let count = (mark.unwrap_or(self.arrived).min(self.arrived) - self.read).min(into.len());
         if count == 0 {
             self.fin_is_read = self.has_fin;
@@ -110,7 +117,10 @@ impl Wire for Kernel {
         assert!(!self.is_finished, "nothing is sent behind our FIN");
         let facts = Rc::clone(&self.facts);
         let said = facts.said.borrow();
-        assert!(!offered.is_empty() && said[self.sent..].starts_with(offered), "what is sent is what was said");
+        assert!(
+            !offered.is_empty() && said[self.sent..].starts_with(offered),
+            "what is sent is what was said"
+        );
         if let Some(kind) = self.fails_send.take() {
             return Err(self.fail(kind));
         }
@@ -174,7 +184,8 @@ impl Protocol for Parrot {
             return Advance::need_more();
         }
         (0..self.times).for_each(|_| self.say(&input[..self.size], cx));
-        let has_heard_enough = self.last.is_some_and(|last| self.facts.heard.get() + self.size > last);
+        let has_heard_enough =
+            self.last.is_some_and(|last| self.facts.heard.get() + self.size > last);
         if !has_heard_enough {
             return Advance::consumed(self.size);
         }
@@ -221,7 +232,10 @@ impl<P> Witness<P> {
     }
 
     fn check_at(&self, start: usize, bytes: &[u8]) {
-        assert!((start..).zip(bytes).all(|(at, &heard)| heard == byte(at)), "it hears what was sent, at {start}");
+        assert!(
+            (start..).zip(bytes).all(|(at, &heard)| heard == byte(at)),
+            "it hears what was sent, at {start}"
+        );
     }
 }
 
@@ -305,14 +319,21 @@ impl Story {
 
     fn check(&mut self) {
         let is_over = self.conversation.ended().is_some();
-        let (wants_read, wants_write) = (self.conversation.wants_read(), self.conversation.wants_write());
+        let (wants_read, wants_write) =
+            (self.conversation.wants_read(), self.conversation.wants_write());
         let kernel = self.conversation.wire();
         assert!(is_over || !kernel.has_failed, "an error is the end");
-        assert!(!(wants_read && kernel.has_input()), "there is input, and no edge will come for it");
+        assert!(
+            !(wants_read && kernel.has_input()),
+            "there is input, and no edge will come for it"
+        );
         assert!(!(wants_write && kernel.room > 0), "there is room, and no edge will come for it");
         if self.conversation.ended() == Some(CloseReason::Finished) {
             let kernel = self.conversation.wire();
-            assert!(kernel.is_finished || kernel.read == kernel.arrived, "to close with unread input resets");
+            assert!(
+                kernel.is_finished || kernel.read == kernel.arrived,
+                "to close with unread input resets"
+            );
         }
         let kernel = self.conversation.wire();
         let waiting = self.facts.said.borrow().len() - kernel.sent;
@@ -342,7 +363,8 @@ impl Story {
 
     fn fails(&mut self, which: usize) {
         use ErrorKind::{BrokenPipe, ConnectionReset, HostUnreachable, OutOfMemory, TimedOut};
-        let kind = Some([BrokenPipe, ConnectionReset, HostUnreachable, OutOfMemory, TimedOut][which % 5]);
+        let kind =
+            Some([BrokenPipe, ConnectionReset, HostUnreachable, OutOfMemory, TimedOut][which % 5]);
         let kernel = self.conversation.wire();
         match which % 3 {
             0 => kernel.fails_receive = kind,
@@ -379,7 +401,9 @@ fuzz_target!(|bytes: &[u8]| {
         0 => Limits::default(),
         1 => Limits { idle_ms_max: 100, ..Limits::default() },
         2 => Limits { stall_ms_max: 100, linger_ms_max: 100_000, ..Limits::default() },
-        _ => Limits { idle_ms_max: 500, stall_ms_max: 700, linger_ms_max: 900, ..Limits::default() },
+        _ => {
+            Limits { idle_ms_max: 500, stall_ms_max: 700, linger_ms_max: 900, ..Limits::default() }
+        }
     };
     let patience_ms = limits.idle_ms_max.max(limits.stall_ms_max).max(limits.linger_ms_max);
     let read_bytes = if manners & 4 == 0 { READ_BYTES_MAX } else { 1 + usize::from(unit) };
@@ -392,14 +416,21 @@ fuzz_target!(|bytes: &[u8]| {
             size: 1 + usize::from(unit),
             times: usize::from(kind / 2 % 4),
             last: (last > 0).then(|| usize::from(last) * 100),
-            next: [Next::Close, Next::CloseAgreed, Next::Abort, Next::Pause][usize::from(manners / 8 % 4)],
+            next: [Next::Close, Next::CloseAgreed, Next::Abort, Next::Pause]
+                [usize::from(manners / 8 % 4)],
             rings,
             delay_ms: u64::from(last) * 200,
             facts: Rc::clone(&facts),
         };
-        Conversation::of(Witness { within: parrot, is_echo, facts: Rc::clone(&facts) }, kernel, limits, read_bytes)
+        Conversation::of(
+            Witness { within: parrot, is_echo, facts: Rc::clone(&facts) },
+            kernel,
+            limits,
+            read_bytes,
+        )
     };
-    let mut story = Story { conversation, facts, waiting_max: OUTPUT_HIGH_BYTES + READ_BYTES_MAX.max(4 * 256) };
+    let mut story =
+        Story { conversation, facts, waiting_max: OUTPUT_HIGH_BYTES + READ_BYTES_MAX.max(4 * 256) };
     story.drive();
     let mut only_bytes_moved = is_echo;
     for event in events.as_chunks().0 {
@@ -444,7 +475,11 @@ fuzz_target!(|bytes: &[u8]| {
         if only_bytes_moved {
             assert_eq!(story.conversation.ended(), Some(CloseReason::Finished));
             let kernel = story.conversation.wire();
-            assert_eq!((kernel.read, kernel.sent), (kernel.arrived, kernel.arrived), "all was read, and all came back");
+            assert_eq!(
+                (kernel.read, kernel.sent),
+                (kernel.arrived, kernel.arrived),
+                "all was read, and all came back"
+            );
         }
     }
     for _ in 0..rings + 10 {
@@ -452,6 +487,10 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let why = story.conversation.ended().expect("it has ended");
     if matches!(why, CloseReason::Finished | CloseReason::Idle) {
-        assert_eq!(story.conversation.wire().sent, story.facts.said.borrow().len(), "all that was said has been sent");
+        assert_eq!(
+            story.conversation.wire().sent,
+            story.facts.said.borrow().len(),
+            "all that was said has been sent"
+        );
     }
 });

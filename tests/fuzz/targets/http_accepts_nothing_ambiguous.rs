@@ -10,7 +10,9 @@ use std::rc::Rc;
 
 use libfuzzer_sys::fuzz_target;
 use reactor::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
-use reactor::{Advance, Context, Http, Method, Next, Protocol, Rehearsal, Request, Responder, Response, Site};
+use reactor::{
+    Advance, Context, Http, Method, Next, Protocol, Rehearsal, Request, Responder, Response, Site,
+};
 
 /// A request as the responder saw it.
 #[derive(Clone, Debug)]
@@ -67,17 +69,31 @@ impl Protocol for Audited {
                 let is_uncertain = request.expects_continue && request.body_bytes > 0;
                 assert!(!(goes_on && is_uncertain), "whether a body follows is not known");
                 let ends = !request.keeps_alive || request.method == Method::Connect;
-                assert!(!(goes_on && ends && request.body_bytes == 0), "nothing follows the last request");
+                assert!(
+                    !(goes_on && ends && request.body_bytes == 0),
+                    "nothing follows the last request"
+                );
                 self.body_left = if goes_on { request.body_bytes } else { 0 };
             }
             0 if self.body_left > 0 => {
-                assert_eq!(consumed.len() as u64, self.body_left.min(input.len() as u64), "a body is skipped, exactly");
+                assert_eq!(
+                    consumed.len() as u64,
+                    self.body_left.min(input.len() as u64),
+                    "a body is skipped, exactly"
+                );
                 self.body_left -= consumed.len() as u64;
                 let request = asked.last().expect("who has a body has been heard");
                 let ends = !request.keeps_alive || request.method == Method::Connect;
-                assert_eq!(goes_on, self.body_left > 0 || !ends, "it goes on as the request's head said");
+                assert_eq!(
+                    goes_on,
+                    self.body_left > 0 || !ends,
+                    "it goes on as the request's head said"
+                );
             }
-            0 => assert!(!goes_on || consumed.is_empty() || consumed == b"\r\n", "nothing else is passed over"),
+            0 => assert!(
+                !goes_on || consumed.is_empty() || consumed == b"\r\n",
+                "nothing else is passed over"
+            ),
             count => panic!("{count} requests in one step"),
         }
         step
@@ -95,29 +111,59 @@ fn check_head(head: &[u8], asked: &Asked) {
     let head_text = head.strip_suffix(b"\r\n\r\n").unwrap_or_else(|| panic!("no end: {}", story()));
     let is_text = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
     let lines: Vec<&[u8]> = split(head_text, b"\r\n");
-    assert!(lines.iter().all(|line| !line.is_empty() && line.iter().all(|&byte| is_text(byte))), "a line: {}", story());
+    assert!(
+        lines.iter().all(|line| !line.is_empty() && line.iter().all(|&byte| is_text(byte))),
+        "a line: {}",
+        story()
+    );
     let (request_line, fields) = lines.split_first().expect("a split has a first part");
-    assert!(request_line.len() + 2 <= REQUEST_LINE_BYTES_MAX && fields.len() <= HEADERS_MAX, "too much: {}", story());
+    assert!(
+        request_line.len() + 2 <= REQUEST_LINE_BYTES_MAX && fields.len() <= HEADERS_MAX,
+        "too much: {}",
+        story()
+    );
 
-    let [method, target, version] = split(request_line, b" ")[..] else { panic!("three words: {}", story()) };
-    assert_eq!(method.escape_ascii().to_string(), format!("{:?}", asked.method).to_uppercase(), "{}", story());
-    assert!(!target.is_empty() && target.iter().all(|byte| (b'!'..=b'~').contains(byte) && *byte != b'#'), "{}", story());
-    let minor = version.strip_prefix(b"HTTP/1.").unwrap_or_else(|| panic!("no version: {}", story()));
+    let [method, target, version] = split(request_line, b" ")[..] else {
+        panic!("three words: {}", story())
+    };
+    assert_eq!(
+        method.escape_ascii().to_string(),
+        format!("{:?}", asked.method).to_uppercase(),
+        "{}",
+        story()
+    );
+    assert!(
+        !target.is_empty()
+            && target.iter().all(|byte| (b'!'..=b'~').contains(byte) && *byte != b'#'),
+        "{}",
+        story()
+    );
+    let minor =
+        version.strip_prefix(b"HTTP/1.").unwrap_or_else(|| panic!("no version: {}", story()));
     assert!(matches!(minor, [b'0'..=b'9']), "no version: {}", story());
     check_target(target, asked, &story);
 
     let mut pairs = Vec::new();
     for line in fields {
-        let colon = line.iter().position(|&byte| byte == b':').unwrap_or_else(|| panic!("no colon: {}", story()));
+        let colon = line
+            .iter()
+            .position(|&byte| byte == b':')
+            .unwrap_or_else(|| panic!("no colon: {}", story()));
         let (name, value) = (&line[..colon], trim(&line[colon + 1..]));
-        let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+        let is_token =
+            |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
         assert!(!name.is_empty() && name.iter().all(is_token), "a name: {}", story());
         pairs.push((name.to_ascii_lowercase(), value));
     }
-    let all =
-        |wanted: &[u8]| -> Vec<&[u8]> { pairs.iter().filter(|(name, _)| name == wanted).map(|&(_, value)| value).collect() };
+    let all = |wanted: &[u8]| -> Vec<&[u8]> {
+        pairs.iter().filter(|(name, _)| name == wanted).map(|&(_, value)| value).collect()
+    };
     let lists = |wanted: &[u8]| -> Vec<Vec<u8>> {
-        all(wanted).iter().flat_map(|value| split(value, b",")).map(|word| trim(word).to_ascii_lowercase()).collect()
+        all(wanted)
+            .iter()
+            .flat_map(|value| split(value, b","))
+            .map(|word| trim(word).to_ascii_lowercase())
+            .collect()
     };
     assert!(all(b"transfer-encoding").is_empty(), "a coding: {}", story());
     let hosts = all(b"host");
@@ -127,15 +173,28 @@ fn check_head(head: &[u8], asked: &Asked) {
     let lengths = all(b"content-length");
     assert!(lengths.len() <= 1, "one length: {}", story());
     let length = lengths.first().map(|digits| {
-        assert!(!digits.is_empty() && digits.iter().all(u8::is_ascii_digit), "a length: {}", story());
+        assert!(
+            !digits.is_empty() && digits.iter().all(u8::is_ascii_digit),
+            "a length: {}",
+            story()
+        );
         std::str::from_utf8(digits).expect("digits").parse::<u64>().expect("it fits")
     });
-    assert!(length.is_some() || minor != b"0" || !matches!(asked.method, Method::Post | Method::Put), "{}", story());
+    assert!(
+        length.is_some() || minor != b"0" || !matches!(asked.method, Method::Post | Method::Put),
+        "{}",
+        story()
+    );
     assert_eq!(length.unwrap_or(0), asked.body_bytes, "{}", story());
     assert!(asked.body_bytes <= BODY_BYTES_MAX, "{}", story());
     let options = lists(b"connection");
     let has = |option: &[u8]| options.iter().any(|has| has == option);
-    assert_eq!(asked.keeps_alive, !has(b"close") && (minor != b"0" || has(b"keep-alive")), "{}", story());
+    assert_eq!(
+        asked.keeps_alive,
+        !has(b"close") && (minor != b"0" || has(b"keep-alive")),
+        "{}",
+        story()
+    );
     let expects = lists(b"expect").iter().any(|expectation| expectation == b"100-continue");
     assert_eq!(asked.expects_continue, minor != b"0" && expects, "{}", story());
 }
@@ -154,11 +213,17 @@ fn check_target(target: &[u8], asked: &Asked, story: &impl Fn() -> String) {
         }
         _ => {
             let lower = target.to_ascii_lowercase();
-            let scheme = [&b"http://"[..], b"https://"].into_iter().find(|&scheme| lower.starts_with(scheme));
+            let scheme = [&b"http://"[..], b"https://"]
+                .into_iter()
+                .find(|&scheme| lower.starts_with(scheme));
             let scheme = scheme.unwrap_or_else(|| panic!("no form: {}", story()));
             let rest = &target[scheme.len()..];
             let end = rest.iter().position(|byte| b"/?".contains(byte)).unwrap_or(rest.len());
-            assert!(is_authority(&rest[..end]) && !matches!(rest[..end], [] | [b':', ..]), "an authority: {}", story());
+            assert!(
+                is_authority(&rest[..end]) && !matches!(rest[..end], [] | [b':', ..]),
+                "an authority: {}",
+                story()
+            );
             &rest[end..]
         }
     };
@@ -175,8 +240,10 @@ fn is_authority(text: &[u8]) -> bool {
     let (host_is_valid, port) = match text.strip_prefix('[') {
         Some(literal) => {
             let Some((inner, port)) = literal.split_once(']') else { return false };
-            let is_future =
-                inner.strip_prefix(['v', 'V']).and_then(|future| future.split_once('.')).is_some_and(|(version, rest)| {
+            let is_future = inner
+                .strip_prefix(['v', 'V'])
+                .and_then(|future| future.split_once('.'))
+                .is_some_and(|(version, rest)| {
                     !version.is_empty()
                         && version.chars().all(|c| c.is_ascii_hexdigit())
                         && !rest.is_empty()
@@ -197,8 +264,10 @@ fn is_authority(text: &[u8]) -> bool {
             (is_plain && is_encoded, port)
         }
     };
-    let port_is_valid =
-        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let port_is_valid = port.is_empty()
+        || port
+            .strip_prefix(':')
+            .is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
     host_is_valid && port_is_valid
 }
 
@@ -207,12 +276,20 @@ fn read_answers(mut output: &[u8], asked: &[Asked], input: &[u8]) -> Vec<u16> {
     let mut statuses = Vec::new();
     while !output.is_empty() {
         let story = || format!("{} answers {}", input.escape_ascii(), output.escape_ascii());
-        let end = output.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or_else(|| panic!("no end: {}", story()));
-        let head = std::str::from_utf8(&output[..end]).unwrap_or_else(|_| panic!("no text: {}", story()));
+        let end = output
+            .windows(4)
+            .position(|window| window == b"\r\n\r\n")
+            .unwrap_or_else(|| panic!("no end: {}", story()));
+        let head =
+            std::str::from_utf8(&output[..end]).unwrap_or_else(|_| panic!("no text: {}", story()));
         let mut lines = head.split("\r\n");
-        let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.0 ")).unwrap_or_else(|| panic!("{}", story()));
+        let status = lines
+            .next()
+            .and_then(|line| line.strip_prefix("HTTP/1.0 "))
+            .unwrap_or_else(|| panic!("{}", story()));
         let status: u16 = status[..3].parse().expect("a status has three digits");
-        let fields: Vec<(&str, &str)> = lines.map(|line| line.split_once(": ").expect("a field has a name")).collect();
+        let fields: Vec<(&str, &str)> =
+            lines.map(|line| line.split_once(": ").expect("a field has a name")).collect();
         let field = |wanted: &str| {
             let mut found = fields.iter().filter(|(name, _)| *name == wanted);
             let (_, value) = found.next().unwrap_or_else(|| panic!("no {wanted}: {}", story()));
@@ -272,7 +349,11 @@ fuzz_target!(|input: &[u8]| {
     let statuses = read_answers(&rehearsal.peer_received(), &asked, input);
     let answered = statuses.iter().filter(|status| matches!(status, 200 | 404 | 405)).count();
     // The body of the last may have been cut short: then it is refused after all.
-    assert!(answered == asked.len() || answered + 1 == asked.len(), "{answered} of {} answered", asked.len());
+    assert!(
+        answered == asked.len() || answered + 1 == asked.len(),
+        "{answered} of {} answered",
+        asked.len()
+    );
     assert!(statuses.len() <= answered + 1, "one refusal at most");
     assert!(statuses.len() >= asked.len(), "nobody is left without an answer");
 });

@@ -57,7 +57,8 @@ impl Talk {
 /// The peer sends `pieces`, and then its FIN.
 fn converse<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Talk {
     let steps = Rc::new(RefCell::new(Vec::new()));
-    let mut rehearsal = Rehearsal::of(Noted { http: Http::new(Site::new()), steps: Rc::clone(&steps) });
+    let mut rehearsal =
+        Rehearsal::of(Noted { http: Http::new(Site::new()), steps: Rc::clone(&steps) });
     let mut reads = 0;
     for piece in pieces {
         rehearsal.peer_sends(piece);
@@ -67,18 +68,29 @@ fn converse<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Talk {
     rehearsal.peer_finishes();
     let at_the_end = rehearsal.peer_received();
     output.extend_from_slice(&at_the_end);
-    assert_eq!(rehearsal.ended(), Some(CloseReason::Finished), "whatever it was sent, it ends in order");
+    assert_eq!(
+        rehearsal.ended(),
+        Some(CloseReason::Finished),
+        "whatever it was sent, it ends in order"
+    );
     let steps = steps.take();
     check_work(&steps, reads);
     let has_closed = steps.last().is_some_and(|step| step.advance.next != Next::Continue);
-    Talk { output: without_dates(&output), steps, is_complete: !has_closed && at_the_end.is_empty() }
+    Talk {
+        output: without_dates(&output),
+        steps,
+        is_complete: !has_closed && at_the_end.is_empty(),
+    }
 }
 
 /// A call either consumes something, or is the last for what one read has brought; and then what is offered again with the
 /// next one is less than a head may have. So the calls are as many as the bytes at most, and what they look at is bounded.
 fn check_work(steps: &[Step], reads: usize) {
     let in_vain = steps.iter().filter(|step| step.advance.consumed == 0);
-    assert!(in_vain.clone().all(|step| step.offered <= HEAD_BYTES_MAX), "what cannot be a head is refused");
+    assert!(
+        in_vain.clone().all(|step| step.offered <= HEAD_BYTES_MAX),
+        "what cannot be a head is refused"
+    );
     assert!(in_vain.count() <= reads, "it is asked again only when there is more");
 }
 
@@ -101,7 +113,8 @@ fn cut(seed: u8, mut input: &[u8]) -> Vec<&[u8]> {
     let mut state = u64::from(seed) + 1;
     let mut pieces = Vec::new();
     while !input.is_empty() {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let longest = 1 << (state >> 60);
         let size = 1 + usize::try_from(state >> 33).expect("31 bits") % longest;
         let (piece, rest) = input.split_at(size.min(input.len()));
@@ -132,13 +145,21 @@ fuzz_target!(|bytes: &[u8]| {
         let (first, second) = input.split_at(end);
         let first = converse([first]);
         if first.is_complete {
-            assert_same(&[first.output, converse([second]).output].concat(), &whole.output, "two parts, and whole");
+            assert_same(
+                &[first.output, converse([second]).output].concat(),
+                &whole.output,
+                "two parts, and whole",
+            );
         } else if first.has_closed() {
             assert_same(&first.output, &whole.output, "closed, and what came after it");
         }
     }
     if whole.is_complete {
         let twice = converse([&[input, input].concat()[..]]);
-        assert_same(&twice.output, &[&whole.output[..], &whole.output].concat(), "twice, and once and once");
+        assert_same(
+            &twice.output,
+            &[&whole.output[..], &whole.output].concat(),
+            "twice, and once and once",
+        );
     }
 });

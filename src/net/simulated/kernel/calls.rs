@@ -14,7 +14,12 @@ impl Kernel {
 
     pub(crate) fn listen(&mut self, address: SocketAddr) -> io::Result<usize> {
         let descriptor = self.open(File::Door(self.doors.len()))?;
-        self.doors.push(Door { address, descriptor: Some(descriptor), waiting: VecDeque::new(), may_pause: false });
+        self.doors.push(Door {
+            address,
+            descriptor: Some(descriptor),
+            waiting: VecDeque::new(),
+            may_pause: false,
+        });
         Ok(descriptor)
     }
 
@@ -80,12 +85,15 @@ impl Kernel {
         let descriptor = self.open(File::Stream(number))?;
         let room_max = if let Some(Host::Answers { room_max, .. }) = host { room_max } else { 0 };
         let mut stream = Stream::new(address, room_max, self.now_us);
-        (stream.descriptor, stream.is_accepted, stream.is_connecting) = (Some(descriptor), true, true);
+        (stream.descriptor, stream.is_accepted, stream.is_connecting) =
+            (Some(descriptor), true, true);
         stream.may_be_paused = true; // for another's sake
         self.streams.push(stream);
         match host {
             Some(Host::Answers { after_us, .. }) => self.plan(after_us, Due::Answer(number, None)),
-            Some(Host::Fails { after_us, error }) => self.plan(after_us, Due::Answer(number, Some(error))),
+            Some(Host::Fails { after_us, error }) => {
+                self.plan(after_us, Due::Answer(number, Some(error)))
+            }
             Some(Host::Silent | Host::Unreachable { .. }) => {}
             None => self.plan(0, Due::Answer(number, Some(errno::ECONNREFUSED))),
         }
@@ -170,7 +178,11 @@ impl Kernel {
     }
 
     fn interrupt(&mut self) -> io::Result<()> {
-        if self.chance(self.faults.interrupted_calls) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+        if self.chance(self.faults.interrupted_calls) {
+            Err(io::ErrorKind::Interrupted.into())
+        } else {
+            Ok(())
+        }
     }
 
     fn fail_perhaps(&mut self, stream: usize) {
@@ -207,8 +219,16 @@ impl Kernel {
     }
 
     /// Connects `peer` to `address`. `None`: nobody listens there.
-    pub(crate) fn connect(&mut self, peer: SocketAddr, address: SocketAddr, room_max: usize) -> Option<usize> {
-        let door = self.doors.iter().position(|door| door.address == address && door.descriptor.is_some())?;
+    pub(crate) fn connect(
+        &mut self,
+        peer: SocketAddr,
+        address: SocketAddr,
+        room_max: usize,
+    ) -> Option<usize> {
+        let door = self
+            .doors
+            .iter()
+            .position(|door| door.address == address && door.descriptor.is_some())?;
         let mut stream = Stream::new(peer, room_max, self.now_us);
         stream.may_be_paused = self.doors[door].may_pause;
         self.streams.push(stream);
@@ -269,8 +289,12 @@ impl Kernel {
     pub(crate) fn peer_hears(&mut self, stream: usize, count_max: usize) -> Heard {
         let heard = self.streams[stream].peer_hears(count_max);
         self.tell(|| match &heard {
-            Heard::Bytes(bytes) => format!("         {} hears {} bytes", self.streams[stream].peer, bytes.len()),
-            Heard::Nothing | Heard::Fin | Heard::Reset => format!("         {} hears {heard:?}", self.streams[stream].peer),
+            Heard::Bytes(bytes) => {
+                format!("         {} hears {} bytes", self.streams[stream].peer, bytes.len())
+            }
+            Heard::Nothing | Heard::Fin | Heard::Reset => {
+                format!("         {} hears {heard:?}", self.streams[stream].peer)
+            }
         });
         self.tell_of_room(stream);
         heard

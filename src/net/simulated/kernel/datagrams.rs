@@ -49,7 +49,11 @@ impl Kernel {
         self.datagrams[socket].connected.expect("who sends without an address is connected")
     }
 
-    fn open_datagrams(&mut self, address: SocketAddr, connected: Option<SocketAddr>) -> io::Result<usize> {
+    fn open_datagrams(
+        &mut self,
+        address: SocketAddr,
+        connected: Option<SocketAddr>,
+    ) -> io::Result<usize> {
         let descriptor = self.open(File::Datagrams(self.datagrams.len()))?;
         self.datagrams.push(Datagrams {
             address,
@@ -70,7 +74,11 @@ impl Kernel {
     }
 
     /// A batch for `recvmmsg`: an error behind a first datagram is left for the next call.
-    pub(crate) fn receive_datagrams(&mut self, number: usize, count_max: usize) -> io::Result<Vec<(Vec<u8>, SocketAddr)>> {
+    pub(crate) fn receive_datagrams(
+        &mut self,
+        number: usize,
+        count_max: usize,
+    ) -> io::Result<Vec<(Vec<u8>, SocketAddr)>> {
         self.call("recvmmsg");
         let mut received = vec![self.take_datagram(number)?];
         while received.len() < count_max {
@@ -102,12 +110,23 @@ impl Kernel {
         socket.unread_since = (!socket.arrived.is_empty()).then_some(polls);
         let datagram = taken.ok_or(io::ErrorKind::WouldBlock)?;
         self.something_happened = true;
-        self.tell(|| format!("recv {number} -> datagram of {} from {}", datagram.payload.len(), datagram.peer));
+        self.tell(|| {
+            format!(
+                "recv {number} -> datagram of {} from {}",
+                datagram.payload.len(),
+                datagram.peer
+            )
+        });
         Ok((datagram.payload, datagram.peer))
     }
 
     /// Sends `datagrams` to `peer` in one piece: several of them are a train.
-    pub(crate) fn send_train(&mut self, number: usize, datagrams: &[&[u8]], peer: SocketAddr) -> io::Result<()> {
+    pub(crate) fn send_train(
+        &mut self,
+        number: usize,
+        datagrams: &[&[u8]],
+        peer: SocketAddr,
+    ) -> io::Result<()> {
         self.call("send_to");
         let socket = self.datagrams_of(number);
         if self.datagrams[socket].unread_since.is_some() {
@@ -120,13 +139,17 @@ impl Kernel {
         }
         if datagrams.len() > 1 && self.faults.refuses_trains {
             self.something_happened = true;
-            let error = self.one_of(&[errno::EIO, errno::EINVAL, errno::EMSGSIZE, errno::EOPNOTSUPP]);
+            let error =
+                self.one_of(&[errno::EIO, errno::EINVAL, errno::EMSGSIZE, errno::EOPNOTSUPP]);
             self.tell(|| format!("send {number} a train of {} -> errno {error}", datagrams.len()));
             return fails(error);
         }
         let has_bad_luck = self.chance(self.faults.failed_datagrams);
         let error = if has_bad_luck { Some(self.one_of(&OF_A_DATAGRAM)) } else { None };
-        let of_peer = self.faults.unreachable.and_then(|(unreachable, error)| (unreachable == peer).then_some(error));
+        let of_peer = self
+            .faults
+            .unreachable
+            .and_then(|(unreachable, error)| (unreachable == peer).then_some(error));
         if let Some(error) = of_peer.or(error) {
             self.something_happened = true;
             self.tell(|| format!("send {number} {} datagrams -> errno {error}", datagrams.len()));
@@ -136,7 +159,8 @@ impl Kernel {
             return fails(errno::EAGAIN);
         }
         self.something_happened = true;
-        let bytes: usize = datagrams.iter().map(|datagram| datagram.len() + DATAGRAM_OVERHEAD).sum();
+        let bytes: usize =
+            datagrams.iter().map(|datagram| datagram.len() + DATAGRAM_OVERHEAD).sum();
         self.datagrams[socket].leaving += bytes;
         let delay_us = if self.faults.call_us_max == 0 { 0 } else { self.rng.u64(..2_000) };
         self.plan(delay_us, Due::Left(socket, bytes));
@@ -160,12 +184,20 @@ impl Kernel {
         self.take_mail_and_sender(peer).map(|(mail, _)| mail)
     }
 
-    pub(crate) fn take_mail_and_sender(&mut self, peer: SocketAddr) -> Option<(Vec<u8>, SocketAddr)> {
+    pub(crate) fn take_mail_and_sender(
+        &mut self,
+        peer: SocketAddr,
+    ) -> Option<(Vec<u8>, SocketAddr)> {
         self.mailboxes.get_mut(&peer)?.pop_front()
     }
 
     /// `peer` sends a datagram to `address`. Says whether it gets there whole.
-    pub(crate) fn peer_sends_datagram(&mut self, peer: SocketAddr, address: SocketAddr, payload: Vec<u8>) -> bool {
+    pub(crate) fn peer_sends_datagram(
+        &mut self,
+        peer: SocketAddr,
+        address: SocketAddr,
+        payload: Vec<u8>,
+    ) -> bool {
         let has_bad_checksum = self.chance(self.faults.bad_checksums);
         let has_error = self.chance(self.faults.icmp_errors);
         let polls = self.polls;
@@ -189,7 +221,11 @@ impl Kernel {
 
     /// An ICMP message tells of a datagram that did not reach its peer.
     pub(crate) fn report_to_datagrams(&mut self, address: SocketAddr, error: i32) {
-        let socket = self.datagrams.iter_mut().find(|socket| socket.address == address).expect("somebody is bound there");
+        let socket = self
+            .datagrams
+            .iter_mut()
+            .find(|socket| socket.address == address)
+            .expect("somebody is bound there");
         socket.error = Some(error);
         let descriptor = socket.descriptor;
         self.list(descriptor, ERROR);
