@@ -175,7 +175,7 @@ impl Peers for Trains {
 struct Mirror;
 
 impl DatagramProtocol for Mirror {
-    fn answer(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
+    fn received(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
         assert_eq!(datagram.payload, PAYLOAD, "an echo is what was sent");
         replies.echo(b"");
     }

@@ -29,7 +29,9 @@ use crate::limits::{
     INPUT_BYTES_MAX, LATE_MS, LINGER_BYTES_MAX, Limits, OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES,
     OUTPUT_LOW_BYTES, QUIET_MS, STEP_BYTES,
 };
-use crate::protocol::{Advance, CloseReason, ConnectionId, Context, Lent, Next, Peer, Protocol};
+use crate::protocol::{
+    Advance, CloseReason, ConnectionId, ConnectionMeta, Context, Next, Peer, Protocol,
+};
 use crate::turn::Turn;
 use crate::wire::{Ready, Received, Watched, Wire, receive, send};
 
@@ -103,7 +105,7 @@ pub(crate) struct Connection {
     our_direction: Direction,
     /// How many bytes of `unsent` others have sent, at most.
     unsent_of_others: u32,
-    lent: Lent,
+    lent: ConnectionMeta,
 }
 
 /// What becomes of our direction while the peer's is still heard, when somebody has asked for our FIN.
@@ -131,7 +133,7 @@ impl Connection {
             phase: Phase::Silent,
             our_direction: Direction::Open,
             unsent_of_others: 0,
-            lent: Lent { alarm: Time::NEVER, peer, id },
+            lent: ConnectionMeta { timer: Time::NEVER, peer, id },
         }
     }
 
@@ -203,14 +205,14 @@ impl Connection {
         }
         match self.phase {
             Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. }
-                if self.lent.alarm <= turn.now =>
+                if self.lent.timer <= turn.now =>
             {
                 // Late; or there is news of it, and it has been put off.
-                if self.lent.alarm.plus_ms(LATE_MS) <= turn.now || ready.readable {
+                if self.lent.timer.plus_ms(LATE_MS) <= turn.now || ready.readable {
                     let outcome = self.look(wire, ready, scratch, turn);
                     let still_waits = match self.phase {
                         Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => {
-                            self.lent.alarm <= turn.now
+                            self.lent.timer <= turn.now
                         }
                         Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => false,
                         Phase::Connecting { .. } => false,
@@ -219,8 +221,8 @@ impl Connection {
                         return outcome; // what it waited for had come, or all has been said
                     }
                 }
-                self.lent.alarm = Time::NEVER;
-                self.speak(wire, ready, turn, |protocol, _, cx| protocol.elapsed(cx));
+                self.lent.timer = Time::NEVER;
+                self.speak(wire, ready, turn, |protocol, _, cx| protocol.timer_expired(cx));
                 self.work(wire, ready, scratch, turn)
             }
             Phase::Silent
@@ -256,7 +258,7 @@ impl Connection {
                 let outcome = self.look(wire, ready, scratch, turn);
                 let is_late = matches!(self.phase, Phase::Connecting { .. }); // and the loop is not
                 if is_late {
-                    Outcome::Ended(CloseReason::Unreached(ErrorKind::TimedOut))
+                    Outcome::Ended(CloseReason::ConnectFailed(ErrorKind::TimedOut))
                 } else {
                     outcome
                 }
@@ -270,7 +272,7 @@ impl Connection {
     pub(crate) fn deadline(&self, limits: &Limits) -> Time {
         match self.phase {
             Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => {
-                self.active.plus_ms(self.patience(limits).0).min(self.lent.alarm)
+                self.active.plus_ms(self.patience(limits).0).min(self.lent.timer)
             }
             Phase::Flushing { .. } => self.active.plus_ms(limits.stall_ms_max),
             Phase::Lingering { .. } => self.active.plus_ms(limits.linger_ms_max),
@@ -283,11 +285,11 @@ impl Connection {
     #[inline]
     fn patience(&self, limits: &Limits) -> (u64, CloseReason) {
         match () {
-            () if self.wants_write() => (limits.stall_ms_max, CloseReason::TooSlow),
+            () if self.wants_write() => (limits.stall_ms_max, CloseReason::WriteTimeout),
             () if self.phase == Phase::Silent && limits.silent_ms_max < limits.idle_ms_max => {
-                (limits.silent_ms_max, CloseReason::Silent)
+                (limits.silent_ms_max, CloseReason::FirstByteTimeout)
             }
-            () => (limits.idle_ms_max, CloseReason::Idle),
+            () => (limits.idle_ms_max, CloseReason::IdleTimeout),
         }
     }
 
@@ -301,7 +303,7 @@ impl Connection {
     /// When the protocol wants to be called.
     #[inline]
     pub(crate) fn alarm(&self) -> Time {
-        self.lent.alarm
+        self.lent.timer
     }
 
     /// Would more input be read? (`select`'s read list.)
@@ -368,7 +370,7 @@ impl Connection {
 
     /// Since when nothing has moved, if nothing is under way. `None`: something is.
     pub(crate) fn quiet_since(&self) -> Option<Time> {
-        let is_quiet = self.is_idle() && self.lent.alarm == Time::NEVER;
+        let is_quiet = self.is_idle() && self.lent.timer == Time::NEVER;
         is_quiet.then_some(self.active)
     }
 
@@ -392,13 +394,13 @@ impl Connection {
         self.phase = if is_reached {
             Phase::Flushing { last: Last::Linger }
         } else {
-            Phase::Ended(CloseReason::Shutdown)
+            Phase::Ended(CloseReason::Stopped)
         };
     }
 
     /// Would its protocol give way when there is no room?
-    pub(crate) fn gives_way(&self) -> bool {
-        self.protocol.gives_way()
+    pub(crate) fn is_evictable(&self) -> bool {
+        self.protocol.is_evictable()
     }
 
     /// Ends an idle conversation whose place is needed, and so without lingering. But if the peer is just speaking, what it
@@ -501,9 +503,9 @@ impl Connection {
                     self.active = turn.now; // from here on its own time counts again
                 }
                 self.speak(wire, ready, turn, |protocol, _, cx| {
-                    let next = protocol.told(tiding.about, tiding.news, cx);
+                    let next = protocol.notified(tiding.about, tiding.news, cx);
                     // There is nothing to go on with, and it has not said that it has said all.
-                    if at_end && next == Next::Continue { Next::Stay } else { next }
+                    if at_end && next == Next::Continue { Next::Unchanged } else { next }
                 });
             }
             Phase::Connecting { .. }
@@ -564,7 +566,7 @@ impl Connection {
                     if self.unsent.len() <= OUTPUT_LOW_BYTES =>
                 {
                     self.phase = Phase::Paused { produced: false, at_end };
-                    self.speak(wire, ready, turn, |protocol, _, cx| protocol.drained(cx));
+                    self.speak(wire, ready, turn, |protocol, _, cx| protocol.output_low(cx));
                 }
                 Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => {
                     return Outcome::Blocked;
@@ -613,7 +615,7 @@ impl Connection {
                 return;
             }
             Err(error) => {
-                self.phase = Phase::Ended(CloseReason::Unreached(error.kind()));
+                self.phase = Phase::Ended(CloseReason::ConnectFailed(error.kind()));
                 return;
             }
         }
@@ -674,7 +676,11 @@ impl Connection {
     /// Why a protocol's bytes could not be sent: if our FIN is out, it is no wonder.
     #[cold]
     fn blame(&self, why: CloseReason) -> CloseReason {
-        if self.our_direction == Direction::Finished { CloseReason::SpokeAfterFin } else { why }
+        if self.our_direction == Direction::Finished {
+            CloseReason::WriteAfterShutdown
+        } else {
+            why
+        }
     }
 
     /// Reads once, and has the protocol hear what came.
@@ -709,7 +715,7 @@ impl Connection {
             Ok(Received::End) => {
                 self.phase =
                     Phase::Paused { produced: self.own_unsent() > OUTPUT_LOW_BYTES, at_end: true };
-                self.speak(wire, ready, turn, |protocol, rest, cx| protocol.ended(rest, cx));
+                self.speak(wire, ready, turn, |protocol, rest, cx| protocol.eof(rest, cx));
             }
             Ok(Received::Nothing) => {}
             Err(why) => self.phase = Phase::Ended(why),
@@ -736,7 +742,7 @@ impl Connection {
         ready: &mut Ready,
         turn: &mut Turn,
     ) -> usize {
-        let mut cx = Context { turn, borrowed: &[], lent: &mut self.lent };
+        let mut cx = Context { turn, borrowed: &[], meta: &mut self.lent };
         let step = self.protocol.advance(window, &mut cx);
         if step.consumed == window.len() {
             // One message, and nothing more: as nearly always.
@@ -764,13 +770,13 @@ impl Connection {
     fn conclude(&mut self, steps: &Steps, offered: usize) -> usize {
         let rest = offered - steps.heard;
         match steps.last.next {
-            Next::Continue | Next::Stay if rest == 0 => {}
-            Next::Continue | Next::Stay if steps.last.consumed > 0 => self.phase = Phase::Held,
-            Next::Continue | Next::Stay if rest >= INPUT_BYTES_MAX => {
-                self.phase = Phase::Ended(CloseReason::TooLong)
+            Next::Continue | Next::Unchanged if rest == 0 => {}
+            Next::Continue | Next::Unchanged if steps.last.consumed > 0 => self.phase = Phase::Held,
+            Next::Continue | Next::Unchanged if rest >= INPUT_BYTES_MAX => {
+                self.phase = Phase::Ended(CloseReason::InputTooLong)
             }
-            Next::Continue | Next::Stay => {}
-            next @ (Next::Pause | Next::Close | Next::CloseAgreed | Next::Abort) => {
+            Next::Continue | Next::Unchanged => {}
+            next @ (Next::Pause | Next::Close | Next::CloseWithoutLinger | Next::Abort) => {
                 self.follow(next, steps.last_has_replied, rest > 0);
             }
         }
@@ -791,7 +797,7 @@ impl Connection {
         turn: &mut Turn,
         call: impl FnOnce(&mut dyn Protocol, &[u8], &mut Context<'_>) -> Next,
     ) {
-        let mut cx = Context { turn, borrowed: &[], lent: &mut self.lent };
+        let mut cx = Context { turn, borrowed: &[], meta: &mut self.lent };
         let next = call(&mut *self.protocol, self.input.as_slice(), &mut cx);
         match say(cx, &mut self.unsent, &mut self.active, wire, ready) {
             Ok(_) if next == Next::Continue && self.is_idle() => {} // as mostly
@@ -804,22 +810,24 @@ impl Connection {
     fn follow(&mut self, next: Next, has_replied: bool, has_more: bool) {
         let at_end = matches!(self.phase, Phase::Paused { at_end: true, .. });
         self.phase = match next {
-            Next::Continue | Next::Close | Next::CloseAgreed if at_end => {
+            Next::Continue | Next::Close | Next::CloseWithoutLinger if at_end => {
                 Phase::Flushing { last: Last::Close }
             }
             // Both have said all.
-            Next::Pause | Next::Stay if at_end && self.our_direction == Direction::Finished => {
+            Next::Pause | Next::Unchanged
+                if at_end && self.our_direction == Direction::Finished =>
+            {
                 Phase::Flushing { last: Last::Close }
             }
             Next::Continue if self.phase == Phase::Silent => Phase::Silent,
             Next::Continue if self.input.is_empty() => Phase::Talking,
             Next::Continue => Phase::Held,
-            Next::Stay if !matches!(self.phase, Phase::Paused { .. }) => self.phase,
-            Next::Pause | Next::Stay => {
+            Next::Unchanged if !matches!(self.phase, Phase::Paused { .. }) => self.phase,
+            Next::Pause | Next::Unchanged => {
                 Phase::Paused { produced: has_replied || self.is_owed_drained(), at_end }
             }
-            Next::CloseAgreed if !has_more => Phase::Flushing { last: Last::CloseIfRead },
-            Next::Close | Next::CloseAgreed => Phase::Flushing { last: Last::Linger },
+            Next::CloseWithoutLinger if !has_more => Phase::Flushing { last: Last::CloseIfRead },
+            Next::Close | Next::CloseWithoutLinger => Phase::Flushing { last: Last::Linger },
             Next::Abort => Phase::Ended(CloseReason::Aborted),
         };
     }
@@ -859,15 +867,16 @@ fn go_on<'i>(
             "a protocol consumes no more than it was offered"
         );
         heard += last.consumed;
-        let has_gone_on = matches!(last.next, Next::Continue | Next::Stay) && last.consumed > 0;
+        let has_gone_on =
+            matches!(last.next, Next::Continue | Next::Unchanged) && last.consumed > 0;
         if !has_gone_on
             || heard == window.len()
-            || cx.waiting() >= room
+            || cx.bytes_pending() >= room
             || cx.turn.effects.is_much()
         {
-            return Steps { heard, last, last_has_replied: cx.waiting() > said };
+            return Steps { heard, last, last_has_replied: cx.bytes_pending() > said };
         }
-        said = cx.waiting();
+        said = cx.bytes_pending();
         last = protocol.advance(&window[heard..], cx);
     }
 }
@@ -882,7 +891,7 @@ fn say<W: Wire>(
     wire: &mut W,
     ready: &mut Ready,
 ) -> Result<bool, CloseReason> {
-    let Context { turn, borrowed, lent } = cx;
+    let Context { turn, borrowed, meta: lent } = cx;
     let reply = if borrowed.is_empty() { &turn.output[..] } else { borrowed };
     if reply.is_empty() {
         return Ok(false);
@@ -896,7 +905,7 @@ fn say<W: Wire>(
         turn.stats.bytes_out += taken as u64;
         let rest = &reply[taken..];
         if !rest.is_empty() && unsent.len() + rest.len() > OUTPUT_BYTES_MAX {
-            sent = Err(CloseReason::Overrun);
+            sent = Err(CloseReason::OutputOverflow);
         } else {
             unsent.append(rest);
         }

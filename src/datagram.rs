@@ -52,27 +52,27 @@ use speech::Phase;
 
 /// A service over datagrams, or a client of one: each datagram is answered for itself, with none, one or several.
 ///
-/// Only [`answer`](DatagramProtocol::answer) has to be written. Every call must return soon: while it runs, nobody else is
+/// Only [`received`](DatagramProtocol::received) has to be written. Every call must return soon: while it runs, nobody else is
 /// served. If one panics, that is counted in [`Stats::panics`](crate::Stats::panics), and the protocol is called again with what
 /// comes next. What was sent before the panic is sent. When the reactor stops, the protocol is dropped as soon as all that has
 /// been received is answered and the answers are with the kernel.
 pub trait DatagramProtocol {
     /// Answers `datagram`.
-    fn answer(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>);
+    fn received(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>);
 
     /// The socket is open. Called once, and first: the place for a client to ask its question.
     fn opened(&mut self, replies: &mut Replies<'_>) {
         let _ = replies;
     }
 
-    /// The moment asked for with [`Replies::wake_after`] has come. It has to be asked for anew to come again.
-    fn elapsed(&mut self, replies: &mut Replies<'_>) {
+    /// The moment asked for with [`Replies::set_timer`] has come. It has to be asked for anew to come again.
+    fn timer_expired(&mut self, replies: &mut Replies<'_>) {
         let _ = replies;
     }
 
-    /// All that was sent has been taken by the kernel, and more may be said: asked for with [`Replies::call_again`], and to be
+    /// All that was sent has been taken by the kernel, and more may be said: asked for with [`Replies::wake_when_writable`], and to be
     /// asked for anew.
-    fn drained(&mut self, replies: &mut Replies<'_>) {
+    fn writable(&mut self, replies: &mut Replies<'_>) {
         let _ = replies;
     }
 
@@ -80,11 +80,11 @@ pub trait DatagramProtocol {
     /// peer's port (`ConnectionRefused`), or that there is no way to it. Several that come close together may be told as one, and
     /// none ends the socket; who wants that says [`Replies::close`], and is told of no more. Each is counted in
     /// [`Stats::datagram_errors`](crate::Stats::datagram_errors).
-    fn failed(&mut self, error: &io::Error, replies: &mut Replies<'_>) {
+    fn error_received(&mut self, error: &io::Error, replies: &mut Replies<'_>) {
         let _ = (error, replies);
     }
 
-    /// The socket has ended, and is closed when this returns; or there was none to be had ([`CloseReason::Unreached`], see
+    /// The socket has ended, and is closed when this returns; or there was none to be had ([`CloseReason::ConnectFailed`], see
     /// [`Context::connect_datagram`](crate::Context::connect_datagram)). Called exactly once, and last; but not where the
     /// reactor itself is dropped before.
     fn closed(&mut self, why: CloseReason) {
@@ -339,7 +339,7 @@ impl DatagramSocket {
                     heard += 1;
                     replies.answer(place);
                     datagram.payload = place.of(buffers);
-                    self.protocol.answer(&datagram, &mut replies);
+                    self.protocol.received(&datagram, &mut replies);
                     if replies.is_full() {
                         return None;
                     }

@@ -49,7 +49,7 @@ fn send_both(prefix: &[u8], input: &[u8], cx: &mut Context<'_>) {
 }
 
 impl DatagramProtocol for Echo {
-    fn answer(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
+    fn received(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
         let _ = datagram;
         match &self.prefix {
             None => replies.echo(b""),

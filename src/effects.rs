@@ -8,7 +8,7 @@
 //!
 //! A protocol that runs has nobody but itself in its hands: what it wants done to others is written down here, and the reactor
 //! does it when the call is over. So nobody is changed while it is being driven, and no call leads into another. What comes
-//! of it, where there is something to say, is told with [`Protocol::told`].
+//! of it, where there is something to say, is told with [`Protocol::notified`].
 //!
 //! Invariant: effects are applied in the order in which they were asked for, and all of them before anybody else is driven.
 
@@ -28,7 +28,7 @@ use crate::limits::{
 use crate::protocol::{CloseReason, ConnectionId, Context, Protocol};
 use crate::stats::Stats;
 
-/// What a protocol is told of another connection, with [`Protocol::told`].
+/// What a protocol is told of another connection, with [`Protocol::notified`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum News {
@@ -194,11 +194,11 @@ impl Effects {
         let generation = self.next_generation();
         let place =
             self.outgoing.insert(Outgoing { generation, token: None, caller, is_reached: false });
-        ConnectionId::of_outgoing(place, generation)
+        ConnectionId::outbound(place, generation)
     }
 
     fn outgoing(&mut self, id: ConnectionId) -> Option<&mut Outgoing> {
-        let outgoing = self.outgoing.get_mut(id.place_of_outgoing()?)?;
+        let outgoing = self.outgoing.get_mut(id.outbound_index()?)?;
         (outgoing.generation == id.generation).then_some(outgoing)
     }
 
@@ -211,7 +211,7 @@ impl Effects {
 
     /// Where a connection of that name would be.
     pub(crate) fn slot_of(&self, id: ConnectionId) -> Option<usize> {
-        match id.place_of_outgoing() {
+        match id.outbound_index() {
             Some(place) => {
                 self.outgoing
                     .get(place)
@@ -239,7 +239,7 @@ impl Effects {
     }
 
     fn add(&mut self, tiding: Tiding) {
-        if tiding.to != ConnectionId::NOBODY {
+        if tiding.to != ConnectionId::NONE {
             self.tidings.push_back(tiding);
         }
     }
@@ -260,7 +260,7 @@ impl Effects {
 
     /// `sender` has sent to `id`, where much waits now.
     pub(crate) fn is_over_mark(&mut self, id: ConnectionId, sender: ConnectionId) {
-        if sender != ConnectionId::NOBODY && self.over_mark.add(id, sender) {
+        if sender != ConnectionId::NONE && self.over_mark.add(id, sender) {
             self.tell(sender, id, News::OverMark);
         }
     }
@@ -286,12 +286,12 @@ impl Effects {
     /// wants to know nothing any more.
     pub(crate) fn has_gone(&mut self, id: ConnectionId, why: CloseReason, stats: &mut Stats) {
         if self.outgoing(id).is_some()
-            && let Some(place) = id.place_of_outgoing()
+            && let Some(place) = id.outbound_index()
         {
             let outgoing = self.outgoing.remove(place);
             stats.connects_failed += u64::from(!outgoing.is_reached);
             if let Some(caller) = outgoing.caller.filter(|_| !outgoing.is_reached) {
-                let news = if let CloseReason::Unreached(kind) = why {
+                let news = if let CloseReason::ConnectFailed(kind) = why {
                     News::Unreached(kind)
                 } else {
                     News::Gone
@@ -358,7 +358,7 @@ impl Pairs {
 
     fn has_asker(&self, asker: ConnectionId) -> bool {
         self.by_asker
-            .range((asker, ConnectionId::LEAST)..=(asker, ConnectionId::GREATEST))
+            .range((asker, ConnectionId::MIN)..=(asker, ConnectionId::MAX))
             .next()
             .is_some()
     }
@@ -384,13 +384,13 @@ fn seconds(
     first: ConnectionId,
 ) -> BTreeSet<ConnectionId> {
     pairs
-        .range((first, ConnectionId::LEAST)..=(first, ConnectionId::GREATEST))
+        .range((first, ConnectionId::MIN)..=(first, ConnectionId::MAX))
         .map(|&(_, second)| second)
         .collect()
 }
 
 /// What a protocol may ask for on other connections of the same reactor. It is done when the call is over, in the order in
-/// which it was asked for; what is to be told of it comes with [`Protocol::told`], never within the
+/// which it was asked for; what is to be told of it comes with [`Protocol::notified`], never within the
 /// call.
 ///
 /// A name may be older than its connection: whoever has its place by then is never mistaken for it.
@@ -431,7 +431,7 @@ impl Context<'_> {
     /// Sends our FIN on the connection `id` behind all that waits there, and reads on: the half-close of a proxy that hands
     /// on the end of the other side. From then on nothing more can be sent on it: another's bytes are not taken
     /// ([`News::Gone`]), and its own protocol must be silent: what it says when the FIN is out ends the connection, as
-    /// [`CloseReason::SpokeAfterFin`]. May be this connection itself.
+    /// [`CloseReason::WriteAfterShutdown`]. May be this connection itself.
     pub fn finish(&mut self, id: ConnectionId) {
         self.others().finish(id);
     }
@@ -468,20 +468,20 @@ impl Context<'_> {
     ///
     /// When it has, the protocol's [`opened`](Protocol::opened) is called, and this connection is told [`News::Connected`].
     /// Otherwise, unless somebody [`abort`](Context::abort)s it before, the protocol's [`closed`](Protocol::closed) is called with
-    /// [`CloseReason::Unreached`], and this connection is told [`News::Unreached`]: if the peer refuses, cannot be reached, or
+    /// [`CloseReason::ConnectFailed`], and this connection is told [`News::ConnectFailed`]: if the peer refuses, cannot be reached, or
     /// does not answer within
     /// [`connect_ms_max`](crate::Limits::connect_ms_max) (`TimedOut`), if the kernel has no descriptor or no memory, or if
     /// there are [`connections_max`](crate::Limits::connections_max) already (`QuotaExceeded`).
     ///
     /// While the peer has not been reached, `close` and `finish` take effect when it has, `pause` and `resume` are ignored,
-    /// and a stop of the reactor ends it as [`CloseReason::Shutdown`] if nothing waits to be sent. Afterwards it is as any
+    /// and a stop of the reactor ends it as [`CloseReason::Stopped`] if nothing waits to be sent. Afterwards it is as any
     /// other connection.
     pub fn connect(
         &mut self,
         address: SocketAddr,
         protocol: impl Protocol + 'static,
     ) -> ConnectionId {
-        let from = self.lent.id;
+        let from = self.meta.id;
         self.turn.effects.check_room(); // a name that nobody has would never be given back
         let id = self.turn.effects.name_outgoing(Some(from));
         self.turn.effects.queue(
@@ -493,7 +493,7 @@ impl Context<'_> {
 
     /// Opens a socket for datagrams and connects it to `peer`, as [`Reactor::connect_datagram`](crate::Reactor::connect_datagram)
     /// does, when this call is over. Where there is none to be had, the protocol's [`closed`](DatagramProtocol::closed) is called
-    /// with [`CloseReason::Unreached`]: if there is no way to `peer`, if the kernel has no descriptor or no memory, or if there
+    /// with [`CloseReason::ConnectFailed`]: if there is no way to `peer`, if the kernel has no descriptor or no memory, or if there
     /// are [`connections_max`](crate::Limits::connections_max) connections and datagram clients already (`QuotaExceeded`).
     ///
     /// What it learns it may send to connections by their names ([`Replies::others`](crate::Replies::others)).
@@ -506,7 +506,7 @@ impl Context<'_> {
     }
 
     fn others(&mut self) -> Others<'_> {
-        Others { effects: &mut self.turn.effects, from: self.lent.id }
+        Others { effects: &mut self.turn.effects, from: self.meta.id }
     }
 }
 
@@ -525,7 +525,7 @@ pub struct Others<'t> {
 impl<'t> Others<'t> {
     /// Asked by nobody who could be told anything.
     pub(crate) fn unnamed(effects: &'t mut Effects) -> Others<'t> {
-        Others { effects, from: ConnectionId::NOBODY }
+        Others { effects, from: ConnectionId::NONE }
     }
 
     /// As [`Context::send_to`].

@@ -138,7 +138,7 @@ impl<R: Responder> Http<R> {
         if input[0] == b'\r' {
             match input {
                 [_, b'\n', ..] if coming.empty_lines < EMPTY_LINES_MAX => {
-                    cx.wake_never();
+                    cx.cancel_timer();
                     self.state = State::Head(Coming {
                         scanned: 0,
                         empty_lines: coming.empty_lines + 1,
@@ -171,7 +171,7 @@ impl<R: Responder> Http<R> {
             }
             Parsed::Whole(request, length) => {
                 if coming.scanned > 0 || coming.empty_lines > 0 {
-                    cx.wake_never();
+                    cx.cancel_timer();
                 }
                 if let State::Head(coming) = &mut self.state {
                     *coming = Coming::NEXT; // in place, for the state as a whole would have to be dropped
@@ -188,7 +188,7 @@ impl<R: Responder> Http<R> {
     /// From its first byte on, a head has its time.
     fn need_more_head(&mut self, coming: Coming, input: &[u8], cx: &mut Context<'_>) -> Advance {
         if coming.scanned == 0 {
-            cx.wake_after(Duration::from_millis(cx.limits().head_ms_max));
+            cx.set_timer(Duration::from_millis(cx.limits().head_ms_max));
         }
         let scanned = u32::try_from(input.len()).expect("no more than INPUT_BYTES_MAX is carried");
         self.state =
@@ -243,7 +243,7 @@ impl<R: Responder> Http<R> {
             }
             None => Then::Skip(head.into()),
         };
-        cx.wake_after(Duration::from_millis(cx.limits().body_ms_max));
+        cx.set_timer(Duration::from_millis(cx.limits().body_ms_max));
         self.state = State::Body(Box::new(Arriving { left, form, next, then, entry }));
         Next::Continue
     }
@@ -264,7 +264,7 @@ impl<R: Responder> Http<R> {
             self.state = State::Body(body);
             return Advance::consumed(count);
         }
-        cx.wake_never();
+        cx.cancel_timer();
         let Arriving { form, mut next, then, entry, .. } = *body;
         if cx.is_stopping() && next == Next::Continue {
             next = Next::Close; // since the head came
@@ -322,7 +322,7 @@ impl<R: Responder> Protocol for Http<R> {
 
     /// A client that only shuts its write side still gets every answer that it asked for in full. A request cut short gets
     /// 400, and is not served (RFC 9112 section 8).
-    fn ended(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
+    fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
         match std::mem::replace(&mut self.state, State::NEXT) {
             State::Head(_) if rest.is_empty() => Next::Close,
             State::Head(_) => self.refuse(Status::BadRequest, form_of(rest), rest, cx),
@@ -332,7 +332,7 @@ impl<R: Responder> Protocol for Http<R> {
     }
 
     /// What was streamed has mostly left: there is room for more.
-    fn drained(&mut self, cx: &mut Context<'_>) -> Next {
+    fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
         match std::mem::replace(&mut self.state, State::NEXT) {
             State::Stream(stream) => go_on_streaming(&mut self.state, stream, cx),
             state @ (State::Head(_) | State::Body(_)) => {
@@ -343,11 +343,11 @@ impl<R: Responder> Protocol for Http<R> {
     }
 
     /// Between two requests, and before the first, either side may close (RFC 9112 section 9.5).
-    fn gives_way(&self) -> bool {
+    fn is_evictable(&self) -> bool {
         matches!(self.state, State::Head(Coming { scanned: 0, .. }))
     }
 
-    fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
+    fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
         let form = match std::mem::replace(&mut self.state, State::NEXT) {
             State::Head(coming) => {
                 if coming.is_head {
@@ -382,7 +382,7 @@ fn after(request: &Request<'_>, cx: &Context<'_>) -> Next {
     } else if request.form() == Form::Simple {
         Next::Close // it has said nothing about its end
     } else {
-        Next::CloseAgreed
+        Next::CloseWithoutLinger
     }
 }
 
@@ -424,11 +424,11 @@ fn send_last(status: Status, form: Form, entry: Option<Box<Entry>>, cx: &mut Con
 /// Goes on with an answer's body.
 #[cold]
 fn go_on_streaming(state: &mut State, mut stream: Box<Stream>, cx: &mut Context<'_>) -> Next {
-    cx.wake_never();
+    cx.cancel_timer();
     let piece = stream.read(cx.compose().0);
     match piece {
         Piece::Some => {}
-        Piece::NotYet => cx.wake_after(Duration::from_millis(STREAM_REST_MS)),
+        Piece::NotYet => cx.set_timer(Duration::from_millis(STREAM_REST_MS)),
         Piece::Last => {
             stream.log();
             return stream.next;

@@ -12,16 +12,16 @@ pub struct Limits {
     /// The most connections at one time. Beyond it the listeners rest, and new peers wait in the kernel's backlog until
     /// somebody leaves.
     pub connections_max: usize,
-    /// The longest that no byte may move where the peer has never said anything. Then it ends as `Silent`, unless the next is
+    /// The longest that no byte may move where the peer has never said anything. Then it ends as `FirstByteTimeout`, unless the next is
     /// shorter. Some clients connect in advance, but who has said something once is likelier to go on.
     pub silent_ms_max: u64,
-    /// The longest a connection may live without a byte moving either way. Then it ends as `Idle`. One minute is what
+    /// The longest a connection may live without a byte moving either way. Then it ends as `IdleTimeout`. One minute is what
     /// web servers commonly allow between two requests.
     pub idle_ms_max: u64,
-    /// The longest a peer may take none of the bytes that wait for it. Then it ends as `TooSlow`. (The kernel takes bytes for the
+    /// The longest a peer may take none of the bytes that wait for it. Then it ends as `WriteTimeout`. (The kernel takes bytes for the
     /// peer as long as it has room, so that somebody who reads nothing at all may have this time more than once.)
     pub stall_ms_max: u64,
-    /// The longest that it may take to reach the peer of a connection that we begin. Then it ends as `Unreached`,
+    /// The longest that it may take to reach the peer of a connection that we begin. Then it ends as `ConnectFailed`,
     /// `TimedOut`. Systems left to themselves try for two minutes, which is longer than anybody waits who wants something of
     /// us.
     pub connect_ms_max: u64,
@@ -34,7 +34,7 @@ pub struct Limits {
     /// The longest that we read and discard after our FIN, so that unread input does not become a reset which destroys
     /// our last answer at the peer's. Then the connection is closed as it is.
     pub linger_ms_max: u64,
-    /// The longest that a stop waits for the conversations under way. Then they end as `Shutdown`.
+    /// The longest that a stop waits for the conversations under way. Then they end as `Stopped`.
     pub drain_ms_max: u64,
     /// Source ports that no datagram is answered at, besides port 0. By default those of the small services that answer
     /// whatever comes: echo (7), daytime (13), quotation (17), character generator (19) and time (37). One datagram forged in the name of
@@ -144,7 +144,7 @@ pub const SEGMENT_BYTES_MAX: usize = 1232;
 pub const SEGMENTS_MAX: usize = 64;
 
 /// Unconsumed input that a connection may carry from one read to the next, in bytes. A protocol that needs more for one
-/// message refuses it earlier, in its own words; one that does not ends as `TooLong`.
+/// message refuses it earlier, in its own words; one that does not ends as `InputTooLong`.
 pub const INPUT_BYTES_MAX: usize = READ_BYTES_MAX;
 
 /// The high mark, in bytes: while this much output of its own protocol waits, the peer is neither read nor parsed. While
@@ -155,7 +155,7 @@ pub const OUTPUT_HIGH_BYTES: usize = 64 * 1024;
 pub const OUTPUT_LOW_BYTES: usize = 16 * 1024;
 
 /// The most output that may wait on one connection, in bytes: the high mark, overshot by one reply. A protocol that
-/// sends more at once than the peer takes ends its connection as `Overrun`; it should pause and produce on `drained`.
+/// sends more at once than the peer takes ends its connection as `OutputOverflow`; it should pause and produce on `output_low`.
 pub const OUTPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The high mark of a batch's replies, in bytes: what protocols wrote, and `REPLY_LISTING_BYTES` for each. Beyond it, what

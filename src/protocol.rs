@@ -47,9 +47,9 @@ pub trait Protocol {
 
     /// The peer has sent its FIN: nothing comes after `rest`, the input that was never consumed. Our direction is still
     /// open. What was sent and what is sent now still reaches the peer; then the connection is closed. ([`Next::Pause`]
-    /// keeps it open for what [`drained`](Protocol::drained) has still to produce, or for what others still send to it; it
+    /// keeps it open for what [`output_low`](Protocol::output_low) has still to produce, or for what others still send to it; it
     /// then ends when our FIN is sent too, see [`Context::finish`].)
-    fn ended(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
+    fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
         let _ = (rest, cx);
         Next::Close
     }
@@ -57,27 +57,27 @@ pub trait Protocol {
     /// Called after [`Next::Pause`], when what was said with it, or much that waited before, has fallen to
     /// [`OUTPUT_LOW_BYTES`](crate::limits::OUTPUT_LOW_BYTES) or less: the moment to produce more of a long answer. Who
     /// pauses without having said anything, and without much waiting, has only its alarm, or news, to wait for. Who has
-    /// paused for another's sake, as a proxy does, answers [`Next::Stay`].
-    fn drained(&mut self, cx: &mut Context<'_>) -> Next {
+    /// paused for another's sake, as a proxy does, answers [`Next::Unchanged`].
+    fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
         let _ = cx;
         Next::Continue
     }
 
     /// News of the connection `about`, which this one has sent something to or watches (see [`Context::send_to`],
     /// [`Context::watch`]). Never comes within another call, and not when this connection closes already: its protocol has
-    /// then said its last word. Where the peer has sent its FIN, [`Next::Continue`] is as [`Next::Stay`]: only `Close` says
+    /// then said its last word. Where the peer has sent its FIN, [`Next::Continue`] is as [`Next::Unchanged`]: only `Close` says
     /// that there is nothing more to say.
     ///
     /// News is told in the order in which it came about. One turn tells what there was when it had driven everybody, up to
     /// [`NEWS_PER_TURN`](crate::limits::NEWS_PER_TURN) or until much is set off by it; the rest, and what comes of that, is told in
     /// the next turns. So connections that answer news with effects hold up nobody else.
-    fn told(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
+    fn notified(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
         let _ = (about, news, cx);
-        Next::Stay
+        Next::Unchanged
     }
 
-    /// The moment asked for with [`Context::wake_after`] has come. It has to be asked for anew to come again.
-    fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
+    /// The moment asked for with [`Context::set_timer`] has come. It has to be asked for anew to come again.
+    fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
         let _ = cx;
         Next::Close
     }
@@ -85,7 +85,7 @@ pub trait Protocol {
     /// Whether the connection may be closed, while nothing is begun on it, to make room for another when descriptors or places
     /// run out. Asked only of a connection that has no input, no output and no alarm, and on which nothing has moved for a
     /// while. Say yes only where the peer expects such an end at any time, as a client of HTTP does between two requests.
-    fn gives_way(&self) -> bool {
+    fn is_evictable(&self) -> bool {
         false
     }
 
@@ -130,8 +130,8 @@ pub enum Next {
     Continue,
     /// Let all be as it was: who listens goes on listening, and who has paused stays paused. Where the peer has sent its
     /// FIN, that is as `Pause`.
-    Stay,
-    /// Take no more input until [`Protocol::drained`], [`Protocol::elapsed`] or [`Protocol::told`] says otherwise, or another
+    Unchanged,
+    /// Take no more input until [`Protocol::output_low`], [`Protocol::timer_expired`] or [`Protocol::notified`] says otherwise, or another
     /// connection resumes this one.
     Pause,
     /// We have said all we want. What was sent reaches the peer, then our FIN; what the peer still sends is discarded
@@ -139,7 +139,7 @@ pub enum Next {
     Close,
     /// As `Close`, and the peer has announced in the protocol's own words that it says no more either. Nothing is then
     /// waited for: if all it sent has been read, the connection is closed once the output is with the kernel.
-    CloseAgreed,
+    CloseWithoutLinger,
     /// Drop everything, and reset the connection.
     Abort,
 }
@@ -151,27 +151,27 @@ pub enum CloseReason {
     /// All that we had to say was sent, and the connection closed in order.
     Finished,
     /// The peer of a connection that we began was not reached (see [`Context::connect`]).
-    Unreached(io::ErrorKind),
+    ConnectFailed(io::ErrorKind),
     /// The protocol gave it up with [`Next::Abort`].
     Aborted,
     /// The peer reset the connection, or was gone when we wrote.
     PeerReset,
     /// The peer has never said anything, and no byte moved for [`silent_ms_max`](crate::Limits::silent_ms_max).
-    Silent,
+    FirstByteTimeout,
     /// No byte moved for [`idle_ms_max`](crate::Limits::idle_ms_max).
-    Idle,
+    IdleTimeout,
     /// The peer took none of its bytes for [`stall_ms_max`](crate::Limits::stall_ms_max).
-    TooSlow,
+    WriteTimeout,
     /// One message filled [`INPUT_BYTES_MAX`](crate::limits::INPUT_BYTES_MAX), and the protocol still wanted more.
-    TooLong,
+    InputTooLong,
     /// The protocol sent more at once than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX).
-    Overrun,
+    OutputOverflow,
     /// The protocol sent something when our FIN was out ([`Context::finish`]), and so to nobody.
-    SpokeAfterFin,
+    WriteAfterShutdown,
     /// A call of its protocol panicked.
-    Panicked,
+    ProtocolPanicked,
     /// Cut off: the reactor was asked to stop, and the time to finish was over.
-    Shutdown,
+    Stopped,
     /// The kernel reported another error.
     Io(io::ErrorKind),
 }
@@ -191,17 +191,19 @@ impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CloseReason::Finished => f.write_str("finished"),
-            CloseReason::Unreached(kind) => write!(f, "not reached: {kind}"),
+            CloseReason::ConnectFailed(kind) => write!(f, "not reached: {kind}"),
             CloseReason::Aborted => f.write_str("aborted by the protocol"),
             CloseReason::PeerReset => f.write_str("reset by the peer"),
-            CloseReason::Silent => f.write_str("silent since it connected"),
-            CloseReason::Idle => f.write_str("idle for too long"),
-            CloseReason::TooSlow => f.write_str("the peer does not take its bytes"),
-            CloseReason::TooLong => f.write_str("a message too long"),
-            CloseReason::Overrun => f.write_str("the protocol sent too much at once"),
-            CloseReason::SpokeAfterFin => f.write_str("the protocol sent something after its FIN"),
-            CloseReason::Panicked => f.write_str("its protocol panicked"),
-            CloseReason::Shutdown => f.write_str("the reactor stops"),
+            CloseReason::FirstByteTimeout => f.write_str("silent since it connected"),
+            CloseReason::IdleTimeout => f.write_str("idle for too long"),
+            CloseReason::WriteTimeout => f.write_str("the peer does not take its bytes"),
+            CloseReason::InputTooLong => f.write_str("a message too long"),
+            CloseReason::OutputOverflow => f.write_str("the protocol sent too much at once"),
+            CloseReason::WriteAfterShutdown => {
+                f.write_str("the protocol sent something after its FIN")
+            }
+            CloseReason::ProtocolPanicked => f.write_str("its protocol panicked"),
+            CloseReason::Stopped => f.write_str("the reactor stops"),
             CloseReason::Io(kind) => write!(f, "{kind}"),
         }
     }
@@ -215,29 +217,29 @@ pub struct ConnectionId {
 }
 
 impl ConnectionId {
-    pub(crate) const LEAST: ConnectionId = ConnectionId { slot: 0, generation: 0 };
-    pub(crate) const GREATEST: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32::MAX };
+    pub(crate) const MIN: ConnectionId = ConnectionId { slot: 0, generation: 0 };
+    pub(crate) const MAX: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32::MAX };
     /// No connection: there are not that many.
-    pub(crate) const NOBODY: ConnectionId = ConnectionId::GREATEST;
+    pub(crate) const NONE: ConnectionId = ConnectionId::MAX;
     /// Set where `slot` is a place in the list of outgoing connections, which are named before they have a slot.
-    const OUTGOING: u32 = 1 << 31;
+    const OUTBOUND: u32 = 1 << 31;
 
-    pub(crate) fn of_outgoing(place: usize, generation: u32) -> ConnectionId {
+    pub(crate) fn outbound(place: usize, generation: u32) -> ConnectionId {
         let place = u32::try_from(place)
             .expect("fewer calls than EFFECTS_MAX wait, and the others have descriptors");
-        assert!(place & ConnectionId::OUTGOING == 0, "there are fewer than 2³¹ descriptors");
-        ConnectionId { slot: place | ConnectionId::OUTGOING, generation }
+        assert!(place & ConnectionId::OUTBOUND == 0, "there are fewer than 2³¹ descriptors");
+        ConnectionId { slot: place | ConnectionId::OUTBOUND, generation }
     }
 
-    pub(crate) fn place_of_outgoing(self) -> Option<usize> {
-        (self.slot & ConnectionId::OUTGOING != 0)
-            .then_some((self.slot & !ConnectionId::OUTGOING) as usize)
+    pub(crate) fn outbound_index(self) -> Option<usize> {
+        (self.slot & ConnectionId::OUTBOUND != 0)
+            .then_some((self.slot & !ConnectionId::OUTBOUND) as usize)
     }
 }
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.place_of_outgoing() {
+        match self.outbound_index() {
             Some(place) => write!(f, "#out{place}.{}", self.generation),
             None => write!(f, "#{}.{}", self.slot, self.generation),
         }
@@ -290,13 +292,13 @@ pub struct Context<'i> {
     pub(crate) turn: &'i mut Turn,
     /// Output that is still where it came from. Whatever is sent after it moves it to the scratch first.
     pub(crate) borrowed: &'i [u8],
-    pub(crate) lent: &'i mut Lent,
+    pub(crate) meta: &'i mut ConnectionMeta,
 }
 
 /// What a connection lends its protocol of itself.
-pub(crate) struct Lent {
+pub(crate) struct ConnectionMeta {
     /// When the protocol wants to be called.
-    pub(crate) alarm: Time,
+    pub(crate) timer: Time,
     pub(crate) peer: Peer,
     pub(crate) id: ConnectionId,
 }
@@ -306,13 +308,13 @@ impl<'i> Context<'i> {
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) {
         if !self.borrowed.is_empty() {
-            self.settle_borrowed();
+            self.copy_borrowed();
         }
         self.turn.output.extend_from_slice(bytes);
     }
 
     #[cold]
-    fn settle_borrowed(&mut self) {
+    fn copy_borrowed(&mut self) {
         self.turn.output.extend_from_slice(self.borrowed);
         self.borrowed = &[];
     }
@@ -323,18 +325,18 @@ impl<'i> Context<'i> {
         if self.borrowed.is_empty() && self.turn.output.is_empty() {
             self.borrowed = bytes;
         } else {
-            self.send_behind(bytes);
+            self.send_copied(bytes);
         }
     }
 
     #[cold]
-    fn send_behind(&mut self, bytes: &[u8]) {
+    fn send_copied(&mut self, bytes: &[u8]) {
         self.send(bytes);
     }
 
     /// Bytes sent in this call that have not gone to the kernel yet.
     #[inline]
-    pub(crate) fn waiting(&self) -> usize {
+    pub(crate) fn bytes_pending(&self) -> usize {
         self.turn.output.len() + self.borrowed.len()
     }
 
@@ -353,33 +355,33 @@ impl<'i> Context<'i> {
     #[inline]
     pub(crate) fn compose(&mut self) -> (&mut Vec<u8>, &[u8; 29]) {
         if !self.borrowed.is_empty() {
-            self.settle_borrowed();
+            self.copy_borrowed();
         }
         self.turn.compose()
     }
 
-    /// Asks for a call of [`Protocol::elapsed`] once `delay` is over (rounded up to whole milliseconds), and not for the one
+    /// Asks for a call of [`Protocol::timer_expired`] once `delay` is over (rounded up to whole milliseconds), and not for the one
     /// asked for before. The connection's own deadlines hold all the same. When the reactor stops, a conversation with an
     /// alarm set counts as one that is under way.
-    pub fn wake_after(&mut self, delay: Duration) {
+    pub fn set_timer(&mut self, delay: Duration) {
         let ms = u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-        self.lent.alarm = self.turn.now.plus_ms(ms.max(1));
+        self.meta.timer = self.turn.now.plus_ms(ms.max(1));
     }
 
-    /// Takes back what was asked for with [`wake_after`](Context::wake_after).
+    /// Takes back what was asked for with [`set_timer`](Context::set_timer).
     #[inline]
-    pub fn wake_never(&mut self) {
-        self.lent.alarm = Time::NEVER;
+    pub fn cancel_timer(&mut self) {
+        self.meta.timer = Time::NEVER;
     }
 
     /// Who is at the other end.
     pub fn peer(&self) -> Peer {
-        self.lent.peer
+        self.meta.peer
     }
 
     /// This connection's name.
     pub fn id(&self) -> ConnectionId {
-        self.lent.id
+        self.meta.id
     }
 
     /// The reactor's limits.

@@ -419,7 +419,7 @@ impl Reactor {
             Source::Inbox(_) => self.run_some(token),
             Source::Bell(_) => {
                 self.stop();
-                Outcome::Ended(CloseReason::Shutdown)
+                Outcome::Ended(CloseReason::Stopped)
             }
             Source::Connection(..) => unreachable!("connections are driven where this was called"),
         };
@@ -443,7 +443,7 @@ impl Reactor {
                 }
                 Errand::Stop => {
                     self.stop();
-                    return Outcome::Ended(CloseReason::Shutdown);
+                    return Outcome::Ended(CloseReason::Stopped);
                 }
             }
         }
@@ -515,7 +515,13 @@ impl Reactor {
         match &slot.source {
             Source::Connection(_, connection) => {
                 error!("{} {}: its protocol panicked", connection.id(), connection.peer());
-                end(&mut self.ended, &mut self.queue, self.running, slot, CloseReason::Panicked);
+                end(
+                    &mut self.ended,
+                    &mut self.queue,
+                    self.running,
+                    slot,
+                    CloseReason::ProtocolPanicked,
+                );
             }
             Source::Listener(listener) => {
                 error!("{}: a protocol panicked before it had a connection", listener.address);
@@ -558,9 +564,9 @@ impl Reactor {
                     if matches!(
                         why,
                         CloseReason::Aborted
-                            | CloseReason::TooSlow
-                            | CloseReason::Overrun
-                            | CloseReason::Panicked
+                            | CloseReason::WriteTimeout
+                            | CloseReason::OutputOverflow
+                            | CloseReason::ProtocolPanicked
                     ) {
                         net::reset_on_close(stream);
                     }
@@ -639,7 +645,7 @@ impl Reactor {
                     enqueue(&mut self.queue, token, slot);
                 }
                 Source::Listener(_) | Source::Datagram(_) | Source::Inbox(_) | Source::Bell(_) => {
-                    end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Shutdown);
+                    end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Stopped);
                 }
             }
             return;
@@ -720,7 +726,7 @@ impl Reactor {
             self.slots[token].standing = Standing::Waiting;
         }
         for (token, slot) in &mut self.slots {
-            end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Shutdown);
+            end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Stopped);
         }
         // Who only lingers has been sent all, and our FIN.
         let is_cut_off = |&&(token, _): &&(usize, CloseReason)| match &self.slots[token].source {

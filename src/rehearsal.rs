@@ -302,14 +302,14 @@ mod tests {
                 cx.send_to(cx.id(), b"noted");
                 Advance::consumed(input.len())
             }
-            fn ended(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
+            fn eof(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
                 cx.finish(self.0);
                 Next::Pause
             }
-            fn told(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
+            fn notified(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
                 assert_eq!((about, news), (self.0, News::Gone));
                 cx.finish(cx.id());
-                Next::Stay
+                Next::Unchanged
             }
         }
         let mut names = Rehearsal::of(Echo::new());

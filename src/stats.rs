@@ -18,7 +18,7 @@ pub struct Stats {
     /// everybody had left before it came to them. It then looks whether there is room when somebody leaves, or after
     /// [`ACCEPT_REST_MS`](crate::limits::ACCEPT_REST_MS), and each time that there is not counts.
     pub accept_rests: u64,
-    /// Idle connections closed to make room for those who wait (see [`Protocol::gives_way`](crate::Protocol::gives_way)).
+    /// Idle connections closed to make room for those who wait (see [`Protocol::is_evictable`](crate::Protocol::is_evictable)).
     pub gave_way: u64,
     /// Connections that we began and whose peer was reached.
     pub connected: u64,

@@ -45,7 +45,7 @@ impl Client {
         }
         self.asked = self.asked.max(until);
         if self.asked < COUNT {
-            replies.call_again();
+            replies.wake_when_writable();
         }
     }
 }
@@ -55,11 +55,11 @@ impl DatagramProtocol for Client {
         self.ask(replies);
     }
 
-    fn drained(&mut self, replies: &mut Replies<'_>) {
+    fn writable(&mut self, replies: &mut Replies<'_>) {
         self.ask(replies);
     }
 
-    fn answer(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
+    fn received(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
         let mut heard = self.heard.borrow_mut();
         heard.answers.push(datagram.payload.to_vec());
         if heard.answers.len() == COUNT {
@@ -103,19 +103,19 @@ impl DatagramProtocol for Asks {
     fn opened(&mut self, replies: &mut Replies<'_>) {
         replies.send(b"Is anybody there?");
         replies.send(b"Hello?");
-        replies.wake_after(Duration::from_millis(5));
+        replies.set_timer(Duration::from_millis(5));
     }
 
-    fn answer(&mut self, datagram: &Datagram<'_>, _: &mut Replies<'_>) {
+    fn received(&mut self, datagram: &Datagram<'_>, _: &mut Replies<'_>) {
         self.0.borrow_mut().answers.push(datagram.payload.to_vec());
     }
 
-    fn elapsed(&mut self, replies: &mut Replies<'_>) {
+    fn timer_expired(&mut self, replies: &mut Replies<'_>) {
         self.0.borrow_mut().elapsed += 1;
         self.opened(replies);
     }
 
-    fn failed(&mut self, error: &io::Error, _: &mut Replies<'_>) {
+    fn error_received(&mut self, error: &io::Error, _: &mut Replies<'_>) {
         self.0.borrow_mut().errors.push(error.kind());
     }
 
@@ -181,7 +181,7 @@ impl DatagramProtocol for News {
         }
     }
 
-    fn answer(&mut self, _: &Datagram<'_>, _: &mut Replies<'_>) {}
+    fn received(&mut self, _: &Datagram<'_>, _: &mut Replies<'_>) {}
 
     fn batching(&self) -> Batching {
         self.1
@@ -215,7 +215,7 @@ fn a_server_speaks_to_whom_it_names_without_having_heard_of_them() {
 struct Clocks(Rc<RefCell<Vec<(std::time::Instant, std::time::Instant)>>>);
 
 impl DatagramProtocol for Clocks {
-    fn answer(&mut self, _: &Datagram<'_>, replies: &mut Replies<'_>) {
+    fn received(&mut self, _: &Datagram<'_>, replies: &mut Replies<'_>) {
         self.0.borrow_mut().push((replies.received_at(), replies.now()));
     }
 }

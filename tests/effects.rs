@@ -45,24 +45,24 @@ impl Protocol for Side {
         Advance::consumed(input.len())
     }
 
-    fn ended(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
+    fn eof(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
         if let Some(other) = self.other {
             cx.finish(other);
         }
         Next::Pause // what the other still says is to come through
     }
 
-    fn drained(&mut self, _: &mut Context<'_>) -> Next {
-        Next::Stay
+    fn output_low(&mut self, _: &mut Context<'_>) -> Next {
+        Next::Unchanged
     }
 
-    fn told(&mut self, _: ConnectionId, news: News, _: &mut Context<'_>) -> Next {
+    fn notified(&mut self, _: ConnectionId, news: News, _: &mut Context<'_>) -> Next {
         match news {
             News::OverMark => Next::Pause,
             News::Drained => Next::Continue,
             News::Gone | News::Unreached(_) => Next::Close,
             News::Refused => Next::Abort,
-            News::Connected => Next::Stay,
+            News::Connected => Next::Unchanged,
             other => panic!("{other:?} is new"),
         }
     }
@@ -231,11 +231,11 @@ impl Protocol for Guest {
         Advance::consumed(input.len())
     }
 
-    fn told(&mut self, about: ConnectionId, news: News, _: &mut Context<'_>) -> Next {
+    fn notified(&mut self, about: ConnectionId, news: News, _: &mut Context<'_>) -> Next {
         if news == News::Gone {
             self.room.borrow_mut().retain(|&guest| guest != about);
         }
-        Next::Stay
+        Next::Unchanged
     }
 
     fn closed(&mut self, why: CloseReason) {
@@ -312,5 +312,5 @@ fn a_client_of_nobody_is_told_that_it_was_refused() {
     let endings = Endings::default();
     reactor.connect(nobody, Question { answer: Rc::default(), endings: endings.clone() });
     turn_until(&mut reactor, "it ends", |stats| stats.closed == 1);
-    assert_eq!(*endings.borrow(), [CloseReason::Unreached(ErrorKind::ConnectionRefused)]);
+    assert_eq!(*endings.borrow(), [CloseReason::ConnectFailed(ErrorKind::ConnectionRefused)]);
 }

@@ -162,19 +162,19 @@ impl Protocol for Polite {
         self.0.advance(input, cx)
     }
 
-    fn drained(&mut self, cx: &mut Context<'_>) -> Next {
-        self.0.drained(cx)
+    fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
+        self.0.output_low(cx)
     }
 
-    fn ended(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
-        self.0.ended(rest, cx)
+    fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
+        self.0.eof(rest, cx)
     }
 
-    fn told(&mut self, other: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
+    fn notified(&mut self, other: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
         if news == News::OverMark {
             cx.send(b"one moment\n");
         }
-        self.0.told(other, news, cx)
+        self.0.notified(other, news, cx)
     }
 }
 

@@ -137,8 +137,8 @@ impl Protocol for Obedient {
             byte => {
                 cx.send(&[byte]);
                 match byte {
-                    b'p' => cx.wake_after(PATIENCE * 100),
-                    _ => cx.wake_never(),
+                    b'p' => cx.set_timer(PATIENCE * 100),
+                    _ => cx.cancel_timer(),
                 }
                 Next::Continue
             }
@@ -183,7 +183,7 @@ struct Alarm {
 impl Protocol for Alarm {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
         self.moments.borrow_mut().push(cx.now());
-        cx.wake_after(self.delay);
+        cx.set_timer(self.delay);
         Next::Continue
     }
 
@@ -191,10 +191,10 @@ impl Protocol for Alarm {
         Advance::consumed(input.len())
     }
 
-    fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
+    fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
         self.moments.borrow_mut().push(cx.now());
         if self.again {
-            cx.wake_after(self.delay);
+            cx.set_timer(self.delay);
         }
         Next::Continue
     }
@@ -226,11 +226,11 @@ impl Protocol for Long {
         Advance::consumed(input.len()).then(next)
     }
 
-    fn ended(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
+    fn eof(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
         if self.at_end { self.say_more(cx) } else { Next::Close }
     }
 
-    fn drained(&mut self, cx: &mut Context<'_>) -> Next {
+    fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
         self.say_more(cx)
     }
 
@@ -260,11 +260,11 @@ fn an_idle_connection_ends_and_a_busy_one_beside_it_does_not() {
         "not before its time: {:?}",
         begin.elapsed()
     );
-    assert_eq!(*endings.borrow(), [(0, CloseReason::Idle)]);
+    assert_eq!(*endings.borrow(), [(0, CloseReason::IdleTimeout)]);
     check_end(silent, b"");
     exchange(&mut reactor, &mut busy, b"x");
     turn_until(&mut reactor, "the other is idle too", |stats| stats.connections == 0);
-    assert_eq!(*endings.borrow(), [(0, CloseReason::Idle), (1, CloseReason::Idle)]);
+    assert_eq!(*endings.borrow(), [(0, CloseReason::IdleTimeout), (1, CloseReason::IdleTimeout)]);
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn a_peer_that_takes_nothing_ends_as_too_slow() {
     turn_until(&mut reactor, "it is accepted", |stats| stats.accepted == 1);
     assert!(reactor.stats().bytes_out < 4_000_000, "the kernel does not hold all of it");
     turn_until(&mut reactor, "it ends", |stats| stats.connections == 0);
-    assert_eq!(*endings.borrow(), [(0, CloseReason::TooSlow)]);
+    assert_eq!(*endings.borrow(), [(0, CloseReason::WriteTimeout)]);
     assert!(
         begin.elapsed() >= Duration::from_millis(199),
         "not before its time: {:?}",
@@ -331,7 +331,7 @@ fn those_who_are_late_together_are_ended_a_few_at_a_time() {
     }
     assert!(turns.iter().all(|&closed| closed <= EXPIRIES_PER_TURN as u64), "{turns:?}");
     assert!(
-        endings.borrow().iter().all(|&(_, why)| why == CloseReason::Idle)
+        endings.borrow().iter().all(|&(_, why)| why == CloseReason::IdleTimeout)
             && endings.borrow().len() == COUNT
     );
     peers.into_iter().for_each(|peer| check_end(peer, b""));
@@ -691,7 +691,7 @@ fn more_speakers_than_events_in_a_turn_are_served_in_their_order() {
 struct Breeds(Rc<UdpSocket>);
 
 impl DatagramProtocol for Breeds {
-    fn answer(&mut self, datagram: &Datagram<'_>, _: &mut Replies<'_>) {
+    fn received(&mut self, datagram: &Datagram<'_>, _: &mut Replies<'_>) {
         self.0.send(datagram.payload).unwrap();
     }
 }
@@ -863,7 +863,7 @@ fn only_who_is_given_up_is_reset() {
     aborted.write_all(b"a").unwrap();
     let stuck = connect_narrow(says);
     turn_until(&mut reactor, "all have ended", |stats| stats.closed == 4);
-    assert_eq!(*endings.borrow(), [(0, CloseReason::TooSlow)]);
+    assert_eq!(*endings.borrow(), [(0, CloseReason::WriteTimeout)]);
     check_end(closed, b"");
     check_end(idle, b"");
     for mut peer in [aborted, stuck] {
@@ -942,7 +942,7 @@ fn who_brings_a_loop_of_their_own_sees_it_stop_and_then_rest() {
     reactor.stop();
     let turns = turn_until_stopped(&mut reactor);
     assert!(turns <= 10, "{turns} turns");
-    assert_eq!(*endings.borrow(), [(0, CloseReason::Shutdown)]);
+    assert_eq!(*endings.borrow(), [(0, CloseReason::Stopped)]);
     let begin = Instant::now();
     for _ in 0..5 {
         reactor.turn(Some(A_MOMENT)).unwrap();
@@ -993,7 +993,7 @@ fn every_connection_is_told_of_its_end_exactly_once() {
             }
             _ => {
                 kept.push(peer);
-                CloseReason::Idle
+                CloseReason::IdleTimeout
             }
         });
         for _ in 0..(random >> 3) % 4 {
@@ -1007,7 +1007,7 @@ fn every_connection_is_told_of_its_end_exactly_once() {
         let mut peer = connect(address);
         exchange(&mut reactor, &mut peer, b"p");
         kept.push(peer);
-        expected.push(CloseReason::Shutdown);
+        expected.push(CloseReason::Stopped);
     }
     reactor.stop();
     turn_until_stopped(&mut reactor);
@@ -1043,7 +1043,7 @@ impl Protocol for Fragile {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
         cx.send(b"half a wo");
         self.may_break('o');
-        cx.wake_after(A_MOMENT);
+        cx.set_timer(A_MOMENT);
         Next::Continue
     }
 
@@ -1053,17 +1053,17 @@ impl Protocol for Fragile {
         Advance::consumed(input.len())
     }
 
-    fn ended(&mut self, _: &[u8], _: &mut Context<'_>) -> Next {
+    fn eof(&mut self, _: &[u8], _: &mut Context<'_>) -> Next {
         self.may_break('e');
         Next::Close
     }
 
-    fn elapsed(&mut self, _: &mut Context<'_>) -> Next {
+    fn timer_expired(&mut self, _: &mut Context<'_>) -> Next {
         self.may_break('l');
         Next::Continue
     }
 
-    fn gives_way(&self) -> bool {
+    fn is_evictable(&self) -> bool {
         self.may_break('g');
         false
     }
@@ -1123,7 +1123,7 @@ fn a_protocol_that_panics_ends_its_own_connection_and_nobody_elses() {
         let expected = match breaks {
             'm' => vec![],
             'c' | 'd' => vec![(0, CloseReason::Finished)],
-            _ => vec![(0, CloseReason::Panicked)],
+            _ => vec![(0, CloseReason::ProtocolPanicked)],
         };
         assert_eq!(*endings.borrow(), expected, "who breaks at {breaks}");
     }
@@ -1144,7 +1144,7 @@ fn a_protocol_that_panics_when_it_is_asked_to_give_way_has_made_room() {
     // It is asked when it has been quiet for a while, and no sooner.
     turn_until(&mut reactor, "a panic", |stats| stats.panics == 1);
     turn_until(&mut reactor, "the newcomer", |stats| stats.accepted == 3);
-    assert_eq!(*endings.borrow(), [(0, CloseReason::Panicked)]);
+    assert_eq!(*endings.borrow(), [(0, CloseReason::ProtocolPanicked)]);
     for peer in [&mut sound, &mut newcomer] {
         let mut greeting = [0; 9];
         turn_until(&mut reactor, "three greetings", |stats| stats.bytes_out >= 27);
@@ -1184,11 +1184,11 @@ struct Rings;
 impl Protocol for Rings {
     fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
         cx.send(input);
-        cx.wake_after(A_MOMENT);
+        cx.set_timer(A_MOMENT);
         Advance::consumed(input.len())
     }
 
-    fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
+    fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
         cx.send(b"rang");
         Next::Continue
     }
@@ -1220,7 +1220,7 @@ fn who_is_silent_after_it_has_connected_is_ended_sooner_than_who_has_spoken() {
     let silent = connect(address);
     turn_until(&mut reactor, "the end of one", |stats| stats.closed == 1);
     check_end(silent, b"");
-    assert_eq!(*endings.borrow(), [(1, CloseReason::Silent)]);
+    assert_eq!(*endings.borrow(), [(1, CloseReason::FirstByteTimeout)]);
     exchange(&mut reactor, &mut speaker, b"y");
 }
 
@@ -1236,6 +1236,6 @@ fn limits_of_zero_do_not_make_the_loop_spin() {
         .unwrap();
     let _peer = connect_narrow(address);
     turn_until(&mut reactor, "the end of one", |stats| stats.closed == 1);
-    assert_eq!(*endings.borrow(), [(0, CloseReason::TooSlow)]);
+    assert_eq!(*endings.borrow(), [(0, CloseReason::WriteTimeout)]);
     assert!(reactor.stats().turns < 20, "{:?}", reactor.stats());
 }

@@ -55,18 +55,18 @@ impl Protocol for Naps {
             b'x' => cx.send(&[0; Naps::PAGE]),
             _ if self.rung.get() > 0 => {}
             _ => {
-                cx.wake_after(Duration::from_millis(50));
+                cx.set_timer(Duration::from_millis(50));
                 return Advance::consumed(usize::from(self.eats)).then(Next::Pause);
             }
         }
         Advance::consumed(1)
     }
 
-    fn drained(&mut self, _: &mut Context<'_>) -> Next {
+    fn output_low(&mut self, _: &mut Context<'_>) -> Next {
         if self.eats { Next::Pause } else { Next::Continue }
     }
 
-    fn elapsed(&mut self, _: &mut Context<'_>) -> Next {
+    fn timer_expired(&mut self, _: &mut Context<'_>) -> Next {
         self.rung.set(self.rung.get() + 1);
         Next::Continue
     }
@@ -139,7 +139,7 @@ fn a_connection_that_was_slow_is_idle_in_time_afterwards() {
     });
     turn_until(&mut reactor, "all is sent", |stats| stats.bytes_out == Says::BYTES as u64);
     turn_until(&mut reactor, "it is idle", |stats| stats.connections == 0);
-    assert_eq!(*endings.borrow(), [CloseReason::Idle]);
+    assert_eq!(*endings.borrow(), [CloseReason::IdleTimeout]);
     check_end(reader.join().unwrap(), b"");
 }
 
@@ -234,7 +234,7 @@ fn a_request_whose_body_is_on_its_way_is_answered_at_a_stop() {
 struct Breeds(Rc<UdpSocket>);
 
 impl DatagramProtocol for Breeds {
-    fn answer(&mut self, datagram: &Datagram<'_>, _: &mut Replies<'_>) {
+    fn received(&mut self, datagram: &Datagram<'_>, _: &mut Replies<'_>) {
         self.0.send(datagram.payload).unwrap();
     }
 }
@@ -285,7 +285,7 @@ struct TwoWords(bool);
 impl Protocol for TwoWords {
     fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
         cx.send(&input[..1]);
-        cx.wake_after(10 * PATIENCE);
+        cx.set_timer(10 * PATIENCE);
         let next = if std::mem::replace(&mut self.0, true) { Next::Close } else { Next::Continue };
         Advance::consumed(1).then(next)
     }
@@ -316,7 +316,7 @@ struct Alarm(Duration);
 
 impl Protocol for Alarm {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
-        cx.wake_after(self.0);
+        cx.set_timer(self.0);
         Next::Continue
     }
 
@@ -324,7 +324,7 @@ impl Protocol for Alarm {
         Advance::consumed(input.len())
     }
 
-    fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
+    fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
         cx.send(b"!");
         Next::Continue
     }

@@ -77,7 +77,7 @@ impl Protocol for Chat {
                 return Advance::need_more();
             }
             cx.send(b"* that was too long\n");
-            return Advance::consumed(input.len()).then(self.ended(&[], cx));
+            return Advance::consumed(input.len()).then(self.eof(&[], cx));
         };
         // No control characters, which others' terminals would obey.
         let line: String = String::from_utf8_lossy(&input[..end])
@@ -100,41 +100,41 @@ impl Protocol for Chat {
         Advance::consumed(end + 1)
     }
 
-    fn told(&mut self, about: ConnectionId, news: News, _cx: &mut Context<'_>) -> Next {
+    fn notified(&mut self, about: ConnectionId, news: News, _cx: &mut Context<'_>) -> Next {
         let mut room = self.room.borrow_mut();
-        let Some(guest) = room.guests.get_mut(&about) else { return Next::Stay };
+        let Some(guest) = room.guests.get_mut(&about) else { return Next::Unchanged };
         match news {
             News::OverMark => guest.behind.get_or_insert_default().tellers.extend(self.id), // but not who has left
             News::Drained => guest.behind = None, // as all tellers are told, before anybody speaks again
             News::Refused => guest.missed += 1,
             News::Gone | _ => {} // it goes, and says so itself
         }
-        Next::Stay
+        Next::Unchanged
     }
 
     /// A moment ago it has left, or has asked how others are: those of whom it was told nothing can hear again.
-    fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
+    fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
         for guest in self.room.borrow_mut().guests.values_mut() {
             guest.behind.take_if(|it| {
                 it.asker.take_if(|id| *id == cx.id()).is_some() && it.tellers.is_empty()
             });
         }
-        if self.id.is_some() { Next::Stay } else { Next::Close }
+        if self.id.is_some() { Next::Unchanged } else { Next::Close }
     }
 
-    fn drained(&mut self, _cx: &mut Context<'_>) -> Next {
-        Next::Stay // only who leaves has paused, and not to say more
+    fn output_low(&mut self, _cx: &mut Context<'_>) -> Next {
+        Next::Unchanged // only who leaves has paused, and not to say more
     }
 
     /// It leaves, with a word to the others.
-    fn ended(&mut self, _rest: &[u8], cx: &mut Context<'_>) -> Next {
+    fn eof(&mut self, _rest: &[u8], cx: &mut Context<'_>) -> Next {
         let room = &mut *self.room.borrow_mut();
         let Some(guest) = self.id.take().and_then(|id| room.guests.get(&id)) else {
             return Next::Close;
         };
         room.tell_others(&format!("* {} has gone\n", guest.name), cx);
         room.forget(cx.id());
-        cx.wake_after(A_MOMENT);
+        cx.set_timer(A_MOMENT);
         Next::Pause
     }
 
@@ -186,7 +186,7 @@ impl Room {
                 if behind.tellers.is_empty() && behind.asker.is_none() {
                     behind.asker = Some(own);
                     cx.send_to(id, b"");
-                    cx.wake_after(A_MOMENT);
+                    cx.set_timer(A_MOMENT);
                 }
             } else if guest.missed > guest.missed_told {
                 guest.missed_told = guest.missed;

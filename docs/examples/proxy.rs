@@ -64,7 +64,7 @@ impl Protocol for Side {
         Advance::consumed(input.len())
     }
 
-    fn ended(&mut self, _rest: &[u8], cx: &mut Context<'_>) -> Next {
+    fn eof(&mut self, _rest: &[u8], cx: &mut Context<'_>) -> Next {
         let (Some(other), one_has_ended) = self.pair() else { return Next::Close };
         if one_has_ended.replace(true) {
             cx.close(other);
@@ -75,15 +75,15 @@ impl Protocol for Side {
     }
 
     /// It has paused for the other side's sake, whatever becomes of its own output.
-    fn drained(&mut self, _cx: &mut Context<'_>) -> Next {
-        Next::Stay
+    fn output_low(&mut self, _cx: &mut Context<'_>) -> Next {
+        Next::Unchanged
     }
 
-    fn told(&mut self, _other: ConnectionId, news: News, _cx: &mut Context<'_>) -> Next {
+    fn notified(&mut self, _other: ConnectionId, news: News, _cx: &mut Context<'_>) -> Next {
         match news {
             News::OverMark => Next::Pause,
             News::Drained => Next::Continue,
-            News::Connected => Next::Stay,
+            News::Connected => Next::Unchanged,
             News::Gone | News::Refused | News::Unreached(_) | _ => Next::Abort,
         }
     }

@@ -213,7 +213,7 @@ impl Protocol for Client {
     }
 
     fn closed(&mut self, why: CloseReason) {
-        let kind = if let CloseReason::Unreached(kind) | CloseReason::Io(kind) = why {
+        let kind = if let CloseReason::ConnectFailed(kind) | CloseReason::Io(kind) = why {
             kind
         } else if why == CloseReason::Finished {
             ErrorKind::UnexpectedEof

@@ -35,10 +35,10 @@ impl Client {
 
 impl DatagramProtocol for Client {
     fn opened(&mut self, replies: &mut Replies<'_>) {
-        replies.call_again();
+        replies.wake_when_writable();
     }
 
-    fn answer(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
+    fn received(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
         let load = &mut *self.load.borrow_mut();
         let now_ns = load.ns(replies.received_at());
         // An empty prefix lies nowhere, and memcmp may read none of it by a masked load, for which that is an exception: 100 ns.
@@ -60,7 +60,7 @@ impl DatagramProtocol for Client {
     }
 
     /// Comes in every turn.
-    fn drained(&mut self, replies: &mut Replies<'_>) {
+    fn writable(&mut self, replies: &mut Replies<'_>) {
         let load = &mut *self.load.borrow_mut();
         if !load.is_sending() {
             return;
@@ -88,10 +88,10 @@ impl DatagramProtocol for Client {
                 }
             }
         }
-        replies.call_again();
+        replies.wake_when_writable();
     }
 
-    fn failed(&mut self, error: &io::Error, _: &mut Replies<'_>) {
+    fn error_received(&mut self, error: &io::Error, _: &mut Replies<'_>) {
         self.load.borrow_mut().fail(error);
     }
 

@@ -462,10 +462,10 @@ impl Puppet {
             match word.split_once(':').unwrap_or((word, "")) {
                 ("pause", _) => next = Next::Pause,
                 ("close", _) => next = Next::Close,
-                ("agree", _) => next = Next::CloseAgreed,
+                ("agree", _) => next = Next::CloseWithoutLinger,
                 ("abort", _) => next = Next::Abort,
-                ("wake", ms) => cx.wake_after(Duration::from_millis(ms.parse().unwrap())),
-                ("sleep", _) => cx.wake_never(),
+                ("wake", ms) => cx.set_timer(Duration::from_millis(ms.parse().unwrap())),
+                ("sleep", _) => cx.cancel_timer(),
                 (number, _) => {
                     let count = number.parse().unwrap();
                     cx.send(&bytes(self.said, count));
@@ -492,16 +492,16 @@ impl Protocol for Puppet {
         Advance::consumed(end + 1).then(next)
     }
 
-    fn ended(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
+    fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
         self.obey(&format!("ended {}", std::str::from_utf8(rest).unwrap()), self.ended, cx)
     }
 
-    fn drained(&mut self, cx: &mut Context<'_>) -> Next {
+    fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
         let order = self.drained.pop_front().unwrap_or("");
         self.obey("drained", order, cx)
     }
 
-    fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
+    fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
         self.obey("elapsed", self.elapsed, cx)
     }
 
@@ -776,7 +776,7 @@ fn nobody_is_quiet_while_something_is_under_way() {
         talk.at_ms(7);
         talk.wire.steps = [vec![recv(orders)], steps].into_iter().flatten().collect();
         assert_eq!(talk.drive_once(), Blocked);
-        assert!(!talk.connection.gives_way());
+        assert!(!talk.connection.is_evictable());
         talk.connection.quiet_since()
     };
     assert_eq!(
@@ -921,7 +921,7 @@ fn a_message_that_never_ends_ends_the_conversation() {
     // One byte less than the most is waited for; there is room for one more, and then it is too long.
     let mut talk = Talk::with_puppet(Puppet::default());
     assert_eq!(talk.drive([recv(vec![b'x'; INPUT_BYTES_MAX - 1])]), Blocked);
-    assert_eq!(talk.drive_readable([recv("x")]), Ended(CloseReason::TooLong));
+    assert_eq!(talk.drive_readable([recv("x")]), Ended(CloseReason::InputTooLong));
     // An order that just fits is obeyed.
     let mut talk = Talk::with_puppet(Puppet::default());
     assert_eq!(talk.drive([recv(vec![b' '; INPUT_BYTES_MAX - 1])]), Blocked);
@@ -938,7 +938,7 @@ fn who_says_more_at_once_than_may_wait_is_cut_off() {
     };
     assert_eq!(OUTPUT_BYTES_MAX, 4_194_304);
     assert_eq!(check("4194304", SEND_BLOCKS), Blocked);
-    assert_eq!(check("4194305", SEND_BLOCKS), Ended(CloseReason::Overrun));
+    assert_eq!(check("4194305", SEND_BLOCKS), Ended(CloseReason::OutputOverflow));
     assert_eq!(check("4194305", send_some(1)), Blocked);
 }
 
@@ -1061,7 +1061,7 @@ fn who_aborts_leaves_at_once_from_anywhere() {
 
 #[test]
 fn the_protocol_is_told_of_the_end_once_and_last() {
-    for why in [CloseReason::Finished, CloseReason::Aborted, CloseReason::Shutdown] {
+    for why in [CloseReason::Finished, CloseReason::Aborted, CloseReason::Stopped] {
         let mut talk = Talk::with_puppet(Puppet::default());
         assert_eq!(talk.drive([recv("1\n"), send_some(1)]), Blocked);
         talk.connection.tell_closed(why);
@@ -1223,7 +1223,7 @@ fn an_alarm_that_was_taken_back_does_not_ring() {
     let mut talk = Talk::with_puppet(Puppet::default());
     assert_eq!(talk.drive([recv("wake:500\nsleep\n")]), Blocked);
     assert_eq!(talk.expire_at(500, []), Blocked);
-    talk.ends_at(60_000, CloseReason::Idle);
+    talk.ends_at(60_000, CloseReason::IdleTimeout);
 }
 
 #[test]
@@ -1309,16 +1309,16 @@ fn a_peer_that_never_says_anything_is_ended_after_half_a_minute() {
     // Whatever it is told meanwhile, if it takes that. Its first byte ends this, and begins the minute of the others.
     let mut talk = Talk::with(Echo::new());
     assert_eq!(talk.drive([RECV_BLOCKS]), Blocked);
-    talk.ends_at(30_000, CloseReason::Silent);
+    talk.ends_at(30_000, CloseReason::FirstByteTimeout);
     let mut talk =
         Talk::with_puppet(Puppet { opened: "5 wake:10000", elapsed: "5", ..Puppet::default() });
     assert_eq!(talk.open([send_some(5), RECV_BLOCKS]), Blocked);
     assert_eq!(talk.expire_at(10_000, [send_some(5)]), Blocked);
-    talk.ends_at(40_000, CloseReason::Silent);
+    talk.ends_at(40_000, CloseReason::FirstByteTimeout);
     let mut talk = Talk::with(Echo::new());
     talk.at_ms(29_999);
     assert_eq!(talk.drive([recv("x"), send_all("x")]), Blocked);
-    talk.ends_at(89_999, CloseReason::Idle);
+    talk.ends_at(89_999, CloseReason::IdleTimeout);
 }
 
 #[test]
@@ -1329,7 +1329,7 @@ fn a_peer_that_falls_silent_is_idle_after_a_minute() {
     assert_eq!(talk.drive([recv("x"), SEND_BLOCKS]), Blocked);
     talk.at_ms(20_000);
     assert_eq!(talk.drive_writable([send_all("x")]), Blocked);
-    talk.ends_at(80_000, CloseReason::Idle);
+    talk.ends_at(80_000, CloseReason::IdleTimeout);
 }
 
 #[test]
@@ -1341,13 +1341,13 @@ fn a_peer_that_takes_nothing_is_too_slow_after_half_a_minute() {
         assert_eq!(talk.drive([recv("9\n"), SEND_BLOCKS]), Blocked);
         talk
     };
-    wait().ends_at(31_000, CloseReason::TooSlow);
+    wait().ends_at(31_000, CloseReason::WriteTimeout);
     let mut talk = wait();
     talk.at_ms(30_000);
     assert_eq!(talk.drive_writable([send_some(1)]), Blocked);
     talk.at_ms(40_000);
     assert_eq!(talk.drive_writable([SEND_BLOCKS]), Blocked);
-    talk.ends_at(60_000, CloseReason::TooSlow);
+    talk.ends_at(60_000, CloseReason::WriteTimeout);
 }
 
 #[test]
@@ -1356,7 +1356,7 @@ fn a_peer_that_takes_nothing_of_the_last_answer_is_too_slow_as_well() {
         let mut talk = Talk::with_puppet(Puppet::default());
         talk.at_ms(1000);
         assert_eq!(talk.drive([recv(order), SEND_BLOCKS]), Blocked);
-        talk.ends_at(31_000, CloseReason::TooSlow);
+        talk.ends_at(31_000, CloseReason::WriteTimeout);
     }
 }
 
@@ -1367,12 +1367,12 @@ fn a_peer_that_takes_nothing_is_too_slow_whoever_talks() {
     assert_eq!(talk.drive([recv("x"), SEND_BLOCKS]), Blocked);
     talk.at_ms(20_000);
     assert_eq!(talk.drive_readable([recv("x")]), Blocked);
-    talk.ends_at(30_000, CloseReason::TooSlow);
+    talk.ends_at(30_000, CloseReason::WriteTimeout);
     // Nor does it help that an alarm says more.
     let mut talk = Talk::with_puppet(Puppet { elapsed: "1 wake:20000", ..Puppet::default() });
     assert_eq!(talk.drive([recv("9 wake:20000\n"), SEND_BLOCKS]), Blocked);
     assert_eq!(talk.expire_at(20_000, []), Blocked);
-    talk.ends_at(30_000, CloseReason::TooSlow);
+    talk.ends_at(30_000, CloseReason::WriteTimeout);
 }
 
 #[test]
@@ -1395,7 +1395,10 @@ fn who_takes_nothing_is_not_excused_by_what_it_sends() {
     let mut talk = Talk::with_puppet(Puppet::default());
     assert_eq!(talk.drive([recv("9\n"), SEND_BLOCKS]), Blocked);
     talk.at_ms(30_000);
-    assert_eq!(talk.expire_at(30_000, [SEND_BLOCKS, recv("9\n")]), Ended(CloseReason::TooSlow));
+    assert_eq!(
+        talk.expire_at(30_000, [SEND_BLOCKS, recv("9\n")]),
+        Ended(CloseReason::WriteTimeout)
+    );
 }
 
 #[test]
@@ -1405,13 +1408,13 @@ fn a_peer_is_given_its_time_from_when_something_waits_for_it() {
         let mut talk = Talk::with_puppet(Puppet { elapsed: "5", ..Puppet::default() });
         assert_eq!(talk.drive([recv("wake:40000\n")]), Blocked);
         assert_eq!(talk.expire_at(40_000, [taken]), Blocked);
-        talk.ends_at(70_000, CloseReason::TooSlow);
+        talk.ends_at(70_000, CloseReason::WriteTimeout);
     }
     // Or it ends a pause, and what was carried is answered.
     for (taken, ends_at, why) in [
-        (send_some(2), 70_000, CloseReason::TooSlow),
-        (SEND_BLOCKS, 70_000, CloseReason::TooSlow),
-        (send_some(5), 100_000, CloseReason::Idle),
+        (send_some(2), 70_000, CloseReason::WriteTimeout),
+        (SEND_BLOCKS, 70_000, CloseReason::WriteTimeout),
+        (send_some(5), 100_000, CloseReason::IdleTimeout),
     ] {
         let mut talk = Talk::with_puppet(Puppet { elapsed: "", ..Puppet::default() });
         assert_eq!(talk.drive([recv("wake:40000 pause\n5\n")]), Blocked);
@@ -1429,7 +1432,7 @@ fn a_peer_may_be_given_longer_to_read_than_to_speak() {
     assert_eq!(talk.expire_at(5_000, []), Blocked);
     let look_at = talk.connection.look_at(&talk.turn.limits, talk.turn.now);
     assert!(look_at > talk.turn.now && look_at <= talk.connection.deadline(&talk.turn.limits));
-    talk.ends_at(20_000, CloseReason::TooSlow);
+    talk.ends_at(20_000, CloseReason::WriteTimeout);
 }
 
 // ---- the stop
@@ -1508,7 +1511,7 @@ impl Protocol for Parrot {
         Advance::consumed(count)
     }
 
-    fn ended(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
+    fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
         (0..self.times()).for_each(|_| cx.send(rest));
         Next::Close
     }

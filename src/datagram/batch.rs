@@ -500,7 +500,7 @@ impl Replies<'_> {
 
     /// Whether so much waits ([`REPLIES_HIGH_BYTES`]) that it is sent before anything else is answered, or so much is asked of
     /// [`others`](Replies::others) that it is done before. Who has much to say
-    /// stops here, and goes on in the call that it asks for with [`call_again`](Replies::call_again).
+    /// stops here, and goes on in the call that it asks for with [`wake_when_writable`](Replies::wake_when_writable).
     #[inline]
     pub fn is_full(&self) -> bool {
         self.outgoing.is_full()

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!     New ──opened──► Answering ◄───────────────┐
-//!                       │   │ call_again        │ drained, once all that was said is with the kernel
+//!                       │   │ wake_when_writable        │ drained, once all that was said is with the kernel
 //!                 close │   └────► Producing ───┘
 //!                       ▼
 //!                    Closing ──► ended, once all that was said is with the kernel
@@ -63,12 +63,12 @@ impl Wishes {
 }
 
 impl Replies<'_> {
-    /// Asks for a call of [`DatagramProtocol::drained`]: in the next turn, or as soon after it as all that was sent has been taken
+    /// Asks for a call of [`DatagramProtocol::output_low`]: in the next turn, or as soon after it as all that was sent has been taken
     /// by the kernel. It has to be asked for anew to come again. While it is being asked for, the loop does not sleep: this is
     /// how to send as fast as the kernel takes it, or by a clock more precise than the alarm's; who waits for anything else
-    /// has [`wake_after`](Replies::wake_after).
+    /// has [`set_timer`](Replies::set_timer).
     #[inline]
-    pub fn call_again(&mut self) {
+    pub fn wake_when_writable(&mut self) {
         if self.outgoing.wishes.phase != Phase::Closing {
             self.outgoing.wishes.phase = Phase::Producing;
         }
@@ -81,9 +81,9 @@ impl Replies<'_> {
         self.outgoing.wishes.alarm = Time::NEVER;
     }
 
-    /// Asks for a call of [`DatagramProtocol::elapsed`] once `delay` is over (rounded up to whole milliseconds), and not for the
+    /// Asks for a call of [`DatagramProtocol::timer_expired`] once `delay` is over (rounded up to whole milliseconds), and not for the
     /// one asked for before.
-    pub fn wake_after(&mut self, delay: Duration) {
+    pub fn set_timer(&mut self, delay: Duration) {
         let wishes = &mut self.outgoing.wishes;
         if wishes.phase != Phase::Closing {
             let ms = u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
@@ -91,8 +91,8 @@ impl Replies<'_> {
         }
     }
 
-    /// Takes back what was asked for with [`wake_after`](Replies::wake_after).
-    pub fn wake_never(&mut self) {
+    /// Takes back what was asked for with [`set_timer`](Replies::set_timer).
+    pub fn cancel_timer(&mut self) {
         self.outgoing.wishes.alarm = Time::NEVER;
     }
 
@@ -146,11 +146,11 @@ impl DatagramSocket {
         if let Some(error) = self.failure.take()
             && self.phase() != Phase::Closing
         {
-            self.call(turn, |protocol, replies| protocol.failed(&error, replies));
+            self.call(turn, |protocol, replies| protocol.error_received(&error, replies));
         }
         if self.phase() == Phase::Producing && !self.wants_write() {
             self.turn_to_phase(Phase::Answering); // until it asks anew
-            self.call(turn, |protocol, replies| protocol.drained(replies));
+            self.call(turn, |protocol, replies| protocol.writable(replies));
         }
         self.conclude(ready, turn)
     }
@@ -169,7 +169,7 @@ impl DatagramSocket {
         }
         if self.alarm() <= turn.now {
             self.batch.outgoing.wishes.alarm = Time::NEVER;
-            self.call(turn, |protocol, replies| protocol.elapsed(replies));
+            self.call(turn, |protocol, replies| protocol.timer_expired(replies));
         }
         self.conclude(ready, turn)
     }

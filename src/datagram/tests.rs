@@ -830,7 +830,7 @@ fn whatever_a_send_fails_with_costs_one_reply() {
 struct Answers<F>(F);
 
 impl<F: FnMut(&Datagram<'_>, &mut Replies<'_>)> DatagramProtocol for Answers<F> {
-    fn answer(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
+    fn received(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
         self.0(datagram, replies);
     }
 }

@@ -19,7 +19,7 @@ use crate::limits::{
     ACCESS_LINE_BYTES_MAX, CONTENT_LENGTH_DIGITS_MAX, EMPTY_LINES_MAX, HEAD_BYTES_MAX, HEADERS_MAX,
     INPUT_BYTES_MAX, Limits, REQUEST_LINE_BYTES_MAX, STREAMED_BYTES_MAX, STREAMED_READS_MAX,
 };
-use crate::protocol::{ConnectionId, Lent};
+use crate::protocol::{ConnectionId, ConnectionMeta};
 use crate::turn::Turn;
 
 fn head_ms_max() -> u64 {
@@ -55,7 +55,7 @@ struct Talk {
 struct Peer<R> {
     http: Http<R>,
     turn: Turn,
-    lent: Lent,
+    lent: ConnectionMeta,
     input: Vec<u8>,
     output: Vec<u8>,
     /// It takes no input for now.
@@ -67,7 +67,11 @@ impl<R: Responder> Peer<R> {
     fn new(responder: R) -> Peer<R> {
         let turn = Turn::new(Limits::default());
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 49152)).into();
-        let lent = Lent { alarm: Time::NEVER, peer, id: ConnectionId { slot: 0, generation: 0 } };
+        let lent = ConnectionMeta {
+            timer: Time::NEVER,
+            peer,
+            id: ConnectionId { slot: 0, generation: 0 },
+        };
         Peer {
             http: Http::new(responder),
             turn,
@@ -116,20 +120,20 @@ impl<R: Responder> Peer<R> {
         let mut output_before = 0;
         while next == Next::Pause && self.output.len() > output_before {
             output_before = self.output.len();
-            next = self.http.drained(&mut context(&mut self.turn, &mut self.lent));
+            next = self.http.output_low(&mut context(&mut self.turn, &mut self.lent));
             self.output.append(&mut self.turn.output);
         }
         self.is_paused = next == Next::Pause;
         self.last_word =
-            matches!(next, Next::Close | Next::CloseAgreed | Next::Abort).then_some(next);
+            matches!(next, Next::Close | Next::CloseWithoutLinger | Next::Abort).then_some(next);
     }
 
     /// Lets `ms` pass, and rings the alarm if it is due by then.
     fn wait(&mut self, ms: u64) {
         self.turn.now = self.turn.now.plus_ms(ms);
-        if self.lent.alarm <= self.turn.now && self.last_word.is_none() {
-            self.lent.alarm = Time::NEVER;
-            let next = self.http.elapsed(&mut context(&mut self.turn, &mut self.lent));
+        if self.lent.timer <= self.turn.now && self.last_word.is_none() {
+            self.lent.timer = Time::NEVER;
+            let next = self.http.timer_expired(&mut context(&mut self.turn, &mut self.lent));
             self.output.append(&mut self.turn.output);
             self.follow(next);
             self.receive(b""); // what was held meanwhile
@@ -140,8 +144,7 @@ impl<R: Responder> Peer<R> {
         let end = match self.last_word {
             Some(next) => Ours(next),
             None => {
-                let next =
-                    self.http.ended(&self.input, &mut context(&mut self.turn, &mut self.lent));
+                let next = self.http.eof(&self.input, &mut context(&mut self.turn, &mut self.lent));
                 assert_eq!(
                     next,
                     Next::Close,
@@ -155,8 +158,8 @@ impl<R: Responder> Peer<R> {
     }
 }
 
-fn context<'i>(turn: &'i mut Turn, lent: &'i mut Lent) -> Context<'i> {
-    Context { turn, borrowed: &[], lent }
+fn context<'i>(turn: &'i mut Turn, lent: &'i mut ConnectionMeta) -> Context<'i> {
+    Context { turn, borrowed: &[], meta: lent }
 }
 
 /// Checks that each date is one (9110 5.6.7: IMF-fixdate), and puts `*` in its place.
@@ -319,7 +322,7 @@ fn an_answer_has_exactly_these_bytes() {
         "the plain text",
         "GET /plaintext HTTP/1.0\r\n\r\n",
         &[plain.into()],
-        Ours(Next::CloseAgreed),
+        Ours(Next::CloseWithoutLinger),
     );
     check("a 404", "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n", &[missing.into()], PeerLeft);
 }
@@ -342,7 +345,7 @@ fn head_gets_the_fields_of_get_and_no_body() {
         "1945 8.2",
         "HEAD / HTTP/1.0\r\n\r\n",
         &[without_body(&page(CLOSE))],
-        Ours(Next::CloseAgreed),
+        Ours(Next::CloseWithoutLinger),
     );
 }
 
@@ -426,7 +429,7 @@ fn a_connection_persists_as_its_client_says() {
     ] {
         let request = format!("GET /plaintext HTTP/{version}\r\nHost: a\r\n{fields}\r\n");
         let (connection, end) =
-            if persists { (KEEP, PeerLeft) } else { (CLOSE, Ours(Next::CloseAgreed)) };
+            if persists { (KEEP, PeerLeft) } else { (CLOSE, Ours(Next::CloseWithoutLinger)) };
         check("9112 9.3", request, &[plain(connection)], end);
     }
 }
@@ -444,9 +447,14 @@ fn pipelined_requests_are_answered_in_order_until_one_closes() {
     check("sixteen", requests, &answers, PeerLeft);
     let closing = line("GET / HTTP/1.1\r\nConnection: close");
     let three = get("") + &closing + &get("");
-    check("a, b that closes, c", three, &[plain(KEEP), page(CLOSE)], Ours(Next::CloseAgreed));
+    check(
+        "a, b that closes, c",
+        three,
+        &[plain(KEEP), page(CLOSE)],
+        Ours(Next::CloseWithoutLinger),
+    );
     let old = get("") + "GET / HTTP/1.0\r\n\r\n" + &get("");
-    check("a, b of 1.0, c", old, &[plain(KEEP), page(CLOSE)], Ours(Next::CloseAgreed));
+    check("a, b of 1.0, c", old, &[plain(KEEP), page(CLOSE)], Ours(Next::CloseWithoutLinger));
     let invalid = get("") + "GET / HTTP/1.1\r\n\r\n";
     check(
         "a, b that is invalid",
@@ -476,9 +484,9 @@ fn a_body_is_skipped_whatever_the_answer() {
         check("9112 6.3", request + &get(""), &[answer, plain(KEEP)], PeerLeft);
     }
     let closing = format!("POST / HTTP/1.1\r\n{fields}Connection: close\r\n\r\n{body}");
-    check("9112 9.6", closing, &[not_allowed(CLOSE)], Ours(Next::CloseAgreed));
+    check("9112 9.6", closing, &[not_allowed(CLOSE)], Ours(Next::CloseWithoutLinger));
     let old = format!("POST / HTTP/1.0\r\n{fields}\r\n{body}");
-    check("1945 8.3", old, &[not_allowed(CLOSE)], Ours(Next::CloseAgreed));
+    check("1945 8.3", old, &[not_allowed(CLOSE)], Ours(Next::CloseWithoutLinger));
     check("9112 6.3: none", line("POST / HTTP/1.1"), &[not_allowed(KEEP)], PeerLeft);
     check(
         "9112 6.3: empty",
@@ -672,7 +680,7 @@ fn there_is_one_host_and_it_could_be_one() {
         "9112 3.2: none, in 1.0",
         "GET / HTTP/1.0\r\n\r\n",
         &[page(CLOSE)],
-        Ours(Next::CloseAgreed),
+        Ours(Next::CloseWithoutLinger),
     );
     for version in ["1.0", "1.1"] {
         let two = |first, second| {
@@ -774,7 +782,7 @@ fn an_absolute_target_overrides_the_host() {
         "9112 3.2: 1.0 has no Host",
         "GET http://a/ HTTP/1.0\r\n\r\n",
         &[page(CLOSE)],
-        Ours(Next::CloseAgreed),
+        Ours(Next::CloseWithoutLinger),
     );
 }
 
@@ -1207,7 +1215,7 @@ fn a_head_has_one_deadline_however_it_drips() {
         "\r\n",
     ];
     let mut peer = Peer::new(Site::default());
-    assert_eq!(peer.lent.alarm, Time::NEVER, "before its first byte a request has no deadline");
+    assert_eq!(peer.lent.timer, Time::NEVER, "before its first byte a request has no deadline");
     for piece in pieces {
         assert_eq!(peer.last_word, None);
         peer.receive(piece.as_bytes());
@@ -1269,7 +1277,7 @@ fn an_answered_request_leaves_no_deadline_behind() {
             peer.receive(byte);
             peer.wait(1);
         }
-        assert_eq!(peer.lent.alarm, Time::NEVER, "{request:?}");
+        assert_eq!(peer.lent.timer, Time::NEVER, "{request:?}");
         peer.wait(head_ms_max() + body_ms_max());
     }
     assert_eq!(
@@ -1627,7 +1635,7 @@ fn a_streamed_body_leaves_behind_the_body_of_its_request_and_may_be_the_last() {
     let body = text(200_000);
     let output = answer("200 OK", "text/plain", "", KEEP, &body)
         + &answer("200 OK", "text/plain", "", CLOSE, &body);
-    assert_eq!(peer.leave(), Talk { output, end: Ours(Next::CloseAgreed) });
+    assert_eq!(peer.leave(), Talk { output, end: Ours(Next::CloseWithoutLinger) });
 }
 
 #[test]
@@ -1655,7 +1663,7 @@ fn a_piece_is_made_of_a_bounded_number_of_reads() {
     assert_eq!(first, STREAMED_READS_MAX);
     let mut pieces = 1;
     while next == Next::Pause {
-        next = peer.http.drained(&mut context(&mut peer.turn, &mut peer.lent));
+        next = peer.http.output_low(&mut context(&mut peer.turn, &mut peer.lent));
         pieces += 1;
     }
     assert_eq!(pieces, 1000usize.div_ceil(STREAMED_READS_MAX));
@@ -1744,7 +1752,7 @@ fn a_body_that_is_wanted_is_asked_for_without_an_expectation() {
     };
     check_refused("9110 10.1.1", request("1.1"), "417 Expectation Failed");
     let echoed = answer("200 OK", "application/octet-stream", "", CLOSE, "hello");
-    check("9110 10.1.1", request("1.0") + "hello", &[echoed], Ours(Next::CloseAgreed));
+    check("9110 10.1.1", request("1.0") + "hello", &[echoed], Ours(Next::CloseWithoutLinger));
 }
 
 #[test]
@@ -1851,7 +1859,7 @@ fn logged<R: Responder>(responder: R, story: impl FnOnce(&mut Peer<R>)) -> Vec<S
     let mut peer = Peer::new(responder);
     story(&mut peer);
     if peer.last_word.is_none() {
-        peer.http.ended(&peer.input, &mut context(&mut peer.turn, &mut peer.lent));
+        peer.http.eof(&peer.input, &mut context(&mut peer.turn, &mut peer.lent));
     }
     peer.http.closed(CloseReason::Finished);
     let date = peer.turn.date();
@@ -2066,14 +2074,14 @@ proptest! {
 fn a_connection_gives_way_before_and_between_requests_and_not_in_one() {
     // Half a head, and half a body that is being skipped, are requests that have begun.
     let mut peer = Peer::new(Site::new());
-    assert!(peer.http.gives_way(), "nothing has been asked");
-    for (piece, gives_way) in [
+    assert!(peer.http.is_evictable(), "nothing has been asked");
+    for (piece, is_evictable) in [
         ("GET / HT", false),
         ("TP/1.1\r\nHost: a\r\n\r\n", true),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab", false),
         ("cd", true),
     ] {
         peer.receive(piece.as_bytes());
-        assert_eq!(peer.http.gives_way(), gives_way, "{piece}");
+        assert_eq!(peer.http.is_evictable(), is_evictable, "{piece}");
     }
 }

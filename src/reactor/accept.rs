@@ -128,7 +128,7 @@ impl Reactor {
                 && longest_idle.peek().is_none_or(|last| !is_full || (since, token) < *last);
             // The protocol lies elsewhere in memory, and is asked last.
             self.running = token;
-            if is_long && connection.gives_way() {
+            if is_long && connection.is_evictable() {
                 if is_full {
                     longest_idle.pop(); // who has been idle for the shortest time
                 }

@@ -176,7 +176,7 @@ impl Reactor {
             Err(error) => {
                 debug!("{} {} is not reached: {error}", call.id, call.address);
                 // Now, so that it is the first that is heard of it; the protocol itself is told when nobody else runs.
-                let why = CloseReason::Unreached(error.kind());
+                let why = CloseReason::ConnectFailed(error.kind());
                 self.turn.effects.has_gone(call.id, why, &mut self.turn.stats);
                 self.turn.stats.closed += 1;
                 self.unreached.push((Unreached::Stream(call.protocol), why));
@@ -200,8 +200,10 @@ impl Reactor {
             }
             Err(error) => {
                 debug!("{peer} is not reached: {error}");
-                self.unreached
-                    .push((Unreached::Datagram(protocol), CloseReason::Unreached(error.kind())));
+                self.unreached.push((
+                    Unreached::Datagram(protocol),
+                    CloseReason::ConnectFailed(error.kind()),
+                ));
             }
         }
     }

@@ -40,11 +40,11 @@ impl Protocol for Caller {
         Advance::consumed(1)
     }
 
-    fn told(&mut self, about: ConnectionId, news: News, _: &mut Context<'_>) -> Next {
+    fn notified(&mut self, about: ConnectionId, news: News, _: &mut Context<'_>) -> Next {
         let mut diary = self.diary.borrow_mut();
         assert_eq!(Some(about), diary.last_called);
         diary.news.push(news);
-        Next::Stay
+        Next::Unchanged
     }
 }
 
@@ -251,7 +251,7 @@ fn what_is_sent_between_the_answer_and_its_drive_goes_the_same_way() {
         (
             fails,
             News::Unreached(ErrorKind::ConnectionRefused),
-            Some(CloseReason::Unreached(ErrorKind::ConnectionRefused)),
+            Some(CloseReason::ConnectFailed(ErrorKind::ConnectionRefused)),
         ),
     ] {
         let mut scene = Scene::calm(is, |word, id, cx| {
@@ -283,7 +283,7 @@ fn what_is_sent_between_the_answer_and_its_drive_goes_the_same_way() {
 fn check_unreached(mut scene: Scene, live_ms: u64, kind: ErrorKind) {
     scene.call(b'x');
     scene.world.live(live_ms);
-    assert_eq!(scene.closed(), Some(CloseReason::Unreached(kind)));
+    assert_eq!(scene.closed(), Some(CloseReason::ConnectFailed(kind)));
     assert_eq!(scene.news(), [News::Unreached(kind)]);
     assert_eq!(scene.diary.borrow().opened, 0);
     let id = scene.diary.borrow().last_called.unwrap();
@@ -329,7 +329,7 @@ fn who_never_answers_is_given_up_in_time() {
     let turns = scene.world.live(699);
     assert_eq!((scene.closed(), turns), (None, 1), "it waits, and does nothing else");
     scene.world.live(2);
-    assert_eq!(scene.closed(), Some(CloseReason::Unreached(ErrorKind::TimedOut)));
+    assert_eq!(scene.closed(), Some(CloseReason::ConnectFailed(ErrorKind::TimedOut)));
     scene.end();
     check_unreached(
         Scene::new(limits, Faults::default(), Some(Host::Silent), nothing),
@@ -357,7 +357,9 @@ fn a_call_without_a_descriptor_fails_and_leaves_nothing() {
     let open = scene.world.kernel().descriptors_open();
     scene.world.kernel().faults.descriptors_max = open;
     scene.call(b'x');
-    let Some(CloseReason::Unreached(kind)) = scene.closed() else { panic!("{:?}", scene.closed()) };
+    let Some(CloseReason::ConnectFailed(kind)) = scene.closed() else {
+        panic!("{:?}", scene.closed())
+    };
     assert_eq!(scene.news(), [News::Unreached(kind)]);
     assert_eq!(scene.world.kernel().descriptors_open(), open);
     scene.end();
@@ -369,7 +371,9 @@ fn a_call_that_cannot_be_watched_fails_and_leaves_nothing() {
     scene.world.kernel().faults.failed_watches = 1000;
     let open = scene.world.kernel().descriptors_open();
     scene.call(b'x');
-    let Some(CloseReason::Unreached(kind)) = scene.closed() else { panic!("{:?}", scene.closed()) };
+    let Some(CloseReason::ConnectFailed(kind)) = scene.closed() else {
+        panic!("{:?}", scene.closed())
+    };
     assert_eq!(
         (scene.news(), scene.world.kernel().descriptors_open()),
         (vec![News::Unreached(kind)], open)
@@ -449,7 +453,7 @@ fn a_stop_ends_a_call_to_which_nothing_was_said_and_waits_for_the_others() {
             Host::Silent,
             nothing as fn(u8, ConnectionId, &mut Context<'_>),
             None,
-            CloseReason::Shutdown,
+            CloseReason::Stopped,
         ),
         (
             ANSWERS,
@@ -502,7 +506,7 @@ fn a_reactor_calls_before_its_first_turn() {
         assert_eq!(world.reactor().send_to(id, b"Well, "), news);
         world.live(21);
         assert_eq!(diary.borrow().opened, u64::from(kind.is_none()));
-        assert_eq!(ledger.borrow().ending_of(host()), kind.map(CloseReason::Unreached));
+        assert_eq!(ledger.borrow().ending_of(host()), kind.map(CloseReason::ConnectFailed));
         if kind.is_none() {
             let stream =
                 world.kernel().streams.iter().position(|stream| stream.peer == host()).unwrap();

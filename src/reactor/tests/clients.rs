@@ -36,19 +36,19 @@ impl<F: FnMut(&Call, &mut Replies<'_>)> DatagramProtocol for Script<F> {
         self.play(&Call::Opened, replies);
     }
 
-    fn answer(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
+    fn received(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
         self.play(&Call::Heard(datagram.payload.to_vec()), replies);
     }
 
-    fn elapsed(&mut self, replies: &mut Replies<'_>) {
+    fn timer_expired(&mut self, replies: &mut Replies<'_>) {
         self.play(&Call::Elapsed, replies);
     }
 
-    fn drained(&mut self, replies: &mut Replies<'_>) {
+    fn writable(&mut self, replies: &mut Replies<'_>) {
         self.play(&Call::Drained, replies);
     }
 
-    fn failed(&mut self, error: &io::Error, replies: &mut Replies<'_>) {
+    fn error_received(&mut self, error: &io::Error, replies: &mut Replies<'_>) {
         self.play(&Call::Failed(error.kind()), replies);
     }
 }
@@ -134,9 +134,9 @@ fn that_nobody_is_there_is_told_and_costs_no_other_datagram() {
             let mut told = Told::of(seed, Faults::default(), move |call, replies| match call {
                 Call::Opened | Call::Elapsed => {
                     replies.send(b"Is anybody there?");
-                    replies.wake_after(Duration::from_millis(10));
+                    replies.set_timer(Duration::from_millis(10));
                 }
-                Call::Failed(_) => replies.wake_never(),
+                Call::Failed(_) => replies.cancel_timer(),
                 Call::Heard(_) | Call::Drained => {}
             });
             told.world.settle();
@@ -196,7 +196,7 @@ fn an_alarm_rings_at_its_time_and_as_often_as_it_is_set() {
         let mut told = Told::of(seed, Faults::default(), move |call, replies| match call {
             Call::Opened | Call::Elapsed if delay_ms <= 80 => {
                 replies.send(&[delay_ms]);
-                replies.wake_after(Duration::from_millis(delay_ms.into()));
+                replies.set_timer(Duration::from_millis(delay_ms.into()));
                 delay_ms *= 2;
             }
             Call::Elapsed => replies.close(),
@@ -224,8 +224,8 @@ fn an_answer_that_has_come_in_time_is_heard_before_a_late_alarm() {
     // The process is held up until long after the alarm. The answer takes the alarm back.
     tell(|seed| {
         let mut told = Told::of(seed, Faults::default(), |call, replies| match call {
-            Call::Opened => replies.wake_after(Duration::from_millis(20)),
-            Call::Heard(_) => replies.wake_never(),
+            Call::Opened => replies.set_timer(Duration::from_millis(20)),
+            Call::Heard(_) => replies.cancel_timer(),
             Call::Elapsed | Call::Drained | Call::Failed(_) => {}
         });
         told.world.settle();
@@ -250,7 +250,7 @@ fn who_has_much_to_say_is_asked_for_more_when_the_kernel_has_taken_what_there_wa
                     replies.send(&[next; 100]);
                     next += 1;
                 }
-                replies.call_again();
+                replies.wake_when_writable();
             }
             Call::Drained => replies.close(),
             Call::Opened | Call::Heard(_) | Call::Elapsed | Call::Failed(_) => {}
@@ -269,8 +269,8 @@ fn who_always_has_more_to_say_keeps_nobody_waiting_nor_a_stop() {
     tell(|seed| {
         let mut told = Told::of(seed, Faults::default(), |_, replies| {
             replies.send(b"And another thing:");
-            replies.call_again();
-            replies.wake_after(Duration::from_secs(1));
+            replies.wake_when_writable();
+            replies.set_timer(Duration::from_secs(1));
         });
         let address = told.world.serve(2000, |_| crate::echo::Echo::new());
         let stream = told.world.connect(address.port(), 1);
@@ -297,10 +297,10 @@ fn a_panic_in_any_call_costs_what_was_asked_for_in_it() {
             let of_script = bad.clone();
             let mut told = Told::of(seed, Faults::default(), move |call, replies| {
                 if *call == of_script || (call, &of_script) == (&Call::Opened, &Call::Elapsed) {
-                    replies.wake_after(Duration::from_millis(1));
+                    replies.set_timer(Duration::from_millis(1));
                 }
                 if *call == of_script || (call, &of_script) == (&Call::Opened, &Call::Drained) {
-                    replies.call_again();
+                    replies.wake_when_writable();
                 }
                 if *call == of_script {
                     replies.send(b"before");
@@ -340,7 +340,7 @@ fn a_server_speaks_unasked_to_whom_it_names_and_answers_who_asks_in_between() {
                 replies.send_to(peers[0], b"news");
                 replies.send_to(peers[0], b"more");
                 replies.send_to(peers[1], b"news");
-                replies.wake_after(Duration::from_millis(500));
+                replies.set_timer(Duration::from_millis(500));
             }
             Call::Heard(_) => {
                 replies.send(b"one");
@@ -408,10 +408,10 @@ impl Protocol for Asks {
 impl DatagramProtocol for Question {
     fn opened(&mut self, replies: &mut Replies<'_>) {
         replies.send(&[self.asked]);
-        replies.wake_after(Duration::from_secs(5));
+        replies.set_timer(Duration::from_secs(5));
     }
 
-    fn answer(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
+    fn received(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
         match datagram.payload {
             b"bye" => replies.others().close(self.by),
             b"away" => replies.others().abort(self.by),
@@ -420,7 +420,7 @@ impl DatagramProtocol for Question {
         replies.close();
     }
 
-    fn elapsed(&mut self, replies: &mut Replies<'_>) {
+    fn timer_expired(&mut self, replies: &mut Replies<'_>) {
         replies.others().send_to(self.by, b"nobody knows");
         replies.close();
     }
@@ -510,7 +510,7 @@ fn a_datagram_client_for_which_there_is_no_room_is_told_of_its_end() {
     tell(|seed| {
         let limits = Limits { connections_max: 3, ..Limits::default() };
         let (mut world, stream, endings) = asked(seed, limits, b"abc");
-        assert_eq!(*endings.borrow(), [CloseReason::Unreached(io::ErrorKind::QuotaExceeded)]);
+        assert_eq!(*endings.borrow(), [CloseReason::ConnectFailed(io::ErrorKind::QuotaExceeded)]);
         world.live(6_000);
         assert_eq!(world.hears(stream), b"nobody knowsnobody knows");
         // Now there is room again.
@@ -518,7 +518,7 @@ fn a_datagram_client_for_which_there_is_no_room_is_told_of_its_end() {
         world.settle();
         assert_eq!(endings.borrow().len(), 3);
         leave(world, stream);
-        assert_eq!(endings.borrow()[3..], [CloseReason::Shutdown]);
+        assert_eq!(endings.borrow()[3..], [CloseReason::Stopped]);
     });
 }
 
@@ -527,7 +527,7 @@ fn a_batch_of_datagrams_that_sets_off_much_is_interrupted_and_goes_on() {
     // Each datagram sends as many words to a connection as one may set off before they are done.
     struct Relays(Rc<RefCell<Option<ConnectionId>>>);
     impl DatagramProtocol for Relays {
-        fn answer(&mut self, _: &Datagram<'_>, replies: &mut Replies<'_>) {
+        fn received(&mut self, _: &Datagram<'_>, replies: &mut Replies<'_>) {
             let to = self.0.borrow().expect("it has come first");
             let count = crate::limits::EFFECTS_HIGH;
             replies.others().send_to_all(std::iter::repeat_n(to, count), b"x");

@@ -49,19 +49,19 @@ impl Protocol for Member {
         Advance::consumed(1).then((self.hears)(&input[..1], &members, cx))
     }
 
-    fn ended(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
+    fn eof(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
         let members = self.diary.borrow().members.clone();
         (self.hears)(b"", &members, cx)
     }
 
-    fn drained(&mut self, cx: &mut Context<'_>) -> Next {
+    fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
         let mut diary = self.diary.borrow_mut();
         let number = diary.number_of(cx.id());
         diary.drained.push(number);
-        Next::Stay
+        Next::Unchanged
     }
 
-    fn told(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
+    fn notified(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
         {
             let mut diary = self.diary.borrow_mut();
             let (number, about) = (diary.number_of(cx.id()), diary.number_of(about));
@@ -72,7 +72,7 @@ impl Protocol for Member {
 }
 
 fn stay(_: ConnectionId, _: News, _: &mut Context<'_>) -> Next {
-    Next::Stay
+    Next::Unchanged
 }
 
 /// A room with `count` members, who have settled.
@@ -377,7 +377,10 @@ fn to_be_sent_nothing_does_not_put_off_the_end_of_who_is_idle() {
         world.says(streams[1], b"x");
         world.settle();
     }
-    assert_eq!((world.ending_of(1), world.ending_of(2)), (Some(CloseReason::Silent), None));
+    assert_eq!(
+        (world.ending_of(1), world.ending_of(2)),
+        (Some(CloseReason::FirstByteTimeout), None)
+    );
     leave(world, &streams[1..]);
 }
 
@@ -521,7 +524,7 @@ fn a_protocol_that_speaks_after_its_fin_ends_its_connection() {
     assert_eq!((world.hears(streams[0]), world.ending_of(1)), (b"a".to_vec(), None));
     world.says(streams[0], b"b");
     world.settle();
-    assert_eq!(world.ending_of(1), Some(CloseReason::SpokeAfterFin));
+    assert_eq!(world.ending_of(1), Some(CloseReason::WriteAfterShutdown));
     world.stop();
 }
 
@@ -596,7 +599,7 @@ fn news_that_is_answered_with_effects_holds_up_nobody() {
         },
         |about, _, cx| {
             cx.send_to(about, b"Are you there?");
-            Next::Stay
+            Next::Unchanged
         },
     );
     world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
@@ -659,7 +662,10 @@ fn a_call_that_asks_for_more_than_may_be_costs_its_own_connection() {
     );
     world.says(streams[1], b"!");
     world.settle();
-    assert_eq!((world.ending_of(2), world.stats().panics), (Some(CloseReason::Panicked), 1));
+    assert_eq!(
+        (world.ending_of(2), world.stats().panics),
+        (Some(CloseReason::ProtocolPanicked), 1)
+    );
     assert_eq!((world.ending_of(1), diary.borrow().news.len()), (None, 0));
     leave(world, &streams[..1]);
 }
@@ -678,7 +684,7 @@ fn a_call_that_is_one_effect_too_many_leaves_no_name_behind() {
     );
     world.says(streams[0], b"!");
     world.settle();
-    assert_eq!(world.ending_of(1), Some(CloseReason::Panicked));
+    assert_eq!(world.ending_of(1), Some(CloseReason::ProtocolPanicked));
     world.stop(); // which looks whether anything is left
 }
 
@@ -715,7 +721,7 @@ fn what_was_asked_for_before_a_panic_is_done() {
     );
     world.says(streams[2], b"!");
     world.settle();
-    assert_eq!(world.ending_of(3), Some(CloseReason::Panicked));
+    assert_eq!(world.ending_of(3), Some(CloseReason::ProtocolPanicked));
     assert_eq!([world.hears(streams[0]), world.hears(streams[1])], [b"farewell", b"farewell"]);
     leave(world, &streams[..2]);
 }
@@ -732,7 +738,7 @@ fn a_panic_while_news_is_told_costs_who_was_told_and_the_others_are_told_too() {
         },
         |_, _, cx| {
             assert_ne!(cx.peer(), peer(3).into(), "this is the panic");
-            Next::Stay
+            Next::Unchanged
         },
     );
     for &stream in &streams[1..] {
@@ -744,7 +750,7 @@ fn a_panic_while_news_is_told_costs_who_was_told_and_the_others_are_told_too() {
     assert_eq!(diary.borrow().news, [(1, 0, News::Gone), (2, 0, News::Gone), (3, 0, News::Gone)]);
     assert_eq!(
         [2, 3, 4].map(|number| world.ending_of(number)),
-        [None, Some(CloseReason::Panicked), None]
+        [None, Some(CloseReason::ProtocolPanicked), None]
     );
     leave(world, &[streams[1], streams[3]]);
 }
@@ -865,21 +871,21 @@ fn what_is_set_off_when_everybody_has_been_driven_has_a_bound_of_its_own() {
             Next::Continue
         }
         fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
-            cx.wake_after(Duration::from_millis(1));
+            cx.set_timer(Duration::from_millis(1));
             cx.watch(self.0.borrow().members[0]);
             Advance::consumed(input.len())
         }
-        fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
+        fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
             (self.1)(&self.0.borrow().members, cx);
             self.0.borrow_mut().drained.push(0);
             Next::Continue
         }
-        fn told(&mut self, _: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
+        fn notified(&mut self, _: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
             if news == News::Gone {
                 (self.1)(&self.0.borrow().members[1..], cx);
                 self.0.borrow_mut().news.push((0, 0, news));
             }
-            Next::Stay
+            Next::Unchanged
         }
     }
     let mut world = World::calm();
@@ -995,7 +1001,7 @@ fn who_waits_for_a_slow_but_steady_reader_is_not_idle() {
             cx.send_to(members[0], &text_of(1, 0, 1_000_000));
             Next::Pause
         },
-        |_, news, _| if news == News::Drained { Next::Continue } else { Next::Stay },
+        |_, news, _| if news == News::Drained { Next::Continue } else { Next::Unchanged },
     );
     world.kernel().silence_us_max = u64::MAX;
     world.says(streams[1], b"x");
@@ -1023,11 +1029,11 @@ fn who_waits_for_a_slow_but_steady_reader_is_not_idle() {
         world.live(1_000);
     }
     world.live(50_000);
-    assert_eq!((world.ending_of(1), world.ending_of(2)), (Some(CloseReason::TooSlow), None));
+    assert_eq!((world.ending_of(1), world.ending_of(2)), (Some(CloseReason::WriteTimeout), None));
     world.live(150_000);
     assert_eq!(
         (world.ending_of(1), world.ending_of(2)),
-        (Some(CloseReason::TooSlow), Some(CloseReason::Idle))
+        (Some(CloseReason::WriteTimeout), Some(CloseReason::IdleTimeout))
     );
     assert_eq!(diary.borrow().news[3..], [(1, 0, News::Gone)]);
     leave(world, &[]);

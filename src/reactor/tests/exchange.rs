@@ -97,7 +97,7 @@ pub(super) struct Member {
     length_max: u16,
     /// How often it still acts unasked: or two whose peers are silent would keep each other alive for long.
     alarms_left: u32,
-    /// For each question after `NOBODY` that has not been answered, how many letters had been written to whom. News is told in
+    /// For each question after `NONE` that has not been answered, how many letters had been written to whom. News is told in
     /// order: so with the answer, what is to be told of those letters has been.
     asked: VecDeque<Vec<(usize, u32)>>,
 }
@@ -172,20 +172,24 @@ impl Protocol for Member {
         });
         assert_eq!(self.books.borrow().members[own], cx.id());
         cx.send(&letter((own, own), 0, 0)); // who it is
-        cx.wake_after(Duration::from_millis(self.rng.u64(1..1000)));
+        cx.set_timer(Duration::from_millis(self.rng.u64(1..1000)));
         Next::Continue
     }
 
     fn advance<'i>(&mut self, _: &'i [u8], cx: &mut Context<'i>) -> Advance {
         self.act(cx);
-        Advance::consumed(1).then(if self.rng.u8(..50) == 0 { Next::Pause } else { Next::Stay })
+        Advance::consumed(1).then(if self.rng.u8(..50) == 0 {
+            Next::Pause
+        } else {
+            Next::Unchanged
+        })
     }
 
-    fn drained(&mut self, _: &mut Context<'_>) -> Next {
-        Next::Stay
+    fn output_low(&mut self, _: &mut Context<'_>) -> Next {
+        Next::Unchanged
     }
 
-    fn told(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
+    fn notified(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
         let own = self.number.expect("it has been opened");
         self.books.borrow_mut().calls += 1;
         if about == NOBODY {
@@ -195,7 +199,7 @@ impl Protocol for Member {
                 let refused = books.refused.get(&(own, to)).copied().unwrap_or(0);
                 books.taken.insert((own, to), written.saturating_sub(refused));
             }
-            return Next::Stay;
+            return Next::Unchanged;
         }
         {
             let mut books = self.books.borrow_mut();
@@ -221,14 +225,14 @@ impl Protocol for Member {
         if self.rng.u8(..8) == 0 {
             self.act(cx);
         }
-        [Next::Stay, Next::Stay, Next::Pause, Next::Continue][self.rng.usize(..4)]
+        [Next::Unchanged, Next::Unchanged, Next::Pause, Next::Continue][self.rng.usize(..4)]
     }
 
-    fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
+    fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
         self.act(cx);
         self.alarms_left -= 1;
         if self.alarms_left > 0 {
-            cx.wake_after(Duration::from_millis(self.rng.u64(1..1000)));
+            cx.set_timer(Duration::from_millis(self.rng.u64(1..1000)));
         }
         Next::Continue // whoever had paused it
     }

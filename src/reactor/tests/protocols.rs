@@ -84,20 +84,20 @@ impl<P: Protocol> Protocol for Witnessed<P> {
         self.is_told().advance(input, cx)
     }
 
-    fn ended(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
-        self.is_told().ended(rest, cx)
+    fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
+        self.is_told().eof(rest, cx)
     }
 
-    fn drained(&mut self, cx: &mut Context<'_>) -> Next {
-        self.is_told().drained(cx)
+    fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
+        self.is_told().output_low(cx)
     }
 
-    fn told(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
-        self.is_told().told(about, news, cx)
+    fn notified(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
+        self.is_told().notified(about, news, cx)
     }
 
-    fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
-        self.is_told().elapsed(cx)
+    fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
+        self.is_told().timer_expired(cx)
     }
 
     fn closed(&mut self, why: CloseReason) {
@@ -151,25 +151,25 @@ impl Protocol for Feeder {
         let next = match think_ms {
             0 => self.feed(cx),
             ms => {
-                cx.wake_after(Duration::from_millis(u64::from(ms)));
+                cx.set_timer(Duration::from_millis(u64::from(ms)));
                 Next::Pause
             }
         };
         Advance::consumed(4).then(next)
     }
 
-    fn ended(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
+    fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
         assert!(rest.len() < 4 && self.left == 0, "all whole orders have been taken");
         self.left = Feeder::farewell(self.tag);
         self.feed(cx)
     }
 
-    fn drained(&mut self, cx: &mut Context<'_>) -> Next {
+    fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
         assert!(self.left > 0, "it has paused because there is more");
         self.feed(cx)
     }
 
-    fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
+    fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
         self.feed(cx)
     }
 }
@@ -215,15 +215,15 @@ impl Protocol for Side {
         Advance::consumed(input.len())
     }
 
-    fn ended(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
+    fn eof(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
         cx.finish(self.other.expect("both are named"));
         Next::Pause
     }
 
-    fn told(&mut self, about: ConnectionId, news: News, _: &mut Context<'_>) -> Next {
+    fn notified(&mut self, about: ConnectionId, news: News, _: &mut Context<'_>) -> Next {
         assert_eq!(Some(about), self.other);
         match news {
-            News::Connected => Next::Stay,
+            News::Connected => Next::Unchanged,
             News::OverMark => Next::Pause,
             News::Drained => Next::Continue,
             News::Gone | News::Unreached(_) => Next::Close,

@@ -221,7 +221,7 @@ impl EndsAt {
 
 impl Protocol for EndsAt {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
-        cx.wake_after(Duration::from_secs(1));
+        cx.set_timer(Duration::from_secs(1));
         self.next("opened", Next::Continue)
     }
 
@@ -230,15 +230,15 @@ impl Protocol for EndsAt {
         Advance::consumed(input.len()).then(self.next("advance", Next::Pause))
     }
 
-    fn ended(&mut self, _: &[u8], _: &mut Context<'_>) -> Next {
+    fn eof(&mut self, _: &[u8], _: &mut Context<'_>) -> Next {
         self.next("ended", Next::Close)
     }
 
-    fn drained(&mut self, _: &mut Context<'_>) -> Next {
+    fn output_low(&mut self, _: &mut Context<'_>) -> Next {
         self.next("drained", Next::Continue)
     }
 
-    fn elapsed(&mut self, _: &mut Context<'_>) -> Next {
+    fn timer_expired(&mut self, _: &mut Context<'_>) -> Next {
         self.next("elapsed", Next::Continue)
     }
 }
@@ -248,7 +248,7 @@ fn an_end_from_any_call_is_told_once_and_leaves_nothing() {
     for call in ["opened", "advance", "drained", "elapsed", "ended"] {
         for (how, why) in [
             (Next::Close, CloseReason::Finished),
-            (Next::CloseAgreed, CloseReason::Finished),
+            (Next::CloseWithoutLinger, CloseReason::Finished),
             (Next::Abort, CloseReason::Aborted),
         ] {
             let mut world = World::calm();
@@ -328,7 +328,7 @@ fn a_deadline_does_not_outlive_its_connection() {
         "the first one's minute is over, and its slot has been given to the second"
     );
     world.live(1_001);
-    assert_eq!(world.ending_of(2), Some(CloseReason::Idle));
+    assert_eq!(world.ending_of(2), Some(CloseReason::IdleTimeout));
     assert_eq!(world.hears_at_last(second), Heard::Fin);
     world.stop();
 }
@@ -486,7 +486,7 @@ fn a_clock_on_the_wall_that_is_set_moves_the_date_and_no_deadline() {
     world.live(59_999);
     assert_eq!(world.ending_of(1), None);
     world.live(1);
-    assert_eq!(world.ending_of(1), Some(CloseReason::Idle), "a minute after it last spoke");
+    assert_eq!(world.ending_of(1), Some(CloseReason::IdleTimeout), "a minute after it last spoke");
     world.stop();
 }
 
@@ -518,7 +518,7 @@ fn who_speaks_in_time_to_a_loop_that_is_late_is_not_idle() {
     assert_eq!(world.hears(streams[0]), b"Just in time.");
     assert_eq!(world.ending_of(1), None);
     world.live(60_001);
-    assert_eq!(world.ending_of(1), Some(CloseReason::Idle));
+    assert_eq!(world.ending_of(1), Some(CloseReason::IdleTimeout));
     world.stop();
 }
 
@@ -587,7 +587,7 @@ fn a_peer_may_be_given_longer_to_read_than_to_speak() {
     assert!(turns < 12, "{turns} turns");
     assert_eq!(world.ending_of(1), None);
     world.live(2);
-    assert_eq!(world.ending_of(1), Some(CloseReason::TooSlow));
+    assert_eq!(world.ending_of(1), Some(CloseReason::WriteTimeout));
     assert_eq!(world.hears_at_last(stream), Heard::Reset);
     world.stop();
 }

@@ -167,7 +167,7 @@ impl Parrot {
     fn set_alarm(&mut self, cx: &mut Context<'_>) {
         if self.rings > 0 {
             self.rings -= 1;
-            cx.wake_after(Duration::from_millis(self.delay_ms));
+            cx.set_timer(Duration::from_millis(self.delay_ms));
         }
     }
 }
@@ -195,17 +195,17 @@ impl Protocol for Parrot {
         Advance::consumed(self.size).then(self.next)
     }
 
-    fn ended(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
+    fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
         self.say(rest, cx);
         if self.times == 3 { Next::Pause } else { Next::Close }
     }
 
-    fn drained(&mut self, cx: &mut Context<'_>) -> Next {
+    fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
         self.say(b"More.", cx);
         Next::Continue
     }
 
-    fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
+    fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
         self.say(b"Ring.", cx);
         self.set_alarm(cx);
         if self.size % 2 == 0 { Next::Pause } else { Next::Continue }
@@ -258,19 +258,19 @@ impl<P: Protocol> Protocol for Witness<P> {
         step
     }
 
-    fn ended(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
+    fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
         self.check(rest);
-        self.within.ended(rest, cx)
+        self.within.eof(rest, cx)
     }
 
-    fn drained(&mut self, cx: &mut Context<'_>) -> Next {
+    fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
         self.check(b"");
-        self.within.drained(cx)
+        self.within.output_low(cx)
     }
 
-    fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
+    fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
         self.check(b"");
-        self.within.elapsed(cx)
+        self.within.timer_expired(cx)
     }
 
     fn closed(&mut self, why: CloseReason) {
@@ -416,7 +416,7 @@ fuzz_target!(|bytes: &[u8]| {
             size: 1 + usize::from(unit),
             times: usize::from(kind / 2 % 4),
             last: (last > 0).then(|| usize::from(last) * 100),
-            next: [Next::Close, Next::CloseAgreed, Next::Abort, Next::Pause]
+            next: [Next::Close, Next::CloseWithoutLinger, Next::Abort, Next::Pause]
                 [usize::from(manners / 8 % 4)],
             rings,
             delay_ms: u64::from(last) * 200,
@@ -486,7 +486,7 @@ fuzz_target!(|bytes: &[u8]| {
         story.wait(patience_ms);
     }
     let why = story.conversation.ended().expect("it has ended");
-    if matches!(why, CloseReason::Finished | CloseReason::Idle) {
+    if matches!(why, CloseReason::Finished | CloseReason::IdleTimeout) {
         assert_eq!(
             story.conversation.wire().sent,
             story.facts.said.borrow().len(),

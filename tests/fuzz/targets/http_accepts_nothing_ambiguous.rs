@@ -99,8 +99,8 @@ impl Protocol for Audited {
         step
     }
 
-    fn ended(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
-        self.http.ended(rest, cx)
+    fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
+        self.http.eof(rest, cx)
     }
 }
 

@@ -32,12 +32,12 @@ impl Protocol for Noted {
         advance
     }
 
-    fn ended(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
-        self.http.ended(rest, cx)
+    fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
+        self.http.eof(rest, cx)
     }
 
-    fn elapsed(&mut self, cx: &mut Context<'_>) -> Next {
-        self.http.elapsed(cx)
+    fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
+        self.http.timer_expired(cx)
     }
 }
 
