@@ -24,7 +24,7 @@ use log::trace;
 
 use crate::buffer::Buffer;
 use crate::deadline::Time;
-use crate::effects::{News, Tiding, Wish};
+use crate::effects::{Command, Notification, PendingNotification};
 use crate::limits::{
     INPUT_BYTES_MAX, LATE_MS, LINGER_BYTES_MAX, Limits, OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES,
     OUTPUT_LOW_BYTES, QUIET_MS, STEP_BYTES,
@@ -234,7 +234,7 @@ impl Connection {
                 // How long that may take is for the other's deadlines to say.
                 if matches!(self.phase, Phase::Paused { .. })
                     && !self.wants_write()
-                    && turn.effects.waits_for_another(self.lent.id)
+                    && turn.effects.waits_for_low_watermark(self.lent.id)
                 {
                     self.active = turn.now;
                     return Outcome::Blocked;
@@ -418,7 +418,7 @@ impl Connection {
         wire: &mut W,
         ready: &mut Ready,
         turn: &mut Turn,
-    ) -> Option<News> {
+    ) -> Option<Notification> {
         let is_reached = !matches!(self.phase, Phase::Connecting { .. });
         if is_reached
             && self.wants_write()
@@ -435,17 +435,17 @@ impl Connection {
             Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => false,
         };
         if !is_open {
-            return Some(News::Gone);
+            return Some(Notification::Closed);
         }
         if self.unsent.len() + bytes.len() > OUTPUT_BYTES_MAX {
-            return Some(News::Refused);
+            return Some(Notification::Rejected);
         }
         if self.unsent.is_empty() && !bytes.is_empty() && is_reached {
             self.active = turn.now; // the peer's time to take it begins
         }
         self.unsent.append(bytes);
         self.unsent_of_others += u32::try_from(bytes.len()).expect("OUTPUT_BYTES_MAX fits");
-        (self.unsent.len() > OUTPUT_HIGH_BYTES).then_some(News::OverMark)
+        (self.unsent.len() > OUTPUT_HIGH_BYTES).then_some(Notification::AboveHighWatermark)
     }
 
     /// Ends it, as somebody else asks for: at once, whatever it was about to do.
@@ -455,14 +455,14 @@ impl Connection {
     }
 
     /// Does what else somebody asks of it. Who closes is left alone.
-    pub(crate) fn oblige<W: Wire>(&mut self, wish: Wish, wire: &mut W, turn: &Turn) {
+    pub(crate) fn oblige<W: Wire>(&mut self, wish: Command, wire: &mut W, turn: &Turn) {
         match self.phase {
             Phase::Silent | Phase::Talking | Phase::Held | Phase::Paused { .. } => {}
             Phase::Connecting { then } => {
                 let then = match wish {
-                    Wish::Close => Then::Close,
-                    Wish::Finish if then == Then::Talk => Then::Finish,
-                    Wish::Finish | Wish::Pause | Wish::Resume => then,
+                    Command::Close => Then::Close,
+                    Command::ShutdownWrite if then == Then::Talk => Then::Finish,
+                    Command::ShutdownWrite | Command::Pause | Command::Resume => then,
                 };
                 self.phase = Phase::Connecting { then };
                 return;
@@ -470,25 +470,27 @@ impl Connection {
             Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => return,
         }
         match wish {
-            Wish::Close => self.follow(Next::Close, false, !self.input.is_empty()),
+            Command::Close => self.follow(Next::Close, false, !self.input.is_empty()),
             // There is nothing to go on with, and it has not said that it has said all.
-            Wish::Resume if matches!(self.phase, Phase::Paused { at_end: true, .. }) => {}
-            Wish::Resume => self.follow(Next::Continue, false, !self.input.is_empty()),
+            Command::Resume if matches!(self.phase, Phase::Paused { at_end: true, .. }) => {}
+            Command::Resume => self.follow(Next::Continue, false, !self.input.is_empty()),
             // Its protocol has not asked to be called when its output has drained, and is not.
-            Wish::Pause if !matches!(self.phase, Phase::Paused { .. }) => {
+            Command::Pause if !matches!(self.phase, Phase::Paused { .. }) => {
                 self.phase = Phase::Paused { produced: false, at_end: false };
             }
-            Wish::Pause => {}
-            Wish::Finish if self.our_direction != Direction::Open => {}
-            Wish::Finish if self.wants_write() => self.our_direction = Direction::Finishing,
-            Wish::Finish => self.finish(wire, turn),
+            Command::Pause => {}
+            Command::ShutdownWrite if self.our_direction != Direction::Open => {}
+            Command::ShutdownWrite if self.wants_write() => {
+                self.our_direction = Direction::Finishing
+            }
+            Command::ShutdownWrite => self.finish(wire, turn),
         }
     }
 
     /// Tells the protocol news of another connection. Who closes has said its last word, and is told nothing.
     pub(crate) fn hear_of<W: Wire>(
         &mut self,
-        tiding: &Tiding,
+        tiding: &PendingNotification,
         wire: &mut W,
         ready: &mut Ready,
         turn: &mut Turn,
@@ -503,7 +505,7 @@ impl Connection {
                     self.active = turn.now; // from here on its own time counts again
                 }
                 self.speak(wire, ready, turn, |protocol, _, cx| {
-                    let next = protocol.notified(tiding.about, tiding.news, cx);
+                    let next = protocol.notified(tiding.about, tiding.notification, cx);
                     // There is nothing to go on with, and it has not said that it has said all.
                     if at_end && next == Next::Continue { Next::Unchanged } else { next }
                 });
@@ -546,7 +548,7 @@ impl Connection {
             // What is to be done to others is done before more is asked for.
             let is_spent =
                 turn.stats.bytes_moved() - moved_before + steps * STEP_BYTES >= turn.bytes_each;
-            if is_spent || turn.effects.is_much() {
+            if is_spent || turn.effects.is_above_high_watermark() {
                 return if self.can_progress(ready) {
                     Outcome::Unfinished
                 } else {
@@ -620,14 +622,14 @@ impl Connection {
             }
         }
         turn.stats.connected += 1;
-        turn.effects.is_reached(self.lent.id);
+        turn.effects.on_connected(self.lent.id);
         self.phase = Phase::Talking;
         self.active = turn.now;
         self.speak(wire, ready, turn, |protocol, _, cx| protocol.opened(cx));
         match then {
             Then::Talk => {}
-            Then::Finish => self.oblige(Wish::Finish, wire, turn),
-            Then::Close => self.oblige(Wish::Close, wire, turn),
+            Then::Finish => self.oblige(Command::ShutdownWrite, wire, turn),
+            Then::Close => self.oblige(Command::Close, wire, turn),
         }
     }
 
@@ -647,7 +649,7 @@ impl Connection {
                 turn.stats.bytes_out += taken as u64;
                 self.active = if taken > 0 { turn.now } else { self.active };
                 if was_above && self.unsent.len() <= OUTPUT_LOW_BYTES {
-                    turn.effects.has_drained(self.lent.id);
+                    turn.effects.on_output_low(self.lent.id);
                 }
                 if self.our_direction == Direction::Finishing && self.unsent.is_empty() {
                     self.finish(wire, turn);
@@ -872,7 +874,7 @@ fn go_on<'i>(
         if !has_gone_on
             || heard == window.len()
             || cx.bytes_pending() >= room
-            || cx.turn.effects.is_much()
+            || cx.turn.effects.is_above_high_watermark()
         {
             return Steps { heard, last, last_has_replied: cx.bytes_pending() > said };
         }

@@ -157,8 +157,8 @@ impl DatagramSocket {
 
     /// Hands over what its protocol has asked to be done to connections.
     #[inline]
-    pub(crate) fn hand_over(&mut self, effects: &mut Effects) {
-        self.batch.hand_over(effects);
+    pub(crate) fn hand_over_effects(&mut self, effects: &mut Effects) {
+        self.batch.hand_over_effects(effects);
     }
 
     /// The end, told to the protocol.

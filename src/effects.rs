@@ -22,8 +22,8 @@ use slab::Slab;
 
 use crate::datagram::DatagramProtocol;
 use crate::limits::{
-    BYTES_OF_ALL_PER_TURN, EFFECT_BYTES, EFFECTS_BYTES_MAX, EFFECTS_HIGH, EFFECTS_HIGH_BYTES,
-    EFFECTS_MAX, OUTPUT_SCRATCH_BYTES,
+    BYTES_OF_ALL_PER_TURN, EFFECT_BYTES, EFFECTS_BYTES_MAX, EFFECTS_HIGH_WATERMARK,
+    EFFECTS_HIGH_WATERMARK_BYTES, EFFECTS_MAX, OUTPUT_SCRATCH_BYTES,
 };
 use crate::protocol::{CloseReason, ConnectionId, Context, Protocol};
 use crate::stats::Stats;
@@ -31,29 +31,29 @@ use crate::stats::Stats;
 /// What a protocol is told of another connection, with [`Protocol::notified`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum News {
+pub enum Notification {
     /// It has gone, or takes no more: what was sent to it was not taken; or it was watched, and has ended.
-    Gone,
+    Closed,
     /// What was sent to it was taken, but now more than [`OUTPUT_HIGH_BYTES`](crate::limits::OUTPUT_HIGH_BYTES) wait there:
-    /// send no more until `Drained`. Told once until then. Either `Drained` or `Gone` follows. Who has paused meanwhile is not
+    /// send no more until `BelowLowWatermark`. Told once until then. Either `BelowLowWatermark` or `Closed` follows. Who has paused meanwhile is not
     /// taken for idle, however long that lasts: it is for the other's deadlines to end it.
-    OverMark,
-    /// After `OverMark`: what waits there has fallen to [`OUTPUT_LOW_BYTES`](crate::limits::OUTPUT_LOW_BYTES) or less.
-    Drained,
+    AboveHighWatermark,
+    /// After `AboveHighWatermark`: what waits there has fallen to [`OUTPUT_LOW_BYTES`](crate::limits::OUTPUT_LOW_BYTES) or less.
+    BelowLowWatermark,
     /// Nothing of what was sent to it was taken, for more than
     /// [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) would have waited there.
-    Refused,
+    Rejected,
     /// The peer of a connection that this one has begun with [`Context::connect`] has been reached.
     Connected,
     /// It has not, for this reason, and the connection has ended.
-    Unreached(io::ErrorKind),
+    ConnectFailed(io::ErrorKind),
 }
 
 /// What one connection wants done to another, beside sending to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum Command {
     Close,
-    Finish,
+    ShutdownWrite,
     Pause,
     Resume,
 }
@@ -62,36 +62,36 @@ pub(crate) enum Effect {
     /// These of the bytes that wait here.
     Send(ConnectionId, Range<usize>),
     /// They were too many to wait here.
-    SendTooMuch(ConnectionId),
-    Ask(ConnectionId, Wish),
+    SendOverflow(ConnectionId),
+    Command(ConnectionId, Command),
     Abort(ConnectionId),
-    Watch(ConnectionId),
-    Connect(Box<Call>),
+    Monitor(ConnectionId),
+    Connect(Box<PendingConnect>),
     ConnectDatagram(Box<(SocketAddr, Box<dyn DatagramProtocol>)>),
 }
 
 /// A connection that is to be begun.
-pub(crate) struct Call {
+pub(crate) struct PendingConnect {
     pub(crate) id: ConnectionId,
     pub(crate) address: SocketAddr,
     pub(crate) protocol: Box<dyn Protocol>,
 }
 
 /// What the name of an outgoing connection stands for. It is named before it has a slot.
-struct Outgoing {
+struct Outbound {
     generation: u32,
     token: Option<usize>,
     /// Who began it, if that was a connection.
     caller: Option<ConnectionId>,
-    is_reached: bool,
+    is_connected: bool,
 }
 
-/// `news` of `about`, for `to`.
+/// `notification` of `about`, for `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tiding {
+pub(crate) struct PendingNotification {
     pub(crate) to: ConnectionId,
     pub(crate) about: ConnectionId,
-    pub(crate) news: News,
+    pub(crate) notification: Notification,
     /// It has waited for this other one to drain, and does so no longer.
     pub(crate) ends_wait: bool,
 }
@@ -104,15 +104,15 @@ pub(crate) struct Effects {
     /// What is to be sent, once for all who are to have it.
     pub(crate) bytes: Vec<u8>,
     /// What has been done in this stage of the turn, in bytes.
-    done_bytes: u64,
-    tidings: VecDeque<Tiding>,
+    applied_bytes: u64,
+    notifications: VecDeque<PendingNotification>,
     /// Who has much waiting, and who wants to know when that is no longer so.
-    over_mark: Pairs,
+    above_watermark: Subscriptions,
     /// Who is watched, and by whom.
-    watched: Pairs,
-    outgoing: Slab<Outgoing>,
+    monitored: Subscriptions,
+    outbound: Slab<Outbound>,
     /// How many connections of either kind have been named.
-    named: u32,
+    ids_issued: u32,
 }
 
 impl Effects {
@@ -124,32 +124,33 @@ impl Effects {
 
     /// Is so much to do that it had better be done before more is asked for?
     #[inline]
-    pub(crate) fn is_much(&self) -> bool {
-        self.queued.len() >= EFFECTS_HIGH || self.bytes.len() >= EFFECTS_HIGH_BYTES
+    pub(crate) fn is_above_high_watermark(&self) -> bool {
+        self.queued.len() >= EFFECTS_HIGH_WATERMARK
+            || self.bytes.len() >= EFFECTS_HIGH_WATERMARK_BYTES
     }
 
     /// A stage begins in which protocols are called.
     #[inline]
     pub(crate) fn begin_stage(&mut self) {
-        self.done_bytes = 0;
+        self.applied_bytes = 0;
     }
 
     /// An effect that puts so many `bytes` to another has been applied.
     pub(crate) fn charge(&mut self, bytes: usize) {
-        self.done_bytes += (bytes as u64).max(EFFECT_BYTES);
+        self.applied_bytes += (bytes as u64).max(EFFECT_BYTES);
     }
 
     /// Has so much been done in this stage that the others had better have their turn?
     pub(crate) fn is_spent(&self) -> bool {
-        self.done_bytes >= BYTES_OF_ALL_PER_TURN
+        self.applied_bytes >= BYTES_OF_ALL_PER_TURN
     }
 
     fn queue(&mut self, from: ConnectionId, effect: Effect) {
-        self.check_room();
+        self.assert_room();
         self.queued.push((from, effect));
     }
 
-    fn check_room(&self) {
+    fn assert_room(&self) {
         assert!(
             self.queued.len() < EFFECTS_MAX,
             "a protocol asks for no more than EFFECTS_MAX effects in one call"
@@ -158,14 +159,14 @@ impl Effects {
 
     /// Takes over what a datagram protocol has asked for, when nothing else waits.
     #[cold]
-    pub(crate) fn take_over(&mut self, asked: &mut Effects) {
+    pub(crate) fn take_from(&mut self, asked: &mut Effects) {
         debug_assert!(self.is_empty(), "who was driven before has had its effects applied");
         std::mem::swap(&mut self.queued, &mut asked.queued);
         std::mem::swap(&mut self.bytes, &mut asked.bytes);
     }
 
     /// Gives back what was taken out to be applied, for its memory.
-    pub(crate) fn take_back(
+    pub(crate) fn return_buffers(
         &mut self,
         mut queued: Vec<(ConnectionId, Effect)>,
         mut bytes: Vec<u8>,
@@ -176,7 +177,7 @@ impl Effects {
         );
         queued.clear();
         bytes.clear();
-        queued.shrink_to(EFFECTS_HIGH);
+        queued.shrink_to(EFFECTS_HIGH_WATERMARK);
         bytes.shrink_to(OUTPUT_SCRATCH_BYTES);
         (self.queued, self.bytes) = (queued, bytes);
     }
@@ -185,26 +186,26 @@ impl Effects {
 
     /// The generation of the next connection.
     pub(crate) fn next_generation(&mut self) -> u32 {
-        self.named = self.named.wrapping_add(1);
-        self.named
+        self.ids_issued = self.ids_issued.wrapping_add(1);
+        self.ids_issued
     }
 
     /// Names a connection that `caller` begins.
-    pub(crate) fn name_outgoing(&mut self, caller: Option<ConnectionId>) -> ConnectionId {
+    pub(crate) fn new_outbound_id(&mut self, caller: Option<ConnectionId>) -> ConnectionId {
         let generation = self.next_generation();
         let place =
-            self.outgoing.insert(Outgoing { generation, token: None, caller, is_reached: false });
+            self.outbound.insert(Outbound { generation, token: None, caller, is_connected: false });
         ConnectionId::outbound(place, generation)
     }
 
-    fn outgoing(&mut self, id: ConnectionId) -> Option<&mut Outgoing> {
-        let outgoing = self.outgoing.get_mut(id.outbound_index()?)?;
+    fn outbound_mut(&mut self, id: ConnectionId) -> Option<&mut Outbound> {
+        let outgoing = self.outbound.get_mut(id.outbound_index()?)?;
         (outgoing.generation == id.generation).then_some(outgoing)
     }
 
     /// The outgoing connection `id` has been given a slot.
-    pub(crate) fn has_slot(&mut self, id: ConnectionId, token: usize) {
-        if let Some(outgoing) = self.outgoing(id) {
+    pub(crate) fn bind_slot(&mut self, id: ConnectionId, token: usize) {
+        if let Some(outgoing) = self.outbound_mut(id) {
             outgoing.token = Some(token);
         }
     }
@@ -213,7 +214,7 @@ impl Effects {
     pub(crate) fn slot_of(&self, id: ConnectionId) -> Option<usize> {
         match id.outbound_index() {
             Some(place) => {
-                self.outgoing
+                self.outbound
                     .get(place)
                     .filter(|outgoing| outgoing.generation == id.generation)?
                     .token
@@ -223,150 +224,165 @@ impl Effects {
     }
 
     /// The peer of the outgoing connection `id` has been reached.
-    pub(crate) fn is_reached(&mut self, id: ConnectionId) {
-        if let Some(outgoing) = self.outgoing(id) {
-            outgoing.is_reached = true;
+    pub(crate) fn on_connected(&mut self, id: ConnectionId) {
+        if let Some(outgoing) = self.outbound_mut(id) {
+            outgoing.is_connected = true;
             if let Some(caller) = outgoing.caller {
-                self.tell(caller, id, News::Connected);
+                self.notify(caller, id, Notification::Connected);
             }
         }
     }
 
     // ---- news
 
-    pub(crate) fn tell(&mut self, to: ConnectionId, about: ConnectionId, news: News) {
-        self.add(Tiding { to, about, news, ends_wait: false });
+    pub(crate) fn notify(&mut self, to: ConnectionId, about: ConnectionId, news: Notification) {
+        self.push_notification(PendingNotification {
+            to,
+            about,
+            notification: news,
+            ends_wait: false,
+        });
     }
 
-    fn add(&mut self, tiding: Tiding) {
+    fn push_notification(&mut self, tiding: PendingNotification) {
         if tiding.to != ConnectionId::NONE {
-            self.tidings.push_back(tiding);
+            self.notifications.push_back(tiding);
         }
     }
 
     /// How much news waits to be told.
     #[inline]
-    pub(crate) fn untold(&self) -> usize {
-        self.tidings.len()
+    pub(crate) fn pending_notifications(&self) -> usize {
+        self.notifications.len()
     }
 
-    pub(crate) fn next_tiding(&mut self) -> Option<Tiding> {
-        let tiding = self.tidings.pop_front();
-        if self.tidings.is_empty() {
-            self.tidings.shrink_to(EFFECTS_HIGH); // after a crowd
+    pub(crate) fn next_notification(&mut self) -> Option<PendingNotification> {
+        let tiding = self.notifications.pop_front();
+        if self.notifications.is_empty() {
+            self.notifications.shrink_to(EFFECTS_HIGH_WATERMARK); // after a crowd
         }
         tiding
     }
 
     /// `sender` has sent to `id`, where much waits now.
-    pub(crate) fn is_over_mark(&mut self, id: ConnectionId, sender: ConnectionId) {
-        if sender != ConnectionId::NONE && self.over_mark.add(id, sender) {
-            self.tell(sender, id, News::OverMark);
+    pub(crate) fn on_above_watermark(&mut self, id: ConnectionId, sender: ConnectionId) {
+        if sender != ConnectionId::NONE && self.above_watermark.subscribe(id, sender) {
+            self.notify(sender, id, Notification::AboveHighWatermark);
         }
     }
 
     /// What waits on `id` has fallen to the low mark.
-    pub(crate) fn has_drained(&mut self, id: ConnectionId) {
-        for sender in self.over_mark.take_askers(id) {
-            self.add(Tiding { to: sender, about: id, news: News::Drained, ends_wait: true });
+    pub(crate) fn on_output_low(&mut self, id: ConnectionId) {
+        for sender in self.above_watermark.take_subscribers(id) {
+            self.push_notification(PendingNotification {
+                to: sender,
+                about: id,
+                notification: Notification::BelowLowWatermark,
+                ends_wait: true,
+            });
         }
     }
 
     /// Does `asker` wait to be told that another has drained?
-    pub(crate) fn waits_for_another(&self, asker: ConnectionId) -> bool {
-        self.over_mark.has_asker(asker)
+    pub(crate) fn waits_for_low_watermark(&self, asker: ConnectionId) -> bool {
+        self.above_watermark.has_subscriber(asker)
     }
 
     /// `asker` wants to know when `id` has gone.
-    pub(crate) fn watch(&mut self, id: ConnectionId, asker: ConnectionId) {
-        self.watched.add(id, asker);
+    pub(crate) fn monitor(&mut self, id: ConnectionId, asker: ConnectionId) {
+        self.monitored.subscribe(id, asker);
     }
 
     /// `id` has gone: who began it is told if it was in vain, those who wait for something of it are told, each once, and it
     /// wants to know nothing any more.
-    pub(crate) fn has_gone(&mut self, id: ConnectionId, why: CloseReason, stats: &mut Stats) {
-        if self.outgoing(id).is_some()
+    pub(crate) fn on_closed(&mut self, id: ConnectionId, why: CloseReason, stats: &mut Stats) {
+        if self.outbound_mut(id).is_some()
             && let Some(place) = id.outbound_index()
         {
-            let outgoing = self.outgoing.remove(place);
-            stats.connects_failed += u64::from(!outgoing.is_reached);
-            if let Some(caller) = outgoing.caller.filter(|_| !outgoing.is_reached) {
+            let outgoing = self.outbound.remove(place);
+            stats.connects_failed += u64::from(!outgoing.is_connected);
+            if let Some(caller) = outgoing.caller.filter(|_| !outgoing.is_connected) {
                 let news = if let CloseReason::ConnectFailed(kind) = why {
-                    News::Unreached(kind)
+                    Notification::ConnectFailed(kind)
                 } else {
-                    News::Gone
+                    Notification::Closed
                 };
-                self.tell(caller, id, news);
+                self.notify(caller, id, news);
             }
         }
-        if !self.over_mark.is_empty() || !self.watched.is_empty() {
-            self.tell_of_gone(id);
+        if !self.above_watermark.is_empty() || !self.monitored.is_empty() {
+            self.notify_closed(id);
         }
     }
 
     #[cold]
-    fn tell_of_gone(&mut self, id: ConnectionId) {
-        let waiting = self.over_mark.take_askers(id);
-        let watching = self.watched.take_askers(id);
+    fn notify_closed(&mut self, id: ConnectionId) {
+        let waiting = self.above_watermark.take_subscribers(id);
+        let watching = self.monitored.take_subscribers(id);
         for &to in waiting.union(&watching) {
-            self.add(Tiding { to, about: id, news: News::Gone, ends_wait: waiting.contains(&to) });
+            self.push_notification(PendingNotification {
+                to,
+                about: id,
+                notification: Notification::Closed,
+                ends_wait: waiting.contains(&to),
+            });
         }
-        self.over_mark.forget(id);
-        self.watched.forget(id);
+        self.above_watermark.unsubscribe_all(id);
+        self.monitored.unsubscribe_all(id);
     }
 
     /// For how much news there is memory.
     #[cfg(test)]
-    pub(crate) fn news_kept(&self) -> usize {
-        self.tidings.capacity()
+    pub(crate) fn notification_capacity(&self) -> usize {
+        self.notifications.capacity()
     }
 
     /// Does nobody wait for anything?
     #[cfg(test)]
-    pub(crate) fn is_settled(&self) -> bool {
+    pub(crate) fn has_nothing_pending(&self) -> bool {
         self.is_empty()
-            && self.over_mark.is_empty()
-            && self.watched.is_empty()
-            && self.outgoing.is_empty()
+            && self.above_watermark.is_empty()
+            && self.monitored.is_empty()
+            && self.outbound.is_empty()
     }
 }
 
 /// Who wants to know something about whom. Found from both sides, so that nothing is left of a connection that has gone: at
 /// most one entry for each two that live. To add and to remove costs the logarithm of their number.
 #[derive(Default)]
-struct Pairs {
+struct Subscriptions {
     by_subject: BTreeSet<(ConnectionId, ConnectionId)>,
-    by_asker: BTreeSet<(ConnectionId, ConnectionId)>,
+    by_subscriber: BTreeSet<(ConnectionId, ConnectionId)>,
 }
 
-impl Pairs {
+impl Subscriptions {
     /// Returns whether that is new.
-    fn add(&mut self, subject: ConnectionId, asker: ConnectionId) -> bool {
-        self.by_asker.insert((asker, subject));
+    fn subscribe(&mut self, subject: ConnectionId, asker: ConnectionId) -> bool {
+        self.by_subscriber.insert((asker, subject));
         self.by_subject.insert((subject, asker))
     }
 
     /// Takes out all who want to know something about `subject`.
-    fn take_askers(&mut self, subject: ConnectionId) -> BTreeSet<ConnectionId> {
-        let askers = seconds(&self.by_subject, subject);
+    fn take_subscribers(&mut self, subject: ConnectionId) -> BTreeSet<ConnectionId> {
+        let askers = second_halves(&self.by_subject, subject);
         for &asker in &askers {
             self.by_subject.remove(&(subject, asker));
-            self.by_asker.remove(&(asker, subject));
+            self.by_subscriber.remove(&(asker, subject));
         }
         askers
     }
 
-    fn has_asker(&self, asker: ConnectionId) -> bool {
-        self.by_asker
+    fn has_subscriber(&self, asker: ConnectionId) -> bool {
+        self.by_subscriber
             .range((asker, ConnectionId::MIN)..=(asker, ConnectionId::MAX))
             .next()
             .is_some()
     }
 
     /// `asker` wants to know nothing any more.
-    fn forget(&mut self, asker: ConnectionId) {
-        for subject in seconds(&self.by_asker, asker) {
-            self.by_asker.remove(&(asker, subject));
+    fn unsubscribe_all(&mut self, asker: ConnectionId) {
+        for subject in second_halves(&self.by_subscriber, asker) {
+            self.by_subscriber.remove(&(asker, subject));
             self.by_subject.remove(&(subject, asker));
         }
     }
@@ -379,7 +395,7 @@ impl Pairs {
 }
 
 /// The second halves of all pairs whose first is `first`. Takes no time where there are none at all.
-fn seconds(
+fn second_halves(
     pairs: &BTreeSet<(ConnectionId, ConnectionId)>,
     first: ConnectionId,
 ) -> BTreeSet<ConnectionId> {
@@ -405,62 +421,62 @@ impl Context<'_> {
     /// what many send to it in one turn leaves with one send.
     ///
     /// Success is not told. Otherwise this connection is told, about `to`:
-    /// - [`News::Gone`], if it does not exist any more, or takes nothing since it is being closed or has sent its FIN;
-    /// - [`News::OverMark`], if the bytes were taken and more than [`OUTPUT_HIGH_BYTES`](crate::limits::OUTPUT_HIGH_BYTES)
+    /// - [`News::Closed`], if it does not exist any more, or takes nothing since it is being closed or has sent its FIN;
+    /// - [`News::AboveHighWatermark`], if the bytes were taken and more than [`OUTPUT_HIGH_BYTES`](crate::limits::OUTPUT_HIGH_BYTES)
     ///   wait there now. Whoever produces bytes as somebody else sends them pauses then, and goes on when it is told
-    ///   [`News::Drained`];
-    /// - [`News::Refused`], if nothing was taken, since more than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX)
+    ///   [`News::BelowLowWatermark`];
+    /// - [`News::Rejected`], if nothing was taken, since more than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX)
     ///   would wait there, or since this call has sent more than [`EFFECTS_BYTES_MAX`] to others (less what was asked for
     ///   before it and is not done yet, which is little).
     pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) {
-        self.others().send_to(to, bytes);
+        self.connections().send_to(to, bytes);
     }
 
     /// Sends `bytes` to each connection of `to`, as [`send_to`](Context::send_to) does; but they are copied only once for all
     /// until they are applied.
     pub fn send_to_all(&mut self, to: impl IntoIterator<Item = ConnectionId>, bytes: &[u8]) {
-        self.others().send_to_all(to, bytes);
+        self.connections().send_to_all(to, bytes);
     }
 
     /// Closes the connection `id` as if its own protocol had said [`Next::Close`](crate::Next::Close): what waits there is
     /// still sent. Nothing is told of it; one that has gone is left alone.
     pub fn close(&mut self, id: ConnectionId) {
-        self.others().close(id);
+        self.connections().close(id);
     }
 
     /// Sends our FIN on the connection `id` behind all that waits there, and reads on: the half-close of a proxy that hands
     /// on the end of the other side. From then on nothing more can be sent on it: another's bytes are not taken
-    /// ([`News::Gone`]), and its own protocol must be silent: what it says when the FIN is out ends the connection, as
+    /// ([`News::Closed`]), and its own protocol must be silent: what it says when the FIN is out ends the connection, as
     /// [`CloseReason::WriteAfterShutdown`]. May be this connection itself.
-    pub fn finish(&mut self, id: ConnectionId) {
-        self.others().finish(id);
+    pub fn shutdown_write(&mut self, id: ConnectionId) {
+        self.connections().shutdown_write(id);
     }
 
     /// Ends the connection `id` as if its own protocol had said [`Next::Abort`](crate::Next::Abort): what waits there is dropped,
     /// and it is reset, also where it is closing already. One whose peer has not been reached is given up: it ends as
-    /// [`CloseReason::Aborted`], and who began it is told [`News::Gone`]. Nothing else is told of it, but to who watches; one that
+    /// [`CloseReason::Aborted`], and who began it is told [`News::Closed`]. Nothing else is told of it, but to who watches; one that
     /// has gone is left alone.
     pub fn abort(&mut self, id: ConnectionId) {
-        self.others().abort(id);
+        self.connections().abort(id);
     }
 
     /// Takes no more input on the connection `id` until it is resumed, or its own protocol continues. Its deadlines hold
     /// meanwhile; and since nothing is read, an end or a reset by its peer shows only when it is resumed, when something is
     /// sent to it, or when its deadline comes.
     pub fn pause(&mut self, id: ConnectionId) {
-        self.others().pause(id);
+        self.connections().pause(id);
     }
 
     /// Takes input on the connection `id` again, as if its own protocol had said [`Next::Continue`](crate::Next::Continue).
     /// Where its peer has sent its FIN, there is none, and nothing happens.
     pub fn resume(&mut self, id: ConnectionId) {
-        self.others().resume(id);
+        self.connections().resume(id);
     }
 
-    /// Asks to be told [`News::Gone`] about the connection `id` when it has ended, for whatever reason; at once, if it has
+    /// Asks to be told [`News::Closed`] about the connection `id` when it has ended, for whatever reason; at once, if it has
     /// already. Told once, however often it was asked.
-    pub fn watch(&mut self, id: ConnectionId) {
-        self.others().queue(Effect::Watch(id));
+    pub fn monitor(&mut self, id: ConnectionId) {
+        self.connections().queue(Effect::Monitor(id));
     }
 
     /// Begins a connection to `address`, on which `protocol` speaks, and returns its name. The name can be used at once:
@@ -473,7 +489,7 @@ impl Context<'_> {
     /// [`connect_ms_max`](crate::Limits::connect_ms_max) (`TimedOut`), if the kernel has no descriptor or no memory, or if
     /// there are [`connections_max`](crate::Limits::connections_max) already (`QuotaExceeded`).
     ///
-    /// While the peer has not been reached, `close` and `finish` take effect when it has, `pause` and `resume` are ignored,
+    /// While the peer has not been reached, `close` and `shutdown_write` take effect when it has, `pause` and `resume` are ignored,
     /// and a stop of the reactor ends it as [`CloseReason::Stopped`] if nothing waits to be sent. Afterwards it is as any
     /// other connection.
     pub fn connect(
@@ -482,11 +498,11 @@ impl Context<'_> {
         protocol: impl Protocol + 'static,
     ) -> ConnectionId {
         let from = self.meta.id;
-        self.turn.effects.check_room(); // a name that nobody has would never be given back
-        let id = self.turn.effects.name_outgoing(Some(from));
+        self.turn.effects.assert_room(); // a name that nobody has would never be given back
+        let id = self.turn.effects.new_outbound_id(Some(from));
         self.turn.effects.queue(
             from,
-            Effect::Connect(Box::new(Call { id, address, protocol: Box::new(protocol) })),
+            Effect::Connect(Box::new(PendingConnect { id, address, protocol: Box::new(protocol) })),
         );
         id
     }
@@ -496,17 +512,17 @@ impl Context<'_> {
     /// with [`CloseReason::ConnectFailed`]: if there is no way to `peer`, if the kernel has no descriptor or no memory, or if there
     /// are [`connections_max`](crate::Limits::connections_max) connections and datagram clients already (`QuotaExceeded`).
     ///
-    /// What it learns it may send to connections by their names ([`Replies::others`](crate::Replies::others)).
+    /// What it learns it may send to connections by their names ([`Replies::connections`](crate::Replies::connections)).
     pub fn connect_datagram(
         &mut self,
         peer: SocketAddr,
         protocol: impl DatagramProtocol + 'static,
     ) {
-        self.others().queue(Effect::ConnectDatagram(Box::new((peer, Box::new(protocol)))));
+        self.connections().queue(Effect::ConnectDatagram(Box::new((peer, Box::new(protocol)))));
     }
 
-    fn others(&mut self) -> Others<'_> {
-        Others { effects: &mut self.turn.effects, from: self.meta.id }
+    fn connections(&mut self) -> Connections<'_> {
+        Connections { effects: &mut self.turn.effects, from: self.meta.id }
     }
 }
 
@@ -517,15 +533,15 @@ impl Context<'_> {
 /// # Panics
 ///
 /// As for [`Context`].
-pub struct Others<'t> {
+pub struct Connections<'t> {
     effects: &'t mut Effects,
     from: ConnectionId,
 }
 
-impl<'t> Others<'t> {
+impl<'t> Connections<'t> {
     /// Asked by nobody who could be told anything.
-    pub(crate) fn unnamed(effects: &'t mut Effects) -> Others<'t> {
-        Others { effects, from: ConnectionId::NONE }
+    pub(crate) fn anonymous(effects: &'t mut Effects) -> Connections<'t> {
+        Connections { effects, from: ConnectionId::NONE }
     }
 
     /// As [`Context::send_to`].
@@ -547,19 +563,19 @@ impl<'t> Others<'t> {
         for to in iter::once(first).chain(to) {
             effects.queue(
                 self.from,
-                if has_room { Effect::Send(to, start..end) } else { Effect::SendTooMuch(to) },
+                if has_room { Effect::Send(to, start..end) } else { Effect::SendOverflow(to) },
             );
         }
     }
 
     /// As [`Context::close`].
     pub fn close(&mut self, id: ConnectionId) {
-        self.queue(Effect::Ask(id, Wish::Close));
+        self.queue(Effect::Command(id, Command::Close));
     }
 
-    /// As [`Context::finish`].
-    pub fn finish(&mut self, id: ConnectionId) {
-        self.queue(Effect::Ask(id, Wish::Finish));
+    /// As [`Context::shutdown_write`].
+    pub fn shutdown_write(&mut self, id: ConnectionId) {
+        self.queue(Effect::Command(id, Command::ShutdownWrite));
     }
 
     /// As [`Context::abort`].
@@ -569,12 +585,12 @@ impl<'t> Others<'t> {
 
     /// As [`Context::pause`].
     pub fn pause(&mut self, id: ConnectionId) {
-        self.queue(Effect::Ask(id, Wish::Pause));
+        self.queue(Effect::Command(id, Command::Pause));
     }
 
     /// As [`Context::resume`].
     pub fn resume(&mut self, id: ConnectionId) {
-        self.queue(Effect::Ask(id, Wish::Resume));
+        self.queue(Effect::Command(id, Command::Resume));
     }
 
     fn queue(&mut self, effect: Effect) {

@@ -73,7 +73,7 @@ pub mod guide {}
 
 pub use datagram::{Batching, Datagram, DatagramProtocol, Replies};
 pub use echo::Echo;
-pub use effects::{News, Others};
+pub use effects::{Connections, Notification};
 pub use handle::{Handle, NotTaken};
 #[cfg(all(unix, feature = "files"))]
 pub use http::Files;

@@ -173,30 +173,30 @@ pub const REPLY_LISTING_BYTES: usize = 160;
 
 /// What one connection may ask to be done to others before that is done, in effects: a send to one other is one. Then it is
 /// interrupted between two messages, and goes on in the next turn. It bounds what a pipeline of messages can set off at once.
-pub const EFFECTS_HIGH: usize = 1024;
+pub const EFFECTS_HIGH_WATERMARK: usize = 1024;
 
 /// The same, in bytes that wait to be put to others. It bounds what one connection makes us hold for them, but for one call.
-pub const EFFECTS_HIGH_BYTES: usize = 1024 * 1024;
+pub const EFFECTS_HIGH_WATERMARK_BYTES: usize = 1024 * 1024;
 
 /// What each effect is charged at least, in bytes: as if it had put so many to another. In one turn, no more is done to others than
 /// [`BYTES_OF_ALL_PER_TURN`], overshot by what one connection asks for: 32,768 effects, which take some milliseconds. Then who
 /// has not been driven yet waits for the next turn.
 pub const EFFECT_BYTES: u64 = 256;
 
-/// News told in one turn, or one part of `NEWS_PART` of what there is, where that is more. The rest is told in the next. Somebody
+/// News told in one turn, or one part of `NOTIFICATIONS_PENDING_DIVISOR` of what there is, where that is more. The rest is told in the next. Somebody
 /// may be watched by a hundred thousand.
-pub const NEWS_PER_TURN: usize = 1024;
+pub const NOTIFICATIONS_PER_TURN: usize = 1024;
 
 /// A part of so many is told at least. So where each turn makes more than the above, what waits does not grow beyond so many
 /// turns' worth.
-pub const NEWS_PART: usize = 8;
+pub const NOTIFICATIONS_PENDING_DIVISOR: usize = 8;
 
 /// The most effects of one call of a protocol, with what was asked for before it: the mark, overshot by one call. More is a
 /// panic. It takes 40 MiB to note them, and is ten times a full house.
 pub const EFFECTS_MAX: usize = 1024 * 1024;
 
 /// The most bytes that may wait to be put to other connections until the call is over, in bytes. What is sent beyond is not
-/// taken, and told as `Refused`. A broadcast counts once, however many get it.
+/// taken, and told as `Rejected`. A broadcast counts once, however many get it.
 pub const EFFECTS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The most pieces of work that other threads may have waiting for the loop. More are not taken, and said to be `Full`.
@@ -332,8 +332,10 @@ const _: () = assert!(
     "a body can be sent back, with a head"
 );
 const _: () = assert!(OUTPUT_BYTES_MAX <= EFFECTS_BYTES_MAX, "what one may take can be sent");
-const _: () =
-    assert!(EFFECTS_HIGH < EFFECTS_MAX && EFFECTS_HIGH_BYTES < EFFECTS_BYTES_MAX, "mark < bound");
+const _: () = assert!(
+    EFFECTS_HIGH_WATERMARK < EFFECTS_MAX && EFFECTS_HIGH_WATERMARK_BYTES < EFFECTS_BYTES_MAX,
+    "mark < bound"
+);
 const _: () = assert!(ACCEPT_REST_MS < EASE_MS, "who still rests is not taken to have ease");
 const _: () = assert!(QUIET_MS <= GIVE_WAY_QUIET_MS, "who may give way is quiet");
 const _: () = assert!(

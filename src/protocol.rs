@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::deadline::Time;
-use crate::effects::News;
+use crate::effects::Notification;
 use crate::errno::{self, StreamError};
 use crate::limits::Limits;
 use crate::turn::Turn;
@@ -48,7 +48,7 @@ pub trait Protocol {
     /// The peer has sent its FIN: nothing comes after `rest`, the input that was never consumed. Our direction is still
     /// open. What was sent and what is sent now still reaches the peer; then the connection is closed. ([`Next::Pause`]
     /// keeps it open for what [`output_low`](Protocol::output_low) has still to produce, or for what others still send to it; it
-    /// then ends when our FIN is sent too, see [`Context::finish`].)
+    /// then ends when our FIN is sent too, see [`Context::shutdown_write`].)
     fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
         let _ = (rest, cx);
         Next::Close
@@ -64,14 +64,14 @@ pub trait Protocol {
     }
 
     /// News of the connection `about`, which this one has sent something to or watches (see [`Context::send_to`],
-    /// [`Context::watch`]). Never comes within another call, and not when this connection closes already: its protocol has
+    /// [`Context::monitor`]). Never comes within another call, and not when this connection closes already: its protocol has
     /// then said its last word. Where the peer has sent its FIN, [`Next::Continue`] is as [`Next::Unchanged`]: only `Close` says
     /// that there is nothing more to say.
     ///
     /// News is told in the order in which it came about. One turn tells what there was when it had driven everybody, up to
-    /// [`NEWS_PER_TURN`](crate::limits::NEWS_PER_TURN) or until much is set off by it; the rest, and what comes of that, is told in
+    /// [`NOTIFICATIONS_PER_TURN`](crate::limits::NOTIFICATIONS_PER_TURN) or until much is set off by it; the rest, and what comes of that, is told in
     /// the next turns. So connections that answer news with effects hold up nobody else.
-    fn notified(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
+    fn notified(&mut self, about: ConnectionId, news: Notification, cx: &mut Context<'_>) -> Next {
         let _ = (about, news, cx);
         Next::Unchanged
     }
@@ -166,7 +166,7 @@ pub enum CloseReason {
     InputTooLong,
     /// The protocol sent more at once than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX).
     OutputOverflow,
-    /// The protocol sent something when our FIN was out ([`Context::finish`]), and so to nobody.
+    /// The protocol sent something when our FIN was out ([`Context::shutdown_write`]), and so to nobody.
     WriteAfterShutdown,
     /// A call of its protocol panicked.
     ProtocolPanicked,

@@ -42,8 +42,8 @@ use crate::datagram::{DatagramProtocol, DatagramSocket};
 use crate::deadline::{Deadlines, Time};
 use crate::handle::{Errand, Handle, Inbox};
 use crate::limits::{
-    ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, Limits, NEWS_PART, NEWS_PER_TURN,
-    READ_BYTES_MAX, SLOTS_KEPT, WORK_PER_TURN,
+    ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, Limits, NOTIFICATIONS_PENDING_DIVISOR,
+    NOTIFICATIONS_PER_TURN, READ_BYTES_MAX, SLOTS_KEPT, WORK_PER_TURN,
 };
 use crate::listener::Listener;
 use crate::net::{self, Events, Interest, Poll, TcpStream, Token};
@@ -70,7 +70,7 @@ pub struct Reactor {
     running: usize,
     deadlines: Deadlines,
     /// How much news is still to be told in this turn.
-    untold: usize,
+    notifications_left: usize,
     /// Who has ended in this turn, and why.
     ended: Vec<(usize, CloseReason)>,
     /// The slots of the listeners.
@@ -87,7 +87,7 @@ pub struct Reactor {
     /// How many connections were cut off when that time had come.
     cut_off: Option<usize>,
     /// Calls that have failed at once, and whose protocols have yet to be told.
-    unreached: Vec<(Unreached, CloseReason)>,
+    failed_connects: Vec<(FailedConnect, CloseReason)>,
     /// How many sockets of datagram clients are open.
     datagram_clients: usize,
     /// To be given to other threads, once one has been asked for.
@@ -97,7 +97,7 @@ pub struct Reactor {
 }
 
 /// Whoever was not reached, and has no slot.
-enum Unreached {
+enum FailedConnect {
     Stream(Box<dyn Protocol>),
     Datagram(Box<dyn DatagramProtocol>),
 }
@@ -194,7 +194,7 @@ impl Reactor {
             driven_so_far: 0,
             running: 0,
             deadlines: Deadlines::new(),
-            untold: 0,
+            notifications_left: 0,
             ended: Vec::with_capacity(EVENTS_PER_TURN),
             listeners: Vec::new(),
             room_sought_until: Time::at(Duration::ZERO),
@@ -203,7 +203,7 @@ impl Reactor {
             drain_until: Time::NEVER,
             let_in_last: 0,
             cut_off: None,
-            unreached: Vec::new(),
+            failed_connects: Vec::new(),
             datagram_clients: 0,
             handle: None,
             is_in_turn: false,
@@ -276,7 +276,7 @@ impl Reactor {
 
     /// Whether it was asked to stop, and has.
     pub fn is_stopped(&self) -> bool {
-        self.turn.stopping && self.slots.is_empty() && self.unreached.is_empty()
+        self.turn.stopping && self.slots.is_empty() && self.failed_connects.is_empty()
     }
 
     /// What has been counted so far.
@@ -322,7 +322,9 @@ impl Reactor {
     /// Is there something to do that nobody has to wait for?
     #[inline]
     fn has_work(&self) -> bool {
-        !self.queue.is_empty() || self.turn.effects.untold() > 0 || !self.unreached.is_empty()
+        !self.queue.is_empty()
+            || self.turn.effects.pending_notifications() > 0
+            || !self.failed_connects.is_empty()
     }
 
     /// When there is, although nothing comes meanwhile.
@@ -357,11 +359,12 @@ impl Reactor {
         self.guard(Reactor::drive_all);
         self.driven.clear();
         self.driven_so_far = 0; // nobody is left who could be put off
-        if self.turn.effects.untold() > 0 {
-            let untold = self.turn.effects.untold();
-            self.untold = untold.min(NEWS_PER_TURN.max(untold / NEWS_PART));
+        if self.turn.effects.pending_notifications() > 0 {
+            let untold = self.turn.effects.pending_notifications();
+            self.notifications_left =
+                untold.min(NOTIFICATIONS_PER_TURN.max(untold / NOTIFICATIONS_PENDING_DIVISOR));
             self.turn.effects.begin_stage(); // however much has been done before, some of it is told
-            self.guard(Reactor::tell_some);
+            self.guard(Reactor::deliver_notifications);
         }
     }
 
@@ -413,7 +416,7 @@ impl Reactor {
             },
             Source::Datagram(socket) => {
                 let outcome = socket.drive(&mut slot.ready, &mut self.turn);
-                socket.hand_over(&mut self.turn.effects);
+                socket.hand_over_effects(&mut self.turn.effects);
                 outcome
             }
             Source::Inbox(_) => self.run_some(token),
@@ -485,7 +488,7 @@ impl Reactor {
                 Source::Listener(listener) => listener.expire(&self.turn),
                 Source::Datagram(socket) => {
                     let outcome = socket.expire(&mut slot.ready, &mut self.turn);
-                    socket.hand_over(&mut self.turn.effects);
+                    socket.hand_over_effects(&mut self.turn.effects);
                     outcome
                 }
                 Source::Inbox(_) | Source::Bell(_) => Outcome::Blocked,
@@ -544,8 +547,8 @@ impl Reactor {
     // ---- reap: free who has ended, last
 
     fn reap(&mut self) {
-        if !self.unreached.is_empty() {
-            self.tell_unreached();
+        if !self.failed_connects.is_empty() {
+            self.report_failed_connects();
         }
         if self.ended.is_empty() {
             return;
@@ -573,7 +576,7 @@ impl Reactor {
                     trace!("{} close", connection.id());
                     let id = connection.id();
                     tell_of_end(&mut self.turn.stats, &id, || connection.tell_closed(why));
-                    self.turn.effects.has_gone(connection.id(), why, &mut self.turn.stats);
+                    self.turn.effects.on_closed(connection.id(), why, &mut self.turn.stats);
                 }
                 Source::Listener(listener) => {
                     listener.end_episode(&self.turn);

@@ -14,14 +14,14 @@
 //! The protocol is driven by the very connection that the reactor uses, over a wire that is two vectors, with a clock that
 //! moves only when told. So messages in pieces, pauses, closing and deadlines are as they are in earnest. The peer takes
 //! everything at once, so that no output ever waits. There are no other connections: what is asked of them is written down for
-//! the test ([`Rehearsal::asked`]), which can tell the protocol what came of it ([`Rehearsal::tell`]).
+//! the test ([`Rehearsal::effects`]), which can tell the protocol what came of it ([`Rehearsal::notify`]).
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::connection::{Connection, Outcome};
-use crate::effects::{Effect, News, Tiding, Wish};
+use crate::effects::{Command, Effect, Notification, PendingNotification};
 use crate::limits::{Limits, READ_BYTES_MAX};
 use crate::protocol::{CloseReason, ConnectionId, Peer, Protocol};
 use crate::turn::Turn;
@@ -60,13 +60,13 @@ impl Asked {
     fn from(effect: Effect, bytes: &[u8]) -> Option<Asked> {
         Some(match effect {
             Effect::Send(id, range) => Asked::SendTo(id, bytes[range].to_vec()),
-            Effect::SendTooMuch(_) => return None,
-            Effect::Ask(id, Wish::Close) => Asked::Close(id),
-            Effect::Ask(id, Wish::Finish) => Asked::Finish(id),
-            Effect::Ask(id, Wish::Pause) => Asked::Pause(id),
-            Effect::Ask(id, Wish::Resume) => Asked::Resume(id),
+            Effect::SendOverflow(_) => return None,
+            Effect::Command(id, Command::Close) => Asked::Close(id),
+            Effect::Command(id, Command::ShutdownWrite) => Asked::Finish(id),
+            Effect::Command(id, Command::Pause) => Asked::Pause(id),
+            Effect::Command(id, Command::Resume) => Asked::Resume(id),
             Effect::Abort(id) => Asked::Abort(id),
-            Effect::Watch(id) => Asked::Watch(id),
+            Effect::Monitor(id) => Asked::Watch(id),
             Effect::Connect(call) => Asked::Connect(call.id, call.address),
             Effect::ConnectDatagram(call) => Asked::ConnectDatagram(call.0),
         })
@@ -168,12 +168,12 @@ impl Rehearsal {
         std::mem::take(&mut self.asked)
     }
 
-    /// The protocol is told `news` of another connection.
-    pub fn tell(&mut self, about: ConnectionId, news: News) {
+    /// The protocol is told `notification` of another connection.
+    pub fn tell(&mut self, about: ConnectionId, news: Notification) {
         if let Some(connection) = &mut self.connection {
             let to = connection.id();
-            let ends_wait = news == News::Drained;
-            let tiding = Tiding { to, about, news, ends_wait };
+            let ends_wait = news == Notification::BelowLowWatermark;
+            let tiding = PendingNotification { to, about, notification: news, ends_wait };
             connection.hear_of(&tiding, &mut self.wire, &mut self.ready, &mut self.turn);
             self.drive();
         }
@@ -230,9 +230,13 @@ impl Rehearsal {
             (std::mem::take(&mut turn.effects.queued), std::mem::take(&mut turn.effects.bytes));
         for (own, effect) in queued {
             has_changed_itself |= match (effect, &mut self.connection) {
-                (Effect::SendTooMuch(id), Some(connection)) => {
-                    let tiding =
-                        Tiding { to: own, about: id, news: News::Refused, ends_wait: false };
+                (Effect::SendOverflow(id), Some(connection)) => {
+                    let tiding = PendingNotification {
+                        to: own,
+                        about: id,
+                        notification: Notification::Rejected,
+                        ends_wait: false,
+                    };
                     connection.hear_of(&tiding, wire, ready, turn);
                     true
                 }
@@ -240,7 +244,7 @@ impl Rehearsal {
                     connection.take(&bytes[range], wire, ready, turn);
                     true
                 }
-                (Effect::Ask(id, wish), Some(connection)) if id == own => {
+                (Effect::Command(id, wish), Some(connection)) if id == own => {
                     connection.oblige(wish, wire, turn);
                     true
                 }
@@ -294,7 +298,7 @@ mod tests {
         struct Half(ConnectionId);
         impl Protocol for Half {
             fn opened(&mut self, cx: &mut Context<'_>) -> Next {
-                cx.watch(self.0);
+                cx.monitor(self.0);
                 Next::Continue
             }
             fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
@@ -303,12 +307,17 @@ mod tests {
                 Advance::consumed(input.len())
             }
             fn eof(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
-                cx.finish(self.0);
+                cx.shutdown_write(self.0);
                 Next::Pause
             }
-            fn notified(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
-                assert_eq!((about, news), (self.0, News::Gone));
-                cx.finish(cx.id());
+            fn notified(
+                &mut self,
+                about: ConnectionId,
+                news: Notification,
+                cx: &mut Context<'_>,
+            ) -> Next {
+                assert_eq!((about, news), (self.0, Notification::Closed));
+                cx.shutdown_write(cx.id());
                 Next::Unchanged
             }
         }
@@ -326,7 +335,7 @@ mod tests {
         assert_eq!(half.peer_received(), b"notednoted");
         half.peer_finishes();
         assert_eq!((half.asked(), half.ended()), (vec![Asked::Finish(other)], None));
-        half.tell(other, News::Gone);
+        half.tell(other, Notification::Closed);
         assert_eq!((half.asked(), half.ended()), (vec![], Some(CloseReason::Finished)));
     }
 }

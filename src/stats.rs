@@ -37,8 +37,8 @@ pub struct Stats {
     /// Bytes that the kernel took from us on streams.
     pub bytes_out: u64,
     /// Times that bytes which one connection sent to another were not taken, since too much waited there, with
-    /// [`News::Refused`](crate::News::Refused).
-    pub sends_refused: u64,
+    /// [`News::Rejected`](crate::Notification::Rejected).
+    pub sends_rejected: u64,
     /// Deadlines that came due and were looked at.
     pub deadlines_due: u64,
     /// Datagrams received.

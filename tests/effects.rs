@@ -15,7 +15,8 @@ use std::thread;
 
 use common::{PATIENCE, any_port, assert_same, check_echo, connect, pattern, reset, turn_until};
 use reactor::{
-    Advance, CloseReason, ConnectionId, Context, Echo, Limits, News, Next, Protocol, Reactor,
+    Advance, CloseReason, ConnectionId, Context, Echo, Limits, Next, Notification, Protocol,
+    Reactor,
 };
 
 // ---- a proxy
@@ -33,7 +34,7 @@ impl Protocol for Side {
             self.other = Some(cx.connect(upstream, Side { upstream: None, other: Some(cx.id()) }));
         }
         if let Some(other) = self.other {
-            cx.watch(other);
+            cx.monitor(other);
         }
         Next::Continue
     }
@@ -47,7 +48,7 @@ impl Protocol for Side {
 
     fn eof(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
         if let Some(other) = self.other {
-            cx.finish(other);
+            cx.shutdown_write(other);
         }
         Next::Pause // what the other still says is to come through
     }
@@ -56,13 +57,13 @@ impl Protocol for Side {
         Next::Unchanged
     }
 
-    fn notified(&mut self, _: ConnectionId, news: News, _: &mut Context<'_>) -> Next {
+    fn notified(&mut self, _: ConnectionId, news: Notification, _: &mut Context<'_>) -> Next {
         match news {
-            News::OverMark => Next::Pause,
-            News::Drained => Next::Continue,
-            News::Gone | News::Unreached(_) => Next::Close,
-            News::Refused => Next::Abort,
-            News::Connected => Next::Unchanged,
+            Notification::AboveHighWatermark => Next::Pause,
+            Notification::BelowLowWatermark => Next::Continue,
+            Notification::Closed | Notification::ConnectFailed(_) => Next::Close,
+            Notification::Rejected => Next::Abort,
+            Notification::Connected => Next::Unchanged,
             other => panic!("{other:?} is new"),
         }
     }
@@ -134,7 +135,7 @@ fn a_proxy_hands_on_every_byte_and_the_end_of_each_direction() {
     });
     check_echo(&mut connect(running.echo), b"the echo itself");
     let stats = running.stop();
-    assert_eq!((stats.connected, stats.connects_failed, stats.sends_refused), (2, 0, 0));
+    assert_eq!((stats.connected, stats.connects_failed, stats.sends_rejected), (2, 0, 0));
     assert_eq!(stats.closed_finished, stats.closed, "all ended in order: {stats:?}");
 }
 
@@ -231,8 +232,8 @@ impl Protocol for Guest {
         Advance::consumed(input.len())
     }
 
-    fn notified(&mut self, about: ConnectionId, news: News, _: &mut Context<'_>) -> Next {
-        if news == News::Gone {
+    fn notified(&mut self, about: ConnectionId, news: Notification, _: &mut Context<'_>) -> Next {
+        if news == Notification::Closed {
             self.room.borrow_mut().retain(|&guest| guest != about);
         }
         Next::Unchanged
@@ -279,7 +280,7 @@ struct Question {
 impl Protocol for Question {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
         cx.send(b"Is anybody there?");
-        cx.finish(cx.id());
+        cx.shutdown_write(cx.id());
         Next::Continue
     }
 

@@ -17,7 +17,9 @@ use common::{
     connect_narrow, pattern, reset, stuff,
 };
 use proxy::Side;
-use reactor::{Advance, ConnectionId, Context, Echo, Limits, News, Next, Protocol, Reactor};
+use reactor::{
+    Advance, ConnectionId, Context, Echo, Limits, Next, Notification, Protocol, Reactor,
+};
 
 const MIB: usize = 1024 * 1024;
 
@@ -170,8 +172,8 @@ impl Protocol for Polite {
         self.0.eof(rest, cx)
     }
 
-    fn notified(&mut self, other: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
-        if news == News::OverMark {
+    fn notified(&mut self, other: ConnectionId, news: Notification, cx: &mut Context<'_>) -> Next {
+        if news == Notification::AboveHighWatermark {
             cx.send(b"one moment\n");
         }
         self.0.notified(other, news, cx)

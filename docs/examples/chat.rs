@@ -17,7 +17,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use reactor::{Advance, CloseReason, ConnectionId, Context, Limits, News, Next, Protocol, Reactor};
+use reactor::{
+    Advance, CloseReason, ConnectionId, Context, Limits, Next, Notification, Protocol, Reactor,
+};
 
 /// The longest line, with its end, in bytes. Longer: the guest is told so, and has to go.
 const LINE_BYTES_MAX: usize = 1024;
@@ -100,14 +102,16 @@ impl Protocol for Chat {
         Advance::consumed(end + 1)
     }
 
-    fn notified(&mut self, about: ConnectionId, news: News, _cx: &mut Context<'_>) -> Next {
+    fn notified(&mut self, about: ConnectionId, news: Notification, _cx: &mut Context<'_>) -> Next {
         let mut room = self.room.borrow_mut();
         let Some(guest) = room.guests.get_mut(&about) else { return Next::Unchanged };
         match news {
-            News::OverMark => guest.behind.get_or_insert_default().tellers.extend(self.id), // but not who has left
-            News::Drained => guest.behind = None, // as all tellers are told, before anybody speaks again
-            News::Refused => guest.missed += 1,
-            News::Gone | _ => {} // it goes, and says so itself
+            Notification::AboveHighWatermark => {
+                guest.behind.get_or_insert_default().tellers.extend(self.id)
+            } // but not who has left
+            Notification::BelowLowWatermark => guest.behind = None, // as all tellers are told, before anybody speaks again
+            Notification::Rejected => guest.missed += 1,
+            Notification::Closed | _ => {} // it goes, and says so itself
         }
         Next::Unchanged
     }

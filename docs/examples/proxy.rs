@@ -10,9 +10,9 @@
 //! Two connections of one reactor, which do the same: each sends on what it hears. All that a proxy can get wrong is in four
 //! answers:
 //!
-//! - The other side does not keep up ([`News::OverMark`]): nothing is heard until it has caught up. So a client that does not read
+//! - The other side does not keep up ([`News::AboveHighWatermark`]): nothing is heard until it has caught up. So a client that does not read
 //!   makes the server wait, and the other way round, with a bounded amount of bytes between them.
-//! - This side's peer has ended: its end is handed on ([`Context::finish`]), and the other direction goes on for as long as it
+//! - This side's peer has ended: its end is handed on ([`Context::shutdown_write`]), and the other direction goes on for as long as it
 //!   likes.
 //! - Both have ended: both are closed, behind what is still to be sent.
 //! - The other side has broken off, or was never reached: so does this one. With a reset, for an end would say that all has come.
@@ -22,7 +22,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use reactor::{Advance, ConnectionId, Context, Limits, News, Next, Protocol, Reactor};
+use reactor::{Advance, ConnectionId, Context, Limits, Next, Notification, Protocol, Reactor};
 
 /// The client's side, which begins, and the server's.
 pub(crate) enum Side {
@@ -48,12 +48,12 @@ impl Protocol for Side {
                 let server_side =
                     Side::Server { other: cx.id(), one_has_ended: Rc::clone(one_has_ended) };
                 let id = cx.connect(*server, server_side);
-                cx.watch(id);
+                cx.monitor(id);
                 *other = Some(id);
             }
             // If the client has broken off meanwhile, that is told at once. Nobody could tell before: who ends has no say in others
             // any more, and who is being connected is told nothing. So a call for nobody lasts for `connect_ms_max` at most.
-            Side::Server { other, .. } => cx.watch(*other),
+            Side::Server { other, .. } => cx.monitor(*other),
         }
         Next::Continue
     }
@@ -70,7 +70,7 @@ impl Protocol for Side {
             cx.close(other);
             return Next::Close;
         }
-        cx.finish(other);
+        cx.shutdown_write(other);
         Next::Pause
     }
 
@@ -79,12 +79,19 @@ impl Protocol for Side {
         Next::Unchanged
     }
 
-    fn notified(&mut self, _other: ConnectionId, news: News, _cx: &mut Context<'_>) -> Next {
+    fn notified(
+        &mut self,
+        _other: ConnectionId,
+        news: Notification,
+        _cx: &mut Context<'_>,
+    ) -> Next {
         match news {
-            News::OverMark => Next::Pause,
-            News::Drained => Next::Continue,
-            News::Connected => Next::Unchanged,
-            News::Gone | News::Refused | News::Unreached(_) | _ => Next::Abort,
+            Notification::AboveHighWatermark => Next::Pause,
+            Notification::BelowLowWatermark => Next::Continue,
+            Notification::Connected => Next::Unchanged,
+            Notification::Closed | Notification::Rejected | Notification::ConnectFailed(_) | _ => {
+                Next::Abort
+            }
         }
     }
 }

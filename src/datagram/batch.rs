@@ -19,7 +19,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::speech::Wishes;
-use crate::effects::{Effects, Others};
+use crate::effects::{Connections, Effects};
 use crate::limits::{
     DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6, REPLIES_BYTES_MAX,
     REPLIES_HIGH_BYTES, REPLY_LISTING_BYTES, SEGMENT_BYTES_MAX, SEGMENTS_MAX,
@@ -105,7 +105,7 @@ pub(super) struct Outgoing {
     too_long: u64,
     dropped: u64,
     /// What it has asked to be done to connections.
-    asked: Effects,
+    effects: Effects,
     /// What the protocol has asked for. It stands here because this is what a protocol is lent.
     pub(super) wishes: Wishes,
 }
@@ -197,7 +197,7 @@ impl Batch {
                 payload: Place::NONE,
                 too_long: 0,
                 dropped: 0,
-                asked: Effects::default(),
+                effects: Effects::default(),
                 wishes: Wishes::new(),
             },
         }
@@ -280,9 +280,9 @@ impl Batch {
 
     /// Hands over what was asked to be done to connections.
     #[inline]
-    pub(super) fn hand_over(&mut self, effects: &mut Effects) {
-        if !self.outgoing.asked.is_empty() {
-            effects.take_over(&mut self.outgoing.asked);
+    pub(super) fn hand_over_effects(&mut self, effects: &mut Effects) {
+        if !self.outgoing.effects.is_empty() {
+            effects.take_from(&mut self.outgoing.effects);
             if self.is_sent() {
                 self.outgoing.room = REPLIES_BYTES_MAX;
             }
@@ -485,11 +485,11 @@ impl Replies<'_> {
     }
 
     /// The connections of the same reactor. What is asked of them is done when this call is over, and all others that come with it.
-    pub fn others(&mut self) -> Others<'_> {
-        if self.outgoing.asked.is_much() {
+    pub fn connections(&mut self) -> Connections<'_> {
+        if self.outgoing.effects.is_above_high_watermark() {
             self.outgoing.room = self.outgoing.room.min(ROOM_WHEN_FULL - 1); // asked here, and not for each datagram
         }
-        Others::unnamed(&mut self.outgoing.asked)
+        Connections::anonymous(&mut self.outgoing.effects)
     }
 
     /// What comes now answers the datagram at `payload`.
@@ -499,7 +499,7 @@ impl Replies<'_> {
     }
 
     /// Whether so much waits ([`REPLIES_HIGH_BYTES`]) that it is sent before anything else is answered, or so much is asked of
-    /// [`others`](Replies::others) that it is done before. Who has much to say
+    /// [`connections`](Replies::connections) that it is done before. Who has much to say
     /// stops here, and goes on in the call that it asks for with [`wake_when_writable`](Replies::wake_when_writable).
     #[inline]
     pub fn is_full(&self) -> bool {

@@ -227,7 +227,7 @@ impl Exchange {
         // SAFETY: each header describes no name, one of `names`, or one of `recipients`; (for a train, or a socket with all
         // addresses) one of `orders`, which like `recipients` was pushed to within its capacity, for there are at most
         // DATAGRAM_BATCH trains, so that the pointer taken before is good; and as many of `pieces` as the train has, all pushed above. Each of these describes a live, initialised slice of `batch`, which is borrowed until
-        // the call has returned. The kernel only reads them. The count is that of `outgoing`, which is not empty: the
+        // the call has returned. The kernel only reads them. The count is that of `outbound`, which is not empty: the
         // caller sends only when something waits.
         let count = unsafe {
             libc::sendmmsg(

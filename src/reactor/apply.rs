@@ -1,28 +1,28 @@
 //! Effects, applied: what connections want done to each other is done here, when nobody is being driven.
 //!
 //! A connection that something was done to is put into the queue, and goes on from there as after any other news. Nothing here
-//! calls a protocol but `tell_some`, and what a protocol asks for when it is told is applied before the next is told.
+//! calls a protocol but `deliver_notifications`, and what a protocol asks for when it is told is applied before the next is told.
 
 use std::io;
 use std::net::SocketAddr;
 
 use log::{debug, trace};
 
-use super::{Reactor, Source, Standing, Unreached, enqueue, tell_of_end};
+use super::{FailedConnect, Reactor, Source, Standing, enqueue, tell_of_end};
 use crate::connection::Connection;
 use crate::datagram::{DatagramProtocol, DatagramSocket};
-use crate::effects::{Call, Effect, News, Wish};
+use crate::effects::{Command, Effect, Notification, PendingConnect};
 use crate::net::{self, Interest, Token};
 use crate::protocol::{CloseReason, ConnectionId, Protocol};
 use crate::wire::Watched;
 
 impl Reactor {
     /// Sends `bytes` to the peer of the connection `to`, as [`Context::send_to`](crate::Context::send_to) does, but at once.
-    /// Returns what a connection would be told of it; `None` is success. Of `OverMark` and what follows nothing is told,
+    /// Returns what a connection would be told of it; `None` is success. Of `AboveHighWatermark` and what follows nothing is told,
     /// since there is nobody to tell it to.
-    pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) -> Option<News> {
+    pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) -> Option<Notification> {
         self.read_clock();
-        self.put(to, bytes)
+        self.relay(to, bytes)
     }
 
     /// Begins a connection to `address`, on which `protocol` speaks, as [`Context::connect`](crate::Context::connect) does,
@@ -33,19 +33,19 @@ impl Reactor {
         protocol: impl Protocol + 'static,
     ) -> ConnectionId {
         self.read_clock();
-        let id = self.turn.effects.name_outgoing(None);
-        self.call(Call { id, address, protocol: Box::new(protocol) });
+        let id = self.turn.effects.new_outbound_id(None);
+        self.start_connect(PendingConnect { id, address, protocol: Box::new(protocol) });
         id
     }
 
     /// Closes the connection `id`, as [`Context::close`](crate::Context::close) does.
     pub fn close(&mut self, id: ConnectionId) {
-        self.oblige(id, Wish::Close);
+        self.apply_command(id, Command::Close);
     }
 
-    /// Sends our FIN on the connection `id`, as [`Context::finish`](crate::Context::finish) does.
-    pub fn finish(&mut self, id: ConnectionId) {
-        self.oblige(id, Wish::Finish);
+    /// Sends our FIN on the connection `id`, as [`Context::shutdown_write`](crate::Context::shutdown_write) does.
+    pub fn shutdown_write(&mut self, id: ConnectionId) {
+        self.apply_command(id, Command::ShutdownWrite);
     }
 
     /// Resets the connection `id`, as [`Context::abort`](crate::Context::abort) does.
@@ -60,12 +60,12 @@ impl Reactor {
 
     /// Takes no more input on the connection `id` for now, as [`Context::pause`](crate::Context::pause) does.
     pub fn pause(&mut self, id: ConnectionId) {
-        self.oblige(id, Wish::Pause);
+        self.apply_command(id, Command::Pause);
     }
 
     /// Takes input on the connection `id` again, as [`Context::resume`](crate::Context::resume) does.
     pub fn resume(&mut self, id: ConnectionId) {
-        self.oblige(id, Wish::Resume);
+        self.apply_command(id, Command::Resume);
     }
 
     /// Does what the protocol that has just run wants done to others.
@@ -76,12 +76,12 @@ impl Reactor {
             "what waits is for somebody"
         );
         if !self.turn.effects.is_empty() {
-            self.apply_all();
+            self.apply_queued_effects();
         }
     }
 
     #[cold]
-    fn apply_all(&mut self) {
+    fn apply_queued_effects(&mut self) {
         let mut queued = std::mem::take(&mut self.turn.effects.queued);
         let bytes = std::mem::take(&mut self.turn.effects.bytes);
         for (from, effect) in queued.drain(..) {
@@ -91,24 +91,28 @@ impl Reactor {
                 0
             });
             match effect {
-                Effect::Send(to, range) => match self.put(to, &bytes[range]) {
+                Effect::Send(to, range) => match self.relay(to, &bytes[range]) {
                     None => {}
-                    Some(News::OverMark) => self.turn.effects.is_over_mark(to, from),
-                    Some(news) => self.turn.effects.tell(from, to, news),
+                    Some(Notification::AboveHighWatermark) => {
+                        self.turn.effects.on_above_watermark(to, from)
+                    }
+                    Some(news) => self.turn.effects.notify(from, to, news),
                 },
-                Effect::SendTooMuch(to) => {
-                    self.turn.stats.sends_refused += 1;
-                    self.turn.effects.tell(from, to, News::Refused);
+                Effect::SendOverflow(to) => {
+                    self.turn.stats.sends_rejected += 1;
+                    self.turn.effects.notify(from, to, Notification::Rejected);
                 }
-                Effect::Ask(id, wish) => self.oblige(id, wish),
+                Effect::Command(id, wish) => self.apply_command(id, wish),
                 Effect::Abort(id) => self.abort(id),
-                Effect::Watch(id) if self.find(id).is_some() => self.turn.effects.watch(id, from),
-                Effect::Watch(id) => self.turn.effects.tell(from, id, News::Gone),
-                Effect::Connect(call) => self.call(*call),
-                Effect::ConnectDatagram(call) => self.call_datagram(call.0, call.1),
+                Effect::Monitor(id) if self.find(id).is_some() => {
+                    self.turn.effects.monitor(id, from)
+                }
+                Effect::Monitor(id) => self.turn.effects.notify(from, id, Notification::Closed),
+                Effect::Connect(call) => self.start_connect(*call),
+                Effect::ConnectDatagram(call) => self.start_datagram_client(call.0, call.1),
             }
         }
-        self.turn.effects.take_back(queued, bytes);
+        self.turn.effects.return_buffers(queued, bytes);
         if self.turn.effects.is_spent() {
             self.put_off();
         }
@@ -123,19 +127,19 @@ impl Reactor {
         (is_it && slot.standing != Standing::Ended).then_some(token)
     }
 
-    fn put(&mut self, to: ConnectionId, bytes: &[u8]) -> Option<News> {
-        let Some(token) = self.find(to) else { return Some(News::Gone) };
+    fn relay(&mut self, to: ConnectionId, bytes: &[u8]) -> Option<Notification> {
+        let Some(token) = self.find(to) else { return Some(Notification::Closed) };
         let slot = &mut self.slots[token];
         let Source::Connection(stream, connection) = &mut slot.source else {
-            return Some(News::Gone);
+            return Some(Notification::Closed);
         };
         let news = connection.take(bytes, stream, &mut slot.ready, &mut self.turn);
-        self.turn.stats.sends_refused += u64::from(news == Some(News::Refused));
+        self.turn.stats.sends_rejected += u64::from(news == Some(Notification::Rejected));
         enqueue(&mut self.queue, token, slot);
         news
     }
 
-    fn oblige(&mut self, id: ConnectionId, wish: Wish) {
+    fn apply_command(&mut self, id: ConnectionId, wish: Command) {
         let Some(token) = self.find(id) else { return };
         let slot = &mut self.slots[token];
         if let Source::Connection(stream, connection) = &mut slot.source {
@@ -145,7 +149,7 @@ impl Reactor {
     }
 
     /// Begins a connection. It is watched from the start: to be writable is to be decided.
-    fn call(&mut self, call: Call) {
+    fn start_connect(&mut self, call: PendingConnect) {
         let token = Token(self.slots.vacant_key());
         let begun = match self.turn.stats.connections < self.turn.limits.connections_max {
             true => net::connect(call.address).and_then(|mut stream| {
@@ -169,7 +173,7 @@ impl Reactor {
                 );
                 let token =
                     self.insert(Source::Connection(stream, connection), Watched::ReadingAndWriting);
-                self.turn.effects.has_slot(call.id, token);
+                self.turn.effects.bind_slot(call.id, token);
                 self.turn.stats.connections += 1;
                 self.provide(token, false);
             }
@@ -177,15 +181,15 @@ impl Reactor {
                 debug!("{} {} is not reached: {error}", call.id, call.address);
                 // Now, so that it is the first that is heard of it; the protocol itself is told when nobody else runs.
                 let why = CloseReason::ConnectFailed(error.kind());
-                self.turn.effects.has_gone(call.id, why, &mut self.turn.stats);
+                self.turn.effects.on_closed(call.id, why, &mut self.turn.stats);
                 self.turn.stats.closed += 1;
-                self.unreached.push((Unreached::Stream(call.protocol), why));
+                self.failed_connects.push((FailedConnect::Stream(call.protocol), why));
             }
         }
     }
 
     /// Opens a socket for a datagram client.
-    fn call_datagram(&mut self, peer: SocketAddr, protocol: Box<dyn DatagramProtocol>) {
+    fn start_datagram_client(&mut self, peer: SocketAddr, protocol: Box<dyn DatagramProtocol>) {
         let opened = match self.turn.stats.connections + self.datagram_clients
             < self.turn.limits.connections_max
         {
@@ -200,8 +204,8 @@ impl Reactor {
             }
             Err(error) => {
                 debug!("{peer} is not reached: {error}");
-                self.unreached.push((
-                    Unreached::Datagram(protocol),
+                self.failed_connects.push((
+                    FailedConnect::Datagram(protocol),
                     CloseReason::ConnectFailed(error.kind()),
                 ));
             }
@@ -210,23 +214,23 @@ impl Reactor {
 
     /// Tells the protocols whose calls have failed at once.
     #[cold]
-    pub(super) fn tell_unreached(&mut self) {
-        for (unreached, why) in std::mem::take(&mut self.unreached) {
+    pub(super) fn report_failed_connects(&mut self) {
+        for (unreached, why) in std::mem::take(&mut self.failed_connects) {
             tell_of_end(&mut self.turn.stats, &"nobody", || match unreached {
-                Unreached::Stream(mut protocol) => protocol.closed(why),
-                Unreached::Datagram(mut protocol) => protocol.closed(why),
+                FailedConnect::Stream(mut protocol) => protocol.closed(why),
+                FailedConnect::Datagram(mut protocol) => protocol.closed(why),
             });
         }
     }
 
     /// Tells the news that there was when this turn had driven everybody, or the first of it. What comes of it is told in the next
     /// turn, behind the rest.
-    pub(super) fn tell_some(&mut self) {
-        while self.untold > 0
+    pub(super) fn deliver_notifications(&mut self) {
+        while self.notifications_left > 0
             && !self.turn.effects.is_spent()
-            && let Some(tiding) = self.turn.effects.next_tiding()
+            && let Some(tiding) = self.turn.effects.next_notification()
         {
-            self.untold -= 1;
+            self.notifications_left -= 1;
             let Some(token) = self.find(tiding.to) else { continue }; // it has gone itself
             self.running = token;
             let slot = &mut self.slots[token];

@@ -206,7 +206,7 @@ impl World {
             "nobody is queued"
         );
         assert_eq!(reactor.deadlines.soonest(), Time::NEVER, "no deadline is filed");
-        assert!(reactor.turn.effects.is_settled(), "nobody waits for anybody");
+        assert!(reactor.turn.effects.has_nothing_pending(), "nobody waits for anybody");
         let stats = reactor.stats().clone();
         let begun = stats.accepted + stats.connected + stats.connects_failed;
         assert_eq!((stats.connections, stats.closed), (0, begun), "who came has gone");

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use super::protocols::text_of;
 use super::*;
-use crate::effects::News;
+use crate::effects::Notification;
 use crate::net::simulated::errno;
 use crate::net::simulated::kernel::Host;
 
@@ -14,7 +14,7 @@ const FRONT: u16 = 5000;
 #[derive(Default)]
 struct Diary {
     /// Whoever called, and what it was told.
-    news: Vec<News>,
+    news: Vec<Notification>,
     opened: u64,
     heard: Vec<u8>,
     last_called: Option<ConnectionId>,
@@ -40,7 +40,7 @@ impl Protocol for Caller {
         Advance::consumed(1)
     }
 
-    fn notified(&mut self, about: ConnectionId, news: News, _: &mut Context<'_>) -> Next {
+    fn notified(&mut self, about: ConnectionId, news: Notification, _: &mut Context<'_>) -> Next {
         let mut diary = self.diary.borrow_mut();
         assert_eq!(Some(about), diary.last_called);
         diary.news.push(news);
@@ -123,7 +123,7 @@ impl Scene {
         self.world.ledger.borrow().ending_of(host())
     }
 
-    fn news(&self) -> Vec<News> {
+    fn news(&self) -> Vec<Notification> {
         self.diary.borrow().news.clone()
     }
 
@@ -151,7 +151,7 @@ fn who_is_called_is_spoken_to_when_it_answers_and_the_caller_is_told() {
     scene.call(b'x');
     assert_eq!((scene.news(), scene.diary.borrow().opened), (vec![], 0), "it has not answered yet");
     scene.world.live(20);
-    assert_eq!((scene.news(), scene.diary.borrow().opened), (vec![News::Connected], 1));
+    assert_eq!((scene.news(), scene.diary.borrow().opened), (vec![Notification::Connected], 1));
     let stream = scene.called();
     assert_eq!(scene.world.hears(stream), b"hello");
     scene.world.says(stream, b"and hello to you");
@@ -186,9 +186,9 @@ fn the_marks_hold_for_who_has_not_answered_yet() {
         cx.send_to(id, &vec![0; crate::limits::OUTPUT_BYTES_MAX]);
     });
     scene.call(b'x');
-    assert_eq!(scene.news(), [News::OverMark, News::Refused]);
+    assert_eq!(scene.news(), [Notification::AboveHighWatermark, Notification::Rejected]);
     scene.world.live(20);
-    assert_eq!(scene.news()[2..], [News::Connected, News::Drained]);
+    assert_eq!(scene.news()[2..], [Notification::Connected, Notification::BelowLowWatermark]);
     scene.end();
 }
 
@@ -200,14 +200,14 @@ fn who_is_closed_before_it_answers_still_gets_what_was_sent_to_it() {
             if how == b'c' {
                 cx.close(id);
             } else {
-                cx.finish(id);
+                cx.shutdown_write(id);
             }
             cx.send_to(id, b"not this");
         });
         scene.call(how);
-        assert_eq!(scene.news(), [News::Gone], "what was sent too late");
+        assert_eq!(scene.news(), [Notification::Closed], "what was sent too late");
         scene.world.live(20);
-        assert_eq!(scene.news()[1..], [News::Connected]);
+        assert_eq!(scene.news()[1..], [Notification::Connected]);
         let stream = scene.called();
         assert_eq!(scene.world.hears(stream), b"only this, and hello");
         assert_eq!(scene.world.kernel().peer_hears(stream, 1), Heard::Fin);
@@ -247,10 +247,10 @@ fn an_event_that_decides_nothing_is_no_answer() {
 fn what_is_sent_between_the_answer_and_its_drive_goes_the_same_way() {
     let fails = Host::Fails { after_us: 20_000, error: errno::ECONNREFUSED };
     for (is, news, why) in [
-        (ANSWERS, News::Connected, None),
+        (ANSWERS, Notification::Connected, None),
         (
             fails,
-            News::Unreached(ErrorKind::ConnectionRefused),
+            Notification::ConnectFailed(ErrorKind::ConnectionRefused),
             Some(CloseReason::ConnectFailed(ErrorKind::ConnectionRefused)),
         ),
     ] {
@@ -267,7 +267,7 @@ fn what_is_sent_between_the_answer_and_its_drive_goes_the_same_way() {
         scene.world.reactor().slots[token].ready.writable = true;
         assert_eq!(
             scene.world.reactor().send_to(id, &text_of(1, 0, 100_000)),
-            Some(News::OverMark)
+            Some(Notification::AboveHighWatermark)
         );
         let sends = scene.world.take_calls().into_iter().filter(|&call| call == "send").count();
         assert_eq!(sends, 0, "nobody has asked yet whether it has been reached");
@@ -284,10 +284,10 @@ fn check_unreached(mut scene: Scene, live_ms: u64, kind: ErrorKind) {
     scene.call(b'x');
     scene.world.live(live_ms);
     assert_eq!(scene.closed(), Some(CloseReason::ConnectFailed(kind)));
-    assert_eq!(scene.news(), [News::Unreached(kind)]);
+    assert_eq!(scene.news(), [Notification::ConnectFailed(kind)]);
     assert_eq!(scene.diary.borrow().opened, 0);
     let id = scene.diary.borrow().last_called.unwrap();
-    assert_eq!(scene.world.reactor().send_to(id, b"x"), Some(News::Gone));
+    assert_eq!(scene.world.reactor().send_to(id, b"x"), Some(Notification::Closed));
     assert_eq!((scene.world.stats().connected, scene.world.stats().connects_failed), (0, 1));
     scene.end();
 }
@@ -345,7 +345,7 @@ fn an_answer_in_time_to_a_loop_that_is_late_is_heard() {
     scene.call(b'x');
     scene.world.be_held_up(1000);
     scene.world.settle();
-    assert_eq!((scene.news(), scene.closed()), (vec![News::Connected], None));
+    assert_eq!((scene.news(), scene.closed()), (vec![Notification::Connected], None));
     scene.end();
 }
 
@@ -360,7 +360,7 @@ fn a_call_without_a_descriptor_fails_and_leaves_nothing() {
     let Some(CloseReason::ConnectFailed(kind)) = scene.closed() else {
         panic!("{:?}", scene.closed())
     };
-    assert_eq!(scene.news(), [News::Unreached(kind)]);
+    assert_eq!(scene.news(), [Notification::ConnectFailed(kind)]);
     assert_eq!(scene.world.kernel().descriptors_open(), open);
     scene.end();
 }
@@ -376,7 +376,7 @@ fn a_call_that_cannot_be_watched_fails_and_leaves_nothing() {
     };
     assert_eq!(
         (scene.news(), scene.world.kernel().descriptors_open()),
-        (vec![News::Unreached(kind)], open)
+        (vec![Notification::ConnectFailed(kind)], open)
     );
     scene.end();
 }
@@ -401,14 +401,17 @@ fn why_a_call_has_failed_is_told_before_that_it_is_over() {
     {
         let is = Some(Host::Fails { after_us: 20_000, error: errno::ECONNREFUSED });
         let mut scene = Scene::new(limits, Faults::default(), is, |_, id, cx| {
-            cx.watch(id);
+            cx.monitor(id);
             cx.send_to(id, b"hello");
         });
         scene.call(b'x');
         scene.world.live(100);
         let news = scene.news();
-        assert_eq!(news[0], News::Unreached(kind));
-        assert!(news.len() > 1 && news[1..].iter().all(|&news| news == News::Gone), "{news:?}");
+        assert_eq!(news[0], Notification::ConnectFailed(kind));
+        assert!(
+            news.len() > 1 && news[1..].iter().all(|&news| news == Notification::Closed),
+            "{news:?}"
+        );
         scene.end();
     }
 }
@@ -422,7 +425,10 @@ fn who_is_aborted_before_it_answers_is_given_up() {
         }
     });
     scene.call(b'a');
-    assert_eq!((scene.closed(), scene.news()), (Some(CloseReason::Aborted), vec![News::Gone]));
+    assert_eq!(
+        (scene.closed(), scene.news()),
+        (Some(CloseReason::Aborted), vec![Notification::Closed])
+    );
     scene.end();
 }
 
@@ -436,7 +442,7 @@ fn a_name_of_a_call_that_failed_is_not_the_next_ones() {
     let second = scene.diary.borrow().last_called.unwrap();
     scene.world.live(20);
     assert_eq!(first.slot, second.slot, "its place has been given to the next");
-    assert_eq!(scene.world.reactor().send_to(first, b"for the first"), Some(News::Gone));
+    assert_eq!(scene.world.reactor().send_to(first, b"for the first"), Some(Notification::Closed));
     assert_eq!(scene.world.reactor().send_to(second, b"!"), None);
     scene.world.settle();
     let stream = scene.called();
@@ -502,7 +508,7 @@ fn a_reactor_calls_before_its_first_turn() {
         let ledger = world.ledger.clone();
         let protocol = Witnessed::new(Called { diary: diary.clone() }, host(), &ledger);
         let id = world.reactor().connect(host(), protocol);
-        let news = if kind.is_some() { Some(News::Gone) } else { None };
+        let news = if kind.is_some() { Some(Notification::Closed) } else { None };
         assert_eq!(world.reactor().send_to(id, b"Well, "), news);
         world.live(21);
         assert_eq!(diary.borrow().opened, u64::from(kind.is_none()));

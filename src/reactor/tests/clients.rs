@@ -413,15 +413,15 @@ impl DatagramProtocol for Question {
 
     fn received(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
         match datagram.payload {
-            b"bye" => replies.others().close(self.by),
-            b"away" => replies.others().abort(self.by),
-            answer => replies.others().send_to(self.by, answer),
+            b"bye" => replies.connections().close(self.by),
+            b"away" => replies.connections().abort(self.by),
+            answer => replies.connections().send_to(self.by, answer),
         }
         replies.close();
     }
 
     fn timer_expired(&mut self, replies: &mut Replies<'_>) {
-        replies.others().send_to(self.by, b"nobody knows");
+        replies.connections().send_to(self.by, b"nobody knows");
         replies.close();
     }
 
@@ -499,7 +499,7 @@ fn what_a_datagram_protocol_asks_of_a_connection_is_done_and_of_one_that_has_gon
             (world.hears(newcomer), &endings.borrow()[..]),
             (vec![], &[CloseReason::Finished][..])
         );
-        assert_eq!(world.reactor().turn.effects.untold(), 0, "nobody is told of it");
+        assert_eq!(world.reactor().turn.effects.pending_notifications(), 0, "nobody is told of it");
         leave(world, newcomer);
     });
 }
@@ -529,8 +529,8 @@ fn a_batch_of_datagrams_that_sets_off_much_is_interrupted_and_goes_on() {
     impl DatagramProtocol for Relays {
         fn received(&mut self, _: &Datagram<'_>, replies: &mut Replies<'_>) {
             let to = self.0.borrow().expect("it has come first");
-            let count = crate::limits::EFFECTS_HIGH;
-            replies.others().send_to_all(std::iter::repeat_n(to, count), b"x");
+            let count = crate::limits::EFFECTS_HIGH_WATERMARK;
+            replies.connections().send_to_all(std::iter::repeat_n(to, count), b"x");
         }
     }
     struct Hears(Rc<RefCell<Option<ConnectionId>>>);
@@ -557,7 +557,7 @@ fn a_batch_of_datagrams_that_sets_off_much_is_interrupted_and_goes_on() {
         for _ in 0..5 {
             world.turn();
             assert!(
-                world.hears(stream).len() <= 2 * crate::limits::EFFECTS_HIGH,
+                world.hears(stream).len() <= 2 * crate::limits::EFFECTS_HIGH_WATERMARK,
                 "the mark, overshot by one call"
             );
         }

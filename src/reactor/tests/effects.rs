@@ -2,10 +2,11 @@
 
 use super::protocols::text_of;
 use super::*;
-use crate::effects::News;
+use crate::effects::Notification;
 use crate::limits::{
-    BYTES_OF_ALL_PER_TURN, EFFECT_BYTES, EFFECTS_HIGH, EFFECTS_HIGH_BYTES, EFFECTS_MAX, NEWS_PART,
-    NEWS_PER_TURN, OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES,
+    BYTES_OF_ALL_PER_TURN, EFFECT_BYTES, EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES,
+    EFFECTS_MAX, NOTIFICATIONS_PENDING_DIVISOR, NOTIFICATIONS_PER_TURN, OUTPUT_BYTES_MAX,
+    OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES,
 };
 
 const ROOM: u16 = 4000;
@@ -16,7 +17,7 @@ struct Diary {
     /// Those who have come, in order. The first is number 0.
     members: Vec<ConnectionId>,
     /// What each was told, and about whom.
-    news: Vec<(usize, usize, News)>,
+    news: Vec<(usize, usize, Notification)>,
     /// Each time that one has been asked for more.
     drained: Vec<usize>,
 }
@@ -30,7 +31,7 @@ impl Diary {
 /// What a member does with what it hears, given all members.
 type Hears = fn(&[u8], &[ConnectionId], &mut Context<'_>) -> Next;
 /// What it does when it is told something of another.
-type Told = fn(ConnectionId, News, &mut Context<'_>) -> Next;
+type Told = fn(ConnectionId, Notification, &mut Context<'_>) -> Next;
 
 struct Member {
     diary: Rc<RefCell<Diary>>,
@@ -61,7 +62,7 @@ impl Protocol for Member {
         Next::Unchanged
     }
 
-    fn notified(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
+    fn notified(&mut self, about: ConnectionId, news: Notification, cx: &mut Context<'_>) -> Next {
         {
             let mut diary = self.diary.borrow_mut();
             let (number, about) = (diary.number_of(cx.id()), diary.number_of(about));
@@ -71,7 +72,7 @@ impl Protocol for Member {
     }
 }
 
-fn stay(_: ConnectionId, _: News, _: &mut Context<'_>) -> Next {
+fn stay(_: ConnectionId, _: Notification, _: &mut Context<'_>) -> Next {
     Next::Unchanged
 }
 
@@ -171,8 +172,8 @@ fn a_name_that_is_older_than_its_slot_reaches_nobody() {
     world.says(streams[1], b"x");
     world.settle();
     assert_eq!(world.hears(newcomer), b"", "it was not meant");
-    assert_eq!(diary.borrow().news, [(1, 0, News::Gone)]);
-    assert_eq!(world.reactor().send_to(old, b"x"), Some(News::Gone));
+    assert_eq!(diary.borrow().news, [(1, 0, Notification::Closed)]);
+    assert_eq!(world.reactor().send_to(old, b"x"), Some(Notification::Closed));
     assert_eq!(world.reactor().send_to(new, b"y"), None);
     world.settle();
     assert_eq!(world.hears(newcomer), b"y");
@@ -193,7 +194,7 @@ fn who_closes_takes_nothing_more_but_sends_what_it_took() {
     );
     world.says(streams[1], b"x");
     world.settle();
-    assert_eq!(diary.borrow().news, [(1, 0, News::Gone)]);
+    assert_eq!(diary.borrow().news, [(1, 0, Notification::Closed)]);
     assert_eq!(world.ending_of(1), None, "its peer has not read");
     let mut heard = Vec::new();
     loop {
@@ -223,9 +224,11 @@ fn much(_: &[u8], members: &[ConnectionId], cx: &mut Context<'_>) -> Next {
 fn a_sender_is_told_once_that_much_waits_and_once_that_it_has_drained() {
     let (mut world, streams, diary) = room(3, much, stay);
     // The peer takes 10,000 bytes, and the others wait here.
-    for (words, news) in
-        [(3, &[][..]), (1, &[(1, 0, News::OverMark)]), (4, &[(1, 0, News::OverMark)])]
-    {
+    for (words, news) in [
+        (3, &[][..]),
+        (1, &[(1, 0, Notification::AboveHighWatermark)]),
+        (4, &[(1, 0, Notification::AboveHighWatermark)]),
+    ] {
         world.says(streams[1], &vec![b'x'; words]);
         world.settle();
         assert_eq!(diary.borrow().news, news, "{words} words more");
@@ -234,7 +237,7 @@ fn a_sender_is_told_once_that_much_waits_and_once_that_it_has_drained() {
     world.settle();
     assert_eq!(
         diary.borrow_mut().news.split_off(1),
-        [(2, 0, News::OverMark)],
+        [(2, 0, Notification::AboveHighWatermark)],
         "who is another is told too"
     );
     diary.borrow_mut().news.clear();
@@ -245,7 +248,7 @@ fn a_sender_is_told_once_that_much_waits_and_once_that_it_has_drained() {
         let waits = 9 * 20_000 - heard.min(9 * 20_000);
         let inside = waits.saturating_sub(10_000);
         let news = if inside <= OUTPUT_LOW_BYTES {
-            &[(1, 0, News::Drained), (2, 0, News::Drained)][..]
+            &[(1, 0, Notification::BelowLowWatermark), (2, 0, Notification::BelowLowWatermark)][..]
         } else {
             &[]
         };
@@ -273,8 +276,11 @@ fn what_would_be_too_much_is_refused_whole() {
     assert_eq!(world.kernel().streams[streams[0]].room_max, 10_000);
     world.says(streams[1], b"0abc");
     world.settle();
-    assert_eq!(diary.borrow().news, [(1, 0, News::OverMark), (1, 0, News::Refused)]);
-    assert_eq!(world.stats().sends_refused, 1);
+    assert_eq!(
+        diary.borrow().news,
+        [(1, 0, Notification::AboveHighWatermark), (1, 0, Notification::Rejected)]
+    );
+    assert_eq!(world.stats().sends_rejected, 1);
     let mut heard = Vec::new();
     while heard.len() < 10_000 + OUTPUT_BYTES_MAX {
         heard.extend(world.hears(streams[0]));
@@ -292,7 +298,10 @@ fn who_waits_for_one_to_drain_that_goes_is_told_so() {
     world.settle();
     world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
     world.settle();
-    assert_eq!(diary.borrow().news, [(1, 0, News::OverMark), (1, 0, News::Gone)]);
+    assert_eq!(
+        diary.borrow().news,
+        [(1, 0, Notification::AboveHighWatermark), (1, 0, Notification::Closed)]
+    );
     leave(world, &streams[1..]);
 }
 
@@ -304,15 +313,15 @@ fn news_for_who_has_gone_is_dropped_and_nothing_is_left_of_it() {
     world.kernel().fail(streams[1], crate::net::simulated::errno::ECONNRESET);
     world.settle();
     assert!(
-        world.reactor().turn.effects.is_settled(),
+        world.reactor().turn.effects.has_nothing_pending(),
         "it does not wait any more, though much waits there still"
     );
     for _ in 0..30 {
         world.hears(streams[0]);
         world.settle();
     }
-    assert_eq!(diary.borrow().news, [(1, 0, News::OverMark)]);
-    assert!(world.reactor().turn.effects.is_settled());
+    assert_eq!(diary.borrow().news, [(1, 0, Notification::AboveHighWatermark)]);
+    assert!(world.reactor().turn.effects.has_nothing_pending());
     leave(world, &[streams[0], streams[2]]);
 }
 
@@ -428,7 +437,7 @@ fn a_connection_that_has_sent_its_fin_hears_on_and_takes_nothing() {
             match word {
                 b"f" => {
                     cx.send_to(members[0], &text_of(1, 0, 15_000));
-                    cx.finish(members[0]);
+                    cx.shutdown_write(members[0]);
                 }
                 b"s" => cx.send_to(members[0], b"too late"),
                 b"" => return Next::Close,
@@ -440,7 +449,11 @@ fn a_connection_that_has_sent_its_fin_hears_on_and_takes_nothing() {
     );
     world.says(streams[1], b"fs");
     world.settle();
-    assert_eq!(diary.borrow().news, [(1, 0, News::Gone)], "from when the FIN was asked for");
+    assert_eq!(
+        diary.borrow().news,
+        [(1, 0, Notification::Closed)],
+        "from when the FIN was asked for"
+    );
     let mut heard = world.hears(streams[0]);
     assert_eq!(
         world.kernel().peer_hears(streams[0], 1),
@@ -474,9 +487,9 @@ fn a_connection_ends_when_both_directions_have_and_not_before() {
             2,
             |word, members, cx| {
                 match word {
-                    b"f" => cx.finish(members[0]),
+                    b"f" => cx.shutdown_write(members[0]),
                     b"r" => cx.resume(members[0]),
-                    b"w" => cx.watch(members[0]),
+                    b"w" => cx.monitor(members[0]),
                     b"" => return Next::Pause,
                     _ => cx.send_to(members[0], word),
                 }
@@ -501,7 +514,7 @@ fn a_connection_ends_when_both_directions_have_and_not_before() {
         assert_eq!(world.hears(streams[0]), if ours_comes_first { &b""[..] } else { b"a" });
         finish(&mut world, !ours_comes_first);
         assert_eq!(world.ending_of(1), Some(CloseReason::Finished), "at once");
-        assert_eq!(diary.borrow().news.last(), Some(&(1, 0, News::Gone)));
+        assert_eq!(diary.borrow().news.last(), Some(&(1, 0, Notification::Closed)));
         leave(world, &streams[1..]);
     }
 }
@@ -512,7 +525,7 @@ fn a_protocol_that_speaks_after_its_fin_ends_its_connection() {
         1,
         |word, _, cx| {
             match word {
-                b"f" => cx.finish(cx.id()),
+                b"f" => cx.shutdown_write(cx.id()),
                 _ => cx.send(word),
             }
             Next::Continue
@@ -561,8 +574,8 @@ fn who_watches_is_told_once_of_the_end_and_at_once_if_that_was_before() {
         3,
         |word, members, cx| {
             if word == b"w" {
-                cx.watch(members[0]);
-                cx.watch(members[0]);
+                cx.monitor(members[0]);
+                cx.monitor(members[0]);
             }
             Next::Continue
         },
@@ -572,12 +585,12 @@ fn who_watches_is_told_once_of_the_end_and_at_once_if_that_was_before() {
     world.settle();
     world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
     world.settle();
-    assert_eq!(diary.borrow().news, [(1, 0, News::Gone)]);
+    assert_eq!(diary.borrow().news, [(1, 0, Notification::Closed)]);
     world.says(streams[2], b"w");
     world.settle();
     assert_eq!(
         diary.borrow().news[1..],
-        [(2, 0, News::Gone), (2, 0, News::Gone)],
+        [(2, 0, Notification::Closed), (2, 0, Notification::Closed)],
         "each time that it asks"
     );
     leave(world, &streams[1..]);
@@ -625,7 +638,7 @@ fn a_pipeline_that_sets_off_much_is_interrupted_and_goes_on() {
         },
         stay,
     );
-    let words = text_of(1, 0, 3 * EFFECTS_HIGH + 5);
+    let words = text_of(1, 0, 3 * EFFECTS_HIGH_WATERMARK + 5);
     world.says(streams[1], &words);
     let mut heard = Vec::new();
     let mut turns = 0;
@@ -634,7 +647,7 @@ fn a_pipeline_that_sets_off_much_is_interrupted_and_goes_on() {
         turns += 1;
         let more = world.hears(streams[0]);
         assert!(
-            more.len() <= 2 * EFFECTS_HIGH,
+            more.len() <= 2 * EFFECTS_HIGH_WATERMARK,
             "{} in turn {turns}: what two turns may set off",
             more.len()
         );
@@ -704,7 +717,7 @@ fn the_memory_of_much_news_is_given_back() {
     world.says(streams[1], b"x");
     world.turn();
     world.settle();
-    assert!(world.reactor().turn.effects.news_kept() <= EFFECTS_HIGH);
+    assert!(world.reactor().turn.effects.notification_capacity() <= EFFECTS_HIGH_WATERMARK);
     leave(world, &streams[1..]);
 }
 
@@ -732,7 +745,7 @@ fn a_panic_while_news_is_told_costs_who_was_told_and_the_others_are_told_too() {
         4,
         |word, members, cx| {
             if word == b"w" {
-                cx.watch(members[0]);
+                cx.monitor(members[0]);
             }
             Next::Continue
         },
@@ -747,7 +760,10 @@ fn a_panic_while_news_is_told_costs_who_was_told_and_the_others_are_told_too() {
     world.settle();
     world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
     world.settle();
-    assert_eq!(diary.borrow().news, [(1, 0, News::Gone), (2, 0, News::Gone), (3, 0, News::Gone)]);
+    assert_eq!(
+        diary.borrow().news,
+        [(1, 0, Notification::Closed), (2, 0, Notification::Closed), (3, 0, Notification::Closed)]
+    );
     assert_eq!(
         [2, 3, 4].map(|number| world.ending_of(number)),
         [None, Some(CloseReason::ProtocolPanicked), None]
@@ -772,7 +788,7 @@ fn as_much_as_the_high_mark_is_not_over_it() {
     assert_eq!(diary.borrow().news, []);
     world.says(streams[1], b"ab");
     world.settle();
-    assert_eq!(diary.borrow().news, [(1, 0, News::OverMark)]);
+    assert_eq!(diary.borrow().news, [(1, 0, Notification::AboveHighWatermark)]);
     leave(world, &streams);
 }
 
@@ -785,7 +801,7 @@ fn what_is_sent_to_nobody_is_forgotten() {
         2,
         |word, members, cx| {
             match word {
-                b"-" => cx.send_to_all([], &vec![0; EFFECTS_HIGH_BYTES]),
+                b"-" => cx.send_to_all([], &vec![0; EFFECTS_HIGH_WATERMARK_BYTES]),
                 _ => cx.send_to(members[0], word),
             }
             Next::Continue
@@ -799,7 +815,7 @@ fn what_is_sent_to_nobody_is_forgotten() {
     }
     world.says(streams[1], b"x");
     world.settle();
-    assert_eq!((world.hears(streams[0]), world.stats().sends_refused), (b"x".to_vec(), 0));
+    assert_eq!((world.hears(streams[0]), world.stats().sends_rejected), (b"x".to_vec(), 0));
     leave(world, &streams);
 }
 
@@ -810,7 +826,7 @@ fn a_pipeline_that_sends_much_is_interrupted_too() {
     let (mut world, streams, _) = room(
         72,
         |word, members, cx| {
-            cx.send_to(members[usize::from(word[0])], &vec![word[0]; EFFECTS_HIGH_BYTES]);
+            cx.send_to(members[usize::from(word[0])], &vec![word[0]; EFFECTS_HIGH_WATERMARK_BYTES]);
             Next::Continue
         },
         stay,
@@ -818,10 +834,10 @@ fn a_pipeline_that_sends_much_is_interrupted_too() {
     let words: Vec<u8> = (1..72).collect();
     world.says(streams[0], &words);
     world.settle();
-    assert_eq!(world.stats().sends_refused, 0);
+    assert_eq!(world.stats().sends_rejected, 0);
     let effects = &world.reactor().turn.effects;
     assert!(
-        effects.bytes.capacity() <= 4 * EFFECTS_HIGH_BYTES,
+        effects.bytes.capacity() <= 4 * EFFECTS_HIGH_WATERMARK_BYTES,
         "{} bytes were held at once",
         effects.bytes.capacity()
     );
@@ -842,10 +858,11 @@ fn what_all_set_off_in_one_turn_is_bounded() {
         stay,
     );
     for &stream in &streams {
-        world.says(stream, &[b'x'; EFFECTS_HIGH]);
+        world.says(stream, &[b'x'; EFFECTS_HIGH_WATERMARK]);
     }
-    let at_most =
-        usize::try_from(BYTES_OF_ALL_PER_TURN / EFFECT_BYTES).unwrap().div_ceil(EFFECTS_HIGH);
+    let at_most = usize::try_from(BYTES_OF_ALL_PER_TURN / EFFECT_BYTES)
+        .unwrap()
+        .div_ceil(EFFECTS_HIGH_WATERMARK);
     let mut had_their_turn = 0;
     for turns in 1..=100usize.div_ceil(at_most) {
         world.turn();
@@ -872,7 +889,7 @@ fn what_is_set_off_when_everybody_has_been_driven_has_a_bound_of_its_own() {
         }
         fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
             cx.set_timer(Duration::from_millis(1));
-            cx.watch(self.0.borrow().members[0]);
+            cx.monitor(self.0.borrow().members[0]);
             Advance::consumed(input.len())
         }
         fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
@@ -880,8 +897,8 @@ fn what_is_set_off_when_everybody_has_been_driven_has_a_bound_of_its_own() {
             self.0.borrow_mut().drained.push(0);
             Next::Continue
         }
-        fn notified(&mut self, _: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
-            if news == News::Gone {
+        fn notified(&mut self, _: ConnectionId, news: Notification, cx: &mut Context<'_>) -> Next {
+            if news == Notification::Closed {
                 (self.1)(&self.0.borrow().members[1..], cx);
                 self.0.borrow_mut().news.push((0, 0, news));
             }
@@ -938,7 +955,7 @@ fn newcomers_who_set_off_much_are_let_in_one_by_one() {
 /// Where each turn makes more news than one tells, what waits grows no further than to some turns' worth.
 #[test]
 fn news_that_comes_faster_than_it_is_told_has_a_bound() {
-    const OF_ONE_TURN: usize = 20 * NEWS_PER_TURN;
+    const OF_ONE_TURN: usize = 20 * NOTIFICATIONS_PER_TURN;
     let (mut world, streams, _) = room(
         2,
         |_, members, cx| {
@@ -952,8 +969,11 @@ fn news_that_comes_faster_than_it_is_told_has_a_bound() {
     for turn in 0..100 {
         world.says(streams[1], b"!");
         world.turn();
-        let untold = world.reactor().turn.effects.untold();
-        assert!(untold <= NEWS_PART * OF_ONE_TURN, "{untold} after {turn} turns");
+        let untold = world.reactor().turn.effects.pending_notifications();
+        assert!(
+            untold <= NOTIFICATIONS_PENDING_DIVISOR * OF_ONE_TURN,
+            "{untold} after {turn} turns"
+        );
     }
     world.settle();
     leave(world, &streams[1..]);
@@ -962,12 +982,15 @@ fn news_that_comes_faster_than_it_is_told_has_a_bound() {
 /// So is what is told in one turn.
 #[test]
 fn much_news_is_told_in_several_turns() {
-    let count = 2 * NEWS_PER_TURN + 1;
+    let count = 2 * NOTIFICATIONS_PER_TURN + 1;
     let (mut world, streams, diary) = room(
         3,
         |word, members, cx| {
             match word {
-                b"!" => cx.send_to_all(std::iter::repeat_n(members[0], 2 * NEWS_PER_TURN + 1), b""),
+                b"!" => cx.send_to_all(
+                    std::iter::repeat_n(members[0], 2 * NOTIFICATIONS_PER_TURN + 1),
+                    b"",
+                ),
                 _ => cx.send(word),
             }
             Next::Continue
@@ -983,7 +1006,7 @@ fn much_news_is_told_in_several_turns() {
         world.turn();
         assert_eq!(world.hears(streams[2]), b"x", "others have their share");
         let more = diary.borrow().news.len() - told;
-        assert_eq!(more, NEWS_PER_TURN.min(count - told));
+        assert_eq!(more, NOTIFICATIONS_PER_TURN.min(count - told));
         told += more;
     }
     leave(world, &streams[1..]);
@@ -1001,12 +1024,16 @@ fn who_waits_for_a_slow_but_steady_reader_is_not_idle() {
             cx.send_to(members[0], &text_of(1, 0, 1_000_000));
             Next::Pause
         },
-        |_, news, _| if news == News::Drained { Next::Continue } else { Next::Unchanged },
+        |_, news, _| {
+            if news == Notification::BelowLowWatermark { Next::Continue } else { Next::Unchanged }
+        },
     );
     world.kernel().silence_us_max = u64::MAX;
     world.says(streams[1], b"x");
     let (mut heard, mut rounds) = (Vec::new(), 0);
-    while diary.borrow().news != [(1, 0, News::OverMark), (1, 0, News::Drained)] {
+    while diary.borrow().news
+        != [(1, 0, Notification::AboveHighWatermark), (1, 0, Notification::BelowLowWatermark)]
+    {
         heard.extend(world.hears(streams[0]));
         world.live(20_000); // below the time in which some of it must be taken
         rounds += 1;
@@ -1035,7 +1062,7 @@ fn who_waits_for_a_slow_but_steady_reader_is_not_idle() {
         (world.ending_of(1), world.ending_of(2)),
         (Some(CloseReason::WriteTimeout), Some(CloseReason::IdleTimeout))
     );
-    assert_eq!(diary.borrow().news[3..], [(1, 0, News::Gone)]);
+    assert_eq!(diary.borrow().news[3..], [(1, 0, Notification::Closed)]);
     leave(world, &[]);
 }
 
@@ -1049,7 +1076,7 @@ fn who_is_aborted_is_reset_whatever_it_was_about_to_do() {
             match word {
                 b"m" => (0..3).for_each(|other| cx.send_to(members[other], &text_of(1, 0, 50_000))),
                 b"c" => cx.close(members[1]),
-                b"w" => (0..4).for_each(|other| cx.watch(members[other])),
+                b"w" => (0..4).for_each(|other| cx.monitor(members[other])),
                 b"p" => return Next::Pause,
                 b"a" => (0..4).for_each(|other| cx.abort(members[other])),
                 _ => {}
@@ -1070,7 +1097,7 @@ fn who_is_aborted_is_reset_whatever_it_was_about_to_do() {
     for &stream in &streams[..4] {
         assert_eq!(world.hears_at_last(stream), Heard::Reset);
     }
-    assert_eq!(diary.borrow().news, [0, 1, 2, 3].map(|about| (4, about, News::Gone)));
+    assert_eq!(diary.borrow().news, [0, 1, 2, 3].map(|about| (4, about, Notification::Closed)));
     // Who has gone is left alone.
     world.says(streams[4], b"a");
     world.settle();

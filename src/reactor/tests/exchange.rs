@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::protocols::{is_text, text_of};
 use super::*;
-use crate::effects::News;
+use crate::effects::Notification;
 use crate::net::simulated::errno;
 use crate::net::simulated::kernel::Actor;
 
@@ -30,7 +30,7 @@ pub(super) struct Books {
     /// How many have been heard by the peer.
     heard: BTreeMap<Pair, u32>,
     /// Who has been told that much waits, and not yet that it has drained.
-    over_mark: BTreeSet<Pair>,
+    above_watermark: BTreeSet<Pair>,
     /// Who has been called, and whether its caller has been told what came of it.
     called: BTreeMap<usize, bool>,
     /// Those whose peers have heard our FIN, and so all that was taken for them.
@@ -134,8 +134,8 @@ impl Member {
         match self.rng.u8(..100) {
             0..5 => cx.pause(id),
             5..10 => cx.resume(id),
-            10..14 => cx.watch(id),
-            14..15 => cx.finish(id),
+            10..14 => cx.monitor(id),
+            14..15 => cx.shutdown_write(id),
             15..16 => cx.close(id),
             16..20 if books.members.len() < 15 => {
                 let number = books.members.len();
@@ -158,7 +158,7 @@ impl Member {
         if self.rng.u8(..4) == 0 {
             let written = books.written.iter().filter(|((from, _), _)| *from == own);
             self.asked.push_back(written.map(|(&(_, to), &count)| (to, count)).collect());
-            cx.watch(NOBODY);
+            cx.monitor(NOBODY);
         }
     }
 }
@@ -189,11 +189,11 @@ impl Protocol for Member {
         Next::Unchanged
     }
 
-    fn notified(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
+    fn notified(&mut self, about: ConnectionId, news: Notification, cx: &mut Context<'_>) -> Next {
         let own = self.number.expect("it has been opened");
         self.books.borrow_mut().calls += 1;
         if about == NOBODY {
-            assert_eq!(news, News::Gone);
+            assert_eq!(news, Notification::Closed);
             let mut books = self.books.borrow_mut();
             for (to, written) in self.asked.pop_front().expect("it has asked") {
                 let refused = books.refused.get(&(own, to)).copied().unwrap_or(0);
@@ -209,17 +209,22 @@ impl Protocol for Member {
                 .position(|&member| member == about)
                 .expect("nobody else is known");
             match news {
-                News::OverMark => assert!(books.over_mark.insert((own, other)), "told once"),
-                News::Drained => {
-                    assert!(books.over_mark.remove(&(own, other)), "only after `OverMark`")
+                Notification::AboveHighWatermark => {
+                    assert!(books.above_watermark.insert((own, other)), "told once")
                 }
-                News::Connected | News::Unreached(_) => {
+                Notification::BelowLowWatermark => {
+                    assert!(
+                        books.above_watermark.remove(&(own, other)),
+                        "only after `AboveHighWatermark`"
+                    )
+                }
+                Notification::Connected | Notification::ConnectFailed(_) => {
                     let was_told = books.called.insert(other, true);
                     assert_eq!(was_told, Some(false), "told once, and nobody else's call");
                 }
-                News::Refused => panic!("nobody writes so much"),
+                Notification::Rejected => panic!("nobody writes so much"),
                 // Mostly of a letter. Of who was watched, called, or over the mark, it may come once more.
-                News::Gone => *books.refused.entry((own, other)).or_default() += 1,
+                Notification::Closed => *books.refused.entry((own, other)).or_default() += 1,
             }
         }
         if self.rng.u8(..8) == 0 {

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::*;
-use crate::effects::News;
+use crate::effects::Notification;
 use crate::http::{Request, Responder, Response, Status};
 
 /// Bytes in which no stretch of a few looks like another.
@@ -92,7 +92,7 @@ impl<P: Protocol> Protocol for Witnessed<P> {
         self.is_told().output_low(cx)
     }
 
-    fn notified(&mut self, about: ConnectionId, news: News, cx: &mut Context<'_>) -> Next {
+    fn notified(&mut self, about: ConnectionId, news: Notification, cx: &mut Context<'_>) -> Next {
         self.is_told().notified(about, news, cx)
     }
 
@@ -206,7 +206,7 @@ impl Protocol for Side {
             let side = Side { upstream: None, other: Some(cx.id()), ledger: self.ledger.clone() };
             self.other = Some(cx.connect(upstream, Witnessed::new(side, upstream, &self.ledger)));
         }
-        cx.watch(self.other.expect("both are named"));
+        cx.monitor(self.other.expect("both are named"));
         Next::Continue
     }
 
@@ -216,18 +216,18 @@ impl Protocol for Side {
     }
 
     fn eof(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
-        cx.finish(self.other.expect("both are named"));
+        cx.shutdown_write(self.other.expect("both are named"));
         Next::Pause
     }
 
-    fn notified(&mut self, about: ConnectionId, news: News, _: &mut Context<'_>) -> Next {
+    fn notified(&mut self, about: ConnectionId, news: Notification, _: &mut Context<'_>) -> Next {
         assert_eq!(Some(about), self.other);
         match news {
-            News::Connected => Next::Unchanged,
-            News::OverMark => Next::Pause,
-            News::Drained => Next::Continue,
-            News::Gone | News::Unreached(_) => Next::Close,
-            News::Refused => panic!("who pauses above the mark is never refused"),
+            Notification::Connected => Next::Unchanged,
+            Notification::AboveHighWatermark => Next::Pause,
+            Notification::BelowLowWatermark => Next::Continue,
+            Notification::Closed | Notification::ConnectFailed(_) => Next::Close,
+            Notification::Rejected => panic!("who pauses above the mark is never refused"),
         }
     }
 }
