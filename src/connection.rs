@@ -405,7 +405,7 @@ impl Connection {
 
     /// Ends an idle conversation whose place is needed, and so without lingering. But if the peer is just speaking, what it
     /// says must not destroy what may still be on its way to it.
-    pub(crate) fn give_way(&mut self) {
+    pub(crate) fn evict(&mut self) {
         self.phase = Phase::Flushing { last: Last::CloseIfRead };
     }
 

@@ -261,12 +261,12 @@ impl DatagramSocket {
         match result {
             // Less than was asked for: the call itself met the end of the queue.
             Ok(is_full) => ready.readable = is_full,
-            Err(error) => match errno::of_receive(&error) {
-                StreamError::Blocked => ready.readable = false,
-                StreamError::Again => {}
+            Err(error) => match errno::classify_receive(&error) {
+                StreamError::WouldBlock => ready.readable = false,
+                StreamError::Interrupted => {}
                 // What a receive can fail with on an unconnected socket (an old send's ICMP error, memory) concerns one
                 // datagram, and reading the error clears it.
-                StreamError::PeerLeft | StreamError::Failed => {
+                StreamError::Disconnected | StreamError::Failed => {
                     stats.datagram_errors += 1;
                     debug!("{} receive: {error}", self.address);
                     self.failure = Some(error);
@@ -379,7 +379,7 @@ impl DatagramSocket {
 /// May an error of a send be that of an earlier datagram?
 #[cold]
 fn is_told_late(error: &io::Error) -> bool {
-    errno::of_send_datagram(error) == DatagramError::Unsendable
+    errno::classify_send_datagram(error) == DatagramError::Unsendable
 }
 
 /// Sends what waits, as `send` puts it to the kernel, until it is gone or the kernel takes no more.
@@ -395,18 +395,18 @@ fn send_all(
         trace!("{address} send {} messages -> {result:?}", batch.unsent());
         match result {
             Ok(messages) => stats.datagrams_out += batch.strike(messages) as u64,
-            Err(error) => match errno::of_send_datagram(&error) {
-                DatagramError::Blocked => ready.writable = false,
-                DatagramError::Again => {}
-                DatagramError::NoTrain if batch.break_train(false) => {
+            Err(error) => match errno::classify_send_datagram(&error) {
+                DatagramError::WouldBlock => ready.writable = false,
+                DatagramError::Interrupted => {}
+                DatagramError::GsoUnsupported if batch.break_train(false) => {
                     debug!("{address} sends no more trains: {error}");
                 }
-                DatagramError::NoTrainOnThisPath if batch.break_train(true) => {
+                DatagramError::GsoTooLargeForPath if batch.break_train(true) => {
                     debug!("{address} sends this train one by one: {error}");
                 }
                 // It was no train.
-                DatagramError::NoTrain
-                | DatagramError::NoTrainOnThisPath
+                DatagramError::GsoUnsupported
+                | DatagramError::GsoTooLargeForPath
                 | DatagramError::Unsendable => {
                     stats.datagrams_unsent += batch.strike(1) as u64;
                     debug!("{address} send: {error}");

@@ -17,11 +17,11 @@ use std::io::{self, ErrorKind};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptError {
     /// Nobody waits.
-    NobodyThere,
+    WouldBlock,
     /// Nothing has been said about anybody: ask again.
-    Again,
+    Interrupted,
     /// This one has failed, and has left the backlog; the next may not. An errno that is not in the table means this.
-    Lost,
+    HandshakeFailed,
     /// There is no descriptor or no memory for it, and it stays in the backlog.
     Exhausted,
     /// The socket does not listen. No peer can bring this about, and no waiting mends it.
@@ -32,11 +32,11 @@ pub(crate) enum AcceptError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StreamError {
     /// There is nothing, or no room, until the kernel tells of it.
-    Blocked,
+    WouldBlock,
     /// Nothing has happened: call again.
-    Again,
+    Interrupted,
     /// The peer has left, or has thrown us out.
-    PeerLeft,
+    Disconnected,
     /// The connection is no more, or we must not rely on it. An errno that is not in the table means this.
     Failed,
 }
@@ -46,13 +46,13 @@ pub(crate) enum StreamError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OpenError {
     /// There is no such file.
-    Missing,
+    NotFound,
     /// There is one, and it is not for everybody, or not below the root.
     Forbidden,
     /// The process has no descriptor for it.
     NoDescriptor,
     /// Perhaps later.
-    NotNow,
+    TryLater,
     /// It should have been opened. An errno that is not in the table means this.
     Failed,
 }
@@ -61,13 +61,13 @@ pub(crate) enum OpenError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DatagramError {
     /// There is no room in the socket until the kernel tells of it.
-    Blocked,
+    WouldBlock,
     /// Nothing has happened: call again.
-    Again,
+    Interrupted,
     /// The device cannot cut a train. Its datagrams can go one by one, and so had all better from now on.
-    NoTrain,
+    GsoUnsupported,
     /// The path's packets are smaller than the datagrams of the train. Those can go one by one; other trains are well.
-    NoTrainOnThisPath,
+    GsoTooLargeForPath,
     /// It cannot be sent, and holds up nobody. An errno that is not in the table means this.
     Unsendable,
 }
@@ -76,23 +76,23 @@ pub(crate) enum DatagramError {
 
 #[cfg(unix)]
 const ACCEPT: &[(i32, AcceptError)] = &[
-    (libc::EAGAIN, AcceptError::NobodyThere),
-    (libc::EINTR, AcceptError::Again),       // a signal
-    (libc::ECONNABORTED, AcceptError::Lost), // it has left again
-    (libc::EPROTO, AcceptError::Lost),       // the same, on some systems
-    (libc::EPERM, AcceptError::Lost),        // a firewall forbids it
-    (libc::ETIMEDOUT, AcceptError::Lost),    // its handshake was not finished
+    (libc::EAGAIN, AcceptError::WouldBlock),
+    (libc::EINTR, AcceptError::Interrupted), // a signal
+    (libc::ECONNABORTED, AcceptError::HandshakeFailed), // it has left again
+    (libc::EPROTO, AcceptError::HandshakeFailed), // the same, on some systems
+    (libc::EPERM, AcceptError::HandshakeFailed), // a firewall forbids it
+    (libc::ETIMEDOUT, AcceptError::HandshakeFailed), // its handshake was not finished
     // Linux hands on an error that waits on the new socket. accept(2) says to go on after these.
-    (libc::ENETDOWN, AcceptError::Lost),
-    (libc::ENETUNREACH, AcceptError::Lost),
-    (libc::EHOSTDOWN, AcceptError::Lost),
-    (libc::EHOSTUNREACH, AcceptError::Lost),
-    (libc::ENOPROTOOPT, AcceptError::Lost),
+    (libc::ENETDOWN, AcceptError::HandshakeFailed),
+    (libc::ENETUNREACH, AcceptError::HandshakeFailed),
+    (libc::EHOSTDOWN, AcceptError::HandshakeFailed),
+    (libc::EHOSTUNREACH, AcceptError::HandshakeFailed),
+    (libc::ENOPROTOOPT, AcceptError::HandshakeFailed),
     // It is among them. It also means a socket that can never listen, which none of ours is; and if it came for ever, the
     // listener would rest.
-    (libc::EOPNOTSUPP, AcceptError::Lost),
+    (libc::EOPNOTSUPP, AcceptError::HandshakeFailed),
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    (libc::ENONET, AcceptError::Lost),
+    (libc::ENONET, AcceptError::HandshakeFailed),
     (libc::EMFILE, AcceptError::Exhausted), // the process has no descriptor
     (libc::ENFILE, AcceptError::Exhausted), // the system has none
     (libc::ENOBUFS, AcceptError::Exhausted), // no memory, often that of sockets
@@ -104,14 +104,14 @@ const ACCEPT: &[(i32, AcceptError)] = &[
 
 #[cfg(unix)]
 const RECEIVE: &[(i32, StreamError)] = &[
-    (libc::EAGAIN, StreamError::Blocked),
-    (libc::EINTR, StreamError::Again), // a signal
-    (libc::ECONNRESET, StreamError::PeerLeft),
-    (libc::ECONNABORTED, StreamError::PeerLeft), // the same, on some systems
-    (libc::EPIPE, StreamError::PeerLeft),        // reported late, of an earlier send
-    (libc::ENOTCONN, StreamError::PeerLeft),     // reset before we looked, on some systems
-    (libc::ETIMEDOUT, StreamError::Failed),      // nothing of ours was acknowledged
-    (libc::EHOSTUNREACH, StreamError::Failed),   // the way there has gone
+    (libc::EAGAIN, StreamError::WouldBlock),
+    (libc::EINTR, StreamError::Interrupted), // a signal
+    (libc::ECONNRESET, StreamError::Disconnected),
+    (libc::ECONNABORTED, StreamError::Disconnected), // the same, on some systems
+    (libc::EPIPE, StreamError::Disconnected),        // reported late, of an earlier send
+    (libc::ENOTCONN, StreamError::Disconnected),     // reset before we looked, on some systems
+    (libc::ETIMEDOUT, StreamError::Failed),          // nothing of ours was acknowledged
+    (libc::EHOSTUNREACH, StreamError::Failed),       // the way there has gone
     (libc::ENETUNREACH, StreamError::Failed),
     (libc::ENETDOWN, StreamError::Failed),
     (libc::ECONNREFUSED, StreamError::Failed), // not of a connection that was accepted
@@ -126,15 +126,15 @@ const RECEIVE: &[(i32, StreamError)] = &[
 
 #[cfg(unix)]
 const SEND: &[(i32, StreamError)] = &[
-    (libc::EAGAIN, StreamError::Blocked),
-    (libc::EINTR, StreamError::Again),    // a signal
-    (libc::EPIPE, StreamError::PeerLeft), // it was reset, and that has been told already
-    (libc::ECONNRESET, StreamError::PeerLeft),
-    (libc::ECONNABORTED, StreamError::PeerLeft), // the same, on some systems
-    (libc::ENOTCONN, StreamError::PeerLeft),     // reset before we spoke, on some systems
-    (libc::EPROTOTYPE, StreamError::PeerLeft),   // on macOS: it is being taken down at this moment
-    (libc::ETIMEDOUT, StreamError::Failed),      // nothing of ours was acknowledged
-    (libc::EHOSTUNREACH, StreamError::Failed),   // the way there has gone
+    (libc::EAGAIN, StreamError::WouldBlock),
+    (libc::EINTR, StreamError::Interrupted),  // a signal
+    (libc::EPIPE, StreamError::Disconnected), // it was reset, and that has been told already
+    (libc::ECONNRESET, StreamError::Disconnected),
+    (libc::ECONNABORTED, StreamError::Disconnected), // the same, on some systems
+    (libc::ENOTCONN, StreamError::Disconnected),     // reset before we spoke, on some systems
+    (libc::EPROTOTYPE, StreamError::Disconnected), // on macOS: it is being taken down at this moment
+    (libc::ETIMEDOUT, StreamError::Failed),        // nothing of ours was acknowledged
+    (libc::EHOSTUNREACH, StreamError::Failed),     // the way there has gone
     (libc::ENETUNREACH, StreamError::Failed),
     (libc::ENETDOWN, StreamError::Failed),
     (libc::EACCES, StreamError::Failed), // a firewall forbids it
@@ -151,13 +151,13 @@ const SEND: &[(i32, StreamError)] = &[
 
 #[cfg(unix)]
 const SEND_DATAGRAM: &[(i32, DatagramError)] = &[
-    (libc::EAGAIN, DatagramError::Blocked),
-    (libc::EINTR, DatagramError::Again), // a signal
+    (libc::EAGAIN, DatagramError::WouldBlock),
+    (libc::EINTR, DatagramError::Interrupted), // a signal
     // A single datagram can fail with these four too; then it is unsendable.
-    (libc::EINVAL, DatagramError::NoTrain), // the kernel knows of no trains
-    (libc::EIO, DatagramError::NoTrain),    // the device cannot finish their checksums
-    (libc::EOPNOTSUPP, DatagramError::NoTrain),
-    (libc::EMSGSIZE, DatagramError::NoTrainOnThisPath), // too long for a packet
+    (libc::EINVAL, DatagramError::GsoUnsupported), // the kernel knows of no trains
+    (libc::EIO, DatagramError::GsoUnsupported),    // the device cannot finish their checksums
+    (libc::EOPNOTSUPP, DatagramError::GsoUnsupported),
+    (libc::EMSGSIZE, DatagramError::GsoTooLargeForPath), // too long for a packet
     // The device's queue is full. The socket itself stays writable, so whoever waited for that would spin.
     (libc::ENOBUFS, DatagramError::Unsendable),
     (libc::ENOMEM, DatagramError::Unsendable),
@@ -178,22 +178,22 @@ const SEND_DATAGRAM: &[(i32, DatagramError)] = &[
 
 #[cfg(all(unix, feature = "files"))]
 const OPEN: &[(i32, OpenError)] = &[
-    (libc::ENOENT, OpenError::Missing),
-    (libc::ENOTDIR, OpenError::Missing), // it would be below a file
-    (libc::ENAMETOOLONG, OpenError::Missing), // no name is so long
-    (libc::EILSEQ, OpenError::Missing),  // nor in an encoding that this file system does not have
-    (libc::ELOOP, OpenError::Missing),   // a link that leads to itself
-    (libc::ENXIO, OpenError::Missing),   // a socket, or a device that is not there
-    (libc::ENODEV, OpenError::Missing),
-    (libc::ESTALE, OpenError::Missing), // it has just gone, on another machine
+    (libc::ENOENT, OpenError::NotFound),
+    (libc::ENOTDIR, OpenError::NotFound), // it would be below a file
+    (libc::ENAMETOOLONG, OpenError::NotFound), // no name is so long
+    (libc::EILSEQ, OpenError::NotFound),  // nor in an encoding that this file system does not have
+    (libc::ELOOP, OpenError::NotFound),   // a link that leads to itself
+    (libc::ENXIO, OpenError::NotFound),   // a socket, or a device that is not there
+    (libc::ENODEV, OpenError::NotFound),
+    (libc::ESTALE, OpenError::NotFound), // it has just gone, on another machine
     (libc::EACCES, OpenError::Forbidden),
     (libc::EPERM, OpenError::Forbidden),
     (libc::EXDEV, OpenError::Forbidden), // out of the root; cap-std says it by its kind
     (libc::EMFILE, OpenError::NoDescriptor),
-    (libc::ENFILE, OpenError::NotNow), // the system has none
-    (libc::ENOMEM, OpenError::NotNow),
-    (libc::EAGAIN, OpenError::NotNow), // somebody holds a lease on it
-    (libc::EINTR, OpenError::NotNow),  // a signal, on a slow file system
+    (libc::ENFILE, OpenError::TryLater), // the system has none
+    (libc::ENOMEM, OpenError::TryLater),
+    (libc::EAGAIN, OpenError::TryLater), // somebody holds a lease on it
+    (libc::EINTR, OpenError::TryLater),  // a signal, on a slow file system
     (libc::EIO, OpenError::Failed),
 ];
 
@@ -208,57 +208,57 @@ const SEND_DATAGRAM: &[(i32, DatagramError)] = &[];
 
 /// An errno without a row: this one is skipped and counted.
 #[cold]
-pub(crate) fn of_accept(error: &io::Error) -> AcceptError {
+pub(crate) fn classify_accept(error: &io::Error) -> AcceptError {
     let kinds = [
-        (ErrorKind::WouldBlock, AcceptError::NobodyThere),
-        (ErrorKind::Interrupted, AcceptError::Again),
+        (ErrorKind::WouldBlock, AcceptError::WouldBlock),
+        (ErrorKind::Interrupted, AcceptError::Interrupted),
         (ErrorKind::OutOfMemory, AcceptError::Exhausted),
     ];
-    meaning(error, ACCEPT, &kinds, AcceptError::Lost)
+    lookup(error, ACCEPT, &kinds, AcceptError::HandshakeFailed)
 }
 
 /// An errno without a row: the connection ends, as `CloseReason::Io`.
 #[cold]
-pub(crate) fn of_receive(error: &io::Error) -> StreamError {
-    meaning(error, RECEIVE, &STREAM_KINDS, StreamError::Failed)
+pub(crate) fn classify_receive(error: &io::Error) -> StreamError {
+    lookup(error, RECEIVE, &STREAM_KINDS, StreamError::Failed)
 }
 
 /// The same, of send(2) and shutdown(2).
 #[cold]
-pub(crate) fn of_send(error: &io::Error) -> StreamError {
-    meaning(error, SEND, &STREAM_KINDS, StreamError::Failed)
+pub(crate) fn classify_send(error: &io::Error) -> StreamError {
+    lookup(error, SEND, &STREAM_KINDS, StreamError::Failed)
 }
 
 /// An errno without a row: this datagram is dropped and counted.
 #[cold]
-pub(crate) fn of_send_datagram(error: &io::Error) -> DatagramError {
+pub(crate) fn classify_send_datagram(error: &io::Error) -> DatagramError {
     let kinds = [
-        (ErrorKind::WouldBlock, DatagramError::Blocked),
-        (ErrorKind::Interrupted, DatagramError::Again),
-        (ErrorKind::Unsupported, DatagramError::NoTrain),
+        (ErrorKind::WouldBlock, DatagramError::WouldBlock),
+        (ErrorKind::Interrupted, DatagramError::Interrupted),
+        (ErrorKind::Unsupported, DatagramError::GsoUnsupported),
     ];
-    meaning(error, SEND_DATAGRAM, &kinds, DatagramError::Unsendable)
+    lookup(error, SEND_DATAGRAM, &kinds, DatagramError::Unsendable)
 }
 
 /// An errno without a row: the peer is told that it is our fault, and so is the operator.
 #[cfg(all(unix, feature = "files"))]
 #[cold]
-pub(crate) fn of_open(error: &io::Error) -> OpenError {
-    meaning(error, OPEN, &[(ErrorKind::PermissionDenied, OpenError::Forbidden)], OpenError::Failed)
+pub(crate) fn classify_open(error: &io::Error) -> OpenError {
+    lookup(error, OPEN, &[(ErrorKind::PermissionDenied, OpenError::Forbidden)], OpenError::Failed)
 }
 
 const STREAM_KINDS: [(ErrorKind, StreamError); 6] = [
-    (ErrorKind::WouldBlock, StreamError::Blocked),
-    (ErrorKind::Interrupted, StreamError::Again),
-    (ErrorKind::ConnectionReset, StreamError::PeerLeft),
-    (ErrorKind::ConnectionAborted, StreamError::PeerLeft),
-    (ErrorKind::BrokenPipe, StreamError::PeerLeft),
-    (ErrorKind::NotConnected, StreamError::PeerLeft),
+    (ErrorKind::WouldBlock, StreamError::WouldBlock),
+    (ErrorKind::Interrupted, StreamError::Interrupted),
+    (ErrorKind::ConnectionReset, StreamError::Disconnected),
+    (ErrorKind::ConnectionAborted, StreamError::Disconnected),
+    (ErrorKind::BrokenPipe, StreamError::Disconnected),
+    (ErrorKind::NotConnected, StreamError::Disconnected),
 ];
 
 /// The row of the error's number, or else of its kind, or else what is said of all others. Linear: a table has some twenty
 /// rows, those that come often stand first, and whoever looks has just made a system call.
-fn meaning<M: Copy>(
+fn lookup<M: Copy>(
     error: &io::Error,
     rows: &[(i32, M)],
     kinds: &[(ErrorKind, M)],
@@ -285,7 +285,7 @@ pub(crate) mod tests {
     }
 
     /// An errno that no system has.
-    pub(crate) const UNHEARD_OF: i32 = 4000;
+    pub(crate) const UNKNOWN_ERRNO: i32 = 4000;
 
     #[test]
     fn no_errno_has_two_rows() {
@@ -308,22 +308,23 @@ pub(crate) mod tests {
         let nobody = [libc::EAGAIN, libc::EWOULDBLOCK];
         let full = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
         let broken = [libc::EBADF, libc::EINVAL, libc::ENOTSOCK];
-        for errno in ACCEPT
-            .iter()
-            .map(|row| row.0)
-            .chain(nobody)
-            .chain(full)
-            .chain(broken)
-            .chain([UNHEARD_OF, 1, 0])
-        {
+        for errno in ACCEPT.iter().map(|row| row.0).chain(nobody).chain(full).chain(broken).chain([
+            UNKNOWN_ERRNO,
+            1,
+            0,
+        ]) {
             let expected = match errno {
-                errno if nobody.contains(&errno) => AcceptError::NobodyThere,
+                errno if nobody.contains(&errno) => AcceptError::WouldBlock,
                 errno if full.contains(&errno) => AcceptError::Exhausted,
                 errno if broken.contains(&errno) => AcceptError::Broken,
-                libc::EINTR => AcceptError::Again,
-                _ => AcceptError::Lost,
+                libc::EINTR => AcceptError::Interrupted,
+                _ => AcceptError::HandshakeFailed,
             };
-            assert_eq!(of_accept(&io::Error::from_raw_os_error(errno)), expected, "errno {errno}");
+            assert_eq!(
+                classify_accept(&io::Error::from_raw_os_error(errno)),
+                expected,
+                "errno {errno}"
+            );
         }
     }
 
@@ -333,18 +334,18 @@ pub(crate) mod tests {
         let blocked = [libc::EAGAIN, libc::EWOULDBLOCK];
         for errno in SEND_DATAGRAM.iter().map(|row| row.0).chain(blocked).chain([
             libc::ENOBUFS,
-            UNHEARD_OF,
+            UNKNOWN_ERRNO,
             0,
         ]) {
             let expected = match errno {
-                errno if blocked.contains(&errno) => DatagramError::Blocked,
-                libc::EINTR => DatagramError::Again,
-                libc::EINVAL | libc::EIO | libc::EOPNOTSUPP => DatagramError::NoTrain,
-                libc::EMSGSIZE => DatagramError::NoTrainOnThisPath,
+                errno if blocked.contains(&errno) => DatagramError::WouldBlock,
+                libc::EINTR => DatagramError::Interrupted,
+                libc::EINVAL | libc::EIO | libc::EOPNOTSUPP => DatagramError::GsoUnsupported,
+                libc::EMSGSIZE => DatagramError::GsoTooLargeForPath,
                 _ => DatagramError::Unsendable,
             };
             assert_eq!(
-                of_send_datagram(&io::Error::from_raw_os_error(errno)),
+                classify_send_datagram(&io::Error::from_raw_os_error(errno)),
                 expected,
                 "errno {errno}"
             );
@@ -357,20 +358,24 @@ pub(crate) mod tests {
         let forbidden = [libc::EACCES, libc::EPERM, libc::EXDEV];
         let not_now = [libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::EINTR];
         for errno in
-            OPEN.iter().map(|row| row.0).chain(forbidden).chain(not_now).chain([UNHEARD_OF, 0])
+            OPEN.iter().map(|row| row.0).chain(forbidden).chain(not_now).chain([UNKNOWN_ERRNO, 0])
         {
             let expected = match errno {
                 errno if forbidden.contains(&errno) => OpenError::Forbidden,
-                errno if not_now.contains(&errno) => OpenError::NotNow,
+                errno if not_now.contains(&errno) => OpenError::TryLater,
                 libc::EMFILE => OpenError::NoDescriptor,
-                libc::EIO | UNHEARD_OF | 0 => OpenError::Failed,
-                _ => OpenError::Missing,
+                libc::EIO | UNKNOWN_ERRNO | 0 => OpenError::Failed,
+                _ => OpenError::NotFound,
             };
-            assert_eq!(of_open(&io::Error::from_raw_os_error(errno)), expected, "errno {errno}");
+            assert_eq!(
+                classify_open(&io::Error::from_raw_os_error(errno)),
+                expected,
+                "errno {errno}"
+            );
         }
         // So cap-std says that a path leads out.
         assert_eq!(
-            of_open(&io::Error::new(ErrorKind::PermissionDenied, "out")),
+            classify_open(&io::Error::new(ErrorKind::PermissionDenied, "out")),
             OpenError::Forbidden
         );
     }
@@ -380,33 +385,33 @@ pub(crate) mod tests {
         use ErrorKind::{
             ConnectionAborted, Interrupted, NotConnected, OutOfMemory, Unsupported, WouldBlock,
         };
-        let accept = |kind: ErrorKind| of_accept(&kind.into());
+        let accept = |kind: ErrorKind| classify_accept(&kind.into());
         assert_eq!(
             (accept(WouldBlock), accept(Interrupted)),
-            (AcceptError::NobodyThere, AcceptError::Again)
+            (AcceptError::WouldBlock, AcceptError::Interrupted)
         );
         assert_eq!(
             (accept(OutOfMemory), accept(ConnectionAborted)),
-            (AcceptError::Exhausted, AcceptError::Lost)
+            (AcceptError::Exhausted, AcceptError::HandshakeFailed)
         );
-        for of in [of_receive, of_send] {
+        for of in [classify_receive, classify_send] {
             assert_eq!(
                 (of(&WouldBlock.into()), of(&Interrupted.into())),
-                (StreamError::Blocked, StreamError::Again)
+                (StreamError::WouldBlock, StreamError::Interrupted)
             );
             assert_eq!(
                 (of(&NotConnected.into()), of(&OutOfMemory.into())),
-                (StreamError::PeerLeft, StreamError::Failed)
+                (StreamError::Disconnected, StreamError::Failed)
             );
         }
-        let send = |kind: ErrorKind| of_send_datagram(&kind.into());
+        let send = |kind: ErrorKind| classify_send_datagram(&kind.into());
         assert_eq!(
             (send(WouldBlock), send(Interrupted)),
-            (DatagramError::Blocked, DatagramError::Again)
+            (DatagramError::WouldBlock, DatagramError::Interrupted)
         );
         assert_eq!(
             (send(Unsupported), send(OutOfMemory)),
-            (DatagramError::NoTrain, DatagramError::Unsendable)
+            (DatagramError::GsoUnsupported, DatagramError::Unsendable)
         );
     }
 }

@@ -222,20 +222,20 @@ pub const LINGER_BYTES_MAX: u32 = 64 * 1024 * 1024;
 
 /// How long a listener rests after the kernel had no descriptor or memory for a new connection, in milliseconds, unless
 /// one of ours ends earlier. A full house looks as often whether there is room.
-pub const ACCEPT_REST_MS: u64 = 100;
+pub const ACCEPT_RETRY_MS: u64 = 100;
 
 /// How long there must have been room for everybody before an episode of resting is over, in milliseconds. Under a crowd a
 /// listener may rest many times a second; whatever peers do, its log has no more than two lines in this time.
-pub const EASE_MS: u64 = 1000;
+pub const ACCEPT_RECOVERY_MS: u64 = 1000;
 
 /// The most idle connections that give way at one time to those who wait. Then the search is made again after
-/// [`ACCEPT_REST_MS`]. So a house that is full of idle ones lets in 160 newcomers a second. More would send away many where
+/// [`ACCEPT_RETRY_MS`]. So a house that is full of idle ones lets in 160 newcomers a second. More would send away many where
 /// perhaps nobody waits; fewer would pay for a search over all connections for little.
-pub const GIVE_WAY_MAX: usize = 16;
+pub const EVICTIONS_MAX: usize = 16;
 
 /// How long nothing must have moved on a connection for it to give way, in milliseconds. Longer than a round trip across
 /// the world (300 ms): a peer that speaks again as soon as it has our answer is then heard, and not closed.
-pub const GIVE_WAY_QUIET_MS: u64 = 500;
+pub const EVICTION_IDLE_MS: u64 = 500;
 
 /// When a crowd has left, its slots are given back if it had four times as many as this. A smaller one has no more memory than
 /// a few buffers (a slot has 136 bytes).
@@ -336,8 +336,9 @@ const _: () = assert!(
     EFFECTS_HIGH_WATERMARK < EFFECTS_MAX && EFFECTS_HIGH_WATERMARK_BYTES < EFFECTS_BYTES_MAX,
     "mark < bound"
 );
-const _: () = assert!(ACCEPT_REST_MS < EASE_MS, "who still rests is not taken to have ease");
-const _: () = assert!(QUIET_MS <= GIVE_WAY_QUIET_MS, "who may give way is quiet");
+const _: () =
+    assert!(ACCEPT_RETRY_MS < ACCEPT_RECOVERY_MS, "who still rests is not taken to have ease");
+const _: () = assert!(QUIET_MS <= EVICTION_IDLE_MS, "who may give way is quiet");
 const _: () = assert!(
     DATAGRAM_BATCH * SEGMENTS_MAX * REPLY_LISTING_BYTES < REPLIES_HIGH_BYTES,
     "a batch that is only echoed is answered in one go"

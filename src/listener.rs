@@ -1,19 +1,22 @@
-//! Where connections come from.
+//! A listening socket, and what it does when there is no room for another connection.
 //!
-//! A listener accepts until the kernel has no more, its budget is spent, or the house is full. Nothing that a peer can bring
-//! about ends it: one that has left again is skipped, and when descriptors or memory run out the listener rests until
-//! one of our connections ends or a moment has passed. It neither spins nor dies. Only a socket that does not listen at all
-//! is given up, and the reactor serves on with the others.
+//! A listener accepts until the backlog is empty (`WouldBlock`), its budget is spent, or no slot or
+//! descriptor is left. In the last case it pauses: connections wait in the kernel's backlog until a
+//! slot is freed or a moment has passed. Nothing that a peer can cause ends a listener. Only a socket
+//! that does not listen at all is closed, and the reactor goes on serving with the others.
 //!
 //! ```text
-//!              no room                    nobody waits
-//!     Open ─────────────► Crowded.Resting ◄───────────► Crowded.Easing
-//!      ▲                                    no room           │
-//!      └──────────────────────────────────────────────────────┘ EASE_MS without a rest
+//!                  no room                 backlog empty
+//!     Accepting ─────────────► Paused ◄─────────────────► Recovering
+//!         ▲                               no room              │
+//!         └────────────────────────────────────────────────────┘
+//!                       ACCEPT_RECOVERY_MS without a pause
 //! ```
 //!
-//! From the first rest until it is `Open` again is an episode. It has one line in the log at its beginning and one at its
-//! end, however often the listener rests in between.
+//! The time from the first pause until it is `Accepting` again is an overload. It has one log line at
+//! its beginning and one at its end, however often the listener pauses in between.
+//!
+//! Invariant: a paused listener never spins. Only a freed slot or its deadline wakes it.
 
 use std::io;
 
@@ -22,7 +25,7 @@ use log::{error, info, warn};
 use crate::connection::Outcome;
 use crate::deadline::Time;
 use crate::errno::{self, AcceptError};
-use crate::limits::{ACCEPT_REST_MS, EASE_MS};
+use crate::limits::{ACCEPT_RECOVERY_MS, ACCEPT_RETRY_MS};
 #[cfg(unix)]
 use crate::net::UnixListener;
 use crate::net::{self, TcpListener, TcpStream};
@@ -35,12 +38,12 @@ pub(crate) struct Listener {
     socket: Option<Socket>,
     /// Where it listens, as the log has it.
     pub(crate) address: String,
-    door: Door,
+    accept_state: AcceptState,
     /// Makes the protocol of each connection.
-    pub(crate) make: Make,
+    pub(crate) make_protocol: MakeProtocol,
 }
 
-pub(crate) type Make = Box<dyn FnMut(Peer) -> Box<dyn Protocol>>;
+pub(crate) type MakeProtocol = Box<dyn FnMut(Peer) -> Box<dyn Protocol>>;
 
 /// What is listened on. The streams that come from it are of one type, whatever this is.
 pub(crate) enum Socket {
@@ -60,39 +63,32 @@ impl Socket {
     }
 }
 
-/// Whether those who come find room.
-enum Door {
-    /// For a while everybody has.
-    Open,
-    Crowded(Episode, Room),
-}
-
-/// Whether there is room, in an episode in which there has been none.
-#[derive(Clone, Copy)]
-enum Room {
-    /// It has more to accept, and rests until there is room.
-    Resting,
-    /// There has been room for all who waited, since then.
-    Easing { since: Time },
+/// Whether new connections are accepted.
+enum AcceptState {
+    Accepting,
+    /// There may be more in the backlog, but no room for them: nothing is accepted until a slot is freed or the retry is due.
+    Paused(Overload),
+    /// The backlog has been empty since then. After `ACCEPT_RECOVERY_MS` without another pause the overload is over.
+    Recovering(Overload, Time),
 }
 
 /// What was the case when the listener first had to rest. The counts are of the whole reactor.
-struct Episode {
-    began: Time,
-    rests: u64,
+struct Overload {
+    started: Time,
+    pauses: u64,
     accepted_before: u64,
-    gave_way_before: u64,
+    evicted_before: u64,
 }
 
 /// What one call of accept(2) came to.
 pub(crate) enum Accepted {
     Stream(TcpStream, Peer),
     /// The kernel has no more.
-    Nothing,
+    WouldBlock,
     /// The call was interrupted.
-    Again,
+    Interrupted,
     /// This one failed; the next may not.
-    Lost(io::Error),
+    HandshakeFailed(io::Error),
     /// No descriptor or no memory for it: it stays in the backlog.
     Exhausted(io::Error),
     /// The socket does not listen.
@@ -100,17 +96,22 @@ pub(crate) enum Accepted {
 }
 
 impl Listener {
-    pub(crate) fn new(socket: Socket, address: String, make: Make) -> Listener {
-        Listener { socket: Some(socket), address, door: Door::Open, make }
+    pub(crate) fn new(socket: Socket, address: String, make: MakeProtocol) -> Listener {
+        Listener {
+            socket: Some(socket),
+            address,
+            accept_state: AcceptState::Accepting,
+            make_protocol: make,
+        }
     }
 
     pub(crate) fn accept(&mut self) -> Accepted {
         match &self.socket {
-            None => Accepted::Nothing,
+            None => Accepted::WouldBlock,
             Some(Socket::Tcp(socket)) => match socket.accept() {
                 Ok((stream, peer)) => match net::set_nodelay(&stream) {
                     Ok(()) => Accepted::Stream(stream, Peer::Ip(peer)),
-                    Err(error) => Accepted::Lost(error), // whatever it is, it concerns this one alone
+                    Err(error) => Accepted::HandshakeFailed(error), // whatever it is, it concerns this one alone
                 },
                 Err(error) => Accepted::from(error),
             },
@@ -132,82 +133,89 @@ impl Listener {
     }
 
     /// It cannot be mended, and somebody must act; those whom others let in are served all the same.
-    pub(crate) fn give_up(&mut self, why: &io::Error) {
+    pub(crate) fn close_broken(&mut self, why: &io::Error) {
         error!("{} does not listen any more, and is closed: {why}", self.address);
         self.close();
     }
 
     /// Somebody may wait, and there is no room: it accepts no more until somebody leaves or a moment has passed.
-    pub(crate) fn rest(&mut self, why: &str, now: Time, stats: &mut Stats) {
-        stats.accept_rests += 1;
-        match &mut self.door {
-            Door::Crowded(episode, room) => {
-                episode.rests += 1;
-                *room = Room::Resting;
-            }
-            Door::Open => {
+    pub(crate) fn pause(&mut self, why: &str, now: Time, stats: &mut Stats) {
+        stats.accept_pauses += 1;
+        let overload = match self.take_overload() {
+            Some(overload) => Overload { pauses: overload.pauses + 1, ..overload },
+            None => {
                 warn!("{} accepts no more for now: {why}", self.address);
-                let (accepted_before, gave_way_before) = (stats.accepted, stats.gave_way);
-                let episode = Episode { began: now, rests: 1, accepted_before, gave_way_before };
-                self.door = Door::Crowded(episode, Room::Resting);
+                let (accepted_before, evicted_before) = (stats.accepted, stats.evicted);
+                Overload { started: now, pauses: 1, accepted_before, evicted_before }
             }
+        };
+        self.accept_state = AcceptState::Paused(overload);
+    }
+
+    /// The backlog is empty: whoever waited has been accepted.
+    pub(crate) fn recover(&mut self, now: Time) {
+        if self.is_paused()
+            && let Some(overload) = self.take_overload()
+        {
+            self.accept_state = AcceptState::Recovering(overload, now);
         }
     }
 
-    /// Nobody waits.
-    pub(crate) fn ease(&mut self, now: Time) {
-        if let Door::Crowded(_, room @ Room::Resting) = &mut self.door {
-            *room = Room::Easing { since: now };
-        }
-    }
-
-    pub(crate) fn is_resting(&self) -> bool {
-        matches!(self.door, Door::Crowded(_, Room::Resting))
+    pub(crate) fn is_paused(&self) -> bool {
+        matches!(self.accept_state, AcceptState::Paused(_))
     }
 
     /// Look at me no later than this.
     pub(crate) fn deadline(&self, now: Time) -> Time {
-        match &self.door {
-            Door::Open => Time::NEVER,
-            Door::Crowded(_, Room::Resting) => now.plus_ms(ACCEPT_REST_MS),
-            Door::Crowded(_, Room::Easing { since }) => since.plus_ms(EASE_MS),
+        match &self.accept_state {
+            AcceptState::Accepting => Time::NEVER,
+            AcceptState::Paused(_) => now.plus_ms(ACCEPT_RETRY_MS),
+            AcceptState::Recovering(_, since) => since.plus_ms(ACCEPT_RECOVERY_MS),
         }
     }
 
-    /// Its deadline has come: it has rested, or has long enough had no need to.
+    /// The deadline has come: tries again, or has recovered.
     pub(crate) fn expire(&mut self, turn: &Turn) -> Outcome {
-        match &self.door {
-            Door::Crowded(_, Room::Resting) => Outcome::Unfinished,
-            Door::Crowded(_, Room::Easing { since }) if since.plus_ms(EASE_MS) <= turn.now => {
-                self.end_episode(turn);
+        match &self.accept_state {
+            AcceptState::Paused(_) => Outcome::Unfinished,
+            AcceptState::Recovering(_, since) => {
+                if since.plus_ms(ACCEPT_RECOVERY_MS) <= turn.now {
+                    self.end_overload(turn);
+                }
                 Outcome::Blocked
             }
-            Door::Crowded(_, Room::Easing { .. }) | Door::Open => Outcome::Blocked,
+            AcceptState::Accepting => Outcome::Blocked,
         }
     }
 
-    /// Says how an episode went, if it is in one.
-    pub(crate) fn end_episode(&mut self, turn: &Turn) {
-        let Door::Crowded(episode, _) = std::mem::replace(&mut self.door, Door::Open) else {
-            return;
-        };
-        let Episode { began, rests, accepted_before, gave_way_before } = episode;
+    /// Ends an overload, if there is one, and logs its counts.
+    pub(crate) fn end_overload(&mut self, turn: &Turn) {
+        let Some(overload) = self.take_overload() else { return };
         info!(
-            "{} had no room at times for {:.1?}: it rested {rests} times, {} gave way and {} were accepted meanwhile",
+            "{} had no room at times for {:.1?}: it rested {} times, {} gave way and {} were accepted meanwhile",
             self.address,
-            turn.now.since(began),
-            turn.stats.gave_way - gave_way_before,
-            turn.stats.accepted - accepted_before,
+            turn.now.since(overload.started),
+            overload.pauses,
+            turn.stats.evicted - overload.evicted_before,
+            turn.stats.accepted - overload.accepted_before,
         );
+    }
+
+    /// Goes back to accepting as usual, and returns the overload that there was.
+    fn take_overload(&mut self) -> Option<Overload> {
+        match std::mem::replace(&mut self.accept_state, AcceptState::Accepting) {
+            AcceptState::Accepting => None,
+            AcceptState::Paused(overload) | AcceptState::Recovering(overload, _) => Some(overload),
+        }
     }
 }
 
 impl From<io::Error> for Accepted {
     fn from(error: io::Error) -> Accepted {
-        match errno::of_accept(&error) {
-            AcceptError::NobodyThere => Accepted::Nothing,
-            AcceptError::Again => Accepted::Again,
-            AcceptError::Lost => Accepted::Lost(error),
+        match errno::classify_accept(&error) {
+            AcceptError::WouldBlock => Accepted::WouldBlock,
+            AcceptError::Interrupted => Accepted::Interrupted,
+            AcceptError::HandshakeFailed => Accepted::HandshakeFailed(error),
             AcceptError::Exhausted => Accepted::Exhausted(error),
             AcceptError::Broken => Accepted::Broken(error),
         }
@@ -238,31 +246,34 @@ mod tests {
         let at = |ms| Time::at(std::time::Duration::from_millis(ms));
         let mut listener = listener();
         assert_eq!(listener.deadline(turn.now), Time::NEVER);
-        listener.rest("no room", at(0), &mut turn.stats);
-        assert!(listener.is_resting());
-        assert_eq!(listener.deadline(at(0)), at(ACCEPT_REST_MS));
-        listener.ease(at(100));
-        assert_eq!((listener.is_resting(), listener.deadline(at(100))), (false, at(100 + EASE_MS)));
-        listener.rest("no room", at(900), &mut turn.stats);
-        turn.now = at(100 + EASE_MS);
+        listener.pause("no room", at(0), &mut turn.stats);
+        assert!(listener.is_paused());
+        assert_eq!(listener.deadline(at(0)), at(ACCEPT_RETRY_MS));
+        listener.recover(at(100));
+        assert_eq!(
+            (listener.is_paused(), listener.deadline(at(100))),
+            (false, at(100 + ACCEPT_RECOVERY_MS))
+        );
+        listener.pause("no room", at(900), &mut turn.stats);
+        turn.now = at(100 + ACCEPT_RECOVERY_MS);
         assert_eq!(
             listener.expire(&turn),
             Outcome::Unfinished,
             "it looks again whether there is room"
         );
-        assert_eq!(turn.stats.accept_rests, 2);
+        assert_eq!(turn.stats.accept_pauses, 2);
 
-        listener.ease(at(2000));
-        listener.ease(at(2500));
-        turn.now = at(2000 + EASE_MS - 1);
+        listener.recover(at(2000));
+        listener.recover(at(2500));
+        turn.now = at(2000 + ACCEPT_RECOVERY_MS - 1);
         assert_eq!(listener.expire(&turn), Outcome::Blocked);
         assert!(
-            matches!(&listener.door, Door::Crowded(episode, _) if episode.rests == 2),
+            matches!(&listener.accept_state, AcceptState::Recovering(overload, _) if overload.pauses == 2),
             "one millisecond early"
         );
-        turn.now = at(2000 + EASE_MS);
+        turn.now = at(2000 + ACCEPT_RECOVERY_MS);
         assert_eq!(listener.expire(&turn), Outcome::Blocked);
-        assert!(matches!(listener.door, Door::Open), "it is over");
+        assert!(matches!(listener.accept_state, AcceptState::Accepting), "it is over");
         assert_eq!(listener.deadline(turn.now), Time::NEVER);
     }
 }

@@ -101,7 +101,7 @@ fn has_room(to: &impl AsFd) -> bool {
     matches!(poll(&mut [PollFd::new(to, PollFlags::OUT)], Some(&now)), Ok(1..))
 }
 
-/// As much of `rest` as may be written at a time.
+/// As much of `pause` as may be written at a time.
 fn first_piece(rest: &[u8], is_terminal: bool) -> &[u8] {
     if !is_terminal {
         return &rest[..rest.len().min(PIECE_BYTES_MAX)];

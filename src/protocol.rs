@@ -45,7 +45,7 @@ pub trait Protocol {
     /// is anything read. Of one message, at most [`INPUT_BYTES_MAX`](crate::limits::INPUT_BYTES_MAX) can be waited for.
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance;
 
-    /// The peer has sent its FIN: nothing comes after `rest`, the input that was never consumed. Our direction is still
+    /// The peer has sent its FIN: nothing comes after `pause`, the input that was never consumed. Our direction is still
     /// open. What was sent and what is sent now still reaches the peer; then the connection is closed. ([`Next::Pause`]
     /// keeps it open for what [`output_low`](Protocol::output_low) has still to produce, or for what others still send to it; it
     /// then ends when our FIN is sent too, see [`Context::shutdown_write`].)
@@ -178,9 +178,9 @@ pub enum CloseReason {
 
 impl From<io::Error> for CloseReason {
     fn from(error: io::Error) -> CloseReason {
-        match errno::of_send(&error) {
-            StreamError::PeerLeft => CloseReason::PeerReset,
-            StreamError::Blocked | StreamError::Again | StreamError::Failed => {
+        match errno::classify_send(&error) {
+            StreamError::Disconnected => CloseReason::PeerReset,
+            StreamError::WouldBlock | StreamError::Interrupted | StreamError::Failed => {
                 CloseReason::Io(error.kind())
             }
         }

@@ -76,14 +76,14 @@ pub struct Reactor {
     /// The slots of the listeners.
     listeners: Vec<usize>,
     /// Before then, nobody is asked again to give way.
-    room_sought_until: Time,
+    next_eviction_at: Time,
     /// What streams are read into.
     scratch: Box<[u8; READ_BYTES_MAX]>,
     turn: Turn,
     /// When a stop ends what is still under way. `NEVER` until the first turn after a stop was asked for.
     drain_until: Time,
     /// How many have been accepted since then.
-    let_in_last: i32,
+    accepted_while_draining: i32,
     /// How many connections were cut off when that time had come.
     cut_off: Option<usize>,
     /// Calls that have failed at once, and whose protocols have yet to be told.
@@ -197,11 +197,11 @@ impl Reactor {
             notifications_left: 0,
             ended: Vec::with_capacity(EVENTS_PER_TURN),
             listeners: Vec::new(),
-            room_sought_until: Time::at(Duration::ZERO),
+            next_eviction_at: Time::at(Duration::ZERO),
             scratch: Box::new([0; READ_BYTES_MAX]),
             turn: Turn::new(limits),
             drain_until: Time::NEVER,
-            let_in_last: 0,
+            accepted_while_draining: 0,
             cut_off: None,
             failed_connects: Vec::new(),
             datagram_clients: 0,
@@ -410,7 +410,7 @@ impl Reactor {
     fn drive_other(&mut self, token: usize) {
         let slot = &mut self.slots[token];
         let outcome = match &mut slot.source {
-            Source::Listener(_) => match self.accept_some(token) {
+            Source::Listener(_) => match self.accept_batch(token) {
                 Outcome::Idle => return, // as mostly
                 outcome @ (Outcome::Blocked | Outcome::Unfinished | Outcome::Ended(_)) => outcome,
             },
@@ -579,7 +579,7 @@ impl Reactor {
                     self.turn.effects.on_closed(connection.id(), why, &mut self.turn.stats);
                 }
                 Source::Listener(listener) => {
-                    listener.end_episode(&self.turn);
+                    listener.end_overload(&self.turn);
                     info!("stops listening on {}", listener.address);
                     self.listeners.retain(|&other| other != token);
                 }
@@ -602,7 +602,7 @@ impl Reactor {
         }
         for &token in &self.listeners {
             let slot = &mut self.slots[token];
-            if matches!(&slot.source, Source::Listener(listener) if listener.is_resting()) {
+            if matches!(&slot.source, Source::Listener(listener) if listener.is_paused()) {
                 enqueue(&mut self.queue, token, slot);
             }
         }
@@ -746,7 +746,7 @@ impl Reactor {
             let can_progress = match &slot.source {
                 Source::Connection(_, connection) => connection.can_progress(&slot.ready),
                 Source::Datagram(socket) => socket.can_progress(&slot.ready),
-                Source::Listener(listener) => slot.ready.readable && !listener.is_resting(),
+                Source::Listener(listener) => slot.ready.readable && !listener.is_paused(),
                 Source::Inbox(_) | Source::Bell(_) => slot.ready.readable,
             };
             slot.standing != Standing::Waiting || !can_progress

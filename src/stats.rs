@@ -16,10 +16,10 @@ pub struct Stats {
     pub accepts_failed: u64,
     /// Times that a listener had to rest because descriptors, memory or our own bound on connections were exhausted, or
     /// everybody had left before it came to them. It then looks whether there is room when somebody leaves, or after
-    /// [`ACCEPT_REST_MS`](crate::limits::ACCEPT_REST_MS), and each time that there is not counts.
-    pub accept_rests: u64,
+    /// [`ACCEPT_RETRY_MS`](crate::limits::ACCEPT_RETRY_MS), and each time that there is not counts.
+    pub accept_pauses: u64,
     /// Idle connections closed to make room for those who wait (see [`Protocol::is_evictable`](crate::Protocol::is_evictable)).
-    pub gave_way: u64,
+    pub evicted: u64,
     /// Connections that we began and whose peer was reached.
     pub connected: u64,
     /// Connections that we began and whose peer was not reached, for whatever reason.

@@ -123,14 +123,14 @@ pub(crate) fn receive<W: Wire>(
                 }
                 return Ok(Received::Bytes(count));
             }
-            Err(error) => match errno::of_receive(&error) {
-                StreamError::Blocked => {
+            Err(error) => match errno::classify_receive(&error) {
+                StreamError::WouldBlock => {
                     ready.readable = false;
                     ready.closing = ready.cuts_reads;
                     return Ok(Received::Nothing);
                 }
-                StreamError::Again => {}
-                StreamError::PeerLeft => return Err(CloseReason::PeerReset),
+                StreamError::Interrupted => {}
+                StreamError::Disconnected => return Err(CloseReason::PeerReset),
                 StreamError::Failed => return Err(CloseReason::Io(error.kind())),
             },
         }
@@ -161,13 +161,13 @@ pub(crate) fn send<W: Wire>(
                 }
                 return Ok(count);
             }
-            Err(error) => match errno::of_send(&error) {
-                StreamError::Blocked => {
+            Err(error) => match errno::classify_send(&error) {
+                StreamError::WouldBlock => {
                     ready.writable = false;
                     return Ok(0);
                 }
-                StreamError::Again => {}
-                StreamError::PeerLeft => return Err(CloseReason::PeerReset),
+                StreamError::Interrupted => {}
+                StreamError::Disconnected => return Err(CloseReason::PeerReset),
                 StreamError::Failed => return Err(CloseReason::Io(error.kind())),
             },
         }

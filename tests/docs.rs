@@ -444,9 +444,9 @@ fn every_limit_is_quoted_with_its_value() {
         ("idle_ms_max", seconds(defaults.idle_ms_max)),
         ("linger_ms_max", seconds(defaults.linger_ms_max)),
         ("drain_ms_max", seconds(defaults.drain_ms_max)),
-        ("EASE_MS", seconds(limits::EASE_MS)),
-        ("GIVE_WAY_MAX", limits::GIVE_WAY_MAX.to_string()),
-        ("GIVE_WAY_QUIET_MS", seconds(limits::GIVE_WAY_QUIET_MS)),
+        ("ACCEPT_RECOVERY_MS", seconds(limits::ACCEPT_RECOVERY_MS)),
+        ("EVICTIONS_MAX", limits::EVICTIONS_MAX.to_string()),
+        ("EVICTION_IDLE_MS", seconds(limits::EVICTION_IDLE_MS)),
         ("unanswered_ports", {
             let [others @ .., last] = &defaults.unanswered_ports[..] else {
                 panic!("some are not answered")

@@ -15,7 +15,7 @@ use common::{
     Ending, PATIENCE, Program, assert_same, check_echo, check_end, connect, connect_narrow,
     pattern, persist, reactor, reset, stuff,
 };
-use reactor::limits::ACCEPT_REST_MS;
+use reactor::limits::ACCEPT_RETRY_MS;
 use socket2::{Domain, Socket, Type};
 
 const TCP: [&str; 2] = ["--tcp", "127.0.0.1:0"];
@@ -627,15 +627,15 @@ fn when_descriptors_run_out_it_serves_those_it_has_and_later_the_others() {
     );
     let count = |name: &str| counted(&ending, name);
     assert_eq!(
-        (count("accepted"), count("connections"), count("gave_way")),
+        (count("accepted"), count("connections"), count("evicted")),
         (201, 0, 0),
         "{:?}",
         ending.stderr
     );
-    assert!(told(count("accept_rests"), "times"), "{line}");
+    assert!(told(count("accept_pauses"), "times"), "{line}");
     // Each conversation is worth a few turns, the signal an empty one, and it looks ten times a second for room; a loop that
     // spins takes hundreds of thousands in these seconds.
-    let turns_max = 8 * 201 + u64::try_from(took.as_millis()).unwrap() / ACCEPT_REST_MS + 20;
+    let turns_max = 8 * 201 + u64::try_from(took.as_millis()).unwrap() / ACCEPT_RETRY_MS + 20;
     assert!(
         count("turns") < turns_max && count("empty_turns") <= 2,
         "at most {turns_max} turns: {:?}",
@@ -681,8 +681,8 @@ fn when_descriptors_run_out_idle_http_connections_give_way_and_no_others() {
     clients.into_iter().take(100).for_each(|client| check_end(client, b""));
     let ending = program.stop();
     assert_eq!(ending.status.code(), Some(0));
-    let gave_way = counted(&ending, "gave_way");
-    assert!((140..=200).contains(&gave_way), "{gave_way} gave way");
+    let evicted = counted(&ending, "evicted");
+    assert!((140..=200).contains(&evicted), "{evicted} gave way");
     assert_eq!(
         counted(&ending, "closed_finished"),
         counted(&ending, "closed"),

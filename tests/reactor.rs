@@ -26,7 +26,7 @@ use common::{
     connect_narrow, connect_udp, pattern, reset, serve, turn_until,
 };
 use reactor::limits::{
-    ACCEPTS_PER_TURN, BYTES_PER_TURN, GIVE_WAY_MAX, GIVE_WAY_QUIET_MS, OUTPUT_LOW_BYTES,
+    ACCEPTS_PER_TURN, BYTES_PER_TURN, EVICTION_IDLE_MS, EVICTIONS_MAX, OUTPUT_LOW_BYTES,
     READ_BYTES_MAX,
 };
 #[cfg(target_os = "linux")]
@@ -399,7 +399,7 @@ fn who_finds_the_house_full_waits_outside_and_is_served_when_somebody_leaves() {
         (2, 2),
         "nobody else is let in"
     );
-    assert!(reactor.stats().accept_rests > 0);
+    assert!(reactor.stats().accept_pauses > 0);
     peers[3].set_nonblocking(true).unwrap();
     assert_eq!(peers[3].read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
     peers[3].set_nonblocking(false).unwrap();
@@ -441,7 +441,7 @@ fn when_the_house_is_full_the_longest_idle_give_way_at_once_and_nobody_else_does
     // There is room for 20. Two more than may give way at one time keep their connections after a request, and are quiet for as
     // long as that takes. A busy client and one of echo, which expects no such end, fill the house, and another knocks.
     let mut reactor =
-        Reactor::new(Limits { connections_max: GIVE_WAY_MAX + 4, ..Limits::default() }).unwrap();
+        Reactor::new(Limits { connections_max: EVICTIONS_MAX + 4, ..Limits::default() }).unwrap();
     let site = Site::new();
     let http = reactor.listen(any_port(), move |_| Http::new(site.clone())).unwrap();
     let echo = reactor.listen(any_port(), |_| Echo::new()).unwrap();
@@ -451,14 +451,14 @@ fn when_the_house_is_full_the_longest_idle_give_way_at_once_and_nobody_else_does
     };
     let mut echoed = connect(echo);
     exchange(&mut reactor, &mut echoed, b"x");
-    let mut longest_idle: Vec<TcpStream> = (0..GIVE_WAY_MAX).map(|_| connect(http)).collect();
+    let mut longest_idle: Vec<TcpStream> = (0..EVICTIONS_MAX).map(|_| connect(http)).collect();
     longest_idle.iter_mut().for_each(|stream| _ = ask(&mut reactor, stream, REQUEST));
     pass(&mut reactor, 2);
     let mut idle: Vec<TcpStream> = (0..2).map(|_| connect(http)).collect();
     idle.iter_mut().for_each(|stream| _ = ask(&mut reactor, stream, REQUEST));
-    pass(&mut reactor, GIVE_WAY_QUIET_MS + 2);
+    pass(&mut reactor, EVICTION_IDLE_MS + 2);
     assert_eq!(
-        (reactor.stats().gave_way, reactor.stats().accept_rests),
+        (reactor.stats().evicted, reactor.stats().accept_pauses),
         (0, 0),
         "as long as there is room, nobody has to go"
     );
@@ -471,9 +471,9 @@ fn when_the_house_is_full_the_longest_idle_give_way_at_once_and_nobody_else_does
     let (mut newcomer, guest) = (connect(http), connect(http));
     let turns = ask(&mut reactor, &mut newcomer, REQUEST);
     assert!(turns < 10, "{turns} turns until it is served");
-    turn_until(&mut reactor, "both are let in", |stats| stats.accepted == GIVE_WAY_MAX as u64 + 6);
+    turn_until(&mut reactor, "both are let in", |stats| stats.accepted == EVICTIONS_MAX as u64 + 6);
     drop(guest);
-    assert_eq!(reactor.stats().gave_way, GIVE_WAY_MAX as u64);
+    assert_eq!(reactor.stats().evicted, EVICTIONS_MAX as u64);
     longest_idle.into_iter().for_each(|stream| check_end(stream, b""));
     idle.iter_mut().for_each(|stream| _ = ask(&mut reactor, stream, REQUEST));
     ask(&mut reactor, &mut busy, rest);
@@ -494,13 +494,13 @@ fn who_is_quiet_for_too_short_a_time_does_not_give_way_yet() {
     let turns = ask(&mut reactor, &mut second, REQUEST);
     let waited = answered.elapsed();
     // The clock of the loop may be a millisecond behind, and the answer was there before we had read it.
-    assert!(waited >= Duration::from_millis(GIVE_WAY_QUIET_MS - 50), "{waited:?}");
+    assert!(waited >= Duration::from_millis(EVICTION_IDLE_MS - 50), "{waited:?}");
     assert!(
         u128::from(turns) <= 20 + 2 * (waited.as_millis() / A_MOMENT.as_millis()),
         "{turns} turns in {waited:?}"
     );
     check_end(first, b"");
-    assert_eq!((reactor.stats().gave_way, reactor.stats().connections), (1, 1));
+    assert_eq!((reactor.stats().evicted, reactor.stats().connections), (1, 1));
 }
 
 #[test]

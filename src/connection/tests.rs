@@ -705,11 +705,11 @@ fn every_error_of_the_kernel_is_the_reason_of_the_end() {
 fn every_errno_of_recv_and_send_leads_to_what_it_should() {
     // What the peer brought about is told from what happened to us; to be blocked or interrupted is no end. All rows of the
     // tables are tried, and an errno that they do not have. What follows is said here once more, by number and kind.
-    use crate::errno::tests::{UNHEARD_OF, all_of_receive, all_of_send};
+    use crate::errno::tests::{UNKNOWN_ERRNO, all_of_receive, all_of_send};
     let left = [libc::ECONNRESET, libc::ECONNABORTED, libc::EPIPE, libc::ENOTCONN];
     let io = |errno: i32| Ended(CloseReason::Io(io::Error::from_raw_os_error(errno).kind()));
     let talk = || Talk::with_puppet(Puppet::default());
-    for errno in all_of_receive().chain(left).chain([libc::EWOULDBLOCK, UNHEARD_OF]) {
+    for errno in all_of_receive().chain(left).chain([libc::EWOULDBLOCK, UNKNOWN_ERRNO]) {
         let fails = || Step::Recv(Err(Fault::Errno(errno)));
         match errno {
             libc::EWOULDBLOCK => assert_eq!(talk().drive([fails()]), Blocked),
@@ -722,7 +722,8 @@ fn every_errno_of_recv_and_send_leads_to_what_it_should() {
             errno => assert_eq!(talk().drive([fails()]), io(errno), "{errno}"),
         }
     }
-    for errno in all_of_send().chain(left).chain([libc::EPROTOTYPE, libc::EWOULDBLOCK, UNHEARD_OF])
+    for errno in
+        all_of_send().chain(left).chain([libc::EPROTOTYPE, libc::EWOULDBLOCK, UNKNOWN_ERRNO])
     {
         let fails = || Step::Send(Err(Fault::Errno(errno)));
         let ends = |why: Outcome| {
@@ -757,12 +758,12 @@ fn who_gives_way_is_closed_at_once_unless_its_peer_is_just_speaking() {
     // its way: so it is read and discarded behind our FIN.
     let mut talk = Talk::with_puppet(Puppet::default());
     assert_eq!(talk.drive([recv("1\n"), send_all(bytes(0, 1))]), Blocked);
-    talk.connection.give_way();
+    talk.connection.evict();
     assert_eq!(talk.drive([]), Ended(CloseReason::Finished));
 
     let mut talk = Talk::with_puppet(Puppet::default());
     assert_eq!(talk.drive([RECV_BLOCKS]), Blocked);
-    talk.connection.give_way();
+    talk.connection.evict();
     assert_eq!(talk.drive_readable([FINISH, recv("1\n")]), Blocked);
     assert!(talk.log().is_empty(), "nobody hears it");
     assert_eq!(talk.drive_readable([FIN]), Ended(CloseReason::Finished));

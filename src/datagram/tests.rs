@@ -216,7 +216,7 @@ impl Server {
 }
 
 fn refuses(error: &io::Error) -> bool {
-    errno::of_send_datagram(error) == DatagramError::NoTrain
+    errno::classify_send_datagram(error) == DatagramError::GsoUnsupported
 }
 
 #[test]

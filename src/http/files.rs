@@ -224,10 +224,10 @@ impl Root {
 
     #[cold]
     fn refuse(&self, target: &Target<'_>, error: &io::Error) -> Option<Response<'static>> {
-        let status = match errno::of_open(error) {
-            OpenError::Missing => return None,
+        let status = match errno::classify_open(error) {
+            OpenError::NotFound => return None,
             OpenError::Forbidden => Status::Forbidden,
-            OpenError::NoDescriptor | OpenError::NotNow => Status::ServiceUnavailable,
+            OpenError::NoDescriptor | OpenError::TryLater => Status::ServiceUnavailable,
             OpenError::Failed => Status::InternalServerError,
         };
         debug!("{:?} cannot be opened: {error}", target.file());

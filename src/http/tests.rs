@@ -34,14 +34,14 @@ fn body_ms_max() -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     /// The peer left, and owed nothing: until then the connection persisted.
-    PeerLeft,
+    Disconnected,
     /// The peer left in the middle of a request, and was told so.
     CutShort,
     /// We ended it, with this.
     Ours(Next),
 }
 
-use End::{CutShort, Ours, PeerLeft};
+use End::{CutShort, Disconnected, Ours};
 
 /// A whole conversation. The 29 bytes of each date have been checked, and stand here as `*`.
 #[derive(Debug, PartialEq, Eq)]
@@ -150,7 +150,7 @@ impl<R: Responder> Peer<R> {
                     Next::Close,
                     "after the peer's FIN there is nothing to go on with"
                 );
-                if self.turn.output.is_empty() { PeerLeft } else { CutShort }
+                if self.turn.output.is_empty() { Disconnected } else { CutShort }
             }
         };
         self.output.append(&mut self.turn.output);
@@ -218,7 +218,7 @@ fn check_behind(
             );
         }
         if end != CutShort {
-            let answer_after = if end == PeerLeft { plain(KEEP) } else { String::new() };
+            let answer_after = if end == Disconnected { plain(KEEP) } else { String::new() };
             let expected = Talk { output: expected.output + &answer_after, end };
             let input = [&input, PLAIN].concat();
             assert_eq!(
@@ -250,7 +250,7 @@ fn cuts(start: usize, length: usize) -> impl Iterator<Item = usize> {
 /// A request that is served: the connection persists.
 #[track_caller]
 fn check_served(rule: &str, input: impl AsRef<[u8]>) {
-    check(rule, input, &[plain(KEEP)], PeerLeft);
+    check(rule, input, &[plain(KEEP)], Disconnected);
 }
 
 /// A request that is refused, and the last that is heard.
@@ -317,14 +317,14 @@ fn an_answer_has_exactly_these_bytes() {
         Hello, World!";
     let missing = "HTTP/1.0 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 14\r\nDate: *\r\n\
         Connection: keep-alive\r\n\r\n404 Not Found\n";
-    check("the page", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", &[page.into()], PeerLeft);
+    check("the page", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", &[page.into()], Disconnected);
     check(
         "the plain text",
         "GET /plaintext HTTP/1.0\r\n\r\n",
         &[plain.into()],
         Ours(Next::CloseWithoutLinger),
     );
-    check("a 404", "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n", &[missing.into()], PeerLeft);
+    check("a 404", "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n", &[missing.into()], Disconnected);
 }
 
 #[test]
@@ -337,9 +337,14 @@ fn head_gets_the_fields_of_get_and_no_body() {
             "GET",
             line(&format!("GET {target} HTTP/1.1")),
             std::slice::from_ref(&answer),
-            PeerLeft,
+            Disconnected,
         );
-        check("HEAD", line(&format!("HEAD {target} HTTP/1.1")), &[without_body(&answer)], PeerLeft);
+        check(
+            "HEAD",
+            line(&format!("HEAD {target} HTTP/1.1")),
+            &[without_body(&answer)],
+            Disconnected,
+        );
     }
     check(
         "1945 8.2",
@@ -429,7 +434,7 @@ fn a_connection_persists_as_its_client_says() {
     ] {
         let request = format!("GET /plaintext HTTP/{version}\r\nHost: a\r\n{fields}\r\n");
         let (connection, end) =
-            if persists { (KEEP, PeerLeft) } else { (CLOSE, Ours(Next::CloseWithoutLinger)) };
+            if persists { (KEEP, Disconnected) } else { (CLOSE, Ours(Next::CloseWithoutLinger)) };
         check("9112 9.3", request, &[plain(connection)], end);
     }
 }
@@ -444,7 +449,7 @@ fn pipelined_requests_are_answered_in_order_until_one_closes() {
         requests += &line(&format!("GET {target} HTTP/1.1"));
         answers.push(answer);
     }
-    check("sixteen", requests, &answers, PeerLeft);
+    check("sixteen", requests, &answers, Disconnected);
     let closing = line("GET / HTTP/1.1\r\nConnection: close");
     let three = get("") + &closing + &get("");
     check(
@@ -480,19 +485,19 @@ fn a_body_is_skipped_whatever_the_answer() {
         ("HEAD /plaintext", without_body(&plain(KEEP))),
     ] {
         let request = format!("{start} HTTP/1.1\r\n{fields}\r\n{body}");
-        check("9112 6.3", &request, std::slice::from_ref(&answer), PeerLeft);
-        check("9112 6.3", request + &get(""), &[answer, plain(KEEP)], PeerLeft);
+        check("9112 6.3", &request, std::slice::from_ref(&answer), Disconnected);
+        check("9112 6.3", request + &get(""), &[answer, plain(KEEP)], Disconnected);
     }
     let closing = format!("POST / HTTP/1.1\r\n{fields}Connection: close\r\n\r\n{body}");
     check("9112 9.6", closing, &[not_allowed(CLOSE)], Ours(Next::CloseWithoutLinger));
     let old = format!("POST / HTTP/1.0\r\n{fields}\r\n{body}");
     check("1945 8.3", old, &[not_allowed(CLOSE)], Ours(Next::CloseWithoutLinger));
-    check("9112 6.3: none", line("POST / HTTP/1.1"), &[not_allowed(KEEP)], PeerLeft);
+    check("9112 6.3: none", line("POST / HTTP/1.1"), &[not_allowed(KEEP)], Disconnected);
     check(
         "9112 6.3: empty",
         line("POST / HTTP/1.1\r\nContent-Length: 0"),
         &[not_allowed(KEEP)],
-        PeerLeft,
+        Disconnected,
     );
     check_refused("1945 7.2.2: where does it end?", "POST / HTTP/1.0\r\n\r\n", "400 Bad Request");
     check_refused("1945 7.2.2: where does it end?", "PUT / HTTP/1.0\r\n\r\n", "400 Bad Request");
@@ -503,7 +508,7 @@ fn the_largest_body_is_skipped_and_a_larger_one_refused_at_its_head() {
     // A megabyte is fed to the row that may have one. The other is refused before any of it comes.
     let head = |length: u64| line(&format!("POST / HTTP/1.1\r\nContent-Length: {length}"));
     let body = "x".repeat(usize::try_from(BODY_BYTES_MAX).unwrap());
-    check("the largest", head(BODY_BYTES_MAX) + &body, &[not_allowed(KEEP)], PeerLeft);
+    check("the largest", head(BODY_BYTES_MAX) + &body, &[not_allowed(KEEP)], Disconnected);
     check_refused("one byte more", head(BODY_BYTES_MAX + 1), "413 Content Too Large");
     check_refused("as far as numbers go", head(u64::MAX), "413 Content Too Large");
 }
@@ -518,7 +523,7 @@ fn a_content_length_is_one_plain_number() {
             "9110 8.6",
             get(&format!("Content-Length:{value}\r\n")) + "hello",
             &[plain(KEEP)],
-            PeerLeft,
+            Disconnected,
         );
     }
     let many_zeros = [with_zeros(CONTENT_LENGTH_DIGITS_MAX + 1), with_zeros(300)];
@@ -748,14 +753,14 @@ fn an_encoded_path_is_decoded_once() {
         ("/plaintext%zz", error("404 Not Found", KEEP)),
         ("/%FF", error("404 Not Found", KEEP)),
     ] {
-        check("1945 5.1.2", line(&format!("GET {target} HTTP/1.1")), &[answer], PeerLeft);
+        check("1945 5.1.2", line(&format!("GET {target} HTTP/1.1")), &[answer], Disconnected);
     }
     let echoed = answer("200 OK", "application/octet-stream", "", KEEP, "hi");
     check(
         "1945 5.1.2",
         line("POST /ech%6f HTTP/1.1\r\nContent-Length: 2") + "hi",
         &[echoed],
-        PeerLeft,
+        Disconnected,
     );
 }
 
@@ -768,7 +773,7 @@ fn an_absolute_target_overrides_the_host() {
             "9112 3.2.2",
             format!("GET http://a/ HTTP/1.1\r\nHost: {host}\r\n\r\n"),
             &[page(KEEP)],
-            PeerLeft,
+            Disconnected,
         );
     }
     check_refused("9112 3.2", "GET http://a/ HTTP/1.1\r\nHost: a b\r\n\r\n", "400 Bad Request");
@@ -776,7 +781,7 @@ fn an_absolute_target_overrides_the_host() {
         "9112 3.2: empty, without an authority",
         "OPTIONS * HTTP/1.1\r\nHost:\r\n\r\n",
         &[not_allowed(KEEP)],
-        PeerLeft,
+        Disconnected,
     );
     check(
         "9112 3.2: 1.0 has no Host",
@@ -790,9 +795,14 @@ fn an_absolute_target_overrides_the_host() {
 fn a_method_is_known_or_501_and_served_or_405() {
     // 9110 9.1, 15.5.6 and 15.6.2. Methods are whole words, in upper case.
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"] {
-        check("9110 15.5.6", line(&format!("{method} / HTTP/1.1")), &[not_allowed(KEEP)], PeerLeft);
+        check(
+            "9110 15.5.6",
+            line(&format!("{method} / HTTP/1.1")),
+            &[not_allowed(KEEP)],
+            Disconnected,
+        );
     }
-    check("9110 15.5.6", line("OPTIONS * HTTP/1.1"), &[not_allowed(KEEP)], PeerLeft);
+    check("9110 15.5.6", line("OPTIONS * HTTP/1.1"), &[not_allowed(KEEP)], Disconnected);
     for start in ["CONNECT a:80", "CONNECT [::1]:443"] {
         // 9110 9.3.6: what comes behind it is meant for a tunnel.
         check(
@@ -851,7 +861,7 @@ fn a_target_has_one_of_four_forms() {
         ("https://[::1]:443/plaintext", plain(KEEP)),
         ("http://a/nowhere", error("404 Not Found", KEEP)),
     ] {
-        check("9112 3.2", line(&format!("GET {target} HTTP/1.1")), &[answer], PeerLeft);
+        check("9112 3.2", line(&format!("GET {target} HTTP/1.1")), &[answer], Disconnected);
     }
     for (rule, target) in [
         ("9112 3.2.4: for OPTIONS only", "*"),
@@ -926,12 +936,12 @@ fn a_request_line_has_two_single_spaces() {
 fn a_version_is_spoken_unsupported_or_none() {
     // 9110 2.5 and 15.6.6, 9112 2.3: `HTTP/` DIGIT `.` DIGIT. Any 1.x above is answered as 1.1.
     for version in ["HTTP/1.1", "HTTP/1.2", "HTTP/1.9"] {
-        check("9110 2.5", line(&format!("GET / {version}")), &[page(KEEP)], PeerLeft);
+        check("9110 2.5", line(&format!("GET / {version}")), &[page(KEEP)], Disconnected);
         check_refused("9112 3.2", format!("GET / {version}\r\n\r\n"), "400 Bad Request");
     }
     let minor_two =
         line("GET / HTTP/1.2") + &line("POST / HTTP/1.2\r\nContent-Length: 5") + "hello";
-    check("9110 2.5: two of 1.2", minor_two, &[page(KEEP), not_allowed(KEEP)], PeerLeft);
+    check("9110 2.5: two of 1.2", minor_two, &[page(KEEP), not_allowed(KEEP)], Disconnected);
     for version in ["HTTP/2.0", "HTTP/2.1", "HTTP/0.9", "HTTP/3.0", "HTTP/9.9"] {
         check_refused(
             "9110 15.6.6",
@@ -1011,15 +1021,15 @@ fn empty_lines_before_a_request_are_ignored() {
     let many = "\r\n".repeat(usize::from(EMPTY_LINES_MAX) + 1);
     check("9112 2.2", many + &get(""), &[error("400 Bad Request", CLOSE)], Ours(Next::Close));
     let between = line("POST / HTTP/1.1\r\nContent-Length: 5") + "hello\r\n" + &get("");
-    check("9112 2.2", between, &[not_allowed(KEEP), plain(KEEP)], PeerLeft);
+    check("9112 2.2", between, &[not_allowed(KEEP), plain(KEEP)], Disconnected);
 }
 
 #[test]
 fn an_empty_line_after_the_last_request_is_not_half_a_request() {
     // 9112 2.2: some clients end a body with a line end that is not counted. It is neither answered nor timed.
     for lines in ["\r\n", "\r\n\r\n"] {
-        check("9112 2.2", lines, &[], PeerLeft);
-        check("9112 2.2", get("") + lines, &[plain(KEEP)], PeerLeft);
+        check("9112 2.2", lines, &[], Disconnected);
+        check("9112 2.2", get("") + lines, &[plain(KEEP)], Disconnected);
     }
     for pieces in [&[&b"\r\n"[..]][..], &[b"\r", b"\n"], &[b"\r\n\r", b"\n"]] {
         let mut peer = Peer::new(Site::default());
@@ -1027,7 +1037,7 @@ fn an_empty_line_after_the_last_request_is_not_half_a_request() {
         pieces.iter().for_each(|piece| peer.receive(piece));
         peer.wait(head_ms_max());
         peer.receive(PLAIN);
-        assert_eq!(peer.leave(), Talk { output: plain(KEEP) + &plain(KEEP), end: PeerLeft });
+        assert_eq!(peer.leave(), Talk { output: plain(KEEP) + &plain(KEEP), end: Disconnected });
     }
 }
 
@@ -1140,13 +1150,13 @@ fn who_waits_for_leave_to_send_a_body_gets_a_last_answer_instead() {
         let too_large = head("1.1", &format!("Content-Length: 1048577\r\n{expect}"));
         check_refused("9110 10.1.1: and too large", too_large, "413 Content Too Large");
         let empty = head("1.1", &format!("Content-Length: 0\r\n{expect}"));
-        check("9110 10.1.1: no body, no doubt", empty, &[not_allowed(KEEP)], PeerLeft);
+        check("9110 10.1.1: no body, no doubt", empty, &[not_allowed(KEEP)], Disconnected);
         let old = head("1.0", &format!("Content-Length: 5\r\nConnection: keep-alive\r\n{expect}"))
             + "hello";
-        check("9110 10.1.1: ignored in 1.0", old, &[not_allowed(KEEP)], PeerLeft);
+        check("9110 10.1.1: ignored in 1.0", old, &[not_allowed(KEEP)], Disconnected);
     }
     let other = head("1.1", "Content-Length: 5\r\nExpect: 100-continuex\r\n") + "hello";
-    check("9110 10.1.1: another expectation", other, &[not_allowed(KEEP)], PeerLeft);
+    check("9110 10.1.1: another expectation", other, &[not_allowed(KEEP)], Disconnected);
 }
 
 #[test]
@@ -1162,7 +1172,7 @@ fn an_expectation_may_stand_in_a_list() {
 #[test]
 fn a_request_that_is_cut_short_gets_400_and_is_not_served() {
     // 9112 8 and 6.3. Nothing at all is no request.
-    check("nothing", "", &[], PeerLeft);
+    check("nothing", "", &[], Disconnected);
     let whole = get("");
     for length in 1..whole.len() {
         check("9112 8", &whole[..length], &[error("400 Bad Request", CLOSE)], CutShort);
@@ -1282,7 +1292,7 @@ fn an_answered_request_leaves_no_deadline_behind() {
     }
     assert_eq!(
         peer.leave(),
-        Talk { output: plain(KEEP) + &not_allowed(KEEP) + &page(KEEP), end: PeerLeft }
+        Talk { output: plain(KEEP) + &not_allowed(KEEP) + &page(KEEP), end: Disconnected }
     );
 }
 
@@ -1448,7 +1458,7 @@ fn a_responder_cannot_break_the_frame() {
         );
         assert_eq!(
             answer_of("X-Split", value),
-            Talk { output: expected, end: PeerLeft },
+            Talk { output: expected, end: Disconnected },
             "{value:?}"
         );
     }
@@ -1457,7 +1467,7 @@ fn a_responder_cannot_break_the_frame() {
         assert!(answer_of(name, "5").output.starts_with("HTTP/1.0 500 "), "{name:?}");
     }
     let expected = answer("200 OK", "text/plain", "X-Good: 1\r\nX-Fine: a\tb, \"c\"\r\n", KEEP, "");
-    assert_eq!(answer_of("X-Good", "1"), Talk { output: expected, end: PeerLeft });
+    assert_eq!(answer_of("X-Good", "1"), Talk { output: expected, end: Disconnected });
 }
 
 #[test]
@@ -1482,7 +1492,7 @@ fn a_responder_cannot_break_the_frame_with_a_type_either() {
             peer.receive(PLAIN);
             assert_eq!(
                 peer.leave(),
-                Talk { output: error("500 Internal Server Error", KEEP), end: PeerLeft },
+                Talk { output: error("500 Internal Server Error", KEEP), end: Disconnected },
                 "{content_type:?}"
             );
         }
@@ -1490,7 +1500,7 @@ fn a_responder_cannot_break_the_frame_with_a_type_either() {
             Peer::new(Typed("text/plain; charset=\"utf-8\"", kind, Page::new("", "".as_bytes())));
         peer.receive(PLAIN);
         let expected = answer("200 OK", "text/plain; charset=\"utf-8\"", "", KEEP, "abc");
-        assert_eq!(peer.leave(), Talk { output: expected, end: PeerLeft });
+        assert_eq!(peer.leave(), Talk { output: expected, end: Disconnected });
     }
 }
 
@@ -1514,7 +1524,7 @@ fn an_answer_that_can_have_no_body_has_none_whatever_its_responder_says() {
         peer.receive(&[PLAIN, PLAIN].concat());
         let answer =
             format!("HTTP/1.0 {}\r\nDate: *\r\nConnection: keep-alive\r\n\r\n", status.as_str());
-        assert_eq!(peer.leave(), Talk { output: answer.repeat(2), end: PeerLeft });
+        assert_eq!(peer.leave(), Talk { output: answer.repeat(2), end: Disconnected });
     }
 }
 
@@ -1619,7 +1629,7 @@ fn a_streamed_body_is_complete_however_its_pieces_come() {
             }
             let full = answer("200 OK", "text/plain", "", KEEP, &body);
             let output = [full.clone(), without_body(&full), full].concat();
-            assert_eq!(peer.leave(), Talk { output, end: PeerLeft }, "{length} bytes");
+            assert_eq!(peer.leave(), Talk { output, end: Disconnected }, "{length} bytes");
         }
     }
 }
@@ -1645,7 +1655,7 @@ fn a_streamed_body_that_is_not_as_long_as_said_cannot_be_taken_for_the_whole() {
     peer.receive(PLAIN);
     assert_eq!(
         peer.leave(),
-        Talk { output: answer("200 OK", "text/plain", "", KEEP, &text(90)), end: PeerLeft }
+        Talk { output: answer("200 OK", "text/plain", "", KEEP, &text(90)), end: Disconnected }
     );
     let mut peer = Peer::new(Springs { bytes: text(100).into(), pieces: vec![7], length: 101 });
     peer.receive(&[PLAIN, PLAIN].concat());
@@ -1700,7 +1710,7 @@ fn a_long_body_leaves_in_pieces_although_nobody_asked_for_that() {
         let mut peer = Peer::new(Long(length, text(length).into()));
         peer.receive(request);
         let output = answer("200 OK", "text/plain", "", KEEP, &text(length)).repeat(2);
-        assert_eq!(peer.leave(), Talk { output, end: PeerLeft });
+        assert_eq!(peer.leave(), Talk { output, end: Disconnected });
     }
 }
 
@@ -1720,7 +1730,7 @@ fn what_is_posted_to_echo_comes_back() {
     };
     let echoed = |body: &str| answer("200 OK", "application/octet-stream", "", KEEP, body);
     for body in ["", "hello", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
-        check("1945 8.3", request("POST", body.len()) + body, &[echoed(body)], PeerLeft);
+        check("1945 8.3", request("POST", body.len()) + body, &[echoed(body)], Disconnected);
     }
     let bytes_max = usize::try_from(BODY_BYTES_MAX).unwrap();
     let largest = text(bytes_max);
@@ -1728,7 +1738,7 @@ fn what_is_posted_to_echo_comes_back() {
     peer.receive(request("POST", largest.len()).as_bytes());
     largest.as_bytes().chunks(50_000).for_each(|piece| peer.receive(piece));
     peer.receive(PLAIN);
-    assert_eq!(peer.leave(), Talk { output: echoed(&largest) + &plain(KEEP), end: PeerLeft });
+    assert_eq!(peer.leave(), Talk { output: echoed(&largest) + &plain(KEEP), end: Disconnected });
     check_refused("9110 15.5.14", request("POST", bytes_max + 1), "413 Content Too Large");
     let not_allowed = answer(
         "405 Method Not Allowed",
@@ -1737,8 +1747,13 @@ fn what_is_posted_to_echo_comes_back() {
         KEEP,
         "405 Method Not Allowed\n",
     );
-    check("9110 15.5.6", request("PUT", 2) + "hi", std::slice::from_ref(&not_allowed), PeerLeft);
-    check("9110 15.5.6", line("GET /echo HTTP/1.1"), &[not_allowed], PeerLeft);
+    check(
+        "9110 15.5.6",
+        request("PUT", 2) + "hi",
+        std::slice::from_ref(&not_allowed),
+        Disconnected,
+    );
+    check("9110 15.5.6", line("GET /echo HTTP/1.1"), &[not_allowed], Disconnected);
 }
 
 #[test]
@@ -2048,9 +2063,9 @@ proptest! {
         cuts in prop::collection::vec(any::<Index>(), 0..6),
     ) {
         // Up to the first answer that closes, for after it there is no other.
-        let mut expected = Talk { output: String::new(), end: PeerLeft };
+        let mut expected = Talk { output: String::new(), end: Disconnected };
         for request in &requests {
-            if expected.end == PeerLeft {
+            if expected.end == Disconnected {
                 let alone = converse([&request[..]]);
                 expected = Talk { output: expected.output + &alone.output, end: alone.end };
             }

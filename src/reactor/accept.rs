@@ -7,7 +7,7 @@ use log::{debug, trace};
 
 use super::{Reactor, Source, Standing, enqueue};
 use crate::connection::{Connection, Outcome};
-use crate::limits::{ACCEPT_REST_MS, ACCEPTS_PER_TURN, BACKLOG, GIVE_WAY_MAX, GIVE_WAY_QUIET_MS};
+use crate::limits::{ACCEPT_RETRY_MS, ACCEPTS_PER_TURN, BACKLOG, EVICTION_IDLE_MS, EVICTIONS_MAX};
 use crate::listener::Accepted;
 use crate::net::TcpStream;
 use crate::protocol::{ConnectionId, Peer, Protocol};
@@ -17,31 +17,31 @@ impl Reactor {
     /// Accepts until there are no more, the budget is spent, or there is no room. Each newcomer goes to the queue, and is not
     /// watched yet: a short exchange whose request arrives before the next turn needs no epoll_ctl at all. (To try it in
     /// this very turn would be a little too early for most requests.)
-    pub(super) fn accept_some(&mut self, token: usize) -> Outcome {
+    pub(super) fn accept_batch(&mut self, token: usize) -> Outcome {
         let accepted_before = self.turn.stats.accepted;
         for _ in 0..ACCEPTS_PER_TURN {
             let Source::Listener(listener) = &mut self.slots[token].source else { break };
-            if self.let_in_last >= BACKLOG {
+            if self.accepted_while_draining >= BACKLOG {
                 listener.close(); // the stop has let in more than can have stood at the door
             }
             if self.turn.stats.connections >= self.turn.limits.connections_max {
-                listener.rest("the house is full", self.turn.now, &mut self.turn.stats);
-                self.make_room();
+                listener.pause("the house is full", self.turn.now, &mut self.turn.stats);
+                self.evict_idle();
                 return Outcome::Blocked;
             }
             let accepted = listener.accept();
             match accepted {
                 Accepted::Stream(stream, peer) => {
-                    self.let_in_last += i32::from(self.turn.stopping);
-                    let protocol = (listener.make)(peer);
-                    self.welcome(stream, peer, protocol);
+                    self.accepted_while_draining += i32::from(self.turn.stopping);
+                    let protocol = (listener.make_protocol)(peer);
+                    self.on_accepted(stream, peer, protocol);
                     if self.turn.effects.is_spent() {
                         return Outcome::Unfinished; // what each of them does to others when it has come adds up
                     }
                 }
-                Accepted::Nothing => {
+                Accepted::WouldBlock => {
                     trace!("{} accept -> nothing", listener.address);
-                    listener.ease(self.turn.now);
+                    listener.recover(self.turn.now);
                     if self.turn.stopping {
                         listener.close(); // now, lest somebody comes who will not be let in
                     }
@@ -49,22 +49,22 @@ impl Reactor {
                     // Idle also where an episode has yet to end: its deadline has been filed since it first had to rest.
                     return if self.turn.stopping { Outcome::Blocked } else { Outcome::Idle };
                 }
-                Accepted::Again => {}
-                Accepted::Lost(error) => self.lose(&error),
+                Accepted::Interrupted => {}
+                Accepted::HandshakeFailed(error) => self.on_accept_failed(&error),
                 Accepted::Exhausted(error) => {
-                    listener.rest(&error.to_string(), self.turn.now, &mut self.turn.stats);
-                    self.make_room();
+                    listener.pause(&error.to_string(), self.turn.now, &mut self.turn.stats);
+                    self.evict_idle();
                     return Outcome::Blocked;
                 }
                 Accepted::Broken(error) => {
-                    listener.give_up(&error);
+                    listener.close_broken(&error);
                     return Outcome::Ended(error.into());
                 }
             }
         }
         match &mut self.slots[token].source {
             Source::Listener(listener) if self.turn.stats.accepted == accepted_before => {
-                listener.rest("every connection fails", self.turn.now, &mut self.turn.stats);
+                listener.pause("every connection fails", self.turn.now, &mut self.turn.stats);
                 Outcome::Blocked
             }
             Source::Listener(_)
@@ -75,7 +75,7 @@ impl Reactor {
         }
     }
 
-    fn welcome(&mut self, stream: TcpStream, peer: Peer, protocol: Box<dyn Protocol>) {
+    fn on_accepted(&mut self, stream: TcpStream, peer: Peer, protocol: Box<dyn Protocol>) {
         let slot = u32::try_from(self.slots.vacant_key())
             .expect("there are no more slots than descriptors");
         let id = ConnectionId { slot, generation: self.turn.effects.next_generation() };
@@ -95,12 +95,12 @@ impl Reactor {
         self.apply_effects();
     }
 
-    fn lose(&mut self, error: &io::Error) {
+    fn on_accept_failed(&mut self, error: &io::Error) {
         self.turn.stats.accepts_failed += 1;
         debug!("accept: {error}");
     }
 
-    /// Has idle connections close whose protocols give way, the longest idle first and no more than `GIVE_WAY_MAX`, so that
+    /// Has idle connections close whose protocols give way, the longest idle first and no more than `EVICTIONS_MAX`, so that
     /// those who wait can be let in as soon as they are reaped. Who else waits stays in the backlog: to refuse them would
     /// send away those who can be served in a moment.
     ///
@@ -108,23 +108,23 @@ impl Reactor {
     /// is not called. At worst so many idle ones close for nobody, and then there is room.
     ///
     /// This looks at every slot, which takes some 6 ns for each: 50 µs with nine thousand connections, perhaps 1 ms with a
-    /// hundred thousand. So it is done once in `ACCEPT_REST_MS` at most, however often listeners rest.
-    fn make_room(&mut self) {
+    /// hundred thousand. So it is done once in `ACCEPT_RETRY_MS` at most, however often listeners rest.
+    fn evict_idle(&mut self) {
         let now = self.turn.now;
-        if now < self.room_sought_until {
+        if now < self.next_eviction_at {
             return;
         }
-        self.room_sought_until = now.plus_ms(ACCEPT_REST_MS);
+        self.next_eviction_at = now.plus_ms(ACCEPT_RETRY_MS);
         let listener = self.running;
-        let mut longest_idle = BinaryHeap::with_capacity(GIVE_WAY_MAX);
+        let mut longest_idle = BinaryHeap::with_capacity(EVICTIONS_MAX);
         for (token, slot) in &self.slots {
             let Source::Connection(_, connection) = &slot.source else { continue };
             if slot.standing != Standing::Waiting || slot.ready.readable {
                 continue; // there is news of it
             }
             let Some(since) = connection.quiet_since() else { continue };
-            let is_full = longest_idle.len() == GIVE_WAY_MAX;
-            let is_long = since.plus_ms(GIVE_WAY_QUIET_MS) <= now
+            let is_full = longest_idle.len() == EVICTIONS_MAX;
+            let is_long = since.plus_ms(EVICTION_IDLE_MS) <= now
                 && longest_idle.peek().is_none_or(|last| !is_full || (since, token) < *last);
             // The protocol lies elsewhere in memory, and is asked last.
             self.running = token;
@@ -144,9 +144,9 @@ impl Reactor {
                 connection.look(stream, &mut slot.ready, &mut self.scratch[..], &mut self.turn);
             if outcome == Outcome::Blocked && connection.quiet_since() == Some(since) {
                 debug!("{} {} gives way", connection.id(), connection.peer());
-                connection.give_way();
+                connection.evict();
                 enqueue(&mut self.queue, token, slot);
-                self.turn.stats.gave_way += 1;
+                self.turn.stats.evicted += 1;
             } else {
                 self.settle(token, outcome);
                 self.apply_effects();

@@ -8,13 +8,13 @@ use std::path::Path;
 use super::{Reactor, Source, enqueue};
 use crate::datagram::{DatagramProtocol, DatagramSocket};
 use crate::handle::{Handle, Inbox};
-use crate::listener::{Listener, Make, Socket};
+use crate::listener::{Listener, MakeProtocol, Socket};
 use crate::net::{self, Interest, Token, UdpSocket};
 use crate::protocol::{Peer, Protocol};
 use crate::wire::Watched;
 
 impl Reactor {
-    /// Serves streams on `address`: `make` makes the protocol of each connection that is accepted, given its peer.
+    /// Serves streams on `address`: `make_protocol` makes the protocol of each connection that is accepted, given its peer.
     /// Returns the address bound, in which port 0 has become a real one.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ impl Reactor {
         Ok(address)
     }
 
-    /// Serves streams on a Unix socket at `path`, as [`listen`](Reactor::listen) does over TCP: `make` makes the protocol of
+    /// Serves streams on a Unix socket at `path`, as [`listen`](Reactor::listen) does over TCP: `make_protocol` makes the protocol of
     /// each connection, which need not know the difference.
     ///
     /// The file that appears at `path` belongs to the socket, and is removed when the reactor stops or is dropped, if it is
@@ -66,7 +66,12 @@ impl Reactor {
         self.listen_on(Socket::Unix(socket), format!("unix:{}", path.display()), Box::new(make))
     }
 
-    fn listen_on(&mut self, mut socket: Socket, address: String, make: Make) -> io::Result<()> {
+    fn listen_on(
+        &mut self,
+        mut socket: Socket,
+        address: String,
+        make: MakeProtocol,
+    ) -> io::Result<()> {
         self.poll.registry().register(
             socket.source(),
             Token(self.slots.vacant_key()),

@@ -38,7 +38,7 @@ impl Spares {
         loop {
             match open(&self.root) {
                 Err(error)
-                    if errno::of_open(&error) == OpenError::NoDescriptor
+                    if errno::classify_open(&error) == OpenError::NoDescriptor
                         && self.held.borrow_mut().pop().is_some() => {}
                 other => return other,
             }

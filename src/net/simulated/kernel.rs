@@ -29,7 +29,7 @@ use fastrand::Rng;
 
 use super::stream::{ERROR, HANG_UP, IN, OUT, PEER_HAS_FINISHED, PRIORITY, Stream};
 use super::{Event, errno};
-use crate::limits::{ACCEPT_REST_MS, BYTES_OF_ALL_PER_TURN, READ_BYTES_MAX};
+use crate::limits::{ACCEPT_RETRY_MS, BYTES_OF_ALL_PER_TURN, READ_BYTES_MAX};
 use crate::net::{Interest, Token};
 use datagrams::Datagrams;
 pub(crate) use faults::Faults;
@@ -504,7 +504,7 @@ impl Kernel {
     fn check_that_it_does_not_spin(&mut self, has_news: bool) {
         // What takes so long between two polls, a slow call say, is no spinning.
         let is_slow = self.now_us - std::mem::replace(&mut self.polled_us, self.now_us)
-            >= ACCEPT_REST_MS * 1000 / 2;
+            >= ACCEPT_RETRY_MS * 1000 / 2;
         let is_idle = !has_news && !is_slow && !std::mem::take(&mut self.something_happened);
         self.idle_polls = if is_idle { self.idle_polls + 1 } else { 0 };
         assert!(self.idle_polls <= IDLE_POLLS_MAX, "it spins; {}", self.describe());

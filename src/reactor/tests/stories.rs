@@ -604,9 +604,9 @@ fn a_house_without_descriptors_rests_and_opens_again() {
         let turns = world.live(1000);
         assert!(turns <= 20, "{turns} turns in a second: it looks ten times");
         assert!(
-            (9..=11).contains(&world.stats().accept_rests),
+            (9..=11).contains(&world.stats().accept_pauses),
             "{} rests",
-            world.stats().accept_rests
+            world.stats().accept_pauses
         );
         world.says(streams[0], b"I am in.");
         world.turn();
@@ -635,7 +635,7 @@ fn an_error_that_concerns_one_connection_ends_neither_the_listener_nor_its_turn(
         ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH, ENONET, ENOPROTOOPT,
         EOPNOTSUPP, EPERM, EPROTO, ETIMEDOUT,
     };
-    const UNHEARD_OF: i32 = 4000;
+    const UNKNOWN_ERRNO: i32 = 4000;
     for error in [
         ECONNABORTED,
         EHOSTDOWN,
@@ -648,7 +648,7 @@ fn an_error_that_concerns_one_connection_ends_neither_the_listener_nor_its_turn(
         EPERM,
         EPROTO,
         ETIMEDOUT,
-        UNHEARD_OF,
+        UNKNOWN_ERRNO,
     ] {
         let mut world = echoing();
         world.kernel().faults.exhausted = Some(error);
