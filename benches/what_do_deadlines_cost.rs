@@ -118,10 +118,13 @@ fn time_to_close() -> Duration {
     spent
 }
 
-fn echoing(idle_ms_max: u64) -> (Reactor, SocketAddr) {
-    let mut reactor =
-        Reactor::new(Limits { silent_ms_max: idle_ms_max, idle_ms_max, ..Limits::default() })
-            .expect("a poll can be made");
+fn echoing(idle_timeout_ms: u64) -> (Reactor, SocketAddr) {
+    let mut reactor = Reactor::new(Limits {
+        first_byte_timeout_ms: idle_timeout_ms,
+        idle_timeout_ms: idle_timeout_ms,
+        ..Limits::default()
+    })
+    .expect("a poll can be made");
     let address = reactor.listen(LOOPBACK.into(), |_| Echo::new()).expect("a port is free");
     (reactor, address)
 }

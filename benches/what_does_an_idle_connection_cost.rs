@@ -105,8 +105,8 @@ fn serve(protocol: &str, count: usize) -> io::Result<()> {
     const DAY_MS: u64 = 24 * 60 * 60 * 1000;
     let limits = Limits {
         connections_max: count + 1,
-        silent_ms_max: DAY_MS,
-        idle_ms_max: DAY_MS,
+        first_byte_timeout_ms: DAY_MS,
+        idle_timeout_ms: DAY_MS,
         ..Limits::default()
     };
     let mut reactor = Reactor::new(limits)?;

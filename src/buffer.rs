@@ -14,9 +14,9 @@
 
 /// A queue of bytes that costs eight bytes and no memory elsewhere while it is empty.
 #[derive(Default)]
-pub(crate) struct Buffer(Option<Box<Waiting>>);
+pub(crate) struct Buffer(Option<Box<Bytes>>);
 
-struct Waiting {
+struct Bytes {
     bytes: Vec<u8>,
     start: usize,
 }
@@ -51,8 +51,7 @@ impl Buffer {
 
     #[cold]
     fn grow(&mut self, more: &[u8]) {
-        let waiting =
-            self.0.get_or_insert_with(|| Box::new(Waiting { bytes: Vec::new(), start: 0 }));
+        let waiting = self.0.get_or_insert_with(|| Box::new(Bytes { bytes: Vec::new(), start: 0 }));
         let kept = waiting.bytes.len() - waiting.start;
         // Moving what waits to the front only when at least as much has been consumed keeps the whole linear; and so does
         // growing to twice what is needed. What has been consumed is not taken along: this bounds the memory.

@@ -204,25 +204,25 @@ struct Bounds {
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections_max as u64, value_parser = value_parser!(u64).range(1..=COUNT_MAX))]
     max_connections: u64,
     /// How long a peer may be silent after it has connected.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().silent_ms_max, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().first_byte_timeout_ms, value_parser = value_parser!(u64).range(1..=MS_MAX))]
     silent_ms: u64,
     /// How long a connection may be without a byte moving.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().idle_ms_max, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().idle_timeout_ms, value_parser = value_parser!(u64).range(1..=MS_MAX))]
     idle_ms: u64,
     /// How long a peer may take none of the bytes that wait for it.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().stall_ms_max, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().write_timeout_ms, value_parser = value_parser!(u64).range(1..=MS_MAX))]
     stall_ms: u64,
     /// How long the head of an HTTP request may take to arrive.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().head_ms_max, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().head_timeout_ms, value_parser = value_parser!(u64).range(1..=MS_MAX))]
     head_ms: u64,
     /// How long the body of an HTTP request may take to arrive.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().body_ms_max, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().body_timeout_ms, value_parser = value_parser!(u64).range(1..=MS_MAX))]
     body_ms: u64,
     /// How long what a peer still sends after our last word is read and discarded.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().linger_ms_max, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().linger_timeout_ms, value_parser = value_parser!(u64).range(1..=MS_MAX))]
     linger_ms: u64,
     /// How long a stop waits for conversations under way. Then they are cut off.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().drain_ms_max, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().drain_timeout_ms, value_parser = value_parser!(u64).range(1..=MS_MAX))]
     drain_ms: u64,
     /// What the kernel is asked to hold for each UDP socket, each way. It grants what net.core.rmem_max and wmem_max allow.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().udp_buffer_bytes as u64, value_parser = value_parser!(u64).range(1..=BUFFER_BYTES_MAX))]
@@ -258,14 +258,14 @@ impl Serve {
         let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         Limits {
             connections_max: count(bounds.max_connections),
-            silent_ms_max: bounds.silent_ms,
-            connect_ms_max: Limits::default().connect_ms_max, // the program begins no connections
-            idle_ms_max: bounds.idle_ms,
-            stall_ms_max: bounds.stall_ms,
-            head_ms_max: bounds.head_ms,
-            body_ms_max: bounds.body_ms,
-            linger_ms_max: bounds.linger_ms,
-            drain_ms_max: bounds.drain_ms,
+            first_byte_timeout_ms: bounds.silent_ms,
+            connect_timeout_ms: Limits::default().connect_timeout_ms, // the program begins no connections
+            idle_timeout_ms: bounds.idle_ms,
+            write_timeout_ms: bounds.stall_ms,
+            head_timeout_ms: bounds.head_ms,
+            body_timeout_ms: bounds.body_ms,
+            linger_timeout_ms: bounds.linger_ms,
+            drain_timeout_ms: bounds.drain_ms,
             unanswered_ports: if self.answer_all_ports {
                 Vec::new()
             } else {

@@ -39,7 +39,7 @@ use crate::net::UdpSocket;
 use crate::protocol::CloseReason;
 use crate::stats::Stats;
 use crate::turn::Turn;
-use crate::wire::Ready;
+use crate::wire::Readiness;
 
 pub use batch::Replies;
 use batch::{Batch, Message};
@@ -162,13 +162,13 @@ impl DatagramSocket {
     }
 
     /// The end, told to the protocol.
-    pub(crate) fn tell_closed(&mut self, why: CloseReason) {
+    pub(crate) fn call_closed(&mut self, why: CloseReason) {
         self.protocol.closed(why);
     }
 
     /// Receives, answers and sends, batch by batch, until the kernel has no more or the budget is spent.
     #[inline(never)]
-    pub(crate) fn drive(&mut self, ready: &mut Ready, turn: &mut Turn) -> Outcome {
+    pub(crate) fn drive(&mut self, ready: &mut Readiness, turn: &mut Turn) -> Outcome {
         self.batch.outgoing.wishes.now = turn.now;
         if self.phase() != Phase::Answering
             && let Some(outcome) = self.begin(ready, turn)
@@ -201,7 +201,7 @@ impl DatagramSocket {
         }
     }
 
-    fn exchange_some(&mut self, ready: &mut Ready, turn: &mut Turn) -> Outcome {
+    fn exchange_some(&mut self, ready: &mut Readiness, turn: &mut Turn) -> Outcome {
         let errors_before = turn.stats.datagram_errors;
         for _ in 0..DATAGRAM_BATCHES_PER_TURN {
             self.send(ready, &mut turn.stats);
@@ -238,7 +238,7 @@ impl DatagramSocket {
         self.batch.is_answered() && !self.wants_write()
     }
 
-    pub(crate) fn can_progress(&self, ready: &Ready) -> bool {
+    pub(crate) fn can_progress(&self, ready: &Readiness) -> bool {
         match self.phase() {
             Phase::Answering => self.can_answer(ready) || self.failure.is_some(),
             Phase::Producing | Phase::New => !self.wants_write() || ready.writable,
@@ -247,7 +247,7 @@ impl DatagramSocket {
     }
 
     #[inline]
-    fn can_answer(&self, ready: &Ready) -> bool {
+    fn can_answer(&self, ready: &Readiness) -> bool {
         if self.wants_write() {
             ready.writable
         } else {
@@ -255,7 +255,7 @@ impl DatagramSocket {
         }
     }
 
-    fn receive(&mut self, ready: &mut Ready, stats: &mut Stats) {
+    fn receive(&mut self, ready: &mut Readiness, stats: &mut Stats) {
         let result = self.exchange.receive(&self.socket, &mut self.batch);
         trace!("{} receive -> {result:?}", self.address);
         match result {
@@ -351,14 +351,14 @@ impl DatagramSocket {
     }
 
     #[inline]
-    fn send(&mut self, ready: &mut Ready, stats: &mut Stats) {
+    fn send(&mut self, ready: &mut Readiness, stats: &mut Stats) {
         if self.wants_write() {
             self.send_what_waits(ready, stats);
         }
     }
 
     #[inline(never)] // mostly nothing waits where it is asked
-    fn send_what_waits(&mut self, ready: &mut Ready, stats: &mut Stats) {
+    fn send_what_waits(&mut self, ready: &mut Readiness, stats: &mut Stats) {
         let DatagramSocket { socket, exchange, failure, .. } = self;
         // On a connected socket, what a send fails with is mostly said of an earlier datagram, and to have said it clears it: then
         // this one is sent again. Only once, as it may concern this one after all.
@@ -385,7 +385,7 @@ fn is_told_late(error: &io::Error) -> bool {
 /// Sends what waits, as `send` puts it to the kernel, until it is gone or the kernel takes no more.
 fn send_all(
     batch: &mut Batch,
-    ready: &mut Ready,
+    ready: &mut Readiness,
     stats: &mut Stats,
     address: SocketAddr,
     mut send: impl FnMut(&Batch) -> io::Result<usize>,

@@ -62,7 +62,7 @@ impl Deadlines {
             assert!(is_new, "a slot has at most one deadline filed");
         }
         if new < self.soonest || old == self.soonest {
-            self.find_soonest();
+            self.update_soonest();
         }
     }
 
@@ -79,11 +79,11 @@ impl Deadlines {
             return None;
         }
         let first = self.filed.pop_first();
-        self.find_soonest();
+        self.update_soonest();
         first.map(|(_, token)| token)
     }
 
-    fn find_soonest(&mut self) {
+    fn update_soonest(&mut self) {
         self.soonest = self.filed.first().map_or(Time::NEVER, |&(due, _)| due);
     }
 }

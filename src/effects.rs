@@ -34,11 +34,11 @@ use crate::stats::Stats;
 pub enum Notification {
     /// It has gone, or takes no more: what was sent to it was not taken; or it was watched, and has ended.
     Closed,
-    /// What was sent to it was taken, but now more than [`OUTPUT_HIGH_BYTES`](crate::limits::OUTPUT_HIGH_BYTES) wait there:
+    /// What was sent to it was taken, but now more than [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES) wait there:
     /// send no more until `BelowLowWatermark`. Told once until then. Either `BelowLowWatermark` or `Closed` follows. Who has paused meanwhile is not
     /// taken for idle, however long that lasts: it is for the other's deadlines to end it.
     AboveHighWatermark,
-    /// After `AboveHighWatermark`: what waits there has fallen to [`OUTPUT_LOW_BYTES`](crate::limits::OUTPUT_LOW_BYTES) or less.
+    /// After `AboveHighWatermark`: what waits there has fallen to [`LOW_WATERMARK_BYTES`](crate::limits::LOW_WATERMARK_BYTES) or less.
     BelowLowWatermark,
     /// Nothing of what was sent to it was taken, for more than
     /// [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) would have waited there.
@@ -422,7 +422,7 @@ impl Context<'_> {
     ///
     /// Success is not told. Otherwise this connection is told, about `to`:
     /// - [`News::Closed`], if it does not exist any more, or takes nothing since it is being closed or has sent its FIN;
-    /// - [`News::AboveHighWatermark`], if the bytes were taken and more than [`OUTPUT_HIGH_BYTES`](crate::limits::OUTPUT_HIGH_BYTES)
+    /// - [`News::AboveHighWatermark`], if the bytes were taken and more than [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES)
     ///   wait there now. Whoever produces bytes as somebody else sends them pauses then, and goes on when it is told
     ///   [`News::BelowLowWatermark`];
     /// - [`News::Rejected`], if nothing was taken, since more than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX)
@@ -486,7 +486,7 @@ impl Context<'_> {
     /// Otherwise, unless somebody [`abort`](Context::abort)s it before, the protocol's [`closed`](Protocol::closed) is called with
     /// [`CloseReason::ConnectFailed`], and this connection is told [`News::ConnectFailed`]: if the peer refuses, cannot be reached, or
     /// does not answer within
-    /// [`connect_ms_max`](crate::Limits::connect_ms_max) (`TimedOut`), if the kernel has no descriptor or no memory, or if
+    /// [`connect_timeout_ms`](crate::Limits::connect_timeout_ms) (`TimedOut`), if the kernel has no descriptor or no memory, or if
     /// there are [`connections_max`](crate::Limits::connections_max) already (`QuotaExceeded`).
     ///
     /// While the peer has not been reached, `close` and `shutdown_write` take effect when it has, `pause` and `resume` are ignored,

@@ -11,19 +11,19 @@ use crate::effects::Effects;
 use crate::limits::Limits;
 use crate::protocol::{CloseReason, ConnectionId, Peer, Protocol};
 use crate::turn::Turn;
-use crate::wire::{self, Ready};
+use crate::wire::{self, Readiness};
 
 /// A byte stream that never blocks, as `src/wire.rs` has it.
 #[expect(missing_docs, reason = "they are documented there")]
-pub trait Wire {
+pub trait Transport {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize>;
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
-    fn finish(&mut self) -> io::Result<()>;
+    fn shutdown_write(&mut self) -> io::Result<()>;
 }
 
 struct Scripted<W>(W);
 
-impl<W: Wire> wire::Wire for Scripted<W> {
+impl<W: Transport> wire::Transport for Scripted<W> {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.0.receive(into)
     }
@@ -32,8 +32,8 @@ impl<W: Wire> wire::Wire for Scripted<W> {
         self.0.send(bytes)
     }
 
-    fn finish(&mut self) -> io::Result<()> {
-        self.0.finish()
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.0.shutdown_write()
     }
 }
 
@@ -42,13 +42,13 @@ pub struct Conversation<W> {
     /// `None` once it has ended.
     connection: Option<Connection>,
     wire: Scripted<W>,
-    ready: Ready,
+    ready: Readiness,
     scratch: Vec<u8>,
     turn: Turn,
     ended: Option<CloseReason>,
 }
 
-impl<W: Wire> Conversation<W> {
+impl<W: Transport> Conversation<W> {
     /// A connection that has just been accepted and not been driven yet. One read brings at most `read_bytes`.
     pub fn of(
         protocol: impl Protocol + 'static,
@@ -64,7 +64,7 @@ impl<W: Wire> Conversation<W> {
             peer,
             turn.now,
         );
-        let (mut wire, mut ready) = (Scripted(wire), Ready::UNKNOWN);
+        let (mut wire, mut ready) = (Scripted(wire), Readiness::UNKNOWN);
         connection.open(&mut wire, &mut ready, &mut turn);
         Conversation {
             connection: Some(connection),
@@ -85,7 +85,7 @@ impl<W: Wire> Conversation<W> {
     pub fn note(&mut self, readable: bool, writable: bool, closing: bool) {
         self.ready.readable |= readable;
         self.ready.writable |= writable;
-        self.ready.closing |= closing;
+        self.ready.read_until_would_block |= closing;
     }
 
     /// Drives it once, and returns whether it could go on.
@@ -115,7 +115,7 @@ impl<W: Wire> Conversation<W> {
     /// Would a reactor have to look at it at this very moment, without any news?
     pub fn is_due(&self) -> bool {
         self.connection.as_ref().is_some_and(|connection| {
-            connection.look_at(&self.turn.limits, self.turn.now) <= self.turn.now
+            connection.filing_time(&self.turn.limits, self.turn.now) <= self.turn.now
         })
     }
 
@@ -153,7 +153,7 @@ impl<W: Wire> Conversation<W> {
             Outcome::Ended(why) => {
                 self.ended = Some(why);
                 if let Some(mut connection) = self.connection.take() {
-                    connection.tell_closed(why);
+                    connection.call_closed(why);
                 }
                 false
             }

@@ -76,7 +76,7 @@ impl fmt::Display for NotTaken {
 impl std::error::Error for NotTaken {}
 
 impl Handle {
-    /// Has the reactor run `work` in its own thread, soon, in the order in which work is taken from each thread. Wakes it if
+    /// Has the reactor run `run_until_blocked` in its own thread, soon, in the order in which work is taken from each thread. Wakes it if
     /// it sleeps; returns at once.
     ///
     /// While the work runs nobody is served, so it must not block. It may do to the reactor whatever the owner could between

@@ -188,7 +188,7 @@ impl<R: Responder> Http<R> {
     /// From its first byte on, a head has its time.
     fn need_more_head(&mut self, coming: Coming, input: &[u8], cx: &mut Context<'_>) -> Advance {
         if coming.scanned == 0 {
-            cx.set_timer(Duration::from_millis(cx.limits().head_ms_max));
+            cx.set_timer(Duration::from_millis(cx.limits().head_timeout_ms));
         }
         let scanned = u32::try_from(input.len()).expect("no more than INPUT_BYTES_MAX is carried");
         self.state =
@@ -243,7 +243,7 @@ impl<R: Responder> Http<R> {
             }
             None => Then::Skip(head.into()),
         };
-        cx.set_timer(Duration::from_millis(cx.limits().body_ms_max));
+        cx.set_timer(Duration::from_millis(cx.limits().body_timeout_ms));
         self.state = State::Body(Box::new(Arriving { left, form, next, then, entry }));
         Next::Continue
     }

@@ -14,28 +14,28 @@ pub struct Limits {
     pub connections_max: usize,
     /// The longest that no byte may move where the peer has never said anything. Then it ends as `FirstByteTimeout`, unless the next is
     /// shorter. Some clients connect in advance, but who has said something once is likelier to go on.
-    pub silent_ms_max: u64,
+    pub first_byte_timeout_ms: u64,
     /// The longest a connection may live without a byte moving either way. Then it ends as `IdleTimeout`. One minute is what
     /// web servers commonly allow between two requests.
-    pub idle_ms_max: u64,
+    pub idle_timeout_ms: u64,
     /// The longest a peer may take none of the bytes that wait for it. Then it ends as `WriteTimeout`. (The kernel takes bytes for the
     /// peer as long as it has room, so that somebody who reads nothing at all may have this time more than once.)
-    pub stall_ms_max: u64,
+    pub write_timeout_ms: u64,
     /// The longest that it may take to reach the peer of a connection that we begin. Then it ends as `ConnectFailed`,
     /// `TimedOut`. Systems left to themselves try for two minutes, which is longer than anybody waits who wants something of
     /// us.
-    pub connect_ms_max: u64,
+    pub connect_timeout_ms: u64,
     /// The longest that the head of an HTTP request may take to arrive, from its first byte to its last. Then it is answered
     /// 408, and the connection closes. A peer that sends a byte now and then does not extend it.
-    pub head_ms_max: u64,
+    pub head_timeout_ms: u64,
     /// The longest that the body of an HTTP request may take to arrive after its head. Then it is answered 408, and the connection
     /// closes.
-    pub body_ms_max: u64,
+    pub body_timeout_ms: u64,
     /// The longest that we read and discard after our FIN, so that unread input does not become a reset which destroys
     /// our last answer at the peer's. Then the connection is closed as it is.
-    pub linger_ms_max: u64,
+    pub linger_timeout_ms: u64,
     /// The longest that a stop waits for the conversations under way. Then they end as `Stopped`.
-    pub drain_ms_max: u64,
+    pub drain_timeout_ms: u64,
     /// Source ports that no datagram is answered at, besides port 0. By default those of the small services that answer
     /// whatever comes: echo (7), daytime (13), quotation (17), character generator (19) and time (37). One datagram forged in the name of
     /// such a service would set it and us talking for ever. A peer to whom an address translator has given such a port is
@@ -50,14 +50,14 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections_max: 100_000,
-            silent_ms_max: 30_000,
-            idle_ms_max: 60_000,
-            stall_ms_max: 30_000,
-            connect_ms_max: 10_000,
-            head_ms_max: 10_000,
-            body_ms_max: 60_000,
-            linger_ms_max: 2_000,
-            drain_ms_max: 5_000,
+            first_byte_timeout_ms: 30_000,
+            idle_timeout_ms: 60_000,
+            write_timeout_ms: 30_000,
+            connect_timeout_ms: 10_000,
+            head_timeout_ms: 10_000,
+            body_timeout_ms: 60_000,
+            linger_timeout_ms: 2_000,
+            drain_timeout_ms: 5_000,
             unanswered_ports: vec![7, 13, 17, 19, 37],
             udp_buffer_bytes: 4 * 1024 * 1024,
         }
@@ -68,14 +68,14 @@ impl Limits {
     /// The same, where a time or a count of 0, with which nothing could ever be served, has become 1.
     pub(crate) fn at_least_one(mut self) -> Limits {
         let times = [
-            &mut self.silent_ms_max,
-            &mut self.idle_ms_max,
-            &mut self.stall_ms_max,
-            &mut self.connect_ms_max,
-            &mut self.head_ms_max,
-            &mut self.body_ms_max,
-            &mut self.linger_ms_max,
-            &mut self.drain_ms_max,
+            &mut self.first_byte_timeout_ms,
+            &mut self.idle_timeout_ms,
+            &mut self.write_timeout_ms,
+            &mut self.connect_timeout_ms,
+            &mut self.head_timeout_ms,
+            &mut self.body_timeout_ms,
+            &mut self.linger_timeout_ms,
+            &mut self.drain_timeout_ms,
         ];
         times.into_iter().for_each(|ms| *ms = (*ms).max(1));
         self.connections_max = self.connections_max.max(1);
@@ -149,10 +149,10 @@ pub const INPUT_BYTES_MAX: usize = READ_BYTES_MAX;
 
 /// The high mark, in bytes: while this much output of its own protocol waits, the peer is neither read nor parsed. While
 /// more waits in all, whoever sends to it from elsewhere is told.
-pub const OUTPUT_HIGH_BYTES: usize = 64 * 1024;
+pub const HIGH_WATERMARK_BYTES: usize = 64 * 1024;
 
 /// The low mark, in bytes: when output has fallen to it, a paused protocol is asked for more.
-pub const OUTPUT_LOW_BYTES: usize = 16 * 1024;
+pub const LOW_WATERMARK_BYTES: usize = 16 * 1024;
 
 /// The most output that may wait on one connection, in bytes: the high mark, overshot by one reply. A protocol that
 /// sends more at once than the peer takes ends its connection as `OutputOverflow`; it should pause and produce on `output_low`.
@@ -211,11 +211,11 @@ pub const OUTPUT_SCRATCH_BYTES: usize = 256 * 1024;
 
 /// How long nothing must have moved on a connection for a stop to take it for idle, in milliseconds. A peer that is sending
 /// may have its next bytes still in its own kernel when ours has no more.
-pub const QUIET_MS: u64 = 100;
+pub const DRAIN_QUIET_MS: u64 = 100;
 
 /// How late an alarm must be for its connection to be looked at before it rings, in milliseconds: then the loop has been held
 /// up, and may not have heard of what has come in time.
-pub const LATE_MS: u64 = 50;
+pub const TIMER_LATE_MS: u64 = 50;
 
 /// What we discard from a lingering peer, in bytes, before we close although it still sends.
 pub const LINGER_BYTES_MAX: u32 = 64 * 1024 * 1024;
@@ -316,7 +316,7 @@ const _: () =
     assert!(READ_BYTES_MAX as u64 <= BYTES_PER_TURN, "a turn allows at least one full read");
 const _: () = assert!(BYTES_PER_TURN <= BYTES_OF_ALL_PER_TURN, "one alone has its whole budget");
 const _: () = assert!(
-    OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES && OUTPUT_HIGH_BYTES < OUTPUT_BYTES_MAX,
+    LOW_WATERMARK_BYTES < HIGH_WATERMARK_BYTES && HIGH_WATERMARK_BYTES < OUTPUT_BYTES_MAX,
     "low mark < high mark < bound"
 );
 const _: () = assert!(
@@ -324,11 +324,11 @@ const _: () = assert!(
     "the next piece is among what is fetched"
 );
 const _: () = assert!(
-    OUTPUT_HIGH_BYTES + STREAMED_BYTES_MAX < OUTPUT_BYTES_MAX,
+    HIGH_WATERMARK_BYTES + STREAMED_BYTES_MAX < OUTPUT_BYTES_MAX,
     "a piece of a stream always fits, behind other answers too"
 );
 const _: () = assert!(
-    BODY_BYTES_MAX + OUTPUT_HIGH_BYTES as u64 <= OUTPUT_BYTES_MAX as u64,
+    BODY_BYTES_MAX + HIGH_WATERMARK_BYTES as u64 <= OUTPUT_BYTES_MAX as u64,
     "a body can be sent back, with a head"
 );
 const _: () = assert!(OUTPUT_BYTES_MAX <= EFFECTS_BYTES_MAX, "what one may take can be sent");
@@ -338,7 +338,7 @@ const _: () = assert!(
 );
 const _: () =
     assert!(ACCEPT_RETRY_MS < ACCEPT_RECOVERY_MS, "who still rests is not taken to have ease");
-const _: () = assert!(QUIET_MS <= EVICTION_IDLE_MS, "who may give way is quiet");
+const _: () = assert!(DRAIN_QUIET_MS <= EVICTION_IDLE_MS, "who may give way is quiet");
 const _: () = assert!(
     DATAGRAM_BATCH * SEGMENTS_MAX * REPLY_LISTING_BYTES < REPLIES_HIGH_BYTES,
     "a batch that is only echoed is answered in one go"

@@ -41,7 +41,7 @@ pub trait Protocol {
     /// with the rest. Where it does not, return [`Advance::need_more`]; the call comes again when there is more. Bytes
     /// are not messages: the same conversation may arrive in pieces of any size, and must have the same outcome.
     ///
-    /// While more output waits than [`OUTPUT_HIGH_BYTES`](crate::limits::OUTPUT_HIGH_BYTES) the call does not come, nor
+    /// While more output waits than [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES) the call does not come, nor
     /// is anything read. Of one message, at most [`INPUT_BYTES_MAX`](crate::limits::INPUT_BYTES_MAX) can be waited for.
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance;
 
@@ -55,7 +55,7 @@ pub trait Protocol {
     }
 
     /// Called after [`Next::Pause`], when what was said with it, or much that waited before, has fallen to
-    /// [`OUTPUT_LOW_BYTES`](crate::limits::OUTPUT_LOW_BYTES) or less: the moment to produce more of a long answer. Who
+    /// [`LOW_WATERMARK_BYTES`](crate::limits::LOW_WATERMARK_BYTES) or less: the moment to produce more of a long answer. Who
     /// pauses without having said anything, and without much waiting, has only its alarm, or news, to wait for. Who has
     /// paused for another's sake, as a proxy does, answers [`Next::Unchanged`].
     fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
@@ -65,7 +65,7 @@ pub trait Protocol {
 
     /// News of the connection `about`, which this one has sent something to or watches (see [`Context::send_to`],
     /// [`Context::monitor`]). Never comes within another call, and not when this connection closes already: its protocol has
-    /// then said its last word. Where the peer has sent its FIN, [`Next::Continue`] is as [`Next::Unchanged`]: only `Close` says
+    /// then said its last word. Where the peer has sent its FIN, [`Next::Continue`] is as [`Next::Unchanged`]: only `Immediate` says
     /// that there is nothing more to say.
     ///
     /// News is told in the order in which it came about. One turn tells what there was when it had driven everybody, up to
@@ -137,7 +137,7 @@ pub enum Next {
     /// We have said all we want. What was sent reaches the peer, then our FIN; what the peer still sends is discarded
     /// for a bounded time, so that it does not turn into a reset that destroys the answer (RFC 9112 section 9.6).
     Close,
-    /// As `Close`, and the peer has announced in the protocol's own words that it says no more either. Nothing is then
+    /// As `Immediate`, and the peer has announced in the protocol's own words that it says no more either. Nothing is then
     /// waited for: if all it sent has been read, the connection is closed once the output is with the kernel.
     CloseWithoutLinger,
     /// Drop everything, and reset the connection.
@@ -156,11 +156,11 @@ pub enum CloseReason {
     Aborted,
     /// The peer reset the connection, or was gone when we wrote.
     PeerReset,
-    /// The peer has never said anything, and no byte moved for [`silent_ms_max`](crate::Limits::silent_ms_max).
+    /// The peer has never said anything, and no byte moved for [`first_byte_timeout_ms`](crate::Limits::first_byte_timeout_ms).
     FirstByteTimeout,
-    /// No byte moved for [`idle_ms_max`](crate::Limits::idle_ms_max).
+    /// No byte moved for [`idle_timeout_ms`](crate::Limits::idle_timeout_ms).
     IdleTimeout,
-    /// The peer took none of its bytes for [`stall_ms_max`](crate::Limits::stall_ms_max).
+    /// The peer took none of its bytes for [`write_timeout_ms`](crate::Limits::write_timeout_ms).
     WriteTimeout,
     /// One message filled [`INPUT_BYTES_MAX`](crate::limits::INPUT_BYTES_MAX), and the protocol still wanted more.
     InputTooLong,

@@ -50,7 +50,7 @@ use crate::net::{self, Events, Interest, Poll, TcpStream, Token};
 use crate::protocol::{CloseReason, Protocol};
 use crate::stats::Stats;
 use crate::turn::Turn;
-use crate::wire::{Ready, Watched};
+use crate::wire::{Readiness, Registered};
 
 /// An event loop with its sockets: one thread, one poll, one slab.
 ///
@@ -104,8 +104,8 @@ enum FailedConnect {
 
 struct Slot {
     source: Source,
-    ready: Ready,
-    watched: Watched,
+    ready: Readiness,
+    watched: Registered,
     /// The deadline filed for it.
     filed: Time,
     standing: Standing,
@@ -125,21 +125,21 @@ enum Standing {
 impl Slot {
     /// What the kernel has to tell of it, and when it has to be looked at, at the latest.
     #[inline]
-    fn needs(&self, turn: &Turn) -> (Watched, Time) {
+    fn needs(&self, turn: &Turn) -> (Registered, Time) {
         match &self.source {
             Source::Connection(_, connection) if turn.stopping => {
-                let quiet_at = connection.quiet_at().unwrap_or(Time::NEVER);
-                (connection.wanted(), connection.look_at(&turn.limits, turn.now).min(quiet_at))
+                let idle_at = connection.idle_at().unwrap_or(Time::NEVER);
+                (connection.interest(), connection.filing_time(&turn.limits, turn.now).min(idle_at))
             }
             Source::Connection(_, connection) => {
-                (connection.wanted(), connection.look_at(&turn.limits, turn.now))
+                (connection.interest(), connection.filing_time(&turn.limits, turn.now))
             }
             Source::Datagram(socket) if socket.wants_write() => {
-                (Watched::ReadingAndWriting, socket.alarm())
+                (Registered::ReadingAndWriting, socket.alarm())
             }
-            Source::Listener(listener) => (Watched::Reading, listener.deadline(turn.now)),
-            Source::Datagram(socket) => (Watched::Reading, socket.alarm()),
-            Source::Inbox(_) | Source::Bell(_) => (Watched::Reading, Time::NEVER),
+            Source::Listener(listener) => (Registered::Reading, listener.deadline(turn.now)),
+            Source::Datagram(socket) => (Registered::Reading, socket.alarm()),
+            Source::Inbox(_) | Source::Bell(_) => (Registered::Reading, Time::NEVER),
         }
     }
 
@@ -147,7 +147,7 @@ impl Slot {
     fn has_no_more_to_do(&self, now: Time) -> bool {
         match &self.source {
             Source::Connection(_, connection) => {
-                connection.quiet_at().is_some_and(|quiet_at| quiet_at <= now)
+                connection.idle_at().is_some_and(|idle_at| idle_at <= now)
             }
             Source::Listener(listener) => listener.is_closed(),
             Source::Datagram(socket) => socket.is_done(),
@@ -212,7 +212,7 @@ impl Reactor {
 
     /// Begins to stop. Who already stands at the door is let in, and then the listeners are closed; idle connections are
     /// closed as soon as they have nothing more to say; and conversations under way may finish, all of it within
-    /// [`Limits::drain_ms_max`].
+    /// [`Limits::drain_timeout_ms`].
     pub fn stop(&mut self) {
         if self.turn.stopping {
             return;
@@ -308,7 +308,7 @@ impl Reactor {
         let result = self.poll.poll(&mut self.events, timeout);
         self.turn.begin();
         if self.turn.stopping && self.drain_until == Time::NEVER && self.cut_off.is_none() {
-            self.drain_until = self.turn.now.plus_ms(self.turn.limits.drain_ms_max);
+            self.drain_until = self.turn.now.plus_ms(self.turn.limits.drain_timeout_ms);
         }
         trace!("wait {timeout:?} -> {result:?}, {} events", self.events.iter().count());
         match result {
@@ -386,7 +386,7 @@ impl Reactor {
                 connection.drive(stream, &mut slot.ready, &mut self.scratch[..], &mut self.turn);
             // Activity has only put its deadline off since it was filed; an alarm may have brought it forward.
             let is_provided_for =
-                slot.filed <= connection.alarm() && slot.watched != Watched::Nothing;
+                slot.filed <= connection.timer() && slot.watched != Registered::Nothing;
             if outcome == Outcome::Idle
                 && is_provided_for
                 && !self.turn.stopping
@@ -441,7 +441,7 @@ impl Reactor {
                     work(self);
                 }
                 Errand::Nothing => {
-                    slot.ready = Ready::NEITHER; // whoever hands in more wakes us again
+                    slot.ready = Readiness::NOT_READY; // whoever hands in more wakes us again
                     return Outcome::Blocked;
                 }
                 Errand::Stop => {
@@ -575,7 +575,7 @@ impl Reactor {
                     }
                     trace!("{} close", connection.id());
                     let id = connection.id();
-                    tell_of_end(&mut self.turn.stats, &id, || connection.tell_closed(why));
+                    tell_of_end(&mut self.turn.stats, &id, || connection.call_closed(why));
                     self.turn.effects.on_closed(connection.id(), why, &mut self.turn.stats);
                 }
                 Source::Listener(listener) => {
@@ -587,7 +587,7 @@ impl Reactor {
                     socket.say_goodbye(why);
                     self.datagram_clients -= usize::from(socket.peer().is_some());
                     let address = socket.address;
-                    tell_of_end(&mut self.turn.stats, &address, || socket.tell_closed(why));
+                    tell_of_end(&mut self.turn.stats, &address, || socket.call_closed(why));
                     self.turn.datagram_addresses.retain(|&other| other != socket.address);
                 }
                 Source::Inbox(_) | Source::Bell(_) => {}
@@ -670,22 +670,22 @@ impl Reactor {
 
     /// Asks the kernel to tell of the source: once when it first has to wait, and once more if it ever has to wait for
     /// its peer to read. (A datagram socket goes back to reading then: it would be told of every reply that has left.)
-    fn watch(&mut self, token: usize, wanted: Watched) {
+    fn watch(&mut self, token: usize, wanted: Registered) {
         let slot = &mut self.slots[token];
         let source: &mut dyn net::Source = match &mut slot.source {
             Source::Connection(stream, _) => stream,
             Source::Datagram(socket) => &mut socket.socket,
             Source::Listener(_) | Source::Inbox(_) | Source::Bell(_) => return,
         };
-        let interest = if wanted == Watched::Reading {
+        let interest = if wanted == Registered::Reading {
             net::reading()
         } else {
             net::reading() | Interest::WRITABLE
         };
         let registry = self.poll.registry();
         let result = match slot.watched {
-            Watched::Nothing => registry.register(source, Token(token), interest),
-            Watched::Reading | Watched::ReadingAndWriting => {
+            Registered::Nothing => registry.register(source, Token(token), interest),
+            Registered::Reading | Registered::ReadingAndWriting => {
                 registry.reregister(source, Token(token), interest)
             }
         };
@@ -695,20 +695,20 @@ impl Reactor {
             // No memory, or the user's share of watches is used up: whoever cannot be watched cannot be served.
             Err(error) => {
                 debug!("watch: {error}");
-                self.turn.stats.accepts_failed += u64::from(slot.watched == Watched::Nothing);
+                self.turn.stats.accepts_failed += u64::from(slot.watched == Registered::Nothing);
                 end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Io(error.kind()));
             }
         }
     }
 
-    fn insert(&mut self, source: Source, watched: Watched) -> usize {
+    fn insert(&mut self, source: Source, watched: Registered) -> usize {
         let quarter = self.slots.len() / 4;
         if quarter > self.shrinks_below && quarter >= SLOTS_KEPT {
             self.shrinks_below = quarter;
         }
         let slot = Slot {
             source,
-            ready: Ready::NEITHER,
+            ready: Readiness::NOT_READY,
             watched,
             filed: Time::NEVER,
             standing: Standing::Waiting,

@@ -25,14 +25,14 @@ use crate::effects::{Command, Effect, Notification, PendingNotification};
 use crate::limits::{Limits, READ_BYTES_MAX};
 use crate::protocol::{CloseReason, ConnectionId, Peer, Protocol};
 use crate::turn::Turn;
-use crate::wire::{Ready, Wire};
+use crate::wire::{Readiness, Transport};
 
 /// One connection, and the peer at its other end, who is the test.
 pub struct Rehearsal {
     /// `None` once it has ended.
     connection: Option<Connection>,
     wire: Memory,
-    ready: Ready,
+    ready: Readiness,
     scratch: Box<[u8]>,
     turn: Turn,
     asked: Vec<Asked>,
@@ -82,7 +82,7 @@ struct Memory {
     sent: Vec<u8>,
 }
 
-impl Wire for Memory {
+impl Transport for Memory {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let waiting = &self.arrived[self.read..];
         if waiting.is_empty() && !self.peer_has_finished {
@@ -103,7 +103,7 @@ impl Wire for Memory {
         Ok(bytes.len())
     }
 
-    fn finish(&mut self) -> io::Result<()> {
+    fn shutdown_write(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
@@ -115,7 +115,7 @@ impl Rehearsal {
         let id = ConnectionId { slot: 0, generation: 0 };
         let peer = Peer::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
         let mut connection = Connection::new(Box::new(protocol), id, peer, turn.now);
-        let (mut wire, mut ready) = (Memory::default(), Ready::UNKNOWN);
+        let (mut wire, mut ready) = (Memory::default(), Readiness::UNKNOWN);
         connection.open(&mut wire, &mut ready, &mut turn);
         let scratch = vec![0; READ_BYTES_MAX].into_boxed_slice();
         let mut rehearsal = Rehearsal {
@@ -174,7 +174,7 @@ impl Rehearsal {
             let to = connection.id();
             let ends_wait = news == Notification::BelowLowWatermark;
             let tiding = PendingNotification { to, about, notification: news, ends_wait };
-            connection.hear_of(&tiding, &mut self.wire, &mut self.ready, &mut self.turn);
+            connection.deliver(&tiding, &mut self.wire, &mut self.ready, &mut self.turn);
             self.drive();
         }
     }
@@ -202,7 +202,7 @@ impl Rehearsal {
     fn follow(&mut self, mut outcome: Outcome) {
         while let Some(connection) = &mut self.connection {
             if let Outcome::Ended(why) = outcome {
-                connection.tell_closed(why);
+                connection.call_closed(why);
                 (self.ended, self.connection) = (Some(why), None);
             }
             let has_changed_itself = self.apply_effects();
@@ -237,15 +237,15 @@ impl Rehearsal {
                         notification: Notification::Rejected,
                         ends_wait: false,
                     };
-                    connection.hear_of(&tiding, wire, ready, turn);
+                    connection.deliver(&tiding, wire, ready, turn);
                     true
                 }
                 (Effect::Send(id, range), Some(connection)) if id == own => {
-                    connection.take(&bytes[range], wire, ready, turn);
+                    connection.push_relayed(&bytes[range], wire, ready, turn);
                     true
                 }
                 (Effect::Command(id, wish), Some(connection)) if id == own => {
-                    connection.oblige(wish, wire, turn);
+                    connection.apply(wish, wire, turn);
                     true
                 }
                 (Effect::Abort(id), Some(connection)) if id == own => {

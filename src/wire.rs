@@ -14,18 +14,18 @@ use crate::net::{self, Event, TcpStream};
 use crate::protocol::{CloseReason, ConnectionId};
 
 /// A byte stream that never blocks. A seam: the connection's behaviour can be tested over a scripted one.
-pub(crate) trait Wire {
+pub(crate) trait Transport {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize>;
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
     /// Sends our FIN behind all that was sent.
-    fn finish(&mut self) -> io::Result<()>;
+    fn shutdown_write(&mut self) -> io::Result<()>;
     /// Of one that we have begun: has the peer been reached? An error says that it will not be.
     fn is_connected(&mut self) -> io::Result<bool> {
         Ok(true)
     }
 }
 
-impl Wire for TcpStream {
+impl Transport for TcpStream {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.read(into)
     }
@@ -34,7 +34,7 @@ impl Wire for TcpStream {
         self.write(bytes)
     }
 
-    fn finish(&mut self) -> io::Result<()> {
+    fn shutdown_write(&mut self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
 
@@ -45,26 +45,37 @@ impl Wire for TcpStream {
 
 /// What we believe the kernel would say. A wrong `true` costs one call; a wrong `false` would cost the connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ready {
+pub(crate) struct Readiness {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
     /// An edge told of a FIN, an error or an urgent mark. Then no further edge comes for what lies behind it, and a
     /// short read does not prove that the socket is empty: read on, to the end or to `WouldBlock`.
-    pub(crate) closing: bool,
+    pub(crate) read_until_would_block: bool,
     /// Reads may be cut short at any time, with more behind and no edge for it: those of a Unix socket end behind each
-    /// descriptor that the peer passes along (unix(7)). So `closing` is never taken back.
-    pub(crate) cuts_reads: bool,
+    /// descriptor that the peer passes along (unix(7)). So `read_until_would_block` is never taken back.
+    pub(crate) short_read_inconclusive: bool,
 }
 
-impl Ready {
+impl Readiness {
     /// Of a socket that the kernel has told nothing about yet: try both.
-    pub(crate) const UNKNOWN: Ready =
-        Ready { readable: true, writable: true, closing: false, cuts_reads: false };
+    pub(crate) const UNKNOWN: Readiness = Readiness {
+        readable: true,
+        writable: true,
+        read_until_would_block: false,
+        short_read_inconclusive: false,
+    };
     /// The same, of a Unix socket.
-    pub(crate) const UNKNOWN_UNIX: Ready =
-        Ready { closing: true, cuts_reads: true, ..Ready::UNKNOWN };
-    pub(crate) const NEITHER: Ready =
-        Ready { readable: false, writable: false, closing: false, cuts_reads: false };
+    pub(crate) const UNKNOWN_UNIX: Readiness = Readiness {
+        read_until_would_block: true,
+        short_read_inconclusive: true,
+        ..Readiness::UNKNOWN
+    };
+    pub(crate) const NOT_READY: Readiness = Readiness {
+        readable: false,
+        writable: false,
+        read_until_would_block: false,
+        short_read_inconclusive: false,
+    };
 
     /// Adds what `event` tells. An error or a hang-up means: try both directions, and believe what they return.
     #[inline]
@@ -74,7 +85,7 @@ impl Ready {
         if event.is_writable() || net::is_priority(event) || is_closed {
             self.readable |= is_closed;
             self.writable |= event.is_writable() || is_closed;
-            self.closing |= net::is_priority(event) || is_closed;
+            self.read_until_would_block |= net::is_priority(event) || is_closed;
         }
     }
 }
@@ -82,7 +93,7 @@ impl Ready {
 /// What the kernel has been asked to tell of a source. For a stream it only ever grows: each step is one system call, and in
 /// a conversation that never waits for its peer to read, there is one such call or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Watched {
+pub(crate) enum Registered {
     Nothing,
     Reading,
     ReadingAndWriting,
@@ -92,33 +103,33 @@ pub(crate) enum Watched {
 pub(crate) enum Received {
     Bytes(usize),
     /// The peer's FIN: nothing comes any more.
-    End,
-    Nothing,
+    Eof,
+    WouldBlock,
 }
 
 /// Reads once, if there may be something. `id` is for the trace log.
 #[inline(always)]
-pub(crate) fn receive<W: Wire>(
+pub(crate) fn receive<W: Transport>(
     wire: &mut W,
-    ready: &mut Ready,
+    ready: &mut Readiness,
     id: ConnectionId,
     into: &mut [u8],
 ) -> Result<Received, CloseReason> {
     if !ready.readable {
-        return Ok(Received::Nothing);
+        return Ok(Received::WouldBlock);
     }
     loop {
         let result = wire.receive(into);
         if log_enabled!(Level::Trace) {
-            tell(id, "recv", into.len(), result.as_ref().copied().map_err(io::Error::kind));
+            trace_call(id, "recv", into.len(), result.as_ref().copied().map_err(io::Error::kind));
         }
         match result {
             Ok(0) => {
                 ready.readable = false; // for good
-                return Ok(Received::End);
+                return Ok(Received::Eof);
             }
             Ok(count) => {
-                if count < into.len() && !ready.closing {
+                if count < into.len() && !ready.read_until_would_block {
                     ready.readable = false;
                 }
                 return Ok(Received::Bytes(count));
@@ -126,8 +137,8 @@ pub(crate) fn receive<W: Wire>(
             Err(error) => match errno::classify_receive(&error) {
                 StreamError::WouldBlock => {
                     ready.readable = false;
-                    ready.closing = ready.cuts_reads;
-                    return Ok(Received::Nothing);
+                    ready.read_until_would_block = ready.short_read_inconclusive;
+                    return Ok(Received::WouldBlock);
                 }
                 StreamError::Interrupted => {}
                 StreamError::Disconnected => return Err(CloseReason::PeerReset),
@@ -139,9 +150,9 @@ pub(crate) fn receive<W: Wire>(
 
 /// Sends what the kernel takes of `bytes`, and returns how many that were.
 #[inline(always)]
-pub(crate) fn send<W: Wire>(
+pub(crate) fn send<W: Transport>(
     wire: &mut W,
-    ready: &mut Ready,
+    ready: &mut Readiness,
     id: ConnectionId,
     bytes: &[u8],
 ) -> Result<usize, CloseReason> {
@@ -151,7 +162,7 @@ pub(crate) fn send<W: Wire>(
     loop {
         let result = wire.send(bytes);
         if log_enabled!(Level::Trace) {
-            tell(id, "send", bytes.len(), result.as_ref().copied().map_err(io::Error::kind));
+            trace_call(id, "send", bytes.len(), result.as_ref().copied().map_err(io::Error::kind));
         }
         match result {
             Ok(0) => return Err(CloseReason::Io(ErrorKind::WriteZero)),
@@ -177,6 +188,6 @@ pub(crate) fn send<W: Wire>(
 /// One line in the trace log. Kept out of the way of those who do not read it.
 #[cold]
 #[inline(never)]
-fn tell(id: ConnectionId, call: &str, offered: usize, result: Result<usize, ErrorKind>) {
+fn trace_call(id: ConnectionId, call: &str, offered: usize, result: Result<usize, ErrorKind>) {
     trace!("{id} {call} {offered} -> {result:?}");
 }

@@ -440,10 +440,10 @@ fn every_limit_is_quoted_with_its_value() {
     let seconds = |ms: u64| if ms < 1000 { format!("{ms} ms") } else { format!("{} s", ms / 1000) };
     let values = BTreeMap::from([
         ("connections_max", format!("{},000", defaults.connections_max / 1000)),
-        ("silent_ms_max", seconds(defaults.silent_ms_max)),
-        ("idle_ms_max", seconds(defaults.idle_ms_max)),
-        ("linger_ms_max", seconds(defaults.linger_ms_max)),
-        ("drain_ms_max", seconds(defaults.drain_ms_max)),
+        ("first_byte_timeout_ms", seconds(defaults.first_byte_timeout_ms)),
+        ("idle_timeout_ms", seconds(defaults.idle_timeout_ms)),
+        ("linger_timeout_ms", seconds(defaults.linger_timeout_ms)),
+        ("drain_timeout_ms", seconds(defaults.drain_timeout_ms)),
         ("ACCEPT_RECOVERY_MS", seconds(limits::ACCEPT_RECOVERY_MS)),
         ("EVICTIONS_MAX", limits::EVICTIONS_MAX.to_string()),
         ("EVICTION_IDLE_MS", seconds(limits::EVICTION_IDLE_MS)),
@@ -461,7 +461,7 @@ fn every_limit_is_quoted_with_its_value() {
         ("HEAD_BYTES_MAX", kib(limits::HEAD_BYTES_MAX as u64)),
         ("BODY_BYTES_MAX", kib(limits::BODY_BYTES_MAX)),
         ("INPUT_BYTES_MAX", kib(limits::INPUT_BYTES_MAX as u64)),
-        ("OUTPUT_HIGH_BYTES", kib(limits::OUTPUT_HIGH_BYTES as u64)),
+        ("HIGH_WATERMARK_BYTES", kib(limits::HIGH_WATERMARK_BYTES as u64)),
         ("OUTPUT_BYTES_MAX", kib(limits::OUTPUT_BYTES_MAX as u64)),
     ]);
     let source = read("src/limits.rs");

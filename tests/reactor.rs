@@ -26,7 +26,7 @@ use common::{
     connect_narrow, connect_udp, pattern, reset, serve, turn_until,
 };
 use reactor::limits::{
-    ACCEPTS_PER_TURN, BYTES_PER_TURN, EVICTION_IDLE_MS, EVICTIONS_MAX, OUTPUT_LOW_BYTES,
+    ACCEPTS_PER_TURN, BYTES_PER_TURN, EVICTION_IDLE_MS, EVICTIONS_MAX, LOW_WATERMARK_BYTES,
     READ_BYTES_MAX,
 };
 #[cfg(target_os = "linux")]
@@ -200,7 +200,7 @@ impl Protocol for Alarm {
     }
 }
 
-/// Answers the peer's FIN (or its first byte, where `at_end` is false) with a long text, piece by piece.
+/// Answers the peer's FIN (or its first byte, where `at_eof` is false) with a long text, piece by piece.
 struct Long {
     text: Rc<Vec<u8>>,
     said: Rc<Cell<usize>>,
@@ -244,7 +244,7 @@ impl Protocol for Long {
 #[test]
 fn an_idle_connection_ends_and_a_busy_one_beside_it_does_not() {
     // One says something in every turn until the other, who says nothing, has been ended. Then it falls silent too.
-    let limits = Limits { idle_ms_max: 200, ..Limits::default() };
+    let limits = Limits { idle_timeout_ms: 200, ..Limits::default() };
     let (make, endings) = obedient();
     let (mut reactor, address) = serve(limits, make);
     let begin = Instant::now();
@@ -270,7 +270,7 @@ fn an_idle_connection_ends_and_a_busy_one_beside_it_does_not() {
 #[test]
 fn a_peer_that_takes_nothing_ends_as_too_slow() {
     // It is sent more than the kernel holds and reads none of it. The other deadlines are far away.
-    let limits = Limits { stall_ms_max: 200, ..Limits::default() };
+    let limits = Limits { write_timeout_ms: 200, ..Limits::default() };
     let endings = Endings::default();
     let told = Rc::clone(&endings);
     let (mut reactor, address) =
@@ -291,7 +291,7 @@ fn a_peer_that_takes_nothing_ends_as_too_slow() {
 #[test]
 fn a_busy_connection_is_looked_at_once_in_an_idle_time() {
     // It says something in every turn, and its deadline only moves: the loop does not look at it for each byte.
-    let limits = Limits { idle_ms_max: 100, ..Limits::default() };
+    let limits = Limits { idle_timeout_ms: 100, ..Limits::default() };
     let (mut reactor, address) = serve(limits, |_| Echo::new());
     let mut peer = connect(address);
     let begin = Instant::now();
@@ -318,7 +318,7 @@ fn those_who_are_late_together_are_ended_a_few_at_a_time() {
         return;
     }
     let (make, endings) = obedient();
-    let (mut reactor, address) = serve(Limits { idle_ms_max: 500, ..Limits::default() }, make);
+    let (mut reactor, address) = serve(Limits { idle_timeout_ms: 500, ..Limits::default() }, make);
     let peers: Vec<TcpStream> = (0..COUNT).map(|_| connect(address)).collect();
     turn_until(&mut reactor, "all are accepted", |stats| stats.accepted == COUNT as u64);
     // Nobody is waited for: no turn is taken until all of them are late.
@@ -584,7 +584,7 @@ fn two_thousand_short_connections_reuse_the_slots_and_each_gets_its_own_bytes() 
 #[test]
 fn a_quiet_loop_sleeps() {
     // A peer speaks once, and is then silent until it is ended: every turn of that time had its reason.
-    let limits = Limits { idle_ms_max: 300, ..Limits::default() };
+    let limits = Limits { idle_timeout_ms: 300, ..Limits::default() };
     let running = Running::start(limits, |reactor| {
         vec![reactor.listen(any_port(), |_| Echo::new()).unwrap()]
     });
@@ -801,7 +801,7 @@ fn check_long_answer(at_end: bool, ask: impl FnOnce(&mut TcpStream)) {
     });
     turn_until(&mut reactor, "the end", |stats| {
         let waiting = said.get() - usize::try_from(stats.bytes_out).unwrap();
-        assert!(waiting <= OUTPUT_LOW_BYTES + Long::PIECE, "{waiting} bytes wait");
+        assert!(waiting <= LOW_WATERMARK_BYTES + Long::PIECE, "{waiting} bytes wait");
         stats.connections == 0
     });
     assert_same(&reader.join().unwrap(), &text);
@@ -851,7 +851,7 @@ fn only_who_is_given_up_is_reset() {
     // A peer sees an end where the conversation ends in order or in silence, and a reset where it was broken off.
     let endings = Endings::default();
     let told = Rc::clone(&endings);
-    let limits = Limits { idle_ms_max: 300, stall_ms_max: 200, ..Limits::default() };
+    let limits = Limits { idle_timeout_ms: 300, write_timeout_ms: 200, ..Limits::default() };
     let (mut reactor, obeys) = serve(limits, obedient().0);
     let says = reactor
         .listen(any_port(), move |_| Says { text: vec![0; 4_000_000], endings: Rc::clone(&told) })
@@ -876,7 +876,8 @@ fn only_who_is_given_up_is_reset() {
 fn a_stop_waits_for_what_is_under_way() {
     // Three are idle, and one is under way when the loop is stopped. That one is answered, and all end in order.
     let (make, endings) = obedient();
-    let (mut reactor, address) = serve(Limits { linger_ms_max: 100, ..Limits::default() }, make);
+    let (mut reactor, address) =
+        serve(Limits { linger_timeout_ms: 100, ..Limits::default() }, make);
     let mut peers: Vec<TcpStream> = (0..4).map(|_| connect(address)).collect();
     for peer in &mut peers {
         exchange(&mut reactor, peer, b"x");
@@ -899,9 +900,10 @@ fn a_stop_waits_for_what_is_under_way() {
 #[test]
 fn a_stop_cuts_off_what_has_not_ended_in_time() {
     // Of five, two are idle and leave when they are told; three stay under way for ever.
-    let running = Running::start(Limits { drain_ms_max: 300, ..Limits::default() }, |reactor| {
-        vec![reactor.listen(any_port(), obedient().0).unwrap()]
-    });
+    let running =
+        Running::start(Limits { drain_timeout_ms: 300, ..Limits::default() }, |reactor| {
+            vec![reactor.listen(any_port(), obedient().0).unwrap()]
+        });
     let address = running.address();
     let peers: Vec<TcpStream> = b"pxpxp"
         .iter()
@@ -935,7 +937,7 @@ fn a_stop_cuts_off_what_has_not_ended_in_time() {
 fn who_brings_a_loop_of_their_own_sees_it_stop_and_then_rest() {
     // One conversation is under way for ever. The turns are few until it is cut off, and wait again after that.
     let (make, endings) = obedient();
-    let (mut reactor, address) = serve(Limits { drain_ms_max: 200, ..Limits::default() }, make);
+    let (mut reactor, address) = serve(Limits { drain_timeout_ms: 200, ..Limits::default() }, make);
     let mut peer = connect(address);
     exchange(&mut reactor, &mut peer, b"p");
     assert!(!reactor.is_stopped());
@@ -955,8 +957,12 @@ fn who_brings_a_loop_of_their_own_sees_it_stop_and_then_rest() {
 fn every_connection_is_told_of_its_end_exactly_once() {
     // 300 end in six ways in a random order, with a few turns between them or none; then the loop is stopped.
     const SEED: u64 = 11;
-    let limits =
-        Limits { idle_ms_max: 1_000, linger_ms_max: 50, drain_ms_max: 50, ..Limits::default() };
+    let limits = Limits {
+        idle_timeout_ms: 1_000,
+        linger_timeout_ms: 50,
+        drain_timeout_ms: 50,
+        ..Limits::default()
+    };
     let (make, endings) = obedient();
     let (mut reactor, address) = serve(limits, make);
     let mut kept = Vec::new();
@@ -1211,7 +1217,8 @@ fn an_alarm_that_is_set_by_the_last_of_many_words_rings_in_its_time() {
 
 #[test]
 fn who_is_silent_after_it_has_connected_is_ended_sooner_than_who_has_spoken() {
-    let limits = Limits { silent_ms_max: 50, idle_ms_max: 3_600_000, ..Limits::default() };
+    let limits =
+        Limits { first_byte_timeout_ms: 50, idle_timeout_ms: 3_600_000, ..Limits::default() };
     let mut reactor = Reactor::new(limits).unwrap();
     let (make, endings) = obedient();
     let address = reactor.listen(any_port(), make).unwrap();
@@ -1227,7 +1234,7 @@ fn who_is_silent_after_it_has_connected_is_ended_sooner_than_who_has_spoken() {
 #[test]
 fn limits_of_zero_do_not_make_the_loop_spin() {
     // A peer that does not read has no time at all to do so, and is ended after a millisecond rather than looked at for ever.
-    let limits = Limits { connections_max: 0, stall_ms_max: 0, ..Limits::default() };
+    let limits = Limits { connections_max: 0, write_timeout_ms: 0, ..Limits::default() };
     let mut reactor = Reactor::new(limits).unwrap();
     let endings = Endings::default();
     let told = Rc::clone(&endings);

@@ -126,7 +126,7 @@ impl Protocol for Says {
 #[test]
 fn a_connection_that_was_slow_is_idle_in_time_afterwards() {
     // The deadline filed while output waited (a minute) was kept when a nearer one (a tenth of a second) came to hold.
-    let limits = Limits { idle_ms_max: 100, stall_ms_max: 60_000, ..Limits::default() };
+    let limits = Limits { idle_timeout_ms: 100, write_timeout_ms: 60_000, ..Limits::default() };
     let endings = Rc::new(RefCell::new(Vec::new()));
     let told = Rc::clone(&endings);
     let (mut reactor, address) = serve(limits, move |_| Says(Rc::clone(&told)));
@@ -147,7 +147,7 @@ fn a_connection_that_was_slow_is_idle_in_time_afterwards() {
 fn a_stuck_connection_that_would_be_idle_by_now_does_not_make_the_loop_spin() {
     // While output waits, the longer time counts. But the loop was to look when the shorter one was over, and from then on
     // looked again and again, without a pause, until the longer one was over too.
-    let limits = Limits { idle_ms_max: 50, stall_ms_max: 60_000, ..Limits::default() };
+    let limits = Limits { idle_timeout_ms: 50, write_timeout_ms: 60_000, ..Limits::default() };
     let (mut reactor, address) = serve(limits, |_| Says(Rc::default()));
     let _peer = connect_narrow(address); // it reads nothing
     turn_until(&mut reactor, "it is accepted", |stats| stats.accepted == 1);
@@ -168,7 +168,7 @@ fn a_late_loop_does_not_end_who_has_spoken_in_time() {
     if !may_open(3 * COUNT) {
         return;
     }
-    let limits = Limits { idle_ms_max: 1_500, ..Limits::default() };
+    let limits = Limits { idle_timeout_ms: 1_500, ..Limits::default() };
     let (mut reactor, address) = serve(limits, |_| Echo::new());
     let mut peers = Vec::new();
     for _ in 0..COUNT {
@@ -242,7 +242,8 @@ impl DatagramProtocol for Breeds {
 #[test]
 fn a_flood_of_datagrams_does_not_hold_up_a_stop() {
     // A socket that always had one more datagram was never done, and every stop lasted as long as it may (here, a minute).
-    let mut reactor = Reactor::new(Limits { drain_ms_max: 60_000, ..Limits::default() }).unwrap();
+    let mut reactor =
+        Reactor::new(Limits { drain_timeout_ms: 60_000, ..Limits::default() }).unwrap();
     let socket = Rc::new(UdpSocket::bind(any_port()).unwrap());
     socket.set_write_timeout(Some(PATIENCE)).unwrap();
     let address = reactor.bind_datagram(any_port(), Breeds(Rc::clone(&socket))).unwrap();
@@ -263,7 +264,7 @@ fn a_flood_of_datagrams_does_not_hold_up_a_stop() {
 #[test]
 fn a_loop_of_ones_own_does_not_spin_after_a_stop() {
     // The drain deadline was acted on in `run` only: turns taken one by one returned at once when it had passed.
-    let limits = Limits { drain_ms_max: 200, linger_ms_max: 60_000, ..Limits::default() };
+    let limits = Limits { drain_timeout_ms: 200, linger_timeout_ms: 60_000, ..Limits::default() };
     let (mut reactor, address) = serve(limits, |_| Echo::new());
     let _peer = connect(address); // it never leaves
     turn_until(&mut reactor, "it is accepted", |stats| stats.accepted == 1);
@@ -294,7 +295,7 @@ impl Protocol for TwoWords {
 #[test]
 fn the_time_to_drain_begins_when_the_stop_is_asked_for() {
     // It was counted from the last turn: after a long quiet stretch a stop cut off at once what was under way.
-    let limits = Limits { drain_ms_max: 1_000, linger_ms_max: 100, ..Limits::default() };
+    let limits = Limits { drain_timeout_ms: 1_000, linger_timeout_ms: 100, ..Limits::default() };
     let (mut reactor, address) = serve(limits, |_| TwoWords(false));
     let mut peer = connect(address);
     peer.write_all(b"1").unwrap();

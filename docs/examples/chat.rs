@@ -221,7 +221,7 @@ fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:4000".to_string());
     let address =
         address.parse().map_err(|_| io::Error::other(format!("{address} is no IP:PORT")))?;
-    let mut reactor = Reactor::new(Limits { idle_ms_max: 3_600_000, ..Limits::default() })?;
+    let mut reactor = Reactor::new(Limits { idle_timeout_ms: 3_600_000, ..Limits::default() })?;
     writeln!(io::stdout(), "chat {}", listen(&mut reactor, address, GUESTS_MAX)?)?;
     reactor.run()?;
     Ok(())

@@ -52,7 +52,7 @@ impl Protocol for Side {
                 *other = Some(id);
             }
             // If the client has broken off meanwhile, that is told at once. Nobody could tell before: who ends has no say in others
-            // any more, and who is being connected is told nothing. So a call for nobody lasts for `connect_ms_max` at most.
+            // any more, and who is being connected is told nothing. So a call for nobody lasts for `connect_timeout_ms` at most.
             Side::Server { other, .. } => cx.monitor(*other),
         }
         Next::Continue
@@ -121,7 +121,11 @@ fn main() -> io::Result<()> {
     };
     // Not the proxy's to say how long the two may be silent; and a side that its own deadline ends closes in order, which the other's
     // peer must not take for the end of an answer. So these are there for who has vanished.
-    let limits = Limits { silent_ms_max: 3_600_000, idle_ms_max: 3_600_000, ..Limits::default() };
+    let limits = Limits {
+        first_byte_timeout_ms: 3_600_000,
+        idle_timeout_ms: 3_600_000,
+        ..Limits::default()
+    };
     let mut reactor = Reactor::new(limits)?;
     writeln!(io::stdout(), "proxy {} -> {server}", listen(&mut reactor, address, server)?)?;
     reactor.run()?;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use reactor::limits::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6, OUTPUT_HIGH_BYTES};
+use reactor::limits::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6, HIGH_WATERMARK_BYTES};
 use reactor::{Batching, Limits};
 
 use super::limits::{
@@ -65,7 +65,7 @@ impl Plan {
                 if let Some((_, name)) = of_udp.iter().find(|(is_given, _)| *is_given) {
                     return Err(format!("{name} is for udp://, where replies are datagrams"));
                 }
-                (options.connections.unwrap_or(TCP_CONNECTIONS), OUTPUT_HIGH_BYTES, TCP_WINDOW)
+                (options.connections.unwrap_or(TCP_CONNECTIONS), HIGH_WATERMARK_BYTES, TCP_WINDOW)
             }
         };
         if !(HEAD_BYTES..=size_max).contains(&options.size) {
@@ -84,10 +84,10 @@ impl Plan {
             None => Pace::Window(options.window.unwrap_or(window)),
         };
         if let (Transport::Tcp, Pace::Window(window)) = (transport, pace)
-            && window.saturating_mul(options.size as u64) > OUTPUT_HIGH_BYTES as u64
+            && window.saturating_mul(options.size as u64) > HIGH_WATERMARK_BYTES as u64
         {
             return Err(format!(
-                "--window times --size is at most {OUTPUT_HIGH_BYTES} bytes for tcp://"
+                "--window times --size is at most {HIGH_WATERMARK_BYTES} bytes for tcp://"
             ));
         }
         Ok(Plan {
@@ -111,7 +111,7 @@ impl Plan {
     pub(super) fn under_way_max(&self) -> u64 {
         match self.pace {
             Pace::Window(window) => window,
-            Pace::Rate(_) => (OUTPUT_HIGH_BYTES / self.size) as u64,
+            Pace::Rate(_) => (HIGH_WATERMARK_BYTES / self.size) as u64,
         }
     }
 
@@ -138,9 +138,9 @@ impl Plan {
             u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX).saturating_add(SILENCE_MS);
         Limits {
             connections_max: usize::try_from(self.clients).unwrap_or(usize::MAX),
-            silent_ms_max: ms,
-            idle_ms_max: ms,
-            stall_ms_max: ms,
+            first_byte_timeout_ms: ms,
+            idle_timeout_ms: ms,
+            write_timeout_ms: ms,
             ..Limits::default()
         }
     }

@@ -95,7 +95,7 @@ impl Script {
     }
 }
 
-impl Wire for Script {
+impl Transport for Script {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let step = self.next("recv");
         let Step::Recv(result) = step else { panic!("it calls recv instead of {step:?}") };
@@ -119,7 +119,7 @@ impl Wire for Script {
         Ok(count)
     }
 
-    fn finish(&mut self) -> io::Result<()> {
+    fn shutdown_write(&mut self) -> io::Result<()> {
         let step = self.next("finish");
         let Step::Finish(result) = step else { panic!("it calls finish instead of {step:?}") };
         Ok(result?)
@@ -157,7 +157,7 @@ impl Kernel {
     }
 }
 
-impl Wire for Kernel {
+impl Transport for Kernel {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.call()?;
         let mark = self
@@ -186,7 +186,7 @@ impl Wire for Kernel {
         Ok(count)
     }
 
-    fn finish(&mut self) -> io::Result<()> {
+    fn shutdown_write(&mut self) -> io::Result<()> {
         self.calls += 1;
         assert!(!self.is_finished, "it finishes once");
         self.is_finished = true;
@@ -213,7 +213,7 @@ fn bytes(from: usize, count: usize) -> Vec<u8> {
 struct Talk<W> {
     connection: Connection,
     wire: W,
-    ready: Ready,
+    ready: Readiness,
     scratch: Vec<u8>,
     turn: Turn,
     log: Log,
@@ -223,7 +223,7 @@ struct Talk<W> {
 type Log = Rc<RefCell<Vec<String>>>;
 
 /// Wires that count their calls, and the bytes that they have given and taken.
-trait Counted: Wire {
+trait Counted: Transport {
     fn count(&self) -> (usize, usize, usize);
 }
 
@@ -252,7 +252,7 @@ impl<W: Counted> Talk<W> {
         Talk {
             connection,
             wire,
-            ready: Ready::UNKNOWN,
+            ready: Readiness::UNKNOWN,
             scratch: vec![0; READ_BYTES_MAX],
             turn,
             log: Log::default(),
@@ -317,7 +317,7 @@ impl<W: Counted> Talk<W> {
         assert!(self.turn.output.is_empty(), "the scratch is empty between drives");
         assert!(self.connection.input.len() <= INPUT_BYTES_MAX, "carried input is bounded");
         if !matches!(outcome, Ended(_)) {
-            let held = self.connection.input.capacity() + self.connection.unsent.capacity();
+            let held = self.connection.input.capacity() + self.connection.output.capacity();
             let limits = Limits { connections_max: 1, ..Limits::default() };
             assert!(
                 held as u64 <= limits.bytes_max(),
@@ -328,7 +328,7 @@ impl<W: Counted> Talk<W> {
     }
 
     fn progress(&self) -> (Phase, usize, usize) {
-        (self.connection.phase, self.connection.input.len(), self.connection.unsent.len())
+        (self.connection.phase, self.connection.input.len(), self.connection.output.len())
     }
 
     fn at_ms(&mut self, ms: u64) {
@@ -543,7 +543,7 @@ fn a_full_read_is_followed_by_another() {
 fn a_fin_merged_into_the_edge_of_the_last_bytes_is_found() {
     // No further edge comes for it, so a short read proves nothing here.
     let mut talk = Talk::with(Echo::new());
-    talk.ready.closing = true;
+    talk.ready.read_until_would_block = true;
     assert_eq!(talk.drive([recv("hello"), send_all("hello"), FIN]), Ended(CloseReason::Finished));
 }
 
@@ -551,7 +551,7 @@ fn a_fin_merged_into_the_edge_of_the_last_bytes_is_found() {
 fn an_urgent_mark_does_not_hide_what_lies_behind_it() {
     // The mark cuts a read short, so it is read on until the kernel says that this was all. Then a short read counts again.
     let mut talk = Talk::with(Echo::new());
-    talk.ready.closing = true;
+    talk.ready.read_until_would_block = true;
     assert_eq!(
         talk.drive([
             recv("before"),
@@ -569,7 +569,7 @@ fn an_urgent_mark_does_not_hide_what_lies_behind_it() {
 fn a_short_read_of_a_unix_socket_never_proves_that_it_is_empty() {
     // A descriptor that the peer passes along cuts the read behind its bytes, at any time and without an edge of its own.
     let mut talk = Talk::with(Echo::new());
-    talk.ready = Ready::UNKNOWN_UNIX;
+    talk.ready = Readiness::UNKNOWN_UNIX;
     assert_eq!(
         talk.drive([
             recv("before"),
@@ -772,22 +772,22 @@ fn who_gives_way_is_closed_at_once_unless_its_peer_is_just_speaking() {
 #[test]
 fn nobody_is_quiet_while_something_is_under_way() {
     // Half an order, a reply that waits, an alarm, a pause. (And a protocol gives way only if it says so.)
-    let quiet_since = |orders: &'static str, steps: Vec<Step>| {
+    let idle_since = |orders: &'static str, steps: Vec<Step>| {
         let mut talk = Talk::with_puppet(Puppet::default());
         talk.at_ms(7);
         talk.wire.steps = [vec![recv(orders)], steps].into_iter().flatten().collect();
         assert_eq!(talk.drive_once(), Blocked);
         assert!(!talk.connection.is_evictable());
-        talk.connection.quiet_since()
+        talk.connection.idle_since()
     };
     assert_eq!(
-        quiet_since("1\n", vec![send_all(bytes(0, 1))]),
+        idle_since("1\n", vec![send_all(bytes(0, 1))]),
         Some(Time::at(Duration::from_millis(7)))
     );
-    assert_eq!(quiet_since("half", vec![]), None);
-    assert_eq!(quiet_since("2\n", vec![send_some(1)]), None);
-    assert_eq!(quiet_since("wake:100\n", vec![]), None);
-    assert_eq!(quiet_since("pause\n", vec![]), None);
+    assert_eq!(idle_since("half", vec![]), None);
+    assert_eq!(idle_since("2\n", vec![send_some(1)]), None);
+    assert_eq!(idle_since("wake:100\n", vec![]), None);
+    assert_eq!(idle_since("pause\n", vec![]), None);
 }
 
 #[test]
@@ -802,11 +802,11 @@ fn who_is_idle_owns_no_buffer() {
     // Much has waited, in both directions. When it has gone, its memory has gone too.
     let mut talk = Talk::with_puppet(Puppet::default());
     assert_eq!(talk.drive([recv("60000\n60000\n      "), SEND_BLOCKS]), Blocked);
-    assert!(!talk.connection.input.is_empty() && talk.connection.unsent.len() == 120_000);
+    assert!(!talk.connection.input.is_empty() && talk.connection.output.len() == 120_000);
     assert_eq!(talk.drive_writable([send_all(bytes(0, 120_000))]), Blocked);
     assert_eq!(talk.drive_readable([recv("\n")]), Blocked);
     assert!(
-        talk.connection.input.is_empty() && talk.connection.unsent.is_empty(),
+        talk.connection.input.is_empty() && talk.connection.output.is_empty(),
         "an empty one is a null pointer"
     );
     assert!(size_of::<Connection>() <= 128, "{} bytes for each", size_of::<Connection>());
@@ -818,7 +818,7 @@ fn who_is_idle_owns_no_buffer() {
 fn at_the_high_mark_the_peer_is_no_longer_read() {
     // One byte below it is; at the mark it is not, whatever the kernel says, until one byte has gone.
     let mut talk = Talk::with_puppet(Puppet::default());
-    assert_eq!(OUTPUT_HIGH_BYTES, 65_536);
+    assert_eq!(HIGH_WATERMARK_BYTES, 65_536);
     assert_eq!(talk.drive([recv("65535\n"), SEND_BLOCKS]), Blocked);
     assert_eq!(talk.drive_readable([recv("1\n")]), Blocked);
     assert_eq!(talk.drive_readable([]), Blocked);
@@ -862,7 +862,7 @@ fn many_small_replies_to_one_read_stop_at_the_high_mark_too() {
     );
     assert_eq!(talk.log().len(), 5 * 66);
     assert_eq!(talk.drive([batch(5), SEND_BLOCKS]), Blocked);
-    assert_eq!(talk.connection.unsent.len(), 66_000);
+    assert_eq!(talk.connection.output.len(), 66_000);
 }
 
 #[test]
@@ -1065,7 +1065,7 @@ fn the_protocol_is_told_of_the_end_once_and_last() {
     for why in [CloseReason::Finished, CloseReason::Aborted, CloseReason::Stopped] {
         let mut talk = Talk::with_puppet(Puppet::default());
         assert_eq!(talk.drive([recv("1\n"), send_some(1)]), Blocked);
-        talk.connection.tell_closed(why);
+        talk.connection.call_closed(why);
         assert_eq!(*talk.log.borrow(), ["1".to_owned(), format!("closed {why:?}")]);
     }
 }
@@ -1078,7 +1078,7 @@ fn a_paused_protocol_is_asked_for_more_when_its_output_has_fallen_to_the_low_mar
     // Meanwhile nothing is read, although there is something (the read was full).
     let mut talk =
         Talk::with_puppet(Puppet::drains(["1000 pause", "2000 pause", "pause", "abort"]));
-    assert_eq!(OUTPUT_LOW_BYTES, 16_384);
+    assert_eq!(LOW_WATERMARK_BYTES, 16_384);
     talk.scratch = vec![0; 12];
     assert_eq!(talk.drive([recv("20000 pause\n"), SEND_BLOCKS]), Blocked);
     assert_eq!(talk.drive_writable([send_some(3615)]), Blocked);
@@ -1151,7 +1151,7 @@ fn a_long_answer_to_a_half_closed_peer_is_produced_to_its_end() {
 #[test]
 fn ten_mebibytes_are_produced_piece_by_piece_in_the_memory_of_one() {
     // The kernel takes a little or much at a time. No more ever waits than the low mark and one piece.
-    for room in [1000, OUTPUT_LOW_BYTES, OUTPUT_LOW_BYTES + 1, 65_536, 3_000_000] {
+    for room in [1000, LOW_WATERMARK_BYTES, LOW_WATERMARK_BYTES + 1, 65_536, 3_000_000] {
         let pieces = ["65536 pause"; 159].into_iter().chain(["close"]);
         let mut talk = Talk::over_puppet(
             Kernel::default(),
@@ -1160,7 +1160,7 @@ fn ten_mebibytes_are_produced_piece_by_piece_in_the_memory_of_one() {
         talk.wire.has_fin = true;
         let mut outcome = talk.open_once();
         while !matches!(outcome, Ended(_)) {
-            assert!(talk.connection.unsent.len() <= OUTPUT_LOW_BYTES + 65_536);
+            assert!(talk.connection.output.len() <= LOW_WATERMARK_BYTES + 65_536);
             (talk.wire.room, talk.ready.writable) = (room, true);
             outcome = talk.drive_once();
         }
@@ -1428,10 +1428,10 @@ fn a_peer_is_given_its_time_from_when_something_waits_for_it() {
 #[test]
 fn a_peer_may_be_given_longer_to_read_than_to_speak() {
     let mut talk = Talk::with(Echo::new());
-    (talk.turn.limits.idle_ms_max, talk.turn.limits.stall_ms_max) = (5_000, 20_000);
+    (talk.turn.limits.idle_timeout_ms, talk.turn.limits.write_timeout_ms) = (5_000, 20_000);
     assert_eq!(talk.drive([recv("abc"), SEND_BLOCKS]), Blocked);
     assert_eq!(talk.expire_at(5_000, []), Blocked);
-    let look_at = talk.connection.look_at(&talk.turn.limits, talk.turn.now);
+    let look_at = talk.connection.filing_time(&talk.turn.limits, talk.turn.now);
     assert!(look_at > talk.turn.now && look_at <= talk.connection.deadline(&talk.turn.limits));
     talk.ends_at(20_000, CloseReason::WriteTimeout);
 }
@@ -1536,7 +1536,7 @@ impl Talk<Kernel> {
                     mark.map(|mark| self.wire.arrived + mark.min(count)).or(self.wire.urgent_mark);
                 self.wire.arrived += count;
                 self.ready.readable |= count > 0;
-                self.ready.closing |= mark.is_some();
+                self.ready.read_until_would_block |= mark.is_some();
             }
             News::Takes(count) => {
                 self.wire.room += count;
@@ -1553,7 +1553,8 @@ impl Talk<Kernel> {
             outcome = self.drive_once();
             // The most that can wait: the high mark, overshot by one reply.
             assert!(
-                self.connection.unsent.len() <= OUTPUT_HIGH_BYTES + READ_BYTES_MAX + PREFIX.len()
+                self.connection.output.len()
+                    <= HIGH_WATERMARK_BYTES + READ_BYTES_MAX + PREFIX.len()
             );
         }
         if outcome == Blocked {
@@ -1578,7 +1579,7 @@ impl Talk<Kernel> {
     /// The peer sends its FIN and takes what comes until the end, `at_a_time` bytes at a time.
     fn hear_out(&mut self, at_a_time: usize) {
         self.wire.has_fin = true;
-        (self.ready.readable, self.ready.closing) = (true, true);
+        (self.ready.readable, self.ready.read_until_would_block) = (true, true);
         while self.drive_until_blocked() == Blocked {
             assert!(self.wire.room == 0, "all room was used, and it waits for more");
             self.wire.room = at_a_time;

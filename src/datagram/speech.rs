@@ -18,11 +18,11 @@ use super::batch::Replies;
 use super::{DatagramProtocol, DatagramSocket};
 use crate::connection::Outcome;
 use crate::deadline::Time;
-use crate::limits::LATE_MS;
+use crate::limits::TIMER_LATE_MS;
 use crate::net;
 use crate::protocol::CloseReason;
 use crate::turn::Turn;
-use crate::wire::Ready;
+use crate::wire::Readiness;
 
 /// What a protocol has asked for, and the moment at which it is called.
 pub(super) struct Wishes {
@@ -127,7 +127,7 @@ impl DatagramSocket {
 
     /// A drive begins of a socket that does not only answer. Returns an outcome if that is all.
     #[inline(never)]
-    pub(super) fn begin(&mut self, ready: &mut Ready, turn: &mut Turn) -> Option<Outcome> {
+    pub(super) fn begin(&mut self, ready: &mut Readiness, turn: &mut Turn) -> Option<Outcome> {
         match self.phase() {
             Phase::Answering | Phase::Producing => None,
             Phase::New => {
@@ -141,7 +141,7 @@ impl DatagramSocket {
 
     /// A drive ends: all that could be answered has been. Tells the protocol what else there is to tell, and asks what else it has to say.
     #[inline(never)]
-    pub(super) fn speak(&mut self, ready: &mut Ready, turn: &mut Turn) -> Outcome {
+    pub(super) fn speak(&mut self, ready: &mut Readiness, turn: &mut Turn) -> Outcome {
         // Who has closed has done with it all, and a panic must not open again what it has closed.
         if let Some(error) = self.failure.take()
             && self.phase() != Phase::Closing
@@ -156,10 +156,10 @@ impl DatagramSocket {
     }
 
     /// The filed moment has come, though perhaps not yet the true one.
-    pub(crate) fn expire(&mut self, ready: &mut Ready, turn: &mut Turn) -> Outcome {
+    pub(crate) fn expire(&mut self, ready: &mut Readiness, turn: &mut Turn) -> Outcome {
         self.batch.outgoing.wishes.now = turn.now;
         if self.alarm() <= turn.now
-            && turn.now.since(self.alarm()) >= Duration::from_millis(LATE_MS)
+            && turn.now.since(self.alarm()) >= Duration::from_millis(TIMER_LATE_MS)
         {
             // The loop has been held up, and may not have heard of what has come in time.
             ready.readable = true;
@@ -175,7 +175,7 @@ impl DatagramSocket {
     }
 
     /// Sends what was said last, and says how to go on.
-    pub(super) fn conclude(&mut self, ready: &mut Ready, turn: &mut Turn) -> Outcome {
+    pub(super) fn conclude(&mut self, ready: &mut Readiness, turn: &mut Turn) -> Outcome {
         self.send(ready, &mut turn.stats);
         if self.phase() == Phase::Closing && !self.wants_write() {
             Outcome::Ended(CloseReason::Finished)

@@ -336,7 +336,7 @@ fn a_batch_costs_one_call_each_way_and_a_train_is_received_in_one_piece() {
 /// A socket that echoes with a prefix, and what a reactor would lend it.
 struct Service {
     source: DatagramSocket,
-    ready: Ready,
+    ready: Readiness,
     turn: Turn,
 }
 
@@ -351,7 +351,7 @@ impl Service {
         let bound = socket.local_addr().unwrap();
         let source = DatagramSocket::new(socket, bound, None, Box::new(protocol), &turn);
         turn.datagram_addresses.push(source.address);
-        Service { source, ready: Ready { writable: true, ..Ready::NEITHER }, turn }
+        Service { source, ready: Readiness { writable: true, ..Readiness::NOT_READY }, turn }
     }
 
     /// Somebody whom the kernel has named as the sender of a datagram, which is forgotten: so what is pretended to come from
@@ -950,7 +950,7 @@ fn a_connected_socket_hears_its_peer_at_whatever_port_and_refuses_a_stranger() {
     let address = socket.local_addr().unwrap();
     let source = DatagramSocket::new(socket, address, Some(peer), Box::new(Echo::new()), &turn);
     turn.datagram_addresses.push(peer);
-    let mut service = Service { source, ready: Ready::NEITHER, turn };
+    let mut service = Service { source, ready: Readiness::NOT_READY, turn };
     let strangers = [SocketAddr::from(([127, 0, 0, 1], 8)), SocketAddr::from(([127, 0, 0, 2], 7))];
     for (count, stranger) in (1..).zip(strangers.map(Some).into_iter().chain([None])) {
         service.pretend(stranger, Asked::Only, 5, b"hello");

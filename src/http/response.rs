@@ -152,7 +152,7 @@ impl<'r> Response<'r> {
     /// A response of `status`, with a body that is read from `body` piece by piece, as the peer takes it: never more than
     /// [`STREAMED_BYTES_MAX`] at a time, in at most [`STREAMED_READS_MAX`](crate::limits::STREAMED_READS_MAX) reads, and nothing
     /// while more than
-    /// [`OUTPUT_LOW_BYTES`](crate::limits::OUTPUT_LOW_BYTES) wait to be sent.
+    /// [`LOW_WATERMARK_BYTES`](crate::limits::LOW_WATERMARK_BYTES) wait to be sent.
     ///
     /// A read must return soon. If it has nothing yet, it says [`WouldBlock`](io::ErrorKind::WouldBlock), and is tried again
     /// after [`STREAM_REST_MS`](crate::limits::STREAM_REST_MS). `length` is in bytes and is what the client is told: what

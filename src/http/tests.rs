@@ -22,12 +22,12 @@ use crate::limits::{
 use crate::protocol::{ConnectionId, ConnectionMeta};
 use crate::turn::Turn;
 
-fn head_ms_max() -> u64 {
-    Limits::default().head_ms_max
+fn head_timeout_ms() -> u64 {
+    Limits::default().head_timeout_ms
 }
 
-fn body_ms_max() -> u64 {
-    Limits::default().body_ms_max
+fn body_timeout_ms() -> u64 {
+    Limits::default().body_timeout_ms
 }
 
 /// How a conversation came to its end.
@@ -371,7 +371,7 @@ fn a_refused_head_gets_no_body_either() {
     }
     let mut peer = Peer::new(Site::new());
     peer.receive(b"\r");
-    peer.wait(head_ms_max());
+    peer.wait(head_timeout_ms());
     assert!(
         peer.leave().output.starts_with("HTTP/1.0 408 "),
         "the first half of an empty line is a first byte too"
@@ -379,7 +379,7 @@ fn a_refused_head_gets_no_body_either() {
     for part in ["HEAD ", "HEAD / HTTP/1.1\r\nHos"] {
         let mut peer = Peer::new(Site::new());
         peer.receive(part.as_bytes());
-        peer.wait(head_ms_max());
+        peer.wait(head_timeout_ms());
         let talk = peer.leave();
         assert!(
             talk.output.starts_with("HTTP/1.0 408 ") && talk.output.ends_with("\r\n\r\n"),
@@ -396,7 +396,7 @@ fn a_refused_head_gets_no_body_either() {
     );
     let mut peer = Peer::new(Site::default());
     peer.receive(with_body.as_bytes());
-    peer.wait(body_ms_max());
+    peer.wait(body_timeout_ms());
     let expected = without_body(&error("408 Request Timeout", CLOSE));
     assert_eq!(peer.leave(), Talk { output: expected, end: Ours(Next::Close) });
 }
@@ -1035,7 +1035,7 @@ fn an_empty_line_after_the_last_request_is_not_half_a_request() {
         let mut peer = Peer::new(Site::default());
         peer.receive(PLAIN);
         pieces.iter().for_each(|piece| peer.receive(piece));
-        peer.wait(head_ms_max());
+        peer.wait(head_timeout_ms());
         peer.receive(PLAIN);
         assert_eq!(peer.leave(), Talk { output: plain(KEEP) + &plain(KEEP), end: Disconnected });
     }
@@ -1229,7 +1229,7 @@ fn a_head_has_one_deadline_however_it_drips() {
     for piece in pieces {
         assert_eq!(peer.last_word, None);
         peer.receive(piece.as_bytes());
-        peer.wait(head_ms_max() / 10);
+        peer.wait(head_timeout_ms() / 10);
     }
     assert_eq!(
         peer.leave(),
@@ -1244,13 +1244,13 @@ fn empty_lines_that_drip_have_an_end_too() {
     let mut peer = Peer::new(Site::default());
     for _ in 0..EMPTY_LINES_MAX {
         peer.receive(b"\r");
-        peer.wait(head_ms_max() - 1);
+        peer.wait(head_timeout_ms() - 1);
         peer.receive(b"\n");
-        peer.wait(head_ms_max() + 1); // nothing is begun: this is for the idle deadline to end
+        peer.wait(head_timeout_ms() + 1); // nothing is begun: this is for the idle deadline to end
         assert_eq!(peer.last_word, None);
     }
     peer.receive(b"\r");
-    peer.wait(head_ms_max());
+    peer.wait(head_timeout_ms());
     assert_eq!(
         peer.leave(),
         Talk { output: error("408 Request Timeout", CLOSE), end: Ours(Next::Close) }
@@ -1263,10 +1263,10 @@ fn a_body_has_a_deadline_of_its_own() {
     let mut peer = Peer::new(Site::default());
     let head = line("POST / HTTP/1.1\r\nContent-Length: 9");
     peer.receive(&head.as_bytes()[..10]);
-    peer.wait(head_ms_max() - 1);
+    peer.wait(head_timeout_ms() - 1);
     peer.receive(&head.as_bytes()[10..]);
     peer.receive(b"body");
-    peer.wait(body_ms_max() - 1);
+    peer.wait(body_timeout_ms() - 1);
     assert_eq!(peer.last_word, None);
     peer.receive(b"body");
     peer.wait(1);
@@ -1288,7 +1288,7 @@ fn an_answered_request_leaves_no_deadline_behind() {
             peer.wait(1);
         }
         assert_eq!(peer.lent.timer, Time::NEVER, "{request:?}");
-        peer.wait(head_ms_max() + body_ms_max());
+        peer.wait(head_timeout_ms() + body_timeout_ms());
     }
     assert_eq!(
         peer.leave(),
@@ -1422,7 +1422,7 @@ fn nobody_is_asked_to_answer_a_request_before_all_of_it_is_there() {
 
     let mut peer = Peer::new(Asked(asked.clone()));
     peer.receive(&request[..request.len() - 1]);
-    peer.wait(body_ms_max());
+    peer.wait(body_timeout_ms());
     assert_eq!((asked.get(), peer.leave().end), (0, Ours(Next::Close)));
 
     let mut peer = Peer::new(Asked(asked.clone()));
@@ -1779,7 +1779,7 @@ fn an_upload_that_is_cut_short_or_late_is_dropped() {
     assert_eq!(peer.leave(), Talk { output: error("400 Bad Request", CLOSE), end: CutShort });
     let mut peer = Peer::new(Site::new());
     peer.receive(half);
-    peer.wait(body_ms_max());
+    peer.wait(body_timeout_ms());
     assert_eq!(
         peer.leave(),
         Talk { output: error("408 Request Timeout", CLOSE), end: Ours(Next::Close) }
@@ -1926,7 +1926,7 @@ fn each_answer_is_a_line_in_the_access_log() {
     }
     let late = |peer: &mut Peer<Site>| {
         peer.receive(b"GET /");
-        peer.wait(head_ms_max());
+        peer.wait(head_timeout_ms());
     };
     assert_eq!(logged(site(), late), [r#""-" 408 20"#]);
 }
@@ -1938,7 +1938,7 @@ fn a_request_whose_body_does_not_come_is_one_line_in_the_access_log() {
         let cut_short = format!("{start} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell");
         let late = |peer: &mut Peer<Site>| {
             peer.receive(cut_short.as_bytes());
-            peer.wait(body_ms_max());
+            peer.wait(body_timeout_ms());
         };
         let site = || Site::new().with_access_log(true);
         assert_eq!(logged(site(), late), [format!("\"{start} HTTP/1.1\" 408 20")]);

@@ -11,7 +11,7 @@ use crate::limits::{ACCEPT_RETRY_MS, ACCEPTS_PER_TURN, BACKLOG, EVICTION_IDLE_MS
 use crate::listener::Accepted;
 use crate::net::TcpStream;
 use crate::protocol::{ConnectionId, Peer, Protocol};
-use crate::wire::{Ready, Watched};
+use crate::wire::{Readiness, Registered};
 
 impl Reactor {
     /// Accepts until there are no more, the budget is spent, or there is no room. Each newcomer goes to the queue, and is not
@@ -45,7 +45,7 @@ impl Reactor {
                     if self.turn.stopping {
                         listener.close(); // now, lest somebody comes who will not be let in
                     }
-                    self.slots[token].ready = Ready::NEITHER;
+                    self.slots[token].ready = Readiness::NOT_READY;
                     // Idle also where an episode has yet to end: its deadline has been filed since it first had to rest.
                     return if self.turn.stopping { Outcome::Blocked } else { Outcome::Idle };
                 }
@@ -83,9 +83,9 @@ impl Reactor {
         self.turn.stats.accepted += 1;
         self.turn.stats.connections += 1;
         let connection = Connection::new(protocol, id, peer, self.turn.now);
-        let token = self.insert(Source::Connection(stream, connection), Watched::Nothing);
+        let token = self.insert(Source::Connection(stream, connection), Registered::Nothing);
         let slot = &mut self.slots[token];
-        slot.ready = if peer == Peer::Unix { Ready::UNKNOWN_UNIX } else { Ready::UNKNOWN };
+        slot.ready = if peer == Peer::Unix { Readiness::UNKNOWN_UNIX } else { Readiness::UNKNOWN };
         if let Source::Connection(stream, connection) = &mut slot.source {
             let listener = std::mem::replace(&mut self.running, token);
             connection.open(stream, &mut slot.ready, &mut self.turn);
@@ -122,7 +122,7 @@ impl Reactor {
             if slot.standing != Standing::Waiting || slot.ready.readable {
                 continue; // there is news of it
             }
-            let Some(since) = connection.quiet_since() else { continue };
+            let Some(since) = connection.idle_since() else { continue };
             let is_full = longest_idle.len() == EVICTIONS_MAX;
             let is_long = since.plus_ms(EVICTION_IDLE_MS) <= now
                 && longest_idle.peek().is_none_or(|last| !is_full || (since, token) < *last);
@@ -141,8 +141,8 @@ impl Reactor {
             let Source::Connection(stream, connection) = &mut slot.source else { continue };
             // In a crowd the kernel may not have told of it yet: whoever has said something is served, and stays.
             let outcome =
-                connection.look(stream, &mut slot.ready, &mut self.scratch[..], &mut self.turn);
-            if outcome == Outcome::Blocked && connection.quiet_since() == Some(since) {
+                connection.probe(stream, &mut slot.ready, &mut self.scratch[..], &mut self.turn);
+            if outcome == Outcome::Blocked && connection.idle_since() == Some(since) {
                 debug!("{} {} gives way", connection.id(), connection.peer());
                 connection.evict();
                 enqueue(&mut self.queue, token, slot);

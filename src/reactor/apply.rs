@@ -14,7 +14,7 @@ use crate::datagram::{DatagramProtocol, DatagramSocket};
 use crate::effects::{Command, Effect, Notification, PendingConnect};
 use crate::net::{self, Interest, Token};
 use crate::protocol::{CloseReason, ConnectionId, Protocol};
-use crate::wire::Watched;
+use crate::wire::Registered;
 
 impl Reactor {
     /// Sends `bytes` to the peer of the connection `to`, as [`Context::send_to`](crate::Context::send_to) does, but at once.
@@ -133,7 +133,7 @@ impl Reactor {
         let Source::Connection(stream, connection) = &mut slot.source else {
             return Some(Notification::Closed);
         };
-        let news = connection.take(bytes, stream, &mut slot.ready, &mut self.turn);
+        let news = connection.push_relayed(bytes, stream, &mut slot.ready, &mut self.turn);
         self.turn.stats.sends_rejected += u64::from(news == Some(Notification::Rejected));
         enqueue(&mut self.queue, token, slot);
         news
@@ -143,7 +143,7 @@ impl Reactor {
         let Some(token) = self.find(id) else { return };
         let slot = &mut self.slots[token];
         if let Source::Connection(stream, connection) = &mut slot.source {
-            connection.oblige(wish, stream, &self.turn);
+            connection.apply(wish, stream, &self.turn);
             enqueue(&mut self.queue, token, slot);
         }
     }
@@ -165,14 +165,14 @@ impl Reactor {
         trace!("{} connect {} -> {begun:?}", call.id, call.address);
         match begun {
             Ok(stream) => {
-                let connection = Connection::outgoing(
+                let connection = Connection::outbound(
                     call.protocol,
                     call.id,
                     call.address.into(),
                     self.turn.now,
                 );
-                let token =
-                    self.insert(Source::Connection(stream, connection), Watched::ReadingAndWriting);
+                let token = self
+                    .insert(Source::Connection(stream, connection), Registered::ReadingAndWriting);
                 self.turn.effects.bind_slot(call.id, token);
                 self.turn.stats.connections += 1;
                 self.provide(token, false);
@@ -235,7 +235,7 @@ impl Reactor {
             self.running = token;
             let slot = &mut self.slots[token];
             if let Source::Connection(stream, connection) = &mut slot.source {
-                connection.hear_of(&tiding, stream, &mut slot.ready, &mut self.turn);
+                connection.deliver(&tiding, stream, &mut slot.ready, &mut self.turn);
                 enqueue(&mut self.queue, token, slot);
             }
             self.apply_effects();

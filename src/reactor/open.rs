@@ -11,7 +11,7 @@ use crate::handle::{Handle, Inbox};
 use crate::listener::{Listener, MakeProtocol, Socket};
 use crate::net::{self, Interest, Token, UdpSocket};
 use crate::protocol::{Peer, Protocol};
-use crate::wire::Watched;
+use crate::wire::Registered;
 
 impl Reactor {
     /// Serves streams on `address`: `make_protocol` makes the protocol of each connection that is accepted, given its peer.
@@ -78,7 +78,7 @@ impl Reactor {
             Interest::READABLE,
         )?;
         let listener = Box::new(Listener::new(socket, address, make));
-        let token = self.insert(Source::Listener(listener), Watched::Reading);
+        let token = self.insert(Source::Listener(listener), Registered::Reading);
         self.listeners.push(token);
         Ok(())
     }
@@ -153,7 +153,7 @@ impl Reactor {
 
     pub(super) fn add_datagram(&mut self, source: DatagramSocket) {
         self.datagram_clients += usize::from(source.peer().is_some());
-        let token = self.insert(Source::Datagram(Box::new(source)), Watched::Reading);
+        let token = self.insert(Source::Datagram(Box::new(source)), Registered::Reading);
         let slot = &mut self.slots[token];
         slot.ready.writable = true; // until the kernel says otherwise
         enqueue(&mut self.queue, token, slot); // its protocol may want to speak first
@@ -171,7 +171,7 @@ impl Reactor {
             Token(self.slots.vacant_key()),
             Interest::READABLE,
         )?;
-        self.insert(Source::Bell(Box::new(bell)), Watched::Reading);
+        self.insert(Source::Bell(Box::new(bell)), Registered::Reading);
         Ok(())
     }
 
@@ -186,7 +186,7 @@ impl Reactor {
         }
         let inbox = Inbox::open(self.poll.registry(), Token(self.slots.vacant_key()))?;
         let handle = inbox.handle();
-        self.insert(Source::Inbox(Box::new(inbox)), Watched::Reading);
+        self.insert(Source::Inbox(Box::new(inbox)), Registered::Reading);
         self.handle = Some(handle.clone());
         Ok(handle)
     }

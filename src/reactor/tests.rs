@@ -46,7 +46,8 @@ impl World {
         let mut kernel = Kernel::new(seed);
         kernel.faults = faults;
         // Who goes because another has gone lingers when that one's time is over.
-        let patience_ms = limits.idle_ms_max.max(limits.stall_ms_max) + limits.linger_ms_max;
+        let patience_ms =
+            limits.idle_timeout_ms.max(limits.write_timeout_ms) + limits.linger_timeout_ms;
         kernel.silence_us_max = patience_ms * 1000 + kernel.faults.held_up_us_max * 20 + 1_500_000;
         let installed = Installed::new(kernel);
         let mut reactor = Reactor::new(limits).unwrap();
@@ -191,10 +192,10 @@ impl World {
             self.reactor().turn(None).unwrap();
             self.check_polls();
         }
-        let drain_ms_max = self.reactor().turn.limits.drain_ms_max;
+        let drain_timeout_ms = self.reactor().turn.limits.drain_timeout_ms;
         let slack_us = self.kernel().faults.held_up_us_max * 20 + 1_000_000;
         let took_us = self.kernel().now_us() - began_us;
-        assert!(took_us <= drain_ms_max * 1000 + slack_us, "the stop took {took_us} us");
+        assert!(took_us <= drain_timeout_ms * 1000 + slack_us, "the stop took {took_us} us");
         self.check_that_nothing_is_left();
     }
 

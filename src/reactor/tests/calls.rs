@@ -182,7 +182,7 @@ fn what_is_sent_before_the_answer_waits_and_leaves_first() {
 #[test]
 fn the_marks_hold_for_who_has_not_answered_yet() {
     let mut scene = Scene::calm(ANSWERS, |_, id, cx| {
-        cx.send_to(id, &text_of(1, 0, crate::limits::OUTPUT_HIGH_BYTES + 1));
+        cx.send_to(id, &text_of(1, 0, crate::limits::HIGH_WATERMARK_BYTES + 1));
         cx.send_to(id, &vec![0; crate::limits::OUTPUT_BYTES_MAX]);
     });
     scene.call(b'x');
@@ -320,7 +320,7 @@ fn who_cannot_be_reached_is_told_whether_that_is_known_at_once_or_later() {
 
 #[test]
 fn who_never_answers_is_given_up_in_time() {
-    let limits = Limits { connect_ms_max: 700, ..Limits::default() };
+    let limits = Limits { connect_timeout_ms: 700, ..Limits::default() };
     let mut scene =
         Scene::new(limits.clone(), Faults::default(), Some(Host::Silent), |_, id, cx| {
             cx.send_to(id, b"lost")
@@ -340,7 +340,7 @@ fn who_never_answers_is_given_up_in_time() {
 
 #[test]
 fn an_answer_in_time_to_a_loop_that_is_late_is_heard() {
-    let limits = Limits { connect_ms_max: 700, ..Limits::default() };
+    let limits = Limits { connect_timeout_ms: 700, ..Limits::default() };
     let mut scene = Scene::new(limits, Faults::default(), Some(ANSWERS), nothing);
     scene.call(b'x');
     scene.world.be_held_up(1000);

@@ -5,8 +5,8 @@ use super::*;
 use crate::effects::Notification;
 use crate::limits::{
     BYTES_OF_ALL_PER_TURN, EFFECT_BYTES, EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES,
-    EFFECTS_MAX, NOTIFICATIONS_PENDING_DIVISOR, NOTIFICATIONS_PER_TURN, OUTPUT_BYTES_MAX,
-    OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES,
+    EFFECTS_MAX, HIGH_WATERMARK_BYTES, LOW_WATERMARK_BYTES, NOTIFICATIONS_PENDING_DIVISOR,
+    NOTIFICATIONS_PER_TURN, OUTPUT_BYTES_MAX,
 };
 
 const ROOM: u16 = 4000;
@@ -247,7 +247,7 @@ fn a_sender_is_told_once_that_much_waits_and_once_that_it_has_drained() {
         world.settle();
         let waits = 9 * 20_000 - heard.min(9 * 20_000);
         let inside = waits.saturating_sub(10_000);
-        let news = if inside <= OUTPUT_LOW_BYTES {
+        let news = if inside <= LOW_WATERMARK_BYTES {
             &[(1, 0, Notification::BelowLowWatermark), (2, 0, Notification::BelowLowWatermark)][..]
         } else {
             &[]
@@ -332,8 +332,8 @@ fn who_does_not_read_what_others_send_is_heard_all_the_same() {
         2,
         |word, members, cx| {
             match word {
-                b"m" => cx.send_to(members[0], &text_of(1, 0, 3 * OUTPUT_HIGH_BYTES)),
-                b"e" => cx.send(&text_of(2, 0, OUTPUT_HIGH_BYTES)),
+                b"m" => cx.send_to(members[0], &text_of(1, 0, 3 * HIGH_WATERMARK_BYTES)),
+                b"e" => cx.send(&text_of(2, 0, HIGH_WATERMARK_BYTES)),
                 b"" => return Next::Pause,
                 _ => cx.send_to(members[1], word),
             }
@@ -351,11 +351,11 @@ fn who_does_not_read_what_others_send_is_heard_all_the_same() {
     world.settle();
     assert_eq!(world.hears(streams[1]), b"");
     let mut heard = Vec::new();
-    while heard.len() < 4 * OUTPUT_HIGH_BYTES {
+    while heard.len() < 4 * HIGH_WATERMARK_BYTES {
         heard.extend(world.hears(streams[0]));
         world.settle();
     }
-    assert!(heard[..3 * OUTPUT_HIGH_BYTES] == text_of(1, 0, 3 * OUTPUT_HIGH_BYTES));
+    assert!(heard[..3 * HIGH_WATERMARK_BYTES] == text_of(1, 0, 3 * HIGH_WATERMARK_BYTES));
     assert_eq!(world.hears(streams[1]), b"Again");
     // It finishes while much of another's waits: its own protocol is not asked for more.
     world.says(streams[1], b"m");
@@ -380,9 +380,9 @@ fn to_be_sent_nothing_does_not_put_off_the_end_of_who_is_idle() {
         },
         stay,
     );
-    let idle_ms_max = world.reactor().turn.limits.idle_ms_max;
+    let idle_timeout_ms = world.reactor().turn.limits.idle_timeout_ms;
     for _ in 0..5 {
-        world.live(idle_ms_max / 4);
+        world.live(idle_timeout_ms / 4);
         world.says(streams[1], b"x");
         world.settle();
     }
@@ -777,7 +777,7 @@ fn as_much_as_the_high_mark_is_not_over_it() {
     let (mut world, streams, diary) = room(
         2,
         |word, members, cx| {
-            let count = if word == b"a" { OUTPUT_HIGH_BYTES } else { 1 };
+            let count = if word == b"a" { HIGH_WATERMARK_BYTES } else { 1 };
             cx.send_to(members[0], &vec![0; count]);
             Next::Continue
         },

@@ -171,7 +171,7 @@ fn run(seed: u64, traces: bool) {
 /// The same for members of a room, who act on each other and on hosts that they call (see `exchange`).
 fn exchange(seed: u64, traces: bool) {
     let mut rng = fastrand::Rng::with_seed(seed);
-    let limits = Limits { connect_ms_max: 5_000, ..draw_limits(&mut rng) };
+    let limits = Limits { connect_timeout_ms: 5_000, ..draw_limits(&mut rng) };
     let faults = draw_faults(&mut rng);
     let mut world = World::new(seed, limits, faults);
     world.kernel().traces = traces;
@@ -228,7 +228,7 @@ fn draw_limits(rng: &mut fastrand::Rng) -> Limits {
         limits.connections_max = rng.usize(1..5);
     }
     if rng.bool() {
-        (limits.idle_ms_max, limits.stall_ms_max) =
+        (limits.idle_timeout_ms, limits.write_timeout_ms) =
             [(8_000, 6_000), (6_000, 9_000), (20_000, 5_500)][rng.usize(..3)];
     }
     limits

@@ -6,7 +6,7 @@ use crate::echo::Echo;
 use crate::http::{Http, Site};
 use crate::limits::{
     ACCEPTS_PER_TURN, BYTES_OF_ALL_PER_TURN, BYTES_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN,
-    OUTPUT_HIGH_BYTES, READ_BYTES_MAX,
+    HIGH_WATERMARK_BYTES, READ_BYTES_MAX,
 };
 use crate::net::simulated::errno;
 use crate::net::simulated::stream::{ERROR, HANG_UP, IN, OUT};
@@ -189,7 +189,7 @@ fn a_reader_that_makes_room_bit_by_bit_gets_every_byte() {
     world.settle();
     let left = world.kernel().streams[stream].arrived.len();
     assert!(
-        left >= bytes.len() - OUTPUT_HIGH_BYTES - 2 * READ_BYTES_MAX,
+        left >= bytes.len() - HIGH_WATERMARK_BYTES - 2 * READ_BYTES_MAX,
         "who does not read is not read: {left} bytes left"
     );
     let mut heard = Vec::new();
@@ -542,13 +542,13 @@ fn a_head_that_drips_is_refused_when_its_time_is_up() {
     world.serve(HTTP, |_| Http::new(Site::new()));
     let stream = world.connect(HTTP, 1);
     let head = b"GET / HTTP/1.1\r\nHost: a\r\n";
-    for byte in &head[..usize::try_from(Limits::default().head_ms_max / 1000).unwrap()] {
+    for byte in &head[..usize::try_from(Limits::default().head_timeout_ms / 1000).unwrap()] {
         world.says(stream, &[*byte]);
         world.live(1000);
     }
     world.live(1);
     assert!(world.hears(stream).starts_with(b"HTTP/1.0 408 "));
-    world.live(Limits::default().linger_ms_max + 1);
+    world.live(Limits::default().linger_timeout_ms + 1);
     assert_eq!(
         world.ending_of(1),
         Some(CloseReason::Finished),
@@ -565,7 +565,7 @@ fn who_drips_while_we_linger_is_left_in_time() {
     world.says(stream, b"Nonsense\r\n\r\n");
     world.settle();
     assert!(world.hears(stream).starts_with(b"HTTP/1.0 400 "));
-    for _ in 1..Limits::default().linger_ms_max / 100 {
+    for _ in 1..Limits::default().linger_timeout_ms / 100 {
         world.says(stream, b"and more of it");
         world.live(100);
         assert_eq!(world.ending_of(1), None);
@@ -578,7 +578,7 @@ fn who_drips_while_we_linger_is_left_in_time() {
 /// Found by a schedule: between the two times the loop looked at the connection in every turn, and took them without a pause.
 #[test]
 fn a_peer_may_be_given_longer_to_read_than_to_speak() {
-    let limits = Limits { idle_ms_max: 5_000, stall_ms_max: 20_000, ..Limits::default() };
+    let limits = Limits { idle_timeout_ms: 5_000, write_timeout_ms: 20_000, ..Limits::default() };
     let mut world = World::new(1, limits, Faults::default());
     world.serve(ECHO, |_| Echo::new());
     let stream = world.kernel().connect(peer(1), server(ECHO), 100).unwrap();

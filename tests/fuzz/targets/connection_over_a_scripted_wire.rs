@@ -14,8 +14,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use reactor::fuzzing::{Conversation, Wire};
-use reactor::limits::{OUTPUT_HIGH_BYTES, READ_BYTES_MAX};
+use reactor::fuzzing::{Conversation, Transport};
+use reactor::limits::{HIGH_WATERMARK_BYTES, READ_BYTES_MAX};
 use reactor::{Advance, CloseReason, Context, Echo, Limits, Next, Protocol};
 
 /// The most that arrives for an echo: enough to pass every mark, and the budget of a turn.
@@ -83,14 +83,14 @@ impl Kernel {
     }
 }
 
-impl Wire for Kernel {
+impl Transport for Kernel {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.call()?;
         assert!(!into.is_empty(), "there is room to read into");
         assert!(!self.fin_is_read, "nothing comes after the FIN");
         let waiting = self.facts.said.borrow().len() - self.sent;
         assert!(
-            self.is_finished || waiting < OUTPUT_HIGH_BYTES,
+            self.is_finished || waiting < HIGH_WATERMARK_BYTES,
             "it reads with {waiting} bytes waiting"
         );
         if let Some(kind) = self.fails_receive.take() {
@@ -133,7 +133,7 @@ impl Wire for Kernel {
         Ok(count)
     }
 
-    fn finish(&mut self) -> io::Result<()> {
+    fn shutdown_write(&mut self) -> io::Result<()> {
         assert!(!self.has_failed && !self.is_finished, "it finishes once");
         assert_eq!(self.sent, self.facts.said.borrow().len(), "all goes before the FIN");
         if let Some(kind) = self.fails_finish.take() {
@@ -399,13 +399,17 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let limits = match manners % 4 {
         0 => Limits::default(),
-        1 => Limits { idle_ms_max: 100, ..Limits::default() },
-        2 => Limits { stall_ms_max: 100, linger_ms_max: 100_000, ..Limits::default() },
-        _ => {
-            Limits { idle_ms_max: 500, stall_ms_max: 700, linger_ms_max: 900, ..Limits::default() }
-        }
+        1 => Limits { idle_timeout_ms: 100, ..Limits::default() },
+        2 => Limits { write_timeout_ms: 100, linger_timeout_ms: 100_000, ..Limits::default() },
+        _ => Limits {
+            idle_timeout_ms: 500,
+            write_timeout_ms: 700,
+            linger_timeout_ms: 900,
+            ..Limits::default()
+        },
     };
-    let patience_ms = limits.idle_ms_max.max(limits.stall_ms_max).max(limits.linger_ms_max);
+    let patience_ms =
+        limits.idle_timeout_ms.max(limits.write_timeout_ms).max(limits.linger_timeout_ms);
     let read_bytes = if manners & 4 == 0 { READ_BYTES_MAX } else { 1 + usize::from(unit) };
     let rings = usize::from(kind / 16);
     let conversation = if is_echo {
@@ -429,8 +433,11 @@ fuzz_target!(|bytes: &[u8]| {
             read_bytes,
         )
     };
-    let mut story =
-        Story { conversation, facts, waiting_max: OUTPUT_HIGH_BYTES + READ_BYTES_MAX.max(4 * 256) };
+    let mut story = Story {
+        conversation,
+        facts,
+        waiting_max: HIGH_WATERMARK_BYTES + READ_BYTES_MAX.max(4 * 256),
+    };
     story.drive();
     let mut only_bytes_moved = is_echo;
     for event in events.as_chunks().0 {
