@@ -1,6 +1,6 @@
 //! What does a protocol cost, with its connection but without any socket?
 //!
-//! Measured through `Rehearsal`: the very connection that the reactor drives, over a wire of two vectors. There is no
+//! Measured through `TestConnection`: the very connection that the reactor drives, over a wire of two vectors. There is no
 //! system call in it, so this is the part of an exchange that is ours. Datagrams have no such seam; they are in
 //! `what_does_a_datagram_batch_cost`.
 //!
@@ -20,7 +20,7 @@ mod common;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use reactor::{Echo, Http, Rehearsal, Site};
+use reactor::{Echo, Http, Site, TestConnection};
 
 use common::{ANSWER_END, REQUEST, answer_to};
 
@@ -32,13 +32,13 @@ fn echo(c: &mut Criterion) {
         let message = vec![b'x'; size];
         let mut group = c.benchmark_group(format!("protocol: echo {size}"));
         group.throughput(Throughput::Bytes(size as u64));
-        let mut echo = Rehearsal::of(Echo::new());
+        let mut echo = TestConnection::new(Echo::new());
         echo.peer_sends(&message);
-        assert_eq!(echo.peer_received(), message);
+        assert_eq!(echo.take_received(), message);
         group.bench_function("reactor", |b| {
             b.iter(|| {
                 echo.peer_sends(black_box(&message));
-                echo.peer_forgets();
+                echo.clear_received();
             });
         });
         let (mut first, mut second, mut third) = (Vec::new(), Vec::new(), Vec::new());
@@ -68,13 +68,13 @@ fn http(c: &mut Criterion) {
         let requests = REQUEST.repeat(depth);
         let mut group = c.benchmark_group(format!("protocol: http {depth}"));
         group.throughput(Throughput::Elements(depth as u64));
-        let mut http = Rehearsal::of(Http::new(Site::new()));
+        let mut http = TestConnection::new(Http::new(Site::new()));
         http.peer_sends(&requests);
-        assert!(http.peer_received().ends_with(ANSWER_END));
+        assert!(http.take_received().ends_with(ANSWER_END));
         group.bench_function("reactor", |b| {
             b.iter(|| {
                 http.peer_sends(black_box(&requests));
-                http.peer_forgets();
+                http.clear_received();
             });
         });
         let answer = answer_to(REQUEST);

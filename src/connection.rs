@@ -32,7 +32,7 @@ use crate::limits::{
 use crate::protocol::{
     Advance, CloseReason, ConnectionId, ConnectionMeta, Context, Next, Peer, Protocol,
 };
-use crate::turn::Turn;
+use crate::turn::LoopState;
 use crate::wire::{Readiness, Received, Registered, Transport, receive, send};
 
 /// Where a source stands after it was driven.
@@ -161,7 +161,7 @@ impl Connection {
         &mut self,
         wire: &mut W,
         ready: &mut Readiness,
-        turn: &mut Turn,
+        turn: &mut LoopState,
     ) {
         self.call_protocol(wire, ready, turn, |protocol, _, cx| protocol.opened(cx));
     }
@@ -173,7 +173,7 @@ impl Connection {
         wire: &mut W,
         ready: &mut Readiness,
         scratch: &mut [u8],
-        turn: &mut Turn,
+        turn: &mut LoopState,
     ) -> Outcome {
         // Nearly every drive is one read and one reply, with nothing left over; it need not ask all that `run_until_blocked` asks.
         if self.is_idle() {
@@ -191,7 +191,7 @@ impl Connection {
         wire: &mut W,
         ready: &mut Readiness,
         scratch: &mut [u8],
-        turn: &mut Turn,
+        turn: &mut LoopState,
     ) -> Outcome {
         (ready.readable, ready.writable) = (true, true);
         self.run_until_blocked(wire, ready, scratch, turn)
@@ -203,7 +203,7 @@ impl Connection {
         wire: &mut W,
         ready: &mut Readiness,
         scratch: &mut [u8],
-        turn: &mut Turn,
+        turn: &mut LoopState,
     ) -> Outcome {
         if self.deadline(&turn.limits) > turn.now {
             return Outcome::Blocked; // the promise was to look: it has been active since
@@ -252,7 +252,7 @@ impl Connection {
                 let (_, why) = self.timeout_rule(&turn.limits);
                 // Who does not take its bytes is not excused by sending others.
                 let counts_input = !self.wants_write();
-                let moved = |turn: &Turn| {
+                let moved = |turn: &LoopState| {
                     if counts_input { turn.stats.bytes_moved() } else { turn.stats.bytes_out }
                 };
                 let moved_before = moved(turn);
@@ -434,7 +434,7 @@ impl Connection {
         bytes: &[u8],
         wire: &mut W,
         ready: &mut Readiness,
-        turn: &mut Turn,
+        turn: &mut LoopState,
     ) -> Option<Notification> {
         let is_reached = !matches!(self.phase, Phase::Connecting { .. });
         if is_reached
@@ -473,7 +473,7 @@ impl Connection {
     }
 
     /// Does what else somebody asks of it. Who closes is left alone.
-    pub(crate) fn apply<W: Transport>(&mut self, wish: Command, wire: &mut W, turn: &Turn) {
+    pub(crate) fn apply<W: Transport>(&mut self, wish: Command, wire: &mut W, turn: &LoopState) {
         match self.phase {
             Phase::AwaitingFirstByte
             | Phase::Open
@@ -516,7 +516,7 @@ impl Connection {
         tiding: &PendingNotification,
         wire: &mut W,
         ready: &mut Readiness,
-        turn: &mut Turn,
+        turn: &mut LoopState,
     ) {
         match self.phase {
             Phase::AwaitingFirstByte
@@ -553,7 +553,7 @@ impl Connection {
         wire: &mut W,
         ready: &mut Readiness,
         scratch: &mut [u8],
-        turn: &mut Turn,
+        turn: &mut LoopState,
     ) -> Outcome {
         if let Phase::Connecting { then } = self.phase
             && ready.writable
@@ -645,7 +645,7 @@ impl Connection {
         then: AfterConnect,
         wire: &mut W,
         ready: &mut Readiness,
-        turn: &mut Turn,
+        turn: &mut LoopState,
     ) {
         let reached = wire.is_connected();
         trace!("{} connect {} -> {reached:?}", self.lent.id, self.lent.peer);
@@ -678,7 +678,7 @@ impl Connection {
     }
 
     /// Sends what the kernel takes of what is owed.
-    fn flush<W: Transport>(&mut self, wire: &mut W, ready: &mut Readiness, turn: &mut Turn) {
+    fn flush<W: Transport>(&mut self, wire: &mut W, ready: &mut Readiness, turn: &mut LoopState) {
         match send(wire, ready, self.lent.id, self.output.as_slice()) {
             Ok(taken) => {
                 let was_above = self.output.len() > LOW_WATERMARK_BYTES;
@@ -699,7 +699,7 @@ impl Connection {
     }
 
     /// Sends our FIN, unless that is done.
-    fn shutdown_write<W: Transport>(&mut self, wire: &mut W, turn: &Turn) {
+    fn shutdown_write<W: Transport>(&mut self, wire: &mut W, turn: &LoopState) {
         self.last_activity = turn.now;
         if self.write_side == WriteSide::Shut {
             return;
@@ -727,7 +727,7 @@ impl Connection {
         wire: &mut W,
         ready: &mut Readiness,
         scratch: &mut [u8],
-        turn: &mut Turn,
+        turn: &mut LoopState,
     ) {
         let room = scratch.len().min(INPUT_BYTES_MAX - self.input.len());
         match receive(wire, ready, self.lent.id, &mut scratch[..room]) {
@@ -767,7 +767,7 @@ impl Connection {
         &mut self,
         wire: &mut W,
         ready: &mut Readiness,
-        turn: &mut Turn,
+        turn: &mut LoopState,
     ) {
         self.phase = Phase::Open;
         let mut input = std::mem::take(&mut self.input);
@@ -784,7 +784,7 @@ impl Connection {
         window: &[u8],
         wire: &mut W,
         ready: &mut Readiness,
-        turn: &mut Turn,
+        turn: &mut LoopState,
     ) -> usize {
         let mut cx = Context { turn, borrowed: &[], meta: &mut self.lent };
         let step = self.protocol.advance(window, &mut cx);
@@ -843,7 +843,7 @@ impl Connection {
         &mut self,
         wire: &mut W,
         ready: &mut Readiness,
-        turn: &mut Turn,
+        turn: &mut LoopState,
         call: impl FnOnce(&mut dyn Protocol, &[u8], &mut Context<'_>) -> Next,
     ) {
         let mut cx = Context { turn, borrowed: &[], meta: &mut self.lent };

@@ -38,7 +38,7 @@ use crate::limits::DATAGRAM_BATCHES_PER_TURN;
 use crate::net::UdpSocket;
 use crate::protocol::CloseReason;
 use crate::stats::Stats;
-use crate::turn::Turn;
+use crate::turn::LoopState;
 use crate::wire::Readiness;
 
 pub use batch::Replies;
@@ -139,7 +139,7 @@ impl DatagramSocket {
         address: SocketAddr,
         peer: Option<SocketAddr>,
         protocol: Box<dyn DatagramProtocol>,
-        turn: &Turn,
+        turn: &LoopState,
     ) -> DatagramSocket {
         let batching = protocol.batching();
         let mut batch = Batch::new();
@@ -168,7 +168,7 @@ impl DatagramSocket {
 
     /// Receives, answers and sends, batch by batch, until the kernel has no more or the budget is spent.
     #[inline(never)]
-    pub(crate) fn drive(&mut self, ready: &mut Readiness, turn: &mut Turn) -> Outcome {
+    pub(crate) fn drive(&mut self, ready: &mut Readiness, turn: &mut LoopState) -> Outcome {
         self.batch.outgoing.wishes.now = turn.now;
         if self.phase() != Phase::Answering
             && let Some(outcome) = self.begin(ready, turn)
@@ -201,7 +201,7 @@ impl DatagramSocket {
         }
     }
 
-    fn exchange_some(&mut self, ready: &mut Readiness, turn: &mut Turn) -> Outcome {
+    fn exchange_some(&mut self, ready: &mut Readiness, turn: &mut LoopState) -> Outcome {
         let errors_before = turn.stats.datagram_errors;
         for _ in 0..DATAGRAM_BATCHES_PER_TURN {
             self.send(ready, &mut turn.stats);
@@ -277,7 +277,7 @@ impl DatagramSocket {
 
     /// Answers the batch, or as much of it as there is room for replies to. A datagram on which the protocol panics is passed
     /// over.
-    fn answer(&mut self, turn: &mut Turn) {
+    fn answer(&mut self, turn: &mut LoopState) {
         while !self.batch.is_answered() && !self.batch.is_full() {
             // Whatever state the protocol has left itself in: ours is sound, for it is called between any two changes.
             match catch_unwind(AssertUnwindSafe(|| self.answer_while_there_is_room(turn))) {
@@ -297,7 +297,7 @@ impl DatagramSocket {
 
     /// Counts what could not be taken down.
     #[inline]
-    fn count_lost(&mut self, turn: &mut Turn) {
+    fn count_lost(&mut self, turn: &mut LoopState) {
         if !self.batch.has_lost() {
             return;
         }
@@ -308,7 +308,7 @@ impl DatagramSocket {
 
     /// Returns how many datagrams it has come past, if it has come to the end of the batch.
     #[inline(never)] // so that its loop has the registers for itself
-    fn answer_while_there_is_room(&mut self, turn: &mut Turn) -> Option<usize> {
+    fn answer_while_there_is_room(&mut self, turn: &mut LoopState) -> Option<usize> {
         let mut heard = 0;
         let (unanswered, buffers, mut replies) = self.batch.open();
         for (number, sender, messages) in unanswered.senders() {

@@ -22,8 +22,8 @@ use slab::Slab;
 
 use crate::datagram::DatagramProtocol;
 use crate::limits::{
-    BYTES_OF_ALL_PER_TURN, EFFECT_BYTES, EFFECTS_BYTES_MAX, EFFECTS_HIGH_WATERMARK,
-    EFFECTS_HIGH_WATERMARK_BYTES, EFFECTS_MAX, OUTPUT_SCRATCH_BYTES,
+    EFFECT_BYTES, EFFECTS_BYTES_MAX, EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES,
+    EFFECTS_MAX, OUTPUT_SCRATCH_BYTES, TURN_BYTES_MAX,
 };
 use crate::protocol::{CloseReason, ConnectionId, Context, Protocol};
 use crate::stats::Stats;
@@ -142,7 +142,7 @@ impl Effects {
 
     /// Has so much been done in this stage that the others had better have their turn?
     pub(crate) fn is_spent(&self) -> bool {
-        self.applied_bytes >= BYTES_OF_ALL_PER_TURN
+        self.applied_bytes >= TURN_BYTES_MAX
     }
 
     fn queue(&mut self, from: ConnectionId, effect: Effect) {
@@ -421,11 +421,11 @@ impl Context<'_> {
     /// what many send to it in one turn leaves with one send.
     ///
     /// Success is not told. Otherwise this connection is told, about `to`:
-    /// - [`News::Closed`], if it does not exist any more, or takes nothing since it is being closed or has sent its FIN;
-    /// - [`News::AboveHighWatermark`], if the bytes were taken and more than [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES)
+    /// - [`Notification::Closed`], if it does not exist any more, or takes nothing since it is being closed or has sent its FIN;
+    /// - [`Notification::AboveHighWatermark`], if the bytes were taken and more than [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES)
     ///   wait there now. Whoever produces bytes as somebody else sends them pauses then, and goes on when it is told
-    ///   [`News::BelowLowWatermark`];
-    /// - [`News::Rejected`], if nothing was taken, since more than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX)
+    ///   [`Notification::BelowLowWatermark`];
+    /// - [`Notification::Rejected`], if nothing was taken, since more than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX)
     ///   would wait there, or since this call has sent more than [`EFFECTS_BYTES_MAX`] to others (less what was asked for
     ///   before it and is not done yet, which is little).
     pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) {
@@ -446,7 +446,7 @@ impl Context<'_> {
 
     /// Sends our FIN on the connection `id` behind all that waits there, and reads on: the half-close of a proxy that hands
     /// on the end of the other side. From then on nothing more can be sent on it: another's bytes are not taken
-    /// ([`News::Closed`]), and its own protocol must be silent: what it says when the FIN is out ends the connection, as
+    /// ([`Notification::Closed`]), and its own protocol must be silent: what it says when the FIN is out ends the connection, as
     /// [`CloseReason::WriteAfterShutdown`]. May be this connection itself.
     pub fn shutdown_write(&mut self, id: ConnectionId) {
         self.connections().shutdown_write(id);
@@ -454,7 +454,7 @@ impl Context<'_> {
 
     /// Ends the connection `id` as if its own protocol had said [`Next::Abort`](crate::Next::Abort): what waits there is dropped,
     /// and it is reset, also where it is closing already. One whose peer has not been reached is given up: it ends as
-    /// [`CloseReason::Aborted`], and who began it is told [`News::Closed`]. Nothing else is told of it, but to who watches; one that
+    /// [`CloseReason::Aborted`], and who began it is told [`Notification::Closed`]. Nothing else is told of it, but to who watches; one that
     /// has gone is left alone.
     pub fn abort(&mut self, id: ConnectionId) {
         self.connections().abort(id);
@@ -473,7 +473,7 @@ impl Context<'_> {
         self.connections().resume(id);
     }
 
-    /// Asks to be told [`News::Closed`] about the connection `id` when it has ended, for whatever reason; at once, if it has
+    /// Asks to be told [`Notification::Closed`] about the connection `id` when it has ended, for whatever reason; at once, if it has
     /// already. Told once, however often it was asked.
     pub fn monitor(&mut self, id: ConnectionId) {
         self.connections().queue(Effect::Monitor(id));
@@ -482,9 +482,9 @@ impl Context<'_> {
     /// Begins a connection to `address`, on which `protocol` speaks, and returns its name. The name can be used at once:
     /// what is sent to it waits until the peer has been reached, and then leaves before anything that `protocol` says.
     ///
-    /// When it has, the protocol's [`opened`](Protocol::opened) is called, and this connection is told [`News::Connected`].
+    /// When it has, the protocol's [`opened`](Protocol::opened) is called, and this connection is told [`Notification::Connected`].
     /// Otherwise, unless somebody [`abort`](Context::abort)s it before, the protocol's [`closed`](Protocol::closed) is called with
-    /// [`CloseReason::ConnectFailed`], and this connection is told [`News::ConnectFailed`]: if the peer refuses, cannot be reached, or
+    /// [`CloseReason::ConnectFailed`], and this connection is told [`Notification::ConnectFailed`]: if the peer refuses, cannot be reached, or
     /// does not answer within
     /// [`connect_timeout_ms`](crate::Limits::connect_timeout_ms) (`TimedOut`), if the kernel has no descriptor or no memory, or if
     /// there are [`connections_max`](crate::Limits::connections_max) already (`QuotaExceeded`).

@@ -10,7 +10,7 @@ use crate::connection::{Connection, Outcome};
 use crate::effects::Effects;
 use crate::limits::Limits;
 use crate::protocol::{CloseReason, ConnectionId, Peer, Protocol};
-use crate::turn::Turn;
+use crate::turn::LoopState;
 use crate::wire::{self, Readiness};
 
 /// A byte stream that never blocks, as `src/wire.rs` has it.
@@ -38,25 +38,25 @@ impl<W: Transport> wire::Transport for Scripted<W> {
 }
 
 /// One connection over a scripted wire.
-pub struct Conversation<W> {
+pub struct ScriptedConnection<W> {
     /// `None` once it has ended.
     connection: Option<Connection>,
     wire: Scripted<W>,
     ready: Readiness,
     scratch: Vec<u8>,
-    turn: Turn,
+    turn: LoopState,
     ended: Option<CloseReason>,
 }
 
-impl<W: Transport> Conversation<W> {
+impl<W: Transport> ScriptedConnection<W> {
     /// A connection that has just been accepted and not been driven yet. One read brings at most `read_bytes`.
-    pub fn of(
+    pub fn new(
         protocol: impl Protocol + 'static,
         wire: W,
         limits: Limits,
         read_bytes: usize,
-    ) -> Conversation<W> {
-        let mut turn = Turn::new(limits);
+    ) -> ScriptedConnection<W> {
+        let mut turn = LoopState::new(limits);
         let peer = Peer::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
         let mut connection = Connection::new(
             Box::new(protocol),
@@ -66,7 +66,7 @@ impl<W: Transport> Conversation<W> {
         );
         let (mut wire, mut ready) = (Scripted(wire), Readiness::UNKNOWN);
         connection.open(&mut wire, &mut ready, &mut turn);
-        Conversation {
+        ScriptedConnection {
             connection: Some(connection),
             wire,
             ready,
@@ -130,7 +130,7 @@ impl<W: Transport> Conversation<W> {
     }
 
     /// Why it has ended, if it has.
-    pub fn ended(&self) -> Option<CloseReason> {
+    pub fn close_reason(&self) -> Option<CloseReason> {
         self.ended
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!     another thread                              the loop's thread
-//!     Handle::run ──► work ──► a bounded channel ──► Inbox ──► run, a few in each turn
+//!     Handle::submit ──► work ──► a bounded channel ──► TaskQueue ──► run, a few in each turn
 //!                       └────► waker ──► an event ────┘
 //! ```
 //!
@@ -17,11 +17,11 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use log::error;
 
-use crate::limits::HANDLE_WORK_MAX;
+use crate::limits::TASKS_QUEUED_MAX;
 use crate::net::{Registry, Token, Waker};
 use crate::reactor::Reactor;
 
-type Work = Box<dyn FnOnce(&mut Reactor) + Send>;
+type Task = Box<dyn FnOnce(&mut Reactor) + Send>;
 
 /// A way to a [`Reactor`] from any thread. Made by [`Reactor::handle`]; clones lead to the same reactor.
 ///
@@ -37,7 +37,7 @@ type Work = Box<dyn FnOnce(&mut Reactor) + Send>;
 /// let handle = reactor.handle()?;
 /// let watching = std::thread::spawn(move || {
 ///     let (tell, told) = mpsc::channel();
-///     handle.run(move |reactor| tell.send(reactor.stats().connections).expect("somebody waits")).expect("it runs");
+///     handle.submit(move |reactor| tell.send(reactor.stats().connections).expect("somebody waits")).expect("it runs");
 ///     assert_eq!(told.recv(), Ok(0));
 ///     handle.stop();
 /// });
@@ -50,30 +50,30 @@ type Work = Box<dyn FnOnce(&mut Reactor) + Send>;
 pub struct Handle(Arc<Shared>);
 
 struct Shared {
-    work: SyncSender<Work>,
-    is_to_stop: AtomicBool,
+    tasks: SyncSender<Task>,
+    stop_requested: AtomicBool,
     waker: Waker,
 }
 
 /// Why work was not taken. It has been dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotTaken {
-    /// [`HANDLE_WORK_MAX`] pieces of work wait already.
+pub enum SubmitError {
+    /// [`TASKS_QUEUED_MAX`] pieces of work wait already.
     Full,
     /// The reactor has been dropped, or stops and takes no more.
-    Gone,
+    Stopped,
 }
 
-impl fmt::Display for NotTaken {
+impl fmt::Display for SubmitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NotTaken::Full => f.write_str("too much work waits for the reactor already"),
-            NotTaken::Gone => f.write_str("the reactor has stopped"),
+            SubmitError::Full => f.write_str("too much work waits for the reactor already"),
+            SubmitError::Stopped => f.write_str("the reactor has stopped"),
         }
     }
 }
 
-impl std::error::Error for NotTaken {}
+impl std::error::Error for SubmitError {}
 
 impl Handle {
     /// Has the reactor run `run_until_blocked` in its own thread, soon, in the order in which work is taken from each thread. Wakes it if
@@ -91,11 +91,14 @@ impl Handle {
     ///
     /// # Panics
     ///
-    /// The work itself does, if it calls [`Reactor::run`] or [`Reactor::turn`]: a turn is being taken.
-    pub fn run(&self, work: impl FnOnce(&mut Reactor) + Send + 'static) -> Result<(), NotTaken> {
-        self.0.work.try_send(Box::new(work)).map_err(|refused| match refused {
-            TrySendError::Full(_) => NotTaken::Full,
-            TrySendError::Disconnected(_) => NotTaken::Gone,
+    /// The work itself does, if it calls [`Reactor::submit`] or [`Reactor::turn`]: a turn is being taken.
+    pub fn submit(
+        &self,
+        work: impl FnOnce(&mut Reactor) + Send + 'static,
+    ) -> Result<(), SubmitError> {
+        self.0.tasks.try_send(Box::new(work)).map_err(|refused| match refused {
+            TrySendError::Full(_) => SubmitError::Full,
+            TrySendError::Disconnected(_) => SubmitError::Stopped,
         })?;
         self.wake();
         Ok(())
@@ -104,7 +107,7 @@ impl Handle {
     /// Has the reactor stop, as [`Reactor::stop`] does, when it has run what was handed in before. This is never refused; if
     /// the reactor has stopped already, nothing happens.
     pub fn stop(&self) {
-        self.0.is_to_stop.store(true, Ordering::Release);
+        self.0.stop_requested.store(true, Ordering::Release);
         self.wake();
     }
 
@@ -123,32 +126,35 @@ impl fmt::Debug for Handle {
 }
 
 /// The reactor's end.
-pub(crate) struct Inbox {
-    work: Receiver<Work>,
+pub(crate) struct TaskQueue {
+    tasks: Receiver<Task>,
     handle: Handle,
     /// How much more is run before the stop, once that has been asked for. Bounded, since others may hand in work without end.
-    left_before_stop: Option<usize>,
+    tasks_before_stop: Option<usize>,
 }
 
 /// What is to be done next.
-pub(crate) enum Errand {
-    Run(Work),
+pub(crate) enum NextTask {
+    Run(Task),
     Stop,
-    Nothing,
+    Empty,
 }
 
-impl Inbox {
+impl TaskQueue {
     /// Whoever hands in work wakes the poll with `token`.
     #[cfg_attr(
         test,
         expect(clippy::arc_with_non_send_sync, reason = "the simulated waker stays on its thread")
     )]
-    pub(crate) fn open(registry: &Registry, token: Token) -> io::Result<Inbox> {
+    pub(crate) fn open(registry: &Registry, token: Token) -> io::Result<TaskQueue> {
         let waker = Waker::new(registry, token)?;
-        let (sender, work) = sync_channel(HANDLE_WORK_MAX);
-        let handle =
-            Handle(Arc::new(Shared { work: sender, is_to_stop: AtomicBool::new(false), waker }));
-        Ok(Inbox { work, handle, left_before_stop: None })
+        let (sender, work) = sync_channel(TASKS_QUEUED_MAX);
+        let handle = Handle(Arc::new(Shared {
+            tasks: sender,
+            stop_requested: AtomicBool::new(false),
+            waker,
+        }));
+        Ok(TaskQueue { tasks: work, handle, tasks_before_stop: None })
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -156,21 +162,21 @@ impl Inbox {
     }
 
     /// The next errand, in the order in which they were handed in.
-    pub(crate) fn next(&mut self, is_stopping: bool) -> Errand {
-        if self.left_before_stop.is_none()
-            && (is_stopping || self.handle.0.is_to_stop.load(Ordering::Acquire))
+    pub(crate) fn next(&mut self, is_stopping: bool) -> NextTask {
+        if self.tasks_before_stop.is_none()
+            && (is_stopping || self.handle.0.stop_requested.load(Ordering::Acquire))
         {
-            self.left_before_stop = Some(HANDLE_WORK_MAX); // no more can have waited then
+            self.tasks_before_stop = Some(TASKS_QUEUED_MAX); // no more can have waited then
         }
-        match &mut self.left_before_stop {
-            Some(0) => return Errand::Stop,
+        match &mut self.tasks_before_stop {
+            Some(0) => return NextTask::Stop,
             Some(left) => *left -= 1,
             None => {}
         }
-        match self.work.try_recv() {
-            Ok(work) => Errand::Run(work),
-            Err(_) if self.left_before_stop.is_some() => Errand::Stop,
-            Err(_) => Errand::Nothing,
+        match self.tasks.try_recv() {
+            Ok(work) => NextTask::Run(work),
+            Err(_) if self.tasks_before_stop.is_some() => NextTask::Stop,
+            Err(_) => NextTask::Empty,
         }
     }
 }

@@ -74,7 +74,7 @@ pub mod guide {}
 pub use datagram::{Batching, Datagram, DatagramProtocol, Replies};
 pub use echo::Echo;
 pub use effects::{Connections, Notification};
-pub use handle::{Handle, NotTaken};
+pub use handle::{Handle, SubmitError};
 #[cfg(all(unix, feature = "files"))]
 pub use http::Files;
 pub use http::{
@@ -83,5 +83,5 @@ pub use http::{
 pub use limits::Limits;
 pub use protocol::{Advance, CloseReason, ConnectionId, Context, Next, Peer, Protocol};
 pub use reactor::{Reactor, Stopped};
-pub use rehearsal::{Asked, Rehearsal};
+pub use rehearsal::{RecordedEffect, TestConnection};
 pub use stats::Stats;

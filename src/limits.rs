@@ -110,7 +110,7 @@ pub const READ_BYTES_MAX: usize = 68 * 1024;
 
 /// Bytes moved for one connection in one turn, either way, give or take two reads and their replies. Then it goes to the end of
 /// the queue.
-pub const BYTES_PER_TURN: u64 = 256 * 1024;
+pub const SOURCE_BYTES_PER_TURN_MAX: u64 = 256 * 1024;
 
 /// What each step of a connection (a read, a call for more) is charged beside the bytes that it moves, in bytes. Else one whose
 /// protocol says a byte at a time would have the turn for a quarter of a million of calls.
@@ -120,7 +120,7 @@ pub const STEP_BYTES: u64 = 1024;
 /// never less than one full read, and when it is used up, who has not been driven yet is the first in the next turn. So two
 /// hundred bulk transfers that begin at the same moment keep a newcomer waiting until each has had one read's worth, and not
 /// several. To share a turn among more saves calls, too.
-pub const BYTES_OF_ALL_PER_TURN: u64 = 8 * 1024 * 1024;
+pub const TURN_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// Datagram batches answered by one socket in one turn. Then it goes to the end of the queue.
 pub const DATAGRAM_BATCHES_PER_TURN: usize = 4;
@@ -179,7 +179,7 @@ pub const EFFECTS_HIGH_WATERMARK: usize = 1024;
 pub const EFFECTS_HIGH_WATERMARK_BYTES: usize = 1024 * 1024;
 
 /// What each effect is charged at least, in bytes: as if it had put so many to another. In one turn, no more is done to others than
-/// [`BYTES_OF_ALL_PER_TURN`], overshot by what one connection asks for: 32,768 effects, which take some milliseconds. Then who
+/// [`TURN_BYTES_MAX`], overshot by what one connection asks for: 32,768 effects, which take some milliseconds. Then who
 /// has not been driven yet waits for the next turn.
 pub const EFFECT_BYTES: u64 = 256;
 
@@ -200,10 +200,10 @@ pub const EFFECTS_MAX: usize = 1024 * 1024;
 pub const EFFECTS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The most pieces of work that other threads may have waiting for the loop. More are not taken, and said to be `Full`.
-pub const HANDLE_WORK_MAX: usize = 1024;
+pub const TASKS_QUEUED_MAX: usize = 1024;
 
 /// Pieces of work run in one turn. Then the others go on. Few, since it is not known how long one takes.
-pub const WORK_PER_TURN: usize = 64;
+pub const TASKS_PER_TURN: usize = 64;
 
 /// Capacity that the shared output scratch keeps from one drive to the next, in bytes. What a large reply took beyond it
 /// is given back.
@@ -239,7 +239,7 @@ pub const EVICTION_IDLE_MS: u64 = 500;
 
 /// When a crowd has left, its slots are given back if it had four times as many as this. A smaller one has no more memory than
 /// a few buffers (a slot has 136 bytes).
-pub const SLOTS_KEPT: usize = 256;
+pub const SHRINK_FLOOR_SLOTS: usize = 256;
 
 /// The backlog that we ask for on listeners, in connections. The kernel caps it at `net.core.somaxconn`.
 pub const BACKLOG: i32 = 4096;
@@ -312,9 +312,12 @@ const _: () = assert!(
     HEAD_BYTES_MAX < INPUT_BYTES_MAX,
     "a legal head fits in the carried input, with room to see that it is too long"
 );
+const _: () = assert!(
+    READ_BYTES_MAX as u64 <= SOURCE_BYTES_PER_TURN_MAX,
+    "a turn allows at least one full read"
+);
 const _: () =
-    assert!(READ_BYTES_MAX as u64 <= BYTES_PER_TURN, "a turn allows at least one full read");
-const _: () = assert!(BYTES_PER_TURN <= BYTES_OF_ALL_PER_TURN, "one alone has its whole budget");
+    assert!(SOURCE_BYTES_PER_TURN_MAX <= TURN_BYTES_MAX, "one alone has its whole budget");
 const _: () = assert!(
     LOW_WATERMARK_BYTES < HIGH_WATERMARK_BYTES && HIGH_WATERMARK_BYTES < OUTPUT_BYTES_MAX,
     "low mark < high mark < bound"

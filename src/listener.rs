@@ -31,7 +31,7 @@ use crate::net::UnixListener;
 use crate::net::{self, TcpListener, TcpStream};
 use crate::protocol::{Peer, Protocol};
 use crate::stats::Stats;
-use crate::turn::Turn;
+use crate::turn::LoopState;
 
 pub(crate) struct Listener {
     /// `None` once it is closed: at a stop, or because it is broken.
@@ -175,7 +175,7 @@ impl Listener {
     }
 
     /// The deadline has come: tries again, or has recovered.
-    pub(crate) fn expire(&mut self, turn: &Turn) -> Outcome {
+    pub(crate) fn expire(&mut self, turn: &LoopState) -> Outcome {
         match &self.accept_state {
             AcceptState::Paused(_) => Outcome::Unfinished,
             AcceptState::Recovering(_, since) => {
@@ -189,7 +189,7 @@ impl Listener {
     }
 
     /// Ends an overload, if there is one, and logs its counts.
-    pub(crate) fn end_overload(&mut self, turn: &Turn) {
+    pub(crate) fn end_overload(&mut self, turn: &LoopState) {
         let Some(overload) = self.take_overload() else { return };
         info!(
             "{} had no room at times for {:.1?}: it rested {} times, {} gave way and {} were accepted meanwhile",
@@ -242,7 +242,7 @@ mod tests {
         // It rests, has room, and rests again before the time is up: one episode with two rests. Then its time is counted from
         // the moment at which nobody waited any more, and not from later ones.
         let _kernel = Installed::new(Kernel::new(1));
-        let mut turn = Turn::new(crate::limits::Limits::default());
+        let mut turn = LoopState::new(crate::limits::Limits::default());
         let at = |ms| Time::at(std::time::Duration::from_millis(ms));
         let mut listener = listener();
         assert_eq!(listener.deadline(turn.now), Time::NEVER);

@@ -45,8 +45,8 @@ fn main() -> ExitCode {
             complain(MISUSED, "--root needs an address: --http ADDR")
         }
         Command::Serve(arguments) => match serve(&arguments.with_defaults()) {
-            Ok(Stopped::InOrder) => ExitCode::SUCCESS,
-            Ok(Stopped::CutOff(_)) => ExitCode::from(CUT_OFF),
+            Ok(Stopped::Graceful) => ExitCode::SUCCESS,
+            Ok(Stopped::Forced(_)) => ExitCode::from(CUT_OFF),
             Err(error) => complain(FAILED, &error.to_string()),
         },
         Command::Send(message) => match send::send(&message) {
@@ -110,8 +110,8 @@ fn serve(arguments: &Serve) -> io::Result<Stopped> {
     info!("serves, process {}", std::process::id());
     let stopped = reactor.run()?;
     match stopped {
-        Stopped::InOrder => info!("stopped: every conversation had ended"),
-        Stopped::CutOff(left) => warn!("stopped: {left} conversations were cut off"),
+        Stopped::Graceful => info!("stopped: every conversation had ended"),
+        Stopped::Forced(left) => warn!("stopped: {left} conversations were cut off"),
     }
     debug!("{:?}", reactor.stats());
     Ok(stopped)

@@ -21,7 +21,7 @@ use crate::deadline::Time;
 use crate::effects::Notification;
 use crate::errno::{self, StreamError};
 use crate::limits::Limits;
-use crate::turn::Turn;
+use crate::turn::LoopState;
 
 /// A conversation over a stream, as a state machine without I/O.
 ///
@@ -289,7 +289,7 @@ impl fmt::Display for Peer {
 
 /// What a connection lends its protocol for one call.
 pub struct Context<'i> {
-    pub(crate) turn: &'i mut Turn,
+    pub(crate) turn: &'i mut LoopState,
     /// Output that is still where it came from. Whatever is sent after it moves it to the scratch first.
     pub(crate) borrowed: &'i [u8],
     pub(crate) meta: &'i mut ConnectionMeta,

@@ -40,16 +40,16 @@ use slab::Slab;
 use crate::connection::{Connection, Outcome};
 use crate::datagram::{DatagramProtocol, DatagramSocket};
 use crate::deadline::{Deadlines, Time};
-use crate::handle::{Errand, Handle, Inbox};
+use crate::handle::{Handle, NextTask, TaskQueue};
 use crate::limits::{
     ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, Limits, NOTIFICATIONS_PENDING_DIVISOR,
-    NOTIFICATIONS_PER_TURN, READ_BYTES_MAX, SLOTS_KEPT, WORK_PER_TURN,
+    NOTIFICATIONS_PER_TURN, READ_BYTES_MAX, SHRINK_FLOOR_SLOTS, TASKS_PER_TURN,
 };
 use crate::listener::Listener;
 use crate::net::{self, Events, Interest, Poll, TcpStream, Token};
 use crate::protocol::{CloseReason, Protocol};
 use crate::stats::Stats;
-use crate::turn::Turn;
+use crate::turn::LoopState;
 use crate::wire::{Readiness, Registered};
 
 /// An event loop with its sockets: one thread, one poll, one slab.
@@ -60,12 +60,12 @@ pub struct Reactor {
     events: Events,
     slots: Slab<Slot>,
     /// When fewer slots than this are used, the others are given back.
-    shrinks_below: usize,
+    shrink_threshold: usize,
     /// Who can go on without any news from the kernel.
-    queue: Vec<usize>,
+    run_queue: Vec<usize>,
     /// Who is being driven in this turn, and how many of them have been. Empty between the turns.
-    driven: Vec<usize>,
-    driven_so_far: usize,
+    batch: Vec<usize>,
+    batch_cursor: usize,
     /// Whose protocol is running, if one is.
     running: usize,
     deadlines: Deadlines,
@@ -79,13 +79,13 @@ pub struct Reactor {
     next_eviction_at: Time,
     /// What streams are read into.
     scratch: Box<[u8; READ_BYTES_MAX]>,
-    turn: Turn,
+    turn: LoopState,
     /// When a stop ends what is still under way. `NEVER` until the first turn after a stop was asked for.
     drain_until: Time,
     /// How many have been accepted since then.
     accepted_while_draining: i32,
     /// How many connections were cut off when that time had come.
-    cut_off: Option<usize>,
+    forced_closes: Option<usize>,
     /// Calls that have failed at once, and whose protocols have yet to be told.
     failed_connects: Vec<(FailedConnect, CloseReason)>,
     /// How many sockets of datagram clients are open.
@@ -105,15 +105,15 @@ enum FailedConnect {
 struct Slot {
     source: Source,
     ready: Readiness,
-    watched: Registered,
+    registered: Registered,
     /// The deadline filed for it.
-    filed: Time,
-    standing: Standing,
+    filed_deadline: Time,
+    state: SlotState,
 }
 
 /// Where a slot stands in the turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum SlotState {
     /// It waits for the kernel, or for its deadline.
     Waiting,
     /// It is in the queue, once.
@@ -125,7 +125,7 @@ enum Standing {
 impl Slot {
     /// What the kernel has to tell of it, and when it has to be looked at, at the latest.
     #[inline]
-    fn needs(&self, turn: &Turn) -> (Registered, Time) {
+    fn interest_and_deadline(&self, turn: &LoopState) -> (Registered, Time) {
         match &self.source {
             Source::Connection(_, connection) if turn.stopping => {
                 let idle_at = connection.idle_at().unwrap_or(Time::NEVER);
@@ -139,20 +139,20 @@ impl Slot {
             }
             Source::Listener(listener) => (Registered::Reading, listener.deadline(turn.now)),
             Source::Datagram(socket) => (Registered::Reading, socket.alarm()),
-            Source::Inbox(_) | Source::Bell(_) => (Registered::Reading, Time::NEVER),
+            Source::Tasks(_) | Source::StopSignal(_) => (Registered::Reading, Time::NEVER),
         }
     }
 
     /// At a stop: has it done all that was begun?
-    fn has_no_more_to_do(&self, now: Time) -> bool {
+    fn can_stop(&self, now: Time) -> bool {
         match &self.source {
             Source::Connection(_, connection) => {
                 connection.idle_at().is_some_and(|idle_at| idle_at <= now)
             }
             Source::Listener(listener) => listener.is_closed(),
             Source::Datagram(socket) => socket.is_done(),
-            Source::Inbox(_) => false, // it ends by itself, when it is empty
-            Source::Bell(_) => true,
+            Source::Tasks(_) => false, // it ends by itself, when it is empty
+            Source::StopSignal(_) => true,
         }
     }
 }
@@ -162,19 +162,19 @@ enum Source {
     Listener(Box<Listener>),
     Datagram(Box<DatagramSocket>),
     /// Readable: others have handed in work.
-    Inbox(Box<Inbox>),
-    /// Readable: stop.
+    Tasks(Box<TaskQueue>),
+    /// The stop signal: readable means stop.
     #[expect(dead_code, reason = "it is only kept open")]
-    Bell(Box<dyn net::Source>),
+    StopSignal(Box<dyn net::Source>),
 }
 
 /// How a reactor came to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
     /// All conversations had ended in order.
-    InOrder,
+    Graceful,
     /// The time for that was over, and this many were cut off.
-    CutOff(usize),
+    Forced(usize),
 }
 
 impl Reactor {
@@ -188,10 +188,10 @@ impl Reactor {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS_PER_TURN),
             slots: Slab::new(),
-            shrinks_below: 0,
-            queue: Vec::with_capacity(EVENTS_PER_TURN + ACCEPTS_PER_TURN),
-            driven: Vec::with_capacity(EVENTS_PER_TURN + ACCEPTS_PER_TURN),
-            driven_so_far: 0,
+            shrink_threshold: 0,
+            run_queue: Vec::with_capacity(EVENTS_PER_TURN + ACCEPTS_PER_TURN),
+            batch: Vec::with_capacity(EVENTS_PER_TURN + ACCEPTS_PER_TURN),
+            batch_cursor: 0,
             running: 0,
             deadlines: Deadlines::new(),
             notifications_left: 0,
@@ -199,10 +199,10 @@ impl Reactor {
             listeners: Vec::new(),
             next_eviction_at: Time::at(Duration::ZERO),
             scratch: Box::new([0; READ_BYTES_MAX]),
-            turn: Turn::new(limits),
+            turn: LoopState::new(limits),
             drain_until: Time::NEVER,
             accepted_while_draining: 0,
-            cut_off: None,
+            forced_closes: None,
             failed_connects: Vec::new(),
             datagram_clients: 0,
             handle: None,
@@ -221,7 +221,7 @@ impl Reactor {
         self.turn.stopping = true;
         for (token, slot) in &mut self.slots {
             slot.ready.readable = true; // nobody goes without having looked once more
-            enqueue(&mut self.queue, token, slot);
+            enqueue(&mut self.run_queue, token, slot);
         }
     }
 
@@ -237,11 +237,11 @@ impl Reactor {
     pub fn run(&mut self) -> io::Result<Stopped> {
         debug!("may come to hold {} bytes for its connections", self.turn.limits.bytes_max());
         loop {
-            self.take_turn(Time::NEVER)?;
+            self.run_turn(Time::NEVER)?;
             if self.is_stopped() {
-                return Ok(match self.cut_off {
-                    None | Some(0) => Stopped::InOrder,
-                    Some(connections) => Stopped::CutOff(connections),
+                return Ok(match self.forced_closes {
+                    None | Some(0) => Stopped::Graceful,
+                    Some(connections) => Stopped::Forced(connections),
                 });
             }
         }
@@ -252,17 +252,17 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// As for [`run`](Reactor::run).
+    /// As for [`submit`](Reactor::submit).
     ///
     /// # Panics
     ///
     /// If it is called from work that a [`Handle`] has brought, which itself is run in a turn.
     pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<()> {
         self.read_clock();
-        self.take_turn(at_most.map_or(Time::NEVER, |at_most| self.turn.now.plus(at_most)))
+        self.run_turn(at_most.map_or(Time::NEVER, |at_most| self.turn.now.plus(at_most)))
     }
 
-    fn take_turn(&mut self, until: Time) -> io::Result<()> {
+    fn run_turn(&mut self, until: Time) -> io::Result<()> {
         assert!(!self.is_in_turn, "a turn is not taken within another");
         self.wait(until)?;
         self.is_in_turn = true;
@@ -295,19 +295,19 @@ impl Reactor {
 
     fn wait(&mut self, until: Time) -> io::Result<()> {
         debug_assert!(
-            self.all_who_can_progress_are_queued(),
+            self.every_ready_source_is_queued(),
             "at wait, every source that can progress is in the queue"
         );
         let timeout = if self.has_work() {
             Some(Duration::ZERO)
         } else {
-            let due = self.due().min(until);
+            let due = self.next_deadline().min(until);
             (due != Time::NEVER).then(|| due.since(self.turn.now))
         };
         self.turn.stats.turns += 1;
         let result = self.poll.poll(&mut self.events, timeout);
         self.turn.begin();
-        if self.turn.stopping && self.drain_until == Time::NEVER && self.cut_off.is_none() {
+        if self.turn.stopping && self.drain_until == Time::NEVER && self.forced_closes.is_none() {
             self.drain_until = self.turn.now.plus_ms(self.turn.limits.drain_timeout_ms);
         }
         trace!("wait {timeout:?} -> {result:?}, {} events", self.events.iter().count());
@@ -322,14 +322,14 @@ impl Reactor {
     /// Is there something to do that nobody has to wait for?
     #[inline]
     fn has_work(&self) -> bool {
-        !self.queue.is_empty()
+        !self.run_queue.is_empty()
             || self.turn.effects.pending_notifications() > 0
             || !self.failed_connects.is_empty()
     }
 
     /// When there is, although nothing comes meanwhile.
     #[inline]
-    fn due(&self) -> Time {
+    fn next_deadline(&self) -> Time {
         self.deadlines.soonest().min(self.drain_until)
     }
 
@@ -341,9 +341,9 @@ impl Reactor {
             // A closed descriptor has no events, unless the application has forked and so kept a copy of it open.
             let Some(slot) = self.slots.get_mut(token) else { continue };
             slot.ready.note(event);
-            enqueue(&mut self.queue, token, slot);
+            enqueue(&mut self.run_queue, token, slot);
         }
-        if !self.has_work() && self.due() > self.turn.now {
+        if !self.has_work() && self.next_deadline() > self.turn.now {
             self.turn.stats.empty_turns += 1;
         }
     }
@@ -353,40 +353,40 @@ impl Reactor {
     /// Serves who is in the queue, each once. Who is unfinished, and who is accepted meanwhile, waits for the next turn.
     /// Then tells the news that there is of others.
     fn drive(&mut self) {
-        std::mem::swap(&mut self.queue, &mut self.driven);
-        self.turn.share(self.driven.len());
+        std::mem::swap(&mut self.run_queue, &mut self.batch);
+        self.turn.share(self.batch.len());
         self.turn.effects.begin_stage();
-        self.guard(Reactor::drive_all);
-        self.driven.clear();
-        self.driven_so_far = 0; // nobody is left who could be put off
+        self.catch_panics(Reactor::drive_batch);
+        self.batch.clear();
+        self.batch_cursor = 0; // nobody is left who could be put off
         if self.turn.effects.pending_notifications() > 0 {
             let untold = self.turn.effects.pending_notifications();
             self.notifications_left =
                 untold.min(NOTIFICATIONS_PER_TURN.max(untold / NOTIFICATIONS_PENDING_DIVISOR));
             self.turn.effects.begin_stage(); // however much has been done before, some of it is told
-            self.guard(Reactor::deliver_notifications);
+            self.catch_panics(Reactor::deliver_notifications);
         }
     }
 
-    fn drive_all(&mut self) {
-        while let Some(&token) = self.driven.get(self.driven_so_far) {
+    fn drive_batch(&mut self) {
+        while let Some(&token) = self.batch.get(self.batch_cursor) {
             if self.turn.is_spent() {
-                self.put_off();
+                self.defer();
                 break;
             }
-            self.driven_so_far += 1;
+            self.batch_cursor += 1;
             self.running = token;
             let slot = &mut self.slots[token];
-            slot.standing = Standing::Waiting;
+            slot.state = SlotState::Waiting;
             let Source::Connection(stream, connection) = &mut slot.source else {
-                self.drive_other(token);
+                self.drive_rare(token);
                 continue;
             };
             let outcome =
                 connection.drive(stream, &mut slot.ready, &mut self.scratch[..], &mut self.turn);
             // Activity has only put its deadline off since it was filed; an alarm may have brought it forward.
             let is_provided_for =
-                slot.filed <= connection.timer() && slot.watched != Registered::Nothing;
+                slot.filed_deadline <= connection.timer() && slot.registered != Registered::Nothing;
             if outcome == Outcome::Idle
                 && is_provided_for
                 && !self.turn.stopping
@@ -394,20 +394,20 @@ impl Reactor {
             {
                 continue; // as nearly always
             }
-            self.settle(token, outcome);
+            self.finish_drive(token, outcome);
             self.apply_effects();
         }
     }
 
     /// Leaves who has not been driven yet for the next turn, in which it comes first.
     #[cold]
-    fn put_off(&mut self) {
-        drop(self.queue.splice(..0, self.driven.drain(self.driven_so_far..)));
+    fn defer(&mut self) {
+        drop(self.run_queue.splice(..0, self.batch.drain(self.batch_cursor..)));
     }
 
     /// Drives a source that is no connection.
     #[inline(never)] // lest it take registers from what is done for each message
-    fn drive_other(&mut self, token: usize) {
+    fn drive_rare(&mut self, token: usize) {
         let slot = &mut self.slots[token];
         let outcome = match &mut slot.source {
             Source::Listener(_) => match self.accept_batch(token) {
@@ -419,32 +419,32 @@ impl Reactor {
                 socket.hand_over_effects(&mut self.turn.effects);
                 outcome
             }
-            Source::Inbox(_) => self.run_some(token),
-            Source::Bell(_) => {
+            Source::Tasks(_) => self.run_tasks(token),
+            Source::StopSignal(_) => {
                 self.stop();
                 Outcome::Ended(CloseReason::Stopped)
             }
             Source::Connection(..) => unreachable!("connections are driven where this was called"),
         };
-        self.settle(token, outcome);
+        self.finish_drive(token, outcome);
         self.apply_effects();
     }
 
     /// Runs what other threads have handed in, until there is no more or the budget is spent.
-    fn run_some(&mut self, token: usize) -> Outcome {
-        for _ in 0..WORK_PER_TURN {
+    fn run_tasks(&mut self, token: usize) -> Outcome {
+        for _ in 0..TASKS_PER_TURN {
             let slot = &mut self.slots[token];
-            let Source::Inbox(inbox) = &mut slot.source else { break };
+            let Source::Tasks(inbox) = &mut slot.source else { break };
             match inbox.next(self.turn.stopping) {
-                Errand::Run(work) => {
-                    self.turn.stats.work_run += 1;
+                NextTask::Run(work) => {
+                    self.turn.stats.tasks_run += 1;
                     work(self);
                 }
-                Errand::Nothing => {
+                NextTask::Empty => {
                     slot.ready = Readiness::NOT_READY; // whoever hands in more wakes us again
                     return Outcome::Blocked;
                 }
-                Errand::Stop => {
+                NextTask::Stop => {
                     self.stop();
                     return Outcome::Ended(CloseReason::Stopped);
                 }
@@ -457,25 +457,25 @@ impl Reactor {
 
     fn expire(&mut self) {
         if self.turn.now >= self.drain_until {
-            self.cut_off();
+            self.force_close_all();
         }
         if self.deadlines.soonest() <= self.turn.now {
             self.turn.effects.begin_stage();
-            self.guard(Reactor::expire_some);
+            self.catch_panics(Reactor::expire_batch);
         }
     }
 
-    fn expire_some(&mut self) {
+    fn expire_batch(&mut self) {
         for _ in 0..EXPIRIES_PER_TURN {
             if self.turn.effects.is_spent() {
                 break; // the others are due in the next turn
             }
             let Some(token) = self.deadlines.take_due(self.turn.now) else { break };
-            self.turn.stats.deadlines_due += 1;
+            self.turn.stats.deadlines_expired += 1;
             self.running = token;
             let slot = &mut self.slots[token];
-            slot.filed = Time::NEVER;
-            if slot.standing == Standing::Ended {
+            slot.filed_deadline = Time::NEVER;
+            if slot.state == SlotState::Ended {
                 continue; // in this very turn
             }
             let outcome = match &mut slot.source {
@@ -491,9 +491,9 @@ impl Reactor {
                     socket.hand_over_effects(&mut self.turn.effects);
                     outcome
                 }
-                Source::Inbox(_) | Source::Bell(_) => Outcome::Blocked,
+                Source::Tasks(_) | Source::StopSignal(_) => Outcome::Blocked,
             };
-            self.settle(token, outcome);
+            self.finish_drive(token, outcome);
             self.apply_effects();
         }
     }
@@ -503,24 +503,24 @@ impl Reactor {
     /// Runs `stage`, and again from where it was, as often as a protocol panics in it. So to expect the worst costs nothing
     /// but this call; it is not done for each connection.
     #[inline]
-    fn guard(&mut self, stage: fn(&mut Reactor)) {
+    fn catch_panics(&mut self, stage: fn(&mut Reactor)) {
         while let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| stage(self))) {
-            self.clean_up(payload);
+            self.on_panic(payload);
         }
     }
 
     /// Ends whose protocol has panicked. What it shares with others is the application's own concern: it may be left halfway.
     #[cold]
-    fn clean_up(&mut self, payload: Box<dyn Any + Send>) {
+    fn on_panic(&mut self, payload: Box<dyn Any + Send>) {
         self.turn.stats.panics += 1;
         self.turn.clear_output();
         let slot = &mut self.slots[self.running];
         match &slot.source {
             Source::Connection(_, connection) => {
                 error!("{} {}: its protocol panicked", connection.id(), connection.peer());
-                end(
+                mark_ended(
                     &mut self.ended,
-                    &mut self.queue,
+                    &mut self.run_queue,
                     self.running,
                     slot,
                     CloseReason::ProtocolPanicked,
@@ -530,17 +530,17 @@ impl Reactor {
                 error!("{}: a protocol panicked before it had a connection", listener.address);
                 self.turn.stats.accepts_failed += 1;
             }
-            Source::Inbox(_) => {
+            Source::Tasks(_) => {
                 error!("work from another thread panicked");
-                enqueue(&mut self.queue, self.running, slot); // there may be more
+                enqueue(&mut self.run_queue, self.running, slot); // there may be more
             }
             // What a datagram protocol does is caught where it is called. This is a mistake of ours.
-            Source::Datagram(_) | Source::Bell(_) => panic::resume_unwind(payload),
+            Source::Datagram(_) | Source::StopSignal(_) => panic::resume_unwind(payload),
         }
         self.apply_effects(); // what it had asked for
         // If it was a newcomer's or a listener's, one of these was not done.
         for &token in &self.listeners {
-            enqueue(&mut self.queue, token, &mut self.slots[token]);
+            enqueue(&mut self.run_queue, token, &mut self.slots[token]);
         }
     }
 
@@ -555,8 +555,8 @@ impl Reactor {
         }
         for (token, why) in self.ended.drain(..) {
             let slot = &mut self.slots[token];
-            if slot.filed != Time::NEVER {
-                self.deadlines.refile(token, slot.filed, Time::NEVER);
+            if slot.filed_deadline != Time::NEVER {
+                self.deadlines.refile(token, slot.filed_deadline, Time::NEVER);
             }
             match &mut slot.source {
                 Source::Connection(stream, connection) => {
@@ -575,7 +575,7 @@ impl Reactor {
                     }
                     trace!("{} close", connection.id());
                     let id = connection.id();
-                    tell_of_end(&mut self.turn.stats, &id, || connection.call_closed(why));
+                    call_closed(&mut self.turn.stats, &id, || connection.call_closed(why));
                     self.turn.effects.on_closed(connection.id(), why, &mut self.turn.stats);
                 }
                 Source::Listener(listener) => {
@@ -587,13 +587,13 @@ impl Reactor {
                     socket.say_goodbye(why);
                     self.datagram_clients -= usize::from(socket.peer().is_some());
                     let address = socket.address;
-                    tell_of_end(&mut self.turn.stats, &address, || socket.call_closed(why));
+                    call_closed(&mut self.turn.stats, &address, || socket.call_closed(why));
                     self.turn.datagram_addresses.retain(|&other| other != socket.address);
                 }
-                Source::Inbox(_) | Source::Bell(_) => {}
+                Source::Tasks(_) | Source::StopSignal(_) => {}
             }
             let slot = self.slots.remove(token);
-            tell_of_end(&mut self.turn.stats, &"who is dropped", || drop(slot));
+            call_closed(&mut self.turn.stats, &"who is dropped", || drop(slot));
         }
         self.shrink();
         // There is room again, mostly for one. So they take turns.
@@ -603,7 +603,7 @@ impl Reactor {
         for &token in &self.listeners {
             let slot = &mut self.slots[token];
             if matches!(&slot.source, Source::Listener(listener) if listener.is_paused()) {
-                enqueue(&mut self.queue, token, slot);
+                enqueue(&mut self.run_queue, token, slot);
             }
         }
     }
@@ -611,9 +611,9 @@ impl Reactor {
     /// Gives the slots of a crowd back when most of it has left. To try takes time that grows with the crowd, and is in vain while
     /// somebody has one of the last slots: so it is tried again only when as many more have left.
     fn shrink(&mut self) {
-        if self.slots.len() < self.shrinks_below {
+        if self.slots.len() < self.shrink_threshold {
             self.slots.shrink_to_fit();
-            self.shrinks_below = self.slots.len() / 2;
+            self.shrink_threshold = self.slots.len() / 2;
         }
     }
 
@@ -621,61 +621,70 @@ impl Reactor {
 
     /// Goes on with a source as it asks for after it was driven.
     #[inline]
-    fn settle(&mut self, token: usize, outcome: Outcome) {
+    fn finish_drive(&mut self, token: usize, outcome: Outcome) {
         match outcome {
             Outcome::Ended(why) => {
-                end(&mut self.ended, &mut self.queue, token, &mut self.slots[token], why)
+                mark_ended(&mut self.ended, &mut self.run_queue, token, &mut self.slots[token], why)
             }
-            Outcome::Blocked | Outcome::Idle => self.provide(token, false),
-            Outcome::Unfinished => self.provide(token, true),
+            Outcome::Blocked | Outcome::Idle => self.rearm(token, false),
+            Outcome::Unfinished => self.rearm(token, true),
         }
     }
 
     /// Leaves a source with what it needs to be looked at again; at a stop, if it has done its part, it ends.
-    fn provide(&mut self, token: usize, can_go_on: bool) {
+    fn rearm(&mut self, token: usize, can_go_on: bool) {
         let slot = &mut self.slots[token];
         let would_never_stop = matches!(slot.source, Source::Datagram(_)); // in a flood
         // Who is in the queue, or has been put off, may have been told of something that it has not looked at yet.
-        let is_waiting = slot.standing == Standing::Waiting;
+        let is_waiting = slot.state == SlotState::Waiting;
         if self.turn.stopping
             && is_waiting
             && (!can_go_on || would_never_stop)
-            && slot.has_no_more_to_do(self.turn.now)
+            && slot.can_stop(self.turn.now)
         {
             match &mut slot.source {
                 Source::Connection(_, connection) => {
                     connection.close_idle();
-                    enqueue(&mut self.queue, token, slot);
+                    enqueue(&mut self.run_queue, token, slot);
                 }
-                Source::Listener(_) | Source::Datagram(_) | Source::Inbox(_) | Source::Bell(_) => {
-                    end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Stopped);
+                Source::Listener(_)
+                | Source::Datagram(_)
+                | Source::Tasks(_)
+                | Source::StopSignal(_) => {
+                    mark_ended(
+                        &mut self.ended,
+                        &mut self.run_queue,
+                        token,
+                        slot,
+                        CloseReason::Stopped,
+                    );
                 }
             }
             return;
         }
-        let (wanted, due) = slot.needs(&self.turn);
+        let (wanted, due) = slot.interest_and_deadline(&self.turn);
         let due = due.max(self.turn.now.plus_ms(1)); // who is looked at in this turn is not looked at again in it
-        if due < slot.filed {
-            self.deadlines.refile(token, slot.filed, due);
-            slot.filed = due;
+        if due < slot.filed_deadline {
+            self.deadlines.refile(token, slot.filed_deadline, due);
+            slot.filed_deadline = due;
         }
         if can_go_on {
-            enqueue(&mut self.queue, token, slot);
-        } else if wanted > slot.watched
-            || (wanted < slot.watched && matches!(slot.source, Source::Datagram(_)))
+            enqueue(&mut self.run_queue, token, slot);
+        } else if wanted > slot.registered
+            || (wanted < slot.registered && matches!(slot.source, Source::Datagram(_)))
         {
-            self.watch(token, wanted);
+            self.register(token, wanted);
         }
     }
 
     /// Asks the kernel to tell of the source: once when it first has to wait, and once more if it ever has to wait for
     /// its peer to read. (A datagram socket goes back to reading then: it would be told of every reply that has left.)
-    fn watch(&mut self, token: usize, wanted: Registered) {
+    fn register(&mut self, token: usize, wanted: Registered) {
         let slot = &mut self.slots[token];
         let source: &mut dyn net::Source = match &mut slot.source {
             Source::Connection(stream, _) => stream,
             Source::Datagram(socket) => &mut socket.socket,
-            Source::Listener(_) | Source::Inbox(_) | Source::Bell(_) => return,
+            Source::Listener(_) | Source::Tasks(_) | Source::StopSignal(_) => return,
         };
         let interest = if wanted == Registered::Reading {
             net::reading()
@@ -683,7 +692,7 @@ impl Reactor {
             net::reading() | Interest::WRITABLE
         };
         let registry = self.poll.registry();
-        let result = match slot.watched {
+        let result = match slot.registered {
             Registered::Nothing => registry.register(source, Token(token), interest),
             Registered::Reading | Registered::ReadingAndWriting => {
                 registry.reregister(source, Token(token), interest)
@@ -691,71 +700,80 @@ impl Reactor {
         };
         trace!("watch {token} {interest:?} -> {result:?}");
         match result {
-            Ok(()) => slot.watched = wanted,
+            Ok(()) => slot.registered = wanted,
             // No memory, or the user's share of watches is used up: whoever cannot be watched cannot be served.
             Err(error) => {
                 debug!("watch: {error}");
-                self.turn.stats.accepts_failed += u64::from(slot.watched == Registered::Nothing);
-                end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Io(error.kind()));
+                self.turn.stats.accepts_failed += u64::from(slot.registered == Registered::Nothing);
+                mark_ended(
+                    &mut self.ended,
+                    &mut self.run_queue,
+                    token,
+                    slot,
+                    CloseReason::Io(error.kind()),
+                );
             }
         }
     }
 
     fn insert(&mut self, source: Source, watched: Registered) -> usize {
         let quarter = self.slots.len() / 4;
-        if quarter > self.shrinks_below && quarter >= SLOTS_KEPT {
-            self.shrinks_below = quarter;
+        if quarter > self.shrink_threshold && quarter >= SHRINK_FLOOR_SLOTS {
+            self.shrink_threshold = quarter;
         }
         let slot = Slot {
             source,
             ready: Readiness::NOT_READY,
-            watched,
-            filed: Time::NEVER,
-            standing: Standing::Waiting,
+            registered: watched,
+            filed_deadline: Time::NEVER,
+            state: SlotState::Waiting,
         };
         let token = self.slots.insert(slot);
         if self.turn.stopping {
             let slot = &mut self.slots[token];
             slot.ready.readable = true; // as `stop` has done with all others
-            enqueue(&mut self.queue, token, slot);
+            enqueue(&mut self.run_queue, token, slot);
         }
         token
     }
 
     /// Ends all that is left.
-    fn cut_off(&mut self) {
+    fn force_close_all(&mut self) {
         let ended_before = self.ended.len();
-        for token in self.queue.drain(..) {
-            self.slots[token].standing = Standing::Waiting;
+        for token in self.run_queue.drain(..) {
+            self.slots[token].state = SlotState::Waiting;
         }
         for (token, slot) in &mut self.slots {
-            end(&mut self.ended, &mut self.queue, token, slot, CloseReason::Stopped);
+            mark_ended(&mut self.ended, &mut self.run_queue, token, slot, CloseReason::Stopped);
         }
         // Who only lingers has been sent all, and our FIN.
         let is_cut_off = |&&(token, _): &&(usize, CloseReason)| match &self.slots[token].source {
             Source::Connection(_, connection) => !connection.is_lingering(),
-            Source::Listener(_) | Source::Datagram(_) | Source::Inbox(_) | Source::Bell(_) => false,
+            Source::Listener(_)
+            | Source::Datagram(_)
+            | Source::Tasks(_)
+            | Source::StopSignal(_) => false,
         };
-        self.cut_off = Some(self.ended[ended_before..].iter().filter(is_cut_off).count());
+        self.forced_closes = Some(self.ended[ended_before..].iter().filter(is_cut_off).count());
         self.drain_until = Time::NEVER;
     }
 
     /// Invariant 2.
-    fn all_who_can_progress_are_queued(&self) -> bool {
+    fn every_ready_source_is_queued(&self) -> bool {
         self.slots.iter().all(|(_, slot)| {
             let can_progress = match &slot.source {
                 Source::Connection(_, connection) => connection.can_progress(&slot.ready),
                 Source::Datagram(socket) => socket.can_progress(&slot.ready),
                 Source::Listener(listener) => slot.ready.readable && !listener.is_paused(),
-                Source::Inbox(_) | Source::Bell(_) => slot.ready.readable,
+                Source::Tasks(_) | Source::StopSignal(_) => slot.ready.readable,
             };
-            slot.standing != Standing::Waiting || !can_progress
+            slot.state != SlotState::Waiting || !can_progress
         })
     }
 }
 
 /// Tells a protocol of its end, of which it may make one of its own.
-fn tell_of_end(stats: &mut Stats, who: &dyn Display, tell: impl FnOnce()) {
+fn call_closed(stats: &mut Stats, who: &dyn Display, tell: impl FnOnce()) {
     if panic::catch_unwind(AssertUnwindSafe(tell)).is_err() {
         stats.panics += 1;
         error!("{who}: a protocol panicked at its end");
@@ -764,28 +782,28 @@ fn tell_of_end(stats: &mut Stats, who: &dyn Display, tell: impl FnOnce()) {
 
 #[inline]
 fn enqueue(queue: &mut Vec<usize>, token: usize, slot: &mut Slot) {
-    if slot.standing == Standing::Waiting {
-        slot.standing = Standing::Queued;
+    if slot.state == SlotState::Waiting {
+        slot.state = SlotState::Queued;
         queue.push(token);
     }
 }
 
 /// Marks the slot as over; it is freed in `reap`.
 #[inline]
-fn end(
+fn mark_ended(
     ended: &mut Vec<(usize, CloseReason)>,
     queue: &mut Vec<usize>,
     token: usize,
     slot: &mut Slot,
     why: CloseReason,
 ) {
-    match slot.standing {
-        Standing::Ended => return,
+    match slot.state {
+        SlotState::Ended => return,
         // Linear, and rare: it had more to do when its time was up, or when all were asked to stop.
-        Standing::Queued => queue.retain(|&queued| queued != token),
-        Standing::Waiting => {}
+        SlotState::Queued => queue.retain(|&queued| queued != token),
+        SlotState::Waiting => {}
     }
-    slot.standing = Standing::Ended;
+    slot.state = SlotState::Ended;
     ended.push((token, why));
 }
 

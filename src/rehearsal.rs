@@ -1,20 +1,20 @@
 //! A conversation without a network, for testing a protocol.
 //!
 //! ```
-//! use reactor::{Echo, Rehearsal};
+//! use reactor::{Echo, TestConnection};
 //!
-//! let mut echo = Rehearsal::of(Echo::new());
+//! let mut echo = TestConnection::new(Echo::new());
 //! echo.peer_sends(b"Hello ");
 //! echo.peer_sends(b"world");
-//! assert_eq!(echo.peer_received(), b"Hello world");
-//! echo.peer_finishes();
-//! assert!(echo.ended().is_some());
+//! assert_eq!(echo.take_received(), b"Hello world");
+//! echo.peer_shuts_down();
+//! assert!(echo.close_reason().is_some());
 //! ```
 //!
 //! The protocol is driven by the very connection that the reactor uses, over a wire that is two vectors, with a clock that
 //! moves only when told. So messages in pieces, pauses, closing and deadlines are as they are in earnest. The peer takes
 //! everything at once, so that no output ever waits. There are no other connections: what is asked of them is written down for
-//! the test ([`Rehearsal::effects`]), which can tell the protocol what came of it ([`Rehearsal::notify`]).
+//! the test ([`TestConnection::effects`]), which can tell the protocol what came of it ([`TestConnection::notify`]).
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,18 +24,18 @@ use crate::connection::{Connection, Outcome};
 use crate::effects::{Command, Effect, Notification, PendingNotification};
 use crate::limits::{Limits, READ_BYTES_MAX};
 use crate::protocol::{CloseReason, ConnectionId, Peer, Protocol};
-use crate::turn::Turn;
+use crate::turn::LoopState;
 use crate::wire::{Readiness, Transport};
 
 /// One connection, and the peer at its other end, who is the test.
-pub struct Rehearsal {
+pub struct TestConnection {
     /// `None` once it has ended.
     connection: Option<Connection>,
-    wire: Memory,
+    wire: MemoryTransport,
     ready: Readiness,
     scratch: Box<[u8]>,
-    turn: Turn,
-    asked: Vec<Asked>,
+    turn: LoopState,
+    asked: Vec<RecordedEffect>,
     ended: Option<CloseReason>,
 }
 
@@ -43,46 +43,46 @@ pub struct Rehearsal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[allow(missing_docs)]
-pub enum Asked {
+pub enum RecordedEffect {
     SendTo(ConnectionId, Vec<u8>),
     Close(ConnectionId),
-    Finish(ConnectionId),
+    ShutdownWrite(ConnectionId),
     Abort(ConnectionId),
     Pause(ConnectionId),
     Resume(ConnectionId),
-    Watch(ConnectionId),
+    Monitor(ConnectionId),
     Connect(ConnectionId, SocketAddr),
     ConnectDatagram(SocketAddr),
 }
 
-impl Asked {
+impl RecordedEffect {
     /// What `effect` asks for, whose bytes are among these. `None`: it has been refused.
-    fn from(effect: Effect, bytes: &[u8]) -> Option<Asked> {
+    fn from(effect: Effect, bytes: &[u8]) -> Option<RecordedEffect> {
         Some(match effect {
-            Effect::Send(id, range) => Asked::SendTo(id, bytes[range].to_vec()),
+            Effect::Send(id, range) => RecordedEffect::SendTo(id, bytes[range].to_vec()),
             Effect::SendOverflow(_) => return None,
-            Effect::Command(id, Command::Close) => Asked::Close(id),
-            Effect::Command(id, Command::ShutdownWrite) => Asked::Finish(id),
-            Effect::Command(id, Command::Pause) => Asked::Pause(id),
-            Effect::Command(id, Command::Resume) => Asked::Resume(id),
-            Effect::Abort(id) => Asked::Abort(id),
-            Effect::Monitor(id) => Asked::Watch(id),
-            Effect::Connect(call) => Asked::Connect(call.id, call.address),
-            Effect::ConnectDatagram(call) => Asked::ConnectDatagram(call.0),
+            Effect::Command(id, Command::Close) => RecordedEffect::Close(id),
+            Effect::Command(id, Command::ShutdownWrite) => RecordedEffect::ShutdownWrite(id),
+            Effect::Command(id, Command::Pause) => RecordedEffect::Pause(id),
+            Effect::Command(id, Command::Resume) => RecordedEffect::Resume(id),
+            Effect::Abort(id) => RecordedEffect::Abort(id),
+            Effect::Monitor(id) => RecordedEffect::Monitor(id),
+            Effect::Connect(call) => RecordedEffect::Connect(call.id, call.address),
+            Effect::ConnectDatagram(call) => RecordedEffect::ConnectDatagram(call.0),
         })
     }
 }
 
 /// A wire whose other end takes everything at once.
 #[derive(Default)]
-struct Memory {
+struct MemoryTransport {
     arrived: Vec<u8>,
     read: usize,
     peer_has_finished: bool,
     sent: Vec<u8>,
 }
 
-impl Transport for Memory {
+impl Transport for MemoryTransport {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let waiting = &self.arrived[self.read..];
         if waiting.is_empty() && !self.peer_has_finished {
@@ -108,17 +108,17 @@ impl Transport for Memory {
     }
 }
 
-impl Rehearsal {
+impl TestConnection {
     /// A connection that has just been accepted, with the default limits.
-    pub fn of(protocol: impl Protocol + 'static) -> Rehearsal {
-        let mut turn = Turn::new(Limits::default());
+    pub fn new(protocol: impl Protocol + 'static) -> TestConnection {
+        let mut turn = LoopState::new(Limits::default());
         let id = ConnectionId { slot: 0, generation: 0 };
         let peer = Peer::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
         let mut connection = Connection::new(Box::new(protocol), id, peer, turn.now);
-        let (mut wire, mut ready) = (Memory::default(), Readiness::UNKNOWN);
+        let (mut wire, mut ready) = (MemoryTransport::default(), Readiness::UNKNOWN);
         connection.open(&mut wire, &mut ready, &mut turn);
         let scratch = vec![0; READ_BYTES_MAX].into_boxed_slice();
-        let mut rehearsal = Rehearsal {
+        let mut rehearsal = TestConnection {
             connection: Some(connection),
             wire,
             ready,
@@ -138,13 +138,13 @@ impl Rehearsal {
     }
 
     /// The peer sends its FIN.
-    pub fn peer_finishes(&mut self) {
+    pub fn peer_shuts_down(&mut self) {
         self.wire.peer_has_finished = true;
         self.drive();
     }
 
     /// Time passes, and who is late by then is dealt with.
-    pub fn wait(&mut self, time: Duration) {
+    pub fn advance_clock(&mut self, time: Duration) {
         self.turn.now = self.turn.now.plus_ms(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         if let Some(connection) = &mut self.connection {
             let outcome = connection.expire(
@@ -158,18 +158,18 @@ impl Rehearsal {
     }
 
     /// The name of another connection, to be given to the protocol. Never the same twice.
-    pub fn name_another(&mut self) -> ConnectionId {
+    pub fn other_connection(&mut self) -> ConnectionId {
         ConnectionId { slot: 1, generation: self.turn.effects.next_generation() }
     }
 
     /// Takes what the protocol has asked to be done to others since this was last asked, in its order. What it has asked to be
     /// done to its own connection has been done.
-    pub fn asked(&mut self) -> Vec<Asked> {
+    pub fn take_effects(&mut self) -> Vec<RecordedEffect> {
         std::mem::take(&mut self.asked)
     }
 
     /// The protocol is told `notification` of another connection.
-    pub fn tell(&mut self, about: ConnectionId, news: Notification) {
+    pub fn notify(&mut self, about: ConnectionId, news: Notification) {
         if let Some(connection) = &mut self.connection {
             let to = connection.id();
             let ends_wait = news == Notification::BelowLowWatermark;
@@ -180,17 +180,17 @@ impl Rehearsal {
     }
 
     /// Takes what the peer has received since this was last asked.
-    pub fn peer_received(&mut self) -> Vec<u8> {
+    pub fn take_received(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.wire.sent)
     }
 
     /// Forgets what the peer has received, and keeps the memory. For benchmarks.
-    pub fn peer_forgets(&mut self) {
+    pub fn clear_received(&mut self) {
         self.wire.sent.clear();
     }
 
     /// Why the connection has ended, if it has.
-    pub fn ended(&self) -> Option<CloseReason> {
+    pub fn close_reason(&self) -> Option<CloseReason> {
         self.ended
     }
 
@@ -253,7 +253,7 @@ impl Rehearsal {
                     true
                 }
                 (effect, _) => {
-                    self.asked.extend(Asked::from(effect, &bytes));
+                    self.asked.extend(RecordedEffect::from(effect, &bytes));
                     false
                 }
             };
@@ -271,25 +271,25 @@ mod tests {
 
     #[test]
     fn a_conversation_in_pieces_is_answered_and_ends() {
-        let mut http = Rehearsal::of(Http::new(Site::new()));
+        let mut http = TestConnection::new(Http::new(Site::new()));
         http.peer_sends(b"GET /plaintext HT");
-        assert_eq!(http.peer_received(), b"");
+        assert_eq!(http.take_received(), b"");
         http.peer_sends(b"TP/1.0\r\n\r\n");
-        assert!(http.peer_received().ends_with(b"\r\n\r\nHello, World!"));
-        assert_eq!(http.ended(), Some(CloseReason::Finished));
+        assert!(http.take_received().ends_with(b"\r\n\r\nHello, World!"));
+        assert_eq!(http.close_reason(), Some(CloseReason::Finished));
     }
 
     #[test]
     fn time_passes_only_when_told() {
-        let mut http = Rehearsal::of(Http::new(Site::new()));
+        let mut http = TestConnection::new(Http::new(Site::new()));
         http.peer_sends(b"GET /");
-        http.wait(Duration::from_millis(9_999));
-        assert_eq!(http.peer_received(), b"");
-        http.wait(Duration::from_millis(1));
-        assert!(http.peer_received().starts_with(b"HTTP/1.0 408 "));
-        assert_eq!(http.ended(), None, "it lingers");
-        http.peer_finishes();
-        assert_eq!(http.ended(), Some(CloseReason::Finished));
+        http.advance_clock(Duration::from_millis(9_999));
+        assert_eq!(http.take_received(), b"");
+        http.advance_clock(Duration::from_millis(1));
+        assert!(http.take_received().starts_with(b"HTTP/1.0 408 "));
+        assert_eq!(http.close_reason(), None, "it lingers");
+        http.peer_shuts_down();
+        assert_eq!(http.close_reason(), Some(CloseReason::Finished));
     }
 
     #[test]
@@ -321,21 +321,30 @@ mod tests {
                 Next::Unchanged
             }
         }
-        let mut names = Rehearsal::of(Echo::new());
-        let (first, other) = (names.name_another(), names.name_another());
+        let mut names = TestConnection::new(Echo::new());
+        let (first, other) = (names.other_connection(), names.other_connection());
         assert_ne!(first, other);
-        let mut half = Rehearsal::of(Half(other));
-        assert_eq!(half.asked(), [Asked::Watch(other)]);
+        let mut half = TestConnection::new(Half(other));
+        assert_eq!(half.take_effects(), [RecordedEffect::Monitor(other)]);
         half.peer_sends(b"ab");
         half.peer_sends(b"c");
         assert_eq!(
-            half.asked(),
-            [Asked::SendTo(other, b"ab".to_vec()), Asked::SendTo(other, b"c".to_vec())]
+            half.take_effects(),
+            [
+                RecordedEffect::SendTo(other, b"ab".to_vec()),
+                RecordedEffect::SendTo(other, b"c".to_vec())
+            ]
         );
-        assert_eq!(half.peer_received(), b"notednoted");
-        half.peer_finishes();
-        assert_eq!((half.asked(), half.ended()), (vec![Asked::Finish(other)], None));
-        half.tell(other, Notification::Closed);
-        assert_eq!((half.asked(), half.ended()), (vec![], Some(CloseReason::Finished)));
+        assert_eq!(half.take_received(), b"notednoted");
+        half.peer_shuts_down();
+        assert_eq!(
+            (half.take_effects(), half.close_reason()),
+            (vec![RecordedEffect::ShutdownWrite(other)], None)
+        );
+        half.notify(other, Notification::Closed);
+        assert_eq!(
+            (half.take_effects(), half.close_reason()),
+            (vec![], Some(CloseReason::Finished))
+        );
     }
 }

@@ -31,16 +31,16 @@ pub struct Stats {
     /// Calls of a protocol that panicked, each of which cost its own connection or datagram; and pieces of work that did.
     pub panics: u64,
     /// Pieces of work from other threads that were run.
-    pub work_run: u64,
+    pub tasks_run: u64,
     /// Bytes read from streams.
     pub bytes_in: u64,
     /// Bytes that the kernel took from us on streams.
     pub bytes_out: u64,
     /// Times that bytes which one connection sent to another were not taken, since too much waited there, with
-    /// [`News::Rejected`](crate::Notification::Rejected).
+    /// [`Notification::Rejected`](crate::Notification::Rejected).
     pub sends_rejected: u64,
     /// Deadlines that came due and were looked at.
-    pub deadlines_due: u64,
+    pub deadlines_expired: u64,
     /// Datagrams received.
     pub datagrams_in: u64,
     /// Datagrams that the kernel took from us.

@@ -9,15 +9,15 @@ use std::time::{Instant, SystemTime};
 use crate::deadline::Time;
 use crate::effects::Effects;
 use crate::limits::{
-    BYTES_OF_ALL_PER_TURN, BYTES_PER_TURN, Limits, OUTPUT_SCRATCH_BYTES, READ_BYTES_MAX,
+    Limits, OUTPUT_SCRATCH_BYTES, READ_BYTES_MAX, SOURCE_BYTES_PER_TURN_MAX, TURN_BYTES_MAX,
 };
 use crate::net;
 use crate::stats::Stats;
 
 /// So few can move a full budget each.
-const SHARERS_FEW: u64 = BYTES_OF_ALL_PER_TURN / BYTES_PER_TURN;
+const SHARERS_FEW: u64 = TURN_BYTES_MAX / SOURCE_BYTES_PER_TURN_MAX;
 
-pub(crate) struct Turn {
+pub(crate) struct LoopState {
     /// When this turn began. The clock is read once a turn, so all that happens in it happens at one moment.
     pub(crate) now: Time,
     /// The reactor has been asked to stop: answers under way are finished, nothing new begins.
@@ -40,14 +40,14 @@ pub(crate) struct Turn {
     date: Date,
 }
 
-impl Turn {
-    pub(crate) fn new(limits: Limits) -> Turn {
+impl LoopState {
+    pub(crate) fn new(limits: Limits) -> LoopState {
         let started = net::now();
-        Turn {
+        LoopState {
             now: Time::at(std::time::Duration::ZERO),
             stopping: false,
             output: Vec::new(),
-            bytes_each: BYTES_PER_TURN,
+            bytes_each: SOURCE_BYTES_PER_TURN_MAX,
             moved_max: 0,
             limits: limits.at_least_one(),
             stats: Stats::default(),
@@ -63,10 +63,10 @@ impl Turn {
     /// the rest of them waits for the next turn.
     #[inline]
     pub(crate) fn share(&mut self, sources: usize) {
-        self.moved_max = self.stats.bytes_moved() + BYTES_OF_ALL_PER_TURN;
+        self.moved_max = self.stats.bytes_moved() + TURN_BYTES_MAX;
         self.bytes_each = match sources as u64 {
-            0..SHARERS_FEW => BYTES_PER_TURN,
-            sources => (BYTES_OF_ALL_PER_TURN / sources).max(READ_BYTES_MAX as u64),
+            0..SHARERS_FEW => SOURCE_BYTES_PER_TURN_MAX,
+            sources => (TURN_BYTES_MAX / sources).max(READ_BYTES_MAX as u64),
         };
     }
 
@@ -155,11 +155,11 @@ mod tests {
 
     #[test]
     fn a_turn_is_shared_among_many_and_nobody_has_less_than_a_read() {
-        let mut turn = Turn::new(Limits::default());
+        let mut turn = LoopState::new(Limits::default());
         for (sources, bytes_each) in [
-            (0, BYTES_PER_TURN),
-            (1, BYTES_PER_TURN),
-            (32, BYTES_PER_TURN),
+            (0, SOURCE_BYTES_PER_TURN_MAX),
+            (1, SOURCE_BYTES_PER_TURN_MAX),
+            (32, SOURCE_BYTES_PER_TURN_MAX),
             (64, 128 * 1024),
             (100_000, READ_BYTES_MAX as u64),
         ] {

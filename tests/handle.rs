@@ -13,10 +13,10 @@ use std::sync::mpsc;
 use std::thread;
 
 use common::{PATIENCE, any_port, check_echo, connect, turn_until};
-use reactor::limits::HANDLE_WORK_MAX;
+use reactor::limits::TASKS_QUEUED_MAX;
 use reactor::{
-    Advance, ConnectionId, Context, Echo, Handle, Limits, Next, NotTaken, Protocol, Reactor,
-    Stopped,
+    Advance, ConnectionId, Context, Echo, Handle, Limits, Next, Protocol, Reactor, Stopped,
+    SubmitError,
 };
 
 /// A reactor that runs in a thread of its own, and a way to it.
@@ -40,7 +40,7 @@ fn ask<T: Send + 'static>(
     work: impl FnOnce(&mut Reactor) -> T + Send + 'static,
 ) -> T {
     let (tell, told) = mpsc::channel();
-    handle.run(move |reactor| tell.send(work(reactor)).unwrap()).unwrap();
+    handle.submit(move |reactor| tell.send(work(reactor)).unwrap()).unwrap();
     told.recv_timeout(PATIENCE).unwrap()
 }
 
@@ -64,10 +64,10 @@ fn work_from_many_threads_is_all_run_in_the_order_of_each() {
                 for count in 0..EACH {
                     loop {
                         let tell = tell.clone();
-                        match handle.run(move |_| tell.send((number, count)).unwrap()) {
+                        match handle.submit(move |_| tell.send((number, count)).unwrap()) {
                             Ok(()) => break,
-                            Err(NotTaken::Full) => thread::yield_now(),
-                            Err(NotTaken::Gone) => panic!("it runs"),
+                            Err(SubmitError::Full) => thread::yield_now(),
+                            Err(SubmitError::Stopped) => panic!("it runs"),
                         }
                     }
                 }
@@ -80,10 +80,10 @@ fn work_from_many_threads_is_all_run_in_the_order_of_each() {
             next[number] += 1;
         }
     });
-    assert_eq!(ask(&handle, |reactor| reactor.stats().work_run), (THREADS * EACH + 1) as u64);
+    assert_eq!(ask(&handle, |reactor| reactor.stats().tasks_run), (THREADS * EACH + 1) as u64);
     handle.stop();
-    assert_eq!(thread.join().unwrap(), Stopped::InOrder);
-    assert_eq!(handle.run(|_| ()), Err(NotTaken::Gone));
+    assert_eq!(thread.join().unwrap(), Stopped::Graceful);
+    assert_eq!(handle.submit(|_| ()), Err(SubmitError::Stopped));
 }
 
 /// Notes who is here.
@@ -124,7 +124,7 @@ fn another_thread_listens_sends_and_closes() {
     assert_eq!(heard, "It is time to go.");
     drop(guest);
     handle.stop();
-    assert_eq!(thread.join().unwrap(), Stopped::InOrder);
+    assert_eq!(thread.join().unwrap(), Stopped::Graceful);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn work_that_panics_costs_nothing_else() {
         running(|reactor| reactor.listen(any_port(), |_| Echo::new()).unwrap());
     let mut stream = connect(address);
     check_echo(&mut stream, b"before");
-    handle.run(|_| panic!("this is the panic")).unwrap();
+    handle.submit(|_| panic!("this is the panic")).unwrap();
     assert_eq!(ask(&handle, |reactor| reactor.stats().panics), 1);
     check_echo(&mut stream, b"behind");
     drop(stream);
@@ -145,13 +145,13 @@ fn work_that_panics_costs_nothing_else() {
 fn a_reactor_that_takes_no_turns_fills_up_and_one_that_is_dropped_is_gone() {
     let mut reactor = Reactor::new(Limits::default()).unwrap();
     let handle = reactor.handle().unwrap();
-    for _ in 0..HANDLE_WORK_MAX {
-        handle.run(|_| ()).unwrap();
+    for _ in 0..TASKS_QUEUED_MAX {
+        handle.submit(|_| ()).unwrap();
     }
-    assert_eq!(handle.run(|_| ()), Err(NotTaken::Full));
-    turn_until(&mut reactor, "all is run", |stats| stats.work_run == HANDLE_WORK_MAX as u64);
-    handle.run(|_| ()).unwrap();
+    assert_eq!(handle.submit(|_| ()), Err(SubmitError::Full));
+    turn_until(&mut reactor, "all is run", |stats| stats.tasks_run == TASKS_QUEUED_MAX as u64);
+    handle.submit(|_| ()).unwrap();
     drop(reactor);
-    assert_eq!(handle.run(|_| ()), Err(NotTaken::Gone));
+    assert_eq!(handle.submit(|_| ()), Err(SubmitError::Stopped));
     handle.stop();
 }

@@ -1,7 +1,7 @@
 //! The loop, over its public API and real sockets: who is served, who is ended, when, and why.
 //!
 //! Most tests turn the loop in their own thread. What peers have sent is then in the kernel before a turn begins, and what
-//! a turn has done can be read from the counters after it. Where a peer has to block, the loop `run`s in a thread of its own.
+//! a turn has done can be read from the counters after it. Where a peer has to block, the loop `submit`s in a thread of its own.
 
 // The helpers here unwrap as the tests do.
 #![cfg(unix)]
@@ -26,8 +26,8 @@ use common::{
     connect_narrow, connect_udp, pattern, reset, serve, turn_until,
 };
 use reactor::limits::{
-    ACCEPTS_PER_TURN, BYTES_PER_TURN, EVICTION_IDLE_MS, EVICTIONS_MAX, LOW_WATERMARK_BYTES,
-    READ_BYTES_MAX,
+    ACCEPTS_PER_TURN, EVICTION_IDLE_MS, EVICTIONS_MAX, LOW_WATERMARK_BYTES, READ_BYTES_MAX,
+    SOURCE_BYTES_PER_TURN_MAX,
 };
 #[cfg(target_os = "linux")]
 use reactor::limits::{EVENTS_PER_TURN, EXPIRIES_PER_TURN};
@@ -301,7 +301,7 @@ fn a_busy_connection_is_looked_at_once_in_an_idle_time() {
         exchanges += 1;
     }
     let idle_times = u64::try_from(begin.elapsed().as_millis() / 100).unwrap();
-    let looks = reactor.stats().deadlines_due;
+    let looks = reactor.stats().deadlines_expired;
     assert!(
         looks <= idle_times + 1,
         "{looks} looks in {exchanges} exchanges and {idle_times} idle times"
@@ -571,7 +571,7 @@ fn two_thousand_short_connections_reuse_the_slots_and_each_gets_its_own_bytes() 
         }
     });
     let (stopped, stats) = running.stop();
-    assert_eq!(stopped, Stopped::InOrder);
+    assert_eq!(stopped, Stopped::Graceful);
     assert_eq!((stats.accepted, stats.closed, stats.connections), (2000, 2000, 0));
     let ids = ids.lock().unwrap();
     assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 2000, "no two are named alike");
@@ -592,7 +592,7 @@ fn a_quiet_loop_sleeps() {
     check_echo(&mut peer, b"hello");
     check_end(peer, b"");
     let (stopped, stats) = running.stop();
-    assert_eq!((stopped, stats.closed), (Stopped::InOrder, 1));
+    assert_eq!((stopped, stats.closed), (Stopped::Graceful, 1));
     assert_eq!(stats.empty_turns, 0);
     assert!(stats.turns <= 20, "{} turns", stats.turns);
 }
@@ -621,12 +621,15 @@ fn an_endless_sender_does_not_keep_others_waiting() {
     let mut sender = connect(sink);
     // It ends when the reactor does, at the latest.
     thread::spawn(move || while sender.write_all(&[0; READ_BYTES_MAX]).is_ok() {});
-    turn_until(&mut reactor, "the flood", |stats| stats.bytes_in > 16 * BYTES_PER_TURN);
+    turn_until(&mut reactor, "the flood", |stats| stats.bytes_in > 16 * SOURCE_BYTES_PER_TURN_MAX);
     for _ in 0..100 {
         let in_before = reactor.stats().bytes_in;
         reactor.turn(Some(A_MOMENT)).unwrap();
         let count = reactor.stats().bytes_in - in_before;
-        assert!(count <= BYTES_PER_TURN + 2 * READ_BYTES_MAX as u64, "{count} bytes in one turn");
+        assert!(
+            count <= SOURCE_BYTES_PER_TURN_MAX + 2 * READ_BYTES_MAX as u64,
+            "{count} bytes in one turn"
+        );
     }
     let mut client = connect(echo);
     for _ in 0..100 {
@@ -743,7 +746,7 @@ fn one_reactor_serves_several_protocols_each_at_its_address() {
     let mut reply = [0; 100];
     let count = datagrams.recv(&mut reply).unwrap();
     assert_same(&reply[..count], request);
-    assert_eq!(running.stop().0, Stopped::InOrder);
+    assert_eq!(running.stop().0, Stopped::Graceful);
 }
 
 #[test]
@@ -887,7 +890,7 @@ fn a_stop_waits_for_what_is_under_way() {
     turn_until(&mut reactor, "the idle ones are closed", |stats| stats.connections == 1);
     assert!(!reactor.is_stopped());
     exchange(&mut reactor, &mut peers[3], b"x");
-    assert_eq!(reactor.run().unwrap(), Stopped::InOrder);
+    assert_eq!(reactor.run().unwrap(), Stopped::Graceful);
     assert!(reactor.is_stopped());
     assert!(endings.borrow().iter().all(|&(_, why)| why == CloseReason::Finished), "{endings:?}");
     assert_eq!(endings.borrow().len(), 4);
@@ -926,7 +929,7 @@ fn a_stop_cuts_off_what_has_not_ended_in_time() {
         "not before its time: {:?}",
         begin.elapsed()
     );
-    assert_eq!(stopped, Stopped::CutOff(3));
+    assert_eq!(stopped, Stopped::Forced(3));
     assert_eq!((stats.closed, stats.closed_finished, stats.empty_turns), (5, 2, 0));
     for (peer, _) in leaving.join().unwrap() {
         check_end(peer, b"");

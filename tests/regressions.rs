@@ -22,7 +22,7 @@ use common::{
 };
 use reactor::{
     Advance, CloseReason, Context, Datagram, DatagramProtocol, Echo, Http, Limits, Next, Protocol,
-    Reactor, Rehearsal, Replies, Site, Stopped,
+    Reactor, Replies, Site, Stopped, TestConnection,
 };
 
 /// Fails if `story` does not come to its end.
@@ -200,9 +200,9 @@ fn a_late_loop_does_not_end_who_has_spoken_in_time() {
 fn a_request_line_with_a_space_too_many_is_refused() {
     // `GET /a b HTTP/1.1` overflowed the stack, and ended the program with it.
     for request in [&b"GET /a b HTTP/1.1\r\n\r\n"[..], b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n"] {
-        let mut http = Rehearsal::of(Http::new(Site::new()));
+        let mut http = TestConnection::new(Http::new(Site::new()));
         http.peer_sends(request);
-        assert!(http.peer_received().starts_with(b"HTTP/1.0 400 "));
+        assert!(http.take_received().starts_with(b"HTTP/1.0 400 "));
     }
 }
 
@@ -226,7 +226,7 @@ fn a_request_whose_body_is_on_its_way_is_answered_at_a_stop() {
         peer.read_to_end(&mut answer).unwrap();
         answer
     });
-    assert_eq!(reactor.run().unwrap(), Stopped::InOrder);
+    assert_eq!(reactor.run().unwrap(), Stopped::Graceful);
     assert!(reader.join().unwrap().starts_with(b"HTTP/1.0 200 "));
 }
 
@@ -263,7 +263,7 @@ fn a_flood_of_datagrams_does_not_hold_up_a_stop() {
 
 #[test]
 fn a_loop_of_ones_own_does_not_spin_after_a_stop() {
-    // The drain deadline was acted on in `run` only: turns taken one by one returned at once when it had passed.
+    // The drain deadline was acted on in `submit` only: turns taken one by one returned at once when it had passed.
     let limits = Limits { drain_timeout_ms: 200, linger_timeout_ms: 60_000, ..Limits::default() };
     let (mut reactor, address) = serve(limits, |_| Echo::new());
     let _peer = connect(address); // it never leaves
@@ -306,7 +306,7 @@ fn the_time_to_drain_begins_when_the_stop_is_asked_for() {
     reactor.turn(Some(Duration::ZERO)).unwrap();
     assert_eq!(reactor.stats().connections, 1, "it is still under way");
     peer.write_all(b"2").unwrap();
-    assert_eq!(reactor.run().unwrap(), Stopped::InOrder);
+    assert_eq!(reactor.run().unwrap(), Stopped::Graceful);
     check_end(peer, b"12");
 }
 
@@ -336,11 +336,11 @@ fn an_alarm_does_not_ring_before_its_time() {
     // The delay was cut to whole milliseconds: one of 900 µs rang at once, and if asked for again, for ever.
     for (delay_us, rings_after_ms) in [(0, 1), (1, 1), (900, 1), (1_000, 1), (1_001, 2), (1_500, 2)]
     {
-        let mut alarm = Rehearsal::of(Alarm(Duration::from_micros(delay_us)));
-        alarm.wait(Duration::from_millis(rings_after_ms - 1));
-        assert_eq!(alarm.peer_received(), b"", "{delay_us} µs");
-        alarm.wait(Duration::from_millis(1));
-        assert_eq!(alarm.peer_received(), b"!", "{delay_us} µs");
+        let mut alarm = TestConnection::new(Alarm(Duration::from_micros(delay_us)));
+        alarm.advance_clock(Duration::from_millis(rings_after_ms - 1));
+        assert_eq!(alarm.take_received(), b"", "{delay_us} µs");
+        alarm.advance_clock(Duration::from_millis(1));
+        assert_eq!(alarm.take_received(), b"!", "{delay_us} µs");
     }
 }
 
@@ -360,7 +360,7 @@ fn a_rehearsal_tells_the_protocol_of_its_end() {
         }
     }
     let endings = Rc::new(RefCell::new(Vec::new()));
-    let mut rehearsal = Rehearsal::of(Tells(Rc::clone(&endings)));
+    let mut rehearsal = TestConnection::new(Tells(Rc::clone(&endings)));
     rehearsal.peer_sends(b"x");
     assert_eq!(*endings.borrow(), [CloseReason::Aborted]);
     rehearsal.peer_sends(b"x");

@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use reactor::{Http, Rehearsal, Site};
+use reactor::{Http, Site, TestConnection};
 use socket2::{Domain, Socket, Type};
 
 /// The longest that any turn or socket here waits. Whoever waits so long has lost something, and says so.
@@ -34,9 +34,9 @@ pub(crate) const ANSWER_END: &[u8] = b"\r\n\r\nHello, World!";
 
 /// What the server answers to `requests`, for a floor that has only to copy it.
 pub(crate) fn answer_to(requests: &[u8]) -> Vec<u8> {
-    let mut http = Rehearsal::of(Http::new(Site::new()));
+    let mut http = TestConnection::new(Http::new(Site::new()));
     http.peer_sends(requests);
-    http.peer_received()
+    http.take_received()
 }
 
 /// Takes turns until one says that all is done, and returns how long that took.

@@ -10,7 +10,7 @@
 //! Two connections of one reactor, which do the same: each sends on what it hears. All that a proxy can get wrong is in four
 //! answers:
 //!
-//! - The other side does not keep up ([`News::AboveHighWatermark`]): nothing is heard until it has caught up. So a client that does not read
+//! - The other side does not keep up ([`Notification::AboveHighWatermark`]): nothing is heard until it has caught up. So a client that does not read
 //!   makes the server wait, and the other way round, with a bounded amount of bytes between them.
 //! - This side's peer has ended: its end is handed on ([`Context::shutdown_write`]), and the other direction goes on for as long as it
 //!   likes.

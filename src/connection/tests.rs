@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use super::Outcome::{Blocked, Ended, Unfinished};
 use super::*;
 use crate::echo::Echo;
-use crate::limits::{BYTES_PER_TURN, READ_BYTES_MAX};
+use crate::limits::{READ_BYTES_MAX, SOURCE_BYTES_PER_TURN_MAX};
 use crate::protocol::Advance;
 
 // ---- the script
@@ -215,7 +215,7 @@ struct Talk<W> {
     wire: W,
     ready: Readiness,
     scratch: Vec<u8>,
-    turn: Turn,
+    turn: LoopState,
     log: Log,
 }
 
@@ -241,7 +241,7 @@ impl Counted for Kernel {
 
 impl<W: Counted> Talk<W> {
     fn over(wire: W, protocol: impl Protocol + 'static) -> Talk<W> {
-        let turn = Turn::new(Limits::default());
+        let turn = LoopState::new(Limits::default());
         let id = ConnectionId { slot: 1, generation: 1 };
         let connection = Connection::new(
             Box::new(protocol),
@@ -899,7 +899,7 @@ fn who_says_little_at_a_time_does_not_have_the_turn_for_long_either() {
         Puppet { opened: "1 pause", ..Puppet::drains(vec!["1 pause"; 2000]) },
     );
     talk.wire.room = usize::MAX;
-    let calls_max = usize::try_from(BYTES_PER_TURN / STEP_BYTES).unwrap();
+    let calls_max = usize::try_from(SOURCE_BYTES_PER_TURN_MAX / STEP_BYTES).unwrap();
     assert_eq!(talk.open_once(), Unfinished);
     for _ in 0..5 {
         let before = talk.wire.sent.len();

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::batch::{Asked, Sender};
 use crate::net;
-use crate::turn::Turn;
+use crate::turn::LoopState;
 
 /// Why a datagram is not put to the protocol.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Sender {
     /// The peer, unless it must not be answered. Linear in the number of datagram sockets and of unanswered ports, which are
     /// few; it is asked once for all that one peer has in a batch.
     #[inline(never)] // so that the loop over what it has sent has the registers for itself
-    pub(super) fn peer_to_answer(&self, turn: &Turn) -> Result<SocketAddr, Refusal> {
+    pub(super) fn peer_to_answer(&self, turn: &LoopState) -> Result<SocketAddr, Refusal> {
         let Some(peer) = self.peer else { return Err(Refusal::Nameless) };
         let port = peer.port();
         if port == 0 || turn.limits.unanswered_ports.contains(&port) {

@@ -21,7 +21,7 @@ use crate::deadline::Time;
 use crate::limits::TIMER_LATE_MS;
 use crate::net;
 use crate::protocol::CloseReason;
-use crate::turn::Turn;
+use crate::turn::LoopState;
 use crate::wire::Readiness;
 
 /// What a protocol has asked for, and the moment at which it is called.
@@ -127,7 +127,7 @@ impl DatagramSocket {
 
     /// A drive begins of a socket that does not only answer. Returns an outcome if that is all.
     #[inline(never)]
-    pub(super) fn begin(&mut self, ready: &mut Readiness, turn: &mut Turn) -> Option<Outcome> {
+    pub(super) fn begin(&mut self, ready: &mut Readiness, turn: &mut LoopState) -> Option<Outcome> {
         match self.phase() {
             Phase::Answering | Phase::Producing => None,
             Phase::New => {
@@ -141,7 +141,7 @@ impl DatagramSocket {
 
     /// A drive ends: all that could be answered has been. Tells the protocol what else there is to tell, and asks what else it has to say.
     #[inline(never)]
-    pub(super) fn speak(&mut self, ready: &mut Readiness, turn: &mut Turn) -> Outcome {
+    pub(super) fn speak(&mut self, ready: &mut Readiness, turn: &mut LoopState) -> Outcome {
         // Who has closed has done with it all, and a panic must not open again what it has closed.
         if let Some(error) = self.failure.take()
             && self.phase() != Phase::Closing
@@ -156,7 +156,7 @@ impl DatagramSocket {
     }
 
     /// The filed moment has come, though perhaps not yet the true one.
-    pub(crate) fn expire(&mut self, ready: &mut Readiness, turn: &mut Turn) -> Outcome {
+    pub(crate) fn expire(&mut self, ready: &mut Readiness, turn: &mut LoopState) -> Outcome {
         self.batch.outgoing.wishes.now = turn.now;
         if self.alarm() <= turn.now
             && turn.now.since(self.alarm()) >= Duration::from_millis(TIMER_LATE_MS)
@@ -175,7 +175,7 @@ impl DatagramSocket {
     }
 
     /// Sends what was said last, and says how to go on.
-    pub(super) fn conclude(&mut self, ready: &mut Readiness, turn: &mut Turn) -> Outcome {
+    pub(super) fn conclude(&mut self, ready: &mut Readiness, turn: &mut LoopState) -> Outcome {
         self.send(ready, &mut turn.stats);
         if self.phase() == Phase::Closing && !self.wants_write() {
             Outcome::Ended(CloseReason::Finished)
@@ -189,7 +189,7 @@ impl DatagramSocket {
     /// Calls the protocol. If it panics, what it has said before is sent, and what it has asked for is forgotten.
     fn call(
         &mut self,
-        turn: &mut Turn,
+        turn: &mut LoopState,
         what: impl FnOnce(&mut dyn DatagramProtocol, &mut Replies<'_>),
     ) {
         let (protocol, mut replies) = (&mut *self.protocol, self.batch.open_unasked());

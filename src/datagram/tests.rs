@@ -337,7 +337,7 @@ fn a_batch_costs_one_call_each_way_and_a_train_is_received_in_one_piece() {
 struct Service {
     source: DatagramSocket,
     ready: Readiness,
-    turn: Turn,
+    turn: LoopState,
 }
 
 impl Service {
@@ -346,7 +346,7 @@ impl Service {
     }
 
     fn of(protocol: impl DatagramProtocol + 'static, address: &str) -> Service {
-        let mut turn = Turn::new(Limits::default());
+        let mut turn = LoopState::new(Limits::default());
         let socket = bind(address);
         let bound = socket.local_addr().unwrap();
         let source = DatagramSocket::new(socket, bound, None, Box::new(protocol), &turn);
@@ -945,7 +945,7 @@ fn a_panic_harms_no_neighbour() {
 fn a_connected_socket_hears_its_peer_at_whatever_port_and_refuses_a_stranger() {
     // A stranger's datagram may have come in the moment before the socket was connected. The peer is a small service.
     let peer = SocketAddr::from(([127, 0, 0, 1], 7));
-    let mut turn = Turn::new(Limits::default());
+    let mut turn = LoopState::new(Limits::default());
     let socket = net::connect_datagram(peer, Limits::default().udp_buffer_bytes).unwrap();
     let address = socket.local_addr().unwrap();
     let source = DatagramSocket::new(socket, address, Some(peer), Box::new(Echo::new()), &turn);

@@ -20,7 +20,7 @@ use crate::limits::{
     INPUT_BYTES_MAX, Limits, REQUEST_LINE_BYTES_MAX, STREAMED_BYTES_MAX, STREAMED_READS_MAX,
 };
 use crate::protocol::{ConnectionId, ConnectionMeta};
-use crate::turn::Turn;
+use crate::turn::LoopState;
 
 fn head_timeout_ms() -> u64 {
     Limits::default().head_timeout_ms
@@ -54,7 +54,7 @@ struct Talk {
 /// step by step while it consumes, what is left again when there is more, and nothing after its last word.
 struct Peer<R> {
     http: Http<R>,
-    turn: Turn,
+    turn: LoopState,
     lent: ConnectionMeta,
     input: Vec<u8>,
     output: Vec<u8>,
@@ -65,7 +65,7 @@ struct Peer<R> {
 
 impl<R: Responder> Peer<R> {
     fn new(responder: R) -> Peer<R> {
-        let turn = Turn::new(Limits::default());
+        let turn = LoopState::new(Limits::default());
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 49152)).into();
         let lent = ConnectionMeta {
             timer: Time::NEVER,
@@ -158,7 +158,7 @@ impl<R: Responder> Peer<R> {
     }
 }
 
-fn context<'i>(turn: &'i mut Turn, lent: &'i mut ConnectionMeta) -> Context<'i> {
+fn context<'i>(turn: &'i mut LoopState, lent: &'i mut ConnectionMeta) -> Context<'i> {
     Context { turn, borrowed: &[], meta: lent }
 }
 
@@ -184,7 +184,7 @@ fn converse<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Talk {
 /// A request that can stand before and after any other.
 const PLAIN: &[u8] = b"GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Holds the conversation about `input` against `answers` and `end`: whole, byte by byte, and cut in two anywhere; alone,
+/// Holds the conversation about `input` against `answers` and `mark_ended`: whole, byte by byte, and cut in two anywhere; alone,
 /// and behind another request. Another request after it is answered if the connection persists, and else is not.
 #[track_caller]
 fn check(rule: &str, input: impl AsRef<[u8]>, answers: &[String], end: End) {

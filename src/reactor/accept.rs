@@ -5,7 +5,7 @@ use std::io;
 
 use log::{debug, trace};
 
-use super::{Reactor, Source, Standing, enqueue};
+use super::{Reactor, SlotState, Source, enqueue};
 use crate::connection::{Connection, Outcome};
 use crate::limits::{ACCEPT_RETRY_MS, ACCEPTS_PER_TURN, BACKLOG, EVICTION_IDLE_MS, EVICTIONS_MAX};
 use crate::listener::Accepted;
@@ -70,8 +70,8 @@ impl Reactor {
             Source::Listener(_)
             | Source::Connection(..)
             | Source::Datagram(_)
-            | Source::Inbox(_)
-            | Source::Bell(_) => Outcome::Unfinished,
+            | Source::Tasks(_)
+            | Source::StopSignal(_) => Outcome::Unfinished,
         }
     }
 
@@ -91,7 +91,7 @@ impl Reactor {
             connection.open(stream, &mut slot.ready, &mut self.turn);
             self.running = listener;
         }
-        enqueue(&mut self.queue, token, slot);
+        enqueue(&mut self.run_queue, token, slot);
         self.apply_effects();
     }
 
@@ -119,7 +119,7 @@ impl Reactor {
         let mut longest_idle = BinaryHeap::with_capacity(EVICTIONS_MAX);
         for (token, slot) in &self.slots {
             let Source::Connection(_, connection) = &slot.source else { continue };
-            if slot.standing != Standing::Waiting || slot.ready.readable {
+            if slot.state != SlotState::Waiting || slot.ready.readable {
                 continue; // there is news of it
             }
             let Some(since) = connection.idle_since() else { continue };
@@ -145,10 +145,10 @@ impl Reactor {
             if outcome == Outcome::Blocked && connection.idle_since() == Some(since) {
                 debug!("{} {} gives way", connection.id(), connection.peer());
                 connection.evict();
-                enqueue(&mut self.queue, token, slot);
+                enqueue(&mut self.run_queue, token, slot);
                 self.turn.stats.evicted += 1;
             } else {
-                self.settle(token, outcome);
+                self.finish_drive(token, outcome);
                 self.apply_effects();
             }
         }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use log::{debug, trace};
 
-use super::{FailedConnect, Reactor, Source, Standing, enqueue, tell_of_end};
+use super::{FailedConnect, Reactor, SlotState, Source, call_closed, enqueue};
 use crate::connection::Connection;
 use crate::datagram::{DatagramProtocol, DatagramSocket};
 use crate::effects::{Command, Effect, Notification, PendingConnect};
@@ -54,7 +54,7 @@ impl Reactor {
         let slot = &mut self.slots[token];
         if let Source::Connection(_, connection) = &mut slot.source {
             connection.abort();
-            enqueue(&mut self.queue, token, slot);
+            enqueue(&mut self.run_queue, token, slot);
         }
     }
 
@@ -114,7 +114,7 @@ impl Reactor {
         }
         self.turn.effects.return_buffers(queued, bytes);
         if self.turn.effects.is_spent() {
-            self.put_off();
+            self.defer();
         }
     }
 
@@ -124,7 +124,7 @@ impl Reactor {
         let slot = self.slots.get(token)?;
         let is_it =
             matches!(&slot.source, Source::Connection(_, connection) if connection.id() == id);
-        (is_it && slot.standing != Standing::Ended).then_some(token)
+        (is_it && slot.state != SlotState::Ended).then_some(token)
     }
 
     fn relay(&mut self, to: ConnectionId, bytes: &[u8]) -> Option<Notification> {
@@ -135,7 +135,7 @@ impl Reactor {
         };
         let news = connection.push_relayed(bytes, stream, &mut slot.ready, &mut self.turn);
         self.turn.stats.sends_rejected += u64::from(news == Some(Notification::Rejected));
-        enqueue(&mut self.queue, token, slot);
+        enqueue(&mut self.run_queue, token, slot);
         news
     }
 
@@ -144,7 +144,7 @@ impl Reactor {
         let slot = &mut self.slots[token];
         if let Source::Connection(stream, connection) = &mut slot.source {
             connection.apply(wish, stream, &self.turn);
-            enqueue(&mut self.queue, token, slot);
+            enqueue(&mut self.run_queue, token, slot);
         }
     }
 
@@ -175,7 +175,7 @@ impl Reactor {
                     .insert(Source::Connection(stream, connection), Registered::ReadingAndWriting);
                 self.turn.effects.bind_slot(call.id, token);
                 self.turn.stats.connections += 1;
-                self.provide(token, false);
+                self.rearm(token, false);
             }
             Err(error) => {
                 debug!("{} {} is not reached: {error}", call.id, call.address);
@@ -216,7 +216,7 @@ impl Reactor {
     #[cold]
     pub(super) fn report_failed_connects(&mut self) {
         for (unreached, why) in std::mem::take(&mut self.failed_connects) {
-            tell_of_end(&mut self.turn.stats, &"nobody", || match unreached {
+            call_closed(&mut self.turn.stats, &"nobody", || match unreached {
                 FailedConnect::Stream(mut protocol) => protocol.closed(why),
                 FailedConnect::Datagram(mut protocol) => protocol.closed(why),
             });
@@ -236,7 +236,7 @@ impl Reactor {
             let slot = &mut self.slots[token];
             if let Source::Connection(stream, connection) = &mut slot.source {
                 connection.deliver(&tiding, stream, &mut slot.ready, &mut self.turn);
-                enqueue(&mut self.queue, token, slot);
+                enqueue(&mut self.run_queue, token, slot);
             }
             self.apply_effects();
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::{Reactor, Source, enqueue};
 use crate::datagram::{DatagramProtocol, DatagramSocket};
-use crate::handle::{Handle, Inbox};
+use crate::handle::{Handle, TaskQueue};
 use crate::listener::{Listener, MakeProtocol, Socket};
 use crate::net::{self, Interest, Token, UdpSocket};
 use crate::protocol::{Peer, Protocol};
@@ -156,7 +156,7 @@ impl Reactor {
         let token = self.insert(Source::Datagram(Box::new(source)), Registered::Reading);
         let slot = &mut self.slots[token];
         slot.ready.writable = true; // until the kernel says otherwise
-        enqueue(&mut self.queue, token, slot); // its protocol may want to speak first
+        enqueue(&mut self.run_queue, token, slot); // its protocol may want to speak first
     }
 
     /// Stops the reactor, as [`stop`](Reactor::stop) does, once `bell` is readable: a pipe into which a signal handler
@@ -171,7 +171,7 @@ impl Reactor {
             Token(self.slots.vacant_key()),
             Interest::READABLE,
         )?;
-        self.insert(Source::Bell(Box::new(bell)), Registered::Reading);
+        self.insert(Source::StopSignal(Box::new(bell)), Registered::Reading);
         Ok(())
     }
 
@@ -184,9 +184,9 @@ impl Reactor {
         if let Some(handle) = &self.handle {
             return Ok(handle.clone());
         }
-        let inbox = Inbox::open(self.poll.registry(), Token(self.slots.vacant_key()))?;
+        let inbox = TaskQueue::open(self.poll.registry(), Token(self.slots.vacant_key()))?;
         let handle = inbox.handle();
-        self.insert(Source::Inbox(Box::new(inbox)), Registered::Reading);
+        self.insert(Source::Tasks(Box::new(inbox)), Registered::Reading);
         self.handle = Some(handle.clone());
         Ok(handle)
     }

@@ -203,7 +203,7 @@ impl World {
         let reactor = self.reactor.take().expect("it is dropped here");
         assert!(reactor.slots.is_empty() && reactor.listeners.is_empty(), "no slot is left");
         assert!(
-            reactor.queue.is_empty() && reactor.driven.is_empty() && reactor.ended.is_empty(),
+            reactor.run_queue.is_empty() && reactor.batch.is_empty() && reactor.ended.is_empty(),
             "nobody is queued"
         );
         assert_eq!(reactor.deadlines.soonest(), Time::NEVER, "no deadline is filed");

@@ -29,7 +29,7 @@ use fastrand::Rng;
 
 use super::stream::{ERROR, HANG_UP, IN, OUT, PEER_HAS_FINISHED, PRIORITY, Stream};
 use super::{Event, errno};
-use crate::limits::{ACCEPT_RETRY_MS, BYTES_OF_ALL_PER_TURN, READ_BYTES_MAX};
+use crate::limits::{ACCEPT_RETRY_MS, READ_BYTES_MAX, TURN_BYTES_MAX};
 use crate::net::{Interest, Token};
 use datagrams::Datagrams;
 pub(crate) use faults::Faults;
@@ -517,7 +517,7 @@ impl Kernel {
         let open = self.descriptors.len() as u64;
         let moved_last = self.streams.iter().map(|stream| stream.moved_at).max().unwrap_or(0);
         let told_of = u64::try_from(self.faults.events_at_once).unwrap_or(u64::MAX).min(256);
-        let full_turns = open * 2 * READ_BYTES_MAX as u64 / BYTES_OF_ALL_PER_TURN; // if each reads and says as much as it may
+        let full_turns = open * 2 * READ_BYTES_MAX as u64 / TURN_BYTES_MAX; // if each reads and says as much as it may
         let polls_max = 3 + 2 * open / told_of + full_turns;
         for number in 0..self.descriptors.len() {
             let unread_since = match self.descriptors[number]

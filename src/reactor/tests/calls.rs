@@ -489,7 +489,7 @@ fn a_stop_ends_a_call_to_which_nothing_was_said_and_waits_for_the_others() {
         scene.world.kernel().peer_closes(peer);
         scene.world.settle();
         assert!(scene.world.reactor().is_stopped());
-        assert_eq!(scene.world.reactor().run().unwrap(), Stopped::InOrder);
+        assert_eq!(scene.world.reactor().run().unwrap(), Stopped::Graceful);
         scene.world.stop();
     }
 }

@@ -4,9 +4,9 @@ use super::protocols::text_of;
 use super::*;
 use crate::effects::Notification;
 use crate::limits::{
-    BYTES_OF_ALL_PER_TURN, EFFECT_BYTES, EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES,
-    EFFECTS_MAX, HIGH_WATERMARK_BYTES, LOW_WATERMARK_BYTES, NOTIFICATIONS_PENDING_DIVISOR,
-    NOTIFICATIONS_PER_TURN, OUTPUT_BYTES_MAX,
+    EFFECT_BYTES, EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES, EFFECTS_MAX,
+    HIGH_WATERMARK_BYTES, LOW_WATERMARK_BYTES, NOTIFICATIONS_PENDING_DIVISOR,
+    NOTIFICATIONS_PER_TURN, OUTPUT_BYTES_MAX, TURN_BYTES_MAX,
 };
 
 const ROOM: u16 = 4000;
@@ -860,9 +860,8 @@ fn what_all_set_off_in_one_turn_is_bounded() {
     for &stream in &streams {
         world.says(stream, &[b'x'; EFFECTS_HIGH_WATERMARK]);
     }
-    let at_most = usize::try_from(BYTES_OF_ALL_PER_TURN / EFFECT_BYTES)
-        .unwrap()
-        .div_ceil(EFFECTS_HIGH_WATERMARK);
+    let at_most =
+        usize::try_from(TURN_BYTES_MAX / EFFECT_BYTES).unwrap().div_ceil(EFFECTS_HIGH_WATERMARK);
     let mut had_their_turn = 0;
     for turns in 1..=100usize.div_ceil(at_most) {
         world.turn();
@@ -878,7 +877,7 @@ fn what_all_set_off_in_one_turn_is_bounded() {
 #[test]
 fn what_is_set_off_when_everybody_has_been_driven_has_a_bound_of_its_own() {
     let much = |members: &[ConnectionId], cx: &mut Context<'_>| {
-        let count = usize::try_from(BYTES_OF_ALL_PER_TURN / EFFECT_BYTES).unwrap();
+        let count = usize::try_from(TURN_BYTES_MAX / EFFECT_BYTES).unwrap();
         cx.send_to_all(std::iter::repeat_n(members[0], count), b"");
     };
     struct Late(Rc<RefCell<Diary>>, fn(&[ConnectionId], &mut Context<'_>));
@@ -931,7 +930,7 @@ fn newcomers_who_set_off_much_are_let_in_one_by_one() {
     impl Protocol for Herald {
         fn opened(&mut self, cx: &mut Context<'_>) -> Next {
             self.0.borrow_mut().push(cx.id());
-            let count = usize::try_from(BYTES_OF_ALL_PER_TURN / EFFECT_BYTES).unwrap();
+            let count = usize::try_from(TURN_BYTES_MAX / EFFECT_BYTES).unwrap();
             cx.send_to_all(std::iter::repeat_n(self.0.borrow()[0], count), b"");
             Next::Continue
         }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::echo::Echo;
-use crate::handle::NotTaken;
-use crate::limits::{HANDLE_WORK_MAX, WORK_PER_TURN};
+use crate::handle::SubmitError;
+use crate::limits::{TASKS_PER_TURN, TASKS_QUEUED_MAX};
 
 const ECHO: u16 = 2000;
 
@@ -19,9 +19,9 @@ fn working() -> (World, Handle, Arc<AtomicUsize>) {
 }
 
 /// Hands in work that counts how much has been run.
-fn count(handle: &Handle, counter: &Arc<AtomicUsize>) -> Result<(), NotTaken> {
+fn count(handle: &Handle, counter: &Arc<AtomicUsize>) -> Result<(), SubmitError> {
     let counter = counter.clone();
-    handle.run(move |_| {
+    handle.submit(move |_| {
         counter.fetch_add(1, Ordering::Relaxed);
     })
 }
@@ -47,16 +47,16 @@ fn one_turn_runs_a_budget_of_work_and_serves_the_others() {
     let (mut world, handle, counter) = working();
     let stream = world.connect(ECHO, 1);
     world.settle();
-    for _ in 0..3 * WORK_PER_TURN + 1 {
+    for _ in 0..3 * TASKS_PER_TURN + 1 {
         count(&handle, &counter).unwrap();
     }
     for turn in 1..=4 {
         world.says(stream, b"And me?");
         world.turn();
-        assert_eq!(run(&counter), (turn * WORK_PER_TURN).min(3 * WORK_PER_TURN + 1));
+        assert_eq!(run(&counter), (turn * TASKS_PER_TURN).min(3 * TASKS_PER_TURN + 1));
         assert_eq!(world.hears(stream), b"And me?", "in that very turn");
     }
-    assert_eq!(world.stats().work_run, 3 * WORK_PER_TURN as u64 + 1);
+    assert_eq!(world.stats().tasks_run, 3 * TASKS_PER_TURN as u64 + 1);
     world.kernel().peer_closes(stream);
     world.settle();
     drop(handle);
@@ -66,17 +66,17 @@ fn one_turn_runs_a_budget_of_work_and_serves_the_others() {
 #[test]
 fn more_work_than_may_wait_is_not_taken_until_some_has_been_run() {
     let (mut world, handle, counter) = working();
-    for _ in 0..HANDLE_WORK_MAX {
+    for _ in 0..TASKS_QUEUED_MAX {
         count(&handle, &counter).unwrap();
     }
-    assert_eq!(count(&handle, &counter), Err(NotTaken::Full));
+    assert_eq!(count(&handle, &counter), Err(SubmitError::Full));
     world.turn();
-    for _ in 0..WORK_PER_TURN {
+    for _ in 0..TASKS_PER_TURN {
         count(&handle, &counter).unwrap();
     }
-    assert_eq!(count(&handle, &counter), Err(NotTaken::Full));
+    assert_eq!(count(&handle, &counter), Err(SubmitError::Full));
     world.settle();
-    assert_eq!(run(&counter), HANDLE_WORK_MAX + WORK_PER_TURN);
+    assert_eq!(run(&counter), TASKS_QUEUED_MAX + TASKS_PER_TURN);
     drop(handle);
     world.stop();
 }
@@ -85,7 +85,7 @@ fn more_work_than_may_wait_is_not_taken_until_some_has_been_run() {
 fn what_was_handed_in_before_the_stop_is_run_and_later_work_is_not_taken() {
     for is_asked_by_handle in [true, false] {
         let (mut world, handle, counter) = working();
-        for _ in 0..HANDLE_WORK_MAX {
+        for _ in 0..TASKS_QUEUED_MAX {
             count(&handle, &counter).unwrap();
         }
         if is_asked_by_handle {
@@ -101,8 +101,8 @@ fn what_was_handed_in_before_the_stop_is_run_and_later_work_is_not_taken() {
             turns += 1;
             assert!(turns < 50);
         }
-        assert_eq!(run(&counter), HANDLE_WORK_MAX);
-        assert_eq!(count(&handle, &counter), Err(NotTaken::Gone));
+        assert_eq!(run(&counter), TASKS_QUEUED_MAX);
+        assert_eq!(count(&handle, &counter), Err(SubmitError::Stopped));
         handle.stop(); // nothing happens
         drop(handle);
         world.check_that_nothing_is_left();
@@ -113,13 +113,13 @@ fn what_was_handed_in_before_the_stop_is_run_and_later_work_is_not_taken() {
 fn work_may_do_what_the_owner_may_but_not_take_a_turn() {
     let (mut world, handle, counter) = working();
     handle
-        .run(|reactor| {
+        .submit(|reactor| {
             reactor.listen(server(2222), |_| Echo::new()).unwrap();
         })
         .unwrap();
     let ran = counter.clone();
     handle
-        .run(move |reactor| {
+        .submit(move |reactor| {
             ran.fetch_add(1, Ordering::Relaxed);
             reactor.turn(Some(Duration::ZERO)).unwrap();
             ran.fetch_add(1, Ordering::Relaxed);
@@ -153,7 +153,7 @@ fn a_handle_that_comes_during_a_stop_does_not_hold_it_up() {
     world.turn();
     world.turn();
     assert!(world.reactor().is_stopped());
-    assert_eq!(handle.run(|_| ()), Err(NotTaken::Gone));
+    assert_eq!(handle.submit(|_| ()), Err(SubmitError::Stopped));
     drop(handle);
     world.check_that_nothing_is_left();
 }

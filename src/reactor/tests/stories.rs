@@ -5,8 +5,8 @@ use super::*;
 use crate::echo::Echo;
 use crate::http::{Http, Site};
 use crate::limits::{
-    ACCEPTS_PER_TURN, BYTES_OF_ALL_PER_TURN, BYTES_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN,
-    HIGH_WATERMARK_BYTES, READ_BYTES_MAX,
+    ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, HIGH_WATERMARK_BYTES, READ_BYTES_MAX,
+    SOURCE_BYTES_PER_TURN_MAX, TURN_BYTES_MAX,
 };
 use crate::net::simulated::errno;
 use crate::net::simulated::stream::{ERROR, HANG_UP, IN, OUT};
@@ -430,7 +430,7 @@ fn an_endless_sender_and_endless_datagrams_keep_nobody_waiting() {
         let moved_before = world.stats().bytes_in + world.stats().bytes_out;
         world.turn();
         let moved = world.stats().bytes_in + world.stats().bytes_out - moved_before;
-        assert!(moved < 2 * BYTES_PER_TURN, "{moved} bytes in one turn");
+        assert!(moved < 2 * SOURCE_BYTES_PER_TURN_MAX, "{moved} bytes in one turn");
         world.hears(streams[0]);
         for &stream in &streams[1..] {
             assert_eq!(world.hears(stream), b"Hello", "in that very turn");
@@ -879,14 +879,14 @@ fn of_very_many_who_move_much_a_turn_serves_as_many_as_it_may() {
         let before = world.stats().bytes_moved();
         world.turn();
         let moved = world.stats().bytes_moved() - before;
-        assert!(moved < BYTES_OF_ALL_PER_TURN + of_each, "{moved} bytes in turn {turns}");
+        assert!(moved < TURN_BYTES_MAX + of_each, "{moved} bytes in turn {turns}");
         for (&stream, served) in streams.iter().zip(&mut served) {
             *served += world.hears(stream).len();
         }
         turns += 1;
     }
     assert!(
-        turns <= 2 + (400 * of_each).div_ceil(BYTES_OF_ALL_PER_TURN),
+        turns <= 2 + (400 * of_each).div_ceil(TURN_BYTES_MAX),
         "{turns} turns: nobody waits for longer than it takes"
     );
     assert!(served.iter().all(|&bytes| bytes == READ_BYTES_MAX));

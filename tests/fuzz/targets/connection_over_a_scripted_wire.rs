@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use reactor::fuzzing::{Conversation, Transport};
+use reactor::fuzzing::{ScriptedConnection, Transport};
 use reactor::limits::{HIGH_WATERMARK_BYTES, READ_BYTES_MAX};
 use reactor::{Advance, CloseReason, Context, Echo, Limits, Next, Protocol};
 
@@ -282,7 +282,7 @@ impl<P: Protocol> Protocol for Witness<P> {
 // ---- the story
 
 struct Story {
-    conversation: Conversation<Kernel>,
+    conversation: ScriptedConnection<Kernel>,
     facts: Rc<Facts>,
     /// The most that may wait: the high mark, overshot by one read or one reply.
     waiting_max: usize,
@@ -318,7 +318,7 @@ impl Story {
     }
 
     fn check(&mut self) {
-        let is_over = self.conversation.ended().is_some();
+        let is_over = self.conversation.close_reason().is_some();
         let (wants_read, wants_write) =
             (self.conversation.wants_read(), self.conversation.wants_write());
         let kernel = self.conversation.wire();
@@ -328,7 +328,7 @@ impl Story {
             "there is input, and no edge will come for it"
         );
         assert!(!(wants_write && kernel.room > 0), "there is room, and no edge will come for it");
-        if self.conversation.ended() == Some(CloseReason::Finished) {
+        if self.conversation.close_reason() == Some(CloseReason::Finished) {
             let kernel = self.conversation.wire();
             assert!(
                 kernel.is_finished || kernel.read == kernel.arrived,
@@ -414,7 +414,7 @@ fuzz_target!(|bytes: &[u8]| {
     let rings = usize::from(kind / 16);
     let conversation = if is_echo {
         let witness = Witness { within: Echo::new(), is_echo, facts: Rc::clone(&facts) };
-        Conversation::of(witness, kernel, limits, read_bytes)
+        ScriptedConnection::new(witness, kernel, limits, read_bytes)
     } else {
         let parrot = Parrot {
             size: 1 + usize::from(unit),
@@ -426,7 +426,7 @@ fuzz_target!(|bytes: &[u8]| {
             delay_ms: u64::from(last) * 200,
             facts: Rc::clone(&facts),
         };
-        Conversation::of(
+        ScriptedConnection::new(
             Witness { within: parrot, is_echo, facts: Rc::clone(&facts) },
             kernel,
             limits,
@@ -467,7 +467,7 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
         story.drive();
-        if story.conversation.ended().is_some() {
+        if story.conversation.close_reason().is_some() {
             break;
         }
     }
@@ -480,7 +480,7 @@ fuzz_target!(|bytes: &[u8]| {
             story.drive();
         }
         if only_bytes_moved {
-            assert_eq!(story.conversation.ended(), Some(CloseReason::Finished));
+            assert_eq!(story.conversation.close_reason(), Some(CloseReason::Finished));
             let kernel = story.conversation.wire();
             assert_eq!(
                 (kernel.read, kernel.sent),
@@ -492,7 +492,7 @@ fuzz_target!(|bytes: &[u8]| {
     for _ in 0..rings + 10 {
         story.wait(patience_ms);
     }
-    let why = story.conversation.ended().expect("it has ended");
+    let why = story.conversation.close_reason().expect("it has ended");
     if matches!(why, CloseReason::Finished | CloseReason::IdleTimeout) {
         assert_eq!(
             story.conversation.wire().sent,

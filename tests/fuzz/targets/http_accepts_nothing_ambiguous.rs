@@ -11,7 +11,8 @@ use std::rc::Rc;
 use libfuzzer_sys::fuzz_target;
 use reactor::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
 use reactor::{
-    Advance, Context, Http, Method, Next, Protocol, Rehearsal, Request, Responder, Response, Site,
+    Advance, Context, Http, Method, Next, Protocol, Request, Responder, Response, Site,
+    TestConnection,
 };
 
 /// A request as the responder saw it.
@@ -341,12 +342,13 @@ fn trim(text: &[u8]) -> &[u8] {
 fuzz_target!(|input: &[u8]| {
     let asked = Rc::new(RefCell::new(Vec::new()));
     let http = Http::new(Noted { site: Site::new(), asked: Rc::clone(&asked) });
-    let mut rehearsal = Rehearsal::of(Audited { http, asked: Rc::clone(&asked), body_left: 0 });
+    let mut rehearsal =
+        TestConnection::new(Audited { http, asked: Rc::clone(&asked), body_left: 0 });
     rehearsal.peer_sends(input);
-    rehearsal.peer_finishes();
-    assert!(rehearsal.ended().is_some(), "it ends");
+    rehearsal.peer_shuts_down();
+    assert!(rehearsal.close_reason().is_some(), "it ends");
     let asked = asked.borrow();
-    let statuses = read_answers(&rehearsal.peer_received(), &asked, input);
+    let statuses = read_answers(&rehearsal.take_received(), &asked, input);
     let answered = statuses.iter().filter(|status| matches!(status, 200 | 404 | 405)).count();
     // The body of the last may have been cut short: then it is refused after all.
     assert!(

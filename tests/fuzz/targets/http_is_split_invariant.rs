@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use libfuzzer_sys::fuzz_target;
 use reactor::limits::{HEAD_BYTES_MAX, READ_BYTES_MAX};
-use reactor::{Advance, CloseReason, Context, Http, Next, Protocol, Rehearsal, Site};
+use reactor::{Advance, CloseReason, Context, Http, Next, Protocol, Site, TestConnection};
 
 /// One call of `advance`.
 #[derive(Clone, Copy)]
@@ -58,18 +58,18 @@ impl Talk {
 fn converse<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Talk {
     let steps = Rc::new(RefCell::new(Vec::new()));
     let mut rehearsal =
-        Rehearsal::of(Noted { http: Http::new(Site::new()), steps: Rc::clone(&steps) });
+        TestConnection::new(Noted { http: Http::new(Site::new()), steps: Rc::clone(&steps) });
     let mut reads = 0;
     for piece in pieces {
         rehearsal.peer_sends(piece);
         reads += piece.len().div_ceil(READ_BYTES_MAX);
     }
-    let mut output = rehearsal.peer_received();
-    rehearsal.peer_finishes();
-    let at_the_end = rehearsal.peer_received();
+    let mut output = rehearsal.take_received();
+    rehearsal.peer_shuts_down();
+    let at_the_end = rehearsal.take_received();
     output.extend_from_slice(&at_the_end);
     assert_eq!(
-        rehearsal.ended(),
+        rehearsal.close_reason(),
         Some(CloseReason::Finished),
         "whatever it was sent, it ends in order"
     );
