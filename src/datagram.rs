@@ -44,11 +44,11 @@ use crate::wire::Readiness;
 pub use batch::Replies;
 use batch::{Batch, Message};
 #[cfg(not(test))]
-use exchange::Exchange;
-use refusal::Refusal;
+use exchange::BatchIo;
+use refusal::DropReason;
 #[cfg(test)]
-use simulated::Exchange;
-use speech::Phase;
+use simulated::BatchIo;
+use speech::SocketPhase;
 
 /// A service over datagrams, or a client of one: each datagram is answered for itself, with none, one or several.
 ///
@@ -93,7 +93,7 @@ pub trait DatagramProtocol {
 
     /// How datagrams cross to and from the kernel. Asked once, when the socket is made.
     fn batching(&self) -> Batching {
-        Batching::Trains
+        Batching::Gso
     }
 }
 
@@ -101,12 +101,12 @@ pub trait DatagramProtocol {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Batching {
     /// One by one, with a call each.
-    Single,
+    Plain,
     /// Many in one call, where the system offers that (Linux: recvmmsg and sendmmsg).
-    Batches,
+    Mmsg,
     /// The same, and neighbours of one size as one message (Linux: UDP_SEGMENT and UDP_GRO).
     #[default]
-    Trains,
+    Gso,
 }
 
 /// One datagram that has arrived whole.
@@ -124,10 +124,10 @@ pub(crate) struct DatagramSocket {
     pub(crate) socket: UdpSocket,
     pub(crate) address: SocketAddr,
     protocol: Box<dyn DatagramProtocol>,
-    exchange: Exchange,
+    io: BatchIo,
     batch: Batch,
     /// Who was refused last, and why, since this was last logged.
-    refused: Option<(Option<SocketAddr>, Refusal)>,
+    last_dropped: Option<(Option<SocketAddr>, DropReason)>,
     /// What the kernel has reported last, if the protocol has not been told yet.
     failure: Option<io::Error>,
 }
@@ -143,16 +143,24 @@ impl DatagramSocket {
     ) -> DatagramSocket {
         let batching = protocol.batching();
         let mut batch = Batch::new();
-        batch.outgoing.connected = peer;
-        batch.outgoing.joins = batching == Batching::Trains;
-        batch.outgoing.wishes.started = turn.started();
-        let exchange = Exchange::new(&socket, batching);
-        DatagramSocket { exchange, batch, refused: None, failure: None, socket, address, protocol }
+        batch.replies.connected = peer;
+        batch.replies.gso_enabled = batching == Batching::Gso;
+        batch.replies.requests.started = turn.started();
+        let exchange = BatchIo::new(&socket, batching);
+        DatagramSocket {
+            io: exchange,
+            batch,
+            last_dropped: None,
+            failure: None,
+            socket,
+            address,
+            protocol,
+        }
     }
 
     /// Whom it is connected to, if it is a client.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.batch.outgoing.connected
+        self.batch.replies.connected
     }
 
     /// Hands over what its protocol has asked to be done to connections.
@@ -169,30 +177,30 @@ impl DatagramSocket {
     /// Receives, answers and sends, batch by batch, until the kernel has no more or the budget is spent.
     #[inline(never)]
     pub(crate) fn drive(&mut self, ready: &mut Readiness, turn: &mut LoopState) -> Outcome {
-        self.batch.outgoing.wishes.now = turn.now;
-        if self.phase() != Phase::Answering
-            && let Some(outcome) = self.begin(ready, turn)
+        self.batch.replies.requests.now = turn.now;
+        if self.phase() != SocketPhase::Receiving
+            && let Some(outcome) = self.begin_drive(ready, turn)
         {
             return outcome;
         }
-        let (refused_before, panics_before) = (turn.stats.datagrams_refused, turn.stats.panics);
-        let outcome = self.exchange_some(ready, turn);
-        if self.refused.is_some() || turn.stats.panics != panics_before {
-            self.tell(
-                turn.stats.datagrams_refused - refused_before,
+        let (refused_before, panics_before) = (turn.stats.datagrams_dropped, turn.stats.panics);
+        let outcome = self.drive_batches(ready, turn);
+        if self.last_dropped.is_some() || turn.stats.panics != panics_before {
+            self.log_dropped(
+                turn.stats.datagrams_dropped - refused_before,
                 turn.stats.panics - panics_before,
             );
         }
-        if self.phase() != Phase::Answering || self.failure.is_some() {
-            return self.speak(ready, turn);
+        if self.phase() != SocketPhase::Receiving || self.failure.is_some() {
+            return self.call_pending(ready, turn);
         }
         outcome
     }
 
     /// Logs what was refused and what the protocol did not survive, a line for each.
     #[cold]
-    fn tell(&mut self, refused: u64, panics: u64) {
-        if let Some((peer, why)) = self.refused.take() {
+    fn log_dropped(&mut self, refused: u64, panics: u64) {
+        if let Some((peer, why)) = self.last_dropped.take() {
             let peer: &dyn fmt::Debug = peer.as_ref().map_or(&"nobody", |peer| peer);
             debug!("{} refuses {peer:?}: {why} (in this turn: {refused})", self.address);
         }
@@ -201,7 +209,7 @@ impl DatagramSocket {
         }
     }
 
-    fn exchange_some(&mut self, ready: &mut Readiness, turn: &mut LoopState) -> Outcome {
+    fn drive_batches(&mut self, ready: &mut Readiness, turn: &mut LoopState) -> Outcome {
         let errors_before = turn.stats.datagram_errors;
         for _ in 0..DATAGRAM_BATCHES_PER_TURN {
             self.send(ready, &mut turn.stats);
@@ -211,7 +219,7 @@ impl DatagramSocket {
             if self.batch.is_answered() {
                 self.receive(ready, &mut turn.stats);
             }
-            self.answer(turn);
+            self.answer_batch(turn);
         }
         self.send(ready, &mut turn.stats);
         if turn.stats.datagram_errors - errors_before == DATAGRAM_BATCHES_PER_TURN as u64 {
@@ -221,7 +229,7 @@ impl DatagramSocket {
     }
 
     /// Logs that it ends: at `info` where others relied on it.
-    pub(crate) fn say_goodbye(&self, why: CloseReason) {
+    pub(crate) fn log_closed(&self, why: CloseReason) {
         match self.peer() {
             None => info!("stops answering on {}", self.address),
             Some(peer) => debug!("{} {peer} closed: {why}", self.address),
@@ -240,9 +248,11 @@ impl DatagramSocket {
 
     pub(crate) fn can_progress(&self, ready: &Readiness) -> bool {
         match self.phase() {
-            Phase::Answering => self.can_answer(ready) || self.failure.is_some(),
-            Phase::Producing | Phase::New => !self.wants_write() || ready.writable,
-            Phase::Closing => ready.writable,
+            SocketPhase::Receiving => self.can_answer(ready) || self.failure.is_some(),
+            SocketPhase::AwaitingWritable | SocketPhase::New => {
+                !self.wants_write() || ready.writable
+            }
+            SocketPhase::Closing => ready.writable,
         }
     }
 
@@ -256,7 +266,7 @@ impl DatagramSocket {
     }
 
     fn receive(&mut self, ready: &mut Readiness, stats: &mut Stats) {
-        let result = self.exchange.receive(&self.socket, &mut self.batch);
+        let result = self.io.receive(&self.socket, &mut self.batch);
         trace!("{} receive -> {result:?}", self.address);
         match result {
             // Less than was asked for: the call itself met the end of the queue.
@@ -277,67 +287,67 @@ impl DatagramSocket {
 
     /// Answers the batch, or as much of it as there is room for replies to. A datagram on which the protocol panics is passed
     /// over.
-    fn answer(&mut self, turn: &mut LoopState) {
+    fn answer_batch(&mut self, turn: &mut LoopState) {
         while !self.batch.is_answered() && !self.batch.is_full() {
             // Whatever state the protocol has left itself in: ours is sound, for it is called between any two changes.
-            match catch_unwind(AssertUnwindSafe(|| self.answer_while_there_is_room(turn))) {
+            match catch_unwind(AssertUnwindSafe(|| self.answer_until_full(turn))) {
                 Ok(Some(heard)) => {
                     turn.stats.datagrams_in += heard as u64;
-                    self.batch.close();
+                    self.batch.finish_answering();
                 }
-                Ok(None) => turn.stats.datagrams_in += self.batch.close_behind_last() as u64,
+                Ok(None) => turn.stats.datagrams_in += self.batch.finish_through_last() as u64,
                 Err(_) => {
                     turn.stats.panics += 1;
-                    turn.stats.datagrams_in += self.batch.close_behind_last() as u64;
+                    turn.stats.datagrams_in += self.batch.finish_through_last() as u64;
                 }
             }
         }
-        self.count_lost(turn);
+        self.count_unsendable(turn);
     }
 
     /// Counts what could not be taken down.
     #[inline]
-    fn count_lost(&mut self, turn: &mut LoopState) {
-        if !self.batch.has_lost() {
+    fn count_unsendable(&mut self, turn: &mut LoopState) {
+        if !self.batch.has_unsendable() {
             return;
         }
-        let (too_long, dropped) = self.batch.take_lost();
+        let (too_long, dropped) = self.batch.take_unsendable();
         turn.stats.datagrams_too_long += too_long;
         turn.stats.datagrams_unsent += dropped;
     }
 
     /// Returns how many datagrams it has come past, if it has come to the end of the batch.
     #[inline(never)] // so that its loop has the registers for itself
-    fn answer_while_there_is_room(&mut self, turn: &mut LoopState) -> Option<usize> {
+    fn answer_until_full(&mut self, turn: &mut LoopState) -> Option<usize> {
         let mut heard = 0;
-        let (unanswered, buffers, mut replies) = self.batch.open();
+        let (unanswered, buffers, mut replies) = self.batch.begin_answering();
         for (number, sender, messages) in unanswered.senders() {
             let peer = match &replies.outgoing.connected {
-                None => sender.peer_to_answer(turn),
-                Some(connected) => sender.peer_if_it_is(*connected),
+                None => sender.permitted_peer(turn),
+                Some(connected) => sender.expected_peer(*connected),
             };
             let mut datagram = match peer {
                 Ok(peer) => Datagram { payload: &[], peer },
                 Err(why) => {
                     let count: usize = messages.iter().map(Message::datagrams).sum();
                     heard += count;
-                    turn.stats.datagrams_refused += count as u64;
-                    self.refused = Some((sender.peer, why));
+                    turn.stats.datagrams_dropped += count as u64;
+                    self.last_dropped = Some((sender.peer, why));
                     continue;
                 }
             };
-            replies.turn_to(number);
+            replies.set_recipient(number);
             for message in messages {
-                if message.is_cut {
+                if message.is_truncated {
                     heard += message.datagrams();
-                    turn.stats.datagrams_refused += message.datagrams() as u64;
-                    self.refused = Some((sender.peer, Refusal::Cut));
+                    turn.stats.datagrams_dropped += message.datagrams() as u64;
+                    self.last_dropped = Some((sender.peer, DropReason::Truncated));
                     continue;
                 }
                 let mut next = Some(message.first());
                 while let Some(place) = next {
                     heard += 1;
-                    replies.answer(place);
+                    replies.set_current(place);
                     datagram.payload = place.of(buffers);
                     self.protocol.received(&datagram, &mut replies);
                     if replies.is_full() {
@@ -353,19 +363,23 @@ impl DatagramSocket {
     #[inline]
     fn send(&mut self, ready: &mut Readiness, stats: &mut Stats) {
         if self.wants_write() {
-            self.send_what_waits(ready, stats);
+            self.flush(ready, stats);
         }
     }
 
     #[inline(never)] // mostly nothing waits where it is asked
-    fn send_what_waits(&mut self, ready: &mut Readiness, stats: &mut Stats) {
-        let DatagramSocket { socket, exchange, failure, .. } = self;
+    fn flush(&mut self, ready: &mut Readiness, stats: &mut Stats) {
+        let DatagramSocket { socket, io: exchange, failure, .. } = self;
         // On a connected socket, what a send fails with is mostly said of an earlier datagram, and to have said it clears it: then
         // this one is sent again. Only once, as it may concern this one after all.
-        let may_concern_another = self.batch.outgoing.connected.is_some() && failure.is_none();
-        send_all(&mut self.batch, ready, stats, self.address, |batch| {
+        let may_concern_another = self.batch.replies.connected.is_some() && failure.is_none();
+        send_replies(&mut self.batch, ready, stats, self.address, |batch| {
             match exchange.send(socket, batch) {
-                Err(error) if may_concern_another && failure.is_none() && is_told_late(&error) => {
+                Err(error)
+                    if may_concern_another
+                        && failure.is_none()
+                        && may_be_of_earlier_send(&error) =>
+                {
                     *failure = Some(error);
                     Err(ErrorKind::Interrupted.into())
                 }
@@ -378,12 +392,12 @@ impl DatagramSocket {
 
 /// May an error of a send be that of an earlier datagram?
 #[cold]
-fn is_told_late(error: &io::Error) -> bool {
+fn may_be_of_earlier_send(error: &io::Error) -> bool {
     errno::classify_send_datagram(error) == DatagramError::Unsendable
 }
 
 /// Sends what waits, as `send` puts it to the kernel, until it is gone or the kernel takes no more.
-fn send_all(
+fn send_replies(
     batch: &mut Batch,
     ready: &mut Readiness,
     stats: &mut Stats,
@@ -392,23 +406,23 @@ fn send_all(
 ) {
     while !batch.is_sent() && ready.writable {
         let result = send(batch);
-        trace!("{address} send {} messages -> {result:?}", batch.unsent());
+        trace!("{address} send {} messages -> {result:?}", batch.pending_len());
         match result {
-            Ok(messages) => stats.datagrams_out += batch.strike(messages) as u64,
+            Ok(messages) => stats.datagrams_out += batch.mark_sent(messages) as u64,
             Err(error) => match errno::classify_send_datagram(&error) {
                 DatagramError::WouldBlock => ready.writable = false,
                 DatagramError::Interrupted => {}
-                DatagramError::GsoUnsupported if batch.break_train(false) => {
+                DatagramError::GsoUnsupported if batch.split_segments(false) => {
                     debug!("{address} sends no more trains: {error}");
                 }
-                DatagramError::GsoTooLargeForPath if batch.break_train(true) => {
+                DatagramError::GsoTooLargeForPath if batch.split_segments(true) => {
                     debug!("{address} sends this train one by one: {error}");
                 }
                 // It was no train.
                 DatagramError::GsoUnsupported
                 | DatagramError::GsoTooLargeForPath
                 | DatagramError::Unsendable => {
-                    stats.datagrams_unsent += batch.strike(1) as u64;
+                    stats.datagrams_unsent += batch.mark_sent(1) as u64;
                     debug!("{address} send: {error}");
                 }
             },

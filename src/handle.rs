@@ -76,7 +76,7 @@ impl fmt::Display for SubmitError {
 impl std::error::Error for SubmitError {}
 
 impl Handle {
-    /// Has the reactor run `run_until_blocked` in its own thread, soon, in the order in which work is taken from each thread. Wakes it if
+    /// Has the reactor run `task` in its own thread, soon, in the order in which work is taken from each thread. Wakes it if
     /// it sleeps; returns at once.
     ///
     /// While the work runs nobody is served, so it must not block. It may do to the reactor whatever the owner could between
@@ -91,7 +91,7 @@ impl Handle {
     ///
     /// # Panics
     ///
-    /// The work itself does, if it calls [`Reactor::submit`] or [`Reactor::turn`]: a turn is being taken.
+    /// The work itself does, if it calls [`Reactor::run`] or [`Reactor::turn`]: a turn is being taken.
     pub fn submit(
         &self,
         work: impl FnOnce(&mut Reactor) + Send + 'static,

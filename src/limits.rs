@@ -158,10 +158,10 @@ pub const LOW_WATERMARK_BYTES: usize = 16 * 1024;
 /// sends more at once than the peer takes ends its connection as `OutputOverflow`; it should pause and produce on `output_low`.
 pub const OUTPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The high mark of a batch's replies, in bytes: what protocols wrote, and `REPLY_LISTING_BYTES` for each. Beyond it, what
+/// The high mark of a batch's replies, in bytes: what protocols wrote, and `REPLY_OVERHEAD_BYTES` for each. Beyond it, what
 /// waits is sent before the next datagram is answered. It is also the capacity that what replies are composed in keeps from
 /// one batch to the next. A whole batch of echoes, even behind a short prefix, stays below.
-pub const REPLIES_HIGH_BYTES: usize = 1024 * 1024;
+pub const REPLIES_HIGH_WATERMARK_BYTES: usize = 1024 * 1024;
 
 /// The most that a batch's replies may take, in bytes, counted in the same way: the high mark, overshot by the replies to one
 /// datagram. Any further reply to that datagram is dropped and counted in `datagrams_unsent`.
@@ -169,7 +169,7 @@ pub const REPLIES_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What it takes at most to list one reply while it waits, in bytes: a train with its peer's address, and a piece each for what
 /// was written and for what is echoed. Checked in `src/datagram/batch.rs`.
-pub const REPLY_LISTING_BYTES: usize = 160;
+pub const REPLY_OVERHEAD_BYTES: usize = 160;
 
 /// What one connection may ask to be done to others before that is done, in effects: a send to one other is one. Then it is
 /// interrupted between two messages, and goes on in the next turn. It bounds what a pipeline of messages can set off at once.
@@ -343,11 +343,12 @@ const _: () =
     assert!(ACCEPT_RETRY_MS < ACCEPT_RECOVERY_MS, "who still rests is not taken to have ease");
 const _: () = assert!(DRAIN_QUIET_MS <= EVICTION_IDLE_MS, "who may give way is quiet");
 const _: () = assert!(
-    DATAGRAM_BATCH * SEGMENTS_MAX * REPLY_LISTING_BYTES < REPLIES_HIGH_BYTES,
+    DATAGRAM_BATCH * SEGMENTS_MAX * REPLY_OVERHEAD_BYTES < REPLIES_HIGH_WATERMARK_BYTES,
     "a batch that is only echoed is answered in one go"
 );
 const _: () = assert!(
-    REPLIES_HIGH_BYTES + DATAGRAM_BYTES_MAX_V6 + REPLY_LISTING_BYTES <= REPLIES_BYTES_MAX,
+    REPLIES_HIGH_WATERMARK_BYTES + DATAGRAM_BYTES_MAX_V6 + REPLY_OVERHEAD_BYTES
+        <= REPLIES_BYTES_MAX,
     "below the high mark, there is room for any reply"
 );
 const _: () = assert!(

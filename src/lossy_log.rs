@@ -55,7 +55,7 @@ impl<W: Write + AsFd> LossyLog<W> {
     fn put(&mut self, line: &[u8]) -> bool {
         let mut rest = line;
         while !rest.is_empty() && has_room(&self.to) {
-            match self.to.write(first_piece(rest, self.is_terminal)) {
+            match self.to.write(first_iovec(rest, self.is_terminal)) {
                 Ok(0) => break,
                 Ok(count) => rest = &rest[count..],
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -101,8 +101,8 @@ fn has_room(to: &impl AsFd) -> bool {
     matches!(poll(&mut [PollFd::new(to, PollFlags::OUT)], Some(&now)), Ok(1..))
 }
 
-/// As much of `pause` as may be written at a time.
-fn first_piece(rest: &[u8], is_terminal: bool) -> &[u8] {
+/// As much of `rest` as may be written at a time.
+fn first_iovec(rest: &[u8], is_terminal: bool) -> &[u8] {
     if !is_terminal {
         return &rest[..rest.len().min(PIECE_BYTES_MAX)];
     }

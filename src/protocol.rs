@@ -45,7 +45,7 @@ pub trait Protocol {
     /// is anything read. Of one message, at most [`INPUT_BYTES_MAX`](crate::limits::INPUT_BYTES_MAX) can be waited for.
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance;
 
-    /// The peer has sent its FIN: nothing comes after `pause`, the input that was never consumed. Our direction is still
+    /// The peer has sent its FIN: nothing comes after `rest`, the input that was never consumed. Our direction is still
     /// open. What was sent and what is sent now still reaches the peer; then the connection is closed. ([`Next::Pause`]
     /// keeps it open for what [`output_low`](Protocol::output_low) has still to produce, or for what others still send to it; it
     /// then ends when our FIN is sent too, see [`Context::shutdown_write`].)
@@ -65,7 +65,7 @@ pub trait Protocol {
 
     /// News of the connection `about`, which this one has sent something to or watches (see [`Context::send_to`],
     /// [`Context::monitor`]). Never comes within another call, and not when this connection closes already: its protocol has
-    /// then said its last word. Where the peer has sent its FIN, [`Next::Continue`] is as [`Next::Unchanged`]: only `Immediate` says
+    /// then said its last word. Where the peer has sent its FIN, [`Next::Continue`] is as [`Next::Unchanged`]: only `Close` says
     /// that there is nothing more to say.
     ///
     /// News is told in the order in which it came about. One turn tells what there was when it had driven everybody, up to
@@ -137,7 +137,7 @@ pub enum Next {
     /// We have said all we want. What was sent reaches the peer, then our FIN; what the peer still sends is discarded
     /// for a bounded time, so that it does not turn into a reset that destroys the answer (RFC 9112 section 9.6).
     Close,
-    /// As `Immediate`, and the peer has announced in the protocol's own words that it says no more either. Nothing is then
+    /// As `Close`, and the peer has announced in the protocol's own words that it says no more either. Nothing is then
     /// waited for: if all it sent has been read, the connection is closed once the output is with the kernel.
     CloseWithoutLinger,
     /// Drop everything, and reset the connection.

@@ -135,10 +135,10 @@ impl Slot {
                 (connection.interest(), connection.filing_time(&turn.limits, turn.now))
             }
             Source::Datagram(socket) if socket.wants_write() => {
-                (Registered::ReadingAndWriting, socket.alarm())
+                (Registered::ReadingAndWriting, socket.timer())
             }
             Source::Listener(listener) => (Registered::Reading, listener.deadline(turn.now)),
-            Source::Datagram(socket) => (Registered::Reading, socket.alarm()),
+            Source::Datagram(socket) => (Registered::Reading, socket.timer()),
             Source::Tasks(_) | Source::StopSignal(_) => (Registered::Reading, Time::NEVER),
         }
     }
@@ -252,7 +252,7 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// As for [`submit`](Reactor::submit).
+    /// As for [`run`](Reactor::run).
     ///
     /// # Panics
     ///
@@ -584,7 +584,7 @@ impl Reactor {
                     self.listeners.retain(|&other| other != token);
                 }
                 Source::Datagram(socket) => {
-                    socket.say_goodbye(why);
+                    socket.log_closed(why);
                     self.datagram_clients -= usize::from(socket.peer().is_some());
                     let address = socket.address;
                     call_closed(&mut self.turn.stats, &address, || socket.call_closed(why));

@@ -14,7 +14,7 @@
 //! The protocol is driven by the very connection that the reactor uses, over a wire that is two vectors, with a clock that
 //! moves only when told. So messages in pieces, pauses, closing and deadlines are as they are in earnest. The peer takes
 //! everything at once, so that no output ever waits. There are no other connections: what is asked of them is written down for
-//! the test ([`TestConnection::effects`]), which can tell the protocol what came of it ([`TestConnection::notify`]).
+//! the test ([`TestConnection::take_effects`]), which can tell the protocol what came of it ([`TestConnection::notify`]).
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};

@@ -47,7 +47,7 @@ pub struct Stats {
     pub datagrams_out: u64,
     /// Datagrams not put to the protocol: from port 0 or another that is not answered, from ourselves, from or to a group or
     /// everybody, or cut short by the kernel (see the debug log for the reason).
-    pub datagrams_refused: u64,
+    pub datagrams_dropped: u64,
     /// Replies longer than a datagram can be, not sent.
     pub datagrams_too_long: u64,
     /// Replies that the kernel refused, each alone (see the debug log for the reason), or that one datagram was answered with

@@ -41,7 +41,7 @@ fn count(figures: &Value, name: &str) -> u64 {
     figures[name].as_u64().unwrap_or_else(|| panic!("{name} is a count: {figures}"))
 }
 
-/// A UDP server in a thread: `received` is given each datagram with its number, and says what goes back.
+/// A UDP server in a thread: `answer` is given each datagram with its number, and says what goes back.
 struct Server {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
@@ -405,7 +405,7 @@ fn a_window_stays_as_it_is_although_each_reply_comes_twice() {
     assert_eq!(server.join().unwrap(), 64, "{figures}");
 }
 
-/// Four messages are under way on one connection, and `received` says what goes back for each four. Returns the figures, and the
+/// Four messages are under way on one connection, and `answer` says what goes back for each four. Returns the figures, and the
 /// line that it complains with.
 fn complaint_about(answer: impl Fn([&[u8]; 4]) -> Vec<u8> + Send + 'static) -> (Value, String) {
     let listener = TcpListener::bind(any_port()).unwrap();

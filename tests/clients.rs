@@ -15,7 +15,7 @@ use common::{PATIENCE, pattern, turn_until};
 use reactor::{Batching, Datagram, DatagramProtocol, Echo, Limits, Reactor, Replies};
 
 const ADDRESSES: [&str; 2] = ["127.0.0.1:0", "[::1]:0"];
-const BATCHINGS: [Batching; 3] = [Batching::Single, Batching::Batches, Batching::Trains];
+const BATCHINGS: [Batching; 3] = [Batching::Plain, Batching::Mmsg, Batching::Gso];
 /// Of the datagrams that are exchanged: some of one size in a row, and others.
 const COUNT: usize = 500;
 
@@ -163,7 +163,7 @@ fn a_client_hears_its_peer_and_no_stranger() {
     let heard: Rc<RefCell<Heard>> = Rc::default();
     let mut reactor = Reactor::new(Limits::default()).unwrap();
     let client = reactor
-        .connect_datagram(peer.local_addr().unwrap(), Asks(heard.clone(), Batching::Trains))
+        .connect_datagram(peer.local_addr().unwrap(), Asks(heard.clone(), Batching::Gso))
         .unwrap();
     stranger.send_to(b"Buy now!", client).unwrap();
     peer.send_to(b"Yes.", client).unwrap();
@@ -248,7 +248,7 @@ fn who_asks_this_machine_without_naming_an_address_of_it_hears_the_answer() {
         let mut reactor = Reactor::new(Limits::default()).unwrap();
         let server = reactor.bind_datagram(bound.parse().unwrap(), Echo::new()).unwrap();
         let heard: Rc<RefCell<Heard>> = Rc::default();
-        let client = Client { batching: Batching::Trains, asked: 0, heard: heard.clone() };
+        let client = Client { batching: Batching::Gso, asked: 0, heard: heard.clone() };
         reactor
             .connect_datagram(SocketAddr::new(named.parse().unwrap(), server.port()), client)
             .unwrap();

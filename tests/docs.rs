@@ -457,7 +457,7 @@ fn every_limit_is_quoted_with_its_value() {
             )
         }),
         ("REPLIES_BYTES_MAX", kib(limits::REPLIES_BYTES_MAX as u64)),
-        ("REPLIES_HIGH_BYTES", kib(limits::REPLIES_HIGH_BYTES as u64)),
+        ("REPLIES_HIGH_WATERMARK_BYTES", kib(limits::REPLIES_HIGH_WATERMARK_BYTES as u64)),
         ("HEAD_BYTES_MAX", kib(limits::HEAD_BYTES_MAX as u64)),
         ("BODY_BYTES_MAX", kib(limits::BODY_BYTES_MAX)),
         ("INPUT_BYTES_MAX", kib(limits::INPUT_BYTES_MAX as u64)),

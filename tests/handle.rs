@@ -34,7 +34,7 @@ fn running(
     (handle, address, thread)
 }
 
-/// Runs `run_until_blocked` there, and returns what it returned.
+/// Runs `work` there, and returns what it returned.
 fn ask<T: Send + 'static>(
     handle: &Handle,
     work: impl FnOnce(&mut Reactor) -> T + Send + 'static,

@@ -461,7 +461,7 @@ fn who_reads_its_log_at_last_finds_how_many_lines_are_missing() {
     std::thread::spawn(move || {
         BufReader::new(log).lines().map_while(Result::ok).try_for_each(|line| read.send(line))
     });
-    let count_lost = |line: &str| {
+    let count_unsendable = |line: &str| {
         let count = line
             .strip_prefix("reactor: ")?
             .strip_suffix(" lines of the log are missing here, for which there was no room")?;
@@ -469,7 +469,7 @@ fn who_reads_its_log_at_last_finds_how_many_lines_are_missing() {
     };
     let give_up = Instant::now() + PATIENCE;
     let (mut there, mut lost) = (0, 0);
-    let mut count = |line: String| match count_lost(&line) {
+    let mut count = |line: String| match count_unsendable(&line) {
         Some(count) => lost += count,
         None => {
             assert!(
@@ -485,7 +485,7 @@ fn who_reads_its_log_at_last_finds_how_many_lines_are_missing() {
         check_http(program.http());
         answers += 1;
         let news: Vec<String> = lines.try_iter().collect();
-        is_told = news.iter().any(|line| count_lost(line).is_some());
+        is_told = news.iter().any(|line| count_unsendable(line).is_some());
         news.into_iter().for_each(&mut count);
     }
     // What there was no room for while that reader began, is told now that there is.

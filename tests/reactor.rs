@@ -1,7 +1,7 @@
 //! The loop, over its public API and real sockets: who is served, who is ended, when, and why.
 //!
 //! Most tests turn the loop in their own thread. What peers have sent is then in the kernel before a turn begins, and what
-//! a turn has done can be read from the counters after it. Where a peer has to block, the loop `submit`s in a thread of its own.
+//! a turn has done can be read from the counters after it. Where a peer has to block, the loop `run`s in a thread of its own.
 
 // The helpers here unwrap as the tests do.
 #![cfg(unix)]
@@ -200,7 +200,7 @@ impl Protocol for Alarm {
     }
 }
 
-/// Answers the peer's FIN (or its first byte, where `at_eof` is false) with a long text, piece by piece.
+/// Answers the peer's FIN (or its first byte, where `at_end` is false) with a long text, piece by piece.
 struct Long {
     text: Rc<Vec<u8>>,
     said: Rc<Cell<usize>>,

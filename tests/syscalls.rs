@@ -51,7 +51,7 @@ fn trace(name: &str, arguments: &[&str], talk: impl FnOnce(&Program)) -> Option<
 }
 
 impl Calls {
-    /// From the first call on that begins with `start_connect` and succeeds; and what that returned.
+    /// From the first call on that begins with `call` and succeeds; and what that returned.
     fn since(self, call: &str) -> (Calls, String) {
         let is_it = |line: &String| line.starts_with(call) && !line.contains("= -1");
         let rest: Vec<String> = self.0.into_iter().skip_while(|line| !is_it(line)).collect();
@@ -64,7 +64,7 @@ impl Calls {
         (Calls(rest), returned)
     }
 
-    /// How many begin with `start_connect`.
+    /// How many begin with `call`.
     fn count(&self, call: &str) -> usize {
         self.0.iter().filter(|line| line.starts_with(call)).count()
     }

@@ -99,9 +99,9 @@ impl Plan {
             duration: options.duration,
             prefix: options.prefix.clone().into_bytes(),
             batching: match options.batch {
-                Some(Batch::Plain) => Batching::Single,
-                Some(Batch::Mmsg) => Batching::Batches,
-                Some(Batch::Gso) | None => Batching::Trains,
+                Some(Batch::Plain) => Batching::Plain,
+                Some(Batch::Mmsg) => Batching::Mmsg,
+                Some(Batch::Gso) | None => Batching::Gso,
             },
         })
     }
@@ -182,7 +182,7 @@ mod tests {
             pace,
             duration,
             prefix: Vec::new(),
-            batching: Batching::Trains,
+            batching: Batching::Gso,
         }
         .memory()
     }

@@ -82,9 +82,9 @@ impl Report {
             window: if let Pace::Window(window) = plan.pace { Some(window) } else { None },
             rate: if let Pace::Rate(rate) = plan.pace { Some(rate) } else { None },
             batch: (plan.transport == Transport::Udp).then_some(match plan.batching {
-                Batching::Single => "plain",
-                Batching::Batches => "mmsg",
-                Batching::Trains => "gso",
+                Batching::Plain => "plain",
+                Batching::Mmsg => "mmsg",
+                Batching::Gso => "gso",
             }),
             seconds,
             sent,
@@ -230,7 +230,7 @@ mod tests {
             pace: Pace::Window(1),
             duration,
             prefix: Vec::new(),
-            batching: Batching::Trains,
+            batching: Batching::Gso,
         };
         let mut load = Load::new(3, duration, None);
         (0..2).for_each(|_| load.connect());

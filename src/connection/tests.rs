@@ -67,7 +67,7 @@ const fn recv_fails(kind: ErrorKind) -> Step {
     Step::Recv(Err(Fault::Kind(kind)))
 }
 
-fn send_all(bytes: impl Into<Vec<u8>>) -> Step {
+fn send_replies(bytes: impl Into<Vec<u8>>) -> Step {
     Step::Send(Ok(Taken::All(bytes.into())))
 }
 
@@ -516,9 +516,9 @@ impl Protocol for Puppet {
 fn one_message_costs_one_recv_and_one_send() {
     // A short read shows that the socket is drained: it is not read again until the kernel says so.
     let mut talk = Talk::with(Echo::new());
-    assert_eq!(talk.drive([recv("hello"), send_all("hello")]), Blocked);
+    assert_eq!(talk.drive([recv("hello"), send_replies("hello")]), Blocked);
     assert_eq!(talk.drive([]), Blocked);
-    assert_eq!(talk.drive_readable([recv("again"), send_all("again")]), Blocked);
+    assert_eq!(talk.drive_readable([recv("again"), send_replies("again")]), Blocked);
 }
 
 #[test]
@@ -529,9 +529,9 @@ fn a_full_read_is_followed_by_another() {
     assert_eq!(
         talk.drive([
             recv("hello"),
-            send_all("hello"),
+            send_replies("hello"),
             recv("world"),
-            send_all("world"),
+            send_replies("world"),
             RECV_BLOCKS
         ]),
         Blocked
@@ -544,7 +544,10 @@ fn a_fin_merged_into_the_edge_of_the_last_bytes_is_found() {
     // No further edge comes for it, so a short read proves nothing here.
     let mut talk = Talk::with(Echo::new());
     talk.ready.read_until_would_block = true;
-    assert_eq!(talk.drive([recv("hello"), send_all("hello"), FIN]), Ended(CloseReason::Finished));
+    assert_eq!(
+        talk.drive([recv("hello"), send_replies("hello"), FIN]),
+        Ended(CloseReason::Finished)
+    );
 }
 
 #[test]
@@ -555,14 +558,14 @@ fn an_urgent_mark_does_not_hide_what_lies_behind_it() {
     assert_eq!(
         talk.drive([
             recv("before"),
-            send_all("before"),
+            send_replies("before"),
             recv("behind"),
-            send_all("behind"),
+            send_replies("behind"),
             RECV_BLOCKS
         ]),
         Blocked
     );
-    assert_eq!(talk.drive_readable([recv("later"), send_all("later")]), Blocked);
+    assert_eq!(talk.drive_readable([recv("later"), send_replies("later")]), Blocked);
 }
 
 #[test]
@@ -573,9 +576,9 @@ fn a_short_read_of_a_unix_socket_never_proves_that_it_is_empty() {
     assert_eq!(
         talk.drive([
             recv("before"),
-            send_all("before"),
+            send_replies("before"),
             recv("behind"),
-            send_all("behind"),
+            send_replies("behind"),
             RECV_BLOCKS
         ]),
         Blocked
@@ -583,9 +586,9 @@ fn a_short_read_of_a_unix_socket_never_proves_that_it_is_empty() {
     assert_eq!(
         talk.drive_readable([
             recv("one"),
-            send_all("one"),
+            send_replies("one"),
             recv("two"),
-            send_all("two"),
+            send_replies("two"),
             RECV_BLOCKS
         ]),
         Blocked
@@ -597,8 +600,13 @@ fn a_signal_interrupts_nothing() {
     // EINTR says nothing of the socket: the same call is made again.
     let mut talk = Talk::with(Echo::new());
     let again = || ErrorKind::Interrupted;
-    let steps =
-        [recv_fails(again()), recv("x"), send_fails(again()), send_fails(again()), send_all("x")];
+    let steps = [
+        recv_fails(again()),
+        recv("x"),
+        send_fails(again()),
+        send_fails(again()),
+        send_replies("x"),
+    ];
     assert_eq!(talk.drive(steps), Blocked);
     assert_eq!(
         talk.drive_readable([recv_fails(again()), recv_fails(again()), FIN]),
@@ -618,7 +626,7 @@ fn news_that_were_none_do_no_harm() {
     assert_eq!(talk.drive_readable([RECV_BLOCKS]), Blocked);
     assert_eq!(talk.drive_readable([recv("x"), SEND_BLOCKS]), Blocked);
     assert_eq!(talk.drive_writable([SEND_BLOCKS]), Blocked);
-    assert_eq!(talk.drive_writable([send_all("x")]), Blocked);
+    assert_eq!(talk.drive_writable([send_replies("x")]), Blocked);
 }
 
 // ---- sending
@@ -631,7 +639,7 @@ fn a_short_send_at_any_byte_loses_and_repeats_nothing() {
         let first = if taken == 0 { SEND_BLOCKS } else { send_some(taken) };
         assert_eq!(talk.drive([recv("hello"), first]), Blocked);
         assert_eq!(talk.drive([]), Blocked);
-        assert_eq!(talk.drive_writable([send_all(&b"hello"[taken..])]), Blocked);
+        assert_eq!(talk.drive_writable([send_replies(&b"hello"[taken..])]), Blocked);
         assert_eq!(talk.wire.sent, b"hello");
     }
 }
@@ -644,13 +652,16 @@ fn a_reply_does_not_overtake_an_older_one() {
     assert_eq!(talk.drive_readable([recv(" wor")]), Blocked);
     talk.ready.readable = true;
     assert_eq!(talk.drive_writable([send_some(1), recv("ld")]), Blocked);
-    assert_eq!(talk.drive_writable([send_all(" world")]), Blocked);
+    assert_eq!(talk.drive_writable([send_replies(" world")]), Blocked);
 }
 
 #[test]
 fn replies_to_all_that_one_read_brought_leave_together() {
     let mut talk = Talk::with_puppet(Puppet::default());
-    assert_eq!(talk.drive([recv("3\n4\n5\nand half of an ord"), send_all(bytes(0, 12))]), Blocked);
+    assert_eq!(
+        talk.drive([recv("3\n4\n5\nand half of an ord"), send_replies(bytes(0, 12))]),
+        Blocked
+    );
     assert_eq!(talk.log(), ["3", "4", "5"]);
 }
 
@@ -659,7 +670,7 @@ fn a_server_may_speak_first() {
     // What the kernel does not take of the greeting waits like any other reply; then the peer is heard.
     let mut talk = Talk::with_puppet(Puppet { opened: "9", ..Puppet::default() });
     assert_eq!(talk.open([send_some(2), recv("1\n")]), Blocked);
-    assert_eq!(talk.drive_writable([send_all(bytes(2, 8))]), Blocked);
+    assert_eq!(talk.drive_writable([send_replies(bytes(2, 8))]), Blocked);
     assert_eq!(talk.log(), ["opened", "1"]);
     let mut talk = Talk::with_puppet(Puppet { opened: "9", ..Puppet::default() });
     assert_eq!(talk.open([send_fails(ErrorKind::BrokenPipe)]), Ended(CloseReason::PeerReset));
@@ -714,7 +725,7 @@ fn every_errno_of_recv_and_send_leads_to_what_it_should() {
         match errno {
             libc::EWOULDBLOCK => assert_eq!(talk().drive([fails()]), Blocked),
             libc::EINTR => {
-                assert_eq!(talk().drive([fails(), recv("1\n"), send_all(bytes(0, 1))]), Blocked)
+                assert_eq!(talk().drive([fails(), recv("1\n"), send_replies(bytes(0, 1))]), Blocked)
             }
             errno if left.contains(&errno) => {
                 assert_eq!(talk().drive([fails()]), Ended(CloseReason::PeerReset), "{errno}")
@@ -737,13 +748,13 @@ fn every_errno_of_recv_and_send_leads_to_what_it_should() {
                 let mut blocked = talk();
                 assert_eq!(blocked.drive([recv("1\n"), fails()]), Blocked);
                 assert_eq!(
-                    blocked.drive_writable([send_all(bytes(0, 1))]),
+                    blocked.drive_writable([send_replies(bytes(0, 1))]),
                     Blocked,
                     "nothing is lost"
                 );
             }
             libc::EINTR => {
-                assert_eq!(talk().drive([recv("1\n"), fails(), send_all(bytes(0, 1))]), Blocked)
+                assert_eq!(talk().drive([recv("1\n"), fails(), send_replies(bytes(0, 1))]), Blocked)
             }
             libc::EPROTOTYPE => ends(Ended(CloseReason::PeerReset)),
             errno if left.contains(&errno) => ends(Ended(CloseReason::PeerReset)),
@@ -757,7 +768,7 @@ fn who_gives_way_is_closed_at_once_unless_its_peer_is_just_speaking() {
     // Nothing is unread: it is over without another call. If there is news, what is unread would destroy what may still be on
     // its way: so it is read and discarded behind our FIN.
     let mut talk = Talk::with_puppet(Puppet::default());
-    assert_eq!(talk.drive([recv("1\n"), send_all(bytes(0, 1))]), Blocked);
+    assert_eq!(talk.drive([recv("1\n"), send_replies(bytes(0, 1))]), Blocked);
     talk.connection.evict();
     assert_eq!(talk.drive([]), Ended(CloseReason::Finished));
 
@@ -781,7 +792,7 @@ fn nobody_is_quiet_while_something_is_under_way() {
         talk.connection.idle_since()
     };
     assert_eq!(
-        idle_since("1\n", vec![send_all(bytes(0, 1))]),
+        idle_since("1\n", vec![send_replies(bytes(0, 1))]),
         Some(Time::at(Duration::from_millis(7)))
     );
     assert_eq!(idle_since("half", vec![]), None);
@@ -803,7 +814,7 @@ fn who_is_idle_owns_no_buffer() {
     let mut talk = Talk::with_puppet(Puppet::default());
     assert_eq!(talk.drive([recv("60000\n60000\n      "), SEND_BLOCKS]), Blocked);
     assert!(!talk.connection.input.is_empty() && talk.connection.output.len() == 120_000);
-    assert_eq!(talk.drive_writable([send_all(bytes(0, 120_000))]), Blocked);
+    assert_eq!(talk.drive_writable([send_replies(bytes(0, 120_000))]), Blocked);
     assert_eq!(talk.drive_readable([recv("\n")]), Blocked);
     assert!(
         talk.connection.input.is_empty() && talk.connection.output.is_empty(),
@@ -841,8 +852,8 @@ fn at_the_high_mark_orders_are_carried_and_later_come_before_anything_is_read() 
     assert_eq!(talk.log(), ["40000", "40000", "50000"]);
     assert_eq!(
         talk.drive_writable([
-            send_all(bytes(14_465, 115_535)),
-            send_all(bytes(130_000, 9)),
+            send_replies(bytes(14_465, 115_535)),
+            send_replies(bytes(130_000, 9)),
             RECV_BLOCKS
         ]),
         Blocked
@@ -855,7 +866,7 @@ fn many_small_replies_to_one_read_stop_at_the_high_mark_too() {
     // 8,000 orders of 1,000 bytes each: 65 are obeyed and 66 would be too many. Each time all is taken, so it goes on.
     let mut talk = Talk::with_puppet(Puppet::default());
     let orders = "1000\n".repeat(8000);
-    let batch = |number: usize| send_all(bytes(number * 66_000, 66_000));
+    let batch = |number: usize| send_replies(bytes(number * 66_000, 66_000));
     assert_eq!(
         talk.drive([recv(orders), batch(0), batch(1), batch(2), batch(3), batch(4)]),
         Unfinished
@@ -956,7 +967,7 @@ fn half_closed_peer_still_gets_its_reply() {
         assert_eq!(talk.log(), ["5", "ended half"]);
         assert_eq!(talk.drive_readable([]), Blocked, "nothing comes any more");
         assert_eq!(talk.drive_writable([send_some(7)]), Blocked);
-        assert_eq!(talk.drive_writable([send_all(bytes(7, 1))]), Ended(CloseReason::Finished));
+        assert_eq!(talk.drive_writable([send_replies(bytes(7, 1))]), Ended(CloseReason::Finished));
     }
 }
 
@@ -973,7 +984,7 @@ fn who_closes_first_sends_all_then_its_fin_and_waits_for_the_peers() {
     let mut talk = Talk::with_puppet(Puppet::default());
     assert_eq!(talk.drive([recv("5 close\n6\n"), send_some(3)]), Blocked);
     assert_eq!(talk.drive_readable([]), Blocked, "first things first");
-    assert_eq!(talk.drive_writable([send_all(bytes(3, 2)), FINISH, recv("7\n")]), Blocked);
+    assert_eq!(talk.drive_writable([send_replies(bytes(3, 2)), FINISH, recv("7\n")]), Blocked);
     assert_eq!(talk.drive_readable([recv("8\n")]), Blocked);
     assert_eq!(talk.drive_writable([]), Blocked);
     assert_eq!(talk.drive_readable([FIN]), Ended(CloseReason::Finished));
@@ -1013,19 +1024,19 @@ fn an_agreed_end_is_not_waited_for() {
     // All has been read (the read was short), so nothing can become a reset.
     let mut talk = Talk::with_puppet(Puppet::default());
     assert_eq!(talk.drive([recv("5 agree\n"), send_some(3)]), Blocked);
-    assert_eq!(talk.drive_writable([send_all(bytes(3, 2))]), Ended(CloseReason::Finished));
+    assert_eq!(talk.drive_writable([send_replies(bytes(3, 2))]), Ended(CloseReason::Finished));
 }
 
 #[test]
 fn a_peer_that_says_more_after_an_agreed_end_is_lingered_for() {
     // More that was read with it, or that may be in the kernel, for the read was full.
     let mut talk = Talk::with_puppet(Puppet::default());
-    assert_eq!(talk.drive([recv("5 agree\n6\n"), send_all(bytes(0, 5)), FINISH]), Blocked);
+    assert_eq!(talk.drive([recv("5 agree\n6\n"), send_replies(bytes(0, 5)), FINISH]), Blocked);
     assert_eq!(talk.drive_readable([FIN]), Ended(CloseReason::Finished));
     let mut talk = Talk::with_puppet(Puppet::default());
     talk.scratch = vec![0; 8];
     assert_eq!(
-        talk.drive([recv("5 agree\n"), send_all(bytes(0, 5)), FINISH, FIN]),
+        talk.drive([recv("5 agree\n"), send_replies(bytes(0, 5)), FINISH, FIN]),
         Ended(CloseReason::Finished)
     );
 }
@@ -1037,7 +1048,7 @@ fn a_peer_that_says_more_while_the_agreed_ends_answer_leaves_is_lingered_for_too
     let mut talk = Talk::with_puppet(Puppet::default());
     assert_eq!(talk.drive([recv("5 agree\n"), send_some(3)]), Blocked);
     assert_eq!(talk.drive_readable([]), Blocked);
-    assert_eq!(talk.drive_writable([send_all(bytes(3, 2)), FINISH, recv("6\n")]), Blocked);
+    assert_eq!(talk.drive_writable([send_replies(bytes(3, 2)), FINISH, recv("6\n")]), Blocked);
     assert_eq!(talk.drive_readable([FIN]), Ended(CloseReason::Finished));
 }
 
@@ -1085,7 +1096,7 @@ fn a_paused_protocol_is_asked_for_more_when_its_output_has_fallen_to_the_low_mar
     assert_eq!(talk.log(), ["20000 pause"]);
     assert_eq!(talk.drive_writable([send_some(1)]), Blocked);
     assert_eq!(talk.log(), ["20000 pause", "drained"]);
-    let steps = [send_all(bytes(3616, 17_384)), send_all(bytes(21_000, 2000))];
+    let steps = [send_replies(bytes(3616, 17_384)), send_replies(bytes(21_000, 2000))];
     assert_eq!(talk.drive_writable(steps), Blocked);
     assert_eq!(talk.log(), ["20000 pause", "drained", "drained", "drained"]);
     assert_eq!(talk.drive_writable([]), Blocked);
@@ -1119,7 +1130,7 @@ fn a_pause_ends_with_what_was_carried_and_then_with_what_the_kernel_has() {
     assert_eq!(
         talk.drive_writable([
             send_some(20_000),
-            send_all(bytes(20_000, 6)),
+            send_replies(bytes(20_000, 6)),
             recv("7\n"),
             send_some(7)
         ]),
@@ -1141,7 +1152,7 @@ fn a_long_answer_to_a_half_closed_peer_is_produced_to_its_end() {
         assert_eq!(talk.log(), ["ended ", "drained"]);
         assert_eq!(talk.drive_writable([send_some(10_000)]), Blocked);
         assert_eq!(
-            talk.drive_writable([send_all(bytes(30_100, 9900))]),
+            talk.drive_writable([send_replies(bytes(30_100, 9900))]),
             Ended(CloseReason::Finished)
         );
         assert_eq!(talk.log(), ["ended ", "drained", "drained"]);
@@ -1178,14 +1189,14 @@ fn a_pause_behind_older_output_ends_when_that_has_drained() {
     let mut talk = Talk::with_puppet(Puppet::default());
     assert_eq!(talk.drive([recv("60000\n"), SEND_BLOCKS]), Blocked);
     assert_eq!(talk.drive_readable([recv("pause\n")]), Blocked);
-    assert_eq!(talk.drive_writable([send_all(bytes(0, 60_000))]), Blocked);
+    assert_eq!(talk.drive_writable([send_replies(bytes(0, 60_000))]), Blocked);
     assert_eq!(talk.log(), ["60000", "pause", "drained"]);
     // The same where it pauses because the peer has ended.
     let mut talk = Talk::with_puppet(Puppet { ended: "pause", ..Puppet::drains(["5 close"]) });
     assert_eq!(talk.drive([recv("60000\n"), SEND_BLOCKS]), Blocked);
     assert_eq!(talk.drive_readable([FIN]), Blocked);
     assert_eq!(
-        talk.drive_writable([send_some(60_000), send_all(bytes(60_000, 5))]),
+        talk.drive_writable([send_some(60_000), send_replies(bytes(60_000, 5))]),
         Ended(CloseReason::Finished)
     );
     assert_eq!(talk.log(), ["60000", "ended ", "drained"]);
@@ -1213,7 +1224,7 @@ fn an_alarm_rings_at_its_time_and_once() {
     assert_eq!(talk.expire_at(1500, []), Blocked);
     assert_eq!(talk.expire_at(1699, []), Blocked);
     assert_eq!(talk.log().len(), 2);
-    assert_eq!(talk.expire_at(1700, [send_all(bytes(0, 3))]), Blocked);
+    assert_eq!(talk.expire_at(1700, [send_replies(bytes(0, 3))]), Blocked);
     assert_eq!(talk.log(), ["wake:500", "wake:700", "elapsed"]);
     assert_eq!(talk.expire_at(20_000, []), Blocked);
     assert_eq!(talk.log().len(), 3);
@@ -1267,7 +1278,7 @@ fn what_an_alarm_says_does_not_overtake_what_waits() {
     let mut talk = Talk::with_puppet(Puppet { elapsed: "5", ..Puppet::default() });
     assert_eq!(talk.drive([recv("9 wake:500\n"), send_some(2)]), Blocked);
     talk.ready.writable = true;
-    assert_eq!(talk.expire_at(500, [send_all(bytes(2, 12))]), Blocked);
+    assert_eq!(talk.expire_at(500, [send_replies(bytes(2, 12))]), Blocked);
 }
 
 #[test]
@@ -1276,7 +1287,7 @@ fn an_alarm_may_end_the_conversation() {
     let mut talk = Talk::with_puppet(Puppet::default());
     assert_eq!(talk.drive([recv("9 wake:500\n"), SEND_BLOCKS]), Blocked);
     assert_eq!(talk.expire_at(500, []), Blocked);
-    assert_eq!(talk.drive_writable([send_all(bytes(0, 9)), FINISH]), Blocked);
+    assert_eq!(talk.drive_writable([send_replies(bytes(0, 9)), FINISH]), Blocked);
     assert_eq!(talk.drive_readable([FIN]), Ended(CloseReason::Finished));
 }
 
@@ -1285,7 +1296,7 @@ fn an_alarm_does_not_ring_for_who_has_closed() {
     let mut talk = Talk::with_puppet(Puppet::default());
     assert_eq!(talk.drive([recv("9 wake:500 close\n"), SEND_BLOCKS]), Blocked);
     assert_eq!(talk.expire_at(500, []), Blocked);
-    assert_eq!(talk.drive_writable([send_all(bytes(0, 9)), FINISH]), Blocked);
+    assert_eq!(talk.drive_writable([send_replies(bytes(0, 9)), FINISH]), Blocked);
     talk.ends_at(2500, CloseReason::Finished);
     assert_eq!(talk.log(), ["9 wake:500 close"]);
 }
@@ -1318,7 +1329,7 @@ fn a_peer_that_never_says_anything_is_ended_after_half_a_minute() {
     talk.ends_at(40_000, CloseReason::FirstByteTimeout);
     let mut talk = Talk::with(Echo::new());
     talk.at_ms(29_999);
-    assert_eq!(talk.drive([recv("x"), send_all("x")]), Blocked);
+    assert_eq!(talk.drive([recv("x"), send_replies("x")]), Blocked);
     talk.ends_at(89_999, CloseReason::IdleTimeout);
 }
 
@@ -1329,7 +1340,7 @@ fn a_peer_that_falls_silent_is_idle_after_a_minute() {
     talk.at_ms(10_000);
     assert_eq!(talk.drive([recv("x"), SEND_BLOCKS]), Blocked);
     talk.at_ms(20_000);
-    assert_eq!(talk.drive_writable([send_all("x")]), Blocked);
+    assert_eq!(talk.drive_writable([send_replies("x")]), Blocked);
     talk.ends_at(80_000, CloseReason::IdleTimeout);
 }
 
@@ -1385,9 +1396,9 @@ fn what_an_alarm_has_sent_counts_as_a_byte_that_moved() {
         ..Puppet::default()
     });
     assert_eq!(talk.open([RECV_BLOCKS]), Blocked);
-    assert_eq!(talk.expire_at(40_000, [send_all(bytes(0, 5))]), Blocked);
+    assert_eq!(talk.expire_at(40_000, [send_replies(bytes(0, 5))]), Blocked);
     assert_eq!(talk.expire_at(60_000, []), Blocked, "the last byte moved 20 seconds ago");
-    assert_eq!(talk.expire_at(80_000, [send_all(bytes(5, 5))]), Blocked);
+    assert_eq!(talk.expire_at(80_000, [send_replies(bytes(5, 5))]), Blocked);
 }
 
 #[test]

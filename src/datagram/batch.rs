@@ -18,11 +18,11 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::speech::Wishes;
+use super::speech::SocketRequests;
 use crate::effects::{Connections, Effects};
 use crate::limits::{
     DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6, REPLIES_BYTES_MAX,
-    REPLIES_HIGH_BYTES, REPLY_LISTING_BYTES, SEGMENT_BYTES_MAX, SEGMENTS_MAX,
+    REPLIES_HIGH_WATERMARK_BYTES, REPLY_OVERHEAD_BYTES, SEGMENT_BYTES_MAX, SEGMENTS_MAX,
 };
 
 /// Room for one message: the largest datagram, or train of them, that the kernel hands out.
@@ -32,10 +32,10 @@ pub(super) const BUFFER_BYTES: usize = 64 * 1024;
 pub(super) const STRIDE_BYTES: usize = BUFFER_BYTES + 5 * 64;
 
 /// With less room than this, more is not answered before what waits is gone.
-const ROOM_WHEN_FULL: usize = REPLIES_BYTES_MAX - REPLIES_HIGH_BYTES;
+const BYTES_LEFT_WHEN_FULL: usize = REPLIES_BYTES_MAX - REPLIES_HIGH_WATERMARK_BYTES;
 
 /// No offset in the buffers.
-const NOWHERE: usize = usize::MAX;
+const NOT_MERGEABLE: usize = usize::MAX;
 
 pub(super) struct Batch {
     /// Touched only as far as datagrams reach, so it costs address space rather than memory.
@@ -45,7 +45,7 @@ pub(super) struct Batch {
     pub(super) senders: Vec<Sender>,
     /// How many of the messages have been answered, from the front. One that was answered in part has been shortened.
     answered: usize,
-    pub(super) outgoing: Outgoing,
+    pub(super) replies: ReplyQueue,
 }
 
 /// One datagram, or several of one size and one sender that the kernel has joined.
@@ -57,7 +57,7 @@ pub(super) struct Message {
     /// The size of each datagram but the last, which may be shorter. Equal to `length` for a single one.
     pub(super) segment: usize,
     /// The kernel had more of it than fitted.
-    pub(super) is_cut: bool,
+    pub(super) is_truncated: bool,
 }
 
 /// Who has sent one message, or several in a row, and to which of our addresses.
@@ -65,53 +65,54 @@ pub(super) struct Message {
 pub(super) struct Sender {
     /// `None`: of no address family we know.
     pub(super) peer: Option<SocketAddr>,
-    pub(super) asked: Asked,
+    pub(super) local: LocalAddress,
     /// The first of the messages. They go on to the next sender's, or to the last of all.
     pub(super) first: usize,
 }
 
 /// Whom a datagram was sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum LocalAddress {
     /// The one address that the socket has.
-    Only,
+    Fixed,
     /// This one of several. Replies leave from it. (Two variants, as an `IpAddr` in here would cost more to compare.)
     V4(Ipv4Addr),
     V6(Ipv6Addr),
     /// A group of hosts, or all of a network.
-    Many,
+    Group,
 }
 
 /// Replies that wait.
-pub(super) struct Outgoing {
+pub(super) struct ReplyQueue {
     pub(super) copied: Vec<u8>,
-    pub(super) pieces: Vec<Piece>,
-    /// Where in the buffers the last piece ends, if what follows it there may be added to it; [`NOWHERE`] otherwise.
-    end: usize,
-    pub(super) trains: Vec<Train>,
+    pub(super) iovecs: Vec<IoVec>,
+    /// Where in the buffers the last piece ends, if what follows it there may be added to it; [`NOT_MERGEABLE`] otherwise.
+    mergeable_end: usize,
+    pub(super) batches: Vec<GsoBatch>,
     /// Whom trains go to that answer nobody.
-    peers: Vec<SocketAddr>,
+    named_peers: Vec<SocketAddr>,
     /// The one peer that the socket is connected to, if it is.
     pub(super) connected: Option<SocketAddr>,
     /// Trains that are done with, from the front.
-    done: usize,
+    sent: usize,
     /// Whether replies may share a train: where that is wanted, and until the kernel first refuses one.
-    pub(super) joins: bool,
+    pub(super) gso_enabled: bool,
     /// What further replies may take, in bytes, each with its listing.
-    room: usize,
+    bytes_left: usize,
     /// Where in the buffers lies what is being answered, or was last: a message, or a part of it.
-    payload: Place,
+    current: Span,
     /// Replies that were not taken down, since they are too long, or since there was no room.
     too_long: u64,
     dropped: u64,
     /// What it has asked to be done to connections.
     effects: Effects,
     /// What the protocol has asked for. It stands here because this is what a protocol is lent.
-    pub(super) wishes: Wishes,
+    pub(super) requests: SocketRequests,
 }
 
 const _: () = assert!(
-    size_of::<Train>() + 2 * size_of::<Piece>() + size_of::<SocketAddr>() <= REPLY_LISTING_BYTES,
+    size_of::<GsoBatch>() + 2 * size_of::<IoVec>() + size_of::<SocketAddr>()
+        <= REPLY_OVERHEAD_BYTES,
     "a reply is listed in so much"
 );
 
@@ -126,7 +127,7 @@ pub(super) struct Unanswered<'b> {
 
 /// A stretch of memory that is part of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(super) struct IoVec {
     /// In `copied`, or in `buffers`.
     pub(super) is_copied: bool,
     pub(super) offset: usize,
@@ -135,17 +136,17 @@ pub(super) struct Piece {
 
 /// A stretch of the buffers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct Span {
     pub(super) offset: usize,
     pub(super) length: usize,
 }
 
 /// Whom a train goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum To {
+pub(super) enum Recipient {
     /// Who has sent something: the number of the sender.
     Sender(usize),
-    /// Who was named: the number among `peers`.
+    /// Who was named: the number among `named_peers`.
     Peer(usize),
     /// Whom the socket is connected to.
     Connected,
@@ -153,10 +154,10 @@ pub(super) enum To {
 
 /// Consecutive replies to one peer, all of `segment` bytes but the last, which may be shorter.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Train {
-    pub(super) to: To,
-    pub(super) first_piece: usize,
-    pub(super) pieces: usize,
+pub(super) struct GsoBatch {
+    pub(super) to: Recipient,
+    pub(super) first_iovec: usize,
+    pub(super) iovec_count: usize,
     pub(super) segment: usize,
     bytes: usize,
     /// How many bytes it may come to have: 0 once no other datagram may join.
@@ -169,10 +170,10 @@ pub(super) struct Train {
 /// [`Stats::datagrams_too_long`](crate::Stats::datagrams_too_long). What one datagram is answered with beyond
 /// [`REPLIES_BYTES_MAX`] is not sent either, and is counted in [`Stats::datagrams_unsent`](crate::Stats::datagrams_unsent).
 pub struct Replies<'b> {
-    pub(super) outgoing: &'b mut Outgoing,
+    pub(super) outgoing: &'b mut ReplyQueue,
     senders: &'b [Sender],
     /// Who is spoken to: the one that is being answered.
-    to: To,
+    to: Recipient,
     /// The last train goes to the same peer.
     continues: bool,
 }
@@ -184,21 +185,21 @@ impl Batch {
             messages: Vec::with_capacity(DATAGRAM_BATCH),
             senders: Vec::with_capacity(DATAGRAM_BATCH),
             answered: 0,
-            outgoing: Outgoing {
+            replies: ReplyQueue {
                 copied: Vec::new(),
-                pieces: Vec::new(),
-                end: NOWHERE,
-                trains: Vec::new(),
-                peers: Vec::new(),
+                iovecs: Vec::new(),
+                mergeable_end: NOT_MERGEABLE,
+                batches: Vec::new(),
+                named_peers: Vec::new(),
                 connected: None,
-                done: 0,
-                joins: true,
-                room: REPLIES_BYTES_MAX,
-                payload: Place::NONE,
+                sent: 0,
+                gso_enabled: true,
+                bytes_left: REPLIES_BYTES_MAX,
+                current: Span::NONE,
                 too_long: 0,
                 dropped: 0,
                 effects: Effects::default(),
-                wishes: Wishes::new(),
+                requests: SocketRequests::new(),
             },
         }
     }
@@ -208,46 +209,52 @@ impl Batch {
         self.messages.clear();
         self.senders.clear();
         self.answered = 0;
-        self.outgoing.wishes.received_at = None;
+        self.replies.requests.received_at = None;
     }
 
     /// Takes in a message of `length` bytes, which lies in the next of the buffers.
-    pub(super) fn take_in(
+    pub(super) fn push_message(
         &mut self,
         peer: Option<SocketAddr>,
-        asked: Asked,
+        asked: LocalAddress,
         length: usize,
         segment: usize,
         is_cut: bool,
     ) {
         let number = self.messages.len();
-        if self.senders.last().is_none_or(|last| last.peer != peer || last.asked != asked) {
-            self.senders.push(Sender { peer, asked, first: number });
+        if self.senders.last().is_none_or(|last| last.peer != peer || last.local != asked) {
+            self.senders.push(Sender { peer, local: asked, first: number });
         }
-        self.messages.push(Message { offset: number * STRIDE_BYTES, length, segment, is_cut });
+        self.messages.push(Message {
+            offset: number * STRIDE_BYTES,
+            length,
+            segment,
+            is_truncated: is_cut,
+        });
     }
 
     /// What is to be answered, the memory it lies in, and a place for the replies to it.
-    pub(super) fn open(&mut self) -> (Unanswered<'_>, &[u8], Replies<'_>) {
+    pub(super) fn begin_answering(&mut self) -> (Unanswered<'_>, &[u8], Replies<'_>) {
         let unanswered =
             Unanswered { messages: &self.messages, senders: &self.senders, from: self.answered };
         let replies = Replies {
-            outgoing: &mut self.outgoing,
+            outgoing: &mut self.replies,
             senders: &self.senders,
-            to: To::Connected,
+            to: Recipient::Connected,
             continues: false,
         };
         (unanswered, &self.buffers, replies)
     }
 
     /// A place for what is said without having been asked.
-    pub(super) fn open_unasked(&mut self) -> Replies<'_> {
-        self.outgoing.payload = Place::NONE;
-        let continues = self.outgoing.trains.last().is_some_and(|train| train.to == To::Connected);
+    pub(super) fn begin_unsolicited(&mut self) -> Replies<'_> {
+        self.replies.current = Span::NONE;
+        let continues =
+            self.replies.batches.last().is_some_and(|train| train.to == Recipient::Connected);
         Replies {
-            outgoing: &mut self.outgoing,
+            outgoing: &mut self.replies,
             senders: &self.senders,
-            to: To::Connected,
+            to: Recipient::Connected,
             continues,
         }
     }
@@ -257,14 +264,14 @@ impl Batch {
     }
 
     /// All of it has been answered.
-    pub(super) fn close(&mut self) {
+    pub(super) fn finish_answering(&mut self) {
         self.answered = self.messages.len();
     }
 
     /// All up to the datagram that was answered last has been answered; what is left comes next time. Returns how many
     /// datagrams these were.
-    pub(super) fn close_behind_last(&mut self) -> usize {
-        let last = self.outgoing.payload;
+    pub(super) fn finish_through_last(&mut self) -> usize {
+        let last = self.replies.current;
         let number = last.offset / STRIDE_BYTES;
         let before: usize =
             self.messages[self.answered..number].iter().map(Message::datagrams).sum();
@@ -281,104 +288,104 @@ impl Batch {
     /// Hands over what was asked to be done to connections.
     #[inline]
     pub(super) fn hand_over_effects(&mut self, effects: &mut Effects) {
-        if !self.outgoing.effects.is_empty() {
-            effects.take_from(&mut self.outgoing.effects);
+        if !self.replies.effects.is_empty() {
+            effects.take_from(&mut self.replies.effects);
             if self.is_sent() {
-                self.outgoing.room = REPLIES_BYTES_MAX;
+                self.replies.bytes_left = REPLIES_BYTES_MAX;
             }
         }
     }
 
     /// Shall what waits be sent before any more is answered?
     pub(super) fn is_full(&self) -> bool {
-        self.outgoing.is_full()
+        self.replies.is_full()
     }
 
     /// The replies not taken down since this was last asked: those too long, and those without room.
-    pub(super) fn take_lost(&mut self) -> (u64, u64) {
-        (std::mem::take(&mut self.outgoing.too_long), std::mem::take(&mut self.outgoing.dropped))
+    pub(super) fn take_unsendable(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.replies.too_long), std::mem::take(&mut self.replies.dropped))
     }
 
     #[inline]
-    pub(super) fn has_lost(&self) -> bool {
-        self.outgoing.too_long | self.outgoing.dropped != 0
+    pub(super) fn has_unsendable(&self) -> bool {
+        self.replies.too_long | self.replies.dropped != 0
     }
 
     pub(super) fn is_sent(&self) -> bool {
-        self.outgoing.trains.is_empty()
+        self.replies.batches.is_empty()
     }
 
     /// How many trains wait.
-    pub(super) fn unsent(&self) -> usize {
-        self.waiting().len()
+    pub(super) fn pending_len(&self) -> usize {
+        self.pending().len()
     }
 
     /// Whom trains `to` go to. `None`: to nobody that we could name.
-    pub(super) fn peer_of(&self, to: To) -> Option<SocketAddr> {
-        self.outgoing.peer_of(to, &self.senders)
+    pub(super) fn peer_of(&self, to: Recipient) -> Option<SocketAddr> {
+        self.replies.peer_of(to, &self.senders)
     }
 
     /// The trains that wait.
-    pub(super) fn waiting(&self) -> &[Train] {
-        &self.outgoing.trains[self.outgoing.done..]
+    pub(super) fn pending(&self) -> &[GsoBatch] {
+        &self.replies.batches[self.replies.sent..]
     }
 
     /// The bytes of `piece`.
-    pub(super) fn bytes(&self, piece: &Piece) -> &[u8] {
-        let memory = if piece.is_copied { &self.outgoing.copied } else { &self.buffers };
+    pub(super) fn bytes(&self, piece: &IoVec) -> &[u8] {
+        let memory = if piece.is_copied { &self.replies.copied } else { &self.buffers };
         &memory[piece.offset..][..piece.length]
     }
 
-    /// The first `trains` that wait are done with: sent, or given up. Returns how many datagrams these were.
-    pub(super) fn strike(&mut self, trains: usize) -> usize {
-        let outgoing = &mut self.outgoing;
+    /// The first `batches` that wait are done with: sent, or given up. Returns how many datagrams these were.
+    pub(super) fn mark_sent(&mut self, trains: usize) -> usize {
+        let outgoing = &mut self.replies;
         let datagrams: usize =
-            outgoing.trains[outgoing.done..][..trains].iter().map(Train::datagrams).sum();
-        outgoing.done += trains;
-        if outgoing.done == outgoing.trains.len() {
-            outgoing.trains.clear();
-            outgoing.pieces.clear();
-            outgoing.peers.clear();
+            outgoing.batches[outgoing.sent..][..trains].iter().map(GsoBatch::datagrams).sum();
+        outgoing.sent += trains;
+        if outgoing.sent == outgoing.batches.len() {
+            outgoing.batches.clear();
+            outgoing.iovecs.clear();
+            outgoing.named_peers.clear();
             outgoing.copied.clear();
-            if outgoing.copied.capacity() > REPLIES_HIGH_BYTES {
-                outgoing.copied.shrink_to(REPLIES_HIGH_BYTES);
+            if outgoing.copied.capacity() > REPLIES_HIGH_WATERMARK_BYTES {
+                outgoing.copied.shrink_to(REPLIES_HIGH_WATERMARK_BYTES);
             }
-            outgoing.done = 0;
-            outgoing.room = REPLIES_BYTES_MAX;
+            outgoing.sent = 0;
+            outgoing.bytes_left = REPLIES_BYTES_MAX;
         }
         datagrams
     }
 
     /// Cuts all that waits into single datagrams, and joins none from now on unless `joins_again`. Returns false where the
     /// first that waits is single already, so that the fault must be its own.
-    pub(super) fn break_train(&mut self, joins_again: bool) -> bool {
-        if self.waiting().first().is_none_or(|train| train.datagrams() == 1) {
+    pub(super) fn split_segments(&mut self, joins_again: bool) -> bool {
+        if self.pending().first().is_none_or(|train| train.datagrams() == 1) {
             return false;
         }
-        let outgoing = &mut self.outgoing;
-        outgoing.joins = false;
-        let pieces = std::mem::take(&mut outgoing.pieces);
-        let trains = std::mem::take(&mut outgoing.trains);
-        for train in &trains[std::mem::take(&mut outgoing.done)..] {
+        let outgoing = &mut self.replies;
+        outgoing.gso_enabled = false;
+        let pieces = std::mem::take(&mut outgoing.iovecs);
+        let trains = std::mem::take(&mut outgoing.batches);
+        for train in &trains[std::mem::take(&mut outgoing.sent)..] {
             let mut room = 0;
-            for mut piece in pieces[train.first_piece..][..train.pieces].iter().copied() {
+            for mut piece in pieces[train.first_iovec..][..train.iovec_count].iter().copied() {
                 while piece.length > 0 {
                     if room == 0 {
-                        outgoing.start(train.to, train.segment.min(train.bytes));
+                        outgoing.begin_batch(train.to, train.segment.min(train.bytes));
                         room = train.segment;
                     }
                     let taken = piece.length.min(room);
-                    outgoing.add(Piece { length: taken, ..piece });
+                    outgoing.push_iovec(IoVec { length: taken, ..piece });
                     piece.offset += taken;
                     piece.length -= taken;
                     room -= taken;
                 }
             }
             if train.bytes == 0 {
-                outgoing.start(train.to, 0);
+                outgoing.begin_batch(train.to, 0);
             }
         }
-        outgoing.joins = joins_again;
+        outgoing.gso_enabled = joins_again;
         true
     }
 }
@@ -392,21 +399,21 @@ impl Message {
 
     /// Where its first datagram lies in the buffers.
     #[inline]
-    pub(super) fn first(&self) -> Place {
-        Place { offset: self.offset, length: self.segment.min(self.length) }
+    pub(super) fn first(&self) -> Span {
+        Span { offset: self.offset, length: self.segment.min(self.length) }
     }
 
     /// Where the datagram behind the one at `place` lies, if there is another.
     #[inline]
-    pub(super) fn next(&self, place: Place) -> Option<Place> {
+    pub(super) fn next(&self, place: Span) -> Option<Span> {
         let offset = place.offset + place.length;
         let left = self.offset + self.length - offset;
-        (left > 0).then(|| Place { offset, length: self.segment.min(left) })
+        (left > 0).then(|| Span { offset, length: self.segment.min(left) })
     }
 }
 
-impl Place {
-    const NONE: Place = Place { offset: 0, length: 0 };
+impl Span {
+    const NONE: Span = Span { offset: 0, length: 0 };
 
     #[inline]
     pub(super) fn of<'b>(&self, buffers: &'b [u8]) -> &'b [u8] {
@@ -434,25 +441,25 @@ impl Replies<'_> {
     /// connected to. If it is connected to nobody either, they cannot be sent, which is counted in
     /// [`Stats::datagrams_unsent`](crate::Stats::datagrams_unsent): [`send_to`](Replies::send_to) says to whom.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.reply(bytes, Place::NONE);
+        self.reply(bytes, Span::NONE);
     }
 
     /// Replies with `prefix` and, behind it, the datagram being answered, which is not copied. Where none is, the prefix is all.
     #[inline]
     pub fn echo(&mut self, prefix: &[u8]) {
-        self.reply(prefix, self.outgoing.payload);
+        self.reply(prefix, self.outgoing.current);
     }
 
     /// What comes now is for the sender number `to`.
     #[inline]
-    pub(super) fn turn_to(&mut self, to: usize) {
-        self.to = To::Sender(to);
+    pub(super) fn set_recipient(&mut self, to: usize) {
+        self.to = Recipient::Sender(to);
         let sender = &self.senders[to];
-        self.continues = self.outgoing.trains.last().is_some_and(|train| match train.to {
-            To::Sender(last) => {
-                self.senders[last].peer == sender.peer && self.senders[last].asked == sender.asked
+        self.continues = self.outgoing.batches.last().is_some_and(|train| match train.to {
+            Recipient::Sender(last) => {
+                self.senders[last].peer == sender.peer && self.senders[last].local == sender.local
             }
-            To::Peer(_) | To::Connected => false,
+            Recipient::Peer(_) | Recipient::Connected => false,
         });
     }
 
@@ -472,11 +479,11 @@ impl Replies<'_> {
                 self.send(bytes);
             }
             None => {
-                let (answered, named_before) = (self.to, self.outgoing.peers.len());
-                (self.to, self.continues) = self.outgoing.address(peer);
-                self.reply(bytes, Place::NONE);
-                if self.outgoing.trains.last().is_none_or(|train| train.to != self.to) {
-                    self.outgoing.peers.truncate(named_before); // it was not taken down, so nothing goes there
+                let (answered, named_before) = (self.to, self.outgoing.named_peers.len());
+                (self.to, self.continues) = self.outgoing.recipient_for(peer);
+                self.reply(bytes, Span::NONE);
+                if self.outgoing.batches.last().is_none_or(|train| train.to != self.to) {
+                    self.outgoing.named_peers.truncate(named_before); // it was not taken down, so nothing goes there
                 }
                 self.to = answered;
                 self.continues = false; // the last train goes to somebody else
@@ -487,18 +494,18 @@ impl Replies<'_> {
     /// The connections of the same reactor. What is asked of them is done when this call is over, and all others that come with it.
     pub fn connections(&mut self) -> Connections<'_> {
         if self.outgoing.effects.is_above_high_watermark() {
-            self.outgoing.room = self.outgoing.room.min(ROOM_WHEN_FULL - 1); // asked here, and not for each datagram
+            self.outgoing.bytes_left = self.outgoing.bytes_left.min(BYTES_LEFT_WHEN_FULL - 1); // asked here, and not for each datagram
         }
         Connections::anonymous(&mut self.outgoing.effects)
     }
 
-    /// What comes now answers the datagram at `payload`.
+    /// What comes now answers the datagram at `current`.
     #[inline]
-    pub(super) fn answer(&mut self, payload: Place) {
-        self.outgoing.payload = payload;
+    pub(super) fn set_current(&mut self, payload: Span) {
+        self.outgoing.current = payload;
     }
 
-    /// Whether so much waits ([`REPLIES_HIGH_BYTES`]) that it is sent before anything else is answered, or so much is asked of
+    /// Whether so much waits ([`REPLIES_HIGH_WATERMARK_BYTES`]) that it is sent before anything else is answered, or so much is asked of
     /// [`connections`](Replies::connections) that it is done before. Who has much to say
     /// stops here, and goes on in the call that it asks for with [`wake_when_writable`](Replies::wake_when_writable).
     #[inline]
@@ -513,37 +520,41 @@ impl Replies<'_> {
     }
 
     #[inline(always)]
-    fn reply(&mut self, head: &[u8], body: Place) {
+    fn reply(&mut self, head: &[u8], body: Span) {
         let bytes = head.len() + body.length;
         if bytes > DATAGRAM_BYTES_MAX && !self.is_v6_and_fits(bytes) {
             self.outgoing.too_long += 1;
             return;
         }
         let outgoing = &mut *self.outgoing;
-        let Some(room) = outgoing.room.checked_sub(head.len() + REPLY_LISTING_BYTES) else {
+        let Some(room) = outgoing.bytes_left.checked_sub(head.len() + REPLY_OVERHEAD_BYTES) else {
             outgoing.dropped += 1;
             return;
         };
-        outgoing.room = room;
-        match outgoing.trains.last_mut() {
-            Some(train) if self.continues && train.takes(bytes) => {
+        outgoing.bytes_left = room;
+        match outgoing.batches.last_mut() {
+            Some(train) if self.continues && train.accepts(bytes) => {
                 train.bytes_max *= usize::from(bytes == train.segment)
             }
             _ => {
-                outgoing.start(self.to, bytes);
+                outgoing.begin_batch(self.to, bytes);
                 self.continues = true;
             }
         }
         if !head.is_empty() {
-            outgoing.copy(head);
+            outgoing.push_copied(head);
         }
         if body.length > 0 {
-            outgoing.add(Piece { is_copied: false, offset: body.offset, length: body.length });
+            outgoing.push_iovec(IoVec {
+                is_copied: false,
+                offset: body.offset,
+                length: body.length,
+            });
         }
     }
 }
 
-impl Train {
+impl GsoBatch {
     /// How many datagrams it is: one, also where it is empty.
     #[inline]
     pub(super) fn datagrams(&self) -> usize {
@@ -552,45 +563,45 @@ impl Train {
 
     /// May a datagram of so many bytes join? None without bytes: it would have no end to be cut at.
     #[inline]
-    fn takes(&self, bytes: usize) -> bool {
+    fn accepts(&self, bytes: usize) -> bool {
         bytes > 0 && bytes <= self.segment && self.bytes + bytes <= self.bytes_max
     }
 }
 
-impl Outgoing {
+impl ReplyQueue {
     #[inline]
     fn is_full(&self) -> bool {
-        self.room < ROOM_WHEN_FULL
+        self.bytes_left < BYTES_LEFT_WHEN_FULL
     }
 
-    fn peer_of(&self, to: To, senders: &[Sender]) -> Option<SocketAddr> {
+    fn peer_of(&self, to: Recipient, senders: &[Sender]) -> Option<SocketAddr> {
         match to {
-            To::Sender(number) => senders[number].peer,
-            To::Peer(number) => Some(self.peers[number]),
-            To::Connected => self.connected,
+            Recipient::Sender(number) => senders[number].peer,
+            Recipient::Peer(number) => Some(self.named_peers[number]),
+            Recipient::Connected => self.connected,
         }
     }
 
     /// How a train to `peer` is addressed, and whether the last one is.
-    fn address(&mut self, peer: SocketAddr) -> (To, bool) {
-        let is_last = self.peers.last() == Some(&peer);
+    fn recipient_for(&mut self, peer: SocketAddr) -> (Recipient, bool) {
+        let is_last = self.named_peers.last() == Some(&peer);
         if !is_last {
-            self.peers.push(peer);
+            self.named_peers.push(peer);
         }
-        let to = To::Peer(self.peers.len() - 1);
-        (to, self.trains.last().is_some_and(|train| train.to == to))
+        let to = Recipient::Peer(self.named_peers.len() - 1);
+        (to, self.batches.last().is_some_and(|train| train.to == to))
     }
 
     /// Begins a train whose first datagram has `bytes`.
     #[inline(never)] // most replies join one
-    fn start(&mut self, to: To, bytes: usize) {
-        let is_open = self.joins && bytes <= SEGMENT_BYTES_MAX;
+    fn begin_batch(&mut self, to: Recipient, bytes: usize) {
+        let is_open = self.gso_enabled && bytes <= SEGMENT_BYTES_MAX;
         let bytes_max = if is_open { DATAGRAM_BYTES_MAX.min(bytes * SEGMENTS_MAX) } else { 0 };
-        self.end = NOWHERE;
-        self.trains.push(Train {
+        self.mergeable_end = NOT_MERGEABLE;
+        self.batches.push(GsoBatch {
             to,
-            first_piece: self.pieces.len(),
-            pieces: 0,
+            first_iovec: self.iovecs.len(),
+            iovec_count: 0,
             segment: bytes,
             bytes: 0,
             bytes_max,
@@ -599,36 +610,37 @@ impl Outgoing {
 
     /// Puts `bytes`, which must be copied, behind the last train's pieces.
     #[inline(never)]
-    fn copy(&mut self, bytes: &[u8]) {
+    fn push_copied(&mut self, bytes: &[u8]) {
         let offset = self.copied.len();
         self.copied.extend_from_slice(bytes);
-        if let (Some(train), Some(last)) = (self.trains.last_mut(), self.pieces.last_mut())
-            && train.pieces > 0
+        if let (Some(train), Some(last)) = (self.batches.last_mut(), self.iovecs.last_mut())
+            && train.iovec_count > 0
             && last.is_copied
             && last.offset + last.length == offset
         {
             train.bytes += bytes.len();
             last.length += bytes.len();
         } else {
-            self.add(Piece { is_copied: true, offset, length: bytes.len() });
+            self.push_iovec(IoVec { is_copied: true, offset, length: bytes.len() });
         }
     }
 
     /// Puts `piece` behind the last train's.
     #[inline]
-    fn add(&mut self, piece: Piece) {
-        let train = self.trains.last_mut().expect("a train was started for the piece");
+    fn push_iovec(&mut self, piece: IoVec) {
+        let train = self.batches.last_mut().expect("a train was started for the piece");
         train.bytes += piece.length;
         if !piece.is_copied
-            && self.end == piece.offset
-            && let Some(last) = self.pieces.last_mut()
+            && self.mergeable_end == piece.offset
+            && let Some(last) = self.iovecs.last_mut()
         {
             last.length += piece.length;
         } else {
-            train.pieces += 1;
-            self.pieces.push(piece);
+            train.iovec_count += 1;
+            self.iovecs.push(piece);
         }
-        self.end = if piece.is_copied { NOWHERE } else { piece.offset + piece.length };
+        self.mergeable_end =
+            if piece.is_copied { NOT_MERGEABLE } else { piece.offset + piece.length };
     }
 }
 
@@ -640,9 +652,9 @@ mod tests {
     /// What a kernel would make of the trains that wait: whom each datagram goes to, and its bytes.
     fn on_the_wire(batch: &Batch) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut datagrams = Vec::new();
-        for train in batch.waiting() {
+        for train in batch.pending() {
             let peer = batch.peer_of(train.to).expect("only known peers are answered");
-            let pieces = &batch.outgoing.pieces[train.first_piece..][..train.pieces];
+            let pieces = &batch.replies.iovecs[train.first_iovec..][..train.iovec_count];
             let bytes: Vec<u8> =
                 pieces.iter().flat_map(|piece| batch.bytes(piece)).copied().collect();
             assert_eq!(bytes.len(), train.bytes);
@@ -671,9 +683,9 @@ mod tests {
             for (at, byte) in batch.buffers[start..start + length].iter_mut().enumerate() {
                 *byte = ((at + index) % 251).to_le_bytes()[0];
             }
-            batch.take_in(
+            batch.push_message(
                 Some(peer(from)),
-                Asked::Only,
+                LocalAddress::Fixed,
                 length,
                 segment.clamp(1, length.max(1)),
                 false,
@@ -684,13 +696,13 @@ mod tests {
     /// Echoes all that has arrived with `prefix`, and returns what the peers should see.
     fn echo_all(batch: &mut Batch, prefix: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut expected = Vec::new();
-        let (unanswered, buffers, mut replies) = batch.open();
+        let (unanswered, buffers, mut replies) = batch.begin_answering();
         for (number, sender, messages) in unanswered.senders() {
-            replies.turn_to(number);
+            replies.set_recipient(number);
             for message in messages {
                 let mut next = Some(message.first());
                 while let Some(place) = next {
-                    replies.answer(place);
+                    replies.set_current(place);
                     replies.echo(prefix);
                     next = message.next(place);
                     let reply = [prefix, place.of(buffers)].concat();
@@ -709,9 +721,9 @@ mod tests {
         arrive(&mut batch, &[(1, 64, 64 * 50 + 7)]);
         let expected = echo_all(&mut batch, b"");
         assert_eq!(on_the_wire(&batch), expected);
-        assert_eq!((batch.unsent(), batch.outgoing.pieces.len()), (1, 1));
-        assert_eq!(batch.strike(1), 51);
-        assert!(batch.is_sent() && batch.outgoing.pieces.is_empty());
+        assert_eq!((batch.pending_len(), batch.replies.iovecs.len()), (1, 1));
+        assert_eq!(batch.mark_sent(1), 51);
+        assert!(batch.is_sent() && batch.replies.iovecs.is_empty());
     }
 
     #[test]
@@ -723,7 +735,7 @@ mod tests {
         );
         let expected = echo_all(&mut batch, b"");
         assert_eq!(on_the_wire(&batch), expected);
-        let sizes: Vec<usize> = batch.waiting().iter().map(Train::datagrams).collect();
+        let sizes: Vec<usize> = batch.pending().iter().map(GsoBatch::datagrams).collect();
         assert_eq!(sizes, [2, 1, 1, 2, 1], "a shorter datagram ends its train");
     }
 
@@ -734,7 +746,7 @@ mod tests {
         let expected = echo_all(&mut batch, b"echo -> ");
         assert_eq!(expected.len(), 1);
         assert_eq!(on_the_wire(&batch), expected);
-        assert_eq!(batch.outgoing.too_long, 1);
+        assert_eq!(batch.replies.too_long, 1);
     }
 
     #[test]
@@ -744,15 +756,15 @@ mod tests {
         arrive(&mut batch, &[(1, 8, 8), (1, 1, 1)]);
         let expected = echo_all(&mut batch, b"echo -> ");
         assert_eq!(on_the_wire(&batch), expected);
-        assert_eq!(batch.unsent(), 1);
+        assert_eq!(batch.pending_len(), 1);
     }
 
     #[test]
     fn a_protocols_own_bytes_are_sent_as_they_were_given() {
         let mut batch = Batch::new();
         arrive(&mut batch, &[(1, 3, 3)]);
-        let (_, _, mut replies) = batch.open();
-        replies.turn_to(0);
+        let (_, _, mut replies) = batch.begin_answering();
+        replies.set_recipient(0);
         replies.send(b"one");
         replies.send(b"two");
         replies.send(b"three");
@@ -773,10 +785,10 @@ mod tests {
             arrive(&mut batch, &messages);
             let expected = echo_all(&mut batch, prefix);
             prop_assert_eq!(&on_the_wire(&batch), &expected);
-            let taken = batch.strike(taken_first.min(batch.unsent() - 1));
-            if batch.break_train(false) {
-                prop_assert!(batch.waiting().iter().all(|train| train.datagrams() == 1));
-                prop_assert!(!batch.break_train(false), "once is enough");
+            let taken = batch.mark_sent(taken_first.min(batch.pending_len() - 1));
+            if batch.split_segments(false) {
+                prop_assert!(batch.pending().iter().all(|train| train.datagrams() == 1));
+                prop_assert!(!batch.split_segments(false), "once is enough");
             }
             prop_assert_eq!(&on_the_wire(&batch)[..], &expected[taken..]);
         }

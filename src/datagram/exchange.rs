@@ -9,23 +9,23 @@ use super::linux;
 use super::portable;
 use crate::net::UdpSocket;
 
-pub(super) enum Exchange {
+pub(super) enum BatchIo {
     #[cfg(target_os = "linux")]
-    Batched(linux::Exchange),
-    Single(portable::Exchange),
+    Batched(linux::MmsgIo),
+    Plain(portable::PlainIo),
 }
 
-impl Exchange {
-    pub(super) fn new(socket: &UdpSocket, batching: Batching) -> Exchange {
+impl BatchIo {
+    pub(super) fn new(socket: &UdpSocket, batching: Batching) -> BatchIo {
         let _ = socket;
         match batching {
             #[cfg(target_os = "linux")]
-            Batching::Batches | Batching::Trains => {
-                Exchange::Batched(linux::Exchange::new(socket, batching))
+            Batching::Mmsg | Batching::Gso => {
+                BatchIo::Batched(linux::MmsgIo::new(socket, batching))
             }
             #[cfg(not(target_os = "linux"))]
-            Batching::Batches | Batching::Trains => Exchange::Single(portable::Exchange::new()),
-            Batching::Single => Exchange::Single(portable::Exchange::new()),
+            Batching::Mmsg | Batching::Gso => BatchIo::Plain(portable::PlainIo::new()),
+            Batching::Plain => BatchIo::Plain(portable::PlainIo::new()),
         }
     }
 
@@ -33,8 +33,8 @@ impl Exchange {
     pub(super) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
         match self {
             #[cfg(target_os = "linux")]
-            Exchange::Batched(exchange) => exchange.receive(socket, batch),
-            Exchange::Single(exchange) => exchange.receive(socket, batch),
+            BatchIo::Batched(exchange) => exchange.receive(socket, batch),
+            BatchIo::Plain(exchange) => exchange.receive(socket, batch),
         }
     }
 
@@ -42,8 +42,8 @@ impl Exchange {
     pub(super) fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
         match self {
             #[cfg(target_os = "linux")]
-            Exchange::Batched(exchange) => exchange.send(socket, batch),
-            Exchange::Single(exchange) => exchange.send(socket, batch),
+            BatchIo::Batched(exchange) => exchange.send(socket, batch),
+            BatchIo::Plain(exchange) => exchange.send(socket, batch),
         }
     }
 }

@@ -3,18 +3,18 @@
 use std::io;
 use std::io::ErrorKind;
 
-use super::batch::{Asked, BUFFER_BYTES, Batch, STRIDE_BYTES, Train};
+use super::batch::{BUFFER_BYTES, Batch, GsoBatch, LocalAddress, STRIDE_BYTES};
 use crate::limits::DATAGRAM_BATCH;
 use crate::net::UdpSocket;
 
-pub(super) struct Exchange {
+pub(super) struct PlainIo {
     /// A reply of several pieces is put together here, since send_to takes one slice.
     assembled: Vec<u8>,
 }
 
-impl Exchange {
-    pub(super) fn new() -> Exchange {
-        Exchange { assembled: Vec::new() }
+impl PlainIo {
+    pub(super) fn new() -> PlainIo {
+        PlainIo { assembled: Vec::new() }
     }
 
     /// Receives a batch. Says whether it is full, so that there may be more. An error is returned only if nothing
@@ -24,7 +24,9 @@ impl Exchange {
         for index in 0..DATAGRAM_BATCH {
             let buffer = &mut batch.buffers[index * STRIDE_BYTES..][..BUFFER_BYTES];
             match socket.recv_from(buffer) {
-                Ok((length, peer)) => batch.take_in(Some(peer), Asked::Only, length, length, false),
+                Ok((length, peer)) => {
+                    batch.push_message(Some(peer), LocalAddress::Fixed, length, length, false)
+                }
                 Err(error) if batch.messages.is_empty() => return Err(error),
                 Err(error) => return Ok(error.kind() != ErrorKind::WouldBlock),
             }
@@ -34,21 +36,21 @@ impl Exchange {
 
     /// Sends what waits. Returns how many the kernel took, at least one; what the first one failed with otherwise.
     pub(super) fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
-        for (number, train) in batch.waiting().iter().enumerate() {
+        for (number, train) in batch.pending().iter().enumerate() {
             match self.send_one(socket, batch, train) {
                 Ok(()) => {}
                 Err(error) if number == 0 => return Err(error),
                 Err(_) => return Ok(number), // the next call meets it again
             }
         }
-        Ok(batch.unsent())
+        Ok(batch.pending_len())
     }
 
-    fn send_one(&mut self, socket: &UdpSocket, batch: &Batch, train: &Train) -> io::Result<()> {
+    fn send_one(&mut self, socket: &UdpSocket, batch: &Batch, train: &GsoBatch) -> io::Result<()> {
         if train.datagrams() > 1 {
             return Err(ErrorKind::Unsupported.into()); // then trains are broken, and it is asked again
         }
-        let payload = match &batch.outgoing.pieces[train.first_piece..][..train.pieces] {
+        let payload = match &batch.replies.iovecs[train.first_iovec..][..train.iovec_count] {
             [piece] => batch.bytes(piece),
             pieces => {
                 self.assembled.clear();
@@ -59,7 +61,7 @@ impl Exchange {
             }
         };
         // Some systems refuse an address where the socket has its peer.
-        match batch.outgoing.connected {
+        match batch.replies.connected {
             Some(_) => socket.send(payload)?,
             None => socket
                 .send_to(payload, batch.peer_of(train.to).ok_or(ErrorKind::AddrNotAvailable)?)?,

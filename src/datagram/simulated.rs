@@ -4,45 +4,45 @@
 use std::io;
 
 use super::Batching;
-use super::batch::{Asked, BUFFER_BYTES, Batch, STRIDE_BYTES};
+use super::batch::{BUFFER_BYTES, Batch, LocalAddress, STRIDE_BYTES};
 use super::{exchange, portable};
 use crate::limits::DATAGRAM_BATCH;
 use crate::net::UdpSocket;
 use crate::net::simulated::errno;
 
-pub(super) enum Exchange {
-    Native(exchange::Exchange),
-    Single(portable::Exchange),
+pub(super) enum BatchIo {
+    Native(exchange::BatchIo),
+    Plain(portable::PlainIo),
     /// Batches, with trains both ways.
-    Batches,
+    Gso,
 }
 
-impl Exchange {
-    pub(super) fn new(socket: &UdpSocket, batching: Batching) -> Exchange {
+impl BatchIo {
+    pub(super) fn new(socket: &UdpSocket, batching: Batching) -> BatchIo {
         match socket {
-            UdpSocket::System(_) => Exchange::Native(exchange::Exchange::new(socket, batching)),
-            UdpSocket::Simulated(simulated) if simulated.batches() => Exchange::Batches,
-            UdpSocket::Simulated(_) => Exchange::Single(portable::Exchange::new()),
+            UdpSocket::System(_) => BatchIo::Native(exchange::BatchIo::new(socket, batching)),
+            UdpSocket::Simulated(simulated) if simulated.batches() => BatchIo::Gso,
+            UdpSocket::Simulated(_) => BatchIo::Plain(portable::PlainIo::new()),
         }
     }
 
     pub(super) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
         match self {
-            Exchange::Native(exchange) => exchange.receive(socket, batch),
-            Exchange::Single(exchange) => exchange.receive(socket, batch),
-            Exchange::Batches => receive_batch(socket, batch),
+            BatchIo::Native(exchange) => exchange.receive(socket, batch),
+            BatchIo::Plain(exchange) => exchange.receive(socket, batch),
+            BatchIo::Gso => receive_batch(socket, batch),
         }
     }
 
     pub(super) fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
         match self {
-            Exchange::Native(exchange) => exchange.send(socket, batch),
+            BatchIo::Native(exchange) => exchange.send(socket, batch),
             // Where it is at home, its refusal of a train is known by its kind; on Linux, by its number.
-            Exchange::Single(exchange) => exchange.send(socket, batch).map_err(|error| {
+            BatchIo::Plain(exchange) => exchange.send(socket, batch).map_err(|error| {
                 let is_refusal = error.kind() == io::ErrorKind::Unsupported;
                 if is_refusal { io::Error::from_raw_os_error(errno::EOPNOTSUPP) } else { error }
             }),
-            Exchange::Batches => send_batch(socket, batch),
+            BatchIo::Gso => send_batch(socket, batch),
         }
     }
 }
@@ -70,7 +70,7 @@ fn receive_batch(socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
         }
         let length = payload.len();
         batch.buffers[number * STRIDE_BYTES..][..length].copy_from_slice(&payload);
-        batch.take_in(Some(peer), Asked::Only, length, length, false);
+        batch.push_message(Some(peer), LocalAddress::Fixed, length, length, false);
     }
     Ok(is_full)
 }
@@ -81,9 +81,9 @@ fn send_batch(socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
         panic!("batches are simulated over simulated sockets")
     };
     let mut sent = 0;
-    for train in batch.waiting().iter().take(DATAGRAM_BATCH) {
+    for train in batch.pending().iter().take(DATAGRAM_BATCH) {
         let mut assembled = Vec::new();
-        for piece in &batch.outgoing.pieces[train.first_piece..][..train.pieces] {
+        for piece in &batch.replies.iovecs[train.first_iovec..][..train.iovec_count] {
             assembled.extend_from_slice(batch.bytes(piece));
         }
         let datagrams: Vec<&[u8]> = match train.datagrams() {

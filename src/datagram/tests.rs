@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::batch::Asked;
+use super::batch::LocalAddress;
 use super::*;
 use crate::echo::Echo;
 use crate::limits::{
-    DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, Limits, REPLIES_BYTES_MAX, REPLIES_HIGH_BYTES,
-    REPLY_LISTING_BYTES,
+    DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, Limits, REPLIES_BYTES_MAX, REPLIES_HIGH_WATERMARK_BYTES,
+    REPLY_OVERHEAD_BYTES,
 };
 use crate::net;
 
@@ -89,23 +89,23 @@ trait AnyExchange {
 }
 
 #[cfg(target_os = "linux")]
-impl AnyExchange for linux::Exchange {
+impl AnyExchange for linux::MmsgIo {
     fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
-        linux::Exchange::receive(self, socket, batch)
+        linux::MmsgIo::receive(self, socket, batch)
     }
 
     fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
-        linux::Exchange::send(self, socket, batch)
+        linux::MmsgIo::send(self, socket, batch)
     }
 }
 
-impl AnyExchange for portable::Exchange {
+impl AnyExchange for portable::PlainIo {
     fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
-        portable::Exchange::receive(self, socket, batch)
+        portable::PlainIo::receive(self, socket, batch)
     }
 
     fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
-        portable::Exchange::send(self, socket, batch)
+        portable::PlainIo::send(self, socket, batch)
     }
 }
 
@@ -125,9 +125,9 @@ struct Server {
 fn check_exchanges(addresses: &[&str], story: impl Fn(Server)) {
     type Make = fn(&UdpSocket) -> Box<dyn AnyExchange>;
     let exchanges: &[Make] = &[
-        |_| Box::new(portable::Exchange::new()),
+        |_| Box::new(portable::PlainIo::new()),
         #[cfg(target_os = "linux")]
-        |socket| Box::new(linux::Exchange::new(socket, Batching::Trains)),
+        |socket| Box::new(linux::MmsgIo::new(socket, Batching::Gso)),
     ];
     for address in addresses {
         for make in exchanges {
@@ -172,16 +172,16 @@ impl Server {
     /// Puts an echo of each datagram of the batch behind what waits. Returns what was heard, and from whom.
     fn answer(&mut self, prefix: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut heard = Vec::new();
-        let (unanswered, buffers, mut replies) = self.batch.open();
+        let (unanswered, buffers, mut replies) = self.batch.begin_answering();
         for (number, sender, messages) in unanswered.senders() {
-            replies.turn_to(number);
+            replies.set_recipient(number);
             for message in messages {
-                assert!(!message.is_cut);
+                assert!(!message.is_truncated);
                 let mut next = Some(message.first());
                 while let Some(place) = next {
                     next = message.next(place);
                     heard.push((sender.peer.unwrap(), place.of(buffers).to_vec()));
-                    replies.answer(place);
+                    replies.set_current(place);
                     replies.echo(prefix);
                 }
             }
@@ -194,10 +194,10 @@ impl Server {
         while !self.batch.is_sent() {
             self.calls += 1;
             match self.exchange.send(&self.socket, &self.batch) {
-                Ok(trains) => self.sent += self.batch.strike(trains),
+                Ok(trains) => self.sent += self.batch.mark_sent(trains),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => thread::yield_now(),
-                Err(error) if refuses(&error) && self.batch.break_train(false) => {}
-                Err(_) => self.skipped += self.batch.strike(1),
+                Err(error) if refuses(&error) && self.batch.split_segments(false) => {}
+                Err(_) => self.skipped += self.batch.mark_sent(1),
             }
         }
     }
@@ -273,7 +273,7 @@ fn a_train_of_replies_arrives_as_single_datagrams() {
         let_all_arrive();
         server.receive();
         server.answer(PREFIX);
-        assert_eq!(server.batch.unsent(), 1);
+        assert_eq!(server.batch.pending_len(), 1);
         server.send();
         check_replies(&peer, PREFIX, &datagrams);
         assert_eq!((server.sent, server.skipped), (51, 0));
@@ -287,10 +287,10 @@ fn an_unsendable_reply_is_skipped_alone() {
         let peer = peer_of(server.address());
         peer.send(b"hello").unwrap();
         server.receive();
-        server.batch.take_in(None, Asked::Only, 0, 0, false);
-        let (_, _, mut replies) = server.batch.open();
+        server.batch.push_message(None, LocalAddress::Fixed, 0, 0, false);
+        let (_, _, mut replies) = server.batch.begin_answering();
         for (number, reply) in [(0, &b"before"[..]), (1, b"to nobody"), (0, b"behind")] {
-            replies.turn_to(number);
+            replies.set_recipient(number);
             replies.send(reply);
         }
         server.send();
@@ -305,9 +305,8 @@ fn a_batch_costs_one_call_each_way_and_a_train_is_received_in_one_piece() {
     // One server is the other's peer. One datagram goes there and back; then 64 of one size, which come back as a train that
     // the kernel does not cut for one who can take it whole; then 64 of different sizes, which no train can hold.
     for address in [V4, V6] {
-        let server = || {
-            Server::on(address, |socket| Box::new(linux::Exchange::new(socket, Batching::Trains)))
-        };
+        let server =
+            || Server::on(address, |socket| Box::new(linux::MmsgIo::new(socket, Batching::Gso)));
         let (mut one, mut other) = (server(), server());
         let sizes = [vec![64], vec![64; DATAGRAM_BATCH], (64..64 + DATAGRAM_BATCH).collect()];
         for (round, (sizes, messages)) in sizes.into_iter().zip([1, 1, DATAGRAM_BATCH]).enumerate()
@@ -326,7 +325,7 @@ fn a_batch_costs_one_call_each_way_and_a_train_is_received_in_one_piece() {
             assert!(heard.iter().all(|(from, _)| *from == other.address()));
             let expected = datagrams.iter().map(|datagram| [PREFIX, datagram].concat());
             assert!(heard.into_iter().map(|(_, datagram)| datagram).eq(expected));
-            one.batch.strike(one.batch.unsent());
+            one.batch.mark_sent(one.batch.pending_len());
         }
     }
 }
@@ -368,11 +367,17 @@ impl Service {
 
     /// Puts `bytes` to the protocol as if `peer` had sent them, in datagrams of `segment` that the kernel has joined. The
     /// replies wait.
-    fn pretend(&mut self, peer: Option<SocketAddr>, asked: Asked, segment: usize, bytes: &[u8]) {
+    fn pretend(
+        &mut self,
+        peer: Option<SocketAddr>,
+        asked: LocalAddress,
+        segment: usize,
+        bytes: &[u8],
+    ) {
         self.source.batch.clear();
         self.source.batch.buffers[..bytes.len()].copy_from_slice(bytes);
-        self.source.batch.take_in(peer, asked, bytes.len(), segment, false);
-        self.source.answer(&mut self.turn);
+        self.source.batch.push_message(peer, asked, bytes.len(), segment, false);
+        self.source.answer_batch(&mut self.turn);
     }
 
     /// Drives it once. Whatever the test: what it says of itself afterwards is true.
@@ -407,7 +412,7 @@ impl Service {
         let stats = &self.turn.stats;
         (
             stats.datagrams_out,
-            stats.datagrams_refused,
+            stats.datagrams_dropped,
             stats.datagrams_too_long,
             stats.datagrams_unsent,
         )
@@ -507,9 +512,9 @@ fn who_cannot_be_answered_is_refused_and_the_neighbours_are_answered() {
     for (peer, segment, is_cut) in
         [(port_0, 5, false), (None, 5, false), (known, 5, true), (port_0, 2, false)]
     {
-        service.source.batch.take_in(peer, Asked::Only, 5, segment, is_cut);
+        service.source.batch.push_message(peer, LocalAddress::Fixed, 5, segment, is_cut);
     }
-    service.source.answer(&mut service.turn);
+    service.source.answer_batch(&mut service.turn);
     assert_eq!(service.counted(), (0, 6, 0, 0));
     service.ready.writable = true;
     assert_eq!(service.drive(), Outcome::Blocked);
@@ -562,9 +567,9 @@ fn a_stranger_with_the_port_of_a_socket_on_all_addresses_is_answered() {
         if net::is_own_address(stranger).unwrap() {
             continue;
         }
-        service.pretend(Some(stranger), Asked::Only, 5, b"hello");
+        service.pretend(Some(stranger), LocalAddress::Fixed, 5, b"hello");
         assert_eq!(
-            (service.counted(), service.source.batch.unsent()),
+            (service.counted(), service.source.batch.pending_len()),
             ((0, 0, 0, 0), 1),
             "{stranger}"
         );
@@ -578,9 +583,9 @@ fn whose_address_cannot_be_told_from_ours_is_refused() {
     let mut service = Service::on("[::]:0");
     let port = service.source.address.port();
     let stranger = std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), port, 0, u32::MAX);
-    service.pretend(Some(stranger.into()), Asked::Only, 5, b"hello");
+    service.pretend(Some(stranger.into()), LocalAddress::Fixed, 5, b"hello");
     assert_eq!(service.counted(), (0, 1, 0, 0));
-    let (_, why) = service.source.refused.unwrap();
+    let (_, why) = service.source.last_dropped.unwrap();
     assert!(why.to_string().starts_with("that may be us: "), "{why}");
 }
 
@@ -590,27 +595,37 @@ fn nobody_is_answered_at_the_ports_of_small_services_unless_all_are_to_be() {
     let mut service = Service::on(V4);
     service.ready.writable = false;
     for (count, port) in [(1, 7), (2, 13), (3, 17), (4, 19)] {
-        service.pretend(Some(SocketAddr::from(([192, 0, 2, 1], port))), Asked::Only, 5, b"hello");
-        assert_eq!((service.counted(), service.source.batch.unsent()), ((0, count, 0, 0), 0));
+        service.pretend(
+            Some(SocketAddr::from(([192, 0, 2, 1], port))),
+            LocalAddress::Fixed,
+            5,
+            b"hello",
+        );
+        assert_eq!((service.counted(), service.source.batch.pending_len()), ((0, count, 0, 0), 0));
     }
     service.turn.limits.unanswered_ports.clear();
-    service.pretend(Some(SocketAddr::from(([192, 0, 2, 1], 7))), Asked::Only, 5, b"hello");
-    assert_eq!((service.counted(), service.source.batch.unsent()), ((0, 4, 0, 0), 1));
+    service.pretend(Some(SocketAddr::from(([192, 0, 2, 1], 7))), LocalAddress::Fixed, 5, b"hello");
+    assert_eq!((service.counted(), service.source.batch.pending_len()), ((0, 4, 0, 0), 1));
     // Port 0 is not a matter of choice.
-    service.pretend(Some(SocketAddr::from(([192, 0, 2, 1], 0))), Asked::Only, 5, b"hello");
-    assert_eq!((service.counted(), service.source.batch.unsent()), ((0, 5, 0, 0), 1));
+    service.pretend(Some(SocketAddr::from(([192, 0, 2, 1], 0))), LocalAddress::Fixed, 5, b"hello");
+    assert_eq!((service.counted(), service.source.batch.pending_len()), ((0, 5, 0, 0), 1));
 }
 
 #[test]
 fn what_is_sent_to_many_or_in_the_name_of_no_host_is_not_answered() {
     let host = SocketAddr::from(([192, 0, 2, 1], 1000));
     let mut service = Service::on(V4);
-    service.pretend(Some(host), Asked::Many, 5, b"hello");
+    service.pretend(Some(host), LocalAddress::Group, 5, b"hello");
     assert_eq!(service.counted(), (0, 1, 0, 0));
     for (count, ip) in (2..).zip(["0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1"]) {
-        service.pretend(Some(SocketAddr::new(ip.parse().unwrap(), 1000)), Asked::Only, 5, b"hello");
+        service.pretend(
+            Some(SocketAddr::new(ip.parse().unwrap(), 1000)),
+            LocalAddress::Fixed,
+            5,
+            b"hello",
+        );
         assert_eq!(
-            (service.counted(), service.source.batch.unsent()),
+            (service.counted(), service.source.batch.pending_len()),
             ((0, count, 0, 0), 0),
             "{ip}"
         );
@@ -664,14 +679,14 @@ fn a_reply_leaves_from_the_address_that_was_asked() {
             let_all_arrive();
             assert_eq!(service.drive_readable(), Outcome::Blocked);
             assert_eq!(
-                service.source.batch.unsent(),
+                service.source.batch.pending_len(),
                 trains,
                 "trains, which the kernel has not refused"
             );
             service.ready.writable = true;
             assert_eq!(service.drive(), Outcome::Blocked);
             assert_eq!(
-                service.turn.stats.datagrams_refused,
+                service.turn.stats.datagrams_dropped,
                 round * (asked.len() - answers.len()) as u64
             );
             for ip in answers {
@@ -698,14 +713,14 @@ fn a_train_that_cannot_be_sent_at_all_is_given_up_as_a_whole() {
     service.ready.writable = false;
     peer.send(b"hello").unwrap();
     service.hear(1);
-    service.source.batch.take_in(None, Asked::Only, 5, 5, false);
-    let (_, _, mut replies) = service.source.batch.open();
+    service.source.batch.push_message(None, LocalAddress::Fixed, 5, 5, false);
+    let (_, _, mut replies) = service.source.batch.begin_answering();
     for number in [1, 1, 1, 0, 0] {
-        replies.turn_to(number);
+        replies.set_recipient(number);
         replies.send(b"the same size");
     }
     service.ready.writable = true;
-    assert_eq!(service.source.batch.unsent(), 3);
+    assert_eq!(service.source.batch.pending_len(), 3);
     assert_eq!(service.drive(), Outcome::Blocked);
     assert_eq!(
         service.counted(),
@@ -717,10 +732,10 @@ fn a_train_that_cannot_be_sent_at_all_is_given_up_as_a_whole() {
         b"",
         [&b"echo -> hello".to_vec(), &b"the same size".to_vec(), &b"the same size".to_vec()],
     );
-    let (_, _, mut replies) = service.source.batch.open();
-    replies.turn_to(0);
+    let (_, _, mut replies) = service.source.batch.begin_answering();
+    replies.set_recipient(0);
     (0..2).for_each(|_| replies.send(b"the same size"));
-    assert_eq!(service.source.batch.unsent(), 1);
+    assert_eq!(service.source.batch.pending_len(), 1);
 }
 
 #[test]
@@ -737,7 +752,7 @@ fn a_train_that_the_kernel_refuses_leaves_datagram_by_datagram() {
         datagrams.iter().for_each(|datagram| assert_eq!(peer.send(datagram).unwrap(), 100));
         let_all_arrive();
         assert_eq!(service.drive_readable(), Outcome::Blocked);
-        assert_eq!(service.source.batch.unsent(), trains, "in round {round}");
+        assert_eq!(service.source.batch.pending_len(), trains, "in round {round}");
         service.ready.writable = true;
         assert_eq!(service.drive(), Outcome::Blocked);
         check_replies(&peer, PREFIX, &datagrams);
@@ -763,7 +778,7 @@ fn a_single_reply_that_the_kernel_refuses_is_skipped_although_it_looks_like_a_re
     (0..2).for_each(|_| assert_eq!(peer.send(b"").unwrap(), 0));
     let_all_arrive();
     assert_eq!(service.drive_readable(), Outcome::Blocked);
-    assert_eq!(service.source.batch.unsent(), 1);
+    assert_eq!(service.source.batch.pending_len(), 1);
 }
 
 #[cfg(target_os = "linux")]
@@ -787,15 +802,15 @@ fn whatever_a_send_fails_with_costs_one_reply() {
         let address = service.source.address;
         let batch = &mut service.source.batch;
         for number in 1..=10 {
-            batch.take_in(
+            batch.push_message(
                 Some(SocketAddr::from(([192, 0, 2, number], 1000))),
-                Asked::Only,
+                LocalAddress::Fixed,
                 5,
                 5,
                 false,
             );
         }
-        service.source.answer(&mut service.turn);
+        service.source.answer_batch(&mut service.turn);
         let (mut taken, mut calls) = (0, 0);
         let mut fails = true;
         let mut kernel = |batch: &Batch| {
@@ -804,12 +819,12 @@ fn whatever_a_send_fails_with_costs_one_reply() {
             if taken == 2 && std::mem::take(&mut fails) {
                 return Err(io::Error::from_raw_os_error(errno));
             }
-            let some = if fails { 2 } else { batch.unsent() };
+            let some = if fails { 2 } else { batch.pending_len() };
             taken += some;
             Ok(some)
         };
         let stats = &mut service.turn.stats;
-        send_all(&mut service.source.batch, &mut service.ready, stats, address, &mut kernel);
+        send_replies(&mut service.source.batch, &mut service.ready, stats, address, &mut kernel);
         let waits = service.source.wants_write();
         assert_eq!(
             waits,
@@ -817,7 +832,7 @@ fn whatever_a_send_fails_with_costs_one_reply() {
             "error {errno}"
         );
         service.ready.writable = true;
-        send_all(&mut service.source.batch, &mut service.ready, stats, address, &mut kernel);
+        send_replies(&mut service.source.batch, &mut service.ready, stats, address, &mut kernel);
         let is_lost = !waits && errno != libc::EINTR;
         let expected = if is_lost { (9, 0, 0, 1) } else { (10, 0, 0, 0) };
         assert_eq!(service.counted(), expected, "error {errno}");
@@ -846,10 +861,10 @@ fn what_waits_is_sent_before_more_is_answered() {
     );
     let peer = service.known_peer();
     service.ready.writable = false;
-    service.pretend(Some(peer.local_addr().unwrap()), Asked::Only, 1, &[1; 40]);
-    let composed = service.source.batch.outgoing.copied.len();
-    assert!(composed <= REPLIES_HIGH_BYTES + DATAGRAM_BYTES_MAX, "{composed} bytes");
-    assert_eq!(service.turn.stats.datagrams_in, service.source.batch.unsent() as u64);
+    service.pretend(Some(peer.local_addr().unwrap()), LocalAddress::Fixed, 1, &[1; 40]);
+    let composed = service.source.batch.replies.copied.len();
+    assert!(composed <= REPLIES_HIGH_WATERMARK_BYTES + DATAGRAM_BYTES_MAX, "{composed} bytes");
+    assert_eq!(service.turn.stats.datagrams_in, service.source.batch.pending_len() as u64);
     assert!(service.turn.stats.datagrams_in < 40);
     assert_eq!(service.drive(), Outcome::Blocked);
     assert!(!service.source.is_done());
@@ -878,16 +893,16 @@ fn one_datagram_is_not_answered_without_end() {
     service.ready.writable = false;
     let mut lost = 0;
     for (replies, listed) in
-        [(100, DATAGRAM_BYTES_MAX + REPLY_LISTING_BYTES), (1_000_000, REPLY_LISTING_BYTES)]
+        [(100, DATAGRAM_BYTES_MAX + REPLY_OVERHEAD_BYTES), (1_000_000, REPLY_OVERHEAD_BYTES)]
     {
         let fitting = REPLIES_BYTES_MAX / listed;
-        service.pretend(from, Asked::Only, 5, b"hello");
-        assert_eq!(service.source.batch.unsent(), fitting);
+        service.pretend(from, LocalAddress::Fixed, 5, b"hello");
+        assert_eq!(service.source.batch.pending_len(), fitting);
         lost += (replies - fitting) as u64;
         assert_eq!(service.counted(), (0, 0, 0, lost));
-        service.source.batch.strike(fitting);
+        service.source.batch.mark_sent(fitting);
     }
-    service.pretend(from, Asked::Only, 5, b"hello");
+    service.pretend(from, LocalAddress::Fixed, 5, b"hello");
     service.ready.writable = true;
     assert_eq!(service.drive(), Outcome::Blocked);
     check_replies(&peer, b"", [&b"three".to_vec()]);
@@ -905,7 +920,7 @@ fn a_panic_costs_the_one_datagram() {
     for train in [&b"P"[..], b"Pabc", b"abcP", b"abPPcdP", b"PPPP"] {
         let mut service = Service::of(Answers(answers), V4);
         let peer = service.known_peer();
-        service.pretend(Some(peer.local_addr().unwrap()), Asked::Only, 1, train);
+        service.pretend(Some(peer.local_addr().unwrap()), LocalAddress::Fixed, 1, train);
         let panics = train.iter().filter(|&&byte| byte == b'P').count() as u64;
         let stats = &service.turn.stats;
         assert_eq!((stats.datagrams_in, stats.panics), (train.len() as u64, panics));
@@ -953,13 +968,13 @@ fn a_connected_socket_hears_its_peer_at_whatever_port_and_refuses_a_stranger() {
     let mut service = Service { source, ready: Readiness::NOT_READY, turn };
     let strangers = [SocketAddr::from(([127, 0, 0, 1], 8)), SocketAddr::from(([127, 0, 0, 2], 7))];
     for (count, stranger) in (1..).zip(strangers.map(Some).into_iter().chain([None])) {
-        service.pretend(stranger, Asked::Only, 5, b"hello");
+        service.pretend(stranger, LocalAddress::Fixed, 5, b"hello");
         assert_eq!(
-            (service.counted(), service.source.batch.unsent()),
+            (service.counted(), service.source.batch.pending_len()),
             ((0, count, 0, 0), 0),
             "{stranger:?}"
         );
     }
-    service.pretend(Some(peer), Asked::Only, 5, b"hello");
-    assert_eq!((service.counted(), service.source.batch.unsent()), ((0, 3, 0, 0), 1));
+    service.pretend(Some(peer), LocalAddress::Fixed, 5, b"hello");
+    assert_eq!((service.counted(), service.source.batch.pending_len()), ((0, 3, 0, 0), 1));
 }

@@ -184,7 +184,7 @@ fn converse<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Talk {
 /// A request that can stand before and after any other.
 const PLAIN: &[u8] = b"GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Holds the conversation about `input` against `answers` and `mark_ended`: whole, byte by byte, and cut in two anywhere; alone,
+/// Holds the conversation about `input` against `answers` and `end`: whole, byte by byte, and cut in two anywhere; alone,
 /// and behind another request. Another request after it is answered if the connection persists, and else is not.
 #[track_caller]
 fn check(rule: &str, input: impl AsRef<[u8]>, answers: &[String], end: End) {

@@ -14,7 +14,7 @@ use crate::protocol::{Peer, Protocol};
 use crate::wire::Registered;
 
 impl Reactor {
-    /// Serves streams on `address`: `make_protocol` makes the protocol of each connection that is accepted, given its peer.
+    /// Serves streams on `address`: `make` makes the protocol of each connection that is accepted, given its peer.
     /// Returns the address bound, in which port 0 has become a real one.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ impl Reactor {
         Ok(address)
     }
 
-    /// Serves streams on a Unix socket at `path`, as [`listen`](Reactor::listen) does over TCP: `make_protocol` makes the protocol of
+    /// Serves streams on a Unix socket at `path`, as [`listen`](Reactor::listen) does over TCP: `make` makes the protocol of
     /// each connection, which need not know the difference.
     ///
     /// The file that appears at `path` belongs to the socket, and is removed when the reactor stops or is dropped, if it is

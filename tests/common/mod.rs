@@ -307,7 +307,7 @@ pub(crate) fn reset(stream: TcpStream) {
     drop(stream);
 }
 
-/// Makes `start_connect` until no signal interrupts it. A call that waits with a timeout is not restarted by the kernel (signal(7)).
+/// Makes `call` until no signal interrupts it. A call that waits with a timeout is not restarted by the kernel (signal(7)).
 pub(crate) fn persist<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
