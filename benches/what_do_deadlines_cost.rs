@@ -125,7 +125,7 @@ fn time_to_close() -> Duration {
 fn echoing(idle_timeout_ms: u64) -> (Reactor, SocketAddr) {
     let mut reactor = Reactor::new(Limits {
         first_byte_timeout_ms: idle_timeout_ms,
-        idle_timeout_ms: idle_timeout_ms,
+        idle_timeout_ms,
         ..Limits::default()
     })
     .expect("a poll can be made");

@@ -76,7 +76,7 @@ fn exchange(
     };
     answer_a_batch(); // the first one is sent singly in any case
     group.bench_function(name, |b| {
-        b.iter_custom(|batches| (0..batches).map(|_| answer_a_batch()).sum())
+        b.iter_custom(|batches| (0..batches).map(|_| answer_a_batch()).sum());
     });
 }
 

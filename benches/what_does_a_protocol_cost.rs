@@ -80,7 +80,7 @@ fn http(c: &mut Criterion) {
         let answer = answer_to(REQUEST);
         let mut sent = Vec::new();
         group.bench_function("floor", |b| {
-            b.iter(|| parse_and_copy(black_box(&requests), &answer, &mut sent))
+            b.iter(|| parse_and_copy(black_box(&requests), &answer, &mut sent));
         });
         assert!(
             sent.is_empty() || sent.len() == depth * answer.len(),

@@ -91,7 +91,7 @@ fn print_table(counts: &[usize]) -> io::Result<()> {
             match status.code() {
                 Some(0) => {}
                 Some(NO_ROOM) => {
-                    writeln!(stdout, "{protocol:8}  {count:11}  {}", advice(descriptors))?
+                    writeln!(stdout, "{protocol:8}  {count:11}  {}", advice(descriptors))?;
                 }
                 _ => return Err(io::Error::other(format!("the server ended with {status}"))),
             }

@@ -504,7 +504,7 @@ impl Connection {
             Command::Pause => {}
             Command::ShutdownWrite if self.write_side != WriteSide::Open => {}
             Command::ShutdownWrite if self.wants_write() => {
-                self.write_side = WriteSide::ShutdownPending
+                self.write_side = WriteSide::ShutdownPending;
             }
             Command::ShutdownWrite => self.shutdown_write(wire, turn),
         }
@@ -588,7 +588,7 @@ impl Connection {
                     self.read(wire, ready, scratch, turn);
                 }
                 Phase::Backpressured if self.own_output() < HIGH_WATERMARK_BYTES => {
-                    self.feed_buffered(wire, ready, turn)
+                    self.feed_buffered(wire, ready, turn);
                 }
                 Phase::Paused { awaits_output_low: true, at_eof: at_end }
                     if self.output.len() <= LOW_WATERMARK_BYTES =>
@@ -816,10 +816,10 @@ impl Connection {
         match steps.last.next {
             Next::Continue | Next::Unchanged if rest == 0 => {}
             Next::Continue | Next::Unchanged if steps.last.consumed > 0 => {
-                self.phase = Phase::Backpressured
+                self.phase = Phase::Backpressured;
             }
             Next::Continue | Next::Unchanged if rest >= INPUT_BYTES_MAX => {
-                self.phase = Phase::Ended(CloseReason::InputTooLong)
+                self.phase = Phase::Ended(CloseReason::InputTooLong);
             }
             Next::Continue | Next::Unchanged => {}
             next @ (Next::Pause | Next::Close | Next::CloseWithoutLinger | Next::Abort) => {

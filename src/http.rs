@@ -18,7 +18,7 @@ mod stream;
 
 use std::time::Duration;
 
-use crate::limits::{BODY_BYTES_MAX, EMPTY_LINES_MAX, STREAM_REST_MS};
+use crate::limits::{BODY_BYTES_MAX, BODY_RETRY_MS, EMPTY_LINES_MAX};
 use crate::protocol::{Advance, CloseReason, Context, Next, Protocol};
 
 pub use access::ACCESS_LOG;
@@ -28,10 +28,10 @@ pub use request::{Method, Request};
 pub use response::{Page, Response, Status};
 pub use site::Site;
 
-use access::Entry;
-use request::{FEW_HEADERS, FewHeaders, Parsed, has_news, parse};
-use response::{Body, Form};
-use stream::{Piece, Stream};
+use access::LogEntry;
+use request::{FEW_HEADERS, FewHeaders, Parsed, has_new_line, parse};
+use response::{ResponseBody, ResponseForm};
+use stream::{BodyStream, ReadOutcome};
 
 /// What a server has to say.
 ///
@@ -78,23 +78,23 @@ pub struct Http<R> {
 
 enum State {
     /// A request's head is to come.
-    Head(Coming),
+    Head(HeadProgress),
     /// The body of a request arrives. The answer leaves behind its last byte.
-    Body(Box<Arriving>),
+    Body(Box<BodyProgress>),
     /// The body of an answer leaves. No input is taken meanwhile.
-    Stream(Box<Stream>),
+    StreamingBody(Box<BodyStream>),
 }
 
 impl State {
     /// Nothing of the next request has come.
-    const NEXT: State = State::Head(Coming::NEXT);
+    const NEXT: State = State::Head(HeadProgress::NEXT);
     /// Nothing has come at all.
-    const FIRST: State = State::Head(Coming { is_first: true, ..Coming::NEXT });
+    const FIRST: State = State::Head(HeadProgress { is_first: true, ..HeadProgress::NEXT });
 }
 
 /// What is known of a head that has not come yet.
 #[derive(Clone, Copy)]
-struct Coming {
+struct HeadProgress {
     /// So many bytes of it are known not to hold its end.
     scanned: u32,
     /// These say HEAD, so that no answer to it has a body.
@@ -105,22 +105,23 @@ struct Coming {
     is_first: bool,
 }
 
-impl Coming {
+impl HeadProgress {
     /// Nothing of the next one.
-    const NEXT: Coming = Coming { scanned: 0, is_head: false, empty_lines: 0, is_first: false };
+    const NEXT: HeadProgress =
+        HeadProgress { scanned: 0, is_head: false, empty_lines: 0, is_first: false };
 }
 
 /// A body, of which `left` bytes are still to come.
-struct Arriving {
+struct BodyProgress {
     left: u64,
-    form: Form,
+    form: ResponseForm,
     next: Next,
-    then: Then,
-    entry: Option<Box<Entry>>,
+    body_use: BodyUse,
+    entry: Option<Box<LogEntry>>,
 }
 
 /// What becomes of a body, and who answers behind it.
-enum Then {
+enum BodyUse {
     /// It is skipped, for nobody wants it. Behind it, the request with this head is answered as if it had had none.
     Skip(Box<[u8]>),
     /// It is taken by somebody, who will answer.
@@ -133,13 +134,18 @@ impl<R: Responder> Http<R> {
         Http { responder, state: State::FIRST }
     }
 
-    fn advance_head(&mut self, coming: Coming, input: &[u8], cx: &mut Context<'_>) -> Advance {
+    fn advance_head(
+        &mut self,
+        coming: HeadProgress,
+        input: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Advance {
         // Old clients send an empty line after a body. It is no part of what follows (RFC 9112 section 2.2).
         if input[0] == b'\r' {
             match input {
                 [_, b'\n', ..] if coming.empty_lines < EMPTY_LINES_MAX => {
                     cx.cancel_timer();
-                    self.state = State::Head(Coming {
+                    self.state = State::Head(HeadProgress {
                         scanned: 0,
                         empty_lines: coming.empty_lines + 1,
                         ..coming
@@ -150,12 +156,12 @@ impl<R: Responder> Http<R> {
                 _ => {
                     return Advance {
                         consumed: input.len(),
-                        next: self.refuse(Status::BadRequest, Form::Full, input, cx),
+                        next: self.reject(Status::BadRequest, ResponseForm::Full, input, cx),
                     };
                 }
             }
         }
-        if coming.scanned > 0 && !has_news(input, coming.scanned as usize) {
+        if coming.scanned > 0 && !has_new_line(input, coming.scanned as usize) {
             return self.need_more_head(coming, input, cx);
         }
         let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; FEW_HEADERS];
@@ -163,49 +169,59 @@ impl<R: Responder> Http<R> {
         match parse(input, &mut few, &mut many) {
             Parsed::Partial => self.need_more_head(coming, input, cx),
             // Who has spoken HTTP/1 takes no answer without a head, and somebody behind it might take the file for one.
-            Parsed::Whole(request, _) if request.form() == Form::Simple && !coming.is_first => {
+            Parsed::Complete(request, _)
+                if request.form() == ResponseForm::Simple && !coming.is_first =>
+            {
                 Advance {
                     consumed: input.len(),
-                    next: self.refuse(Status::BadRequest, Form::Full, input, cx),
+                    next: self.reject(Status::BadRequest, ResponseForm::Full, input, cx),
                 }
             }
-            Parsed::Whole(request, length) => {
+            Parsed::Complete(request, length) => {
                 if coming.scanned > 0 || coming.empty_lines > 0 {
                     cx.cancel_timer();
                 }
                 if let State::Head(coming) = &mut self.state {
-                    *coming = Coming::NEXT; // in place, for the state as a whole would have to be dropped
+                    *coming = HeadProgress::NEXT; // in place, for the state as a whole would have to be dropped
                 }
-                Advance { consumed: length, next: self.answer(&request, &input[..length], cx) }
+                Advance { consumed: length, next: self.respond_to(&request, &input[..length], cx) }
             }
-            Parsed::Refused(status) => Advance {
+            Parsed::Rejected(status) => Advance {
                 consumed: input.len(),
-                next: self.refuse(status, form_of(input), input, cx),
+                next: self.reject(status, response_form(input), input, cx),
             },
         }
     }
 
     /// From its first byte on, a head has its time.
-    fn need_more_head(&mut self, coming: Coming, input: &[u8], cx: &mut Context<'_>) -> Advance {
+    fn need_more_head(
+        &mut self,
+        coming: HeadProgress,
+        input: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Advance {
         if coming.scanned == 0 {
             cx.set_timer(Duration::from_millis(cx.limits().head_timeout_ms));
         }
         let scanned = u32::try_from(input.len()).expect("no more than INPUT_BYTES_MAX is carried");
-        self.state =
-            State::Head(Coming { scanned, is_head: form_of(input) == Form::Head, ..coming });
+        self.state = State::Head(HeadProgress {
+            scanned,
+            is_head: response_form(input) == ResponseForm::Head,
+            ..coming
+        });
         Advance::need_more()
     }
 
     /// Answers the request that `head` says.
-    fn answer(&mut self, request: &Request<'_>, head: &[u8], cx: &mut Context<'_>) -> Next {
+    fn respond_to(&mut self, request: &Request<'_>, head: &[u8], cx: &mut Context<'_>) -> Next {
         if request.body_bytes() > 0 {
-            return self.answer_behind_body(request, head, cx);
+            return self.respond_after_body(request, head, cx);
         }
-        let next = after(request, cx);
+        let next = keep_alive_or_close(request, cx);
         let logs_access = self.responder.logs_access();
         let response = self.responder.respond(request);
-        if logs_access || response.leaves_in_pieces() {
-            let entry = logs_access.then(|| Entry::new(head, cx));
+        if logs_access || response.is_streamed() {
+            let entry = logs_access.then(|| LogEntry::new(head, cx));
             return send(&mut self.state, response, request.form(), next, entry, cx);
         }
         // As nearly always: it is short, and nobody wants to know.
@@ -216,7 +232,7 @@ impl<R: Responder> Http<R> {
 
     /// The same, where the answer has to wait until the request's body has come.
     #[cold]
-    fn answer_behind_body(
+    fn respond_after_body(
         &mut self,
         request: &Request<'_>,
         head: &[u8],
@@ -224,40 +240,41 @@ impl<R: Responder> Http<R> {
     ) -> Next {
         let (form, left) = (request.form(), request.body_bytes());
         if left > BODY_BYTES_MAX {
-            return self.refuse(Status::ContentTooLarge, form, head, cx);
+            return self.reject(Status::ContentTooLarge, form, head, cx);
         }
-        let next = after(request, cx);
+        let next = keep_alive_or_close(request, cx);
         let upload = self.responder.receive(request);
-        let entry = self.responder.logs_access().then(|| Entry::new(head, cx));
+        let entry = self.responder.logs_access().then(|| LogEntry::new(head, cx));
         let then = match upload {
             // RFC 9110 section 10.1.1. There is no interim answer in HTTP/1.0; the client may ask without expecting one.
             Some(_) if request.expects_continue() => {
                 return send_last(Status::ExpectationFailed, form, entry, cx);
             }
-            Some(upload) => Then::Upload(upload),
+            Some(upload) => BodyUse::Upload(upload),
             // A client that waits for leave to send its body gets the answer instead (RFC 9110 section 10.1.1). Whether it
             // sends the body all the same cannot be known, so nothing after it can be told apart.
             None if request.expects_continue() => {
                 let response = self.responder.respond(request);
                 return send(&mut self.state, response, form, Next::Close, entry, cx);
             }
-            None => Then::Skip(head.into()),
+            None => BodyUse::Skip(head.into()),
         };
         cx.set_timer(Duration::from_millis(cx.limits().body_timeout_ms));
-        self.state = State::Body(Box::new(Arriving { left, form, next, then, entry }));
+        self.state =
+            State::Body(Box::new(BodyProgress { left, form, next, body_use: then, entry }));
         Next::Continue
     }
 
     /// Takes the next bytes of a request's body.
     fn advance_body(
         &mut self,
-        mut body: Box<Arriving>,
+        mut body: Box<BodyProgress>,
         input: &[u8],
         cx: &mut Context<'_>,
     ) -> Advance {
         let count = usize::try_from(body.left).map_or(input.len(), |left| left.min(input.len()));
         body.left -= count as u64;
-        if let Then::Upload(upload) = &mut body.then {
+        if let BodyUse::Upload(upload) = &mut body.body_use {
             upload.take(&input[..count]);
         }
         if body.left > 0 {
@@ -265,17 +282,19 @@ impl<R: Responder> Http<R> {
             return Advance::consumed(count);
         }
         cx.cancel_timer();
-        let Arriving { form, mut next, then, entry, .. } = *body;
+        let BodyProgress { form, mut next, body_use: then, entry, .. } = *body;
         if cx.is_stopping() && next == Next::Continue {
             next = Next::Close; // since the head came
         }
         let next = match then {
-            Then::Upload(upload) => send(&mut self.state, upload.respond(), form, next, entry, cx),
-            Then::Skip(head) => {
+            BodyUse::Upload(upload) => {
+                send(&mut self.state, upload.respond(), form, next, entry, cx)
+            }
+            BodyUse::Skip(head) => {
                 let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; FEW_HEADERS];
                 let mut many = Vec::new();
                 match parse(&head, &mut few, &mut many) {
-                    Parsed::Whole(request, _) => send(
+                    Parsed::Complete(request, _) => send(
                         &mut self.state,
                         self.responder.respond(&request),
                         form,
@@ -283,7 +302,7 @@ impl<R: Responder> Http<R> {
                         entry,
                         cx,
                     ),
-                    Parsed::Partial | Parsed::Refused(_) => {
+                    Parsed::Partial | Parsed::Rejected(_) => {
                         unreachable!("what was a whole head still is one")
                     }
                 }
@@ -294,11 +313,11 @@ impl<R: Responder> Http<R> {
 
     /// Goes on with what has begun: a request's body, or an answer's.
     #[cold]
-    fn go_on(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+    fn continue_message(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
         match std::mem::replace(&mut self.state, State::NEXT) {
             State::Body(body) => self.advance_body(body, input, cx),
-            State::Stream(stream) => {
-                Advance::need_more().then(go_on_streaming(&mut self.state, stream, cx))
+            State::StreamingBody(stream) => {
+                Advance::need_more().then(stream_more(&mut self.state, stream, cx))
             }
             State::Head(_) => unreachable!("between two messages, nothing has begun"),
         }
@@ -306,8 +325,14 @@ impl<R: Responder> Http<R> {
 
     /// The last answer to a peer that we do not understand, or no longer want to.
     #[cold]
-    fn refuse(&mut self, status: Status, form: Form, input: &[u8], cx: &mut Context<'_>) -> Next {
-        let entry = self.responder.logs_access().then(|| Entry::new(input, cx));
+    fn reject(
+        &mut self,
+        status: Status,
+        form: ResponseForm,
+        input: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Next {
+        let entry = self.responder.logs_access().then(|| LogEntry::new(input, cx));
         send_last(status, form, entry, cx)
     }
 }
@@ -316,7 +341,7 @@ impl<R: Responder> Protocol for Http<R> {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         match self.state {
             State::Head(coming) => self.advance_head(coming, input, cx),
-            State::Body(_) | State::Stream(_) => self.go_on(input, cx),
+            State::Body(_) | State::StreamingBody(_) => self.continue_message(input, cx),
         }
     }
 
@@ -325,16 +350,16 @@ impl<R: Responder> Protocol for Http<R> {
     fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
         match std::mem::replace(&mut self.state, State::NEXT) {
             State::Head(_) if rest.is_empty() => Next::Close,
-            State::Head(_) => self.refuse(Status::BadRequest, form_of(rest), rest, cx),
+            State::Head(_) => self.reject(Status::BadRequest, response_form(rest), rest, cx),
             State::Body(body) => send_last(Status::BadRequest, body.form, body.entry, cx),
-            State::Stream(stream) => go_on_streaming(&mut self.state, stream, cx),
+            State::StreamingBody(stream) => stream_more(&mut self.state, stream, cx),
         }
     }
 
     /// What was streamed has mostly left: there is room for more.
     fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
         match std::mem::replace(&mut self.state, State::NEXT) {
-            State::Stream(stream) => go_on_streaming(&mut self.state, stream, cx),
+            State::StreamingBody(stream) => stream_more(&mut self.state, stream, cx),
             state @ (State::Head(_) | State::Body(_)) => {
                 self.state = state;
                 Next::Continue
@@ -344,29 +369,29 @@ impl<R: Responder> Protocol for Http<R> {
 
     /// Between two requests, and before the first, either side may close (RFC 9112 section 9.5).
     fn is_evictable(&self) -> bool {
-        matches!(self.state, State::Head(Coming { scanned: 0, .. }))
+        matches!(self.state, State::Head(HeadProgress { scanned: 0, .. }))
     }
 
     fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
         let form = match std::mem::replace(&mut self.state, State::NEXT) {
             State::Head(coming) => {
                 if coming.is_head {
-                    Form::Head
+                    ResponseForm::Head
                 } else {
-                    Form::Full
+                    ResponseForm::Full
                 }
             }
             State::Body(body) => {
                 return send_last(Status::RequestTimeout, body.form, body.entry, cx);
             }
-            State::Stream(stream) => return go_on_streaming(&mut self.state, stream, cx),
+            State::StreamingBody(stream) => return stream_more(&mut self.state, stream, cx),
         };
-        self.refuse(Status::RequestTimeout, form, b"", cx)
+        self.reject(Status::RequestTimeout, form, b"", cx)
     }
 
     fn closed(&mut self, why: CloseReason) {
         let _ = why;
-        if let State::Stream(stream) = &self.state {
+        if let State::StreamingBody(stream) = &self.state {
             stream.log();
         }
     }
@@ -374,12 +399,12 @@ impl<R: Responder> Protocol for Http<R> {
 
 /// What follows the answer to a request.
 #[inline]
-fn after(request: &Request<'_>, cx: &Context<'_>) -> Next {
+fn keep_alive_or_close(request: &Request<'_>, cx: &Context<'_>) -> Next {
     if request.method() == Method::Connect {
         Next::Close // what its client sends behind it is for the tunnel that it does not get, and no request
     } else if request.keeps_alive() {
         if cx.is_stopping() { Next::Close } else { Next::Continue }
-    } else if request.form() == Form::Simple {
+    } else if request.form() == ResponseForm::Simple {
         Next::Close // it has said nothing about its end
     } else {
         Next::CloseWithoutLinger
@@ -392,21 +417,21 @@ fn after(request: &Request<'_>, cx: &Context<'_>) -> Next {
 fn send(
     state: &mut State,
     response: Response<'_>,
-    form: Form,
+    form: ResponseForm,
     next: Next,
-    entry: Option<Box<Entry>>,
+    entry: Option<Box<LogEntry>>,
     cx: &mut Context<'_>,
 ) -> Next {
-    let response = if form == Form::Head { response } else { response.in_pieces() };
+    let response = if form == ResponseForm::Head { response } else { response.into_streamed() };
     let (output, date) = cx.compose();
     response.write(form, next == Next::Continue, date, output);
     let code = response.code();
-    let body_bytes = if form == Form::Head { 0 } else { response.body_bytes() };
+    let body_bytes = if form == ResponseForm::Head { 0 } else { response.body_bytes() };
     match response.body {
-        Body::Streamed(length, body) if body_bytes > 0 => {
-            go_on_streaming(state, Box::new(Stream::new(body, length, next, code, entry)), cx)
+        ResponseBody::Streamed(length, body) if body_bytes > 0 => {
+            stream_more(state, Box::new(BodyStream::new(body, length, next, code, entry)), cx)
         }
-        Body::Streamed(..) | Body::Bytes(_) => {
+        ResponseBody::Streamed(..) | ResponseBody::Bytes(_) => {
             if let Some(entry) = entry {
                 entry.log(code, body_bytes);
             }
@@ -416,36 +441,41 @@ fn send(
 }
 
 /// Sends an error, behind which we close.
-fn send_last(status: Status, form: Form, entry: Option<Box<Entry>>, cx: &mut Context<'_>) -> Next {
+fn send_last(
+    status: Status,
+    form: ResponseForm,
+    entry: Option<Box<LogEntry>>,
+    cx: &mut Context<'_>,
+) -> Next {
     let mut untouched = State::NEXT; // for an error is too short to leave in pieces
     send(&mut untouched, Response::error(status), form, Next::Close, entry, cx)
 }
 
 /// Goes on with an answer's body.
 #[cold]
-fn go_on_streaming(state: &mut State, mut stream: Box<Stream>, cx: &mut Context<'_>) -> Next {
+fn stream_more(state: &mut State, mut stream: Box<BodyStream>, cx: &mut Context<'_>) -> Next {
     cx.cancel_timer();
     let piece = stream.read(cx.compose().0);
     match piece {
-        Piece::Some => {}
-        Piece::NotYet => cx.set_timer(Duration::from_millis(STREAM_REST_MS)),
-        Piece::Last => {
+        ReadOutcome::Data => {}
+        ReadOutcome::WouldBlock => cx.set_timer(Duration::from_millis(BODY_RETRY_MS)),
+        ReadOutcome::Last => {
             stream.log();
             return stream.next;
         }
         // The client has been told a length, and must not take less for the whole.
-        Piece::Missing => {
+        ReadOutcome::TooShort => {
             stream.log();
             return Next::Abort;
         }
     }
-    *state = State::Stream(stream);
+    *state = State::StreamingBody(stream);
     Next::Pause
 }
 
 /// What of an answer the sender of a refused request can take, as far as it can be told: none to HEAD has a body.
-fn form_of(input: &[u8]) -> Form {
-    if input.starts_with(b"HEAD ") { Form::Head } else { Form::Full }
+fn response_form(input: &[u8]) -> ResponseForm {
+    if input.starts_with(b"HEAD ") { ResponseForm::Head } else { ResponseForm::Full }
 }
 
 #[cfg(test)]

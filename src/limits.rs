@@ -266,20 +266,20 @@ pub const BODY_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The most that is read of a streamed body at a time, in bytes. It is read when no more than the low mark waits, so that of
 /// a body of any size, no more than both together is ever held.
-pub const STREAMED_BYTES_MAX: usize = 64 * 1024;
+pub const BODY_READ_BYTES_MAX: usize = 64 * 1024;
 
 /// The most reads that a piece is made of. A body that comes in smaller bits makes a smaller piece: what it takes to read a bit is
 /// paid by everybody who waits.
-pub const STREAMED_READS_MAX: usize = 64;
+pub const BODY_READS_MAX: usize = 64;
 
 /// How long a streamed body that has nothing yet is left alone, in milliseconds. Then it is read again.
-pub const STREAM_REST_MS: u64 = 1;
+pub const BODY_RETRY_MS: u64 = 1;
 
 /// How much of a file that is not in memory the kernel is asked to fetch at a time, in bytes: what Linux reads ahead by
 /// default (`read_ahead_kb`). Of a longer stretch it may drop the rest.
 pub const FILE_FETCH_BYTES: u64 = 128 * 1024;
 
-/// How far ahead of the reading, in bytes. At a connection's rest of [`STREAM_REST_MS`] it allows 512 MB/s, more than most
+/// How far ahead of the reading, in bytes. At a connection's rest of [`BODY_RETRY_MS`] it allows 512 MB/s, more than most
 /// disks have to give.
 pub const FILE_AHEAD_BYTES: u64 = 4 * FILE_FETCH_BYTES;
 
@@ -294,14 +294,14 @@ pub const FILE_WAIT_GAP_MS: u64 = 10;
 /// The most descriptors that are held back for files, so that they can be opened also where connections have taken all others. A
 /// file that is sent at once needs one for some microseconds, so all such files do with one; a long one, or a slow peer, needs
 /// one for longer. When all are in use, too: 503.
-pub const FILE_SPARES_MAX: usize = 16;
+pub const RESERVED_FDS_MAX: usize = 16;
 
 /// No more are held back than one of so many that the process may have (`ulimit -n`).
-pub const FILE_SPARES_PART: usize = 8;
+pub const RESERVED_FDS_DIVISOR: usize = 8;
 
 /// How long nothing more is logged of files that cannot be opened, for want of descriptors or because of the disk, in
 /// milliseconds. Peers can bring that about as often as they like; the next line has the count.
-pub const FILE_SHORTAGE_MS: u64 = 10_000;
+pub const FILE_WARNING_GAP_MS: u64 = 10_000;
 
 /// What the access log shows of a request line, in bytes. What is beyond is cut off, and `...` put in its place.
 pub const ACCESS_LINE_BYTES_MAX: usize = 1024;
@@ -323,11 +323,11 @@ const _: () = assert!(
     "low mark < high mark < bound"
 );
 const _: () = assert!(
-    STREAMED_BYTES_MAX as u64 <= FILE_AHEAD_BYTES,
+    BODY_READ_BYTES_MAX as u64 <= FILE_AHEAD_BYTES,
     "the next piece is among what is fetched"
 );
 const _: () = assert!(
-    HIGH_WATERMARK_BYTES + STREAMED_BYTES_MAX < OUTPUT_BYTES_MAX,
+    HIGH_WATERMARK_BYTES + BODY_READ_BYTES_MAX < OUTPUT_BYTES_MAX,
     "a piece of a stream always fits, behind other answers too"
 );
 const _: () = assert!(

@@ -38,22 +38,22 @@ fn main() -> ExitCode {
             let _ = error.print();
             return ExitCode::SUCCESS;
         }
-        Err(error) => return complain(MISUSED, &first_line(&error)),
+        Err(error) => return exit_with_error(MISUSED, &first_line(&error)),
     };
     match command {
         Command::Serve(arguments) if arguments.has_root_for_nobody() => {
-            complain(MISUSED, "--root needs an address: --http ADDR")
+            exit_with_error(MISUSED, "--root needs an address: --http ADDR")
         }
         Command::Serve(arguments) => match serve(&arguments.with_defaults()) {
             Ok(Stopped::Graceful) => ExitCode::SUCCESS,
             Ok(Stopped::Forced(_)) => ExitCode::from(CUT_OFF),
-            Err(error) => complain(FAILED, &error.to_string()),
+            Err(error) => exit_with_error(FAILED, &error.to_string()),
         },
         Command::Send(message) => match send::send(&message) {
             Ok(None) => ExitCode::SUCCESS,
-            Ok(Some(note)) => complain(SUCCEEDED, &note),
-            Err(Failure::Misused(why)) => complain(MISUSED, &why),
-            Err(Failure::Failed(why)) => complain(FAILED, &why),
+            Ok(Some(note)) => exit_with_error(SUCCEEDED, &note),
+            Err(Failure::Misused(why)) => exit_with_error(MISUSED, &why),
+            Err(Failure::Failed(why)) => exit_with_error(FAILED, &why),
             Err(Failure::NobodyReads) => ExitCode::from(FAILED), // as quietly as others die of SIGPIPE
         },
         Command::Blast(options) => offer_load(&options),
@@ -63,11 +63,11 @@ fn main() -> ExitCode {
 fn offer_load(options: &Blast) -> ExitCode {
     let plan = match Plan::new(options) {
         Ok(plan) => plan,
-        Err(line) => return complain(MISUSED, &format!("{line} (try --help)")),
+        Err(line) => return exit_with_error(MISUSED, &format!("{line} (try --help)")),
     };
     match blast::run(plan, options) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(line) => complain(FAILED, &line),
+        Err(line) => exit_with_error(FAILED, &line),
     }
 }
 
@@ -212,7 +212,7 @@ fn first_line(error: &clap::Error) -> String {
     format!("{} (try --help)", line.strip_prefix("error: ").unwrap_or(line))
 }
 
-fn complain(status: u8, message: &str) -> ExitCode {
+fn exit_with_error(status: u8, message: &str) -> ExitCode {
     // If standard error is closed too, the status has to do.
     let _ = writeln!(io::stderr(), "reactor: {message}");
     ExitCode::from(status)

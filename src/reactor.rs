@@ -624,7 +624,13 @@ impl Reactor {
     fn finish_drive(&mut self, token: usize, outcome: Outcome) {
         match outcome {
             Outcome::Ended(why) => {
-                mark_ended(&mut self.ended, &mut self.run_queue, token, &mut self.slots[token], why)
+                mark_ended(
+                    &mut self.ended,
+                    &mut self.run_queue,
+                    token,
+                    &mut self.slots[token],
+                    why,
+                );
             }
             Outcome::Blocked | Outcome::Idle => self.rearm(token, false),
             Outcome::Unfinished => self.rearm(token, true),

@@ -312,7 +312,7 @@ fn a_burst_of_equal_datagrams_comes_back_in_order() {
     for count in [64, 65, 128, 600] {
         let datagrams: Vec<Vec<u8>> = (0..count).map(|number| pattern(number, 64)).collect();
         program.while_held(|| {
-            datagrams.iter().for_each(|datagram| assert_eq!(socket.send(datagram).unwrap(), 64))
+            datagrams.iter().for_each(|datagram| assert_eq!(socket.send(datagram).unwrap(), 64));
         });
         datagrams.iter().for_each(|datagram| check_reply(&socket, datagram, b"echo -> "));
         let datagrams: Vec<&[u8]> = datagrams.iter().map(Vec::as_slice).collect();

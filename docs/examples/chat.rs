@@ -107,7 +107,7 @@ impl Protocol for Chat {
         let Some(guest) = room.guests.get_mut(&about) else { return Next::Unchanged };
         match news {
             Notification::AboveHighWatermark => {
-                guest.behind.get_or_insert_default().tellers.extend(self.id)
+                guest.behind.get_or_insert_default().tellers.extend(self.id);
             } // but not who has left
             Notification::BelowLowWatermark => guest.behind = None, // as all tellers are told, before anybody speaks again
             Notification::Rejected => guest.missed += 1,

@@ -86,7 +86,7 @@ fn answer(words: &[&[u8]], store: &mut Store, cx: &mut Context<'_>) -> Next {
             return Next::Close;
         }
         (b"GET" | b"SET" | b"DEL" | b"PING" | b"QUIT", _) => {
-            cx.send(b"-ERR wrong number of arguments\r\n")
+            cx.send(b"-ERR wrong number of arguments\r\n");
         }
         _ => cx.send(b"-ERR unknown command\r\n"),
     }

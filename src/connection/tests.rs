@@ -725,10 +725,13 @@ fn every_errno_of_recv_and_send_leads_to_what_it_should() {
         match errno {
             libc::EWOULDBLOCK => assert_eq!(talk().drive([fails()]), Blocked),
             libc::EINTR => {
-                assert_eq!(talk().drive([fails(), recv("1\n"), send_replies(bytes(0, 1))]), Blocked)
+                assert_eq!(
+                    talk().drive([fails(), recv("1\n"), send_replies(bytes(0, 1))]),
+                    Blocked
+                );
             }
             errno if left.contains(&errno) => {
-                assert_eq!(talk().drive([fails()]), Ended(CloseReason::PeerReset), "{errno}")
+                assert_eq!(talk().drive([fails()]), Ended(CloseReason::PeerReset), "{errno}");
             }
             errno => assert_eq!(talk().drive([fails()]), io(errno), "{errno}"),
         }
@@ -754,7 +757,10 @@ fn every_errno_of_recv_and_send_leads_to_what_it_should() {
                 );
             }
             libc::EINTR => {
-                assert_eq!(talk().drive([recv("1\n"), fails(), send_replies(bytes(0, 1))]), Blocked)
+                assert_eq!(
+                    talk().drive([recv("1\n"), fails(), send_replies(bytes(0, 1))]),
+                    Blocked
+                );
             }
             libc::EPROTOTYPE => ends(Ended(CloseReason::PeerReset)),
             errno if left.contains(&errno) => ends(Ended(CloseReason::PeerReset)),

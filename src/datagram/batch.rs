@@ -534,7 +534,7 @@ impl Replies<'_> {
         outgoing.bytes_left = room;
         match outgoing.batches.last_mut() {
             Some(train) if self.continues && train.accepts(bytes) => {
-                train.bytes_max *= usize::from(bytes == train.segment)
+                train.bytes_max *= usize::from(bytes == train.segment);
             }
             _ => {
                 outgoing.begin_batch(self.to, bytes);

@@ -68,7 +68,7 @@ impl MmsgIo {
         }
         match socket.local_addr() {
             Ok(address) if address.ip() == Ipv4Addr::UNSPECIFIED => {
-                enable_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO)
+                enable_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO);
             }
             Ok(address) if address.ip() == Ipv6Addr::UNSPECIFIED => {
                 enable_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO);

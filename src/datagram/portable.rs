@@ -25,7 +25,7 @@ impl PlainIo {
             let buffer = &mut batch.buffers[index * STRIDE_BYTES..][..BUFFER_BYTES];
             match socket.recv_from(buffer) {
                 Ok((length, peer)) => {
-                    batch.push_message(Some(peer), LocalAddress::Fixed, length, length, false)
+                    batch.push_message(Some(peer), LocalAddress::Fixed, length, length, false);
                 }
                 Err(error) if batch.messages.is_empty() => return Err(error),
                 Err(error) => return Ok(error.kind() != ErrorKind::WouldBlock),

@@ -19,16 +19,16 @@ use crate::protocol::{Context, Peer};
 pub const ACCESS_LOG: &str = "reactor::access";
 
 /// What is known when a head has come.
-pub(super) struct Entry {
+pub(super) struct LogEntry {
     peer: Peer,
     date: [u8; 29],
     line: String,
 }
 
-impl Entry {
+impl LogEntry {
     /// For the answer to what `input` begins with.
     #[cold]
-    pub(super) fn new(input: &[u8], cx: &mut Context<'_>) -> Box<Entry> {
+    pub(super) fn new(input: &[u8], cx: &mut Context<'_>) -> Box<LogEntry> {
         let line = &input[..memchr::memchr(b'\n', input).unwrap_or(input.len())];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let (line, is_cut) = match line.get(..ACCESS_LINE_BYTES_MAX) {
@@ -44,23 +44,23 @@ impl Entry {
                     + if is_cut { "..." } else { "" }
             }
         };
-        Box::new(Entry { peer: cx.peer(), date: cx.date(), line })
+        Box::new(LogEntry { peer: cx.peer(), date: cx.date(), line })
     }
 
     pub(super) fn log(&self, code: [u8; 3], body_bytes: u64) {
-        info!(target: ACCESS_LOG, "{}", Line { entry: self, code, body_bytes });
+        info!(target: ACCESS_LOG, "{}", LogLine { entry: self, code, body_bytes });
     }
 }
 
-struct Line<'e> {
-    entry: &'e Entry,
+struct LogLine<'e> {
+    entry: &'e LogEntry,
     code: [u8; 3],
     body_bytes: u64,
 }
 
-impl fmt::Display for Line<'_> {
+impl fmt::Display for LogLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Entry { peer, date, line } = self.entry;
+        let LogEntry { peer, date, line } = self.entry;
         // Both are digits and letters, which we have written ourselves: `Sun, 06 Nov 1994 08:49:37 GMT`.
         let date = str::from_utf8(date).map_err(|_| fmt::Error)?;
         let code = str::from_utf8(&self.code).map_err(|_| fmt::Error)?;

@@ -35,10 +35,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encod
 
 use super::{Method, Request, Responder, Response, Status};
 use crate::errno::{self, OpenError};
-use crate::limits::FILE_SHORTAGE_MS;
+use crate::limits::FILE_WARNING_GAP_MS;
 use crate::net;
 use reader::{Disk, Reader};
-use spares::{Loan, Spares};
+use spares::{FdReserve, ReservedFd};
 
 /// What is served for a directory.
 const INDEX: &str = "index.html";
@@ -66,7 +66,7 @@ pub struct Files {
 }
 
 struct Root {
-    spares: Rc<Spares>,
+    fd_reserve: Rc<FdReserve>,
     disk: Rc<Disk>,
     /// What could not be opened since it was last logged, and until when no more is logged about it.
     failures: Cell<u64>,
@@ -83,7 +83,7 @@ impl Files {
         let directory = Dir::open_ambient_dir(root, ambient_authority())?;
         Ok(Files {
             root: Rc::new(Root {
-                spares: Spares::of(directory),
+                fd_reserve: FdReserve::of(directory),
                 disk: Rc::default(),
                 failures: Cell::new(0),
                 silent_until: Cell::new(None),
@@ -105,10 +105,10 @@ impl Files {
             Ok(Found::File(file, metadata)) => {
                 Some(self.answer(request, &target.file(), file, &metadata))
             }
-            Ok(Found::Directory) if !target.is_directory => Some(target.moved(request.query())),
+            Ok(Found::Directory) if !target.is_directory => Some(target.redirect(request.query())),
             // A directory that is called like an index is no index.
             Ok(Found::Directory | Found::Other) => None,
-            Err(error) => self.root.refuse(&target, &error),
+            Err(error) => self.root.error_response(&target, &error),
         }
     }
 }
@@ -119,7 +119,7 @@ impl Files {
         &self,
         request: &Request<'_>,
         path: &Path,
-        file: Open,
+        file: OpenFile,
         metadata: &Metadata,
     ) -> Response<'static> {
         let now = net::wall_clock();
@@ -134,13 +134,15 @@ impl Files {
                     Status::Ok,
                     type_of(path),
                     metadata.len(),
-                    Body { reader, _loan: file.loan },
+                    FileBody { reader, _loan: file.fd },
                 )
             }
         };
         match modified {
-            Some(modified) => response
-                .with_header("Last-Modified", &httpdate::fmt_http_date(sayable(modified, now))),
+            Some(modified) => response.with_header(
+                "Last-Modified",
+                &httpdate::fmt_http_date(clamp_last_modified(modified, now)),
+            ),
             None => response,
         }
     }
@@ -167,32 +169,32 @@ impl Responder for Files {
 
 impl fmt::Debug for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Files {{ {:?} }}", self.root.spares.root)
+        write!(f, "Files {{ {:?} }}", self.root.fd_reserve.root)
     }
 }
 
 /// What a path names.
 enum Found {
     /// A regular file, open.
-    File(Open, Metadata),
+    File(OpenFile, Metadata),
     Directory,
     /// A pipe, a socket or a device.
     Other,
 }
 
 /// An open file. The loan comes last, so that it ends when the file is closed.
-struct Open {
+struct OpenFile {
     file: File,
-    loan: Loan,
+    fd: ReservedFd,
 }
 
 /// One that is being sent.
-struct Body {
+struct FileBody {
     reader: Reader,
-    _loan: Loan,
+    _loan: ReservedFd,
 }
 
-impl Read for Body {
+impl Read for FileBody {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.reader.read(into)
     }
@@ -203,8 +205,8 @@ impl Root {
     /// pipe's writer would take us for its reader, and a device may begin to work. (If it becomes one of these between the two
     /// calls, we do not wait for who would write to a pipe, and make no terminal ours.)
     fn find(&self, path: &Path) -> io::Result<Found> {
-        let loan = Loan::of(&self.spares);
-        let metadata = self.spares.open(|root| root.metadata(path))?;
+        let loan = ReservedFd::of(&self.fd_reserve);
+        let metadata = self.fd_reserve.open(|root| root.metadata(path))?;
         if metadata.is_dir() {
             return Ok(Found::Directory);
         }
@@ -213,17 +215,17 @@ impl Root {
         }
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-        let file = self.spares.open(|root| root.open_with(path, &options))?.into_std();
+        let file = self.fd_reserve.open(|root| root.open_with(path, &options))?.into_std();
         let metadata = file.metadata()?;
         Ok(if metadata.is_file() {
-            Found::File(Open { file, loan }, metadata)
+            Found::File(OpenFile { file, fd: loan }, metadata)
         } else {
             Found::Other
         })
     }
 
     #[cold]
-    fn refuse(&self, target: &Target<'_>, error: &io::Error) -> Option<Response<'static>> {
+    fn error_response(&self, target: &Target<'_>, error: &io::Error) -> Option<Response<'static>> {
         let status = match errno::classify_open(error) {
             OpenError::NotFound => return None,
             OpenError::Forbidden => Status::Forbidden,
@@ -232,20 +234,21 @@ impl Root {
         };
         debug!("{:?} cannot be opened: {error}", target.file());
         if status != Status::Forbidden {
-            self.complain(error);
+            self.warn_rate_limited(error);
         }
         Some(Response::error(status))
     }
 
     /// Somebody should know, but not at each request.
-    fn complain(&self, error: &io::Error) {
+    fn warn_rate_limited(&self, error: &io::Error) {
         let failures = self.failures.get() + 1;
         self.failures.set(failures);
         let now = net::now();
         if self.silent_until.get().is_none_or(|until| until <= now) {
             warn!("a file could not be opened: {error} ({failures} since this was last said)");
             self.failures.set(0);
-            self.silent_until.set(Some(now + std::time::Duration::from_millis(FILE_SHORTAGE_MS)));
+            self.silent_until
+                .set(Some(now + std::time::Duration::from_millis(FILE_WARNING_GAP_MS)));
         }
     }
 }
@@ -284,7 +287,7 @@ impl<'r> Target<'r> {
 
     /// To where it has the final `/`, without which what is relative in the index would lead elsewhere. There is always a
     /// segment before that, and none is empty, so it never begins with `//`, which would name another host.
-    fn moved(&self, query: Option<&[u8]>) -> Response<'static> {
+    fn redirect(&self, query: Option<&[u8]>) -> Response<'static> {
         let mut location = String::from("/");
         for segment in &self.segments {
             location.extend(percent_encode(segment, NOT_UNRESERVED));
@@ -332,7 +335,7 @@ fn whole_seconds(time: SystemTime) -> SystemTime {
 /// A moment as it may be said: not one that lies ahead of the answer's date (RFC 9110 section 8.8.2.1), nor one before HTTP's
 /// calendar begins. Nor one of this second, which is not over: a file that changes in it once more could not be told from the
 /// one that the client has. (And the answer's date is that of a turn that began a little earlier.)
-fn sayable(modified: SystemTime, now: SystemTime) -> SystemTime {
+fn clamp_last_modified(modified: SystemTime, now: SystemTime) -> SystemTime {
     modified.min(now - std::time::Duration::from_secs(1)).max(SystemTime::UNIX_EPOCH)
 }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use httparse::{EMPTY_HEADER, Error, Header};
 use memchr::memmem;
 
-use super::response::{Form, Status, is_token};
+use super::response::{ResponseForm, Status, is_token};
 use crate::limits::{
     CONTENT_LENGTH_DIGITS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX,
 };
@@ -38,7 +38,7 @@ pub struct Request<'i> {
     /// The target's own, if it has one.
     authority: Option<&'i [u8]>,
     headers: &'i [Header<'i>],
-    form: Form,
+    form: ResponseForm,
     keeps_alive: bool,
     expects_continue: bool,
     body_bytes: u64,
@@ -52,7 +52,7 @@ impl<'i> Request<'i> {
             query: line.query,
             authority: line.authority,
             headers,
-            form: if line.method == Method::Head { Form::Head } else { Form::Full },
+            form: if line.method == Method::Head { ResponseForm::Head } else { ResponseForm::Full },
             keeps_alive: !fields.says_close && (line.is_1_1 || fields.says_keep_alive),
             expects_continue: line.is_1_1 && fields.expects_continue,
             body_bytes: fields.body_bytes.unwrap_or(0),
@@ -61,7 +61,7 @@ impl<'i> Request<'i> {
 
     /// HTTP/0.9: no fields, and an answer without a head (RFC 1945 section 5).
     fn simple(path: &'i [u8], query: Option<&'i [u8]>) -> Request<'i> {
-        let (method, form) = (Method::Get, Form::Simple);
+        let (method, form) = (Method::Get, ResponseForm::Simple);
         let (authority, headers) = (None, &[][..]);
         Request {
             method,
@@ -101,14 +101,11 @@ impl<'i> Request<'i> {
 
     /// The value of the first field called `name`, in any case, without white space around it.
     pub fn header(&self, name: &str) -> Option<&'i [u8]> {
-        self.headers_called(name).next()
+        self.header_values(name).next()
     }
 
     /// The values of all fields called `name`, in their order: together they are one list (RFC 9110 section 5.3).
-    pub fn headers_called<'n>(
-        &self,
-        name: &'n str,
-    ) -> impl Iterator<Item = &'i [u8]> + use<'i, 'n> {
+    pub fn header_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'i [u8]> + use<'i, 'n> {
         let is_called_so = move |header: &&Header<'i>| header.name.eq_ignore_ascii_case(name);
         self.headers.iter().filter(is_called_so).map(|header| header.value)
     }
@@ -125,7 +122,7 @@ impl<'i> Request<'i> {
 
     /// What of an answer the client can take.
     #[inline]
-    pub(super) fn form(&self) -> Form {
+    pub(super) fn form(&self) -> ResponseForm {
         self.form
     }
 
@@ -143,13 +140,13 @@ pub(super) enum Parsed<'i> {
     /// The head has not arrived yet, and what has is in order.
     Partial,
     /// A request, and the length of its head.
-    Whole(Request<'i>, usize),
-    Refused(Status),
+    Complete(Request<'i>, usize),
+    Rejected(Status),
 }
 
 /// Can anything more be said of a head now than when it had only `scanned` bytes? Only when a line has ended or a limit is
 /// reached: so a head that drips is parsed at most once per line, of which there are few, and not once per byte.
-pub(super) fn has_news(input: &[u8], scanned: usize) -> bool {
+pub(super) fn has_new_line(input: &[u8], scanned: usize) -> bool {
     #[cfg(test)]
     super::tests::look_at(input.len() - scanned);
     let reaches = |limit: usize| scanned < limit && input.len() >= limit;
@@ -171,7 +168,7 @@ pub(super) fn parse<'i>(
     let head = &input[..input.len().min(HEAD_BYTES_MAX + 1)];
     let (line, line_bytes) = match RequestLine::parse(head) {
         Some(parsed) => parsed,
-        None => return without_line(head),
+        None => return reject_line(head),
     };
     let section = &head[line_bytes..];
     let mut parsed = httparse::parse_headers(section, few);
@@ -182,40 +179,40 @@ pub(super) fn parse<'i>(
     let (length, headers) = match parsed {
         Ok(httparse::Status::Complete(complete)) => complete,
         Ok(httparse::Status::Partial) if head.len() <= HEAD_BYTES_MAX => return Parsed::Partial,
-        Ok(httparse::Status::Partial) => return Parsed::Refused(Status::HeadersTooLarge),
-        Err(Error::TooManyHeaders) => return Parsed::Refused(Status::HeadersTooLarge),
-        Err(_) => return Parsed::Refused(Status::BadRequest),
+        Ok(httparse::Status::Partial) => return Parsed::Rejected(Status::HeadersTooLarge),
+        Err(Error::TooManyHeaders) => return Parsed::Rejected(Status::HeadersTooLarge),
+        Err(_) => return Parsed::Rejected(Status::BadRequest),
     };
     let head_bytes = line_bytes + length;
     if head_bytes > HEAD_BYTES_MAX {
-        return Parsed::Refused(Status::HeadersTooLarge);
+        return Parsed::Rejected(Status::HeadersTooLarge);
     }
     match Fields::read(headers, &section[..length]) {
         Ok(fields) if line.allows(&fields) => {
-            Parsed::Whole(Request::new(line, headers, &fields), head_bytes)
+            Parsed::Complete(Request::new(line, headers, &fields), head_bytes)
         }
-        Ok(_) => Parsed::Refused(Status::BadRequest),
-        Err(status) => Parsed::Refused(status),
+        Ok(_) => Parsed::Rejected(Status::BadRequest),
+        Err(status) => Parsed::Rejected(status),
     }
 }
 
 /// What is to be said of a head that does not begin with a whole and valid request line.
 #[cold]
-fn without_line(head: &[u8]) -> Parsed<'_> {
+fn reject_line(head: &[u8]) -> Parsed<'_> {
     let Some(end) = memchr::memchr(b'\n', &head[..head.len().min(REQUEST_LINE_BYTES_MAX)]) else {
         let is_too_long = head.len() >= REQUEST_LINE_BYTES_MAX;
-        return if is_too_long { Parsed::Refused(Status::UriTooLong) } else { Parsed::Partial };
+        return if is_too_long { Parsed::Rejected(Status::UriTooLong) } else { Parsed::Partial };
     };
     let line = &head[..end];
     if let Some(request) = simple_request(line) {
-        return Parsed::Whole(request, end + 1);
+        return Parsed::Complete(request, end + 1);
     }
     let [words @ .., b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r'] = line else {
-        return Parsed::Refused(Status::BadRequest);
+        return Parsed::Rejected(Status::BadRequest);
     };
     let word =
         words.iter().position(|&byte| byte == b' ').map_or(&b""[..], |space| &words[..space]);
-    Parsed::Refused(if !major.is_ascii_digit() || !minor.is_ascii_digit() {
+    Parsed::Rejected(if !major.is_ascii_digit() || !minor.is_ascii_digit() {
         Status::BadRequest
     } else if *major != b'1' {
         Status::VersionNotSupported
@@ -238,14 +235,14 @@ fn simple_request(line: &[u8]) -> Option<Request<'_>> {
         Some(_) => return None,
     };
     let is_query = |byte: &u8| *byte == b'?' || IS_TARGET_BYTE[usize::from(*byte)];
-    let (_, path) = parts_of(Method::Get, &target[..path_end], target)?;
+    let (_, path) = split_target(Method::Get, &target[..path_end], target)?;
     query.unwrap_or_default().iter().all(is_query).then_some(Request::simple(path, query))
 }
 
 /// The authority and the path of a target that has `before_query` before its first `?`, if it has one. It has one of four forms
 /// (RFC 9112 section 3.2).
 #[inline(always)]
-fn parts_of<'i>(
+fn split_target<'i>(
     method: Method,
     before_query: &'i [u8],
     whole: &'i [u8],
@@ -277,7 +274,7 @@ struct RequestLine<'i> {
 
 impl<'i> RequestLine<'i> {
     /// The line at the front of `head`, and its length. Whatever is not one, is not one yet, or is too long is for
-    /// [`without_line`] to judge.
+    /// [`reject_line`] to judge.
     #[inline(always)]
     fn parse(head: &'i [u8]) -> Option<(RequestLine<'i>, usize)> {
         let (method, target) = method(head)?;
@@ -297,7 +294,7 @@ impl<'i> RequestLine<'i> {
             return None;
         }
         let is_1_1 = *minor != b'0'; // a later minor version is answered as 1.1 (RFC 9110 section 2.5)
-        let (authority, path) = parts_of(method, &target[..path_end], &target[..target_end])?;
+        let (authority, path) = split_target(method, &target[..path_end], &target[..target_end])?;
         let query = (target_end > path_end).then(|| &target[path_end + 1..target_end]);
         let length = head.len() - target.len() + target_end + version.len();
         (length <= REQUEST_LINE_BYTES_MAX)
@@ -334,31 +331,33 @@ impl Fields {
             return Err(Status::BadRequest);
         }
         for Header { name, value } in headers {
-            if !ends_its_line(value, section) {
+            if !ends_with_crlf(value, section) {
                 return Err(Status::BadRequest);
             }
             // The length tells most names apart before a letter is compared.
             match name.len() {
-                4 if is_called(name.as_bytes(), b"host") => {
+                4 if name_is(name.as_bytes(), b"host") => {
                     if fields.has_host || !is_host(value) {
                         return Err(Status::BadRequest);
                     }
                     fields.has_host = true;
                 }
-                10 if is_called(name.as_bytes(), b"connection") => fields.note_options(value),
-                14 if is_called(name.as_bytes(), b"content-length") => {
+                10 if name_is(name.as_bytes(), b"connection") => {
+                    fields.read_connection_options(value);
+                }
+                14 if name_is(name.as_bytes(), b"content-length") => {
                     if fields.body_bytes.is_some() {
                         return Err(Status::BadRequest); // even if both say the same (RFC 9112 section 6.3)
                     }
                     fields.body_bytes = Some(content_length(value).ok_or(Status::BadRequest)?);
                 }
                 // We decode no coding, so where the message ends cannot be known (RFC 9112 section 6.1).
-                17 if is_called(name.as_bytes(), b"transfer-encoding") => {
+                17 if name_is(name.as_bytes(), b"transfer-encoding") => {
                     return Err(Status::NotImplemented);
                 }
-                6 if is_called(name.as_bytes(), b"expect") => {
+                6 if name_is(name.as_bytes(), b"expect") => {
                     fields.expects_continue |=
-                        words(value).any(|word| word.eq_ignore_ascii_case(b"100-continue"));
+                        list_items(value).any(|word| word.eq_ignore_ascii_case(b"100-continue"));
                 }
                 _ => {}
             }
@@ -368,37 +367,37 @@ impl Fields {
 
     /// Notes what a Connection field asks for. Mostly it is one thing.
     #[inline]
-    fn note_options(&mut self, value: &[u8]) {
+    fn read_connection_options(&mut self, value: &[u8]) {
         if value.contains(&b',') {
-            words(value).for_each(|option| self.note_option(option));
+            list_items(value).for_each(|option| self.read_connection_option(option));
         } else {
-            self.note_option(value);
+            self.read_connection_option(value);
         }
     }
 
     #[inline]
-    fn note_option(&mut self, option: &[u8]) {
-        self.says_close |= is_called(option, b"close");
-        self.says_keep_alive |= is_called(option, b"keep-alive");
+    fn read_connection_option(&mut self, option: &[u8]) {
+        self.says_close |= name_is(option, b"close");
+        self.says_keep_alive |= name_is(option, b"keep-alive");
     }
 }
 
 /// Is `name` the same as `lower` but for the case of its letters? That bit is set in each byte that `lower` has. Beside the
 /// letters in question, only CR becomes one of them (`-`) by setting it, and there is none in a name or a value.
 #[inline(always)]
-fn is_called<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
+fn name_is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
     let Some(name) = name.first_chunk::<N>().filter(|_| name.len() == N) else { return false };
     name.map(|byte| byte | 0x20) == *lower
 }
 
 /// The elements of a list (RFC 9110 section 5.6.1).
-fn words(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn list_items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// Is the value followed by CR LF? httparse, which has found it in `section`, takes a line feed alone for the end of a line
 /// too. Others do not, and so could see another message.
-fn ends_its_line(value: &[u8], section: &[u8]) -> bool {
+fn ends_with_crlf(value: &[u8], section: &[u8]) -> bool {
     let end = value.as_ptr().addr() + value.len() - section.as_ptr().addr();
     match section.get(end) {
         Some(b' ' | b'\t') => {

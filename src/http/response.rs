@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
-use crate::limits::STREAMED_BYTES_MAX;
+use crate::limits::BODY_READ_BYTES_MAX;
 
 /// The status codes of RFC 1945 section 6.1.1, and those of RFC 9110 section 15 and RFC 6585 that a server of today needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,11 +100,11 @@ impl Status {
 pub struct Response<'r> {
     /// The head as far as it does not depend on the moment or the connection: up to `Date: `.
     head: Cow<'r, [u8]>,
-    pub(super) body: Body<'r>,
+    pub(super) body: ResponseBody<'r>,
 }
 
 /// What follows a head.
-pub(super) enum Body<'r> {
+pub(super) enum ResponseBody<'r> {
     Bytes(Cow<'r, [u8]>),
     /// So many bytes, which are read as the peer takes them.
     Streamed(u64, Box<dyn io::Read>),
@@ -112,7 +112,7 @@ pub(super) enum Body<'r> {
 
 /// What of a response the client can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum ResponseForm {
     /// Head and body.
     Full,
     /// The head alone, with the fields that the answer to GET would have (RFC 9110 section 9.3.2).
@@ -125,7 +125,7 @@ pub(super) enum Form {
 const DATE: &[u8] = b"Date: ";
 
 impl<'r> Response<'r> {
-    /// A response of `status`, with a body of the type named. A body of more than [`STREAMED_BYTES_MAX`] leaves in pieces as the
+    /// A response of `status`, with a body of the type named. A body of more than [`BODY_READ_BYTES_MAX`] leaves in pieces as the
     /// peer takes it, and is kept until then (a borrowed one as a copy): who would rather not hold it whole has
     /// [`streamed`](Response::streamed). A status without a body,
     /// such as [`NoContent`](Status::NoContent), has none, nor a type. A type that is no value of a field makes it a 500, as
@@ -140,7 +140,7 @@ impl<'r> Response<'r> {
         }
         Response {
             head: head(status, content_type, body.len() as u64).into(),
-            body: Body::Bytes(body),
+            body: ResponseBody::Bytes(body),
         }
     }
 
@@ -150,12 +150,12 @@ impl<'r> Response<'r> {
     }
 
     /// A response of `status`, with a body that is read from `body` piece by piece, as the peer takes it: never more than
-    /// [`STREAMED_BYTES_MAX`] at a time, in at most [`STREAMED_READS_MAX`](crate::limits::STREAMED_READS_MAX) reads, and nothing
+    /// [`BODY_READ_BYTES_MAX`] at a time, in at most [`BODY_READS_MAX`](crate::limits::BODY_READS_MAX) reads, and nothing
     /// while more than
     /// [`LOW_WATERMARK_BYTES`](crate::limits::LOW_WATERMARK_BYTES) wait to be sent.
     ///
     /// A read must return soon. If it has nothing yet, it says [`WouldBlock`](io::ErrorKind::WouldBlock), and is tried again
-    /// after [`STREAM_REST_MS`](crate::limits::STREAM_REST_MS). `length` is in bytes and is what the client is told: what
+    /// after [`BODY_RETRY_MS`](crate::limits::BODY_RETRY_MS). `length` is in bytes and is what the client is told: what
     /// `body` has beyond it is not read, and if it ends or fails earlier, the connection is reset, so that the client cannot
     /// take a part for the whole. A status without a body has none, and a type that is none makes a 500, as for
     /// [`new`](Response::new); then `body` is dropped.
@@ -173,7 +173,7 @@ impl<'r> Response<'r> {
         }
         Response {
             head: head(status, content_type, length).into(),
-            body: Body::Streamed(length, Box::new(body)),
+            body: ResponseBody::Streamed(length, Box::new(body)),
         }
     }
 
@@ -184,7 +184,7 @@ impl<'r> Response<'r> {
             head.extend_from_slice(b"Content-Length: 0\r\n");
         }
         head.extend_from_slice(DATE);
-        Response { head: head.into(), body: Body::Bytes(Cow::Borrowed(&[])) }
+        Response { head: head.into(), body: ResponseBody::Bytes(Cow::Borrowed(&[])) }
     }
 
     /// A status with its own words as the body.
@@ -222,21 +222,24 @@ impl<'r> Response<'r> {
 
     /// Is its body too long to be put behind its head at once?
     #[inline]
-    pub(super) fn leaves_in_pieces(&self) -> bool {
+    pub(super) fn is_streamed(&self) -> bool {
         match &self.body {
-            Body::Bytes(bytes) => bytes.len() > STREAMED_BYTES_MAX,
-            Body::Streamed(..) => true,
+            ResponseBody::Bytes(bytes) => bytes.len() > BODY_READ_BYTES_MAX,
+            ResponseBody::Streamed(..) => true,
         }
     }
 
     /// It, with a body that is streamed if it is long: so a peer that does not read has no more of it waiting than a piece,
     /// beside the body itself.
-    pub(super) fn in_pieces(self) -> Response<'r> {
+    pub(super) fn into_streamed(self) -> Response<'r> {
         let body = match self.body {
-            Body::Bytes(bytes) if bytes.len() > STREAMED_BYTES_MAX => {
-                Body::Streamed(bytes.len() as u64, Box::new(io::Cursor::new(bytes.into_owned())))
+            ResponseBody::Bytes(bytes) if bytes.len() > BODY_READ_BYTES_MAX => {
+                ResponseBody::Streamed(
+                    bytes.len() as u64,
+                    Box::new(io::Cursor::new(bytes.into_owned())),
+                )
             }
-            body @ (Body::Bytes(_) | Body::Streamed(..)) => body,
+            body @ (ResponseBody::Bytes(_) | ResponseBody::Streamed(..)) => body,
         };
         Response { head: self.head, body }
     }
@@ -250,22 +253,28 @@ impl<'r> Response<'r> {
     /// How many bytes its body has.
     pub(super) fn body_bytes(&self) -> u64 {
         match &self.body {
-            Body::Bytes(bytes) => bytes.len() as u64,
-            Body::Streamed(length, _) => *length,
+            ResponseBody::Bytes(bytes) => bytes.len() as u64,
+            ResponseBody::Streamed(length, _) => *length,
         }
     }
 
     /// Writes it to `output`, as far as it is there and the client can take it: not what is streamed.
     #[inline(always)]
-    pub(super) fn write(&self, form: Form, persists: bool, date: &[u8; 29], output: &mut Vec<u8>) {
+    pub(super) fn write(
+        &self,
+        form: ResponseForm,
+        persists: bool,
+        date: &[u8; 29],
+        output: &mut Vec<u8>,
+    ) {
         const PERSISTS: &[u8] = b"\r\nConnection: keep-alive\r\n\r\n";
         const CLOSES: &[u8] = b"\r\nConnection: close\r\n\r\n";
         let body: &[u8] = match &self.body {
-            Body::Bytes(bytes) => bytes,
-            Body::Streamed(..) => &[],
+            ResponseBody::Bytes(bytes) => bytes,
+            ResponseBody::Streamed(..) => &[],
         };
         output.reserve(self.head.len() + date.len() + PERSISTS.len() + body.len());
-        if form != Form::Simple {
+        if form != ResponseForm::Simple {
             output.extend_from_slice(&self.head);
             output.extend_from_slice(date);
             match persists {
@@ -273,7 +282,7 @@ impl<'r> Response<'r> {
                 false => output.extend_from_slice(CLOSES),
             }
         }
-        if form != Form::Head {
+        if form != ResponseForm::Head {
             output.extend_from_slice(body);
         }
     }
@@ -326,8 +335,8 @@ impl Page {
     pub fn new(content_type: &str, body: impl Into<Cow<'static, [u8]>>) -> Page {
         let Response { head, body } = Response::ok(content_type, body);
         let body = match body {
-            Body::Bytes(bytes) => bytes,
-            Body::Streamed(..) => Cow::Borrowed(&[][..]), // which it is not
+            ResponseBody::Bytes(bytes) => bytes,
+            ResponseBody::Streamed(..) => Cow::Borrowed(&[][..]), // which it is not
         };
         Page { head: head.into_owned(), body }
     }
@@ -335,6 +344,9 @@ impl Page {
     /// It, as a response.
     #[inline]
     pub fn response(&self) -> Response<'_> {
-        Response { head: Cow::Borrowed(&self.head), body: Body::Bytes(Cow::Borrowed(&self.body)) }
+        Response {
+            head: Cow::Borrowed(&self.head),
+            body: ResponseBody::Bytes(Cow::Borrowed(&self.body)),
+        }
     }
 }

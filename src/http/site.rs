@@ -72,7 +72,7 @@ impl Site {
         match (request.path(), request.method()) {
             (b"/", Method::Get | Method::Head) => self.pages.front.response(), // as nearly always
             (b"/plaintext", Method::Get | Method::Head) => self.pages.plaintext.response(),
-            (path, method) => self.pages.respond(Name::of(path), method),
+            (path, method) => self.pages.respond(PageName::of(path), method),
         }
     }
 
@@ -93,23 +93,23 @@ impl Default for Site {
 
 /// What is served here, by its path.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Name {
+enum PageName {
     Front,
     Plaintext,
     Echo,
 }
 
-impl Name {
+impl PageName {
     /// The same name may be written with some of its characters encoded (RFC 1945 section 5.1.2).
-    fn of(path: &[u8]) -> Option<Name> {
-        Name::of_plain(path).or_else(|| Name::of_plain(&Cow::from(percent_decode(path))))
+    fn of(path: &[u8]) -> Option<PageName> {
+        PageName::of_plain(path).or_else(|| PageName::of_plain(&Cow::from(percent_decode(path))))
     }
 
-    fn of_plain(path: &[u8]) -> Option<Name> {
+    fn of_plain(path: &[u8]) -> Option<PageName> {
         match path {
-            b"/" => Some(Name::Front),
-            b"/plaintext" => Some(Name::Plaintext),
-            b"/echo" => Some(Name::Echo),
+            b"/" => Some(PageName::Front),
+            b"/plaintext" => Some(PageName::Plaintext),
+            b"/echo" => Some(PageName::Echo),
             _ => None,
         }
     }
@@ -117,12 +117,12 @@ impl Name {
 
 impl Pages {
     #[cold]
-    fn respond(&self, name: Option<Name>, method: Method) -> Response<'_> {
+    fn respond(&self, name: Option<PageName>, method: Method) -> Response<'_> {
         match (name, method) {
-            (Some(Name::Front), Method::Get | Method::Head) => self.front.response(),
-            (Some(Name::Plaintext), Method::Get | Method::Head) => self.plaintext.response(),
-            (Some(Name::Echo), Method::Post) => Box::new(Echoed::default()).respond(), // there was no body
-            (Some(Name::Echo), _) => not_allowed("POST"),
+            (Some(PageName::Front), Method::Get | Method::Head) => self.front.response(),
+            (Some(PageName::Plaintext), Method::Get | Method::Head) => self.plaintext.response(),
+            (Some(PageName::Echo), Method::Post) => Box::new(EchoUpload::default()).respond(), // there was no body
+            (Some(PageName::Echo), _) => not_allowed("POST"),
             (None, Method::Get | Method::Head) => Response::error(Status::NotFound),
             (_, _) => not_allowed("GET, HEAD"),
         }
@@ -140,11 +140,11 @@ impl Responder for Site {
     }
 
     fn receive(&mut self, request: &Request<'_>) -> Option<Box<dyn Upload>> {
-        let is_echoed =
-            request.method() == Method::Post && Name::of(request.path()) == Some(Name::Echo);
+        let is_echoed = request.method() == Method::Post
+            && PageName::of(request.path()) == Some(PageName::Echo);
         // No more than comes at once: who only says that much will come is not to be believed.
         let room = usize::try_from(request.body_bytes()).unwrap_or(0).min(READ_BYTES_MAX);
-        is_echoed.then(|| Box::new(Echoed(Vec::with_capacity(room))) as Box<dyn Upload>)
+        is_echoed.then(|| Box::new(EchoUpload(Vec::with_capacity(room))) as Box<dyn Upload>)
     }
 
     #[inline]
@@ -159,9 +159,9 @@ fn not_allowed(methods: &str) -> Response<'static> {
 
 /// A body that is sent back.
 #[derive(Default)]
-struct Echoed(Vec<u8>);
+struct EchoUpload(Vec<u8>);
 
-impl Upload for Echoed {
+impl Upload for EchoUpload {
     fn take(&mut self, piece: &[u8]) {
         self.0.extend_from_slice(piece);
     }

@@ -2,12 +2,12 @@
 
 use std::io::{self, ErrorKind};
 
-use super::access::Entry;
-use crate::limits::{STREAMED_BYTES_MAX, STREAMED_READS_MAX};
+use super::access::LogEntry;
+use crate::limits::{BODY_READ_BYTES_MAX, BODY_READS_MAX};
 use crate::protocol::Next;
 
 /// An answer whose head is written, and whose body is not yet.
-pub(super) struct Stream {
+pub(super) struct BodyStream {
     body: Box<dyn io::Read>,
     /// In bytes: what the client has been told, and what of it has yet to come.
     length: u64,
@@ -15,46 +15,46 @@ pub(super) struct Stream {
     /// What follows the body.
     pub(super) next: Next,
     code: [u8; 3],
-    entry: Option<Box<Entry>>,
+    entry: Option<Box<LogEntry>>,
 }
 
 /// What came of reading once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(super) enum ReadOutcome {
     /// Some bytes, and there are more.
-    Some,
+    Data,
     /// All that were left.
     Last,
     /// None yet.
-    NotYet,
+    WouldBlock,
     /// There are fewer than the client has been told.
-    Missing,
+    TooShort,
 }
 
-impl Stream {
+impl BodyStream {
     pub(super) fn new(
         body: Box<dyn io::Read>,
         length: u64,
         next: Next,
         code: [u8; 3],
-        entry: Option<Box<Entry>>,
-    ) -> Stream {
-        Stream { body, length, left: length, next, code, entry }
+        entry: Option<Box<LogEntry>>,
+    ) -> BodyStream {
+        BodyStream { body, length, left: length, next, code, entry }
     }
 
     /// Reads one piece to the end of `output`, in several reads if each brings little.
-    pub(super) fn read(&mut self, output: &mut Vec<u8>) -> Piece {
+    pub(super) fn read(&mut self, output: &mut Vec<u8>) -> ReadOutcome {
         let start = output.len();
         let room = usize::try_from(self.left)
-            .map_or(STREAMED_BYTES_MAX, |left| left.min(STREAMED_BYTES_MAX));
+            .map_or(BODY_READ_BYTES_MAX, |left| left.min(BODY_READ_BYTES_MAX));
         output.resize(start + room, 0);
-        let (mut filled, mut end) = (start, Piece::Some);
-        for _ in 0..STREAMED_READS_MAX {
+        let (mut filled, mut end) = (start, ReadOutcome::Data);
+        for _ in 0..BODY_READS_MAX {
             if filled == output.len() {
                 break;
             }
             match self.body.read(&mut output[filled..]) {
-                Ok(0) => end = Piece::Missing,
+                Ok(0) => end = ReadOutcome::TooShort,
                 Ok(count) => {
                     filled = output.len().min(filled + count);
                     continue;
@@ -62,11 +62,11 @@ impl Stream {
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
                 {
-                    end = Piece::NotYet
+                    end = ReadOutcome::WouldBlock;
                 }
                 Err(error) => {
                     log::debug!("a body could not be read: {error}");
-                    end = Piece::Missing;
+                    end = ReadOutcome::TooShort;
                 }
             }
             break;
@@ -75,9 +75,9 @@ impl Stream {
         let count = filled - start;
         self.left -= count as u64;
         if self.left == 0 {
-            Piece::Last
-        } else if end == Piece::NotYet && count > 0 {
-            Piece::Some // when these have left, it is asked again
+            ReadOutcome::Last
+        } else if end == ReadOutcome::WouldBlock && count > 0 {
+            ReadOutcome::Data // when these have left, it is asked again
         } else {
             end
         }

@@ -16,8 +16,8 @@ use super::site::FRONT;
 use super::*;
 use crate::deadline::Time;
 use crate::limits::{
-    ACCESS_LINE_BYTES_MAX, CONTENT_LENGTH_DIGITS_MAX, EMPTY_LINES_MAX, HEAD_BYTES_MAX, HEADERS_MAX,
-    INPUT_BYTES_MAX, Limits, REQUEST_LINE_BYTES_MAX, STREAMED_BYTES_MAX, STREAMED_READS_MAX,
+    ACCESS_LINE_BYTES_MAX, BODY_READ_BYTES_MAX, BODY_READS_MAX, CONTENT_LENGTH_DIGITS_MAX,
+    EMPTY_LINES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, INPUT_BYTES_MAX, Limits, REQUEST_LINE_BYTES_MAX,
 };
 use crate::protocol::{ConnectionId, ConnectionMeta};
 use crate::turn::LoopState;
@@ -1368,7 +1368,7 @@ fn the_host_that_is_asked_is_the_one_in_the_target_if_it_has_one() {
         fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
             let named = |host: Option<&[u8]>| host.map(|host| host.escape_ascii().to_string());
             let forwarded: Vec<_> =
-                request.headers_called("x-forwarded-for").map(|value| named(Some(value))).collect();
+                request.header_values("x-forwarded-for").map(|value| named(Some(value))).collect();
             let seen = format!(
                 "{:?} {:?} {forwarded:?}",
                 named(request.host()),
@@ -1615,7 +1615,7 @@ fn text(length: usize) -> String {
 fn a_streamed_body_is_complete_however_its_pieces_come() {
     // And the requests behind it are answered, in their order. The alarm rings whenever there is nothing for now.
     for length in
-        [0, 1, 5, STREAMED_BYTES_MAX - 1, STREAMED_BYTES_MAX, STREAMED_BYTES_MAX + 1, 300_000]
+        [0, 1, 5, BODY_READ_BYTES_MAX - 1, BODY_READ_BYTES_MAX, BODY_READ_BYTES_MAX + 1, 300_000]
     {
         for pieces in
             [vec![usize::MAX], vec![70_000, 0, 9_000], vec![0, 0, 30_000], vec![100_000, 1]]
@@ -1625,7 +1625,7 @@ fn a_streamed_body_is_complete_however_its_pieces_come() {
                 Peer::new(Springs { bytes: body.clone().into(), pieces, length: length as u64 });
             peer.receive(&[PLAIN, b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", PLAIN].concat());
             while peer.is_paused {
-                peer.wait(STREAM_REST_MS);
+                peer.wait(BODY_RETRY_MS);
             }
             let full = answer("200 OK", "text/plain", "", KEEP, &body);
             let output = [full.clone(), without_body(&full), full].concat();
@@ -1670,13 +1670,13 @@ fn a_piece_is_made_of_a_bounded_number_of_reads() {
     let mut cx = context(&mut peer.turn, &mut peer.lent);
     let mut next = peer.http.advance(PLAIN, &mut cx).next;
     let (_, first) = split_head(&cx.turn.output);
-    assert_eq!(first, STREAMED_READS_MAX);
+    assert_eq!(first, BODY_READS_MAX);
     let mut pieces = 1;
     while next == Next::Pause {
         next = peer.http.output_low(&mut context(&mut peer.turn, &mut peer.lent));
         pieces += 1;
     }
-    assert_eq!(pieces, 1000usize.div_ceil(STREAMED_READS_MAX));
+    assert_eq!(pieces, 1000usize.div_ceil(BODY_READS_MAX));
 }
 
 /// The lengths of the head and of what follows it.
@@ -1699,13 +1699,14 @@ fn a_long_body_leaves_in_pieces_although_nobody_asked_for_that() {
             }
         }
     }
-    for length in [STREAMED_BYTES_MAX - 1, STREAMED_BYTES_MAX, STREAMED_BYTES_MAX + 1, 5_000_000] {
+    for length in [BODY_READ_BYTES_MAX - 1, BODY_READ_BYTES_MAX, BODY_READ_BYTES_MAX + 1, 5_000_000]
+    {
         let request = b"GET /borrowed HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
         let mut peer = Peer::new(Long(length, text(length).into()));
         let next = peer.http.advance(request, &mut context(&mut peer.turn, &mut peer.lent)).next;
         let (_, first) = split_head(&peer.turn.output);
-        assert_eq!(first, length.min(STREAMED_BYTES_MAX));
-        assert_eq!(next == Next::Pause, length > STREAMED_BYTES_MAX);
+        assert_eq!(first, length.min(BODY_READ_BYTES_MAX));
+        assert_eq!(next == Next::Pause, length > BODY_READ_BYTES_MAX);
 
         let mut peer = Peer::new(Long(length, text(length).into()));
         peer.receive(request);

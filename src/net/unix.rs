@@ -191,7 +191,7 @@ impl OwnFile {
             match link(&self.path, &path) {
                 Ok(()) => return Ok(OwnFile { path, identity: self.identity }),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    remove_stale(&path, address)?
+                    remove_stale(&path, address)?;
                 }
                 Err(_) => {
                     // Not every file system has links. To rename is the same, but takes the place of who has come since the look

@@ -94,7 +94,7 @@ impl Reactor {
                 Effect::Send(to, range) => match self.relay(to, &bytes[range]) {
                     None => {}
                     Some(Notification::AboveHighWatermark) => {
-                        self.turn.effects.on_above_watermark(to, from)
+                        self.turn.effects.on_above_watermark(to, from);
                     }
                     Some(news) => self.turn.effects.notify(from, to, news),
                 },
@@ -105,7 +105,7 @@ impl Reactor {
                 Effect::Command(id, wish) => self.apply_command(id, wish),
                 Effect::Abort(id) => self.abort(id),
                 Effect::Monitor(id) if self.find(id).is_some() => {
-                    self.turn.effects.monitor(id, from)
+                    self.turn.effects.monitor(id, from);
                 }
                 Effect::Monitor(id) => self.turn.effects.notify(from, id, Notification::Closed),
                 Effect::Connect(call) => self.start_connect(*call),

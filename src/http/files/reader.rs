@@ -30,21 +30,21 @@ use crate::net;
 #[derive(Default)]
 pub(super) struct Disk {
     /// Until then, nobody waits for it again.
-    rests_until: Cell<Option<Instant>>,
+    no_blocking_read_until: Cell<Option<Instant>>,
 }
 
 impl Disk {
     /// Reads with `read`, which may take as long as the disk likes; or not, if somebody has just waited.
-    pub(super) fn wait_for(
+    pub(super) fn blocking_read(
         &self,
         clock: impl Fn() -> Instant,
         read: impl FnOnce() -> io::Result<usize>,
     ) -> io::Result<usize> {
-        if self.rests_until.get().is_some_and(|until| clock() < until) {
+        if self.no_blocking_read_until.get().is_some_and(|until| clock() < until) {
             return Err(ErrorKind::WouldBlock.into());
         }
         let result = read();
-        self.rests_until.set(Some(clock() + Duration::from_millis(FILE_WAIT_GAP_MS)));
+        self.no_blocking_read_until.set(Some(clock() + Duration::from_millis(FILE_WAIT_GAP_MS)));
         result
     }
 }
@@ -55,21 +55,21 @@ pub(super) struct Reader {
     /// In bytes from the front: the next to be read.
     position: u64,
     /// Up to there, the kernel has been asked to fetch it. 0: all was in memory so far.
-    asked_until: u64,
+    read_ahead_until: u64,
     /// How often in a row the next byte was not there.
     pub(super) tries: u32,
     /// Can the system say what is in memory?
-    can_tell: bool,
+    has_nowait: bool,
 }
 
 impl Reader {
     pub(super) fn new(file: File, disk: Rc<Disk>) -> Reader {
-        Reader { file, disk, position: 0, asked_until: 0, tries: 0, can_tell: true }
+        Reader { file, disk, position: 0, read_ahead_until: 0, tries: 0, has_nowait: true }
     }
 
     fn read_at(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.can_tell {
-            match read_what_is_in_memory(&self.file, into, self.position) {
+        if self.has_nowait {
+            match read_cached(&self.file, into, self.position) {
                 Ok(count @ 1..) => return Ok(count),
                 // The end. But Linux 5.9 and 5.10 also say so of what is not in memory (preadv2(2), BUGS): so look.
                 Ok(0) => {}
@@ -78,16 +78,18 @@ impl Reader {
                     if error.kind() == ErrorKind::WouldBlock && self.tries < FILE_TRIES_MAX =>
                 {
                     self.tries += 1;
-                    self.ask_ahead();
+                    self.read_ahead();
                     return Err(error);
                 }
                 // The disk is slow, or does not read ahead, or the kernel keeps what is there for later (a page that is
                 // to start the next readahead is not given without waiting). If it fails, that will be said now.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return self.disk.wait_for(net::now, || self.file.read_at(into, self.position));
+                    return self
+                        .disk
+                        .blocking_read(net::now, || self.file.read_at(into, self.position));
                 }
                 // EOPNOTSUPP, mostly. Whatever else it may be will be said again.
-                Err(_) => self.can_tell = false,
+                Err(_) => self.has_nowait = false,
             }
         }
         self.file.read_at(into, self.position)
@@ -95,11 +97,11 @@ impl Reader {
 
     /// Has the kernel fetch what comes next, and a good deal more. That does not wait for the bytes (though it may for a place in
     /// the disk's queue, or for where on the disk they are).
-    fn ask_ahead(&mut self) {
-        self.asked_until = self.asked_until.max(self.position);
-        while self.asked_until < self.position + FILE_AHEAD_BYTES {
-            fetch(&self.file, self.asked_until, FILE_FETCH_BYTES);
-            self.asked_until += FILE_FETCH_BYTES;
+    fn read_ahead(&mut self) {
+        self.read_ahead_until = self.read_ahead_until.max(self.position);
+        while self.read_ahead_until < self.position + FILE_AHEAD_BYTES {
+            fetch(&self.file, self.read_ahead_until, FILE_FETCH_BYTES);
+            self.read_ahead_until += FILE_FETCH_BYTES;
         }
     }
 }
@@ -109,21 +111,21 @@ impl Read for Reader {
         let count = self.read_at(into)?;
         self.position += count as u64;
         self.tries = 0;
-        if self.asked_until > 0 {
-            self.ask_ahead(); // the rest of it will hardly be in memory
+        if self.read_ahead_until > 0 {
+            self.read_ahead(); // the rest of it will hardly be in memory
         }
         Ok(count)
     }
 }
 
 #[cfg(target_os = "linux")]
-fn read_what_is_in_memory(file: &File, into: &mut [u8], position: u64) -> io::Result<usize> {
+fn read_cached(file: &File, into: &mut [u8], position: u64) -> io::Result<usize> {
     use rustix::io::{ReadWriteFlags, preadv2};
     Ok(preadv2(file, &mut [io::IoSliceMut::new(into)], position, ReadWriteFlags::NOWAIT)?)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn read_what_is_in_memory(_: &File, _: &mut [u8], _: u64) -> io::Result<usize> {
+fn read_cached(_: &File, _: &mut [u8], _: u64) -> io::Result<usize> {
     Err(ErrorKind::Unsupported.into())
 }
 

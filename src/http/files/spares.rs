@@ -12,28 +12,29 @@ use cap_std::fs::Dir;
 use rustix::process::{Resource, getrlimit};
 
 use crate::errno::{self, OpenError};
-use crate::limits::{FILE_SPARES_MAX, FILE_SPARES_PART};
+use crate::limits::{RESERVED_FDS_DIVISOR, RESERVED_FDS_MAX};
 
-pub(super) struct Spares {
+pub(super) struct FdReserve {
     /// The root, of which they are copies.
     pub(super) root: Dir,
     count: usize,
     held: RefCell<Vec<Dir>>,
 }
 
-impl Spares {
-    pub(super) fn of(root: Dir) -> Rc<Spares> {
+impl FdReserve {
+    pub(super) fn of(root: Dir) -> Rc<FdReserve> {
         let descriptors_max =
             getrlimit(Resource::Nofile).current.and_then(|current| usize::try_from(current).ok());
         let count = descriptors_max
-            .map_or(FILE_SPARES_MAX, |most| FILE_SPARES_MAX.min(most / FILE_SPARES_PART));
-        let spares = Rc::new(Spares { root, count, held: RefCell::new(Vec::with_capacity(count)) });
+            .map_or(RESERVED_FDS_MAX, |most| RESERVED_FDS_MAX.min(most / RESERVED_FDS_DIVISOR));
+        let spares =
+            Rc::new(FdReserve { root, count, held: RefCell::new(Vec::with_capacity(count)) });
         spares.fill();
         spares
     }
 
     /// Opens something with `open`, for which spares give way if need be: one, or more where cap-std has to walk a path by itself.
-    /// They are to be made good: see [`Loan`].
+    /// They are to be made good: see [`ReservedFd`].
     pub(super) fn open<T>(&self, open: impl Fn(&Dir) -> io::Result<T>) -> io::Result<T> {
         loop {
             match open(&self.root) {
@@ -57,15 +58,15 @@ impl Spares {
 }
 
 /// While it lives, a spare may have given way. It is dropped behind what was opened.
-pub(super) struct Loan(Rc<Spares>);
+pub(super) struct ReservedFd(Rc<FdReserve>);
 
-impl Loan {
-    pub(super) fn of(spares: &Rc<Spares>) -> Loan {
-        Loan(Rc::clone(spares))
+impl ReservedFd {
+    pub(super) fn of(spares: &Rc<FdReserve>) -> ReservedFd {
+        ReservedFd(Rc::clone(spares))
     }
 }
 
-impl Drop for Loan {
+impl Drop for ReservedFd {
     fn drop(&mut self) {
         self.0.fill();
     }

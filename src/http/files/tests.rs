@@ -95,26 +95,26 @@ fn a_moment_is_said_in_whole_seconds_and_only_if_it_can_be() {
     let before = SystemTime::UNIX_EPOCH - Duration::from_secs(86_400);
     assert_eq!(whole_seconds(at(1999)), at(1000));
     assert_eq!(whole_seconds(before), at(0));
-    assert_eq!(sayable(at(5000), at(9000)), at(5000));
+    assert_eq!(clamp_last_modified(at(5000), at(9000)), at(5000));
     assert_eq!(
-        sayable(at(9000), at(5000)),
+        clamp_last_modified(at(9000), at(5000)),
         at(4000),
         "nothing was changed in times to come, nor in this second"
     );
-    assert_eq!(sayable(at(4200), at(4700)), at(3700), "which is not over");
-    assert_eq!(sayable(before, at(5000)), at(0), "HTTP has no date before 1970");
-    assert_eq!(sayable(at(5000), before), at(0), "whatever the clock says");
+    assert_eq!(clamp_last_modified(at(4200), at(4700)), at(3700), "which is not over");
+    assert_eq!(clamp_last_modified(before, at(5000)), at(0), "HTTP has no date before 1970");
+    assert_eq!(clamp_last_modified(at(5000), before), at(0), "whatever the clock says");
 }
 
 #[test]
 fn of_many_failures_in_a_row_one_is_logged_and_the_others_are_counted() {
     let files = Files::below(std::env::temp_dir()).expect("there is such a directory");
     for _ in 0..5 {
-        files.root.complain(&io::Error::from_raw_os_error(libc::EMFILE));
+        files.root.warn_rate_limited(&io::Error::from_raw_os_error(libc::EMFILE));
     }
     assert_eq!(files.root.failures.get(), 4, "the first was logged");
     files.root.silent_until.set(Some(net::now()));
-    files.root.complain(&io::Error::from_raw_os_error(libc::EMFILE));
+    files.root.warn_rate_limited(&io::Error::from_raw_os_error(libc::EMFILE));
     assert_eq!(files.root.failures.get(), 0, "and so was the sixth, with the count");
 }
 
@@ -206,14 +206,14 @@ fn of_all_who_would_wait_for_a_disk_one_does_and_then_the_others_have_their_time
         Ok(1)
     };
     let disk = Disk::default();
-    assert_eq!(disk.wait_for(clock, slow).expect("nobody has waited"), 1);
+    assert_eq!(disk.blocking_read(clock, slow).expect("nobody has waited"), 1);
     for ms in [1000, 1000 + FILE_WAIT_GAP_MS - 1] {
         passed_ms.set(ms);
-        let error = disk.wait_for(clock, slow).expect_err("another has just waited");
+        let error = disk.blocking_read(clock, slow).expect_err("another has just waited");
         assert_eq!((error.kind(), passed_ms.get()), (ErrorKind::WouldBlock, ms));
     }
     passed_ms.set(1000 + FILE_WAIT_GAP_MS);
-    assert_eq!(disk.wait_for(clock, slow).expect("the disk has rested"), 1);
+    assert_eq!(disk.blocking_read(clock, slow).expect("the disk has rested"), 1);
 }
 
 #[test]

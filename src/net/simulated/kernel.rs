@@ -501,11 +501,11 @@ impl Kernel {
         self.idle_polls = 0;
     }
 
-    fn check_that_it_does_not_spin(&mut self, has_news: bool) {
+    fn check_that_it_does_not_spin(&mut self, has_new_line: bool) {
         // What takes so long between two polls, a slow call say, is no spinning.
         let is_slow = self.now_us - std::mem::replace(&mut self.polled_us, self.now_us)
             >= ACCEPT_RETRY_MS * 1000 / 2;
-        let is_idle = !has_news && !is_slow && !std::mem::take(&mut self.something_happened);
+        let is_idle = !has_new_line && !is_slow && !std::mem::take(&mut self.something_happened);
         self.idle_polls = if is_idle { self.idle_polls + 1 } else { 0 };
         assert!(self.idle_polls <= IDLE_POLLS_MAX, "it spins; {}", self.describe());
         self.something_happened = false;

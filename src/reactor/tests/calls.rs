@@ -323,7 +323,7 @@ fn who_never_answers_is_given_up_in_time() {
     let limits = Limits { connect_timeout_ms: 700, ..Limits::default() };
     let mut scene =
         Scene::new(limits.clone(), Faults::default(), Some(Host::Silent), |_, id, cx| {
-            cx.send_to(id, b"lost")
+            cx.send_to(id, b"lost");
         });
     scene.call(b'x');
     let turns = scene.world.live(699);
@@ -481,7 +481,7 @@ fn a_stop_ends_a_call_to_which_nothing_was_said_and_waits_for_the_others() {
                 scene.world.settle();
             }
             None => {
-                assert_eq!(scene.world.kernel().streams[stream].descriptor, None, "it is closed")
+                assert_eq!(scene.world.kernel().streams[stream].descriptor, None, "it is closed");
             }
         }
         assert_eq!(scene.closed(), Some(why));

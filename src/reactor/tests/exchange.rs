@@ -210,13 +210,13 @@ impl Protocol for Member {
                 .expect("nobody else is known");
             match news {
                 Notification::AboveHighWatermark => {
-                    assert!(books.above_watermark.insert((own, other)), "told once")
+                    assert!(books.above_watermark.insert((own, other)), "told once");
                 }
                 Notification::BelowLowWatermark => {
                     assert!(
                         books.above_watermark.remove(&(own, other)),
                         "only after `AboveHighWatermark`"
-                    )
+                    );
                 }
                 Notification::Connected | Notification::ConnectFailed(_) => {
                     let was_told = books.called.insert(other, true);
@@ -371,12 +371,12 @@ pub(super) struct Household {
 impl Actor for Household {
     fn act(&mut self, kernel: &mut Kernel) -> Option<u64> {
         for stream in self.seen..kernel.streams.len() {
-            let is_called = kernel.hosts.contains_key(&kernel.streams[stream].peer);
-            if is_called && kernel.streams[stream].is_connecting {
+            let name_is = kernel.hosts.contains_key(&kernel.streams[stream].peer);
+            if name_is && kernel.streams[stream].is_connecting {
                 break; // those behind it can wait
             }
             self.seen = stream + 1;
-            if is_called && kernel.streams[stream].descriptor.is_some() {
+            if name_is && kernel.streams[stream].descriptor.is_some() {
                 kernel.streams[stream].may_be_paused = true;
                 let mate = Mate::draw(kernel, &self.books, Ok(stream));
                 kernel.add(mate, 0);

@@ -562,7 +562,7 @@ impl Actor for Weather {
                     errno::ENFILE,
                     errno::ENOBUFS,
                     errno::ENOMEM,
-                ]))
+                ]));
             }
             1 => kernel.faults.exhausted = None,
             2 => kernel.wall_us = kernel.rng.i64(-1_000_000_000_000_000..3_000_000_000_000_000),
@@ -639,12 +639,11 @@ impl Mirror {
 
 impl Actor for Mirror {
     fn act(&mut self, kernel: &mut Kernel) -> Option<u64> {
-        let is_called = |stream: &Stream| {
+        let name_is = |stream: &Stream| {
             stream.peer == self.address && stream.descriptor.is_some() && !stream.is_connecting
         };
-        let called: Vec<usize> = (0..kernel.streams.len())
-            .filter(|&number| is_called(&kernel.streams[number]))
-            .collect();
+        let called: Vec<usize> =
+            (0..kernel.streams.len()).filter(|&number| name_is(&kernel.streams[number])).collect();
         for &stream in &called {
             self.reflect(kernel, stream);
         }

@@ -92,7 +92,7 @@ impl Kernel {
         match host {
             Some(Host::Answers { after_us, .. }) => self.plan(after_us, Due::Answer(number, None)),
             Some(Host::Fails { after_us, error }) => {
-                self.plan(after_us, Due::Answer(number, Some(error)))
+                self.plan(after_us, Due::Answer(number, Some(error)));
             }
             Some(Host::Silent | Host::Unreachable { .. }) => {}
             None => self.plan(0, Due::Answer(number, Some(errno::ECONNREFUSED))),
