@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, criterion_group};
 use mio::{Interest, Poll, Token};
-use reactor::{Echo, Limits, Reactor};
+use mio_reactor::{Echo, Limits, Reactor};
 
 use common::{LOOPBACK, NO_ROOM, PATIENCE, advice, connect, once_more, source, time_until_done};
 

@@ -20,7 +20,9 @@ use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
-use reactor::{Echo, Http, Limits, Protocol, Reactor, Site, Stats};
+use mio_reactor::{Echo, Http, Limits, Protocol, Reactor, Stats};
+
+use common::site::Site;
 
 use common::{
     ANSWER_END, LAST_REQUEST, LOOPBACK, PATIENCE, answer_to, connect, source, time_until_done,

@@ -22,7 +22,7 @@ use std::net::{SocketAddr, UdpSocket};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
-use reactor::{Datagram, DatagramProtocol, Echo, Limits, Reactor, Replies};
+use mio_reactor::{Datagram, DatagramProtocol, Echo, Limits, Reactor, Replies};
 
 use common::{LOOPBACK, PATIENCE, time_until_done};
 

@@ -20,7 +20,9 @@ mod common;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use reactor::{Echo, Http, Site, TestConnection};
+use mio_reactor::{Echo, Http, TestConnection};
+
+use common::site::Site;
 
 use common::{ANSWER_END, REQUEST, answer_to};
 

@@ -22,8 +22,10 @@ use std::time::Duration;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use mio::{Events, Interest, Poll, Token};
-use reactor::limits::READ_BYTES_MAX;
-use reactor::{Echo, Http, Limits, Protocol, Reactor, Site};
+use mio_reactor::limits::READ_BYTES_MAX;
+use mio_reactor::{Echo, Http, Limits, Protocol, Reactor};
+
+use common::site::Site;
 
 use common::{
     ANSWER_END, LOOPBACK, PATIENCE, REQUEST, answer_to, connect, source, time_until_done,

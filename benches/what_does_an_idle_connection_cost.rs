@@ -31,7 +31,9 @@ use std::net::SocketAddr;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use reactor::{Echo, Http, Limits, Reactor, Site};
+use mio_reactor::{Echo, Http, Limits, Reactor};
+
+use common::site::Site;
 
 use common::{LOOPBACK, NO_ROOM, advice, connect, once_more, source};
 

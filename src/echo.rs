@@ -5,8 +5,10 @@
 
 use std::rc::Rc;
 
-use crate::datagram::{Datagram, DatagramProtocol, Replies};
-use crate::protocol::{Advance, Context, Protocol};
+use crate::datagram::batch::Replies;
+use crate::datagram::socket::{Datagram, DatagramProtocol};
+use crate::protocol::context::Context;
+use crate::protocol::protocol::{Advance, Protocol};
 
 /// Echoes a stream, or datagrams.
 ///

@@ -5,7 +5,7 @@
 //! deadlines, limits.
 //!
 //! ```
-//! use reactor::{Advance, Context, Limits, Protocol, Reactor};
+//! use mio_reactor::{Advance, Context, Limits, Protocol, Reactor};
 //!
 //! /// Answers each line with itself, in capitals.
 //! struct Shout;
@@ -44,44 +44,98 @@
 //! }
 //! ```
 //!
-//! The modules below stand in the order in which they are best read; `docs/architecture.md` has the whole on two pages,
-//! and [`guide`] tells how to write a protocol.
+//! The modules below stand in reading order: each can be understood from those before it.
+//! `docs/architecture.md` has the whole on two pages, and [`guide`] tells how to write a protocol.
 
-mod reactor; // the loop: wait, note, drive, expire, reap
-mod listener; // where connections come from
-mod connection; // one conversation: its phases, and what is owed in each
-mod wire; // one socket's readiness, and what the kernel's answers say about it
-mod errno; // what each error of the kernel means to each call
-mod buffer; // bytes waiting their turn
-mod protocol; // what a protocol is: bytes in, bytes out
-mod effects; // what connections do to each other
-mod handle; // what other threads have the loop do
-mod echo; // the smallest one, over streams and datagrams
-mod http; // HTTP/1.0, correctly framed
-mod datagram; // datagrams, received and answered by the batch
-mod deadline; // who has to be looked at, and when
+// Tests share the program's page (src/bin/reactor/site.rs), which names this library as its users do.
+#[cfg(test)]
+extern crate self as mio_reactor;
+
 pub mod limits; // every number, once
 mod stats; // what happened, counted
-mod turn; // what a turn lends to whoever is driven
-mod net; // the kernel, as the loop sees it
-mod rehearsal; // a conversation without a network, for testing a protocol
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub mod fuzzing; // a connection over a scripted wire, for tests/fuzz
+mod sys; // the kernel, as the loop sees it: mio's types, or a simulated kernel's
+mod clock; // a moment in milliseconds; the clock is read once a turn
+mod deadline; // the filed deadlines, soonest first
+mod budget; // what a turn and a source may move
+mod loop_state; // what the loop lends to the source that it drives
+
+mod protocol {
+    pub(crate) mod ident; // connection ids, peers, close reasons
+    pub(crate) mod outcome; // where a source stands after it was driven
+    pub(crate) mod notification; // what a protocol is told of another connection
+    pub(crate) mod subscriptions; // which connection is to be notified about which
+    pub(crate) mod effects; // what connections do to each other
+    pub(crate) mod context; // what a protocol is lent for one call
+    #[expect(clippy::module_inception, reason = "the file is found by its name")]
+    pub(crate) mod protocol; // the callbacks: bytes in, bytes out
+}
+
+mod stream {
+    pub(crate) mod buffer; // bytes that wait
+    pub(crate) mod readiness; // edge-triggered readiness, remembered for one socket
+    pub(crate) mod connection; // a connection's phases, and what is owed in each
+    pub(crate) mod listener; // a listening socket, and its overload
+}
+
+mod datagram {
+    pub(crate) mod batch;
+    pub(crate) mod batch_io;
+    pub(crate) mod client;
+    pub(crate) mod filter;
+    #[cfg(target_os = "linux")]
+    pub(crate) mod linux;
+    pub(crate) mod portable;
+    pub(crate) mod socket;
+}
+
+mod reactor; // the loop: wait, note, drive, expire, reap
+mod echo; // the smallest protocol, over streams and datagrams
+
+mod http {
+    pub(crate) mod access_log; // a line for each response
+    pub(crate) mod body; // a response body that is read while it is sent
+    #[cfg(all(unix, feature = "files"))]
+    pub(crate) mod files; // regular files below a directory
+    pub(crate) mod protocol; // HTTP/1.0: where messages begin and end
+    pub(crate) mod request; // a request's head
+    pub(crate) mod response; // a response, and how it is written
+    #[cfg(test)]
+    #[path = "../bin/reactor/site.rs"]
+    #[allow(dead_code, reason = "the program uses the rest of it")]
+    pub(crate) mod site; // the program's page, for tests
+}
+
+mod testing {
+    #[cfg(fuzzing)]
+    #[doc(hidden)]
+    pub mod fuzzing; // a connection over a scripted transport, for tests/fuzz
+    #[cfg(test)]
+    pub(crate) mod simulated; // a kernel of our own, with its clock and the world at the other end
+    pub(crate) mod test_connection; // a connection without a network, for testing a protocol
+}
+
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
 
-pub use datagram::{Batching, Datagram, DatagramProtocol, Replies};
+pub use datagram::batch::Replies;
+pub use datagram::socket::{Batching, Datagram, DatagramProtocol};
 pub use echo::Echo;
-pub use effects::{Connections, Notification};
-pub use handle::{Handle, SubmitError};
+pub use http::access_log::ACCESS_LOG;
 #[cfg(all(unix, feature = "files"))]
-pub use http::Files;
-pub use http::{
-    ACCESS_LOG, Http, Method, Page, Request, Responder, Response, Site, Status, Upload,
-};
+pub use http::files::Files;
+pub use http::protocol::{Http, Responder, Upload};
+pub use http::request::{Method, Request};
+pub use http::response::{Page, Response, Status};
 pub use limits::Limits;
-pub use protocol::{Advance, CloseReason, ConnectionId, Context, Next, Peer, Protocol};
+pub use protocol::context::Context;
+pub use protocol::effects::Connections;
+pub use protocol::ident::{CloseReason, ConnectionId, Peer};
+pub use protocol::notification::Notification;
+pub use protocol::protocol::{Advance, Next, Protocol};
+pub use reactor::tasks::{Handle, SubmitError};
 pub use reactor::{Reactor, Stopped};
-pub use rehearsal::{RecordedEffect, TestConnection};
 pub use stats::Stats;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use testing::fuzzing;
+pub use testing::test_connection::{RecordedEffect, TestConnection};

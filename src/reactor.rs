@@ -26,7 +26,8 @@
 
 mod open;
 mod accept;
-mod apply;
+mod dispatch;
+pub(crate) mod tasks;
 
 use std::any::Any;
 use std::fmt::Display;
@@ -37,20 +38,23 @@ use std::time::Duration;
 use log::{debug, error, info, trace};
 use slab::Slab;
 
-use crate::connection::{Connection, Outcome};
-use crate::datagram::{DatagramProtocol, DatagramSocket};
-use crate::deadline::{Deadlines, Time};
-use crate::handle::{Handle, NextTask, TaskQueue};
+use self::tasks::{Handle, NextTask, TaskQueue};
+use crate::clock::Time;
+use crate::datagram::socket::{DatagramProtocol, DatagramSocket};
+use crate::deadline::Deadlines;
 use crate::limits::{
     ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, Limits, NOTIFICATIONS_PENDING_DIVISOR,
     NOTIFICATIONS_PER_TURN, READ_BYTES_MAX, SHRINK_FLOOR_SLOTS, TASKS_PER_TURN,
 };
-use crate::listener::Listener;
-use crate::net::{self, Events, Interest, Poll, TcpStream, Token};
-use crate::protocol::{CloseReason, Protocol};
+use crate::loop_state::LoopState;
+use crate::protocol::ident::CloseReason;
+use crate::protocol::outcome::Outcome;
+use crate::protocol::protocol::Protocol;
 use crate::stats::Stats;
-use crate::turn::LoopState;
-use crate::wire::{Readiness, Registered};
+use crate::stream::connection::Connection;
+use crate::stream::listener::Listener;
+use crate::stream::readiness::{Readiness, Registered};
+use crate::sys::{self, Events, Interest, Poll, TcpStream, Token};
 
 /// An event loop with its sockets: one thread, one poll, one slab.
 ///
@@ -129,15 +133,18 @@ impl Slot {
         match &self.source {
             Source::Connection(_, connection) if turn.stopping => {
                 let idle_at = connection.idle_at().unwrap_or(Time::NEVER);
-                (connection.interest(), connection.filing_time(&turn.limits, turn.now).min(idle_at))
+                (
+                    connection.interest(),
+                    connection.filing_time(&turn.limits, turn.clock.now).min(idle_at),
+                )
             }
             Source::Connection(_, connection) => {
-                (connection.interest(), connection.filing_time(&turn.limits, turn.now))
+                (connection.interest(), connection.filing_time(&turn.limits, turn.clock.now))
             }
             Source::Datagram(socket) if socket.wants_write() => {
                 (Registered::ReadingAndWriting, socket.timer())
             }
-            Source::Listener(listener) => (Registered::Reading, listener.deadline(turn.now)),
+            Source::Listener(listener) => (Registered::Reading, listener.deadline(turn.clock.now)),
             Source::Datagram(socket) => (Registered::Reading, socket.timer()),
             Source::Tasks(_) | Source::StopSignal(_) => (Registered::Reading, Time::NEVER),
         }
@@ -165,7 +172,7 @@ enum Source {
     Tasks(Box<TaskQueue>),
     /// The stop signal: readable means stop.
     #[expect(dead_code, reason = "it is only kept open")]
-    StopSignal(Box<dyn net::Source>),
+    StopSignal(Box<dyn sys::Source>),
 }
 
 /// How a reactor came to stop.
@@ -259,7 +266,7 @@ impl Reactor {
     /// If it is called from work that a [`Handle`] has brought, which itself is run in a turn.
     pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<()> {
         self.read_clock();
-        self.run_turn(at_most.map_or(Time::NEVER, |at_most| self.turn.now.plus(at_most)))
+        self.run_turn(at_most.map_or(Time::NEVER, |at_most| self.turn.clock.now.plus(at_most)))
     }
 
     fn run_turn(&mut self, until: Time) -> io::Result<()> {
@@ -287,7 +294,7 @@ impl Reactor {
     /// Between two turns some time may have passed: who brings a loop of his own may have been away for long.
     fn read_clock(&mut self) {
         if !self.is_in_turn {
-            self.turn.begin();
+            self.turn.clock.read();
         }
     }
 
@@ -302,13 +309,13 @@ impl Reactor {
             Some(Duration::ZERO)
         } else {
             let due = self.next_deadline().min(until);
-            (due != Time::NEVER).then(|| due.since(self.turn.now))
+            (due != Time::NEVER).then(|| due.since(self.turn.clock.now))
         };
         self.turn.stats.turns += 1;
         let result = self.poll.poll(&mut self.events, timeout);
-        self.turn.begin();
+        self.turn.clock.read();
         if self.turn.stopping && self.drain_until == Time::NEVER && self.forced_closes.is_none() {
-            self.drain_until = self.turn.now.plus_ms(self.turn.limits.drain_timeout_ms);
+            self.drain_until = self.turn.clock.now.plus_ms(self.turn.limits.drain_timeout_ms);
         }
         trace!("wait {timeout:?} -> {result:?}, {} events", self.events.iter().count());
         match result {
@@ -343,7 +350,7 @@ impl Reactor {
             slot.ready.note(event);
             enqueue(&mut self.run_queue, token, slot);
         }
-        if !self.has_work() && self.next_deadline() > self.turn.now {
+        if !self.has_work() && self.next_deadline() > self.turn.clock.now {
             self.turn.stats.empty_turns += 1;
         }
     }
@@ -354,7 +361,7 @@ impl Reactor {
     /// Then tells the news that there is of others.
     fn drive(&mut self) {
         std::mem::swap(&mut self.run_queue, &mut self.batch);
-        self.turn.share(self.batch.len());
+        self.turn.budget.share(self.batch.len(), self.turn.stats.bytes_moved());
         self.turn.effects.begin_stage();
         self.catch_panics(Reactor::drive_batch);
         self.batch.clear();
@@ -370,7 +377,7 @@ impl Reactor {
 
     fn drive_batch(&mut self) {
         while let Some(&token) = self.batch.get(self.batch_cursor) {
-            if self.turn.is_spent() {
+            if self.turn.budget.is_spent(self.turn.stats.bytes_moved()) {
                 self.defer();
                 break;
             }
@@ -456,10 +463,10 @@ impl Reactor {
     // ---- expire: look at who may be late
 
     fn expire(&mut self) {
-        if self.turn.now >= self.drain_until {
+        if self.turn.clock.now >= self.drain_until {
             self.force_close_all();
         }
-        if self.deadlines.soonest() <= self.turn.now {
+        if self.deadlines.soonest() <= self.turn.clock.now {
             self.turn.effects.begin_stage();
             self.catch_panics(Reactor::expire_batch);
         }
@@ -470,7 +477,7 @@ impl Reactor {
             if self.turn.effects.is_spent() {
                 break; // the others are due in the next turn
             }
-            let Some(token) = self.deadlines.take_due(self.turn.now) else { break };
+            let Some(token) = self.deadlines.take_due(self.turn.clock.now) else { break };
             self.turn.stats.deadlines_expired += 1;
             self.running = token;
             let slot = &mut self.slots[token];
@@ -571,7 +578,7 @@ impl Reactor {
                             | CloseReason::OutputOverflow
                             | CloseReason::ProtocolPanicked
                     ) {
-                        net::reset_on_close(stream);
+                        sys::reset_on_close(stream);
                     }
                     trace!("{} close", connection.id());
                     let id = connection.id();
@@ -646,7 +653,7 @@ impl Reactor {
         if self.turn.stopping
             && is_waiting
             && (!can_go_on || would_never_stop)
-            && slot.can_stop(self.turn.now)
+            && slot.can_stop(self.turn.clock.now)
         {
             match &mut slot.source {
                 Source::Connection(_, connection) => {
@@ -669,7 +676,7 @@ impl Reactor {
             return;
         }
         let (wanted, due) = slot.interest_and_deadline(&self.turn);
-        let due = due.max(self.turn.now.plus_ms(1)); // who is looked at in this turn is not looked at again in it
+        let due = due.max(self.turn.clock.now.plus_ms(1)); // who is looked at in this turn is not looked at again in it
         if due < slot.filed_deadline {
             self.deadlines.refile(token, slot.filed_deadline, due);
             slot.filed_deadline = due;
@@ -687,15 +694,15 @@ impl Reactor {
     /// its peer to read. (A datagram socket goes back to reading then: it would be told of every reply that has left.)
     fn register(&mut self, token: usize, wanted: Registered) {
         let slot = &mut self.slots[token];
-        let source: &mut dyn net::Source = match &mut slot.source {
+        let source: &mut dyn sys::Source = match &mut slot.source {
             Source::Connection(stream, _) => stream,
             Source::Datagram(socket) => &mut socket.socket,
             Source::Listener(_) | Source::Tasks(_) | Source::StopSignal(_) => return,
         };
         let interest = if wanted == Registered::Reading {
-            net::reading()
+            sys::reading()
         } else {
-            net::reading() | Interest::WRITABLE
+            sys::reading() | Interest::WRITABLE
         };
         let registry = self.poll.registry();
         let result = match slot.registered {

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Instant;
 
 use common::{PATIENCE, Program, any_port, be_server, connect, connect_narrow, reset};
-use reactor::{Limits, Reactor};
+use mio_reactor::{Limits, Reactor};
 
 /// A room in a thread of its own, which goes with the test.
 fn open_room() -> SocketAddr {

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::{PATIENCE, pattern, turn_until};
-use reactor::{Batching, Datagram, DatagramProtocol, Echo, Limits, Reactor, Replies};
+use mio_reactor::{Batching, Datagram, DatagramProtocol, Echo, Limits, Reactor, Replies};
 
 const ADDRESSES: [&str; 2] = ["127.0.0.1:0", "[::1]:0"];
 const BATCHINGS: [Batching; 3] = [Batching::Plain, Batching::Mmsg, Batching::Gso];

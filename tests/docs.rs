@@ -4,8 +4,8 @@
 //! each kind of quotation has its form, which is found here and held against the source:
 //!
 //! ```text
-//! `src/wire.rs`                 the file exists
-//! `src/wire.rs` → `send`        and has a function, type or constant of that name
+//! `src/stream/readiness.rs`                 the file exists
+//! `src/stream/readiness.rs` → `send`        and has a function, type or constant of that name
 //! `tests/echo.rs` → `ipv6_…`    in the tables of docs/pitfalls.md and docs/http.md: and that is a test
 //! RFC 9112 6.3                  in the tables of docs/http.md: and a test of the row names that section
 //! `HEAD_BYTES_MAX` (16 KiB)     the limit has that value
@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use reactor::limits::{self, Limits};
+use mio_reactor::limits::{self, Limits};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -69,7 +69,7 @@ fn source_files() -> Vec<String> {
 
 /// Is it compiled for the library's own tests only?
 fn is_for_tests(path: &str) -> bool {
-    ["src/net/simulated", "src/datagram/simulated"].iter().any(|place| path.starts_with(place))
+    path.starts_with("src/testing/simulated")
 }
 
 /// What stands between backticks in `text`, outside of fenced blocks, with what follows each.
@@ -382,7 +382,7 @@ fn the_readme_names_every_option_and_no_other() {
         })
         .filter(|name| !OF_CARGO.contains(name) && !OF_CLAP.contains(name))
         .collect();
-    let cli = read("src/cli.rs");
+    let cli = read("src/bin/reactor/cli.rs");
     let fields = cli.split("#[arg(long").skip(1).map(|from| {
         let field = from.split(")]\n").nth(1).expect("an option is a field").trim_start();
         field
@@ -400,8 +400,8 @@ fn the_readme_names_every_option_and_no_other() {
 fn the_readme_shows_the_addresses_that_are_served_without_options() {
     let readme = read("README.md");
     let shown = blocks(&readme, "text")[1];
-    let cli = read("src/cli.rs");
-    let main = read("src/main.rs");
+    let cli = read("src/bin/reactor/cli.rs");
+    let main = read("src/bin/reactor/main.rs");
     for line in shown.lines() {
         let (service, address) = line.rsplit_once(' ').expect("a service and its address");
         assert!(main.contains(&format!("announce(\"{service}\"")), "{service} is announced");
@@ -528,10 +528,8 @@ fn what_the_architecture_calls_absent_is_absent() {
         "eprintln!",
     ];
     let mut waits = Vec::new();
-    let is_of_the_product = |path: &&String| {
-        !["src/main.rs", "src/cli.rs", "src/send.rs"].contains(&path.as_str())
-            && !is_for_tests(path)
-    };
+    let may_block = ["main.rs", "cli.rs", "send.rs"].map(|file| format!("src/bin/reactor/{file}"));
+    let is_of_the_product = |path: &&String| !may_block.contains(path) && !is_for_tests(path);
     for path in source_files().iter().filter(is_of_the_product) {
         let source = read(path);
         let code = source.split("#[cfg(test)]\nmod ").next().expect("a split has a first part");
@@ -546,14 +544,8 @@ fn what_the_architecture_calls_absent_is_absent() {
 
 #[test]
 fn what_is_for_tests_is_compiled_for_nothing_else() {
-    for (parent, module) in
-        [("src/net.rs", "pub(crate) mod simulated;"), ("src/datagram.rs", "mod simulated;")]
-    {
-        assert!(
-            read(parent).contains(&format!("#[cfg(test)]\n{module}\n")),
-            "{parent} has {module} for tests only"
-        );
-    }
+    let module = "    #[cfg(test)]\n    pub(crate) mod simulated;";
+    assert!(read("src/lib.rs").contains(module), "the simulated kernel is for tests only");
 }
 
 #[test]

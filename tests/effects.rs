@@ -14,7 +14,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use common::{PATIENCE, any_port, assert_same, check_echo, connect, pattern, reset, turn_until};
-use reactor::{
+use mio_reactor::{
     Advance, CloseReason, ConnectionId, Context, Echo, Limits, Next, Notification, Protocol,
     Reactor,
 };
@@ -78,7 +78,7 @@ struct Running {
     echo: SocketAddr,
     proxy: SocketAddr,
     rope: Option<std::os::unix::net::UnixStream>,
-    thread: Option<thread::JoinHandle<reactor::Stats>>,
+    thread: Option<thread::JoinHandle<mio_reactor::Stats>>,
 }
 
 impl Running {
@@ -102,7 +102,7 @@ impl Running {
         Running { echo, proxy, rope: Some(rope), thread: Some(thread) }
     }
 
-    fn stop(mut self) -> reactor::Stats {
+    fn stop(mut self) -> mio_reactor::Stats {
         drop(self.rope.take());
         self.thread.take().unwrap().join().unwrap()
     }

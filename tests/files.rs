@@ -824,7 +824,7 @@ fn when_descriptors_run_out_files_are_sent_all_the_same_and_in_the_end_one_line_
     let mut at_the_door = connect(program.tcp());
     check_bytes_of(&large, &mut slow[0]);
     let several_looks_at_the_door =
-        Instant::now() + Duration::from_millis(5 * ::reactor::limits::ACCEPT_RETRY_MS);
+        Instant::now() + Duration::from_millis(5 * mio_reactor::limits::ACCEPT_RETRY_MS);
     while Instant::now() < several_looks_at_the_door {
         assert_eq!(ask(), "200");
     }

@@ -13,8 +13,8 @@ use std::sync::mpsc;
 use std::thread;
 
 use common::{PATIENCE, any_port, check_echo, connect, turn_until};
-use reactor::limits::TASKS_QUEUED_MAX;
-use reactor::{
+use mio_reactor::limits::TASKS_QUEUED_MAX;
+use mio_reactor::{
     Advance, ConnectionId, Context, Echo, Handle, Limits, Next, Protocol, Reactor, Stopped,
     SubmitError,
 };

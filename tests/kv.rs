@@ -13,7 +13,7 @@ use std::process::Command;
 use std::thread;
 
 use common::{Program, any_port, be_server, connect, pattern};
-use reactor::{Limits, Reactor};
+use mio_reactor::{Limits, Reactor};
 
 /// A store in a thread of its own, which goes with the test.
 fn start() -> SocketAddr {

@@ -15,7 +15,7 @@ use common::{
     Ending, PATIENCE, Program, assert_same, check_echo, check_end, connect, connect_narrow,
     pattern, persist, reactor, reset, stuff,
 };
-use reactor::limits::ACCEPT_RETRY_MS;
+use mio_reactor::limits::ACCEPT_RETRY_MS;
 use socket2::{Domain, Socket, Type};
 
 const TCP: [&str; 2] = ["--tcp", "127.0.0.1:0"];

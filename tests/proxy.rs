@@ -16,10 +16,10 @@ use common::{
     PATIENCE, Program, any_port, assert_same, be_server, check_echo, check_end, connect,
     connect_narrow, pattern, reset, stuff,
 };
-use proxy::Side;
-use reactor::{
+use mio_reactor::{
     Advance, ConnectionId, Context, Echo, Limits, Next, Notification, Protocol, Reactor,
 };
+use proxy::Side;
 
 const MIB: usize = 1024 * 1024;
 

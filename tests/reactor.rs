@@ -7,6 +7,10 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
+#[path = "../src/bin/reactor/site.rs"]
+#[allow(dead_code, reason = "the program uses the rest of it")]
+mod site;
+
 mod common;
 
 use std::cell::{Cell, RefCell};
@@ -25,16 +29,18 @@ use common::{
     A_MOMENT, PATIENCE, any_port, assert_same, be_late, check_echo, check_end, connect,
     connect_narrow, connect_udp, pattern, reset, serve, turn_until,
 };
-use reactor::limits::{
+use mio_reactor::limits::{
     ACCEPTS_PER_TURN, EVICTION_IDLE_MS, EVICTIONS_MAX, LOW_WATERMARK_BYTES, READ_BYTES_MAX,
     SOURCE_BYTES_PER_TURN_MAX,
 };
 #[cfg(target_os = "linux")]
-use reactor::limits::{EVENTS_PER_TURN, EXPIRIES_PER_TURN};
-use reactor::{
+use mio_reactor::limits::{EVENTS_PER_TURN, EXPIRIES_PER_TURN};
+use mio_reactor::{
     Advance, CloseReason, Context, Datagram, DatagramProtocol, Echo, Http, Limits, Next, Protocol,
-    Reactor, Replies, Site, Stats, Stopped,
+    Reactor, Replies, Stats, Stopped,
 };
+
+use site::Site;
 
 // ---- the loop, in the test's thread
 

@@ -6,6 +6,10 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+#[path = "../src/bin/reactor/site.rs"]
+#[allow(dead_code, reason = "the program uses the rest of it")]
+mod site;
+
 mod common;
 
 use std::cell::{Cell, RefCell};
@@ -20,10 +24,12 @@ use common::{
     A_MOMENT, PATIENCE, any_port, assert_same, be_late, check_end, connect, connect_narrow,
     connect_udp, may_open, pattern, serve, turn_until,
 };
-use reactor::{
+use mio_reactor::{
     Advance, CloseReason, Context, Datagram, DatagramProtocol, Echo, Http, Limits, Next, Protocol,
-    Reactor, Replies, Site, Stopped, TestConnection,
+    Reactor, Replies, Stopped, TestConnection,
 };
+
+use site::Site;
 
 /// Fails if `story` does not come to its end.
 #[track_caller]

@@ -23,7 +23,7 @@ use common::{
     Ending, PATIENCE, Program, any_port, assert_same, check_echo, check_end, pattern, reactor,
     stuff, turn_until,
 };
-use reactor::{Advance, Context, Echo, Limits, Peer, Protocol, Reactor};
+use mio_reactor::{Advance, Context, Echo, Limits, Peer, Protocol, Reactor};
 use socket2::{Domain, MsgHdr, SockAddr, SockRef, Socket, Type};
 
 const MIB: usize = 1024 * 1024;

@@ -7,13 +7,19 @@
 // Each benchmark is a crate of its own and uses a part of this one.
 #![allow(dead_code)]
 
+#[path = "../../src/bin/reactor/site.rs"]
+#[allow(dead_code, reason = "the program uses the rest of it")]
+pub(crate) mod site;
+
 use std::ffi::OsStr;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use reactor::{Http, Site, TestConnection};
+use mio_reactor::{Http, TestConnection};
+
+use site::Site;
 use socket2::{Domain, Socket, Type};
 
 /// The longest that any turn or socket here waits. Whoever waits so long has lost something, and says so.

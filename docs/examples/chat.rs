@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use reactor::{
+use mio_reactor::{
     Advance, CloseReason, ConnectionId, Context, Limits, Next, Notification, Protocol, Reactor,
 };
 

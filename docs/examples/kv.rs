@@ -18,8 +18,8 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use reactor::limits::INPUT_BYTES_MAX;
-use reactor::{Advance, Context, Limits, Next, Protocol, Reactor};
+use mio_reactor::limits::INPUT_BYTES_MAX;
+use mio_reactor::{Advance, Context, Limits, Next, Protocol, Reactor};
 
 /// The most words in a command. More: an error, and the connection closes.
 const WORDS_MAX: usize = 16;

@@ -22,7 +22,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use reactor::{Advance, ConnectionId, Context, Limits, Next, Notification, Protocol, Reactor};
+use mio_reactor::{Advance, ConnectionId, Context, Limits, Next, Notification, Protocol, Reactor};
 
 /// The client's side, which begins, and the server's.
 pub(crate) enum Side {

@@ -18,18 +18,18 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::speech::SocketRequests;
-use crate::effects::{Connections, Effects};
+use super::client::SocketRequests;
 use crate::limits::{
     DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6, REPLIES_BYTES_MAX,
     REPLIES_HIGH_WATERMARK_BYTES, REPLY_OVERHEAD_BYTES, SEGMENT_BYTES_MAX, SEGMENTS_MAX,
 };
+use crate::protocol::effects::{Connections, Effects};
 
 /// Room for one message: the largest datagram, or train of them, that the kernel hands out.
-pub(super) const BUFFER_BYTES: usize = 64 * 1024;
+pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
 /// From one buffer to the next. A few cache lines more than a buffer, lest the first bytes of all of them, which are
 /// mostly the only ones in use, compete for the same set of the processor's cache.
-pub(super) const STRIDE_BYTES: usize = BUFFER_BYTES + 5 * 64;
+pub(crate) const STRIDE_BYTES: usize = BUFFER_BYTES + 5 * 64;
 
 /// With less room than this, more is not answered before what waits is gone.
 const BYTES_LEFT_WHEN_FULL: usize = REPLIES_BYTES_MAX - REPLIES_HIGH_WATERMARK_BYTES;
@@ -37,42 +37,42 @@ const BYTES_LEFT_WHEN_FULL: usize = REPLIES_BYTES_MAX - REPLIES_HIGH_WATERMARK_B
 /// No offset in the buffers.
 const NOT_MERGEABLE: usize = usize::MAX;
 
-pub(super) struct Batch {
+pub(crate) struct Batch {
     /// Touched only as far as datagrams reach, so it costs address space rather than memory.
-    pub(super) buffers: Vec<u8>,
-    pub(super) messages: Vec<Message>,
+    pub(crate) buffers: Vec<u8>,
+    pub(crate) messages: Vec<Message>,
     /// Whom they come from, in their order. Messages that follow one another from one peer share an entry.
-    pub(super) senders: Vec<Sender>,
+    pub(crate) senders: Vec<Sender>,
     /// How many of the messages have been answered, from the front. One that was answered in part has been shortened.
     answered: usize,
-    pub(super) replies: ReplyQueue,
+    pub(crate) replies: ReplyQueue,
 }
 
 /// One datagram, or several of one size and one sender that the kernel has joined.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Message {
+pub(crate) struct Message {
     /// Where it begins in the buffers.
-    pub(super) offset: usize,
-    pub(super) length: usize,
+    pub(crate) offset: usize,
+    pub(crate) length: usize,
     /// The size of each datagram but the last, which may be shorter. Equal to `length` for a single one.
-    pub(super) segment: usize,
+    pub(crate) segment: usize,
     /// The kernel had more of it than fitted.
-    pub(super) is_truncated: bool,
+    pub(crate) is_truncated: bool,
 }
 
 /// Who has sent one message, or several in a row, and to which of our addresses.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sender {
+pub(crate) struct Sender {
     /// `None`: of no address family we know.
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) local: LocalAddress,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) local: LocalAddress,
     /// The first of the messages. They go on to the next sender's, or to the last of all.
-    pub(super) first: usize,
+    pub(crate) first: usize,
 }
 
 /// Whom a datagram was sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LocalAddress {
+pub(crate) enum LocalAddress {
     /// The one address that the socket has.
     Fixed,
     /// This one of several. Replies leave from it. (Two variants, as an `IpAddr` in here would cost more to compare.)
@@ -83,20 +83,20 @@ pub(super) enum LocalAddress {
 }
 
 /// Replies that wait.
-pub(super) struct ReplyQueue {
-    pub(super) copied: Vec<u8>,
-    pub(super) iovecs: Vec<IoVec>,
+pub(crate) struct ReplyQueue {
+    pub(crate) copied: Vec<u8>,
+    pub(crate) iovecs: Vec<IoVec>,
     /// Where in the buffers the last piece ends, if what follows it there may be added to it; [`NOT_MERGEABLE`] otherwise.
     mergeable_end: usize,
-    pub(super) batches: Vec<GsoBatch>,
+    pub(crate) batches: Vec<GsoBatch>,
     /// Whom trains go to that answer nobody.
     named_peers: Vec<SocketAddr>,
     /// The one peer that the socket is connected to, if it is.
-    pub(super) connected: Option<SocketAddr>,
+    pub(crate) connected: Option<SocketAddr>,
     /// Trains that are done with, from the front.
     sent: usize,
     /// Whether replies may share a train: where that is wanted, and until the kernel first refuses one.
-    pub(super) gso_enabled: bool,
+    pub(crate) gso_enabled: bool,
     /// What further replies may take, in bytes, each with its listing.
     bytes_left: usize,
     /// Where in the buffers lies what is being answered, or was last: a message, or a part of it.
@@ -107,7 +107,7 @@ pub(super) struct ReplyQueue {
     /// What it has asked to be done to connections.
     effects: Effects,
     /// What the protocol has asked for. It stands here because this is what a protocol is lent.
-    pub(super) requests: SocketRequests,
+    pub(crate) requests: SocketRequests,
 }
 
 const _: () = assert!(
@@ -118,7 +118,7 @@ const _: () = assert!(
 
 /// What has been received and not been answered yet.
 #[derive(Clone, Copy)]
-pub(super) struct Unanswered<'b> {
+pub(crate) struct Unanswered<'b> {
     messages: &'b [Message],
     senders: &'b [Sender],
     /// The first message to be answered.
@@ -127,23 +127,23 @@ pub(super) struct Unanswered<'b> {
 
 /// A stretch of memory that is part of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct IoVec {
+pub(crate) struct IoVec {
     /// In `copied`, or in `buffers`.
-    pub(super) is_copied: bool,
-    pub(super) offset: usize,
-    pub(super) length: usize,
+    pub(crate) is_copied: bool,
+    pub(crate) offset: usize,
+    pub(crate) length: usize,
 }
 
 /// A stretch of the buffers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
-    pub(super) offset: usize,
-    pub(super) length: usize,
+pub(crate) struct Span {
+    pub(crate) offset: usize,
+    pub(crate) length: usize,
 }
 
 /// Whom a train goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Recipient {
+pub(crate) enum Recipient {
     /// Who has sent something: the number of the sender.
     Sender(usize),
     /// Who was named: the number among `named_peers`.
@@ -154,11 +154,11 @@ pub(super) enum Recipient {
 
 /// Consecutive replies to one peer, all of `segment` bytes but the last, which may be shorter.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct GsoBatch {
-    pub(super) to: Recipient,
-    pub(super) first_iovec: usize,
-    pub(super) iovec_count: usize,
-    pub(super) segment: usize,
+pub(crate) struct GsoBatch {
+    pub(crate) to: Recipient,
+    pub(crate) first_iovec: usize,
+    pub(crate) iovec_count: usize,
+    pub(crate) segment: usize,
     bytes: usize,
     /// How many bytes it may come to have: 0 once no other datagram may join.
     bytes_max: usize,
@@ -170,7 +170,7 @@ pub(super) struct GsoBatch {
 /// [`Stats::datagrams_too_long`](crate::Stats::datagrams_too_long). What one datagram is answered with beyond
 /// [`REPLIES_BYTES_MAX`] is not sent either, and is counted in [`Stats::datagrams_unsent`](crate::Stats::datagrams_unsent).
 pub struct Replies<'b> {
-    pub(super) outgoing: &'b mut ReplyQueue,
+    pub(crate) outgoing: &'b mut ReplyQueue,
     senders: &'b [Sender],
     /// Who is spoken to: the one that is being answered.
     to: Recipient,
@@ -179,7 +179,7 @@ pub struct Replies<'b> {
 }
 
 impl Batch {
-    pub(super) fn new() -> Batch {
+    pub(crate) fn new() -> Batch {
         Batch {
             buffers: vec![0; DATAGRAM_BATCH * STRIDE_BYTES],
             messages: Vec::with_capacity(DATAGRAM_BATCH),
@@ -205,7 +205,7 @@ impl Batch {
     }
 
     /// Forgets what was received.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.messages.clear();
         self.senders.clear();
         self.answered = 0;
@@ -213,7 +213,7 @@ impl Batch {
     }
 
     /// Takes in a message of `length` bytes, which lies in the next of the buffers.
-    pub(super) fn push_message(
+    pub(crate) fn push_message(
         &mut self,
         peer: Option<SocketAddr>,
         asked: LocalAddress,
@@ -234,7 +234,7 @@ impl Batch {
     }
 
     /// What is to be answered, the memory it lies in, and a place for the replies to it.
-    pub(super) fn begin_answering(&mut self) -> (Unanswered<'_>, &[u8], Replies<'_>) {
+    pub(crate) fn begin_answering(&mut self) -> (Unanswered<'_>, &[u8], Replies<'_>) {
         let unanswered =
             Unanswered { messages: &self.messages, senders: &self.senders, from: self.answered };
         let replies = Replies {
@@ -247,7 +247,7 @@ impl Batch {
     }
 
     /// A place for what is said without having been asked.
-    pub(super) fn begin_unsolicited(&mut self) -> Replies<'_> {
+    pub(crate) fn begin_unsolicited(&mut self) -> Replies<'_> {
         self.replies.current = Span::NONE;
         let continues =
             self.replies.batches.last().is_some_and(|train| train.to == Recipient::Connected);
@@ -259,18 +259,18 @@ impl Batch {
         }
     }
 
-    pub(super) fn is_answered(&self) -> bool {
+    pub(crate) fn is_answered(&self) -> bool {
         self.answered == self.messages.len()
     }
 
     /// All of it has been answered.
-    pub(super) fn finish_answering(&mut self) {
+    pub(crate) fn finish_answering(&mut self) {
         self.answered = self.messages.len();
     }
 
     /// All up to the datagram that was answered last has been answered; what is left comes next time. Returns how many
     /// datagrams these were.
-    pub(super) fn finish_through_last(&mut self) -> usize {
+    pub(crate) fn finish_through_last(&mut self) -> usize {
         let last = self.replies.current;
         let number = last.offset / STRIDE_BYTES;
         let before: usize =
@@ -287,7 +287,7 @@ impl Batch {
 
     /// Hands over what was asked to be done to connections.
     #[inline]
-    pub(super) fn hand_over_effects(&mut self, effects: &mut Effects) {
+    pub(crate) fn hand_over_effects(&mut self, effects: &mut Effects) {
         if !self.replies.effects.is_empty() {
             effects.take_from(&mut self.replies.effects);
             if self.is_sent() {
@@ -297,47 +297,47 @@ impl Batch {
     }
 
     /// Shall what waits be sent before any more is answered?
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.replies.is_full()
     }
 
     /// The replies not taken down since this was last asked: those too long, and those without room.
-    pub(super) fn take_unsendable(&mut self) -> (u64, u64) {
+    pub(crate) fn take_unsendable(&mut self) -> (u64, u64) {
         (std::mem::take(&mut self.replies.too_long), std::mem::take(&mut self.replies.dropped))
     }
 
     #[inline]
-    pub(super) fn has_unsendable(&self) -> bool {
+    pub(crate) fn has_unsendable(&self) -> bool {
         self.replies.too_long | self.replies.dropped != 0
     }
 
-    pub(super) fn is_sent(&self) -> bool {
+    pub(crate) fn is_sent(&self) -> bool {
         self.replies.batches.is_empty()
     }
 
     /// How many trains wait.
-    pub(super) fn pending_len(&self) -> usize {
+    pub(crate) fn pending_len(&self) -> usize {
         self.pending().len()
     }
 
     /// Whom trains `to` go to. `None`: to nobody that we could name.
-    pub(super) fn peer_of(&self, to: Recipient) -> Option<SocketAddr> {
+    pub(crate) fn peer_of(&self, to: Recipient) -> Option<SocketAddr> {
         self.replies.peer_of(to, &self.senders)
     }
 
     /// The trains that wait.
-    pub(super) fn pending(&self) -> &[GsoBatch] {
+    pub(crate) fn pending(&self) -> &[GsoBatch] {
         &self.replies.batches[self.replies.sent..]
     }
 
     /// The bytes of `piece`.
-    pub(super) fn bytes(&self, piece: &IoVec) -> &[u8] {
+    pub(crate) fn bytes(&self, piece: &IoVec) -> &[u8] {
         let memory = if piece.is_copied { &self.replies.copied } else { &self.buffers };
         &memory[piece.offset..][..piece.length]
     }
 
     /// The first `batches` that wait are done with: sent, or given up. Returns how many datagrams these were.
-    pub(super) fn mark_sent(&mut self, trains: usize) -> usize {
+    pub(crate) fn mark_sent(&mut self, trains: usize) -> usize {
         let outgoing = &mut self.replies;
         let datagrams: usize =
             outgoing.batches[outgoing.sent..][..trains].iter().map(GsoBatch::datagrams).sum();
@@ -358,7 +358,7 @@ impl Batch {
 
     /// Cuts all that waits into single datagrams, and joins none from now on unless `joins_again`. Returns false where the
     /// first that waits is single already, so that the fault must be its own.
-    pub(super) fn split_segments(&mut self, joins_again: bool) -> bool {
+    pub(crate) fn split_segments(&mut self, joins_again: bool) -> bool {
         if self.pending().first().is_none_or(|train| train.datagrams() == 1) {
             return false;
         }
@@ -393,19 +393,19 @@ impl Batch {
 impl Message {
     /// How many datagrams it holds: one, also where it is empty, unless the kernel joined several.
     #[inline]
-    pub(super) fn datagrams(&self) -> usize {
+    pub(crate) fn datagrams(&self) -> usize {
         if self.segment >= self.length { 1 } else { self.length.div_ceil(self.segment) }
     }
 
     /// Where its first datagram lies in the buffers.
     #[inline]
-    pub(super) fn first(&self) -> Span {
+    pub(crate) fn first(&self) -> Span {
         Span { offset: self.offset, length: self.segment.min(self.length) }
     }
 
     /// Where the datagram behind the one at `place` lies, if there is another.
     #[inline]
-    pub(super) fn next(&self, place: Span) -> Option<Span> {
+    pub(crate) fn next(&self, place: Span) -> Option<Span> {
         let offset = place.offset + place.length;
         let left = self.offset + self.length - offset;
         (left > 0).then(|| Span { offset, length: self.segment.min(left) })
@@ -416,7 +416,7 @@ impl Span {
     const NONE: Span = Span { offset: 0, length: 0 };
 
     #[inline]
-    pub(super) fn of<'b>(&self, buffers: &'b [u8]) -> &'b [u8] {
+    pub(crate) fn of<'b>(&self, buffers: &'b [u8]) -> &'b [u8] {
         &buffers[self.offset..][..self.length]
     }
 }
@@ -424,7 +424,7 @@ impl Span {
 impl<'b> Unanswered<'b> {
     /// Each sender, with its number and with its messages that are to be answered.
     #[inline]
-    pub(super) fn senders(self) -> impl Iterator<Item = (usize, &'b Sender, &'b [Message])> {
+    pub(crate) fn senders(self) -> impl Iterator<Item = (usize, &'b Sender, &'b [Message])> {
         let Unanswered { messages, senders, from } = self;
         let first =
             if from == 0 { 0 } else { senders.partition_point(|sender| sender.first <= from) - 1 };
@@ -452,7 +452,7 @@ impl Replies<'_> {
 
     /// What comes now is for the sender number `to`.
     #[inline]
-    pub(super) fn set_recipient(&mut self, to: usize) {
+    pub(crate) fn set_recipient(&mut self, to: usize) {
         self.to = Recipient::Sender(to);
         let sender = &self.senders[to];
         self.continues = self.outgoing.batches.last().is_some_and(|train| match train.to {
@@ -501,7 +501,7 @@ impl Replies<'_> {
 
     /// What comes now answers the datagram at `current`.
     #[inline]
-    pub(super) fn set_current(&mut self, payload: Span) {
+    pub(crate) fn set_current(&mut self, payload: Span) {
         self.outgoing.current = payload;
     }
 
@@ -557,7 +557,7 @@ impl Replies<'_> {
 impl GsoBatch {
     /// How many datagrams it is: one, also where it is empty.
     #[inline]
-    pub(super) fn datagrams(&self) -> usize {
+    pub(crate) fn datagrams(&self) -> usize {
         if self.bytes <= self.segment { 1 } else { self.bytes.div_ceil(self.segment) }
     }
 

@@ -16,12 +16,12 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
-use super::Batching;
 use super::batch::{BUFFER_BYTES, Batch, LocalAddress, Message, Recipient, STRIDE_BYTES, Sender};
+use super::socket::Batching;
 use crate::limits::DATAGRAM_BATCH;
-use crate::net::UdpSocket;
+use crate::sys::UdpSocket;
 
-pub(super) struct MmsgIo {
+pub(crate) struct MmsgIo {
     /// What the kernel writes on receiving, one of each per message, and reads again on replying. None of these vectors
     /// grows or is written by us after it was made, so that the pointers in `recv_headers` stay good.
     recv_names: Vec<SockAddr>,
@@ -61,7 +61,7 @@ struct ControlMessages {
 const CONTROL_BYTES: usize = 80;
 
 impl MmsgIo {
-    pub(super) fn new(socket: &UdpSocket, batching: Batching) -> MmsgIo {
+    pub(crate) fn new(socket: &UdpSocket, batching: Batching) -> MmsgIo {
         if batching == Batching::Gso {
             // A kernel older than 5.0 has no UDP_GRO: then no trains arrive, and nothing is lost.
             enable_option(socket, libc::SOL_UDP, libc::UDP_GRO);
@@ -130,7 +130,7 @@ impl MmsgIo {
 
     /// Receives a batch. Says whether it is full, so that there may be more.
     #[inline(never)] // so that its loop has the registers for itself
-    pub(super) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
+    pub(crate) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
         batch.clear();
         self.prepare_headers(batch);
         // SAFETY: there are DATAGRAM_BATCH headers. Each describes one name, one control and one vector of `self`, which have
@@ -179,7 +179,7 @@ impl MmsgIo {
 
     /// Sends what waits, as far as one call goes: at most DATAGRAM_BATCH trains. Returns how many the kernel took, at
     /// least one; what the first one failed with otherwise.
-    pub(super) fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
+    pub(crate) fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
         self.send_headers.clear();
         self.send_iovecs.clear();
         self.send_controls.clear();

@@ -5,21 +5,21 @@ use std::io::ErrorKind;
 
 use super::batch::{BUFFER_BYTES, Batch, GsoBatch, LocalAddress, STRIDE_BYTES};
 use crate::limits::DATAGRAM_BATCH;
-use crate::net::UdpSocket;
+use crate::sys::UdpSocket;
 
-pub(super) struct PlainIo {
+pub(crate) struct PlainIo {
     /// A reply of several pieces is put together here, since send_to takes one slice.
     assembled: Vec<u8>,
 }
 
 impl PlainIo {
-    pub(super) fn new() -> PlainIo {
+    pub(crate) fn new() -> PlainIo {
         PlainIo { assembled: Vec::new() }
     }
 
     /// Receives a batch. Says whether it is full, so that there may be more. An error is returned only if nothing
     /// was received before it; otherwise the next call meets it again.
-    pub(super) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
+    pub(crate) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
         batch.clear();
         for index in 0..DATAGRAM_BATCH {
             let buffer = &mut batch.buffers[index * STRIDE_BYTES..][..BUFFER_BYTES];
@@ -35,7 +35,7 @@ impl PlainIo {
     }
 
     /// Sends what waits. Returns how many the kernel took, at least one; what the first one failed with otherwise.
-    pub(super) fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
+    pub(crate) fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
         for (number, train) in batch.pending().iter().enumerate() {
             match self.send_one(socket, batch, train) {
                 Ok(()) => {}

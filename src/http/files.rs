@@ -15,7 +15,7 @@
 //! there, and a root that is renamed stays the root.
 
 mod reader;
-mod spares;
+mod fd_reserve;
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -33,12 +33,14 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use log::{debug, warn};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
-use super::{Method, Request, Responder, Response, Status};
-use crate::errno::{self, OpenError};
+use super::protocol::Responder;
+use super::request::{Method, Request};
+use super::response::{Response, Status};
 use crate::limits::FILE_WARNING_GAP_MS;
-use crate::net;
+use crate::sys;
+use crate::sys::errno::{self, OpenError};
+use fd_reserve::{FdReserve, ReservedFd};
 use reader::{Disk, Reader};
-use spares::{FdReserve, ReservedFd};
 
 /// What is served for a directory.
 const INDEX: &str = "index.html";
@@ -122,7 +124,7 @@ impl Files {
         file: OpenFile,
         metadata: &Metadata,
     ) -> Response<'static> {
-        let now = net::wall_clock();
+        let now = sys::wall_clock();
         let modified = metadata.modified().ok();
         let response = match modified {
             Some(modified) if is_unchanged(request, modified, now) => {
@@ -243,7 +245,7 @@ impl Root {
     fn warn_rate_limited(&self, error: &io::Error) {
         let failures = self.failures.get() + 1;
         self.failures.set(failures);
-        let now = net::now();
+        let now = sys::now();
         if self.silent_until.get().is_none_or(|until| until <= now) {
             warn!("a file could not be opened: {error} ({failures} since this was last said)");
             self.failures.set(0);

@@ -148,7 +148,7 @@ pub(super) enum Parsed<'i> {
 /// reached: so a head that drips is parsed at most once per line, of which there are few, and not once per byte.
 pub(super) fn has_new_line(input: &[u8], scanned: usize) -> bool {
     #[cfg(test)]
-    super::tests::look_at(input.len() - scanned);
+    super::protocol::tests::look_at(input.len() - scanned);
     let reaches = |limit: usize| scanned < limit && input.len() >= limit;
     memchr::memchr(b'\n', &input[scanned..]).is_some()
         || reaches(REQUEST_LINE_BYTES_MAX)
@@ -164,7 +164,7 @@ pub(super) fn parse<'i>(
     many: &'i mut Vec<Header<'i>>,
 ) -> Parsed<'i> {
     #[cfg(test)]
-    super::tests::look_at(input.len());
+    super::protocol::tests::look_at(input.len());
     let head = &input[..input.len().min(HEAD_BYTES_MAX + 1)];
     let (line, line_bytes) = match RequestLine::parse(head) {
         Some(parsed) => parsed,

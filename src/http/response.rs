@@ -95,8 +95,8 @@ impl Status {
     }
 }
 
-/// What a [`Responder`](super::Responder) has to say: a status, fields of its own, and a body. The framing is not its business:
-/// length, date and connection are written by [`Http`](super::Http), and the body is left out where there must be none.
+/// What a [`Responder`](crate::Responder) has to say: a status, fields of its own, and a body. The framing is not its business:
+/// length, date and connection are written by [`Http`](crate::Http), and the body is left out where there must be none.
 pub struct Response<'r> {
     /// The head as far as it does not depend on the moment or the connection: up to `Date: `.
     head: Cow<'r, [u8]>,

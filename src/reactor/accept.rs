@@ -6,12 +6,14 @@ use std::io;
 use log::{debug, trace};
 
 use super::{Reactor, SlotState, Source, enqueue};
-use crate::connection::{Connection, Outcome};
 use crate::limits::{ACCEPT_RETRY_MS, ACCEPTS_PER_TURN, BACKLOG, EVICTION_IDLE_MS, EVICTIONS_MAX};
-use crate::listener::Accepted;
-use crate::net::TcpStream;
-use crate::protocol::{ConnectionId, Peer, Protocol};
-use crate::wire::{Readiness, Registered};
+use crate::protocol::ident::{ConnectionId, Peer};
+use crate::protocol::outcome::Outcome;
+use crate::protocol::protocol::Protocol;
+use crate::stream::connection::Connection;
+use crate::stream::listener::Accepted;
+use crate::stream::readiness::{Readiness, Registered};
+use crate::sys::TcpStream;
 
 impl Reactor {
     /// Accepts until there are no more, the budget is spent, or there is no room. Each newcomer goes to the queue, and is not
@@ -25,7 +27,7 @@ impl Reactor {
                 listener.close(); // the stop has let in more than can have stood at the door
             }
             if self.turn.stats.connections >= self.turn.limits.connections_max {
-                listener.pause("the house is full", self.turn.now, &mut self.turn.stats);
+                listener.pause("the house is full", self.turn.clock.now, &mut self.turn.stats);
                 self.evict_idle();
                 return Outcome::Blocked;
             }
@@ -41,7 +43,7 @@ impl Reactor {
                 }
                 Accepted::WouldBlock => {
                     trace!("{} accept -> nothing", listener.address);
-                    listener.recover(self.turn.now);
+                    listener.recover(self.turn.clock.now);
                     if self.turn.stopping {
                         listener.close(); // now, lest somebody comes who will not be let in
                     }
@@ -52,7 +54,7 @@ impl Reactor {
                 Accepted::Interrupted => {}
                 Accepted::HandshakeFailed(error) => self.on_accept_failed(&error),
                 Accepted::Exhausted(error) => {
-                    listener.pause(&error.to_string(), self.turn.now, &mut self.turn.stats);
+                    listener.pause(&error.to_string(), self.turn.clock.now, &mut self.turn.stats);
                     self.evict_idle();
                     return Outcome::Blocked;
                 }
@@ -64,7 +66,7 @@ impl Reactor {
         }
         match &mut self.slots[token].source {
             Source::Listener(listener) if self.turn.stats.accepted == accepted_before => {
-                listener.pause("every connection fails", self.turn.now, &mut self.turn.stats);
+                listener.pause("every connection fails", self.turn.clock.now, &mut self.turn.stats);
                 Outcome::Blocked
             }
             Source::Listener(_)
@@ -82,7 +84,7 @@ impl Reactor {
         trace!("{id} accept {peer}");
         self.turn.stats.accepted += 1;
         self.turn.stats.connections += 1;
-        let connection = Connection::new(protocol, id, peer, self.turn.now);
+        let connection = Connection::new(protocol, id, peer, self.turn.clock.now);
         let token = self.insert(Source::Connection(stream, connection), Registered::Nothing);
         let slot = &mut self.slots[token];
         slot.ready = if peer == Peer::Unix { Readiness::UNKNOWN_UNIX } else { Readiness::UNKNOWN };
@@ -110,7 +112,7 @@ impl Reactor {
     /// This looks at every slot, which takes some 6 ns for each: 50 µs with nine thousand connections, perhaps 1 ms with a
     /// hundred thousand. So it is done once in `ACCEPT_RETRY_MS` at most, however often listeners rest.
     fn evict_idle(&mut self) {
-        let now = self.turn.now;
+        let now = self.turn.clock.now;
         if now < self.next_eviction_at {
             return;
         }

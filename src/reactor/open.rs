@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::{Reactor, Source, enqueue};
-use crate::datagram::{DatagramProtocol, DatagramSocket};
-use crate::handle::{Handle, TaskQueue};
-use crate::listener::{Listener, MakeProtocol, Socket};
-use crate::net::{self, Interest, Token, UdpSocket};
-use crate::protocol::{Peer, Protocol};
-use crate::wire::Registered;
+use crate::datagram::socket::{DatagramProtocol, DatagramSocket};
+use crate::protocol::ident::Peer;
+use crate::protocol::protocol::Protocol;
+use crate::reactor::tasks::{Handle, TaskQueue};
+use crate::stream::listener::{Listener, MakeProtocol, Socket};
+use crate::stream::readiness::Registered;
+use crate::sys::{self, Interest, Token, UdpSocket};
 
 impl Reactor {
     /// Serves streams on `address`: `make` makes the protocol of each connection that is accepted, given its peer.
@@ -25,7 +26,7 @@ impl Reactor {
         address: SocketAddr,
         mut make: impl FnMut(SocketAddr) -> P + 'static,
     ) -> io::Result<SocketAddr> {
-        let socket = net::listen(address)?;
+        let socket = sys::listen(address)?;
         let address = socket.local_addr()?;
         let make = move |peer: Peer| -> Box<dyn Protocol> {
             Box::new(make(peer.address().expect("a TCP socket accepts from addresses only")))
@@ -61,7 +62,7 @@ impl Reactor {
         mut make: impl FnMut() -> P + 'static,
     ) -> io::Result<()> {
         let path = path.as_ref();
-        let socket = net::UnixListener::bind(path)?;
+        let socket = sys::UnixListener::bind(path)?;
         let make = move |_: Peer| -> Box<dyn Protocol> { Box::new(make()) };
         self.listen_on(Socket::Unix(socket), format!("unix:{}", path.display()), Box::new(make))
     }
@@ -93,7 +94,7 @@ impl Reactor {
         address: SocketAddr,
         protocol: impl DatagramProtocol + 'static,
     ) -> io::Result<SocketAddr> {
-        let mut socket = net::bind_datagram(address, self.turn.limits.udp_buffer_bytes)?;
+        let mut socket = sys::bind_datagram(address, self.turn.limits.udp_buffer_bytes)?;
         self.poll.registry().register(
             &mut socket,
             Token(self.slots.vacant_key()),
@@ -141,7 +142,7 @@ impl Reactor {
         &mut self,
         peer: SocketAddr,
     ) -> io::Result<(UdpSocket, SocketAddr, SocketAddr)> {
-        let mut socket = net::connect_datagram(peer, self.turn.limits.udp_buffer_bytes)?;
+        let mut socket = sys::connect_datagram(peer, self.turn.limits.udp_buffer_bytes)?;
         self.poll.registry().register(
             &mut socket,
             Token(self.slots.vacant_key()),
@@ -165,7 +166,7 @@ impl Reactor {
     /// # Errors
     ///
     /// What the kernel says when it cannot watch `bell`.
-    pub fn stop_on(&mut self, mut bell: impl net::Source + 'static) -> io::Result<()> {
+    pub fn stop_on(&mut self, mut bell: impl sys::Source + 'static) -> io::Result<()> {
         self.poll.registry().register(
             &mut bell,
             Token(self.slots.vacant_key()),

@@ -21,11 +21,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::*;
-use crate::datagram::DatagramProtocol;
-use crate::net::simulated::kernel::{Faults, Kernel};
-use crate::net::simulated::stream::Heard;
-use crate::net::simulated::{Bell, Installed};
-use crate::protocol::{Advance, ConnectionId, Context, Next};
+use crate::datagram::socket::DatagramProtocol;
+use crate::protocol::context::Context;
+use crate::protocol::ident::ConnectionId;
+use crate::protocol::protocol::{Advance, Next};
+use crate::testing::simulated::kernel::{Faults, Kernel};
+use crate::testing::simulated::stream::Heard;
+use crate::testing::simulated::{Bell, Installed};
 use protocols::{Ledger, Witnessed};
 
 /// A reactor, the kernel under it, and what its protocols have been told.

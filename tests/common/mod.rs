@@ -16,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use reactor::{Limits, Protocol, Reactor, Stats};
+use mio_reactor::{Limits, Protocol, Reactor, Stats};
 use socket2::{Domain, SockRef, Socket, Type};
 
 /// The longest that anything here or any socket waits.

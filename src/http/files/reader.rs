@@ -24,7 +24,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::limits::{FILE_AHEAD_BYTES, FILE_FETCH_BYTES, FILE_TRIES_MAX, FILE_WAIT_GAP_MS};
-use crate::net;
+use crate::sys;
 
 /// What the readers of one root have in common: a disk, perhaps.
 #[derive(Default)]
@@ -86,7 +86,7 @@ impl Reader {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return self
                         .disk
-                        .blocking_read(net::now, || self.file.read_at(into, self.position));
+                        .blocking_read(sys::now, || self.file.read_at(into, self.position));
                 }
                 // EOPNOTSUPP, mostly. Whatever else it may be will be said again.
                 Err(_) => self.has_nowait = false,

@@ -113,7 +113,7 @@ fn of_many_failures_in_a_row_one_is_logged_and_the_others_are_counted() {
         files.root.warn_rate_limited(&io::Error::from_raw_os_error(libc::EMFILE));
     }
     assert_eq!(files.root.failures.get(), 4, "the first was logged");
-    files.root.silent_until.set(Some(net::now()));
+    files.root.silent_until.set(Some(sys::now()));
     files.root.warn_rate_limited(&io::Error::from_raw_os_error(libc::EMFILE));
     assert_eq!(files.root.failures.get(), 0, "and so was the sixth, with the count");
 }
@@ -198,7 +198,7 @@ fn what_has_not_come_after_so_many_tries_is_waited_for() {
 #[test]
 fn of_all_who_would_wait_for_a_disk_one_does_and_then_the_others_have_their_time() {
     // A read that takes a second, by a clock of our own.
-    let start = net::now();
+    let start = sys::now();
     let passed_ms = Cell::new(0);
     let clock = || start + Duration::from_millis(passed_ms.get());
     let slow = || {

@@ -4,9 +4,9 @@ use std::io::ErrorKind;
 
 use super::protocols::text_of;
 use super::*;
-use crate::effects::Notification;
-use crate::net::simulated::errno;
-use crate::net::simulated::kernel::Host;
+use crate::protocol::notification::Notification;
+use crate::testing::simulated::errno;
+use crate::testing::simulated::kernel::Host;
 
 const FRONT: u16 = 5000;
 
@@ -227,7 +227,7 @@ fn who_is_closed_before_it_answers_still_gets_what_was_sent_to_it() {
 
 #[test]
 fn an_event_that_decides_nothing_is_no_answer() {
-    use crate::net::simulated::stream::{IN, OUT};
+    use crate::testing::simulated::stream::{IN, OUT};
     let mut scene = Scene::calm(ANSWERS, nothing);
     scene.call(b'x');
     let stream = scene.called();

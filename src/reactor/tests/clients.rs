@@ -3,8 +3,9 @@
 //! Each is told twenty times, so that the simulated socket exchanges its datagrams both by single calls and by batches.
 
 use super::*;
-use crate::datagram::{Datagram, Replies};
-use crate::net::simulated::errno;
+use crate::datagram::batch::Replies;
+use crate::datagram::socket::Datagram;
+use crate::testing::simulated::errno;
 
 const DATAGRAMS: u16 = 2001;
 

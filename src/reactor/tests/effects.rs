@@ -2,12 +2,12 @@
 
 use super::protocols::text_of;
 use super::*;
-use crate::effects::Notification;
 use crate::limits::{
     EFFECT_BYTES, EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES, EFFECTS_MAX,
     HIGH_WATERMARK_BYTES, LOW_WATERMARK_BYTES, NOTIFICATIONS_PENDING_DIVISOR,
     NOTIFICATIONS_PER_TURN, OUTPUT_BYTES_MAX, TURN_BYTES_MAX,
 };
+use crate::protocol::notification::Notification;
 
 const ROOM: u16 = 4000;
 
@@ -96,7 +96,7 @@ fn room(count: u16, hears: Hears, told: Told) -> (World, Vec<usize>, Rc<RefCell<
 
 fn leave(mut world: World, streams: &[usize]) {
     for &stream in streams {
-        world.kernel().fail(stream, crate::net::simulated::errno::ECONNRESET);
+        world.kernel().fail(stream, crate::testing::simulated::errno::ECONNRESET);
     }
     world.settle();
     world.stop();
@@ -163,7 +163,7 @@ fn a_name_that_is_older_than_its_slot_reaches_nobody() {
         },
         stay,
     );
-    world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
     world.settle();
     let newcomer = world.connect(ROOM, 3);
     world.settle();
@@ -296,7 +296,7 @@ fn who_waits_for_one_to_drain_that_goes_is_told_so() {
     let (mut world, streams, diary) = room(2, much, stay);
     world.says(streams[1], b"xxxxx");
     world.settle();
-    world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
     world.settle();
     assert_eq!(
         diary.borrow().news,
@@ -310,7 +310,7 @@ fn news_for_who_has_gone_is_dropped_and_nothing_is_left_of_it() {
     let (mut world, streams, diary) = room(3, much, stay);
     world.says(streams[1], b"xxxxx");
     world.settle();
-    world.kernel().fail(streams[1], crate::net::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[1], crate::testing::simulated::errno::ECONNRESET);
     world.settle();
     assert!(
         world.reactor().turn.effects.has_nothing_pending(),
@@ -583,7 +583,7 @@ fn who_watches_is_told_once_of_the_end_and_at_once_if_that_was_before() {
     );
     world.says(streams[1], b"w");
     world.settle();
-    world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
     world.settle();
     assert_eq!(diary.borrow().news, [(1, 0, Notification::Closed)]);
     world.says(streams[2], b"w");
@@ -615,7 +615,7 @@ fn news_that_is_answered_with_effects_holds_up_nobody() {
             Next::Unchanged
         },
     );
-    world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
     world.settle();
     world.says(streams[1], b"g");
     for turns in 1..=50 {
@@ -624,7 +624,7 @@ fn news_that_is_answered_with_effects_holds_up_nobody() {
         assert_eq!(world.hears(streams[2]), b"x", "in that very turn");
         assert_eq!(diary.borrow().news.len(), turns, "once a turn");
     }
-    world.kernel().fail(streams[1], crate::net::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[1], crate::testing::simulated::errno::ECONNRESET);
     leave(world, &streams[2..]);
 }
 
@@ -712,7 +712,7 @@ fn the_memory_of_much_news_is_given_back() {
         },
         stay,
     );
-    world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
     world.settle();
     world.says(streams[1], b"x");
     world.turn();
@@ -758,7 +758,7 @@ fn a_panic_while_news_is_told_costs_who_was_told_and_the_others_are_told_too() {
         world.says(stream, b"w");
     }
     world.settle();
-    world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
     world.settle();
     assert_eq!(
         diary.borrow().news,
@@ -917,7 +917,7 @@ fn what_is_set_off_when_everybody_has_been_driven_has_a_bound_of_its_own() {
         world.turn();
         assert_eq!(diary.borrow().drained.len(), rung, "one alarm in each turn");
     }
-    world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
     world.settle();
     assert_eq!((diary.borrow().news.len(), world.stats().panics), (4, 0));
     leave(world, &streams[1..]);
@@ -963,7 +963,7 @@ fn news_that_comes_faster_than_it_is_told_has_a_bound() {
         },
         stay,
     );
-    world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
     world.settle();
     for turn in 0..100 {
         world.says(streams[1], b"!");
@@ -996,7 +996,7 @@ fn much_news_is_told_in_several_turns() {
         },
         stay,
     );
-    world.kernel().fail(streams[0], crate::net::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
     world.settle();
     world.says(streams[1], b"!");
     let mut told = 0;

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::protocols::{is_text, text_of};
 use super::*;
-use crate::effects::Notification;
-use crate::net::simulated::errno;
-use crate::net::simulated::kernel::Actor;
+use crate::protocol::notification::Notification;
+use crate::testing::simulated::errno;
+use crate::testing::simulated::kernel::Actor;
 
 /// Two members: who writes, and to whom.
 type Pair = (usize, usize);

@@ -5,9 +5,9 @@
 
 use super::protocols::{Feeder, is_text, text_of};
 use super::*;
-use crate::net::simulated::errno;
-use crate::net::simulated::kernel::Actor;
-use crate::net::simulated::stream::{Heard, Stream};
+use crate::testing::simulated::errno;
+use crate::testing::simulated::kernel::Actor;
+use crate::testing::simulated::stream::{Heard, Stream};
 use std::collections::BTreeMap;
 
 /// What a peer expects to hear.

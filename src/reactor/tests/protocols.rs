@@ -3,8 +3,10 @@
 use std::sync::LazyLock;
 
 use super::*;
-use crate::effects::Notification;
-use crate::http::{Request, Responder, Response, Status};
+use crate::http::protocol::Responder;
+use crate::http::request::Request;
+use crate::http::response::{Response, Status};
+use crate::protocol::notification::Notification;
 
 /// Bytes in which no stretch of a few looks like another.
 static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| {

@@ -23,9 +23,9 @@ use super::peers::{
 use super::protocols::{Feeder, Library, Side};
 use super::*;
 use crate::echo::Echo;
-use crate::http::Http;
-use crate::net::simulated::errno;
-use crate::net::simulated::kernel::Host;
+use crate::http::protocol::Http;
+use crate::testing::simulated::errno;
+use crate::testing::simulated::kernel::Host;
 
 /// How many seeds an ordinary test run tries.
 const SEEDS: u64 = 4000;

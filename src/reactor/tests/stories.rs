@@ -3,13 +3,14 @@
 use super::protocols::{Feeder, text_of};
 use super::*;
 use crate::echo::Echo;
-use crate::http::{Http, Site};
+use crate::http::protocol::Http;
+use crate::http::site::Site;
 use crate::limits::{
     ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, HIGH_WATERMARK_BYTES, READ_BYTES_MAX,
     SOURCE_BYTES_PER_TURN_MAX, TURN_BYTES_MAX,
 };
-use crate::net::simulated::errno;
-use crate::net::simulated::stream::{ERROR, HANG_UP, IN, OUT};
+use crate::testing::simulated::errno;
+use crate::testing::simulated::stream::{ERROR, HANG_UP, IN, OUT};
 
 const ECHO: u16 = 2000;
 const DATAGRAMS: u16 = 2001;

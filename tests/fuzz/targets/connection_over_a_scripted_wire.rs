@@ -14,9 +14,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use reactor::fuzzing::{ScriptedConnection, Transport};
-use reactor::limits::{HIGH_WATERMARK_BYTES, READ_BYTES_MAX};
-use reactor::{Advance, CloseReason, Context, Echo, Limits, Next, Protocol};
+use mio_reactor::fuzzing::{ScriptedConnection, Transport};
+use mio_reactor::limits::{HIGH_WATERMARK_BYTES, READ_BYTES_MAX};
+use mio_reactor::{Advance, CloseReason, Context, Echo, Limits, Next, Protocol};
 
 /// The most that arrives for an echo: enough to pass every mark, and the budget of a turn.
 const BYTES_MAX: usize = 300_000;

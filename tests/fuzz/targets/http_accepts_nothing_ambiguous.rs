@@ -4,16 +4,19 @@
 
 #![no_main]
 
+#[path = "../../../src/bin/reactor/site.rs"]
+#[allow(dead_code, reason = "the program uses the rest of it")]
+mod site;
+
 use std::cell::RefCell;
 use std::net::Ipv6Addr;
 use std::rc::Rc;
 
 use libfuzzer_sys::fuzz_target;
-use reactor::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
-use reactor::{
-    Advance, Context, Http, Method, Next, Protocol, Request, Responder, Response, Site,
-    TestConnection,
-};
+use mio_reactor::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
+use mio_reactor::{Advance, Context, Http, Method, Next, Protocol, Request, Responder, Response, TestConnection};
+
+use site::Site;
 
 /// A request as the responder saw it.
 #[derive(Clone, Debug)]

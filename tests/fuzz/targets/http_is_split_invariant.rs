@@ -5,12 +5,18 @@
 
 #![no_main]
 
+#[path = "../../../src/bin/reactor/site.rs"]
+#[allow(dead_code, reason = "the program uses the rest of it")]
+mod site;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use libfuzzer_sys::fuzz_target;
-use reactor::limits::{HEAD_BYTES_MAX, READ_BYTES_MAX};
-use reactor::{Advance, CloseReason, Context, Http, Next, Protocol, Site, TestConnection};
+use mio_reactor::limits::{HEAD_BYTES_MAX, READ_BYTES_MAX};
+use mio_reactor::{Advance, CloseReason, Context, Http, Next, Protocol, TestConnection};
+
+use site::Site;
 
 /// One call of `advance`.
 #[derive(Clone, Copy)]

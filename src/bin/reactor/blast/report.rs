@@ -1,0 +1,251 @@
+//! What is told at the end: a table for people, JSON for programs.
+
+use std::fmt;
+
+use hdrhistogram::Histogram;
+use mio_reactor::Batching;
+use serde::Serialize;
+
+use super::load::Load;
+use super::plan::{Pace, Plan};
+use crate::cli::Transport;
+
+/// All figures. The names are those of the JSON.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    target: String,
+    clients: u32,
+    /// How many of them the server has let in, over TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connected: Option<u32>,
+    size_bytes: usize,
+    /// In a closed loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<u64>,
+    /// In an open loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<u64>,
+    /// Over UDP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<&'static str>,
+    /// For how long messages were sent.
+    seconds: f64,
+    pub(super) sent: u64,
+    pub(super) received: u64,
+    lost: u64,
+    /// The share of what was sent.
+    loss: f64,
+    duplicates: u64,
+    reordered: u64,
+    too_late: u64,
+    pub(super) corrupt: u64,
+    /// Messages that were due, and that we did not come to send or the kernel did not take.
+    unsent: u64,
+    /// Messages among the latencies that have no reply, with the time that they have waited.
+    unanswered: u64,
+    errors: u64,
+    sent_per_second: f64,
+    received_per_second: f64,
+    received_bytes_per_second: f64,
+    latency_us: Latency,
+}
+
+/// In microseconds.
+#[derive(Debug, Serialize)]
+struct Latency {
+    min: f64,
+    mean: f64,
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    p99_9: f64,
+    p99_99: f64,
+    max: f64,
+}
+
+impl Report {
+    pub(super) fn new(plan: &Plan, load: &mut Load) -> Report {
+        let latency_us = Latency::of(&load.latencies.total());
+        let counts = &load.counts;
+        let sent = counts.sent;
+        let lost = sent.saturating_sub(counts.received);
+        let seconds = load.sent_for.unwrap_or_default().as_secs_f64();
+        let per_second =
+            |count: u64, seconds: f64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+        // What comes when no more is sent has taken longer: it may not count as if it had come in time.
+        let received_per_second = per_second(counts.received, load.lasted().as_secs_f64());
+        Report {
+            target: plan.to_string(),
+            clients: plan.clients,
+            connected: (plan.transport == Transport::Tcp).then_some(load.reached),
+            size_bytes: plan.size,
+            window: if let Pace::Window(window) = plan.pace { Some(window) } else { None },
+            rate: if let Pace::Rate(rate) = plan.pace { Some(rate) } else { None },
+            batch: (plan.transport == Transport::Udp).then_some(match plan.batching {
+                Batching::Plain => "plain",
+                Batching::Mmsg => "mmsg",
+                Batching::Gso => "gso",
+            }),
+            seconds,
+            sent,
+            received: counts.received,
+            lost,
+            loss: if sent > 0 { lost as f64 / sent as f64 } else { 0.0 },
+            duplicates: counts.duplicates,
+            reordered: counts.reordered,
+            too_late: counts.too_late,
+            corrupt: counts.corrupt,
+            unsent: counts.unsent,
+            unanswered: counts.unanswered,
+            errors: counts.errors,
+            sent_per_second: per_second(sent, seconds),
+            received_per_second,
+            received_bytes_per_second: received_per_second * plan.size as f64,
+            latency_us,
+        }
+    }
+
+    /// One line.
+    pub(super) fn to_json(&self) -> String {
+        let mut line =
+            serde_json::to_string(self).expect("all names are strings, and all figures numbers");
+        line.push('\n');
+        line
+    }
+}
+
+impl Latency {
+    fn of(ns: &Histogram<u64>) -> Latency {
+        let us = |ns: u64| ns as f64 / 1000.0;
+        let at = |quantile: f64| us(ns.value_at_quantile(quantile));
+        Latency {
+            min: us(ns.min()),
+            mean: ns.mean() / 1000.0,
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p99_9: at(0.999),
+            p99_99: at(0.9999),
+            max: us(ns.max()),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = |f: &mut fmt::Formatter<'_>, name: &str, value: f64, more: &str| {
+            let line = format!("  {name:<12}{:>15}{more}", grouped(value));
+            writeln!(f, "{}", line.trim_end())
+        };
+        let pace = match (self.window, self.rate) {
+            (Some(window), _) => format!("{} under way on each", grouped(window as f64)),
+            (None, rate) => format!("{} a second", grouped(rate.unwrap_or_default() as f64)),
+        };
+        let batch = self.batch.map(|batch| format!(", {batch}")).unwrap_or_default();
+        let kind = if self.batch.is_some() { "socket" } else { "connection" };
+        let share = match self.connected {
+            Some(count) if count < self.clients => format!("{count} of "),
+            Some(_) | None => String::new(),
+        };
+        let clients =
+            format!("{share}{} {kind}{}", self.clients, if self.clients == 1 { "" } else { "s" });
+        writeln!(
+            f,
+            "{}: {} bytes, {clients}, {pace}{batch}, for {:.1} s\n",
+            self.target, self.size_bytes, self.seconds
+        )?;
+        row(
+            f,
+            "sent",
+            self.sent as f64,
+            &format!("{:>15} a second", grouped(self.sent_per_second)),
+        )?;
+        let megabytes = self.received_bytes_per_second / 1e6;
+        let rates =
+            format!("{:>15} a second, {megabytes:.1} MB/s", grouped(self.received_per_second));
+        row(f, "received", self.received as f64, &rates)?;
+        row(f, "lost", self.lost as f64, &format!("{:>15.4} %", self.loss * 100.0))?;
+        row(f, "duplicates", self.duplicates as f64, "")?;
+        row(f, "reordered", self.reordered as f64, "")?;
+        row(f, "too late", self.too_late as f64, "")?;
+        row(f, "corrupt", self.corrupt as f64, "")?;
+        row(f, "unsent", self.unsent as f64, "")?;
+        row(f, "errors", self.errors as f64, "")?;
+        let since = if self.rate.is_some() { "from the due time" } else { "from the send" };
+        let unanswered = match self.unanswered {
+            0 => String::new(),
+            count => format!(" ({} without a reply: the time waited)", grouped(count as f64)),
+        };
+        writeln!(f, "\n  latency in µs, {since}{unanswered}")?;
+        let latency = &self.latency_us;
+        let rows = [
+            ("min", latency.min),
+            ("mean", latency.mean),
+            ("p50", latency.p50),
+            ("p90", latency.p90),
+            ("p99", latency.p99),
+            ("p99.9", latency.p99_9),
+            ("p99.99", latency.p99_99),
+            ("max", latency.max),
+        ];
+        for (name, us) in rows {
+            writeln!(
+                f,
+                "  {name:<12}{:>17}",
+                format!("{}.{:01}", grouped(us.trunc()), (us.fract() * 10.0).trunc())
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// A whole number with its digits in groups of three: `1,234,567`.
+pub(super) fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_was_not_let_in_is_not_among_those_that_the_table_tells_of() {
+        let duration = Duration::from_secs(1);
+        let plan = Plan {
+            transport: Transport::Tcp,
+            address: SocketAddr::from(([127, 0, 0, 1], 2000)),
+            clients: 3,
+            size: 64,
+            pace: Pace::Window(1),
+            duration,
+            prefix: Vec::new(),
+            batching: Batching::Gso,
+        };
+        let mut load = Load::new(3, duration, None);
+        (0..2).for_each(|_| load.connect());
+        load.fail_to_connect(std::io::ErrorKind::TimedOut);
+        let report = Report::new(&plan, &mut load);
+        assert!(
+            report.to_string().starts_with("tcp://127.0.0.1:2000: 64 bytes, 2 of 3 connections, "),
+            "{report}"
+        );
+        assert!(report.to_json().contains(r#""clients":3,"connected":2,"#), "{}", report.to_json());
+    }
+
+    #[test]
+    fn digits_stand_in_groups_of_three() {
+        let expected = [(0.0, "0"), (999.0, "999"), (1000.0, "1,000"), (1_234_567.4, "1,234,567")];
+        expected.iter().for_each(|&(number, text)| assert_eq!(grouped(number), text));
+    }
+}

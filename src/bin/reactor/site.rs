@@ -1,0 +1,173 @@
+//! What the program serves over HTTP: the lecture's page, one line of plain text to measure with, and an echo.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use percent_encoding::percent_decode;
+
+#[cfg(all(unix, feature = "files"))]
+use mio_reactor::Files;
+use mio_reactor::limits::READ_BYTES_MAX;
+use mio_reactor::{Method, Page, Request, Responder, Response, Status, Upload};
+
+/// The lecture's tiny web server: one page at `/`, one line of plain text at `/plaintext`, and `/echo`, which answers a POST with
+/// the body that it got.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    /// One copy, however many connections.
+    pages: Rc<Pages>,
+}
+
+#[derive(Clone, Debug)]
+struct Pages {
+    front: Page,
+    plaintext: Page,
+    logs_access: bool,
+    #[cfg(all(unix, feature = "files"))]
+    files: Option<Files>,
+}
+
+/// The page at `/`.
+pub(crate) const FRONT: &str = "<!DOCTYPE html>\n\
+    <html lang=\"en\">\n\
+    <head><meta charset=\"utf-8\"><title>reactor</title></head>\n\
+    <body>\n\
+    <p>Hello world!</p>\n\
+    </body>\n\
+    </html>\n";
+
+impl Site {
+    /// Composes the pages.
+    pub(crate) fn new() -> Site {
+        let front = Page::new("text/html; charset=utf-8", FRONT.as_bytes());
+        let plaintext = Page::new("text/plain", &b"Hello, World!"[..]);
+        Site {
+            pages: Rc::new(Pages {
+                front,
+                plaintext,
+                logs_access: false,
+                #[cfg(all(unix, feature = "files"))]
+                files: None,
+            }),
+        }
+    }
+
+    /// The same, whose answers are logged under [`ACCESS_LOG`](mio_reactor::ACCESS_LOG), or are not.
+    #[must_use]
+    pub(crate) fn with_access_log(mut self, logs_access: bool) -> Site {
+        Rc::make_mut(&mut self.pages).logs_access = logs_access;
+        self
+    }
+
+    /// The same, where a file is served first, if there is one.
+    #[cfg(all(unix, feature = "files"))]
+    #[must_use]
+    pub(crate) fn with_files(mut self, files: Files) -> Site {
+        Rc::make_mut(&mut self.pages).files = Some(files);
+        self
+    }
+
+    #[inline(always)]
+    fn page(&self, request: &Request<'_>) -> Response<'_> {
+        match (request.path(), request.method()) {
+            (b"/", Method::Get | Method::Head) => self.pages.front.response(), // as nearly always
+            (b"/plaintext", Method::Get | Method::Head) => self.pages.plaintext.response(),
+            (path, method) => self.pages.respond(PageName::of(path), method),
+        }
+    }
+
+    /// Kept apart, so that whoever serves no files pays for no more than to see that.
+    #[cfg(all(unix, feature = "files"))]
+    #[cold]
+    fn file_or_page(&self, request: &Request<'_>) -> Response<'_> {
+        let file = self.pages.files.as_ref().and_then(|files| files.find(request));
+        file.unwrap_or_else(|| self.page(request))
+    }
+}
+
+impl Default for Site {
+    fn default() -> Site {
+        Site::new()
+    }
+}
+
+/// What is served here, by its path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PageName {
+    Front,
+    Plaintext,
+    Echo,
+}
+
+impl PageName {
+    /// The same name may be written with some of its characters encoded (RFC 1945 section 5.1.2).
+    fn of(path: &[u8]) -> Option<PageName> {
+        PageName::of_plain(path).or_else(|| PageName::of_plain(&Cow::from(percent_decode(path))))
+    }
+
+    fn of_plain(path: &[u8]) -> Option<PageName> {
+        match path {
+            b"/" => Some(PageName::Front),
+            b"/plaintext" => Some(PageName::Plaintext),
+            b"/echo" => Some(PageName::Echo),
+            _ => None,
+        }
+    }
+}
+
+impl Pages {
+    #[cold]
+    fn respond(&self, name: Option<PageName>, method: Method) -> Response<'_> {
+        match (name, method) {
+            (Some(PageName::Front), Method::Get | Method::Head) => self.front.response(),
+            (Some(PageName::Plaintext), Method::Get | Method::Head) => self.plaintext.response(),
+            (Some(PageName::Echo), Method::Post) => Box::new(EchoUpload::default()).respond(), // there was no body
+            (Some(PageName::Echo), _) => not_allowed("POST"),
+            (None, Method::Get | Method::Head) => Response::error(Status::NotFound),
+            (_, _) => not_allowed("GET, HEAD"),
+        }
+    }
+}
+
+impl Responder for Site {
+    #[inline]
+    fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
+        #[cfg(all(unix, feature = "files"))]
+        if self.pages.files.is_some() {
+            return self.file_or_page(request);
+        }
+        self.page(request)
+    }
+
+    fn receive(&mut self, request: &Request<'_>) -> Option<Box<dyn Upload>> {
+        let is_echoed = request.method() == Method::Post
+            && PageName::of(request.path()) == Some(PageName::Echo);
+        // No more than comes at once: who only says that much will come is not to be believed.
+        let room = usize::try_from(request.body_bytes()).unwrap_or(0).min(READ_BYTES_MAX);
+        is_echoed.then(|| Box::new(EchoUpload(Vec::with_capacity(room))) as Box<dyn Upload>)
+    }
+
+    #[inline]
+    fn logs_access(&self) -> bool {
+        self.pages.logs_access
+    }
+}
+
+fn not_allowed(methods: &str) -> Response<'static> {
+    Response::error(Status::MethodNotAllowed).with_header("Allow", methods)
+}
+
+/// A body that is sent back.
+#[derive(Default)]
+struct EchoUpload(Vec<u8>);
+
+impl Upload for EchoUpload {
+    fn take(&mut self, piece: &[u8]) {
+        self.0.extend_from_slice(piece);
+    }
+
+    fn respond(self: Box<Self>) -> Response<'static> {
+        // Not the type that the client gave it: a page of somebody else's must not become one of ours.
+        Response::ok("application/octet-stream", self.0)
+    }
+}

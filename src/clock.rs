@@ -1,0 +1,143 @@
+//! Time, as the loop sees it: read once a turn, passed on as an argument, counted in milliseconds.
+//!
+//! Two clocks stand behind it. Deadlines hang on the monotonic one alone. The wall clock, which people
+//! set and step, is read for the HTTP date line and for nothing else.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::sys;
+
+/// A moment, in whole milliseconds since the reactor was made. Half the size of an `Instant`, and there
+/// is one in every connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Time(u64);
+
+impl Time {
+    /// Later than every deadline.
+    pub(crate) const NEVER: Time = Time(u64::MAX);
+
+    /// The moment `since_start` after the reactor was made, cut to the millisecond.
+    pub(crate) fn at(since_start: Duration) -> Time {
+        Time(since_start.as_secs() * 1000 + u64::from(since_start.subsec_millis()))
+    }
+
+    pub(crate) fn plus_ms(self, ms: u64) -> Time {
+        Time(self.0.saturating_add(ms))
+    }
+
+    /// The moment `later` than this, or up to a millisecond after it.
+    pub(crate) fn plus(self, later: Duration) -> Time {
+        self.plus_ms(u64::try_from(later.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+    }
+
+    /// How long it is from `earlier` to this moment; zero if it has passed.
+    pub(crate) fn since(self, earlier: Time) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// The reading of the clock that a turn works with. Everything in one turn happens at one moment.
+pub(crate) struct Clock {
+    /// When this turn began.
+    pub(crate) now: Time,
+    started: Instant,
+    /// Until then `now`, which counts milliseconds, stays as it is.
+    now_holds_until: Instant,
+    date: Date,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Clock {
+        let started = sys::now();
+        Clock {
+            now: Time::at(Duration::ZERO),
+            started,
+            now_holds_until: started,
+            date: Date { text: [0; 29], fresh_until: Time::at(Duration::ZERO) },
+        }
+    }
+
+    /// Reads the monotonic clock.
+    pub(crate) fn read(&mut self) {
+        let now = sys::now();
+        if now >= self.now_holds_until {
+            self.now = Time::at(now.duration_since(self.started));
+            let next_millisecond = self.now.plus_ms(1).since(Time::at(Duration::ZERO));
+            self.now_holds_until = self.started + next_millisecond;
+        }
+    }
+
+    /// When the reactor was made: `now` counts from there.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(crate) fn now_as_instant(&self) -> Instant {
+        self.started + self.now.since(Time::at(Duration::ZERO))
+    }
+
+    /// The moment of this turn as an HTTP date, 29 bytes (RFC 9110 section 5.6.7).
+    #[inline]
+    pub(crate) fn date(&mut self) -> &[u8; 29] {
+        self.date.at(self.now)
+    }
+}
+
+/// The date line, formatted at most about once a second.
+///
+/// How long it stays fresh is measured on the monotonic clock, never by comparing wall-clock times: so
+/// a step of the wall clock, back or forth, shows within a second.
+struct Date {
+    text: [u8; 29],
+    fresh_until: Time,
+}
+
+impl Date {
+    #[inline]
+    fn at(&mut self, now: Time) -> &[u8; 29] {
+        if now >= self.fresh_until {
+            self.refresh(now, sys::wall_clock());
+        }
+        &self.text
+    }
+
+    #[cold]
+    fn refresh(&mut self, now: Time, wall_clock: SystemTime) {
+        // There is no HTTP date before 1970. The epoch is then as good as any.
+        let wall_clock = wall_clock.max(SystemTime::UNIX_EPOCH);
+        let since_epoch = wall_clock.duration_since(SystemTime::UNIX_EPOCH);
+        let ms_of_second = since_epoch.map_or(0, |since| since.subsec_millis());
+        self.text.copy_from_slice(httpdate::fmt_http_date(wall_clock).as_bytes());
+        self.fresh_until = now.plus_ms(u64::from(1000 - ms_of_second));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Time {
+        Time::at(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn time_neither_overflows_nor_goes_negative() {
+        assert_eq!(Time::NEVER.plus_ms(1), Time::NEVER);
+        assert_eq!(at(5).since(at(9)), Duration::ZERO);
+        assert_eq!(at(9).since(at(5)), Duration::from_millis(4));
+    }
+
+    #[test]
+    fn date_line_follows_wall_clock_both_ways() {
+        // RFC 9110 section 5.6.7.
+        let mut date = Date { text: [0; 29], fresh_until: at(0) };
+        let wall = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        date.refresh(at(5), wall(784_111_777) + Duration::from_millis(400));
+        assert_eq!(&date.text, b"Sun, 06 Nov 1994 08:49:37 GMT", "the RFC's own example");
+        assert_eq!(date.fresh_until, at(605), "until the second is over");
+        date.refresh(at(605), wall(784_108_177));
+        assert_eq!(&date.text, b"Sun, 06 Nov 1994 07:49:37 GMT", "an hour back");
+        date.refresh(at(1605), wall(1_772_323_199));
+        assert_eq!(&date.text, b"Sat, 28 Feb 2026 23:59:59 GMT");
+    }
+}

@@ -1,0 +1,59 @@
+//! What the loop lends to the source that it drives.
+//!
+//! One source is driven at a time, so what a source needs only while it works exists once: the clock's
+//! reading, the budget, the output scratch, the counters. A connection at rest owns none of it.
+
+use std::net::SocketAddr;
+
+use crate::budget::Budget;
+use crate::clock::Clock;
+use crate::limits::{Limits, OUTPUT_SCRATCH_BYTES};
+use crate::protocol::effects::Effects;
+use crate::stats::Stats;
+
+pub(crate) struct LoopState {
+    pub(crate) clock: Clock,
+    pub(crate) budget: Budget,
+    /// The reactor has been asked to stop: answers under way are finished, nothing new begins.
+    pub(crate) stopping: bool,
+    /// Replies are appended here and leave with one send. Empty between drives.
+    pub(crate) output: Vec<u8>,
+    pub(crate) limits: Limits,
+    pub(crate) stats: Stats,
+    /// What connections want done to each other.
+    pub(crate) effects: Effects,
+    /// Where the datagram sockets of the reactor are bound. None of them answers a peer at one of these.
+    pub(crate) datagram_addresses: Vec<SocketAddr>,
+}
+
+impl LoopState {
+    pub(crate) fn new(limits: Limits) -> LoopState {
+        LoopState {
+            clock: Clock::new(),
+            budget: Budget::new(),
+            stopping: false,
+            output: Vec::new(),
+            limits: limits.at_least_one(),
+            stats: Stats::default(),
+            effects: Effects::default(),
+            datagram_addresses: Vec::new(),
+        }
+    }
+
+    /// Empties the output scratch, and gives back what an unusually large reply took.
+    #[inline]
+    pub(crate) fn clear_output(&mut self) {
+        if !self.output.is_empty() {
+            self.output.clear();
+            if self.output.capacity() > OUTPUT_SCRATCH_BYTES {
+                self.output.shrink_to(OUTPUT_SCRATCH_BYTES);
+            }
+        }
+    }
+
+    /// The output scratch, and the date to put into it.
+    #[inline]
+    pub(crate) fn compose(&mut self) -> (&mut Vec<u8>, &[u8; 29]) {
+        (&mut self.output, self.clock.date())
+    }
+}

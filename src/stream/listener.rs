@@ -1,0 +1,280 @@
+//! A listening socket, and what it does when there is no room for another connection.
+//!
+//! A listener accepts until the backlog is empty (`WouldBlock`), its budget is spent, or no slot or
+//! descriptor is left. In the last case it pauses: connections wait in the kernel's backlog until a
+//! slot is freed or a moment has passed. Nothing that a peer can cause ends a listener. Only a socket
+//! that does not listen at all is closed, and the reactor goes on serving with the others.
+//!
+//! ```text
+//!                  no room                 backlog empty
+//!     Accepting ─────────────► Paused ◄─────────────────► Recovering
+//!         ▲                               no room              │
+//!         └────────────────────────────────────────────────────┘
+//!                       ACCEPT_RECOVERY_MS without a pause
+//! ```
+//!
+//! The time from the first pause until it is `Accepting` again is an overload. It has one log line at
+//! its beginning and one at its end, however often the listener pauses in between.
+//!
+//! Invariant: a paused listener never spins. Only a freed slot or its deadline wakes it.
+
+use std::io;
+
+use log::{error, info, warn};
+
+use crate::clock::Time;
+use crate::limits::{ACCEPT_RECOVERY_MS, ACCEPT_RETRY_MS};
+use crate::loop_state::LoopState;
+use crate::protocol::ident::Peer;
+use crate::protocol::outcome::Outcome;
+use crate::protocol::protocol::Protocol;
+use crate::stats::Stats;
+#[cfg(unix)]
+use crate::sys::UnixListener;
+use crate::sys::errno::{self, AcceptError};
+use crate::sys::{self, TcpListener, TcpStream};
+
+pub(crate) struct Listener {
+    /// `None` once it is closed: at a stop, or because it is broken.
+    socket: Option<Socket>,
+    /// Where it listens, as the log has it.
+    pub(crate) address: String,
+    accept_state: AcceptState,
+    /// Makes the protocol of each connection.
+    pub(crate) make_protocol: MakeProtocol,
+}
+
+pub(crate) type MakeProtocol = Box<dyn FnMut(Peer) -> Box<dyn Protocol>>;
+
+/// What is listened on. The streams that come from it are of one type, whatever this is.
+pub(crate) enum Socket {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener),
+}
+
+impl Socket {
+    /// What is registered with the poll.
+    pub(crate) fn source(&mut self) -> &mut dyn sys::Source {
+        match self {
+            Socket::Tcp(socket) => socket,
+            #[cfg(unix)]
+            Socket::Unix(socket) => socket,
+        }
+    }
+}
+
+/// Whether new connections are accepted.
+enum AcceptState {
+    Accepting,
+    /// There may be more in the backlog, but no room for them: nothing is accepted until a slot is freed or the retry is due.
+    Paused(Overload),
+    /// The backlog has been empty since then. After `ACCEPT_RECOVERY_MS` without another pause the overload is over.
+    Recovering(Overload, Time),
+}
+
+/// What was the case when the listener first had to rest. The counts are of the whole reactor.
+struct Overload {
+    started: Time,
+    pauses: u64,
+    accepted_before: u64,
+    evicted_before: u64,
+}
+
+/// What one call of accept(2) came to.
+pub(crate) enum Accepted {
+    Stream(TcpStream, Peer),
+    /// The kernel has no more.
+    WouldBlock,
+    /// The call was interrupted.
+    Interrupted,
+    /// This one failed; the next may not.
+    HandshakeFailed(io::Error),
+    /// No descriptor or no memory for it: it stays in the backlog.
+    Exhausted(io::Error),
+    /// The socket does not listen.
+    Broken(io::Error),
+}
+
+impl Listener {
+    pub(crate) fn new(socket: Socket, address: String, make: MakeProtocol) -> Listener {
+        Listener {
+            socket: Some(socket),
+            address,
+            accept_state: AcceptState::Accepting,
+            make_protocol: make,
+        }
+    }
+
+    pub(crate) fn accept(&mut self) -> Accepted {
+        match &self.socket {
+            None => Accepted::WouldBlock,
+            Some(Socket::Tcp(socket)) => match socket.accept() {
+                Ok((stream, peer)) => match sys::set_nodelay(&stream) {
+                    Ok(()) => Accepted::Stream(stream, Peer::Ip(peer)),
+                    Err(error) => Accepted::HandshakeFailed(error), // whatever it is, it concerns this one alone
+                },
+                Err(error) => Accepted::from(error),
+            },
+            #[cfg(unix)]
+            Some(Socket::Unix(socket)) => match socket.accept() {
+                Ok(stream) => Accepted::Stream(stream, Peer::Unix),
+                Err(error) => Accepted::from(error),
+            },
+        }
+    }
+
+    /// Closes the socket, so that whoever comes now is refused at once.
+    pub(crate) fn close(&mut self) {
+        self.socket = None;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.socket.is_none()
+    }
+
+    /// It cannot be mended, and somebody must act; those whom others let in are served all the same.
+    pub(crate) fn close_broken(&mut self, why: &io::Error) {
+        error!("{} does not listen any more, and is closed: {why}", self.address);
+        self.close();
+    }
+
+    /// Somebody may wait, and there is no room: it accepts no more until somebody leaves or a moment has passed.
+    pub(crate) fn pause(&mut self, why: &str, now: Time, stats: &mut Stats) {
+        stats.accept_pauses += 1;
+        let overload = match self.take_overload() {
+            Some(overload) => Overload { pauses: overload.pauses + 1, ..overload },
+            None => {
+                warn!("{} accepts no more for now: {why}", self.address);
+                let (accepted_before, evicted_before) = (stats.accepted, stats.evicted);
+                Overload { started: now, pauses: 1, accepted_before, evicted_before }
+            }
+        };
+        self.accept_state = AcceptState::Paused(overload);
+    }
+
+    /// The backlog is empty: whoever waited has been accepted.
+    pub(crate) fn recover(&mut self, now: Time) {
+        if self.is_paused()
+            && let Some(overload) = self.take_overload()
+        {
+            self.accept_state = AcceptState::Recovering(overload, now);
+        }
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        matches!(self.accept_state, AcceptState::Paused(_))
+    }
+
+    /// Look at me no later than this.
+    pub(crate) fn deadline(&self, now: Time) -> Time {
+        match &self.accept_state {
+            AcceptState::Accepting => Time::NEVER,
+            AcceptState::Paused(_) => now.plus_ms(ACCEPT_RETRY_MS),
+            AcceptState::Recovering(_, since) => since.plus_ms(ACCEPT_RECOVERY_MS),
+        }
+    }
+
+    /// The deadline has come: tries again, or has recovered.
+    pub(crate) fn expire(&mut self, turn: &LoopState) -> Outcome {
+        match &self.accept_state {
+            AcceptState::Paused(_) => Outcome::Unfinished,
+            AcceptState::Recovering(_, since) => {
+                if since.plus_ms(ACCEPT_RECOVERY_MS) <= turn.clock.now {
+                    self.end_overload(turn);
+                }
+                Outcome::Blocked
+            }
+            AcceptState::Accepting => Outcome::Blocked,
+        }
+    }
+
+    /// Ends an overload, if there is one, and logs its counts.
+    pub(crate) fn end_overload(&mut self, turn: &LoopState) {
+        let Some(overload) = self.take_overload() else { return };
+        info!(
+            "{} had no room at times for {:.1?}: it rested {} times, {} gave way and {} were accepted meanwhile",
+            self.address,
+            turn.clock.now.since(overload.started),
+            overload.pauses,
+            turn.stats.evicted - overload.evicted_before,
+            turn.stats.accepted - overload.accepted_before,
+        );
+    }
+
+    /// Goes back to accepting as usual, and returns the overload that there was.
+    fn take_overload(&mut self) -> Option<Overload> {
+        match std::mem::replace(&mut self.accept_state, AcceptState::Accepting) {
+            AcceptState::Accepting => None,
+            AcceptState::Paused(overload) | AcceptState::Recovering(overload, _) => Some(overload),
+        }
+    }
+}
+
+impl From<io::Error> for Accepted {
+    fn from(error: io::Error) -> Accepted {
+        match errno::classify_accept(&error) {
+            AcceptError::WouldBlock => Accepted::WouldBlock,
+            AcceptError::Interrupted => Accepted::Interrupted,
+            AcceptError::HandshakeFailed => Accepted::HandshakeFailed(error),
+            AcceptError::Exhausted => Accepted::Exhausted(error),
+            AcceptError::Broken => Accepted::Broken(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::echo::Echo;
+    use crate::testing::simulated::{Installed, kernel::Kernel};
+
+    fn listener() -> Listener {
+        let socket = sys::listen(([127, 0, 0, 1], 2000).into()).unwrap();
+        Listener::new(
+            Socket::Tcp(socket),
+            "127.0.0.1:2000".to_owned(),
+            Box::new(|_| Box::new(Echo::new())),
+        )
+    }
+
+    #[test]
+    fn an_episode_lasts_until_there_has_been_room_for_a_while() {
+        // It rests, has room, and rests again before the time is up: one episode with two rests. Then its time is counted from
+        // the moment at which nobody waited any more, and not from later ones.
+        let _kernel = Installed::new(Kernel::new(1));
+        let mut turn = LoopState::new(crate::limits::Limits::default());
+        let at = |ms| Time::at(std::time::Duration::from_millis(ms));
+        let mut listener = listener();
+        assert_eq!(listener.deadline(turn.clock.now), Time::NEVER);
+        listener.pause("no room", at(0), &mut turn.stats);
+        assert!(listener.is_paused());
+        assert_eq!(listener.deadline(at(0)), at(ACCEPT_RETRY_MS));
+        listener.recover(at(100));
+        assert_eq!(
+            (listener.is_paused(), listener.deadline(at(100))),
+            (false, at(100 + ACCEPT_RECOVERY_MS))
+        );
+        listener.pause("no room", at(900), &mut turn.stats);
+        turn.clock.now = at(100 + ACCEPT_RECOVERY_MS);
+        assert_eq!(
+            listener.expire(&turn),
+            Outcome::Unfinished,
+            "it looks again whether there is room"
+        );
+        assert_eq!(turn.stats.accept_pauses, 2);
+
+        listener.recover(at(2000));
+        listener.recover(at(2500));
+        turn.clock.now = at(2000 + ACCEPT_RECOVERY_MS - 1);
+        assert_eq!(listener.expire(&turn), Outcome::Blocked);
+        assert!(
+            matches!(&listener.accept_state, AcceptState::Recovering(overload, _) if overload.pauses == 2),
+            "one millisecond early"
+        );
+        turn.clock.now = at(2000 + ACCEPT_RECOVERY_MS);
+        assert_eq!(listener.expire(&turn), Outcome::Blocked);
+        assert!(matches!(listener.accept_state, AcceptState::Accepting), "it is over");
+        assert_eq!(listener.deadline(turn.clock.now), Time::NEVER);
+    }
+}
