@@ -5,9 +5,9 @@
 
 use std::rc::Rc;
 
-use crate::datagram::batch::Replies;
-use crate::datagram::socket::{Datagram, DatagramProtocol};
 use crate::protocol::context::Context;
+use crate::protocol::datagram::Replies;
+use crate::protocol::datagram::{Datagram, DatagramProtocol};
 use crate::protocol::protocol::{Advance, Protocol};
 
 /// Echoes a stream, or datagrams.

@@ -66,6 +66,7 @@ mod protocol {
     pub(crate) mod subscriptions; // which connection is to be notified about which
     pub(crate) mod effects; // what connections do to each other
     pub(crate) mod context; // what a protocol is lent for one call
+    pub(crate) mod datagram; // the callbacks and replies of a datagram protocol
     #[expect(clippy::module_inception, reason = "the file is found by its name")]
     pub(crate) mod protocol; // the callbacks: bytes in, bytes out
 }
@@ -78,14 +79,16 @@ mod stream {
 }
 
 mod datagram {
-    pub(crate) mod batch;
-    pub(crate) mod batch_io;
-    pub(crate) mod client;
-    pub(crate) mod filter;
+    pub(crate) mod receive; // a batch of datagrams received
+    pub(crate) mod replies; // replies that wait, in GSO batches
+    pub(crate) mod requests; // what a datagram protocol has asked of its socket
+    pub(crate) mod filter; // which datagrams are dropped, and why
+    pub(crate) mod portable; // one datagram in each system call
     #[cfg(target_os = "linux")]
-    pub(crate) mod linux;
-    pub(crate) mod portable;
-    pub(crate) mod socket;
+    pub(crate) mod batched; // many datagrams in each system call
+    pub(crate) mod batch_io; // the choice between the two
+    pub(crate) mod socket; // one UDP socket: receive a batch, answer it, send the replies
+    pub(crate) mod client; // sockets whose protocol sends without being asked
 }
 
 mod reactor; // the loop: wait, note, drive, expire, reap
@@ -117,8 +120,6 @@ mod testing {
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
 
-pub use datagram::batch::Replies;
-pub use datagram::socket::{Batching, Datagram, DatagramProtocol};
 pub use echo::Echo;
 pub use http::access_log::ACCESS_LOG;
 #[cfg(all(unix, feature = "files"))]
@@ -128,6 +129,7 @@ pub use http::request::{Method, Request};
 pub use http::response::{Page, Response, Status};
 pub use limits::Limits;
 pub use protocol::context::Context;
+pub use protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};
 pub use protocol::effects::Connections;
 pub use protocol::ident::{CloseReason, ConnectionId, Peer};
 pub use protocol::notification::Notification;

@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::limits::{Limits, OUTPUT_SCRATCH_BYTES};
-use crate::protocol::effects::Effects;
 use crate::stats::Stats;
 
 pub(crate) struct LoopState {
@@ -20,8 +19,6 @@ pub(crate) struct LoopState {
     pub(crate) output: Vec<u8>,
     pub(crate) limits: Limits,
     pub(crate) stats: Stats,
-    /// What connections want done to each other.
-    pub(crate) effects: Effects,
     /// Where the datagram sockets of the reactor are bound. None of them answers a peer at one of these.
     pub(crate) datagram_addresses: Vec<SocketAddr>,
 }
@@ -35,7 +32,6 @@ impl LoopState {
             output: Vec::new(),
             limits: limits.at_least_one(),
             stats: Stats::default(),
-            effects: Effects::default(),
             datagram_addresses: Vec::new(),
         }
     }

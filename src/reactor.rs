@@ -40,13 +40,15 @@ use slab::Slab;
 
 use self::tasks::{Handle, NextTask, TaskQueue};
 use crate::clock::Time;
-use crate::datagram::socket::{DatagramProtocol, DatagramSocket};
+use crate::datagram::socket::DatagramSocket;
 use crate::deadline::Deadlines;
 use crate::limits::{
     ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, Limits, NOTIFICATIONS_PENDING_DIVISOR,
     NOTIFICATIONS_PER_TURN, READ_BYTES_MAX, SHRINK_FLOOR_SLOTS, TASKS_PER_TURN,
 };
 use crate::loop_state::LoopState;
+use crate::protocol::datagram::DatagramProtocol;
+use crate::protocol::effects::Effects;
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
@@ -83,7 +85,9 @@ pub struct Reactor {
     next_eviction_at: Time,
     /// What streams are read into.
     scratch: Box<[u8; READ_BYTES_MAX]>,
-    turn: LoopState,
+    state: LoopState,
+    /// What connections want done to each other.
+    effects: Effects,
     /// When a stop ends what is still under way. `NEVER` until the first turn after a stop was asked for.
     drain_until: Time,
     /// How many have been accepted since then.
@@ -129,22 +133,22 @@ enum SlotState {
 impl Slot {
     /// What the kernel has to tell of it, and when it has to be looked at, at the latest.
     #[inline]
-    fn interest_and_deadline(&self, turn: &LoopState) -> (Registered, Time) {
+    fn interest_and_deadline(&self, state: &LoopState) -> (Registered, Time) {
         match &self.source {
-            Source::Connection(_, connection) if turn.stopping => {
+            Source::Connection(_, connection) if state.stopping => {
                 let idle_at = connection.idle_at().unwrap_or(Time::NEVER);
                 (
                     connection.interest(),
-                    connection.filing_time(&turn.limits, turn.clock.now).min(idle_at),
+                    connection.filing_time(&state.limits, state.clock.now).min(idle_at),
                 )
             }
             Source::Connection(_, connection) => {
-                (connection.interest(), connection.filing_time(&turn.limits, turn.clock.now))
+                (connection.interest(), connection.filing_time(&state.limits, state.clock.now))
             }
             Source::Datagram(socket) if socket.wants_write() => {
                 (Registered::ReadingAndWriting, socket.timer())
             }
-            Source::Listener(listener) => (Registered::Reading, listener.deadline(turn.clock.now)),
+            Source::Listener(listener) => (Registered::Reading, listener.deadline(state.clock.now)),
             Source::Datagram(socket) => (Registered::Reading, socket.timer()),
             Source::Tasks(_) | Source::StopSignal(_) => (Registered::Reading, Time::NEVER),
         }
@@ -206,7 +210,8 @@ impl Reactor {
             listeners: Vec::new(),
             next_eviction_at: Time::at(Duration::ZERO),
             scratch: Box::new([0; READ_BYTES_MAX]),
-            turn: LoopState::new(limits),
+            state: LoopState::new(limits),
+            effects: Effects::default(),
             drain_until: Time::NEVER,
             accepted_while_draining: 0,
             forced_closes: None,
@@ -221,11 +226,11 @@ impl Reactor {
     /// closed as soon as they have nothing more to say; and conversations under way may finish, all of it within
     /// [`Limits::drain_timeout_ms`].
     pub fn stop(&mut self) {
-        if self.turn.stopping {
+        if self.state.stopping {
             return;
         }
-        info!("stops: {} connections", self.turn.stats.connections);
-        self.turn.stopping = true;
+        info!("stops: {} connections", self.state.stats.connections);
+        self.state.stopping = true;
         for (token, slot) in &mut self.slots {
             slot.ready.readable = true; // nobody goes without having looked once more
             enqueue(&mut self.run_queue, token, slot);
@@ -242,7 +247,7 @@ impl Reactor {
     ///
     /// As [`turn`](Reactor::turn) does.
     pub fn run(&mut self) -> io::Result<Stopped> {
-        debug!("may come to hold {} bytes for its connections", self.turn.limits.bytes_max());
+        debug!("may come to hold {} bytes for its connections", self.state.limits.bytes_max());
         loop {
             self.run_turn(Time::NEVER)?;
             if self.is_stopped() {
@@ -266,7 +271,7 @@ impl Reactor {
     /// If it is called from work that a [`Handle`] has brought, which itself is run in a turn.
     pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<()> {
         self.read_clock();
-        self.run_turn(at_most.map_or(Time::NEVER, |at_most| self.turn.clock.now.plus(at_most)))
+        self.run_turn(at_most.map_or(Time::NEVER, |at_most| self.state.clock.now.plus(at_most)))
     }
 
     fn run_turn(&mut self, until: Time) -> io::Result<()> {
@@ -283,18 +288,18 @@ impl Reactor {
 
     /// Whether it was asked to stop, and has.
     pub fn is_stopped(&self) -> bool {
-        self.turn.stopping && self.slots.is_empty() && self.failed_connects.is_empty()
+        self.state.stopping && self.slots.is_empty() && self.failed_connects.is_empty()
     }
 
     /// What has been counted so far.
     pub fn stats(&self) -> &Stats {
-        &self.turn.stats
+        &self.state.stats
     }
 
     /// Between two turns some time may have passed: who brings a loop of his own may have been away for long.
     fn read_clock(&mut self) {
         if !self.is_in_turn {
-            self.turn.clock.read();
+            self.state.clock.read();
         }
     }
 
@@ -309,13 +314,13 @@ impl Reactor {
             Some(Duration::ZERO)
         } else {
             let due = self.next_deadline().min(until);
-            (due != Time::NEVER).then(|| due.since(self.turn.clock.now))
+            (due != Time::NEVER).then(|| due.since(self.state.clock.now))
         };
-        self.turn.stats.turns += 1;
+        self.state.stats.turns += 1;
         let result = self.poll.poll(&mut self.events, timeout);
-        self.turn.clock.read();
-        if self.turn.stopping && self.drain_until == Time::NEVER && self.forced_closes.is_none() {
-            self.drain_until = self.turn.clock.now.plus_ms(self.turn.limits.drain_timeout_ms);
+        self.state.clock.read();
+        if self.state.stopping && self.drain_until == Time::NEVER && self.forced_closes.is_none() {
+            self.drain_until = self.state.clock.now.plus_ms(self.state.limits.drain_timeout_ms);
         }
         trace!("wait {timeout:?} -> {result:?}, {} events", self.events.iter().count());
         match result {
@@ -330,7 +335,7 @@ impl Reactor {
     #[inline]
     fn has_work(&self) -> bool {
         !self.run_queue.is_empty()
-            || self.turn.effects.pending_notifications() > 0
+            || self.effects.pending_notifications() > 0
             || !self.failed_connects.is_empty()
     }
 
@@ -350,8 +355,8 @@ impl Reactor {
             slot.ready.note(event);
             enqueue(&mut self.run_queue, token, slot);
         }
-        if !self.has_work() && self.next_deadline() > self.turn.clock.now {
-            self.turn.stats.empty_turns += 1;
+        if !self.has_work() && self.next_deadline() > self.state.clock.now {
+            self.state.stats.empty_turns += 1;
         }
     }
 
@@ -361,23 +366,23 @@ impl Reactor {
     /// Then tells the news that there is of others.
     fn drive(&mut self) {
         std::mem::swap(&mut self.run_queue, &mut self.batch);
-        self.turn.budget.share(self.batch.len(), self.turn.stats.bytes_moved());
-        self.turn.effects.begin_stage();
+        self.state.budget.share(self.batch.len(), self.state.stats.bytes_moved());
+        self.effects.begin_stage();
         self.catch_panics(Reactor::drive_batch);
         self.batch.clear();
         self.batch_cursor = 0; // nobody is left who could be put off
-        if self.turn.effects.pending_notifications() > 0 {
-            let untold = self.turn.effects.pending_notifications();
+        if self.effects.pending_notifications() > 0 {
+            let untold = self.effects.pending_notifications();
             self.notifications_left =
                 untold.min(NOTIFICATIONS_PER_TURN.max(untold / NOTIFICATIONS_PENDING_DIVISOR));
-            self.turn.effects.begin_stage(); // however much has been done before, some of it is told
+            self.effects.begin_stage(); // however much has been done before, some of it is told
             self.catch_panics(Reactor::deliver_notifications);
         }
     }
 
     fn drive_batch(&mut self) {
         while let Some(&token) = self.batch.get(self.batch_cursor) {
-            if self.turn.budget.is_spent(self.turn.stats.bytes_moved()) {
+            if self.state.budget.is_spent(self.state.stats.bytes_moved()) {
                 self.defer();
                 break;
             }
@@ -389,15 +394,20 @@ impl Reactor {
                 self.drive_rare(token);
                 continue;
             };
-            let outcome =
-                connection.drive(stream, &mut slot.ready, &mut self.scratch[..], &mut self.turn);
+            let outcome = connection.drive(
+                stream,
+                &mut slot.ready,
+                &mut self.scratch[..],
+                &mut self.state,
+                &mut self.effects,
+            );
             // Activity has only put its deadline off since it was filed; an alarm may have brought it forward.
             let is_provided_for =
                 slot.filed_deadline <= connection.timer() && slot.registered != Registered::Nothing;
             if outcome == Outcome::Idle
                 && is_provided_for
-                && !self.turn.stopping
-                && self.turn.effects.is_empty()
+                && !self.state.stopping
+                && self.effects.is_empty()
             {
                 continue; // as nearly always
             }
@@ -422,8 +432,7 @@ impl Reactor {
                 outcome @ (Outcome::Blocked | Outcome::Unfinished | Outcome::Ended(_)) => outcome,
             },
             Source::Datagram(socket) => {
-                let outcome = socket.drive(&mut slot.ready, &mut self.turn);
-                socket.hand_over_effects(&mut self.turn.effects);
+                let outcome = socket.drive(&mut slot.ready, &mut self.state, &mut self.effects);
                 outcome
             }
             Source::Tasks(_) => self.run_tasks(token),
@@ -442,9 +451,9 @@ impl Reactor {
         for _ in 0..TASKS_PER_TURN {
             let slot = &mut self.slots[token];
             let Source::Tasks(inbox) = &mut slot.source else { break };
-            match inbox.next(self.turn.stopping) {
+            match inbox.next(self.state.stopping) {
                 NextTask::Run(work) => {
-                    self.turn.stats.tasks_run += 1;
+                    self.state.stats.tasks_run += 1;
                     work(self);
                 }
                 NextTask::Empty => {
@@ -463,22 +472,22 @@ impl Reactor {
     // ---- expire: look at who may be late
 
     fn expire(&mut self) {
-        if self.turn.clock.now >= self.drain_until {
+        if self.state.clock.now >= self.drain_until {
             self.force_close_all();
         }
-        if self.deadlines.soonest() <= self.turn.clock.now {
-            self.turn.effects.begin_stage();
+        if self.deadlines.soonest() <= self.state.clock.now {
+            self.effects.begin_stage();
             self.catch_panics(Reactor::expire_batch);
         }
     }
 
     fn expire_batch(&mut self) {
         for _ in 0..EXPIRIES_PER_TURN {
-            if self.turn.effects.is_spent() {
+            if self.effects.is_spent() {
                 break; // the others are due in the next turn
             }
-            let Some(token) = self.deadlines.take_due(self.turn.clock.now) else { break };
-            self.turn.stats.deadlines_expired += 1;
+            let Some(token) = self.deadlines.take_due(self.state.clock.now) else { break };
+            self.state.stats.deadlines_expired += 1;
             self.running = token;
             let slot = &mut self.slots[token];
             slot.filed_deadline = Time::NEVER;
@@ -490,12 +499,13 @@ impl Reactor {
                     stream,
                     &mut slot.ready,
                     &mut self.scratch[..],
-                    &mut self.turn,
+                    &mut self.state,
+                    &mut self.effects,
                 ),
-                Source::Listener(listener) => listener.expire(&self.turn),
+                Source::Listener(listener) => listener.expire(&self.state),
                 Source::Datagram(socket) => {
-                    let outcome = socket.expire(&mut slot.ready, &mut self.turn);
-                    socket.hand_over_effects(&mut self.turn.effects);
+                    let outcome =
+                        socket.expire(&mut slot.ready, &mut self.state, &mut self.effects);
                     outcome
                 }
                 Source::Tasks(_) | Source::StopSignal(_) => Outcome::Blocked,
@@ -519,8 +529,8 @@ impl Reactor {
     /// Ends whose protocol has panicked. What it shares with others is the application's own concern: it may be left halfway.
     #[cold]
     fn on_panic(&mut self, payload: Box<dyn Any + Send>) {
-        self.turn.stats.panics += 1;
-        self.turn.clear_output();
+        self.state.stats.panics += 1;
+        self.state.clear_output();
         let slot = &mut self.slots[self.running];
         match &slot.source {
             Source::Connection(_, connection) => {
@@ -535,7 +545,7 @@ impl Reactor {
             }
             Source::Listener(listener) => {
                 error!("{}: a protocol panicked before it had a connection", listener.address);
-                self.turn.stats.accepts_failed += 1;
+                self.state.stats.accepts_failed += 1;
             }
             Source::Tasks(_) => {
                 error!("work from another thread panicked");
@@ -567,9 +577,9 @@ impl Reactor {
             }
             match &mut slot.source {
                 Source::Connection(stream, connection) => {
-                    self.turn.stats.connections -= 1;
-                    self.turn.stats.closed += 1;
-                    self.turn.stats.closed_finished += u64::from(why == CloseReason::Finished);
+                    self.state.stats.connections -= 1;
+                    self.state.stats.closed += 1;
+                    self.state.stats.closed_finished += u64::from(why == CloseReason::Finished);
                     debug!("{} {} closed: {why}", connection.id(), connection.peer());
                     if matches!(
                         why,
@@ -582,11 +592,11 @@ impl Reactor {
                     }
                     trace!("{} close", connection.id());
                     let id = connection.id();
-                    call_closed(&mut self.turn.stats, &id, || connection.call_closed(why));
-                    self.turn.effects.on_closed(connection.id(), why, &mut self.turn.stats);
+                    call_closed(&mut self.state.stats, &id, || connection.call_closed(why));
+                    self.effects.on_closed(connection.id(), why, &mut self.state.stats);
                 }
                 Source::Listener(listener) => {
-                    listener.end_overload(&self.turn);
+                    listener.end_overload(&self.state);
                     info!("stops listening on {}", listener.address);
                     self.listeners.retain(|&other| other != token);
                 }
@@ -594,13 +604,13 @@ impl Reactor {
                     socket.log_closed(why);
                     self.datagram_clients -= usize::from(socket.peer().is_some());
                     let address = socket.address;
-                    call_closed(&mut self.turn.stats, &address, || socket.call_closed(why));
-                    self.turn.datagram_addresses.retain(|&other| other != socket.address);
+                    call_closed(&mut self.state.stats, &address, || socket.call_closed(why));
+                    self.state.datagram_addresses.retain(|&other| other != socket.address);
                 }
                 Source::Tasks(_) | Source::StopSignal(_) => {}
             }
             let slot = self.slots.remove(token);
-            call_closed(&mut self.turn.stats, &"who is dropped", || drop(slot));
+            call_closed(&mut self.state.stats, &"who is dropped", || drop(slot));
         }
         self.shrink();
         // There is room again, mostly for one. So they take turns.
@@ -650,10 +660,10 @@ impl Reactor {
         let would_never_stop = matches!(slot.source, Source::Datagram(_)); // in a flood
         // Who is in the queue, or has been put off, may have been told of something that it has not looked at yet.
         let is_waiting = slot.state == SlotState::Waiting;
-        if self.turn.stopping
+        if self.state.stopping
             && is_waiting
             && (!can_go_on || would_never_stop)
-            && slot.can_stop(self.turn.clock.now)
+            && slot.can_stop(self.state.clock.now)
         {
             match &mut slot.source {
                 Source::Connection(_, connection) => {
@@ -675,8 +685,8 @@ impl Reactor {
             }
             return;
         }
-        let (wanted, due) = slot.interest_and_deadline(&self.turn);
-        let due = due.max(self.turn.clock.now.plus_ms(1)); // who is looked at in this turn is not looked at again in it
+        let (wanted, due) = slot.interest_and_deadline(&self.state);
+        let due = due.max(self.state.clock.now.plus_ms(1)); // who is looked at in this turn is not looked at again in it
         if due < slot.filed_deadline {
             self.deadlines.refile(token, slot.filed_deadline, due);
             slot.filed_deadline = due;
@@ -717,7 +727,8 @@ impl Reactor {
             // No memory, or the user's share of watches is used up: whoever cannot be watched cannot be served.
             Err(error) => {
                 debug!("watch: {error}");
-                self.turn.stats.accepts_failed += u64::from(slot.registered == Registered::Nothing);
+                self.state.stats.accepts_failed +=
+                    u64::from(slot.registered == Registered::Nothing);
                 mark_ended(
                     &mut self.ended,
                     &mut self.run_queue,
@@ -742,7 +753,7 @@ impl Reactor {
             state: SlotState::Waiting,
         };
         let token = self.slots.insert(slot);
-        if self.turn.stopping {
+        if self.state.stopping {
             let slot = &mut self.slots[token];
             slot.ready.readable = true; // as `stop` has done with all others
             enqueue(&mut self.run_queue, token, slot);

@@ -5,6 +5,8 @@
 //! simulated kernel with a simulated clock, so that the whole loop can be led through any hour that a kernel, its peers
 //! and its clock could give it, and through the same one again.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 pub(crate) mod errno;
 
 #[cfg_attr(
@@ -22,6 +24,10 @@ pub(crate) mod unix;
 
 #[cfg(not(test))]
 use self::mio as chosen;
+#[cfg(target_os = "linux")]
+#[cfg_attr(test, allow(dead_code, reason = "the simulated kernel stands in for it"))]
+pub(crate) mod linux;
+
 #[cfg(test)]
 use crate::testing::simulated as chosen;
 
@@ -35,3 +41,15 @@ pub(crate) use chosen::{
     bind_datagram, connect, connect_datagram, is_connected, is_own_address, is_priority, listen,
     now, reading, reset_on_close, set_nodelay, wall_clock,
 };
+
+/// The address of ours that a datagram was sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LocalAddress {
+    /// The one address that the socket has.
+    Fixed,
+    /// This one of several. Replies leave from it. (Two variants, because comparing an `IpAddr` costs more.)
+    V4(Ipv4Addr),
+    V6(Ipv6Addr),
+    /// A multicast group's, or a whole network's.
+    Group,
+}

@@ -1,18 +1,19 @@
-//! How a socket's batches cross to the kernel and back: by the calls that this system has for batches, or one by one.
+//! How a socket's batches cross to the kernel and back: many datagrams in a call, or one by one.
 
 use std::io;
 
-use super::batch::Batch;
 #[cfg(target_os = "linux")]
-use super::linux;
-use super::portable;
-use super::socket::Batching;
+use super::batched::MmsgIo;
+use super::portable::PlainIo;
+use super::receive::Batch;
+use super::replies::ReplyQueue;
+use crate::protocol::datagram::Batching;
 use crate::sys::UdpSocket;
 
 pub(crate) enum BatchIo {
     #[cfg(target_os = "linux")]
-    Batched(linux::MmsgIo),
-    Plain(portable::PlainIo),
+    Mmsg(MmsgIo),
+    Plain(PlainIo),
 }
 
 impl BatchIo {
@@ -20,30 +21,36 @@ impl BatchIo {
         let _ = socket;
         match batching {
             #[cfg(target_os = "linux")]
-            Batching::Mmsg | Batching::Gso => {
-                BatchIo::Batched(linux::MmsgIo::new(socket, batching))
-            }
+            Batching::Mmsg | Batching::Gso => BatchIo::Mmsg(MmsgIo::new(socket, batching)),
             #[cfg(not(target_os = "linux"))]
-            Batching::Mmsg | Batching::Gso => BatchIo::Plain(portable::PlainIo::new()),
-            Batching::Plain => BatchIo::Plain(portable::PlainIo::new()),
+            Batching::Mmsg | Batching::Gso => BatchIo::Plain(PlainIo::new()),
+            Batching::Plain => BatchIo::Plain(PlainIo::new()),
         }
     }
 
+    /// Receives a batch. Returns whether it is full, so that there may be more.
     #[inline]
     pub(crate) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
         match self {
             #[cfg(target_os = "linux")]
-            BatchIo::Batched(exchange) => exchange.receive(socket, batch),
-            BatchIo::Plain(exchange) => exchange.receive(socket, batch),
+            BatchIo::Mmsg(io) => io.receive(socket, batch),
+            BatchIo::Plain(io) => io.receive(socket, batch),
         }
     }
 
+    /// Sends what waits in `replies`. Returns how many GSO batches the kernel took, at least one; what the first
+    /// one failed with otherwise.
     #[inline]
-    pub(crate) fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
+    pub(crate) fn send(
+        &mut self,
+        socket: &UdpSocket,
+        batch: &Batch,
+        replies: &ReplyQueue,
+    ) -> io::Result<usize> {
         match self {
             #[cfg(target_os = "linux")]
-            BatchIo::Batched(exchange) => exchange.send(socket, batch),
-            BatchIo::Plain(exchange) => exchange.send(socket, batch),
+            BatchIo::Mmsg(io) => io.send(socket, batch, replies),
+            BatchIo::Plain(io) => io.send(socket, batch, replies),
         }
     }
 }

@@ -7,9 +7,9 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use super::batch::{LocalAddress, Sender};
+use super::receive::Sender;
 use crate::loop_state::LoopState;
-use crate::sys;
+use crate::sys::{self, LocalAddress};
 
 /// Why a datagram is not put to the protocol.
 #[derive(Debug)]
@@ -37,10 +37,10 @@ impl Sender {
     /// The peer, unless it must not be answered. Linear in the number of datagram sockets and of unanswered ports, which are
     /// few; it is asked once for all that one peer has in a batch.
     #[inline(never)] // so that the loop over what it has sent has the registers for itself
-    pub(crate) fn permitted_peer(&self, turn: &LoopState) -> Result<SocketAddr, DropReason> {
+    pub(crate) fn permitted_peer(&self, state: &LoopState) -> Result<SocketAddr, DropReason> {
         let Some(peer) = self.peer else { return Err(DropReason::UnknownFamily) };
         let port = peer.port();
-        if port == 0 || turn.limits.unanswered_ports.contains(&port) {
+        if port == 0 || state.limits.unanswered_ports.contains(&port) {
             return Err(DropReason::UnansweredPort);
         }
         if self.local == LocalAddress::Group {
@@ -49,8 +49,8 @@ impl Sender {
         if !is_unicast(peer.ip()) {
             return Err(DropReason::NotUnicast);
         }
-        if turn.datagram_addresses.iter().any(|own| own.port() == port) {
-            return peer_unless_own(peer, &turn.datagram_addresses);
+        if state.datagram_addresses.iter().any(|own| own.port() == port) {
+            return peer_unless_own(peer, &state.datagram_addresses);
         }
         Ok(peer)
     }

@@ -1,14 +1,16 @@
-//! Batches by single calls: recv_from and send_to, for every system, and for protocols that want no others.
+//! Batches by single calls, recvfrom(2) and sendto(2): for every system, and for protocols that want no
+//! others.
 
 use std::io;
 use std::io::ErrorKind;
 
-use super::batch::{BUFFER_BYTES, Batch, GsoBatch, LocalAddress, STRIDE_BYTES};
+use super::receive::{BUFFER_BYTES, Batch, STRIDE_BYTES};
+use super::replies::{GsoBatch, ReplyQueue};
 use crate::limits::DATAGRAM_BATCH;
-use crate::sys::UdpSocket;
+use crate::sys::{LocalAddress, UdpSocket};
 
 pub(crate) struct PlainIo {
-    /// A reply of several pieces is put together here, since send_to takes one slice.
+    /// A reply of several pieces is put together here, because sendto takes one slice.
     assembled: Vec<u8>,
 }
 
@@ -17,8 +19,8 @@ impl PlainIo {
         PlainIo { assembled: Vec::new() }
     }
 
-    /// Receives a batch. Says whether it is full, so that there may be more. An error is returned only if nothing
-    /// was received before it; otherwise the next call meets it again.
+    /// Receives a batch. Returns whether it is full, so that there may be more. An error is returned only if
+    /// nothing was received before it; otherwise the next call meets it again.
     pub(crate) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
         batch.clear();
         for index in 0..DATAGRAM_BATCH {
@@ -34,37 +36,52 @@ impl PlainIo {
         Ok(true)
     }
 
-    /// Sends what waits. Returns how many the kernel took, at least one; what the first one failed with otherwise.
-    pub(crate) fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
-        for (number, train) in batch.pending().iter().enumerate() {
-            match self.send_one(socket, batch, train) {
+    /// Sends what waits. Returns how many the kernel took, at least one; what the first one failed with
+    /// otherwise.
+    pub(crate) fn send(
+        &mut self,
+        socket: &UdpSocket,
+        batch: &Batch,
+        replies: &ReplyQueue,
+    ) -> io::Result<usize> {
+        for (number, gso) in replies.pending().iter().enumerate() {
+            match self.send_one(socket, batch, replies, gso) {
                 Ok(()) => {}
                 Err(error) if number == 0 => return Err(error),
                 Err(_) => return Ok(number), // the next call meets it again
             }
         }
-        Ok(batch.pending_len())
+        Ok(replies.pending_len())
     }
 
-    fn send_one(&mut self, socket: &UdpSocket, batch: &Batch, train: &GsoBatch) -> io::Result<()> {
-        if train.datagrams() > 1 {
-            return Err(ErrorKind::Unsupported.into()); // then trains are broken, and it is asked again
+    fn send_one(
+        &mut self,
+        socket: &UdpSocket,
+        batch: &Batch,
+        replies: &ReplyQueue,
+        gso: &GsoBatch,
+    ) -> io::Result<()> {
+        if gso.datagrams() > 1 {
+            return Err(ErrorKind::Unsupported.into()); // the batches are split then, and sent again
         }
-        let payload = match &batch.replies.iovecs[train.first_iovec..][..train.iovec_count] {
-            [piece] => batch.bytes(piece),
-            pieces => {
+        let mut slices = replies.slices(gso, batch);
+        let first = slices.next().unwrap_or_default();
+        let payload = match slices.next() {
+            None => first,
+            Some(second) => {
                 self.assembled.clear();
-                pieces
-                    .iter()
-                    .for_each(|piece| self.assembled.extend_from_slice(batch.bytes(piece)));
+                let all = [first, second].into_iter().chain(slices);
+                all.for_each(|slice| self.assembled.extend_from_slice(slice));
                 &self.assembled
             }
         };
         // Some systems refuse an address where the socket has its peer.
-        match batch.replies.connected {
+        match replies.connected {
             Some(_) => socket.send(payload)?,
-            None => socket
-                .send_to(payload, batch.peer_of(train.to).ok_or(ErrorKind::AddrNotAvailable)?)?,
+            None => {
+                let peer = replies.peer_of(gso.to, &batch.senders);
+                socket.send_to(payload, peer.ok_or(ErrorKind::AddrNotAvailable)?)?
+            }
         };
         Ok(())
     }

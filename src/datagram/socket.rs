@@ -23,6 +23,7 @@ use log::{debug, error, info, trace};
 
 use crate::limits::DATAGRAM_BATCHES_PER_TURN;
 use crate::loop_state::LoopState;
+use crate::protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};
 use crate::protocol::effects::Effects;
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
@@ -31,82 +32,14 @@ use crate::stream::readiness::Readiness;
 use crate::sys::UdpSocket;
 use crate::sys::errno::{self, DatagramError, StreamError};
 
-use super::batch::{Batch, Message, Replies};
 #[cfg(not(test))]
 use super::batch_io::BatchIo;
-use super::client::SocketPhase;
 use super::filter::DropReason;
+use super::receive::{Batch, Message};
+use super::replies::ReplyQueue;
+use super::requests::{SocketPhase, SocketRequests};
 #[cfg(test)]
 use crate::testing::simulated::batch_io::BatchIo;
-
-/// A service over datagrams, or a client of one: each datagram is answered for itself, with none, one or several.
-///
-/// Only [`received`](DatagramProtocol::received) has to be written. Every call must return soon: while it runs, nobody else is
-/// served. If one panics, that is counted in [`Stats::panics`](crate::Stats::panics), and the protocol is called again with what
-/// comes next. What was sent before the panic is sent. When the reactor stops, the protocol is dropped as soon as all that has
-/// been received is answered and the answers are with the kernel.
-pub trait DatagramProtocol {
-    /// Answers `datagram`.
-    fn received(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>);
-
-    /// The socket is open. Called once, and first: the place for a client to ask its question.
-    fn opened(&mut self, replies: &mut Replies<'_>) {
-        let _ = replies;
-    }
-
-    /// The moment asked for with [`Replies::set_timer`] has come. It has to be asked for anew to come again.
-    fn timer_expired(&mut self, replies: &mut Replies<'_>) {
-        let _ = replies;
-    }
-
-    /// All that was sent has been taken by the kernel, and more may be said: asked for with [`Replies::wake_when_writable`], and to be
-    /// asked for anew.
-    fn writable(&mut self, replies: &mut Replies<'_>) {
-        let _ = replies;
-    }
-
-    /// The kernel has reported an error. On a connected socket it tells mostly of a datagram sent before: that nobody has the
-    /// peer's port (`ConnectionRefused`), or that there is no way to it. Several that come close together may be told as one, and
-    /// none ends the socket; who wants that says [`Replies::close`], and is told of no more. Each is counted in
-    /// [`Stats::datagram_errors`](crate::Stats::datagram_errors).
-    fn error_received(&mut self, error: &io::Error, replies: &mut Replies<'_>) {
-        let _ = (error, replies);
-    }
-
-    /// The socket has ended, and is closed when this returns; or there was none to be had ([`CloseReason::ConnectFailed`], see
-    /// [`Context::connect_datagram`](crate::Context::connect_datagram)). Called exactly once, and last; but not where the
-    /// reactor itself is dropped before.
-    fn closed(&mut self, why: CloseReason) {
-        let _ = why;
-    }
-
-    /// How datagrams cross to and from the kernel. Asked once, when the socket is made.
-    fn batching(&self) -> Batching {
-        Batching::Gso
-    }
-}
-
-/// How datagrams cross between a socket and the kernel. What a peer sees is the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Batching {
-    /// One by one, with a call each.
-    Plain,
-    /// Many in one call, where the system offers that (Linux: recvmmsg and sendmmsg).
-    Mmsg,
-    /// The same, and neighbours of one size as one message (Linux: UDP_SEGMENT and UDP_GRO).
-    #[default]
-    Gso,
-}
-
-/// One datagram that has arrived whole.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Datagram<'a> {
-    /// What it carries: 0 to 65,507 bytes, or 65,527 over IPv6. An empty one is a datagram like any other.
-    pub payload: &'a [u8],
-    /// Who sent it, or says so: unlike a stream's, a datagram's source is not verified by anyone.
-    pub peer: SocketAddr,
-}
 
 /// One UDP socket with the protocol that answers on it.
 pub(crate) struct DatagramSocket {
@@ -115,6 +48,8 @@ pub(crate) struct DatagramSocket {
     pub(super) protocol: Box<dyn DatagramProtocol>,
     io: BatchIo,
     pub(super) batch: Batch,
+    pub(super) replies: ReplyQueue,
+    pub(super) requests: SocketRequests,
     /// Who was refused last, and why, since this was last logged.
     last_dropped: Option<(Option<SocketAddr>, DropReason)>,
     /// What the kernel has reported last, if the protocol has not been told yet.
@@ -128,17 +63,17 @@ impl DatagramSocket {
         address: SocketAddr,
         peer: Option<SocketAddr>,
         protocol: Box<dyn DatagramProtocol>,
-        turn: &LoopState,
+        state: &LoopState,
     ) -> DatagramSocket {
         let batching = protocol.batching();
-        let mut batch = Batch::new();
-        batch.replies.connected = peer;
-        batch.replies.gso_enabled = batching == Batching::Gso;
-        batch.replies.requests.started = turn.clock.started();
-        let exchange = BatchIo::new(&socket, batching);
+        let mut replies = ReplyQueue::new();
+        replies.connected = peer;
+        replies.gso_enabled = batching == Batching::Gso;
         DatagramSocket {
-            io: exchange,
-            batch,
+            io: BatchIo::new(&socket, batching),
+            batch: Batch::new(),
+            replies,
+            requests: SocketRequests::new(state.clock.started()),
             last_dropped: None,
             failure: None,
             socket,
@@ -149,13 +84,7 @@ impl DatagramSocket {
 
     /// Whom it is connected to, if it is a client.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.batch.replies.connected
-    }
-
-    /// Hands over what its protocol has asked to be done to connections.
-    #[inline]
-    pub(crate) fn hand_over_effects(&mut self, effects: &mut Effects) {
-        self.batch.hand_over_effects(effects);
+        self.replies.connected
     }
 
     /// The end, told to the protocol.
@@ -165,23 +94,29 @@ impl DatagramSocket {
 
     /// Receives, answers and sends, batch by batch, until the kernel has no more or the budget is spent.
     #[inline(never)]
-    pub(crate) fn drive(&mut self, ready: &mut Readiness, turn: &mut LoopState) -> Outcome {
-        self.batch.replies.requests.now = turn.clock.now;
+    pub(crate) fn drive(
+        &mut self,
+        ready: &mut Readiness,
+        state: &mut LoopState,
+        effects: &mut Effects,
+    ) -> Outcome {
+        self.requests.now = state.clock.now;
+        self.replies.clear_full();
         if self.phase() != SocketPhase::Receiving
-            && let Some(outcome) = self.begin_drive(ready, turn)
+            && let Some(outcome) = self.begin_drive(ready, state, effects)
         {
             return outcome;
         }
-        let (refused_before, panics_before) = (turn.stats.datagrams_dropped, turn.stats.panics);
-        let outcome = self.drive_batches(ready, turn);
-        if self.last_dropped.is_some() || turn.stats.panics != panics_before {
+        let (refused_before, panics_before) = (state.stats.datagrams_dropped, state.stats.panics);
+        let outcome = self.drive_batches(ready, state, effects);
+        if self.last_dropped.is_some() || state.stats.panics != panics_before {
             self.log_dropped(
-                turn.stats.datagrams_dropped - refused_before,
-                turn.stats.panics - panics_before,
+                state.stats.datagrams_dropped - refused_before,
+                state.stats.panics - panics_before,
             );
         }
         if self.phase() != SocketPhase::Receiving || self.failure.is_some() {
-            return self.call_pending(ready, turn);
+            return self.call_pending(ready, state, effects);
         }
         outcome
     }
@@ -198,20 +133,25 @@ impl DatagramSocket {
         }
     }
 
-    fn drive_batches(&mut self, ready: &mut Readiness, turn: &mut LoopState) -> Outcome {
-        let errors_before = turn.stats.datagram_errors;
+    fn drive_batches(
+        &mut self,
+        ready: &mut Readiness,
+        state: &mut LoopState,
+        effects: &mut Effects,
+    ) -> Outcome {
+        let errors_before = state.stats.datagram_errors;
         for _ in 0..DATAGRAM_BATCHES_PER_TURN {
-            self.send(ready, &mut turn.stats);
+            self.send(ready, &mut state.stats);
             if !self.can_answer(ready) {
                 return Outcome::Blocked;
             }
             if self.batch.is_answered() {
-                self.receive(ready, &mut turn.stats);
+                self.receive(ready, &mut state.stats);
             }
-            self.answer_batch(turn);
+            self.answer_batch(state, effects);
         }
-        self.send(ready, &mut turn.stats);
-        if turn.stats.datagram_errors - errors_before == DATAGRAM_BATCHES_PER_TURN as u64 {
+        self.send(ready, &mut state.stats);
+        if state.stats.datagram_errors - errors_before == DATAGRAM_BATCHES_PER_TURN as u64 {
             ready.readable = false; // a lasting error: the next arrival is the next occasion
         }
         if self.can_answer(ready) { Outcome::Unfinished } else { Outcome::Blocked }
@@ -227,7 +167,7 @@ impl DatagramSocket {
 
     /// Do replies wait that the kernel has not taken?
     pub(crate) fn wants_write(&self) -> bool {
-        !self.batch.is_sent()
+        !self.replies.is_empty()
     }
 
     /// Has all that was received been answered, and the answers taken by the kernel?
@@ -255,6 +195,7 @@ impl DatagramSocket {
     }
 
     fn receive(&mut self, ready: &mut Readiness, stats: &mut Stats) {
+        self.requests.received_at = None;
         let result = self.io.receive(&self.socket, &mut self.batch);
         trace!("{} receive -> {result:?}", self.address);
         match result {
@@ -276,52 +217,58 @@ impl DatagramSocket {
 
     /// Answers the batch, or as much of it as there is room for replies to. A datagram on which the protocol panics is passed
     /// over.
-    fn answer_batch(&mut self, turn: &mut LoopState) {
-        while !self.batch.is_answered() && !self.batch.is_full() {
+    fn answer_batch(&mut self, state: &mut LoopState, effects: &mut Effects) {
+        while !self.batch.is_answered() && !self.replies.is_full() {
             // Whatever state the protocol has left itself in: ours is sound, for it is called between any two changes.
-            match catch_unwind(AssertUnwindSafe(|| self.answer_until_full(turn))) {
+            match catch_unwind(AssertUnwindSafe(|| self.answer_until_full(state, effects))) {
                 Ok(Some(heard)) => {
-                    turn.stats.datagrams_in += heard as u64;
+                    state.stats.datagrams_in += heard as u64;
                     self.batch.finish_answering();
                 }
-                Ok(None) => turn.stats.datagrams_in += self.batch.finish_through_last() as u64,
+                Ok(None) => {
+                    state.stats.datagrams_in +=
+                        self.batch.finish_through(self.replies.current) as u64
+                }
                 Err(_) => {
-                    turn.stats.panics += 1;
-                    turn.stats.datagrams_in += self.batch.finish_through_last() as u64;
+                    state.stats.panics += 1;
+                    state.stats.datagrams_in +=
+                        self.batch.finish_through(self.replies.current) as u64;
                 }
             }
         }
-        self.count_unsendable(turn);
+        self.count_unsendable(state);
     }
 
     /// Counts what could not be taken down.
     #[inline]
-    pub(super) fn count_unsendable(&mut self, turn: &mut LoopState) {
-        if !self.batch.has_unsendable() {
+    pub(super) fn count_unsendable(&mut self, state: &mut LoopState) {
+        if !self.replies.has_unsendable() {
             return;
         }
-        let (too_long, dropped) = self.batch.take_unsendable();
-        turn.stats.datagrams_too_long += too_long;
-        turn.stats.datagrams_unsent += dropped;
+        let (too_long, dropped) = self.replies.take_unsendable();
+        state.stats.datagrams_too_long += too_long;
+        state.stats.datagrams_unsent += dropped;
     }
 
     /// Returns how many datagrams it has come past, if it has come to the end of the batch.
     #[inline(never)] // so that its loop has the registers for itself
-    fn answer_until_full(&mut self, turn: &mut LoopState) -> Option<usize> {
+    fn answer_until_full(&mut self, state: &mut LoopState, effects: &mut Effects) -> Option<usize> {
         let mut heard = 0;
-        let (unanswered, buffers, mut replies) = self.batch.begin_answering();
+        let DatagramSocket { protocol, batch, replies, requests, last_dropped, .. } = self;
+        let (unanswered, buffers, mut replies) =
+            Replies::answering(batch, replies, requests, effects);
         for (number, sender, messages) in unanswered.senders() {
-            let peer = match &replies.outgoing.connected {
-                None => sender.permitted_peer(turn),
-                Some(connected) => sender.expected_peer(*connected),
+            let peer = match replies.connected() {
+                None => sender.permitted_peer(state),
+                Some(connected) => sender.expected_peer(connected),
             };
             let mut datagram = match peer {
-                Ok(peer) => Datagram { payload: &[], peer },
+                Ok(peer) => Datagram::new(&[], peer),
                 Err(why) => {
                     let count: usize = messages.iter().map(Message::datagrams).sum();
                     heard += count;
-                    turn.stats.datagrams_dropped += count as u64;
-                    self.last_dropped = Some((sender.peer, why));
+                    state.stats.datagrams_dropped += count as u64;
+                    *last_dropped = Some((sender.peer, why));
                     continue;
                 }
             };
@@ -329,8 +276,8 @@ impl DatagramSocket {
             for message in messages {
                 if message.is_truncated {
                     heard += message.datagrams();
-                    turn.stats.datagrams_dropped += message.datagrams() as u64;
-                    self.last_dropped = Some((sender.peer, DropReason::Truncated));
+                    state.stats.datagrams_dropped += message.datagrams() as u64;
+                    *last_dropped = Some((sender.peer, DropReason::Truncated));
                     continue;
                 }
                 let mut next = Some(message.first());
@@ -338,7 +285,7 @@ impl DatagramSocket {
                     heard += 1;
                     replies.set_current(place);
                     datagram.payload = place.of(buffers);
-                    self.protocol.received(&datagram, &mut replies);
+                    protocol.received(&datagram, &mut replies);
                     if replies.is_full() {
                         return None;
                     }
@@ -358,12 +305,12 @@ impl DatagramSocket {
 
     #[inline(never)] // mostly nothing waits where it is asked
     fn flush(&mut self, ready: &mut Readiness, stats: &mut Stats) {
-        let DatagramSocket { socket, io: exchange, failure, .. } = self;
+        let DatagramSocket { socket, io, failure, batch, replies, .. } = self;
         // On a connected socket, what a send fails with is mostly said of an earlier datagram, and to have said it clears it: then
         // this one is sent again. Only once, as it may concern this one after all.
-        let may_concern_another = self.batch.replies.connected.is_some() && failure.is_none();
-        send_replies(&mut self.batch, ready, stats, self.address, |batch| {
-            match exchange.send(socket, batch) {
+        let may_concern_another = replies.connected.is_some() && failure.is_none();
+        send_replies(replies, ready, stats, self.address, |replies| {
+            match io.send(socket, batch, replies) {
                 Err(error)
                     if may_concern_another
                         && failure.is_none()
@@ -387,31 +334,31 @@ fn may_be_of_earlier_send(error: &io::Error) -> bool {
 
 /// Sends what waits, as `send` puts it to the kernel, until it is gone or the kernel takes no more.
 fn send_replies(
-    batch: &mut Batch,
+    replies: &mut ReplyQueue,
     ready: &mut Readiness,
     stats: &mut Stats,
     address: SocketAddr,
-    mut send: impl FnMut(&Batch) -> io::Result<usize>,
+    mut send: impl FnMut(&ReplyQueue) -> io::Result<usize>,
 ) {
-    while !batch.is_sent() && ready.writable {
-        let result = send(batch);
-        trace!("{address} send {} messages -> {result:?}", batch.pending_len());
+    while !replies.is_empty() && ready.writable {
+        let result = send(replies);
+        trace!("{address} send {} messages -> {result:?}", replies.pending_len());
         match result {
-            Ok(messages) => stats.datagrams_out += batch.mark_sent(messages) as u64,
+            Ok(messages) => stats.datagrams_out += replies.mark_sent(messages) as u64,
             Err(error) => match errno::classify_send_datagram(&error) {
                 DatagramError::WouldBlock => ready.writable = false,
                 DatagramError::Interrupted => {}
-                DatagramError::GsoUnsupported if batch.split_segments(false) => {
+                DatagramError::GsoUnsupported if replies.split_segments(false) => {
                     debug!("{address} sends no more trains: {error}");
                 }
-                DatagramError::GsoTooLargeForPath if batch.split_segments(true) => {
+                DatagramError::GsoTooLargeForPath if replies.split_segments(true) => {
                     debug!("{address} sends this train one by one: {error}");
                 }
                 // It was no train.
                 DatagramError::GsoUnsupported
                 | DatagramError::GsoTooLargeForPath
                 | DatagramError::Unsendable => {
-                    stats.datagrams_unsent += batch.mark_sent(1) as u64;
+                    stats.datagrams_unsent += replies.mark_sent(1) as u64;
                     debug!("{address} send: {error}");
                 }
             },

@@ -3,17 +3,19 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::effects::{Connections, Effect, PendingConnect};
+use super::effects::{Connections, Effect, Effects, PendingConnect};
 use super::ident::{ConnectionId, Peer};
 use super::protocol::Protocol;
 use crate::clock::Time;
-use crate::datagram::socket::DatagramProtocol;
 use crate::limits::Limits;
 use crate::loop_state::LoopState;
+use crate::protocol::datagram::DatagramProtocol;
 
 /// What a connection lends its protocol for one call.
 pub struct Context<'i> {
-    pub(crate) turn: &'i mut LoopState,
+    pub(crate) state: &'i mut LoopState,
+    /// What this protocol asks to be done to other connections.
+    pub(crate) effects: &'i mut Effects,
     /// Output that is still where it came from. Whatever is sent after it moves it to the scratch first.
     pub(crate) borrowed: &'i [u8],
     pub(crate) meta: &'i mut ConnectionMeta,
@@ -34,19 +36,19 @@ impl<'i> Context<'i> {
         if !self.borrowed.is_empty() {
             self.copy_borrowed();
         }
-        self.turn.output.extend_from_slice(bytes);
+        self.state.output.extend_from_slice(bytes);
     }
 
     #[cold]
     fn copy_borrowed(&mut self) {
-        self.turn.output.extend_from_slice(self.borrowed);
+        self.state.output.extend_from_slice(self.borrowed);
         self.borrowed = &[];
     }
 
     /// Sends a part of the input (or anything that lives as long), without copying it where that can be avoided.
     #[inline]
     pub fn send_borrowed(&mut self, bytes: &'i [u8]) {
-        if self.borrowed.is_empty() && self.turn.output.is_empty() {
+        if self.borrowed.is_empty() && self.state.output.is_empty() {
             self.borrowed = bytes;
         } else {
             self.send_copied(bytes);
@@ -61,18 +63,18 @@ impl<'i> Context<'i> {
     /// Bytes sent in this call that have not gone to the kernel yet.
     #[inline]
     pub(crate) fn bytes_pending(&self) -> usize {
-        self.turn.output.len() + self.borrowed.len()
+        self.state.output.len() + self.borrowed.len()
     }
 
     /// The present moment: the same throughout a turn.
     pub fn now(&self) -> Instant {
-        self.turn.clock.now_as_instant()
+        self.state.clock.now_as_instant()
     }
 
     /// The present moment as an HTTP date, e.g. `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7).
     #[inline]
     pub fn date(&mut self) -> [u8; 29] {
-        *self.turn.clock.date()
+        *self.state.clock.date()
     }
 
     /// Where output is composed, behind all that was sent before, and the date to put into it.
@@ -81,7 +83,7 @@ impl<'i> Context<'i> {
         if !self.borrowed.is_empty() {
             self.copy_borrowed();
         }
-        self.turn.compose()
+        self.state.compose()
     }
 
     /// Asks for a call of [`Protocol::timer_expired`] once `delay` is over (rounded up to whole milliseconds), and not for the one
@@ -89,7 +91,7 @@ impl<'i> Context<'i> {
     /// alarm set counts as one that is under way.
     pub fn set_timer(&mut self, delay: Duration) {
         let ms = u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-        self.meta.timer = self.turn.clock.now.plus_ms(ms.max(1));
+        self.meta.timer = self.state.clock.now.plus_ms(ms.max(1));
     }
 
     /// Takes back what was asked for with [`set_timer`](Context::set_timer).
@@ -110,13 +112,13 @@ impl<'i> Context<'i> {
 
     /// The reactor's limits.
     pub fn limits(&self) -> &Limits {
-        &self.turn.limits
+        &self.state.limits
     }
 
     /// Whether the reactor has been asked to stop: finish what is begun, and say that it is the last.
     #[inline]
     pub fn is_stopping(&self) -> bool {
-        self.turn.stopping
+        self.state.stopping
     }
 }
 
@@ -213,9 +215,9 @@ impl Context<'_> {
         protocol: impl Protocol + 'static,
     ) -> ConnectionId {
         let from = self.meta.id;
-        self.turn.effects.assert_room(); // a name that nobody has would never be given back
-        let id = self.turn.effects.new_outbound_id(Some(from));
-        self.turn.effects.queue(
+        self.effects.assert_room(); // a name that nobody has would never be given back
+        let id = self.effects.new_outbound_id(Some(from));
+        self.effects.queue(
             from,
             Effect::Connect(Box::new(PendingConnect { id, address, protocol: Box::new(protocol) })),
         );
@@ -237,6 +239,6 @@ impl Context<'_> {
     }
 
     fn connections(&mut self) -> Connections<'_> {
-        Connections { effects: &mut self.turn.effects, from: self.meta.id }
+        Connections { effects: self.effects, from: self.meta.id }
     }
 }

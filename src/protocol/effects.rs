@@ -23,11 +23,11 @@ use super::ident::{CloseReason, ConnectionId};
 use super::notification::{Notification, PendingNotification};
 use super::protocol::Protocol;
 use super::subscriptions::Subscriptions;
-use crate::datagram::socket::DatagramProtocol;
 use crate::limits::{
     EFFECT_BYTES, EFFECTS_BYTES_MAX, EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES,
     EFFECTS_MAX, OUTPUT_SCRATCH_BYTES, TURN_BYTES_MAX,
 };
+use crate::protocol::datagram::DatagramProtocol;
 use crate::stats::Stats;
 
 /// What one connection wants done to another, beside sending to it.
@@ -126,14 +126,6 @@ impl Effects {
             self.queued.len() < EFFECTS_MAX,
             "a protocol asks for no more than EFFECTS_MAX effects in one call"
         );
-    }
-
-    /// Takes over what a datagram protocol has asked for, when nothing else waits.
-    #[cold]
-    pub(crate) fn take_from(&mut self, asked: &mut Effects) {
-        debug_assert!(self.is_empty(), "who was driven before has had its effects applied");
-        std::mem::swap(&mut self.queued, &mut asked.queued);
-        std::mem::swap(&mut self.bytes, &mut asked.bytes);
     }
 
     /// Gives back what was taken out to be applied, for its memory.

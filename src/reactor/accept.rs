@@ -20,41 +20,41 @@ impl Reactor {
     /// watched yet: a short exchange whose request arrives before the next turn needs no epoll_ctl at all. (To try it in
     /// this very turn would be a little too early for most requests.)
     pub(super) fn accept_batch(&mut self, token: usize) -> Outcome {
-        let accepted_before = self.turn.stats.accepted;
+        let accepted_before = self.state.stats.accepted;
         for _ in 0..ACCEPTS_PER_TURN {
             let Source::Listener(listener) = &mut self.slots[token].source else { break };
             if self.accepted_while_draining >= BACKLOG {
                 listener.close(); // the stop has let in more than can have stood at the door
             }
-            if self.turn.stats.connections >= self.turn.limits.connections_max {
-                listener.pause("the house is full", self.turn.clock.now, &mut self.turn.stats);
+            if self.state.stats.connections >= self.state.limits.connections_max {
+                listener.pause("the house is full", self.state.clock.now, &mut self.state.stats);
                 self.evict_idle();
                 return Outcome::Blocked;
             }
             let accepted = listener.accept();
             match accepted {
                 Accepted::Stream(stream, peer) => {
-                    self.accepted_while_draining += i32::from(self.turn.stopping);
+                    self.accepted_while_draining += i32::from(self.state.stopping);
                     let protocol = (listener.make_protocol)(peer);
                     self.on_accepted(stream, peer, protocol);
-                    if self.turn.effects.is_spent() {
+                    if self.effects.is_spent() {
                         return Outcome::Unfinished; // what each of them does to others when it has come adds up
                     }
                 }
                 Accepted::WouldBlock => {
                     trace!("{} accept -> nothing", listener.address);
-                    listener.recover(self.turn.clock.now);
-                    if self.turn.stopping {
+                    listener.recover(self.state.clock.now);
+                    if self.state.stopping {
                         listener.close(); // now, lest somebody comes who will not be let in
                     }
                     self.slots[token].ready = Readiness::NOT_READY;
                     // Idle also where an episode has yet to end: its deadline has been filed since it first had to rest.
-                    return if self.turn.stopping { Outcome::Blocked } else { Outcome::Idle };
+                    return if self.state.stopping { Outcome::Blocked } else { Outcome::Idle };
                 }
                 Accepted::Interrupted => {}
                 Accepted::HandshakeFailed(error) => self.on_accept_failed(&error),
                 Accepted::Exhausted(error) => {
-                    listener.pause(&error.to_string(), self.turn.clock.now, &mut self.turn.stats);
+                    listener.pause(&error.to_string(), self.state.clock.now, &mut self.state.stats);
                     self.evict_idle();
                     return Outcome::Blocked;
                 }
@@ -65,8 +65,12 @@ impl Reactor {
             }
         }
         match &mut self.slots[token].source {
-            Source::Listener(listener) if self.turn.stats.accepted == accepted_before => {
-                listener.pause("every connection fails", self.turn.clock.now, &mut self.turn.stats);
+            Source::Listener(listener) if self.state.stats.accepted == accepted_before => {
+                listener.pause(
+                    "every connection fails",
+                    self.state.clock.now,
+                    &mut self.state.stats,
+                );
                 Outcome::Blocked
             }
             Source::Listener(_)
@@ -80,17 +84,17 @@ impl Reactor {
     fn on_accepted(&mut self, stream: TcpStream, peer: Peer, protocol: Box<dyn Protocol>) {
         let slot = u32::try_from(self.slots.vacant_key())
             .expect("there are no more slots than descriptors");
-        let id = ConnectionId { slot, generation: self.turn.effects.next_generation() };
+        let id = ConnectionId { slot, generation: self.effects.next_generation() };
         trace!("{id} accept {peer}");
-        self.turn.stats.accepted += 1;
-        self.turn.stats.connections += 1;
-        let connection = Connection::new(protocol, id, peer, self.turn.clock.now);
+        self.state.stats.accepted += 1;
+        self.state.stats.connections += 1;
+        let connection = Connection::new(protocol, id, peer, self.state.clock.now);
         let token = self.insert(Source::Connection(stream, connection), Registered::Nothing);
         let slot = &mut self.slots[token];
         slot.ready = if peer == Peer::Unix { Readiness::UNKNOWN_UNIX } else { Readiness::UNKNOWN };
         if let Source::Connection(stream, connection) = &mut slot.source {
             let listener = std::mem::replace(&mut self.running, token);
-            connection.open(stream, &mut slot.ready, &mut self.turn);
+            connection.open(stream, &mut slot.ready, &mut self.state, &mut self.effects);
             self.running = listener;
         }
         enqueue(&mut self.run_queue, token, slot);
@@ -98,7 +102,7 @@ impl Reactor {
     }
 
     fn on_accept_failed(&mut self, error: &io::Error) {
-        self.turn.stats.accepts_failed += 1;
+        self.state.stats.accepts_failed += 1;
         debug!("accept: {error}");
     }
 
@@ -112,7 +116,7 @@ impl Reactor {
     /// This looks at every slot, which takes some 6 ns for each: 50 µs with nine thousand connections, perhaps 1 ms with a
     /// hundred thousand. So it is done once in `ACCEPT_RETRY_MS` at most, however often listeners rest.
     fn evict_idle(&mut self) {
-        let now = self.turn.clock.now;
+        let now = self.state.clock.now;
         if now < self.next_eviction_at {
             return;
         }
@@ -142,13 +146,18 @@ impl Reactor {
             let slot = &mut self.slots[token];
             let Source::Connection(stream, connection) = &mut slot.source else { continue };
             // In a crowd the kernel may not have told of it yet: whoever has said something is served, and stays.
-            let outcome =
-                connection.probe(stream, &mut slot.ready, &mut self.scratch[..], &mut self.turn);
+            let outcome = connection.probe(
+                stream,
+                &mut slot.ready,
+                &mut self.scratch[..],
+                &mut self.state,
+                &mut self.effects,
+            );
             if outcome == Outcome::Blocked && connection.idle_since() == Some(since) {
                 debug!("{} {} gives way", connection.id(), connection.peer());
                 connection.evict();
                 enqueue(&mut self.run_queue, token, slot);
-                self.turn.stats.evicted += 1;
+                self.state.stats.evicted += 1;
             } else {
                 self.finish_drive(token, outcome);
                 self.apply_effects();

@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use log::{debug, trace};
 
 use super::{FailedConnect, Reactor, SlotState, Source, call_closed, enqueue};
-use crate::datagram::socket::{DatagramProtocol, DatagramSocket};
+use crate::datagram::socket::DatagramSocket;
+use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::effects::{Command, Effect, PendingConnect};
 use crate::protocol::ident::{CloseReason, ConnectionId};
 use crate::protocol::notification::Notification;
@@ -35,7 +36,7 @@ impl Reactor {
         protocol: impl Protocol + 'static,
     ) -> ConnectionId {
         self.read_clock();
-        let id = self.turn.effects.new_outbound_id(None);
+        let id = self.effects.new_outbound_id(None);
         self.start_connect(PendingConnect { id, address, protocol: Box::new(protocol) });
         id
     }
@@ -74,55 +75,51 @@ impl Reactor {
     #[inline]
     pub(super) fn apply_effects(&mut self) {
         debug_assert!(
-            !self.turn.effects.is_empty() || self.turn.effects.bytes.is_empty(),
+            !self.effects.is_empty() || self.effects.bytes.is_empty(),
             "what waits is for somebody"
         );
-        if !self.turn.effects.is_empty() {
+        if !self.effects.is_empty() {
             self.apply_queued_effects();
         }
     }
 
     #[cold]
     fn apply_queued_effects(&mut self) {
-        let mut queued = std::mem::take(&mut self.turn.effects.queued);
-        let bytes = std::mem::take(&mut self.turn.effects.bytes);
+        let mut queued = std::mem::take(&mut self.effects.queued);
+        let bytes = std::mem::take(&mut self.effects.bytes);
         for (from, effect) in queued.drain(..) {
-            self.turn.effects.charge(if let Effect::Send(_, range) = &effect {
-                range.len()
-            } else {
-                0
-            });
+            self.effects.charge(if let Effect::Send(_, range) = &effect { range.len() } else { 0 });
             match effect {
                 Effect::Send(to, range) => match self.relay(to, &bytes[range]) {
                     None => {}
                     Some(Notification::AboveHighWatermark) => {
-                        self.turn.effects.on_above_watermark(to, from);
+                        self.effects.on_above_watermark(to, from);
                     }
-                    Some(news) => self.turn.effects.notify(from, to, news),
+                    Some(news) => self.effects.notify(from, to, news),
                 },
                 Effect::SendOverflow(to) => {
-                    self.turn.stats.sends_rejected += 1;
-                    self.turn.effects.notify(from, to, Notification::Rejected);
+                    self.state.stats.sends_rejected += 1;
+                    self.effects.notify(from, to, Notification::Rejected);
                 }
                 Effect::Command(id, wish) => self.apply_command(id, wish),
                 Effect::Abort(id) => self.abort(id),
                 Effect::Monitor(id) if self.find(id).is_some() => {
-                    self.turn.effects.monitor(id, from);
+                    self.effects.monitor(id, from);
                 }
-                Effect::Monitor(id) => self.turn.effects.notify(from, id, Notification::Closed),
+                Effect::Monitor(id) => self.effects.notify(from, id, Notification::Closed),
                 Effect::Connect(call) => self.start_connect(*call),
                 Effect::ConnectDatagram(call) => self.start_datagram_client(call.0, call.1),
             }
         }
-        self.turn.effects.return_buffers(queued, bytes);
-        if self.turn.effects.is_spent() {
+        self.effects.return_buffers(queued, bytes);
+        if self.effects.is_spent() {
             self.defer();
         }
     }
 
     /// The slot of a connection that has not ended. A name that is older than whoever is in its slot now is nobody's.
     fn find(&self, id: ConnectionId) -> Option<usize> {
-        let token = self.turn.effects.slot_of(id)?;
+        let token = self.effects.slot_of(id)?;
         let slot = self.slots.get(token)?;
         let is_it =
             matches!(&slot.source, Source::Connection(_, connection) if connection.id() == id);
@@ -135,8 +132,14 @@ impl Reactor {
         let Source::Connection(stream, connection) = &mut slot.source else {
             return Some(Notification::Closed);
         };
-        let news = connection.push_relayed(bytes, stream, &mut slot.ready, &mut self.turn);
-        self.turn.stats.sends_rejected += u64::from(news == Some(Notification::Rejected));
+        let news = connection.push_relayed(
+            bytes,
+            stream,
+            &mut slot.ready,
+            &mut self.state,
+            &mut self.effects,
+        );
+        self.state.stats.sends_rejected += u64::from(news == Some(Notification::Rejected));
         enqueue(&mut self.run_queue, token, slot);
         news
     }
@@ -145,7 +148,7 @@ impl Reactor {
         let Some(token) = self.find(id) else { return };
         let slot = &mut self.slots[token];
         if let Source::Connection(stream, connection) = &mut slot.source {
-            connection.apply(wish, stream, &self.turn);
+            connection.apply(wish, stream, &self.state);
             enqueue(&mut self.run_queue, token, slot);
         }
     }
@@ -153,7 +156,7 @@ impl Reactor {
     /// Begins a connection. It is watched from the start: to be writable is to be decided.
     fn start_connect(&mut self, call: PendingConnect) {
         let token = Token(self.slots.vacant_key());
-        let begun = match self.turn.stats.connections < self.turn.limits.connections_max {
+        let begun = match self.state.stats.connections < self.state.limits.connections_max {
             true => sys::connect(call.address).and_then(|mut stream| {
                 self.poll.registry().register(
                     &mut stream,
@@ -171,20 +174,20 @@ impl Reactor {
                     call.protocol,
                     call.id,
                     call.address.into(),
-                    self.turn.clock.now,
+                    self.state.clock.now,
                 );
                 let token = self
                     .insert(Source::Connection(stream, connection), Registered::ReadingAndWriting);
-                self.turn.effects.bind_slot(call.id, token);
-                self.turn.stats.connections += 1;
+                self.effects.bind_slot(call.id, token);
+                self.state.stats.connections += 1;
                 self.rearm(token, false);
             }
             Err(error) => {
                 debug!("{} {} is not reached: {error}", call.id, call.address);
                 // Now, so that it is the first that is heard of it; the protocol itself is told when nobody else runs.
                 let why = CloseReason::ConnectFailed(error.kind());
-                self.turn.effects.on_closed(call.id, why, &mut self.turn.stats);
-                self.turn.stats.closed += 1;
+                self.effects.on_closed(call.id, why, &mut self.state.stats);
+                self.state.stats.closed += 1;
                 self.failed_connects.push((FailedConnect::Stream(call.protocol), why));
             }
         }
@@ -192,8 +195,8 @@ impl Reactor {
 
     /// Opens a socket for a datagram client.
     fn start_datagram_client(&mut self, peer: SocketAddr, protocol: Box<dyn DatagramProtocol>) {
-        let opened = match self.turn.stats.connections + self.datagram_clients
-            < self.turn.limits.connections_max
+        let opened = match self.state.stats.connections + self.datagram_clients
+            < self.state.limits.connections_max
         {
             true => self.open_datagram_client(peer),
             false => Err(io::ErrorKind::QuotaExceeded.into()),
@@ -201,7 +204,8 @@ impl Reactor {
         trace!("connect datagram {peer} -> {:?}", opened.as_ref().map(|(_, address, _)| address));
         match opened {
             Ok((socket, address, peer)) => {
-                let source = DatagramSocket::new(socket, address, Some(peer), protocol, &self.turn);
+                let source =
+                    DatagramSocket::new(socket, address, Some(peer), protocol, &self.state);
                 self.add_datagram(source);
             }
             Err(error) => {
@@ -218,7 +222,7 @@ impl Reactor {
     #[cold]
     pub(super) fn report_failed_connects(&mut self) {
         for (unreached, why) in std::mem::take(&mut self.failed_connects) {
-            call_closed(&mut self.turn.stats, &"nobody", || match unreached {
+            call_closed(&mut self.state.stats, &"nobody", || match unreached {
                 FailedConnect::Stream(mut protocol) => protocol.closed(why),
                 FailedConnect::Datagram(mut protocol) => protocol.closed(why),
             });
@@ -229,15 +233,21 @@ impl Reactor {
     /// turn, behind the rest.
     pub(super) fn deliver_notifications(&mut self) {
         while self.notifications_left > 0
-            && !self.turn.effects.is_spent()
-            && let Some(tiding) = self.turn.effects.next_notification()
+            && !self.effects.is_spent()
+            && let Some(tiding) = self.effects.next_notification()
         {
             self.notifications_left -= 1;
             let Some(token) = self.find(tiding.to) else { continue }; // it has gone itself
             self.running = token;
             let slot = &mut self.slots[token];
             if let Source::Connection(stream, connection) = &mut slot.source {
-                connection.deliver(&tiding, stream, &mut slot.ready, &mut self.turn);
+                connection.deliver(
+                    &tiding,
+                    stream,
+                    &mut slot.ready,
+                    &mut self.state,
+                    &mut self.effects,
+                );
                 enqueue(&mut self.run_queue, token, slot);
             }
             self.apply_effects();

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::{Reactor, Source, enqueue};
-use crate::datagram::socket::{DatagramProtocol, DatagramSocket};
+use crate::datagram::socket::DatagramSocket;
+use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::ident::Peer;
 use crate::protocol::protocol::Protocol;
 use crate::reactor::tasks::{Handle, TaskQueue};
@@ -94,7 +95,7 @@ impl Reactor {
         address: SocketAddr,
         protocol: impl DatagramProtocol + 'static,
     ) -> io::Result<SocketAddr> {
-        let mut socket = sys::bind_datagram(address, self.turn.limits.udp_buffer_bytes)?;
+        let mut socket = sys::bind_datagram(address, self.state.limits.udp_buffer_bytes)?;
         self.poll.registry().register(
             &mut socket,
             Token(self.slots.vacant_key()),
@@ -106,9 +107,9 @@ impl Reactor {
             address,
             None,
             Box::new(protocol),
-            &self.turn,
+            &self.state,
         ));
-        self.turn.datagram_addresses.push(address);
+        self.state.datagram_addresses.push(address);
         Ok(address)
     }
 
@@ -131,7 +132,7 @@ impl Reactor {
             address,
             Some(peer),
             Box::new(protocol),
-            &self.turn,
+            &self.state,
         ));
         Ok(address)
     }
@@ -142,7 +143,7 @@ impl Reactor {
         &mut self,
         peer: SocketAddr,
     ) -> io::Result<(UdpSocket, SocketAddr, SocketAddr)> {
-        let mut socket = sys::connect_datagram(peer, self.turn.limits.udp_buffer_bytes)?;
+        let mut socket = sys::connect_datagram(peer, self.state.limits.udp_buffer_bytes)?;
         self.poll.registry().register(
             &mut socket,
             Token(self.slots.vacant_key()),

@@ -21,8 +21,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::*;
-use crate::datagram::socket::DatagramProtocol;
 use crate::protocol::context::Context;
+use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::ident::ConnectionId;
 use crate::protocol::protocol::{Advance, Next};
 use crate::testing::simulated::kernel::{Faults, Kernel};
@@ -194,7 +194,7 @@ impl World {
             self.reactor().turn(None).unwrap();
             self.check_polls();
         }
-        let drain_timeout_ms = self.reactor().turn.limits.drain_timeout_ms;
+        let drain_timeout_ms = self.reactor().state.limits.drain_timeout_ms;
         let slack_us = self.kernel().faults.held_up_us_max * 20 + 1_000_000;
         let took_us = self.kernel().now_us() - began_us;
         assert!(took_us <= drain_timeout_ms * 1000 + slack_us, "the stop took {took_us} us");
@@ -209,7 +209,7 @@ impl World {
             "nobody is queued"
         );
         assert_eq!(reactor.deadlines.soonest(), Time::NEVER, "no deadline is filed");
-        assert!(reactor.turn.effects.has_nothing_pending(), "nobody waits for anybody");
+        assert!(reactor.effects.has_nothing_pending(), "nobody waits for anybody");
         let stats = reactor.stats().clone();
         let begun = stats.accepted + stats.connected + stats.connects_failed;
         assert_eq!((stats.connections, stats.closed), (0, begun), "who came has gone");

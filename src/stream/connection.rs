@@ -13,7 +13,7 @@
 //!
 //! The connection owns everything that a protocol could get wrong: it keeps what the kernel did not take and sends it
 //! first, stops reading a peer that does not read, answers a half-closed peer in full, and closes so that the last answer
-//! survives. It has no socket: that is lent for each drive, so that all of this can be tested over a scripted one.
+//! survives. It has no socket: that is meta for each drive, so that all of this can be tested over a scripted one.
 //!
 //! Invariant 5: bytes leave `output` only by the count that a send returned, and `input` only by the count that the protocol
 //! consumed.
@@ -29,7 +29,7 @@ use crate::limits::{
 };
 use crate::loop_state::LoopState;
 use crate::protocol::context::{ConnectionMeta, Context};
-use crate::protocol::effects::Command;
+use crate::protocol::effects::{Command, Effects};
 use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
 use crate::protocol::notification::{Notification, PendingNotification};
 use crate::protocol::outcome::Outcome;
@@ -93,7 +93,7 @@ pub(crate) struct Connection {
     write_side: WriteSide,
     /// How many bytes of `output` others have sent, at most.
     relayed_output: u32,
-    lent: ConnectionMeta,
+    meta: ConnectionMeta,
 }
 
 /// What becomes of our direction while the peer's is still heard, when somebody has asked for our FIN.
@@ -121,7 +121,7 @@ impl Connection {
             phase: Phase::AwaitingFirstByte,
             write_side: WriteSide::Open,
             relayed_output: 0,
-            lent: ConnectionMeta { timer: Time::NEVER, peer, id },
+            meta: ConnectionMeta { timer: Time::NEVER, peer, id },
         }
     }
 
@@ -137,11 +137,11 @@ impl Connection {
     }
 
     pub(crate) fn id(&self) -> ConnectionId {
-        self.lent.id
+        self.meta.id
     }
 
     pub(crate) fn peer(&self) -> Peer {
-        self.lent.peer
+        self.meta.peer
     }
 
     /// Lets the protocol speak first.
@@ -149,9 +149,10 @@ impl Connection {
         &mut self,
         wire: &mut W,
         ready: &mut Readiness,
-        turn: &mut LoopState,
+        state: &mut LoopState,
+        effects: &mut Effects,
     ) {
-        self.call_protocol(wire, ready, turn, |protocol, _, cx| protocol.opened(cx));
+        self.call_protocol(wire, ready, state, effects, |protocol, _, cx| protocol.opened(cx));
     }
 
     /// Works until it blocks, ends, or has spent its budget of this turn.
@@ -161,16 +162,17 @@ impl Connection {
         wire: &mut W,
         ready: &mut Readiness,
         scratch: &mut [u8],
-        turn: &mut LoopState,
+        state: &mut LoopState,
+        effects: &mut Effects,
     ) -> Outcome {
         // Nearly every drive is one read and one reply, with nothing left over; it need not ask all that `run_until_blocked` asks.
         if self.is_idle() {
-            self.read(wire, ready, scratch, turn);
+            self.read(wire, ready, scratch, state, effects);
             if self.is_idle() && !ready.readable {
                 return Outcome::Idle;
             }
         }
-        self.run_until_blocked(wire, ready, scratch, turn)
+        self.run_until_blocked(wire, ready, scratch, state, effects)
     }
 
     /// Drives it although the kernel has told nothing of it.
@@ -179,10 +181,11 @@ impl Connection {
         wire: &mut W,
         ready: &mut Readiness,
         scratch: &mut [u8],
-        turn: &mut LoopState,
+        state: &mut LoopState,
+        effects: &mut Effects,
     ) -> Outcome {
         (ready.readable, ready.writable) = (true, true);
-        self.run_until_blocked(wire, ready, scratch, turn)
+        self.run_until_blocked(wire, ready, scratch, state, effects)
     }
 
     /// Its deadline has come: rings the protocol's alarm, or ends what has been waited for in vain.
@@ -191,9 +194,10 @@ impl Connection {
         wire: &mut W,
         ready: &mut Readiness,
         scratch: &mut [u8],
-        turn: &mut LoopState,
+        state: &mut LoopState,
+        effects: &mut Effects,
     ) -> Outcome {
-        if self.deadline(&turn.limits) > turn.clock.now {
+        if self.deadline(&state.limits) > state.clock.now {
             return Outcome::Blocked; // the promise was to look: it has been active since
         }
         match self.phase {
@@ -201,16 +205,16 @@ impl Connection {
             | Phase::Open
             | Phase::Backpressured
             | Phase::Paused { .. }
-                if self.lent.timer <= turn.clock.now =>
+                if self.meta.timer <= state.clock.now =>
             {
                 // Late; or there is news of it, and it has been put off.
-                if self.lent.timer.plus_ms(TIMER_LATE_MS) <= turn.clock.now || ready.readable {
-                    let outcome = self.probe(wire, ready, scratch, turn);
+                if self.meta.timer.plus_ms(TIMER_LATE_MS) <= state.clock.now || ready.readable {
+                    let outcome = self.probe(wire, ready, scratch, state, effects);
                     let still_waits = match self.phase {
                         Phase::AwaitingFirstByte
                         | Phase::Open
                         | Phase::Backpressured
-                        | Phase::Paused { .. } => self.lent.timer <= turn.clock.now,
+                        | Phase::Paused { .. } => self.meta.timer <= state.clock.now,
                         Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => false,
                         Phase::Connecting { .. } => false,
                     };
@@ -218,9 +222,11 @@ impl Connection {
                         return outcome; // what it waited for had come, or all has been said
                     }
                 }
-                self.lent.timer = Time::NEVER;
-                self.call_protocol(wire, ready, turn, |protocol, _, cx| protocol.timer_expired(cx));
-                self.run_until_blocked(wire, ready, scratch, turn)
+                self.meta.timer = Time::NEVER;
+                self.call_protocol(wire, ready, state, effects, |protocol, _, cx| {
+                    protocol.timer_expired(cx)
+                });
+                self.run_until_blocked(wire, ready, scratch, state, effects)
             }
             Phase::AwaitingFirstByte
             | Phase::Open
@@ -231,28 +237,28 @@ impl Connection {
                 // How long that may take is for the other's deadlines to say.
                 if matches!(self.phase, Phase::Paused { .. })
                     && !self.wants_write()
-                    && turn.effects.waits_for_low_watermark(self.lent.id)
+                    && effects.waits_for_low_watermark(self.meta.id)
                 {
-                    self.last_activity = turn.clock.now;
+                    self.last_activity = state.clock.now;
                     return Outcome::Blocked;
                 }
                 // The loop may be late itself, and not have heard of what has come: so look once more.
-                let (_, why) = self.timeout_rule(&turn.limits);
+                let (_, why) = self.timeout_rule(&state.limits);
                 // Who does not take its bytes is not excused by sending others.
                 let counts_input = !self.wants_write();
-                let moved = |turn: &LoopState| {
-                    if counts_input { turn.stats.bytes_moved() } else { turn.stats.bytes_out }
+                let moved = |state: &LoopState| {
+                    if counts_input { state.stats.bytes_moved() } else { state.stats.bytes_out }
                 };
-                let moved_before = moved(turn);
-                let outcome = self.probe(wire, ready, scratch, turn);
+                let moved_before = moved(state);
+                let outcome = self.probe(wire, ready, scratch, state, effects);
                 // Somebody may have closed it a moment ago: then it has just sent its FIN, and begins to linger.
                 let has_gone_on = matches!(outcome, Outcome::Ended(_)) || self.is_lingering();
-                let nothing_came = moved(turn) == moved_before && !has_gone_on;
+                let nothing_came = moved(state) == moved_before && !has_gone_on;
                 if nothing_came { Outcome::Ended(why) } else { outcome }
             }
             Phase::Lingering { .. } => Outcome::Ended(CloseReason::Finished),
             Phase::Connecting { .. } => {
-                let outcome = self.probe(wire, ready, scratch, turn);
+                let outcome = self.probe(wire, ready, scratch, state, effects);
                 let is_late = matches!(self.phase, Phase::Connecting { .. }); // and the loop is not
                 if is_late {
                     Outcome::Ended(CloseReason::ConnectFailed(ErrorKind::TimedOut))
@@ -272,7 +278,7 @@ impl Connection {
             | Phase::Open
             | Phase::Backpressured
             | Phase::Paused { .. } => {
-                self.last_activity.plus_ms(self.timeout_rule(limits).0).min(self.lent.timer)
+                self.last_activity.plus_ms(self.timeout_rule(limits).0).min(self.meta.timer)
             }
             Phase::Flushing { .. } => self.last_activity.plus_ms(limits.write_timeout_ms),
             Phase::Lingering { .. } => self.last_activity.plus_ms(limits.linger_timeout_ms),
@@ -305,7 +311,7 @@ impl Connection {
     /// When the protocol wants to be called.
     #[inline]
     pub(crate) fn timer(&self) -> Time {
-        self.lent.timer
+        self.meta.timer
     }
 
     /// Would more input be read? (`select`'s read list.)
@@ -375,7 +381,7 @@ impl Connection {
 
     /// Since when nothing has moved, if nothing is under way. `None`: something is.
     pub(crate) fn idle_since(&self) -> Option<Time> {
-        let is_quiet = self.is_idle() && self.lent.timer == Time::NEVER;
+        let is_quiet = self.is_idle() && self.meta.timer == Time::NEVER;
         is_quiet.then_some(self.last_activity)
     }
 
@@ -422,7 +428,8 @@ impl Connection {
         bytes: &[u8],
         wire: &mut W,
         ready: &mut Readiness,
-        turn: &mut LoopState,
+        state: &mut LoopState,
+        effects: &mut Effects,
     ) -> Option<Notification> {
         let is_reached = !matches!(self.phase, Phase::Connecting { .. });
         if is_reached
@@ -430,7 +437,7 @@ impl Connection {
             && ready.writable
             && self.output.len() + bytes.len() > HIGH_WATERMARK_BYTES
         {
-            self.flush(wire, ready, turn);
+            self.flush(wire, ready, state, effects);
         }
         let is_open = match self.phase {
             Phase::AwaitingFirstByte
@@ -447,7 +454,7 @@ impl Connection {
             return Some(Notification::Rejected);
         }
         if self.output.is_empty() && !bytes.is_empty() && is_reached {
-            self.last_activity = turn.clock.now; // the peer's time to take it begins
+            self.last_activity = state.clock.now; // the peer's time to take it begins
         }
         self.output.append(bytes);
         self.relayed_output += u32::try_from(bytes.len()).expect("OUTPUT_BYTES_MAX fits");
@@ -461,7 +468,7 @@ impl Connection {
     }
 
     /// Does what else somebody asks of it. Who closes is left alone.
-    pub(crate) fn apply<W: Transport>(&mut self, wish: Command, wire: &mut W, turn: &LoopState) {
+    pub(crate) fn apply<W: Transport>(&mut self, wish: Command, wire: &mut W, state: &LoopState) {
         match self.phase {
             Phase::AwaitingFirstByte
             | Phase::Open
@@ -494,7 +501,7 @@ impl Connection {
             Command::ShutdownWrite if self.wants_write() => {
                 self.write_side = WriteSide::ShutdownPending;
             }
-            Command::ShutdownWrite => self.shutdown_write(wire, turn),
+            Command::ShutdownWrite => self.shutdown_write(wire, state),
         }
     }
 
@@ -504,7 +511,8 @@ impl Connection {
         tiding: &PendingNotification,
         wire: &mut W,
         ready: &mut Readiness,
-        turn: &mut LoopState,
+        state: &mut LoopState,
+        effects: &mut Effects,
     ) {
         match self.phase {
             Phase::AwaitingFirstByte
@@ -516,9 +524,9 @@ impl Connection {
                     && matches!(self.phase, Phase::Paused { .. })
                     && !self.wants_write()
                 {
-                    self.last_activity = turn.clock.now; // from here on its own time counts again
+                    self.last_activity = state.clock.now; // from here on its own time counts again
                 }
-                self.call_protocol(wire, ready, turn, |protocol, _, cx| {
+                self.call_protocol(wire, ready, state, effects, |protocol, _, cx| {
                     let next = protocol.notified(tiding.about, tiding.notification, cx);
                     // There is nothing to go on with, and it has not said that it has said all.
                     if at_end && next == Next::Continue { Next::Unchanged } else { next }
@@ -541,28 +549,29 @@ impl Connection {
         wire: &mut W,
         ready: &mut Readiness,
         scratch: &mut [u8],
-        turn: &mut LoopState,
+        state: &mut LoopState,
+        effects: &mut Effects,
     ) -> Outcome {
         if let Phase::Connecting { then } = self.phase
             && ready.writable
         {
-            self.finish_connect(then, wire, ready, turn);
+            self.finish_connect(then, wire, ready, state, effects);
             if let Phase::Ended(why) = self.phase {
                 return Outcome::Ended(why); // what waits has nobody to go to
             }
         }
-        let moved_before = turn.stats.bytes_moved();
+        let moved_before = state.stats.bytes_moved();
         let mut steps = 0;
         loop {
             steps += 1;
             // What is owed goes first: it keeps the order, and it is what the peer waits for.
             if self.wants_write() && ready.writable {
-                self.flush(wire, ready, turn);
+                self.flush(wire, ready, state, effects);
             }
             // What is to be done to others is done before more is asked for.
-            let is_spent = turn.stats.bytes_moved() - moved_before + steps * STEP_BYTES
-                >= turn.budget.bytes_each;
-            if is_spent || turn.effects.is_above_high_watermark() {
+            let is_spent = state.stats.bytes_moved() - moved_before + steps * STEP_BYTES
+                >= state.budget.bytes_each;
+            if is_spent || effects.is_above_high_watermark() {
                 return if self.can_progress(ready) {
                     Outcome::Unfinished
                 } else {
@@ -573,16 +582,16 @@ impl Connection {
                 Phase::AwaitingFirstByte | Phase::Open
                     if ready.readable && self.own_output() < HIGH_WATERMARK_BYTES =>
                 {
-                    self.read(wire, ready, scratch, turn);
+                    self.read(wire, ready, scratch, state, effects);
                 }
                 Phase::Backpressured if self.own_output() < HIGH_WATERMARK_BYTES => {
-                    self.feed_buffered(wire, ready, turn);
+                    self.feed_buffered(wire, ready, state, effects);
                 }
                 Phase::Paused { awaits_output_low: true, at_eof: at_end }
                     if self.output.len() <= LOW_WATERMARK_BYTES =>
                 {
                     self.phase = Phase::Paused { awaits_output_low: false, at_eof: at_end };
-                    self.call_protocol(wire, ready, turn, |protocol, _, cx| {
+                    self.call_protocol(wire, ready, state, effects, |protocol, _, cx| {
                         protocol.output_low(cx)
                     });
                 }
@@ -601,13 +610,13 @@ impl Connection {
                 }
                 Phase::Flushing { last: CloseMode::IfNothingUnread | CloseMode::Linger } => {
                     self.phase = Phase::Lingering { bytes_left: LINGER_BYTES_MAX };
-                    self.shutdown_write(wire, turn);
+                    self.shutdown_write(wire, state);
                 }
                 Phase::Lingering { .. } if !ready.readable => return Outcome::Blocked,
                 Phase::Lingering { bytes_left } => {
-                    self.phase = match receive(wire, ready, self.lent.id, scratch) {
+                    self.phase = match receive(wire, ready, self.meta.id, scratch) {
                         Ok(Received::Bytes(count)) => {
-                            turn.stats.bytes_in += count as u64;
+                            state.stats.bytes_in += count as u64;
                             match bytes_left
                                 .saturating_sub(u32::try_from(count).unwrap_or(u32::MAX))
                             {
@@ -633,10 +642,11 @@ impl Connection {
         then: AfterConnect,
         wire: &mut W,
         ready: &mut Readiness,
-        turn: &mut LoopState,
+        state: &mut LoopState,
+        effects: &mut Effects,
     ) {
         let reached = wire.is_connected();
-        trace!("{} connect {} -> {reached:?}", self.lent.id, self.lent.peer);
+        trace!("{} connect {} -> {reached:?}", self.meta.id, self.meta.peer);
         match reached {
             Ok(true) => {}
             Ok(false) => {
@@ -648,15 +658,15 @@ impl Connection {
                 return;
             }
         }
-        turn.stats.connected += 1;
-        turn.effects.on_connected(self.lent.id);
+        state.stats.connected += 1;
+        effects.on_connected(self.meta.id);
         self.phase = Phase::Open;
-        self.last_activity = turn.clock.now;
-        self.call_protocol(wire, ready, turn, |protocol, _, cx| protocol.opened(cx));
+        self.last_activity = state.clock.now;
+        self.call_protocol(wire, ready, state, effects, |protocol, _, cx| protocol.opened(cx));
         match then {
             AfterConnect::StayOpen => {}
-            AfterConnect::ShutdownWrite => self.apply(Command::ShutdownWrite, wire, turn),
-            AfterConnect::Close => self.apply(Command::Close, wire, turn),
+            AfterConnect::ShutdownWrite => self.apply(Command::ShutdownWrite, wire, state),
+            AfterConnect::Close => self.apply(Command::Close, wire, state),
         }
     }
 
@@ -666,20 +676,26 @@ impl Connection {
     }
 
     /// Sends what the kernel takes of what is owed.
-    fn flush<W: Transport>(&mut self, wire: &mut W, ready: &mut Readiness, turn: &mut LoopState) {
-        match send(wire, ready, self.lent.id, self.output.as_slice()) {
+    fn flush<W: Transport>(
+        &mut self,
+        wire: &mut W,
+        ready: &mut Readiness,
+        state: &mut LoopState,
+        effects: &mut Effects,
+    ) {
+        match send(wire, ready, self.meta.id, self.output.as_slice()) {
             Ok(taken) => {
                 let was_above = self.output.len() > LOW_WATERMARK_BYTES;
                 self.output.consume(taken); // perhaps only half: the rest stays
                 let left = u32::try_from(self.output.len()).unwrap_or(u32::MAX);
                 self.relayed_output = self.relayed_output.min(left);
-                turn.stats.bytes_out += taken as u64;
-                self.last_activity = if taken > 0 { turn.clock.now } else { self.last_activity };
+                state.stats.bytes_out += taken as u64;
+                self.last_activity = if taken > 0 { state.clock.now } else { self.last_activity };
                 if was_above && self.output.len() <= LOW_WATERMARK_BYTES {
-                    turn.effects.on_output_low(self.lent.id);
+                    effects.on_output_low(self.meta.id);
                 }
                 if self.write_side == WriteSide::ShutdownPending && self.output.is_empty() {
-                    self.shutdown_write(wire, turn);
+                    self.shutdown_write(wire, state);
                 }
             }
             Err(why) => self.phase = Phase::Ended(why),
@@ -687,14 +703,14 @@ impl Connection {
     }
 
     /// Sends our FIN, unless that is done.
-    fn shutdown_write<W: Transport>(&mut self, wire: &mut W, turn: &LoopState) {
-        self.last_activity = turn.clock.now;
+    fn shutdown_write<W: Transport>(&mut self, wire: &mut W, state: &LoopState) {
+        self.last_activity = state.clock.now;
         if self.write_side == WriteSide::Shut {
             return;
         }
         self.write_side = WriteSide::Shut;
         let finished = wire.shutdown_write();
-        trace!("{} shutdown -> {finished:?}", self.lent.id);
+        trace!("{} shutdown -> {finished:?}", self.meta.id);
         if let Err(error) = finished {
             self.phase = Phase::Ended(error.into());
         } else if matches!(self.phase, Phase::Paused { at_eof: true, .. }) {
@@ -715,26 +731,27 @@ impl Connection {
         wire: &mut W,
         ready: &mut Readiness,
         scratch: &mut [u8],
-        turn: &mut LoopState,
+        state: &mut LoopState,
+        effects: &mut Effects,
     ) {
         let room = scratch.len().min(INPUT_BYTES_MAX - self.input.len());
-        match receive(wire, ready, self.lent.id, &mut scratch[..room]) {
+        match receive(wire, ready, self.meta.id, &mut scratch[..room]) {
             Ok(Received::Bytes(count)) => {
                 if self.phase == Phase::AwaitingFirstByte {
                     self.phase = Phase::Open;
                 }
                 if self.output.is_empty() {
-                    self.last_activity = turn.clock.now;
+                    self.last_activity = state.clock.now;
                 }
-                turn.stats.bytes_in += count as u64;
+                state.stats.bytes_in += count as u64;
                 if self.input.is_empty() {
-                    let heard = self.feed(&scratch[..count], wire, ready, turn);
+                    let heard = self.feed(&scratch[..count], wire, ready, state, effects);
                     if heard < count {
                         self.input.append(&scratch[heard..count]);
                     }
                 } else {
                     self.input.append(&scratch[..count]);
-                    self.feed_buffered(wire, ready, turn);
+                    self.feed_buffered(wire, ready, state, effects);
                 }
             }
             Ok(Received::Eof) => {
@@ -742,7 +759,9 @@ impl Connection {
                     awaits_output_low: self.own_output() > LOW_WATERMARK_BYTES,
                     at_eof: true,
                 };
-                self.call_protocol(wire, ready, turn, |protocol, rest, cx| protocol.eof(rest, cx));
+                self.call_protocol(wire, ready, state, effects, |protocol, rest, cx| {
+                    protocol.eof(rest, cx)
+                });
             }
             Ok(Received::WouldBlock) => {}
             Err(why) => self.phase = Phase::Ended(why),
@@ -755,11 +774,12 @@ impl Connection {
         &mut self,
         wire: &mut W,
         ready: &mut Readiness,
-        turn: &mut LoopState,
+        state: &mut LoopState,
+        effects: &mut Effects,
     ) {
         self.phase = Phase::Open;
         let mut input = std::mem::take(&mut self.input);
-        let heard = self.feed(input.as_slice(), wire, ready, turn);
+        let heard = self.feed(input.as_slice(), wire, ready, state, effects);
         input.consume(heard);
         self.input = input;
     }
@@ -772,9 +792,10 @@ impl Connection {
         window: &[u8],
         wire: &mut W,
         ready: &mut Readiness,
-        turn: &mut LoopState,
+        state: &mut LoopState,
+        effects: &mut Effects,
     ) -> usize {
-        let mut cx = Context { turn, borrowed: &[], meta: &mut self.lent };
+        let mut cx = Context { state, effects, borrowed: &[], meta: &mut self.meta };
         let step = self.protocol.advance(window, &mut cx);
         if step.consumed == window.len() {
             // One message, and nothing more: as nearly always.
@@ -831,10 +852,11 @@ impl Connection {
         &mut self,
         wire: &mut W,
         ready: &mut Readiness,
-        turn: &mut LoopState,
+        state: &mut LoopState,
+        effects: &mut Effects,
         call: impl FnOnce(&mut dyn Protocol, &[u8], &mut Context<'_>) -> Next,
     ) {
-        let mut cx = Context { turn, borrowed: &[], meta: &mut self.lent };
+        let mut cx = Context { state, effects, borrowed: &[], meta: &mut self.meta };
         let next = call(&mut *self.protocol, self.input.as_slice(), &mut cx);
         match write_or_buffer(cx, &mut self.output, &mut self.last_activity, wire, ready) {
             Ok(_) if next == Next::Continue && self.is_idle() => {} // as mostly
@@ -910,7 +932,7 @@ fn advance_rest<'i>(
         if !has_gone_on
             || heard == window.len()
             || cx.bytes_pending() >= room
-            || cx.turn.effects.is_above_high_watermark()
+            || cx.effects.is_above_high_watermark()
         {
             return Steps { consumed: heard, last, last_has_replied: cx.bytes_pending() > said };
         }
@@ -929,18 +951,18 @@ fn write_or_buffer<W: Transport>(
     wire: &mut W,
     ready: &mut Readiness,
 ) -> Result<bool, CloseReason> {
-    let Context { turn, borrowed, meta: lent } = cx;
-    let reply = if borrowed.is_empty() { &turn.output[..] } else { borrowed };
+    let Context { state, borrowed, meta, .. } = cx;
+    let reply = if borrowed.is_empty() { &state.output[..] } else { borrowed };
     if reply.is_empty() {
         return Ok(false);
     }
     let mut sent = Ok(0);
     if unsent.is_empty() {
-        *active = turn.clock.now; // the peer's time to take it begins
-        sent = send(wire, ready, lent.id, reply);
+        *active = state.clock.now; // the peer's time to take it begins
+        sent = send(wire, ready, meta.id, reply);
     }
     if let Ok(taken) = sent {
-        turn.stats.bytes_out += taken as u64;
+        state.stats.bytes_out += taken as u64;
         let rest = &reply[taken..];
         if !rest.is_empty() && unsent.len() + rest.len() > OUTPUT_BYTES_MAX {
             sent = Err(CloseReason::OutputOverflow);
@@ -948,7 +970,7 @@ fn write_or_buffer<W: Transport>(
             unsent.append(rest);
         }
     }
-    turn.clear_output();
+    state.clear_output();
     sent.map(|_| true)
 }
 

@@ -176,12 +176,12 @@ impl Listener {
     }
 
     /// The deadline has come: tries again, or has recovered.
-    pub(crate) fn expire(&mut self, turn: &LoopState) -> Outcome {
+    pub(crate) fn expire(&mut self, state: &LoopState) -> Outcome {
         match &self.accept_state {
             AcceptState::Paused(_) => Outcome::Unfinished,
             AcceptState::Recovering(_, since) => {
-                if since.plus_ms(ACCEPT_RECOVERY_MS) <= turn.clock.now {
-                    self.end_overload(turn);
+                if since.plus_ms(ACCEPT_RECOVERY_MS) <= state.clock.now {
+                    self.end_overload(state);
                 }
                 Outcome::Blocked
             }
@@ -190,15 +190,15 @@ impl Listener {
     }
 
     /// Ends an overload, if there is one, and logs its counts.
-    pub(crate) fn end_overload(&mut self, turn: &LoopState) {
+    pub(crate) fn end_overload(&mut self, state: &LoopState) {
         let Some(overload) = self.take_overload() else { return };
         info!(
             "{} had no room at times for {:.1?}: it rested {} times, {} gave way and {} were accepted meanwhile",
             self.address,
-            turn.clock.now.since(overload.started),
+            state.clock.now.since(overload.started),
             overload.pauses,
-            turn.stats.evicted - overload.evicted_before,
-            turn.stats.accepted - overload.accepted_before,
+            state.stats.evicted - overload.evicted_before,
+            state.stats.accepted - overload.accepted_before,
         );
     }
 
@@ -243,11 +243,11 @@ mod tests {
         // It rests, has room, and rests again before the time is up: one episode with two rests. Then its time is counted from
         // the moment at which nobody waited any more, and not from later ones.
         let _kernel = Installed::new(Kernel::new(1));
-        let mut turn = LoopState::new(crate::limits::Limits::default());
+        let mut state = LoopState::new(crate::limits::Limits::default());
         let at = |ms| Time::at(std::time::Duration::from_millis(ms));
         let mut listener = listener();
-        assert_eq!(listener.deadline(turn.clock.now), Time::NEVER);
-        listener.pause("no room", at(0), &mut turn.stats);
+        assert_eq!(listener.deadline(state.clock.now), Time::NEVER);
+        listener.pause("no room", at(0), &mut state.stats);
         assert!(listener.is_paused());
         assert_eq!(listener.deadline(at(0)), at(ACCEPT_RETRY_MS));
         listener.recover(at(100));
@@ -255,26 +255,26 @@ mod tests {
             (listener.is_paused(), listener.deadline(at(100))),
             (false, at(100 + ACCEPT_RECOVERY_MS))
         );
-        listener.pause("no room", at(900), &mut turn.stats);
-        turn.clock.now = at(100 + ACCEPT_RECOVERY_MS);
+        listener.pause("no room", at(900), &mut state.stats);
+        state.clock.now = at(100 + ACCEPT_RECOVERY_MS);
         assert_eq!(
-            listener.expire(&turn),
+            listener.expire(&state),
             Outcome::Unfinished,
             "it looks again whether there is room"
         );
-        assert_eq!(turn.stats.accept_pauses, 2);
+        assert_eq!(state.stats.accept_pauses, 2);
 
         listener.recover(at(2000));
         listener.recover(at(2500));
-        turn.clock.now = at(2000 + ACCEPT_RECOVERY_MS - 1);
-        assert_eq!(listener.expire(&turn), Outcome::Blocked);
+        state.clock.now = at(2000 + ACCEPT_RECOVERY_MS - 1);
+        assert_eq!(listener.expire(&state), Outcome::Blocked);
         assert!(
             matches!(&listener.accept_state, AcceptState::Recovering(overload, _) if overload.pauses == 2),
             "one millisecond early"
         );
-        turn.clock.now = at(2000 + ACCEPT_RECOVERY_MS);
-        assert_eq!(listener.expire(&turn), Outcome::Blocked);
+        state.clock.now = at(2000 + ACCEPT_RECOVERY_MS);
+        assert_eq!(listener.expire(&state), Outcome::Blocked);
         assert!(matches!(listener.accept_state, AcceptState::Accepting), "it is over");
-        assert_eq!(listener.deadline(turn.clock.now), Time::NEVER);
+        assert_eq!(listener.deadline(state.clock.now), Time::NEVER);
     }
 }

@@ -47,7 +47,8 @@ pub struct ScriptedConnection<W> {
     wire: Scripted<W>,
     ready: Readiness,
     scratch: Vec<u8>,
-    turn: LoopState,
+    state: LoopState,
+    effects: Effects,
     ended: Option<CloseReason>,
 }
 
@@ -59,22 +60,24 @@ impl<W: Transport> ScriptedConnection<W> {
         limits: Limits,
         read_bytes: usize,
     ) -> ScriptedConnection<W> {
-        let mut turn = LoopState::new(limits);
+        let mut state = LoopState::new(limits);
+        let mut effects = Effects::default();
         let peer = Peer::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
         let mut connection = Connection::new(
             Box::new(protocol),
             ConnectionId { slot: 0, generation: 0 },
             peer,
-            turn.clock.now,
+            state.clock.now,
         );
         let (mut wire, mut ready) = (Scripted(wire), Readiness::UNKNOWN);
-        connection.open(&mut wire, &mut ready, &mut turn);
+        connection.open(&mut wire, &mut ready, &mut state, &mut effects);
         ScriptedConnection {
             connection: Some(connection),
             wire,
             ready,
             scratch: vec![0; read_bytes],
-            turn,
+            state,
+            effects,
             ended: None,
         }
     }
@@ -98,27 +101,37 @@ impl<W: Transport> ScriptedConnection<W> {
     /// If it says that it is blocked and could go on, or that it could go on and cannot.
     pub fn drive(&mut self) -> bool {
         let Some(connection) = &mut self.connection else { return false };
-        let outcome =
-            connection.drive(&mut self.wire, &mut self.ready, &mut self.scratch, &mut self.turn);
+        let outcome = connection.drive(
+            &mut self.wire,
+            &mut self.ready,
+            &mut self.scratch,
+            &mut self.state,
+            &mut self.effects,
+        );
         self.follow(outcome)
     }
 
     /// Lets time pass, and looks at it if that is due, as a reactor would in its next turn. Returns whether it could go on.
     pub fn wait(&mut self, ms: u64) -> bool {
-        self.turn.clock.now = self.turn.clock.now.plus_ms(ms);
+        self.state.clock.now = self.state.clock.now.plus_ms(ms);
         if !self.is_due() {
             return false;
         }
         let Some(connection) = &mut self.connection else { return false };
-        let outcome =
-            connection.expire(&mut self.wire, &mut self.ready, &mut self.scratch, &mut self.turn);
+        let outcome = connection.expire(
+            &mut self.wire,
+            &mut self.ready,
+            &mut self.scratch,
+            &mut self.state,
+            &mut self.effects,
+        );
         self.follow(outcome)
     }
 
     /// Would a reactor have to look at it at this very moment, without any news?
     pub fn is_due(&self) -> bool {
         self.connection.as_ref().is_some_and(|connection| {
-            connection.filing_time(&self.turn.limits, self.turn.clock.now) <= self.turn.clock.now
+            connection.filing_time(&self.state.limits, self.state.clock.now) <= self.state.clock.now
         })
     }
 
@@ -138,8 +151,8 @@ impl<W: Transport> ScriptedConnection<W> {
     }
 
     fn follow(&mut self, outcome: Outcome) -> bool {
-        self.turn.effects = Effects::default(); // there is nobody else
-        assert!(self.turn.output.is_empty(), "the output scratch is empty between drives");
+        self.effects = Effects::default(); // there is nobody else
+        assert!(self.state.output.is_empty(), "the output scratch is empty between drives");
         match outcome {
             Outcome::Blocked | Outcome::Idle | Outcome::Unfinished => {
                 let can_progress = self

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use crate::limits::{Limits, READ_BYTES_MAX};
 use crate::loop_state::LoopState;
-use crate::protocol::effects::{Command, Effect};
+use crate::protocol::effects::{Command, Effect, Effects};
 use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
 use crate::protocol::notification::{Notification, PendingNotification};
 use crate::protocol::outcome::Outcome;
@@ -37,7 +37,8 @@ pub struct TestConnection {
     wire: MemoryTransport,
     ready: Readiness,
     scratch: Box<[u8]>,
-    turn: LoopState,
+    state: LoopState,
+    effects: Effects,
     asked: Vec<RecordedEffect>,
     ended: Option<CloseReason>,
 }
@@ -114,19 +115,21 @@ impl Transport for MemoryTransport {
 impl TestConnection {
     /// A connection that has just been accepted, with the default limits.
     pub fn new(protocol: impl Protocol + 'static) -> TestConnection {
-        let mut turn = LoopState::new(Limits::default());
+        let mut state = LoopState::new(Limits::default());
         let id = ConnectionId { slot: 0, generation: 0 };
         let peer = Peer::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
-        let mut connection = Connection::new(Box::new(protocol), id, peer, turn.clock.now);
+        let mut connection = Connection::new(Box::new(protocol), id, peer, state.clock.now);
         let (mut wire, mut ready) = (MemoryTransport::default(), Readiness::UNKNOWN);
-        connection.open(&mut wire, &mut ready, &mut turn);
+        let mut effects = Effects::default();
+        connection.open(&mut wire, &mut ready, &mut state, &mut effects);
         let scratch = vec![0; READ_BYTES_MAX].into_boxed_slice();
         let mut rehearsal = TestConnection {
             connection: Some(connection),
             wire,
             ready,
             scratch,
-            turn,
+            state,
+            effects,
             asked: Vec::new(),
             ended: None,
         };
@@ -148,14 +151,15 @@ impl TestConnection {
 
     /// Time passes, and who is late by then is dealt with.
     pub fn advance_clock(&mut self, time: Duration) {
-        self.turn.clock.now =
-            self.turn.clock.now.plus_ms(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        self.state.clock.now =
+            self.state.clock.now.plus_ms(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         if let Some(connection) = &mut self.connection {
             let outcome = connection.expire(
                 &mut self.wire,
                 &mut self.ready,
                 &mut self.scratch,
-                &mut self.turn,
+                &mut self.state,
+                &mut self.effects,
             );
             self.follow(outcome);
         }
@@ -163,7 +167,7 @@ impl TestConnection {
 
     /// The name of another connection, to be given to the protocol. Never the same twice.
     pub fn other_connection(&mut self) -> ConnectionId {
-        ConnectionId { slot: 1, generation: self.turn.effects.next_generation() }
+        ConnectionId { slot: 1, generation: self.effects.next_generation() }
     }
 
     /// Takes what the protocol has asked to be done to others since this was last asked, in its order. What it has asked to be
@@ -178,7 +182,13 @@ impl TestConnection {
             let to = connection.id();
             let ends_wait = news == Notification::BelowLowWatermark;
             let tiding = PendingNotification { to, about, notification: news, ends_wait };
-            connection.deliver(&tiding, &mut self.wire, &mut self.ready, &mut self.turn);
+            connection.deliver(
+                &tiding,
+                &mut self.wire,
+                &mut self.ready,
+                &mut self.state,
+                &mut self.effects,
+            );
             self.drive();
         }
     }
@@ -219,7 +229,8 @@ impl TestConnection {
                     &mut self.wire,
                     &mut self.ready,
                     &mut self.scratch,
-                    &mut self.turn,
+                    &mut self.state,
+                    &mut self.effects,
                 );
             }
         }
@@ -229,9 +240,9 @@ impl TestConnection {
     /// anything.
     fn apply_effects(&mut self) -> bool {
         let mut has_changed_itself = false;
-        let (wire, ready, turn) = (&mut self.wire, &mut self.ready, &mut self.turn);
+        let (wire, ready, state) = (&mut self.wire, &mut self.ready, &mut self.state);
         let (queued, bytes) =
-            (std::mem::take(&mut turn.effects.queued), std::mem::take(&mut turn.effects.bytes));
+            (std::mem::take(&mut self.effects.queued), std::mem::take(&mut self.effects.bytes));
         for (own, effect) in queued {
             has_changed_itself |= match (effect, &mut self.connection) {
                 (Effect::SendOverflow(id), Some(connection)) => {
@@ -241,15 +252,15 @@ impl TestConnection {
                         notification: Notification::Rejected,
                         ends_wait: false,
                     };
-                    connection.deliver(&tiding, wire, ready, turn);
+                    connection.deliver(&tiding, wire, ready, state, &mut self.effects);
                     true
                 }
                 (Effect::Send(id, range), Some(connection)) if id == own => {
-                    connection.push_relayed(&bytes[range], wire, ready, turn);
+                    connection.push_relayed(&bytes[range], wire, ready, state, &mut self.effects);
                     true
                 }
                 (Effect::Command(id, wish), Some(connection)) if id == own => {
-                    connection.apply(wish, wire, turn);
+                    connection.apply(wish, wire, state);
                     true
                 }
                 (Effect::Abort(id), Some(connection)) if id == own => {

@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::*;
-use crate::datagram::batch::LocalAddress;
 #[cfg(target_os = "linux")]
-use crate::datagram::linux;
-use crate::datagram::portable;
+use crate::datagram::batched::MmsgIo;
+use crate::datagram::portable::PlainIo;
+use crate::datagram::receive::Unanswered;
 use crate::echo::Echo;
 use crate::limits::{
     DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, Limits, REPLIES_BYTES_MAX, REPLIES_HIGH_WATERMARK_BYTES,
     REPLY_OVERHEAD_BYTES,
 };
-use crate::sys;
+use crate::sys::{self, LocalAddress};
 
 /// The longest that anything here waits.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -87,27 +87,42 @@ fn let_all_arrive() {
 
 trait AnyExchange {
     fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool>;
-    fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize>;
+    fn send(
+        &mut self,
+        socket: &UdpSocket,
+        batch: &Batch,
+        replies: &ReplyQueue,
+    ) -> io::Result<usize>;
 }
 
 #[cfg(target_os = "linux")]
-impl AnyExchange for linux::MmsgIo {
+impl AnyExchange for MmsgIo {
     fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
-        linux::MmsgIo::receive(self, socket, batch)
+        MmsgIo::receive(self, socket, batch)
     }
 
-    fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
-        linux::MmsgIo::send(self, socket, batch)
+    fn send(
+        &mut self,
+        socket: &UdpSocket,
+        batch: &Batch,
+        replies: &ReplyQueue,
+    ) -> io::Result<usize> {
+        MmsgIo::send(self, socket, batch, replies)
     }
 }
 
-impl AnyExchange for portable::PlainIo {
+impl AnyExchange for PlainIo {
     fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
-        portable::PlainIo::receive(self, socket, batch)
+        PlainIo::receive(self, socket, batch)
     }
 
-    fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
-        portable::PlainIo::send(self, socket, batch)
+    fn send(
+        &mut self,
+        socket: &UdpSocket,
+        batch: &Batch,
+        replies: &ReplyQueue,
+    ) -> io::Result<usize> {
+        PlainIo::send(self, socket, batch, replies)
     }
 }
 
@@ -116,6 +131,9 @@ struct Server {
     socket: UdpSocket,
     exchange: Box<dyn AnyExchange>,
     batch: Batch,
+    replies: ReplyQueue,
+    requests: SocketRequests,
+    effects: Effects,
     /// Datagrams that the kernel took, and that it did not.
     sent: usize,
     skipped: usize,
@@ -127,9 +145,9 @@ struct Server {
 fn check_exchanges(addresses: &[&str], story: impl Fn(Server)) {
     type Make = fn(&UdpSocket) -> Box<dyn AnyExchange>;
     let exchanges: &[Make] = &[
-        |_| Box::new(portable::PlainIo::new()),
+        |_| Box::new(PlainIo::new()),
         #[cfg(target_os = "linux")]
-        |socket| Box::new(linux::MmsgIo::new(socket, Batching::Gso)),
+        |socket| Box::new(MmsgIo::new(socket, Batching::Gso)),
     ];
     for address in addresses {
         for make in exchanges {
@@ -145,6 +163,9 @@ impl Server {
             exchange: make(&socket),
             socket,
             batch: Batch::new(),
+            replies: ReplyQueue::new(),
+            requests: SocketRequests::new(Instant::now()),
+            effects: Effects::default(),
             sent: 0,
             skipped: 0,
             calls: 0,
@@ -153,6 +174,10 @@ impl Server {
 
     fn address(&self) -> SocketAddr {
         self.socket.local_addr().unwrap()
+    }
+
+    fn begin_answering(&mut self) -> (Unanswered<'_>, &[u8], Replies<'_>) {
+        Replies::answering(&self.batch, &mut self.replies, &mut self.requests, &mut self.effects)
     }
 
     /// Receives what has arrived, at most a batch of it. Returns whether the batch is full.
@@ -174,7 +199,7 @@ impl Server {
     /// Puts an echo of each datagram of the batch behind what waits. Returns what was heard, and from whom.
     fn answer(&mut self, prefix: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut heard = Vec::new();
-        let (unanswered, buffers, mut replies) = self.batch.begin_answering();
+        let (unanswered, buffers, mut replies) = self.begin_answering();
         for (number, sender, messages) in unanswered.senders() {
             replies.set_recipient(number);
             for message in messages {
@@ -193,13 +218,13 @@ impl Server {
 
     /// Sends all that waits, as `DatagramSocket` does.
     fn send(&mut self) {
-        while !self.batch.is_sent() {
+        while !self.replies.is_empty() {
             self.calls += 1;
-            match self.exchange.send(&self.socket, &self.batch) {
-                Ok(trains) => self.sent += self.batch.mark_sent(trains),
+            match self.exchange.send(&self.socket, &self.batch, &self.replies) {
+                Ok(trains) => self.sent += self.replies.mark_sent(trains),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => thread::yield_now(),
-                Err(error) if refuses(&error) && self.batch.split_segments(false) => {}
-                Err(_) => self.skipped += self.batch.mark_sent(1),
+                Err(error) if refuses(&error) && self.replies.split_segments(false) => {}
+                Err(_) => self.skipped += self.replies.mark_sent(1),
             }
         }
     }
@@ -275,7 +300,7 @@ fn a_train_of_replies_arrives_as_single_datagrams() {
         let_all_arrive();
         server.receive();
         server.answer(PREFIX);
-        assert_eq!(server.batch.pending_len(), 1);
+        assert_eq!(server.replies.pending_len(), 1);
         server.send();
         check_replies(&peer, PREFIX, &datagrams);
         assert_eq!((server.sent, server.skipped), (51, 0));
@@ -290,7 +315,7 @@ fn an_unsendable_reply_is_skipped_alone() {
         peer.send(b"hello").unwrap();
         server.receive();
         server.batch.push_message(None, LocalAddress::Fixed, 0, 0, false);
-        let (_, _, mut replies) = server.batch.begin_answering();
+        let (_, _, mut replies) = server.begin_answering();
         for (number, reply) in [(0, &b"before"[..]), (1, b"to nobody"), (0, b"behind")] {
             replies.set_recipient(number);
             replies.send(reply);
@@ -307,8 +332,7 @@ fn a_batch_costs_one_call_each_way_and_a_train_is_received_in_one_piece() {
     // One server is the other's peer. One datagram goes there and back; then 64 of one size, which come back as a train that
     // the kernel does not cut for one who can take it whole; then 64 of different sizes, which no train can hold.
     for address in [V4, V6] {
-        let server =
-            || Server::on(address, |socket| Box::new(linux::MmsgIo::new(socket, Batching::Gso)));
+        let server = || Server::on(address, |socket| Box::new(MmsgIo::new(socket, Batching::Gso)));
         let (mut one, mut other) = (server(), server());
         let sizes = [vec![64], vec![64; DATAGRAM_BATCH], (64..64 + DATAGRAM_BATCH).collect()];
         for (round, (sizes, messages)) in sizes.into_iter().zip([1, 1, DATAGRAM_BATCH]).enumerate()
@@ -327,7 +351,7 @@ fn a_batch_costs_one_call_each_way_and_a_train_is_received_in_one_piece() {
             assert!(heard.iter().all(|(from, _)| *from == other.address()));
             let expected = datagrams.iter().map(|datagram| [PREFIX, datagram].concat());
             assert!(heard.into_iter().map(|(_, datagram)| datagram).eq(expected));
-            one.batch.mark_sent(one.batch.pending_len());
+            one.replies.mark_sent(one.replies.pending_len());
         }
     }
 }
@@ -338,7 +362,8 @@ fn a_batch_costs_one_call_each_way_and_a_train_is_received_in_one_piece() {
 struct Service {
     source: DatagramSocket,
     ready: Readiness,
-    turn: LoopState,
+    state: LoopState,
+    effects: Effects,
 }
 
 impl Service {
@@ -347,12 +372,18 @@ impl Service {
     }
 
     fn of(protocol: impl DatagramProtocol + 'static, address: &str) -> Service {
-        let mut turn = LoopState::new(Limits::default());
+        let mut state = LoopState::new(Limits::default());
         let socket = bind(address);
         let bound = socket.local_addr().unwrap();
-        let source = DatagramSocket::new(socket, bound, None, Box::new(protocol), &turn);
-        turn.datagram_addresses.push(source.address);
-        Service { source, ready: Readiness { writable: true, ..Readiness::NOT_READY }, turn }
+        let source = DatagramSocket::new(socket, bound, None, Box::new(protocol), &state);
+        state.datagram_addresses.push(source.address);
+        let ready = Readiness { writable: true, ..Readiness::NOT_READY };
+        Service { source, ready, state, effects: Effects::default() }
+    }
+
+    fn begin_answering(&mut self) -> (Unanswered<'_>, &[u8], Replies<'_>) {
+        let DatagramSocket { batch, replies, requests, .. } = &mut self.source;
+        Replies::answering(batch, replies, requests, &mut self.effects)
     }
 
     /// Somebody whom the kernel has named as the sender of a datagram, which is forgotten: so what is pretended to come from
@@ -362,7 +393,7 @@ impl Service {
         peer.send(b"It is me.").unwrap();
         let_all_arrive();
         self.ready.readable = true;
-        self.source.receive(&mut self.ready, &mut self.turn.stats);
+        self.source.receive(&mut self.ready, &mut self.state.stats);
         assert_eq!(self.source.batch.senders[0].peer, Some(peer.local_addr().unwrap()));
         peer
     }
@@ -379,12 +410,12 @@ impl Service {
         self.source.batch.clear();
         self.source.batch.buffers[..bytes.len()].copy_from_slice(bytes);
         self.source.batch.push_message(peer, asked, bytes.len(), segment, false);
-        self.source.answer_batch(&mut self.turn);
+        self.source.answer_batch(&mut self.state, &mut self.effects);
     }
 
     /// Drives it once. Whatever the test: what it says of itself afterwards is true.
     fn drive(&mut self) -> Outcome {
-        let outcome = self.source.drive(&mut self.ready, &mut self.turn);
+        let outcome = self.source.drive(&mut self.ready, &mut self.state, &mut self.effects);
         assert_eq!(
             outcome == Outcome::Unfinished,
             self.source.can_progress(&self.ready),
@@ -404,14 +435,14 @@ impl Service {
     fn hear(&mut self, count: u64) {
         wait_until(|| {
             self.drive_readable();
-            self.turn.stats.datagrams_in >= count
+            self.state.stats.datagrams_in >= count
         });
-        assert_eq!(self.turn.stats.datagrams_in, count);
+        assert_eq!(self.state.stats.datagrams_in, count);
     }
 
     /// What was counted: replies sent, datagrams refused, replies too long, replies that the kernel refused.
     fn counted(&self) -> (u64, u64, u64, u64) {
-        let stats = &self.turn.stats;
+        let stats = &self.state.stats;
         (
             stats.datagrams_out,
             stats.datagrams_dropped,
@@ -428,7 +459,7 @@ fn an_empty_socket_is_asked_once() {
     assert_eq!(service.drive_readable(), Outcome::Blocked);
     assert!(!service.ready.readable);
     assert_eq!(service.counted(), (0, 0, 0, 0));
-    assert_eq!(service.turn.stats.datagram_errors, 0);
+    assert_eq!(service.state.stats.datagram_errors, 0);
 }
 
 #[test]
@@ -439,7 +470,7 @@ fn a_short_batch_shows_that_the_socket_is_empty() {
     peer.send(b"hello").unwrap();
     let_all_arrive();
     service.ready.readable = true;
-    service.source.receive(&mut service.ready, &mut service.turn.stats);
+    service.source.receive(&mut service.ready, &mut service.state.stats);
     assert_eq!((service.source.batch.messages.len(), service.ready.readable), (1, false));
 }
 
@@ -461,10 +492,10 @@ fn a_flood_is_served_one_budget_at_a_time() {
     datagrams.iter().for_each(|datagram| assert_eq!(peer.send(datagram).unwrap(), 10));
     let_all_arrive();
     assert_eq!(service.drive_readable(), Outcome::Unfinished);
-    assert_eq!((service.turn.stats.datagrams_in, service.counted()), (256, (256, 0, 0, 0)));
+    assert_eq!((service.state.stats.datagrams_in, service.counted()), (256, (256, 0, 0, 0)));
     check_replies(&peer, PREFIX, &datagrams[..256]);
     assert_eq!(service.drive(), Outcome::Blocked);
-    assert_eq!((service.turn.stats.datagrams_in, service.counted()), (300, (300, 0, 0, 0)));
+    assert_eq!((service.state.stats.datagrams_in, service.counted()), (300, (300, 0, 0, 0)));
     check_replies(&peer, PREFIX, &datagrams[256..]);
 }
 
@@ -480,10 +511,10 @@ fn while_replies_wait_nothing_is_received() {
     let_all_arrive();
     assert_eq!(service.drive_readable(), Outcome::Blocked);
     assert!(service.source.wants_write());
-    assert_eq!((service.turn.stats.datagrams_in, service.counted()), (1, (0, 0, 0, 0)));
+    assert_eq!((service.state.stats.datagrams_in, service.counted()), (1, (0, 0, 0, 0)));
     service.ready.writable = true;
     assert_eq!(service.drive(), Outcome::Blocked);
-    assert_eq!((service.turn.stats.datagrams_in, service.counted()), (2, (2, 0, 0, 0)));
+    assert_eq!((service.state.stats.datagrams_in, service.counted()), (2, (2, 0, 0, 0)));
     check_replies(&peer, PREFIX, [&b"first".to_vec(), &b"second".to_vec()]);
 }
 
@@ -516,7 +547,7 @@ fn who_cannot_be_answered_is_refused_and_the_neighbours_are_answered() {
     {
         service.source.batch.push_message(peer, LocalAddress::Fixed, 5, segment, is_cut);
     }
-    service.source.answer_batch(&mut service.turn);
+    service.source.answer_batch(&mut service.state, &mut service.effects);
     assert_eq!(service.counted(), (0, 6, 0, 0));
     service.ready.writable = true;
     assert_eq!(service.drive(), Outcome::Blocked);
@@ -548,11 +579,11 @@ fn two_sockets_of_one_reactor_do_not_answer_each_other() {
     ] {
         let mut service = Service::on(one);
         let other = bind(other);
-        service.turn.datagram_addresses.push(other.local_addr().unwrap());
+        service.state.datagram_addresses.push(other.local_addr().unwrap());
         other.send_to(b"Is anybody there?", service.source.address).unwrap();
         service.hear(1);
         assert_eq!(service.counted(), (0, 1, 0, 0), "{own}");
-        service.turn.datagram_addresses.pop();
+        service.state.datagram_addresses.pop();
         other.send_to(b"Is anybody there?", service.source.address).unwrap();
         service.hear(2);
         assert_eq!(service.counted(), (1, 1, 0, 0), "{own}, when it is somebody else's");
@@ -571,7 +602,7 @@ fn a_stranger_with_the_port_of_a_socket_on_all_addresses_is_answered() {
         }
         service.pretend(Some(stranger), LocalAddress::Fixed, 5, b"hello");
         assert_eq!(
-            (service.counted(), service.source.batch.pending_len()),
+            (service.counted(), service.source.replies.pending_len()),
             ((0, 0, 0, 0), 1),
             "{stranger}"
         );
@@ -603,14 +634,17 @@ fn nobody_is_answered_at_the_ports_of_small_services_unless_all_are_to_be() {
             5,
             b"hello",
         );
-        assert_eq!((service.counted(), service.source.batch.pending_len()), ((0, count, 0, 0), 0));
+        assert_eq!(
+            (service.counted(), service.source.replies.pending_len()),
+            ((0, count, 0, 0), 0)
+        );
     }
-    service.turn.limits.unanswered_ports.clear();
+    service.state.limits.unanswered_ports.clear();
     service.pretend(Some(SocketAddr::from(([192, 0, 2, 1], 7))), LocalAddress::Fixed, 5, b"hello");
-    assert_eq!((service.counted(), service.source.batch.pending_len()), ((0, 4, 0, 0), 1));
+    assert_eq!((service.counted(), service.source.replies.pending_len()), ((0, 4, 0, 0), 1));
     // Port 0 is not a matter of choice.
     service.pretend(Some(SocketAddr::from(([192, 0, 2, 1], 0))), LocalAddress::Fixed, 5, b"hello");
-    assert_eq!((service.counted(), service.source.batch.pending_len()), ((0, 5, 0, 0), 1));
+    assert_eq!((service.counted(), service.source.replies.pending_len()), ((0, 5, 0, 0), 1));
 }
 
 #[test]
@@ -627,7 +661,7 @@ fn what_is_sent_to_many_or_in_the_name_of_no_host_is_not_answered() {
             b"hello",
         );
         assert_eq!(
-            (service.counted(), service.source.batch.pending_len()),
+            (service.counted(), service.source.replies.pending_len()),
             ((0, count, 0, 0), 0),
             "{ip}"
         );
@@ -681,14 +715,14 @@ fn a_reply_leaves_from_the_address_that_was_asked() {
             let_all_arrive();
             assert_eq!(service.drive_readable(), Outcome::Blocked);
             assert_eq!(
-                service.source.batch.pending_len(),
+                service.source.replies.pending_len(),
                 trains,
                 "trains, which the kernel has not refused"
             );
             service.ready.writable = true;
             assert_eq!(service.drive(), Outcome::Blocked);
             assert_eq!(
-                service.turn.stats.datagrams_dropped,
+                service.state.stats.datagrams_dropped,
                 round * (asked.len() - answers.len()) as u64
             );
             for ip in answers {
@@ -716,13 +750,13 @@ fn a_train_that_cannot_be_sent_at_all_is_given_up_as_a_whole() {
     peer.send(b"hello").unwrap();
     service.hear(1);
     service.source.batch.push_message(None, LocalAddress::Fixed, 5, 5, false);
-    let (_, _, mut replies) = service.source.batch.begin_answering();
+    let (_, _, mut replies) = service.begin_answering();
     for number in [1, 1, 1, 0, 0] {
         replies.set_recipient(number);
         replies.send(b"the same size");
     }
     service.ready.writable = true;
-    assert_eq!(service.source.batch.pending_len(), 3);
+    assert_eq!(service.source.replies.pending_len(), 3);
     assert_eq!(service.drive(), Outcome::Blocked);
     assert_eq!(
         service.counted(),
@@ -734,10 +768,10 @@ fn a_train_that_cannot_be_sent_at_all_is_given_up_as_a_whole() {
         b"",
         [&b"echo -> hello".to_vec(), &b"the same size".to_vec(), &b"the same size".to_vec()],
     );
-    let (_, _, mut replies) = service.source.batch.begin_answering();
+    let (_, _, mut replies) = service.begin_answering();
     replies.set_recipient(0);
     (0..2).for_each(|_| replies.send(b"the same size"));
-    assert_eq!(service.source.batch.pending_len(), 1);
+    assert_eq!(service.source.replies.pending_len(), 1);
 }
 
 #[test]
@@ -754,7 +788,7 @@ fn a_train_that_the_kernel_refuses_leaves_datagram_by_datagram() {
         datagrams.iter().for_each(|datagram| assert_eq!(peer.send(datagram).unwrap(), 100));
         let_all_arrive();
         assert_eq!(service.drive_readable(), Outcome::Blocked);
-        assert_eq!(service.source.batch.pending_len(), trains, "in round {round}");
+        assert_eq!(service.source.replies.pending_len(), trains, "in round {round}");
         service.ready.writable = true;
         assert_eq!(service.drive(), Outcome::Blocked);
         check_replies(&peer, PREFIX, &datagrams);
@@ -780,7 +814,7 @@ fn a_single_reply_that_the_kernel_refuses_is_skipped_although_it_looks_like_a_re
     (0..2).for_each(|_| assert_eq!(peer.send(b"").unwrap(), 0));
     let_all_arrive();
     assert_eq!(service.drive_readable(), Outcome::Blocked);
-    assert_eq!(service.source.batch.pending_len(), 1);
+    assert_eq!(service.source.replies.pending_len(), 1);
 }
 
 #[cfg(target_os = "linux")]
@@ -812,21 +846,21 @@ fn whatever_a_send_fails_with_costs_one_reply() {
                 false,
             );
         }
-        service.source.answer_batch(&mut service.turn);
+        service.source.answer_batch(&mut service.state, &mut service.effects);
         let (mut taken, mut calls) = (0, 0);
         let mut fails = true;
-        let mut kernel = |batch: &Batch| {
+        let mut kernel = |replies: &ReplyQueue| {
             calls += 1;
             assert!(calls < 10, "it spins on error {errno}");
             if taken == 2 && std::mem::take(&mut fails) {
                 return Err(io::Error::from_raw_os_error(errno));
             }
-            let some = if fails { 2 } else { batch.pending_len() };
+            let some = if fails { 2 } else { replies.pending_len() };
             taken += some;
             Ok(some)
         };
-        let stats = &mut service.turn.stats;
-        send_replies(&mut service.source.batch, &mut service.ready, stats, address, &mut kernel);
+        let stats = &mut service.state.stats;
+        send_replies(&mut service.source.replies, &mut service.ready, stats, address, &mut kernel);
         let waits = service.source.wants_write();
         assert_eq!(
             waits,
@@ -834,7 +868,7 @@ fn whatever_a_send_fails_with_costs_one_reply() {
             "error {errno}"
         );
         service.ready.writable = true;
-        send_replies(&mut service.source.batch, &mut service.ready, stats, address, &mut kernel);
+        send_replies(&mut service.source.replies, &mut service.ready, stats, address, &mut kernel);
         let is_lost = !waits && errno != libc::EINTR;
         let expected = if is_lost { (9, 0, 0, 1) } else { (10, 0, 0, 0) };
         assert_eq!(service.counted(), expected, "error {errno}");
@@ -864,15 +898,15 @@ fn what_waits_is_sent_before_more_is_answered() {
     let peer = service.known_peer();
     service.ready.writable = false;
     service.pretend(Some(peer.local_addr().unwrap()), LocalAddress::Fixed, 1, &[1; 40]);
-    let composed = service.source.batch.replies.copied.len();
+    let composed = service.source.replies.copied_bytes();
     assert!(composed <= REPLIES_HIGH_WATERMARK_BYTES + DATAGRAM_BYTES_MAX, "{composed} bytes");
-    assert_eq!(service.turn.stats.datagrams_in, service.source.batch.pending_len() as u64);
-    assert!(service.turn.stats.datagrams_in < 40);
+    assert_eq!(service.state.stats.datagrams_in, service.source.replies.pending_len() as u64);
+    assert!(service.state.stats.datagrams_in < 40);
     assert_eq!(service.drive(), Outcome::Blocked);
     assert!(!service.source.is_done());
     service.ready.writable = true;
     wait_until(|| service.drive() == Outcome::Blocked && service.source.is_done());
-    assert_eq!((service.turn.stats.datagrams_in, service.counted()), (40, (40, 0, 0, 0)));
+    assert_eq!((service.state.stats.datagrams_in, service.counted()), (40, (40, 0, 0, 0)));
 }
 
 #[test]
@@ -899,10 +933,10 @@ fn one_datagram_is_not_answered_without_end() {
     {
         let fitting = REPLIES_BYTES_MAX / listed;
         service.pretend(from, LocalAddress::Fixed, 5, b"hello");
-        assert_eq!(service.source.batch.pending_len(), fitting);
+        assert_eq!(service.source.replies.pending_len(), fitting);
         lost += (replies - fitting) as u64;
         assert_eq!(service.counted(), (0, 0, 0, lost));
-        service.source.batch.mark_sent(fitting);
+        service.source.replies.mark_sent(fitting);
     }
     service.pretend(from, LocalAddress::Fixed, 5, b"hello");
     service.ready.writable = true;
@@ -924,7 +958,7 @@ fn a_panic_costs_the_one_datagram() {
         let peer = service.known_peer();
         service.pretend(Some(peer.local_addr().unwrap()), LocalAddress::Fixed, 1, train);
         let panics = train.iter().filter(|&&byte| byte == b'P').count() as u64;
-        let stats = &service.turn.stats;
+        let stats = &service.state.stats;
         assert_eq!((stats.datagrams_in, stats.panics), (train.len() as u64, panics));
         assert!(service.source.batch.is_answered());
         assert_eq!(service.drive(), Outcome::Blocked);
@@ -953,7 +987,7 @@ fn a_panic_harms_no_neighbour() {
     for (number, peer) in peers.iter().enumerate() {
         check_replies(peer, PREFIX, &vec![payload(number, 5); if number == 1 { 2 } else { 3 }]);
     }
-    assert_eq!((service.turn.stats.panics, service.counted()), (1, (8, 0, 0, 0)));
+    assert_eq!((service.state.stats.panics, service.counted()), (1, (8, 0, 0, 0)));
 }
 
 // ---- one peer only
@@ -962,21 +996,22 @@ fn a_panic_harms_no_neighbour() {
 fn a_connected_socket_hears_its_peer_at_whatever_port_and_refuses_a_stranger() {
     // A stranger's datagram may have come in the moment before the socket was connected. The peer is a small service.
     let peer = SocketAddr::from(([127, 0, 0, 1], 7));
-    let mut turn = LoopState::new(Limits::default());
+    let mut state = LoopState::new(Limits::default());
     let socket = sys::connect_datagram(peer, Limits::default().udp_buffer_bytes).unwrap();
     let address = socket.local_addr().unwrap();
-    let source = DatagramSocket::new(socket, address, Some(peer), Box::new(Echo::new()), &turn);
-    turn.datagram_addresses.push(peer);
-    let mut service = Service { source, ready: Readiness::NOT_READY, turn };
+    let source = DatagramSocket::new(socket, address, Some(peer), Box::new(Echo::new()), &state);
+    state.datagram_addresses.push(peer);
+    let mut service =
+        Service { source, ready: Readiness::NOT_READY, state, effects: Effects::default() };
     let strangers = [SocketAddr::from(([127, 0, 0, 1], 8)), SocketAddr::from(([127, 0, 0, 2], 7))];
     for (count, stranger) in (1..).zip(strangers.map(Some).into_iter().chain([None])) {
         service.pretend(stranger, LocalAddress::Fixed, 5, b"hello");
         assert_eq!(
-            (service.counted(), service.source.batch.pending_len()),
+            (service.counted(), service.source.replies.pending_len()),
             ((0, count, 0, 0), 0),
             "{stranger:?}"
         );
     }
     service.pretend(Some(peer), LocalAddress::Fixed, 5, b"hello");
-    assert_eq!((service.counted(), service.source.batch.pending_len()), ((0, 3, 0, 0), 1));
+    assert_eq!((service.counted(), service.source.replies.pending_len()), ((0, 3, 0, 0), 1));
 }

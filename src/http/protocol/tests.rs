@@ -23,6 +23,7 @@ use crate::limits::{
 };
 use crate::loop_state::LoopState;
 use crate::protocol::context::ConnectionMeta;
+use crate::protocol::effects::Effects;
 use crate::protocol::ident::ConnectionId;
 
 fn head_timeout_ms() -> u64 {
@@ -57,8 +58,9 @@ struct Talk {
 /// step by step while it consumes, what is left again when there is more, and nothing after its last word.
 struct Peer<R> {
     http: Http<R>,
-    turn: LoopState,
-    lent: ConnectionMeta,
+    state: LoopState,
+    effects: Effects,
+    meta: ConnectionMeta,
     input: Vec<u8>,
     output: Vec<u8>,
     /// It takes no input for now.
@@ -68,17 +70,18 @@ struct Peer<R> {
 
 impl<R: Responder> Peer<R> {
     fn new(responder: R) -> Peer<R> {
-        let turn = LoopState::new(Limits::default());
+        let state = LoopState::new(Limits::default());
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 49152)).into();
-        let lent = ConnectionMeta {
+        let meta = ConnectionMeta {
             timer: Time::NEVER,
             peer,
             id: ConnectionId { slot: 0, generation: 0 },
         };
         Peer {
             http: Http::new(responder),
-            turn,
-            lent,
+            state,
+            effects: Effects::default(),
+            meta,
             input: Vec::new(),
             output: Vec::new(),
             is_paused: false,
@@ -93,14 +96,14 @@ impl<R: Responder> Peer<R> {
         self.input.extend_from_slice(piece);
         let mut heard = 0;
         while heard < self.input.len() && !self.is_paused {
-            let mut cx = context(&mut self.turn, &mut self.lent);
+            let mut cx = context(&mut self.state, &mut self.effects, &mut self.meta);
             let step = self.http.advance(&self.input[heard..], &mut cx);
             self.output.extend_from_slice(if cx.borrowed.is_empty() {
-                &cx.turn.output
+                &cx.state.output
             } else {
                 cx.borrowed
             });
-            cx.turn.output.clear();
+            cx.state.output.clear();
             heard += step.consumed;
             assert!(heard <= self.input.len(), "it consumes no more than it was offered");
             self.follow(step.next);
@@ -123,8 +126,12 @@ impl<R: Responder> Peer<R> {
         let mut output_before = 0;
         while next == Next::Pause && self.output.len() > output_before {
             output_before = self.output.len();
-            next = self.http.output_low(&mut context(&mut self.turn, &mut self.lent));
-            self.output.append(&mut self.turn.output);
+            next = self.http.output_low(&mut context(
+                &mut self.state,
+                &mut self.effects,
+                &mut self.meta,
+            ));
+            self.output.append(&mut self.state.output);
         }
         self.is_paused = next == Next::Pause;
         self.last_word =
@@ -133,11 +140,15 @@ impl<R: Responder> Peer<R> {
 
     /// Lets `ms` pass, and rings the alarm if it is due by then.
     fn wait(&mut self, ms: u64) {
-        self.turn.clock.now = self.turn.clock.now.plus_ms(ms);
-        if self.lent.timer <= self.turn.clock.now && self.last_word.is_none() {
-            self.lent.timer = Time::NEVER;
-            let next = self.http.timer_expired(&mut context(&mut self.turn, &mut self.lent));
-            self.output.append(&mut self.turn.output);
+        self.state.clock.now = self.state.clock.now.plus_ms(ms);
+        if self.meta.timer <= self.state.clock.now && self.last_word.is_none() {
+            self.meta.timer = Time::NEVER;
+            let next = self.http.timer_expired(&mut context(
+                &mut self.state,
+                &mut self.effects,
+                &mut self.meta,
+            ));
+            self.output.append(&mut self.state.output);
             self.follow(next);
             self.receive(b""); // what was held meanwhile
         }
@@ -147,22 +158,29 @@ impl<R: Responder> Peer<R> {
         let end = match self.last_word {
             Some(next) => Ours(next),
             None => {
-                let next = self.http.eof(&self.input, &mut context(&mut self.turn, &mut self.lent));
+                let next = self.http.eof(
+                    &self.input,
+                    &mut context(&mut self.state, &mut self.effects, &mut self.meta),
+                );
                 assert_eq!(
                     next,
                     Next::Close,
                     "after the peer's FIN there is nothing to go on with"
                 );
-                if self.turn.output.is_empty() { Disconnected } else { CutShort }
+                if self.state.output.is_empty() { Disconnected } else { CutShort }
             }
         };
-        self.output.append(&mut self.turn.output);
+        self.output.append(&mut self.state.output);
         Talk { output: without_dates(&self.output), end }
     }
 }
 
-fn context<'i>(turn: &'i mut LoopState, lent: &'i mut ConnectionMeta) -> Context<'i> {
-    Context { turn, borrowed: &[], meta: lent }
+fn context<'i>(
+    state: &'i mut LoopState,
+    effects: &'i mut Effects,
+    meta: &'i mut ConnectionMeta,
+) -> Context<'i> {
+    Context { state, effects, borrowed: &[], meta }
 }
 
 /// Checks that each date is one (9110 5.6.7: IMF-fixdate), and puts `*` in its place.
@@ -1228,7 +1246,7 @@ fn a_head_has_one_deadline_however_it_drips() {
         "\r\n",
     ];
     let mut peer = Peer::new(Site::default());
-    assert_eq!(peer.lent.timer, Time::NEVER, "before its first byte a request has no deadline");
+    assert_eq!(peer.meta.timer, Time::NEVER, "before its first byte a request has no deadline");
     for piece in pieces {
         assert_eq!(peer.last_word, None);
         peer.receive(piece.as_bytes());
@@ -1290,7 +1308,7 @@ fn an_answered_request_leaves_no_deadline_behind() {
             peer.receive(byte);
             peer.wait(1);
         }
-        assert_eq!(peer.lent.timer, Time::NEVER, "{request:?}");
+        assert_eq!(peer.meta.timer, Time::NEVER, "{request:?}");
         peer.wait(head_timeout_ms() + body_timeout_ms());
     }
     assert_eq!(
@@ -1304,7 +1322,7 @@ fn a_reactor_that_stops_makes_the_next_answer_the_last() {
     // 9112 9.5 and 9.6: it says so, and does not hear what follows.
     let mut peer = Peer::new(Site::default());
     peer.receive(get("").as_bytes());
-    peer.turn.stopping = true;
+    peer.state.stopping = true;
     peer.receive(&[PLAIN, PLAIN].concat());
     assert_eq!(peer.leave(), Talk { output: plain(KEEP) + &plain(CLOSE), end: Ours(Next::Close) });
 }
@@ -1670,13 +1688,14 @@ fn a_streamed_body_that_is_not_as_long_as_said_cannot_be_taken_for_the_whole() {
 fn a_piece_is_made_of_a_bounded_number_of_reads() {
     // A body that comes by the byte would else hold up everybody for the 65,536 reads of a whole piece.
     let mut peer = Peer::new(Springs { bytes: text(1000).into(), pieces: vec![1], length: 1000 });
-    let mut cx = context(&mut peer.turn, &mut peer.lent);
+    let mut cx = context(&mut peer.state, &mut peer.effects, &mut peer.meta);
     let mut next = peer.http.advance(PLAIN, &mut cx).next;
-    let (_, first) = split_head(&cx.turn.output);
+    let (_, first) = split_head(&cx.state.output);
     assert_eq!(first, BODY_READS_MAX);
     let mut pieces = 1;
     while next == Next::Pause {
-        next = peer.http.output_low(&mut context(&mut peer.turn, &mut peer.lent));
+        next =
+            peer.http.output_low(&mut context(&mut peer.state, &mut peer.effects, &mut peer.meta));
         pieces += 1;
     }
     assert_eq!(pieces, 1000usize.div_ceil(BODY_READS_MAX));
@@ -1706,8 +1725,11 @@ fn a_long_body_leaves_in_pieces_although_nobody_asked_for_that() {
     {
         let request = b"GET /borrowed HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
         let mut peer = Peer::new(Long(length, text(length).into()));
-        let next = peer.http.advance(request, &mut context(&mut peer.turn, &mut peer.lent)).next;
-        let (_, first) = split_head(&peer.turn.output);
+        let next = peer
+            .http
+            .advance(request, &mut context(&mut peer.state, &mut peer.effects, &mut peer.meta))
+            .next;
+        let (_, first) = split_head(&peer.state.output);
         assert_eq!(first, length.min(BODY_READ_BYTES_MAX));
         assert_eq!(next == Next::Pause, length > BODY_READ_BYTES_MAX);
 
@@ -1794,7 +1816,7 @@ fn an_upload_that_is_cut_short_or_late_is_dropped() {
 fn an_upload_that_a_stop_has_overtaken_is_answered_for_the_last_time() {
     let mut peer = Peer::new(Site::new());
     peer.receive(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel");
-    peer.turn.stopping = true;
+    peer.state.stopping = true;
     peer.receive(b"lo");
     let echoed = answer("200 OK", "application/octet-stream", "", CLOSE, "hello");
     assert_eq!(peer.leave(), Talk { output: echoed, end: Ours(Next::Close) });
@@ -1805,7 +1827,7 @@ fn a_body_that_is_skipped_while_a_stop_comes_is_answered_for_the_last_time_too()
     // 9112 9.6: it is the last, and so it says.
     let mut peer = Peer::new(Site::new());
     peer.receive((line("POST / HTTP/1.1\r\nContent-Length: 5") + "hel").as_bytes());
-    peer.turn.stopping = true;
+    peer.state.stopping = true;
     peer.receive(&[b"lo", PLAIN].concat());
     assert_eq!(peer.leave(), Talk { output: not_allowed(CLOSE), end: Ours(Next::Close) });
 }
@@ -1878,10 +1900,11 @@ fn logged<R: Responder>(responder: R, story: impl FnOnce(&mut Peer<R>)) -> Vec<S
     let mut peer = Peer::new(responder);
     story(&mut peer);
     if peer.last_word.is_none() {
-        peer.http.eof(&peer.input, &mut context(&mut peer.turn, &mut peer.lent));
+        peer.http
+            .eof(&peer.input, &mut context(&mut peer.state, &mut peer.effects, &mut peer.meta));
     }
     peer.http.closed(CloseReason::Finished);
-    let date = *peer.turn.clock.date();
+    let date = *peer.state.clock.date();
     let of_line = |line: &String| {
         // `127.0.0.1 - - [06/Nov/1994:08:49:37 +0000] `, of the date `Sun, 06 Nov 1994 08:49:37 GMT`.
         let (moment, rest) = line.split_once("] ").unwrap();

@@ -263,7 +263,7 @@ fn what_is_sent_between_the_answer_and_its_drive_goes_the_same_way() {
         let id = scene.diary.borrow().last_called.unwrap();
         scene.world.be_held_up(25);
         // As `note` does.
-        let token = scene.world.reactor().turn.effects.slot_of(id).unwrap();
+        let token = scene.world.reactor().effects.slot_of(id).unwrap();
         scene.world.reactor().slots[token].ready.writable = true;
         assert_eq!(
             scene.world.reactor().send_to(id, &text_of(1, 0, 100_000)),

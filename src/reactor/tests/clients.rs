@@ -3,8 +3,8 @@
 //! Each is told twenty times, so that the simulated socket exchanges its datagrams both by single calls and by batches.
 
 use super::*;
-use crate::datagram::batch::Replies;
-use crate::datagram::socket::Datagram;
+use crate::protocol::datagram::Datagram;
+use crate::protocol::datagram::Replies;
 use crate::testing::simulated::errno;
 
 const DATAGRAMS: u16 = 2001;
@@ -500,7 +500,7 @@ fn what_a_datagram_protocol_asks_of_a_connection_is_done_and_of_one_that_has_gon
             (world.hears(newcomer), &endings.borrow()[..]),
             (vec![], &[CloseReason::Finished][..])
         );
-        assert_eq!(world.reactor().turn.effects.pending_notifications(), 0, "nobody is told of it");
+        assert_eq!(world.reactor().effects.pending_notifications(), 0, "nobody is told of it");
         leave(world, newcomer);
     });
 }

@@ -313,7 +313,7 @@ fn news_for_who_has_gone_is_dropped_and_nothing_is_left_of_it() {
     world.kernel().fail(streams[1], crate::testing::simulated::errno::ECONNRESET);
     world.settle();
     assert!(
-        world.reactor().turn.effects.has_nothing_pending(),
+        world.reactor().effects.has_nothing_pending(),
         "it does not wait any more, though much waits there still"
     );
     for _ in 0..30 {
@@ -321,7 +321,7 @@ fn news_for_who_has_gone_is_dropped_and_nothing_is_left_of_it() {
         world.settle();
     }
     assert_eq!(diary.borrow().news, [(1, 0, Notification::AboveHighWatermark)]);
-    assert!(world.reactor().turn.effects.has_nothing_pending());
+    assert!(world.reactor().effects.has_nothing_pending());
     leave(world, &[streams[0], streams[2]]);
 }
 
@@ -380,7 +380,7 @@ fn to_be_sent_nothing_does_not_put_off_the_end_of_who_is_idle() {
         },
         stay,
     );
-    let idle_timeout_ms = world.reactor().turn.limits.idle_timeout_ms;
+    let idle_timeout_ms = world.reactor().state.limits.idle_timeout_ms;
     for _ in 0..5 {
         world.live(idle_timeout_ms / 4);
         world.says(streams[1], b"x");
@@ -717,7 +717,7 @@ fn the_memory_of_much_news_is_given_back() {
     world.says(streams[1], b"x");
     world.turn();
     world.settle();
-    assert!(world.reactor().turn.effects.notification_capacity() <= EFFECTS_HIGH_WATERMARK);
+    assert!(world.reactor().effects.notification_capacity() <= EFFECTS_HIGH_WATERMARK);
     leave(world, &streams[1..]);
 }
 
@@ -811,7 +811,7 @@ fn what_is_sent_to_nobody_is_forgotten() {
     for _ in 0..100 {
         world.says(streams[1], b"-");
         world.settle();
-        assert!(world.reactor().turn.effects.bytes.is_empty());
+        assert!(world.reactor().effects.bytes.is_empty());
     }
     world.says(streams[1], b"x");
     world.settle();
@@ -835,7 +835,7 @@ fn a_pipeline_that_sends_much_is_interrupted_too() {
     world.says(streams[0], &words);
     world.settle();
     assert_eq!(world.stats().sends_rejected, 0);
-    let effects = &world.reactor().turn.effects;
+    let effects = &world.reactor().effects;
     assert!(
         effects.bytes.capacity() <= 4 * EFFECTS_HIGH_WATERMARK_BYTES,
         "{} bytes were held at once",
@@ -968,7 +968,7 @@ fn news_that_comes_faster_than_it_is_told_has_a_bound() {
     for turn in 0..100 {
         world.says(streams[1], b"!");
         world.turn();
-        let untold = world.reactor().turn.effects.pending_notifications();
+        let untold = world.reactor().effects.pending_notifications();
         assert!(
             untold <= NOTIFICATIONS_PENDING_DIVISOR * OF_ONE_TURN,
             "{untold} after {turn} turns"

@@ -50,10 +50,10 @@ fn one_turn_runs_a_budget_of_work_and_serves_the_others() {
     for _ in 0..3 * TASKS_PER_TURN + 1 {
         count(&handle, &counter).unwrap();
     }
-    for turn in 1..=4 {
+    for state in 1..=4 {
         world.says(stream, b"And me?");
         world.turn();
-        assert_eq!(run(&counter), (turn * TASKS_PER_TURN).min(3 * TASKS_PER_TURN + 1));
+        assert_eq!(run(&counter), (state * TASKS_PER_TURN).min(3 * TASKS_PER_TURN + 1));
         assert_eq!(world.hears(stream), b"And me?", "in that very turn");
     }
     assert_eq!(world.stats().tasks_run, 3 * TASKS_PER_TURN as u64 + 1);

@@ -71,9 +71,13 @@ fn more_newcomers_than_a_budget_are_accepted_without_another_edge() {
     let mut world = echoing();
     let count = u16::try_from(5 * ACCEPTS_PER_TURN).unwrap();
     let streams: Vec<usize> = (1..=count).map(|number| world.connect(ECHO, number)).collect();
-    for turn in 1..=5 {
+    for state in 1..=5 {
         world.turn();
-        assert_eq!(world.stats().accepted, turn * ACCEPTS_PER_TURN as u64, "a budget in each turn");
+        assert_eq!(
+            world.stats().accepted,
+            state * ACCEPTS_PER_TURN as u64,
+            "a budget in each turn"
+        );
     }
     for stream in streams {
         world.kernel().peer_closes(stream);

@@ -215,7 +215,8 @@ struct Talk<W> {
     wire: W,
     ready: Readiness,
     scratch: Vec<u8>,
-    turn: LoopState,
+    state: LoopState,
+    effects: Effects,
     log: Log,
 }
 
@@ -241,20 +242,21 @@ impl Counted for Kernel {
 
 impl<W: Counted> Talk<W> {
     fn over(wire: W, protocol: impl Protocol + 'static) -> Talk<W> {
-        let turn = LoopState::new(Limits::default());
+        let state = LoopState::new(Limits::default());
         let id = ConnectionId { slot: 1, generation: 1 };
         let connection = Connection::new(
             Box::new(protocol),
             id,
             SocketAddr::from(([127, 0, 0, 1], 1000)).into(),
-            turn.clock.now,
+            state.clock.now,
         );
         Talk {
             connection,
             wire,
             ready: Readiness::UNKNOWN,
             scratch: vec![0; READ_BYTES_MAX],
-            turn,
+            state,
+            effects: Effects::default(),
             log: Log::default(),
         }
     }
@@ -273,7 +275,8 @@ impl<W: Counted> Talk<W> {
             &mut self.wire,
             &mut self.ready,
             &mut self.scratch,
-            &mut self.turn,
+            &mut self.state,
+            &mut self.effects,
         ) {
             Outcome::Idle => {
                 assert!(self.connection.is_idle(), "it says that nothing is begun");
@@ -291,7 +294,7 @@ impl<W: Counted> Talk<W> {
 
     /// Opens it, and then drives it, as a reactor does.
     fn open_once(&mut self) -> Outcome {
-        self.connection.open(&mut self.wire, &mut self.ready, &mut self.turn);
+        self.connection.open(&mut self.wire, &mut self.ready, &mut self.state, &mut self.effects);
         self.drive_once()
     }
 
@@ -308,13 +311,13 @@ impl<W: Counted> Talk<W> {
             Ended(_) => {}
         }
         let (_, read, sent) = self.wire.count();
-        let stats = &self.turn.stats;
+        let stats = &self.state.stats;
         assert_eq!(
             (stats.bytes_in, stats.bytes_out),
             (read as u64, sent as u64),
             "what moves is counted"
         );
-        assert!(self.turn.output.is_empty(), "the scratch is empty between drives");
+        assert!(self.state.output.is_empty(), "the scratch is empty between drives");
         assert!(self.connection.input.len() <= INPUT_BYTES_MAX, "carried input is bounded");
         if !matches!(outcome, Ended(_)) {
             let held = self.connection.input.capacity() + self.connection.output.capacity();
@@ -332,7 +335,7 @@ impl<W: Counted> Talk<W> {
     }
 
     fn at_ms(&mut self, ms: u64) {
-        self.turn.clock.now = Time::at(Duration::from_millis(ms));
+        self.state.clock.now = Time::at(Duration::from_millis(ms));
     }
 
     fn log(&self) -> Vec<String> {
@@ -390,13 +393,14 @@ impl Talk<Script> {
     fn expire_with(&mut self, ms: u64, steps: Vec<Step>) -> Outcome {
         self.at_ms(ms);
         self.wire.steps = steps.into();
-        let is_due = self.connection.deadline(&self.turn.limits) <= self.turn.clock.now;
+        let is_due = self.connection.deadline(&self.state.limits) <= self.state.clock.now;
         let logged = self.log.borrow().len();
         let outcome = self.connection.expire(
             &mut self.wire,
             &mut self.ready,
             &mut self.scratch,
-            &mut self.turn,
+            &mut self.state,
+            &mut self.effects,
         );
         assert!(self.wire.steps.is_empty(), "it stops before {:?}", self.wire.steps);
         let has_acted = outcome != Blocked || self.log.borrow().len() > logged;
@@ -1445,12 +1449,12 @@ fn a_peer_is_given_its_time_from_when_something_waits_for_it() {
 #[test]
 fn a_peer_may_be_given_longer_to_read_than_to_speak() {
     let mut talk = Talk::with(Echo::new());
-    (talk.turn.limits.idle_timeout_ms, talk.turn.limits.write_timeout_ms) = (5_000, 20_000);
+    (talk.state.limits.idle_timeout_ms, talk.state.limits.write_timeout_ms) = (5_000, 20_000);
     assert_eq!(talk.drive([recv("abc"), SEND_BLOCKS]), Blocked);
     assert_eq!(talk.expire_at(5_000, []), Blocked);
-    let look_at = talk.connection.filing_time(&talk.turn.limits, talk.turn.clock.now);
+    let look_at = talk.connection.filing_time(&talk.state.limits, talk.state.clock.now);
     assert!(
-        look_at > talk.turn.clock.now && look_at <= talk.connection.deadline(&talk.turn.limits)
+        look_at > talk.state.clock.now && look_at <= talk.connection.deadline(&talk.state.limits)
     );
     talk.ends_at(20_000, CloseReason::WriteTimeout);
 }

@@ -3,11 +3,12 @@
 
 use std::io;
 
-use crate::datagram::batch::{BUFFER_BYTES, Batch, LocalAddress, STRIDE_BYTES};
-use crate::datagram::socket::Batching;
+use crate::datagram::receive::{BUFFER_BYTES, Batch, STRIDE_BYTES};
+use crate::datagram::replies::ReplyQueue;
 use crate::datagram::{batch_io, portable};
 use crate::limits::DATAGRAM_BATCH;
-use crate::sys::UdpSocket;
+use crate::protocol::datagram::Batching;
+use crate::sys::{LocalAddress, UdpSocket};
 use crate::testing::simulated::errno;
 
 pub(crate) enum BatchIo {
@@ -28,21 +29,26 @@ impl BatchIo {
 
     pub(crate) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
         match self {
-            BatchIo::Native(exchange) => exchange.receive(socket, batch),
-            BatchIo::Plain(exchange) => exchange.receive(socket, batch),
+            BatchIo::Native(io) => io.receive(socket, batch),
+            BatchIo::Plain(io) => io.receive(socket, batch),
             BatchIo::Gso => receive_batch(socket, batch),
         }
     }
 
-    pub(crate) fn send(&mut self, socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
+    pub(crate) fn send(
+        &mut self,
+        socket: &UdpSocket,
+        batch: &Batch,
+        replies: &ReplyQueue,
+    ) -> io::Result<usize> {
         match self {
-            BatchIo::Native(exchange) => exchange.send(socket, batch),
+            BatchIo::Native(io) => io.send(socket, batch, replies),
             // Where it is at home, its refusal of a train is known by its kind; on Linux, by its number.
-            BatchIo::Plain(exchange) => exchange.send(socket, batch).map_err(|error| {
+            BatchIo::Plain(io) => io.send(socket, batch, replies).map_err(|error| {
                 let is_refusal = error.kind() == io::ErrorKind::Unsupported;
                 if is_refusal { io::Error::from_raw_os_error(errno::EOPNOTSUPP) } else { error }
             }),
-            BatchIo::Gso => send_batch(socket, batch),
+            BatchIo::Gso => send_batch(socket, batch, replies),
         }
     }
 }
@@ -76,16 +82,13 @@ fn receive_batch(socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
 }
 
 /// As `sendmmsg`: what fails behind the first train is found out by the next call.
-fn send_batch(socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
+fn send_batch(socket: &UdpSocket, batch: &Batch, replies: &ReplyQueue) -> io::Result<usize> {
     let UdpSocket::Simulated(socket) = socket else {
         panic!("batches are simulated over simulated sockets")
     };
     let mut sent = 0;
-    for train in batch.pending().iter().take(DATAGRAM_BATCH) {
-        let mut assembled = Vec::new();
-        for piece in &batch.replies.iovecs[train.first_iovec..][..train.iovec_count] {
-            assembled.extend_from_slice(batch.bytes(piece));
-        }
+    for train in replies.pending().iter().take(DATAGRAM_BATCH) {
+        let assembled: Vec<u8> = replies.slices(train, batch).flatten().copied().collect();
         let datagrams: Vec<&[u8]> = match train.datagrams() {
             1 => vec![&assembled],
             _ => assembled.chunks(train.segment).collect(),
@@ -95,7 +98,8 @@ fn send_batch(socket: &UdpSocket, batch: &Batch) -> io::Result<usize> {
             train.datagrams(),
             "a train has as many datagrams as it is cut into"
         );
-        let peer = batch.peer_of(train.to).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let peer =
+            replies.peer_of(train.to, &batch.senders).ok_or(io::ErrorKind::AddrNotAvailable)?;
         match socket.send_train(&datagrams, peer) {
             Ok(()) => sent += 1,
             Err(error) if sent == 0 => return Err(error),

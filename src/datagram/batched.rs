@@ -1,0 +1,86 @@
+//! Batches by recvmmsg(2) and sendmmsg(2), joined and cut by the kernel (GRO, GSO).
+
+use std::io;
+
+use super::receive::{BUFFER_BYTES, Batch, Message, STRIDE_BYTES, Sender};
+use super::replies::{Recipient, ReplyQueue};
+use crate::limits::DATAGRAM_BATCH;
+use crate::protocol::datagram::Batching;
+use crate::sys::linux::{self, Mmsg, RecvBuffers, SendMessage, SendTo};
+use crate::sys::{LocalAddress, UdpSocket};
+
+pub(crate) struct MmsgIo {
+    mmsg: Mmsg,
+    is_connected: bool,
+}
+
+impl MmsgIo {
+    pub(crate) fn new(socket: &UdpSocket, batching: Batching) -> MmsgIo {
+        if batching == Batching::Gso {
+            linux::enable_gro(socket);
+        }
+        linux::enable_pktinfo(socket);
+        MmsgIo { mmsg: Mmsg::new(), is_connected: socket.peer_addr().is_ok() }
+    }
+
+    /// Receives a batch. Returns whether it is full, so that there may be more.
+    #[inline(never)] // so that its loop has the registers for itself
+    pub(crate) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
+        batch.clear();
+        let buffers = RecvBuffers {
+            memory: &mut batch.buffers,
+            bytes_each: BUFFER_BYTES,
+            stride_bytes: STRIDE_BYTES,
+        };
+        let received = self.mmsg.receive(socket, buffers)?;
+        let is_full = received.len() == DATAGRAM_BATCH;
+        let mut last = None;
+        batch.messages.extend(received.enumerate().map(|(number, message)| {
+            if last != Some((message.name, message.local)) {
+                last = Some((message.name, message.local));
+                let (peer, local) = (message.name.parse(), message.local);
+                batch.senders.push(Sender { peer, local, first: number });
+            }
+            Message {
+                offset: number * STRIDE_BYTES,
+                length: message.length,
+                segment: message.segment.unwrap_or(message.length),
+                is_truncated: message.is_truncated,
+            }
+        }));
+        Ok(is_full)
+    }
+
+    /// Sends what waits, as far as one call goes: at most `DATAGRAM_BATCH` GSO batches. Returns how many the
+    /// kernel took, at least one; what the first one failed with otherwise.
+    pub(crate) fn send(
+        &mut self,
+        socket: &UdpSocket,
+        batch: &Batch,
+        replies: &ReplyQueue,
+    ) -> io::Result<usize> {
+        let is_connected = self.is_connected;
+        self.mmsg.send(
+            socket,
+            replies.pending().iter().map(|gso| {
+                let (to, local) = match gso.to {
+                    Recipient::Sender(_) | Recipient::Connected if is_connected => {
+                        (SendTo::Connected, LocalAddress::Fixed)
+                    }
+                    Recipient::Sender(number) => {
+                        let sender = &batch.senders[number];
+                        (SendTo::Sender(sender.first), sender.local)
+                    }
+                    Recipient::Named(_) => {
+                        let peer = replies.peer_of(gso.to, &batch.senders);
+                        (SendTo::Address(peer.expect("it was named")), LocalAddress::Fixed)
+                    }
+                    // There is no peer, and the kernel refuses to send to none.
+                    Recipient::Connected => (SendTo::Connected, LocalAddress::Fixed),
+                };
+                let segment = (gso.datagrams() > 1).then_some(gso.segment);
+                SendMessage { to, slices: replies.slices(gso, batch), segment, local }
+            }),
+        )
+    }
+}
