@@ -39,7 +39,7 @@ pub(crate) use chosen::{
 };
 pub(crate) use chosen::{
     bind_datagram, connect, connect_datagram, is_connected, is_own_address, is_priority, listen,
-    now, reading, reset_on_close, set_nodelay, wall_clock,
+    now, read_interest, reset_on_close, set_nodelay, wall_clock,
 };
 
 /// The address of ours that a datagram was sent to.

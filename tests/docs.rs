@@ -241,7 +241,10 @@ fn every_word_of_the_glossary_is_used_by_the_file_that_owns_it() {
         assert!(words.insert(word), "{word} has one meaning");
         assert!(meaning.ends_with('.'), "{word} is explained in a sentence");
         let owner = without_backticks(owner, word);
-        assert!(read(owner).to_lowercase().contains(&word.to_lowercase()), "{owner} does not use its word {word}");
+        assert!(
+            read(owner).to_lowercase().contains(&word.to_lowercase()),
+            "{owner} does not use its word {word}"
+        );
     }
     assert!(words.len() >= 30, "the form of the table has not changed");
 }

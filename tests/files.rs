@@ -818,7 +818,7 @@ fn when_descriptors_run_out_files_are_sent_all_the_same_and_in_the_end_one_line_
     slow.iter_mut().for_each(|stream| assert_eq!(end(stream), "200"));
     assert_eq!(end(&mut late), "503");
     (0..10).for_each(|_| assert_eq!(ask(), "503"));
-    let line = program.logged("could not be opened");
+    let line = program.logged("opening files failed");
     assert!(line.contains("WARN"), "{line}");
     // A file that has been sent leaves its descriptor to the next one, and not to whoever waits at the door.
     let mut at_the_door = connect(program.tcp());
@@ -833,7 +833,7 @@ fn when_descriptors_run_out_files_are_sent_all_the_same_and_in_the_end_one_line_
 
     drop((slow, late, quick, at_the_door));
     let ending = program.stop();
-    let lines = ending.stderr.iter().filter(|line| line.contains("could not be opened")).count();
+    let lines = ending.stderr.iter().filter(|line| line.contains("opening files failed")).count();
     assert!((1..=2).contains(&lines), "{:?}", ending.stderr); // two, if this takes more than ten seconds
 }
 

@@ -231,7 +231,7 @@ fn its_start_line_names_the_path_and_its_file_goes_when_it_stops() {
         assert_eq!(neighbours(&path), [name]);
         check_echo(&mut connect(&path), b"hello");
         let line = program.logged("closed: ");
-        assert!(line.contains(" unix closed: finished"), "{line}");
+        assert!(line.contains(" unix: closed: finished"), "{line}");
         let ending = program.stop();
         assert_eq!(
             (ending.status.code(), ending.stdout),

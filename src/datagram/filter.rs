@@ -95,14 +95,14 @@ fn peer_unless_own(peer: SocketAddr, ours: &[SocketAddr]) -> Result<SocketAddr, 
 impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            DropReason::UnknownFamily => f.write_str("its address is of no known family"),
-            DropReason::UnansweredPort => f.write_str("nobody is answered at this port"),
-            DropReason::NotUnicast => f.write_str("that is no host's address"),
-            DropReason::OwnAddress => f.write_str("that is us"),
-            DropReason::MaybeOwnAddress(error) => write!(f, "that may be us: {error}"),
-            DropReason::SentToGroup => f.write_str("it has asked many at once"),
-            DropReason::WrongPeer => f.write_str("this socket has another peer"),
-            DropReason::Truncated => f.write_str("the datagram was cut"),
+            DropReason::UnknownFamily => f.write_str("unknown address family"),
+            DropReason::UnansweredPort => f.write_str("this port is not answered"),
+            DropReason::NotUnicast => f.write_str("not a unicast address"),
+            DropReason::OwnAddress => f.write_str("own address"),
+            DropReason::MaybeOwnAddress(error) => write!(f, "perhaps an own address: {error}"),
+            DropReason::SentToGroup => f.write_str("sent to a group or a whole network"),
+            DropReason::WrongPeer => f.write_str("not the connected peer"),
+            DropReason::Truncated => f.write_str("truncated by the kernel"),
         }
     }
 }

@@ -125,11 +125,14 @@ impl DatagramSocket {
     #[cold]
     pub(super) fn log_dropped(&mut self, refused: u64, panics: u64) {
         if let Some((peer, why)) = self.last_dropped.take() {
-            let peer: &dyn fmt::Debug = peer.as_ref().map_or(&"nobody", |peer| peer);
-            debug!("{} refuses {peer:?}: {why} (in this turn: {refused})", self.address);
+            let peer: &dyn fmt::Display = peer.as_ref().map_or(&"an unknown address", |peer| peer);
+            debug!(
+                "udp {}: dropped a datagram from {peer}: {why} ({refused} this turn)",
+                self.address
+            );
         }
         if panics > 0 {
-            error!("{} the protocol panics (in this turn: {panics})", self.address);
+            error!("udp {}: protocol panicked ({panics} times this turn)", self.address);
         }
     }
 
@@ -160,8 +163,8 @@ impl DatagramSocket {
     /// Logs that it ends: at `info` where others relied on it.
     pub(crate) fn log_closed(&self, why: CloseReason) {
         match self.peer() {
-            None => info!("stops answering on {}", self.address),
-            Some(peer) => debug!("{} {peer} closed: {why}", self.address),
+            None => info!("udp {}: socket closed", self.address),
+            Some(peer) => debug!("udp {} {peer}: closed: {why}", self.address),
         }
     }
 
@@ -197,7 +200,7 @@ impl DatagramSocket {
     fn receive(&mut self, ready: &mut Readiness, stats: &mut Stats) {
         self.requests.received_at = None;
         let result = self.io.receive(&self.socket, &mut self.batch);
-        trace!("{} receive -> {result:?}", self.address);
+        trace!("udp {} receive -> {result:?}", self.address);
         match result {
             // Less than was asked for: the call itself met the end of the queue.
             Ok(is_full) => ready.readable = is_full,
@@ -208,7 +211,7 @@ impl DatagramSocket {
                 // datagram, and reading the error clears it.
                 StreamError::Disconnected | StreamError::Failed => {
                     stats.datagram_errors += 1;
-                    debug!("{} receive: {error}", self.address);
+                    debug!("udp {}: receive: {error}", self.address);
                     self.failure = Some(error);
                 }
             },
@@ -342,24 +345,24 @@ fn send_replies(
 ) {
     while !replies.is_empty() && ready.writable {
         let result = send(replies);
-        trace!("{address} send {} messages -> {result:?}", replies.pending_len());
+        trace!("udp {address} send {} messages -> {result:?}", replies.pending_len());
         match result {
             Ok(messages) => stats.datagrams_out += replies.mark_sent(messages) as u64,
             Err(error) => match errno::classify_send_datagram(&error) {
                 DatagramError::WouldBlock => ready.writable = false,
                 DatagramError::Interrupted => {}
                 DatagramError::GsoUnsupported if replies.split_segments(false) => {
-                    debug!("{address} sends no more trains: {error}");
+                    debug!("udp {address}: GSO is off from now on: {error}");
                 }
                 DatagramError::GsoTooLargeForPath if replies.split_segments(true) => {
-                    debug!("{address} sends this train one by one: {error}");
+                    debug!("udp {address}: GSO batch sent as single datagrams: {error}");
                 }
                 // It was no train.
                 DatagramError::GsoUnsupported
                 | DatagramError::GsoTooLargeForPath
                 | DatagramError::Unsendable => {
                     stats.datagrams_unsent += replies.mark_sent(1) as u64;
-                    debug!("{address} send: {error}");
+                    debug!("udp {address}: send: {error}");
                 }
             },
         }

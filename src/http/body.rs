@@ -65,7 +65,7 @@ impl BodyStream {
                     end = ReadOutcome::WouldBlock;
                 }
                 Err(error) => {
-                    log::debug!("a body could not be read: {error}");
+                    log::debug!("reading a response body failed: {error}");
                     end = ReadOutcome::TooShort;
                 }
             }

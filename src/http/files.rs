@@ -234,7 +234,7 @@ impl Root {
             OpenError::NoDescriptor | OpenError::TryLater => Status::ServiceUnavailable,
             OpenError::Failed => Status::InternalServerError,
         };
-        debug!("{:?} cannot be opened: {error}", target.file());
+        debug!("open {:?}: {error}", target.file());
         if status != Status::Forbidden {
             self.warn_rate_limited(error);
         }
@@ -247,7 +247,7 @@ impl Root {
         self.failures.set(failures);
         let now = sys::now();
         if self.silent_until.get().is_none_or(|until| until <= now) {
-            warn!("a file could not be opened: {error} ({failures} since this was last said)");
+            warn!("opening files failed {failures} times since the last such line: {error}");
             self.failures.set(0);
             self.silent_until
                 .set(Some(now + std::time::Duration::from_millis(FILE_WARNING_GAP_MS)));

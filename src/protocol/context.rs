@@ -130,7 +130,7 @@ impl<'i> Context<'i> {
 ///
 /// # Panics
 ///
-/// Each of these, if one call asks for more than [`EFFECTS_MAX`](crate::EFFECTS_MAX) effects (less the few that were asked for before it and are not
+/// Each of these, if one call asks for more than [`EFFECTS_MAX`](crate::limits::EFFECTS_MAX) effects (less the few that were asked for before it and are not
 /// done yet): that is a bug of the protocol, and costs its connection.
 impl Context<'_> {
     /// Sends `bytes` to the peer of the connection `to`, behind all that waits there. Bytes that one connection sends to
@@ -143,7 +143,7 @@ impl Context<'_> {
     ///   wait there now. Whoever produces bytes as somebody else sends them pauses then, and goes on when it is told
     ///   [`Notification::BelowLowWatermark`](crate::Notification::BelowLowWatermark);
     /// - [`Notification::Rejected`](crate::Notification::Rejected), if nothing was taken, since more than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX)
-    ///   would wait there, or since this call has sent more than [`EFFECTS_BYTES_MAX`](crate::EFFECTS_BYTES_MAX) to others (less what was asked for
+    ///   would wait there, or since this call has sent more than [`EFFECTS_BYTES_MAX`](crate::limits::EFFECTS_BYTES_MAX) to others (less what was asked for
     ///   before it and is not done yet, which is little).
     pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) {
         self.connections().send_to(to, bytes);

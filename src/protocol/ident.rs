@@ -3,7 +3,9 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use crate::limits::Limits;
 use crate::sys::errno::{self, StreamError};
 
 /// Why a connection has ended.
@@ -38,6 +40,44 @@ pub enum CloseReason {
     Io(io::ErrorKind),
 }
 
+impl CloseReason {
+    /// Returns whether a connection that ends so is reset: its peer must not take what it got for the whole.
+    pub(crate) fn resets(self) -> bool {
+        matches!(
+            self,
+            CloseReason::Aborted
+                | CloseReason::WriteTimeout
+                | CloseReason::OutputOverflow
+                | CloseReason::ProtocolPanicked
+        )
+    }
+}
+
+/// A close reason with the limit that was reached: `idle timeout after 60 s`.
+pub(crate) struct WithLimit<'l>(pub(crate) CloseReason, pub(crate) &'l Limits);
+
+impl fmt::Display for WithLimit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let WithLimit(why, limits) = self;
+        let ms = match why {
+            CloseReason::FirstByteTimeout => limits.first_byte_timeout_ms,
+            CloseReason::IdleTimeout => limits.idle_timeout_ms,
+            CloseReason::WriteTimeout => limits.write_timeout_ms,
+            CloseReason::Finished
+            | CloseReason::ConnectFailed(_)
+            | CloseReason::Aborted
+            | CloseReason::PeerReset
+            | CloseReason::InputTooLong
+            | CloseReason::OutputOverflow
+            | CloseReason::WriteAfterShutdown
+            | CloseReason::ProtocolPanicked
+            | CloseReason::Stopped
+            | CloseReason::Io(_) => return why.fmt(f),
+        };
+        write!(f, "{why} after {:?}", Duration::from_millis(ms))
+    }
+}
+
 impl From<io::Error> for CloseReason {
     fn from(error: io::Error) -> CloseReason {
         match errno::classify_send(&error) {
@@ -49,23 +89,22 @@ impl From<io::Error> for CloseReason {
     }
 }
 
+/// What an operator is told: `idle timeout`.
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CloseReason::Finished => f.write_str("finished"),
-            CloseReason::ConnectFailed(kind) => write!(f, "not reached: {kind}"),
+            CloseReason::ConnectFailed(kind) => write!(f, "connect failed: {kind}"),
             CloseReason::Aborted => f.write_str("aborted by the protocol"),
-            CloseReason::PeerReset => f.write_str("reset by the peer"),
-            CloseReason::FirstByteTimeout => f.write_str("silent since it connected"),
-            CloseReason::IdleTimeout => f.write_str("idle for too long"),
-            CloseReason::WriteTimeout => f.write_str("the peer does not take its bytes"),
-            CloseReason::InputTooLong => f.write_str("a message too long"),
-            CloseReason::OutputOverflow => f.write_str("the protocol sent too much at once"),
-            CloseReason::WriteAfterShutdown => {
-                f.write_str("the protocol sent something after its FIN")
-            }
-            CloseReason::ProtocolPanicked => f.write_str("its protocol panicked"),
-            CloseReason::Stopped => f.write_str("the reactor stops"),
+            CloseReason::PeerReset => f.write_str("reset by peer"),
+            CloseReason::FirstByteTimeout => f.write_str("first byte timeout"),
+            CloseReason::IdleTimeout => f.write_str("idle timeout"),
+            CloseReason::WriteTimeout => f.write_str("write timeout"),
+            CloseReason::InputTooLong => f.write_str("message too long"),
+            CloseReason::OutputOverflow => f.write_str("output overflow"),
+            CloseReason::WriteAfterShutdown => f.write_str("protocol wrote after shutdown"),
+            CloseReason::ProtocolPanicked => f.write_str("protocol panicked"),
+            CloseReason::Stopped => f.write_str("reactor stopped"),
             CloseReason::Io(kind) => write!(f, "{kind}"),
         }
     }

@@ -5,7 +5,9 @@ use std::io;
 
 use log::{debug, trace};
 
-use super::{Reactor, SlotState, Source, enqueue};
+use super::Reactor;
+use super::slots::{SlotState, enqueue};
+use super::sources::Source;
 use crate::limits::{ACCEPT_RETRY_MS, ACCEPTS_PER_TURN, BACKLOG, EVICTION_IDLE_MS, EVICTIONS_MAX};
 use crate::protocol::ident::{ConnectionId, Peer};
 use crate::protocol::outcome::Outcome;
@@ -16,6 +18,20 @@ use crate::stream::readiness::{Readiness, Registered};
 use crate::sys::TcpStream;
 
 impl Reactor {
+    /// After slots were freed: queues the listeners that are paused for want of room.
+    pub(super) fn resume_listeners(&mut self) {
+        // There is room again, mostly for one connection. So the listeners take turns.
+        if self.listeners.len() > 1 {
+            self.listeners.rotate_left(1);
+        }
+        for &token in &self.listeners {
+            let slot = &mut self.slots[token];
+            if matches!(&slot.source, Source::Listener(listener) if listener.is_paused()) {
+                enqueue(&mut self.run_queue, token, slot);
+            }
+        }
+    }
+
     /// Accepts until there are no more, the budget is spent, or there is no room. Each newcomer goes to the queue, and is not
     /// watched yet: a short exchange whose request arrives before the next turn needs no epoll_ctl at all. (To try it in
     /// this very turn would be a little too early for most requests.)
@@ -23,18 +39,20 @@ impl Reactor {
         let accepted_before = self.state.stats.accepted;
         for _ in 0..ACCEPTS_PER_TURN {
             let Source::Listener(listener) = &mut self.slots[token].source else { break };
-            if self.accepted_while_draining >= BACKLOG {
+            if self.drain.accepted >= BACKLOG {
                 listener.close(); // the stop has let in more than can have stood at the door
             }
             if self.state.stats.connections >= self.state.limits.connections_max {
-                listener.pause("the house is full", self.state.clock.now, &mut self.state.stats);
+                let why =
+                    format_args!("connections_max ({}) reached", self.state.limits.connections_max);
+                listener.pause(&why, self.state.clock.now, &mut self.state.stats);
                 self.evict_idle();
                 return Outcome::Blocked;
             }
             let accepted = listener.accept();
             match accepted {
                 Accepted::Stream(stream, peer) => {
-                    self.accepted_while_draining += i32::from(self.state.stopping);
+                    self.drain.accepted += i32::from(self.state.stopping);
                     let protocol = (listener.make_protocol)(peer);
                     self.on_accepted(stream, peer, protocol);
                     if self.effects.is_spent() {
@@ -42,7 +60,7 @@ impl Reactor {
                     }
                 }
                 Accepted::WouldBlock => {
-                    trace!("{} accept -> nothing", listener.address);
+                    trace!("{} accept -> WouldBlock", listener.address);
                     listener.recover(self.state.clock.now);
                     if self.state.stopping {
                         listener.close(); // now, lest somebody comes who will not be let in
@@ -54,7 +72,7 @@ impl Reactor {
                 Accepted::Interrupted => {}
                 Accepted::HandshakeFailed(error) => self.on_accept_failed(&error),
                 Accepted::Exhausted(error) => {
-                    listener.pause(&error.to_string(), self.state.clock.now, &mut self.state.stats);
+                    listener.pause(&error, self.state.clock.now, &mut self.state.stats);
                     self.evict_idle();
                     return Outcome::Blocked;
                 }
@@ -67,7 +85,7 @@ impl Reactor {
         match &mut self.slots[token].source {
             Source::Listener(listener) if self.state.stats.accepted == accepted_before => {
                 listener.pause(
-                    "every connection fails",
+                    &"every handshake failed",
                     self.state.clock.now,
                     &mut self.state.stats,
                 );
@@ -103,7 +121,7 @@ impl Reactor {
 
     fn on_accept_failed(&mut self, error: &io::Error) {
         self.state.stats.accepts_failed += 1;
-        debug!("accept: {error}");
+        debug!("accept failed: {error}");
     }
 
     /// Has idle connections close whose protocols give way, the longest idle first and no more than `EVICTIONS_MAX`, so that
@@ -154,7 +172,7 @@ impl Reactor {
                 &mut self.effects,
             );
             if outcome == Outcome::Blocked && connection.idle_since() == Some(since) {
-                debug!("{} {} gives way", connection.id(), connection.peer());
+                debug!("{} {}: evicted", connection.id(), connection.peer());
                 connection.evict();
                 enqueue(&mut self.run_queue, token, slot);
                 self.state.stats.evicted += 1;

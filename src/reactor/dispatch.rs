@@ -8,7 +8,10 @@ use std::net::SocketAddr;
 
 use log::{debug, trace};
 
-use super::{FailedConnect, Reactor, SlotState, Source, call_closed, enqueue};
+use super::Reactor;
+use super::panics::call_closed;
+use super::slots::{SlotState, enqueue};
+use super::sources::Source;
 use crate::datagram::socket::DatagramSocket;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::effects::{Command, Effect, PendingConnect};
@@ -19,7 +22,21 @@ use crate::stream::connection::Connection;
 use crate::stream::readiness::Registered;
 use crate::sys::{self, Interest, Token};
 
+/// The protocol of a connect that failed at once. It has no slot.
+pub(super) enum FailedConnect {
+    Stream(Box<dyn Protocol>),
+    Datagram(Box<dyn DatagramProtocol>),
+}
+
 impl Reactor {
+    /// Reads the clock again if no turn is running: a program with a loop of its own may have been away for
+    /// long.
+    pub(super) fn read_clock(&mut self) {
+        if !self.is_in_turn {
+            self.state.clock.read();
+        }
+    }
+
     /// Sends `bytes` to the peer of the connection `to`, as [`Context::send_to`](crate::Context::send_to) does, but at once.
     /// Returns what a connection would be told of it; `None` is success. Of `AboveHighWatermark` and what follows nothing is told,
     /// since there is nobody to tell it to.
@@ -161,7 +178,7 @@ impl Reactor {
                 self.poll.registry().register(
                     &mut stream,
                     token,
-                    sys::reading() | Interest::WRITABLE,
+                    sys::read_interest() | Interest::WRITABLE,
                 )?;
                 Ok(stream)
             }),
@@ -183,7 +200,7 @@ impl Reactor {
                 self.rearm(token, false);
             }
             Err(error) => {
-                debug!("{} {} is not reached: {error}", call.id, call.address);
+                debug!("{} {}: connect failed: {error}", call.id, call.address);
                 // Now, so that it is the first that is heard of it; the protocol itself is told when nobody else runs.
                 let why = CloseReason::ConnectFailed(error.kind());
                 self.effects.on_closed(call.id, why, &mut self.state.stats);
@@ -209,7 +226,7 @@ impl Reactor {
                 self.add_datagram(source);
             }
             Err(error) => {
-                debug!("{peer} is not reached: {error}");
+                debug!("udp {peer}: connect failed: {error}");
                 self.failed_connects.push((
                     FailedConnect::Datagram(protocol),
                     CloseReason::ConnectFailed(error.kind()),
@@ -222,7 +239,7 @@ impl Reactor {
     #[cold]
     pub(super) fn report_failed_connects(&mut self) {
         for (unreached, why) in std::mem::take(&mut self.failed_connects) {
-            call_closed(&mut self.state.stats, &"nobody", || match unreached {
+            call_closed(&mut self.state.stats, &"connect", &why, || match unreached {
                 FailedConnect::Stream(mut protocol) => protocol.closed(why),
                 FailedConnect::Datagram(mut protocol) => protocol.closed(why),
             });

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 #[cfg(unix)]
 use std::path::Path;
 
-use super::{Reactor, Source, enqueue};
+use super::Reactor;
+use super::slots::enqueue;
+use super::sources::Source;
 use crate::datagram::socket::DatagramSocket;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::ident::Peer;

@@ -17,8 +17,12 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use log::error;
 
-use crate::limits::TASKS_QUEUED_MAX;
-use crate::reactor::Reactor;
+use super::Reactor;
+use super::sources::Source;
+use crate::limits::{TASKS_PER_TURN, TASKS_QUEUED_MAX};
+use crate::protocol::ident::CloseReason;
+use crate::protocol::outcome::Outcome;
+use crate::stream::readiness::Readiness;
 use crate::sys::{Registry, Token, Waker};
 
 type Task = Box<dyn FnOnce(&mut Reactor) + Send>;
@@ -114,7 +118,7 @@ impl Handle {
     fn wake(&self) {
         if let Err(error) = self.0.waker.wake() {
             // Only a descriptor that was closed behind our back does this. The work is taken, and waits for the next event.
-            error!("the reactor cannot be woken: {error}");
+            error!("waking the poll failed: {error}");
         }
     }
 }
@@ -178,5 +182,30 @@ impl TaskQueue {
             Err(_) if self.tasks_before_stop.is_some() => NextTask::Stop,
             Err(_) => NextTask::Empty,
         }
+    }
+}
+
+impl Reactor {
+    /// Runs submitted tasks until the queue is empty or the budget is spent.
+    pub(super) fn run_tasks(&mut self, token: usize) -> Outcome {
+        for _ in 0..TASKS_PER_TURN {
+            let slot = &mut self.slots[token];
+            let Source::Tasks(queue) = &mut slot.source else { break };
+            match queue.next(self.state.stopping) {
+                NextTask::Run(task) => {
+                    self.state.stats.tasks_run += 1;
+                    task(self);
+                }
+                NextTask::Empty => {
+                    slot.ready = Readiness::NOT_READY; // the next submit wakes the poll
+                    return Outcome::Blocked;
+                }
+                NextTask::Stop => {
+                    self.stop();
+                    return Outcome::Ended(CloseReason::Stopped);
+                }
+            }
+        }
+        Outcome::Unfinished
     }
 }

@@ -24,7 +24,7 @@ use super::*;
 use crate::protocol::context::Context;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::ident::ConnectionId;
-use crate::protocol::protocol::{Advance, Next};
+use crate::protocol::protocol::{Advance, Next, Protocol};
 use crate::testing::simulated::kernel::{Faults, Kernel};
 use crate::testing::simulated::stream::Heard;
 use crate::testing::simulated::{Bell, Installed};

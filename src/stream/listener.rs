@@ -18,6 +18,7 @@
 //!
 //! Invariant: a paused listener never spins. Only a freed slot or its deadline wakes it.
 
+use std::fmt::Display;
 use std::io;
 
 use log::{error, info, warn};
@@ -135,17 +136,17 @@ impl Listener {
 
     /// It cannot be mended, and somebody must act; those whom others let in are served all the same.
     pub(crate) fn close_broken(&mut self, why: &io::Error) {
-        error!("{} does not listen any more, and is closed: {why}", self.address);
+        error!("{}: listener broken and closed: {why}", self.address);
         self.close();
     }
 
     /// Somebody may wait, and there is no room: it accepts no more until somebody leaves or a moment has passed.
-    pub(crate) fn pause(&mut self, why: &str, now: Time, stats: &mut Stats) {
+    pub(crate) fn pause(&mut self, why: &dyn Display, now: Time, stats: &mut Stats) {
         stats.accept_pauses += 1;
         let overload = match self.take_overload() {
             Some(overload) => Overload { pauses: overload.pauses + 1, ..overload },
             None => {
-                warn!("{} accepts no more for now: {why}", self.address);
+                warn!("{}: accept paused: {why}", self.address);
                 let (accepted_before, evicted_before) = (stats.accepted, stats.evicted);
                 Overload { started: now, pauses: 1, accepted_before, evicted_before }
             }
@@ -193,7 +194,7 @@ impl Listener {
     pub(crate) fn end_overload(&mut self, state: &LoopState) {
         let Some(overload) = self.take_overload() else { return };
         info!(
-            "{} had no room at times for {:.1?}: it rested {} times, {} gave way and {} were accepted meanwhile",
+            "{}: accept overload over after {:.1?}: {} pauses, {} idle connections evicted, {} accepted",
             self.address,
             state.clock.now.since(overload.started),
             overload.pauses,
@@ -247,7 +248,7 @@ mod tests {
         let at = |ms| Time::at(std::time::Duration::from_millis(ms));
         let mut listener = listener();
         assert_eq!(listener.deadline(state.clock.now), Time::NEVER);
-        listener.pause("no room", at(0), &mut state.stats);
+        listener.pause(&"no room", at(0), &mut state.stats);
         assert!(listener.is_paused());
         assert_eq!(listener.deadline(at(0)), at(ACCEPT_RETRY_MS));
         listener.recover(at(100));
@@ -255,7 +256,7 @@ mod tests {
             (listener.is_paused(), listener.deadline(at(100))),
             (false, at(100 + ACCEPT_RECOVERY_MS))
         );
-        listener.pause("no room", at(900), &mut state.stats);
+        listener.pause(&"no room", at(900), &mut state.stats);
         state.clock.now = at(100 + ACCEPT_RECOVERY_MS);
         assert_eq!(
             listener.expire(&state),

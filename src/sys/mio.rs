@@ -113,7 +113,7 @@ fn datagram_socket(address: SocketAddr, buffer_bytes: usize) -> io::Result<Socke
         .set_recv_buffer_size(buffer_bytes)
         .and_then(|()| socket.set_send_buffer_size(buffer_bytes))
     {
-        log::debug!("udp buffers of {buffer_bytes} bytes: {error}");
+        log::debug!("udp buffers of {buffer_bytes} bytes not granted: {error}");
     }
     Ok(socket)
 }
@@ -132,7 +132,7 @@ pub(crate) fn is_own_address(mut peer: SocketAddr) -> io::Result<bool> {
 
 /// What `mio` wants to be told about a stream from its first wait on. The urgent mark (Linux: EPOLLPRI) cuts a read
 /// short without the socket being drained, so the loop must hear of it.
-pub(crate) fn reading() -> Interest {
+pub(crate) fn read_interest() -> Interest {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     return Interest::READABLE | Interest::PRIORITY;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]

@@ -217,7 +217,7 @@ impl Drop for OwnFile {
         if self.is_there()
             && let Err(error) = fs::remove_file(&self.path)
         {
-            log::debug!("unix:{}: its file stays: {error}", self.path.display());
+            log::debug!("unix:{}: socket file not removed: {error}", self.path.display());
         }
     }
 }

@@ -217,7 +217,7 @@ impl Event {
     }
 }
 
-pub(crate) fn reading() -> Interest {
+pub(crate) fn read_interest() -> Interest {
     Interest::READABLE | Interest::PRIORITY
 }
 

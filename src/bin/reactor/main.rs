@@ -107,13 +107,15 @@ fn serve(arguments: &Serve) -> io::Result<Stopped> {
     // All at once, when all listen: who reads the last line may connect to any.
     if let Err(error) = io::stdout().write_all(lines.as_bytes()).and_then(|()| io::stdout().flush())
     {
-        info!("nobody reads standard output: {error}");
+        info!("standard output: {error}");
     }
-    info!("serves, process {}", std::process::id());
+    info!("serving, process {}", std::process::id());
     let stopped = reactor.run()?;
     match stopped {
-        Stopped::Graceful => info!("stopped: every conversation had ended"),
-        Stopped::Forced(left) => warn!("stopped: {left} conversations were cut off"),
+        Stopped::Graceful => info!("stopped: all connections closed in order"),
+        Stopped::Forced(left) => {
+            warn!("stopped: drain timeout reached, {left} connections closed by force")
+        }
     }
     debug!("{:?}", reactor.stats());
     Ok(stopped)

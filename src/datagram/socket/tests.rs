@@ -619,7 +619,7 @@ fn whose_address_cannot_be_told_from_ours_is_refused() {
     service.pretend(Some(stranger.into()), LocalAddress::Fixed, 5, b"hello");
     assert_eq!(service.counted(), (0, 1, 0, 0));
     let (_, why) = service.source.last_dropped.unwrap();
-    assert!(why.to_string().starts_with("that may be us: "), "{why}");
+    assert!(why.to_string().starts_with("perhaps an own address: "), "{why}");
 }
 
 #[test]

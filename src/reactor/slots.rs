@@ -1,0 +1,187 @@
+//! The slab's entries: how a slot is queued, armed, registered and marked as ended.
+
+use log::{debug, trace};
+
+use super::Reactor;
+use super::sources::Source;
+use crate::clock::Time;
+use crate::limits::SHRINK_FLOOR_SLOTS;
+use crate::protocol::ident::CloseReason;
+use crate::protocol::outcome::Outcome;
+use crate::stream::readiness::{Readiness, Registered};
+use crate::sys::{self, Interest, Token};
+
+pub(super) struct Slot {
+    pub(super) source: Source,
+    pub(super) ready: Readiness,
+    pub(super) registered: Registered,
+    /// The deadline filed for it: never later than its own (invariant 7).
+    pub(super) filed_deadline: Time,
+    pub(super) state: SlotState,
+}
+
+/// Where a slot stands in the turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SlotState {
+    /// It waits for an event, or for its deadline.
+    Waiting,
+    /// It is in the run queue, once.
+    Queued,
+    /// It has ended, and `reap` will free it. Nothing else is done with it.
+    Ended,
+}
+
+/// Puts a slot into the run queue, unless it is there or has ended.
+#[inline]
+pub(super) fn enqueue(run_queue: &mut Vec<usize>, token: usize, slot: &mut Slot) {
+    if slot.state == SlotState::Waiting {
+        slot.state = SlotState::Queued;
+        run_queue.push(token);
+    }
+}
+
+/// Marks the slot as ended. It is freed in `reap`.
+#[inline]
+pub(super) fn mark_ended(
+    ended: &mut Vec<(usize, CloseReason)>,
+    run_queue: &mut Vec<usize>,
+    token: usize,
+    slot: &mut Slot,
+    why: CloseReason,
+) {
+    match slot.state {
+        SlotState::Ended => return,
+        // Linear, and rare: its deadline came, or a stop, while it had more to do.
+        SlotState::Queued => run_queue.retain(|&queued| queued != token),
+        SlotState::Waiting => {}
+    }
+    slot.state = SlotState::Ended;
+    ended.push((token, why));
+}
+
+impl Reactor {
+    pub(super) fn insert(&mut self, source: Source, registered: Registered) -> usize {
+        let quarter = self.slots.len() / 4;
+        if quarter > self.shrink_threshold && quarter >= SHRINK_FLOOR_SLOTS {
+            self.shrink_threshold = quarter;
+        }
+        let token = self.slots.insert(Slot {
+            source,
+            ready: Readiness::NOT_READY,
+            registered,
+            filed_deadline: Time::NEVER,
+            state: SlotState::Waiting,
+        });
+        if self.state.stopping {
+            let slot = &mut self.slots[token];
+            slot.ready.readable = true; // as `stop` has done with all others
+            enqueue(&mut self.run_queue, token, slot);
+        }
+        token
+    }
+
+    /// Gives memory back after a burst of connections, when most of them have closed. Shrinking takes time in
+    /// proportion to the slots, and gains nothing while one of the last slots is in use. So it is tried again
+    /// only when half of those left have closed, too.
+    pub(super) fn shrink(&mut self) {
+        if self.slots.len() < self.shrink_threshold {
+            self.slots.shrink_to_fit();
+            self.shrink_threshold = self.slots.len() / 2;
+        }
+    }
+
+    /// Acts on the outcome of a drive.
+    #[inline]
+    pub(super) fn finish_drive(&mut self, token: usize, outcome: Outcome) {
+        match outcome {
+            Outcome::Ended(why) => {
+                let slot = &mut self.slots[token];
+                mark_ended(&mut self.ended, &mut self.run_queue, token, slot, why);
+            }
+            Outcome::Blocked | Outcome::Idle => self.rearm(token, false),
+            Outcome::Unfinished => self.rearm(token, true),
+        }
+    }
+
+    /// Makes sure that a source will be looked at again: by its place in the run queue, by an event, and by its
+    /// deadline. During a stop, a source that has finished ends instead.
+    pub(super) fn rearm(&mut self, token: usize, is_unfinished: bool) {
+        let now = self.state.clock.now;
+        let slot = &mut self.slots[token];
+        // A datagram socket in a flood would never be blocked.
+        let may_stop = !is_unfinished || matches!(slot.source, Source::Datagram(_));
+        // A slot that is queued, or was deferred, may have readiness that it has not acted on yet.
+        let is_waiting = slot.state == SlotState::Waiting;
+        if self.state.stopping && is_waiting && may_stop && slot.source.can_stop(now) {
+            match &mut slot.source {
+                Source::Connection(_, connection) => {
+                    connection.close_idle();
+                    enqueue(&mut self.run_queue, token, slot);
+                }
+                Source::Listener(_)
+                | Source::Datagram(_)
+                | Source::Tasks(_)
+                | Source::StopSignal(_) => {
+                    let why = CloseReason::Stopped;
+                    mark_ended(&mut self.ended, &mut self.run_queue, token, slot, why);
+                }
+            }
+            return;
+        }
+        let (interest, due) = slot.source.interest_and_deadline(&self.state);
+        let due = due.max(now.plus_ms(1)); // not again in this turn
+        if due < slot.filed_deadline {
+            self.deadlines.refile(token, slot.filed_deadline, due);
+            slot.filed_deadline = due;
+        }
+        let is_datagram = matches!(slot.source, Source::Datagram(_));
+        if is_unfinished {
+            enqueue(&mut self.run_queue, token, slot);
+        } else if interest > slot.registered || (interest < slot.registered && is_datagram) {
+            self.register(token, interest);
+        }
+    }
+
+    /// Registers the source with the poller: for reading when it first has to wait, and for writing too if its
+    /// peer ever does not read. (A datagram socket goes back to reading: otherwise each reply that leaves would
+    /// be an event.)
+    fn register(&mut self, token: usize, registered: Registered) {
+        let slot = &mut self.slots[token];
+        let source: &mut dyn sys::Source = match &mut slot.source {
+            Source::Connection(stream, _) => stream,
+            Source::Datagram(socket) => &mut socket.socket,
+            Source::Listener(_) | Source::Tasks(_) | Source::StopSignal(_) => return,
+        };
+        let interest = match registered {
+            Registered::Nothing | Registered::Reading => sys::read_interest(),
+            Registered::ReadingAndWriting => sys::read_interest() | Interest::WRITABLE,
+        };
+        let registry = self.poll.registry();
+        let result = match slot.registered {
+            Registered::Nothing => registry.register(source, Token(token), interest),
+            Registered::Reading | Registered::ReadingAndWriting => {
+                registry.reregister(source, Token(token), interest)
+            }
+        };
+        trace!("register {token} {interest:?} -> {result:?}");
+        match result {
+            Ok(()) => slot.registered = registered,
+            // No memory, or the user's limit of watches is reached (epoll_ctl(2), ENOSPC): a source without events
+            // cannot be served.
+            Err(error) => {
+                debug!("register {token}: {error}");
+                let is_new = slot.registered == Registered::Nothing;
+                self.state.stats.accepts_failed += u64::from(is_new);
+                let why = CloseReason::Io(error.kind());
+                mark_ended(&mut self.ended, &mut self.run_queue, token, slot, why);
+            }
+        }
+    }
+
+    /// Invariant 2.
+    pub(super) fn every_ready_source_is_queued(&self) -> bool {
+        self.slots.iter().all(|(_, slot)| {
+            slot.state != SlotState::Waiting || !slot.source.can_progress(&slot.ready)
+        })
+    }
+}

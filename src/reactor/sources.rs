@@ -1,0 +1,152 @@
+//! What each kind of source does when it is driven, expires or ends.
+
+use log::{debug, info, trace};
+
+use super::panics::{call_closed, catch_drop};
+use super::tasks::TaskQueue;
+use super::{Reactor, Slot};
+use crate::clock::Time;
+use crate::datagram::socket::DatagramSocket;
+use crate::loop_state::LoopState;
+use crate::protocol::ident::{CloseReason, WithLimit};
+use crate::protocol::outcome::Outcome;
+use crate::stream::connection::Connection;
+use crate::stream::listener::Listener;
+use crate::stream::readiness::{Readiness, Registered};
+use crate::sys::{self, TcpStream};
+
+/// What a slot holds.
+pub(super) enum Source {
+    Connection(TcpStream, Connection),
+    Listener(Box<Listener>),
+    Datagram(Box<DatagramSocket>),
+    /// Readable: other threads have submitted tasks.
+    Tasks(Box<TaskQueue>),
+    /// The stop signal (the self-pipe trick). Readable: stop.
+    #[expect(dead_code, reason = "it is only kept open")]
+    StopSignal(Box<dyn sys::Source>),
+}
+
+impl Source {
+    /// Which events it needs from the kernel, and when it has to be looked at, at the latest.
+    #[inline]
+    pub(super) fn interest_and_deadline(&self, state: &LoopState) -> (Registered, Time) {
+        let now = state.clock.now;
+        match self {
+            Source::Connection(_, connection) => {
+                let mut due = connection.filing_time(&state.limits, now);
+                if state.stopping {
+                    due = due.min(connection.idle_at().unwrap_or(Time::NEVER));
+                }
+                (connection.interest(), due)
+            }
+            Source::Datagram(socket) if socket.wants_write() => {
+                (Registered::ReadingAndWriting, socket.timer())
+            }
+            Source::Datagram(socket) => (Registered::Reading, socket.timer()),
+            Source::Listener(listener) => (Registered::Reading, listener.deadline(now)),
+            Source::Tasks(_) | Source::StopSignal(_) => (Registered::Reading, Time::NEVER),
+        }
+    }
+
+    /// Returns whether it could do something now, without a further event.
+    pub(super) fn can_progress(&self, ready: &Readiness) -> bool {
+        match self {
+            Source::Connection(_, connection) => connection.can_progress(ready),
+            Source::Datagram(socket) => socket.can_progress(ready),
+            Source::Listener(listener) => ready.readable && !listener.is_paused(),
+            Source::Tasks(_) | Source::StopSignal(_) => ready.readable,
+        }
+    }
+
+    /// During a stop: returns whether it has finished what had begun.
+    pub(super) fn can_stop(&self, now: Time) -> bool {
+        match self {
+            Source::Connection(_, connection) => {
+                connection.idle_at().is_some_and(|idle_at| idle_at <= now)
+            }
+            Source::Listener(listener) => listener.is_closed(),
+            Source::Datagram(socket) => socket.is_done(),
+            Source::Tasks(_) => false, // it ends by itself, once it is empty
+            Source::StopSignal(_) => true,
+        }
+    }
+}
+
+impl Reactor {
+    /// Drives a source that is not a connection.
+    #[inline(never)] // else it takes registers from what is done for each message
+    pub(super) fn drive_rare(&mut self, token: usize) {
+        let slot = &mut self.slots[token];
+        let outcome = match &mut slot.source {
+            Source::Listener(_) => match self.accept_batch(token) {
+                Outcome::Idle => return, // as mostly
+                outcome @ (Outcome::Blocked | Outcome::Unfinished | Outcome::Ended(_)) => outcome,
+            },
+            Source::Datagram(socket) => {
+                socket.drive(&mut slot.ready, &mut self.state, &mut self.effects)
+            }
+            Source::Tasks(_) => self.run_tasks(token),
+            Source::StopSignal(_) => {
+                self.stop();
+                Outcome::Ended(CloseReason::Stopped)
+            }
+            Source::Connection(..) => unreachable!("drive_batch drives connections itself"),
+        };
+        self.finish_drive(token, outcome);
+        self.apply_effects();
+    }
+
+    /// The filed deadline of a source is due.
+    pub(super) fn expire_source(&mut self, token: usize) -> Outcome {
+        let Slot { source, ready, .. } = &mut self.slots[token];
+        let (state, effects) = (&mut self.state, &mut self.effects);
+        match source {
+            Source::Connection(stream, connection) => {
+                connection.expire(stream, ready, &mut self.scratch[..], state, effects)
+            }
+            Source::Listener(listener) => listener.expire(state),
+            Source::Datagram(socket) => socket.expire(ready, state, effects),
+            Source::Tasks(_) | Source::StopSignal(_) => Outcome::Blocked,
+        }
+    }
+
+    /// Closes a source that has ended, calls its protocol for the last time, and frees its slot.
+    pub(super) fn free(&mut self, token: usize, why: CloseReason) {
+        let slot = &mut self.slots[token];
+        if slot.filed_deadline != Time::NEVER {
+            self.deadlines.refile(token, slot.filed_deadline, Time::NEVER);
+        }
+        let stats = &mut self.state.stats;
+        match &mut slot.source {
+            Source::Connection(stream, connection) => {
+                let (id, peer) = (connection.id(), connection.peer());
+                stats.connections -= 1;
+                stats.closed += 1;
+                stats.closed_finished += u64::from(why == CloseReason::Finished);
+                debug!("{id} {peer}: closed: {}", WithLimit(why, &self.state.limits));
+                if why.resets() {
+                    sys::reset_on_close(stream);
+                }
+                trace!("{id} close");
+                call_closed(stats, &id, &peer, || connection.call_closed(why));
+                self.effects.on_closed(id, why, stats);
+            }
+            Source::Listener(listener) => {
+                listener.end_overload(&self.state);
+                info!("{}: listener closed", listener.address);
+                self.listeners.retain(|&other| other != token);
+            }
+            Source::Datagram(socket) => {
+                socket.log_closed(why);
+                self.datagram_clients -= usize::from(socket.peer().is_some());
+                let address = socket.address;
+                call_closed(stats, &"udp", &address, || socket.call_closed(why));
+                self.state.datagram_addresses.retain(|&other| other != address);
+            }
+            Source::Tasks(_) | Source::StopSignal(_) => {}
+        }
+        let slot = self.slots.remove(token);
+        catch_drop(&mut self.state.stats, || drop(slot));
+    }
+}
