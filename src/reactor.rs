@@ -74,8 +74,7 @@ pub struct Reactor {
     /// The slots driven in this turn, and how many of them have been. Empty between turns.
     batch: Vec<usize>,
     batch_cursor: usize,
-    /// The slot whose protocol is being called.
-    running: usize,
+    running: usize, // the slot whose protocol is being called
     deadlines: Deadlines,
     /// Notifications still to be delivered in this turn.
     notifications_left: usize,
@@ -281,8 +280,11 @@ impl Reactor {
             // earlier timer.
             let is_armed =
                 slot.filed_deadline <= connection.timer() && slot.registered != Registered::Nothing;
-            let is_calm = !self.state.stopping && self.effects.is_empty();
-            if outcome == Outcome::Idle && is_armed && is_calm {
+            if outcome == Outcome::Idle
+                && is_armed
+                && !self.state.stopping
+                && self.effects.is_empty()
+            {
                 continue; // fast path: nearly every drive ends here
             }
             self.finish_drive(token, outcome);

@@ -73,7 +73,7 @@ impl DatagramSocket {
             && self.phase() != SocketPhase::Closing
         {
             self.call_protocol(state, effects, |protocol, replies| {
-                protocol.error_received(&error, replies)
+                protocol.error_received(&error, replies);
             });
         }
         if self.phase() == SocketPhase::AwaitingWritable && !self.wants_write() {

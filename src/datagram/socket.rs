@@ -230,7 +230,7 @@ impl DatagramSocket {
                 }
                 Ok(None) => {
                     state.stats.datagrams_in +=
-                        self.batch.finish_through(self.replies.current) as u64
+                        self.batch.finish_through(self.replies.current) as u64;
                 }
                 Err(_) => {
                     state.stats.panics += 1;

@@ -15,9 +15,16 @@ use proptest::prelude::*;
 
 use super::Outcome::{Blocked, Ended, Unfinished};
 use super::*;
+use crate::clock::Time;
 use crate::echo::Echo;
-use crate::limits::{READ_BYTES_MAX, SOURCE_BYTES_PER_TURN_MAX};
-use crate::protocol::protocol::Advance;
+use crate::limits::{
+    HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, LINGER_BYTES_MAX, LOW_WATERMARK_BYTES, Limits,
+    OUTPUT_BYTES_MAX, READ_BYTES_MAX, SOURCE_BYTES_PER_TURN_MAX,
+};
+use crate::protocol::context::Context;
+use crate::protocol::effects::*;
+use crate::protocol::ident::*;
+use crate::protocol::protocol::{Advance, Next, Protocol};
 
 // ---- the script
 
