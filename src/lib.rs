@@ -95,6 +95,7 @@ mod reactor; // the loop: wait, note, drive, expire, reap
 mod echo; // the smallest protocol, over streams and datagrams
 
 mod http {
+    pub(crate) mod limits; // HTTP's numbers
     pub(crate) mod access_log; // a line for each response
     pub(crate) mod body; // a response body that is read while it is sent
     #[cfg(all(unix, feature = "files"))]
