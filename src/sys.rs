@@ -1,9 +1,10 @@
-//! The kernel, as the loop sees it.
+//! The operating system, as the loop sees it: sockets, the poller and the clocks.
 //!
-//! Everything that the loop, its listeners and its connections ask of the operating system passes through the names in
-//! this module. In the product they are mio's types and two clocks. In the library's own tests they are those of a
-//! simulated kernel with a simulated clock, so that the whole loop can be led through any hour that a kernel, its peers
-//! and its clock could give it, and through the same one again.
+//! All calls of the loop, its listeners and its connections to the operating system go through the
+//! names in this module. In production the names are mio's types and two clocks. In the library's
+//! own tests they are a simulated kernel with a simulated clock. So tests can run the whole loop
+//! through any sequence of events that a kernel, its peers and its clock could produce, and run the
+//! same sequence again.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -22,34 +23,35 @@ pub(crate) mod mio;
 )]
 pub(crate) mod unix;
 
-#[cfg(not(test))]
-use self::mio as chosen;
 #[cfg(target_os = "linux")]
 #[cfg_attr(test, allow(dead_code, reason = "the simulated kernel stands in for it"))]
 pub(crate) mod linux;
 
+#[cfg(not(test))]
+use self::mio as backend;
 #[cfg(test)]
-use crate::testing::simulated as chosen;
+use crate::testing::simulated as backend;
 
 #[cfg(unix)]
-pub(crate) use chosen::UnixListener;
-pub(crate) use chosen::{
+pub(crate) use backend::UnixListener;
+pub(crate) use backend::{
     Event, Events, Interest, Poll, Registry, Source, TcpListener, TcpStream, Token, UdpSocket,
     Waker,
 };
-pub(crate) use chosen::{
+pub(crate) use backend::{
     bind_datagram, connect, connect_datagram, is_connected, is_own_address, is_priority, listen,
     now, read_interest, reset_on_close, set_nodelay, wall_clock,
 };
 
-/// The address of ours that a datagram was sent to.
+/// The local address that a datagram was sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LocalAddress {
-    /// The one address that the socket has.
+    /// The only address of the socket.
     Fixed,
-    /// This one of several. Replies leave from it. (Two variants, because comparing an `IpAddr` costs more.)
+    /// One of several. Replies leave from it. There are two variants because comparing an `IpAddr`
+    /// costs more.
     V4(Ipv4Addr),
     V6(Ipv6Addr),
-    /// A multicast group's, or a whole network's.
+    /// The address of a multicast group, or a broadcast address.
     Group,
 }

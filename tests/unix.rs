@@ -288,13 +288,13 @@ fn where_somebody_listens_nothing_is_taken_over() {
     let directory = Directory::new("live");
     let path = directory.path("program");
     let program = serve_echo(&path);
-    check_refused(&path, "in use, somebody listens there");
+    check_refused(&path, "in use: a process listens there");
     check_echo(&mut connect(&path), b"I am still here.");
     assert_eq!(program.stop().status.code(), Some(0));
 
     let path = directory.path("datagrams");
     let _datagrams = UnixDatagram::bind(&path).unwrap();
-    check_refused(&path, "in use, there is a socket of which nothing is known");
+    check_refused(&path, "in use: a socket of unknown state is there");
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn one_with_a_full_queue_listens_too() {
     };
     let _waiting: Vec<Socket> = std::iter::from_fn(|| come().ok()).take(1000).collect();
     assert_eq!(come().unwrap_err().kind(), ErrorKind::WouldBlock);
-    check_refused(&path, "in use, somebody listens there");
+    check_refused(&path, "in use: a process listens there");
 }
 
 #[test]
@@ -323,8 +323,8 @@ fn what_is_not_a_socket_is_left_alone() {
     let directory = Directory::new("other");
     let file = directory.path("file");
     fs::write(&file, "mine").unwrap();
-    check_refused(&file, "in use, there is a file which is not a socket");
-    check_refused(&directory.0, "in use, there is a file which is not a socket");
+    check_refused(&file, "in use: a file that is not a socket is there");
+    check_refused(&directory.0, "in use: a file that is not a socket is there");
     let (live, stale) = (directory.path("live"), directory.path("stale"));
     let _live = UnixListener::bind(&live).unwrap();
     drop(UnixListener::bind(&stale).unwrap());
@@ -333,7 +333,7 @@ fn what_is_not_a_socket_is_left_alone() {
     {
         let (link, target_before) = (directory.path(&format!("link {number}")), inode(target));
         symlink(target, &link).unwrap();
-        check_refused(&link, "in use, there is a symbolic link");
+        check_refused(&link, "in use: a symbolic link is there");
         assert_eq!((fs::read_link(&link).unwrap(), inode(target)), (target.clone(), target_before));
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "mine");

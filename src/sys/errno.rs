@@ -1,104 +1,111 @@
-//! What each error of the kernel means to each call: one table for one call.
+//! What each errno means to each system call: one table per call.
 //!
 //! ```text
 //!     accept ──┐
-//!     recv   ──┤    errno ──► row ──► meaning ──► what is done
-//!     send   ──┤       └──► no row: what is said above the table
+//!     recv   ──┤    errno ──► row ──► meaning ──► what the caller does
+//!     send   ──┤       └──► no row: the default that `classify_…` names
 //!     sendmsg ─┤
 //!     openat2 ─┘
 //! ```
 //!
-//! No errno is fatal to the process, and only three are to a listener. The tables are searched where a call has failed,
-//! never where it went well. Where a system has no errnos, or an error was not made from one, its `ErrorKind` decides.
+//! No errno is fatal to the process, and only three are fatal to a listener. A table is searched
+//! only after a call has failed, never on success. Where a system has no errnos, or an error was
+//! not made from one, its `ErrorKind` decides.
 
 use std::io::{self, ErrorKind};
 
-/// What an error of accept(2) says.
+/// What an error of accept(2) means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptError {
-    /// Nobody waits.
+    /// The backlog is empty.
     WouldBlock,
-    /// Nothing has been said about anybody: ask again.
+    /// Interrupted before a result: retry.
     Interrupted,
-    /// This one has failed, and has left the backlog; the next may not. An errno that is not in the table means this.
+    /// This connection has failed and has left the backlog; the next may succeed. The default for
+    /// an errno without a row.
     HandshakeFailed,
-    /// There is no descriptor or no memory for it, and it stays in the backlog.
+    /// There is no descriptor or no memory for the connection. It stays in the backlog.
     Exhausted,
-    /// The socket does not listen. No peer can bring this about, and no waiting mends it.
+    /// The socket does not listen. No peer can cause this, and waiting does not help.
     Broken,
 }
 
-/// What an error of recv(2) or send(2) says of a stream.
+/// What an error of recv(2) or send(2) means for a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StreamError {
-    /// There is nothing, or no room, until the kernel tells of it.
+    /// Nothing to read, or no room to write, until the next event.
     WouldBlock,
-    /// Nothing has happened: call again.
+    /// Interrupted before a result: retry.
     Interrupted,
-    /// The peer has left, or has thrown us out.
+    /// The peer has closed or reset the connection.
     Disconnected,
-    /// The connection is no more, or we must not rely on it. An errno that is not in the table means this.
+    /// The connection is lost, or is not reliable any more. The default for an errno without a row.
     Failed,
 }
 
-/// What an error of openat2(2), or of what stands in for it, says of a file that a peer has asked for.
+/// What an error of openat2(2), or of its substitute, means for a file that a peer has requested.
 #[cfg(all(unix, feature = "files"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OpenError {
-    /// There is no such file.
+    /// No such file.
     NotFound,
-    /// There is one, and it is not for everybody, or not below the root.
+    /// The file exists, but we may not open it, or it is not below the root.
     Forbidden,
-    /// The process has no descriptor for it.
+    /// The process has no descriptor left.
     NoDescriptor,
-    /// Perhaps later.
+    /// A later attempt may succeed.
     TryLater,
-    /// It should have been opened. An errno that is not in the table means this.
+    /// It should have been possible to open it. The default for an errno without a row.
     Failed,
 }
 
-/// What an error of sendmsg(2) or sendmmsg(2) says of the first message that waits.
+/// What an error of sendmsg(2) or sendmmsg(2) means for the first message that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DatagramError {
-    /// There is no room in the socket until the kernel tells of it.
+    /// No room in the socket buffer until the next event.
     WouldBlock,
-    /// Nothing has happened: call again.
+    /// Interrupted before a result: retry.
     Interrupted,
-    /// The device cannot cut a train. Its datagrams can go one by one, and so had all better from now on.
+    /// The device cannot segment a GSO batch. Its datagrams can be sent one by one, and so are all
+    /// from now on.
     GsoUnsupported,
-    /// The path's packets are smaller than the datagrams of the train. Those can go one by one; other trains are well.
+    /// The datagrams of the GSO batch are larger than the path's packets. They can be sent one by
+    /// one; other batches are not affected.
     GsoTooLargeForPath,
-    /// It cannot be sent, and holds up nobody. An errno that is not in the table means this.
+    /// The message cannot be sent. It is dropped, so the others need not wait. The default for an
+    /// errno without a row.
     Unsendable,
 }
 
-// EAGAIN stands for EWOULDBLOCK too: nearly everywhere they are one number, and elsewhere the kind finds it.
+// EAGAIN stands for EWOULDBLOCK, too: nearly everywhere they are one number, and elsewhere
+// `ErrorKind` finds it.
 
 #[cfg(unix)]
 const ACCEPT: &[(i32, AcceptError)] = &[
     (libc::EAGAIN, AcceptError::WouldBlock),
     (libc::EINTR, AcceptError::Interrupted), // a signal
-    (libc::ECONNABORTED, AcceptError::HandshakeFailed), // it has left again
+    (libc::ECONNABORTED, AcceptError::HandshakeFailed), // the peer has closed it again
     (libc::EPROTO, AcceptError::HandshakeFailed), // the same, on some systems
     (libc::EPERM, AcceptError::HandshakeFailed), // a firewall forbids it
-    (libc::ETIMEDOUT, AcceptError::HandshakeFailed), // its handshake was not finished
-    // Linux hands on an error that waits on the new socket. accept(2) says to go on after these.
+    (libc::ETIMEDOUT, AcceptError::HandshakeFailed), // the handshake was not completed
+    // Linux returns an error that is pending on the new socket. accept(2) says to retry after
+    // these.
     (libc::ENETDOWN, AcceptError::HandshakeFailed),
     (libc::ENETUNREACH, AcceptError::HandshakeFailed),
     (libc::EHOSTDOWN, AcceptError::HandshakeFailed),
     (libc::EHOSTUNREACH, AcceptError::HandshakeFailed),
     (libc::ENOPROTOOPT, AcceptError::HandshakeFailed),
-    // It is among them. It also means a socket that can never listen, which none of ours is; and if it came for ever, the
-    // listener would rest.
+    // One of those errors. It could also mean a socket that can never listen, but ours can. If it
+    // came for ever, the listener would pause.
     (libc::EOPNOTSUPP, AcceptError::HandshakeFailed),
     #[cfg(any(target_os = "linux", target_os = "android"))]
     (libc::ENONET, AcceptError::HandshakeFailed),
-    (libc::EMFILE, AcceptError::Exhausted), // the process has no descriptor
-    (libc::ENFILE, AcceptError::Exhausted), // the system has none
-    (libc::ENOBUFS, AcceptError::Exhausted), // no memory, often that of sockets
+    (libc::EMFILE, AcceptError::Exhausted), // the process has no descriptor left
+    (libc::ENFILE, AcceptError::Exhausted), // the system has none left
+    (libc::ENOBUFS, AcceptError::Exhausted), // no memory, often no socket memory
     (libc::ENOMEM, AcceptError::Exhausted),
-    (libc::EBADF, AcceptError::Broken), // closed behind our back
-    (libc::ENOTSOCK, AcceptError::Broken), // and another file has its number
+    (libc::EBADF, AcceptError::Broken), // closed by other code in the process
+    (libc::ENOTSOCK, AcceptError::Broken), // the same, and another file has its number now
     (libc::EINVAL, AcceptError::Broken), // it does not listen any more
 ];
 
@@ -109,16 +116,16 @@ const RECEIVE: &[(i32, StreamError)] = &[
     (libc::ECONNRESET, StreamError::Disconnected),
     (libc::ECONNABORTED, StreamError::Disconnected), // the same, on some systems
     (libc::EPIPE, StreamError::Disconnected),        // reported late, of an earlier send
-    (libc::ENOTCONN, StreamError::Disconnected),     // reset before we looked, on some systems
-    (libc::ETIMEDOUT, StreamError::Failed),          // nothing of ours was acknowledged
-    (libc::EHOSTUNREACH, StreamError::Failed),       // the way there has gone
+    (libc::ENOTCONN, StreamError::Disconnected),     // reset before this call, on some systems
+    (libc::ETIMEDOUT, StreamError::Failed),          // no data of ours was acknowledged
+    (libc::EHOSTUNREACH, StreamError::Failed),       // the route to the peer is gone
     (libc::ENETUNREACH, StreamError::Failed),
     (libc::ENETDOWN, StreamError::Failed),
-    (libc::ECONNREFUSED, StreamError::Failed), // not of a connection that was accepted
-    // To wait for memory would be to wait for an edge that never comes.
+    (libc::ECONNREFUSED, StreamError::Failed), // does not happen to an accepted connection
+    // No event reports that memory is free again, so waiting would never end.
     (libc::ENOMEM, StreamError::Failed),
     (libc::ENOBUFS, StreamError::Failed),
-    (libc::EBADF, StreamError::Failed), // closed behind our back: our mistake, and nobody else's end
+    (libc::EBADF, StreamError::Failed), // closed by other code: our bug, it ends only this stream
     (libc::ENOTSOCK, StreamError::Failed),
     (libc::EINVAL, StreamError::Failed),
     (libc::EFAULT, StreamError::Failed),
@@ -128,22 +135,22 @@ const RECEIVE: &[(i32, StreamError)] = &[
 const SEND: &[(i32, StreamError)] = &[
     (libc::EAGAIN, StreamError::WouldBlock),
     (libc::EINTR, StreamError::Interrupted),  // a signal
-    (libc::EPIPE, StreamError::Disconnected), // it was reset, and that has been told already
+    (libc::EPIPE, StreamError::Disconnected), // it was reset, and that has been reported already
     (libc::ECONNRESET, StreamError::Disconnected),
     (libc::ECONNABORTED, StreamError::Disconnected), // the same, on some systems
-    (libc::ENOTCONN, StreamError::Disconnected),     // reset before we spoke, on some systems
-    (libc::EPROTOTYPE, StreamError::Disconnected), // on macOS: it is being taken down at this moment
-    (libc::ETIMEDOUT, StreamError::Failed),        // nothing of ours was acknowledged
-    (libc::EHOSTUNREACH, StreamError::Failed),     // the way there has gone
+    (libc::ENOTCONN, StreamError::Disconnected),     // reset before this call, on some systems
+    (libc::EPROTOTYPE, StreamError::Disconnected),   // on macOS: it is being closed at this moment
+    (libc::ETIMEDOUT, StreamError::Failed),          // no data of ours was acknowledged
+    (libc::EHOSTUNREACH, StreamError::Failed),       // the route to the peer is gone
     (libc::ENETUNREACH, StreamError::Failed),
     (libc::ENETDOWN, StreamError::Failed),
     (libc::EACCES, StreamError::Failed), // a firewall forbids it
     (libc::EPERM, StreamError::Failed),
-    // As for recv: a stream that has lost nothing yet is ended, rather than one that hears nothing more be kept.
+    // As for recv: the stream is ended now, before a byte is lost. Waiting would never end.
     (libc::ENOMEM, StreamError::Failed),
     (libc::ENOBUFS, StreamError::Failed),
-    (libc::EMSGSIZE, StreamError::Failed), // not of a stream
-    (libc::EBADF, StreamError::Failed), // closed behind our back: our mistake, and nobody else's end
+    (libc::EMSGSIZE, StreamError::Failed), // does not happen to a stream
+    (libc::EBADF, StreamError::Failed), // closed by other code: our bug, it ends only this stream
     (libc::ENOTSOCK, StreamError::Failed),
     (libc::EINVAL, StreamError::Failed),
     (libc::EFAULT, StreamError::Failed),
@@ -153,25 +160,26 @@ const SEND: &[(i32, StreamError)] = &[
 const SEND_DATAGRAM: &[(i32, DatagramError)] = &[
     (libc::EAGAIN, DatagramError::WouldBlock),
     (libc::EINTR, DatagramError::Interrupted), // a signal
-    // A single datagram can fail with these four too; then it is unsendable.
-    (libc::EINVAL, DatagramError::GsoUnsupported), // the kernel knows of no trains
-    (libc::EIO, DatagramError::GsoUnsupported),    // the device cannot finish their checksums
+    // A single datagram can fail with these four, too. Then it is unsendable.
+    (libc::EINVAL, DatagramError::GsoUnsupported), // the kernel has no UDP_SEGMENT
+    (libc::EIO, DatagramError::GsoUnsupported),    // the device cannot compute their checksums
     (libc::EOPNOTSUPP, DatagramError::GsoUnsupported),
     (libc::EMSGSIZE, DatagramError::GsoTooLargeForPath), // too long for a packet
-    // The device's queue is full. The socket itself stays writable, so whoever waited for that would spin.
+    // The device's queue is full. The socket itself stays writable, so waiting for a writable event
+    // would spin.
     (libc::ENOBUFS, DatagramError::Unsendable),
     (libc::ENOMEM, DatagramError::Unsendable),
     (libc::EPERM, DatagramError::Unsendable), // a firewall forbids it
     (libc::EACCES, DatagramError::Unsendable), // a broadcast address
-    (libc::ENETUNREACH, DatagramError::Unsendable), // there is no way there
+    (libc::ENETUNREACH, DatagramError::Unsendable), // no route to the peer
     (libc::EHOSTUNREACH, DatagramError::Unsendable),
     (libc::ENETDOWN, DatagramError::Unsendable),
-    (libc::ECONNREFUSED, DatagramError::Unsendable), // said of an earlier one; to have told it clears it
-    (libc::EADDRNOTAVAIL, DatagramError::Unsendable), // port 0, or our address has gone
-    (libc::EAFNOSUPPORT, DatagramError::Unsendable), // not our kind of address
+    (libc::ECONNREFUSED, DatagramError::Unsendable), // about an earlier datagram; now it is cleared
+    (libc::EADDRNOTAVAIL, DatagramError::Unsendable), // port 0, or our address is gone
+    (libc::EAFNOSUPPORT, DatagramError::Unsendable), // an address of another family
     (libc::EDESTADDRREQ, DatagramError::Unsendable), // no address
-    (libc::EPIPE, DatagramError::Unsendable),        // somebody has shut the socket down
-    (libc::EBADF, DatagramError::Unsendable),        // our mistake, which must not end the streams
+    (libc::EPIPE, DatagramError::Unsendable),        // shutdown(2) was called on the socket
+    (libc::EBADF, DatagramError::Unsendable),        // our bug, which must not end the streams
     (libc::ENOTSOCK, DatagramError::Unsendable),
     (libc::EFAULT, DatagramError::Unsendable),
 ];
@@ -179,20 +187,20 @@ const SEND_DATAGRAM: &[(i32, DatagramError)] = &[
 #[cfg(all(unix, feature = "files"))]
 const OPEN: &[(i32, OpenError)] = &[
     (libc::ENOENT, OpenError::NotFound),
-    (libc::ENOTDIR, OpenError::NotFound), // it would be below a file
-    (libc::ENAMETOOLONG, OpenError::NotFound), // no name is so long
-    (libc::EILSEQ, OpenError::NotFound),  // nor in an encoding that this file system does not have
-    (libc::ELOOP, OpenError::NotFound),   // a link that leads to itself
+    (libc::ENOTDIR, OpenError::NotFound), // the path leads through a file
+    (libc::ENAMETOOLONG, OpenError::NotFound), // no file name is so long
+    (libc::EILSEQ, OpenError::NotFound),  // an encoding that this file system does not have
+    (libc::ELOOP, OpenError::NotFound),   // a symbolic link that leads to itself
     (libc::ENXIO, OpenError::NotFound),   // a socket, or a device that is not there
     (libc::ENODEV, OpenError::NotFound),
-    (libc::ESTALE, OpenError::NotFound), // it has just gone, on another machine
+    (libc::ESTALE, OpenError::NotFound), // just removed, on another machine (NFS)
     (libc::EACCES, OpenError::Forbidden),
     (libc::EPERM, OpenError::Forbidden),
-    (libc::EXDEV, OpenError::Forbidden), // out of the root; cap-std says it by its kind
+    (libc::EXDEV, OpenError::Forbidden), // leads out of the root; cap-std reports this by its kind
     (libc::EMFILE, OpenError::NoDescriptor),
-    (libc::ENFILE, OpenError::TryLater), // the system has none
+    (libc::ENFILE, OpenError::TryLater), // the system has none left
     (libc::ENOMEM, OpenError::TryLater),
-    (libc::EAGAIN, OpenError::TryLater), // somebody holds a lease on it
+    (libc::EAGAIN, OpenError::TryLater), // another process holds a lease on it
     (libc::EINTR, OpenError::TryLater),  // a signal, on a slow file system
     (libc::EIO, OpenError::Failed),
 ];
@@ -206,7 +214,7 @@ const SEND: &[(i32, StreamError)] = &[];
 #[cfg(not(unix))]
 const SEND_DATAGRAM: &[(i32, DatagramError)] = &[];
 
-/// An errno without a row: this one is skipped and counted.
+/// Classifies an error of accept(2). Default: this connection is skipped and counted.
 #[cold]
 pub(crate) fn classify_accept(error: &io::Error) -> AcceptError {
     let kinds = [
@@ -217,19 +225,19 @@ pub(crate) fn classify_accept(error: &io::Error) -> AcceptError {
     lookup(error, ACCEPT, &kinds, AcceptError::HandshakeFailed)
 }
 
-/// An errno without a row: the connection ends, as `CloseReason::Io`.
+/// Classifies an error of recv(2). Default: the connection ends, as `CloseReason::Io`.
 #[cold]
 pub(crate) fn classify_receive(error: &io::Error) -> StreamError {
     lookup(error, RECEIVE, &STREAM_KINDS, StreamError::Failed)
 }
 
-/// The same, of send(2) and shutdown(2).
+/// Classifies an error of send(2) or shutdown(2). Default: as for recv(2).
 #[cold]
 pub(crate) fn classify_send(error: &io::Error) -> StreamError {
     lookup(error, SEND, &STREAM_KINDS, StreamError::Failed)
 }
 
-/// An errno without a row: this datagram is dropped and counted.
+/// Classifies an error of sendmsg(2) or sendmmsg(2). Default: this datagram is dropped and counted.
 #[cold]
 pub(crate) fn classify_send_datagram(error: &io::Error) -> DatagramError {
     let kinds = [
@@ -240,7 +248,7 @@ pub(crate) fn classify_send_datagram(error: &io::Error) -> DatagramError {
     lookup(error, SEND_DATAGRAM, &kinds, DatagramError::Unsendable)
 }
 
-/// An errno without a row: the peer is told that it is our fault, and so is the operator.
+/// Classifies an error of opening a file. Default: a server error, in the response and in the log.
 #[cfg(all(unix, feature = "files"))]
 #[cold]
 pub(crate) fn classify_open(error: &io::Error) -> OpenError {
@@ -256,17 +264,18 @@ const STREAM_KINDS: [(ErrorKind, StreamError); 6] = [
     (ErrorKind::NotConnected, StreamError::Disconnected),
 ];
 
-/// The row of the error's number, or else of its kind, or else what is said of all others. Linear: a table has some twenty
-/// rows, those that come often stand first, and whoever looks has just made a system call.
+/// Returns the meaning by errno, or else by kind, or else the default. The search is linear: a
+/// table has some twenty rows, the frequent ones are first, and the caller has just made a system
+/// call.
 fn lookup<M: Copy>(
     error: &io::Error,
     rows: &[(i32, M)],
     kinds: &[(ErrorKind, M)],
-    otherwise: M,
+    default: M,
 ) -> M {
     let by_number = rows.iter().find(|row| Some(row.0) == error.raw_os_error()).map(|row| row.1);
     let by_kind = || kinds.iter().find(|row| row.0 == error.kind()).map(|row| row.1);
-    by_number.or_else(by_kind).unwrap_or(otherwise)
+    by_number.or_else(by_kind).unwrap_or(default)
 }
 
 #[cfg(test)]
@@ -274,8 +283,8 @@ fn lookup<M: Copy>(
 pub(crate) mod tests {
     use super::*;
 
-    /// What the tables have rows for. What each must lead to is written down a second time, in the tests here and in those of
-    /// whoever makes the call, and a row that they forget fails there.
+    /// The errnos that the table has rows for. What each row leads to is written down a second
+    /// time, in the tests here and in those of the callers. A row that they forget fails there.
     pub(crate) fn all_of_receive() -> impl Iterator<Item = i32> {
         RECEIVE.iter().map(|row| row.0)
     }
@@ -303,19 +312,21 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn nothing_but_a_socket_that_does_not_listen_ends_a_listener_and_only_a_full_house_makes_it_rest()
-     {
-        let nobody = [libc::EAGAIN, libc::EWOULDBLOCK];
-        let full = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+    fn accept_errnos_pause_only_when_exhausted_and_close_only_when_broken() {
+        let would_block = [libc::EAGAIN, libc::EWOULDBLOCK];
+        let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
         let broken = [libc::EBADF, libc::EINVAL, libc::ENOTSOCK];
-        for errno in ACCEPT.iter().map(|row| row.0).chain(nobody).chain(full).chain(broken).chain([
-            UNKNOWN_ERRNO,
-            1,
-            0,
-        ]) {
+        for errno in ACCEPT
+            .iter()
+            .map(|row| row.0)
+            .chain(would_block)
+            .chain(exhausted)
+            .chain(broken)
+            .chain([UNKNOWN_ERRNO, 1, 0])
+        {
             let expected = match errno {
-                errno if nobody.contains(&errno) => AcceptError::WouldBlock,
-                errno if full.contains(&errno) => AcceptError::Exhausted,
+                errno if would_block.contains(&errno) => AcceptError::WouldBlock,
+                errno if exhausted.contains(&errno) => AcceptError::Exhausted,
                 errno if broken.contains(&errno) => AcceptError::Broken,
                 libc::EINTR => AcceptError::Interrupted,
                 _ => AcceptError::HandshakeFailed,
@@ -329,16 +340,16 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_datagram_is_dropped_unless_it_can_go_later_or_alone() {
-        // Above all ENOBUFS: the socket stays writable, so to wait for that would be to spin.
-        let blocked = [libc::EAGAIN, libc::EWOULDBLOCK];
-        for errno in SEND_DATAGRAM.iter().map(|row| row.0).chain(blocked).chain([
+    fn unsendable_datagram_is_dropped_unless_retry_or_split_helps() {
+        // ENOBUFS above all: the socket stays writable, so waiting for a writable event would spin.
+        let would_block = [libc::EAGAIN, libc::EWOULDBLOCK];
+        for errno in SEND_DATAGRAM.iter().map(|row| row.0).chain(would_block).chain([
             libc::ENOBUFS,
             UNKNOWN_ERRNO,
             0,
         ]) {
             let expected = match errno {
-                errno if blocked.contains(&errno) => DatagramError::WouldBlock,
+                errno if would_block.contains(&errno) => DatagramError::WouldBlock,
                 libc::EINTR => DatagramError::Interrupted,
                 libc::EINVAL | libc::EIO | libc::EOPNOTSUPP => DatagramError::GsoUnsupported,
                 libc::EMSGSIZE => DatagramError::GsoTooLargeForPath,
@@ -354,15 +365,15 @@ pub(crate) mod tests {
 
     #[test]
     #[cfg(feature = "files")]
-    fn a_file_that_cannot_be_opened_is_missing_or_forbidden_or_not_to_be_had_now() {
+    fn open_errnos_mean_not_found_forbidden_try_later_or_failed() {
         let forbidden = [libc::EACCES, libc::EPERM, libc::EXDEV];
-        let not_now = [libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::EINTR];
+        let try_later = [libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::EINTR];
         for errno in
-            OPEN.iter().map(|row| row.0).chain(forbidden).chain(not_now).chain([UNKNOWN_ERRNO, 0])
+            OPEN.iter().map(|row| row.0).chain(forbidden).chain(try_later).chain([UNKNOWN_ERRNO, 0])
         {
             let expected = match errno {
                 errno if forbidden.contains(&errno) => OpenError::Forbidden,
-                errno if not_now.contains(&errno) => OpenError::TryLater,
+                errno if try_later.contains(&errno) => OpenError::TryLater,
                 libc::EMFILE => OpenError::NoDescriptor,
                 libc::EIO | UNKNOWN_ERRNO | 0 => OpenError::Failed,
                 _ => OpenError::NotFound,
@@ -373,7 +384,7 @@ pub(crate) mod tests {
                 "errno {errno}"
             );
         }
-        // So cap-std says that a path leads out.
+        // This is how cap-std reports a path that leads out of the root.
         assert_eq!(
             classify_open(&io::Error::new(ErrorKind::PermissionDenied, "out")),
             OpenError::Forbidden
@@ -381,7 +392,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn where_there_is_no_errno_the_kind_decides() {
+    fn error_kind_decides_where_an_error_has_no_errno() {
         use ErrorKind::{
             ConnectionAborted, Interrupted, NotConnected, OutOfMemory, Unsupported, WouldBlock,
         };
@@ -394,13 +405,13 @@ pub(crate) mod tests {
             (accept(OutOfMemory), accept(ConnectionAborted)),
             (AcceptError::Exhausted, AcceptError::HandshakeFailed)
         );
-        for of in [classify_receive, classify_send] {
+        for classify in [classify_receive, classify_send] {
             assert_eq!(
-                (of(&WouldBlock.into()), of(&Interrupted.into())),
+                (classify(&WouldBlock.into()), classify(&Interrupted.into())),
                 (StreamError::WouldBlock, StreamError::Interrupted)
             );
             assert_eq!(
-                (of(&NotConnected.into()), of(&OutOfMemory.into())),
+                (classify(&NotConnected.into()), classify(&OutOfMemory.into())),
                 (StreamError::Disconnected, StreamError::Failed)
             );
         }

@@ -1,15 +1,17 @@
-//! Datagrams in batches: recvmmsg(2) and sendmmsg(2), with UDP_GRO in and UDP_SEGMENT out (udp(7)), and on
-//! sockets bound to all addresses with IP_PKTINFO both ways (ip(7)), so that a reply leaves from the address
-//! that was asked.
+//! recvmmsg(2) and sendmmsg(2): batches of datagrams in one system call.
 //!
-//! The one module with unsafe code: the two calls take arrays of pointers, and no crate known to us offers
-//! them for messages that are gathered from several places in memory. The pointers for sending are made
-//! within the call that uses them. Those for receiving are made once, because making them anew for each call
-//! cost a sixth of the whole: they point into vectors that `Mmsg` owns and never lets grow, and into
-//! buffers whose address and length each call compares.
+//! UDP_GRO is used on receiving and UDP_SEGMENT on sending (udp(7)). Sockets bound to all addresses
+//! use IP_PKTINFO both ways (ip(7)), so that a reply leaves from the address to which the request
+//! was sent.
+//!
+//! The one module with unsafe code: the two calls take arrays of pointers, and no crate known to us
+//! offers them for messages that are gathered from several places in memory. The pointers for
+//! sending are made within the call that uses them. The pointers for receiving are made once,
+//! because making them for each call cost a sixth of the whole. They point into vectors that `Mmsg`
+//! owns and never lets grow, and into buffers whose address and length each call compares.
 
 #![allow(unsafe_code)]
-// The widths of the structures' fields differ between C libraries; all values here are a few thousand at most.
+// The structures' fields differ in width between C libraries; values are a few thousand at most.
 #![allow(clippy::cast_possible_truncation, clippy::unnecessary_cast)]
 
 use std::io;
@@ -23,8 +25,9 @@ use crate::limits::DATAGRAM_BATCH;
 
 /// The arrays of one socket for both calls.
 pub(crate) struct Mmsg {
-    // What the kernel writes on receiving, one of each per message, and reads again on replying. None of these
-    // vectors grows or is written by us after it was made, so that the pointers in `recv_headers` stay good.
+    // What the kernel writes on receiving, one of each per message, and reads again on replying. We
+    // neither grow nor write these vectors once they are made, so the pointers in `recv_headers`
+    // stay valid.
     recv_names: Vec<SockAddr>,
     recv_controls: Vec<ControlMessages>,
     recv_iovecs: Vec<libc::iovec>,
@@ -48,7 +51,7 @@ pub(crate) struct RecvBuffers<'b> {
     pub(crate) stride_bytes: usize,
 }
 
-/// What the kernel says of one message.
+/// What the kernel reports of one received message.
 pub(crate) struct RecvMessage<'m> {
     pub(crate) name: &'m SockAddr,
     pub(crate) length: usize,
@@ -62,9 +65,9 @@ pub(crate) struct RecvMessage<'m> {
 pub(crate) struct SendMessage<S> {
     pub(crate) to: SendTo,
     pub(crate) slices: S,
-    /// The kernel is to cut it into datagrams of this many bytes (UDP_SEGMENT).
+    /// The kernel segments it into datagrams of this many bytes (UDP_SEGMENT).
     pub(crate) segment: Option<usize>,
-    /// The address of ours to send from, where the socket has several.
+    /// The local address to send from, where the socket has several.
     pub(crate) local: LocalAddress,
 }
 
@@ -77,32 +80,34 @@ pub(crate) enum SendTo {
     Address(SocketAddr),
 }
 
-/// A socket address in the kernel's form: room for a `sockaddr_in6`, the larger of the two that can come.
+/// A socket address in the kernel's form, with room for a `sockaddr_in6`, the larger of the two.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub(crate) struct SockAddr {
     bytes: [u8; mem::size_of::<libc::sockaddr_in6>()],
 }
 
-/// Control messages (cmsg(3)): the size of a GSO batch's datagrams, an `int` from UDP_GRO or a `u16` for
-/// UDP_SEGMENT; and our own address, an `in_pktinfo` or `in6_pktinfo`. Written and read byte by byte, in the
-/// kernel's layout: a `size_t` with the length, two `int`s with level and type, then the value.
+/// Control messages (cmsg(3)): the size of a GSO batch's datagrams, an `int` from UDP_GRO or a
+/// `u16` for UDP_SEGMENT; and our own address, an `in_pktinfo` or `in6_pktinfo`. Written and read
+/// byte by byte, in the kernel's layout: a `size_t` with the length, two `int`s with level and
+/// type, then the value.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 struct ControlMessages {
     bytes: [u8; CONTROL_BYTES],
 }
 
-/// Room for the two that can come together.
+/// Room for the two control messages that one message can have.
 const CONTROL_BYTES: usize = 80;
 
-/// Lets the kernel join datagrams of one size and one sender on receiving. A kernel older than 5.0 has no
-/// UDP_GRO: then none are joined, and nothing is lost.
+/// Has the kernel join datagrams of one size and one sender on receiving (GRO). A kernel older than
+/// 5.0 has no UDP_GRO: then none are joined, and nothing is lost.
 pub(crate) fn enable_gro(socket: &UdpSocket) {
     enable_option(socket, libc::SOL_UDP, libc::UDP_GRO);
 }
 
-/// On a socket bound to all addresses: lets the kernel say to which of them each datagram was sent.
+/// On a socket bound to all addresses: has the kernel report to which of them each datagram was
+/// sent.
 pub(crate) fn enable_pktinfo(socket: &UdpSocket) {
     match socket.local_addr() {
         Ok(address) if address.ip() == Ipv4Addr::UNSPECIFIED => {
@@ -117,8 +122,8 @@ pub(crate) fn enable_pktinfo(socket: &UdpSocket) {
 
 fn enable_option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) {
     let on: libc::c_int = 1;
-    // SAFETY: the pointer and the length describe `on`, which lives through the call; the descriptor is open,
-    // because `socket` is borrowed.
+    // SAFETY: the pointer and the length describe `on`, which lives through the call; the
+    // descriptor is open, because `socket` is borrowed.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -149,8 +154,8 @@ impl Mmsg {
         }
     }
 
-    /// Tells the kernel where to put names, controls and bytes: all of it once for each set of buffers, and
-    /// after that only the lengths that the last call has overwritten (recvmmsg(2) wants them set anew).
+    /// Sets where the kernel writes names, controls and bytes: all of it once for each set of
+    /// buffers, and then only the lengths that the last call has overwritten (recvmmsg(2)).
     fn prepare_headers(&mut self, buffers: &mut RecvBuffers<'_>) {
         let RecvBuffers { memory, bytes_each, stride_bytes } = buffers;
         if self.prepared_for == (memory.as_ptr(), memory.len()) {
@@ -184,8 +189,8 @@ impl Mmsg {
         }
     }
 
-    /// Receives up to `DATAGRAM_BATCH` messages, each into the next of `buffers`. Returns what the kernel says
-    /// of them.
+    /// Receives up to `DATAGRAM_BATCH` messages, each into the next of `buffers`. Returns what the
+    /// kernel reports of them.
     #[inline]
     pub(crate) fn receive(
         &mut self,
@@ -193,13 +198,14 @@ impl Mmsg {
         mut buffers: RecvBuffers<'_>,
     ) -> io::Result<impl ExactSizeIterator<Item = RecvMessage<'_>>> {
         self.prepare_headers(&mut buffers);
-        // SAFETY: there are DATAGRAM_BATCH headers. Each describes one name, one control and one iovec of `self`,
-        // which have not moved since `prepare_headers` made the pointers: these vectors are pushed to only there,
-        // within the capacity that they were made with. Each iovec describes `bytes_each` bytes of
-        // `buffers.memory`: in bounds, disjoint, initialised, at the address and of the size that
-        // `prepare_headers` has just compared, mutably borrowed by us until the call returns. (That its owner made
-        // another vector of the same size at the same address is no harm: that one is borrowed now.) The timeout
-        // is null, as the socket does not block.
+        // SAFETY: there are DATAGRAM_BATCH headers. Each describes one name, one control and one
+        // iovec of `self`, which have not moved since `prepare_headers` made the pointers: these
+        // vectors are pushed to only there, within the capacity that they were made with. Each
+        // iovec describes `bytes_each` bytes of `buffers.memory`: in bounds, disjoint, initialised,
+        // at the address and of the size that `prepare_headers` has just compared, mutably borrowed
+        // by us until the call returns. (If its owner has made another vector of the same size at
+        // the same address, that one is borrowed now.) The timeout is null, because the socket does
+        // not block.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -223,8 +229,8 @@ impl Mmsg {
         }))
     }
 
-    /// Sends `messages`, at most `DATAGRAM_BATCH` of them. Returns how many the kernel took, at least one; what
-    /// the first one failed with otherwise.
+    /// Sends `messages`, at most `DATAGRAM_BATCH` of them. Returns how many the kernel took, at
+    /// least one; otherwise the error of the first one.
     pub(crate) fn send<'s, S: Iterator<Item = &'s [u8]>>(
         &mut self,
         socket: &UdpSocket,
@@ -234,7 +240,7 @@ impl Mmsg {
         self.send_iovecs.clear();
         self.send_controls.clear();
         self.send_names.clear();
-        // These two have the capacity for all messages, and do not move.
+        // Both have capacity for all messages, so they do not move.
         let controls = self.send_controls.as_mut_ptr();
         let names = self.send_names.as_ptr();
         for SendMessage { to, slices, segment, local } in messages.take(DATAGRAM_BATCH) {
@@ -258,7 +264,7 @@ impl Mmsg {
             }
             let iovecs_before = self.send_iovecs.len();
             self.send_iovecs.extend(slices.map(|slice| {
-                // The kernel only reads from here; the field is `*mut` because receiving uses the same structure.
+                // The kernel only reads these; `*mut` is for receiving, which uses the same type.
                 libc::iovec { iov_base: slice.as_ptr().cast_mut().cast(), iov_len: slice.len() }
             }));
             header.msg_hdr.msg_iovlen = (self.send_iovecs.len() - iovecs_before) as _;
@@ -270,17 +276,19 @@ impl Mmsg {
             }
             self.send_headers.push(header);
         }
-        let iovecs = self.send_iovecs.as_mut_ptr(); // all are pushed: it does not move any more
+        let iovecs = self.send_iovecs.as_mut_ptr(); // all are pushed, so it does not move any more
         let mut first = 0;
         for header in &mut self.send_headers {
             header.msg_hdr.msg_iov = iovecs.wrapping_add(first);
             first += header.msg_hdr.msg_iovlen as usize;
         }
-        // SAFETY: each header describes no name, one of `recv_names`, or one of `send_names`; no control, or one
-        // of `send_controls`; both were pushed to within their capacity, as there are at most DATAGRAM_BATCH
-        // messages, so that the pointers taken before are good. And it describes as many of `send_iovecs` were
-        // pushed for its message. Each of these describes a slice that is borrowed for 's, and so alive until the call has returned. The kernel only
-        // reads them. The count is that of `send_headers`.
+        // SAFETY: each header describes no name, one of `recv_names`, or one of `send_names`; and
+        // no control, or one of `send_controls`. `send_names` and `send_controls` were pushed to
+        // within their capacity, as there are at most DATAGRAM_BATCH messages, so the pointers
+        // taken before are valid. Each header also describes as many of `send_iovecs` as were
+        // pushed for its message. Each of these describes a slice that is borrowed for 's, and so
+        // alive until the call has returned. The kernel only reads them. The count is that of
+        // `send_headers`.
         let count = unsafe {
             libc::sendmmsg(
                 socket.as_raw_fd(),
@@ -294,7 +302,7 @@ impl Mmsg {
 }
 
 fn empty_header() -> libc::mmsghdr {
-    // SAFETY: an `mmsghdr` is integers and pointers; all zeroes are valid for each of them, and mean "none".
+    // SAFETY: an `mmsghdr` has integers and pointers. Zero is valid for each, and means "none".
     unsafe { mem::zeroed() }
 }
 
@@ -305,7 +313,7 @@ fn size_of_as_socklen<T>() -> libc::socklen_t {
 impl SockAddr {
     const EMPTY: SockAddr = SockAddr { bytes: [0; mem::size_of::<libc::sockaddr_in6>()] };
 
-    /// The kernel's form of `peer`, and its length.
+    /// Returns the kernel's form of `peer`, and its length.
     fn new(peer: SocketAddr) -> (SockAddr, libc::socklen_t) {
         let SockAddr { mut bytes } = SockAddr::EMPTY;
         bytes[2..4].copy_from_slice(&peer.port().to_be_bytes());
@@ -325,7 +333,7 @@ impl SockAddr {
         (SockAddr { bytes }, length)
     }
 
-    /// The address, if it is one of IPv4 or IPv6. Read byte by byte: the layouts are those of ip(7) and
+    /// Returns the address, if it is IPv4 or IPv6. Read byte by byte, with the layouts of ip(7) and
     /// ipv6(7).
     pub(crate) fn parse(&self) -> Option<SocketAddr> {
         let bytes = &self.bytes;
@@ -353,8 +361,8 @@ impl ControlMessages {
     const WORD: usize = mem::size_of::<usize>();
     const HEADER: usize = ControlMessages::WORD + 2 * mem::size_of::<libc::c_int>();
 
-    /// "Cut what I send into datagrams of `segment` bytes", and "let it leave from the address `local`". Returns
-    /// their length in bytes, too.
+    /// Makes the control messages "segment into datagrams of `segment` bytes" and "send from the
+    /// address `local`". Returns their length in bytes, too.
     fn for_send(segment: Option<usize>, local: LocalAddress) -> (ControlMessages, usize) {
         let mut control = ControlMessages { bytes: [0; CONTROL_BYTES] };
         let mut length = 0;
@@ -362,16 +370,16 @@ impl ControlMessages {
             let segment = u16::try_from(segment).expect("a segment has at most SEGMENT_BYTES_MAX");
             length = control.add(length, libc::SOL_UDP, libc::UDP_SEGMENT, &segment.to_ne_bytes());
         }
-        // The interface, which is 0 here, is left to the routes; a link-local address has its scope in the peer's
-        // name.
+        // The interface is 0: routing chooses it. For a link-local address it is the scope in the
+        // peer's name.
         let mut info = [0; 20];
         match local {
             LocalAddress::V4(address) => {
-                info[4..8].copy_from_slice(&address.octets()); // in_pktinfo: interface, ours, theirs
+                info[4..8].copy_from_slice(&address.octets()); // ipi_spec_dst of in_pktinfo
                 length = control.add(length, libc::IPPROTO_IP, libc::IP_PKTINFO, &info[..12]);
             }
             LocalAddress::V6(address) => {
-                info[..16].copy_from_slice(&address.octets()); // in6_pktinfo: ours, interface
+                info[..16].copy_from_slice(&address.octets()); // ipi6_addr of in6_pktinfo
                 length = control.add(length, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
             }
             LocalAddress::Fixed | LocalAddress::Group => {}
@@ -379,8 +387,8 @@ impl ControlMessages {
         (control, length)
     }
 
-    /// Puts one control message behind those of `length` bytes, and returns the new length. The two that we
-    /// know fit.
+    /// Appends one control message to `length` bytes of them, and returns the new length. The two
+    /// that we send fit.
     fn add(&mut self, length: usize, level: libc::c_int, kind: libc::c_int, value: &[u8]) -> usize {
         let message = &mut self.bytes[length..];
         let message_bytes = ControlMessages::HEADER + value.len();
@@ -391,9 +399,9 @@ impl ControlMessages {
         length + message_bytes.next_multiple_of(ControlMessages::WORD)
     }
 
-    /// The size of the datagrams that the kernel has joined, if it has, and the address they were sent to, if
-    /// it says so.
-    #[inline(never)] // most messages have none, and the loop that asks has no registers to spare
+    /// Returns the size of the datagrams that the kernel has joined, if it has, and the address to
+    /// which they were sent, if it is reported.
+    #[inline(never)] // most messages have none, and the caller's loop has no registers to spare
     fn parse(&self, length: usize) -> (Option<usize>, LocalAddress) {
         let (mut segment, mut local) = (None, LocalAddress::Fixed);
         let mut rest = &self.bytes[..length.min(CONTROL_BYTES)];
@@ -411,18 +419,18 @@ impl ControlMessages {
                     segment = size.ok().filter(|&segment| segment > 0);
                 }
                 (libc::IPPROTO_IP, libc::IP_PKTINFO, &[_, _, _, _, a, b, c, d, e, f, g, h]) => {
-                    // The address that we would answer from, and the one that was asked. Where they differ, the
-                    // latter is no host's own: it is a group's, or a network's.
-                    let (own, asked) = ([a, b, c, d], [e, f, g, h]);
-                    local = match own == asked {
-                        true => LocalAddress::V4(own.into()),
+                    // ipi_spec_dst, from which a reply leaves, and ipi_addr, the destination. If
+                    // they differ, the destination is a multicast or broadcast address (ip(7)).
+                    let (spec_dst, destination) = ([a, b, c, d], [e, f, g, h]);
+                    local = match spec_dst == destination {
+                        true => LocalAddress::V4(spec_dst.into()),
                         false => LocalAddress::Group,
                     };
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, value) => {
                     local = match value.first_chunk::<16>().map(|&octets| Ipv6Addr::from(octets)) {
-                        Some(asked) if asked.is_multicast() => LocalAddress::Group,
-                        Some(asked) => LocalAddress::V6(asked),
+                        Some(address) if address.is_multicast() => LocalAddress::Group,
+                        Some(address) => LocalAddress::V6(address),
                         None => LocalAddress::Fixed,
                     };
                 }

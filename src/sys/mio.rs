@@ -1,4 +1,6 @@
-//! mio's types, the socket options and the clocks: what stands behind the names of `net` in the product.
+//! mio's types, the socket options and the clocks: what the names of `sys` mean in production.
+//!
+//! Invariant: every socket that it returns is non-blocking (invariant 1), and closed on exec.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,56 +17,63 @@ pub(crate) use super::unix::UnixListener;
 
 use crate::limits::BACKLOG;
 
-/// The monotonic clock.
+/// Reads the monotonic clock.
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// The clock on the wall, which people set and step. For the `Date` line only; no deadline ever hangs on it.
+/// Reads the wall clock, which people set and step. It is for the `Date` line only: no deadline
+/// depends on it.
 pub(crate) fn wall_clock() -> SystemTime {
     SystemTime::now()
 }
 
-/// A listening TCP socket on `address`, non-blocking, closed on exec.
+/// Opens a listening TCP socket on `address`, non-blocking, closed on exec.
 ///
-/// An IPv6 socket takes IPv6 only, so that `0.0.0.0` and `[::]` can be bound side by side in either order, and no peer
-/// is ever shown as an IPv4-mapped address.
+/// An IPv6 socket accepts IPv6 only (IPV6_V6ONLY). So `0.0.0.0` and `[::]` can be bound side by
+/// side in either order, and no peer has an IPv4-mapped address.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // On Unix: a restart may bind while the old connections are still in TIME_WAIT. (On Windows it would mean sharing.)
+    // On Unix, a restarted server may bind while its old connections are in TIME_WAIT. (On Windows
+    // the option would share the port.)
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
-    // Linux hands this on to every accepted socket, which saves a call per connection.
+    // On Linux accepted sockets inherit this option, which saves one call per connection.
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
 }
 
-/// A stream that is being connected to `address`, non-blocking, closed on exec, and without Nagle's delay. Once it has
-/// become writable, `is_connected` says what came of it.
+/// Starts connecting a stream to `address`: non-blocking, closed on exec, and without Nagle's
+/// delay. Once it is writable, `is_connected` returns the result.
 pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
-/// Has the peer been reached? An event may come before that is decided, and an error waits on the socket where it is decided
-/// against us. (This is what mio asks for after `TcpStream::connect`.)
+/// Returns whether a connect has succeeded. `false`: it is not decided yet, since an event may come
+/// before that.
 ///
-/// Who connects to a port of its own machine at which nobody listens may be given that very port to connect from, and then has
-/// reached itself (two SYNs that cross make a connection, RFC 9293 section 3.5). That is nobody, and said to be so.
+/// If the connect has failed, its error was pending on the socket, and is returned. (These are the
+/// checks that mio asks for after `TcpStream::connect`.)
+///
+/// A socket that connects to a port of its own machine, on which no server listens, may get that
+/// same port as its ephemeral port. Then it is connected to itself: two SYNs that cross make a
+/// connection (RFC 9293 section 3.5). It has no peer, so this is reported as `ConnectionRefused`.
 pub(crate) fn is_connected(stream: &TcpStream) -> io::Result<bool> {
     if let Some(error) = stream.take_error()? {
         return Err(error);
     }
     match stream.peer_addr() {
         Ok(peer) if stream.local_addr()? == peer => {
-            // To close in order would keep the port for a minute (TIME_WAIT) from whoever ought to listen there.
+            // Closed in order, the socket would stay in TIME_WAIT for a minute, and the server that
+            // should listen on the port could not bind it.
             reset_on_close(stream);
             Err(io::ErrorKind::ConnectionRefused.into())
         }
@@ -76,26 +85,29 @@ pub(crate) fn is_connected(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// What has to be set on an accepted stream where the listener's settings are not inherited: elsewhere than on Linux.
+/// Sets TCP_NODELAY on an accepted stream, except on Linux, where it is inherited from the
+/// listener.
 pub(crate) fn set_nodelay(stream: &TcpStream) -> io::Result<()> {
     if cfg!(target_os = "linux") { Ok(()) } else { stream.set_nodelay(true) }
 }
 
-/// Makes closing `stream` send a reset instead of a FIN, and discard what the kernel has not sent yet.
+/// Makes closing `stream` send a reset instead of a FIN, and discard the bytes that the kernel has
+/// not sent yet (SO_LINGER with a timeout of 0).
 pub(crate) fn reset_on_close(stream: &TcpStream) {
-    // It fails only on a socket that is dead already, and then there is nothing left to reset.
+    // It fails only on a socket that is closed already, and then there is nothing left to reset.
     let _ = SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
 }
 
-/// A UDP socket on `address`, non-blocking, closed on exec, with `buffer_bytes` asked for in both directions.
+/// Opens a UDP socket on `address`, non-blocking, closed on exec. Asks for kernel buffers of
+/// `buffer_bytes` in each direction.
 pub(crate) fn bind_datagram(address: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
     let socket = datagram_socket(address, buffer_bytes)?;
     socket.bind(&address.into())?;
     Ok(UdpSocket::from_std(socket.into()))
 }
 
-/// The same on a port that the system chooses, connected to `peer`: the kernel hands on what comes from there, and tells what ICMP
-/// reports of what goes there.
+/// Opens the same on an ephemeral port, connected to `peer`. The kernel then delivers only the
+/// peer's datagrams, and reports the ICMP errors of those that are sent to it.
 pub(crate) fn connect_datagram(peer: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
     let socket = datagram_socket(peer, buffer_bytes)?;
     socket.connect(&peer.into())?;
@@ -108,7 +120,8 @@ fn datagram_socket(address: SocketAddr, buffer_bytes: usize) -> io::Result<Socke
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // The kernel grants what it allows; some refuse outright what is over their limit. Less is slower, not wrong.
+    // Some kernels grant as much as they allow, others reject a size above their limit. Less is
+    // slower, not wrong.
     if let Err(error) = socket
         .set_recv_buffer_size(buffer_bytes)
         .and_then(|()| socket.set_send_buffer_size(buffer_bytes))
@@ -118,8 +131,9 @@ fn datagram_socket(address: SocketAddr, buffer_bytes: usize) -> io::Result<Socke
     Ok(socket)
 }
 
-/// Is the address of `peer` one of this machine's? To bind a socket to it succeeds only then. (Where the system lets anybody's
-/// be bound, as Linux does if `net.ipv4.ip_nonlocal_bind` is set, all are said to be.)
+/// Returns whether the address of `peer` is one of this machine's: only then can a socket be bound
+/// to it. (Where the system allows binding to any address, as Linux does if
+/// `net.ipv4.ip_nonlocal_bind` is set, this is true for all of them.)
 pub(crate) fn is_own_address(mut peer: SocketAddr) -> io::Result<bool> {
     peer.set_port(0);
     let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, Some(Protocol::UDP))?;
@@ -130,8 +144,9 @@ pub(crate) fn is_own_address(mut peer: SocketAddr) -> io::Result<bool> {
     }
 }
 
-/// What `mio` wants to be told about a stream from its first wait on. The urgent mark (Linux: EPOLLPRI) cuts a read
-/// short without the socket being drained, so the loop must hear of it.
+/// Returns the interest of a stream that is only read. It includes TCP urgent data (Linux:
+/// EPOLLPRI): the urgent mark ends a read early although more bytes follow, so the loop must get an
+/// event for it.
 pub(crate) fn read_interest() -> Interest {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     return Interest::READABLE | Interest::PRIORITY;
@@ -139,7 +154,8 @@ pub(crate) fn read_interest() -> Interest {
     return Interest::READABLE;
 }
 
-/// Whether `event` tells of an urgent mark. mio knows of it only where the kernel does.
+/// Returns whether `event` reports TCP urgent data. mio has this event only where the kernel has
+/// it.
 pub(crate) fn is_priority(event: &Event) -> bool {
     cfg!(any(target_os = "linux", target_os = "android")) && event.is_priority()
 }
@@ -149,14 +165,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_accepted_is_answered_without_delay() {
-        // Whether the option is inherited or set anew: nothing waits for the acknowledgement of what went before (Nagle).
+    fn accepted_streams_have_tcp_nodelay_set() {
+        // Inherited or set again: no reply waits for the acknowledgement of the previous one
+        // (Nagle).
         let listener = listen(([127, 0, 0, 1], 0).into()).unwrap();
         let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, from) = loop {
             match listener.accept() {
                 Ok(accepted) => break accepted,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::yield_now(), // it is still on its way
+                // The connection is not in the backlog yet.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::yield_now(),
                 Err(error) => panic!("{error}"),
             }
         };
@@ -165,9 +183,10 @@ mod tests {
     }
 
     #[test]
-    fn who_has_reached_itself_has_reached_nobody() {
-        // It connects to the port that it is bound to, as the kernel may have it do where it chooses the port. Afterwards who
-        // was meant can listen there, as it could not if we had closed in order (TIME_WAIT).
+    fn self_connected_stream_is_refused_and_frees_its_port() {
+        // The socket connects to the port that it is bound to. The kernel may cause the same when
+        // it chooses the ephemeral port. Afterwards a server can listen on the port, which it could
+        // not if the socket had been closed in order (TIME_WAIT).
         let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&any.into()).unwrap();

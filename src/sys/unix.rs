@@ -1,25 +1,29 @@
-//! A Unix stream socket that listens, and the file that stands for it.
+//! A listening Unix stream socket, and the file that is its address.
 //!
 //! ```text
-//!     bind, listen: a file beside the path
+//!     bind, listen: a socket file with a temporary name beside the path
 //!       │
 //!       └─► link it to the path
-//!             nothing there ──────────────────────────────► done: the file is ours
-//!             a socket's file, nobody listens behind it ──► removed, and linked again
-//!             a socket's file, and somebody listens ──┐
-//!             anything else, also a symbolic link ────┴───► AddrInUse, and it is left as it is
+//!             nothing there ─────────────────────────────────► done: the file is ours
+//!             a socket file, no process listens (stale) ─────► removed, and linked again
+//!             a socket file, and a process listens ──┐
+//!             anything else, also a symbolic link ───┴───────► AddrInUse, and it is left as it is
 //! ```
 //!
-//! The kernel makes the file on bind(2), and leaves it to us to remove it. So whoever is killed leaves a file behind that
-//! nobody answers at, and that keeps everybody from binding again. Nothing is removed here but such a file, and our own.
+//! The kernel creates the file on bind(2), and leaves its removal to us. So a process that is
+//! killed leaves a stale file: no process listens, but bind(2) fails as long as the file exists.
+//! Nothing is removed here but a stale file and our own.
 //!
-//! To bind and to listen are two steps, and a file between them looks like one that was left behind. So both are done at a name
-//! that nobody else asks about, and link(2) shows it at the path: who finds the file there finds somebody who listens, and we
-//! know which file is ours before anybody else can have put another in its place. The name beside it is gone when that is done;
-//! whoever is killed before leaves it lying. (It is also what the system shows as the socket's: ss(8) says `PATH.N`.)
+//! bind(2) and listen(2) are two steps, and between them a socket file looks stale. So both are
+//! done under a temporary name that no other process uses, and link(2) then makes the file appear
+//! at the path. A client that finds the file there can connect. And we know which file is ours
+//! before another process can have replaced it. The temporary name is removed when the link is
+//! made. A process that is killed before that leaves it behind. (It is also the name that the
+//! system reports for the socket: ss(8) shows `PATH.N`.)
 //!
-//! Whoever is accepted is handed on as a TCP stream: a descriptor is one, and recv, send and shutdown do not ask for its family.
-//! So nothing that is done for each message has to tell the two apart.
+//! An accepted socket is returned as a TCP stream. Both are descriptors, and recv, send and
+//! shutdown do not depend on the address family. So nothing that is done for each message has to
+//! distinguish the two.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -35,26 +39,28 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::limits::BACKLOG;
 
-/// How many names beside the path are tried. Each is taken for as long as somebody starts there, or for good where somebody was
-/// killed in that moment. Beyond it: an error.
-const NAMES_MAX: u8 = 16;
+/// Most temporary names that are tried. Each is taken while another process starts on the same
+/// path, or for good if that process was killed meanwhile. Beyond it: an error.
+const TEMPORARY_NAMES_MAX: u8 = 16;
 
-/// How often the path is tried, where each time the file of somebody who does not listen any more is found there and removed. The
-/// second time there is none, unless others come and are killed as fast as we look. Beyond it: an error.
-const LOOKS_MAX: u8 = 16;
+/// Most attempts to link the file to the path. Each attempt that finds a stale file removes it. The
+/// second one succeeds, unless other processes leave stale files as fast as we retry. Beyond it: an
+/// error.
+const LINK_ATTEMPTS_MAX: u8 = 16;
 
 pub(crate) struct UnixListener {
-    /// Dropped first, while the socket still holds its inode: until then no other file can have the same number.
-    _file: OwnFile,
+    /// Dropped first, while the socket still holds its inode: until then no other file can have the
+    /// same inode number.
+    _file: SocketFile,
     socket: mio::net::UnixListener,
 }
 
 impl UnixListener {
-    /// A socket that listens at `path`, non-blocking, closed on exec.
+    /// Opens a socket that listens at `path`, non-blocking, closed on exec.
     pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
         let bytes = path.as_os_str().as_bytes();
         if bytes.is_empty() || bytes.contains(&0) {
-            // To the kernel these would be names without a file.
+            // The kernel takes these for names without a file (unix(7)).
             return Err(io::Error::new(
                 ErrorKind::InvalidInput,
                 "a Unix socket needs the path of a file",
@@ -63,15 +69,16 @@ impl UnixListener {
         let address = address_of(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
-        let beside = bind_beside(path, &socket)?;
-        // Whatever fails from here on takes the file with it.
-        let beside = OwnFile::at(absolute(beside)?)?;
+        let temporary = bind_temporary(path, &socket)?;
+        // If a later step fails, dropping this removes the file.
+        let temporary = SocketFile::at(absolute(temporary)?)?;
         socket.listen(BACKLOG)?;
-        let file = beside.show_at(absolute(path)?, &address, |from, to| fs::hard_link(from, to))?;
+        let file =
+            temporary.move_to(absolute(path)?, &address, |from, to| fs::hard_link(from, to))?;
         Ok(UnixListener { _file: file, socket: OwnedFd::from(socket).into() })
     }
 
-    /// Accepts one, non-blocking and closed on exec.
+    /// Accepts a connection, non-blocking and closed on exec.
     pub(crate) fn accept(&self) -> io::Result<TcpStream> {
         let (stream, _) = self.socket.accept()?;
         Ok(OwnedFd::from(stream).into())
@@ -112,51 +119,54 @@ fn address_of(path: &Path) -> io::Result<SockAddr> {
     SockAddr::unix(path).map_err(too_long)
 }
 
-/// Binds `socket` in the directory of `path`, to a name that nobody has, and returns where that is.
-fn bind_beside(path: &Path, socket: &Socket) -> io::Result<PathBuf> {
-    for number in 0..NAMES_MAX {
+/// Binds `socket` to an unused temporary name in the directory of `path`, and returns the name's
+/// path.
+fn bind_temporary(path: &Path, socket: &Socket) -> io::Result<PathBuf> {
+    for number in 0..TEMPORARY_NAMES_MAX {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{number:x}"));
-        let mut beside = path.with_file_name(name);
-        if SockAddr::unix(&beside).is_err() {
-            // With these two bytes it is too long; they have to do alone.
-            beside.set_file_name(format!(".{number:x}"));
+        let mut temporary = path.with_file_name(name);
+        if SockAddr::unix(&temporary).is_err() {
+            // With these two bytes the path is too long, so they are the whole name.
+            temporary.set_file_name(format!(".{number:x}"));
         }
-        match socket.bind(&address_of(&beside)?) {
+        match socket.bind(&address_of(&temporary)?) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {}
-            other => return other.map(|()| beside),
+            other => return other.map(|()| temporary),
         }
     }
-    Err(in_use("and so are all names beside it"))
+    Err(in_use("so are all temporary names beside it"))
 }
 
-/// Removes the file of a socket at which nobody listens any more. What else is at `path` stays, and is the error.
+/// Removes a stale socket file from `path`. Anything else at `path` is left as it is, and is the
+/// error.
 fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
     let found = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()), // somebody else has removed it
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()), // already removed
         other => other?,
     };
     if found.is_symlink() {
-        return Err(in_use("there is a symbolic link, which is not followed"));
+        return Err(in_use("a symbolic link is there, which is not followed"));
     }
     if !found.file_type().is_socket() {
-        return Err(in_use("there is a file which is not a socket"));
+        return Err(in_use("a file that is not a socket is there"));
     }
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     probe.set_nonblocking(true)?;
     match probe.connect(address) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        // Also where so many wait already that nobody else may (EAGAIN; the BSDs say ECONNREFUSED then, and cannot be asked).
-        Ok(()) => return Err(in_use("somebody listens there")),
+        // EAGAIN: a process listens, and its backlog is full. (The BSDs report ECONNREFUSED for
+        // that, as for a stale file.)
+        Ok(()) => return Err(in_use("a process listens there")),
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
-            return Err(in_use("somebody listens there"));
+            return Err(in_use("a process listens there"));
         }
         Err(error) => {
-            return Err(in_use(&format!("there is a socket of which nothing is known: {error}")));
+            return Err(in_use(&format!("a socket of unknown state is there: {error}")));
         }
     }
-    // Only what has been asked is removed.
+    // Only the file that was probed is removed.
     if fs::symlink_metadata(path).is_ok_and(|now| identity(&now) == identity(&found)) {
         fs::remove_file(path)?;
     }
@@ -164,57 +174,59 @@ fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
 }
 
 fn in_use(why: &str) -> io::Error {
-    io::Error::new(ErrorKind::AddrInUse, format!("address in use, {why}"))
+    io::Error::new(ErrorKind::AddrInUse, format!("address in use: {why}"))
 }
 
 /// The file of our own socket, which is removed when this is dropped.
-struct OwnFile {
-    /// Where it is, also if the process changes its directory.
+struct SocketFile {
+    /// An absolute path, because the process may change its directory.
     path: PathBuf,
     identity: (u64, u64),
 }
 
-impl OwnFile {
-    fn at(path: PathBuf) -> io::Result<OwnFile> {
+impl SocketFile {
+    fn at(path: PathBuf) -> io::Result<SocketFile> {
         let identity = identity(&fs::symlink_metadata(&path)?);
-        Ok(OwnFile { path, identity })
+        Ok(SocketFile { path, identity })
     }
 
-    /// Has it at `path` from now on, and no longer where it was. `link` is link(2).
-    fn show_at(
+    /// Moves the file to `path`, where it replaces nothing but a stale socket file. `link` is
+    /// link(2).
+    fn move_to(
         self,
         path: PathBuf,
         address: &SockAddr,
         link: impl Fn(&Path, &Path) -> io::Result<()>,
-    ) -> io::Result<OwnFile> {
-        for _ in 0..LOOKS_MAX {
+    ) -> io::Result<SocketFile> {
+        for _ in 0..LINK_ATTEMPTS_MAX {
             match link(&self.path, &path) {
-                Ok(()) => return Ok(OwnFile { path, identity: self.identity }),
+                Ok(()) => return Ok(SocketFile { path, identity: self.identity }),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     remove_stale(&path, address)?;
                 }
                 Err(_) => {
-                    // Not every file system has links. To rename is the same, but takes the place of who has come since the look
-                    // before. If something else is wrong, it is wrong here too.
+                    // Not every file system has links. rename(2) does the same, but it also
+                    // replaces a file that was created since `remove_stale` looked. If the error
+                    // had another cause, rename(2) fails, too.
                     remove_stale(&path, address)?;
                     fs::rename(&self.path, &path)?;
-                    return Ok(OwnFile { path, identity: self.identity });
+                    return Ok(SocketFile { path, identity: self.identity });
                 }
             }
         }
-        Err(in_use("others come and go there"))
+        Err(in_use("other processes keep creating the file"))
     }
 
-    /// Is what is at its path still this file, and not another of the same name?
-    fn is_there(&self) -> bool {
+    /// Returns whether the file at the path is still this one, and not another of the same name.
+    fn is_at_path(&self) -> bool {
         fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity)
     }
 }
 
-impl Drop for OwnFile {
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Where this fails, what is left is a file like that of somebody who was killed.
-        if self.is_there()
+        // If this fails, the file is left stale, as if the process had been killed.
+        if self.is_at_path()
             && let Err(error) = fs::remove_file(&self.path)
         {
             log::debug!("unix:{}: socket file not removed: {error}", self.path.display());
@@ -222,7 +234,7 @@ impl Drop for OwnFile {
     }
 }
 
-/// The device and the inode: what the system knows a file by, whatever it is called.
+/// Returns the device and the inode number, which identify a file whatever its name.
 fn identity(found: &fs::Metadata) -> (u64, u64) {
     (found.dev(), found.ino())
 }
@@ -232,7 +244,7 @@ mod tests {
     use super::*;
     use std::os::unix::net;
 
-    /// A directory of the test's own. It goes with the value.
+    /// A directory for one test, removed on drop.
     struct Directory(PathBuf);
 
     impl Directory {
@@ -254,23 +266,23 @@ mod tests {
             names
         }
 
-        /// Begins to listen at its path as `UnixListener::bind` does, where link(2) is `link`.
+        /// Listens at the path as `UnixListener::bind` does, with `link` in place of link(2).
         fn listen(
             &self,
             link: impl Fn(&Path, &Path) -> io::Result<()>,
-        ) -> io::Result<(OwnFile, Socket)> {
+        ) -> io::Result<(SocketFile, Socket)> {
             let (path, socket) =
                 (self.path(), Socket::new(Domain::UNIX, Type::STREAM, None).unwrap());
-            let beside = OwnFile::at(bind_beside(&path, &socket)?)?;
+            let temporary = SocketFile::at(bind_temporary(&path, &socket)?)?;
             socket.listen(BACKLOG)?;
             let address = address_of(&path)?;
-            Ok((beside.show_at(path, &address, link)?, socket))
+            Ok((temporary.move_to(path, &address, link)?, socket))
         }
     }
 
     impl Drop for Directory {
         fn drop(&mut self) {
-            // It is only tidiness.
+            // If this fails, only a temporary directory is left.
             let _ = fs::remove_dir_all(&self.0);
         }
     }
@@ -280,10 +292,10 @@ mod tests {
     }
 
     #[test]
-    fn where_there_are_no_links_a_path_is_taken_and_refused_all_the_same() {
+    fn path_is_bound_and_refused_on_a_file_system_without_links() {
         let directory = Directory::new("no-links");
-        for left_behind in [false, true] {
-            if left_behind {
+        for is_stale in [false, true] {
+            if is_stale {
                 drop(net::UnixListener::bind(directory.path()).unwrap());
             }
             let ours = directory.listen(no_links).unwrap();
@@ -299,26 +311,27 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_at_the_very_moment_keeps_the_path() {
-        // The other one comes when nothing stands in our way any more but the link.
-        let directory = Directory::new("moment");
+    fn path_stays_with_a_socket_bound_just_before_our_link() {
+        // The other socket binds the path after we removed the stale file, and just before our
+        // second link.
+        let directory = Directory::new("raced");
         drop(net::UnixListener::bind(directory.path()).unwrap());
-        let (other, looks) = (std::cell::OnceCell::new(), std::cell::Cell::new(0));
+        let (other, attempts) = (std::cell::OnceCell::new(), std::cell::Cell::new(0));
         let link = |from: &Path, to: &Path| {
-            looks.set(looks.get() + 1);
-            if looks.get() == 2 {
+            attempts.set(attempts.get() + 1);
+            if attempts.get() == 2 {
                 assert!(other.set(net::UnixListener::bind(to).unwrap()).is_ok());
             }
             fs::hard_link(from, to)
         };
         assert_eq!(directory.listen(link).map(drop).unwrap_err().kind(), ErrorKind::AddrInUse);
-        assert_eq!((looks.get(), directory.names()), (2, vec!["socket".to_string()]));
+        assert_eq!((attempts.get(), directory.names()), (2, vec!["socket".to_string()]));
         net::UnixStream::connect(directory.path()).unwrap();
     }
 
     #[test]
-    fn where_others_come_and_go_without_end_we_do_not_try_without_end() {
-        let directory = Directory::new("others");
+    fn link_attempts_end_although_stale_files_keep_appearing() {
+        let directory = Directory::new("endless");
         let link = |from: &Path, to: &Path| {
             drop(net::UnixListener::bind(to).unwrap());
             fs::hard_link(from, to)
@@ -327,27 +340,31 @@ mod tests {
         assert_eq!(
             directory.names(),
             [""; 0],
-            "the last of them has been removed, and so has ours"
+            "the last stale file has been removed, and so has ours"
         );
     }
 
     #[test]
-    fn a_name_beside_the_path_that_somebody_has_is_passed_over() {
-        let directory = Directory::new("beside");
+    fn used_temporary_names_are_skipped_until_none_is_left() {
+        let directory = Directory::new("temporary");
         let names =
             |count: u8| (0..count).map(|number| format!("socket.{number:x}")).collect::<Vec<_>>();
-        for name in names(NAMES_MAX - 1) {
+        for name in names(TEMPORARY_NAMES_MAX - 1) {
             fs::write(directory.0.join(name), "").unwrap();
         }
         let ours = UnixListener::bind(&directory.path()).unwrap();
         net::UnixStream::connect(directory.path()).unwrap();
         drop(ours);
-        assert_eq!(directory.names(), names(NAMES_MAX - 1));
-        fs::write(directory.0.join(&names(NAMES_MAX)[usize::from(NAMES_MAX) - 1]), "").unwrap();
+        assert_eq!(directory.names(), names(TEMPORARY_NAMES_MAX - 1));
+        fs::write(
+            directory.0.join(&names(TEMPORARY_NAMES_MAX)[usize::from(TEMPORARY_NAMES_MAX) - 1]),
+            "",
+        )
+        .unwrap();
         assert_eq!(
             UnixListener::bind(&directory.path()).map(drop).unwrap_err().kind(),
             ErrorKind::AddrInUse
         );
-        assert_eq!(directory.names(), names(NAMES_MAX));
+        assert_eq!(directory.names(), names(TEMPORARY_NAMES_MAX));
     }
 }
