@@ -1,38 +1,38 @@
-//! The loop.
+//! The event loop: wait, note, drive, expire, reap.
 //!
 //! ```text
 //!             kernel                       ours
 //!  socket ──► epoll ──► event ──► token ──► slot (slab) ──► source
 //!                                                             │ Listener    accept → new slot
-//!                                                             │ Datagram    receive a batch → answer a batch
+//!                                                             │ Datagram    receive → reply
 //!                                                             ▼ Connection
 //!               socket ◄── output ◄── protocol ◄── input ◄── socket
 //! ```
 //!
-//! One iteration of the loop is a turn of five stages. They follow in this file in the order in which they
-//! run:
+//! One iteration is a turn. It has five stages, which follow below in the order in which they run:
 //!
 //! ```text
-//! wait     sleep in poll until an event or a deadline; not at all while the run queue holds a slot
+//! wait     sleep in poll until an event or a deadline; not at all while a slot is queued
 //! note     for each event: store the readiness on its slot and queue the slot; nothing runs yet
-//! drive    for each slot in the run queue: let its source work until it blocks, ends or spends its budget
+//! drive    for each queued slot: run its source until it blocks, ends or spends its budget
 //! expire   for each deadline that is due: let the source check its timer and timeouts
-//! reap     close and free the slots that ended; queue the listeners that were paused for want of room
+//! reap     close and free the slots that ended; queue the paused listeners
 //! ```
 //!
-//! Two things here are part of correctness, not of speed. The **run queue**: the poller is edge-triggered, so
-//! a source that stopped before `WouldBlock` gets no second event for the bytes it left behind. It must be in
-//! the run queue (invariant 2, checked over the whole slab before each wait in debug builds). And the
-//! **order**: all events are noted before any source can end, and slots are freed last. So within one turn a
-//! token means one source (invariant 4), and no event can be stale.
+//! Two things here are part of correctness, not of speed. The **run queue**: the poller is
+//! edge-triggered, so a source that stopped before `WouldBlock` gets no second event for the bytes
+//! it left behind. It must be in the run queue (invariant 2, checked over the whole slab before
+//! each wait in debug builds). And the **order**: all events are noted before any source can end,
+//! and slots are freed last. So within one turn a token means one source (invariant 4), and no
+//! event is stale.
 
 mod slots; // the slab's entries: queueing, registering, ending
 mod sources; // what each kind of source does when it is driven, expires or ends
-mod open; // listeners and sockets, opened
-mod accept; // accepting connections, and evicting idle ones
-mod dispatch; // effects applied, notifications delivered
-mod stop; // graceful shutdown
-mod panics; // a panic in a protocol
+mod open; // opening listeners, datagram sockets and the others
+mod accept; // accepting connections, evicting idle ones
+mod dispatch; // applying effects, delivering notifications
+mod stop; // graceful stop
+mod panics; // panics in protocols and tasks
 pub(crate) mod tasks; // tasks that other threads submit
 
 use std::io;
@@ -61,13 +61,14 @@ use crate::stats::Stats;
 use crate::stream::readiness::Registered;
 use crate::sys::{Events, Poll};
 
-/// An event loop with its sockets: one thread, one poll, one slab of connections. It stays on the
-/// thread that made it, blocks only in its own wait, and no peer can end it.
+/// An event loop with its sockets: one thread, one poller, one slab of connections.
+///
+/// It stays on the thread that made it, blocks only in its own wait, and no peer can end it.
 pub struct Reactor {
     poll: Poll,
     events: Events,
     slots: Slab<Slot>,
-    /// With fewer slots in use than this, the slab gives memory back.
+    /// With fewer slots in use than this, the slab gives its memory back.
     shrink_threshold: usize,
     /// Slots whose source can go on without a further event, each once.
     run_queue: Vec<usize>,
@@ -80,23 +81,20 @@ pub struct Reactor {
     notifications_left: usize,
     /// Slots whose source has ended in this turn, and why. `reap` frees them.
     ended: Vec<(usize, CloseReason)>,
-    /// The slots of the listeners.
-    listeners: Vec<usize>,
+    listeners: Vec<usize>, // their slots
     /// Earliest time of the next eviction scan: one scan costs O(slots), so at most ten a second.
     next_eviction_at: Time,
-    /// What streams are read into.
+    /// The buffer that streams are read into.
     scratch: Box<[u8; READ_BYTES_MAX]>,
     state: LoopState,
     /// What protocols have asked to be done to other connections.
     effects: Effects,
     drain: Drain,
-    /// Connects that failed at once, and whose protocols have yet to be called.
+    /// Connects that failed at once. Their protocols have not been called yet.
     failed_connects: Vec<(FailedConnect, CloseReason)>,
-    /// How many datagram sockets are connected to a peer.
-    datagram_clients: usize,
+    datagram_clients: usize, // datagram sockets that are connected to a peer
     /// Made when the first handle is asked for; each call of `handle` returns a clone.
     handle: Option<Handle>,
-    /// A turn is running.
     is_in_turn: bool,
 }
 
@@ -105,7 +103,7 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// The kernel's error if it has no descriptor or no memory for another poll (epoll_create1(2)).
+    /// The kernel's error if it has no descriptor or memory for another poller (epoll_create1(2)).
     pub fn new(limits: Limits) -> io::Result<Reactor> {
         Ok(Reactor {
             poll: Poll::new()?,
@@ -151,8 +149,8 @@ impl Reactor {
         }
     }
 
-    /// Runs one turn, which waits for an event or a deadline, but no longer than `at_most`, in whole
-    /// milliseconds. For programs that have a loop of their own, and for benchmarks.
+    /// Runs one turn, which waits for an event or a deadline, but no longer than `at_most`, in
+    /// whole milliseconds. For programs that have a loop of their own, and for benchmarks.
     ///
     /// # Errors
     ///
@@ -167,7 +165,7 @@ impl Reactor {
     }
 
     fn run_turn(&mut self, until: Time) -> io::Result<()> {
-        assert!(!self.is_in_turn, "a turn is not run within another");
+        assert!(!self.is_in_turn, "a turn cannot run within another turn");
         self.wait(until)?;
         self.is_in_turn = true;
         self.note();
@@ -206,7 +204,7 @@ impl Reactor {
         Ok(())
     }
 
-    /// Returns whether there is something to do without waiting.
+    /// Returns whether there is work to do without an event.
     #[inline]
     fn has_work(&self) -> bool {
         !self.run_queue.is_empty()
@@ -214,7 +212,7 @@ impl Reactor {
             || !self.failed_connects.is_empty()
     }
 
-    /// When there will be something to do even if no event comes.
+    /// Returns when there will be work to do even without an event.
     #[inline]
     fn next_deadline(&self) -> Time {
         self.deadlines.soonest().min(self.drain.until)
@@ -225,7 +223,7 @@ impl Reactor {
     fn note(&mut self) {
         for event in &self.events {
             let token = event.token().0;
-            // A closed descriptor has no events, unless the application has forked and a copy is still open.
+            // A closed descriptor has no events, unless the process has forked and a copy is open.
             let Some(slot) = self.slots.get_mut(token) else { continue };
             slot.ready.note(event);
             enqueue(&mut self.run_queue, token, slot);
@@ -235,10 +233,10 @@ impl Reactor {
         }
     }
 
-    // ---- drive: let each source work that can
+    // ---- drive: let every queued source work
 
-    /// Drives every slot in the run queue once, then delivers notifications. Unfinished slots and newly
-    /// accepted connections run in the next turn.
+    /// Drives every slot in the run queue once, then delivers notifications. Unfinished slots and
+    /// newly accepted connections run in the next turn.
     fn drive(&mut self) {
         std::mem::swap(&mut self.run_queue, &mut self.batch);
         self.state.budget.share(self.batch.len(), self.state.stats.bytes_moved());
@@ -250,7 +248,7 @@ impl Reactor {
         if pending > 0 {
             let share = pending / NOTIFICATIONS_PENDING_DIVISOR;
             self.notifications_left = pending.min(NOTIFICATIONS_PER_TURN.max(share));
-            self.effects.begin_stage(); // some are delivered however much was done before
+            self.effects.begin_stage(); // deliver some, whatever was applied before
             self.catch_panics(Reactor::deliver_notifications);
         }
     }
@@ -276,8 +274,8 @@ impl Reactor {
                 &mut self.state,
                 &mut self.effects,
             );
-            // I/O only moves a deadline later, so the filed one is early enough unless the protocol has set an
-            // earlier timer.
+            // I/O only moves a deadline later, so the filed one is early enough unless the protocol
+            // has set an earlier timer.
             let is_armed =
                 slot.filed_deadline <= connection.timer() && slot.registered != Registered::Nothing;
             if outcome == Outcome::Idle
@@ -292,7 +290,7 @@ impl Reactor {
         }
     }
 
-    /// Leaves the slots that have not been driven yet to the next turn, in which they come first.
+    /// Leaves the slots that have not been driven yet to the next turn, where they come first.
     #[cold]
     fn defer(&mut self) {
         drop(self.run_queue.splice(..0, self.batch.drain(self.batch_cursor..)));
@@ -321,7 +319,7 @@ impl Reactor {
             let slot = &mut self.slots[token];
             slot.filed_deadline = Time::NEVER;
             if slot.state == SlotState::Ended {
-                continue; // it ended in this very turn
+                continue; // it has ended in this turn
             }
             let outcome = self.expire_source(token);
             self.finish_drive(token, outcome);
@@ -342,7 +340,7 @@ impl Reactor {
         for (token, why) in ended.drain(..) {
             self.free(token, why);
         }
-        self.ended = ended; // for its memory
+        self.ended = ended; // to keep its memory
         self.shrink();
         self.resume_listeners();
     }

@@ -1,4 +1,12 @@
-//! Newcomers: let in as long as there is room, and what is done when there is none.
+//! Accepting connections, and evicting idle ones when there is no room for another.
+//!
+//! A listener accepts until the backlog is empty (`WouldBlock`), its budget is spent, or no slot or
+//! descriptor is left. In the last case it pauses: new connections wait in the kernel's backlog,
+//! and idle connections are evicted if their protocols allow it. Accepting resumes when a slot is
+//! freed, or after `ACCEPT_RETRY_MS`.
+//!
+//! A connection is never accepted only to be closed: that would turn away a client that can be
+//! served in a moment.
 
 use std::collections::BinaryHeap;
 use std::io;
@@ -18,9 +26,9 @@ use crate::stream::readiness::{Readiness, Registered};
 use crate::sys::TcpStream;
 
 impl Reactor {
-    /// After slots were freed: queues the listeners that are paused for want of room.
+    /// Queues the paused listeners, after slots were freed.
     pub(super) fn resume_listeners(&mut self) {
-        // There is room again, mostly for one connection. So the listeners take turns.
+        // Mostly one slot was freed. Another listener is first each time, so that all get one.
         if self.listeners.len() > 1 {
             self.listeners.rotate_left(1);
         }
@@ -32,15 +40,18 @@ impl Reactor {
         }
     }
 
-    /// Accepts until there are no more, the budget is spent, or there is no room. Each newcomer goes to the queue, and is not
-    /// watched yet: a short exchange whose request arrives before the next turn needs no epoll_ctl at all. (To try it in
-    /// this very turn would be a little too early for most requests.)
+    /// Accepts connections until the backlog is empty, the budget is spent, or there is no room.
+    ///
+    /// A new connection is queued for the next turn, but is not registered with epoll yet. If its
+    /// request has arrived by then and the reply ends the exchange, no epoll_ctl is needed at all.
+    /// Reading in this turn was measured, and is too early for a third to two thirds of requests
+    /// (docs/design.md).
     pub(super) fn accept_batch(&mut self, token: usize) -> Outcome {
         let accepted_before = self.state.stats.accepted;
         for _ in 0..ACCEPTS_PER_TURN {
             let Source::Listener(listener) = &mut self.slots[token].source else { break };
             if self.drain.accepted >= BACKLOG {
-                listener.close(); // the stop has let in more than can have stood at the door
+                listener.close(); // more than the backlog can have held when the stop began
             }
             if self.state.stats.connections >= self.state.limits.connections_max {
                 let why =
@@ -55,18 +66,20 @@ impl Reactor {
                     self.drain.accepted += i32::from(self.state.stopping);
                     let protocol = (listener.make_protocol)(peer);
                     self.on_accepted(stream, peer, protocol);
+                    // `opened` may queue effects, whose cost is charged to this turn.
                     if self.effects.is_spent() {
-                        return Outcome::Unfinished; // what each of them does to others when it has come adds up
+                        return Outcome::Unfinished;
                     }
                 }
                 Accepted::WouldBlock => {
                     trace!("{} accept -> WouldBlock", listener.address);
                     listener.recover(self.state.clock.now);
                     if self.state.stopping {
-                        listener.close(); // now, lest somebody comes who will not be let in
+                        listener.close(); // from here on connects are refused, not left unanswered
                     }
                     self.slots[token].ready = Readiness::NOT_READY;
-                    // Idle also where an episode has yet to end: its deadline has been filed since it first had to rest.
+                    // Idle, also during an overload: its deadline has been filed since the first
+                    // pause.
                     return if self.state.stopping { Outcome::Blocked } else { Outcome::Idle };
                 }
                 Accepted::Interrupted => {}
@@ -124,15 +137,17 @@ impl Reactor {
         debug!("accept failed: {error}");
     }
 
-    /// Has idle connections close whose protocols give way, the longest idle first and no more than `EVICTIONS_MAX`, so that
-    /// those who wait can be let in as soon as they are reaped. Who else waits stays in the backlog: to refuse them would
-    /// send away those who can be served in a moment.
+    /// Closes idle connections whose protocols allow it, the longest idle first, `EVICTIONS_MAX` at
+    /// most. New connections are accepted once these are reaped. If more wait, they stay in the
+    /// backlog.
     ///
-    /// Whether anybody waits is not known here: accept(2) fails for want of a descriptor before it looks, and in a full house it
-    /// is not called. At worst so many idle ones close for nobody, and then there is room.
+    /// Whether a connection waits there is not known: accept(2) reports EMFILE before it looks at
+    /// the backlog, and with `connections_max` reached it is not called. At worst, `EVICTIONS_MAX`
+    /// idle connections are closed although none waits, and then there is room.
     ///
-    /// This looks at every slot, which takes some 6 ns for each: 50 µs with nine thousand connections, perhaps 1 ms with a
-    /// hundred thousand. So it is done once in `ACCEPT_RETRY_MS` at most, however often listeners rest.
+    /// A scan looks at every slot, which takes some 6 ns for each: 50 µs with nine thousand
+    /// connections, perhaps 1 ms with a hundred thousand. So there is one scan in `ACCEPT_RETRY_MS`
+    /// at most, however often listeners pause.
     fn evict_idle(&mut self) {
         let now = self.state.clock.now;
         if now < self.next_eviction_at {
@@ -144,17 +159,17 @@ impl Reactor {
         for (token, slot) in &self.slots {
             let Source::Connection(_, connection) = &slot.source else { continue };
             if slot.state != SlotState::Waiting || slot.ready.readable {
-                continue; // there is news of it
+                continue; // has readiness that has not been acted on: not idle
             }
             let Some(since) = connection.idle_since() else { continue };
             let is_full = longest_idle.len() == EVICTIONS_MAX;
             let is_long = since.plus_ms(EVICTION_IDLE_MS) <= now
                 && longest_idle.peek().is_none_or(|last| !is_full || (since, token) < *last);
-            // The protocol lies elsewhere in memory, and is asked last.
+            // The protocol is elsewhere in memory, so it is called last.
             self.running = token;
             if is_long && connection.is_evictable() {
                 if is_full {
-                    longest_idle.pop(); // who has been idle for the shortest time
+                    longest_idle.pop(); // the most recently active of the candidates
                 }
                 longest_idle.push((since, token));
             }
@@ -163,7 +178,8 @@ impl Reactor {
             self.running = token;
             let slot = &mut self.slots[token];
             let Source::Connection(stream, connection) = &mut slot.source else { continue };
-            // In a crowd the kernel may not have told of it yet: whoever has said something is served, and stays.
+            // Under load the poller may not have reported new input yet. A connection with input is
+            // served, and stays.
             let outcome = connection.probe(
                 stream,
                 &mut slot.ready,

@@ -1,7 +1,10 @@
-//! Effects, applied: what connections want done to each other is done here, when nobody is being driven.
+//! Applying effects and delivering notifications: what connections do to each other.
 //!
-//! A connection that something was done to is put into the queue, and goes on from there as after any other news. Nothing here
-//! calls a protocol but `deliver_notifications`, and what a protocol asks for when it is told is applied before the next is told.
+//! A protocol only queues effects while it is called. They are applied here when the call is over,
+//! so that no protocol is called within a call of another. A connection that an effect has changed
+//! is put into the run queue, and is driven as after an event. Only `deliver_notifications` and
+//! `report_failed_connects` call protocols. The effects of one such call are applied before the
+//! next call.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,31 +25,34 @@ use crate::stream::connection::Connection;
 use crate::stream::readiness::Registered;
 use crate::sys::{self, Interest, Token};
 
-/// The protocol of a connect that failed at once. It has no slot.
+/// The protocol of a connect that failed at once, before it had a slot.
 pub(super) enum FailedConnect {
     Stream(Box<dyn Protocol>),
     Datagram(Box<dyn DatagramProtocol>),
 }
 
 impl Reactor {
-    /// Reads the clock again if no turn is running: a program with a loop of its own may have been away for
-    /// long.
+    /// Reads the clock if no turn is running: a program with a loop of its own may call long after
+    /// the last turn.
     pub(super) fn read_clock(&mut self) {
         if !self.is_in_turn {
             self.state.clock.read();
         }
     }
 
-    /// Sends `bytes` to the peer of the connection `to`, as [`Context::send_to`](crate::Context::send_to) does, but at once.
-    /// Returns what a connection would be told of it; `None` is success. Of `AboveHighWatermark` and what follows nothing is told,
-    /// since there is nobody to tell it to.
+    /// Sends `bytes` to the peer of the connection `to`, as
+    /// [`Context::send_to`](crate::Context::send_to) does, but at once.
+    ///
+    /// Returns the notification that a sending connection would get; `None` is success. After
+    /// `AboveHighWatermark` no `BelowLowWatermark` is delivered, because no connection sent these
+    /// bytes.
     pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) -> Option<Notification> {
         self.read_clock();
         self.relay(to, bytes)
     }
 
-    /// Begins a connection to `address`, on which `protocol` speaks, as [`Context::connect`](crate::Context::connect) does,
-    /// but at once. What comes of it is told to `protocol` alone.
+    /// Connects to `address`, as [`Context::connect`](crate::Context::connect) does, but at once.
+    /// The connection is served by `protocol`, and only `protocol` is notified of the result.
     pub fn connect(
         &mut self,
         address: SocketAddr,
@@ -63,7 +69,8 @@ impl Reactor {
         self.apply_command(id, Command::Close);
     }
 
-    /// Sends our FIN on the connection `id`, as [`Context::shutdown_write`](crate::Context::shutdown_write) does.
+    /// Sends a FIN on the connection `id`, after its output, as
+    /// [`Context::shutdown_write`](crate::Context::shutdown_write) does.
     pub fn shutdown_write(&mut self, id: ConnectionId) {
         self.apply_command(id, Command::ShutdownWrite);
     }
@@ -78,22 +85,23 @@ impl Reactor {
         }
     }
 
-    /// Takes no more input on the connection `id` for now, as [`Context::pause`](crate::Context::pause) does.
+    /// Stops reading from the connection `id` for now, as [`Context::pause`](crate::Context::pause)
+    /// does.
     pub fn pause(&mut self, id: ConnectionId) {
         self.apply_command(id, Command::Pause);
     }
 
-    /// Takes input on the connection `id` again, as [`Context::resume`](crate::Context::resume) does.
+    /// Reads from the connection `id` again, as [`Context::resume`](crate::Context::resume) does.
     pub fn resume(&mut self, id: ConnectionId) {
         self.apply_command(id, Command::Resume);
     }
 
-    /// Does what the protocol that has just run wants done to others.
+    /// Applies the effects that the protocol called last has queued.
     #[inline]
     pub(super) fn apply_effects(&mut self) {
         debug_assert!(
             !self.effects.is_empty() || self.effects.bytes.is_empty(),
-            "what waits is for somebody"
+            "queued bytes belong to a queued effect"
         );
         if !self.effects.is_empty() {
             self.apply_queued_effects();
@@ -112,20 +120,22 @@ impl Reactor {
                     Some(Notification::AboveHighWatermark) => {
                         self.effects.on_above_watermark(to, from);
                     }
-                    Some(news) => self.effects.notify(from, to, news),
+                    Some(notification) => self.effects.notify(from, to, notification),
                 },
                 Effect::SendOverflow(to) => {
                     self.state.stats.sends_rejected += 1;
                     self.effects.notify(from, to, Notification::Rejected);
                 }
-                Effect::Command(id, wish) => self.apply_command(id, wish),
+                Effect::Command(id, command) => self.apply_command(id, command),
                 Effect::Abort(id) => self.abort(id),
                 Effect::Monitor(id) if self.find(id).is_some() => {
                     self.effects.monitor(id, from);
                 }
                 Effect::Monitor(id) => self.effects.notify(from, id, Notification::Closed),
-                Effect::Connect(call) => self.start_connect(*call),
-                Effect::ConnectDatagram(call) => self.start_datagram_client(call.0, call.1),
+                Effect::Connect(connect) => self.start_connect(*connect),
+                Effect::ConnectDatagram(connect) => {
+                    self.start_datagram_client(connect.0, connect.1);
+                }
             }
         }
         self.effects.return_buffers(queued, bytes);
@@ -134,13 +144,14 @@ impl Reactor {
         }
     }
 
-    /// The slot of a connection that has not ended. A name that is older than whoever is in its slot now is nobody's.
+    /// Returns the slot of the connection `id`, or `None` if it has ended. Its slot may hold
+    /// another connection by now, so the ids are compared.
     fn find(&self, id: ConnectionId) -> Option<usize> {
         let token = self.effects.slot_of(id)?;
         let slot = self.slots.get(token)?;
-        let is_it =
+        let is_same =
             matches!(&slot.source, Source::Connection(_, connection) if connection.id() == id);
-        (is_it && slot.state != SlotState::Ended).then_some(token)
+        (is_same && slot.state != SlotState::Ended).then_some(token)
     }
 
     fn relay(&mut self, to: ConnectionId, bytes: &[u8]) -> Option<Notification> {
@@ -149,32 +160,33 @@ impl Reactor {
         let Source::Connection(stream, connection) = &mut slot.source else {
             return Some(Notification::Closed);
         };
-        let news = connection.push_relayed(
+        let notification = connection.push_relayed(
             bytes,
             stream,
             &mut slot.ready,
             &mut self.state,
             &mut self.effects,
         );
-        self.state.stats.sends_rejected += u64::from(news == Some(Notification::Rejected));
+        self.state.stats.sends_rejected += u64::from(notification == Some(Notification::Rejected));
         enqueue(&mut self.run_queue, token, slot);
-        news
+        notification
     }
 
-    fn apply_command(&mut self, id: ConnectionId, wish: Command) {
+    fn apply_command(&mut self, id: ConnectionId, command: Command) {
         let Some(token) = self.find(id) else { return };
         let slot = &mut self.slots[token];
         if let Source::Connection(stream, connection) = &mut slot.source {
-            connection.apply(wish, stream, &self.state);
+            connection.apply(command, stream, &self.state);
             enqueue(&mut self.run_queue, token, slot);
         }
     }
 
-    /// Begins a connection. It is watched from the start: to be writable is to be decided.
-    fn start_connect(&mut self, call: PendingConnect) {
+    /// Starts an outbound connection. Its socket is registered for writing at once: it becomes
+    /// writable when the result of connect(2) is known.
+    fn start_connect(&mut self, connect: PendingConnect) {
         let token = Token(self.slots.vacant_key());
-        let begun = match self.state.stats.connections < self.state.limits.connections_max {
-            true => sys::connect(call.address).and_then(|mut stream| {
+        let connecting = match self.state.stats.connections < self.state.limits.connections_max {
+            true => sys::connect(connect.address).and_then(|mut stream| {
                 self.poll.registry().register(
                     &mut stream,
                     token,
@@ -184,33 +196,34 @@ impl Reactor {
             }),
             false => Err(io::ErrorKind::QuotaExceeded.into()),
         };
-        trace!("{} connect {} -> {begun:?}", call.id, call.address);
-        match begun {
+        trace!("{} connect {} -> {connecting:?}", connect.id, connect.address);
+        match connecting {
             Ok(stream) => {
                 let connection = Connection::outbound(
-                    call.protocol,
-                    call.id,
-                    call.address.into(),
+                    connect.protocol,
+                    connect.id,
+                    connect.address.into(),
                     self.state.clock.now,
                 );
                 let token = self
                     .insert(Source::Connection(stream, connection), Registered::ReadingAndWriting);
-                self.effects.bind_slot(call.id, token);
+                self.effects.bind_slot(connect.id, token);
                 self.state.stats.connections += 1;
                 self.rearm(token, false);
             }
             Err(error) => {
-                debug!("{} {}: connect failed: {error}", call.id, call.address);
-                // Now, so that it is the first that is heard of it; the protocol itself is told when nobody else runs.
+                debug!("{} {}: connect failed: {error}", connect.id, connect.address);
+                // The caller is notified now, so this is its first notification of this connection.
+                // The protocol itself is called in `reap`, when no other protocol is running.
                 let why = CloseReason::ConnectFailed(error.kind());
-                self.effects.on_closed(call.id, why, &mut self.state.stats);
+                self.effects.on_closed(connect.id, why, &mut self.state.stats);
                 self.state.stats.closed += 1;
-                self.failed_connects.push((FailedConnect::Stream(call.protocol), why));
+                self.failed_connects.push((FailedConnect::Stream(connect.protocol), why));
             }
         }
     }
 
-    /// Opens a socket for a datagram client.
+    /// Opens the socket of a datagram client.
     fn start_datagram_client(&mut self, peer: SocketAddr, protocol: Box<dyn DatagramProtocol>) {
         let opened = match self.state.stats.connections + self.datagram_clients
             < self.state.limits.connections_max
@@ -235,31 +248,32 @@ impl Reactor {
         }
     }
 
-    /// Tells the protocols whose calls have failed at once.
+    /// Calls `closed` of the protocols whose connects failed at once.
     #[cold]
     pub(super) fn report_failed_connects(&mut self) {
-        for (unreached, why) in std::mem::take(&mut self.failed_connects) {
-            call_closed(&mut self.state.stats, &"connect", &why, || match unreached {
+        for (failed, why) in std::mem::take(&mut self.failed_connects) {
+            call_closed(&mut self.state.stats, &"connect", &why, || match failed {
                 FailedConnect::Stream(mut protocol) => protocol.closed(why),
                 FailedConnect::Datagram(mut protocol) => protocol.closed(why),
             });
         }
     }
 
-    /// Tells the news that there was when this turn had driven everybody, or the first of it. What comes of it is told in the next
-    /// turn, behind the rest.
+    /// Delivers `notifications_left` notifications, the oldest first, or fewer if they cause many
+    /// effects. That number counts only notifications that were pending when the turn had driven
+    /// its batch. New ones are delivered in the next turn, behind the rest.
     pub(super) fn deliver_notifications(&mut self) {
         while self.notifications_left > 0
             && !self.effects.is_spent()
-            && let Some(tiding) = self.effects.next_notification()
+            && let Some(pending) = self.effects.next_notification()
         {
             self.notifications_left -= 1;
-            let Some(token) = self.find(tiding.to) else { continue }; // it has gone itself
+            let Some(token) = self.find(pending.to) else { continue }; // has ended itself
             self.running = token;
             let slot = &mut self.slots[token];
             if let Source::Connection(stream, connection) = &mut slot.source {
                 connection.deliver(
-                    &tiding,
+                    &pending,
                     stream,
                     &mut slot.ready,
                     &mut self.state,

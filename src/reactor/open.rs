@@ -1,4 +1,7 @@
-//! What a reactor serves, and how others reach it: its sources, opened before it runs or while it does.
+//! Opening a reactor's sources: listeners, datagram sockets, the stop signal and the task queue.
+//!
+//! Sources can be opened before the reactor runs and while it runs. Each is registered with the
+//! poller under the number of the next vacant slot, and then put into that slot.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,12 +21,16 @@ use crate::stream::readiness::Registered;
 use crate::sys::{self, Interest, Token, UdpSocket};
 
 impl Reactor {
-    /// Serves streams on `address`: `make` makes the protocol of each connection that is accepted, given its peer.
-    /// Returns the address bound, in which port 0 has become a real one.
+    /// Serves TCP connections on `address`, and returns the bound address, with the real port in
+    /// place of port 0.
+    ///
+    /// `make` is called for each accepted connection, with its peer's address, and makes its
+    /// protocol.
     ///
     /// # Errors
     ///
-    /// The address is taken, is not ours, or is not allowed to us (see bind(2)).
+    /// The kernel's error if the address is in use, is not one of this machine's, or is not
+    /// permitted (bind(2)).
     pub fn listen<P: Protocol + 'static>(
         &mut self,
         address: SocketAddr,
@@ -38,26 +45,35 @@ impl Reactor {
         Ok(address)
     }
 
-    /// Serves streams on a Unix socket at `path`, as [`listen`](Reactor::listen) does over TCP: `make` makes the protocol of
-    /// each connection, which need not know the difference.
+    /// Serves connections on a Unix stream socket at `path`, as [`listen`](Reactor::listen) does
+    /// over TCP.
     ///
-    /// The file that appears at `path` belongs to the socket, and is removed when the reactor stops or is dropped, if it is
-    /// still this one. Who finds it finds somebody who listens: it is made beside `path` first, under the name `PATH.0` or the
-    /// like, which is also what tools such as ss(8) call the socket. A process that is killed leaves its file behind; where
-    /// nobody listens behind a socket's file any more, it is removed here and `path` taken over. (Of two who do that with the same
-    /// file at the same moment, one may end up with a socket that nobody can reach: to ask and to remove are two steps.)
+    /// `make` is called for each accepted connection and makes its protocol, which need not know
+    /// the difference.
     ///
-    /// Who may write to the file may connect: with the usual umask of 022, only the user who runs this. For others, set the
-    /// umask before, or the file's mode after; to keep others out for certain, put the file into a directory of their own.
+    /// The file at `path` belongs to the socket. It is removed when the reactor stops or is
+    /// dropped, unless another file has replaced it. A client that finds the file can connect: the
+    /// socket is bound and listens under a temporary name first, `PATH.0` or similar, which is also
+    /// the name that tools such as ss(8) show. A process that is killed leaves a stale file, behind
+    /// which no process listens. Such a file is removed here, and `path` is taken over. (If two
+    /// processes take over the same stale file at the same moment, one of them may get a socket
+    /// that no client can reach: probing the file and removing it are two steps.)
     ///
-    /// A Unix socket knows no reset. Where a TCP peer would see one ([`Next::Abort`](crate::Next::Abort)), this one sees an end.
+    /// Write permission for the file allows a user to connect. With the usual umask of 022, that is
+    /// only the user who runs this process. To permit others, set the umask before, or the file's
+    /// mode afterwards. To exclude others reliably, put the file into a directory that only
+    /// permitted users can enter.
+    ///
+    /// A Unix socket has no reset. Where a TCP peer would get one
+    /// ([`Next::Abort`](crate::Next::Abort)), a Unix peer gets an end of file.
     ///
     /// # Errors
     ///
-    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if somebody listens at `path`, or if something other than a socket is there, and
-    /// then it is left as it is. [`InvalidInput`](io::ErrorKind::InvalidInput) if `path` is empty, too long (on Linux, beyond
-    /// 107 bytes) or has a zero byte in it. Otherwise what the kernel says: its directory does not exist, or we may not write
-    /// there.
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if a process listens at `path`, or if something
+    /// other than a socket is there; it is left as it is.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if `path` is empty, too long (on Linux, over
+    /// 107 bytes) or contains a zero byte. Otherwise the kernel's error, if the directory does not
+    /// exist or is not writable.
     #[cfg(unix)]
     pub fn listen_unix<P: Protocol + 'static>(
         &mut self,
@@ -87,7 +103,7 @@ impl Reactor {
         Ok(())
     }
 
-    /// Answers datagrams on `address` with `protocol`. Returns the address bound.
+    /// Serves datagrams on `address` with `protocol`. Returns the bound address.
     ///
     /// # Errors
     ///
@@ -115,14 +131,20 @@ impl Reactor {
         Ok(address)
     }
 
-    /// Opens a socket for datagrams on a port that the system chooses, and connects it to `peer`: `protocol` speaks to nobody else,
-    /// hears nobody else, whatever the peer's port, and is told when the peer's machine says that nobody is there. Returns
-    /// the socket's own address. Its first call is [`DatagramProtocol::opened`], in the next turn; it ends when the protocol
-    /// says [`Replies::close`](crate::Replies::close), or with the reactor.
+    /// Opens a datagram socket on an ephemeral port, connects it to `peer`, and returns its own
+    /// address.
+    ///
+    /// `protocol` sends only to this peer and receives only from it. The peer may have any port,
+    /// also one of [`Limits::unanswered_ports`](crate::Limits::unanswered_ports).
+    /// [`DatagramProtocol::error_received`] is called when the peer's machine reports that its port
+    /// is closed. Its first call is [`DatagramProtocol::opened`], in the next turn. The socket is
+    /// closed when the protocol calls [`Replies::close`](crate::Replies::close), or with the
+    /// reactor.
     ///
     /// # Errors
     ///
-    /// There is no way to `peer`, or no descriptor or port left (see connect(2)). That nobody answers is no error here.
+    /// The kernel's error if there is no route to `peer`, or no descriptor or port left
+    /// (connect(2)). A peer that does not answer is no error here.
     pub fn connect_datagram(
         &mut self,
         peer: SocketAddr,
@@ -139,8 +161,9 @@ impl Reactor {
         Ok(address)
     }
 
-    /// A socket that is connected to `peer` and watched, for the next slot; its address; and its peer's, which is another where
-    /// the system takes the one that was named for "this machine" (`0.0.0.0`).
+    /// Opens a socket that is connected to `peer`, and registers it for the next slot. Returns it
+    /// with its address and its peer's. The latter differs from `peer` where the system takes that
+    /// for "this machine" (`0.0.0.0`).
     pub(super) fn open_datagram_client(
         &mut self,
         peer: SocketAddr,
@@ -159,38 +182,39 @@ impl Reactor {
         self.datagram_clients += usize::from(source.peer().is_some());
         let token = self.insert(Source::Datagram(Box::new(source)), Registered::Reading);
         let slot = &mut self.slots[token];
-        slot.ready.writable = true; // until the kernel says otherwise
-        enqueue(&mut self.run_queue, token, slot); // its protocol may want to speak first
+        slot.ready.writable = true; // until a send would block
+        enqueue(&mut self.run_queue, token, slot); // its protocol may send first
     }
 
-    /// Stops the reactor, as [`stop`](Reactor::stop) does, once `bell` is readable: a pipe into which a signal handler
-    /// writes, say.
+    /// Stops the reactor, as [`stop`](Reactor::stop) does, once `signal` is readable. It may be the
+    /// read end of a pipe or socket pair to which a signal handler writes (the self-pipe trick).
     ///
     /// # Errors
     ///
-    /// What the kernel says when it cannot watch `bell`.
-    pub fn stop_on(&mut self, mut bell: impl sys::Source + 'static) -> io::Result<()> {
+    /// The kernel's error if `signal` cannot be registered with the poller (epoll_ctl(2)).
+    pub fn stop_on(&mut self, mut signal: impl sys::Source + 'static) -> io::Result<()> {
         self.poll.registry().register(
-            &mut bell,
+            &mut signal,
             Token(self.slots.vacant_key()),
             Interest::READABLE,
         )?;
-        self.insert(Source::StopSignal(Box::new(bell)), Registered::Reading);
+        self.insert(Source::StopSignal(Box::new(signal)), Registered::Reading);
         Ok(())
     }
 
-    /// A way to this reactor from other threads. It costs a descriptor and some 25 KiB when it is first asked for.
+    /// Returns a handle, with which other threads can submit tasks to this reactor or stop it. The
+    /// first call takes a descriptor and some 25 KiB.
     ///
     /// # Errors
     ///
-    /// What the kernel says when it has no descriptor or no memory for a waker (on Linux, see eventfd(2)).
+    /// The kernel's error if it has no descriptor or no memory for a waker (on Linux, eventfd(2)).
     pub fn handle(&mut self) -> io::Result<Handle> {
         if let Some(handle) = &self.handle {
             return Ok(handle.clone());
         }
-        let inbox = TaskQueue::open(self.poll.registry(), Token(self.slots.vacant_key()))?;
-        let handle = inbox.handle();
-        self.insert(Source::Tasks(Box::new(inbox)), Registered::Reading);
+        let queue = TaskQueue::open(self.poll.registry(), Token(self.slots.vacant_key()))?;
+        let handle = queue.handle();
+        self.insert(Source::Tasks(Box::new(queue)), Registered::Reading);
         self.handle = Some(handle.clone());
         Ok(handle)
     }

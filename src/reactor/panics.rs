@@ -1,7 +1,8 @@
 //! A panic in a protocol ends its own connection, and nothing else.
 //!
-//! Catching costs one call for each stage of a turn, not one for each connection: when a protocol panics, the
-//! loop knows which slot was running, ends it, and runs the stage again from where it was.
+//! Catching costs one call per stage of a turn, not one per connection. When a protocol panics, the
+//! loop knows which slot was running (`running`). It ends that slot's source and resumes the stage
+//! from where it was.
 
 use std::any::Any;
 use std::fmt::Display;
@@ -16,7 +17,7 @@ use crate::protocol::ident::CloseReason;
 use crate::stats::Stats;
 
 impl Reactor {
-    /// Runs `stage`, and again from where it was each time that a protocol panics in it.
+    /// Runs `stage`, and resumes it from where it was each time that a protocol panics in it.
     #[inline]
     pub(super) fn catch_panics(&mut self, stage: fn(&mut Reactor)) {
         while let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| stage(self))) {
@@ -24,8 +25,8 @@ impl Reactor {
         }
     }
 
-    /// Ends the connection whose protocol has panicked. State that it shares with other protocols is the
-    /// application's concern: it may be left halfway.
+    /// Ends the connection whose protocol has panicked. State that it shares with other protocols
+    /// may be half changed; that is for the application to handle.
     #[cold]
     fn on_panic(&mut self, payload: Box<dyn Any + Send>) {
         self.state.stats.panics += 1;
@@ -43,20 +44,20 @@ impl Reactor {
             }
             Source::Tasks(_) => {
                 error!("task panicked");
-                enqueue(&mut self.run_queue, self.running, slot); // there may be more
+                enqueue(&mut self.run_queue, self.running, slot); // there may be more tasks
             }
-            // A panic of a datagram protocol is caught where it is called. This one is a bug of ours.
+            // Panics of datagram protocols are caught at the call. This one is our own bug.
             Source::Datagram(_) | Source::StopSignal(_) => panic::resume_unwind(payload),
         }
-        self.apply_effects(); // those it had asked for before
-        // If it panicked while a listener accepted it, that listener was interrupted.
+        self.apply_effects(); // those that were queued before the panic
+        // If it panicked while it was accepted, the listener was interrupted.
         for &token in &self.listeners {
             enqueue(&mut self.run_queue, token, &mut self.slots[token]);
         }
     }
 }
 
-/// Calls `closed` of a protocol, which may panic.
+/// Calls `closed` of a protocol, and catches and logs a panic in it.
 pub(super) fn call_closed(
     stats: &mut Stats,
     id: &dyn Display,
@@ -69,7 +70,7 @@ pub(super) fn call_closed(
     }
 }
 
-/// Drops a slot with its protocol, which may panic.
+/// Drops a slot with its protocol, and catches and logs a panic in it.
 pub(super) fn catch_drop(stats: &mut Stats, drop: impl FnOnce()) {
     if panic::catch_unwind(AssertUnwindSafe(drop)).is_err() {
         stats.panics += 1;

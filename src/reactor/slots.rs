@@ -1,4 +1,7 @@
 //! The slab's entries: how a slot is queued, armed, registered and marked as ended.
+//!
+//! Invariant: a slot is in the run queue at most once, and only while its state is `Queued`.
+//! Nothing here frees a slot: `reap` does (invariant 4).
 
 use log::{debug, trace};
 
@@ -20,7 +23,7 @@ pub(super) struct Slot {
     pub(super) state: SlotState,
 }
 
-/// Where a slot stands in the turn.
+/// What the loop may do with a slot in this turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SlotState {
     /// It waits for an event, or for its deadline.
@@ -51,7 +54,7 @@ pub(super) fn mark_ended(
 ) {
     match slot.state {
         SlotState::Ended => return,
-        // Linear, and rare: its deadline came, or a stop, while it had more to do.
+        // Linear, but rare: its deadline was due, or a stop ended it, while it was unfinished.
         SlotState::Queued => run_queue.retain(|&queued| queued != token),
         SlotState::Waiting => {}
     }
@@ -74,15 +77,15 @@ impl Reactor {
         });
         if self.state.stopping {
             let slot = &mut self.slots[token];
-            slot.ready.readable = true; // as `stop` has done with all others
+            slot.ready.readable = true; // as `stop` has set on all others
             enqueue(&mut self.run_queue, token, slot);
         }
         token
     }
 
-    /// Gives memory back after a burst of connections, when most of them have closed. Shrinking takes time in
-    /// proportion to the slots, and gains nothing while one of the last slots is in use. So it is tried again
-    /// only when half of those left have closed, too.
+    /// Gives the slab's memory back when most connections of a burst have closed. Shrinking is
+    /// O(slots), and gains nothing while one of the last slots is in use. So it is tried again only
+    /// when half of the remaining connections have closed.
     pub(super) fn shrink(&mut self) {
         if self.slots.len() < self.shrink_threshold {
             self.slots.shrink_to_fit();
@@ -103,12 +106,13 @@ impl Reactor {
         }
     }
 
-    /// Makes sure that a source will be looked at again: by its place in the run queue, by an event, and by its
-    /// deadline. During a stop, a source that has finished ends instead.
+    /// Makes sure that a source is looked at again: it is queued if it is unfinished, registered
+    /// for events otherwise, and its deadline is filed. During a stop, a source that has finished
+    /// ends instead.
     pub(super) fn rearm(&mut self, token: usize, is_unfinished: bool) {
         let now = self.state.clock.now;
         let slot = &mut self.slots[token];
-        // A datagram socket in a flood would never be blocked.
+        // In a flood of datagrams a socket would never be blocked.
         let may_stop = !is_unfinished || matches!(slot.source, Source::Datagram(_));
         // A slot that is queued, or was deferred, may have readiness that it has not acted on yet.
         let is_waiting = slot.state == SlotState::Waiting;
@@ -142,9 +146,9 @@ impl Reactor {
         }
     }
 
-    /// Registers the source with the poller: for reading when it first has to wait, and for writing too if its
-    /// peer ever does not read. (A datagram socket goes back to reading: otherwise each reply that leaves would
-    /// be an event.)
+    /// Registers the source with the poller: for reading when it first blocks, and also for writing
+    /// from its first blocked write on. (A datagram socket goes back to reading only: otherwise
+    /// each reply that leaves would cause an event.)
     fn register(&mut self, token: usize, registered: Registered) {
         let slot = &mut self.slots[token];
         let source: &mut dyn sys::Source = match &mut slot.source {
@@ -166,8 +170,8 @@ impl Reactor {
         trace!("register {token} {interest:?} -> {result:?}");
         match result {
             Ok(()) => slot.registered = registered,
-            // No memory, or the user's limit of watches is reached (epoll_ctl(2), ENOSPC): a source without events
-            // cannot be served.
+            // No memory, or the user's limit of watches is reached (epoll_ctl(2), ENOSPC). A source
+            // without events cannot be served.
             Err(error) => {
                 debug!("register {token}: {error}");
                 let is_new = slot.registered == Registered::Nothing;
@@ -178,7 +182,7 @@ impl Reactor {
         }
     }
 
-    /// Invariant 2.
+    /// Returns whether each source that can progress is in the run queue (invariant 2).
     pub(super) fn every_ready_source_is_queued(&self) -> bool {
         self.slots.iter().all(|(_, slot)| {
             slot.state != SlotState::Waiting || !slot.source.can_progress(&slot.ready)

@@ -1,4 +1,7 @@
-//! What each kind of source does when it is driven, expires or ends.
+//! What each kind of source does when it is driven, when its deadline is due, and when it ends.
+//!
+//! Every kind has its arm in each `match`: connections, listeners, datagram sockets, tasks and the
+//! stop signal. Connections, the frequent ones, are driven in `src/reactor.rs` itself.
 
 use log::{debug, info, trace};
 
@@ -28,7 +31,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Which events it needs from the kernel, and when it has to be looked at, at the latest.
+    /// Returns which events it needs from the kernel, and its deadline.
     #[inline]
     pub(super) fn interest_and_deadline(&self, state: &LoopState) -> (Registered, Time) {
         let now = state.clock.now;
@@ -67,7 +70,7 @@ impl Source {
             }
             Source::Listener(listener) => listener.is_closed(),
             Source::Datagram(socket) => socket.is_done(),
-            Source::Tasks(_) => false, // it ends by itself, once it is empty
+            Source::Tasks(_) => false, // it ends by itself once it is empty
             Source::StopSignal(_) => true,
         }
     }
@@ -75,12 +78,12 @@ impl Source {
 
 impl Reactor {
     /// Drives a source that is not a connection.
-    #[inline(never)] // else it takes registers from what is done for each message
+    #[inline(never)] // else it takes registers from the path of each message
     pub(super) fn drive_rare(&mut self, token: usize) {
         let slot = &mut self.slots[token];
         let outcome = match &mut slot.source {
             Source::Listener(_) => match self.accept_batch(token) {
-                Outcome::Idle => return, // as mostly
+                Outcome::Idle => return, // nearly always
                 outcome @ (Outcome::Blocked | Outcome::Unfinished | Outcome::Ended(_)) => outcome,
             },
             Source::Datagram(socket) => {
@@ -97,7 +100,7 @@ impl Reactor {
         self.apply_effects();
     }
 
-    /// The filed deadline of a source is due.
+    /// Lets a source act on its deadline: the filed one is due, its own may be later.
     pub(super) fn expire_source(&mut self, token: usize) -> Outcome {
         let Slot { source, ready, .. } = &mut self.slots[token];
         let (state, effects) = (&mut self.state, &mut self.effects);

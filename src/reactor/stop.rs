@@ -1,8 +1,8 @@
-//! Graceful shutdown: stop accepting, finish what has begun, close the rest by force.
+//! Graceful stop: stop accepting, finish what has begun, close the rest by force.
 //!
-//! A stop drains: connections that wait in a listener's backlog are still accepted, then the listener closes.
-//! Idle connections are closed, all others may finish. After `Limits::drain_timeout_ms` those that are left
-//! are closed by force.
+//! A stop drains: connections in a listener's backlog are still accepted, then the listener closes.
+//! Idle connections are closed, all others may finish. After `Limits::drain_timeout_ms` the
+//! remaining ones are closed by force.
 
 use log::info;
 
@@ -13,7 +13,7 @@ use crate::clock::Time;
 use crate::loop_state::LoopState;
 use crate::protocol::ident::CloseReason;
 
-/// How a reactor came to stop.
+/// How a reactor has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
     /// All connections closed in order.
@@ -22,14 +22,14 @@ pub enum Stopped {
     Forced(usize),
 }
 
-/// How far a stop has come.
+/// The progress of a stop.
 pub(super) struct Drain {
-    /// When it closes by force what is left. `NEVER` until the first turn after the stop began, and once that
-    /// is done.
+    /// When the remaining connections are closed by force. `NEVER` until the first turn after the
+    /// stop began, and again once that is done.
     pub(super) until: Time,
     /// Connections accepted since the stop began.
     pub(super) accepted: i32,
-    /// How many connections it has closed by force, once the drain timeout was over.
+    /// How many connections were closed by force, once the drain timeout was over.
     forced: Option<usize>,
 }
 
@@ -56,9 +56,11 @@ impl Drain {
 }
 
 impl Reactor {
-    /// Begins a graceful stop: connections that wait in the backlogs are accepted and then the listeners closed;
-    /// idle connections are closed; all others may finish, within [`Limits::drain_timeout_ms`](
-    /// crate::Limits::drain_timeout_ms). Does nothing if a stop has begun.
+    /// Begins a graceful stop. Does nothing if one has begun.
+    ///
+    /// Connections in the backlogs are accepted, then the listeners are closed. Idle connections
+    /// are closed. All others may finish within
+    /// [`Limits::drain_timeout_ms`](crate::Limits::drain_timeout_ms).
     pub fn stop(&mut self) {
         if self.state.stopping {
             return;
@@ -66,17 +68,17 @@ impl Reactor {
         info!("stopping: {} connections open", self.state.stats.connections);
         self.state.stopping = true;
         for (token, slot) in &mut self.slots {
-            slot.ready.readable = true; // each is read once more before it is taken for idle
+            slot.ready.readable = true; // each is read once more before it counts as idle
             enqueue(&mut self.run_queue, token, slot);
         }
     }
 
-    /// Returns whether the reactor was asked to stop, and has.
+    /// Returns whether the reactor was asked to stop and has stopped.
     pub fn is_stopped(&self) -> bool {
         self.state.stopping && self.slots.is_empty() && self.failed_connects.is_empty()
     }
 
-    /// The drain timeout is over: ends all that is left.
+    /// Ends all remaining sources: the drain timeout is over.
     pub(super) fn force_close_all(&mut self) {
         let ended_before = self.ended.len();
         for token in self.run_queue.drain(..) {

@@ -1,13 +1,15 @@
-//! What other threads have the loop do.
+//! Tasks: closures that other threads submit, and that the loop runs on its own thread.
 //!
 //! ```text
 //!     another thread                              the loop's thread
-//!     Handle::submit ──► work ──► a bounded channel ──► TaskQueue ──► run, a few in each turn
-//!                       └────► waker ──► an event ────┘
+//!     Handle::submit ─┬─► task ──► bounded channel ──┬─► TaskQueue ──► run, a few in each turn
+//!                     └─► waker ─► event ────────────┘
 //! ```
 //!
-//! A reactor stays on its thread, and nothing of it is shared. Whoever is elsewhere hands in work: a closure that the loop runs
-//! between two drives, with the whole reactor in its hands. The channel and the waker are all that both sides touch.
+//! A reactor stays on its thread, and none of its state is shared. Another thread submits a
+//! closure, which the loop runs between two drives and which gets the whole reactor as its argument
+//! (asyncio's `call_soon_threadsafe`). Only the channel, a stop flag and the waker are used by both
+//! sides.
 
 use std::fmt;
 use std::io;
@@ -27,9 +29,10 @@ use crate::sys::{Registry, Token, Waker};
 
 type Task = Box<dyn FnOnce(&mut Reactor) + Send>;
 
-/// A way to a [`Reactor`] from any thread. Made by [`Reactor::handle`]; clones lead to the same reactor.
+/// Submits tasks to a [`Reactor`] from any thread. Returned by [`Reactor::handle`]. Clones belong
+/// to the same reactor.
 ///
-/// A handle does not keep its reactor alive, nor from stopping.
+/// A handle neither keeps its reactor alive nor prevents it from stopping.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -39,14 +42,18 @@ type Task = Box<dyn FnOnce(&mut Reactor) + Send>;
 /// let mut reactor = Reactor::new(Limits::default())?;
 /// reactor.listen(([127, 0, 0, 1], 0).into(), |_| Echo::new())?;
 /// let handle = reactor.handle()?;
-/// let watching = std::thread::spawn(move || {
-///     let (tell, told) = mpsc::channel();
-///     handle.submit(move |reactor| tell.send(reactor.stats().connections).expect("somebody waits")).expect("it runs");
-///     assert_eq!(told.recv(), Ok(0));
+/// let monitor = std::thread::spawn(move || {
+///     let (sender, receiver) = mpsc::channel();
+///     handle
+///         .submit(move |reactor| {
+///             sender.send(reactor.stats().connections).expect("the receiver waits");
+///         })
+///         .expect("the reactor runs");
+///     assert_eq!(receiver.recv(), Ok(0));
 ///     handle.stop();
 /// });
 /// reactor.run()?;
-/// watching.join().expect("it has seen nobody");
+/// monitor.join().expect("there was no connection");
 /// # Ok(())
 /// # }
 /// ```
@@ -59,19 +66,19 @@ struct Shared {
     waker: Waker,
 }
 
-/// Why work was not taken. It has been dropped.
+/// Why a task was not taken. The task has been dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubmitError {
-    /// [`TASKS_QUEUED_MAX`] pieces of work wait already.
+    /// [`TASKS_QUEUED_MAX`] tasks are queued already.
     Full,
-    /// The reactor has been dropped, or stops and takes no more.
+    /// The reactor has been dropped, or is stopping and takes no more tasks.
     Stopped,
 }
 
 impl fmt::Display for SubmitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SubmitError::Full => f.write_str("too much work waits for the reactor already"),
+            SubmitError::Full => f.write_str("the task queue of the reactor is full"),
             SubmitError::Stopped => f.write_str("the reactor has stopped"),
         }
     }
@@ -80,27 +87,30 @@ impl fmt::Display for SubmitError {
 impl std::error::Error for SubmitError {}
 
 impl Handle {
-    /// Has the reactor run `task` in its own thread, soon, in the order in which work is taken from each thread. Wakes it if
-    /// it sleeps; returns at once.
+    /// Submits a task: the reactor runs it soon on its own thread. Wakes the reactor if it sleeps,
+    /// and returns at once. Tasks from one thread run in the order in which they were submitted.
     ///
-    /// While the work runs nobody is served, so it must not block. It may do to the reactor whatever the owner could between
-    /// two turns: listen, connect, send, stop, look at the counters. If it panics, that is caught, counted and logged, and
-    /// the reactor goes on.
+    /// While a task runs, no source is served, so it must not block. It may do whatever the
+    /// reactor's owner may do between two turns: listen, connect, send, stop, read the counters. A
+    /// panic in a task is caught, counted and logged, and the reactor continues.
     ///
-    /// What was taken before the reactor was asked to stop is run before it stops. What is taken afterwards may be dropped.
+    /// Tasks that were taken before the reactor was asked to stop are run before it stops. Tasks
+    /// that are taken later may be dropped.
     ///
     /// # Errors
     ///
-    /// The reactor has too much to do already, or does not exist any more. Then the work is dropped, here and now.
+    /// [`SubmitError`] if the queue is full, or the reactor stops or has been dropped. Then the
+    /// task is dropped before this returns.
     ///
     /// # Panics
     ///
-    /// The work itself does, if it calls [`Reactor::run`] or [`Reactor::turn`]: a turn is being taken.
+    /// The task panics if it calls [`Reactor::run`] or [`Reactor::turn`], because it runs within a
+    /// turn.
     pub fn submit(
         &self,
-        work: impl FnOnce(&mut Reactor) + Send + 'static,
+        task: impl FnOnce(&mut Reactor) + Send + 'static,
     ) -> Result<(), SubmitError> {
-        self.0.tasks.try_send(Box::new(work)).map_err(|refused| match refused {
+        self.0.tasks.try_send(Box::new(task)).map_err(|error| match error {
             TrySendError::Full(_) => SubmitError::Full,
             TrySendError::Disconnected(_) => SubmitError::Stopped,
         })?;
@@ -108,8 +118,8 @@ impl Handle {
         Ok(())
     }
 
-    /// Has the reactor stop, as [`Reactor::stop`] does, when it has run what was handed in before. This is never refused; if
-    /// the reactor has stopped already, nothing happens.
+    /// Stops the reactor, as [`Reactor::stop`] does, when it has run the tasks that were submitted
+    /// before. Never fails. If the reactor has stopped already, nothing happens.
     pub fn stop(&self) {
         self.0.stop_requested.store(true, Ordering::Release);
         self.wake();
@@ -117,7 +127,8 @@ impl Handle {
 
     fn wake(&self) {
         if let Err(error) = self.0.waker.wake() {
-            // Only a descriptor that was closed behind our back does this. The work is taken, and waits for the next event.
+            // Only a descriptor that other code has closed causes this. The task is queued, and
+            // runs after the next event.
             error!("waking the poll failed: {error}");
         }
     }
@@ -129,15 +140,16 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// The reactor's end.
+/// The reactor's end of the channel.
 pub(crate) struct TaskQueue {
     tasks: Receiver<Task>,
     handle: Handle,
-    /// How much more is run before the stop, once that has been asked for. Bounded, since others may hand in work without end.
+    /// How many more tasks run before the stop, once it has been requested. Bounded, because
+    /// threads may submit without end.
     tasks_before_stop: Option<usize>,
 }
 
-/// What is to be done next.
+/// What the loop does next.
 pub(crate) enum NextTask {
     Run(Task),
     Stop,
@@ -145,32 +157,32 @@ pub(crate) enum NextTask {
 }
 
 impl TaskQueue {
-    /// Whoever hands in work wakes the poll with `token`.
+    /// Makes the queue and its handle. Each submit wakes the poll with an event for `token`.
     #[cfg_attr(
         test,
         expect(clippy::arc_with_non_send_sync, reason = "the simulated waker stays on its thread")
     )]
     pub(crate) fn open(registry: &Registry, token: Token) -> io::Result<TaskQueue> {
         let waker = Waker::new(registry, token)?;
-        let (sender, work) = sync_channel(TASKS_QUEUED_MAX);
+        let (sender, receiver) = sync_channel(TASKS_QUEUED_MAX);
         let handle = Handle(Arc::new(Shared {
             tasks: sender,
             stop_requested: AtomicBool::new(false),
             waker,
         }));
-        Ok(TaskQueue { tasks: work, handle, tasks_before_stop: None })
+        Ok(TaskQueue { tasks: receiver, handle, tasks_before_stop: None })
     }
 
     pub(crate) fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// The next errand, in the order in which they were handed in.
+    /// Returns what to do next: tasks run in the order in which they were submitted.
     pub(crate) fn next(&mut self, is_stopping: bool) -> NextTask {
         if self.tasks_before_stop.is_none()
             && (is_stopping || self.handle.0.stop_requested.load(Ordering::Acquire))
         {
-            self.tasks_before_stop = Some(TASKS_QUEUED_MAX); // no more can have waited then
+            self.tasks_before_stop = Some(TASKS_QUEUED_MAX); // no more can have been queued then
         }
         match &mut self.tasks_before_stop {
             Some(0) => return NextTask::Stop,
@@ -178,7 +190,7 @@ impl TaskQueue {
             None => {}
         }
         match self.tasks.try_recv() {
-            Ok(work) => NextTask::Run(work),
+            Ok(task) => NextTask::Run(task),
             Err(_) if self.tasks_before_stop.is_some() => NextTask::Stop,
             Err(_) => NextTask::Empty,
         }
