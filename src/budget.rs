@@ -1,12 +1,12 @@
-//! What one turn may still move, and how much of it one source may have.
+//! The budgets of bytes: how many a turn may still move, and how many of them one source may.
 //!
-//! Without a budget, a peer that sends as fast as we read would hold the loop for ever. The budget counts
-//! bytes, because bytes are what the time goes into. It is checked between steps, so the last step may
-//! overshoot it.
+//! Without a budget, a peer that sends as fast as we read would hold the loop for ever. The budget
+//! counts bytes, because moving bytes is what takes the time. It is checked between steps, so the
+//! last step may overshoot it.
 
 use crate::limits::{READ_BYTES_MAX, SOURCE_BYTES_PER_TURN_MAX, TURN_BYTES_MAX};
 
-/// Up to this many sources, each has its full budget.
+/// With up to this many sources, each has its full budget.
 const SHARERS_FEW: u64 = TURN_BYTES_MAX / SOURCE_BYTES_PER_TURN_MAX;
 
 pub(crate) struct Budget {
@@ -21,9 +21,9 @@ impl Budget {
         Budget { bytes_each: SOURCE_BYTES_PER_TURN_MAX, moved_max: 0 }
     }
 
-    /// Divides what a turn may move among `sources`. Each may move one full read at least; so of very many
-    /// sources not all have their share, and the rest of them run in the next turn. `moved`: bytes moved so
-    /// far since the reactor was made.
+    /// Divides the bytes that a turn may move among so many `sources`. Each source may move at
+    /// least one full read. So if there are very many, not all of them run in this turn, and the
+    /// rest run in the next. `moved`: bytes moved since the reactor was made.
     #[inline]
     pub(crate) fn share(&mut self, sources: usize, moved: u64) {
         self.moved_max = moved + TURN_BYTES_MAX;
@@ -33,7 +33,7 @@ impl Budget {
         };
     }
 
-    /// Returns whether this turn has moved as much as a turn may move.
+    /// Returns whether this turn has moved all the bytes that a turn may move.
     #[inline]
     pub(crate) fn is_spent(&self, moved: u64) -> bool {
         moved >= self.moved_max
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turn_is_shared_among_sources_but_none_gets_less_than_a_read() {
+    fn turn_budget_is_shared_with_at_least_one_read_for_each_source() {
         let mut budget = Budget::new();
         for (sources, bytes_each) in [
             (0, SOURCE_BYTES_PER_TURN_MAX),

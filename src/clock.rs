@@ -1,14 +1,14 @@
 //! Time, as the loop sees it: read once a turn, passed on as an argument, counted in milliseconds.
 //!
-//! Two clocks stand behind it. Deadlines hang on the monotonic one alone. The wall clock, which people
+//! Two clocks are read. Deadlines depend on the monotonic clock alone. The wall clock, which people
 //! set and step, is read for the HTTP date line and for nothing else.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::sys;
 
-/// A moment, in whole milliseconds since the reactor was made. Half the size of an `Instant`, and there
-/// is one in every connection.
+/// A moment, in whole milliseconds since the reactor was made. It has half the size of an
+/// `Instant`, which matters because every connection stores some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Time(u64);
 
@@ -16,7 +16,8 @@ impl Time {
     /// Later than every deadline.
     pub(crate) const NEVER: Time = Time(u64::MAX);
 
-    /// The moment `since_start` after the reactor was made, cut to the millisecond.
+    /// Returns the moment `since_start` after the reactor was made, rounded down to the
+    /// millisecond.
     pub(crate) fn at(since_start: Duration) -> Time {
         Time(since_start.as_secs() * 1000 + u64::from(since_start.subsec_millis()))
     }
@@ -25,24 +26,24 @@ impl Time {
         Time(self.0.saturating_add(ms))
     }
 
-    /// The moment `later` than this, or up to a millisecond after it.
+    /// Returns the moment that is `later` than this one, rounded up to the millisecond.
     pub(crate) fn plus(self, later: Duration) -> Time {
         self.plus_ms(u64::try_from(later.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
     }
 
-    /// How long it is from `earlier` to this moment; zero if it has passed.
+    /// Returns the time from `earlier` to this moment; zero if `earlier` is later.
     pub(crate) fn since(self, earlier: Time) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// The reading of the clock that a turn works with. Everything in one turn happens at one moment.
+/// The clock, read once a turn. Everything in one turn happens at one moment.
 pub(crate) struct Clock {
     /// When this turn began.
     pub(crate) now: Time,
     started: Instant,
-    /// Until then `now`, which counts milliseconds, stays as it is.
-    now_holds_until: Instant,
+    /// Before this moment `now`, which counts milliseconds, does not change.
+    now_valid_until: Instant,
     date: Date,
 }
 
@@ -52,7 +53,7 @@ impl Clock {
         Clock {
             now: Time::at(Duration::ZERO),
             started,
-            now_holds_until: started,
+            now_valid_until: started,
             date: Date { text: [0; 29], fresh_until: Time::at(Duration::ZERO) },
         }
     }
@@ -60,14 +61,14 @@ impl Clock {
     /// Reads the monotonic clock.
     pub(crate) fn read(&mut self) {
         let now = sys::now();
-        if now >= self.now_holds_until {
+        if now >= self.now_valid_until {
             self.now = Time::at(now.duration_since(self.started));
             let next_millisecond = self.now.plus_ms(1).since(Time::at(Duration::ZERO));
-            self.now_holds_until = self.started + next_millisecond;
+            self.now_valid_until = self.started + next_millisecond;
         }
     }
 
-    /// When the reactor was made: `now` counts from there.
+    /// Returns when the reactor was made: `now` counts from then.
     pub(crate) fn started(&self) -> Instant {
         self.started
     }
@@ -76,16 +77,16 @@ impl Clock {
         self.started + self.now.since(Time::at(Duration::ZERO))
     }
 
-    /// The moment of this turn as an HTTP date, 29 bytes (RFC 9110 section 5.6.7).
+    /// Returns the moment of this turn as an HTTP date, 29 bytes (RFC 9110 section 5.6.7).
     #[inline]
     pub(crate) fn date(&mut self) -> &[u8; 29] {
         self.date.at(self.now)
     }
 }
 
-/// The date line, formatted at most about once a second.
+/// The date line, formatted about once a second at most.
 ///
-/// How long it stays fresh is measured on the monotonic clock, never by comparing wall-clock times: so
+/// How long it is fresh is measured on the monotonic clock, never by comparing wall-clock times. So
 /// a step of the wall clock, back or forth, shows within a second.
 struct Date {
     text: [u8; 29],
@@ -103,7 +104,8 @@ impl Date {
 
     #[cold]
     fn refresh(&mut self, now: Time, wall_clock: SystemTime) {
-        // There is no HTTP date before 1970. The epoch is then as good as any.
+        // No HTTP date before 1970 can be formatted. A wall clock that is set earlier shows as the
+        // epoch.
         let wall_clock = wall_clock.max(SystemTime::UNIX_EPOCH);
         let since_epoch = wall_clock.duration_since(SystemTime::UNIX_EPOCH);
         let ms_of_second = since_epoch.map_or(0, |since| since.subsec_millis());

@@ -1,7 +1,7 @@
-//! Echo (RFC 862): what comes goes back.
+//! Echo (RFC 862): the bytes that are received are sent back.
 //!
-//! The smallest complete protocol, over streams and over datagrams. With a prefix it is the lecture's server, which puts
-//! `echo -> ` before each reply.
+//! The smallest complete protocol, over streams and over datagrams. With a prefix it is the
+//! lecture's server, which puts `echo -> ` before each reply.
 
 use std::rc::Rc;
 
@@ -12,22 +12,22 @@ use crate::protocol::protocol::{Advance, Protocol};
 
 /// Echoes a stream, or datagrams.
 ///
-/// RFC 862 wants every byte back and nothing else. A prefix is put before each datagram's reply, where it is exact; and on
-/// a stream before what each read brought, which is whatever has arrived at that moment: a stream has no message
-/// boundaries.
+/// RFC 862 wants every byte back and nothing else. With a prefix, each datagram's reply begins with
+/// it. A stream has no message boundaries, so there the prefix is sent before the bytes of each
+/// read, which are whatever has arrived at that moment.
 #[derive(Clone, Debug, Default)]
 pub struct Echo {
-    /// One copy, however many connections.
+    /// One copy is shared by all connections.
     prefix: Option<Rc<Vec<u8>>>,
 }
 
 impl Echo {
-    /// Echoes verbatim.
+    /// Returns an echo that sends the bytes back unchanged.
     pub fn new() -> Echo {
         Echo::default()
     }
 
-    /// Puts `prefix` before each reply.
+    /// Returns an echo that puts `prefix` before each reply.
     pub fn with_prefix(prefix: impl Into<Vec<u8>>) -> Echo {
         let prefix = prefix.into();
         Echo { prefix: (!prefix.is_empty()).then(|| Rc::new(prefix)) }
@@ -38,14 +38,14 @@ impl Protocol for Echo {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         match &self.prefix {
             None => cx.send_borrowed(input),
-            Some(prefix) => send_both(prefix, input, cx),
+            Some(prefix) => send_prefixed(prefix, input, cx),
         }
         Advance::consumed(input.len())
     }
 }
 
 #[cold]
-fn send_both(prefix: &[u8], input: &[u8], cx: &mut Context<'_>) {
+fn send_prefixed(prefix: &[u8], input: &[u8], cx: &mut Context<'_>) {
     cx.send(prefix);
     cx.send(input);
 }
@@ -55,13 +55,13 @@ impl DatagramProtocol for Echo {
         let _ = datagram;
         match &self.prefix {
             None => replies.echo(b""),
-            Some(prefix) => echo_behind(prefix, replies),
+            Some(prefix) => echo_prefixed(prefix, replies),
         }
     }
 }
 
-/// Out of line, as `send_both` is: what echoes verbatim does without the registers that this takes.
+/// Not inlined, like `send_prefixed`: it would take registers from the echo without a prefix.
 #[inline(never)]
-fn echo_behind(prefix: &[u8], replies: &mut Replies<'_>) {
+fn echo_prefixed(prefix: &[u8], replies: &mut Replies<'_>) {
     replies.echo(prefix);
 }

@@ -1,8 +1,11 @@
-//! An event-loop server, built directly on [mio]: one thread, one poll loop, one slab of connections.
+//! An event-loop server framework on [mio]: one thread, one poll loop, one slab of connections.
 //!
-//! The program of the same name serves TCP echo, UDP echo and HTTP/1.0 with it. A server of your own is a [`Protocol`],
-//! which turns bytes into bytes, and a [`Reactor`], which does the rest: partial writes, backpressure, half-close,
-//! deadlines, limits.
+//! A [`Reactor`] serves all its sockets on one thread. It uses edge-triggered readiness, which mio
+//! gets from epoll or kqueue. A server is a reactor and a [`Protocol`], a state machine that turns
+//! received bytes into bytes to send and does no I/O. The reactor does the rest: partial writes,
+//! backpressure, half-close, timeouts, limits and the graceful stop.
+//!
+//! The program `reactor` in this package serves TCP echo, UDP echo and HTTP/1.0 with it.
 //!
 //! ```
 //! use mio_reactor::{Advance, Context, Limits, Protocol, Reactor};
@@ -24,9 +27,9 @@
 //!     let mut reactor = Reactor::new(Limits::default())?;
 //!     let address = reactor.listen(([127, 0, 0, 1], 0).into(), |_peer| Shout)?;
 //! #   use std::io::{Read, Write};
-//! #   let (bell, rope) = std::os::unix::net::UnixStream::pair()?;
-//! #   bell.set_nonblocking(true)?;
-//! #   reactor.stop_on(mio::net::UnixStream::from_std(bell))?;
+//! #   let (read_end, write_end) = std::os::unix::net::UnixStream::pair()?;
+//! #   read_end.set_nonblocking(true)?;
+//! #   reactor.stop_on(mio::net::UnixStream::from_std(read_end))?;
 //! #   let client = std::thread::spawn(move || {
 //! #       let mut peer = std::net::TcpStream::connect(address)?;
 //! #       peer.set_read_timeout(Some(std::time::Duration::from_secs(10)))?;
@@ -34,7 +37,7 @@
 //! #       peer.write_all(b"ld\n")?;
 //! #       let mut reply = [0; 12];
 //! #       peer.read_exact(&mut reply)?;
-//! #       drop(rope);
+//! #       drop(write_end);
 //! #       Ok::<_, std::io::Error>(reply)
 //! #   });
 //!     println!("shouting on {address}");
@@ -44,64 +47,65 @@
 //! }
 //! ```
 //!
-//! The modules below stand in reading order: each can be understood from those before it.
-//! `docs/architecture.md` has the whole on two pages, and [`guide`] tells how to write a protocol.
+//! The source lists the modules in reading order: each can be understood from those before it.
+//! `docs/architecture.md` describes the whole on two pages, and [`guide`] shows how to write a
+//! protocol.
 
-// Tests share the program's page (src/bin/reactor/site.rs), which names this library as its users do.
+// Tests share the program's page (src/bin/reactor/site.rs), which uses this library by its name.
 #[cfg(test)]
 extern crate self as mio_reactor;
 
-pub mod limits; // every number, once
-mod stats; // what happened, counted
-mod sys; // the kernel, as the loop sees it: mio's types, or a simulated kernel's
-mod clock; // a moment in milliseconds; the clock is read once a turn
+pub mod limits; // every number of the reactor, with its unit and its reason
+mod stats; // the counters
+mod sys; // the operating system: mio's types, or a simulated kernel's in tests
+mod clock; // time in milliseconds, read once a turn
 mod deadline; // the filed deadlines, soonest first
-mod budget; // what a turn and a source may move
+mod budget; // the bytes that a turn and a source may move
 mod loop_state; // what the loop lends to the source that it drives
 
 mod protocol {
     pub(crate) mod ident; // connection ids, peers, close reasons
-    pub(crate) mod outcome; // where a source stands after it was driven
-    pub(crate) mod notification; // what a protocol is told of another connection
-    pub(crate) mod subscriptions; // which connection is to be notified about which
-    pub(crate) mod effects; // what connections do to each other
+    pub(crate) mod outcome; // the outcome of a drive
+    pub(crate) mod notification; // notifications about other connections
+    pub(crate) mod subscriptions; // which connection is notified about which
+    pub(crate) mod effects; // what connections ask to be done to each other
     pub(crate) mod context; // what a protocol is lent for one call
     pub(crate) mod datagram; // the callbacks and replies of a datagram protocol
     #[expect(clippy::module_inception, reason = "the file is found by its name")]
-    pub(crate) mod protocol; // the callbacks: bytes in, bytes out
+    pub(crate) mod protocol; // the callbacks of a stream protocol: bytes in, bytes out
 }
 
 mod stream {
     pub(crate) mod buffer; // bytes that wait
-    pub(crate) mod readiness; // edge-triggered readiness, remembered for one socket
-    pub(crate) mod connection; // a connection's phases, and what is owed in each
+    pub(crate) mod readiness; // the edge-triggered readiness of one socket
+    pub(crate) mod connection; // a connection: its phases, buffers and timeouts
     pub(crate) mod listener; // a listening socket, and its overload
 }
 
 mod datagram {
-    pub(crate) mod receive; // a batch of datagrams received
-    pub(crate) mod replies; // replies that wait, in GSO batches
-    pub(crate) mod requests; // what a datagram protocol has asked of its socket
+    pub(crate) mod receive; // a batch of received datagrams
+    pub(crate) mod replies; // replies that wait to be sent, in GSO batches
+    pub(crate) mod requests; // what a datagram protocol asks of its socket
     pub(crate) mod filter; // which datagrams are dropped, and why
-    pub(crate) mod portable; // one datagram in each system call
+    pub(crate) mod portable; // one datagram per system call
     #[cfg(target_os = "linux")]
-    pub(crate) mod batched; // many datagrams in each system call
+    pub(crate) mod batched; // many datagrams per system call
     pub(crate) mod batch_io; // the choice between the two
     pub(crate) mod socket; // one UDP socket: receive a batch, answer it, send the replies
-    pub(crate) mod client; // sockets whose protocol sends without being asked
+    pub(crate) mod client; // a UDP socket whose protocol sends first
 }
 
 mod reactor; // the loop: wait, note, drive, expire, reap
 mod echo; // the smallest protocol, over streams and datagrams
 
 mod http {
-    pub(crate) mod limits; // HTTP's numbers
-    pub(crate) mod access_log; // a line for each response
+    pub(crate) mod limits; // every number of HTTP, with its unit and its reason
+    pub(crate) mod access_log; // one line for each response
     pub(crate) mod body; // a response body that is read while it is sent
     #[cfg(all(unix, feature = "files"))]
-    pub(crate) mod files; // regular files below a directory
+    pub(crate) mod files; // the files below a directory
     pub(crate) mod protocol; // HTTP/1.0: where messages begin and end
-    pub(crate) mod request; // a request's head
+    pub(crate) mod request; // a request head, parsed
     pub(crate) mod response; // a response, and how it is written
     #[cfg(test)]
     #[path = "../bin/reactor/site.rs"]
@@ -114,7 +118,7 @@ mod testing {
     #[doc(hidden)]
     pub mod fuzzing; // a connection over a scripted transport, for tests/fuzz
     #[cfg(test)]
-    pub(crate) mod simulated; // a kernel of our own, with its clock and the world at the other end
+    pub(crate) mod simulated; // a simulated kernel, with its clock and its peers
     pub(crate) mod test_connection; // a connection without a network, for testing a protocol
 }
 

@@ -1,7 +1,7 @@
-//! What the loop lends to the source that it drives.
+//! What the loop lends to the source that it drives: clock, budgets, output scratch, counters.
 //!
-//! One source is driven at a time, so what a source needs only while it works exists once: the clock's
-//! reading, the budget, the output scratch, the counters. A connection at rest owns none of it.
+//! One source is driven at a time, so what a source needs only while it is driven exists once. An
+//! idle connection owns none of it.
 
 use std::net::SocketAddr;
 
@@ -13,13 +13,15 @@ use crate::stats::Stats;
 pub(crate) struct LoopState {
     pub(crate) clock: Clock,
     pub(crate) budget: Budget,
-    /// The reactor has been asked to stop: answers under way are finished, nothing new begins.
+    /// The reactor has been asked to stop: replies that have begun are finished, nothing new
+    /// begins.
     pub(crate) stopping: bool,
     /// Replies are appended here and leave with one send. Empty between drives.
     pub(crate) output: Vec<u8>,
     pub(crate) limits: Limits,
     pub(crate) stats: Stats,
-    /// Where the datagram sockets of the reactor are bound. None of them answers a peer at one of these.
+    /// The addresses of the reactor's datagram sockets. No datagram from one of them is answered,
+    /// or two sockets might answer each other for ever.
     pub(crate) datagram_addresses: Vec<SocketAddr>,
 }
 
@@ -36,7 +38,7 @@ impl LoopState {
         }
     }
 
-    /// Empties the output scratch, and gives back what an unusually large reply took.
+    /// Empties the output scratch, and gives back the memory that an unusually large reply took.
     #[inline]
     pub(crate) fn clear_output(&mut self) {
         if !self.output.is_empty() {
@@ -47,7 +49,7 @@ impl LoopState {
         }
     }
 
-    /// The output scratch, and the date to put into it.
+    /// Returns the output scratch, and the date to put into it.
     #[inline]
     pub(crate) fn compose(&mut self) -> (&mut Vec<u8>, &[u8; 29]) {
         (&mut self.output, self.clock.date())
