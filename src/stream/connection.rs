@@ -18,12 +18,14 @@
 //! Invariant 5: bytes leave `output` only by the count that a send returned, and `input` only by the count that the protocol
 //! consumed.
 
+mod phase; // the phases, and what holds in each
 mod commands; // what other connections, and the loop, ask of a connection
 mod feed; // what is put to the protocol, and what it decides
 mod timeouts; // deadlines, timers, idleness
 
 use log::trace;
 
+use self::phase::{AfterConnect, CloseMode, Phase, WriteSide};
 use crate::clock::Time;
 use crate::limits::{
     HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, LINGER_BYTES_MAX, LOW_WATERMARK_BYTES, STEP_BYTES,
@@ -36,50 +38,6 @@ use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
 use crate::stream::buffer::Buffer;
 use crate::stream::readiness::{Readiness, Received, Registered, Transport, receive, send};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// The peer has not said anything yet. Else as `Open`.
-    AwaitingFirstByte,
-    /// We read, and the protocol has been offered all that we read.
-    Open,
-    /// `input` holds something that the protocol has not been offered, because too much output waited or it was paused.
-    /// It is offered before anything else is read.
-    Backpressured,
-    /// The protocol takes no input until its output has drained or its alarm rings. `awaits_output_low`: it said something when it
-    /// paused, or older output waited then, so it will be asked for more once that has drained. `at_eof`: the peer has
-    /// sent its FIN, so only output is still to come.
-    Paused { awaits_output_low: bool, at_eof: bool },
-    /// The protocol has said all. The rest of the output goes out, and then what `last` says.
-    Flushing { last: CloseMode },
-    /// All is sent and our FIN with it (that was when `last_activity` says). We read and discard until the peer's FIN, but not for
-    /// ever, and not more than so many bytes.
-    Lingering { bytes_left: u32 },
-    /// We have begun it, when `last_activity` says, and the peer has not been reached yet. What others send waits; `then` is what
-    /// else they have asked for.
-    Connecting { then: AfterConnect },
-    /// Over, for this reason.
-    Ended(CloseReason),
-}
-
-/// What becomes of a connection once its peer has been reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AfterConnect {
-    StayOpen,
-    ShutdownWrite,
-    Close,
-}
-
-/// How a connection closes whose output has gone. Unread input would turn our FIN into a reset that destroys the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CloseMode {
-    /// At once: the peer's FIN has been read, so nothing can be unread.
-    Immediate,
-    /// At once, unless something has come that has not been read: the peer has said that it would say no more.
-    IfNothingUnread,
-    /// After our FIN, what the peer still sends is read and discarded for a while.
-    Linger,
-}
 
 pub(crate) struct Connection {
     protocol: Box<dyn Protocol>,
@@ -94,16 +52,6 @@ pub(crate) struct Connection {
     /// How many bytes of `output` others have sent, at most.
     relayed_output: u32,
     meta: ConnectionMeta,
-}
-
-/// What becomes of our direction while the peer's is still heard, when somebody has asked for our FIN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum WriteSide {
-    Open,
-    /// Our FIN follows when what waits has been sent. Nothing is taken from others any more.
-    ShutdownPending,
-    /// Our FIN is sent.
-    Shut,
 }
 
 impl Connection {
