@@ -4,30 +4,36 @@ use crate::protocol::ident::CloseReason;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The peer has not said anything yet. Else as `Open`.
+    /// Accepted, and the peer has not sent a byte yet. Otherwise as `Open`.
     AwaitingFirstByte,
-    /// We read, and the protocol has been offered all that we read.
+    /// Reading. The protocol has been offered all input that was read.
     Open,
-    /// `input` holds something that the protocol has not been offered, because too much output waited or it was paused.
-    /// It is offered before anything else is read.
+    /// `input` holds bytes that the protocol has not been offered: too much output or too many
+    /// effects waited, or it was paused. They are offered before anything else is read.
     Backpressured,
-    /// The protocol takes no input until its output has drained or its alarm rings. `awaits_output_low`: it said something when it
-    /// paused, or older output waited then, so it will be asked for more once that has drained. `at_eof`: the peer has
-    /// sent its FIN, so only output is still to come.
-    Paused { awaits_output_low: bool, at_eof: bool },
-    /// The protocol has said all. The rest of the output goes out, and then what `last` says.
+    /// The protocol takes no input until it returns `Next::Continue` from `output_low`,
+    /// `timer_expired` or `notified`, or until another connection resumes it.
+    Paused {
+        /// Call `output_low` once the output has fallen to the low watermark: the protocol sent
+        /// something when it paused, or older output waited then.
+        awaits_output_low: bool,
+        /// The peer's FIN has been read, so only output is still to come.
+        at_eof: bool,
+    },
+    /// Closing. The rest of the output is sent, and then the connection closes in the way of
+    /// `last`.
     Flushing { last: CloseMode },
-    /// All is sent and our FIN with it (that was when `last_activity` says). We read and discard until the peer's FIN, but not for
-    /// ever, and not more than so many bytes.
+    /// All output and our FIN are sent, the FIN at `last_activity`. Input is read and discarded
+    /// until the peer's FIN, for a bounded time and for no more than `bytes_left` bytes.
     Lingering { bytes_left: u32 },
-    /// We have begun it, when `last_activity` says, and the peer has not been reached yet. What others send waits; `then` is what
-    /// else they have asked for.
+    /// An outbound connection: the connect began at `last_activity` and is in progress. What other
+    /// connections send is kept in `output`.
     Connecting { then: AfterConnect },
     /// Over, for this reason.
     Ended(CloseReason),
 }
 
-/// What becomes of a connection once its peer has been reached.
+/// What other connections have asked for before the connect succeeded. It is done when it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AfterConnect {
     StayOpen,
@@ -35,22 +41,25 @@ pub(super) enum AfterConnect {
     Close,
 }
 
-/// How a connection closes whose output has gone. Unread input would turn our FIN into a reset that destroys the output.
+/// How a connection closes once its output is sent. Closing a socket with unread input sends a
+/// reset (RST) instead of a FIN, and a reset destroys output that is still on its way (RFC 9112
+/// section 9.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloseMode {
-    /// At once: the peer's FIN has been read, so nothing can be unread.
+    /// Close at once. The peer's FIN has been read, so no input can be unread.
     Immediate,
-    /// At once, unless something has come that has not been read: the peer has said that it would say no more.
+    /// Close at once, unless unread input has arrived: the peer has announced that it will send no
+    /// more.
     IfNothingUnread,
-    /// After our FIN, what the peer still sends is read and discarded for a while.
+    /// Send our FIN, then read and discard what the peer still sends, for a bounded time.
     Linger,
 }
 
-/// What becomes of our direction while the peer's is still heard, when somebody has asked for our FIN.
+/// Our direction of the stream while the peer's is still open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WriteSide {
     Open,
-    /// Our FIN follows when what waits has been sent. Nothing is taken from others any more.
+    /// Our FIN follows the output that waits. Nothing more is accepted from other connections.
     ShutdownPending,
     /// Our FIN is sent.
     Shut,
