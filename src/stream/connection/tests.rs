@@ -1,19 +1,20 @@
-//! A connection over wires that do as they are told.
+//! A connection over scripted transports, call by call.
 //!
-//! Most tests are scripts: the calls that one drive makes and the kernel's answers to them, as strace would show them. The
-//! connection must make these calls, in this order, and no others; so "it does not read" is a script without a `recv`.
-//! Where amounts or chance matter, the wire is a `Kernel` instead, which behaves as a TCP socket does.
+//! Most tests are scripts: the system calls that one drive makes and the results of the kernel, as
+//! strace(1) shows them. The connection must make these calls, in this order, and no others. So "it
+//! does not read" is a script without a `recv`. Where amounts or chance matter, the transport is a
+//! `ModelSocket` instead, which behaves as a TCP socket does.
 
-mod transports;
-mod harness;
-mod protocols;
+mod transports; // a script of system calls, a model of a TCP socket
+mod protocols; // a protocol that does what its input says
+mod harness; // a connection with all that a reactor lends it
 
 mod readiness;
 mod sending;
 mod errors;
 mod backpressure;
-mod closing;
 mod pauses;
+mod closing;
 mod timers;
 mod timeouts;
 mod idle;

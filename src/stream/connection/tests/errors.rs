@@ -1,10 +1,11 @@
-//! Errors of the kernel, and what each of them ends as.
+//! Errors of the kernel, and the close reason that each becomes.
 
 use super::*;
 
 #[test]
-fn every_error_of_the_kernel_is_the_reason_of_the_end() {
-    // Each in every place where it can come: on receiving, on sending at once, on sending the rest, on our FIN, and after.
+fn every_kernel_error_becomes_the_close_reason() {
+    // Each in every place where it can occur: receiving, sending a reply, sending the rest of it,
+    // sending our FIN, and lingering.
     use ErrorKind::{
         BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, OutOfMemory, TimedOut,
     };
@@ -18,86 +19,85 @@ fn every_error_of_the_kernel_is_the_reason_of_the_end() {
         ErrorKind::Other,
     ];
     for kind in kinds {
-        let peer_has_left = matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset);
+        let is_disconnect = matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset);
         let expected =
-            Ended(if peer_has_left { CloseReason::PeerReset } else { CloseReason::Io(kind) });
-        let talk = || Talk::with_puppet(Puppet::default());
-        assert_eq!(talk().drive([recv_fails(kind)]), expected);
-        assert_eq!(talk().drive([recv("1\n"), send_fails(kind)]), expected);
-        let mut slow = talk();
-        assert_eq!(slow.drive([recv("9\n"), send_some(4)]), Blocked);
+            Ended(if is_disconnect { CloseReason::PeerReset } else { CloseReason::Io(kind) });
+        let harness = || scripted(ScriptedProtocol::default());
+        assert_eq!(harness().drive([recv_fails(kind)]), expected);
+        assert_eq!(harness().drive([recv("1\n"), send_fails(kind)]), expected);
+        let mut slow = harness();
+        assert_eq!(slow.drive([recv("9\n"), send_takes(4)]), Blocked);
         assert_eq!(slow.drive_writable([send_fails(kind)]), expected);
         assert_eq!(
-            talk().drive([recv("1 close\n"), send_some(1), Step::Finish(Err(Fault::Kind(kind)))]),
+            harness().drive([
+                recv("1 close\n"),
+                send_takes(1),
+                Syscall::Shutdown(Err(SyscallError::Kind(kind)))
+            ]),
             expected
         );
-        let mut lingering = talk();
-        assert_eq!(lingering.drive([recv("close\n"), FINISH]), Blocked);
+        let mut lingering = harness();
+        assert_eq!(lingering.drive([recv("close\n"), SHUTDOWN]), Blocked);
         assert_eq!(lingering.drive_readable([recv_fails(kind)]), expected);
     }
 }
 
 #[test]
 #[cfg(unix)]
-fn every_errno_of_recv_and_send_leads_to_what_it_should() {
-    // What the peer brought about is told from what happened to us; to be blocked or interrupted is no end. All rows of the
-    // tables are tried, and an errno that they do not have. What follows is said here once more, by number and kind.
+fn every_errno_of_recv_and_send_has_its_documented_outcome() {
+    // A disconnect by the peer is distinguished from a failure on our side. EWOULDBLOCK and EINTR
+    // end nothing. All rows of the tables in errno.rs are tried, and an errno that is not in them.
+    // The outcomes are stated here a second time.
     use crate::sys::errno::tests::{UNKNOWN_ERRNO, all_of_receive, all_of_send};
-    let left = [libc::ECONNRESET, libc::ECONNABORTED, libc::EPIPE, libc::ENOTCONN];
+    let disconnects = [libc::ECONNRESET, libc::ECONNABORTED, libc::EPIPE, libc::ENOTCONN];
     let io = |errno: i32| Ended(CloseReason::Io(io::Error::from_raw_os_error(errno).kind()));
-    let talk = || Talk::with_puppet(Puppet::default());
-    for errno in all_of_receive().chain(left).chain([libc::EWOULDBLOCK, UNKNOWN_ERRNO]) {
-        let fails = || Step::Recv(Err(Fault::Errno(errno)));
+    let harness = || scripted(ScriptedProtocol::default());
+    for errno in all_of_receive().chain(disconnects).chain([libc::EWOULDBLOCK, UNKNOWN_ERRNO]) {
+        let fails = || Syscall::Recv(Err(SyscallError::Errno(errno)));
         match errno {
-            libc::EWOULDBLOCK => assert_eq!(talk().drive([fails()]), Blocked),
+            libc::EWOULDBLOCK => assert_eq!(harness().drive([fails()]), Blocked),
             libc::EINTR => {
-                assert_eq!(
-                    talk().drive([fails(), recv("1\n"), send_replies(bytes(0, 1))]),
-                    Blocked
-                );
+                assert_eq!(harness().drive([fails(), recv("1\n"), send_all(bytes(0, 1))]), Blocked);
             }
-            errno if left.contains(&errno) => {
-                assert_eq!(talk().drive([fails()]), Ended(CloseReason::PeerReset), "{errno}");
+            errno if disconnects.contains(&errno) => {
+                assert_eq!(harness().drive([fails()]), Ended(CloseReason::PeerReset), "{errno}");
             }
-            errno => assert_eq!(talk().drive([fails()]), io(errno), "{errno}"),
+            errno => assert_eq!(harness().drive([fails()]), io(errno), "{errno}"),
         }
     }
     for errno in
-        all_of_send().chain(left).chain([libc::EPROTOTYPE, libc::EWOULDBLOCK, UNKNOWN_ERRNO])
+        all_of_send().chain(disconnects).chain([libc::EPROTOTYPE, libc::EWOULDBLOCK, UNKNOWN_ERRNO])
     {
-        let fails = || Step::Send(Err(Fault::Errno(errno)));
+        let fails = || Syscall::Send(Err(SyscallError::Errno(errno)));
         let ends = |why: Outcome| {
-            assert_eq!(talk().drive([recv("1\n"), fails()]), why, "{errno}");
-            let mut slow = talk();
-            assert_eq!(slow.drive([recv("9\n"), send_some(4)]), Blocked);
+            assert_eq!(harness().drive([recv("1\n"), fails()]), why, "{errno}");
+            let mut slow = harness();
+            assert_eq!(slow.drive([recv("9\n"), send_takes(4)]), Blocked);
             assert_eq!(slow.drive_writable([fails()]), why, "{errno}");
         };
         match errno {
             libc::EWOULDBLOCK => {
-                let mut blocked = talk();
+                let mut blocked = harness();
                 assert_eq!(blocked.drive([recv("1\n"), fails()]), Blocked);
                 assert_eq!(
-                    blocked.drive_writable([send_replies(bytes(0, 1))]),
+                    blocked.drive_writable([send_all(bytes(0, 1))]),
                     Blocked,
                     "nothing is lost"
                 );
             }
             libc::EINTR => {
-                assert_eq!(
-                    talk().drive([recv("1\n"), fails(), send_replies(bytes(0, 1))]),
-                    Blocked
-                );
+                assert_eq!(harness().drive([recv("1\n"), fails(), send_all(bytes(0, 1))]), Blocked);
             }
             libc::EPROTOTYPE => ends(Ended(CloseReason::PeerReset)),
-            errno if left.contains(&errno) => ends(Ended(CloseReason::PeerReset)),
+            errno if disconnects.contains(&errno) => ends(Ended(CloseReason::PeerReset)),
             errno => ends(io(errno)),
         }
     }
 }
 
 #[test]
-fn a_send_that_takes_nothing_and_gives_no_reason_is_an_error() {
-    // Otherwise it would be tried for ever.
-    let ended = Talk::with(Echo::new()).drive([recv("x"), send_some(0)]);
-    assert_eq!(ended, Ended(CloseReason::Io(ErrorKind::WriteZero)));
+fn send_that_returns_zero_is_an_error() {
+    // Otherwise the send would be repeated for ever.
+    let outcome = echo().drive([recv("x"), send_takes(0)]);
+    assert_eq!(outcome, Ended(CloseReason::Io(ErrorKind::WriteZero)));
 }

@@ -1,133 +1,147 @@
-//! Paused protocols, and when they are called again.
+//! Paused connections: when `output_low` is called, and how a pause ends.
 
 use super::*;
 
 #[test]
-fn a_paused_protocol_is_asked_for_more_when_its_output_has_fallen_to_the_low_mark() {
-    // One byte above it is too early. It is asked again as long as it says something, and no more once it says nothing.
-    // Meanwhile nothing is read, although there is something (the read was full).
-    let mut talk =
-        Talk::with_puppet(Puppet::drains(["1000 pause", "2000 pause", "pause", "abort"]));
+fn output_low_is_called_when_output_falls_to_the_low_watermark() {
+    // One byte above the low watermark is too early. The call is repeated as long as each call
+    // sends something, and not after one that sends nothing. Nothing is read meanwhile, although
+    // the socket may have more (the read was full).
+    let mut harness =
+        scripted(ScriptedProtocol::with_output_low(["1000 pause", "2000 pause", "pause", "abort"]));
     assert_eq!(LOW_WATERMARK_BYTES, 16_384);
-    talk.scratch = vec![0; 12];
-    assert_eq!(talk.drive([recv("20000 pause\n"), SEND_BLOCKS]), Blocked);
-    assert_eq!(talk.drive_writable([send_some(3615)]), Blocked);
-    assert_eq!(talk.log(), ["20000 pause"]);
-    assert_eq!(talk.drive_writable([send_some(1)]), Blocked);
-    assert_eq!(talk.log(), ["20000 pause", "drained"]);
-    let steps = [send_replies(bytes(3616, 17_384)), send_replies(bytes(21_000, 2000))];
-    assert_eq!(talk.drive_writable(steps), Blocked);
-    assert_eq!(talk.log(), ["20000 pause", "drained", "drained", "drained"]);
-    assert_eq!(talk.drive_writable([]), Blocked);
-    assert_eq!(talk.drive_readable([]), Blocked);
-    assert_eq!(talk.log().len(), 4);
+    harness.scratch = vec![0; 12];
+    assert_eq!(harness.drive([recv("20000 pause\n"), SEND_BLOCKS]), Blocked);
+    assert_eq!(harness.drive_writable([send_takes(3615)]), Blocked);
+    assert_eq!(harness.calls(), ["20000 pause"]);
+    assert_eq!(harness.drive_writable([send_takes(1)]), Blocked);
+    assert_eq!(harness.calls(), ["20000 pause", "output_low"]);
+    let script = [send_all(bytes(3616, 17_384)), send_all(bytes(21_000, 2000))];
+    assert_eq!(harness.drive_writable(script), Blocked);
+    assert_eq!(harness.calls(), ["20000 pause", "output_low", "output_low", "output_low"]);
+    assert_eq!(harness.drive_writable([]), Blocked);
+    assert_eq!(harness.drive_readable([]), Blocked);
+    assert_eq!(harness.calls().len(), 4);
 }
 
 #[test]
-fn who_had_nothing_to_say_is_not_asked_again_and_again() {
-    // Its output is below the low mark and has not gone yet. It may have nothing to add until its alarm rings; the loop must
-    // not go in circles meanwhile.
-    let mut talk = Talk::with_puppet(Puppet { elapsed: "pause", ..Puppet::drains(["pause"; 9]) });
-    assert_eq!(talk.drive([recv("20000 wake:500 pause\n"), SEND_BLOCKS]), Blocked);
-    assert_eq!(talk.drive_writable([send_some(10_000)]), Blocked);
-    assert_eq!(talk.log(), ["20000 wake:500 pause", "drained"]);
-    assert_eq!(talk.expire_at(500, []), Blocked);
-    assert_eq!(talk.drive_writable([send_some(10_000)]), Blocked);
-    assert_eq!(talk.log(), ["20000 wake:500 pause", "drained", "elapsed"]);
+fn output_low_is_not_repeated_if_nothing_was_sent() {
+    // The output is below the low watermark and still waits. The protocol may have nothing to add
+    // until its timer expires. The loop must not spin meanwhile.
+    let mut harness = scripted(ScriptedProtocol {
+        timer_expired: "pause",
+        ..ScriptedProtocol::with_output_low(["pause"; 9])
+    });
+    assert_eq!(harness.drive([recv("20000 timer:500 pause\n"), SEND_BLOCKS]), Blocked);
+    assert_eq!(harness.drive_writable([send_takes(10_000)]), Blocked);
+    assert_eq!(harness.calls(), ["20000 timer:500 pause", "output_low"]);
+    assert_eq!(harness.expire_at(500, []), Blocked);
+    assert_eq!(harness.drive_writable([send_takes(10_000)]), Blocked);
+    assert_eq!(harness.calls(), ["20000 timer:500 pause", "output_low", "timer_expired"]);
 }
 
 #[test]
-fn a_pause_ends_with_what_was_carried_and_then_with_what_the_kernel_has() {
-    // The order behind the pause comes before anything is read; all the while no edge was needed.
-    let mut talk = Talk::with_puppet(Puppet::drains([""]));
-    talk.scratch = vec![0; 10];
-    assert_eq!(talk.drive([recv("5 pause\n6\n"), SEND_BLOCKS, RECV_BLOCKS]), Blocked);
-    assert_eq!(talk.log(), ["5 pause", "drained", "6"], "so little is below the low mark already");
-    let mut talk = Talk::with_puppet(Puppet::drains([""]));
-    talk.scratch = vec![0; 14];
-    assert_eq!(talk.drive([recv("20000 pause\n6\n"), SEND_BLOCKS]), Blocked);
+fn resume_offers_buffered_input_before_it_reads() {
+    // The line behind the pause is offered before anything is read, and no event is needed for it.
+    let mut harness = scripted(ScriptedProtocol::with_output_low([""]));
+    harness.scratch = vec![0; 10];
+    assert_eq!(harness.drive([recv("5 pause\n6\n"), SEND_BLOCKS, RECV_BLOCKS]), Blocked);
     assert_eq!(
-        talk.drive_writable([
-            send_some(20_000),
-            send_replies(bytes(20_000, 6)),
+        harness.calls(),
+        ["5 pause", "output_low", "6"],
+        "5 bytes are below the low watermark from the start"
+    );
+    let mut harness = scripted(ScriptedProtocol::with_output_low([""]));
+    harness.scratch = vec![0; 14];
+    assert_eq!(harness.drive([recv("20000 pause\n6\n"), SEND_BLOCKS]), Blocked);
+    assert_eq!(
+        harness.drive_writable([
+            send_takes(20_000),
+            send_all(bytes(20_000, 6)),
             recv("7\n"),
-            send_some(7)
+            send_takes(7)
         ]),
         Blocked
     );
-    assert_eq!(talk.log(), ["20000 pause", "drained", "6", "7"]);
+    assert_eq!(harness.calls(), ["20000 pause", "output_low", "6", "7"]);
 }
 
 #[test]
-fn a_long_answer_to_a_half_closed_peer_is_produced_to_its_end() {
-    // It is asked for more after the FIN as before it, and the end comes when it has no more.
-    for last in ["", "close", "agree"] {
-        let mut talk = Talk::with_puppet(Puppet {
-            ended: "20000 pause",
-            ..Puppet::drains(["20000 pause", last])
+fn long_reply_to_a_half_closed_peer_is_produced_to_its_end() {
+    // `output_low` is called after the peer's FIN as before it. The connection ends when the
+    // protocol has no more to send.
+    for last in ["", "close", "close_without_linger"] {
+        let mut harness = scripted(ScriptedProtocol {
+            eof: "20000 pause",
+            ..ScriptedProtocol::with_output_low(["20000 pause", last])
         });
-        assert_eq!(talk.drive([FIN, SEND_BLOCKS]), Blocked);
-        assert_eq!(talk.drive_writable([send_some(20_000), send_some(100)]), Blocked);
-        assert_eq!(talk.log(), ["ended ", "drained"]);
-        assert_eq!(talk.drive_writable([send_some(10_000)]), Blocked);
+        assert_eq!(harness.drive([FIN, SEND_BLOCKS]), Blocked);
+        assert_eq!(harness.drive_writable([send_takes(20_000), send_takes(100)]), Blocked);
+        assert_eq!(harness.calls(), ["eof ", "output_low"]);
+        assert_eq!(harness.drive_writable([send_takes(10_000)]), Blocked);
         assert_eq!(
-            talk.drive_writable([send_replies(bytes(30_100, 9900))]),
+            harness.drive_writable([send_all(bytes(30_100, 9900))]),
             Ended(CloseReason::Finished)
         );
-        assert_eq!(talk.log(), ["ended ", "drained", "drained"]);
+        assert_eq!(harness.calls(), ["eof ", "output_low", "output_low"]);
     }
 }
 
 #[test]
-fn ten_mebibytes_are_produced_piece_by_piece_in_the_memory_of_one() {
-    // The kernel takes a little or much at a time. No more ever waits than the low mark and one piece.
+fn ten_mebibytes_are_produced_in_the_memory_of_one_piece() {
+    // However much the kernel takes at a time, no more waits than the low watermark and one piece.
     for room in [1000, LOW_WATERMARK_BYTES, LOW_WATERMARK_BYTES + 1, 65_536, 3_000_000] {
         let pieces = ["65536 pause"; 159].into_iter().chain(["close"]);
-        let mut talk = Talk::over_puppet(
-            Kernel::default(),
-            Puppet { opened: "65536 pause", ..Puppet::drains(pieces) },
+        let mut harness = Harness::with_log(
+            ModelSocket::default(),
+            ScriptedProtocol { opened: "65536 pause", ..ScriptedProtocol::with_output_low(pieces) },
         );
-        talk.wire.has_fin = true;
-        let mut outcome = talk.open_once();
+        harness.transport.has_fin = true;
+        let mut outcome = harness.open_once();
         while !matches!(outcome, Ended(_)) {
-            assert!(talk.connection.output.len() <= LOW_WATERMARK_BYTES + 65_536);
-            (talk.wire.room, talk.ready.writable) = (room, true);
-            outcome = talk.drive_once();
+            assert!(harness.connection.output.len() <= LOW_WATERMARK_BYTES + 65_536);
+            (harness.transport.room, harness.ready.writable) = (room, true);
+            outcome = harness.drive_once();
         }
         assert_eq!(outcome, Ended(CloseReason::Finished));
         assert!(
-            talk.wire.is_finished && talk.wire.sent == bytes(0, 10 * 1024 * 1024),
-            "all of it, and then the FIN"
+            harness.transport.is_shut_down && harness.transport.sent == bytes(0, 10 * 1024 * 1024),
+            "all bytes are sent, and then the FIN"
         );
     }
 }
 
 #[test]
-fn a_pause_behind_older_output_ends_when_that_has_drained() {
-    // The protocol pauses because a reply waits, not to say more. When the reply has gone it must be told.
-    let mut talk = Talk::with_puppet(Puppet::default());
-    assert_eq!(talk.drive([recv("60000\n"), SEND_BLOCKS]), Blocked);
-    assert_eq!(talk.drive_readable([recv("pause\n")]), Blocked);
-    assert_eq!(talk.drive_writable([send_replies(bytes(0, 60_000))]), Blocked);
-    assert_eq!(talk.log(), ["60000", "pause", "drained"]);
-    // The same where it pauses because the peer has ended.
-    let mut talk = Talk::with_puppet(Puppet { ended: "pause", ..Puppet::drains(["5 close"]) });
-    assert_eq!(talk.drive([recv("60000\n"), SEND_BLOCKS]), Blocked);
-    assert_eq!(talk.drive_readable([FIN]), Blocked);
+fn pause_behind_older_output_ends_when_that_is_sent() {
+    // The protocol pauses because a reply waits, not to produce more. When the reply has been sent,
+    // `output_low` must be called.
+    let mut harness = scripted(ScriptedProtocol::default());
+    assert_eq!(harness.drive([recv("60000\n"), SEND_BLOCKS]), Blocked);
+    assert_eq!(harness.drive_readable([recv("pause\n")]), Blocked);
+    assert_eq!(harness.drive_writable([send_all(bytes(0, 60_000))]), Blocked);
+    assert_eq!(harness.calls(), ["60000", "pause", "output_low"]);
+    // The same if it pauses in `eof`.
+    let mut harness = scripted(ScriptedProtocol {
+        eof: "pause",
+        ..ScriptedProtocol::with_output_low(["5 close"])
+    });
+    assert_eq!(harness.drive([recv("60000\n"), SEND_BLOCKS]), Blocked);
+    assert_eq!(harness.drive_readable([FIN]), Blocked);
     assert_eq!(
-        talk.drive_writable([send_some(60_000), send_replies(bytes(60_000, 5))]),
+        harness.drive_writable([send_takes(60_000), send_all(bytes(60_000, 5))]),
         Ended(CloseReason::Finished)
     );
-    assert_eq!(talk.log(), ["60000", "ended ", "drained"]);
+    assert_eq!(harness.calls(), ["60000", "eof ", "output_low"]);
 }
 
 #[test]
-fn a_pause_means_the_same_whether_its_order_came_alone_or_with_others() {
-    // Bytes are not messages. In both cases the kernel has taken the reply before it at once, so nothing has to drain.
-    let mut together = Talk::with_puppet(Puppet::drains(["pause"]));
-    assert_eq!(together.drive([recv("5\npause\n"), send_some(5)]), Blocked);
-    let mut apart = Talk::with_puppet(Puppet::drains(["pause"]));
-    assert_eq!(apart.drive([recv("5\n"), send_some(5)]), Blocked);
+fn pause_is_the_same_whether_input_came_in_one_piece_or_two() {
+    // Bytes are not messages. In both cases the kernel has taken the earlier reply at once, so no
+    // output waits and no `output_low` is due.
+    let mut together = scripted(ScriptedProtocol::with_output_low(["pause"]));
+    assert_eq!(together.drive([recv("5\npause\n"), send_takes(5)]), Blocked);
+    let mut apart = scripted(ScriptedProtocol::with_output_low(["pause"]));
+    assert_eq!(apart.drive([recv("5\n"), send_takes(5)]), Blocked);
     assert_eq!(apart.drive_readable([recv("pause\n")]), Blocked);
-    assert_eq!(together.log(), apart.log());
+    assert_eq!(together.calls(), apart.calls());
 }

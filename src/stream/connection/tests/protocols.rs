@@ -1,55 +1,65 @@
-//! A protocol that does what its input orders.
+//! A protocol that does what a script says.
 
 use super::*;
 
-/// A protocol that obeys. Each line of its input is an order, and so is each field below when its call comes. The order
-/// `500 wake:9 pause` is to say 500 bytes, ask for a call in 9 ms, and pause; the empty one is to go on.
-pub(super) struct Puppet {
+/// A protocol whose input is a script: each line has the actions of one call of `advance`. The
+/// fields have the actions of the other callbacks.
+///
+/// `500 timer:9 pause` is: send 500 bytes, set a timer of 9 ms, return `Next::Pause`. An empty line
+/// is: return `Next::Continue`.
+pub(super) struct ScriptedProtocol {
     pub(super) opened: &'static str,
-    /// One after the other.
-    pub(super) drained: VecDeque<&'static str>,
-    pub(super) elapsed: &'static str,
-    pub(super) ended: &'static str,
-    /// How much it has said. It says `bytes(0, ..)`.
-    pub(super) said: usize,
-    pub(super) log: Log,
+    /// One for each call. When they are used up, the actions are empty.
+    pub(super) output_low: VecDeque<&'static str>,
+    pub(super) timer_expired: &'static str,
+    pub(super) eof: &'static str,
+    /// How many bytes it has sent. It sends `bytes(0, ..)`.
+    pub(super) sent: usize,
+    pub(super) calls: CallLog,
 }
 
-impl Default for Puppet {
-    /// The defaults of `Protocol`.
-    fn default() -> Puppet {
-        let drained = VecDeque::new();
-        Puppet {
+/// The calls of a protocol, in order.
+pub(super) type CallLog = Rc<RefCell<Vec<String>>>;
+
+impl Default for ScriptedProtocol {
+    /// Acts as the default methods of `Protocol` do.
+    fn default() -> ScriptedProtocol {
+        ScriptedProtocol {
             opened: "",
-            drained,
-            elapsed: "close",
-            ended: "close",
-            said: 0,
-            log: Log::default(),
+            output_low: VecDeque::new(),
+            timer_expired: "close",
+            eof: "close",
+            sent: 0,
+            calls: CallLog::default(),
         }
     }
 }
 
-impl Puppet {
-    pub(super) fn drains(orders: impl IntoIterator<Item = &'static str>) -> Puppet {
-        Puppet { drained: orders.into_iter().collect(), ..Puppet::default() }
+impl ScriptedProtocol {
+    pub(super) fn with_output_low(
+        actions: impl IntoIterator<Item = &'static str>,
+    ) -> ScriptedProtocol {
+        ScriptedProtocol {
+            output_low: actions.into_iter().collect(),
+            ..ScriptedProtocol::default()
+        }
     }
 
-    pub(super) fn obey(&mut self, call: &str, order: &str, cx: &mut Context<'_>) -> Next {
-        self.log.borrow_mut().push(call.to_owned());
+    fn act(&mut self, call: &str, actions: &str, cx: &mut Context<'_>) -> Next {
+        self.calls.borrow_mut().push(call.to_owned());
         let mut next = Next::Continue;
-        for word in order.split_whitespace() {
-            match word.split_once(':').unwrap_or((word, "")) {
+        for action in actions.split_whitespace() {
+            match action.split_once(':').unwrap_or((action, "")) {
                 ("pause", _) => next = Next::Pause,
                 ("close", _) => next = Next::Close,
-                ("agree", _) => next = Next::CloseWithoutLinger,
+                ("close_without_linger", _) => next = Next::CloseWithoutLinger,
                 ("abort", _) => next = Next::Abort,
-                ("wake", ms) => cx.set_timer(Duration::from_millis(ms.parse().unwrap())),
-                ("sleep", _) => cx.cancel_timer(),
+                ("timer", ms) => cx.set_timer(Duration::from_millis(ms.parse().unwrap())),
+                ("cancel_timer", _) => cx.cancel_timer(),
                 (number, _) => {
                     let count = number.parse().unwrap();
-                    cx.send(&bytes(self.said, count));
-                    self.said += count;
+                    cx.send(&bytes(self.sent, count));
+                    self.sent += count;
                 }
             }
         }
@@ -57,35 +67,35 @@ impl Puppet {
     }
 }
 
-impl Protocol for Puppet {
+impl Protocol for ScriptedProtocol {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
-        self.obey("opened", self.opened, cx)
+        self.act("opened", self.opened, cx)
     }
 
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
-        assert!(!input.is_empty(), "there is always something to hear");
+        assert!(!input.is_empty(), "advance is called only with input");
         let Some(end) = input.iter().position(|&byte| byte == b'\n') else {
             return Advance::need_more();
         };
-        let order = std::str::from_utf8(&input[..end]).unwrap();
-        let next = self.obey(order, order, cx);
+        let line = std::str::from_utf8(&input[..end]).unwrap();
+        let next = self.act(line, line, cx);
         Advance::consumed(end + 1).then(next)
     }
 
     fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
-        self.obey(&format!("ended {}", std::str::from_utf8(rest).unwrap()), self.ended, cx)
+        self.act(&format!("eof {}", std::str::from_utf8(rest).unwrap()), self.eof, cx)
     }
 
     fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
-        let order = self.drained.pop_front().unwrap_or("");
-        self.obey("drained", order, cx)
+        let actions = self.output_low.pop_front().unwrap_or("");
+        self.act("output_low", actions, cx)
     }
 
     fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
-        self.obey("elapsed", self.elapsed, cx)
+        self.act("timer_expired", self.timer_expired, cx)
     }
 
     fn closed(&mut self, why: CloseReason) {
-        self.log.borrow_mut().push(format!("closed {why:?}"));
+        self.calls.borrow_mut().push(format!("closed {why:?}"));
     }
 }

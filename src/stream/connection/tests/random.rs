@@ -1,33 +1,36 @@
-//! Random schedules of the kernel, over protocols that repeat their input.
+//! Random schedules of a model socket: nothing is lost, repeated or forgotten.
 
 use super::*;
 
-/// Repeats what it hears, in units: all that there is, a byte at a time, or a line at a time, each `times` over.
+/// Repeats its input in units: all that there is, a byte at a time, or a line at a time. Each unit
+/// is sent `times` times.
 #[derive(Clone, Copy, Debug)]
-enum Parrot {
+enum Repeater {
     All,
     Bytes { times: usize },
     Lines { times: usize },
 }
 
-impl Parrot {
-    /// The first unit of `input`, if it is there.
+impl Repeater {
+    /// Returns the length of the first unit of `input`, if it is complete.
     fn unit(self, input: &[u8]) -> Option<usize> {
         match self {
-            Parrot::All => Some(input.len()),
-            Parrot::Bytes { .. } => Some(1),
-            Parrot::Lines { .. } => input.iter().position(|&byte| byte == b'\n').map(|end| end + 1),
+            Repeater::All => Some(input.len()),
+            Repeater::Bytes { .. } => Some(1),
+            Repeater::Lines { .. } => {
+                input.iter().position(|&byte| byte == b'\n').map(|end| end + 1)
+            }
         }
     }
 
     fn times(self) -> usize {
         match self {
-            Parrot::All => 1,
-            Parrot::Bytes { times } | Parrot::Lines { times } => times,
+            Repeater::All => 1,
+            Repeater::Bytes { times } | Repeater::Lines { times } => times,
         }
     }
 
-    /// What the peer of a parrot should hear.
+    /// Returns what the peer should receive for `input`.
     fn expected(self, mut input: &[u8]) -> Vec<u8> {
         let mut expected = Vec::new();
         while !input.is_empty() {
@@ -39,7 +42,7 @@ impl Parrot {
     }
 }
 
-impl Protocol for Parrot {
+impl Protocol for Repeater {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         let Some(count) = self.unit(input) else { return Advance::need_more() };
         (0..self.times()).for_each(|_| cx.send_borrowed(&input[..count]));
@@ -53,30 +56,31 @@ impl Protocol for Parrot {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum News {
-    /// So many bytes arrive; with an urgent mark before so many of them.
+enum SocketEvent {
+    /// So many bytes arrive, perhaps with the urgent mark behind so many of them.
     Arrives(usize, Option<usize>),
     /// The peer takes so many bytes, which makes room for as many.
     Takes(usize),
-    /// The kernel says readable and writable for no reason.
-    Nothing,
+    /// Readable and writable are reported without reason.
+    Spurious,
 }
 
-impl Talk<Kernel> {
-    fn hear(&mut self, news: News) {
-        match news {
-            News::Arrives(count, mark) => {
-                self.wire.urgent_mark =
-                    mark.map(|mark| self.wire.arrived + mark.min(count)).or(self.wire.urgent_mark);
-                self.wire.arrived += count;
+impl Harness<ModelSocket> {
+    fn on_event(&mut self, event: SocketEvent) {
+        match event {
+            SocketEvent::Arrives(count, urgent) => {
+                self.transport.urgent_mark = urgent
+                    .map(|at| self.transport.arrived + at.min(count))
+                    .or(self.transport.urgent_mark);
+                self.transport.arrived += count;
                 self.ready.readable |= count > 0;
-                self.ready.read_until_would_block |= mark.is_some();
+                self.ready.read_until_would_block |= urgent.is_some();
             }
-            News::Takes(count) => {
-                self.wire.room += count;
+            SocketEvent::Takes(count) => {
+                self.transport.room += count;
                 self.ready.writable |= count > 0;
             }
-            News::Nothing => (self.ready.readable, self.ready.writable) = (true, true),
+            SocketEvent::Spurious => (self.ready.readable, self.ready.writable) = (true, true),
         }
         self.drive_until_blocked();
     }
@@ -85,38 +89,38 @@ impl Talk<Kernel> {
         let mut outcome = Unfinished;
         while outcome == Unfinished {
             outcome = self.drive_once();
-            // The most that can wait: the high mark, overshot by one reply.
+            // The most that can wait: the high watermark, overshot by one reply.
             assert!(
                 self.connection.output.len()
                     <= HIGH_WATERMARK_BYTES + READ_BYTES_MAX + PREFIX.len()
             );
         }
         if outcome == Blocked {
-            self.check_that_nothing_is_forgotten();
+            self.check_that_an_edge_follows();
         }
         outcome
     }
 
-    /// It waits for the kernel, so the kernel must still have an edge to give.
-    fn check_that_nothing_is_forgotten(&self) {
-        let has_input = self.wire.read < self.wire.arrived || self.wire.has_fin;
+    /// Whatever the connection waits for, the kernel must still have an edge to report.
+    fn check_that_an_edge_follows(&self) {
+        let has_input = self.transport.read < self.transport.arrived || self.transport.has_fin;
         assert!(
             !(self.connection.wants_read() && has_input),
-            "there is input, and no edge will come for it"
+            "no edge follows for input that has arrived"
         );
         assert!(
-            !(self.connection.wants_write() && self.wire.room > 0),
-            "there is room, and no edge will come for it"
+            !(self.connection.wants_write() && self.transport.room > 0),
+            "no edge follows for room that there is"
         );
     }
 
-    /// The peer sends its FIN and takes what comes until the end, `at_a_time` bytes at a time.
-    fn hear_out(&mut self, at_a_time: usize) {
-        self.wire.has_fin = true;
+    /// The peer sends its FIN, and takes `at_a_time` bytes at a time until the connection ends.
+    fn run_to_end(&mut self, at_a_time: usize) {
+        self.transport.has_fin = true;
         (self.ready.readable, self.ready.read_until_would_block) = (true, true);
         while self.drive_until_blocked() == Blocked {
-            assert!(self.wire.room == 0, "all room was used, and it waits for more");
-            self.wire.room = at_a_time;
+            assert!(self.transport.room == 0, "a blocked connection has used all room");
+            self.transport.room = at_a_time;
             self.ready.writable = true;
         }
     }
@@ -124,69 +128,86 @@ impl Talk<Kernel> {
 
 const PREFIX: &[u8] = b"echo -> ";
 
-fn any_news() -> impl Strategy<Value = News> {
-    let arrives = |most: usize| (0..most).prop_map(|count| News::Arrives(count, None));
-    let marked =
-        (1..3000usize, 0..3000usize).prop_map(|(count, mark)| News::Arrives(count, Some(mark)));
+fn any_event() -> impl Strategy<Value = SocketEvent> {
+    let arrives = |most: usize| (0..most).prop_map(|count| SocketEvent::Arrives(count, None));
+    let marked = (1..3000usize, 0..3000usize)
+        .prop_map(|(count, urgent)| SocketEvent::Arrives(count, Some(urgent)));
     prop_oneof![
         4 => arrives(20),
         2 => arrives(3000),
         1 => arrives(100_000),
         1 => marked,
-        4 => (0..20usize).prop_map(News::Takes),
-        2 => (0..100_000usize).prop_map(News::Takes),
-        1 => Just(News::Nothing),
+        4 => (0..20usize).prop_map(SocketEvent::Takes),
+        2 => (0..100_000usize).prop_map(SocketEvent::Takes),
+        1 => Just(SocketEvent::Spurious),
     ]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// However the input is cut, however little the kernel takes at a time, whenever it interrupts: every byte is heard
-    /// once and in order, every reply arrives whole, nothing is forgotten, and no more waits than may.
+    /// However the input is cut, however little the kernel takes at a time, and whenever it
+    /// interrupts: every byte is consumed once and in order, every reply arrives whole, no edge is
+    /// forgotten, and no more output waits than may.
     #[test]
-    fn every_byte_is_heard_and_every_reply_arrives(
-        parrot in prop_oneof![
-            Just(Parrot::All),
-            (1..4usize).prop_map(|times| Parrot::Bytes { times }),
-            Just(Parrot::Bytes { times: 300 }),
-            (1..20usize).prop_map(|times| Parrot::Lines { times }),
+    fn every_byte_is_consumed_and_every_reply_arrives(
+        repeater in prop_oneof![
+            Just(Repeater::All),
+            (1..4usize).prop_map(|times| Repeater::Bytes { times }),
+            Just(Repeater::Bytes { times: 300 }),
+            (1..20usize).prop_map(|times| Repeater::Lines { times }),
         ],
-        news in prop::collection::vec(any_news(), 0..30),
+        events in prop::collection::vec(any_event(), 0..30),
         interrupts_every in prop_oneof![Just(0usize), 2..5usize],
         at_a_time in prop_oneof![900..1100usize, 1..200_000usize],
     ) {
-        let mut talk = Talk::over(Kernel { interrupts_every, ..Kernel::default() }, parrot);
-        // As much output from all of them, and not so much that the test takes long.
-        let scale = |news| match news {
-            News::Arrives(count, mark) => News::Arrives(count.min(100_000 / parrot.times()), mark),
-            News::Takes(_) | News::Nothing => news,
+        let socket = ModelSocket { interrupts_every, ..ModelSocket::default() };
+        let mut harness = Harness::new(socket, repeater);
+        // Bounds the output, so that the test does not take long, whatever the repeater.
+        let scale = |event| match event {
+            SocketEvent::Arrives(count, urgent) => {
+                SocketEvent::Arrives(count.min(100_000 / repeater.times()), urgent)
+            }
+            SocketEvent::Takes(_) | SocketEvent::Spurious => event,
         };
-        news.into_iter().for_each(|news| talk.hear(scale(news)));
-        talk.hear_out(at_a_time);
-        prop_assert_eq!(talk.wire.read, talk.wire.arrived);
-        let expected = parrot.expected(&bytes(0, talk.wire.arrived));
-        prop_assert!(talk.wire.sent == expected, "{} bytes sent, {} expected", talk.wire.sent.len(), expected.len());
+        events.into_iter().for_each(|event| harness.on_event(scale(event)));
+        harness.run_to_end(at_a_time);
+        prop_assert_eq!(harness.transport.read, harness.transport.arrived);
+        let expected = repeater.expected(&bytes(0, harness.transport.arrived));
+        let sent = &harness.transport.sent;
+        prop_assert!(
+            *sent == expected,
+            "{} bytes sent, {} expected",
+            sent.len(),
+            expected.len(),
+        );
     }
 
-    /// The same for the echo, with and without its prefix: which stands before what each read brought, and nowhere else.
+    /// The same for the echo, with and without its prefix, which stands before the bytes of each
+    /// read and nowhere else.
     #[test]
-    fn an_echo_is_exact(
+    fn echo_is_exact(
         has_prefix in any::<bool>(),
-        news in prop::collection::vec(any_news(), 0..30),
+        events in prop::collection::vec(any_event(), 0..30),
         at_a_time in prop_oneof![900..1100usize, 1..200_000usize],
     ) {
         let prefix = if has_prefix { PREFIX } else { b"" };
-        let mut talk = Talk::over(Kernel::default(), Echo::with_prefix(prefix));
-        news.into_iter().for_each(|news| talk.hear(news));
-        talk.hear_out(at_a_time);
-        let (mut expected, mut heard) = (Vec::new(), 0);
-        for &count in &talk.wire.reads {
+        let mut harness = Harness::new(ModelSocket::default(), Echo::with_prefix(prefix));
+        events.into_iter().for_each(|event| harness.on_event(event));
+        harness.run_to_end(at_a_time);
+        let (mut expected, mut echoed) = (Vec::new(), 0);
+        for &count in &harness.transport.reads {
             expected.extend_from_slice(prefix);
-            expected.extend(bytes(heard, count));
-            heard += count;
+            expected.extend(bytes(echoed, count));
+            echoed += count;
         }
-        prop_assert_eq!(heard, talk.wire.arrived);
-        prop_assert!(talk.wire.sent == expected, "{} bytes sent, {} expected", talk.wire.sent.len(), expected.len());
+        prop_assert_eq!(echoed, harness.transport.arrived);
+        let sent = &harness.transport.sent;
+        prop_assert!(
+            *sent == expected,
+            "{} bytes sent, {} expected",
+            sent.len(),
+            expected.len(),
+        );
     }
 }

@@ -1,136 +1,146 @@
-//! Timeouts: the first byte, idleness, and writing.
+//! Timeouts: first byte, idle and write, and what restarts each of them.
 
 use super::*;
 
 #[test]
-fn a_peer_that_never_says_anything_is_ended_after_half_a_minute() {
-    // Whatever it is told meanwhile, if it takes that. Its first byte ends this, and begins the minute of the others.
-    let mut talk = Talk::with(Echo::new());
-    assert_eq!(talk.drive([RECV_BLOCKS]), Blocked);
-    talk.ends_at(30_000, CloseReason::FirstByteTimeout);
-    let mut talk =
-        Talk::with_puppet(Puppet { opened: "5 wake:10000", elapsed: "5", ..Puppet::default() });
-    assert_eq!(talk.open([send_some(5), RECV_BLOCKS]), Blocked);
-    assert_eq!(talk.expire_at(10_000, [send_some(5)]), Blocked);
-    talk.ends_at(40_000, CloseReason::FirstByteTimeout);
-    let mut talk = Talk::with(Echo::new());
-    talk.at_ms(29_999);
-    assert_eq!(talk.drive([recv("x"), send_replies("x")]), Blocked);
-    talk.ends_at(89_999, CloseReason::IdleTimeout);
+fn silent_peer_ends_after_the_first_byte_timeout() {
+    // Output that the peer takes restarts this timeout, but does not end it. The peer's first byte
+    // does: from then on the idle timeout applies.
+    let mut harness = echo();
+    assert_eq!(harness.drive([RECV_BLOCKS]), Blocked);
+    harness.ends_at(30_000, CloseReason::FirstByteTimeout);
+    let mut harness = scripted(ScriptedProtocol {
+        opened: "5 timer:10000",
+        timer_expired: "5",
+        ..ScriptedProtocol::default()
+    });
+    assert_eq!(harness.open([send_takes(5), RECV_BLOCKS]), Blocked);
+    assert_eq!(harness.expire_at(10_000, [send_takes(5)]), Blocked);
+    harness.ends_at(40_000, CloseReason::FirstByteTimeout);
+    let mut harness = echo();
+    harness.at_ms(29_999);
+    assert_eq!(harness.drive([recv("x"), send_all("x")]), Blocked);
+    harness.ends_at(89_999, CloseReason::IdleTimeout);
 }
 
 #[test]
-fn a_peer_that_falls_silent_is_idle_after_a_minute() {
-    // The minute begins with the last byte, either way.
-    let mut talk = Talk::with(Echo::new());
-    talk.at_ms(10_000);
-    assert_eq!(talk.drive([recv("x"), SEND_BLOCKS]), Blocked);
-    talk.at_ms(20_000);
-    assert_eq!(talk.drive_writable([send_replies("x")]), Blocked);
-    talk.ends_at(80_000, CloseReason::IdleTimeout);
+fn idle_timeout_counts_from_the_last_byte_in_either_direction() {
+    let mut harness = echo();
+    harness.at_ms(10_000);
+    assert_eq!(harness.drive([recv("x"), SEND_BLOCKS]), Blocked);
+    harness.at_ms(20_000);
+    assert_eq!(harness.drive_writable([send_all("x")]), Blocked);
+    harness.ends_at(80_000, CloseReason::IdleTimeout);
 }
 
 #[test]
-fn a_peer_that_takes_nothing_is_too_slow_after_half_a_minute() {
-    // Each byte that it takes gives it another one. Nothing else does, such as a look of the kernel's that was for nothing.
-    let wait = || {
-        let mut talk = Talk::with_puppet(Puppet::default());
-        talk.at_ms(1000);
-        assert_eq!(talk.drive([recv("9\n"), SEND_BLOCKS]), Blocked);
-        talk
+fn write_timeout_counts_from_the_last_byte_taken() {
+    // Each byte that the kernel takes restarts the write timeout. A spurious event does not.
+    let waiting = || {
+        let mut harness = scripted(ScriptedProtocol::default());
+        harness.at_ms(1000);
+        assert_eq!(harness.drive([recv("9\n"), SEND_BLOCKS]), Blocked);
+        harness
     };
-    wait().ends_at(31_000, CloseReason::WriteTimeout);
-    let mut talk = wait();
-    talk.at_ms(30_000);
-    assert_eq!(talk.drive_writable([send_some(1)]), Blocked);
-    talk.at_ms(40_000);
-    assert_eq!(talk.drive_writable([SEND_BLOCKS]), Blocked);
-    talk.ends_at(60_000, CloseReason::WriteTimeout);
+    waiting().ends_at(31_000, CloseReason::WriteTimeout);
+    let mut harness = waiting();
+    harness.at_ms(30_000);
+    assert_eq!(harness.drive_writable([send_takes(1)]), Blocked);
+    harness.at_ms(40_000);
+    assert_eq!(harness.drive_writable([SEND_BLOCKS]), Blocked);
+    harness.ends_at(60_000, CloseReason::WriteTimeout);
 }
 
 #[test]
-fn a_peer_that_takes_nothing_of_the_last_answer_is_too_slow_as_well() {
-    for order in ["9 close\n", "9 agree\n"] {
-        let mut talk = Talk::with_puppet(Puppet::default());
-        talk.at_ms(1000);
-        assert_eq!(talk.drive([recv(order), SEND_BLOCKS]), Blocked);
-        talk.ends_at(31_000, CloseReason::WriteTimeout);
+fn write_timeout_applies_to_the_last_reply_before_a_close() {
+    for line in ["9 close\n", "9 close_without_linger\n"] {
+        let mut harness = scripted(ScriptedProtocol::default());
+        harness.at_ms(1000);
+        assert_eq!(harness.drive([recv(line), SEND_BLOCKS]), Blocked);
+        harness.ends_at(31_000, CloseReason::WriteTimeout);
     }
 }
 
 #[test]
-fn a_peer_that_takes_nothing_is_too_slow_whoever_talks() {
-    // It sends a little every twenty seconds, and so is never idle; but its replies wait since the first.
-    let mut talk = Talk::with(Echo::new());
-    assert_eq!(talk.drive([recv("x"), SEND_BLOCKS]), Blocked);
-    talk.at_ms(20_000);
-    assert_eq!(talk.drive_readable([recv("x")]), Blocked);
-    talk.ends_at(30_000, CloseReason::WriteTimeout);
-    // Nor does it help that an alarm says more.
-    let mut talk = Talk::with_puppet(Puppet { elapsed: "1 wake:20000", ..Puppet::default() });
-    assert_eq!(talk.drive([recv("9 wake:20000\n"), SEND_BLOCKS]), Blocked);
-    assert_eq!(talk.expire_at(20_000, []), Blocked);
-    talk.ends_at(30_000, CloseReason::WriteTimeout);
-}
-
-#[test]
-fn what_an_alarm_has_sent_counts_as_a_byte_that_moved() {
-    // A server that pushes something every 40 seconds to a peer that only listens.
-    let mut talk = Talk::with_puppet(Puppet {
-        opened: "wake:40000",
-        elapsed: "5 wake:40000",
-        ..Puppet::default()
+fn write_timeout_is_not_extended_by_input_or_by_a_timer() {
+    // The peer sends a byte every twenty seconds, and so is never idle. But its replies wait since
+    // the first one.
+    let mut harness = echo();
+    assert_eq!(harness.drive([recv("x"), SEND_BLOCKS]), Blocked);
+    harness.at_ms(20_000);
+    assert_eq!(harness.drive_readable([recv("x")]), Blocked);
+    harness.ends_at(30_000, CloseReason::WriteTimeout);
+    // Nor is it extended by more output, from a timer.
+    let mut harness = scripted(ScriptedProtocol {
+        timer_expired: "1 timer:20000",
+        ..ScriptedProtocol::default()
     });
-    assert_eq!(talk.open([RECV_BLOCKS]), Blocked);
-    assert_eq!(talk.expire_at(40_000, [send_replies(bytes(0, 5))]), Blocked);
-    assert_eq!(talk.expire_at(60_000, []), Blocked, "the last byte moved 20 seconds ago");
-    assert_eq!(talk.expire_at(80_000, [send_replies(bytes(5, 5))]), Blocked);
+    assert_eq!(harness.drive([recv("9 timer:20000\n"), SEND_BLOCKS]), Blocked);
+    assert_eq!(harness.expire_at(20_000, []), Blocked);
+    harness.ends_at(30_000, CloseReason::WriteTimeout);
 }
 
 #[test]
-fn who_takes_nothing_is_not_excused_by_what_it_sends() {
-    // Its time is up, and in the last look there are orders without end, but no room for their answers.
-    let mut talk = Talk::with_puppet(Puppet::default());
-    assert_eq!(talk.drive([recv("9\n"), SEND_BLOCKS]), Blocked);
-    talk.at_ms(30_000);
+fn output_of_a_timer_restarts_the_timeout() {
+    // A server that sends something every 40 seconds to a peer that only receives.
+    let mut harness = scripted(ScriptedProtocol {
+        opened: "timer:40000",
+        timer_expired: "5 timer:40000",
+        ..ScriptedProtocol::default()
+    });
+    assert_eq!(harness.open([RECV_BLOCKS]), Blocked);
+    assert_eq!(harness.expire_at(40_000, [send_all(bytes(0, 5))]), Blocked);
+    assert_eq!(harness.expire_at(60_000, []), Blocked, "the last byte moved 20 seconds ago");
+    assert_eq!(harness.expire_at(80_000, [send_all(bytes(5, 5))]), Blocked);
+}
+
+#[test]
+fn input_in_the_last_probe_does_not_extend_the_write_timeout() {
+    // The write timeout is over. The last drive finds more input, but the socket takes no output.
+    let mut harness = scripted(ScriptedProtocol::default());
+    assert_eq!(harness.drive([recv("9\n"), SEND_BLOCKS]), Blocked);
+    harness.at_ms(30_000);
     assert_eq!(
-        talk.expire_at(30_000, [SEND_BLOCKS, recv("9\n")]),
+        harness.expire_at(30_000, [SEND_BLOCKS, recv("9\n")]),
         Ended(CloseReason::WriteTimeout)
     );
 }
 
 #[test]
-fn a_peer_is_given_its_time_from_when_something_waits_for_it() {
-    // Nothing moved for 40 seconds; then an alarm says more than the kernel takes.
-    for taken in [send_some(2), SEND_BLOCKS] {
-        let mut talk = Talk::with_puppet(Puppet { elapsed: "5", ..Puppet::default() });
-        assert_eq!(talk.drive([recv("wake:40000\n")]), Blocked);
-        assert_eq!(talk.expire_at(40_000, [taken]), Blocked);
-        talk.ends_at(70_000, CloseReason::WriteTimeout);
+fn write_timeout_begins_when_output_begins_to_wait() {
+    // No byte moves for 40 seconds. Then a timer sends more than the kernel takes.
+    for taken in [send_takes(2), SEND_BLOCKS] {
+        let mut harness =
+            scripted(ScriptedProtocol { timer_expired: "5", ..ScriptedProtocol::default() });
+        assert_eq!(harness.drive([recv("timer:40000\n")]), Blocked);
+        assert_eq!(harness.expire_at(40_000, [taken]), Blocked);
+        harness.ends_at(70_000, CloseReason::WriteTimeout);
     }
-    // Or it ends a pause, and what was carried is answered.
+    // Or the timer ends a pause, and buffered input is answered.
     for (taken, ends_at, why) in [
-        (send_some(2), 70_000, CloseReason::WriteTimeout),
+        (send_takes(2), 70_000, CloseReason::WriteTimeout),
         (SEND_BLOCKS, 70_000, CloseReason::WriteTimeout),
-        (send_some(5), 100_000, CloseReason::IdleTimeout),
+        (send_takes(5), 100_000, CloseReason::IdleTimeout),
     ] {
-        let mut talk = Talk::with_puppet(Puppet { elapsed: "", ..Puppet::default() });
-        assert_eq!(talk.drive([recv("wake:40000 pause\n5\n")]), Blocked);
-        assert_eq!(talk.expire_at(40_000, [taken]), Blocked);
-        talk.ends_at(ends_at, why);
+        let mut harness =
+            scripted(ScriptedProtocol { timer_expired: "", ..ScriptedProtocol::default() });
+        assert_eq!(harness.drive([recv("timer:40000 pause\n5\n")]), Blocked);
+        assert_eq!(harness.expire_at(40_000, [taken]), Blocked);
+        harness.ends_at(ends_at, why);
     }
 }
 
-/// Found by a simulated schedule: it was to be looked at in a moment that had passed, and so in every turn.
+/// Found by a simulated schedule: the filed deadline was in the past, and so due in every turn.
 #[test]
-fn a_peer_may_be_given_longer_to_read_than_to_speak() {
-    let mut talk = Talk::with(Echo::new());
-    (talk.state.limits.idle_timeout_ms, talk.state.limits.write_timeout_ms) = (5_000, 20_000);
-    assert_eq!(talk.drive([recv("abc"), SEND_BLOCKS]), Blocked);
-    assert_eq!(talk.expire_at(5_000, []), Blocked);
-    let look_at = talk.connection.filing_time(&talk.state.limits, talk.state.clock.now);
+fn write_timeout_may_be_longer_than_the_idle_timeout() {
+    let mut harness = echo();
+    (harness.state.limits.idle_timeout_ms, harness.state.limits.write_timeout_ms) = (5_000, 20_000);
+    assert_eq!(harness.drive([recv("abc"), SEND_BLOCKS]), Blocked);
+    assert_eq!(harness.expire_at(5_000, []), Blocked);
+    let filed = harness.connection.filing_time(&harness.state.limits, harness.state.clock.now);
     assert!(
-        look_at > talk.state.clock.now && look_at <= talk.connection.deadline(&talk.state.limits)
+        filed > harness.state.clock.now
+            && filed <= harness.connection.deadline(&harness.state.limits)
     );
-    talk.ends_at(20_000, CloseReason::WriteTimeout);
+    harness.ends_at(20_000, CloseReason::WriteTimeout);
 }

@@ -1,85 +1,89 @@
-//! The transports that the tests run a connection over.
+//! The transports that the tests run a connection over: a script, and a model of a TCP socket.
 
 use super::*;
 
-/// A call that the connection makes, and the kernel's answer.
+// ---- a script of system calls
+
+/// A system call that the connection makes, and its result.
 #[derive(Debug)]
-pub(super) enum Step {
-    /// Brings these bytes; none are the peer's FIN.
-    Recv(Result<Vec<u8>, Fault>),
-    Send(Result<Taken, Fault>),
-    Finish(Result<(), Fault>),
+pub(super) enum Syscall {
+    /// Returns these bytes; none are the peer's FIN.
+    Recv(Result<Vec<u8>, SyscallError>),
+    Send(Result<Taken, SyscallError>),
+    Shutdown(Result<(), SyscallError>),
 }
 
-/// An error of the kernel: of a kind, or with the number that it really has.
+/// An error of the kernel, by its kind or by its errno.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Fault {
+pub(super) enum SyscallError {
     Kind(ErrorKind),
     Errno(i32),
 }
 
-impl From<Fault> for io::Error {
-    fn from(fault: Fault) -> io::Error {
-        match fault {
-            Fault::Kind(kind) => kind.into(),
-            Fault::Errno(errno) => io::Error::from_raw_os_error(errno),
+impl From<SyscallError> for io::Error {
+    fn from(error: SyscallError) -> io::Error {
+        match error {
+            SyscallError::Kind(kind) => kind.into(),
+            SyscallError::Errno(errno) => io::Error::from_raw_os_error(errno),
         }
     }
 }
 
 #[derive(Debug)]
 pub(super) enum Taken {
-    /// These are offered, and all are taken.
+    /// Exactly these bytes are offered, and all are taken.
     All(Vec<u8>),
-    /// Only so many are taken of those offered, whichever they are.
+    /// Only so many of the offered bytes are taken, whatever they are.
     First(usize),
 }
 
-pub(super) const FIN: Step = Step::Recv(Ok(Vec::new()));
-pub(super) const RECV_BLOCKS: Step = recv_fails(ErrorKind::WouldBlock);
-pub(super) const SEND_BLOCKS: Step = send_fails(ErrorKind::WouldBlock);
-pub(super) const FINISH: Step = Step::Finish(Ok(()));
+pub(super) const FIN: Syscall = Syscall::Recv(Ok(Vec::new()));
+pub(super) const RECV_BLOCKS: Syscall = recv_fails(ErrorKind::WouldBlock);
+pub(super) const SEND_BLOCKS: Syscall = send_fails(ErrorKind::WouldBlock);
+pub(super) const SHUTDOWN: Syscall = Syscall::Shutdown(Ok(()));
 
-pub(super) fn recv(bytes: impl Into<Vec<u8>>) -> Step {
-    Step::Recv(Ok(bytes.into()))
+pub(super) fn recv(bytes: impl Into<Vec<u8>>) -> Syscall {
+    Syscall::Recv(Ok(bytes.into()))
 }
 
-pub(super) const fn recv_fails(kind: ErrorKind) -> Step {
-    Step::Recv(Err(Fault::Kind(kind)))
+pub(super) const fn recv_fails(kind: ErrorKind) -> Syscall {
+    Syscall::Recv(Err(SyscallError::Kind(kind)))
 }
 
-pub(super) fn send_replies(bytes: impl Into<Vec<u8>>) -> Step {
-    Step::Send(Ok(Taken::All(bytes.into())))
+pub(super) fn send_all(bytes: impl Into<Vec<u8>>) -> Syscall {
+    Syscall::Send(Ok(Taken::All(bytes.into())))
 }
 
-pub(super) fn send_some(count: usize) -> Step {
-    Step::Send(Ok(Taken::First(count)))
+pub(super) fn send_takes(count: usize) -> Syscall {
+    Syscall::Send(Ok(Taken::First(count)))
 }
 
-pub(super) const fn send_fails(kind: ErrorKind) -> Step {
-    Step::Send(Err(Fault::Kind(kind)))
+pub(super) const fn send_fails(kind: ErrorKind) -> Syscall {
+    Syscall::Send(Err(SyscallError::Kind(kind)))
 }
 
 #[derive(Default)]
-pub(super) struct Script {
-    pub(super) steps: VecDeque<Step>,
+pub(super) struct ScriptedTransport {
+    pub(super) script: VecDeque<Syscall>,
     pub(super) calls: usize,
-    pub(super) read: usize,
-    /// All that was ever taken.
+    read: usize,
+    /// All bytes that were ever taken.
     pub(super) sent: Vec<u8>,
 }
 
-impl Script {
-    pub(super) fn next(&mut self, call: &str) -> Step {
+impl ScriptedTransport {
+    fn next(&mut self, call: &str) -> Syscall {
         self.calls += 1;
-        self.steps.pop_front().unwrap_or_else(|| panic!("the script is over, and it calls {call}"))
+        self.script.pop_front().unwrap_or_else(|| panic!("{call} is called behind the script"))
     }
 }
 
-impl Transport for Script {
+impl Transport for ScriptedTransport {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let step = self.next("recv");
-        let Step::Recv(result) = step else { panic!("it calls recv instead of {step:?}") };
+        let expected = self.next("recv");
+        let Syscall::Recv(result) = expected else {
+            panic!("recv is called instead of {expected:?}")
+        };
         let bytes = result?;
         into[..bytes.len()].copy_from_slice(&bytes);
         self.read += bytes.len();
@@ -87,11 +91,13 @@ impl Transport for Script {
     }
 
     fn send(&mut self, offered: &[u8]) -> io::Result<usize> {
-        let step = self.next("send");
-        let Step::Send(result) = step else { panic!("it calls send instead of {step:?}") };
+        let expected = self.next("send");
+        let Syscall::Send(result) = expected else {
+            panic!("send is called instead of {expected:?}")
+        };
         let count = match result? {
             Taken::All(bytes) => {
-                assert_eq!(offered, bytes, "the bytes offered are not those of the script");
+                assert_eq!(offered, bytes, "the bytes offered are those of the script");
                 bytes.len()
             }
             Taken::First(count) => count,
@@ -101,34 +107,40 @@ impl Transport for Script {
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
-        let step = self.next("finish");
-        let Step::Finish(result) = step else { panic!("it calls finish instead of {step:?}") };
+        let expected = self.next("shutdown");
+        let Syscall::Shutdown(result) = expected else {
+            panic!("shutdown is called instead of {expected:?}")
+        };
         Ok(result?)
     }
 }
 
-/// A TCP socket: what has arrived is read until there is no more, and what is sent is taken while there is room. News of
-/// either come once. Whoever forgets them too early is caught by `Talk::check_that_nothing_is_forgotten`.
+// ---- a model of a TCP socket
+
+/// A model of a TCP socket: it returns what has arrived until there is no more, and takes bytes
+/// while it has room. Its events are edges. If the connection forgets one too early,
+/// `Harness::check_that_an_edge_follows` fails.
 #[derive(Default)]
-pub(super) struct Kernel {
-    /// Bytes that have arrived so far, and how many of them each read brought. Byte number n is `byte(n)`.
+pub(super) struct ModelSocket {
+    /// Bytes that have arrived so far. The first `n` are `bytes(0, n)`.
     pub(super) arrived: usize,
+    /// How many bytes each read has returned.
     pub(super) reads: Vec<usize>,
     pub(super) read: usize,
-    /// Where a read stops short although more has arrived.
+    /// Where a read stops although more has arrived.
     pub(super) urgent_mark: Option<usize>,
     pub(super) has_fin: bool,
     /// How many bytes it would take now.
     pub(super) room: usize,
     pub(super) sent: Vec<u8>,
-    pub(super) is_finished: bool,
-    /// One call in so many is interrupted; zero for none.
+    pub(super) is_shut_down: bool,
+    /// One call in so many is interrupted (EINTR); 0 for none.
     pub(super) interrupts_every: usize,
     pub(super) calls: usize,
 }
 
-impl Kernel {
-    pub(super) fn call(&mut self) -> io::Result<()> {
+impl ModelSocket {
+    fn call(&mut self) -> io::Result<()> {
         self.calls += 1;
         let is_interrupted =
             self.interrupts_every > 0 && self.calls.is_multiple_of(self.interrupts_every);
@@ -136,14 +148,14 @@ impl Kernel {
     }
 }
 
-impl Transport for Kernel {
+impl Transport for ModelSocket {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.call()?;
-        let mark = self
+        let stop = self
             .urgent_mark
-            .take_if(|mark| *mark <= self.read + into.len())
-            .filter(|&mark| mark > self.read);
-        let count = (mark.unwrap_or(self.arrived).min(self.arrived) - self.read).min(into.len());
+            .take_if(|at| *at <= self.read + into.len())
+            .filter(|&at| at > self.read);
+        let count = (stop.unwrap_or(self.arrived).min(self.arrived) - self.read).min(into.len());
         if count == 0 {
             return if self.has_fin { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
         }
@@ -155,7 +167,7 @@ impl Transport for Kernel {
 
     fn send(&mut self, offered: &[u8]) -> io::Result<usize> {
         self.call()?;
-        assert!(!self.is_finished, "nothing is sent behind the FIN");
+        assert!(!self.is_shut_down, "nothing is sent behind the FIN");
         let count = offered.len().min(self.room);
         if count == 0 {
             return Err(ErrorKind::WouldBlock.into());
@@ -167,13 +179,14 @@ impl Transport for Kernel {
 
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.calls += 1;
-        assert!(!self.is_finished, "it finishes once");
-        self.is_finished = true;
+        assert!(!self.is_shut_down, "the FIN is sent once");
+        self.is_shut_down = true;
         Ok(())
     }
 }
 
-/// Bytes `from`, `from + 1`, … of a sequence in which a piece that is lost, doubled or moved shows.
+/// Returns the bytes `from`, `from + 1`, … of a sequence in which a lost, doubled or moved piece
+/// shows.
 pub(super) fn bytes(from: usize, count: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(count + 16);
     for word in from / 8..(from + count).div_ceil(8) {
@@ -186,19 +199,30 @@ pub(super) fn bytes(from: usize, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// Wires that count their calls, and the bytes that they have given and taken.
-pub(super) trait Counted: Transport {
-    fn count(&self) -> (usize, usize, usize);
+// ---- counting
+
+/// What a transport has done so far.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) calls: usize,
+    /// Bytes read.
+    pub(super) read: usize,
+    /// Bytes taken.
+    pub(super) sent: usize,
 }
 
-impl Counted for Script {
-    fn count(&self) -> (usize, usize, usize) {
-        (self.calls, self.read, self.sent.len())
+pub(super) trait CountingTransport: Transport {
+    fn totals(&self) -> Totals;
+}
+
+impl CountingTransport for ScriptedTransport {
+    fn totals(&self) -> Totals {
+        Totals { calls: self.calls, read: self.read, sent: self.sent.len() }
     }
 }
 
-impl Counted for Kernel {
-    fn count(&self) -> (usize, usize, usize) {
-        (self.calls, self.read, self.sent.len())
+impl CountingTransport for ModelSocket {
+    fn totals(&self) -> Totals {
+        Totals { calls: self.calls, read: self.read, sent: self.sent.len() }
     }
 }
