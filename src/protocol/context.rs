@@ -1,4 +1,4 @@
-//! What a connection lends its protocol for one call.
+//! What a connection lends its protocol for one call: output, timer, ids, and effects on others.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -12,25 +12,32 @@ use crate::loop_state::LoopState;
 use crate::protocol::datagram::DatagramProtocol;
 
 /// What a connection lends its protocol for one call.
+///
+/// Output is sent when the call is over, timers are set in the connection, and effects on other
+/// connections are queued.
 pub struct Context<'i> {
     pub(crate) state: &'i mut LoopState,
-    /// What this protocol asks to be done to other connections.
+    /// What this protocol does to other connections.
     pub(crate) effects: &'i mut Effects,
-    /// Output that is still where it came from. Whatever is sent after it moves it to the scratch first.
+    /// Output that has not been copied. A further send copies it into the output scratch first.
     pub(crate) borrowed: &'i [u8],
     pub(crate) meta: &'i mut ConnectionMeta,
 }
 
-/// What a connection lends its protocol of itself.
+/// The part of a connection that its protocol reaches through [`Context`].
 pub(crate) struct ConnectionMeta {
-    /// When the protocol wants to be called.
+    /// When `timer_expired` is to be called; [`Time::NEVER`] if no timer is set.
     pub(crate) timer: Time,
     pub(crate) peer: Peer,
     pub(crate) id: ConnectionId,
 }
 
 impl<'i> Context<'i> {
-    /// Sends `bytes` to the peer, behind all that was sent before. Never blocks: what the kernel does not take now waits.
+    /// Sends `bytes` to the peer, behind all that was sent before.
+    ///
+    /// Never blocks: what the kernel does not take (a partial write) waits in the connection.
+    /// Output is collected while the protocol is called, and leaves with one send(2). asyncio:
+    /// `Transport.write`.
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) {
         if !self.borrowed.is_empty() {
@@ -45,7 +52,8 @@ impl<'i> Context<'i> {
         self.borrowed = &[];
     }
 
-    /// Sends a part of the input (or anything that lives as long), without copying it where that can be avoided.
+    /// Sends a part of the input (or anything that lives as long), without copying it if nothing
+    /// else is sent in the same call.
     #[inline]
     pub fn send_borrowed(&mut self, bytes: &'i [u8]) {
         if self.borrowed.is_empty() && self.state.output.is_empty() {
@@ -60,24 +68,26 @@ impl<'i> Context<'i> {
         self.send(bytes);
     }
 
-    /// Bytes sent in this call that have not gone to the kernel yet.
+    /// Returns how many bytes were sent since the kernel was last offered any.
     #[inline]
     pub(crate) fn bytes_pending(&self) -> usize {
         self.state.output.len() + self.borrowed.len()
     }
 
-    /// The present moment: the same throughout a turn.
+    /// Returns the present moment: the same throughout a turn, in whole milliseconds since the
+    /// reactor was made.
     pub fn now(&self) -> Instant {
         self.state.clock.now_as_instant()
     }
 
-    /// The present moment as an HTTP date, e.g. `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7).
+    /// Returns the present moment as an HTTP date, such as `Sun, 06 Nov 1994 08:49:37 GMT` (RFC
+    /// 9110 section 5.6.7).
     #[inline]
     pub fn date(&mut self) -> [u8; 29] {
         *self.state.clock.date()
     }
 
-    /// Where output is composed, behind all that was sent before, and the date to put into it.
+    /// Returns the output scratch, to append a reply to, and the date for it.
     #[inline]
     pub(crate) fn compose(&mut self) -> (&mut Vec<u8>, &[u8; 29]) {
         if !self.borrowed.is_empty() {
@@ -86,136 +96,169 @@ impl<'i> Context<'i> {
         self.state.compose()
     }
 
-    /// Asks for a call of [`Protocol::timer_expired`] once `delay` is over (rounded up to whole milliseconds), and not for the one
-    /// asked for before. The connection's own deadlines hold all the same. When the reactor stops, a conversation with an
-    /// alarm set counts as one that is under way.
+    /// Sets the timer: [`Protocol::timer_expired`] is called once `delay` is over, rounded up to
+    /// whole milliseconds. Replaces a timer set before.
+    ///
+    /// The connection's own timeouts apply all the same. When the reactor stops, a connection with
+    /// a timer counts as one on which something is under way. asyncio: `loop.call_later`.
     pub fn set_timer(&mut self, delay: Duration) {
         let ms = u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
         self.meta.timer = self.state.clock.now.plus_ms(ms.max(1));
     }
 
-    /// Takes back what was asked for with [`set_timer`](Context::set_timer).
+    /// Cancels the timer that was set with [`set_timer`](Context::set_timer).
     #[inline]
     pub fn cancel_timer(&mut self) {
         self.meta.timer = Time::NEVER;
     }
 
-    /// Who is at the other end.
+    /// Returns the other end of the connection.
     pub fn peer(&self) -> Peer {
         self.meta.peer
     }
 
-    /// This connection's name.
+    /// Returns the id of this connection, by which other connections can reach it.
     pub fn id(&self) -> ConnectionId {
         self.meta.id
     }
 
-    /// The reactor's limits.
+    /// Returns the reactor's limits.
     pub fn limits(&self) -> &Limits {
         &self.state.limits
     }
 
-    /// Whether the reactor has been asked to stop: finish what is begun, and say that it is the last.
+    /// Returns whether the reactor is stopping: finish what is under way, and announce the end to
+    /// the peer if the protocol has words for it.
     #[inline]
     pub fn is_stopping(&self) -> bool {
         self.state.stopping
     }
 }
 
-/// What a protocol may ask for on other connections of the same reactor. It is done when the call is over, in the order in
-/// which it was asked for; what is to be told of it comes with [`Protocol::notified`], never within the
-/// call.
+/// Effects on other connections of the same reactor.
 ///
-/// A name may be older than its connection: whoever has its place by then is never mistaken for it.
+/// They are queued, and applied when the call is over, in the order of the calls. Results are
+/// delivered with [`Protocol::notified`], never within the call. A [`ConnectionId`] may be older
+/// than its connection: it never refers to a later connection in the same slot.
 ///
 /// # Panics
 ///
-/// Each of these, if one call asks for more than [`EFFECTS_MAX`](crate::limits::EFFECTS_MAX) effects (less the few that were asked for before it and are not
-/// done yet): that is a bug of the protocol, and costs its connection.
+/// Each of these methods, if one call queues more than [`EFFECTS_MAX`](crate::limits::EFFECTS_MAX)
+/// effects (less the few that were queued before it and are not applied yet). That is a bug of the
+/// protocol, and ends its connection.
 impl Context<'_> {
-    /// Sends `bytes` to the peer of the connection `to`, behind all that waits there. Bytes that one connection sends to
-    /// another arrive in the order in which they were sent. They leave when the other is driven, mostly in the next turn:
-    /// what many send to it in one turn leaves with one send.
+    /// Sends `bytes` to the peer of the connection `to`, behind all output that waits there.
     ///
-    /// Success is not told. Otherwise this connection is told, about `to`:
-    /// - [`Notification::Closed`](crate::Notification::Closed), if it does not exist any more, or takes nothing since it is being closed or has sent its FIN;
-    /// - [`Notification::AboveHighWatermark`](crate::Notification::AboveHighWatermark), if the bytes were taken and more than [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES)
-    ///   wait there now. Whoever produces bytes as somebody else sends them pauses then, and goes on when it is told
-    ///   [`Notification::BelowLowWatermark`](crate::Notification::BelowLowWatermark);
-    /// - [`Notification::Rejected`](crate::Notification::Rejected), if nothing was taken, since more than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX)
-    ///   would wait there, or since this call has sent more than [`EFFECTS_BYTES_MAX`](crate::limits::EFFECTS_BYTES_MAX) to others (less what was asked for
-    ///   before it and is not done yet, which is little).
+    /// Bytes that one connection sends to another arrive in the order in which they were sent. They
+    /// leave when the other connection is driven, mostly in the next turn. All that several
+    /// connections send to it in one turn leaves with one send(2).
+    ///
+    /// Success is not notified. Otherwise this connection is notified about `to`:
+    /// - [`Closed`](crate::Notification::Closed), if it does not exist any more, or accepts nothing
+    ///   because it is closing or has sent its FIN;
+    /// - [`AboveHighWatermark`](crate::Notification::AboveHighWatermark), if the bytes were taken
+    ///   and more than [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES) wait there
+    ///   now. A connection that relays bytes pauses then, and continues at
+    ///   [`BelowLowWatermark`](crate::Notification::BelowLowWatermark);
+    /// - [`Rejected`](crate::Notification::Rejected), if nothing was taken, because more than
+    ///   [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) would wait there, or because this
+    ///   call has sent more than [`EFFECTS_BYTES_MAX`](crate::limits::EFFECTS_BYTES_MAX) to others
+    ///   (less the little that was queued before it and is not applied yet).
     pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) {
         self.connections().send_to(to, bytes);
     }
 
-    /// Sends `bytes` to each connection of `to`, as [`send_to`](Context::send_to) does; but they are copied only once for all
-    /// until they are applied.
+    /// Sends `bytes` to each connection of `to`, as [`send_to`](Context::send_to) does, but queues
+    /// them only once for all (broadcast).
     pub fn send_to_all(&mut self, to: impl IntoIterator<Item = ConnectionId>, bytes: &[u8]) {
         self.connections().send_to_all(to, bytes);
     }
 
-    /// Closes the connection `id` as if its own protocol had said [`Next::Close`](crate::Next::Close): what waits there is
-    /// still sent. Nothing is told of it; one that has gone is left alone.
+    /// Closes the connection `id` in order, as if its own protocol had returned
+    /// [`Next::Close`](crate::Next::Close): output that waits there is still sent. No result is
+    /// notified, and a connection that has ended is ignored.
     pub fn close(&mut self, id: ConnectionId) {
         self.connections().close(id);
     }
 
-    /// Sends our FIN on the connection `id` behind all that waits there, and reads on: the half-close of a proxy that hands
-    /// on the end of the other side. From then on nothing more can be sent on it: another's bytes are not taken
-    /// ([`Notification::Closed`](crate::Notification::Closed)), and its own protocol must be silent: what it says when the FIN is out ends the connection, as
-    /// [`CloseReason::WriteAfterShutdown`](crate::CloseReason::WriteAfterShutdown). May be this connection itself.
+    /// Sends our FIN on the connection `id` behind all output that waits there, and reads on
+    /// (shutdown(2), SHUT_WR): the half-close of a proxy that relays the end of the other side. May
+    /// be this connection itself.
+    ///
+    /// From then on nothing more can be sent on it. Bytes from other connections are not accepted
+    /// ([`Notification::Closed`](crate::Notification::Closed)). If its own protocol sends after the
+    /// FIN, the connection ends as
+    /// [`CloseReason::WriteAfterShutdown`](crate::CloseReason::WriteAfterShutdown). asyncio:
+    /// `write_eof`.
     pub fn shutdown_write(&mut self, id: ConnectionId) {
         self.connections().shutdown_write(id);
     }
 
-    /// Ends the connection `id` as if its own protocol had said [`Next::Abort`](crate::Next::Abort): what waits there is dropped,
-    /// and it is reset, also where it is closing already. One whose peer has not been reached is given up: it ends as
-    /// [`CloseReason::Aborted`](crate::CloseReason::Aborted), and who began it is told [`Notification::Closed`](crate::Notification::Closed). Nothing else is told of it, but to who watches; one that
-    /// has gone is left alone.
+    /// Aborts the connection `id`, as if its own protocol had returned
+    /// [`Next::Abort`](crate::Next::Abort): its output is dropped and it is reset, even if it is
+    /// already closing.
+    ///
+    /// A connect in progress is given up: it ends as
+    /// [`CloseReason::Aborted`](crate::CloseReason::Aborted), and the connection that started it is
+    /// notified of [`Notification::Closed`](crate::Notification::Closed). Otherwise only
+    /// connections that monitor it, or await `BelowLowWatermark` from it, are notified. A
+    /// connection that has ended is ignored. asyncio: `Transport.abort`.
     pub fn abort(&mut self, id: ConnectionId) {
         self.connections().abort(id);
     }
 
-    /// Takes no more input on the connection `id` until it is resumed, or its own protocol continues. Its deadlines hold
-    /// meanwhile; and since nothing is read, an end or a reset by its peer shows only when it is resumed, when something is
-    /// sent to it, or when its deadline comes.
+    /// Takes no more input on the connection `id` until it is resumed, or until its own protocol
+    /// returns [`Next::Continue`](crate::Next::Continue).
+    ///
+    /// Its timeouts apply meanwhile. Because nothing is read, a FIN or a reset by its peer shows
+    /// only when it is resumed, when something is sent to it, or at its deadline. asyncio:
+    /// `pause_reading`.
     pub fn pause(&mut self, id: ConnectionId) {
         self.connections().pause(id);
     }
 
-    /// Takes input on the connection `id` again, as if its own protocol had said [`Next::Continue`](crate::Next::Continue).
-    /// Where its peer has sent its FIN, there is none, and nothing happens.
+    /// Takes input on the connection `id` again, as if its own protocol had returned
+    /// [`Next::Continue`](crate::Next::Continue). After its peer's FIN there is no input, and
+    /// nothing happens. asyncio: `resume_reading`.
     pub fn resume(&mut self, id: ConnectionId) {
         self.connections().resume(id);
     }
 
-    /// Asks to be told [`Notification::Closed`](crate::Notification::Closed) about the connection `id` when it has ended, for whatever reason; at once, if it has
-    /// already. Told once, however often it was asked.
+    /// Asks for one [`Notification::Closed`](crate::Notification::Closed) about the connection `id`
+    /// when it has ended, for whatever reason; at once, if it has already. Asking again changes
+    /// nothing.
     pub fn monitor(&mut self, id: ConnectionId) {
         self.connections().queue(Effect::Monitor(id));
     }
 
-    /// Begins a connection to `address`, on which `protocol` speaks, and returns its name. The name can be used at once:
-    /// what is sent to it waits until the peer has been reached, and then leaves before anything that `protocol` says.
+    /// Starts a connection to `address` with the protocol `protocol`, and returns its id. The id
+    /// can be used at once: what is sent to it waits until the connect has succeeded, and then
+    /// leaves before anything that `protocol` sends.
     ///
-    /// When it has, the protocol's [`opened`](Protocol::opened) is called, and this connection is told [`Notification::Connected`](crate::Notification::Connected).
-    /// Otherwise, unless somebody [`abort`](Context::abort)s it before, the protocol's [`closed`](Protocol::closed) is called with
-    /// [`CloseReason::ConnectFailed`](crate::CloseReason::ConnectFailed), and this connection is told [`Notification::ConnectFailed`](crate::Notification::ConnectFailed): if the peer refuses, cannot be reached, or
-    /// does not answer within
-    /// [`connect_timeout_ms`](crate::Limits::connect_timeout_ms) (`TimedOut`), if the kernel has no descriptor or no memory, or if
-    /// there are [`connections_max`](crate::Limits::connections_max) already (`QuotaExceeded`).
+    /// On success, [`opened`](Protocol::opened) of `protocol` is called, and this connection is
+    /// notified of [`Connected`](crate::Notification::Connected). On failure, unless the connect is
+    /// [aborted](Context::abort) before, [`closed`](Protocol::closed) of `protocol` is called with
+    /// [`CloseReason::ConnectFailed`](crate::CloseReason::ConnectFailed), and this connection is
+    /// notified of [`Notification::ConnectFailed`](crate::Notification::ConnectFailed). The connect
+    /// fails if
+    /// - the peer refuses, or cannot be reached;
+    /// - it does not answer within [`connect_timeout_ms`](crate::Limits::connect_timeout_ms)
+    ///   (`TimedOut`);
+    /// - the kernel has no descriptor or no memory;
+    /// - there are [`connections_max`](crate::Limits::connections_max) connections already
+    ///   (`QuotaExceeded`).
     ///
-    /// While the peer has not been reached, `close` and `shutdown_write` take effect when it has, `pause` and `resume` are ignored,
-    /// and a stop of the reactor ends it as [`CloseReason::Stopped`](crate::CloseReason::Stopped) if nothing waits to be sent. Afterwards it is as any
-    /// other connection.
+    /// While the connect is in progress, `close` and `shutdown_write` are kept until it has
+    /// succeeded, and `pause` and `resume` are ignored. A stop of the reactor ends it as
+    /// [`CloseReason::Stopped`](crate::CloseReason::Stopped) if no output waits. Afterwards it is a
+    /// connection like any other. connect(2); asyncio: `loop.create_connection`.
     pub fn connect(
         &mut self,
         address: SocketAddr,
         protocol: impl Protocol + 'static,
     ) -> ConnectionId {
         let from = self.meta.id;
-        self.effects.assert_room(); // a name that nobody has would never be given back
+        self.effects.assert_room(); // before the id is issued: a panic later would leak it
         let id = self.effects.new_outbound_id(Some(from));
         self.effects.queue(
             from,
@@ -224,12 +267,17 @@ impl Context<'_> {
         id
     }
 
-    /// Opens a socket for datagrams and connects it to `peer`, as [`Reactor::connect_datagram`](crate::Reactor::connect_datagram)
-    /// does, when this call is over. Where there is none to be had, the protocol's [`closed`](DatagramProtocol::closed) is called
-    /// with [`CloseReason::ConnectFailed`](crate::CloseReason::ConnectFailed): if there is no way to `peer`, if the kernel has no descriptor or no memory, or if there
-    /// are [`connections_max`](crate::Limits::connections_max) connections and datagram clients already (`QuotaExceeded`).
+    /// Opens a datagram socket and connects it to `peer` when this call is over, as
+    /// [`Reactor::connect_datagram`](crate::Reactor::connect_datagram) does.
     ///
-    /// What it learns it may send to connections by their names ([`Replies::connections`](crate::Replies::connections)).
+    /// If that fails, [`closed`](DatagramProtocol::closed) of `protocol` is called with
+    /// [`CloseReason::ConnectFailed`](crate::CloseReason::ConnectFailed). It fails if there is no
+    /// route to `peer`, if the kernel has no descriptor or no memory, or if there are
+    /// [`connections_max`](crate::Limits::connections_max) connections and datagram clients already
+    /// (`QuotaExceeded`).
+    ///
+    /// `protocol` may send what it receives to connections, by their ids
+    /// ([`Replies::connections`](crate::Replies::connections)).
     pub fn connect_datagram(
         &mut self,
         peer: SocketAddr,

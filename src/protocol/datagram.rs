@@ -5,8 +5,9 @@
 //!                 timer_expired, writable, error_received in between
 //! ```
 //!
-//! Each datagram is answered for itself, with none, one or several. What a protocol sends is queued, and
-//! leaves together in as few system calls as possible when all that has arrived is answered.
+//! Each datagram is answered for itself, with none, one or several. What a protocol sends is
+//! queued, and leaves together in as few system calls as possible when all that has arrived is
+//! answered.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,20 +21,23 @@ use crate::datagram::requests::SocketRequests;
 
 /// A service over datagrams, or a client of one.
 ///
-/// Only [`received`](DatagramProtocol::received) has to be written. Every call must return soon: while it
-/// runs, no other socket is served. A panic is counted in [`Stats::panics`](crate::Stats::panics), what was
-/// sent before it is sent, and the protocol is called again for the next datagram. When the reactor stops,
-/// the protocol is dropped as soon as all that was received is answered and the answers are with the kernel.
+/// Only [`received`](DatagramProtocol::received) has to be written. Every call must return soon:
+/// while it runs, no other socket is served. A panic is counted in
+/// [`Stats::panics`](crate::Stats::panics), what was sent before it is sent, and the protocol is
+/// called again for the next datagram. When the reactor stops, the protocol is dropped as soon as
+/// all that was received is answered and the answers are with the kernel.
 pub trait DatagramProtocol {
     /// Answers `datagram`.
     fn received(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>);
 
-    /// The socket is open. Called once, and first: the place for a client to send its first datagram.
+    /// The socket is open. Called once, and first: the place for a client to send its first
+    /// datagram.
     fn opened(&mut self, replies: &mut Replies<'_>) {
         let _ = replies;
     }
 
-    /// The timer that was set with [`Replies::set_timer`] has expired. It has to be set anew to expire again.
+    /// The timer that was set with [`Replies::set_timer`] has expired. It has to be set anew to
+    /// expire again.
     fn timer_expired(&mut self, replies: &mut Replies<'_>) {
         let _ = replies;
     }
@@ -44,20 +48,20 @@ pub trait DatagramProtocol {
         let _ = replies;
     }
 
-    /// The kernel has reported an error. On a connected socket it is mostly about a datagram sent before: the
-    /// peer's port is closed (`ConnectionRefused`, from ICMP), or there is no route to it. Several errors
-    /// that come close together may be reported as one.
+    /// The kernel has reported an error. On a connected socket it is mostly about a datagram sent
+    /// before: the peer's port is closed (`ConnectionRefused`, from ICMP), or there is no route to
+    /// it. Several errors that come close together may be reported as one.
     ///
-    /// No error ends the socket; [`Replies::close`] does, and then no more are reported. Each is counted in
-    /// [`Stats::datagram_errors`](crate::Stats::datagram_errors).
+    /// No error ends the socket; [`Replies::close`] does, and then no more are reported. Each is
+    /// counted in [`Stats::datagram_errors`](crate::Stats::datagram_errors).
     fn error_received(&mut self, error: &io::Error, replies: &mut Replies<'_>) {
         let _ = (error, replies);
     }
 
     /// The socket has ended, and is closed when this returns; or none could be opened
     /// ([`CloseReason::ConnectFailed`], see
-    /// [`Context::connect_datagram`](crate::Context::connect_datagram)). Called exactly once, and last; but
-    /// not if the reactor itself is dropped before.
+    /// [`Context::connect_datagram`](crate::Context::connect_datagram)). Called exactly once, and
+    /// last; but not if the reactor itself is dropped before.
     fn closed(&mut self, why: CloseReason) {
         let _ = why;
     }
@@ -75,7 +79,8 @@ pub enum Batching {
     Plain,
     /// Many datagrams in one call, where the system offers that (Linux: recvmmsg(2), sendmmsg(2)).
     Mmsg,
-    /// The same, and neighbours of one size as one message (Linux: UDP_SEGMENT and UDP_GRO, udp(7)).
+    /// The same, and neighbours of one size as one message (Linux: UDP_SEGMENT and UDP_GRO,
+    /// udp(7)).
     #[default]
     Gso,
 }
@@ -84,7 +89,8 @@ pub enum Batching {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Datagram<'a> {
-    /// The bytes it carries: 0 to 65,507, or 65,527 over IPv6. An empty one is a datagram like any other.
+    /// The bytes it carries: 0 to 65,507, or 65,527 over IPv6. An empty one is a datagram like any
+    /// other.
     pub payload: &'a [u8],
     /// The source address that it names. Unlike a stream's, nothing has verified it.
     pub peer: SocketAddr,
@@ -98,10 +104,10 @@ impl<'a> Datagram<'a> {
 
 /// What a socket lends its protocol for one call.
 ///
-/// A reply of more than 65,507 bytes (65,527 over IPv6) does not fit a datagram: it is not sent, and is
-/// counted in [`Stats::datagrams_too_long`](crate::Stats::datagrams_too_long). What one datagram is answered
-/// with beyond [`REPLIES_BYTES_MAX`](crate::limits::REPLIES_BYTES_MAX) is not sent either, and is counted in
-/// [`Stats::datagrams_unsent`](crate::Stats::datagrams_unsent).
+/// A reply of more than 65,507 bytes (65,527 over IPv6) does not fit a datagram: it is not sent,
+/// and is counted in [`Stats::datagrams_too_long`](crate::Stats::datagrams_too_long). What one
+/// datagram is answered with beyond [`REPLIES_BYTES_MAX`](crate::limits::REPLIES_BYTES_MAX) is not
+/// sent either, and is counted in [`Stats::datagrams_unsent`](crate::Stats::datagrams_unsent).
 pub struct Replies<'b> {
     queue: &'b mut ReplyQueue,
     requests: &'b mut SocketRequests,
@@ -164,16 +170,17 @@ impl<'b> Replies<'b> {
         self.queue.connected
     }
 
-    /// Replies with `bytes` to the sender of the datagram being answered. In a call that is not about a
-    /// datagram, sends them to the peer that the socket is connected to; if it is connected to none, they
-    /// cannot be sent, which is counted in [`Stats::datagrams_unsent`](crate::Stats::datagrams_unsent), and
+    /// Replies with `bytes` to the sender of the datagram being answered. In a call that is not
+    /// about a datagram, sends them to the peer that the socket is connected to; if it is connected
+    /// to none, they cannot be sent, which is counted in
+    /// [`Stats::datagrams_unsent`](crate::Stats::datagrams_unsent), and
     /// [`send_to`](Replies::send_to) is the call to use.
     pub fn send(&mut self, bytes: &[u8]) {
         self.reply(bytes, Span::NONE);
     }
 
-    /// Replies with `prefix` and, behind it, the datagram being answered, which is not copied. In a call that
-    /// is not about a datagram, the prefix is all.
+    /// Replies with `prefix` and, behind it, the datagram being answered, which is not copied. In a
+    /// call that is not about a datagram, the prefix is all.
     #[inline]
     pub fn echo(&mut self, prefix: &[u8]) {
         self.reply(prefix, self.queue.current);
@@ -184,8 +191,8 @@ impl<'b> Replies<'b> {
         self.queue.push(head, body, self.to, &mut self.continues, self.senders);
     }
 
-    /// Sends `bytes` to `peer`, whether or not it has sent anything. On a socket bound to all addresses, the
-    /// system chooses the one that it leaves from.
+    /// Sends `bytes` to `peer`, whether or not it has sent anything. On a socket bound to all
+    /// addresses, the system chooses the one that it leaves from.
     ///
     /// # Panics
     ///
@@ -212,34 +219,35 @@ impl<'b> Replies<'b> {
     }
 
     /// Returns whether so much waits
-    /// ([`REPLIES_HIGH_WATERMARK_BYTES`](crate::limits::REPLIES_HIGH_WATERMARK_BYTES)) that it is sent before
-    /// the next datagram is answered, or so much is asked of [`connections`](Replies::connections) that it is
-    /// done before. A protocol with much to send stops here, and goes on in the call that it asks for with
+    /// ([`REPLIES_HIGH_WATERMARK_BYTES`](crate::limits::REPLIES_HIGH_WATERMARK_BYTES)) that it is
+    /// sent before the next datagram is answered, or so much is asked of
+    /// [`connections`](Replies::connections) that it is done before. A protocol with much to send
+    /// stops here, and goes on in the call that it asks for with
     /// [`wake_when_writable`](Replies::wake_when_writable).
     #[inline]
     pub fn is_full(&self) -> bool {
         self.queue.is_full()
     }
 
-    /// Asks for one call of [`DatagramProtocol::writable`]: in the next turn, or as soon after it as the
-    /// kernel has taken all that was sent.
+    /// Asks for one call of [`DatagramProtocol::writable`]: in the next turn, or as soon after it
+    /// as the kernel has taken all that was sent.
     ///
-    /// While such a call is due, the loop does not sleep. This is how to send as fast as the kernel takes it,
-    /// or by a clock more precise than the timer's. To wait for anything else, use
+    /// While such a call is due, the loop does not sleep. This is how to send as fast as the kernel
+    /// takes it, or by a clock more precise than the timer's. To wait for anything else, use
     /// [`set_timer`](Replies::set_timer).
     #[inline]
     pub fn wake_when_writable(&mut self) {
         self.requests.wake_when_writable();
     }
 
-    /// Closes the socket once the kernel has taken all that was sent, and drops the protocol. What has been
-    /// received already may still be delivered to it before.
+    /// Closes the socket once the kernel has taken all that was sent, and drops the protocol. What
+    /// has been received already may still be delivered to it before.
     pub fn close(&mut self) {
         self.requests.close();
     }
 
-    /// Sets the timer: [`DatagramProtocol::timer_expired`] is called once `delay` is over, rounded up to whole
-    /// milliseconds. Replaces a timer set before.
+    /// Sets the timer: [`DatagramProtocol::timer_expired`] is called once `delay` is over, rounded
+    /// up to whole milliseconds. Replaces a timer set before.
     pub fn set_timer(&mut self, delay: Duration) {
         self.requests.set_timer(delay);
     }
@@ -249,14 +257,15 @@ impl<'b> Replies<'b> {
         self.requests.timer = crate::clock::Time::NEVER;
     }
 
-    /// Returns the present moment: the same throughout a turn, in whole milliseconds since the reactor was
-    /// made.
+    /// Returns the present moment: the same throughout a turn, in whole milliseconds since the
+    /// reactor was made.
     pub fn now(&self) -> Instant {
         self.requests.now_as_instant()
     }
 
-    /// Returns when the datagram being answered was received, by a clock that is read once for each batch,
-    /// when this is first called. In a call that is not about a datagram: when the last one was, or now.
+    /// Returns when the datagram being answered was received, by a clock that is read once for each
+    /// batch, when this is first called. In a call that is not about a datagram: when the last one
+    /// was, or now.
     #[inline]
     pub fn received_at(&mut self) -> Instant {
         self.requests.received_at()

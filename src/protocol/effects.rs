@@ -1,16 +1,19 @@
-//! What connections do to each other.
+//! Effects: what one connection does to another, queued during a call and applied after it.
 //!
 //! ```text
-//!     a protocol's call ──► queued ──► (the call is over) ──► applied to the others ──► news for who asked
-//!                                                                                         │
-//!     told, later in the turn or in the next one ◄────────────────────────────────────────┘
+//!     protocol call ──► effect queued ──► call returns ──► effect applied ──► notification queued
+//!                                                          to the others           │
+//!                                                                                  ▼
+//!                                           delivered with `notified`, in this turn or the next
 //! ```
 //!
-//! A protocol that runs has nobody but itself in its hands: what it wants done to others is written down here, and the reactor
-//! does it when the call is over. So nobody is changed while it is being driven, and no call leads into another. What comes
-//! of it, where there is something to say, is told with [`Protocol::notified`].
+//! A protocol that is being called can change only its own connection. What it does to others is
+//! queued here, and the reactor applies it when the call is over. So no connection changes while it
+//! is being driven, and no call leads to another call. If the result matters to the protocol, it is
+//! notified of it ([`Protocol::notified`]).
 //!
-//! Invariant: effects are applied in the order in which they were asked for, and all of them before anybody else is driven.
+//! Invariant: effects are applied in the order in which they were queued, and all of them before
+//! another source is driven.
 
 use std::collections::VecDeque;
 use std::iter;
@@ -30,7 +33,7 @@ use crate::limits::{
 use crate::protocol::datagram::DatagramProtocol;
 use crate::stats::Stats;
 
-/// What one connection wants done to another, beside sending to it.
+/// What one connection does to another, apart from sending to it, aborting and monitoring it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Close,
@@ -40,9 +43,9 @@ pub(crate) enum Command {
 }
 
 pub(crate) enum Effect {
-    /// These of the bytes that wait here.
+    /// Sends this range of [`Effects::bytes`].
     Send(ConnectionId, Range<usize>),
-    /// They were too many to wait here.
+    /// A send of more bytes than may be queued here. It is rejected.
     SendOverflow(ConnectionId),
     Command(ConnectionId, Command),
     Abort(ConnectionId),
@@ -51,67 +54,70 @@ pub(crate) enum Effect {
     ConnectDatagram(Box<(SocketAddr, Box<dyn DatagramProtocol>)>),
 }
 
-/// A connection that is to be begun.
+/// A connect that has not been started.
 pub(crate) struct PendingConnect {
     pub(crate) id: ConnectionId,
     pub(crate) address: SocketAddr,
     pub(crate) protocol: Box<dyn Protocol>,
 }
 
-/// What the name of an outgoing connection stands for. It is named before it has a slot.
+/// What the id of an outbound connection refers to. It has an id before it has a slot.
 struct Outbound {
     generation: u32,
     token: Option<usize>,
-    /// Who began it, if that was a connection.
+    /// The connection that has started it, if one has.
     caller: Option<ConnectionId>,
     is_connected: bool,
 }
 
-/// What has been asked for and not been done yet, and what has come of what was.
+/// The effects that have been queued and not applied, and the notifications that are not delivered.
 #[derive(Default)]
 pub(crate) struct Effects {
-    /// With who asked for it.
+    /// Each with the connection that queued it.
     pub(crate) queued: Vec<(ConnectionId, Effect)>,
-    /// What is to be sent, once for all who are to have it.
+    /// The bytes of the sends. A broadcast has them once for all its recipients.
     pub(crate) bytes: Vec<u8>,
-    /// What has been done in this stage of the turn, in bytes.
+    /// The cost of the effects applied in this stage of the turn, in bytes.
     applied_bytes: u64,
     notifications: VecDeque<PendingNotification>,
-    /// Who has much waiting, and who wants to know when that is no longer so.
+    /// Subjects: connections whose output is above the high watermark. Subscribers: connections
+    /// that have sent to them, and await `BelowLowWatermark`.
     above_watermark: Subscriptions,
-    /// Who is watched, and by whom.
+    /// Subjects: monitored connections. Subscribers: those that monitor them.
     monitored: Subscriptions,
     outbound: Slab<Outbound>,
-    /// How many connections of either kind have been named.
+    /// How many ids have been issued, for accepted and outbound connections.
     ids_issued: u32,
 }
 
 impl Effects {
-    /// Is there nothing to do?
+    /// Returns whether no effect is queued.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.queued.is_empty()
     }
 
-    /// Is so much to do that it had better be done before more is asked for?
+    /// Returns whether the queued effects are to be applied before the protocol may queue more.
     #[inline]
     pub(crate) fn is_above_high_watermark(&self) -> bool {
         self.queued.len() >= EFFECTS_HIGH_WATERMARK
             || self.bytes.len() >= EFFECTS_HIGH_WATERMARK_BYTES
     }
 
-    /// A stage begins in which protocols are called.
+    /// Begins a stage of the turn in which protocols are called.
     #[inline]
     pub(crate) fn begin_stage(&mut self) {
         self.applied_bytes = 0;
     }
 
-    /// An effect that puts so many `bytes` to another has been applied.
+    /// Charges the stage for an applied effect that has copied so many `bytes` to another
+    /// connection.
     pub(crate) fn charge(&mut self, bytes: usize) {
         self.applied_bytes += (bytes as u64).max(EFFECT_BYTES);
     }
 
-    /// Has so much been done in this stage that the others had better have their turn?
+    /// Returns whether this stage has applied as much as it may. The slots that have not been
+    /// driven are deferred to the next turn.
     pub(crate) fn is_spent(&self) -> bool {
         self.applied_bytes >= TURN_BYTES_MAX
     }
@@ -124,11 +130,11 @@ impl Effects {
     pub(super) fn assert_room(&self) {
         assert!(
             self.queued.len() < EFFECTS_MAX,
-            "a protocol asks for no more than EFFECTS_MAX effects in one call"
+            "one call queues no more than EFFECTS_MAX effects"
         );
     }
 
-    /// Gives back what was taken out to be applied, for its memory.
+    /// Returns the buffers that were taken to apply the effects, so that their memory is reused.
     pub(crate) fn return_buffers(
         &mut self,
         mut queued: Vec<(ConnectionId, Effect)>,
@@ -136,7 +142,7 @@ impl Effects {
     ) {
         debug_assert!(
             self.queued.is_empty() && self.bytes.is_empty(),
-            "to apply effects makes no others"
+            "applying effects queues no others"
         );
         queued.clear();
         bytes.clear();
@@ -145,96 +151,98 @@ impl Effects {
         (self.queued, self.bytes) = (queued, bytes);
     }
 
-    // ---- names
+    // ---- ids
 
-    /// The generation of the next connection.
+    /// Returns the generation for a new connection.
     pub(crate) fn next_generation(&mut self) -> u32 {
         self.ids_issued = self.ids_issued.wrapping_add(1);
         self.ids_issued
     }
 
-    /// Names a connection that `caller` begins.
+    /// Issues an id for a connection that `caller` starts.
     pub(crate) fn new_outbound_id(&mut self, caller: Option<ConnectionId>) -> ConnectionId {
         let generation = self.next_generation();
-        let place =
+        let index =
             self.outbound.insert(Outbound { generation, token: None, caller, is_connected: false });
-        ConnectionId::outbound(place, generation)
+        ConnectionId::outbound(index, generation)
     }
 
     fn outbound_mut(&mut self, id: ConnectionId) -> Option<&mut Outbound> {
-        let outgoing = self.outbound.get_mut(id.outbound_index()?)?;
-        (outgoing.generation == id.generation).then_some(outgoing)
+        let outbound = self.outbound.get_mut(id.outbound_index()?)?;
+        (outbound.generation == id.generation).then_some(outbound)
     }
 
-    /// The outgoing connection `id` has been given a slot.
+    /// Records the slot of the outbound connection `id`.
     pub(crate) fn bind_slot(&mut self, id: ConnectionId, token: usize) {
-        if let Some(outgoing) = self.outbound_mut(id) {
-            outgoing.token = Some(token);
+        if let Some(outbound) = self.outbound_mut(id) {
+            outbound.token = Some(token);
         }
     }
 
-    /// Where a connection of that name would be.
+    /// Returns the slot that a connection with this id would have. The slot may hold a later one.
     pub(crate) fn slot_of(&self, id: ConnectionId) -> Option<usize> {
         match id.outbound_index() {
-            Some(place) => {
+            Some(index) => {
                 self.outbound
-                    .get(place)
-                    .filter(|outgoing| outgoing.generation == id.generation)?
+                    .get(index)
+                    .filter(|outbound| outbound.generation == id.generation)?
                     .token
             }
             None => Some(id.slot as usize),
         }
     }
 
-    /// The peer of the outgoing connection `id` has been reached.
+    /// Records that the connect of `id` has succeeded, and notifies the connection that started it.
     pub(crate) fn on_connected(&mut self, id: ConnectionId) {
-        if let Some(outgoing) = self.outbound_mut(id) {
-            outgoing.is_connected = true;
-            if let Some(caller) = outgoing.caller {
+        if let Some(outbound) = self.outbound_mut(id) {
+            outbound.is_connected = true;
+            if let Some(caller) = outbound.caller {
                 self.notify(caller, id, Notification::Connected);
             }
         }
     }
 
-    // ---- news
+    // ---- notifications
 
-    pub(crate) fn notify(&mut self, to: ConnectionId, about: ConnectionId, news: Notification) {
-        self.push_notification(PendingNotification {
-            to,
-            about,
-            notification: news,
-            ends_wait: false,
-        });
+    pub(crate) fn notify(
+        &mut self,
+        to: ConnectionId,
+        about: ConnectionId,
+        notification: Notification,
+    ) {
+        self.push_notification(PendingNotification { to, about, notification, ends_wait: false });
     }
 
-    fn push_notification(&mut self, tiding: PendingNotification) {
-        if tiding.to != ConnectionId::NONE {
-            self.notifications.push_back(tiding);
+    fn push_notification(&mut self, pending: PendingNotification) {
+        if pending.to != ConnectionId::NONE {
+            self.notifications.push_back(pending);
         }
     }
 
-    /// How much news waits to be told.
+    /// Returns how many notifications are to be delivered.
     #[inline]
     pub(crate) fn pending_notifications(&self) -> usize {
         self.notifications.len()
     }
 
     pub(crate) fn next_notification(&mut self) -> Option<PendingNotification> {
-        let tiding = self.notifications.pop_front();
+        let pending = self.notifications.pop_front();
         if self.notifications.is_empty() {
-            self.notifications.shrink_to(EFFECTS_HIGH_WATERMARK); // after a crowd
+            // A burst is over: return its memory.
+            self.notifications.shrink_to(EFFECTS_HIGH_WATERMARK);
         }
-        tiding
+        pending
     }
 
-    /// `sender` has sent to `id`, where much waits now.
+    /// `sender` has sent to `id`, and the output there is above the high watermark now. Notifies
+    /// it, once until the output has fallen.
     pub(crate) fn on_above_watermark(&mut self, id: ConnectionId, sender: ConnectionId) {
         if sender != ConnectionId::NONE && self.above_watermark.subscribe(id, sender) {
             self.notify(sender, id, Notification::AboveHighWatermark);
         }
     }
 
-    /// What waits on `id` has fallen to the low mark.
+    /// The output of `id` has fallen to the low watermark: notifies all that wait for it.
     pub(crate) fn on_output_low(&mut self, id: ConnectionId) {
         for sender in self.above_watermark.take_subscribers(id) {
             self.push_notification(PendingNotification {
@@ -246,31 +254,32 @@ impl Effects {
         }
     }
 
-    /// Does `asker` wait to be told that another has drained?
-    pub(crate) fn waits_for_low_watermark(&self, asker: ConnectionId) -> bool {
-        self.above_watermark.has_subscriber(asker)
+    /// Returns whether `subscriber` waits for the output of another connection to fall to the low
+    /// watermark.
+    pub(crate) fn waits_for_low_watermark(&self, subscriber: ConnectionId) -> bool {
+        self.above_watermark.has_subscriber(subscriber)
     }
 
-    /// `asker` wants to know when `id` has gone.
-    pub(crate) fn monitor(&mut self, id: ConnectionId, asker: ConnectionId) {
-        self.monitored.subscribe(id, asker);
+    /// `subscriber` is to be notified when `id` has ended.
+    pub(crate) fn monitor(&mut self, id: ConnectionId, subscriber: ConnectionId) {
+        self.monitored.subscribe(id, subscriber);
     }
 
-    /// `id` has gone: who began it is told if it was in vain, those who wait for something of it are told, each once, and it
-    /// wants to know nothing any more.
+    /// `id` has ended. Notifies, each once: the connection that started it, if the connect failed,
+    /// and all that wait for its output or monitor it. Its own subscriptions are removed.
     pub(crate) fn on_closed(&mut self, id: ConnectionId, why: CloseReason, stats: &mut Stats) {
         if self.outbound_mut(id).is_some()
-            && let Some(place) = id.outbound_index()
+            && let Some(index) = id.outbound_index()
         {
-            let outgoing = self.outbound.remove(place);
-            stats.connects_failed += u64::from(!outgoing.is_connected);
-            if let Some(caller) = outgoing.caller.filter(|_| !outgoing.is_connected) {
-                let news = if let CloseReason::ConnectFailed(kind) = why {
+            let outbound = self.outbound.remove(index);
+            stats.connects_failed += u64::from(!outbound.is_connected);
+            if let Some(caller) = outbound.caller.filter(|_| !outbound.is_connected) {
+                let notification = if let CloseReason::ConnectFailed(kind) = why {
                     Notification::ConnectFailed(kind)
                 } else {
                     Notification::Closed
                 };
-                self.notify(caller, id, news);
+                self.notify(caller, id, notification);
             }
         }
         if !self.above_watermark.is_empty() || !self.monitored.is_empty() {
@@ -281,8 +290,8 @@ impl Effects {
     #[cold]
     fn notify_closed(&mut self, id: ConnectionId) {
         let waiting = self.above_watermark.take_subscribers(id);
-        let watching = self.monitored.take_subscribers(id);
-        for &to in waiting.union(&watching) {
+        let monitoring = self.monitored.take_subscribers(id);
+        for &to in waiting.union(&monitoring) {
             self.push_notification(PendingNotification {
                 to,
                 about: id,
@@ -294,13 +303,13 @@ impl Effects {
         self.monitored.unsubscribe_all(id);
     }
 
-    /// For how much news there is memory.
+    /// Returns how many notifications fit in the memory that is allocated.
     #[cfg(test)]
     pub(crate) fn notification_capacity(&self) -> usize {
         self.notifications.capacity()
     }
 
-    /// Does nobody wait for anything?
+    /// Returns whether nothing is queued, and no connection waits for another.
     #[cfg(test)]
     pub(crate) fn has_nothing_pending(&self) -> bool {
         self.is_empty()
@@ -310,34 +319,38 @@ impl Effects {
     }
 }
 
-/// The connections of the same reactor, by their names: what a datagram protocol may ask for on them, in the same way as
-/// [`Context`](crate::Context) lets a connection's protocol do it. Nothing is told of what comes of it, for there is no name that it could be told
-/// to: bytes that are not taken are lost.
+/// The connections of the same reactor, for a datagram protocol: each method queues an effect, as
+/// the method of the same name of [`Context`](crate::Context) does.
+///
+/// No result is notified, because a datagram socket has no [`ConnectionId`]: bytes that a
+/// connection does not accept are lost.
 ///
 /// # Panics
 ///
-/// As for [`Context`](crate::Context).
+/// Each method, as the methods of [`Context`](crate::Context) do.
 pub struct Connections<'t> {
     pub(super) effects: &'t mut Effects,
     pub(super) from: ConnectionId,
 }
 
 impl<'t> Connections<'t> {
-    /// Asked by nobody who could be told anything.
+    /// For effects whose results are not notified.
     pub(crate) fn anonymous(effects: &'t mut Effects) -> Connections<'t> {
         Connections { effects, from: ConnectionId::NONE }
     }
 
-    /// As [`Context::send_to`](crate::Context::send_to).
+    /// Sends `bytes` to the peer of the connection `to`, as
+    /// [`Context::send_to`](crate::Context::send_to) does.
     pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) {
         self.send_to_all([to], bytes);
     }
 
-    /// As [`Context::send_to_all`](crate::Context::send_to_all).
+    /// Sends `bytes` to each connection of `to`, as
+    /// [`Context::send_to_all`](crate::Context::send_to_all) does.
     pub fn send_to_all(&mut self, to: impl IntoIterator<Item = ConnectionId>, bytes: &[u8]) {
         let effects = &mut *self.effects;
         let mut to = to.into_iter();
-        let Some(first) = to.next() else { return }; // bytes that are for nobody would lie there for ever
+        let Some(first) = to.next() else { return }; // bytes without recipient would stay for ever
         let start = effects.bytes.len();
         let has_room = start + bytes.len() <= EFFECTS_BYTES_MAX;
         if has_room {
@@ -352,27 +365,28 @@ impl<'t> Connections<'t> {
         }
     }
 
-    /// As [`Context::close`](crate::Context::close).
+    /// Closes the connection `id` in order, as [`Context::close`](crate::Context::close) does.
     pub fn close(&mut self, id: ConnectionId) {
         self.queue(Effect::Command(id, Command::Close));
     }
 
-    /// As [`Context::shutdown_write`](crate::Context::shutdown_write).
+    /// Sends our FIN on the connection `id`, as
+    /// [`Context::shutdown_write`](crate::Context::shutdown_write) does.
     pub fn shutdown_write(&mut self, id: ConnectionId) {
         self.queue(Effect::Command(id, Command::ShutdownWrite));
     }
 
-    /// As [`Context::abort`](crate::Context::abort).
+    /// Resets the connection `id`, as [`Context::abort`](crate::Context::abort) does.
     pub fn abort(&mut self, id: ConnectionId) {
         self.queue(Effect::Abort(id));
     }
 
-    /// As [`Context::pause`](crate::Context::pause).
+    /// Stops reading on the connection `id`, as [`Context::pause`](crate::Context::pause) does.
     pub fn pause(&mut self, id: ConnectionId) {
         self.queue(Effect::Command(id, Command::Pause));
     }
 
-    /// As [`Context::resume`](crate::Context::resume).
+    /// Reads on the connection `id` again, as [`Context::resume`](crate::Context::resume) does.
     pub fn resume(&mut self, id: ConnectionId) {
         self.queue(Effect::Command(id, Command::Resume));
     }

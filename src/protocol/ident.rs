@@ -1,4 +1,4 @@
-//! Names and reasons: what identifies a connection, its peer, and why it has ended.
+//! Connection ids, peers and close reasons.
 
 use std::fmt;
 use std::io;
@@ -12,36 +12,42 @@ use crate::sys::errno::{self, StreamError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// All that we had to say was sent, and the connection closed in order.
+    /// All output was sent, and the connection closed in order.
     Finished,
-    /// The peer of a connection that we began was not reached (see [`Context::connect`](crate::Context::connect)).
+    /// The connect failed (see [`Context::connect`](crate::Context::connect)).
     ConnectFailed(io::ErrorKind),
-    /// The protocol gave it up with [`Next::Abort`](crate::Next::Abort).
+    /// A protocol aborted it, with [`Next::Abort`](crate::Next::Abort) or
+    /// [`Context::abort`](crate::Context::abort).
     Aborted,
-    /// The peer reset the connection, or was gone when we wrote.
+    /// The peer reset the connection, or had closed it when we sent.
     PeerReset,
-    /// The peer has never said anything, and no byte moved for [`first_byte_timeout_ms`](crate::Limits::first_byte_timeout_ms).
+    /// The peer has never sent a byte, and no byte moved for
+    /// [`first_byte_timeout_ms`](crate::Limits::first_byte_timeout_ms).
     FirstByteTimeout,
     /// No byte moved for [`idle_timeout_ms`](crate::Limits::idle_timeout_ms).
     IdleTimeout,
     /// The peer took none of its bytes for [`write_timeout_ms`](crate::Limits::write_timeout_ms).
     WriteTimeout,
-    /// One message filled [`INPUT_BYTES_MAX`](crate::limits::INPUT_BYTES_MAX), and the protocol still wanted more.
+    /// One message filled [`INPUT_BYTES_MAX`](crate::limits::INPUT_BYTES_MAX), and the protocol
+    /// still needed more.
     InputTooLong,
     /// The protocol sent more at once than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX).
     OutputOverflow,
-    /// The protocol sent something when our FIN was out ([`Context::shutdown_write`](crate::Context::shutdown_write)), and so to nobody.
+    /// The protocol sent bytes after our FIN
+    /// ([`Context::shutdown_write`](crate::Context::shutdown_write)).
     WriteAfterShutdown,
-    /// A call of its protocol panicked.
+    /// The protocol panicked.
     ProtocolPanicked,
-    /// Cut off: the reactor was asked to stop, and the time to finish was over.
+    /// The reactor stopped: the drain timeout was over before the connection had finished, or its
+    /// connect was still in progress.
     Stopped,
     /// The kernel reported another error.
     Io(io::ErrorKind),
 }
 
 impl CloseReason {
-    /// Returns whether a connection that ends so is reset: its peer must not take what it got for the whole.
+    /// Returns whether a connection that ends for this reason is reset (RST). After a FIN, the peer
+    /// would take the part that it has received for the whole.
     pub(crate) fn resets(self) -> bool {
         matches!(
             self,
@@ -53,7 +59,7 @@ impl CloseReason {
     }
 }
 
-/// A close reason with the limit that was reached: `idle timeout after 60 s`.
+/// A close reason with the limit that was reached, for the log: `idle timeout after 60s`.
 pub(crate) struct WithLimit<'l>(pub(crate) CloseReason, pub(crate) &'l Limits);
 
 impl fmt::Display for WithLimit<'_> {
@@ -89,7 +95,7 @@ impl From<io::Error> for CloseReason {
     }
 }
 
-/// What an operator is told: `idle timeout`.
+/// The words of the log, such as `idle timeout`.
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -110,7 +116,9 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// Names a connection, also after it has ended: no two connections of a reactor are equal (but after 2³² of them).
+/// Identifies a connection of one reactor, also after it has ended.
+///
+/// No two connections of a reactor have the same id (until 2³² of them have been made).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId {
     pub(crate) slot: u32,
@@ -122,14 +130,15 @@ impl ConnectionId {
     pub(crate) const MAX: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32::MAX };
     /// No connection: there are not that many.
     pub(crate) const NONE: ConnectionId = ConnectionId::MAX;
-    /// Set where `slot` is a place in the list of outgoing connections, which are named before they have a slot.
+    /// Set if `slot` is an index among the outbound connections, which need an id before they have
+    /// a slot.
     const OUTBOUND: u32 = 1 << 31;
 
-    pub(crate) fn outbound(place: usize, generation: u32) -> ConnectionId {
-        let place = u32::try_from(place)
-            .expect("fewer calls than EFFECTS_MAX wait, and the others have descriptors");
-        assert!(place & ConnectionId::OUTBOUND == 0, "there are fewer than 2³¹ descriptors");
-        ConnectionId { slot: place | ConnectionId::OUTBOUND, generation }
+    pub(crate) fn outbound(index: usize, generation: u32) -> ConnectionId {
+        let index = u32::try_from(index)
+            .expect("fewer than EFFECTS_MAX connects are pending, and each other has a descriptor");
+        assert!(index & ConnectionId::OUTBOUND == 0, "there are fewer than 2³¹ descriptors");
+        ConnectionId { slot: index | ConnectionId::OUTBOUND, generation }
     }
 
     pub(crate) fn outbound_index(self) -> Option<usize> {
@@ -141,29 +150,29 @@ impl ConnectionId {
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.outbound_index() {
-            Some(place) => write!(f, "#out{place}.{}", self.generation),
+            Some(index) => write!(f, "#out{index}.{}", self.generation),
             None => write!(f, "#{}.{}", self.slot, self.generation),
         }
     }
 }
 
-/// Who is at the other end of a connection.
+/// The other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Peer {
-    /// It is at this address, and reached us over IP.
+    /// A peer over IP, at this address.
     Ip(SocketAddr),
-    /// It is on this machine, and reached us over a Unix socket. Such peers have no names.
+    /// A peer on this machine, over a Unix socket. Such peers have no address.
     Unix,
 }
 
 const _: () = assert!(
     size_of::<Peer>() == size_of::<SocketAddr>(),
-    "that a peer may have no address costs no connection memory"
+    "a peer without an address costs no memory"
 );
 
 impl Peer {
-    /// Its address, if it has one.
+    /// Returns the IP address and port; `None` for a Unix socket.
     pub fn address(self) -> Option<SocketAddr> {
         match self {
             Peer::Ip(address) => Some(address),
@@ -178,7 +187,7 @@ impl From<SocketAddr> for Peer {
     }
 }
 
-/// Its address, such as `127.0.0.1:2000`, or `unix`.
+/// The address, such as `127.0.0.1:2000`, or `unix`.
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,36 +1,47 @@
-//! What a protocol is told of another connection.
+//! What a protocol is notified of about another connection.
 
 use std::io;
 
 use super::ident::ConnectionId;
 
-/// What a protocol is told of another connection, with [`Protocol::notified`](crate::Protocol::notified).
+/// What has happened to another connection, as passed to
+/// [`Protocol::notified`](crate::Protocol::notified).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Notification {
-    /// It has gone, or takes no more: what was sent to it was not taken; or it was watched, and has ended.
+    /// It has ended, or accepts no more bytes: what was sent to it was not taken. Or it was
+    /// monitored, and has ended.
     Closed,
-    /// What was sent to it was taken, but now more than [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES) wait there:
-    /// send no more until `BelowLowWatermark`. Told once until then. Either `BelowLowWatermark` or `Closed` follows. Who has paused meanwhile is not
-    /// taken for idle, however long that lasts: it is for the other's deadlines to end it.
+    /// What was sent to it was taken, but more than
+    /// [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES) of output wait there now
+    /// (backpressure): send no more until `BelowLowWatermark`.
+    ///
+    /// Not repeated until then. Either `BelowLowWatermark` or `Closed` follows. A connection that
+    /// is paused meanwhile does not count as idle, however long that lasts: the deadlines of the
+    /// other connection bound the wait. asyncio: `pause_writing`.
     AboveHighWatermark,
-    /// After `AboveHighWatermark`: what waits there has fallen to [`LOW_WATERMARK_BYTES`](crate::limits::LOW_WATERMARK_BYTES) or less.
+    /// After `AboveHighWatermark`: the output that waits there has fallen to
+    /// [`LOW_WATERMARK_BYTES`](crate::limits::LOW_WATERMARK_BYTES) or less. asyncio:
+    /// `resume_writing`.
     BelowLowWatermark,
-    /// Nothing of what was sent to it was taken, for more than
-    /// [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) would have waited there.
+    /// Nothing of what was sent to it was taken: more than
+    /// [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) would have waited there, or one call
+    /// has sent too much to others (see [`Context::send_to`](crate::Context::send_to)).
     Rejected,
-    /// The peer of a connection that this one has begun with [`Context::connect`](crate::Context::connect) has been reached.
+    /// The connect that this connection has started with
+    /// [`Context::connect`](crate::Context::connect) has succeeded.
     Connected,
-    /// It has not, for this reason, and the connection has ended.
+    /// That connect has failed for this reason, and the connection has ended.
     ConnectFailed(io::ErrorKind),
 }
 
-/// `notification` of `about`, for `to`.
+/// A notification that has not been delivered: `notification` about the connection `about`, for
+/// `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PendingNotification {
     pub(crate) to: ConnectionId,
     pub(crate) about: ConnectionId,
     pub(crate) notification: Notification,
-    /// It has waited for this other one to drain, and does so no longer.
+    /// It ends the wait of `to` for the output of `about` to fall to the low watermark.
     pub(crate) ends_wait: bool,
 }

@@ -1,17 +1,18 @@
-//! Where a source stands after it was driven.
+//! The outcome of a drive: blocked, idle, unfinished or ended.
 
 use super::ident::CloseReason;
 
-/// Where a source stands after it was driven.
+/// The outcome of a drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It can do nothing until the kernel tells of it or its deadline comes.
+    /// It can do nothing until an event comes or its deadline is due.
     Blocked,
-    /// The same, and it has all that it needs for it: a connection on which nothing is begun in either direction, as nearly
-    /// always, or a listener at which nobody waits.
+    /// Blocked, and nothing is under way: no input and no output waits on the connection (the usual
+    /// case), or the backlog of the listener is empty.
     Idle,
-    /// It has spent its budget and could go on. No edge will come for what it left (invariant 2): it must be queued.
+    /// It has spent its budget and could go on. No edge comes for the bytes that it has left, so it
+    /// must be queued (invariant 2).
     Unfinished,
-    /// It is over.
+    /// It has ended for this reason.
     Ended(CloseReason),
 }

@@ -1,11 +1,13 @@
-//! Which connection wants to be notified about which.
+//! Which connection is to be notified about which.
 
 use std::collections::BTreeSet;
 
 use super::ident::ConnectionId;
 
-/// Who wants to know something about whom. Found from both sides, so that nothing is left of a connection that has gone: at
-/// most one entry for each two that live. To add and to remove costs the logarithm of their number.
+/// A set of pairs: a subscriber, and the subject that it is to be notified about.
+///
+/// It is indexed from both sides, so that no pair outlives one of its connections. Adding and
+/// removing a pair costs the logarithm of the number of pairs.
 #[derive(Default)]
 pub(super) struct Subscriptions {
     by_subject: BTreeSet<(ConnectionId, ConnectionId)>,
@@ -13,45 +15,47 @@ pub(super) struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// Returns whether that is new.
-    pub(super) fn subscribe(&mut self, subject: ConnectionId, asker: ConnectionId) -> bool {
-        self.by_subscriber.insert((asker, subject));
-        self.by_subject.insert((subject, asker))
+    /// Adds a pair, and returns whether it is new.
+    pub(super) fn subscribe(&mut self, subject: ConnectionId, subscriber: ConnectionId) -> bool {
+        self.by_subscriber.insert((subscriber, subject));
+        self.by_subject.insert((subject, subscriber))
     }
 
-    /// Takes out all who want to know something about `subject`.
+    /// Removes all pairs of `subject`, and returns the subscribers.
     pub(super) fn take_subscribers(&mut self, subject: ConnectionId) -> BTreeSet<ConnectionId> {
-        let askers = second_halves(&self.by_subject, subject);
-        for &asker in &askers {
-            self.by_subject.remove(&(subject, asker));
-            self.by_subscriber.remove(&(asker, subject));
+        let subscribers = second_halves(&self.by_subject, subject);
+        for &subscriber in &subscribers {
+            self.by_subject.remove(&(subject, subscriber));
+            self.by_subscriber.remove(&(subscriber, subject));
         }
-        askers
+        subscribers
     }
 
-    pub(super) fn has_subscriber(&self, asker: ConnectionId) -> bool {
+    /// Returns whether `subscriber` is part of any pair.
+    pub(super) fn has_subscriber(&self, subscriber: ConnectionId) -> bool {
         self.by_subscriber
-            .range((asker, ConnectionId::MIN)..=(asker, ConnectionId::MAX))
+            .range((subscriber, ConnectionId::MIN)..=(subscriber, ConnectionId::MAX))
             .next()
             .is_some()
     }
 
-    /// `asker` wants to know nothing any more.
-    pub(super) fn unsubscribe_all(&mut self, asker: ConnectionId) {
-        for subject in second_halves(&self.by_subscriber, asker) {
-            self.by_subscriber.remove(&(asker, subject));
-            self.by_subject.remove(&(subject, asker));
+    /// Removes all pairs of `subscriber`.
+    pub(super) fn unsubscribe_all(&mut self, subscriber: ConnectionId) {
+        for subject in second_halves(&self.by_subscriber, subscriber) {
+            self.by_subscriber.remove(&(subscriber, subject));
+            self.by_subject.remove(&(subject, subscriber));
         }
     }
 
-    /// Does nobody want to know anything? As in most servers.
+    /// Returns whether there is no pair, as in most servers.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.by_subject.is_empty()
     }
 }
 
-/// The second halves of all pairs whose first is `first`. Takes no time where there are none at all.
+/// Returns the second halves of all pairs whose first half is `first`. Costs nothing while the set
+/// is empty.
 fn second_halves(
     pairs: &BTreeSet<(ConnectionId, ConnectionId)>,
     first: ConnectionId,

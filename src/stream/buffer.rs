@@ -1,23 +1,24 @@
-//! Bytes waiting their turn.
+//! A queue of bytes: appended at the back, consumed from the front, without memory while empty.
 //!
 //! ```text
-//!     consumed │ waiting ........ │ room
+//!     consumed │ pending ........ │ room
 //!              start              end
 //! ```
 //!
-//! A connection keeps two of these: the tail of its input that no protocol has consumed yet, and the rest of its output
-//! that the kernel has not taken yet. Most of the time both are empty, and an empty one is a null pointer: an idle
-//! connection owns no buffer.
+//! A connection has two: the input that its protocol has not consumed yet (the read buffer), and
+//! the output that the kernel has not taken yet (the write buffer). Both are empty most of the
+//! time. An empty one is a null pointer, so an idle connection owns no buffer.
 //!
-//! Invariant: bytes are appended at the back and consumed from the front, nothing else moves them. How large a buffer
-//! may grow is decided by who appends (see `limits`).
+//! Invariant: bytes are appended at the back and consumed from the front; nothing else moves them.
+//! A buffer does not bound itself: the code that appends checks the bound (see `limits`).
 
-/// A queue of bytes that costs eight bytes and no memory elsewhere while it is empty.
+/// A queue of bytes. An empty one takes eight bytes in its owner, and none on the heap.
 #[derive(Default)]
-pub(crate) struct Buffer(Option<Box<Bytes>>);
+pub(crate) struct Buffer(Option<Box<Storage>>);
 
-struct Bytes {
+struct Storage {
     bytes: Vec<u8>,
+    /// How many of `bytes` have been consumed.
     start: usize,
 }
 
@@ -32,16 +33,16 @@ impl Buffer {
         self.as_slice().len()
     }
 
-    /// The bytes that wait, oldest first.
+    /// Returns the pending bytes, oldest first.
     #[inline]
     pub(crate) fn as_slice(&self) -> &[u8] {
         match &self.0 {
-            Some(waiting) => &waiting.bytes[waiting.start..],
+            Some(storage) => &storage.bytes[storage.start..],
             None => &[],
         }
     }
 
-    /// Puts `more` behind what waits.
+    /// Appends `more` behind the pending bytes.
     #[inline]
     pub(crate) fn append(&mut self, more: &[u8]) {
         if !more.is_empty() {
@@ -51,33 +52,40 @@ impl Buffer {
 
     #[cold]
     fn grow(&mut self, more: &[u8]) {
-        let waiting = self.0.get_or_insert_with(|| Box::new(Bytes { bytes: Vec::new(), start: 0 }));
-        let kept = waiting.bytes.len() - waiting.start;
-        // Moving what waits to the front only when at least as much has been consumed keeps the whole linear; and so does
-        // growing to twice what is needed. What has been consumed is not taken along: this bounds the memory.
-        if waiting.start >= kept {
-            waiting.bytes.drain(..waiting.start);
-            waiting.start = 0;
-        } else if waiting.bytes.len() + more.len() > waiting.bytes.capacity() {
-            let mut larger = Vec::with_capacity(2 * (kept + more.len()));
-            larger.extend_from_slice(&waiting.bytes[waiting.start..]);
-            (waiting.bytes, waiting.start) = (larger, 0);
+        let storage =
+            self.0.get_or_insert_with(|| Box::new(Storage { bytes: Vec::new(), start: 0 }));
+        let pending = storage.bytes.len() - storage.start;
+        // Pending bytes move to the front only when at least as many have been consumed, and
+        // capacity doubles when it grows: both keep the total work linear. A larger vector takes
+        // only the pending bytes along, which bounds the memory to twice the most that was ever
+        // pending.
+        if storage.start >= pending {
+            storage.bytes.drain(..storage.start);
+            storage.start = 0;
+        } else if storage.bytes.len() + more.len() > storage.bytes.capacity() {
+            let mut larger = Vec::with_capacity(2 * (pending + more.len()));
+            larger.extend_from_slice(&storage.bytes[storage.start..]);
+            (storage.bytes, storage.start) = (larger, 0);
         }
-        waiting.bytes.extend_from_slice(more);
+        storage.bytes.extend_from_slice(more);
     }
 
-    /// How many bytes of memory it has. At most twice as many as have ever waited at one time.
+    /// Returns the memory that it holds, in bytes: at most twice the most that was ever pending.
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
-        self.0.as_ref().map_or(0, |waiting| waiting.bytes.capacity())
+        self.0.as_ref().map_or(0, |storage| storage.bytes.capacity())
     }
 
-    /// Forgets the first `count` bytes, and the memory with the last of them.
+    /// Removes the first `count` bytes. When none are left, the memory is freed.
+    ///
+    /// # Panics
+    ///
+    /// If fewer than `count` bytes are pending.
     pub(crate) fn consume(&mut self, count: usize) {
-        assert!(count <= self.len(), "only bytes that wait can be consumed");
-        if let Some(waiting) = &mut self.0 {
-            waiting.start += count;
-            if waiting.start == waiting.bytes.len() {
+        assert!(count <= self.len(), "only pending bytes can be consumed");
+        if let Some(storage) = &mut self.0 {
+            storage.start += count;
+            if storage.start == storage.bytes.len() {
                 self.0 = None;
             }
         }
@@ -90,7 +98,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn an_empty_buffer_is_a_null_pointer() {
+    fn empty_buffer_is_a_null_pointer() {
         assert_eq!(size_of::<Buffer>(), size_of::<usize>());
         let mut buffer = Buffer::default();
         buffer.append(b"");
@@ -101,23 +109,30 @@ mod tests {
     }
 
     #[test]
-    fn consumed_room_is_used_again() {
+    fn consumed_room_is_reused() {
         let mut buffer = Buffer::default();
         buffer.append(&[0; 1000]);
         for _ in 0..10_000 {
             buffer.consume(500);
             buffer.append(&[0; 500]);
         }
-        assert!(buffer.0.expect("1,000 bytes wait").bytes.capacity() <= 4000, "it does not creep");
+        let storage = buffer.0.expect("1,000 bytes are pending");
+        assert!(storage.bytes.capacity() <= 4000, "the memory does not grow with each append");
     }
 
     proptest! {
-        /// Whatever is appended comes out once, in order, however it is consumed, and takes at most twice its room.
+        /// What is appended comes out once and in order, however it is consumed. The memory is at
+        /// most twice the most that was ever pending.
         #[test]
-        fn it_is_a_queue(steps in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..50), 0..80usize), 0..60)) {
+        fn bytes_come_out_once_and_in_order(
+            steps in prop::collection::vec(
+                (prop::collection::vec(any::<u8>(), 0..50), 0..80usize),
+                0..60,
+            ),
+        ) {
             let mut buffer = Buffer::default();
             let mut model: Vec<u8> = Vec::new();
-            let mut most = 8; // no vector of bytes has less
+            let mut most = 8; // no non-empty `Vec<u8>` has a smaller capacity
             for (more, take) in steps {
                 buffer.append(&more);
                 model.extend(&more);

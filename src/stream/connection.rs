@@ -1,29 +1,39 @@
-//! One conversation: the phases of a stream, and what is owed in each.
+//! A connection: the phases of one stream, and what it does in each.
 //!
 //! ```text
-//!                         ┌────────────── Paused ◄─ Pause ─┐
-//!                         ▼ drained                        │
-//!   accept ► Silent ► Talking ────────────────────────────►┤──► Flushing ──► Lingering ──► ended
-//!                         ▲ │ output above the high mark   │  (rest of the     (our FIN is
-//!                         │ ▼                              │   output)          sent: discard)
-//!                        Held                   the peer's FIN
+//!  connect ──► Connecting ───────────────────┐ connected
+//!             ┌──────────────────────────────┼────────────────────────────────────┐
+//!             │                              ▼     output at the high watermark   │
+//!  accept ────┼─► AwaitingFirstByte ──────► Open ─────────────────► Backpressured │
+//!             │                     first byte   ◄─────────────────               │
+//!             │                                    output below it                │
+//!             └───────┬──────────▲─────────────────────┬──────────────────────────┘
+//!         Next::Pause │          │ Next::Continue      │ Next::Close
+//!   or the peer's FIN ▼          │                     ▼
+//!                  Paused ───────┴─────────────────► Flushing ──► Lingering ──► Ended
+//!                           Next::Close; after the peer's FIN also Next::Continue
 //! ```
 //!
-//! A connection that we begin is `Connecting` first, and then `Open`.
+//! `Backpressured` holds buffered input until the output has fallen. `Flushing` sends the rest of
+//! the output. `Lingering` discards input behind our FIN. An abort, an error or a timeout leads to
+//! `Ended` from every phase.
 //!
-//! The connection owns everything that a protocol could get wrong: it keeps what the kernel did not take and sends it
-//! first, stops reading a peer that does not read, answers a half-closed peer in full, and closes so that the last answer
-//! survives. It has no socket: that is meta for each drive, so that all of this can be tested over a scripted one.
+//! The connection does what a protocol could get wrong. It keeps the output that the kernel has not
+//! taken, and sends it first. It stops reading a peer that does not read. It answers a half-closed
+//! peer in full, and closes so that the last answer arrives. It has no socket: each drive is lent a
+//! transport, so that the tests can use a scripted one.
 //!
-//! Invariant 5: bytes leave `output` only by the count that a send returned, and `input` only by the count that the protocol
-//! consumed.
+//! Invariant 5: bytes leave `output` only by the count that a send returned, and `input` only by
+//! the count that the protocol consumed.
 
-mod commands; // what other connections, and the loop, ask of a connection
-mod feed; // what is put to the protocol, and what it decides
+mod phase; // the phases, and what holds in each
+mod commands; // what other connections and the loop do to a connection
+mod feed; // input offered to the protocol, and what it decides
 mod timeouts; // deadlines, timers, idleness
 
 use log::trace;
 
+use self::phase::{AfterConnect, CloseMode, Phase, WriteSide};
 use crate::clock::Time;
 use crate::limits::{
     HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, LINGER_BYTES_MAX, LOW_WATERMARK_BYTES, STEP_BYTES,
@@ -37,73 +47,21 @@ use crate::protocol::protocol::Protocol;
 use crate::stream::buffer::Buffer;
 use crate::stream::readiness::{Readiness, Received, Registered, Transport, receive, send};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// The peer has not said anything yet. Else as `Open`.
-    AwaitingFirstByte,
-    /// We read, and the protocol has been offered all that we read.
-    Open,
-    /// `input` holds something that the protocol has not been offered, because too much output waited or it was paused.
-    /// It is offered before anything else is read.
-    Backpressured,
-    /// The protocol takes no input until its output has drained or its alarm rings. `awaits_output_low`: it said something when it
-    /// paused, or older output waited then, so it will be asked for more once that has drained. `at_eof`: the peer has
-    /// sent its FIN, so only output is still to come.
-    Paused { awaits_output_low: bool, at_eof: bool },
-    /// The protocol has said all. The rest of the output goes out, and then what `last` says.
-    Flushing { last: CloseMode },
-    /// All is sent and our FIN with it (that was when `last_activity` says). We read and discard until the peer's FIN, but not for
-    /// ever, and not more than so many bytes.
-    Lingering { bytes_left: u32 },
-    /// We have begun it, when `last_activity` says, and the peer has not been reached yet. What others send waits; `then` is what
-    /// else they have asked for.
-    Connecting { then: AfterConnect },
-    /// Over, for this reason.
-    Ended(CloseReason),
-}
-
-/// What becomes of a connection once its peer has been reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AfterConnect {
-    StayOpen,
-    ShutdownWrite,
-    Close,
-}
-
-/// How a connection closes whose output has gone. Unread input would turn our FIN into a reset that destroys the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CloseMode {
-    /// At once: the peer's FIN has been read, so nothing can be unread.
-    Immediate,
-    /// At once, unless something has come that has not been read: the peer has said that it would say no more.
-    IfNothingUnread,
-    /// After our FIN, what the peer still sends is read and discarded for a while.
-    Linger,
-}
-
 pub(crate) struct Connection {
     protocol: Box<dyn Protocol>,
-    /// What has been read and not been consumed.
+    /// Bytes that were read and that the protocol has not consumed.
     input: Buffer,
-    /// What has been said and not been taken by the kernel.
+    /// Bytes that were sent and that the kernel has not taken.
     output: Buffer,
-    /// When a byte last moved; while output waits, when the peer last took some of it; when we sent our FIN.
+    /// When a byte last moved. While output waits: when the kernel last took some of it, or when it
+    /// began to wait. In `Lingering`: when our FIN was sent. In `Connecting`: when the connect
+    /// began.
     last_activity: Time,
     phase: Phase,
     write_side: WriteSide,
-    /// How many bytes of `output` others have sent, at most.
+    /// How many bytes of `output` come from other connections, at most.
     relayed_output: u32,
     meta: ConnectionMeta,
-}
-
-/// What becomes of our direction while the peer's is still heard, when somebody has asked for our FIN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum WriteSide {
-    Open,
-    /// Our FIN follows when what waits has been sent. Nothing is taken from others any more.
-    ShutdownPending,
-    /// Our FIN is sent.
-    Shut,
 }
 
 impl Connection {
@@ -125,7 +83,7 @@ impl Connection {
         }
     }
 
-    /// One that has been begun and not been reached.
+    /// Makes a connection whose connect is in progress.
     pub(crate) fn outbound(
         protocol: Box<dyn Protocol>,
         id: ConnectionId,
@@ -144,51 +102,54 @@ impl Connection {
         self.meta.peer
     }
 
-    /// Lets the protocol speak first.
-    pub(crate) fn open<W: Transport>(
+    /// Calls the protocol's `opened`, once, before the first drive.
+    pub(crate) fn open<T: Transport>(
         &mut self,
-        wire: &mut W,
+        transport: &mut T,
         ready: &mut Readiness,
         state: &mut LoopState,
         effects: &mut Effects,
     ) {
-        self.call_protocol(wire, ready, state, effects, |protocol, _, cx| protocol.opened(cx));
+        self.call_protocol(transport, ready, state, effects, |protocol, _, cx| protocol.opened(cx));
     }
 
-    /// Works until it blocks, ends, or has spent its budget of this turn.
+    /// Reads, calls the protocol and writes until the connection blocks, ends or has spent its
+    /// budget of this turn.
     #[inline(always)]
-    pub(crate) fn drive<W: Transport>(
+    pub(crate) fn drive<T: Transport>(
         &mut self,
-        wire: &mut W,
+        transport: &mut T,
         ready: &mut Readiness,
         scratch: &mut [u8],
         state: &mut LoopState,
         effects: &mut Effects,
     ) -> Outcome {
-        // Nearly every drive is one read and one reply, with nothing left over; it need not ask all that `run_until_blocked` asks.
+        // Fast path: one read and one reply, with nothing left over. Nearly every drive is like
+        // this, and needs none of the checks in `run_until_blocked`.
         if self.is_idle() {
-            self.read(wire, ready, scratch, state, effects);
+            self.read(transport, ready, scratch, state, effects);
             if self.is_idle() && !ready.readable {
                 return Outcome::Idle;
             }
         }
-        self.run_until_blocked(wire, ready, scratch, state, effects)
+        self.run_until_blocked(transport, ready, scratch, state, effects)
     }
 
-    /// Drives it although the kernel has told nothing of it.
-    pub(crate) fn probe<W: Transport>(
+    /// Drives the connection as if it were ready in both directions: input may have arrived that
+    /// epoll has not reported yet.
+    pub(crate) fn probe<T: Transport>(
         &mut self,
-        wire: &mut W,
+        transport: &mut T,
         ready: &mut Readiness,
         scratch: &mut [u8],
         state: &mut LoopState,
         effects: &mut Effects,
     ) -> Outcome {
         (ready.readable, ready.writable) = (true, true);
-        self.run_until_blocked(wire, ready, scratch, state, effects)
+        self.run_until_blocked(transport, ready, scratch, state, effects)
     }
 
-    /// Would more input be read? (`select`'s read list.)
+    /// Returns whether more input would be read: the connection belongs in select(2)'s `readfds`.
     pub(crate) fn wants_read(&self) -> bool {
         match self.phase {
             Phase::AwaitingFirstByte | Phase::Open => self.own_output() < HIGH_WATERMARK_BYTES,
@@ -201,45 +162,48 @@ impl Connection {
         }
     }
 
-    /// Does output wait? (`select`'s write list.)
+    /// Returns whether output waits: the connection belongs in select(2)'s `writefds`.
     #[inline]
     pub(crate) fn wants_write(&self) -> bool {
         !self.output.is_empty()
     }
 
-    /// How much waits of what its own protocol has said. To read on makes no more of it than that, and what others have sent
-    /// must not keep us from reading: of two peers at the ends of a proxy, each would then read only when the other does,
-    /// and a peer that answers as it reads would never do so again. (Where bytes of both kinds wait, its own count as sent
-    /// first.)
+    /// Returns how much of the output its own protocol has sent, in bytes. (Where output of both
+    /// kinds waits, its own counts as sent first.)
+    ///
+    /// Only this part is compared with the high watermark, because only this part grows by reading.
+    /// Output from other connections must not stop the reading. Otherwise a proxy would read each
+    /// of its peers only when the other one reads, and a peer that answers as it reads would never
+    /// be read again.
     #[inline]
     fn own_output(&self) -> usize {
         self.output.len() - self.relayed_output as usize
     }
 
-    /// What the kernel has to tell of it.
+    /// Returns the events that it needs from the poller.
     #[inline]
     pub(crate) fn interest(&self) -> Registered {
         if self.wants_write() { Registered::ReadingAndWriting } else { Registered::Reading }
     }
 
-    /// Could it do something right now, without any news from the kernel?
+    /// Returns whether a drive would do something now, without a further event (invariant 2).
     pub(crate) fn can_progress(&self, ready: &Readiness) -> bool {
-        let not_waiting_for_the_kernel = match self.phase {
+        let needs_no_event = match self.phase {
             Phase::Backpressured => self.own_output() < HIGH_WATERMARK_BYTES,
-            Phase::Paused { awaits_output_low: produced, .. } => {
-                produced && self.output.len() <= LOW_WATERMARK_BYTES
+            Phase::Paused { awaits_output_low, .. } => {
+                awaits_output_low && self.output.len() <= LOW_WATERMARK_BYTES
             }
             Phase::Flushing { .. } => self.output.is_empty(),
             Phase::Connecting { .. } => ready.writable,
             Phase::Ended(_) => true,
             Phase::AwaitingFirstByte | Phase::Open | Phase::Lingering { .. } => false,
         };
-        not_waiting_for_the_kernel
+        needs_no_event
             || (ready.readable && self.wants_read())
             || (ready.writable && self.wants_write())
     }
 
-    /// Is nothing begun, in either direction?
+    /// Returns whether nothing is under way in either direction.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::AwaitingFirstByte | Phase::Open)
@@ -247,14 +211,16 @@ impl Connection {
             && self.output.is_empty()
     }
 
-    /// Is nothing left to do but to wait for the peer's FIN?
+    /// Returns whether our FIN is sent and only the peer's is awaited.
     pub(crate) fn is_lingering(&self) -> bool {
         matches!(self.phase, Phase::Lingering { .. })
     }
 
-    fn run_until_blocked<W: Transport>(
+    /// Runs steps until the connection blocks, ends or has spent its budget. Each step sends what
+    /// waits, and then does one thing that the phase allows.
+    fn run_until_blocked<T: Transport>(
         &mut self,
-        wire: &mut W,
+        transport: &mut T,
         ready: &mut Readiness,
         scratch: &mut [u8],
         state: &mut LoopState,
@@ -263,20 +229,21 @@ impl Connection {
         if let Phase::Connecting { then } = self.phase
             && ready.writable
         {
-            self.finish_connect(then, wire, ready, state, effects);
+            self.finish_connect(then, transport, ready, state, effects);
             if let Phase::Ended(why) = self.phase {
-                return Outcome::Ended(why); // what waits has nobody to go to
+                return Outcome::Ended(why); // output that waits has no peer to go to
             }
         }
         let moved_before = state.stats.bytes_moved();
         let mut steps = 0;
         loop {
             steps += 1;
-            // What is owed goes first: it keeps the order, and it is what the peer waits for.
+            // Output that waits goes first: this keeps the order, and the peer waits for it.
             if self.wants_write() && ready.writable {
-                self.flush(wire, ready, state, effects);
+                self.flush(transport, ready, state, effects);
             }
-            // What is to be done to others is done before more is asked for.
+            // Above the high watermark of effects, they are applied before the protocol may add
+            // more.
             let is_spent = state.stats.bytes_moved() - moved_before + steps * STEP_BYTES
                 >= state.budget.bytes_each;
             if is_spent || effects.is_above_high_watermark() {
@@ -290,16 +257,16 @@ impl Connection {
                 Phase::AwaitingFirstByte | Phase::Open
                     if ready.readable && self.own_output() < HIGH_WATERMARK_BYTES =>
                 {
-                    self.read(wire, ready, scratch, state, effects);
+                    self.read(transport, ready, scratch, state, effects);
                 }
                 Phase::Backpressured if self.own_output() < HIGH_WATERMARK_BYTES => {
-                    self.feed_buffered(wire, ready, state, effects);
+                    self.feed_buffered(transport, ready, state, effects);
                 }
-                Phase::Paused { awaits_output_low: true, at_eof: at_end }
+                Phase::Paused { awaits_output_low: true, at_eof }
                     if self.output.len() <= LOW_WATERMARK_BYTES =>
                 {
-                    self.phase = Phase::Paused { awaits_output_low: false, at_eof: at_end };
-                    self.call_protocol(wire, ready, state, effects, |protocol, _, cx| {
+                    self.phase = Phase::Paused { awaits_output_low: false, at_eof };
+                    self.call_protocol(transport, ready, state, effects, |protocol, _, cx| {
                         protocol.output_low(cx)
                     });
                 }
@@ -318,11 +285,11 @@ impl Connection {
                 }
                 Phase::Flushing { last: CloseMode::IfNothingUnread | CloseMode::Linger } => {
                     self.phase = Phase::Lingering { bytes_left: LINGER_BYTES_MAX };
-                    self.shutdown_write(wire, state);
+                    self.shutdown_write(transport, state);
                 }
                 Phase::Lingering { .. } if !ready.readable => return Outcome::Blocked,
                 Phase::Lingering { bytes_left } => {
-                    self.phase = match receive(wire, ready, self.meta.id, scratch) {
+                    self.phase = match receive(transport, ready, self.meta.id, scratch) {
                         Ok(Received::Bytes(count)) => {
                             state.stats.bytes_in += count as u64;
                             match bytes_left
@@ -348,18 +315,18 @@ impl Connection {
         Outcome::Ended(why)
     }
 
-    /// Sends what the kernel takes of what is owed.
-    fn flush<W: Transport>(
+    /// Sends as much of the output as the kernel takes.
+    fn flush<T: Transport>(
         &mut self,
-        wire: &mut W,
+        transport: &mut T,
         ready: &mut Readiness,
         state: &mut LoopState,
         effects: &mut Effects,
     ) {
-        match send(wire, ready, self.meta.id, self.output.as_slice()) {
+        match send(transport, ready, self.meta.id, self.output.as_slice()) {
             Ok(taken) => {
                 let was_above = self.output.len() > LOW_WATERMARK_BYTES;
-                self.output.consume(taken); // perhaps only half: the rest stays
+                self.output.consume(taken); // after a partial write the rest stays
                 let left = u32::try_from(self.output.len()).unwrap_or(u32::MAX);
                 self.relayed_output = self.relayed_output.min(left);
                 state.stats.bytes_out += taken as u64;
@@ -368,41 +335,42 @@ impl Connection {
                     effects.on_output_low(self.meta.id);
                 }
                 if self.write_side == WriteSide::ShutdownPending && self.output.is_empty() {
-                    self.shutdown_write(wire, state);
+                    self.shutdown_write(transport, state);
                 }
             }
             Err(why) => self.phase = Phase::Ended(why),
         }
     }
 
-    /// Sends our FIN, unless that is done.
-    fn shutdown_write<W: Transport>(&mut self, wire: &mut W, state: &LoopState) {
+    /// Sends our FIN, unless it is sent already.
+    fn shutdown_write<T: Transport>(&mut self, transport: &mut T, state: &LoopState) {
         self.last_activity = state.clock.now;
         if self.write_side == WriteSide::Shut {
             return;
         }
         self.write_side = WriteSide::Shut;
-        let finished = wire.shutdown_write();
-        trace!("{} shutdown -> {finished:?}", self.meta.id);
-        if let Err(error) = finished {
+        let result = transport.shutdown_write();
+        trace!("{} shutdown -> {result:?}", self.meta.id);
+        if let Err(error) = result {
             self.phase = Phase::Ended(error.into());
         } else if matches!(self.phase, Phase::Paused { at_eof: true, .. }) {
-            self.phase = Phase::Flushing { last: CloseMode::Immediate }; // both have said all
+            // Both directions are closed.
+            self.phase = Phase::Flushing { last: CloseMode::Immediate };
         }
     }
 
-    /// Reads once, and has the protocol hear what came.
+    /// Reads once, and offers the protocol what was read.
     #[inline(always)]
-    fn read<W: Transport>(
+    fn read<T: Transport>(
         &mut self,
-        wire: &mut W,
+        transport: &mut T,
         ready: &mut Readiness,
         scratch: &mut [u8],
         state: &mut LoopState,
         effects: &mut Effects,
     ) {
         let room = scratch.len().min(INPUT_BYTES_MAX - self.input.len());
-        match receive(wire, ready, self.meta.id, &mut scratch[..room]) {
+        match receive(transport, ready, self.meta.id, &mut scratch[..room]) {
             Ok(Received::Bytes(count)) => {
                 if self.phase == Phase::AwaitingFirstByte {
                     self.phase = Phase::Open;
@@ -412,13 +380,13 @@ impl Connection {
                 }
                 state.stats.bytes_in += count as u64;
                 if self.input.is_empty() {
-                    let heard = self.feed(&scratch[..count], wire, ready, state, effects);
-                    if heard < count {
-                        self.input.append(&scratch[heard..count]);
+                    let consumed = self.feed(&scratch[..count], transport, ready, state, effects);
+                    if consumed < count {
+                        self.input.append(&scratch[consumed..count]);
                     }
                 } else {
                     self.input.append(&scratch[..count]);
-                    self.feed_buffered(wire, ready, state, effects);
+                    self.feed_buffered(transport, ready, state, effects);
                 }
             }
             Ok(Received::Eof) => {
@@ -426,7 +394,7 @@ impl Connection {
                     awaits_output_low: self.own_output() > LOW_WATERMARK_BYTES,
                     at_eof: true,
                 };
-                self.call_protocol(wire, ready, state, effects, |protocol, rest, cx| {
+                self.call_protocol(transport, ready, state, effects, |protocol, rest, cx| {
                     protocol.eof(rest, cx)
                 });
             }

@@ -1,9 +1,10 @@
 //! A listening socket, and what it does when there is no room for another connection.
 //!
 //! A listener accepts until the backlog is empty (`WouldBlock`), its budget is spent, or no slot or
-//! descriptor is left. In the last case it pauses: connections wait in the kernel's backlog until a
-//! slot is freed or a moment has passed. Nothing that a peer can cause ends a listener. Only a socket
-//! that does not listen at all is closed, and the reactor goes on serving with the others.
+//! descriptor is left. In the last case it pauses: new connections wait in the kernel's backlog
+//! until a slot is freed, or until `ACCEPT_RETRY_MS` have passed. Nothing that a peer can cause
+//! ends a listener. Only a socket that does not listen at all is closed, and the reactor serves the
+//! others.
 //!
 //! ```text
 //!                  no room                 backlog empty
@@ -13,8 +14,8 @@
 //!                       ACCEPT_RECOVERY_MS without a pause
 //! ```
 //!
-//! The time from the first pause until it is `Accepting` again is an overload. It has one log line at
-//! its beginning and one at its end, however often the listener pauses in between.
+//! The time from the first pause until it is `Accepting` again is an overload. It has one log line
+//! at its beginning and one at its end, however often the listener pauses in between.
 //!
 //! Invariant: a paused listener never spins. Only a freed slot or its deadline wakes it.
 
@@ -38,7 +39,7 @@ use crate::sys::{self, TcpListener, TcpStream};
 pub(crate) struct Listener {
     /// `None` once it is closed: at a stop, or because it is broken.
     socket: Option<Socket>,
-    /// Where it listens, as the log has it.
+    /// The address that it listens on, as the log shows it.
     pub(crate) address: String,
     accept_state: AcceptState,
     /// Makes the protocol of each connection.
@@ -47,7 +48,7 @@ pub(crate) struct Listener {
 
 pub(crate) type MakeProtocol = Box<dyn FnMut(Peer) -> Box<dyn Protocol>>;
 
-/// What is listened on. The streams that come from it are of one type, whatever this is.
+/// The socket of a listener. The streams that it accepts have one type for both families.
 pub(crate) enum Socket {
     Tcp(TcpListener),
     #[cfg(unix)]
@@ -68,13 +69,16 @@ impl Socket {
 /// Whether new connections are accepted.
 enum AcceptState {
     Accepting,
-    /// There may be more in the backlog, but no room for them: nothing is accepted until a slot is freed or the retry is due.
+    /// There may be connections in the backlog, but there is no room for them. Nothing is accepted
+    /// until a slot is freed or the retry is due.
     Paused(Overload),
-    /// The backlog has been empty since then. After `ACCEPT_RECOVERY_MS` without another pause the overload is over.
+    /// The backlog was empty at this time. After `ACCEPT_RECOVERY_MS` without another pause the
+    /// overload is over.
     Recovering(Overload, Time),
 }
 
-/// What was the case when the listener first had to rest. The counts are of the whole reactor.
+/// The state at the listener's first pause, for the log line at the end. `accepted_before` and
+/// `evicted_before` count for the whole reactor.
 struct Overload {
     started: Time,
     pauses: u64,
@@ -82,16 +86,16 @@ struct Overload {
     evicted_before: u64,
 }
 
-/// What one call of accept(2) came to.
+/// The result of one accept(2).
 pub(crate) enum Accepted {
     Stream(TcpStream, Peer),
-    /// The kernel has no more.
+    /// The backlog is empty.
     WouldBlock,
-    /// The call was interrupted.
+    /// A signal interrupted the call (EINTR).
     Interrupted,
-    /// This one failed; the next may not.
+    /// This connection failed before it was accepted. The next may not.
     HandshakeFailed(io::Error),
-    /// No descriptor or no memory for it: it stays in the backlog.
+    /// There is no descriptor or no memory for the connection, which stays in the backlog.
     Exhausted(io::Error),
     /// The socket does not listen.
     Broken(io::Error),
@@ -113,7 +117,8 @@ impl Listener {
             Some(Socket::Tcp(socket)) => match socket.accept() {
                 Ok((stream, peer)) => match sys::set_nodelay(&stream) {
                     Ok(()) => Accepted::Stream(stream, Peer::Ip(peer)),
-                    Err(error) => Accepted::HandshakeFailed(error), // whatever it is, it concerns this one alone
+                    // Whatever the error is, it concerns this connection alone.
+                    Err(error) => Accepted::HandshakeFailed(error),
                 },
                 Err(error) => Accepted::from(error),
             },
@@ -125,7 +130,7 @@ impl Listener {
         }
     }
 
-    /// Closes the socket, so that whoever comes now is refused at once.
+    /// Closes the socket: from now on, connects are refused at once.
     pub(crate) fn close(&mut self) {
         self.socket = None;
     }
@@ -134,13 +139,15 @@ impl Listener {
         self.socket.is_none()
     }
 
-    /// It cannot be mended, and somebody must act; those whom others let in are served all the same.
+    /// Closes a socket that cannot accept any more, and logs an error: an operator has to act. The
+    /// other listeners and all connections are still served.
     pub(crate) fn close_broken(&mut self, why: &io::Error) {
         error!("{}: listener broken and closed: {why}", self.address);
         self.close();
     }
 
-    /// Somebody may wait, and there is no room: it accepts no more until somebody leaves or a moment has passed.
+    /// Stops accepting for want of room, until a slot is freed or the retry is due. The first pause
+    /// of an overload is logged.
     pub(crate) fn pause(&mut self, why: &dyn Display, now: Time, stats: &mut Stats) {
         stats.accept_pauses += 1;
         let overload = match self.take_overload() {
@@ -154,7 +161,7 @@ impl Listener {
         self.accept_state = AcceptState::Paused(overload);
     }
 
-    /// The backlog is empty: whoever waited has been accepted.
+    /// The backlog is empty: all connections that waited in it have been accepted.
     pub(crate) fn recover(&mut self, now: Time) {
         if self.is_paused()
             && let Some(overload) = self.take_overload()
@@ -167,7 +174,7 @@ impl Listener {
         matches!(self.accept_state, AcceptState::Paused(_))
     }
 
-    /// Look at me no later than this.
+    /// Returns the latest time of the next call of [`expire`](Listener::expire).
     pub(crate) fn deadline(&self, now: Time) -> Time {
         match &self.accept_state {
             AcceptState::Accepting => Time::NEVER,
@@ -176,7 +183,7 @@ impl Listener {
         }
     }
 
-    /// The deadline has come: tries again, or has recovered.
+    /// Acts on the deadline: accepts again after a pause, or ends the overload.
     pub(crate) fn expire(&mut self, state: &LoopState) -> Outcome {
         match &self.accept_state {
             AcceptState::Paused(_) => Outcome::Unfinished,
@@ -190,11 +197,12 @@ impl Listener {
         }
     }
 
-    /// Ends an overload, if there is one, and logs its counts.
+    /// Ends the overload, if there is one, and logs its counts.
     pub(crate) fn end_overload(&mut self, state: &LoopState) {
         let Some(overload) = self.take_overload() else { return };
         info!(
-            "{}: accept overload over after {:.1?}: {} pauses, {} idle connections evicted, {} accepted",
+            "{}: accept overload over after {:.1?}: \
+             {} pauses, {} idle connections evicted, {} accepted",
             self.address,
             state.clock.now.since(overload.started),
             overload.pauses,
@@ -203,7 +211,7 @@ impl Listener {
         );
     }
 
-    /// Goes back to accepting as usual, and returns the overload that there was.
+    /// Sets the state to `Accepting`, and returns the overload that it was in.
     fn take_overload(&mut self) -> Option<Overload> {
         match std::mem::replace(&mut self.accept_state, AcceptState::Accepting) {
             AcceptState::Accepting => None,
@@ -240,9 +248,10 @@ mod tests {
     }
 
     #[test]
-    fn an_episode_lasts_until_there_has_been_room_for_a_while() {
-        // It rests, has room, and rests again before the time is up: one episode with two rests. Then its time is counted from
-        // the moment at which nobody waited any more, and not from later ones.
+    fn overload_ends_only_after_a_while_without_a_pause() {
+        // Pause, recovery, and a second pause before ACCEPT_RECOVERY_MS are over: one overload with
+        // two pauses. Then the recovery counts from the first time that the backlog was empty, not
+        // from later ones.
         let _kernel = Installed::new(Kernel::new(1));
         let mut state = LoopState::new(crate::limits::Limits::default());
         let at = |ms| Time::at(std::time::Duration::from_millis(ms));
@@ -258,11 +267,7 @@ mod tests {
         );
         listener.pause(&"no room", at(900), &mut state.stats);
         state.clock.now = at(100 + ACCEPT_RECOVERY_MS);
-        assert_eq!(
-            listener.expire(&state),
-            Outcome::Unfinished,
-            "it looks again whether there is room"
-        );
+        assert_eq!(listener.expire(&state), Outcome::Unfinished, "the retry is due: accept again");
         assert_eq!(state.stats.accept_pauses, 2);
 
         listener.recover(at(2000));
@@ -270,12 +275,15 @@ mod tests {
         state.clock.now = at(2000 + ACCEPT_RECOVERY_MS - 1);
         assert_eq!(listener.expire(&state), Outcome::Blocked);
         assert!(
-            matches!(&listener.accept_state, AcceptState::Recovering(overload, _) if overload.pauses == 2),
+            matches!(
+                &listener.accept_state,
+                AcceptState::Recovering(overload, _) if overload.pauses == 2
+            ),
             "one millisecond early"
         );
         state.clock.now = at(2000 + ACCEPT_RECOVERY_MS);
         assert_eq!(listener.expire(&state), Outcome::Blocked);
-        assert!(matches!(listener.accept_state, AcceptState::Accepting), "it is over");
+        assert!(matches!(listener.accept_state, AcceptState::Accepting), "the overload is over");
         assert_eq!(listener.deadline(state.clock.now), Time::NEVER);
     }
 }

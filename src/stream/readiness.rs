@@ -1,8 +1,54 @@
-//! One socket's readiness, and what each answer of the kernel says about it.
+//! The remembered readiness of one socket, and what each result of recv(2) and send(2) proves.
 //!
-//! epoll is asked for edges: it tells once that a socket has become ready, and tells again only after the socket has been
-//! emptied. So readiness has to be remembered here, and may be forgotten only for what the kernel said or showed
-//! (invariant 3): `WouldBlock`, or a count shorter than what we offered.
+//! # The words
+//!
+//! A socket is **readable** if recv(2) would not have to wait, and **writable** if send(2) would
+//! not. All sockets here are non-blocking: a call that would have to wait fails with EAGAIN
+//! instead, which Rust names `WouldBlock`.
+//!
+//! epoll(7) reports readiness in two ways. **Level-triggered**, every epoll_wait(2) reports a
+//! socket for as long as it is ready, as select(2) does. **Edge-triggered**, it reports the change:
+//! one event (an *edge*) when the socket becomes ready, or when more arrives. What an edge has
+//! reported is not reported again. mio registers edge-triggered.
+//!
+//! A **short read** returns fewer bytes than the buffer has room for. A **partial write** takes
+//! fewer bytes than it was offered.
+//!
+//! # Why readiness is remembered
+//!
+//! An edge may come while nothing is to be read: the connection is paused, or its output is above
+//! the high watermark. When reading resumes, no second edge comes for the bytes that wait. So the
+//! edge is stored, as a boolean for each direction, and resuming costs no system call.
+//!
+//! ```text
+//!                    event: readable                            event: writable
+//!     not readable ─────────────────► readable   not writable ─────────────────► writable
+//!          ▲                              │           ▲                              │
+//!          └──────────────────────────────┘           └──────────────────────────────┘
+//!           recv: WouldBlock, short read, FIN          send: WouldBlock, partial write
+//! ```
+//!
+//! Invariant 3: readiness is forgotten only for what the kernel returned: `WouldBlock`, or a count
+//! that proves as much. A socket whose readiness is forgotten too early waits for an edge that
+//! never comes. A short read is such a proof, and a partial write is too (epoll(7), questions and
+//! answers): the socket's buffer is empty, or full. It saves the call that would only return
+//! `WouldBlock`.
+//!
+//! # The holes in the proof
+//!
+//! A short read proves nothing in three cases. Then the socket is read until `WouldBlock` or the
+//! end:
+//!
+//! - **A FIN or an error in the same edge as the last bytes.** The read returns the bytes, and no
+//!   other edge comes for what lies behind them. The event shows it.
+//! - **The urgent mark** of TCP (tcp(7)): a read stops at it, with more bytes behind it. The event
+//!   shows it (EPOLLPRI).
+//! - **Unix sockets with descriptors** (unix(7), SCM_RIGHTS): a read stops behind each message that
+//!   carries descriptors, without an edge for the next one. No event shows it, so on a Unix socket
+//!   a short read never counts.
+//!
+//! A socket that is not registered yet has no edges to lose: epoll looks at its state when it is
+//! registered.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -13,13 +59,14 @@ use crate::protocol::ident::{CloseReason, ConnectionId};
 use crate::sys::errno::{self, StreamError};
 use crate::sys::{self, Event, TcpStream};
 
-/// A byte stream that never blocks. A seam: the connection's behaviour can be tested over a scripted one.
+/// A non-blocking byte stream. Tests run a connection over a scripted one instead of a socket.
 pub(crate) trait Transport {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize>;
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
-    /// Sends our FIN behind all that was sent.
+    /// Sends our FIN behind all that was sent (shutdown(2), SHUT_WR).
     fn shutdown_write(&mut self) -> io::Result<()>;
-    /// Of one that we have begun: has the peer been reached? An error says that it will not be.
+    /// For an outbound connection: returns whether the connect has succeeded, or false while it is
+    /// still in progress. An error means that it has failed.
     fn is_connected(&mut self) -> io::Result<bool> {
         Ok(true)
     }
@@ -43,28 +90,31 @@ impl Transport for TcpStream {
     }
 }
 
-/// What we believe the kernel would say. A wrong `true` costs one call; a wrong `false` would cost the connection.
+/// What is believed of a socket. A wrong `true` costs one system call. A wrong `false` costs the
+/// connection, which then waits for an edge that never comes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Readiness {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// An edge told of a FIN, an error or an urgent mark. Then no further edge comes for what lies behind it, and a
-    /// short read does not prove that the socket is empty: read on, to the end or to `WouldBlock`.
+    /// An event reported a FIN, an error or the urgent mark. No further edge comes for what lies
+    /// behind it, so a short read does not prove that the socket is empty: read to the end, or to
+    /// `WouldBlock`.
     pub(crate) read_until_would_block: bool,
-    /// Reads may be cut short at any time, with more behind and no edge for it: those of a Unix socket end behind each
-    /// descriptor that the peer passes along (unix(7)). So `read_until_would_block` is never taken back.
+    /// Any read may be cut short with more bytes behind it and no edge for them: on a Unix socket,
+    /// reads stop behind each descriptor that the peer passes (unix(7)). `read_until_would_block`
+    /// stays set.
     pub(crate) short_read_inconclusive: bool,
 }
 
 impl Readiness {
-    /// Of a socket that the kernel has told nothing about yet: try both.
+    /// Before the first event: try both directions.
     pub(crate) const UNKNOWN: Readiness = Readiness {
         readable: true,
         writable: true,
         read_until_would_block: false,
         short_read_inconclusive: false,
     };
-    /// The same, of a Unix socket.
+    /// The same for a Unix socket.
     pub(crate) const UNKNOWN_UNIX: Readiness = Readiness {
         read_until_would_block: true,
         short_read_inconclusive: true,
@@ -77,7 +127,8 @@ impl Readiness {
         short_read_inconclusive: false,
     };
 
-    /// Adds what `event` tells. An error or a hang-up means: try both directions, and believe what they return.
+    /// Adds what `event` reports. An error or a hang-up counts as ready in both directions: the
+    /// calls then return what has happened.
     #[inline]
     pub(crate) fn note(&mut self, event: &Event) {
         self.readable |= event.is_readable();
@@ -90,8 +141,8 @@ impl Readiness {
     }
 }
 
-/// What the kernel has been asked to tell of a source. For a stream it only ever grows: each step is one system call, and in
-/// a conversation that never waits for its peer to read, there is one such call or none.
+/// Which events of a source are registered with the poller. For a stream it only ever grows: each
+/// step is one system call, and a connection whose output never waits makes one such call or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Registered {
     Nothing,
@@ -99,18 +150,18 @@ pub(crate) enum Registered {
     ReadingAndWriting,
 }
 
-/// What one read brought.
+/// The result of one read.
 pub(crate) enum Received {
     Bytes(usize),
-    /// The peer's FIN: nothing comes any more.
+    /// The peer's FIN: no more bytes will arrive.
     Eof,
     WouldBlock,
 }
 
-/// Reads once, if there may be something. `id` is for the trace log.
+/// Reads once, unless the socket is known not to be readable. `id` is for the trace log.
 #[inline(always)]
-pub(crate) fn receive<W: Transport>(
-    wire: &mut W,
+pub(crate) fn receive<T: Transport>(
+    transport: &mut T,
     ready: &mut Readiness,
     id: ConnectionId,
     into: &mut [u8],
@@ -119,13 +170,13 @@ pub(crate) fn receive<W: Transport>(
         return Ok(Received::WouldBlock);
     }
     loop {
-        let result = wire.receive(into);
+        let result = transport.receive(into);
         if log_enabled!(Level::Trace) {
             trace_call(id, "recv", into.len(), result.as_ref().copied().map_err(io::Error::kind));
         }
         match result {
             Ok(0) => {
-                ready.readable = false; // for good
+                ready.readable = false; // for good: nothing follows a FIN
                 return Ok(Received::Eof);
             }
             Ok(count) => {
@@ -148,10 +199,11 @@ pub(crate) fn receive<W: Transport>(
     }
 }
 
-/// Sends what the kernel takes of `bytes`, and returns how many that were.
+/// Sends `bytes` once, unless the socket is known not to be writable. Returns how many bytes the
+/// kernel has taken: all, some (a partial write), or none.
 #[inline(always)]
-pub(crate) fn send<W: Transport>(
-    wire: &mut W,
+pub(crate) fn send<T: Transport>(
+    transport: &mut T,
     ready: &mut Readiness,
     id: ConnectionId,
     bytes: &[u8],
@@ -160,7 +212,7 @@ pub(crate) fn send<W: Transport>(
         return Ok(0);
     }
     loop {
-        let result = wire.send(bytes);
+        let result = transport.send(bytes);
         if log_enabled!(Level::Trace) {
             trace_call(id, "send", bytes.len(), result.as_ref().copied().map_err(io::Error::kind));
         }
@@ -185,7 +237,7 @@ pub(crate) fn send<W: Transport>(
     }
 }
 
-/// One line in the trace log. Kept out of the way of those who do not read it.
+/// Writes one line to the trace log. Out of line, so that it costs nothing while tracing is off.
 #[cold]
 #[inline(never)]
 fn trace_call(id: ConnectionId, call: &str, offered: usize, result: Result<usize, ErrorKind>) {

@@ -1,7 +1,10 @@
-//! The seam for `tests/fuzz`, which is a crate of its own and sees only what is public: a connection over a wire that the
-//! fuzzer scripts. Compiled with `--cfg fuzzing` only, as cargo-fuzz does.
+//! A connection over a scripted transport, for the fuzz targets in `tests/fuzz`.
 //!
-//! It lends the connection what a reactor would, and files its deadline as one would; it decides nothing.
+//! They are a crate of their own and see only what is public. Compiled with `--cfg fuzzing` only,
+//! as cargo-fuzz does.
+//!
+//! The code here lends the connection what a reactor would lend it, and checks its deadline as a
+//! reactor would. It decides nothing.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,7 +19,7 @@ use crate::stream::connection::Connection;
 use crate::stream::readiness;
 use crate::stream::readiness::Readiness;
 
-/// A byte stream that never blocks, as `src/stream/readiness.rs` has it.
+/// A non-blocking byte stream: the `Transport` of `src/stream/readiness.rs`.
 #[expect(missing_docs, reason = "they are documented there")]
 pub trait Transport {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize>;
@@ -24,9 +27,9 @@ pub trait Transport {
     fn shutdown_write(&mut self) -> io::Result<()>;
 }
 
-struct Scripted<W>(W);
+struct Scripted<T>(T);
 
-impl<W: Transport> readiness::Transport for Scripted<W> {
+impl<T: Transport> readiness::Transport for Scripted<T> {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.0.receive(into)
     }
@@ -40,11 +43,11 @@ impl<W: Transport> readiness::Transport for Scripted<W> {
     }
 }
 
-/// One connection over a scripted wire.
-pub struct ScriptedConnection<W> {
+/// One connection over a scripted transport.
+pub struct ScriptedConnection<T> {
     /// `None` once it has ended.
     connection: Option<Connection>,
-    wire: Scripted<W>,
+    transport: Scripted<T>,
     ready: Readiness,
     scratch: Vec<u8>,
     state: LoopState,
@@ -52,14 +55,15 @@ pub struct ScriptedConnection<W> {
     ended: Option<CloseReason>,
 }
 
-impl<W: Transport> ScriptedConnection<W> {
-    /// A connection that has just been accepted and not been driven yet. One read brings at most `read_bytes`.
+impl<T: Transport> ScriptedConnection<T> {
+    /// Makes a connection that has just been accepted and not been driven yet. One read returns at
+    /// most `read_bytes`.
     pub fn new(
         protocol: impl Protocol + 'static,
-        wire: W,
+        transport: T,
         limits: Limits,
         read_bytes: usize,
-    ) -> ScriptedConnection<W> {
+    ) -> ScriptedConnection<T> {
         let mut state = LoopState::new(limits);
         let mut effects = Effects::default();
         let peer = Peer::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
@@ -69,11 +73,11 @@ impl<W: Transport> ScriptedConnection<W> {
             peer,
             state.clock.now,
         );
-        let (mut wire, mut ready) = (Scripted(wire), Readiness::UNKNOWN);
-        connection.open(&mut wire, &mut ready, &mut state, &mut effects);
+        let (mut transport, mut ready) = (Scripted(transport), Readiness::UNKNOWN);
+        connection.open(&mut transport, &mut ready, &mut state, &mut effects);
         ScriptedConnection {
             connection: Some(connection),
-            wire,
+            transport,
             ready,
             scratch: vec![0; read_bytes],
             state,
@@ -82,36 +86,38 @@ impl<W: Transport> ScriptedConnection<W> {
         }
     }
 
-    /// The wire, to change what it will do.
-    pub fn wire(&mut self) -> &mut W {
-        &mut self.wire.0
+    /// Returns the transport, to change what it does next.
+    pub fn wire(&mut self) -> &mut T {
+        &mut self.transport.0
     }
 
-    /// The kernel tells of an edge.
-    pub fn note(&mut self, readable: bool, writable: bool, closing: bool) {
+    /// Notes an event, as the loop does. `read_until_would_block`: it reports a FIN, an error or
+    /// the urgent mark, so a short read proves nothing.
+    pub fn note(&mut self, readable: bool, writable: bool, read_until_would_block: bool) {
         self.ready.readable |= readable;
         self.ready.writable |= writable;
-        self.ready.read_until_would_block |= closing;
+        self.ready.read_until_would_block |= read_until_would_block;
     }
 
-    /// Drives it once, and returns whether it could go on.
+    /// Drives the connection once, and returns whether it is unfinished.
     ///
     /// # Panics
     ///
-    /// If it says that it is blocked and could go on, or that it could go on and cannot.
+    /// If the outcome is blocked and the connection could go on, or unfinished and it could not.
     pub fn drive(&mut self) -> bool {
         let Some(connection) = &mut self.connection else { return false };
         let outcome = connection.drive(
-            &mut self.wire,
+            &mut self.transport,
             &mut self.ready,
             &mut self.scratch,
             &mut self.state,
             &mut self.effects,
         );
-        self.follow(outcome)
+        self.finish_drive(outcome)
     }
 
-    /// Lets time pass, and looks at it if that is due, as a reactor would in its next turn. Returns whether it could go on.
+    /// Moves the clock by `ms` milliseconds, and acts on the deadline if it is due, as a reactor
+    /// would in its next turn. Returns whether the connection is unfinished.
     pub fn wait(&mut self, ms: u64) -> bool {
         self.state.clock.now = self.state.clock.now.plus_ms(ms);
         if !self.is_due() {
@@ -119,39 +125,39 @@ impl<W: Transport> ScriptedConnection<W> {
         }
         let Some(connection) = &mut self.connection else { return false };
         let outcome = connection.expire(
-            &mut self.wire,
+            &mut self.transport,
             &mut self.ready,
             &mut self.scratch,
             &mut self.state,
             &mut self.effects,
         );
-        self.follow(outcome)
+        self.finish_drive(outcome)
     }
 
-    /// Would a reactor have to look at it at this very moment, without any news?
+    /// Returns whether its deadline is due now, without a further event.
     pub fn is_due(&self) -> bool {
         self.connection.as_ref().is_some_and(|connection| {
             connection.filing_time(&self.state.limits, self.state.clock.now) <= self.state.clock.now
         })
     }
 
-    /// Would it read, if there were something?
+    /// Returns whether it would read more input.
     pub fn wants_read(&self) -> bool {
         self.connection.as_ref().is_some_and(Connection::wants_read)
     }
 
-    /// Does output wait?
+    /// Returns whether output waits.
     pub fn wants_write(&self) -> bool {
         self.connection.as_ref().is_some_and(Connection::wants_write)
     }
 
-    /// Why it has ended, if it has.
+    /// Returns why it has ended; `None` while it has not.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.ended
     }
 
-    fn follow(&mut self, outcome: Outcome) -> bool {
-        self.effects = Effects::default(); // there is nobody else
+    fn finish_drive(&mut self, outcome: Outcome) -> bool {
+        self.effects = Effects::default(); // there are no other connections
         assert!(self.state.output.is_empty(), "the output scratch is empty between drives");
         match outcome {
             Outcome::Blocked | Outcome::Idle | Outcome::Unfinished => {
@@ -162,7 +168,7 @@ impl<W: Transport> ScriptedConnection<W> {
                 assert_eq!(
                     outcome == Outcome::Unfinished,
                     can_progress,
-                    "what it says of itself is true"
+                    "the outcome is unfinished exactly if the connection could go on"
                 );
                 can_progress
             }

@@ -1,20 +1,8 @@
-//! A conversation without a network, for testing a protocol.
+//! A connection without a network, for testing a protocol.
 //!
-//! ```
-//! use mio_reactor::{Echo, TestConnection};
-//!
-//! let mut echo = TestConnection::new(Echo::new());
-//! echo.peer_sends(b"Hello ");
-//! echo.peer_sends(b"world");
-//! assert_eq!(echo.take_received(), b"Hello world");
-//! echo.peer_shuts_down();
-//! assert!(echo.close_reason().is_some());
-//! ```
-//!
-//! The protocol is driven by the very connection that the reactor uses, over a wire that is two vectors, with a clock that
-//! moves only when told. So messages in pieces, pauses, closing and deadlines are as they are in earnest. The peer takes
-//! everything at once, so that no output ever waits. There are no other connections: what is asked of them is written down for
-//! the test ([`TestConnection::take_effects`]), which can tell the protocol what came of it ([`TestConnection::notify`]).
+//! The protocol runs on the connection that the reactor uses, over a transport that is two vectors.
+//! Everything else that a reactor would do is done here: drive until blocked, expire, apply
+//! effects.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -30,20 +18,38 @@ use crate::protocol::protocol::Protocol;
 use crate::stream::connection::Connection;
 use crate::stream::readiness::{Readiness, Transport};
 
-/// One connection, and the peer at its other end, who is the test.
+/// A connection without a network, for testing a protocol. The test is its peer.
+///
+/// ```
+/// use mio_reactor::{Echo, TestConnection};
+///
+/// let mut echo = TestConnection::new(Echo::new());
+/// echo.peer_sends(b"Hello ");
+/// echo.peer_sends(b"world");
+/// assert_eq!(echo.take_received(), b"Hello world");
+/// echo.peer_shuts_down();
+/// assert!(echo.close_reason().is_some());
+/// ```
+///
+/// The protocol runs on the connection that the reactor uses, so that messages in pieces, pauses,
+/// closing and timeouts are the real ones. The clock moves only with
+/// [`advance_clock`](TestConnection::advance_clock). The peer takes every byte at once, so output
+/// never waits. Effects on other connections are recorded
+/// ([`take_effects`](TestConnection::take_effects)).
 pub struct TestConnection {
     /// `None` once it has ended.
     connection: Option<Connection>,
-    wire: MemoryTransport,
+    transport: MemoryTransport,
     ready: Readiness,
     scratch: Box<[u8]>,
     state: LoopState,
     effects: Effects,
-    asked: Vec<RecordedEffect>,
+    recorded: Vec<RecordedEffect>,
     ended: Option<CloseReason>,
 }
 
-/// What a protocol has asked to be done to another connection, by the call of [`Context`](crate::Context) that asks for it.
+/// An effect of a protocol on another connection, named after the method of
+/// [`Context`](crate::Context) that queues it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[allow(missing_docs)]
@@ -60,7 +66,7 @@ pub enum RecordedEffect {
 }
 
 impl RecordedEffect {
-    /// What `effect` asks for, whose bytes are among these. `None`: it has been refused.
+    /// Converts `effect`, whose bytes are in `bytes`. `None`: a send that is rejected.
     fn from(effect: Effect, bytes: &[u8]) -> Option<RecordedEffect> {
         Some(match effect {
             Effect::Send(id, range) => RecordedEffect::SendTo(id, bytes[range].to_vec()),
@@ -71,25 +77,25 @@ impl RecordedEffect {
             Effect::Command(id, Command::Resume) => RecordedEffect::Resume(id),
             Effect::Abort(id) => RecordedEffect::Abort(id),
             Effect::Monitor(id) => RecordedEffect::Monitor(id),
-            Effect::Connect(call) => RecordedEffect::Connect(call.id, call.address),
-            Effect::ConnectDatagram(call) => RecordedEffect::ConnectDatagram(call.0),
+            Effect::Connect(connect) => RecordedEffect::Connect(connect.id, connect.address),
+            Effect::ConnectDatagram(connect) => RecordedEffect::ConnectDatagram(connect.0),
         })
     }
 }
 
-/// A wire whose other end takes everything at once.
+/// A transport whose other end takes every byte at once.
 #[derive(Default)]
 struct MemoryTransport {
     arrived: Vec<u8>,
     read: usize,
-    peer_has_finished: bool,
+    has_fin: bool,
     sent: Vec<u8>,
 }
 
 impl Transport for MemoryTransport {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let waiting = &self.arrived[self.read..];
-        if waiting.is_empty() && !self.peer_has_finished {
+        if waiting.is_empty() && !self.has_fin {
             return Err(ErrorKind::WouldBlock.into());
         }
         let count = waiting.len().min(into.len());
@@ -113,78 +119,80 @@ impl Transport for MemoryTransport {
 }
 
 impl TestConnection {
-    /// A connection that has just been accepted, with the default limits.
+    /// Makes a connection that has just been accepted, with the default limits, and calls
+    /// [`Protocol::opened`].
     pub fn new(protocol: impl Protocol + 'static) -> TestConnection {
         let mut state = LoopState::new(Limits::default());
         let id = ConnectionId { slot: 0, generation: 0 };
         let peer = Peer::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
         let mut connection = Connection::new(Box::new(protocol), id, peer, state.clock.now);
-        let (mut wire, mut ready) = (MemoryTransport::default(), Readiness::UNKNOWN);
+        let (mut transport, mut ready) = (MemoryTransport::default(), Readiness::UNKNOWN);
         let mut effects = Effects::default();
-        connection.open(&mut wire, &mut ready, &mut state, &mut effects);
+        connection.open(&mut transport, &mut ready, &mut state, &mut effects);
         let scratch = vec![0; READ_BYTES_MAX].into_boxed_slice();
-        let mut rehearsal = TestConnection {
+        let mut test = TestConnection {
             connection: Some(connection),
-            wire,
+            transport,
             ready,
             scratch,
             state,
             effects,
-            asked: Vec::new(),
+            recorded: Vec::new(),
             ended: None,
         };
-        rehearsal.drive();
-        rehearsal
+        test.drive();
+        test
     }
 
-    /// The peer sends `bytes`, and the protocol answers what it can.
+    /// Sends `bytes` from the peer, and drives the connection until it waits.
     pub fn peer_sends(&mut self, bytes: &[u8]) {
-        self.wire.arrived.extend_from_slice(bytes);
+        self.transport.arrived.extend_from_slice(bytes);
         self.drive();
     }
 
-    /// The peer sends its FIN.
+    /// Sends the peer's FIN, and drives the connection until it waits.
     pub fn peer_shuts_down(&mut self) {
-        self.wire.peer_has_finished = true;
+        self.transport.has_fin = true;
         self.drive();
     }
 
-    /// Time passes, and who is late by then is dealt with.
+    /// Moves the clock by `time`, in whole milliseconds, and acts on a timer or timeout that is due
+    /// then.
     pub fn advance_clock(&mut self, time: Duration) {
         self.state.clock.now =
             self.state.clock.now.plus_ms(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         if let Some(connection) = &mut self.connection {
             let outcome = connection.expire(
-                &mut self.wire,
+                &mut self.transport,
                 &mut self.ready,
                 &mut self.scratch,
                 &mut self.state,
                 &mut self.effects,
             );
-            self.follow(outcome);
+            self.finish_drive(outcome);
         }
     }
 
-    /// The name of another connection, to be given to the protocol. Never the same twice.
+    /// Returns the id of another connection, for the protocol. Each call returns a new one.
     pub fn other_connection(&mut self) -> ConnectionId {
         ConnectionId { slot: 1, generation: self.effects.next_generation() }
     }
 
-    /// Takes what the protocol has asked to be done to others since this was last asked, in its order. What it has asked to be
-    /// done to its own connection has been done.
+    /// Takes the effects on other connections that the protocol has queued since the last call, in
+    /// order. Effects on its own connection are not among them: they have been applied.
     pub fn take_effects(&mut self) -> Vec<RecordedEffect> {
-        std::mem::take(&mut self.asked)
+        std::mem::take(&mut self.recorded)
     }
 
-    /// The protocol is told `notification` of another connection.
-    pub fn notify(&mut self, about: ConnectionId, news: Notification) {
+    /// Notifies the protocol of `notification` about the connection `about`.
+    pub fn notify(&mut self, about: ConnectionId, notification: Notification) {
         if let Some(connection) = &mut self.connection {
             let to = connection.id();
-            let ends_wait = news == Notification::BelowLowWatermark;
-            let tiding = PendingNotification { to, about, notification: news, ends_wait };
+            let ends_wait = notification == Notification::BelowLowWatermark;
+            let pending = PendingNotification { to, about, notification, ends_wait };
             connection.deliver(
-                &tiding,
-                &mut self.wire,
+                &pending,
+                &mut self.transport,
                 &mut self.ready,
                 &mut self.state,
                 &mut self.effects,
@@ -193,40 +201,40 @@ impl TestConnection {
         }
     }
 
-    /// Takes what the peer has received since this was last asked.
+    /// Takes the bytes that the peer has received since the last call.
     pub fn take_received(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.wire.sent)
+        std::mem::take(&mut self.transport.sent)
     }
 
-    /// Forgets what the peer has received, and keeps the memory. For benchmarks.
+    /// Drops the bytes that the peer has received, and keeps the memory. For benchmarks.
     pub fn clear_received(&mut self) {
-        self.wire.sent.clear();
+        self.transport.sent.clear();
     }
 
-    /// Why the connection has ended, if it has.
+    /// Returns why the connection has ended; `None` while it has not.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.ended
     }
 
     fn drive(&mut self) {
-        self.follow(Outcome::Unfinished);
+        self.finish_drive(Outcome::Unfinished);
     }
 
-    /// Goes on until there is nothing more to do.
-    fn follow(&mut self, mut outcome: Outcome) {
+    /// Drives the connection until it is blocked, and applies the effects on itself.
+    fn finish_drive(&mut self, mut outcome: Outcome) {
         while let Some(connection) = &mut self.connection {
             if let Outcome::Ended(why) = outcome {
                 connection.call_closed(why);
                 (self.ended, self.connection) = (Some(why), None);
             }
-            let has_changed_itself = self.apply_effects();
-            if outcome != Outcome::Unfinished && !has_changed_itself {
+            let has_applied = self.apply_effects();
+            if outcome != Outcome::Unfinished && !has_applied {
                 return;
             }
             if let Some(connection) = &mut self.connection {
                 self.ready.readable = true;
                 outcome = connection.drive(
-                    &mut self.wire,
+                    &mut self.transport,
                     &mut self.ready,
                     &mut self.scratch,
                     &mut self.state,
@@ -236,31 +244,37 @@ impl TestConnection {
         }
     }
 
-    /// Writes down what was asked to be done to others, and does what was asked to be done to itself. Says whether that was
-    /// anything.
+    /// Records the effects on others, and applies those on the connection itself. Returns whether
+    /// there were any of the latter.
     fn apply_effects(&mut self) -> bool {
-        let mut has_changed_itself = false;
-        let (wire, ready, state) = (&mut self.wire, &mut self.ready, &mut self.state);
+        let mut has_applied = false;
+        let (transport, ready, state) = (&mut self.transport, &mut self.ready, &mut self.state);
         let (queued, bytes) =
             (std::mem::take(&mut self.effects.queued), std::mem::take(&mut self.effects.bytes));
         for (own, effect) in queued {
-            has_changed_itself |= match (effect, &mut self.connection) {
+            has_applied |= match (effect, &mut self.connection) {
                 (Effect::SendOverflow(id), Some(connection)) => {
-                    let tiding = PendingNotification {
+                    let pending = PendingNotification {
                         to: own,
                         about: id,
                         notification: Notification::Rejected,
                         ends_wait: false,
                     };
-                    connection.deliver(&tiding, wire, ready, state, &mut self.effects);
+                    connection.deliver(&pending, transport, ready, state, &mut self.effects);
                     true
                 }
                 (Effect::Send(id, range), Some(connection)) if id == own => {
-                    connection.push_relayed(&bytes[range], wire, ready, state, &mut self.effects);
+                    connection.push_relayed(
+                        &bytes[range],
+                        transport,
+                        ready,
+                        state,
+                        &mut self.effects,
+                    );
                     true
                 }
-                (Effect::Command(id, wish), Some(connection)) if id == own => {
-                    connection.apply(wish, wire, state);
+                (Effect::Command(id, command), Some(connection)) if id == own => {
+                    connection.apply(command, transport, state);
                     true
                 }
                 (Effect::Abort(id), Some(connection)) if id == own => {
@@ -268,12 +282,12 @@ impl TestConnection {
                     true
                 }
                 (effect, _) => {
-                    self.asked.extend(RecordedEffect::from(effect, &bytes));
+                    self.recorded.extend(RecordedEffect::from(effect, &bytes));
                     false
                 }
             };
         }
-        has_changed_itself
+        has_applied
     }
 }
 
@@ -287,7 +301,7 @@ mod tests {
     use crate::protocol::protocol::{Advance, Next};
 
     #[test]
-    fn a_conversation_in_pieces_is_answered_and_ends() {
+    fn request_in_pieces_is_answered_and_the_connection_closes() {
         let mut http = TestConnection::new(Http::new(Site::new()));
         http.peer_sends(b"GET /plaintext HT");
         assert_eq!(http.take_received(), b"");
@@ -297,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn time_passes_only_when_told() {
+    fn clock_moves_only_with_advance_clock() {
         let mut http = TestConnection::new(Http::new(Site::new()));
         http.peer_sends(b"GET /");
         http.advance_clock(Duration::from_millis(9_999));
@@ -310,10 +324,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_of_others_is_written_down_and_what_is_asked_of_itself_is_done() {
-        // Hands on what it hears, and ends as the other does.
-        struct Half(ConnectionId);
-        impl Protocol for Half {
+    fn effects_on_others_are_recorded_and_effects_on_itself_are_applied() {
+        // Relays its input to another connection, and closes when the other one does.
+        struct RelayTo(ConnectionId);
+        impl Protocol for RelayTo {
             fn opened(&mut self, cx: &mut Context<'_>) -> Next {
                 cx.monitor(self.0);
                 Next::Continue
@@ -330,37 +344,37 @@ mod tests {
             fn notified(
                 &mut self,
                 about: ConnectionId,
-                news: Notification,
+                notification: Notification,
                 cx: &mut Context<'_>,
             ) -> Next {
-                assert_eq!((about, news), (self.0, Notification::Closed));
+                assert_eq!((about, notification), (self.0, Notification::Closed));
                 cx.shutdown_write(cx.id());
                 Next::Unchanged
             }
         }
-        let mut names = TestConnection::new(Echo::new());
-        let (first, other) = (names.other_connection(), names.other_connection());
+        let mut ids = TestConnection::new(Echo::new());
+        let (first, other) = (ids.other_connection(), ids.other_connection());
         assert_ne!(first, other);
-        let mut half = TestConnection::new(Half(other));
-        assert_eq!(half.take_effects(), [RecordedEffect::Monitor(other)]);
-        half.peer_sends(b"ab");
-        half.peer_sends(b"c");
+        let mut relay = TestConnection::new(RelayTo(other));
+        assert_eq!(relay.take_effects(), [RecordedEffect::Monitor(other)]);
+        relay.peer_sends(b"ab");
+        relay.peer_sends(b"c");
         assert_eq!(
-            half.take_effects(),
+            relay.take_effects(),
             [
                 RecordedEffect::SendTo(other, b"ab".to_vec()),
                 RecordedEffect::SendTo(other, b"c".to_vec())
             ]
         );
-        assert_eq!(half.take_received(), b"notednoted");
-        half.peer_shuts_down();
+        assert_eq!(relay.take_received(), b"notednoted");
+        relay.peer_shuts_down();
         assert_eq!(
-            (half.take_effects(), half.close_reason()),
+            (relay.take_effects(), relay.close_reason()),
             (vec![RecordedEffect::ShutdownWrite(other)], None)
         );
-        half.notify(other, Notification::Closed);
+        relay.notify(other, Notification::Closed);
         assert_eq!(
-            (half.take_effects(), half.close_reason()),
+            (relay.take_effects(), relay.close_reason()),
             (vec![], Some(CloseReason::Finished))
         );
     }

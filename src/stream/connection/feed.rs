@@ -1,4 +1,12 @@
-//! What is put to the protocol, and what it decides.
+//! Input offered to the protocol, message by message, and what the connection does next.
+//!
+//! ```text
+//!     feed ──► advance ──► advance ──► … ──► write_or_buffer ──► apply_next
+//!              (each consumes a message)     (one send for       (the next phase)
+//!                                             all replies)
+//! ```
+//!
+//! The other callbacks take the same way through `call_protocol`, without input.
 
 use super::{CloseMode, Connection, Phase, WriteSide};
 use crate::clock::Time;
@@ -12,35 +20,37 @@ use crate::stream::buffer::Buffer;
 use crate::stream::readiness::{Readiness, Transport, send};
 
 impl Connection {
-    /// Why a protocol's bytes could not be sent: if our FIN is out, it is no wonder.
+    /// Returns the reason to report when the protocol's output cannot be sent. After our FIN it is
+    /// the protocol's fault, whatever the error is.
     #[cold]
     fn write_error_reason(&self, why: CloseReason) -> CloseReason {
         if self.write_side == WriteSide::Shut { CloseReason::WriteAfterShutdown } else { why }
     }
 
-    /// Has the protocol hear the input that is carried.
+    /// Offers the protocol the buffered input.
     #[cold]
-    pub(super) fn feed_buffered<W: Transport>(
+    pub(super) fn feed_buffered<T: Transport>(
         &mut self,
-        wire: &mut W,
+        transport: &mut T,
         ready: &mut Readiness,
         state: &mut LoopState,
         effects: &mut Effects,
     ) {
         self.phase = Phase::Open;
         let mut input = std::mem::take(&mut self.input);
-        let heard = self.feed(input.as_slice(), wire, ready, state, effects);
-        input.consume(heard);
+        let consumed = self.feed(input.as_slice(), transport, ready, state, effects);
+        input.consume(consumed);
         self.input = input;
     }
 
-    /// Offers the protocol `window`, message by message, and sends all its replies at once. Returns how many bytes of it are
-    /// done with: those consumed, or all, once nobody will read the rest.
+    /// Offers the protocol `window`, message by message, and sends all its replies with one send.
+    /// Returns how many bytes need not be kept: those consumed, or all if the connection is
+    /// closing.
     #[inline(always)]
-    pub(super) fn feed<W: Transport>(
+    pub(super) fn feed<T: Transport>(
         &mut self,
         window: &[u8],
-        wire: &mut W,
+        transport: &mut T,
         ready: &mut Readiness,
         state: &mut LoopState,
         effects: &mut Effects,
@@ -48,10 +58,10 @@ impl Connection {
         let mut cx = Context { state, effects, borrowed: &[], meta: &mut self.meta };
         let step = self.protocol.advance(window, &mut cx);
         if step.consumed == window.len() {
-            // One message, and nothing more: as nearly always.
-            match write_or_buffer(cx, &mut self.output, &mut self.last_activity, wire, ready) {
+            // Fast path: one message and nothing behind it, as in nearly every call.
+            match write_or_buffer(cx, &mut self.output, &mut self.last_activity, transport, ready) {
                 Ok(_) if step.next == Next::Continue => {}
-                Ok(has_replied) => self.apply_next(step.next, has_replied, false),
+                Ok(has_output) => self.apply_next(step.next, has_output, false),
                 Err(why) => self.phase = Phase::Ended(self.write_error_reason(why)),
             }
             return window.len();
@@ -59,7 +69,7 @@ impl Connection {
         let own_output = self.output.len() - self.relayed_output as usize;
         let room = HIGH_WATERMARK_BYTES.saturating_sub(own_output);
         let steps = advance_rest(step, window, room, &mut *self.protocol, &mut cx);
-        match write_or_buffer(cx, &mut self.output, &mut self.last_activity, wire, ready) {
+        match write_or_buffer(cx, &mut self.output, &mut self.last_activity, transport, ready) {
             Ok(_) => self.after_steps(&steps, window.len()),
             Err(why) => {
                 self.phase = Phase::Ended(self.write_error_reason(why));
@@ -68,7 +78,8 @@ impl Connection {
         }
     }
 
-    /// What follows from the steps through `offered` bytes, where they were not a single one.
+    /// Sets the next phase after several steps through `offered` bytes, or one that consumed only a
+    /// part of them. Returns how many bytes need not be kept.
     #[inline(never)]
     fn after_steps(&mut self, steps: &Steps, offered: usize) -> usize {
         let rest = offered - steps.consumed;
@@ -82,7 +93,7 @@ impl Connection {
             }
             Next::Continue | Next::Unchanged => {}
             next @ (Next::Pause | Next::Close | Next::CloseWithoutLinger | Next::Abort) => {
-                self.apply_next(next, steps.last_has_replied, rest > 0);
+                self.apply_next(next, steps.last_has_output, rest > 0);
             }
         }
         match self.phase {
@@ -97,10 +108,11 @@ impl Connection {
         }
     }
 
-    /// Lets the protocol speak when it was not its input that came.
-    pub(super) fn call_protocol<W: Transport>(
+    /// Calls the protocol for any other reason than new input, sends its output and applies its
+    /// decision.
+    pub(super) fn call_protocol<T: Transport>(
         &mut self,
-        wire: &mut W,
+        transport: &mut T,
         ready: &mut Readiness,
         state: &mut LoopState,
         effects: &mut Effects,
@@ -108,32 +120,32 @@ impl Connection {
     ) {
         let mut cx = Context { state, effects, borrowed: &[], meta: &mut self.meta };
         let next = call(&mut *self.protocol, self.input.as_slice(), &mut cx);
-        match write_or_buffer(cx, &mut self.output, &mut self.last_activity, wire, ready) {
-            Ok(_) if next == Next::Continue && self.is_idle() => {} // as mostly
-            Ok(has_replied) => self.apply_next(next, has_replied, !self.input.is_empty()),
+        match write_or_buffer(cx, &mut self.output, &mut self.last_activity, transport, ready) {
+            Ok(_) if next == Next::Continue && self.is_idle() => {} // the usual case
+            Ok(has_output) => self.apply_next(next, has_output, !self.input.is_empty()),
             Err(why) => self.phase = Phase::Ended(self.write_error_reason(why)),
         }
     }
 
-    /// Does what the protocol decided. `has_more`: the peer has said more than the protocol has heard.
-    pub(super) fn apply_next(&mut self, next: Next, has_replied: bool, has_more: bool) {
-        let at_end = matches!(self.phase, Phase::Paused { at_eof: true, .. });
+    /// Applies the decision of the protocol. `has_output`: it sent something in the same call.
+    /// `has_more`: there is input that it has not consumed.
+    pub(super) fn apply_next(&mut self, next: Next, has_output: bool, has_more: bool) {
+        let at_eof = matches!(self.phase, Phase::Paused { at_eof: true, .. });
         self.phase = match next {
-            Next::Continue | Next::Close | Next::CloseWithoutLinger if at_end => {
+            Next::Continue | Next::Close | Next::CloseWithoutLinger if at_eof => {
                 Phase::Flushing { last: CloseMode::Immediate }
             }
-            // Both have said all.
-            Next::Pause | Next::Unchanged if at_end && self.write_side == WriteSide::Shut => {
+            // Both directions are closed.
+            Next::Pause | Next::Unchanged if at_eof && self.write_side == WriteSide::Shut => {
                 Phase::Flushing { last: CloseMode::Immediate }
             }
             Next::Continue if self.phase == Phase::AwaitingFirstByte => Phase::AwaitingFirstByte,
             Next::Continue if self.input.is_empty() => Phase::Open,
             Next::Continue => Phase::Backpressured,
             Next::Unchanged if !matches!(self.phase, Phase::Paused { .. }) => self.phase,
-            Next::Pause | Next::Unchanged => Phase::Paused {
-                awaits_output_low: has_replied || self.owes_output_low(),
-                at_eof: at_end,
-            },
+            Next::Pause | Next::Unchanged => {
+                Phase::Paused { awaits_output_low: has_output || self.owes_output_low(), at_eof }
+            }
             Next::CloseWithoutLinger if !has_more => {
                 Phase::Flushing { last: CloseMode::IfNothingUnread }
             }
@@ -142,26 +154,30 @@ impl Connection {
         };
     }
 
-    /// Of one that pauses and says nothing: will it be asked for more when its output has drained? Who pauses anew is if much
-    /// was said before and waits; who was paused already, only for what it has said since.
+    /// For a pause without new output: returns whether `output_low` is to be called. A protocol
+    /// that was paused already keeps the call that it awaits, if any. One that pauses now is called
+    /// if older output above the low watermark waits.
     fn owes_output_low(&self) -> bool {
-        if let Phase::Paused { awaits_output_low: produced, .. } = self.phase {
-            produced
+        if let Phase::Paused { awaits_output_low, .. } = self.phase {
+            awaits_output_low
         } else {
             self.own_output() > LOW_WATERMARK_BYTES
         }
     }
 }
 
-/// What came of offering a window message by message.
+/// The result of offering a window message by message.
 struct Steps {
+    /// Bytes consumed by all steps together.
     consumed: usize,
     last: Advance,
-    last_has_replied: bool,
+    /// The last step sent something.
+    last_has_output: bool,
 }
 
-/// Goes on from the `first` step, until the window is heard, the protocol wants something else, so much has been said that
-/// `room` is used up, or much is to be done to others.
+/// Continues after the `first` step until one of these holds: the window is consumed, the protocol
+/// needs more input or does not continue, its output has used up `room`, or the effects have
+/// reached their high watermark.
 #[inline(never)]
 fn advance_rest<'i>(
     first: Advance,
@@ -170,35 +186,36 @@ fn advance_rest<'i>(
     protocol: &mut dyn Protocol,
     cx: &mut Context<'i>,
 ) -> Steps {
-    let (mut last, mut heard, mut said) = (first, 0, 0);
+    let (mut last, mut consumed, mut sent_before) = (first, 0, 0);
     loop {
         assert!(
-            last.consumed <= window.len() - heard,
+            last.consumed <= window.len() - consumed,
             "a protocol consumes no more than it was offered"
         );
-        heard += last.consumed;
-        let has_gone_on =
+        consumed += last.consumed;
+        let has_continued =
             matches!(last.next, Next::Continue | Next::Unchanged) && last.consumed > 0;
-        if !has_gone_on
-            || heard == window.len()
+        if !has_continued
+            || consumed == window.len()
             || cx.bytes_pending() >= room
             || cx.effects.is_above_high_watermark()
         {
-            return Steps { consumed: heard, last, last_has_replied: cx.bytes_pending() > said };
+            return Steps { consumed, last, last_has_output: cx.bytes_pending() > sent_before };
         }
-        said = cx.bytes_pending();
-        last = protocol.advance(&window[heard..], cx);
+        sent_before = cx.bytes_pending();
+        last = protocol.advance(&window[consumed..], cx);
     }
 }
 
-/// Sends what the protocol has said, and says whether that was anything. What the kernel does not take now, or must not
-/// since older output waits, is kept.
+/// Sends what the protocol has written in this call, and returns whether that was anything. What
+/// the kernel does not take is appended to `output`, and all of it if older output waits, to keep
+/// the order.
 #[inline(always)]
-fn write_or_buffer<W: Transport>(
+fn write_or_buffer<T: Transport>(
     cx: Context<'_>,
-    unsent: &mut Buffer,
-    active: &mut Time,
-    wire: &mut W,
+    output: &mut Buffer,
+    last_activity: &mut Time,
+    transport: &mut T,
     ready: &mut Readiness,
 ) -> Result<bool, CloseReason> {
     let Context { state, borrowed, meta, .. } = cx;
@@ -207,17 +224,17 @@ fn write_or_buffer<W: Transport>(
         return Ok(false);
     }
     let mut sent = Ok(0);
-    if unsent.is_empty() {
-        *active = state.clock.now; // the peer's time to take it begins
-        sent = send(wire, ready, meta.id, reply);
+    if output.is_empty() {
+        *last_activity = state.clock.now; // the write timeout begins
+        sent = send(transport, ready, meta.id, reply);
     }
     if let Ok(taken) = sent {
         state.stats.bytes_out += taken as u64;
         let rest = &reply[taken..];
-        if !rest.is_empty() && unsent.len() + rest.len() > OUTPUT_BYTES_MAX {
+        if !rest.is_empty() && output.len() + rest.len() > OUTPUT_BYTES_MAX {
             sent = Err(CloseReason::OutputOverflow);
         } else {
-            unsent.append(rest);
+            output.append(rest);
         }
     }
     state.clear_output();

@@ -1,4 +1,20 @@
 //! A connection's deadlines: its timer, its timeouts, and what counts as idle.
+//!
+//! ```text
+//!     phase                                timeout                  ends as
+//!     output waits (up to Flushing)        write_timeout_ms         WriteTimeout
+//!     else, AwaitingFirstByte              first_byte_timeout_ms    FirstByteTimeout
+//!     else, Open, Backpressured, Paused    idle_timeout_ms          IdleTimeout
+//!     Lingering                            linger_timeout_ms        Finished
+//!     Connecting                           connect_timeout_ms       ConnectFailed(TimedOut)
+//! ```
+//!
+//! Each timeout counts from `last_activity`. I/O only stores a new time there; no deadline is
+//! cancelled or filed again. When a filed deadline is due, the connection computes its true one
+//! (see `src/deadline.rs`).
+//!
+//! Invariant: a late loop costs no connection. Before a timeout ends one that does not linger, it
+//! is driven once more, because what it waits for may have arrived.
 
 use std::io::ErrorKind;
 
@@ -12,17 +28,18 @@ use crate::protocol::outcome::Outcome;
 use crate::stream::readiness::{Readiness, Transport};
 
 impl Connection {
-    /// Its deadline has come: rings the protocol's alarm, or ends what has been waited for in vain.
-    pub(crate) fn expire<W: Transport>(
+    /// Acts on a filed deadline that is due: calls the protocol's `timer_expired`, or ends the
+    /// connection if a timeout has passed.
+    pub(crate) fn expire<T: Transport>(
         &mut self,
-        wire: &mut W,
+        transport: &mut T,
         ready: &mut Readiness,
         scratch: &mut [u8],
         state: &mut LoopState,
         effects: &mut Effects,
     ) -> Outcome {
         if self.deadline(&state.limits) > state.clock.now {
-            return Outcome::Blocked; // the promise was to look: it has been active since
+            return Outcome::Blocked; // filed too early: bytes have moved since
         }
         match self.phase {
             Phase::AwaitingFirstByte
@@ -31,9 +48,10 @@ impl Connection {
             | Phase::Paused { .. }
                 if self.meta.timer <= state.clock.now =>
             {
-                // Late; or there is news of it, and it has been put off.
+                // The loop is late, or this slot was deferred with an event: bytes may have arrived
+                // before the timer expired. Drive first.
                 if self.meta.timer.plus_ms(TIMER_LATE_MS) <= state.clock.now || ready.readable {
-                    let outcome = self.probe(wire, ready, scratch, state, effects);
+                    let outcome = self.probe(transport, ready, scratch, state, effects);
                     let still_waits = match self.phase {
                         Phase::AwaitingFirstByte
                         | Phase::Open
@@ -43,22 +61,23 @@ impl Connection {
                         Phase::Connecting { .. } => false,
                     };
                     if !still_waits {
-                        return outcome; // what it waited for had come, or all has been said
+                        return outcome; // the protocol has reset its timer, or has closed
                     }
                 }
                 self.meta.timer = Time::NEVER;
-                self.call_protocol(wire, ready, state, effects, |protocol, _, cx| {
+                self.call_protocol(transport, ready, state, effects, |protocol, _, cx| {
                     protocol.timer_expired(cx)
                 });
-                self.run_until_blocked(wire, ready, scratch, state, effects)
+                self.run_until_blocked(transport, ready, scratch, state, effects)
             }
             Phase::AwaitingFirstByte
             | Phase::Open
             | Phase::Backpressured
             | Phase::Paused { .. }
             | Phase::Flushing { .. } => {
-                // Who has stopped reading until another has drained does nothing that could move a byte, and is no idler for it.
-                // How long that may take is for the other's deadlines to say.
+                // A connection that is paused until another's output has fallen moves no bytes by
+                // design, so the idle timeout must not fire. The deadlines of the other connection
+                // bound the wait.
                 if matches!(self.phase, Phase::Paused { .. })
                     && !self.wants_write()
                     && effects.waits_for_low_watermark(self.meta.id)
@@ -66,25 +85,27 @@ impl Connection {
                     self.last_activity = state.clock.now;
                     return Outcome::Blocked;
                 }
-                // The loop may be late itself, and not have heard of what has come: so look once more.
+                // The loop may be late itself. Drive once more before ending the connection.
                 let (_, why) = self.timeout_rule(&state.limits);
-                // Who does not take its bytes is not excused by sending others.
+                // While output waits, only a write counts: a peer that does not read cannot stay by
+                // sending.
                 let counts_input = !self.wants_write();
                 let moved = |state: &LoopState| {
                     if counts_input { state.stats.bytes_moved() } else { state.stats.bytes_out }
                 };
                 let moved_before = moved(state);
-                let outcome = self.probe(wire, ready, scratch, state, effects);
-                // Somebody may have closed it a moment ago: then it has just sent its FIN, and begins to linger.
-                let has_gone_on = matches!(outcome, Outcome::Ended(_)) || self.is_lingering();
-                let nothing_came = moved(state) == moved_before && !has_gone_on;
+                let outcome = self.probe(transport, ready, scratch, state, effects);
+                // Another connection may have closed this one just before: then the drive has sent
+                // our FIN, and the linger timeout begins.
+                let has_progressed = matches!(outcome, Outcome::Ended(_)) || self.is_lingering();
+                let nothing_came = moved(state) == moved_before && !has_progressed;
                 if nothing_came { Outcome::Ended(why) } else { outcome }
             }
             Phase::Lingering { .. } => Outcome::Ended(CloseReason::Finished),
             Phase::Connecting { .. } => {
-                let outcome = self.probe(wire, ready, scratch, state, effects);
-                let is_late = matches!(self.phase, Phase::Connecting { .. }); // and the loop is not
-                if is_late {
+                let outcome = self.probe(transport, ready, scratch, state, effects);
+                let has_timed_out = matches!(self.phase, Phase::Connecting { .. });
+                if has_timed_out {
                     Outcome::Ended(CloseReason::ConnectFailed(ErrorKind::TimedOut))
                 } else {
                     outcome
@@ -94,7 +115,7 @@ impl Connection {
         }
     }
 
-    /// Look at me no later than this.
+    /// Returns the time of the timer or of the timeout, whichever is earlier.
     #[inline]
     pub(crate) fn deadline(&self, limits: &Limits) -> Time {
         match self.phase {
@@ -111,7 +132,7 @@ impl Connection {
         }
     }
 
-    /// How many milliseconds may pass without a byte moving, and what it ends as then.
+    /// Returns how long no byte may move, in milliseconds, and the reason of the end after that.
     #[inline]
     fn timeout_rule(&self, limits: &Limits) -> (u64, CloseReason) {
         match () {
@@ -125,23 +146,28 @@ impl Connection {
         }
     }
 
-    /// When to look at it, so that its deadline is not missed whatever it does meanwhile: as long as bytes move, the deadline
-    /// only moves back, but it may come to be of the other kind. It is counted from `now`, not from when a byte last moved: a
-    /// moment that has passed would be looked at in every turn.
+    /// Returns the time to file: early enough for any deadline that the connection may have by
+    /// then.
+    ///
+    /// Moving bytes only puts the deadline off. But its kind may change, from the write timeout to
+    /// the idle timeout, which may be shorter. So the filed time is no more than an idle timeout
+    /// away. It counts from `now`, not from `last_activity`: a time in the past would be due in
+    /// every turn.
     pub(crate) fn filing_time(&self, limits: &Limits, now: Time) -> Time {
         self.deadline(limits).min(now.plus_ms(limits.idle_timeout_ms))
     }
 
-    /// When the protocol wants to be called.
+    /// Returns when the protocol's timer expires; [`Time::NEVER`] if none is set.
     #[inline]
     pub(crate) fn timer(&self) -> Time {
         self.meta.timer
     }
 
-    /// When, if nothing moves until then, a stop may take it for one on which nothing is under way. `None`: something is.
+    /// Returns from when on a stop may close it as idle, if no byte moves until then. `None`:
+    /// something is under way.
     pub(crate) fn idle_at(&self) -> Option<Time> {
         match self.phase {
-            // Nothing has been said to the peer yet.
+            // The peer has not been sent anything yet, so nothing is lost.
             Phase::Connecting { .. } => self.output.is_empty().then_some(self.last_activity),
             Phase::AwaitingFirstByte
             | Phase::Open
@@ -152,9 +178,9 @@ impl Connection {
         .map(|since| since.plus_ms(DRAIN_QUIET_MS))
     }
 
-    /// Since when nothing has moved, if nothing is under way. `None`: something is.
+    /// Returns since when no byte has moved. `None`: something is under way.
     pub(crate) fn idle_since(&self) -> Option<Time> {
-        let is_quiet = self.is_idle() && self.meta.timer == Time::NEVER;
-        is_quiet.then_some(self.last_activity)
+        let is_inactive = self.is_idle() && self.meta.timer == Time::NEVER;
+        is_inactive.then_some(self.last_activity)
     }
 }

@@ -1,0 +1,135 @@
+//! Closing: half-close, lingering and aborts.
+
+use super::*;
+
+#[test]
+fn half_closed_peer_receives_whole_reply() {
+    // The peer's FIN arrives behind half a line, and while a reply waits. Whether the protocol
+    // continues or closes, the rest is sent. Then the connection ends at once: after the peer's FIN
+    // there is nothing to linger for.
+    for eof in ["3", "3 close", "3 close_without_linger"] {
+        let mut harness = scripted(ScriptedProtocol { eof, ..ScriptedProtocol::default() });
+        assert_eq!(harness.drive([recv("5\nhalf"), SEND_BLOCKS]), Blocked);
+        assert_eq!(harness.drive_readable([FIN]), Blocked);
+        assert_eq!(harness.calls(), ["5", "eof half"]);
+        assert_eq!(harness.drive_readable([]), Blocked, "nothing is read after the FIN");
+        assert_eq!(harness.drive_writable([send_takes(7)]), Blocked);
+        assert_eq!(harness.drive_writable([send_all(bytes(7, 1))]), Ended(CloseReason::Finished));
+    }
+}
+
+#[test]
+fn fin_without_input_closes_at_once() {
+    let mut harness = scripted(ScriptedProtocol::default());
+    assert_eq!(harness.drive([FIN]), Ended(CloseReason::Finished));
+    assert_eq!(harness.calls(), ["eof "]);
+}
+
+#[test]
+fn close_sends_all_output_then_fin_and_waits_for_the_peers_fin() {
+    // What the peer still sends is read, so that it does not lead to a reset, and discarded.
+    let mut harness = scripted(ScriptedProtocol::default());
+    assert_eq!(harness.drive([recv("5 close\n6\n"), send_takes(3)]), Blocked);
+    assert_eq!(harness.drive_readable([]), Blocked, "output goes before reading");
+    assert_eq!(harness.drive_writable([send_all(bytes(3, 2)), SHUTDOWN, recv("7\n")]), Blocked);
+    assert_eq!(harness.drive_readable([recv("8\n")]), Blocked);
+    assert_eq!(harness.drive_writable([]), Blocked);
+    assert_eq!(harness.drive_readable([FIN]), Ended(CloseReason::Finished));
+    assert_eq!(harness.calls(), ["5 close"]);
+}
+
+#[test]
+fn lingering_is_bounded_in_time() {
+    // Input does not extend the linger timeout.
+    let mut harness = scripted(ScriptedProtocol::default());
+    harness.at_ms(1000);
+    assert_eq!(harness.drive([recv("close\n"), SHUTDOWN]), Blocked);
+    harness.at_ms(2500);
+    assert_eq!(harness.drive_readable([recv("still here")]), Blocked);
+    harness.ends_at(3000, CloseReason::Finished);
+}
+
+#[test]
+fn lingering_is_bounded_in_bytes() {
+    let mut harness = Harness::with_log(
+        ModelSocket::default(),
+        ScriptedProtocol { opened: "close", ..ScriptedProtocol::default() },
+    );
+    harness.scratch = vec![0; 65_536]; // of which the bound is a multiple
+    harness.transport.arrived = usize::MAX / 2;
+    let mut outcome = harness.open_once();
+    while outcome == Unfinished {
+        assert!(harness.transport.read <= LINGER_BYTES_MAX as usize);
+        outcome = harness.drive_once();
+    }
+    assert_eq!(
+        (outcome, harness.transport.read),
+        (Ended(CloseReason::Finished), LINGER_BYTES_MAX as usize)
+    );
+}
+
+#[test]
+fn close_without_linger_does_not_wait_for_the_peers_fin() {
+    // All input has been read (the read was short), so nothing can lead to a reset.
+    let mut harness = scripted(ScriptedProtocol::default());
+    assert_eq!(harness.drive([recv("5 close_without_linger\n"), send_takes(3)]), Blocked);
+    assert_eq!(harness.drive_writable([send_all(bytes(3, 2))]), Ended(CloseReason::Finished));
+}
+
+#[test]
+fn input_behind_a_close_without_linger_makes_it_linger() {
+    // More input was read with it, or may be in the socket because the read was full.
+    let mut harness = scripted(ScriptedProtocol::default());
+    assert_eq!(
+        harness.drive([recv("5 close_without_linger\n6\n"), send_all(bytes(0, 5)), SHUTDOWN]),
+        Blocked
+    );
+    assert_eq!(harness.drive_readable([FIN]), Ended(CloseReason::Finished));
+    let mut harness = scripted(ScriptedProtocol::default());
+    let line = "5 close_without_linger\n";
+    harness.scratch = vec![0; line.len()];
+    assert_eq!(
+        harness.drive([recv(line), send_all(bytes(0, 5)), SHUTDOWN, FIN]),
+        Ended(CloseReason::Finished)
+    );
+}
+
+#[test]
+fn input_during_the_flush_makes_a_close_without_linger_linger() {
+    // All input had been read when the protocol closed. More arrived while the reply waited.
+    // Unread, it would reset the connection and destroy the end of the reply.
+    let mut harness = scripted(ScriptedProtocol::default());
+    assert_eq!(harness.drive([recv("5 close_without_linger\n"), send_takes(3)]), Blocked);
+    assert_eq!(harness.drive_readable([]), Blocked);
+    assert_eq!(harness.drive_writable([send_all(bytes(3, 2)), SHUTDOWN, recv("6\n")]), Blocked);
+    assert_eq!(harness.drive_readable([FIN]), Ended(CloseReason::Finished));
+}
+
+#[test]
+fn abort_ends_at_once_from_every_callback() {
+    let aborted = Ended(CloseReason::Aborted);
+    let protocol = || ScriptedProtocol {
+        opened: "",
+        output_low: ["abort"].into(),
+        timer_expired: "abort",
+        eof: "abort",
+        ..ScriptedProtocol::default()
+    };
+    assert_eq!(scripted(ScriptedProtocol { opened: "abort", ..protocol() }).open([]), aborted);
+    assert_eq!(scripted(protocol()).drive([recv("abort\n")]), aborted);
+    assert_eq!(scripted(protocol()).drive([FIN]), aborted);
+    assert_eq!(scripted(protocol()).drive([recv("1 pause\n"), send_takes(1)]), aborted);
+    let mut harness = scripted(protocol());
+    assert_eq!(harness.drive([recv("9 timer:5\n"), SEND_BLOCKS]), Blocked);
+    assert_eq!(harness.expire_at(5, []), aborted);
+}
+
+#[test]
+fn closed_is_called_once_and_last() {
+    for why in [CloseReason::Finished, CloseReason::Aborted, CloseReason::Stopped] {
+        let mut harness = scripted(ScriptedProtocol::default());
+        assert_eq!(harness.drive([recv("1\n"), send_takes(1)]), Blocked);
+        harness.connection.call_closed(why);
+        assert_eq!(*harness.calls.borrow(), ["1".to_owned(), format!("closed {why:?}")]);
+    }
+}

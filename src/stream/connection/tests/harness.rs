@@ -1,0 +1,213 @@
+//! A connection with all that a reactor lends it, and the checks that hold in every test.
+
+use super::*;
+
+pub(super) struct Harness<T> {
+    pub(super) connection: Connection,
+    pub(super) transport: T,
+    pub(super) ready: Readiness,
+    pub(super) scratch: Vec<u8>,
+    pub(super) state: LoopState,
+    pub(super) effects: Effects,
+    pub(super) calls: CallLog,
+}
+
+/// An echo over a script.
+pub(super) fn echo() -> Harness<ScriptedTransport> {
+    Harness::new(ScriptedTransport::default(), Echo::new())
+}
+
+/// `protocol` over a script.
+pub(super) fn scripted(protocol: ScriptedProtocol) -> Harness<ScriptedTransport> {
+    Harness::with_log(ScriptedTransport::default(), protocol)
+}
+
+impl<T: CountingTransport> Harness<T> {
+    pub(super) fn new(transport: T, protocol: impl Protocol + 'static) -> Harness<T> {
+        let state = LoopState::new(Limits::default());
+        let id = ConnectionId { slot: 1, generation: 1 };
+        let connection = Connection::new(
+            Box::new(protocol),
+            id,
+            SocketAddr::from(([127, 0, 0, 1], 1000)).into(),
+            state.clock.now,
+        );
+        Harness {
+            connection,
+            transport,
+            ready: Readiness::UNKNOWN,
+            scratch: vec![0; READ_BYTES_MAX],
+            state,
+            effects: Effects::default(),
+            calls: CallLog::default(),
+        }
+    }
+
+    /// As `new`, with the calls of `protocol` in `calls`.
+    pub(super) fn with_log(transport: T, protocol: ScriptedProtocol) -> Harness<T> {
+        let calls = Rc::clone(&protocol.calls);
+        Harness { calls, ..Harness::new(transport, protocol) }
+    }
+
+    /// Drives it once. In every test, a drive does something exactly if `can_progress` was true.
+    /// The outcome is unfinished exactly if it is still true.
+    pub(super) fn drive_once(&mut self) -> Outcome {
+        let could_progress = self.connection.can_progress(&self.ready);
+        let before = (self.transport.totals(), self.progress());
+        let outcome = match self.connection.drive(
+            &mut self.transport,
+            &mut self.ready,
+            &mut self.scratch,
+            &mut self.state,
+            &mut self.effects,
+        ) {
+            Outcome::Idle => {
+                assert!(self.connection.is_idle(), "the outcome is idle only if nothing is begun");
+                Blocked
+            }
+            outcome @ (Blocked | Unfinished | Ended(_)) => outcome,
+        };
+        let has_progressed =
+            before != (self.transport.totals(), self.progress()) || outcome != Blocked;
+        assert_eq!(
+            has_progressed, could_progress,
+            "can_progress is true exactly if a drive does something"
+        );
+        self.check(outcome)
+    }
+
+    /// Opens it and drives it once, as a reactor does.
+    pub(super) fn open_once(&mut self) -> Outcome {
+        self.connection.open(
+            &mut self.transport,
+            &mut self.ready,
+            &mut self.state,
+            &mut self.effects,
+        );
+        self.drive_once()
+    }
+
+    fn check(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Blocked | Outcome::Idle => assert!(
+                !self.connection.can_progress(&self.ready),
+                "a blocked connection cannot progress"
+            ),
+            Unfinished => assert!(
+                self.connection.can_progress(&self.ready),
+                "an unfinished connection can progress"
+            ),
+            Ended(_) => {}
+        }
+        let totals = self.transport.totals();
+        let stats = &self.state.stats;
+        assert_eq!(
+            (stats.bytes_in, stats.bytes_out),
+            (totals.read as u64, totals.sent as u64),
+            "all bytes that move are counted"
+        );
+        assert!(self.state.output.is_empty(), "the output scratch is empty between drives");
+        assert!(self.connection.input.len() <= INPUT_BYTES_MAX, "buffered input is bounded");
+        if !matches!(outcome, Ended(_)) {
+            let buffered = self.connection.input.capacity() + self.connection.output.capacity();
+            let limits = Limits { connections_max: 1, ..Limits::default() };
+            assert!(
+                buffered as u64 <= limits.bytes_max(),
+                "{buffered} bytes are more than Limits::bytes_max promises"
+            );
+        }
+        outcome
+    }
+
+    fn progress(&self) -> (Phase, usize, usize) {
+        (self.connection.phase, self.connection.input.len(), self.connection.output.len())
+    }
+
+    /// Sets the clock, in milliseconds since the reactor was made.
+    pub(super) fn at_ms(&mut self, ms: u64) {
+        self.state.clock.now = Time::at(Duration::from_millis(ms));
+    }
+
+    pub(super) fn calls(&self) -> Vec<String> {
+        self.calls.borrow().clone()
+    }
+}
+
+impl Harness<ScriptedTransport> {
+    /// Drives it once, which makes exactly the calls of `script`.
+    #[track_caller]
+    pub(super) fn drive<const N: usize>(&mut self, script: [Syscall; N]) -> Outcome {
+        self.transport.script = script.into();
+        let outcome = self.drive_once();
+        self.assert_script_is_over();
+        outcome
+    }
+
+    #[track_caller]
+    fn assert_script_is_over(&self) {
+        let rest = &self.transport.script;
+        assert!(rest.is_empty(), "the drive stops before {rest:?}");
+    }
+
+    /// An event: readable. Then as `drive`.
+    #[track_caller]
+    pub(super) fn drive_readable<const N: usize>(&mut self, script: [Syscall; N]) -> Outcome {
+        self.ready.readable = true;
+        self.drive(script)
+    }
+
+    /// An event: writable. Then as `drive`.
+    #[track_caller]
+    pub(super) fn drive_writable<const N: usize>(&mut self, script: [Syscall; N]) -> Outcome {
+        self.ready.writable = true;
+        self.drive(script)
+    }
+
+    /// Opens it and drives it once, which together makes exactly the calls of `script`.
+    #[track_caller]
+    pub(super) fn open<const N: usize>(&mut self, script: [Syscall; N]) -> Outcome {
+        self.transport.script = script.into();
+        let outcome = self.open_once();
+        self.assert_script_is_over();
+        outcome
+    }
+
+    /// A filed deadline is due at `ms`. It is acted upon exactly if the true deadline is no later.
+    #[track_caller]
+    pub(super) fn expire_at<const N: usize>(&mut self, ms: u64, script: [Syscall; N]) -> Outcome {
+        self.expire_with(ms, script.into())
+    }
+
+    fn expire_with(&mut self, ms: u64, script: Vec<Syscall>) -> Outcome {
+        self.at_ms(ms);
+        self.transport.script = script.into();
+        let is_due = self.connection.deadline(&self.state.limits) <= self.state.clock.now;
+        let calls_before = self.calls.borrow().len();
+        let outcome = self.connection.expire(
+            &mut self.transport,
+            &mut self.ready,
+            &mut self.scratch,
+            &mut self.state,
+            &mut self.effects,
+        );
+        self.assert_script_is_over();
+        let has_acted = outcome != Blocked || self.calls.borrow().len() > calls_before;
+        assert_eq!(has_acted, is_due, "a deadline is acted upon exactly if it is due");
+        self.check(outcome)
+    }
+
+    /// Nothing happens before `ms`. At `ms` it ends for the reason `why`.
+    #[track_caller]
+    pub(super) fn ends_at(&mut self, ms: u64, why: CloseReason) {
+        assert_eq!(self.expire_at(ms - 1, []), Blocked, "one millisecond early");
+        // Before a timeout ends it, it is driven once more: the loop may be late.
+        let probe = match (why, self.connection.wants_write(), self.connection.wants_read()) {
+            (CloseReason::Finished, ..) => vec![],
+            (_, false, false) => vec![],
+            (_, false, true) => vec![RECV_BLOCKS],
+            (_, true, false) => vec![SEND_BLOCKS],
+            (_, true, true) => vec![SEND_BLOCKS, RECV_BLOCKS],
+        };
+        assert_eq!(self.expire_with(ms, probe), Ended(why));
+    }
+}
