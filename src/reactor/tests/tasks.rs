@@ -1,4 +1,4 @@
-//! Work that others hand in, one thing at a time. (Other threads are in `tests/handle.rs`; here all are one.)
+//! Work that others hand in, one thing at a time. (Other threads are in `tests/tasks.rs`; here all are one.)
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
