@@ -1,13 +1,13 @@
-//! Datagrams over real sockets on loopback.
+//! Datagram sockets of the system, on loopback, driven as a reactor drives them.
 //!
-//! First what both exchanges promise, the one that batches and the one that does not: each story is told over each of
-//! them, over IPv4 and IPv6. Then the whole socket, as a reactor drives it, over the exchange of this system.
+//! `batch_io` checks each kind of batch I/O by itself, over IPv4 and IPv6. The others drive a whole
+//! `DatagramSocket` over the kind that this system offers. The helpers that they share are here.
 
-mod batch_io;
-mod filter;
-mod panics;
-mod receive;
-mod send;
+mod batch_io; // many datagrams in a call, or one by one
+mod filter; // datagrams that are dropped
+mod panics; // panics of the protocol
+mod receive; // what one drive receives and answers
+mod send; // how replies leave, and what an error costs
 
 use std::net::UdpSocket as Peer;
 use std::thread;
@@ -24,8 +24,8 @@ use crate::limits::{
 };
 use crate::sys::{self, LocalAddress};
 
-/// The longest that anything here waits.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest that any call here waits.
+const TIMEOUT: Duration = Duration::from_secs(10);
 const V4: &str = "127.0.0.1:0";
 const V6: &str = "[::1]:0";
 const PREFIX: &[u8] = b"echo -> ";
@@ -36,79 +36,80 @@ fn bind(address: &str) -> UdpSocket {
     sys::bind_datagram(address.parse().unwrap(), Limits::default().udp_buffer_bytes).unwrap()
 }
 
-/// Somebody who talks with `server` and hears nobody else.
+/// A socket of the standard library that is connected to `server`.
 fn peer_of(server: SocketAddr) -> Peer {
     let peer = Peer::bind(SocketAddr::new(server.ip(), 0)).unwrap();
     peer.connect(server).unwrap();
     SockRef::from(&peer).set_recv_buffer_size(Limits::default().udp_buffer_bytes).unwrap();
-    peer.set_read_timeout(Some(PATIENCE)).unwrap();
-    peer.set_write_timeout(Some(PATIENCE)).unwrap();
+    peer.set_read_timeout(Some(TIMEOUT)).unwrap();
+    peer.set_write_timeout(Some(TIMEOUT)).unwrap();
     peer
 }
 
-/// `length` bytes that no other `number` has.
+/// Returns `length` bytes that differ for each `number`.
 fn payload(number: usize, length: usize) -> Vec<u8> {
     (0..length).map(|at| ((number + 1) * 0x9E37_79B1 + at * 0x85EB_CA77).to_le_bytes()[3]).collect()
 }
 
-/// Each of `datagrams` comes to `peer` behind `prefix`, whole and in order.
+/// Asserts that `peer` receives each of `datagrams`, after `prefix`, whole and in order.
 #[track_caller]
 fn check_replies<'d>(peer: &Peer, prefix: &[u8], datagrams: impl IntoIterator<Item = &'d Vec<u8>>) {
     let mut buffer = vec![0; 65_536];
     for (number, datagram) in datagrams.into_iter().enumerate() {
         let length = peer
             .recv(&mut buffer)
-            .unwrap_or_else(|error| panic!("reply {number} does not come: {error}"));
+            .unwrap_or_else(|error| panic!("reply {number} was not received: {error}"));
         assert!(
             buffer[..length] == [prefix, datagram].concat(),
-            "reply {number}, of {length} bytes, is another one"
+            "reply {number}, of {length} bytes, differs"
         );
     }
 }
 
-/// Waits until `is_done`, and tries again and again.
+/// Calls `is_done` until it returns true.
 #[track_caller]
 fn wait_until(mut is_done: impl FnMut() -> bool) {
-    let give_up = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !is_done() {
-        assert!(Instant::now() < give_up, "it has waited for {PATIENCE:?}");
+        assert!(Instant::now() < deadline, "not done after {TIMEOUT:?}");
         thread::yield_now();
     }
 }
 
-/// Returns when all that was sent before has arrived. Loopback delivers in order: so once a witness has heard what was sent
-/// last, the others have heard all that came before.
-fn let_all_arrive() {
-    let witness = Peer::bind(V4).unwrap();
-    witness.connect(witness.local_addr().unwrap()).unwrap();
-    witness.set_read_timeout(Some(PATIENCE)).unwrap();
-    witness.send(b"I am last.").unwrap();
-    witness.recv(&mut [0; 16]).unwrap();
+/// Returns when all that was sent before has arrived. Loopback delivers in order. So once another
+/// socket has received a datagram that is sent now, all earlier ones are in their receive buffers.
+fn wait_for_arrival() {
+    let other = Peer::bind(V4).unwrap();
+    other.connect(other.local_addr().unwrap()).unwrap();
+    other.set_read_timeout(Some(TIMEOUT)).unwrap();
+    other.send(b"last").unwrap();
+    other.recv(&mut [0; 16]).unwrap();
 }
 
-// ---- the whole socket
+// ---- a whole socket
 
-/// A socket that echoes with a prefix, and what a reactor would lend it.
-struct Service {
+/// A datagram socket with its protocol, and what a reactor lends it.
+struct DrivenSocket {
     source: DatagramSocket,
     ready: Readiness,
     state: LoopState,
     effects: Effects,
 }
 
-impl Service {
-    fn on(address: &str) -> Service {
-        Service::of(Echo::with_prefix(PREFIX), address)
+impl DrivenSocket {
+    /// A server that echoes with a prefix.
+    fn echo(address: &str) -> DrivenSocket {
+        DrivenSocket::new(Echo::with_prefix(PREFIX), address)
     }
 
-    fn of(protocol: impl DatagramProtocol + 'static, address: &str) -> Service {
+    fn new(protocol: impl DatagramProtocol + 'static, address: &str) -> DrivenSocket {
         let mut state = LoopState::new(Limits::default());
         let socket = bind(address);
         let bound = socket.local_addr().unwrap();
         let source = DatagramSocket::new(socket, bound, None, Box::new(protocol), &state);
         state.datagram_addresses.push(source.address);
         let ready = Readiness { writable: true, ..Readiness::NOT_READY };
-        Service { source, ready, state, effects: Effects::default() }
+        DrivenSocket { source, ready, state, effects: Effects::default() }
     }
 
     fn begin_answering(&mut self) -> (Unanswered<'_>, &[u8], Replies<'_>) {
@@ -116,34 +117,34 @@ impl Service {
         Replies::answering(batch, replies, requests, &mut self.effects)
     }
 
-    /// Somebody whom the kernel has named as the sender of a datagram, which is forgotten: so what is pretended to come from
-    /// there can be answered.
+    /// Returns a peer that the kernel has reported as the sender of a datagram. That datagram is
+    /// discarded, but one from the same peer that is passed to `receive_fake` can now be answered.
     fn known_peer(&mut self) -> Peer {
         let peer = peer_of(self.source.address);
-        peer.send(b"It is me.").unwrap();
-        let_all_arrive();
+        peer.send(b"first").unwrap();
+        wait_for_arrival();
         self.ready.readable = true;
         self.source.receive(&mut self.ready, &mut self.state.stats);
         assert_eq!(self.source.batch.senders[0].peer, Some(peer.local_addr().unwrap()));
         peer
     }
 
-    /// Puts `bytes` to the protocol as if `peer` had sent them, in datagrams of `segment` that the kernel has joined. The
-    /// replies wait.
-    fn pretend(
+    /// Answers `bytes` as if `peer` had sent them to `local`, as a GRO batch of datagrams of
+    /// `segment` bytes. The replies wait.
+    fn receive_fake(
         &mut self,
         peer: Option<SocketAddr>,
-        asked: LocalAddress,
+        local: LocalAddress,
         segment: usize,
         bytes: &[u8],
     ) {
         self.source.batch.clear();
         self.source.batch.buffers[..bytes.len()].copy_from_slice(bytes);
-        self.source.batch.push_message(peer, asked, bytes.len(), segment, false);
+        self.source.batch.push_message(peer, local, bytes.len(), segment, false);
         self.source.answer_batch(&mut self.state, &mut self.effects);
     }
 
-    /// Drives it once. Whatever the test: what it says of itself afterwards is true.
+    /// Drives it once, and checks what must hold after every drive.
     fn drive(&mut self) -> Outcome {
         let outcome = self.source.drive(&mut self.ready, &mut self.state, &mut self.effects);
         assert_eq!(
@@ -151,18 +152,21 @@ impl Service {
             self.source.can_progress(&self.ready),
             "{outcome:?}"
         );
-        assert!(!(self.source.wants_write() && self.ready.writable), "it sends what it can");
+        assert!(
+            !(self.source.wants_write() && self.ready.writable),
+            "all that can be sent is sent"
+        );
         outcome
     }
 
-    /// The kernel says that it can be read, and it is driven.
+    /// Drives it as if the kernel had reported it readable.
     fn drive_readable(&mut self) -> Outcome {
         self.ready.readable = true;
         self.drive()
     }
 
-    /// Drives it until it has heard `count` datagrams in all.
-    fn hear(&mut self, count: u64) {
+    /// Drives it until it has received `count` datagrams in all.
+    fn receive_until(&mut self, count: u64) {
         wait_until(|| {
             self.drive_readable();
             self.state.stats.datagrams_in >= count
@@ -170,8 +174,8 @@ impl Service {
         assert_eq!(self.state.stats.datagrams_in, count);
     }
 
-    /// What was counted: replies sent, datagrams refused, replies too long, replies that the kernel refused.
-    fn counted(&self) -> (u64, u64, u64, u64) {
+    /// Replies sent, datagrams dropped, replies that were too long, replies that were not sent.
+    fn counters(&self) -> (u64, u64, u64, u64) {
         let stats = &self.state.stats;
         (
             stats.datagrams_out,
@@ -182,10 +186,10 @@ impl Service {
     }
 }
 
-/// Calls a function for each datagram.
-struct Answers<F>(F);
+/// A protocol that calls a function for each datagram.
+struct OnReceived<F>(F);
 
-impl<F: FnMut(&Datagram<'_>, &mut Replies<'_>)> DatagramProtocol for Answers<F> {
+impl<F: FnMut(&Datagram<'_>, &mut Replies<'_>)> DatagramProtocol for OnReceived<F> {
     fn received(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
         self.0(datagram, replies);
     }
