@@ -1,5 +1,9 @@
-//! Connections that we begin, one thing at a time.
-mod failures;
+//! Outgoing connections on the simulated kernel, one event at a time.
+//!
+//! A peer connects to us and sends a byte. The protocol of its connection then connects to
+//! `host()`, and calls the action of the test with the new connection.
+
+mod failures; // connects that fail
 
 use std::io::ErrorKind;
 
@@ -11,124 +15,144 @@ use crate::testing::simulated::kernel::Host;
 
 const FRONT: u16 = 5000;
 
-/// What has become of those who were called, and what has been heard.
+/// What the protocols of a test have been called with.
 #[derive(Default)]
-struct Diary {
-    /// Whoever called, and what it was told.
-    news: Vec<Notification>,
+struct Observations {
+    /// What `Connector` was notified of.
+    notifications: Vec<Notification>,
+    /// Calls of `Greeter::opened`.
     opened: u64,
-    heard: Vec<u8>,
-    last_called: Option<ConnectionId>,
+    /// What `Greeter` received.
+    received: Vec<u8>,
+    /// The connection that was begun last.
+    last_id: Option<ConnectionId>,
 }
 
-type Shared = Rc<RefCell<Diary>>;
+type SharedObservations = Rc<RefCell<Observations>>;
 
-/// Calls a host for each word that its peer says, and does what the word says.
-struct Caller {
-    diary: Shared,
+/// What a test does with a new connection, given the byte for which it was begun.
+type ConnectAction = fn(u8, ConnectionId, &mut Context<'_>);
+
+/// Connects to `host()` for each byte that its peer sends, and calls the action with the new
+/// connection.
+struct Connector {
+    observed: SharedObservations,
     ledger: Rc<RefCell<Ledger>>,
-    word: fn(u8, ConnectionId, &mut Context<'_>),
+    action: ConnectAction,
 }
 
-impl Protocol for Caller {
+impl Protocol for Connector {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         let id = cx.connect(
             host(),
-            Witnessed::new(Called { diary: self.diary.clone() }, host(), &self.ledger),
+            Witnessed::new(Greeter { observed: self.observed.clone() }, host(), &self.ledger),
         );
-        self.diary.borrow_mut().last_called = Some(id);
-        (self.word)(input[0], id, cx);
+        self.observed.borrow_mut().last_id = Some(id);
+        (self.action)(input[0], id, cx);
         Advance::consumed(1)
     }
 
-    fn notified(&mut self, about: ConnectionId, news: Notification, _: &mut Context<'_>) -> Next {
-        let mut diary = self.diary.borrow_mut();
-        assert_eq!(Some(about), diary.last_called);
-        diary.news.push(news);
+    fn notified(
+        &mut self,
+        about: ConnectionId,
+        notification: Notification,
+        _: &mut Context<'_>,
+    ) -> Next {
+        let mut observed = self.observed.borrow_mut();
+        assert_eq!(Some(about), observed.last_id);
+        observed.notifications.push(notification);
         Next::Unchanged
     }
 }
 
-/// Says hello, and hears what comes.
-struct Called {
-    diary: Shared,
+/// The protocol of the new connection: sends "hello", and stores what it receives.
+struct Greeter {
+    observed: SharedObservations,
 }
 
-impl Protocol for Called {
+impl Protocol for Greeter {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
-        self.diary.borrow_mut().opened += 1;
+        self.observed.borrow_mut().opened += 1;
         cx.send(b"hello");
         Next::Continue
     }
 
     fn advance<'i>(&mut self, input: &'i [u8], _: &mut Context<'i>) -> Advance {
-        self.diary.borrow_mut().heard.extend_from_slice(input);
+        self.observed.borrow_mut().received.extend_from_slice(input);
         Advance::consumed(input.len())
     }
 }
 
-/// Who is called.
+/// The address that is connected to.
 fn host() -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 9], 80))
 }
 
-const ANSWERS: Host = Host::Answers { after_us: 20_000, room_max: 1 << 20 };
+/// A host that accepts the connection after 20 ms.
+const ACCEPTS: Host = Host::Answers { after_us: 20_000, room_max: 1 << 20 };
 
-/// A world in which a peer has told a caller to call, and what has come of it is seen.
-struct Scene {
+/// A world with one peer, which is connected to a `Connector`.
+struct ConnectFixture {
     world: World,
     peer: usize,
-    diary: Shared,
+    observed: SharedObservations,
 }
 
-impl Scene {
+impl ConnectFixture {
     fn new(
         limits: Limits,
         faults: Faults,
-        is: Option<Host>,
-        word: fn(u8, ConnectionId, &mut Context<'_>),
-    ) -> Scene {
+        behaviour: Option<Host>,
+        action: ConnectAction,
+    ) -> ConnectFixture {
         let mut world = World::new(1, limits, faults);
-        if let Some(is) = is {
-            world.kernel().hosts.insert(host(), is);
+        if let Some(behaviour) = behaviour {
+            world.kernel().hosts.insert(host(), behaviour);
         }
-        let diary = Shared::default();
-        let shared = diary.clone();
+        let observed = SharedObservations::default();
+        let shared = observed.clone();
         let ledger = world.ledger.clone();
-        world.serve(FRONT, move |_| Caller { diary: shared.clone(), ledger: ledger.clone(), word });
+        world.serve(FRONT, move |_| Connector {
+            observed: shared.clone(),
+            ledger: ledger.clone(),
+            action,
+        });
         let peer = world.connect(FRONT, 1);
         world.settle();
-        Scene { world, peer, diary }
+        ConnectFixture { world, peer, observed }
     }
 
-    fn calm(is: Host, word: fn(u8, ConnectionId, &mut Context<'_>)) -> Scene {
-        Scene::new(Limits::default(), Faults::default(), Some(is), word)
+    /// With no faults but those of the host itself.
+    fn with_host(behaviour: Host, action: ConnectAction) -> ConnectFixture {
+        ConnectFixture::new(Limits::default(), Faults::default(), Some(behaviour), action)
     }
 
-    fn call(&mut self, word: u8) {
-        self.world.says(self.peer, &[word]);
+    /// Has the peer send `byte`, for which `Connector` connects to the host.
+    fn connect(&mut self, byte: u8) {
+        self.world.says(self.peer, &[byte]);
         self.world.settle();
     }
 
-    /// The stream to who was called.
-    fn called(&self) -> usize {
+    /// The stream to the host.
+    fn outbound_stream(&self) -> usize {
         self.world
             .kernel()
             .streams
             .iter()
             .position(|stream| stream.peer == host())
-            .expect("it was called")
+            .expect("a connect was begun")
     }
 
-    fn closed(&self) -> Option<CloseReason> {
+    /// Why the connection to the host has ended, if it has.
+    fn close_reason(&self) -> Option<CloseReason> {
         self.world.ledger.borrow().ending_of(host())
     }
 
-    fn news(&self) -> Vec<Notification> {
-        self.diary.borrow().news.clone()
+    fn notifications(&self) -> Vec<Notification> {
+        self.observed.borrow().notifications.clone()
     }
 
-    /// Everybody goes, and nothing is left.
+    /// Resets all connections, and checks that nothing is left.
     fn end(mut self) {
         let streams = self.world.kernel().streams.len();
         for stream in 0..streams {
@@ -142,61 +166,71 @@ impl Scene {
     }
 }
 
-fn nothing(_: u8, _: ConnectionId, _: &mut Context<'_>) {}
+fn no_action(_: u8, _: ConnectionId, _: &mut Context<'_>) {}
 
-// ---- reached
+// ---- connects that succeed
 
 #[test]
-fn who_is_called_is_spoken_to_when_it_answers_and_the_caller_is_told() {
-    let mut scene = Scene::calm(ANSWERS, nothing);
-    scene.call(b'x');
-    assert_eq!((scene.news(), scene.diary.borrow().opened), (vec![], 0), "it has not answered yet");
-    scene.world.live(20);
-    assert_eq!((scene.news(), scene.diary.borrow().opened), (vec![Notification::Connected], 1));
-    let stream = scene.called();
-    assert_eq!(scene.world.hears(stream), b"hello");
-    scene.world.says(stream, b"and hello to you");
-    scene.world.settle();
-    assert_eq!(scene.diary.borrow().heard, b"and hello to you");
-    scene.world.kernel().peer_closes(stream);
-    scene.world.settle();
-    assert_eq!(scene.closed(), Some(CloseReason::Finished));
-    assert_eq!((scene.world.stats().connected, scene.world.stats().connects_failed), (1, 0));
-    scene.end();
+fn successful_connect_opens_its_protocol_and_notifies_its_originator() {
+    let mut fixture = ConnectFixture::with_host(ACCEPTS, no_action);
+    fixture.connect(b'x');
+    assert_eq!(
+        (fixture.notifications(), fixture.observed.borrow().opened),
+        (vec![], 0),
+        "not connected yet"
+    );
+    fixture.world.live(20);
+    assert_eq!(
+        (fixture.notifications(), fixture.observed.borrow().opened),
+        (vec![Notification::Connected], 1)
+    );
+    let stream = fixture.outbound_stream();
+    assert_eq!(fixture.world.hears(stream), b"hello");
+    fixture.world.says(stream, b"and hello to you");
+    fixture.world.settle();
+    assert_eq!(fixture.observed.borrow().received, b"and hello to you");
+    fixture.world.kernel().peer_closes(stream);
+    fixture.world.settle();
+    assert_eq!(fixture.close_reason(), Some(CloseReason::Finished));
+    assert_eq!((fixture.world.stats().connected, fixture.world.stats().connects_failed), (1, 0));
+    fixture.end();
 }
 
 #[test]
-fn what_is_sent_before_the_answer_waits_and_leaves_first() {
-    let mut scene = Scene::calm(ANSWERS, |_, id, cx| {
-        cx.send_to(id, b"early, ");
-        cx.send_to(id, b"and earlier than ");
+fn bytes_sent_before_the_connect_completes_wait_and_are_sent_first() {
+    let mut fixture = ConnectFixture::with_host(ACCEPTS, |_, id, cx| {
+        cx.send_to(id, b"first, ");
+        cx.send_to(id, b"second, ");
     });
-    scene.call(b'x');
-    let id = scene.diary.borrow().last_called.unwrap();
-    assert_eq!(scene.world.reactor().send_to(id, b"you: "), None);
-    scene.world.live(20);
-    let stream = scene.called();
-    assert_eq!(scene.world.hears(stream), b"early, and earlier than you: hello");
-    scene.end();
+    fixture.connect(b'x');
+    let id = fixture.observed.borrow().last_id.unwrap();
+    assert_eq!(fixture.world.reactor().send_to(id, b"third, "), None);
+    fixture.world.live(20);
+    let stream = fixture.outbound_stream();
+    assert_eq!(fixture.world.hears(stream), b"first, second, third, hello");
+    fixture.end();
 }
 
 #[test]
-fn the_marks_hold_for_who_has_not_answered_yet() {
-    let mut scene = Scene::calm(ANSWERS, |_, id, cx| {
+fn watermarks_apply_while_the_connect_is_in_progress() {
+    let mut fixture = ConnectFixture::with_host(ACCEPTS, |_, id, cx| {
         cx.send_to(id, &text_of(1, 0, crate::limits::HIGH_WATERMARK_BYTES + 1));
         cx.send_to(id, &vec![0; crate::limits::OUTPUT_BYTES_MAX]);
     });
-    scene.call(b'x');
-    assert_eq!(scene.news(), [Notification::AboveHighWatermark, Notification::Rejected]);
-    scene.world.live(20);
-    assert_eq!(scene.news()[2..], [Notification::Connected, Notification::BelowLowWatermark]);
-    scene.end();
+    fixture.connect(b'x');
+    assert_eq!(fixture.notifications(), [Notification::AboveHighWatermark, Notification::Rejected]);
+    fixture.world.live(20);
+    assert_eq!(
+        fixture.notifications()[2..],
+        [Notification::Connected, Notification::BelowLowWatermark]
+    );
+    fixture.end();
 }
 
 #[test]
-fn who_is_closed_before_it_answers_still_gets_what_was_sent_to_it() {
-    for (how, at_last) in [(b'c', Some(CloseReason::Finished)), (b'f', None)] {
-        let mut scene = Scene::calm(ANSWERS, |how, id, cx| {
+fn close_during_a_connect_delivers_what_was_sent_before() {
+    for (how, reason) in [(b'c', Some(CloseReason::Finished)), (b'f', None)] {
+        let mut fixture = ConnectFixture::with_host(ACCEPTS, |how, id, cx| {
             cx.send_to(id, b"only this, and ");
             if how == b'c' {
                 cx.close(id);
@@ -205,146 +239,141 @@ fn who_is_closed_before_it_answers_still_gets_what_was_sent_to_it() {
             }
             cx.send_to(id, b"not this");
         });
-        scene.call(how);
-        assert_eq!(scene.news(), [Notification::Closed], "what was sent too late");
-        scene.world.live(20);
-        assert_eq!(scene.news()[1..], [Notification::Connected]);
-        let stream = scene.called();
-        assert_eq!(scene.world.hears(stream), b"only this, and hello");
-        assert_eq!(scene.world.kernel().peer_hears(stream, 1), Heard::Fin);
-        scene.world.says(stream, b"a late answer");
-        scene.world.settle();
-        let heard = scene.diary.borrow().heard.clone();
+        fixture.connect(how);
+        assert_eq!(fixture.notifications(), [Notification::Closed], "for what was sent too late");
+        fixture.world.live(20);
+        assert_eq!(fixture.notifications()[1..], [Notification::Connected]);
+        let stream = fixture.outbound_stream();
+        assert_eq!(fixture.world.hears(stream), b"only this, and hello");
+        assert_eq!(fixture.world.kernel().peer_hears(stream, 1), Heard::Fin);
+        fixture.world.says(stream, b"a late answer");
+        fixture.world.settle();
+        let received = fixture.observed.borrow().received.clone();
         assert_eq!(
-            heard,
+            received,
             if how == b'f' { &b"a late answer"[..] } else { b"" },
-            "who has finished hears on"
+            "only its write side is shut down"
         );
-        scene.world.live(3000);
-        assert_eq!(scene.closed(), at_last);
-        scene.end();
+        fixture.world.live(3000);
+        assert_eq!(fixture.close_reason(), reason);
+        fixture.end();
     }
 }
 
 #[test]
-fn an_event_that_decides_nothing_is_no_answer() {
+fn spurious_event_does_not_complete_a_connect() {
     use crate::testing::simulated::stream::{IN, OUT};
-    let mut scene = Scene::calm(ANSWERS, nothing);
-    scene.call(b'x');
-    let stream = scene.called();
-    let descriptor = scene.world.kernel().streams[stream].descriptor.unwrap();
+    let mut fixture = ConnectFixture::with_host(ACCEPTS, no_action);
+    fixture.connect(b'x');
+    let stream = fixture.outbound_stream();
+    let descriptor = fixture.world.kernel().streams[stream].descriptor.unwrap();
     for bits in [IN, OUT, IN | OUT] {
-        scene.world.kernel().raise_false_alarm(descriptor, bits);
-        scene.world.settle();
-        assert_eq!((scene.diary.borrow().opened, scene.closed()), (0, None), "{bits:#x}");
+        fixture.world.kernel().raise_false_alarm(descriptor, bits);
+        fixture.world.settle();
+        assert_eq!(
+            (fixture.observed.borrow().opened, fixture.close_reason()),
+            (0, None),
+            "{bits:#x}"
+        );
     }
-    scene.world.live(20);
-    assert_eq!(scene.diary.borrow().opened, 1);
-    scene.end();
+    fixture.world.live(20);
+    assert_eq!(fixture.observed.borrow().opened, 1);
+    fixture.end();
 }
 
-/// The kernel tells of the answer and of the peer's words at once, and the peer is driven first.
+/// The kernel reports in one batch that the connect is over and that the peer has sent something,
+/// and the peer's connection is driven first.
 #[test]
-fn what_is_sent_between_the_answer_and_its_drive_goes_the_same_way() {
+fn send_between_the_connect_event_and_its_drive_only_buffers() {
     let fails = Host::Fails { after_us: 20_000, error: errno::ECONNREFUSED };
-    for (is, news, why) in [
-        (ANSWERS, Notification::Connected, None),
+    for (behaviour, notification, why) in [
+        (ACCEPTS, Notification::Connected, None),
         (
             fails,
             Notification::ConnectFailed(ErrorKind::ConnectionRefused),
             Some(CloseReason::ConnectFailed(ErrorKind::ConnectionRefused)),
         ),
     ] {
-        let mut scene = Scene::calm(is, |word, id, cx| {
-            if word == b'x' {
+        let mut fixture = ConnectFixture::with_host(behaviour, |byte, id, cx| {
+            if byte == b'x' {
                 cx.send_to(id, b"early");
             }
         });
-        scene.call(b'x');
-        let id = scene.diary.borrow().last_called.unwrap();
-        scene.world.be_held_up(25);
+        fixture.connect(b'x');
+        let id = fixture.observed.borrow().last_id.unwrap();
+        fixture.world.be_held_up(25);
         // As `note` does.
-        let token = scene.world.reactor().effects.slot_of(id).unwrap();
-        scene.world.reactor().slots[token].ready.writable = true;
+        let token = fixture.world.reactor().effects.slot_of(id).unwrap();
+        fixture.world.reactor().slots[token].ready.writable = true;
         assert_eq!(
-            scene.world.reactor().send_to(id, &text_of(1, 0, 100_000)),
+            fixture.world.reactor().send_to(id, &text_of(1, 0, 100_000)),
             Some(Notification::AboveHighWatermark)
         );
-        let sends = scene.world.take_calls().into_iter().filter(|&call| call == "send").count();
-        assert_eq!(sends, 0, "nobody has asked yet whether it has been reached");
-        scene.world.settle();
-        assert_eq!((scene.news(), scene.closed()), (vec![news], why));
-        scene.end();
+        let sends = fixture.world.take_calls().into_iter().filter(|&call| call == "send").count();
+        assert_eq!(sends, 0, "the result of the connect has not been read yet");
+        fixture.world.settle();
+        assert_eq!((fixture.notifications(), fixture.close_reason()), (vec![notification], why));
+        fixture.end();
     }
 }
 
-// ---- at a stop
+// ---- connects during a stop
 
 #[test]
-fn a_stop_ends_a_call_to_which_nothing_was_said_and_waits_for_the_others() {
-    for (host, word, hears, why) in [
-        (
-            Host::Silent,
-            nothing as fn(u8, ConnectionId, &mut Context<'_>),
-            None,
-            CloseReason::Stopped,
-        ),
-        (
-            ANSWERS,
-            |_, id, cx| cx.send_to(id, b"I stop. "),
-            Some(b"I stop. hello"),
-            CloseReason::Finished,
-        ),
+fn stop_cancels_connects_without_output_and_waits_for_the_others() {
+    for (behaviour, action, received, why) in [
+        (Host::Silent, no_action as ConnectAction, None, CloseReason::Stopped),
+        (ACCEPTS, |_, id, cx| cx.send_to(id, b"bye, "), Some(b"bye, hello"), CloseReason::Finished),
     ] {
-        let mut scene = Scene::calm(host, word);
-        scene.call(b'x');
-        let stream = scene.called();
-        scene.world.kernel().ring();
-        scene.world.live(150);
-        match hears {
+        let mut fixture = ConnectFixture::with_host(behaviour, action);
+        fixture.connect(b'x');
+        let stream = fixture.outbound_stream();
+        fixture.world.kernel().ring();
+        fixture.world.live(150);
+        match received {
             Some(bytes) => {
-                assert_eq!(scene.world.hears(stream), bytes);
-                assert_eq!(scene.world.kernel().peer_hears(stream, 1), Heard::Fin);
-                scene.world.kernel().peer_closes(stream);
-                scene.world.settle();
+                assert_eq!(fixture.world.hears(stream), bytes);
+                assert_eq!(fixture.world.kernel().peer_hears(stream, 1), Heard::Fin);
+                fixture.world.kernel().peer_closes(stream);
+                fixture.world.settle();
             }
             None => {
-                assert_eq!(scene.world.kernel().streams[stream].descriptor, None, "it is closed");
+                assert_eq!(fixture.world.kernel().streams[stream].descriptor, None, "it is closed");
             }
         }
-        assert_eq!(scene.closed(), Some(why));
-        let peer = scene.peer;
-        scene.world.kernel().peer_closes(peer);
-        scene.world.settle();
-        assert!(scene.world.reactor().is_stopped());
-        assert_eq!(scene.world.reactor().run().unwrap(), Stopped::Graceful);
-        scene.world.stop();
+        assert_eq!(fixture.close_reason(), Some(why));
+        let peer = fixture.peer;
+        fixture.world.kernel().peer_closes(peer);
+        fixture.world.settle();
+        assert!(fixture.world.reactor().is_stopped());
+        assert_eq!(fixture.world.reactor().run().unwrap(), Stopped::Graceful);
+        fixture.world.stop();
     }
 }
 
-// ---- from outside
+// ---- connects of the reactor itself
 
 #[test]
-fn a_reactor_calls_before_its_first_turn() {
-    for (is, kind) in [
-        (ANSWERS, None),
+fn reactor_connects_before_its_first_turn() {
+    for (behaviour, kind) in [
+        (ACCEPTS, None),
         (Host::Unreachable { error: errno::ENETUNREACH }, Some(ErrorKind::NetworkUnreachable)),
     ] {
         let mut world = World::calm();
-        world.kernel().hosts.insert(host(), is);
-        let diary = Shared::default();
+        world.kernel().hosts.insert(host(), behaviour);
+        let observed = SharedObservations::default();
         let ledger = world.ledger.clone();
-        let protocol = Witnessed::new(Called { diary: diary.clone() }, host(), &ledger);
+        let protocol = Witnessed::new(Greeter { observed: observed.clone() }, host(), &ledger);
         let id = world.reactor().connect(host(), protocol);
-        let news = if kind.is_some() { Some(Notification::Closed) } else { None };
-        assert_eq!(world.reactor().send_to(id, b"Well, "), news);
+        let result = if kind.is_some() { Some(Notification::Closed) } else { None };
+        assert_eq!(world.reactor().send_to(id, b"early, "), result);
         world.live(21);
-        assert_eq!(diary.borrow().opened, u64::from(kind.is_none()));
+        assert_eq!(observed.borrow().opened, u64::from(kind.is_none()));
         assert_eq!(ledger.borrow().ending_of(host()), kind.map(CloseReason::ConnectFailed));
         if kind.is_none() {
             let stream =
                 world.kernel().streams.iter().position(|stream| stream.peer == host()).unwrap();
-            assert_eq!(world.hears(stream), b"Well, hello");
+            assert_eq!(world.hears(stream), b"early, hello");
             world.kernel().peer_closes(stream);
             world.settle();
         }

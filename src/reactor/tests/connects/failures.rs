@@ -1,174 +1,184 @@
-//! Connects that fail, one cause at a time.
+//! Connects that fail, one cause at a time: both protocols get the same reason, once.
 
 use super::*;
 
-/// Calls, lives for a while, and looks what came of it: the protocol and the caller are told the same, once.
-fn check_unreached(mut scene: Scene, live_ms: u64, kind: ErrorKind) {
-    scene.call(b'x');
-    scene.world.live(live_ms);
-    assert_eq!(scene.closed(), Some(CloseReason::ConnectFailed(kind)));
-    assert_eq!(scene.news(), [Notification::ConnectFailed(kind)]);
-    assert_eq!(scene.diary.borrow().opened, 0);
-    let id = scene.diary.borrow().last_called.unwrap();
-    assert_eq!(scene.world.reactor().send_to(id, b"x"), Some(Notification::Closed));
-    assert_eq!((scene.world.stats().connected, scene.world.stats().connects_failed), (0, 1));
-    scene.end();
+/// Connects, lets `live_ms` pass, and checks that the connect has failed for the reason `kind`: the
+/// protocol is closed with it, and the originator notified of it, each once.
+fn check_failed(mut fixture: ConnectFixture, live_ms: u64, kind: ErrorKind) {
+    fixture.connect(b'x');
+    fixture.world.live(live_ms);
+    assert_eq!(fixture.close_reason(), Some(CloseReason::ConnectFailed(kind)));
+    assert_eq!(fixture.notifications(), [Notification::ConnectFailed(kind)]);
+    assert_eq!(fixture.observed.borrow().opened, 0);
+    let id = fixture.observed.borrow().last_id.unwrap();
+    assert_eq!(fixture.world.reactor().send_to(id, b"x"), Some(Notification::Closed));
+    assert_eq!((fixture.world.stats().connected, fixture.world.stats().connects_failed), (0, 1));
+    fixture.end();
 }
 
 #[test]
-fn a_refusal_is_told() {
+fn refused_connect_is_reported_with_its_reason() {
     let refuses = Host::Fails { after_us: 30_000, error: errno::ECONNREFUSED };
-    check_unreached(Scene::calm(refuses, nothing), 31, ErrorKind::ConnectionRefused);
-    check_unreached(
-        Scene::calm(refuses, |_, id, cx| cx.send_to(id, b"lost")),
+    check_failed(ConnectFixture::with_host(refuses, no_action), 31, ErrorKind::ConnectionRefused);
+    check_failed(
+        ConnectFixture::with_host(refuses, |_, id, cx| cx.send_to(id, b"lost")),
         31,
         ErrorKind::ConnectionRefused,
     );
-    check_unreached(
-        Scene::new(Limits::default(), Faults::default(), None, nothing),
+    check_failed(
+        ConnectFixture::new(Limits::default(), Faults::default(), None, no_action),
         1,
         ErrorKind::ConnectionRefused,
     );
 }
 
 #[test]
-fn who_cannot_be_reached_is_told_whether_that_is_known_at_once_or_later() {
+fn connect_fails_alike_whether_the_error_comes_at_once_or_later() {
     for host in [
         Host::Fails { after_us: 3_000_000, error: errno::EHOSTUNREACH },
         Host::Unreachable { error: errno::EHOSTUNREACH },
     ] {
-        check_unreached(Scene::calm(host, nothing), 3001, ErrorKind::HostUnreachable);
+        check_failed(ConnectFixture::with_host(host, no_action), 3001, ErrorKind::HostUnreachable);
     }
 }
 
 #[test]
-fn who_never_answers_is_given_up_in_time() {
+fn connect_times_out_when_the_host_does_not_answer() {
     let limits = Limits { connect_timeout_ms: 700, ..Limits::default() };
-    let mut scene =
-        Scene::new(limits.clone(), Faults::default(), Some(Host::Silent), |_, id, cx| {
+    let mut fixture =
+        ConnectFixture::new(limits.clone(), Faults::default(), Some(Host::Silent), |_, id, cx| {
             cx.send_to(id, b"lost");
         });
-    scene.call(b'x');
-    let turns = scene.world.live(699);
-    assert_eq!((scene.closed(), turns), (None, 1), "it waits, and does nothing else");
-    scene.world.live(2);
-    assert_eq!(scene.closed(), Some(CloseReason::ConnectFailed(ErrorKind::TimedOut)));
-    scene.end();
-    check_unreached(
-        Scene::new(limits, Faults::default(), Some(Host::Silent), nothing),
+    fixture.connect(b'x');
+    let turns = fixture.world.live(699);
+    assert_eq!((fixture.close_reason(), turns), (None, 1), "the loop only sleeps");
+    fixture.world.live(2);
+    assert_eq!(fixture.close_reason(), Some(CloseReason::ConnectFailed(ErrorKind::TimedOut)));
+    fixture.end();
+    check_failed(
+        ConnectFixture::new(limits, Faults::default(), Some(Host::Silent), no_action),
         702,
         ErrorKind::TimedOut,
     );
 }
 
 #[test]
-fn an_answer_in_time_to_a_loop_that_is_late_is_heard() {
+fn late_loop_notices_a_connect_that_completed_before_its_timeout() {
     let limits = Limits { connect_timeout_ms: 700, ..Limits::default() };
-    let mut scene = Scene::new(limits, Faults::default(), Some(ANSWERS), nothing);
-    scene.call(b'x');
-    scene.world.be_held_up(1000);
-    scene.world.settle();
-    assert_eq!((scene.news(), scene.closed()), (vec![Notification::Connected], None));
-    scene.end();
+    let mut fixture = ConnectFixture::new(limits, Faults::default(), Some(ACCEPTS), no_action);
+    fixture.connect(b'x');
+    fixture.world.be_held_up(1000);
+    fixture.world.settle();
+    assert_eq!(
+        (fixture.notifications(), fixture.close_reason()),
+        (vec![Notification::Connected], None)
+    );
+    fixture.end();
 }
 
 #[test]
-fn a_call_without_a_descriptor_fails_and_leaves_nothing() {
-    // The poll, the bell, the listener, and the caller.
+fn connect_without_a_free_descriptor_fails_and_leaves_nothing_open() {
+    // The poll, the stop signal, the listener and the accepted connection have theirs. No other is
+    // left.
     let faults = Faults { descriptors_max: 5, ..Faults::default() };
-    let mut scene = Scene::new(Limits::default(), faults, Some(ANSWERS), nothing);
-    let open = scene.world.kernel().descriptors_open();
-    scene.world.kernel().faults.descriptors_max = open;
-    scene.call(b'x');
-    let Some(CloseReason::ConnectFailed(kind)) = scene.closed() else {
-        panic!("{:?}", scene.closed())
+    let mut fixture = ConnectFixture::new(Limits::default(), faults, Some(ACCEPTS), no_action);
+    let open = fixture.world.kernel().descriptors_open();
+    fixture.world.kernel().faults.descriptors_max = open;
+    fixture.connect(b'x');
+    let Some(CloseReason::ConnectFailed(kind)) = fixture.close_reason() else {
+        panic!("{:?}", fixture.close_reason())
     };
-    assert_eq!(scene.news(), [Notification::ConnectFailed(kind)]);
-    assert_eq!(scene.world.kernel().descriptors_open(), open);
-    scene.end();
+    assert_eq!(fixture.notifications(), [Notification::ConnectFailed(kind)]);
+    assert_eq!(fixture.world.kernel().descriptors_open(), open);
+    fixture.end();
 }
 
 #[test]
-fn a_call_that_cannot_be_watched_fails_and_leaves_nothing() {
-    let mut scene = Scene::calm(ANSWERS, nothing);
-    scene.world.kernel().faults.failed_watches = 1000;
-    let open = scene.world.kernel().descriptors_open();
-    scene.call(b'x');
-    let Some(CloseReason::ConnectFailed(kind)) = scene.closed() else {
-        panic!("{:?}", scene.closed())
+fn connect_that_cannot_be_registered_fails_and_leaves_nothing_open() {
+    let mut fixture = ConnectFixture::with_host(ACCEPTS, no_action);
+    fixture.world.kernel().faults.failed_watches = 1000;
+    let open = fixture.world.kernel().descriptors_open();
+    fixture.connect(b'x');
+    let Some(CloseReason::ConnectFailed(kind)) = fixture.close_reason() else {
+        panic!("{:?}", fixture.close_reason())
     };
     assert_eq!(
-        (scene.news(), scene.world.kernel().descriptors_open()),
+        (fixture.notifications(), fixture.world.kernel().descriptors_open()),
         (vec![Notification::ConnectFailed(kind)], open)
     );
-    scene.end();
+    fixture.end();
 }
 
 #[test]
-fn a_full_house_calls_nobody() {
+fn connect_fails_when_connections_max_is_reached() {
     let limits = Limits { connections_max: 1, ..Limits::default() };
-    check_unreached(
-        Scene::new(limits, Faults::default(), Some(ANSWERS), nothing),
+    check_failed(
+        ConnectFixture::new(limits, Faults::default(), Some(ACCEPTS), no_action),
         30,
         ErrorKind::QuotaExceeded,
     );
 }
 
-/// Why it failed comes first, however soon that is known: who gives up when it hears that the other has gone would else never
-/// learn it.
+/// The reason is the first notification, however early the connect fails. A protocol that stops at
+/// `Closed` would otherwise never get it.
 #[test]
-fn why_a_call_has_failed_is_told_before_that_it_is_over() {
+fn connect_failed_is_notified_before_closed() {
     let full = Limits { connections_max: 1, ..Limits::default() };
     for (limits, kind) in
         [(full, ErrorKind::QuotaExceeded), (Limits::default(), ErrorKind::ConnectionRefused)]
     {
-        let is = Some(Host::Fails { after_us: 20_000, error: errno::ECONNREFUSED });
-        let mut scene = Scene::new(limits, Faults::default(), is, |_, id, cx| {
+        let refuses = Some(Host::Fails { after_us: 20_000, error: errno::ECONNREFUSED });
+        let mut fixture = ConnectFixture::new(limits, Faults::default(), refuses, |_, id, cx| {
             cx.monitor(id);
             cx.send_to(id, b"hello");
         });
-        scene.call(b'x');
-        scene.world.live(100);
-        let news = scene.news();
-        assert_eq!(news[0], Notification::ConnectFailed(kind));
+        fixture.connect(b'x');
+        fixture.world.live(100);
+        let notifications = fixture.notifications();
+        assert_eq!(notifications[0], Notification::ConnectFailed(kind));
+        let mut rest = notifications[1..].iter();
         assert!(
-            news.len() > 1 && news[1..].iter().all(|&news| news == Notification::Closed),
-            "{news:?}"
+            rest.len() > 0 && rest.all(|&other| other == Notification::Closed),
+            "{notifications:?}"
         );
-        scene.end();
+        fixture.end();
     }
 }
 
 #[test]
-fn who_is_aborted_before_it_answers_is_given_up() {
-    let mut scene = Scene::calm(Host::Silent, |word, id, cx| {
+fn abort_cancels_a_connect_in_progress() {
+    let mut fixture = ConnectFixture::with_host(Host::Silent, |byte, id, cx| {
         cx.send_to(id, b"hello");
-        if word == b'a' {
+        if byte == b'a' {
             cx.abort(id);
         }
     });
-    scene.call(b'a');
+    fixture.connect(b'a');
     assert_eq!(
-        (scene.closed(), scene.news()),
+        (fixture.close_reason(), fixture.notifications()),
         (Some(CloseReason::Aborted), vec![Notification::Closed])
     );
-    scene.end();
+    fixture.end();
 }
 
 #[test]
-fn a_name_of_a_call_that_failed_is_not_the_next_ones() {
-    let mut scene = Scene::calm(Host::Unreachable { error: errno::ENETUNREACH }, nothing);
-    scene.call(b'x');
-    let first = scene.diary.borrow().last_called.unwrap();
-    scene.world.kernel().hosts.insert(host(), ANSWERS);
-    scene.call(b'x');
-    let second = scene.diary.borrow().last_called.unwrap();
-    scene.world.live(20);
-    assert_eq!(first.slot, second.slot, "its place has been given to the next");
-    assert_eq!(scene.world.reactor().send_to(first, b"for the first"), Some(Notification::Closed));
-    assert_eq!(scene.world.reactor().send_to(second, b"!"), None);
-    scene.world.settle();
-    let stream = scene.called();
-    assert_eq!(scene.world.hears(stream), b"hello!");
-    scene.end();
+fn id_of_a_failed_connect_does_not_reach_the_next_one_in_its_slot() {
+    let mut fixture =
+        ConnectFixture::with_host(Host::Unreachable { error: errno::ENETUNREACH }, no_action);
+    fixture.connect(b'x');
+    let first = fixture.observed.borrow().last_id.unwrap();
+    fixture.world.kernel().hosts.insert(host(), ACCEPTS);
+    fixture.connect(b'x');
+    let second = fixture.observed.borrow().last_id.unwrap();
+    fixture.world.live(20);
+    assert_eq!(first.slot, second.slot, "the second reuses the slot of the first");
+    assert_eq!(
+        fixture.world.reactor().send_to(first, b"for the first"),
+        Some(Notification::Closed)
+    );
+    assert_eq!(fixture.world.reactor().send_to(second, b"!"), None);
+    fixture.world.settle();
+    let stream = fixture.outbound_stream();
+    assert_eq!(fixture.world.hears(stream), b"hello!");
+    fixture.end();
 }
