@@ -1,4 +1,6 @@
-//! Work that others hand in, one thing at a time. (Other threads are in `tests/tasks.rs`; here all are one.)
+//! Tasks submitted with a handle, on the simulated kernel and in one thread.
+//!
+//! `tests/tasks.rs` submits them from other threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +12,8 @@ use crate::reactor::tasks::SubmitError;
 
 const ECHO: u16 = 2000;
 
-fn working() -> (World, Handle, Arc<AtomicUsize>) {
+/// A world that serves echo, a handle of its reactor, and a counter for the tasks.
+fn world_with_handle() -> (World, Handle, Arc<AtomicUsize>) {
     let mut world = World::calm();
     world.serve(ECHO, |_| Echo::new());
     let handle = world.reactor().handle().unwrap();
@@ -18,43 +21,44 @@ fn working() -> (World, Handle, Arc<AtomicUsize>) {
     (world, handle, Arc::default())
 }
 
-/// Hands in work that counts how much has been run.
-fn count(handle: &Handle, counter: &Arc<AtomicUsize>) -> Result<(), SubmitError> {
+/// Submits a task that adds one to `counter`.
+fn submit_count(handle: &Handle, counter: &Arc<AtomicUsize>) -> Result<(), SubmitError> {
     let counter = counter.clone();
     handle.submit(move |_| {
         counter.fetch_add(1, Ordering::Relaxed);
     })
 }
 
-fn run(counter: &Arc<AtomicUsize>) -> usize {
+/// How many of these tasks were run.
+fn tasks_run(counter: &Arc<AtomicUsize>) -> usize {
     counter.load(Ordering::Relaxed)
 }
 
 #[test]
-fn a_sleeping_loop_is_woken_by_work_and_then_sleeps_again() {
-    let (mut world, handle, counter) = working();
+fn task_wakes_a_sleeping_loop_which_then_sleeps_again() {
+    let (mut world, handle, counter) = world_with_handle();
     world.take_calls();
-    count(&handle, &counter).unwrap();
-    world.reactor().turn(None).unwrap(); // it would be asleep for ever
-    assert_eq!((run(&counter), world.take_calls()), (1, vec!["poll"]));
-    assert_eq!(world.settle(), 0, "and there is nothing more to do");
+    submit_count(&handle, &counter).unwrap();
+    world.reactor().turn(None).unwrap(); // without the task it would sleep for ever
+    assert_eq!((tasks_run(&counter), world.take_calls()), (1, vec!["poll"]));
+    assert_eq!(world.settle(), 0, "nothing more to do");
     drop(handle);
     world.stop();
 }
 
 #[test]
-fn one_turn_runs_a_budget_of_work_and_serves_the_others() {
-    let (mut world, handle, counter) = working();
+fn one_turn_runs_a_budget_of_tasks_and_serves_connections() {
+    let (mut world, handle, counter) = world_with_handle();
     let stream = world.connect(ECHO, 1);
     world.settle();
     for _ in 0..3 * TASKS_PER_TURN + 1 {
-        count(&handle, &counter).unwrap();
+        submit_count(&handle, &counter).unwrap();
     }
-    for state in 1..=4 {
-        world.says(stream, b"And me?");
+    for turn in 1..=4 {
+        world.says(stream, b"hello");
         world.turn();
-        assert_eq!(run(&counter), (state * TASKS_PER_TURN).min(3 * TASKS_PER_TURN + 1));
-        assert_eq!(world.hears(stream), b"And me?", "in that very turn");
+        assert_eq!(tasks_run(&counter), (turn * TASKS_PER_TURN).min(3 * TASKS_PER_TURN + 1));
+        assert_eq!(world.hears(stream), b"hello", "in the same turn");
     }
     assert_eq!(world.stats().tasks_run, 3 * TASKS_PER_TURN as u64 + 1);
     world.kernel().peer_closes(stream);
@@ -64,31 +68,31 @@ fn one_turn_runs_a_budget_of_work_and_serves_the_others() {
 }
 
 #[test]
-fn more_work_than_may_wait_is_not_taken_until_some_has_been_run() {
-    let (mut world, handle, counter) = working();
+fn full_task_queue_rejects_tasks_until_some_have_run() {
+    let (mut world, handle, counter) = world_with_handle();
     for _ in 0..TASKS_QUEUED_MAX {
-        count(&handle, &counter).unwrap();
+        submit_count(&handle, &counter).unwrap();
     }
-    assert_eq!(count(&handle, &counter), Err(SubmitError::Full));
+    assert_eq!(submit_count(&handle, &counter), Err(SubmitError::Full));
     world.turn();
     for _ in 0..TASKS_PER_TURN {
-        count(&handle, &counter).unwrap();
+        submit_count(&handle, &counter).unwrap();
     }
-    assert_eq!(count(&handle, &counter), Err(SubmitError::Full));
+    assert_eq!(submit_count(&handle, &counter), Err(SubmitError::Full));
     world.settle();
-    assert_eq!(run(&counter), TASKS_QUEUED_MAX + TASKS_PER_TURN);
+    assert_eq!(tasks_run(&counter), TASKS_QUEUED_MAX + TASKS_PER_TURN);
     drop(handle);
     world.stop();
 }
 
 #[test]
-fn what_was_handed_in_before_the_stop_is_run_and_later_work_is_not_taken() {
-    for is_asked_by_handle in [true, false] {
-        let (mut world, handle, counter) = working();
+fn stop_runs_the_tasks_queued_before_it_and_rejects_later_ones() {
+    for stop_by_handle in [true, false] {
+        let (mut world, handle, counter) = world_with_handle();
         for _ in 0..TASKS_QUEUED_MAX {
-            count(&handle, &counter).unwrap();
+            submit_count(&handle, &counter).unwrap();
         }
-        if is_asked_by_handle {
+        if stop_by_handle {
             handle.stop();
         } else {
             world.reactor().stop();
@@ -96,47 +100,47 @@ fn what_was_handed_in_before_the_stop_is_run_and_later_work_is_not_taken() {
         let mut turns = 0;
         while !world.reactor().is_stopped() {
             world.turn();
-            // Whoever goes on and on does not hold up the stop.
-            while count(&handle, &counter).is_ok() {}
+            // A thread that keeps submitting does not delay the stop.
+            while submit_count(&handle, &counter).is_ok() {}
             turns += 1;
             assert!(turns < 50);
         }
-        assert_eq!(run(&counter), TASKS_QUEUED_MAX);
-        assert_eq!(count(&handle, &counter), Err(SubmitError::Stopped));
-        handle.stop(); // nothing happens
+        assert_eq!(tasks_run(&counter), TASKS_QUEUED_MAX);
+        assert_eq!(submit_count(&handle, &counter), Err(SubmitError::Stopped));
+        handle.stop(); // has no effect any more
         drop(handle);
         world.check_that_nothing_is_left();
     }
 }
 
 #[test]
-fn work_may_do_what_the_owner_may_but_not_take_a_turn() {
-    let (mut world, handle, counter) = working();
+fn task_may_use_the_reactor_but_not_run_a_turn() {
+    let (mut world, handle, counter) = world_with_handle();
     handle
         .submit(|reactor| {
             reactor.listen(server(2222), |_| Echo::new()).unwrap();
         })
         .unwrap();
-    let ran = counter.clone();
+    let shared = counter.clone();
     handle
         .submit(move |reactor| {
-            ran.fetch_add(1, Ordering::Relaxed);
+            shared.fetch_add(1, Ordering::Relaxed);
             reactor.turn(Some(Duration::ZERO)).unwrap();
-            ran.fetch_add(1, Ordering::Relaxed);
+            shared.fetch_add(1, Ordering::Relaxed);
         })
         .unwrap();
-    count(&handle, &counter).unwrap();
+    submit_count(&handle, &counter).unwrap();
     world.settle();
     assert_eq!(
-        (run(&counter), world.stats().panics),
+        (tasks_run(&counter), world.stats().panics),
         (2, 1),
-        "the turn is a panic, and what comes behind it is run"
+        "the nested turn panics, and the next task is run"
     );
     let stream = world.connect(2222, 1);
-    world.says(stream, b"Hello");
+    world.says(stream, b"hello");
     world.settle();
-    assert_eq!(world.hears(stream), b"Hello");
-    // It is not a protocol that the ledger knows.
+    assert_eq!(world.hears(stream), b"hello");
+    // The ledger has no entry for this connection, because the task listened without it.
     world.ledger.borrow_mut().endings.push(Some(CloseReason::Finished));
     world.kernel().peer_closes(stream);
     world.settle();
@@ -145,7 +149,7 @@ fn work_may_do_what_the_owner_may_but_not_take_a_turn() {
 }
 
 #[test]
-fn a_handle_that_comes_during_a_stop_does_not_hold_it_up() {
+fn handle_requested_during_a_stop_does_not_delay_it() {
     let mut world = World::calm();
     world.serve(ECHO, |_| Echo::new());
     world.reactor().stop();
