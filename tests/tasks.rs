@@ -1,4 +1,4 @@
-//! Other threads and the loop, over the public API.
+//! Tasks that other threads submit with a handle, over the public API.
 
 // The helpers here unwrap as the tests do.
 #![allow(clippy::unwrap_used)]
@@ -19,55 +19,55 @@ use mio_reactor::{
     SubmitError,
 };
 
-/// A reactor that runs in a thread of its own, and a way to it.
-fn running(
+/// Runs a reactor in a thread of its own. Returns its handle and what `set_up` returned.
+fn spawn_reactor(
     set_up: impl FnOnce(&mut Reactor) -> SocketAddr + Send + 'static,
 ) -> (Handle, SocketAddr, thread::JoinHandle<Stopped>) {
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let thread = thread::spawn(move || {
         let mut reactor = Reactor::new(Limits::default()).unwrap();
         let address = set_up(&mut reactor);
-        tell.send((reactor.handle().unwrap(), address)).unwrap();
+        sender.send((reactor.handle().unwrap(), address)).unwrap();
         reactor.run().unwrap()
     });
-    let (handle, address) = told.recv_timeout(PATIENCE).unwrap();
+    let (handle, address) = receiver.recv_timeout(PATIENCE).unwrap();
     (handle, address, thread)
 }
 
-/// Runs `work` there, and returns what it returned.
-fn ask<T: Send + 'static>(
+/// Submits `task`, waits for it, and returns what it returned.
+fn run_task<T: Send + 'static>(
     handle: &Handle,
-    work: impl FnOnce(&mut Reactor) -> T + Send + 'static,
+    task: impl FnOnce(&mut Reactor) -> T + Send + 'static,
 ) -> T {
-    let (tell, told) = mpsc::channel();
-    handle.submit(move |reactor| tell.send(work(reactor)).unwrap()).unwrap();
-    told.recv_timeout(PATIENCE).unwrap()
+    let (sender, receiver) = mpsc::channel();
+    handle.submit(move |reactor| sender.send(task(reactor)).unwrap()).unwrap();
+    receiver.recv_timeout(PATIENCE).unwrap()
 }
 
 #[test]
-fn a_handle_can_go_to_any_thread() {
+fn handle_is_clone_send_and_sync() {
     fn check<T: Clone + Send + Sync + 'static>() {}
     check::<Handle>();
 }
 
 #[test]
-fn work_from_many_threads_is_all_run_in_the_order_of_each() {
+fn tasks_of_many_threads_all_run_in_the_order_of_each_thread() {
     let (handle, _, thread) =
-        running(|reactor| reactor.listen(any_port(), |_| Echo::new()).unwrap());
+        spawn_reactor(|reactor| reactor.listen(any_port(), |_| Echo::new()).unwrap());
     const THREADS: usize = 4;
     const EACH: usize = 5000;
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
         for number in 0..THREADS {
-            let (handle, tell) = (handle.clone(), tell.clone());
+            let (handle, sender) = (handle.clone(), sender.clone());
             scope.spawn(move || {
                 for count in 0..EACH {
                     loop {
-                        let tell = tell.clone();
-                        match handle.submit(move |_| tell.send((number, count)).unwrap()) {
+                        let sender = sender.clone();
+                        match handle.submit(move |_| sender.send((number, count)).unwrap()) {
                             Ok(()) => break,
                             Err(SubmitError::Full) => thread::yield_now(),
-                            Err(SubmitError::Stopped) => panic!("it runs"),
+                            Err(SubmitError::Stopped) => panic!("the reactor runs"),
                         }
                     }
                 }
@@ -75,25 +75,26 @@ fn work_from_many_threads_is_all_run_in_the_order_of_each() {
         }
         let mut next = [0; THREADS];
         for _ in 0..THREADS * EACH {
-            let (number, count) = told.recv_timeout(PATIENCE).unwrap();
+            let (number, count) = receiver.recv_timeout(PATIENCE).unwrap();
             assert_eq!(count, next[number]);
             next[number] += 1;
         }
     });
-    assert_eq!(ask(&handle, |reactor| reactor.stats().tasks_run), (THREADS * EACH + 1) as u64);
+    assert_eq!(run_task(&handle, |reactor| reactor.stats().tasks_run), (THREADS * EACH + 1) as u64);
     handle.stop();
     assert_eq!(thread.join().unwrap(), Stopped::Graceful);
     assert_eq!(handle.submit(|_| ()), Err(SubmitError::Stopped));
 }
 
-/// Notes who is here.
-struct Guest(Rc<RefCell<Vec<ConnectionId>>>);
+/// Stores the id of each connection.
+struct IdRecorder(Rc<RefCell<Vec<ConnectionId>>>);
 
 thread_local! {
-    static ROOM: Rc<RefCell<Vec<ConnectionId>>> = Rc::default();
+    /// The ids in the thread of the reactor.
+    static IDS: Rc<RefCell<Vec<ConnectionId>>> = Rc::default();
 }
 
-impl Protocol for Guest {
+impl Protocol for IdRecorder {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
         self.0.borrow_mut().push(cx.id());
         Next::Continue
@@ -105,51 +106,51 @@ impl Protocol for Guest {
 }
 
 #[test]
-fn another_thread_listens_sends_and_closes() {
+fn tasks_of_another_thread_listen_send_and_close() {
     let (handle, echo, thread) =
-        running(|reactor| reactor.listen(any_port(), |_| Echo::new()).unwrap());
+        spawn_reactor(|reactor| reactor.listen(any_port(), |_| Echo::new()).unwrap());
     check_echo(&mut connect(echo), b"from the start");
-    let address = ask(&handle, |reactor| {
-        reactor.listen(any_port(), |_| Guest(ROOM.with(Rc::clone))).unwrap()
+    let address = run_task(&handle, |reactor| {
+        reactor.listen(any_port(), |_| IdRecorder(IDS.with(Rc::clone))).unwrap()
     });
-    let mut guest = connect(address);
-    while ask(&handle, |_| ROOM.with(|room| room.borrow().is_empty())) {}
-    ask(&handle, |reactor| {
-        let guest = ROOM.with(|room| room.borrow()[0]);
-        assert_eq!(reactor.send_to(guest, b"It is time to go."), None);
-        reactor.close(guest);
+    let mut stream = connect(address);
+    while run_task(&handle, |_| IDS.with(|ids| ids.borrow().is_empty())) {}
+    run_task(&handle, |reactor| {
+        let id = IDS.with(|ids| ids.borrow()[0]);
+        assert_eq!(reactor.send_to(id, b"closing"), None);
+        reactor.close(id);
     });
-    let mut heard = String::new();
-    guest.read_to_string(&mut heard).unwrap();
-    assert_eq!(heard, "It is time to go.");
-    drop(guest);
+    let mut received = String::new();
+    stream.read_to_string(&mut received).unwrap();
+    assert_eq!(received, "closing");
+    drop(stream);
     handle.stop();
     assert_eq!(thread.join().unwrap(), Stopped::Graceful);
 }
 
 #[test]
-fn work_that_panics_costs_nothing_else() {
+fn panic_in_a_task_costs_nothing_else() {
     let (handle, address, thread) =
-        running(|reactor| reactor.listen(any_port(), |_| Echo::new()).unwrap());
+        spawn_reactor(|reactor| reactor.listen(any_port(), |_| Echo::new()).unwrap());
     let mut stream = connect(address);
     check_echo(&mut stream, b"before");
-    handle.submit(|_| panic!("this is the panic")).unwrap();
-    assert_eq!(ask(&handle, |reactor| reactor.stats().panics), 1);
-    check_echo(&mut stream, b"behind");
+    handle.submit(|_| panic!("on purpose")).unwrap();
+    assert_eq!(run_task(&handle, |reactor| reactor.stats().panics), 1);
+    check_echo(&mut stream, b"after");
     drop(stream);
     handle.stop();
     thread.join().unwrap();
 }
 
 #[test]
-fn a_reactor_that_takes_no_turns_fills_up_and_one_that_is_dropped_is_gone() {
+fn submit_fails_as_full_without_turns_and_as_stopped_after_drop() {
     let mut reactor = Reactor::new(Limits::default()).unwrap();
     let handle = reactor.handle().unwrap();
     for _ in 0..TASKS_QUEUED_MAX {
         handle.submit(|_| ()).unwrap();
     }
     assert_eq!(handle.submit(|_| ()), Err(SubmitError::Full));
-    turn_until(&mut reactor, "all is run", |stats| stats.tasks_run == TASKS_QUEUED_MAX as u64);
+    turn_until(&mut reactor, "all tasks run", |stats| stats.tasks_run == TASKS_QUEUED_MAX as u64);
     handle.submit(|_| ()).unwrap();
     drop(reactor);
     assert_eq!(handle.submit(|_| ()), Err(SubmitError::Stopped));
