@@ -1,4 +1,4 @@
-//! Clients over datagrams, and servers that speak unasked, over real sockets.
+//! Datagram clients, and datagram servers that send unasked, over real sockets.
 
 // The helpers here unwrap as the tests do.
 #![allow(clippy::unwrap_used)]
@@ -16,53 +16,55 @@ use mio_reactor::{Batching, Datagram, DatagramProtocol, Echo, Limits, Reactor, R
 
 const ADDRESSES: [&str; 2] = ["127.0.0.1:0", "[::1]:0"];
 const BATCHINGS: [Batching; 3] = [Batching::Plain, Batching::Mmsg, Batching::Gso];
-/// Of the datagrams that are exchanged: some of one size in a row, and others.
+/// How many requests a client sends.
 const COUNT: usize = 500;
 
-fn question(number: usize) -> Vec<u8> {
+/// The request of this number. Of every 50, 40 in a row have one size, and the others differ.
+fn request(number: usize) -> Vec<u8> {
     pattern(number as u64, if number % 50 < 40 { 100 } else { number })
 }
 
+/// What a client has been called with.
 #[derive(Default)]
-struct Heard {
+struct Observed {
     answers: Vec<Vec<u8>>,
     errors: Vec<ErrorKind>,
-    elapsed: usize,
+    timers_expired: usize,
 }
 
-/// Sends its questions, some dozens at a time.
-struct Client {
+/// Sends `COUNT` requests, with at most 60 unanswered.
+struct WindowClient {
     batching: Batching,
-    asked: usize,
-    heard: Rc<RefCell<Heard>>,
+    sent: usize,
+    observed: Rc<RefCell<Observed>>,
 }
 
-impl Client {
-    fn ask(&mut self, replies: &mut Replies<'_>) {
-        let until = COUNT.min(self.heard.borrow().answers.len() + 60);
-        for number in self.asked..until {
-            replies.send(&question(number));
+impl WindowClient {
+    fn send_requests(&mut self, replies: &mut Replies<'_>) {
+        let until = COUNT.min(self.observed.borrow().answers.len() + 60);
+        for number in self.sent..until {
+            replies.send(&request(number));
         }
-        self.asked = self.asked.max(until);
-        if self.asked < COUNT {
+        self.sent = self.sent.max(until);
+        if self.sent < COUNT {
             replies.wake_when_writable();
         }
     }
 }
 
-impl DatagramProtocol for Client {
+impl DatagramProtocol for WindowClient {
     fn opened(&mut self, replies: &mut Replies<'_>) {
-        self.ask(replies);
+        self.send_requests(replies);
     }
 
     fn writable(&mut self, replies: &mut Replies<'_>) {
-        self.ask(replies);
+        self.send_requests(replies);
     }
 
     fn received(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
-        let mut heard = self.heard.borrow_mut();
-        heard.answers.push(datagram.payload.to_vec());
-        if heard.answers.len() == COUNT {
+        let mut observed = self.observed.borrow_mut();
+        observed.answers.push(datagram.payload.to_vec());
+        if observed.answers.len() == COUNT {
             replies.close();
         }
     }
@@ -73,21 +75,21 @@ impl DatagramProtocol for Client {
 }
 
 #[test]
-fn a_client_exchanges_all_its_datagrams_however_they_cross() {
-    // Client and server live in one reactor. All questions come back whole, in order and once.
+fn client_gets_every_answer_in_order_with_every_batching() {
+    // The client and the server share a reactor. Every request is echoed whole, in order and once.
     for address in ADDRESSES {
         for batching in BATCHINGS {
             let mut reactor = Reactor::new(Limits::default()).unwrap();
             let server = reactor
                 .bind_datagram(address.parse().unwrap(), Echo::with_prefix("echo -> "))
                 .unwrap();
-            let heard: Rc<RefCell<Heard>> = Rc::default();
-            let client = Client { batching, asked: 0, heard: heard.clone() };
+            let observed: Rc<RefCell<Observed>> = Rc::default();
+            let client = WindowClient { batching, sent: 0, observed: observed.clone() };
             reactor.connect_datagram(server, client).unwrap();
-            turn_until(&mut reactor, "all answers", |_| heard.borrow().answers.len() == COUNT);
-            for (number, answer) in heard.borrow().answers.iter().enumerate() {
+            turn_until(&mut reactor, "all answers", |_| observed.borrow().answers.len() == COUNT);
+            for (number, answer) in observed.borrow().answers.iter().enumerate() {
                 assert!(
-                    *answer == [&b"echo -> "[..], &question(number)].concat(),
+                    *answer == [&b"echo -> "[..], &request(number)].concat(),
                     "{batching:?} {address}: answer {number}"
                 );
             }
@@ -96,13 +98,13 @@ fn a_client_exchanges_all_its_datagrams_however_they_cross() {
     }
 }
 
-/// Asks one question, and again every few milliseconds.
-struct Asks(Rc<RefCell<Heard>>, Batching);
+/// Sends two requests, and sends them again every 5 ms.
+struct RetryClient(Rc<RefCell<Observed>>, Batching);
 
-impl DatagramProtocol for Asks {
+impl DatagramProtocol for RetryClient {
     fn opened(&mut self, replies: &mut Replies<'_>) {
-        replies.send(b"Is anybody there?");
-        replies.send(b"Hello?");
+        replies.send(b"hello?");
+        replies.send(b"are you there?");
         replies.set_timer(Duration::from_millis(5));
     }
 
@@ -111,7 +113,7 @@ impl DatagramProtocol for Asks {
     }
 
     fn timer_expired(&mut self, replies: &mut Replies<'_>) {
-        self.0.borrow_mut().elapsed += 1;
+        self.0.borrow_mut().timers_expired += 1;
         self.opened(replies);
     }
 
@@ -125,56 +127,57 @@ impl DatagramProtocol for Asks {
 }
 
 #[test]
-fn a_client_is_told_that_nobody_has_the_port_and_finds_who_takes_it_later() {
-    // The port is free: it has just been given back. Then somebody has it, and hears both questions and answers one.
+fn client_gets_connection_refused_and_recovers_when_the_port_opens() {
+    // The port is closed, because it has just been released. Then a socket binds it, receives a
+    // request and answers.
     for batching in BATCHINGS {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         drop(socket);
-        let heard: Rc<RefCell<Heard>> = Rc::default();
+        let observed: Rc<RefCell<Observed>> = Rc::default();
         let mut reactor = Reactor::new(Limits::default()).unwrap();
-        reactor.connect_datagram(address, Asks(heard.clone(), batching)).unwrap();
-        turn_until(&mut reactor, "the refusal", |_| !heard.borrow().errors.is_empty());
+        reactor.connect_datagram(address, RetryClient(observed.clone(), batching)).unwrap();
+        turn_until(&mut reactor, "the error", |_| !observed.borrow().errors.is_empty());
         let socket = UdpSocket::bind(address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let elapsed = heard.borrow().elapsed;
-        turn_until(&mut reactor, "the alarm", |_| heard.borrow().elapsed > elapsed + 1);
+        let expired = observed.borrow().timers_expired;
+        turn_until(&mut reactor, "the timer", |_| observed.borrow().timers_expired > expired + 1);
         let mut buffer = [0; 64];
         let (length, client) = socket.recv_from(&mut buffer).unwrap();
         assert!(buffer[..length].ends_with(b"?"));
-        socket.send_to(b"Yes.", client).unwrap();
-        turn_until(&mut reactor, "the answer", |_| !heard.borrow().answers.is_empty());
-        let heard = heard.borrow();
-        assert_eq!(heard.answers, [b"Yes."]);
+        socket.send_to(b"answer", client).unwrap();
+        turn_until(&mut reactor, "the answer", |_| !observed.borrow().answers.is_empty());
+        let observed = observed.borrow();
+        assert_eq!(observed.answers, [b"answer"]);
         assert!(
-            heard.errors.iter().all(|error| *error == ErrorKind::ConnectionRefused),
+            observed.errors.iter().all(|error| *error == ErrorKind::ConnectionRefused),
             "{:?}",
-            heard.errors
+            observed.errors
         );
         assert_eq!((reactor.stats().datagrams_unsent, reactor.stats().panics), (0, 0));
     }
 }
 
 #[test]
-fn a_client_hears_its_peer_and_no_stranger() {
-    // The stranger speaks first.
+fn client_receives_from_its_peer_and_from_no_other() {
+    // Another socket sends first.
     let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let heard: Rc<RefCell<Heard>> = Rc::default();
+    let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let observed: Rc<RefCell<Observed>> = Rc::default();
     let mut reactor = Reactor::new(Limits::default()).unwrap();
     let client = reactor
-        .connect_datagram(peer.local_addr().unwrap(), Asks(heard.clone(), Batching::Gso))
+        .connect_datagram(peer.local_addr().unwrap(), RetryClient(observed.clone(), Batching::Gso))
         .unwrap();
-    stranger.send_to(b"Buy now!", client).unwrap();
-    peer.send_to(b"Yes.", client).unwrap();
-    turn_until(&mut reactor, "the answer", |_| !heard.borrow().answers.is_empty());
-    assert_eq!(heard.borrow().answers, [b"Yes."]);
+    other.send_to(b"forged", client).unwrap();
+    peer.send_to(b"answer", client).unwrap();
+    turn_until(&mut reactor, "the answer", |_| !observed.borrow().answers.is_empty());
+    assert_eq!(observed.borrow().answers, [b"answer"]);
 }
 
-/// Tells those who are named, and nobody who asks.
-struct News(Vec<SocketAddr>, Batching);
+/// Sends three datagrams to each of the named peers when opened, and answers none.
+struct Announcer(Vec<SocketAddr>, Batching);
 
-impl DatagramProtocol for News {
+impl DatagramProtocol for Announcer {
     fn opened(&mut self, replies: &mut Replies<'_>) {
         for &peer in &self.0 {
             (0..3_u8).for_each(|number| replies.send_to(peer, &[number; 50]));
@@ -189,16 +192,17 @@ impl DatagramProtocol for News {
 }
 
 #[test]
-fn a_server_speaks_to_whom_it_names_without_having_heard_of_them() {
+fn server_sends_to_peers_that_have_sent_nothing() {
     for address in ADDRESSES {
         for batching in BATCHINGS {
             let peers: Vec<UdpSocket> =
                 (0..100).map(|_| UdpSocket::bind(address).unwrap()).collect();
             let named = peers.iter().map(|peer| peer.local_addr().unwrap()).collect();
             let mut reactor = Reactor::new(Limits::default()).unwrap();
-            let server =
-                reactor.bind_datagram(address.parse().unwrap(), News(named, batching)).unwrap();
-            turn_until(&mut reactor, "all news", |stats| stats.datagrams_out == 300);
+            let server = reactor
+                .bind_datagram(address.parse().unwrap(), Announcer(named, batching))
+                .unwrap();
+            turn_until(&mut reactor, "all datagrams", |stats| stats.datagrams_out == 300);
             for peer in peers {
                 peer.set_read_timeout(Some(PATIENCE)).unwrap();
                 for number in 0..3 {
@@ -211,30 +215,31 @@ fn a_server_speaks_to_whom_it_names_without_having_heard_of_them() {
     }
 }
 
-/// Notes when its batches came, and what `now` was.
-struct Clocks(Rc<RefCell<Vec<(std::time::Instant, std::time::Instant)>>>);
+/// Stores `received_at` and `now` for each datagram.
+struct ClockRecorder(Rc<RefCell<Vec<(std::time::Instant, std::time::Instant)>>>);
 
-impl DatagramProtocol for Clocks {
+impl DatagramProtocol for ClockRecorder {
     fn received(&mut self, _: &Datagram<'_>, replies: &mut Replies<'_>) {
         self.0.borrow_mut().push((replies.received_at(), replies.now()));
     }
 }
 
 #[test]
-fn all_of_a_batch_was_received_at_one_moment_and_another_batch_later() {
+fn received_at_advances_from_batch_to_batch() {
     let moments: Rc<RefCell<Vec<_>>> = Rc::default();
     let mut reactor = Reactor::new(Limits::default()).unwrap();
-    let server =
-        reactor.bind_datagram("127.0.0.1:0".parse().unwrap(), Clocks(moments.clone())).unwrap();
+    let server = reactor
+        .bind_datagram("127.0.0.1:0".parse().unwrap(), ClockRecorder(moments.clone()))
+        .unwrap();
     let peer = common::connect_udp(server);
     for count in [2, 4] {
         peer.send(b"one").unwrap();
-        peer.send(b"and another").unwrap();
+        peer.send(b"another").unwrap();
         turn_until(&mut reactor, "two datagrams", |stats| stats.datagrams_in == count);
     }
     let moments = moments.borrow();
     assert!(moments.is_sorted());
-    assert!(moments[0].0 < moments[3].0, "it is later than at first");
+    assert!(moments[0].0 < moments[3].0, "the second batch was received later");
     assert!(
         moments.iter().all(|(received, now)| received >= now),
         "a turn begins before what is received in it"
@@ -242,16 +247,17 @@ fn all_of_a_batch_was_received_at_one_moment_and_another_batch_later() {
 }
 
 #[test]
-fn who_asks_this_machine_without_naming_an_address_of_it_hears_the_answer() {
-    // connect(2) takes 0.0.0.0 for 127.0.0.1, and what comes from there is not a stranger's.
+fn client_of_the_unspecified_address_accepts_answers_from_loopback() {
+    // connect(2) takes 0.0.0.0 for 127.0.0.1. So the answers, which come from there, are those of
+    // the peer.
     for (bound, named) in [("127.0.0.1:0", "0.0.0.0"), ("[::1]:0", "::")] {
         let mut reactor = Reactor::new(Limits::default()).unwrap();
         let server = reactor.bind_datagram(bound.parse().unwrap(), Echo::new()).unwrap();
-        let heard: Rc<RefCell<Heard>> = Rc::default();
-        let client = Client { batching: Batching::Gso, asked: 0, heard: heard.clone() };
+        let observed: Rc<RefCell<Observed>> = Rc::default();
+        let client = WindowClient { batching: Batching::Gso, sent: 0, observed: observed.clone() };
         reactor
             .connect_datagram(SocketAddr::new(named.parse().unwrap(), server.port()), client)
             .unwrap();
-        turn_until(&mut reactor, "all answers", |_| heard.borrow().answers.len() == COUNT);
+        turn_until(&mut reactor, "all answers", |_| observed.borrow().answers.len() == COUNT);
     }
 }

@@ -1,4 +1,4 @@
-//! Connections that reach each other, over the public API and real sockets: a proxy, and a room.
+//! Connections that act on each other, over real sockets: a proxy, a chat room, and a client.
 
 // The helpers here unwrap as the tests do.
 #![cfg(unix)]
@@ -21,17 +21,19 @@ use mio_reactor::{
 
 // ---- a proxy
 
-/// One side of a proxy: all that comes goes to the other, and so does the end.
-struct Side {
-    /// Who is asked for what the clients want; `None` for the side that faces it.
+/// One connection of a proxied pair. What it receives is sent on the other one, and so is the end
+/// of its input.
+struct ProxySide {
+    /// The server to connect to; `None` for the connection to the server itself.
     upstream: Option<SocketAddr>,
     other: Option<ConnectionId>,
 }
 
-impl Protocol for Side {
+impl Protocol for ProxySide {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
         if let Some(upstream) = self.upstream {
-            self.other = Some(cx.connect(upstream, Side { upstream: None, other: Some(cx.id()) }));
+            self.other =
+                Some(cx.connect(upstream, ProxySide { upstream: None, other: Some(cx.id()) }));
         }
         if let Some(other) = self.other {
             cx.monitor(other);
@@ -50,65 +52,71 @@ impl Protocol for Side {
         if let Some(other) = self.other {
             cx.shutdown_write(other);
         }
-        Next::Pause // what the other still says is to come through
+        Next::Pause // the other direction is still open
     }
 
     fn output_low(&mut self, _: &mut Context<'_>) -> Next {
         Next::Unchanged
     }
 
-    fn notified(&mut self, _: ConnectionId, news: Notification, _: &mut Context<'_>) -> Next {
-        match news {
+    fn notified(
+        &mut self,
+        _: ConnectionId,
+        notification: Notification,
+        _: &mut Context<'_>,
+    ) -> Next {
+        match notification {
             Notification::AboveHighWatermark => Next::Pause,
             Notification::BelowLowWatermark => Next::Continue,
             Notification::Closed | Notification::ConnectFailed(_) => Next::Close,
             Notification::Rejected => Next::Abort,
             Notification::Connected => Next::Unchanged,
-            other => panic!("{other:?} is new"),
+            other => panic!("unknown notification {other:?}"),
         }
     }
 }
 
-/// How the proxies and servers of a test have ended.
-type Endings = Rc<RefCell<Vec<CloseReason>>>;
+/// Why the connections of a test have ended.
+type CloseReasons = Rc<RefCell<Vec<CloseReason>>>;
 
-/// A reactor that runs in a thread of its own until the value goes. It serves an echo, and a proxy to `upstream`, or to that
-/// echo.
-struct Running {
+/// A reactor that runs in a thread of its own until `stop`, or until the value is dropped. It
+/// serves echo, and a proxy to `upstream`, or without one to that echo.
+struct ProxyServer {
     echo: SocketAddr,
-    proxy: SocketAddr,
-    rope: Option<std::os::unix::net::UnixStream>,
+    address: SocketAddr,
+    /// The write end of the stop signal. When it is closed, the reactor stops.
+    stop_writer: Option<std::os::unix::net::UnixStream>,
     thread: Option<thread::JoinHandle<mio_reactor::Stats>>,
 }
 
-impl Running {
-    fn start(upstream: Option<SocketAddr>) -> Running {
-        let (bell, rope) = std::os::unix::net::UnixStream::pair().unwrap();
-        bell.set_nonblocking(true).unwrap();
-        let (tell, addresses) = mpsc::channel();
+impl ProxyServer {
+    fn start(upstream: Option<SocketAddr>) -> ProxyServer {
+        let (stop_reader, stop_writer) = std::os::unix::net::UnixStream::pair().unwrap();
+        stop_reader.set_nonblocking(true).unwrap();
+        let (sender, receiver) = mpsc::channel();
         let thread = thread::spawn(move || {
             let mut reactor = Reactor::new(Limits::default()).unwrap();
-            reactor.stop_on(mio::net::UnixStream::from_std(bell)).unwrap();
+            reactor.stop_on(mio::net::UnixStream::from_std(stop_reader)).unwrap();
             let echo = reactor.listen(any_port(), |_| Echo::new()).unwrap();
             let upstream = upstream.unwrap_or(echo);
-            let proxy = reactor
-                .listen(any_port(), move |_| Side { upstream: Some(upstream), other: None })
+            let address = reactor
+                .listen(any_port(), move |_| ProxySide { upstream: Some(upstream), other: None })
                 .unwrap();
-            tell.send((echo, proxy)).unwrap();
+            sender.send((echo, address)).unwrap();
             reactor.run().unwrap();
             reactor.stats().clone()
         });
-        let (echo, proxy) = addresses.recv_timeout(PATIENCE).unwrap();
-        Running { echo, proxy, rope: Some(rope), thread: Some(thread) }
+        let (echo, address) = receiver.recv_timeout(PATIENCE).unwrap();
+        ProxyServer { echo, address, stop_writer: Some(stop_writer), thread: Some(thread) }
     }
 
     fn stop(mut self) -> mio_reactor::Stats {
-        drop(self.rope.take());
+        drop(self.stop_writer.take());
         self.thread.take().unwrap().join().unwrap()
     }
 }
 
-/// Sends `bytes` and then the FIN, while all that comes back is read to its end.
+/// Sends `bytes` and then the FIN. Meanwhile reads all that comes back, up to the peer's FIN.
 fn send_all_and_read_all(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = connect(address);
     let mut writer = stream.try_clone().unwrap();
@@ -124,61 +132,61 @@ fn send_all_and_read_all(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_proxy_hands_on_every_byte_and_the_end_of_each_direction() {
-    // Eight MiB there and back, through marks that hold 64 KiB: both sides pause and go on many times.
-    let running = Running::start(None);
+fn proxy_forwards_every_byte_and_the_end_of_each_direction() {
+    // 8 MiB each way, through watermarks of 64 KiB: both sides pause and resume many times.
+    let proxy = ProxyServer::start(None);
     let bytes = pattern(1, 8 << 20);
     thread::scope(|scope| {
         for _ in 0..2 {
-            scope.spawn(|| assert_same(&send_all_and_read_all(running.proxy, &bytes), &bytes));
+            scope.spawn(|| assert_same(&send_all_and_read_all(proxy.address, &bytes), &bytes));
         }
     });
-    check_echo(&mut connect(running.echo), b"the echo itself");
-    let stats = running.stop();
+    check_echo(&mut connect(proxy.echo), b"without the proxy");
+    let stats = proxy.stop();
     assert_eq!((stats.connected, stats.connects_failed, stats.sends_rejected), (2, 0, 0));
-    assert_eq!(stats.closed_finished, stats.closed, "all ended in order: {stats:?}");
+    assert_eq!(stats.closed_finished, stats.closed, "all closed in order: {stats:?}");
 }
 
 #[test]
-fn a_server_that_answers_only_after_the_end_is_heard_through_a_proxy() {
+fn proxy_forwards_an_answer_that_is_sent_after_the_clients_fin() {
     let server = TcpListener::bind(any_port()).unwrap();
-    let running = Running::start(Some(server.local_addr().unwrap()));
+    let proxy = ProxyServer::start(Some(server.local_addr().unwrap()));
     let answering = thread::spawn(move || {
         let (mut stream, _) = server.accept().unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut question = Vec::new();
-        stream.read_to_end(&mut question).unwrap();
-        stream.write_all(format!("{} bytes", question.len()).as_bytes()).unwrap();
+        let mut request = Vec::new();
+        stream.read_to_end(&mut request).unwrap();
+        stream.write_all(format!("{} bytes", request.len()).as_bytes()).unwrap();
     });
-    let answer = send_all_and_read_all(running.proxy, &pattern(2, 100_000));
+    let answer = send_all_and_read_all(proxy.address, &pattern(2, 100_000));
     assert_eq!(answer, b"100000 bytes");
     answering.join().unwrap();
-    running.stop();
+    proxy.stop();
 }
 
 #[test]
-fn a_client_of_a_proxy_to_nobody_is_closed() {
-    let nobody = TcpListener::bind(any_port()).unwrap().local_addr().unwrap(); // and closed again
-    let running = Running::start(Some(nobody));
-    let mut stream = connect(running.proxy);
+fn proxy_closes_its_client_when_the_upstream_connect_fails() {
+    let closed_port = TcpListener::bind(any_port()).unwrap().local_addr().unwrap(); // dropped here
+    let proxy = ProxyServer::start(Some(closed_port));
+    let mut stream = connect(proxy.address);
     assert_eq!(stream.read(&mut [0; 10]).unwrap(), 0);
     drop(stream);
-    let stats = running.stop();
+    let stats = proxy.stop();
     assert_eq!((stats.connected, stats.connects_failed), (0, 1));
 }
 
 #[test]
-fn when_one_side_of_a_proxy_is_reset_the_other_ends() {
+fn reset_of_one_side_of_a_proxy_ends_the_other() {
     let server = TcpListener::bind(any_port()).unwrap();
-    let running = Running::start(Some(server.local_addr().unwrap()));
+    let proxy = ProxyServer::start(Some(server.local_addr().unwrap()));
     // First the client, then the server.
-    for who in 0..2 {
-        let mut client = connect(running.proxy);
+    for is_client_reset in [true, false] {
+        let mut client = connect(proxy.address);
         client.write_all(b"hello").unwrap();
         let (mut upstream, _) = server.accept().unwrap();
         upstream.set_read_timeout(Some(PATIENCE)).unwrap();
         upstream.read_exact(&mut [0; 5]).unwrap();
-        let mut other = if who == 0 {
+        let mut other = if is_client_reset {
             reset(client);
             upstream
         } else {
@@ -190,96 +198,104 @@ fn when_one_side_of_a_proxy_is_reset_the_other_ends() {
             Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
         }
     }
-    running.stop();
+    proxy.stop();
 }
 
 #[test]
-fn a_proxy_to_a_server_that_does_not_read_holds_a_bounded_part() {
+fn proxy_buffers_a_bounded_amount_when_its_upstream_does_not_read() {
     let server = TcpListener::bind(any_port()).unwrap();
-    let running = Running::start(Some(server.local_addr().unwrap()));
-    let mut client = connect(running.proxy);
+    let proxy = ProxyServer::start(Some(server.local_addr().unwrap()));
+    let mut client = connect(proxy.address);
     let (mut upstream, _) = server.accept().unwrap();
     upstream.set_read_timeout(Some(PATIENCE)).unwrap();
     let bytes = pattern(3, 64 << 20);
     let sent = common::stuff(&mut client, &bytes);
-    assert!(sent < bytes.len(), "it is held up");
+    assert!(sent < bytes.len(), "backpressure reaches the client");
     client.shutdown(Shutdown::Write).unwrap();
     let mut received = Vec::new();
     upstream.read_to_end(&mut received).unwrap();
     assert_same(&received, &bytes[..sent]);
     drop((client, upstream));
-    running.stop();
+    proxy.stop();
 }
 
-// ---- a room, in the test's thread
+// ---- a chat room, in the test's thread
 
-/// Says to all others what one says.
-struct Guest {
-    room: Rc<RefCell<Vec<ConnectionId>>>,
-    endings: Endings,
+/// Sends what its peer sends to all other members.
+struct ChatMember {
+    members: Rc<RefCell<Vec<ConnectionId>>>,
+    close_reasons: CloseReasons,
 }
 
-impl Protocol for Guest {
+impl Protocol for ChatMember {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
-        self.room.borrow_mut().push(cx.id());
+        self.members.borrow_mut().push(cx.id());
         Next::Continue
     }
 
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         let own = cx.id();
-        let room = self.room.clone();
-        cx.send_to_all(room.borrow().iter().copied().filter(|&guest| guest != own), input);
+        let members = self.members.clone();
+        cx.send_to_all(members.borrow().iter().copied().filter(|&member| member != own), input);
         Advance::consumed(input.len())
     }
 
-    fn notified(&mut self, about: ConnectionId, news: Notification, _: &mut Context<'_>) -> Next {
-        if news == Notification::Closed {
-            self.room.borrow_mut().retain(|&guest| guest != about);
+    fn notified(
+        &mut self,
+        about: ConnectionId,
+        notification: Notification,
+        _: &mut Context<'_>,
+    ) -> Next {
+        if notification == Notification::Closed {
+            self.members.borrow_mut().retain(|&member| member != about);
         }
         Next::Unchanged
     }
 
     fn closed(&mut self, why: CloseReason) {
-        self.endings.borrow_mut().push(why);
+        self.close_reasons.borrow_mut().push(why);
     }
 }
 
 #[test]
-fn what_a_guest_says_reaches_a_hundred_others_and_those_who_have_left_are_forgotten() {
-    let room = Rc::new(RefCell::new(Vec::new()));
-    let endings = Endings::default();
-    let shared = (room.clone(), endings.clone());
+fn broadcast_reaches_ninety_members_and_removes_those_that_have_closed() {
+    let members = Rc::new(RefCell::new(Vec::new()));
+    let close_reasons = CloseReasons::default();
+    let shared = (members.clone(), close_reasons.clone());
     let mut reactor = Reactor::new(Limits::default()).unwrap();
     let address = reactor
-        .listen(any_port(), move |_| Guest { room: shared.0.clone(), endings: shared.1.clone() })
+        .listen(any_port(), move |_| ChatMember {
+            members: shared.0.clone(),
+            close_reasons: shared.1.clone(),
+        })
         .unwrap();
-    let mut guests: Vec<TcpStream> = (0..101).map(|_| connect(address)).collect();
-    turn_until(&mut reactor, "all are in", |stats| stats.accepted == 101);
-    drop(guests.drain(60..70));
-    turn_until(&mut reactor, "some leave", |stats| stats.closed == 10);
-    let speech = pattern(4, 10_000);
-    guests[5].write_all(&speech).unwrap();
-    turn_until(&mut reactor, "all have heard", |stats| stats.bytes_out == 90 * 10_000);
-    for (number, guest) in guests.iter_mut().enumerate().filter(|&(number, _)| number != 5) {
-        let mut heard = vec![0; speech.len()];
-        guest.read_exact(&mut heard).unwrap_or_else(|error| panic!("guest {number}: {error}"));
-        assert_same(&heard, &speech);
+    let mut streams: Vec<TcpStream> = (0..101).map(|_| connect(address)).collect();
+    turn_until(&mut reactor, "101 connections accepted", |stats| stats.accepted == 101);
+    drop(streams.drain(60..70));
+    turn_until(&mut reactor, "10 connections closed", |stats| stats.closed == 10);
+    let message = pattern(4, 10_000);
+    streams[5].write_all(&message).unwrap();
+    turn_until(&mut reactor, "the broadcast", |stats| stats.bytes_out == 90 * 10_000);
+    for (number, stream) in streams.iter_mut().enumerate().filter(|&(number, _)| number != 5) {
+        let mut received = vec![0; message.len()];
+        stream.read_exact(&mut received).unwrap_or_else(|error| panic!("member {number}: {error}"));
+        assert_same(&received, &message);
     }
-    turn_until(&mut reactor, "the news is told", |_| room.borrow().len() == 91);
-    assert_eq!(*endings.borrow(), [CloseReason::Finished; 10]);
+    turn_until(&mut reactor, "all notifications", |_| members.borrow().len() == 91);
+    assert_eq!(*close_reasons.borrow(), [CloseReason::Finished; 10]);
 }
 
 // ---- a client
 
-/// Asks one question, and keeps the answer.
-struct Question {
+/// Sends one request and the FIN, and stores the answer.
+struct RequestClient {
     answer: Rc<RefCell<Vec<u8>>>,
-    endings: Endings,
+    close_reasons: CloseReasons,
 }
 
-impl Protocol for Question {
+impl Protocol for RequestClient {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
-        cx.send(b"Is anybody there?");
+        cx.send(b"request");
         cx.shutdown_write(cx.id());
         Next::Continue
     }
@@ -290,28 +306,30 @@ impl Protocol for Question {
     }
 
     fn closed(&mut self, why: CloseReason) {
-        self.endings.borrow_mut().push(why);
+        self.close_reasons.borrow_mut().push(why);
     }
 }
 
 #[test]
-fn a_client_and_its_server_can_live_in_one_reactor() {
+fn client_and_its_server_can_share_a_reactor() {
     let mut reactor = Reactor::new(Limits::default()).unwrap();
     let echo = reactor.listen(any_port(), |_| Echo::new()).unwrap();
-    let (answer, endings) = (Rc::default(), Endings::default());
-    reactor.connect(echo, Question { answer: Rc::clone(&answer), endings: endings.clone() });
-    turn_until(&mut reactor, "both end", |stats| stats.closed == 2);
-    assert_eq!(*answer.borrow(), b"Is anybody there?");
-    assert_eq!(*endings.borrow(), [CloseReason::Finished]);
+    let (answer, close_reasons) = (Rc::default(), CloseReasons::default());
+    let client = RequestClient { answer: Rc::clone(&answer), close_reasons: close_reasons.clone() };
+    reactor.connect(echo, client);
+    turn_until(&mut reactor, "both connections closed", |stats| stats.closed == 2);
+    assert_eq!(*answer.borrow(), b"request");
+    assert_eq!(*close_reasons.borrow(), [CloseReason::Finished]);
     assert_eq!((reactor.stats().accepted, reactor.stats().connected), (1, 1));
 }
 
 #[test]
-fn a_client_of_nobody_is_told_that_it_was_refused() {
-    let nobody = TcpListener::bind(any_port()).unwrap().local_addr().unwrap(); // and closed again
+fn client_of_a_closed_port_ends_as_connect_failed() {
+    let closed_port = TcpListener::bind(any_port()).unwrap().local_addr().unwrap(); // dropped here
     let mut reactor = Reactor::new(Limits::default()).unwrap();
-    let endings = Endings::default();
-    reactor.connect(nobody, Question { answer: Rc::default(), endings: endings.clone() });
-    turn_until(&mut reactor, "it ends", |stats| stats.closed == 1);
-    assert_eq!(*endings.borrow(), [CloseReason::ConnectFailed(ErrorKind::ConnectionRefused)]);
+    let close_reasons = CloseReasons::default();
+    let client = RequestClient { answer: Rc::default(), close_reasons: close_reasons.clone() };
+    reactor.connect(closed_port, client);
+    turn_until(&mut reactor, "the connection closed", |stats| stats.closed == 1);
+    assert_eq!(*close_reasons.borrow(), [CloseReason::ConnectFailed(ErrorKind::ConnectionRefused)]);
 }

@@ -38,8 +38,8 @@ impl BatchIo {
         }
     }
 
-    /// Sends what waits in `replies`. Returns how many GSO batches the kernel took, at least one; what the first
-    /// one failed with otherwise.
+    /// Sends what waits in `replies`. Returns how many GSO batches the kernel took, at least one;
+    /// otherwise the error of the first one.
     #[inline]
     pub(crate) fn send(
         &mut self,

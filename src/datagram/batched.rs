@@ -51,8 +51,8 @@ impl MmsgIo {
         Ok(is_full)
     }
 
-    /// Sends what waits, as far as one call goes: at most `DATAGRAM_BATCH` GSO batches. Returns how many the
-    /// kernel took, at least one; what the first one failed with otherwise.
+    /// Sends what waits with one call: at most `DATAGRAM_BATCH` GSO batches. Returns how many the
+    /// kernel took, at least one; otherwise the error of the first one.
     pub(crate) fn send(
         &mut self,
         socket: &UdpSocket,
@@ -75,7 +75,7 @@ impl MmsgIo {
                         let peer = replies.peer_of(gso.to, &batch.senders);
                         (SendTo::Address(peer.expect("it was named")), LocalAddress::Fixed)
                     }
-                    // There is no peer, and the kernel refuses to send to none.
+                    // The socket has no peer, so the kernel refuses this one.
                     Recipient::Connected => (SendTo::Connected, LocalAddress::Fixed),
                 };
                 let segment = (gso.datagrams() > 1).then_some(gso.segment);

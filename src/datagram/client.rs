@@ -1,15 +1,15 @@
-//! A datagram protocol that speaks without having been asked: at the beginning, at its alarm, and as fast as the kernel takes it.
+//! A datagram protocol that sends unasked: when opened, when its timer expires, or when writable.
 //!
 //! ```text
-//!     New ──opened──► Answering ◄───────────────┐
-//!                       │   │ wake_when_writable        │ drained, once all that was said is with the kernel
-//!                 close │   └────► Producing ───┘
-//!                       ▼
-//!                    Closing ──► ended, once all that was said is with the kernel
+//!     New ──opened──► Receiving ◄───────────────────┐
+//!                      │    │ wake_when_writable    │ writable, once the kernel has taken all
+//!                close │    └──► AwaitingWritable ──┘
+//!                      ▼
+//!                   Closing ──► ended, once the kernel has taken all
 //! ```
 //!
-//! What it says waits and leaves with the replies, and is bounded with them. None of this costs those who only answer more
-//! than a comparison or two for each drive.
+//! What such a protocol sends is queued with the replies, leaves with them and counts towards their
+//! bound. A protocol that only answers pays no more than a comparison or two for each drive.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::protocol::outcome::Outcome;
 use crate::stream::readiness::Readiness;
 
 impl DatagramSocket {
-    /// The moment that the protocol wants to be called at.
+    /// When the protocol's timer expires. `NEVER`: none is set.
     #[inline]
     pub(crate) fn timer(&self) -> Time {
         self.requests.timer
@@ -41,7 +41,8 @@ impl DatagramSocket {
         self.requests.phase = phase;
     }
 
-    /// A drive begins of a socket that does not only answer. Returns an outcome if that is all.
+    /// Begins the drive of a socket that is not merely receiving: calls `opened`, or flushes what
+    /// is closing. Returns an outcome if the drive ends with that.
     #[inline(never)]
     pub(crate) fn begin_drive(
         &mut self,
@@ -60,7 +61,8 @@ impl DatagramSocket {
         }
     }
 
-    /// A drive ends: all that could be answered has been. Tells the protocol what else there is to tell, and asks what else it has to say.
+    /// Ends a drive in which all that could be answered has been: calls `error_received` and
+    /// `writable` if they are due, then sends what the protocol has queued.
     #[inline(never)]
     pub(crate) fn call_pending(
         &mut self,
@@ -68,7 +70,8 @@ impl DatagramSocket {
         state: &mut LoopState,
         effects: &mut Effects,
     ) -> Outcome {
-        // Who has closed has done with it all, and a panic must not open again what it has closed.
+        // A protocol that has closed its socket gets no further errors. A panic in such a call
+        // would also undo the close: `call_protocol` then resets the phase.
         if let Some(error) = self.failure.take()
             && self.phase() != SocketPhase::Closing
         {
@@ -77,13 +80,13 @@ impl DatagramSocket {
             });
         }
         if self.phase() == SocketPhase::AwaitingWritable && !self.wants_write() {
-            self.set_phase(SocketPhase::Receiving); // until it asks anew
+            self.set_phase(SocketPhase::Receiving); // until it is requested again
             self.call_protocol(state, effects, |protocol, replies| protocol.writable(replies));
         }
         self.flush_and_report(ready, state)
     }
 
-    /// The filed moment has come, though perhaps not yet the true one.
+    /// The filed deadline is due. The timer itself may have been set to a later time since.
     pub(crate) fn expire(
         &mut self,
         ready: &mut Readiness,
@@ -94,7 +97,8 @@ impl DatagramSocket {
         if self.timer() <= state.clock.now
             && state.clock.now.since(self.timer()) >= Duration::from_millis(TIMER_LATE_MS)
         {
-            // The loop has been held up, and may not have heard of what has come in time.
+            // The loop is late. A datagram that arrived before the timer expired may not have been
+            // reported yet, so receive first.
             ready.readable = true;
             if let Outcome::Ended(why) = self.drive(ready, state, effects) {
                 return Outcome::Ended(why);
@@ -107,7 +111,7 @@ impl DatagramSocket {
         self.flush_and_report(ready, state)
     }
 
-    /// Sends what was said last, and says how to go on.
+    /// Sends what was queued last, and returns the outcome of the drive.
     pub(crate) fn flush_and_report(
         &mut self,
         ready: &mut Readiness,
@@ -123,16 +127,18 @@ impl DatagramSocket {
         }
     }
 
-    /// Calls the protocol. If it panics, what it has said before is sent, and what it has asked for is forgotten.
+    /// Makes a call of the protocol that is not about a datagram. If it panics, what it has sent
+    /// before is still sent, but the requests to its socket are cancelled: the wake-up, the close
+    /// and the timer.
     fn call_protocol(
         &mut self,
         state: &mut LoopState,
         effects: &mut Effects,
-        what: impl FnOnce(&mut dyn DatagramProtocol, &mut Replies<'_>),
+        call: impl FnOnce(&mut dyn DatagramProtocol, &mut Replies<'_>),
     ) {
         let DatagramSocket { protocol, batch, replies, requests, .. } = self;
         let mut replies = Replies::unsolicited(batch, replies, requests, effects);
-        if catch_unwind(AssertUnwindSafe(|| what(&mut **protocol, &mut replies))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| call(&mut **protocol, &mut replies))).is_err() {
             state.stats.panics += 1;
             self.set_phase(SocketPhase::Receiving);
             self.requests.timer = Time::NEVER;

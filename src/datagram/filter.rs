@@ -1,7 +1,9 @@
-//! Who is not answered, and why.
+//! Which datagrams are dropped instead of answered, and why.
 //!
-//! Anybody can send a datagram in another's name. So an answer must never set two services on each other which then talk for
-//! ever, nor reach many because one has asked. What is refused is counted, and the debug log says why.
+//! The source address of a datagram is easily forged. Two things must therefore never happen: a
+//! reply that makes two services answer each other for ever, and one request that makes many hosts
+//! reply. What is dropped is counted (`Stats::datagrams_dropped`), and the debug log has the
+//! reason.
 
 use std::fmt;
 use std::io;
@@ -11,31 +13,35 @@ use super::receive::Sender;
 use crate::loop_state::LoopState;
 use crate::sys::{self, LocalAddress};
 
-/// Why a datagram is not put to the protocol.
+/// Why the protocol is not called with a datagram.
 #[derive(Debug)]
 pub(crate) enum DropReason {
-    /// Its sender's address is of no family that we know.
+    /// The address family of its source is neither IPv4 nor IPv6.
     UnknownFamily,
-    /// Nobody can be answered at port 0, and nobody is at `Limits::unanswered_ports`.
+    /// Its source port is 0, to which nothing can be sent, or one of `Limits::unanswered_ports`.
     UnansweredPort,
-    /// Its sender's address is no host's, but a group's, everybody's or nobody's. What is sent to nobody's comes back to us.
+    /// Its source address is multicast, broadcast or unspecified. What is sent to the unspecified
+    /// address comes back to this machine.
     NotUnicast,
-    /// The answer would come to one of our own sockets, and be answered.
+    /// Its source address is that of one of our own sockets, which would answer the reply.
     OwnAddress,
-    /// So it might: the system does not say whether the address is ours.
+    /// The source address may be that of one of our own sockets: the check failed with this error.
     MaybeOwnAddress(io::Error),
-    /// It was sent to a group or to a whole network, and all of them would answer the one who is named as its sender
-    /// (RFC 1122 section 3.2.2.6 says so of its own echo).
+    /// It was sent to a multicast or broadcast address. All hosts there would answer its alleged
+    /// sender (RFC 1122 section 3.2.2.6 says so of ICMP echo).
     SentToGroup,
-    /// The socket has another peer. The kernel keeps strangers out once it is connected; one may have come in the moment before.
+    /// The socket is connected to another peer. Once it is, the kernel drops such datagrams itself,
+    /// but one may have arrived just before.
     WrongPeer,
-    /// The kernel had more of it than a datagram can have.
+    /// The kernel cut it short: it was longer than its buffer, which has room for the longest
+    /// datagram.
     Truncated,
 }
 
 impl Sender {
-    /// The peer, unless it must not be answered. Linear in the number of datagram sockets and of unanswered ports, which are
-    /// few; it is asked once for all that one peer has in a batch.
+    /// Returns the peer, unless it must not be answered. Takes time linear in the number of
+    /// datagram sockets and of unanswered ports, which are few, and is called once for all that one
+    /// peer has in a batch.
     #[inline(never)] // so that the loop over what it has sent has the registers for itself
     pub(crate) fn permitted_peer(&self, state: &LoopState) -> Result<SocketAddr, DropReason> {
         let Some(peer) = self.peer else { return Err(DropReason::UnknownFamily) };
@@ -55,7 +61,8 @@ impl Sender {
         Ok(peer)
     }
 
-    /// The peer, if it is the one that the socket is connected to: then whoever it is, we have chosen it.
+    /// Returns the peer, if it is the one that the socket is connected to. The checks of
+    /// `permitted_peer` do not apply, because we have chosen that peer ourselves.
     pub(crate) fn expected_peer(&self, connected: SocketAddr) -> Result<SocketAddr, DropReason> {
         match self.peer {
             Some(peer) if (peer.ip(), peer.port()) == (connected.ip(), connected.port()) => {
@@ -74,8 +81,9 @@ fn is_unicast(ip: IpAddr) -> bool {
     }
 }
 
-/// `peer`, which has the port of one of `ours`, unless it is that one. A socket on all addresses does not know which these
-/// are, and they may change at any time: so the system is asked, at the price of three calls.
+/// Returns `peer`, which has the port of one of `ours`, unless it is that socket itself. A socket
+/// bound to all addresses does not know which these are, and they may change at any time. So the
+/// system is asked, which costs three calls (socket, bind, close).
 #[cold]
 fn peer_unless_own(peer: SocketAddr, ours: &[SocketAddr]) -> Result<SocketAddr, DropReason> {
     let mut with_its_port = ours.iter().filter(|own| own.port() == peer.port());
@@ -100,7 +108,7 @@ impl fmt::Display for DropReason {
             DropReason::NotUnicast => f.write_str("not a unicast address"),
             DropReason::OwnAddress => f.write_str("own address"),
             DropReason::MaybeOwnAddress(error) => write!(f, "perhaps an own address: {error}"),
-            DropReason::SentToGroup => f.write_str("sent to a group or a whole network"),
+            DropReason::SentToGroup => f.write_str("sent to a multicast or broadcast address"),
             DropReason::WrongPeer => f.write_str("not the connected peer"),
             DropReason::Truncated => f.write_str("truncated by the kernel"),
         }

@@ -1,5 +1,5 @@
-//! Batches by single calls, recvfrom(2) and sendto(2): for every system, and for protocols that want no
-//! others.
+//! Batches by single calls, recvfrom(2) and sendto(2): for every system, and for protocols that
+//! want no others.
 
 use std::io;
 use std::io::ErrorKind;
@@ -19,8 +19,8 @@ impl PlainIo {
         PlainIo { assembled: Vec::new() }
     }
 
-    /// Receives a batch. Returns whether it is full, so that there may be more. An error is returned only if
-    /// nothing was received before it; otherwise the next call meets it again.
+    /// Receives a batch. Returns whether it is full, so that there may be more. An error is
+    /// returned only if nothing was received before it; otherwise the next call returns it again.
     pub(crate) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
         batch.clear();
         for index in 0..DATAGRAM_BATCH {
@@ -36,8 +36,8 @@ impl PlainIo {
         Ok(true)
     }
 
-    /// Sends what waits. Returns how many the kernel took, at least one; what the first one failed with
-    /// otherwise.
+    /// Sends what waits. Returns how many GSO batches the kernel took, at least one; otherwise the
+    /// error of the first one.
     pub(crate) fn send(
         &mut self,
         socket: &UdpSocket,
@@ -48,7 +48,7 @@ impl PlainIo {
             match self.send_one(socket, batch, replies, gso) {
                 Ok(()) => {}
                 Err(error) if number == 0 => return Err(error),
-                Err(_) => return Ok(number), // the next call meets it again
+                Err(_) => return Ok(number), // the next call returns it again
             }
         }
         Ok(replies.pending_len())

@@ -1,13 +1,13 @@
 //! A batch of datagrams received, and how much of it has been answered.
 //!
 //! ```text
-//!     buffers   │ message 0 ........ │ message 1 ........ │ …      one per datagram, or per GRO batch of equal ones
-//!     messages  │ 64 × 72 bytes      │ 1 × 9 bytes        │ …      where each begins, and how it is cut
-//!     senders   │ 192.0.2.7:1000: from message 0 │ 192.0.2.8:… │   neighbours from one peer share an entry
+//!     buffers   │ message 0 ........ │ message 1 ........ │ …    one per datagram or GRO batch
+//!     messages  │ 64 × 72 bytes      │ 1 × 9 bytes        │ …    where each begins, how it is cut
+//!     senders   │ 192.0.2.7:1000: from 0 │ 192.0.2.8:1000: from 2 │    neighbours share an entry
 //! ```
 //!
-//! A batch need not be answered in one go: when the replies to a part of it take much memory, they are
-//! sent first. `answered` says how far it has come.
+//! A batch need not be answered in one drive: when the replies to a part of it take much memory,
+//! they are sent first. `answered` counts the messages that have been answered.
 //!
 //! Invariant: the buffers do not change while replies wait, because replies list pieces of them.
 
@@ -18,8 +18,9 @@ use crate::sys::LocalAddress;
 
 /// Room for one message: the largest datagram, or GRO batch of them, that the kernel hands out.
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
-/// From one buffer to the next. A few cache lines more than a buffer: otherwise the first bytes of all
-/// buffers, mostly the only ones in use, would compete for the same set of the processor's cache.
+/// From one buffer to the next. A few cache lines more than a buffer: otherwise the first bytes of
+/// all buffers, mostly the only ones in use, would compete for the same set of the processor's
+/// cache.
 pub(crate) const STRIDE_BYTES: usize = BUFFER_BYTES + 5 * 64;
 
 /// What one receive brought.
@@ -29,7 +30,8 @@ pub(crate) struct Batch {
     pub(crate) messages: Vec<Message>,
     /// In the order of their messages. Neighbouring messages from one peer share an entry.
     pub(crate) senders: Vec<Sender>,
-    /// How many messages have been answered, from the front. A message answered in part is shortened.
+    /// How many messages have been answered, from the front. A message answered in part is
+    /// shortened.
     answered: usize,
 }
 
@@ -39,19 +41,22 @@ pub(crate) struct Message {
     /// Where it begins in the buffers.
     pub(crate) offset: usize,
     pub(crate) length: usize,
-    /// The size of each datagram but the last, which may be shorter. Equal to `length` for a single one.
+    /// The size of each datagram but the last, which may be shorter. Equal to `length` for a single
+    /// one.
     pub(crate) segment: usize,
     /// The kernel had more of it than fitted.
     pub(crate) is_truncated: bool,
 }
 
-/// The source address of one message, or of several in a row, and the address of ours they were sent to.
+/// The source address of one message, or of several in a row, and the address of ours they were
+/// sent to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sender {
     /// `None`: of no address family we know.
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) local: LocalAddress,
-    /// The first of the messages. They go on to the next sender's, or to the last of all.
+    /// The first of its messages. The others follow, up to those of the next sender, or to the last
+    /// of all.
     pub(crate) first: usize,
 }
 
@@ -81,14 +86,14 @@ impl Batch {
         }
     }
 
-    /// Forgets what was received.
+    /// Removes what was received.
     pub(crate) fn clear(&mut self) {
         self.messages.clear();
         self.senders.clear();
         self.answered = 0;
     }
 
-    /// Takes in a message of `length` bytes, which lies in the next of the buffers.
+    /// Adds a message of `length` bytes, which lies in the next of the buffers.
     pub(crate) fn push_message(
         &mut self,
         peer: Option<SocketAddr>,
@@ -114,13 +119,13 @@ impl Batch {
         self.answered == self.messages.len()
     }
 
-    /// All of it has been answered.
+    /// Marks all of it as answered.
     pub(crate) fn finish_answering(&mut self) {
         self.answered = self.messages.len();
     }
 
-    /// All up to the datagram at `last` has been answered; the rest comes next time. Returns how many
-    /// datagrams these were.
+    /// Marks all up to the datagram at `last` as answered; the rest is answered later. Returns how
+    /// many datagrams these were.
     pub(crate) fn finish_through(&mut self, last: Span) -> usize {
         let number = last.offset / STRIDE_BYTES;
         let before: usize =

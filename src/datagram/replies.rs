@@ -1,15 +1,15 @@
 //! Replies that wait to be sent.
 //!
 //! ```text
-//!     copied   │ "echo -> " …                                     what protocols wrote themselves
-//!     iovecs   │ (copied, 0..8) (buffer 0, 0..64) …               where the bytes of the replies lie
-//!     batches  │ to message 0's sender: 64 datagrams of 72 bytes │ …
+//!     copied   │ "echo -> " …                                what protocols wrote themselves
+//!     iovecs   │ (copied, 0..8) (buffer 0, 0..64) …          where the bytes of the replies lie
+//!     batches  │ to sender 0: 64 datagrams of 72 bytes │ …   consecutive iovecs to one peer
 //! ```
 //!
-//! Replies are not assembled: a GSO batch lists pieces of memory, and the kernel gathers them. Consecutive
-//! replies of one size to one peer share a batch, which leaves as one message and is cut into datagrams by
-//! the kernel (UDP_SEGMENT, udp(7)). Pieces that lie side by side become one, so that a received GRO batch
-//! which is echoed is one piece and one call.
+//! Replies are not assembled: a GSO batch lists pieces of memory, and the kernel gathers them.
+//! Consecutive replies of one size to one peer share a batch, which leaves as one message and is
+//! cut into datagrams by the kernel (UDP_SEGMENT, udp(7)). Pieces that lie side by side become one,
+//! so that a received GRO batch which is echoed is one piece and one call.
 //!
 //! Invariant: the pieces of a batch, joined and cut every `segment` bytes, are its datagrams.
 
@@ -40,7 +40,8 @@ pub(crate) struct ReplyQueue {
     pub(crate) connected: Option<SocketAddr>,
     /// Batches that are done with, from the front.
     sent: usize,
-    /// Whether replies may share a batch: if the protocol wants that, until the kernel first refuses one.
+    /// Whether replies may share a batch: if the protocol wants that, until the kernel first
+    /// refuses one.
     pub(crate) gso_enabled: bool,
     /// What further replies may take, in bytes, each with its overhead.
     bytes_left: usize,
@@ -61,7 +62,7 @@ pub(crate) struct IoVec {
     length: usize,
 }
 
-/// Where a batch goes.
+/// The recipient of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recipient {
     /// To the sender of this number.
@@ -80,7 +81,7 @@ pub(crate) struct GsoBatch {
     first_iovec: usize,
     iovec_count: usize,
     bytes: usize,
-    /// How many bytes it may come to have: 0 once no other datagram may join.
+    /// The most bytes that it may have; 0 once no other datagram may join.
     bytes_max: usize,
 }
 
@@ -123,7 +124,7 @@ impl ReplyQueue {
         self.bytes_left = self.bytes_left.min(BYTES_LEFT_WHEN_FULL - 1);
     }
 
-    /// Takes back [`set_full`](ReplyQueue::set_full), if nothing waits.
+    /// Undoes [`set_full`](ReplyQueue::set_full), if nothing waits.
     pub(crate) fn clear_full(&mut self) {
         if self.is_empty() {
             self.bytes_left = REPLIES_BYTES_MAX;
@@ -132,8 +133,8 @@ impl ReplyQueue {
 
     // ---- adding
 
-    /// Queues one datagram to `to`: `head`, and behind it `body`, a part of the buffers. `continues`: the last
-    /// batch goes to the same recipient; set to whether it does afterwards.
+    /// Queues one datagram to `to`: `head`, and behind it `body`, a part of the buffers.
+    /// `continues` says whether the last batch has the same recipient, and is updated.
     #[inline(always)]
     pub(crate) fn push(
         &mut self,
@@ -280,8 +281,8 @@ impl ReplyQueue {
         })
     }
 
-    /// Removes the first `count` batches that wait: they are sent, or given up. Returns how many datagrams
-    /// these were.
+    /// Removes the first `count` batches that wait, which were sent or cannot be sent. Returns how
+    /// many datagrams these were.
     pub(crate) fn mark_sent(&mut self, count: usize) -> usize {
         let datagrams = self.pending()[..count].iter().map(GsoBatch::datagrams).sum();
         self.sent += count;
@@ -299,8 +300,9 @@ impl ReplyQueue {
         datagrams
     }
 
-    /// Cuts all that waits into single datagrams, and joins none from now on unless `joins_again`. Returns
-    /// false where the first that waits is single already, so that the fault must be its own.
+    /// Cuts all that waits into single datagrams, and joins none from now on unless `joins_again`.
+    /// Returns false if the first that waits is a single datagram already: then the error must be
+    /// its own.
     pub(crate) fn split_segments(&mut self, joins_again: bool) -> bool {
         if self.pending().first().is_none_or(|batch| batch.datagrams() == 1) {
             return false;
@@ -333,7 +335,7 @@ impl ReplyQueue {
 
     // ---- counting
 
-    /// How many bytes of the waiting replies protocols have written themselves.
+    /// How many bytes of the waiting replies were copied from protocols.
     #[cfg(test)]
     pub(crate) fn copied_bytes(&self) -> usize {
         self.copied.len()
@@ -344,7 +346,8 @@ impl ReplyQueue {
         self.too_long | self.dropped != 0
     }
 
-    /// Takes the counts of replies that were not queued: those too long, and those without bytes left.
+    /// Takes the counts of replies that were not queued: those too long, and those without bytes
+    /// left.
     pub(crate) fn take_unsendable(&mut self) -> (u64, u64) {
         (std::mem::take(&mut self.too_long), std::mem::take(&mut self.dropped))
     }
@@ -357,7 +360,8 @@ impl GsoBatch {
         if self.bytes <= self.segment { 1 } else { self.bytes.div_ceil(self.segment) }
     }
 
-    /// Returns whether a datagram of so many bytes may join. An empty one may not: it has no end to be cut at.
+    /// Returns whether a datagram of `bytes` may join. An empty one may not: a batch cannot be cut
+    /// around it.
     #[inline]
     fn accepts(&self, bytes: usize) -> bool {
         bytes > 0 && bytes <= self.segment && self.bytes + bytes <= self.bytes_max

@@ -1,4 +1,4 @@
-//! What a datagram protocol has asked of its own socket.
+//! What a datagram protocol has requested of its own socket.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ pub(crate) struct SocketRequests {
     pub(crate) now: Time,
     /// When the reactor was made.
     pub(crate) started: Instant,
-    /// When the batch was received, if the protocol has asked for that.
+    /// When the batch was received, if the protocol has requested that.
     pub(crate) received_at: Option<Instant>,
 }
 

@@ -1,4 +1,4 @@
-//! Datagrams: received by the batch, answered by the batch.
+//! A UDP socket: it receives a batch of datagrams, and sends the replies to them as a batch.
 //!
 //! ```text
 //!     kernel ──receive──► batch ──answer, one by one──► replies ──send──► kernel
@@ -7,12 +7,15 @@
 //!                                while replies wait
 //! ```
 //!
-//! A socket that cannot send does not receive: the kernel then drops what comes (and counts it), rather than we. A reply
-//! that cannot be sent is dropped and counted, alone: never a neighbour, and never the loop. The same holds for a datagram on
-//! which the protocol panics. When the replies to a part of the batch take much memory, they are sent before the rest is
-//! answered.
+//! Invariant: a socket that cannot send does not receive. When its receive buffer is full, the
+//! kernel drops what arrives, and counts it.
 //!
-//! A protocol may also speak without having been asked, and a socket may have one peer only: `speech` has what that takes.
+//! A reply that cannot be sent is dropped and counted. It costs no other reply, and never ends the
+//! loop. The same holds for a datagram on which the protocol panics. When the replies to a part of
+//! the batch take much memory, they are sent before the rest is answered.
+//!
+//! A protocol may also send without having received anything, and a socket may be connected to one
+//! peer. `client.rs` has what that takes.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -41,7 +44,7 @@ use super::requests::{SocketPhase, SocketRequests};
 #[cfg(test)]
 use crate::testing::simulated::batch_io::BatchIo;
 
-/// One UDP socket with the protocol that answers on it.
+/// A UDP socket with the protocol that answers on it.
 pub(crate) struct DatagramSocket {
     pub(crate) socket: UdpSocket,
     pub(crate) address: SocketAddr,
@@ -50,14 +53,15 @@ pub(crate) struct DatagramSocket {
     pub(super) batch: Batch,
     pub(super) replies: ReplyQueue,
     pub(super) requests: SocketRequests,
-    /// Who was refused last, and why, since this was last logged.
+    /// The sender of the last dropped datagram, and the reason, until they are logged.
     last_dropped: Option<(Option<SocketAddr>, DropReason)>,
-    /// What the kernel has reported last, if the protocol has not been told yet.
+    /// The last error that the kernel reported, until the protocol is called with it.
     pub(super) failure: Option<io::Error>,
 }
 
 impl DatagramSocket {
-    /// A socket that answers whoever asks; or one that has been connected to `peer`, and hears nobody else.
+    /// Makes a source of `socket`. With a `peer`, to which `socket` is connected already, it
+    /// receives from that peer only. Without one, it answers any sender that the filter permits.
     pub(crate) fn new(
         socket: UdpSocket,
         address: SocketAddr,
@@ -82,17 +86,18 @@ impl DatagramSocket {
         }
     }
 
-    /// Whom it is connected to, if it is a client.
+    /// The peer that the socket is connected to, if it is a client.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.replies.connected
     }
 
-    /// The end, told to the protocol.
+    /// Calls the protocol for the last time.
     pub(crate) fn call_closed(&mut self, why: CloseReason) {
         self.protocol.closed(why);
     }
 
-    /// Receives, answers and sends, batch by batch, until the kernel has no more or the budget is spent.
+    /// Receives, answers and sends, batch by batch, until the kernel has no more datagrams or the
+    /// budget is spent.
     #[inline(never)]
     pub(crate) fn drive(
         &mut self,
@@ -107,11 +112,11 @@ impl DatagramSocket {
         {
             return outcome;
         }
-        let (refused_before, panics_before) = (state.stats.datagrams_dropped, state.stats.panics);
+        let (dropped_before, panics_before) = (state.stats.datagrams_dropped, state.stats.panics);
         let outcome = self.drive_batches(ready, state, effects);
         if self.last_dropped.is_some() || state.stats.panics != panics_before {
             self.log_dropped(
-                state.stats.datagrams_dropped - refused_before,
+                state.stats.datagrams_dropped - dropped_before,
                 state.stats.panics - panics_before,
             );
         }
@@ -121,13 +126,13 @@ impl DatagramSocket {
         outcome
     }
 
-    /// Logs what was refused and what the protocol did not survive, a line for each.
+    /// Logs what was dropped, and that the protocol panicked: one line each for the whole drive.
     #[cold]
-    pub(super) fn log_dropped(&mut self, refused: u64, panics: u64) {
+    pub(super) fn log_dropped(&mut self, dropped: u64, panics: u64) {
         if let Some((peer, why)) = self.last_dropped.take() {
             let peer: &dyn fmt::Display = peer.as_ref().map_or(&"an unknown address", |peer| peer);
             debug!(
-                "udp {}: dropped a datagram from {peer}: {why} ({refused} this turn)",
+                "udp {}: dropped a datagram from {peer}: {why} ({dropped} this turn)",
                 self.address
             );
         }
@@ -155,12 +160,13 @@ impl DatagramSocket {
         }
         self.send(ready, &mut state.stats);
         if state.stats.datagram_errors - errors_before == DATAGRAM_BATCHES_PER_TURN as u64 {
-            ready.readable = false; // a lasting error: the next arrival is the next occasion
+            ready.readable = false; // the error persists: try again at the next event, do not spin
         }
         if self.can_answer(ready) { Outcome::Unfinished } else { Outcome::Blocked }
     }
 
-    /// Logs that it ends: at `info` where others relied on it.
+    /// Logs the end of the socket: at `info` for a server, on which others rely, at `debug` for a
+    /// client.
     pub(crate) fn log_closed(&self, why: CloseReason) {
         match self.peer() {
             None => info!("udp {}: socket closed", self.address),
@@ -168,16 +174,18 @@ impl DatagramSocket {
         }
     }
 
-    /// Do replies wait that the kernel has not taken?
+    /// Returns whether replies wait that the kernel has not taken.
     pub(crate) fn wants_write(&self) -> bool {
         !self.replies.is_empty()
     }
 
-    /// Has all that was received been answered, and the answers taken by the kernel?
+    /// Returns whether all that was received has been answered, and the kernel has taken all
+    /// replies.
     pub(crate) fn is_done(&self) -> bool {
         self.batch.is_answered() && !self.wants_write()
     }
 
+    /// Returns whether it could do something now, without a further event.
     pub(crate) fn can_progress(&self, ready: &Readiness) -> bool {
         match self.phase() {
             SocketPhase::Receiving => self.can_answer(ready) || self.failure.is_some(),
@@ -188,6 +196,8 @@ impl DatagramSocket {
         }
     }
 
+    /// Returns whether a batch can be sent, answered or received now. While replies wait, only
+    /// sending helps.
     #[inline]
     fn can_answer(&self, ready: &Readiness) -> bool {
         if self.wants_write() {
@@ -202,13 +212,13 @@ impl DatagramSocket {
         let result = self.io.receive(&self.socket, &mut self.batch);
         trace!("udp {} receive -> {result:?}", self.address);
         match result {
-            // Less than was asked for: the call itself met the end of the queue.
+            // A short batch: the call itself has reached the end of the kernel's queue.
             Ok(is_full) => ready.readable = is_full,
             Err(error) => match errno::classify_receive(&error) {
                 StreamError::WouldBlock => ready.readable = false,
                 StreamError::Interrupted => {}
-                // What a receive can fail with on an unconnected socket (an old send's ICMP error, memory) concerns one
-                // datagram, and reading the error clears it.
+                // On an unconnected socket, an error of a receive (memory, or an ICMP error about
+                // an earlier send) concerns one datagram, and reading it clears it.
                 StreamError::Disconnected | StreamError::Failed => {
                     stats.datagram_errors += 1;
                     debug!("udp {}: receive: {error}", self.address);
@@ -218,14 +228,15 @@ impl DatagramSocket {
         }
     }
 
-    /// Answers the batch, or as much of it as there is room for replies to. A datagram on which the protocol panics is passed
-    /// over.
+    /// Answers the batch, or as much of it as there is memory for replies. A datagram on which the
+    /// protocol panics is skipped.
     fn answer_batch(&mut self, state: &mut LoopState, effects: &mut Effects) {
         while !self.batch.is_answered() && !self.replies.is_full() {
-            // Whatever state the protocol has left itself in: ours is sound, for it is called between any two changes.
+            // Unwind safe: a panic may leave the protocol's own state inconsistent, but not ours,
+            // because no change of ours is half done while the protocol is called.
             match catch_unwind(AssertUnwindSafe(|| self.answer_until_full(state, effects))) {
-                Ok(Some(heard)) => {
-                    state.stats.datagrams_in += heard as u64;
+                Ok(Some(processed)) => {
+                    state.stats.datagrams_in += processed as u64;
                     self.batch.finish_answering();
                 }
                 Ok(None) => {
@@ -242,7 +253,7 @@ impl DatagramSocket {
         self.count_unsendable(state);
     }
 
-    /// Counts what could not be taken down.
+    /// Counts the replies that were not queued.
     #[inline]
     pub(super) fn count_unsendable(&mut self, state: &mut LoopState) {
         if !self.replies.has_unsendable() {
@@ -253,10 +264,12 @@ impl DatagramSocket {
         state.stats.datagrams_unsent += dropped;
     }
 
-    /// Returns how many datagrams it has come past, if it has come to the end of the batch.
+    /// Answers datagrams until the batch ends or the replies are full. At the end of the batch,
+    /// returns how many datagrams it has processed, answered or dropped; `None` if the replies are
+    /// full.
     #[inline(never)] // so that its loop has the registers for itself
     fn answer_until_full(&mut self, state: &mut LoopState, effects: &mut Effects) -> Option<usize> {
-        let mut heard = 0;
+        let mut processed = 0;
         let DatagramSocket { protocol, batch, replies, requests, last_dropped, .. } = self;
         let (unanswered, buffers, mut replies) =
             Replies::answering(batch, replies, requests, effects);
@@ -269,7 +282,7 @@ impl DatagramSocket {
                 Ok(peer) => Datagram::new(&[], peer),
                 Err(why) => {
                     let count: usize = messages.iter().map(Message::datagrams).sum();
-                    heard += count;
+                    processed += count;
                     state.stats.datagrams_dropped += count as u64;
                     *last_dropped = Some((sender.peer, why));
                     continue;
@@ -278,27 +291,28 @@ impl DatagramSocket {
             replies.set_recipient(number);
             for message in messages {
                 if message.is_truncated {
-                    heard += message.datagrams();
+                    processed += message.datagrams();
                     state.stats.datagrams_dropped += message.datagrams() as u64;
                     *last_dropped = Some((sender.peer, DropReason::Truncated));
                     continue;
                 }
                 let mut next = Some(message.first());
-                while let Some(place) = next {
-                    heard += 1;
-                    replies.set_current(place);
-                    datagram.payload = place.of(buffers);
+                while let Some(span) = next {
+                    processed += 1;
+                    replies.set_current(span);
+                    datagram.payload = span.of(buffers);
                     protocol.received(&datagram, &mut replies);
                     if replies.is_full() {
                         return None;
                     }
-                    next = message.next(place);
+                    next = message.next(span);
                 }
             }
         }
-        Some(heard)
+        Some(processed)
     }
 
+    /// Sends the replies that wait, as far as the kernel takes them.
     #[inline]
     pub(super) fn send(&mut self, ready: &mut Readiness, stats: &mut Stats) {
         if self.wants_write() {
@@ -306,36 +320,35 @@ impl DatagramSocket {
         }
     }
 
-    #[inline(never)] // mostly nothing waits where it is asked
+    #[inline(never)] // mostly nothing waits when `send` is called
     fn flush(&mut self, ready: &mut Readiness, stats: &mut Stats) {
         let DatagramSocket { socket, io, failure, batch, replies, .. } = self;
-        // On a connected socket, what a send fails with is mostly said of an earlier datagram, and to have said it clears it: then
-        // this one is sent again. Only once, as it may concern this one after all.
-        let may_concern_another = replies.connected.is_some() && failure.is_none();
+        // On a connected socket, the error of a send is mostly that of an earlier datagram (from
+        // ICMP), and reporting it clears it. So this datagram is sent again; only once, because the
+        // error may be its own after all.
+        let may_retry = replies.connected.is_some() && failure.is_none();
         send_replies(replies, ready, stats, self.address, |replies| {
             match io.send(socket, batch, replies) {
-                Err(error)
-                    if may_concern_another
-                        && failure.is_none()
-                        && may_be_of_earlier_send(&error) =>
-                {
+                Err(error) if may_retry && failure.is_none() && may_be_of_earlier_send(&error) => {
                     *failure = Some(error);
                     Err(ErrorKind::Interrupted.into())
                 }
                 other => other,
             }
         });
-        stats.datagram_errors += u64::from(may_concern_another && failure.is_some());
+        stats.datagram_errors += u64::from(may_retry && failure.is_some());
     }
 }
 
-/// May an error of a send be that of an earlier datagram?
+/// Returns whether the error of a send may be that of an earlier datagram.
 #[cold]
 fn may_be_of_earlier_send(error: &io::Error) -> bool {
     errno::classify_send_datagram(error) == DatagramError::Unsendable
 }
 
-/// Sends what waits, as `send` puts it to the kernel, until it is gone or the kernel takes no more.
+/// Sends the replies that wait until all have left or the kernel takes no more. `send` makes one
+/// system call, and returns how many GSO batches the kernel took; in tests it may be a function
+/// that fails.
 fn send_replies(
     replies: &mut ReplyQueue,
     ready: &mut Readiness,
@@ -357,7 +370,7 @@ fn send_replies(
                 DatagramError::GsoTooLargeForPath if replies.split_segments(true) => {
                     debug!("udp {address}: GSO batch sent as single datagrams: {error}");
                 }
-                // It was no train.
+                // Without segments to split, the error is that of a single datagram.
                 DatagramError::GsoUnsupported
                 | DatagramError::GsoTooLargeForPath
                 | DatagramError::Unsendable => {

@@ -5,15 +5,15 @@
 //! promises. `clients` are stories of datagram protocols that speak first. `peers` are the people in all of them, and `protocols`
 //! what they talk to.
 
-mod calls;
+mod connects;
 mod clients;
 mod effects;
 mod exchange;
-mod handles;
 mod peers;
 mod protocols;
 mod schedules;
 mod stories;
+mod tasks;
 
 use std::cell::{RefCell, RefMut};
 use std::net::SocketAddr;

@@ -29,7 +29,8 @@ impl InMemory {
         }
     }
 
-    /// Pretends that the kernel delivered `messages`: the sender's number, the segment size, the length.
+    /// Pretends that the kernel delivered `messages`: the sender's number, the segment size, the
+    /// length.
     fn receive(messages: &[(u8, usize, usize)]) -> InMemory {
         let mut memory = InMemory::new();
         for (index, &(from, segment, length)) in messages.iter().enumerate() {
@@ -71,8 +72,9 @@ impl InMemory {
         expected
     }
 
-    /// What a kernel would make of the batches that wait: the recipient of each datagram, and its bytes.
-    fn on_the_wire(&self) -> Vec<(SocketAddr, Vec<u8>)> {
+    /// What a kernel would make of the batches that wait: the recipient of each datagram, and its
+    /// bytes.
+    fn as_datagrams(&self) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut datagrams = Vec::new();
         for gso in self.replies.pending() {
             let peer = self.replies.peer_of(gso.to, &self.batch.senders);
@@ -100,7 +102,7 @@ fn peer(number: u8) -> SocketAddr {
 fn echoed_gro_batch_is_one_piece_and_one_gso_batch() {
     let mut memory = InMemory::receive(&[(1, 64, 64 * 50 + 7)]);
     let expected = memory.echo_all(b"");
-    assert_eq!(memory.on_the_wire(), expected);
+    assert_eq!(memory.as_datagrams(), expected);
     assert_eq!((memory.replies.pending_len(), memory.replies.iovecs.len()), (1, 1));
     assert_eq!(memory.replies.mark_sent(1), 51);
     assert!(memory.replies.is_empty() && memory.replies.iovecs.is_empty());
@@ -118,7 +120,7 @@ fn datagrams_to_one_peer_share_a_gso_batch_but_empty_ones_do_not() {
         (2, 4, 4),
     ]);
     let expected = memory.echo_all(b"");
-    assert_eq!(memory.on_the_wire(), expected);
+    assert_eq!(memory.as_datagrams(), expected);
     let sizes: Vec<usize> = memory.replies.pending().iter().map(GsoBatch::datagrams).collect();
     assert_eq!(sizes, [2, 1, 1, 2, 1], "a shorter datagram ends its batch");
 }
@@ -128,16 +130,17 @@ fn reply_too_long_for_a_datagram_is_counted_and_not_sent() {
     let mut memory = InMemory::receive(&[(1, 65_500, 65_500), (1, 65_499, 65_499)]);
     let expected = memory.echo_all(b"echo -> ");
     assert_eq!(expected.len(), 1);
-    assert_eq!(memory.on_the_wire(), expected);
+    assert_eq!(memory.as_datagrams(), expected);
     assert_eq!(memory.replies.take_unsendable(), (1, 0));
 }
 
 #[test]
 fn copied_prefix_is_not_merged_with_received_bytes_at_the_same_offset() {
-    // The first datagram ends in the buffers where the second prefix begins in `copied`, and they share a batch.
+    // The first datagram ends in the buffers where the second prefix begins in `copied`, and they
+    // share a batch.
     let mut memory = InMemory::receive(&[(1, 8, 8), (1, 1, 1)]);
     let expected = memory.echo_all(b"echo -> ");
-    assert_eq!(memory.on_the_wire(), expected);
+    assert_eq!(memory.as_datagrams(), expected);
     assert_eq!(memory.replies.pending_len(), 1);
 }
 
@@ -149,13 +152,13 @@ fn several_replies_to_one_datagram_leave_in_order() {
     replies.send(b"one");
     replies.send(b"two");
     replies.send(b"three");
-    let sent: Vec<Vec<u8>> = memory.on_the_wire().into_iter().map(|(_, bytes)| bytes).collect();
+    let sent: Vec<Vec<u8>> = memory.as_datagrams().into_iter().map(|(_, bytes)| bytes).collect();
     assert_eq!(sent, [&b"one"[..], b"two", b"three"]);
 }
 
 proptest! {
-    /// However datagrams arrive, whatever the prefix: each leaves once, whole, in order, to its sender; and a
-    /// kernel that takes some and then refuses GSO changes nothing about that.
+    /// However datagrams arrive, whatever the prefix: each leaves once, whole, in order, to its
+    /// sender; and a kernel that takes some and then refuses GSO changes nothing about that.
     #[test]
     fn every_datagram_leaves_whole(
         messages in prop::collection::vec(
@@ -167,7 +170,7 @@ proptest! {
     ) {
         let mut memory = InMemory::receive(&messages);
         let expected = memory.echo_all(prefix);
-        prop_assert_eq!(&memory.on_the_wire(), &expected);
+        prop_assert_eq!(&memory.as_datagrams(), &expected);
         let count = taken_first.min(memory.replies.pending_len() - 1);
         let taken = memory.replies.mark_sent(count);
         if memory.replies.split_segments(false) {
@@ -175,6 +178,6 @@ proptest! {
             prop_assert!(pending.iter().all(|gso| gso.datagrams() == 1));
             prop_assert!(!memory.replies.split_segments(false), "once is enough");
         }
-        prop_assert_eq!(&memory.on_the_wire()[..], &expected[taken..]);
+        prop_assert_eq!(&memory.as_datagrams()[..], &expected[taken..]);
     }
 }

@@ -1,6 +1,9 @@
-//! Stories of datagram protocols that speak without having been asked: clients mostly, and a server that does.
+//! Datagram protocols that send unasked, on the simulated kernel: clients mostly, and a server.
 //!
-//! Each is told twenty times, so that the simulated socket exchanges its datagrams both by single calls and by batches.
+//! Each test runs with twenty seeds, so that the simulated socket moves its datagrams both by
+//! single calls and in batches.
+
+mod connections; // clients that a connection opens
 
 use super::*;
 use crate::protocol::datagram::Datagram;
@@ -9,561 +12,413 @@ use crate::testing::simulated::errno;
 
 const DATAGRAMS: u16 = 2001;
 
-/// What a protocol was called for.
+/// A callback of the protocol, with its argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Call {
+enum Callback {
     Opened,
-    Heard(Vec<u8>),
-    Elapsed,
-    Drained,
-    Failed(io::ErrorKind),
+    Received(Vec<u8>),
+    TimerExpired,
+    Writable,
+    ErrorReceived(io::ErrorKind),
 }
 
-/// Does what a function says, and writes down what it was called for.
-struct Script<F> {
+/// Records each callback, and passes it to a function.
+struct RecordingProtocol<F> {
     act: F,
-    calls: Rc<RefCell<Vec<Call>>>,
+    calls: Rc<RefCell<Vec<Callback>>>,
 }
 
-impl<F: FnMut(&Call, &mut Replies<'_>)> Script<F> {
-    fn play(&mut self, call: &Call, replies: &mut Replies<'_>) {
+impl<F: FnMut(&Callback, &mut Replies<'_>)> RecordingProtocol<F> {
+    fn record(&mut self, call: &Callback, replies: &mut Replies<'_>) {
         self.calls.borrow_mut().push(call.clone());
         (self.act)(call, replies);
     }
 }
 
-impl<F: FnMut(&Call, &mut Replies<'_>)> DatagramProtocol for Script<F> {
+impl<F: FnMut(&Callback, &mut Replies<'_>)> DatagramProtocol for RecordingProtocol<F> {
     fn opened(&mut self, replies: &mut Replies<'_>) {
-        self.play(&Call::Opened, replies);
+        self.record(&Callback::Opened, replies);
     }
 
     fn received(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
-        self.play(&Call::Heard(datagram.payload.to_vec()), replies);
+        self.record(&Callback::Received(datagram.payload.to_vec()), replies);
     }
 
     fn timer_expired(&mut self, replies: &mut Replies<'_>) {
-        self.play(&Call::Elapsed, replies);
+        self.record(&Callback::TimerExpired, replies);
     }
 
     fn writable(&mut self, replies: &mut Replies<'_>) {
-        self.play(&Call::Drained, replies);
+        self.record(&Callback::Writable, replies);
     }
 
     fn error_received(&mut self, error: &io::Error, replies: &mut Replies<'_>) {
-        self.play(&Call::Failed(error.kind()), replies);
+        self.record(&Callback::ErrorReceived(error.kind()), replies);
     }
 }
 
-/// A world with one client of `peer(7)`, whose address a service that answers everything might have.
-struct Told {
+/// A world with one client of `peer(7)`. Port 7 is that of echo, one of the unanswered ports.
+struct ClientFixture {
     world: World,
     client: SocketAddr,
-    calls: Rc<RefCell<Vec<Call>>>,
+    calls: Rc<RefCell<Vec<Callback>>>,
 }
 
-impl Told {
-    fn of(seed: u64, faults: Faults, act: impl FnMut(&Call, &mut Replies<'_>) + 'static) -> Told {
+impl ClientFixture {
+    fn new(
+        seed: u64,
+        faults: Faults,
+        act: impl FnMut(&Callback, &mut Replies<'_>) + 'static,
+    ) -> ClientFixture {
         let mut world = World::new(seed, Limits::default(), faults);
         world.kernel().open_mailbox(peer(7));
-        let calls: Rc<RefCell<Vec<Call>>> = Rc::default();
-        let script = Script { act, calls: calls.clone() };
-        let client = world.reactor().connect_datagram(peer(7), script).unwrap();
-        Told { world, client, calls }
+        let calls: Rc<RefCell<Vec<Callback>>> = Rc::default();
+        let protocol = RecordingProtocol { act, calls: calls.clone() };
+        let client = world.reactor().connect_datagram(peer(7), protocol).unwrap();
+        ClientFixture { world, client, calls }
     }
 
-    fn peer_says(&mut self, bytes: &[u8]) {
+    fn peer_sends(&mut self, bytes: &[u8]) {
         self.world.kernel().peer_sends_datagram(peer(7), self.client, bytes.to_vec());
     }
 
-    /// All that the peer has been sent and not heard yet.
-    fn peer_hears(&mut self) -> Vec<Vec<u8>> {
+    /// All that has been sent to the peer and that it has not received yet.
+    fn peer_receives(&mut self) -> Vec<Vec<u8>> {
         let mut kernel = self.world.kernel();
         std::iter::from_fn(|| kernel.take_mail(peer(7))).collect()
     }
 
-    /// The next poll tells of somebody else, and has no room for what happens to the client.
-    fn be_in_a_crowd(&mut self) {
-        let door = self.world.serve(2000, |_| crate::echo::Echo::new());
+    /// Makes the next poll report an event of another source, and none of the client.
+    fn hide_next_event(&mut self) {
+        let echo = self.world.serve(2000, |_| crate::echo::Echo::new());
         self.world.kernel().faults.events_at_once = 1;
-        self.world.connect(door.port(), 1);
+        self.world.connect(echo.port(), 1);
     }
 
-    fn calls(&self) -> Vec<Call> {
+    fn take_calls(&self) -> Vec<Callback> {
         std::mem::take(&mut *self.calls.borrow_mut())
     }
 }
 
-/// Tells a story of both ways of exchange.
-fn tell(story: impl Fn(u64)) {
-    (0..20).for_each(story);
+/// Runs `test` with twenty seeds. The seed decides whether the socket's datagrams move by single
+/// calls or in batches.
+fn for_each_seed(test: impl Fn(u64)) {
+    (0..20).for_each(test);
 }
 
 #[test]
-fn a_client_asks_first_hears_the_answer_and_closes_its_socket() {
-    // The peer has the port of a small service, at which nobody is answered: but this one we have chosen.
-    tell(|seed| {
-        let mut told = Told::of(seed, Faults::default(), |call, replies| match call {
-            Call::Opened => replies.send(b"What time is it?"),
-            Call::Heard(_) => {
-                replies.send(b"Thank you.");
+fn client_sends_first_receives_the_answer_and_closes_its_socket() {
+    // The peer has an unanswered port, but a client has chosen its peer itself.
+    for_each_seed(|seed| {
+        let mut fixture = ClientFixture::new(seed, Faults::default(), |call, replies| match call {
+            Callback::Opened => replies.send(b"request"),
+            Callback::Received(_) => {
+                replies.send(b"thanks");
                 replies.close();
             }
-            Call::Elapsed | Call::Drained | Call::Failed(_) => {}
+            Callback::TimerExpired | Callback::Writable | Callback::ErrorReceived(_) => {}
         });
-        let open = told.world.kernel().descriptors_open();
-        told.world.settle();
+        let open = fixture.world.kernel().descriptors_open();
+        fixture.world.settle();
         assert_eq!(
-            (told.calls(), told.peer_hears()),
-            (vec![Call::Opened], vec![b"What time is it?".to_vec()])
+            (fixture.take_calls(), fixture.peer_receives()),
+            (vec![Callback::Opened], vec![b"request".to_vec()])
         );
-        told.peer_says(b"Noon.");
-        told.world.settle();
+        fixture.peer_sends(b"answer");
+        fixture.world.settle();
         assert_eq!(
-            (told.calls(), told.peer_hears()),
-            (vec![Call::Heard(b"Noon.".to_vec())], vec![b"Thank you.".to_vec()])
+            (fixture.take_calls(), fixture.peer_receives()),
+            (vec![Callback::Received(b"answer".to_vec())], vec![b"thanks".to_vec()])
         );
-        assert_eq!(told.world.kernel().descriptors_open(), open - 1);
-        told.world.stop();
+        assert_eq!(fixture.world.kernel().descriptors_open(), open - 1);
+        fixture.world.stop();
     });
 }
 
 #[test]
-fn that_nobody_is_there_is_told_and_costs_no_other_datagram() {
-    // ICMP's report of the first datagram is met by a receive, or by the send of the second, which leaves all the same.
-    tell(|seed| {
+fn icmp_error_is_reported_and_costs_no_other_datagram() {
+    // The ICMP error about the first datagram is returned by a receive, or by the send of the
+    // second datagram, which is sent nevertheless.
+    for_each_seed(|seed| {
         for is_sending in [false, true] {
-            let mut told = Told::of(seed, Faults::default(), move |call, replies| match call {
-                Call::Opened | Call::Elapsed => {
-                    replies.send(b"Is anybody there?");
-                    replies.set_timer(Duration::from_millis(10));
-                }
-                Call::Failed(_) => replies.cancel_timer(),
-                Call::Heard(_) | Call::Drained => {}
-            });
-            told.world.settle();
-            assert_eq!((told.calls(), told.peer_hears().len()), (vec![Call::Opened], 1));
-            if is_sending {
-                told.be_in_a_crowd();
-                told.world.be_held_up(20); // less than makes it look before the alarm rings
-            }
-            let client = told.client;
-            told.world.kernel().report_to_datagrams(client, errno::ECONNREFUSED);
-            told.world.settle();
-            let failed = Call::Failed(io::ErrorKind::ConnectionRefused);
-            let expected = if is_sending { vec![Call::Elapsed, failed] } else { vec![failed] };
+            let mut fixture =
+                ClientFixture::new(seed, Faults::default(), move |call, replies| match call {
+                    Callback::Opened | Callback::TimerExpired => {
+                        replies.send(b"request");
+                        replies.set_timer(Duration::from_millis(10));
+                    }
+                    Callback::ErrorReceived(_) => replies.cancel_timer(),
+                    Callback::Received(_) | Callback::Writable => {}
+                });
+            fixture.world.settle();
             assert_eq!(
-                (told.calls(), told.peer_hears().len()),
+                (fixture.take_calls(), fixture.peer_receives().len()),
+                (vec![Callback::Opened], 1)
+            );
+            if is_sending {
+                fixture.hide_next_event();
+                // Late by less than TIMER_LATE_MS, so nothing is received before the timer expires.
+                fixture.world.be_held_up(20);
+            }
+            let client = fixture.client;
+            fixture.world.kernel().report_to_datagrams(client, errno::ECONNREFUSED);
+            fixture.world.settle();
+            let failed = Callback::ErrorReceived(io::ErrorKind::ConnectionRefused);
+            let expected =
+                if is_sending { vec![Callback::TimerExpired, failed] } else { vec![failed] };
+            assert_eq!(
+                (fixture.take_calls(), fixture.peer_receives().len()),
                 (expected, usize::from(is_sending))
             );
             let (errors, unsent) =
-                (told.world.stats().datagram_errors, told.world.stats().datagrams_unsent);
+                (fixture.world.stats().datagram_errors, fixture.world.stats().datagrams_unsent);
             assert_eq!((errors, unsent), (1, 0));
-            told.world.live(100);
-            assert_eq!(told.calls(), []);
-            told.world.stop();
+            fixture.world.live(100);
+            assert_eq!(fixture.take_calls(), []);
+            fixture.world.stop();
         }
     });
 }
 
 #[test]
-fn who_has_closed_is_told_nothing_more() {
-    // The answer after which it closes has come behind a report that somebody was not there.
-    tell(|seed| {
-        let mut told = Told::of(seed, Faults::default(), |call, replies| match call {
-            Call::Opened => replies.send(b"What time is it?"),
-            Call::Heard(_) => replies.close(),
-            Call::Elapsed | Call::Drained => {}
-            Call::Failed(_) => panic!("it may have nothing left to work with"),
+fn client_that_has_closed_gets_no_error_callback() {
+    // An ICMP error is pending when the answer arrives, after which the client closes.
+    for_each_seed(|seed| {
+        let mut fixture = ClientFixture::new(seed, Faults::default(), |call, replies| match call {
+            Callback::Opened => replies.send(b"request"),
+            Callback::Received(_) => replies.close(),
+            Callback::TimerExpired | Callback::Writable => {}
+            Callback::ErrorReceived(_) => panic!("called after close"),
         });
-        told.world.settle();
-        let (client, open) = (told.client, told.world.kernel().descriptors_open());
-        told.world.kernel().report_to_datagrams(client, errno::ECONNREFUSED);
-        told.peer_says(b"Noon.");
-        told.world.settle();
-        assert_eq!(told.calls(), [Call::Opened, Call::Heard(b"Noon.".to_vec())]);
+        fixture.world.settle();
+        let (client, open) = (fixture.client, fixture.world.kernel().descriptors_open());
+        fixture.world.kernel().report_to_datagrams(client, errno::ECONNREFUSED);
+        fixture.peer_sends(b"answer");
+        fixture.world.settle();
         assert_eq!(
-            (told.world.kernel().descriptors_open(), told.world.stats().panics),
+            fixture.take_calls(),
+            [Callback::Opened, Callback::Received(b"answer".to_vec())]
+        );
+        assert_eq!(
+            (fixture.world.kernel().descriptors_open(), fixture.world.stats().panics),
             (open - 1, 0)
         );
-        told.world.stop();
+        fixture.world.stop();
     });
 }
 
 #[test]
-fn an_alarm_rings_at_its_time_and_as_often_as_it_is_set() {
-    // The question is repeated after 20, 40 and 80 ms. Then it is given up.
-    tell(|seed| {
+fn timer_expires_on_time_and_once_each_time_it_is_set() {
+    // The request is repeated after 20 and 40 ms. After another 80 ms the client closes.
+    for_each_seed(|seed| {
         let mut delay_ms = 20;
-        let mut told = Told::of(seed, Faults::default(), move |call, replies| match call {
-            Call::Opened | Call::Elapsed if delay_ms <= 80 => {
-                replies.send(&[delay_ms]);
-                replies.set_timer(Duration::from_millis(delay_ms.into()));
-                delay_ms *= 2;
-            }
-            Call::Elapsed => replies.close(),
-            Call::Opened | Call::Heard(_) | Call::Drained | Call::Failed(_) => {}
-        });
+        let mut fixture =
+            ClientFixture::new(seed, Faults::default(), move |call, replies| match call {
+                Callback::Opened | Callback::TimerExpired if delay_ms <= 80 => {
+                    replies.send(&[delay_ms]);
+                    replies.set_timer(Duration::from_millis(delay_ms.into()));
+                    delay_ms *= 2;
+                }
+                Callback::TimerExpired => replies.close(),
+                Callback::Opened
+                | Callback::Received(_)
+                | Callback::Writable
+                | Callback::ErrorReceived(_) => {}
+            });
         for (wait_ms, expected) in
             [(18, vec![vec![20]]), (10, vec![vec![40]]), (40, vec![vec![80]])]
         {
-            told.world.live(wait_ms);
-            assert_eq!(told.peer_hears(), expected);
+            fixture.world.live(wait_ms);
+            assert_eq!(fixture.peer_receives(), expected);
         }
-        let client = told.client;
-        told.world.live(85);
-        assert_eq!(told.calls(), [Call::Opened, Call::Elapsed, Call::Elapsed, Call::Elapsed]);
+        let client = fixture.client;
+        fixture.world.live(85);
+        assert_eq!(
+            fixture.take_calls(),
+            [
+                Callback::Opened,
+                Callback::TimerExpired,
+                Callback::TimerExpired,
+                Callback::TimerExpired
+            ]
+        );
         assert!(
-            !told.world.kernel().peer_sends_datagram(peer(7), client, vec![1]),
+            !fixture.world.kernel().peer_sends_datagram(peer(7), client, vec![1]),
             "the socket is closed"
         );
-        told.world.stop();
+        fixture.world.stop();
     });
 }
 
 #[test]
-fn an_answer_that_has_come_in_time_is_heard_before_a_late_alarm() {
-    // The process is held up until long after the alarm. The answer takes the alarm back.
-    tell(|seed| {
-        let mut told = Told::of(seed, Faults::default(), |call, replies| match call {
-            Call::Opened => replies.set_timer(Duration::from_millis(20)),
-            Call::Heard(_) => replies.cancel_timer(),
-            Call::Elapsed | Call::Drained | Call::Failed(_) => {}
+fn answer_that_arrived_in_time_is_received_before_a_late_timer() {
+    // The process does not run until long after the timer is due. The answer cancels the timer.
+    for_each_seed(|seed| {
+        let mut fixture = ClientFixture::new(seed, Faults::default(), |call, replies| match call {
+            Callback::Opened => replies.set_timer(Duration::from_millis(20)),
+            Callback::Received(_) => replies.cancel_timer(),
+            Callback::TimerExpired | Callback::Writable | Callback::ErrorReceived(_) => {}
         });
-        told.world.settle();
-        told.be_in_a_crowd();
-        told.peer_says(b"in time");
-        told.world.be_held_up(200);
-        told.world.live(50);
-        assert_eq!(told.calls(), [Call::Opened, Call::Heard(b"in time".to_vec())]);
-        told.world.stop();
+        fixture.world.settle();
+        fixture.hide_next_event();
+        fixture.peer_sends(b"in time");
+        fixture.world.be_held_up(200);
+        fixture.world.live(50);
+        assert_eq!(
+            fixture.take_calls(),
+            [Callback::Opened, Callback::Received(b"in time".to_vec())]
+        );
+        fixture.world.stop();
     });
 }
 
 #[test]
-fn who_has_much_to_say_is_asked_for_more_when_the_kernel_has_taken_what_there_was() {
-    // The kernel has room for a few at a time. All arrive, in order, and what waits is never more than was said at once.
-    tell(|seed| {
+fn writable_is_called_when_the_kernel_has_taken_all_that_was_sent() {
+    // The kernel has room for a few datagrams at a time. All arrive, in order, and no more wait
+    // than one callback has sent.
+    for_each_seed(|seed| {
         let mut next = 0_u8;
         let faults = Faults { datagram_room: 3_000, call_us_max: 20, ..Faults::default() };
-        let mut told = Told::of(seed, faults, move |call, replies| match call {
-            Call::Opened | Call::Drained if next < 200 => {
+        let mut fixture = ClientFixture::new(seed, faults, move |call, replies| match call {
+            Callback::Opened | Callback::Writable if next < 200 => {
                 for _ in 0..20 {
                     replies.send(&[next; 100]);
                     next += 1;
                 }
                 replies.wake_when_writable();
             }
-            Call::Drained => replies.close(),
-            Call::Opened | Call::Heard(_) | Call::Elapsed | Call::Failed(_) => {}
+            Callback::Writable => replies.close(),
+            Callback::Opened
+            | Callback::Received(_)
+            | Callback::TimerExpired
+            | Callback::ErrorReceived(_) => {}
         });
-        told.world.live(1_000);
+        fixture.world.live(1_000);
         let expected: Vec<Vec<u8>> = (0..200).map(|number| vec![number; 100]).collect();
-        assert_eq!(told.peer_hears(), expected);
-        assert_eq!(told.calls().len(), 11);
-        assert_eq!(told.world.stats().datagrams_unsent, 0);
-        told.world.stop();
+        assert_eq!(fixture.peer_receives(), expected);
+        assert_eq!(fixture.take_calls().len(), 11);
+        assert_eq!(fixture.world.stats().datagrams_unsent, 0);
+        fixture.world.stop();
     });
 }
 
 #[test]
-fn who_always_has_more_to_say_keeps_nobody_waiting_nor_a_stop() {
-    tell(|seed| {
-        let mut told = Told::of(seed, Faults::default(), |_, replies| {
-            replies.send(b"And another thing:");
+fn endless_sender_delays_neither_other_sources_nor_a_stop() {
+    for_each_seed(|seed| {
+        let mut fixture = ClientFixture::new(seed, Faults::default(), |_, replies| {
+            replies.send(b"more");
             replies.wake_when_writable();
             replies.set_timer(Duration::from_secs(1));
         });
-        let address = told.world.serve(2000, |_| crate::echo::Echo::new());
-        let stream = told.world.connect(address.port(), 1);
-        told.world.says(stream, b"May I?");
+        let address = fixture.world.serve(2000, |_| crate::echo::Echo::new());
+        let stream = fixture.world.connect(address.port(), 1);
+        fixture.world.says(stream, b"hello");
         for _ in 0..5 {
-            told.world.reactor().turn(None).unwrap();
+            fixture.world.reactor().turn(None).unwrap();
         }
-        assert_eq!(told.world.hears(stream), b"May I?");
-        assert!(told.peer_hears().len() >= 5);
-        told.world.stop();
+        assert_eq!(fixture.world.hears(stream), b"hello");
+        assert!(fixture.peer_receives().len() >= 5);
+        fixture.world.stop();
     });
 }
 
 #[test]
-fn a_panic_in_any_call_costs_what_was_asked_for_in_it() {
-    // What was sent before it has gone out, and what comes next is heard.
-    tell(|seed| {
+fn panic_in_a_callback_cancels_its_requests() {
+    // What it sent before the panic is sent, and the next datagram is received.
+    for_each_seed(|seed| {
         for bad in [
-            Call::Opened,
-            Call::Elapsed,
-            Call::Drained,
-            Call::Failed(io::ErrorKind::ConnectionRefused),
+            Callback::Opened,
+            Callback::TimerExpired,
+            Callback::Writable,
+            Callback::ErrorReceived(io::ErrorKind::ConnectionRefused),
         ] {
-            let of_script = bad.clone();
-            let mut told = Told::of(seed, Faults::default(), move |call, replies| {
-                if *call == of_script || (call, &of_script) == (&Call::Opened, &Call::Elapsed) {
+            let target = bad.clone();
+            let mut fixture = ClientFixture::new(seed, Faults::default(), move |call, replies| {
+                if *call == target
+                    || (call, &target) == (&Callback::Opened, &Callback::TimerExpired)
+                {
                     replies.set_timer(Duration::from_millis(1));
                 }
-                if *call == of_script || (call, &of_script) == (&Call::Opened, &Call::Drained) {
+                if *call == target || (call, &target) == (&Callback::Opened, &Callback::Writable) {
                     replies.wake_when_writable();
                 }
-                if *call == of_script {
+                if *call == target {
                     replies.send(b"before");
                     panic!("on purpose");
                 }
             });
-            told.world.live(5);
-            if matches!(bad, Call::Failed(_)) {
-                let client = told.client;
-                told.world.kernel().report_to_datagrams(client, errno::ECONNREFUSED);
+            fixture.world.live(5);
+            if matches!(bad, Callback::ErrorReceived(_)) {
+                let client = fixture.client;
+                fixture.world.kernel().report_to_datagrams(client, errno::ECONNREFUSED);
             }
-            told.world.live(10);
-            let expected = if bad == Call::Opened { vec![bad] } else { vec![Call::Opened, bad] };
-            assert_eq!(told.calls(), expected);
+            fixture.world.live(10);
+            let expected =
+                if bad == Callback::Opened { vec![bad] } else { vec![Callback::Opened, bad] };
+            assert_eq!(fixture.take_calls(), expected);
             assert_eq!(
-                (told.world.stats().panics, told.peer_hears()),
+                (fixture.world.stats().panics, fixture.peer_receives()),
                 (1, vec![b"before".to_vec()])
             );
-            told.peer_says(b"Are you well?");
-            told.world.settle();
-            assert_eq!(told.calls(), [Call::Heard(b"Are you well?".to_vec())]);
-            told.world.stop();
+            fixture.peer_sends(b"next");
+            fixture.world.settle();
+            assert_eq!(fixture.take_calls(), [Callback::Received(b"next".to_vec())]);
+            fixture.world.stop();
         }
     });
 }
 
 #[test]
-fn a_server_speaks_unasked_to_whom_it_names_and_answers_who_asks_in_between() {
-    // Twice a second two peers are told the news, one of them in two datagrams. A third asks meanwhile, and is answered, as the
-    // first are told something more.
-    tell(|seed| {
+fn server_sends_unasked_to_named_peers_and_answers_others_in_between() {
+    // Twice a second the server sends to two peers, to the first of them two datagrams. Meanwhile a
+    // third peer sends a request: it is answered, and the first peer is sent another datagram.
+    for_each_seed(|seed| {
         let mut world = World::new(seed, Limits::default(), Faults::default());
         let peers = [1, 2, 3].map(|number| SocketAddr::from(([10, 0, 0, 9], number)));
         peers.iter().for_each(|&peer| world.kernel().open_mailbox(peer));
-        let act = move |call: &Call, replies: &mut Replies<'_>| match call {
-            Call::Opened | Call::Elapsed => {
-                replies.send_to(peers[0], b"news");
-                replies.send_to(peers[0], b"more");
-                replies.send_to(peers[1], b"news");
+        let act = move |call: &Callback, replies: &mut Replies<'_>| match call {
+            Callback::Opened | Callback::TimerExpired => {
+                replies.send_to(peers[0], b"tick ");
+                replies.send_to(peers[0], b"tock ");
+                replies.send_to(peers[1], b"tick ");
                 replies.set_timer(Duration::from_millis(500));
             }
-            Call::Heard(_) => {
+            Callback::Received(_) => {
                 replies.send(b"one");
-                replies.send_to(peers[0], b"asked");
+                replies.send_to(peers[0], b"extra ");
                 replies.send(b"two");
             }
-            Call::Drained | Call::Failed(_) => {}
+            Callback::Writable | Callback::ErrorReceived(_) => {}
         };
-        let server = world.answer(DATAGRAMS, Script { act, calls: Rc::default() });
+        let server = world.answer(DATAGRAMS, RecordingProtocol { act, calls: Rc::default() });
         world.live(100);
-        world.kernel().peer_sends_datagram(peers[2], server, b"And me?".to_vec());
+        world.kernel().peer_sends_datagram(peers[2], server, b"request".to_vec());
         world.live(1_000);
-        let mail = peers.map(|peer| {
+        let received = peers.map(|peer| {
             std::iter::from_fn(|| world.kernel().take_mail(peer)).collect::<Vec<_>>().concat()
         });
-        assert_eq!(mail[0], b"newsmoreaskednewsmorenewsmore");
-        assert_eq!((&mail[1][..], &mail[2][..]), (&b"newsnewsnews"[..], &b"onetwo"[..]));
+        assert_eq!(received[0], b"tick tock extra tick tock tick tock ");
+        assert_eq!((&received[1][..], &received[2][..]), (&b"tick tick tick "[..], &b"onetwo"[..]));
         world.stop();
     });
 }
 
 #[test]
-fn who_speaks_to_nobody_or_past_its_only_peer_is_not_heard() {
-    // On a socket with many peers nobody is meant where nobody has asked: that is counted. On one with a single peer nobody else
-    // can be: that is a mistake.
-    tell(|seed| {
+fn send_without_a_recipient_is_counted_and_send_to_another_peer_panics() {
+    // On a socket without a peer, `send` outside of `received` has no recipient: the datagram is
+    // counted as unsent. On a connected socket, `send_to` another peer is a bug of the protocol.
+    for_each_seed(|seed| {
         let mut world = World::new(seed, Limits::default(), Faults::default());
-        let script = |act: fn(&Call, &mut Replies<'_>)| Script { act, calls: Rc::default() };
-        world.answer(DATAGRAMS, script(|_, replies| replies.send(b"Hello?")));
+        let recording =
+            |act: fn(&Callback, &mut Replies<'_>)| RecordingProtocol { act, calls: Rc::default() };
+        world.answer(DATAGRAMS, recording(|_, replies| replies.send(b"hello")));
         world
             .reactor()
-            .connect_datagram(peer(7), script(|_, replies| replies.send_to(peer(8), b"Hello?")))
+            .connect_datagram(peer(7), recording(|_, replies| replies.send_to(peer(8), b"hello")))
             .unwrap();
         world.settle();
         let stats = world.stats();
         assert_eq!((stats.datagrams_unsent, stats.panics, stats.datagrams_out), (1, 1, 0));
         world.stop();
-    });
-}
-
-// ---- between streams and datagrams
-
-/// Has each byte that its peer says resolved over datagrams by `peer(7)`, and goes when it is told "bye".
-struct Asks {
-    endings: Rc<RefCell<Vec<CloseReason>>>,
-}
-
-/// Puts one question, and hands the answer on to the connection that wants it.
-struct Question {
-    asked: u8,
-    by: ConnectionId,
-    endings: Rc<RefCell<Vec<CloseReason>>>,
-}
-
-impl Protocol for Asks {
-    fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
-        cx.connect_datagram(
-            peer(7),
-            Question { asked: input[0], by: cx.id(), endings: self.endings.clone() },
-        );
-        Advance::consumed(1)
-    }
-}
-
-impl DatagramProtocol for Question {
-    fn opened(&mut self, replies: &mut Replies<'_>) {
-        replies.send(&[self.asked]);
-        replies.set_timer(Duration::from_secs(5));
-    }
-
-    fn received(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
-        match datagram.payload {
-            b"bye" => replies.connections().close(self.by),
-            b"away" => replies.connections().abort(self.by),
-            answer => replies.connections().send_to(self.by, answer),
-        }
-        replies.close();
-    }
-
-    fn timer_expired(&mut self, replies: &mut Replies<'_>) {
-        replies.connections().send_to(self.by, b"nobody knows");
-        replies.close();
-    }
-
-    fn closed(&mut self, why: CloseReason) {
-        self.endings.borrow_mut().push(why);
-    }
-}
-
-/// A world in which one peer has said `words` to a connection that asks over datagrams.
-fn asked(seed: u64, limits: Limits, words: &[u8]) -> (World, usize, Rc<RefCell<Vec<CloseReason>>>) {
-    let mut world = World::new(seed, limits, Faults::default());
-    world.kernel().open_mailbox(peer(7));
-    let endings: Rc<RefCell<Vec<CloseReason>>> = Rc::default();
-    let shared = endings.clone();
-    world.serve(2000, move |_| Asks { endings: shared.clone() });
-    let stream = world.connect(2000, 1);
-    world.says(stream, words);
-    world.settle();
-    (world, stream, endings)
-}
-
-fn leave(mut world: World, stream: usize) {
-    world.kernel().fail(stream, errno::ECONNRESET);
-    world.settle();
-    world.stop();
-}
-
-#[test]
-fn a_connection_asks_over_datagrams_and_gets_the_answer() {
-    tell(|seed| {
-        let (mut world, stream, endings) = asked(seed, Limits::default(), b"ab");
-        let mut answer = |to_first: &[u8], to_second: &[u8]| {
-            for answer in [to_first, to_second] {
-                let mut kernel = world.kernel();
-                let (question, from) =
-                    kernel.take_mail_and_sender(peer(7)).expect("both have asked");
-                assert_eq!(question.len(), 1);
-                kernel.peer_sends_datagram(peer(7), from, answer.to_vec());
-            }
-            world.settle();
-            world.hears(stream)
-        };
-        let heard = answer(b"eleven", b"twelve");
-        assert!(
-            [&b"eleventwelve"[..], b"twelveeleven"].contains(&&heard[..]),
-            "{}",
-            heard.escape_ascii()
-        );
-        assert_eq!(*endings.borrow(), [CloseReason::Finished; 2], "each is told of its end, once");
-        leave(world, stream);
-    });
-}
-
-#[test]
-fn what_a_datagram_protocol_asks_of_a_connection_is_done_and_of_one_that_has_gone_is_not() {
-    tell(|seed| {
-        for (answer, ending) in [(&b"bye"[..], None), (b"away", Some(CloseReason::Aborted))] {
-            let (mut world, stream, _) = asked(seed, Limits::default(), b"a");
-            let (_, from) = world.kernel().take_mail_and_sender(peer(7)).expect("it has asked");
-            world.kernel().peer_sends_datagram(peer(7), from, answer.to_vec());
-            world.settle();
-            assert_eq!(world.ending_of(1), ending);
-            let last = if ending.is_none() { Heard::Fin } else { Heard::Reset };
-            assert_eq!(world.hears_at_last(stream), last);
-            leave(world, stream);
-        }
-        // The connection goes before the answer comes, and another takes its place: that one hears nothing.
-        let (mut world, stream, endings) = asked(seed, Limits::default(), b"a");
-        world.kernel().fail(stream, errno::ECONNRESET);
-        world.settle();
-        let newcomer = world.connect(2000, 2);
-        world.settle();
-        world.live(6_000);
-        assert_eq!(
-            (world.hears(newcomer), &endings.borrow()[..]),
-            (vec![], &[CloseReason::Finished][..])
-        );
-        assert_eq!(world.reactor().effects.pending_notifications(), 0, "nobody is told of it");
-        leave(world, newcomer);
-    });
-}
-
-#[test]
-fn a_datagram_client_for_which_there_is_no_room_is_told_of_its_end() {
-    // One connection and two clients are all that there may be: the third is not opened.
-    tell(|seed| {
-        let limits = Limits { connections_max: 3, ..Limits::default() };
-        let (mut world, stream, endings) = asked(seed, limits, b"abc");
-        assert_eq!(*endings.borrow(), [CloseReason::ConnectFailed(io::ErrorKind::QuotaExceeded)]);
-        world.live(6_000);
-        assert_eq!(world.hears(stream), b"nobody knowsnobody knows");
-        // Now there is room again.
-        world.says(stream, b"d");
-        world.settle();
-        assert_eq!(endings.borrow().len(), 3);
-        leave(world, stream);
-        assert_eq!(endings.borrow()[3..], [CloseReason::Stopped]);
-    });
-}
-
-#[test]
-fn a_batch_of_datagrams_that_sets_off_much_is_interrupted_and_goes_on() {
-    // Each datagram sends as many words to a connection as one may set off before they are done.
-    struct Relays(Rc<RefCell<Option<ConnectionId>>>);
-    impl DatagramProtocol for Relays {
-        fn received(&mut self, _: &Datagram<'_>, replies: &mut Replies<'_>) {
-            let to = self.0.borrow().expect("it has come first");
-            let count = crate::limits::EFFECTS_HIGH_WATERMARK;
-            replies.connections().send_to_all(std::iter::repeat_n(to, count), b"x");
-        }
-    }
-    struct Hears(Rc<RefCell<Option<ConnectionId>>>);
-    impl Protocol for Hears {
-        fn opened(&mut self, cx: &mut Context<'_>) -> Next {
-            *self.0.borrow_mut() = Some(cx.id());
-            Next::Continue
-        }
-        fn advance<'i>(&mut self, input: &'i [u8], _: &mut Context<'i>) -> Advance {
-            Advance::consumed(input.len())
-        }
-    }
-    tell(|seed| {
-        let mut world = World::new(seed, Limits::default(), Faults::default());
-        let id: Rc<RefCell<Option<ConnectionId>>> = Rc::default();
-        let shared = Rc::clone(&id);
-        world.serve(2000, move |_| Hears(shared.clone()));
-        let server = world.answer(DATAGRAMS, Relays(id));
-        let stream = world.connect(2000, 1);
-        world.settle();
-        for _ in 0..5 {
-            world.kernel().peer_sends_datagram(peer(7), server, b"!".to_vec());
-        }
-        for _ in 0..5 {
-            world.turn();
-            assert!(
-                world.hears(stream).len() <= 2 * crate::limits::EFFECTS_HIGH_WATERMARK,
-                "the mark, overshot by one call"
-            );
-        }
-        world.settle();
-        assert_eq!(world.stats().datagrams_in, 5);
-        leave(world, stream);
     });
 }
