@@ -33,9 +33,10 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use log::{debug, warn};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
-use super::protocol::Responder;
 use super::request::{Method, Request};
-use super::response::{Response, Status};
+use super::responder::Responder;
+use super::response::Response;
+use super::status::Status;
 use crate::limits::FILE_WARNING_GAP_MS;
 use crate::sys;
 use crate::sys::errno::{self, OpenError};
