@@ -1,7 +1,15 @@
-//! A request's head: parsed by httparse, then held against the rules that decide where messages end.
+//! A request's head: parsed, then checked against the rules that decide where its message ends.
 //!
-//! What can be read in two ways is refused, never guessed: two servers that guess differently are how requests are
-//! smuggled (RFC 9112 section 11.2).
+//! ```text
+//!     GET /a?b HTTP/1.1     RequestLine: parsed here, exactly
+//!     Host: a               ┐ split into names and values by httparse,
+//!     Content-Length: 5     ┘ then read for what frames the message: Fields
+//!                           the empty line: the head ends
+//! ```
+//!
+//! Invariant: a head that two recipients could read differently is rejected, never guessed at.
+//! Request smuggling needs two servers that guess differently (RFC 9112 section 11.2). And the same
+//! bytes have the same result, however they are split into reads.
 
 use httparse::{EMPTY_HEADER, Error, Header};
 
@@ -13,39 +21,44 @@ use crate::limits::{
     CONTENT_LENGTH_DIGITS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX,
 };
 
-/// Room for the fields of nearly every request. Clearing room for all that may come would cost as much as parsing them.
+/// Space on the stack for the fields of nearly every request. To clear space for `HEADERS_MAX`
+/// fields would cost as much as parsing them.
 pub(super) type FewHeaders<'i> = [Header<'i>; FEW_HEADERS];
 pub(super) const FEW_HEADERS: usize = 8;
 
+/// The result of parsing a head.
 pub(super) enum Parsed<'i> {
-    /// The head has not arrived yet, and what has is in order.
+    /// The head is not complete, and valid so far.
     Partial,
-    /// A request, and the length of its head.
+    /// A request, and the length of its head in bytes.
     Complete(Request<'i>, usize),
+    /// Not a valid request, or one that is too large: the status of the error response.
     Rejected(Status),
 }
 
-/// Can anything more be said of a head now than when it had only `scanned` bytes? Only when a line has ended or a limit is
-/// reached: so a head that drips is parsed at most once per line, of which there are few, and not once per byte.
+/// Returns whether parsing can tell more of a head than when it had only `scanned` bytes: a line
+/// has ended since then, or a limit is reached. So a head that arrives byte by byte is parsed at
+/// most once per line, of which there are few, and not once per byte.
 pub(super) fn has_new_line(input: &[u8], scanned: usize) -> bool {
     #[cfg(test)]
-    super::protocol::tests::look_at(input.len() - scanned);
+    super::protocol::tests::count_scanned(input.len() - scanned);
     let reaches = |limit: usize| scanned < limit && input.len() >= limit;
     memchr::memchr(b'\n', &input[scanned..]).is_some()
         || reaches(REQUEST_LINE_BYTES_MAX)
         || reaches(HEAD_BYTES_MAX + 1)
 }
 
-/// Parses the head at the front of `input`. The same bytes have the same outcome however they arrive.
+/// Parses the head at the front of `input`.
 ///
-/// Its fields are put into `few`, or into `many` if they are.
+/// Its fields are stored in `few`, or in `many` if there are more than fit. The result does not
+/// depend on how the bytes were split into reads.
 pub(super) fn parse<'i>(
     input: &'i [u8],
     few: &'i mut FewHeaders<'i>,
     many: &'i mut Vec<Header<'i>>,
 ) -> Parsed<'i> {
     #[cfg(test)]
-    super::protocol::tests::look_at(input.len());
+    super::protocol::tests::count_scanned(input.len());
     let head = &input[..input.len().min(HEAD_BYTES_MAX + 1)];
     let (line, line_bytes) = match RequestLine::parse(head) {
         Some(parsed) => parsed,
@@ -77,7 +90,7 @@ pub(super) fn parse<'i>(
     }
 }
 
-/// What is to be said of a head that does not begin with a whole and valid request line.
+/// The result for a head that does not begin with a complete and valid request line of HTTP/1.
 #[cold]
 fn reject_line(head: &[u8]) -> Parsed<'_> {
     let Some(end) = memchr::memchr(b'\n', &head[..head.len().min(REQUEST_LINE_BYTES_MAX)]) else {
@@ -88,11 +101,14 @@ fn reject_line(head: &[u8]) -> Parsed<'_> {
     if let Some(request) = simple_request(line) {
         return Parsed::Complete(request, end + 1);
     }
-    let [words @ .., b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r'] = line else {
+    let [before_version @ .., b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r'] = line
+    else {
         return Parsed::Rejected(Status::BadRequest);
     };
-    let word =
-        words.iter().position(|&byte| byte == b' ').map_or(&b""[..], |space| &words[..space]);
+    let word = before_version
+        .iter()
+        .position(|&byte| byte == b' ')
+        .map_or(&b""[..], |space| &before_version[..space]);
     Parsed::Rejected(if !major.is_ascii_digit() || !minor.is_ascii_digit() {
         Status::BadRequest
     } else if *major != b'1' {
@@ -104,8 +120,11 @@ fn reject_line(head: &[u8]) -> Parsed<'_> {
     })
 }
 
-/// `GET SP target CR LF`, exactly, and nothing more (RFC 1945 section 5). A line that ends like this is a request of a later
-/// version for nobody: it has no version. The answer is the last, so nothing that follows it can be taken for another request.
+/// Parses `GET SP target CR LF`, exactly: an HTTP/0.9 Simple-Request (RFC 1945 section 5).
+///
+/// No recipient can take the line for a request of a later version, because it has no version. The
+/// connection closes after the response, so nothing behind the line can be taken for another
+/// request.
 fn simple_request(line: &[u8]) -> Option<Request<'_>> {
     let target = line.strip_prefix(b"GET ")?.strip_suffix(b"\r")?;
     let path_end =
@@ -129,13 +148,13 @@ impl<'i> Request<'i> {
             authority: line.authority,
             headers,
             form: if line.method == Method::Head { ResponseForm::Head } else { ResponseForm::Full },
-            keeps_alive: !fields.says_close && (line.is_1_1 || fields.says_keep_alive),
+            keeps_alive: !fields.has_close && (line.is_1_1 || fields.has_keep_alive),
             expects_continue: line.is_1_1 && fields.expects_continue,
             body_bytes: fields.body_bytes.unwrap_or(0),
         }
     }
 
-    /// HTTP/0.9: no fields, and an answer without a head (RFC 1945 section 5).
+    /// An HTTP/0.9 request: no fields, and a response without a head (RFC 1945 section 5).
     fn simple(path: &'i [u8], query: Option<&'i [u8]>) -> Request<'i> {
         let (method, form) = (Method::Get, ResponseForm::Simple);
         let (authority, headers) = (None, &[][..]);
@@ -153,11 +172,11 @@ impl<'i> Request<'i> {
     }
 }
 
-/// `METHOD SP target SP HTTP/1.x CR LF`, exactly (RFC 9112 section 3).
+/// A request line: `METHOD SP target SP HTTP/1.x CR LF`, exactly (RFC 9112 section 3).
 #[derive(Clone, Copy)]
 struct RequestLine<'i> {
     method: Method,
-    /// Of the absolute form, and of CONNECT's.
+    /// Only in the absolute form and in CONNECT's.
     authority: Option<&'i [u8]>,
     path: &'i [u8],
     query: Option<&'i [u8]>,
@@ -165,8 +184,8 @@ struct RequestLine<'i> {
 }
 
 impl<'i> RequestLine<'i> {
-    /// The line at the front of `head`, and its length. Whatever is not one, is not one yet, or is too long is for
-    /// [`reject_line`] to judge.
+    /// Parses the line at the front of `head`, and returns it with its length in bytes. `None`: it
+    /// is invalid, incomplete or too long, and [`reject_line`] tells which.
     #[inline(always)]
     fn parse(head: &'i [u8]) -> Option<(RequestLine<'i>, usize)> {
         let (method, target) = method(head)?;
@@ -185,7 +204,8 @@ impl<'i> RequestLine<'i> {
         if name != b" HTTP/1." || !minor.is_ascii_digit() {
             return None;
         }
-        let is_1_1 = *minor != b'0'; // a later minor version is answered as 1.1 (RFC 9110 section 2.5)
+        // A higher minor version is served as 1.1 (RFC 9110 section 2.5).
+        let is_1_1 = *minor != b'0';
         let (authority, path) = split_target(method, &target[..path_end], &target[..target_end])?;
         let query = (target_end > path_end).then(|| &target[path_end + 1..target_end]);
         let length = head.len() - target.len() + target_end + version.len();
@@ -193,12 +213,12 @@ impl<'i> RequestLine<'i> {
             .then_some((RequestLine { method, authority, path, query, is_1_1 }, length))
     }
 
-    /// Are the fields such as a request with this line must have?
+    /// Returns whether a request with this line may have these fields.
     fn allows(&self, fields: &Fields) -> bool {
         match self.is_1_1 {
             true => fields.has_host, // RFC 9112 section 3.2
-            // A 1.0 client ends a body without a length by closing, so that its request could not be answered (RFC 1945
-            // section 7.2.2).
+            // A 1.0 client ends a body without a length by closing the connection, which would
+            // leave no way to respond (RFC 1945 section 7.2.2).
             false => {
                 fields.body_bytes.is_some() || !matches!(self.method, Method::Post | Method::Put)
             }
@@ -206,13 +226,13 @@ impl<'i> RequestLine<'i> {
     }
 }
 
-/// What the fields say that concerns the framing.
+/// The values of the fields that frame the message or decide whether the connection persists.
 #[derive(Default)]
 struct Fields {
     has_host: bool,
     body_bytes: Option<u64>,
-    says_close: bool,
-    says_keep_alive: bool,
+    has_close: bool,
+    has_keep_alive: bool,
     expects_continue: bool,
 }
 
@@ -239,11 +259,13 @@ impl Fields {
                 }
                 14 if name_is(name.as_bytes(), b"content-length") => {
                     if fields.body_bytes.is_some() {
-                        return Err(Status::BadRequest); // even if both say the same (RFC 9112 section 6.3)
+                        // Two of them, even if they are equal (RFC 9112 section 6.3).
+                        return Err(Status::BadRequest);
                     }
                     fields.body_bytes = Some(content_length(value).ok_or(Status::BadRequest)?);
                 }
-                // We decode no coding, so where the message ends cannot be known (RFC 9112 section 6.1).
+                // No coding is decoded here, so the end of the message cannot be known (RFC 9112
+                // section 6.1).
                 17 if name_is(name.as_bytes(), b"transfer-encoding") => {
                     return Err(Status::NotImplemented);
                 }
@@ -257,7 +279,7 @@ impl Fields {
         Ok(fields)
     }
 
-    /// Notes what a Connection field asks for. Mostly it is one thing.
+    /// Reads a Connection field. It nearly always has one option, so there is no list to split.
     #[inline]
     fn read_connection_options(&mut self, value: &[u8]) {
         if value.contains(&b',') {
@@ -269,26 +291,31 @@ impl Fields {
 
     #[inline]
     fn read_connection_option(&mut self, option: &[u8]) {
-        self.says_close |= name_is(option, b"close");
-        self.says_keep_alive |= name_is(option, b"keep-alive");
+        self.has_close |= name_is(option, b"close");
+        self.has_keep_alive |= name_is(option, b"keep-alive");
     }
 }
 
-/// Is `name` the same as `lower` but for the case of its letters? That bit is set in each byte that `lower` has. Beside the
-/// letters in question, only CR becomes one of them (`-`) by setting it, and there is none in a name or a value.
+/// Returns whether `name` equals `lower` in any case.
+///
+/// The case bit, 0x20, is set in every byte of `lower`: in the letters and in `-`. Setting it in
+/// `name` cannot make another byte equal: beside the upper-case letters only CR changes into one of
+/// these bytes (`-`), and httparse leaves no CR in a name or a value.
 #[inline(always)]
 fn name_is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
     let Some(name) = name.first_chunk::<N>().filter(|_| name.len() == N) else { return false };
     name.map(|byte| byte | 0x20) == *lower
 }
 
-/// The elements of a list (RFC 9110 section 5.6.1).
+/// Returns the elements of a list (RFC 9110 section 5.6.1).
 fn list_items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// Is the value followed by CR LF? httparse, which has found it in `section`, takes a line feed alone for the end of a line
-/// too. Others do not, and so could see another message.
+/// Returns whether `value`, which httparse has found in `section`, is followed by CR LF.
+///
+/// httparse also takes a line feed alone for the end of a line. Other recipients do not, and could
+/// see another message.
 fn ends_with_crlf(value: &[u8], section: &[u8]) -> bool {
     let end = value.as_ptr().addr() + value.len() - section.as_ptr().addr();
     match section.get(end) {
@@ -299,11 +326,12 @@ fn ends_with_crlf(value: &[u8], section: &[u8]) -> bool {
     }
 }
 
-/// The method that `head` begins with, if we know it, and what follows its space.
+/// Returns the method that `head` begins with, if it is a known one, and what follows the space
+/// after it.
 #[inline(always)]
 fn method(head: &[u8]) -> Option<(Method, &[u8])> {
     if let Some(target) = head.strip_prefix(b"GET ") {
-        return Some((Method::Get, target)); // as nearly always
+        return Some((Method::Get, target)); // fast path: nearly every request
     }
     let space = head.iter().position(|&byte| byte == b' ')?;
     let method = match &head[..space] {
@@ -320,7 +348,8 @@ fn method(head: &[u8]) -> Option<(Method, &[u8])> {
     Some((method, &head[space + 1..]))
 }
 
-/// 1*DIGIT that fits a u64, and not many more than it needs: no sign, no list, no space (RFC 9110 section 8.6).
+/// Parses 1*DIGIT that fits a u64, with at most `CONTENT_LENGTH_DIGITS_MAX` digits: no sign, no
+/// list, no space (RFC 9110 section 8.6).
 fn content_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > CONTENT_LENGTH_DIGITS_MAX {
         return None;

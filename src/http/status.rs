@@ -1,6 +1,7 @@
-//! The status codes, each with its line.
+//! Status codes and reason phrases: one table, with each status line as it is sent.
 
-/// The status codes of RFC 1945 section 6.1.1, and those of RFC 9110 section 15 and RFC 6585 that a server of today needs.
+/// The status codes of RFC 1945 section 6.1.1, and those of RFC 9110 section 15 and RFC 6585 that a
+/// server needs today.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 #[non_exhaustive]
@@ -40,17 +41,19 @@ pub enum Status {
 }
 
 impl Status {
-    /// The code and the reason phrase.
+    /// Returns the code and the reason phrase, such as `404 Not Found`.
     pub fn as_str(self) -> &'static str {
         let line = self.line();
         &line["HTTP/1.0 ".len()..line.len() - "\r\n".len()]
     }
 
-    /// Is there never a body, and so no field that frames one (RFC 9112 section 6.3)?
+    /// Returns whether a response of this status never has a body, and so no field that frames one
+    /// (RFC 9112 section 6.3).
     pub(super) fn has_no_body(self) -> bool {
         matches!(self, Status::NoContent | Status::NotModified)
     }
 
+    /// The status line with its line end.
     pub(super) fn line(self) -> &'static str {
         match self {
             Status::Ok => "HTTP/1.0 200 OK\r\n",

@@ -1,4 +1,13 @@
-//! A request's target: its four forms, and the hosts that may be named in it.
+//! A request's target: its four forms, and the syntax of a host.
+//!
+//! ```text
+//!     origin       GET /a?b            (RFC 9112 section 3.2.1)
+//!     absolute     GET http://host/a   (section 3.2.2)
+//!     authority    CONNECT host:port   (section 3.2.3)
+//!     asterisk     OPTIONS *           (section 3.2.4)
+//! ```
+//!
+//! A target in any other form has no meaning here, and its request is rejected.
 
 use std::net::Ipv6Addr;
 use std::ops::Range;
@@ -7,8 +16,8 @@ use memchr::memmem;
 
 use super::request::Method;
 
-/// The authority and the path of a target that has `before_query` before its first `?`, if it has one. It has one of four forms
-/// (RFC 9112 section 3.2).
+/// Splits a target into its authority, if it has one, and its path. `before_query` is `whole` up to
+/// its first `?`. `None`: it has none of the four forms (RFC 9112 section 3.2).
 #[inline(always)]
 pub(super) fn split_target<'i>(
     method: Method,
@@ -17,7 +26,7 @@ pub(super) fn split_target<'i>(
 ) -> Option<(Option<&'i [u8]>, &'i [u8])> {
     match before_query {
         _ if method == Method::Connect => is_host_and_port(whole).then_some((Some(whole), whole)),
-        [b'/', ..] => Some((None, before_query)), // as nearly always
+        [b'/', ..] => Some((None, before_query)), // fast path: nearly every request
         b"*" if method == Method::Options && before_query.len() == whole.len() => {
             Some((None, before_query))
         }
@@ -29,7 +38,8 @@ pub(super) fn split_target<'i>(
     }
 }
 
-/// A host and perhaps a port (RFC 3986 section 3.2). An empty one is legal where the target has no authority.
+/// Returns whether `value` is a host with an optional port (RFC 3986 section 3.2). An empty host is
+/// legal in the Host field of a request whose target has no authority.
 #[inline(always)]
 pub(super) fn is_host(value: &[u8]) -> bool {
     let host = match value.iter().rposition(|byte| !byte.is_ascii_digit()) {
@@ -45,11 +55,13 @@ pub(super) fn is_host(value: &[u8]) -> bool {
     }
 }
 
-/// Which bytes a name may consist of, beside `%` and two hexadecimal digits: unreserved ones and sub-delimiters.
+/// The bytes of a registered name, besides `%` and two hexadecimal digits: the unreserved
+/// characters and the sub-delimiters (RFC 3986 section 3.2.2).
 const IS_NAME_BYTE: [bool; 256] =
     table(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~!$&'()*+,;=");
 
-/// Which bytes may be in a target before the query: the visible ones but `?`, and `#`, for a fragment is never sent.
+/// The bytes of a target before its query: visible ASCII without `?`, and without `#`, because a
+/// fragment is never sent.
 pub(super) const IS_TARGET_BYTE: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = b'!';
@@ -70,6 +82,7 @@ const fn table(allowed: &[u8]) -> [bool; 256] {
     table
 }
 
+/// Returns whether `name` is a registered name with percent-encoded bytes in it.
 #[cold]
 fn is_encoded_name(mut name: &[u8]) -> bool {
     while let [first, rest @ ..] = name {
@@ -86,7 +99,8 @@ fn is_encoded_name(mut name: &[u8]) -> bool {
     true
 }
 
-/// What stands in brackets: an IPv6 address, or `v`, a version and an address of that version.
+/// Returns whether `inner` can stand in brackets: an IPv6 address, or `v`, a version and an address
+/// of that version.
 fn is_ip_literal(inner: &[u8]) -> bool {
     if let [b'v' | b'V', future @ ..] = inner {
         let Some(dot) = future.iter().position(|&byte| byte == b'.') else { return false };
@@ -99,7 +113,7 @@ fn is_ip_literal(inner: &[u8]) -> bool {
     str::from_utf8(inner).is_ok_and(|inner| inner.parse::<Ipv6Addr>().is_ok())
 }
 
-/// What CONNECT names (RFC 9112 section 3.2.3).
+/// Returns whether `target` is a host and a port, as CONNECT requires (RFC 9112 section 3.2.3).
 #[cold]
 fn is_host_and_port(target: &[u8]) -> bool {
     let colon = target.iter().rposition(|byte| !byte.is_ascii_digit());
@@ -108,7 +122,8 @@ fn is_host_and_port(target: &[u8]) -> bool {
     has_both && is_host(target)
 }
 
-/// Where the authority of the absolute form lies.
+/// The range of the authority in a target of the absolute form. `None`: not that form, or no valid
+/// host.
 fn authority_of(target: &[u8]) -> Option<Range<usize>> {
     let scheme_end = memmem::find(target, b"://")?;
     let scheme = &target[..scheme_end];

@@ -384,6 +384,6 @@ thread_local! {
 }
 
 /// So many bytes of a head are gone through.
-pub(in crate::http) fn look_at(bytes: usize) {
+pub(in crate::http) fn count_scanned(bytes: usize) {
     LOOKED_AT_BYTES.set(LOOKED_AT_BYTES.get() + bytes);
 }
