@@ -1,7 +1,7 @@
-//! Files over HTTP, as clients of the program see them: what is served, what is not, and at whose cost.
+//! Files over HTTP, as a client of the program sees them: what is served, and at what cost.
 
 #![cfg(unix)]
-// The helpers here unwrap as the tests do, and say why they have nothing to do.
+// Helpers of tests may unwrap, as tests do, and print why a test is skipped.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
@@ -25,19 +25,20 @@ use std::path::{Path, PathBuf};
 use common::{Program, connect};
 
 const MIB: usize = 1024 * 1024;
-const SECRET: &[u8] = b"Nobody may see this.";
+const SECRET: &[u8] = b"This must never be served.";
 
-/// A directory with the root in it, and beside the root a secret. It goes with the value.
-struct Place(PathBuf);
+/// A temporary directory with the root in it, and a secret beside the root. It is removed when the
+/// value is dropped.
+struct TempDir(PathBuf);
 
-impl Place {
-    fn new(name: &str) -> Place {
-        let place = Path::new(env!("CARGO_TARGET_TMPDIR"))
+impl TempDir {
+    fn new(name: &str) -> TempDir {
+        let temp = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("files-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&place); // of a process that had our number and was killed
-        fs::create_dir_all(place.join("root")).unwrap();
-        fs::write(place.join("secret"), SECRET).unwrap();
-        Place(place)
+        let _ = fs::remove_dir_all(&temp); // left by a killed process with the same id
+        fs::create_dir_all(temp.join("root")).unwrap();
+        fs::write(temp.join("secret"), SECRET).unwrap();
+        TempDir(temp)
     }
 
     fn root(&self) -> PathBuf {
@@ -59,18 +60,19 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-struct Answer {
+/// A response that was received.
+struct HttpResponse {
     head: String,
     body: Vec<u8>,
 }
 
-impl Answer {
+impl HttpResponse {
     fn status(&self) -> &str {
         &self.head["HTTP/1.0 ".len()..][..3]
     }
@@ -80,43 +82,44 @@ impl Answer {
     }
 }
 
-/// Reads a head, and as many bytes behind it as `length` makes of it.
+/// Reads a head, and the body behind it if `has_body`.
 #[track_caller]
-fn read_answer(stream: &mut impl Read, has_body: bool) -> Answer {
+fn read_response(stream: &mut impl Read, has_body: bool) -> HttpResponse {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
         stream.read_exact(&mut byte).unwrap();
         head.push(byte[0]);
     }
-    let mut answer = Answer { head: String::from_utf8(head).unwrap(), body: Vec::new() };
-    let length = answer
+    let mut response = HttpResponse { head: String::from_utf8(head).unwrap(), body: Vec::new() };
+    let length = response
         .field("Content-Length")
         .filter(|_| has_body)
         .map_or(0, |length| length.parse().unwrap());
-    answer.body.resize(length, 0);
-    stream.read_exact(&mut answer.body).unwrap();
-    answer
+    response.body.resize(length, 0);
+    stream.read_exact(&mut response.body).unwrap();
+    response
 }
 
-/// One request on a connection of its own. `line` is all that stands before the version; behind the answer, the connection
-/// ends.
+/// The response to one HTTP/1.0 request on a connection of its own. `line` is the request line up
+/// to the version. Checks that the connection ends after the response.
 #[track_caller]
-fn ask(address: SocketAddr, line: &str, fields: &str) -> Answer {
+fn request(address: SocketAddr, line: &str, fields: &str) -> HttpResponse {
     let mut stream = connect(address);
     write!(stream, "{line} HTTP/1.0\r\n{fields}\r\n").unwrap();
-    let answer = read_answer(&mut stream, !line.starts_with("HEAD"));
+    let response = read_response(&mut stream, !line.starts_with("HEAD"));
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).unwrap();
-    assert_eq!(rest.escape_ascii().to_string(), "", "{line}: bytes after the answer");
-    answer
+    assert_eq!(rest.escape_ascii().to_string(), "", "{line}: bytes after the response");
+    response
 }
 
-fn get(address: SocketAddr, target: &str) -> Answer {
-    ask(address, &format!("GET {target}"), "")
+fn get(address: SocketAddr, target: &str) -> HttpResponse {
+    request(address, &format!("GET {target}"), "")
 }
 
-/// Reads what `path` has from `stream`, and compares as it comes.
+/// Reads from `stream` as many bytes as the file at `path` has, and compares them piece by piece.
+/// Returns their count.
 #[track_caller]
 fn check_bytes_of(path: &Path, stream: &mut impl Read) -> usize {
     let (mut file, mut count) = (File::open(path).unwrap(), 0);
@@ -131,7 +134,7 @@ fn check_bytes_of(path: &Path, stream: &mut impl Read) -> usize {
             .unwrap_or_else(|error| panic!("{error} after {count}"));
         assert!(
             received[..length] == expected[..length],
-            "another byte than in the file, after {count}"
+            "a byte differs from the file, after {count}"
         );
         count += length;
     }

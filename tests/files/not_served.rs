@@ -7,20 +7,21 @@ use std::process::Command;
 use std::thread;
 
 use super::common::{PATIENCE, connect};
-use super::{Place, SECRET, ask, get, read_answer};
+use super::{SECRET, TempDir, get, read_response, request};
 
 #[test]
 fn no_path_leads_out_of_the_root() {
-    // RFC 1945 section 12.5, RFC 9110 section 17.3. The secret lies beside the root, and the same name within it would be found
-    // by whoever cuts dots away. What does exist outside and what does not are answered alike.
-    let place = Place::new("traversal");
-    place.file("sub/a.txt", b"hello");
-    place.file(".hidden", SECRET);
-    place.file("sub/.git/config", SECRET);
-    place.file("sub/back\\slash", SECRET);
-    let program = place.serve(&[]);
+    // RFC 1945 section 12.5, RFC 9110 section 17.3. The secret is beside the root. A server that
+    // only strips dots would look for the same name within the root. Paths that exist outside and
+    // paths that do not get the same response.
+    let temp = TempDir::new("traversal");
+    temp.file("sub/a.txt", b"hello");
+    temp.file(".hidden", SECRET);
+    temp.file("sub/.git/config", SECRET);
+    temp.file("sub/back\\slash", SECRET);
+    let program = temp.serve(&[]);
     let up = "../".repeat(20);
-    let outside = place.0.to_str().unwrap();
+    let outside = temp.0.to_str().unwrap();
     for (target, status) in [
         ("/../secret", "404"),
         ("/..", "404"),
@@ -70,18 +71,18 @@ fn no_path_leads_out_of_the_root() {
         (&format!("/{}", "a".repeat(6000)), "404"),
         ("/sub/a.txt", "200"),
     ] {
-        let answer = get(program.http(), target);
-        assert_eq!(answer.status(), status, "{target}");
-        assert!(!answer.body.windows(SECRET.len()).any(|window| window == SECRET), "{target}");
-        assert!(!answer.body.windows(5).any(|window| window == b"root:"), "{target}");
+        let response = get(program.http(), target);
+        assert_eq!(response.status(), status, "{target}");
+        assert!(!response.body.windows(SECRET.len()).any(|window| window == SECRET), "{target}");
+        assert!(!response.body.windows(5).any(|window| window == b"root:"), "{target}");
     }
 }
 
 #[test]
-fn a_link_is_followed_as_long_as_it_stays_below_the_root() {
-    let place = Place::new("links");
-    place.file("sub/a.txt", b"hello");
-    let link = |target: &str, name: &str| symlink(target, place.root().join(name)).unwrap();
+fn link_is_followed_only_below_the_root() {
+    let temp = TempDir::new("links");
+    temp.file("sub/a.txt", b"hello");
+    let link = |target: &str, name: &str| symlink(target, temp.root().join(name)).unwrap();
     link("sub/a.txt", "file");
     link("sub", "directory");
     link("sub/../sub/../directory/a.txt", "winding");
@@ -89,11 +90,11 @@ fn a_link_is_followed_as_long_as_it_stays_below_the_root() {
     link("..", "above");
     link("../root/sub/a.txt", "out-and-in");
     link("/etc/passwd", "absolute");
-    link(place.root().join("sub/a.txt").to_str().unwrap(), "absolute-inside");
+    link(temp.root().join("sub/a.txt").to_str().unwrap(), "absolute-inside");
     link("/proc/self/cwd", "magic");
     link("loop", "loop");
     link("nothing", "dangling");
-    let program = place.serve(&[]);
+    let program = temp.serve(&[]);
     for (target, status) in [
         ("/file", "200"),
         ("/directory/a.txt", "200"),
@@ -109,63 +110,63 @@ fn a_link_is_followed_as_long_as_it_stays_below_the_root() {
         ("/loop", "404"),
         ("/dangling", "404"),
     ] {
-        let answer = get(program.http(), target);
-        assert_eq!(answer.status(), status, "{target}");
-        assert!(status != "200" || answer.body == b"hello", "{target}");
+        let response = get(program.http(), target);
+        assert_eq!(response.status(), status, "{target}");
+        assert!(status != "200" || response.body == b"hello", "{target}");
     }
 }
 
 #[test]
-fn a_link_that_is_moved_at_the_wrong_moment_does_not_lead_out_either() {
-    // A directory on the path is now a link to the inside and now one to the outside, as fast as another thread can make
-    // them.
-    let place = Place::new("race");
-    place.file("inside/secret", b"There is nothing secret in here.");
-    symlink("inside", place.root().join("way")).unwrap();
-    let program = place.serve(&[]);
-    let (next, way) = (place.root().join("next"), place.root().join("way"));
-    let exchanging = thread::spawn(move || {
+fn link_moved_during_a_lookup_does_not_lead_out() {
+    // A directory on the path alternates between a link to the inside and one to the outside, as
+    // fast as another thread can replace it.
+    let temp = TempDir::new("race");
+    temp.file("inside/secret", b"There is nothing secret in here.");
+    symlink("inside", temp.root().join("link")).unwrap();
+    let program = temp.serve(&[]);
+    let (next, link) = (temp.root().join("next"), temp.root().join("link"));
+    let replacing = thread::spawn(move || {
         for _ in 0..5000 {
             for target in ["..", "inside"] {
                 symlink(target, &next).unwrap();
-                fs::rename(&next, &way).unwrap();
+                fs::rename(&next, &link).unwrap();
             }
         }
     });
     let mut stream = connect(program.http());
-    while !exchanging.is_finished() {
-        stream.write_all(b"GET /way/secret HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-        let answer = read_answer(&mut stream, true);
-        match answer.status() {
-            "200" => assert_eq!(answer.body, b"There is nothing secret in here."),
+    while !replacing.is_finished() {
+        stream.write_all(b"GET /link/secret HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let response = read_response(&mut stream, true);
+        match response.status() {
+            "200" => assert_eq!(response.body, b"There is nothing secret in here."),
             status => assert_eq!(status, "403"),
         }
     }
-    exchanging.join().unwrap();
+    replacing.join().unwrap();
 }
 
 #[test]
-fn what_is_no_regular_file_is_not_there_and_holds_up_nobody() {
-    // To open a pipe waits for somebody who writes to it, if one is not careful.
-    let place = Place::new("specials");
-    let made = |command: &str, arguments: &[&str]| {
+fn special_file_is_404_and_blocks_nothing() {
+    // Without O_NONBLOCK, opening a pipe blocks until another process opens it for writing.
+    let temp = TempDir::new("specials");
+    let run = |command: &str, arguments: &[&str]| {
         let status = Command::new(command)
             .args(arguments)
-            .current_dir(place.root())
+            .current_dir(temp.root())
             .stderr(std::process::Stdio::null())
             .status();
         status.is_ok_and(|status| status.success())
     };
-    assert!(made("mkfifo", &["pipe"]), "mkfifo is a part of any system");
-    let _listener = std::os::unix::net::UnixListener::bind(place.root().join("socket")).unwrap();
-    if !made("mknod", &["zero", "c", "1", "5"]) {
-        eprintln!("no device was tried: it takes a privilege to make one");
+    assert!(run("mkfifo", &["pipe"]), "mkfifo is on every Unix system");
+    let _listener = std::os::unix::net::UnixListener::bind(temp.root().join("socket")).unwrap();
+    if !run("mknod", &["zero", "c", "1", "5"]) {
+        eprintln!("skipped the device: mknod needs a privilege");
     }
-    let program = place.serve(&[]);
+    let program = temp.serve(&[]);
     for target in ["/pipe", "/socket", "/zero", "/pipe/", "/zero/"] {
         for method in ["GET", "HEAD"] {
             assert_eq!(
-                ask(program.http(), &format!("{method} {target}"), "").status(),
+                request(program.http(), &format!("{method} {target}"), "").status(),
                 "404",
                 "{method} {target}"
             );
@@ -175,12 +176,13 @@ fn what_is_no_regular_file_is_not_there_and_holds_up_nobody() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn whoever_writes_to_a_pipe_does_not_take_us_for_its_reader() {
-    // Were the pipe opened to see what it is, the writer would go on, and lose what it writes, or its life.
-    let place = Place::new("writer");
-    let pipe = place.root().join("pipe");
+fn pipe_writer_never_finds_the_server_as_its_reader() {
+    // If the server opened the pipe to examine it, the writer would proceed. It would lose its
+    // bytes, or end by SIGPIPE.
+    let temp = TempDir::new("writer");
+    let pipe = temp.root().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let program = place.serve(&[]);
+    let program = temp.serve(&[]);
     let writing = thread::spawn({
         let pipe = pipe.clone();
         move || File::options().write(true).open(pipe).unwrap().write_all(b"hello")
@@ -188,48 +190,48 @@ fn whoever_writes_to_a_pipe_does_not_take_us_for_its_reader() {
     for _ in 0..100 {
         assert_eq!(get(program.http(), "/pipe").status(), "404");
     }
-    // Opened for both, it opens at once, whether the writer is still there or not.
-    let (told, result) = std::sync::mpsc::channel();
+    // Opened for reading and writing, a pipe opens at once, with or without the writer.
+    let (sender, result) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let mut received = [0; 5];
         let mut reader = File::options().read(true).write(true).open(pipe).unwrap();
-        told.send(reader.read_exact(&mut received).map(|()| received)).unwrap();
+        sender.send(reader.read_exact(&mut received).map(|()| received)).unwrap();
     });
     assert_eq!(
-        &result.recv_timeout(PATIENCE).expect("the writer has waited for us").unwrap(),
+        &result.recv_timeout(PATIENCE).expect("the writer has waited for this reader").unwrap(),
         b"hello"
     );
     writing.join().unwrap().unwrap();
 }
 
 #[test]
-fn what_may_not_be_read_is_forbidden() {
-    let place = Place::new("forbidden");
-    let paths = [place.file("file", SECRET), place.file("directory/file", SECRET)];
+fn unreadable_file_is_403() {
+    let temp = TempDir::new("forbidden");
+    let paths = [temp.file("file", SECRET), temp.file("directory/file", SECRET)];
     let without_rights = fs::Permissions::from_mode(0o000);
     fs::set_permissions(&paths[0], without_rights.clone()).unwrap();
-    let directory = place.root().join("directory");
+    let directory = temp.root().join("directory");
     fs::set_permissions(&directory, without_rights).unwrap();
-    // Whoever may do anything meets no such bound, and neither does the program then.
+    // A privileged user can read it, and so can the program then.
     let is_privileged = File::open(&paths[0]).is_ok();
-    let program = place.serve(&[]);
+    let program = temp.serve(&[]);
     let statuses = ["/file", "/directory/file", "/directory/"]
         .map(|target| get(program.http(), target).status().to_owned());
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
     if is_privileged {
-        eprintln!("nothing is forbidden to this user");
+        eprintln!("skipped: this user may read everything");
     } else {
         assert_eq!(statuses, ["403", "403", "403"]);
     }
 }
 
 #[test]
-fn a_directory_that_may_be_passed_but_not_listed_is_one_all_the_same() {
-    let place = Place::new("passage");
-    place.file("directory/index.html", b"hello");
-    let directory = place.root().join("directory");
+fn unlistable_directory_still_serves_its_index() {
+    let temp = TempDir::new("passage");
+    temp.file("directory/index.html", b"hello");
+    let directory = temp.root().join("directory");
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o111)).unwrap();
-    let program = place.serve(&[]);
+    let program = temp.serve(&[]);
     let statuses =
         ["/directory", "/directory/"].map(|target| get(program.http(), target).status().to_owned());
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();

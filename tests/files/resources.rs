@@ -1,4 +1,4 @@
-//! When descriptors run out, or the root cannot be opened.
+//! Descriptors: the reserve for files, what holds one open, and a root that cannot be opened.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -7,18 +7,18 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::common::{Program, check_echo, connect, connect_narrow, pattern, reactor, reset};
-use super::{MIB, Place, ask, check_bytes_of, get, read_answer};
+use super::{MIB, TempDir, check_bytes_of, get, read_response, request};
 
 #[test]
 #[cfg(target_os = "linux")]
-fn when_descriptors_run_out_files_are_sent_all_the_same_and_in_the_end_one_line_says_that_they_are_not()
- {
-    // It may have 32 files open, of which it keeps an eighth for files; peers of echo take all the others. Four who have begun to ask
-    // before want a large file, and take it slowly.
-    let place = Place::new("descriptors");
-    place.file("a.txt", b"hello");
-    let large = place.file("large.bin", &pattern(4, 16 * MIB));
-    let root = place.root();
+fn files_are_opened_from_the_reserve_when_descriptors_run_out() {
+    // The program may have 32 descriptors, of which it reserves an eighth for files. Echo clients
+    // take all the others. Four clients that have begun a request before that want a large file,
+    // and read it slowly.
+    let temp = TempDir::new("descriptors");
+    temp.file("a.txt", b"hello");
+    let large = temp.file("large.bin", &pattern(4, 16 * MIB));
+    let root = temp.root();
     let arguments =
         ["--http", "127.0.0.1:0", "--tcp", "127.0.0.1:0", "--root", root.to_str().unwrap()];
     let mut command = Command::new("sh");
@@ -35,68 +35,72 @@ fn when_descriptors_run_out_files_are_sent_all_the_same_and_in_the_end_one_line_
     };
     let end = |stream: &mut TcpStream| {
         stream.write_all(b"\r\n").unwrap();
-        read_answer(stream, false).status().to_owned()
+        read_response(stream, false).status().to_owned()
     };
     let mut slow: Vec<TcpStream> = (0..4).map(|_| begin("large.bin")).collect();
     let (mut late, mut quick) = (begin("large.bin"), begin("nothing"));
-    // All of these have been accepted when the last one is answered. Who has begun to ask is not idle, and keeps its place.
+    // All of these have been accepted once the last one has its response. A connection with a
+    // request in progress is not idle, so it is not evicted.
     assert_eq!(end(&mut quick), "404");
     quick.read_exact(&mut [0; "404 Not Found\n".len()]).unwrap();
     quick.write_all(b"GET /a.txt HTTP/1.1\r\nHost: a\r\n").unwrap();
-    // (What the test's own process has left it from 32 on does not count.)
-    let taken = || {
+    // (Descriptors from 32 up, which the program has inherited from the test, do not count.)
+    let descriptors_in_use = || {
         let names = fs::read_dir(format!("/proc/{}/fd", program.pid()))
             .unwrap()
             .map(|entry| entry.unwrap().file_name());
         names.filter(|name| name.to_str().unwrap().parse::<u32>().unwrap() < 32).count()
     };
     let mut peers = Vec::new();
-    while taken() < 32 {
+    while descriptors_in_use() < 32 {
         let mut peer = connect(program.tcp());
-        check_echo(&mut peer, b"I take the place of a file.");
+        check_echo(&mut peer, b"This connection takes a descriptor.");
         peers.push(peer);
     }
 
-    // Files that are sent at once need one descriptor, for a moment.
+    // Files that are sent at once need one descriptor, for a short time.
     quick.write_all(b"\r\n").unwrap();
-    assert_eq!(read_answer(&mut quick, true).body, b"hello");
-    let mut ask = || {
+    assert_eq!(read_response(&mut quick, true).body, b"hello");
+    let mut request_status = || {
         quick.write_all(b"GET /a.txt HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-        read_answer(&mut quick, true).status().to_owned()
+        read_response(&mut quick, true).status().to_owned()
     };
-    (0..100).for_each(|_| assert_eq!(ask(), "200"));
-    // Then there is nothing left.
+    (0..100).for_each(|_| assert_eq!(request_status(), "200"));
+    // The slow clients use up the reserve.
     slow.iter_mut().for_each(|stream| assert_eq!(end(stream), "200"));
     assert_eq!(end(&mut late), "503");
-    (0..10).for_each(|_| assert_eq!(ask(), "503"));
+    (0..10).for_each(|_| assert_eq!(request_status(), "503"));
     let line = program.logged("opening files failed");
     assert!(line.contains("WARN"), "{line}");
-    // A file that has been sent leaves its descriptor to the next one, and not to whoever waits at the door.
-    let mut at_the_door = connect(program.tcp());
+    // The descriptor of a file that has been sent goes to the next file, not to a connection in the
+    // backlog.
+    let mut in_backlog = connect(program.tcp());
     check_bytes_of(&large, &mut slow[0]);
-    let several_looks_at_the_door =
+    let several_accept_retries =
         Instant::now() + Duration::from_millis(5 * mio_reactor::limits::ACCEPT_RETRY_MS);
-    while Instant::now() < several_looks_at_the_door {
-        assert_eq!(ask(), "200");
+    while Instant::now() < several_accept_retries {
+        assert_eq!(request_status(), "200");
     }
     drop(peers);
-    check_echo(&mut at_the_door, b"Now there is room for me.");
+    check_echo(&mut in_backlog, b"This connection is accepted now.");
 
-    drop((slow, late, quick, at_the_door));
+    drop((slow, late, quick, in_backlog));
     let ending = program.stop();
     let lines = ending.stderr.iter().filter(|line| line.contains("opening files failed")).count();
-    assert!((1..=2).contains(&lines), "{:?}", ending.stderr); // two, if this takes more than ten seconds
+    // Two, if the test takes more than ten seconds.
+    assert!((1..=2).contains(&lines), "{:?}", ending.stderr);
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn no_answer_leaves_its_file_open() {
-    // Complete ones, heads alone, conditions, refusals; and some of which the client has had enough.
-    let place = Place::new("leaks");
-    place.file("a.txt", b"hello");
-    place.file("sub/b.txt", b"hello");
-    File::create(place.root().join("large.bin")).unwrap().set_len(64 * MIB as u64).unwrap();
-    let program = place.serve(&[]);
+fn no_response_leaves_its_file_open() {
+    // Whole responses, heads alone, conditional requests, errors, and responses that the client
+    // resets.
+    let temp = TempDir::new("leaks");
+    temp.file("a.txt", b"hello");
+    temp.file("sub/b.txt", b"hello");
+    File::create(temp.root().join("large.bin")).unwrap().set_len(64 * MIB as u64).unwrap();
+    let program = temp.serve(&[]);
     let date = get(program.http(), "/a.txt").field("Last-Modified").unwrap().to_owned();
     let before = program.descriptors();
     for _ in 0..20 {
@@ -108,15 +112,15 @@ fn no_answer_leaves_its_file_open() {
             "HEAD /large.bin",
             "GET /nothing",
         ] {
-            ask(program.http(), line, "");
-            ask(program.http(), line, &format!("If-Modified-Since: {date}\r\n"));
+            request(program.http(), line, "");
+            request(program.http(), line, &format!("If-Modified-Since: {date}\r\n"));
         }
         let mut stream = connect(program.http());
         stream.write_all(b"GET /large.bin HTTP/1.0\r\n\r\n").unwrap();
-        read_answer(&mut stream, false);
+        read_response(&mut stream, false);
         reset(stream);
     }
-    // It is told of the last reset no later than of whoever connects behind it.
+    // The program sees the last reset no later than a connection that is made after it.
     for _ in 0..1000 {
         get(program.http(), "/a.txt");
         if program.descriptors() == before {
@@ -127,9 +131,9 @@ fn no_answer_leaves_its_file_open() {
 }
 
 #[test]
-fn a_root_that_cannot_be_served_is_told_in_one_line_with_status_1() {
-    let place = Place::new("no-root");
-    for root in [place.0.join("nothing"), place.0.join("secret")] {
+fn unusable_root_is_one_error_line_and_status_1() {
+    let temp = TempDir::new("no-root");
+    for root in [temp.0.join("nothing"), temp.0.join("secret")] {
         let root = root.to_str().unwrap();
         let ending =
             Program::spawn(reactor().args(["--http", "127.0.0.1:0", "--root", root])).wait();

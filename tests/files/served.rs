@@ -1,4 +1,4 @@
-//! What is served: files, indexes, redirects, and the pages behind them.
+//! What is served: files, indexes, redirects, and the pages where there is no file.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -7,13 +7,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime};
 
 use super::common::{assert_same, connect, pattern};
-use super::{Answer, Place, ask, get};
+use super::{HttpResponse, TempDir, get, request};
 
 #[test]
-fn a_file_is_served_with_its_type_its_length_and_its_date() {
-    // The type goes by the ending alone. A name may have any bytes, and is decoded once.
-    let place = Place::new("types");
-    let program = place.serve(&[]);
+fn file_is_served_with_type_length_and_date() {
+    // The content type follows from the extension alone. A name may have any bytes, and is decoded
+    // once.
+    let temp = TempDir::new("types");
+    let program = temp.serve(&[]);
     let time = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_900);
     for (name, target, content_type) in [
         (&b"a.html"[..], "/a.html", "text/html"),
@@ -34,32 +35,32 @@ fn a_file_is_served_with_its_type_its_length_and_its_date() {
         ),
     ] {
         let bytes = pattern(name.len() as u64, 300 * name.len());
-        let path = place.file(OsStr::from_bytes(name), &bytes);
+        let path = temp.file(OsStr::from_bytes(name), &bytes);
         File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
-        let answer = get(program.http(), target);
-        assert_eq!(answer.status(), "200", "{target}");
-        assert_eq!(answer.field("Content-Type"), Some(content_type), "{target}");
+        let response = get(program.http(), target);
+        assert_eq!(response.status(), "200", "{target}");
+        assert_eq!(response.field("Content-Type"), Some(content_type), "{target}");
         assert_eq!(
-            answer.field("Last-Modified"),
+            response.field("Last-Modified"),
             Some("Sun, 06 Nov 1994 08:49:37 GMT"),
             "{target}"
         );
-        assert_same(&answer.body, &bytes);
+        assert_same(&response.body, &bytes);
     }
-    place.file("empty.js", b"");
-    let answer = get(program.http(), "/empty.js");
-    assert_eq!((answer.status(), answer.field("Content-Length")), ("200", Some("0")));
+    temp.file("empty.js", b"");
+    let response = get(program.http(), "/empty.js");
+    assert_eq!((response.status(), response.field("Content-Length")), ("200", Some("0")));
 }
 
 #[test]
-fn head_gets_the_fields_of_get_and_a_client_of_http_0_9_the_bytes_alone() {
-    let place = Place::new("forms");
-    place.file("a.txt", b"hello");
-    let program = place.serve(&[]);
-    let without_date = |answer: Answer| {
-        answer.head.lines().filter(|line| !line.starts_with("Date")).collect::<String>()
+fn head_gets_the_fields_of_a_file_and_http_0_9_its_bytes() {
+    let temp = TempDir::new("forms");
+    temp.file("a.txt", b"hello");
+    let program = temp.serve(&[]);
+    let without_date = |response: HttpResponse| {
+        response.head.lines().filter(|line| !line.starts_with("Date")).collect::<String>()
     };
-    let head = ask(program.http(), "HEAD /a.txt", "");
+    let head = request(program.http(), "HEAD /a.txt", "");
     assert!(head.body.is_empty());
     assert_eq!(without_date(head), without_date(get(program.http(), "/a.txt")));
     let mut stream = connect(program.http());
@@ -70,27 +71,27 @@ fn head_gets_the_fields_of_get_and_a_client_of_http_0_9_the_bytes_alone() {
 }
 
 #[test]
-fn a_range_is_not_heeded() {
-    // RFC 9110 section 14.2: whoever has no ranges answers in full.
-    let place = Place::new("range");
-    place.file("a.txt", b"hello");
-    let program = place.serve(&[]);
-    let answer = ask(program.http(), "GET /a.txt", "Range: bytes=1-2\r\n");
-    assert_eq!((answer.status(), &answer.body[..]), ("200", &b"hello"[..]));
+fn range_is_ignored() {
+    // RFC 9110 section 14.2: a server without ranges sends the whole file.
+    let temp = TempDir::new("range");
+    temp.file("a.txt", b"hello");
+    let program = temp.serve(&[]);
+    let response = request(program.http(), "GET /a.txt", "Range: bytes=1-2\r\n");
+    assert_eq!((response.status(), &response.body[..]), ("200", &b"hello"[..]));
 }
 
 #[test]
-fn a_directory_is_its_index_and_without_the_final_slash_the_way_there() {
-    // RFC 1945 section 9.3, RFC 9110 section 15.4.2. Each address is encoded anew from what was decoded, and leads to this
-    // server.
-    let place = Place::new("directories");
-    place.file("index.html", b"root");
-    place.file("sub/index.html", b"sub");
-    place.file("a b%/\u{fc}/index.html", b"deep");
-    place.file("bare/file", b"file");
-    place.file("odd/index.html/file", b"file");
-    place.file("plaintext/index.html", b"not the line of plain text");
-    let program = place.serve(&[]);
+fn directory_serves_its_index_or_redirects_to_the_final_slash() {
+    // RFC 1945 section 9.3, RFC 9110 section 15.4.2. Each location is encoded again from the
+    // decoded path, and leads to this server.
+    let temp = TempDir::new("directories");
+    temp.file("index.html", b"root");
+    temp.file("sub/index.html", b"sub");
+    temp.file("a b%/\u{fc}/index.html", b"deep");
+    temp.file("bare/file", b"file");
+    temp.file("odd/index.html/file", b"file");
+    temp.file("plaintext/index.html", b"not the line of plain text");
+    let program = temp.serve(&[]);
     for (target, body) in
         [("/", "root"), ("/?a", "root"), ("/sub/", "sub"), ("/a%20b%25/%C3%BC/", "deep")]
     {
@@ -107,9 +108,9 @@ fn a_directory_is_its_index_and_without_the_final_slash_the_way_there() {
         ("/plaintext", "/plaintext/"),
     ] {
         for method in ["GET", "HEAD"] {
-            let answer = ask(program.http(), &format!("{method} {target}"), "");
+            let response = request(program.http(), &format!("{method} {target}"), "");
             assert_eq!(
-                (answer.status(), answer.field("Location")),
+                (response.status(), response.field("Location")),
                 ("301", Some(location)),
                 "{method} {target}"
             );
@@ -130,13 +131,13 @@ fn a_directory_is_its_index_and_without_the_final_slash_the_way_there() {
 }
 
 #[test]
-fn where_there_is_no_such_file_the_pages_are_still_there() {
-    let place = Place::new("pages");
-    place.file("a.txt", b"hello");
-    let program = place.serve(&[]);
+fn pages_are_served_where_no_file_exists() {
+    let temp = TempDir::new("pages");
+    temp.file("a.txt", b"hello");
+    let program = temp.serve(&[]);
     assert!(get(program.http(), "/").body.starts_with(b"<!DOCTYPE html>"));
     assert_eq!(get(program.http(), "/plaintext").body, b"Hello, World!");
-    assert_eq!(ask(program.http(), "POST /echo", "Content-Length: 0\r\n").status(), "200");
+    assert_eq!(request(program.http(), "POST /echo", "Content-Length: 0\r\n").status(), "200");
     assert_eq!(get(program.http(), "/nothing").status(), "404");
     for (line, allowed) in [
         ("POST /a.txt", "GET, HEAD"),
@@ -144,23 +145,23 @@ fn where_there_is_no_such_file_the_pages_are_still_there() {
         ("PUT /new", "GET, HEAD"),
         ("OPTIONS /echo", "POST"),
     ] {
-        let answer = ask(program.http(), line, "Content-Length: 0\r\n");
-        assert_eq!((answer.status(), answer.field("Allow")), ("405", Some(allowed)), "{line}");
+        let response = request(program.http(), line, "Content-Length: 0\r\n");
+        assert_eq!((response.status(), response.field("Allow")), ("405", Some(allowed)), "{line}");
     }
-    // What comes and goes is seen at once.
-    place.file("plaintext", b"mine");
-    place.file("echo", b"echo");
+    // A file that is created or removed takes effect at once.
+    temp.file("plaintext", b"mine");
+    temp.file("echo", b"echo");
     assert_eq!(get(program.http(), "/plaintext").body, b"mine");
     assert_eq!(get(program.http(), "/echo").body, b"echo");
-    fs::remove_file(place.root().join("plaintext")).unwrap();
+    fs::remove_file(temp.root().join("plaintext")).unwrap();
     assert_eq!(get(program.http(), "/plaintext").body, b"Hello, World!");
 }
 
 #[test]
-fn a_root_that_is_renamed_stays_the_root() {
-    let place = Place::new("renamed");
-    place.file("a.txt", b"hello");
-    let program = place.serve(&[]);
-    fs::rename(place.root(), place.0.join("elsewhere")).unwrap();
+fn renamed_root_is_still_served() {
+    let temp = TempDir::new("renamed");
+    temp.file("a.txt", b"hello");
+    let program = temp.serve(&[]);
+    fs::rename(temp.root(), temp.0.join("elsewhere")).unwrap();
     assert_eq!(get(program.http(), "/a.txt").body, b"hello");
 }

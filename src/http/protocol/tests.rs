@@ -1,7 +1,8 @@
-//! HTTP without sockets: what goes in, in pieces of any size, and what comes out.
+//! HTTP without sockets: requests in pieces of any size, and the responses to them.
 //!
-//! [`check`] is where all rows pass: a conversation has one outcome, however its bytes arrive, whatever was answered before
-//! it, and whatever follows it. Rows cite the rule they stand for: 9110 and 9112 are RFC 9110 and RFC 9112, 1945 is RFC 1945.
+//! Nearly all rows go through [`check`]: the same bytes have the same result, however they are
+//! split, whatever request precedes them, and whatever follows them. Rows cite the rule that they
+//! show: 9110 is RFC 9110, 9112 is RFC 9112, and 1945 is RFC 1945.
 
 mod request_line;
 mod fields;
@@ -35,42 +36,47 @@ fn body_timeout_ms() -> u64 {
     Limits::default().body_timeout_ms
 }
 
-/// How a conversation came to its end.
+/// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// The peer left, and owed nothing: until then the connection persisted.
-    Disconnected,
-    /// The peer left in the middle of a request, and was told so.
+    /// The peer sends its FIN between two requests. Until then the connection persisted.
+    PeerCloses,
+    /// The peer sends its FIN within a request, and gets an error response.
     CutShort,
-    /// We ended it, with this.
-    Ours(Next),
+    /// The server ends it, with this.
+    ServerCloses(Next),
 }
 
-use End::{CutShort, Disconnected, Ours};
+use End::{CutShort, PeerCloses, ServerCloses};
 
-/// A whole conversation. The 29 bytes of each date have been checked, and stand here as `*`.
+/// All output of a connection, and its end. Each date has been checked, and `*` replaces its 29
+/// bytes.
 #[derive(Debug, PartialEq, Eq)]
-struct Talk {
+struct Transcript {
     output: String,
     end: End,
 }
 
-/// A connection without a socket. It offers the protocol what has arrived as a [`Connection`](crate::connection) does:
-/// step by step while it consumes, what is left again when there is more, and nothing after its last word.
-struct Peer<R> {
+/// The protocol on a connection without a socket.
+///
+/// It offers input as the real [`Connection`](crate::stream::connection::Connection) does: again
+/// while the protocol consumes, the rest once more when there is more, and nothing once the
+/// protocol has ended the connection.
+struct HttpConnection<R> {
     http: Http<R>,
     state: LoopState,
     effects: Effects,
     meta: ConnectionMeta,
     input: Vec<u8>,
     output: Vec<u8>,
-    /// It takes no input for now.
+    /// The protocol takes no input for now.
     is_paused: bool,
-    last_word: Option<Next>,
+    /// How the protocol has ended the connection, if it has.
+    ended: Option<Next>,
 }
 
-impl<R: Responder> Peer<R> {
-    fn new(responder: R) -> Peer<R> {
+impl<R: Responder> HttpConnection<R> {
+    fn new(responder: R) -> HttpConnection<R> {
         let state = LoopState::new(Limits::default());
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 49152)).into();
         let meta = ConnectionMeta {
@@ -78,7 +84,7 @@ impl<R: Responder> Peer<R> {
             peer,
             id: ConnectionId { slot: 0, generation: 0 },
         };
-        Peer {
+        HttpConnection {
             http: Http::new(responder),
             state,
             effects: Effects::default(),
@@ -86,44 +92,45 @@ impl<R: Responder> Peer<R> {
             input: Vec::new(),
             output: Vec::new(),
             is_paused: false,
-            last_word: None,
+            ended: None,
         }
     }
 
     fn receive(&mut self, piece: &[u8]) {
-        if self.last_word.is_some() {
+        if self.ended.is_some() {
             return;
         }
         self.input.extend_from_slice(piece);
-        let mut heard = 0;
-        while heard < self.input.len() && !self.is_paused {
+        let mut consumed = 0;
+        while consumed < self.input.len() && !self.is_paused {
             let mut cx = context(&mut self.state, &mut self.effects, &mut self.meta);
-            let step = self.http.advance(&self.input[heard..], &mut cx);
+            let step = self.http.advance(&self.input[consumed..], &mut cx);
             self.output.extend_from_slice(if cx.borrowed.is_empty() {
                 &cx.state.output
             } else {
                 cx.borrowed
             });
             cx.state.output.clear();
-            heard += step.consumed;
-            assert!(heard <= self.input.len(), "it consumes no more than it was offered");
-            self.follow(step.next);
-            if self.last_word.is_some() {
+            consumed += step.consumed;
+            assert!(consumed <= self.input.len(), "no more is consumed than was offered");
+            self.apply_next(step.next);
+            if self.ended.is_some() {
                 return;
             }
             if step.consumed == 0 {
                 assert!(
-                    self.input.len() - heard < INPUT_BYTES_MAX,
-                    "it refuses before the connection has to"
+                    self.input.len() - consumed < INPUT_BYTES_MAX,
+                    "the protocol rejects the request before its input is full"
                 );
                 break;
             }
         }
-        self.input.drain(..heard);
+        self.input.drain(..consumed);
     }
 
-    /// A connection whose peer takes all at once asks for more as long as there is any.
-    fn follow(&mut self, mut next: Next) {
+    /// Applies `next`. The peer takes all output at once, so a paused protocol is called for more
+    /// as long as it sends any.
+    fn apply_next(&mut self, mut next: Next) {
         let mut output_before = 0;
         while next == Next::Pause && self.output.len() > output_before {
             output_before = self.output.len();
@@ -135,14 +142,14 @@ impl<R: Responder> Peer<R> {
             self.output.append(&mut self.state.output);
         }
         self.is_paused = next == Next::Pause;
-        self.last_word =
+        self.ended =
             matches!(next, Next::Close | Next::CloseWithoutLinger | Next::Abort).then_some(next);
     }
 
-    /// Lets `ms` pass, and rings the alarm if it is due by then.
+    /// Lets `ms` pass. A timer that is due by then expires.
     fn wait(&mut self, ms: u64) {
         self.state.clock.now = self.state.clock.now.plus_ms(ms);
-        if self.meta.timer <= self.state.clock.now && self.last_word.is_none() {
+        if self.meta.timer <= self.state.clock.now && self.ended.is_none() {
             self.meta.timer = Time::NEVER;
             let next = self.http.timer_expired(&mut context(
                 &mut self.state,
@@ -150,29 +157,26 @@ impl<R: Responder> Peer<R> {
                 &mut self.meta,
             ));
             self.output.append(&mut self.state.output);
-            self.follow(next);
-            self.receive(b""); // what was held meanwhile
+            self.apply_next(next);
+            self.receive(b""); // input that was held during a pause
         }
     }
 
-    fn leave(mut self) -> Talk {
-        let end = match self.last_word {
-            Some(next) => Ours(next),
+    /// The peer sends its FIN, which is the end of the test.
+    fn peer_shuts_down(mut self) -> Transcript {
+        let end = match self.ended {
+            Some(next) => ServerCloses(next),
             None => {
                 let next = self.http.eof(
                     &self.input,
                     &mut context(&mut self.state, &mut self.effects, &mut self.meta),
                 );
-                assert_eq!(
-                    next,
-                    Next::Close,
-                    "after the peer's FIN there is nothing to go on with"
-                );
-                if self.state.output.is_empty() { Disconnected } else { CutShort }
+                assert_eq!(next, Next::Close, "nothing is left to do after the peer's FIN");
+                if self.state.output.is_empty() { PeerCloses } else { CutShort }
             }
         };
         self.output.append(&mut self.state.output);
-        Talk { output: without_dates(&self.output), end }
+        Transcript { output: without_dates(&self.output), end }
     }
 }
 
@@ -184,107 +188,112 @@ fn context<'i>(
     Context { state, effects, borrowed: &[], meta }
 }
 
-/// Checks that each date is one (9110 5.6.7: IMF-fixdate), and puts `*` in its place.
+/// Checks that each date is an IMF-fixdate (9110 5.6.7), and replaces it by `*`.
 fn without_dates(output: &[u8]) -> String {
     let mut pieces = std::str::from_utf8(output).unwrap().split("\r\nDate: ");
     let mut undated = pieces.next().unwrap().to_owned();
     for piece in pieces {
         let (date, rest) = piece.split_at(29);
-        let moment = httpdate::parse_http_date(date).unwrap();
-        assert_eq!(httpdate::fmt_http_date(moment), date, "a date in the form of our choice");
+        let time = httpdate::parse_http_date(date).unwrap();
+        assert_eq!(httpdate::fmt_http_date(time), date, "an IMF-fixdate");
         undated = undated + "\r\nDate: *" + rest;
     }
     undated
 }
 
-fn converse<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Talk {
-    let mut peer = Peer::new(Site::default());
-    pieces.into_iter().for_each(|piece| peer.receive(piece));
-    peer.leave()
+/// The transcript of a connection to the program's site that receives `pieces`, and then a FIN.
+fn run<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Transcript {
+    let mut connection = HttpConnection::new(Site::default());
+    pieces.into_iter().for_each(|piece| connection.receive(piece));
+    connection.peer_shuts_down()
 }
 
-/// A request that can stand before and after any other.
+/// A request that is valid before and after any other.
 const PLAIN: &[u8] = b"GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Holds the conversation about `input` against `answers` and `end`: whole, byte by byte, and cut in two anywhere; alone,
-/// and behind another request. Another request after it is answered if the connection persists, and else is not.
+/// Checks that `input` gets `responses` and leads to `end`: whole, byte by byte, and cut in two
+/// anywhere; alone, and after another request. A request after it is served if the connection
+/// persists, and ignored if it does not.
 #[track_caller]
-fn check(rule: &str, input: impl AsRef<[u8]>, answers: &[String], end: End) {
-    check_behind(&[b"", PLAIN], rule, input, answers, end);
+fn check(rule: &str, input: impl AsRef<[u8]>, responses: &[String], end: End) {
+    check_after(&[b"", PLAIN], rule, input, responses, end);
 }
 
-/// The same, where what comes before it is nothing, or is `PLAIN`.
+/// The same after each of `preceding`, which are empty or `PLAIN`.
 #[track_caller]
-fn check_behind(
-    befores: &[&[u8]],
+fn check_after(
+    preceding: &[&[u8]],
     rule: &str,
     input: impl AsRef<[u8]>,
-    answers: &[String],
+    responses: &[String],
     end: End,
 ) {
     let input = input.as_ref();
-    for &before in befores {
-        let answer_before = if before.is_empty() { String::new() } else { plain(KEEP) };
+    for &before in preceding {
+        let response_before = if before.is_empty() { String::new() } else { plain(KEEP) };
         let input = [before, input].concat();
-        let story =
-            |way: &str| format!("{rule}: {}… {way}", input[..input.len().min(300)].escape_ascii());
-        let expected = Talk { output: answer_before + &answers.concat(), end };
-        assert_eq!(converse([&input[..]]), expected, "{}", story("whole"));
-        assert_eq!(converse(input.chunks(1)), expected, "{}", story("byte by byte"));
+        let describe =
+            |how: &str| format!("{rule}: {}… {how}", input[..input.len().min(300)].escape_ascii());
+        let expected = Transcript { output: response_before + &responses.concat(), end };
+        assert_eq!(run([&input[..]]), expected, "{}", describe("whole"));
+        assert_eq!(run(input.chunks(1)), expected, "{}", describe("byte by byte"));
         for cut in cuts(before.len(), input.len()) {
             assert_eq!(
-                converse([&input[..cut], &input[cut..]]),
+                run([&input[..cut], &input[cut..]]),
                 expected,
                 "{}",
-                story(&format!("cut at {cut}"))
+                describe(&format!("cut at {cut}"))
             );
         }
         if end != CutShort {
-            let answer_after = if end == Disconnected { plain(KEEP) } else { String::new() };
-            let expected = Talk { output: expected.output + &answer_after, end };
+            let response_after = if end == PeerCloses { plain(KEEP) } else { String::new() };
+            let expected = Transcript { output: expected.output + &response_after, end };
             let input = [&input, PLAIN].concat();
+            assert_eq!(run([&input[..]]), expected, "{}", describe("whole, and another request"));
             assert_eq!(
-                converse([&input[..]]),
+                run(input.chunks(1)),
                 expected,
                 "{}",
-                story("whole, and another after it")
-            );
-            assert_eq!(
-                converse(input.chunks(1)),
-                expected,
-                "{}",
-                story("byte by byte, and another after it")
+                describe("byte by byte, and another request")
             );
         }
     }
 }
 
-/// Where an input of `length` bytes is cut in two, of which the request begins at `start`: everywhere, or if it is too long
-/// for that, near its ends, near what we measure heads by, and here and there.
+/// Where to cut an input of `length` bytes whose request begins at `start`: everywhere, or in a
+/// long one near its ends, near the limits of a head, and here and there.
 fn cuts(start: usize, length: usize) -> impl Iterator<Item = usize> {
-    let places = [start, start + REQUEST_LINE_BYTES_MAX, start + HEAD_BYTES_MAX, length];
-    let is_telling = move |cut: usize| {
-        cut.is_multiple_of(length / 20) || places.iter().any(|place| place.abs_diff(cut) <= 12)
+    let boundaries = [start, start + REQUEST_LINE_BYTES_MAX, start + HEAD_BYTES_MAX, length];
+    let is_relevant = move |cut: usize| {
+        cut.is_multiple_of(length / 20)
+            || boundaries.iter().any(|boundary| boundary.abs_diff(cut) <= 12)
     };
-    (1..length).filter(move |&cut| length <= 1000 || is_telling(cut))
+    (1..length).filter(move |&cut| length <= 1000 || is_relevant(cut))
 }
 
-/// A request that is served: the connection persists.
+/// Checks that a request is served with the plain text, and that the connection persists.
 #[track_caller]
 fn check_served(rule: &str, input: impl AsRef<[u8]>) {
-    check(rule, input, &[plain(KEEP)], Disconnected);
+    check(rule, input, &[plain(KEEP)], PeerCloses);
 }
 
-/// A request that is refused, and the last that is heard.
+/// Checks that a request is rejected with `status`, and that nothing after it is parsed.
 #[track_caller]
-fn check_refused(rule: &str, input: impl AsRef<[u8]>, status: &str) {
-    check(rule, input, &[error(status, CLOSE)], Ours(Next::Close));
+fn check_rejected(rule: &str, input: impl AsRef<[u8]>, status: &str) {
+    check(rule, input, &[error(status, CLOSE)], ServerCloses(Next::Close));
 }
 
 const KEEP: &str = "keep-alive";
 const CLOSE: &str = "close";
 
-fn answer(status: &str, content_type: &str, fields: &str, connection: &str, body: &str) -> String {
+/// A response with these parts, as [`without_dates`] leaves it.
+fn response(
+    status: &str,
+    content_type: &str,
+    fields: &str,
+    connection: &str,
+    body: &str,
+) -> String {
     let length = body.len();
     let head = format!(
         "HTTP/1.0 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n{fields}"
@@ -293,19 +302,19 @@ fn answer(status: &str, content_type: &str, fields: &str, connection: &str, body
 }
 
 fn page(connection: &str) -> String {
-    answer("200 OK", "text/html; charset=utf-8", "", connection, FRONT)
+    response("200 OK", "text/html; charset=utf-8", "", connection, FRONT)
 }
 
 fn plain(connection: &str) -> String {
-    answer("200 OK", "text/plain", "", connection, "Hello, World!")
+    response("200 OK", "text/plain", "", connection, "Hello, World!")
 }
 
 fn error(status: &str, connection: &str) -> String {
-    answer(status, "text/plain", "", connection, &format!("{status}\n"))
+    response(status, "text/plain", "", connection, &format!("{status}\n"))
 }
 
 fn not_allowed(connection: &str) -> String {
-    answer(
+    response(
         "405 Method Not Allowed",
         "text/plain",
         "Allow: GET, HEAD\r\n",
@@ -314,17 +323,17 @@ fn not_allowed(connection: &str) -> String {
     )
 }
 
-/// The same answer as HEAD gets it.
-fn without_body(answer: &str) -> String {
-    answer[..answer.find("\r\n\r\n").unwrap() + 4].to_owned()
+/// The response to HEAD instead of GET.
+fn without_body(response: &str) -> String {
+    response[..response.find("\r\n\r\n").unwrap() + 4].to_owned()
 }
 
-/// A request for the plain text with `fields`, each with its line end.
+/// A request for the plain text with `fields`, each of which includes its line end.
 fn get(fields: &str) -> String {
     format!("GET /plaintext HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
 }
 
-/// A request which only its `line` could be wrong with.
+/// A request with `line` as its request line, and otherwise valid.
 fn line(line: &str) -> String {
     format!("{line}\r\nHost: a\r\n\r\n")
 }
@@ -341,13 +350,13 @@ fn long_head(bytes: usize) -> String {
     get(&format!("Name: {}\r\n", "v".repeat(bytes - around)))
 }
 
-/// Gives its bytes in pieces of these lengths, over and over. A piece of 0: it has nothing for now.
-struct Spring {
+/// A body that is read in pieces of these lengths, over and over. A length of 0 is a `WouldBlock`.
+struct PiecewiseBody {
     bytes: io::Cursor<Vec<u8>>,
     pieces: std::iter::Cycle<std::vec::IntoIter<usize>>,
 }
 
-impl Read for Spring {
+impl Read for PiecewiseBody {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self.pieces.next().unwrap().min(into.len()) {
             0 => Err(io::ErrorKind::WouldBlock.into()),
@@ -356,34 +365,35 @@ impl Read for Spring {
     }
 }
 
-/// Streams `bytes` in such pieces, and says that there are `length`.
-struct Springs {
+/// Responds with a streamed body of `bytes` in such pieces, and a Content-Length of `length`.
+struct StreamingResponder {
     bytes: Vec<u8>,
     pieces: Vec<usize>,
     length: u64,
 }
 
-impl Responder for Springs {
+impl Responder for StreamingResponder {
     fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
         let bytes = io::Cursor::new(self.bytes.clone());
         Response::streamed(
             Status::Ok,
             "text/plain",
             self.length,
-            Spring { bytes, pieces: self.pieces.clone().into_iter().cycle() },
+            PiecewiseBody { bytes, pieces: self.pieces.clone().into_iter().cycle() },
         )
     }
 }
 
+/// `length` bytes of text.
 fn text(length: usize) -> String {
     "0123456789abcdefghijklmnopqrstuvwxyz\n".chars().cycle().take(length).collect()
 }
 
 thread_local! {
-    static LOOKED_AT_BYTES: Cell<usize> = const { Cell::new(0) };
+    static SCANNED_BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
-/// So many bytes of a head are gone through.
+/// Counts bytes of a head that are searched or parsed.
 pub(in crate::http) fn count_scanned(bytes: usize) {
-    LOOKED_AT_BYTES.set(LOOKED_AT_BYTES.get() + bytes);
+    SCANNED_BYTES.set(SCANNED_BYTES.get() + bytes);
 }

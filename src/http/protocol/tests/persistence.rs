@@ -1,10 +1,12 @@
-//! Which connections persist, and what a stop does to them.
+//! Persistent connections: which persist, in which order requests are answered, and what a stop
+//! does.
 
 use super::*;
 
 #[test]
-fn a_connection_persists_as_its_client_says() {
-    // 9112 9.3, 9110 7.6.1: options are whole words in any case, in lists and on several lines, and `close` wins.
+fn version_and_connection_options_decide_persistence() {
+    // 9112 9.3, 9110 7.6.1: options are whole tokens in any case, in lists and in several fields.
+    // `close` overrides `keep-alive`.
     for (version, fields, persists) in [
         ("1.0", "", false),
         ("1.0", "Connection: keep-alive\r\n", true),
@@ -34,86 +36,103 @@ fn a_connection_persists_as_its_client_says() {
         ("1.1", "Connection: foo\r\nConnection: bar , Close\r\n", false),
     ] {
         let request = format!("GET /plaintext HTTP/{version}\r\nHost: a\r\n{fields}\r\n");
-        let (connection, end) =
-            if persists { (KEEP, Disconnected) } else { (CLOSE, Ours(Next::CloseWithoutLinger)) };
+        let (connection, end) = if persists {
+            (KEEP, PeerCloses)
+        } else {
+            (CLOSE, ServerCloses(Next::CloseWithoutLinger))
+        };
         check("9112 9.3", request, &[plain(connection)], end);
     }
 }
 
 #[test]
 fn pipelined_requests_are_answered_in_order_until_one_closes() {
-    // 9112 9.3.2 and 9.6. Neighbours differ in their answers, so that none can stand for another.
-    let (mut requests, mut answers) = (String::new(), Vec::new());
+    // 9112 9.3.2 and 9.6. Some neighbours differ in their responses, so that swapped ones show.
+    let (mut requests, mut responses) = (String::new(), Vec::new());
     for index in 0..16 {
-        let (target, answer) =
+        let (target, response) =
             if index % 3 == 0 { ("/", page(KEEP)) } else { ("/plaintext", plain(KEEP)) };
         requests += &line(&format!("GET {target} HTTP/1.1"));
-        answers.push(answer);
+        responses.push(response);
     }
-    check("sixteen", requests, &answers, Disconnected);
+    check("sixteen", requests, &responses, PeerCloses);
     let closing = line("GET / HTTP/1.1\r\nConnection: close");
     let three = get("") + &closing + &get("");
     check(
-        "a, b that closes, c",
+        "a, b with close, c",
         three,
         &[plain(KEEP), page(CLOSE)],
-        Ours(Next::CloseWithoutLinger),
+        ServerCloses(Next::CloseWithoutLinger),
     );
     let old = get("") + "GET / HTTP/1.0\r\n\r\n" + &get("");
-    check("a, b of 1.0, c", old, &[plain(KEEP), page(CLOSE)], Ours(Next::CloseWithoutLinger));
+    check(
+        "a, b in 1.0, c",
+        old,
+        &[plain(KEEP), page(CLOSE)],
+        ServerCloses(Next::CloseWithoutLinger),
+    );
     let invalid = get("") + "GET / HTTP/1.1\r\n\r\n";
     check(
-        "a, b that is invalid",
+        "a, invalid b",
         invalid,
         &[plain(KEEP), error("400 Bad Request", CLOSE)],
-        Ours(Next::Close),
+        ServerCloses(Next::Close),
     );
     let cut = get("") + "GET / HT";
-    check("a, b that is cut short", cut, &[plain(KEEP), error("400 Bad Request", CLOSE)], CutShort);
+    check("a, b cut short", cut, &[plain(KEEP), error("400 Bad Request", CLOSE)], CutShort);
 }
 
 #[test]
-fn a_reactor_that_stops_makes_the_next_answer_the_last() {
-    // 9112 9.5 and 9.6: it says so, and does not hear what follows.
-    let mut peer = Peer::new(Site::default());
-    peer.receive(get("").as_bytes());
-    peer.state.stopping = true;
-    peer.receive(&[PLAIN, PLAIN].concat());
-    assert_eq!(peer.leave(), Talk { output: plain(KEEP) + &plain(CLOSE), end: Ours(Next::Close) });
+fn stop_makes_the_next_response_the_last() {
+    // 9112 9.5 and 9.6: the response has `close`, and later input is not parsed.
+    let mut connection = HttpConnection::new(Site::default());
+    connection.receive(get("").as_bytes());
+    connection.state.stopping = true;
+    connection.receive(&[PLAIN, PLAIN].concat());
+    assert_eq!(
+        connection.peer_shuts_down(),
+        Transcript { output: plain(KEEP) + &plain(CLOSE), end: ServerCloses(Next::Close) }
+    );
 }
 
 #[test]
-fn an_upload_that_a_stop_has_overtaken_is_answered_for_the_last_time() {
-    let mut peer = Peer::new(Site::new());
-    peer.receive(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel");
-    peer.state.stopping = true;
-    peer.receive(b"lo");
-    let echoed = answer("200 OK", "application/octet-stream", "", CLOSE, "hello");
-    assert_eq!(peer.leave(), Talk { output: echoed, end: Ours(Next::Close) });
+fn stop_during_an_upload_makes_its_response_the_last() {
+    let mut connection = HttpConnection::new(Site::new());
+    connection.receive(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel");
+    connection.state.stopping = true;
+    connection.receive(b"lo");
+    let echoed = response("200 OK", "application/octet-stream", "", CLOSE, "hello");
+    assert_eq!(
+        connection.peer_shuts_down(),
+        Transcript { output: echoed, end: ServerCloses(Next::Close) }
+    );
 }
 
 #[test]
-fn a_body_that_is_skipped_while_a_stop_comes_is_answered_for_the_last_time_too() {
-    // 9112 9.6: it is the last, and so it says.
-    let mut peer = Peer::new(Site::new());
-    peer.receive((line("POST / HTTP/1.1\r\nContent-Length: 5") + "hel").as_bytes());
-    peer.state.stopping = true;
-    peer.receive(&[b"lo", PLAIN].concat());
-    assert_eq!(peer.leave(), Talk { output: not_allowed(CLOSE), end: Ours(Next::Close) });
+fn stop_during_a_skipped_body_makes_its_response_the_last() {
+    // 9112 9.6: the last response has `close`.
+    let mut connection = HttpConnection::new(Site::new());
+    connection.receive((line("POST / HTTP/1.1\r\nContent-Length: 5") + "hel").as_bytes());
+    connection.state.stopping = true;
+    connection.receive(&[b"lo", PLAIN].concat());
+    assert_eq!(
+        connection.peer_shuts_down(),
+        Transcript { output: not_allowed(CLOSE), end: ServerCloses(Next::Close) }
+    );
 }
 
 #[test]
-fn a_connection_gives_way_before_and_between_requests_and_not_in_one() {
-    // Half a head, and half a body that is being skipped, are requests that have begun.
-    let mut peer = Peer::new(Site::new());
-    assert!(peer.http.is_evictable(), "nothing has been asked");
+fn connection_is_evictable_only_before_and_between_requests() {
+    // Part of a head, and part of a body that is being skipped, are requests in progress.
+    let mut connection = HttpConnection::new(Site::new());
+    assert!(connection.http.is_evictable(), "before the first request");
     for (piece, is_evictable) in [
         ("GET / HT", false),
         ("TP/1.1\r\nHost: a\r\n\r\n", true),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab", false),
         ("cd", true),
     ] {
-        peer.receive(piece.as_bytes());
-        assert_eq!(peer.http.is_evictable(), is_evictable, "{piece}");
+        connection.receive(piece.as_bytes());
+        assert_eq!(connection.http.is_evictable(), is_evictable, "{piece}");
     }
 }

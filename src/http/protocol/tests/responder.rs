@@ -1,4 +1,5 @@
-//! What a responder is given, and what it cannot break.
+//! Responders: what they see of a request, when they are called, and that they cannot break the
+//! framing.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -6,26 +7,26 @@ use std::rc::Rc;
 use super::*;
 use crate::http::response::Page;
 
-/// Says what it was asked, in a few words.
-struct Mirror;
+/// Responds with a description of the request.
+struct DescribeRequest;
 
-impl Responder for Mirror {
+impl Responder for DescribeRequest {
     fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
         let seen = request.header("X-SEEN").map(|value| value.escape_ascii().to_string());
         let (method, path, body_bytes) =
             (request.method(), request.path().escape_ascii(), request.body_bytes());
         let query = request.query().map(|query| query.escape_ascii().to_string());
-        let manners = (request.keeps_alive(), request.expects_continue());
+        let flags = (request.keeps_alive(), request.expects_continue());
         Response::ok(
             "text/plain",
-            format!("{method:?} {path} {query:?} {seen:?} {body_bytes} {manners:?}").into_bytes(),
+            format!("{method:?} {path} {query:?} {seen:?} {body_bytes} {flags:?}").into_bytes(),
         )
     }
 }
 
 #[test]
-fn a_responder_sees_what_was_asked() {
-    // 1945 3.1: whatever the version.
+fn responder_sees_every_part_of_the_request() {
+    // 1945 3.1: in every version.
     for (request, seen) in [
         (
             "GET /a/b?c?d HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -53,18 +54,19 @@ fn a_responder_sees_what_was_asked() {
         ),
         ("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", "Connect a:80 None None 0 (true, false)"),
     ] {
-        let mut peer = Peer::new(Mirror);
-        peer.receive(request.as_bytes());
-        let output = peer.leave().output;
+        let mut connection = HttpConnection::new(DescribeRequest);
+        connection.receive(request.as_bytes());
+        let output = connection.peer_shuts_down().output;
         assert_eq!(output.split("\r\n\r\n").nth(1), Some(seen), "{request:?}");
     }
 }
 
 #[test]
-fn the_host_that_is_asked_is_the_one_in_the_target_if_it_has_one() {
-    // 9112 3.2.2: whatever the field says then. 9112 3.2.3: CONNECT names it alone.
-    struct Hosts;
-    impl Responder for Hosts {
+fn host_in_the_target_overrides_the_host_field() {
+    // 9112 3.2.2: a host in the target overrides the field. 9112 3.2.3: the target of CONNECT is a
+    // host and a port.
+    struct DescribeHost;
+    impl Responder for DescribeHost {
         fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
             let named = |host: Option<&[u8]>| host.map(|host| host.escape_ascii().to_string());
             let forwarded: Vec<_> =
@@ -90,22 +92,26 @@ fn the_host_that_is_asked_is_the_one_in_the_target_if_it_has_one() {
             r#"None None [Some("c, d"), Some("e")]"#,
         ),
     ] {
-        let mut peer = Peer::new(Hosts);
-        peer.receive(request.as_bytes());
-        let output = peer.leave().output;
+        let mut connection = HttpConnection::new(DescribeHost);
+        connection.receive(request.as_bytes());
+        let output = connection.peer_shuts_down().output;
         assert_eq!(output.split("\r\n\r\n").nth(1), Some(seen), "{request:?}");
     }
-    let mut peer = Peer::new(Hosts);
-    peer.receive(b"GET http://a/\r\n");
-    assert_eq!(peer.leave().output, "None None []", "1945 5: a simple request has a path alone");
+    let mut connection = HttpConnection::new(DescribeHost);
+    connection.receive(b"GET http://a/\r\n");
+    assert_eq!(
+        connection.peer_shuts_down().output,
+        "None None []",
+        "1945 5: a simple request has only a path"
+    );
 }
 
 #[test]
-fn nobody_is_asked_to_answer_a_request_before_all_of_it_is_there() {
-    // 9112 8: a request whose body is cut short is not served, so that who acts on one does not act on half of one. Nor does
-    // an answer that waits for a body hold anything of its own.
-    struct Asked(Rc<Cell<u32>>);
-    impl Responder for Asked {
+fn responder_is_called_only_for_a_complete_request() {
+    // 9112 8: a request whose body is cut short is not served, so that an application never acts on
+    // part of a request. Nor does a response exist before the body is complete.
+    struct CountCalls(Rc<Cell<u32>>);
+    impl Responder for CountCalls {
         fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
             self.0.set(self.0.get() + 1);
             Response::ok(
@@ -115,41 +121,44 @@ fn nobody_is_asked_to_answer_a_request_before_all_of_it_is_there() {
         }
     }
     let request = b"DELETE /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
-    let asked = Rc::new(Cell::new(0));
-    let mut peer = Peer::new(Asked(asked.clone()));
-    peer.receive(&request[..request.len() - 1]);
-    assert_eq!((asked.get(), peer.leave().end), (0, CutShort));
+    let calls = Rc::new(Cell::new(0));
+    let mut connection = HttpConnection::new(CountCalls(calls.clone()));
+    connection.receive(&request[..request.len() - 1]);
+    assert_eq!((calls.get(), connection.peer_shuts_down().end), (0, CutShort));
 
-    let mut peer = Peer::new(Asked(asked.clone()));
-    peer.receive(&request[..request.len() - 1]);
-    peer.wait(body_timeout_ms());
-    assert_eq!((asked.get(), peer.leave().end), (0, Ours(Next::Close)));
+    let mut connection = HttpConnection::new(CountCalls(calls.clone()));
+    connection.receive(&request[..request.len() - 1]);
+    connection.wait(body_timeout_ms());
+    assert_eq!((calls.get(), connection.peer_shuts_down().end), (0, ServerCloses(Next::Close)));
 
-    let mut peer = Peer::new(Asked(asked.clone()));
-    request.iter().for_each(|&byte| peer.receive(&[byte]));
-    assert_eq!(peer.leave().output, answer("200 OK", "text/plain", "", KEEP, "Delete /x"));
-    assert_eq!(asked.get(), 1);
+    let mut connection = HttpConnection::new(CountCalls(calls.clone()));
+    request.iter().for_each(|&byte| connection.receive(&[byte]));
+    assert_eq!(
+        connection.peer_shuts_down().output,
+        response("200 OK", "text/plain", "", KEEP, "Delete /x")
+    );
+    assert_eq!(calls.get(), 1);
 }
 
 #[test]
-fn a_responder_cannot_break_the_frame() {
-    // 9110 5.5. A field that frames the message, or that would end its line, makes the answer a 500, whatever comes behind it.
-    // Others stand between ours.
-    struct Careless(&'static str, &'static str);
-    impl Responder for Careless {
+fn responder_field_cannot_break_the_framing() {
+    // 9110 5.5. A field that frames the message, or that would end its line, makes the response a
+    // 500, whatever is added after it. Other fields stand between those of the server.
+    struct WithField(&'static str, &'static str);
+    impl Responder for WithField {
         fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
             Response::ok("text/plain", Vec::new())
                 .with_header(self.0, self.1)
                 .with_header("X-Fine", "a\tb, \"c\"")
         }
     }
-    let answer_of = |name, value| {
-        let mut peer = Peer::new(Careless(name, value));
-        peer.receive(PLAIN);
-        peer.leave()
+    let transcript_of = |name, value| {
+        let mut connection = HttpConnection::new(WithField(name, value));
+        connection.receive(PLAIN);
+        connection.peer_shuts_down()
     };
     for value in ["a\r\nX: y", "a\n", "a\r", "a\0", "a\x7f"] {
-        let expected = answer(
+        let expected = response(
             "500 Internal Server Error",
             "text/plain",
             "X-Fine: a\tb, \"c\"\r\n",
@@ -157,24 +166,25 @@ fn a_responder_cannot_break_the_frame() {
             "500 Internal Server Error\n",
         );
         assert_eq!(
-            answer_of("X-Split", value),
-            Talk { output: expected, end: Disconnected },
+            transcript_of("X-Split", value),
+            Transcript { output: expected, end: PeerCloses },
             "{value:?}"
         );
     }
-    let ours = ["content-LENGTH", "Transfer-Encoding", "Connection", "Date", "Content-Type"];
-    for name in ours.into_iter().chain(["", "Na me", "X-Split: a\r\nX", "N\u{e4}me"]) {
-        assert!(answer_of(name, "5").output.starts_with("HTTP/1.0 500 "), "{name:?}");
+    let reserved = ["content-LENGTH", "Transfer-Encoding", "Connection", "Date", "Content-Type"];
+    for name in reserved.into_iter().chain(["", "Na me", "X-Split: a\r\nX", "N\u{e4}me"]) {
+        assert!(transcript_of(name, "5").output.starts_with("HTTP/1.0 500 "), "{name:?}");
     }
-    let expected = answer("200 OK", "text/plain", "X-Good: 1\r\nX-Fine: a\tb, \"c\"\r\n", KEEP, "");
-    assert_eq!(answer_of("X-Good", "1"), Talk { output: expected, end: Disconnected });
+    let expected =
+        response("200 OK", "text/plain", "X-Good: 1\r\nX-Fine: a\tb, \"c\"\r\n", KEEP, "");
+    assert_eq!(transcript_of("X-Good", "1"), Transcript { output: expected, end: PeerCloses });
 }
 
 #[test]
-fn a_responder_cannot_break_the_frame_with_a_type_either() {
-    // 9110 5.5. Not in an answer, nor in one that is streamed, nor in a page.
-    struct Typed(&'static str, usize, Page);
-    impl Responder for Typed {
+fn responder_content_type_cannot_break_the_framing() {
+    // 9110 5.5. Neither in a plain response, nor in a streamed one, nor in a page.
+    struct WithType(&'static str, usize, Page);
+    impl Responder for WithType {
         fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
             match self.1 {
                 0 => Response::ok(self.0, &b"abc"[..]),
@@ -188,27 +198,31 @@ fn a_responder_cannot_break_the_frame_with_a_type_either() {
     }
     for kind in 0..3 {
         for content_type in ["text/plain\r\nX: y", "text/plain\n\nabc", "\0"] {
-            let mut peer = Peer::new(Typed(content_type, kind, Page::new("", "".as_bytes())));
-            peer.receive(PLAIN);
+            let mut connection =
+                HttpConnection::new(WithType(content_type, kind, Page::new("", "".as_bytes())));
+            connection.receive(PLAIN);
             assert_eq!(
-                peer.leave(),
-                Talk { output: error("500 Internal Server Error", KEEP), end: Disconnected },
+                connection.peer_shuts_down(),
+                Transcript { output: error("500 Internal Server Error", KEEP), end: PeerCloses },
                 "{content_type:?}"
             );
         }
-        let mut peer =
-            Peer::new(Typed("text/plain; charset=\"utf-8\"", kind, Page::new("", "".as_bytes())));
-        peer.receive(PLAIN);
-        let expected = answer("200 OK", "text/plain; charset=\"utf-8\"", "", KEEP, "abc");
-        assert_eq!(peer.leave(), Talk { output: expected, end: Disconnected });
+        let mut connection = HttpConnection::new(WithType(
+            "text/plain; charset=\"utf-8\"",
+            kind,
+            Page::new("", "".as_bytes()),
+        ));
+        connection.receive(PLAIN);
+        let expected = response("200 OK", "text/plain; charset=\"utf-8\"", "", KEEP, "abc");
+        assert_eq!(connection.peer_shuts_down(), Transcript { output: expected, end: PeerCloses });
     }
 }
 
 #[test]
-fn an_answer_that_can_have_no_body_has_none_whatever_its_responder_says() {
+fn response_204_or_304_never_has_a_body() {
     // 9112 6.3 and 9110 8.6: 204 and 304 end with their head, and have no field that frames a body.
-    struct Wordy(Status, bool);
-    impl Responder for Wordy {
+    struct WithBody(Status, bool);
+    impl Responder for WithBody {
         fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
             match self.1 {
                 true => Response::streamed(self.0, "text/plain", 8, &b"too much"[..]),
@@ -220,10 +234,13 @@ fn an_answer_that_can_have_no_body_has_none_whatever_its_responder_says() {
         .map(|status| [(status, false), (status, true)])
         .concat()
     {
-        let mut peer = Peer::new(Wordy(status, is_streamed));
-        peer.receive(&[PLAIN, PLAIN].concat());
-        let answer =
+        let mut connection = HttpConnection::new(WithBody(status, is_streamed));
+        connection.receive(&[PLAIN, PLAIN].concat());
+        let response =
             format!("HTTP/1.0 {}\r\nDate: *\r\nConnection: keep-alive\r\n\r\n", status.as_str());
-        assert_eq!(peer.leave(), Talk { output: answer.repeat(2), end: Disconnected });
+        assert_eq!(
+            connection.peer_shuts_down(),
+            Transcript { output: response.repeat(2), end: PeerCloses }
+        );
     }
 }

@@ -1,10 +1,10 @@
-//! How long a request may take to arrive.
+//! Timeouts: how long a head and a body may take to be received.
 
 use super::*;
 
 #[test]
-fn a_head_has_one_deadline_however_it_drips() {
-    // 9112 9.5. Byte by byte and line by line, each well within the deadline: together they exceed it.
+fn head_in_small_pieces_has_one_deadline() {
+    // 9112 9.5. Each piece is received well within the timeout. All of them together exceed it.
     let pieces = [
         "G",
         "ET / HTTP/1.1",
@@ -17,74 +17,77 @@ fn a_head_has_one_deadline_however_it_drips() {
         "value",
         "\r\n",
     ];
-    let mut peer = Peer::new(Site::default());
-    assert_eq!(peer.meta.timer, Time::NEVER, "before its first byte a request has no deadline");
+    let mut connection = HttpConnection::new(Site::default());
+    assert_eq!(connection.meta.timer, Time::NEVER, "no timeout before the first byte of a request");
     for piece in pieces {
-        assert_eq!(peer.last_word, None);
-        peer.receive(piece.as_bytes());
-        peer.wait(head_timeout_ms() / 10);
+        assert_eq!(connection.ended, None);
+        connection.receive(piece.as_bytes());
+        connection.wait(head_timeout_ms() / 10);
     }
     assert_eq!(
-        peer.leave(),
-        Talk { output: error("408 Request Timeout", CLOSE), end: Ours(Next::Close) }
+        connection.peer_shuts_down(),
+        Transcript { output: error("408 Request Timeout", CLOSE), end: ServerCloses(Next::Close) }
     );
 }
 
 #[test]
-fn empty_lines_that_drip_have_an_end_too() {
-    // 9112 9.5 and 2.2. Each begins the time anew, or who sends one behind a body would be taken for somebody with half a head. But
-    // there are few of them; and half a line begins it as any other byte does.
-    let mut peer = Peer::new(Site::default());
+fn empty_lines_in_small_pieces_come_to_an_end() {
+    // 9112 9.5 and 2.2. A complete empty line resets the timeout. Otherwise a client that sends one
+    // behind a body would seem to have begun a head. But few such lines are allowed, and the first
+    // half of one starts the timeout as any other byte does.
+    let mut connection = HttpConnection::new(Site::default());
     for _ in 0..EMPTY_LINES_MAX {
-        peer.receive(b"\r");
-        peer.wait(head_timeout_ms() - 1);
-        peer.receive(b"\n");
-        peer.wait(head_timeout_ms() + 1); // nothing is begun: this is for the idle deadline to end
-        assert_eq!(peer.last_word, None);
+        connection.receive(b"\r");
+        connection.wait(head_timeout_ms() - 1);
+        connection.receive(b"\n");
+        connection.wait(head_timeout_ms() + 1); // only the idle timeout applies here
+        assert_eq!(connection.ended, None);
     }
-    peer.receive(b"\r");
-    peer.wait(head_timeout_ms());
+    connection.receive(b"\r");
+    connection.wait(head_timeout_ms());
     assert_eq!(
-        peer.leave(),
-        Talk { output: error("408 Request Timeout", CLOSE), end: Ours(Next::Close) }
+        connection.peer_shuts_down(),
+        Transcript { output: error("408 Request Timeout", CLOSE), end: ServerCloses(Next::Close) }
     );
 }
 
 #[test]
-fn a_body_has_a_deadline_of_its_own() {
-    // The head takes most of its time, and the body all of its own. The answer to the whole request is then 408.
-    let mut peer = Peer::new(Site::default());
+fn body_has_its_own_deadline() {
+    // The head takes almost all of its timeout, and the body all of its own. The response is then
+    // 408.
+    let mut connection = HttpConnection::new(Site::default());
     let head = line("POST / HTTP/1.1\r\nContent-Length: 9");
-    peer.receive(&head.as_bytes()[..10]);
-    peer.wait(head_timeout_ms() - 1);
-    peer.receive(&head.as_bytes()[10..]);
-    peer.receive(b"body");
-    peer.wait(body_timeout_ms() - 1);
-    assert_eq!(peer.last_word, None);
-    peer.receive(b"body");
-    peer.wait(1);
+    connection.receive(&head.as_bytes()[..10]);
+    connection.wait(head_timeout_ms() - 1);
+    connection.receive(&head.as_bytes()[10..]);
+    connection.receive(b"body");
+    connection.wait(body_timeout_ms() - 1);
+    assert_eq!(connection.ended, None);
+    connection.receive(b"body");
+    connection.wait(1);
     assert_eq!(
-        peer.leave(),
-        Talk { output: error("408 Request Timeout", CLOSE), end: Ours(Next::Close) }
+        connection.peer_shuts_down(),
+        Transcript { output: error("408 Request Timeout", CLOSE), end: ServerCloses(Next::Close) }
     );
 }
 
 #[test]
-fn an_answered_request_leaves_no_deadline_behind() {
-    // In pieces, so that deadlines are set; the next request then starts with a deadline of its own.
-    let mut peer = Peer::new(Site::default());
+fn answered_request_leaves_no_timer_set() {
+    // Requests are received in pieces, so that timers are set. The next request starts with a
+    // timeout of its own.
+    let mut connection = HttpConnection::new(Site::default());
     for request in
         [get(""), line("POST / HTTP/1.1\r\nContent-Length: 5") + "hello", line("GET / HTTP/1.2")]
     {
         for byte in request.as_bytes().chunks(1) {
-            peer.receive(byte);
-            peer.wait(1);
+            connection.receive(byte);
+            connection.wait(1);
         }
-        assert_eq!(peer.meta.timer, Time::NEVER, "{request:?}");
-        peer.wait(head_timeout_ms() + body_timeout_ms());
+        assert_eq!(connection.meta.timer, Time::NEVER, "{request:?}");
+        connection.wait(head_timeout_ms() + body_timeout_ms());
     }
     assert_eq!(
-        peer.leave(),
-        Talk { output: plain(KEEP) + &not_allowed(KEEP) + &page(KEEP), end: Disconnected }
+        connection.peer_shuts_down(),
+        Transcript { output: plain(KEEP) + &not_allowed(KEEP) + &page(KEEP), end: PeerCloses }
     );
 }
