@@ -1,5 +1,4 @@
-//! Persistent connections: which persist, in which order requests are answered, and what a stop
-//! does.
+//! Persistence: which connections persist, the order of pipelined responses, and stops.
 
 use super::*;
 

@@ -1,5 +1,4 @@
-//! Responders: what they see of a request, when they are called, and that they cannot break the
-//! framing.
+//! Responders: what they see, when they are called, and that they cannot break the framing.
 
 use std::cell::Cell;
 use std::rc::Rc;
