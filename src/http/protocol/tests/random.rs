@@ -32,8 +32,9 @@ fn valid_request() -> impl Strategy<Value = Vec<u8>> {
 fn any_input() -> impl Strategy<Value = Vec<u8>> {
     let words = "GET |HEAD |POST |foo |/|/plaintext|*|http://a|?| |\t|:|,|2|3|\r\n|\r\n|\
         \r\n\r\n|\n|\r|\0|HTTP/|HTTP/1.|HTTP/2.0|Host:|Host: a\r\n|Connection: close\r\n|\
-        Content-Length: |Transfer-Encoding: chunked\r\n|Expect: 100-continue\r\n|GET / HTTP/1.1\r\nHost: a\r\n|\
-        GET / HTTP/1.2\r\nHost: a\r\n|GET / HTTP/2.0\r\n|GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        Content-Length: |Transfer-Encoding: chunked\r\n|Expect: 100-continue\r\n|\
+        GET / HTTP/1.1\r\nHost: a\r\n|GET / HTTP/1.2\r\nHost: a\r\n|\
+        GET / HTTP/2.0\r\n|GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let word = select(words.split('|').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>());
     let word = prop_oneof![20 => word, 1 => prop::collection::vec(any::<u8>(), 1..4)];
     prop::collection::vec(word, 0..14).prop_map(|words| words.concat())

@@ -304,7 +304,7 @@ fn malformed_simple_request_is_rejected_at_its_line_end() {
 
 #[test]
 fn empty_lines_before_a_request_are_ignored() {
-    // 9112 2.2. There is an upper bound, and one may also stand between two requests.
+    // 9112 2.2. Up to a bound, before the first request and between two.
     for lines in ["\r\n", "\r\n\r\n", "\r\n\r\n\r\n\r\n"] {
         check_served("9112 2.2", lines.to_owned() + &get(""));
     }

@@ -118,8 +118,8 @@ fn split_head(output: &[u8]) -> (usize, usize) {
 
 #[test]
 fn long_body_is_sent_in_pieces_without_being_streamed() {
-    // So for a slow peer the body is held once and not again in the output, without any help of the
-    // application. Borrowed or not, alone or behind others.
+    // A slow peer costs memory for the body once, and not again for its output. The application
+    // need not ask for that. Borrowed or not, alone or behind others.
     struct LongBody(usize, Vec<u8>);
     impl Responder for LongBody {
         fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
