@@ -100,13 +100,17 @@ mod echo; // the smallest protocol, over streams and datagrams
 
 mod http {
     pub(crate) mod limits; // every number of HTTP, with its unit and its reason
+    pub(crate) mod status; // status codes and reason phrases
+    pub(crate) mod response; // a response, and how it is written
+    pub(crate) mod request; // a request, as a responder sees it
+    pub(crate) mod target; // the four forms of a target, and the syntax of hosts
+    pub(crate) mod head; // a request head, parsed
+    pub(crate) mod responder; // what an application implements
     pub(crate) mod access_log; // one line for each response
     pub(crate) mod body; // a response body that is read while it is sent
+    pub(crate) mod protocol; // HTTP/1.0: where messages begin and end
     #[cfg(all(unix, feature = "files"))]
     pub(crate) mod files; // the files below a directory
-    pub(crate) mod protocol; // HTTP/1.0: where messages begin and end
-    pub(crate) mod request; // a request head, parsed
-    pub(crate) mod response; // a response, and how it is written
     #[cfg(test)]
     #[path = "../bin/reactor/site.rs"]
     #[allow(dead_code, reason = "the program uses the rest of it")]
@@ -129,9 +133,11 @@ pub use echo::Echo;
 pub use http::access_log::ACCESS_LOG;
 #[cfg(all(unix, feature = "files"))]
 pub use http::files::Files;
-pub use http::protocol::{Http, Responder, Upload};
+pub use http::protocol::Http;
 pub use http::request::{Method, Request};
-pub use http::response::{Page, Response, Status};
+pub use http::responder::{Responder, Upload};
+pub use http::response::{Page, Response};
+pub use http::status::Status;
 pub use limits::Limits;
 pub use protocol::context::Context;
 pub use protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};

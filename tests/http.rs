@@ -1,8 +1,9 @@
-//! HTTP over real sockets: that every answer arrives, whole and in order, however its connection ends.
+//! HTTP over real sockets: every response arrives whole and in order, however its connection ends.
 //!
-//! What an answer says, and how a request may be cut, is tested where the protocol is, without sockets.
+//! The content of responses, and the ways to split a request, are tested without sockets in
+//! `src/http/protocol/tests.rs`.
 
-// The helpers here unwrap as the tests do.
+// Helpers of tests may unwrap, as tests do.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -19,9 +20,9 @@ const PLAIN: &str = "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n";
 const CLOSING: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 const MIB: usize = 1024 * 1024;
 
-/// Reads one answer, which must be whole. What stands there as its date is replaced by `*`.
+/// Reads one response, which must be complete, and replaces its date by `*`.
 #[track_caller]
-fn read_answer(stream: &mut impl Read) -> String {
+fn read_response(stream: &mut impl Read) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -36,36 +37,40 @@ fn read_answer(stream: &mut impl Read) -> String {
     format!("{before}Date: *{}{}", &date[29..], String::from_utf8(body).unwrap())
 }
 
-/// The peer's FIN, which must be next: not another byte, and no reset.
+/// Checks that the server's FIN comes next: not another byte, and no reset.
 #[track_caller]
 fn check_end(stream: &mut impl Read) {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).unwrap();
-    assert_eq!(rest.escape_ascii().to_string(), "", "bytes after the last answer");
+    assert_eq!(rest.escape_ascii().to_string(), "", "bytes after the last response");
 }
 
-/// Sends `requests` on a connection of their own, and reads as many answers with these statuses, and then the end.
+/// Sends `requests` on a new connection, and reads responses with these statuses, and then the FIN.
 #[track_caller]
 fn check(address: SocketAddr, requests: impl AsRef<[u8]>, statuses: &[&str]) {
     let mut stream = connect(address);
     stream.write_all(requests.as_ref()).unwrap();
     for status in statuses {
-        let answer = read_answer(&mut stream);
-        assert!(answer.starts_with(&format!("HTTP/1.0 {status} ")), "expected {status}: {answer}");
+        let response = read_response(&mut stream);
+        assert!(
+            response.starts_with(&format!("HTTP/1.0 {status} ")),
+            "expected {status}: {response}"
+        );
     }
     check_end(&mut stream);
 }
 
-/// Asks for `target` and nothing else.
+/// The response to a single request for `target`.
 fn fetch(address: SocketAddr, target: &str) -> String {
     let mut stream = connect(address);
     write!(stream, "GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    read_answer(&mut stream)
+    read_response(&mut stream)
 }
 
 #[test]
-fn a_thousand_requests_pass_one_after_the_other() {
-    // As a client does that waits for each answer; every tenth request has a body. The last one closes.
+fn thousand_sequential_requests_share_one_connection() {
+    // The client waits for each response before its next request. Every tenth request has a body.
+    // The last one closes.
     let program = Program::start(&HTTP);
     let mut stream = connect(program.http());
     for index in 0..1000 {
@@ -74,35 +79,38 @@ fn a_thousand_requests_pass_one_after_the_other() {
             _ => (PLAIN, "200"),
         };
         stream.write_all(request.as_bytes()).unwrap();
-        let answer = read_answer(&mut stream);
-        assert!(answer.starts_with(&format!("HTTP/1.0 {status} ")), "request {index}: {answer}");
-        assert!(answer.contains("\r\nConnection: keep-alive\r\n"), "request {index}: {answer}");
+        let response = read_response(&mut stream);
+        assert!(
+            response.starts_with(&format!("HTTP/1.0 {status} ")),
+            "request {index}: {response}"
+        );
+        assert!(response.contains("\r\nConnection: keep-alive\r\n"), "request {index}: {response}");
     }
     stream.write_all(CLOSING.as_bytes()).unwrap();
-    assert!(read_answer(&mut stream).contains("\r\nConnection: close\r\n"));
+    assert!(read_response(&mut stream).contains("\r\nConnection: close\r\n"));
     check_end(&mut stream);
 }
 
 #[test]
-fn a_request_may_come_a_byte_at_a_time() {
-    // Each byte leaves in a segment of its own, and the kernel may join some of them again.
+fn request_in_single_bytes_is_answered() {
+    // Each byte is sent in a segment of its own. The kernel may join some of them again.
     let program = Program::start(&HTTP);
     let mut stream = connect(program.http());
     stream.set_nodelay(true).unwrap();
     for byte in CLOSING.as_bytes() {
         stream.write_all(&[*byte]).unwrap();
     }
-    assert!(read_answer(&mut stream).ends_with("</html>\n"));
+    assert!(read_response(&mut stream).ends_with("</html>\n"));
     check_end(&mut stream);
 }
 
 #[test]
 fn twenty_thousand_pipelined_requests_are_all_answered_in_order() {
-    // The client does not read before every buffer on the way is full, or all is written. Targets are mixed, so that
-    // a lost, doubled or moved answer shows.
+    // The client does not read before every buffer on the way is full, or everything is written.
+    // Targets are mixed, so that a lost, repeated or moved response shows.
     let program = Program::start(&HTTP);
     let targets = ["/", "/plaintext", "/nowhere"];
-    let answers = targets.map(|target| fetch(program.http(), target));
+    let responses = targets.map(|target| fetch(program.http(), target));
     let order: Vec<usize> =
         pattern(1, 20_000).into_iter().map(|byte| usize::from(byte) % targets.len()).collect();
     let mut requests = String::new();
@@ -117,16 +125,17 @@ fn twenty_thousand_pipelined_requests_are_all_answered_in_order() {
     let writing = thread::spawn(move || writer.write_all(rest.as_bytes()));
     let mut stream = BufReader::new(stream);
     for (count, &index) in order.iter().enumerate() {
-        assert_eq!(read_answer(&mut stream), answers[index], "answer {count}");
+        assert_eq!(read_response(&mut stream), responses[index], "response {count}");
     }
-    assert_eq!(read_answer(&mut stream), answers[0].replace("keep-alive", "close"));
+    assert_eq!(read_response(&mut stream), responses[0].replace("keep-alive", "close"));
     check_end(&mut stream);
     writing.join().unwrap().unwrap();
 }
 
 #[test]
-fn a_half_closed_client_gets_all_its_answers_and_then_the_end() {
-    // RFC 9112 section 9.6. Three requests and our FIN are there before anything is read. One that is cut short gets 400.
+fn half_closed_client_receives_every_response_and_then_fin() {
+    // RFC 9112 section 9.6. All requests and the FIN are sent before any response is read. A
+    // request that is cut short gets 400.
     let program = Program::start(&HTTP);
     for (requests, statuses) in [
         (PLAIN.repeat(3), &["200", "200", "200"][..]),
@@ -138,7 +147,7 @@ fn a_half_closed_client_gets_all_its_answers_and_then_the_end() {
         stream.shutdown(Shutdown::Write).unwrap();
         for status in statuses {
             assert!(
-                read_answer(&mut stream).starts_with(&format!("HTTP/1.0 {status} ")),
+                read_response(&mut stream).starts_with(&format!("HTTP/1.0 {status} ")),
                 "{requests:?}"
             );
         }
@@ -147,8 +156,8 @@ fn a_half_closed_client_gets_all_its_answers_and_then_the_end() {
 }
 
 #[test]
-fn a_closing_answer_is_followed_by_the_end() {
-    // We do not close before the program has; what we sent after the request that closes is not answered.
+fn closing_response_is_followed_by_fin() {
+    // The client does not close first. A request behind the closing one gets no response.
     let program = Program::start(&HTTP);
     check(program.http(), CLOSING, &["200"]);
     check(program.http(), "GET / HTTP/1.0\r\n\r\n", &["200"]);
@@ -157,37 +166,39 @@ fn a_closing_answer_is_followed_by_the_end() {
     check(program.http(), PLAIN.to_owned() + "nonsense\r\n\r\n", &["200", "400"]);
 }
 
-/// Writes `request`, then all of `surplus`, and only then reads. The program, which is done after the first, must take the
-/// rest too: what it left unread would turn its close into a reset, which can destroy the answer at our end.
+/// Writes `request`, then all of `surplus`, and only then reads. The program closes after
+/// `request`, but must read the rest too: bytes that it left unread would turn its close into a
+/// reset, which can destroy the response in the client's receive buffer.
 #[track_caller]
-fn check_answer_survives(address: SocketAddr, request: &str, surplus: &[u8], status: &str) {
+fn check_response_survives(address: SocketAddr, request: &str, surplus: &[u8], status: &str) {
     let mut stream = connect(address);
     stream.write_all(request.as_bytes()).unwrap();
     for piece in surplus.chunks(MIB / 8) {
         stream
             .write_all(piece)
-            .unwrap_or_else(|error| panic!("{request:?}: not all was taken: {error}"));
+            .unwrap_or_else(|error| panic!("{request:?}: not everything was taken: {error}"));
     }
-    let answer = read_answer(&mut stream);
-    assert!(answer.starts_with(&format!("HTTP/1.0 {status} ")), "expected {status}: {answer}");
+    let response = read_response(&mut stream);
+    assert!(response.starts_with(&format!("HTTP/1.0 {status} ")), "expected {status}: {response}");
     check_end(&mut stream);
 }
 
 #[test]
-fn the_last_answer_survives_whatever_is_sent_after_it() {
-    // RFC 9112 section 9.6. In each row megabytes are under way when the program has said its last word.
+fn last_response_survives_whatever_is_sent_after_it() {
+    // RFC 9112 section 9.6. In each row megabytes are still being sent when the program has sent
+    // its last response.
     let program = Program::start(&HTTP);
     let surplus = pattern(2, 10 * MIB);
     let post = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", surplus.len());
     let chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\na00000\r\n";
-    check_answer_survives(program.http(), &post, &surplus, "413");
-    check_answer_survives(program.http(), chunked, &surplus, "501");
-    check_answer_survives(program.http(), "nonsense\r\n\r\n", &surplus[..MIB], "400");
-    check_answer_survives(program.http(), "GET /", &b"a".repeat(MIB), "414");
+    check_response_survives(program.http(), &post, &surplus, "413");
+    check_response_survives(program.http(), chunked, &surplus, "501");
+    check_response_survives(program.http(), "nonsense\r\n\r\n", &surplus[..MIB], "400");
+    check_response_survives(program.http(), "GET /", &b"a".repeat(MIB), "414");
 }
 
-/// Requests that are refused since they can be read in two ways, or not at all, and with what.
-fn refused() -> Vec<(String, &'static str)> {
+/// Requests that are rejected because they are ambiguous or invalid, and the status of each.
+fn rejected_requests() -> Vec<(String, &'static str)> {
     let posts = [
         ("Transfer-Encoding: chunked\r\n", "501"),
         ("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", "501"),
@@ -230,27 +241,28 @@ fn refused() -> Vec<(String, &'static str)> {
 }
 
 #[test]
-fn nothing_behind_a_refused_request_is_read_as_one() {
-    // RFC 9112 sections 6.1, 6.3 and 9.6. There is one answer and then the end, whether the valid requests behind come with the
-    // refused one, or when we have read that it is refused and the program has only to discard what we send.
+fn nothing_after_a_rejected_request_is_parsed() {
+    // RFC 9112 sections 6.1, 6.3 and 9.6. There is one response and then the FIN. The valid
+    // requests behind the rejected one are sent with it, or once its response has been read. Then
+    // the program only has to discard them.
     let program = Program::start(&HTTP);
-    for (request, status) in refused() {
+    for (request, status) in rejected_requests() {
         check(program.http(), request.clone() + PLAIN + CLOSING, &[status]);
         check(program.http(), PLAIN.to_owned() + &request + PLAIN, &["200", status]);
         let mut stream = connect(program.http());
         stream.write_all(request.as_bytes()).unwrap();
-        let answer = read_answer(&mut stream);
-        assert!(answer.starts_with(&format!("HTTP/1.0 {status} ")), "{request:?}: {answer}");
-        assert!(answer.contains("\r\nConnection: close\r\n"), "{request:?}: {answer}");
+        let response = read_response(&mut stream);
+        assert!(response.starts_with(&format!("HTTP/1.0 {status} ")), "{request:?}: {response}");
+        assert!(response.contains("\r\nConnection: close\r\n"), "{request:?}: {response}");
         stream.write_all(PLAIN.repeat(3).as_bytes()).unwrap();
         check_end(&mut stream);
     }
 }
 
 #[test]
-fn a_body_that_is_a_request_is_never_served() {
-    // RFC 9112 section 6.3. The body is a request for a page that does not exist, and comes in a segment of its own. What is behind
-    // it is served.
+fn body_that_looks_like_a_request_is_not_served() {
+    // RFC 9112 section 6.3. The body is a request for a page that does not exist, and is sent in a
+    // segment of its own. The request behind it is served.
     let program = Program::start(&HTTP);
     let body = "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n";
     for (start, status) in [
@@ -266,22 +278,23 @@ fn a_body_that_is_a_request_is_never_served() {
             .unwrap();
         stream.write_all(body.as_bytes()).unwrap();
         stream.write_all(CLOSING.as_bytes()).unwrap();
-        let answer = read_answer(&mut stream);
-        assert!(answer.starts_with(&format!("HTTP/1.0 {status} ")), "{start}: {answer}");
-        assert_eq!(answer.ends_with(body), start == "POST /echo", "{start}: {answer}");
-        assert!(read_answer(&mut stream).ends_with("</html>\n"), "{start}");
+        let response = read_response(&mut stream);
+        assert!(response.starts_with(&format!("HTTP/1.0 {status} ")), "{start}: {response}");
+        assert_eq!(response.ends_with(body), start == "POST /echo", "{start}: {response}");
+        assert!(read_response(&mut stream).ends_with("</html>\n"), "{start}");
         check_end(&mut stream);
     }
 }
 
 #[test]
-fn the_date_is_that_of_the_answer_also_after_a_pause() {
-    // RFC 9110 section 6.6.1. On one connection, with nothing in between that could have kept a clock going.
+fn date_is_that_of_the_response_also_after_a_pause() {
+    // RFC 9110 section 6.6.1. On one connection, and without other events in between that would
+    // update a clock.
     let program = Program::start(&HTTP);
     let mut stream = connect(program.http());
     for pause_ms in [0, 2_100] {
         be_late(Duration::from_millis(pause_ms));
-        let asked = SystemTime::now();
+        let before = SystemTime::now();
         stream.write_all(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -289,22 +302,23 @@ fn the_date_is_that_of_the_answer_also_after_a_pause() {
             let end = head.len() - 1;
             stream.read_exact(&mut head[end..]).unwrap();
         }
-        let answered = SystemTime::now();
+        let after = SystemTime::now();
         let head = String::from_utf8(head).unwrap();
         let date =
             httpdate::parse_http_date(head.split("Date: ").nth(1).unwrap().lines().next().unwrap())
                 .unwrap();
-        // It has no fraction of a second, and the program's clock may be read a little before ours.
+        // It has no fraction of a second, and the program may read its clock a little before the
+        // test does.
         assert!(
-            date + Duration::from_secs(1) > asked - Duration::from_secs(1) && date <= answered,
-            "{asked:?}: {head}"
+            date + Duration::from_secs(1) > before - Duration::from_secs(1) && date <= after,
+            "{before:?}: {head}"
         );
     }
 }
 
 #[test]
-fn a_client_that_waits_for_leave_is_answered_before_it_sends_its_body() {
-    // RFC 9110 section 10.1.1: no body is sent here, and the final answer comes all the same.
+fn expect_continue_is_answered_before_the_body() {
+    // RFC 9110 section 10.1.1: the final response is sent although no body is.
     let program = Program::start(&HTTP);
     for (length, status) in [(5, "405"), (10 * MIB, "413")] {
         let head = format!(
@@ -315,8 +329,9 @@ fn a_client_that_waits_for_leave_is_answered_before_it_sends_its_body() {
 }
 
 #[test]
-fn no_request_stops_the_program() {
-    // Each is refused on a connection of its own, as a whole and in two halves; then another one is served as ever.
+fn no_request_ends_the_program() {
+    // Each is rejected on a connection of its own, whole and in two halves. In the end another
+    // request is served.
     let program = Program::start(&HTTP);
     for (request, status) in [
         ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
@@ -332,11 +347,11 @@ fn no_request_stops_the_program() {
         let (first, second) = request.split_at(request.len() / 2);
         let mut stream = connect(program.http());
         stream.write_all(first.as_bytes()).unwrap();
-        // While another conversation comes and goes, the first half is read on its own.
+        // By the end of this exchange, the program has read the first half on its own.
         check(program.http(), CLOSING, &["200"]);
         stream.write_all(second.as_bytes()).unwrap();
-        let answer = read_answer(&mut stream);
-        assert!(answer.starts_with(&format!("HTTP/1.0 {status} ")), "{request:?}: {answer}");
+        let response = read_response(&mut stream);
+        assert!(response.starts_with(&format!("HTTP/1.0 {status} ")), "{request:?}: {response}");
         check_end(&mut stream);
     }
     assert!(fetch(program.http(), "/plaintext").ends_with("Hello, World!"));
@@ -344,7 +359,7 @@ fn no_request_stops_the_program() {
 
 #[test]
 fn http_is_served_over_ipv6() {
-    // Where the machine has no IPv6, there is nothing to show.
+    // A machine without IPv6 skips this test.
     if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
         return;
     }
@@ -360,9 +375,9 @@ fn http_is_served_over_ipv6() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn who_only_says_that_much_will_come_is_not_believed() {
-    // Six hundred announce a mebibyte each, and send nothing of it. The process may have less than half of that in all, and an
-    // allocation that fails would be its end.
+fn announced_body_allocates_no_memory() {
+    // Six hundred clients announce a mebibyte each, and send none of it. The process may use less
+    // than half of that in total, and a failed allocation would end it.
     let arguments = ["--http", "127.0.0.1:0"];
     let mut command = std::process::Command::new("sh");
     command
@@ -378,10 +393,10 @@ fn who_only_says_that_much_will_come_is_not_believed() {
             .unwrap();
         stream
     };
-    let _all: Vec<TcpStream> = (0..600).map(announce).collect();
+    let _connections: Vec<TcpStream> = (0..600).map(announce).collect();
     let mut stream = connect(program.http());
     stream.write_all(b"GET /plaintext HTTP/1.0\r\n\r\n").unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    assert!(answer.ends_with(b"Hello, World!"));
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).unwrap();
+    assert!(response.ends_with(b"Hello, World!"));
 }

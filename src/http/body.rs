@@ -1,4 +1,8 @@
-//! A body that is read piece by piece, as the peer takes it.
+//! A response body that is read in pieces while it is sent, as the peer takes it.
+//!
+//! Invariant: no more than one piece of `BODY_READ_BYTES_MAX` is read at a time, whatever the size
+//! of the body. A body that is shorter than its Content-Length is never completed: its connection
+//! is reset.
 
 use std::io::{self, ErrorKind};
 
@@ -6,10 +10,10 @@ use super::access_log::LogEntry;
 use crate::limits::{BODY_READ_BYTES_MAX, BODY_READS_MAX};
 use crate::protocol::protocol::Next;
 
-/// An answer whose head is written, and whose body is not yet.
+/// A response whose head is written, and whose body is still being read.
 pub(super) struct BodyStream {
     body: Box<dyn io::Read>,
-    /// In bytes: what the client has been told, and what of it has yet to come.
+    /// The Content-Length that was sent, and how much of it is still to be read, in bytes.
     length: u64,
     left: u64,
     /// What follows the body.
@@ -18,16 +22,16 @@ pub(super) struct BodyStream {
     entry: Option<Box<LogEntry>>,
 }
 
-/// What came of reading once.
+/// The result of reading one piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadOutcome {
-    /// Some bytes, and there are more.
+    /// Some bytes, but not the last.
     Data,
-    /// All that were left.
+    /// The last bytes.
     Last,
-    /// None yet.
+    /// No bytes yet.
     WouldBlock,
-    /// There are fewer than the client has been told.
+    /// The body has ended or failed before its Content-Length.
     TooShort,
 }
 
@@ -42,7 +46,7 @@ impl BodyStream {
         BodyStream { body, length, left: length, next, code, entry }
     }
 
-    /// Reads one piece to the end of `output`, in several reads if each brings little.
+    /// Appends one piece to `output`, in up to `BODY_READS_MAX` reads if each returns little.
     pub(super) fn read(&mut self, output: &mut Vec<u8>) -> ReadOutcome {
         let start = output.len();
         let room = usize::try_from(self.left)
@@ -77,13 +81,13 @@ impl BodyStream {
         if self.left == 0 {
             ReadOutcome::Last
         } else if end == ReadOutcome::WouldBlock && count > 0 {
-            ReadOutcome::Data // when these have left, it is asked again
+            ReadOutcome::Data // the next piece is read once this one has been sent
         } else {
             end
         }
     }
 
-    /// It is complete, or broken off.
+    /// Logs the response, which is complete or aborted.
     pub(super) fn log(&self) {
         if let Some(entry) = &self.entry {
             entry.log(self.code, self.length - self.left);

@@ -1,18 +1,18 @@
 //! Files below a directory, over HTTP.
 //!
 //! ```text
-//!   /a%20b/c?d ──► segments "a b", "c" ──► found below the root ──► a regular file ──► opened: 200 or 304
-//!                        │                        │            ├──► a directory: 301 to /a%20b/c/?d
-//!                        ▼                        ▼            └──► a pipe, a device: as if it were not there
-//!                  400, or no such file     no such file, 403, 503, 500
+//!  /a%20b/c?d ──► segments "a b", "c" ──► found below the root ─┬─► regular file: 200 or 304
+//!                  │                       │                    ├─► directory: 301 to /a%20b/c/?d
+//!                  ▼                       ▼                    └─► pipe, device: no such file
+//!            400, or no such file     no such file, 403, 503, 500
 //! ```
 //!
-//! Invariant: no path leads out of the root, whatever it says and whatever anybody moves or links meanwhile. The kernel sees
-//! to that, or cap-std where the kernel cannot: our own look at the segments is for what must not be served *within* the
-//! root.
+//! Invariant: no path leads out of the root, whatever is in it, and whatever is moved or linked
+//! meanwhile. The kernel ensures that, or cap-std where the kernel cannot. The checks of segments
+//! in this file are for what must not be served *within* the root.
 //!
-//! Nothing is kept from one request to the next but the root itself, which is opened once: so what is served is what is
-//! there, and a root that is renamed stays the root.
+//! Nothing is cached between requests but the root's descriptor, which is opened once. So what is
+//! served is what is there now, and a root that is renamed stays the root.
 
 mod reader;
 mod fd_reserve;
@@ -33,35 +33,40 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use log::{debug, warn};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
-use super::protocol::Responder;
 use super::request::{Method, Request};
-use super::response::{Response, Status};
+use super::responder::Responder;
+use super::response::Response;
+use super::status::Status;
 use crate::limits::FILE_WARNING_GAP_MS;
 use crate::sys;
 use crate::sys::errno::{self, OpenError};
 use fd_reserve::{FdReserve, ReservedFd};
 use reader::{Disk, Reader};
 
-/// What is served for a directory.
+/// The file that is served for a directory.
 const INDEX: &str = "index.html";
 
-/// What of a segment stands for itself in a `Location`: the unreserved characters (RFC 3986 section 2.3).
+/// The characters to encode in a segment of a `Location`: all but the unreserved ones (RFC 3986
+/// section 2.3).
 const NOT_UNRESERVED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Serves the regular files below a directory to GET and HEAD.
 ///
-/// For a directory it serves the `index.html` in it, and never a listing; if the path lacks the final `/`, the client is
-/// sent to where it has one (301). Links are followed as long as they stay below the root; an absolute link never does. A
-/// name that begins with a dot is not served, but for `.well-known` (RFC 8615).
+/// For a directory it serves the `index.html` in it, and never a listing. A path of a directory
+/// without the final `/` is redirected to the path with it (301). Links are followed as long as
+/// they stay below the root; an absolute link never does. A name that begins with a dot is not
+/// served, except `.well-known` (RFC 8615).
 ///
-/// Files are sent piece by piece as the peer takes them, and never held whole. Each answer under way has one file open. An
-/// answer has a `Last-Modified`, and a client that has the file since then is told so (304, RFC 9110 section 13.1.3). There
-/// are no ranges: HTTP/1.0 has none, and to answer in full is always allowed (RFC 9110 section 14.2).
+/// Files are sent in pieces as the peer takes them, and are never held whole. Each response in
+/// progress has one file open. A response has a `Last-Modified`, and a client that has had the file
+/// since then gets 304 (RFC 9110 section 13.1.3). Ranges are ignored: HTTP/1.0 has none, and a full
+/// response is always allowed (RFC 9110 section 14.2).
 ///
-/// The type follows from the name's ending, and is `application/octet-stream` where that says nothing.
+/// The content type follows from the extension of the name, and is `application/octet-stream` for
+/// an unknown one.
 ///
-/// A clone is the same root.
+/// A clone shares the root.
 #[derive(Clone)]
 pub struct Files {
     root: Rc<Root>,
@@ -70,31 +75,32 @@ pub struct Files {
 struct Root {
     fd_reserve: Rc<FdReserve>,
     disk: Rc<Disk>,
-    /// What could not be opened since it was last logged, and until when no more is logged about it.
+    /// Opens that failed since the last warning.
     failures: Cell<u64>,
-    silent_until: Cell<Option<Instant>>,
+    /// Earliest time of the next warning.
+    next_warning_at: Cell<Option<Instant>>,
 }
 
 impl Files {
-    /// Serves what is below `root`.
+    /// Opens the directory `root`, to serve the files below it.
     ///
     /// # Errors
     ///
-    /// `root` is no directory, or may not be opened.
+    /// The system's error, if `root` is not a directory or cannot be opened.
     pub fn below(root: impl AsRef<Path>) -> io::Result<Files> {
         let directory = Dir::open_ambient_dir(root, ambient_authority())?;
         Ok(Files {
             root: Rc::new(Root {
-                fd_reserve: FdReserve::of(directory),
+                fd_reserve: FdReserve::new(directory),
                 disk: Rc::default(),
                 failures: Cell::new(0),
-                silent_until: Cell::new(None),
+                next_warning_at: Cell::new(None),
             }),
         })
     }
 
-    /// The answer to GET or HEAD, where there is something at this path: the file, or why it cannot be had. `None`: no such
-    /// file, or another method. Whoever asks has an answer of his own then.
+    /// Returns the response to a GET or HEAD whose path exists: the file, a redirect, or an error.
+    /// `None`: no such file, or another method. The response is then the caller's.
     pub fn find(&self, request: &Request<'_>) -> Option<Response<'static>> {
         if !matches!(request.method(), Method::Get | Method::Head) {
             return None;
@@ -102,22 +108,22 @@ impl Files {
         if !is_well_encoded(request.path()) {
             return Some(Response::error(Status::BadRequest));
         }
-        let target = Target::of(request.path())?;
-        match self.root.find(&target.file()) {
+        let path = ServedPath::new(request.path())?;
+        match self.root.find(&path.file()) {
             Ok(Found::File(file, metadata)) => {
-                Some(self.answer(request, &target.file(), file, &metadata))
+                Some(self.file_response(request, &path.file(), file, &metadata))
             }
-            Ok(Found::Directory) if !target.is_directory => Some(target.redirect(request.query())),
-            // A directory that is called like an index is no index.
+            Ok(Found::Directory) if !path.is_directory => Some(path.redirect(request.query())),
+            // A directory named `index.html` is not an index.
             Ok(Found::Directory | Found::Other) => None,
-            Err(error) => self.root.error_response(&target, &error),
+            Err(error) => self.root.error_response(&path, &error),
         }
     }
 }
 
 impl Files {
-    /// The file, or that it is still the one which the client has.
-    fn answer(
+    /// Returns a 200 with the file, or a 304 if the client has it.
+    fn file_response(
         &self,
         request: &Request<'_>,
         path: &Path,
@@ -127,16 +133,16 @@ impl Files {
         let now = sys::wall_clock();
         let modified = metadata.modified().ok();
         let response = match modified {
-            Some(modified) if is_unchanged(request, modified, now) => {
+            Some(modified) if is_not_modified(request, modified, now) => {
                 Response::empty(Status::NotModified)
             }
             _ => {
                 let reader = Reader::new(file.file, Rc::clone(&self.root.disk));
                 Response::streamed(
                     Status::Ok,
-                    type_of(path),
+                    content_type_of(path),
                     metadata.len(),
-                    FileBody { reader, _loan: file.fd },
+                    FileBody { reader, _fd: file.fd },
                 )
             }
         };
@@ -175,7 +181,7 @@ impl fmt::Debug for Files {
     }
 }
 
-/// What a path names.
+/// What a path leads to.
 enum Found {
     /// A regular file, open.
     File(OpenFile, Metadata),
@@ -184,16 +190,16 @@ enum Found {
     Other,
 }
 
-/// An open file. The loan comes last, so that it ends when the file is closed.
+/// An open file. `fd` is dropped last, when the file has been closed.
 struct OpenFile {
     file: File,
     fd: ReservedFd,
 }
 
-/// One that is being sent.
+/// A file that is being sent.
 struct FileBody {
     reader: Reader,
-    _loan: ReservedFd,
+    _fd: ReservedFd,
 }
 
 impl Read for FileBody {
@@ -203,11 +209,14 @@ impl Read for FileBody {
 }
 
 impl Root {
-    /// Finds what `path` names, and opens it if it is a regular file. Nothing else is opened, for that can be felt elsewhere: a
-    /// pipe's writer would take us for its reader, and a device may begin to work. (If it becomes one of these between the two
-    /// calls, we do not wait for who would write to a pipe, and make no terminal ours.)
+    /// Looks up `path`, and opens it if it is a regular file.
+    ///
+    /// Nothing else is opened, because an open can have effects: the writer of a pipe would take
+    /// this process for its reader, and a device may start to work. If the file becomes one of
+    /// these between the two calls, `O_NONBLOCK` keeps the open from waiting for the other end of a
+    /// pipe, and `O_NOCTTY` from making a terminal the controlling one.
     fn find(&self, path: &Path) -> io::Result<Found> {
-        let loan = ReservedFd::of(&self.fd_reserve);
+        let fd = ReservedFd::new(&self.fd_reserve);
         let metadata = self.fd_reserve.open(|root| root.metadata(path))?;
         if metadata.is_dir() {
             return Ok(Found::Directory);
@@ -220,51 +229,56 @@ impl Root {
         let file = self.fd_reserve.open(|root| root.open_with(path, &options))?.into_std();
         let metadata = file.metadata()?;
         Ok(if metadata.is_file() {
-            Found::File(OpenFile { file, fd: loan }, metadata)
+            Found::File(OpenFile { file, fd }, metadata)
         } else {
             Found::Other
         })
     }
 
     #[cold]
-    fn error_response(&self, target: &Target<'_>, error: &io::Error) -> Option<Response<'static>> {
+    fn error_response(
+        &self,
+        path: &ServedPath<'_>,
+        error: &io::Error,
+    ) -> Option<Response<'static>> {
         let status = match errno::classify_open(error) {
             OpenError::NotFound => return None,
             OpenError::Forbidden => Status::Forbidden,
             OpenError::NoDescriptor | OpenError::TryLater => Status::ServiceUnavailable,
             OpenError::Failed => Status::InternalServerError,
         };
-        debug!("open {:?}: {error}", target.file());
+        debug!("open {:?}: {error}", path.file());
         if status != Status::Forbidden {
             self.warn_rate_limited(error);
         }
         Some(Response::error(status))
     }
 
-    /// Somebody should know, but not at each request.
+    /// Logs a failed open, but at most once in `FILE_WARNING_GAP_MS`: a peer can cause one with
+    /// each request.
     fn warn_rate_limited(&self, error: &io::Error) {
         let failures = self.failures.get() + 1;
         self.failures.set(failures);
         let now = sys::now();
-        if self.silent_until.get().is_none_or(|until| until <= now) {
+        if self.next_warning_at.get().is_none_or(|due| due <= now) {
             warn!("opening files failed {failures} times since the last such line: {error}");
             self.failures.set(0);
-            self.silent_until
+            self.next_warning_at
                 .set(Some(now + std::time::Duration::from_millis(FILE_WARNING_GAP_MS)));
         }
     }
 }
 
-/// Where a path leads, below the root.
-struct Target<'r> {
+/// The path of a request, decoded into names below the root.
+struct ServedPath<'r> {
     segments: Vec<Cow<'r, [u8]>>,
-    /// The path ends with `/`: so what is served is the index in there.
+    /// The path ends with `/`, so its index is served.
     is_directory: bool,
 }
 
-impl<'r> Target<'r> {
-    /// `None`: there can be no file of such a name, or none that is served.
-    fn of(path: &'r [u8]) -> Option<Target<'r>> {
+impl<'r> ServedPath<'r> {
+    /// Decodes a path. `None`: no file can have such a name, or none is served under it.
+    fn new(path: &'r [u8]) -> Option<ServedPath<'r>> {
         let mut segments: Vec<Cow<'r, [u8]>> = path
             .strip_prefix(b"/")?
             .split(|&byte| byte == b'/')
@@ -274,10 +288,13 @@ impl<'r> Target<'r> {
         if is_directory {
             segments.pop();
         }
-        segments.iter().all(|segment| is_name(segment)).then_some(Target { segments, is_directory })
+        segments
+            .iter()
+            .all(|segment| is_name(segment))
+            .then_some(ServedPath { segments, is_directory })
     }
 
-    /// As the system is asked for it.
+    /// The path of the file, relative to the root.
     fn file(&self) -> PathBuf {
         let mut path: PathBuf =
             self.segments.iter().map(|segment| OsStr::from_bytes(segment)).collect();
@@ -287,8 +304,11 @@ impl<'r> Target<'r> {
         path
     }
 
-    /// To where it has the final `/`, without which what is relative in the index would lead elsewhere. There is always a
-    /// segment before that, and none is empty, so it never begins with `//`, which would name another host.
+    /// Returns a 301 to the path with a final `/`. Without that, relative links in the index would
+    /// lead elsewhere.
+    ///
+    /// There is at least one segment, and none is empty. So the location never begins with `//`,
+    /// which would name another host.
     fn redirect(&self, query: Option<&[u8]>) -> Response<'static> {
         let mut location = String::from("/");
         for segment in &self.segments {
@@ -297,29 +317,35 @@ impl<'r> Target<'r> {
         }
         if let Some(query) = query {
             location.push('?');
-            location.extend(query.iter().map(|&byte| char::from(byte))); // visible ASCII, as all of a target is
+            // A target is visible ASCII throughout.
+            location.extend(query.iter().map(|&byte| char::from(byte)));
         }
         Response::error(Status::MovedPermanently).with_header("Location", &location)
     }
 }
 
-/// Is each `%` followed by two hexadecimal digits (RFC 3986 section 2.1)?
+/// Returns whether each `%` is followed by two hexadecimal digits (RFC 3986 section 2.1).
 fn is_well_encoded(path: &[u8]) -> bool {
-    let mut behind = path.split(|&byte| byte == b'%').skip(1);
-    behind.all(|rest| matches!(rest, [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit()))
+    let mut after_percent = path.split(|&byte| byte == b'%').skip(1);
+    after_percent
+        .all(|rest| matches!(rest, [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit()))
 }
 
-/// Can a decoded segment be the name of what is served? What begins with a dot leads up, or has been hidden on purpose. A
-/// slash that was encoded separates nothing. A backslash does on some systems; files called so are lost on the others.
+/// Returns whether a decoded segment can be the name of a served file or directory.
+///
+/// A name that begins with a dot leads up (`..`), or hides a file on purpose. An encoded slash is
+/// no separator. A backslash is one on some systems, so names with one are not served on any.
 fn is_name(segment: &[u8]) -> bool {
     let is_hidden = segment.starts_with(b".") && segment != b".well-known";
     !segment.is_empty() && !is_hidden && memchr::memchr3(b'/', b'\\', b'\0', segment).is_none()
 }
 
-/// Has the client what it asks for? Only GET is conditional (RFC 1945 section 8.2). The field means nothing where there is
-/// an `If-None-Match`, which we do not evaluate since we give no entity tags, nor if it is no date (RFC 9110 section 13.1.3)
-/// or one that lies ahead (RFC 1945 section 10.9).
-fn is_unchanged(request: &Request<'_>, modified: SystemTime, now: SystemTime) -> bool {
+/// Returns whether the client has the current file, according to `If-Modified-Since`.
+///
+/// Only GET is conditional (RFC 1945 section 8.2). The field is ignored beside an `If-None-Match`,
+/// which is not evaluated since responses have no entity tags. It is also ignored if it is not a
+/// date (RFC 9110 section 13.1.3), or is one in the future (RFC 1945 section 10.9).
+fn is_not_modified(request: &Request<'_>, modified: SystemTime, now: SystemTime) -> bool {
     if request.method() != Method::Get || request.header("If-None-Match").is_some() {
         return false;
     }
@@ -328,21 +354,25 @@ fn is_unchanged(request: &Request<'_>, modified: SystemTime, now: SystemTime) ->
     since.is_some_and(|since| since <= now && whole_seconds(modified) <= since)
 }
 
-/// What a client can be told, and say again: whole seconds, of which a fraction is not yet another.
+/// `time` in whole seconds, as an HTTP date has them. A file that is newer by less than that does
+/// not count as newer.
 fn whole_seconds(time: SystemTime) -> SystemTime {
     let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(since_epoch.as_secs())
 }
 
-/// A moment as it may be said: not one that lies ahead of the answer's date (RFC 9110 section 8.8.2.1), nor one before HTTP's
-/// calendar begins. Nor one of this second, which is not over: a file that changes in it once more could not be told from the
-/// one that the client has. (And the answer's date is that of a turn that began a little earlier.)
+/// The value of `Last-Modified` for a file that was modified at `modified`.
+///
+/// It is never later than the Date of the response (RFC 9110 section 8.8.2.1), nor earlier than
+/// 1970, which httpdate cannot format. Nor is it in the current second: the file may change again
+/// within it, and the client's copy would still seem current. (Date is also that of a turn which
+/// began a little earlier.)
 fn clamp_last_modified(modified: SystemTime, now: SystemTime) -> SystemTime {
     modified.min(now - std::time::Duration::from_secs(1)).max(SystemTime::UNIX_EPOCH)
 }
 
-/// By the ending of its name alone: a file's content is not looked at.
-fn type_of(path: &Path) -> &'static str {
+/// The content type, by the extension of the name alone. The file's content is not examined.
+fn content_type_of(path: &Path) -> &'static str {
     mime_guess::from_path(path).first_raw().unwrap_or("application/octet-stream")
 }
 

@@ -1,107 +1,81 @@
-//! HTTP/1.0, correctly framed.
+//! HTTP/1.0 as a state machine: where messages begin and end, and whether the connection persists.
 //!
-//! [`Http`] is a [`Protocol`] that owns everything about where a message begins and ends: it parses, decides whether the
-//! connection persists, skips bodies nobody wants, and writes the framing fields itself. What to say it asks of a
-//! [`Responder`], which therefore cannot get the framing wrong.
+//! ```text
+//!     ┌──► Head ──────────┬──► respond ──────────────────┬──► close
+//!     │     └──► Body ────┘       └──► StreamingBody ────┤
+//!     └──────────────────── keep-alive ──────────────────┘
+//! ```
 //!
-//! Our status line says HTTP/1.0 to everyone (RFC 9110 section 6.2: we do not decode chunks, so we are no 1.1 server).
-//! A client keeps such a connection open only if told so: hence `Connection: keep-alive` on every answer that is not the
-//! last (RFC 9112 section 9.3).
+//! A request that is invalid, late or cut short gets an error response, and the connection closes.
+//!
+//! [`Http`] is a [`Protocol`]. It parses heads, skips the bodies that are not taken, and writes the
+//! framing fields. The content comes from a [`Responder`], which therefore cannot break the
+//! framing.
+//!
+//! The status line is HTTP/1.0 for every client: chunks are not decoded, so this is no 1.1 server
+//! (RFC 9110 section 6.2). A client keeps such a connection open only if the response has
+//! `Connection: keep-alive` (RFC 9112 section 9.3). So every response has it but the last.
+//!
+//! Invariant: nothing behind a rejected request is parsed as a request.
 
 use std::time::Duration;
 
+use super::access_log::LogEntry;
+use super::body::{BodyStream, ReadOutcome};
+use super::head::{FEW_HEADERS, FewHeaders, Parsed, has_new_line, parse};
+use super::request::{Method, Request};
+use super::responder::{Responder, Upload};
+use super::response::{Response, ResponseBody, ResponseForm};
+use super::status::Status;
 use crate::limits::{BODY_BYTES_MAX, BODY_RETRY_MS, EMPTY_LINES_MAX};
 use crate::protocol::context::Context;
 use crate::protocol::ident::CloseReason;
 use crate::protocol::protocol::{Advance, Next, Protocol};
 
-use super::access_log::LogEntry;
-use super::body::{BodyStream, ReadOutcome};
-use super::request::{FEW_HEADERS, FewHeaders, Parsed, has_new_line, parse};
-use super::request::{Method, Request};
-use super::response::{Response, Status};
-use super::response::{ResponseBody, ResponseForm};
-
-/// What a server has to say.
-///
-/// One value is made per connection. Every call must return soon: while it runs, nobody else is served.
-pub trait Responder {
-    /// Answers one request. Length, date and connection fields are added by the caller, and the body is left out where
-    /// there must be none, as for HEAD.
-    ///
-    /// It is asked when all of the request is there: a body that [`receive`](Responder::receive) did not want has been skipped
-    /// by then, and a request that was cut short is never answered here. Only a client that waits for leave to send its body
-    /// (`Expect: 100-continue`) is answered before.
-    fn respond(&mut self, request: &Request<'_>) -> Response<'_>;
-
-    /// Asked where a body follows, of at most [`BODY_BYTES_MAX`]: who takes it? It then gives the answer too, instead of
-    /// [`respond`](Responder::respond). Nobody, by default.
-    ///
-    /// A client that would wait for leave to send it (`Expect: 100-continue`) is answered 417, for HTTP/1.0 has no such leave
-    /// to give; it may then send the request without asking.
-    fn receive(&mut self, request: &Request<'_>) -> Option<Box<dyn Upload>> {
-        let _ = request;
-        None
-    }
-
-    /// Whether each answer is logged, under the target [`ACCESS_LOG`](crate::ACCESS_LOG). No, by default.
-    fn logs_access(&self) -> bool {
-        false
-    }
-}
-
-/// Takes the body of one request. If the body never comes to its end, it is dropped without a call.
-pub trait Upload {
-    /// Takes the next bytes of it: some, in pieces of any size.
-    fn take(&mut self, piece: &[u8]);
-
-    /// The body is complete: answers the request.
-    fn respond(self: Box<Self>) -> Response<'static>;
-}
-
-/// An HTTP conversation, answered by `R`.
+/// The HTTP protocol on one connection. `R` gives the responses.
 pub struct Http<R> {
     responder: R,
     state: State,
 }
 
 enum State {
-    /// A request's head is to come.
+    /// Receiving a request's head.
     Head(HeadProgress),
-    /// The body of a request arrives. The answer leaves behind its last byte.
+    /// Receiving a request's body. The response follows its last byte.
     Body(Box<BodyProgress>),
-    /// The body of an answer leaves. No input is taken meanwhile.
+    /// Sending a response's body in pieces. Input waits until it is complete.
     StreamingBody(Box<BodyStream>),
 }
 
 impl State {
-    /// Nothing of the next request has come.
+    /// Between two requests: no byte of the next one has been received.
     const NEXT: State = State::Head(HeadProgress::NEXT);
-    /// Nothing has come at all.
+    /// No byte has been received on the connection.
     const FIRST: State = State::Head(HeadProgress { is_first: true, ..HeadProgress::NEXT });
 }
 
-/// What is known of a head that has not come yet.
+/// What is known of a head that is not complete yet.
 #[derive(Clone, Copy)]
 struct HeadProgress {
-    /// So many bytes of it are known not to hold its end.
+    /// How many bytes have been parsed without finding the end of the head.
     scanned: u32,
-    /// These say HEAD, so that no answer to it has a body.
+    /// The method is HEAD, so no response to it has a body, not even an error.
     is_head: bool,
-    /// How many came before it.
+    /// How many empty lines preceded it.
     empty_lines: u8,
-    /// It is the first on its connection.
+    /// It is the first request on its connection.
     is_first: bool,
 }
 
 impl HeadProgress {
-    /// Nothing of the next one.
+    /// No byte has been received.
     const NEXT: HeadProgress =
         HeadProgress { scanned: 0, is_head: false, empty_lines: 0, is_first: false };
 }
 
-/// A body, of which `left` bytes are still to come.
+/// A request's body in progress, and how to respond behind it.
 struct BodyProgress {
+    /// Bytes still to be received.
     left: u64,
     form: ResponseForm,
     next: Next,
@@ -109,39 +83,40 @@ struct BodyProgress {
     entry: Option<Box<LogEntry>>,
 }
 
-/// What becomes of a body, and who answers behind it.
+/// What is done with a request's body, and what gives the response.
 enum BodyUse {
-    /// It is skipped, for nobody wants it. Behind it, the request with this head is answered as if it had had none.
+    /// It is skipped. The responder then responds to the request, whose head is kept here.
     Skip(Box<[u8]>),
-    /// It is taken by somebody, who will answer.
+    /// The upload takes it, and responds.
     Upload(Box<dyn Upload>),
 }
 
 impl<R: Responder> Http<R> {
-    /// A conversation that has not begun.
+    /// Makes the protocol of a new connection.
     pub fn new(responder: R) -> Http<R> {
         Http { responder, state: State::FIRST }
     }
 
     fn advance_head(
         &mut self,
-        coming: HeadProgress,
+        progress: HeadProgress,
         input: &[u8],
         cx: &mut Context<'_>,
     ) -> Advance {
-        // Old clients send an empty line after a body. It is no part of what follows (RFC 9112 section 2.2).
+        // Old clients send an empty line behind a body. It is not part of the next request (RFC
+        // 9112 section 2.2).
         if input[0] == b'\r' {
             match input {
-                [_, b'\n', ..] if coming.empty_lines < EMPTY_LINES_MAX => {
+                [_, b'\n', ..] if progress.empty_lines < EMPTY_LINES_MAX => {
                     cx.cancel_timer();
                     self.state = State::Head(HeadProgress {
                         scanned: 0,
-                        empty_lines: coming.empty_lines + 1,
-                        ..coming
+                        empty_lines: progress.empty_lines + 1,
+                        ..progress
                     });
                     return Advance::consumed(2);
                 }
-                [_] => return self.need_more_head(coming, input, cx),
+                [_] => return self.need_more_head(progress, input, cx),
                 _ => {
                     return Advance {
                         consumed: input.len(),
@@ -150,16 +125,17 @@ impl<R: Responder> Http<R> {
                 }
             }
         }
-        if coming.scanned > 0 && !has_new_line(input, coming.scanned as usize) {
-            return self.need_more_head(coming, input, cx);
+        if progress.scanned > 0 && !has_new_line(input, progress.scanned as usize) {
+            return self.need_more_head(progress, input, cx);
         }
         let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; FEW_HEADERS];
         let mut many = Vec::new();
         match parse(input, &mut few, &mut many) {
-            Parsed::Partial => self.need_more_head(coming, input, cx),
-            // Who has spoken HTTP/1 takes no answer without a head, and somebody behind it might take the file for one.
+            Parsed::Partial => self.need_more_head(progress, input, cx),
+            // A client that has sent HTTP/1 before expects a head. If it is a proxy, a client
+            // behind it could take the content for a whole response (RFC 9112 section 11.1).
             Parsed::Complete(request, _)
-                if request.form() == ResponseForm::Simple && !coming.is_first =>
+                if request.form() == ResponseForm::Simple && !progress.is_first =>
             {
                 Advance {
                     consumed: input.len(),
@@ -167,11 +143,12 @@ impl<R: Responder> Http<R> {
                 }
             }
             Parsed::Complete(request, length) => {
-                if coming.scanned > 0 || coming.empty_lines > 0 {
+                if progress.scanned > 0 || progress.empty_lines > 0 {
                     cx.cancel_timer();
                 }
-                if let State::Head(coming) = &mut self.state {
-                    *coming = HeadProgress::NEXT; // in place, for the state as a whole would have to be dropped
+                // In place: to assign the whole state would first drop the old one.
+                if let State::Head(progress) = &mut self.state {
+                    *progress = HeadProgress::NEXT;
                 }
                 Advance { consumed: length, next: self.respond_to(&request, &input[..length], cx) }
             }
@@ -182,26 +159,26 @@ impl<R: Responder> Http<R> {
         }
     }
 
-    /// From its first byte on, a head has its time.
+    /// Waits for more of a head. Its timeout starts with its first byte.
     fn need_more_head(
         &mut self,
-        coming: HeadProgress,
+        progress: HeadProgress,
         input: &[u8],
         cx: &mut Context<'_>,
     ) -> Advance {
-        if coming.scanned == 0 {
+        if progress.scanned == 0 {
             cx.set_timer(Duration::from_millis(cx.limits().head_timeout_ms));
         }
-        let scanned = u32::try_from(input.len()).expect("no more than INPUT_BYTES_MAX is carried");
+        let scanned = u32::try_from(input.len()).expect("input never exceeds INPUT_BYTES_MAX");
         self.state = State::Head(HeadProgress {
             scanned,
             is_head: response_form(input) == ResponseForm::Head,
-            ..coming
+            ..progress
         });
         Advance::need_more()
     }
 
-    /// Answers the request that `head` says.
+    /// Responds to a request whose head, as it was received, is `head`.
     fn respond_to(&mut self, request: &Request<'_>, head: &[u8], cx: &mut Context<'_>) -> Next {
         if request.body_bytes() > 0 {
             return self.respond_after_body(request, head, cx);
@@ -213,13 +190,13 @@ impl<R: Responder> Http<R> {
             let entry = logs_access.then(|| LogEntry::new(head, cx));
             return send(&mut self.state, response, request.form(), next, entry, cx);
         }
-        // As nearly always: it is short, and nobody wants to know.
+        // Fast path: the body is short, and the response is not logged.
         let (output, date) = cx.compose();
         response.write(request.form(), next == Next::Continue, date, output);
         next
     }
 
-    /// The same, where the answer has to wait until the request's body has come.
+    /// Responds to a request with a body: behind it, unless the client waits for a response first.
     #[cold]
     fn respond_after_body(
         &mut self,
@@ -234,14 +211,16 @@ impl<R: Responder> Http<R> {
         let next = keep_alive_or_close(request, cx);
         let upload = self.responder.receive(request);
         let entry = self.responder.logs_access().then(|| LogEntry::new(head, cx));
-        let then = match upload {
-            // RFC 9110 section 10.1.1. There is no interim answer in HTTP/1.0; the client may ask without expecting one.
+        let body_use = match upload {
+            // HTTP/1.0 has no interim response. The client may send the request without the
+            // expectation (RFC 9110 section 10.1.1).
             Some(_) if request.expects_continue() => {
                 return send_last(Status::ExpectationFailed, form, entry, cx);
             }
             Some(upload) => BodyUse::Upload(upload),
-            // A client that waits for leave to send its body gets the answer instead (RFC 9110 section 10.1.1). Whether it
-            // sends the body all the same cannot be known, so nothing after it can be told apart.
+            // The client waits for a 100 before it sends its body. It gets the final response
+            // instead (RFC 9110 section 10.1.1). It may send the body all the same, so nothing
+            // behind the head can be parsed, and the connection closes.
             None if request.expects_continue() => {
                 let response = self.responder.respond(request);
                 return send(&mut self.state, response, form, Next::Close, entry, cx);
@@ -249,12 +228,11 @@ impl<R: Responder> Http<R> {
             None => BodyUse::Skip(head.into()),
         };
         cx.set_timer(Duration::from_millis(cx.limits().body_timeout_ms));
-        self.state =
-            State::Body(Box::new(BodyProgress { left, form, next, body_use: then, entry }));
+        self.state = State::Body(Box::new(BodyProgress { left, form, next, body_use, entry }));
         Next::Continue
     }
 
-    /// Takes the next bytes of a request's body.
+    /// Takes or skips the next bytes of a request's body.
     fn advance_body(
         &mut self,
         mut body: Box<BodyProgress>,
@@ -271,11 +249,11 @@ impl<R: Responder> Http<R> {
             return Advance::consumed(count);
         }
         cx.cancel_timer();
-        let BodyProgress { form, mut next, body_use: then, entry, .. } = *body;
+        let BodyProgress { form, mut next, body_use, entry, .. } = *body;
         if cx.is_stopping() && next == Next::Continue {
-            next = Next::Close; // since the head came
+            next = Next::Close; // the stop began after the head was received
         }
-        let next = match then {
+        let next = match body_use {
             BodyUse::Upload(upload) => {
                 send(&mut self.state, upload.respond(), form, next, entry, cx)
             }
@@ -292,7 +270,7 @@ impl<R: Responder> Http<R> {
                         cx,
                     ),
                     Parsed::Partial | Parsed::Rejected(_) => {
-                        unreachable!("what was a whole head still is one")
+                        unreachable!("a head that was complete still is")
                     }
                 }
             }
@@ -300,7 +278,7 @@ impl<R: Responder> Http<R> {
         Advance { consumed: count, next }
     }
 
-    /// Goes on with what has begun: a request's body, or an answer's.
+    /// Continues a message in progress: a request's body, or a response's.
     #[cold]
     fn continue_message(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
         match std::mem::replace(&mut self.state, State::NEXT) {
@@ -308,11 +286,11 @@ impl<R: Responder> Http<R> {
             State::StreamingBody(stream) => {
                 Advance::need_more().then(stream_more(&mut self.state, stream, cx))
             }
-            State::Head(_) => unreachable!("between two messages, nothing has begun"),
+            State::Head(_) => unreachable!("a head is no message in progress"),
         }
     }
 
-    /// The last answer to a peer that we do not understand, or no longer want to.
+    /// Sends an error response to a request that is invalid, too large or too late, and closes.
     #[cold]
     fn reject(
         &mut self,
@@ -329,13 +307,13 @@ impl<R: Responder> Http<R> {
 impl<R: Responder> Protocol for Http<R> {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         match self.state {
-            State::Head(coming) => self.advance_head(coming, input, cx),
+            State::Head(progress) => self.advance_head(progress, input, cx),
             State::Body(_) | State::StreamingBody(_) => self.continue_message(input, cx),
         }
     }
 
-    /// A client that only shuts its write side still gets every answer that it asked for in full. A request cut short gets
-    /// 400, and is not served (RFC 9112 section 8).
+    /// The peer has sent its FIN. A response in progress is still sent in full. A request that is
+    /// cut short gets 400, and is not served (RFC 9112 section 8).
     fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
         match std::mem::replace(&mut self.state, State::NEXT) {
             State::Head(_) if rest.is_empty() => Next::Close,
@@ -345,7 +323,7 @@ impl<R: Responder> Protocol for Http<R> {
         }
     }
 
-    /// What was streamed has mostly left: there is room for more.
+    /// The output has fallen to the low watermark: read more of the body that is being sent.
     fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
         match std::mem::replace(&mut self.state, State::NEXT) {
             State::StreamingBody(stream) => stream_more(&mut self.state, stream, cx),
@@ -356,15 +334,15 @@ impl<R: Responder> Protocol for Http<R> {
         }
     }
 
-    /// Between two requests, and before the first, either side may close (RFC 9112 section 9.5).
+    /// Before the first request and between two, either side may close (RFC 9112 section 9.5).
     fn is_evictable(&self) -> bool {
         matches!(self.state, State::Head(HeadProgress { scanned: 0, .. }))
     }
 
     fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
         let form = match std::mem::replace(&mut self.state, State::NEXT) {
-            State::Head(coming) => {
-                if coming.is_head {
+            State::Head(progress) => {
+                if progress.is_head {
                     ResponseForm::Head
                 } else {
                     ResponseForm::Full
@@ -386,22 +364,22 @@ impl<R: Responder> Protocol for Http<R> {
     }
 }
 
-/// What follows the answer to a request.
+/// Decides what follows the response to `request`.
 #[inline]
 fn keep_alive_or_close(request: &Request<'_>, cx: &Context<'_>) -> Next {
     if request.method() == Method::Connect {
-        Next::Close // what its client sends behind it is for the tunnel that it does not get, and no request
+        Next::Close // later bytes are for the tunnel that was not opened, and are no request
     } else if request.keeps_alive() {
         if cx.is_stopping() { Next::Close } else { Next::Continue }
     } else if request.form() == ResponseForm::Simple {
-        Next::Close // it has said nothing about its end
+        Next::Close // HTTP/0.9 announces no last request, so the peer may still be sending
     } else {
-        Next::CloseWithoutLinger
+        Next::CloseWithoutLinger // it has announced this request as its last
     }
 }
 
-/// Sends a response, behind which `next` is to follow, and says what follows for now: what leaves in pieces has only begun then,
-/// and stands in `state`.
+/// Sends a response that `next` is to follow. Returns what follows now: if the body is sent in
+/// pieces, a pause, and `state` has the rest.
 #[inline(never)]
 fn send(
     state: &mut State,
@@ -429,30 +407,30 @@ fn send(
     }
 }
 
-/// Sends an error, behind which we close.
+/// Sends an error response, after which the connection closes.
 fn send_last(
     status: Status,
     form: ResponseForm,
     entry: Option<Box<LogEntry>>,
     cx: &mut Context<'_>,
 ) -> Next {
-    let mut untouched = State::NEXT; // for an error is too short to leave in pieces
+    let mut untouched = State::NEXT; // an error is too short to be sent in pieces
     send(&mut untouched, Response::error(status), form, Next::Close, entry, cx)
 }
 
-/// Goes on with an answer's body.
+/// Sends the next piece of a response's body.
 #[cold]
 fn stream_more(state: &mut State, mut stream: Box<BodyStream>, cx: &mut Context<'_>) -> Next {
     cx.cancel_timer();
-    let piece = stream.read(cx.compose().0);
-    match piece {
+    let outcome = stream.read(cx.compose().0);
+    match outcome {
         ReadOutcome::Data => {}
         ReadOutcome::WouldBlock => cx.set_timer(Duration::from_millis(BODY_RETRY_MS)),
         ReadOutcome::Last => {
             stream.log();
             return stream.next;
         }
-        // The client has been told a length, and must not take less for the whole.
+        // The client has received a Content-Length, and must not take less for the whole body.
         ReadOutcome::TooShort => {
             stream.log();
             return Next::Abort;
@@ -462,7 +440,7 @@ fn stream_more(state: &mut State, mut stream: Box<BodyStream>, cx: &mut Context<
     Next::Pause
 }
 
-/// What of an answer the sender of a refused request can take, as far as it can be told: none to HEAD has a body.
+/// The form of the response to a rejected request: without a body if the method is HEAD.
 fn response_form(input: &[u8]) -> ResponseForm {
     if input.starts_with(b"HEAD ") { ResponseForm::Head } else { ResponseForm::Full }
 }

@@ -1,20 +1,14 @@
-//! A request's head: parsed by httparse, then held against the rules that decide where messages end.
+//! A request, as a responder sees it: method, target, fields, and the length of its body.
 //!
-//! What can be read in two ways is refused, never guessed: two servers that guess differently are how requests are
-//! smuggled (RFC 9112 section 11.2).
+//! Nothing is copied: the parts borrow from the connection's input. A request exists only once its
+//! whole head has been received and the end of its body is certain (`head.rs`).
 
-use std::net::Ipv6Addr;
-use std::ops::Range;
+use httparse::Header;
 
-use httparse::{EMPTY_HEADER, Error, Header};
-use memchr::memmem;
+use super::response::ResponseForm;
 
-use super::response::{ResponseForm, Status, is_token};
-use crate::limits::{
-    CONTENT_LENGTH_DIGITS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX,
-};
-
-/// The methods of RFC 9110 section 9 and RFC 5789. Another one is answered 501, without asking the responder.
+/// The methods of RFC 9110 section 9 and RFC 5789. Any other is rejected with 501, without calling
+/// the responder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Method {
@@ -29,504 +23,80 @@ pub enum Method {
     Patch,
 }
 
-/// A request whose head has arrived, and whose framing is beyond doubt.
+/// A request whose head has been received and whose framing is unambiguous.
 #[derive(Debug)]
 pub struct Request<'i> {
-    method: Method,
-    path: &'i [u8],
-    query: Option<&'i [u8]>,
-    /// The target's own, if it has one.
-    authority: Option<&'i [u8]>,
-    headers: &'i [Header<'i>],
-    form: ResponseForm,
-    keeps_alive: bool,
-    expects_continue: bool,
-    body_bytes: u64,
+    pub(super) method: Method,
+    pub(super) path: &'i [u8],
+    pub(super) query: Option<&'i [u8]>,
+    /// The authority in the target, if it has one.
+    pub(super) authority: Option<&'i [u8]>,
+    pub(super) headers: &'i [Header<'i>],
+    pub(super) form: ResponseForm,
+    pub(super) keeps_alive: bool,
+    pub(super) expects_continue: bool,
+    pub(super) body_bytes: u64,
 }
 
 impl<'i> Request<'i> {
-    fn new(line: RequestLine<'i>, headers: &'i [Header<'i>], fields: &Fields) -> Request<'i> {
-        Request {
-            method: line.method,
-            path: line.path,
-            query: line.query,
-            authority: line.authority,
-            headers,
-            form: if line.method == Method::Head { ResponseForm::Head } else { ResponseForm::Full },
-            keeps_alive: !fields.says_close && (line.is_1_1 || fields.says_keep_alive),
-            expects_continue: line.is_1_1 && fields.expects_continue,
-            body_bytes: fields.body_bytes.unwrap_or(0),
-        }
-    }
-
-    /// HTTP/0.9: no fields, and an answer without a head (RFC 1945 section 5).
-    fn simple(path: &'i [u8], query: Option<&'i [u8]>) -> Request<'i> {
-        let (method, form) = (Method::Get, ResponseForm::Simple);
-        let (authority, headers) = (None, &[][..]);
-        Request {
-            method,
-            path,
-            query,
-            authority,
-            headers,
-            form,
-            keeps_alive: false,
-            expects_continue: false,
-            body_bytes: 0,
-        }
-    }
-
-    /// What is to be done.
+    /// Returns the method.
     pub fn method(&self) -> Method {
         self.method
     }
 
-    /// The target's path as it was sent, percent-encoding and all: it begins with `/` (or is the `*` of OPTIONS, or the
-    /// host and port of CONNECT).
+    /// Returns the target's path as it was sent, still percent-encoded. It begins with `/`, or is
+    /// the `*` of OPTIONS or the host and port of CONNECT.
     pub fn path(&self) -> &'i [u8] {
         self.path
     }
 
-    /// What follows the first `?` of the target.
+    /// Returns the query: what follows the first `?` of the target.
     pub fn query(&self) -> Option<&'i [u8]> {
         self.query
     }
 
-    /// The host that is asked, with its port if one is named: the one in the target, where the target has one, whatever the Host
-    /// field says (RFC 9112 section 3.2.2), and what the field says otherwise. So who serves several hosts goes by this, not
-    /// by the field. `None`: a client of 1.0 has named none.
+    /// Returns the requested host, with its port if one is given.
+    ///
+    /// A host in the target overrides the Host field (RFC 9112 section 3.2.2), so a server of
+    /// several hosts must select by this value and not by the field. `None`: an HTTP/1.0 request
+    /// without either.
     pub fn host(&self) -> Option<&'i [u8]> {
         self.authority.or_else(|| self.header("Host"))
     }
 
-    /// The value of the first field called `name`, in any case, without white space around it.
+    /// Returns the value of the first field named `name`, without the white space around it. Case
+    /// does not matter in `name`.
     pub fn header(&self, name: &str) -> Option<&'i [u8]> {
         self.header_values(name).next()
     }
 
-    /// The values of all fields called `name`, in their order: together they are one list (RFC 9110 section 5.3).
+    /// Returns the values of all fields named `name`, in order. Together they are one list (RFC
+    /// 9110 section 5.3).
     pub fn header_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'i [u8]> + use<'i, 'n> {
-        let is_called_so = move |header: &&Header<'i>| header.name.eq_ignore_ascii_case(name);
-        self.headers.iter().filter(is_called_so).map(|header| header.value)
+        let has_this_name = move |header: &&Header<'i>| header.name.eq_ignore_ascii_case(name);
+        self.headers.iter().filter(has_this_name).map(|header| header.value)
     }
 
-    /// Whether the client will send another request on this connection.
+    /// Returns whether the client keeps the connection open for another request (RFC 9112 section
+    /// 9.3).
     pub fn keeps_alive(&self) -> bool {
         self.keeps_alive
     }
 
-    /// Whether the client waits for leave before it sends the body.
+    /// Returns whether the client waits for a response before it sends the body (`Expect:
+    /// 100-continue`).
     pub fn expects_continue(&self) -> bool {
         self.expects_continue
     }
 
-    /// What of an answer the client can take.
+    /// The parts of a response that the client expects.
     #[inline]
     pub(super) fn form(&self) -> ResponseForm {
         self.form
     }
 
-    /// The length of the body, in bytes. 0: none.
+    /// Returns the length of the body, in bytes. 0: none.
     pub fn body_bytes(&self) -> u64 {
         self.body_bytes
     }
-}
-
-/// Room for the fields of nearly every request. Clearing room for all that may come would cost as much as parsing them.
-pub(super) type FewHeaders<'i> = [Header<'i>; FEW_HEADERS];
-pub(super) const FEW_HEADERS: usize = 8;
-
-pub(super) enum Parsed<'i> {
-    /// The head has not arrived yet, and what has is in order.
-    Partial,
-    /// A request, and the length of its head.
-    Complete(Request<'i>, usize),
-    Rejected(Status),
-}
-
-/// Can anything more be said of a head now than when it had only `scanned` bytes? Only when a line has ended or a limit is
-/// reached: so a head that drips is parsed at most once per line, of which there are few, and not once per byte.
-pub(super) fn has_new_line(input: &[u8], scanned: usize) -> bool {
-    #[cfg(test)]
-    super::protocol::tests::look_at(input.len() - scanned);
-    let reaches = |limit: usize| scanned < limit && input.len() >= limit;
-    memchr::memchr(b'\n', &input[scanned..]).is_some()
-        || reaches(REQUEST_LINE_BYTES_MAX)
-        || reaches(HEAD_BYTES_MAX + 1)
-}
-
-/// Parses the head at the front of `input`. The same bytes have the same outcome however they arrive.
-///
-/// Its fields are put into `few`, or into `many` if they are.
-pub(super) fn parse<'i>(
-    input: &'i [u8],
-    few: &'i mut FewHeaders<'i>,
-    many: &'i mut Vec<Header<'i>>,
-) -> Parsed<'i> {
-    #[cfg(test)]
-    super::protocol::tests::look_at(input.len());
-    let head = &input[..input.len().min(HEAD_BYTES_MAX + 1)];
-    let (line, line_bytes) = match RequestLine::parse(head) {
-        Some(parsed) => parsed,
-        None => return reject_line(head),
-    };
-    let section = &head[line_bytes..];
-    let mut parsed = httparse::parse_headers(section, few);
-    if parsed == Err(Error::TooManyHeaders) {
-        *many = vec![EMPTY_HEADER; HEADERS_MAX];
-        parsed = httparse::parse_headers(section, many);
-    }
-    let (length, headers) = match parsed {
-        Ok(httparse::Status::Complete(complete)) => complete,
-        Ok(httparse::Status::Partial) if head.len() <= HEAD_BYTES_MAX => return Parsed::Partial,
-        Ok(httparse::Status::Partial) => return Parsed::Rejected(Status::HeadersTooLarge),
-        Err(Error::TooManyHeaders) => return Parsed::Rejected(Status::HeadersTooLarge),
-        Err(_) => return Parsed::Rejected(Status::BadRequest),
-    };
-    let head_bytes = line_bytes + length;
-    if head_bytes > HEAD_BYTES_MAX {
-        return Parsed::Rejected(Status::HeadersTooLarge);
-    }
-    match Fields::read(headers, &section[..length]) {
-        Ok(fields) if line.allows(&fields) => {
-            Parsed::Complete(Request::new(line, headers, &fields), head_bytes)
-        }
-        Ok(_) => Parsed::Rejected(Status::BadRequest),
-        Err(status) => Parsed::Rejected(status),
-    }
-}
-
-/// What is to be said of a head that does not begin with a whole and valid request line.
-#[cold]
-fn reject_line(head: &[u8]) -> Parsed<'_> {
-    let Some(end) = memchr::memchr(b'\n', &head[..head.len().min(REQUEST_LINE_BYTES_MAX)]) else {
-        let is_too_long = head.len() >= REQUEST_LINE_BYTES_MAX;
-        return if is_too_long { Parsed::Rejected(Status::UriTooLong) } else { Parsed::Partial };
-    };
-    let line = &head[..end];
-    if let Some(request) = simple_request(line) {
-        return Parsed::Complete(request, end + 1);
-    }
-    let [words @ .., b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r'] = line else {
-        return Parsed::Rejected(Status::BadRequest);
-    };
-    let word =
-        words.iter().position(|&byte| byte == b' ').map_or(&b""[..], |space| &words[..space]);
-    Parsed::Rejected(if !major.is_ascii_digit() || !minor.is_ascii_digit() {
-        Status::BadRequest
-    } else if *major != b'1' {
-        Status::VersionNotSupported
-    } else if is_token(word) && method(line).is_none() {
-        Status::NotImplemented
-    } else {
-        Status::BadRequest
-    })
-}
-
-/// `GET SP target CR LF`, exactly, and nothing more (RFC 1945 section 5). A line that ends like this is a request of a later
-/// version for nobody: it has no version. The answer is the last, so nothing that follows it can be taken for another request.
-fn simple_request(line: &[u8]) -> Option<Request<'_>> {
-    let target = line.strip_prefix(b"GET ")?.strip_suffix(b"\r")?;
-    let path_end =
-        target.iter().position(|&byte| !IS_TARGET_BYTE[usize::from(byte)]).unwrap_or(target.len());
-    let query = match target.get(path_end) {
-        None => None,
-        Some(b'?') => Some(&target[path_end + 1..]),
-        Some(_) => return None,
-    };
-    let is_query = |byte: &u8| *byte == b'?' || IS_TARGET_BYTE[usize::from(*byte)];
-    let (_, path) = split_target(Method::Get, &target[..path_end], target)?;
-    query.unwrap_or_default().iter().all(is_query).then_some(Request::simple(path, query))
-}
-
-/// The authority and the path of a target that has `before_query` before its first `?`, if it has one. It has one of four forms
-/// (RFC 9112 section 3.2).
-#[inline(always)]
-fn split_target<'i>(
-    method: Method,
-    before_query: &'i [u8],
-    whole: &'i [u8],
-) -> Option<(Option<&'i [u8]>, &'i [u8])> {
-    match before_query {
-        _ if method == Method::Connect => is_host_and_port(whole).then_some((Some(whole), whole)),
-        [b'/', ..] => Some((None, before_query)), // as nearly always
-        b"*" if method == Method::Options && before_query.len() == whole.len() => {
-            Some((None, before_query))
-        }
-        _ => {
-            let authority = authority_of(whole)?;
-            let path = &before_query[authority.end..];
-            Some((Some(&whole[authority]), if path.is_empty() { b"/" } else { path }))
-        }
-    }
-}
-
-/// `METHOD SP target SP HTTP/1.x CR LF`, exactly (RFC 9112 section 3).
-#[derive(Clone, Copy)]
-struct RequestLine<'i> {
-    method: Method,
-    /// Of the absolute form, and of CONNECT's.
-    authority: Option<&'i [u8]>,
-    path: &'i [u8],
-    query: Option<&'i [u8]>,
-    is_1_1: bool,
-}
-
-impl<'i> RequestLine<'i> {
-    /// The line at the front of `head`, and its length. Whatever is not one, is not one yet, or is too long is for
-    /// [`reject_line`] to judge.
-    #[inline(always)]
-    fn parse(head: &'i [u8]) -> Option<(RequestLine<'i>, usize)> {
-        let (method, target) = method(head)?;
-        let path_end = target.iter().position(|&byte| !IS_TARGET_BYTE[usize::from(byte)])?;
-        let target_end = match target[path_end] {
-            b'?' => {
-                path_end
-                    + target[path_end..]
-                        .iter()
-                        .position(|&byte| !IS_TARGET_BYTE[usize::from(byte)] && byte != b'?')?
-            }
-            _ => path_end,
-        };
-        let version = target[target_end..].first_chunk::<{ " HTTP/1.1\r\n".len() }>()?;
-        let [name @ .., minor, b'\r', b'\n'] = version else { return None };
-        if name != b" HTTP/1." || !minor.is_ascii_digit() {
-            return None;
-        }
-        let is_1_1 = *minor != b'0'; // a later minor version is answered as 1.1 (RFC 9110 section 2.5)
-        let (authority, path) = split_target(method, &target[..path_end], &target[..target_end])?;
-        let query = (target_end > path_end).then(|| &target[path_end + 1..target_end]);
-        let length = head.len() - target.len() + target_end + version.len();
-        (length <= REQUEST_LINE_BYTES_MAX)
-            .then_some((RequestLine { method, authority, path, query, is_1_1 }, length))
-    }
-
-    /// Are the fields such as a request with this line must have?
-    fn allows(&self, fields: &Fields) -> bool {
-        match self.is_1_1 {
-            true => fields.has_host, // RFC 9112 section 3.2
-            // A 1.0 client ends a body without a length by closing, so that its request could not be answered (RFC 1945
-            // section 7.2.2).
-            false => {
-                fields.body_bytes.is_some() || !matches!(self.method, Method::Post | Method::Put)
-            }
-        }
-    }
-}
-
-/// What the fields say that concerns the framing.
-#[derive(Default)]
-struct Fields {
-    has_host: bool,
-    body_bytes: Option<u64>,
-    says_close: bool,
-    says_keep_alive: bool,
-    expects_continue: bool,
-}
-
-impl Fields {
-    fn read(headers: &[Header<'_>], section: &[u8]) -> Result<Fields, Status> {
-        let mut fields = Fields::default();
-        if !section.ends_with(b"\r\n") {
-            return Err(Status::BadRequest);
-        }
-        for Header { name, value } in headers {
-            if !ends_with_crlf(value, section) {
-                return Err(Status::BadRequest);
-            }
-            // The length tells most names apart before a letter is compared.
-            match name.len() {
-                4 if name_is(name.as_bytes(), b"host") => {
-                    if fields.has_host || !is_host(value) {
-                        return Err(Status::BadRequest);
-                    }
-                    fields.has_host = true;
-                }
-                10 if name_is(name.as_bytes(), b"connection") => {
-                    fields.read_connection_options(value);
-                }
-                14 if name_is(name.as_bytes(), b"content-length") => {
-                    if fields.body_bytes.is_some() {
-                        return Err(Status::BadRequest); // even if both say the same (RFC 9112 section 6.3)
-                    }
-                    fields.body_bytes = Some(content_length(value).ok_or(Status::BadRequest)?);
-                }
-                // We decode no coding, so where the message ends cannot be known (RFC 9112 section 6.1).
-                17 if name_is(name.as_bytes(), b"transfer-encoding") => {
-                    return Err(Status::NotImplemented);
-                }
-                6 if name_is(name.as_bytes(), b"expect") => {
-                    fields.expects_continue |=
-                        list_items(value).any(|word| word.eq_ignore_ascii_case(b"100-continue"));
-                }
-                _ => {}
-            }
-        }
-        Ok(fields)
-    }
-
-    /// Notes what a Connection field asks for. Mostly it is one thing.
-    #[inline]
-    fn read_connection_options(&mut self, value: &[u8]) {
-        if value.contains(&b',') {
-            list_items(value).for_each(|option| self.read_connection_option(option));
-        } else {
-            self.read_connection_option(value);
-        }
-    }
-
-    #[inline]
-    fn read_connection_option(&mut self, option: &[u8]) {
-        self.says_close |= name_is(option, b"close");
-        self.says_keep_alive |= name_is(option, b"keep-alive");
-    }
-}
-
-/// Is `name` the same as `lower` but for the case of its letters? That bit is set in each byte that `lower` has. Beside the
-/// letters in question, only CR becomes one of them (`-`) by setting it, and there is none in a name or a value.
-#[inline(always)]
-fn name_is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
-    let Some(name) = name.first_chunk::<N>().filter(|_| name.len() == N) else { return false };
-    name.map(|byte| byte | 0x20) == *lower
-}
-
-/// The elements of a list (RFC 9110 section 5.6.1).
-fn list_items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
-}
-
-/// Is the value followed by CR LF? httparse, which has found it in `section`, takes a line feed alone for the end of a line
-/// too. Others do not, and so could see another message.
-fn ends_with_crlf(value: &[u8], section: &[u8]) -> bool {
-    let end = value.as_ptr().addr() + value.len() - section.as_ptr().addr();
-    match section.get(end) {
-        Some(b' ' | b'\t') => {
-            section[end..].iter().find(|&&byte| byte != b' ' && byte != b'\t') == Some(&b'\r')
-        }
-        after => after == Some(&b'\r'),
-    }
-}
-
-/// The method that `head` begins with, if we know it, and what follows its space.
-#[inline(always)]
-fn method(head: &[u8]) -> Option<(Method, &[u8])> {
-    if let Some(target) = head.strip_prefix(b"GET ") {
-        return Some((Method::Get, target)); // as nearly always
-    }
-    let space = head.iter().position(|&byte| byte == b' ')?;
-    let method = match &head[..space] {
-        b"HEAD" => Method::Head,
-        b"POST" => Method::Post,
-        b"PUT" => Method::Put,
-        b"DELETE" => Method::Delete,
-        b"CONNECT" => Method::Connect,
-        b"OPTIONS" => Method::Options,
-        b"TRACE" => Method::Trace,
-        b"PATCH" => Method::Patch,
-        _ => return None,
-    };
-    Some((method, &head[space + 1..]))
-}
-
-/// 1*DIGIT that fits a u64, and not many more than it needs: no sign, no list, no space (RFC 9110 section 8.6).
-fn content_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || value.len() > CONTENT_LENGTH_DIGITS_MAX {
-        return None;
-    }
-    value.iter().try_fold(0u64, |length, byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        length.checked_mul(10)?.checked_add(digit)
-    })
-}
-
-/// A host and perhaps a port (RFC 3986 section 3.2). An empty one is legal where the target has no authority.
-#[inline(always)]
-fn is_host(value: &[u8]) -> bool {
-    let host = match value.iter().rposition(|byte| !byte.is_ascii_digit()) {
-        Some(colon) if value[colon] == b':' => &value[..colon],
-        _ => value,
-    };
-    match host {
-        [b'[', inner @ .., b']'] => is_ip_literal(inner),
-        name => {
-            name.iter().fold(true, |is_plain, &byte| is_plain & IS_NAME_BYTE[usize::from(byte)])
-                || is_encoded_name(name)
-        }
-    }
-}
-
-/// Which bytes a name may consist of, beside `%` and two hexadecimal digits: unreserved ones and sub-delimiters.
-const IS_NAME_BYTE: [bool; 256] =
-    table(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~!$&'()*+,;=");
-
-/// Which bytes may be in a target before the query: the visible ones but `?`, and `#`, for a fragment is never sent.
-const IS_TARGET_BYTE: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = b'!';
-    while byte <= b'~' {
-        table[byte as usize] = byte != b'?' && byte != b'#';
-        byte += 1;
-    }
-    table
-};
-
-const fn table(allowed: &[u8]) -> [bool; 256] {
-    let mut table = [false; 256];
-    let mut index = 0;
-    while index < allowed.len() {
-        table[allowed[index] as usize] = true;
-        index += 1;
-    }
-    table
-}
-
-#[cold]
-fn is_encoded_name(mut name: &[u8]) -> bool {
-    while let [first, rest @ ..] = name {
-        name = match rest {
-            [a, b, rest @ ..]
-                if *first == b'%' && a.is_ascii_hexdigit() && b.is_ascii_hexdigit() =>
-            {
-                rest
-            }
-            _ if IS_NAME_BYTE[usize::from(*first)] => rest,
-            _ => return false,
-        };
-    }
-    true
-}
-
-/// What stands in brackets: an IPv6 address, or `v`, a version and an address of that version.
-fn is_ip_literal(inner: &[u8]) -> bool {
-    if let [b'v' | b'V', future @ ..] = inner {
-        let Some(dot) = future.iter().position(|&byte| byte == b'.') else { return false };
-        let (version, address) = (&future[..dot], &future[dot + 1..]);
-        return !version.is_empty()
-            && version.iter().all(u8::is_ascii_hexdigit)
-            && !address.is_empty()
-            && address.iter().all(|&byte| IS_NAME_BYTE[usize::from(byte)] || byte == b':');
-    }
-    str::from_utf8(inner).is_ok_and(|inner| inner.parse::<Ipv6Addr>().is_ok())
-}
-
-/// What CONNECT names (RFC 9112 section 3.2.3).
-#[cold]
-fn is_host_and_port(target: &[u8]) -> bool {
-    let colon = target.iter().rposition(|byte| !byte.is_ascii_digit());
-    let has_both =
-        colon.is_some_and(|colon| colon > 0 && target[colon] == b':' && colon + 1 < target.len());
-    has_both && is_host(target)
-}
-
-/// Where the authority of the absolute form lies.
-fn authority_of(target: &[u8]) -> Option<Range<usize>> {
-    let scheme_end = memmem::find(target, b"://")?;
-    let scheme = &target[..scheme_end];
-    if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
-        return None;
-    }
-    let start = scheme_end + "://".len();
-    let end = memchr::memchr2(b'/', b'?', &target[start..]).map_or(target.len(), |at| start + at);
-    let is_named = !matches!(target[start..end], [] | [b':', ..]);
-    (is_named && is_host(&target[start..end])).then_some(start..end)
 }

@@ -1,141 +1,71 @@
-//! An answer, and how it is written.
+//! A response, and how it is written.
+//!
+//! ```text
+//!     HTTP/1.0 200 OK            ┐
+//!     Content-Type: text/plain   │ composed once: a `Page` keeps these bytes
+//!     Content-Length: 13         │
+//!     Date:                      ┘
+//!     Sun, 06 Nov 1994 …           from the turn's clock
+//!     Connection: keep-alive       what the protocol has decided
+//!
+//!     Hello, World!                left out for HEAD, 204 and 304
+//! ```
+//!
+//! Invariant: no field of a responder can end its line or the head, and none frames the message.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
+use super::status::Status;
 use crate::limits::BODY_READ_BYTES_MAX;
 
-/// The status codes of RFC 1945 section 6.1.1, and those of RFC 9110 section 15 and RFC 6585 that a server of today needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-#[non_exhaustive]
-pub enum Status {
-    Ok,
-    Created,
-    Accepted,
-    NoContent,
-    MovedPermanently,
-    Found,
-    SeeOther,
-    NotModified,
-    TemporaryRedirect,
-    PermanentRedirect,
-    BadRequest,
-    Unauthorized,
-    Forbidden,
-    NotFound,
-    MethodNotAllowed,
-    RequestTimeout,
-    Conflict,
-    Gone,
-    PreconditionFailed,
-    ContentTooLarge,
-    UriTooLong,
-    UnsupportedMediaType,
-    ExpectationFailed,
-    UnprocessableContent,
-    TooManyRequests,
-    HeadersTooLarge,
-    InternalServerError,
-    NotImplemented,
-    BadGateway,
-    ServiceUnavailable,
-    GatewayTimeout,
-    VersionNotSupported,
-}
-
-impl Status {
-    /// The code and the reason phrase.
-    pub fn as_str(self) -> &'static str {
-        let line = self.line();
-        &line["HTTP/1.0 ".len()..line.len() - "\r\n".len()]
-    }
-
-    /// Is there never a body, and so no field that frames one (RFC 9112 section 6.3)?
-    fn has_no_body(self) -> bool {
-        matches!(self, Status::NoContent | Status::NotModified)
-    }
-
-    fn line(self) -> &'static str {
-        match self {
-            Status::Ok => "HTTP/1.0 200 OK\r\n",
-            Status::Created => "HTTP/1.0 201 Created\r\n",
-            Status::Accepted => "HTTP/1.0 202 Accepted\r\n",
-            Status::NoContent => "HTTP/1.0 204 No Content\r\n",
-            Status::MovedPermanently => "HTTP/1.0 301 Moved Permanently\r\n",
-            Status::Found => "HTTP/1.0 302 Found\r\n",
-            Status::SeeOther => "HTTP/1.0 303 See Other\r\n",
-            Status::NotModified => "HTTP/1.0 304 Not Modified\r\n",
-            Status::TemporaryRedirect => "HTTP/1.0 307 Temporary Redirect\r\n",
-            Status::PermanentRedirect => "HTTP/1.0 308 Permanent Redirect\r\n",
-            Status::BadRequest => "HTTP/1.0 400 Bad Request\r\n",
-            Status::Unauthorized => "HTTP/1.0 401 Unauthorized\r\n",
-            Status::Forbidden => "HTTP/1.0 403 Forbidden\r\n",
-            Status::NotFound => "HTTP/1.0 404 Not Found\r\n",
-            Status::MethodNotAllowed => "HTTP/1.0 405 Method Not Allowed\r\n",
-            Status::RequestTimeout => "HTTP/1.0 408 Request Timeout\r\n",
-            Status::Conflict => "HTTP/1.0 409 Conflict\r\n",
-            Status::Gone => "HTTP/1.0 410 Gone\r\n",
-            Status::PreconditionFailed => "HTTP/1.0 412 Precondition Failed\r\n",
-            Status::ContentTooLarge => "HTTP/1.0 413 Content Too Large\r\n",
-            Status::UriTooLong => "HTTP/1.0 414 URI Too Long\r\n",
-            Status::UnsupportedMediaType => "HTTP/1.0 415 Unsupported Media Type\r\n",
-            Status::ExpectationFailed => "HTTP/1.0 417 Expectation Failed\r\n",
-            Status::UnprocessableContent => "HTTP/1.0 422 Unprocessable Content\r\n",
-            Status::TooManyRequests => "HTTP/1.0 429 Too Many Requests\r\n",
-            Status::HeadersTooLarge => "HTTP/1.0 431 Request Header Fields Too Large\r\n",
-            Status::InternalServerError => "HTTP/1.0 500 Internal Server Error\r\n",
-            Status::NotImplemented => "HTTP/1.0 501 Not Implemented\r\n",
-            Status::BadGateway => "HTTP/1.0 502 Bad Gateway\r\n",
-            Status::ServiceUnavailable => "HTTP/1.0 503 Service Unavailable\r\n",
-            Status::GatewayTimeout => "HTTP/1.0 504 Gateway Timeout\r\n",
-            Status::VersionNotSupported => "HTTP/1.0 505 HTTP Version Not Supported\r\n",
-        }
-    }
-}
-
-/// What a [`Responder`](crate::Responder) has to say: a status, fields of its own, and a body. The framing is not its business:
-/// length, date and connection are written by [`Http`](crate::Http), and the body is left out where there must be none.
+/// What a [`Responder`](crate::Responder) returns: a status, fields of its own, and a body.
+///
+/// [`Http`](crate::Http) does the framing: it writes Content-Length, Date and Connection, and
+/// leaves the body out where there must be none.
 pub struct Response<'r> {
-    /// The head as far as it does not depend on the moment or the connection: up to `Date: `.
+    /// The part of the head that does not depend on the date or the connection: up to `Date: `.
     head: Cow<'r, [u8]>,
     pub(super) body: ResponseBody<'r>,
 }
 
-/// What follows a head.
+/// What follows the head.
 pub(super) enum ResponseBody<'r> {
     Bytes(Cow<'r, [u8]>),
-    /// So many bytes, which are read as the peer takes them.
+    /// A length in bytes, and what is read as the peer takes them.
     Streamed(u64, Box<dyn io::Read>),
 }
 
-/// What of a response the client can take.
+/// Which parts of a response the client expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ResponseForm {
     /// Head and body.
     Full,
-    /// The head alone, with the fields that the answer to GET would have (RFC 9110 section 9.3.2).
+    /// The head alone, with the fields that the response to GET would have (RFC 9110 section
+    /// 9.3.2).
     Head,
-    /// The body alone, for a client that speaks HTTP/0.9 (RFC 1945 section 6).
+    /// The body alone, for an HTTP/0.9 client: a Simple-Response (RFC 1945 section 6).
     Simple,
 }
 
-/// What comes last in a head, before the date.
+/// The end of every composed head: the date follows.
 const DATE: &[u8] = b"Date: ";
 
 impl<'r> Response<'r> {
-    /// A response of `status`, with a body of the type named. A body of more than [`BODY_READ_BYTES_MAX`] leaves in pieces as the
-    /// peer takes it, and is kept until then (a borrowed one as a copy): who would rather not hold it whole has
-    /// [`streamed`](Response::streamed). A status without a body,
-    /// such as [`NoContent`](Status::NoContent), has none, nor a type. A type that is no value of a field makes it a 500, as
-    /// [`with_header`](Response::with_header) does.
+    /// Returns a response of `status` with a body of type `content_type`.
+    ///
+    /// A body of more than [`BODY_READ_BYTES_MAX`] is sent in pieces as the peer takes it, and kept
+    /// until then (a borrowed one as a copy). To avoid holding it whole, use
+    /// [`streamed`](Response::streamed). For a status that has no body, such as
+    /// [`NoContent`](Status::NoContent), the body and its type are left out. A type that is not a
+    /// valid field value makes the response a 500, as in [`with_header`](Response::with_header).
     pub fn new(status: Status, content_type: &str, body: impl Into<Cow<'r, [u8]>>) -> Response<'r> {
         let body = body.into();
         if status.has_no_body() {
             return Response::empty(status);
         }
-        if !is_one_line(content_type) {
+        if !is_field_value(content_type) {
             return Response::error(Status::InternalServerError);
         }
         Response {
@@ -144,21 +74,25 @@ impl<'r> Response<'r> {
         }
     }
 
-    /// 200 with a body of the type named.
+    /// Returns a 200 with a body of type `content_type`.
     pub fn ok(content_type: &str, body: impl Into<Cow<'r, [u8]>>) -> Response<'r> {
         Response::new(Status::Ok, content_type, body)
     }
 
-    /// A response of `status`, with a body that is read from `body` piece by piece, as the peer takes it: never more than
-    /// [`BODY_READ_BYTES_MAX`] at a time, in at most [`BODY_READS_MAX`](crate::limits::BODY_READS_MAX) reads, and nothing
-    /// while more than
-    /// [`LOW_WATERMARK_BYTES`](crate::limits::LOW_WATERMARK_BYTES) wait to be sent.
+    /// Returns a response of `status` whose body is read from `body` while it is sent.
     ///
-    /// A read must return soon. If it has nothing yet, it says [`WouldBlock`](io::ErrorKind::WouldBlock), and is tried again
-    /// after [`BODY_RETRY_MS`](crate::limits::BODY_RETRY_MS). `length` is in bytes and is what the client is told: what
-    /// `body` has beyond it is not read, and if it ends or fails earlier, the connection is reset, so that the client cannot
-    /// take a part for the whole. A status without a body has none, and a type that is none makes a 500, as for
-    /// [`new`](Response::new); then `body` is dropped.
+    /// It is read in pieces, as the peer takes them. A piece has at most [`BODY_READ_BYTES_MAX`],
+    /// gathered in at most [`BODY_READS_MAX`](crate::limits::BODY_READS_MAX) reads. Nothing is read
+    /// while more than [`LOW_WATERMARK_BYTES`](crate::limits::LOW_WATERMARK_BYTES) wait to be sent.
+    ///
+    /// A read must return soon. If no bytes are available yet, it returns
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) and is called again after
+    /// [`BODY_RETRY_MS`](crate::limits::BODY_RETRY_MS).
+    ///
+    /// `length`, in bytes, is sent as Content-Length. Bytes of `body` beyond it are not read. If
+    /// `body` ends or fails earlier, the connection is reset, so that the client cannot take a part
+    /// for the whole. For a status that has no body, and for an invalid type, `body` is dropped and
+    /// the response is the same as from [`new`](Response::new).
     pub fn streamed(
         status: Status,
         content_type: &str,
@@ -168,7 +102,7 @@ impl<'r> Response<'r> {
         if status.has_no_body() {
             return Response::empty(status);
         }
-        if !is_one_line(content_type) {
+        if !is_field_value(content_type) {
             return Response::error(Status::InternalServerError);
         }
         Response {
@@ -177,7 +111,7 @@ impl<'r> Response<'r> {
         }
     }
 
-    /// A status without a body. Where the status allows one, its length is said to be 0.
+    /// Returns a response without a body. Where `status` allows one, Content-Length is 0.
     pub fn empty(status: Status) -> Response<'static> {
         let mut head = status.line().as_bytes().to_vec();
         if !status.has_no_body() {
@@ -187,27 +121,28 @@ impl<'r> Response<'r> {
         Response { head: head.into(), body: ResponseBody::Bytes(Cow::Borrowed(&[])) }
     }
 
-    /// A status with its own words as the body.
+    /// Returns a response whose body, in plain text, is the code and the reason phrase.
     pub fn error(status: Status) -> Response<'static> {
         Response::new(status, "text/plain", format!("{}\n", status.as_str()).into_bytes())
     }
 
     /// Adds a field.
     ///
-    /// What frames the message or is written by the server alone (Content-Length, Transfer-Encoding, Connection, Date,
-    /// Content-Type) is not an application's to say, and what would end its line or the head is not a field. Such a name or
-    /// value turns the response into a 500 without the fields that it had: a mistake of the application's, which it can see,
-    /// and which nobody can use.
+    /// Content-Length, Transfer-Encoding, Connection, Date and Content-Type frame the message or
+    /// are written by the server, so an application cannot set them. A name or value with bytes
+    /// that could end the line or the head is not a field. Either turns the response into a 500
+    /// without the fields added so far: the application sees its mistake, and no peer can use it.
     ///
-    /// Some statuses must come with a field that only the application knows (RFC 9110 sections 15.5.2, 15.5.6 and 10.2.2):
-    /// `WWW-Authenticate` with 401, `Allow` with 405, `Location` with those that redirect.
+    /// Some statuses require a field that only the application knows (RFC 9110 sections 15.5.2,
+    /// 15.5.6 and 10.2.2): `WWW-Authenticate` with 401, `Allow` with 405, `Location` with a
+    /// redirect.
     #[must_use]
     pub fn with_header(self, name: &str, value: &str) -> Response<'r> {
-        const OURS: [&str; 5] =
+        const RESERVED: [&str; 5] =
             ["content-length", "transfer-encoding", "connection", "date", "content-type"];
         if !is_token(name.as_bytes())
-            || !is_one_line(value)
-            || OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours))
+            || !is_field_value(value)
+            || RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved))
         {
             return Response::error(Status::InternalServerError);
         }
@@ -220,7 +155,7 @@ impl<'r> Response<'r> {
         Response { head: head.into(), body: self.body }
     }
 
-    /// Is its body too long to be put behind its head at once?
+    /// Returns whether the body is sent in pieces: it is streamed, or too long to follow at once.
     #[inline]
     pub(super) fn is_streamed(&self) -> bool {
         match &self.body {
@@ -229,8 +164,8 @@ impl<'r> Response<'r> {
         }
     }
 
-    /// It, with a body that is streamed if it is long: so a peer that does not read has no more of it waiting than a piece,
-    /// beside the body itself.
+    /// The same response, with a long body turned into a streamed one. So no more than one piece of
+    /// it waits in the output of a peer that does not read, beside the body itself.
     pub(super) fn into_streamed(self) -> Response<'r> {
         let body = match self.body {
             ResponseBody::Bytes(bytes) if bytes.len() > BODY_READ_BYTES_MAX => {
@@ -244,13 +179,13 @@ impl<'r> Response<'r> {
         Response { head: self.head, body }
     }
 
-    /// The three digits of its status.
+    /// The three digits of the status.
     pub(super) fn code(&self) -> [u8; 3] {
         let digits = self.head["HTTP/1.0 ".len()..].first_chunk();
         *digits.expect("a head begins with a status line")
     }
 
-    /// How many bytes its body has.
+    /// The length of the body, in bytes.
     pub(super) fn body_bytes(&self) -> u64 {
         match &self.body {
             ResponseBody::Bytes(bytes) => bytes.len() as u64,
@@ -258,7 +193,7 @@ impl<'r> Response<'r> {
         }
     }
 
-    /// Writes it to `output`, as far as it is there and the client can take it: not what is streamed.
+    /// Appends to `output` the parts that `form` asks for. A streamed body is not among them.
     #[inline(always)]
     pub(super) fn write(
         &self,
@@ -278,7 +213,9 @@ impl<'r> Response<'r> {
             output.extend_from_slice(&self.head);
             output.extend_from_slice(date);
             match persists {
-                true => output.extend_from_slice(PERSISTS), // two copies of a known length each cost less than one of either
+                // Two copies of a known length cost less than one copy of a length chosen at run
+                // time.
+                true => output.extend_from_slice(PERSISTS),
                 false => output.extend_from_slice(CLOSES),
             }
         }
@@ -299,7 +236,7 @@ impl fmt::Debug for Response<'_> {
     }
 }
 
-/// Can it be the name of a field, or a method (RFC 9110 section 5.6.2)?
+/// Returns whether `bytes` can be a field name or a method (RFC 9110 section 5.6.2).
 pub(super) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty()
         && bytes
@@ -307,11 +244,13 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
-/// Can it be the value of a field: is there nothing in it that could end its line (RFC 9110 section 5.5)?
-fn is_one_line(value: &str) -> bool {
+/// Returns whether `value` can be a field value: no byte of it could end the line (RFC 9110 section
+/// 5.5).
+fn is_field_value(value: &str) -> bool {
     value.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
 }
 
+/// The bytes of a head up to its date.
 fn head(status: Status, content_type: &str, length: u64) -> Vec<u8> {
     let mut head = status.line().as_bytes().to_vec();
     head.extend_from_slice(b"Content-Type: ");
@@ -323,7 +262,8 @@ fn head(status: Status, content_type: &str, length: u64) -> Vec<u8> {
     head
 }
 
-/// A page that is always the same: 200, composed once. Nothing of it is written anew for each request but the date.
+/// A 200 whose content never changes. It is composed once; only the date and the Connection field
+/// are written for each request.
 #[derive(Clone, Debug)]
 pub struct Page {
     head: Vec<u8>,
@@ -331,17 +271,18 @@ pub struct Page {
 }
 
 impl Page {
-    /// A page of the type named, or a 500 as [`Response::new`] has it.
+    /// Composes a page with a body of type `content_type`. An invalid type makes it a 500, as in
+    /// [`Response::new`].
     pub fn new(content_type: &str, body: impl Into<Cow<'static, [u8]>>) -> Page {
         let Response { head, body } = Response::ok(content_type, body);
         let body = match body {
             ResponseBody::Bytes(bytes) => bytes,
-            ResponseBody::Streamed(..) => Cow::Borrowed(&[][..]), // which it is not
+            ResponseBody::Streamed(..) => Cow::Borrowed(&[][..]), // `ok` never returns one
         };
         Page { head: head.into_owned(), body }
     }
 
-    /// It, as a response.
+    /// Returns the page as a response.
     #[inline]
     pub fn response(&self) -> Response<'_> {
         Response {

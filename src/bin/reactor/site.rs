@@ -1,4 +1,4 @@
-//! What the program serves over HTTP: the lecture's page, one line of plain text to measure with, and an echo.
+//! What the program serves over HTTP: a page, a line of plain text for benchmarks, and an echo.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -10,11 +10,11 @@ use mio_reactor::Files;
 use mio_reactor::limits::READ_BYTES_MAX;
 use mio_reactor::{Method, Page, Request, Responder, Response, Status, Upload};
 
-/// The lecture's tiny web server: one page at `/`, one line of plain text at `/plaintext`, and `/echo`, which answers a POST with
-/// the body that it got.
+/// The lecture's tiny web server: one page at `/`, one line of plain text at `/plaintext`, and
+/// `/echo`, which responds to a POST with the body of the request.
 #[derive(Clone, Debug)]
 pub(crate) struct Site {
-    /// One copy, however many connections.
+    /// One copy for all connections.
     pages: Rc<Pages>,
 }
 
@@ -52,14 +52,14 @@ impl Site {
         }
     }
 
-    /// The same, whose answers are logged under [`ACCESS_LOG`](mio_reactor::ACCESS_LOG), or are not.
+    /// Sets whether responses are logged, under [`ACCESS_LOG`](mio_reactor::ACCESS_LOG).
     #[must_use]
     pub(crate) fn with_access_log(mut self, logs_access: bool) -> Site {
         Rc::make_mut(&mut self.pages).logs_access = logs_access;
         self
     }
 
-    /// The same, where a file is served first, if there is one.
+    /// Serves a file in place of a page, where there is one.
     #[cfg(all(unix, feature = "files"))]
     #[must_use]
     pub(crate) fn with_files(mut self, files: Files) -> Site {
@@ -70,13 +70,13 @@ impl Site {
     #[inline(always)]
     fn page(&self, request: &Request<'_>) -> Response<'_> {
         match (request.path(), request.method()) {
-            (b"/", Method::Get | Method::Head) => self.pages.front.response(), // as nearly always
+            (b"/", Method::Get | Method::Head) => self.pages.front.response(), // fast path
             (b"/plaintext", Method::Get | Method::Head) => self.pages.plaintext.response(),
             (path, method) => self.pages.respond(PageName::of(path), method),
         }
     }
 
-    /// Kept apart, so that whoever serves no files pays for no more than to see that.
+    /// Apart from `respond`, so that a site without files pays only for the check.
     #[cfg(all(unix, feature = "files"))]
     #[cold]
     fn file_or_page(&self, request: &Request<'_>) -> Response<'_> {
@@ -91,7 +91,7 @@ impl Default for Site {
     }
 }
 
-/// What is served here, by its path.
+/// The pages, by their paths.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PageName {
     Front,
@@ -100,7 +100,8 @@ enum PageName {
 }
 
 impl PageName {
-    /// The same name may be written with some of its characters encoded (RFC 1945 section 5.1.2).
+    /// Finds the page of `path`, in which characters may be percent-encoded (RFC 1945 section
+    /// 5.1.2).
     fn of(path: &[u8]) -> Option<PageName> {
         PageName::of_plain(path).or_else(|| PageName::of_plain(&Cow::from(percent_decode(path))))
     }
@@ -121,7 +122,8 @@ impl Pages {
         match (name, method) {
             (Some(PageName::Front), Method::Get | Method::Head) => self.front.response(),
             (Some(PageName::Plaintext), Method::Get | Method::Head) => self.plaintext.response(),
-            (Some(PageName::Echo), Method::Post) => Box::new(EchoUpload::default()).respond(), // there was no body
+            // Without a body: otherwise `receive` has taken the request.
+            (Some(PageName::Echo), Method::Post) => Box::new(EchoUpload::default()).respond(),
             (Some(PageName::Echo), _) => not_allowed("POST"),
             (None, Method::Get | Method::Head) => Response::error(Status::NotFound),
             (_, _) => not_allowed("GET, HEAD"),
@@ -142,9 +144,10 @@ impl Responder for Site {
     fn receive(&mut self, request: &Request<'_>) -> Option<Box<dyn Upload>> {
         let is_echoed = request.method() == Method::Post
             && PageName::of(request.path()) == Some(PageName::Echo);
-        // No more than comes at once: who only says that much will come is not to be believed.
-        let room = usize::try_from(request.body_bytes()).unwrap_or(0).min(READ_BYTES_MAX);
-        is_echoed.then(|| Box::new(EchoUpload(Vec::with_capacity(room))) as Box<dyn Upload>)
+        // At most one read: a Content-Length alone proves nothing, and must not allocate much
+        // memory.
+        let capacity = usize::try_from(request.body_bytes()).unwrap_or(0).min(READ_BYTES_MAX);
+        is_echoed.then(|| Box::new(EchoUpload(Vec::with_capacity(capacity))) as Box<dyn Upload>)
     }
 
     #[inline]
@@ -157,7 +160,7 @@ fn not_allowed(methods: &str) -> Response<'static> {
     Response::error(Status::MethodNotAllowed).with_header("Allow", methods)
 }
 
-/// A body that is sent back.
+/// Collects a body, and sends it back.
 #[derive(Default)]
 struct EchoUpload(Vec<u8>);
 
@@ -167,7 +170,7 @@ impl Upload for EchoUpload {
     }
 
     fn respond(self: Box<Self>) -> Response<'static> {
-        // Not the type that the client gave it: a page of somebody else's must not become one of ours.
+        // Not with the type that the client sent: another site's page must not become one of ours.
         Response::ok("application/octet-stream", self.0)
     }
 }

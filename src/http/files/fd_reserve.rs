@@ -1,8 +1,12 @@
-//! Descriptors that are kept for files.
+//! The descriptor reserve: descriptors that are held back so that files can be opened.
 //!
-//! Connections and files draw on the same number of descriptors, and connections draw first: when the last has been accepted, no
-//! file could be opened for any of them. So some are held back, as copies of the root's, and where a file finds no other, one
-//! of them gives way. When the file is closed, another copy is made at once, before anybody can be accepted in its place.
+//! Connections and files share one limit of descriptors (`ulimit -n`). Connections come first: once
+//! the last descriptor has been accepted, no file could be opened for any of them. So the reserve
+//! holds some, as duplicates of the root's. When an open finds no other descriptor, a duplicate is
+//! closed to make room for it.
+//!
+//! Invariant: when the file is closed, the reserve is refilled at once, before a connection can be
+//! accepted in its place.
 
 use std::cell::RefCell;
 use std::io;
@@ -15,26 +19,28 @@ use crate::limits::{RESERVED_FDS_DIVISOR, RESERVED_FDS_MAX};
 use crate::sys::errno::{self, OpenError};
 
 pub(super) struct FdReserve {
-    /// The root, of which they are copies.
+    /// The root. The reserve consists of duplicates of its descriptor.
     pub(super) root: Dir,
+    /// How many descriptors are held when the reserve is full.
     count: usize,
     held: RefCell<Vec<Dir>>,
 }
 
 impl FdReserve {
-    pub(super) fn of(root: Dir) -> Rc<FdReserve> {
+    pub(super) fn new(root: Dir) -> Rc<FdReserve> {
         let descriptors_max =
             getrlimit(Resource::Nofile).current.and_then(|current| usize::try_from(current).ok());
         let count = descriptors_max
             .map_or(RESERVED_FDS_MAX, |most| RESERVED_FDS_MAX.min(most / RESERVED_FDS_DIVISOR));
-        let spares =
+        let reserve =
             Rc::new(FdReserve { root, count, held: RefCell::new(Vec::with_capacity(count)) });
-        spares.fill();
-        spares
+        reserve.fill();
+        reserve
     }
 
-    /// Opens something with `open`, for which spares give way if need be: one, or more where cap-std has to walk a path by itself.
-    /// They are to be made good: see [`ReservedFd`].
+    /// Calls `open`, and closes descriptors of the reserve if it needs them: one, or more where
+    /// cap-std has to walk a path itself. The caller holds a [`ReservedFd`], which refills the
+    /// reserve.
     pub(super) fn open<T>(&self, open: impl Fn(&Dir) -> io::Result<T>) -> io::Result<T> {
         loop {
             match open(&self.root) {
@@ -46,7 +52,7 @@ impl FdReserve {
         }
     }
 
-    /// Makes good what has given way, as far as there is room.
+    /// Refills the reserve, as far as descriptors are available.
     fn fill(&self) {
         let mut held = self.held.borrow_mut();
         while held.len() < self.count
@@ -57,12 +63,13 @@ impl FdReserve {
     }
 }
 
-/// While it lives, a spare may have given way. It is dropped behind what was opened.
+/// A guard that refills the reserve when it is dropped. It must be dropped after the file that was
+/// opened.
 pub(super) struct ReservedFd(Rc<FdReserve>);
 
 impl ReservedFd {
-    pub(super) fn of(spares: &Rc<FdReserve>) -> ReservedFd {
-        ReservedFd(Rc::clone(spares))
+    pub(super) fn new(reserve: &Rc<FdReserve>) -> ReservedFd {
+        ReservedFd(Rc::clone(reserve))
     }
 }
 

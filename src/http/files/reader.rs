@@ -1,20 +1,21 @@
-//! A file's bytes, for a loop that must not wait for a disk.
+//! Reading a file without making the loop wait for a disk.
 //!
 //! ```text
 //!     read ──► in memory? ── yes ──► bytes
 //!                  │ no
-//!                  ▼
-//!              the kernel is asked to fetch it; WouldBlock, so the connection rests ──► read
-//!                  │ and FILE_TRIES_MAX times it was still not there, and nobody else has waited just now
-//!                  ▼
-//!              read and wait
+//!                  ├──► ask the kernel to fetch it; WouldBlock: the connection retries ──► read
+//!                  │
+//!                  ▼ after FILE_TRIES_MAX tries, if no read has blocked within FILE_WAIT_GAP_MS
+//!              blocking read
 //! ```
 //!
-//! Who waits holds up the loop. So of all files of a root together, one read is waited for in `FILE_WAIT_GAP_MS`, however many
-//! clients ask for files on however slow a disk: the loop has at least as much time for everybody else.
+//! A blocking read stops the whole loop. So all files of one root together have one blocking read
+//! in `FILE_WAIT_GAP_MS`, however many clients request files and however slow the disk is. The loop
+//! has at least as much time for everything else.
 //!
-//! Linux alone can be asked for what is in memory, and not on every file system (not on tmpfs or NFS, say). Elsewhere each
-//! piece is read and waited for: that is a step of the loop, of which each connection has a few in a turn.
+//! Only Linux can be asked whether bytes are in memory (preadv2(2), `RWF_NOWAIT`), and not on every
+//! file system: not on tmpfs or NFS, for example. Elsewhere each piece is a blocking read. That is
+//! one step of the loop, and a connection has few of them in a turn.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -26,15 +27,16 @@ use std::time::{Duration, Instant};
 use crate::limits::{FILE_AHEAD_BYTES, FILE_FETCH_BYTES, FILE_TRIES_MAX, FILE_WAIT_GAP_MS};
 use crate::sys;
 
-/// What the readers of one root have in common: a disk, perhaps.
+/// What the readers of one root share, since they may share a disk.
 #[derive(Default)]
 pub(super) struct Disk {
-    /// Until then, nobody waits for it again.
+    /// Earliest time of the next blocking read.
     no_blocking_read_until: Cell<Option<Instant>>,
 }
 
 impl Disk {
-    /// Reads with `read`, which may take as long as the disk likes; or not, if somebody has just waited.
+    /// Calls `read`, which may block for as long as the disk takes. `WouldBlock` without a call:
+    /// another read has blocked within `FILE_WAIT_GAP_MS`.
     pub(super) fn blocking_read(
         &self,
         clock: impl Fn() -> Instant,
@@ -49,16 +51,17 @@ impl Disk {
     }
 }
 
+/// Reads one file from its beginning to its end.
 pub(super) struct Reader {
     file: File,
     disk: Rc<Disk>,
-    /// In bytes from the front: the next to be read.
+    /// Offset of the next byte to be read.
     position: u64,
-    /// Up to there, the kernel has been asked to fetch it. 0: all was in memory so far.
+    /// Offset up to which the kernel has been asked to fetch. 0: all bytes were in memory so far.
     read_ahead_until: u64,
-    /// How often in a row the next byte was not there.
+    /// How many times in a row the next byte was not in memory.
     pub(super) tries: u32,
-    /// Can the system say what is in memory?
+    /// Whether the system can tell what is in memory.
     has_nowait: bool,
 }
 
@@ -71,7 +74,8 @@ impl Reader {
         if self.has_nowait {
             match read_cached(&self.file, into, self.position) {
                 Ok(count @ 1..) => return Ok(count),
-                // The end. But Linux 5.9 and 5.10 also say so of what is not in memory (preadv2(2), BUGS): so look.
+                // The end of the file. But Linux 5.9 and 5.10 also return 0 for what is not in
+                // memory (preadv2(2), BUGS), so read again below.
                 Ok(0) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
                 Err(error)
@@ -81,22 +85,24 @@ impl Reader {
                     self.read_ahead();
                     return Err(error);
                 }
-                // The disk is slow, or does not read ahead, or the kernel keeps what is there for later (a page that is
-                // to start the next readahead is not given without waiting). If it fails, that will be said now.
+                // The disk is slow, or does not read ahead, or the kernel holds a page back: one
+                // that is to start the next readahead is not returned without waiting. A failing
+                // read returns its error now.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return self
                         .disk
                         .blocking_read(sys::now, || self.file.read_at(into, self.position));
                 }
-                // EOPNOTSUPP, mostly. Whatever else it may be will be said again.
+                // EOPNOTSUPP, mostly. The read below returns any other error again.
                 Err(_) => self.has_nowait = false,
             }
         }
         self.file.read_at(into, self.position)
     }
 
-    /// Has the kernel fetch what comes next, and a good deal more. That does not wait for the bytes (though it may for a place in
-    /// the disk's queue, or for where on the disk they are).
+    /// Asks the kernel to fetch `FILE_AHEAD_BYTES` from the position. The call does not wait for
+    /// the bytes, though it may wait for a place in the disk's queue or for the metadata that
+    /// locates them.
     fn read_ahead(&mut self) {
         self.read_ahead_until = self.read_ahead_until.max(self.position);
         while self.read_ahead_until < self.position + FILE_AHEAD_BYTES {
@@ -112,12 +118,13 @@ impl Read for Reader {
         self.position += count as u64;
         self.tries = 0;
         if self.read_ahead_until > 0 {
-            self.read_ahead(); // the rest of it will hardly be in memory
+            self.read_ahead(); // the rest is unlikely to be in memory
         }
         Ok(count)
     }
 }
 
+/// Reads only what is in memory. `WouldBlock`: it is not.
 #[cfg(target_os = "linux")]
 fn read_cached(file: &File, into: &mut [u8], position: u64) -> io::Result<usize> {
     use rustix::io::{ReadWriteFlags, preadv2};
@@ -129,7 +136,8 @@ fn read_cached(_: &File, _: &mut [u8], _: u64) -> io::Result<usize> {
     Err(ErrorKind::Unsupported.into())
 }
 
-/// An advice: if it is not taken, the bytes are read a little later.
+/// Advises the kernel to fetch (posix_fadvise(2)). If it does not, the bytes are read a little
+/// later.
 #[cfg(target_os = "linux")]
 fn fetch(file: &File, position: u64, bytes: u64) {
     let advised = rustix::fs::fadvise(

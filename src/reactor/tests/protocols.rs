@@ -3,9 +3,10 @@
 use std::sync::LazyLock;
 
 use super::*;
-use crate::http::protocol::Responder;
 use crate::http::request::Request;
-use crate::http::response::{Response, Status};
+use crate::http::responder::Responder;
+use crate::http::response::Response;
+use crate::http::status::Status;
 use crate::protocol::notification::Notification;
 
 /// Bytes in which no stretch of a few looks like another.

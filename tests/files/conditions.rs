@@ -1,0 +1,128 @@
+//! Conditional requests: `If-Modified-Since`, `Last-Modified` and 304.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+use super::common::connect;
+use super::{TempDir, get, read_response, request};
+
+#[test]
+fn unchanged_file_is_304_and_invalid_dates_are_ignored() {
+    // RFC 1945 sections 3.3, 8.2 and 10.9, RFC 9110 sections 5.6.7 and 13.1.3. The file was
+    // modified at 08:49:37.5.
+    let temp = TempDir::new("conditions");
+    let path = temp.file("a.txt", b"hello");
+    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_500);
+    File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    let program = temp.serve(&[]);
+    let tomorrow = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(86_400));
+    let an_hour_ago = httpdate::fmt_http_date(SystemTime::now() - Duration::from_secs(3600));
+    for (fields, status) in [
+        // The three forms of a date.
+        ("If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n", "304"),
+        ("If-Modified-Since: Sunday, 06-Nov-94 08:49:37 GMT\r\n", "304"),
+        ("If-Modified-Since: Sun Nov  6 08:49:37 1994\r\n", "304"),
+        ("if-modified-since:   Sun, 06 Nov 1994 08:49:38 GMT  \r\n", "304"),
+        (&format!("If-Modified-Since: {an_hour_ago}\r\n"), "304"),
+        ("If-Modified-Since: Sun, 06 Nov 1994 08:49:36 GMT\r\n", "200"),
+        ("If-Modified-Since: Sunday, 06-Nov-94 08:49:36 GMT\r\n", "200"),
+        ("If-Modified-Since: Sun Nov  6 08:49:36 1994\r\n", "200"),
+        ("If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT\r\n", "200"),
+        // Not a date, or an impossible one: the field is ignored.
+        ("If-Modified-Since: \r\n", "200"),
+        ("If-Modified-Since: yesterday\r\n", "200"),
+        ("If-Modified-Since: 0\r\n", "200"),
+        ("If-Modified-Since: Sun, 06 Nov 1994 25:49:37 GMT\r\n", "200"),
+        ("If-Modified-Since: Sun, 31 Feb 1994 08:49:37 GMT\r\n", "200"),
+        ("If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT; length=5\r\n", "200"),
+        ("If-Modified-Since: \u{fc}\r\n", "200"),
+        (&format!("If-Modified-Since: {tomorrow}\r\n"), "200"),
+        // An entity tag takes precedence. No response has one, so the client cannot have it from
+        // this server.
+        ("If-None-Match: \"a\"\r\nIf-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n", "200"),
+        ("If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\nIf-None-Match: *\r\n", "200"),
+        ("If-Unmodified-Since: Sun, 06 Nov 1994 08:49:36 GMT\r\n", "200"),
+    ] {
+        let response = request(program.http(), "GET /a.txt", fields);
+        assert_eq!(response.status(), status, "{fields}");
+        assert_eq!(
+            response.field("Last-Modified"),
+            Some("Sun, 06 Nov 1994 08:49:37 GMT"),
+            "{fields}"
+        );
+        let (length, body) =
+            if status == "200" { (Some("5"), &b"hello"[..]) } else { (None, &b""[..]) };
+        assert_eq!(
+            (response.field("Content-Length"), &response.body[..]),
+            (length, body),
+            "{fields}"
+        );
+        // HEAD is not conditional.
+        assert_eq!(request(program.http(), "HEAD /a.txt", fields).status(), "200", "{fields}");
+    }
+    // Nor is a page that is not a file.
+    let condition = "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+    assert_eq!(request(program.http(), "GET /plaintext", condition).status(), "200");
+    assert_eq!(request(program.http(), "GET /nothing", condition).status(), "404");
+}
+
+#[test]
+fn response_304_ends_with_its_head_and_the_connection_persists() {
+    let temp = TempDir::new("not-modified");
+    let path = temp.file("a.txt", b"hello");
+    // The file is older than the current second. Otherwise Last-Modified would be an earlier date.
+    File::options()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_modified(SystemTime::now() - Duration::from_secs(10))
+        .unwrap();
+    let program = temp.serve(&[]);
+    let date = get(program.http(), "/a.txt").field("Last-Modified").unwrap().to_owned();
+    let mut stream = connect(program.http());
+    for status in ["304", "200", "304"] {
+        let field =
+            if status == "304" { format!("If-Modified-Since: {date}\r\n") } else { String::new() };
+        write!(stream, "GET /a.txt HTTP/1.1\r\nHost: a\r\n{field}\r\n").unwrap();
+        assert_eq!(read_response(&mut stream, true).status(), status);
+    }
+}
+
+#[test]
+fn last_modified_is_never_in_the_future_nor_before_1970() {
+    // RFC 9110 section 8.8.2.1: not later than the Date of the response. Nor before 1970, which
+    // cannot be formatted.
+    let temp = TempDir::new("times");
+    let file = |name: &str, time: SystemTime| {
+        let path = temp.file(name, b"hello");
+        File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    };
+    file("future", SystemTime::now() + Duration::from_secs(1_000_000));
+    file("past", SystemTime::UNIX_EPOCH - Duration::from_secs(1_000_000));
+    let program = temp.serve(&[]);
+    let future = get(program.http(), "/future");
+    let date = |field| httpdate::parse_http_date(future.field(field).unwrap()).unwrap();
+    let ahead =
+        date("Date").duration_since(date("Last-Modified")).expect("not later than the response");
+    assert!(ahead <= Duration::from_secs(2), "{}", future.head);
+    assert_eq!(
+        get(program.http(), "/past").field("Last-Modified"),
+        Some("Thu, 01 Jan 1970 00:00:00 GMT")
+    );
+}
+
+#[test]
+fn file_changed_again_in_the_same_second_is_sent_again() {
+    // RFC 9110 section 8.8.2.2. A date has whole seconds. If Last-Modified were in the second that
+    // is not over, a client that asks later would get a 304 although the file has changed since.
+    let temp = TempDir::new("twice");
+    let path = temp.file("a.txt", b"hello");
+    let program = temp.serve(&[]);
+    let first = get(program.http(), "/a.txt");
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    let condition = format!("If-Modified-Since: {}\r\n", first.field("Last-Modified").unwrap());
+    fs::write(&path, b"world").unwrap();
+    File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
+    assert_eq!(request(program.http(), "GET /a.txt", &condition).body, b"world");
+}
