@@ -7,13 +7,27 @@
 
 mod calls;
 mod clients;
-mod effects;
+mod closing;
+mod commands;
+mod datagrams;
+mod effect_bounds;
+mod environment;
 mod exchange;
+mod exchange_peers;
+mod expectations;
+mod fairness;
+mod group;
 mod handles;
+mod overload;
+mod panics;
 mod peers;
 mod protocols;
+mod readiness;
+mod relays;
 mod schedules;
-mod stories;
+mod stop;
+mod syscalls;
+mod timeouts;
 
 use std::cell::{RefCell, RefMut};
 use std::net::SocketAddr;
@@ -21,6 +35,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::*;
+use crate::echo::Echo;
 use crate::protocol::context::Context;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::ident::ConnectionId;
@@ -234,4 +249,29 @@ fn server(port: u16) -> SocketAddr {
 /// Somebody in the world.
 fn peer(number: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1], number))
+}
+
+/// A calm world with an echo in it.
+fn echoing() -> World {
+    let mut world = World::calm();
+    world.serve(2000, |_| Echo::new());
+    world
+}
+
+/// The same, with `count` connections that have been accepted and are waited for.
+fn echoing_to(count: u16) -> (World, Vec<usize>) {
+    let mut world = echoing();
+    let streams = (1..=count).map(|number| world.connect(2000, number)).collect();
+    world.settle();
+    (world, streams)
+}
+
+/// Where the one connection of `world` has its descriptor.
+fn descriptor_of(world: &World, stream: usize) -> usize {
+    world.kernel().streams[stream].descriptor.expect("it is open")
+}
+
+fn mailbox(world: &World, number: u16) -> SocketAddr {
+    world.kernel().open_mailbox(peer(number));
+    peer(number)
 }

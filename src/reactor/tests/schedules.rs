@@ -16,10 +16,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use super::exchange::{Household, Mate, Member, Shared};
-use super::peers::{
-    Correspondent, Farewell, Manner, Mirror, Ringer, Talker, Weather, echo, orders, requests,
-};
+use super::environment::{Correspondent, Mirror, Ringer, Weather};
+use super::exchange::{Member, Shared};
+use super::exchange_peers::{Household, Mate};
+use super::expectations::{echo, orders, requests};
+use super::peers::{Farewell, Manner, Talker};
 use super::protocols::{Feeder, Library, Side};
 use super::*;
 use crate::echo::Echo;

@@ -1,0 +1,108 @@
+//! How connections end, and when their slots are given to others.
+
+use super::*;
+
+const ECHO: u16 = 2000;
+
+/// A protocol that goes on until one of its calls, and ends there.
+struct EndsAt {
+    call: &'static str,
+    how: Next,
+}
+
+impl EndsAt {
+    fn next(&self, call: &str, otherwise: Next) -> Next {
+        if self.call == call { self.how } else { otherwise }
+    }
+}
+
+impl Protocol for EndsAt {
+    fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+        cx.set_timer(Duration::from_secs(1));
+        self.next("opened", Next::Continue)
+    }
+
+    fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
+        cx.send(input);
+        Advance::consumed(input.len()).then(self.next("advance", Next::Pause))
+    }
+
+    fn eof(&mut self, _: &[u8], _: &mut Context<'_>) -> Next {
+        self.next("ended", Next::Close)
+    }
+
+    fn output_low(&mut self, _: &mut Context<'_>) -> Next {
+        self.next("drained", Next::Continue)
+    }
+
+    fn timer_expired(&mut self, _: &mut Context<'_>) -> Next {
+        self.next("elapsed", Next::Continue)
+    }
+}
+
+#[test]
+fn an_end_from_any_call_is_told_once_and_leaves_nothing() {
+    for call in ["opened", "advance", "drained", "elapsed", "ended"] {
+        for (how, why) in [
+            (Next::Close, CloseReason::Finished),
+            (Next::CloseWithoutLinger, CloseReason::Finished),
+            (Next::Abort, CloseReason::Aborted),
+        ] {
+            let mut world = World::calm();
+            world.serve(ECHO, move |_| EndsAt { call, how });
+            let streams: Vec<usize> = (1..=3).map(|number| world.connect(ECHO, number)).collect();
+            for &stream in &streams {
+                world.says(stream, b"Hello");
+            }
+            world.live(1001);
+            for &stream in &streams {
+                world.kernel().peer_finishes(stream);
+            }
+            world.live(3000);
+            for (number, &stream) in (1..).zip(&streams) {
+                assert_eq!(world.ending_of(number), Some(why), "{how:?} in {call}");
+                let end = if how == Next::Abort { Heard::Reset } else { Heard::Fin };
+                assert_eq!(world.hears_at_last(stream), end, "{how:?} in {call}");
+            }
+            world.stop();
+        }
+    }
+}
+
+#[test]
+fn a_slot_is_not_given_away_in_the_turn_in_which_it_ends() {
+    let (mut world, streams) = echoing_to(2);
+    let slots = |world: &World| {
+        let slots = &world.reactor.as_ref().unwrap().slots;
+        slots
+            .iter()
+            .filter(|(_, slot)| matches!(slot.source, Source::Connection(..)))
+            .map(|(token, _)| token)
+            .collect::<Vec<_>>()
+    };
+    let before = slots(&world);
+    // In one batch: the first ends, the second speaks, a third comes.
+    world.kernel().peer_closes(streams[0]);
+    world.says(streams[1], b"two");
+    let third = world.connect(ECHO, 3);
+    world.says(third, b"three");
+    world.turn();
+    let after = slots(&world);
+    assert!(!after.contains(&before[0]), "{before:?}, then {after:?}");
+    // Then the fourth has the slot and the descriptor of the first.
+    let fourth = world.connect(ECHO, 4);
+    world.says(fourth, b"four");
+    world.turn();
+    assert_eq!(slots(&world).len(), 3);
+    assert!(slots(&world).contains(&before[0]));
+    world.turn();
+    assert_eq!(
+        [world.hears(streams[1]), world.hears(third), world.hears(fourth)],
+        [&b"two"[..], b"three", b"four"]
+    );
+    for stream in [streams[1], third, fourth] {
+        world.kernel().peer_closes(stream);
+    }
+    world.settle();
+    world.stop();
+}

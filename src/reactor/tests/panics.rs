@@ -1,0 +1,96 @@
+//! Panics in a protocol, and what becomes of the effects that it asked for.
+
+use super::group::*;
+use super::*;
+use crate::limits::EFFECTS_MAX;
+use crate::protocol::notification::Notification;
+
+#[test]
+fn what_was_asked_for_before_a_panic_is_done() {
+    let (mut world, streams, _) = room(
+        3,
+        |word, members, cx| {
+            cx.send_to_all(members[..2].iter().copied(), b"farewell");
+            assert_ne!(word, b"!", "this is the panic");
+            Next::Continue
+        },
+        stay,
+    );
+    world.says(streams[2], b"!");
+    world.settle();
+    assert_eq!(world.ending_of(3), Some(CloseReason::ProtocolPanicked));
+    assert_eq!([world.hears(streams[0]), world.hears(streams[1])], [b"farewell", b"farewell"]);
+    leave(world, &streams[..2]);
+}
+
+#[test]
+fn a_panic_while_news_is_told_costs_who_was_told_and_the_others_are_told_too() {
+    let (mut world, streams, diary) = room(
+        4,
+        |word, members, cx| {
+            if word == b"w" {
+                cx.monitor(members[0]);
+            }
+            Next::Continue
+        },
+        |_, _, cx| {
+            assert_ne!(cx.peer(), peer(3).into(), "this is the panic");
+            Next::Unchanged
+        },
+    );
+    for &stream in &streams[1..] {
+        world.says(stream, b"w");
+    }
+    world.settle();
+    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
+    world.settle();
+    assert_eq!(
+        diary.borrow().news,
+        [(1, 0, Notification::Closed), (2, 0, Notification::Closed), (3, 0, Notification::Closed)]
+    );
+    assert_eq!(
+        [2, 3, 4].map(|number| world.ending_of(number)),
+        [None, Some(CloseReason::ProtocolPanicked), None]
+    );
+    leave(world, &[streams[1], streams[3]]);
+}
+
+#[test]
+fn a_call_that_asks_for_more_than_may_be_costs_its_own_connection() {
+    let (mut world, streams, diary) = room(
+        2,
+        |word, members, cx| {
+            if word == b"!" {
+                cx.send_to_all(std::iter::repeat_n(members[0], EFFECTS_MAX + 1), b"");
+            }
+            Next::Continue
+        },
+        stay,
+    );
+    world.says(streams[1], b"!");
+    world.settle();
+    assert_eq!(
+        (world.ending_of(2), world.stats().panics),
+        (Some(CloseReason::ProtocolPanicked), 1)
+    );
+    assert_eq!((world.ending_of(1), diary.borrow().news.len()), (None, 0));
+    leave(world, &streams[..1]);
+}
+
+/// Of a name that was never given out nothing may stay behind.
+#[test]
+fn a_call_that_is_one_effect_too_many_leaves_no_name_behind() {
+    let (mut world, streams, _) = room(
+        1,
+        |_, members, cx| {
+            cx.send_to_all(std::iter::repeat_n(members[0], EFFECTS_MAX), b"");
+            cx.connect(peer(9), crate::echo::Echo::new());
+            Next::Continue
+        },
+        stay,
+    );
+    world.says(streams[0], b"!");
+    world.settle();
+    assert_eq!(world.ending_of(1), Some(CloseReason::ProtocolPanicked));
+    world.stop(); // which looks whether anything is left
+}

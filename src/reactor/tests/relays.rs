@@ -1,0 +1,369 @@
+//! What connections send to each other, and the watermarks of it.
+
+use super::group::*;
+use super::protocols::text_of;
+use super::*;
+use crate::limits::{HIGH_WATERMARK_BYTES, LOW_WATERMARK_BYTES, OUTPUT_BYTES_MAX};
+use crate::protocol::notification::Notification;
+
+#[test]
+fn what_one_sends_to_many_reaches_each_in_order_and_with_one_send_a_turn() {
+    let (mut world, streams, diary) = room(
+        5,
+        |word, members, cx| {
+            cx.send_to_all(
+                members.iter().copied().filter(|&member| member != cx.id()).collect::<Vec<_>>(),
+                word,
+            );
+            cx.send(b"!");
+            Next::Continue
+        },
+        stay,
+    );
+    for word in [&b"abc"[..], b"d", b"ef"] {
+        world.take_calls();
+        world.says(streams[2], word);
+        assert_eq!(world.settle(), 2, "heard in one turn, sent on in the next");
+        let sends = world.take_calls().into_iter().filter(|&call| call == "send").count();
+        assert_eq!(sends, 5, "one for each, however many words");
+    }
+    for (number, &stream) in streams.iter().enumerate() {
+        assert_eq!(
+            world.hears(stream),
+            if number == 2 { &b"!!!!!!"[..] } else { b"abcdef" },
+            "member {number}"
+        );
+    }
+    assert_eq!(diary.borrow().news, [], "success is not told");
+    leave(world, &streams);
+}
+
+#[test]
+fn two_who_send_to_one_in_the_same_turn_do_not_lose_or_mix_a_byte() {
+    let (mut world, streams, _) = room(
+        3,
+        |word, members, cx| {
+            cx.send_to(members[0], &[word, word].concat());
+            Next::Continue
+        },
+        stay,
+    );
+    world.says(streams[1], b"aaaa");
+    world.says(streams[2], b"bb");
+    world.settle();
+    assert_eq!(world.hears(streams[0]), b"aaaaaaaabbbb");
+    leave(world, &streams);
+}
+
+#[test]
+fn a_name_that_is_older_than_its_slot_reaches_nobody() {
+    let (mut world, streams, diary) = room(
+        2,
+        |word, members, cx| {
+            cx.send_to(members[0], word);
+            Next::Continue
+        },
+        stay,
+    );
+    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
+    world.settle();
+    let newcomer = world.connect(ROOM, 3);
+    world.settle();
+    let (old, new) = (diary.borrow().members[0], diary.borrow().members[2]);
+    assert_eq!(old.slot, new.slot, "the slot has been given to the next");
+    world.says(streams[1], b"x");
+    world.settle();
+    assert_eq!(world.hears(newcomer), b"", "it was not meant");
+    assert_eq!(diary.borrow().news, [(1, 0, Notification::Closed)]);
+    assert_eq!(world.reactor().send_to(old, b"x"), Some(Notification::Closed));
+    assert_eq!(world.reactor().send_to(new, b"y"), None);
+    world.settle();
+    assert_eq!(world.hears(newcomer), b"y");
+    leave(world, &[streams[1], newcomer]);
+}
+
+#[test]
+fn who_closes_takes_nothing_more_but_sends_what_it_took() {
+    let (mut world, streams, diary) = room(
+        2,
+        |_, members, cx| {
+            cx.send_to(members[0], &text_of(1, 0, 30_000));
+            cx.close(members[0]);
+            cx.send_to(members[0], b"too late");
+            Next::Continue
+        },
+        stay,
+    );
+    world.says(streams[1], b"x");
+    world.settle();
+    assert_eq!(diary.borrow().news, [(1, 0, Notification::Closed)]);
+    assert_eq!(world.ending_of(1), None, "its peer has not read");
+    let mut heard = Vec::new();
+    loop {
+        match world.kernel().peer_hears(streams[0], 1000) {
+            Heard::Bytes(bytes) => heard.extend(bytes),
+            Heard::Nothing => {}
+            end @ (Heard::Fin | Heard::Reset) => break assert_eq!(end, Heard::Fin),
+        }
+        world.settle();
+    }
+    assert!(heard == text_of(1, 0, 30_000));
+    world.kernel().peer_closes(streams[0]);
+    world.settle();
+    assert_eq!(world.ending_of(1), Some(CloseReason::Finished));
+    leave(world, &streams[1..]);
+}
+
+// ---- marks
+
+/// Each word is 20,000 bytes for the first member.
+pub(super) fn much(_: &[u8], members: &[ConnectionId], cx: &mut Context<'_>) -> Next {
+    cx.send_to(members[0], &text_of(1, 0, 20_000));
+    Next::Continue
+}
+
+#[test]
+fn a_sender_is_told_once_that_much_waits_and_once_that_it_has_drained() {
+    let (mut world, streams, diary) = room(3, much, stay);
+    // The peer takes 10,000 bytes, and the others wait here.
+    for (words, news) in [
+        (3, &[][..]),
+        (1, &[(1, 0, Notification::AboveHighWatermark)]),
+        (4, &[(1, 0, Notification::AboveHighWatermark)]),
+    ] {
+        world.says(streams[1], &vec![b'x'; words]);
+        world.settle();
+        assert_eq!(diary.borrow().news, news, "{words} words more");
+    }
+    world.says(streams[2], b"x");
+    world.settle();
+    assert_eq!(
+        diary.borrow_mut().news.split_off(1),
+        [(2, 0, Notification::AboveHighWatermark)],
+        "who is another is told too"
+    );
+    diary.borrow_mut().news.clear();
+    let mut heard = 0;
+    while heard < 9 * 20_000 {
+        heard += world.hears(streams[0]).len();
+        world.settle();
+        let waits = 9 * 20_000 - heard.min(9 * 20_000);
+        let inside = waits.saturating_sub(10_000);
+        let news = if inside <= LOW_WATERMARK_BYTES {
+            &[(1, 0, Notification::BelowLowWatermark), (2, 0, Notification::BelowLowWatermark)][..]
+        } else {
+            &[]
+        };
+        assert_eq!(diary.borrow().news, news, "{inside} bytes wait");
+    }
+    assert!(diary.borrow().drained.is_empty(), "its own protocol has not paused");
+    leave(world, &streams);
+}
+
+#[test]
+fn what_would_be_too_much_is_refused_whole() {
+    let (mut world, streams, diary) = room(
+        2,
+        |word, members, cx| {
+            match word {
+                b"0" => cx.send_to(members[0], &[6; 10_000]), // as much as the peer takes
+                b"a" => cx.send_to(members[0], &vec![7; OUTPUT_BYTES_MAX - 1]),
+                b"b" => cx.send_to(members[0], &[8; 2]),
+                _ => cx.send_to(members[0], &[9; 1]),
+            }
+            Next::Continue
+        },
+        stay,
+    );
+    assert_eq!(world.kernel().streams[streams[0]].room_max, 10_000);
+    world.says(streams[1], b"0abc");
+    world.settle();
+    assert_eq!(
+        diary.borrow().news,
+        [(1, 0, Notification::AboveHighWatermark), (1, 0, Notification::Rejected)]
+    );
+    assert_eq!(world.stats().sends_rejected, 1);
+    let mut heard = Vec::new();
+    while heard.len() < 10_000 + OUTPUT_BYTES_MAX {
+        heard.extend(world.hears(streams[0]));
+        world.settle();
+    }
+    let expected = [vec![6; 10_000], vec![7; OUTPUT_BYTES_MAX - 1], vec![9]].concat();
+    assert!(heard == expected);
+    leave(world, &streams);
+}
+
+/// The mark at which a sender is told, exactly.
+#[test]
+fn as_much_as_the_high_mark_is_not_over_it() {
+    let (mut world, streams, diary) = room(
+        2,
+        |word, members, cx| {
+            let count = if word == b"a" { HIGH_WATERMARK_BYTES } else { 1 };
+            cx.send_to(members[0], &vec![0; count]);
+            Next::Continue
+        },
+        stay,
+    );
+    world.says(streams[1], b"a");
+    world.turn();
+    assert_eq!(diary.borrow().news, []);
+    world.says(streams[1], b"ab");
+    world.settle();
+    assert_eq!(diary.borrow().news, [(1, 0, Notification::AboveHighWatermark)]);
+    leave(world, &streams);
+}
+
+#[test]
+fn who_waits_for_one_to_drain_that_goes_is_told_so() {
+    let (mut world, streams, diary) = room(2, much, stay);
+    world.says(streams[1], b"xxxxx");
+    world.settle();
+    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
+    world.settle();
+    assert_eq!(
+        diary.borrow().news,
+        [(1, 0, Notification::AboveHighWatermark), (1, 0, Notification::Closed)]
+    );
+    leave(world, &streams[1..]);
+}
+
+#[test]
+fn news_for_who_has_gone_is_dropped_and_nothing_is_left_of_it() {
+    let (mut world, streams, diary) = room(3, much, stay);
+    world.says(streams[1], b"xxxxx");
+    world.settle();
+    world.kernel().fail(streams[1], crate::testing::simulated::errno::ECONNRESET);
+    world.settle();
+    assert!(
+        world.reactor().effects.has_nothing_pending(),
+        "it does not wait any more, though much waits there still"
+    );
+    for _ in 0..30 {
+        world.hears(streams[0]);
+        world.settle();
+    }
+    assert_eq!(diary.borrow().news, [(1, 0, Notification::AboveHighWatermark)]);
+    assert!(world.reactor().effects.has_nothing_pending());
+    leave(world, &[streams[0], streams[2]]);
+}
+
+/// Two peers at the ends of a proxy may each read only what the other has read. Found by a proxy to an echo, which stood still.
+#[test]
+fn who_does_not_read_what_others_send_is_heard_all_the_same() {
+    let (mut world, streams, diary) = room(
+        2,
+        |word, members, cx| {
+            match word {
+                b"m" => cx.send_to(members[0], &text_of(1, 0, 3 * HIGH_WATERMARK_BYTES)),
+                b"e" => cx.send(&text_of(2, 0, HIGH_WATERMARK_BYTES)),
+                b"" => return Next::Pause,
+                _ => cx.send_to(members[1], word),
+            }
+            Next::Continue
+        },
+        stay,
+    );
+    world.says(streams[1], b"m");
+    world.settle();
+    world.says(streams[0], b"Hi!");
+    world.settle();
+    assert_eq!(world.hears(streams[1]), b"Hi!");
+    // What its own protocol has said, and it does not read, keeps it from being heard.
+    world.says(streams[0], b"eAgain");
+    world.settle();
+    assert_eq!(world.hears(streams[1]), b"");
+    let mut heard = Vec::new();
+    while heard.len() < 4 * HIGH_WATERMARK_BYTES {
+        heard.extend(world.hears(streams[0]));
+        world.settle();
+    }
+    assert!(heard[..3 * HIGH_WATERMARK_BYTES] == text_of(1, 0, 3 * HIGH_WATERMARK_BYTES));
+    assert_eq!(world.hears(streams[1]), b"Again");
+    // It finishes while much of another's waits: its own protocol is not asked for more.
+    world.says(streams[1], b"m");
+    world.kernel().peer_finishes(streams[0]);
+    world.settle();
+    while !world.hears(streams[0]).is_empty() {
+        world.settle();
+    }
+    assert_eq!((diary.borrow().drained.len(), world.ending_of(1)), (0, None));
+    leave(world, &streams);
+}
+
+/// Found by a schedule, in which somebody lived on who had long been silent.
+#[test]
+fn to_be_sent_nothing_does_not_put_off_the_end_of_who_is_idle() {
+    let (mut world, streams, _) = room(
+        2,
+        |word, members, cx| {
+            cx.send_to(members[0], b"");
+            cx.send(word);
+            Next::Continue
+        },
+        stay,
+    );
+    let idle_timeout_ms = world.reactor().state.limits.idle_timeout_ms;
+    for _ in 0..5 {
+        world.live(idle_timeout_ms / 4);
+        world.says(streams[1], b"x");
+        world.settle();
+    }
+    assert_eq!(
+        (world.ending_of(1), world.ending_of(2)),
+        (Some(CloseReason::FirstByteTimeout), None)
+    );
+    leave(world, &streams[1..]);
+}
+
+/// Somebody who has paused until another drains does nothing itself for as long as that takes: half an hour, if the other reads
+/// slowly but steadily. It is still there then, and not taken for idle.
+#[test]
+fn who_waits_for_a_slow_but_steady_reader_is_not_idle() {
+    let (mut world, streams, diary) = room(
+        2,
+        |_, members, cx| {
+            cx.send_to(members[0], &text_of(1, 0, 1_000_000));
+            Next::Pause
+        },
+        |_, news, _| {
+            if news == Notification::BelowLowWatermark { Next::Continue } else { Next::Unchanged }
+        },
+    );
+    world.kernel().silence_us_max = u64::MAX;
+    world.says(streams[1], b"x");
+    let (mut heard, mut rounds) = (Vec::new(), 0);
+    while diary.borrow().news
+        != [(1, 0, Notification::AboveHighWatermark), (1, 0, Notification::BelowLowWatermark)]
+    {
+        heard.extend(world.hears(streams[0]));
+        world.live(20_000); // below the time in which some of it must be taken
+        rounds += 1;
+        assert_eq!(
+            (world.ending_of(1), world.ending_of(2)),
+            (None, None),
+            "after {} s",
+            rounds * 20
+        );
+    }
+    assert!(rounds > 30 * 3, "half an hour");
+    // And from then on its own time counts again.
+    heard.extend(world.hears(streams[0]));
+    world.says(streams[1], b"x");
+    while diary.borrow().news.len() < 3 {
+        world.live(1);
+    }
+    // The other one reads no more. Who waits for it is told, and from then on has its own time, but not for ever.
+    while diary.borrow().news.len() < 4 {
+        world.live(1_000);
+    }
+    world.live(50_000);
+    assert_eq!((world.ending_of(1), world.ending_of(2)), (Some(CloseReason::WriteTimeout), None));
+    world.live(150_000);
+    assert_eq!(
+        (world.ending_of(1), world.ending_of(2)),
+        (Some(CloseReason::WriteTimeout), Some(CloseReason::IdleTimeout))
+    );
+    assert_eq!(diary.borrow().news[3..], [(1, 0, Notification::Closed)]);
+    leave(world, &[]);
+}

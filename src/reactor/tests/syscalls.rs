@@ -1,0 +1,45 @@
+//! Which system calls a connection costs.
+
+use super::*;
+use crate::http::protocol::Http;
+use crate::http::site::Site;
+
+const ECHO: u16 = 2000;
+const HTTP: u16 = 8080;
+
+#[test]
+fn one_echo_after_the_accept_costs_these_calls_and_no_others() {
+    let mut world = echoing();
+    world.settle();
+    world.take_calls();
+    let stream = world.connect(ECHO, 1);
+    world.says(stream, b"Hello");
+    world.turn();
+    assert_eq!(world.take_calls(), ["poll", "accept", "accept"]);
+    world.turn();
+    assert_eq!(world.take_calls(), ["poll", "recv", "send", "watch"]);
+    for _ in 0..100 {
+        world.says(stream, b"Hello again");
+        world.turn();
+        assert_eq!(world.take_calls(), ["poll", "recv", "send"]);
+    }
+    world.kernel().peer_closes(stream);
+    world.turn();
+    assert_eq!(world.take_calls(), ["poll", "recv", "close"]);
+    world.stop();
+}
+
+#[test]
+fn a_request_that_has_come_with_its_connection_is_never_watched() {
+    let mut world = World::calm();
+    world.serve(HTTP, |_| Http::new(Site::new()));
+    world.settle();
+    world.take_calls();
+    let stream = world.connect(HTTP, 1);
+    world.says(stream, b"GET /plaintext HTTP/1.0\r\n\r\n");
+    world.turn();
+    world.turn();
+    assert_eq!(world.take_calls(), ["poll", "accept", "accept", "poll", "recv", "send", "close"]);
+    assert!(world.hears(stream).ends_with(b"Hello, World!"));
+    world.stop();
+}
