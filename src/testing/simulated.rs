@@ -1,8 +1,26 @@
-//! The names that the loop knows from mio, over a simulated kernel.
+//! mio's types and the system's clocks, replaced by a simulated kernel for the library's own tests.
 //!
-//! A kernel is installed on a thread for as long as a test needs it. Each of the types below is a descriptor's number and the
-//! kernel that it belongs to; what the calls mean is the kernel's affair (`kernel`, `stream`). Where no kernel is installed,
-//! the clocks are the real ones and a datagram socket is the system's, so that the tests which want real datagrams have them.
+//! `src/sys.rs` names everything that the reactor asks of the operating system. In the program these
+//! names are mio's; in the library's unit tests they are the ones below. So the tests run the real loop,
+//! the real listeners and the real connections, and only what is beneath them is replaced:
+//!
+//! ```text
+//!     what is simulated                                                                      where
+//!     an edge-triggered epoll   reports a change once; edges merge; events may be spurious   kernel/epoll
+//!     TCP and UDP sockets       buffers, backlog, FIN, RST, errors, in the order of Linux    stream, kernel/*
+//!     two clocks                move only within system calls, by microseconds               kernel
+//!     peers                     actors that connect, send, read, stop reading, reset         kernel
+//!     faults                    EINTR, ENOMEM, short writes, EMFILE, late scheduling …       kernel/faults
+//! ```
+//!
+//! One *seed* starts the one random number generator from which every choice is drawn: how long a call
+//! takes, which fault occurs, in which order events are reported. The same seed gives the same run, call
+//! by call. A minute of silence costs a microsecond, and a failure can be replayed as often as needed.
+//!
+//! A test installs a kernel on its thread for as long as it needs it. Each type below is the number of a
+//! descriptor and the kernel that it belongs to; what the calls do is in `kernel` and `stream`. Where no
+//! kernel is installed, the clocks are the real ones and a datagram socket is one of the system's, for the
+//! tests that need real datagrams.
 
 #![allow(
     unreachable_pub,
@@ -28,7 +46,7 @@ pub(crate) use mio::{Interest, Token};
 use crate::sys::mio as system;
 use kernel::Kernel;
 pub(crate) use poll::{
-    Bell, Event, Events, Poll, Registry, Source, Waker, is_priority, read_interest,
+    Event, Events, Poll, Registry, Source, StopSignal, Waker, is_priority, read_interest,
 };
 #[cfg(unix)]
 pub(crate) use tcp::UnixListener;
@@ -38,13 +56,13 @@ pub(crate) use tcp::{
 pub(crate) use udp::{UdpSocket, bind_datagram, connect_datagram, is_own_address};
 
 thread_local! {
-    static INSTALLED: RefCell<Option<Shared>> = const { RefCell::new(None) };
+    static INSTALLED: RefCell<Option<SharedKernel>> = const { RefCell::new(None) };
 }
 
-type Shared = Rc<RefCell<Kernel>>;
+type SharedKernel = Rc<RefCell<Kernel>>;
 
 /// A kernel that this thread's reactor runs on, until it is dropped.
-pub(crate) struct Installed(pub(crate) Shared);
+pub(crate) struct Installed(pub(crate) SharedKernel);
 
 impl Installed {
     pub(crate) fn new(kernel: Kernel) -> Installed {
@@ -60,11 +78,11 @@ impl Drop for Installed {
     }
 }
 
-fn installed() -> Option<Shared> {
+fn installed() -> Option<SharedKernel> {
     INSTALLED.with_borrow(Clone::clone)
 }
 
-fn kernel() -> Shared {
+fn kernel() -> SharedKernel {
     installed().expect("a test that makes a reactor has installed a kernel for it")
 }
 
@@ -80,29 +98,29 @@ pub(crate) fn wall_clock() -> SystemTime {
 
 // ---- a descriptor
 
-/// Closes itself, as those of the standard library do.
-struct Descriptor {
-    kernel: Shared,
+/// A descriptor that is closed when it is dropped, as the standard library's `OwnedFd` is.
+struct OwnedDescriptor {
+    kernel: SharedKernel,
     number: usize,
 }
 
-impl fmt::Debug for Descriptor {
+impl fmt::Debug for OwnedDescriptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.number)
     }
 }
 
-impl Descriptor {
-    fn open(open: impl FnOnce(&mut Kernel) -> io::Result<usize>) -> io::Result<Descriptor> {
+impl OwnedDescriptor {
+    fn open(open: impl FnOnce(&mut Kernel) -> io::Result<usize>) -> io::Result<OwnedDescriptor> {
         let kernel = kernel();
         let number = open(&mut kernel.borrow_mut())?;
-        Ok(Descriptor { kernel, number })
+        Ok(OwnedDescriptor { kernel, number })
     }
 }
 
-impl Drop for Descriptor {
+impl Drop for OwnedDescriptor {
     fn drop(&mut self) {
-        // After a panic in the kernel, nobody asks any more whether all was closed.
+        // After a panic, in the kernel perhaps, no test checks any more whether all were closed.
         if !std::thread::panicking() {
             self.kernel.borrow_mut().close(self.number);
         }

@@ -71,7 +71,7 @@ fn host() -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 9], 80))
 }
 
-const ANSWERS: Host = Host::Answers { after_us: 20_000, room_max: 1 << 20 };
+const ANSWERS: Host = Host::Accepts { after_us: 20_000, buffer_bytes: 1 << 20 };
 
 /// A world in which a peer has told a caller to call, and what has come of it is seen.
 struct Scene {
@@ -96,7 +96,7 @@ impl Scene {
         let ledger = world.ledger.clone();
         world.serve(FRONT, move |_| Caller { diary: shared.clone(), ledger: ledger.clone(), word });
         let peer = world.connect(FRONT, 1);
-        world.settle();
+        world.run_until_blocked();
         Scene { world, peer, diary }
     }
 
@@ -105,8 +105,8 @@ impl Scene {
     }
 
     fn call(&mut self, word: u8) {
-        self.world.says(self.peer, &[word]);
-        self.world.settle();
+        self.world.peer_sends(self.peer, &[word]);
+        self.world.run_until_blocked();
     }
 
     /// The stream to who was called.
@@ -120,7 +120,7 @@ impl Scene {
     }
 
     fn closed(&self) -> Option<CloseReason> {
-        self.world.ledger.borrow().ending_of(host())
+        self.world.ledger.borrow().close_reason_of(host())
     }
 
     fn news(&self) -> Vec<Notification> {
@@ -136,7 +136,7 @@ impl Scene {
                 self.world.kernel().fail(stream, errno::ECONNRESET);
             }
         }
-        self.world.settle();
+        self.world.run_until_blocked();
         self.world.stop();
     }
 }
@@ -150,15 +150,15 @@ fn who_is_called_is_spoken_to_when_it_answers_and_the_caller_is_told() {
     let mut scene = Scene::calm(ANSWERS, nothing);
     scene.call(b'x');
     assert_eq!((scene.news(), scene.diary.borrow().opened), (vec![], 0), "it has not answered yet");
-    scene.world.live(20);
+    scene.world.run_for(20);
     assert_eq!((scene.news(), scene.diary.borrow().opened), (vec![Notification::Connected], 1));
     let stream = scene.called();
-    assert_eq!(scene.world.hears(stream), b"hello");
-    scene.world.says(stream, b"and hello to you");
-    scene.world.settle();
+    assert_eq!(scene.world.peer_receives_all(stream), b"hello");
+    scene.world.peer_sends(stream, b"and hello to you");
+    scene.world.run_until_blocked();
     assert_eq!(scene.diary.borrow().heard, b"and hello to you");
     scene.world.kernel().peer_closes(stream);
-    scene.world.settle();
+    scene.world.run_until_blocked();
     assert_eq!(scene.closed(), Some(CloseReason::Finished));
     assert_eq!((scene.world.stats().connected, scene.world.stats().connects_failed), (1, 0));
     scene.end();
@@ -173,9 +173,9 @@ fn what_is_sent_before_the_answer_waits_and_leaves_first() {
     scene.call(b'x');
     let id = scene.diary.borrow().last_called.unwrap();
     assert_eq!(scene.world.reactor().send_to(id, b"you: "), None);
-    scene.world.live(20);
+    scene.world.run_for(20);
     let stream = scene.called();
-    assert_eq!(scene.world.hears(stream), b"early, and earlier than you: hello");
+    assert_eq!(scene.world.peer_receives_all(stream), b"early, and earlier than you: hello");
     scene.end();
 }
 
@@ -187,7 +187,7 @@ fn the_marks_hold_for_who_has_not_answered_yet() {
     });
     scene.call(b'x');
     assert_eq!(scene.news(), [Notification::AboveHighWatermark, Notification::Rejected]);
-    scene.world.live(20);
+    scene.world.run_for(20);
     assert_eq!(scene.news()[2..], [Notification::Connected, Notification::BelowLowWatermark]);
     scene.end();
 }
@@ -206,20 +206,20 @@ fn who_is_closed_before_it_answers_still_gets_what_was_sent_to_it() {
         });
         scene.call(how);
         assert_eq!(scene.news(), [Notification::Closed], "what was sent too late");
-        scene.world.live(20);
+        scene.world.run_for(20);
         assert_eq!(scene.news()[1..], [Notification::Connected]);
         let stream = scene.called();
-        assert_eq!(scene.world.hears(stream), b"only this, and hello");
-        assert_eq!(scene.world.kernel().peer_hears(stream, 1), Heard::Fin);
-        scene.world.says(stream, b"a late answer");
-        scene.world.settle();
+        assert_eq!(scene.world.peer_receives_all(stream), b"only this, and hello");
+        assert_eq!(scene.world.kernel().peer_receives(stream, 1), PeerReceived::Fin);
+        scene.world.peer_sends(stream, b"a late answer");
+        scene.world.run_until_blocked();
         let heard = scene.diary.borrow().heard.clone();
         assert_eq!(
             heard,
             if how == b'f' { &b"a late answer"[..] } else { b"" },
             "who has finished hears on"
         );
-        scene.world.live(3000);
+        scene.world.run_for(3000);
         assert_eq!(scene.closed(), at_last);
         scene.end();
     }
@@ -233,11 +233,11 @@ fn an_event_that_decides_nothing_is_no_answer() {
     let stream = scene.called();
     let descriptor = scene.world.kernel().streams[stream].descriptor.unwrap();
     for bits in [IN, OUT, IN | OUT] {
-        scene.world.kernel().raise_false_alarm(descriptor, bits);
-        scene.world.settle();
+        scene.world.kernel().queue_spurious_event(descriptor, bits);
+        scene.world.run_until_blocked();
         assert_eq!((scene.diary.borrow().opened, scene.closed()), (0, None), "{bits:#x}");
     }
-    scene.world.live(20);
+    scene.world.run_for(20);
     assert_eq!(scene.diary.borrow().opened, 1);
     scene.end();
 }
@@ -261,7 +261,7 @@ fn what_is_sent_between_the_answer_and_its_drive_goes_the_same_way() {
         });
         scene.call(b'x');
         let id = scene.diary.borrow().last_called.unwrap();
-        scene.world.be_held_up(25);
+        scene.world.deschedule(25);
         // As `note` does.
         let token = scene.world.reactor().effects.slot_of(id).unwrap();
         scene.world.reactor().slots[token].ready.writable = true;
@@ -271,7 +271,7 @@ fn what_is_sent_between_the_answer_and_its_drive_goes_the_same_way() {
         );
         let sends = scene.world.take_calls().into_iter().filter(|&call| call == "send").count();
         assert_eq!(sends, 0, "nobody has asked yet whether it has been reached");
-        scene.world.settle();
+        scene.world.run_until_blocked();
         assert_eq!((scene.news(), scene.closed()), (vec![news], why));
         scene.end();
     }
@@ -282,7 +282,7 @@ fn what_is_sent_between_the_answer_and_its_drive_goes_the_same_way() {
 /// Calls, lives for a while, and looks what came of it: the protocol and the caller are told the same, once.
 fn check_unreached(mut scene: Scene, live_ms: u64, kind: ErrorKind) {
     scene.call(b'x');
-    scene.world.live(live_ms);
+    scene.world.run_for(live_ms);
     assert_eq!(scene.closed(), Some(CloseReason::ConnectFailed(kind)));
     assert_eq!(scene.news(), [Notification::ConnectFailed(kind)]);
     assert_eq!(scene.diary.borrow().opened, 0);
@@ -326,9 +326,9 @@ fn who_never_answers_is_given_up_in_time() {
             cx.send_to(id, b"lost");
         });
     scene.call(b'x');
-    let turns = scene.world.live(699);
+    let turns = scene.world.run_for(699);
     assert_eq!((scene.closed(), turns), (None, 1), "it waits, and does nothing else");
-    scene.world.live(2);
+    scene.world.run_for(2);
     assert_eq!(scene.closed(), Some(CloseReason::ConnectFailed(ErrorKind::TimedOut)));
     scene.end();
     check_unreached(
@@ -343,8 +343,8 @@ fn an_answer_in_time_to_a_loop_that_is_late_is_heard() {
     let limits = Limits { connect_timeout_ms: 700, ..Limits::default() };
     let mut scene = Scene::new(limits, Faults::default(), Some(ANSWERS), nothing);
     scene.call(b'x');
-    scene.world.be_held_up(1000);
-    scene.world.settle();
+    scene.world.deschedule(1000);
+    scene.world.run_until_blocked();
     assert_eq!((scene.news(), scene.closed()), (vec![Notification::Connected], None));
     scene.end();
 }
@@ -368,7 +368,7 @@ fn a_call_without_a_descriptor_fails_and_leaves_nothing() {
 #[test]
 fn a_call_that_cannot_be_watched_fails_and_leaves_nothing() {
     let mut scene = Scene::calm(ANSWERS, nothing);
-    scene.world.kernel().faults.failed_watches = 1000;
+    scene.world.kernel().faults.failed_registrations = 1000;
     let open = scene.world.kernel().descriptors_open();
     scene.call(b'x');
     let Some(CloseReason::ConnectFailed(kind)) = scene.closed() else {
@@ -405,7 +405,7 @@ fn why_a_call_has_failed_is_told_before_that_it_is_over() {
             cx.send_to(id, b"hello");
         });
         scene.call(b'x');
-        scene.world.live(100);
+        scene.world.run_for(100);
         let news = scene.news();
         assert_eq!(news[0], Notification::ConnectFailed(kind));
         assert!(
@@ -440,13 +440,13 @@ fn a_name_of_a_call_that_failed_is_not_the_next_ones() {
     scene.world.kernel().hosts.insert(host(), ANSWERS);
     scene.call(b'x');
     let second = scene.diary.borrow().last_called.unwrap();
-    scene.world.live(20);
+    scene.world.run_for(20);
     assert_eq!(first.slot, second.slot, "its place has been given to the next");
     assert_eq!(scene.world.reactor().send_to(first, b"for the first"), Some(Notification::Closed));
     assert_eq!(scene.world.reactor().send_to(second, b"!"), None);
-    scene.world.settle();
+    scene.world.run_until_blocked();
     let stream = scene.called();
-    assert_eq!(scene.world.hears(stream), b"hello!");
+    assert_eq!(scene.world.peer_receives_all(stream), b"hello!");
     scene.end();
 }
 
@@ -471,14 +471,14 @@ fn a_stop_ends_a_call_to_which_nothing_was_said_and_waits_for_the_others() {
         let mut scene = Scene::calm(host, word);
         scene.call(b'x');
         let stream = scene.called();
-        scene.world.kernel().ring();
-        scene.world.live(150);
+        scene.world.kernel().signal_stop();
+        scene.world.run_for(150);
         match hears {
             Some(bytes) => {
-                assert_eq!(scene.world.hears(stream), bytes);
-                assert_eq!(scene.world.kernel().peer_hears(stream, 1), Heard::Fin);
+                assert_eq!(scene.world.peer_receives_all(stream), bytes);
+                assert_eq!(scene.world.kernel().peer_receives(stream, 1), PeerReceived::Fin);
                 scene.world.kernel().peer_closes(stream);
-                scene.world.settle();
+                scene.world.run_until_blocked();
             }
             None => {
                 assert_eq!(scene.world.kernel().streams[stream].descriptor, None, "it is closed");
@@ -487,7 +487,7 @@ fn a_stop_ends_a_call_to_which_nothing_was_said_and_waits_for_the_others() {
         assert_eq!(scene.closed(), Some(why));
         let peer = scene.peer;
         scene.world.kernel().peer_closes(peer);
-        scene.world.settle();
+        scene.world.run_until_blocked();
         assert!(scene.world.reactor().is_stopped());
         assert_eq!(scene.world.reactor().run().unwrap(), Stopped::Graceful);
         scene.world.stop();
@@ -502,7 +502,7 @@ fn a_reactor_calls_before_its_first_turn() {
         (ANSWERS, None),
         (Host::Unreachable { error: errno::ENETUNREACH }, Some(ErrorKind::NetworkUnreachable)),
     ] {
-        let mut world = World::calm();
+        let mut world = World::without_faults();
         world.kernel().hosts.insert(host(), is);
         let diary = Shared::default();
         let ledger = world.ledger.clone();
@@ -510,15 +510,15 @@ fn a_reactor_calls_before_its_first_turn() {
         let id = world.reactor().connect(host(), protocol);
         let news = if kind.is_some() { Some(Notification::Closed) } else { None };
         assert_eq!(world.reactor().send_to(id, b"Well, "), news);
-        world.live(21);
+        world.run_for(21);
         assert_eq!(diary.borrow().opened, u64::from(kind.is_none()));
-        assert_eq!(ledger.borrow().ending_of(host()), kind.map(CloseReason::ConnectFailed));
+        assert_eq!(ledger.borrow().close_reason_of(host()), kind.map(CloseReason::ConnectFailed));
         if kind.is_none() {
             let stream =
                 world.kernel().streams.iter().position(|stream| stream.peer == host()).unwrap();
-            assert_eq!(world.hears(stream), b"Well, hello");
+            assert_eq!(world.peer_receives_all(stream), b"Well, hello");
             world.kernel().peer_closes(stream);
-            world.settle();
+            world.run_until_blocked();
         }
         world.stop();
     }

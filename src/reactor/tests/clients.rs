@@ -64,7 +64,7 @@ struct Told {
 impl Told {
     fn of(seed: u64, faults: Faults, act: impl FnMut(&Call, &mut Replies<'_>) + 'static) -> Told {
         let mut world = World::new(seed, Limits::default(), faults);
-        world.kernel().open_mailbox(peer(7));
+        world.kernel().bind_peer(peer(7));
         let calls: Rc<RefCell<Vec<Call>>> = Rc::default();
         let script = Script { act, calls: calls.clone() };
         let client = world.reactor().connect_datagram(peer(7), script).unwrap();
@@ -78,13 +78,13 @@ impl Told {
     /// All that the peer has been sent and not heard yet.
     fn peer_hears(&mut self) -> Vec<Vec<u8>> {
         let mut kernel = self.world.kernel();
-        std::iter::from_fn(|| kernel.take_mail(peer(7))).collect()
+        std::iter::from_fn(|| kernel.peer_receives_datagram(peer(7))).collect()
     }
 
     /// The next poll tells of somebody else, and has no room for what happens to the client.
     fn be_in_a_crowd(&mut self) {
         let door = self.world.serve(2000, |_| crate::echo::Echo::new());
-        self.world.kernel().faults.events_at_once = 1;
+        self.world.kernel().faults.events_per_poll_max = 1;
         self.world.connect(door.port(), 1);
     }
 
@@ -111,13 +111,13 @@ fn a_client_asks_first_hears_the_answer_and_closes_its_socket() {
             Call::Elapsed | Call::Drained | Call::Failed(_) => {}
         });
         let open = told.world.kernel().descriptors_open();
-        told.world.settle();
+        told.world.run_until_blocked();
         assert_eq!(
             (told.calls(), told.peer_hears()),
             (vec![Call::Opened], vec![b"What time is it?".to_vec()])
         );
         told.peer_says(b"Noon.");
-        told.world.settle();
+        told.world.run_until_blocked();
         assert_eq!(
             (told.calls(), told.peer_hears()),
             (vec![Call::Heard(b"Noon.".to_vec())], vec![b"Thank you.".to_vec()])
@@ -140,15 +140,15 @@ fn that_nobody_is_there_is_told_and_costs_no_other_datagram() {
                 Call::Failed(_) => replies.cancel_timer(),
                 Call::Heard(_) | Call::Drained => {}
             });
-            told.world.settle();
+            told.world.run_until_blocked();
             assert_eq!((told.calls(), told.peer_hears().len()), (vec![Call::Opened], 1));
             if is_sending {
                 told.be_in_a_crowd();
-                told.world.be_held_up(20); // less than makes it look before the alarm rings
+                told.world.deschedule(20); // less than makes it look before the alarm rings
             }
             let client = told.client;
-            told.world.kernel().report_to_datagrams(client, errno::ECONNREFUSED);
-            told.world.settle();
+            told.world.kernel().report_icmp_error(client, errno::ECONNREFUSED);
+            told.world.run_until_blocked();
             let failed = Call::Failed(io::ErrorKind::ConnectionRefused);
             let expected = if is_sending { vec![Call::Elapsed, failed] } else { vec![failed] };
             assert_eq!(
@@ -158,7 +158,7 @@ fn that_nobody_is_there_is_told_and_costs_no_other_datagram() {
             let (errors, unsent) =
                 (told.world.stats().datagram_errors, told.world.stats().datagrams_unsent);
             assert_eq!((errors, unsent), (1, 0));
-            told.world.live(100);
+            told.world.run_for(100);
             assert_eq!(told.calls(), []);
             told.world.stop();
         }
@@ -175,11 +175,11 @@ fn who_has_closed_is_told_nothing_more() {
             Call::Elapsed | Call::Drained => {}
             Call::Failed(_) => panic!("it may have nothing left to work with"),
         });
-        told.world.settle();
+        told.world.run_until_blocked();
         let (client, open) = (told.client, told.world.kernel().descriptors_open());
-        told.world.kernel().report_to_datagrams(client, errno::ECONNREFUSED);
+        told.world.kernel().report_icmp_error(client, errno::ECONNREFUSED);
         told.peer_says(b"Noon.");
-        told.world.settle();
+        told.world.run_until_blocked();
         assert_eq!(told.calls(), [Call::Opened, Call::Heard(b"Noon.".to_vec())]);
         assert_eq!(
             (told.world.kernel().descriptors_open(), told.world.stats().panics),
@@ -206,11 +206,11 @@ fn an_alarm_rings_at_its_time_and_as_often_as_it_is_set() {
         for (wait_ms, expected) in
             [(18, vec![vec![20]]), (10, vec![vec![40]]), (40, vec![vec![80]])]
         {
-            told.world.live(wait_ms);
+            told.world.run_for(wait_ms);
             assert_eq!(told.peer_hears(), expected);
         }
         let client = told.client;
-        told.world.live(85);
+        told.world.run_for(85);
         assert_eq!(told.calls(), [Call::Opened, Call::Elapsed, Call::Elapsed, Call::Elapsed]);
         assert!(
             !told.world.kernel().peer_sends_datagram(peer(7), client, vec![1]),
@@ -229,11 +229,11 @@ fn an_answer_that_has_come_in_time_is_heard_before_a_late_alarm() {
             Call::Heard(_) => replies.cancel_timer(),
             Call::Elapsed | Call::Drained | Call::Failed(_) => {}
         });
-        told.world.settle();
+        told.world.run_until_blocked();
         told.be_in_a_crowd();
         told.peer_says(b"in time");
-        told.world.be_held_up(200);
-        told.world.live(50);
+        told.world.deschedule(200);
+        told.world.run_for(50);
         assert_eq!(told.calls(), [Call::Opened, Call::Heard(b"in time".to_vec())]);
         told.world.stop();
     });
@@ -244,7 +244,7 @@ fn who_has_much_to_say_is_asked_for_more_when_the_kernel_has_taken_what_there_wa
     // The kernel has room for a few at a time. All arrive, in order, and what waits is never more than was said at once.
     tell(|seed| {
         let mut next = 0_u8;
-        let faults = Faults { datagram_room: 3_000, call_us_max: 20, ..Faults::default() };
+        let faults = Faults { send_queue_bytes_max: 3_000, call_us_max: 20, ..Faults::default() };
         let mut told = Told::of(seed, faults, move |call, replies| match call {
             Call::Opened | Call::Drained if next < 200 => {
                 for _ in 0..20 {
@@ -256,7 +256,7 @@ fn who_has_much_to_say_is_asked_for_more_when_the_kernel_has_taken_what_there_wa
             Call::Drained => replies.close(),
             Call::Opened | Call::Heard(_) | Call::Elapsed | Call::Failed(_) => {}
         });
-        told.world.live(1_000);
+        told.world.run_for(1_000);
         let expected: Vec<Vec<u8>> = (0..200).map(|number| vec![number; 100]).collect();
         assert_eq!(told.peer_hears(), expected);
         assert_eq!(told.calls().len(), 11);
@@ -275,11 +275,11 @@ fn who_always_has_more_to_say_keeps_nobody_waiting_nor_a_stop() {
         });
         let address = told.world.serve(2000, |_| crate::echo::Echo::new());
         let stream = told.world.connect(address.port(), 1);
-        told.world.says(stream, b"May I?");
+        told.world.peer_sends(stream, b"May I?");
         for _ in 0..5 {
             told.world.reactor().turn(None).unwrap();
         }
-        assert_eq!(told.world.hears(stream), b"May I?");
+        assert_eq!(told.world.peer_receives_all(stream), b"May I?");
         assert!(told.peer_hears().len() >= 5);
         told.world.stop();
     });
@@ -308,12 +308,12 @@ fn a_panic_in_any_call_costs_what_was_asked_for_in_it() {
                     panic!("on purpose");
                 }
             });
-            told.world.live(5);
+            told.world.run_for(5);
             if matches!(bad, Call::Failed(_)) {
                 let client = told.client;
-                told.world.kernel().report_to_datagrams(client, errno::ECONNREFUSED);
+                told.world.kernel().report_icmp_error(client, errno::ECONNREFUSED);
             }
-            told.world.live(10);
+            told.world.run_for(10);
             let expected = if bad == Call::Opened { vec![bad] } else { vec![Call::Opened, bad] };
             assert_eq!(told.calls(), expected);
             assert_eq!(
@@ -321,7 +321,7 @@ fn a_panic_in_any_call_costs_what_was_asked_for_in_it() {
                 (1, vec![b"before".to_vec()])
             );
             told.peer_says(b"Are you well?");
-            told.world.settle();
+            told.world.run_until_blocked();
             assert_eq!(told.calls(), [Call::Heard(b"Are you well?".to_vec())]);
             told.world.stop();
         }
@@ -335,7 +335,7 @@ fn a_server_speaks_unasked_to_whom_it_names_and_answers_who_asks_in_between() {
     tell(|seed| {
         let mut world = World::new(seed, Limits::default(), Faults::default());
         let peers = [1, 2, 3].map(|number| SocketAddr::from(([10, 0, 0, 9], number)));
-        peers.iter().for_each(|&peer| world.kernel().open_mailbox(peer));
+        peers.iter().for_each(|&peer| world.kernel().bind_peer(peer));
         let act = move |call: &Call, replies: &mut Replies<'_>| match call {
             Call::Opened | Call::Elapsed => {
                 replies.send_to(peers[0], b"news");
@@ -350,12 +350,14 @@ fn a_server_speaks_unasked_to_whom_it_names_and_answers_who_asks_in_between() {
             }
             Call::Drained | Call::Failed(_) => {}
         };
-        let server = world.answer(DATAGRAMS, Script { act, calls: Rc::default() });
-        world.live(100);
+        let server = world.serve_datagrams(DATAGRAMS, Script { act, calls: Rc::default() });
+        world.run_for(100);
         world.kernel().peer_sends_datagram(peers[2], server, b"And me?".to_vec());
-        world.live(1_000);
+        world.run_for(1_000);
         let mail = peers.map(|peer| {
-            std::iter::from_fn(|| world.kernel().take_mail(peer)).collect::<Vec<_>>().concat()
+            std::iter::from_fn(|| world.kernel().peer_receives_datagram(peer))
+                .collect::<Vec<_>>()
+                .concat()
         });
         assert_eq!(mail[0], b"newsmoreaskednewsmorenewsmore");
         assert_eq!((&mail[1][..], &mail[2][..]), (&b"newsnewsnews"[..], &b"onetwo"[..]));
@@ -370,12 +372,12 @@ fn who_speaks_to_nobody_or_past_its_only_peer_is_not_heard() {
     tell(|seed| {
         let mut world = World::new(seed, Limits::default(), Faults::default());
         let script = |act: fn(&Call, &mut Replies<'_>)| Script { act, calls: Rc::default() };
-        world.answer(DATAGRAMS, script(|_, replies| replies.send(b"Hello?")));
+        world.serve_datagrams(DATAGRAMS, script(|_, replies| replies.send(b"Hello?")));
         world
             .reactor()
             .connect_datagram(peer(7), script(|_, replies| replies.send_to(peer(8), b"Hello?")))
             .unwrap();
-        world.settle();
+        world.run_until_blocked();
         let stats = world.stats();
         assert_eq!((stats.datagrams_unsent, stats.panics, stats.datagrams_out), (1, 1, 0));
         world.stop();
@@ -434,19 +436,19 @@ impl DatagramProtocol for Question {
 /// A world in which one peer has said `words` to a connection that asks over datagrams.
 fn asked(seed: u64, limits: Limits, words: &[u8]) -> (World, usize, Rc<RefCell<Vec<CloseReason>>>) {
     let mut world = World::new(seed, limits, Faults::default());
-    world.kernel().open_mailbox(peer(7));
+    world.kernel().bind_peer(peer(7));
     let endings: Rc<RefCell<Vec<CloseReason>>> = Rc::default();
     let shared = endings.clone();
     world.serve(2000, move |_| Asks { endings: shared.clone() });
     let stream = world.connect(2000, 1);
-    world.says(stream, words);
-    world.settle();
+    world.peer_sends(stream, words);
+    world.run_until_blocked();
     (world, stream, endings)
 }
 
 fn leave(mut world: World, stream: usize) {
     world.kernel().fail(stream, errno::ECONNRESET);
-    world.settle();
+    world.run_until_blocked();
     world.stop();
 }
 
@@ -458,12 +460,12 @@ fn a_connection_asks_over_datagrams_and_gets_the_answer() {
             for answer in [to_first, to_second] {
                 let mut kernel = world.kernel();
                 let (question, from) =
-                    kernel.take_mail_and_sender(peer(7)).expect("both have asked");
+                    kernel.peer_receives_datagram_from(peer(7)).expect("both have asked");
                 assert_eq!(question.len(), 1);
                 kernel.peer_sends_datagram(peer(7), from, answer.to_vec());
             }
-            world.settle();
-            world.hears(stream)
+            world.run_until_blocked();
+            world.peer_receives_all(stream)
         };
         let heard = answer(b"eleven", b"twelve");
         assert!(
@@ -481,23 +483,24 @@ fn what_a_datagram_protocol_asks_of_a_connection_is_done_and_of_one_that_has_gon
     tell(|seed| {
         for (answer, ending) in [(&b"bye"[..], None), (b"away", Some(CloseReason::Aborted))] {
             let (mut world, stream, _) = asked(seed, Limits::default(), b"a");
-            let (_, from) = world.kernel().take_mail_and_sender(peer(7)).expect("it has asked");
+            let (_, from) =
+                world.kernel().peer_receives_datagram_from(peer(7)).expect("it has asked");
             world.kernel().peer_sends_datagram(peer(7), from, answer.to_vec());
-            world.settle();
-            assert_eq!(world.ending_of(1), ending);
-            let last = if ending.is_none() { Heard::Fin } else { Heard::Reset };
-            assert_eq!(world.hears_at_last(stream), last);
+            world.run_until_blocked();
+            assert_eq!(world.close_reason_of(1), ending);
+            let last = if ending.is_none() { PeerReceived::Fin } else { PeerReceived::Reset };
+            assert_eq!(world.peer_receives_end(stream), last);
             leave(world, stream);
         }
         // The connection goes before the answer comes, and another takes its place: that one hears nothing.
         let (mut world, stream, endings) = asked(seed, Limits::default(), b"a");
         world.kernel().fail(stream, errno::ECONNRESET);
-        world.settle();
+        world.run_until_blocked();
         let newcomer = world.connect(2000, 2);
-        world.settle();
-        world.live(6_000);
+        world.run_until_blocked();
+        world.run_for(6_000);
         assert_eq!(
-            (world.hears(newcomer), &endings.borrow()[..]),
+            (world.peer_receives_all(newcomer), &endings.borrow()[..]),
             (vec![], &[CloseReason::Finished][..])
         );
         assert_eq!(world.reactor().effects.pending_notifications(), 0, "nobody is told of it");
@@ -512,11 +515,11 @@ fn a_datagram_client_for_which_there_is_no_room_is_told_of_its_end() {
         let limits = Limits { connections_max: 3, ..Limits::default() };
         let (mut world, stream, endings) = asked(seed, limits, b"abc");
         assert_eq!(*endings.borrow(), [CloseReason::ConnectFailed(io::ErrorKind::QuotaExceeded)]);
-        world.live(6_000);
-        assert_eq!(world.hears(stream), b"nobody knowsnobody knows");
+        world.run_for(6_000);
+        assert_eq!(world.peer_receives_all(stream), b"nobody knowsnobody knows");
         // Now there is room again.
-        world.says(stream, b"d");
-        world.settle();
+        world.peer_sends(stream, b"d");
+        world.run_until_blocked();
         assert_eq!(endings.borrow().len(), 3);
         leave(world, stream);
         assert_eq!(endings.borrow()[3..], [CloseReason::Stopped]);
@@ -549,20 +552,20 @@ fn a_batch_of_datagrams_that_sets_off_much_is_interrupted_and_goes_on() {
         let id: Rc<RefCell<Option<ConnectionId>>> = Rc::default();
         let shared = Rc::clone(&id);
         world.serve(2000, move |_| Hears(shared.clone()));
-        let server = world.answer(DATAGRAMS, Relays(id));
+        let server = world.serve_datagrams(DATAGRAMS, Relays(id));
         let stream = world.connect(2000, 1);
-        world.settle();
+        world.run_until_blocked();
         for _ in 0..5 {
             world.kernel().peer_sends_datagram(peer(7), server, b"!".to_vec());
         }
         for _ in 0..5 {
             world.turn();
             assert!(
-                world.hears(stream).len() <= 2 * crate::limits::EFFECTS_HIGH_WATERMARK,
+                world.peer_receives_all(stream).len() <= 2 * crate::limits::EFFECTS_HIGH_WATERMARK,
                 "the mark, overshot by one call"
             );
         }
-        world.settle();
+        world.run_until_blocked();
         assert_eq!(world.stats().datagrams_in, 5);
         leave(world, stream);
     });

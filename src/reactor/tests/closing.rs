@@ -48,21 +48,21 @@ fn an_end_from_any_call_is_told_once_and_leaves_nothing() {
             (Next::CloseWithoutLinger, CloseReason::Finished),
             (Next::Abort, CloseReason::Aborted),
         ] {
-            let mut world = World::calm();
+            let mut world = World::without_faults();
             world.serve(ECHO, move |_| EndsAt { call, how });
             let streams: Vec<usize> = (1..=3).map(|number| world.connect(ECHO, number)).collect();
             for &stream in &streams {
-                world.says(stream, b"Hello");
+                world.peer_sends(stream, b"Hello");
             }
-            world.live(1001);
+            world.run_for(1001);
             for &stream in &streams {
-                world.kernel().peer_finishes(stream);
+                world.kernel().peer_shuts_down(stream);
             }
-            world.live(3000);
+            world.run_for(3000);
             for (number, &stream) in (1..).zip(&streams) {
-                assert_eq!(world.ending_of(number), Some(why), "{how:?} in {call}");
-                let end = if how == Next::Abort { Heard::Reset } else { Heard::Fin };
-                assert_eq!(world.hears_at_last(stream), end, "{how:?} in {call}");
+                assert_eq!(world.close_reason_of(number), Some(why), "{how:?} in {call}");
+                let end = if how == Next::Abort { PeerReceived::Reset } else { PeerReceived::Fin };
+                assert_eq!(world.peer_receives_end(stream), end, "{how:?} in {call}");
             }
             world.stop();
         }
@@ -71,7 +71,7 @@ fn an_end_from_any_call_is_told_once_and_leaves_nothing() {
 
 #[test]
 fn a_slot_is_not_given_away_in_the_turn_in_which_it_ends() {
-    let (mut world, streams) = echoing_to(2);
+    let (mut world, streams) = echo_world_with(2);
     let slots = |world: &World| {
         let slots = &world.reactor.as_ref().unwrap().slots;
         slots
@@ -83,26 +83,30 @@ fn a_slot_is_not_given_away_in_the_turn_in_which_it_ends() {
     let before = slots(&world);
     // In one batch: the first ends, the second speaks, a third comes.
     world.kernel().peer_closes(streams[0]);
-    world.says(streams[1], b"two");
+    world.peer_sends(streams[1], b"two");
     let third = world.connect(ECHO, 3);
-    world.says(third, b"three");
+    world.peer_sends(third, b"three");
     world.turn();
     let after = slots(&world);
     assert!(!after.contains(&before[0]), "{before:?}, then {after:?}");
     // Then the fourth has the slot and the descriptor of the first.
     let fourth = world.connect(ECHO, 4);
-    world.says(fourth, b"four");
+    world.peer_sends(fourth, b"four");
     world.turn();
     assert_eq!(slots(&world).len(), 3);
     assert!(slots(&world).contains(&before[0]));
     world.turn();
     assert_eq!(
-        [world.hears(streams[1]), world.hears(third), world.hears(fourth)],
+        [
+            world.peer_receives_all(streams[1]),
+            world.peer_receives_all(third),
+            world.peer_receives_all(fourth)
+        ],
         [&b"two"[..], b"three", b"four"]
     );
     for stream in [streams[1], third, fourth] {
         world.kernel().peer_closes(stream);
     }
-    world.settle();
+    world.run_until_blocked();
     world.stop();
 }

@@ -19,23 +19,23 @@ fn who_is_paused_by_another_is_not_heard_until_it_is_resumed() {
         },
         stay,
     );
-    world.says(streams[1], b"p");
-    world.settle();
-    world.says(streams[0], b"abc");
-    world.settle();
+    world.peer_sends(streams[1], b"p");
+    world.run_until_blocked();
+    world.peer_sends(streams[0], b"abc");
+    world.run_until_blocked();
     assert_eq!(
-        (world.hears(streams[0]), world.kernel().streams[streams[0]].arrived.len()),
+        (world.peer_receives_all(streams[0]), world.kernel().streams[streams[0]].arrived.len()),
         (vec![], 3),
         "not even read"
     );
-    world.says(streams[1], b"r");
-    world.settle();
-    assert_eq!(world.hears(streams[0]), b"abc");
-    world.says(streams[0], b"pd"); // itself, behind which it has read more
-    world.settle();
-    world.says(streams[1], b"r");
-    world.settle();
-    assert_eq!(world.hears(streams[0]), b"d");
+    world.peer_sends(streams[1], b"r");
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(streams[0]), b"abc");
+    world.peer_sends(streams[0], b"pd"); // itself, behind which it has read more
+    world.run_until_blocked();
+    world.peer_sends(streams[1], b"r");
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(streams[0]), b"d");
     leave(world, &streams);
 }
 
@@ -57,31 +57,31 @@ fn a_connection_that_has_sent_its_fin_hears_on_and_takes_nothing() {
         },
         stay,
     );
-    world.says(streams[1], b"fs");
-    world.settle();
+    world.peer_sends(streams[1], b"fs");
+    world.run_until_blocked();
     assert_eq!(
         diary.borrow().news,
         [(1, 0, Notification::Closed)],
         "from when the FIN was asked for"
     );
-    let mut heard = world.hears(streams[0]);
+    let mut heard = world.peer_receives_all(streams[0]);
     assert_eq!(
-        world.kernel().peer_hears(streams[0], 1),
-        Heard::Nothing,
+        world.kernel().peer_receives(streams[0], 1),
+        PeerReceived::WouldBlock,
         "it comes behind the rest"
     );
-    world.settle();
-    heard.extend(world.hears(streams[0]));
-    world.settle();
+    world.run_until_blocked();
+    heard.extend(world.peer_receives_all(streams[0]));
+    world.run_until_blocked();
     assert!(heard == text_of(1, 0, 15_000));
-    assert_eq!(world.kernel().peer_hears(streams[0], 1), Heard::Fin);
-    world.says(streams[0], b"On and on");
-    world.settle();
-    assert_eq!(world.hears(streams[1]), b"On and on");
-    world.kernel().peer_finishes(streams[0]);
-    world.settle();
+    assert_eq!(world.kernel().peer_receives(streams[0], 1), PeerReceived::Fin);
+    world.peer_sends(streams[0], b"On and on");
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(streams[1]), b"On and on");
+    world.kernel().peer_shuts_down(streams[0]);
+    world.run_until_blocked();
     assert_eq!(
-        world.ending_of(1),
+        world.close_reason_of(1),
         Some(CloseReason::Finished),
         "both have said all, and it is over at once"
     );
@@ -109,21 +109,24 @@ fn a_connection_ends_when_both_directions_have_and_not_before() {
         );
         let finish = |world: &mut World, is_ours: bool| {
             if is_ours {
-                world.says(streams[1], b"f");
+                world.peer_sends(streams[1], b"f");
             } else {
-                world.kernel().peer_finishes(streams[0]);
+                world.kernel().peer_shuts_down(streams[0]);
             }
-            world.settle();
+            world.run_until_blocked();
         };
-        world.says(streams[1], b"w");
+        world.peer_sends(streams[1], b"w");
         finish(&mut world, ours_comes_first);
         // To resume who hears nothing more, and to tell it news, ends nothing.
-        world.says(streams[1], b"ra");
-        world.settle();
-        assert_eq!(world.ending_of(1), None);
-        assert_eq!(world.hears(streams[0]), if ours_comes_first { &b""[..] } else { b"a" });
+        world.peer_sends(streams[1], b"ra");
+        world.run_until_blocked();
+        assert_eq!(world.close_reason_of(1), None);
+        assert_eq!(
+            world.peer_receives_all(streams[0]),
+            if ours_comes_first { &b""[..] } else { b"a" }
+        );
         finish(&mut world, !ours_comes_first);
-        assert_eq!(world.ending_of(1), Some(CloseReason::Finished), "at once");
+        assert_eq!(world.close_reason_of(1), Some(CloseReason::Finished), "at once");
         assert_eq!(diary.borrow().news.last(), Some(&(1, 0, Notification::Closed)));
         leave(world, &streams[1..]);
     }
@@ -142,12 +145,15 @@ fn a_protocol_that_speaks_after_its_fin_ends_its_connection() {
         },
         stay,
     );
-    world.says(streams[0], b"af");
-    world.settle();
-    assert_eq!((world.hears(streams[0]), world.ending_of(1)), (b"a".to_vec(), None));
-    world.says(streams[0], b"b");
-    world.settle();
-    assert_eq!(world.ending_of(1), Some(CloseReason::WriteAfterShutdown));
+    world.peer_sends(streams[0], b"af");
+    world.run_until_blocked();
+    assert_eq!(
+        (world.peer_receives_all(streams[0]), world.close_reason_of(1)),
+        (b"a".to_vec(), None)
+    );
+    world.peer_sends(streams[0], b"b");
+    world.run_until_blocked();
+    assert_eq!(world.close_reason_of(1), Some(CloseReason::WriteAfterShutdown));
     world.stop();
 }
 
@@ -162,17 +168,17 @@ fn who_is_closed_in_the_turn_in_which_its_deadline_comes_closes_in_order() {
         },
         stay,
     );
-    world.says(streams[1], b"x");
-    world.be_held_up(61_000);
-    world.settle();
+    world.peer_sends(streams[1], b"x");
+    world.deschedule(61_000);
+    world.run_until_blocked();
     assert_eq!(
-        (world.ending_of(1), world.hears_at_last(streams[0])),
-        (None, Heard::Fin),
+        (world.close_reason_of(1), world.peer_receives_end(streams[0])),
+        (None, PeerReceived::Fin),
         "it lingers"
     );
     world.kernel().peer_closes(streams[0]);
-    world.settle();
-    assert_eq!(world.ending_of(1), Some(CloseReason::Finished));
+    world.run_until_blocked();
+    assert_eq!(world.close_reason_of(1), Some(CloseReason::Finished));
     leave(world, &streams[1..]);
 }
 
@@ -194,22 +200,22 @@ fn who_is_aborted_is_reset_whatever_it_was_about_to_do() {
         stay,
     );
     // One listens and much waits, one closes, one has paused, one is idle.
-    world.says(streams[2], b"p");
-    world.says(streams[4], b"wmc");
-    world.settle();
-    world.says(streams[4], b"a");
-    world.settle();
+    world.peer_sends(streams[2], b"p");
+    world.peer_sends(streams[4], b"wmc");
+    world.run_until_blocked();
+    world.peer_sends(streams[4], b"a");
+    world.run_until_blocked();
     for number in 1..=4 {
-        assert_eq!(world.ending_of(number), Some(CloseReason::Aborted), "{number}");
+        assert_eq!(world.close_reason_of(number), Some(CloseReason::Aborted), "{number}");
     }
     for &stream in &streams[..4] {
-        assert_eq!(world.hears_at_last(stream), Heard::Reset);
+        assert_eq!(world.peer_receives_end(stream), PeerReceived::Reset);
     }
     assert_eq!(diary.borrow().news, [0, 1, 2, 3].map(|about| (4, about, Notification::Closed)));
     // Who has gone is left alone.
-    world.says(streams[4], b"a");
-    world.settle();
-    assert_eq!(world.ending_of(5), None);
+    world.peer_sends(streams[4], b"a");
+    world.run_until_blocked();
+    assert_eq!(world.close_reason_of(5), None);
     leave(world, &streams[4..]);
 }
 
@@ -226,13 +232,13 @@ fn who_watches_is_told_once_of_the_end_and_at_once_if_that_was_before() {
         },
         stay,
     );
-    world.says(streams[1], b"w");
-    world.settle();
+    world.peer_sends(streams[1], b"w");
+    world.run_until_blocked();
     world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
-    world.settle();
+    world.run_until_blocked();
     assert_eq!(diary.borrow().news, [(1, 0, Notification::Closed)]);
-    world.says(streams[2], b"w");
-    world.settle();
+    world.peer_sends(streams[2], b"w");
+    world.run_until_blocked();
     assert_eq!(
         diary.borrow().news[1..],
         [(2, 0, Notification::Closed), (2, 0, Notification::Closed)],

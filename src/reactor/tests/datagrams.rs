@@ -22,16 +22,20 @@ fn one_peer_that_cannot_be_reached_costs_no_neighbour_its_answer() {
     {
         for seed in 1..=4 {
             let mut world = World::new(seed, Limits::default(), Faults::default()); // by batches and one by one
-            let datagrams = world.answer(DATAGRAMS, Echo::new());
+            let datagrams = world.serve_datagrams(DATAGRAMS, Echo::new());
             world.kernel().faults.unreachable = Some((peer(103), error));
             for number in 101..=110 {
-                let peer = mailbox(&world, number);
+                let peer = bound_peer(&world, number);
                 world.kernel().peer_sends_datagram(peer, datagrams, text_of(number, 0, 20));
             }
-            assert_eq!(world.settle(), 1, "errno {error}");
+            assert_eq!(world.run_until_blocked(), 1, "errno {error}");
             for number in 101..=110 {
                 let answer = (number != 103).then(|| text_of(number, 0, 20));
-                assert_eq!(world.kernel().take_mail(peer(number)), answer, "errno {error}");
+                assert_eq!(
+                    world.kernel().peer_receives_datagram(peer(number)),
+                    answer,
+                    "errno {error}"
+                );
             }
             assert_eq!((world.stats().datagrams_out, world.stats().datagrams_unsent), (9, 1));
             world.stop();
@@ -42,19 +46,16 @@ fn one_peer_that_cannot_be_reached_costs_no_neighbour_its_answer() {
 #[test]
 fn a_train_that_no_device_cuts_leaves_one_by_one() {
     for seed in 1..=8 {
-        let mut world = World::new(
-            seed,
-            Limits::default(),
-            Faults { refuses_trains: true, ..Faults::default() },
-        );
-        let datagrams = world.answer(DATAGRAMS, Echo::new());
-        let peer = mailbox(&world, 1);
+        let mut world =
+            World::new(seed, Limits::default(), Faults { refuses_gso: true, ..Faults::default() });
+        let datagrams = world.serve_datagrams(DATAGRAMS, Echo::new());
+        let peer = bound_peer(&world, 1);
         for number in 0..30 {
             world.kernel().peer_sends_datagram(peer, datagrams, text_of(number, 0, 100));
         }
-        world.settle();
+        world.run_until_blocked();
         for number in 0..30 {
-            assert_eq!(world.kernel().take_mail(peer), Some(text_of(number, 0, 100)));
+            assert_eq!(world.kernel().peer_receives_datagram(peer), Some(text_of(number, 0, 100)));
         }
         world.stop();
     }
@@ -66,10 +67,10 @@ fn answers_that_find_no_room_wait_and_leave_in_order() {
         let mut world = World::new(
             seed,
             Limits::default(),
-            Faults { datagram_room: 2_000, ..Faults::default() },
+            Faults { send_queue_bytes_max: 2_000, ..Faults::default() },
         );
-        let datagrams = world.answer(DATAGRAMS, Echo::new());
-        let peer = mailbox(&world, 1);
+        let datagrams = world.serve_datagrams(DATAGRAMS, Echo::new());
+        let peer = bound_peer(&world, 1);
         for number in 0..500 {
             world.kernel().peer_sends_datagram(
                 peer,
@@ -77,10 +78,10 @@ fn answers_that_find_no_room_wait_and_leave_in_order() {
                 text_of(number, 0, 300 + usize::from(number % 7)),
             );
         }
-        world.settle();
+        world.run_until_blocked();
         for number in 0..500 {
             assert_eq!(
-                world.kernel().take_mail(peer),
+                world.kernel().peer_receives_datagram(peer),
                 Some(text_of(number, 0, 300 + usize::from(number % 7)))
             );
         }
@@ -90,13 +91,13 @@ fn answers_that_find_no_room_wait_and_leave_in_order() {
 
 #[test]
 fn neither_port_0_nor_our_own_address_is_answered() {
-    let mut world = World::calm();
-    let datagrams = world.answer(DATAGRAMS, Echo::new());
+    let mut world = World::without_faults();
+    let datagrams = world.serve_datagrams(DATAGRAMS, Echo::new());
     for peer in [peer(0), datagrams] {
-        world.kernel().open_mailbox(peer);
+        world.kernel().bind_peer(peer);
         world.kernel().peer_sends_datagram(peer, datagrams, b"Who are you?".to_vec());
-        world.settle();
-        assert_eq!(world.kernel().take_mail(peer), None);
+        world.run_until_blocked();
+        assert_eq!(world.kernel().peer_receives_datagram(peer), None);
     }
     assert_eq!(world.stats().datagrams_dropped, 2);
     world.stop();
@@ -106,13 +107,13 @@ fn neither_port_0_nor_our_own_address_is_answered() {
 fn an_old_datagrams_error_hides_no_new_datagram() {
     for seed in 1..=4 {
         let mut world = World::new(seed, Limits::default(), Faults::default());
-        let datagrams = world.answer(DATAGRAMS, Echo::new());
-        let peer = mailbox(&world, 1);
+        let datagrams = world.serve_datagrams(DATAGRAMS, Echo::new());
+        let peer = bound_peer(&world, 1);
         for round in 0..20 {
-            world.kernel().report_to_datagrams(datagrams, errno::ECONNREFUSED);
+            world.kernel().report_icmp_error(datagrams, errno::ECONNREFUSED);
             world.kernel().peer_sends_datagram(peer, datagrams, vec![round; 9]);
-            world.settle();
-            assert_eq!(world.kernel().take_mail(peer), Some(vec![round; 9]));
+            world.run_until_blocked();
+            assert_eq!(world.kernel().peer_receives_datagram(peer), Some(vec![round; 9]));
         }
         assert_eq!(world.stats().datagram_errors, 20);
         world.stop();

@@ -20,13 +20,13 @@ fn a_pipeline_that_sets_off_much_is_interrupted_and_goes_on() {
         stay,
     );
     let words = text_of(1, 0, 3 * EFFECTS_HIGH_WATERMARK + 5);
-    world.says(streams[1], &words);
+    world.peer_sends(streams[1], &words);
     let mut heard = Vec::new();
     let mut turns = 0;
     while heard.len() < words.len() {
         world.turn();
         turns += 1;
-        let more = world.hears(streams[0]);
+        let more = world.peer_receives_all(streams[0]);
         assert!(
             more.len() <= 2 * EFFECTS_HIGH_WATERMARK,
             "{} in turn {turns}: what two turns may set off",
@@ -55,8 +55,8 @@ fn a_pipeline_that_sends_much_is_interrupted_too() {
         stay,
     );
     let words: Vec<u8> = (1..72).collect();
-    world.says(streams[0], &words);
-    world.settle();
+    world.peer_sends(streams[0], &words);
+    world.run_until_blocked();
     assert_eq!(world.stats().sends_rejected, 0);
     let effects = &world.reactor().effects;
     assert!(
@@ -82,13 +82,16 @@ fn what_is_sent_to_nobody_is_forgotten() {
         stay,
     );
     for _ in 0..100 {
-        world.says(streams[1], b"-");
-        world.settle();
+        world.peer_sends(streams[1], b"-");
+        world.run_until_blocked();
         assert!(world.reactor().effects.bytes.is_empty());
     }
-    world.says(streams[1], b"x");
-    world.settle();
-    assert_eq!((world.hears(streams[0]), world.stats().sends_rejected), (b"x".to_vec(), 0));
+    world.peer_sends(streams[1], b"x");
+    world.run_until_blocked();
+    assert_eq!(
+        (world.peer_receives_all(streams[0]), world.stats().sends_rejected),
+        (b"x".to_vec(), 0)
+    );
     leave(world, &streams);
 }
 
@@ -106,14 +109,15 @@ fn what_all_set_off_in_one_turn_is_bounded() {
         stay,
     );
     for &stream in &streams {
-        world.says(stream, &[b'x'; EFFECTS_HIGH_WATERMARK]);
+        world.peer_sends(stream, &[b'x'; EFFECTS_HIGH_WATERMARK]);
     }
     let at_most =
         usize::try_from(TURN_BYTES_MAX / EFFECT_BYTES).unwrap().div_ceil(EFFECTS_HIGH_WATERMARK);
     let mut had_their_turn = 0;
     for turns in 1..=100usize.div_ceil(at_most) {
         world.turn();
-        let now = streams.iter().filter(|&&stream| !world.hears(stream).is_empty()).count();
+        let now =
+            streams.iter().filter(|&&stream| !world.peer_receives_all(stream).is_empty()).count();
         assert!(now <= at_most, "{now} in turn {turns}");
         had_their_turn += now;
     }
@@ -152,21 +156,21 @@ fn what_is_set_off_when_everybody_has_been_driven_has_a_bound_of_its_own() {
             Next::Unchanged
         }
     }
-    let mut world = World::calm();
+    let mut world = World::without_faults();
     let diary: Rc<RefCell<Diary>> = Rc::default();
     let shared = diary.clone();
     world.serve(ROOM, move |_| Late(shared.clone(), much));
     let streams: Vec<usize> = (1..=5).map(|number| world.connect(ROOM, number)).collect();
-    world.settle();
-    streams[1..].iter().for_each(|&stream| world.says(stream, b"x"));
+    world.run_until_blocked();
+    streams[1..].iter().for_each(|&stream| world.peer_sends(stream, b"x"));
     world.turn();
-    world.be_held_up(10);
+    world.deschedule(10);
     for rung in 1..=4 {
         world.turn();
         assert_eq!(diary.borrow().drained.len(), rung, "one alarm in each turn");
     }
     world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
-    world.settle();
+    world.run_until_blocked();
     assert_eq!((diary.borrow().news.len(), world.stats().panics), (4, 0));
     leave(world, &streams[1..]);
 }
@@ -186,7 +190,7 @@ fn newcomers_who_set_off_much_are_let_in_one_by_one() {
             Advance::consumed(input.len())
         }
     }
-    let mut world = World::calm();
+    let mut world = World::without_faults();
     let all: Rc<RefCell<Vec<ConnectionId>>> = Rc::default();
     let shared = all.clone();
     world.serve(ROOM, move |_| Herald(shared.clone()));
@@ -195,7 +199,7 @@ fn newcomers_who_set_off_much_are_let_in_one_by_one() {
         world.turn();
         assert_eq!(all.borrow().len(), come);
     }
-    world.settle();
+    world.run_until_blocked();
     leave(world, &streams);
 }
 
@@ -217,12 +221,12 @@ fn news_that_is_answered_with_effects_holds_up_nobody() {
         },
     );
     world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
-    world.settle();
-    world.says(streams[1], b"g");
+    world.run_until_blocked();
+    world.peer_sends(streams[1], b"g");
     for turns in 1..=50 {
-        world.says(streams[2], b"x");
+        world.peer_sends(streams[2], b"x");
         world.turn();
-        assert_eq!(world.hears(streams[2]), b"x", "in that very turn");
+        assert_eq!(world.peer_receives_all(streams[2]), b"x", "in that very turn");
         assert_eq!(diary.borrow().news.len(), turns, "once a turn");
     }
     world.kernel().fail(streams[1], crate::testing::simulated::errno::ECONNRESET);
@@ -242,9 +246,9 @@ fn news_that_comes_faster_than_it_is_told_has_a_bound() {
         stay,
     );
     world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
-    world.settle();
+    world.run_until_blocked();
     for turn in 0..100 {
-        world.says(streams[1], b"!");
+        world.peer_sends(streams[1], b"!");
         world.turn();
         let untold = world.reactor().effects.pending_notifications();
         assert!(
@@ -252,7 +256,7 @@ fn news_that_comes_faster_than_it_is_told_has_a_bound() {
             "{untold} after {turn} turns"
         );
     }
-    world.settle();
+    world.run_until_blocked();
     leave(world, &streams[1..]);
 }
 
@@ -275,13 +279,13 @@ fn much_news_is_told_in_several_turns() {
         stay,
     );
     world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
-    world.settle();
-    world.says(streams[1], b"!");
+    world.run_until_blocked();
+    world.peer_sends(streams[1], b"!");
     let mut told = 0;
     while told < count {
-        world.says(streams[2], b"x");
+        world.peer_sends(streams[2], b"x");
         world.turn();
-        assert_eq!(world.hears(streams[2]), b"x", "others have their share");
+        assert_eq!(world.peer_receives_all(streams[2]), b"x", "others have their share");
         let more = diary.borrow().news.len() - told;
         assert_eq!(more, NOTIFICATIONS_PER_TURN.min(count - told));
         told += more;
@@ -301,10 +305,10 @@ fn the_memory_of_much_news_is_given_back() {
         stay,
     );
     world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
-    world.settle();
-    world.says(streams[1], b"x");
+    world.run_until_blocked();
+    world.peer_sends(streams[1], b"x");
     world.turn();
-    world.settle();
+    world.run_until_blocked();
     assert!(world.reactor().effects.notification_capacity() <= EFFECTS_HIGH_WATERMARK);
     leave(world, &streams[1..]);
 }

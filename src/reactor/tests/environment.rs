@@ -6,7 +6,7 @@ use super::protocols::text_of;
 use super::*;
 use crate::testing::simulated::errno;
 use crate::testing::simulated::kernel::Actor;
-use crate::testing::simulated::stream::{Heard, Stream};
+use crate::testing::simulated::stream::{PeerReceived, Stream};
 
 /// Sends datagrams, each unlike all others, and holds the answers against them.
 pub(super) struct Correspondent {
@@ -23,7 +23,7 @@ pub(super) struct Correspondent {
 
 impl Actor for Correspondent {
     fn act(&mut self, kernel: &mut Kernel) -> Option<u64> {
-        while let Some(mail) = kernel.take_mail(self.peer) {
+        while let Some(mail) = kernel.peer_receives_datagram(self.peer) {
             let payload = mail.strip_prefix(&self.prefix[..]).expect("an answer has its prefix");
             let place = self.waiting.iter().position(|waiting| waiting == payload);
             self.waiting.swap_remove(
@@ -55,7 +55,7 @@ impl Actor for Correspondent {
         Some(kernel.rng.u64(..20_000))
     }
 
-    fn plight(&self) -> String {
+    fn describe_wait(&self) -> String {
         format!(
             "{} waits for {} datagrams and will send {}",
             self.peer,
@@ -74,31 +74,34 @@ impl Actor for Weather {
     fn act(&mut self, kernel: &mut Kernel) -> Option<u64> {
         self.changes = self.changes.saturating_sub(1);
         if self.changes == 0 {
-            kernel.faults.exhausted = None;
+            kernel.faults.accept_error = None;
             return None;
         }
         match kernel.rng.u8(..5) {
             0 => {
-                kernel.faults.exhausted = Some(kernel.one_of(&[
+                kernel.faults.accept_error = Some(kernel.pick_error(&[
                     errno::EMFILE,
                     errno::ENFILE,
                     errno::ENOBUFS,
                     errno::ENOMEM,
                 ]));
             }
-            1 => kernel.faults.exhausted = None,
+            1 => kernel.faults.accept_error = None,
             2 => kernel.wall_us = kernel.rng.i64(-1_000_000_000_000_000..3_000_000_000_000_000),
-            3 => kernel.raise_any_false_alarm(),
+            3 => kernel.queue_random_spurious_event(),
             _ => {
-                let error =
-                    kernel.one_of(&[errno::ECONNREFUSED, errno::EHOSTUNREACH, errno::ENETUNREACH]);
-                kernel.report_to_datagrams(self.datagrams_at, error);
+                let error = kernel.pick_error(&[
+                    errno::ECONNREFUSED,
+                    errno::EHOSTUNREACH,
+                    errno::ENETUNREACH,
+                ]);
+                kernel.report_icmp_error(self.datagrams_at, error);
             }
         }
         Some(kernel.rng.u64(..300_000))
     }
 
-    fn plight(&self) -> String {
+    fn describe_wait(&self) -> String {
         format!("the weather changes {} times more", self.changes)
     }
 }
@@ -109,11 +112,11 @@ pub(super) struct Ringer;
 impl Actor for Ringer {
     fn act(&mut self, kernel: &mut Kernel) -> Option<u64> {
         kernel.is_stopping = true;
-        kernel.ring();
+        kernel.signal_stop();
         None
     }
 
-    fn plight(&self) -> String {
+    fn describe_wait(&self) -> String {
         "the bell will ring".to_string()
     }
 }
@@ -129,7 +132,7 @@ pub(super) struct Mirror {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MirrorsEnd {
     NotYet,
-    Heard,
+    PeerReceived,
     Said,
 }
 
@@ -139,11 +142,11 @@ impl Mirror {
         let (bytes, end) = self.owed.entry(stream).or_insert((Vec::new(), MirrorsEnd::NotYet));
         if bytes.len() < self.held_max && *end == MirrorsEnd::NotYet {
             let count_max = kernel.rng.usize(1..=self.held_max);
-            match kernel.peer_hears(stream, count_max) {
-                Heard::Bytes(more) => bytes.extend(more),
-                Heard::Nothing => {}
-                Heard::Fin => *end = MirrorsEnd::Heard,
-                Heard::Reset => *end = MirrorsEnd::Said,
+            match kernel.peer_receives(stream, count_max) {
+                PeerReceived::Bytes(more) => bytes.extend(more),
+                PeerReceived::WouldBlock => {}
+                PeerReceived::Fin => *end = MirrorsEnd::PeerReceived,
+                PeerReceived::Reset => *end = MirrorsEnd::Said,
             }
         }
         let room = ARRIVED_MAX.saturating_sub(kernel.streams[stream].arrived.len());
@@ -152,9 +155,9 @@ impl Mirror {
             kernel.peer_sends(stream, &bytes[..count]);
             bytes.drain(..count);
         }
-        if bytes.is_empty() && *end == MirrorsEnd::Heard {
+        if bytes.is_empty() && *end == MirrorsEnd::PeerReceived {
             *end = MirrorsEnd::Said;
-            kernel.peer_finishes(stream);
+            kernel.peer_shuts_down(stream);
         }
     }
 }
@@ -169,11 +172,11 @@ impl Actor for Mirror {
         for &stream in &called {
             self.reflect(kernel, stream);
         }
-        let is_done = kernel.others_are_done() && called.is_empty();
+        let is_done = kernel.other_actors_are_done() && called.is_empty();
         (!is_done).then(|| kernel.rng.u64(1..3000))
     }
 
-    fn plight(&self) -> String {
+    fn describe_wait(&self) -> String {
         let owed: Vec<_> =
             self.owed.iter().map(|(stream, (bytes, end))| (stream, bytes.len(), end)).collect();
         format!("{} owes {owed:?}", self.address)

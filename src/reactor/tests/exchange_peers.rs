@@ -15,7 +15,7 @@ pub(super) struct Mate {
     pub(super) hear_max: usize,
     pub(super) delay_us_max: u64,
     pub(super) farewell: Farewell,
-    pub(super) has_finished: bool,
+    pub(super) has_shut_down: bool,
     pub(super) patience: u32,
     pub(super) partial: Vec<u8>,
     /// Whose peer it is, once it has been told.
@@ -87,7 +87,7 @@ impl Mate {
             hear_max,
             delay_us_max,
             farewell,
-            has_finished: false,
+            has_shut_down: false,
             patience,
             partial,
             member: None,
@@ -100,8 +100,8 @@ impl Actor for Mate {
         let stream = match self.place {
             Ok(stream) => stream,
             Err((peer, server)) => {
-                let room_max = [500, 5_000, 60_000][kernel.rng.usize(..3)];
-                let stream = kernel.connect(peer, server, room_max)?;
+                let buffer_bytes = [500, 5_000, 60_000][kernel.rng.usize(..3)];
+                let stream = kernel.peer_connects(peer, server, buffer_bytes)?;
                 self.place = Ok(stream);
                 stream
             }
@@ -112,10 +112,10 @@ impl Actor for Mate {
             self.left -= count;
         }
         self.patience -= u32::from(self.left == 0 && self.patience > 0);
-        if self.left == 0 && self.patience == 0 && !self.has_finished {
-            self.has_finished = true;
+        if self.left == 0 && self.patience == 0 && !self.has_shut_down {
+            self.has_shut_down = true;
             match self.farewell {
-                Farewell::Finish | Farewell::Wait => kernel.peer_finishes(stream),
+                Farewell::Finish | Farewell::Wait => kernel.peer_shuts_down(stream),
                 Farewell::Close => kernel.peer_closes(stream),
                 Farewell::Reset => kernel.fail(stream, errno::ECONNRESET),
                 Farewell::Vanish => {}
@@ -125,21 +125,21 @@ impl Actor for Mate {
             }
         }
         let count_max = kernel.rng.usize(1..=self.hear_max);
-        match kernel.peer_hears(stream, count_max) {
-            Heard::Bytes(bytes) => self.hear(&bytes),
-            Heard::Nothing => {}
-            Heard::Fin => {
-                let is_well = !kernel.is_stopping && !kernel.streams[stream].was_hurt;
+        match kernel.peer_receives(stream, count_max) {
+            PeerReceived::Bytes(bytes) => self.hear(&bytes),
+            PeerReceived::WouldBlock => {}
+            PeerReceived::Fin => {
+                let is_well = !kernel.is_stopping && !kernel.streams[stream].was_faulted;
                 assert!(
                     self.partial.is_empty() || !is_well,
                     "the end comes within a letter: {}",
-                    self.plight()
+                    self.describe_wait()
                 );
                 self.books.borrow_mut().heard_out.extend(self.member.filter(|_| is_well));
                 kernel.peer_closes(stream);
                 return None;
             }
-            Heard::Reset => {
+            PeerReceived::Reset => {
                 kernel.peer_closes(stream);
                 return None;
             }
@@ -147,7 +147,7 @@ impl Actor for Mate {
         Some(kernel.rng.u64(..=self.delay_us_max))
     }
 
-    fn plight(&self) -> String {
+    fn describe_wait(&self) -> String {
         format!(
             "{:?} of {:?} has {} left and {} of a letter",
             self.farewell,
@@ -179,12 +179,12 @@ impl Actor for Household {
             }
         }
         // While it acts itself, it is not among those who are not done.
-        let is_over = kernel.plights().is_empty()
+        let is_over = kernel.describe_waits().is_empty()
             && kernel.streams.iter().all(|stream| stream.descriptor.is_none());
         (!is_over).then_some(20_000)
     }
 
-    fn plight(&self) -> String {
+    fn describe_wait(&self) -> String {
         format!("the hosts have let in {}", self.seen)
     }
 }

@@ -10,7 +10,7 @@ pub(super) trait Ear {
     fn hear(&mut self, bytes: &[u8], server_is_stopping: bool);
     /// Has all come that should?
     fn is_content(&self) -> bool;
-    fn plight(&self) -> String;
+    fn describe_wait(&self) -> String;
 }
 
 /// Hears `left` bytes of the text `tag`.
@@ -42,7 +42,7 @@ impl Ear for Text {
         self.left == 0
     }
 
-    fn plight(&self) -> String {
+    fn describe_wait(&self) -> String {
         format!("has heard {} bytes and waits for {}", self.position, self.left)
     }
 }
@@ -128,7 +128,7 @@ impl Ear for Answers {
         self.heard == self.expected.len() && self.partial.is_empty()
     }
 
-    fn plight(&self) -> String {
+    fn describe_wait(&self) -> String {
         let waiting =
             String::from_utf8_lossy(&self.partial[..self.partial.len().min(300)]).into_owned();
         format!(

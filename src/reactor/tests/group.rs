@@ -77,16 +77,18 @@ pub(super) fn room(
     hears: Hears,
     told: Told,
 ) -> (World, Vec<usize>, Rc<RefCell<Diary>>) {
-    let mut world = World::calm();
+    let mut world = World::without_faults();
     let diary: Rc<RefCell<Diary>> = Rc::default();
     let shared = diary.clone();
     let address = world.serve(ROOM, move |_| Member { diary: shared.clone(), hears, told });
-    world.kernel().let_pause(address);
+    world.kernel().allow_pauses(address);
     let streams = (1..=count)
         .map(|number| {
-            let stream =
-                world.kernel().connect(peer(number), address, 10_000).expect("the room is open");
-            world.settle();
+            let stream = world
+                .kernel()
+                .peer_connects(peer(number), address, 10_000)
+                .expect("the room is open");
+            world.run_until_blocked();
             stream
         })
         .collect();
@@ -97,6 +99,6 @@ pub(super) fn leave(mut world: World, streams: &[usize]) {
     for &stream in streams {
         world.kernel().fail(stream, crate::testing::simulated::errno::ECONNRESET);
     }
-    world.settle();
+    world.run_until_blocked();
     world.stop();
 }

@@ -11,10 +11,10 @@ use crate::reactor::tasks::SubmitError;
 const ECHO: u16 = 2000;
 
 fn working() -> (World, Handle, Arc<AtomicUsize>) {
-    let mut world = World::calm();
+    let mut world = World::without_faults();
     world.serve(ECHO, |_| Echo::new());
     let handle = world.reactor().handle().unwrap();
-    world.settle();
+    world.run_until_blocked();
     (world, handle, Arc::default())
 }
 
@@ -37,7 +37,7 @@ fn a_sleeping_loop_is_woken_by_work_and_then_sleeps_again() {
     count(&handle, &counter).unwrap();
     world.reactor().turn(None).unwrap(); // it would be asleep for ever
     assert_eq!((run(&counter), world.take_calls()), (1, vec!["poll"]));
-    assert_eq!(world.settle(), 0, "and there is nothing more to do");
+    assert_eq!(world.run_until_blocked(), 0, "and there is nothing more to do");
     drop(handle);
     world.stop();
 }
@@ -46,19 +46,19 @@ fn a_sleeping_loop_is_woken_by_work_and_then_sleeps_again() {
 fn one_turn_runs_a_budget_of_work_and_serves_the_others() {
     let (mut world, handle, counter) = working();
     let stream = world.connect(ECHO, 1);
-    world.settle();
+    world.run_until_blocked();
     for _ in 0..3 * TASKS_PER_TURN + 1 {
         count(&handle, &counter).unwrap();
     }
     for state in 1..=4 {
-        world.says(stream, b"And me?");
+        world.peer_sends(stream, b"And me?");
         world.turn();
         assert_eq!(run(&counter), (state * TASKS_PER_TURN).min(3 * TASKS_PER_TURN + 1));
-        assert_eq!(world.hears(stream), b"And me?", "in that very turn");
+        assert_eq!(world.peer_receives_all(stream), b"And me?", "in that very turn");
     }
     assert_eq!(world.stats().tasks_run, 3 * TASKS_PER_TURN as u64 + 1);
     world.kernel().peer_closes(stream);
-    world.settle();
+    world.run_until_blocked();
     drop(handle);
     world.stop();
 }
@@ -75,7 +75,7 @@ fn more_work_than_may_wait_is_not_taken_until_some_has_been_run() {
         count(&handle, &counter).unwrap();
     }
     assert_eq!(count(&handle, &counter), Err(SubmitError::Full));
-    world.settle();
+    world.run_until_blocked();
     assert_eq!(run(&counter), TASKS_QUEUED_MAX + TASKS_PER_TURN);
     drop(handle);
     world.stop();
@@ -105,7 +105,7 @@ fn what_was_handed_in_before_the_stop_is_run_and_later_work_is_not_taken() {
         assert_eq!(count(&handle, &counter), Err(SubmitError::Stopped));
         handle.stop(); // nothing happens
         drop(handle);
-        world.check_that_nothing_is_left();
+        world.check_nothing_is_left();
     }
 }
 
@@ -126,27 +126,27 @@ fn work_may_do_what_the_owner_may_but_not_take_a_turn() {
         })
         .unwrap();
     count(&handle, &counter).unwrap();
-    world.settle();
+    world.run_until_blocked();
     assert_eq!(
         (run(&counter), world.stats().panics),
         (2, 1),
         "the turn is a panic, and what comes behind it is run"
     );
     let stream = world.connect(2222, 1);
-    world.says(stream, b"Hello");
-    world.settle();
-    assert_eq!(world.hears(stream), b"Hello");
+    world.peer_sends(stream, b"Hello");
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(stream), b"Hello");
     // It is not a protocol that the ledger knows.
-    world.ledger.borrow_mut().endings.push(Some(CloseReason::Finished));
+    world.ledger.borrow_mut().close_reasons.push(Some(CloseReason::Finished));
     world.kernel().peer_closes(stream);
-    world.settle();
+    world.run_until_blocked();
     drop(handle);
     world.stop();
 }
 
 #[test]
 fn a_handle_that_comes_during_a_stop_does_not_hold_it_up() {
-    let mut world = World::calm();
+    let mut world = World::without_faults();
     world.serve(ECHO, |_| Echo::new());
     world.reactor().stop();
     let handle = world.reactor().handle().unwrap();
@@ -155,5 +155,5 @@ fn a_handle_that_comes_during_a_stop_does_not_hold_it_up() {
     assert!(world.reactor().is_stopped());
     assert_eq!(handle.submit(|_| ()), Err(SubmitError::Stopped));
     drop(handle);
-    world.check_that_nothing_is_left();
+    world.check_nothing_is_left();
 }

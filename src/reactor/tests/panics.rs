@@ -16,10 +16,13 @@ fn what_was_asked_for_before_a_panic_is_done() {
         },
         stay,
     );
-    world.says(streams[2], b"!");
-    world.settle();
-    assert_eq!(world.ending_of(3), Some(CloseReason::ProtocolPanicked));
-    assert_eq!([world.hears(streams[0]), world.hears(streams[1])], [b"farewell", b"farewell"]);
+    world.peer_sends(streams[2], b"!");
+    world.run_until_blocked();
+    assert_eq!(world.close_reason_of(3), Some(CloseReason::ProtocolPanicked));
+    assert_eq!(
+        [world.peer_receives_all(streams[0]), world.peer_receives_all(streams[1])],
+        [b"farewell", b"farewell"]
+    );
     leave(world, &streams[..2]);
 }
 
@@ -39,17 +42,17 @@ fn a_panic_while_news_is_told_costs_who_was_told_and_the_others_are_told_too() {
         },
     );
     for &stream in &streams[1..] {
-        world.says(stream, b"w");
+        world.peer_sends(stream, b"w");
     }
-    world.settle();
+    world.run_until_blocked();
     world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
-    world.settle();
+    world.run_until_blocked();
     assert_eq!(
         diary.borrow().news,
         [(1, 0, Notification::Closed), (2, 0, Notification::Closed), (3, 0, Notification::Closed)]
     );
     assert_eq!(
-        [2, 3, 4].map(|number| world.ending_of(number)),
+        [2, 3, 4].map(|number| world.close_reason_of(number)),
         [None, Some(CloseReason::ProtocolPanicked), None]
     );
     leave(world, &[streams[1], streams[3]]);
@@ -67,13 +70,13 @@ fn a_call_that_asks_for_more_than_may_be_costs_its_own_connection() {
         },
         stay,
     );
-    world.says(streams[1], b"!");
-    world.settle();
+    world.peer_sends(streams[1], b"!");
+    world.run_until_blocked();
     assert_eq!(
-        (world.ending_of(2), world.stats().panics),
+        (world.close_reason_of(2), world.stats().panics),
         (Some(CloseReason::ProtocolPanicked), 1)
     );
-    assert_eq!((world.ending_of(1), diary.borrow().news.len()), (None, 0));
+    assert_eq!((world.close_reason_of(1), diary.borrow().news.len()), (None, 0));
     leave(world, &streams[..1]);
 }
 
@@ -89,8 +92,8 @@ fn a_call_that_is_one_effect_too_many_leaves_no_name_behind() {
         },
         stay,
     );
-    world.says(streams[0], b"!");
-    world.settle();
-    assert_eq!(world.ending_of(1), Some(CloseReason::ProtocolPanicked));
+    world.peer_sends(streams[0], b"!");
+    world.run_until_blocked();
+    assert_eq!(world.close_reason_of(1), Some(CloseReason::ProtocolPanicked));
     world.stop(); // which looks whether anything is left
 }

@@ -4,7 +4,7 @@ use super::expectations::Ear;
 use super::*;
 use crate::testing::simulated::errno;
 use crate::testing::simulated::kernel::Actor;
-use crate::testing::simulated::stream::Heard;
+use crate::testing::simulated::stream::PeerReceived;
 
 /// How a peer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(super) struct Manner {
     pub(super) delay_us_max: u64,
     /// How long it may do nothing, all in all.
     pub(super) naps_us: u64,
-    pub(super) room_max: usize,
+    pub(super) buffer_bytes: usize,
     /// How often a piece comes behind an urgent mark, in a thousand.
     pub(super) urgent: u32,
 }
@@ -51,7 +51,7 @@ pub(super) struct Talker {
     pub(super) manner: Manner,
     pub(super) stream: Option<usize>,
     pub(super) said: usize,
-    has_finished: bool,
+    has_shut_down: bool,
     idle_us: u64,
     /// When it last said or heard something.
     active_us: u64,
@@ -78,7 +78,7 @@ impl Talker {
             manner,
             stream: None,
             said: 0,
-            has_finished: false,
+            has_shut_down: false,
             idle_us: 1000,
             active_us: 0,
             leaves_after,
@@ -94,7 +94,7 @@ impl Talker {
             kernel.peer_sends(stream, &self.says[self.said..][..count]);
             self.said += count;
             if kernel.chance(self.manner.urgent) {
-                kernel.peer_marks_as_urgent(stream);
+                kernel.peer_sends_urgent_mark(stream);
             }
         }
         count > 0
@@ -107,14 +107,14 @@ impl Talker {
             && !self.ear.is_content()
             && self.manner.farewell.is_polite();
         let is_inside = kernel.streams[stream].is_accepted
-            && !kernel.streams[stream].was_hurt
+            && !kernel.streams[stream].was_faulted
             && !kernel.is_stopping;
-        let waits_us = kernel.now_us() - self.active_us.max(kernel.streams[stream].moved_at);
-        let patience_us = 4_000_000 + kernel.faults.held_up_us_max * 100;
+        let waits_us = kernel.now_us() - self.active_us.max(kernel.streams[stream].moved_at_us);
+        let patience_us = 4_000_000 + kernel.faults.descheduled_us_max * 100;
         assert!(
             !is_owed || !is_inside || waits_us <= patience_us,
             "{waits_us} us in vain: {}",
-            self.plight()
+            self.describe_wait()
         );
     }
 }
@@ -124,8 +124,9 @@ impl Actor for Talker {
         let stream = match self.stream {
             Some(stream) => stream,
             None => {
-                let stream = kernel.connect(self.peer, self.server, self.manner.room_max)?;
-                kernel.tell(|| {
+                let stream =
+                    kernel.peer_connects(self.peer, self.server, self.manner.buffer_bytes)?;
+                kernel.trace(|| {
                     format!("         {} is stream {stream}: {:?}", self.peer, self.manner)
                 });
                 self.stream = Some(stream);
@@ -150,30 +151,30 @@ impl Actor for Talker {
         }
         if self.said == self.says.len()
             && self.manner.farewell == Farewell::Finish
-            && !self.has_finished
+            && !self.has_shut_down
             && kernel.rng.bool()
         {
-            self.has_finished = true;
-            kernel.peer_finishes(stream);
+            self.has_shut_down = true;
+            kernel.peer_shuts_down(stream);
         }
         if kernel.rng.u8(..4) > 0 {
             let count_max = kernel.rng.usize(1..=self.manner.hear_max);
-            match kernel.peer_hears(stream, count_max) {
-                Heard::Bytes(bytes) => {
+            match kernel.peer_receives(stream, count_max) {
+                PeerReceived::Bytes(bytes) => {
                     self.ear.hear(&bytes, kernel.is_stopping);
                     is_active = true;
                 }
-                Heard::Nothing => {}
-                end @ (Heard::Fin | Heard::Reset) => {
+                PeerReceived::WouldBlock => {}
+                end @ (PeerReceived::Fin | PeerReceived::Reset) => {
                     let is_excused = kernel.is_stopping
-                        || kernel.streams[stream].was_hurt
+                        || kernel.streams[stream].was_faulted
                         || !self.manner.farewell.is_polite();
-                    let is_well = end == Heard::Fin && self.ear.is_content();
+                    let is_well = end == PeerReceived::Fin && self.ear.is_content();
                     assert!(
                         is_well || is_excused,
                         "{} hears {end:?}: {}",
                         self.peer,
-                        self.plight()
+                        self.describe_wait()
                     );
                     kernel.peer_closes(stream);
                     return None;
@@ -205,13 +206,13 @@ impl Actor for Talker {
         )
     }
 
-    fn plight(&self) -> String {
+    fn describe_wait(&self) -> String {
         let Talker { peer, server, said, says, manner, stream, .. } = self;
         let farewell = manner.farewell;
         format!(
             "{peer} at {server} (stream {stream:?}, {farewell:?}) has said {said} of {}, {}",
             says.len(),
-            self.ear.plight()
+            self.ear.describe_wait()
         )
     }
 }

@@ -44,14 +44,14 @@ pub(super) fn is_text(tag: u16, position: usize, bytes: &[u8]) -> bool {
 /// How each conversation has ended.
 #[derive(Default)]
 pub(super) struct Ledger {
-    pub(super) endings: Vec<Option<CloseReason>>,
+    pub(super) close_reasons: Vec<Option<CloseReason>>,
     pub(super) peers: Vec<SocketAddr>,
 }
 
 impl Ledger {
-    pub(super) fn ending_of(&self, peer: SocketAddr) -> Option<CloseReason> {
+    pub(super) fn close_reason_of(&self, peer: SocketAddr) -> Option<CloseReason> {
         let number = self.peers.iter().position(|&other| other == peer)?;
-        self.endings[number]
+        self.close_reasons[number]
     }
 }
 
@@ -64,14 +64,18 @@ pub(super) struct Witnessed<P> {
 
 impl<P> Witnessed<P> {
     pub(super) fn new(protocol: P, peer: SocketAddr, ledger: &Rc<RefCell<Ledger>>) -> Witnessed<P> {
-        let number = ledger.borrow().endings.len();
-        ledger.borrow_mut().endings.push(None);
+        let number = ledger.borrow().close_reasons.len();
+        ledger.borrow_mut().close_reasons.push(None);
         ledger.borrow_mut().peers.push(peer);
         Witnessed { protocol, number, ledger: ledger.clone() }
     }
 
     fn is_told(&mut self) -> &mut P {
-        assert_eq!(self.ledger.borrow().endings[self.number], None, "nothing comes after the end");
+        assert_eq!(
+            self.ledger.borrow().close_reasons[self.number],
+            None,
+            "nothing comes after the end"
+        );
         &mut self.protocol
     }
 }
@@ -104,7 +108,7 @@ impl<P: Protocol> Protocol for Witnessed<P> {
 
     fn closed(&mut self, why: CloseReason) {
         self.is_told().closed(why);
-        self.ledger.borrow_mut().endings[self.number] = Some(why);
+        self.ledger.borrow_mut().close_reasons[self.number] = Some(why);
     }
 }
 

@@ -12,50 +12,50 @@ const DATAGRAMS: u16 = 2001;
 
 #[test]
 fn all_who_stand_behind_one_edge_are_served() {
-    let mut world = echoing();
-    let datagrams = world.answer(DATAGRAMS, Echo::new());
+    let mut world = echo_world();
+    let datagrams = world.serve_datagrams(DATAGRAMS, Echo::new());
     let streams: Vec<usize> = (1..=20).map(|number| world.connect(ECHO, number)).collect();
-    let peer = mailbox(&world, 99);
+    let peer = bound_peer(&world, 99);
     for (number, &stream) in streams.iter().enumerate() {
-        world.says(stream, b"Anybody there?");
+        world.peer_sends(stream, b"Anybody there?");
         world.kernel().peer_sends_datagram(peer, datagrams, text_of(1, number, number));
     }
     world.turn();
     world.turn(); // who has come in one turn is heard in the next
     for &stream in &streams {
-        assert_eq!(world.hears(stream), b"Anybody there?");
+        assert_eq!(world.peer_receives_all(stream), b"Anybody there?");
         world.kernel().peer_closes(stream);
     }
     for number in 0..20 {
-        assert_eq!(world.kernel().take_mail(peer), Some(text_of(1, number, number)));
+        assert_eq!(world.kernel().peer_receives_datagram(peer), Some(text_of(1, number, number)));
     }
-    world.settle();
+    world.run_until_blocked();
     world.stop();
 }
 
 #[test]
 fn a_fin_merged_into_the_edge_of_the_last_bytes_ends_the_connection() {
-    let (mut world, streams) = echoing_to(1);
-    world.says(streams[0], b"Bye.");
-    world.kernel().peer_finishes(streams[0]);
+    let (mut world, streams) = echo_world_with(1);
+    world.peer_sends(streams[0], b"Bye.");
+    world.kernel().peer_shuts_down(streams[0]);
     world.turn();
-    assert_eq!(world.hears(streams[0]), b"Bye.");
-    world.settle();
-    assert_eq!(world.ending_of(1), Some(CloseReason::Finished));
-    assert_eq!(world.hears_at_last(streams[0]), Heard::Fin);
+    assert_eq!(world.peer_receives_all(streams[0]), b"Bye.");
+    world.run_until_blocked();
+    assert_eq!(world.close_reason_of(1), Some(CloseReason::Finished));
+    assert_eq!(world.peer_receives_end(streams[0]), PeerReceived::Fin);
     world.stop();
 }
 
 #[test]
 fn what_lies_behind_an_urgent_mark_is_read_without_another_edge() {
-    let (mut world, streams) = echoing_to(1);
-    world.says(streams[0], b"before ");
-    world.kernel().peer_marks_as_urgent(streams[0]);
-    world.says(streams[0], b"behind");
+    let (mut world, streams) = echo_world_with(1);
+    world.peer_sends(streams[0], b"before ");
+    world.kernel().peer_sends_urgent_mark(streams[0]);
+    world.peer_sends(streams[0], b"behind");
     world.turn();
-    assert_eq!(world.hears(streams[0]), b"before behind");
+    assert_eq!(world.peer_receives_all(streams[0]), b"before behind");
     world.kernel().peer_closes(streams[0]);
-    world.settle();
+    world.run_until_blocked();
     world.stop();
 }
 
@@ -63,66 +63,66 @@ fn what_lies_behind_an_urgent_mark_is_read_without_another_edge() {
 #[test]
 fn an_event_of_an_error_or_a_hang_up_alone_ends_the_connection() {
     for bits in [ERROR, HANG_UP, ERROR | HANG_UP, ERROR | OUT] {
-        let (mut world, streams) = echoing_to(1);
+        let (mut world, streams) = echo_world_with(1);
         let descriptor = descriptor_of(&world, streams[0]);
         world.kernel().streams[streams[0]].fail(errno::ECONNRESET);
-        world.kernel().raise_false_alarm(descriptor, bits);
-        assert_eq!(world.settle(), 1, "{bits:#x}");
-        assert_eq!(world.ending_of(1), Some(CloseReason::PeerReset), "{bits:#x}");
+        world.kernel().queue_spurious_event(descriptor, bits);
+        assert_eq!(world.run_until_blocked(), 1, "{bits:#x}");
+        assert_eq!(world.close_reason_of(1), Some(CloseReason::PeerReset), "{bits:#x}");
         world.stop();
     }
 }
 
 #[test]
 fn an_event_for_nothing_costs_one_call_and_ends_nothing() {
-    let (mut world, streams) = echoing_to(1);
-    world.answer(DATAGRAMS, Echo::new());
-    world.settle();
+    let (mut world, streams) = echo_world_with(1);
+    world.serve_datagrams(DATAGRAMS, Echo::new());
+    world.run_until_blocked();
     world.take_calls();
     let (stream, descriptors) = (streams[0], world.kernel().descriptors_open());
     for number in 2..descriptors {
-        world.kernel().raise_false_alarm(number, IN);
+        world.kernel().queue_spurious_event(number, IN);
     }
     world.turn();
     let mut calls = world.take_calls();
     calls.sort_unstable();
     assert!(matches!(calls[..], ["accept", "poll", "recv", "recv_from" | "recvmmsg"]), "{calls:?}");
-    world.says(stream, b"Still there?");
+    world.peer_sends(stream, b"Still there?");
     world.turn();
-    assert_eq!(world.hears(stream), b"Still there?");
+    assert_eq!(world.peer_receives_all(stream), b"Still there?");
     world.kernel().peer_closes(stream);
-    world.settle();
+    world.run_until_blocked();
     world.stop();
 }
 
 #[test]
 fn what_came_during_a_pause_is_heard_after_it_without_another_edge() {
-    let mut world = World::calm();
+    let mut world = World::without_faults();
     world.serve(3000, |peer| Feeder::new(peer.port(), 1000));
     let stream = world.connect(3000, 7);
-    world.says(stream, &Feeder::order(100, 5));
-    world.settle();
-    world.says(stream, &Feeder::order(0, 5));
-    world.live(99);
+    world.peer_sends(stream, &Feeder::order(100, 5));
+    world.run_until_blocked();
+    world.peer_sends(stream, &Feeder::order(0, 5));
+    world.run_for(99);
     assert_eq!(
-        world.hears(stream),
+        world.peer_receives_all(stream),
         b"",
         "it still thinks, and the edge of the second order has been told"
     );
-    world.live(1);
-    assert_eq!(world.hears(stream), text_of(7, 0, 10));
+    world.run_for(1);
+    assert_eq!(world.peer_receives_all(stream), text_of(7, 0, 10));
     world.kernel().peer_closes(stream);
-    world.settle();
+    world.run_until_blocked();
     world.stop();
 }
 
 #[test]
 fn a_reader_that_makes_room_bit_by_bit_gets_every_byte() {
-    let mut world = echoing();
-    let stream = world.kernel().connect(peer(1), server(ECHO), 1000).unwrap();
+    let mut world = echo_world();
+    let stream = world.kernel().peer_connects(peer(1), server(ECHO), 1000).unwrap();
     let bytes = text_of(1, 0, 400_000);
-    world.says(stream, &bytes);
-    world.settle();
+    world.peer_sends(stream, &bytes);
+    world.run_until_blocked();
     let left = world.kernel().streams[stream].arrived.len();
     assert!(
         left >= bytes.len() - HIGH_WATERMARK_BYTES - 2 * READ_BYTES_MAX,
@@ -130,13 +130,15 @@ fn a_reader_that_makes_room_bit_by_bit_gets_every_byte() {
     );
     let mut heard = Vec::new();
     while heard.len() < bytes.len() {
-        let more = world.kernel().peer_hears(stream, 900);
-        let Heard::Bytes(more) = more else { panic!("{more:?} after {} bytes", heard.len()) };
+        let more = world.kernel().peer_receives(stream, 900);
+        let PeerReceived::Bytes(more) = more else {
+            panic!("{more:?} after {} bytes", heard.len())
+        };
         heard.extend(more);
-        world.settle();
+        world.run_until_blocked();
     }
     assert!(heard == bytes);
     world.kernel().peer_closes(stream);
-    world.settle();
+    world.run_until_blocked();
     world.stop();
 }

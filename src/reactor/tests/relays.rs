@@ -22,14 +22,14 @@ fn what_one_sends_to_many_reaches_each_in_order_and_with_one_send_a_turn() {
     );
     for word in [&b"abc"[..], b"d", b"ef"] {
         world.take_calls();
-        world.says(streams[2], word);
-        assert_eq!(world.settle(), 2, "heard in one turn, sent on in the next");
+        world.peer_sends(streams[2], word);
+        assert_eq!(world.run_until_blocked(), 2, "heard in one turn, sent on in the next");
         let sends = world.take_calls().into_iter().filter(|&call| call == "send").count();
         assert_eq!(sends, 5, "one for each, however many words");
     }
     for (number, &stream) in streams.iter().enumerate() {
         assert_eq!(
-            world.hears(stream),
+            world.peer_receives_all(stream),
             if number == 2 { &b"!!!!!!"[..] } else { b"abcdef" },
             "member {number}"
         );
@@ -48,10 +48,10 @@ fn two_who_send_to_one_in_the_same_turn_do_not_lose_or_mix_a_byte() {
         },
         stay,
     );
-    world.says(streams[1], b"aaaa");
-    world.says(streams[2], b"bb");
-    world.settle();
-    assert_eq!(world.hears(streams[0]), b"aaaaaaaabbbb");
+    world.peer_sends(streams[1], b"aaaa");
+    world.peer_sends(streams[2], b"bb");
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(streams[0]), b"aaaaaaaabbbb");
     leave(world, &streams);
 }
 
@@ -66,19 +66,19 @@ fn a_name_that_is_older_than_its_slot_reaches_nobody() {
         stay,
     );
     world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
-    world.settle();
+    world.run_until_blocked();
     let newcomer = world.connect(ROOM, 3);
-    world.settle();
+    world.run_until_blocked();
     let (old, new) = (diary.borrow().members[0], diary.borrow().members[2]);
     assert_eq!(old.slot, new.slot, "the slot has been given to the next");
-    world.says(streams[1], b"x");
-    world.settle();
-    assert_eq!(world.hears(newcomer), b"", "it was not meant");
+    world.peer_sends(streams[1], b"x");
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(newcomer), b"", "it was not meant");
     assert_eq!(diary.borrow().news, [(1, 0, Notification::Closed)]);
     assert_eq!(world.reactor().send_to(old, b"x"), Some(Notification::Closed));
     assert_eq!(world.reactor().send_to(new, b"y"), None);
-    world.settle();
-    assert_eq!(world.hears(newcomer), b"y");
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(newcomer), b"y");
     leave(world, &[streams[1], newcomer]);
 }
 
@@ -94,23 +94,25 @@ fn who_closes_takes_nothing_more_but_sends_what_it_took() {
         },
         stay,
     );
-    world.says(streams[1], b"x");
-    world.settle();
+    world.peer_sends(streams[1], b"x");
+    world.run_until_blocked();
     assert_eq!(diary.borrow().news, [(1, 0, Notification::Closed)]);
-    assert_eq!(world.ending_of(1), None, "its peer has not read");
+    assert_eq!(world.close_reason_of(1), None, "its peer has not read");
     let mut heard = Vec::new();
     loop {
-        match world.kernel().peer_hears(streams[0], 1000) {
-            Heard::Bytes(bytes) => heard.extend(bytes),
-            Heard::Nothing => {}
-            end @ (Heard::Fin | Heard::Reset) => break assert_eq!(end, Heard::Fin),
+        match world.kernel().peer_receives(streams[0], 1000) {
+            PeerReceived::Bytes(bytes) => heard.extend(bytes),
+            PeerReceived::WouldBlock => {}
+            end @ (PeerReceived::Fin | PeerReceived::Reset) => {
+                break assert_eq!(end, PeerReceived::Fin);
+            }
         }
-        world.settle();
+        world.run_until_blocked();
     }
     assert!(heard == text_of(1, 0, 30_000));
     world.kernel().peer_closes(streams[0]);
-    world.settle();
-    assert_eq!(world.ending_of(1), Some(CloseReason::Finished));
+    world.run_until_blocked();
+    assert_eq!(world.close_reason_of(1), Some(CloseReason::Finished));
     leave(world, &streams[1..]);
 }
 
@@ -131,12 +133,12 @@ fn a_sender_is_told_once_that_much_waits_and_once_that_it_has_drained() {
         (1, &[(1, 0, Notification::AboveHighWatermark)]),
         (4, &[(1, 0, Notification::AboveHighWatermark)]),
     ] {
-        world.says(streams[1], &vec![b'x'; words]);
-        world.settle();
+        world.peer_sends(streams[1], &vec![b'x'; words]);
+        world.run_until_blocked();
         assert_eq!(diary.borrow().news, news, "{words} words more");
     }
-    world.says(streams[2], b"x");
-    world.settle();
+    world.peer_sends(streams[2], b"x");
+    world.run_until_blocked();
     assert_eq!(
         diary.borrow_mut().news.split_off(1),
         [(2, 0, Notification::AboveHighWatermark)],
@@ -145,8 +147,8 @@ fn a_sender_is_told_once_that_much_waits_and_once_that_it_has_drained() {
     diary.borrow_mut().news.clear();
     let mut heard = 0;
     while heard < 9 * 20_000 {
-        heard += world.hears(streams[0]).len();
-        world.settle();
+        heard += world.peer_receives_all(streams[0]).len();
+        world.run_until_blocked();
         let waits = 9 * 20_000 - heard.min(9 * 20_000);
         let inside = waits.saturating_sub(10_000);
         let news = if inside <= LOW_WATERMARK_BYTES {
@@ -175,9 +177,9 @@ fn what_would_be_too_much_is_refused_whole() {
         },
         stay,
     );
-    assert_eq!(world.kernel().streams[streams[0]].room_max, 10_000);
-    world.says(streams[1], b"0abc");
-    world.settle();
+    assert_eq!(world.kernel().streams[streams[0]].buffer_bytes, 10_000);
+    world.peer_sends(streams[1], b"0abc");
+    world.run_until_blocked();
     assert_eq!(
         diary.borrow().news,
         [(1, 0, Notification::AboveHighWatermark), (1, 0, Notification::Rejected)]
@@ -185,8 +187,8 @@ fn what_would_be_too_much_is_refused_whole() {
     assert_eq!(world.stats().sends_rejected, 1);
     let mut heard = Vec::new();
     while heard.len() < 10_000 + OUTPUT_BYTES_MAX {
-        heard.extend(world.hears(streams[0]));
-        world.settle();
+        heard.extend(world.peer_receives_all(streams[0]));
+        world.run_until_blocked();
     }
     let expected = [vec![6; 10_000], vec![7; OUTPUT_BYTES_MAX - 1], vec![9]].concat();
     assert!(heard == expected);
@@ -205,11 +207,11 @@ fn as_much_as_the_high_mark_is_not_over_it() {
         },
         stay,
     );
-    world.says(streams[1], b"a");
+    world.peer_sends(streams[1], b"a");
     world.turn();
     assert_eq!(diary.borrow().news, []);
-    world.says(streams[1], b"ab");
-    world.settle();
+    world.peer_sends(streams[1], b"ab");
+    world.run_until_blocked();
     assert_eq!(diary.borrow().news, [(1, 0, Notification::AboveHighWatermark)]);
     leave(world, &streams);
 }
@@ -217,10 +219,10 @@ fn as_much_as_the_high_mark_is_not_over_it() {
 #[test]
 fn who_waits_for_one_to_drain_that_goes_is_told_so() {
     let (mut world, streams, diary) = room(2, much, stay);
-    world.says(streams[1], b"xxxxx");
-    world.settle();
+    world.peer_sends(streams[1], b"xxxxx");
+    world.run_until_blocked();
     world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
-    world.settle();
+    world.run_until_blocked();
     assert_eq!(
         diary.borrow().news,
         [(1, 0, Notification::AboveHighWatermark), (1, 0, Notification::Closed)]
@@ -231,17 +233,17 @@ fn who_waits_for_one_to_drain_that_goes_is_told_so() {
 #[test]
 fn news_for_who_has_gone_is_dropped_and_nothing_is_left_of_it() {
     let (mut world, streams, diary) = room(3, much, stay);
-    world.says(streams[1], b"xxxxx");
-    world.settle();
+    world.peer_sends(streams[1], b"xxxxx");
+    world.run_until_blocked();
     world.kernel().fail(streams[1], crate::testing::simulated::errno::ECONNRESET);
-    world.settle();
+    world.run_until_blocked();
     assert!(
         world.reactor().effects.has_nothing_pending(),
         "it does not wait any more, though much waits there still"
     );
     for _ in 0..30 {
-        world.hears(streams[0]);
-        world.settle();
+        world.peer_receives_all(streams[0]);
+        world.run_until_blocked();
     }
     assert_eq!(diary.borrow().news, [(1, 0, Notification::AboveHighWatermark)]);
     assert!(world.reactor().effects.has_nothing_pending());
@@ -264,30 +266,30 @@ fn who_does_not_read_what_others_send_is_heard_all_the_same() {
         },
         stay,
     );
-    world.says(streams[1], b"m");
-    world.settle();
-    world.says(streams[0], b"Hi!");
-    world.settle();
-    assert_eq!(world.hears(streams[1]), b"Hi!");
+    world.peer_sends(streams[1], b"m");
+    world.run_until_blocked();
+    world.peer_sends(streams[0], b"Hi!");
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(streams[1]), b"Hi!");
     // What its own protocol has said, and it does not read, keeps it from being heard.
-    world.says(streams[0], b"eAgain");
-    world.settle();
-    assert_eq!(world.hears(streams[1]), b"");
+    world.peer_sends(streams[0], b"eAgain");
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(streams[1]), b"");
     let mut heard = Vec::new();
     while heard.len() < 4 * HIGH_WATERMARK_BYTES {
-        heard.extend(world.hears(streams[0]));
-        world.settle();
+        heard.extend(world.peer_receives_all(streams[0]));
+        world.run_until_blocked();
     }
     assert!(heard[..3 * HIGH_WATERMARK_BYTES] == text_of(1, 0, 3 * HIGH_WATERMARK_BYTES));
-    assert_eq!(world.hears(streams[1]), b"Again");
+    assert_eq!(world.peer_receives_all(streams[1]), b"Again");
     // It finishes while much of another's waits: its own protocol is not asked for more.
-    world.says(streams[1], b"m");
-    world.kernel().peer_finishes(streams[0]);
-    world.settle();
-    while !world.hears(streams[0]).is_empty() {
-        world.settle();
+    world.peer_sends(streams[1], b"m");
+    world.kernel().peer_shuts_down(streams[0]);
+    world.run_until_blocked();
+    while !world.peer_receives_all(streams[0]).is_empty() {
+        world.run_until_blocked();
     }
-    assert_eq!((diary.borrow().drained.len(), world.ending_of(1)), (0, None));
+    assert_eq!((diary.borrow().drained.len(), world.close_reason_of(1)), (0, None));
     leave(world, &streams);
 }
 
@@ -305,12 +307,12 @@ fn to_be_sent_nothing_does_not_put_off_the_end_of_who_is_idle() {
     );
     let idle_timeout_ms = world.reactor().state.limits.idle_timeout_ms;
     for _ in 0..5 {
-        world.live(idle_timeout_ms / 4);
-        world.says(streams[1], b"x");
-        world.settle();
+        world.run_for(idle_timeout_ms / 4);
+        world.peer_sends(streams[1], b"x");
+        world.run_until_blocked();
     }
     assert_eq!(
-        (world.ending_of(1), world.ending_of(2)),
+        (world.close_reason_of(1), world.close_reason_of(2)),
         (Some(CloseReason::FirstByteTimeout), None)
     );
     leave(world, &streams[1..]);
@@ -330,17 +332,17 @@ fn who_waits_for_a_slow_but_steady_reader_is_not_idle() {
             if news == Notification::BelowLowWatermark { Next::Continue } else { Next::Unchanged }
         },
     );
-    world.kernel().silence_us_max = u64::MAX;
-    world.says(streams[1], b"x");
+    world.kernel().idle_us_max = u64::MAX;
+    world.peer_sends(streams[1], b"x");
     let (mut heard, mut rounds) = (Vec::new(), 0);
     while diary.borrow().news
         != [(1, 0, Notification::AboveHighWatermark), (1, 0, Notification::BelowLowWatermark)]
     {
-        heard.extend(world.hears(streams[0]));
-        world.live(20_000); // below the time in which some of it must be taken
+        heard.extend(world.peer_receives_all(streams[0]));
+        world.run_for(20_000); // below the time in which some of it must be taken
         rounds += 1;
         assert_eq!(
-            (world.ending_of(1), world.ending_of(2)),
+            (world.close_reason_of(1), world.close_reason_of(2)),
             (None, None),
             "after {} s",
             rounds * 20
@@ -348,20 +350,23 @@ fn who_waits_for_a_slow_but_steady_reader_is_not_idle() {
     }
     assert!(rounds > 30 * 3, "half an hour");
     // And from then on its own time counts again.
-    heard.extend(world.hears(streams[0]));
-    world.says(streams[1], b"x");
+    heard.extend(world.peer_receives_all(streams[0]));
+    world.peer_sends(streams[1], b"x");
     while diary.borrow().news.len() < 3 {
-        world.live(1);
+        world.run_for(1);
     }
     // The other one reads no more. Who waits for it is told, and from then on has its own time, but not for ever.
     while diary.borrow().news.len() < 4 {
-        world.live(1_000);
+        world.run_for(1_000);
     }
-    world.live(50_000);
-    assert_eq!((world.ending_of(1), world.ending_of(2)), (Some(CloseReason::WriteTimeout), None));
-    world.live(150_000);
+    world.run_for(50_000);
     assert_eq!(
-        (world.ending_of(1), world.ending_of(2)),
+        (world.close_reason_of(1), world.close_reason_of(2)),
+        (Some(CloseReason::WriteTimeout), None)
+    );
+    world.run_for(150_000);
+    assert_eq!(
+        (world.close_reason_of(1), world.close_reason_of(2)),
         (Some(CloseReason::WriteTimeout), Some(CloseReason::IdleTimeout))
     );
     assert_eq!(diary.borrow().news[3..], [(1, 0, Notification::Closed)]);

@@ -95,31 +95,32 @@ fn upstream() -> SocketAddr {
 }
 
 /// Runs the schedule that `seed` stands for.
-fn run(seed: u64, traces: bool) {
+fn run(seed: u64, is_traced: bool) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let limits = draw_limits(&mut rng);
     let faults = draw_faults(&mut rng);
     let is_lossless = faults.failed_datagrams == 0 && faults.icmp_errors == 0;
     // What hurts the stream behind a proxy hurts who is before it, which is not to know.
-    let has_proxy =
-        faults.failed_streams == 0 && faults.failed_watches == 0 && faults.descriptors_max > 100;
+    let has_proxy = faults.failed_streams == 0
+        && faults.failed_registrations == 0
+        && faults.descriptors_max > 100;
     let has_proxy = has_proxy && limits.connections_max > 200 && rng.u8(..3) == 0;
     let has_weather = !has_proxy && faults.call_us_max > 0 && rng.bool();
     let mut world = World::new(seed, limits, faults);
-    world.kernel().traces = traces;
-    world.kernel().tell(|| format!("seed {seed}"));
+    world.kernel().is_traced = is_traced;
+    world.kernel().trace(|| format!("seed {seed}"));
 
     world.serve(ECHO, |_| Echo::new());
     world.serve(HTTP, |_| Http::new(Library));
     let piece = rng.usize(1000..100_000);
     let feeder = world.serve(FEEDER, move |peer| Feeder::new(peer.port(), piece));
-    world.kernel().let_pause(feeder);
+    world.kernel().allow_pauses(feeder);
     let prefix = if rng.bool() { b"echo -> ".to_vec() } else { Vec::new() };
-    let datagrams = world.answer(DATAGRAMS, Echo::with_prefix(prefix.clone()));
+    let datagrams = world.serve_datagrams(DATAGRAMS, Echo::with_prefix(prefix.clone()));
 
     if has_proxy {
         let host =
-            Host::Answers { after_us: rng.u64(..100_000), room_max: rng.usize(500..100_000) };
+            Host::Accepts { after_us: rng.u64(..100_000), buffer_bytes: rng.usize(500..100_000) };
         world.kernel().hosts.insert(upstream(), host);
         let ledger = world.ledger.clone();
         let proxy = world.serve(PROXY, move |_| Side {
@@ -127,7 +128,7 @@ fn run(seed: u64, traces: bool) {
             other: None,
             ledger: ledger.clone(),
         });
-        world.kernel().let_pause(proxy);
+        world.kernel().allow_pauses(proxy);
     }
     let count = if rng.u8(..25) == 0 { rng.u16(20..60) } else { rng.u16(1..6) };
     for number in 1..=count {
@@ -139,7 +140,7 @@ fn run(seed: u64, traces: bool) {
     for number in 0..rng.u16(..3) {
         let peer = SocketAddr::from(([10, 0, 0, 2], 1 + number));
         let count_max = if rng.u8(..8) == 0 { 400 } else { 30 };
-        world.kernel().open_mailbox(peer);
+        world.kernel().bind_peer(peer);
         let correspondent = Correspondent {
             server: datagrams,
             peer,
@@ -165,18 +166,18 @@ fn run(seed: u64, traces: bool) {
             Mirror { address: upstream(), owed: BTreeMap::new(), held_max: rng.usize(100..20_000) };
         world.kernel().add(mirror, 0); // when all are there: it goes with the last of them
     }
-    world.run();
+    world.run_until_quiescent();
     world.stop();
 }
 
 /// The same for members of a room, who act on each other and on hosts that they call (see `exchange`).
-fn exchange(seed: u64, traces: bool) {
+fn exchange(seed: u64, is_traced: bool) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let limits = Limits { connect_timeout_ms: 5_000, ..draw_limits(&mut rng) };
     let faults = draw_faults(&mut rng);
     let mut world = World::new(seed, limits, faults);
-    world.kernel().traces = traces;
-    world.kernel().tell(|| format!("seed {seed}"));
+    world.kernel().is_traced = is_traced;
+    world.kernel().trace(|| format!("seed {seed}"));
 
     let hosts: Rc<[SocketAddr]> =
         (1..=3).map(|number| SocketAddr::from(([10, 0, 0, 9], number))).collect();
@@ -186,7 +187,7 @@ fn exchange(seed: u64, traces: bool) {
             0 => Host::Fails { after_us, error: errno::EHOSTUNREACH },
             1 => Host::Unreachable { error: errno::ENETUNREACH },
             2 => Host::Silent,
-            _ => Host::Answers { after_us, room_max: [500, 60_000][rng.usize(..2)] },
+            _ => Host::Accepts { after_us, buffer_bytes: [500, 60_000][rng.usize(..2)] },
         };
         world.kernel().hosts.insert(host, is);
     }
@@ -194,7 +195,7 @@ fn exchange(seed: u64, traces: bool) {
     let (shared, ledger) = (books.clone(), world.ledger.clone());
     let mut lots = rng.fork();
     let room = world.serve(ROOM, move |_| Member::new(&shared, &ledger, &hosts, lots.fork()));
-    world.kernel().let_pause(room);
+    world.kernel().allow_pauses(room);
     for number in 1..=rng.u16(1..8) {
         let mut kernel = world.kernel();
         let mate = Mate::draw(&mut kernel, &books, Err((peer(number), room)));
@@ -204,16 +205,16 @@ fn exchange(seed: u64, traces: bool) {
     if rng.u8(..8) == 0 {
         world.kernel().add(Ringer, rng.u64(..500_000));
     }
-    while !world.kernel().is_deserted() && !world.reactor().is_stopped() {
+    while !world.kernel().is_quiescent() && !world.reactor().is_stopped() {
         let calls_before = books.borrow().calls;
         world.reactor().turn(None).unwrap();
         if books.borrow().calls > calls_before {
-            world.kernel().excuse_idleness(); // news may be answered with what causes news
+            world.kernel().forgive_empty_turn(); // news may be answered with what causes news
         }
-        world.check_polls();
+        world.check_poll_count();
     }
     books.borrow().check();
-    world.kernel().tell(|| {
+    world.kernel().trace(|| {
         format!(
             "of {} members, {} letters were heard",
             books.borrow().count(),
@@ -249,21 +250,21 @@ fn draw_faults(rng: &mut fastrand::Rng) -> Faults {
         short_sends: often(500),
         failed_accepts: often(200),
         failed_streams: often(20),
-        failed_watches: often(100),
+        failed_registrations: often(100),
         failed_datagrams: often(200),
         icmp_errors: often(100),
         bad_checksums: often(200),
-        false_alarms: often(300),
-        held_up: often(20),
+        spurious_events: often(300),
+        descheduled: often(20),
         ..Faults::default()
     };
     Faults {
-        refuses_trains: rng.u8(..3) == 0,
+        refuses_gso: rng.u8(..3) == 0,
         shuffles: rng.bool(),
-        events_at_once: if rng.u8(..3) == 0 { rng.usize(1..4) } else { usize::MAX },
+        events_per_poll_max: if rng.u8(..3) == 0 { rng.usize(1..4) } else { usize::MAX },
         call_us_max: [1, 20, 300][rng.usize(..3)],
-        held_up_us_max: if faults.held_up > 0 { rng.u64(1..120_000) } else { 0 },
-        datagram_room: if rng.u8(..3) == 0 { rng.usize(600..20_000) } else { 1 << 20 },
+        descheduled_us_max: if faults.descheduled > 0 { rng.u64(1..120_000) } else { 0 },
+        send_queue_bytes_max: if rng.u8(..3) == 0 { rng.usize(600..20_000) } else { 1 << 20 },
         descriptors_max: if rng.u8(..8) == 0 { rng.usize(7..12) } else { 1 << 20 },
         ..faults
     }
@@ -307,7 +308,7 @@ fn draw_talker(
         delay_us_max: [100, 2_000, 20_000][rng.usize(..3)],
         // What is said behind the end must be said while it still is discarded.
         naps_us: if farewell == Farewell::HearOut || rng.bool() { 0 } else { 3_000_000 },
-        room_max: [500, 5_000, 60_000, 300_000][rng.usize(..4)],
+        buffer_bytes: [500, 5_000, 60_000, 300_000][rng.usize(..4)],
         urgent: if rng.u8(..6) == 0 { 200 } else { 0 },
     };
     Talker::new(kernel, server(port), peer(number), says, ear, manner)

@@ -13,27 +13,27 @@ fn a_request_that_comes_as_the_loop_is_asked_to_stop_is_answered_although_it_has
  {
     // Two hundred others use up the turn, in which somebody who has long been quiet is looked at: just then it has asked again, and
     // is not taken for idle.
-    let (mut world, streams) = echoing_to(200);
+    let (mut world, streams) = echo_world_with(200);
     world.serve(HTTP, |_| Http::new(Site::new()));
     let quiet = world.connect(HTTP, 1000);
-    world.live(20_000);
+    world.run_for(20_000);
     let request = b"GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n";
-    world.says(quiet, request);
-    world.settle();
-    assert!(world.hears(quiet).ends_with(b"Hello, World!"));
-    streams.iter().for_each(|&stream| world.says(stream, b"x"));
-    world.live(9_995);
-    streams.iter().for_each(|&stream| world.says(stream, &vec![b'x'; READ_BYTES_MAX]));
-    world.says(quiet, request);
+    world.peer_sends(quiet, request);
+    world.run_until_blocked();
+    assert!(world.peer_receives_all(quiet).ends_with(b"Hello, World!"));
+    streams.iter().for_each(|&stream| world.peer_sends(stream, b"x"));
+    world.run_for(9_995);
+    streams.iter().for_each(|&stream| world.peer_sends(stream, &vec![b'x'; READ_BYTES_MAX]));
+    world.peer_sends(quiet, request);
     world.reactor().stop();
-    world.be_held_up(10);
+    world.deschedule(10);
     world.turn();
-    assert!(world.hears(quiet).is_empty(), "it has been put off");
-    world.live(1_000);
-    assert!(world.hears(quiet).ends_with(b"Hello, World!"));
+    assert!(world.peer_receives_all(quiet).is_empty(), "it has been put off");
+    world.run_for(1_000);
+    assert!(world.peer_receives_all(quiet).ends_with(b"Hello, World!"));
     for stream in streams.into_iter().chain([quiet]) {
         world.kernel().fail(stream, errno::ECONNRESET);
     }
-    world.live(3_000);
+    world.run_for(3_000);
     world.stop();
 }

@@ -9,17 +9,17 @@ const HTTP: u16 = 8080;
 
 #[test]
 fn one_echo_after_the_accept_costs_these_calls_and_no_others() {
-    let mut world = echoing();
-    world.settle();
+    let mut world = echo_world();
+    world.run_until_blocked();
     world.take_calls();
     let stream = world.connect(ECHO, 1);
-    world.says(stream, b"Hello");
+    world.peer_sends(stream, b"Hello");
     world.turn();
     assert_eq!(world.take_calls(), ["poll", "accept", "accept"]);
     world.turn();
-    assert_eq!(world.take_calls(), ["poll", "recv", "send", "watch"]);
+    assert_eq!(world.take_calls(), ["poll", "recv", "send", "register"]);
     for _ in 0..100 {
-        world.says(stream, b"Hello again");
+        world.peer_sends(stream, b"Hello again");
         world.turn();
         assert_eq!(world.take_calls(), ["poll", "recv", "send"]);
     }
@@ -31,15 +31,15 @@ fn one_echo_after_the_accept_costs_these_calls_and_no_others() {
 
 #[test]
 fn a_request_that_has_come_with_its_connection_is_never_watched() {
-    let mut world = World::calm();
+    let mut world = World::without_faults();
     world.serve(HTTP, |_| Http::new(Site::new()));
-    world.settle();
+    world.run_until_blocked();
     world.take_calls();
     let stream = world.connect(HTTP, 1);
-    world.says(stream, b"GET /plaintext HTTP/1.0\r\n\r\n");
+    world.peer_sends(stream, b"GET /plaintext HTTP/1.0\r\n\r\n");
     world.turn();
     world.turn();
     assert_eq!(world.take_calls(), ["poll", "accept", "accept", "poll", "recv", "send", "close"]);
-    assert!(world.hears(stream).ends_with(b"Hello, World!"));
+    assert!(world.peer_receives_all(stream).ends_with(b"Hello, World!"));
     world.stop();
 }

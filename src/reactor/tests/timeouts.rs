@@ -12,81 +12,85 @@ const HTTP: u16 = 8080;
 
 #[test]
 fn a_deadline_does_not_outlive_its_connection() {
-    let (mut world, streams) = echoing_to(1);
+    let (mut world, streams) = echo_world_with(1);
     world.kernel().peer_closes(streams[0]);
-    world.live(30_000);
+    world.run_for(30_000);
     let second = world.connect(ECHO, 2);
-    world.says(second, b"Hello");
-    world.settle();
-    assert_eq!(world.hears(second), b"Hello");
-    world.live(59_000);
+    world.peer_sends(second, b"Hello");
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(second), b"Hello");
+    world.run_for(59_000);
     assert_eq!(
-        world.ending_of(2),
+        world.close_reason_of(2),
         None,
         "the first one's minute is over, and its slot has been given to the second"
     );
-    world.live(1_001);
-    assert_eq!(world.ending_of(2), Some(CloseReason::IdleTimeout));
-    assert_eq!(world.hears_at_last(second), Heard::Fin);
+    world.run_for(1_001);
+    assert_eq!(world.close_reason_of(2), Some(CloseReason::IdleTimeout));
+    assert_eq!(world.peer_receives_end(second), PeerReceived::Fin);
     world.stop();
 }
 
 #[test]
 fn signals_neither_hold_up_a_deadline_nor_bring_it_forward() {
-    let mut world = World::calm();
+    let mut world = World::without_faults();
     world.serve(3000, |peer| Feeder::new(peer.port(), 1000));
     let stream = world.connect(3000, 1);
-    world.says(stream, &Feeder::order(200, 5));
-    world.settle();
+    world.peer_sends(stream, &Feeder::order(200, 5));
+    world.run_until_blocked();
     let began_us = world.kernel().now_us();
     world.kernel().faults.interrupted_polls = 900;
-    while world.hears(stream).is_empty() {
+    while world.peer_receives_all(stream).is_empty() {
         world.reactor().turn(None).unwrap();
     }
     let waited_us = world.kernel().now_us() - began_us;
     assert!((200_000..202_000).contains(&waited_us), "{waited_us} us");
     world.kernel().faults.interrupted_polls = 0;
     world.kernel().peer_closes(stream);
-    world.settle();
+    world.run_until_blocked();
     world.stop();
 }
 
 #[test]
 fn a_clock_on_the_wall_that_is_set_moves_the_date_and_no_deadline() {
-    let mut world = World::calm();
+    let mut world = World::without_faults();
     world.serve(HTTP, |_| Http::new(Site::new()));
     let stream = world.connect(HTTP, 1);
     let date = |world: &mut World| {
-        world.says(stream, b"GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n");
-        world.settle();
-        let answer = String::from_utf8(world.hears(stream)).unwrap();
+        world.peer_sends(stream, b"GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n");
+        world.run_until_blocked();
+        let answer = String::from_utf8(world.peer_receives_all(stream)).unwrap();
         answer.split("Date: ").nth(1).unwrap()[..29].to_string()
     };
     assert_eq!(date(&mut world), "Sat, 28 Feb 2026 23:59:59 GMT");
     world.kernel().wall_us += 86_400_000_000;
-    world.live(1000);
+    world.run_for(1000);
     assert_eq!(date(&mut world), "Mon, 02 Mar 2026 00:00:00 GMT", "a day on");
     world.kernel().wall_us -= 2 * 86_400_000_000;
-    world.live(1000);
+    world.run_for(1000);
     assert_eq!(date(&mut world), "Sat, 28 Feb 2026 00:00:01 GMT", "two days back");
-    world.live(59_999);
-    assert_eq!(world.ending_of(1), None);
-    world.live(1);
-    assert_eq!(world.ending_of(1), Some(CloseReason::IdleTimeout), "a minute after it last spoke");
+    world.run_for(59_999);
+    assert_eq!(world.close_reason_of(1), None);
+    world.run_for(1);
+    assert_eq!(
+        world.close_reason_of(1),
+        Some(CloseReason::IdleTimeout),
+        "a minute after it last spoke"
+    );
     world.stop();
 }
 
 #[test]
 fn the_date_is_that_of_the_answer_however_long_the_body_before_it_took() {
     // RFC 9110 section 6.6.1. Nobody wants the body, so what is to be said is known long before it can be said.
-    let mut world = World::calm();
+    let mut world = World::without_faults();
     world.serve(HTTP, |_| Http::new(Site::new()));
     let stream = world.connect(HTTP, 1);
-    world.says(stream, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell");
-    world.live(31_000);
-    world.says(stream, b"o");
-    world.settle();
-    let answer = String::from_utf8(world.hears(stream)).unwrap();
+    world.peer_sends(stream, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell");
+    world.run_for(31_000);
+    world.peer_sends(stream, b"o");
+    world.run_until_blocked();
+    let answer = String::from_utf8(world.peer_receives_all(stream)).unwrap();
     assert!(
         answer.contains("\r\nDate: Sun, 01 Mar 2026 00:00:30 GMT\r\n"),
         "half a minute after 23:59:59: {answer}"
@@ -96,22 +100,22 @@ fn the_date_is_that_of_the_answer_however_long_the_body_before_it_took() {
 
 #[test]
 fn who_speaks_in_time_to_a_loop_that_is_late_is_not_idle() {
-    let (mut world, streams) = echoing_to(1);
-    world.be_held_up(59_000);
-    world.says(streams[0], b"Just in time.");
-    world.be_held_up(2_000);
+    let (mut world, streams) = echo_world_with(1);
+    world.deschedule(59_000);
+    world.peer_sends(streams[0], b"Just in time.");
+    world.deschedule(2_000);
     world.turn();
-    assert_eq!(world.hears(streams[0]), b"Just in time.");
-    assert_eq!(world.ending_of(1), None);
-    world.live(60_001);
-    assert_eq!(world.ending_of(1), Some(CloseReason::IdleTimeout));
+    assert_eq!(world.peer_receives_all(streams[0]), b"Just in time.");
+    assert_eq!(world.close_reason_of(1), None);
+    world.run_for(60_001);
+    assert_eq!(world.close_reason_of(1), Some(CloseReason::IdleTimeout));
     world.stop();
 }
 
 #[test]
 fn a_thousand_deadlines_that_fall_due_together_are_looked_at_in_several_turns() {
-    let (mut world, _) = echoing_to(1000);
-    world.be_held_up(60_001);
+    let (mut world, _) = echo_world_with(1000);
+    world.deschedule(60_001);
     let mut closed = 0;
     while closed < 1000 {
         world.turn();
@@ -124,19 +128,19 @@ fn a_thousand_deadlines_that_fall_due_together_are_looked_at_in_several_turns() 
 
 #[test]
 fn a_head_that_drips_is_refused_when_its_time_is_up() {
-    let mut world = World::calm();
+    let mut world = World::without_faults();
     world.serve(HTTP, |_| Http::new(Site::new()));
     let stream = world.connect(HTTP, 1);
     let head = b"GET / HTTP/1.1\r\nHost: a\r\n";
     for byte in &head[..usize::try_from(Limits::default().head_timeout_ms / 1000).unwrap()] {
-        world.says(stream, &[*byte]);
-        world.live(1000);
+        world.peer_sends(stream, &[*byte]);
+        world.run_for(1000);
     }
-    world.live(1);
-    assert!(world.hears(stream).starts_with(b"HTTP/1.0 408 "));
-    world.live(Limits::default().linger_timeout_ms + 1);
+    world.run_for(1);
+    assert!(world.peer_receives_all(stream).starts_with(b"HTTP/1.0 408 "));
+    world.run_for(Limits::default().linger_timeout_ms + 1);
     assert_eq!(
-        world.ending_of(1),
+        world.close_reason_of(1),
         Some(CloseReason::Finished),
         "it is not lingered for without end"
     );
@@ -145,19 +149,19 @@ fn a_head_that_drips_is_refused_when_its_time_is_up() {
 
 #[test]
 fn who_drips_while_we_linger_is_left_in_time() {
-    let mut world = World::calm();
+    let mut world = World::without_faults();
     world.serve(HTTP, |_| Http::new(Site::new()));
     let stream = world.connect(HTTP, 1);
-    world.says(stream, b"Nonsense\r\n\r\n");
-    world.settle();
-    assert!(world.hears(stream).starts_with(b"HTTP/1.0 400 "));
+    world.peer_sends(stream, b"Nonsense\r\n\r\n");
+    world.run_until_blocked();
+    assert!(world.peer_receives_all(stream).starts_with(b"HTTP/1.0 400 "));
     for _ in 1..Limits::default().linger_timeout_ms / 100 {
-        world.says(stream, b"and more of it");
-        world.live(100);
-        assert_eq!(world.ending_of(1), None);
+        world.peer_sends(stream, b"and more of it");
+        world.run_for(100);
+        assert_eq!(world.close_reason_of(1), None);
     }
-    world.live(101);
-    assert_eq!(world.ending_of(1), Some(CloseReason::Finished));
+    world.run_for(101);
+    assert_eq!(world.close_reason_of(1), Some(CloseReason::Finished));
     world.stop();
 }
 
@@ -167,13 +171,13 @@ fn a_peer_may_be_given_longer_to_read_than_to_speak() {
     let limits = Limits { idle_timeout_ms: 5_000, write_timeout_ms: 20_000, ..Limits::default() };
     let mut world = World::new(1, limits, Faults::default());
     world.serve(ECHO, |_| Echo::new());
-    let stream = world.kernel().connect(peer(1), server(ECHO), 100).unwrap();
-    world.says(stream, &[7; 1000]);
-    let turns = world.live(19_999);
+    let stream = world.kernel().peer_connects(peer(1), server(ECHO), 100).unwrap();
+    world.peer_sends(stream, &[7; 1000]);
+    let turns = world.run_for(19_999);
     assert!(turns < 12, "{turns} turns");
-    assert_eq!(world.ending_of(1), None);
-    world.live(2);
-    assert_eq!(world.ending_of(1), Some(CloseReason::WriteTimeout));
-    assert_eq!(world.hears_at_last(stream), Heard::Reset);
+    assert_eq!(world.close_reason_of(1), None);
+    world.run_for(2);
+    assert_eq!(world.close_reason_of(1), Some(CloseReason::WriteTimeout));
+    assert_eq!(world.peer_receives_end(stream), PeerReceived::Reset);
     world.stop();
 }

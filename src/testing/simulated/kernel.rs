@@ -1,19 +1,21 @@
-//! The simulated kernel: descriptors, sockets, an epoll, a clock, and the world on the other side of the network.
+//! The simulated kernel: descriptors, sockets, an epoll, a clock, and the peers at the other end.
 //!
 //! ```text
-//!     the loop ──call──► time passes a little ──► whoever acts by then has acted ──► the call's answer
+//!     the loop ──system call──► time advances ──► actors due by then act ──► the call returns
 //! ```
 //!
-//! Everything happens in one thread and in one order, which follows from the seed alone. The world is a set of actors, each
-//! with a moment at which it wants to act. Time passes only in calls, a few microseconds in each and as long as need be in a
-//! poll; so the world goes on between any two calls, and in the middle of a turn.
+//! Everything runs on one thread and in one order, which follows from the seed alone. The peers are
+//! *actors*: each says when it wants to act next. Time advances only within system calls, by a few
+//! microseconds in each and by as much as needed in a poll. So peers act between any two calls of the loop,
+//! also in the middle of a turn, as they do on a real machine.
 //!
-//! The poll is edge-triggered as epoll is: something that happens to a watched socket puts it on a list once, and a poll takes
-//! it from the list and tells the state that the socket has then. So edges merge, and one may tell of a state that has
-//! meanwhile gone.
+//! The poll is edge-triggered as epoll is (`epoll`): a change puts a registered socket on the ready list
+//! once, and a poll takes it off and reports the state that the socket has then. So edges merge, and one
+//! may report a state that has gone meanwhile.
 //!
-//! The kernel knows what no test outside of it could see, and says so by a panic: that the loop sleeps although nothing
-//! will ever wake it, that it spins, that it leaves somebody unserved, or alive who should long have been closed.
+//! The kernel sees what no test outside of it could see, and panics (`checks`): the loop sleeps although
+//! nothing will ever wake it, it spins, it leaves input unread, or it keeps a connection open on which
+//! nothing has moved for too long.
 
 mod calls;
 mod checks;
@@ -32,67 +34,71 @@ use fastrand::Rng;
 use super::errno;
 use super::stream::{OUT, Stream};
 use crate::sys::Token;
-use datagrams::Datagrams;
+use datagrams::UdpEndpoint;
 pub(crate) use faults::Faults;
 
-/// Somebody in the world.
+/// A peer, or anything else outside the process that acts by itself.
 pub(crate) trait Actor {
-    /// Does something, and says in how many microseconds it wants to act again; `None` once it is done.
+    /// Acts, and returns after how many microseconds to act again, or `None` once it is done.
     fn act(&mut self, kernel: &mut Kernel) -> Option<u64>;
-    /// What it still waits for, for whoever reads of a failure.
-    fn plight(&self) -> String;
+    /// What it still waits for, for the report of a failed run.
+    fn describe_wait(&self) -> String;
 }
 
 struct Descriptor {
     file: File,
-    watch: Option<Watch>,
+    registration: Option<Registration>,
 }
 
+/// What a descriptor refers to, with the index in the kernel's list of these.
 #[derive(Clone, Copy, Debug)]
 enum File {
     Poll,
-    Door(usize),
+    Listener(usize),
     Stream(usize),
-    Datagrams(usize),
-    Bell(usize),
+    Udp(usize),
+    StopSignal(usize),
     Waker,
 }
 
-struct Watch {
+/// What a descriptor is registered for with the poll.
+struct Registration {
     token: Token,
     bits: u32,
-    /// It is on the list of those to be told.
-    is_listed: bool,
+    is_in_ready_list: bool,
 }
 
-struct Door {
+struct ListeningSocket {
     address: SocketAddr,
     descriptor: Option<usize>,
-    waiting: VecDeque<usize>,
-    may_pause: bool,
+    /// The streams that wait to be accepted.
+    backlog: VecDeque<usize>,
+    /// The protocols of its connections may pause reading by themselves.
+    may_pause_reading: bool,
 }
 
-/// What comes of calling an address in the world.
+/// What happens when the reactor connects to a host.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Host {
-    /// It answers after so many microseconds, and takes so many bytes before it reads.
-    Answers { after_us: u64, room_max: usize },
-    /// The network or the host says no after so many microseconds, with this error.
+    /// It accepts after so many microseconds. The stream takes `buffer_bytes` before the host has to read.
+    Accepts { after_us: u64, buffer_bytes: usize },
+    /// The host or the network refuses after so many microseconds, with this error.
     Fails { after_us: u64, error: i32 },
-    /// The call itself fails.
+    /// connect(2) itself fails.
     Unreachable { error: i32 },
-    /// Nothing is ever heard of it.
+    /// No SYN is ever answered.
     Silent,
 }
 
-enum Due {
+/// What happens at a moment on the timeline.
+enum Scheduled {
     Actor(usize),
-    /// There is memory again for this stream.
-    Memory(usize),
-    /// The world answers a call of ours: with an error, or not.
-    Answer(usize, Option<i32>),
-    /// So many bytes of this socket's have left.
-    Left(usize, usize),
+    /// There is memory again for what this stream sends.
+    SendMemory(usize),
+    /// The host answers our connect: with an error, or by accepting.
+    ConnectResult(usize, Option<i32>),
+    /// So many bytes of this UDP socket have left the machine.
+    DatagramsLeft(usize, usize),
 }
 
 pub(crate) struct Kernel {
@@ -100,43 +106,44 @@ pub(crate) struct Kernel {
     pub(crate) faults: Faults,
     now_us: u64,
     started: Instant,
-    /// What the clock on the wall is ahead, in microseconds since the epoch.
+    /// What the wall clock shows at time 0, in microseconds since the epoch. A test may set it.
     pub(crate) wall_us: i64,
     descriptors: Vec<Option<Descriptor>>,
     pub(crate) streams: Vec<Stream>,
-    doors: Vec<Door>,
-    /// Who can be called, and what comes of it. Everybody else refuses at once.
+    listeners: Vec<ListeningSocket>,
+    /// The hosts to which the reactor may connect. Every other address refuses at once (ECONNREFUSED).
     pub(crate) hosts: BTreeMap<SocketAddr, Host>,
-    datagrams: Vec<Datagrams>,
-    bells: Vec<bool>,
-    /// What each address in the world has received.
-    mailboxes: BTreeMap<SocketAddr, VecDeque<(Vec<u8>, SocketAddr)>>,
-    /// The descriptors of which epoll has something to tell.
-    listed: VecDeque<usize>,
-    false_alarms: Vec<(usize, u32)>,
+    udp_sockets: Vec<UdpEndpoint>,
+    stop_signals: Vec<bool>,
+    /// The datagrams that each peer has received and not read yet, each with its sender.
+    peer_datagrams: BTreeMap<SocketAddr, VecDeque<(Vec<u8>, SocketAddr)>>,
+    /// The descriptors that the next polls report, in the order in which their edges came.
+    ready_list: VecDeque<usize>,
+    spurious_events: Vec<(usize, u32)>,
     actors: Vec<Option<Box<dyn Actor>>>,
+    /// When each scheduled item is due. Items due at the same time keep the order of their numbers.
     timeline: BinaryHeap<Reverse<(u64, u64)>>,
-    due: BTreeMap<u64, Due>,
-    next_due: u64,
-    /// Calls made since this was last taken.
+    scheduled: BTreeMap<u64, Scheduled>,
+    last_scheduled: u64,
+    /// The names of the system calls made since this was last taken.
     pub(crate) calls: Vec<&'static str>,
     pub(crate) polls: u64,
     pub(crate) polls_interrupted: u64,
-    /// Polls in a row between which nothing has happened.
+    /// Consecutive polls between which nothing has happened.
     idle_polls: u32,
     something_happened: bool,
     /// When the last poll returned.
-    polled_us: u64,
-    /// The longest that nothing may move over an open stream.
-    pub(crate) silence_us_max: u64,
-    /// The bell has been rung: from now on, nobody is owed all of their answer.
+    last_poll_us: u64,
+    /// How long an open stream may go without a byte moving over it.
+    pub(crate) idle_us_max: u64,
+    /// The reactor has been asked to stop: from now on, replies may be incomplete.
     pub(crate) is_stopping: bool,
-    /// Tells of every call.
-    pub(crate) traces: bool,
+    /// Prints every call to standard error.
+    pub(crate) is_traced: bool,
 }
 
-/// The longest that a test may last on the simulated clock, in microseconds: four hours. Who waits at a door without end is not
-/// told so by anybody, and has no deadline.
+/// The longest that a run may last on the simulated clock, in microseconds: four hours. It ends a run in
+/// which a connection waits in the backlog for ever, since that has no deadline.
 const TIME_US_MAX: u64 = 4 * 3_600_000_000;
 
 impl Kernel {
@@ -149,30 +156,30 @@ impl Kernel {
             wall_us: 1_772_323_199_000_000,
             descriptors: Vec::new(),
             streams: Vec::new(),
-            doors: Vec::new(),
+            listeners: Vec::new(),
             hosts: BTreeMap::new(),
-            datagrams: Vec::new(),
-            bells: Vec::new(),
-            mailboxes: BTreeMap::new(),
-            listed: VecDeque::new(),
-            false_alarms: Vec::new(),
+            udp_sockets: Vec::new(),
+            stop_signals: Vec::new(),
+            peer_datagrams: BTreeMap::new(),
+            ready_list: VecDeque::new(),
+            spurious_events: Vec::new(),
             actors: Vec::new(),
             timeline: BinaryHeap::new(),
-            due: BTreeMap::new(),
-            next_due: 0,
+            scheduled: BTreeMap::new(),
+            last_scheduled: 0,
             calls: Vec::new(),
             polls: 0,
             polls_interrupted: 0,
             idle_polls: 0,
             something_happened: true,
-            polled_us: 0,
-            silence_us_max: u64::MAX,
+            last_poll_us: 0,
+            idle_us_max: u64::MAX,
             is_stopping: false,
-            traces: false,
+            is_traced: false,
         }
     }
 
-    // ---- time, and the world in it
+    // ---- time, and the actors
 
     pub(crate) fn now_us(&self) -> u64 {
         self.now_us
@@ -188,97 +195,101 @@ impl Kernel {
         if us >= 0 { SystemTime::UNIX_EPOCH + distance } else { SystemTime::UNIX_EPOCH - distance }
     }
 
-    /// Puts `actor` into the world; it first acts after `delay_us`.
+    /// Adds an actor, which first acts after `delay_us`.
     pub(crate) fn add(&mut self, actor: impl Actor + 'static, delay_us: u64) {
         self.actors.push(Some(Box::new(actor)));
-        self.plan(delay_us, Due::Actor(self.actors.len() - 1));
+        self.schedule(delay_us, Scheduled::Actor(self.actors.len() - 1));
     }
 
-    /// What those who are not done still wait for.
-    pub(crate) fn plights(&self) -> Vec<String> {
-        self.actors.iter().flatten().map(|actor| actor.plight()).collect()
+    /// What the actors that are not done still wait for.
+    pub(crate) fn describe_waits(&self) -> Vec<String> {
+        self.actors.iter().flatten().map(|actor| actor.describe_wait()).collect()
     }
 
-    /// Is everybody done but who asks?
-    pub(crate) fn others_are_done(&self) -> bool {
+    /// Returns whether all actors are done but the one that is acting.
+    pub(crate) fn other_actors_are_done(&self) -> bool {
         self.actors.iter().all(Option::is_none)
     }
 
-    /// Is everybody done, served and gone?
-    pub(crate) fn is_deserted(&self) -> bool {
+    /// Returns whether all actors are done, nothing is left to accept or receive, and no stream is open.
+    pub(crate) fn is_quiescent(&self) -> bool {
         let is_stream = |descriptor: &Descriptor| matches!(descriptor.file, File::Stream(_));
         self.actors.iter().all(Option::is_none)
-            && self.doors.iter().all(|door| door.waiting.is_empty())
+            && self.listeners.iter().all(|listener| listener.backlog.is_empty())
             && !self.descriptors.iter().flatten().any(is_stream)
-            && self.datagrams.iter().all(|socket| socket.arrived.is_empty())
+            && self.udp_sockets.iter().all(|socket| socket.arrived.is_empty())
     }
 
-    fn plan(&mut self, delay_us: u64, due: Due) {
-        self.next_due += 1;
-        self.timeline.push(Reverse((self.now_us + delay_us, self.next_due)));
-        self.due.insert(self.next_due, due);
+    fn schedule(&mut self, delay_us: u64, item: Scheduled) {
+        self.last_scheduled += 1;
+        self.timeline.push(Reverse((self.now_us + delay_us, self.last_scheduled)));
+        self.scheduled.insert(self.last_scheduled, item);
     }
 
-    /// Lets time pass until `until`, and everybody act who wants to by then.
-    pub(crate) fn pass_until(&mut self, until: u64) {
+    /// Advances the clock to `until_us`, and does what is scheduled by then.
+    pub(crate) fn advance_time_to(&mut self, until_us: u64) {
         while let Some(&Reverse((at, number))) = self.timeline.peek()
-            && at <= until
+            && at <= until_us
         {
             self.timeline.pop();
             self.now_us = self.now_us.max(at);
-            assert!(self.now_us < TIME_US_MAX, "somebody waits without end; {}", self.describe());
-            match self.due.remove(&number).expect("what is planned is due once") {
-                Due::Actor(index) => {
-                    let mut actor = self.actors[index].take().expect("who acts again is there");
+            assert!(self.now_us < TIME_US_MAX, "the run does not end; {}", self.describe());
+            match self.scheduled.remove(&number).expect("an item is due once") {
+                Scheduled::Actor(index) => {
+                    let mut actor =
+                        self.actors[index].take().expect("an actor that is scheduled is not done");
                     if let Some(delay_us) = actor.act(self) {
                         self.actors[index] = Some(actor);
-                        self.plan(delay_us, Due::Actor(index));
+                        self.schedule(delay_us, Scheduled::Actor(index));
                     }
                 }
-                Due::Memory(stream) => self.tell_of_room(stream),
-                Due::Answer(stream, error) => self.answer_call(stream, error),
-                Due::Left(socket, bytes) => {
-                    self.datagrams[socket].leaving -= bytes;
-                    if self.datagrams[socket].leaving * 2 <= self.faults.datagram_room {
-                        self.list(self.datagrams[socket].descriptor, OUT);
+                Scheduled::SendMemory(stream) => self.report_writable(stream),
+                Scheduled::ConnectResult(stream, error) => self.finish_connect(stream, error),
+                Scheduled::DatagramsLeft(socket, bytes) => {
+                    self.udp_sockets[socket].send_queue_bytes -= bytes;
+                    if self.udp_sockets[socket].send_queue_bytes * 2
+                        <= self.faults.send_queue_bytes_max
+                    {
+                        self.add_to_ready_list(self.udp_sockets[socket].descriptor, OUT);
                     }
                 }
             }
         }
-        self.now_us = self.now_us.max(until);
+        self.now_us = self.now_us.max(until_us);
     }
 
-    pub(crate) fn chance(&mut self, in_a_thousand: u32) -> bool {
-        in_a_thousand > 0 && self.rng.u32(..1000) < in_a_thousand
+    /// Draws whether something happens whose probability is given in thousandths.
+    pub(crate) fn chance(&mut self, per_mille: u32) -> bool {
+        per_mille > 0 && self.rng.u32(..1000) < per_mille
     }
 
-    pub(crate) fn one_of(&mut self, errors: &[i32]) -> i32 {
+    pub(crate) fn pick_error(&mut self, errors: &[i32]) -> i32 {
         errors[self.rng.usize(..errors.len())]
     }
 
-    /// Every call begins here: it takes its time.
-    fn call(&mut self, name: &'static str) {
+    /// Every system call begins here. It takes time, in which actors may act.
+    fn begin_call(&mut self, name: &'static str) {
         self.calls.push(name);
         let mut us = 0;
         if self.faults.call_us_max > 0 {
             us = self.rng.u64(..=self.faults.call_us_max);
         }
-        if self.chance(self.faults.held_up) {
-            us += self.rng.u64(..=self.faults.held_up_us_max);
+        if self.chance(self.faults.descheduled) {
+            us += self.rng.u64(..=self.faults.descheduled_us_max);
         }
-        self.pass_until(self.now_us + us);
+        self.advance_time_to(self.now_us + us);
     }
 
-    #[expect(clippy::print_stderr, reason = "whoever replays a schedule wants to see it")]
-    pub(crate) fn tell(&self, line: impl FnOnce() -> String) {
-        if self.traces {
+    #[expect(clippy::print_stderr, reason = "the trace of a replayed run")]
+    pub(crate) fn trace(&self, line: impl FnOnce() -> String) {
+        if self.is_traced {
             eprintln!("{:>12} {}", self.now_us, line());
         }
     }
 
     // ---- descriptors
 
-    /// The lowest number that is free, as POSIX wants it: so numbers come back at once.
+    /// Opens the lowest free descriptor, as POSIX requires. So a number is reused at once.
     fn open(&mut self, file: File) -> io::Result<usize> {
         let number =
             self.descriptors.iter().position(Option::is_none).unwrap_or(self.descriptors.len());
@@ -288,25 +299,25 @@ impl Kernel {
         if number == self.descriptors.len() {
             self.descriptors.push(None);
         }
-        self.descriptors[number] = Some(Descriptor { file, watch: None });
+        self.descriptors[number] = Some(Descriptor { file, registration: None });
         Ok(number)
     }
 
     pub(crate) fn close(&mut self, number: usize) {
-        self.call("close");
+        self.begin_call("close");
         self.something_happened = true;
         let descriptor = self.descriptors[number].take().expect("a descriptor is closed once");
-        self.tell(|| format!("close {number} {:?}", descriptor.file));
-        // A closed descriptor has no events.
-        self.listed.retain(|&listed| listed != number);
-        self.false_alarms.retain(|&(listed, _)| listed != number);
+        self.trace(|| format!("close {number} {:?}", descriptor.file));
+        // epoll forgets a descriptor that is closed (epoll(7)).
+        self.ready_list.retain(|&ready| ready != number);
+        self.spurious_events.retain(|&(ready, _)| ready != number);
         match descriptor.file {
-            File::Poll | File::Bell(_) | File::Waker => {}
+            File::Poll | File::StopSignal(_) | File::Waker => {}
             File::Stream(stream) => self.streams[stream].close(),
-            File::Datagrams(socket) => self.datagrams[socket].descriptor = None,
-            File::Door(door) => {
-                self.doors[door].descriptor = None;
-                for stream in std::mem::take(&mut self.doors[door].waiting) {
+            File::Udp(socket) => self.udp_sockets[socket].descriptor = None,
+            File::Listener(listener) => {
+                self.listeners[listener].descriptor = None;
+                for stream in std::mem::take(&mut self.listeners[listener].backlog) {
                     self.streams[stream].fail(errno::ECONNRESET);
                 }
             }
@@ -326,10 +337,8 @@ impl Kernel {
         stream
     }
 
-    fn datagrams_of(&self, number: usize) -> usize {
-        let File::Datagrams(socket) = self.file(number) else {
-            panic!("{number} has no datagrams")
-        };
+    fn udp_socket_of(&self, number: usize) -> usize {
+        let File::Udp(socket) = self.file(number) else { panic!("{number} is no UDP socket") };
         socket
     }
 }

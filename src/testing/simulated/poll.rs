@@ -1,26 +1,29 @@
-//! The poll, its events, the waker, and the source of a stop: mio's names, over the simulated kernel.
+//! Poll, events, waker and stop signal: mio's names, over the simulated kernel's epoll.
+//!
+//! What the poll reports is decided in `kernel/epoll.rs`. This file translates: mio's calls into the
+//! kernel's, and epoll's bits into mio's questions (`is_readable`, `is_read_closed` …).
 
 use std::io;
 use std::time::Duration;
 
-use super::Descriptor;
+use super::OwnedDescriptor;
 use super::kernel::Kernel;
-use super::stream::{ERROR, HANG_UP, IN, OUT, PEER_HAS_FINISHED, PRIORITY};
+use super::stream::{ERROR, HANG_UP, IN, OUT, PRIORITY, READ_HANG_UP};
 use crate::sys::{Interest, Token};
 
-/// What can be registered.
+/// What can be registered with the poll. Stands in for `mio::event::Source`.
 pub trait Source {
-    /// Its number in the simulated kernel.
+    /// Its descriptor's number in the simulated kernel.
     fn number(&self) -> usize;
 }
 
 pub(crate) struct Poll(Registry);
 
-pub(crate) struct Registry(Descriptor);
+pub(crate) struct Registry(OwnedDescriptor);
 
 impl Poll {
     pub(crate) fn new() -> io::Result<Poll> {
-        Ok(Poll(Registry(Descriptor::open(Kernel::open_poll)?)))
+        Ok(Poll(Registry(OwnedDescriptor::open(Kernel::open_poll)?)))
     }
 
     pub(crate) fn registry(&self) -> &Registry {
@@ -33,7 +36,7 @@ impl Poll {
         timeout: Option<Duration>,
     ) -> io::Result<()> {
         events.clear();
-        events.told = self.0.0.kernel.borrow_mut().poll(events.capacity, timeout)?;
+        events.reported = self.0.0.kernel.borrow_mut().poll(events.capacity, timeout)?;
         Ok(())
     }
 }
@@ -45,7 +48,7 @@ impl Registry {
         token: Token,
         interest: Interest,
     ) -> io::Result<()> {
-        self.0.kernel.borrow_mut().watch(source.number(), token, interest, false)
+        self.0.kernel.borrow_mut().register(source.number(), token, interest, false)
     }
 
     pub(crate) fn reregister<S: Source + ?Sized>(
@@ -54,26 +57,26 @@ impl Registry {
         token: Token,
         interest: Interest,
     ) -> io::Result<()> {
-        self.0.kernel.borrow_mut().watch(source.number(), token, interest, true)
+        self.0.kernel.borrow_mut().register(source.number(), token, interest, true)
     }
 }
 
 pub(crate) struct Events {
-    told: Vec<Event>,
+    reported: Vec<Event>,
     capacity: usize,
 }
 
 impl Events {
     pub(crate) fn with_capacity(capacity: usize) -> Events {
-        Events { told: Vec::new(), capacity }
+        Events { reported: Vec::new(), capacity }
     }
 
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, Event> {
-        self.told.iter()
+        self.reported.iter()
     }
 
     pub(crate) fn clear(&mut self) {
-        self.told.clear();
+        self.reported.clear();
     }
 }
 
@@ -86,7 +89,7 @@ impl<'e> IntoIterator for &'e Events {
     }
 }
 
-/// One event. What mio makes of epoll's bits is made of them here.
+/// One event, with epoll's bits. The questions below are answered as mio answers them on Linux.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Event {
     pub(crate) token: Token,
@@ -115,7 +118,7 @@ impl Event {
     }
 
     pub(crate) fn is_read_closed(&self) -> bool {
-        self.has(HANG_UP) || self.has(IN | PEER_HAS_FINISHED)
+        self.has(HANG_UP) || self.has(IN | READ_HANG_UP)
     }
 
     pub(crate) fn is_write_closed(&self) -> bool {
@@ -131,13 +134,18 @@ pub(crate) fn is_priority(event: &Event) -> bool {
     event.has(PRIORITY)
 }
 
-/// What wakes the poll from elsewhere; here, from the same thread.
-pub(crate) struct Waker(Descriptor);
+/// Wakes the poll. In the program other threads use it; here everything is on one thread.
+pub(crate) struct Waker(OwnedDescriptor);
 
 impl Waker {
     pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Waker> {
-        let waker = Waker(Descriptor::open(Kernel::open_waker)?);
-        registry.0.kernel.borrow_mut().watch(waker.0.number, token, Interest::READABLE, false)?;
+        let waker = Waker(OwnedDescriptor::open(Kernel::open_waker)?);
+        registry.0.kernel.borrow_mut().register(
+            waker.0.number,
+            token,
+            Interest::READABLE,
+            false,
+        )?;
         Ok(waker)
     }
 
@@ -148,16 +156,16 @@ impl Waker {
     }
 }
 
-/// What a test rings to stop the reactor.
-pub(crate) struct Bell(Descriptor);
+/// The source with which a test stops the reactor: readable once `Kernel::signal_stop` was called.
+pub(crate) struct StopSignal(OwnedDescriptor);
 
-impl Bell {
-    pub(crate) fn new() -> io::Result<Bell> {
-        Ok(Bell(Descriptor::open(Kernel::open_bell)?))
+impl StopSignal {
+    pub(crate) fn new() -> io::Result<StopSignal> {
+        Ok(StopSignal(OwnedDescriptor::open(Kernel::open_stop_signal)?))
     }
 }
 
-impl Source for Bell {
+impl Source for StopSignal {
     fn number(&self) -> usize {
         self.0.number
     }

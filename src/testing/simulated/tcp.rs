@@ -1,18 +1,20 @@
 //! TCP sockets: mio's names, over the simulated kernel.
+//!
+//! Each call is passed on to the kernel under the same name (`kernel/calls.rs`).
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
-use super::{Descriptor, Source};
+use super::{OwnedDescriptor, Source};
 
-pub(crate) struct TcpListener(Descriptor);
+pub(crate) struct TcpListener(OwnedDescriptor);
 
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    Ok(TcpListener(Descriptor::open(|kernel| kernel.listen(address))?))
+    Ok(TcpListener(OwnedDescriptor::open(|kernel| kernel.listen(address))?))
 }
 
 pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    Ok(TcpStream(Descriptor::open(|kernel| kernel.call_out(address))?))
+    Ok(TcpStream(OwnedDescriptor::open(|kernel| kernel.connect_out(address))?))
 }
 
 pub(crate) fn is_connected(stream: &TcpStream) -> io::Result<bool> {
@@ -26,7 +28,7 @@ impl TcpListener {
 
     pub(crate) fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (number, peer) = self.0.kernel.borrow_mut().accept(self.0.number)?;
-        Ok((TcpStream(Descriptor { kernel: self.0.kernel.clone(), number }), peer))
+        Ok((TcpStream(OwnedDescriptor { kernel: self.0.kernel.clone(), number }), peer))
     }
 }
 
@@ -36,7 +38,8 @@ impl Source for TcpListener {
     }
 }
 
-/// There are none in the simulated kernel; what is particular about them is tested over a scripted wire and in `tests/unix.rs`.
+/// The simulated kernel has no Unix sockets. What is particular about them is tested over a scripted
+/// transport and in `tests/unix.rs`.
 #[cfg(unix)]
 pub(crate) enum UnixListener {}
 
@@ -59,12 +62,12 @@ impl Source for UnixListener {
 }
 
 #[derive(Debug)]
-pub(crate) struct TcpStream(Descriptor);
+pub(crate) struct TcpStream(OwnedDescriptor);
 
 impl TcpStream {
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        assert_eq!(how, Shutdown::Write, "the loop never stops reading by a call");
-        self.0.kernel.borrow_mut().finish(self.0.number)
+        assert_eq!(how, Shutdown::Write, "the loop shuts down only its writing side");
+        self.0.kernel.borrow_mut().shutdown_write(self.0.number)
     }
 }
 

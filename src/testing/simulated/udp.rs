@@ -1,25 +1,25 @@
-//! UDP sockets: simulated, or the system's where no kernel is installed.
+//! UDP sockets: simulated ones, or the system's where no simulated kernel is installed.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
-use super::{Descriptor, Source, installed};
+use super::{OwnedDescriptor, Source, installed};
 use crate::sys::mio as system;
 
 /// A simulated socket, or one of the system's where no kernel is installed.
 pub(crate) enum UdpSocket {
-    Simulated(DatagramSocket),
+    Simulated(SimulatedUdpSocket),
     System(system::UdpSocket),
 }
 
-pub(crate) struct DatagramSocket(Descriptor);
+pub(crate) struct SimulatedUdpSocket(OwnedDescriptor);
 
 pub(crate) fn bind_datagram(address: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
     match installed() {
         Some(_) => {
-            let descriptor = Descriptor::open(|kernel| kernel.bind_datagram(address))?;
-            Ok(UdpSocket::Simulated(DatagramSocket(descriptor)))
+            let descriptor = OwnedDescriptor::open(|kernel| kernel.bind_datagram(address))?;
+            Ok(UdpSocket::Simulated(SimulatedUdpSocket(descriptor)))
         }
         None => system::bind_datagram(address, buffer_bytes).map(UdpSocket::System),
     }
@@ -28,8 +28,8 @@ pub(crate) fn bind_datagram(address: SocketAddr, buffer_bytes: usize) -> io::Res
 pub(crate) fn connect_datagram(peer: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
     match installed() {
         Some(_) => {
-            let descriptor = Descriptor::open(|kernel| kernel.connect_datagram(peer))?;
-            Ok(UdpSocket::Simulated(DatagramSocket(descriptor)))
+            let descriptor = OwnedDescriptor::open(|kernel| kernel.connect_datagram(peer))?;
+            Ok(UdpSocket::Simulated(SimulatedUdpSocket(descriptor)))
         }
         None => system::connect_datagram(peer, buffer_bytes).map(UdpSocket::System),
     }
@@ -56,7 +56,7 @@ impl UdpSocket {
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
         match self {
             UdpSocket::Simulated(socket) => {
-                Ok(socket.0.kernel.borrow_mut().peer_of_datagrams(socket.0.number))
+                Ok(socket.0.kernel.borrow_mut().peer_of_datagram_socket(socket.0.number))
             }
             UdpSocket::System(socket) => socket.peer_addr(),
         }
@@ -77,8 +77,8 @@ impl UdpSocket {
     pub(crate) fn send(&self, payload: &[u8]) -> io::Result<usize> {
         match self {
             UdpSocket::Simulated(socket) => {
-                let peer = socket.0.kernel.borrow_mut().peer_of_datagrams(socket.0.number);
-                socket.send_train(&[payload], peer).map(|()| payload.len())
+                let peer = socket.0.kernel.borrow_mut().peer_of_datagram_socket(socket.0.number);
+                socket.send_segments(&[payload], peer).map(|()| payload.len())
             }
             UdpSocket::System(socket) => socket.send(payload),
         }
@@ -87,24 +87,24 @@ impl UdpSocket {
     pub(crate) fn send_to(&self, payload: &[u8], peer: SocketAddr) -> io::Result<usize> {
         match self {
             UdpSocket::Simulated(socket) => {
-                socket.send_train(&[payload], peer).map(|()| payload.len())
+                socket.send_segments(&[payload], peer).map(|()| payload.len())
             }
             UdpSocket::System(socket) => socket.send_to(payload, peer),
         }
     }
 }
 
-impl DatagramSocket {
-    pub(crate) fn receive_many(&self, count_max: usize) -> io::Result<Vec<(Vec<u8>, SocketAddr)>> {
+impl SimulatedUdpSocket {
+    pub(crate) fn receive_batch(&self, count_max: usize) -> io::Result<Vec<(Vec<u8>, SocketAddr)>> {
         self.0.kernel.borrow_mut().receive_datagrams(self.0.number, count_max)
     }
 
-    pub(crate) fn send_train(&self, datagrams: &[&[u8]], peer: SocketAddr) -> io::Result<()> {
-        self.0.kernel.borrow_mut().send_train(self.0.number, datagrams, peer)
+    pub(crate) fn send_segments(&self, datagrams: &[&[u8]], peer: SocketAddr) -> io::Result<()> {
+        self.0.kernel.borrow_mut().send_segments(self.0.number, datagrams, peer)
     }
 
-    /// Every other socket batches.
-    pub(crate) fn batches(&self) -> bool {
+    /// Draws whether this socket sends and receives in batches: about every other one does.
+    pub(crate) fn draw_batching(&self) -> bool {
         self.0.kernel.borrow_mut().rng.bool()
     }
 }
@@ -113,7 +113,9 @@ impl Source for UdpSocket {
     fn number(&self) -> usize {
         match self {
             UdpSocket::Simulated(socket) => socket.0.number,
-            UdpSocket::System(_) => panic!("a socket of the system's is on no simulated poll"),
+            UdpSocket::System(_) => {
+                panic!("a system socket cannot be registered with a simulated poll")
+            }
         }
     }
 }
@@ -121,7 +123,7 @@ impl Source for UdpSocket {
 impl AsRawFd for UdpSocket {
     fn as_raw_fd(&self) -> RawFd {
         match self {
-            UdpSocket::Simulated(_) => panic!("the system knows nothing of a simulated socket"),
+            UdpSocket::Simulated(_) => panic!("a simulated socket has no system descriptor"),
             UdpSocket::System(socket) => socket.as_raw_fd(),
         }
     }

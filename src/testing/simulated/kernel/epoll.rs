@@ -1,12 +1,20 @@
-//! The simulated epoll: what is registered, what is ready, and what a poll reports.
+//! The simulated epoll: what is registered, what is on the ready list, and what a poll reports.
+//!
+//! ```text
+//!     a socket changes ──edge──► ready list ──poll──► event with the bits that are set by then
+//!     (registered for it)        (once)               (none are set: no event)
+//! ```
+//!
+//! As in Linux, an edge is reported once. A socket comes back to the ready list when something more
+//! happens to it, and not because it still is readable or writable (epoll(7), edge-triggered).
 
 use std::cmp::Reverse;
 use std::io;
 use std::time::Duration;
 
-use super::{Descriptor, File, Kernel, Watch};
+use super::{Descriptor, File, Kernel, Registration};
 use crate::sys::{Interest, Token};
-use crate::testing::simulated::stream::{ERROR, HANG_UP, IN, OUT, PEER_HAS_FINISHED, PRIORITY};
+use crate::testing::simulated::stream::{ERROR, HANG_UP, IN, OUT, PRIORITY, READ_HANG_UP};
 use crate::testing::simulated::{Event, errno};
 
 impl Kernel {
@@ -14,108 +22,121 @@ impl Kernel {
         self.open(File::Poll)
     }
 
-    pub(crate) fn watch(
+    /// epoll_ctl(2): EPOLL_CTL_ADD, or EPOLL_CTL_MOD for `is_reregister`. Both report what is ready at once.
+    pub(crate) fn register(
         &mut self,
         number: usize,
         token: Token,
         interest: Interest,
-        anew: bool,
+        is_reregister: bool,
     ) -> io::Result<()> {
-        self.call(if anew { "watch again" } else { "watch" });
+        self.begin_call(if is_reregister { "reregister" } else { "register" });
         self.something_happened = true;
         let is_stream = matches!(self.file(number), File::Stream(_));
-        if is_stream && self.chance(self.faults.failed_watches) {
+        if is_stream && self.chance(self.faults.failed_registrations) {
             let stream = self.stream_of(number);
-            self.streams[stream].was_hurt = true;
-            let error = self.one_of(&[errno::ENOSPC, errno::ENOMEM]);
-            self.tell(|| format!("watch {number} -> errno {error}"));
+            self.streams[stream].was_faulted = true;
+            let error = self.pick_error(&[errno::ENOSPC, errno::ENOMEM]);
+            self.trace(|| format!("register {number} -> errno {error}"));
             return Err(io::Error::from_raw_os_error(error));
         }
         let descriptor = self.descriptors[number].as_mut().expect("the descriptor is open");
         assert_eq!(
-            descriptor.watch.is_some(),
-            anew,
-            "a descriptor is registered once, and then again"
+            descriptor.registration.is_some(),
+            is_reregister,
+            "register a descriptor once, then only reregister it"
         );
         let mut bits = ERROR | HANG_UP;
-        bits |= if interest.is_readable() { IN | PEER_HAS_FINISHED } else { 0 };
+        bits |= if interest.is_readable() { IN | READ_HANG_UP } else { 0 };
         bits |= if interest.is_writable() { OUT } else { 0 };
         bits |= if interest.is_priority() { PRIORITY } else { 0 };
-        let is_listed = descriptor.watch.as_ref().is_some_and(|watch| watch.is_listed);
-        descriptor.watch = Some(Watch { token, bits, is_listed });
-        self.tell(|| format!("watch {number} as {} for {bits:#x}", token.0));
-        let is_waker = matches!(self.file(number), File::Waker); // which nobody has used yet
-        if self.state(number) & bits != 0 && !is_waker {
-            self.list(Some(number), 0);
+        let is_in_ready_list = descriptor
+            .registration
+            .as_ref()
+            .is_some_and(|registration| registration.is_in_ready_list);
+        descriptor.registration = Some(Registration { token, bits, is_in_ready_list });
+        self.trace(|| format!("register {number} as {} for {bits:#x}", token.0));
+        let is_waker = matches!(self.file(number), File::Waker); // it has not been woken yet
+        if self.event_bits(number) & bits != 0 && !is_waker {
+            self.add_to_ready_list(Some(number), 0);
         }
         Ok(())
     }
 
-    /// Something has happened to `number`, of the kinds `bits`; of any kind, if there are none.
-    pub(super) fn list(&mut self, number: Option<usize>, bits: u32) {
+    /// An edge: puts `number` on the ready list, if it is registered for one of `bits`, or if `bits` is 0.
+    pub(super) fn add_to_ready_list(&mut self, number: Option<usize>, bits: u32) {
         let Some(number) = number else { return };
         let descriptor =
             self.descriptors[number].as_mut().expect("an open socket has a descriptor");
-        if let Some(watch) = &mut descriptor.watch
-            && !watch.is_listed
-            && (bits == 0 || bits & watch.bits != 0)
+        if let Some(registration) = &mut descriptor.registration
+            && !registration.is_in_ready_list
+            && (bits == 0 || bits & registration.bits != 0)
         {
-            watch.is_listed = true;
-            self.listed.push_back(number);
+            registration.is_in_ready_list = true;
+            self.ready_list.push_back(number);
         }
     }
 
-    fn state(&mut self, number: usize) -> u32 {
+    /// The bits that are set on `number` at this moment.
+    fn event_bits(&mut self, number: usize) -> u32 {
         match self.file(number) {
             File::Poll => 0,
             File::Waker => IN, // it is never read
-            File::Bell(bell) => u32::from(self.bells[bell]) * IN,
-            File::Door(door) => u32::from(!self.doors[door].waiting.is_empty()) * IN,
-            File::Stream(stream) => self.streams[stream].state(),
-            File::Datagrams(socket) => {
-                let socket = &self.datagrams[socket];
-                let mut state = u32::from(!socket.arrived.is_empty()) * IN;
-                state |= u32::from(socket.leaving * 2 < self.faults.datagram_room) * OUT;
-                state |= u32::from(socket.error.is_some()) * ERROR;
-                state
+            File::StopSignal(signal) => u32::from(self.stop_signals[signal]) * IN,
+            File::Listener(listener) => {
+                u32::from(!self.listeners[listener].backlog.is_empty()) * IN
+            }
+            File::Stream(stream) => self.streams[stream].event_bits(),
+            File::Udp(socket) => {
+                let socket = &self.udp_sockets[socket];
+                let mut bits = u32::from(!socket.arrived.is_empty()) * IN;
+                bits |=
+                    u32::from(socket.send_queue_bytes * 2 < self.faults.send_queue_bytes_max) * OUT;
+                bits |= u32::from(socket.error.is_some()) * ERROR;
+                bits
             }
         }
     }
 
-    /// Makes the next poll tell of `bits` on `number`, whether it is so or not.
-    pub(crate) fn raise_false_alarm(&mut self, number: usize, bits: u32) {
-        self.false_alarms.push((number, bits));
+    /// Makes the next poll report `bits` on `number`, whether they are set or not.
+    pub(crate) fn queue_spurious_event(&mut self, number: usize, bits: u32) {
+        self.spurious_events.push((number, bits));
     }
 
-    /// The same for anybody, but for the bell, which means what it says.
-    pub(crate) fn raise_any_false_alarm(&mut self) {
+    /// The same for a random socket. The stop signal has no spurious events: readable means stop.
+    pub(crate) fn queue_random_spurious_event(&mut self) {
         let number = self.rng.usize(..self.descriptors.len());
         let bits = [IN, OUT, IN | OUT, IN | PRIORITY, ERROR][self.rng.usize(..5)];
         if let Some(Descriptor {
-            file: File::Door(_) | File::Stream(_) | File::Datagrams(_), ..
+            file: File::Listener(_) | File::Stream(_) | File::Udp(_), ..
         }) = self.descriptors[number]
         {
-            self.raise_false_alarm(number, bits);
+            self.queue_spurious_event(number, bits);
         }
     }
 
-    fn collect(&mut self, capacity: usize) -> Vec<Event> {
+    /// Takes the events for one poll off the ready list, spurious ones first.
+    fn collect_events(&mut self, capacity: usize) -> Vec<Event> {
         let mut events = Vec::new();
-        for (number, bits) in std::mem::take(&mut self.false_alarms) {
-            if let Some(Descriptor { watch: Some(watch), .. }) = &self.descriptors[number] {
-                events.push(Event { token: watch.token, bits });
+        for (number, bits) in std::mem::take(&mut self.spurious_events) {
+            if let Some(Descriptor { registration: Some(registration), .. }) =
+                &self.descriptors[number]
+            {
+                events.push(Event { token: registration.token, bits });
             }
         }
-        while events.len() < capacity.min(self.faults.events_at_once)
-            && let Some(number) = self.listed.pop_front()
+        while events.len() < capacity.min(self.faults.events_per_poll_max)
+            && let Some(number) = self.ready_list.pop_front()
         {
-            let state = self.state(number);
-            let watch =
-                self.descriptors[number].as_mut().and_then(|descriptor| descriptor.watch.as_mut());
-            let watch = watch.expect("who is listed is watched");
-            watch.is_listed = false;
-            if state & watch.bits != 0 {
-                events.push(Event { token: watch.token, bits: state & watch.bits });
+            let bits = self.event_bits(number);
+            let registration = self.descriptors[number]
+                .as_mut()
+                .and_then(|descriptor| descriptor.registration.as_mut());
+            let registration =
+                registration.expect("only registered descriptors are on the ready list");
+            registration.is_in_ready_list = false;
+            if bits & registration.bits != 0 {
+                events.push(Event { token: registration.token, bits: bits & registration.bits });
             }
         }
         if self.faults.shuffles {
@@ -124,49 +145,52 @@ impl Kernel {
         events
     }
 
+    /// Sleeps until an event or the timeout. This is where time passes.
     pub(crate) fn poll(
         &mut self,
         capacity: usize,
         timeout: Option<Duration>,
     ) -> io::Result<Vec<Event>> {
-        self.call("poll");
+        self.begin_call("poll");
         let until = timeout.map(|timeout| {
-            self.now_us + u64::try_from(timeout.as_micros()).expect("a timeout is no age")
+            self.now_us
+                + u64::try_from(timeout.as_micros())
+                    .expect("a timeout in microseconds fits 64 bits")
         });
         if self.chance(self.faults.interrupted_polls) {
             let soonest = self.timeline.peek().map_or(self.now_us, |&Reverse((at, _))| at);
             let at =
                 self.rng.u64(self.now_us..=soonest.min(until.unwrap_or(u64::MAX)).max(self.now_us));
             self.something_happened |= at > self.now_us; // it has slept
-            self.pass_until(at);
+            self.advance_time_to(at);
             self.polls_interrupted += 1;
-            self.tell(|| "poll -> interrupted".to_string());
+            self.trace(|| "poll -> interrupted".to_string());
             return Err(io::ErrorKind::Interrupted.into());
         }
         self.polls += 1;
-        self.check_that_all_are_served();
-        if self.chance(self.faults.false_alarms) {
-            self.raise_any_false_alarm();
+        self.check_every_socket_is_served();
+        if self.chance(self.faults.spurious_events) {
+            self.queue_random_spurious_event();
         }
         let began_us = self.now_us;
         let events = loop {
-            let events = self.collect(capacity);
+            let events = self.collect_events(capacity);
             if !events.is_empty() || until.is_some_and(|until| until <= self.now_us) {
                 break events;
             }
             let soonest = self.timeline.peek().map(|&Reverse((at, _))| at);
             match soonest.into_iter().chain(until).min() {
-                Some(at) => self.pass_until(at),
-                // The world is over, and the test wants to go on.
-                None if self.is_deserted() => {
+                Some(at) => self.advance_time_to(at),
+                // Nothing will happen any more, and the test wants to go on: let it.
+                None if self.is_quiescent() => {
                     self.polls_interrupted += 1;
                     return Err(io::ErrorKind::Interrupted.into());
                 }
-                None => panic!("it is asleep for ever; {}", self.describe()),
+                None => panic!("the loop sleeps for ever; {}", self.describe()),
             }
         };
-        self.check_that_it_does_not_spin(!events.is_empty() || self.now_us > began_us);
-        self.tell(|| format!("poll {timeout:?} -> {events:x?}"));
+        self.check_no_spin(!events.is_empty() || self.now_us > began_us);
+        self.trace(|| format!("poll {timeout:?} -> {events:x?}"));
         Ok(events)
     }
 
@@ -175,19 +199,22 @@ impl Kernel {
     }
 
     pub(crate) fn wake(&mut self, number: usize) {
-        self.list(Some(number), IN);
+        self.add_to_ready_list(Some(number), IN);
     }
 
-    pub(crate) fn open_bell(&mut self) -> io::Result<usize> {
-        self.bells.push(false);
-        self.open(File::Bell(self.bells.len() - 1))
+    pub(crate) fn open_stop_signal(&mut self) -> io::Result<usize> {
+        self.stop_signals.push(false);
+        self.open(File::StopSignal(self.stop_signals.len() - 1))
     }
 
-    pub(crate) fn ring(&mut self) {
+    /// Makes every stop signal readable.
+    pub(crate) fn signal_stop(&mut self) {
         for number in 0..self.descriptors.len() {
-            if let Some(Descriptor { file: File::Bell(bell), .. }) = &self.descriptors[number] {
-                self.bells[*bell] = true;
-                self.list(Some(number), IN);
+            if let Some(Descriptor { file: File::StopSignal(signal), .. }) =
+                &self.descriptors[number]
+            {
+                self.stop_signals[*signal] = true;
+                self.add_to_ready_list(Some(number), IN);
             }
         }
     }
