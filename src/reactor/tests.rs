@@ -1,13 +1,13 @@
 //! The whole loop on a simulated kernel (`src/testing/simulated.rs`), with a simulated clock.
 //!
 //! ```text
-//!     readiness timeouts fairness overload …    one test, one situation, each step asserted
-//!     schedules                                 random runs: a seed decides everything, invariants are checked
-//!     peers expectations environment            what is at the other end of the sockets
-//!     protocols group exchange                  what the reactor serves to them
+//!     readiness timeouts fairness overload …   one situation each, every step asserted
+//!     schedules                                random runs, checked against the same invariants
+//!     peers traffic environment …              what is at the other end of the sockets
+//!     protocols group exchange                 what the reactor serves
 //! ```
 //!
-//! No test sleeps, uses a real socket or depends on the machine: the same seed always gives the same run.
+//! No test sleeps or opens a real socket, and the same seed always gives the same run.
 
 mod calls;
 mod clients;
@@ -18,7 +18,6 @@ mod effect_bounds;
 mod environment;
 mod exchange;
 mod exchange_peers;
-mod expectations;
 mod fairness;
 mod group;
 mod handles;
@@ -32,6 +31,7 @@ mod schedules;
 mod stop;
 mod syscalls;
 mod timeouts;
+mod traffic;
 
 use std::cell::{RefCell, RefMut};
 use std::net::SocketAddr;

@@ -7,7 +7,7 @@ use crate::protocol::notification::Notification;
 
 #[test]
 fn who_is_paused_by_another_is_not_heard_until_it_is_resumed() {
-    let (mut world, streams, _) = room(
+    let (mut world, streams, _) = group(
         2,
         |word, members, cx| {
             match word {
@@ -17,7 +17,7 @@ fn who_is_paused_by_another_is_not_heard_until_it_is_resumed() {
             }
             Next::Continue
         },
-        stay,
+        unchanged,
     );
     world.peer_sends(streams[1], b"p");
     world.run_until_blocked();
@@ -36,12 +36,12 @@ fn who_is_paused_by_another_is_not_heard_until_it_is_resumed() {
     world.peer_sends(streams[1], b"r");
     world.run_until_blocked();
     assert_eq!(world.peer_receives_all(streams[0]), b"d");
-    leave(world, &streams);
+    reset_and_stop(world, &streams);
 }
 
 #[test]
 fn a_connection_that_has_sent_its_fin_hears_on_and_takes_nothing() {
-    let (mut world, streams, diary) = room(
+    let (mut world, streams, log) = group(
         2,
         |word, members, cx| {
             match word {
@@ -55,25 +55,25 @@ fn a_connection_that_has_sent_its_fin_hears_on_and_takes_nothing() {
             }
             Next::Continue
         },
-        stay,
+        unchanged,
     );
     world.peer_sends(streams[1], b"fs");
     world.run_until_blocked();
     assert_eq!(
-        diary.borrow().news,
+        log.borrow().notifications,
         [(1, 0, Notification::Closed)],
         "from when the FIN was asked for"
     );
-    let mut heard = world.peer_receives_all(streams[0]);
+    let mut received = world.peer_receives_all(streams[0]);
     assert_eq!(
         world.kernel().peer_receives(streams[0], 1),
         PeerReceived::WouldBlock,
         "it comes behind the rest"
     );
     world.run_until_blocked();
-    heard.extend(world.peer_receives_all(streams[0]));
+    received.extend(world.peer_receives_all(streams[0]));
     world.run_until_blocked();
-    assert!(heard == text_of(1, 0, 15_000));
+    assert!(received == text_of(1, 0, 15_000));
     assert_eq!(world.kernel().peer_receives(streams[0], 1), PeerReceived::Fin);
     world.peer_sends(streams[0], b"On and on");
     world.run_until_blocked();
@@ -86,14 +86,14 @@ fn a_connection_that_has_sent_its_fin_hears_on_and_takes_nothing() {
         "both have said all, and it is over at once"
     );
     assert_eq!(world.take_calls().into_iter().filter(|&call| call == "shutdown").count(), 1);
-    leave(world, &streams[1..]);
+    reset_and_stop(world, &streams[1..]);
 }
 
 /// The end of each direction, in either order: whoever has heard the peer's FIN and pauses is there for what others still send.
 #[test]
 fn a_connection_ends_when_both_directions_have_and_not_before() {
     for ours_comes_first in [true, false] {
-        let (mut world, streams, diary) = room(
+        let (mut world, streams, log) = group(
             2,
             |word, members, cx| {
                 match word {
@@ -127,14 +127,14 @@ fn a_connection_ends_when_both_directions_have_and_not_before() {
         );
         finish(&mut world, !ours_comes_first);
         assert_eq!(world.close_reason_of(1), Some(CloseReason::Finished), "at once");
-        assert_eq!(diary.borrow().news.last(), Some(&(1, 0, Notification::Closed)));
-        leave(world, &streams[1..]);
+        assert_eq!(log.borrow().notifications.last(), Some(&(1, 0, Notification::Closed)));
+        reset_and_stop(world, &streams[1..]);
     }
 }
 
 #[test]
 fn a_protocol_that_speaks_after_its_fin_ends_its_connection() {
-    let (mut world, streams, _) = room(
+    let (mut world, streams, _) = group(
         1,
         |word, _, cx| {
             match word {
@@ -143,7 +143,7 @@ fn a_protocol_that_speaks_after_its_fin_ends_its_connection() {
             }
             Next::Continue
         },
-        stay,
+        unchanged,
     );
     world.peer_sends(streams[0], b"af");
     world.run_until_blocked();
@@ -160,13 +160,13 @@ fn a_protocol_that_speaks_after_its_fin_ends_its_connection() {
 /// Its deadline may come in the very turn in which it is closed, before it has been driven again.
 #[test]
 fn who_is_closed_in_the_turn_in_which_its_deadline_comes_closes_in_order() {
-    let (mut world, streams, _) = room(
+    let (mut world, streams, _) = group(
         2,
         |_, members, cx| {
             cx.close(members[0]);
             Next::Continue
         },
-        stay,
+        unchanged,
     );
     world.peer_sends(streams[1], b"x");
     world.deschedule(61_000);
@@ -179,12 +179,12 @@ fn who_is_closed_in_the_turn_in_which_its_deadline_comes_closes_in_order() {
     world.kernel().peer_closes(streams[0]);
     world.run_until_blocked();
     assert_eq!(world.close_reason_of(1), Some(CloseReason::Finished));
-    leave(world, &streams[1..]);
+    reset_and_stop(world, &streams[1..]);
 }
 
 #[test]
 fn who_is_aborted_is_reset_whatever_it_was_about_to_do() {
-    let (mut world, streams, diary) = room(
+    let (mut world, streams, log) = group(
         5,
         |word, members, cx| {
             match word {
@@ -197,7 +197,7 @@ fn who_is_aborted_is_reset_whatever_it_was_about_to_do() {
             }
             Next::Continue
         },
-        stay,
+        unchanged,
     );
     // One listens and much waits, one closes, one has paused, one is idle.
     world.peer_sends(streams[2], b"p");
@@ -211,17 +211,20 @@ fn who_is_aborted_is_reset_whatever_it_was_about_to_do() {
     for &stream in &streams[..4] {
         assert_eq!(world.peer_receives_end(stream), PeerReceived::Reset);
     }
-    assert_eq!(diary.borrow().news, [0, 1, 2, 3].map(|about| (4, about, Notification::Closed)));
+    assert_eq!(
+        log.borrow().notifications,
+        [0, 1, 2, 3].map(|about| (4, about, Notification::Closed))
+    );
     // Who has gone is left alone.
     world.peer_sends(streams[4], b"a");
     world.run_until_blocked();
     assert_eq!(world.close_reason_of(5), None);
-    leave(world, &streams[4..]);
+    reset_and_stop(world, &streams[4..]);
 }
 
 #[test]
 fn who_watches_is_told_once_of_the_end_and_at_once_if_that_was_before() {
-    let (mut world, streams, diary) = room(
+    let (mut world, streams, log) = group(
         3,
         |word, members, cx| {
             if word == b"w" {
@@ -230,19 +233,19 @@ fn who_watches_is_told_once_of_the_end_and_at_once_if_that_was_before() {
             }
             Next::Continue
         },
-        stay,
+        unchanged,
     );
     world.peer_sends(streams[1], b"w");
     world.run_until_blocked();
     world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
     world.run_until_blocked();
-    assert_eq!(diary.borrow().news, [(1, 0, Notification::Closed)]);
+    assert_eq!(log.borrow().notifications, [(1, 0, Notification::Closed)]);
     world.peer_sends(streams[2], b"w");
     world.run_until_blocked();
     assert_eq!(
-        diary.borrow().news[1..],
+        log.borrow().notifications[1..],
         [(2, 0, Notification::Closed), (2, 0, Notification::Closed)],
         "each time that it asks"
     );
-    leave(world, &streams[1..]);
+    reset_and_stop(world, &streams[1..]);
 }

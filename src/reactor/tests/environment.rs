@@ -1,4 +1,4 @@
-//! Datagram peers, hosts that we connect to, and what concerns everybody.
+//! The other actors of a random schedule: datagram peers, an echo host, disturbances and a stop.
 
 use std::collections::BTreeMap;
 
@@ -8,47 +8,50 @@ use crate::testing::simulated::errno;
 use crate::testing::simulated::kernel::Actor;
 use crate::testing::simulated::stream::{PeerReceived, Stream};
 
-/// Sends datagrams, each unlike all others, and holds the answers against them.
-pub(super) struct Correspondent {
+/// Sends datagrams to an echo server, no two of them alike, and checks that each comes back once.
+pub(super) struct DatagramPeer {
     pub(super) server: SocketAddr,
     pub(super) peer: SocketAddr,
+    /// What the server puts before each echo.
     pub(super) prefix: Vec<u8>,
+    /// How many it has still to send.
     pub(super) left: usize,
     pub(super) length_max: usize,
-    /// Nothing is lost on the way.
-    pub(super) is_exact: bool,
-    pub(super) waiting: Vec<Vec<u8>>,
-    pub(super) patience: u32,
+    /// No fault of this run loses datagrams, so each must be answered.
+    pub(super) is_lossless: bool,
+    pub(super) unanswered: Vec<Vec<u8>>,
+    /// How often it still looks for answers after its last datagram.
+    pub(super) waits_left: u32,
 }
 
-impl Actor for Correspondent {
+impl Actor for DatagramPeer {
     fn act(&mut self, kernel: &mut Kernel) -> Option<u64> {
-        while let Some(mail) = kernel.peer_receives_datagram(self.peer) {
-            let payload = mail.strip_prefix(&self.prefix[..]).expect("an answer has its prefix");
-            let place = self.waiting.iter().position(|waiting| waiting == payload);
-            self.waiting.swap_remove(
-                place.unwrap_or_else(|| panic!("{} hears what it has not asked", self.peer)),
+        while let Some(reply) = kernel.peer_receives_datagram(self.peer) {
+            let payload = reply.strip_prefix(&self.prefix[..]).expect("a reply has its prefix");
+            let index = self.unanswered.iter().position(|sent| sent == payload);
+            self.unanswered.swap_remove(
+                index.unwrap_or_else(|| panic!("{} receives an unexpected reply", self.peer)),
             );
         }
         if self.left == 0 {
-            self.patience -= 1;
-            let is_done = self.patience == 0 || self.waiting.is_empty();
+            self.waits_left -= 1;
+            let is_done = self.waits_left == 0 || self.unanswered.is_empty();
             assert!(
-                !is_done || self.waiting.is_empty() || !self.is_exact || kernel.is_stopping,
-                "{}: an answer is missing",
+                !is_done || self.unanswered.is_empty() || !self.is_lossless || kernel.is_stopping,
+                "{}: a reply is missing",
                 self.peer
             );
             return if is_done { None } else { Some(200_000) };
         }
-        let is_train = kernel.rng.bool();
+        let has_one_length = kernel.rng.bool(); // so that the server can answer with GSO batches
         let length = kernel.rng.usize(..=self.length_max);
         for number in 0..kernel.rng.usize(1..=self.left.min(100)) {
-            let length = if is_train { length } else { kernel.rng.usize(..=self.length_max) };
+            let length = if has_one_length { length } else { kernel.rng.usize(..=self.length_max) };
             let tag = u16::try_from(self.left % 60_000).expect("it is below 60,000");
             let payload = text_of(tag, number * 7, length);
             let arrives = kernel.peer_sends_datagram(self.peer, self.server, payload.clone());
             if arrives {
-                self.waiting.push(payload);
+                self.unanswered.push(payload);
             }
             self.left -= 1;
         }
@@ -59,21 +62,24 @@ impl Actor for Correspondent {
         format!(
             "{} waits for {} datagrams and will send {}",
             self.peer,
-            self.waiting.len(),
+            self.unanswered.len(),
             self.left
         )
     }
 }
 
-pub(super) struct Weather {
-    pub(super) changes: u32,
+/// Changes what concerns the whole machine: descriptors, memory, the wall clock, stray events and errors.
+pub(super) struct Disturbances {
+    /// How many are still to come. The last one ends the shortage of descriptors or memory, if there is one.
+    pub(super) left: u32,
+    /// The datagram socket to which ICMP errors are reported.
     pub(super) datagrams_at: SocketAddr,
 }
 
-impl Actor for Weather {
+impl Actor for Disturbances {
     fn act(&mut self, kernel: &mut Kernel) -> Option<u64> {
-        self.changes = self.changes.saturating_sub(1);
-        if self.changes == 0 {
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 {
             kernel.faults.accept_error = None;
             return None;
         }
@@ -102,14 +108,14 @@ impl Actor for Weather {
     }
 
     fn describe_wait(&self) -> String {
-        format!("the weather changes {} times more", self.changes)
+        format!("{} disturbances to come", self.left)
     }
 }
 
-/// Rings the bell.
-pub(super) struct Ringer;
+/// Asks the reactor to stop, once.
+pub(super) struct StopSender;
 
-impl Actor for Ringer {
+impl Actor for StopSender {
     fn act(&mut self, kernel: &mut Kernel) -> Option<u64> {
         kernel.is_stopping = true;
         kernel.signal_stop();
@@ -117,36 +123,37 @@ impl Actor for Ringer {
     }
 
     fn describe_wait(&self) -> String {
-        "the bell will ring".to_string()
+        "the stop signal is still to be sent".to_string()
     }
 }
 
-/// Somebody in the world whom we call, and who sends back what it hears; but it hears no more while much of that waits.
-pub(super) struct Mirror {
+/// A host to which the reactor connects, and which echoes. It stops reading while it holds many bytes.
+pub(super) struct EchoHost {
     pub(super) address: SocketAddr,
-    /// What each stream has still to be sent, and how far its end has come.
-    pub(super) owed: BTreeMap<usize, (Vec<u8>, MirrorsEnd)>,
+    /// Of each stream: what it has received and not sent back yet, and how far the stream has come.
+    pub(super) held: BTreeMap<usize, (Vec<u8>, EchoPhase)>,
     pub(super) held_max: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MirrorsEnd {
-    NotYet,
-    PeerReceived,
-    Said,
+pub(super) enum EchoPhase {
+    Open,
+    /// The reactor's FIN has arrived, and ours follows when everything is sent back.
+    FinReceived,
+    Done,
 }
 
-impl Mirror {
-    fn reflect(&mut self, kernel: &mut Kernel, stream: usize) {
+impl EchoHost {
+    fn echo(&mut self, kernel: &mut Kernel, stream: usize) {
         const ARRIVED_MAX: usize = 10_000;
-        let (bytes, end) = self.owed.entry(stream).or_insert((Vec::new(), MirrorsEnd::NotYet));
-        if bytes.len() < self.held_max && *end == MirrorsEnd::NotYet {
+        let (bytes, phase) = self.held.entry(stream).or_insert((Vec::new(), EchoPhase::Open));
+        if bytes.len() < self.held_max && *phase == EchoPhase::Open {
             let count_max = kernel.rng.usize(1..=self.held_max);
             match kernel.peer_receives(stream, count_max) {
                 PeerReceived::Bytes(more) => bytes.extend(more),
                 PeerReceived::WouldBlock => {}
-                PeerReceived::Fin => *end = MirrorsEnd::PeerReceived,
-                PeerReceived::Reset => *end = MirrorsEnd::Said,
+                PeerReceived::Fin => *phase = EchoPhase::FinReceived,
+                PeerReceived::Reset => *phase = EchoPhase::Done,
             }
         }
         let room = ARRIVED_MAX.saturating_sub(kernel.streams[stream].arrived.len());
@@ -155,30 +162,31 @@ impl Mirror {
             kernel.peer_sends(stream, &bytes[..count]);
             bytes.drain(..count);
         }
-        if bytes.is_empty() && *end == MirrorsEnd::PeerReceived {
-            *end = MirrorsEnd::Said;
+        if bytes.is_empty() && *phase == EchoPhase::FinReceived {
+            *phase = EchoPhase::Done;
             kernel.peer_shuts_down(stream);
         }
     }
 }
 
-impl Actor for Mirror {
+impl Actor for EchoHost {
     fn act(&mut self, kernel: &mut Kernel) -> Option<u64> {
-        let name_is = |stream: &Stream| {
+        let is_established = |stream: &Stream| {
             stream.peer == self.address && stream.descriptor.is_some() && !stream.is_connecting
         };
-        let called: Vec<usize> =
-            (0..kernel.streams.len()).filter(|&number| name_is(&kernel.streams[number])).collect();
-        for &stream in &called {
-            self.reflect(kernel, stream);
+        let established: Vec<usize> = (0..kernel.streams.len())
+            .filter(|&number| is_established(&kernel.streams[number]))
+            .collect();
+        for &stream in &established {
+            self.echo(kernel, stream);
         }
-        let is_done = kernel.other_actors_are_done() && called.is_empty();
+        let is_done = kernel.other_actors_are_done() && established.is_empty();
         (!is_done).then(|| kernel.rng.u64(1..3000))
     }
 
     fn describe_wait(&self) -> String {
-        let owed: Vec<_> =
-            self.owed.iter().map(|(stream, (bytes, end))| (stream, bytes.len(), end)).collect();
-        format!("{} owes {owed:?}", self.address)
+        let held: Vec<_> =
+            self.held.iter().map(|(stream, (bytes, phase))| (stream, bytes.len(), phase)).collect();
+        format!("{} holds {held:?}", self.address)
     }
 }

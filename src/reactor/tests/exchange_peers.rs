@@ -1,41 +1,76 @@
-//! The peers of the members of an exchange.
+//! The peers of an exchange: each makes its member act, and checks every message that it receives.
 
-use super::exchange::Shared;
+use super::exchange::SharedLog;
 use super::protocols::is_text;
 use super::*;
 use crate::testing::simulated::errno;
 use crate::testing::simulated::kernel::Actor;
 
-/// The peer of a member: says something, which makes the member do something, and hears letters.
-pub(super) struct Mate {
-    pub(super) books: Shared,
-    /// Where it connects from, and to; or the stream to a host, which is there.
+/// The peer of a member. Each byte that it sends makes the member act once.
+pub(super) struct MemberPeer {
+    pub(super) log: SharedLog,
+    /// The stream; or, before it connects, its own address and the one that it connects to. On a host, the
+    /// stream is there from the beginning.
     pub(super) place: Result<usize, (SocketAddr, SocketAddr)>,
+    /// How many bytes it has still to send.
     pub(super) left: usize,
-    pub(super) hear_max: usize,
+    pub(super) read_bytes_max: usize,
     pub(super) delay_us_max: u64,
-    pub(super) farewell: Farewell,
-    pub(super) has_shut_down: bool,
-    pub(super) patience: u32,
+    pub(super) ending: MemberPeerEnding,
+    pub(super) has_ended: bool,
+    /// How often it still acts before it ends, after its last byte.
+    pub(super) waits_left: u32,
+    /// The beginning of a message.
     pub(super) partial: Vec<u8>,
-    /// Whose peer it is, once it has been told.
+    /// The number of its member, which every message names.
     pub(super) member: Option<usize>,
 }
 
-/// How a mate goes when it has said all.
+/// What the peer of a member does when it has sent everything.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Farewell {
-    /// With its FIN, and hears on.
-    Finish,
-    /// The same, but when it has waited for ours for a while.
-    Wait,
+pub(super) enum MemberPeerEnding {
+    /// Sends its FIN, and reads on.
+    ShutDown,
+    /// The same, but only after it has waited for our FIN for a while.
+    WaitThenShutDown,
     Close,
     Reset,
     Vanish,
 }
 
-impl Mate {
-    fn hear(&mut self, bytes: &[u8]) {
+impl MemberPeer {
+    pub(super) fn draw(
+        kernel: &mut Kernel,
+        log: &SharedLog,
+        place: Result<usize, (SocketAddr, SocketAddr)>,
+    ) -> MemberPeer {
+        let rng = &mut kernel.rng;
+        let ending = match rng.u8(..10) {
+            0 => MemberPeerEnding::Close,
+            1 => MemberPeerEnding::Reset,
+            2 => MemberPeerEnding::Vanish,
+            3 | 4 => MemberPeerEnding::WaitThenShutDown,
+            _ => MemberPeerEnding::ShutDown,
+        };
+        let (left, read_bytes_max) = (rng.usize(0..60), [300, 5_000, 200_000][rng.usize(..3)]);
+        let delay_us_max = [100, 2_000, 20_000][rng.usize(..3)];
+        let waits = matches!(ending, MemberPeerEnding::WaitThenShutDown);
+        MemberPeer {
+            log: log.clone(),
+            place,
+            left,
+            read_bytes_max,
+            delay_us_max,
+            ending,
+            has_ended: false,
+            waits_left: if waits { 100 } else { 0 },
+            partial: Vec::new(),
+            member: None,
+        }
+    }
+
+    /// Checks each whole message in `bytes`, and keeps the rest.
+    fn check_messages(&mut self, bytes: &[u8]) {
         self.partial.extend_from_slice(bytes);
         let mut rest = &self.partial[..];
         while let Some((head, behind)) = rest.split_first_chunk::<12>() {
@@ -46,15 +81,15 @@ impl Mate {
             let Some(text) = behind.get(..length) else { break };
             assert!(
                 is_text(from, number as usize, text),
-                "the text of letter {number} from {from} to {to}"
+                "message {number} from {from} to {to} has the wrong text"
             );
             let member = *self.member.get_or_insert(to.into());
-            assert_eq!(member, usize::from(to), "a letter for somebody else, from {from}");
+            assert_eq!(member, usize::from(to), "a message from {from} reached the wrong member");
             if number > 0 {
-                let mut books = self.books.borrow_mut();
-                let heard = books.heard.entry((from.into(), to.into())).or_default();
-                *heard += 1;
-                assert_eq!(number, *heard, "the next letter from {from} to {to}");
+                let mut log = self.log.borrow_mut();
+                let received = log.received.entry((from.into(), to.into())).or_default();
+                *received += 1;
+                assert_eq!(number, *received, "a message from {from} to {to} is out of order");
             }
             rest = &behind[length..];
         }
@@ -62,40 +97,7 @@ impl Mate {
     }
 }
 
-impl Mate {
-    pub(super) fn draw(
-        kernel: &mut Kernel,
-        books: &Shared,
-        place: Result<usize, (SocketAddr, SocketAddr)>,
-    ) -> Mate {
-        let rng = &mut kernel.rng;
-        let farewell = match rng.u8(..10) {
-            0 => Farewell::Close,
-            1 => Farewell::Reset,
-            2 => Farewell::Vanish,
-            3 | 4 => Farewell::Wait,
-            _ => Farewell::Finish,
-        };
-        let (left, hear_max) = (rng.usize(0..60), [300, 5_000, 200_000][rng.usize(..3)]);
-        let delay_us_max = [100, 2_000, 20_000][rng.usize(..3)];
-        let patience = if matches!(farewell, Farewell::Wait) { 100 } else { 0 };
-        let (books, partial) = (books.clone(), Vec::new());
-        Mate {
-            books,
-            place,
-            left,
-            hear_max,
-            delay_us_max,
-            farewell,
-            has_shut_down: false,
-            patience,
-            partial,
-            member: None,
-        }
-    }
-}
-
-impl Actor for Mate {
+impl Actor for MemberPeer {
     fn act(&mut self, kernel: &mut Kernel) -> Option<u64> {
         let stream = match self.place {
             Ok(stream) => stream,
@@ -111,31 +113,36 @@ impl Actor for Mate {
             kernel.peer_sends(stream, &vec![b'x'; count]);
             self.left -= count;
         }
-        self.patience -= u32::from(self.left == 0 && self.patience > 0);
-        if self.left == 0 && self.patience == 0 && !self.has_shut_down {
-            self.has_shut_down = true;
-            match self.farewell {
-                Farewell::Finish | Farewell::Wait => kernel.peer_shuts_down(stream),
-                Farewell::Close => kernel.peer_closes(stream),
-                Farewell::Reset => kernel.fail(stream, errno::ECONNRESET),
-                Farewell::Vanish => {}
-            }
-            if matches!(self.farewell, Farewell::Close | Farewell::Reset | Farewell::Vanish) {
-                return None;
+        self.waits_left -= u32::from(self.left == 0 && self.waits_left > 0);
+        if self.left == 0 && self.waits_left == 0 && !self.has_ended {
+            self.has_ended = true;
+            match self.ending {
+                MemberPeerEnding::ShutDown | MemberPeerEnding::WaitThenShutDown => {
+                    kernel.peer_shuts_down(stream);
+                }
+                MemberPeerEnding::Close => {
+                    kernel.peer_closes(stream);
+                    return None;
+                }
+                MemberPeerEnding::Reset => {
+                    kernel.fail(stream, errno::ECONNRESET);
+                    return None;
+                }
+                MemberPeerEnding::Vanish => return None,
             }
         }
-        let count_max = kernel.rng.usize(1..=self.hear_max);
+        let count_max = kernel.rng.usize(1..=self.read_bytes_max);
         match kernel.peer_receives(stream, count_max) {
-            PeerReceived::Bytes(bytes) => self.hear(&bytes),
+            PeerReceived::Bytes(bytes) => self.check_messages(&bytes),
             PeerReceived::WouldBlock => {}
             PeerReceived::Fin => {
-                let is_well = !kernel.is_stopping && !kernel.streams[stream].was_faulted;
+                let is_orderly = !kernel.is_stopping && !kernel.streams[stream].was_faulted;
                 assert!(
-                    self.partial.is_empty() || !is_well,
-                    "the end comes within a letter: {}",
+                    self.partial.is_empty() || !is_orderly,
+                    "a FIN within a message: {}",
                     self.describe_wait()
                 );
-                self.books.borrow_mut().heard_out.extend(self.member.filter(|_| is_well));
+                self.log.borrow_mut().complete.extend(self.member.filter(|_| is_orderly));
                 kernel.peer_closes(stream);
                 return None;
             }
@@ -149,8 +156,8 @@ impl Actor for Mate {
 
     fn describe_wait(&self) -> String {
         format!(
-            "{:?} of {:?} has {} left and {} of a letter",
-            self.farewell,
+            "{:?}, peer of member {:?}, has {} bytes to send and {} of a message",
+            self.ending,
             self.member,
             self.left,
             self.partial.len()
@@ -158,33 +165,33 @@ impl Actor for Mate {
     }
 }
 
-/// Gives each stream to a host a mate there, until all have gone.
-pub(super) struct Household {
-    pub(super) books: Shared,
+/// Adds a `MemberPeer` for each stream that a host accepts, until every stream is closed.
+pub(super) struct HostAcceptor {
+    pub(super) log: SharedLog,
+    /// How many streams of the kernel it has looked at.
     pub(super) seen: usize,
 }
 
-impl Actor for Household {
+impl Actor for HostAcceptor {
     fn act(&mut self, kernel: &mut Kernel) -> Option<u64> {
         for stream in self.seen..kernel.streams.len() {
-            let name_is = kernel.hosts.contains_key(&kernel.streams[stream].peer);
-            if name_is && kernel.streams[stream].is_connecting {
-                break; // those behind it can wait
+            let is_to_host = kernel.hosts.contains_key(&kernel.streams[stream].peer);
+            if is_to_host && kernel.streams[stream].is_connecting {
+                break; // it and those behind it are looked at next time
             }
             self.seen = stream + 1;
-            if name_is && kernel.streams[stream].descriptor.is_some() {
+            if is_to_host && kernel.streams[stream].descriptor.is_some() {
                 kernel.streams[stream].may_be_paused = true;
-                let mate = Mate::draw(kernel, &self.books, Ok(stream));
-                kernel.add(mate, 0);
+                let peer = MemberPeer::draw(kernel, &self.log, Ok(stream));
+                kernel.add(peer, 0);
             }
         }
-        // While it acts itself, it is not among those who are not done.
-        let is_over = kernel.describe_waits().is_empty()
+        let is_done = kernel.other_actors_are_done()
             && kernel.streams.iter().all(|stream| stream.descriptor.is_none());
-        (!is_over).then_some(20_000)
+        (!is_done).then_some(20_000)
     }
 
     fn describe_wait(&self) -> String {
-        format!("the hosts have let in {}", self.seen)
+        format!("the hosts have looked at {} streams", self.seen)
     }
 }

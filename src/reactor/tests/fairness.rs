@@ -57,8 +57,8 @@ fn a_thousand_who_are_ready_at_once_are_each_served_before_any_is_served_twice()
         let waiting_before = waiting.len();
         world.turn();
         for &stream in &streams {
-            let heard = world.peer_receives_all(stream);
-            if !heard.is_empty() {
+            let received = world.peer_receives_all(stream);
+            if !received.is_empty() {
                 world.peer_sends(stream, b"Second");
                 match waiting.iter().position(|&other| other == stream) {
                     Some(place) => drop(waiting.remove(place)),

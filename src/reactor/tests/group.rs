@@ -1,103 +1,120 @@
-//! A group of connections that act on each other, for the tests of effects.
+//! A group of connections that act on each other: the fixture for the tests of effects.
+//!
+//! A test gives the group two functions. One is called for each byte that a member receives, the other for
+//! each notification. Peers make members act by sending them bytes: `b"p"` may mean "pause member 0".
 
 use super::*;
 use crate::protocol::notification::Notification;
+use crate::testing::simulated::errno;
 
-pub(super) const ROOM: u16 = 4000;
+pub(super) const GROUP: u16 = 4000;
 
-/// What happens in a room, in the order in which it happens.
+/// What happened in a group, in order.
 #[derive(Default)]
-pub(super) struct Diary {
-    /// Those who have come, in order. The first is number 0.
+pub(super) struct GroupLog {
+    /// The members, in the order in which they were accepted. The first is number 0.
     pub(super) members: Vec<ConnectionId>,
-    /// What each was told, and about whom.
-    pub(super) news: Vec<(usize, usize, Notification)>,
-    /// Each time that one has been asked for more.
-    pub(super) drained: Vec<usize>,
+    /// Each notification: the member that received it, the one that it is about, and what it is.
+    pub(super) notifications: Vec<(usize, usize, Notification)>,
+    /// The member of each call of `output_low`.
+    pub(super) output_low_calls: Vec<usize>,
 }
 
-impl Diary {
+impl GroupLog {
     fn number_of(&self, id: ConnectionId) -> usize {
-        self.members.iter().position(|&member| member == id).expect("a member of the room")
+        self.members.iter().position(|&member| member == id).expect("a member of the group")
     }
 }
 
-/// What a member does with what it hears, given all members.
-pub(super) type Hears = fn(&[u8], &[ConnectionId], &mut Context<'_>) -> Next;
+/// What a member does with one byte of input, or with the end of it (`b""`). Gets the ids of all members.
+pub(super) type OnByte = fn(&[u8], &[ConnectionId], &mut Context<'_>) -> Next;
 
-/// What it does when it is told something of another.
-pub(super) type Told = fn(ConnectionId, Notification, &mut Context<'_>) -> Next;
+/// What a member does when it is notified about another.
+pub(super) type OnNotification = fn(ConnectionId, Notification, &mut Context<'_>) -> Next;
 
-pub(super) struct Member {
-    diary: Rc<RefCell<Diary>>,
-    hears: Hears,
-    told: Told,
+pub(super) struct ScriptedMember {
+    log: Rc<RefCell<GroupLog>>,
+    on_byte: OnByte,
+    on_notification: OnNotification,
 }
 
-impl Protocol for Member {
+impl Protocol for ScriptedMember {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
-        self.diary.borrow_mut().members.push(cx.id());
+        self.log.borrow_mut().members.push(cx.id());
         Next::Continue
     }
 
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
-        let members = self.diary.borrow().members.clone();
-        Advance::consumed(1).then((self.hears)(&input[..1], &members, cx))
+        let members = self.log.borrow().members.clone();
+        Advance::consumed(1).then((self.on_byte)(&input[..1], &members, cx))
     }
 
     fn eof(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
-        let members = self.diary.borrow().members.clone();
-        (self.hears)(b"", &members, cx)
+        let members = self.log.borrow().members.clone();
+        (self.on_byte)(b"", &members, cx)
     }
 
     fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
-        let mut diary = self.diary.borrow_mut();
-        let number = diary.number_of(cx.id());
-        diary.drained.push(number);
+        let mut log = self.log.borrow_mut();
+        let number = log.number_of(cx.id());
+        log.output_low_calls.push(number);
         Next::Unchanged
     }
 
-    fn notified(&mut self, about: ConnectionId, news: Notification, cx: &mut Context<'_>) -> Next {
+    fn notified(
+        &mut self,
+        about: ConnectionId,
+        notification: Notification,
+        cx: &mut Context<'_>,
+    ) -> Next {
         {
-            let mut diary = self.diary.borrow_mut();
-            let (number, about) = (diary.number_of(cx.id()), diary.number_of(about));
-            diary.news.push((number, about, news));
+            let mut log = self.log.borrow_mut();
+            let (number, about) = (log.number_of(cx.id()), log.number_of(about));
+            log.notifications.push((number, about, notification));
         }
-        (self.told)(about, news, cx)
+        (self.on_notification)(about, notification, cx)
     }
 }
 
-pub(super) fn stay(_: ConnectionId, _: Notification, _: &mut Context<'_>) -> Next {
+/// For members that only record their notifications.
+pub(super) fn unchanged(_: ConnectionId, _: Notification, _: &mut Context<'_>) -> Next {
     Next::Unchanged
 }
 
-/// A room with `count` members, who have settled.
-pub(super) fn room(
+/// A group with `count` members, which have been accepted and registered.
+///
+/// Returns the streams to their peers. Each takes 10,000 bytes before its peer has to read.
+pub(super) fn group(
     count: u16,
-    hears: Hears,
-    told: Told,
-) -> (World, Vec<usize>, Rc<RefCell<Diary>>) {
+    on_byte: OnByte,
+    on_notification: OnNotification,
+) -> (World, Vec<usize>, Rc<RefCell<GroupLog>>) {
     let mut world = World::without_faults();
-    let diary: Rc<RefCell<Diary>> = Rc::default();
-    let shared = diary.clone();
-    let address = world.serve(ROOM, move |_| Member { diary: shared.clone(), hears, told });
+    let log: Rc<RefCell<GroupLog>> = Rc::default();
+    let shared = log.clone();
+    let address = world.serve(GROUP, move |_| ScriptedMember {
+        log: shared.clone(),
+        on_byte,
+        on_notification,
+    });
     world.kernel().allow_pauses(address);
     let streams = (1..=count)
         .map(|number| {
             let stream = world
                 .kernel()
                 .peer_connects(peer(number), address, 10_000)
-                .expect("the room is open");
+                .expect("the group's listener is open");
             world.run_until_blocked();
             stream
         })
         .collect();
-    (world, streams, diary)
+    (world, streams, log)
 }
 
-pub(super) fn leave(mut world: World, streams: &[usize]) {
+/// Resets `streams`, and stops the reactor.
+pub(super) fn reset_and_stop(mut world: World, streams: &[usize]) {
     for &stream in streams {
-        world.kernel().fail(stream, crate::testing::simulated::errno::ECONNRESET);
+        world.kernel().fail(stream, errno::ECONNRESET);
     }
     world.run_until_blocked();
     world.stop();

@@ -7,14 +7,14 @@ use crate::protocol::notification::Notification;
 
 #[test]
 fn what_was_asked_for_before_a_panic_is_done() {
-    let (mut world, streams, _) = room(
+    let (mut world, streams, _) = group(
         3,
         |word, members, cx| {
             cx.send_to_all(members[..2].iter().copied(), b"farewell");
             assert_ne!(word, b"!", "this is the panic");
             Next::Continue
         },
-        stay,
+        unchanged,
     );
     world.peer_sends(streams[2], b"!");
     world.run_until_blocked();
@@ -23,12 +23,12 @@ fn what_was_asked_for_before_a_panic_is_done() {
         [world.peer_receives_all(streams[0]), world.peer_receives_all(streams[1])],
         [b"farewell", b"farewell"]
     );
-    leave(world, &streams[..2]);
+    reset_and_stop(world, &streams[..2]);
 }
 
 #[test]
 fn a_panic_while_news_is_told_costs_who_was_told_and_the_others_are_told_too() {
-    let (mut world, streams, diary) = room(
+    let (mut world, streams, log) = group(
         4,
         |word, members, cx| {
             if word == b"w" {
@@ -48,19 +48,19 @@ fn a_panic_while_news_is_told_costs_who_was_told_and_the_others_are_told_too() {
     world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
     world.run_until_blocked();
     assert_eq!(
-        diary.borrow().news,
+        log.borrow().notifications,
         [(1, 0, Notification::Closed), (2, 0, Notification::Closed), (3, 0, Notification::Closed)]
     );
     assert_eq!(
         [2, 3, 4].map(|number| world.close_reason_of(number)),
         [None, Some(CloseReason::ProtocolPanicked), None]
     );
-    leave(world, &[streams[1], streams[3]]);
+    reset_and_stop(world, &[streams[1], streams[3]]);
 }
 
 #[test]
 fn a_call_that_asks_for_more_than_may_be_costs_its_own_connection() {
-    let (mut world, streams, diary) = room(
+    let (mut world, streams, log) = group(
         2,
         |word, members, cx| {
             if word == b"!" {
@@ -68,7 +68,7 @@ fn a_call_that_asks_for_more_than_may_be_costs_its_own_connection() {
             }
             Next::Continue
         },
-        stay,
+        unchanged,
     );
     world.peer_sends(streams[1], b"!");
     world.run_until_blocked();
@@ -76,21 +76,21 @@ fn a_call_that_asks_for_more_than_may_be_costs_its_own_connection() {
         (world.close_reason_of(2), world.stats().panics),
         (Some(CloseReason::ProtocolPanicked), 1)
     );
-    assert_eq!((world.close_reason_of(1), diary.borrow().news.len()), (None, 0));
-    leave(world, &streams[..1]);
+    assert_eq!((world.close_reason_of(1), log.borrow().notifications.len()), (None, 0));
+    reset_and_stop(world, &streams[..1]);
 }
 
 /// Of a name that was never given out nothing may stay behind.
 #[test]
 fn a_call_that_is_one_effect_too_many_leaves_no_name_behind() {
-    let (mut world, streams, _) = room(
+    let (mut world, streams, _) = group(
         1,
         |_, members, cx| {
             cx.send_to_all(std::iter::repeat_n(members[0], EFFECTS_MAX), b"");
             cx.connect(peer(9), crate::echo::Echo::new());
             Next::Continue
         },
-        stay,
+        unchanged,
     );
     world.peer_sends(streams[0], b"!");
     world.run_until_blocked();

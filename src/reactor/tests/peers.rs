@@ -1,83 +1,93 @@
-//! The stream peers in the simulated world.
+//! Stream peers: each connects, sends, reads and leaves in its own way and at its own pace.
+//!
+//! What it expects to receive is a `ReplyCheck` (`traffic`), which fails the run at the first wrong
+//! byte. A peer also fails the run if it is owed a reply and waits too long for it.
 
-use super::expectations::Ear;
+use super::traffic::ReplyCheck;
 use super::*;
 use crate::testing::simulated::errno;
 use crate::testing::simulated::kernel::Actor;
 use crate::testing::simulated::stream::PeerReceived;
 
-/// How a peer goes.
+/// How a stream peer leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Farewell {
-    /// Sends its FIN behind all it has to say, and hears until the server's.
-    Finish,
-    /// Closes when it has heard all.
-    CloseWhenContent,
-    /// Hears until the server's FIN.
-    HearOut,
-    /// Closes in the middle of it, whatever it has not heard.
+pub(super) enum PeerEnding {
+    /// Sends its FIN behind everything, and reads until the server's FIN.
+    ShutDown,
+    /// Closes when it has received everything that it expects.
+    CloseWhenComplete,
+    /// Reads until the server's FIN, and sends none before.
+    ReadToFin,
+    /// Closes in the middle, with replies unread.
     CloseEarly,
-    /// Resets the connection in the middle of it.
+    /// Resets the connection in the middle.
     Reset,
-    /// Is never heard of again.
+    /// Stops in the middle without a FIN or a reset.
     Vanish,
 }
 
-impl Farewell {
-    fn is_polite(self) -> bool {
-        matches!(self, Farewell::Finish | Farewell::CloseWhenContent | Farewell::HearOut)
+impl PeerEnding {
+    /// Returns whether the peer waits for every reply that it is owed.
+    fn is_orderly(self) -> bool {
+        use PeerEnding::{CloseWhenComplete, ReadToFin, ShutDown};
+        matches!(self, ShutDown | CloseWhenComplete | ReadToFin)
     }
 }
 
-/// A peer's habits.
+/// How a stream peer behaves: its sizes, its pace and its end.
 #[derive(Clone, Debug)]
-pub(super) struct Manner {
-    pub(super) farewell: Farewell,
-    pub(super) piece_max: usize,
-    pub(super) hear_max: usize,
+pub(super) struct PeerBehavior {
+    pub(super) ending: PeerEnding,
+    pub(super) send_bytes_max: usize,
+    pub(super) read_bytes_max: usize,
     pub(super) delay_us_max: u64,
-    /// How long it may do nothing, all in all.
-    pub(super) naps_us: u64,
+    /// How long it may still do nothing at all, in microseconds, in all its breaks together.
+    pub(super) breaks_us: u64,
     pub(super) buffer_bytes: usize,
-    /// How often a piece comes behind an urgent mark, in a thousand.
+    /// How often an urgent mark follows what it sends, in thousandths.
     pub(super) urgent: u32,
 }
 
-pub(super) struct Talker {
+pub(super) struct StreamPeer {
     pub(super) server: SocketAddr,
     pub(super) peer: SocketAddr,
-    pub(super) says: Vec<u8>,
-    pub(super) ear: Box<dyn Ear>,
-    pub(super) manner: Manner,
+    /// Everything that it sends.
+    pub(super) output: Vec<u8>,
+    pub(super) replies: Box<dyn ReplyCheck>,
+    pub(super) behavior: PeerBehavior,
     pub(super) stream: Option<usize>,
-    pub(super) said: usize,
+    /// How much of `output` has been sent.
+    pub(super) sent: usize,
     has_shut_down: bool,
     idle_us: u64,
-    /// When it last said or heard something.
+    /// When it last sent or received something.
     active_us: u64,
-    /// It goes, or does not finish, after so many bytes.
+    /// It leaves after so many bytes, if it leaves in the middle.
     leaves_after: usize,
 }
 
-impl Talker {
+impl StreamPeer {
     pub(super) fn new(
         kernel: &mut Kernel,
         server: SocketAddr,
         peer: SocketAddr,
-        says: Vec<u8>,
-        ear: Box<dyn Ear>,
-        manner: Manner,
-    ) -> Talker {
-        let leaves_after =
-            if manner.farewell.is_polite() { usize::MAX } else { kernel.rng.usize(..=says.len()) };
-        Talker {
+        output: Vec<u8>,
+        replies: Box<dyn ReplyCheck>,
+        behavior: PeerBehavior,
+    ) -> StreamPeer {
+        let leaves_after = if behavior.ending.is_orderly() {
+            usize::MAX
+        } else {
+            kernel.rng.usize(..=output.len())
+        };
+        StreamPeer {
             server,
             peer,
-            says,
-            ear,
-            manner,
+            output,
+            replies,
+            behavior,
             stream: None,
-            said: 0,
+            sent: 0,
             has_shut_down: false,
             idle_us: 1000,
             active_us: 0,
@@ -85,72 +95,74 @@ impl Talker {
         }
     }
 
-    fn say(&mut self, kernel: &mut Kernel, stream: usize) -> bool {
+    /// Sends the next bytes, and returns whether there were any.
+    fn send(&mut self, kernel: &mut Kernel, stream: usize) -> bool {
         const ARRIVED_MAX: usize = 256 * 1024;
         let room = ARRIVED_MAX.saturating_sub(kernel.streams[stream].arrived.len());
-        let end = self.says.len().min(self.leaves_after);
-        let count = (end - self.said).min(kernel.rng.usize(1..=self.manner.piece_max)).min(room);
+        let end = self.output.len().min(self.leaves_after);
+        let count_max = kernel.rng.usize(1..=self.behavior.send_bytes_max);
+        let count = (end - self.sent).min(count_max).min(room);
         if count > 0 {
-            kernel.peer_sends(stream, &self.says[self.said..][..count]);
-            self.said += count;
-            if kernel.chance(self.manner.urgent) {
+            kernel.peer_sends(stream, &self.output[self.sent..][..count]);
+            self.sent += count;
+            if kernel.chance(self.behavior.urgent) {
                 kernel.peer_sends_urgent_mark(stream);
             }
         }
         count > 0
     }
 
-    /// Whoever has said all, and has not heard all, is not made to wait without cause. (Its deadline would have the loop look
-    /// at it once more, in the end.)
-    fn check_that_it_need_not_wait(&self, kernel: &Kernel, stream: usize) {
-        let is_owed = self.said == self.says.len()
-            && !self.ear.is_content()
-            && self.manner.farewell.is_polite();
-        let is_inside = kernel.streams[stream].is_accepted
+    /// A peer that has sent everything and is owed a reply must not wait without cause. Without this check
+    /// a forgotten connection would pass: its timeout has it driven once more, at the very end.
+    fn check_reply_is_not_late(&self, kernel: &Kernel, stream: usize) {
+        let is_owed = self.sent == self.output.len()
+            && !self.replies.is_complete()
+            && self.behavior.ending.is_orderly();
+        let is_served = kernel.streams[stream].is_accepted
             && !kernel.streams[stream].was_faulted
             && !kernel.is_stopping;
-        let waits_us = kernel.now_us() - self.active_us.max(kernel.streams[stream].moved_at_us);
-        let patience_us = 4_000_000 + kernel.faults.descheduled_us_max * 100;
+        let wait_us = kernel.now_us() - self.active_us.max(kernel.streams[stream].moved_at_us);
+        let wait_us_max = 4_000_000 + kernel.faults.descheduled_us_max * 100;
         assert!(
-            !is_owed || !is_inside || waits_us <= patience_us,
-            "{waits_us} us in vain: {}",
+            !is_owed || !is_served || wait_us <= wait_us_max,
+            "no reply for {wait_us} us: {}",
             self.describe_wait()
         );
     }
 }
 
-impl Actor for Talker {
+impl Actor for StreamPeer {
     fn act(&mut self, kernel: &mut Kernel) -> Option<u64> {
         let stream = match self.stream {
             Some(stream) => stream,
             None => {
                 let stream =
-                    kernel.peer_connects(self.peer, self.server, self.manner.buffer_bytes)?;
+                    kernel.peer_connects(self.peer, self.server, self.behavior.buffer_bytes)?;
                 kernel.trace(|| {
-                    format!("         {} is stream {stream}: {:?}", self.peer, self.manner)
+                    format!("         {} is stream {stream}: {:?}", self.peer, self.behavior)
                 });
                 self.stream = Some(stream);
                 stream
             }
         };
         let mut is_active = false;
-        // Some say several things at a time, and then nothing for a while.
-        while kernel.rng.u8(..4) > 0 && self.say(kernel, stream) {
+        // In bursts: several sends at a time, and then none for a while.
+        while kernel.rng.u8(..4) > 0 && self.send(kernel, stream) {
             is_active = true;
         }
-        if self.said >= self.leaves_after {
-            match self.manner.farewell {
-                Farewell::CloseEarly => kernel.peer_closes(stream),
-                Farewell::Reset => kernel.fail(stream, errno::ECONNRESET),
-                Farewell::Vanish
-                | Farewell::Finish
-                | Farewell::CloseWhenContent
-                | Farewell::HearOut => {}
+        if self.sent >= self.leaves_after {
+            match self.behavior.ending {
+                PeerEnding::CloseEarly => kernel.peer_closes(stream),
+                PeerEnding::Reset => kernel.fail(stream, errno::ECONNRESET),
+                PeerEnding::Vanish
+                | PeerEnding::ShutDown
+                | PeerEnding::CloseWhenComplete
+                | PeerEnding::ReadToFin => {}
             }
             return None;
         }
-        if self.said == self.says.len()
-            && self.manner.farewell == Farewell::Finish
+        if self.sent == self.output.len()
+            && self.behavior.ending == PeerEnding::ShutDown
             && !self.has_shut_down
             && kernel.rng.bool()
         {
@@ -158,21 +170,21 @@ impl Actor for Talker {
             kernel.peer_shuts_down(stream);
         }
         if kernel.rng.u8(..4) > 0 {
-            let count_max = kernel.rng.usize(1..=self.manner.hear_max);
+            let count_max = kernel.rng.usize(1..=self.behavior.read_bytes_max);
             match kernel.peer_receives(stream, count_max) {
                 PeerReceived::Bytes(bytes) => {
-                    self.ear.hear(&bytes, kernel.is_stopping);
+                    self.replies.check(&bytes, kernel.is_stopping);
                     is_active = true;
                 }
                 PeerReceived::WouldBlock => {}
                 end @ (PeerReceived::Fin | PeerReceived::Reset) => {
                     let is_excused = kernel.is_stopping
                         || kernel.streams[stream].was_faulted
-                        || !self.manner.farewell.is_polite();
-                    let is_well = end == PeerReceived::Fin && self.ear.is_content();
+                        || !self.behavior.ending.is_orderly();
+                    let is_expected = end == PeerReceived::Fin && self.replies.is_complete();
                     assert!(
-                        is_well || is_excused,
-                        "{} hears {end:?}: {}",
+                        is_expected || is_excused,
+                        "{} receives {end:?} too early: {}",
                         self.peer,
                         self.describe_wait()
                     );
@@ -180,39 +192,39 @@ impl Actor for Talker {
                     return None;
                 }
             }
-            if self.manner.farewell == Farewell::CloseWhenContent
-                && self.said == self.says.len()
-                && self.ear.is_content()
+            if self.behavior.ending == PeerEnding::CloseWhenComplete
+                && self.sent == self.output.len()
+                && self.replies.is_complete()
             {
                 kernel.peer_closes(stream);
                 return None;
             }
         }
-        if self.manner.naps_us > 0 && kernel.chance(20) {
+        if self.behavior.breaks_us > 0 && kernel.chance(20) {
             self.active_us = kernel.now_us();
-            let nap_us = kernel.rng.u64(..=self.manner.naps_us.min(1_000_000));
-            self.manner.naps_us -= nap_us;
-            return Some(nap_us);
+            let break_us = kernel.rng.u64(..=self.behavior.breaks_us.min(1_000_000));
+            self.behavior.breaks_us -= break_us;
+            return Some(break_us);
         }
         if is_active {
             self.active_us = kernel.now_us();
         }
-        self.check_that_it_need_not_wait(kernel, stream);
-        // Who waits for somebody else need not look so often.
+        self.check_reply_is_not_late(kernel, stream);
+        // A peer that only waits acts less often, so that the run is short.
         self.idle_us = if is_active { 1000 } else { (self.idle_us * 2).min(400_000) };
         Some(
-            kernel.rng.u64(..=self.manner.delay_us_max.min(self.idle_us * 10))
+            kernel.rng.u64(..=self.behavior.delay_us_max.min(self.idle_us * 10))
                 + if is_active { 0 } else { self.idle_us / 2 },
         )
     }
 
     fn describe_wait(&self) -> String {
-        let Talker { peer, server, said, says, manner, stream, .. } = self;
-        let farewell = manner.farewell;
+        let StreamPeer { peer, server, sent, output, behavior, stream, .. } = self;
+        let ending = behavior.ending;
         format!(
-            "{peer} at {server} (stream {stream:?}, {farewell:?}) has said {said} of {}, {}",
-            says.len(),
-            self.ear.describe_wait()
+            "{peer} at {server} (stream {stream:?}, {ending:?}) has sent {sent} of {} bytes, {}",
+            output.len(),
+            self.replies.describe_wait()
         )
     }
 }

@@ -1,6 +1,6 @@
 //! Edge-triggered readiness: no byte is left behind an edge, and no event is trusted.
 
-use super::protocols::{Feeder, text_of};
+use super::protocols::{BulkServer, text_of};
 use super::*;
 use crate::echo::Echo;
 use crate::limits::{HIGH_WATERMARK_BYTES, READ_BYTES_MAX};
@@ -98,11 +98,11 @@ fn an_event_for_nothing_costs_one_call_and_ends_nothing() {
 #[test]
 fn what_came_during_a_pause_is_heard_after_it_without_another_edge() {
     let mut world = World::without_faults();
-    world.serve(3000, |peer| Feeder::new(peer.port(), 1000));
+    world.serve(3000, |peer| BulkServer::new(peer.port(), 1000));
     let stream = world.connect(3000, 7);
-    world.peer_sends(stream, &Feeder::order(100, 5));
+    world.peer_sends(stream, &BulkServer::request(100, 5));
     world.run_until_blocked();
-    world.peer_sends(stream, &Feeder::order(0, 5));
+    world.peer_sends(stream, &BulkServer::request(0, 5));
     world.run_for(99);
     assert_eq!(
         world.peer_receives_all(stream),
@@ -128,16 +128,16 @@ fn a_reader_that_makes_room_bit_by_bit_gets_every_byte() {
         left >= bytes.len() - HIGH_WATERMARK_BYTES - 2 * READ_BYTES_MAX,
         "who does not read is not read: {left} bytes left"
     );
-    let mut heard = Vec::new();
-    while heard.len() < bytes.len() {
+    let mut received = Vec::new();
+    while received.len() < bytes.len() {
         let more = world.kernel().peer_receives(stream, 900);
         let PeerReceived::Bytes(more) = more else {
-            panic!("{more:?} after {} bytes", heard.len())
+            panic!("{more:?} after {} bytes", received.len())
         };
-        heard.extend(more);
+        received.extend(more);
         world.run_until_blocked();
     }
-    assert!(heard == bytes);
+    assert!(received == bytes);
     world.kernel().peer_closes(stream);
     world.run_until_blocked();
     world.stop();

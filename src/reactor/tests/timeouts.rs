@@ -1,6 +1,6 @@
 //! Timers, timeouts and the two clocks.
 
-use super::protocols::Feeder;
+use super::protocols::BulkServer;
 use super::*;
 use crate::echo::Echo;
 use crate::http::protocol::Http;
@@ -34,9 +34,9 @@ fn a_deadline_does_not_outlive_its_connection() {
 #[test]
 fn signals_neither_hold_up_a_deadline_nor_bring_it_forward() {
     let mut world = World::without_faults();
-    world.serve(3000, |peer| Feeder::new(peer.port(), 1000));
+    world.serve(3000, |peer| BulkServer::new(peer.port(), 1000));
     let stream = world.connect(3000, 1);
-    world.peer_sends(stream, &Feeder::order(200, 5));
+    world.peer_sends(stream, &BulkServer::request(200, 5));
     world.run_until_blocked();
     let began_us = world.kernel().now_us();
     world.kernel().faults.interrupted_polls = 900;
