@@ -1,10 +1,10 @@
-//! How connections end, and when their slots are given to others.
+//! How connections end: `closed` is called once, and the slot is free from the next turn on.
 
 use super::*;
 
 const ECHO: u16 = 2000;
 
-/// A protocol that goes on until one of its calls, and ends there.
+/// A protocol that ends in one of its callbacks.
 struct EndsAt {
     call: &'static str,
     how: Next,
@@ -28,21 +28,21 @@ impl Protocol for EndsAt {
     }
 
     fn eof(&mut self, _: &[u8], _: &mut Context<'_>) -> Next {
-        self.next("ended", Next::Close)
+        self.next("eof", Next::Close)
     }
 
     fn output_low(&mut self, _: &mut Context<'_>) -> Next {
-        self.next("drained", Next::Continue)
+        self.next("output_low", Next::Continue)
     }
 
     fn timer_expired(&mut self, _: &mut Context<'_>) -> Next {
-        self.next("elapsed", Next::Continue)
+        self.next("timer_expired", Next::Continue)
     }
 }
 
 #[test]
-fn an_end_from_any_call_is_told_once_and_leaves_nothing() {
-    for call in ["opened", "advance", "drained", "elapsed", "ended"] {
+fn end_from_any_callback_calls_closed_once_and_leaves_nothing() {
+    for call in ["opened", "advance", "output_low", "timer_expired", "eof"] {
         for (how, why) in [
             (Next::Close, CloseReason::Finished),
             (Next::CloseWithoutLinger, CloseReason::Finished),
@@ -70,7 +70,7 @@ fn an_end_from_any_call_is_told_once_and_leaves_nothing() {
 }
 
 #[test]
-fn a_slot_is_not_given_away_in_the_turn_in_which_it_ends() {
+fn slot_is_not_reused_in_the_turn_in_which_its_connection_ends() {
     let (mut world, streams) = echo_world_with(2);
     let slots = |world: &World| {
         let slots = &world.reactor.as_ref().unwrap().slots;
@@ -81,7 +81,7 @@ fn a_slot_is_not_given_away_in_the_turn_in_which_it_ends() {
             .collect::<Vec<_>>()
     };
     let before = slots(&world);
-    // In one batch: the first ends, the second speaks, a third comes.
+    // In one batch of events: the first closes, the second sends, and a third connects.
     world.kernel().peer_closes(streams[0]);
     world.peer_sends(streams[1], b"two");
     let third = world.connect(ECHO, 3);
@@ -89,7 +89,7 @@ fn a_slot_is_not_given_away_in_the_turn_in_which_it_ends() {
     world.turn();
     let after = slots(&world);
     assert!(!after.contains(&before[0]), "{before:?}, then {after:?}");
-    // Then the fourth has the slot and the descriptor of the first.
+    // In the next turn a fourth gets the slot and the descriptor of the first.
     let fourth = world.connect(ECHO, 4);
     world.peer_sends(fourth, b"four");
     world.turn();

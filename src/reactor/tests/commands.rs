@@ -1,19 +1,23 @@
-//! What connections ask of each other beside sending: pause, resume, FIN, close, abort; and monitoring.
+//! Commands between connections: pause, resume, shut down, close, abort and monitor.
+//!
+//! A command is applied when the call that asked for it is over. To a connection that has closed it does
+//! nothing, except that `monitor` is answered at once.
 
 use super::group::*;
 use super::protocols::text_of;
 use super::*;
 use crate::protocol::notification::Notification;
+use crate::testing::simulated::errno;
 
 #[test]
-fn who_is_paused_by_another_is_not_heard_until_it_is_resumed() {
+fn connection_paused_by_another_is_not_read_until_resumed() {
     let (mut world, streams, _) = group(
         2,
-        |word, members, cx| {
-            match word {
+        |byte, members, cx| {
+            match byte {
                 b"p" => cx.pause(members[0]),
                 b"r" => cx.resume(members[0]),
-                _ => cx.send(word),
+                _ => cx.send(byte),
             }
             Next::Continue
         },
@@ -26,12 +30,12 @@ fn who_is_paused_by_another_is_not_heard_until_it_is_resumed() {
     assert_eq!(
         (world.peer_receives_all(streams[0]), world.kernel().streams[streams[0]].arrived.len()),
         (vec![], 3),
-        "not even read"
+        "a paused connection is not read"
     );
     world.peer_sends(streams[1], b"r");
     world.run_until_blocked();
     assert_eq!(world.peer_receives_all(streams[0]), b"abc");
-    world.peer_sends(streams[0], b"pd"); // itself, behind which it has read more
+    world.peer_sends(streams[0], b"pd"); // it pauses itself, with more input buffered behind
     world.run_until_blocked();
     world.peer_sends(streams[1], b"r");
     world.run_until_blocked();
@@ -40,18 +44,18 @@ fn who_is_paused_by_another_is_not_heard_until_it_is_resumed() {
 }
 
 #[test]
-fn a_connection_that_has_sent_its_fin_hears_on_and_takes_nothing() {
+fn connection_after_its_fin_reads_on_and_takes_no_sends() {
     let (mut world, streams, log) = group(
         2,
-        |word, members, cx| {
-            match word {
+        |byte, members, cx| {
+            match byte {
                 b"f" => {
                     cx.send_to(members[0], &text_of(1, 0, 15_000));
                     cx.shutdown_write(members[0]);
                 }
                 b"s" => cx.send_to(members[0], b"too late"),
                 b"" => return Next::Close,
-                _ => cx.send_to(members[1], word),
+                _ => cx.send_to(members[1], byte),
             }
             Next::Continue
         },
@@ -62,52 +66,53 @@ fn a_connection_that_has_sent_its_fin_hears_on_and_takes_nothing() {
     assert_eq!(
         log.borrow().notifications,
         [(1, 0, Notification::Closed)],
-        "from when the FIN was asked for"
+        "it takes no sends once its FIN is requested"
     );
     let mut received = world.peer_receives_all(streams[0]);
     assert_eq!(
         world.kernel().peer_receives(streams[0], 1),
         PeerReceived::WouldBlock,
-        "it comes behind the rest"
+        "the FIN follows all output"
     );
     world.run_until_blocked();
     received.extend(world.peer_receives_all(streams[0]));
     world.run_until_blocked();
     assert!(received == text_of(1, 0, 15_000));
     assert_eq!(world.kernel().peer_receives(streams[0], 1), PeerReceived::Fin);
-    world.peer_sends(streams[0], b"On and on");
+    world.peer_sends(streams[0], b"more");
     world.run_until_blocked();
-    assert_eq!(world.peer_receives_all(streams[1]), b"On and on");
+    assert_eq!(world.peer_receives_all(streams[1]), b"more");
     world.kernel().peer_shuts_down(streams[0]);
     world.run_until_blocked();
     assert_eq!(
         world.close_reason_of(1),
         Some(CloseReason::Finished),
-        "both have said all, and it is over at once"
+        "both sides are shut down, so it closes without lingering"
     );
     assert_eq!(world.take_calls().into_iter().filter(|&call| call == "shutdown").count(), 1);
     reset_and_stop(world, &streams[1..]);
 }
 
-/// The end of each direction, in either order: whoever has heard the peer's FIN and pauses is there for what others still send.
+/// The two FINs may come in either order. A connection that pauses at the peer's FIN stays open for what
+/// others still send to it.
 #[test]
-fn a_connection_ends_when_both_directions_have_and_not_before() {
-    for ours_comes_first in [true, false] {
+fn connection_closes_once_both_directions_are_shut_down() {
+    for our_fin_is_first in [true, false] {
         let (mut world, streams, log) = group(
             2,
-            |word, members, cx| {
-                match word {
+            |byte, members, cx| {
+                match byte {
                     b"f" => cx.shutdown_write(members[0]),
                     b"r" => cx.resume(members[0]),
                     b"w" => cx.monitor(members[0]),
                     b"" => return Next::Pause,
-                    _ => cx.send_to(members[0], word),
+                    _ => cx.send_to(members[0], byte),
                 }
                 Next::Continue
             },
             |_, _, _| Next::Continue,
         );
-        let finish = |world: &mut World, is_ours: bool| {
+        let shut_down = |world: &mut World, is_ours: bool| {
             if is_ours {
                 world.peer_sends(streams[1], b"f");
             } else {
@@ -116,16 +121,16 @@ fn a_connection_ends_when_both_directions_have_and_not_before() {
             world.run_until_blocked();
         };
         world.peer_sends(streams[1], b"w");
-        finish(&mut world, ours_comes_first);
-        // To resume who hears nothing more, and to tell it news, ends nothing.
+        shut_down(&mut world, our_fin_is_first);
+        // Resuming it and notifying it do not end it.
         world.peer_sends(streams[1], b"ra");
         world.run_until_blocked();
         assert_eq!(world.close_reason_of(1), None);
         assert_eq!(
             world.peer_receives_all(streams[0]),
-            if ours_comes_first { &b""[..] } else { b"a" }
+            if our_fin_is_first { &b""[..] } else { b"a" }
         );
-        finish(&mut world, !ours_comes_first);
+        shut_down(&mut world, !our_fin_is_first);
         assert_eq!(world.close_reason_of(1), Some(CloseReason::Finished), "at once");
         assert_eq!(log.borrow().notifications.last(), Some(&(1, 0, Notification::Closed)));
         reset_and_stop(world, &streams[1..]);
@@ -133,13 +138,13 @@ fn a_connection_ends_when_both_directions_have_and_not_before() {
 }
 
 #[test]
-fn a_protocol_that_speaks_after_its_fin_ends_its_connection() {
+fn write_after_shutdown_ends_the_connection() {
     let (mut world, streams, _) = group(
         1,
-        |word, _, cx| {
-            match word {
+        |byte, _, cx| {
+            match byte {
                 b"f" => cx.shutdown_write(cx.id()),
-                _ => cx.send(word),
+                _ => cx.send(byte),
             }
             Next::Continue
         },
@@ -157,9 +162,9 @@ fn a_protocol_that_speaks_after_its_fin_ends_its_connection() {
     world.stop();
 }
 
-/// Its deadline may come in the very turn in which it is closed, before it has been driven again.
+/// Its deadline may expire in the turn in which it is closed, before it is driven again.
 #[test]
-fn who_is_closed_in_the_turn_in_which_its_deadline_comes_closes_in_order() {
+fn close_in_the_turn_of_the_deadline_is_still_orderly() {
     let (mut world, streams, _) = group(
         2,
         |_, members, cx| {
@@ -183,11 +188,11 @@ fn who_is_closed_in_the_turn_in_which_its_deadline_comes_closes_in_order() {
 }
 
 #[test]
-fn who_is_aborted_is_reset_whatever_it_was_about_to_do() {
+fn aborted_connection_is_reset_whatever_its_state() {
     let (mut world, streams, log) = group(
         5,
-        |word, members, cx| {
-            match word {
+        |byte, members, cx| {
+            match byte {
                 b"m" => (0..3).for_each(|other| cx.send_to(members[other], &text_of(1, 0, 50_000))),
                 b"c" => cx.close(members[1]),
                 b"w" => (0..4).for_each(|other| cx.monitor(members[other])),
@@ -199,7 +204,7 @@ fn who_is_aborted_is_reset_whatever_it_was_about_to_do() {
         },
         unchanged,
     );
-    // One listens and much waits, one closes, one has paused, one is idle.
+    // Member 0 is open with much output, 1 is closing, 2 is paused, 3 is idle.
     world.peer_sends(streams[2], b"p");
     world.peer_sends(streams[4], b"wmc");
     world.run_until_blocked();
@@ -215,7 +220,7 @@ fn who_is_aborted_is_reset_whatever_it_was_about_to_do() {
         log.borrow().notifications,
         [0, 1, 2, 3].map(|about| (4, about, Notification::Closed))
     );
-    // Who has gone is left alone.
+    // Aborting closed connections does nothing.
     world.peer_sends(streams[4], b"a");
     world.run_until_blocked();
     assert_eq!(world.close_reason_of(5), None);
@@ -223,11 +228,11 @@ fn who_is_aborted_is_reset_whatever_it_was_about_to_do() {
 }
 
 #[test]
-fn who_watches_is_told_once_of_the_end_and_at_once_if_that_was_before() {
+fn monitor_notifies_once_of_a_close_and_at_once_if_already_closed() {
     let (mut world, streams, log) = group(
         3,
-        |word, members, cx| {
-            if word == b"w" {
+        |byte, members, cx| {
+            if byte == b"w" {
                 cx.monitor(members[0]);
                 cx.monitor(members[0]);
             }
@@ -237,7 +242,7 @@ fn who_watches_is_told_once_of_the_end_and_at_once_if_that_was_before() {
     );
     world.peer_sends(streams[1], b"w");
     world.run_until_blocked();
-    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[0], errno::ECONNRESET);
     world.run_until_blocked();
     assert_eq!(log.borrow().notifications, [(1, 0, Notification::Closed)]);
     world.peer_sends(streams[2], b"w");
@@ -245,7 +250,7 @@ fn who_watches_is_told_once_of_the_end_and_at_once_if_that_was_before() {
     assert_eq!(
         log.borrow().notifications[1..],
         [(2, 0, Notification::Closed), (2, 0, Notification::Closed)],
-        "each time that it asks"
+        "once for each call of monitor()"
     );
     reset_and_stop(world, &streams[1..]);
 }

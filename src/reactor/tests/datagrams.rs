@@ -1,4 +1,7 @@
-//! A datagram socket whose peers, or whose kernel, make trouble.
+//! Datagram errors: each costs the datagram that it is about, and no other.
+//!
+//! A test runs with several seeds where both ways of sending matter: the seed decides whether a simulated
+//! socket sends single datagrams or GSO batches.
 
 use super::protocols::text_of;
 use super::*;
@@ -8,7 +11,7 @@ use crate::testing::simulated::errno;
 const DATAGRAMS: u16 = 2001;
 
 #[test]
-fn one_peer_that_cannot_be_reached_costs_no_neighbour_its_answer() {
+fn unreachable_peer_costs_no_other_peer_its_reply() {
     let errors = [
         errno::EPERM,
         errno::EACCES,
@@ -21,7 +24,7 @@ fn one_peer_that_cannot_be_reached_costs_no_neighbour_its_answer() {
         errors.into_iter().chain([errno::ENOBUFS, errno::ENOMEM, errno::EIO, errno::EADDRNOTAVAIL])
     {
         for seed in 1..=4 {
-            let mut world = World::new(seed, Limits::default(), Faults::default()); // by batches and one by one
+            let mut world = World::new(seed, Limits::default(), Faults::default());
             let datagrams = world.serve_datagrams(DATAGRAMS, Echo::new());
             world.kernel().faults.unreachable = Some((peer(103), error));
             for number in 101..=110 {
@@ -30,10 +33,10 @@ fn one_peer_that_cannot_be_reached_costs_no_neighbour_its_answer() {
             }
             assert_eq!(world.run_until_blocked(), 1, "errno {error}");
             for number in 101..=110 {
-                let answer = (number != 103).then(|| text_of(number, 0, 20));
+                let reply = (number != 103).then(|| text_of(number, 0, 20));
                 assert_eq!(
                     world.kernel().peer_receives_datagram(peer(number)),
-                    answer,
+                    reply,
                     "errno {error}"
                 );
             }
@@ -44,7 +47,7 @@ fn one_peer_that_cannot_be_reached_costs_no_neighbour_its_answer() {
 }
 
 #[test]
-fn a_train_that_no_device_cuts_leaves_one_by_one() {
+fn refused_gso_batch_is_sent_as_single_datagrams() {
     for seed in 1..=8 {
         let mut world =
             World::new(seed, Limits::default(), Faults { refuses_gso: true, ..Faults::default() });
@@ -62,7 +65,7 @@ fn a_train_that_no_device_cuts_leaves_one_by_one() {
 }
 
 #[test]
-fn answers_that_find_no_room_wait_and_leave_in_order() {
+fn replies_beyond_the_send_buffer_wait_and_leave_in_order() {
     for seed in 1..=4 {
         let mut world = World::new(
             seed,
@@ -90,12 +93,12 @@ fn answers_that_find_no_room_wait_and_leave_in_order() {
 }
 
 #[test]
-fn neither_port_0_nor_our_own_address_is_answered() {
+fn datagrams_from_port_0_or_our_own_address_get_no_reply() {
     let mut world = World::without_faults();
     let datagrams = world.serve_datagrams(DATAGRAMS, Echo::new());
     for peer in [peer(0), datagrams] {
         world.kernel().bind_peer(peer);
-        world.kernel().peer_sends_datagram(peer, datagrams, b"Who are you?".to_vec());
+        world.kernel().peer_sends_datagram(peer, datagrams, b"hello".to_vec());
         world.run_until_blocked();
         assert_eq!(world.kernel().peer_receives_datagram(peer), None);
     }
@@ -104,7 +107,7 @@ fn neither_port_0_nor_our_own_address_is_answered() {
 }
 
 #[test]
-fn an_old_datagrams_error_hides_no_new_datagram() {
+fn icmp_error_of_an_old_datagram_hides_no_new_one() {
     for seed in 1..=4 {
         let mut world = World::new(seed, Limits::default(), Faults::default());
         let datagrams = world.serve_datagrams(DATAGRAMS, Echo::new());

@@ -1,4 +1,7 @@
-//! Bounds on what connections may set off at each other.
+//! Bounds on effects and notifications: in one call, in one turn, and in memory.
+//!
+//! A connection may ask for many effects, and each effect costs time. So what is applied and delivered in
+//! one turn is bounded; the rest comes in the next turns, and other connections are served in between.
 
 use super::group::*;
 use super::protocols::text_of;
@@ -8,54 +11,56 @@ use crate::limits::{
     NOTIFICATIONS_PENDING_DIVISOR, NOTIFICATIONS_PER_TURN, TURN_BYTES_MAX,
 };
 use crate::protocol::notification::Notification;
+use crate::testing::simulated::errno;
 
 #[test]
-fn a_pipeline_that_sets_off_much_is_interrupted_and_goes_on() {
+fn pipeline_with_many_effects_is_interrupted_and_goes_on() {
     let (mut world, streams, _) = group(
         2,
-        |word, members, cx| {
-            cx.send_to(members[0], word);
+        |byte, members, cx| {
+            cx.send_to(members[0], byte);
             Next::Continue
         },
         unchanged,
     );
-    let words = text_of(1, 0, 3 * EFFECTS_HIGH_WATERMARK + 5);
-    world.peer_sends(streams[1], &words);
+    let input = text_of(1, 0, 3 * EFFECTS_HIGH_WATERMARK + 5);
+    world.peer_sends(streams[1], &input);
     let mut received = Vec::new();
     let mut turns = 0;
-    while received.len() < words.len() {
+    while received.len() < input.len() {
         world.turn();
         turns += 1;
         let more = world.peer_receives_all(streams[0]);
         assert!(
             more.len() <= 2 * EFFECTS_HIGH_WATERMARK,
-            "{} in turn {turns}: what two turns may set off",
+            "{} in turn {turns}: more than the effects of two turns",
             more.len()
         );
         received.extend(more);
     }
     assert_eq!(
         turns, 4,
-        "one for each mark's worth, and one for the rest; without the mark it would be two"
+        "one for each watermark's worth, one for the rest; without the watermark it would be 2"
     );
-    assert!(received == words);
+    assert!(received == input);
     reset_and_stop(world, &streams);
 }
 
-/// A pipeline of words, each of which puts a mebibyte to another, is interrupted as one that sets off many effects is. Else
-/// the later ones would find no room, though each of them asks for little.
+/// Each byte of the pipeline sends a mebibyte to another member. The pipeline must be interrupted at the
+/// watermark in bytes, or later sends would be rejected although each of them is small.
 #[test]
-fn a_pipeline_that_sends_much_is_interrupted_too() {
+fn pipeline_with_large_sends_is_interrupted_and_loses_none() {
     let (mut world, streams, _) = group(
         72,
-        |word, members, cx| {
-            cx.send_to(members[usize::from(word[0])], &vec![word[0]; EFFECTS_HIGH_WATERMARK_BYTES]);
+        |byte, members, cx| {
+            let bytes = vec![byte[0]; EFFECTS_HIGH_WATERMARK_BYTES];
+            cx.send_to(members[usize::from(byte[0])], &bytes);
             Next::Continue
         },
         unchanged,
     );
-    let words: Vec<u8> = (1..72).collect();
-    world.peer_sends(streams[0], &words);
+    let input: Vec<u8> = (1..72).collect();
+    world.peer_sends(streams[0], &input);
     world.run_until_blocked();
     assert_eq!(world.stats().sends_rejected, 0);
     let effects = &world.reactor().effects;
@@ -67,15 +72,15 @@ fn a_pipeline_that_sends_much_is_interrupted_too() {
     reset_and_stop(world, &streams);
 }
 
-/// What is for nobody is not kept for anybody, nor does it take the room of what is for somebody.
+/// Bytes without a recipient are not kept, and take no room from bytes that have one.
 #[test]
-fn what_is_sent_to_nobody_is_forgotten() {
+fn send_to_no_recipients_holds_no_bytes() {
     let (mut world, streams, _) = group(
         2,
-        |word, members, cx| {
-            match word {
+        |byte, members, cx| {
+            match byte {
                 b"-" => cx.send_to_all([], &vec![0; EFFECTS_HIGH_WATERMARK_BYTES]),
-                _ => cx.send_to(members[0], word),
+                _ => cx.send_to(members[0], byte),
             }
             Next::Continue
         },
@@ -95,10 +100,10 @@ fn what_is_sent_to_nobody_is_forgotten() {
     reset_and_stop(world, &streams);
 }
 
-/// A hundred who each set off as much as one may share a turn as they would share it for bytes. Who has not had its turn has it
-/// in the next one, before those who had.
+/// 100 connections each ask for as many effects as one may. They share the turn as they share it for bytes:
+/// slots that were not driven are the first in the next turn.
 #[test]
-fn what_all_set_off_in_one_turn_is_bounded() {
+fn effects_of_all_connections_in_one_turn_are_bounded() {
     let (mut world, streams, _) = group(
         100,
         |_, members, cx| {
@@ -111,29 +116,38 @@ fn what_all_set_off_in_one_turn_is_bounded() {
     for &stream in &streams {
         world.peer_sends(stream, &[b'x'; EFFECTS_HIGH_WATERMARK]);
     }
-    let at_most =
+    let driven_max =
         usize::try_from(TURN_BYTES_MAX / EFFECT_BYTES).unwrap().div_ceil(EFFECTS_HIGH_WATERMARK);
-    let mut had_their_turn = 0;
-    for turns in 1..=100usize.div_ceil(at_most) {
+    let mut driven = 0;
+    for turns in 1..=100usize.div_ceil(driven_max) {
         world.turn();
         let now =
             streams.iter().filter(|&&stream| !world.peer_receives_all(stream).is_empty()).count();
-        assert!(now <= at_most, "{now} in turn {turns}");
-        had_their_turn += now;
+        assert!(now <= driven_max, "{now} in turn {turns}");
+        driven += now;
     }
-    assert_eq!(had_their_turn, 100, "each once");
+    assert_eq!(driven, 100, "each connection once");
     reset_and_stop(world, &streams);
 }
 
-/// And so is what comes of news and of alarms, when nobody is left to be put off.
+/// Effects of timers and notifications are bounded, too, although no slot of the batch is left to defer.
 #[test]
-fn what_is_set_off_when_everybody_has_been_driven_has_a_bound_of_its_own() {
-    let much = |members: &[ConnectionId], cx: &mut Context<'_>| {
-        let count = usize::try_from(TURN_BYTES_MAX / EFFECT_BYTES).unwrap();
-        cx.send_to_all(std::iter::repeat_n(members[0], count), b"");
-    };
-    struct Late(Rc<RefCell<GroupLog>>, fn(&[ConnectionId], &mut Context<'_>));
-    impl Protocol for Late {
+fn effects_of_timers_and_notifications_have_a_bound_of_their_own() {
+    #[derive(Default)]
+    struct BurstLog {
+        members: Vec<ConnectionId>,
+        timers_expired: usize,
+        closes_notified: usize,
+    }
+    /// Sends a turn's worth of effects when its timer expires, and when member 0 has closed.
+    struct Burst(Rc<RefCell<BurstLog>>);
+    impl Burst {
+        fn send_burst(to: ConnectionId, cx: &mut Context<'_>) {
+            let count = usize::try_from(TURN_BYTES_MAX / EFFECT_BYTES).unwrap();
+            cx.send_to_all(std::iter::repeat_n(to, count), b"");
+        }
+    }
+    impl Protocol for Burst {
         fn opened(&mut self, cx: &mut Context<'_>) -> Next {
             self.0.borrow_mut().members.push(cx.id());
             Next::Continue
@@ -144,47 +158,49 @@ fn what_is_set_off_when_everybody_has_been_driven_has_a_bound_of_its_own() {
             Advance::consumed(input.len())
         }
         fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
-            (self.1)(&self.0.borrow().members, cx);
-            self.0.borrow_mut().output_low_calls.push(0);
+            let mut log = self.0.borrow_mut();
+            Burst::send_burst(log.members[0], cx);
+            log.timers_expired += 1;
             Next::Continue
         }
         fn notified(
             &mut self,
             _: ConnectionId,
-            notifications: Notification,
+            notification: Notification,
             cx: &mut Context<'_>,
         ) -> Next {
-            if notifications == Notification::Closed {
-                (self.1)(&self.0.borrow().members[1..], cx);
-                self.0.borrow_mut().notifications.push((0, 0, notifications));
+            if notification == Notification::Closed {
+                let mut log = self.0.borrow_mut();
+                Burst::send_burst(log.members[1], cx);
+                log.closes_notified += 1;
             }
             Next::Unchanged
         }
     }
     let mut world = World::without_faults();
-    let log: Rc<RefCell<GroupLog>> = Rc::default();
+    let log: Rc<RefCell<BurstLog>> = Rc::default();
     let shared = log.clone();
-    world.serve(GROUP, move |_| Late(shared.clone(), much));
+    world.serve(GROUP, move |_| Burst(shared.clone()));
     let streams: Vec<usize> = (1..=5).map(|number| world.connect(GROUP, number)).collect();
     world.run_until_blocked();
     streams[1..].iter().for_each(|&stream| world.peer_sends(stream, b"x"));
     world.turn();
     world.deschedule(10);
-    for rung in 1..=4 {
+    for turns in 1..=4 {
         world.turn();
-        assert_eq!(log.borrow().output_low_calls.len(), rung, "one alarm in each turn");
+        assert_eq!(log.borrow().timers_expired, turns, "one timer in each turn");
     }
-    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[0], errno::ECONNRESET);
     world.run_until_blocked();
-    assert_eq!((log.borrow().notifications.len(), world.stats().panics), (4, 0));
+    assert_eq!((log.borrow().closes_notified, world.stats().panics), (4, 0));
     reset_and_stop(world, &streams[1..]);
 }
 
-/// And what newcomers do to others as soon as they have come.
+/// The effects of `opened` count as well, so connections with many are accepted one in each turn.
 #[test]
-fn newcomers_who_set_off_much_are_let_in_one_by_one() {
-    struct Herald(Rc<RefCell<Vec<ConnectionId>>>);
-    impl Protocol for Herald {
+fn accepts_with_many_effects_are_spread_over_turns() {
+    struct BurstOnOpen(Rc<RefCell<Vec<ConnectionId>>>);
+    impl Protocol for BurstOnOpen {
         fn opened(&mut self, cx: &mut Context<'_>) -> Next {
             self.0.borrow_mut().push(cx.id());
             let count = usize::try_from(TURN_BYTES_MAX / EFFECT_BYTES).unwrap();
@@ -198,66 +214,68 @@ fn newcomers_who_set_off_much_are_let_in_one_by_one() {
     let mut world = World::without_faults();
     let all: Rc<RefCell<Vec<ConnectionId>>> = Rc::default();
     let shared = all.clone();
-    world.serve(GROUP, move |_| Herald(shared.clone()));
+    world.serve(GROUP, move |_| BurstOnOpen(shared.clone()));
     let streams: Vec<usize> = (1..=5).map(|number| world.connect(GROUP, number)).collect();
-    for come in 1..=5 {
+    for turns in 1..=5 {
         world.turn();
-        assert_eq!(all.borrow().len(), come);
+        assert_eq!(all.borrow().len(), turns);
     }
     world.run_until_blocked();
     reset_and_stop(world, &streams);
 }
 
-/// Two who answer all news with a send to one that has gone would go on for ever, and do: but in each turn once.
+/// A connection that answers each notification with a send to a closed one is notified again, for ever. That
+/// happens once in each turn, and others are served meanwhile.
 #[test]
-fn news_that_is_answered_with_effects_holds_up_nobody() {
+fn notifications_answered_with_effects_delay_no_other_connection() {
     let (mut world, streams, log) = group(
         3,
-        |word, members, cx| {
-            match word {
-                b"g" => cx.send_to(members[0], word),
-                _ => cx.send(word),
+        |byte, members, cx| {
+            match byte {
+                b"g" => cx.send_to(members[0], byte),
+                _ => cx.send(byte),
             }
             Next::Continue
         },
         |about, _, cx| {
-            cx.send_to(about, b"Are you there?");
+            cx.send_to(about, b"again");
             Next::Unchanged
         },
     );
-    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[0], errno::ECONNRESET);
     world.run_until_blocked();
     world.peer_sends(streams[1], b"g");
     for turns in 1..=50 {
         world.peer_sends(streams[2], b"x");
         world.turn();
-        assert_eq!(world.peer_receives_all(streams[2]), b"x", "in that very turn");
-        assert_eq!(log.borrow().notifications.len(), turns, "once a turn");
+        assert_eq!(world.peer_receives_all(streams[2]), b"x", "in the same turn");
+        assert_eq!(log.borrow().notifications.len(), turns, "once in each turn");
     }
-    world.kernel().fail(streams[1], crate::testing::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[1], errno::ECONNRESET);
     reset_and_stop(world, &streams[2..]);
 }
 
-/// Where each turn makes more news than one tells, what waits grows no further than to some turns' worth.
+/// If each turn produces more notifications than one delivers by default, a turn delivers a share of those
+/// that wait. So their number stays bounded by some turns' worth.
 #[test]
-fn news_that_comes_faster_than_it_is_told_has_a_bound() {
-    const OF_ONE_TURN: usize = 20 * NOTIFICATIONS_PER_TURN;
+fn notifications_produced_faster_than_delivered_are_bounded() {
+    const PER_TURN: usize = 20 * NOTIFICATIONS_PER_TURN;
     let (mut world, streams, _) = group(
         2,
         |_, members, cx| {
-            cx.send_to_all(std::iter::repeat_n(members[0], OF_ONE_TURN), b"");
+            cx.send_to_all(std::iter::repeat_n(members[0], PER_TURN), b"");
             Next::Continue
         },
         unchanged,
     );
-    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[0], errno::ECONNRESET);
     world.run_until_blocked();
     for turn in 0..100 {
         world.peer_sends(streams[1], b"!");
         world.turn();
         let pending = world.reactor().effects.pending_notifications();
         assert!(
-            pending <= NOTIFICATIONS_PENDING_DIVISOR * OF_ONE_TURN,
+            pending <= NOTIFICATIONS_PENDING_DIVISOR * PER_TURN,
             "{pending} after {turn} turns"
         );
     }
@@ -265,32 +283,32 @@ fn news_that_comes_faster_than_it_is_told_has_a_bound() {
     reset_and_stop(world, &streams[1..]);
 }
 
-/// So is what is told in one turn.
+/// The notifications of one call are delivered over several turns, and others are served meanwhile.
 #[test]
-fn much_news_is_told_in_several_turns() {
+fn many_notifications_are_delivered_over_several_turns() {
     let count = 2 * NOTIFICATIONS_PER_TURN + 1;
     let (mut world, streams, log) = group(
         3,
-        |word, members, cx| {
-            match word {
+        |byte, members, cx| {
+            match byte {
                 b"!" => cx.send_to_all(
                     std::iter::repeat_n(members[0], 2 * NOTIFICATIONS_PER_TURN + 1),
                     b"",
                 ),
-                _ => cx.send(word),
+                _ => cx.send(byte),
             }
             Next::Continue
         },
         unchanged,
     );
-    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[0], errno::ECONNRESET);
     world.run_until_blocked();
     world.peer_sends(streams[1], b"!");
     let mut delivered = 0;
     while delivered < count {
         world.peer_sends(streams[2], b"x");
         world.turn();
-        assert_eq!(world.peer_receives_all(streams[2]), b"x", "others have their share");
+        assert_eq!(world.peer_receives_all(streams[2]), b"x", "others are served in each turn");
         let more = log.borrow().notifications.len() - delivered;
         assert_eq!(more, NOTIFICATIONS_PER_TURN.min(count - delivered));
         delivered += more;
@@ -298,9 +316,9 @@ fn much_news_is_told_in_several_turns() {
     reset_and_stop(world, &streams[1..]);
 }
 
-/// What one crowd has had told takes memory while it is told.
+/// A burst of notifications takes memory only until it is delivered.
 #[test]
-fn the_memory_of_much_news_is_given_back() {
+fn memory_of_many_notifications_is_given_back() {
     let (mut world, streams, _) = group(
         2,
         |_, members, cx| {
@@ -309,7 +327,7 @@ fn the_memory_of_much_news_is_given_back() {
         },
         unchanged,
     );
-    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[0], errno::ECONNRESET);
     world.run_until_blocked();
     world.peer_sends(streams[1], b"x");
     world.turn();

@@ -1,4 +1,7 @@
-//! Fairness: no source keeps the others waiting.
+//! Fairness: no source keeps the others waiting, however much it has to do.
+//!
+//! Each source has a budget for a turn, and the turn has one for all. A source that has spent its budget
+//! goes to the end of the run queue.
 
 use super::*;
 use crate::echo::Echo;
@@ -11,16 +14,16 @@ const ECHO: u16 = 2000;
 const DATAGRAMS: u16 = 2001;
 
 #[test]
-fn more_newcomers_than_a_budget_are_accepted_without_another_edge() {
+fn connects_beyond_the_accept_budget_need_no_further_edge() {
     let mut world = echo_world();
     let count = u16::try_from(5 * ACCEPTS_PER_TURN).unwrap();
     let streams: Vec<usize> = (1..=count).map(|number| world.connect(ECHO, number)).collect();
-    for state in 1..=5 {
+    for turns in 1..=5 {
         world.turn();
         assert_eq!(
             world.stats().accepted,
-            state * ACCEPTS_PER_TURN as u64,
-            "a budget in each turn"
+            turns * ACCEPTS_PER_TURN as u64,
+            "one budget in each turn"
         );
     }
     for stream in streams {
@@ -31,15 +34,15 @@ fn more_newcomers_than_a_budget_are_accepted_without_another_edge() {
 }
 
 #[test]
-fn a_crowd_at_the_door_does_not_keep_those_inside_waiting() {
+fn connection_burst_does_not_delay_served_connections() {
     let (mut world, streams) = echo_world_with(1);
-    let crowd: Vec<usize> = (2..=2000).map(|number| world.connect(ECHO, number)).collect();
+    let burst: Vec<usize> = (2..=2000).map(|number| world.connect(ECHO, number)).collect();
     for _ in 0..10 {
-        world.peer_sends(streams[0], b"And me?");
+        world.peer_sends(streams[0], b"hello");
         world.turn();
-        assert_eq!(world.peer_receives_all(streams[0]), b"And me?", "in that very turn");
+        assert_eq!(world.peer_receives_all(streams[0]), b"hello", "in the same turn");
     }
-    for stream in crowd.into_iter().chain(streams) {
+    for stream in burst.into_iter().chain(streams) {
         world.kernel().peer_closes(stream);
     }
     world.run_until_blocked();
@@ -47,10 +50,10 @@ fn a_crowd_at_the_door_does_not_keep_those_inside_waiting() {
 }
 
 #[test]
-fn a_thousand_who_are_ready_at_once_are_each_served_before_any_is_served_twice() {
+fn each_of_1000_ready_connections_is_served_before_any_twice() {
     let (mut world, streams) = echo_world_with(1000);
     for &stream in &streams {
-        world.peer_sends(stream, b"First");
+        world.peer_sends(stream, b"first");
     }
     let mut waiting = streams.clone();
     while !waiting.is_empty() {
@@ -59,12 +62,12 @@ fn a_thousand_who_are_ready_at_once_are_each_served_before_any_is_served_twice()
         for &stream in &streams {
             let received = world.peer_receives_all(stream);
             if !received.is_empty() {
-                world.peer_sends(stream, b"Second");
+                world.peer_sends(stream, b"second");
                 match waiting.iter().position(|&other| other == stream) {
-                    Some(place) => drop(waiting.remove(place)),
+                    Some(index) => drop(waiting.remove(index)),
                     None => assert!(
                         waiting_before < EVENTS_PER_TURN,
-                        "who is served again has waited for everybody else"
+                        "served twice before all others were served once"
                     ),
                 }
             }
@@ -72,7 +75,7 @@ fn a_thousand_who_are_ready_at_once_are_each_served_before_any_is_served_twice()
         assert_eq!(
             waiting_before - waiting.len(),
             waiting_before.min(EVENTS_PER_TURN),
-            "each turn serves as many as it may"
+            "each turn serves as many as its events allow"
         );
     }
     for &stream in &streams {
@@ -83,21 +86,17 @@ fn a_thousand_who_are_ready_at_once_are_each_served_before_any_is_served_twice()
 }
 
 #[test]
-fn an_endless_sender_and_endless_datagrams_keep_nobody_waiting() {
+fn endless_sender_and_datagram_flood_delay_no_other_connection() {
     let (mut world, streams) = echo_world_with(101);
     let datagrams = world.serve_datagrams(DATAGRAMS, Echo::new());
     let flood = vec![7; 2 << 20];
     for _ in 0..10 {
         world.peer_sends(streams[0], &flood);
         for _ in 0..1000 {
-            world.kernel().peer_sends_datagram(
-                peer(999),
-                datagrams,
-                b"And another thing:".to_vec(),
-            );
+            world.kernel().peer_sends_datagram(peer(999), datagrams, b"datagram".to_vec());
         }
         for &stream in &streams[1..] {
-            world.peer_sends(stream, b"Hello");
+            world.peer_sends(stream, b"hello");
         }
         let moved_before = world.stats().bytes_in + world.stats().bytes_out;
         world.turn();
@@ -105,7 +104,7 @@ fn an_endless_sender_and_endless_datagrams_keep_nobody_waiting() {
         assert!(moved < 2 * SOURCE_BYTES_PER_TURN_MAX, "{moved} bytes in one turn");
         world.peer_receives_all(streams[0]);
         for &stream in &streams[1..] {
-            assert_eq!(world.peer_receives_all(stream), b"Hello", "in that very turn");
+            assert_eq!(world.peer_receives_all(stream), b"hello", "in the same turn");
         }
     }
     for stream in streams {
@@ -116,27 +115,27 @@ fn an_endless_sender_and_endless_datagrams_keep_nobody_waiting() {
 }
 
 #[test]
-fn of_very_many_who_move_much_a_turn_serves_as_many_as_it_may() {
-    // Four hundred have sent as much as one read brings, and each gets it back. All of that in one turn would keep whoever comes
-    // meanwhile waiting for longer than a tenth of a second.
+fn turn_budget_is_kept_when_400_connections_move_full_reads() {
+    // Each of 400 connections has sent as much as one read takes, and gets it back. All of that in one turn
+    // would keep a new connection waiting for longer than a tenth of a second.
     let (mut world, streams) = echo_world_with(400);
     streams.iter().for_each(|&stream| world.peer_sends(stream, &vec![b'x'; READ_BYTES_MAX]));
-    let of_each = 2 * READ_BYTES_MAX as u64;
+    let bytes_each = 2 * READ_BYTES_MAX as u64;
     let mut served = vec![0; streams.len()];
     let mut turns = 0;
     while served.iter().any(|&bytes| bytes < READ_BYTES_MAX) {
         let before = world.stats().bytes_moved();
         world.turn();
         let moved = world.stats().bytes_moved() - before;
-        assert!(moved < TURN_BYTES_MAX + of_each, "{moved} bytes in turn {turns}");
+        assert!(moved < TURN_BYTES_MAX + bytes_each, "{moved} bytes in turn {turns}");
         for (&stream, served) in streams.iter().zip(&mut served) {
             *served += world.peer_receives_all(stream).len();
         }
         turns += 1;
     }
     assert!(
-        turns <= 2 + (400 * of_each).div_ceil(TURN_BYTES_MAX),
-        "{turns} turns: nobody waits for longer than it takes"
+        turns <= 2 + (400 * bytes_each).div_ceil(TURN_BYTES_MAX),
+        "{turns} turns: more than the bytes need"
     );
     assert!(served.iter().all(|&bytes| bytes == READ_BYTES_MAX));
     for stream in streams {

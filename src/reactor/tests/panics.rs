@@ -1,17 +1,18 @@
-//! Panics in a protocol, and what becomes of the effects that it asked for.
+//! Panics in a protocol: each ends its own connection, and the effects requested before it are applied.
 
 use super::group::*;
 use super::*;
 use crate::limits::EFFECTS_MAX;
 use crate::protocol::notification::Notification;
+use crate::testing::simulated::errno;
 
 #[test]
-fn what_was_asked_for_before_a_panic_is_done() {
+fn effects_requested_before_a_panic_are_applied() {
     let (mut world, streams, _) = group(
         3,
-        |word, members, cx| {
-            cx.send_to_all(members[..2].iter().copied(), b"farewell");
-            assert_ne!(word, b"!", "this is the panic");
+        |byte, members, cx| {
+            cx.send_to_all(members[..2].iter().copied(), b"sent before");
+            assert_ne!(byte, b"!", "panics on purpose");
             Next::Continue
         },
         unchanged,
@@ -21,23 +22,23 @@ fn what_was_asked_for_before_a_panic_is_done() {
     assert_eq!(world.close_reason_of(3), Some(CloseReason::ProtocolPanicked));
     assert_eq!(
         [world.peer_receives_all(streams[0]), world.peer_receives_all(streams[1])],
-        [b"farewell", b"farewell"]
+        [b"sent before", b"sent before"]
     );
     reset_and_stop(world, &streams[..2]);
 }
 
 #[test]
-fn a_panic_while_news_is_told_costs_who_was_told_and_the_others_are_told_too() {
+fn panic_in_notified_costs_only_its_own_connection() {
     let (mut world, streams, log) = group(
         4,
-        |word, members, cx| {
-            if word == b"w" {
+        |byte, members, cx| {
+            if byte == b"w" {
                 cx.monitor(members[0]);
             }
             Next::Continue
         },
         |_, _, cx| {
-            assert_ne!(cx.peer(), peer(3).into(), "this is the panic");
+            assert_ne!(cx.peer(), peer(3).into(), "panics on purpose");
             Next::Unchanged
         },
     );
@@ -45,7 +46,7 @@ fn a_panic_while_news_is_told_costs_who_was_told_and_the_others_are_told_too() {
         world.peer_sends(stream, b"w");
     }
     world.run_until_blocked();
-    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[0], errno::ECONNRESET);
     world.run_until_blocked();
     assert_eq!(
         log.borrow().notifications,
@@ -59,11 +60,11 @@ fn a_panic_while_news_is_told_costs_who_was_told_and_the_others_are_told_too() {
 }
 
 #[test]
-fn a_call_that_asks_for_more_than_may_be_costs_its_own_connection() {
+fn call_with_too_many_effects_costs_only_its_own_connection() {
     let (mut world, streams, log) = group(
         2,
-        |word, members, cx| {
-            if word == b"!" {
+        |byte, members, cx| {
+            if byte == b"!" {
                 cx.send_to_all(std::iter::repeat_n(members[0], EFFECTS_MAX + 1), b"");
             }
             Next::Continue
@@ -80,9 +81,9 @@ fn a_call_that_asks_for_more_than_may_be_costs_its_own_connection() {
     reset_and_stop(world, &streams[..1]);
 }
 
-/// Of a name that was never given out nothing may stay behind.
+/// The call panics before `connect` returns, so no protocol ever has the id.
 #[test]
-fn a_call_that_is_one_effect_too_many_leaves_no_name_behind() {
+fn connect_beyond_the_effect_limit_leaves_no_id_behind() {
     let (mut world, streams, _) = group(
         1,
         |_, members, cx| {
@@ -95,5 +96,5 @@ fn a_call_that_is_one_effect_too_many_leaves_no_name_behind() {
     world.peer_sends(streams[0], b"!");
     world.run_until_blocked();
     assert_eq!(world.close_reason_of(1), Some(CloseReason::ProtocolPanicked));
-    world.stop(); // which looks whether anything is left
+    world.stop(); // checks that nothing is left
 }

@@ -1,4 +1,7 @@
-//! Edge-triggered readiness: no byte is left behind an edge, and no event is trusted.
+//! Edge-triggered readiness: nothing is left behind an edge, and no event is taken at its word.
+//!
+//! epoll reports an edge once. So the loop reads or accepts until `WouldBlock`, or remembers that there may
+//! be more. And an event may be spurious or merged, so only the calls themselves show what is there.
 
 use super::protocols::{BulkServer, text_of};
 use super::*;
@@ -11,19 +14,19 @@ const ECHO: u16 = 2000;
 const DATAGRAMS: u16 = 2001;
 
 #[test]
-fn all_who_stand_behind_one_edge_are_served() {
+fn all_connects_and_datagrams_behind_one_edge_are_served() {
     let mut world = echo_world();
     let datagrams = world.serve_datagrams(DATAGRAMS, Echo::new());
     let streams: Vec<usize> = (1..=20).map(|number| world.connect(ECHO, number)).collect();
     let peer = bound_peer(&world, 99);
     for (number, &stream) in streams.iter().enumerate() {
-        world.peer_sends(stream, b"Anybody there?");
+        world.peer_sends(stream, b"hello");
         world.kernel().peer_sends_datagram(peer, datagrams, text_of(1, number, number));
     }
     world.turn();
-    world.turn(); // who has come in one turn is heard in the next
+    world.turn(); // a connection that was accepted in one turn is driven in the next
     for &stream in &streams {
-        assert_eq!(world.peer_receives_all(stream), b"Anybody there?");
+        assert_eq!(world.peer_receives_all(stream), b"hello");
         world.kernel().peer_closes(stream);
     }
     for number in 0..20 {
@@ -34,12 +37,12 @@ fn all_who_stand_behind_one_edge_are_served() {
 }
 
 #[test]
-fn a_fin_merged_into_the_edge_of_the_last_bytes_ends_the_connection() {
+fn fin_merged_into_the_edge_of_the_last_bytes_ends_the_connection() {
     let (mut world, streams) = echo_world_with(1);
-    world.peer_sends(streams[0], b"Bye.");
+    world.peer_sends(streams[0], b"the end");
     world.kernel().peer_shuts_down(streams[0]);
     world.turn();
-    assert_eq!(world.peer_receives_all(streams[0]), b"Bye.");
+    assert_eq!(world.peer_receives_all(streams[0]), b"the end");
     world.run_until_blocked();
     assert_eq!(world.close_reason_of(1), Some(CloseReason::Finished));
     assert_eq!(world.peer_receives_end(streams[0]), PeerReceived::Fin);
@@ -47,7 +50,7 @@ fn a_fin_merged_into_the_edge_of_the_last_bytes_ends_the_connection() {
 }
 
 #[test]
-fn what_lies_behind_an_urgent_mark_is_read_without_another_edge() {
+fn bytes_behind_urgent_mark_are_read_without_another_edge() {
     let (mut world, streams) = echo_world_with(1);
     world.peer_sends(streams[0], b"before ");
     world.kernel().peer_sends_urgent_mark(streams[0]);
@@ -59,9 +62,9 @@ fn what_lies_behind_an_urgent_mark_is_read_without_another_edge() {
     world.stop();
 }
 
-/// Some kernels tell of an error, or of both ends being closed, and of nothing else.
+/// Some kernels report an error or a hang-up without readable or writable.
 #[test]
-fn an_event_of_an_error_or_a_hang_up_alone_ends_the_connection() {
+fn event_with_only_error_or_hang_up_ends_the_connection() {
     for bits in [ERROR, HANG_UP, ERROR | HANG_UP, ERROR | OUT] {
         let (mut world, streams) = echo_world_with(1);
         let descriptor = descriptor_of(&world, streams[0]);
@@ -74,7 +77,7 @@ fn an_event_of_an_error_or_a_hang_up_alone_ends_the_connection() {
 }
 
 #[test]
-fn an_event_for_nothing_costs_one_call_and_ends_nothing() {
+fn spurious_event_costs_one_call_and_closes_nothing() {
     let (mut world, streams) = echo_world_with(1);
     world.serve_datagrams(DATAGRAMS, Echo::new());
     world.run_until_blocked();
@@ -87,16 +90,16 @@ fn an_event_for_nothing_costs_one_call_and_ends_nothing() {
     let mut calls = world.take_calls();
     calls.sort_unstable();
     assert!(matches!(calls[..], ["accept", "poll", "recv", "recv_from" | "recvmmsg"]), "{calls:?}");
-    world.peer_sends(stream, b"Still there?");
+    world.peer_sends(stream, b"again");
     world.turn();
-    assert_eq!(world.peer_receives_all(stream), b"Still there?");
+    assert_eq!(world.peer_receives_all(stream), b"again");
     world.kernel().peer_closes(stream);
     world.run_until_blocked();
     world.stop();
 }
 
 #[test]
-fn what_came_during_a_pause_is_heard_after_it_without_another_edge() {
+fn input_received_while_paused_is_fed_after_it_without_another_edge() {
     let mut world = World::without_faults();
     world.serve(3000, |peer| BulkServer::new(peer.port(), 1000));
     let stream = world.connect(3000, 7);
@@ -107,7 +110,7 @@ fn what_came_during_a_pause_is_heard_after_it_without_another_edge() {
     assert_eq!(
         world.peer_receives_all(stream),
         b"",
-        "it still thinks, and the edge of the second order has been told"
+        "the protocol is paused, and the edge of the second request is over"
     );
     world.run_for(1);
     assert_eq!(world.peer_receives_all(stream), text_of(7, 0, 10));
@@ -117,7 +120,7 @@ fn what_came_during_a_pause_is_heard_after_it_without_another_edge() {
 }
 
 #[test]
-fn a_reader_that_makes_room_bit_by_bit_gets_every_byte() {
+fn slow_reader_receives_every_byte_of_its_echo() {
     let mut world = echo_world();
     let stream = world.kernel().peer_connects(peer(1), server(ECHO), 1000).unwrap();
     let bytes = text_of(1, 0, 400_000);
@@ -126,7 +129,7 @@ fn a_reader_that_makes_room_bit_by_bit_gets_every_byte() {
     let left = world.kernel().streams[stream].arrived.len();
     assert!(
         left >= bytes.len() - HIGH_WATERMARK_BYTES - 2 * READ_BYTES_MAX,
-        "who does not read is not read: {left} bytes left"
+        "a peer that does not read is not read: {left} bytes left"
     );
     let mut received = Vec::new();
     while received.len() < bytes.len() {

@@ -1,31 +1,35 @@
-//! What connections send to each other, and the watermarks of it.
+//! Sends between connections: order, ids, limits, watermarks and timeouts.
+//!
+//! What one connection sends to another waits in the output of that other connection. The sender is
+//! notified above the high watermark, below the low one, and when its bytes were not taken.
 
 use super::group::*;
 use super::protocols::text_of;
 use super::*;
 use crate::limits::{HIGH_WATERMARK_BYTES, LOW_WATERMARK_BYTES, OUTPUT_BYTES_MAX};
 use crate::protocol::notification::Notification;
+use crate::testing::simulated::errno;
 
 #[test]
-fn what_one_sends_to_many_reaches_each_in_order_and_with_one_send_a_turn() {
+fn broadcast_reaches_each_in_order_with_one_send_per_turn() {
     let (mut world, streams, log) = group(
         5,
-        |word, members, cx| {
+        |byte, members, cx| {
             cx.send_to_all(
                 members.iter().copied().filter(|&member| member != cx.id()).collect::<Vec<_>>(),
-                word,
+                byte,
             );
             cx.send(b"!");
             Next::Continue
         },
         unchanged,
     );
-    for word in [&b"abc"[..], b"d", b"ef"] {
+    for input in [&b"abc"[..], b"d", b"ef"] {
         world.take_calls();
-        world.peer_sends(streams[2], word);
-        assert_eq!(world.run_until_blocked(), 2, "heard in one turn, sent on in the next");
+        world.peer_sends(streams[2], input);
+        assert_eq!(world.run_until_blocked(), 2, "fed in one turn, relayed in the next");
         let sends = world.take_calls().into_iter().filter(|&call| call == "send").count();
-        assert_eq!(sends, 5, "one for each, however many words");
+        assert_eq!(sends, 5, "one for each connection, however many bytes");
     }
     for (number, &stream) in streams.iter().enumerate() {
         assert_eq!(
@@ -34,16 +38,16 @@ fn what_one_sends_to_many_reaches_each_in_order_and_with_one_send_a_turn() {
             "member {number}"
         );
     }
-    assert_eq!(log.borrow().notifications, [], "success is not told");
+    assert_eq!(log.borrow().notifications, [], "success is not notified");
     reset_and_stop(world, &streams);
 }
 
 #[test]
-fn two_who_send_to_one_in_the_same_turn_do_not_lose_or_mix_a_byte() {
+fn two_senders_to_one_connection_neither_lose_nor_mix_bytes() {
     let (mut world, streams, _) = group(
         3,
-        |word, members, cx| {
-            cx.send_to(members[0], &[word, word].concat());
+        |byte, members, cx| {
+            cx.send_to(members[0], &[byte, byte].concat());
             Next::Continue
         },
         unchanged,
@@ -56,34 +60,34 @@ fn two_who_send_to_one_in_the_same_turn_do_not_lose_or_mix_a_byte() {
 }
 
 #[test]
-fn a_name_that_is_older_than_its_slot_reaches_nobody() {
+fn stale_id_does_not_reach_the_connection_in_the_reused_slot() {
     let (mut world, streams, log) = group(
         2,
-        |word, members, cx| {
-            cx.send_to(members[0], word);
+        |byte, members, cx| {
+            cx.send_to(members[0], byte);
             Next::Continue
         },
         unchanged,
     );
-    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[0], errno::ECONNRESET);
     world.run_until_blocked();
-    let newcomer = world.connect(GROUP, 3);
+    let successor = world.connect(GROUP, 3);
     world.run_until_blocked();
     let (old, new) = (log.borrow().members[0], log.borrow().members[2]);
-    assert_eq!(old.slot, new.slot, "the slot has been given to the next");
+    assert_eq!(old.slot, new.slot, "the slot is reused");
     world.peer_sends(streams[1], b"x");
     world.run_until_blocked();
-    assert_eq!(world.peer_receives_all(newcomer), b"", "it was not meant");
+    assert_eq!(world.peer_receives_all(successor), b"", "sent to the id of its predecessor");
     assert_eq!(log.borrow().notifications, [(1, 0, Notification::Closed)]);
     assert_eq!(world.reactor().send_to(old, b"x"), Some(Notification::Closed));
     assert_eq!(world.reactor().send_to(new, b"y"), None);
     world.run_until_blocked();
-    assert_eq!(world.peer_receives_all(newcomer), b"y");
-    reset_and_stop(world, &[streams[1], newcomer]);
+    assert_eq!(world.peer_receives_all(successor), b"y");
+    reset_and_stop(world, &[streams[1], successor]);
 }
 
 #[test]
-fn who_closes_takes_nothing_more_but_sends_what_it_took() {
+fn closing_connection_sends_its_output_and_takes_no_more() {
     let (mut world, streams, log) = group(
         2,
         |_, members, cx| {
@@ -97,7 +101,7 @@ fn who_closes_takes_nothing_more_but_sends_what_it_took() {
     world.peer_sends(streams[1], b"x");
     world.run_until_blocked();
     assert_eq!(log.borrow().notifications, [(1, 0, Notification::Closed)]);
-    assert_eq!(world.close_reason_of(1), None, "its peer has not read");
+    assert_eq!(world.close_reason_of(1), None, "its peer has not read its output yet");
     let mut received = Vec::new();
     loop {
         match world.kernel().peer_receives(streams[0], 1000) {
@@ -116,59 +120,57 @@ fn who_closes_takes_nothing_more_but_sends_what_it_took() {
     reset_and_stop(world, &streams[1..]);
 }
 
-// ---- marks
-
-/// Each word is 20,000 bytes for the first member.
-pub(super) fn much(_: &[u8], members: &[ConnectionId], cx: &mut Context<'_>) -> Next {
+/// For each byte of input, sends 20,000 bytes to the first member.
+fn send_large(_: &[u8], members: &[ConnectionId], cx: &mut Context<'_>) -> Next {
     cx.send_to(members[0], &text_of(1, 0, 20_000));
     Next::Continue
 }
 
 #[test]
-fn a_sender_is_told_once_that_much_waits_and_once_that_it_has_drained() {
-    let (mut world, streams, log) = group(3, much, unchanged);
-    // The peer takes 10,000 bytes, and the others wait here.
-    for (words, notifications) in [
+fn sender_is_notified_once_above_and_once_below_the_watermarks() {
+    let (mut world, streams, log) = group(3, send_large, unchanged);
+    // The kernel takes 10,000 bytes. The rest waits in the connection's output.
+    for (sends, notifications) in [
         (3, &[][..]),
         (1, &[(1, 0, Notification::AboveHighWatermark)]),
         (4, &[(1, 0, Notification::AboveHighWatermark)]),
     ] {
-        world.peer_sends(streams[1], &vec![b'x'; words]);
+        world.peer_sends(streams[1], &vec![b'x'; sends]);
         world.run_until_blocked();
-        assert_eq!(log.borrow().notifications, notifications, "{words} words more");
+        assert_eq!(log.borrow().notifications, notifications, "{sends} sends more");
     }
     world.peer_sends(streams[2], b"x");
     world.run_until_blocked();
     assert_eq!(
         log.borrow_mut().notifications.split_off(1),
         [(2, 0, Notification::AboveHighWatermark)],
-        "who is another is told too"
+        "each sender is notified for itself"
     );
     log.borrow_mut().notifications.clear();
     let mut received = 0;
     while received < 9 * 20_000 {
         received += world.peer_receives_all(streams[0]).len();
         world.run_until_blocked();
-        let waits = 9 * 20_000 - received.min(9 * 20_000);
-        let inside = waits.saturating_sub(10_000);
-        let notifications = if inside <= LOW_WATERMARK_BYTES {
+        let left = 9 * 20_000 - received.min(9 * 20_000);
+        let output = left.saturating_sub(10_000);
+        let notifications = if output <= LOW_WATERMARK_BYTES {
             &[(1, 0, Notification::BelowLowWatermark), (2, 0, Notification::BelowLowWatermark)][..]
         } else {
             &[]
         };
-        assert_eq!(log.borrow().notifications, notifications, "{inside} bytes wait");
+        assert_eq!(log.borrow().notifications, notifications, "{output} bytes of output");
     }
     assert!(log.borrow().output_low_calls.is_empty(), "its own protocol has not paused");
     reset_and_stop(world, &streams);
 }
 
 #[test]
-fn what_would_be_too_much_is_refused_whole() {
+fn send_beyond_the_output_limit_is_rejected_whole() {
     let (mut world, streams, log) = group(
         2,
-        |word, members, cx| {
-            match word {
-                b"0" => cx.send_to(members[0], &[6; 10_000]), // as much as the peer takes
+        |byte, members, cx| {
+            match byte {
+                b"0" => cx.send_to(members[0], &[6; 10_000]), // as much as the kernel takes
                 b"a" => cx.send_to(members[0], &vec![7; OUTPUT_BYTES_MAX - 1]),
                 b"b" => cx.send_to(members[0], &[8; 2]),
                 _ => cx.send_to(members[0], &[9; 1]),
@@ -195,13 +197,13 @@ fn what_would_be_too_much_is_refused_whole() {
     reset_and_stop(world, &streams);
 }
 
-/// The mark at which a sender is told, exactly.
+/// The exact number of bytes at which a sender is notified.
 #[test]
-fn as_much_as_the_high_mark_is_not_over_it() {
+fn output_of_exactly_the_high_watermark_is_not_above_it() {
     let (mut world, streams, log) = group(
         2,
-        |word, members, cx| {
-            let count = if word == b"a" { HIGH_WATERMARK_BYTES } else { 1 };
+        |byte, members, cx| {
+            let count = if byte == b"a" { HIGH_WATERMARK_BYTES } else { 1 };
             cx.send_to(members[0], &vec![0; count]);
             Next::Continue
         },
@@ -217,11 +219,11 @@ fn as_much_as_the_high_mark_is_not_over_it() {
 }
 
 #[test]
-fn who_waits_for_one_to_drain_that_goes_is_told_so() {
-    let (mut world, streams, log) = group(2, much, unchanged);
+fn sender_waiting_for_low_watermark_is_notified_of_the_close() {
+    let (mut world, streams, log) = group(2, send_large, unchanged);
     world.peer_sends(streams[1], b"xxxxx");
     world.run_until_blocked();
-    world.kernel().fail(streams[0], crate::testing::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[0], errno::ECONNRESET);
     world.run_until_blocked();
     assert_eq!(
         log.borrow().notifications,
@@ -231,15 +233,15 @@ fn who_waits_for_one_to_drain_that_goes_is_told_so() {
 }
 
 #[test]
-fn news_for_who_has_gone_is_dropped_and_nothing_is_left_of_it() {
-    let (mut world, streams, log) = group(3, much, unchanged);
+fn notifications_for_a_closed_connection_are_dropped() {
+    let (mut world, streams, log) = group(3, send_large, unchanged);
     world.peer_sends(streams[1], b"xxxxx");
     world.run_until_blocked();
-    world.kernel().fail(streams[1], crate::testing::simulated::errno::ECONNRESET);
+    world.kernel().fail(streams[1], errno::ECONNRESET);
     world.run_until_blocked();
     assert!(
         world.reactor().effects.has_nothing_pending(),
-        "it does not wait any more, though much waits there still"
+        "its subscription is gone, although output still waits"
     );
     for _ in 0..30 {
         world.peer_receives_all(streams[0]);
@@ -250,17 +252,18 @@ fn news_for_who_has_gone_is_dropped_and_nothing_is_left_of_it() {
     reset_and_stop(world, &[streams[0], streams[2]]);
 }
 
-/// Two peers at the ends of a proxy may each read only what the other has read. Found by a proxy to an echo, which stood still.
+/// The peers at both ends of a proxy may each read only as fast as the other. If a connection with much
+/// relayed output were not read, both would wait for each other. Found with a proxy to an echo server.
 #[test]
-fn who_does_not_read_what_others_send_is_heard_all_the_same() {
+fn relayed_output_above_the_watermark_does_not_stop_reading() {
     let (mut world, streams, log) = group(
         2,
-        |word, members, cx| {
-            match word {
+        |byte, members, cx| {
+            match byte {
                 b"m" => cx.send_to(members[0], &text_of(1, 0, 3 * HIGH_WATERMARK_BYTES)),
                 b"e" => cx.send(&text_of(2, 0, HIGH_WATERMARK_BYTES)),
                 b"" => return Next::Pause,
-                _ => cx.send_to(members[1], word),
+                _ => cx.send_to(members[1], byte),
             }
             Next::Continue
         },
@@ -268,11 +271,11 @@ fn who_does_not_read_what_others_send_is_heard_all_the_same() {
     );
     world.peer_sends(streams[1], b"m");
     world.run_until_blocked();
-    world.peer_sends(streams[0], b"Hi!");
+    world.peer_sends(streams[0], b"hi");
     world.run_until_blocked();
-    assert_eq!(world.peer_receives_all(streams[1]), b"Hi!");
-    // What its own protocol has said, and it does not read, keeps it from being heard.
-    world.peer_sends(streams[0], b"eAgain");
+    assert_eq!(world.peer_receives_all(streams[1]), b"hi");
+    // Output of its own protocol, which its peer does not read, does stop the reading.
+    world.peer_sends(streams[0], b"eagain");
     world.run_until_blocked();
     assert_eq!(world.peer_receives_all(streams[1]), b"");
     let mut received = Vec::new();
@@ -281,8 +284,8 @@ fn who_does_not_read_what_others_send_is_heard_all_the_same() {
         world.run_until_blocked();
     }
     assert!(received[..3 * HIGH_WATERMARK_BYTES] == text_of(1, 0, 3 * HIGH_WATERMARK_BYTES));
-    assert_eq!(world.peer_receives_all(streams[1]), b"Again");
-    // It finishes while much of another's waits: its own protocol is not asked for more.
+    assert_eq!(world.peer_receives_all(streams[1]), b"again");
+    // Its peer sends a FIN while relayed output waits: its own protocol is not asked for more.
     world.peer_sends(streams[1], b"m");
     world.kernel().peer_shuts_down(streams[0]);
     world.run_until_blocked();
@@ -293,14 +296,14 @@ fn who_does_not_read_what_others_send_is_heard_all_the_same() {
     reset_and_stop(world, &streams);
 }
 
-/// Found by a schedule, in which somebody lived on who had long been silent.
+/// Found by a random schedule, in which an idle connection was not closed.
 #[test]
-fn to_be_sent_nothing_does_not_put_off_the_end_of_who_is_idle() {
+fn empty_send_does_not_postpone_the_idle_timeout() {
     let (mut world, streams, _) = group(
         2,
-        |word, members, cx| {
+        |byte, members, cx| {
             cx.send_to(members[0], b"");
-            cx.send(word);
+            cx.send(byte);
             Next::Continue
         },
         unchanged,
@@ -318,18 +321,18 @@ fn to_be_sent_nothing_does_not_put_off_the_end_of_who_is_idle() {
     reset_and_stop(world, &streams[1..]);
 }
 
-/// Somebody who has paused until another drains does nothing itself for as long as that takes: half an hour, if the other reads
-/// slowly but steadily. It is still there then, and not taken for idle.
+/// A connection that is paused until another one has sent its output moves no bytes by design. It must not
+/// be closed as idle, even if the other's peer takes half an hour to read, slowly but steadily.
 #[test]
-fn who_waits_for_a_slow_but_steady_reader_is_not_idle() {
+fn connection_paused_for_a_slow_reader_is_not_idle() {
     let (mut world, streams, log) = group(
         2,
         |_, members, cx| {
             cx.send_to(members[0], &text_of(1, 0, 1_000_000));
             Next::Pause
         },
-        |_, notifications, _| {
-            if notifications == Notification::BelowLowWatermark {
+        |_, notification, _| {
+            if notification == Notification::BelowLowWatermark {
                 Next::Continue
             } else {
                 Next::Unchanged
@@ -343,7 +346,7 @@ fn who_waits_for_a_slow_but_steady_reader_is_not_idle() {
         != [(1, 0, Notification::AboveHighWatermark), (1, 0, Notification::BelowLowWatermark)]
     {
         received.extend(world.peer_receives_all(streams[0]));
-        world.run_for(20_000); // below the time in which some of it must be taken
+        world.run_for(20_000); // within the write timeout
         rounds += 1;
         assert_eq!(
             (world.close_reason_of(1), world.close_reason_of(2)),
@@ -353,13 +356,14 @@ fn who_waits_for_a_slow_but_steady_reader_is_not_idle() {
         );
     }
     assert!(rounds > 30 * 3, "half an hour");
-    // And from then on its own time counts again.
+    // Now its own idle timeout counts again.
     received.extend(world.peer_receives_all(streams[0]));
     world.peer_sends(streams[1], b"x");
     while log.borrow().notifications.len() < 3 {
         world.run_for(1);
     }
-    // The other one reads no more. Who waits for it is told, and from then on has its own time, but not for ever.
+    // The peer reads no more. After the write timeout the waiting connection is notified, and from then on
+    // its own idle timeout counts.
     while log.borrow().notifications.len() < 4 {
         world.run_for(1_000);
     }

@@ -1,4 +1,4 @@
-//! A stop, seen from a connection.
+//! A graceful stop, seen from a connection: what has begun is finished.
 
 use super::*;
 use crate::http::protocol::Http;
@@ -9,10 +9,9 @@ use crate::testing::simulated::errno;
 const HTTP: u16 = 8080;
 
 #[test]
-fn a_request_that_comes_as_the_loop_is_asked_to_stop_is_answered_although_it_has_to_wait_for_its_turn()
- {
-    // Two hundred others use up the turn, in which somebody who has long been quiet is looked at: just then it has asked again, and
-    // is not taken for idle.
+fn request_deferred_in_the_first_turn_of_a_stop_is_answered() {
+    // 200 other connections use up the budget of the turn. In that turn, the deadline of a quiet connection
+    // expires. It has just sent a request that was deferred with it, so it must not be closed as idle.
     let (mut world, streams) = echo_world_with(200);
     world.serve(HTTP, |_| Http::new(Site::new()));
     let quiet = world.connect(HTTP, 1000);
@@ -28,7 +27,7 @@ fn a_request_that_comes_as_the_loop_is_asked_to_stop_is_answered_although_it_has
     world.reactor().stop();
     world.deschedule(10);
     world.turn();
-    assert!(world.peer_receives_all(quiet).is_empty(), "it has been put off");
+    assert!(world.peer_receives_all(quiet).is_empty(), "it is deferred to the next turn");
     world.run_for(1_000);
     assert!(world.peer_receives_all(quiet).ends_with(b"Hello, World!"));
     for stream in streams.into_iter().chain([quiet]) {

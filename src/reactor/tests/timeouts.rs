@@ -1,4 +1,7 @@
-//! Timers, timeouts and the two clocks.
+//! Timers and timeouts: none is early, none is missed, and only the monotonic clock counts.
+//!
+//! A timeout that seems due may only show that the loop itself is late, so input is looked for first. The
+//! wall clock moves the `Date` field and nothing else.
 
 use super::protocols::BulkServer;
 use super::*;
@@ -11,19 +14,19 @@ const ECHO: u16 = 2000;
 const HTTP: u16 = 8080;
 
 #[test]
-fn a_deadline_does_not_outlive_its_connection() {
+fn reused_slot_does_not_inherit_the_old_deadline() {
     let (mut world, streams) = echo_world_with(1);
     world.kernel().peer_closes(streams[0]);
     world.run_for(30_000);
     let second = world.connect(ECHO, 2);
-    world.peer_sends(second, b"Hello");
+    world.peer_sends(second, b"hello");
     world.run_until_blocked();
-    assert_eq!(world.peer_receives_all(second), b"Hello");
+    assert_eq!(world.peer_receives_all(second), b"hello");
     world.run_for(59_000);
     assert_eq!(
         world.close_reason_of(2),
         None,
-        "the first one's minute is over, and its slot has been given to the second"
+        "the deadline of the first has passed, and the second has its slot"
     );
     world.run_for(1_001);
     assert_eq!(world.close_reason_of(2), Some(CloseReason::IdleTimeout));
@@ -32,7 +35,7 @@ fn a_deadline_does_not_outlive_its_connection() {
 }
 
 #[test]
-fn signals_neither_hold_up_a_deadline_nor_bring_it_forward() {
+fn interrupted_polls_neither_delay_nor_advance_a_timer() {
     let mut world = World::without_faults();
     world.serve(3000, |peer| BulkServer::new(peer.port(), 1000));
     let stream = world.connect(3000, 1);
@@ -52,20 +55,20 @@ fn signals_neither_hold_up_a_deadline_nor_bring_it_forward() {
 }
 
 #[test]
-fn a_clock_on_the_wall_that_is_set_moves_the_date_and_no_deadline() {
+fn setting_the_wall_clock_changes_the_date_and_no_deadline() {
     let mut world = World::without_faults();
     world.serve(HTTP, |_| Http::new(Site::new()));
     let stream = world.connect(HTTP, 1);
     let date = |world: &mut World| {
         world.peer_sends(stream, b"GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n");
         world.run_until_blocked();
-        let answer = String::from_utf8(world.peer_receives_all(stream)).unwrap();
-        answer.split("Date: ").nth(1).unwrap()[..29].to_string()
+        let response = String::from_utf8(world.peer_receives_all(stream)).unwrap();
+        response.split("Date: ").nth(1).unwrap()[..29].to_string()
     };
     assert_eq!(date(&mut world), "Sat, 28 Feb 2026 23:59:59 GMT");
     world.kernel().wall_us += 86_400_000_000;
     world.run_for(1000);
-    assert_eq!(date(&mut world), "Mon, 02 Mar 2026 00:00:00 GMT", "a day on");
+    assert_eq!(date(&mut world), "Mon, 02 Mar 2026 00:00:00 GMT", "one day forward");
     world.kernel().wall_us -= 2 * 86_400_000_000;
     world.run_for(1000);
     assert_eq!(date(&mut world), "Sat, 28 Feb 2026 00:00:01 GMT", "two days back");
@@ -75,14 +78,14 @@ fn a_clock_on_the_wall_that_is_set_moves_the_date_and_no_deadline() {
     assert_eq!(
         world.close_reason_of(1),
         Some(CloseReason::IdleTimeout),
-        "a minute after it last spoke"
+        "a minute after its last byte"
     );
     world.stop();
 }
 
 #[test]
-fn the_date_is_that_of_the_answer_however_long_the_body_before_it_took() {
-    // RFC 9110 section 6.6.1. Nobody wants the body, so what is to be said is known long before it can be said.
+fn date_is_that_of_the_response_even_after_a_slow_request_body() {
+    // RFC 9110 section 6.6.1. The body is skipped, so the response is known long before it can be sent.
     let mut world = World::without_faults();
     world.serve(HTTP, |_| Http::new(Site::new()));
     let stream = world.connect(HTTP, 1);
@@ -90,22 +93,22 @@ fn the_date_is_that_of_the_answer_however_long_the_body_before_it_took() {
     world.run_for(31_000);
     world.peer_sends(stream, b"o");
     world.run_until_blocked();
-    let answer = String::from_utf8(world.peer_receives_all(stream)).unwrap();
+    let response = String::from_utf8(world.peer_receives_all(stream)).unwrap();
     assert!(
-        answer.contains("\r\nDate: Sun, 01 Mar 2026 00:00:30 GMT\r\n"),
-        "half a minute after 23:59:59: {answer}"
+        response.contains("\r\nDate: Sun, 01 Mar 2026 00:00:30 GMT\r\n"),
+        "half a minute after 23:59:59: {response}"
     );
     world.stop();
 }
 
 #[test]
-fn who_speaks_in_time_to_a_loop_that_is_late_is_not_idle() {
+fn input_in_time_for_a_late_loop_prevents_the_idle_timeout() {
     let (mut world, streams) = echo_world_with(1);
     world.deschedule(59_000);
-    world.peer_sends(streams[0], b"Just in time.");
+    world.peer_sends(streams[0], b"in time");
     world.deschedule(2_000);
     world.turn();
-    assert_eq!(world.peer_receives_all(streams[0]), b"Just in time.");
+    assert_eq!(world.peer_receives_all(streams[0]), b"in time");
     assert_eq!(world.close_reason_of(1), None);
     world.run_for(60_001);
     assert_eq!(world.close_reason_of(1), Some(CloseReason::IdleTimeout));
@@ -113,7 +116,7 @@ fn who_speaks_in_time_to_a_loop_that_is_late_is_not_idle() {
 }
 
 #[test]
-fn a_thousand_deadlines_that_fall_due_together_are_looked_at_in_several_turns() {
+fn deadlines_due_together_expire_over_several_turns() {
     let (mut world, _) = echo_world_with(1000);
     world.deschedule(60_001);
     let mut closed = 0;
@@ -127,7 +130,7 @@ fn a_thousand_deadlines_that_fall_due_together_are_looked_at_in_several_turns() 
 }
 
 #[test]
-fn a_head_that_drips_is_refused_when_its_time_is_up() {
+fn dripping_request_head_gets_408_after_the_head_timeout() {
     let mut world = World::without_faults();
     world.serve(HTTP, |_| Http::new(Site::new()));
     let stream = world.connect(HTTP, 1);
@@ -139,16 +142,12 @@ fn a_head_that_drips_is_refused_when_its_time_is_up() {
     world.run_for(1);
     assert!(world.peer_receives_all(stream).starts_with(b"HTTP/1.0 408 "));
     world.run_for(Limits::default().linger_timeout_ms + 1);
-    assert_eq!(
-        world.close_reason_of(1),
-        Some(CloseReason::Finished),
-        "it is not lingered for without end"
-    );
+    assert_eq!(world.close_reason_of(1), Some(CloseReason::Finished), "lingering is bounded");
     world.stop();
 }
 
 #[test]
-fn who_drips_while_we_linger_is_left_in_time() {
+fn peer_that_keeps_sending_is_closed_after_the_linger_timeout() {
     let mut world = World::without_faults();
     world.serve(HTTP, |_| Http::new(Site::new()));
     let stream = world.connect(HTTP, 1);
@@ -156,7 +155,7 @@ fn who_drips_while_we_linger_is_left_in_time() {
     world.run_until_blocked();
     assert!(world.peer_receives_all(stream).starts_with(b"HTTP/1.0 400 "));
     for _ in 1..Limits::default().linger_timeout_ms / 100 {
-        world.peer_sends(stream, b"and more of it");
+        world.peer_sends(stream, b"more");
         world.run_for(100);
         assert_eq!(world.close_reason_of(1), None);
     }
@@ -165,9 +164,10 @@ fn who_drips_while_we_linger_is_left_in_time() {
     world.stop();
 }
 
-/// Found by a schedule: between the two times the loop looked at the connection in every turn, and took them without a pause.
+/// Found by a random schedule: between the two timeouts the connection was due in every turn, so that the
+/// loop did not sleep.
 #[test]
-fn a_peer_may_be_given_longer_to_read_than_to_speak() {
+fn write_timeout_may_exceed_the_idle_timeout() {
     let limits = Limits { idle_timeout_ms: 5_000, write_timeout_ms: 20_000, ..Limits::default() };
     let mut world = World::new(1, limits, Faults::default());
     world.serve(ECHO, |_| Echo::new());
