@@ -51,13 +51,15 @@ use protocols::{Ledger, Witnessed};
 
 /// A reactor on a simulated kernel, and a record of how its connections ended.
 ///
-/// A test drives both sides: it makes peers connect, send and close, and it asks the reactor for turns.
+/// A test drives both sides: it makes peers connect, send and close, and it asks the reactor for
+/// turns.
 struct World {
     // Dropped in this order: the reactor closes descriptors of the kernel.
     reactor: Option<Reactor>,
     installed: Installed,
     ledger: Rc<RefCell<Ledger>>,
-    /// Turns that the test asked for although there was nothing to do. They are no fault of the loop.
+    /// Turns that the test asked for although there was nothing to do. They are no fault of the
+    /// loop.
     requested_empty_turns: u64,
 }
 
@@ -96,7 +98,8 @@ impl World {
         self.reactor.as_ref().expect("the reactor lives until the end of the test").stats()
     }
 
-    /// Listens on `port`. Each connection gets a protocol from `make`, and the ledger records its end.
+    /// Listens on `port`. Each connection gets a protocol from `make`, and the ledger records its
+    /// end.
     fn serve<P: Protocol + 'static>(
         &mut self,
         port: u16,

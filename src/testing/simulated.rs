@@ -1,26 +1,27 @@
 //! mio's types and the system's clocks, replaced by a simulated kernel for the library's own tests.
 //!
-//! `src/sys.rs` names everything that the reactor asks of the operating system. In the program these
-//! names are mio's; in the library's unit tests they are the ones below. So the tests run the real loop,
-//! the real listeners and the real connections, and only what is beneath them is replaced:
+//! `src/sys.rs` names everything that the reactor asks of the operating system. In the program
+//! these names are mio's; in the library's unit tests they are the ones below. So the tests run the
+//! real loop, the real listeners and the real connections, and only what is beneath them is
+//! replaced:
 //!
 //! ```text
-//!     what is simulated                                                                      where
-//!     an edge-triggered epoll   reports a change once; edges merge; events may be spurious   kernel/epoll
-//!     TCP and UDP sockets       buffers, backlog, FIN, RST, errors, in the order of Linux    stream, kernel/*
-//!     two clocks                move only within system calls, by microseconds               kernel
-//!     peers                     actors that connect, send, read, stop reading, reset         kernel
-//!     faults                    EINTR, ENOMEM, short writes, EMFILE, late scheduling …       kernel/faults
+//!   edge-triggered epoll   reports a change once; edges merge; some are spurious    kernel/epoll
+//!   TCP and UDP sockets    buffers, backlog, FIN, RST and errors, as on Linux       stream, kernel
+//!   two clocks             advance only within system calls, by microseconds        kernel
+//!   peers                  actors that connect, send, read, pause and reset         kernel
+//!   faults                 EINTR, ENOMEM, EMFILE, short writes, late scheduling …   kernel/faults
 //! ```
 //!
-//! One *seed* starts the one random number generator from which every choice is drawn: how long a call
-//! takes, which fault occurs, in which order events are reported. The same seed gives the same run, call
-//! by call. A minute of silence costs a microsecond, and a failure can be replayed as often as needed.
+//! Every choice is drawn from random number generators that start from one *seed*: how long a call
+//! takes, which fault occurs, in which order events are reported. The same seed gives the same run,
+//! call by call. So a failure can be replayed as often as needed, and a minute of idle time costs a
+//! microsecond.
 //!
-//! A test installs a kernel on its thread for as long as it needs it. Each type below is the number of a
-//! descriptor and the kernel that it belongs to; what the calls do is in `kernel` and `stream`. Where no
-//! kernel is installed, the clocks are the real ones and a datagram socket is one of the system's, for the
-//! tests that need real datagrams.
+//! A test installs a kernel on its thread for as long as it needs it. Each type below is the number
+//! of a descriptor and the kernel that it belongs to; what the calls do is in `kernel` and
+//! `stream`. Where no kernel is installed, the clocks are the real ones and a datagram socket is
+//! one of the system's, for the tests that need real datagrams.
 
 #![allow(
     unreachable_pub,

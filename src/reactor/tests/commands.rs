@@ -1,7 +1,7 @@
 //! Commands between connections: pause, resume, shut down, close, abort and monitor.
 //!
-//! A command is applied when the call that asked for it is over. To a connection that has closed it does
-//! nothing, except that `monitor` is answered at once.
+//! A command is applied when the call that asked for it is over. To a connection that has closed it
+//! does nothing, except that `monitor` is answered at once.
 
 use super::group::*;
 use super::protocols::text_of;
@@ -93,8 +93,8 @@ fn connection_after_its_fin_reads_on_and_takes_no_sends() {
     reset_and_stop(world, &streams[1..]);
 }
 
-/// The two FINs may come in either order. A connection that pauses at the peer's FIN stays open for what
-/// others still send to it.
+/// The two FINs may come in either order. A connection that pauses at the peer's FIN stays open for
+/// what others still send to it.
 #[test]
 fn connection_closes_once_both_directions_are_shut_down() {
     for our_fin_is_first in [true, false] {

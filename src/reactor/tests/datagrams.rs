@@ -1,7 +1,7 @@
 //! Datagram errors: each costs the datagram that it is about, and no other.
 //!
-//! A test runs with several seeds where both ways of sending matter: the seed decides whether a simulated
-//! socket sends single datagrams or GSO batches.
+//! A test runs with several seeds where both ways of sending matter: the seed decides whether a
+//! simulated socket sends single datagrams or GSO batches.
 
 use super::protocols::text_of;
 use super::*;

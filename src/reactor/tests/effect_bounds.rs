@@ -1,7 +1,8 @@
 //! Bounds on effects and notifications: in one call, in one turn, and in memory.
 //!
-//! A connection may ask for many effects, and each effect costs time. So what is applied and delivered in
-//! one turn is bounded; the rest comes in the next turns, and other connections are served in between.
+//! A connection may ask for many effects, and each effect costs time. So what is applied and
+//! delivered in one turn is bounded; the rest comes in the next turns, and other connections are
+//! served in between.
 
 use super::group::*;
 use super::protocols::text_of;
@@ -46,8 +47,8 @@ fn pipeline_with_many_effects_is_interrupted_and_goes_on() {
     reset_and_stop(world, &streams);
 }
 
-/// Each byte of the pipeline sends a mebibyte to another member. The pipeline must be interrupted at the
-/// watermark in bytes, or later sends would be rejected although each of them is small.
+/// Each byte of the pipeline sends a mebibyte to another member. The pipeline must be interrupted
+/// at the watermark in bytes, or later sends would be rejected although each of them is small.
 #[test]
 fn pipeline_with_large_sends_is_interrupted_and_loses_none() {
     let (mut world, streams, _) = group(
@@ -100,8 +101,8 @@ fn send_to_no_recipients_holds_no_bytes() {
     reset_and_stop(world, &streams);
 }
 
-/// 100 connections each ask for as many effects as one may. They share the turn as they share it for bytes:
-/// slots that were not driven are the first in the next turn.
+/// 100 connections each ask for as many effects as one may. They share the turn as they share it
+/// for bytes: slots that were not driven are the first in the next turn.
 #[test]
 fn effects_of_all_connections_in_one_turn_are_bounded() {
     let (mut world, streams, _) = group(
@@ -130,7 +131,8 @@ fn effects_of_all_connections_in_one_turn_are_bounded() {
     reset_and_stop(world, &streams);
 }
 
-/// Effects of timers and notifications are bounded, too, although no slot of the batch is left to defer.
+/// Effects of timers and notifications are bounded, too, although no slot of the batch is left to
+/// defer.
 #[test]
 fn effects_of_timers_and_notifications_have_a_bound_of_their_own() {
     #[derive(Default)]
@@ -224,8 +226,8 @@ fn accepts_with_many_effects_are_spread_over_turns() {
     reset_and_stop(world, &streams);
 }
 
-/// A connection that answers each notification with a send to a closed one is notified again, for ever. That
-/// happens once in each turn, and others are served meanwhile.
+/// A connection that answers each notification with a send to a closed one is notified again, for
+/// ever. That happens once in each turn, and others are served meanwhile.
 #[test]
 fn notifications_answered_with_effects_delay_no_other_connection() {
     let (mut world, streams, log) = group(
@@ -255,8 +257,8 @@ fn notifications_answered_with_effects_delay_no_other_connection() {
     reset_and_stop(world, &streams[2..]);
 }
 
-/// If each turn produces more notifications than one delivers by default, a turn delivers a share of those
-/// that wait. So their number stays bounded by some turns' worth.
+/// If each turn produces more notifications than one delivers by default, a turn delivers a share
+/// of those that wait. So their number stays bounded by some turns' worth.
 #[test]
 fn notifications_produced_faster_than_delivered_are_bounded() {
     const PER_TURN: usize = 20 * NOTIFICATIONS_PER_TURN;

@@ -68,9 +68,11 @@ impl Actor for DatagramPeer {
     }
 }
 
-/// Changes what concerns the whole machine: descriptors, memory, the wall clock, stray events and errors.
+/// Changes what concerns the whole machine: descriptors, memory, the wall clock, stray events and
+/// errors.
 pub(super) struct Disturbances {
-    /// How many are still to come. The last one ends the shortage of descriptors or memory, if there is one.
+    /// How many are still to come. The last one ends the shortage of descriptors or memory, if
+    /// there is one.
     pub(super) left: u32,
     /// The datagram socket to which ICMP errors are reported.
     pub(super) datagrams_at: SocketAddr,
@@ -127,7 +129,8 @@ impl Actor for StopSender {
     }
 }
 
-/// A host to which the reactor connects, and which echoes. It stops reading while it holds many bytes.
+/// A host to which the reactor connects, and which echoes. It stops reading while it holds many
+/// bytes.
 pub(super) struct EchoHost {
     pub(super) address: SocketAddr,
     /// Of each stream: what it has received and not sent back yet, and how far the stream has come.

@@ -1,17 +1,18 @@
-//! Connections that act on each other at random, and the log against which their messages are checked.
+//! Connections that act on each other at random, and the log that their messages are checked with.
 //!
-//! A member of the group sends messages to others by id: to open connections, to closed ones, and to those
-//! that are still being established. It also pauses, resumes, shuts down, closes and monitors them, and
-//! connects to hosts. Each message says from which member it is, to which, and its number between the two:
+//! A member of the group sends messages to others by id: to open connections, to closed ones, and
+//! to those that are still being established. It also pauses, resumes, shuts down, closes and
+//! monitors them, and connects to hosts. Each message says from which member it is, to which, and
+//! its number between the two:
 //!
 //! ```text
-//!     member 3 ──cx.send_to(5, [3, 5, number, length, text])──► member 5 ──socket──► peer of member 5
-//!        │                                                                               │
-//!        └── sent, rejected, accepted ──► MessageLog ◄── received ───────────────────────┘
+//!     member 3 ──send_to(5, [3, 5, number, length, text])──► member 5 ──socket──► its peer
+//!        │                                                                            │
+//!        └── sent, rejected, accepted ──────► MessageLog ◄────────── received ────────┘
 //! ```
 //!
-//! Invariant: each message is received whole, once and in order, or its sender is notified that it was
-//! not taken.
+//! Invariant: each message is received whole, once and in order, or its sender is notified that it
+//! was not taken.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -90,11 +91,12 @@ fn encode_message((from, to): Pair, number: u32, length: u16) -> Vec<u8> {
     bytes
 }
 
-/// The id of no connection. Monitoring it is answered with `Closed` at once, but in order behind every
-/// earlier notification: a barrier.
+/// The id of no connection. Monitoring it is answered with `Closed` at once, but in order behind
+/// every earlier notification: a barrier.
 const BARRIER: ConnectionId = ConnectionId { slot: 0, generation: 0 };
 
-/// A member of the group. Each byte of input, each timer and some notifications make it act at random.
+/// A member of the group. Each byte of input, each timer and some notifications make it act at
+/// random.
 pub(super) struct RandomMember {
     number: Option<usize>,
     log: SharedLog,
@@ -102,11 +104,12 @@ pub(super) struct RandomMember {
     hosts: Rc<[SocketAddr]>,
     rng: fastrand::Rng,
     length_max: u16,
-    /// How often it still sets its timer. Without a bound, two members whose peers send nothing would keep
-    /// each other alive for long.
+    /// How often it still sets its timer. Without a bound, two members whose peers send nothing
+    /// would keep each other alive for long.
     timers_left: u32,
-    /// For each barrier that is not answered yet: how many messages had been sent before it, and to which
-    /// member. When the answer comes, every notification about those messages has been delivered.
+    /// For each barrier that is not answered yet: how many messages had been sent before it, and to
+    /// which member. When the answer comes, every notification about those messages has been
+    /// delivered.
     barriers: VecDeque<Vec<(usize, u32)>>,
 }
 
@@ -242,8 +245,8 @@ impl Protocol for RandomMember {
                     assert_eq!(was_delivered, Some(false), "once, and only of a connect");
                 }
                 Notification::Rejected => panic!("messages are too short to be rejected"),
-                // Mostly of a message. It may also come once more for a connection that was monitored,
-                // connected to, or above its watermark.
+                // Mostly of a message. It may also come once more for a connection that was
+                // monitored, connected to, or above its watermark.
                 Notification::Closed => *log.rejected.entry((own, other)).or_default() += 1,
             }
         }

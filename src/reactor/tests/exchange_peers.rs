@@ -9,8 +9,8 @@ use crate::testing::simulated::kernel::Actor;
 /// The peer of a member. Each byte that it sends makes the member act once.
 pub(super) struct MemberPeer {
     pub(super) log: SharedLog,
-    /// The stream; or, before it connects, its own address and the one that it connects to. On a host, the
-    /// stream is there from the beginning.
+    /// The stream; or, before it connects, its own address and the one that it connects to. On a
+    /// host, the stream is there from the beginning.
     pub(super) place: Result<usize, (SocketAddr, SocketAddr)>,
     /// How many bytes it has still to send.
     pub(super) left: usize,

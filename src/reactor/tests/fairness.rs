@@ -1,7 +1,7 @@
 //! Fairness: no source keeps the others waiting, however much it has to do.
 //!
-//! Each source has a budget for a turn, and the turn has one for all. A source that has spent its budget
-//! goes to the end of the run queue.
+//! Each source has a budget for a turn, and the turn has one for all. A source that has spent its
+//! budget goes to the end of the run queue.
 
 use super::*;
 use crate::echo::Echo;
@@ -116,8 +116,8 @@ fn endless_sender_and_datagram_flood_delay_no_other_connection() {
 
 #[test]
 fn turn_budget_is_kept_when_400_connections_move_full_reads() {
-    // Each of 400 connections has sent as much as one read takes, and gets it back. All of that in one turn
-    // would keep a new connection waiting for longer than a tenth of a second.
+    // Each of 400 connections has sent as much as one read takes, and gets it back. All of that in
+    // one turn would keep a new connection waiting for longer than a tenth of a second.
     let (mut world, streams) = echo_world_with(400);
     streams.iter().for_each(|&stream| world.peer_sends(stream, &vec![b'x'; READ_BYTES_MAX]));
     let bytes_each = 2 * READ_BYTES_MAX as u64;

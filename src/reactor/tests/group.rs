@@ -1,7 +1,8 @@
 //! A group of connections that act on each other: the fixture for the tests of effects.
 //!
-//! A test gives the group two functions. One is called for each byte that a member receives, the other for
-//! each notification. Peers make members act by sending them bytes: `b"p"` may mean "pause member 0".
+//! A test gives the group two functions. One is called for each byte that a member receives, the
+//! other for each notification. Peers make members act by sending them bytes: `b"p"` may mean
+//! "pause member 0".
 
 use super::*;
 use crate::protocol::notification::Notification;
@@ -26,7 +27,8 @@ impl GroupLog {
     }
 }
 
-/// What a member does with one byte of input, or with the end of it (`b""`). Gets the ids of all members.
+/// What a member does with one byte of input, or with the end of it (`b""`). Gets the ids of all
+/// members.
 pub(super) type OnByte = fn(&[u8], &[ConnectionId], &mut Context<'_>) -> Next;
 
 /// What a member does when it is notified about another.

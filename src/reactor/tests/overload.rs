@@ -1,7 +1,7 @@
 //! Accepting under overload: no descriptors, no memory, no free slot, or failing accepts.
 //!
-//! Connections that cannot be accepted stay in the backlog. A listener that has paused accepts them once
-//! there is room, without a further edge.
+//! Connections that cannot be accepted stay in the backlog. A listener that has paused accepts them
+//! once there is room, without a further edge.
 
 use super::*;
 use crate::echo::Echo;

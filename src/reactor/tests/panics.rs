@@ -1,4 +1,4 @@
-//! Panics in a protocol: each ends its own connection, and the effects requested before it are applied.
+//! Panics in a protocol: each ends its own connection, and effects requested before it are applied.
 
 use super::group::*;
 use super::*;
@@ -81,7 +81,7 @@ fn call_with_too_many_effects_costs_only_its_own_connection() {
     reset_and_stop(world, &streams[..1]);
 }
 
-/// The call panics before `connect` returns, so no protocol ever has the id.
+/// The call panics in `connect`, so the new id is never returned, and nothing may be left of it.
 #[test]
 fn connect_beyond_the_effect_limit_leaves_no_id_behind() {
     let (mut world, streams, _) = group(

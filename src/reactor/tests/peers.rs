@@ -112,8 +112,9 @@ impl StreamPeer {
         count > 0
     }
 
-    /// A peer that has sent everything and is owed a reply must not wait without cause. Without this check
-    /// a forgotten connection would pass: its timeout has it driven once more, at the very end.
+    /// A peer that has sent everything and is owed a reply must not wait without cause. Without
+    /// this check a forgotten connection would pass: its timeout has it driven once more, at the
+    /// very end.
     fn check_reply_is_not_late(&self, kernel: &Kernel, stream: usize) {
         let is_owed = self.sent == self.output.len()
             && !self.replies.is_complete()

@@ -1,7 +1,7 @@
 //! The protocols that the simulated peers are served by, and the ledger of how connections ended.
 //!
-//! Everything that is sent is taken from a few endless texts, in which no stretch of a few bytes looks
-//! like another. So a lost, repeated or misplaced byte is always noticed.
+//! Everything that is sent is taken from a few endless texts, in which no stretch of a few bytes
+//! looks like another. So a lost, repeated or misplaced byte is always noticed.
 
 use std::sync::LazyLock;
 
@@ -17,7 +17,8 @@ static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| {
     std::iter::repeat_with(|| rng.u8(..)).take(65_521).collect()
 });
 
-/// Calls `with` on the bytes `position..position + count` of the endless text `tag`, slice by slice.
+/// Calls `with` on the bytes `position..position + count` of the endless text `tag`, slice by
+/// slice.
 pub(super) fn text(tag: u16, position: usize, count: usize, mut with: impl FnMut(&[u8])) {
     let (mut at, mut left) = ((usize::from(tag) * 977 + position) % PATTERN.len(), count);
     while left > 0 {
@@ -58,7 +59,8 @@ impl Ledger {
     }
 }
 
-/// A protocol with an entry in the ledger. Checks that `closed` is called once, and nothing after it.
+/// A protocol with an entry in the ledger. Checks that `closed` is called once, and nothing after
+/// it.
 pub(super) struct Witnessed<P> {
     protocol: P,
     number: usize,

@@ -1,7 +1,8 @@
 //! Edge-triggered readiness: nothing is left behind an edge, and no event is taken at its word.
 //!
-//! epoll reports an edge once. So the loop reads or accepts until `WouldBlock`, or remembers that there may
-//! be more. And an event may be spurious or merged, so only the calls themselves show what is there.
+//! epoll reports an edge once. So the loop reads or accepts until `WouldBlock`, or remembers that
+//! there may be more. And an event may be spurious or merged, so only the calls themselves show
+//! what is there.
 
 use super::protocols::{BulkServer, text_of};
 use super::*;

@@ -252,8 +252,9 @@ fn notifications_for_a_closed_connection_are_dropped() {
     reset_and_stop(world, &[streams[0], streams[2]]);
 }
 
-/// The peers at both ends of a proxy may each read only as fast as the other. If a connection with much
-/// relayed output were not read, both would wait for each other. Found with a proxy to an echo server.
+/// The peers at both ends of a proxy may each read only as fast as the other. If a connection with
+/// much relayed output were not read, both would wait for each other. Found with a proxy to an echo
+/// server.
 #[test]
 fn relayed_output_above_the_watermark_does_not_stop_reading() {
     let (mut world, streams, log) = group(
@@ -321,8 +322,9 @@ fn empty_send_does_not_postpone_the_idle_timeout() {
     reset_and_stop(world, &streams[1..]);
 }
 
-/// A connection that is paused until another one has sent its output moves no bytes by design. It must not
-/// be closed as idle, even if the other's peer takes half an hour to read, slowly but steadily.
+/// A connection that is paused until another one has sent its output moves no bytes by design. It
+/// must not be closed as idle, even if the other's peer takes half an hour to read, slowly but
+/// steadily.
 #[test]
 fn connection_paused_for_a_slow_reader_is_not_idle() {
     let (mut world, streams, log) = group(
@@ -362,8 +364,8 @@ fn connection_paused_for_a_slow_reader_is_not_idle() {
     while log.borrow().notifications.len() < 3 {
         world.run_for(1);
     }
-    // The peer reads no more. After the write timeout the waiting connection is notified, and from then on
-    // its own idle timeout counts.
+    // The peer reads no more. After the write timeout the waiting connection is notified, and from
+    // then on its own idle timeout counts.
     while log.borrow().notifications.len() < 4 {
         world.run_for(1_000);
     }

@@ -1,18 +1,18 @@
-//! Random schedules: a seed draws the peers, what they send, how they behave, and which faults occur.
+//! Random schedules: a seed draws the peers, what they send, how they behave, and the faults.
 //!
 //! Whatever the seed, the same things must hold, and each is checked where it can be seen:
 //!
 //! ```text
-//!     by the peers      every reply arrives exact, in order and in time      peers, traffic, exchange_peers
-//!     by the kernel     no socket is left unserved; the loop does not spin,
-//!                       does not sleep for ever, and closes what is idle     simulated/kernel/checks.rs
-//!     at the stop       no slot, deadline, effect or descriptor is left      World::stop
+//!     by the peers    every reply arrives exact, in order and in time     peers, traffic
+//!     by the kernel   no socket is left unserved; the loop does not spin,
+//!                     does not sleep for ever, and closes what is idle    kernel/checks.rs
+//!     at the stop     no slot, deadline, effect or descriptor is left     World::stop
 //! ```
 //!
 //! ```text
 //! cargo test schedules                         the first few thousand seeds
 //! REACTOR_SEED=17 cargo test schedules         this one, with a trace of every call
-//! REACTOR_SEEDS=1000000 cargo test schedules   so many, from REACTOR_SEEDS_FROM on (`scripts/soak` does this)
+//! REACTOR_SEEDS=1000000 cargo test schedules   so many, from REACTOR_SEEDS_FROM on (scripts/soak)
 //! ```
 
 use std::collections::BTreeMap;
@@ -105,7 +105,8 @@ fn run_schedule(seed: u64, is_traced: bool) {
     let limits = draw_limits(&mut rng);
     let faults = draw_faults(&mut rng);
     let is_lossless = faults.failed_datagrams == 0 && faults.icmp_errors == 0;
-    // A fault on the stream behind a proxy would reach the peer before it, which does not expect one.
+    // A fault on the stream behind a proxy would reach the peer before it, which does not expect
+    // one.
     let has_proxy = faults.failed_streams == 0
         && faults.failed_registrations == 0
         && faults.descriptors_max > 100;
@@ -241,8 +242,8 @@ fn draw_limits(rng: &mut fastrand::Rng) -> Limits {
     limits
 }
 
-/// In a quarter of the schedules there is no fault, and time passes only in polls. In the others, each kind
-/// of fault occurs in about one of three.
+/// In a quarter of the schedules there is no fault, and time passes only in polls. In the others,
+/// each kind of fault occurs in about one of three.
 fn draw_faults(rng: &mut fastrand::Rng) -> Faults {
     if rng.u8(..4) == 0 {
         return Faults::default();

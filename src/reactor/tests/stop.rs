@@ -10,8 +10,9 @@ const HTTP: u16 = 8080;
 
 #[test]
 fn request_deferred_in_the_first_turn_of_a_stop_is_answered() {
-    // 200 other connections use up the budget of the turn. In that turn, the deadline of a quiet connection
-    // expires. It has just sent a request that was deferred with it, so it must not be closed as idle.
+    // 200 connections use up the budget of the turn, so the slot of a quiet one is deferred, with a
+    // request that has just arrived. In the same turn the deadline of the quiet one expires. It
+    // must not be closed as idle.
     let (mut world, streams) = echo_world_with(200);
     world.serve(HTTP, |_| Http::new(Site::new()));
     let quiet = world.connect(HTTP, 1000);

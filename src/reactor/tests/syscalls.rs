@@ -1,6 +1,6 @@
 //! Which system calls a connection costs, exactly and in order.
 //!
-//! `register` is epoll_ctl(2). Throughput depends on these counts, so a change of one is a change on purpose.
+//! `register` is epoll_ctl(2). Throughput depends on these counts, so they change only on purpose.
 
 use super::*;
 use crate::http::protocol::Http;

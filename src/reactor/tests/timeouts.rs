@@ -1,7 +1,7 @@
 //! Timers and timeouts: none is early, none is missed, and only the monotonic clock counts.
 //!
-//! A timeout that seems due may only show that the loop itself is late, so input is looked for first. The
-//! wall clock moves the `Date` field and nothing else.
+//! A timeout that seems due may only show that the loop itself is late, so the loop looks for input
+//! first. The wall clock moves the `Date` field and nothing else.
 
 use super::protocols::BulkServer;
 use super::*;
@@ -85,7 +85,8 @@ fn setting_the_wall_clock_changes_the_date_and_no_deadline() {
 
 #[test]
 fn date_is_that_of_the_response_even_after_a_slow_request_body() {
-    // RFC 9110 section 6.6.1. The body is skipped, so the response is known long before it can be sent.
+    // RFC 9110 section 6.6.1. The body is skipped, so the response is known long before it can be
+    // sent.
     let mut world = World::without_faults();
     world.serve(HTTP, |_| Http::new(Site::new()));
     let stream = world.connect(HTTP, 1);
@@ -164,8 +165,8 @@ fn peer_that_keeps_sending_is_closed_after_the_linger_timeout() {
     world.stop();
 }
 
-/// Found by a random schedule: between the two timeouts the connection was due in every turn, so that the
-/// loop did not sleep.
+/// Found by a random schedule: between the two timeouts the connection was due in every turn, so
+/// that the loop did not sleep.
 #[test]
 fn write_timeout_may_exceed_the_idle_timeout() {
     let limits = Limits { idle_timeout_ms: 5_000, write_timeout_ms: 20_000, ..Limits::default() };

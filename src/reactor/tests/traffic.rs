@@ -1,7 +1,7 @@
 //! What stream peers send, and the replies that they check: echo, bulk transfers and HTTP.
 //!
-//! Each generator draws what a peer sends and returns it with a `ReplyCheck` that knows every byte of the
-//! replies. The checks depend on framing alone, never on how the bytes are split into reads.
+//! Each generator draws what a peer sends and returns it with a `ReplyCheck` that knows every byte
+//! of the replies. The checks depend on framing alone, never on how the bytes are split into reads.
 
 use super::peers::PeerEnding;
 use super::protocols::{BulkServer, is_text, text_of};
@@ -168,7 +168,8 @@ pub(super) fn bulk_traffic(
     (output, Box::new(ExpectedText { tag, position: 0, left: total }))
 }
 
-/// HTTP requests for a [`TextResponder`](super::protocols::TextResponder), and how the connection ends.
+/// HTTP requests for a [`TextResponder`](super::protocols::TextResponder), and how the connection
+/// ends.
 pub(super) fn http_traffic(
     kernel: &mut Kernel,
     tag: u16,
@@ -238,8 +239,8 @@ pub(super) fn http_traffic(
                     PeerEnding::ReadToFin
                 }
                 3 => {
-                    // What follows a malformed request is discarded, and must not turn the close into a
-                    // reset that destroys the response (RFC 9112 section 9.6).
+                    // What follows a malformed request is discarded, and must not turn the close
+                    // into a reset that destroys the response (RFC 9112 section 9.6).
                     output.extend(b"What is this?\r\n\r\n");
                     output.extend(text_of(tag, 0, kernel.rng.usize(..5000)));
                     expected.push(bad_request);

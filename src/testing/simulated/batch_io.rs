@@ -1,8 +1,8 @@
 //! How a datagram socket receives and sends batches in the library's own tests.
 //!
-//! Over a socket of the system: as in the program. Over a simulated one: either one datagram in each call
-//! (`Plain`), or whole batches with GRO and GSO as on Linux (`Gso`). Which of the two is drawn from the
-//! seed, since a protocol must not see the difference.
+//! Over a socket of the system: as in the program. Over a simulated one: either one datagram in
+//! each call (`Plain`), or whole batches with GRO and GSO as on Linux (`Gso`). Which of the two is
+//! drawn from the seed, since a protocol must not see the difference.
 
 use std::io;
 
@@ -46,8 +46,8 @@ impl BatchIo {
     ) -> io::Result<usize> {
         match self {
             BatchIo::Native(io) => io.send(socket, batch, replies),
-            // `PlainIo` refuses a GSO batch with `ErrorKind::Unsupported`, which is how the systems that
-            // use it classify the refusal. The tests run on Linux, which classifies by errno.
+            // `PlainIo` refuses a GSO batch with `ErrorKind::Unsupported`, which is how the systems
+            // that use it classify the refusal. The tests run on Linux, which classifies by errno.
             BatchIo::Plain(io) => io.send(socket, batch, replies).map_err(|error| {
                 let is_refusal = error.kind() == io::ErrorKind::Unsupported;
                 if is_refusal { io::Error::from_raw_os_error(errno::EOPNOTSUPP) } else { error }
@@ -57,7 +57,8 @@ impl BatchIo {
     }
 }
 
-/// As recvmmsg(2) with UDP_GRO: consecutive datagrams of one size and one sender become one message.
+/// As recvmmsg(2) with UDP_GRO: consecutive datagrams of one size and one sender become one
+/// message.
 fn receive_batch(socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
     let UdpSocket::Simulated(socket) = socket else {
         panic!("only a simulated socket has simulated batches")

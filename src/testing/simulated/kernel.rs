@@ -6,16 +6,16 @@
 //!
 //! Everything runs on one thread and in one order, which follows from the seed alone. The peers are
 //! *actors*: each says when it wants to act next. Time advances only within system calls, by a few
-//! microseconds in each and by as much as needed in a poll. So peers act between any two calls of the loop,
-//! also in the middle of a turn, as they do on a real machine.
+//! microseconds in each and by as much as needed in a poll. So peers act between any two calls of
+//! the loop, also in the middle of a turn, as they do on a real machine.
 //!
-//! The poll is edge-triggered as epoll is (`epoll`): a change puts a registered socket on the ready list
-//! once, and a poll takes it off and reports the state that the socket has then. So edges merge, and one
-//! may report a state that has gone meanwhile.
+//! The poll is edge-triggered as epoll is (`epoll`): a change puts a registered socket on the ready
+//! list once, and a poll takes it off and reports the state that the socket has then. So edges
+//! merge, and one may report a state that has gone meanwhile.
 //!
-//! The kernel sees what no test outside of it could see, and panics (`checks`): the loop sleeps although
-//! nothing will ever wake it, it spins, it leaves input unread, or it keeps a connection open on which
-//! nothing has moved for too long.
+//! The kernel sees what no test outside of it could see, and panics (`checks`): the loop sleeps
+//! although nothing will ever wake it, it spins, it leaves input unread, or it keeps a connection
+//! open on which nothing has moved for too long.
 
 mod calls;
 mod checks;
@@ -80,7 +80,8 @@ struct ListeningSocket {
 /// What happens when the reactor connects to a host.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Host {
-    /// It accepts after so many microseconds. The stream takes `buffer_bytes` before the host has to read.
+    /// It accepts after so many microseconds. The stream takes `buffer_bytes` before the host has
+    /// to read.
     Accepts { after_us: u64, buffer_bytes: usize },
     /// The host or the network refuses after so many microseconds, with this error.
     Fails { after_us: u64, error: i32 },
@@ -111,7 +112,8 @@ pub(crate) struct Kernel {
     descriptors: Vec<Option<Descriptor>>,
     pub(crate) streams: Vec<Stream>,
     listeners: Vec<ListeningSocket>,
-    /// The hosts to which the reactor may connect. Every other address refuses at once (ECONNREFUSED).
+    /// The hosts to which the reactor may connect. Every other address refuses at once
+    /// (ECONNREFUSED).
     pub(crate) hosts: BTreeMap<SocketAddr, Host>,
     udp_sockets: Vec<UdpEndpoint>,
     stop_signals: Vec<bool>,
@@ -142,8 +144,8 @@ pub(crate) struct Kernel {
     pub(crate) is_traced: bool,
 }
 
-/// The longest that a run may last on the simulated clock, in microseconds: four hours. It ends a run in
-/// which a connection waits in the backlog for ever, since that has no deadline.
+/// The longest that a run may last on the simulated clock, in microseconds: four hours. It ends a
+/// run in which a connection waits in the backlog for ever, since that has no deadline.
 const TIME_US_MAX: u64 = 4 * 3_600_000_000;
 
 impl Kernel {
@@ -211,7 +213,8 @@ impl Kernel {
         self.actors.iter().all(Option::is_none)
     }
 
-    /// Returns whether all actors are done, nothing is left to accept or receive, and no stream is open.
+    /// Returns whether all actors are done, nothing is left to accept or receive, and no stream is
+    /// open.
     pub(crate) fn is_quiescent(&self) -> bool {
         let is_stream = |descriptor: &Descriptor| matches!(descriptor.file, File::Stream(_));
         self.actors.iter().all(Option::is_none)

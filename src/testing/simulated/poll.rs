@@ -1,7 +1,7 @@
 //! Poll, events, waker and stop signal: mio's names, over the simulated kernel's epoll.
 //!
-//! What the poll reports is decided in `kernel/epoll.rs`. This file translates: mio's calls into the
-//! kernel's, and epoll's bits into mio's questions (`is_readable`, `is_read_closed` …).
+//! What the poll reports is decided in `kernel/epoll.rs`. This file translates: mio's calls into
+//! the kernel's, and epoll's bits into mio's questions (`is_readable`, `is_read_closed` …).
 
 use std::io;
 use std::time::Duration;

@@ -7,8 +7,8 @@
 //! - A read stops at the urgent mark (sockatmark(3)), and the next one goes on behind it.
 //! - Closing with unread input sends a reset instead of a FIN.
 //!
-//! This file knows one connection. Which descriptor it has, when time passes and what epoll reports is
-//! the business of `kernel`.
+//! This file knows one connection. Which descriptor it has, when time passes and what epoll reports
+//! is the business of `kernel`.
 
 use std::net::SocketAddr;
 
@@ -72,9 +72,11 @@ pub(crate) struct Stream {
 
     // From us to the peer.
     pub(crate) sent: ByteQueue,
-    /// How much fits between us and a peer that does not read: our send buffer and its receive buffer.
+    /// How much fits between us and a peer that does not read: our send buffer and its receive
+    /// buffer.
     pub(crate) buffer_bytes: usize,
-    /// We were told that the buffer is full, so epoll owes us an edge when it has room (SOCK_NOSPACE).
+    /// We were told that the buffer is full, so epoll owes us an edge when it has room
+    /// (SOCK_NOSPACE).
     pub(crate) owes_writable_edge: bool,
     has_shut_down: bool,
     resets_on_close: bool,

@@ -38,8 +38,8 @@ impl Source for TcpListener {
     }
 }
 
-/// The simulated kernel has no Unix sockets. What is particular about them is tested over a scripted
-/// transport and in `tests/unix.rs`.
+/// The simulated kernel has no Unix sockets. What is particular about them is tested over a
+/// scripted transport and in `tests/unix.rs`.
 #[cfg(unix)]
 pub(crate) enum UnixListener {}
 

@@ -1,7 +1,7 @@
 //! System calls on TCP listeners and streams: the reactor's, and those of its peers.
 //!
-//! The reactor's calls take time, may be interrupted and may fail, as `faults` has it. The peers' calls
-//! take no time and always succeed: a peer is the test's own hand.
+//! The reactor's calls take time, may be interrupted and may fail, as `faults` has it. The peers'
+//! calls take no time and always succeed, since peers are part of the test.
 
 use std::collections::VecDeque;
 use std::io;
@@ -40,7 +40,8 @@ impl Kernel {
         self.begin_call("accept");
         let File::Listener(listener) = self.file(number) else { panic!("{number} is no listener") };
         let fails = |error| Err(io::Error::from_raw_os_error(error));
-        // Linux takes a descriptor before it looks at the backlog, so an empty one may report EMFILE.
+        // Linux takes a descriptor before it looks at the backlog, so EMFILE does not mean that a
+        // connection waits there.
         if let Some(error) = self.faults.accept_error {
             return fails(error);
         }
@@ -77,7 +78,7 @@ impl Kernel {
         Ok((fd, peer))
     }
 
-    /// Connects to a host. What comes of it is in `hosts`.
+    /// Connects to a host. `hosts` has the result, and the time until it is known.
     pub(crate) fn connect_out(&mut self, address: SocketAddr) -> io::Result<usize> {
         self.begin_call("connect");
         self.something_happened = true;
@@ -219,8 +220,8 @@ impl Kernel {
 
     // ---- the peers' calls
 
-    /// Lets the protocols of connections to `address` pause reading by themselves. Of all others, unread
-    /// input is an error of the reactor (`checks`).
+    /// Lets the protocols of connections to `address` pause reading by themselves. Of all others,
+    /// unread input is an error of the reactor (`checks`).
     pub(crate) fn allow_pauses(&mut self, address: SocketAddr) {
         for listener in self.listeners.iter_mut().filter(|other| other.address == address) {
             listener.may_pause_reading = true;
@@ -247,7 +248,8 @@ impl Kernel {
         Some(stream)
     }
 
-    /// Something has arrived on `stream`: epoll reports `bits` of it, and the reactor has to read it.
+    /// Something has arrived on `stream`: epoll reports `bits` of it, and the reactor has to read
+    /// it.
     fn report_arrival(&mut self, stream: usize, bits: u32) {
         let polls = self.polls;
         let stream = &mut self.streams[stream];

@@ -1,11 +1,13 @@
-//! What the kernel checks at each poll: the loop serves every socket, does not spin and sleeps when it can.
+//! Checks at each poll: every socket is served, no idle stream stays open, the loop does not spin.
 //!
-//! A failed check is a panic with a description of every open stream and of what each actor waits for.
+//! A failed check is a panic with a description of every open stream and of what each actor waits
+//! for.
 
 use super::{File, Kernel};
 use crate::limits::{ACCEPT_RETRY_MS, READ_BYTES_MAX, TURN_BYTES_MAX};
 
-/// The most consecutive polls that report nothing, do not sleep, and have no system call between them.
+/// The most consecutive polls that report nothing, do not sleep, and have no system call between
+/// them.
 const IDLE_POLLS_MAX: u32 = 3;
 
 impl Kernel {
@@ -15,7 +17,7 @@ impl Kernel {
     }
 
     pub(super) fn check_no_spin(&mut self, has_progress: bool) {
-        // If much time passes between two polls, in a slow call for example, the loop does not spin.
+        // Much time between two polls, as a slow call takes it, is no spinning.
         let is_slow = self.now_us - std::mem::replace(&mut self.last_poll_us, self.now_us)
             >= ACCEPT_RETRY_MS * 1000 / 2;
         let is_idle = !has_progress && !is_slow && !std::mem::take(&mut self.something_happened);
@@ -24,8 +26,8 @@ impl Kernel {
         self.something_happened = false;
     }
 
-    /// Unread input is read within a few polls, unless the peer does not read what it is sent. And a
-    /// stream over which nothing moves is closed in time.
+    /// Unread input is read within a few polls, unless the peer does not read what it is sent. And
+    /// a stream over which nothing moves is closed in time.
     pub(super) fn check_every_socket_is_served(&mut self) {
         let open = self.descriptors.len() as u64;
         let moved_last_us = self.streams.iter().map(|stream| stream.moved_at_us).max().unwrap_or(0);
@@ -39,9 +41,9 @@ impl Kernel {
                 match self.descriptors[number].as_ref().map(|descriptor| descriptor.file) {
                     Some(File::Stream(stream)) => {
                         let stream = &mut self.streams[stream];
-                        // A connection may be paused until another one has sent its output. It then lives
-                        // for as long as bytes move there, and after the end of that one its own timeout
-                        // begins anew.
+                        // A connection may be paused until another one has sent its output. It then
+                        // lives for as long as bytes move there, and after the end of that one its
+                        // own timeout begins anew.
                         let (moved_us, timeouts) = if stream.may_be_paused {
                             (moved_last_us, 2)
                         } else {

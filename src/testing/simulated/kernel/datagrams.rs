@@ -1,7 +1,8 @@
 //! UDP sockets in the simulated kernel: receive queue, send queue, GSO, ICMP errors.
 //!
-//! What is sent to a peer that is bound arrives at once and in order; what is sent elsewhere is lost. It
-//! stays in the socket's send queue for a moment all the same, so that the queue can be full (EAGAIN).
+//! What is sent to a peer that is bound arrives at once and in order; what is sent elsewhere is
+//! lost. It stays in the socket's send queue for a moment all the same, so that the queue can be
+//! full (EAGAIN).
 
 use std::collections::VecDeque;
 use std::io;
@@ -128,7 +129,8 @@ impl Kernel {
         Ok((datagram.payload, datagram.peer))
     }
 
-    /// Sends `datagrams` to `peer` with one call. Several of them are a GSO batch (UDP_SEGMENT, udp(7)).
+    /// Sends `datagrams` to `peer` with one call. Several of them are a GSO batch (UDP_SEGMENT,
+    /// udp(7)).
     pub(crate) fn send_segments(
         &mut self,
         number: usize,

@@ -22,7 +22,8 @@ impl Kernel {
         self.open(File::Poll)
     }
 
-    /// epoll_ctl(2): EPOLL_CTL_ADD, or EPOLL_CTL_MOD for `is_reregister`. Both report what is ready at once.
+    /// epoll_ctl(2): EPOLL_CTL_ADD, or EPOLL_CTL_MOD for `is_reregister`. Both report what is ready
+    /// at once.
     pub(crate) fn register(
         &mut self,
         number: usize,
@@ -63,7 +64,8 @@ impl Kernel {
         Ok(())
     }
 
-    /// An edge: puts `number` on the ready list, if it is registered for one of `bits`, or if `bits` is 0.
+    /// An edge: puts `number` on the ready list, if it is registered for one of `bits`, or if
+    /// `bits` is 0.
     pub(super) fn add_to_ready_list(&mut self, number: Option<usize>, bits: u32) {
         let Some(number) = number else { return };
         let descriptor =

@@ -1,14 +1,16 @@
 //! Which faults the simulated kernel injects, and how often.
 //!
-//! By default it injects none. A random schedule draws a value for each field; a test of one situation
-//! sets the one that it is about. A fault is always one that Linux may produce: an error number that the
-//! call can return, an event that epoll may report, a delay that a busy machine may cause.
+//! By default it injects none. A random schedule draws a value for each field; a test of one
+//! situation sets the one that it is about. A fault is always one that Linux may produce: an error
+//! number that the call can return, an event that epoll may report, a delay that a busy machine may
+//! cause.
 
 use std::net::SocketAddr;
 
 use crate::testing::simulated::errno;
 
-/// Faults and bounds. A `u32` is a probability in thousandths, for each call or event that it concerns.
+/// Faults and bounds. A `u32` is a probability in thousandths, for each call or event that it
+/// concerns.
 #[derive(Clone, Debug)]
 pub(crate) struct Faults {
     /// A poll is interrupted by a signal (EINTR).
@@ -27,7 +29,8 @@ pub(crate) struct Faults {
     pub(crate) failed_datagrams: u32,
     /// An ICMP error about an earlier datagram arrives together with a datagram.
     pub(crate) icmp_errors: u32,
-    /// A datagram arrives with a wrong checksum: the socket is readable, but the kernel discards it.
+    /// A datagram arrives with a wrong checksum: the socket is readable, but the kernel discards
+    /// it.
     pub(crate) bad_checksums: u32,
     /// No device splits GSO batches: sending one fails.
     pub(crate) refuses_gso: bool,
@@ -47,7 +50,8 @@ pub(crate) struct Faults {
     pub(crate) accept_error: Option<i32>,
     /// The peer to which no datagram can be sent, and the error that a send to it returns.
     pub(crate) unreachable: Option<(SocketAddr, i32)>,
-    /// The send buffer of a datagram socket (SO_SNDBUF), in bytes: no more may wait to leave the machine.
+    /// The send buffer of a datagram socket (SO_SNDBUF), in bytes: no more may wait to leave the
+    /// machine.
     pub(crate) send_queue_bytes_max: usize,
 }
 
