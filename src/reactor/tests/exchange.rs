@@ -2,8 +2,8 @@
 //!
 //! A member of the group sends messages to others by id: to open connections, to closed ones, and
 //! to those that are still being established. It also pauses, resumes, shuts down, closes and
-//! monitors them, and connects to hosts. Each message says from which member it is, to which, and
-//! its number between the two:
+//! monitors them, and connects to hosts. Each message names its sender, its recipient and its
+//! number between the two:
 //!
 //! ```text
 //!     member 3 ──send_to(5, [3, 5, number, length, text])──► member 5 ──socket──► its peer

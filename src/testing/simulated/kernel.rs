@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Everything runs on one thread and in one order, which follows from the seed alone. The peers are
-//! *actors*: each says when it wants to act next. Time advances only within system calls, by a few
+//! *actors*: each returns when it is to act next. Time advances only within system calls, by a few
 //! microseconds in each and by as much as needed in a poll. So peers act between any two calls of
 //! the loop, also in the middle of a turn, as they do on a real machine.
 //!

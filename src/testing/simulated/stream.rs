@@ -75,8 +75,7 @@ pub(crate) struct Stream {
     /// How much fits between us and a peer that does not read: our send buffer and its receive
     /// buffer.
     pub(crate) buffer_bytes: usize,
-    /// We were told that the buffer is full, so epoll owes us an edge when it has room
-    /// (SOCK_NOSPACE).
+    /// A send or a poll found the buffer full, so an edge is owed when it has room (SOCK_NOSPACE).
     pub(crate) owes_writable_edge: bool,
     has_shut_down: bool,
     resets_on_close: bool,
@@ -166,8 +165,8 @@ impl Stream {
         self.buffer_bytes - self.sent.len() >= self.sent.len() / 2
     }
 
-    /// Returns whether an edge is due because the buffer has room again, and takes note that it is
-    /// reported.
+    /// Returns whether an edge is owed and the buffer has room again. The edge is then no longer
+    /// owed.
     pub(crate) fn take_writable_edge(&mut self) -> bool {
         self.owes_writable_edge && self.is_writable() && {
             self.owes_writable_edge = false;
