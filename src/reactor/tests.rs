@@ -1,19 +1,37 @@
-//! The whole loop on a simulated kernel (`src/net/simulated`), with a simulated clock.
+//! The whole loop on a simulated kernel (`src/testing/simulated.rs`), with a simulated clock.
 //!
-//! `stories` are scripts: one thing happens, and what the loop does about it is looked at. `schedules` are drawn by lot: a
-//! seed decides who comes, what they want, how they behave and what goes wrong, and each run is held against the same
-//! promises. `clients` are stories of datagram protocols that speak first. `peers` are the people in all of them, and `protocols`
-//! what they talk to.
+//! ```text
+//!     readiness timeouts fairness overload …   one situation each, every step asserted
+//!     schedules                                random runs, checked against the same invariants
+//!     peers traffic environment …              what is at the other end of the sockets
+//!     protocols group exchange                 what the reactor serves
+//! ```
+//!
+//! No test sleeps or opens a real socket, and the same seed always gives the same run.
 
 mod connects;
 mod clients;
-mod effects;
+mod closing;
+mod commands;
+mod datagrams;
+mod effect_bounds;
+mod environment;
 mod exchange;
+mod exchange_peers;
+mod fairness;
+mod group;
+mod overload;
+mod panics;
 mod peers;
 mod protocols;
+mod readiness;
+mod relays;
 mod schedules;
-mod stories;
+mod stop;
+mod syscalls;
 mod tasks;
+mod timeouts;
+mod traffic;
 
 use std::cell::{RefCell, RefMut};
 use std::net::SocketAddr;
@@ -21,44 +39,50 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::*;
+use crate::echo::Echo;
 use crate::protocol::context::Context;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::ident::ConnectionId;
 use crate::protocol::protocol::{Advance, Next, Protocol};
 use crate::testing::simulated::kernel::{Faults, Kernel};
-use crate::testing::simulated::stream::Heard;
-use crate::testing::simulated::{Bell, Installed};
+use crate::testing::simulated::stream::PeerReceived;
+use crate::testing::simulated::{Installed, StopSignal};
 use protocols::{Ledger, Witnessed};
 
-/// A reactor, the kernel under it, and what its protocols have been told.
+/// A reactor on a simulated kernel, and a record of how its connections ended.
+///
+/// A test drives both sides: it makes peers connect, send and close, and it asks the reactor for
+/// turns.
 struct World {
-    // In the order in which they must go: the reactor closes descriptors of the kernel's.
+    // Dropped in this order: the reactor closes descriptors of the kernel.
     reactor: Option<Reactor>,
     installed: Installed,
     ledger: Rc<RefCell<Ledger>>,
-    /// Turns that the test itself has asked for although there was nothing to do.
-    turns_for_nothing: u64,
+    /// Turns that the test asked for although there was nothing to do. They are no fault of the
+    /// loop.
+    requested_empty_turns: u64,
 }
 
-/// No schedule takes more turns, so one that does goes round and round.
+/// More polls than any run needs: one that reaches it is in an endless loop.
 const POLLS_MAX: u64 = 20_000;
 
 impl World {
     fn new(seed: u64, limits: Limits, faults: Faults) -> World {
         let mut kernel = Kernel::new(seed);
         kernel.faults = faults;
-        // Who goes because another has gone lingers when that one's time is over.
-        let patience_ms =
+        // A connection that closes because another one timed out lingers after that timeout.
+        let close_ms_max =
             limits.idle_timeout_ms.max(limits.write_timeout_ms) + limits.linger_timeout_ms;
-        kernel.silence_us_max = patience_ms * 1000 + kernel.faults.held_up_us_max * 20 + 1_500_000;
+        kernel.idle_us_max =
+            close_ms_max * 1000 + kernel.faults.descheduled_us_max * 20 + 1_500_000;
         let installed = Installed::new(kernel);
         let mut reactor = Reactor::new(limits).unwrap();
-        reactor.stop_on(Bell::new().unwrap()).unwrap();
-        World { reactor: Some(reactor), installed, ledger: Rc::default(), turns_for_nothing: 0 }
+        reactor.stop_on(StopSignal::new().unwrap()).unwrap();
+        World { reactor: Some(reactor), installed, ledger: Rc::default(), requested_empty_turns: 0 }
     }
 
-    /// Nothing goes wrong that the story does not tell.
-    fn calm() -> World {
+    /// A world with default limits, in which only what the test causes goes wrong.
+    fn without_faults() -> World {
         World::new(1, Limits::default(), Faults::default())
     }
 
@@ -67,13 +91,15 @@ impl World {
     }
 
     fn reactor(&mut self) -> &mut Reactor {
-        self.reactor.as_mut().expect("it is dropped at the end")
+        self.reactor.as_mut().expect("the reactor lives until the end of the test")
     }
 
     fn stats(&self) -> &Stats {
-        self.reactor.as_ref().expect("it is dropped at the end").stats()
+        self.reactor.as_ref().expect("the reactor lives until the end of the test").stats()
     }
 
+    /// Listens on `port`. Each connection gets a protocol from `make`, and the ledger records its
+    /// end.
     fn serve<P: Protocol + 'static>(
         &mut self,
         port: u16,
@@ -86,38 +112,43 @@ impl World {
             .unwrap()
     }
 
-    fn answer(&mut self, port: u16, protocol: impl DatagramProtocol + 'static) -> SocketAddr {
+    /// Binds a datagram socket to `port`.
+    fn serve_datagrams(
+        &mut self,
+        port: u16,
+        protocol: impl DatagramProtocol + 'static,
+    ) -> SocketAddr {
         self.reactor().bind_datagram(server(port), protocol).unwrap()
     }
 
-    /// A turn that waits for no longer than `ms`.
+    /// Runs a turn that waits for at most `ms`.
     fn turn_within(&mut self, ms: u64) {
         let empty_before = self.stats().empty_turns;
         self.reactor().turn(Some(Duration::from_millis(ms))).unwrap();
-        self.turns_for_nothing += self.stats().empty_turns - empty_before; // for which the test has asked
-        self.kernel().excuse_idleness();
+        self.requested_empty_turns += self.stats().empty_turns - empty_before;
+        self.kernel().forgive_empty_turn();
     }
 
-    /// A turn that does not wait.
+    /// Runs a turn that does not wait.
     fn turn(&mut self) {
         self.turn_within(0);
     }
 
-    /// Turns until there is nothing more to do at this moment. Returns how many it took.
-    fn settle(&mut self) -> u64 {
+    /// Runs turns that do not wait, until one finds nothing to do. Returns how many did something.
+    fn run_until_blocked(&mut self) -> u64 {
         let turns_before = self.stats().turns;
         loop {
-            let empty_before = self.turns_for_nothing;
+            let empty_before = self.requested_empty_turns;
             self.turn();
-            if self.turns_for_nothing > empty_before {
+            if self.requested_empty_turns > empty_before {
                 return self.stats().turns - turns_before - 1;
             }
-            self.check_polls();
+            self.check_poll_count();
         }
     }
 
-    /// Lets `ms` pass, with as many turns as that takes. Returns how many these were.
-    fn live(&mut self, ms: u64) -> u64 {
+    /// Lets `ms` pass, with as many turns as the loop takes for it. Returns how many these were.
+    fn run_for(&mut self, ms: u64) -> u64 {
         let turns_before = self.stats().turns;
         let until_us = self.kernel().now_us() + ms * 1000;
         loop {
@@ -126,112 +157,144 @@ impl World {
                 return self.stats().turns - turns_before;
             }
             self.turn_within((until_us - now_us).div_ceil(1000));
-            self.check_polls();
+            self.check_poll_count();
         }
     }
 
-    /// Lets `ms` pass without a turn: the process is held up.
-    fn be_held_up(&mut self, ms: u64) {
+    /// Lets `ms` pass without a turn, as when the operating system runs other processes.
+    fn deschedule(&mut self, ms: u64) {
         let until_us = self.kernel().now_us() + ms * 1000;
-        self.kernel().pass_until(until_us);
+        self.kernel().advance_time_to(until_us);
     }
 
-    // ---- what a peer does in a story
+    // ---- what a test makes peers do
 
-    /// Somebody connects to `port`, with much room for what we send.
+    /// Connects `peer(number)` to `port`. Its buffers take a mebibyte before it has to read.
     fn connect(&mut self, port: u16, number: u16) -> usize {
-        self.kernel().connect(peer(number), server(port), 1 << 20).expect("somebody listens there")
+        self.kernel()
+            .peer_connects(peer(number), server(port), 1 << 20)
+            .expect("a listener on that port")
     }
 
-    fn says(&mut self, stream: usize, bytes: &[u8]) {
+    fn peer_sends(&mut self, stream: usize, bytes: &[u8]) {
         self.kernel().peer_sends(stream, bytes);
     }
 
-    /// All that `stream`'s peer has been sent and not heard yet.
-    fn hears(&mut self, stream: usize) -> Vec<u8> {
-        match self.kernel().peer_hears(stream, usize::MAX) {
-            Heard::Bytes(bytes) => bytes,
-            Heard::Nothing | Heard::Fin | Heard::Reset => Vec::new(),
+    /// Has the peer of `stream` read all that has been sent to it, and returns it.
+    fn peer_receives_all(&mut self, stream: usize) -> Vec<u8> {
+        match self.kernel().peer_receives(stream, usize::MAX) {
+            PeerReceived::Bytes(bytes) => bytes,
+            PeerReceived::WouldBlock | PeerReceived::Fin | PeerReceived::Reset => Vec::new(),
         }
     }
 
-    /// What there is to hear behind all bytes.
-    fn hears_at_last(&mut self, stream: usize) -> Heard {
-        self.hears(stream);
-        self.kernel().peer_hears(stream, usize::MAX)
+    /// The same, and returns what follows those bytes: a FIN, a reset or nothing yet.
+    fn peer_receives_end(&mut self, stream: usize) -> PeerReceived {
+        self.peer_receives_all(stream);
+        self.kernel().peer_receives(stream, usize::MAX)
     }
 
-    fn ending_of(&self, number: u16) -> Option<CloseReason> {
-        self.ledger.borrow().ending_of(peer(number))
+    fn close_reason_of(&self, number: u16) -> Option<CloseReason> {
+        self.ledger.borrow().close_reason_of(peer(number))
     }
 
+    /// The system calls made since this was last called, by name.
     fn take_calls(&mut self) -> Vec<&'static str> {
         std::mem::take(&mut self.kernel().calls)
     }
 
-    /// Turns until all in the world are done and all conversations have ended by themselves.
-    fn run(&mut self) {
-        while !self.kernel().is_deserted() && !self.reactor().is_stopped() {
+    /// Runs turns until all peers are done and all connections have ended by themselves.
+    fn run_until_quiescent(&mut self) {
+        while !self.kernel().is_quiescent() && !self.reactor().is_stopped() {
             self.reactor().turn(None).unwrap();
-            self.check_polls();
+            self.check_poll_count();
         }
     }
 
-    fn check_polls(&self) {
+    fn check_poll_count(&self) {
         let kernel = self.kernel();
         assert!(
             kernel.polls < POLLS_MAX,
-            "it goes round and round; in the world: {:#?}",
-            kernel.plights()
+            "endless loop; actors not done: {:#?}",
+            kernel.describe_waits()
         );
     }
 
-    /// Stops the reactor, and looks whether anything is left.
+    /// Stops the reactor, and checks that it stops in time and that nothing is left.
     fn stop(mut self) {
-        self.kernel().ring();
+        self.kernel().signal_stop();
         let began_us = self.kernel().now_us();
         while !self.reactor().is_stopped() {
             self.reactor().turn(None).unwrap();
-            self.check_polls();
+            self.check_poll_count();
         }
         let drain_timeout_ms = self.reactor().state.limits.drain_timeout_ms;
-        let slack_us = self.kernel().faults.held_up_us_max * 20 + 1_000_000;
+        let slack_us = self.kernel().faults.descheduled_us_max * 20 + 1_000_000;
         let took_us = self.kernel().now_us() - began_us;
         assert!(took_us <= drain_timeout_ms * 1000 + slack_us, "the stop took {took_us} us");
-        self.check_that_nothing_is_left();
+        self.check_nothing_is_left();
     }
 
-    fn check_that_nothing_is_left(mut self) {
+    fn check_nothing_is_left(mut self) {
         let reactor = self.reactor.take().expect("it is dropped here");
-        assert!(reactor.slots.is_empty() && reactor.listeners.is_empty(), "no slot is left");
+        assert!(reactor.slots.is_empty() && reactor.listeners.is_empty(), "a slot is left");
         assert!(
             reactor.run_queue.is_empty() && reactor.batch.is_empty() && reactor.ended.is_empty(),
-            "nobody is queued"
+            "a slot is still queued"
         );
-        assert_eq!(reactor.deadlines.soonest(), Time::NEVER, "no deadline is filed");
-        assert!(reactor.effects.has_nothing_pending(), "nobody waits for anybody");
+        assert_eq!(reactor.deadlines.soonest(), Time::NEVER, "a deadline is still filed");
+        assert!(
+            reactor.effects.has_nothing_pending(),
+            "an effect, a notification or a subscription is left"
+        );
         let stats = reactor.stats().clone();
         let begun = stats.accepted + stats.connected + stats.connects_failed;
-        assert_eq!((stats.connections, stats.closed), (0, begun), "who came has gone");
+        assert_eq!((stats.connections, stats.closed), (0, begun), "every connection was closed");
         drop(reactor);
         let kernel = self.kernel();
-        assert_eq!(kernel.descriptors_open(), 0, "every descriptor is closed");
-        let excused = self.turns_for_nothing + kernel.polls_interrupted;
-        assert!(stats.empty_turns <= excused, "{} turns for nothing", stats.empty_turns - excused);
+        assert_eq!(kernel.descriptors_open(), 0, "a descriptor is still open");
+        let excused = self.requested_empty_turns + kernel.polls_interrupted;
+        assert!(stats.empty_turns <= excused, "{} empty turns", stats.empty_turns - excused);
         let ledger = self.ledger.borrow();
-        assert_eq!(ledger.endings.len() as u64, begun, "each connection has a protocol");
-        for (number, ending) in ledger.endings.iter().enumerate() {
-            assert!(ending.is_some(), "protocol {number} was not told of its end");
+        assert_eq!(ledger.close_reasons.len() as u64, begun, "each connection has a protocol");
+        for (number, reason) in ledger.close_reasons.iter().enumerate() {
+            assert!(reason.is_some(), "closed() of protocol {number} was not called");
         }
     }
 }
 
-/// Where we serve.
+/// The address of the reactor's socket on `port`.
 fn server(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-/// Somebody in the world.
+/// The address of a simulated peer.
 fn peer(number: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1], number))
+}
+
+/// A world without faults that serves TCP echo on port 2000.
+fn echo_world() -> World {
+    let mut world = World::without_faults();
+    world.serve(2000, |_| Echo::new());
+    world
+}
+
+/// The same, with `count` connections that have been accepted and registered.
+fn echo_world_with(count: u16) -> (World, Vec<usize>) {
+    let mut world = echo_world();
+    let streams = (1..=count).map(|number| world.connect(2000, number)).collect();
+    world.run_until_blocked();
+    (world, streams)
+}
+
+/// The reactor's descriptor of `stream`.
+fn descriptor_of(world: &World, stream: usize) -> usize {
+    world.kernel().streams[stream].descriptor.expect("the stream is open")
+}
+
+/// Binds a datagram socket for `peer(number)` in the simulated kernel, and returns its address.
+fn bound_peer(world: &World, number: u16) -> SocketAddr {
+    world.kernel().bind_peer(peer(number));
+    peer(number)
 }

@@ -71,7 +71,7 @@ impl ClientFixture {
         act: impl FnMut(&Callback, &mut Replies<'_>) + 'static,
     ) -> ClientFixture {
         let mut world = World::new(seed, Limits::default(), faults);
-        world.kernel().open_mailbox(peer(7));
+        world.kernel().bind_peer(peer(7));
         let calls: Rc<RefCell<Vec<Callback>>> = Rc::default();
         let protocol = RecordingProtocol { act, calls: calls.clone() };
         let client = world.reactor().connect_datagram(peer(7), protocol).unwrap();
@@ -85,13 +85,13 @@ impl ClientFixture {
     /// All that has been sent to the peer and that it has not received yet.
     fn peer_receives(&mut self) -> Vec<Vec<u8>> {
         let mut kernel = self.world.kernel();
-        std::iter::from_fn(|| kernel.take_mail(peer(7))).collect()
+        std::iter::from_fn(|| kernel.peer_receives_datagram(peer(7))).collect()
     }
 
     /// Makes the next poll report an event of another source, and none of the client.
     fn hide_next_event(&mut self) {
         let echo = self.world.serve(2000, |_| crate::echo::Echo::new());
-        self.world.kernel().faults.events_at_once = 1;
+        self.world.kernel().faults.events_per_poll_max = 1;
         self.world.connect(echo.port(), 1);
     }
 
@@ -119,13 +119,13 @@ fn client_sends_first_receives_the_answer_and_closes_its_socket() {
             Callback::TimerExpired | Callback::Writable | Callback::ErrorReceived(_) => {}
         });
         let open = fixture.world.kernel().descriptors_open();
-        fixture.world.settle();
+        fixture.world.run_until_blocked();
         assert_eq!(
             (fixture.take_calls(), fixture.peer_receives()),
             (vec![Callback::Opened], vec![b"request".to_vec()])
         );
         fixture.peer_sends(b"answer");
-        fixture.world.settle();
+        fixture.world.run_until_blocked();
         assert_eq!(
             (fixture.take_calls(), fixture.peer_receives()),
             (vec![Callback::Received(b"answer".to_vec())], vec![b"thanks".to_vec()])
@@ -150,7 +150,7 @@ fn icmp_error_is_reported_and_costs_no_other_datagram() {
                     Callback::ErrorReceived(_) => replies.cancel_timer(),
                     Callback::Received(_) | Callback::Writable => {}
                 });
-            fixture.world.settle();
+            fixture.world.run_until_blocked();
             assert_eq!(
                 (fixture.take_calls(), fixture.peer_receives().len()),
                 (vec![Callback::Opened], 1)
@@ -158,11 +158,11 @@ fn icmp_error_is_reported_and_costs_no_other_datagram() {
             if is_sending {
                 fixture.hide_next_event();
                 // Late by less than TIMER_LATE_MS, so nothing is received before the timer expires.
-                fixture.world.be_held_up(20);
+                fixture.world.deschedule(20);
             }
             let client = fixture.client;
-            fixture.world.kernel().report_to_datagrams(client, errno::ECONNREFUSED);
-            fixture.world.settle();
+            fixture.world.kernel().report_icmp_error(client, errno::ECONNREFUSED);
+            fixture.world.run_until_blocked();
             let failed = Callback::ErrorReceived(io::ErrorKind::ConnectionRefused);
             let expected =
                 if is_sending { vec![Callback::TimerExpired, failed] } else { vec![failed] };
@@ -173,7 +173,7 @@ fn icmp_error_is_reported_and_costs_no_other_datagram() {
             let (errors, unsent) =
                 (fixture.world.stats().datagram_errors, fixture.world.stats().datagrams_unsent);
             assert_eq!((errors, unsent), (1, 0));
-            fixture.world.live(100);
+            fixture.world.run_for(100);
             assert_eq!(fixture.take_calls(), []);
             fixture.world.stop();
         }
@@ -190,11 +190,11 @@ fn client_that_has_closed_gets_no_error_callback() {
             Callback::TimerExpired | Callback::Writable => {}
             Callback::ErrorReceived(_) => panic!("called after close"),
         });
-        fixture.world.settle();
+        fixture.world.run_until_blocked();
         let (client, open) = (fixture.client, fixture.world.kernel().descriptors_open());
-        fixture.world.kernel().report_to_datagrams(client, errno::ECONNREFUSED);
+        fixture.world.kernel().report_icmp_error(client, errno::ECONNREFUSED);
         fixture.peer_sends(b"answer");
-        fixture.world.settle();
+        fixture.world.run_until_blocked();
         assert_eq!(
             fixture.take_calls(),
             [Callback::Opened, Callback::Received(b"answer".to_vec())]
@@ -228,11 +228,11 @@ fn timer_expires_on_time_and_once_each_time_it_is_set() {
         for (wait_ms, expected) in
             [(18, vec![vec![20]]), (10, vec![vec![40]]), (40, vec![vec![80]])]
         {
-            fixture.world.live(wait_ms);
+            fixture.world.run_for(wait_ms);
             assert_eq!(fixture.peer_receives(), expected);
         }
         let client = fixture.client;
-        fixture.world.live(85);
+        fixture.world.run_for(85);
         assert_eq!(
             fixture.take_calls(),
             [
@@ -259,11 +259,11 @@ fn answer_that_arrived_in_time_is_received_before_a_late_timer() {
             Callback::Received(_) => replies.cancel_timer(),
             Callback::TimerExpired | Callback::Writable | Callback::ErrorReceived(_) => {}
         });
-        fixture.world.settle();
+        fixture.world.run_until_blocked();
         fixture.hide_next_event();
         fixture.peer_sends(b"in time");
-        fixture.world.be_held_up(200);
-        fixture.world.live(50);
+        fixture.world.deschedule(200);
+        fixture.world.run_for(50);
         assert_eq!(
             fixture.take_calls(),
             [Callback::Opened, Callback::Received(b"in time".to_vec())]
@@ -278,7 +278,7 @@ fn writable_is_called_when_the_kernel_has_taken_all_that_was_sent() {
     // than one callback has sent.
     for_each_seed(|seed| {
         let mut next = 0_u8;
-        let faults = Faults { datagram_room: 3_000, call_us_max: 20, ..Faults::default() };
+        let faults = Faults { send_queue_bytes_max: 3_000, call_us_max: 20, ..Faults::default() };
         let mut fixture = ClientFixture::new(seed, faults, move |call, replies| match call {
             Callback::Opened | Callback::Writable if next < 200 => {
                 for _ in 0..20 {
@@ -293,7 +293,7 @@ fn writable_is_called_when_the_kernel_has_taken_all_that_was_sent() {
             | Callback::TimerExpired
             | Callback::ErrorReceived(_) => {}
         });
-        fixture.world.live(1_000);
+        fixture.world.run_for(1_000);
         let expected: Vec<Vec<u8>> = (0..200).map(|number| vec![number; 100]).collect();
         assert_eq!(fixture.peer_receives(), expected);
         assert_eq!(fixture.take_calls().len(), 11);
@@ -312,11 +312,11 @@ fn endless_sender_delays_neither_other_sources_nor_a_stop() {
         });
         let address = fixture.world.serve(2000, |_| crate::echo::Echo::new());
         let stream = fixture.world.connect(address.port(), 1);
-        fixture.world.says(stream, b"hello");
+        fixture.world.peer_sends(stream, b"hello");
         for _ in 0..5 {
             fixture.world.reactor().turn(None).unwrap();
         }
-        assert_eq!(fixture.world.hears(stream), b"hello");
+        assert_eq!(fixture.world.peer_receives_all(stream), b"hello");
         assert!(fixture.peer_receives().len() >= 5);
         fixture.world.stop();
     });
@@ -347,12 +347,12 @@ fn panic_in_a_callback_cancels_its_requests() {
                     panic!("on purpose");
                 }
             });
-            fixture.world.live(5);
+            fixture.world.run_for(5);
             if matches!(bad, Callback::ErrorReceived(_)) {
                 let client = fixture.client;
-                fixture.world.kernel().report_to_datagrams(client, errno::ECONNREFUSED);
+                fixture.world.kernel().report_icmp_error(client, errno::ECONNREFUSED);
             }
-            fixture.world.live(10);
+            fixture.world.run_for(10);
             let expected =
                 if bad == Callback::Opened { vec![bad] } else { vec![Callback::Opened, bad] };
             assert_eq!(fixture.take_calls(), expected);
@@ -361,7 +361,7 @@ fn panic_in_a_callback_cancels_its_requests() {
                 (1, vec![b"before".to_vec()])
             );
             fixture.peer_sends(b"next");
-            fixture.world.settle();
+            fixture.world.run_until_blocked();
             assert_eq!(fixture.take_calls(), [Callback::Received(b"next".to_vec())]);
             fixture.world.stop();
         }
@@ -375,7 +375,7 @@ fn server_sends_unasked_to_named_peers_and_answers_others_in_between() {
     for_each_seed(|seed| {
         let mut world = World::new(seed, Limits::default(), Faults::default());
         let peers = [1, 2, 3].map(|number| SocketAddr::from(([10, 0, 0, 9], number)));
-        peers.iter().for_each(|&peer| world.kernel().open_mailbox(peer));
+        peers.iter().for_each(|&peer| world.kernel().bind_peer(peer));
         let act = move |call: &Callback, replies: &mut Replies<'_>| match call {
             Callback::Opened | Callback::TimerExpired => {
                 replies.send_to(peers[0], b"tick ");
@@ -390,12 +390,12 @@ fn server_sends_unasked_to_named_peers_and_answers_others_in_between() {
             }
             Callback::Writable | Callback::ErrorReceived(_) => {}
         };
-        let server = world.answer(DATAGRAMS, RecordingProtocol { act, calls: Rc::default() });
-        world.live(100);
+        let server = world.serve_datagrams(DATAGRAMS, RecordingProtocol { act, calls: Rc::default() });
+        world.run_for(100);
         world.kernel().peer_sends_datagram(peers[2], server, b"request".to_vec());
-        world.live(1_000);
+        world.run_for(1_000);
         let received = peers.map(|peer| {
-            std::iter::from_fn(|| world.kernel().take_mail(peer)).collect::<Vec<_>>().concat()
+            std::iter::from_fn(|| world.kernel().peer_receives_datagram(peer)).collect::<Vec<_>>().concat()
         });
         assert_eq!(received[0], b"tick tock extra tick tock tick tock ");
         assert_eq!((&received[1][..], &received[2][..]), (&b"tick tick tick "[..], &b"onetwo"[..]));
@@ -411,12 +411,12 @@ fn send_without_a_recipient_is_counted_and_send_to_another_peer_panics() {
         let mut world = World::new(seed, Limits::default(), Faults::default());
         let recording =
             |act: fn(&Callback, &mut Replies<'_>)| RecordingProtocol { act, calls: Rc::default() };
-        world.answer(DATAGRAMS, recording(|_, replies| replies.send(b"hello")));
+        world.serve_datagrams(DATAGRAMS, recording(|_, replies| replies.send(b"hello")));
         world
             .reactor()
             .connect_datagram(peer(7), recording(|_, replies| replies.send_to(peer(8), b"hello")))
             .unwrap();
-        world.settle();
+        world.run_until_blocked();
         let stats = world.stats();
         assert_eq!((stats.datagrams_unsent, stats.panics, stats.datagrams_out), (1, 1, 0));
         world.stop();

@@ -89,7 +89,7 @@ fn host() -> SocketAddr {
 }
 
 /// A host that accepts the connection after 20 ms.
-const ACCEPTS: Host = Host::Answers { after_us: 20_000, room_max: 1 << 20 };
+const ACCEPTS: Host = Host::Accepts { after_us: 20_000, buffer_bytes: 1 << 20 };
 
 /// A world with one peer, which is connected to a `Connector`.
 struct ConnectFixture {
@@ -118,7 +118,7 @@ impl ConnectFixture {
             action,
         });
         let peer = world.connect(FRONT, 1);
-        world.settle();
+        world.run_until_blocked();
         ConnectFixture { world, peer, observed }
     }
 
@@ -129,8 +129,8 @@ impl ConnectFixture {
 
     /// Has the peer send `byte`, for which `Connector` connects to the host.
     fn connect(&mut self, byte: u8) {
-        self.world.says(self.peer, &[byte]);
-        self.world.settle();
+        self.world.peer_sends(self.peer, &[byte]);
+        self.world.run_until_blocked();
     }
 
     /// The stream to the host.
@@ -145,7 +145,7 @@ impl ConnectFixture {
 
     /// Why the connection to the host has ended, if it has.
     fn close_reason(&self) -> Option<CloseReason> {
-        self.world.ledger.borrow().ending_of(host())
+        self.world.ledger.borrow().close_reason_of(host())
     }
 
     fn notifications(&self) -> Vec<Notification> {
@@ -161,7 +161,7 @@ impl ConnectFixture {
                 self.world.kernel().fail(stream, errno::ECONNRESET);
             }
         }
-        self.world.settle();
+        self.world.run_until_blocked();
         self.world.stop();
     }
 }
@@ -179,18 +179,18 @@ fn successful_connect_opens_its_protocol_and_notifies_its_originator() {
         (vec![], 0),
         "not connected yet"
     );
-    fixture.world.live(20);
+    fixture.world.run_for(20);
     assert_eq!(
         (fixture.notifications(), fixture.observed.borrow().opened),
         (vec![Notification::Connected], 1)
     );
     let stream = fixture.outbound_stream();
-    assert_eq!(fixture.world.hears(stream), b"hello");
-    fixture.world.says(stream, b"and hello to you");
-    fixture.world.settle();
+    assert_eq!(fixture.world.peer_receives_all(stream), b"hello");
+    fixture.world.peer_sends(stream, b"and hello to you");
+    fixture.world.run_until_blocked();
     assert_eq!(fixture.observed.borrow().received, b"and hello to you");
     fixture.world.kernel().peer_closes(stream);
-    fixture.world.settle();
+    fixture.world.run_until_blocked();
     assert_eq!(fixture.close_reason(), Some(CloseReason::Finished));
     assert_eq!((fixture.world.stats().connected, fixture.world.stats().connects_failed), (1, 0));
     fixture.end();
@@ -205,9 +205,9 @@ fn bytes_sent_before_the_connect_completes_wait_and_are_sent_first() {
     fixture.connect(b'x');
     let id = fixture.observed.borrow().last_id.unwrap();
     assert_eq!(fixture.world.reactor().send_to(id, b"third, "), None);
-    fixture.world.live(20);
+    fixture.world.run_for(20);
     let stream = fixture.outbound_stream();
-    assert_eq!(fixture.world.hears(stream), b"first, second, third, hello");
+    assert_eq!(fixture.world.peer_receives_all(stream), b"first, second, third, hello");
     fixture.end();
 }
 
@@ -219,7 +219,7 @@ fn watermarks_apply_while_the_connect_is_in_progress() {
     });
     fixture.connect(b'x');
     assert_eq!(fixture.notifications(), [Notification::AboveHighWatermark, Notification::Rejected]);
-    fixture.world.live(20);
+    fixture.world.run_for(20);
     assert_eq!(
         fixture.notifications()[2..],
         [Notification::Connected, Notification::BelowLowWatermark]
@@ -241,20 +241,20 @@ fn close_during_a_connect_delivers_what_was_sent_before() {
         });
         fixture.connect(how);
         assert_eq!(fixture.notifications(), [Notification::Closed], "for what was sent too late");
-        fixture.world.live(20);
+        fixture.world.run_for(20);
         assert_eq!(fixture.notifications()[1..], [Notification::Connected]);
         let stream = fixture.outbound_stream();
-        assert_eq!(fixture.world.hears(stream), b"only this, and hello");
-        assert_eq!(fixture.world.kernel().peer_hears(stream, 1), Heard::Fin);
-        fixture.world.says(stream, b"a late answer");
-        fixture.world.settle();
+        assert_eq!(fixture.world.peer_receives_all(stream), b"only this, and hello");
+        assert_eq!(fixture.world.kernel().peer_receives(stream, 1), PeerReceived::Fin);
+        fixture.world.peer_sends(stream, b"a late answer");
+        fixture.world.run_until_blocked();
         let received = fixture.observed.borrow().received.clone();
         assert_eq!(
             received,
             if how == b'f' { &b"a late answer"[..] } else { b"" },
             "only its write side is shut down"
         );
-        fixture.world.live(3000);
+        fixture.world.run_for(3000);
         assert_eq!(fixture.close_reason(), reason);
         fixture.end();
     }
@@ -268,15 +268,15 @@ fn spurious_event_does_not_complete_a_connect() {
     let stream = fixture.outbound_stream();
     let descriptor = fixture.world.kernel().streams[stream].descriptor.unwrap();
     for bits in [IN, OUT, IN | OUT] {
-        fixture.world.kernel().raise_false_alarm(descriptor, bits);
-        fixture.world.settle();
+        fixture.world.kernel().queue_spurious_event(descriptor, bits);
+        fixture.world.run_until_blocked();
         assert_eq!(
             (fixture.observed.borrow().opened, fixture.close_reason()),
             (0, None),
             "{bits:#x}"
         );
     }
-    fixture.world.live(20);
+    fixture.world.run_for(20);
     assert_eq!(fixture.observed.borrow().opened, 1);
     fixture.end();
 }
@@ -301,7 +301,7 @@ fn send_between_the_connect_event_and_its_drive_only_buffers() {
         });
         fixture.connect(b'x');
         let id = fixture.observed.borrow().last_id.unwrap();
-        fixture.world.be_held_up(25);
+        fixture.world.deschedule(25);
         // As `note` does.
         let token = fixture.world.reactor().effects.slot_of(id).unwrap();
         fixture.world.reactor().slots[token].ready.writable = true;
@@ -311,7 +311,7 @@ fn send_between_the_connect_event_and_its_drive_only_buffers() {
         );
         let sends = fixture.world.take_calls().into_iter().filter(|&call| call == "send").count();
         assert_eq!(sends, 0, "the result of the connect has not been read yet");
-        fixture.world.settle();
+        fixture.world.run_until_blocked();
         assert_eq!((fixture.notifications(), fixture.close_reason()), (vec![notification], why));
         fixture.end();
     }
@@ -328,14 +328,14 @@ fn stop_cancels_connects_without_output_and_waits_for_the_others() {
         let mut fixture = ConnectFixture::with_host(behaviour, action);
         fixture.connect(b'x');
         let stream = fixture.outbound_stream();
-        fixture.world.kernel().ring();
-        fixture.world.live(150);
+        fixture.world.kernel().signal_stop();
+        fixture.world.run_for(150);
         match received {
             Some(bytes) => {
-                assert_eq!(fixture.world.hears(stream), bytes);
-                assert_eq!(fixture.world.kernel().peer_hears(stream, 1), Heard::Fin);
+                assert_eq!(fixture.world.peer_receives_all(stream), bytes);
+                assert_eq!(fixture.world.kernel().peer_receives(stream, 1), PeerReceived::Fin);
                 fixture.world.kernel().peer_closes(stream);
-                fixture.world.settle();
+                fixture.world.run_until_blocked();
             }
             None => {
                 assert_eq!(fixture.world.kernel().streams[stream].descriptor, None, "it is closed");
@@ -344,7 +344,7 @@ fn stop_cancels_connects_without_output_and_waits_for_the_others() {
         assert_eq!(fixture.close_reason(), Some(why));
         let peer = fixture.peer;
         fixture.world.kernel().peer_closes(peer);
-        fixture.world.settle();
+        fixture.world.run_until_blocked();
         assert!(fixture.world.reactor().is_stopped());
         assert_eq!(fixture.world.reactor().run().unwrap(), Stopped::Graceful);
         fixture.world.stop();
@@ -359,7 +359,7 @@ fn reactor_connects_before_its_first_turn() {
         (ACCEPTS, None),
         (Host::Unreachable { error: errno::ENETUNREACH }, Some(ErrorKind::NetworkUnreachable)),
     ] {
-        let mut world = World::calm();
+        let mut world = World::without_faults();
         world.kernel().hosts.insert(host(), behaviour);
         let observed = SharedObservations::default();
         let ledger = world.ledger.clone();
@@ -367,15 +367,15 @@ fn reactor_connects_before_its_first_turn() {
         let id = world.reactor().connect(host(), protocol);
         let result = if kind.is_some() { Some(Notification::Closed) } else { None };
         assert_eq!(world.reactor().send_to(id, b"early, "), result);
-        world.live(21);
+        world.run_for(21);
         assert_eq!(observed.borrow().opened, u64::from(kind.is_none()));
-        assert_eq!(ledger.borrow().ending_of(host()), kind.map(CloseReason::ConnectFailed));
+        assert_eq!(ledger.borrow().close_reason_of(host()), kind.map(CloseReason::ConnectFailed));
         if kind.is_none() {
             let stream =
                 world.kernel().streams.iter().position(|stream| stream.peer == host()).unwrap();
-            assert_eq!(world.hears(stream), b"early, hello");
+            assert_eq!(world.peer_receives_all(stream), b"early, hello");
             world.kernel().peer_closes(stream);
-            world.settle();
+            world.run_until_blocked();
         }
         world.stop();
     }

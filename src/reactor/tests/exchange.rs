@@ -1,82 +1,88 @@
-//! Connections that do to each other what the lot decides, and the books that are kept of it.
+//! Connections that act on each other at random, and the log that their messages are checked with.
 //!
-//! A member writes letters to others by name: to those who are there, who have gone, and who have been called and not been
-//! reached yet. It pauses, resumes, finishes, closes and watches them, and calls hosts. Each letter says from whom to whom it is
-//! and which of all between these two. So a peer can hold what it hears against what was written: every letter is heard
-//! whole, once and in order, or its sender is told that it was not taken.
+//! A member of the group sends messages to others by id: to open connections, to closed ones, and
+//! to those that are still being established. It also pauses, resumes, shuts down, closes and
+//! monitors them, and connects to hosts. Each message names its sender, its recipient and its
+//! number between the two:
+//!
+//! ```text
+//!     member 3 ──send_to(5, [3, 5, number, length, text])──► member 5 ──socket──► its peer
+//!        │                                                                            │
+//!        └── sent, rejected, accepted ──────► MessageLog ◄────────── received ────────┘
+//! ```
+//!
+//! Invariant: each message is received whole, once and in order, or its sender is notified that it
+//! was not taken.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::protocols::{is_text, text_of};
+use super::protocols::text_of;
 use super::*;
 use crate::protocol::notification::Notification;
-use crate::testing::simulated::errno;
-use crate::testing::simulated::kernel::Actor;
 
-/// Two members: who writes, and to whom.
+/// The member that sends, and the one that it sends to.
 type Pair = (usize, usize);
 
 #[derive(Default)]
-pub(super) struct Books {
-    /// How many calls the members have had: a turn with one is not for nothing.
+pub(super) struct MessageLog {
+    /// How many callbacks the members have had. A turn that makes one is not empty.
     pub(super) calls: u64,
-    members: Vec<ConnectionId>,
-    /// How many letters have been written.
-    written: BTreeMap<Pair, u32>,
-    /// How many of them have not been taken, as their senders have been told; perhaps one or two too many.
-    refused: BTreeMap<Pair, u32>,
-    /// How many have been taken, at least: the sender has been told all that there is to be told of them.
-    taken: BTreeMap<Pair, u32>,
-    /// How many have been heard by the peer.
-    heard: BTreeMap<Pair, u32>,
-    /// Who has been told that much waits, and not yet that it has drained.
-    above_watermark: BTreeSet<Pair>,
-    /// Who has been called, and whether its caller has been told what came of it.
-    called: BTreeMap<usize, bool>,
-    /// Those whose peers have heard our FIN, and so all that was taken for them.
-    heard_out: BTreeSet<usize>,
+    pub(super) members: Vec<ConnectionId>,
+    /// How many messages have been sent.
+    pub(super) sent: BTreeMap<Pair, u32>,
+    /// How many of them were not taken, as their sender was notified; perhaps one or two too many.
+    pub(super) rejected: BTreeMap<Pair, u32>,
+    /// How many were taken, at least: their sender has had every notification about them.
+    pub(super) accepted: BTreeMap<Pair, u32>,
+    /// How many the peer has received.
+    pub(super) received: BTreeMap<Pair, u32>,
+    /// `AboveHighWatermark` was delivered, and `BelowLowWatermark` not yet.
+    pub(super) above_watermark: BTreeSet<Pair>,
+    /// The members that were begun by `connect`, and whether the result has been delivered.
+    pub(super) connects: BTreeMap<usize, bool>,
+    /// The members whose peers have received our FIN, and so everything before it.
+    pub(super) complete: BTreeSet<usize>,
 }
 
-pub(super) type Shared = Rc<RefCell<Books>>;
+pub(super) type SharedLog = Rc<RefCell<MessageLog>>;
 
-impl Books {
-    /// Everybody has gone: does all agree?
+impl MessageLog {
+    /// Checks the counts against each other, once all connections have ended.
     pub(super) fn check(&self) {
-        for (&(from, to), &heard) in &self.heard {
+        for (&(from, to), &received) in &self.received {
             assert!(
-                heard <= self.written[&(from, to)],
-                "{to} has heard more from {from} than was written"
+                received <= self.sent[&(from, to)],
+                "{to} has received more from {from} than was sent"
             );
         }
-        for (&(from, to), &taken) in &self.taken {
-            let heard = self.heard.get(&(from, to)).copied().unwrap_or(0);
-            let all_is_heard = heard >= taken || !self.heard_out.contains(&to);
+        for (&(from, to), &accepted) in &self.accepted {
+            let received = self.received.get(&(from, to)).copied().unwrap_or(0);
             assert!(
-                all_is_heard,
-                "{to} has heard {heard} of {taken} letters from {from}, and the end"
+                received >= accepted || !self.complete.contains(&to),
+                "{to} has received {received} of {accepted} messages from {from}, and then a FIN"
             );
         }
     }
 
-    pub(super) fn count(&self) -> usize {
+    pub(super) fn member_count(&self) -> usize {
         self.members.len()
     }
 
-    /// How many letters were heard by those who have heard all.
-    pub(super) fn letters_heard_out(&self) -> u32 {
-        self.heard
+    /// How many messages were received by peers that have received everything.
+    pub(super) fn complete_message_count(&self) -> u32 {
+        self.received
             .iter()
-            .filter(|((_, to), _)| self.heard_out.contains(to))
+            .filter(|((_, to), _)| self.complete.contains(to))
             .map(|(_, count)| count)
             .sum()
     }
 }
 
-/// A letter's text, behind its head of 12 bytes.
-fn letter((from, to): Pair, number: u32, length: u16) -> Vec<u8> {
+/// A message: a head of 12 bytes, and a text.
+fn encode_message((from, to): Pair, number: u32, length: u16) -> Vec<u8> {
     let (from, to) = (
-        u16::try_from(from).expect("few are members"),
-        u16::try_from(to).expect("few are members"),
+        u16::try_from(from).expect("a group is small"),
+        u16::try_from(to).expect("a group is small"),
     );
     let mut bytes = [from.to_be_bytes(), to.to_be_bytes()].concat();
     bytes.extend(number.to_be_bytes());
@@ -85,93 +91,108 @@ fn letter((from, to): Pair, number: u32, length: u16) -> Vec<u8> {
     bytes
 }
 
-/// For whose end anybody may ask: it has gone before the first has come.
-const NOBODY: ConnectionId = ConnectionId { slot: 0, generation: 0 };
+/// The id of no connection. Monitoring it is answered with `Closed` at once, but in order behind
+/// every earlier notification: a barrier.
+const BARRIER: ConnectionId = ConnectionId { slot: 0, generation: 0 };
 
-pub(super) struct Member {
+/// A member of the group. Each byte of input, each timer and some notifications make it act at
+/// random.
+pub(super) struct RandomMember {
     number: Option<usize>,
-    books: Shared,
+    log: SharedLog,
     ledger: Rc<RefCell<Ledger>>,
     hosts: Rc<[SocketAddr]>,
     rng: fastrand::Rng,
     length_max: u16,
-    /// How often it still acts unasked: or two whose peers are silent would keep each other alive for long.
-    alarms_left: u32,
-    /// For each question after `NONE` that has not been answered, how many letters had been written to whom. News is told in
-    /// order: so with the answer, what is to be told of those letters has been.
-    asked: VecDeque<Vec<(usize, u32)>>,
+    /// How often it still sets its timer. Without a bound, two members whose peers send nothing
+    /// would keep each other alive for long.
+    timers_left: u32,
+    /// For each barrier that is not answered yet: how many messages had been sent before it, and to
+    /// which member. When the answer comes, every notification about those messages has been
+    /// delivered.
+    barriers: VecDeque<Vec<(usize, u32)>>,
 }
 
-impl Member {
+impl RandomMember {
     pub(super) fn new(
-        books: &Shared,
+        log: &SharedLog,
         ledger: &Rc<RefCell<Ledger>>,
         hosts: &Rc<[SocketAddr]>,
         mut rng: fastrand::Rng,
-    ) -> Member {
+    ) -> RandomMember {
         let length_max = [10, 300, 3_000, 20_000][rng.usize(..4)];
-        let (books, ledger, hosts) = (books.clone(), ledger.clone(), hosts.clone());
-        Member {
+        let (log, ledger, hosts) = (log.clone(), ledger.clone(), hosts.clone());
+        RandomMember {
             number: None,
-            books,
+            log,
             ledger,
             hosts,
             rng,
             length_max,
-            alarms_left: 60,
-            asked: VecDeque::new(),
+            timers_left: 60,
+            barriers: VecDeque::new(),
         }
     }
 
-    /// Does something to somebody, perhaps to itself.
+    /// Does something to a random member, perhaps to itself.
     fn act(&mut self, cx: &mut Context<'_>) {
         let own = self.number.expect("it has been opened");
-        let books = self.books.clone();
-        let mut books = books.borrow_mut();
-        books.calls += 1;
-        let other = self.rng.usize(..books.members.len());
-        let id = books.members[other];
+        let log = self.log.clone();
+        let mut log = log.borrow_mut();
+        log.calls += 1;
+        let other = self.rng.usize(..log.members.len());
+        let id = log.members[other];
         match self.rng.u8(..100) {
             0..5 => cx.pause(id),
             5..10 => cx.resume(id),
             10..14 => cx.monitor(id),
             14..15 => cx.shutdown_write(id),
             15..16 => cx.close(id),
-            16..20 if books.members.len() < 15 => {
-                let number = books.members.len();
+            16..20 if log.members.len() < 15 => {
+                let number = log.members.len();
                 let host = self.hosts[self.rng.usize(..self.hosts.len())];
-                let called = Member {
+                let member = RandomMember {
                     number: Some(number),
-                    ..Member::new(&self.books, &self.ledger, &self.hosts, self.rng.fork())
+                    ..RandomMember::new(&self.log, &self.ledger, &self.hosts, self.rng.fork())
                 };
-                let id = cx.connect(host, Witnessed::new(called, host, &self.ledger));
-                books.members.push(id);
-                books.called.insert(number, false);
+                let id = cx.connect(host, Witnessed::new(member, host, &self.ledger));
+                log.members.push(id);
+                log.connects.insert(number, false);
             }
-            20..25 => cx.send_to_all(books.members.clone(), b""),
+            20..25 => cx.send_to_all(log.members.clone(), b""),
             _ => {
-                let number = books.written.entry((own, other)).or_default();
+                let number = log.sent.entry((own, other)).or_default();
                 *number += 1;
-                cx.send_to(id, &letter((own, other), *number, self.rng.u16(..=self.length_max)));
+                let length = self.rng.u16(..=self.length_max);
+                cx.send_to(id, &encode_message((own, other), *number, length));
             }
         }
         if self.rng.u8(..4) == 0 {
-            let written = books.written.iter().filter(|((from, _), _)| *from == own);
-            self.asked.push_back(written.map(|(&(_, to), &count)| (to, count)).collect());
-            cx.monitor(NOBODY);
+            let sent = log.sent.iter().filter(|((from, _), _)| *from == own);
+            self.barriers.push_back(sent.map(|(&(_, to), &count)| (to, count)).collect());
+            cx.monitor(BARRIER);
+        }
+    }
+
+    /// The barrier is answered: messages sent before it, and not reported by now, were taken.
+    fn pass_barrier(&mut self, own: usize) {
+        let mut log = self.log.borrow_mut();
+        for (to, sent) in self.barriers.pop_front().expect("it has set a barrier") {
+            let rejected = log.rejected.get(&(own, to)).copied().unwrap_or(0);
+            log.accepted.insert((own, to), sent.saturating_sub(rejected));
         }
     }
 }
 
-impl Protocol for Member {
+impl Protocol for RandomMember {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
         let own = *self.number.get_or_insert_with(|| {
-            let mut books = self.books.borrow_mut();
-            books.members.push(cx.id());
-            books.members.len() - 1
+            let mut log = self.log.borrow_mut();
+            log.members.push(cx.id());
+            log.members.len() - 1
         });
-        assert_eq!(self.books.borrow().members[own], cx.id());
-        cx.send(&letter((own, own), 0, 0)); // who it is
+        assert_eq!(self.log.borrow().members[own], cx.id());
+        cx.send(&encode_message((own, own), 0, 0)); // so that the peer knows the member's number
         cx.set_timer(Duration::from_millis(self.rng.u64(1..1000)));
         Next::Continue
     }
@@ -189,42 +210,44 @@ impl Protocol for Member {
         Next::Unchanged
     }
 
-    fn notified(&mut self, about: ConnectionId, news: Notification, cx: &mut Context<'_>) -> Next {
+    fn notified(
+        &mut self,
+        about: ConnectionId,
+        notification: Notification,
+        cx: &mut Context<'_>,
+    ) -> Next {
         let own = self.number.expect("it has been opened");
-        self.books.borrow_mut().calls += 1;
-        if about == NOBODY {
-            assert_eq!(news, Notification::Closed);
-            let mut books = self.books.borrow_mut();
-            for (to, written) in self.asked.pop_front().expect("it has asked") {
-                let refused = books.refused.get(&(own, to)).copied().unwrap_or(0);
-                books.taken.insert((own, to), written.saturating_sub(refused));
-            }
+        self.log.borrow_mut().calls += 1;
+        if about == BARRIER {
+            assert_eq!(notification, Notification::Closed);
+            self.pass_barrier(own);
             return Next::Unchanged;
         }
         {
-            let mut books = self.books.borrow_mut();
-            let other = books
+            let mut log = self.log.borrow_mut();
+            let other = log
                 .members
                 .iter()
                 .position(|&member| member == about)
-                .expect("nobody else is known");
-            match news {
+                .expect("only members are known");
+            match notification {
                 Notification::AboveHighWatermark => {
-                    assert!(books.above_watermark.insert((own, other)), "told once");
+                    assert!(log.above_watermark.insert((own, other)), "delivered twice");
                 }
                 Notification::BelowLowWatermark => {
                     assert!(
-                        books.above_watermark.remove(&(own, other)),
-                        "only after `AboveHighWatermark`"
+                        log.above_watermark.remove(&(own, other)),
+                        "it comes only after `AboveHighWatermark`"
                     );
                 }
                 Notification::Connected | Notification::ConnectFailed(_) => {
-                    let was_told = books.called.insert(other, true);
-                    assert_eq!(was_told, Some(false), "told once, and nobody else's call");
+                    let was_delivered = log.connects.insert(other, true);
+                    assert_eq!(was_delivered, Some(false), "once, and only of a connect");
                 }
-                Notification::Rejected => panic!("nobody writes so much"),
-                // Mostly of a letter. Of who was watched, called, or over the mark, it may come once more.
-                Notification::Closed => *books.refused.entry((own, other)).or_default() += 1,
+                Notification::Rejected => panic!("messages are too short to be rejected"),
+                // Mostly of a message. It may also come once more for a connection that was
+                // monitored, connected to, or above its watermark.
+                Notification::Closed => *log.rejected.entry((own, other)).or_default() += 1,
             }
         }
         if self.rng.u8(..8) == 0 {
@@ -235,193 +258,10 @@ impl Protocol for Member {
 
     fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
         self.act(cx);
-        self.alarms_left -= 1;
-        if self.alarms_left > 0 {
+        self.timers_left -= 1;
+        if self.timers_left > 0 {
             cx.set_timer(Duration::from_millis(self.rng.u64(1..1000)));
         }
-        Next::Continue // whoever had paused it
-    }
-}
-
-/// The peer of a member: says something, which makes the member do something, and hears letters.
-pub(super) struct Mate {
-    pub(super) books: Shared,
-    /// Where it connects from, and to; or the stream to a host, which is there.
-    pub(super) place: Result<usize, (SocketAddr, SocketAddr)>,
-    pub(super) left: usize,
-    pub(super) hear_max: usize,
-    pub(super) delay_us_max: u64,
-    pub(super) farewell: Farewell,
-    pub(super) has_finished: bool,
-    pub(super) patience: u32,
-    pub(super) partial: Vec<u8>,
-    /// Whose peer it is, once it has been told.
-    pub(super) member: Option<usize>,
-}
-
-/// How a mate goes when it has said all.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Farewell {
-    /// With its FIN, and hears on.
-    Finish,
-    /// The same, but when it has waited for ours for a while.
-    Wait,
-    Close,
-    Reset,
-    Vanish,
-}
-
-impl Mate {
-    fn hear(&mut self, bytes: &[u8]) {
-        self.partial.extend_from_slice(bytes);
-        let mut rest = &self.partial[..];
-        while let Some((head, behind)) = rest.split_first_chunk::<12>() {
-            let [a, b, c, d, number @ .., e, f, g, h] = *head;
-            let (from, to) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-            let (number, length) =
-                (u32::from_be_bytes(number), u32::from_be_bytes([e, f, g, h]) as usize);
-            let Some(text) = behind.get(..length) else { break };
-            assert!(
-                is_text(from, number as usize, text),
-                "the text of letter {number} from {from} to {to}"
-            );
-            let member = *self.member.get_or_insert(to.into());
-            assert_eq!(member, usize::from(to), "a letter for somebody else, from {from}");
-            if number > 0 {
-                let mut books = self.books.borrow_mut();
-                let heard = books.heard.entry((from.into(), to.into())).or_default();
-                *heard += 1;
-                assert_eq!(number, *heard, "the next letter from {from} to {to}");
-            }
-            rest = &behind[length..];
-        }
-        self.partial = rest.to_vec();
-    }
-}
-
-impl Actor for Mate {
-    fn act(&mut self, kernel: &mut Kernel) -> Option<u64> {
-        let stream = match self.place {
-            Ok(stream) => stream,
-            Err((peer, server)) => {
-                let room_max = [500, 5_000, 60_000][kernel.rng.usize(..3)];
-                let stream = kernel.connect(peer, server, room_max)?;
-                self.place = Ok(stream);
-                stream
-            }
-        };
-        while self.left > 0 && kernel.rng.bool() {
-            let count = kernel.rng.usize(1..=self.left.min(20));
-            kernel.peer_sends(stream, &vec![b'x'; count]);
-            self.left -= count;
-        }
-        self.patience -= u32::from(self.left == 0 && self.patience > 0);
-        if self.left == 0 && self.patience == 0 && !self.has_finished {
-            self.has_finished = true;
-            match self.farewell {
-                Farewell::Finish | Farewell::Wait => kernel.peer_finishes(stream),
-                Farewell::Close => kernel.peer_closes(stream),
-                Farewell::Reset => kernel.fail(stream, errno::ECONNRESET),
-                Farewell::Vanish => {}
-            }
-            if matches!(self.farewell, Farewell::Close | Farewell::Reset | Farewell::Vanish) {
-                return None;
-            }
-        }
-        let count_max = kernel.rng.usize(1..=self.hear_max);
-        match kernel.peer_hears(stream, count_max) {
-            Heard::Bytes(bytes) => self.hear(&bytes),
-            Heard::Nothing => {}
-            Heard::Fin => {
-                let is_well = !kernel.is_stopping && !kernel.streams[stream].was_hurt;
-                assert!(
-                    self.partial.is_empty() || !is_well,
-                    "the end comes within a letter: {}",
-                    self.plight()
-                );
-                self.books.borrow_mut().heard_out.extend(self.member.filter(|_| is_well));
-                kernel.peer_closes(stream);
-                return None;
-            }
-            Heard::Reset => {
-                kernel.peer_closes(stream);
-                return None;
-            }
-        }
-        Some(kernel.rng.u64(..=self.delay_us_max))
-    }
-
-    fn plight(&self) -> String {
-        format!(
-            "{:?} of {:?} has {} left and {} of a letter",
-            self.farewell,
-            self.member,
-            self.left,
-            self.partial.len()
-        )
-    }
-}
-
-/// Gives each stream to a host a mate there, until all have gone.
-pub(super) struct Household {
-    pub(super) books: Shared,
-    pub(super) seen: usize,
-}
-
-impl Actor for Household {
-    fn act(&mut self, kernel: &mut Kernel) -> Option<u64> {
-        for stream in self.seen..kernel.streams.len() {
-            let name_is = kernel.hosts.contains_key(&kernel.streams[stream].peer);
-            if name_is && kernel.streams[stream].is_connecting {
-                break; // those behind it can wait
-            }
-            self.seen = stream + 1;
-            if name_is && kernel.streams[stream].descriptor.is_some() {
-                kernel.streams[stream].may_be_paused = true;
-                let mate = Mate::draw(kernel, &self.books, Ok(stream));
-                kernel.add(mate, 0);
-            }
-        }
-        // While it acts itself, it is not among those who are not done.
-        let is_over = kernel.plights().is_empty()
-            && kernel.streams.iter().all(|stream| stream.descriptor.is_none());
-        (!is_over).then_some(20_000)
-    }
-
-    fn plight(&self) -> String {
-        format!("the hosts have let in {}", self.seen)
-    }
-}
-
-impl Mate {
-    pub(super) fn draw(
-        kernel: &mut Kernel,
-        books: &Shared,
-        place: Result<usize, (SocketAddr, SocketAddr)>,
-    ) -> Mate {
-        let rng = &mut kernel.rng;
-        let farewell = match rng.u8(..10) {
-            0 => Farewell::Close,
-            1 => Farewell::Reset,
-            2 => Farewell::Vanish,
-            3 | 4 => Farewell::Wait,
-            _ => Farewell::Finish,
-        };
-        let (left, hear_max) = (rng.usize(0..60), [300, 5_000, 200_000][rng.usize(..3)]);
-        let delay_us_max = [100, 2_000, 20_000][rng.usize(..3)];
-        let patience = if matches!(farewell, Farewell::Wait) { 100 } else { 0 };
-        let (books, partial) = (books.clone(), Vec::new());
-        Mate {
-            books,
-            place,
-            left,
-            hear_max,
-            delay_us_max,
-            farewell,
-            has_finished: false,
-            patience,
-            partial,
-            member: None,
-        }
+        Next::Continue // ends a pause, whichever member asked for it
     }
 }

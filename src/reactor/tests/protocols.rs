@@ -1,4 +1,7 @@
-//! What the simulated peers talk to.
+//! The protocols that the simulated peers are served by, and the ledger of how connections ended.
+//!
+//! Everything that is sent is taken from a few endless texts, in which no stretch of a few bytes
+//! looks like another. So a lost, repeated or misplaced byte is always noticed.
 
 use std::sync::LazyLock;
 
@@ -9,13 +12,14 @@ use crate::http::response::Response;
 use crate::http::status::Status;
 use crate::protocol::notification::Notification;
 
-/// Bytes in which no stretch of a few looks like another.
+/// Random bytes, of which the texts are made.
 static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut rng = fastrand::Rng::with_seed(7);
     std::iter::repeat_with(|| rng.u8(..)).take(65_521).collect()
 });
 
-/// Calls `with` on the bytes `position..position + count` of the endless text that has the number `tag`, slice by slice.
+/// Calls `with` on the bytes `position..position + count` of the endless text `tag`, slice by
+/// slice.
 pub(super) fn text(tag: u16, position: usize, count: usize, mut with: impl FnMut(&[u8])) {
     let (mut at, mut left) = ((usize::from(tag) * 977 + position) % PATTERN.len(), count);
     while left > 0 {
@@ -32,7 +36,7 @@ pub(super) fn text_of(tag: u16, position: usize, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// Are `bytes` those of the text `tag` from `position` on?
+/// Returns whether `bytes` are those of the text `tag` from `position` on.
 pub(super) fn is_text(tag: u16, position: usize, bytes: &[u8]) -> bool {
     let (mut at, mut is_same) = (0, true);
     text(tag, position, bytes.len(), |slice| {
@@ -42,21 +46,22 @@ pub(super) fn is_text(tag: u16, position: usize, bytes: &[u8]) -> bool {
     is_same
 }
 
-/// How each conversation has ended.
+/// The protocols that were made, each with its peer and, once it was closed, the reason.
 #[derive(Default)]
 pub(super) struct Ledger {
-    pub(super) endings: Vec<Option<CloseReason>>,
+    pub(super) close_reasons: Vec<Option<CloseReason>>,
     pub(super) peers: Vec<SocketAddr>,
 }
 
 impl Ledger {
-    pub(super) fn ending_of(&self, peer: SocketAddr) -> Option<CloseReason> {
+    pub(super) fn close_reason_of(&self, peer: SocketAddr) -> Option<CloseReason> {
         let number = self.peers.iter().position(|&other| other == peer)?;
-        self.endings[number]
+        self.close_reasons[number]
     }
 }
 
-/// A protocol that must be told of its end once, and of nothing after that.
+/// A protocol with an entry in the ledger. Checks that `closed` is called once, and nothing after
+/// it.
 pub(super) struct Witnessed<P> {
     protocol: P,
     number: usize,
@@ -65,78 +70,86 @@ pub(super) struct Witnessed<P> {
 
 impl<P> Witnessed<P> {
     pub(super) fn new(protocol: P, peer: SocketAddr, ledger: &Rc<RefCell<Ledger>>) -> Witnessed<P> {
-        let number = ledger.borrow().endings.len();
-        ledger.borrow_mut().endings.push(None);
+        let number = ledger.borrow().close_reasons.len();
+        ledger.borrow_mut().close_reasons.push(None);
         ledger.borrow_mut().peers.push(peer);
         Witnessed { protocol, number, ledger: ledger.clone() }
     }
 
-    fn is_told(&mut self) -> &mut P {
-        assert_eq!(self.ledger.borrow().endings[self.number], None, "nothing comes after the end");
+    /// The protocol, which has not been closed.
+    fn protocol(&mut self) -> &mut P {
+        let closed = self.ledger.borrow().close_reasons[self.number];
+        assert_eq!(closed, None, "no call comes after closed()");
         &mut self.protocol
     }
 }
 
 impl<P: Protocol> Protocol for Witnessed<P> {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
-        self.is_told().opened(cx)
+        self.protocol().opened(cx)
     }
 
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
-        assert!(!input.is_empty(), "there is something to hear");
-        self.is_told().advance(input, cx)
+        assert!(!input.is_empty(), "advance() is called with input");
+        self.protocol().advance(input, cx)
     }
 
     fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
-        self.is_told().eof(rest, cx)
+        self.protocol().eof(rest, cx)
     }
 
     fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
-        self.is_told().output_low(cx)
+        self.protocol().output_low(cx)
     }
 
-    fn notified(&mut self, about: ConnectionId, news: Notification, cx: &mut Context<'_>) -> Next {
-        self.is_told().notified(about, news, cx)
+    fn notified(
+        &mut self,
+        about: ConnectionId,
+        notification: Notification,
+        cx: &mut Context<'_>,
+    ) -> Next {
+        self.protocol().notified(about, notification, cx)
     }
 
     fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
-        self.is_told().timer_expired(cx)
+        self.protocol().timer_expired(cx)
     }
 
     fn closed(&mut self, why: CloseReason) {
-        self.is_told().closed(why);
-        self.ledger.borrow_mut().endings[self.number] = Some(why);
+        self.protocol().closed(why);
+        self.ledger.borrow_mut().close_reasons[self.number] = Some(why);
     }
 }
 
-/// Long answers, piece by piece. An order has four bytes: how many milliseconds to think, and how many bytes are wanted.
-/// What follows the peer's FIN is a farewell.
-pub(super) struct Feeder {
+/// Sends long replies in chunks, and pauses between them. After the peer's FIN it sends a trailer.
+///
+/// A request has four bytes: for how many milliseconds to wait, and how many bytes to send.
+pub(super) struct BulkServer {
     pub(super) tag: u16,
-    /// The bytes that it says at once.
-    pub(super) piece: usize,
+    /// The bytes that it sends in one call.
+    pub(super) chunk_bytes: usize,
     position: usize,
     left: usize,
 }
 
-impl Feeder {
-    pub(super) fn new(tag: u16, piece: usize) -> Feeder {
-        Feeder { tag, piece, position: 0, left: 0 }
+impl BulkServer {
+    pub(super) fn new(tag: u16, chunk_bytes: usize) -> BulkServer {
+        BulkServer { tag, chunk_bytes, position: 0, left: 0 }
     }
 
-    pub(super) fn order(think_ms: u8, count: usize) -> Vec<u8> {
-        let mut order = u32::try_from(count).expect("an order is small").to_be_bytes();
-        assert_eq!(order[0], 0);
-        order[0] = think_ms;
-        order.to_vec()
+    pub(super) fn request(wait_ms: u8, count: usize) -> Vec<u8> {
+        let mut request = u32::try_from(count).expect("a reply is short").to_be_bytes();
+        assert_eq!(request[0], 0);
+        request[0] = wait_ms;
+        request.to_vec()
     }
 
-    pub(super) fn farewell(tag: u16) -> usize {
+    pub(super) fn trailer_bytes(tag: u16) -> usize {
         usize::from(tag) * 1721 % 60_000
     }
 
-    fn feed(&mut self, cx: &mut Context<'_>) -> Next {
-        let count = self.left.min(self.piece);
+    fn send_chunk(&mut self, cx: &mut Context<'_>) -> Next {
+        let count = self.left.min(self.chunk_bytes);
         text(self.tag, self.position, count, |slice| cx.send(slice));
         self.position += count;
         self.left -= count;
@@ -144,15 +157,15 @@ impl Feeder {
     }
 }
 
-impl Protocol for Feeder {
+impl Protocol for BulkServer {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
-        assert_eq!(self.left, 0, "nothing is heard while it speaks");
-        let Some(&[think_ms, high, middle, low]) = input.first_chunk() else {
+        assert_eq!(self.left, 0, "no input is fed while it has paused");
+        let Some(&[wait_ms, high, middle, low]) = input.first_chunk() else {
             return Advance::need_more();
         };
         self.left = u32::from_be_bytes([0, high, middle, low]) as usize;
-        let next = match think_ms {
-            0 => self.feed(cx),
+        let next = match wait_ms {
+            0 => self.send_chunk(cx),
             ms => {
                 cx.set_timer(Duration::from_millis(u64::from(ms)));
                 Next::Pause
@@ -162,25 +175,25 @@ impl Protocol for Feeder {
     }
 
     fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
-        assert!(rest.len() < 4 && self.left == 0, "all whole orders have been taken");
-        self.left = Feeder::farewell(self.tag);
-        self.feed(cx)
+        assert!(rest.len() < 4 && self.left == 0, "all whole requests have been consumed");
+        self.left = BulkServer::trailer_bytes(self.tag);
+        self.send_chunk(cx)
     }
 
     fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
-        assert!(self.left > 0, "it has paused because there is more");
-        self.feed(cx)
+        assert!(self.left > 0, "it has paused because there is more to send");
+        self.send_chunk(cx)
     }
 
     fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
-        self.feed(cx)
+        self.send_chunk(cx)
     }
 }
 
-/// `/7/300` is 300 bytes of the text that has the number 7.
-pub(super) struct Library;
+/// Answers a request for `/7/300` with 300 bytes of text 7.
+pub(super) struct TextResponder;
 
-impl Responder for Library {
+impl Responder for TextResponder {
     fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
         let path = std::str::from_utf8(request.path()).unwrap_or_default();
         let mut parts = path.split('/').skip(1);
@@ -195,42 +208,56 @@ impl Responder for Library {
     }
 }
 
-/// One side of a proxy: all that comes goes to the other, and so does the end.
-pub(super) struct Side {
-    /// Whom to call; `None` for the side that is called.
+/// One side of a proxy: relays its input, and the end of it, to the other side.
+pub(super) struct ProxySide {
+    /// The host to connect to. `None` on the side that is connected to it.
     pub(super) upstream: Option<SocketAddr>,
     pub(super) other: Option<ConnectionId>,
     pub(super) ledger: Rc<RefCell<Ledger>>,
 }
 
-impl Protocol for Side {
+impl ProxySide {
+    fn other(&self) -> ConnectionId {
+        self.other.expect("each side is made or opened with the id of the other")
+    }
+}
+
+impl Protocol for ProxySide {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
         if let Some(upstream) = self.upstream {
-            let side = Side { upstream: None, other: Some(cx.id()), ledger: self.ledger.clone() };
+            let ledger = self.ledger.clone();
+            let side = ProxySide { upstream: None, other: Some(cx.id()), ledger };
             self.other = Some(cx.connect(upstream, Witnessed::new(side, upstream, &self.ledger)));
         }
-        cx.monitor(self.other.expect("both are named"));
+        cx.monitor(self.other());
         Next::Continue
     }
 
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
-        cx.send_to(self.other.expect("both are named"), input);
+        cx.send_to(self.other(), input);
         Advance::consumed(input.len())
     }
 
     fn eof(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
-        cx.shutdown_write(self.other.expect("both are named"));
+        cx.shutdown_write(self.other());
         Next::Pause
     }
 
-    fn notified(&mut self, about: ConnectionId, news: Notification, _: &mut Context<'_>) -> Next {
+    fn notified(
+        &mut self,
+        about: ConnectionId,
+        notification: Notification,
+        _: &mut Context<'_>,
+    ) -> Next {
         assert_eq!(Some(about), self.other);
-        match news {
+        match notification {
             Notification::Connected => Next::Unchanged,
             Notification::AboveHighWatermark => Next::Pause,
             Notification::BelowLowWatermark => Next::Continue,
             Notification::Closed | Notification::ConnectFailed(_) => Next::Close,
-            Notification::Rejected => panic!("who pauses above the mark is never refused"),
+            Notification::Rejected => {
+                panic!("it pauses above the high watermark, so nothing is rejected")
+            }
         }
     }
 }

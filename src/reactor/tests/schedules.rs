@@ -1,13 +1,18 @@
-//! Schedules drawn by lot.
+//! Random schedules: a seed draws the peers, what they send, how they behave, and the faults.
 //!
-//! A seed decides everything: who comes and when, what they say and how fast, what goes wrong. What must hold, whatever the
-//! seed, is said where it is looked at: in the ears of the peers (every answer exact and in order), in the kernel (nobody is
-//! left unserved, nothing spins, sleeps for ever or outlives its time) and in `World::stop` (nothing is left).
+//! Whatever the seed, the same things must hold, and each is checked where it can be seen:
+//!
+//! ```text
+//!     by the peers    every reply arrives exact, in order and in time     peers, traffic
+//!     by the kernel   no socket is left unserved; the loop does not spin,
+//!                     does not sleep for ever, and closes what is idle    kernel/checks.rs
+//!     at the stop     no slot, deadline, effect or descriptor is left     World::stop
+//! ```
 //!
 //! ```text
 //! cargo test schedules                         the first few thousand seeds
-//! REACTOR_SEED=17 cargo test schedules         that one, with every call told
-//! REACTOR_SEEDS=1000000 cargo test schedules   so many, from REACTOR_SEEDS_FROM on (`scripts/soak` does this)
+//! REACTOR_SEED=17 cargo test schedules         this one, with a trace of every call
+//! REACTOR_SEEDS=1000000 cargo test schedules   so many, from REACTOR_SEEDS_FROM on (scripts/soak)
 //! ```
 
 use std::collections::BTreeMap;
@@ -16,11 +21,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use super::exchange::{Household, Mate, Member, Shared};
-use super::peers::{
-    Correspondent, Farewell, Manner, Mirror, Ringer, Talker, Weather, echo, orders, requests,
-};
-use super::protocols::{Feeder, Library, Side};
+use super::environment::{DatagramPeer, Disturbances, EchoHost, StopSender};
+use super::exchange::{RandomMember, SharedLog};
+use super::exchange_peers::{HostAcceptor, MemberPeer};
+use super::peers::{PeerBehavior, PeerEnding, StreamPeer};
+use super::protocols::{BulkServer, ProxySide, TextResponder};
+use super::traffic::{bulk_traffic, echo_traffic, http_traffic};
 use super::*;
 use crate::echo::Echo;
 use crate::http::protocol::Http;
@@ -29,27 +35,27 @@ use crate::testing::simulated::kernel::Host;
 
 /// How many seeds an ordinary test run tries.
 const SEEDS: u64 = 4000;
-/// The same of those in which connections act on each other, which take longer.
-const EXCHANGES: u64 = 1000;
+/// The same for exchanges between connections. Such a run takes longer.
+const EXCHANGE_SEEDS: u64 = 1000;
 
 const ECHO: u16 = 2000;
-const FEEDER: u16 = 3000;
+const BULK: u16 = 3000;
 const HTTP: u16 = 8080;
 const DATAGRAMS: u16 = 2001;
 const PROXY: u16 = 7000;
-const ROOM: u16 = 4000;
+const GROUP: u16 = 4000;
 
 #[test]
-fn whatever_happens_every_promise_is_kept() {
-    try_seeds(SEEDS, run);
+fn random_schedules_keep_every_invariant() {
+    try_seeds(SEEDS, run_schedule);
 }
 
 #[test]
-fn whatever_connections_do_to_each_other_each_byte_arrives_once_or_its_sender_is_told() {
-    try_seeds(EXCHANGES, exchange);
+fn random_exchanges_deliver_each_message_once_or_report_it() {
+    try_seeds(EXCHANGE_SEEDS, run_exchange);
 }
 
-/// Runs the schedules of so many seeds, or of those that were asked for.
+/// Calls `run` for the first `seeds` seeds, or for those that the environment asks for.
 fn try_seeds(seeds: u64, run: fn(u64, bool)) {
     let number =
         |name: &str| env::var(name).ok().map(|value| value.parse().expect("a seed is a number"));
@@ -83,140 +89,142 @@ fn try_seeds(seeds: u64, run: fn(u64, bool)) {
     });
     assert!(
         failed.is_empty(),
-        "seeds {failed:?} fail; REACTOR_SEED={} cargo test schedules replays one",
+        "seeds {failed:?} failed; REACTOR_SEED={} cargo test schedules replays one",
         failed[0]
     );
 }
 
-/// Whom the proxy calls.
+/// The host to which the proxy connects.
 fn upstream() -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 9], 7))
 }
 
-/// Runs the schedule that `seed` stands for.
-fn run(seed: u64, traces: bool) {
+/// Runs the schedule of one seed: servers, and peers that do not know of each other.
+fn run_schedule(seed: u64, is_traced: bool) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let limits = draw_limits(&mut rng);
     let faults = draw_faults(&mut rng);
     let is_lossless = faults.failed_datagrams == 0 && faults.icmp_errors == 0;
-    // What hurts the stream behind a proxy hurts who is before it, which is not to know.
-    let has_proxy =
-        faults.failed_streams == 0 && faults.failed_watches == 0 && faults.descriptors_max > 100;
+    // A fault on the stream behind a proxy would reach the peer before it, which does not expect
+    // one.
+    let has_proxy = faults.failed_streams == 0
+        && faults.failed_registrations == 0
+        && faults.descriptors_max > 100;
     let has_proxy = has_proxy && limits.connections_max > 200 && rng.u8(..3) == 0;
-    let has_weather = !has_proxy && faults.call_us_max > 0 && rng.bool();
+    let has_disturbances = !has_proxy && faults.call_us_max > 0 && rng.bool();
     let mut world = World::new(seed, limits, faults);
-    world.kernel().traces = traces;
-    world.kernel().tell(|| format!("seed {seed}"));
+    world.kernel().is_traced = is_traced;
+    world.kernel().trace(|| format!("seed {seed}"));
 
     world.serve(ECHO, |_| Echo::new());
-    world.serve(HTTP, |_| Http::new(Library));
-    let piece = rng.usize(1000..100_000);
-    let feeder = world.serve(FEEDER, move |peer| Feeder::new(peer.port(), piece));
-    world.kernel().let_pause(feeder);
+    world.serve(HTTP, |_| Http::new(TextResponder));
+    let chunk_bytes = rng.usize(1000..100_000);
+    let bulk = world.serve(BULK, move |peer| BulkServer::new(peer.port(), chunk_bytes));
+    world.kernel().allow_pauses(bulk);
     let prefix = if rng.bool() { b"echo -> ".to_vec() } else { Vec::new() };
-    let datagrams = world.answer(DATAGRAMS, Echo::with_prefix(prefix.clone()));
+    let datagrams = world.serve_datagrams(DATAGRAMS, Echo::with_prefix(prefix.clone()));
 
     if has_proxy {
         let host =
-            Host::Answers { after_us: rng.u64(..100_000), room_max: rng.usize(500..100_000) };
+            Host::Accepts { after_us: rng.u64(..100_000), buffer_bytes: rng.usize(500..100_000) };
         world.kernel().hosts.insert(upstream(), host);
         let ledger = world.ledger.clone();
-        let proxy = world.serve(PROXY, move |_| Side {
+        let proxy = world.serve(PROXY, move |_| ProxySide {
             upstream: Some(upstream()),
             other: None,
             ledger: ledger.clone(),
         });
-        world.kernel().let_pause(proxy);
+        world.kernel().allow_pauses(proxy);
     }
     let count = if rng.u8(..25) == 0 { rng.u16(20..60) } else { rng.u16(1..6) };
     for number in 1..=count {
         let mut kernel = world.kernel();
-        let talker = draw_talker(&mut rng, &mut kernel, number, has_proxy);
+        let stream_peer = draw_stream_peer(&mut rng, &mut kernel, number, has_proxy);
         let delay_us = if rng.bool() { 0 } else { rng.u64(..50_000) };
-        kernel.add(talker, delay_us);
+        kernel.add(stream_peer, delay_us);
     }
     for number in 0..rng.u16(..3) {
         let peer = SocketAddr::from(([10, 0, 0, 2], 1 + number));
         let count_max = if rng.u8(..8) == 0 { 400 } else { 30 };
-        world.kernel().open_mailbox(peer);
-        let correspondent = Correspondent {
+        world.kernel().bind_peer(peer);
+        let datagram_peer = DatagramPeer {
             server: datagrams,
             peer,
             prefix: prefix.clone(),
             left: rng.usize(1..count_max),
             length_max: [30, 1400, 9000][rng.usize(..3)],
-            is_exact: is_lossless && !has_weather,
-            waiting: Vec::new(),
-            patience: 20,
+            is_lossless: is_lossless && !has_disturbances,
+            unanswered: Vec::new(),
+            waits_left: 20,
         };
-        world.kernel().add(correspondent, rng.u64(..50_000));
+        world.kernel().add(datagram_peer, rng.u64(..50_000));
     }
-    if has_weather {
-        world
-            .kernel()
-            .add(Weather { changes: rng.u32(1..20), datagrams_at: datagrams }, rng.u64(..100_000));
+    if has_disturbances {
+        let disturbances = Disturbances { left: rng.u32(1..20), datagrams_at: datagrams };
+        world.kernel().add(disturbances, rng.u64(..100_000));
     }
     if rng.u8(..8) == 0 {
-        world.kernel().add(Ringer, rng.u64(..500_000));
+        world.kernel().add(StopSender, rng.u64(..500_000));
     }
     if has_proxy {
-        let mirror =
-            Mirror { address: upstream(), owed: BTreeMap::new(), held_max: rng.usize(100..20_000) };
-        world.kernel().add(mirror, 0); // when all are there: it goes with the last of them
+        let held_max = rng.usize(100..20_000);
+        let host = EchoHost { address: upstream(), held: BTreeMap::new(), held_max };
+        world.kernel().add(host, 0); // the last actor: it is done when all others are
     }
-    world.run();
+    world.run_until_quiescent();
     world.stop();
 }
 
-/// The same for members of a room, who act on each other and on hosts that they call (see `exchange`).
-fn exchange(seed: u64, traces: bool) {
+/// The same for a group of connections that act on each other, and on hosts to which they connect.
+fn run_exchange(seed: u64, is_traced: bool) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let limits = Limits { connect_timeout_ms: 5_000, ..draw_limits(&mut rng) };
     let faults = draw_faults(&mut rng);
     let mut world = World::new(seed, limits, faults);
-    world.kernel().traces = traces;
-    world.kernel().tell(|| format!("seed {seed}"));
+    world.kernel().is_traced = is_traced;
+    world.kernel().trace(|| format!("seed {seed}"));
 
     let hosts: Rc<[SocketAddr]> =
         (1..=3).map(|number| SocketAddr::from(([10, 0, 0, 9], number))).collect();
     for &host in &*hosts {
         let after_us = rng.u64(..100_000);
-        let is = match rng.u8(..6) {
+        let behavior = match rng.u8(..6) {
             0 => Host::Fails { after_us, error: errno::EHOSTUNREACH },
             1 => Host::Unreachable { error: errno::ENETUNREACH },
             2 => Host::Silent,
-            _ => Host::Answers { after_us, room_max: [500, 60_000][rng.usize(..2)] },
+            _ => Host::Accepts { after_us, buffer_bytes: [500, 60_000][rng.usize(..2)] },
         };
-        world.kernel().hosts.insert(host, is);
+        world.kernel().hosts.insert(host, behavior);
     }
-    let books = Shared::default();
-    let (shared, ledger) = (books.clone(), world.ledger.clone());
-    let mut lots = rng.fork();
-    let room = world.serve(ROOM, move |_| Member::new(&shared, &ledger, &hosts, lots.fork()));
-    world.kernel().let_pause(room);
+    let log = SharedLog::default();
+    let (shared, ledger) = (log.clone(), world.ledger.clone());
+    let mut members_rng = rng.fork();
+    let group = world
+        .serve(GROUP, move |_| RandomMember::new(&shared, &ledger, &hosts, members_rng.fork()));
+    world.kernel().allow_pauses(group);
     for number in 1..=rng.u16(1..8) {
         let mut kernel = world.kernel();
-        let mate = Mate::draw(&mut kernel, &books, Err((peer(number), room)));
-        kernel.add(mate, rng.u64(..50_000));
+        let member_peer = MemberPeer::draw(&mut kernel, &log, Err((peer(number), group)));
+        kernel.add(member_peer, rng.u64(..50_000));
     }
-    world.kernel().add(Household { books: books.clone(), seen: 0 }, 0);
+    world.kernel().add(HostAcceptor { log: log.clone(), seen: 0 }, 0);
     if rng.u8(..8) == 0 {
-        world.kernel().add(Ringer, rng.u64(..500_000));
+        world.kernel().add(StopSender, rng.u64(..500_000));
     }
-    while !world.kernel().is_deserted() && !world.reactor().is_stopped() {
-        let calls_before = books.borrow().calls;
+    while !world.kernel().is_quiescent() && !world.reactor().is_stopped() {
+        let calls_before = log.borrow().calls;
         world.reactor().turn(None).unwrap();
-        if books.borrow().calls > calls_before {
-            world.kernel().excuse_idleness(); // news may be answered with what causes news
+        if log.borrow().calls > calls_before {
+            world.kernel().forgive_empty_turn(); // it delivered a notification: not an empty turn
         }
-        world.check_polls();
+        world.check_poll_count();
     }
-    books.borrow().check();
-    world.kernel().tell(|| {
+    log.borrow().check();
+    world.kernel().trace(|| {
         format!(
-            "of {} members, {} letters were heard",
-            books.borrow().count(),
-            books.borrow().letters_heard_out()
+            "{} members, {} messages received by peers that received everything",
+            log.borrow().member_count(),
+            log.borrow().complete_message_count()
         )
     });
     world.stop();
@@ -234,80 +242,80 @@ fn draw_limits(rng: &mut fastrand::Rng) -> Limits {
     limits
 }
 
-/// In one schedule of four, time passes only where the loop waits and nothing goes wrong. In the others, each thing goes wrong
-/// in about one of three.
+/// In a quarter of the schedules there is no fault, and time passes only in polls. In the others,
+/// each kind of fault occurs in about one of three.
 fn draw_faults(rng: &mut fastrand::Rng) -> Faults {
     if rng.u8(..4) == 0 {
         return Faults::default();
     }
     let mut often =
-        |in_a_thousand_max: u32| if rng.u8(..3) == 0 { rng.u32(1..=in_a_thousand_max) } else { 0 };
+        |per_mille_max: u32| if rng.u8(..3) == 0 { rng.u32(1..=per_mille_max) } else { 0 };
     let faults = Faults {
         interrupted_polls: often(300),
         interrupted_calls: often(200),
         short_sends: often(500),
         failed_accepts: often(200),
         failed_streams: often(20),
-        failed_watches: often(100),
+        failed_registrations: often(100),
         failed_datagrams: often(200),
         icmp_errors: often(100),
         bad_checksums: often(200),
-        false_alarms: often(300),
-        held_up: often(20),
+        spurious_events: often(300),
+        descheduled: often(20),
         ..Faults::default()
     };
     Faults {
-        refuses_trains: rng.u8(..3) == 0,
+        refuses_gso: rng.u8(..3) == 0,
         shuffles: rng.bool(),
-        events_at_once: if rng.u8(..3) == 0 { rng.usize(1..4) } else { usize::MAX },
+        events_per_poll_max: if rng.u8(..3) == 0 { rng.usize(1..4) } else { usize::MAX },
         call_us_max: [1, 20, 300][rng.usize(..3)],
-        held_up_us_max: if faults.held_up > 0 { rng.u64(1..120_000) } else { 0 },
-        datagram_room: if rng.u8(..3) == 0 { rng.usize(600..20_000) } else { 1 << 20 },
+        descheduled_us_max: if faults.descheduled > 0 { rng.u64(1..120_000) } else { 0 },
+        send_queue_bytes_max: if rng.u8(..3) == 0 { rng.usize(600..20_000) } else { 1 << 20 },
         descriptors_max: if rng.u8(..8) == 0 { rng.usize(7..12) } else { 1 << 20 },
         ..faults
     }
 }
 
-fn draw_talker(
+fn draw_stream_peer(
     rng: &mut fastrand::Rng,
     kernel: &mut Kernel,
     number: u16,
     has_proxy: bool,
-) -> Talker {
-    const FAREWELLS: [Farewell; 8] = [
-        Farewell::Finish,
-        Farewell::Finish,
-        Farewell::Finish,
-        Farewell::CloseWhenContent,
-        Farewell::CloseWhenContent,
-        Farewell::CloseEarly,
-        Farewell::Reset,
-        Farewell::Vanish,
+) -> StreamPeer {
+    const ENDINGS: [PeerEnding; 8] = [
+        PeerEnding::ShutDown,
+        PeerEnding::ShutDown,
+        PeerEnding::ShutDown,
+        PeerEnding::CloseWhenComplete,
+        PeerEnding::CloseWhenComplete,
+        PeerEnding::CloseEarly,
+        PeerEnding::Reset,
+        PeerEnding::Vanish,
     ];
-    let mut farewell = FAREWELLS[rng.usize(..FAREWELLS.len())];
+    let mut ending = ENDINGS[rng.usize(..ENDINGS.len())];
     let total_max =
         if rng.u8(..16) == 0 { rng.usize(10_000..400_000) } else { rng.usize(10..3_000) };
-    let (port, (says, ear)) = match rng.u8(..3) {
-        0 if has_proxy => (PROXY, echo(number, rng.usize(..=total_max))),
-        0 => (ECHO, echo(number, rng.usize(..=total_max))),
-        1 => (FEEDER, orders(kernel, number, total_max, farewell)),
+    let (port, (output, replies)) = match rng.u8(..3) {
+        0 if has_proxy => (PROXY, echo_traffic(number, rng.usize(..=total_max))),
+        0 => (ECHO, echo_traffic(number, rng.usize(..=total_max))),
+        1 => (BULK, bulk_traffic(kernel, number, total_max, ending)),
         _ => {
-            let (says, ear, ending) = requests(kernel, number, total_max);
-            if matches!(farewell, Farewell::Finish | Farewell::CloseWhenContent) {
-                farewell = ending;
+            let (output, replies, http_ending) = http_traffic(kernel, number, total_max);
+            if matches!(ending, PeerEnding::ShutDown | PeerEnding::CloseWhenComplete) {
+                ending = http_ending;
             }
-            (HTTP, (says, ear))
+            (HTTP, (output, replies))
         }
     };
-    let manner = Manner {
-        farewell,
-        piece_max: (says.len() / rng.usize(1..40)).max(1),
-        hear_max: (total_max / rng.usize(1..40)).max(1).max(says.len() / 40),
+    let behavior = PeerBehavior {
+        ending,
+        send_bytes_max: (output.len() / rng.usize(1..40)).max(1),
+        read_bytes_max: (total_max / rng.usize(1..40)).max(1).max(output.len() / 40),
         delay_us_max: [100, 2_000, 20_000][rng.usize(..3)],
-        // What is said behind the end must be said while it still is discarded.
-        naps_us: if farewell == Farewell::HearOut || rng.bool() { 0 } else { 3_000_000 },
-        room_max: [500, 5_000, 60_000, 300_000][rng.usize(..4)],
+        // Such a peer sends behind its last request. It must do so while the server still lingers.
+        breaks_us: if ending == PeerEnding::ReadToFin || rng.bool() { 0 } else { 3_000_000 },
+        buffer_bytes: [500, 5_000, 60_000, 300_000][rng.usize(..4)],
         urgent: if rng.u8(..6) == 0 { 200 } else { 0 },
     };
-    Talker::new(kernel, server(port), peer(number), says, ear, manner)
+    StreamPeer::new(kernel, server(port), peer(number), output, replies, behavior)
 }

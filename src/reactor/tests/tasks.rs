@@ -14,10 +14,10 @@ const ECHO: u16 = 2000;
 
 /// A world that serves echo, a handle of its reactor, and a counter for the tasks.
 fn world_with_handle() -> (World, Handle, Arc<AtomicUsize>) {
-    let mut world = World::calm();
+    let mut world = World::without_faults();
     world.serve(ECHO, |_| Echo::new());
     let handle = world.reactor().handle().unwrap();
-    world.settle();
+    world.run_until_blocked();
     (world, handle, Arc::default())
 }
 
@@ -41,7 +41,7 @@ fn task_wakes_a_sleeping_loop_which_then_sleeps_again() {
     submit_count(&handle, &counter).unwrap();
     world.reactor().turn(None).unwrap(); // without the task it would sleep for ever
     assert_eq!((tasks_run(&counter), world.take_calls()), (1, vec!["poll"]));
-    assert_eq!(world.settle(), 0, "nothing more to do");
+    assert_eq!(world.run_until_blocked(), 0, "nothing more to do");
     drop(handle);
     world.stop();
 }
@@ -50,19 +50,19 @@ fn task_wakes_a_sleeping_loop_which_then_sleeps_again() {
 fn one_turn_runs_a_budget_of_tasks_and_serves_connections() {
     let (mut world, handle, counter) = world_with_handle();
     let stream = world.connect(ECHO, 1);
-    world.settle();
+    world.run_until_blocked();
     for _ in 0..3 * TASKS_PER_TURN + 1 {
         submit_count(&handle, &counter).unwrap();
     }
     for turn in 1..=4 {
-        world.says(stream, b"hello");
+        world.peer_sends(stream, b"hello");
         world.turn();
         assert_eq!(tasks_run(&counter), (turn * TASKS_PER_TURN).min(3 * TASKS_PER_TURN + 1));
-        assert_eq!(world.hears(stream), b"hello", "in the same turn");
+        assert_eq!(world.peer_receives_all(stream), b"hello", "in the same turn");
     }
     assert_eq!(world.stats().tasks_run, 3 * TASKS_PER_TURN as u64 + 1);
     world.kernel().peer_closes(stream);
-    world.settle();
+    world.run_until_blocked();
     drop(handle);
     world.stop();
 }
@@ -79,7 +79,7 @@ fn full_task_queue_rejects_tasks_until_some_have_run() {
         submit_count(&handle, &counter).unwrap();
     }
     assert_eq!(submit_count(&handle, &counter), Err(SubmitError::Full));
-    world.settle();
+    world.run_until_blocked();
     assert_eq!(tasks_run(&counter), TASKS_QUEUED_MAX + TASKS_PER_TURN);
     drop(handle);
     world.stop();
@@ -109,7 +109,7 @@ fn stop_runs_the_tasks_queued_before_it_and_rejects_later_ones() {
         assert_eq!(submit_count(&handle, &counter), Err(SubmitError::Stopped));
         handle.stop(); // has no effect any more
         drop(handle);
-        world.check_that_nothing_is_left();
+        world.check_nothing_is_left();
     }
 }
 
@@ -130,27 +130,27 @@ fn task_may_use_the_reactor_but_not_run_a_turn() {
         })
         .unwrap();
     submit_count(&handle, &counter).unwrap();
-    world.settle();
+    world.run_until_blocked();
     assert_eq!(
         (tasks_run(&counter), world.stats().panics),
         (2, 1),
         "the nested turn panics, and the next task is run"
     );
     let stream = world.connect(2222, 1);
-    world.says(stream, b"hello");
-    world.settle();
-    assert_eq!(world.hears(stream), b"hello");
+    world.peer_sends(stream, b"hello");
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(stream), b"hello");
     // The ledger has no entry for this connection, because the task listened without it.
-    world.ledger.borrow_mut().endings.push(Some(CloseReason::Finished));
+    world.ledger.borrow_mut().close_reasons.push(Some(CloseReason::Finished));
     world.kernel().peer_closes(stream);
-    world.settle();
+    world.run_until_blocked();
     drop(handle);
     world.stop();
 }
 
 #[test]
 fn handle_requested_during_a_stop_does_not_delay_it() {
-    let mut world = World::calm();
+    let mut world = World::without_faults();
     world.serve(ECHO, |_| Echo::new());
     world.reactor().stop();
     let handle = world.reactor().handle().unwrap();
@@ -159,5 +159,5 @@ fn handle_requested_during_a_stop_does_not_delay_it() {
     assert!(world.reactor().is_stopped());
     assert_eq!(handle.submit(|_| ()), Err(SubmitError::Stopped));
     drop(handle);
-    world.check_that_nothing_is_left();
+    world.check_nothing_is_left();
 }

@@ -1,5 +1,8 @@
-//! How a datagram socket's batches cross in the library's own tests: as on this system over a socket of its own, and over a
-//! simulated one either by single calls or by whole batches with trains, as on Linux.
+//! How a datagram socket receives and sends batches in the library's own tests.
+//!
+//! Over a socket of the system: as in the program. Over a simulated one: either one datagram in
+//! each call (`Plain`), or whole batches with GRO and GSO as on Linux (`Gso`). Which of the two is
+//! drawn from the seed, since a protocol must not see the difference.
 
 use std::io;
 
@@ -14,7 +17,7 @@ use crate::testing::simulated::errno;
 pub(crate) enum BatchIo {
     Native(batch_io::BatchIo),
     Plain(portable::PlainIo),
-    /// Batches, with trains both ways.
+    /// recvmmsg(2) with UDP_GRO and sendmmsg(2) with UDP_SEGMENT, simulated.
     Gso,
 }
 
@@ -22,7 +25,7 @@ impl BatchIo {
     pub(crate) fn new(socket: &UdpSocket, batching: Batching) -> BatchIo {
         match socket {
             UdpSocket::System(_) => BatchIo::Native(batch_io::BatchIo::new(socket, batching)),
-            UdpSocket::Simulated(simulated) if simulated.batches() => BatchIo::Gso,
+            UdpSocket::Simulated(simulated) if simulated.draw_batching() => BatchIo::Gso,
             UdpSocket::Simulated(_) => BatchIo::Plain(portable::PlainIo::new()),
         }
     }
@@ -43,7 +46,8 @@ impl BatchIo {
     ) -> io::Result<usize> {
         match self {
             BatchIo::Native(io) => io.send(socket, batch, replies),
-            // Where it is at home, its refusal of a train is known by its kind; on Linux, by its number.
+            // `PlainIo` refuses a GSO batch with `ErrorKind::Unsupported`, which is how the systems
+            // that use it classify the refusal. The tests run on Linux, which classifies by errno.
             BatchIo::Plain(io) => io.send(socket, batch, replies).map_err(|error| {
                 let is_refusal = error.kind() == io::ErrorKind::Unsupported;
                 if is_refusal { io::Error::from_raw_os_error(errno::EOPNOTSUPP) } else { error }
@@ -53,13 +57,14 @@ impl BatchIo {
     }
 }
 
-/// As `recvmmsg` with UDP_GRO: neighbours of one size and one sender come as one message.
+/// As recvmmsg(2) with UDP_GRO: consecutive datagrams of one size and one sender become one
+/// message.
 fn receive_batch(socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
     let UdpSocket::Simulated(socket) = socket else {
-        panic!("batches are simulated over simulated sockets")
+        panic!("only a simulated socket has simulated batches")
     };
     batch.clear();
-    let received = socket.receive_many(DATAGRAM_BATCH)?;
+    let received = socket.receive_batch(DATAGRAM_BATCH)?;
     let is_full = received.len() == DATAGRAM_BATCH;
     for (payload, peer) in received {
         let number = batch.messages.len();
@@ -81,26 +86,26 @@ fn receive_batch(socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
     Ok(is_full)
 }
 
-/// As `sendmmsg`: what fails behind the first train is found out by the next call.
+/// As sendmmsg(2): an error behind the first message is left for the next call.
 fn send_batch(socket: &UdpSocket, batch: &Batch, replies: &ReplyQueue) -> io::Result<usize> {
     let UdpSocket::Simulated(socket) = socket else {
-        panic!("batches are simulated over simulated sockets")
+        panic!("only a simulated socket has simulated batches")
     };
     let mut sent = 0;
-    for train in replies.pending().iter().take(DATAGRAM_BATCH) {
-        let assembled: Vec<u8> = replies.slices(train, batch).flatten().copied().collect();
-        let datagrams: Vec<&[u8]> = match train.datagrams() {
+    for gso_batch in replies.pending().iter().take(DATAGRAM_BATCH) {
+        let assembled: Vec<u8> = replies.slices(gso_batch, batch).flatten().copied().collect();
+        let datagrams: Vec<&[u8]> = match gso_batch.datagrams() {
             1 => vec![&assembled],
-            _ => assembled.chunks(train.segment).collect(),
+            _ => assembled.chunks(gso_batch.segment).collect(),
         };
         assert_eq!(
             datagrams.len(),
-            train.datagrams(),
-            "a train has as many datagrams as it is cut into"
+            gso_batch.datagrams(),
+            "a GSO batch counts as many datagrams as it is split into"
         );
         let peer =
-            replies.peer_of(train.to, &batch.senders).ok_or(io::ErrorKind::AddrNotAvailable)?;
-        match socket.send_train(&datagrams, peer) {
+            replies.peer_of(gso_batch.to, &batch.senders).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        match socket.send_segments(&datagrams, peer) {
             Ok(()) => sent += 1,
             Err(error) if sent == 0 => return Err(error),
             Err(_) => break,

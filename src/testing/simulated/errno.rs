@@ -1,4 +1,4 @@
-//! What can go wrong, by its number on Linux.
+//! The error numbers of Linux that the simulated kernel returns (errno(3)).
 
 pub(crate) const EPERM: i32 = 1;
 pub(crate) const EIO: i32 = 5;

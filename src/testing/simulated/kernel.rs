@@ -1,22 +1,26 @@
-//! The simulated kernel: descriptors, sockets, an epoll, a clock, and the world on the other side of the network.
+//! The simulated kernel: descriptors, sockets, an epoll, a clock, and the peers at the other end.
 //!
 //! ```text
-//!     the loop ──call──► time passes a little ──► whoever acts by then has acted ──► the call's answer
+//!     the loop ──system call──► time advances ──► actors due by then act ──► the call returns
 //! ```
 //!
-//! Everything happens in one thread and in one order, which follows from the seed alone. The world is a set of actors, each
-//! with a moment at which it wants to act. Time passes only in calls, a few microseconds in each and as long as need be in a
-//! poll; so the world goes on between any two calls, and in the middle of a turn.
+//! Everything runs on one thread and in one order, which follows from the seed alone. The peers are
+//! *actors*: each returns when it is to act next. Time advances only within system calls, by a few
+//! microseconds in each and by as much as needed in a poll. So peers act between any two calls of
+//! the loop, also in the middle of a turn, as they do on a real machine.
 //!
-//! The poll is edge-triggered as epoll is: something that happens to a watched socket puts it on a list once, and a poll takes
-//! it from the list and tells the state that the socket has then. So edges merge, and one may tell of a state that has
-//! meanwhile gone.
+//! The poll is edge-triggered as epoll is (`epoll`): a change puts a registered socket on the ready
+//! list once, and a poll takes it off and reports the state that the socket has then. So edges
+//! merge, and one may report a state that has gone meanwhile.
 //!
-//! The kernel knows what no test outside of it could see, and says so by a panic: that the loop sleeps although nothing
-//! will ever wake it, that it spins, that it leaves somebody unserved, or alive who should long have been closed.
+//! The kernel sees what no test outside of it could see, and panics (`checks`): the loop sleeps
+//! although nothing will ever wake it, it spins, it leaves input unread, or it keeps a connection
+//! open on which nothing has moved for too long.
 
 mod calls;
+mod checks;
 mod datagrams;
+mod epoll;
 mod faults;
 
 use std::cmp::Reverse;
@@ -27,71 +31,75 @@ use std::time::{Duration, Instant, SystemTime};
 
 use fastrand::Rng;
 
-use super::stream::{ERROR, HANG_UP, IN, OUT, PEER_HAS_FINISHED, PRIORITY, Stream};
-use super::{Event, errno};
-use crate::limits::{ACCEPT_RETRY_MS, READ_BYTES_MAX, TURN_BYTES_MAX};
-use crate::sys::{Interest, Token};
-use datagrams::Datagrams;
+use super::errno;
+use super::stream::{OUT, Stream};
+use crate::sys::Token;
+use datagrams::UdpEndpoint;
 pub(crate) use faults::Faults;
 
-/// Somebody in the world.
+/// A peer, or anything else outside the process that acts by itself.
 pub(crate) trait Actor {
-    /// Does something, and says in how many microseconds it wants to act again; `None` once it is done.
+    /// Acts, and returns after how many microseconds to act again, or `None` once it is done.
     fn act(&mut self, kernel: &mut Kernel) -> Option<u64>;
-    /// What it still waits for, for whoever reads of a failure.
-    fn plight(&self) -> String;
+    /// What it still waits for, for the report of a failed run.
+    fn describe_wait(&self) -> String;
 }
 
 struct Descriptor {
     file: File,
-    watch: Option<Watch>,
+    registration: Option<Registration>,
 }
 
+/// What a descriptor refers to, with the index in the kernel's list of these.
 #[derive(Clone, Copy, Debug)]
 enum File {
     Poll,
-    Door(usize),
+    Listener(usize),
     Stream(usize),
-    Datagrams(usize),
-    Bell(usize),
+    Udp(usize),
+    StopSignal(usize),
     Waker,
 }
 
-struct Watch {
+/// What a descriptor is registered for with the poll.
+struct Registration {
     token: Token,
     bits: u32,
-    /// It is on the list of those to be told.
-    is_listed: bool,
+    is_in_ready_list: bool,
 }
 
-struct Door {
+struct ListeningSocket {
     address: SocketAddr,
     descriptor: Option<usize>,
-    waiting: VecDeque<usize>,
-    may_pause: bool,
+    /// The streams that wait to be accepted.
+    backlog: VecDeque<usize>,
+    /// The protocols of its connections may pause reading by themselves.
+    may_pause_reading: bool,
 }
 
-/// What comes of calling an address in the world.
+/// What happens when the reactor connects to a host.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Host {
-    /// It answers after so many microseconds, and takes so many bytes before it reads.
-    Answers { after_us: u64, room_max: usize },
-    /// The network or the host says no after so many microseconds, with this error.
+    /// It accepts after so many microseconds. The stream takes `buffer_bytes` before the host has
+    /// to read.
+    Accepts { after_us: u64, buffer_bytes: usize },
+    /// The host or the network refuses after so many microseconds, with this error.
     Fails { after_us: u64, error: i32 },
-    /// The call itself fails.
+    /// connect(2) itself fails.
     Unreachable { error: i32 },
-    /// Nothing is ever heard of it.
+    /// No SYN is ever answered.
     Silent,
 }
 
-enum Due {
+/// What happens at a moment on the timeline.
+enum Scheduled {
     Actor(usize),
-    /// There is memory again for this stream.
-    Memory(usize),
-    /// The world answers a call of ours: with an error, or not.
-    Answer(usize, Option<i32>),
-    /// So many bytes of this socket's have left.
-    Left(usize, usize),
+    /// There is memory again for what this stream sends.
+    SendMemory(usize),
+    /// The host answers our connect: with an error, or by accepting.
+    ConnectResult(usize, Option<i32>),
+    /// So many bytes of this UDP socket have left the machine.
+    DatagramsLeft(usize, usize),
 }
 
 pub(crate) struct Kernel {
@@ -99,45 +107,45 @@ pub(crate) struct Kernel {
     pub(crate) faults: Faults,
     now_us: u64,
     started: Instant,
-    /// What the clock on the wall is ahead, in microseconds since the epoch.
+    /// What the wall clock shows at time 0, in microseconds since the epoch. A test may set it.
     pub(crate) wall_us: i64,
     descriptors: Vec<Option<Descriptor>>,
     pub(crate) streams: Vec<Stream>,
-    doors: Vec<Door>,
-    /// Who can be called, and what comes of it. Everybody else refuses at once.
+    listeners: Vec<ListeningSocket>,
+    /// The hosts to which the reactor may connect. Every other address refuses at once
+    /// (ECONNREFUSED).
     pub(crate) hosts: BTreeMap<SocketAddr, Host>,
-    datagrams: Vec<Datagrams>,
-    bells: Vec<bool>,
-    /// What each address in the world has received.
-    mailboxes: BTreeMap<SocketAddr, VecDeque<(Vec<u8>, SocketAddr)>>,
-    /// The descriptors of which epoll has something to tell.
-    listed: VecDeque<usize>,
-    false_alarms: Vec<(usize, u32)>,
+    udp_sockets: Vec<UdpEndpoint>,
+    stop_signals: Vec<bool>,
+    /// The datagrams that each peer has received and not read yet, each with its sender.
+    peer_datagrams: BTreeMap<SocketAddr, VecDeque<(Vec<u8>, SocketAddr)>>,
+    /// The descriptors that the next polls report, in the order in which their edges came.
+    ready_list: VecDeque<usize>,
+    spurious_events: Vec<(usize, u32)>,
     actors: Vec<Option<Box<dyn Actor>>>,
+    /// When each scheduled item is due. Items due at the same time keep the order of their numbers.
     timeline: BinaryHeap<Reverse<(u64, u64)>>,
-    due: BTreeMap<u64, Due>,
-    next_due: u64,
-    /// Calls made since this was last taken.
+    scheduled: BTreeMap<u64, Scheduled>,
+    last_scheduled: u64,
+    /// The names of the system calls made since this was last taken.
     pub(crate) calls: Vec<&'static str>,
     pub(crate) polls: u64,
     pub(crate) polls_interrupted: u64,
-    /// Polls in a row between which nothing has happened.
+    /// Consecutive polls between which nothing has happened.
     idle_polls: u32,
     something_happened: bool,
     /// When the last poll returned.
-    polled_us: u64,
-    /// The longest that nothing may move over an open stream.
-    pub(crate) silence_us_max: u64,
-    /// The bell has been rung: from now on, nobody is owed all of their answer.
+    last_poll_us: u64,
+    /// How long an open stream may go without a byte moving over it.
+    pub(crate) idle_us_max: u64,
+    /// The reactor has been asked to stop: from now on, replies may be incomplete.
     pub(crate) is_stopping: bool,
-    /// Tells of every call.
-    pub(crate) traces: bool,
+    /// Prints every call to standard error.
+    pub(crate) is_traced: bool,
 }
 
-/// Polls in a row which find nothing, between which nothing is done, and which do not sleep.
-const IDLE_POLLS_MAX: u32 = 3;
-/// The longest that a test may last on the simulated clock, in microseconds: four hours. Who waits at a door without end is not
-/// told so by anybody, and has no deadline.
+/// The longest that a run may last on the simulated clock, in microseconds: four hours. It ends a
+/// run in which a connection waits in the backlog for ever, since that has no deadline.
 const TIME_US_MAX: u64 = 4 * 3_600_000_000;
 
 impl Kernel {
@@ -150,30 +158,30 @@ impl Kernel {
             wall_us: 1_772_323_199_000_000,
             descriptors: Vec::new(),
             streams: Vec::new(),
-            doors: Vec::new(),
+            listeners: Vec::new(),
             hosts: BTreeMap::new(),
-            datagrams: Vec::new(),
-            bells: Vec::new(),
-            mailboxes: BTreeMap::new(),
-            listed: VecDeque::new(),
-            false_alarms: Vec::new(),
+            udp_sockets: Vec::new(),
+            stop_signals: Vec::new(),
+            peer_datagrams: BTreeMap::new(),
+            ready_list: VecDeque::new(),
+            spurious_events: Vec::new(),
             actors: Vec::new(),
             timeline: BinaryHeap::new(),
-            due: BTreeMap::new(),
-            next_due: 0,
+            scheduled: BTreeMap::new(),
+            last_scheduled: 0,
             calls: Vec::new(),
             polls: 0,
             polls_interrupted: 0,
             idle_polls: 0,
             something_happened: true,
-            polled_us: 0,
-            silence_us_max: u64::MAX,
+            last_poll_us: 0,
+            idle_us_max: u64::MAX,
             is_stopping: false,
-            traces: false,
+            is_traced: false,
         }
     }
 
-    // ---- time, and the world in it
+    // ---- time, and the actors
 
     pub(crate) fn now_us(&self) -> u64 {
         self.now_us
@@ -189,97 +197,102 @@ impl Kernel {
         if us >= 0 { SystemTime::UNIX_EPOCH + distance } else { SystemTime::UNIX_EPOCH - distance }
     }
 
-    /// Puts `actor` into the world; it first acts after `delay_us`.
+    /// Adds an actor, which first acts after `delay_us`.
     pub(crate) fn add(&mut self, actor: impl Actor + 'static, delay_us: u64) {
         self.actors.push(Some(Box::new(actor)));
-        self.plan(delay_us, Due::Actor(self.actors.len() - 1));
+        self.schedule(delay_us, Scheduled::Actor(self.actors.len() - 1));
     }
 
-    /// What those who are not done still wait for.
-    pub(crate) fn plights(&self) -> Vec<String> {
-        self.actors.iter().flatten().map(|actor| actor.plight()).collect()
+    /// What the actors that are not done still wait for.
+    pub(crate) fn describe_waits(&self) -> Vec<String> {
+        self.actors.iter().flatten().map(|actor| actor.describe_wait()).collect()
     }
 
-    /// Is everybody done but who asks?
-    pub(crate) fn others_are_done(&self) -> bool {
+    /// Returns whether all actors are done but the one that is acting.
+    pub(crate) fn other_actors_are_done(&self) -> bool {
         self.actors.iter().all(Option::is_none)
     }
 
-    /// Is everybody done, served and gone?
-    pub(crate) fn is_deserted(&self) -> bool {
+    /// Returns whether all actors are done, nothing is left to accept or receive, and no stream is
+    /// open.
+    pub(crate) fn is_quiescent(&self) -> bool {
         let is_stream = |descriptor: &Descriptor| matches!(descriptor.file, File::Stream(_));
         self.actors.iter().all(Option::is_none)
-            && self.doors.iter().all(|door| door.waiting.is_empty())
+            && self.listeners.iter().all(|listener| listener.backlog.is_empty())
             && !self.descriptors.iter().flatten().any(is_stream)
-            && self.datagrams.iter().all(|socket| socket.arrived.is_empty())
+            && self.udp_sockets.iter().all(|socket| socket.arrived.is_empty())
     }
 
-    fn plan(&mut self, delay_us: u64, due: Due) {
-        self.next_due += 1;
-        self.timeline.push(Reverse((self.now_us + delay_us, self.next_due)));
-        self.due.insert(self.next_due, due);
+    fn schedule(&mut self, delay_us: u64, item: Scheduled) {
+        self.last_scheduled += 1;
+        self.timeline.push(Reverse((self.now_us + delay_us, self.last_scheduled)));
+        self.scheduled.insert(self.last_scheduled, item);
     }
 
-    /// Lets time pass until `until`, and everybody act who wants to by then.
-    pub(crate) fn pass_until(&mut self, until: u64) {
+    /// Advances the clock to `until_us`, and does what is scheduled by then.
+    pub(crate) fn advance_time_to(&mut self, until_us: u64) {
         while let Some(&Reverse((at, number))) = self.timeline.peek()
-            && at <= until
+            && at <= until_us
         {
             self.timeline.pop();
             self.now_us = self.now_us.max(at);
-            assert!(self.now_us < TIME_US_MAX, "somebody waits without end; {}", self.describe());
-            match self.due.remove(&number).expect("what is planned is due once") {
-                Due::Actor(index) => {
-                    let mut actor = self.actors[index].take().expect("who acts again is there");
+            assert!(self.now_us < TIME_US_MAX, "the run does not end; {}", self.describe());
+            match self.scheduled.remove(&number).expect("an item is due once") {
+                Scheduled::Actor(index) => {
+                    let mut actor =
+                        self.actors[index].take().expect("an actor that is scheduled is not done");
                     if let Some(delay_us) = actor.act(self) {
                         self.actors[index] = Some(actor);
-                        self.plan(delay_us, Due::Actor(index));
+                        self.schedule(delay_us, Scheduled::Actor(index));
                     }
                 }
-                Due::Memory(stream) => self.tell_of_room(stream),
-                Due::Answer(stream, error) => self.answer_call(stream, error),
-                Due::Left(socket, bytes) => {
-                    self.datagrams[socket].leaving -= bytes;
-                    if self.datagrams[socket].leaving * 2 <= self.faults.datagram_room {
-                        self.list(self.datagrams[socket].descriptor, OUT);
+                Scheduled::SendMemory(stream) => self.report_writable(stream),
+                Scheduled::ConnectResult(stream, error) => self.finish_connect(stream, error),
+                Scheduled::DatagramsLeft(socket, bytes) => {
+                    self.udp_sockets[socket].send_queue_bytes -= bytes;
+                    if self.udp_sockets[socket].send_queue_bytes * 2
+                        <= self.faults.send_queue_bytes_max
+                    {
+                        self.add_to_ready_list(self.udp_sockets[socket].descriptor, OUT);
                     }
                 }
             }
         }
-        self.now_us = self.now_us.max(until);
+        self.now_us = self.now_us.max(until_us);
     }
 
-    pub(crate) fn chance(&mut self, in_a_thousand: u32) -> bool {
-        in_a_thousand > 0 && self.rng.u32(..1000) < in_a_thousand
+    /// Draws whether something happens whose probability is given in thousandths.
+    pub(crate) fn chance(&mut self, per_mille: u32) -> bool {
+        per_mille > 0 && self.rng.u32(..1000) < per_mille
     }
 
-    pub(crate) fn one_of(&mut self, errors: &[i32]) -> i32 {
+    pub(crate) fn pick_error(&mut self, errors: &[i32]) -> i32 {
         errors[self.rng.usize(..errors.len())]
     }
 
-    /// Every call begins here: it takes its time.
-    fn call(&mut self, name: &'static str) {
+    /// Every system call begins here. It takes time, in which actors may act.
+    fn begin_call(&mut self, name: &'static str) {
         self.calls.push(name);
         let mut us = 0;
         if self.faults.call_us_max > 0 {
             us = self.rng.u64(..=self.faults.call_us_max);
         }
-        if self.chance(self.faults.held_up) {
-            us += self.rng.u64(..=self.faults.held_up_us_max);
+        if self.chance(self.faults.descheduled) {
+            us += self.rng.u64(..=self.faults.descheduled_us_max);
         }
-        self.pass_until(self.now_us + us);
+        self.advance_time_to(self.now_us + us);
     }
 
-    #[expect(clippy::print_stderr, reason = "whoever replays a schedule wants to see it")]
-    pub(crate) fn tell(&self, line: impl FnOnce() -> String) {
-        if self.traces {
+    #[expect(clippy::print_stderr, reason = "the trace of a replayed run")]
+    pub(crate) fn trace(&self, line: impl FnOnce() -> String) {
+        if self.is_traced {
             eprintln!("{:>12} {}", self.now_us, line());
         }
     }
 
     // ---- descriptors
 
-    /// The lowest number that is free, as POSIX wants it: so numbers come back at once.
+    /// Opens the lowest free descriptor, as POSIX requires. So a number is reused at once.
     fn open(&mut self, file: File) -> io::Result<usize> {
         let number =
             self.descriptors.iter().position(Option::is_none).unwrap_or(self.descriptors.len());
@@ -289,25 +302,25 @@ impl Kernel {
         if number == self.descriptors.len() {
             self.descriptors.push(None);
         }
-        self.descriptors[number] = Some(Descriptor { file, watch: None });
+        self.descriptors[number] = Some(Descriptor { file, registration: None });
         Ok(number)
     }
 
     pub(crate) fn close(&mut self, number: usize) {
-        self.call("close");
+        self.begin_call("close");
         self.something_happened = true;
         let descriptor = self.descriptors[number].take().expect("a descriptor is closed once");
-        self.tell(|| format!("close {number} {:?}", descriptor.file));
-        // A closed descriptor has no events.
-        self.listed.retain(|&listed| listed != number);
-        self.false_alarms.retain(|&(listed, _)| listed != number);
+        self.trace(|| format!("close {number} {:?}", descriptor.file));
+        // epoll forgets a descriptor that is closed (epoll(7)).
+        self.ready_list.retain(|&ready| ready != number);
+        self.spurious_events.retain(|&(ready, _)| ready != number);
         match descriptor.file {
-            File::Poll | File::Bell(_) | File::Waker => {}
+            File::Poll | File::StopSignal(_) | File::Waker => {}
             File::Stream(stream) => self.streams[stream].close(),
-            File::Datagrams(socket) => self.datagrams[socket].descriptor = None,
-            File::Door(door) => {
-                self.doors[door].descriptor = None;
-                for stream in std::mem::take(&mut self.doors[door].waiting) {
+            File::Udp(socket) => self.udp_sockets[socket].descriptor = None,
+            File::Listener(listener) => {
+                self.listeners[listener].descriptor = None;
+                for stream in std::mem::take(&mut self.listeners[listener].backlog) {
                     self.streams[stream].fail(errno::ECONNRESET);
                 }
             }
@@ -327,291 +340,8 @@ impl Kernel {
         stream
     }
 
-    fn datagrams_of(&self, number: usize) -> usize {
-        let File::Datagrams(socket) = self.file(number) else {
-            panic!("{number} has no datagrams")
-        };
+    fn udp_socket_of(&self, number: usize) -> usize {
+        let File::Udp(socket) = self.file(number) else { panic!("{number} is no UDP socket") };
         socket
-    }
-
-    // ---- epoll
-
-    pub(crate) fn open_poll(&mut self) -> io::Result<usize> {
-        self.open(File::Poll)
-    }
-
-    pub(crate) fn watch(
-        &mut self,
-        number: usize,
-        token: Token,
-        interest: Interest,
-        anew: bool,
-    ) -> io::Result<()> {
-        self.call(if anew { "watch again" } else { "watch" });
-        self.something_happened = true;
-        let is_stream = matches!(self.file(number), File::Stream(_));
-        if is_stream && self.chance(self.faults.failed_watches) {
-            let stream = self.stream_of(number);
-            self.streams[stream].was_hurt = true;
-            let error = self.one_of(&[errno::ENOSPC, errno::ENOMEM]);
-            self.tell(|| format!("watch {number} -> errno {error}"));
-            return Err(io::Error::from_raw_os_error(error));
-        }
-        let descriptor = self.descriptors[number].as_mut().expect("the descriptor is open");
-        assert_eq!(
-            descriptor.watch.is_some(),
-            anew,
-            "a descriptor is registered once, and then again"
-        );
-        let mut bits = ERROR | HANG_UP;
-        bits |= if interest.is_readable() { IN | PEER_HAS_FINISHED } else { 0 };
-        bits |= if interest.is_writable() { OUT } else { 0 };
-        bits |= if interest.is_priority() { PRIORITY } else { 0 };
-        let is_listed = descriptor.watch.as_ref().is_some_and(|watch| watch.is_listed);
-        descriptor.watch = Some(Watch { token, bits, is_listed });
-        self.tell(|| format!("watch {number} as {} for {bits:#x}", token.0));
-        let is_waker = matches!(self.file(number), File::Waker); // which nobody has used yet
-        if self.state(number) & bits != 0 && !is_waker {
-            self.list(Some(number), 0);
-        }
-        Ok(())
-    }
-
-    /// Something has happened to `number`, of the kinds `bits`; of any kind, if there are none.
-    fn list(&mut self, number: Option<usize>, bits: u32) {
-        let Some(number) = number else { return };
-        let descriptor =
-            self.descriptors[number].as_mut().expect("an open socket has a descriptor");
-        if let Some(watch) = &mut descriptor.watch
-            && !watch.is_listed
-            && (bits == 0 || bits & watch.bits != 0)
-        {
-            watch.is_listed = true;
-            self.listed.push_back(number);
-        }
-    }
-
-    fn state(&mut self, number: usize) -> u32 {
-        match self.file(number) {
-            File::Poll => 0,
-            File::Waker => IN, // it is never read
-            File::Bell(bell) => u32::from(self.bells[bell]) * IN,
-            File::Door(door) => u32::from(!self.doors[door].waiting.is_empty()) * IN,
-            File::Stream(stream) => self.streams[stream].state(),
-            File::Datagrams(socket) => {
-                let socket = &self.datagrams[socket];
-                let mut state = u32::from(!socket.arrived.is_empty()) * IN;
-                state |= u32::from(socket.leaving * 2 < self.faults.datagram_room) * OUT;
-                state |= u32::from(socket.error.is_some()) * ERROR;
-                state
-            }
-        }
-    }
-
-    /// Makes the next poll tell of `bits` on `number`, whether it is so or not.
-    pub(crate) fn raise_false_alarm(&mut self, number: usize, bits: u32) {
-        self.false_alarms.push((number, bits));
-    }
-
-    /// The same for anybody, but for the bell, which means what it says.
-    pub(crate) fn raise_any_false_alarm(&mut self) {
-        let number = self.rng.usize(..self.descriptors.len());
-        let bits = [IN, OUT, IN | OUT, IN | PRIORITY, ERROR][self.rng.usize(..5)];
-        if let Some(Descriptor {
-            file: File::Door(_) | File::Stream(_) | File::Datagrams(_), ..
-        }) = self.descriptors[number]
-        {
-            self.raise_false_alarm(number, bits);
-        }
-    }
-
-    fn collect(&mut self, capacity: usize) -> Vec<Event> {
-        let mut events = Vec::new();
-        for (number, bits) in std::mem::take(&mut self.false_alarms) {
-            if let Some(Descriptor { watch: Some(watch), .. }) = &self.descriptors[number] {
-                events.push(Event { token: watch.token, bits });
-            }
-        }
-        while events.len() < capacity.min(self.faults.events_at_once)
-            && let Some(number) = self.listed.pop_front()
-        {
-            let state = self.state(number);
-            let watch =
-                self.descriptors[number].as_mut().and_then(|descriptor| descriptor.watch.as_mut());
-            let watch = watch.expect("who is listed is watched");
-            watch.is_listed = false;
-            if state & watch.bits != 0 {
-                events.push(Event { token: watch.token, bits: state & watch.bits });
-            }
-        }
-        if self.faults.shuffles {
-            self.rng.shuffle(&mut events);
-        }
-        events
-    }
-
-    pub(crate) fn poll(
-        &mut self,
-        capacity: usize,
-        timeout: Option<Duration>,
-    ) -> io::Result<Vec<Event>> {
-        self.call("poll");
-        let until = timeout.map(|timeout| {
-            self.now_us + u64::try_from(timeout.as_micros()).expect("a timeout is no age")
-        });
-        if self.chance(self.faults.interrupted_polls) {
-            let soonest = self.timeline.peek().map_or(self.now_us, |&Reverse((at, _))| at);
-            let at =
-                self.rng.u64(self.now_us..=soonest.min(until.unwrap_or(u64::MAX)).max(self.now_us));
-            self.something_happened |= at > self.now_us; // it has slept
-            self.pass_until(at);
-            self.polls_interrupted += 1;
-            self.tell(|| "poll -> interrupted".to_string());
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        self.polls += 1;
-        self.check_that_all_are_served();
-        if self.chance(self.faults.false_alarms) {
-            self.raise_any_false_alarm();
-        }
-        let began_us = self.now_us;
-        let events = loop {
-            let events = self.collect(capacity);
-            if !events.is_empty() || until.is_some_and(|until| until <= self.now_us) {
-                break events;
-            }
-            let soonest = self.timeline.peek().map(|&Reverse((at, _))| at);
-            match soonest.into_iter().chain(until).min() {
-                Some(at) => self.pass_until(at),
-                // The world is over, and the test wants to go on.
-                None if self.is_deserted() => {
-                    self.polls_interrupted += 1;
-                    return Err(io::ErrorKind::Interrupted.into());
-                }
-                None => panic!("it is asleep for ever; {}", self.describe()),
-            }
-        };
-        self.check_that_it_does_not_spin(!events.is_empty() || self.now_us > began_us);
-        self.tell(|| format!("poll {timeout:?} -> {events:x?}"));
-        Ok(events)
-    }
-
-    /// The test itself has taken a turn for nothing, to see that there is nothing to do.
-    pub(crate) fn excuse_idleness(&mut self) {
-        self.idle_polls = 0;
-    }
-
-    fn check_that_it_does_not_spin(&mut self, has_new_line: bool) {
-        // What takes so long between two polls, a slow call say, is no spinning.
-        let is_slow = self.now_us - std::mem::replace(&mut self.polled_us, self.now_us)
-            >= ACCEPT_RETRY_MS * 1000 / 2;
-        let is_idle = !has_new_line && !is_slow && !std::mem::take(&mut self.something_happened);
-        self.idle_polls = if is_idle { self.idle_polls + 1 } else { 0 };
-        assert!(self.idle_polls <= IDLE_POLLS_MAX, "it spins; {}", self.describe());
-        self.something_happened = false;
-    }
-
-    /// Whoever has something to read is read within a few polls, unless its peer does not read; and over whomever nothing
-    /// moves is closed in time.
-    fn check_that_all_are_served(&mut self) {
-        let open = self.descriptors.len() as u64;
-        let moved_last = self.streams.iter().map(|stream| stream.moved_at).max().unwrap_or(0);
-        let told_of = u64::try_from(self.faults.events_at_once).unwrap_or(u64::MAX).min(256);
-        let full_turns = open * 2 * READ_BYTES_MAX as u64 / TURN_BYTES_MAX; // if each reads and says as much as it may
-        let polls_max = 3 + 2 * open / told_of + full_turns;
-        for number in 0..self.descriptors.len() {
-            let unread_since = match self.descriptors[number]
-                .as_ref()
-                .map(|descriptor| descriptor.file)
-            {
-                Some(File::Stream(stream)) => {
-                    let stream = &mut self.streams[stream];
-                    // Who has paused until another drains waits for as long as anything moves there, and when that one has gone, it
-                    // has its own time anew.
-                    let (moved_at, times) =
-                        if stream.may_be_paused { (moved_last, 2) } else { (stream.moved_at, 1) };
-                    let silence_us = self.now_us - moved_at;
-                    assert!(
-                        silence_us <= self.silence_us_max.saturating_mul(times),
-                        "{} is silent for {silence_us} us",
-                        stream.peer
-                    );
-                    let is_excused =
-                        stream.may_be_paused || stream.wants_room || stream.sent.len() > 0;
-                    match stream.unread_since {
-                        None => continue,
-                        Some(_) if is_excused => {
-                            stream.unread_since = Some(self.polls);
-                            continue;
-                        }
-                        Some(since) => since,
-                    }
-                }
-                Some(File::Datagrams(socket)) => {
-                    let socket = &mut self.datagrams[socket];
-                    match socket.unread_since {
-                        None => continue,
-                        Some(_) if socket.leaving * 2 >= self.faults.datagram_room => {
-                            socket.unread_since = Some(self.polls);
-                            continue;
-                        }
-                        Some(since) => since,
-                    }
-                }
-                Some(File::Poll | File::Door(_) | File::Bell(_) | File::Waker) | None => continue,
-            };
-            assert!(
-                self.polls - unread_since <= polls_max,
-                "descriptor {number} is not served; {}",
-                self.describe()
-            );
-        }
-    }
-
-    fn describe(&self) -> String {
-        let open = self.descriptors.iter().enumerate().filter_map(|(number, descriptor)| {
-            let stream = match descriptor.as_ref()?.file {
-                File::Stream(stream) => &self.streams[stream],
-                File::Poll | File::Door(_) | File::Datagrams(_) | File::Bell(_) | File::Waker => {
-                    return None;
-                }
-            };
-            let unread = stream.arrived.len();
-            Some(format!(
-                "descriptor {number} of {} has {unread} bytes unread, {} unheard",
-                stream.peer,
-                stream.sent.len()
-            ))
-        });
-        format!(
-            "at {} us: {:#?}; in the world: {:#?}",
-            self.now_us,
-            open.collect::<Vec<_>>(),
-            self.plights()
-        )
-    }
-
-    // ---- wakers and bells
-
-    pub(crate) fn open_waker(&mut self) -> io::Result<usize> {
-        self.open(File::Waker)
-    }
-
-    pub(crate) fn wake(&mut self, number: usize) {
-        self.list(Some(number), IN);
-    }
-
-    pub(crate) fn open_bell(&mut self) -> io::Result<usize> {
-        self.bells.push(false);
-        self.open(File::Bell(self.bells.len() - 1))
-    }
-
-    pub(crate) fn ring(&mut self) {
-        for number in 0..self.descriptors.len() {
-            if let Some(Descriptor { file: File::Bell(bell), .. }) = &self.descriptors[number] {
-                self.bells[*bell] = true;
-                self.list(Some(number), IN);
-            }
-        }
     }
 }

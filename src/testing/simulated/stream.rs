@@ -1,28 +1,35 @@
-//! A TCP connection in the simulated kernel: our end, and the peer's.
+//! A TCP connection in the simulated kernel: our end of it, and the peer's.
 //!
-//! What each call answers, and in which order, follows Linux: what has arrived is read before an error is told, an error is
-//! told once, a FIN is told for ever, a read stops at the urgent mark, and to close with something unread is a reset.
+//! What each call returns, and in which order, follows Linux:
+//!
+//! - Bytes that have arrived are read before an error is reported.
+//! - An error is reported once (SO_ERROR), a FIN for ever.
+//! - A read stops at the urgent mark (sockatmark(3)), and the next one goes on behind it.
+//! - Closing with unread input sends a reset instead of a FIN.
+//!
+//! This file knows one connection. Which descriptor it has, when time passes and what epoll reports
+//! is the business of `kernel`.
 
 use std::net::SocketAddr;
 
 use super::errno;
 
-/// What poll(2) and epoll(7) call these states.
+// The bits of epoll_ctl(2): EPOLLIN, EPOLLPRI, EPOLLOUT, EPOLLERR, EPOLLHUP and EPOLLRDHUP.
 pub(crate) const IN: u32 = 0x001;
 pub(crate) const PRIORITY: u32 = 0x002;
 pub(crate) const OUT: u32 = 0x004;
 pub(crate) const ERROR: u32 = 0x008;
 pub(crate) const HANG_UP: u32 = 0x010;
-pub(crate) const PEER_HAS_FINISHED: u32 = 0x2000;
+pub(crate) const READ_HANG_UP: u32 = 0x2000;
 
-/// Bytes on their way. Copied in and out by the slice, since tests run unoptimised.
+/// Bytes on their way, first in, first out. Copied by the slice, since tests run unoptimised.
 #[derive(Default)]
-pub(crate) struct Bytes {
+pub(crate) struct ByteQueue {
     all: Vec<u8>,
     start: usize,
 }
 
-impl Bytes {
+impl ByteQueue {
     pub(crate) fn len(&self) -> usize {
         self.all.len() - self.start
     }
@@ -46,127 +53,129 @@ impl Bytes {
 
 pub(crate) struct Stream {
     pub(crate) peer: SocketAddr,
-    /// Our descriptor of it, from accept to close.
+    /// Our descriptor of it: from accept or connect until close.
     pub(crate) descriptor: Option<usize>,
     pub(crate) is_accepted: bool,
-    /// We have begun it, and the world has not answered yet.
+    /// We have called connect, and the host has neither accepted nor refused yet.
     pub(crate) is_connecting: bool,
 
-    // Towards us.
-    pub(crate) arrived: Bytes,
+    // From the peer to us.
+    pub(crate) arrived: ByteQueue,
     read: usize,
-    /// Before which byte of all that arrive a read stops.
+    /// A read stops before this byte, counted from the first that ever arrived.
     urgent_mark: Option<usize>,
-    fin_came: bool,
-    /// What the next call fails with.
+    fin_received: bool,
+    /// The error that the next call returns (SO_ERROR).
     error: Option<i32>,
     /// Reset, or timed out: no byte moves any more.
     is_dead: bool,
 
-    // Towards the peer.
-    pub(crate) sent: Bytes,
-    /// How much fits between us and a peer that does not read.
-    pub(crate) room_max: usize,
-    /// We were told that there is no room, and are owed an edge when there is.
-    pub(crate) wants_room: bool,
-    has_finished: bool,
+    // From us to the peer.
+    pub(crate) sent: ByteQueue,
+    /// How much fits between us and a peer that does not read: our send buffer and its receive
+    /// buffer.
+    pub(crate) buffer_bytes: usize,
+    /// A send or a poll found the buffer full, so an edge is owed when it has room (SOCK_NOSPACE).
+    pub(crate) owes_writable_edge: bool,
+    has_shut_down: bool,
     resets_on_close: bool,
 
-    // The peer.
+    // The peer's end.
     peer_has_closed: bool,
 
-    // What the schedules ask about it.
-    /// The kernel itself did something to it that no server can make good.
-    pub(crate) was_hurt: bool,
-    /// Its protocol may leave input unread though nothing keeps it from reading.
+    // For the checks of the random schedules.
+    /// A fault was injected that no server could hide from its peer.
+    pub(crate) was_faulted: bool,
+    /// Its protocol may leave input unread although its output has room.
     pub(crate) may_be_paused: bool,
-    /// When a byte last moved over it through one of our calls, in microseconds.
-    pub(crate) moved_at: u64,
-    /// Since which poll there has been something to read.
+    /// When one of our calls last moved a byte over it, in microseconds.
+    pub(crate) moved_at_us: u64,
+    /// The number of the poll since which there has been something to read.
     pub(crate) unread_since: Option<u64>,
 }
 
-/// What the peer's end of it says.
+/// What one read by the peer brings.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum PeerReceived {
     Bytes(Vec<u8>),
-    Nothing,
+    WouldBlock,
     Fin,
     Reset,
 }
 
 impl Stream {
-    pub(crate) fn new(peer: SocketAddr, room_max: usize, now: u64) -> Stream {
+    pub(crate) fn new(peer: SocketAddr, buffer_bytes: usize, now_us: u64) -> Stream {
         Stream {
             peer,
             descriptor: None,
             is_accepted: false,
             is_connecting: false,
-            arrived: Bytes::default(),
+            arrived: ByteQueue::default(),
             read: 0,
             urgent_mark: None,
-            fin_came: false,
+            fin_received: false,
             error: None,
             is_dead: false,
-            sent: Bytes::default(),
-            room_max,
-            wants_room: false,
-            has_finished: false,
+            sent: ByteQueue::default(),
+            buffer_bytes,
+            owes_writable_edge: false,
+            has_shut_down: false,
             resets_on_close: false,
             peer_has_closed: false,
-            was_hurt: false,
+            was_faulted: false,
             may_be_paused: false,
-            moved_at: now,
+            moved_at_us: now_us,
             unread_since: None,
         }
     }
 
-    /// What epoll would tell of it, as tcp_poll() computes it.
-    pub(crate) fn state(&mut self) -> u32 {
+    /// The bits that epoll finds set at this moment, computed as Linux does in tcp_poll().
+    pub(crate) fn event_bits(&mut self) -> u32 {
         if self.is_connecting {
             return 0;
         }
-        let receives_no_more = self.fin_came || self.is_dead;
-        let sends_no_more = self.has_finished || self.is_dead;
-        let mut state = 0;
-        if self.is_dead || (receives_no_more && sends_no_more) {
-            state |= HANG_UP;
+        let read_side_closed = self.fin_received || self.is_dead;
+        let write_side_closed = self.has_shut_down || self.is_dead;
+        let mut bits = 0;
+        if self.is_dead || (read_side_closed && write_side_closed) {
+            bits |= HANG_UP;
         }
-        if receives_no_more {
-            state |= IN | PEER_HAS_FINISHED;
+        if read_side_closed {
+            bits |= IN | READ_HANG_UP;
         }
         if self.arrived.len() > 0 {
-            state |= IN;
+            bits |= IN;
         }
-        if sends_no_more || self.has_ample_room() {
-            state |= OUT;
+        if write_side_closed || self.is_writable() {
+            bits |= OUT;
         } else {
-            self.wants_room = true;
+            self.owes_writable_edge = true;
         }
         if self.urgent_mark.is_some() {
-            state |= PRIORITY;
+            bits |= PRIORITY;
         }
         if self.error.is_some() {
-            state |= ERROR;
+            bits |= ERROR;
         }
-        state
+        bits
     }
 
-    /// Linux tells of room only once a third is free.
-    fn has_ample_room(&self) -> bool {
-        self.room_max - self.sent.len() >= self.sent.len() / 2
+    /// Linux reports a socket as writable only once a third of its buffer is free.
+    fn is_writable(&self) -> bool {
+        self.buffer_bytes - self.sent.len() >= self.sent.len() / 2
     }
 
-    /// Is there an edge to tell now that room has been made?
-    pub(crate) fn takes_room(&mut self) -> bool {
-        self.wants_room && self.has_ample_room() && {
-            self.wants_room = false;
+    /// Returns whether an edge is owed and the buffer has room again. The edge is then no longer
+    /// owed.
+    pub(crate) fn take_writable_edge(&mut self) -> bool {
+        self.owes_writable_edge && self.is_writable() && {
+            self.owes_writable_edge = false;
             true
         }
     }
 
     pub(crate) fn has_something_to_read(&self) -> bool {
-        self.arrived.len() > 0 || self.fin_came || self.is_dead
+        self.arrived.len() > 0 || self.fin_received || self.is_dead
     }
 
     // ---- our calls
@@ -183,7 +192,7 @@ impl Stream {
             self.read += count;
             return Ok(count);
         }
-        if self.fin_came {
+        if self.fin_received {
             return Ok(0);
         }
         match self.error.take() {
@@ -193,18 +202,18 @@ impl Stream {
         }
     }
 
-    /// Takes at most `memory` of `bytes`: what the kernel can spare at the moment.
+    /// Takes as many of `bytes` as fit, but at most `memory`, which is what the kernel can spare.
     pub(crate) fn send(&mut self, bytes: &[u8], memory: usize) -> Result<usize, i32> {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
-        if self.is_dead || self.has_finished {
+        if self.is_dead || self.has_shut_down {
             return Err(errno::EPIPE);
         }
-        assert!(!self.is_connecting, "nothing is sent before the peer has been reached");
-        let count = bytes.len().min(self.room_max - self.sent.len()).min(memory);
+        assert!(!self.is_connecting, "nothing is sent before the connection is established");
+        let count = bytes.len().min(self.buffer_bytes - self.sent.len()).min(memory);
         if count < bytes.len() {
-            self.wants_room = true;
+            self.owes_writable_edge = true;
         }
         if count == 0 {
             return Err(errno::EAGAIN);
@@ -215,7 +224,7 @@ impl Stream {
         Ok(count)
     }
 
-    /// Of one that we have begun: has it been answered? What went wrong is told once.
+    /// Returns whether a connection that we began is established. Its error is reported once.
     pub(crate) fn is_connected(&mut self) -> Result<bool, i32> {
         match self.error.take() {
             Some(error) => Err(error),
@@ -223,12 +232,12 @@ impl Stream {
         }
     }
 
-    /// Our FIN.
-    pub(crate) fn finish(&mut self) -> Result<(), i32> {
+    /// Sends our FIN (shutdown(2) with SHUT_WR).
+    pub(crate) fn shutdown_write(&mut self) -> Result<(), i32> {
         if self.is_dead {
             return Err(errno::ENOTCONN);
         }
-        self.has_finished = true;
+        self.has_shut_down = true;
         Ok(())
     }
 
@@ -240,23 +249,23 @@ impl Stream {
         if self.resets_on_close || self.arrived.len() > 0 {
             self.reset_peer();
         }
-        self.has_finished = true;
+        self.has_shut_down = true;
         self.descriptor = None;
         self.arrived.clear();
     }
 
     fn reset_peer(&mut self) {
         self.is_dead = true;
-        self.sent.clear(); // what the peer had not read is lost, as on many systems
+        self.sent.clear(); // a reset discards what the peer has not read, as on many systems
     }
 
     fn is_closed(&self) -> bool {
         self.is_accepted && self.descriptor.is_none()
     }
 
-    // ---- the peer's
+    // ---- the peer's calls
 
-    /// Returns whether there is an edge to tell.
+    /// Returns whether epoll is to report an edge.
     pub(crate) fn peer_sends(&mut self, bytes: &[u8]) -> bool {
         if self.is_closed() {
             self.reset_peer();
@@ -267,44 +276,44 @@ impl Stream {
         false
     }
 
-    pub(crate) fn peer_marks_as_urgent(&mut self) {
+    pub(crate) fn peer_sends_urgent_mark(&mut self) {
         self.urgent_mark = Some(self.read + self.arrived.len());
     }
 
-    pub(crate) fn peer_finishes(&mut self) {
-        self.fin_came = true;
+    pub(crate) fn peer_shuts_down(&mut self) {
+        self.fin_received = true;
     }
 
-    /// Whatever the peer has not read turns its close into a reset.
+    /// The peer closes. If it has not read everything, that is a reset.
     pub(crate) fn peer_closes(&mut self) {
         self.peer_has_closed = true;
-        if self.sent.len() > 0 { self.fail(errno::ECONNRESET) } else { self.fin_came = true }
+        if self.sent.len() > 0 { self.fail(errno::ECONNRESET) } else { self.fin_received = true }
     }
 
-    /// Does what we have just sent reach nobody, and come back as a reset?
-    pub(crate) fn is_sent_to_nobody(&self) -> bool {
+    /// Returns whether the peer has closed, so that what we send is answered with a reset.
+    pub(crate) fn answers_with_reset(&self) -> bool {
         self.peer_has_closed && !self.is_dead
     }
 
-    /// The peer's reset, or the network's word that it is gone.
+    /// The peer resets the connection, or the network reports another error.
     pub(crate) fn fail(&mut self, error: i32) {
         if !self.is_dead {
-            let of_half_closed = self.fin_came && error == errno::ECONNRESET;
+            let of_half_closed = self.fin_received && error == errno::ECONNRESET;
             self.error = Some(if of_half_closed { errno::EPIPE } else { error });
             self.is_dead = true;
             self.sent.clear();
         }
     }
 
-    pub(crate) fn peer_hears(&mut self, count_max: usize) -> Heard {
+    pub(crate) fn peer_receives(&mut self, count_max: usize) -> PeerReceived {
         if self.is_dead {
-            return Heard::Reset;
+            return PeerReceived::Reset;
         }
         let count = self.sent.len().min(count_max);
         match count {
-            0 if self.has_finished && self.sent.len() == 0 => Heard::Fin,
-            0 => Heard::Nothing,
-            _ => Heard::Bytes(self.sent.take(count).to_vec()),
+            0 if self.has_shut_down && self.sent.len() == 0 => PeerReceived::Fin,
+            0 => PeerReceived::WouldBlock,
+            _ => PeerReceived::Bytes(self.sent.take(count).to_vec()),
         }
     }
 }

@@ -58,20 +58,20 @@ fn world_with_queries(
     bytes: &[u8],
 ) -> (World, usize, Rc<RefCell<Vec<CloseReason>>>) {
     let mut world = World::new(seed, limits, Faults::default());
-    world.kernel().open_mailbox(peer(7));
+    world.kernel().bind_peer(peer(7));
     let endings: Rc<RefCell<Vec<CloseReason>>> = Rc::default();
     let shared = endings.clone();
     world.serve(2000, move |_| QueryFrontend { endings: shared.clone() });
     let stream = world.connect(2000, 1);
-    world.says(stream, bytes);
-    world.settle();
+    world.peer_sends(stream, bytes);
+    world.run_until_blocked();
     (world, stream, endings)
 }
 
 /// Resets the connection of `stream`, and stops the reactor.
 fn reset_and_stop(mut world: World, stream: usize) {
     world.kernel().fail(stream, errno::ECONNRESET);
-    world.settle();
+    world.run_until_blocked();
     world.stop();
 }
 
@@ -83,12 +83,12 @@ fn connection_queries_over_datagrams_and_gets_the_answers() {
             for answer in [to_first, to_second] {
                 let mut kernel = world.kernel();
                 let (query, from) =
-                    kernel.take_mail_and_sender(peer(7)).expect("both queries were sent");
+                    kernel.peer_receives_datagram_from(peer(7)).expect("both queries were sent");
                 assert_eq!(query.len(), 1);
                 kernel.peer_sends_datagram(peer(7), from, answer.to_vec());
             }
-            world.settle();
-            world.hears(stream)
+            world.run_until_blocked();
+            world.peer_receives_all(stream)
         };
         let received = answer(b"eleven", b"twelve");
         assert!(
@@ -110,24 +110,24 @@ fn datagram_protocol_commands_reach_an_open_connection_and_no_other() {
     for_each_seed(|seed| {
         for (answer, ending) in [(&b"bye"[..], None), (b"away", Some(CloseReason::Aborted))] {
             let (mut world, stream, _) = world_with_queries(seed, Limits::default(), b"a");
-            let (_, from) = world.kernel().take_mail_and_sender(peer(7)).expect("a query was sent");
+            let (_, from) = world.kernel().peer_receives_datagram_from(peer(7)).expect("a query was sent");
             world.kernel().peer_sends_datagram(peer(7), from, answer.to_vec());
-            world.settle();
-            assert_eq!(world.ending_of(1), ending);
-            let last = if ending.is_none() { Heard::Fin } else { Heard::Reset };
-            assert_eq!(world.hears_at_last(stream), last);
+            world.run_until_blocked();
+            assert_eq!(world.close_reason_of(1), ending);
+            let last = if ending.is_none() { PeerReceived::Fin } else { PeerReceived::Reset };
+            assert_eq!(world.peer_receives_end(stream), last);
             reset_and_stop(world, stream);
         }
         // The connection closes before the query ends, and another one takes its slot. That one
         // receives nothing.
         let (mut world, stream, endings) = world_with_queries(seed, Limits::default(), b"a");
         world.kernel().fail(stream, errno::ECONNRESET);
-        world.settle();
+        world.run_until_blocked();
         let other = world.connect(2000, 2);
-        world.settle();
-        world.live(6_000);
+        world.run_until_blocked();
+        world.run_for(6_000);
         assert_eq!(
-            (world.hears(other), &endings.borrow()[..]),
+            (world.peer_receives_all(other), &endings.borrow()[..]),
             (vec![], &[CloseReason::Finished][..])
         );
         assert_eq!(
@@ -146,11 +146,11 @@ fn datagram_client_beyond_connections_max_ends_as_connect_failed() {
         let limits = Limits { connections_max: 3, ..Limits::default() };
         let (mut world, stream, endings) = world_with_queries(seed, limits, b"abc");
         assert_eq!(*endings.borrow(), [CloseReason::ConnectFailed(io::ErrorKind::QuotaExceeded)]);
-        world.live(6_000);
-        assert_eq!(world.hears(stream), b"timeout timeout ");
+        world.run_for(6_000);
+        assert_eq!(world.peer_receives_all(stream), b"timeout timeout ");
         // Both clients have ended, so another may be opened.
-        world.says(stream, b"d");
-        world.settle();
+        world.peer_sends(stream, b"d");
+        world.run_until_blocked();
         assert_eq!(endings.borrow().len(), 3);
         reset_and_stop(world, stream);
         assert_eq!(endings.borrow()[3..], [CloseReason::Stopped]);
@@ -183,20 +183,20 @@ fn datagram_batch_that_queues_many_effects_resumes_in_the_next_turn() {
         let id: Rc<RefCell<Option<ConnectionId>>> = Rc::default();
         let shared = Rc::clone(&id);
         world.serve(2000, move |_| IdRecorder(shared.clone()));
-        let server = world.answer(DATAGRAMS, Relay(id));
+        let server = world.serve_datagrams(DATAGRAMS, Relay(id));
         let stream = world.connect(2000, 1);
-        world.settle();
+        world.run_until_blocked();
         for _ in 0..5 {
             world.kernel().peer_sends_datagram(peer(7), server, b"!".to_vec());
         }
         for _ in 0..5 {
             world.turn();
             assert!(
-                world.hears(stream).len() <= 2 * crate::limits::EFFECTS_HIGH_WATERMARK,
+                world.peer_receives_all(stream).len() <= 2 * crate::limits::EFFECTS_HIGH_WATERMARK,
                 "the high watermark, overshot by one call"
             );
         }
-        world.settle();
+        world.run_until_blocked();
         assert_eq!(world.stats().datagrams_in, 5);
         reset_and_stop(world, stream);
     });

@@ -6,7 +6,7 @@ use super::*;
 /// protocol is closed with it, and the originator notified of it, each once.
 fn check_failed(mut fixture: ConnectFixture, live_ms: u64, kind: ErrorKind) {
     fixture.connect(b'x');
-    fixture.world.live(live_ms);
+    fixture.world.run_for(live_ms);
     assert_eq!(fixture.close_reason(), Some(CloseReason::ConnectFailed(kind)));
     assert_eq!(fixture.notifications(), [Notification::ConnectFailed(kind)]);
     assert_eq!(fixture.observed.borrow().opened, 0);
@@ -50,9 +50,9 @@ fn connect_times_out_when_the_host_does_not_answer() {
             cx.send_to(id, b"lost");
         });
     fixture.connect(b'x');
-    let turns = fixture.world.live(699);
+    let turns = fixture.world.run_for(699);
     assert_eq!((fixture.close_reason(), turns), (None, 1), "the loop only sleeps");
-    fixture.world.live(2);
+    fixture.world.run_for(2);
     assert_eq!(fixture.close_reason(), Some(CloseReason::ConnectFailed(ErrorKind::TimedOut)));
     fixture.end();
     check_failed(
@@ -67,8 +67,8 @@ fn late_loop_notices_a_connect_that_completed_before_its_timeout() {
     let limits = Limits { connect_timeout_ms: 700, ..Limits::default() };
     let mut fixture = ConnectFixture::new(limits, Faults::default(), Some(ACCEPTS), no_action);
     fixture.connect(b'x');
-    fixture.world.be_held_up(1000);
-    fixture.world.settle();
+    fixture.world.deschedule(1000);
+    fixture.world.run_until_blocked();
     assert_eq!(
         (fixture.notifications(), fixture.close_reason()),
         (vec![Notification::Connected], None)
@@ -96,7 +96,7 @@ fn connect_without_a_free_descriptor_fails_and_leaves_nothing_open() {
 #[test]
 fn connect_that_cannot_be_registered_fails_and_leaves_nothing_open() {
     let mut fixture = ConnectFixture::with_host(ACCEPTS, no_action);
-    fixture.world.kernel().faults.failed_watches = 1000;
+    fixture.world.kernel().faults.failed_registrations = 1000;
     let open = fixture.world.kernel().descriptors_open();
     fixture.connect(b'x');
     let Some(CloseReason::ConnectFailed(kind)) = fixture.close_reason() else {
@@ -133,7 +133,7 @@ fn connect_failed_is_notified_before_closed() {
             cx.send_to(id, b"hello");
         });
         fixture.connect(b'x');
-        fixture.world.live(100);
+        fixture.world.run_for(100);
         let notifications = fixture.notifications();
         assert_eq!(notifications[0], Notification::ConnectFailed(kind));
         let mut rest = notifications[1..].iter();
@@ -170,15 +170,15 @@ fn id_of_a_failed_connect_does_not_reach_the_next_one_in_its_slot() {
     fixture.world.kernel().hosts.insert(host(), ACCEPTS);
     fixture.connect(b'x');
     let second = fixture.observed.borrow().last_id.unwrap();
-    fixture.world.live(20);
+    fixture.world.run_for(20);
     assert_eq!(first.slot, second.slot, "the second reuses the slot of the first");
     assert_eq!(
         fixture.world.reactor().send_to(first, b"for the first"),
         Some(Notification::Closed)
     );
     assert_eq!(fixture.world.reactor().send_to(second, b"!"), None);
-    fixture.world.settle();
+    fixture.world.run_until_blocked();
     let stream = fixture.outbound_stream();
-    assert_eq!(fixture.world.hears(stream), b"hello!");
+    assert_eq!(fixture.world.peer_receives_all(stream), b"hello!");
     fixture.end();
 }

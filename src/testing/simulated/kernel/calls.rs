@@ -1,52 +1,56 @@
-//! The calls on listeners and streams: ours, and those of the peers.
+//! System calls on TCP listeners and streams: the reactor's, and those of its peers.
+//!
+//! The reactor's calls take time, may be interrupted and may fail, as `faults` has it. The peers'
+//! calls take no time and always succeed, since peers are part of the test.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 
-use super::faults::{OF_A_STREAM, OF_ONE_CONNECTION};
-use super::{Door, Due, File, Host, Kernel};
+use super::faults::{ACCEPT_ERRORS, STREAM_ERRORS};
+use super::{File, Host, Kernel, ListeningSocket, Scheduled};
 use crate::testing::simulated::errno;
-use crate::testing::simulated::stream::{Heard, IN, OUT, PRIORITY, Stream};
+use crate::testing::simulated::stream::{IN, OUT, PRIORITY, PeerReceived, Stream};
 
 impl Kernel {
-    // ---- our calls on streams
+    // ---- the reactor's calls
 
     pub(crate) fn listen(&mut self, address: SocketAddr) -> io::Result<usize> {
-        let descriptor = self.open(File::Door(self.doors.len()))?;
-        self.doors.push(Door {
+        let descriptor = self.open(File::Listener(self.listeners.len()))?;
+        self.listeners.push(ListeningSocket {
             address,
             descriptor: Some(descriptor),
-            waiting: VecDeque::new(),
-            may_pause: false,
+            backlog: VecDeque::new(),
+            may_pause_reading: false,
         });
         Ok(descriptor)
     }
 
     pub(crate) fn address_of(&self, number: usize) -> SocketAddr {
         match self.file(number) {
-            File::Door(door) => self.doors[door].address,
-            File::Datagrams(socket) => self.datagrams[socket].address,
-            other @ (File::Poll | File::Stream(_) | File::Bell(_) | File::Waker) => {
-                panic!("{other:?} has no address that we ask for")
+            File::Listener(listener) => self.listeners[listener].address,
+            File::Udp(socket) => self.udp_sockets[socket].address,
+            other @ (File::Poll | File::Stream(_) | File::StopSignal(_) | File::Waker) => {
+                panic!("{other:?} has no address")
             }
         }
     }
 
     pub(crate) fn accept(&mut self, number: usize) -> io::Result<(usize, SocketAddr)> {
-        self.call("accept");
-        let File::Door(door) = self.file(number) else { panic!("{number} does not listen") };
+        self.begin_call("accept");
+        let File::Listener(listener) = self.file(number) else { panic!("{number} is no listener") };
         let fails = |error| Err(io::Error::from_raw_os_error(error));
-        // Linux looks for a descriptor first, and so says EMFILE even where nobody waits.
-        if let Some(error) = self.faults.exhausted {
+        // Linux takes a descriptor before it looks at the backlog, so EMFILE does not mean that a
+        // connection waits there.
+        if let Some(error) = self.faults.accept_error {
             return fails(error);
         }
-        let stream = self.doors[door].waiting.front().copied();
+        let stream = self.listeners[listener].backlog.front().copied();
         let fd = self.open(File::Stream(stream.unwrap_or(0)));
         let fd = match fd {
             Ok(fd) => fd,
             Err(error) => {
-                self.tell(|| format!("accept -> {error}"));
+                self.trace(|| format!("accept -> {error}"));
                 return Err(error);
             }
         };
@@ -55,27 +59,28 @@ impl Kernel {
             return fails(errno::EAGAIN);
         };
         self.something_happened = true;
-        self.doors[door].waiting.pop_front();
+        self.listeners[listener].backlog.pop_front();
         if self.chance(self.faults.failed_accepts) {
             self.descriptors[fd] = None;
-            self.streams[stream].was_hurt = true;
+            self.streams[stream].was_faulted = true;
             self.streams[stream].fail(errno::ECONNRESET);
-            let error = self.one_of(&OF_ONE_CONNECTION);
-            self.tell(|| format!("accept -> errno {error}"));
+            let error = self.pick_error(&ACCEPT_ERRORS);
+            self.trace(|| format!("accept -> errno {error}"));
             return fails(error);
         }
         let accepted = &mut self.streams[stream];
         accepted.descriptor = Some(fd);
         accepted.is_accepted = true;
-        accepted.moved_at = self.now_us;
+        accepted.moved_at_us = self.now_us;
         accepted.unread_since = accepted.has_something_to_read().then_some(self.polls);
         let peer = accepted.peer;
-        self.tell(|| format!("accept -> {fd} {peer}"));
+        self.trace(|| format!("accept -> {fd} {peer}"));
         Ok((fd, peer))
     }
 
-    pub(crate) fn call_out(&mut self, address: SocketAddr) -> io::Result<usize> {
-        self.call("connect");
+    /// Connects to a host. `hosts` has the result, and the time until it is known.
+    pub(crate) fn connect_out(&mut self, address: SocketAddr) -> io::Result<usize> {
+        self.begin_call("connect");
         self.something_happened = true;
         let host = self.hosts.get(&address).copied();
         if let Some(Host::Unreachable { error }) = host {
@@ -83,34 +88,38 @@ impl Kernel {
         }
         let number = self.streams.len();
         let descriptor = self.open(File::Stream(number))?;
-        let room_max = if let Some(Host::Answers { room_max, .. }) = host { room_max } else { 0 };
-        let mut stream = Stream::new(address, room_max, self.now_us);
+        let buffer_bytes =
+            if let Some(Host::Accepts { buffer_bytes, .. }) = host { buffer_bytes } else { 0 };
+        let mut stream = Stream::new(address, buffer_bytes, self.now_us);
         (stream.descriptor, stream.is_accepted, stream.is_connecting) =
             (Some(descriptor), true, true);
-        stream.may_be_paused = true; // for another's sake
+        stream.may_be_paused = true; // by the connection that began it
         self.streams.push(stream);
         match host {
-            Some(Host::Answers { after_us, .. }) => self.plan(after_us, Due::Answer(number, None)),
+            Some(Host::Accepts { after_us, .. }) => {
+                self.schedule(after_us, Scheduled::ConnectResult(number, None));
+            }
             Some(Host::Fails { after_us, error }) => {
-                self.plan(after_us, Due::Answer(number, Some(error)));
+                self.schedule(after_us, Scheduled::ConnectResult(number, Some(error)));
             }
             Some(Host::Silent | Host::Unreachable { .. }) => {}
-            None => self.plan(0, Due::Answer(number, Some(errno::ECONNREFUSED))),
+            None => self.schedule(0, Scheduled::ConnectResult(number, Some(errno::ECONNREFUSED))),
         }
-        self.tell(|| format!("connect {address} -> {descriptor}"));
+        self.trace(|| format!("connect {address} -> {descriptor}"));
         Ok(descriptor)
     }
 
-    pub(super) fn answer_call(&mut self, stream: usize, error: Option<i32>) {
+    /// The host has answered our connect: with an error, or by accepting.
+    pub(super) fn finish_connect(&mut self, stream: usize, error: Option<i32>) {
         let polls = self.polls;
-        let called = &mut self.streams[stream];
-        if called.descriptor.is_none() {
-            return; // it has been given up
+        let connecting = &mut self.streams[stream];
+        if connecting.descriptor.is_none() {
+            return; // it has been closed meanwhile
         }
-        called.is_connecting = false;
-        called.moved_at = self.now_us;
+        connecting.is_connecting = false;
+        connecting.moved_at_us = self.now_us;
         match error {
-            None => self.list(self.streams[stream].descriptor, OUT),
+            None => self.add_to_ready_list(self.streams[stream].descriptor, OUT),
             Some(error) => {
                 self.fail(stream, error);
                 self.streams[stream].unread_since = Some(polls);
@@ -119,65 +128,65 @@ impl Kernel {
     }
 
     pub(crate) fn is_connected(&mut self, number: usize) -> io::Result<bool> {
-        self.call("is connected");
+        self.begin_call("is_connected");
         let stream = self.stream_of(number);
         let result = self.streams[stream].is_connected();
         self.something_happened |= result != Ok(false);
-        self.tell(|| format!("is connected {number} -> {result:?}"));
+        self.trace(|| format!("is_connected {number} -> {result:?}"));
         result.map_err(io::Error::from_raw_os_error)
     }
 
     pub(crate) fn receive(&mut self, number: usize, into: &mut [u8]) -> io::Result<usize> {
-        self.call("recv");
+        self.begin_call("recv");
         let stream = self.stream_of(number);
-        self.interrupt()?;
-        self.fail_perhaps(stream);
+        self.maybe_interrupt()?;
+        self.maybe_fail(stream);
         let polls = self.polls;
         let socket = &mut self.streams[stream];
         let result = socket.receive(into);
-        // An end that was read is served; bytes may remain.
+        // A FIN or an error that was read is done with. After bytes there may be more.
         let is_over = matches!(result, Ok(0) | Err(_));
         socket.unread_since = (!is_over && socket.has_something_to_read()).then_some(polls);
         if matches!(result, Ok(1..)) {
-            socket.moved_at = self.now_us;
+            socket.moved_at_us = self.now_us;
         }
         self.something_happened |= result != Err(errno::EAGAIN);
-        self.tell(|| format!("recv {number}, {} -> {result:?}", into.len()));
+        self.trace(|| format!("recv {number}, {} -> {result:?}", into.len()));
         result.map_err(io::Error::from_raw_os_error)
     }
 
     pub(crate) fn send(&mut self, number: usize, bytes: &[u8]) -> io::Result<usize> {
-        self.call("send");
+        self.begin_call("send");
         let stream = self.stream_of(number);
-        self.interrupt()?;
-        self.fail_perhaps(stream);
+        self.maybe_interrupt()?;
+        self.maybe_fail(stream);
         let mut memory = usize::MAX;
         if self.chance(self.faults.short_sends) {
             memory = self.rng.usize(..=bytes.len().max(1) - 1);
             let delay_us = self.rng.u64(..20_000);
-            self.plan(delay_us, Due::Memory(stream));
+            self.schedule(delay_us, Scheduled::SendMemory(stream));
         }
         let socket = &mut self.streams[stream];
         let result = socket.send(bytes, memory);
         if socket.unread_since.is_some() {
-            socket.unread_since = Some(self.polls); // what waits to be sent goes first
+            socket.unread_since = Some(self.polls); // output goes first; input may wait meanwhile
         }
         if result.is_ok() {
-            socket.moved_at = self.now_us;
-            if socket.is_sent_to_nobody() {
+            socket.moved_at_us = self.now_us;
+            if socket.answers_with_reset() {
                 socket.fail(errno::ECONNRESET);
                 let descriptor = socket.descriptor;
-                self.list(descriptor, 0);
+                self.add_to_ready_list(descriptor, 0);
             }
         } else if result != Err(errno::EAGAIN) {
             socket.unread_since = None; // it will be closed
         }
         self.something_happened |= result != Err(errno::EAGAIN);
-        self.tell(|| format!("send {number}, {} -> {result:?}", bytes.len()));
+        self.trace(|| format!("send {number}, {} -> {result:?}", bytes.len()));
         result.map_err(io::Error::from_raw_os_error)
     }
 
-    fn interrupt(&mut self) -> io::Result<()> {
+    fn maybe_interrupt(&mut self) -> io::Result<()> {
         if self.chance(self.faults.interrupted_calls) {
             Err(io::ErrorKind::Interrupted.into())
         } else {
@@ -185,22 +194,22 @@ impl Kernel {
         }
     }
 
-    fn fail_perhaps(&mut self, stream: usize) {
+    fn maybe_fail(&mut self, stream: usize) {
         if self.chance(self.faults.failed_streams) {
-            let error = self.one_of(&OF_A_STREAM);
-            self.streams[stream].was_hurt = true;
+            let error = self.pick_error(&STREAM_ERRORS);
+            self.streams[stream].was_faulted = true;
             self.fail(stream, error);
         }
     }
 
-    pub(crate) fn finish(&mut self, number: usize) -> io::Result<()> {
-        self.call("shutdown");
+    pub(crate) fn shutdown_write(&mut self, number: usize) -> io::Result<()> {
+        self.begin_call("shutdown");
         self.something_happened = true;
         let stream = self.stream_of(number);
-        let result = self.streams[stream].finish();
-        self.streams[stream].moved_at = self.now_us;
-        self.list(Some(number), 0);
-        self.tell(|| format!("shutdown {number} -> {result:?}"));
+        let result = self.streams[stream].shutdown_write();
+        self.streams[stream].moved_at_us = self.now_us;
+        self.add_to_ready_list(Some(number), 0);
+        self.trace(|| format!("shutdown {number} -> {result:?}"));
         result.map_err(io::Error::from_raw_os_error)
     }
 
@@ -209,94 +218,100 @@ impl Kernel {
         self.streams[stream].reset_on_close();
     }
 
-    // ---- the peers' calls on streams
+    // ---- the peers' calls
 
-    /// Those who connect to `address` may be kept waiting by their protocol itself.
-    pub(crate) fn let_pause(&mut self, address: SocketAddr) {
-        for door in self.doors.iter_mut().filter(|door| door.address == address) {
-            door.may_pause = true;
+    /// Lets the protocols of connections to `address` pause reading by themselves. Of all others,
+    /// unread input is an error of the reactor (`checks`).
+    pub(crate) fn allow_pauses(&mut self, address: SocketAddr) {
+        for listener in self.listeners.iter_mut().filter(|other| other.address == address) {
+            listener.may_pause_reading = true;
         }
     }
 
-    /// Connects `peer` to `address`. `None`: nobody listens there.
-    pub(crate) fn connect(
+    /// Connects `peer` to `address`. Returns the stream, or `None` if no socket listens there.
+    pub(crate) fn peer_connects(
         &mut self,
         peer: SocketAddr,
         address: SocketAddr,
-        room_max: usize,
+        buffer_bytes: usize,
     ) -> Option<usize> {
-        let door = self
-            .doors
+        let listener = self
+            .listeners
             .iter()
-            .position(|door| door.address == address && door.descriptor.is_some())?;
-        let mut stream = Stream::new(peer, room_max, self.now_us);
-        stream.may_be_paused = self.doors[door].may_pause;
+            .position(|other| other.address == address && other.descriptor.is_some())?;
+        let mut stream = Stream::new(peer, buffer_bytes, self.now_us);
+        stream.may_be_paused = self.listeners[listener].may_pause_reading;
         self.streams.push(stream);
         let stream = self.streams.len() - 1;
-        self.doors[door].waiting.push_back(stream);
-        self.list(self.doors[door].descriptor, IN);
+        self.listeners[listener].backlog.push_back(stream);
+        self.add_to_ready_list(self.listeners[listener].descriptor, IN);
         Some(stream)
     }
 
-    fn tell_of_news(&mut self, stream: usize, bits: u32) {
+    /// Something has arrived on `stream`: epoll reports `bits` of it, and the reactor has to read
+    /// it.
+    fn report_arrival(&mut self, stream: usize, bits: u32) {
         let polls = self.polls;
         let stream = &mut self.streams[stream];
         if stream.descriptor.is_some() {
             stream.unread_since.get_or_insert(polls);
         }
         let descriptor = stream.descriptor;
-        self.list(descriptor, bits);
+        self.add_to_ready_list(descriptor, bits);
     }
 
-    pub(super) fn tell_of_room(&mut self, stream: usize) {
-        if self.streams[stream].takes_room() {
-            self.list(self.streams[stream].descriptor, OUT);
+    /// Reports that `stream` is writable again, if an edge is owed.
+    pub(super) fn report_writable(&mut self, stream: usize) {
+        if self.streams[stream].take_writable_edge() {
+            self.add_to_ready_list(self.streams[stream].descriptor, OUT);
         }
     }
 
     pub(crate) fn peer_sends(&mut self, stream: usize, bytes: &[u8]) {
-        self.tell(|| format!("         {} sends {} bytes", self.streams[stream].peer, bytes.len()));
+        self.trace(|| {
+            format!("         {} sends {} bytes", self.streams[stream].peer, bytes.len())
+        });
         if self.streams[stream].peer_sends(bytes) {
-            self.tell_of_news(stream, IN | PRIORITY);
+            self.report_arrival(stream, IN | PRIORITY);
         }
     }
 
-    /// What comes next comes behind an urgent mark.
-    pub(crate) fn peer_marks_as_urgent(&mut self, stream: usize) {
-        self.streams[stream].peer_marks_as_urgent();
-        self.list(self.streams[stream].descriptor, IN | PRIORITY);
+    /// Puts the urgent mark behind what `stream`'s peer has sent so far.
+    pub(crate) fn peer_sends_urgent_mark(&mut self, stream: usize) {
+        self.streams[stream].peer_sends_urgent_mark();
+        self.add_to_ready_list(self.streams[stream].descriptor, IN | PRIORITY);
     }
 
-    pub(crate) fn peer_finishes(&mut self, stream: usize) {
-        self.tell(|| format!("         {} finishes", self.streams[stream].peer));
-        self.streams[stream].peer_finishes();
-        self.tell_of_news(stream, 0);
+    pub(crate) fn peer_shuts_down(&mut self, stream: usize) {
+        self.trace(|| format!("         {} shuts down", self.streams[stream].peer));
+        self.streams[stream].peer_shuts_down();
+        self.report_arrival(stream, 0);
     }
 
     pub(crate) fn peer_closes(&mut self, stream: usize) {
-        self.tell(|| format!("         {} closes", self.streams[stream].peer));
+        self.trace(|| format!("         {} closes", self.streams[stream].peer));
         self.streams[stream].peer_closes();
-        self.tell_of_news(stream, 0);
+        self.report_arrival(stream, 0);
     }
 
     /// The peer resets the connection, or the network reports another error.
     pub(crate) fn fail(&mut self, stream: usize, error: i32) {
-        self.tell(|| format!("         {} fails: errno {error}", self.streams[stream].peer));
+        self.trace(|| format!("         {} fails: errno {error}", self.streams[stream].peer));
         self.streams[stream].fail(error);
-        self.tell_of_news(stream, 0);
+        self.report_arrival(stream, 0);
     }
 
-    pub(crate) fn peer_hears(&mut self, stream: usize, count_max: usize) -> Heard {
-        let heard = self.streams[stream].peer_hears(count_max);
-        self.tell(|| match &heard {
-            Heard::Bytes(bytes) => {
-                format!("         {} hears {} bytes", self.streams[stream].peer, bytes.len())
+    pub(crate) fn peer_receives(&mut self, stream: usize, count_max: usize) -> PeerReceived {
+        let received = self.streams[stream].peer_receives(count_max);
+        self.trace(|| match &received {
+            PeerReceived::Bytes(bytes) => {
+                format!("         {} receives {} bytes", self.streams[stream].peer, bytes.len())
             }
-            Heard::Nothing | Heard::Fin | Heard::Reset => {
-                format!("         {} hears {heard:?}", self.streams[stream].peer)
+            PeerReceived::WouldBlock | PeerReceived::Fin | PeerReceived::Reset => {
+                format!("         {} receives {received:?}", self.streams[stream].peer)
             }
         });
-        self.tell_of_room(stream);
-        heard
+        self.report_writable(stream);
+        received
     }
 }

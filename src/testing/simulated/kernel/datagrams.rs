@@ -1,93 +1,102 @@
-//! Datagrams in the simulated kernel: what arrives waits, and what is sent goes to its peer's mailbox or is refused.
+//! UDP sockets in the simulated kernel: receive queue, send queue, GSO, ICMP errors.
+//!
+//! What is sent to a peer that is bound arrives at once and in order; what is sent elsewhere is
+//! lost. It stays in the socket's send queue for a moment all the same, so that the queue can be
+//! full (EAGAIN).
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 
-use super::faults::OF_A_DATAGRAM;
-use super::{Due, File, Kernel};
+use super::faults::SEND_DATAGRAM_ERRORS;
+use super::{File, Kernel, Scheduled};
 use crate::testing::simulated::errno;
 use crate::testing::simulated::stream::{ERROR, IN};
 
-/// A UDP socket.
-pub(super) struct Datagrams {
+/// A UDP socket of the reactor.
+pub(super) struct UdpEndpoint {
     pub(super) address: SocketAddr,
-    /// Nobody else is heard.
+    /// The only peer from which it receives, if it is connected.
     pub(super) connected: Option<SocketAddr>,
     pub(super) descriptor: Option<usize>,
     pub(super) arrived: VecDeque<Arrived>,
+    /// The error that the next call returns (SO_ERROR).
     pub(super) error: Option<i32>,
-    /// Bytes that have not left the machine yet.
-    pub(super) leaving: usize,
+    /// What has not left the machine yet, in bytes, with the overhead of each datagram.
+    pub(super) send_queue_bytes: usize,
+    /// The number of the poll since which there has been something to read.
     pub(super) unread_since: Option<u64>,
 }
 
+/// A datagram in the receive queue.
 pub(super) struct Arrived {
     payload: Vec<u8>,
     peer: SocketAddr,
     has_bad_checksum: bool,
 }
 
-/// What a datagram takes beside its payload, in the kernel's memory.
-const DATAGRAM_OVERHEAD: usize = 256;
-/// What arrives beyond it is dropped.
-const DATAGRAMS_WAITING_MAX: usize = 4096;
+/// What a datagram takes in the send queue beside its payload, in bytes.
+const DATAGRAM_OVERHEAD_BYTES: usize = 256;
+/// The capacity of a receive queue, in datagrams. What arrives beyond it is dropped.
+const RECEIVE_QUEUE_MAX: usize = 4096;
 
 impl Kernel {
     pub(crate) fn bind_datagram(&mut self, address: SocketAddr) -> io::Result<usize> {
-        self.open_datagrams(address, None)
+        self.open_udp(address, None)
     }
 
-    /// Ports that the system chooses begin at 50,000.
+    /// Opens a socket that is connected to `peer`. Ephemeral ports begin at 50,000.
     pub(crate) fn connect_datagram(&mut self, peer: SocketAddr) -> io::Result<usize> {
-        let port = 50_000 + u16::try_from(self.datagrams.len()).expect("there are few");
-        self.open_datagrams(SocketAddr::from(([127, 0, 0, 1], port)), Some(peer))
+        let port = 50_000 + u16::try_from(self.udp_sockets.len()).expect("a test has few sockets");
+        self.open_udp(SocketAddr::from(([127, 0, 0, 1], port)), Some(peer))
     }
 
-    pub(crate) fn peer_of_datagrams(&mut self, number: usize) -> SocketAddr {
-        let socket = self.datagrams_of(number);
-        self.datagrams[socket].connected.expect("who sends without an address is connected")
+    pub(crate) fn peer_of_datagram_socket(&mut self, number: usize) -> SocketAddr {
+        let socket = self.udp_socket_of(number);
+        self.udp_sockets[socket]
+            .connected
+            .expect("a socket that sends without an address is connected")
     }
 
-    fn open_datagrams(
+    fn open_udp(
         &mut self,
         address: SocketAddr,
         connected: Option<SocketAddr>,
     ) -> io::Result<usize> {
-        let descriptor = self.open(File::Datagrams(self.datagrams.len()))?;
-        self.datagrams.push(Datagrams {
+        let descriptor = self.open(File::Udp(self.udp_sockets.len()))?;
+        self.udp_sockets.push(UdpEndpoint {
             address,
             connected,
             descriptor: Some(descriptor),
             arrived: VecDeque::new(),
             error: None,
-            leaving: 0,
+            send_queue_bytes: 0,
             unread_since: None,
         });
         Ok(descriptor)
     }
 
-    /// One datagram for `recv_from`.
+    /// recvfrom(2): one datagram.
     pub(crate) fn receive_datagram(&mut self, number: usize) -> io::Result<(Vec<u8>, SocketAddr)> {
-        self.call("recv_from");
+        self.begin_call("recv_from");
         self.take_datagram(number)
     }
 
-    /// A batch for `recvmmsg`: an error behind a first datagram is left for the next call.
+    /// recvmmsg(2): a batch. An error behind the first datagram is left for the next call.
     pub(crate) fn receive_datagrams(
         &mut self,
         number: usize,
         count_max: usize,
     ) -> io::Result<Vec<(Vec<u8>, SocketAddr)>> {
-        self.call("recvmmsg");
+        self.begin_call("recvmmsg");
         let mut received = vec![self.take_datagram(number)?];
         while received.len() < count_max {
             match self.take_datagram(number) {
                 Ok(datagram) => received.push(datagram),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
-                    let socket = self.datagrams_of(number);
-                    self.datagrams[socket].error = error.raw_os_error();
+                    let socket = self.udp_socket_of(number);
+                    self.udp_sockets[socket].error = error.raw_os_error();
                     break;
                 }
             }
@@ -96,9 +105,9 @@ impl Kernel {
     }
 
     fn take_datagram(&mut self, number: usize) -> io::Result<(Vec<u8>, SocketAddr)> {
-        let socket = self.datagrams_of(number);
+        let socket = self.udp_socket_of(number);
         let polls = self.polls;
-        let socket = &mut self.datagrams[socket];
+        let socket = &mut self.udp_sockets[socket];
         if let Some(error) = socket.error.take() {
             self.something_happened = true;
             return Err(io::Error::from_raw_os_error(error));
@@ -110,7 +119,7 @@ impl Kernel {
         socket.unread_since = (!socket.arrived.is_empty()).then_some(polls);
         let datagram = taken.ok_or(io::ErrorKind::WouldBlock)?;
         self.something_happened = true;
-        self.tell(|| {
+        self.trace(|| {
             format!(
                 "recv {number} -> datagram of {} from {}",
                 datagram.payload.len(),
@@ -120,78 +129,82 @@ impl Kernel {
         Ok((datagram.payload, datagram.peer))
     }
 
-    /// Sends `datagrams` to `peer` in one piece: several of them are a train.
-    pub(crate) fn send_train(
+    /// Sends `datagrams` to `peer` with one call. Several of them are a GSO batch (UDP_SEGMENT,
+    /// udp(7)).
+    pub(crate) fn send_segments(
         &mut self,
         number: usize,
         datagrams: &[&[u8]],
         peer: SocketAddr,
     ) -> io::Result<()> {
-        self.call("send_to");
-        let socket = self.datagrams_of(number);
-        if self.datagrams[socket].unread_since.is_some() {
-            self.datagrams[socket].unread_since = Some(self.polls);
+        self.begin_call("send_to");
+        let socket = self.udp_socket_of(number);
+        if self.udp_sockets[socket].unread_since.is_some() {
+            self.udp_sockets[socket].unread_since = Some(self.polls);
         }
         let fails = |error| Err(io::Error::from_raw_os_error(error));
-        if let Some(error) = self.datagrams[socket].error.take() {
+        if let Some(error) = self.udp_sockets[socket].error.take() {
             self.something_happened = true;
             return fails(error);
         }
-        if datagrams.len() > 1 && self.faults.refuses_trains {
+        if datagrams.len() > 1 && self.faults.refuses_gso {
             self.something_happened = true;
             let error =
-                self.one_of(&[errno::EIO, errno::EINVAL, errno::EMSGSIZE, errno::EOPNOTSUPP]);
-            self.tell(|| format!("send {number} a train of {} -> errno {error}", datagrams.len()));
+                self.pick_error(&[errno::EIO, errno::EINVAL, errno::EMSGSIZE, errno::EOPNOTSUPP]);
+            self.trace(|| {
+                format!("send {number} GSO batch of {} -> errno {error}", datagrams.len())
+            });
             return fails(error);
         }
-        let has_bad_luck = self.chance(self.faults.failed_datagrams);
-        let error = if has_bad_luck { Some(self.one_of(&OF_A_DATAGRAM)) } else { None };
+        let is_injected = self.chance(self.faults.failed_datagrams);
+        let error = if is_injected { Some(self.pick_error(&SEND_DATAGRAM_ERRORS)) } else { None };
         let of_peer = self
             .faults
             .unreachable
             .and_then(|(unreachable, error)| (unreachable == peer).then_some(error));
         if let Some(error) = of_peer.or(error) {
             self.something_happened = true;
-            self.tell(|| format!("send {number} {} datagrams -> errno {error}", datagrams.len()));
+            self.trace(|| format!("send {number} {} datagrams -> errno {error}", datagrams.len()));
             return fails(error);
         }
-        if self.datagrams[socket].leaving >= self.faults.datagram_room {
+        if self.udp_sockets[socket].send_queue_bytes >= self.faults.send_queue_bytes_max {
             return fails(errno::EAGAIN);
         }
         self.something_happened = true;
         let bytes: usize =
-            datagrams.iter().map(|datagram| datagram.len() + DATAGRAM_OVERHEAD).sum();
-        self.datagrams[socket].leaving += bytes;
+            datagrams.iter().map(|datagram| datagram.len() + DATAGRAM_OVERHEAD_BYTES).sum();
+        self.udp_sockets[socket].send_queue_bytes += bytes;
         let delay_us = if self.faults.call_us_max == 0 { 0 } else { self.rng.u64(..2_000) };
-        self.plan(delay_us, Due::Left(socket, bytes));
+        self.schedule(delay_us, Scheduled::DatagramsLeft(socket, bytes));
         let lengths = || datagrams.iter().map(|datagram| datagram.len()).collect::<Vec<_>>();
-        self.tell(|| format!("send {number} datagrams of {:?} to {peer} -> taken", lengths()));
-        let from = self.datagrams[socket].address;
+        self.trace(|| format!("send {number} datagrams of {:?} to {peer} -> taken", lengths()));
+        let from = self.udp_sockets[socket].address;
         for datagram in datagrams {
-            if let Some(mailbox) = self.mailboxes.get_mut(&peer) {
-                mailbox.push_back((datagram.to_vec(), from));
+            if let Some(received) = self.peer_datagrams.get_mut(&peer) {
+                received.push_back((datagram.to_vec(), from));
             }
         }
         Ok(())
     }
 
-    /// Gives `peer` a mailbox.
-    pub(crate) fn open_mailbox(&mut self, peer: SocketAddr) {
-        self.mailboxes.insert(peer, VecDeque::new());
+    /// Binds a socket for `peer`, which receives from now on.
+    pub(crate) fn bind_peer(&mut self, peer: SocketAddr) {
+        self.peer_datagrams.insert(peer, VecDeque::new());
     }
 
-    pub(crate) fn take_mail(&mut self, peer: SocketAddr) -> Option<Vec<u8>> {
-        self.take_mail_and_sender(peer).map(|(mail, _)| mail)
+    pub(crate) fn peer_receives_datagram(&mut self, peer: SocketAddr) -> Option<Vec<u8>> {
+        self.peer_receives_datagram_from(peer).map(|(payload, _)| payload)
     }
 
-    pub(crate) fn take_mail_and_sender(
+    /// The next datagram that `peer` has received, and its sender.
+    pub(crate) fn peer_receives_datagram_from(
         &mut self,
         peer: SocketAddr,
     ) -> Option<(Vec<u8>, SocketAddr)> {
-        self.mailboxes.get_mut(&peer)?.pop_front()
+        self.peer_datagrams.get_mut(&peer)?.pop_front()
     }
 
-    /// `peer` sends a datagram to `address`. Says whether it gets there whole.
+    /// Sends a datagram from `peer` to `address`. Returns whether it arrives with a good checksum.
     pub(crate) fn peer_sends_datagram(
         &mut self,
         peer: SocketAddr,
@@ -201,12 +214,13 @@ impl Kernel {
         let has_bad_checksum = self.chance(self.faults.bad_checksums);
         let has_error = self.chance(self.faults.icmp_errors);
         let polls = self.polls;
-        let to = |socket: &&mut Datagrams| socket.address == address && socket.descriptor.is_some();
-        let Some(socket) = self.datagrams.iter_mut().find(to) else { return false };
+        let to =
+            |socket: &&mut UdpEndpoint| socket.address == address && socket.descriptor.is_some();
+        let Some(socket) = self.udp_sockets.iter_mut().find(to) else { return false };
         if socket.connected.is_some_and(|connected| connected != peer) {
             return false;
         }
-        if socket.arrived.len() >= DATAGRAMS_WAITING_MAX {
+        if socket.arrived.len() >= RECEIVE_QUEUE_MAX {
             return false;
         }
         if has_error {
@@ -215,19 +229,19 @@ impl Kernel {
         socket.arrived.push_back(Arrived { payload, peer, has_bad_checksum });
         socket.unread_since.get_or_insert(polls);
         let descriptor = socket.descriptor;
-        self.list(descriptor, IN);
+        self.add_to_ready_list(descriptor, IN);
         !has_bad_checksum
     }
 
-    /// An ICMP message tells of a datagram that did not reach its peer.
-    pub(crate) fn report_to_datagrams(&mut self, address: SocketAddr, error: i32) {
+    /// An ICMP message reports that an earlier datagram from `address` did not reach its peer.
+    pub(crate) fn report_icmp_error(&mut self, address: SocketAddr, error: i32) {
         let socket = self
-            .datagrams
+            .udp_sockets
             .iter_mut()
             .find(|socket| socket.address == address)
-            .expect("somebody is bound there");
+            .expect("a socket is bound to the address");
         socket.error = Some(error);
         let descriptor = socket.descriptor;
-        self.list(descriptor, ERROR);
+        self.add_to_ready_list(descriptor, ERROR);
     }
 }

@@ -1,50 +1,58 @@
-//! What can go wrong in the simulated kernel, and how often.
+//! Which faults the simulated kernel injects, and how often.
+//!
+//! By default it injects none. A random schedule draws a value for each field; a test of one
+//! situation sets the one that it is about. A fault is always one that Linux may produce: an error
+//! number that the call can return, an event that epoll may report, a delay that a busy machine may
+//! cause.
 
 use std::net::SocketAddr;
 
 use crate::testing::simulated::errno;
 
-/// So many times in a thousand, where it is not said otherwise. Nothing goes wrong by default.
+/// Faults and bounds. A `u32` is a probability in thousandths, for each call or event that it
+/// concerns.
 #[derive(Clone, Debug)]
 pub(crate) struct Faults {
-    /// A poll is interrupted by a signal.
+    /// A poll is interrupted by a signal (EINTR).
     pub(crate) interrupted_polls: u32,
-    /// A recv or send is.
+    /// A recv or send is interrupted by a signal (EINTR).
     pub(crate) interrupted_calls: u32,
-    /// A send meets a kernel that is short of memory for a moment.
+    /// A send is short because the kernel has little memory at the moment.
     pub(crate) short_sends: u32,
-    /// An accept fails with an error that concerns one connection.
+    /// An accept fails with an error of that one connection.
     pub(crate) failed_accepts: u32,
-    /// The connection is gone for a reason that has nothing to do with the peer.
+    /// A stream fails for a reason that has nothing to do with its peer.
     pub(crate) failed_streams: u32,
-    /// An epoll_ctl fails.
-    pub(crate) failed_watches: u32,
+    /// Registering a stream with epoll fails (epoll_ctl(2): ENOSPC, ENOMEM).
+    pub(crate) failed_registrations: u32,
     /// A datagram cannot be sent.
     pub(crate) failed_datagrams: u32,
-    /// An old datagram's ICMP error comes in.
+    /// An ICMP error about an earlier datagram arrives together with a datagram.
     pub(crate) icmp_errors: u32,
-    /// A datagram's checksum is wrong.
+    /// A datagram arrives with a wrong checksum: the socket is readable, but the kernel discards
+    /// it.
     pub(crate) bad_checksums: u32,
-    /// No device cuts trains of datagrams.
-    pub(crate) refuses_trains: bool,
-    /// A poll tells of something that is not so.
-    pub(crate) false_alarms: u32,
-    /// A poll tells in no particular order.
+    /// No device splits GSO batches: sending one fails.
+    pub(crate) refuses_gso: bool,
+    /// A poll reports an event that does not match the socket's state.
+    pub(crate) spurious_events: u32,
+    /// A poll reports its events in random order.
     pub(crate) shuffles: bool,
-    /// The most events that one poll tells.
-    pub(crate) events_at_once: usize,
+    /// The most events that one poll reports.
+    pub(crate) events_per_poll_max: usize,
     /// The longest that a call takes, in microseconds.
     pub(crate) call_us_max: u64,
-    /// The process is not run for a while, up to `held_up_us_max`.
-    pub(crate) held_up: u32,
-    pub(crate) held_up_us_max: u64,
+    /// The process is not run for up to `descheduled_us_max` when it makes a call.
+    pub(crate) descheduled: u32,
+    pub(crate) descheduled_us_max: u64,
     pub(crate) descriptors_max: usize,
-    /// What every accept answers at present.
-    pub(crate) exhausted: Option<i32>,
-    /// What a send of a datagram to this peer answers; everybody else can be reached.
+    /// The error that every accept returns at present.
+    pub(crate) accept_error: Option<i32>,
+    /// The peer to which no datagram can be sent, and the error that a send to it returns.
     pub(crate) unreachable: Option<(SocketAddr, i32)>,
-    /// The bytes of datagrams that may wait to leave the machine.
-    pub(crate) datagram_room: usize,
+    /// The send buffer of a datagram socket (SO_SNDBUF), in bytes: no more may wait to leave the
+    /// machine.
+    pub(crate) send_queue_bytes_max: usize,
 }
 
 impl Default for Faults {
@@ -55,27 +63,27 @@ impl Default for Faults {
             short_sends: 0,
             failed_accepts: 0,
             failed_streams: 0,
-            failed_watches: 0,
+            failed_registrations: 0,
             failed_datagrams: 0,
             icmp_errors: 0,
             bad_checksums: 0,
-            refuses_trains: false,
-            false_alarms: 0,
+            refuses_gso: false,
+            spurious_events: 0,
             shuffles: false,
-            events_at_once: usize::MAX,
+            events_per_poll_max: usize::MAX,
             call_us_max: 0,
-            held_up: 0,
-            held_up_us_max: 0,
+            descheduled: 0,
+            descheduled_us_max: 0,
             descriptors_max: 1 << 20,
-            exhausted: None,
+            accept_error: None,
             unreachable: None,
-            datagram_room: 1 << 20,
+            send_queue_bytes_max: 1 << 20,
         }
     }
 }
 
-/// What accept(2) and a firewall may answer for one connection.
-pub(super) const OF_ONE_CONNECTION: [i32; 12] = [
+/// What accept(2) may return for one connection: an error of the network, or a firewall's EPERM.
+pub(super) const ACCEPT_ERRORS: [i32; 12] = [
     errno::ECONNABORTED,
     errno::EPROTO,
     errno::EPERM,
@@ -89,8 +97,9 @@ pub(super) const OF_ONE_CONNECTION: [i32; 12] = [
     errno::ETIMEDOUT,
     errno::ECONNRESET,
 ];
-/// What a stream may die of.
-pub(super) const OF_A_STREAM: [i32; 7] = [
+
+/// What a stream may fail with, other than a reset by its peer.
+pub(super) const STREAM_ERRORS: [i32; 7] = [
     errno::ETIMEDOUT,
     errno::EHOSTUNREACH,
     errno::ENETUNREACH,
@@ -99,8 +108,9 @@ pub(super) const OF_A_STREAM: [i32; 7] = [
     errno::ENETDOWN,
     errno::EIO,
 ];
-/// What a send of a datagram may fail with.
-pub(super) const OF_A_DATAGRAM: [i32; 10] = [
+
+/// What sending a datagram may fail with.
+pub(super) const SEND_DATAGRAM_ERRORS: [i32; 10] = [
     errno::EPERM,
     errno::EACCES,
     errno::EINVAL,

@@ -1,0 +1,124 @@
+//! Datagram errors: each costs the datagram that it is about, and no other.
+//!
+//! A test runs with several seeds where both ways of sending matter: the seed decides whether a
+//! simulated socket sends single datagrams or GSO batches.
+
+use super::protocols::text_of;
+use super::*;
+use crate::echo::Echo;
+use crate::testing::simulated::errno;
+
+const DATAGRAMS: u16 = 2001;
+
+#[test]
+fn unreachable_peer_costs_no_other_peer_its_reply() {
+    let errors = [
+        errno::EPERM,
+        errno::EACCES,
+        errno::EINVAL,
+        errno::EMSGSIZE,
+        errno::ENETUNREACH,
+        errno::EHOSTUNREACH,
+    ];
+    for error in
+        errors.into_iter().chain([errno::ENOBUFS, errno::ENOMEM, errno::EIO, errno::EADDRNOTAVAIL])
+    {
+        for seed in 1..=4 {
+            let mut world = World::new(seed, Limits::default(), Faults::default());
+            let datagrams = world.serve_datagrams(DATAGRAMS, Echo::new());
+            world.kernel().faults.unreachable = Some((peer(103), error));
+            for number in 101..=110 {
+                let peer = bound_peer(&world, number);
+                world.kernel().peer_sends_datagram(peer, datagrams, text_of(number, 0, 20));
+            }
+            assert_eq!(world.run_until_blocked(), 1, "errno {error}");
+            for number in 101..=110 {
+                let reply = (number != 103).then(|| text_of(number, 0, 20));
+                assert_eq!(
+                    world.kernel().peer_receives_datagram(peer(number)),
+                    reply,
+                    "errno {error}"
+                );
+            }
+            assert_eq!((world.stats().datagrams_out, world.stats().datagrams_unsent), (9, 1));
+            world.stop();
+        }
+    }
+}
+
+#[test]
+fn refused_gso_batch_is_sent_as_single_datagrams() {
+    for seed in 1..=8 {
+        let mut world =
+            World::new(seed, Limits::default(), Faults { refuses_gso: true, ..Faults::default() });
+        let datagrams = world.serve_datagrams(DATAGRAMS, Echo::new());
+        let peer = bound_peer(&world, 1);
+        for number in 0..30 {
+            world.kernel().peer_sends_datagram(peer, datagrams, text_of(number, 0, 100));
+        }
+        world.run_until_blocked();
+        for number in 0..30 {
+            assert_eq!(world.kernel().peer_receives_datagram(peer), Some(text_of(number, 0, 100)));
+        }
+        world.stop();
+    }
+}
+
+#[test]
+fn replies_beyond_the_send_buffer_wait_and_leave_in_order() {
+    for seed in 1..=4 {
+        let mut world = World::new(
+            seed,
+            Limits::default(),
+            Faults { send_queue_bytes_max: 2_000, ..Faults::default() },
+        );
+        let datagrams = world.serve_datagrams(DATAGRAMS, Echo::new());
+        let peer = bound_peer(&world, 1);
+        for number in 0..500 {
+            world.kernel().peer_sends_datagram(
+                peer,
+                datagrams,
+                text_of(number, 0, 300 + usize::from(number % 7)),
+            );
+        }
+        world.run_until_blocked();
+        for number in 0..500 {
+            assert_eq!(
+                world.kernel().peer_receives_datagram(peer),
+                Some(text_of(number, 0, 300 + usize::from(number % 7)))
+            );
+        }
+        world.stop();
+    }
+}
+
+#[test]
+fn datagrams_from_port_0_or_our_own_address_get_no_reply() {
+    let mut world = World::without_faults();
+    let datagrams = world.serve_datagrams(DATAGRAMS, Echo::new());
+    for peer in [peer(0), datagrams] {
+        world.kernel().bind_peer(peer);
+        world.kernel().peer_sends_datagram(peer, datagrams, b"hello".to_vec());
+        world.run_until_blocked();
+        assert_eq!(world.kernel().peer_receives_datagram(peer), None);
+    }
+    assert_eq!(world.stats().datagrams_dropped, 2);
+    world.stop();
+}
+
+#[test]
+fn icmp_error_of_an_old_datagram_hides_no_new_one() {
+    for seed in 1..=4 {
+        let mut world = World::new(seed, Limits::default(), Faults::default());
+        let datagrams = world.serve_datagrams(DATAGRAMS, Echo::new());
+        let peer = bound_peer(&world, 1);
+        for round in 0..20 {
+            world.kernel().report_icmp_error(datagrams, errno::ECONNREFUSED);
+            world.kernel().peer_sends_datagram(peer, datagrams, vec![round; 9]);
+            world.run_until_blocked();
+            assert_eq!(world.kernel().peer_receives_datagram(peer), Some(vec![round; 9]));
+        }
+        assert_eq!(world.stats().datagram_errors, 20);
+        world.stop();
+    }
+}

@@ -1,0 +1,146 @@
+//! Fairness: no source keeps the others waiting, however much it has to do.
+//!
+//! Each source has a budget for a turn, and the turn has one for all. A source that has spent its
+//! budget goes to the end of the run queue.
+
+use super::*;
+use crate::echo::Echo;
+use crate::limits::{
+    ACCEPTS_PER_TURN, EVENTS_PER_TURN, READ_BYTES_MAX, SOURCE_BYTES_PER_TURN_MAX, TURN_BYTES_MAX,
+};
+use crate::testing::simulated::errno;
+
+const ECHO: u16 = 2000;
+const DATAGRAMS: u16 = 2001;
+
+#[test]
+fn connects_beyond_the_accept_budget_need_no_further_edge() {
+    let mut world = echo_world();
+    let count = u16::try_from(5 * ACCEPTS_PER_TURN).unwrap();
+    let streams: Vec<usize> = (1..=count).map(|number| world.connect(ECHO, number)).collect();
+    for turns in 1..=5 {
+        world.turn();
+        assert_eq!(
+            world.stats().accepted,
+            turns * ACCEPTS_PER_TURN as u64,
+            "one budget in each turn"
+        );
+    }
+    for stream in streams {
+        world.kernel().peer_closes(stream);
+    }
+    world.run_until_blocked();
+    world.stop();
+}
+
+#[test]
+fn connection_burst_does_not_delay_served_connections() {
+    let (mut world, streams) = echo_world_with(1);
+    let burst: Vec<usize> = (2..=2000).map(|number| world.connect(ECHO, number)).collect();
+    for _ in 0..10 {
+        world.peer_sends(streams[0], b"hello");
+        world.turn();
+        assert_eq!(world.peer_receives_all(streams[0]), b"hello", "in the same turn");
+    }
+    for stream in burst.into_iter().chain(streams) {
+        world.kernel().peer_closes(stream);
+    }
+    world.run_until_blocked();
+    world.stop();
+}
+
+#[test]
+fn each_of_1000_ready_connections_is_served_before_any_twice() {
+    let (mut world, streams) = echo_world_with(1000);
+    for &stream in &streams {
+        world.peer_sends(stream, b"first");
+    }
+    let mut waiting = streams.clone();
+    while !waiting.is_empty() {
+        let waiting_before = waiting.len();
+        world.turn();
+        for &stream in &streams {
+            let received = world.peer_receives_all(stream);
+            if !received.is_empty() {
+                world.peer_sends(stream, b"second");
+                match waiting.iter().position(|&other| other == stream) {
+                    Some(index) => drop(waiting.remove(index)),
+                    None => assert!(
+                        waiting_before < EVENTS_PER_TURN,
+                        "served twice before all others were served once"
+                    ),
+                }
+            }
+        }
+        assert_eq!(
+            waiting_before - waiting.len(),
+            waiting_before.min(EVENTS_PER_TURN),
+            "each turn serves as many as its events allow"
+        );
+    }
+    for &stream in &streams {
+        world.kernel().peer_closes(stream);
+    }
+    world.run_until_blocked();
+    world.stop();
+}
+
+#[test]
+fn endless_sender_and_datagram_flood_delay_no_other_connection() {
+    let (mut world, streams) = echo_world_with(101);
+    let datagrams = world.serve_datagrams(DATAGRAMS, Echo::new());
+    let flood = vec![7; 2 << 20];
+    for _ in 0..10 {
+        world.peer_sends(streams[0], &flood);
+        for _ in 0..1000 {
+            world.kernel().peer_sends_datagram(peer(999), datagrams, b"datagram".to_vec());
+        }
+        for &stream in &streams[1..] {
+            world.peer_sends(stream, b"hello");
+        }
+        let moved_before = world.stats().bytes_in + world.stats().bytes_out;
+        world.turn();
+        let moved = world.stats().bytes_in + world.stats().bytes_out - moved_before;
+        assert!(moved < 2 * SOURCE_BYTES_PER_TURN_MAX, "{moved} bytes in one turn");
+        world.peer_receives_all(streams[0]);
+        for &stream in &streams[1..] {
+            assert_eq!(world.peer_receives_all(stream), b"hello", "in the same turn");
+        }
+    }
+    for stream in streams {
+        world.kernel().peer_closes(stream);
+    }
+    world.run_until_blocked();
+    world.stop();
+}
+
+#[test]
+fn turn_budget_is_kept_when_400_connections_move_full_reads() {
+    // Each of 400 connections has sent as much as one read takes, and gets it back. All of that in
+    // one turn would keep a new connection waiting for longer than a tenth of a second.
+    let (mut world, streams) = echo_world_with(400);
+    streams.iter().for_each(|&stream| world.peer_sends(stream, &vec![b'x'; READ_BYTES_MAX]));
+    let bytes_each = 2 * READ_BYTES_MAX as u64;
+    let mut served = vec![0; streams.len()];
+    let mut turns = 0;
+    while served.iter().any(|&bytes| bytes < READ_BYTES_MAX) {
+        let before = world.stats().bytes_moved();
+        world.turn();
+        let moved = world.stats().bytes_moved() - before;
+        assert!(moved < TURN_BYTES_MAX + bytes_each, "{moved} bytes in turn {turns}");
+        for (&stream, served) in streams.iter().zip(&mut served) {
+            *served += world.peer_receives_all(stream).len();
+        }
+        turns += 1;
+    }
+    assert!(
+        turns <= 2 + (400 * bytes_each).div_ceil(TURN_BYTES_MAX),
+        "{turns} turns: more than the bytes need"
+    );
+    assert!(served.iter().all(|&bytes| bytes == READ_BYTES_MAX));
+    for stream in streams {
+        world.kernel().fail(stream, errno::ECONNRESET);
+    }
+    world.run_until_blocked();
+    world.stop();
+}

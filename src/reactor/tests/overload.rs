@@ -1,0 +1,170 @@
+//! Accepting under overload: no descriptors, no memory, no free slot, or failing accepts.
+//!
+//! Connections that cannot be accepted stay in the backlog. A listener that has paused accepts them
+//! once there is room, without a further edge.
+
+use super::*;
+use crate::echo::Echo;
+use crate::limits::ACCEPTS_PER_TURN;
+use crate::testing::simulated::errno;
+
+const ECHO: u16 = 2000;
+const HTTP: u16 = 8080;
+
+#[test]
+fn listener_without_descriptors_pauses_and_resumes() {
+    for error in [errno::EMFILE, errno::ENFILE, errno::ENOBUFS, errno::ENOMEM] {
+        let (mut world, streams) = echo_world_with(1);
+        world.kernel().faults.accept_error = Some(error);
+        let waiting = world.connect(ECHO, 2);
+        world.peer_sends(waiting, b"waiting");
+        let turns = world.run_for(1000);
+        assert!(turns <= 20, "{turns} turns in a second: one retry takes 100 ms");
+        assert!(
+            (9..=11).contains(&world.stats().accept_pauses),
+            "{} pauses",
+            world.stats().accept_pauses
+        );
+        world.peer_sends(streams[0], b"accepted");
+        world.turn();
+        assert_eq!(world.peer_receives_all(streams[0]), b"accepted");
+        world.kernel().faults.accept_error = None;
+        world.run_for(101);
+        assert_eq!(world.peer_receives_all(waiting), b"waiting", "accepted without a new edge");
+        // It also resumes as soon as a connection closes.
+        world.kernel().faults.accept_error = Some(error);
+        let third = world.connect(ECHO, 3);
+        world.run_until_blocked();
+        world.kernel().faults.accept_error = None;
+        world.kernel().peer_closes(streams[0]);
+        world.run_until_blocked();
+        assert_eq!(world.stats().accepted, 3);
+        world.kernel().peer_closes(waiting);
+        world.kernel().peer_closes(third);
+        world.run_until_blocked();
+        world.stop();
+    }
+}
+
+#[test]
+fn accept_error_of_one_connection_does_not_stop_the_listener() {
+    use errno::{
+        ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH, ENONET, ENOPROTOOPT,
+        EOPNOTSUPP, EPERM, EPROTO, ETIMEDOUT,
+    };
+    const UNKNOWN_ERRNO: i32 = 4000;
+    for error in [
+        ECONNABORTED,
+        EHOSTDOWN,
+        EHOSTUNREACH,
+        ENETDOWN,
+        ENETUNREACH,
+        ENONET,
+        ENOPROTOOPT,
+        EOPNOTSUPP,
+        EPERM,
+        EPROTO,
+        ETIMEDOUT,
+        UNKNOWN_ERRNO,
+    ] {
+        let mut world = echo_world();
+        world.kernel().faults.accept_error = Some(error);
+        let stream = world.connect(ECHO, 1);
+        world.peer_sends(stream, b"hello");
+        world.turn();
+        assert_eq!(
+            world.stats().accepts_failed,
+            ACCEPTS_PER_TURN as u64,
+            "errno {error}: each failure is counted, and accept is called again"
+        );
+        world.kernel().faults.accept_error = None;
+        world.run_for(200);
+        assert_eq!(world.peer_receives_all(stream), b"hello", "errno {error}");
+        world.kernel().peer_closes(stream);
+        world.run_until_blocked();
+        world.stop();
+    }
+}
+
+#[test]
+fn broken_listener_is_closed_and_others_keep_serving() {
+    for error in [errno::EINVAL, errno::EBADF, errno::ENOTSOCK] {
+        let mut world = echo_world();
+        world.serve(HTTP, |_| Echo::new());
+        world.kernel().faults.accept_error = Some(error);
+        world.connect(ECHO, 1);
+        world.run_until_blocked();
+        world.kernel().faults.accept_error = None;
+        assert!(
+            world.kernel().peer_connects(peer(2), server(ECHO), 1000).is_none(),
+            "errno {error}: the socket is closed"
+        );
+        let stream = world.connect(HTTP, 3);
+        world.peer_sends(stream, b"hello");
+        world.run_until_blocked();
+        assert_eq!(world.peer_receives_all(stream), b"hello", "errno {error}");
+        world.kernel().peer_closes(stream);
+        world.run_until_blocked();
+        world.stop();
+    }
+}
+
+#[test]
+fn full_server_accepts_from_the_backlog_as_slots_free() {
+    let mut world =
+        World::new(1, Limits { connections_max: 2, ..Limits::default() }, Faults::default());
+    world.serve(ECHO, |_| Echo::new());
+    let streams: Vec<usize> = (1..=50).map(|number| world.connect(ECHO, number)).collect();
+    for &stream in &streams {
+        world.peer_sends(stream, b"hello");
+        world.kernel().peer_shuts_down(stream);
+    }
+    let mut turns = 0;
+    while world.stats().closed < 50 {
+        world.turn();
+        turns += 1;
+        assert!(
+            world.stats().connections <= 2 && turns < 100,
+            "{} connections in turn {turns}",
+            world.stats().connections
+        );
+    }
+    for stream in streams {
+        assert_eq!(world.peer_receives_all(stream), b"hello");
+    }
+    world.stop();
+}
+
+#[test]
+fn failed_accepts_do_not_keep_out_the_next_connection() {
+    let mut world = echo_world();
+    world.kernel().faults.failed_accepts = 1000;
+    for number in 1..=12 {
+        world.connect(ECHO, number);
+    }
+    world.run_until_blocked();
+    assert_eq!(world.stats().accepts_failed, 12);
+    world.kernel().faults.failed_accepts = 0;
+    let stream = world.connect(ECHO, 13);
+    world.peer_sends(stream, b"hello");
+    world.turn();
+    world.turn();
+    assert_eq!(world.peer_receives_all(stream), b"hello");
+    world.kernel().peer_closes(stream);
+    world.run_until_blocked();
+    world.stop();
+}
+
+#[test]
+fn connection_that_cannot_be_registered_is_closed_and_counted() {
+    let mut world = echo_world();
+    world.kernel().faults.failed_registrations = 1000;
+    let descriptors = world.kernel().descriptors_open();
+    let stream = world.connect(ECHO, 1);
+    world.run_until_blocked();
+    assert_eq!((world.stats().accepts_failed, world.stats().connections), (1, 0));
+    assert!(matches!(world.close_reason_of(1), Some(CloseReason::Io(_))));
+    assert_eq!(world.kernel().descriptors_open(), descriptors, "the descriptor was not closed");
+    assert_eq!(world.peer_receives_end(stream), PeerReceived::Fin);
+    world.stop();
+}

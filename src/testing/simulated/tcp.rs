@@ -1,0 +1,103 @@
+//! TCP sockets: mio's names, over the simulated kernel.
+//!
+//! Each call is passed on to the kernel under the same name (`kernel/calls.rs`).
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+
+use super::{OwnedDescriptor, Source};
+
+pub(crate) struct TcpListener(OwnedDescriptor);
+
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    Ok(TcpListener(OwnedDescriptor::open(|kernel| kernel.listen(address))?))
+}
+
+pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    Ok(TcpStream(OwnedDescriptor::open(|kernel| kernel.connect_out(address))?))
+}
+
+pub(crate) fn is_connected(stream: &TcpStream) -> io::Result<bool> {
+    stream.0.kernel.borrow_mut().is_connected(stream.0.number)
+}
+
+impl TcpListener {
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.0.kernel.borrow().address_of(self.0.number))
+    }
+
+    pub(crate) fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (number, peer) = self.0.kernel.borrow_mut().accept(self.0.number)?;
+        Ok((TcpStream(OwnedDescriptor { kernel: self.0.kernel.clone(), number }), peer))
+    }
+}
+
+impl Source for TcpListener {
+    fn number(&self) -> usize {
+        self.0.number
+    }
+}
+
+/// The simulated kernel has no Unix sockets. What is particular about them is tested over a
+/// scripted transport and in `tests/unix.rs`.
+#[cfg(unix)]
+pub(crate) enum UnixListener {}
+
+#[cfg(unix)]
+impl UnixListener {
+    pub(crate) fn bind(_path: &std::path::Path) -> io::Result<UnixListener> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn accept(&self) -> io::Result<TcpStream> {
+        match *self {}
+    }
+}
+
+#[cfg(unix)]
+impl Source for UnixListener {
+    fn number(&self) -> usize {
+        match *self {}
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct TcpStream(OwnedDescriptor);
+
+impl TcpStream {
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        assert_eq!(how, Shutdown::Write, "the loop shuts down only its writing side");
+        self.0.kernel.borrow_mut().shutdown_write(self.0.number)
+    }
+}
+
+impl Read for TcpStream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.kernel.borrow_mut().receive(self.0.number, into)
+    }
+}
+
+impl Write for TcpStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.kernel.borrow_mut().send(self.0.number, bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Source for TcpStream {
+    fn number(&self) -> usize {
+        self.0.number
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the real one may fail")]
+pub(crate) fn set_nodelay(_stream: &TcpStream) -> io::Result<()> {
+    Ok(())
+}
+
+pub(crate) fn reset_on_close(stream: &TcpStream) {
+    stream.0.kernel.borrow_mut().reset_on_close(stream.0.number);
+}
