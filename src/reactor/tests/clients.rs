@@ -390,12 +390,15 @@ fn server_sends_unasked_to_named_peers_and_answers_others_in_between() {
             }
             Callback::Writable | Callback::ErrorReceived(_) => {}
         };
-        let server = world.serve_datagrams(DATAGRAMS, RecordingProtocol { act, calls: Rc::default() });
+        let server =
+            world.serve_datagrams(DATAGRAMS, RecordingProtocol { act, calls: Rc::default() });
         world.run_for(100);
         world.kernel().peer_sends_datagram(peers[2], server, b"request".to_vec());
         world.run_for(1_000);
         let received = peers.map(|peer| {
-            std::iter::from_fn(|| world.kernel().peer_receives_datagram(peer)).collect::<Vec<_>>().concat()
+            std::iter::from_fn(|| world.kernel().peer_receives_datagram(peer))
+                .collect::<Vec<_>>()
+                .concat()
         });
         assert_eq!(received[0], b"tick tock extra tick tock tick tock ");
         assert_eq!((&received[1][..], &received[2][..]), (&b"tick tick tick "[..], &b"onetwo"[..]));

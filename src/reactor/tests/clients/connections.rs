@@ -110,7 +110,8 @@ fn datagram_protocol_commands_reach_an_open_connection_and_no_other() {
     for_each_seed(|seed| {
         for (answer, ending) in [(&b"bye"[..], None), (b"away", Some(CloseReason::Aborted))] {
             let (mut world, stream, _) = world_with_queries(seed, Limits::default(), b"a");
-            let (_, from) = world.kernel().peer_receives_datagram_from(peer(7)).expect("a query was sent");
+            let (_, from) =
+                world.kernel().peer_receives_datagram_from(peer(7)).expect("a query was sent");
             world.kernel().peer_sends_datagram(peer(7), from, answer.to_vec());
             world.run_until_blocked();
             assert_eq!(world.close_reason_of(1), ending);
