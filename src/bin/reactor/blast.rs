@@ -19,7 +19,7 @@
 mod latencies;
 mod limits;
 mod load;
-mod message;
+mod payload;
 mod outstanding;
 mod plan;
 mod report;

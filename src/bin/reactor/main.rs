@@ -3,7 +3,7 @@
 mod blast;
 mod cli;
 #[cfg(unix)]
-mod lossy_log;
+mod log_writer;
 mod send;
 mod site;
 
@@ -125,7 +125,7 @@ fn serve(arguments: &Serve) -> io::Result<Stopped> {
 fn open_log(arguments: &Serve) {
     // Where poll(2) is not to be had, a log that nobody reads holds up everybody.
     #[cfg(unix)]
-    let target = Target::Pipe(Box::new(lossy_log::LossyLog::new(io::stderr())));
+    let target = Target::Pipe(Box::new(log_writer::LogWriter::new(io::stderr())));
     #[cfg(not(unix))]
     let target = Target::Stderr;
     let mut format = ConfigurableFormat::default();

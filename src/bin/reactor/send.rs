@@ -9,19 +9,21 @@
 //! for the other to read, with all buffers full. So a stream is written by a thread of its own. This is a client for people
 //! and their scripts, which blocks where the server never does; it shares nothing with the loop.
 
+mod datagram;
+mod printer;
+
 use std::fmt::Display;
-use std::io::{self, Cursor, ErrorKind, IsTerminal, Read, Write};
-use std::net::{
-    IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket,
-};
+use std::io::{self, Cursor, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mio_reactor::limits::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6};
 use socket2::SockRef;
 
+use self::datagram::ask;
+use self::printer::Output;
 use crate::cli::{Destination, Message};
 
 /// What is read or written at a time, in bytes: as much as a pipe holds. For more, there is another call.
@@ -268,128 +270,6 @@ fn print_all_of(
     }
 }
 
-// ---- datagrams
-
-/// Sends all of `input` as one datagram, and prints the one that comes back. An address at which certainly nobody listens gives
-/// way to the next; one that is silent does not, since it may have heard us.
-fn ask(host: &str, input: Box<dyn Read + Send>, patience: Duration) -> Result<(), Failure> {
-    let mut payload = Vec::new();
-    let one_too_many = DATAGRAM_BYTES_MAX_V6 as u64 + 1;
-    let read = input.take(one_too_many).read_to_end(&mut payload);
-    read.map_err(|error| Failure::Failed(format!("standard input: {error}")))?;
-    let mut failures = Vec::new();
-    for address in resolve(host)? {
-        let bytes_max = if address.is_ipv6() { DATAGRAM_BYTES_MAX_V6 } else { DATAGRAM_BYTES_MAX };
-        if payload.len() > bytes_max {
-            return Err(Failure::Misused(format!(
-                "a datagram to {address} has room for {bytes_max} bytes, and there are more"
-            )));
-        }
-        match open_datagram(address)
-            .and_then(|socket| exchange(&socket, address, &payload, patience))
-        {
-            Ok(reply) => {
-                let mut output = Output::new();
-                output.print(&reply)?;
-                return output.finish();
-            }
-            Err(error) if is_timeout(&error) => {
-                return Err(Failure::Failed(format!(
-                    "{address}: no reply came within {} ms",
-                    patience.as_millis()
-                )));
-            }
-            Err(error) => failures.push(tell(&address, &error)),
-        }
-    }
-    Err(Failure::Failed(failures.join("; ")))
-}
-
-fn open_datagram(peer: SocketAddr) -> io::Result<UdpSocket> {
-    let any: IpAddr =
-        if peer.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-    UdpSocket::bind((any, 0))
-}
-
-fn exchange(
-    socket: &UdpSocket,
-    address: SocketAddr,
-    payload: &[u8],
-    patience: Duration,
-) -> io::Result<Vec<u8>> {
-    // From now on only this address is heard, and the kernel tells of it if nobody listens there.
-    socket.connect(address)?;
-    if socket.local_addr()? == socket.peer_addr()? {
-        return Err(ErrorKind::ConnectionRefused.into()); // it is our own, as over TCP
-    }
-    socket.send(payload)?;
-    let give_up = Instant::now() + patience;
-    let mut reply = vec![0; DATAGRAM_BYTES_MAX_V6];
-    loop {
-        let left = give_up.saturating_duration_since(Instant::now());
-        socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-        match socket.recv(&mut reply) {
-            Ok(count) => {
-                reply.truncate(count);
-                return Ok(reply);
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-// ---- standard output
-
-/// Prints the reply as it comes, byte for byte, as curl does. Only a terminal gets a line end behind it, lest the prompt of the
-/// shell stand in the reply's last line.
-struct Output {
-    stdout: io::Stdout,
-    last: Option<u8>,
-}
-
-impl Output {
-    fn new() -> Output {
-        Output { stdout: io::stdout(), last: None }
-    }
-
-    fn print(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.last = bytes.last().copied().or(self.last);
-        self.stdout.write_all(bytes).and_then(|()| self.stdout.flush()).map_err(|error| {
-            let nobody_reads = error.kind() == ErrorKind::BrokenPipe;
-            if nobody_reads {
-                Failure::NobodyReads
-            } else {
-                Failure::Failed(format!("standard output: {error}"))
-            }
-        })
-    }
-
-    fn finish(&mut self) -> Result<(), Failure> {
-        let is_within_a_line = self.last.is_some_and(|last| last != b'\n');
-        if is_within_a_line && self.stdout.is_terminal() { self.print(b"\n") } else { Ok(()) }
-    }
-
-    /// The server has closed. Where it has said nothing before, there is no reply.
-    fn is_all(&self) -> Result<Option<String>, Failure> {
-        match self.last {
-            Some(_) => Ok(None),
-            None => Err(Failure::Failed("the server has closed without a word".to_string())),
-        }
-    }
-
-    /// The server is silent, but has not sent its FIN. Many never do, so what it has said counts as its reply.
-    fn is_not_all(&self, patience: Duration) -> Result<Option<String>, Failure> {
-        let ms = patience.as_millis();
-        match self.last {
-            Some(_) => Ok(Some(format!(
-                "the server has been silent for {ms} ms and has not closed: the reply may go on"
-            ))),
-            None => Err(Failure::Failed(format!("no reply came within {ms} ms"))),
-        }
-    }
-}
-
 // ---- what both share
 
 /// All addresses of `HOST:PORT`. The system's resolver has its own idea of how long that may take (resolv.conf(5)).
@@ -422,10 +302,11 @@ fn lock(talk: &Mutex<Talk>) -> MutexGuard<'_, Talk> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
     use socket2::{Domain, Socket, Type};
 
+    use super::datagram::exchange;
     use super::*;
 
     #[test]

@@ -11,7 +11,7 @@ use super::limits::{
     INTERVALS_MAX, MEMORY_MESSAGES_MAX, MEMORY_MESSAGES_MIN, MEMORY_SECONDS, MEMORY_WINDOWS,
     SILENCE_MS, TCP_CONNECTIONS, TCP_WINDOW, UDP_SOCKETS, UDP_WINDOW,
 };
-use super::message::HEAD_BYTES;
+use super::payload::HEAD_BYTES;
 use crate::cli::{Batch, Blast, Transport};
 
 /// The load, and the server that it is offered to.

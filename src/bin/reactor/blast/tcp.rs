@@ -12,8 +12,8 @@ use mio_reactor::{Advance, CloseReason, ConnectionId, Context, Next, Protocol, R
 
 use super::limits::BURST;
 use super::load::Load;
-use super::message::Messages;
 use super::outstanding::Outstanding;
+use super::payload::Payloads;
 use super::plan::{Pace, Plan};
 
 /// The connections of all clients, from outside.
@@ -106,7 +106,7 @@ impl Clients {
 struct Conversation {
     number: u32,
     plan: Rc<Plan>,
-    messages: Messages,
+    messages: Payloads,
     outstanding: Outstanding,
     /// Messages that are due and have not been sent.
     owed: u64,
@@ -131,7 +131,7 @@ impl Conversation {
         Conversation {
             number,
             plan: plan.clone(),
-            messages: Messages::new(load.borrow().run(), number, plan.size),
+            messages: Payloads::new(load.borrow().run(), number, plan.size),
             outstanding: Outstanding::new(plan.memory()),
             owed: 0,
             expected: 0,

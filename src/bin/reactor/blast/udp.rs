@@ -9,15 +9,15 @@ use mio_reactor::{Batching, Datagram, DatagramProtocol, Replies};
 
 use super::limits::{BURST, GIVE_UP_MS};
 use super::load::Load;
-use super::message::Messages;
 use super::outstanding::Outstanding;
+use super::payload::Payloads;
 use super::plan::{Pace, Plan};
 
 pub(super) struct Client {
     number: u32,
     plan: Rc<Plan>,
     load: Rc<RefCell<Load>>,
-    messages: Messages,
+    messages: Payloads,
     outstanding: Outstanding,
 }
 
@@ -25,7 +25,7 @@ impl Client {
     pub(super) fn new(number: u32, plan: &Rc<Plan>, load: &Rc<RefCell<Load>>) -> Client {
         Client {
             number,
-            messages: Messages::new(load.borrow().run(), number, plan.size),
+            messages: Payloads::new(load.borrow().run(), number, plan.size),
             outstanding: Outstanding::new(plan.memory()),
             plan: plan.clone(),
             load: load.clone(),
@@ -104,7 +104,7 @@ impl DatagramProtocol for Client {
 #[inline]
 fn say(
     outstanding: &mut Outstanding,
-    messages: &mut Messages,
+    messages: &mut Payloads,
     load: &mut Load,
     now_ns: u64,
     replies: &mut Replies<'_>,

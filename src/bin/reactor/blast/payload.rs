@@ -16,7 +16,7 @@ const PERIOD_BYTES: usize = 256;
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The messages of one client.
-pub(super) struct Messages {
+pub(super) struct Payloads {
     /// The mark of this client's message 0 in this run of the program.
     mark: u64,
     /// So long that a message's share of it can begin anywhere in the first period.
@@ -25,13 +25,13 @@ pub(super) struct Messages {
     composed: Vec<u8>,
 }
 
-impl Messages {
+impl Payloads {
     /// Of `size` bytes, at least [`HEAD_BYTES`].
-    pub(super) fn new(run: u32, client: u32, size: usize) -> Messages {
+    pub(super) fn new(run: u32, client: u32, size: usize) -> Payloads {
         let mark = u64::from(run) << 32 | u64::from(client);
         let pattern = (0..PERIOD_BYTES + size)
             .map(|at| (at % PERIOD_BYTES).wrapping_mul(167).wrapping_add(13).to_le_bytes()[0]);
-        Messages { mark, pattern: pattern.collect(), composed: vec![0; size] }
+        Payloads { mark, pattern: pattern.collect(), composed: vec![0; size] }
     }
 
     /// The message `number`.
@@ -77,12 +77,12 @@ mod tests {
     #[test]
     fn a_message_is_known_by_its_client_alone_and_only_if_it_is_whole() {
         for size in [HEAD_BYTES, HEAD_BYTES + 1, 64, 1500] {
-            let mut messages = Messages::new(7, 1, size);
+            let mut messages = Payloads::new(7, 1, size);
             for number in [0, 1, 255, 256, u64::MAX] {
                 let message = messages.compose(number).to_vec();
                 assert_eq!(messages.number_of(&message), Some(number));
-                assert_eq!(Messages::new(7, 2, size).number_of(&message), None, "another client's");
-                assert_eq!(Messages::new(8, 1, size).number_of(&message), None, "of another run");
+                assert_eq!(Payloads::new(7, 2, size).number_of(&message), None, "another client's");
+                assert_eq!(Payloads::new(8, 1, size).number_of(&message), None, "of another run");
                 assert_eq!(messages.number_of(&message[1..]), None);
                 assert_eq!(messages.number_of(&[&message[..], b"x"].concat()), None);
                 for at in 0..size {
@@ -98,7 +98,7 @@ mod tests {
     fn no_message_becomes_another_by_its_number_alone() {
         // Not even the shortest, which have no pattern, nor where both have the same one.
         for size in [HEAD_BYTES, 64] {
-            let mut messages = Messages::new(7, 1, size);
+            let mut messages = Payloads::new(7, 1, size);
             let message = messages.compose(1000).to_vec();
             for other in [0, 999, 1000 - 256, 1000 + 256, 1000 + (1 << 32)] {
                 let mut changed = message.clone();

@@ -36,7 +36,7 @@ const PIECE_BYTES_MAX: usize = 4096;
 const TERMINAL_PIECE_BYTES_MAX: usize = 256;
 
 /// The log, as env_logger writes it: one line with each call.
-pub(crate) struct LossyLog<W> {
+pub(crate) struct LogWriter<W> {
     to: W,
     is_terminal: bool,
     /// Does the last that was written lack the end of its line?
@@ -45,10 +45,10 @@ pub(crate) struct LossyLog<W> {
     lines_lost: u64,
 }
 
-impl<W: Write + AsFd> LossyLog<W> {
-    pub(crate) fn new(to: W) -> LossyLog<W> {
+impl<W: Write + AsFd> LogWriter<W> {
+    pub(crate) fn new(to: W) -> LogWriter<W> {
         let is_terminal = to.as_fd().is_terminal();
-        LossyLog { to, is_terminal, is_cut: false, lines_lost: 0 }
+        LogWriter { to, is_terminal, is_cut: false, lines_lost: 0 }
     }
 
     /// Writes `line`, or as much of it as finds room. Is all of its text there?
@@ -69,7 +69,7 @@ impl<W: Write + AsFd> LossyLog<W> {
     }
 }
 
-impl<W: Write + AsFd> Write for LossyLog<W> {
+impl<W: Write + AsFd> Write for LogWriter<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.is_cut {
             self.put(b"\n");
@@ -145,10 +145,10 @@ mod tests {
 
     /// Logs the lines from `first` on while nobody reads them, and returns the number of the next.
     fn stuff<W: Write + AsFd + Send + 'static>(
-        mut log: LossyLog<W>,
+        mut log: LogWriter<W>,
         first: usize,
         bytes: usize,
-    ) -> (LossyLog<W>, usize) {
+    ) -> (LogWriter<W>, usize) {
         at_once(move || {
             let last = first + 200_000 / bytes;
             (first..last).for_each(|number| log.write_all(line(number, bytes).as_bytes()).unwrap());
@@ -187,7 +187,7 @@ mod tests {
         // lines the pipe takes a part.
         for bytes in [10, 100, 4095, 4096, 4097, 10_000] {
             let (mut reader, writer) = io::pipe().unwrap();
-            let mut log = LossyLog::new(writer);
+            let mut log = LogWriter::new(writer);
             let (mut read, mut next) = (Vec::new(), 0);
             for _ in 0..3 {
                 (log, next) = stuff(log, next, bytes);
@@ -214,7 +214,7 @@ mod tests {
     fn who_reads_as_fast_as_is_written_misses_nothing() {
         // A reader that is asked to read each line before the next is written.
         let (reader, writer) = io::pipe().unwrap();
-        let (mut log, mut reader) = (LossyLog::new(writer), BufReader::new(reader));
+        let (mut log, mut reader) = (LogWriter::new(writer), BufReader::new(reader));
         let mut read = String::new();
         for number in 0..10_000 {
             log.write_all(line(number, 100).as_bytes()).unwrap();
@@ -227,9 +227,9 @@ mod tests {
     fn where_the_reader_has_gone_or_the_disk_is_full_nothing_comes_of_it() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        assert_eq!(stuff(LossyLog::new(writer), 0, 100).0.lines_lost, 2000);
+        assert_eq!(stuff(LogWriter::new(writer), 0, 100).0.lines_lost, 2000);
         if let Ok(full) = File::options().write(true).open("/dev/full") {
-            assert_eq!(stuff(LossyLog::new(full), 0, 100).0.lines_lost, 2000);
+            assert_eq!(stuff(LogWriter::new(full), 0, 100).0.lines_lost, 2000);
         }
     }
 
@@ -250,7 +250,7 @@ mod tests {
                 .custom_flags(noctty)
                 .open(name.to_str().unwrap())
                 .unwrap();
-            let log = LossyLog::new(terminal);
+            let log = LogWriter::new(terminal);
             assert!(log.is_terminal);
             let (log, lines) = stuff(log, 0, bytes);
             assert!(
