@@ -1,26 +1,27 @@
-//! How it ends.
+//! How a load ends: signals, missing servers, missing resources, and the exit status of each.
 
 use std::net::{TcpListener, UdpSocket};
 use std::process::Command;
 use std::sync::mpsc;
 
-use super::{Server, blast};
+use super::{UdpServer, blast};
 use crate::common::{PATIENCE, Program, any_port, reactor};
 
 #[test]
-fn a_signal_ends_it_with_the_table_so_far() {
-    // It would go on for an hour; it is asked to end when the server has heard something of it.
+fn signal_ends_the_load_with_the_table_so_far() {
+    // The load would run for an hour. The signal is sent when the server has received a hundred
+    // messages.
     for signal in ["INT", "TERM"] {
-        let (told, heard) = mpsc::channel();
-        let server = Server::new(move |number, datagram| {
+        let (sender, received) = mpsc::channel();
+        let server = UdpServer::start(move |number, datagram| {
             if number == 100 {
-                told.send(()).unwrap();
+                sender.send(()).unwrap();
             }
             vec![datagram]
         });
         let program =
             Program::spawn(reactor().args(["blast", &server.url(), "--duration", "3600"]));
-        heard.recv_timeout(PATIENCE).unwrap();
+        received.recv_timeout(PATIENCE).unwrap();
         program.signal(signal);
         let ending = program.wait();
         assert_eq!((ending.status.code(), &ending.stderr[..]), (Some(0), &[][..]), "{signal}");
@@ -30,17 +31,19 @@ fn a_signal_ends_it_with_the_table_so_far() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn no_reply_is_waited_for_in_the_kernel_not_even_the_last() {
-    // One message has no reply, so that it is waited for at the end. strace tells of each call that may wait, and how long.
+fn load_generator_never_sleeps_in_epoll_wait() {
+    // One message has no reply, so replies are awaited at the end. strace shows the timeout of each
+    // epoll_wait(2).
     if !Command::new("strace")
         .args(["-qq", "-o", "/dev/null", "true"])
         .output()
         .is_ok_and(|run| run.status.success())
     {
-        println!("strace is not installed or may not trace: no call was looked at");
+        println!("skipped: strace is not installed or may not trace");
         return;
     }
-    let server = Server::new(|number, datagram| if number == 0 { vec![] } else { vec![datagram] });
+    let server =
+        UdpServer::start(|number, datagram| if number == 0 { vec![] } else { vec![datagram] });
     let file = format!("{}/blast.strace", env!("CARGO_TARGET_TMPDIR"));
     let mut strace = Command::new("strace");
     strace
@@ -52,7 +55,7 @@ fn no_reply_is_waited_for_in_the_kernel_not_even_the_last() {
     .wait();
     assert_eq!(ending.status.code(), Some(0), "{:?}", ending.stderr);
     let calls = std::fs::read_to_string(file).unwrap();
-    // epoll_wait(3, [...], 1024, 0) = 1: the time follows the room for events.
+    // epoll_wait(3, [...], 1024, 0) = 1: the timeout follows the number of events.
     let may_wait =
         |call: &&str| call.rsplit_once("], ").is_some_and(|(_, rest)| !rest.contains(", 0"));
     assert_eq!(calls.lines().find(may_wait), None);
@@ -60,8 +63,8 @@ fn no_reply_is_waited_for_in_the_kernel_not_even_the_last() {
 }
 
 #[test]
-fn where_nobody_answers_it_says_so_and_fails() {
-    // Nobody has the port; or somebody has it and never says a word.
+fn load_without_any_reply_exits_1_with_the_reason() {
+    // The port is not bound, or it is bound and never replies.
     let silent = UdpSocket::bind(any_port()).unwrap();
     let free = UdpSocket::bind(any_port()).unwrap().local_addr().unwrap();
     let closed = TcpListener::bind(any_port()).unwrap().local_addr().unwrap();
@@ -69,7 +72,7 @@ fn where_nobody_answers_it_says_so_and_fails() {
     let cases = [
         (format!("udp://{free}"), "connection refused"),
         (format!("tcp://{closed}"), "connection refused"),
-        (format!("udp://{}", silent.0), "nobody answers"),
+        (format!("udp://{}", silent.0), "no reply"),
     ];
     for (url, why) in cases {
         let ending = blast(&url, &["--duration", "0.2"]);
@@ -81,8 +84,9 @@ fn where_nobody_answers_it_says_so_and_fails() {
 
 #[cfg(unix)]
 #[test]
-fn who_may_not_open_what_the_load_needs_says_so_before_it_is_offered() {
-    // The shell lets it have twenty files, some of which it has already. The server would let all of them in.
+fn too_few_descriptors_exit_1_before_any_load() {
+    // The shell limits the client to twenty open files, some of which are open already. The server
+    // would accept all connections.
     let program = Program::start(&["--udp", "127.0.0.1:0", "--tcp", "127.0.0.1:0"]);
     let (udp, tcp) = (format!("udp://{}", program.udp()), format!("tcp://{}", program.tcp()));
     let cases: [(&str, &[&str]); 3] = [
@@ -110,8 +114,8 @@ fn who_may_not_open_what_the_load_needs_says_so_before_it_is_offered() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_report_that_cannot_be_written_is_told_and_a_failure() {
-    // The device is full; who has closed the other end of a pipe does not want to know.
+fn unwritable_report_exits_1_with_the_reason() {
+    // The device is full. (A pipe that its reader has closed is no failure.)
     let program = Program::start(&["--udp", "127.0.0.1:0"]);
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let url = format!("udp://{}", program.udp());
@@ -123,8 +127,8 @@ fn a_report_that_cannot_be_written_is_told_and_a_failure() {
 }
 
 #[test]
-fn what_makes_no_sense_is_told_in_one_line_with_status_2() {
-    let nonsense: [(&str, &[&str]); 22] = [
+fn invalid_blast_arguments_exit_2_with_one_line() {
+    let invalid: [(&str, &[&str]); 22] = [
         ("127.0.0.1:2000", &[]),
         ("http://127.0.0.1:2000", &[]),
         ("udp://somewhere:2000", &[]),
@@ -148,7 +152,7 @@ fn what_makes_no_sense_is_told_in_one_line_with_status_2() {
         ("tcp://127.0.0.1:9", &["--prefix", "echo -> "]),
         ("tcp://127.0.0.1:9", &["--window", "1000", "--size", "1000"]),
     ];
-    for (url, arguments) in nonsense {
+    for (url, arguments) in invalid {
         let ending = blast(url, arguments);
         assert_eq!(ending.status.code(), Some(2), "{url} {arguments:?}: {:?}", ending.stderr);
         assert_eq!(ending.stderr.len(), 1, "{url} {arguments:?}: {:?}", ending.stderr);

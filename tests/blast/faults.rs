@@ -1,17 +1,19 @@
-//! Servers that do what they should not.
+//! Servers that misbehave: corrupt, lost, duplicated or reordered replies, and early ends.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, UdpSocket};
 use std::thread;
 
-use super::{Server, answers_a_hundred, blast, count, figures, only_reads};
-use crate::common::{PATIENCE, Program, any_port};
 use serde_json::Value;
 
+use super::{UdpServer, answer_a_hundred, blast, count, discard, figures};
+use crate::common::{PATIENCE, Program, any_port};
+
 #[test]
-fn every_tenth_reply_that_is_not_what_was_sent_is_noticed() {
-    // One byte is wrong, in another place each time; or the reply is a byte too short, or too long.
-    let server = Server::new(|number, mut datagram| {
+fn every_corrupt_reply_is_counted_and_exits_1() {
+    // One byte is wrong, at another offset each time, or the reply is one byte too short or too
+    // long.
+    let server = UdpServer::start(|number, mut datagram| {
         if number % 10 == 9 {
             match number / 10 % 3 {
                 0 => {
@@ -32,14 +34,14 @@ fn every_tenth_reply_that_is_not_what_was_sent_is_noticed() {
 }
 
 #[test]
-fn a_stream_with_a_wrong_byte_in_it_is_not_believed_any_further() {
+fn wrong_byte_on_a_stream_aborts_the_connection() {
     let listener = TcpListener::bind(any_port()).unwrap();
     let url = format!("tcp://{}", listener.local_addr().unwrap());
     let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let (mut message, mut number) = ([0; 64], 0);
-        // Until the other side has had enough.
+        // Until the client closes.
         while stream.read_exact(&mut message).is_ok() {
             message[40] ^= u8::from(number == 100);
             number += 1;
@@ -59,8 +61,9 @@ fn a_stream_with_a_wrong_byte_in_it_is_not_believed_any_further() {
 }
 
 #[test]
-fn a_window_stays_as_it_is_although_each_reply_comes_twice() {
-    // Over TCP, in one piece each: a message is answered by two of it. There is one under way, so one comes for each answer.
+fn duplicated_replies_do_not_widen_the_window() {
+    // Over TCP, each message is answered twice in one write. With one in flight, one message comes
+    // per answer.
     let listener = TcpListener::bind(any_port()).unwrap();
     let url = format!("tcp://{}", listener.local_addr().unwrap());
     let server = thread::spawn(move || {
@@ -81,19 +84,19 @@ fn a_window_stays_as_it_is_although_each_reply_comes_twice() {
     assert_eq!(server.join().unwrap(), 64, "{figures}");
 }
 
-/// Four messages are under way on one connection, and `answer` says what goes back for each four. Returns the figures, and the
-/// line that it complains with.
-fn complaint_about(answer: impl Fn([&[u8]; 4]) -> Vec<u8> + Send + 'static) -> (Value, String) {
+/// Runs a load with four messages in flight on one connection. `answer` returns the replies to each
+/// four. Returns the figures and the error line.
+fn error_for(answer: impl Fn([&[u8]; 4]) -> Vec<u8> + Send + 'static) -> (Value, String) {
     let listener = TcpListener::bind(any_port()).unwrap();
     let url = format!("tcp://{}", listener.local_addr().unwrap());
     let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut messages = [0; 4 * 64];
-        // Until the other side has had enough.
+        // Until the client closes.
         while stream.read_exact(&mut messages).is_ok() {
-            let each = std::array::from_fn(|place| &messages[place * 64..][..64]);
-            if stream.write_all(&answer(each)).is_err() {
+            let four = std::array::from_fn(|index| &messages[index * 64..][..64]);
+            if stream.write_all(&answer(four)).is_err() {
                 break;
             }
         }
@@ -108,9 +111,10 @@ fn complaint_about(answer: impl Fn([&[u8]; 4]) -> Vec<u8> + Send + 'static) -> (
 }
 
 #[test]
-fn a_stream_is_not_what_was_sent_if_whole_messages_come_twice_or_out_of_order_or_are_missing() {
-    // Each message is right, to the last byte; but on a stream the order is part of what was sent. It is counted as over UDP.
-    let (figures, line) = complaint_about(|[a, b, c, d]| [a, a, b, c, d].concat());
+fn duplicated_reordered_or_missing_replies_on_a_stream_exit_1() {
+    // Each reply is right to the last byte, but on a stream the order is part of what was sent.
+    // Duplicates and reordered replies are counted as over UDP.
+    let (figures, line) = error_for(|[a, b, c, d]| [a, a, b, c, d].concat());
     assert!(
         count(&figures, "duplicates") > 0 && line.contains("not what was sent"),
         "{line}: {figures}"
@@ -119,13 +123,13 @@ fn a_stream_is_not_what_was_sent_if_whole_messages_come_twice_or_out_of_order_or
         line.contains(&format!("{} replies ", count(&figures, "duplicates"))),
         "{line}: {figures}"
     );
-    let (figures, line) = complaint_about(|[a, b, c, d]| [b, a, c, d].concat());
+    let (figures, line) = error_for(|[a, b, c, d]| [b, a, c, d].concat());
     assert!(
         count(&figures, "reordered") > 0 && line.contains("not what was sent"),
         "{line}: {figures}"
     );
-    // One is missing; what comes behind it is right, and in order.
-    let (figures, line) = complaint_about(|[a, _, c, d]| [a, c, d].concat());
+    // One reply is missing. Those after it are right, and in order.
+    let (figures, line) = error_for(|[a, _, c, d]| [a, c, d].concat());
     assert!(count(&figures, "lost") > 0 && line.contains("not what was sent"), "{line}: {figures}");
     assert_eq!(
         ["duplicates", "reordered", "corrupt"].map(|name| count(&figures, name)),
@@ -135,13 +139,14 @@ fn a_stream_is_not_what_was_sent_if_whole_messages_come_twice_or_out_of_order_or
 }
 
 #[test]
-fn a_server_that_leaves_in_the_middle_is_told_with_the_table_so_far() {
-    // It answers a hundred messages and ends the stream, where both loops would go on for an hour. To close it might reset it, if
-    // there is more to read, and destroy the last replies.
+fn tcp_server_gone_midway_is_reported_with_the_figures_so_far() {
+    // The server answers a hundred messages and sends its FIN, where both loops would run for an
+    // hour. It does not close: with unread input that would be a reset, and might destroy the last
+    // replies.
     for pace in [["--window", "1"], ["--rate", "1000"]] {
-        let (server, url) = answers_a_hundred(|stream| {
+        let (server, url) = answer_a_hundred(|stream| {
             stream.shutdown(Shutdown::Write).unwrap();
-            only_reads(stream);
+            discard(stream);
         });
         let ending = blast(
             &url,
@@ -152,13 +157,14 @@ fn a_server_that_leaves_in_the_middle_is_told_with_the_table_so_far() {
         assert_eq!((count(&figures, "received"), count(&figures, "errors")), (100, 1), "{figures}");
         assert_eq!(ending.status.code(), Some(1), "{figures}");
         let [line] = &ending.stderr[..] else { panic!("one line: {:?}", ending.stderr) };
-        assert!(line.starts_with(&format!("reactor: {url}: the server has left")), "{line}");
+        assert!(line.starts_with(&format!("reactor: {url}: server gone (")), "{line}");
     }
 }
 
 #[test]
-fn a_reply_that_comes_again_later_is_a_duplicate_although_its_message_is_long_forgotten() {
-    // Over TCP each message is answered by itself and the one before. There is one under way, and no more is remembered.
+fn repeated_reply_to_a_forgotten_message_is_a_duplicate() {
+    // Over TCP, each message is answered by itself and the one before. One is in flight, and no
+    // more is remembered.
     let listener = TcpListener::bind(any_port()).unwrap();
     let url = format!("tcp://{}", listener.local_addr().unwrap());
     let server = thread::spawn(move || {
@@ -179,8 +185,9 @@ fn a_reply_that_comes_again_later_is_a_duplicate_although_its_message_is_long_fo
 }
 
 #[test]
-fn a_server_whose_port_is_closed_in_the_middle_is_told_with_the_table() {
-    // Over UDP it answers a hundred messages and is gone. What is sent then is refused, up to the end of both loops.
+fn udp_server_gone_midway_is_reported_with_the_figures_so_far() {
+    // Over UDP, the server answers a hundred messages and closes its socket. Later messages are
+    // answered with ICMP port unreachable, until the load ends.
     for pace in [["--window", "4"], ["--rate", "1000"]] {
         let socket = UdpSocket::bind(any_port()).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -198,27 +205,27 @@ fn a_server_whose_port_is_closed_in_the_middle_is_told_with_the_table() {
         assert_eq!(count(&figures, "received"), 100, "{figures}");
         assert!(count(&figures, "errors") > 0, "{figures}");
         let [line] = &ending.stderr[..] else { panic!("one line: {:?}", ending.stderr) };
-        assert_eq!(line, &format!("reactor: {url}: the server has left (connection refused)"));
+        assert_eq!(line, &format!("reactor: {url}: server gone (connection refused)"));
         assert_eq!(ending.status.code(), Some(1), "{figures}");
     }
 }
 
 #[test]
-fn what_is_lost_doubled_or_overtaken_is_counted_and_no_failure() {
+fn lost_duplicated_or_reordered_datagrams_are_counted_and_exit_0() {
     // Of each ten datagrams, one has no reply, one has two, and one is overtaken by the next.
-    let mut held = None;
-    let server = Server::new(move |number, datagram| match number % 10 {
+    let mut delayed = None;
+    let server = UdpServer::start(move |number, datagram| match number % 10 {
         3 => vec![],
         5 => vec![datagram.clone(), datagram],
         7 => {
-            held = Some(datagram);
+            delayed = Some(datagram);
             vec![]
         }
-        _ => [Some(datagram), held.take()].into_iter().flatten().collect(),
+        _ => [Some(datagram), delayed.take()].into_iter().flatten().collect(),
     });
     let (figures, status) = figures(&server.url(), &["--rate", "4000", "--duration", "0.5"]);
     let sent = count(&figures, "sent");
-    let of_each_ten = |place: u64| (sent + 9 - place) / 10;
+    let of_each_ten = |digit: u64| (sent + 9 - digit) / 10; // numbers sent that end with it
     assert_eq!(status, 0);
     assert_eq!(count(&figures, "duplicates"), of_each_ten(5), "{figures}");
     assert_eq!(count(&figures, "reordered"), of_each_ten(8), "{figures}");
@@ -231,20 +238,21 @@ fn what_is_lost_doubled_or_overtaken_is_counted_and_no_failure() {
 }
 
 #[test]
-fn a_closed_loop_goes_on_although_all_that_was_under_way_is_lost() {
-    // The first 50 have no reply, and there are never more than 10 under way.
-    let server = Server::new(|number, datagram| if number < 50 { vec![] } else { vec![datagram] });
+fn closed_loop_continues_after_losing_a_whole_window() {
+    // The first 50 have no reply, and never more than 10 are in flight.
+    let server =
+        UdpServer::start(|number, datagram| if number < 50 { vec![] } else { vec![datagram] });
     let (figures, status) = figures(&server.url(), &["--window", "10", "--duration", "1.5"]);
     assert_eq!((status, count(&figures, "lost")), (0, 50), "{figures}");
     assert!(count(&figures, "received") > 0);
 }
 
 #[test]
-fn a_prefix_is_part_of_each_reply_if_it_is_asked_for_and_wrong_if_not() {
+fn reply_prefix_is_expected_if_named_and_corrupt_if_not() {
     let program = Program::start(&["--udp", "127.0.0.1:0", "--prefix", "echo -> "]);
     let url = format!("udp://{}", program.udp());
-    let (asked_for, status) = figures(&url, &["--prefix", "echo -> "]);
-    assert_eq!((status, count(&asked_for, "corrupt")), (0, 0), "{asked_for}");
+    let (matching, status) = figures(&url, &["--prefix", "echo -> "]);
+    assert_eq!((status, count(&matching, "corrupt")), (0, 0), "{matching}");
     let (wrong, status) = figures(&url, &[]);
     assert_eq!((status, count(&wrong, "received")), (1, 0), "{wrong}");
     assert!(count(&wrong, "corrupt") > 0, "{wrong}");

@@ -1,17 +1,18 @@
-//! The log of latencies.
+//! `--histogram FILE`: the HdrHistogram log of all latencies.
 
 use std::net::UdpSocket;
 use std::sync::mpsc;
 
-use super::{Server, blast, count, figures};
-use crate::common::{PATIENCE, Program, any_port, reactor};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
+use super::{UdpServer, blast, count, figures};
+use crate::common::{PATIENCE, Program, any_port, reactor};
+
 #[test]
-fn the_histogram_log_holds_every_latency() {
-    // Other tools read it so, too.
+fn histogram_log_holds_every_latency() {
+    // It is read as other tools read it.
     let program = Program::start(&["--udp", "127.0.0.1:0"]);
     let path = std::env::temp_dir().join(format!("reactor-blast-{}.hlog", std::process::id()));
     let arguments = ["--duration", "2.5", "--rate", "1000", "--histogram", path.to_str().unwrap()];
@@ -20,36 +21,37 @@ fn the_histogram_log_holds_every_latency() {
     std::fs::remove_file(&path).unwrap();
     assert!(log.starts_with(b"#"));
     let (total, intervals) = total_of(&log);
-    assert!(intervals >= 3, "one for each second: {intervals}");
+    assert!(intervals >= 3, "one per second: {intervals}");
     assert_eq!(total.len(), count(&figures, "received") + count(&figures, "unanswered"));
     let max_us = total.max() as f64 / 1000.0;
-    let told_us = figures["latency_us"]["max"].as_f64().unwrap();
-    assert!((max_us - told_us).abs() <= told_us / 500.0, "{max_us} and {told_us}");
+    let reported_us = figures["latency_us"]["max"].as_f64().unwrap();
+    assert!((max_us - reported_us).abs() <= reported_us / 500.0, "{max_us} and {reported_us}");
 }
 
 #[test]
-fn an_older_log_stays_until_there_is_a_newer_one() {
-    // The file is longer than the new log. It is as it was when the server has heard a hundred messages, and a log in the end.
+fn older_histogram_log_stays_until_the_new_one_is_written() {
+    // The file is longer than the new log. It is unchanged after the server has received a hundred
+    // messages, and is a valid log in the end.
     let path =
         std::env::temp_dir().join(format!("reactor-blast-older-{}.hlog", std::process::id()));
     let older = vec![b'x'; 1 << 20];
     std::fs::write(&path, &older).unwrap();
-    let (told, heard) = mpsc::channel();
-    let server = Server::new(move |number, datagram| {
+    let (sender, received) = mpsc::channel();
+    let server = UdpServer::start(move |number, datagram| {
         if number == 100 {
-            told.send(()).unwrap();
+            sender.send(()).unwrap();
         }
         vec![datagram]
     });
     let arguments = ["--duration", "3600", "--histogram", path.to_str().unwrap()];
     let program = Program::spawn(reactor().args(["blast", &server.url()]).args(arguments));
-    heard.recv_timeout(PATIENCE).unwrap();
+    received.recv_timeout(PATIENCE).unwrap();
     let meanwhile = std::fs::read(&path).unwrap();
     program.signal("INT");
     let ending = program.wait();
     let log = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
-    assert!(meanwhile == older, "{} of {} bytes are there", meanwhile.len(), older.len());
+    assert!(meanwhile == older, "{} of {} bytes are left", meanwhile.len(), older.len());
     assert_eq!(ending.status.code(), Some(0), "{:?}", ending.stderr);
     assert!(
         !log.contains(&b'\0') && !total_of(&log).0.is_empty(),
@@ -60,8 +62,8 @@ fn an_older_log_stays_until_there_is_a_newer_one() {
 
 #[cfg(unix)]
 #[test]
-fn a_log_may_go_to_a_pipe() {
-    // There is nothing to truncate in it. Its reader has all of the log, and then the end.
+fn histogram_log_may_go_to_a_pipe() {
+    // A pipe cannot be truncated. Its reader gets all of the log, then end of file.
     let program = Program::start(&["--udp", "127.0.0.1:0"]);
     let url = format!("udp://{}", program.udp());
     let ending = blast(&url, &["--duration", "0.1", "--histogram", "/dev/stderr"]);
@@ -70,7 +72,7 @@ fn a_log_may_go_to_a_pipe() {
     assert!(!total_of(log.as_bytes()).0.is_empty(), "{log}");
 }
 
-/// All latencies in an interval log together, and how many intervals it has.
+/// Returns all latencies of an interval log in one histogram, and how many intervals it has.
 pub(crate) fn total_of(log: &[u8]) -> (Histogram<u64>, usize) {
     let mut total = Histogram::new(3).unwrap();
     let mut intervals = 0;
@@ -86,7 +88,7 @@ pub(crate) fn total_of(log: &[u8]) -> (Histogram<u64>, usize) {
     (total, intervals)
 }
 
-/// RFC 4648 section 4.
+/// Decodes base64 (RFC 4648 section 4).
 fn decode_base64(text: &str) -> Vec<u8> {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
@@ -103,7 +105,7 @@ fn decode_base64(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_log_is_one_even_if_nobody_has_answered() {
+fn histogram_log_is_valid_even_without_replies() {
     let silent = UdpSocket::bind(any_port()).unwrap();
     let path =
         std::env::temp_dir().join(format!("reactor-blast-silent-{}.hlog", std::process::id()));
@@ -117,7 +119,7 @@ fn a_log_is_one_even_if_nobody_has_answered() {
 }
 
 #[test]
-fn a_log_that_cannot_be_written_is_told_before_any_load_is_offered() {
+fn unwritable_histogram_log_exits_1_before_any_load() {
     let ending = blast("udp://127.0.0.1:9", &["--histogram", "/nowhere/at/all"]);
     assert_eq!(ending.status.code(), Some(1));
     assert!(ending.stderr[0].contains("/nowhere/at/all"), "{:?}", ending.stderr);

@@ -1,18 +1,19 @@
-//! No stall can hide.
+//! Latencies: no stall of the server is hidden, whenever it happens and however long it lasts.
 
 use std::io::Read;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use super::histogram::total_of;
-use super::{Server, answers_a_hundred, count, figures, only_reads};
+use super::{UdpServer, answer_a_hundred, count, discard, figures};
 use crate::common::{PATIENCE, Program, be_late, reactor};
 
 #[test]
-fn no_stall_of_the_server_can_hide_in_an_open_loop() {
-    // It stalls once for 300 ms, in a second in which 2,000 are due. So about 600 are late: one in ten at least by 100 ms.
+fn stall_in_an_open_loop_shows_in_the_latencies() {
+    // The server stalls once for 300 ms, in a second in which 2,000 messages are due. So about 600
+    // are late, and at least one in ten by 100 ms.
     const STALL: Duration = Duration::from_millis(300);
-    let server = Server::new(|number, datagram| {
+    let server = UdpServer::start(|number, datagram| {
         if number == 200 {
             be_late(STALL);
         }
@@ -25,27 +26,29 @@ fn no_stall_of_the_server_can_hide_in_an_open_loop() {
 }
 
 #[test]
-fn no_reply_that_comes_late_makes_the_server_faster() {
-    // In a tenth of a second a hundred are due. The server does nothing for 300 ms from the first on, and answers them all when no
-    // more is sent: however fast that was, it was no thousand a second.
+fn late_replies_lower_the_received_rate() {
+    // In a tenth of a second, a hundred messages are due. The server stalls for 300 ms from the
+    // first on, and answers all of them after sending has ended. However fast that was, the rate
+    // was not a thousand a second.
     const STALL: Duration = Duration::from_millis(300);
-    let server = Server::new(|number, datagram| {
+    let server = UdpServer::start(|number, datagram| {
         if number == 0 {
             be_late(STALL);
         }
         vec![datagram]
     });
     let (figures, _) = figures(&server.url(), &["--rate", "1000"]);
-    let [received, a_second] =
+    let [received, per_second] =
         ["received", "received_per_second"].map(|name| figures[name].as_f64().unwrap());
-    assert!(received > 0.0 && a_second <= received / STALL.as_secs_f64(), "{figures}");
+    assert!(received > 0.0 && per_second <= received / STALL.as_secs_f64(), "{figures}");
 }
 
 #[test]
-fn no_stall_can_hide_by_lasting_to_the_end() {
-    // Over TCP it answers a hundred messages of an open loop and then only reads. 4,900 more are due, most of which are never sent.
-    // Even the last of them has waited as long as we wait at the end: a second.
-    let (server, url) = answers_a_hundred(only_reads);
+fn stall_until_the_end_shows_in_the_latencies() {
+    // Over TCP, the server answers a hundred messages of an open loop and then only reads. 4,900
+    // more are due, most of which are never sent. Even the last of them has waited for the second
+    // in which replies are awaited at the end.
+    let (server, url) = answer_a_hundred(discard);
     let path =
         std::env::temp_dir().join(format!("reactor-blast-stall-{}.hlog", std::process::id()));
     let arguments = [
@@ -68,14 +71,14 @@ fn no_stall_can_hide_by_lasting_to_the_end() {
         "{figures}"
     );
     assert!(figures["latency_us"]["p50"].as_f64().unwrap() >= 1_000_000.0, "{figures}");
-    assert_eq!(total_of(&log).0.len(), 5000, "the log holds them, too");
+    assert_eq!(total_of(&log).0.len(), 5000, "the log has them, too");
 }
 
 #[test]
-fn no_stall_can_hide_in_the_end_of_its_connection() {
-    // It answers a hundred messages, does nothing for 300 ms, in which 600 are due, and leaves.
+fn stall_before_a_close_shows_in_the_latencies() {
+    // The server answers a hundred messages, stalls for 300 ms, in which 600 are due, and closes.
     const STALL: Duration = Duration::from_millis(300);
-    let (server, url) = answers_a_hundred(|_| be_late(STALL));
+    let (server, url) = answer_a_hundred(|_| be_late(STALL));
     let (figures, status) =
         figures(&url, &["--rate", "2000", "--connections", "1", "--duration", "3600"]);
     server.join().unwrap();
@@ -85,21 +88,22 @@ fn no_stall_can_hide_in_the_end_of_its_connection() {
 }
 
 #[test]
-fn the_table_says_that_a_latency_is_of_a_message_without_a_reply() {
-    // In a closed loop it is one, and we are asked to end when the server has read it. It is waited for, for a second.
-    let (told, heard) = mpsc::channel();
-    let (server, url) = answers_a_hundred(move |mut stream| {
+fn table_shows_how_many_latencies_lack_a_reply() {
+    // A closed loop with one message in flight ends by a signal, after the server has read the
+    // message. Its reply is awaited for a second.
+    let (sender, message_read) = mpsc::channel();
+    let (server, url) = answer_a_hundred(move |mut stream| {
         stream.read_exact(&mut [0; 64]).unwrap();
-        told.send(()).unwrap();
-        only_reads(stream);
+        sender.send(()).unwrap();
+        discard(stream);
     });
     let program =
         Program::spawn(reactor().args(["blast", &url, "--connections", "1", "--duration", "3600"]));
-    heard.recv_timeout(PATIENCE).unwrap();
+    message_read.recv_timeout(PATIENCE).unwrap();
     program.signal("INT");
     let ending = program.wait();
     server.join().unwrap();
-    let line = "  latency in µs, from the send (1 without a reply: the time waited)";
+    let line = "  latency in µs, from the send (1 without a reply: time waited so far)";
     assert!(ending.stdout.iter().any(|other| other == line), "{:?}", ending.stdout);
     let max_us = ending
         .stdout

@@ -1,6 +1,6 @@
-//! The load generator, against our own server and against servers that do what they should not.
+//! `reactor blast`, against the program's own server and against servers that misbehave.
 
-// The helpers here unwrap as the tests do, and a test that cannot be made here says so.
+// The helpers here unwrap as the tests do, and a test that is skipped says so.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 #[path = "../common/mod.rs"]
@@ -18,15 +18,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use common::{Ending, PATIENCE, Program, any_port, reactor};
 use serde_json::Value;
 
-/// Runs `reactor blast` with `arguments` to its end.
+use common::{Ending, PATIENCE, Program, any_port, reactor};
+
+/// Runs `reactor blast` with `arguments` until it ends.
 fn blast(target: &str, arguments: &[&str]) -> Ending {
     Program::spawn(reactor().args(["blast", target]).args(arguments)).wait()
 }
 
-/// The same for a tenth of a second unless `arguments` say otherwise, with a report of figures. Returns the status, too.
+/// Runs `reactor blast --json`, for a tenth of a second unless `arguments` say otherwise. Returns
+/// the figures and the exit status.
 fn figures(target: &str, arguments: &[&str]) -> (Value, i32) {
     let duration: &[&str] =
         if arguments.contains(&"--duration") { &[] } else { &["--duration", "0.1"] };
@@ -42,23 +44,24 @@ fn count(figures: &Value, name: &str) -> u64 {
     figures[name].as_u64().unwrap_or_else(|| panic!("{name} is a count: {figures}"))
 }
 
-/// A UDP server in a thread: `answer` is given each datagram with its number, and says what goes back.
-struct Server {
+/// A UDP server in a thread: `answer` is called with each datagram and its number, and returns the
+/// replies.
+struct UdpServer {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Server {
-    fn new(mut answer: impl FnMut(usize, Vec<u8>) -> Vec<Vec<u8>> + Send + 'static) -> Server {
+impl UdpServer {
+    fn start(mut answer: impl FnMut(usize, Vec<u8>) -> Vec<Vec<u8>> + Send + 'static) -> UdpServer {
         let socket = UdpSocket::bind(any_port()).unwrap();
         socket2::SockRef::from(&socket).set_recv_buffer_size(4 << 20).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let (address, stop) = (socket.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
-        let stopped = stop.clone();
+        let stop_requested = stop.clone();
         let thread = thread::spawn(move || {
             let (mut buffer, mut number) = (vec![0; 65_536], 0);
-            while !stopped.load(Ordering::Relaxed) {
+            while !stop_requested.load(Ordering::Relaxed) {
                 let (length, peer) = match socket.recv_from(&mut buffer) {
                     Ok(received) => received,
                     Err(error)
@@ -70,13 +73,13 @@ impl Server {
                     Err(error) => panic!("{error}"),
                 };
                 for reply in answer(number, buffer[..length].to_vec()) {
-                    // Who has left hears nothing.
+                    // It fails if the client is gone.
                     let _ = socket.send_to(&reply, peer);
                 }
                 number += 1;
             }
         });
-        Server { address, stop, thread: Some(thread) }
+        UdpServer { address, stop, thread: Some(thread) }
     }
 
     fn url(&self) -> String {
@@ -84,15 +87,16 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for UdpServer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap();
     }
 }
 
-/// A TCP server in a thread, and its URL: it answers a hundred messages on one connection, and then does as `then` says.
-fn answers_a_hundred(then: impl FnOnce(TcpStream) + Send + 'static) -> (JoinHandle<()>, String) {
+/// Starts a TCP server in a thread: it answers a hundred messages on one connection, and then calls
+/// `then`. Returns the thread and the URL.
+fn answer_a_hundred(then: impl FnOnce(TcpStream) + Send + 'static) -> (JoinHandle<()>, String) {
     let listener = TcpListener::bind(any_port()).unwrap();
     let url = format!("tcp://{}", listener.local_addr().unwrap());
     let server = thread::spawn(move || {
@@ -108,7 +112,7 @@ fn answers_a_hundred(then: impl FnOnce(TcpStream) + Send + 'static) -> (JoinHand
     (server, url)
 }
 
-fn only_reads(mut stream: TcpStream) {
-    // Until the other side has had enough.
+/// Reads and discards until the client closes.
+fn discard(mut stream: TcpStream) {
     let _ = std::io::copy(&mut stream, &mut std::io::sink());
 }

@@ -1,10 +1,10 @@
-//! What is told at the end.
+//! The report at the end: what is counted, in closed and open loops, over UDP and TCP.
 
 use super::{blast, count, figures};
 use crate::common::Program;
 
 #[test]
-fn the_table_tells_of_all_that_was_counted() {
+fn table_has_every_count_and_percentile() {
     let program = Program::start(&["--udp", "127.0.0.1:0", "--tcp", "127.0.0.1:0"]);
     for (url, clients) in [
         (format!("udp://{}", program.udp()), "1 socket"),
@@ -23,7 +23,7 @@ fn the_table_tells_of_all_that_was_counted() {
             "lost",
             "duplicates",
             "reordered",
-            "too late",
+            "expired",
             "corrupt",
             "unsent",
             "errors",
@@ -43,15 +43,15 @@ fn the_table_tells_of_all_that_was_counted() {
 }
 
 #[test]
-fn every_way_of_offering_load_gets_all_its_replies() {
-    // Over UDP, in both loops and in each way of crossing, from one socket and several; and over TCP. What is lost was
-    // received by nobody, and what was received was lost by nobody.
+fn every_kind_of_load_accounts_for_all_messages() {
+    // Over UDP: both loops and each batch mode, one socket and several. Over TCP: both loops. Every
+    // message is either received or lost.
     let program =
         Program::start(&["--udp", "127.0.0.1:0", "--udp", "[::1]:0", "--tcp", "127.0.0.1:0"]);
     let udp: Vec<String> =
         program.addresses("udp echo").iter().map(|address| format!("udp://{address}")).collect();
     let tcp = format!("tcp://{}", program.tcp());
-    let ways: [(&str, &[&str]); 11] = [
+    let loads: [(&str, &[&str]); 11] = [
         (&udp[0], &["--batch", "plain"]),
         (&udp[0], &["--batch", "mmsg", "--window", "200", "--size", "1400"]),
         (&udp[1], &["--batch", "gso", "--sockets", "3"]),
@@ -64,7 +64,7 @@ fn every_way_of_offering_load_gets_all_its_replies() {
         (&tcp, &["--connections", "1", "--size", "65536"]),
         (&tcp, &["--rate", "5000", "--connections", "7"]),
     ];
-    for (url, arguments) in ways {
+    for (url, arguments) in loads {
         let (figures, status) = figures(url, arguments);
         assert_eq!(status, 0, "{arguments:?}: {figures}");
         let [sent, received, lost] = ["sent", "received", "lost"].map(|name| count(&figures, name));
@@ -85,9 +85,9 @@ fn every_way_of_offering_load_gets_all_its_replies() {
 }
 
 #[test]
-fn an_open_loop_sends_what_is_due_and_no_more() {
-    // Of 2,000 a second, none is sent before it is due: the first at once, the last before the end, and what could not be sent by
-    // then is told.
+fn open_loop_sends_what_is_due_and_no_more() {
+    // Of 2,000 a second, none is sent before it is due: the first at once, the last before the end.
+    // Messages not sent by then count as unsent.
     let program = Program::start(&["--udp", "127.0.0.1:0", "--tcp", "127.0.0.1:0"]);
     for url in [format!("udp://{}", program.udp()), format!("tcp://{}", program.tcp())] {
         let (figures, _) = figures(&url, &["--rate", "2000", "--duration", "0.5"]);
@@ -97,9 +97,9 @@ fn an_open_loop_sends_what_is_due_and_no_more() {
 }
 
 #[test]
-fn a_rate_that_nobody_can_send_shows_in_what_was_not_sent() {
-    // A thousand million a second: that is a hundred million in a tenth. All of them are among the latencies, with what they have
-    // waited; but what is lost over UDP, where that is told as such.
+fn rate_beyond_capacity_shows_as_unsent() {
+    // A billion a second, which is a hundred million in a tenth. All are recorded in the latencies,
+    // with the time waited so far. The exception is datagrams that were sent, which count as lost.
     let program = Program::start(&["--udp", "127.0.0.1:0", "--tcp", "127.0.0.1:0"]);
     for url in [format!("udp://{}", program.udp()), format!("tcp://{}", program.tcp())] {
         let (figures, _) = figures(&url, &["--rate", "1000000000"]);
@@ -116,9 +116,10 @@ fn a_rate_that_nobody_can_send_shows_in_what_was_not_sent() {
 }
 
 #[test]
-fn what_a_closed_loop_has_under_way_is_not_more_than_there_is_memory_to_keep_it_in() {
-    // 256 of the largest messages are four times what may wait: they are sent some at a time, and all are sent. How many the
-    // server's socket has room for is another matter.
+fn window_larger_than_the_reply_memory_is_sent_in_parts() {
+    // 256 of the largest messages are four times what may wait in the reactor. They are sent a part
+    // at a time, and all are sent. How many of them the server's socket buffer holds does not
+    // matter here.
     let program = Program::start(&["--udp", "127.0.0.1:0"]);
     let (figures, _) =
         figures(&format!("udp://{}", program.udp()), &["--window", "256", "--size", "65507"]);

@@ -1,4 +1,4 @@
-//! The command line: what it accepts, what it refuses, and with which status.
+//! The command line: what it accepts, what it rejects, and with which exit status.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, UdpSocket};
@@ -7,13 +7,13 @@ use super::run;
 use crate::common::{Program, connect};
 
 #[test]
-fn help_tells_every_flag_the_default_addresses_and_what_a_stream_is_not() {
-    // How the lines are broken does not matter.
+fn help_has_every_flag_the_default_addresses_and_message_boundaries() {
+    // Line breaks do not matter.
     let ending = run(&["--help"]);
     assert_eq!(ending.status.code(), Some(0));
     assert!(ending.stderr.is_empty(), "{:?}", ending.stderr);
     let help = ending.stdout.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
-    for told in [
+    for text in [
         "--tcp",
         "--udp",
         "--http",
@@ -24,15 +24,15 @@ fn help_tells_every_flag_the_default_addresses_and_what_a_stream_is_not() {
         "127.0.0.1:2000",
         "127.0.0.1:8080",
     ] {
-        assert!(help.contains(told), "{told} is not in: {help}");
+        assert!(help.contains(text), "{text} is not in: {help}");
     }
 }
 
 #[test]
-fn what_makes_no_sense_is_told_in_one_line_with_status_2() {
-    let nonsense: [&[&str]; 9] = [
+fn invalid_serve_arguments_exit_2_with_one_line() {
+    let invalid: [&[&str]; 9] = [
         &["--frob"],
-        &["nonsense"],
+        &["unknown"],
         &["serve", "--frob"],
         &["--tcp"],
         &["--tcp", "127.0.0.1"],
@@ -41,7 +41,7 @@ fn what_makes_no_sense_is_told_in_one_line_with_status_2() {
         &["--tcp", "127.0.0.1:0", "--log", "loud"],
         &["--tcp", "127.0.0.1:0", "--root", "."],
     ];
-    for arguments in nonsense {
+    for arguments in invalid {
         let ending = run(arguments);
         assert_eq!(ending.status.code(), Some(2), "{arguments:?}: {:?}", ending.stderr);
         assert_eq!(ending.stderr.len(), 1, "{arguments:?}: {:?}", ending.stderr);
@@ -51,8 +51,8 @@ fn what_makes_no_sense_is_told_in_one_line_with_status_2() {
 }
 
 #[test]
-fn a_taken_port_is_told_with_its_service_its_address_and_the_reason() {
-    // The test itself holds the ports. Neither is one of the two services announced if the other cannot be had.
+fn port_in_use_exits_1_naming_service_address_and_reason() {
+    // The test itself has bound the ports. If one address cannot be served, no address is printed.
     let (stream, datagram) =
         (TcpListener::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
     let (stream, datagram) =
@@ -71,7 +71,7 @@ fn a_taken_port_is_told_with_its_service_its_address_and_the_reason() {
 }
 
 #[test]
-fn serve_is_what_is_meant_where_no_command_is_named() {
+fn serve_command_serves_like_no_command() {
     let program = Program::start(&["serve", "--tcp", "127.0.0.1:0", "--prefix", "echo -> "]);
     let mut stream = connect(program.tcp());
     stream.write_all(b"hello").unwrap();
@@ -83,8 +83,9 @@ fn serve_is_what_is_meant_where_no_command_is_named() {
 }
 
 #[test]
-fn only_what_is_named_is_opened_and_port_0_becomes_a_real_one() {
-    // It prints a line for each socket that it opens; once it has ended, there can be no further line.
+fn only_named_addresses_are_served_and_port_0_becomes_real() {
+    // The program prints one line for each socket that it opens. After its end no further line can
+    // follow.
     for (flag, service) in [("--tcp", "tcp echo"), ("--udp", "udp echo"), ("--http", "http")] {
         let program = Program::start(&[flag, "127.0.0.1:0"]);
         let [address] = program.addresses(service)[..] else { panic!("one address") };

@@ -1,4 +1,4 @@
-//! The log, the access log, and a standard error or output that nobody reads.
+//! The log, the access log, and a standard output or error that is not read.
 
 use std::io::{BufRead, BufReader, PipeReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, UdpSocket};
@@ -6,33 +6,34 @@ use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::Instant;
 
-use crate::common::{PATIENCE, Program, check_echo, connect, reactor, reset};
 use socket2::{Domain, Socket, Type};
 
+use crate::common::{PATIENCE, Program, check_echo, connect, reactor, reset};
+
 #[test]
-fn debug_logs_one_line_per_conversation_with_its_reason() {
+fn debug_level_logs_one_line_per_connection_with_its_close_reason() {
     let program = Program::start(&["--tcp", "127.0.0.1:0", "--log", "debug"]);
-    let (mut polite, mut rude) = (connect(program.tcp()), connect(program.tcp()));
-    let (polite_name, rude_name) = (polite.local_addr().unwrap(), rude.local_addr().unwrap());
-    check_echo(&mut polite, b"hello");
-    check_echo(&mut rude, b"hello");
-    polite.shutdown(Shutdown::Write).unwrap();
-    reset(rude);
-    for (name, reason) in [(polite_name, "finished"), (rude_name, "reset by peer")] {
-        let line = program.logged(&name.to_string());
+    let (mut closing, mut resetting) = (connect(program.tcp()), connect(program.tcp()));
+    let addresses = [closing.local_addr().unwrap(), resetting.local_addr().unwrap()];
+    check_echo(&mut closing, b"hello");
+    check_echo(&mut resetting, b"hello");
+    closing.shutdown(Shutdown::Write).unwrap();
+    reset(resetting);
+    for (address, reason) in addresses.into_iter().zip(["finished", "reset by peer"]) {
+        let line = program.logged(&address.to_string());
         assert!(line.contains("DEBUG") && line.ends_with(reason), "{line}");
     }
     let ending = program.stop();
-    for name in [polite_name, rude_name] {
-        let lines = ending.stderr.iter().filter(|line| line.contains(&name.to_string()));
+    for address in addresses {
+        let lines = ending.stderr.iter().filter(|line| line.contains(&address.to_string()));
         assert_eq!(lines.count(), 1, "{:?}", ending.stderr);
     }
 }
 
 #[test]
-fn the_echo_port_is_answered_only_if_asked_for_and_debug_says_why_not() {
-    // It may take a privilege to be at such a port; who has none cannot try this. The address is this process's own: another
-    // run of the tests may be at its port 7.
+fn echo_port_is_answered_only_with_its_flag_and_debug_says_why() {
+    // To bind such a port may take a privilege. Without it the test passes untried. The address is
+    // this process's own, since another run of the tests may have bound its port 7.
     let [_, _, high, low] = std::process::id().to_be_bytes();
     let address = SocketAddr::from(([127, 7, high, low], 7));
     let Ok(peer) = UdpSocket::bind(address) else { return };
@@ -53,8 +54,8 @@ fn the_echo_port_is_answered_only_if_asked_for_and_debug_says_why_not() {
 }
 
 #[test]
-fn trace_logs_a_line_per_system_call() {
-    // The exchange has five bytes; so have the calls.
+fn trace_level_logs_one_line_per_system_call() {
+    // The exchange has five bytes each way, and so have the calls.
     let program = Program::start(&["--tcp", "127.0.0.1:0", "--log", "trace"]);
     check_echo(&mut connect(program.tcp()), b"hello");
     let ending = program.stop();
@@ -67,13 +68,14 @@ fn trace_logs_a_line_per_system_call() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn it_serves_although_nobody_reads_its_standard_output() {
-    // Its standard output is a pipe whose reader has gone. So the port has to be known beforehand: we hold it without
-    // listening on it, which does not keep it from the program (both say SO_REUSEADDR), but from everybody else.
-    let held = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    held.set_reuse_address(true).unwrap();
-    held.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    let address = held.local_addr().unwrap().as_socket().unwrap();
+fn broken_pipe_on_standard_output_does_not_stop_the_server() {
+    // Standard output is a pipe without a reader, so the port must be known beforehand. The test
+    // binds it without listening. The program can still bind it, since both set SO_REUSEADDR. Other
+    // processes cannot.
+    let reserved = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    reserved.set_reuse_address(true).unwrap();
+    reserved.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = reserved.local_addr().unwrap().as_socket().unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut command = reactor();
@@ -85,8 +87,9 @@ fn it_serves_although_nobody_reads_its_standard_output() {
 }
 
 #[test]
-fn the_access_log_has_a_line_for_each_answer_and_nothing_else_in_it() {
-    // The Common Log Format. What a peer has sent can neither end the line nor reach a terminal as it is.
+fn access_log_has_one_line_per_response_and_no_other_line() {
+    // The Common Log Format. Bytes from a peer are escaped: they can neither end the line nor
+    // control a terminal.
     let program = Program::start(&["--http", "127.0.0.1:0", "--log", "off", "--access-log"]);
     for request in [
         "GET /plaintext HTTP/1.0\r\n\r\n",
@@ -124,7 +127,7 @@ fn the_access_log_has_a_line_for_each_answer_and_nothing_else_in_it() {
 }
 
 #[test]
-fn the_access_log_is_off_by_default() {
+fn access_log_is_off_by_default() {
     let program = Program::start(&["--http", "127.0.0.1:0"]);
     let mut stream = connect(program.http());
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
@@ -133,36 +136,37 @@ fn the_access_log_is_off_by_default() {
     assert!(!lines.iter().any(|line| line.contains("GET")), "{lines:?}");
 }
 
-/// Starts the program with its standard error in a pipe that nobody empties unless the test does.
+/// Starts the program with its standard error in a pipe that only the test may read.
 #[cfg(target_os = "linux")]
 fn start_with_unread_log(arguments: &[&str]) -> (Program, PipeReader) {
     let (log, writer) = std::io::pipe().unwrap();
     let mut command = reactor();
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(writer);
     let mut program = Program::spawn_as_it_is(&mut command);
-    drop(command); // and with it our own end for writing
+    drop(command); // and with it the test's own write end
     program.read_addresses(arguments);
     (program, log)
 }
 
-/// One request on a connection of its own, and its answer.
+/// Sends one request on a connection of its own, and checks the response.
 #[cfg(target_os = "linux")]
 fn check_http(address: SocketAddr) {
     let mut stream = connect(address);
     stream.write_all(b"GET /plaintext HTTP/1.0\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.ends_with("Hello, World!"), "{answer}");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    assert!(response.ends_with("Hello, World!"), "{response}");
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn what_peers_can_do_in_great_number_is_not_logged_by_default() {
-    // A thousand peers give every occasion to complain, by nonsense and by resets; nobody else is told of it.
+fn default_level_logs_nothing_that_many_peers_can_cause() {
+    // A thousand peers send an invalid request and a reset. At the default level none of them is
+    // logged.
     let (program, mut log) = start_with_unread_log(&["--http", "127.0.0.1:0"]);
     for _ in 0..1000 {
         let mut stream = connect(program.http());
-        stream.write_all(b"nonsense\r\n\r\n").unwrap();
+        stream.write_all(b"invalid\r\n\r\n").unwrap();
         reset(stream);
     }
     check_http(program.http());
@@ -174,9 +178,9 @@ fn what_peers_can_do_in_great_number_is_not_logged_by_default() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn it_serves_and_stops_although_nobody_reads_its_log() {
-    // Its standard error is a pipe that is never emptied. A line or more for each of two thousand conversations is more than it
-    // holds (64 KiB), and whoever waited for it would wait for ever.
+fn unread_log_blocks_neither_service_nor_stop() {
+    // Standard error is a pipe that is never read. A line or more for each of two thousand
+    // connections is more than it holds (64 KiB), and a blocking write would never return.
     for flags in [
         &["--log", "off", "--access-log"][..],
         &["--log", "debug"],
@@ -190,68 +194,70 @@ fn it_serves_and_stops_although_nobody_reads_its_log() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn who_reads_its_log_at_last_finds_how_many_lines_are_missing() {
-    // Each answer is a line of the log, and nothing else is. Nobody reads until there are two thousand; then somebody does, and
-    // there are more until that reader has been told. In the end every answer is either there, whole, or has been counted.
+fn late_log_reader_finds_the_count_of_dropped_lines() {
+    // Each response is one log line, and there are no others. The log is not read until there have
+    // been two thousand. Then it is read, and responses follow until a line with a count arrives.
+    // In the end every response has either a whole line or is counted.
     let (program, log) =
         start_with_unread_log(&["--http", "127.0.0.1:0", "--log", "off", "--access-log"]);
-    let mut answers = 2000;
-    (0..answers).for_each(|_| check_http(program.http()));
-    let (read, lines) = mpsc::channel();
+    let mut responses = 2000;
+    (0..responses).for_each(|_| check_http(program.http()));
+    let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || {
-        BufReader::new(log).lines().map_while(Result::ok).try_for_each(|line| read.send(line))
+        BufReader::new(log).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
     });
-    let count_unsendable = |line: &str| {
+    let dropped_lines = |line: &str| {
         let count = line
             .strip_prefix("reactor: ")?
-            .strip_suffix(" lines of the log are missing here, for which there was no room")?;
+            .strip_suffix(" log lines dropped: no room to write them")?;
         count.parse::<usize>().ok()
     };
-    let give_up = Instant::now() + PATIENCE;
-    let (mut there, mut lost) = (0, 0);
-    let mut count = |line: String| match count_unsendable(&line) {
-        Some(count) => lost += count,
+    let deadline = Instant::now() + PATIENCE;
+    let (mut written, mut dropped) = (0, 0);
+    let mut count = |line: String| match dropped_lines(&line) {
+        Some(count) => dropped += count,
         None => {
             assert!(
                 line.starts_with("127.0.0.1 - - [") && line.ends_with(" HTTP/1.0\" 200 13"),
                 "{line}"
             );
-            there += 1;
+            written += 1;
         }
     };
-    let mut is_told = false;
-    while !is_told {
-        assert!(Instant::now() < give_up, "nobody says what is missing");
+    let mut has_count = false;
+    while !has_count {
+        assert!(Instant::now() < deadline, "timeout waiting for the count of dropped lines");
         check_http(program.http());
-        answers += 1;
-        let news: Vec<String> = lines.try_iter().collect();
-        is_told = news.iter().any(|line| count_unsendable(line).is_some());
-        news.into_iter().for_each(&mut count);
+        responses += 1;
+        let new_lines: Vec<String> = lines.try_iter().collect();
+        has_count = new_lines.iter().any(|line| dropped_lines(line).is_some());
+        new_lines.into_iter().for_each(&mut count);
     }
-    // What there was no room for while that reader began, is told now that there is.
+    // Lines dropped while the reader was beginning are counted with the next response, as there is
+    // room now.
     check_http(program.http());
-    answers += 1;
+    responses += 1;
     assert_eq!(program.stop().status.code(), Some(0));
-    lines.iter().for_each(&mut count); // until the pipe ends, as it has no writer any more
-    assert!(lost > 0 && there > 500, "{there} lines, {lost} lost");
-    assert_eq!(there + lost, answers, "{there} lines, {lost} lost");
+    lines.iter().for_each(&mut count); // until end of file: the pipe has no writer any more
+    assert!(dropped > 0 && written > 500, "{written} written, {dropped} dropped");
+    assert_eq!(written + dropped, responses, "{written} written, {dropped} dropped");
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn it_serves_and_stops_although_its_log_can_go_nowhere() {
+fn closed_or_full_log_blocks_neither_service_nor_stop() {
     // Standard error is closed, or is a file on a full disk.
-    for nowhere in ["2>&-", "2>/dev/full"] {
+    for redirection in ["2>&-", "2>/dev/full"] {
         let arguments = ["--http", "127.0.0.1:0", "--log", "trace", "--access-log"];
         let mut command = std::process::Command::new("sh");
         command
-            .args(["-c", &format!("exec \"$0\" \"$@\" {nowhere}")])
+            .args(["-c", &format!("exec \"$0\" \"$@\" {redirection}")])
             .arg(reactor().get_program())
             .args(arguments);
         let mut program = Program::spawn(command.env_remove("RUST_LOG"));
         program.read_addresses(&arguments);
         (0..100).for_each(|_| check_http(program.http()));
         let ending = program.stop();
-        assert_eq!((ending.status.code(), ending.stderr), (Some(0), vec![]), "{nowhere}");
+        assert_eq!((ending.status.code(), ending.stderr), (Some(0), vec![]), "{redirection}");
     }
 }

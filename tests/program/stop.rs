@@ -1,4 +1,4 @@
-//! Signals, and the stop that they begin.
+//! Signals, and the graceful stop that they begin.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -9,7 +9,7 @@ use crate::common::{
 };
 
 #[test]
-fn a_signal_ends_it_with_status_0_when_nobody_is_there() {
+fn signal_without_connections_exits_0() {
     for signal in ["TERM", "INT"] {
         let program = Program::start(&[
             "--tcp",
@@ -25,11 +25,11 @@ fn a_signal_ends_it_with_status_0_when_nobody_is_there() {
 }
 
 #[test]
-fn a_stop_ends_idle_connections_in_order() {
-    // One has never spoken, one has been served: both see an end, not a reset.
+fn stop_closes_idle_connections_without_reset() {
+    // One has never sent a byte, one has been served. Both read end of file, not a reset.
     let program = Program::start(&TCP);
     let (silent, mut served) = (connect(program.tcp()), connect(program.tcp()));
-    check_echo(&mut served, b"That was all.");
+    check_echo(&mut served, b"hello");
     program.signal("TERM");
     for stream in [silent, served] {
         check_end(stream, b"");
@@ -37,16 +37,19 @@ fn a_stop_ends_idle_connections_in_order() {
     assert_eq!(program.wait().status.code(), Some(0));
 }
 
-/// The peer is stuffed, `last` is done to it, and the program is asked to stop, before it reads anything. All that the
-/// program had read by then must come back, and then the end, and it ends well. (It also echoes what it reads later, as
-/// long as there is any; what is still on its way when it finds no more, it cannot know of.)
+/// Fills all buffers of a peer that does not read, applies `before_stop` to it, and stops the
+/// program.
+///
+/// All that the program had read before the stop must come back, followed by end of file, and the
+/// exit status is 0. (The program also echoes what it reads later, as long as there is any. It
+/// cannot know of bytes that are still on their way when it finds no more.)
 #[track_caller]
-fn check_drain(last: impl FnOnce(&TcpStream)) {
+fn check_drain(before_stop: impl FnOnce(&TcpStream)) {
     let program = Program::start(&["--tcp", "127.0.0.1:0", "--log", "trace"]);
     let mut stream = connect_narrow(program.tcp());
     let bytes = pattern(20, 8 * MIB);
     let sent = stuff(&mut stream, &bytes);
-    last(&stream);
+    before_stop(&stream);
     program.signal("TERM");
     program.logged("stopping: 1 connections");
     let mut received = Vec::new();
@@ -56,50 +59,54 @@ fn check_drain(last: impl FnOnce(&TcpStream)) {
     drop(stream);
     let ending = program.wait();
     assert_eq!(ending.status.code(), Some(0));
-    let log_before = ending.stderr.iter().take_while(|line| !line.contains("stopping: "));
-    let accepted: usize =
-        log_before.filter(|line| line.contains(" recv ")).map(|line| count_returned(line)).sum();
-    assert!(accepted > 64 * 1024, "only {accepted} bytes were read before the stop");
+    let log_before_stop = ending.stderr.iter().take_while(|line| !line.contains("stopping: "));
+    let read: usize = log_before_stop
+        .filter(|line| line.contains(" recv "))
+        .map(|line| count_returned(line))
+        .sum();
+    assert!(read > 64 * 1024, "only {read} bytes were read before the stop");
     assert!(
-        (accepted..=sent).contains(&received.len()),
-        "{accepted} read before the stop, {} came back",
+        (read..=sent).contains(&received.len()),
+        "{read} read before the stop, {} came back",
         received.len()
     );
     assert_same(&received, &bytes[..received.len()]);
 }
 
-/// How many bytes the system call of the line moved: it ends with `-> Ok(5)`, or with an error.
+/// Returns how many bytes the system call of a trace line moved. The line ends with `-> Ok(5)`, or
+/// with an error.
 fn count_returned(line: &str) -> usize {
     let count = line.rsplit_once("Ok(").and_then(|(_, rest)| rest.strip_suffix(')')?.parse().ok());
     count.unwrap_or(0)
 }
 
 #[test]
-fn a_stop_lets_a_slow_reader_have_all_that_it_is_owed() {
-    // It has half-closed: nothing else can come from it.
+fn stop_sends_all_output_to_a_slow_half_closed_reader() {
+    // It is half-closed: nothing else can arrive from it.
     check_drain(|stream| stream.shutdown(Shutdown::Write).unwrap());
 }
 
 #[test]
-fn a_stop_lets_a_slow_reader_that_could_still_speak_have_all_that_it_is_owed() {
+fn stop_sends_all_output_to_a_slow_reader_still_open() {
     check_drain(|_| {});
 }
 
 #[test]
-fn a_stop_does_not_take_a_reply_back_from_a_peer_that_speaks_again() {
-    // All of the reply has left the program, but most of it waits in the kernel for a peer that reads slowly. When the
-    // other connection has seen its end, ours has been ended too. Now that peer says more, which nobody will hear: this
-    // must not turn the end into a reset, for a reset destroys the rest of the reply.
+fn input_after_the_stops_fin_does_not_reset_a_pending_reply() {
+    // All of the reply has left the program, but most of it waits in the kernel for a slow reader.
+    // Once the other connection has read end of file, the program has sent its FIN on this one,
+    // too. Input that arrives now is never consumed. It must not turn the FIN into a reset, which
+    // would destroy the rest of the reply.
     let program = Program::start(&TCP);
     let (mut stream, mut other) = (connect_narrow(program.tcp()), connect(program.tcp()));
     let bytes = pattern(23, 30_000);
     let mut reply = vec![0; bytes.len()];
     stream.write_all(&bytes).unwrap();
     stream.read_exact(&mut reply[..1]).unwrap();
-    check_echo(&mut other, b"I have nothing else to say.");
+    check_echo(&mut other, b"hello");
     program.signal("TERM");
     check_end(other, b"");
-    stream.write_all(b"By the way").unwrap();
+    stream.write_all(b"after the FIN").unwrap();
     stream.read_exact(&mut reply[1..]).unwrap();
     assert_same(&reply, &bytes);
     drop(stream);
@@ -107,9 +114,10 @@ fn a_stop_does_not_take_a_reply_back_from_a_peer_that_speaks_again() {
 }
 
 #[test]
-fn a_stop_still_serves_those_who_already_stand_at_the_door() {
-    // The program is held while they connect and send, and while it is asked to stop. The kernel has welcomed them in its
-    // name, and closing the door on them would reset them all. They are more than one turn accepts.
+fn stop_serves_connections_waiting_in_the_backlog() {
+    // The program is suspended while the peers connect and send, and while it gets the signal. The
+    // kernel has completed their handshakes, so closing the listener would reset them all. They are
+    // more than one turn accepts.
     let program = Program::start(&TCP);
     let streams: Vec<TcpStream> = program.while_held(|| {
         let mut streams: Vec<TcpStream> = (0..200).map(|_| connect(program.tcp())).collect();
@@ -128,32 +136,25 @@ fn a_stop_still_serves_those_who_already_stand_at_the_door() {
 }
 
 #[test]
-fn a_stop_that_has_to_cut_somebody_off_says_so_and_has_a_status_of_its_own() {
-    // The peer is owed more than the kernel holds, and does not read.
+fn drain_timeout_exits_3_and_logs_connections_closed_by_force() {
+    // The peer does not read, and its output is more than the kernel holds.
     let program = Program::start(&["--tcp", "127.0.0.1:0", "--drain-ms", "50"]);
     let mut stream = connect_narrow(program.tcp());
     stuff(&mut stream, &pattern(21, 8 * MIB));
     program.signal("TERM");
     let ending = program.wait();
     assert_eq!(ending.status.code(), Some(3));
-    assert!(
-        ending
-            .stderr
-            .iter()
-            .any(|line| line
-                .contains("stopped: drain timeout reached, 1 connections closed by force")),
-        "{:?}",
-        ending.stderr
-    );
+    let line = "stopped: drain timeout (50ms) reached, 1 connections closed by force";
+    assert!(ending.stderr.iter().any(|logged| logged.contains(line)), "{:?}", ending.stderr);
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
-    // A peer that reads nothing would keep it draining for seconds, and the status would be 0.
+fn second_signal_ends_the_process_at_once() {
+    // A peer that reads nothing would keep the program draining for seconds.
     let program = Program::start(&TCP);
     let mut stuck = connect_narrow(program.tcp());
     let bytes = pattern(21, 32 * MIB);
-    assert!(stuff(&mut stuck, &bytes) < bytes.len(), "it is stuck");
+    assert!(stuff(&mut stuck, &bytes) < bytes.len(), "the buffers are full");
     program.signal("TERM");
     program.logged("stopping: 1 connections");
     assert_eq!(program.stop().status.code(), Some(128 + 15));

@@ -1,61 +1,62 @@
-//! No reply, or not all of it.
+//! Failures: no reply, only a part of one, or a server that does not read.
 
-use std::io;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, UdpSocket};
 use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 use std::sync::mpsc;
 
-use super::{
-    Client, ECHO, MIB, check_failure, check_reply, client, finish, hold_port, pipe, run, send,
-    serve_one, socket_path,
-};
-use crate::common::{PATIENCE, Program, assert_same, pattern, reset};
 use socket2::{Domain, Socket, Type};
 
+use super::{
+    ClientProcess, ECHO, MIB, check_failure, check_reply, finish, reserve_port, run, send_command,
+    send_stdin, send_text, serve_one, socket_path,
+};
+use crate::common::{PATIENCE, Program, assert_same, pattern, reset};
+
 #[test]
-fn where_nobody_listens_it_says_so_with_status_1() {
-    let (_held, tcp) = hold_port();
+fn server_that_does_not_listen_exits_1_and_is_named() {
+    let (_reserved, tcp) = reserve_port();
     check_failure(
-        &send(&format!("tcp://{tcp}"), "hello"),
+        &send_text(&format!("tcp://{tcp}"), "hello"),
         1,
-        &format!("{tcp}: nobody listens there"),
+        &format!("{tcp}: nothing listens there"),
     );
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     check_failure(
-        &send(&format!("udp://{udp}"), "hello"),
+        &send_text(&format!("udp://{udp}"), "hello"),
         1,
-        &format!("{udp}: nobody listens there"),
+        &format!("{udp}: nothing listens there"),
     );
     let path = socket_path("stale");
     let server = format!("unix:{}", path.display());
-    check_failure(&send(&server, "hello"), 1, &format!("{server}: No such file or directory"));
+    check_failure(&send_text(&server, "hello"), 1, &format!("{server}: No such file or directory"));
     drop(UnixListener::bind(&path).unwrap());
-    check_failure(&send(&server, "hello"), 1, &format!("{server}: nobody listens there"));
+    check_failure(&send_text(&server, "hello"), 1, &format!("{server}: nothing listens there"));
     std::fs::remove_file(&path).unwrap();
-    check_failure(&send("tcp://nowhere.invalid:1", "hello"), 1, "nowhere.invalid:1: ");
+    check_failure(&send_text("tcp://nowhere.invalid:1", "hello"), 1, "nowhere.invalid:1: ");
 }
 
 #[test]
-fn a_server_that_never_answers_is_left_with_status_1() {
-    // None of them ever reads. The last one's queue is full as well, so that nobody is let in.
+fn server_that_never_replies_exits_1_after_the_timeout() {
+    // None of these servers ever reads. The last one's backlog is full as well, so the connect does
+    // not finish.
     let (stream, datagram) =
         (TcpListener::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
     let path = socket_path("silent");
     let local = UnixListener::bind(&path).unwrap();
     let (tcp, udp) = (stream.local_addr().unwrap(), datagram.local_addr().unwrap());
-    let place = format!("unix:{}", path.display());
-    for server in [format!("tcp://{tcp}"), format!("udp://{udp}"), place.clone()] {
+    let unix = format!("unix:{}", path.display());
+    for server in [format!("tcp://{tcp}"), format!("udp://{udp}"), unix.clone()] {
         check_failure(
-            &run(&mut client(&["--timeout", "100", &server, "hello"])),
+            &run(&mut send_command(&["--timeout", "100", &server, "hello"])),
             1,
-            "no reply came within 100 ms",
+            "no reply within 100 ms",
         );
     }
     let bytes = vec![0; 32 * MIB];
-    for server in [format!("tcp://{tcp}"), place.clone()] {
-        check_failure(&pipe(&["--timeout", "200", &server], &bytes), 1, "takes no more");
+    for server in [format!("tcp://{tcp}"), unix.clone()] {
+        check_failure(&send_stdin(&["--timeout", "200", &server], &bytes), 1, "write timeout");
     }
     drop(local);
     std::fs::remove_file(&path).unwrap();
@@ -63,27 +64,27 @@ fn a_server_that_never_answers_is_left_with_status_1() {
         let full = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         full.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
         full.listen(0).unwrap();
-        let _let_in = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let _accepted = std::os::unix::net::UnixStream::connect(&path).unwrap();
         check_failure(
-            &run(&mut client(&["--timeout", "100", &place, "hello"])),
+            &run(&mut send_command(&["--timeout", "100", &unix, "hello"])),
             1,
-            "nobody has let us in in time",
+            "connect timeout",
         );
         std::fs::remove_file(&path).unwrap();
     }
 }
 
 #[test]
-fn a_reply_counts_although_its_server_never_closes() {
-    // It is told on standard error that there may be more.
-    let (tell, ended) = mpsc::channel();
+fn reply_of_a_server_that_never_closes_exits_0_with_a_note() {
+    // Standard error says that there may be more.
+    let (client_ended, ended) = mpsc::channel();
     let (server, serving) = serve_one(move |mut stream| {
         stream.read_exact(&mut [0; 5]).unwrap();
         stream.write_all(b"HELLO").unwrap();
         ended.recv_timeout(PATIENCE).unwrap();
     });
-    let sent = run(&mut client(&["--timeout", "200", &server, "hello"]));
-    tell.send(()).unwrap();
+    let sent = run(&mut send_command(&["--timeout", "200", &server, "hello"]));
+    client_ended.send(()).unwrap();
     assert_eq!((sent.status, &sent.stdout[..]), (Some(0), &b"HELLO"[..]), "{}", sent.stderr);
     assert!(
         sent.stderr.starts_with("reactor: ") && sent.stderr.contains("has not closed"),
@@ -94,67 +95,68 @@ fn a_reply_counts_although_its_server_never_closes() {
 }
 
 #[test]
-fn a_server_that_closes_without_a_word_is_noticed() {
+fn server_that_closes_without_a_reply_exits_1() {
     let (server, serving) = serve_one(|mut stream| {
         io::copy(&mut stream, &mut io::sink()).unwrap();
     });
-    check_failure(&send(&server, "hello"), 1, "closed without a word");
+    check_failure(&send_text(&server, "hello"), 1, "closed without a reply");
     serving.join().unwrap();
 }
 
 #[test]
-fn what_a_server_does_not_take_was_not_sent_whatever_it_has_replied() {
-    // One says all that it has to say after the first byte, and reads no more. The other is gone at once, and which of the two calls
-    // learns of it first is a matter of time.
+fn input_that_the_server_does_not_accept_exits_1_despite_a_reply() {
+    // One server sends its reply and FIN after the first byte, and reads no more. The other closes
+    // at once. Then either the read or the write of the client fails first.
     let bytes = vec![0; 32 * MIB];
-    let (tell, ended) = mpsc::channel();
+    let (client_ended, ended) = mpsc::channel();
     let (server, serving) = serve_one(move |mut stream| {
         stream.read_exact(&mut [0]).unwrap();
         stream.write_all(b"ok").unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         ended.recv_timeout(PATIENCE).unwrap();
     });
-    let sent = pipe(&["--timeout", "200", &server], &bytes);
-    tell.send(()).unwrap();
+    let sent = send_stdin(&["--timeout", "200", &server], &bytes);
+    client_ended.send(()).unwrap();
     serving.join().unwrap();
     assert_eq!((sent.status, &sent.stdout[..]), (Some(1), &b"ok"[..]), "{}", sent.stderr);
     assert!(
-        sent.stderr.starts_with("reactor: ") && sent.stderr.contains("takes no more"),
+        sent.stderr.starts_with("reactor: ") && sent.stderr.contains("write timeout"),
         "{}",
         sent.stderr
     );
     let (server, serving) = serve_one(drop);
-    check_failure(&pipe(&[&server], &bytes), 1, "");
+    check_failure(&send_stdin(&[&server], &bytes), 1, "");
     serving.join().unwrap();
 }
 
 #[test]
-fn a_server_that_has_said_all_may_still_take_all() {
-    // It ends its side after the first byte, and only then reads the rest, to the end of ours.
+fn input_is_sent_whole_after_the_servers_fin() {
+    // The server sends its FIN after the first byte, and only then reads the rest, until our FIN.
     let bytes = pattern(3, 32 * MIB);
-    let (tell, told) = mpsc::channel();
+    let (sender, received) = mpsc::channel();
     let (server, serving) = serve_one(move |mut stream| {
-        let mut taken = vec![0];
-        stream.read_exact(&mut taken).unwrap();
+        let mut bytes = vec![0];
+        stream.read_exact(&mut bytes).unwrap();
         stream.write_all(b"ok").unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
-        stream.read_to_end(&mut taken).unwrap();
-        tell.send(taken).unwrap();
+        stream.read_to_end(&mut bytes).unwrap();
+        sender.send(bytes).unwrap();
     });
-    check_reply(&pipe(&[&server], &bytes), b"ok");
-    assert_same(&told.recv_timeout(PATIENCE).unwrap(), &bytes);
+    check_reply(&send_stdin(&[&server], &bytes), b"ok");
+    assert_same(&received.recv_timeout(PATIENCE).unwrap(), &bytes);
     serving.join().unwrap();
 }
 
 #[test]
-fn a_server_that_has_said_all_is_not_kept_waiting_for_our_input() {
-    // Our input does not end, as where somebody types. All of it has been sent.
+fn servers_fin_ends_the_wait_for_more_input() {
+    // The input does not end, as on a terminal. All of it so far has been sent.
     let (server, serving) = serve_one(|mut stream| {
         stream.read_exact(&mut [0; 5]).unwrap();
         stream.write_all(b"HELLO").unwrap();
     });
-    let mut client =
-        Client(client(&["--timeout", "3600000", &server]).stdin(Stdio::piped()).spawn().unwrap());
+    let mut client = ClientProcess(
+        send_command(&["--timeout", "3600000", &server]).stdin(Stdio::piped()).spawn().unwrap(),
+    );
     let mut stdin = client.0.stdin.take().unwrap();
     stdin.write_all(b"hello").unwrap();
     check_reply(&finish(client), b"HELLO");
@@ -163,49 +165,49 @@ fn a_server_that_has_said_all_is_not_kept_waiting_for_our_input() {
 }
 
 #[test]
-fn a_reply_that_breaks_off_is_printed_as_far_as_it_came_with_status_1() {
-    let (tell, told) = mpsc::channel();
+fn reply_cut_off_by_a_reset_is_printed_so_far_and_exits_1() {
+    let (half_printed, printed) = mpsc::channel();
     let (server, serving) = serve_one(move |mut stream| {
-        io::copy(&mut stream, &mut io::sink()).unwrap(); // until its FIN
+        io::copy(&mut stream, &mut io::sink()).unwrap(); // until the client's FIN
         stream.write_all(b"half of").unwrap();
-        told.recv_timeout(PATIENCE).unwrap();
+        printed.recv_timeout(PATIENCE).unwrap();
         reset(stream);
     });
-    let mut client = Client(client(&[&server, "hello"]).spawn().unwrap());
+    let mut client = ClientProcess(send_command(&[&server, "hello"]).spawn().unwrap());
     let mut half = [0; 7];
     client.0.stdout.as_mut().unwrap().read_exact(&mut half).unwrap();
     assert_eq!(&half, b"half of");
-    tell.send(()).unwrap();
-    check_failure(&finish(client), 1, "broke off");
+    half_printed.send(()).unwrap();
+    check_failure(&finish(client), 1, "reply cut off");
     serving.join().unwrap();
 }
 
 #[test]
-fn who_does_not_read_its_output_any_more_is_not_told_of_a_panic() {
-    // Its standard output is a pipe whose reader has gone.
+fn closed_standard_output_exits_1_without_a_message() {
+    // Standard output is a pipe whose reader is closed.
     let program = Program::start(&ECHO);
     for server in [format!("tcp://{}", program.tcp()), format!("udp://{}", program.udp())] {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        let sent = run(client(&[&server, "hello"]).stdout(writer));
+        let sent = run(send_command(&[&server, "hello"]).stdout(writer));
         assert_eq!((sent.status, sent.stderr.as_str()), (Some(1), ""));
     }
 }
 
 #[test]
-fn what_does_not_fit_into_a_datagram_is_refused_before_it_is_sent() {
+fn input_too_long_for_a_datagram_exits_2_before_sending() {
     let program = Program::start(&ECHO);
     let server = format!("udp://{}", program.udp());
     let most = "x".repeat(65_507);
-    check_reply(&send(&server, &most), most.as_bytes());
-    check_reply(&pipe(&[&server], most.as_bytes()), most.as_bytes());
-    check_failure(&send(&server, &(most + "x")), 2, "room for 65507 bytes");
-    check_failure(&pipe(&[&server], &vec![0; MIB]), 2, "room for 65507 bytes");
+    check_reply(&send_text(&server, &most), most.as_bytes());
+    check_reply(&send_stdin(&[&server], most.as_bytes()), most.as_bytes());
+    check_failure(&send_text(&server, &(most + "x")), 2, "holds 65507 bytes");
+    check_failure(&send_stdin(&[&server], &vec![0; MIB]), 2, "holds 65507 bytes");
 }
 
 #[test]
-fn what_makes_no_sense_is_told_in_one_line_with_status_2() {
-    let nonsense: [&[&str]; 16] = [
+fn invalid_send_arguments_exit_2_with_one_line() {
+    let invalid: [&[&str]; 16] = [
         &[],
         &["127.0.0.1:2000", "hello"],
         &["tcp://127.0.0.1", "hello"],
@@ -223,7 +225,7 @@ fn what_makes_no_sense_is_told_in_one_line_with_status_2() {
         &["--timeout", "0", "tcp://127.0.0.1:2000", "hello"],
         &["--timeout", "soon", "tcp://127.0.0.1:2000", "hello"],
     ];
-    for arguments in nonsense {
-        check_failure(&run(&mut client(arguments)), 2, "");
+    for arguments in invalid {
+        check_failure(&run(&mut send_command(arguments)), 2, "");
     }
 }

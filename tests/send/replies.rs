@@ -1,4 +1,4 @@
-//! Replies.
+//! Replies: printed whole, byte for byte, from every kind of server.
 
 use std::io::{Read, Write};
 use std::net::UdpSocket;
@@ -7,45 +7,46 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{
-    Client, ECHO, MIB, Sent, check_failure, check_reply, client, finish, hold_port, pipe, run,
-    send, socket_path,
+    ClientProcess, ECHO, MIB, SendResult, check_failure, check_reply, finish, reserve_port, run,
+    send_command, send_stdin, send_text, socket_path,
 };
 use crate::common::{PATIENCE, Program, be_late, pattern, reactor};
 
 #[test]
-fn a_text_is_answered_over_tcp_udp_and_a_unix_socket_byte_for_byte() {
-    // No line end is added where a program reads. A host may have a name, and a URL its final slash.
+fn reply_over_tcp_udp_and_unix_sockets_is_printed_byte_for_byte() {
+    // No line end is added, since the output is a pipe. A host may be a name, and a URL may end
+    // with a slash.
     let path = socket_path("text");
-    let place = format!("unix:{}", path.display());
-    let program = Program::start(&[&ECHO[..], &["--tcp", &place]].concat());
+    let unix = format!("unix:{}", path.display());
+    let program = Program::start(&[&ECHO[..], &["--tcp", &unix]].concat());
     let (tcp, udp) = (program.tcp(), program.udp());
     let named = format!("tcp://localhost:{}/", tcp.port());
-    for server in [format!("tcp://{tcp}"), format!("udp://{udp}"), place, named] {
+    for server in [format!("tcp://{tcp}"), format!("udp://{udp}"), unix, named] {
         for text in ["Hello world", "with\na line end\n", "ünï"] {
-            check_reply(&send(&server, text), text.as_bytes());
+            check_reply(&send_text(&server, text), text.as_bytes());
         }
-        check_reply(&run(&mut client(&["--timeout", "10000", &server, "--", "-x"])), b"-x");
-        check_reply(&pipe(&[&server], b"from standard input\n"), b"from standard input\n");
+        check_reply(&run(&mut send_command(&["--timeout", "10000", &server, "--", "-x"])), b"-x");
+        check_reply(&send_stdin(&[&server], b"from standard input\n"), b"from standard input\n");
     }
-    check_reply(&send(&format!("udp://{udp}"), ""), b"");
+    check_reply(&send_text(&format!("udp://{udp}"), ""), b"");
     assert_eq!(program.stop().status.code(), Some(0));
 }
 
 #[test]
-fn eight_mib_go_through_an_echo_server_that_answers_while_it_reads() {
+fn eight_mib_pass_an_echo_server_that_replies_while_it_reads() {
     let path = socket_path("bulk");
-    let place = format!("unix:{}", path.display());
-    let program = Program::start(&["--tcp", "127.0.0.1:0", "--tcp", &place]);
+    let unix = format!("unix:{}", path.display());
+    let program = Program::start(&["--tcp", "127.0.0.1:0", "--tcp", &unix]);
     let bytes = pattern(1, 8 * MIB);
-    for server in [format!("tcp://{}", program.tcp()), place] {
-        check_reply(&pipe(&[&server], &bytes), &bytes);
+    for server in [format!("tcp://{}", program.tcp()), unix] {
+        check_reply(&send_stdin(&[&server], &bytes), &bytes);
     }
 }
 
 #[test]
-fn a_page_is_fetched_as_text() {
+fn http_page_is_fetched_with_a_request_as_text() {
     let program = Program::start(&["--http", "127.0.0.1:0"]);
-    let sent = send(&format!("tcp://{}", program.http()), "GET /plaintext HTTP/1.0\r\n\r\n");
+    let sent = send_text(&format!("tcp://{}", program.http()), "GET /plaintext HTTP/1.0\r\n\r\n");
     assert_eq!((sent.status, sent.stderr.as_str()), (Some(0), ""));
     let page = String::from_utf8(sent.stdout).unwrap();
     assert!(
@@ -55,8 +56,9 @@ fn a_page_is_fetched_as_text() {
 }
 
 #[test]
-fn only_a_terminal_gets_a_line_end_behind_the_reply() {
-    // Python's pty gives it one, and copies what is shown there; a terminal shows a line end as CR LF.
+fn only_a_terminal_gets_a_line_end_after_the_reply() {
+    // Python's pty module runs the client on a terminal and copies what it shows. A terminal turns
+    // a line end into CR LF.
     let program = Program::start(&ECHO);
     let server = format!("tcp://{}", program.tcp());
     for (text, shown) in [("Hello world", "Hello world\r\n"), ("Hello world\n", "Hello world\r\n")]
@@ -72,18 +74,20 @@ fn only_a_terminal_gets_a_line_end_behind_the_reply() {
 }
 
 #[test]
-fn as_long_as_our_input_goes_on_nobody_is_out_of_time() {
-    // Nothing happens for much longer than the timeout: it is we who are awaited.
+fn slow_input_does_not_count_towards_the_timeout() {
+    // No byte moves for much longer than the timeout, but the server is not at fault: our input is
+    // awaited.
     let program = Program::start(&ECHO);
     let server = format!("tcp://{}", program.tcp());
-    let mut client =
-        Client(client(&["--timeout", "50", &server]).stdin(Stdio::piped()).spawn().unwrap());
+    let mut client = ClientProcess(
+        send_command(&["--timeout", "50", &server]).stdin(Stdio::piped()).spawn().unwrap(),
+    );
     let (mut stdin, stdout) = (client.0.stdin.take().unwrap(), client.0.stdout.as_mut().unwrap());
     for word in [b"one", b"two"] {
         stdin.write_all(word).unwrap();
         let mut reply = [0; 3];
         stdout.read_exact(&mut reply).unwrap();
-        assert_eq!(&reply, word, "it is printed as it comes");
+        assert_eq!(&reply, word, "it is printed as it arrives");
         be_late(Duration::from_millis(250));
     }
     drop(stdin);
@@ -91,24 +95,26 @@ fn as_long_as_our_input_goes_on_nobody_is_out_of_time() {
 }
 
 #[test]
-fn as_long_as_our_output_is_not_read_nobody_is_out_of_time() {
-    // The server cannot send, and so does not read; all buffers are full for much longer than the timeout.
+fn unread_output_does_not_count_towards_the_timeout() {
+    // The server cannot send, so it does not read. All buffers are full for much longer than the
+    // timeout.
     let program = Program::start(&ECHO);
     let server = format!("tcp://{}", program.tcp());
     let bytes = pattern(2, 32 * MIB);
-    let mut client =
-        Client(client(&["--timeout", "100", &server]).stdin(Stdio::piped()).spawn().unwrap());
+    let mut client = ClientProcess(
+        send_command(&["--timeout", "100", &server]).stdin(Stdio::piped()).spawn().unwrap(),
+    );
     let mut stdin = client.0.stdin.take().unwrap();
     let sent = bytes.clone();
-    let writing = thread::spawn(move || stdin.write_all(&sent));
+    let writer = thread::spawn(move || stdin.write_all(&sent));
     be_late(Duration::from_millis(500));
     check_reply(&finish(client), &bytes);
-    writing.join().unwrap().unwrap();
+    writer.join().unwrap().unwrap();
 }
 
 // ---- the lecture's servers
 
-/// Runs `script` of docs/lecture at `port`.
+/// Starts `script` of docs/lecture on `port`.
 fn lecture(script: &str, port: u16) -> Program {
     let mut command = Command::new("python3");
     command
@@ -117,27 +123,27 @@ fn lecture(script: &str, port: u16) -> Program {
     Program::spawn(&mut command)
 }
 
-/// Sends `text` until somebody listens, for a script does not say when it does.
+/// Sends `text`, and again until the server listens: a script does not report when it does.
 #[track_caller]
-fn send_when_it_listens(server: &str, text: &str) -> Sent {
-    let give_up = Instant::now() + PATIENCE;
+fn send_when_it_listens(server: &str, text: &str) -> SendResult {
+    let deadline = Instant::now() + PATIENCE;
     loop {
-        let sent = send(server, text);
-        if sent.status == Some(0) || Instant::now() > give_up {
+        let sent = send_text(server, text);
+        if sent.status == Some(0) || Instant::now() > deadline {
             return sent;
         }
-        check_failure(&sent, 1, "nobody listens there");
+        check_failure(&sent, 1, "nothing listens there");
     }
 }
 
 #[test]
-fn the_lectures_servers_answer_it_as_they_answer_the_lectures_clients() {
-    let (_held, address) = hold_port();
+fn lecture_servers_reply_as_to_the_lecture_clients() {
+    let (_reserved, address) = reserve_port();
     let _server = lecture("tcp_echo_server.py", address.port());
     let server = format!("tcp://{address}");
     check_reply(&send_when_it_listens(&server, "Hello world"), b"echo -> Hello world");
-    // It puts the prefix before whatever one recv(1024) has brought.
-    let sent = pipe(&[&server], &[b'x'; 100_000]);
+    // This server puts its prefix before the bytes of each recv(1024).
+    let sent = send_stdin(&[&server], &[b'x'; 100_000]);
     assert_eq!(
         (sent.status, sent.stdout.iter().filter(|&&byte| byte == b'x').count()),
         (Some(0), 100_000),
@@ -145,7 +151,7 @@ fn the_lectures_servers_answer_it_as_they_answer_the_lectures_clients() {
         sent.stderr
     );
 
-    let (_held, address) = hold_port();
+    let (_reserved, address) = reserve_port();
     let _server = lecture("web_server.py", address.port());
     let sent = send_when_it_listens(&format!("tcp://{address}"), "GET / HTTP/1.0\r\n\r\n");
     let page = String::from_utf8(sent.stdout).unwrap();

@@ -1,4 +1,4 @@
-//! One datagram out, and one back.
+//! `reactor send` over UDP: one datagram is sent, and the one that comes back is printed.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -6,46 +6,48 @@ use std::time::{Duration, Instant};
 
 use mio_reactor::limits::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6};
 
-use super::printer::Output;
-use super::{Failure, is_timeout, resolve, tell};
+use super::printer::ReplyPrinter;
+use super::{SendError, describe_failure, is_timeout, resolve};
 
-/// Sends all of `input` as one datagram, and prints the one that comes back. An address at which certainly nobody listens gives
-/// way to the next; one that is silent does not, since it may have heard us.
-pub(super) fn ask(
+/// Sends all of `input` as one datagram, and prints the reply.
+///
+/// The next address of the host is tried only if the kernel reports that nothing listens at this
+/// one. An address that does not reply may have received the datagram, so it is the last.
+pub(super) fn exchange_datagram(
     host: &str,
     input: Box<dyn Read + Send>,
-    patience: Duration,
-) -> Result<(), Failure> {
+    timeout: Duration,
+) -> Result<(), SendError> {
     let mut payload = Vec::new();
     let one_too_many = DATAGRAM_BYTES_MAX_V6 as u64 + 1;
     let read = input.take(one_too_many).read_to_end(&mut payload);
-    read.map_err(|error| Failure::Failed(format!("standard input: {error}")))?;
+    read.map_err(|error| SendError::Failed(format!("standard input: {error}")))?;
     let mut failures = Vec::new();
     for address in resolve(host)? {
         let bytes_max = if address.is_ipv6() { DATAGRAM_BYTES_MAX_V6 } else { DATAGRAM_BYTES_MAX };
         if payload.len() > bytes_max {
-            return Err(Failure::Misused(format!(
-                "a datagram to {address} has room for {bytes_max} bytes, and there are more"
+            return Err(SendError::Usage(format!(
+                "input too long: a datagram to {address} holds {bytes_max} bytes"
             )));
         }
         match open_datagram(address)
-            .and_then(|socket| exchange(&socket, address, &payload, patience))
+            .and_then(|socket| exchange_with(&socket, address, &payload, timeout))
         {
             Ok(reply) => {
-                let mut output = Output::new();
-                output.print(&reply)?;
-                return output.finish();
+                let mut printer = ReplyPrinter::new();
+                printer.print(&reply)?;
+                return printer.finish();
             }
             Err(error) if is_timeout(&error) => {
-                return Err(Failure::Failed(format!(
-                    "{address}: no reply came within {} ms",
-                    patience.as_millis()
+                return Err(SendError::Failed(format!(
+                    "{address}: no reply within {} ms",
+                    timeout.as_millis()
                 )));
             }
-            Err(error) => failures.push(tell(&address, &error)),
+            Err(error) => failures.push(describe_failure(&address, &error)),
         }
     }
-    Err(Failure::Failed(failures.join("; ")))
+    Err(SendError::Failed(failures.join("; ")))
 }
 
 fn open_datagram(peer: SocketAddr) -> io::Result<UdpSocket> {
@@ -54,22 +56,24 @@ fn open_datagram(peer: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::bind((any, 0))
 }
 
-pub(super) fn exchange(
+/// Sends `payload` to `address` and returns the first datagram that comes back from there.
+pub(super) fn exchange_with(
     socket: &UdpSocket,
     address: SocketAddr,
     payload: &[u8],
-    patience: Duration,
+    timeout: Duration,
 ) -> io::Result<Vec<u8>> {
-    // From now on only this address is heard, and the kernel tells of it if nobody listens there.
+    // A connected socket receives from this address only, and the kernel reports ICMP errors on it
+    // (udp(7)).
     socket.connect(address)?;
     if socket.local_addr()? == socket.peer_addr()? {
-        return Err(ErrorKind::ConnectionRefused.into()); // it is our own, as over TCP
+        return Err(ErrorKind::ConnectionRefused.into()); // a self-connect, as over TCP
     }
     socket.send(payload)?;
-    let give_up = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     let mut reply = vec![0; DATAGRAM_BYTES_MAX_V6];
     loop {
-        let left = give_up.saturating_duration_since(Instant::now());
+        let left = deadline.saturating_duration_since(Instant::now());
         socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
         match socket.recv(&mut reply) {
             Ok(count) => {

@@ -1,55 +1,56 @@
-//! The reply, printed as it comes.
+//! The reply of `reactor send` on standard output, byte for byte as it arrives.
+//!
+//! A terminal gets a line end after the reply if it has none. Otherwise the shell's prompt would
+//! continue the last line of the reply. Nothing else is added, as with curl.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 
-use super::Failure;
+use super::SendError;
 
-/// Prints the reply as it comes, byte for byte, as curl does. Only a terminal gets a line end behind it, lest the prompt of the
-/// shell stand in the reply's last line.
-pub(super) struct Output {
+pub(super) struct ReplyPrinter {
     stdout: io::Stdout,
-    last: Option<u8>,
+    last_byte: Option<u8>,
 }
 
-impl Output {
-    pub(super) fn new() -> Output {
-        Output { stdout: io::stdout(), last: None }
+impl ReplyPrinter {
+    pub(super) fn new() -> ReplyPrinter {
+        ReplyPrinter { stdout: io::stdout(), last_byte: None }
     }
 
-    pub(super) fn print(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.last = bytes.last().copied().or(self.last);
+    pub(super) fn print(&mut self, bytes: &[u8]) -> Result<(), SendError> {
+        self.last_byte = bytes.last().copied().or(self.last_byte);
         self.stdout.write_all(bytes).and_then(|()| self.stdout.flush()).map_err(|error| {
-            let nobody_reads = error.kind() == ErrorKind::BrokenPipe;
-            if nobody_reads {
-                Failure::NobodyReads
+            if error.kind() == ErrorKind::BrokenPipe {
+                SendError::OutputClosed
             } else {
-                Failure::Failed(format!("standard output: {error}"))
+                SendError::Failed(format!("standard output: {error}"))
             }
         })
     }
 
-    pub(super) fn finish(&mut self) -> Result<(), Failure> {
-        let is_within_a_line = self.last.is_some_and(|last| last != b'\n');
+    pub(super) fn finish(&mut self) -> Result<(), SendError> {
+        let is_within_a_line = self.last_byte.is_some_and(|last| last != b'\n');
         if is_within_a_line && self.stdout.is_terminal() { self.print(b"\n") } else { Ok(()) }
     }
 
-    /// The server has closed. Where it has said nothing before, there is no reply.
-    pub(super) fn is_all(&self) -> Result<Option<String>, Failure> {
-        match self.last {
+    /// Returns the result if the server has sent its FIN: a failure if it has sent nothing before.
+    pub(super) fn result_at_eof(&self) -> Result<Option<String>, SendError> {
+        match self.last_byte {
             Some(_) => Ok(None),
-            None => Err(Failure::Failed("the server has closed without a word".to_string())),
+            None => Err(SendError::Failed("the server closed without a reply".to_string())),
         }
     }
 
-    /// The server is silent, but has not sent its FIN. Many never do, so what it has said counts as its reply.
-    pub(super) fn is_not_all(&self, patience: Duration) -> Result<Option<String>, Failure> {
-        let ms = patience.as_millis();
-        match self.last {
+    /// Returns the result if the server has sent nothing for the timeout, and no FIN. Many servers
+    /// never send one, so what has arrived counts as the reply.
+    pub(super) fn result_at_timeout(&self, timeout: Duration) -> Result<Option<String>, SendError> {
+        let ms = timeout.as_millis();
+        match self.last_byte {
             Some(_) => Ok(Some(format!(
-                "the server has been silent for {ms} ms and has not closed: the reply may go on"
+                "no more data for {ms} ms, but the server has not closed: reply may be incomplete"
             ))),
-            None => Err(Failure::Failed(format!("no reply came within {ms} ms"))),
+            None => Err(SendError::Failed(format!("no reply within {ms} ms"))),
         }
     }
 }
