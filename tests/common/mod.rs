@@ -1,10 +1,10 @@
-//! What the tests share: the program under a guard, sockets with timeouts, and bytes that can be told apart.
+//! Shared by all tests: the program under a guard, sockets with timeouts, and recognisable bytes.
 //!
-//! Nothing here sleeps. To wait is to read a socket, or to wait for a line or for the end of what the program writes, and
-//! every wait gives up after [`PATIENCE`].
+//! Nothing here sleeps to synchronise. To wait is to read a socket, or to wait for a line or for
+//! the end of what the program writes. Every wait fails after [`PATIENCE`].
 
-// Each test file is a crate of its own and uses a part of this one; a helper of tests may unwrap as tests do, and say why
-// there is nothing to do.
+// Each test file is a crate of its own and uses a part of this one. Helpers may unwrap as tests do,
+// and print why a test is skipped.
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stderr)]
 
 mod program;
@@ -21,10 +21,12 @@ use socket2::{Domain, SockRef, Socket, Type};
 #[allow(unused_imports)]
 pub(crate) use program::{Ending, Program, be_server, reactor};
 
-/// The longest that anything here or any socket waits.
+/// The timeout of every socket and of every wait.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A TCP connection to `address` that does not wait for ever.
+// ---- sockets
+
+/// Connects over TCP to `address`, with timeouts.
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect_timeout(&address, PATIENCE)
         .unwrap_or_else(|error| panic!("connect {address}: {error}"));
@@ -33,10 +35,10 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// The same with a receive buffer of a few KiB, so that it soon holds all that it can hold of what it does not read.
+/// Connects with a receive buffer of a few KiB, which is soon full if the test does not read.
 pub(crate) fn connect_narrow(address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
-    // Before the connection is made: it decides which window is offered.
+    // Set before connecting: it decides which window is offered.
     socket.set_recv_buffer_size(4096).unwrap();
     socket.connect_timeout(&address.into(), PATIENCE).unwrap();
     let stream = TcpStream::from(socket);
@@ -51,7 +53,8 @@ pub(crate) fn reset(stream: TcpStream) {
     drop(stream);
 }
 
-/// Makes `call` until no signal interrupts it. A call that waits with a timeout is not restarted by the kernel (signal(7)).
+/// Repeats `call` while it fails with EINTR: the kernel does not restart a call with a timeout
+/// (signal(7)).
 pub(crate) fn persist<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
@@ -61,8 +64,9 @@ pub(crate) fn persist<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<
     }
 }
 
-/// Sends `bytes` until they are all gone, or until nobody has taken any for a moment: then every buffer between us and the
-/// program is full, and so is the program. Returns how many went. (Were the moment too short, there would be fewer.)
+/// Sends `bytes` until all are sent, or until none is accepted for 250 ms: then every buffer
+/// between the test and the program is full, and so are the program's own. Returns how many were
+/// sent. (With a shorter time, there would be fewer.)
 pub(crate) fn stuff(stream: &mut TcpStream, bytes: &[u8]) -> usize {
     stream.set_write_timeout(Some(Duration::from_millis(250))).unwrap();
     let mut sent = 0;
@@ -77,7 +81,7 @@ pub(crate) fn stuff(stream: &mut TcpStream, bytes: &[u8]) -> usize {
     sent
 }
 
-/// A UDP socket on a port of its own that sends to `address`, hears of nobody else, and does not wait for ever.
+/// Opens a UDP socket, connected to `address`: it receives from there only, and has timeouts.
 pub(crate) fn connect_udp(address: SocketAddr) -> UdpSocket {
     let own = SocketAddr::new(address.ip(), 0);
     let socket = UdpSocket::bind(own).unwrap();
@@ -87,7 +91,10 @@ pub(crate) fn connect_udp(address: SocketAddr) -> UdpSocket {
     socket
 }
 
-/// `count` bytes that are the same on each run, and in which a piece that is lost, doubled or moved shows (xorshift64).
+// ---- bytes
+
+/// Returns `count` bytes that are the same on each run. A part that is lost, duplicated or moved
+/// shows (xorshift64).
 pub(crate) fn pattern(seed: u64, count: usize) -> Vec<u8> {
     let mut state = (seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let mut bytes = Vec::with_capacity(count + 8);
@@ -101,7 +108,8 @@ pub(crate) fn pattern(seed: u64, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// Fails where `received` is not `sent`, and says from where on, rather than print a million bytes.
+/// Checks that `received` equals `sent`. A failure names the first byte that differs, and does not
+/// print megabytes.
 #[track_caller]
 pub(crate) fn assert_same(received: &[u8], sent: &[u8]) {
     let differs_at = received.iter().zip(sent).position(|(one, other)| one != other);
@@ -115,7 +123,7 @@ pub(crate) fn assert_same(received: &[u8], sent: &[u8]) {
     assert_eq!(received.len(), sent.len(), "bytes received, bytes sent");
 }
 
-/// One exchange: sends `bytes`, and reads as many back, which must be the same.
+/// Sends `bytes`, reads as many back, and checks that they are the same.
 #[track_caller]
 pub(crate) fn check_echo(stream: &mut TcpStream, bytes: &[u8]) {
     stream.write_all(bytes).unwrap();
@@ -124,7 +132,7 @@ pub(crate) fn check_echo(stream: &mut TcpStream, bytes: &[u8]) {
     assert_same(&reply, bytes);
 }
 
-/// What is still to come is `bytes`, and then the end.
+/// Reads until end of file, and checks that exactly `bytes` came before it.
 #[track_caller]
 pub(crate) fn check_end(mut stream: TcpStream, bytes: &[u8]) {
     let mut received = Vec::new();
@@ -134,19 +142,20 @@ pub(crate) fn check_end(mut stream: TcpStream, bytes: &[u8]) {
 
 // ---- a reactor in the test's own thread
 
-/// Lets time pass in which the loop takes no turn. Nobody is waited for: it is the lateness that is tested.
+/// Lets time pass in which the loop runs no turn. This is no synchronisation: the delay itself is
+/// tested.
 pub(crate) fn be_late(how_long: Duration) {
     thread::sleep(how_long);
 }
 
-/// The longest that a turn here waits for nothing.
+/// The longest that one turn of [`turn_until`] sleeps.
 pub(crate) const A_MOMENT: Duration = Duration::from_millis(10);
 
 pub(crate) fn any_port() -> SocketAddr {
     ([127, 0, 0, 1], 0).into()
 }
 
-/// A reactor that serves one protocol, and its address.
+/// Returns a reactor that serves one protocol, and its address.
 pub(crate) fn serve<P: Protocol + 'static>(
     limits: Limits,
     make: impl FnMut(SocketAddr) -> P + 'static,
@@ -156,7 +165,8 @@ pub(crate) fn serve<P: Protocol + 'static>(
     (reactor, address)
 }
 
-/// May `count` files be open in this process at once? Where they may not, says so, for the test cannot be made here.
+/// Returns whether this process may have `count` files open. If not, prints that the test is
+/// skipped.
 #[cfg(target_os = "linux")]
 pub(crate) fn may_open(count: usize) -> bool {
     let limits = fs::read_to_string("/proc/self/limits").unwrap();
@@ -164,22 +174,22 @@ pub(crate) fn may_open(count: usize) -> bool {
     let most = line.split_whitespace().next().unwrap();
     let is_enough = most.parse().map_or(true, |most: usize| most >= count);
     if !is_enough {
-        eprintln!("skipped: only {most} files may be open");
+        eprintln!("skipped: RLIMIT_NOFILE is {most}, {count} files are needed");
     }
     is_enough
 }
 
-/// Takes turns until `done`, and returns how many it took.
+/// Runs turns until `done`, and returns how many.
 #[track_caller]
 pub(crate) fn turn_until(
     reactor: &mut Reactor,
     what: &str,
     mut done: impl FnMut(&Stats) -> bool,
 ) -> u64 {
-    let give_up = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     let turns_before = reactor.stats().turns;
     while !done(reactor.stats()) {
-        assert!(Instant::now() < give_up, "in vain: {what}; {:?}", reactor.stats());
+        assert!(Instant::now() < deadline, "timeout waiting for: {what}; {:?}", reactor.stats());
         reactor.turn(Some(A_MOMENT)).unwrap();
     }
     reactor.stats().turns - turns_before

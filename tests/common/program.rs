@@ -1,4 +1,6 @@
-//! The program under a guard, and the lines that it writes.
+//! The program as a child process under a guard, and the lines that it writes.
+//!
+//! Invariant: no child outlives its test. Dropping the guard kills the process and waits for it.
 
 use std::env;
 use std::fs;
@@ -13,16 +15,17 @@ use mio_reactor::{Limits, Reactor};
 
 use super::PATIENCE;
 
-/// A running `reactor`. It ends with the value, however the test ends.
+/// A running `reactor`. Dropping it kills the process, however the test ends.
 pub(crate) struct Program {
     child: Child,
     stdout: Lines,
     stderr: Lines,
-    /// The service and the address of each line that it printed on start, but for Unix sockets: their paths are known.
+    /// The service and the address of each line that it printed at its start. Unix sockets are left
+    /// out: their paths are known.
     addresses: Vec<(String, SocketAddr)>,
 }
 
-/// How a program ended, and all that it wrote.
+/// The exit status of a program, and all that it wrote.
 pub(crate) struct Ending {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: Vec<String>,
@@ -30,20 +33,21 @@ pub(crate) struct Ending {
 }
 
 impl Program {
-    /// Starts `reactor` with `arguments`, and returns when all the addresses named among them listen.
+    /// Starts `reactor` with `arguments`, and returns when all addresses among them listen.
     pub(crate) fn start(arguments: &[&str]) -> Program {
         let mut program = Program::spawn(reactor().args(arguments));
         program.read_addresses(arguments);
         program
     }
 
-    /// Starts `command`, with its output collected here unless it already goes elsewhere.
+    /// Starts `command` without input, and collects its output.
     pub(crate) fn spawn(command: &mut Command) -> Program {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Program::spawn_as_it_is(command)
     }
 
-    /// The same, with the streams that `command` already has.
+    /// Starts `command` with the standard streams that it has. Output that goes to pipes is
+    /// collected.
     pub(crate) fn spawn_as_it_is(command: &mut Command) -> Program {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = child.stdout.take().map_or_else(Lines::none, Lines::collect);
@@ -51,8 +55,9 @@ impl Program {
         Program { child, stdout, stderr, addresses: Vec::new() }
     }
 
-    /// Starts this very test again, to run nothing but its function `name`, which calls [`be_server`] and is ignored otherwise:
-    /// so a server that is no program has a process of its own, with no memory in it but its own. Returns it and its address.
+    /// Starts this test executable again, to run nothing but its ignored test `name`, which calls
+    /// [`be_server`]. So a server that is only a protocol gets a process of its own, whose memory
+    /// can be measured. Returns the process and the server's address.
     pub(crate) fn start_server(name: &str, argument: &str) -> (Program, SocketAddr) {
         let mut test = Command::new(env::current_exe().unwrap());
         let program = Program::spawn(
@@ -62,7 +67,7 @@ impl Program {
         (program, address)
     }
 
-    /// Reads one line of standard output for each address named in `arguments`.
+    /// Reads one line of standard output for each address among `arguments`.
     pub(crate) fn read_addresses(&mut self, arguments: &[&str]) {
         let count = arguments
             .iter()
@@ -72,7 +77,7 @@ impl Program {
             .stdout
             .wait_until(|lines, _| (lines.len() >= count).then(|| lines[..count].to_vec()));
         let lines =
-            lines.unwrap_or_else(|| panic!("{count} addresses were not printed: {}", self.log()));
+            lines.unwrap_or_else(|| panic!("{count} addresses are not printed: {}", self.log()));
         self.addresses = lines
             .iter()
             .filter(|line| !line.contains(" unix:"))
@@ -80,7 +85,8 @@ impl Program {
             .collect();
     }
 
-    /// Every address of `service` (`tcp echo`, `udp echo` or `http`), in the order of the command line.
+    /// Returns every address of `service` (`tcp echo`, `udp echo` or `http`), in the order of the
+    /// command line.
     pub(crate) fn addresses(&self, service: &str) -> Vec<SocketAddr> {
         self.addresses
             .iter()
@@ -105,61 +111,62 @@ impl Program {
         self.child.id()
     }
 
-    /// Sends it the signal `name`, such as `TERM`.
+    /// Sends the signal `name`, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
-        // It cannot be another's process: a pid is not given anew before we have waited for it.
+        // The pid is still this child's: the kernel reuses it only after wait(2).
         let status =
             Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap();
         assert!(status.success(), "kill -s {name} {}", self.pid());
     }
 
-    /// Does `what` while the program is held, so that it finds all of it at once when it goes on.
-    pub(crate) fn while_held<T>(&self, what: impl FnOnce() -> T) -> T {
+    /// Runs `action` while the program is suspended by SIGSTOP. All its effects are there when the
+    /// program continues.
+    pub(crate) fn while_held<T>(&self, action: impl FnOnce() -> T) -> T {
         self.signal("STOP");
-        let give_up = Instant::now() + PATIENCE;
-        // Where there is no /proc, the signal has to be trusted.
+        let deadline = Instant::now() + PATIENCE;
+        // Without /proc there is no way to check.
         while fs::read_to_string(format!("/proc/{}/stat", self.pid()))
-            .is_ok_and(|stat| !is_held(&stat))
+            .is_ok_and(|stat| !is_suspended(&stat))
         {
-            assert!(Instant::now() < give_up, "SIGSTOP holds it");
+            assert!(Instant::now() < deadline, "SIGSTOP does not suspend it");
             thread::yield_now();
         }
-        let done = what();
+        let result = action();
         self.signal("CONT");
-        done
+        result
     }
 
-    /// Waits until it has logged a line that contains `text`, and returns that line.
+    /// Waits for a log line that contains `text`, and returns it.
     pub(crate) fn logged(&self, text: &str) -> String {
         let line = self
             .stderr
             .wait_until(|lines, _| lines.iter().find(|line| line.contains(text)).cloned());
-        line.unwrap_or_else(|| panic!("nothing was logged with {text:?} in it: {}", self.log()))
+        line.unwrap_or_else(|| panic!("no log line contains {text:?}: {}", self.log()))
     }
 
-    /// What it has logged so far.
+    /// Returns what it has logged so far.
     pub(crate) fn log(&self) -> String {
         self.stderr.so_far().join("\n")
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it ends by itself.
     pub(crate) fn wait(mut self) -> Ending {
-        // The pipes end with the last process that could write to them.
+        // A pipe ends when the last process that could write to it has ended.
         let stdout = self.stdout.wait_until(|lines, has_ended| has_ended.then(|| lines.to_vec()));
         let stderr = self.stderr.wait_until(|lines, has_ended| has_ended.then(|| lines.to_vec()));
         let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
-            panic!("it does not end: {}", self.log())
+            panic!("timeout: the program does not end: {}", self.log())
         };
         Ending { status: self.child.wait().unwrap(), stdout, stderr }
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Stops it with SIGTERM, and waits until it has ended.
     pub(crate) fn stop(self) -> Ending {
         self.signal("TERM");
         self.wait()
     }
 
-    /// The value of `name` in `/proc/PID/status`, in KiB.
+    /// Returns the value of `name` in `/proc/PID/status`, in KiB.
     #[cfg(target_os = "linux")]
     pub(crate) fn memory_kib(&self, name: &str) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
@@ -168,7 +175,7 @@ impl Program {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// How many descriptors it has open.
+    /// Returns how many descriptors it has open.
     #[cfg(target_os = "linux")]
     pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
@@ -177,16 +184,18 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // Both fail only where it has ended already.
+        // Both fail only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Its being set says that a process is to be a server, and its value for what.
+/// The environment variable that makes a test process a server. Its value is the argument of
+/// `listen`.
 const SERVER_ARGUMENT: &str = "REACTOR_TEST_SERVER_ARGUMENT";
 
-/// Listens and serves until the process is killed, if [`Program::start_server`] has started it; else does nothing.
+/// Serves until the process is killed, if [`Program::start_server`] has started it. Otherwise does
+/// nothing.
 pub(crate) fn be_server(listen: impl FnOnce(&mut Reactor, &str) -> io::Result<SocketAddr>) {
     let Ok(argument) = env::var(SERVER_ARGUMENT) else { return };
     let mut reactor = Reactor::new(Limits::default()).unwrap();
@@ -194,20 +203,20 @@ pub(crate) fn be_server(listen: impl FnOnce(&mut Reactor, &str) -> io::Result<So
     reactor.run().unwrap();
 }
 
-/// The program as a command, without arguments.
+/// Returns the program as a command without arguments.
 pub(crate) fn reactor() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_reactor"));
-    command.env_remove("RUST_LOG"); // only what a test asks for is logged
+    command.env_remove("RUST_LOG"); // the log level is the one that a test sets
     command
 }
 
-/// Does `/proc/PID/stat` tell of a process that is stopped (`T`, or `t` if it is traced)? The state follows the name,
-/// which stands in parentheses.
-fn is_held(stat: &str) -> bool {
+/// Returns whether `/proc/PID/stat` shows a stopped process: `T`, or `t` if it is traced. The state
+/// follows the name, which is in parentheses (proc(5)).
+fn is_suspended(stat: &str) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
 }
 
-/// `tcp echo 127.0.0.1:2000` is a service and its address.
+/// Splits a line such as `tcp echo 127.0.0.1:2000` into the service and its address.
 fn parse_address(line: &str) -> (String, SocketAddr) {
     let parsed = line
         .rsplit_once(' ')
@@ -215,7 +224,8 @@ fn parse_address(line: &str) -> (String, SocketAddr) {
     parsed.unwrap_or_else(|| panic!("no service and address: {line:?}"))
 }
 
-/// The lines of a pipe, collected by a thread of their own: so the pipe never fills, and one can wait for a line.
+/// The lines of a pipe, collected by a thread of its own. So the pipe never fills, and a test can
+/// wait for a line.
 #[derive(Clone)]
 struct Lines(Arc<(Mutex<Collected>, Condvar)>);
 
@@ -225,7 +235,7 @@ struct Collected {
 }
 
 impl Lines {
-    /// Of a pipe that does not exist.
+    /// No lines, for a stream that goes elsewhere.
     fn none() -> Lines {
         Lines(Arc::new((
             Mutex::new(Collected { lines: Vec::new(), has_ended: true }),
@@ -254,7 +264,8 @@ impl Lines {
         changed.notify_all();
     }
 
-    /// Waits until `find` finds something in the lines, given also whether the pipe has ended. `None`: it never did.
+    /// Waits until `find` returns something. It is given the lines, and whether the pipe has ended.
+    /// Returns `None` if it never does.
     fn wait_until<T>(&self, mut find: impl FnMut(&[String], bool) -> Option<T>) -> Option<T> {
         let (collected, changed) = &*self.0;
         let mut found = None;

@@ -1,4 +1,4 @@
-//! The files that stand for Unix sockets.
+//! The files of Unix sockets: when one is created, taken over, left alone and removed.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,43 +9,44 @@ use std::path::{Path, PathBuf};
 use std::sync::{Barrier, mpsc};
 use std::thread;
 
-use super::{Directory, at, connect, inode, serve_echo};
-use crate::common::{Ending, PATIENCE, Program, check_echo, reactor};
 use mio_reactor::{Echo, Limits, Reactor};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::{Directory, at, connect, inode, serve_echo};
+use crate::common::{Ending, PATIENCE, Program, check_echo, reactor};
+
 #[test]
-fn its_start_line_names_the_path_and_its_file_goes_when_it_stops() {
-    // A path may be relative, also to the last.
+fn start_line_names_the_path_and_stop_removes_the_file() {
+    // A relative path works, and is still valid when the file is removed.
     let directory = Directory::new("line");
-    for (name, place) in [("one", at(&directory.path("one"))), ("two", "unix:two".to_string())] {
-        let arguments = ["--tcp", &place, "--log", "debug"];
+    for (name, address) in [("one", at(&directory.path("one"))), ("two", "unix:two".to_string())] {
+        let arguments = ["--tcp", &address, "--log", "debug"];
         let mut command = reactor();
         let mut program = Program::spawn(command.args(arguments).current_dir(&directory.0));
         program.read_addresses(&arguments);
         let path = directory.path(name);
         assert!(fs::symlink_metadata(&path).unwrap().file_type().is_socket());
-        assert_eq!(neighbours(&path), [name]);
+        assert_eq!(names_beside(&path), [name]);
         check_echo(&mut connect(&path), b"hello");
         let line = program.logged("closed: ");
         assert!(line.contains(" unix: closed: finished"), "{line}");
         let ending = program.stop();
         assert_eq!(
             (ending.status.code(), ending.stdout),
-            (Some(0), vec![format!("tcp echo {place}")])
+            (Some(0), vec![format!("tcp echo {address}")])
         );
         assert_eq!(inode(&path), None);
     }
 }
 
 #[test]
-fn the_file_of_one_who_was_killed_is_taken_over() {
+fn file_of_a_killed_server_is_taken_over() {
     let directory = Directory::new("stale");
     let path = directory.path("socket");
     let killed = serve_echo(&path);
     killed.signal("KILL");
     killed.wait();
-    assert!(inode(&path).is_some(), "it could not remove its file");
+    assert!(inode(&path).is_some(), "a killed program does not remove its file");
     assert_eq!(UnixStream::connect(&path).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     let program = serve_echo(&path);
     check_echo(&mut connect(&path), b"hello");
@@ -53,18 +54,19 @@ fn the_file_of_one_who_was_killed_is_taken_over() {
     assert_eq!(inode(&path), None);
 }
 
-/// What is in the directory in which `path` is.
-fn neighbours(path: &Path) -> Vec<OsString> {
+/// Returns the names in the directory of `path`.
+fn names_beside(path: &Path) -> Vec<OsString> {
     let entries = fs::read_dir(path.parent().unwrap()).into_iter().flatten();
     let mut names: Vec<OsString> = entries.map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     names
 }
 
-/// Starts the program at `path`, where it must not serve. It says why, and leaves what is there as it is, and nothing beside it.
+/// Starts the program at `path`, where it must not listen. Checks that its error line contains
+/// `why`, that what is at the path is unchanged, and that no other file is left behind.
 #[track_caller]
 fn check_refused(path: &Path, why: &str) {
-    let (inode_before, neighbours_before) = (inode(path), neighbours(path));
+    let (inode_before, names_before) = (inode(path), names_beside(path));
     for (flag, service) in [("--tcp", "tcp echo"), ("--http", "http")] {
         let Ending { status, stdout, stderr } =
             Program::spawn(reactor().args([flag, &at(path)])).wait();
@@ -75,18 +77,18 @@ fn check_refused(path: &Path, why: &str) {
             "{line}"
         );
     }
-    assert_eq!(inode(path), inode_before, "it has not been touched");
-    assert_eq!(neighbours(path), neighbours_before);
+    assert_eq!(inode(path), inode_before, "the file is the same");
+    assert_eq!(names_beside(path), names_before);
 }
 
 #[test]
-fn where_somebody_listens_nothing_is_taken_over() {
-    // One who accepts, and one who listens for datagrams.
+fn path_of_a_live_server_is_not_taken_over() {
+    // One socket accepts connections, the other receives datagrams.
     let directory = Directory::new("live");
     let path = directory.path("program");
     let program = serve_echo(&path);
     check_refused(&path, "in use, somebody listens there");
-    check_echo(&mut connect(&path), b"I am still here.");
+    check_echo(&mut connect(&path), b"hello");
     assert_eq!(program.stop().status.code(), Some(0));
 
     let path = directory.path("datagrams");
@@ -96,27 +98,28 @@ fn where_somebody_listens_nothing_is_taken_over() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn one_with_a_full_queue_listens_too() {
-    // So many wait there that nobody can be let in, to ask.
+fn server_with_a_full_backlog_counts_as_live() {
+    // The backlog is full, so the connect that checks whether a server listens cannot finish.
     let directory = Directory::new("full");
     let path = directory.path("socket");
     let address = SockAddr::unix(&path).unwrap();
     let full = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
     full.bind(&address).unwrap();
     full.listen(0).unwrap();
-    let come = || {
+    let try_connect = || {
         let peer = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         peer.set_nonblocking(true).unwrap();
         peer.connect(&address).map(|()| peer)
     };
-    let _waiting: Vec<Socket> = std::iter::from_fn(|| come().ok()).take(1000).collect();
-    assert_eq!(come().unwrap_err().kind(), ErrorKind::WouldBlock);
+    let _waiting: Vec<Socket> = std::iter::from_fn(|| try_connect().ok()).take(1000).collect();
+    assert_eq!(try_connect().unwrap_err().kind(), ErrorKind::WouldBlock);
     check_refused(&path, "in use, somebody listens there");
 }
 
 #[test]
-fn what_is_not_a_socket_is_left_alone() {
-    // Also a symbolic link, wherever it leads: to somebody who listens, to one who does not, to a file, or to nothing.
+fn files_and_links_at_the_path_are_left_alone() {
+    // That includes a symbolic link, whether it leads to a socket with or without a listener, a
+    // file, or nothing.
     let directory = Directory::new("other");
     let file = directory.path("file");
     fs::write(&file, "mine").unwrap();
@@ -137,18 +140,18 @@ fn what_is_not_a_socket_is_left_alone() {
 }
 
 #[test]
-fn a_file_that_has_taken_the_place_of_ours_stays_when_we_stop() {
-    // Somebody has removed the program's file and has put something else there: a socket, or any other file.
+fn stop_leaves_a_file_that_replaced_its_own() {
+    // Another process has replaced the program's file by a socket, and then by a regular file.
     let directory = Directory::new("replaced");
     let path = directory.path("socket");
     let program = serve_echo(&path);
     fs::remove_file(&path).unwrap();
-    let others = UnixListener::bind(&path).unwrap();
+    let replacement = UnixListener::bind(&path).unwrap();
     let before = inode(&path);
     assert_eq!(program.stop().status.code(), Some(0));
     assert_eq!(inode(&path), before);
     UnixStream::connect(&path).unwrap();
-    drop(others);
+    drop(replacement);
 
     fs::remove_file(&path).unwrap();
     let program = serve_echo(&path);
@@ -160,77 +163,74 @@ fn a_file_that_has_taken_the_place_of_ours_stays_when_we_stop() {
     fs::remove_file(&path).unwrap();
     let program = serve_echo(&path);
     fs::remove_file(&path).unwrap();
-    assert_eq!(
-        program.stop().status.code(),
-        Some(0),
-        "that there is nothing to remove does not matter"
-    );
+    assert_eq!(program.stop().status.code(), Some(0), "a missing file is no error");
 }
 
 #[test]
-fn who_finds_the_file_finds_somebody_who_listens() {
-    // Somebody asks without pause, from before there is a file until there is an answer, which must not be that nobody listens.
-    // (Were there such a moment, some of these rounds would meet it.)
-    let directory = Directory::new("asked");
-    let (round, rounds) = mpsc::channel::<PathBuf>();
-    let (answer, answers) = mpsc::channel();
+fn socket_file_never_appears_before_the_server_listens() {
+    // A thread connects in a loop, from before the file exists until a connect does not fail with
+    // ENOENT. That connect must not be refused. (If there were such a moment, some of these rounds
+    // would hit it.)
+    let directory = Directory::new("probed");
+    let (path_sender, paths) = mpsc::channel::<PathBuf>();
+    let (result_sender, results) = mpsc::channel();
     thread::spawn(move || {
-        let knock = |path: &PathBuf| loop {
+        let probe = |path: &PathBuf| loop {
             match UnixStream::connect(path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 other => return other.map(drop).map_err(|error| error.kind()),
             }
         };
-        rounds.iter().try_for_each(|path| answer.send(knock(&path)))
+        paths.iter().try_for_each(|path| result_sender.send(probe(&path)))
     });
     for number in 0..1000 {
         let path = directory.path(&number.to_string());
-        round.send(path.clone()).unwrap();
+        path_sender.send(path.clone()).unwrap();
         let mut reactor = Reactor::new(Limits::default()).unwrap();
         reactor.listen_unix(&path, Echo::new).unwrap();
-        assert_eq!(answers.recv_timeout(PATIENCE).unwrap(), Ok(()), "round {number}");
+        assert_eq!(results.recv_timeout(PATIENCE).unwrap(), Ok(()), "round {number}");
     }
 }
 
 #[test]
-fn of_those_who_start_at_once_one_has_the_path_and_the_others_are_told() {
-    // Whoever has it can be reached, also when the others have gone.
+fn of_servers_started_at_once_one_gets_the_path_and_others_fail() {
+    // The one that has the path can be reached, also after the others have been dropped.
     let directory = Directory::new("race");
     let path = directory.path("socket");
-    let all = Barrier::new(3);
+    let barrier = Barrier::new(3);
     for number in 0..1000 {
-        let begin = || {
+        let start = || {
             let mut reactor = Reactor::new(Limits::default()).unwrap();
-            all.wait();
+            barrier.wait();
             let result = reactor.listen_unix(&path, Echo::new).map_err(|error| error.kind());
-            let _reactor = result.is_ok().then_some(reactor); // who has lost goes at once
-            all.wait();
-            let is_reached = UnixStream::connect(&path).is_ok();
-            all.wait();
-            (result, is_reached)
+            let _reactor = result.is_ok().then_some(reactor); // a loser is dropped at once
+            barrier.wait();
+            let is_reachable = UnixStream::connect(&path).is_ok();
+            barrier.wait();
+            (result, is_reachable)
         };
-        let endings: Vec<_> = thread::scope(|scope| {
-            let three: Vec<_> = (0..3).map(|_| scope.spawn(begin)).collect();
-            three.into_iter().map(|one| one.join().unwrap()).collect()
+        let outcomes: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..3).map(|_| scope.spawn(start)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        let count = |result| endings.iter().filter(|ending| **ending == (result, true)).count();
+        let count = |result| outcomes.iter().filter(|outcome| **outcome == (result, true)).count();
         assert_eq!(
             (count(Ok(())), count(Err(ErrorKind::AddrInUse))),
             (1, 2),
-            "round {number}: {endings:?}"
+            "round {number}: {outcomes:?}"
         );
-        assert_eq!(neighbours(&path), [""; 0]);
+        assert_eq!(names_beside(&path), [""; 0]);
     }
 }
 
 #[test]
-fn a_path_that_cannot_be_a_sockets_is_refused_with_the_reason() {
-    // One that is as long as it may be is not.
+fn invalid_socket_path_is_rejected_with_the_reason() {
+    // A path of the greatest length allowed is served.
     let directory = Directory::new("paths");
     let longest = directory.path(&"x".repeat(106 - directory.0.as_os_str().len()));
     let program = serve_echo(&longest);
     check_echo(&mut connect(&longest), b"hello");
-    assert_eq!((program.stop().status.code(), neighbours(&longest)), (Some(0), vec![]));
+    assert_eq!((program.stop().status.code(), names_beside(&longest)), (Some(0), vec![]));
     check_refused(&directory.path(&"x".repeat(108)), "too long");
     check_refused(&directory.path("nowhere/socket"), "No such file or directory");
     for arguments in
@@ -250,13 +250,13 @@ fn a_path_that_cannot_be_a_sockets_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_reactor_that_is_dropped_takes_its_file_along() {
+fn dropped_reactor_removes_its_socket_file() {
     let directory = Directory::new("dropped");
     let path = directory.path("socket");
     let mut reactor = Reactor::new(Limits::default()).unwrap();
     reactor.listen_unix(&path, Echo::new).unwrap();
     let error = reactor.listen_unix(&path, Echo::new).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::AddrInUse, "also from the same reactor: {error}");
+    assert_eq!(error.kind(), ErrorKind::AddrInUse, "within one reactor, too: {error}");
     assert!(inode(&path).is_some());
     drop(reactor);
     assert_eq!(inode(&path), None);

@@ -1,4 +1,4 @@
-//! Unix sockets: the same conversations as over TCP, and what becomes of the files.
+//! Unix sockets: the same protocols as over TCP, and the files that name the sockets.
 
 #![cfg(unix)]
 // The helpers here unwrap as the tests do.
@@ -20,7 +20,8 @@ use common::{PATIENCE, Program};
 
 const MIB: usize = 1024 * 1024;
 
-/// A directory of the test's own, with a name short enough for sockets. It goes with the value.
+/// A directory of the test's own, with a name short enough for socket paths. Dropping it removes
+/// the directory.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -37,21 +38,23 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // It is only tidiness.
+        // A directory that stays does no harm.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// `unix:PATH`, as the command line has it.
+/// Returns `unix:PATH`, as the command line has it.
 fn at(path: &Path) -> String {
     format!("unix:{}", path.display())
 }
 
+/// Starts the program with TCP echo on the socket at `path`.
 fn serve_echo(path: &Path) -> Program {
     Program::start(&["--tcp", &at(path)])
 }
 
-/// A connection that does not wait for ever. As in the server, recv and send do not ask for its family.
+/// Connects to `path`, with timeouts. The type is `TcpStream` as in the server: recv and send do
+/// not depend on the address family.
 fn connect(path: &Path) -> TcpStream {
     let stream = UnixStream::connect(path)
         .unwrap_or_else(|error| panic!("connect {}: {error}", path.display()));
@@ -61,7 +64,7 @@ fn connect(path: &Path) -> TcpStream {
     stream
 }
 
-/// What is at `path` itself, and not behind a link: the same file has the same number.
+/// Returns the inode number of what is at `path`, without following a symbolic link.
 fn inode(path: &Path) -> Option<u64> {
     fs::symlink_metadata(path).ok().map(|found| found.ino())
 }
