@@ -41,6 +41,7 @@ fn eight_mib_pass_an_echo_server_that_replies_while_it_reads() {
     for server in [format!("tcp://{}", program.tcp()), unix] {
         check_reply(&send_stdin(&[&server], &bytes), &bytes);
     }
+    assert_eq!(program.stop().status.code(), Some(0)); // it removes the socket's file
 }
 
 #[test]

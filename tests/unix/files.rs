@@ -121,10 +121,11 @@ fn files_and_links_at_the_path_are_left_alone() {
     // That includes a symbolic link, whether it leads to a socket with or without a listener, a
     // file, or nothing.
     let directory = Directory::new("other");
-    let file = directory.path("file");
+    let (file, subdirectory) = (directory.path("file"), directory.path("directory"));
     fs::write(&file, "mine").unwrap();
+    fs::create_dir(&subdirectory).unwrap();
     check_refused(&file, "in use, there is a file which is not a socket");
-    check_refused(&directory.0, "in use, there is a file which is not a socket");
+    check_refused(&subdirectory, "in use, there is a file which is not a socket");
     let (live, stale) = (directory.path("live"), directory.path("stale"));
     let _live = UnixListener::bind(&live).unwrap();
     drop(UnixListener::bind(&stale).unwrap());
