@@ -11,7 +11,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::{PATIENCE, pattern, turn_until};
+use common::{TIMEOUT, pattern, turn_until};
 use mio_reactor::{Batching, Datagram, DatagramProtocol, Echo, Limits, Reactor, Replies};
 
 const ADDRESSES: [&str; 2] = ["127.0.0.1:0", "[::1]:0"];
@@ -136,7 +136,7 @@ fn a_client_is_told_that_nobody_has_the_port_and_finds_who_takes_it_later() {
         reactor.connect_datagram(address, Asks(heard.clone(), batching)).unwrap();
         turn_until(&mut reactor, "the refusal", |_| !heard.borrow().errors.is_empty());
         let socket = UdpSocket::bind(address).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         let elapsed = heard.borrow().elapsed;
         turn_until(&mut reactor, "the alarm", |_| heard.borrow().elapsed > elapsed + 1);
         let mut buffer = [0; 64];
@@ -200,7 +200,7 @@ fn a_server_speaks_to_whom_it_names_without_having_heard_of_them() {
                 reactor.bind_datagram(address.parse().unwrap(), News(named, batching)).unwrap();
             turn_until(&mut reactor, "all news", |stats| stats.datagrams_out == 300);
             for peer in peers {
-                peer.set_read_timeout(Some(PATIENCE)).unwrap();
+                peer.set_read_timeout(Some(TIMEOUT)).unwrap();
                 for number in 0..3 {
                     let mut buffer = [0; 64];
                     assert_eq!(peer.recv_from(&mut buffer).unwrap(), (50, server), "{batching:?}");

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 
-use common::{PATIENCE, any_port, assert_same, check_echo, connect, pattern, reset, turn_until};
+use common::{TIMEOUT, any_port, assert_same, check_echo, connect, pattern, reset, turn_until};
 use mio_reactor::{
     Advance, CloseReason, ConnectionId, Context, Echo, Limits, Next, Notification, Protocol,
     Reactor,
@@ -98,7 +98,7 @@ impl Running {
             reactor.run().unwrap();
             reactor.stats().clone()
         });
-        let (echo, proxy) = addresses.recv_timeout(PATIENCE).unwrap();
+        let (echo, proxy) = addresses.recv_timeout(TIMEOUT).unwrap();
         Running { echo, proxy, rope: Some(rope), thread: Some(thread) }
     }
 
@@ -145,7 +145,7 @@ fn a_server_that_answers_only_after_the_end_is_heard_through_a_proxy() {
     let running = Running::start(Some(server.local_addr().unwrap()));
     let answering = thread::spawn(move || {
         let (mut stream, _) = server.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let mut question = Vec::new();
         stream.read_to_end(&mut question).unwrap();
         stream.write_all(format!("{} bytes", question.len()).as_bytes()).unwrap();
@@ -176,7 +176,7 @@ fn when_one_side_of_a_proxy_is_reset_the_other_ends() {
         let mut client = connect(running.proxy);
         client.write_all(b"hello").unwrap();
         let (mut upstream, _) = server.accept().unwrap();
-        upstream.set_read_timeout(Some(PATIENCE)).unwrap();
+        upstream.set_read_timeout(Some(TIMEOUT)).unwrap();
         upstream.read_exact(&mut [0; 5]).unwrap();
         let mut other = if who == 0 {
             reset(client);
@@ -199,9 +199,9 @@ fn a_proxy_to_a_server_that_does_not_read_holds_a_bounded_part() {
     let running = Running::start(Some(server.local_addr().unwrap()));
     let mut client = connect(running.proxy);
     let (mut upstream, _) = server.accept().unwrap();
-    upstream.set_read_timeout(Some(PATIENCE)).unwrap();
+    upstream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let bytes = pattern(3, 64 << 20);
-    let sent = common::stuff(&mut client, &bytes);
+    let sent = common::fill_buffers(&mut client, &bytes);
     assert!(sent < bytes.len(), "it is held up");
     client.shutdown(Shutdown::Write).unwrap();
     let mut received = Vec::new();

@@ -18,7 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use common::{
-    PATIENCE, Program, assert_same, check_echo, connect, connect_narrow, pattern, reactor,
+    Program, TIMEOUT, assert_same, check_echo, connect, connect_narrow, pattern, reactor,
 };
 
 const MIB: usize = 1024 * 1024;
@@ -460,7 +460,7 @@ fn whoever_writes_to_a_pipe_does_not_take_us_for_its_reader() {
         told.send(reader.read_exact(&mut received).map(|()| received)).unwrap();
     });
     assert_eq!(
-        &result.recv_timeout(PATIENCE).expect("the writer has waited for us").unwrap(),
+        &result.recv_timeout(TIMEOUT).expect("the writer has waited for us").unwrap(),
         b"hello"
     );
     writing.join().unwrap().unwrap();
@@ -818,7 +818,7 @@ fn when_descriptors_run_out_files_are_sent_all_the_same_and_in_the_end_one_line_
     slow.iter_mut().for_each(|stream| assert_eq!(end(stream), "200"));
     assert_eq!(end(&mut late), "503");
     (0..10).for_each(|_| assert_eq!(ask(), "503"));
-    let line = program.logged("opening files failed");
+    let line = program.wait_for_log("opening files failed");
     assert!(line.contains("WARN"), "{line}");
     // A file that has been sent leaves its descriptor to the next one, and not to whoever waits at the door.
     let mut at_the_door = connect(program.tcp());

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 
-use common::{PATIENCE, any_port, check_echo, connect, turn_until};
+use common::{TIMEOUT, any_port, check_echo, connect, turn_until};
 use mio_reactor::limits::TASKS_QUEUED_MAX;
 use mio_reactor::{
     Advance, ConnectionId, Context, Echo, Handle, Limits, Next, Protocol, Reactor, Stopped,
@@ -30,7 +30,7 @@ fn running(
         tell.send((reactor.handle().unwrap(), address)).unwrap();
         reactor.run().unwrap()
     });
-    let (handle, address) = told.recv_timeout(PATIENCE).unwrap();
+    let (handle, address) = told.recv_timeout(TIMEOUT).unwrap();
     (handle, address, thread)
 }
 
@@ -41,7 +41,7 @@ fn ask<T: Send + 'static>(
 ) -> T {
     let (tell, told) = mpsc::channel();
     handle.submit(move |reactor| tell.send(work(reactor)).unwrap()).unwrap();
-    told.recv_timeout(PATIENCE).unwrap()
+    told.recv_timeout(TIMEOUT).unwrap()
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn work_from_many_threads_is_all_run_in_the_order_of_each() {
         }
         let mut next = [0; THREADS];
         for _ in 0..THREADS * EACH {
-            let (number, count) = told.recv_timeout(PATIENCE).unwrap();
+            let (number, count) = told.recv_timeout(TIMEOUT).unwrap();
             assert_eq!(count, next[number]);
             next[number] += 1;
         }

@@ -14,7 +14,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
-use common::{Program, connect, connect_udp, persist, reactor};
+use common::{Program, connect, connect_udp, reactor, retry_interrupted};
 
 const HTTP: [&str; 2] = ["--http", "127.0.0.1:0"];
 const UDP: [&str; 2] = ["--udp", "127.0.0.1:0"];
@@ -79,7 +79,7 @@ fn read_response(stream: &mut TcpStream) {
     let mut response = Vec::new();
     while !response.ends_with(RESPONSE_END) {
         let mut chunk = [0; 1024];
-        let count = persist(|| stream.read(&mut chunk)).unwrap();
+        let count = retry_interrupted(|| stream.read(&mut chunk)).unwrap();
         assert_ne!(count, 0, "end of file after {:?}", String::from_utf8_lossy(&response));
         response.extend_from_slice(&chunk[..count]);
     }
@@ -111,7 +111,7 @@ fn short_exchange_that_has_already_arrived_costs_no_epoll_ctl() {
     // The program is suspended until the request is in the kernel. The request asks to close, so no
     // event has to be awaited.
     let calls = trace("short", &HTTP, |program| {
-        let mut stream = program.while_held(|| {
+        let mut stream = program.while_suspended(|| {
             let mut stream = connect(program.http());
             stream
                 .write_all(
@@ -140,7 +140,7 @@ fn datagram_costs_one_recvmmsg_one_sendmmsg_and_no_epoll_ctl() {
         let socket = connect_udp(program.udp());
         for _ in 0..1000 {
             socket.send(b"hello").unwrap();
-            assert_eq!(persist(|| socket.recv(&mut [0; 10])).unwrap(), 5);
+            assert_eq!(retry_interrupted(|| socket.recv(&mut [0; 10])).unwrap(), 5);
         }
     });
     let Some(calls) = calls else { return };

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::mpsc;
 
 use super::{UdpServer, blast};
-use crate::common::{PATIENCE, Program, any_port, reactor};
+use crate::common::{Program, TIMEOUT, any_port, reactor};
 
 #[test]
 fn signal_ends_the_load_with_the_table_so_far() {
@@ -21,7 +21,7 @@ fn signal_ends_the_load_with_the_table_so_far() {
         });
         let program =
             Program::spawn(reactor().args(["blast", &server.url(), "--duration", "3600"]));
-        received.recv_timeout(PATIENCE).unwrap();
+        received.recv_timeout(TIMEOUT).unwrap();
         program.signal(signal);
         let ending = program.wait();
         assert_eq!((ending.status.code(), &ending.stderr[..]), (Some(0), &[][..]), "{signal}");

@@ -7,7 +7,7 @@ use std::thread;
 use serde_json::Value;
 
 use super::{UdpServer, answer_a_hundred, blast, count, discard, figures};
-use crate::common::{PATIENCE, Program, any_port};
+use crate::common::{Program, TIMEOUT, any_port};
 
 #[test]
 fn every_corrupt_reply_is_counted_and_exits_1() {
@@ -39,7 +39,7 @@ fn wrong_byte_on_a_stream_aborts_the_connection() {
     let url = format!("tcp://{}", listener.local_addr().unwrap());
     let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let (mut message, mut number) = ([0; 64], 0);
         // Until the client closes.
         while stream.read_exact(&mut message).is_ok() {
@@ -68,7 +68,7 @@ fn duplicated_replies_do_not_widen_the_window() {
     let url = format!("tcp://{}", listener.local_addr().unwrap());
     let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let mut buffer = [0; 64 * 1024];
         let mut read_max = 0;
         while let Ok(length @ 1..) = stream.read(&mut buffer) {
@@ -91,7 +91,7 @@ fn error_for(answer: impl Fn([&[u8]; 4]) -> Vec<u8> + Send + 'static) -> (Value,
     let url = format!("tcp://{}", listener.local_addr().unwrap());
     let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let mut messages = [0; 4 * 64];
         // Until the client closes.
         while stream.read_exact(&mut messages).is_ok() {
@@ -169,7 +169,7 @@ fn repeated_reply_to_a_forgotten_message_is_a_duplicate() {
     let url = format!("tcp://{}", listener.local_addr().unwrap());
     let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let (mut message, mut before) = ([0; 64], Vec::new());
         while stream.read_exact(&mut message).is_ok() {
             if stream.write_all(&[&message[..], &before].concat()).is_err() {
@@ -190,7 +190,7 @@ fn udp_server_gone_midway_is_reported_with_the_figures_so_far() {
     // answered with ICMP port unreachable, until the load ends.
     for pace in [["--window", "4"], ["--rate", "1000"]] {
         let socket = UdpSocket::bind(any_port()).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         let url = format!("udp://{}", socket.local_addr().unwrap());
         let server = thread::spawn(move || {
             let mut message = [0; 64];

@@ -8,7 +8,7 @@ use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
 use super::{UdpServer, blast, count, figures};
-use crate::common::{PATIENCE, Program, any_port, reactor};
+use crate::common::{Program, TIMEOUT, any_port, reactor};
 
 #[test]
 fn histogram_log_holds_every_latency() {
@@ -45,7 +45,7 @@ fn older_histogram_log_stays_until_the_new_one_is_written() {
     });
     let arguments = ["--duration", "3600", "--histogram", path.to_str().unwrap()];
     let program = Program::spawn(reactor().args(["blast", &server.url()]).args(arguments));
-    received.recv_timeout(PATIENCE).unwrap();
+    received.recv_timeout(TIMEOUT).unwrap();
     let meanwhile = std::fs::read(&path).unwrap();
     program.signal("INT");
     let ending = program.wait();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::histogram::total_of;
 use super::{UdpServer, answer_a_hundred, count, discard, figures};
-use crate::common::{PATIENCE, Program, be_late, reactor};
+use crate::common::{Program, TIMEOUT, reactor, stall};
 
 #[test]
 fn stall_in_an_open_loop_shows_in_the_latencies() {
@@ -15,7 +15,7 @@ fn stall_in_an_open_loop_shows_in_the_latencies() {
     const STALL: Duration = Duration::from_millis(300);
     let server = UdpServer::start(|number, datagram| {
         if number == 200 {
-            be_late(STALL);
+            stall(STALL);
         }
         vec![datagram]
     });
@@ -33,7 +33,7 @@ fn late_replies_lower_the_received_rate() {
     const STALL: Duration = Duration::from_millis(300);
     let server = UdpServer::start(|number, datagram| {
         if number == 0 {
-            be_late(STALL);
+            stall(STALL);
         }
         vec![datagram]
     });
@@ -78,7 +78,7 @@ fn stall_until_the_end_shows_in_the_latencies() {
 fn stall_before_a_close_shows_in_the_latencies() {
     // The server answers a hundred messages, stalls for 300 ms, in which 600 are due, and closes.
     const STALL: Duration = Duration::from_millis(300);
-    let (server, url) = answer_a_hundred(|_| be_late(STALL));
+    let (server, url) = answer_a_hundred(|_| stall(STALL));
     let (figures, status) =
         figures(&url, &["--rate", "2000", "--connections", "1", "--duration", "3600"]);
     server.join().unwrap();
@@ -99,7 +99,7 @@ fn table_shows_how_many_latencies_lack_a_reply() {
     });
     let program =
         Program::spawn(reactor().args(["blast", &url, "--connections", "1", "--duration", "3600"]));
-    message_read.recv_timeout(PATIENCE).unwrap();
+    message_read.recv_timeout(TIMEOUT).unwrap();
     program.signal("INT");
     let ending = program.wait();
     server.join().unwrap();

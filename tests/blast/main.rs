@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use common::{Ending, PATIENCE, Program, any_port, reactor};
+use common::{Ending, Program, TIMEOUT, any_port, reactor};
 
 /// Runs `reactor blast` with `arguments` until it ends.
 fn blast(target: &str, arguments: &[&str]) -> Ending {
@@ -101,7 +101,7 @@ fn answer_a_hundred(then: impl FnOnce(TcpStream) + Send + 'static) -> (JoinHandl
     let url = format!("tcp://{}", listener.local_addr().unwrap());
     let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let mut message = [0; 64];
         for _ in 0..100 {
             stream.read_exact(&mut message).unwrap();

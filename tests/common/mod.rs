@@ -1,7 +1,7 @@
 //! Shared by all tests: the program under a guard, sockets with timeouts, and recognisable bytes.
 //!
 //! Nothing here sleeps to synchronise. To wait is to read a socket, or to wait for a line or for
-//! the end of what the program writes. Every wait fails after [`PATIENCE`].
+//! the end of what the program writes. Every wait fails after [`TIMEOUT`].
 
 // Each test file is a crate of its own and uses a part of this one. Helpers may unwrap as tests do,
 // and print why a test is skipped.
@@ -22,16 +22,16 @@ use socket2::{Domain, SockRef, Socket, Type};
 pub(crate) use program::{Ending, Program, be_server, reactor};
 
 /// The timeout of every socket and of every wait.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
 // ---- sockets
 
 /// Connects over TCP to `address`, with timeouts.
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE)
+    let stream = TcpStream::connect_timeout(&address, TIMEOUT)
         .unwrap_or_else(|error| panic!("connect {address}: {error}"));
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    stream.set_write_timeout(Some(TIMEOUT)).unwrap();
     stream
 }
 
@@ -40,10 +40,10 @@ pub(crate) fn connect_narrow(address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
     // Set before connecting: it decides which window is offered.
     socket.set_recv_buffer_size(4096).unwrap();
-    socket.connect_timeout(&address.into(), PATIENCE).unwrap();
+    socket.connect_timeout(&address.into(), TIMEOUT).unwrap();
     let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    stream.set_write_timeout(Some(TIMEOUT)).unwrap();
     stream
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn reset(stream: TcpStream) {
 
 /// Repeats `call` while it fails with EINTR: the kernel does not restart a call with a timeout
 /// (signal(7)).
-pub(crate) fn persist<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -67,17 +67,17 @@ pub(crate) fn persist<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<
 /// Sends `bytes` until all are sent, or until none is accepted for 250 ms: then every buffer
 /// between the test and the program is full, and so are the program's own. Returns how many were
 /// sent. (With a shorter time, there would be fewer.)
-pub(crate) fn stuff(stream: &mut TcpStream, bytes: &[u8]) -> usize {
+pub(crate) fn fill_buffers(stream: &mut TcpStream, bytes: &[u8]) -> usize {
     stream.set_write_timeout(Some(Duration::from_millis(250))).unwrap();
     let mut sent = 0;
     while sent < bytes.len() {
-        match persist(|| stream.write(&bytes[sent..])) {
+        match retry_interrupted(|| stream.write(&bytes[sent..])) {
             Ok(count) => sent += count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(error) => panic!("write: {error}"),
         }
     }
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(TIMEOUT)).unwrap();
     sent
 }
 
@@ -86,8 +86,8 @@ pub(crate) fn connect_udp(address: SocketAddr) -> UdpSocket {
     let own = SocketAddr::new(address.ip(), 0);
     let socket = UdpSocket::bind(own).unwrap();
     socket.connect(address).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.set_write_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+    socket.set_write_timeout(Some(TIMEOUT)).unwrap();
     socket
 }
 
@@ -144,12 +144,12 @@ pub(crate) fn check_end(mut stream: TcpStream, bytes: &[u8]) {
 
 /// Lets time pass in which the loop runs no turn. This is no synchronisation: the delay itself is
 /// tested.
-pub(crate) fn be_late(how_long: Duration) {
+pub(crate) fn stall(how_long: Duration) {
     thread::sleep(how_long);
 }
 
 /// The longest that one turn of [`turn_until`] sleeps.
-pub(crate) const A_MOMENT: Duration = Duration::from_millis(10);
+pub(crate) const TURN_TIMEOUT: Duration = Duration::from_millis(10);
 
 pub(crate) fn any_port() -> SocketAddr {
     ([127, 0, 0, 1], 0).into()
@@ -186,11 +186,11 @@ pub(crate) fn turn_until(
     what: &str,
     mut done: impl FnMut(&Stats) -> bool,
 ) -> u64 {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let turns_before = reactor.stats().turns;
     while !done(reactor.stats()) {
         assert!(Instant::now() < deadline, "timeout waiting for: {what}; {:?}", reactor.stats());
-        reactor.turn(Some(A_MOMENT)).unwrap();
+        reactor.turn(Some(TURN_TIMEOUT)).unwrap();
     }
     reactor.stats().turns - turns_before
 }

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use mio_reactor::{Limits, Reactor};
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
 /// A running `reactor`. Dropping it kills the process, however the test ends.
 pub(crate) struct Program {
@@ -43,12 +43,12 @@ impl Program {
     /// Starts `command` without input, and collects its output.
     pub(crate) fn spawn(command: &mut Command) -> Program {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Program::spawn_as_it_is(command)
+        Program::spawn_as_configured(command)
     }
 
     /// Starts `command` with the standard streams that it has. Output that goes to pipes is
     /// collected.
-    pub(crate) fn spawn_as_it_is(command: &mut Command) -> Program {
+    pub(crate) fn spawn_as_configured(command: &mut Command) -> Program {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = child.stdout.take().map_or_else(Lines::none, Lines::collect);
         let stderr = child.stderr.take().map_or_else(Lines::none, Lines::collect);
@@ -63,7 +63,7 @@ impl Program {
         let program = Program::spawn(
             test.args([name, "--exact", "--ignored", "--nocapture"]).env(SERVER_ARGUMENT, argument),
         );
-        let (_, address) = parse_address(&program.logged("server "));
+        let (_, address) = parse_address(&program.wait_for_log("server "));
         (program, address)
     }
 
@@ -121,9 +121,9 @@ impl Program {
 
     /// Runs `action` while the program is suspended by SIGSTOP. All its effects are there when the
     /// program continues.
-    pub(crate) fn while_held<T>(&self, action: impl FnOnce() -> T) -> T {
+    pub(crate) fn while_suspended<T>(&self, action: impl FnOnce() -> T) -> T {
         self.signal("STOP");
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         // Without /proc there is no way to check.
         while fs::read_to_string(format!("/proc/{}/stat", self.pid()))
             .is_ok_and(|stat| !is_suspended(&stat))
@@ -137,7 +137,7 @@ impl Program {
     }
 
     /// Waits for a log line that contains `text`, and returns it.
-    pub(crate) fn logged(&self, text: &str) -> String {
+    pub(crate) fn wait_for_log(&self, text: &str) -> String {
         let line = self
             .stderr
             .wait_until(|lines, _| lines.iter().find(|line| line.contains(text)).cloned());
@@ -273,7 +273,7 @@ impl Lines {
             found = find(&collected.lines, collected.has_ended);
             found.is_none() && !collected.has_ended
         };
-        drop(changed.wait_timeout_while(collected.lock().unwrap(), PATIENCE, is_missing).unwrap());
+        drop(changed.wait_timeout_while(collected.lock().unwrap(), TIMEOUT, is_missing).unwrap());
         found
     }
 

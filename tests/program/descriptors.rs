@@ -8,7 +8,8 @@ use mio_reactor::limits::ACCEPT_RETRY_MS;
 
 use super::TCP;
 use crate::common::{
-    Ending, PATIENCE, Program, check_echo, check_end, connect, pattern, persist, reactor, reset,
+    Ending, Program, TIMEOUT, check_echo, check_end, connect, pattern, reactor, reset,
+    retry_interrupted,
 };
 
 #[test]
@@ -91,12 +92,12 @@ fn out_of_descriptors_connects_wait_in_backlog_and_are_served_later() {
     let began = Instant::now();
     let mut peers: Vec<TcpStream> = (0..200).map(|_| connect(program.tcp())).collect();
     peers.iter_mut().for_each(|peer| peer.write_all(b"first").unwrap());
-    program.logged("accept paused");
+    program.wait_for_log("accept paused");
     // For two seconds the last of them receives nothing, neither a reply nor end of file.
     peers[199].set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-    let error = persist(|| peers[199].read(&mut [0; 1])).unwrap_err();
+    let error = retry_interrupted(|| peers[199].read(&mut [0; 1])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
-    peers[199].set_read_timeout(Some(PATIENCE)).unwrap();
+    peers[199].set_read_timeout(Some(TIMEOUT)).unwrap();
     for (number, mut peer) in peers.into_iter().enumerate() {
         // They are accepted in the order in which they connected. Each close frees a descriptor for
         // the next.
@@ -108,7 +109,7 @@ fn out_of_descriptors_connects_wait_in_backlog_and_are_served_later() {
     let mut last = connect(program.tcp());
     check_echo(&mut last, b"third");
     drop(last);
-    let line = program.logged("accept overload over");
+    let line = program.wait_for_log("accept overload over");
     let has_count = |count: u64, what: &str| line.contains(&format!(" {count} {what}"));
     assert!(line.contains("INFO") && has_count(0, "idle connections evicted"), "{line}");
     let took = began.elapsed();

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use socket2::{Domain, Socket, Type};
 
-use crate::common::{PATIENCE, Program, check_echo, connect, reactor, reset};
+use crate::common::{Program, TIMEOUT, check_echo, connect, reactor, reset};
 
 #[test]
 fn debug_level_logs_one_line_per_connection_with_its_close_reason() {
@@ -20,7 +20,7 @@ fn debug_level_logs_one_line_per_connection_with_its_close_reason() {
     closing.shutdown(Shutdown::Write).unwrap();
     reset(resetting);
     for (address, reason) in addresses.into_iter().zip(["finished", "reset by peer"]) {
-        let line = program.logged(&address.to_string());
+        let line = program.wait_for_log(&address.to_string());
         assert!(line.contains("DEBUG") && line.ends_with(reason), "{line}");
     }
     let ending = program.stop();
@@ -37,7 +37,7 @@ fn echo_port_is_answered_only_with_its_flag_and_debug_says_why() {
     let [_, _, high, low] = std::process::id().to_be_bytes();
     let address = SocketAddr::from(([127, 7, high, low], 7));
     let Ok(peer) = UdpSocket::bind(address) else { return };
-    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    peer.set_read_timeout(Some(TIMEOUT)).unwrap();
     for (flags, is_answered) in [(&["--log", "debug"][..], false), (&["--answer-all-ports"], true)]
     {
         let arguments = [&["--udp", "127.0.0.1:0"], flags].concat();
@@ -46,7 +46,7 @@ fn echo_port_is_answered_only_with_its_flag_and_debug_says_why() {
         if is_answered {
             assert_eq!(peer.recv(&mut [0; 64]).unwrap(), 5);
         } else {
-            let line = program.logged(&address.to_string());
+            let line = program.wait_for_log(&address.to_string());
             assert!(line.contains("DEBUG") && line.contains("this port is not answered"), "{line}");
         }
         assert_eq!(program.stop().status.code(), Some(0));
@@ -80,8 +80,8 @@ fn broken_pipe_on_standard_output_does_not_stop_the_server() {
     drop(reader);
     let mut command = reactor();
     command.args(["--tcp", &address.to_string()]).stdout(writer).stderr(Stdio::piped());
-    let program = Program::spawn_as_it_is(&mut command);
-    program.logged("serving");
+    let program = Program::spawn_as_configured(&mut command);
+    program.wait_for_log("serving");
     check_echo(&mut connect(address), b"hello");
     assert_eq!(program.stop().status.code(), Some(0));
 }
@@ -142,7 +142,7 @@ fn start_with_unread_log(arguments: &[&str]) -> (Program, PipeReader) {
     let (log, writer) = std::io::pipe().unwrap();
     let mut command = reactor();
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(writer);
-    let mut program = Program::spawn_as_it_is(&mut command);
+    let mut program = Program::spawn_as_configured(&mut command);
     drop(command); // and with it the test's own write end
     program.read_addresses(arguments);
     (program, log)
@@ -212,7 +212,7 @@ fn late_log_reader_finds_the_count_of_dropped_lines() {
             .strip_suffix(" log lines dropped: no room to write them")?;
         count.parse::<usize>().ok()
     };
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let (mut written, mut dropped) = (0, 0);
     let mut count = |line: String| match dropped_lines(&line) {
         Some(count) => dropped += count,

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 
 use super::{MIB, TCP};
 use crate::common::{
-    Program, assert_same, check_echo, check_end, connect, connect_narrow, pattern, stuff,
+    Program, assert_same, check_echo, check_end, connect, connect_narrow, fill_buffers, pattern,
 };
 
 #[test]
@@ -48,10 +48,10 @@ fn check_drain(before_stop: impl FnOnce(&TcpStream)) {
     let program = Program::start(&["--tcp", "127.0.0.1:0", "--log", "trace"]);
     let mut stream = connect_narrow(program.tcp());
     let bytes = pattern(20, 8 * MIB);
-    let sent = stuff(&mut stream, &bytes);
+    let sent = fill_buffers(&mut stream, &bytes);
     before_stop(&stream);
     program.signal("TERM");
-    program.logged("stopping: 1 connections");
+    program.wait_for_log("stopping: 1 connections");
     let mut received = Vec::new();
     stream
         .read_to_end(&mut received)
@@ -119,7 +119,7 @@ fn stop_serves_connections_waiting_in_the_backlog() {
     // kernel has completed their handshakes, so closing the listener would reset them all. They are
     // more than one turn accepts.
     let program = Program::start(&TCP);
-    let streams: Vec<TcpStream> = program.while_held(|| {
+    let streams: Vec<TcpStream> = program.while_suspended(|| {
         let mut streams: Vec<TcpStream> = (0..200).map(|_| connect(program.tcp())).collect();
         streams.iter_mut().for_each(|stream| stream.write_all(b"first").unwrap());
         program.signal("TERM");
@@ -140,7 +140,7 @@ fn drain_timeout_exits_3_and_logs_connections_closed_by_force() {
     // The peer does not read, and its output is more than the kernel holds.
     let program = Program::start(&["--tcp", "127.0.0.1:0", "--drain-ms", "50"]);
     let mut stream = connect_narrow(program.tcp());
-    stuff(&mut stream, &pattern(21, 8 * MIB));
+    fill_buffers(&mut stream, &pattern(21, 8 * MIB));
     program.signal("TERM");
     let ending = program.wait();
     assert_eq!(ending.status.code(), Some(3));
@@ -154,8 +154,8 @@ fn second_signal_ends_the_process_at_once() {
     let program = Program::start(&TCP);
     let mut stuck = connect_narrow(program.tcp());
     let bytes = pattern(21, 32 * MIB);
-    assert!(stuff(&mut stuck, &bytes) < bytes.len(), "the buffers are full");
+    assert!(fill_buffers(&mut stuck, &bytes) < bytes.len(), "the buffers are full");
     program.signal("TERM");
-    program.logged("stopping: 1 connections");
+    program.wait_for_log("stopping: 1 connections");
     assert_eq!(program.stop().status.code(), Some(128 + 15));
 }

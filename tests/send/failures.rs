@@ -12,7 +12,7 @@ use super::{
     ClientProcess, ECHO, MIB, check_failure, check_reply, finish, reserve_port, run, send_command,
     send_stdin, send_text, serve_one, socket_path,
 };
-use crate::common::{PATIENCE, Program, assert_same, pattern, reset};
+use crate::common::{Program, TIMEOUT, assert_same, pattern, reset};
 
 #[test]
 fn server_that_does_not_listen_exits_1_and_is_named() {
@@ -81,7 +81,7 @@ fn reply_of_a_server_that_never_closes_exits_0_with_a_note() {
     let (server, serving) = serve_one(move |mut stream| {
         stream.read_exact(&mut [0; 5]).unwrap();
         stream.write_all(b"HELLO").unwrap();
-        ended.recv_timeout(PATIENCE).unwrap();
+        ended.recv_timeout(TIMEOUT).unwrap();
     });
     let sent = run(&mut send_command(&["--timeout", "200", &server, "hello"]));
     client_ended.send(()).unwrap();
@@ -113,7 +113,7 @@ fn input_that_the_server_does_not_accept_exits_1_despite_a_reply() {
         stream.read_exact(&mut [0]).unwrap();
         stream.write_all(b"ok").unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
-        ended.recv_timeout(PATIENCE).unwrap();
+        ended.recv_timeout(TIMEOUT).unwrap();
     });
     let sent = send_stdin(&["--timeout", "200", &server], &bytes);
     client_ended.send(()).unwrap();
@@ -143,7 +143,7 @@ fn input_is_sent_whole_after_the_servers_fin() {
         sender.send(bytes).unwrap();
     });
     check_reply(&send_stdin(&[&server], &bytes), b"ok");
-    assert_same(&received.recv_timeout(PATIENCE).unwrap(), &bytes);
+    assert_same(&received.recv_timeout(TIMEOUT).unwrap(), &bytes);
     serving.join().unwrap();
 }
 
@@ -170,7 +170,7 @@ fn reply_cut_off_by_a_reset_is_printed_so_far_and_exits_1() {
     let (server, serving) = serve_one(move |mut stream| {
         io::copy(&mut stream, &mut io::sink()).unwrap(); // until the client's FIN
         stream.write_all(b"half of").unwrap();
-        printed.recv_timeout(PATIENCE).unwrap();
+        printed.recv_timeout(TIMEOUT).unwrap();
         reset(stream);
     });
     let mut client = ClientProcess(send_command(&[&server, "hello"]).spawn().unwrap());

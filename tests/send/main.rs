@@ -18,7 +18,7 @@ use std::thread;
 
 use socket2::{Domain, Socket, Type};
 
-use common::{PATIENCE, assert_same, reactor};
+use common::{TIMEOUT, assert_same, reactor};
 
 const MIB: usize = 1024 * 1024;
 const ECHO: [&str; 4] = ["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0"];
@@ -74,10 +74,10 @@ fn finish(mut client: ClientProcess) -> SendResult {
     let stdout = client.0.stdout.take().map(collect);
     let stderr = collect(client.0.stderr.take().unwrap());
     let stdout = stdout
-        .map(|stdout| stdout.recv_timeout(2 * PATIENCE).expect("the client ends"))
+        .map(|stdout| stdout.recv_timeout(2 * TIMEOUT).expect("the client ends"))
         .unwrap_or_default();
     let stderr =
-        String::from_utf8(stderr.recv_timeout(2 * PATIENCE).expect("the client ends")).unwrap();
+        String::from_utf8(stderr.recv_timeout(2 * TIMEOUT).expect("the client ends")).unwrap();
     SendResult { status: client.0.wait().unwrap().code(), stdout, stderr }
 }
 
@@ -129,8 +129,8 @@ fn serve_one(
     let server = format!("tcp://{}", listener.local_addr().unwrap());
     let serving = thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        stream.set_write_timeout(Some(TIMEOUT)).unwrap();
         exchange(stream);
     });
     (server, serving)

@@ -10,7 +10,7 @@ use super::{
     ClientProcess, ECHO, MIB, SendResult, check_failure, check_reply, finish, reserve_port, run,
     send_command, send_stdin, send_text, socket_path,
 };
-use crate::common::{PATIENCE, Program, be_late, pattern, reactor};
+use crate::common::{Program, TIMEOUT, pattern, reactor, stall};
 
 #[test]
 fn reply_over_tcp_udp_and_unix_sockets_is_printed_byte_for_byte() {
@@ -89,7 +89,7 @@ fn slow_input_does_not_count_towards_the_timeout() {
         let mut reply = [0; 3];
         stdout.read_exact(&mut reply).unwrap();
         assert_eq!(&reply, word, "it is printed as it arrives");
-        be_late(Duration::from_millis(250));
+        stall(Duration::from_millis(250));
     }
     drop(stdin);
     check_reply(&finish(client), b"");
@@ -108,7 +108,7 @@ fn unread_output_does_not_count_towards_the_timeout() {
     let mut stdin = client.0.stdin.take().unwrap();
     let sent = bytes.clone();
     let writer = thread::spawn(move || stdin.write_all(&sent));
-    be_late(Duration::from_millis(500));
+    stall(Duration::from_millis(500));
     check_reply(&finish(client), &bytes);
     writer.join().unwrap().unwrap();
 }
@@ -127,7 +127,7 @@ fn lecture(script: &str, port: u16) -> Program {
 /// Sends `text`, and again until the server listens: a script does not report when it does.
 #[track_caller]
 fn send_when_it_listens(server: &str, text: &str) -> SendResult {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let sent = send_text(server, text);
         if sent.status == Some(0) || Instant::now() > deadline {

@@ -13,7 +13,7 @@ use mio_reactor::{Echo, Limits, Reactor};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{Directory, at, connect, inode, serve_echo};
-use crate::common::{Ending, PATIENCE, Program, check_echo, reactor};
+use crate::common::{Ending, Program, TIMEOUT, check_echo, reactor};
 
 #[test]
 fn start_line_names_the_path_and_stop_removes_the_file() {
@@ -28,7 +28,7 @@ fn start_line_names_the_path_and_stop_removes_the_file() {
         assert!(fs::symlink_metadata(&path).unwrap().file_type().is_socket());
         assert_eq!(names_beside(&path), [name]);
         check_echo(&mut connect(&path), b"hello");
-        let line = program.logged("closed: ");
+        let line = program.wait_for_log("closed: ");
         assert!(line.contains(" unix: closed: finished"), "{line}");
         let ending = program.stop();
         assert_eq!(
@@ -189,7 +189,7 @@ fn socket_file_never_appears_before_the_server_listens() {
         path_sender.send(path.clone()).unwrap();
         let mut reactor = Reactor::new(Limits::default()).unwrap();
         reactor.listen_unix(&path, Echo::new).unwrap();
-        assert_eq!(results.recv_timeout(PATIENCE).unwrap(), Ok(()), "round {number}");
+        assert_eq!(results.recv_timeout(TIMEOUT).unwrap(), Ok(()), "round {number}");
     }
 }
 

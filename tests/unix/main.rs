@@ -16,7 +16,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use common::{PATIENCE, Program};
+use common::{Program, TIMEOUT};
 
 const MIB: usize = 1024 * 1024;
 
@@ -59,8 +59,8 @@ fn connect(path: &Path) -> TcpStream {
     let stream = UnixStream::connect(path)
         .unwrap_or_else(|error| panic!("connect {}: {error}", path.display()));
     let stream = TcpStream::from(OwnedFd::from(stream));
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    stream.set_write_timeout(Some(TIMEOUT)).unwrap();
     stream
 }
 

@@ -12,7 +12,7 @@ use socket2::{MsgHdr, SockRef};
 
 use super::{Directory, MIB, at, connect, serve_echo};
 use crate::common::{
-    Program, any_port, assert_same, check_echo, check_end, pattern, stuff, turn_until,
+    Program, any_port, assert_same, check_echo, check_end, fill_buffers, pattern, turn_until,
 };
 
 #[test]
@@ -48,7 +48,7 @@ fn slow_reader_on_a_unix_socket_loses_no_byte() {
     let _program = serve_echo(&path);
     let mut stream = connect(&path);
     let bytes = pattern(2, 4 * MIB);
-    let sent = stuff(&mut stream, &bytes);
+    let sent = fill_buffers(&mut stream, &bytes);
     assert!(sent < bytes.len(), "the buffers are full");
     let mut reply = vec![0; sent];
     stream.read_exact(&mut reply).unwrap();
@@ -63,7 +63,7 @@ fn connections_reported_by_one_event_are_all_accepted() {
     let path = directory.path("socket");
     let program = serve_echo(&path);
     let mut streams: Vec<TcpStream> =
-        program.while_held(|| (0..200).map(|_| connect(&path)).collect());
+        program.while_suspended(|| (0..200).map(|_| connect(&path)).collect());
     streams.iter_mut().for_each(|stream| check_echo(stream, b"hello"));
 }
 
@@ -128,7 +128,7 @@ fn passed_descriptor_hides_no_input_and_is_not_kept() {
         stream.read_exact(&mut reply).unwrap();
         assert_eq!(&reply, b"one, one, two");
     };
-    let mut stream = program.while_held(|| {
+    let mut stream = program.while_suspended(|| {
         let mut stream = connect(&path);
         send_three(&mut stream);
         stream
@@ -136,7 +136,7 @@ fn passed_descriptor_hides_no_input_and_is_not_kept() {
     check(&mut stream);
     let before = program.descriptors();
     for _ in 0..3 {
-        program.while_held(|| send_three(&mut stream));
+        program.while_suspended(|| send_three(&mut stream));
         check(&mut stream);
     }
     assert_eq!(program.descriptors(), before);
@@ -147,7 +147,7 @@ fn stop_serves_unix_connections_waiting_in_the_backlog() {
     let directory = Directory::new("backlog");
     let path = directory.path("socket");
     let program = serve_echo(&path);
-    let streams: Vec<TcpStream> = program.while_held(|| {
+    let streams: Vec<TcpStream> = program.while_suspended(|| {
         let mut streams: Vec<TcpStream> = (0..100).map(|_| connect(&path)).collect();
         streams.iter_mut().for_each(|stream| stream.write_all(b"first").unwrap());
         program.signal("TERM");
