@@ -12,7 +12,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Instant;
 
-use common::{PATIENCE, Program, any_port, be_server, connect, connect_narrow, reset};
+use common::{Program, TIMEOUT, any_port, be_server, connect, connect_narrow, reset};
 use mio_reactor::{Limits, Reactor};
 
 /// A room in a thread of its own, which goes with the test.
@@ -144,7 +144,7 @@ fn a_room_is_full_whether_those_in_it_have_said_their_names_or_not() {
 
     // There is room for another as soon as the room knows of it, and then for nobody again.
     drop((bob, dan));
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + TIMEOUT;
     let _eve = loop {
         let (eve, answer) = knock();
         if answer == "* what is your name?" {
@@ -194,7 +194,7 @@ fn check_all_was_read_or_missed(mut sleeper: Guest, mut speaker: Guest, said: us
             last = line;
         }
     });
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + TIMEOUT;
     for number in said.. {
         if reading.is_finished() {
             break;
@@ -249,7 +249,7 @@ fn who_waits_for_a_sleeper_may_go_and_the_sleeper_is_found_again() {
         bob.say_and_be_heard("");
     }
     ada.leave();
-    room.while_held(|| {
+    room.while_suspended(|| {
         bob.say("is it still asleep?");
         reset(bob.0.into_inner());
     });
@@ -293,7 +293,7 @@ fn who_has_been_told_that_somebody_sleeps_may_leave_before_others_who_were_told_
         let mut bob = Guest::enter(connect(address), "Bob");
         let lines = format!("{}\n", "x".repeat(1000)).repeat(LINES);
         for _ in 0..TIMES {
-            room.while_held(|| {
+            room.while_suspended(|| {
                 ada.0.get_mut().write_all(lines.as_bytes()).unwrap();
                 bob.say("I see");
             });
@@ -320,7 +320,7 @@ fn who_leaves_with_its_last_word_is_told_what_came_of_it() {
         let lines = format!("{}\n", "x".repeat(1000)).repeat(LINES);
         for _ in 0..TIMES {
             let mut bob = Guest::enter(connect(address), "Bob");
-            room.while_held(|| {
+            room.while_suspended(|| {
                 bob.0.get_mut().write_all(lines.as_bytes()).unwrap();
                 bob.0.get_mut().shutdown(Shutdown::Write).unwrap();
             });

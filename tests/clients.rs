@@ -11,7 +11,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::{PATIENCE, pattern, turn_until};
+use common::{TIMEOUT, pattern, turn_until};
 use mio_reactor::{Batching, Datagram, DatagramProtocol, Echo, Limits, Reactor, Replies};
 
 const ADDRESSES: [&str; 2] = ["127.0.0.1:0", "[::1]:0"];
@@ -139,7 +139,7 @@ fn client_gets_connection_refused_and_recovers_when_the_port_opens() {
         reactor.connect_datagram(address, RetryClient(observed.clone(), batching)).unwrap();
         turn_until(&mut reactor, "the error", |_| !observed.borrow().errors.is_empty());
         let socket = UdpSocket::bind(address).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         let expired = observed.borrow().timers_expired;
         turn_until(&mut reactor, "the timer", |_| observed.borrow().timers_expired > expired + 1);
         let mut buffer = [0; 64];
@@ -204,7 +204,7 @@ fn server_sends_to_peers_that_have_sent_nothing() {
                 .unwrap();
             turn_until(&mut reactor, "all datagrams", |stats| stats.datagrams_out == 300);
             for peer in peers {
-                peer.set_read_timeout(Some(PATIENCE)).unwrap();
+                peer.set_read_timeout(Some(TIMEOUT)).unwrap();
                 for number in 0..3 {
                     let mut buffer = [0; 64];
                     assert_eq!(peer.recv_from(&mut buffer).unwrap(), (50, server), "{batching:?}");

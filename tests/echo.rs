@@ -10,8 +10,8 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 
 use common::{
-    PATIENCE, Program, assert_same, check_echo, check_end, connect, connect_narrow, connect_udp,
-    pattern, persist, reset, stuff,
+    Program, TIMEOUT, assert_same, check_echo, check_end, connect, connect_narrow, connect_udp,
+    fill_buffers, pattern, reset, retry_interrupted,
 };
 use socket2::SockRef;
 
@@ -68,7 +68,7 @@ fn a_peer_that_ends_with_its_first_bytes_gets_them_back_and_then_the_end() {
     let program = Program::start(&TCP);
     for size in [1, 5, 65_536, 70_000] {
         let bytes = pattern(4, size);
-        let stream = program.while_held(|| {
+        let stream = program.while_suspended(|| {
             let mut stream = connect(program.tcp());
             stream.write_all(&bytes).unwrap();
             stream.shutdown(Shutdown::Write).unwrap();
@@ -78,7 +78,7 @@ fn a_peer_that_ends_with_its_first_bytes_gets_them_back_and_then_the_end() {
 
         let mut stream = connect(program.tcp());
         check_echo(&mut stream, b"We have met.");
-        program.while_held(|| {
+        program.while_suspended(|| {
             stream.write_all(&bytes).unwrap();
             stream.shutdown(Shutdown::Write).unwrap();
         });
@@ -93,11 +93,11 @@ fn a_reader_slower_than_its_writer_loses_nothing_and_costs_little_memory() {
     let program = Program::start(&TCP);
     let mut stream = connect_narrow(program.tcp());
     let bytes = pattern(5, 32 * MIB);
-    let (mut sent, mut received) = (stuff(&mut stream, &bytes), 0);
+    let (mut sent, mut received) = (fill_buffers(&mut stream, &bytes), 0);
     assert!(sent < bytes.len(), "it was stopped");
     let mut reply = vec![0; 64 * 1024];
     while received < bytes.len() {
-        let count = persist(|| stream.read(&mut reply)).unwrap();
+        let count = retry_interrupted(|| stream.read(&mut reply)).unwrap();
         assert_ne!(count, 0, "the end after {received} bytes");
         assert_same(&reply[..count], &bytes[received..received + count]);
         received += count;
@@ -119,7 +119,7 @@ fn a_peer_that_never_reads_does_not_stop_50_others() {
     let program = Program::start(&TCP);
     let mut stuck = connect_narrow(program.tcp());
     let bytes = pattern(6, 32 * MIB);
-    assert!(stuff(&mut stuck, &bytes) < bytes.len(), "it is stuck");
+    assert!(fill_buffers(&mut stuck, &bytes) < bytes.len(), "it is stuck");
     let mut others: Vec<TcpStream> = (0..50).map(|_| connect(program.tcp())).collect();
     for round in 0..5 {
         for (number, stream) in others.iter_mut().enumerate() {
@@ -150,11 +150,11 @@ fn two_hundred_who_came_before_anyone_was_served_are_all_served() {
     // The program is held while they connect and send: all of them stand behind one edge of the listener.
     let program = Program::start(&TCP);
     let mut streams: Vec<TcpStream> =
-        program.while_held(|| (0..200).map(|_| connect(program.tcp())).collect());
+        program.while_suspended(|| (0..200).map(|_| connect(program.tcp())).collect());
     for (number, stream) in streams.iter_mut().enumerate() {
         check_echo(stream, &pattern(number as u64, 500));
     }
-    let mut streams: Vec<TcpStream> = program.while_held(|| {
+    let mut streams: Vec<TcpStream> = program.while_suspended(|| {
         let mut streams: Vec<TcpStream> = (0..200).map(|_| connect(program.tcp())).collect();
         streams.iter_mut().for_each(|stream| stream.write_all(b"first").unwrap());
         streams
@@ -184,7 +184,7 @@ fn an_urgent_byte_holds_up_nothing() {
         // Once as it comes, and once all of it before the program can look.
         for is_held in [false, true] {
             if is_held {
-                program.while_held(|| send(&mut stream));
+                program.while_suspended(|| send(&mut stream));
             } else {
                 send(&mut stream);
             }
@@ -253,7 +253,7 @@ fn either_wildcard_may_come_first() {
 #[track_caller]
 fn check_reply(socket: &UdpSocket, datagram: &[u8], prefix: &[u8]) {
     let mut reply = vec![0; 65_536];
-    let count = persist(|| socket.recv(&mut reply)).unwrap();
+    let count = retry_interrupted(|| socket.recv(&mut reply)).unwrap();
     assert_same(&reply[..count], &[prefix, datagram].concat());
 }
 
@@ -288,7 +288,7 @@ fn twenty_senders_at_once_get_each_their_own() {
         let sockets: Vec<UdpSocket> = (0..20).map(|_| connect_udp(program.udp())).collect();
         let datagram =
             |round: usize, sender: usize| pattern(sender as u64, round * 700 + sender % 3);
-        program.while_held(|| {
+        program.while_suspended(|| {
             for round in 0..6 {
                 for (sender, socket) in sockets.iter().enumerate() {
                     socket.send(&datagram(round, sender)).unwrap();
@@ -311,7 +311,7 @@ fn a_burst_of_equal_datagrams_comes_back_in_order() {
     SockRef::from(&socket).set_recv_buffer_size(2 * MIB).unwrap();
     for count in [64, 65, 128, 600] {
         let datagrams: Vec<Vec<u8>> = (0..count).map(|number| pattern(number, 64)).collect();
-        program.while_held(|| {
+        program.while_suspended(|| {
             datagrams.iter().for_each(|datagram| assert_eq!(socket.send(datagram).unwrap(), 64));
         });
         datagrams.iter().for_each(|datagram| check_reply(&socket, datagram, b"echo -> "));
@@ -377,7 +377,7 @@ fn senders_that_have_left_do_not_keep_the_rest_from_their_replies() {
     let program = Program::start(&["--udp", "0.0.0.0:0"]);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, program.udp().port()));
     let socket = connect_udp(address);
-    program.while_held(|| {
+    program.while_suspended(|| {
         for _ in 0..1000 {
             UdpSocket::bind("127.0.0.2:0").unwrap().send_to(b"Goodbye.", address).unwrap();
         }
@@ -398,7 +398,7 @@ fn a_reply_comes_from_the_address_that_was_asked() {
     let program = Program::start(&["--udp", "0.0.0.0:0"]);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(SocketAddr::from(([127, 0, 0, 2], program.udp().port()))).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     check_datagrams(&socket, &[b"Is it you?"], b"");
 }
 

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 
-use common::{PATIENCE, any_port, assert_same, check_echo, connect, pattern, reset, turn_until};
+use common::{TIMEOUT, any_port, assert_same, check_echo, connect, pattern, reset, turn_until};
 use mio_reactor::{
     Advance, CloseReason, ConnectionId, Context, Echo, Limits, Next, Notification, Protocol,
     Reactor,
@@ -106,7 +106,7 @@ impl ProxyServer {
             reactor.run().unwrap();
             reactor.stats().clone()
         });
-        let (echo, address) = receiver.recv_timeout(PATIENCE).unwrap();
+        let (echo, address) = receiver.recv_timeout(TIMEOUT).unwrap();
         ProxyServer { echo, address, stop_writer: Some(stop_writer), thread: Some(thread) }
     }
 
@@ -153,7 +153,7 @@ fn proxy_forwards_an_answer_that_is_sent_after_the_clients_fin() {
     let proxy = ProxyServer::start(Some(server.local_addr().unwrap()));
     let answering = thread::spawn(move || {
         let (mut stream, _) = server.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let mut request = Vec::new();
         stream.read_to_end(&mut request).unwrap();
         stream.write_all(format!("{} bytes", request.len()).as_bytes()).unwrap();
@@ -184,7 +184,7 @@ fn reset_of_one_side_of_a_proxy_ends_the_other() {
         let mut client = connect(proxy.address);
         client.write_all(b"hello").unwrap();
         let (mut upstream, _) = server.accept().unwrap();
-        upstream.set_read_timeout(Some(PATIENCE)).unwrap();
+        upstream.set_read_timeout(Some(TIMEOUT)).unwrap();
         upstream.read_exact(&mut [0; 5]).unwrap();
         let mut other = if is_client_reset {
             reset(client);
@@ -207,9 +207,9 @@ fn proxy_buffers_a_bounded_amount_when_its_upstream_does_not_read() {
     let proxy = ProxyServer::start(Some(server.local_addr().unwrap()));
     let mut client = connect(proxy.address);
     let (mut upstream, _) = server.accept().unwrap();
-    upstream.set_read_timeout(Some(PATIENCE)).unwrap();
+    upstream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let bytes = pattern(3, 64 << 20);
-    let sent = common::stuff(&mut client, &bytes);
+    let sent = common::fill_buffers(&mut client, &bytes);
     assert!(sent < bytes.len(), "backpressure reaches the client");
     client.shutdown(Shutdown::Write).unwrap();
     let mut received = Vec::new();

@@ -13,7 +13,7 @@ use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use common::{Program, be_late, connect, connect_narrow, pattern, stuff};
+use common::{Program, connect, connect_narrow, fill_buffers, pattern, stall};
 
 const HTTP: [&str; 2] = ["--http", "127.0.0.1:0"];
 const PLAIN: &str = "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -119,7 +119,7 @@ fn twenty_thousand_pipelined_requests_are_all_answered_in_order() {
     }
     requests += CLOSING;
     let mut stream = connect_narrow(program.http());
-    let sent = stuff(&mut stream, requests.as_bytes());
+    let sent = fill_buffers(&mut stream, requests.as_bytes());
     let mut writer = stream.try_clone().unwrap();
     let rest = requests.split_off(sent);
     let writing = thread::spawn(move || writer.write_all(rest.as_bytes()));
@@ -293,7 +293,7 @@ fn date_is_that_of_the_response_also_after_a_pause() {
     let program = Program::start(&HTTP);
     let mut stream = connect(program.http());
     for pause_ms in [0, 2_100] {
-        be_late(Duration::from_millis(pause_ms));
+        stall(Duration::from_millis(pause_ms));
         let before = SystemTime::now();
         stream.write_all(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         let mut head = Vec::new();

@@ -13,8 +13,8 @@ use std::rc::Rc;
 use std::thread;
 
 use common::{
-    PATIENCE, Program, any_port, assert_same, be_server, check_echo, check_end, connect,
-    connect_narrow, pattern, reset, stuff,
+    Program, TIMEOUT, any_port, assert_same, be_server, check_echo, check_end, connect,
+    connect_narrow, fill_buffers, pattern, reset,
 };
 use mio_reactor::{
     Advance, ConnectionId, Context, Echo, Limits, Next, Notification, Protocol, Reactor,
@@ -36,14 +36,14 @@ fn run(listen: impl FnOnce(&mut Reactor) -> SocketAddr + Send + 'static) -> Sock
         told.send(listen(&mut reactor)).unwrap();
         reactor.run().unwrap();
     });
-    address.recv_timeout(PATIENCE).unwrap()
+    address.recv_timeout(TIMEOUT).unwrap()
 }
 
 /// A server of the test's own: the next connection to it, with timeouts.
 fn accept(listener: &TcpListener) -> TcpStream {
     let (stream, _) = listener.accept().unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    stream.set_write_timeout(Some(TIMEOUT)).unwrap();
     stream
 }
 
@@ -126,8 +126,8 @@ fn a_server_that_is_not_there_is_told_as_a_reset() {
     let (listener, server) = listen();
     drop(listener);
     // The reset may come before the client's connect has returned, at its first word, or after it.
-    let told = TcpStream::connect_timeout(&proxy_to(server), PATIENCE).and_then(|mut client| {
-        client.set_read_timeout(Some(PATIENCE))?;
+    let told = TcpStream::connect_timeout(&proxy_to(server), TIMEOUT).and_then(|mut client| {
+        client.set_read_timeout(Some(TIMEOUT))?;
         client.write_all(b"is anybody there?")?;
         client.read(&mut [0])
     });
@@ -142,7 +142,7 @@ fn who_does_not_read_makes_the_other_one_wait() {
     let mut client = connect_narrow(proxy_to(server));
     let mut server = accept(&listener);
     let bytes = pattern(5, 64 * MIB);
-    let sent = stuff(&mut server, &bytes);
+    let sent = fill_buffers(&mut server, &bytes);
     assert!(sent < 32 * MIB, "{sent} bytes are under way");
     let rest = bytes[sent..].to_vec();
     let writing = thread::spawn(move || server.write_all(&rest));
@@ -189,7 +189,7 @@ fn a_client_waits_for_its_server_even_if_the_proxy_has_a_word_for_it() {
     let mut client = connect(run(move |reactor| reactor.listen(any_port(), polite).unwrap()));
     let mut server = accept(&listener);
     let bytes = pattern(6, 64 * MIB);
-    let sent = stuff(&mut client, &bytes);
+    let sent = fill_buffers(&mut client, &bytes);
     assert!(sent < 32 * MIB, "{sent} bytes are under way");
     client.shutdown(Shutdown::Write).unwrap();
     let mut received = Vec::new();

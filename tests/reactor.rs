@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
 #[cfg(target_os = "linux")]
 use common::may_open;
 use common::{
-    A_MOMENT, PATIENCE, any_port, assert_same, be_late, check_echo, check_end, connect,
-    connect_narrow, connect_udp, pattern, reset, serve, turn_until,
+    TIMEOUT, TURN_TIMEOUT, any_port, assert_same, check_echo, check_end, connect, connect_narrow,
+    connect_udp, pattern, reset, serve, stall, turn_until,
 };
 use mio_reactor::limits::{
     ACCEPTS_PER_TURN, EVICTION_IDLE_MS, EVICTIONS_MAX, LOW_WATERMARK_BYTES, READ_BYTES_MAX,
@@ -47,11 +47,11 @@ use site::Site;
 /// Takes turns until all has drained after a stop, and returns how many it took.
 #[track_caller]
 fn turn_until_stopped(reactor: &mut Reactor) -> u64 {
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + TIMEOUT;
     let turns_before = reactor.stats().turns;
     while !reactor.is_stopped() {
         assert!(Instant::now() < give_up, "it does not stop: {:?}", reactor.stats());
-        reactor.turn(Some(PATIENCE)).unwrap();
+        reactor.turn(Some(TIMEOUT)).unwrap();
     }
     reactor.stats().turns - turns_before
 }
@@ -97,7 +97,7 @@ impl Running {
             // Nobody listens any more where the test has failed meanwhile.
             let _ = tell_ending.send((stopped, reactor.stats().clone()));
         });
-        Running { addresses: addresses.recv_timeout(PATIENCE).unwrap(), rope, ending }
+        Running { addresses: addresses.recv_timeout(TIMEOUT).unwrap(), rope, ending }
     }
 
     fn address(&self) -> SocketAddr {
@@ -107,7 +107,7 @@ impl Running {
     /// Asks it to stop, and waits until it has.
     fn stop(self) -> (Stopped, Stats) {
         drop(self.rope);
-        self.ending.recv_timeout(PATIENCE).expect("it stops")
+        self.ending.recv_timeout(TIMEOUT).expect("it stops")
     }
 }
 
@@ -143,7 +143,7 @@ impl Protocol for Obedient {
             byte => {
                 cx.send(&[byte]);
                 match byte {
-                    b'p' => cx.set_timer(PATIENCE * 100),
+                    b'p' => cx.set_timer(TIMEOUT * 100),
                     _ => cx.cancel_timer(),
                 }
                 Next::Continue
@@ -258,7 +258,7 @@ fn an_idle_connection_ends_and_a_busy_one_beside_it_does_not() {
     let mut busy = connect(address);
     while endings.borrow().is_empty() {
         exchange(&mut reactor, &mut busy, b"x");
-        assert!(begin.elapsed() < PATIENCE, "the silent one is ended");
+        assert!(begin.elapsed() < TIMEOUT, "the silent one is ended");
     }
     // The loop counts in whole milliseconds.
     assert!(
@@ -328,7 +328,7 @@ fn those_who_are_late_together_are_ended_a_few_at_a_time() {
     let peers: Vec<TcpStream> = (0..COUNT).map(|_| connect(address)).collect();
     turn_until(&mut reactor, "all are accepted", |stats| stats.accepted == COUNT as u64);
     // Nobody is waited for: no turn is taken until all of them are late.
-    be_late(Duration::from_millis(600));
+    stall(Duration::from_millis(600));
     let mut turns = Vec::new();
     while reactor.stats().connections > 0 {
         let closed_before = reactor.stats().closed;
@@ -398,7 +398,7 @@ fn who_finds_the_house_full_waits_outside_and_is_served_when_somebody_leaves() {
     }
     turn_until(&mut reactor, "two are served", |stats| stats.bytes_out == 2);
     for _ in 0..10 {
-        reactor.turn(Some(A_MOMENT)).unwrap();
+        reactor.turn(Some(TURN_TIMEOUT)).unwrap();
     }
     assert_eq!(
         (reactor.stats().accepted, reactor.stats().bytes_out),
@@ -502,7 +502,7 @@ fn who_is_quiet_for_too_short_a_time_does_not_give_way_yet() {
     // The clock of the loop may be a millisecond behind, and the answer was there before we had read it.
     assert!(waited >= Duration::from_millis(EVICTION_IDLE_MS - 50), "{waited:?}");
     assert!(
-        u128::from(turns) <= 20 + 2 * (waited.as_millis() / A_MOMENT.as_millis()),
+        u128::from(turns) <= 20 + 2 * (waited.as_millis() / TURN_TIMEOUT.as_millis()),
         "{turns} turns in {waited:?}"
     );
     check_end(first, b"");
@@ -609,9 +609,9 @@ fn a_turn_whose_time_is_up_is_an_empty_one() {
     let (mut reactor, _) = serve(Limits::default(), |_| Echo::new());
     let begin = Instant::now();
     for _ in 0..5 {
-        reactor.turn(Some(A_MOMENT)).unwrap();
+        reactor.turn(Some(TURN_TIMEOUT)).unwrap();
     }
-    assert!(begin.elapsed() >= 5 * A_MOMENT);
+    assert!(begin.elapsed() >= 5 * TURN_TIMEOUT);
     assert_eq!((reactor.stats().turns, reactor.stats().empty_turns), (5, 5));
 }
 
@@ -630,7 +630,7 @@ fn an_endless_sender_does_not_keep_others_waiting() {
     turn_until(&mut reactor, "the flood", |stats| stats.bytes_in > 16 * SOURCE_BYTES_PER_TURN_MAX);
     for _ in 0..100 {
         let in_before = reactor.stats().bytes_in;
-        reactor.turn(Some(A_MOMENT)).unwrap();
+        reactor.turn(Some(TURN_TIMEOUT)).unwrap();
         let count = reactor.stats().bytes_in - in_before;
         assert!(
             count <= SOURCE_BYTES_PER_TURN_MAX + 2 * READ_BYTES_MAX as u64,
@@ -674,14 +674,14 @@ fn more_speakers_than_events_in_a_turn_are_served_in_their_order() {
     turn_until(&mut reactor, "all are accepted", |stats| stats.accepted == COUNT as u64);
     peers.iter_mut().for_each(|peer| peer.write_all(b"x").unwrap());
     let mut heard = vec![0; COUNT];
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + TIMEOUT;
     while heard.contains(&0) {
         assert!(
             Instant::now() < give_up,
             "{} are never answered",
             heard.iter().filter(|&&heard| heard == 0).count()
         );
-        reactor.turn(Some(A_MOMENT)).unwrap();
+        reactor.turn(Some(TURN_TIMEOUT)).unwrap();
         for (number, peer) in peers.iter_mut().enumerate() {
             if answered.borrow()[number] > heard[number] {
                 heard[number] += 1;
@@ -710,7 +710,7 @@ fn a_flood_of_datagrams_does_not_keep_streams_waiting() {
     // There is always another datagram. An echo over a stream beside it comes soon all the same.
     let (mut reactor, stream_address) = serve(Limits::default(), |_| Echo::new());
     let socket = Rc::new(UdpSocket::bind(any_port()).unwrap());
-    socket.set_write_timeout(Some(PATIENCE)).unwrap();
+    socket.set_write_timeout(Some(TIMEOUT)).unwrap();
     let address = reactor.bind_datagram(any_port(), Breeds(Rc::clone(&socket))).unwrap();
     socket.connect(address).unwrap();
     // Several batches, and less than the smallest usual buffer holds.
@@ -789,7 +789,7 @@ fn check_long_answer(at_end: bool, ask: impl FnOnce(&mut TcpStream)) {
     let mut quiet_turns = 0;
     while quiet_turns < 5 {
         let out_before = reactor.stats().bytes_out;
-        reactor.turn(Some(A_MOMENT)).unwrap();
+        reactor.turn(Some(TURN_TIMEOUT)).unwrap();
         quiet_turns = if reactor.stats().bytes_out == out_before && out_before > 0 {
             quiet_turns + 1
         } else {
@@ -847,7 +847,7 @@ fn a_reset_is_noticed_although_nothing_is_read_of_its_peer() {
     let mut peer = connect_narrow(address);
     turn_until(&mut reactor, "it is accepted", |stats| stats.accepted == 1);
     peer.write_all(b"This is not read.").unwrap();
-    reactor.turn(Some(A_MOMENT)).unwrap();
+    reactor.turn(Some(TURN_TIMEOUT)).unwrap();
     let empty_turns_before = reactor.stats().empty_turns;
     reset(peer);
     let turns = turn_until(&mut reactor, "it ends", |stats| stats.connections == 0);
@@ -903,7 +903,7 @@ fn a_stop_waits_for_what_is_under_way() {
     for peer in peers {
         check_end(peer, b"");
     }
-    assert!(TcpStream::connect_timeout(&address, PATIENCE).is_err(), "nobody listens any more");
+    assert!(TcpStream::connect_timeout(&address, TIMEOUT).is_err(), "nobody listens any more");
 }
 
 #[test]
@@ -956,9 +956,9 @@ fn who_brings_a_loop_of_their_own_sees_it_stop_and_then_rest() {
     assert_eq!(*endings.borrow(), [(0, CloseReason::Stopped)]);
     let begin = Instant::now();
     for _ in 0..5 {
-        reactor.turn(Some(A_MOMENT)).unwrap();
+        reactor.turn(Some(TURN_TIMEOUT)).unwrap();
     }
-    assert!(begin.elapsed() >= 5 * A_MOMENT, "they wait");
+    assert!(begin.elapsed() >= 5 * TURN_TIMEOUT, "they wait");
     assert!(reactor.is_stopped());
 }
 
@@ -1058,7 +1058,7 @@ impl Protocol for Fragile {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
         cx.send(b"half a wo");
         self.may_break('o');
-        cx.set_timer(A_MOMENT);
+        cx.set_timer(TURN_TIMEOUT);
         Next::Continue
     }
 
@@ -1199,7 +1199,7 @@ struct Rings;
 impl Protocol for Rings {
     fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
         cx.send(input);
-        cx.set_timer(A_MOMENT);
+        cx.set_timer(TURN_TIMEOUT);
         Advance::consumed(input.len())
     }
 

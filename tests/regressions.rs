@@ -21,8 +21,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{
-    A_MOMENT, PATIENCE, any_port, assert_same, be_late, check_end, connect, connect_narrow,
-    connect_udp, may_open, pattern, serve, turn_until,
+    TIMEOUT, TURN_TIMEOUT, any_port, assert_same, check_end, connect, connect_narrow, connect_udp,
+    may_open, pattern, serve, stall, turn_until,
 };
 use mio_reactor::{
     Advance, CloseReason, Context, Datagram, DatagramProtocol, Echo, Http, Limits, Next, Protocol,
@@ -39,7 +39,7 @@ fn check_ends(story: impl FnOnce() + Send + 'static) {
         story();
         tell_end.send(()).unwrap();
     });
-    end.recv_timeout(2 * PATIENCE).expect("it comes to its end");
+    end.recv_timeout(2 * TIMEOUT).expect("it comes to its end");
 }
 
 // ---- streams
@@ -157,13 +157,13 @@ fn a_stuck_connection_that_would_be_idle_by_now_does_not_make_the_loop_spin() {
     let (mut reactor, address) = serve(limits, |_| Says(Rc::default()));
     let _peer = connect_narrow(address); // it reads nothing
     turn_until(&mut reactor, "it is accepted", |stats| stats.accepted == 1);
-    be_late(Duration::from_millis(60));
+    stall(Duration::from_millis(60));
     let begin = Instant::now();
     for _ in 0..10 {
-        reactor.turn(Some(A_MOMENT)).unwrap();
+        reactor.turn(Some(TURN_TIMEOUT)).unwrap();
     }
     assert_eq!(reactor.stats().connections, 1);
-    assert!(begin.elapsed() >= 5 * A_MOMENT, "ten turns in {:?}", begin.elapsed());
+    assert!(begin.elapsed() >= 5 * TURN_TIMEOUT, "ten turns in {:?}", begin.elapsed());
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_late_loop_does_not_end_who_has_spoken_in_time() {
     for peer in peers.iter_mut().rev() {
         peer.write_all(b"x").unwrap();
     }
-    be_late(Duration::from_millis(1_600));
+    stall(Duration::from_millis(1_600));
     turn_until(&mut reactor, "all are answered", |stats| {
         stats.bytes_out + stats.closed >= COUNT as u64
     });
@@ -224,7 +224,7 @@ fn a_request_whose_body_is_on_its_way_is_answered_at_a_stop() {
     turn_until(&mut reactor, "it is heard", |stats| stats.bytes_in == begun.len() as u64);
     reactor.stop();
     for _ in 0..5 {
-        reactor.turn(Some(A_MOMENT)).unwrap();
+        reactor.turn(Some(TURN_TIMEOUT)).unwrap();
     }
     peer.write_all(b"67890").unwrap();
     let reader = thread::spawn(move || {
@@ -251,7 +251,7 @@ fn a_flood_of_datagrams_does_not_hold_up_a_stop() {
     let mut reactor =
         Reactor::new(Limits { drain_timeout_ms: 60_000, ..Limits::default() }).unwrap();
     let socket = Rc::new(UdpSocket::bind(any_port()).unwrap());
-    socket.set_write_timeout(Some(PATIENCE)).unwrap();
+    socket.set_write_timeout(Some(TIMEOUT)).unwrap();
     let address = reactor.bind_datagram(any_port(), Breeds(Rc::clone(&socket))).unwrap();
     socket.connect(address).unwrap();
     // Several batches, and less than the smallest usual buffer holds.
@@ -260,10 +260,10 @@ fn a_flood_of_datagrams_does_not_hold_up_a_stop() {
     }
     turn_until(&mut reactor, "the flood", |stats| stats.datagrams_in > 2_000);
     reactor.stop();
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + TIMEOUT;
     while !reactor.is_stopped() {
         assert!(Instant::now() < give_up, "it does not stop");
-        reactor.turn(Some(A_MOMENT)).unwrap();
+        reactor.turn(Some(TURN_TIMEOUT)).unwrap();
     }
 }
 
@@ -276,7 +276,7 @@ fn a_loop_of_ones_own_does_not_spin_after_a_stop() {
     turn_until(&mut reactor, "it is accepted", |stats| stats.accepted == 1);
     reactor.stop();
     let turns_before = reactor.stats().turns;
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + TIMEOUT;
     while !reactor.is_stopped()
         && Instant::now() < give_up
         && reactor.stats().turns < turns_before + 20
@@ -292,7 +292,7 @@ struct TwoWords(bool);
 impl Protocol for TwoWords {
     fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
         cx.send(&input[..1]);
-        cx.set_timer(10 * PATIENCE);
+        cx.set_timer(10 * TIMEOUT);
         let next = if std::mem::replace(&mut self.0, true) { Next::Close } else { Next::Continue };
         Advance::consumed(1).then(next)
     }
@@ -306,7 +306,7 @@ fn the_time_to_drain_begins_when_the_stop_is_asked_for() {
     let mut peer = connect(address);
     peer.write_all(b"1").unwrap();
     turn_until(&mut reactor, "the first word", |stats| stats.bytes_out == 1);
-    be_late(Duration::from_millis(1_100));
+    stall(Duration::from_millis(1_100));
     reactor.stop();
     reactor.turn(Some(Duration::ZERO)).unwrap();
     reactor.turn(Some(Duration::ZERO)).unwrap();
@@ -405,8 +405,8 @@ fn a_datagram_to_many_is_not_answered_and_spoils_nothing() {
         return eprintln!("skipped: no IPv6");
     };
     let peer = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
-    peer.set_read_timeout(Some(PATIENCE)).unwrap();
-    peer.set_write_timeout(Some(PATIENCE)).unwrap();
+    peer.set_read_timeout(Some(TIMEOUT)).unwrap();
+    peer.set_write_timeout(Some(TIMEOUT)).unwrap();
     socket2::SockRef::from(&peer).set_multicast_hops_v6(0).unwrap();
     // The second field is the number of an interface.
     let interfaces = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
@@ -426,7 +426,7 @@ fn a_datagram_to_many_is_not_answered_and_spoils_nothing() {
     });
     for _ in 0..100 {
         if reactor.stats().datagrams_in < 6 && many_are_asked {
-            reactor.turn(Some(A_MOMENT)).unwrap();
+            reactor.turn(Some(TURN_TIMEOUT)).unwrap();
         }
     }
     if reactor.stats().datagrams_in < 6 {
@@ -450,11 +450,11 @@ fn a_datagram_to_many_over_ipv4_is_not_answered() {
     let mut reactor = Reactor::new(Limits::default()).unwrap();
     let address = reactor.bind_datagram(([0, 0, 0, 0], 0).into(), Echo::new()).unwrap();
     let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
-    peer.set_write_timeout(Some(PATIENCE)).unwrap();
+    peer.set_write_timeout(Some(TIMEOUT)).unwrap();
     socket2::SockRef::from(&peer).set_multicast_if_v4(&std::net::Ipv4Addr::LOCALHOST).unwrap();
     peer.send_to(b"many", ("224.0.0.1", address.port())).unwrap();
     while reactor.stats().datagrams_in == 0 {
-        reactor.turn(Some(PATIENCE)).unwrap();
+        reactor.turn(Some(TIMEOUT)).unwrap();
     }
     let stats = reactor.stats();
     assert_eq!((stats.datagrams_in, stats.datagrams_dropped, stats.datagrams_out), (1, 1, 0));
@@ -468,7 +468,7 @@ fn a_forged_datagram_does_not_set_two_sockets_of_one_reactor_talking() {
         let mut reactor = Reactor::new(Limits::default()).unwrap();
         let one = reactor.bind_datagram(any_port(), Echo::new()).unwrap();
         let asker = UdpSocket::bind(any_port()).unwrap();
-        asker.set_write_timeout(Some(PATIENCE)).unwrap();
+        asker.set_write_timeout(Some(TIMEOUT)).unwrap();
         asker.send_to(b"Is anybody there?", one).unwrap();
         let port = asker.local_addr().unwrap().port();
         drop(asker);
@@ -490,8 +490,8 @@ fn two_datagrams_as_long_as_the_prefix_come_back_as_they_were_sent() {
     let mut reactor = Reactor::new(Limits::default()).unwrap();
     let address = reactor.bind_datagram(any_port(), Echo::with_prefix("echo -> ")).unwrap();
     let peer = UdpSocket::bind(any_port()).unwrap();
-    peer.set_read_timeout(Some(PATIENCE)).unwrap();
-    peer.set_write_timeout(Some(PATIENCE)).unwrap();
+    peer.set_read_timeout(Some(TIMEOUT)).unwrap();
+    peer.set_write_timeout(Some(TIMEOUT)).unwrap();
     let sent = [b"8 bytes.", b"8 others"];
     sent.iter().for_each(|datagram| assert_eq!(peer.send_to(*datagram, address).unwrap(), 8));
     turn_until(&mut reactor, "the replies", |stats| stats.datagrams_out == 2);

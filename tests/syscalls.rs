@@ -1,9 +1,10 @@
-//! What a conversation costs in system calls, as strace counts them.
+//! The system calls that connections and datagrams cost, counted with strace.
 //!
-//! Where strace is not installed, or may not trace, nothing can be counted: then each test says so in one line and passes.
+//! Without strace, or without the permission to trace, each test prints that it is skipped, and
+//! passes.
 
 #![cfg(target_os = "linux")]
-// The helpers here unwrap as the tests do, and say why they have nothing to do.
+// The helpers here unwrap as the tests do, and a test that is skipped says so.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod common;
@@ -13,26 +14,28 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
-use common::{Program, connect, connect_udp, persist, reactor};
+use common::{Program, connect, connect_udp, reactor, retry_interrupted};
 
 const HTTP: [&str; 2] = ["--http", "127.0.0.1:0"];
 const UDP: [&str; 2] = ["--udp", "127.0.0.1:0"];
-const REPLY_END: &[u8] = b"\r\n\r\nHello, World!";
+const RESPONSE_END: &[u8] = b"\r\n\r\nHello, World!";
 
-/// The calls that the program made, one per line, in order.
+/// The system calls of the program, one per line, in order.
 struct Calls(Vec<String>);
 
-/// Runs the program with `arguments` while strace watches it and `talk` talks to it.
-fn trace(name: &str, arguments: &[&str], talk: impl FnOnce(&Program)) -> Option<Calls> {
+/// Runs the program under strace while `load` uses it. Returns its calls, or `None` if strace
+/// cannot be used.
+fn trace(name: &str, arguments: &[&str], load: impl FnOnce(&Program)) -> Option<Calls> {
     if !Command::new("strace")
         .args(["-qq", "-o", "/dev/null", "true"])
         .output()
         .is_ok_and(|run| run.status.success())
     {
-        println!("strace is not installed or may not trace: no system call was counted");
+        println!("skipped: strace is not installed or may not trace");
         return None;
     }
-    // With -D it is strace that runs beside: our child, which we signal and wait for, is the program itself.
+    // With -D, strace runs as a grandchild. The child, which the test signals and waits for, is the
+    // program.
     let file = format!("{}/{name}.strace", env!("CARGO_TARGET_TMPDIR"));
     let mut strace = Command::new("strace");
     strace.args([
@@ -45,16 +48,17 @@ fn trace(name: &str, arguments: &[&str], talk: impl FnOnce(&Program)) -> Option<
     strace.arg(reactor().get_program()).args(arguments).env_remove("RUST_LOG");
     let mut program = Program::spawn(&mut strace);
     program.read_addresses(arguments);
-    talk(&program);
+    load(&program);
     assert_eq!(program.stop().status.code(), Some(0));
     Some(Calls(fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect()))
 }
 
 impl Calls {
-    /// From the first call on that begins with `call` and succeeds; and what that returned.
+    /// Returns the calls from the first one on that begins with `call` and succeeds, and what that
+    /// one returned.
     fn since(self, call: &str) -> (Calls, String) {
-        let is_it = |line: &String| line.starts_with(call) && !line.contains("= -1");
-        let rest: Vec<String> = self.0.into_iter().skip_while(|line| !is_it(line)).collect();
+        let is_start = |line: &String| line.starts_with(call) && !line.contains("= -1");
+        let rest: Vec<String> = self.0.into_iter().skip_while(|line| !is_start(line)).collect();
         let returned = rest
             .first()
             .and_then(|line| line.rsplit_once("= "))
@@ -64,33 +68,34 @@ impl Calls {
         (Calls(rest), returned)
     }
 
-    /// How many begin with `call`.
+    /// Returns how many begin with `call`.
     fn count(&self, call: &str) -> usize {
         self.0.iter().filter(|line| line.starts_with(call)).count()
     }
 }
 
-/// Reads one whole reply.
-fn read_reply(stream: &mut TcpStream) {
-    let mut reply = Vec::new();
-    while !reply.ends_with(REPLY_END) {
-        let mut piece = [0; 1024];
-        let count = persist(|| stream.read(&mut piece)).unwrap();
-        assert_ne!(count, 0, "the end after {:?}", String::from_utf8_lossy(&reply));
-        reply.extend_from_slice(&piece[..count]);
+/// Reads one whole response.
+fn read_response(stream: &mut TcpStream) {
+    let mut response = Vec::new();
+    while !response.ends_with(RESPONSE_END) {
+        let mut chunk = [0; 1024];
+        let count = retry_interrupted(|| stream.read(&mut chunk)).unwrap();
+        assert_ne!(count, 0, "end of file after {:?}", String::from_utf8_lossy(&response));
+        response.extend_from_slice(&chunk[..count]);
     }
 }
 
 #[test]
-fn a_request_costs_one_recv_and_one_send_and_a_connection_one_epoll_ctl() {
-    // A thousand requests on one connection, each sent when the last is answered. Beyond them, a recv or two finds that
-    // there is nothing yet, or that the peer has ended. Only calls on the connection's own descriptor are counted, for
-    // signals pass through recv and send too; but the one epoll_ctl must be the only one from then on.
+fn request_costs_one_recv_and_one_send_connection_one_epoll_ctl() {
+    // A thousand requests on one connection, each sent when the one before is answered. Beyond
+    // them, a recv or two returns EAGAIN or end of file. Only recv and send on the connection's own
+    // descriptor are counted, because the stop signal uses them, too. The one epoll_ctl must be the
+    // only one from the accept on.
     let calls = trace("keep-alive", &HTTP, |program| {
         let mut stream = connect(program.http());
         for _ in 0..1000 {
             stream.write_all(b"GET /plaintext HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-            read_reply(&mut stream);
+            read_response(&mut stream);
         }
     });
     let Some(calls) = calls else { return };
@@ -102,10 +107,11 @@ fn a_request_costs_one_recv_and_one_send_and_a_connection_one_epoll_ctl() {
 }
 
 #[test]
-fn a_short_exchange_that_has_already_arrived_costs_no_epoll_ctl() {
-    // The program is held until the request is there. It asks for the end, so that nothing has to be waited for.
+fn short_exchange_that_has_already_arrived_costs_no_epoll_ctl() {
+    // The program is suspended until the request is in the kernel. The request asks to close, so no
+    // event has to be awaited.
     let calls = trace("short", &HTTP, |program| {
-        let mut stream = program.while_held(|| {
+        let mut stream = program.while_suspended(|| {
             let mut stream = connect(program.http());
             stream
                 .write_all(
@@ -114,9 +120,9 @@ fn a_short_exchange_that_has_already_arrived_costs_no_epoll_ctl() {
                 .unwrap();
             stream
         });
-        let mut reply = Vec::new();
-        stream.read_to_end(&mut reply).unwrap();
-        assert!(reply.ends_with(REPLY_END), "{:?}", String::from_utf8_lossy(&reply));
+        let mut response = Vec::new();
+        stream.read_to_end(&mut response).unwrap();
+        assert!(response.ends_with(RESPONSE_END), "{:?}", String::from_utf8_lossy(&response));
     });
     let Some(calls) = calls else { return };
     let (calls, descriptor) = calls.since("accept4(");
@@ -126,14 +132,15 @@ fn a_short_exchange_that_has_already_arrived_costs_no_epoll_ctl() {
 }
 
 #[test]
-fn a_datagram_costs_one_receive_and_one_send_and_no_epoll_ctl() {
-    // A thousand, each sent when the last is answered. The socket is watched from the start, for reading; to be told that
-    // it can be written would wake the program once more for every reply, when the kernel has delivered it.
+fn datagram_costs_one_recvmmsg_one_sendmmsg_and_no_epoll_ctl() {
+    // A thousand datagrams, each sent when the one before is answered. The socket is registered
+    // once, for reading. Registered for writing, too, it would wake the program once more for every
+    // reply that the kernel has sent.
     let calls = trace("datagrams", &UDP, |program| {
         let socket = connect_udp(program.udp());
         for _ in 0..1000 {
             socket.send(b"hello").unwrap();
-            assert_eq!(persist(|| socket.recv(&mut [0; 10])).unwrap(), 5);
+            assert_eq!(retry_interrupted(|| socket.recv(&mut [0; 10])).unwrap(), 5);
         }
     });
     let Some(calls) = calls else { return };

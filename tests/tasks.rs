@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 
-use common::{PATIENCE, any_port, check_echo, connect, turn_until};
+use common::{TIMEOUT, any_port, check_echo, connect, turn_until};
 use mio_reactor::limits::TASKS_QUEUED_MAX;
 use mio_reactor::{
     Advance, ConnectionId, Context, Echo, Handle, Limits, Next, Protocol, Reactor, Stopped,
@@ -30,7 +30,7 @@ fn spawn_reactor(
         sender.send((reactor.handle().unwrap(), address)).unwrap();
         reactor.run().unwrap()
     });
-    let (handle, address) = receiver.recv_timeout(PATIENCE).unwrap();
+    let (handle, address) = receiver.recv_timeout(TIMEOUT).unwrap();
     (handle, address, thread)
 }
 
@@ -41,7 +41,7 @@ fn run_task<T: Send + 'static>(
 ) -> T {
     let (sender, receiver) = mpsc::channel();
     handle.submit(move |reactor| sender.send(task(reactor)).unwrap()).unwrap();
-    receiver.recv_timeout(PATIENCE).unwrap()
+    receiver.recv_timeout(TIMEOUT).unwrap()
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn tasks_of_many_threads_all_run_in_the_order_of_each_thread() {
         }
         let mut next = [0; THREADS];
         for _ in 0..THREADS * EACH {
-            let (number, count) = receiver.recv_timeout(PATIENCE).unwrap();
+            let (number, count) = receiver.recv_timeout(TIMEOUT).unwrap();
             assert_eq!(count, next[number]);
             next[number] += 1;
         }

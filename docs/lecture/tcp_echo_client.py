@@ -9,10 +9,10 @@ sock.settimeout(5)
 # connect() performs the TCP handshake with the server.
 sock.connect((host, port))
 sock.sendall(b"Hello world")
-# shutdown() closes only our write side: the server sees the end, and we can still read.
+# shutdown() closes only our write side: the server reads end of file, and we can still read.
 sock.shutdown(socket.SHUT_WR)
 
-# One recv() is not enough: TCP is a stream and may deliver the reply in several pieces.
+# One recv() is not enough: TCP is a stream and may deliver the reply in several parts.
 reply = b""
 while data := sock.recv(1024):
     reply += data

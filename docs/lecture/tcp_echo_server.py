@@ -6,7 +6,7 @@ port = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
 server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
 # SO_REUSEADDR lets us restart while old connections are still in TIME_WAIT.
 server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-# bind() gives the socket its address, and listen() lets the kernel queue clients.
+# bind() gives the socket its address, and listen() lets the kernel queue clients (the backlog).
 server.bind(("127.0.0.1", port))
 server.listen()
 while True:
@@ -15,9 +15,9 @@ while True:
     with client:
         try:
             # recv() blocks until bytes arrive; empty bytes mean that the peer has closed.
-            # Until then all other clients wait in the kernel's queue.
+            # Until then all other clients wait in the backlog.
             while data := client.recv(1024):
                 # sendall() repeats send() until the kernel has taken every byte.
                 client.sendall(b"echo -> " + data)
         except ConnectionError:
-            pass  # This client broke its connection; the next one is served.
+            pass  # This client's connection failed; serve the next one.

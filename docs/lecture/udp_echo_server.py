@@ -8,8 +8,8 @@ server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 server.bind(("127.0.0.1", port))
 
 while True:
-    # recvfrom() blocks until a datagram arrives, and says who sent it.
-    # The kernel throws away what is beyond the first 1024 bytes of that datagram.
+    # recvfrom() blocks until a datagram arrives, and returns it with the sender's address.
+    # The kernel discards what is beyond the first 1024 bytes of that datagram.
     data, sender = server.recvfrom(1024)
-    # sendto() names the receiver each time, because the socket has no peer.
+    # sendto() names the recipient each time, because the socket is not connected to a peer.
     server.sendto(b"echo -> " + data, sender)

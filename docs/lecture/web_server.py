@@ -2,7 +2,8 @@ import socket
 import sys
 
 port = int(sys.argv[1]) if len(sys.argv) > 1 else 8080
-body = b"<!DOCTYPE html><html><head><title>Hello</title></head><body><p>Hello world!</p></body></html>\n"
+body = b"<!DOCTYPE html><html><head><title>Hello</title></head>"
+body += b"<body><p>Hello world!</p></body></html>\n"
 # Two common mistakes: header lines need CRLF, and Content-Length must count the body's bytes.
 head = "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n"
 head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
@@ -21,4 +22,4 @@ while True:
             if b"\r\n\r\n" in request:
                 client.sendall(head.encode() + body)
         except ConnectionError:
-            pass  # This browser broke its connection; the next one is served.
+            pass  # This browser's connection failed; serve the next one.

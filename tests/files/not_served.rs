@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 use std::thread;
 
-use super::common::{PATIENCE, connect};
+use super::common::{TIMEOUT, connect};
 use super::{SECRET, TempDir, get, read_response, request};
 
 #[test]
@@ -198,7 +198,7 @@ fn pipe_writer_never_finds_the_server_as_its_reader() {
         sender.send(reader.read_exact(&mut received).map(|()| received)).unwrap();
     });
     assert_eq!(
-        &result.recv_timeout(PATIENCE).expect("the writer has waited for this reader").unwrap(),
+        &result.recv_timeout(TIMEOUT).expect("the writer has waited for this reader").unwrap(),
         b"hello"
     );
     writing.join().unwrap().unwrap();

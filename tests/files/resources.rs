@@ -70,7 +70,7 @@ fn files_are_opened_from_the_reserve_when_descriptors_run_out() {
     slow.iter_mut().for_each(|stream| assert_eq!(end(stream), "200"));
     assert_eq!(end(&mut late), "503");
     (0..10).for_each(|_| assert_eq!(request_status(), "503"));
-    let line = program.logged("opening files failed");
+    let line = program.wait_for_log("opening files failed");
     assert!(line.contains("WARN"), "{line}");
     // The descriptor of a file that has been sent goes to the next file, not to a connection in the
     // backlog.

@@ -1,4 +1,7 @@
-//! The command line.
+//! The command line: its commands and options, and what each argument may be.
+//!
+//! The doc comments of the arguments are the text of `--help`. The parsers here check one argument
+//! at a time; which options of `reactor blast` go together is decided in `blast/plan.rs`.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -9,295 +12,337 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use mio_reactor::Limits;
 
-/// One thread, one poll loop: TCP echo, UDP echo and HTTP/1.0.
+/// Event-loop server, one thread: TCP echo, UDP echo and HTTP/1.0.
 ///
-/// Without any address, serves TCP echo and UDP echo on 127.0.0.1:2000 and HTTP on 127.0.0.1:8080. When all sockets
-/// listen, prints one line for each, with the address bound. SIGINT or SIGTERM finishes what is under way and ends with
-/// status 0, or 3 if conversations had to be cut off; a second one ends at once.
+/// Without any address, serves TCP echo and UDP echo on 127.0.0.1:2000 and HTTP on 127.0.0.1:8080.
+/// When all sockets listen, prints one line for each, with the bound address.
+///
+/// SIGINT or SIGTERM stops the server gracefully: idle connections are closed, the others may
+/// finish within the drain timeout. A second signal ends the process at once.
+///
+/// Exit status: 0 after a graceful stop, 1 if an address cannot be served, 2 for a usage error, 3
+/// if the drain timeout was reached and connections were closed by force.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<CliCommand>,
     #[command(flatten)]
-    serve: Serve,
+    serve: ServeArgs,
 }
 
 #[derive(Subcommand)]
-pub(crate) enum Command {
-    /// Serve. This is what is meant where no command is named.
-    Serve(Serve),
-    /// Send TEXT to a server, and print its reply.
+pub(crate) enum CliCommand {
+    /// Serve echo and HTTP. This is the default command.
+    Serve(ServeArgs),
+    /// Send TEXT to a server and print its reply.
     ///
-    /// Over TCP and Unix sockets: sends it, shuts our side as the lecture's client does, and prints all that comes until the
-    /// server closes too and all is sent. A server that has replied, stays silent and does not close is left after the
-    /// timeout, with a line about that on standard error. Over UDP: sends one datagram, and prints the one that comes back.
-    /// The reply is printed byte for byte; only on a terminal a line end is added where it has none. Ends with status 0 when
-    /// a reply has been printed, 1 if there was none, it broke off or the server did not take all (standard error says
-    /// which), and 2 when the command line makes no sense.
-    Send(Message),
-    /// Offer load to an echo server, check every reply, and tell how long it took.
+    /// Over TCP and Unix sockets: sends TEXT, shuts down the sending side (FIN) as the lecture's
+    /// client does, and prints what arrives until the server has closed its side, too, and all of
+    /// TEXT is sent. A server that has replied but neither sends nor closes is left after the
+    /// timeout, with a line on standard error.
     ///
-    /// Every byte of every reply is held against what was sent. It never sleeps, so give it a processor core of its own. SIGINT
-    /// or SIGTERM ends it with what there is to tell, and so does a server that ends all connections. The status is 1 if this
-    /// machine has no room for all sockets, if nobody answers, if a reply is not what was sent or, over TCP, not in its place
-    /// in the stream, or if the server has left so or, over UDP, has closed its port, and 2 when the command line makes no
-    /// sense. What is lost, doubled or overtaken over UDP is told, and is no failure.
-    Blast(Blast),
+    /// Over UDP: sends one datagram and prints the one that comes back.
+    ///
+    /// The reply is printed byte for byte. Only on a terminal, a line end is added if the reply has
+    /// none.
+    ///
+    /// Exit status: 0 if a reply was printed; 1 if there was no reply, the reply was cut off or the
+    /// server did not accept all of TEXT (standard error says which); 2 for a usage error.
+    Send(SendArgs),
+    /// Offer load to an echo server, check every reply and report the latencies.
+    ///
+    /// Compares every byte of every reply with what was sent. Never sleeps, so give it a processor
+    /// core of its own. SIGINT or SIGTERM ends the load early, and so does a server that closes all
+    /// connections; the report covers the time until then. Datagrams that are lost, duplicated or
+    /// reordered are reported, and are no failure.
+    ///
+    /// Exit status: 1 if this machine cannot open all sockets, if no reply arrives, if a reply is
+    /// not what was sent or, over TCP, is out of order in the stream, or if the server is gone (all
+    /// TCP connections ended, or the UDP port closed); 2 for a usage error; otherwise 0.
+    Blast(BlastArgs),
 }
 
 #[derive(Args)]
-pub(crate) struct Message {
-    /// tcp://HOST:PORT, udp://HOST:PORT or unix:PATH. The addresses of a host are tried one after the other.
-    #[arg(value_name = "SERVER", value_parser = destination)]
-    pub(crate) to: Destination,
-    /// What to send. Without it: all that comes from standard input, however much over a stream, and as one datagram over
-    /// UDP. Put -- before a text that begins with a dash.
+pub(crate) struct SendArgs {
+    /// tcp://HOST:PORT, udp://HOST:PORT or unix:PATH. The addresses of a host are tried one after
+    /// the other.
+    #[arg(value_name = "SERVER", value_parser = parse_send_target)]
+    pub(crate) to: SendTarget,
+    /// What to send. Without it, standard input is sent: all of it over a stream, as one datagram
+    /// over UDP. Put -- before a text that begins with a dash.
     pub(crate) text: Option<OsString>,
-    /// How long connecting may take, and how long the server may then be silent when all has been sent, or take none of what
-    /// is to be sent.
-    #[arg(long, value_name = "MS", default_value_t = TIMEOUT_MS, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    /// How long connecting may take, and then how long the server may send nothing once all is
+    /// sent, or accept none of what is being sent.
+    #[arg(long, value_name = "MS", default_value_t = TIMEOUT_MS,
+        value_parser = value_parser!(u64).range(1..=MS_MAX))]
     pub(crate) timeout: u64,
 }
 
-/// Where a message goes.
+/// The server of `reactor send`. A host is `HOST:PORT`, not resolved yet.
 #[derive(Clone)]
-pub(crate) enum Destination {
-    /// `HOST:PORT`.
+pub(crate) enum SendTarget {
     Tcp(String),
     Udp(String),
     Unix(PathBuf),
 }
 
 #[derive(Args, Clone)]
-pub(crate) struct Serve {
-    /// Serve TCP echo on this address, e.g. 127.0.0.1:2000 or [::1]:2000. Port 0 takes a free one. unix:PATH serves it on a
-    /// Unix socket instead, whose file is made at PATH and removed at the end. May be repeated; naming any address means
-    /// that only those named are served.
-    #[arg(long, value_name = "ADDR", value_parser = place)]
-    pub(crate) tcp: Vec<Place>,
+pub(crate) struct ServeArgs {
+    /// Serve TCP echo on this address, e.g. 127.0.0.1:2000 or [::1]:2000. Port 0 picks a free port.
+    /// unix:PATH serves it on a Unix socket instead, whose file is created at PATH and removed at
+    /// the end. May be repeated. If any address is named, only the named ones are served.
+    #[arg(long, value_name = "ADDR", value_parser = parse_listen_address)]
+    pub(crate) tcp: Vec<ListenAddress>,
     /// Serve UDP echo on this address. May be repeated.
-    #[arg(long, value_name = "ADDR", value_parser = address)]
+    #[arg(long, value_name = "ADDR", value_parser = parse_ip_address)]
     pub(crate) udp: Vec<SocketAddr>,
-    /// Serve HTTP/1.0 on this address: a page at /, 13 bytes at /plaintext, and what is posted to /echo. unix:PATH is possible
-    /// as well. May be repeated.
-    #[arg(long, value_name = "ADDR", value_parser = place)]
-    pub(crate) http: Vec<Place>,
-    /// Serve the files below this directory over HTTP, and index.html for a directory. The page at / and the others are still
-    /// there where it has no such file. Names that begin with a dot are not served, nor links that lead out.
+    /// Serve HTTP/1.0 on this address: a page at /, 13 bytes at /plaintext, and the body of a POST
+    /// at /echo. unix:PATH is possible as well. May be repeated.
+    #[arg(long, value_name = "ADDR", value_parser = parse_listen_address)]
+    pub(crate) http: Vec<ListenAddress>,
+    /// Serve the files below this directory over HTTP, and index.html for a directory. The built-in
+    /// pages remain where there is no such file. Names that begin with a dot are not served, nor
+    /// links that lead outside.
     #[arg(long, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
-    /// Put TEXT before each UDP reply, and before what each TCP read brought. A TCP stream has no message boundaries: what
-    /// was sent in two pieces may be read as one, and the other way round, so only UDP replies are exact.
+    /// Put TEXT before each UDP reply, and before the bytes of each TCP read. A TCP stream has no
+    /// message boundaries: two sends may arrive in one read and one send in two, so only UDP
+    /// replies are exact.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) prefix: String,
-    /// Answer UDP from every port but 0. Without this flag, nobody is answered at the ports of the small services which answer
-    /// whatever comes (7, 13, 17, 19 and 37): two of them, once set on each other by a forged datagram, never stop.
+    /// Answer UDP from every port but 0. Without this flag, datagrams from the ports of small
+    /// services that answer everything (7, 13, 17, 19 and 37) get no reply: one forged datagram
+    /// would make two such services answer each other without end.
     #[arg(long)]
     pub(crate) answer_all_ports: bool,
-    /// Log to standard error from this level on: error, warn, info (start and stop), debug (a line for each
-    /// conversation), trace (a line for each system call). The variable RUST_LOG, if set, overrides it.
-    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = ["off", "error", "warn", "info", "debug", "trace"], hide_possible_values = true)]
+    /// Log to standard error from this level on: off, error, warn, info (start, stop and overload),
+    /// debug (one line for each connection), trace (one line for each system call). RUST_LOG, if
+    /// set, overrides it.
+    #[arg(long, value_name = "LEVEL", default_value = "info",
+        value_parser = ["off", "error", "warn", "info", "debug", "trace"],
+        hide_possible_values = true)]
     pub(crate) log: String,
-    /// Log a line for each HTTP answer, in the Common Log Format, at level info under the target mio_reactor::access.
+    /// Log one line for each HTTP response, in the Common Log Format, at level info under the
+    /// target mio_reactor::access.
     #[arg(long)]
     pub(crate) access_log: bool,
     #[command(flatten)]
-    bounds: Bounds,
+    limits: LimitArgs,
 }
 
 #[derive(Args, Clone)]
-pub(crate) struct Blast {
+pub(crate) struct BlastArgs {
     /// The server: udp://IP:PORT or tcp://IP:PORT.
-    #[arg(value_name = "URL", value_parser = target)]
-    pub(crate) target: Target,
-    /// Keep so many messages under way on each socket, and send another for each reply (a closed loop). [default: 64 for UDP, 1
-    /// for TCP]
-    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u64).range(1..=WINDOW_MAX), conflicts_with = "rate")]
+    #[arg(value_name = "URL", value_parser = parse_blast_target)]
+    pub(crate) target: BlastTarget,
+    /// Closed loop: keep COUNT messages in flight on each socket, and send another for each reply.
+    /// [default: 64 for UDP, 1 for TCP]
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u64).range(1..=WINDOW_MAX),
+        conflicts_with = "rate")]
     pub(crate) window: Option<u64>,
-    /// Send so many messages a second on all sockets together, whatever comes back (an open loop). Latencies count from the moment
-    /// at which a message is due, so that a server that stalls cannot hide it. What has no reply at the end counts with the time
-    /// that it has waited, but for datagrams, which are lost.
+    /// Open loop: send PER_SECOND messages a second on all sockets together, whatever comes back. A
+    /// latency counts from the time at which its message was due, so a server that stalls cannot
+    /// hide it. Messages unanswered at the end are recorded with the time waited so far; sent
+    /// datagrams count as lost instead.
     #[arg(long, value_name = "PER_SECOND", value_parser = value_parser!(u64).range(1..=RATE_MAX))]
     pub(crate) rate: Option<u64>,
-    /// The size of each message, 16 or more.
+    /// Size of each message, at least 16.
     #[arg(long, value_name = "BYTES", default_value_t = 64)]
     pub(crate) size: usize,
-    /// How many sockets send, over UDP. [default: 1]
+    /// Number of sockets that send, over UDP. [default: 1]
     #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1..=SOCKETS_MAX))]
     pub(crate) sockets: Option<u32>,
-    /// How many connections send, over TCP. [default: 64]
+    /// Number of connections that send, over TCP. [default: 64]
     #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1..=CONNECTIONS_MAX))]
     pub(crate) connections: Option<u32>,
-    /// For how long.
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    /// How long to send.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
     pub(crate) duration: Duration,
-    /// What the server puts before each reply, over UDP.
+    /// The prefix that the server puts before each reply, over UDP.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) prefix: String,
-    /// How datagrams cross to and from the kernel: one by one, many in one call, or as trains besides. [default: gso]
+    /// How datagrams are sent and received: one per call, many per call, or many per call with GSO
+    /// and GRO. [default: gso]
     #[arg(long, value_name = "HOW", value_enum)]
-    pub(crate) batch: Option<Batch>,
+    pub(crate) batch: Option<BatchMode>,
     /// Print one line of JSON instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write all latencies to FILE, as an HdrHistogram log with an interval for each second.
+    /// Write all latencies to FILE, as an HdrHistogram log with one interval per second.
     #[arg(long, value_name = "FILE")]
     pub(crate) histogram: Option<PathBuf>,
 }
 
-/// Whom load is offered to.
+/// The server of `reactor blast`.
 #[derive(Clone, Copy)]
-pub(crate) struct Target {
-    pub(crate) transport: Transport,
+pub(crate) struct BlastTarget {
+    pub(crate) scheme: Scheme,
     pub(crate) address: SocketAddr,
 }
 
+/// The scheme of a URL, which names the transport protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transport {
+pub(crate) enum Scheme {
     Udp,
     Tcp,
 }
 
-impl Transport {
-    /// As in a URL.
+impl Scheme {
+    /// Returns the scheme as a URL has it.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Transport::Udp => "udp",
-            Transport::Tcp => "tcp",
+            Scheme::Udp => "udp",
+            Scheme::Tcp => "tcp",
         }
     }
 }
 
-/// By the names of the system calls.
+/// How datagrams cross to the kernel and back, by the names of the system calls.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Batch {
+pub(crate) enum BatchMode {
     /// recv and send
     Plain,
     /// recvmmsg and sendmmsg
     Mmsg,
-    /// The same with UDP_GRO and UDP_SEGMENT
+    /// recvmmsg and sendmmsg with UDP_GRO and UDP_SEGMENT
     Gso,
 }
 
-/// Where streams are served.
+/// Where streams are accepted.
 #[derive(Clone)]
-pub(crate) enum Place {
+pub(crate) enum ListenAddress {
     Ip(SocketAddr),
     Unix(PathBuf),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Ip(address) => address.fmt(f),
-            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+            ListenAddress::Ip(address) => address.fmt(f),
+            ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
 
-/// What an operator may want other than [`Limits::default`] has it.
+/// The fields of [`Limits`] that an operator may set. The defaults are those of
+/// [`Limits::default`].
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Limits")]
-struct Bounds {
-    /// The most connections at one time. Beyond it, newcomers wait in the kernel's queue.
-    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections_max as u64, value_parser = value_parser!(u64).range(1..=COUNT_MAX))]
+struct LimitArgs {
+    /// Most connections at one time. Further connections wait in the kernel's backlog.
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections_max as u64,
+        value_parser = value_parser!(u64).range(1..=COUNT_MAX))]
     max_connections: u64,
-    /// How long a peer may be silent after it has connected.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().first_byte_timeout_ms, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    /// First byte timeout: how long a peer may send nothing after it has connected.
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().first_byte_timeout_ms,
+        value_parser = value_parser!(u64).range(1..=MS_MAX))]
     silent_ms: u64,
-    /// How long a connection may be without a byte moving.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().idle_timeout_ms, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    /// Idle timeout: how long a connection may move no byte.
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().idle_timeout_ms,
+        value_parser = value_parser!(u64).range(1..=MS_MAX))]
     idle_ms: u64,
-    /// How long a peer may take none of the bytes that wait for it.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().write_timeout_ms, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    /// Write timeout: how long a peer may accept none of the bytes that wait for it.
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().write_timeout_ms,
+        value_parser = value_parser!(u64).range(1..=MS_MAX))]
     stall_ms: u64,
-    /// How long the head of an HTTP request may take to arrive.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().head_timeout_ms, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    /// Head timeout: how long the head of an HTTP request may take to arrive.
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().head_timeout_ms,
+        value_parser = value_parser!(u64).range(1..=MS_MAX))]
     head_ms: u64,
-    /// How long the body of an HTTP request may take to arrive.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().body_timeout_ms, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    /// Body timeout: how long the body of an HTTP request may take to arrive.
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().body_timeout_ms,
+        value_parser = value_parser!(u64).range(1..=MS_MAX))]
     body_ms: u64,
-    /// How long what a peer still sends after our last word is read and discarded.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().linger_timeout_ms, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    /// Linger timeout: how long input is read and discarded after our FIN, until the peer's.
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().linger_timeout_ms,
+        value_parser = value_parser!(u64).range(1..=MS_MAX))]
     linger_ms: u64,
-    /// How long a stop waits for conversations under way. Then they are cut off.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().drain_timeout_ms, value_parser = value_parser!(u64).range(1..=MS_MAX))]
+    /// Drain timeout: how long a stop waits for connections to finish before it closes them by
+    /// force.
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().drain_timeout_ms,
+        value_parser = value_parser!(u64).range(1..=MS_MAX))]
     drain_ms: u64,
-    /// What the kernel is asked to hold for each UDP socket, each way. It grants what net.core.rmem_max and wmem_max allow.
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().udp_buffer_bytes as u64, value_parser = value_parser!(u64).range(1..=BUFFER_BYTES_MAX))]
+    /// Kernel buffer requested for each UDP socket, in each direction. The kernel grants at most
+    /// net.core.rmem_max and net.core.wmem_max.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().udp_buffer_bytes as u64,
+        value_parser = value_parser!(u64).range(1..=BUFFER_BYTES_MAX))]
     udp_buffer: u64,
 }
 
-/// As many slots as a connection's name can tell apart.
+/// As many slots as a `ConnectionId` can number.
 const COUNT_MAX: u64 = u32::MAX as u64;
-/// How long `reactor send` waits, in milliseconds: as long as the lecture's clients. Then it gives up, with status 1.
+/// The default timeout of `reactor send`, in milliseconds: that of the lecture's clients. On
+/// reaching it the command ends, with status 1 if there was no reply.
 const TIMEOUT_MS: u64 = 5000;
-/// More under way on one socket than any kernel's buffers hold.
+/// More messages in flight on one socket than any kernel's buffers hold.
 const WINDOW_MAX: u64 = 65_536;
-/// More sockets than a core keeps busy; each has memory of its own for what it has sent.
+/// More sockets than keep a core busy. Each has memory of its own for what it has sent.
 const SOCKETS_MAX: i64 = 1024;
-/// As many connections as a server of ours takes.
+/// As many connections as our server accepts by default.
 const CONNECTIONS_MAX: i64 = 100_000;
-/// More messages a second than any one core sends.
+/// More messages a second than one core can send.
 const RATE_MAX: u64 = 1_000_000_000;
-/// A year: who wants no bound at all has one that he will not meet.
+/// One year, in milliseconds: in practice no timeout at all.
 const MS_MAX: u64 = 365 * 24 * 60 * 60 * 1000;
-/// What the kernel's own type for it holds (socket(7)).
+/// The largest value of the kernel's own type for it (socket(7)).
 const BUFFER_BYTES_MAX: u64 = i32::MAX as u64;
 
+/// The error for `unix:PATH` on a system without Unix sockets.
+pub(crate) const NO_UNIX_SOCKETS: &str = "this system has no Unix sockets";
+
 impl Cli {
-    pub(crate) fn into_command(self) -> Command {
-        self.command.unwrap_or(Command::Serve(self.serve))
+    pub(crate) fn into_command(self) -> CliCommand {
+        self.command.unwrap_or(CliCommand::Serve(self.serve))
     }
 }
 
-impl Serve {
+impl ServeArgs {
     pub(crate) fn limits(&self) -> Limits {
-        let bounds = &self.bounds;
+        let args = &self.limits;
         let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         Limits {
-            connections_max: count(bounds.max_connections),
-            first_byte_timeout_ms: bounds.silent_ms,
-            connect_timeout_ms: Limits::default().connect_timeout_ms, // the program begins no connections
-            idle_timeout_ms: bounds.idle_ms,
-            write_timeout_ms: bounds.stall_ms,
-            head_timeout_ms: bounds.head_ms,
-            body_timeout_ms: bounds.body_ms,
-            linger_timeout_ms: bounds.linger_ms,
-            drain_timeout_ms: bounds.drain_ms,
+            connections_max: count(args.max_connections),
+            first_byte_timeout_ms: args.silent_ms,
+            connect_timeout_ms: Limits::default().connect_timeout_ms, // the server never connects
+            idle_timeout_ms: args.idle_ms,
+            write_timeout_ms: args.stall_ms,
+            head_timeout_ms: args.head_ms,
+            body_timeout_ms: args.body_ms,
+            linger_timeout_ms: args.linger_ms,
+            drain_timeout_ms: args.drain_ms,
             unanswered_ports: if self.answer_all_ports {
                 Vec::new()
             } else {
                 Limits::default().unanswered_ports
             },
-            udp_buffer_bytes: count(bounds.udp_buffer),
+            udp_buffer_bytes: count(args.udp_buffer),
         }
     }
 
-    /// Are there files to be served, and nowhere to serve them?
-    pub(crate) fn has_root_for_nobody(&self) -> bool {
+    /// Returns whether `--root` is given, but no address at which its files would be served.
+    pub(crate) fn has_root_without_http(&self) -> bool {
         self.root.is_some() && self.http.is_empty() && !(self.tcp.is_empty() && self.udp.is_empty())
     }
 
-    /// The addresses to serve: those named, or the lecture's if none is.
-    pub(crate) fn with_defaults(mut self) -> Serve {
+    /// Fills in the lecture's addresses if none is named.
+    pub(crate) fn with_defaults(mut self) -> ServeArgs {
         if self.tcp.is_empty() && self.udp.is_empty() && self.http.is_empty() {
-            self.tcp.push(Place::Ip(SocketAddr::from(([127, 0, 0, 1], 2000))));
+            self.tcp.push(ListenAddress::Ip(SocketAddr::from(([127, 0, 0, 1], 2000))));
             self.udp.push(SocketAddr::from(([127, 0, 0, 1], 2000)));
-            self.http.push(Place::Ip(SocketAddr::from(([127, 0, 0, 1], 8080))));
+            self.http.push(ListenAddress::Ip(SocketAddr::from(([127, 0, 0, 1], 8080))));
         }
         self
     }
 }
 
-fn place(text: &str) -> Result<Place, String> {
+fn parse_listen_address(text: &str) -> Result<ListenAddress, String> {
     match text.strip_prefix("unix:") {
-        Some("") => Err("unix: needs the path of a file, such as unix:/tmp/echo".to_string()),
-        Some(_) if cfg!(not(unix)) => Err("this system has no Unix sockets".to_string()),
-        Some(path) => Ok(Place::Unix(PathBuf::from(path))),
+        Some("") => Err("unix: requires the path of a file, such as unix:/tmp/echo".to_string()),
+        Some(_) if cfg!(not(unix)) => Err(NO_UNIX_SOCKETS.to_string()),
+        Some(path) => Ok(ListenAddress::Unix(PathBuf::from(path))),
         None => match text.parse() {
-            Ok(address) => Ok(Place::Ip(address)),
+            Ok(address) => Ok(ListenAddress::Ip(address)),
             Err(_) => {
                 Err("an address is IP:PORT, such as 127.0.0.1:2000 or [::1]:2000, or unix:PATH"
                     .to_string())
@@ -306,55 +351,53 @@ fn place(text: &str) -> Result<Place, String> {
     }
 }
 
-fn destination(text: &str) -> Result<Destination, String> {
-    let names_a_port = |host: &str| {
-        // A number that Rust reads may have a sign.
+fn parse_send_target(text: &str) -> Result<SendTarget, String> {
+    let has_port = |host: &str| {
+        // `u16::from_str` accepts a sign.
         let is_port = |text: &str| text.parse::<u16>().is_ok() && !text.starts_with('+');
         host.rsplit_once(':')
             .is_some_and(|(name, port)| !name.is_empty() && !name.contains('/') && is_port(port))
     };
     let host_of = |scheme| text.strip_prefix(scheme).map(without_slash);
     match (host_of("tcp://"), host_of("udp://"), text.strip_prefix("unix:")) {
-        (Some(host), _, _) if names_a_port(host) => Ok(Destination::Tcp(host.to_string())),
-        (_, Some(host), _) if names_a_port(host) => Ok(Destination::Udp(host.to_string())),
-        (_, _, Some(path)) if !path.is_empty() => Ok(Destination::Unix(PathBuf::from(path))),
+        (Some(host), _, _) if has_port(host) => Ok(SendTarget::Tcp(host.to_string())),
+        (_, Some(host), _) if has_port(host) => Ok(SendTarget::Udp(host.to_string())),
+        (_, _, Some(path)) if !path.is_empty() => Ok(SendTarget::Unix(PathBuf::from(path))),
         _ => Err("a server is tcp://HOST:PORT, udp://HOST:PORT or unix:PATH".to_string()),
     }
 }
 
-/// A URL may end with a slash, where there is no path.
+/// Removes the slash with which a URL without a path may end.
 fn without_slash(text: &str) -> &str {
     text.strip_suffix('/').unwrap_or(text)
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+fn parse_ip_address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "an address is IP:PORT, such as 127.0.0.1:2000 or [::1]:2000".to_string())
 }
 
-fn target(text: &str) -> Result<Target, String> {
-    let (transport, rest) = [Transport::Udp, Transport::Tcp]
+fn parse_blast_target(text: &str) -> Result<BlastTarget, String> {
+    let (scheme, rest) = [Scheme::Udp, Scheme::Tcp]
         .iter()
-        .find_map(|transport| {
-            Some((*transport, text.strip_prefix(transport.name())?.strip_prefix("://")?))
-        })
+        .find_map(|scheme| Some((*scheme, text.strip_prefix(scheme.name())?.strip_prefix("://")?)))
         .ok_or("a server is udp://IP:PORT or tcp://IP:PORT")?;
-    let address = address(without_slash(rest))?;
+    let address = parse_ip_address(without_slash(rest))?;
     if address.port() == 0 {
-        Err("nobody is at port 0".to_string())
+        Err("port 0 cannot be a server's".to_string())
     } else {
-        Ok(Target { transport, address })
+        Ok(BlastTarget { scheme, address })
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+fn parse_seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     seconds
         .filter(|seconds| {
             (Duration::from_millis(1)..=Duration::from_millis(MS_MAX)).contains(seconds)
         })
         .ok_or_else(|| {
-            "a duration is a number of seconds from 0.001 to a year's, such as 10 or 0.5"
+            "a duration is a number of seconds, such as 10 or 0.5: at least 0.001, at most one year"
                 .to_string()
         })
 }

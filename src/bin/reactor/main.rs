@@ -1,9 +1,18 @@
-//! The program `reactor`: a command line, a logger and two signals around the library, and a client.
+//! The program `reactor`: command line, log and signals around the library, and two clients.
+//!
+//! ```text
+//!     reactor [serve]   the server: this file sets up sockets, log and signals, and runs the loop
+//!     reactor send      a client for people and scripts (send.rs)
+//!     reactor blast     a load generator (blast.rs)
+//! ```
+//!
+//! Standard output gets the bound addresses, the reply or the report; the log and all error
+//! messages go to standard error.
 
 mod blast;
 mod cli;
 #[cfg(unix)]
-mod lossy_log;
+mod log_writer;
 mod send;
 mod site;
 
@@ -11,6 +20,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use env_logger::fmt::ConfigurableFormat;
@@ -19,64 +29,68 @@ use log::{Level, LevelFilter, debug, info, log_enabled, warn};
 use mio_reactor::{ACCESS_LOG, Echo, Http, Protocol, Reactor, Stopped};
 
 use blast::Plan;
-use cli::{Blast, Cli, Command, Place, Serve};
-use send::Failure;
+use cli::{BlastArgs, Cli, CliCommand, ListenAddress, ServeArgs};
+use send::SendError;
 use site::Site;
 
-/// It did what it was asked to.
-const SUCCEEDED: u8 = 0;
-/// Something outside the program stood in the way.
-const FAILED: u8 = 1;
-/// The command line made no sense.
-const MISUSED: u8 = 2;
-/// It stopped as it was asked to, but not every conversation could be finished.
-const CUT_OFF: u8 = 3;
+/// Success, or a graceful stop in which all connections closed in order.
+const EXIT_SUCCESS: u8 = 0;
+/// A failure at run time: an address in use, no reply, an error of the kernel.
+const EXIT_FAILURE: u8 = 1;
+/// A usage error: the command line is not valid.
+const EXIT_USAGE: u8 = 2;
+/// A stop in which connections were closed by force, because the drain timeout was reached.
+const EXIT_FORCED: u8 = 3;
 
 fn main() -> ExitCode {
     let command = match Cli::try_parse() {
         Ok(cli) => cli.into_command(),
         Err(error) if !error.use_stderr() => {
-            // --help or --version. If nobody reads it, there is nobody to tell.
+            // --help or --version. If standard output is closed, there is no place to report that
+            // to.
             let _ = error.print();
             return ExitCode::SUCCESS;
         }
-        Err(error) => return exit_with_error(MISUSED, &first_line(&error)),
+        Err(error) => return exit_with_message(EXIT_USAGE, &first_line(&error)),
     };
     match command {
-        Command::Serve(arguments) if arguments.has_root_for_nobody() => {
-            exit_with_error(MISUSED, "--root needs an address: --http ADDR")
+        CliCommand::Serve(arguments) if arguments.has_root_without_http() => {
+            exit_with_message(EXIT_USAGE, "--root requires --http ADDR (try --help)")
         }
-        Command::Serve(arguments) => match serve(&arguments.with_defaults()) {
+        CliCommand::Serve(arguments) => match serve(&arguments.with_defaults()) {
             Ok(Stopped::Graceful) => ExitCode::SUCCESS,
-            Ok(Stopped::Forced(_)) => ExitCode::from(CUT_OFF),
-            Err(error) => exit_with_error(FAILED, &error.to_string()),
+            Ok(Stopped::Forced(_)) => ExitCode::from(EXIT_FORCED),
+            Err(error) => exit_with_message(EXIT_FAILURE, &error.to_string()),
         },
-        Command::Send(message) => match send::send(&message) {
+        CliCommand::Send(arguments) => match send::send(&arguments) {
             Ok(None) => ExitCode::SUCCESS,
-            Ok(Some(note)) => exit_with_error(SUCCEEDED, &note),
-            Err(Failure::Misused(why)) => exit_with_error(MISUSED, &why),
-            Err(Failure::Failed(why)) => exit_with_error(FAILED, &why),
-            Err(Failure::NobodyReads) => ExitCode::from(FAILED), // as quietly as others die of SIGPIPE
+            Ok(Some(note)) => exit_with_message(EXIT_SUCCESS, &note),
+            Err(SendError::Usage(why)) => exit_with_message(EXIT_USAGE, &why),
+            Err(SendError::Failed(why)) => exit_with_message(EXIT_FAILURE, &why),
+            // Without a message, as a program that SIGPIPE ends.
+            Err(SendError::OutputClosed) => ExitCode::from(EXIT_FAILURE),
         },
-        Command::Blast(options) => offer_load(&options),
+        CliCommand::Blast(arguments) => run_blast(&arguments),
     }
 }
 
-fn offer_load(options: &Blast) -> ExitCode {
-    let plan = match Plan::new(options) {
+fn run_blast(arguments: &BlastArgs) -> ExitCode {
+    let plan = match Plan::new(arguments) {
         Ok(plan) => plan,
-        Err(line) => return exit_with_error(MISUSED, &format!("{line} (try --help)")),
+        Err(line) => return exit_with_message(EXIT_USAGE, &format!("{line} (try --help)")),
     };
-    match blast::run(plan, options) {
+    match blast::run(plan, arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(line) => exit_with_error(FAILED, &line),
+        Err(line) => exit_with_message(EXIT_FAILURE, &line),
     }
 }
 
-fn serve(arguments: &Serve) -> io::Result<Stopped> {
+fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
     open_log(arguments);
-    let mut reactor = Reactor::new(arguments.limits())?;
-    // Before anything listens, so that a signal which comes early is not lost either.
+    let limits = arguments.limits();
+    let drain_timeout = Duration::from_millis(limits.drain_timeout_ms);
+    let mut reactor = Reactor::new(limits)?;
+    // Before the first socket listens, so that an early signal is not lost.
     #[cfg(unix)]
     stop_on_signals(&mut reactor)?;
     let echo = if arguments.prefix.is_empty() {
@@ -90,31 +104,34 @@ fn serve(arguments: &Serve) -> io::Result<Stopped> {
         None => site,
     };
     let mut lines = String::new();
-    for place in &arguments.tcp {
+    for address in &arguments.tcp {
         let echo = echo.clone();
-        let bound = listen(&mut reactor, place, move || echo.clone());
-        lines += &announce("tcp echo", place, bound)?;
+        let bound = listen(&mut reactor, address, move || echo.clone());
+        lines += &announce("tcp echo", address, bound)?;
     }
     for address in &arguments.udp {
         let bound = reactor.bind_datagram(*address, echo.clone());
         lines += &announce("udp echo", address, bound)?;
     }
-    for place in &arguments.http {
+    for address in &arguments.http {
         let site = site.clone();
-        let bound = listen(&mut reactor, place, move || Http::new(site.clone()));
-        lines += &announce("http", place, bound)?;
+        let bound = listen(&mut reactor, address, move || Http::new(site.clone()));
+        lines += &announce("http", address, bound)?;
     }
-    // All at once, when all listen: who reads the last line may connect to any.
+    // One write, once all sockets listen: a reader of any line may connect to any address.
     if let Err(error) = io::stdout().write_all(lines.as_bytes()).and_then(|()| io::stdout().flush())
     {
-        info!("standard output: {error}");
+        info!("addresses not printed: standard output: {error}");
     }
-    info!("serving, process {}", std::process::id());
+    info!("serving: pid {}", std::process::id());
     let stopped = reactor.run()?;
     match stopped {
         Stopped::Graceful => info!("stopped: all connections closed in order"),
         Stopped::Forced(left) => {
-            warn!("stopped: drain timeout reached, {left} connections closed by force")
+            warn!(
+                "stopped: drain timeout ({drain_timeout:?}) reached, \
+                 {left} connections closed by force"
+            );
         }
     }
     debug!("{:?}", reactor.stats());
@@ -122,10 +139,10 @@ fn serve(arguments: &Serve) -> io::Result<Stopped> {
 }
 
 /// Opens the log on standard error.
-fn open_log(arguments: &Serve) {
-    // Where poll(2) is not to be had, a log that nobody reads holds up everybody.
+fn open_log(arguments: &ServeArgs) {
+    // Without poll(2), a standard error that is not read blocks the loop.
     #[cfg(unix)]
-    let target = Target::Pipe(Box::new(lossy_log::LossyLog::new(io::stderr())));
+    let target = Target::Pipe(Box::new(log_writer::LogWriter::new(io::stderr())));
     #[cfg(not(unix))]
     let target = Target::Stderr;
     let mut format = ConfigurableFormat::default();
@@ -136,11 +153,13 @@ fn open_log(arguments: &Serve) {
             ACCESS_LOG,
             if arguments.access_log { LevelFilter::Info } else { LevelFilter::Off },
         )
-        // We log the same calls as mio does. (The colons: "mio" alone would match "mio_reactor".)
+        // mio's trace lines repeat ours. The colons matter: "mio" alone would also match
+        // "mio_reactor".
         .filter_module("mio::", LevelFilter::Info)
         .parse_default_env()
         .target(target)
-        // A line of the access log has a date of its own, and tools that read it want nothing else.
+        // An access log line has its own date, and the tools that parse it expect nothing before
+        // it.
         .format(move |line, record| match record.target() {
             ACCESS_LOG => writeln!(line, "{}", record.args()),
             _ => format.format(line, record),
@@ -148,22 +167,23 @@ fn open_log(arguments: &Serve) {
         .init();
 }
 
-/// Serves streams at `place`. Returns where that is now that port 0 has become a real one.
+/// Listens for streams at `address`. Returns the address that was bound, where port 0 is a real
+/// port.
 fn listen<P: Protocol + 'static>(
     reactor: &mut Reactor,
-    place: &Place,
+    address: &ListenAddress,
     mut make: impl FnMut() -> P + 'static,
-) -> io::Result<Place> {
-    match place {
-        Place::Ip(address) => reactor.listen(*address, move |_| make()).map(Place::Ip),
+) -> io::Result<ListenAddress> {
+    match address {
+        ListenAddress::Ip(ip) => reactor.listen(*ip, move |_| make()).map(ListenAddress::Ip),
         #[cfg(unix)]
-        Place::Unix(path) => reactor.listen_unix(path, make).map(|()| place.clone()),
+        ListenAddress::Unix(path) => reactor.listen_unix(path, make).map(|()| address.clone()),
         #[cfg(not(unix))]
-        Place::Unix(_) => Err(io::ErrorKind::Unsupported.into()), // which the command line has refused
+        ListenAddress::Unix(_) => Err(io::ErrorKind::Unsupported.into()), // refused by cli.rs
     }
 }
 
-/// The site, with the files below `root`.
+/// Adds the files below `root` to the site.
 #[cfg(unix)]
 fn serve_files(site: Site, root: &Path) -> io::Result<Site> {
     match mio_reactor::Files::below(root) {
@@ -180,16 +200,18 @@ fn serve_files(_: Site, root: &Path) -> io::Result<Site> {
     Err(io::Error::new(io::ErrorKind::Unsupported, format!("root {}: {error}", root.display())))
 }
 
-/// The line that says where a service listens, or the error that says why it does not.
-fn announce<A: Display>(service: &str, asked: &A, bound: io::Result<A>) -> io::Result<String> {
+/// Returns the line that names a service and its bound address, or an error that names both.
+fn announce<A: Display>(service: &str, requested: &A, bound: io::Result<A>) -> io::Result<String> {
     match bound {
         Ok(bound) => Ok(format!("{service} {bound}\n")),
-        Err(error) => Err(io::Error::new(error.kind(), format!("{service} {asked}: {error}"))),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{service} {requested}: {error}"))),
     }
 }
 
-/// SIGINT and SIGTERM ring the reactor's bell, which lets it finish what is under way; the second one ends the process at
-/// once, with the status a shell shows for a process that died of it.
+/// Makes the first SIGINT or SIGTERM stop the reactor gracefully, by writing to its stop signal.
+///
+/// The second one ends the process at once, with the status that a shell reports for a process
+/// killed by that signal (128 + its number).
 #[cfg(unix)]
 fn stop_on_signals(reactor: &mut Reactor) -> io::Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
@@ -197,27 +219,28 @@ fn stop_on_signals(reactor: &mut Reactor) -> io::Result<()> {
     use std::os::unix::net::UnixStream;
     use std::sync::{Arc, atomic::AtomicBool};
 
-    let (bell, rope) = UnixStream::pair()?;
-    bell.set_nonblocking(true)?;
-    let was_asked = Arc::new(AtomicBool::new(false));
+    let (read_end, write_end) = UnixStream::pair()?;
+    read_end.set_nonblocking(true)?;
+    let stop_requested = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        // In the order in which they act: the first signal finds the flag unset, sets it, and rings.
-        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&was_asked))?;
-        flag::register(signal, Arc::clone(&was_asked))?;
-        pipe::register(signal, rope.try_clone()?)?;
+        // The handlers run in this order: the first signal finds the flag unset, sets it, and
+        // writes.
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop_requested))?;
+        flag::register(signal, Arc::clone(&stop_requested))?;
+        pipe::register(signal, write_end.try_clone()?)?;
     }
-    reactor.stop_on(mio::net::UnixStream::from_std(bell))
+    reactor.stop_on(mio::net::UnixStream::from_std(read_end))
 }
 
-/// What clap has to say, in one line.
+/// Returns the first line of clap's error message.
 fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let line = text.lines().next().unwrap_or_default();
     format!("{} (try --help)", line.strip_prefix("error: ").unwrap_or(line))
 }
 
-fn exit_with_error(status: u8, message: &str) -> ExitCode {
-    // If standard error is closed too, the status has to do.
+fn exit_with_message(status: u8, message: &str) -> ExitCode {
+    // If standard error is closed, the exit status must do.
     let _ = writeln!(io::stderr(), "reactor: {message}");
     ExitCode::from(status)
 }

@@ -1,88 +1,97 @@
-//! `reactor send`: the lecture's two clients, for any server.
+//! `reactor send`: a blocking client for people and scripts that sends a text and prints the reply.
 //!
 //! ```text
-//!                     writing thread                 this thread
+//!                     writer thread                  main thread
 //!     input, text ──► write ... FIN ──► server ──► read ──► standard output
 //! ```
 //!
-//! A client that first writes everything and then reads would lock up with a server that answers while it reads: each would wait
-//! for the other to read, with all buffers full. So a stream is written by a thread of its own. This is a client for people
-//! and their scripts, which blocks where the server never does; it shares nothing with the loop.
+//! A client that first writes everything and then reads would deadlock with a server that replies
+//! while it reads: with all buffers full, each side would wait for the other to read. So a thread
+//! of its own writes to the stream. This client may block where the server never does; it shares
+//! nothing with the loop.
+
+mod datagram;
+mod printer;
 
 use std::fmt::Display;
-use std::io::{self, Cursor, ErrorKind, IsTerminal, Read, Write};
-use std::net::{
-    IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket,
-};
+use std::io::{self, Cursor, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mio_reactor::limits::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6};
 use socket2::SockRef;
 
-use crate::cli::{Destination, Message};
+use self::datagram::exchange_datagram;
+use self::printer::ReplyPrinter;
+use crate::cli::{SendArgs, SendTarget};
 
-/// What is read or written at a time, in bytes: as much as a pipe holds. For more, there is another call.
-const PIECE_BYTES: usize = 64 * 1024;
+/// Most bytes in one read or write: the capacity of a pipe. For more, there is another call.
+const CHUNK_BYTES: usize = 64 * 1024;
 
-/// How long our input may give nothing when the server has said all, before nobody waits for it any more: somebody may sit at a
-/// terminal. A program that writes into a pipe is mostly faster.
-const INPUT_PATIENCE: Duration = Duration::from_millis(500);
+/// How long our input may give nothing, once the server has sent its FIN, before it is no longer
+/// waited for: it may be a terminal. A program that writes into a pipe is mostly faster.
+const INPUT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Why there is no reply, or not all of it.
-pub(crate) enum Failure {
-    /// What was asked for makes no sense.
-    Misused(String),
-    /// Something outside the program stood in the way.
+pub(crate) enum SendError {
+    /// The arguments or the input are not valid.
+    Usage(String),
+    /// Something outside the program failed.
     Failed(String),
-    /// Whoever read our output has left, and wants to hear no more.
-    NobodyReads,
+    /// The reader of our standard output has closed it.
+    OutputClosed,
 }
 
-/// Sends the message and prints the reply. `Ok` with a text: it was printed, and there is something to say about it.
-pub(crate) fn send(message: &Message) -> Result<Option<String>, Failure> {
-    let patience = Duration::from_millis(message.timeout);
-    let input: Box<dyn Read + Send> = match &message.text {
+/// Sends the text and prints the reply. Returns a note if the reply was printed but may be
+/// incomplete.
+pub(crate) fn send(arguments: &SendArgs) -> Result<Option<String>, SendError> {
+    let timeout = Duration::from_millis(arguments.timeout);
+    let input: Box<dyn Read + Send> = match &arguments.text {
         Some(text) => Box::new(Cursor::new(text.as_encoded_bytes().to_vec())),
         None => Box::new(io::stdin()),
     };
-    match &message.to {
-        Destination::Tcp(host) => converse(&connect(host, patience)?, input, patience),
-        Destination::Unix(path) => converse(&connect_unix(path, patience)?, input, patience),
-        Destination::Udp(host) => ask(host, input, patience).map(|()| None),
+    match &arguments.to {
+        SendTarget::Tcp(host) => exchange_stream(&connect_tcp(host, timeout)?, input, timeout),
+        SendTarget::Unix(path) => exchange_stream(&connect_unix(path, timeout)?, input, timeout),
+        SendTarget::Udp(host) => exchange_datagram(host, input, timeout).map(|()| None),
     }
 }
 
-// ---- streams
+// ---- connecting
 
-/// Tries the addresses of `host` one after the other, each for its share of the time.
-fn connect(host: &str, patience: Duration) -> Result<TcpStream, Failure> {
+/// Tries the addresses of `host` one after the other, each for its share of the time that is left.
+fn connect_tcp(host: &str, timeout: Duration) -> Result<TcpStream, SendError> {
     let addresses = resolve(host)?;
-    let give_up = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     let mut failures = Vec::new();
     for (tried, address) in addresses.iter().enumerate() {
         let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        let share = give_up.saturating_duration_since(Instant::now()) / untried;
+        let share = deadline.saturating_duration_since(Instant::now()) / untried;
         match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1)))
-            .and_then(reached)
+            .and_then(refuse_self_connect)
         {
             Ok(stream) => return Ok(stream),
-            Err(error) => failures.push(tell(address, &error)),
+            Err(error) => failures.push(describe_failure(address, &error)),
         }
     }
-    Err(Failure::Failed(failures.join("; ")))
+    Err(SendError::Failed(failures.join("; ")))
 }
 
-/// Who connects to a port of its own machine at which nobody listens may be given that very port to connect from, and then has
-/// reached itself (two SYNs that cross make a connection, RFC 9293 section 3.5). That is nobody.
-fn reached(stream: TcpStream) -> io::Result<TcpStream> {
-    // Where it has been reset already there is no peer to ask for, and whoever reads is told.
-    let is_with_itself =
+/// Reports a connection with itself as `ConnectionRefused`.
+///
+/// A connect to a local port on which nothing listens may be given that very port as its ephemeral
+/// port. Then two SYNs cross and make a connection (simultaneous open, RFC 9293 section 3.5), but
+/// there is no server.
+fn refuse_self_connect(stream: TcpStream) -> io::Result<TcpStream> {
+    // A connection that has been reset already has no peer address. The next read reports the
+    // reset.
+    let is_self_connect =
         stream.peer_addr().is_ok_and(|peer| stream.local_addr().is_ok_and(|own| own == peer));
-    if is_with_itself {
-        // To close in order would keep the port for a minute (TIME_WAIT) from whoever ought to listen there.
+    if is_self_connect {
+        // An orderly close would keep the port in TIME_WAIT for a minute, and the server could not
+        // bind it.
         SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         return Err(ErrorKind::ConnectionRefused.into());
     }
@@ -90,358 +99,259 @@ fn reached(stream: TcpStream) -> io::Result<TcpStream> {
 }
 
 #[cfg(unix)]
-fn connect_unix(path: &Path, patience: Duration) -> Result<TcpStream, Failure> {
+fn connect_unix(path: &Path, timeout: Duration) -> Result<TcpStream, SendError> {
     use socket2::{Domain, SockAddr, Socket, Type};
 
     let connect = || {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // It is also how long connect(2) waits where the server's queue is full.
-        socket.set_write_timeout(Some(patience))?;
+        // It also bounds how long connect(2) blocks while the server's backlog is full.
+        socket.set_write_timeout(Some(timeout))?;
         socket.connect(&SockAddr::unix(path)?)?;
-        Ok(TcpStream::from(socket)) // nothing that we do asks for its family
+        Ok(TcpStream::from(socket)) // no call that follows depends on the address family
     };
-    connect().map_err(|error| Failure::Failed(tell(&format!("unix:{}", path.display()), &error)))
+    connect().map_err(|error| {
+        SendError::Failed(describe_failure(&format!("unix:{}", path.display()), &error))
+    })
 }
 
 #[cfg(not(unix))]
-fn connect_unix(_path: &Path, _patience: Duration) -> Result<TcpStream, Failure> {
-    Err(Failure::Misused("this system has no Unix sockets".to_string()))
+fn connect_unix(_path: &Path, _timeout: Duration) -> Result<TcpStream, SendError> {
+    Err(SendError::Usage(crate::cli::NO_UNIX_SOCKETS.to_string()))
 }
 
-/// What one thread has to know of the other.
-struct Talk {
+// ---- the exchange over a stream
+
+/// What the two threads share.
+struct ExchangeState {
     sending: Sending,
     /// When a byte last moved, in either direction.
-    moved: Instant,
-    /// Nothing is read, since our own output is not taken.
+    last_progress: Instant,
+    /// The main thread is writing to standard output, which may block, so it does not read from the
+    /// stream.
     is_printing: bool,
 }
 
+/// How far the writer thread has come.
 enum Sending {
-    /// All that our input has given is sent, and it may give more.
-    AwaitsInput,
-    /// The server is to take some.
-    UnderWay,
-    /// All is sent, and our FIN with it.
+    /// All input so far is sent; more may come.
+    AwaitingInput,
+    /// The server has not accepted all of the input that was read.
+    Writing,
+    /// All is sent, with our FIN.
     Done,
     Failed(String),
 }
 
-/// Sends all of `input` and then our FIN. Meanwhile, and until the server's FIN, prints what comes. A server that has sent its FIN
-/// may still listen: so what there is to send is sent then, too.
-fn converse(
+/// Sends all of `input` and then our FIN. Meanwhile, and until the server's FIN, prints what
+/// arrives.
+///
+/// A server that has sent its FIN may still read, so the rest of the input is sent after that, too.
+fn exchange_stream(
     stream: &TcpStream,
     input: Box<dyn Read + Send>,
-    patience: Duration,
-) -> Result<Option<String>, Failure> {
-    let fails = |error: io::Error| Failure::Failed(error.to_string());
-    stream.set_read_timeout(Some(patience)).map_err(fails)?;
-    stream.set_write_timeout(Some(patience)).map_err(fails)?;
-    let talk = Talk { sending: Sending::AwaitsInput, moved: Instant::now(), is_printing: false };
-    let talk = Arc::new(Mutex::new(talk));
-    let (writer, shared) = (stream.try_clone().map_err(fails)?, Arc::clone(&talk));
+    timeout: Duration,
+) -> Result<Option<String>, SendError> {
+    let failed = |error: io::Error| SendError::Failed(error.to_string());
+    stream.set_read_timeout(Some(timeout)).map_err(failed)?;
+    stream.set_write_timeout(Some(timeout)).map_err(failed)?;
+    let state = Arc::new(Mutex::new(ExchangeState {
+        sending: Sending::AwaitingInput,
+        last_progress: Instant::now(),
+        is_printing: false,
+    }));
+    let (writer, shared) = (stream.try_clone().map_err(failed)?, Arc::clone(&state));
     let reader = thread::current();
-    // Nobody joins this thread. When the server has said all, it may still sit in a read of the terminal; it ends with us.
+    // The thread is never joined. After the server's FIN it may still block in a read of the
+    // terminal; it ends with the process.
     thread::spawn(move || {
-        let result = write_all_of(input, &writer, &shared, patience);
-        let mut talk = lock(&shared);
-        talk.moved = Instant::now();
-        // Where the shutdown fails the server has left, and a read says so. After a failure it wakes who sits in that read.
+        let result = write_input(input, &writer, &shared, timeout);
+        let mut state = lock(&shared);
+        state.last_progress = Instant::now();
+        // A shutdown fails if the server is gone, which a read reports. After a failure, shutting
+        // down both sides wakes the main thread from its read.
         let _ = match result {
             Ok(()) => {
-                talk.sending = Sending::Done;
+                state.sending = Sending::Done;
                 writer.shutdown(Shutdown::Write)
             }
             Err(why) => {
-                talk.sending = Sending::Failed(why);
+                state.sending = Sending::Failed(why);
                 writer.shutdown(Shutdown::Both)
             }
         };
         reader.unpark();
     });
-    print_all_of(stream, &talk, patience)
+    print_reply(stream, &state, timeout)
 }
 
-/// Waits until all is sent that our input gives. The other thread sees to it that the server takes it.
-fn wait_for_the_rest(talk: &Mutex<Talk>) -> Result<(), Failure> {
+/// Waits until all input is sent, or no more comes. The writer thread enforces the write timeout.
+fn wait_for_writer(state: &Mutex<ExchangeState>) -> Result<(), SendError> {
     loop {
-        let talk = lock(talk);
-        match &talk.sending {
+        let state = lock(state);
+        let since_progress = state.last_progress.elapsed();
+        match &state.sending {
             Sending::Done => return Ok(()),
-            Sending::Failed(why) => return Err(Failure::Failed(why.clone())),
-            Sending::AwaitsInput if talk.moved.elapsed() >= INPUT_PATIENCE => return Ok(()),
-            Sending::AwaitsInput | Sending::UnderWay => {}
+            Sending::Failed(why) => return Err(SendError::Failed(why.clone())),
+            Sending::AwaitingInput if since_progress >= INPUT_TIMEOUT => return Ok(()),
+            Sending::AwaitingInput | Sending::Writing => {}
         }
-        drop(talk);
-        thread::park_timeout(INPUT_PATIENCE);
+        drop(state);
+        thread::park_timeout(INPUT_TIMEOUT);
     }
 }
 
-fn write_all_of(
+/// Writes all of `input` to the stream: the writer thread's work.
+fn write_input(
     mut input: Box<dyn Read + Send>,
     mut stream: &TcpStream,
-    talk: &Mutex<Talk>,
-    patience: Duration,
+    state: &Mutex<ExchangeState>,
+    timeout: Duration,
 ) -> Result<(), String> {
-    let becomes = |sending| {
-        let mut talk = lock(talk);
-        (talk.sending, talk.moved) = (sending, Instant::now());
+    let set_sending = |sending| {
+        let mut state = lock(state);
+        (state.sending, state.last_progress) = (sending, Instant::now());
     };
-    let mut piece = vec![0; PIECE_BYTES];
+    let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        let count = match input.read(&mut piece) {
+        let count = match input.read(&mut chunk) {
             Ok(0) => return Ok(()),
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return Err(format!("standard input: {error}")),
         };
-        becomes(Sending::UnderWay);
-        let mut rest = &piece[..count];
+        set_sending(Sending::Writing);
+        let mut rest = &chunk[..count];
         while !rest.is_empty() {
             match stream.write(rest) {
                 Ok(written) => {
                     rest = &rest[written..];
-                    lock(talk).moved = Instant::now();
+                    lock(state).last_progress = Instant::now();
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if is_timeout(&error) => {
-                    // It may be we who hold it up: a server that cannot send its replies need not take more.
-                    let talk = lock(talk);
-                    if !talk.is_printing && talk.moved.elapsed() >= patience {
+                    // While our own output blocks, a server that cannot send its replies need not
+                    // read.
+                    let state = lock(state);
+                    if !state.is_printing && state.last_progress.elapsed() >= timeout {
                         return Err(format!(
-                            "the server takes no more, for {} ms",
-                            patience.as_millis()
+                            "write timeout: the server accepted no data for {} ms",
+                            timeout.as_millis()
                         ));
                     }
                 }
-                Err(error) => return Err(format!("not all could be sent: {error}")),
+                Err(error) => return Err(format!("not all data was sent: {error}")),
             }
         }
-        becomes(Sending::AwaitsInput);
+        set_sending(Sending::AwaitingInput);
     }
 }
 
-fn print_all_of(
+/// Prints what the server sends, until its FIN and the end of our input: the main thread's work.
+fn print_reply(
     mut stream: &TcpStream,
-    talk: &Mutex<Talk>,
-    patience: Duration,
-) -> Result<Option<String>, Failure> {
-    let mut output = Output::new();
-    let mut piece = vec![0; PIECE_BYTES];
+    state: &Mutex<ExchangeState>,
+    timeout: Duration,
+) -> Result<Option<String>, SendError> {
+    let mut printer = ReplyPrinter::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        match stream.read(&mut piece) {
+        match stream.read(&mut chunk) {
             Ok(0) => {
-                output.finish()?;
-                wait_for_the_rest(talk)?;
-                return output.is_all();
+                printer.finish()?;
+                wait_for_writer(state)?;
+                return printer.result_at_eof();
             }
             Ok(count) => {
-                lock(talk).is_printing = true;
-                output.print(&piece[..count])?;
-                let mut talk = lock(talk);
-                (talk.is_printing, talk.moved) = (false, Instant::now());
+                lock(state).is_printing = true;
+                printer.print(&chunk[..count])?;
+                let mut state = lock(state);
+                (state.is_printing, state.last_progress) = (false, Instant::now());
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if is_timeout(&error) => {
-                let talk = lock(talk);
-                match talk.sending {
-                    // It is the input that we wait for, or the server is to take some, which the other thread watches.
-                    Sending::AwaitsInput | Sending::UnderWay | Sending::Failed(_) => {}
+                let state = lock(state);
+                match state.sending {
+                    // Our input is awaited, or the server accepts nothing, which the writer thread
+                    // watches.
+                    Sending::AwaitingInput | Sending::Writing | Sending::Failed(_) => {}
                     Sending::Done => {
-                        let left = patience.saturating_sub(talk.moved.elapsed());
+                        let left = timeout.saturating_sub(state.last_progress.elapsed());
                         if left.is_zero() {
-                            output.finish()?;
-                            return output.is_not_all(patience);
+                            printer.finish()?;
+                            return printer.result_at_timeout(timeout);
                         }
                         let left = left.max(Duration::from_millis(1));
                         stream
                             .set_read_timeout(Some(left))
-                            .map_err(|error| Failure::Failed(error.to_string()))?;
+                            .map_err(|error| SendError::Failed(error.to_string()))?;
                     }
                 }
             }
             Err(error) => {
-                output.finish()?;
-                return Err(Failure::Failed(format!("the reply broke off: {error}")));
+                printer.finish()?;
+                return Err(SendError::Failed(format!("reply cut off: {error}")));
             }
         }
     }
 }
 
-// ---- datagrams
-
-/// Sends all of `input` as one datagram, and prints the one that comes back. An address at which certainly nobody listens gives
-/// way to the next; one that is silent does not, since it may have heard us.
-fn ask(host: &str, input: Box<dyn Read + Send>, patience: Duration) -> Result<(), Failure> {
-    let mut payload = Vec::new();
-    let one_too_many = DATAGRAM_BYTES_MAX_V6 as u64 + 1;
-    let read = input.take(one_too_many).read_to_end(&mut payload);
-    read.map_err(|error| Failure::Failed(format!("standard input: {error}")))?;
-    let mut failures = Vec::new();
-    for address in resolve(host)? {
-        let bytes_max = if address.is_ipv6() { DATAGRAM_BYTES_MAX_V6 } else { DATAGRAM_BYTES_MAX };
-        if payload.len() > bytes_max {
-            return Err(Failure::Misused(format!(
-                "a datagram to {address} has room for {bytes_max} bytes, and there are more"
-            )));
-        }
-        match open_datagram(address)
-            .and_then(|socket| exchange(&socket, address, &payload, patience))
-        {
-            Ok(reply) => {
-                let mut output = Output::new();
-                output.print(&reply)?;
-                return output.finish();
-            }
-            Err(error) if is_timeout(&error) => {
-                return Err(Failure::Failed(format!(
-                    "{address}: no reply came within {} ms",
-                    patience.as_millis()
-                )));
-            }
-            Err(error) => failures.push(tell(&address, &error)),
-        }
-    }
-    Err(Failure::Failed(failures.join("; ")))
+fn lock(state: &Mutex<ExchangeState>) -> MutexGuard<'_, ExchangeState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn open_datagram(peer: SocketAddr) -> io::Result<UdpSocket> {
-    let any: IpAddr =
-        if peer.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-    UdpSocket::bind((any, 0))
-}
+// ---- shared with datagrams
 
-fn exchange(
-    socket: &UdpSocket,
-    address: SocketAddr,
-    payload: &[u8],
-    patience: Duration,
-) -> io::Result<Vec<u8>> {
-    // From now on only this address is heard, and the kernel tells of it if nobody listens there.
-    socket.connect(address)?;
-    if socket.local_addr()? == socket.peer_addr()? {
-        return Err(ErrorKind::ConnectionRefused.into()); // it is our own, as over TCP
-    }
-    socket.send(payload)?;
-    let give_up = Instant::now() + patience;
-    let mut reply = vec![0; DATAGRAM_BYTES_MAX_V6];
-    loop {
-        let left = give_up.saturating_duration_since(Instant::now());
-        socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-        match socket.recv(&mut reply) {
-            Ok(count) => {
-                reply.truncate(count);
-                return Ok(reply);
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-// ---- standard output
-
-/// Prints the reply as it comes, byte for byte, as curl does. Only a terminal gets a line end behind it, lest the prompt of the
-/// shell stand in the reply's last line.
-struct Output {
-    stdout: io::Stdout,
-    last: Option<u8>,
-}
-
-impl Output {
-    fn new() -> Output {
-        Output { stdout: io::stdout(), last: None }
-    }
-
-    fn print(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.last = bytes.last().copied().or(self.last);
-        self.stdout.write_all(bytes).and_then(|()| self.stdout.flush()).map_err(|error| {
-            let nobody_reads = error.kind() == ErrorKind::BrokenPipe;
-            if nobody_reads {
-                Failure::NobodyReads
-            } else {
-                Failure::Failed(format!("standard output: {error}"))
-            }
-        })
-    }
-
-    fn finish(&mut self) -> Result<(), Failure> {
-        let is_within_a_line = self.last.is_some_and(|last| last != b'\n');
-        if is_within_a_line && self.stdout.is_terminal() { self.print(b"\n") } else { Ok(()) }
-    }
-
-    /// The server has closed. Where it has said nothing before, there is no reply.
-    fn is_all(&self) -> Result<Option<String>, Failure> {
-        match self.last {
-            Some(_) => Ok(None),
-            None => Err(Failure::Failed("the server has closed without a word".to_string())),
-        }
-    }
-
-    /// The server is silent, but has not sent its FIN. Many never do, so what it has said counts as its reply.
-    fn is_not_all(&self, patience: Duration) -> Result<Option<String>, Failure> {
-        let ms = patience.as_millis();
-        match self.last {
-            Some(_) => Ok(Some(format!(
-                "the server has been silent for {ms} ms and has not closed: the reply may go on"
-            ))),
-            None => Err(Failure::Failed(format!("no reply came within {ms} ms"))),
-        }
-    }
-}
-
-// ---- what both share
-
-/// All addresses of `HOST:PORT`. The system's resolver has its own idea of how long that may take (resolv.conf(5)).
-fn resolve(host: &str) -> Result<Vec<SocketAddr>, Failure> {
+/// Returns all addresses of `HOST:PORT`. The system's resolver has a timeout of its own
+/// (resolv.conf(5)).
+fn resolve(host: &str) -> Result<Vec<SocketAddr>, SendError> {
     match host.to_socket_addrs().map(Iterator::collect::<Vec<_>>) {
         Ok(addresses) if !addresses.is_empty() => Ok(addresses),
-        Ok(_) => Err(Failure::Failed(format!("{host}: the host has no address"))),
-        Err(error) => Err(Failure::Failed(format!("{host}: {error}"))),
+        Ok(_) => Err(SendError::Failed(format!("{host}: the host has no address"))),
+        Err(error) => Err(SendError::Failed(format!("{host}: {error}"))),
     }
 }
 
-fn tell(place: &impl Display, error: &io::Error) -> String {
+/// Returns the line for a server at `address` that was not reached.
+fn describe_failure(address: &impl Display, error: &io::Error) -> String {
     match () {
         () if error.kind() == ErrorKind::ConnectionRefused => {
-            format!("{place}: nobody listens there ({error})")
+            format!("{address}: nothing listens there ({error})")
         }
-        () if is_timeout(error) => format!("{place}: nobody has let us in in time"),
-        () => format!("{place}: {error}"),
+        () if is_timeout(error) => format!("{address}: connect timeout"),
+        () => format!("{address}: {error}"),
     }
 }
 
-/// A read or a write has waited for as long as it may. (Unix says the first, Windows the second.)
+/// Returns whether a read or a write has reached its timeout: `WouldBlock` on Unix, `TimedOut` on
+/// Windows.
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-fn lock(talk: &Mutex<Talk>) -> MutexGuard<'_, Talk> {
-    talk.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
     use socket2::{Domain, Socket, Type};
 
+    use super::datagram::exchange_with;
     use super::*;
 
     #[test]
-    fn who_has_reached_itself_has_reached_nobody() {
-        // Each connects to the port that it is bound to, as the kernel may have it do where it chooses the port. Afterwards who was
-        // meant can listen there, as it could not if we had closed in order (TIME_WAIT).
+    fn self_connect_counts_as_refused_and_frees_the_port() {
+        // Each socket connects to the port that it is bound to, as may happen where the kernel
+        // picks the port. Afterwards the server can listen there, which TIME_WAIT would prevent.
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&any.into()).unwrap();
         let own = socket.local_addr().unwrap();
         socket.connect(&own).unwrap();
-        assert_eq!(reached(socket.into()).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        let error = refuse_self_connect(socket.into()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         TcpListener::bind(own.as_socket().unwrap()).unwrap();
         let socket = UdpSocket::bind(any).unwrap();
         let own = socket.local_addr().unwrap();
-        let error = exchange(&socket, own, b"hello", Duration::from_secs(10)).unwrap_err();
+        let error = exchange_with(&socket, own, b"hello", Duration::from_secs(10)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     }
 }

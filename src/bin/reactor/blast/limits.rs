@@ -1,55 +1,61 @@
 //! Every number of the load generator: its unit, its reason, and what happens on reaching it.
 
-/// How many sockets send over UDP unless `--sockets` says otherwise, and how many messages are under way on each unless `--window`
-/// does. 64 are what leaves in one train and is answered in one: a server on this machine is kept busy, and far fewer than its
-/// socket has room for, so that none of them is lost. (`--help` names these four numbers, too.)
+/// The defaults of `--sockets` and, for UDP, of `--window`. 64 messages leave as one GSO batch and
+/// are answered as one: that keeps a server on this machine busy, and is far less than its socket
+/// buffer holds, so that none is lost. (`--help` quotes these defaults and those for TCP.)
 pub(super) const UDP_SOCKETS: u32 = 1;
 pub(super) const UDP_WINDOW: u64 = 64;
 
-/// How many connections send over TCP unless `--connections` says otherwise, and how many messages are under way on each unless
-/// `--window` does: a crowd of peers, each of whom waits for its reply before it says more, as in most conversations over streams.
+/// The defaults of `--connections` and, for TCP, of `--window`: many peers, each of which waits for
+/// its reply before it sends again, as in most protocols over streams.
 pub(super) const TCP_CONNECTIONS: u32 = 64;
 pub(super) const TCP_WINDOW: u64 = 1;
 
-/// How long a message in a closed loop may be without a reply before another is sent in its place, in milliseconds. It is counted as
-/// lost only if there is no reply until the end. As long as a few round trips across the world would be too long for loopback:
-/// where one datagram of a hundred is lost, a client with 64 under way would mostly wait.
-pub(super) const GIVE_UP_MS: u64 = 100;
+/// How long a datagram in a closed loop stays in flight without a reply before another is sent in
+/// its place, in milliseconds. It counts as lost only if there is no reply until the end. A few
+/// round trips across the world would be too long for loopback: if one datagram of a hundred is
+/// lost, a client with 64 in flight would mostly wait.
+pub(super) const IN_FLIGHT_MS: u64 = 100;
 
-/// How long replies are waited for after the last message has been sent, in milliseconds. What has not come by then is lost.
-pub(super) const DRAIN_MS: u64 = 1000;
+/// How long replies are awaited after the last message has been sent, in milliseconds. Messages
+/// without a reply by then are lost.
+pub(super) const REPLY_WAIT_MS: u64 = 1000;
 
-/// From one line of progress to the next, in milliseconds. To draw one takes some 100 µs, in which nothing is sent.
+/// Time between two updates of the progress bar, in milliseconds. One takes some 100 µs, in which
+/// nothing is sent.
 pub(super) const PROGRESS_MS: u64 = 500;
 
-/// The most messages that one client sends in one call, where many are due: four full trains, which leave with one call.
+/// Most messages that one client sends in one call, where many are due: four full GSO batches,
+/// which leave with one system call.
 pub(super) const BURST: usize = 256;
 
-/// How far back the messages of one client are remembered over UDP, in messages, each with 8 bytes: as many as it sends in this
-/// time (in seconds) in an open loop, or as many times those under way in a closed one, and within these bounds. A reply to one that
-/// is older counts as a duplicate, or as too late if it may be the first. Over TCP, those that can be under way at one time are
-/// remembered.
+/// How many messages of one client are remembered over UDP, at 8 bytes each: as many as it sends in
+/// this time (in seconds) in an open loop, or this many times its window in a closed one, within
+/// these bounds. A reply to an older message counts as a duplicate, or as expired if it may be the
+/// first. Over TCP, as many are remembered as can be in flight.
 pub(super) const MEMORY_SECONDS: u64 = 2;
 pub(super) const MEMORY_WINDOWS: u64 = 64;
 pub(super) const MEMORY_MESSAGES_MIN: u64 = 4 * 1024;
 pub(super) const MEMORY_MESSAGES_MAX: u64 = 1024 * 1024;
 
-/// In how many groups the messages count, at most, that were due and that nobody has come to send. More would not be told apart
-/// by the digits that latencies have.
+/// Most groups in which messages are recorded that were due but never sent. More groups would not
+/// be distinguishable at the precision of the latencies.
 pub(super) const UNSENT_GROUPS: u64 = 4096;
 
-/// The longest latency that is told from longer ones, in nanoseconds: an hour.
+/// The longest latency that is recorded as it is, in nanoseconds: one hour. Longer ones count as
+/// this.
 pub(super) const LATENCY_NS_MAX: u64 = 3600 * 1_000_000_000;
 
-/// Decimal digits to which latencies are told apart.
+/// Significant decimal digits of a recorded latency.
 pub(super) const LATENCY_DIGITS: u8 = 3;
 
-/// The most intervals in a log of latencies. One is a second, or longer where there would be more: each has some 100 KB of memory
-/// until the end.
+/// Most intervals in a log of latencies. An interval is one second, or longer where there would be
+/// more. Each takes some 100 KB of memory until the end.
 pub(super) const INTERVALS_MAX: u32 = 600;
 
-/// How much longer than the load a connection may be silent, in milliseconds: it takes time to connect them all.
-pub(super) const SILENCE_MS: u64 = 60_000;
+/// How much longer than the load a connection may be idle, in milliseconds: connecting all of them
+/// takes time.
+pub(super) const EXTRA_IDLE_MS: u64 = 60_000;
 
 const _: () =
     assert!(MEMORY_MESSAGES_MIN.is_power_of_two() && MEMORY_MESSAGES_MAX.is_power_of_two());

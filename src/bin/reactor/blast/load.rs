@@ -1,4 +1,4 @@
-//! What all clients share: whether to send, what has been counted, and how long replies took.
+//! What all clients share: whether to send, what has been counted, and the latencies so far.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -7,128 +7,133 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::latencies::Latencies;
 use super::limits::UNSENT_GROUPS;
-use super::outstanding::Reply;
+use super::outstanding::ReplyKind;
 use super::plan::Plan;
 
 /// The load that is being offered.
 pub(super) struct Load {
-    run: u32,
+    run_id: u32,
     started: Instant,
     /// How long messages were sent, once that is over.
     pub(super) sent_for: Option<Duration>,
-    /// When the last first reply came, in nanoseconds from the start.
-    heard_ns: u64,
-    /// In an open loop, messages are due until this moment, in nanoseconds from the start.
+    /// When the last first reply was received, in nanoseconds from the start.
+    last_received_ns: u64,
+    /// In an open loop, messages are due until this time, in nanoseconds from the start.
     ends_ns: u64,
     pub(super) counts: Counts,
     pub(super) latencies: Latencies,
-    /// Clients that have neither reached the server nor failed to (over UDP nobody asks), and those that have not lost it.
+    /// Clients whose connect has neither succeeded nor failed yet (TCP only).
     connecting: u32,
+    /// Clients that have neither failed to connect nor lost their connection. Over UDP, all of
+    /// them.
     alive: u32,
-    /// Clients that have reached the server, whether they have lost it or not. (Over UDP nobody counts.)
-    pub(super) reached: u32,
-    /// What on this machine has kept a client from so much as trying.
-    pub(super) obstacle: Option<io::Error>,
-    /// Why nothing more can come back, unless something does.
-    pub(super) failure: Option<Failure>,
-    /// The clock's last reading, in both forms.
-    read: (Instant, u64),
+    /// Clients that have connected, including those that have lost their connection since (TCP
+    /// only).
+    pub(super) connected: u32,
+    /// The error of this machine that has kept a client from even trying to connect.
+    pub(super) local_error: Option<io::Error>,
+    /// The error after which no reply can be expected, unless one arrives all the same.
+    pub(super) last_error: Option<LastError>,
+    /// The last time that was converted, in both forms.
+    clock: (Instant, u64),
 }
 
 /// Messages and replies.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) sent: u64,
-    /// Messages that were due, and that we did not come to send or the kernel did not take.
+    /// Messages that were due but not sent in time, or not accepted by the kernel.
     pub(super) unsent: u64,
-    /// First replies, whole and right.
+    /// First replies that are exactly what was sent.
     pub(super) received: u64,
-    /// Messages, sent or due, that had no reply when nobody waited for it any more; but for datagrams that were sent, which are
-    /// lost.
+    /// Messages, sent or due, that had no reply when the wait for replies ended. Datagrams that
+    /// were sent are not among them: they count as lost.
     pub(super) unanswered: u64,
     pub(super) duplicates: u64,
-    /// First replies to messages after which another had been replied to already.
+    /// First replies to a message although a later one had a reply already.
     pub(super) reordered: u64,
-    pub(super) too_late: u64,
+    /// Replies to messages that are no longer remembered and may have had no reply before.
+    pub(super) expired: u64,
     pub(super) corrupt: u64,
-    /// Replies on a stream that are not to the message after that of the reply before.
+    /// Replies on a stream to another message than the next one in order.
     pub(super) misplaced: u64,
-    /// Reports of the kernel that something could not be delivered.
+    /// Errors that the kernel reported.
     pub(super) errors: u64,
 }
 
-/// What the kernel has said last of why nothing comes back.
+/// The last error of the kernel that explains missing replies.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Failure {
+pub(super) struct LastError {
     kind: ErrorKind,
-    /// How many replies had come before.
-    heard: u64,
+    /// Replies of any kind received before it.
+    replies_before: u64,
 }
 
 impl Load {
-    /// Of so many clients, for so long, with a histogram for each `interval`.
+    /// Makes a load of `clients` clients for `duration`, with a histogram for each `interval`.
     pub(super) fn new(clients: u32, duration: Duration, interval: Option<Duration>) -> Load {
         let now = Instant::now();
         let latencies = Latencies::new(interval);
-        // Nobody is to be kept from guessing it.
-        let run = SystemTime::now()
+        // It need not be unpredictable, only different from run to run.
+        let nanos = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |since| since.subsec_nanos());
         Load {
-            run: run ^ std::process::id(),
+            run_id: nanos ^ std::process::id(),
             started: now,
             sent_for: None,
-            heard_ns: 0,
+            last_received_ns: 0,
             ends_ns: ns_in(duration),
             counts: Counts::default(),
             connecting: clients,
             alive: clients,
-            reached: 0,
-            obstacle: None,
+            connected: 0,
+            local_error: None,
             latencies,
-            failure: None,
-            read: (now, 0),
+            last_error: None,
+            clock: (now, 0),
         }
     }
 
-    /// The load begins now.
+    /// Begins the load. Returns its start time.
     pub(super) fn start(&mut self) -> Instant {
         let now = Instant::now();
-        (self.started, self.read) = (now, (now, 0));
+        (self.started, self.clock) = (now, (now, 0));
         self.latencies.start(now);
         now
     }
 
-    /// No more becomes due.
+    /// Makes no further message due.
     pub(super) fn end(&mut self, now: Instant) {
         self.ends_ns = self.ends_ns.min(self.ns(now));
     }
 
-    /// Is what is due at `due_ns` to be sent at `now_ns`, or later than it should have been?
+    /// Returns whether a message that is due at `due_ns` is to be sent at `now_ns`, be it late.
     #[inline]
     pub(super) fn is_due(&self, due_ns: u64, now_ns: u64) -> bool {
         due_ns <= now_ns && due_ns < self.ends_ns
     }
 
-    /// How many messages of all clients have been due in an open loop of so many a second.
+    /// Returns how many messages of all clients have been due in an open loop of `rate` a second.
     pub(super) fn due(&self, rate: u64) -> u64 {
         u64::try_from((u128::from(self.ends_ns) * u128::from(rate)).div_ceil(1_000_000_000))
             .unwrap_or(u64::MAX)
     }
 
-    /// No more is sent.
+    /// Ends sending.
     pub(super) fn stop(&mut self, now: Instant) {
         self.sent_for = Some(now.duration_since(self.started));
     }
 
-    /// For how long there was something to reply to: until the last reply, if that came when no more was sent.
+    /// Returns the time in which the replies were received: until sending ended, or until the last
+    /// reply if that was later.
     pub(super) fn lasted(&self) -> Duration {
-        self.sent_for.unwrap_or_default().max(Duration::from_nanos(self.heard_ns))
+        self.sent_for.unwrap_or_default().max(Duration::from_nanos(self.last_received_ns))
     }
 
-    /// Tells this run's messages from those of others.
-    pub(super) fn run(&self) -> u32 {
-        self.run
+    /// Returns the number that distinguishes the messages of this run from those of others.
+    pub(super) fn run_id(&self) -> u32 {
+        self.run_id
     }
 
     #[inline]
@@ -136,66 +141,70 @@ impl Load {
         self.sent_for.is_none()
     }
 
-    /// `now` in nanoseconds from the start.
+    /// Returns `now` in nanoseconds from the start.
     #[inline]
     pub(super) fn ns(&mut self, now: Instant) -> u64 {
-        if self.read.0 != now {
-            self.read = (now, ns_in(now.duration_since(self.started)));
+        if self.clock.0 != now {
+            self.clock = (now, ns_in(now.duration_since(self.started)));
         }
-        self.read.1
+        self.clock.1
     }
 
-    /// Counts a reply that came at `now_ns`.
+    /// Counts a reply that was received at `now_ns`.
     #[inline]
-    pub(super) fn count(&mut self, reply: Reply, now_ns: u64) {
+    pub(super) fn count(&mut self, reply: ReplyKind, now_ns: u64) {
         match reply {
-            Reply::First { sent_ns, is_overtaken } => {
+            ReplyKind::First { sent_ns, is_overtaken } => {
                 self.counts.received += 1;
-                self.heard_ns = now_ns;
+                self.last_received_ns = now_ns;
                 self.counts.reordered += u64::from(is_overtaken);
                 self.latencies.record(now_ns.saturating_sub(sent_ns), 1);
             }
-            Reply::Duplicate => self.counts.duplicates += 1,
-            Reply::TooLate => self.counts.too_late += 1,
-            Reply::Unasked => self.counts.corrupt += 1,
+            ReplyKind::Duplicate => self.counts.duplicates += 1,
+            ReplyKind::Expired => self.counts.expired += 1,
+            ReplyKind::Unexpected => self.counts.corrupt += 1,
         }
     }
 
-    /// Nobody waits after `now_ns` for the replies to `count` messages, sent or due at `since_ns`. Any reply would have come
-    /// later: to leave them out would make the latencies the better the longer the server stalls. So they count with what they
-    /// have waited.
-    pub(super) fn give_up(&mut self, since_ns: u64, count: u64, now_ns: u64) {
+    /// Records `count` messages, sent or due at `since_ns`, whose replies are not awaited after
+    /// `now_ns`.
+    ///
+    /// Any reply would have come later, so leaving them out would improve the latencies the longer
+    /// the server stalls. They are recorded with the time waited so far.
+    pub(super) fn record_unanswered(&mut self, since_ns: u64, count: u64, now_ns: u64) {
         self.counts.unanswered += count;
         self.latencies.record(now_ns.saturating_sub(since_ns), count);
     }
 
-    /// The same for all from `place` on that were due in an open loop of so many a second, and that no client has come to. There
-    /// may be thousands of millions, so they count by the group, all with what the youngest of it has waited.
-    pub(super) fn give_up_from(&mut self, mut place: u64, rate: u64, now_ns: u64) {
+    /// Records all messages from `place` on that were due in an open loop of `rate` a second and
+    /// that no client has sent. There may be billions, so they are recorded in groups, each with
+    /// the time that its youngest message has waited.
+    pub(super) fn record_unsent_from(&mut self, mut place: u64, rate: u64, now_ns: u64) {
         let due = self.due(rate);
         let group = due.saturating_sub(place).div_ceil(UNSENT_GROUPS).max(1);
         while place < due {
             let count = group.min(due - place);
             place += count;
-            self.give_up(Plan::due_ns(rate, place - 1), count, now_ns);
+            self.record_unanswered(Plan::due_ns(rate, place - 1), count, now_ns);
         }
     }
 
-    /// The kernel reports an error.
-    pub(super) fn fail(&mut self, error: &io::Error) {
+    /// The kernel reported an error on a datagram socket.
+    pub(super) fn on_error(&mut self, error: &io::Error) {
         self.counts.errors += 1;
-        self.failure = Some(Failure { kind: error.kind(), heard: self.counts.heard() });
+        let replies_before = self.counts.all_replies();
+        self.last_error = Some(LastError { kind: error.kind(), replies_before });
     }
 
-    /// A client has reached the server.
-    pub(super) fn connect(&mut self) {
+    /// A client has connected.
+    pub(super) fn on_connected(&mut self) {
         self.connecting -= 1;
-        self.reached += 1;
+        self.connected += 1;
     }
 
-    /// A client has not reached the server: it was not let in, or there was no way there; or it could not even try.
-    pub(super) fn fail_to_connect(&mut self, why: ErrorKind) {
-        let has_tried = matches!(
+    /// A connect failed: the server or the network refused it, or this machine could not even try.
+    pub(super) fn on_connect_failed(&mut self, why: ErrorKind) {
+        let was_attempted = matches!(
             why,
             ErrorKind::ConnectionRefused
                 | ErrorKind::ConnectionReset
@@ -205,53 +214,57 @@ impl Load {
                 | ErrorKind::NetworkUnreachable
                 | ErrorKind::NetworkDown
         );
-        if !has_tried {
-            // Want of descriptors has no kind of its own. Who asks for one more is told.
-            let ask = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).err().unwrap_or(why.into());
-            self.obstacle.get_or_insert_with(ask);
+        if !was_attempted {
+            // EMFILE has no ErrorKind of its own. Opening one more socket returns it with its full
+            // text.
+            let probe = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).err().unwrap_or(why.into());
+            self.local_error.get_or_insert_with(probe);
         }
         self.connecting -= 1;
-        self.lose_connection(why);
+        self.on_connection_lost(why);
     }
 
-    /// A client has lost the server.
-    pub(super) fn lose_connection(&mut self, why: ErrorKind) {
+    /// A client has lost its connection.
+    pub(super) fn on_connection_lost(&mut self, why: ErrorKind) {
         self.counts.errors += 1;
         self.alive -= 1;
         if self.alive == 0 {
-            self.failure = Some(Failure { kind: why, heard: self.counts.heard() });
+            let replies_before = self.counts.all_replies();
+            self.last_error = Some(LastError { kind: why, replies_before });
         }
     }
 
-    /// Have all clients reached the server, or failed to?
-    pub(super) fn has_connected(&self) -> bool {
+    /// Returns whether every connect has succeeded or failed.
+    pub(super) fn has_finished_connecting(&self) -> bool {
         self.connecting == 0
     }
 
-    /// Nobody is left to talk to; or nothing has come, and the kernel has said that nothing will.
-    pub(super) fn is_hopeless(&self) -> bool {
+    /// Returns whether the load is pointless from here on: no connection is left, or the kernel has
+    /// reported an error and no reply has ever arrived.
+    pub(super) fn has_failed(&self) -> bool {
         self.alive == 0
-            || (self.failure.is_some() && self.counts.received == 0 && self.counts.corrupt == 0)
+            || (self.last_error.is_some() && self.counts.received == 0 && self.counts.corrupt == 0)
     }
 
-    /// Why the server has left, if it has: all connections are lost; or, over UDP, its port was closed when it was last heard of.
-    /// A reply that has come since tells that it is back, and other errors may be those of the way there.
-    pub(super) fn departure(&self) -> Option<ErrorKind> {
-        let Failure { kind, heard } = self.failure?;
-        let is_closed = kind == ErrorKind::ConnectionRefused && heard == self.counts.heard();
-        (self.alive == 0 || is_closed).then_some(kind)
+    /// Returns why the server is gone, if it is: all connections are lost or, over UDP, its port
+    /// was reported closed and no reply has arrived since. Other errors over UDP may concern the
+    /// network in between.
+    pub(super) fn server_gone(&self) -> Option<ErrorKind> {
+        let LastError { kind, replies_before } = self.last_error?;
+        let is_port_closed =
+            kind == ErrorKind::ConnectionRefused && replies_before == self.counts.all_replies();
+        (self.alive == 0 || is_port_closed).then_some(kind)
     }
 
-    /// May replies still come?
-    pub(super) fn misses_replies(&self) -> bool {
-        self.counts.received < self.counts.sent && !self.is_hopeless()
+    /// Returns whether messages are unanswered whose replies may still arrive.
+    pub(super) fn expects_replies(&self) -> bool {
+        self.counts.received < self.counts.sent && !self.has_failed()
     }
 }
 
 impl Counts {
-    /// All replies.
-    fn heard(&self) -> u64 {
-        self.received + self.duplicates + self.too_late + self.corrupt
+    fn all_replies(&self) -> u64 {
+        self.received + self.duplicates + self.expired + self.corrupt
     }
 }
 
@@ -259,11 +272,11 @@ fn ns_in(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for LastError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = self.kind;
         if kind == ErrorKind::ConnectionRefused {
-            f.write_str("nobody is there (connection refused)")
+            f.write_str("nothing listens there (connection refused)")
         } else {
             kind.fmt(f)
         }
@@ -275,43 +288,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_lost_early_does_not_stand_for_one_that_still_connects() {
+    fn early_connection_loss_does_not_count_as_a_finished_connect() {
         let mut load = Load::new(4, Duration::from_secs(1), None);
-        (0..2).for_each(|_| load.connect());
-        (0..2).for_each(|_| load.lose_connection(ErrorKind::ConnectionReset));
-        assert!(!load.has_connected(), "two of four");
-        load.fail_to_connect(ErrorKind::ConnectionRefused);
-        assert!(!load.has_connected(), "three of four");
-        load.connect();
-        assert!(load.has_connected() && !load.is_hopeless());
+        (0..2).for_each(|_| load.on_connected());
+        (0..2).for_each(|_| load.on_connection_lost(ErrorKind::ConnectionReset));
+        assert!(!load.has_finished_connecting(), "two of four");
+        load.on_connect_failed(ErrorKind::ConnectionRefused);
+        assert!(!load.has_finished_connecting(), "three of four");
+        load.on_connected();
+        assert!(load.has_finished_connecting() && !load.has_failed());
     }
 
     #[test]
-    fn who_is_not_let_in_is_told_from_who_cannot_even_try() {
+    fn refused_connect_is_no_local_error() {
         let mut load = Load::new(3, Duration::from_secs(1), None);
-        load.connect();
-        load.fail_to_connect(ErrorKind::ConnectionRefused);
-        assert!(load.obstacle.is_none(), "that is the server's choice");
-        load.fail_to_connect(ErrorKind::AddrNotAvailable);
+        load.on_connected();
+        load.on_connect_failed(ErrorKind::ConnectionRefused);
+        assert!(load.local_error.is_none(), "the server refused it");
+        load.on_connect_failed(ErrorKind::AddrNotAvailable);
         assert_eq!(
-            load.obstacle.as_ref().map(io::Error::kind),
+            load.local_error.as_ref().map(io::Error::kind),
             Some(ErrorKind::AddrNotAvailable),
-            "we have run out of ports"
+            "no ephemeral port is left"
         );
-        assert!(load.has_connected() && load.reached == 1 && !load.is_hopeless());
+        assert!(load.has_finished_connecting() && load.connected == 1 && !load.has_failed());
     }
 
     #[test]
-    fn a_server_has_left_if_nothing_is_heard_after_its_port_was_closed() {
-        let reply = Reply::First { sent_ns: 1, is_overtaken: false };
+    fn closed_port_means_server_gone_until_the_next_reply() {
+        let reply = ReplyKind::First { sent_ns: 1, is_overtaken: false };
         let mut load = Load::new(1, Duration::from_secs(1), None);
         load.count(reply, 2);
-        assert_eq!(load.departure(), None);
-        load.fail(&ErrorKind::ConnectionRefused.into());
-        assert_eq!(load.departure(), Some(ErrorKind::ConnectionRefused));
+        assert_eq!(load.server_gone(), None);
+        load.on_error(&ErrorKind::ConnectionRefused.into());
+        assert_eq!(load.server_gone(), Some(ErrorKind::ConnectionRefused));
         load.count(reply, 3);
-        assert_eq!(load.departure(), None, "it is back");
-        load.fail(&ErrorKind::HostUnreachable.into());
-        assert_eq!(load.departure(), None, "the way is lost, for now");
+        assert_eq!(load.server_gone(), None, "it replies again");
+        load.on_error(&ErrorKind::HostUnreachable.into());
+        assert_eq!(load.server_gone(), None, "the network may recover");
     }
 }

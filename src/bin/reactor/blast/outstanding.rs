@@ -1,130 +1,134 @@
-//! Which messages of one client have no reply yet, and since when.
+//! The messages of one client that have no reply yet, in a ring indexed by message number.
 //!
 //! ```text
 //!     forgotten │ remembered ................................ │ not sent yet
 //!               next - memory      oldest                     next
 //! ```
 //!
-//! A ring with a place for each of the last messages. Nothing is searched: a message's place follows from its number. Of what is
-//! forgotten no more is known than which was the last without a reply: to all after it there was one.
+//! The ring has an entry for each of the last messages. Nothing is searched: a message's index
+//! follows from its number. Of the forgotten messages, only the last one without a reply is known:
+//! every later one had a reply.
 
-/// The messages of one client that replies may come to.
+/// The messages of one client to which replies may arrive.
 pub(super) struct Outstanding {
-    /// When each was sent or due, in nanoseconds from the start but never 0; `GIVEN_UP` is added if it is not waited for any more.
-    /// 0: it has been replied to, or was never sent.
-    places: Vec<u64>,
+    /// When each message was sent or due, in nanoseconds from the start but never 0, plus
+    /// `NOT_AWAITED` if it is no longer in flight. 0: it has had its reply, or was never sent.
+    ring: Vec<u64>,
     /// The number of the next message.
     next: u64,
-    /// No message before this one is waited for.
+    /// No message before this one is in flight.
     oldest: u64,
-    under_way: u64,
-    /// The highest number that a reply has come to, and one more.
-    heard_up_to: u64,
-    /// The highest number that was forgotten without a reply, and one more.
-    missed_up_to: u64,
+    in_flight: u64,
+    /// One more than the highest number that had a reply.
+    answered_up_to: u64,
+    /// One more than the highest number that was forgotten without a reply.
+    expired_up_to: u64,
 }
 
-const GIVEN_UP: u64 = 1 << 63;
+const NOT_AWAITED: u64 = 1 << 63;
 
-/// What a reply is.
+/// What a reply turns out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reply {
-    /// The first one to a message that was sent or due at this time. Was a later one replied to before?
+pub(super) enum ReplyKind {
+    /// The first one to a message that was sent or due at `sent_ns`. Overtaken: a later message had
+    /// its reply before.
     First { sent_ns: u64, is_overtaken: bool },
     /// Not the first one.
     Duplicate,
-    /// To a message so old that it is forgotten, as is whether there was a reply before.
-    TooLate,
+    /// To a message so old that it is forgotten, as is whether it had a reply before.
+    Expired,
     /// To a message that was never sent.
-    Unasked,
+    Unexpected,
 }
 
 impl Outstanding {
-    /// Remembers the last `memory` messages, a power of two.
+    /// Makes a ring for the last `memory` messages, a power of two.
     pub(super) fn new(memory: usize) -> Outstanding {
-        assert!(memory.is_power_of_two(), "a message's place is cut from its number");
+        assert!(memory.is_power_of_two(), "an index is the low bits of a message's number");
         Outstanding {
-            places: vec![0; memory],
+            ring: vec![0; memory],
             next: 0,
             oldest: 0,
-            under_way: 0,
-            heard_up_to: 0,
-            missed_up_to: 0,
+            in_flight: 0,
+            answered_up_to: 0,
+            expired_up_to: 0,
         }
     }
 
-    /// The number of the next message.
-    pub(super) fn next(&self) -> u64 {
+    /// Returns the number of the next message.
+    pub(super) fn next_number(&self) -> u64 {
         self.next
     }
 
-    /// How many messages are waited for.
+    /// Returns how many messages are in flight: sent, and their replies still awaited.
     #[inline]
-    pub(super) fn under_way(&self) -> u64 {
-        self.under_way
+    pub(super) fn in_flight(&self) -> u64 {
+        self.in_flight
     }
 
     #[inline]
-    fn place_of(&self, number: u64) -> usize {
-        usize::try_from(number & (self.places.len() as u64 - 1))
-            .expect("it is less than the number of places")
+    fn index_of(&self, number: u64) -> usize {
+        usize::try_from(number & (self.ring.len() as u64 - 1))
+            .expect("it is less than the length of the ring")
     }
 
-    /// The next message is sent, at `now_ns` or for that time. Returns its number.
+    /// Records that the next message is sent, with its send or due time. Returns its number.
     #[inline]
-    pub(super) fn send(&mut self, now_ns: u64) -> u64 {
+    pub(super) fn record_sent(&mut self, at_ns: u64) -> u64 {
         let number = self.next;
-        let place = self.place_of(number);
-        let forgotten = self.places[place];
+        let index = self.index_of(number);
+        let forgotten = self.ring[index];
         if forgotten != 0 {
-            self.missed_up_to = number - self.places.len() as u64 + 1;
-            self.under_way -= u64::from(forgotten & GIVEN_UP == 0);
+            self.expired_up_to = number - self.ring.len() as u64 + 1;
+            self.in_flight -= u64::from(forgotten & NOT_AWAITED == 0);
         }
-        self.places[place] = now_ns.clamp(1, GIVEN_UP - 1);
+        self.ring[index] = at_ns.clamp(1, NOT_AWAITED - 1);
         self.next += 1;
-        self.under_way += 1;
+        self.in_flight += 1;
         number
     }
 
-    /// A reply to message `number` has come.
+    /// Records a reply to message `number`. Returns what it is.
     #[inline]
-    pub(super) fn settle(&mut self, number: u64) -> Reply {
+    pub(super) fn record_reply(&mut self, number: u64) -> ReplyKind {
         if number >= self.next {
-            return Reply::Unasked;
+            return ReplyKind::Unexpected;
         }
-        if self.next - number > self.places.len() as u64 {
-            // Over a stream replies come in order, so none is forgotten without one, and a memory of a single message is enough.
-            return if number < self.missed_up_to { Reply::TooLate } else { Reply::Duplicate };
+        if self.next - number > self.ring.len() as u64 {
+            // Over a stream, replies arrive in order, so no message is forgotten without one. A
+            // memory of a single message is enough there.
+            let is_expired = number < self.expired_up_to;
+            return if is_expired { ReplyKind::Expired } else { ReplyKind::Duplicate };
         }
-        let place = self.place_of(number);
-        let sent_ns = std::mem::take(&mut self.places[place]);
+        let index = self.index_of(number);
+        let sent_ns = std::mem::take(&mut self.ring[index]);
         if sent_ns == 0 {
-            return Reply::Duplicate;
+            return ReplyKind::Duplicate;
         }
-        self.under_way -= u64::from(sent_ns & GIVEN_UP == 0);
-        let is_overtaken = number < self.heard_up_to;
-        self.heard_up_to = self.heard_up_to.max(number + 1);
-        Reply::First { sent_ns: sent_ns & !GIVEN_UP, is_overtaken }
+        self.in_flight -= u64::from(sent_ns & NOT_AWAITED == 0);
+        let is_overtaken = number < self.answered_up_to;
+        self.answered_up_to = self.answered_up_to.max(number + 1);
+        ReplyKind::First { sent_ns: sent_ns & !NOT_AWAITED, is_overtaken }
     }
 
-    /// When those were sent or due that are remembered and have no reply.
+    /// Returns the send or due times of the remembered messages without a reply.
     pub(super) fn unanswered(&self) -> impl Iterator<Item = u64> {
-        self.places.iter().filter(|&&sent_ns| sent_ns != 0).map(|sent_ns| sent_ns & !GIVEN_UP)
+        self.ring.iter().filter(|&&sent_ns| sent_ns != 0).map(|sent_ns| sent_ns & !NOT_AWAITED)
     }
 
-    /// What was sent before `before_ns` is not waited for any more. The oldest is looked at first, and no further than the first
-    /// that is young enough.
-    pub(super) fn give_up(&mut self, before_ns: u64) {
-        self.oldest = self.oldest.max(self.next.saturating_sub(self.places.len() as u64));
+    /// Takes messages sent before `before_ns` out of flight. The scan begins at the oldest and ends
+    /// at the first that is young enough.
+    pub(super) fn stop_awaiting(&mut self, before_ns: u64) {
+        self.oldest = self.oldest.max(self.next.saturating_sub(self.ring.len() as u64));
         while self.oldest < self.next {
-            let place = self.place_of(self.oldest);
-            let sent_ns = self.places[place];
-            if sent_ns != 0 && sent_ns & GIVEN_UP == 0 {
+            let index = self.index_of(self.oldest);
+            let sent_ns = self.ring[index];
+            if sent_ns != 0 && sent_ns & NOT_AWAITED == 0 {
                 if sent_ns >= before_ns {
                     return;
                 }
-                self.places[place] |= GIVEN_UP;
-                self.under_way -= 1;
+                self.ring[index] |= NOT_AWAITED;
+                self.in_flight -= 1;
             }
             self.oldest += 1;
         }
@@ -135,69 +139,76 @@ impl Outstanding {
 mod tests {
     use super::*;
 
-    fn first(sent_ns: u64, is_overtaken: bool) -> Reply {
-        Reply::First { sent_ns, is_overtaken }
+    fn first(sent_ns: u64, is_overtaken: bool) -> ReplyKind {
+        ReplyKind::First { sent_ns, is_overtaken }
     }
 
     #[test]
-    fn each_reply_is_first_or_a_duplicate_or_to_nothing() {
+    fn reply_is_first_duplicate_or_unexpected() {
         let mut outstanding = Outstanding::new(8);
-        assert_eq!(outstanding.settle(0), Reply::Unasked);
-        assert_eq!([10, 20, 30].map(|now| outstanding.send(now)), [0, 1, 2]);
-        assert_eq!(outstanding.settle(1), first(20, false));
-        assert_eq!(outstanding.settle(0), first(10, true), "a later one came before");
+        assert_eq!(outstanding.record_reply(0), ReplyKind::Unexpected);
+        assert_eq!([10, 20, 30].map(|now| outstanding.record_sent(now)), [0, 1, 2]);
+        assert_eq!(outstanding.record_reply(1), first(20, false));
         assert_eq!(
-            [0, 1, 3].map(|number| outstanding.settle(number)),
-            [Reply::Duplicate, Reply::Duplicate, Reply::Unasked]
+            outstanding.record_reply(0),
+            first(10, true),
+            "a later one had its reply before"
         );
-        assert_eq!(outstanding.under_way(), 1);
-        assert_eq!(outstanding.settle(2), first(30, false));
-        assert_eq!(outstanding.under_way(), 0);
+        assert_eq!(
+            [0, 1, 3].map(|number| outstanding.record_reply(number)),
+            [ReplyKind::Duplicate, ReplyKind::Duplicate, ReplyKind::Unexpected]
+        );
+        assert_eq!(outstanding.in_flight(), 1);
+        assert_eq!(outstanding.record_reply(2), first(30, false));
+        assert_eq!(outstanding.in_flight(), 0);
     }
 
     #[test]
-    fn who_is_given_up_makes_room_and_may_still_reply() {
+    fn message_not_awaited_leaves_flight_and_may_still_get_its_reply() {
         let mut outstanding = Outstanding::new(8);
-        (1..=6).for_each(|number| assert_eq!(outstanding.send(number * 10), number - 1));
-        outstanding.settle(1);
-        outstanding.give_up(40);
-        assert_eq!(outstanding.under_way(), 3, "40, 50 and 60");
-        assert_eq!(outstanding.settle(2), first(30, false));
-        assert_eq!(outstanding.under_way(), 3, "it had been given up");
-        assert_eq!(outstanding.settle(2), Reply::Duplicate);
-        outstanding.give_up(1000);
-        assert_eq!(outstanding.under_way(), 0);
-        assert!(outstanding.unanswered().eq([10, 40, 50, 60]), "though some are not waited for");
+        (1..=6).for_each(|number| assert_eq!(outstanding.record_sent(number * 10), number - 1));
+        outstanding.record_reply(1);
+        outstanding.stop_awaiting(40);
+        assert_eq!(outstanding.in_flight(), 3, "40, 50 and 60");
+        assert_eq!(outstanding.record_reply(2), first(30, false));
+        assert_eq!(outstanding.in_flight(), 3, "it was not in flight any more");
+        assert_eq!(outstanding.record_reply(2), ReplyKind::Duplicate);
+        outstanding.stop_awaiting(1000);
+        assert_eq!(outstanding.in_flight(), 0);
+        assert!(outstanding.unanswered().eq([10, 40, 50, 60]), "though none is awaited");
     }
 
     #[test]
-    fn what_is_older_than_the_memory_is_too_late_and_not_under_way() {
+    fn forgotten_unanswered_message_is_expired_and_not_in_flight() {
         let mut outstanding = Outstanding::new(4);
-        (0..10).for_each(|number| assert_eq!(outstanding.send(0), number));
-        assert_eq!(outstanding.under_way(), 4);
+        (0..10).for_each(|number| assert_eq!(outstanding.record_sent(0), number));
+        assert_eq!(outstanding.in_flight(), 4);
         assert_eq!(
-            [5, 6].map(|number| outstanding.settle(number)),
-            [Reply::TooLate, first(1, false)]
+            [5, 6].map(|number| outstanding.record_reply(number)),
+            [ReplyKind::Expired, first(1, false)]
         );
-        outstanding.give_up(2);
-        assert_eq!(outstanding.under_way(), 0);
+        outstanding.stop_awaiting(2);
+        assert_eq!(outstanding.in_flight(), 0);
     }
 
     #[test]
-    fn what_is_older_than_the_memory_is_a_duplicate_where_all_from_then_on_had_a_reply() {
+    fn reply_to_forgotten_message_is_duplicate_if_all_since_were_answered() {
         let mut outstanding = Outstanding::new(1);
         for number in 0..10 {
-            assert_eq!(outstanding.send(1), number);
+            assert_eq!(outstanding.record_sent(1), number);
             if number != 4 {
-                assert_eq!(outstanding.settle(number), first(1, false));
+                assert_eq!(outstanding.record_reply(number), first(1, false));
             }
         }
         assert_eq!(
-            [3, 4].map(|number| outstanding.settle(number)),
-            [Reply::TooLate; 2],
+            [3, 4].map(|number| outstanding.record_reply(number)),
+            [ReplyKind::Expired; 2],
             "either may be the first"
         );
-        assert_eq!([5, 8, 9].map(|number| outstanding.settle(number)), [Reply::Duplicate; 3]);
-        assert_eq!(outstanding.settle(10), Reply::Unasked);
+        assert_eq!(
+            [5, 8, 9].map(|number| outstanding.record_reply(number)),
+            [ReplyKind::Duplicate; 3]
+        );
+        assert_eq!(outstanding.record_reply(10), ReplyKind::Unexpected);
     }
 }

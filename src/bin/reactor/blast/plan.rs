@@ -1,4 +1,4 @@
-//! What load is offered to whom: the command line, made sense of.
+//! The plan of a load: the arguments of `reactor blast`, checked together, with defaults.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,23 +8,23 @@ use mio_reactor::limits::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6, HIGH_WATERM
 use mio_reactor::{Batching, Limits};
 
 use super::limits::{
-    INTERVALS_MAX, MEMORY_MESSAGES_MAX, MEMORY_MESSAGES_MIN, MEMORY_SECONDS, MEMORY_WINDOWS,
-    SILENCE_MS, TCP_CONNECTIONS, TCP_WINDOW, UDP_SOCKETS, UDP_WINDOW,
+    EXTRA_IDLE_MS, INTERVALS_MAX, MEMORY_MESSAGES_MAX, MEMORY_MESSAGES_MIN, MEMORY_SECONDS,
+    MEMORY_WINDOWS, TCP_CONNECTIONS, TCP_WINDOW, UDP_SOCKETS, UDP_WINDOW,
 };
-use super::message::HEAD_BYTES;
-use crate::cli::{Batch, Blast, Transport};
+use super::payload::HEAD_BYTES;
+use crate::cli::{BatchMode, BlastArgs, Scheme};
 
-/// The load, and the server that it is offered to.
+/// What load is offered, and to which server.
 pub(crate) struct Plan {
-    pub(super) transport: Transport,
+    pub(super) scheme: Scheme,
     pub(super) address: SocketAddr,
     /// How many clients there are, each with a socket of its own.
     pub(super) clients: u32,
-    /// What a message has, in bytes.
+    /// Size of a message, in bytes.
     pub(super) size: usize,
     pub(super) pace: Pace,
     pub(super) duration: Duration,
-    /// What the server puts before each reply.
+    /// The prefix that the server puts before each reply.
     pub(super) prefix: Vec<u8>,
     pub(super) batching: Batching,
 }
@@ -32,110 +32,116 @@ pub(crate) struct Plan {
 /// When messages are sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Pace {
-    /// A closed loop: so many of each client are under way.
+    /// A closed loop: each client keeps this many in flight.
     Window(u64),
-    /// An open loop: so many a second, of all clients together.
+    /// An open loop: this many a second, from all clients together.
     Rate(u64),
 }
 
 impl Plan {
+    /// Checks which arguments go together, and fills in defaults.
+    ///
     /// # Errors
     ///
-    /// A line that says which options do not go together.
-    pub(crate) fn new(options: &Blast) -> Result<Plan, String> {
-        let transport = options.target.transport;
-        let of_udp = [
-            (options.sockets.is_some(), "--sockets"),
-            (!options.prefix.is_empty(), "--prefix"),
-            (options.batch.is_some(), "--batch"),
+    /// One line that names the arguments and the bound.
+    pub(crate) fn new(arguments: &BlastArgs) -> Result<Plan, String> {
+        let scheme = arguments.target.scheme;
+        let udp_only = [
+            (arguments.sockets.is_some(), "--sockets"),
+            (!arguments.prefix.is_empty(), "--prefix"),
+            (arguments.batch.is_some(), "--batch"),
         ];
-        let (clients, size_max, window) = match transport {
-            Transport::Udp => {
-                if options.connections.is_some() {
-                    return Err("--connections is for tcp://; udp:// has --sockets".to_string());
+        let (clients, size_max, window) = match scheme {
+            Scheme::Udp => {
+                if arguments.connections.is_some() {
+                    return Err(
+                        "--connections is for tcp:// only; use --sockets for udp://".to_string()
+                    );
                 }
-                let size_max = if options.target.address.is_ipv4() {
+                let size_max = if arguments.target.address.is_ipv4() {
                     DATAGRAM_BYTES_MAX
                 } else {
                     DATAGRAM_BYTES_MAX_V6
                 };
-                (options.sockets.unwrap_or(UDP_SOCKETS), size_max, UDP_WINDOW)
+                (arguments.sockets.unwrap_or(UDP_SOCKETS), size_max, UDP_WINDOW)
             }
-            Transport::Tcp => {
-                if let Some((_, name)) = of_udp.iter().find(|(is_given, _)| *is_given) {
-                    return Err(format!("{name} is for udp://, where replies are datagrams"));
+            Scheme::Tcp => {
+                if let Some((_, name)) = udp_only.iter().find(|(is_given, _)| *is_given) {
+                    return Err(format!("{name} is for udp:// only"));
                 }
-                (options.connections.unwrap_or(TCP_CONNECTIONS), HIGH_WATERMARK_BYTES, TCP_WINDOW)
+                (arguments.connections.unwrap_or(TCP_CONNECTIONS), HIGH_WATERMARK_BYTES, TCP_WINDOW)
             }
         };
-        if !(HEAD_BYTES..=size_max).contains(&options.size) {
+        if !(HEAD_BYTES..=size_max).contains(&arguments.size) {
             return Err(format!(
-                "--size is {HEAD_BYTES} to {size_max} bytes for {}://",
-                transport.name()
+                "--size must be {HEAD_BYTES} to {size_max} bytes for {}://",
+                scheme.name()
             ));
         }
-        if options.prefix.len() > size_max - options.size {
+        if arguments.prefix.len() > size_max - arguments.size {
             return Err(format!(
-                "--prefix and --size are at most {size_max} bytes together, for both are in each reply"
+                "--prefix and --size together must be at most {size_max} bytes, the size of a reply"
             ));
         }
-        let pace = match options.rate {
+        let pace = match arguments.rate {
             Some(rate) => Pace::Rate(rate),
-            None => Pace::Window(options.window.unwrap_or(window)),
+            None => Pace::Window(arguments.window.unwrap_or(window)),
         };
-        if let (Transport::Tcp, Pace::Window(window)) = (transport, pace)
-            && window.saturating_mul(options.size as u64) > HIGH_WATERMARK_BYTES as u64
+        if let (Scheme::Tcp, Pace::Window(window)) = (scheme, pace)
+            && window.saturating_mul(arguments.size as u64) > HIGH_WATERMARK_BYTES as u64
         {
             return Err(format!(
-                "--window times --size is at most {HIGH_WATERMARK_BYTES} bytes for tcp://"
+                "--window times --size must be at most {HIGH_WATERMARK_BYTES} bytes for tcp://"
             ));
         }
         Ok(Plan {
-            transport,
-            address: options.target.address,
+            scheme,
+            address: arguments.target.address,
             clients,
-            size: options.size,
+            size: arguments.size,
             pace,
-            duration: options.duration,
-            prefix: options.prefix.clone().into_bytes(),
-            batching: match options.batch {
-                Some(Batch::Plain) => Batching::Plain,
-                Some(Batch::Mmsg) => Batching::Mmsg,
-                Some(Batch::Gso) | None => Batching::Gso,
+            duration: arguments.duration,
+            prefix: arguments.prefix.clone().into_bytes(),
+            batching: match arguments.batch {
+                Some(BatchMode::Plain) => Batching::Plain,
+                Some(BatchMode::Mmsg) => Batching::Mmsg,
+                Some(BatchMode::Gso) | None => Batching::Gso,
             },
         })
     }
 
-    /// The most messages that are under way on one connection over TCP. Together they are no more than the mark above which its peer
-    /// is not read.
-    pub(super) fn under_way_max(&self) -> u64 {
+    /// Returns the most messages in flight on one connection over TCP. Together they do not exceed
+    /// the high watermark, above which the reactor stops reading from the peer.
+    pub(super) fn in_flight_max(&self) -> u64 {
         match self.pace {
             Pace::Window(window) => window,
             Pace::Rate(_) => (HIGH_WATERMARK_BYTES / self.size) as u64,
         }
     }
 
-    /// How many of the last messages of one client are remembered.
+    /// Returns how many of the last messages of one client are remembered, a power of two.
     pub(super) fn memory(&self) -> usize {
-        let messages = match (self.transport, self.pace) {
-            // On a stream none overtakes another and none is given up, so more than are under way at one time need no memory. There
-            // may be a hundred thousand of them.
-            (Transport::Tcp, _) => self.under_way_max(),
-            (Transport::Udp, Pace::Window(window)) => {
+        let messages = match (self.scheme, self.pace) {
+            // On a stream, no message overtakes another and all stay in flight until their reply.
+            // So no more than those in flight need memory, which matters: there may be a hundred
+            // thousand connections.
+            (Scheme::Tcp, _) => self.in_flight_max(),
+            (Scheme::Udp, Pace::Window(window)) => {
                 window.saturating_mul(MEMORY_WINDOWS).max(MEMORY_MESSAGES_MIN)
             }
-            (Transport::Udp, Pace::Rate(rate)) => (rate.saturating_mul(MEMORY_SECONDS)
+            (Scheme::Udp, Pace::Rate(rate)) => (rate.saturating_mul(MEMORY_SECONDS)
                 / u64::from(self.clients))
             .max(MEMORY_MESSAGES_MIN),
         };
         let bounded = messages.min(MEMORY_MESSAGES_MAX).next_power_of_two();
-        usize::try_from(bounded).expect("it has just been bounded")
+        usize::try_from(bounded).expect("it is bounded by MEMORY_MESSAGES_MAX")
     }
 
-    /// Those of the reactor: nobody is ended for being silent while the load lasts.
+    /// Returns the limits of the reactor: no timeout closes a connection while the load lasts.
     pub(super) fn limits(&self) -> Limits {
-        let ms =
-            u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX).saturating_add(SILENCE_MS);
+        let ms = u64::try_from(self.duration.as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(EXTRA_IDLE_MS);
         Limits {
             connections_max: usize::try_from(self.clients).unwrap_or(usize::MAX),
             first_byte_timeout_ms: ms,
@@ -145,17 +151,18 @@ impl Plan {
         }
     }
 
-    /// From one histogram in the log to the next.
+    /// Returns the length of an interval in the log of latencies.
     pub(super) fn interval(&self) -> Duration {
         (self.duration / INTERVALS_MAX).max(Duration::from_secs(1))
     }
 
-    /// The place of message `number` of client `client` among those of all in an open loop: the clients take turns.
+    /// Returns the place of a client's message among those of all clients in an open loop, where
+    /// the clients send in rotation.
     pub(super) fn place(&self, client: u32, number: u64) -> u64 {
         number * u64::from(self.clients) + u64::from(client)
     }
 
-    /// The moment at which the message at `place` is due in an open loop, in nanoseconds from the start.
+    /// Returns when the message at `place` is due in an open loop, in nanoseconds from the start.
     pub(super) fn due_ns(rate: u64, place: u64) -> u64 {
         u64::try_from(u128::from(place) * 1_000_000_000 / u128::from(rate)).unwrap_or(u64::MAX)
     }
@@ -163,7 +170,7 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.transport.name(), self.address)
+        write!(f, "{}://{}", self.scheme.name(), self.address)
     }
 }
 
@@ -171,11 +178,11 @@ impl fmt::Display for Plan {
 mod tests {
     use super::*;
 
-    fn memory(transport: Transport, clients: u32, size: usize, pace: Pace) -> usize {
+    fn memory(scheme: Scheme, clients: u32, size: usize, pace: Pace) -> usize {
         let address = SocketAddr::from(([127, 0, 0, 1], 2000));
         let duration = Duration::from_secs(1);
         Plan {
-            transport,
+            scheme,
             address,
             clients,
             size,
@@ -188,17 +195,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_never_less_than_what_is_under_way_nor_much_more_on_a_stream() {
-        assert_eq!(memory(Transport::Tcp, 100_000, 64, Pace::Window(1)), 1);
-        assert_eq!(memory(Transport::Tcp, 1, 16, Pace::Window(1000)), 1024);
-        assert_eq!(memory(Transport::Tcp, 1, 1000, Pace::Rate(1_000_000)), 128, "65 under way");
-        assert_eq!(memory(Transport::Udp, 1, 64, Pace::Window(1)), 4096);
-        assert_eq!(memory(Transport::Udp, 1, 64, Pace::Window(65_536)), 1024 * 1024);
-        assert_eq!(
-            memory(Transport::Udp, 2, 64, Pace::Rate(20_000)),
-            32_768,
-            "two seconds of each"
-        );
-        assert_eq!(memory(Transport::Udp, 1, 64, Pace::Rate(u64::MAX)), 1024 * 1024);
+    fn memory_covers_the_messages_in_flight_and_little_more_over_tcp() {
+        assert_eq!(memory(Scheme::Tcp, 100_000, 64, Pace::Window(1)), 1);
+        assert_eq!(memory(Scheme::Tcp, 1, 16, Pace::Window(1000)), 1024);
+        assert_eq!(memory(Scheme::Tcp, 1, 1000, Pace::Rate(1_000_000)), 128, "65 in flight");
+        assert_eq!(memory(Scheme::Udp, 1, 64, Pace::Window(1)), 4096);
+        assert_eq!(memory(Scheme::Udp, 1, 64, Pace::Window(65_536)), 1024 * 1024);
+        assert_eq!(memory(Scheme::Udp, 2, 64, Pace::Rate(20_000)), 32_768, "two seconds of each");
+        assert_eq!(memory(Scheme::Udp, 1, 64, Pace::Rate(u64::MAX)), 1024 * 1024);
     }
 }

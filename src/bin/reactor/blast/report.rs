@@ -1,4 +1,4 @@
-//! What is told at the end: a table for people, JSON for programs.
+//! The report at the end: a table for people, or JSON for programs.
 
 use std::fmt;
 
@@ -8,40 +8,42 @@ use serde::Serialize;
 
 use super::load::Load;
 use super::plan::{Pace, Plan};
-use crate::cli::Transport;
+use crate::cli::Scheme;
 
-/// All figures. The names are those of the JSON.
+/// All figures. The field names are the keys of the JSON, unless `serde` renames one.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     target: String,
     clients: u32,
-    /// How many of them the server has let in, over TCP.
+    /// How many of them have connected, over TCP.
     #[serde(skip_serializing_if = "Option::is_none")]
     connected: Option<u32>,
     size_bytes: usize,
-    /// In a closed loop.
+    /// Messages in flight per client, in a closed loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     window: Option<u64>,
-    /// In an open loop.
+    /// Messages a second, in an open loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate: Option<u64>,
-    /// Over UDP.
+    /// How datagrams cross to the kernel, over UDP.
     #[serde(skip_serializing_if = "Option::is_none")]
     batch: Option<&'static str>,
-    /// For how long messages were sent.
+    /// How long messages were sent.
     seconds: f64,
     pub(super) sent: u64,
     pub(super) received: u64,
     lost: u64,
-    /// The share of what was sent.
+    /// `lost` as a share of `sent`.
     loss: f64,
     duplicates: u64,
     reordered: u64,
-    too_late: u64,
+    /// Replies to messages that were no longer remembered.
+    #[serde(rename = "too_late")]
+    expired: u64,
     pub(super) corrupt: u64,
-    /// Messages that were due, and that we did not come to send or the kernel did not take.
+    /// Messages that were due but not sent in time, or not accepted by the kernel.
     unsent: u64,
-    /// Messages among the latencies that have no reply, with the time that they have waited.
+    /// Messages without a reply that are recorded in the latencies, with the time waited so far.
     unanswered: u64,
     errors: u64,
     sent_per_second: f64,
@@ -50,7 +52,7 @@ pub(super) struct Report {
     latency_us: Latency,
 }
 
-/// In microseconds.
+/// The latencies in microseconds.
 #[derive(Debug, Serialize)]
 struct Latency {
     min: f64,
@@ -72,16 +74,17 @@ impl Report {
         let seconds = load.sent_for.unwrap_or_default().as_secs_f64();
         let per_second =
             |count: u64, seconds: f64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
-        // What comes when no more is sent has taken longer: it may not count as if it had come in time.
+        // Replies that arrive after sending has ended took longer. Dividing by the sending time
+        // alone would overstate the rate.
         let received_per_second = per_second(counts.received, load.lasted().as_secs_f64());
         Report {
             target: plan.to_string(),
             clients: plan.clients,
-            connected: (plan.transport == Transport::Tcp).then_some(load.reached),
+            connected: (plan.scheme == Scheme::Tcp).then_some(load.connected),
             size_bytes: plan.size,
             window: if let Pace::Window(window) = plan.pace { Some(window) } else { None },
             rate: if let Pace::Rate(rate) = plan.pace { Some(rate) } else { None },
-            batch: (plan.transport == Transport::Udp).then_some(match plan.batching {
+            batch: (plan.scheme == Scheme::Udp).then_some(match plan.batching {
                 Batching::Plain => "plain",
                 Batching::Mmsg => "mmsg",
                 Batching::Gso => "gso",
@@ -93,7 +96,7 @@ impl Report {
             loss: if sent > 0 { lost as f64 / sent as f64 } else { 0.0 },
             duplicates: counts.duplicates,
             reordered: counts.reordered,
-            too_late: counts.too_late,
+            expired: counts.expired,
             corrupt: counts.corrupt,
             unsent: counts.unsent,
             unanswered: counts.unanswered,
@@ -105,10 +108,10 @@ impl Report {
         }
     }
 
-    /// One line.
+    /// Returns one line of JSON.
     pub(super) fn to_json(&self) -> String {
         let mut line =
-            serde_json::to_string(self).expect("all names are strings, and all figures numbers");
+            serde_json::to_string(self).expect("all keys are strings, and all figures numbers");
         line.push('\n');
         line
     }
@@ -138,17 +141,20 @@ impl fmt::Display for Report {
             writeln!(f, "{}", line.trim_end())
         };
         let pace = match (self.window, self.rate) {
-            (Some(window), _) => format!("{} under way on each", grouped(window as f64)),
+            (Some(window), _) => format!("{} in flight on each", grouped(window as f64)),
             (None, rate) => format!("{} a second", grouped(rate.unwrap_or_default() as f64)),
         };
         let batch = self.batch.map(|batch| format!(", {batch}")).unwrap_or_default();
         let kind = if self.batch.is_some() { "socket" } else { "connection" };
-        let share = match self.connected {
+        let connected = match self.connected {
             Some(count) if count < self.clients => format!("{count} of "),
             Some(_) | None => String::new(),
         };
-        let clients =
-            format!("{share}{} {kind}{}", self.clients, if self.clients == 1 { "" } else { "s" });
+        let clients = format!(
+            "{connected}{} {kind}{}",
+            self.clients,
+            if self.clients == 1 { "" } else { "s" }
+        );
         writeln!(
             f,
             "{}: {} bytes, {clients}, {pace}{batch}, for {:.1} s\n",
@@ -167,14 +173,14 @@ impl fmt::Display for Report {
         row(f, "lost", self.lost as f64, &format!("{:>15.4} %", self.loss * 100.0))?;
         row(f, "duplicates", self.duplicates as f64, "")?;
         row(f, "reordered", self.reordered as f64, "")?;
-        row(f, "too late", self.too_late as f64, "")?;
+        row(f, "expired", self.expired as f64, "")?;
         row(f, "corrupt", self.corrupt as f64, "")?;
         row(f, "unsent", self.unsent as f64, "")?;
         row(f, "errors", self.errors as f64, "")?;
         let since = if self.rate.is_some() { "from the due time" } else { "from the send" };
         let unanswered = match self.unanswered {
             0 => String::new(),
-            count => format!(" ({} without a reply: the time waited)", grouped(count as f64)),
+            count => format!(" ({} without a reply: time waited so far)", grouped(count as f64)),
         };
         writeln!(f, "\n  latency in µs, {since}{unanswered}")?;
         let latency = &self.latency_us;
@@ -199,7 +205,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// A whole number with its digits in groups of three: `1,234,567`.
+/// Returns a whole number with its digits in groups of three: `1,234,567`.
 pub(super) fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut grouped = String::new();
@@ -220,10 +226,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_was_not_let_in_is_not_among_those_that_the_table_tells_of() {
+    fn table_shows_how_many_clients_connected() {
         let duration = Duration::from_secs(1);
         let plan = Plan {
-            transport: Transport::Tcp,
+            scheme: Scheme::Tcp,
             address: SocketAddr::from(([127, 0, 0, 1], 2000)),
             clients: 3,
             size: 64,
@@ -233,8 +239,8 @@ mod tests {
             batching: Batching::Gso,
         };
         let mut load = Load::new(3, duration, None);
-        (0..2).for_each(|_| load.connect());
-        load.fail_to_connect(std::io::ErrorKind::TimedOut);
+        (0..2).for_each(|_| load.on_connected());
+        load.on_connect_failed(std::io::ErrorKind::TimedOut);
         let report = Report::new(&plan, &mut load);
         assert!(
             report.to_string().starts_with("tcp://127.0.0.1:2000: 64 bytes, 2 of 3 connections, "),
@@ -244,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_stand_in_groups_of_three() {
+    fn digits_are_grouped_by_three() {
         let expected = [(0.0, "0"), (999.0, "999"), (1000.0, "1,000"), (1_234_567.4, "1,234,567")];
         expected.iter().for_each(|&(number, text)| assert_eq!(grouped(number), text));
     }

@@ -1,7 +1,8 @@
-//! A client over TCP: one connection to the server.
+//! A load client over TCP: one connection to the server.
 //!
-//! What is under way on a connection is no more than the mark above which its peer is not read: so the two cannot both wait for the
-//! other to read. What is owed beyond that waits here, and is late.
+//! Invariant: the messages in flight on a connection do not exceed the high watermark, above which
+//! a reactor stops reading from its peer. So client and server never both stop reading and wait for
+//! the other. Messages beyond that are owed: they wait here, and are sent late.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
@@ -12,58 +13,55 @@ use mio_reactor::{Advance, CloseReason, ConnectionId, Context, Next, Protocol, R
 
 use super::limits::BURST;
 use super::load::Load;
-use super::message::Messages;
 use super::outstanding::Outstanding;
+use super::payload::Payloads;
 use super::plan::{Pace, Plan};
 
-/// The connections of all clients, from outside.
-pub(super) struct Clients {
+/// All clients, as the load generator sees them from outside the reactor.
+pub(super) struct TcpClients {
     plan: Rc<Plan>,
     load: Rc<RefCell<Load>>,
-    all: Vec<(ConnectionId, Rc<RefCell<Conversation>>)>,
+    all: Vec<(ConnectionId, Rc<RefCell<LoadConnection>>)>,
     /// How many messages of an open loop have been due, of all clients together.
     due: u64,
 }
 
-impl Clients {
-    /// Begins all connections.
+impl TcpClients {
+    /// Starts all connects.
     pub(super) fn connect(
         reactor: &mut Reactor,
         plan: &Rc<Plan>,
         load: &Rc<RefCell<Load>>,
-    ) -> Clients {
+    ) -> TcpClients {
         let all = (0..plan.clients).map(|number| {
-            let conversation = Rc::new(RefCell::new(Conversation::new(number, plan, load)));
-            let client = Client { conversation: conversation.clone(), load: load.clone() };
-            (reactor.connect(plan.address, client), conversation)
+            let connection = Rc::new(RefCell::new(LoadConnection::new(number, plan, load)));
+            let client = TcpClient { connection: connection.clone(), load: load.clone() };
+            (reactor.connect(plan.address, client), connection)
         });
-        Clients { all: all.collect(), plan: plan.clone(), load: load.clone(), due: 0 }
+        TcpClients { all: all.collect(), plan: plan.clone(), load: load.clone(), due: 0 }
     }
 
-    /// Fails if this machine has kept some from trying: the load that was asked for cannot be offered then. How many a server lets
-    /// in is its own affair.
-    pub(super) fn all_have_tried(&self) -> io::Result<()> {
+    /// Fails if this machine could not open all connections: then the requested load cannot be
+    /// offered. How many connections the server accepts is no error of ours.
+    pub(super) fn check_connected(&self) -> io::Result<()> {
         let load = self.load.borrow();
-        match &load.obstacle {
+        match &load.local_error {
             None => Ok(()),
-            Some(why) => {
-                let made = load.reached;
-                Err(io::Error::other(format!(
-                    "only {made} of {} connections could be made: {why}",
-                    self.plan.clients
-                )))
-            }
+            Some(why) => Err(io::Error::other(format!(
+                "only {} of {} connections opened: {why}",
+                load.connected, self.plan.clients
+            ))),
         }
     }
 
-    /// The load begins: in a closed loop, all that shall be under way is sent.
+    /// Begins the load. In a closed loop, sends a whole window on each connection.
     pub(super) fn start(&self, reactor: &mut Reactor) {
         let Pace::Window(window) = self.plan.pace else { return };
-        for (id, conversation) in &self.all {
-            let mut conversation = conversation.borrow_mut();
-            conversation.owed = window;
-            conversation.say(&mut self.load.borrow_mut(), 0, |message| {
-                reactor.send_to(*id, message); // who has gone says so itself
+        for (id, connection) in &self.all {
+            let mut connection = connection.borrow_mut();
+            connection.owed = window;
+            connection.send_owed(&mut self.load.borrow_mut(), 0, |message| {
+                reactor.send_to(*id, message); // a lost connection is counted in `closed`
             });
         }
     }
@@ -74,141 +72,143 @@ impl Clients {
         let now_ns = self.load.borrow_mut().ns(now);
         let count = u64::from(self.plan.clients);
         for _ in 0..BURST {
-            let place =
+            let index =
                 usize::try_from(self.due % count).expect("it is less than the number of clients");
-            let (id, conversation) = &self.all[place];
-            let mut conversation = conversation.borrow_mut();
+            let (id, connection) = &self.all[index];
+            let mut connection = connection.borrow_mut();
             let load = &mut self.load.borrow_mut();
             if !load.is_due(Plan::due_ns(rate, self.due), now_ns) {
                 return;
             }
             self.due += 1;
-            conversation.owed += 1;
-            conversation.say(load, now_ns, |message| {
+            connection.owed += 1;
+            connection.send_owed(load, now_ns, |message| {
                 reactor.send_to(*id, message);
             });
         }
     }
 
-    /// Nobody waits any more. Returns the place of the first message that no client has come to.
-    pub(super) fn give_up(&self, load: &mut Load, now_ns: u64) -> u64 {
-        for (_, conversation) in &self.all {
-            let conversation = conversation.borrow();
-            if conversation.stage != Stage::Over {
-                conversation.give_up(load, now_ns); // who is over has done so
+    /// Records what has no reply at the end. Returns the place of the first message that no client
+    /// has reached.
+    pub(super) fn record_unanswered(&self, load: &mut Load, now_ns: u64) -> u64 {
+        for (_, connection) in &self.all {
+            let connection = connection.borrow();
+            if connection.stage != ConnectionStage::Closed {
+                connection.record_unanswered(load, now_ns); // a closed one has done so in `closed`
             }
         }
         self.due
     }
 }
 
-/// What is said on one connection.
-struct Conversation {
+/// The state of one connection, shared by its protocol and [`TcpClients`].
+struct LoadConnection {
     number: u32,
     plan: Rc<Plan>,
-    messages: Messages,
+    payloads: Payloads,
     outstanding: Outstanding,
     /// Messages that are due and have not been sent.
     owed: u64,
-    /// The number of the message that the next reply belongs to.
+    /// The number of the message to which the next reply belongs.
     expected: u64,
-    stage: Stage,
+    stage: ConnectionStage,
 }
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// The server has not been reached yet.
+enum ConnectionStage {
+    /// The connect has not finished.
     Connecting,
     /// Messages and replies pass.
     Open,
-    /// The server could not be reached, or is lost. Nothing is sent any more.
-    Over,
+    /// The connect failed, or the connection has ended. Nothing is sent any more.
+    Closed,
 }
 
-impl Conversation {
-    fn new(number: u32, plan: &Rc<Plan>, load: &Rc<RefCell<Load>>) -> Conversation {
-        Conversation {
+impl LoadConnection {
+    fn new(number: u32, plan: &Rc<Plan>, load: &Rc<RefCell<Load>>) -> LoadConnection {
+        LoadConnection {
             number,
             plan: plan.clone(),
-            messages: Messages::new(load.borrow().run(), number, plan.size),
+            payloads: Payloads::new(load.borrow().run_id(), number, plan.size),
             outstanding: Outstanding::new(plan.memory()),
             owed: 0,
             expected: 0,
-            stage: Stage::Connecting,
+            stage: ConnectionStage::Connecting,
         }
     }
 
-    /// Sends what is owed, as far as there is room.
-    fn say(&mut self, load: &mut Load, now_ns: u64, mut send: impl FnMut(&[u8])) {
-        let under_way_max = self.plan.under_way_max();
+    /// Sends owed messages, as many as may be in flight.
+    fn send_owed(&mut self, load: &mut Load, now_ns: u64, mut send: impl FnMut(&[u8])) {
+        let in_flight_max = self.plan.in_flight_max();
         while self.owed > 0
-            && self.outstanding.under_way() < under_way_max
+            && self.outstanding.in_flight() < in_flight_max
             && load.is_sending()
-            && self.stage == Stage::Open
+            && self.stage == ConnectionStage::Open
         {
             let at_ns = match self.plan.pace {
                 Pace::Window(_) => now_ns,
-                Pace::Rate(rate) => self.due_ns(rate, self.outstanding.next()),
+                Pace::Rate(rate) => self.due_ns(rate, self.outstanding.next_number()),
             };
-            send(self.messages.compose(self.outstanding.send(at_ns)));
+            send(self.payloads.compose(self.outstanding.record_sent(at_ns)));
             load.counts.sent += 1;
             self.owed -= 1;
         }
     }
 
-    /// Nobody waits on this connection any more. On a stream nothing is lost, only late: so all that has no reply counts, sent or
-    /// still owed.
-    fn give_up(&self, load: &mut Load, now_ns: u64) {
-        self.outstanding.unanswered().for_each(|sent_ns| load.give_up(sent_ns, 1, now_ns));
+    /// Records all messages without a reply, whether sent or still owed. On a stream nothing is
+    /// lost, only late.
+    fn record_unanswered(&self, load: &mut Load, now_ns: u64) {
+        self.outstanding
+            .unanswered()
+            .for_each(|sent_ns| load.record_unanswered(sent_ns, 1, now_ns));
         if let Pace::Rate(rate) = self.plan.pace {
-            let next = self.outstanding.next();
+            let next = self.outstanding.next_number();
             (next..next + self.owed)
-                .for_each(|number| load.give_up(self.due_ns(rate, number), 1, now_ns));
+                .for_each(|number| load.record_unanswered(self.due_ns(rate, number), 1, now_ns));
         }
     }
 
-    /// The moment at which message `number` is due.
+    /// Returns when message `number` is due, in nanoseconds from the start.
     fn due_ns(&self, rate: u64, number: u64) -> u64 {
         Plan::due_ns(rate, self.plan.place(self.number, number))
     }
 }
 
-struct Client {
-    conversation: Rc<RefCell<Conversation>>,
+struct TcpClient {
+    connection: Rc<RefCell<LoadConnection>>,
     load: Rc<RefCell<Load>>,
 }
 
-impl Protocol for Client {
+impl Protocol for TcpClient {
     fn opened(&mut self, _: &mut Context<'_>) -> Next {
-        self.conversation.borrow_mut().stage = Stage::Open;
-        self.load.borrow_mut().connect();
+        self.connection.borrow_mut().stage = ConnectionStage::Open;
+        self.load.borrow_mut().on_connected();
         Next::Continue
     }
 
     fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
-        let (conversation, load) =
-            (&mut *self.conversation.borrow_mut(), &mut *self.load.borrow_mut());
-        let size = conversation.plan.size;
+        let (connection, load) = (&mut *self.connection.borrow_mut(), &mut *self.load.borrow_mut());
+        let size = connection.plan.size;
         if input.len() < size {
             return Advance::need_more();
         }
         let now_ns = load.ns(Instant::now());
         let replies = input.chunks_exact(size);
         for reply in replies {
-            let Some(number) = conversation.messages.number_of(reply) else {
-                // Where the next reply begins cannot be known any more.
+            let Some(number) = connection.payloads.number_of(reply) else {
+                // From here on it is unknown where the next reply begins.
                 load.counts.corrupt += 1;
                 return Advance::consumed(input.len()).then(Next::Abort);
             };
-            load.count(conversation.outstanding.settle(number), now_ns);
-            load.counts.misplaced += u64::from(number != conversation.expected);
-            conversation.expected = number.wrapping_add(1); // one that never was sent may have any number
+            load.count(connection.outstanding.record_reply(number), now_ns);
+            load.counts.misplaced += u64::from(number != connection.expected);
+            connection.expected = number.wrapping_add(1); // an unexpected reply may have any number
         }
-        if let Pace::Window(window) = conversation.plan.pace {
-            conversation.owed = window.saturating_sub(conversation.outstanding.under_way());
+        if let Pace::Window(window) = connection.plan.pace {
+            connection.owed = window.saturating_sub(connection.outstanding.in_flight());
         }
-        conversation.say(load, now_ns, |message| cx.send(message));
+        connection.send_owed(load, now_ns, |message| cx.send(message));
         Advance::consumed(input.len() / size * size)
     }
 
@@ -222,15 +222,15 @@ impl Protocol for Client {
         } else {
             ErrorKind::ConnectionAborted
         };
-        let (conversation, load) =
-            (&mut *self.conversation.borrow_mut(), &mut *self.load.borrow_mut());
-        // What is due later waits for nobody, and is told as unsent alone.
+        let (connection, load) = (&mut *self.connection.borrow_mut(), &mut *self.load.borrow_mut());
+        // Messages that become due on this connection later have no latency. They only count as
+        // unsent.
         let now_ns = load.ns(Instant::now());
-        conversation.give_up(load, now_ns);
-        match std::mem::replace(&mut conversation.stage, Stage::Over) {
-            Stage::Connecting => load.fail_to_connect(kind),
-            Stage::Open => load.lose_connection(kind),
-            Stage::Over => unreachable!("a connection closes once"),
+        connection.record_unanswered(load, now_ns);
+        match std::mem::replace(&mut connection.stage, ConnectionStage::Closed) {
+            ConnectionStage::Connecting => load.on_connect_failed(kind),
+            ConnectionStage::Open => load.on_connection_lost(kind),
+            ConnectionStage::Closed => unreachable!("a connection closes once"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A client over UDP: one socket, connected to the server.
+//! A load client over UDP: one socket, connected to the server.
 
 use std::cell::RefCell;
 use std::io;
@@ -7,25 +7,25 @@ use std::time::Instant;
 
 use mio_reactor::{Batching, Datagram, DatagramProtocol, Replies};
 
-use super::limits::{BURST, GIVE_UP_MS};
+use super::limits::{BURST, IN_FLIGHT_MS};
 use super::load::Load;
-use super::message::Messages;
 use super::outstanding::Outstanding;
+use super::payload::Payloads;
 use super::plan::{Pace, Plan};
 
-pub(super) struct Client {
+pub(super) struct UdpClient {
     number: u32,
     plan: Rc<Plan>,
     load: Rc<RefCell<Load>>,
-    messages: Messages,
+    payloads: Payloads,
     outstanding: Outstanding,
 }
 
-impl Client {
-    pub(super) fn new(number: u32, plan: &Rc<Plan>, load: &Rc<RefCell<Load>>) -> Client {
-        Client {
+impl UdpClient {
+    pub(super) fn new(number: u32, plan: &Rc<Plan>, load: &Rc<RefCell<Load>>) -> UdpClient {
+        UdpClient {
             number,
-            messages: Messages::new(load.borrow().run(), number, plan.size),
+            payloads: Payloads::new(load.borrow().run_id(), number, plan.size),
             outstanding: Outstanding::new(plan.memory()),
             plan: plan.clone(),
             load: load.clone(),
@@ -33,7 +33,7 @@ impl Client {
     }
 }
 
-impl DatagramProtocol for Client {
+impl DatagramProtocol for UdpClient {
     fn opened(&mut self, replies: &mut Replies<'_>) {
         replies.wake_when_writable();
     }
@@ -41,25 +41,26 @@ impl DatagramProtocol for Client {
     fn received(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
         let load = &mut *self.load.borrow_mut();
         let now_ns = load.ns(replies.received_at());
-        // An empty prefix lies nowhere, and memcmp may read none of it by a masked load, for which that is an exception: 100 ns.
+        // Fast path: no memcmp for an empty prefix. It has no valid address, and a masked load of
+        // zero bytes from there raises an exception in the processor, which costs 100 ns.
         let message = match &self.plan.prefix[..] {
             [] => Some(datagram.payload),
             prefix => datagram.payload.strip_prefix(prefix),
         };
-        let Some(number) = message.and_then(|message| self.messages.number_of(message)) else {
+        let Some(number) = message.and_then(|message| self.payloads.number_of(message)) else {
             load.counts.corrupt += 1;
             return;
         };
-        load.count(self.outstanding.settle(number), now_ns);
+        load.count(self.outstanding.record_reply(number), now_ns);
         if let Pace::Window(window) = self.plan.pace
-            && self.outstanding.under_way() < window
+            && self.outstanding.in_flight() < window
             && load.is_sending()
         {
-            say(&mut self.outstanding, &mut self.messages, load, now_ns, replies);
+            send_next(&mut self.outstanding, &mut self.payloads, load, now_ns, replies);
         }
     }
 
-    /// Comes in every turn.
+    /// Called in every turn, because it asks for it each time.
     fn writable(&mut self, replies: &mut Replies<'_>) {
         let load = &mut *self.load.borrow_mut();
         if !load.is_sending() {
@@ -68,23 +69,23 @@ impl DatagramProtocol for Client {
         let now_ns = load.ns(Instant::now());
         match self.plan.pace {
             Pace::Window(window) => {
-                self.outstanding.give_up(now_ns.saturating_sub(GIVE_UP_MS * 1_000_000));
-                let missing = window.saturating_sub(self.outstanding.under_way());
+                self.outstanding.stop_awaiting(now_ns.saturating_sub(IN_FLIGHT_MS * 1_000_000));
+                let missing = window.saturating_sub(self.outstanding.in_flight());
                 for _ in 0..missing.min(BURST as u64) {
                     if replies.is_full() {
                         break;
                     }
-                    say(&mut self.outstanding, &mut self.messages, load, now_ns, replies);
+                    send_next(&mut self.outstanding, &mut self.payloads, load, now_ns, replies);
                 }
             }
             Pace::Rate(rate) => {
                 for _ in 0..BURST {
-                    let due_ns =
-                        Plan::due_ns(rate, self.plan.place(self.number, self.outstanding.next()));
+                    let next = self.outstanding.next_number();
+                    let due_ns = Plan::due_ns(rate, self.plan.place(self.number, next));
                     if !load.is_due(due_ns, now_ns) || replies.is_full() {
                         break;
                     }
-                    say(&mut self.outstanding, &mut self.messages, load, due_ns, replies);
+                    send_next(&mut self.outstanding, &mut self.payloads, load, due_ns, replies);
                 }
             }
         }
@@ -92,7 +93,7 @@ impl DatagramProtocol for Client {
     }
 
     fn error_received(&mut self, error: &io::Error, _: &mut Replies<'_>) {
-        self.load.borrow_mut().fail(error);
+        self.load.borrow_mut().on_error(error);
     }
 
     fn batching(&self) -> Batching {
@@ -100,15 +101,15 @@ impl DatagramProtocol for Client {
     }
 }
 
-/// Sends the next message, at `now_ns` or for that time.
+/// Sends the next message, and records it with its send or due time.
 #[inline]
-fn say(
+fn send_next(
     outstanding: &mut Outstanding,
-    messages: &mut Messages,
+    payloads: &mut Payloads,
     load: &mut Load,
-    now_ns: u64,
+    at_ns: u64,
     replies: &mut Replies<'_>,
 ) {
-    replies.send(messages.compose(outstanding.send(now_ns)));
+    replies.send(payloads.compose(outstanding.record_sent(at_ns)));
     load.counts.sent += 1;
 }

@@ -1,0 +1,162 @@
+//! How a load ends: signals, missing servers, missing resources, and the exit status of each.
+
+use std::net::{TcpListener, UdpSocket};
+use std::process::Command;
+use std::sync::mpsc;
+
+use super::{UdpServer, blast};
+use crate::common::{Program, TIMEOUT, any_port, reactor};
+
+#[test]
+fn signal_ends_the_load_with_the_table_so_far() {
+    // The load would run for an hour. The signal is sent when the server has received a hundred
+    // messages.
+    for signal in ["INT", "TERM"] {
+        let (sender, received) = mpsc::channel();
+        let server = UdpServer::start(move |number, datagram| {
+            if number == 100 {
+                sender.send(()).unwrap();
+            }
+            vec![datagram]
+        });
+        let program =
+            Program::spawn(reactor().args(["blast", &server.url(), "--duration", "3600"]));
+        received.recv_timeout(TIMEOUT).unwrap();
+        program.signal(signal);
+        let ending = program.wait();
+        assert_eq!((ending.status.code(), &ending.stderr[..]), (Some(0), &[][..]), "{signal}");
+        assert!(ending.stdout.iter().any(|line| line.contains("p99.99")), "{:?}", ending.stdout);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn load_generator_never_sleeps_in_epoll_wait() {
+    // One message has no reply, so replies are awaited at the end. strace shows the timeout of each
+    // epoll_wait(2).
+    if !Command::new("strace")
+        .args(["-qq", "-o", "/dev/null", "true"])
+        .output()
+        .is_ok_and(|run| run.status.success())
+    {
+        println!("skipped: strace is not installed or may not trace");
+        return;
+    }
+    let server =
+        UdpServer::start(|number, datagram| if number == 0 { vec![] } else { vec![datagram] });
+    let file = format!("{}/blast.strace", env!("CARGO_TARGET_TMPDIR"));
+    let mut strace = Command::new("strace");
+    strace
+        .args(["-D", "-o", &file, "-e", "trace=?epoll_wait,?epoll_pwait"])
+        .arg(reactor().get_program());
+    let ending = Program::spawn(
+        strace.args(["blast", &server.url(), "--duration", "0.1"]).env_remove("RUST_LOG"),
+    )
+    .wait();
+    assert_eq!(ending.status.code(), Some(0), "{:?}", ending.stderr);
+    let calls = std::fs::read_to_string(file).unwrap();
+    // epoll_wait(3, [...], 1024, 0) = 1: the timeout follows the number of events.
+    let may_wait =
+        |call: &&str| call.rsplit_once("], ").is_some_and(|(_, rest)| !rest.contains(", 0"));
+    assert_eq!(calls.lines().find(may_wait), None);
+    assert!(calls.contains("], "), "{calls}");
+}
+
+#[test]
+fn load_without_any_reply_exits_1_with_the_reason() {
+    // The port is not bound, or it is bound and never replies.
+    let silent = UdpSocket::bind(any_port()).unwrap();
+    let free = UdpSocket::bind(any_port()).unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind(any_port()).unwrap().local_addr().unwrap();
+    let silent = silent.local_addr().map(|address| (address, silent)).unwrap();
+    let cases = [
+        (format!("udp://{free}"), "connection refused"),
+        (format!("tcp://{closed}"), "connection refused"),
+        (format!("udp://{}", silent.0), "no reply"),
+    ];
+    for (url, why) in cases {
+        let ending = blast(&url, &["--duration", "0.2"]);
+        let [line] = &ending.stderr[..] else { panic!("{url}: one line: {:?}", ending.stderr) };
+        assert!(line.starts_with(&format!("reactor: {url}: ")) && line.contains(why), "{line}");
+        assert_eq!((ending.status.code(), &ending.stdout[..]), (Some(1), &[][..]), "{url}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn too_few_descriptors_exit_1_before_any_load() {
+    // The shell limits the client to twenty open files, some of which are open already. The server
+    // would accept all connections.
+    let program = Program::start(&["--udp", "127.0.0.1:0", "--tcp", "127.0.0.1:0"]);
+    let (udp, tcp) = (format!("udp://{}", program.udp()), format!("tcp://{}", program.tcp()));
+    let cases: [(&str, &[&str]); 3] = [
+        (&udp, &["--sockets", "100"]),
+        (&tcp, &["--connections", "100"]),
+        (&tcp, &["--connections", "100", "--rate", "1000"]),
+    ];
+    for (url, arguments) in cases {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -n 20; exec \"$@\"", "sh"]).arg(reactor().get_program());
+        let ending =
+            Program::spawn(shell.args(["blast", url]).args(arguments).env_remove("RUST_LOG"))
+                .wait();
+        let [line] = &ending.stderr[..] else {
+            panic!("{url}: one line: {:?}, {:?}", ending.stderr, ending.stdout)
+        };
+        assert!(
+            line.starts_with(&format!("reactor: {url}: ")) && line.contains("Too many open files"),
+            "{line}"
+        );
+        assert_eq!(line.contains(" of 100 connections "), url == tcp, "{line}");
+        assert_eq!((ending.status.code(), &ending.stdout[..]), (Some(1), &[][..]), "{url}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn unwritable_report_exits_1_with_the_reason() {
+    // The device is full. (A pipe that its reader has closed is no failure.)
+    let program = Program::start(&["--udp", "127.0.0.1:0"]);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let url = format!("udp://{}", program.udp());
+    let ending =
+        reactor().args(["blast", &url, "--duration", "0.05"]).stdout(full).output().unwrap();
+    let line = String::from_utf8(ending.stderr).unwrap();
+    assert_eq!(ending.status.code(), Some(1), "{line}");
+    assert!(line.starts_with("reactor: standard output: "), "{line}");
+}
+
+#[test]
+fn invalid_blast_arguments_exit_2_with_one_line() {
+    let invalid: [(&str, &[&str]); 22] = [
+        ("127.0.0.1:2000", &[]),
+        ("http://127.0.0.1:2000", &[]),
+        ("udp://somewhere:2000", &[]),
+        ("udp://127.0.0.1", &[]),
+        ("udp://127.0.0.1:0", &[]),
+        ("udp://127.0.0.1:+2000", &[]),
+        ("udp://127.0.0.1:2000//", &[]),
+        ("tcp://127.0.0.1:2000///", &["--connections", "2"]),
+        ("udp://127.0.0.1:9", &["--window", "0"]),
+        ("udp://127.0.0.1:9", &["--rate", "0"]),
+        ("udp://127.0.0.1:9", &["--rate", "1000", "--window", "1"]),
+        ("udp://127.0.0.1:9", &["--size", "15"]),
+        ("udp://127.0.0.1:9", &["--size", "65508"]),
+        ("udp://127.0.0.1:9", &["--size", "65507", "--prefix", "e"]),
+        ("udp://127.0.0.1:9", &["--connections", "2"]),
+        ("udp://127.0.0.1:9", &["--batch", "all"]),
+        ("udp://127.0.0.1:9", &["--duration", "-1"]),
+        ("udp://127.0.0.1:9", &["--duration", "nan"]),
+        ("udp://127.0.0.1:9", &["--duration", "0.0009"]),
+        ("tcp://127.0.0.1:9", &["--sockets", "2"]),
+        ("tcp://127.0.0.1:9", &["--prefix", "echo -> "]),
+        ("tcp://127.0.0.1:9", &["--window", "1000", "--size", "1000"]),
+    ];
+    for (url, arguments) in invalid {
+        let ending = blast(url, arguments);
+        assert_eq!(ending.status.code(), Some(2), "{url} {arguments:?}: {:?}", ending.stderr);
+        assert_eq!(ending.stderr.len(), 1, "{url} {arguments:?}: {:?}", ending.stderr);
+        assert!(ending.stderr[0].starts_with("reactor: "), "{:?}", ending.stderr);
+        assert!(ending.stdout.is_empty(), "{:?}", ending.stdout);
+    }
+}

@@ -1,0 +1,22 @@
+//! The program as an operator meets it: command line, signals, log, and what it leaves behind.
+
+// The helpers here unwrap as the tests do.
+#![allow(clippy::unwrap_used)]
+
+mod command_line;
+#[path = "../common/mod.rs"]
+mod common;
+#[cfg(target_os = "linux")]
+mod descriptors;
+mod logging;
+mod stop;
+
+use common::{Ending, Program, reactor};
+
+const TCP: [&str; 2] = ["--tcp", "127.0.0.1:0"];
+const MIB: usize = 1024 * 1024;
+
+/// Runs the program with `arguments` that make it end by itself.
+fn run(arguments: &[&str]) -> Ending {
+    Program::spawn(reactor().args(arguments)).wait()
+}
