@@ -12,11 +12,16 @@
 //! `HEAD_BYTES_MAX` (16 KiB)            the limit has that value
 //! --prefix                             the command line has that option
 //! ```
+//!
+//! Two more modules read every text file of the repository: `dialect` its words, `layout` its
+//! columns and lines.
 
 mod docs {
     mod absent; // what the architecture calls absent
     mod architecture; // the code map, the picture, the stages
+    mod dialect; // words that must not come back
     mod files; // reading the repository, for all of these
+    mod layout; // columns, and lines of a file
     mod limits; // numbers
     mod markdown; // quotations, blocks, sections and tables
     mod proofs; // the tests that pitfalls, HTTP rules and mutations name
