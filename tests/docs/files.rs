@@ -1,0 +1,51 @@
+//! Reads the files of the repository.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub(super) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub(super) fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Returns the documents that quote code: the README and the pages in `docs` itself.
+pub(super) fn documents() -> BTreeMap<String, String> {
+    let pages = files_below("docs")
+        .into_iter()
+        .filter(|path| path.ends_with(".md") && path.matches('/').count() == 1);
+    let documents: BTreeMap<String, String> =
+        pages.chain(["README.md".to_owned()]).map(|path| (path.clone(), read(&path))).collect();
+    assert!(documents.len() >= 4, "the README, the architecture, the design, the glossary");
+    documents
+}
+
+/// Returns all files below `directory`, as paths from the root with `/` between their parts.
+pub(super) fn files_below(directory: &str) -> Vec<String> {
+    let mut files = Vec::new();
+    let mut directories = vec![PathBuf::from(directory)];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(root().join(&directory)).expect("the directory can be read") {
+            let entry = entry.expect("its entries can be read");
+            let path = directory.join(entry.file_name());
+            if entry.path().is_dir() {
+                directories.push(path);
+            } else {
+                files.push(path.to_str().expect("the names are ASCII").replace('\\', "/"));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Returns the source files that the code map lists: all but those that hold only tests.
+pub(super) fn source_files() -> Vec<String> {
+    files_below("src")
+        .into_iter()
+        .filter(|path| !path.ends_with("/tests.rs") && !path.contains("/tests/"))
+        .collect()
+}

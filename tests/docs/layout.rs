@@ -1,0 +1,34 @@
+//! Two files fit beside each other on a screen, and each can be read in one sitting.
+
+use super::files::{files_below, read};
+
+const COLUMNS_MAX: usize = 100;
+const LINES_MAX: usize = 450;
+
+/// Files that may be wider or longer, each with its reason.
+const EXCEPTIONS: &[(&str, &str)] = &[];
+
+#[test]
+fn code_stays_within_100_columns_and_450_lines() {
+    let rust = ["src", "tests", "benches", "docs/examples"].map(files_below).concat();
+    let rust = rust.into_iter().filter(|path| path.ends_with(".rs"));
+    let scripts = files_below("scripts").into_iter().filter(|path| !path.contains("__pycache__"));
+    let mut found = Vec::new();
+    for path in rust.chain(scripts) {
+        if EXCEPTIONS.iter().any(|(file, _)| *file == path) {
+            continue;
+        }
+        let text = read(&path);
+        let lines = text.lines().count();
+        if lines > LINES_MAX {
+            found.push(format!("{path}: {lines} lines"));
+        }
+        for (number, line) in text.lines().enumerate() {
+            let columns = line.chars().count();
+            if columns > COLUMNS_MAX {
+                found.push(format!("{path}:{}: {columns} columns", number + 1));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{} too wide or too long:\n{}", found.len(), found.join("\n"));
+}
