@@ -286,7 +286,6 @@ impl Reactor {
                 continue; // fast path: nearly every drive ends here
             }
             self.finish_drive(token, outcome);
-            self.apply_effects();
         }
     }
 
@@ -323,7 +322,6 @@ impl Reactor {
             }
             let outcome = self.expire_source(token);
             self.finish_drive(token, outcome);
-            self.apply_effects();
         }
     }
 

@@ -194,7 +194,6 @@ impl Reactor {
                 self.state.stats.evicted += 1;
             } else {
                 self.finish_drive(token, outcome);
-                self.apply_effects();
             }
         }
         self.running = listener;

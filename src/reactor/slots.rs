@@ -94,7 +94,6 @@ impl Reactor {
     }
 
     /// Acts on the outcome of a drive.
-    #[inline]
     pub(super) fn finish_drive(&mut self, token: usize, outcome: Outcome) {
         match outcome {
             Outcome::Ended(why) => {
@@ -104,6 +103,7 @@ impl Reactor {
             Outcome::Blocked | Outcome::Idle => self.rearm(token, false),
             Outcome::Unfinished => self.rearm(token, true),
         }
+        self.apply_effects();
     }
 
     /// Makes sure that a source is looked at again: it is queued if it is unfinished, registered

@@ -97,7 +97,6 @@ impl Reactor {
             Source::Connection(..) => unreachable!("drive_batch drives connections itself"),
         };
         self.finish_drive(token, outcome);
-        self.apply_effects();
     }
 
     /// Lets a source act on its deadline: the filed one is due, its own may be later.
