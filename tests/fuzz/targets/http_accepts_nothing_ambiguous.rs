@@ -14,7 +14,9 @@ use std::rc::Rc;
 
 use libfuzzer_sys::fuzz_target;
 use mio_reactor::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
-use mio_reactor::{Advance, Context, Http, Method, Next, Protocol, Request, Responder, Response, TestConnection};
+use mio_reactor::{
+    Advance, Context, Http, Method, Next, Protocol, Request, Responder, Response, TestConnection,
+};
 
 use site::Site;
 
