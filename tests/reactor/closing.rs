@@ -1,46 +1,60 @@
-//! The end of a connection.
+//! How a connection ends: FIN or reset for the peer, one call of `closed` for the protocol.
 
-use super::*;
+use std::io::{ErrorKind, Read, Write};
+use std::rc::Rc;
+use std::time::Duration;
+
+use mio_reactor::{CloseReason, Limits};
+
+use crate::common::{
+    A_MOMENT, any_port, check_end, connect, connect_narrow, pattern, reset, serve, turn_until,
+};
+use crate::{CloseLog, SendsOnOpen, byte_commands, exchange, turn_until_stopped};
 
 #[test]
-fn a_reset_is_noticed_although_nothing_is_read_of_its_peer() {
-    // So much waits for the peer that it is not read; then it resets. Nothing is readable that anybody wanted to read, nor is
-    // there any room: only the error itself tells, and the connection ends at once, not when the peer's time is up.
-    let endings = Endings::default();
-    let told = Rc::clone(&endings);
-    let (mut reactor, address) = serve(Limits::default(), move |_| Says {
+fn reset_is_detected_while_the_peer_is_not_read() {
+    // So much output waits for the peer that it is not read. Then it resets. Nothing is to be read
+    // and there is no room to write, so only the error event itself reports the reset. The
+    // connection closes at once, and not at the write timeout.
+    let close_log = CloseLog::default();
+    let shared = Rc::clone(&close_log);
+    let (mut reactor, address) = serve(Limits::default(), move |_| SendsOnOpen {
         text: vec![0; 4_000_000],
-        endings: Rc::clone(&told),
+        close_log: Rc::clone(&shared),
     });
     let mut peer = connect_narrow(address);
-    turn_until(&mut reactor, "it is accepted", |stats| stats.accepted == 1);
+    turn_until(&mut reactor, "the connection is accepted", |stats| stats.accepted == 1);
     peer.write_all(b"This is not read.").unwrap();
     reactor.turn(Some(A_MOMENT)).unwrap();
     let empty_turns_before = reactor.stats().empty_turns;
     reset(peer);
-    let turns = turn_until(&mut reactor, "it ends", |stats| stats.connections == 0);
-    assert_eq!(*endings.borrow(), [(0, CloseReason::PeerReset)]);
+    let turns = turn_until(&mut reactor, "the connection closes", |stats| stats.connections == 0);
+    assert_eq!(*close_log.borrow(), [(0, CloseReason::PeerReset)]);
     assert!(turns <= 5 + reactor.stats().empty_turns - empty_turns_before, "{turns} turns");
 }
 
 #[test]
-fn only_who_is_given_up_is_reset() {
-    // A peer sees an end where the conversation ends in order or in silence, and a reset where it was broken off.
-    let endings = Endings::default();
-    let told = Rc::clone(&endings);
+fn only_aborted_connections_are_reset() {
+    // A peer receives a FIN where the connection is closed in order or is idle for too long. It
+    // receives a reset where the protocol aborts, or where output waits at the write timeout.
+    let close_log = CloseLog::default();
+    let shared = Rc::clone(&close_log);
     let limits = Limits { idle_timeout_ms: 300, write_timeout_ms: 200, ..Limits::default() };
-    let (mut reactor, obeys) = serve(limits, obedient().0);
-    let says = reactor
-        .listen(any_port(), move |_| Says { text: vec![0; 4_000_000], endings: Rc::clone(&told) })
+    let (mut reactor, commands) = serve(limits, byte_commands().0);
+    let flood = reactor
+        .listen(any_port(), move |_| SendsOnOpen {
+            text: vec![0; 4_000_000],
+            close_log: Rc::clone(&shared),
+        })
         .unwrap();
-    let mut closed = connect(obeys);
+    let mut closed = connect(commands);
     closed.write_all(b"c").unwrap();
-    let idle = connect(obeys);
-    let mut aborted = connect(obeys);
+    let idle = connect(commands);
+    let mut aborted = connect(commands);
     aborted.write_all(b"a").unwrap();
-    let stuck = connect_narrow(says);
-    turn_until(&mut reactor, "all have ended", |stats| stats.closed == 4);
-    assert_eq!(*endings.borrow(), [(0, CloseReason::WriteTimeout)]);
+    let stuck = connect_narrow(flood);
+    turn_until(&mut reactor, "all four close", |stats| stats.closed == 4);
+    assert_eq!(*close_log.borrow(), [(0, CloseReason::WriteTimeout)]);
     check_end(closed, b"");
     check_end(idle, b"");
     for mut peer in [aborted, stuck] {
@@ -50,8 +64,9 @@ fn only_who_is_given_up_is_reset() {
 }
 
 #[test]
-fn every_connection_is_told_of_its_end_exactly_once() {
-    // 300 end in six ways in a random order, with a few turns between them or none; then the loop is stopped.
+fn closed_is_called_exactly_once_for_every_connection() {
+    // 300 connections end in six ways in a random order, with a few turns between them or none. Ten
+    // more have work in progress when the reactor is stopped.
     const SEED: u64 = 11;
     let limits = Limits {
         idle_timeout_ms: 1_000,
@@ -59,12 +74,12 @@ fn every_connection_is_told_of_its_end_exactly_once() {
         drain_timeout_ms: 50,
         ..Limits::default()
     };
-    let (make, endings) = obedient();
+    let (make, close_log) = byte_commands();
     let (mut reactor, address) = serve(limits, make);
     let mut kept = Vec::new();
     let mut expected = Vec::new();
     for random in pattern(SEED, 300) {
-        // Once it has begun to end, its time cannot run out before a turn has seen that.
+        // A turn notices what the peer does here before the connection's timeout can expire.
         let mut peer = connect(address);
         if random & 0x80 != 0 {
             exchange(&mut reactor, &mut peer, b"x");
@@ -102,9 +117,7 @@ fn every_connection_is_told_of_its_end_exactly_once() {
             reactor.turn(Some(Duration::ZERO)).unwrap();
         }
     }
-    turn_until(&mut reactor, "all have ended", |stats| {
-        stats.accepted == 300 && stats.connections == 0
-    });
+    turn_until(&mut reactor, "all close", |stats| stats.accepted == 300 && stats.connections == 0);
     for _ in 0..10 {
         let mut peer = connect(address);
         exchange(&mut reactor, &mut peer, b"p");
@@ -113,8 +126,8 @@ fn every_connection_is_told_of_its_end_exactly_once() {
     }
     reactor.stop();
     turn_until_stopped(&mut reactor);
-    let mut endings = endings.take();
-    endings.sort_unstable_by_key(|&(number, _)| number);
-    assert_eq!(endings, expected.into_iter().enumerate().collect::<Vec<_>>(), "seed {SEED}");
+    let mut log = close_log.take();
+    log.sort_unstable_by_key(|&(number, _)| number);
+    assert_eq!(log, expected.into_iter().enumerate().collect::<Vec<_>>(), "seed {SEED}");
     assert_eq!((reactor.stats().accepted, reactor.stats().closed), (310, 310));
 }

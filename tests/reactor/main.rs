@@ -1,7 +1,8 @@
-//! The loop, over its public API and real sockets: who is served, who is ended, when, and why.
+//! The event loop over its public API and real sockets: fairness, overload, timeouts, stop.
 //!
-//! Most tests turn the loop in their own thread. What peers have sent is then in the kernel before a turn begins, and what
-//! a turn has done can be read from the counters after it. Where a peer has to block, the loop `run`s in a thread of its own.
+//! Most tests run the turns in their own thread. What a peer has sent is then in the kernel before
+//! a turn begins, and what the turn did can be read from the counters after it. Where a peer has to
+//! block, the reactor runs in a thread of its own ([`ReactorThread`]).
 
 // The helpers here unwrap as the tests do.
 #![cfg(unix)]
@@ -13,63 +14,48 @@ mod site;
 
 #[path = "../common/mod.rs"]
 mod common;
-mod closing;
-mod fairness;
-mod overload;
-mod panics;
-mod protocols;
-mod stop;
-mod timeouts;
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+mod closing; // how a connection ends, and what its peer and its protocol learn of it
+mod fairness; // what one turn may cost, and in which order sources are served
+mod overload; // connections_max reached: backlog, eviction, connection bursts, slot reuse
+mod panics; // a panic in a protocol
+mod protocols; // several protocols, first byte from the server, long replies
+mod stop; // graceful stop, and the drain timeout
+mod timeouts; // idle, write and first byte timeouts, and protocols' timers
+
+use std::cell::RefCell;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-#[cfg(target_os = "linux")]
-use common::may_open;
-use common::{
-    A_MOMENT, PATIENCE, any_port, assert_same, be_late, check_echo, check_end, connect,
-    connect_narrow, connect_udp, pattern, reset, serve, turn_until,
-};
-use mio_reactor::limits::{
-    ACCEPTS_PER_TURN, EVICTION_IDLE_MS, EVICTIONS_MAX, LOW_WATERMARK_BYTES, READ_BYTES_MAX,
-    SOURCE_BYTES_PER_TURN_MAX,
-};
-#[cfg(target_os = "linux")]
-use mio_reactor::limits::{EVENTS_PER_TURN, EXPIRIES_PER_TURN};
-use mio_reactor::{
-    Advance, CloseReason, Context, Datagram, DatagramProtocol, Echo, Http, Limits, Next, Protocol,
-    Reactor, Replies, Stats, Stopped,
-};
+use common::{PATIENCE, assert_same, turn_until};
+use mio_reactor::{Advance, CloseReason, Context, Limits, Next, Protocol, Reactor, Stats, Stopped};
 
-use site::Site;
+// ---- the reactor in the test's thread
 
-// ---- the loop, in the test's thread
-
-/// Takes turns until all has drained after a stop, and returns how many it took.
+/// Runs turns after a stop until the reactor has drained, and returns how many it took.
 #[track_caller]
 fn turn_until_stopped(reactor: &mut Reactor) -> u64 {
     let give_up = Instant::now() + PATIENCE;
     let turns_before = reactor.stats().turns;
     while !reactor.is_stopped() {
-        assert!(Instant::now() < give_up, "it does not stop: {:?}", reactor.stats());
+        assert!(Instant::now() < give_up, "the reactor does not stop: {:?}", reactor.stats());
         reactor.turn(Some(PATIENCE)).unwrap();
     }
     reactor.stats().turns - turns_before
 }
 
-/// Sends `bytes`, takes turns until as many have been answered, and reads them. Returns how many turns it took.
+/// Sends `bytes`, runs turns until as many bytes have been sent back, and reads them. Returns how
+/// many turns it took.
 #[track_caller]
 fn exchange(reactor: &mut Reactor, stream: &mut TcpStream, bytes: &[u8]) -> u64 {
     let out_before = reactor.stats().bytes_out;
     stream.write_all(bytes).unwrap();
-    let turns = turn_until(reactor, "an answer", |stats| {
+    let turns = turn_until(reactor, "the reply is sent", |stats| {
         stats.bytes_out >= out_before + bytes.len() as u64
     });
     let mut reply = vec![0; bytes.len()];
@@ -78,72 +64,76 @@ fn exchange(reactor: &mut Reactor, stream: &mut TcpStream, bytes: &[u8]) -> u64 
     turns
 }
 
-// ---- the loop, in a thread of its own
+// ---- the reactor in a thread of its own
 
-/// A reactor that runs until it is stopped by its rope.
-struct Running {
+/// A reactor that runs in its own thread until its stop signal's other end is dropped.
+struct ReactorThread {
     addresses: Vec<SocketAddr>,
-    rope: UnixStream,
-    ending: mpsc::Receiver<(Stopped, Stats)>,
+    /// The write end of the stop signal (the self-pipe trick): dropping it stops the reactor.
+    stop_signal: UnixStream,
+    result: mpsc::Receiver<(Stopped, Stats)>,
 }
 
-impl Running {
-    /// `set_up` is called in the loop's thread, and returns the addresses that it has bound.
+impl ReactorThread {
+    /// Starts it. `set_up` runs in the reactor's thread and returns the addresses that it has
+    /// bound.
     fn start(
         limits: Limits,
         set_up: impl FnOnce(&mut Reactor) -> Vec<SocketAddr> + Send + 'static,
-    ) -> Running {
-        let (bell, rope) = UnixStream::pair().unwrap();
-        bell.set_nonblocking(true).unwrap();
-        let (tell_addresses, addresses) = mpsc::channel();
-        let (tell_ending, ending) = mpsc::channel();
+    ) -> ReactorThread {
+        let (read_end, write_end) = UnixStream::pair().unwrap();
+        read_end.set_nonblocking(true).unwrap();
+        let (send_addresses, addresses) = mpsc::channel();
+        let (send_result, result) = mpsc::channel();
         thread::spawn(move || {
             let mut reactor = Reactor::new(limits).unwrap();
-            reactor.stop_on(mio::net::UnixStream::from_std(bell)).unwrap();
-            tell_addresses.send(set_up(&mut reactor)).unwrap();
+            reactor.stop_on(mio::net::UnixStream::from_std(read_end)).unwrap();
+            send_addresses.send(set_up(&mut reactor)).unwrap();
             let stopped = reactor.run().unwrap();
-            // Nobody listens any more where the test has failed meanwhile.
-            let _ = tell_ending.send((stopped, reactor.stats().clone()));
+            // The receiver is gone if the test has failed meanwhile.
+            let _ = send_result.send((stopped, reactor.stats().clone()));
         });
-        Running { addresses: addresses.recv_timeout(PATIENCE).unwrap(), rope, ending }
+        let addresses = addresses.recv_timeout(PATIENCE).unwrap();
+        ReactorThread { addresses, stop_signal: write_end, result }
     }
 
     fn address(&self) -> SocketAddr {
         self.addresses[0]
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Stops it, and returns how it stopped and its final counters.
     fn stop(self) -> (Stopped, Stats) {
-        drop(self.rope);
-        self.ending.recv_timeout(PATIENCE).expect("it stops")
+        drop(self.stop_signal);
+        self.result.recv_timeout(PATIENCE).expect("the reactor stops")
     }
 }
 
-// ---- little protocols
+// ---- protocols that several files use
 
-/// Why connections ended, in the order in which they did: which of them it was (they are numbered as they come), and why.
-type Endings = Rc<RefCell<Vec<(usize, CloseReason)>>>;
+/// Why connections closed, in that order: each connection's number, and the reason.
+type CloseLog = Rc<RefCell<Vec<(usize, CloseReason)>>>;
 
-/// Does what it is told, byte by byte: `c` closes, `a` aborts, `p` is answered and then the conversation stays under way until
-/// another byte comes; every other byte is answered with itself. Tells how it ends.
-struct Obedient {
+/// Executes one-byte commands: `c` closes, `a` aborts. `p` is echoed and leaves work in progress (a
+/// timer that is far away) until the next byte. Every other byte is echoed.
+struct ByteCommands {
+    /// How many of them were made before this one.
     number: usize,
-    endings: Endings,
+    close_log: CloseLog,
 }
 
-/// A maker of those, and where they tell how they ended.
-fn obedient() -> (impl FnMut(SocketAddr) -> Obedient + 'static, Endings) {
-    let endings = Endings::default();
-    let told = Rc::clone(&endings);
+/// Returns a factory of [`ByteCommands`] and the log that they share.
+fn byte_commands() -> (impl FnMut(SocketAddr) -> ByteCommands + 'static, CloseLog) {
+    let close_log = CloseLog::default();
+    let shared = Rc::clone(&close_log);
     let mut made = 0;
     let make = move |_| {
         made += 1;
-        Obedient { number: made - 1, endings: Rc::clone(&told) }
+        ByteCommands { number: made - 1, close_log: Rc::clone(&shared) }
     };
-    (make, endings)
+    (make, close_log)
 }
 
-impl Protocol for Obedient {
+impl Protocol for ByteCommands {
     fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
         let next = match input[0] {
             b'c' => Next::Close,
@@ -161,17 +151,17 @@ impl Protocol for Obedient {
     }
 
     fn closed(&mut self, why: CloseReason) {
-        self.endings.borrow_mut().push((self.number, why));
+        self.close_log.borrow_mut().push((self.number, why));
     }
 }
 
-/// Says a whole text as soon as it is met, and never anything else.
-struct Says {
+/// Sends `text` when the connection opens, discards its input, and sends nothing else.
+struct SendsOnOpen {
     text: Vec<u8>,
-    endings: Endings,
+    close_log: CloseLog,
 }
 
-impl Protocol for Says {
+impl Protocol for SendsOnOpen {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
         cx.send(&self.text);
         Next::Continue
@@ -182,6 +172,6 @@ impl Protocol for Says {
     }
 
     fn closed(&mut self, why: CloseReason) {
-        self.endings.borrow_mut().push((0, why));
+        self.close_log.borrow_mut().push((0, why));
     }
 }

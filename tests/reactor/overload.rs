@@ -1,10 +1,25 @@
-//! More connections than there is room for.
+//! Overload: connects wait in the backlog, idle connections are evicted, freed slots are reused.
 
-use super::*;
+use std::collections::HashSet;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mio_reactor::limits::{ACCEPTS_PER_TURN, EVICTION_IDLE_MS, EVICTIONS_MAX};
+use mio_reactor::{Advance, Context, Echo, Http, Limits, Next, Protocol, Reactor, Stopped};
+
+use crate::common::{
+    A_MOMENT, any_port, check_echo, check_end, connect, pattern, reset, serve, turn_until,
+};
+use crate::site::Site;
+use crate::{ReactorThread, exchange};
 
 #[test]
-fn who_finds_the_house_full_waits_outside_and_is_served_when_somebody_leaves() {
-    // Room for two. Four come and speak at once; then the first two leave, one after the other.
+fn full_server_leaves_connects_in_backlog_until_a_slot_frees() {
+    // There are two slots. Four peers connect and send at once; then the first two close, one after
+    // the other.
     let limits = Limits { connections_max: 2, ..Limits::default() };
     let (mut reactor, address) = serve(limits, |_| Echo::new());
     let mut peers: Vec<TcpStream> = (0..4).map(|_| connect(address)).collect();
@@ -15,27 +30,24 @@ fn who_finds_the_house_full_waits_outside_and_is_served_when_somebody_leaves() {
     for _ in 0..10 {
         reactor.turn(Some(A_MOMENT)).unwrap();
     }
-    assert_eq!(
-        (reactor.stats().accepted, reactor.stats().bytes_out),
-        (2, 2),
-        "nobody else is let in"
-    );
-    assert!(reactor.stats().accept_pauses > 0);
+    let stats = reactor.stats();
+    assert_eq!((stats.accepted, stats.bytes_out), (2, 2), "the others are not accepted");
+    assert!(stats.accept_pauses > 0);
     peers[3].set_nonblocking(true).unwrap();
     assert_eq!(peers[3].read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
     peers[3].set_nonblocking(false).unwrap();
 
     let mut peers = peers.into_iter().zip(b"0123");
-    let mut inside: Vec<_> = peers.by_ref().take(2).collect();
-    for (served, outside) in (3..).zip(peers) {
-        drop(inside.remove(0));
+    let mut accepted: Vec<_> = peers.by_ref().take(2).collect();
+    for (served, waiting) in (3..).zip(peers) {
+        drop(accepted.remove(0));
         turn_until(&mut reactor, "the next is served", |stats| {
-            assert!(stats.connections <= 2, "never more than there is room for");
+            assert!(stats.connections <= 2, "never more than connections_max");
             stats.bytes_out == served
         });
-        inside.push(outside);
+        accepted.push(waiting);
     }
-    for (peer, byte) in &mut inside {
+    for (peer, byte) in &mut accepted {
         let mut reply = [0; 1];
         peer.read_exact(&mut reply).unwrap();
         assert_eq!(reply, [**byte]);
@@ -44,25 +56,27 @@ fn who_finds_the_house_full_waits_outside_and_is_served_when_somebody_leaves() {
 
 const REQUEST: &[u8] = b"GET /plaintext HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
 
-/// Sends what is left of a request, takes turns until it has been answered, and reads the answer, which is not the last one.
-/// Returns how many turns it took.
+/// Sends the rest of a request, runs turns until it is answered, and reads the response, after
+/// which the connection stays open. Returns how many turns it took.
 #[track_caller]
-fn ask(reactor: &mut Reactor, stream: &mut TcpStream, rest_of_request: &[u8]) -> u64 {
+fn request(reactor: &mut Reactor, stream: &mut TcpStream, rest: &[u8]) -> u64 {
     let out_before = reactor.stats().bytes_out;
-    stream.write_all(rest_of_request).unwrap();
-    let turns = turn_until(reactor, "an answer", |stats| stats.bytes_out > out_before);
-    let mut answer = vec![0; usize::try_from(reactor.stats().bytes_out - out_before).unwrap()];
-    stream.read_exact(&mut answer).unwrap();
-    assert!(answer.ends_with(b"Hello, World!"), "{}", answer.escape_ascii());
+    stream.write_all(rest).unwrap();
+    let turns = turn_until(reactor, "a response", |stats| stats.bytes_out > out_before);
+    let mut response = vec![0; usize::try_from(reactor.stats().bytes_out - out_before).unwrap()];
+    stream.read_exact(&mut response).unwrap();
+    assert!(response.ends_with(b"Hello, World!"), "{}", response.escape_ascii());
     turns
 }
 
 #[test]
-fn when_the_house_is_full_the_longest_idle_give_way_at_once_and_nobody_else_does() {
-    // There is room for 20. Two more than may give way at one time keep their connections after a request, and are quiet for as
-    // long as that takes. A busy client and one of echo, which expects no such end, fill the house, and another knocks.
-    let mut reactor =
-        Reactor::new(Limits { connections_max: EVICTIONS_MAX + 4, ..Limits::default() }).unwrap();
+fn full_server_evicts_only_the_longest_idle_http_connections() {
+    // There are 20 slots. Two more HTTP connections than one scan may evict are kept open after a
+    // request, and are idle for as long as eviction requires. A request in progress and an echo
+    // connection, whose protocol is never evictable, take the last slots. Then two more peers
+    // connect.
+    let limits = Limits { connections_max: EVICTIONS_MAX + 4, ..Limits::default() };
+    let mut reactor = Reactor::new(limits).unwrap();
     let site = Site::new();
     let http = reactor.listen(any_port(), move |_| Http::new(site.clone())).unwrap();
     let echo = reactor.listen(any_port(), |_| Echo::new()).unwrap();
@@ -70,51 +84,52 @@ fn when_the_house_is_full_the_longest_idle_give_way_at_once_and_nobody_else_does
         let later = Instant::now() + Duration::from_millis(ms);
         turn_until(reactor, "time passes", |_| Instant::now() > later);
     };
-    let mut echoed = connect(echo);
-    exchange(&mut reactor, &mut echoed, b"x");
+    let mut echo_peer = connect(echo);
+    exchange(&mut reactor, &mut echo_peer, b"x");
     let mut longest_idle: Vec<TcpStream> = (0..EVICTIONS_MAX).map(|_| connect(http)).collect();
-    longest_idle.iter_mut().for_each(|stream| _ = ask(&mut reactor, stream, REQUEST));
+    longest_idle.iter_mut().for_each(|stream| _ = request(&mut reactor, stream, REQUEST));
     pass(&mut reactor, 2);
     let mut idle: Vec<TcpStream> = (0..2).map(|_| connect(http)).collect();
-    idle.iter_mut().for_each(|stream| _ = ask(&mut reactor, stream, REQUEST));
+    idle.iter_mut().for_each(|stream| _ = request(&mut reactor, stream, REQUEST));
     pass(&mut reactor, EVICTION_IDLE_MS + 2);
     assert_eq!(
         (reactor.stats().evicted, reactor.stats().accept_pauses),
         (0, 0),
-        "as long as there is room, nobody has to go"
+        "nothing is evicted while there are free slots"
     );
 
     let (first, rest) = REQUEST.split_at(9);
     let mut busy = connect(http);
     busy.write_all(first).unwrap();
     let in_before = reactor.stats().bytes_in;
-    turn_until(&mut reactor, "half a request is heard", |stats| stats.bytes_in > in_before);
-    let (mut newcomer, guest) = (connect(http), connect(http));
-    let turns = ask(&mut reactor, &mut newcomer, REQUEST);
-    assert!(turns < 10, "{turns} turns until it is served");
-    turn_until(&mut reactor, "both are let in", |stats| stats.accepted == EVICTIONS_MAX as u64 + 6);
-    drop(guest);
+    turn_until(&mut reactor, "half a request is read", |stats| stats.bytes_in > in_before);
+    let (mut new_peer, other_new_peer) = (connect(http), connect(http));
+    let turns = request(&mut reactor, &mut new_peer, REQUEST);
+    assert!(turns < 10, "{turns} turns until the new peer is served");
+    let accepted = EVICTIONS_MAX as u64 + 6;
+    turn_until(&mut reactor, "both are accepted", |stats| stats.accepted == accepted);
+    drop(other_new_peer);
     assert_eq!(reactor.stats().evicted, EVICTIONS_MAX as u64);
     longest_idle.into_iter().for_each(|stream| check_end(stream, b""));
-    idle.iter_mut().for_each(|stream| _ = ask(&mut reactor, stream, REQUEST));
-    ask(&mut reactor, &mut busy, rest);
-    exchange(&mut reactor, &mut echoed, b"y");
+    idle.iter_mut().for_each(|stream| _ = request(&mut reactor, stream, REQUEST));
+    request(&mut reactor, &mut busy, rest);
+    exchange(&mut reactor, &mut echo_peer, b"y");
 }
 
 #[test]
-fn who_is_quiet_for_too_short_a_time_does_not_give_way_yet() {
-    // There is room for one. Who waits outside is let in when that one has been quiet for long enough, and no sooner; until
-    // then the loop looks ten times a second, and sleeps.
+fn connection_is_evicted_only_after_the_minimum_idle_time() {
+    // There is one slot. The peer in the backlog is accepted when the connection has been idle for
+    // `EVICTION_IDLE_MS`, and no sooner. Until then the loop scans ten times a second, and sleeps.
     let site = Site::new();
     let limits = Limits { connections_max: 1, ..Limits::default() };
     let (mut reactor, address) = serve(limits, move |_| Http::new(site.clone()));
     let mut first = connect(address);
-    ask(&mut reactor, &mut first, REQUEST);
+    request(&mut reactor, &mut first, REQUEST);
     let answered = Instant::now();
     let mut second = connect(address);
-    let turns = ask(&mut reactor, &mut second, REQUEST);
+    let turns = request(&mut reactor, &mut second, REQUEST);
     let waited = answered.elapsed();
-    // The clock of the loop may be a millisecond behind, and the answer was there before we had read it.
+    // The reactor's clock may be a millisecond behind, and it sent the response before we read it.
     assert!(waited >= Duration::from_millis(EVICTION_IDLE_MS - 50), "{waited:?}");
     assert!(
         u128::from(turns) <= 20 + 2 * (waited.as_millis() / A_MOMENT.as_millis()),
@@ -125,14 +140,14 @@ fn who_is_quiet_for_too_short_a_time_does_not_give_way_yet() {
 }
 
 #[test]
-fn a_crowd_at_the_door_does_not_keep_others_waiting() {
-    // 200 wait to be accepted, and somebody who is already here says something. No turn accepts more than its share, and the
-    // answer comes before the crowd is in.
+fn connection_burst_does_not_delay_served_clients() {
+    // 200 connects wait in the backlog when a connected client sends a byte. No turn accepts more
+    // than `ACCEPTS_PER_TURN`, and the client is answered long before all are accepted.
     let (mut reactor, address) = serve(Limits::default(), |_| Echo::new());
-    let mut guest = connect(address);
-    exchange(&mut reactor, &mut guest, b"x");
-    let _crowd: Vec<TcpStream> = (0..200).map(|_| connect(address)).collect();
-    guest.write_all(b"y").unwrap();
+    let mut client = connect(address);
+    exchange(&mut reactor, &mut client, b"x");
+    let _burst: Vec<TcpStream> = (0..200).map(|_| connect(address)).collect();
+    client.write_all(b"y").unwrap();
     let mut accepted = vec![reactor.stats().accepted];
     while reactor.stats().accepted < 201 {
         turn_until(&mut reactor, "some are accepted", |stats| {
@@ -140,20 +155,21 @@ fn a_crowd_at_the_door_does_not_keep_others_waiting() {
         });
         accepted.push(reactor.stats().accepted);
         if accepted.len() == 3 {
-            assert_eq!(reactor.stats().bytes_out, 2, "within two turns");
+            assert_eq!(reactor.stats().bytes_out, 2, "answered within two turns");
         }
     }
     let steps = accepted.windows(2).map(|pair| pair[1] - pair[0]);
     assert!(steps.max().unwrap() <= ACCEPTS_PER_TURN as u64, "{accepted:?}");
-    guest.read_exact(&mut [0; 1]).unwrap();
+    client.read_exact(&mut [0; 1]).unwrap();
 }
 
 #[test]
-fn two_thousand_short_connections_reuse_the_slots_and_each_gets_its_own_bytes() {
-    // Four at a time, with bytes that no other has; they end with a FIN after the answer, before it, or with a reset.
+fn slots_are_reused_without_mixing_up_2000_short_connections() {
+    // Four connections at a time, each with bytes of its own. They end with a FIN after the reply,
+    // with a FIN before it, or with a reset.
     let ids = Arc::new(Mutex::new(Vec::new()));
-    struct Named(Arc<Mutex<Vec<String>>>);
-    impl Protocol for Named {
+    struct EchoWithId(Arc<Mutex<Vec<String>>>);
+    impl Protocol for EchoWithId {
         fn opened(&mut self, cx: &mut Context<'_>) -> Next {
             self.0.lock().unwrap().push(cx.id().to_string());
             Next::Continue
@@ -164,11 +180,11 @@ fn two_thousand_short_connections_reuse_the_slots_and_each_gets_its_own_bytes() 
             Advance::consumed(input.len())
         }
     }
-    let told = Arc::clone(&ids);
-    let running = Running::start(Limits::default(), |reactor| {
-        vec![reactor.listen(any_port(), move |_| Named(Arc::clone(&told))).unwrap()]
+    let shared = Arc::clone(&ids);
+    let reactor = ReactorThread::start(Limits::default(), |reactor| {
+        vec![reactor.listen(any_port(), move |_| EchoWithId(Arc::clone(&shared))).unwrap()]
     });
-    let address = running.address();
+    let address = reactor.address();
     thread::scope(|scope| {
         for client in 0..4 {
             scope.spawn(move || {
@@ -191,36 +207,38 @@ fn two_thousand_short_connections_reuse_the_slots_and_each_gets_its_own_bytes() 
             });
         }
     });
-    let (stopped, stats) = running.stop();
+    let (stopped, stats) = reactor.stop();
     assert_eq!(stopped, Stopped::Graceful);
     assert_eq!((stats.accepted, stats.closed, stats.connections), (2000, 2000, 0));
     let ids = ids.lock().unwrap();
-    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 2000, "no two are named alike");
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 2000, "every id is unique");
     let slots: HashSet<&str> = ids.iter().filter_map(|id| Some(id.split_once('.')?.0)).collect();
-    assert!(slots.len() < 200, "{} slots for four at a time", slots.len());
+    assert!(slots.len() < 200, "{} slots for four connections at a time", slots.len());
 }
 
 #[test]
-fn those_who_wait_at_two_doors_take_turns() {
-    // The house has one place. Twenty wait at each door; whoever is inside says a word, hears it, and leaves.
+fn two_paused_listeners_accept_in_turn() {
+    // There is one slot, and each of two listeners has twenty connects in its backlog. The accepted
+    // peer sends a byte, reads the echo, and closes.
     let mut reactor = Reactor::new(Limits { connections_max: 1, ..Limits::default() }).unwrap();
-    let doors = [0, 1].map(|_| reactor.listen(any_port(), |_| Echo::new()).unwrap());
-    let mut waiting = doors.map(|door| (0..20).map(|_| connect(door)).collect::<Vec<TcpStream>>());
+    let addresses = [0, 1].map(|_| reactor.listen(any_port(), |_| Echo::new()).unwrap());
+    let mut waiting =
+        addresses.map(|address| (0..20).map(|_| connect(address)).collect::<Vec<TcpStream>>());
     waiting.iter_mut().flatten().for_each(|peer| peer.write_all(b"x").unwrap());
     let mut served = [0, 0];
     for count in 1..=20 {
-        turn_until(&mut reactor, "a word", |stats| stats.bytes_out == count);
-        let mut word = [0];
-        for (door, peers) in waiting.iter_mut().enumerate() {
-            let inside = peers.iter_mut().position(|peer| {
+        turn_until(&mut reactor, "an echo", |stats| stats.bytes_out == count);
+        let mut echo = [0];
+        for (listener, peers) in waiting.iter_mut().enumerate() {
+            let answered = peers.iter_mut().position(|peer| {
                 peer.set_nonblocking(true).unwrap();
-                matches!(peer.read(&mut word), Ok(1))
+                matches!(peer.read(&mut echo), Ok(1))
             });
-            if let Some(inside) = inside {
-                peers.remove(inside);
-                served[door] += 1;
+            if let Some(answered) = answered {
+                peers.remove(answered);
+                served[listener] += 1;
             }
         }
     }
-    assert!(served.iter().all(|&door| door >= 8), "{served:?} of twenty");
+    assert!(served.iter().all(|&count| count >= 8), "{served:?} of twenty");
 }

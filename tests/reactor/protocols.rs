@@ -1,114 +1,130 @@
-//! Protocols.
+//! Protocols over real sockets: several in one reactor, one that sends first, and long replies.
 
-use super::*;
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::rc::Rc;
+use std::thread;
 
-/// Answers the peer's FIN (or its first byte, where `at_end` is false) with a long text, piece by piece.
-struct Long {
-    text: Rc<Vec<u8>>,
-    said: Rc<Cell<usize>>,
-    at_end: bool,
-    endings: Endings,
-}
+use mio_reactor::limits::LOW_WATERMARK_BYTES;
+use mio_reactor::{Advance, CloseReason, Context, Echo, Http, Limits, Next, Protocol, Stopped};
 
-impl Long {
-    const PIECE: usize = 10_000;
-
-    fn say_more(&mut self, cx: &mut Context<'_>) -> Next {
-        let said = self.said.get();
-        let piece = &self.text[said..self.text.len().min(said + Long::PIECE)];
-        cx.send(piece);
-        self.said.set(said + piece.len());
-        if self.said.get() < self.text.len() { Next::Pause } else { Next::Close }
-    }
-}
-
-impl Protocol for Long {
-    fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
-        let next = if self.at_end { Next::Continue } else { self.say_more(cx) };
-        Advance::consumed(input.len()).then(next)
-    }
-
-    fn eof(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
-        if self.at_end { self.say_more(cx) } else { Next::Close }
-    }
-
-    fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
-        self.say_more(cx)
-    }
-
-    fn closed(&mut self, why: CloseReason) {
-        self.endings.borrow_mut().push((0, why));
-    }
-}
+use crate::common::{
+    A_MOMENT, any_port, assert_same, check_echo, check_end, connect, connect_narrow, connect_udp,
+    pattern, serve, turn_until,
+};
+use crate::site::Site;
+use crate::{CloseLog, ReactorThread, SendsOnOpen};
 
 #[test]
 fn one_reactor_serves_several_protocols_each_at_its_address() {
-    // Two kinds of streams and one of datagrams: each peer is answered in the words of what it has turned to.
-    let running = Running::start(Limits::default(), |reactor| {
+    // Echo, HTTP and UDP echo receive the same bytes, and each replies according to its protocol.
+    let reactor = ReactorThread::start(Limits::default(), |reactor| {
         let echo = reactor.listen(any_port(), |_| Echo::new()).unwrap();
         let http = reactor.listen(any_port(), |_| Http::new(Site::new())).unwrap();
         let datagrams = reactor.bind_datagram(any_port(), Echo::new()).unwrap();
         vec![echo, http, datagrams]
     });
     let request = b"GET /plaintext HTTP/1.0\r\n\r\n";
-    check_echo(&mut connect(running.addresses[0]), request);
+    check_echo(&mut connect(reactor.addresses[0]), request);
 
-    let mut http = connect(running.addresses[1]);
+    let mut http = connect(reactor.addresses[1]);
     http.write_all(request).unwrap();
-    let mut answer = Vec::new();
-    http.read_to_end(&mut answer).unwrap();
-    assert!(answer.starts_with(b"HTTP/1.0 200 ") && answer.ends_with(b"Hello, World!"));
+    let mut response = Vec::new();
+    http.read_to_end(&mut response).unwrap();
+    assert!(response.starts_with(b"HTTP/1.0 200 ") && response.ends_with(b"Hello, World!"));
 
-    let datagrams = connect_udp(running.addresses[2]);
+    let datagrams = connect_udp(reactor.addresses[2]);
     datagrams.send(request).unwrap();
     let mut reply = [0; 100];
     let count = datagrams.recv(&mut reply).unwrap();
     assert_same(&reply[..count], request);
-    assert_eq!(running.stop().0, Stopped::Graceful);
+    assert_eq!(reactor.stop().0, Stopped::Graceful);
 }
 
 #[test]
-fn a_protocol_may_speak_first() {
-    // The peer says nothing until it has been greeted, and then only its end.
-    let running = Running::start(Limits::default(), |reactor| {
-        let make =
-            |_| Says { text: b"220 at your service\r\n".to_vec(), endings: Endings::default() };
+fn protocol_may_send_before_it_receives() {
+    // The peer sends nothing but its FIN, and that only after it has received the greeting.
+    let reactor = ReactorThread::start(Limits::default(), |reactor| {
+        let make = |_| SendsOnOpen {
+            text: b"220 at your service\r\n".to_vec(),
+            close_log: CloseLog::default(),
+        };
         vec![reactor.listen(any_port(), make).unwrap()]
     });
-    let mut peer = connect(running.address());
+    let mut peer = connect(reactor.address());
     let mut greeting = [0; 21];
     peer.read_exact(&mut greeting).unwrap();
     assert_eq!(&greeting, b"220 at your service\r\n");
     peer.shutdown(Shutdown::Write).unwrap();
     check_end(peer, b"");
-    assert_eq!(running.stop().1.closed_finished, 1);
+    assert_eq!(reactor.stop().1.closed_finished, 1);
 }
 
-/// A text of 6 MiB (more than the kernel holds), asked for by `ask`, reaches a peer that reads in odd pieces; and no more of it waits than must.
+/// Sends a long text piece by piece, and pauses between the pieces. Begins at the peer's FIN if
+/// `on_eof`, else at its first byte.
+struct LongReply {
+    text: Rc<Vec<u8>>,
+    sent: Rc<Cell<usize>>,
+    on_eof: bool,
+    close_log: CloseLog,
+}
+
+impl LongReply {
+    const PIECE: usize = 10_000;
+
+    fn send_piece(&mut self, cx: &mut Context<'_>) -> Next {
+        let sent = self.sent.get();
+        let piece = &self.text[sent..self.text.len().min(sent + LongReply::PIECE)];
+        cx.send(piece);
+        self.sent.set(sent + piece.len());
+        if self.sent.get() < self.text.len() { Next::Pause } else { Next::Close }
+    }
+}
+
+impl Protocol for LongReply {
+    fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+        let next = if self.on_eof { Next::Continue } else { self.send_piece(cx) };
+        Advance::consumed(input.len()).then(next)
+    }
+
+    fn eof(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
+        if self.on_eof { self.send_piece(cx) } else { Next::Close }
+    }
+
+    fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
+        self.send_piece(cx)
+    }
+
+    fn closed(&mut self, why: CloseReason) {
+        self.close_log.borrow_mut().push((0, why));
+    }
+}
+
+/// A reply of 6 MiB, which is more than the kernel's buffers hold, reaches a peer that reads in odd
+/// pieces. No more output waits meanwhile than the low watermark and one piece. `request` makes the
+/// peer request it.
 #[track_caller]
-fn check_long_answer(at_end: bool, ask: impl FnOnce(&mut TcpStream)) {
+fn check_long_reply(on_eof: bool, request: impl FnOnce(&mut TcpStream)) {
     let text = Rc::new(pattern(7, 6 * 1024 * 1024));
-    let said = Rc::new(Cell::new(0));
-    let endings = Endings::default();
-    let protocol = (Rc::clone(&text), Rc::clone(&said), Rc::clone(&endings));
+    let sent = Rc::new(Cell::new(0));
+    let close_log = CloseLog::default();
+    let shared = (Rc::clone(&text), Rc::clone(&sent), Rc::clone(&close_log));
     let (mut reactor, address) = serve(Limits::default(), move |_| {
-        let (text, said, endings) = protocol.clone();
-        Long { text, said, at_end, endings }
+        let (text, sent, close_log) = shared.clone();
+        LongReply { text, sent, on_eof, close_log }
     });
     let mut peer = connect_narrow(address);
-    ask(&mut peer);
-    // Nobody reads yet: it stops when the kernel takes no more.
-    let mut quiet_turns = 0;
-    while quiet_turns < 5 {
+    request(&mut peer);
+    // The peer does not read yet: turns make no progress once the kernel's buffers are full.
+    let mut turns_without_progress = 0;
+    while turns_without_progress < 5 {
         let out_before = reactor.stats().bytes_out;
         reactor.turn(Some(A_MOMENT)).unwrap();
-        quiet_turns = if reactor.stats().bytes_out == out_before && out_before > 0 {
-            quiet_turns + 1
-        } else {
-            0
-        };
+        let has_stalled = reactor.stats().bytes_out == out_before && out_before > 0;
+        turns_without_progress = if has_stalled { turns_without_progress + 1 } else { 0 };
     }
-    assert!(said.get() < text.len(), "it waits for its peer");
+    assert!(sent.get() < text.len(), "the protocol is paused until the peer reads");
     let reader = thread::spawn(move || {
         let mut received = Vec::new();
         let mut piece = [0; 4099];
@@ -120,25 +136,26 @@ fn check_long_answer(at_end: bool, ask: impl FnOnce(&mut TcpStream)) {
         }
         received
     });
-    turn_until(&mut reactor, "the end", |stats| {
-        let waiting = said.get() - usize::try_from(stats.bytes_out).unwrap();
-        assert!(waiting <= LOW_WATERMARK_BYTES + Long::PIECE, "{waiting} bytes wait");
+    turn_until(&mut reactor, "the connection closes", |stats| {
+        let waiting = sent.get() - usize::try_from(stats.bytes_out).unwrap();
+        assert!(waiting <= LOW_WATERMARK_BYTES + LongReply::PIECE, "{waiting} bytes wait");
         stats.connections == 0
     });
     assert_same(&reader.join().unwrap(), &text);
-    assert_eq!(*endings.borrow(), [(0, CloseReason::Finished)]);
+    assert_eq!(*close_log.borrow(), [(0, CloseReason::Finished)]);
 }
 
 #[test]
-fn a_long_answer_in_pieces_reaches_a_slow_reader_whole() {
-    // The protocol says a piece whenever the last has drained. The peer reads nothing at first, and then a little at a time.
-    check_long_answer(false, |peer| peer.write_all(b"x").unwrap());
+fn paused_producer_delivers_whole_reply_to_slow_reader() {
+    // The protocol sends a piece whenever the one before has left. The peer reads nothing at first,
+    // and then a little at a time.
+    check_long_reply(false, |peer| peer.write_all(b"x").unwrap());
 }
 
 #[test]
-fn a_half_closed_peer_gets_an_answer_that_only_begins_with_its_fin() {
-    // The same, but it is the peer's FIN that is answered, by a protocol that pauses then.
-    check_long_answer(true, |peer| {
+fn half_closed_peer_receives_whole_reply_that_begins_at_its_fin() {
+    // The protocol pauses in `eof`, and sends the rest in `output_low`.
+    check_long_reply(true, |peer| {
         peer.write_all(b"x").unwrap();
         peer.shutdown(Shutdown::Write).unwrap();
     });

@@ -1,11 +1,21 @@
-//! The stop.
+//! A graceful stop: idle connections close, work in progress may finish until the drain timeout.
 
-use super::*;
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mio_reactor::{CloseReason, Limits, Stopped};
+
+use crate::common::{
+    A_MOMENT, PATIENCE, any_port, check_echo, check_end, connect, serve, turn_until,
+};
+use crate::{ReactorThread, byte_commands, exchange, turn_until_stopped};
 
 #[test]
-fn a_stop_waits_for_what_is_under_way() {
-    // Three are idle, and one is under way when the loop is stopped. That one is answered, and all end in order.
-    let (make, endings) = obedient();
+fn stop_waits_for_connections_with_work_in_progress() {
+    // Three connections are idle and one has work in progress when the reactor is stopped. That one
+    // is answered, and all close in order.
+    let (make, close_log) = byte_commands();
     let (mut reactor, address) =
         serve(Limits { linger_timeout_ms: 100, ..Limits::default() }, make);
     let mut peers: Vec<TcpStream> = (0..4).map(|_| connect(address)).collect();
@@ -19,22 +29,24 @@ fn a_stop_waits_for_what_is_under_way() {
     exchange(&mut reactor, &mut peers[3], b"x");
     assert_eq!(reactor.run().unwrap(), Stopped::Graceful);
     assert!(reactor.is_stopped());
-    assert!(endings.borrow().iter().all(|&(_, why)| why == CloseReason::Finished), "{endings:?}");
-    assert_eq!(endings.borrow().len(), 4);
+    let log = close_log.borrow();
+    assert!(log.iter().all(|&(_, why)| why == CloseReason::Finished), "{log:?}");
+    assert_eq!(log.len(), 4);
     for peer in peers {
         check_end(peer, b"");
     }
-    assert!(TcpStream::connect_timeout(&address, PATIENCE).is_err(), "nobody listens any more");
+    assert!(TcpStream::connect_timeout(&address, PATIENCE).is_err(), "connects are refused");
 }
 
 #[test]
-fn a_stop_cuts_off_what_has_not_ended_in_time() {
-    // Of five, two are idle and leave when they are told; three stay under way for ever.
-    let running =
-        Running::start(Limits { drain_timeout_ms: 300, ..Limits::default() }, |reactor| {
-            vec![reactor.listen(any_port(), obedient().0).unwrap()]
-        });
-    let address = running.address();
+fn stop_force_closes_what_is_left_at_the_drain_timeout() {
+    // Of five connections, two are idle, and their peers close when they receive our FIN. The other
+    // three have work in progress that never ends.
+    let limits = Limits { drain_timeout_ms: 300, ..Limits::default() };
+    let reactor = ReactorThread::start(limits, |reactor| {
+        vec![reactor.listen(any_port(), byte_commands().0).unwrap()]
+    });
+    let address = reactor.address();
     let peers: Vec<TcpStream> = b"pxpxp"
         .iter()
         .map(|&byte| {
@@ -43,30 +55,28 @@ fn a_stop_cuts_off_what_has_not_ended_in_time() {
             peer
         })
         .collect();
-    let leaving = thread::spawn(move || {
-        let (idle, under_way): (Vec<_>, Vec<_>) =
+    let closing = thread::spawn(move || {
+        let (idle, busy): (Vec<_>, Vec<_>) =
             peers.into_iter().zip(b"pxpxp").partition(|(_, byte)| **byte == b'x');
         idle.into_iter().for_each(|(peer, _)| check_end(peer, b""));
-        under_way
+        busy
     });
     let begin = Instant::now();
-    let (stopped, stats) = running.stop();
-    assert!(
-        begin.elapsed() >= Duration::from_millis(299),
-        "not before its time: {:?}",
-        begin.elapsed()
-    );
+    let (stopped, stats) = reactor.stop();
+    let elapsed = begin.elapsed();
+    assert!(elapsed >= Duration::from_millis(299), "too early: after {elapsed:?}");
     assert_eq!(stopped, Stopped::Forced(3));
     assert_eq!((stats.closed, stats.closed_finished, stats.empty_turns), (5, 2, 0));
-    for (peer, _) in leaving.join().unwrap() {
+    for (peer, _) in closing.join().unwrap() {
         check_end(peer, b"");
     }
 }
 
 #[test]
-fn who_brings_a_loop_of_their_own_sees_it_stop_and_then_rest() {
-    // One conversation is under way for ever. The turns are few until it is cut off, and wait again after that.
-    let (make, endings) = obedient();
+fn callers_own_loop_of_turns_stops_and_then_sleeps() {
+    // One connection has work in progress that never ends. The turns are few until it is closed by
+    // force, and after that they wait their full time again.
+    let (make, close_log) = byte_commands();
     let (mut reactor, address) = serve(Limits { drain_timeout_ms: 200, ..Limits::default() }, make);
     let mut peer = connect(address);
     exchange(&mut reactor, &mut peer, b"p");
@@ -74,11 +84,11 @@ fn who_brings_a_loop_of_their_own_sees_it_stop_and_then_rest() {
     reactor.stop();
     let turns = turn_until_stopped(&mut reactor);
     assert!(turns <= 10, "{turns} turns");
-    assert_eq!(*endings.borrow(), [(0, CloseReason::Stopped)]);
+    assert_eq!(*close_log.borrow(), [(0, CloseReason::Stopped)]);
     let begin = Instant::now();
     for _ in 0..5 {
         reactor.turn(Some(A_MOMENT)).unwrap();
     }
-    assert!(begin.elapsed() >= 5 * A_MOMENT, "they wait");
+    assert!(begin.elapsed() >= 5 * A_MOMENT, "the turns wait");
     assert!(reactor.is_stopped());
 }

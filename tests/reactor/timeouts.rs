@@ -1,85 +1,76 @@
-//! Deadlines and alarms.
+//! Idle, write and first byte timeouts, and protocols' timers: none early, none lost, no spinning.
 
-use super::*;
+use std::cell::RefCell;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-/// Asks for an alarm after `delay` when it is opened, and writes down when it was asked and when it rang. `again`: each
-/// time it rings, it asks for the next.
-struct Alarm {
-    delay: Duration,
-    again: bool,
-    moments: Rc<RefCell<Vec<Instant>>>,
-}
+#[cfg(target_os = "linux")]
+use mio_reactor::limits::EXPIRIES_PER_TURN;
+use mio_reactor::{Advance, CloseReason, Context, Echo, Limits, Next, Protocol, Reactor};
 
-impl Protocol for Alarm {
-    fn opened(&mut self, cx: &mut Context<'_>) -> Next {
-        self.moments.borrow_mut().push(cx.now());
-        cx.set_timer(self.delay);
-        Next::Continue
-    }
+use crate::common::{
+    A_MOMENT, PATIENCE, any_port, check_end, connect, connect_narrow, serve, turn_until,
+};
+#[cfg(target_os = "linux")]
+use crate::common::{be_late, may_open};
+use crate::{CloseLog, SendsOnOpen, byte_commands, exchange};
 
-    fn advance(&mut self, input: &[u8], _: &mut Context<'_>) -> Advance {
-        Advance::consumed(input.len())
-    }
-
-    fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
-        self.moments.borrow_mut().push(cx.now());
-        if self.again {
-            cx.set_timer(self.delay);
-        }
-        Next::Continue
-    }
+/// At least `at_least` has passed since `begin`, give or take the resolution of the clock.
+#[track_caller]
+fn assert_elapsed(begin: Instant, at_least: Duration) {
+    let elapsed = begin.elapsed();
+    // The reactor's clock counts whole milliseconds.
+    assert!(elapsed >= at_least - Duration::from_millis(1), "too early: after {elapsed:?}");
 }
 
 #[test]
-fn an_idle_connection_ends_and_a_busy_one_beside_it_does_not() {
-    // One says something in every turn until the other, who says nothing, has been ended. Then it falls silent too.
+fn idle_connection_times_out_while_a_busy_one_stays_open() {
+    // One connection exchanges a byte in every turn until the other, which is silent, has timed
+    // out. Then it sends nothing more, either.
     let limits = Limits { idle_timeout_ms: 200, ..Limits::default() };
-    let (make, endings) = obedient();
+    let (make, close_log) = byte_commands();
     let (mut reactor, address) = serve(limits, make);
     let begin = Instant::now();
     let silent = connect(address);
     let mut busy = connect(address);
-    while endings.borrow().is_empty() {
+    while close_log.borrow().is_empty() {
         exchange(&mut reactor, &mut busy, b"x");
-        assert!(begin.elapsed() < PATIENCE, "the silent one is ended");
+        assert!(begin.elapsed() < PATIENCE, "the silent connection does not time out");
     }
-    // The loop counts in whole milliseconds.
-    assert!(
-        begin.elapsed() >= Duration::from_millis(199),
-        "not before its time: {:?}",
-        begin.elapsed()
-    );
-    assert_eq!(*endings.borrow(), [(0, CloseReason::IdleTimeout)]);
+    assert_elapsed(begin, Duration::from_millis(200));
+    assert_eq!(*close_log.borrow(), [(0, CloseReason::IdleTimeout)]);
     check_end(silent, b"");
     exchange(&mut reactor, &mut busy, b"x");
-    turn_until(&mut reactor, "the other is idle too", |stats| stats.connections == 0);
-    assert_eq!(*endings.borrow(), [(0, CloseReason::IdleTimeout), (1, CloseReason::IdleTimeout)]);
+    turn_until(&mut reactor, "the other times out, too", |stats| stats.connections == 0);
+    let expected = [(0, CloseReason::IdleTimeout), (1, CloseReason::IdleTimeout)];
+    assert_eq!(*close_log.borrow(), expected);
 }
 
 #[test]
-fn a_peer_that_takes_nothing_ends_as_too_slow() {
-    // It is sent more than the kernel holds and reads none of it. The other deadlines are far away.
+fn peer_that_never_reads_is_closed_by_write_timeout() {
+    // The peer is sent more than the kernel's buffers hold. All other timeouts are far away.
     let limits = Limits { write_timeout_ms: 200, ..Limits::default() };
-    let endings = Endings::default();
-    let told = Rc::clone(&endings);
-    let (mut reactor, address) =
-        serve(limits, move |_| Says { text: vec![0; 4_000_000], endings: Rc::clone(&told) });
+    let close_log = CloseLog::default();
+    let shared = Rc::clone(&close_log);
+    let (mut reactor, address) = serve(limits, move |_| SendsOnOpen {
+        text: vec![0; 4_000_000],
+        close_log: Rc::clone(&shared),
+    });
     let begin = Instant::now();
     let _peer = connect_narrow(address);
-    turn_until(&mut reactor, "it is accepted", |stats| stats.accepted == 1);
-    assert!(reactor.stats().bytes_out < 4_000_000, "the kernel does not hold all of it");
-    turn_until(&mut reactor, "it ends", |stats| stats.connections == 0);
-    assert_eq!(*endings.borrow(), [(0, CloseReason::WriteTimeout)]);
-    assert!(
-        begin.elapsed() >= Duration::from_millis(199),
-        "not before its time: {:?}",
-        begin.elapsed()
-    );
+    turn_until(&mut reactor, "the connection is accepted", |stats| stats.accepted == 1);
+    assert!(reactor.stats().bytes_out < 4_000_000, "the kernel's buffers do not hold all of it");
+    turn_until(&mut reactor, "the connection closes", |stats| stats.connections == 0);
+    assert_eq!(*close_log.borrow(), [(0, CloseReason::WriteTimeout)]);
+    assert_elapsed(begin, Duration::from_millis(200));
 }
 
 #[test]
-fn a_busy_connection_is_looked_at_once_in_an_idle_time() {
-    // It says something in every turn, and its deadline only moves: the loop does not look at it for each byte.
+fn busy_connections_deadline_expires_once_per_idle_timeout() {
+    // I/O only moves the deadline later, and does not refile it. So the loop checks a busy
+    // connection about once per idle timeout, not once per byte.
     let limits = Limits { idle_timeout_ms: 100, ..Limits::default() };
     let (mut reactor, address) = serve(limits, |_| Echo::new());
     let mut peer = connect(address);
@@ -90,88 +81,130 @@ fn a_busy_connection_is_looked_at_once_in_an_idle_time() {
         exchanges += 1;
     }
     let idle_times = u64::try_from(begin.elapsed().as_millis() / 100).unwrap();
-    let looks = reactor.stats().deadlines_expired;
+    let expired = reactor.stats().deadlines_expired;
     assert!(
-        looks <= idle_times + 1,
-        "{looks} looks in {exchanges} exchanges and {idle_times} idle times"
+        expired <= idle_times + 1,
+        "{expired} expiries in {exchanges} exchanges and {idle_times} idle timeouts"
     );
     assert_eq!(reactor.stats().connections, 1);
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn those_who_are_late_together_are_ended_a_few_at_a_time() {
-    // 300 have come together and are idle together. No turn ends more than its share; and all of them are ended.
+fn simultaneous_timeouts_are_spread_over_turns() {
+    // 300 connections are accepted together and time out together. One turn closes at most
+    // `EXPIRIES_PER_TURN` of them, and in the end all are closed.
     const COUNT: usize = 300;
     if !may_open(4 * COUNT) {
         return;
     }
-    let (make, endings) = obedient();
+    let (make, close_log) = byte_commands();
     let (mut reactor, address) = serve(Limits { idle_timeout_ms: 500, ..Limits::default() }, make);
     let peers: Vec<TcpStream> = (0..COUNT).map(|_| connect(address)).collect();
     turn_until(&mut reactor, "all are accepted", |stats| stats.accepted == COUNT as u64);
-    // Nobody is waited for: no turn is taken until all of them are late.
-    be_late(Duration::from_millis(600));
-    let mut turns = Vec::new();
+    be_late(Duration::from_millis(600)); // the next turn finds all of them due
+    let mut closed_in_turns = Vec::new();
     while reactor.stats().connections > 0 {
         let closed_before = reactor.stats().closed;
-        turn_until(&mut reactor, "some end", |stats| stats.closed > closed_before);
-        turns.push(reactor.stats().closed - closed_before);
+        turn_until(&mut reactor, "some close", |stats| stats.closed > closed_before);
+        closed_in_turns.push(reactor.stats().closed - closed_before);
     }
-    assert!(turns.iter().all(|&closed| closed <= EXPIRIES_PER_TURN as u64), "{turns:?}");
     assert!(
-        endings.borrow().iter().all(|&(_, why)| why == CloseReason::IdleTimeout)
-            && endings.borrow().len() == COUNT
+        closed_in_turns.iter().all(|&closed| closed <= EXPIRIES_PER_TURN as u64),
+        "{closed_in_turns:?}"
     );
+    assert!(close_log.borrow().iter().all(|&(_, why)| why == CloseReason::IdleTimeout));
+    assert_eq!(close_log.borrow().len(), COUNT);
     peers.into_iter().for_each(|peer| check_end(peer, b""));
 }
 
-#[test]
-fn an_alarm_rings_once_and_not_before_its_time() {
-    // One asks for one alarm; a second, beside it, rings ten times, the last of them long after the first's only one.
-    let once = Rc::new(RefCell::new(Vec::new()));
-    let often = Rc::new(RefCell::new(Vec::new()));
-    let (of_once, of_often) = (Rc::clone(&once), Rc::clone(&often));
-    let delay = Duration::from_millis(30);
-    let mut reactor = Reactor::new(Limits::default()).unwrap();
-    let one = reactor
-        .listen(any_port(), move |_| Alarm { delay, again: false, moments: Rc::clone(&of_once) })
-        .unwrap();
-    let other = reactor
-        .listen(any_port(), move |_| Alarm { delay, again: true, moments: Rc::clone(&of_often) })
-        .unwrap();
-    let _peers = [connect(one), connect(other)];
-    turn_until(&mut reactor, "ten alarms", |_| often.borrow().len() > 10);
-    let moments = once.borrow();
-    assert_eq!(moments.len(), 2, "opened, and one alarm");
-    for moments in [&moments, &often.borrow()] {
-        assert!(moments.windows(2).all(|pair| pair[1] - pair[0] >= delay), "{moments:?}");
+/// Sets a timer of `delay` when the connection opens, and again at each expiry if it `repeats`.
+/// Records when it was first set and when it expired.
+struct RecordsTimer {
+    delay: Duration,
+    repeats: bool,
+    times: Rc<RefCell<Vec<Instant>>>,
+}
+
+impl Protocol for RecordsTimer {
+    fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+        self.times.borrow_mut().push(cx.now());
+        cx.set_timer(self.delay);
+        Next::Continue
+    }
+
+    fn advance(&mut self, input: &[u8], _: &mut Context<'_>) -> Advance {
+        Advance::consumed(input.len())
+    }
+
+    fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
+        self.times.borrow_mut().push(cx.now());
+        if self.repeats {
+            cx.set_timer(self.delay);
+        }
+        Next::Continue
     }
 }
 
-#[test]
-fn an_alarm_of_less_than_a_millisecond_does_not_make_the_loop_spin() {
-    // It asks for the next each time: they are a millisecond apart at least, and no turn is taken but for one of them.
-    let moments = Rc::new(RefCell::new(Vec::new()));
-    let told = Rc::clone(&moments);
-    let delay = Duration::from_micros(10);
-    let (mut reactor, address) =
-        serve(Limits::default(), move |_| Alarm { delay, again: true, moments: Rc::clone(&told) });
-    let _peer = connect(address);
-    turn_until(&mut reactor, "it is accepted", |stats| stats.accepted == 1);
-    let turns = turn_until(&mut reactor, "100 alarms", |_| moments.borrow().len() > 100);
-    let moments = moments.borrow();
-    assert!(
-        moments.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(1)),
-        "{moments:?}"
-    );
-    assert!(turns <= 110, "{turns} turns for 100 alarms");
+/// Each of `times` is at least `delay` after the one before it.
+#[track_caller]
+fn assert_apart(times: &[Instant], delay: Duration) {
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= delay), "{times:?}");
 }
 
-/// Echoes, and says `rang` a moment after each word.
-struct Rings;
+#[test]
+fn timer_expires_once_and_never_early() {
+    // One connection sets a single timer. Another sets ten in a row, the last of them long after
+    // the first connection's only one.
+    let once = Rc::new(RefCell::new(Vec::new()));
+    let repeated = Rc::new(RefCell::new(Vec::new()));
+    let (of_once, of_repeated) = (Rc::clone(&once), Rc::clone(&repeated));
+    let delay = Duration::from_millis(30);
+    let mut reactor = Reactor::new(Limits::default()).unwrap();
+    let one = reactor
+        .listen(any_port(), move |_| RecordsTimer {
+            delay,
+            repeats: false,
+            times: Rc::clone(&of_once),
+        })
+        .unwrap();
+    let other = reactor
+        .listen(any_port(), move |_| RecordsTimer {
+            delay,
+            repeats: true,
+            times: Rc::clone(&of_repeated),
+        })
+        .unwrap();
+    let _peers = [connect(one), connect(other)];
+    turn_until(&mut reactor, "ten expiries", |_| repeated.borrow().len() > 10);
+    assert_eq!(once.borrow().len(), 2, "opened, and one expiry");
+    assert_apart(&once.borrow(), delay);
+    assert_apart(&repeated.borrow(), delay);
+}
 
-impl Protocol for Rings {
+#[test]
+fn sub_millisecond_timer_does_not_make_the_loop_spin() {
+    // The protocol sets a timer of 10 µs at each expiry. Delays are rounded up to whole
+    // milliseconds, so the expiries are at least 1 ms apart, and no turn runs without one.
+    let times = Rc::new(RefCell::new(Vec::new()));
+    let shared = Rc::clone(&times);
+    let delay = Duration::from_micros(10);
+    let (mut reactor, address) = serve(Limits::default(), move |_| RecordsTimer {
+        delay,
+        repeats: true,
+        times: Rc::clone(&shared),
+    });
+    let _peer = connect(address);
+    turn_until(&mut reactor, "the connection is accepted", |stats| stats.accepted == 1);
+    let turns = turn_until(&mut reactor, "100 expiries", |_| times.borrow().len() > 100);
+    assert_apart(&times.borrow(), Duration::from_millis(1));
+    assert!(turns <= 110, "{turns} turns for 100 expiries");
+}
+
+/// Echoes each message, and sends `timer` a moment after it.
+struct EchoThenTimer;
+
+impl Protocol for EchoThenTimer {
     fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
         cx.send(input);
         cx.set_timer(A_MOMENT);
@@ -179,54 +212,61 @@ impl Protocol for Rings {
     }
 
     fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
-        cx.send(b"rang");
+        cx.send(b"timer");
         Next::Continue
     }
 }
 
 #[test]
-fn an_alarm_that_is_set_by_the_last_of_many_words_rings_in_its_time() {
-    // By then the connection has long been watched, and has a deadline filed, a later one.
-    let (mut reactor, address) = serve(Limits::default(), |_| Rings);
+fn timer_earlier_than_the_filed_deadline_expires_on_time() {
+    // From the second message on, the connection is registered with epoll and has a deadline filed,
+    // which is later than the new timer.
+    let (mut reactor, address) = serve(Limits::default(), |_| EchoThenTimer);
     let mut peer = connect(address);
     for _ in 0..3 {
         let out_before = reactor.stats().bytes_out;
-        peer.write_all(b"word").unwrap();
-        turn_until(&mut reactor, "a word and its alarm", |stats| stats.bytes_out == out_before + 8);
-        let mut heard = [0; 8];
-        peer.read_exact(&mut heard).unwrap();
-        assert_eq!(&heard, b"wordrang");
+        peer.write_all(b"hello").unwrap();
+        turn_until(&mut reactor, "the echo and the timer", |stats| {
+            stats.bytes_out == out_before + 10
+        });
+        let mut received = [0; 10];
+        peer.read_exact(&mut received).unwrap();
+        assert_eq!(&received, b"hellotimer");
     }
 }
 
 #[test]
-fn who_is_silent_after_it_has_connected_is_ended_sooner_than_who_has_spoken() {
+fn first_byte_timeout_closes_only_connections_without_input() {
     let limits =
         Limits { first_byte_timeout_ms: 50, idle_timeout_ms: 3_600_000, ..Limits::default() };
     let mut reactor = Reactor::new(limits).unwrap();
-    let (make, endings) = obedient();
+    let (make, close_log) = byte_commands();
     let address = reactor.listen(any_port(), make).unwrap();
-    let mut speaker = connect(address);
-    exchange(&mut reactor, &mut speaker, b"x");
+    let mut sender = connect(address);
+    exchange(&mut reactor, &mut sender, b"x");
     let silent = connect(address);
-    turn_until(&mut reactor, "the end of one", |stats| stats.closed == 1);
+    turn_until(&mut reactor, "one closes", |stats| stats.closed == 1);
     check_end(silent, b"");
-    assert_eq!(*endings.borrow(), [(1, CloseReason::FirstByteTimeout)]);
-    exchange(&mut reactor, &mut speaker, b"y");
+    assert_eq!(*close_log.borrow(), [(1, CloseReason::FirstByteTimeout)]);
+    exchange(&mut reactor, &mut sender, b"y");
 }
 
 #[test]
 fn limits_of_zero_do_not_make_the_loop_spin() {
-    // A peer that does not read has no time at all to do so, and is ended after a millisecond rather than looked at for ever.
+    // A write timeout of 0 is taken for 1 ms. A peer that does not read is closed after that, and
+    // not checked again and again.
     let limits = Limits { connections_max: 0, write_timeout_ms: 0, ..Limits::default() };
     let mut reactor = Reactor::new(limits).unwrap();
-    let endings = Endings::default();
-    let told = Rc::clone(&endings);
+    let close_log = CloseLog::default();
+    let shared = Rc::clone(&close_log);
     let address = reactor
-        .listen(any_port(), move |_| Says { text: vec![7; 3 << 20], endings: Rc::clone(&told) })
+        .listen(any_port(), move |_| SendsOnOpen {
+            text: vec![7; 3 << 20],
+            close_log: Rc::clone(&shared),
+        })
         .unwrap();
     let _peer = connect_narrow(address);
-    turn_until(&mut reactor, "the end of one", |stats| stats.closed == 1);
-    assert_eq!(*endings.borrow(), [(0, CloseReason::WriteTimeout)]);
+    turn_until(&mut reactor, "the connection closes", |stats| stats.closed == 1);
+    assert_eq!(*close_log.borrow(), [(0, CloseReason::WriteTimeout)]);
     assert!(reactor.stats().turns < 20, "{:?}", reactor.stats());
 }
