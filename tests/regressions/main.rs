@@ -1,8 +1,9 @@
-//! What has gone wrong once: a test for each bug, with its story in its first lines.
+//! One test for each bug that was once here; its first lines say what the bug did.
 //!
-//! A bug that made the loop hang is met in a thread of its own, so that the test fails rather than hang with it.
+//! A bug that made the loop hang is tested in a thread of its own, so that the test fails instead
+//! of hanging with it.
 
-// The helpers here unwrap as the tests do, and a test that cannot be made here says so.
+// The helpers here unwrap as the tests do, and a test that cannot run here prints that it is skipped.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
@@ -12,26 +13,8 @@ mod site;
 
 #[path = "../common/mod.rs"]
 mod common;
-mod datagrams;
-mod protocols;
-mod stop;
-mod streams;
 
-use std::cell::{Cell, RefCell};
-use std::io::{Read, Write};
-use std::net::UdpSocket;
-use std::rc::Rc;
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
-
-use common::{
-    A_MOMENT, PATIENCE, any_port, assert_same, be_late, check_end, connect, connect_narrow,
-    connect_udp, may_open, pattern, serve, turn_until,
-};
-use mio_reactor::{
-    Advance, CloseReason, Context, Datagram, DatagramProtocol, Echo, Http, Limits, Next, Protocol,
-    Reactor, Replies, Stopped, TestConnection,
-};
-
-use site::Site;
+mod datagrams; // UDP: the largest replies, multicast, forged sources, prefixes
+mod protocols; // single protocols, without a network
+mod stop; // graceful stop
+mod streams; // pauses, timeouts and late turns of stream connections

@@ -1,10 +1,16 @@
-//! Protocols.
+//! Bugs that show in a single protocol without a network, by a [`TestConnection`].
 
-use super::*;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mio_reactor::{Advance, CloseReason, Context, Http, Next, Protocol, TestConnection};
+
+use crate::site::Site;
 
 #[test]
-fn a_request_line_with_a_space_too_many_is_refused() {
-    // `GET /a b HTTP/1.1` overflowed the stack, and ended the program with it.
+fn request_line_with_an_extra_space_is_rejected() {
+    // `GET /a b HTTP/1.1` overflowed the stack, which ended the program.
     for request in [&b"GET /a b HTTP/1.1\r\n\r\n"[..], b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n"] {
         let mut http = TestConnection::new(Http::new(Site::new()));
         http.peer_sends(request);
@@ -12,10 +18,10 @@ fn a_request_line_with_a_space_too_many_is_refused() {
     }
 }
 
-/// Asks for an alarm, and says so when it rings.
-struct Alarm(Duration);
+/// Sets a timer when the connection opens, and sends `!` when it expires.
+struct OneTimer(Duration);
 
-impl Protocol for Alarm {
+impl Protocol for OneTimer {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
         cx.set_timer(self.0);
         Next::Continue
@@ -32,23 +38,25 @@ impl Protocol for Alarm {
 }
 
 #[test]
-fn an_alarm_does_not_ring_before_its_time() {
-    // The delay was cut to whole milliseconds: one of 900 µs rang at once, and if asked for again, for ever.
-    for (delay_us, rings_after_ms) in [(0, 1), (1, 1), (900, 1), (1_000, 1), (1_001, 2), (1_500, 2)]
+fn timer_does_not_expire_early() {
+    // The delay was cut to whole milliseconds: a timer of 900 µs expired at once, and one that was
+    // set again at each expiry did so for ever.
+    for (delay_us, expires_after_ms) in
+        [(0, 1), (1, 1), (900, 1), (1_000, 1), (1_001, 2), (1_500, 2)]
     {
-        let mut alarm = TestConnection::new(Alarm(Duration::from_micros(delay_us)));
-        alarm.advance_clock(Duration::from_millis(rings_after_ms - 1));
-        assert_eq!(alarm.take_received(), b"", "{delay_us} µs");
-        alarm.advance_clock(Duration::from_millis(1));
-        assert_eq!(alarm.take_received(), b"!", "{delay_us} µs");
+        let mut timer = TestConnection::new(OneTimer(Duration::from_micros(delay_us)));
+        timer.advance_clock(Duration::from_millis(expires_after_ms - 1));
+        assert_eq!(timer.take_received(), b"", "{delay_us} µs");
+        timer.advance_clock(Duration::from_millis(1));
+        assert_eq!(timer.take_received(), b"!", "{delay_us} µs");
     }
 }
 
 #[test]
-fn a_rehearsal_tells_the_protocol_of_its_end() {
-    // It never called `closed`, so that what a protocol does there could not be tested.
-    struct Tells(Rc<RefCell<Vec<CloseReason>>>);
-    impl Protocol for Tells {
+fn test_connection_calls_closed_once() {
+    // It never called `closed`, so what a protocol does there could not be tested.
+    struct RecordsClose(Rc<RefCell<Vec<CloseReason>>>);
+    impl Protocol for RecordsClose {
         fn advance(&mut self, input: &[u8], _: &mut Context<'_>) -> Advance {
             Advance::consumed(input.len()).then(Next::Abort)
         }
@@ -57,11 +65,11 @@ fn a_rehearsal_tells_the_protocol_of_its_end() {
             self.0.borrow_mut().push(why);
         }
     }
-    let endings = Rc::new(RefCell::new(Vec::new()));
-    let mut rehearsal = TestConnection::new(Tells(Rc::clone(&endings)));
-    rehearsal.peer_sends(b"x");
-    assert_eq!(*endings.borrow(), [CloseReason::Aborted]);
-    rehearsal.peer_sends(b"x");
-    drop(rehearsal);
-    assert_eq!(*endings.borrow(), [CloseReason::Aborted], "only once");
+    let reasons = Rc::new(RefCell::new(Vec::new()));
+    let mut connection = TestConnection::new(RecordsClose(Rc::clone(&reasons)));
+    connection.peer_sends(b"x");
+    assert_eq!(*reasons.borrow(), [CloseReason::Aborted]);
+    connection.peer_sends(b"x");
+    drop(connection);
+    assert_eq!(*reasons.borrow(), [CloseReason::Aborted], "only once");
 }

@@ -1,91 +1,106 @@
-//! Streams.
+//! Bugs of stream connections: pauses behind output, filed deadlines, and a late loop.
 
-use super::*;
+use std::cell::{Cell, RefCell};
+use std::io::{Read, Write};
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
-/// Fails if `story` does not come to its end.
+use mio_reactor::{Advance, CloseReason, Context, Limits, Next, Protocol};
+
+use crate::common::{
+    A_MOMENT, PATIENCE, be_late, check_end, connect, connect_narrow, serve, turn_until,
+};
+
+/// Runs `test` in a thread of its own, and fails if it does not end.
 #[track_caller]
-fn check_ends(story: impl FnOnce() + Send + 'static) {
-    let (tell_end, end) = mpsc::channel();
+fn check_ends(test: impl FnOnce() + Send + 'static) {
+    let (send_end, end) = mpsc::channel();
     thread::spawn(move || {
-        story();
-        tell_end.send(()).unwrap();
+        test();
+        send_end.send(()).unwrap();
     });
-    end.recv_timeout(2 * PATIENCE).expect("it comes to its end");
+    end.recv_timeout(2 * PATIENCE).expect("the test ends");
 }
 
-/// Answers `x` with a page of zeros, and pauses once on `p`, without a word, until its alarm rings. `eats`: then, or only
-/// when it has rung, is the `p` consumed.
-struct Naps {
-    eats: bool,
-    rung: Rc<Cell<usize>>,
+/// Answers `x` with a page of zeros. At the first `p` it pauses without sending anything, until its
+/// timer expires. The `p` is consumed then if `consumes_first`, else only after the timer has
+/// expired.
+struct PausesOnP {
+    consumes_first: bool,
+    expiries: Rc<Cell<usize>>,
 }
 
-impl Naps {
+impl PausesOnP {
     const PAGE: usize = 4096;
 }
 
-impl Protocol for Naps {
+impl Protocol for PausesOnP {
     fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
         match input[0] {
-            b'x' => cx.send(&[0; Naps::PAGE]),
-            _ if self.rung.get() > 0 => {}
+            b'x' => cx.send(&[0; PausesOnP::PAGE]),
+            _ if self.expiries.get() > 0 => {}
             _ => {
                 cx.set_timer(Duration::from_millis(50));
-                return Advance::consumed(usize::from(self.eats)).then(Next::Pause);
+                return Advance::consumed(usize::from(self.consumes_first)).then(Next::Pause);
             }
         }
         Advance::consumed(1)
     }
 
     fn output_low(&mut self, _: &mut Context<'_>) -> Next {
-        if self.eats { Next::Pause } else { Next::Continue }
+        if self.consumes_first { Next::Pause } else { Next::Continue }
     }
 
     fn timer_expired(&mut self, _: &mut Context<'_>) -> Next {
-        self.rung.set(self.rung.get() + 1);
+        self.expiries.set(self.expiries.get() + 1);
         Next::Continue
     }
 }
 
 #[test]
-fn a_pause_behind_a_little_output_waits() {
-    // With less than the low mark waiting, a pause counted as drained at once, and the drive went round for ever.
-    for eats in [true, false] {
+fn pause_behind_output_below_the_low_watermark_does_not_spin() {
+    // With less output waiting than the low watermark, a pause counted as drained at once, and the
+    // drive never ended.
+    for consumes_first in [true, false] {
         check_ends(move || {
-            let rung = Rc::new(Cell::new(0));
-            let told = Rc::clone(&rung);
-            let (mut reactor, address) =
-                serve(Limits::default(), move |_| Naps { eats, rung: Rc::clone(&told) });
+            let expiries = Rc::new(Cell::new(0));
+            let shared = Rc::clone(&expiries);
+            let (mut reactor, address) = serve(Limits::default(), move |_| PausesOnP {
+                consumes_first,
+                expiries: Rc::clone(&shared),
+            });
             let mut peer = connect_narrow(address);
-            let (mut asked, mut said) = (0, 0);
-            while reactor.stats().bytes_out == said {
+            let (mut requests, mut bytes) = (0, 0);
+            while reactor.stats().bytes_out == bytes {
                 peer.write_all(b"x").unwrap();
-                asked += 1;
-                said += Naps::PAGE as u64;
-                turn_until(&mut reactor, "it is heard", |stats| stats.bytes_in == asked);
+                requests += 1;
+                bytes += PausesOnP::PAGE as u64;
+                turn_until(&mut reactor, "it is read", |stats| stats.bytes_in == requests);
             }
             peer.write_all(b"p").unwrap();
-            turn_until(&mut reactor, "the alarm", |_| rung.get() == 1);
+            turn_until(&mut reactor, "the timer expires", |_| expiries.get() == 1);
             let reader = thread::spawn(move || {
-                let mut pages = vec![0; usize::try_from(said).unwrap()];
+                let mut pages = vec![0; usize::try_from(bytes).unwrap()];
                 peer.read_exact(&mut pages).unwrap();
             });
-            turn_until(&mut reactor, "the rest", |stats| stats.bytes_out == said);
+            turn_until(&mut reactor, "all is sent", |stats| stats.bytes_out == bytes);
             reader.join().unwrap();
         });
     }
 }
 
-/// Says a lot as soon as it is met, and tells how it ends.
-struct Says(Rc<RefCell<Vec<CloseReason>>>);
+/// Sends `BYTES` bytes when the connection opens, and records why it closes.
+struct SendsALot(Rc<RefCell<Vec<CloseReason>>>);
 
-impl Says {
+impl SendsALot {
     const BYTES: usize = 4_000_000;
 }
 
-impl Protocol for Says {
+impl Protocol for SendsALot {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
-        cx.send(&[0; Says::BYTES]);
+        cx.send(&[0; SendsALot::BYTES]);
         Next::Continue
     }
 
@@ -99,33 +114,36 @@ impl Protocol for Says {
 }
 
 #[test]
-fn a_connection_that_was_slow_is_idle_in_time_afterwards() {
-    // The deadline filed while output waited (a minute) was kept when a nearer one (a tenth of a second) came to hold.
+fn idle_timeout_holds_again_after_a_slow_write() {
+    // The deadline filed while output waited (a minute) was kept when a nearer one (100 ms) came to
+    // hold.
     let limits = Limits { idle_timeout_ms: 100, write_timeout_ms: 60_000, ..Limits::default() };
-    let endings = Rc::new(RefCell::new(Vec::new()));
-    let told = Rc::clone(&endings);
-    let (mut reactor, address) = serve(limits, move |_| Says(Rc::clone(&told)));
+    let reasons = Rc::new(RefCell::new(Vec::new()));
+    let shared = Rc::clone(&reasons);
+    let (mut reactor, address) = serve(limits, move |_| SendsALot(Rc::clone(&shared)));
     let mut peer = connect_narrow(address);
-    turn_until(&mut reactor, "it is accepted", |stats| stats.accepted == 1);
-    assert!(reactor.stats().bytes_out < Says::BYTES as u64, "the kernel does not hold all of it");
+    turn_until(&mut reactor, "the connection is accepted", |stats| stats.accepted == 1);
+    let all = SendsALot::BYTES as u64;
+    assert!(reactor.stats().bytes_out < all, "the kernel's buffers do not hold all of it");
     let reader = thread::spawn(move || {
-        peer.read_exact(&mut vec![0; Says::BYTES]).unwrap();
+        peer.read_exact(&mut vec![0; SendsALot::BYTES]).unwrap();
         peer
     });
-    turn_until(&mut reactor, "all is sent", |stats| stats.bytes_out == Says::BYTES as u64);
-    turn_until(&mut reactor, "it is idle", |stats| stats.connections == 0);
-    assert_eq!(*endings.borrow(), [CloseReason::IdleTimeout]);
+    turn_until(&mut reactor, "all is sent", |stats| stats.bytes_out == all);
+    turn_until(&mut reactor, "the connection times out", |stats| stats.connections == 0);
+    assert_eq!(*reasons.borrow(), [CloseReason::IdleTimeout]);
     check_end(reader.join().unwrap(), b"");
 }
 
 #[test]
-fn a_stuck_connection_that_would_be_idle_by_now_does_not_make_the_loop_spin() {
-    // While output waits, the longer time counts. But the loop was to look when the shorter one was over, and from then on
-    // looked again and again, without a pause, until the longer one was over too.
+fn idle_timeout_that_passes_during_a_slow_write_does_not_spin() {
+    // While output waits, the write timeout holds, which is the longer one here. But the idle
+    // timeout was filed, and from its time on every turn found it due and ended at once, until the
+    // write timeout had passed, too.
     let limits = Limits { idle_timeout_ms: 50, write_timeout_ms: 60_000, ..Limits::default() };
-    let (mut reactor, address) = serve(limits, |_| Says(Rc::default()));
-    let _peer = connect_narrow(address); // it reads nothing
-    turn_until(&mut reactor, "it is accepted", |stats| stats.accepted == 1);
+    let (mut reactor, address) = serve(limits, |_| SendsALot(Rc::default()));
+    let _peer = connect_narrow(address); // never reads
+    turn_until(&mut reactor, "the connection is accepted", |stats| stats.accepted == 1);
     be_late(Duration::from_millis(60));
     let begin = Instant::now();
     for _ in 0..10 {
@@ -137,8 +155,13 @@ fn a_stuck_connection_that_would_be_idle_by_now_does_not_make_the_loop_spin() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_late_loop_does_not_end_who_has_spoken_in_time() {
-    // With more than 1,024 events waiting, a late loop ended clients as idle whose request it had not yet heard of.
+fn late_loop_does_not_time_out_connections_with_unread_input() {
+    // With more than 1,024 events waiting, a late loop closed connections as idle whose input epoll
+    // had not reported yet.
+    use mio_reactor::Echo;
+
+    use crate::common::may_open;
+
     const COUNT: usize = 1_200;
     if !may_open(3 * COUNT) {
         return;
@@ -155,7 +178,7 @@ fn a_late_loop_does_not_end_who_has_spoken_in_time() {
         }
     }
     assert_eq!(reactor.stats().connections, COUNT);
-    // The first to come are the last to speak, so that they are those whom the kernel tells of last.
+    // The first to connect are the last to send, so that epoll reports them last.
     for peer in peers.iter_mut().rev() {
         peer.write_all(b"x").unwrap();
     }
