@@ -19,12 +19,13 @@ use libfuzzer_sys::fuzz_target;
 use mio_reactor::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
 use mio_reactor::{
     Advance, Context, Http, Method, Next, Protocol, Request, Responder, Response, TestConnection,
+    Upload,
 };
 
 use site::Site;
 
 /// A request as the responder received it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Received {
     method: Method,
     path: Vec<u8>,
@@ -33,6 +34,23 @@ struct Received {
     keeps_alive: bool,
     expects_continue: bool,
     body_bytes: u64,
+    /// HTTP/0.9: it has no version and no fields, and its response has no head.
+    is_simple: bool,
+}
+
+impl Received {
+    fn new(request: &Request<'_>) -> Received {
+        Received {
+            method: request.method(),
+            path: request.path().to_vec(),
+            query: request.query().map(<[u8]>::to_vec),
+            host: request.header("host").map(<[u8]>::to_vec),
+            keeps_alive: request.keeps_alive(),
+            expects_continue: request.expects_continue(),
+            body_bytes: request.body_bytes(),
+            is_simple: false,
+        }
+    }
 }
 
 /// The site, which records every request that it receives.
@@ -43,16 +61,22 @@ struct Recorder {
 
 impl Responder for Recorder {
     fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
-        self.received.borrow_mut().push(Received {
-            method: request.method(),
-            path: request.path().to_vec(),
-            query: request.query().map(<[u8]>::to_vec),
-            host: request.header("host").map(<[u8]>::to_vec),
-            keeps_alive: request.keeps_alive(),
-            expects_continue: request.expects_continue(),
-            body_bytes: request.body_bytes(),
-        });
+        let request_now = Received::new(request);
+        let mut received = self.received.borrow_mut();
+        if request.body_bytes() == 0 {
+            received.push(request_now);
+        } else {
+            let last = received.last().expect("`receive` was called when the head arrived");
+            assert_eq!(request_now, *last, "the request is the same after its body");
+        }
+        drop(received);
         self.site.respond(request)
+    }
+
+    /// Called as soon as the head has arrived, if a body follows.
+    fn receive(&mut self, request: &Request<'_>) -> Option<Box<dyn Upload>> {
+        self.received.borrow_mut().push(Received::new(request));
+        self.site.receive(request)
     }
 }
 
@@ -68,13 +92,19 @@ impl Protocol for Audited {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         let received_before = self.received.borrow().len();
         let step = self.http.advance(input, cx);
-        let received = self.received.borrow();
+        let mut received = self.received.borrow_mut();
         let (goes_on, consumed) = (step.next == Next::Continue, &input[..step.consumed]);
         match received.len() - received_before {
             1 => {
                 assert_eq!(self.body_left, 0, "a body is not parsed as a request");
-                let request = &received[received_before];
-                check_head(consumed, request);
+                let request = &mut received[received_before];
+                request.is_simple = !consumed.ends_with(b"\r\n\r\n");
+                if request.is_simple {
+                    assert_eq!(received_before, 0, "only the first request may be a simple one");
+                    check_simple(consumed, request);
+                } else {
+                    check_head(consumed, request);
+                }
                 let is_undecided = request.expects_continue && request.body_bytes > 0;
                 assert!(
                     !(goes_on && is_undecided),
@@ -116,6 +146,16 @@ impl Protocol for Audited {
     }
 }
 
+/// Checks a request of HTTP/0.9: `GET`, a space, the target and CRLF (RFC 1945 section 5).
+fn check_simple(head: &[u8], request: &Received) {
+    let details = || format!("{request:?} was parsed from {:?}", head.escape_ascii().to_string());
+    let line = head.strip_suffix(b"\r\n").unwrap_or_else(|| panic!("no end: {}", details()));
+    let [b"GET", target] = split(line, b" ")[..] else { panic!("not simple: {}", details()) };
+    check_target(target, request, &details);
+    let is_plain = !request.keeps_alive && !request.expects_continue && request.body_bytes == 0;
+    assert!(request.method == Method::Get && is_plain && request.host.is_none(), "{}", details());
+}
+
 /// Checks a head against RFC 9112 sections 2 to 6, as far as they decide where the message ends.
 fn check_head(head: &[u8], request: &Received) {
     let details = || format!("{request:?} was parsed from {:?}", head.escape_ascii().to_string());
@@ -142,12 +182,6 @@ fn check_head(head: &[u8], request: &Received) {
     assert_eq!(
         method.escape_ascii().to_string(),
         format!("{:?}", request.method).to_uppercase(),
-        "{}",
-        details()
-    );
-    assert!(
-        !target.is_empty()
-            && target.iter().all(|byte| (b'!'..=b'~').contains(byte) && *byte != b'#'),
         "{}",
         details()
     );
@@ -218,6 +252,8 @@ fn check_head(head: &[u8], request: &Received) {
 
 /// Checks the request target against the four forms of RFC 9112 section 3.2.
 fn check_target(target: &[u8], request: &Received, details: &impl Fn() -> String) {
+    let is_target_byte = |byte: &u8| (b'!'..=b'~').contains(byte) && *byte != b'#';
+    assert!(!target.is_empty() && target.iter().all(is_target_byte), "{}", details());
     if request.method == Method::Connect {
         return; // never served, and always the last request
     }
@@ -367,8 +403,13 @@ fuzz_target!(|input: &[u8]| {
     connection.peer_sends(input);
     connection.peer_shuts_down();
     assert!(connection.close_reason().is_some(), "the connection closes");
-    let requests = requests.borrow();
-    let statuses = read_responses(&connection.take_received(), &requests, input);
+    let (requests, output) = (requests.borrow(), connection.take_received());
+    if requests.first().is_some_and(|request| request.is_simple) {
+        assert_eq!(requests.len(), 1, "the connection closes after a simple request");
+        assert!(!output.starts_with(b"HTTP/"), "a simple response has no head");
+        return;
+    }
+    let statuses = read_responses(&output, &requests, input);
     let answered = statuses.iter().filter(|status| matches!(status, 200 | 404 | 405)).count();
     // The last request is rejected after all if its body is cut short.
     assert!(
