@@ -1,6 +1,7 @@
 //! The key-value store of docs/examples, over real sockets and with redis-cli and redis-benchmark.
 
-// The helpers here unwrap as the tests do, and a test that cannot run here prints that it is skipped.
+// The helpers here unwrap as the tests do, and a test that cannot run here prints that it is
+// skipped.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod common;

@@ -32,8 +32,8 @@ use mio_reactor::{
 const LINE_BYTES_MAX: usize = 1024;
 /// The longest name, in characters. A longer one, or one that is taken, is refused.
 const NAME_CHARS_MAX: usize = 20;
-/// The most connections, with a name or without. Further ones are answered that the room is full,
-/// and close.
+/// The most connections, with a name or without. Further ones are sent that the room is full, and
+/// are closed.
 const CONNECTIONS_MAX: usize = 1000;
 /// The shortest timer. Notifications are delivered before timers expire, so after this time a
 /// connection has been notified of everything that its earlier effects led to. (Under a flood of
@@ -62,8 +62,8 @@ struct User {
 struct Lagging {
     /// Connections that were notified of it, and will be notified when the output is low again.
     notified: BTreeSet<ConnectionId>,
-    /// If all of those have left: a connection that has sent it no bytes at all. That is enough to
-    /// be notified if too much still waits.
+    /// If all of those have left: a connection that has probed it, with a send of no bytes. That is
+    /// enough to be notified if too much still waits.
     prober: Option<ConnectionId>,
 }
 
@@ -131,8 +131,8 @@ impl Protocol for Chat {
         Next::Unchanged
     }
 
-    /// `NOTIFICATION_DELAY` ago this connection has left the room or has probed lagging users.
-    /// Where no notification has come since, the output is low again.
+    /// `NOTIFICATION_DELAY` ago this connection left the room or probed lagging users. A probed
+    /// user about whom it was not notified since then does not lag any more.
     fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
         for user in self.room.borrow_mut().users.values_mut() {
             user.lagging.take_if(|lagging| {

@@ -3,7 +3,8 @@
 //! A bug that made the loop hang is tested in a thread of its own, so that the test fails instead
 //! of hanging with it.
 
-// The helpers here unwrap as the tests do, and a test that cannot run here prints that it is skipped.
+// The helpers here unwrap as the tests do, and a test that cannot run here prints that it is
+// skipped.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 

@@ -1,7 +1,7 @@
 //! One connection over a scripted transport that behaves as badly as a TCP socket can.
 //!
-//! Bytes arrive and leave in any amounts, the urgent mark, a FIN or an error is anywhere, calls are
-//! interrupted, events are spurious, and time passes.
+//! Bytes arrive and leave in any amounts. The urgent mark, a FIN and errors come at any point.
+//! Calls are interrupted, some events are spurious, and time passes.
 //!
 //! What must hold:
 //!
