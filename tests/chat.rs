@@ -241,7 +241,7 @@ fn user_who_does_not_read_misses_lines_and_delays_no_others() {
 fn lagging_user_is_probed_again_when_the_notified_users_are_gone() {
     // Ada's lines were too much, so the room would notify her when the lagging user's output is low
     // again. She leaves before that. Bob writes next, so his connection probes; but the room is
-    // held (SIGSTOP) meanwhile, and he resets at once. Cid's connection probes again.
+    // suspended (SIGSTOP) meanwhile, and he resets at once. Cid's connection probes again.
     let (room, address) = Program::start_server("be_a_room", "");
     let lagging = User::join(connect_narrow(address), "Lagging");
     let mut ada = User::join(connect(address), "Ada");
@@ -293,9 +293,9 @@ fn check_with_lagging_users(
 #[test]
 #[cfg(target_os = "linux")]
 fn one_of_two_notified_users_may_leave_while_others_lag() {
-    // Ada writes and then Bob, but the room is held meanwhile, and reads both in one turn. So when
-    // the lagging users' output passes the watermark, both are notified. Then Bob leaves, and Ada
-    // goes on alone.
+    // Ada writes and then Bob, but the room is suspended meanwhile, and reads both in one turn. So
+    // when the lagging users' output passes the watermark, both are notified. Then Bob leaves, and
+    // Ada goes on alone.
     const LINES: usize = 50; // fit into a socket buffer
     const TIMES: usize = 150;
     check_with_lagging_users(|room, address| {
@@ -322,9 +322,9 @@ fn one_of_two_notified_users_may_leave_while_others_lag() {
 #[test]
 #[cfg(target_os = "linux")]
 fn leaving_user_is_still_notified_about_its_last_lines() {
-    // The room is held until a user has written a lot and left, and reads all of it in one turn. If
-    // that was too much for the lagging users, only this connection is notified. So the room must
-    // know when Ada writes next, and leave them out.
+    // The room is suspended until a user has written a lot and left, and reads all of it in one
+    // turn. If that was too much for the lagging users, only this connection is notified. So the
+    // room must know when Ada writes next, and leave them out.
     const LINES: usize = 50; // fit into a socket buffer
     const TIMES: usize = 150;
     let missed = check_with_lagging_users(|room, address| {

@@ -66,8 +66,8 @@ fn half_closed_peer_receives_whole_8_mib_and_then_a_fin() {
 
 #[test]
 fn fin_in_the_same_event_as_the_bytes_does_not_lose_the_echo() {
-    // The program is held (SIGSTOP) while the peer sends bytes and FIN, so epoll reports both as
-    // one event. Once before the connection is accepted, and once after.
+    // The program is suspended (SIGSTOP) while the peer sends bytes and FIN, so epoll reports both
+    // as one event. Once before the connection is accepted, and once after.
     let program = Program::start(&TCP);
     for size in [1, 5, 65_536, 70_000] {
         let bytes = pattern(4, size);
@@ -152,8 +152,8 @@ fn resets_do_not_affect_other_connections() {
 
 #[test]
 fn two_hundred_connects_behind_one_listener_event_are_all_served() {
-    // The program is held while they connect, and once also while they send. So one edge of the
-    // listener stands for all of them.
+    // The program is suspended while they connect, and once also while they send. So one edge of
+    // the listener stands for all of them.
     let program = Program::start(&TCP);
     let mut streams: Vec<TcpStream> =
         program.while_held(|| (0..200).map(|_| connect(program.tcp())).collect());
@@ -189,8 +189,8 @@ fn urgent_byte_does_not_stall_the_stream() {
         };
         let sent = [&before[..], &behind].concat();
         // Once while the program runs, and once all of it before the program can read.
-        for is_held in [false, true] {
-            if is_held {
+        for is_suspended in [false, true] {
+            if is_suspended {
                 program.while_held(|| send(&mut stream));
             } else {
                 send(&mut stream);
@@ -198,7 +198,7 @@ fn urgent_byte_does_not_stall_the_stream() {
             let mut reply = vec![0; sent.len()];
             stream
                 .read_exact(&mut reply)
-                .unwrap_or_else(|error| panic!("round {round}, held {is_held}: {error}"));
+                .unwrap_or_else(|error| panic!("round {round}, suspended {is_suspended}: {error}"));
             assert_same(&reply, &sent);
         }
     }
@@ -285,8 +285,8 @@ fn datagram_of_any_size_is_echoed_whole() {
 
 #[test]
 fn replies_to_one_batch_go_to_the_sender_of_each_datagram() {
-    // While the program is held, twenty peers send one datagram each, then the next, of different
-    // sizes. So one batch has many senders.
+    // While the program is suspended, twenty peers send one datagram each, then the next, of
+    // different sizes. So one batch has many senders.
     for arguments in [UDP, UDP_V6] {
         let program = Program::start(&arguments);
         let sockets: Vec<UdpSocket> = (0..20).map(|_| connect_udp(program.udp())).collect();
