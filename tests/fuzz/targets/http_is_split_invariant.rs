@@ -52,7 +52,7 @@ impl Protocol for Recorder {
 struct Transcript {
     output: Vec<u8>,
     steps: Vec<Step>,
-    /// Every request was answered, and the connection stays open.
+    /// Every request was answered, the connection stays open, and no empty line is the last.
     is_complete: bool,
 }
 
@@ -84,10 +84,13 @@ fn exchange<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Transcript {
     let steps = steps.take();
     check_work(&steps, reads);
     let has_closed = steps.last().is_some_and(|step| step.advance.next != Next::Continue);
+    // Empty lines before a request are limited in number, and count across the place of a cut.
+    let last_consumed = steps.iter().rev().find(|step| step.advance.consumed > 0);
+    let ends_with_empty_line = last_consumed.is_some_and(|step| step.advance.consumed == 2);
     Transcript {
         output: without_dates(&output),
         steps,
-        is_complete: !has_closed && after_fin.is_empty(),
+        is_complete: !has_closed && after_fin.is_empty() && !ends_with_empty_line,
     }
 }
 
@@ -155,11 +158,13 @@ fuzz_target!(|bytes: &[u8]| {
         let (first, second) = input.split_at(end);
         let first = exchange([first]);
         if first.is_complete {
-            assert_same(
-                &[first.output, exchange([second]).output].concat(),
-                &whole.output,
-                "two parts, and whole",
-            );
+            let second = exchange([second]);
+            // A request of HTTP/0.9, whose response has no head, is valid only as the first.
+            let is_simple = !second.output.is_empty() && !second.output.starts_with(b"HTTP/");
+            if end == 0 || !is_simple {
+                let both = [first.output, second.output].concat();
+                assert_same(&both, &whole.output, "two parts, and whole");
+            }
         } else if first.has_closed() {
             assert_same(&first.output, &whole.output, "closed, and what came after it");
         }
