@@ -82,7 +82,7 @@ fn long_reply(c: &mut Criterion) {
     group.finish();
 }
 
-/// Has `peer` ask for a reply, and read a part of it whenever the server can send no more. `turn`
+/// Makes `peer` request a reply, and read a part of it whenever the server can send no more. `turn`
 /// returns how many bytes it has sent.
 fn slow_reader(
     group: &mut BenchmarkGroup<'_, WallTime>,

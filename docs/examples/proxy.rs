@@ -15,7 +15,7 @@
 //!   client that does not read makes the server wait, and the other way round, with a bounded
 //!   number of bytes between them.
 //! - **Half-close.** This side's peer has sent its FIN: the other side sends one too
-//!   ([`Context::shutdown_write`]). The other direction goes on for as long as its peers like.
+//!   ([`Context::shutdown_write`]). The other direction goes on until it has a FIN of its own.
 //! - **Close.** Both peers have sent their FINs: both sides close, after the output that still
 //!   waits.
 //! - **Reset.** The other side has failed, or was never connected: this side is aborted. Its peer

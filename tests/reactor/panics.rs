@@ -19,7 +19,7 @@ struct Panics {
 
 impl Panics {
     fn reach(&self, callback: char) {
-        assert!(self.at != callback, "a panic at {callback}, as the test asked");
+        assert!(self.at != callback, "a panic at {callback}, as the test requires");
     }
 }
 
@@ -75,7 +75,7 @@ fn panicking_protocol_closes_only_its_own_connection() {
         let address = reactor
             .listen(any_port(), move |_| {
                 made += 1;
-                assert!(made != 2 || panics_at != 'm', "a panic at m, as the test asked");
+                assert!(made != 2 || panics_at != 'm', "a panic at m, as the test requires");
                 let at = if made == 2 { panics_at } else { ' ' };
                 Panics { at, close_log: Rc::clone(&shared) }
             })
