@@ -1,31 +1,34 @@
 //! What does a connection cost, from accept to close, with one exchange in between?
 //!
-//! Measured over loopback. Only the server's part is timed: the peer, in the same thread, does its own in between.
+//! Measured over loopback. Only the server's part is timed; the peer, in the same thread, does its
+//! own part in between.
 //!
-//! - `http, closed by us`: the peer connects and sends a request with `Connection: close`. Then the server takes turns
-//!   until the connection is closed, which is nearly always one turn: epoll_wait, accept (twice, the second to learn that
-//!   there is nobody else), recv, send, close.
-//! - `echo, closed by the peer`: the peer connects and sends 64 bytes; the server takes turns until they are echoed. The
-//!   peer reads them and closes; the server takes turns until it has noticed and closed too. Both parts are timed, as
-//!   one. As this connection has to wait, it is registered with the poll, once.
+//! - `http, closed by us`: the peer connects and sends a request with `Connection: close`. Then the
+//!   server runs turns until the connection is closed, which is nearly always one turn: epoll_wait,
+//!   accept (twice, the second time until `WouldBlock`), recv, send, close.
+//! - `echo, closed by the peer`: the peer connects and sends 64 bytes, and the server runs turns
+//!   until they are echoed. The peer reads them and closes, and the server runs turns until it has
+//!   closed, too. Both parts are timed, as one. This connection has to wait, so it is registered
+//!   with the poll, once.
 //!
-//! How to read it. `floor` is the standard library's accept, read, write and close of the same bytes on blocking sockets
-//! that are ready anyway: no poll, no parsing, a prepared answer, and never more than one connection.
+//! How to read it. `floor` is the standard library's accept, read, write and close of the same
+//! bytes on blocking sockets that are ready anyway. It has no poll, no parsing and a prepared
+//! response, and never more than one connection.
 
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
-use mio_reactor::{Echo, Http, Limits, Protocol, Reactor, Stats};
+use mio_reactor::{Echo, Http};
 
 use common::site::Site;
-
 use common::{
-    ANSWER_END, LAST_REQUEST, LOOPBACK, PATIENCE, answer_to, connect, source, time_until_done,
+    LAST_REQUEST, RESPONSE_END, bare_listener, connect, listening, response_to, source, time_turns,
+    time_until_done,
 };
 
 const MESSAGE: [u8; 64] = [b'x'; 64];
@@ -37,42 +40,43 @@ fn closed_by_us(c: &mut Criterion) {
     let (mut reactor, address) = listening(move || Http::new(site.clone()));
     closing_by_us(&mut group, "reactor", address, || {
         let closed_before = reactor.stats().closed;
-        time_of_turns(&mut reactor, |stats| stats.closed > closed_before)
+        time_turns(&mut reactor, |stats| stats.closed > closed_before)
     });
 
     let (listener, address) = bare_listener();
-    let answer = answer_to(LAST_REQUEST);
+    let response = response_to(LAST_REQUEST);
     let mut buffer = [0; 65_536];
     closing_by_us(&mut group, "floor", address, || {
         time_until_done(|| {
             let (mut stream, _) = listener.accept().expect("a peer has connected");
-            let length = stream.read(&mut buffer).expect("it has sent a request");
+            let length = stream.read(&mut buffer).expect("the peer has sent a request");
             assert_eq!(length, LAST_REQUEST.len(), "a short request arrives whole");
-            stream.write_all(&answer).expect("it reads");
+            stream.write_all(&response).expect("the peer has room");
             true
         })
     });
     group.finish();
 }
 
-/// Connects and sends a request, has it `served`, and reads the answer to its end. `served` returns the time that it took.
+/// Connects, sends a request, calls `serve`, and reads the response to its end. `serve` returns the
+/// time that the server took.
 fn closing_by_us(
     group: &mut BenchmarkGroup<'_, WallTime>,
     name: &str,
     address: SocketAddr,
-    mut served: impl FnMut() -> Duration,
+    mut serve: impl FnMut() -> Duration,
 ) {
-    let (mut sources, mut answer) = ((0..).map(source), Vec::new());
+    let (mut sources, mut response) = ((0..).map(source), Vec::new());
     group.bench_function(name, |b| {
         b.iter_custom(|connections| {
             let connections = sources.by_ref().zip(0..connections);
             let times = connections.map(|(from, _)| {
                 let mut peer = connect(address, from).expect("it listens");
                 peer.write_all(LAST_REQUEST).expect("the connection is open");
-                let time = served();
-                answer.clear();
-                peer.read_to_end(&mut answer).expect("the answer has been sent");
-                assert!(answer.ends_with(ANSWER_END), "the answer is whole");
+                let time = serve();
+                response.clear();
+                peer.read_to_end(&mut response).expect("the response has been sent");
+                assert!(response.ends_with(RESPONSE_END), "the response is complete");
                 time
             });
             times.sum()
@@ -88,11 +92,11 @@ fn closed_by_the_peer(c: &mut Criterion) {
     closing_by_the_peer(&mut group, "reactor", address, |step| match step {
         Step::Echo => {
             echoed += MESSAGE.len() as u64;
-            time_of_turns(&mut reactor, |stats| stats.bytes_out == echoed)
+            time_turns(&mut reactor, |stats| stats.bytes_out == echoed)
         }
         Step::Close => {
             closed += 1;
-            time_of_turns(&mut reactor, |stats| stats.closed == closed)
+            time_turns(&mut reactor, |stats| stats.closed == closed)
         }
     });
 
@@ -104,14 +108,14 @@ fn closed_by_the_peer(c: &mut Criterion) {
             match step {
                 Step::Echo => {
                     let (mut stream, _) = listener.accept().expect("a peer has connected");
-                    let length = stream.read(&mut buffer).expect("it has sent a message");
-                    stream.write_all(&buffer[..length]).expect("it reads");
+                    let length = stream.read(&mut buffer).expect("the peer has sent a message");
+                    stream.write_all(&buffer[..length]).expect("the peer has room");
                     open = Some(stream);
                 }
                 Step::Close => {
                     let mut stream = open.take().expect("it was accepted in the step before");
                     let length = stream.read(&mut buffer).expect("the peer has closed in order");
-                    assert_eq!(length, 0, "the peer has nothing to add");
+                    assert_eq!(length, 0, "the peer sends nothing but its FIN");
                 }
             }
             true
@@ -120,7 +124,7 @@ fn closed_by_the_peer(c: &mut Criterion) {
     group.finish();
 }
 
-/// What the server is to do next.
+/// What the server does next.
 #[derive(Clone, Copy)]
 enum Step {
     /// Accept, and echo the message.
@@ -129,7 +133,8 @@ enum Step {
     Close,
 }
 
-/// Connects and sends a message, has it echoed, closes, and has that followed. `serve` returns the time that its step took.
+/// Connects, sends a message, has it echoed, closes, and has the server close. `serve` returns the
+/// time that the server's step took.
 fn closing_by_the_peer(
     group: &mut BenchmarkGroup<'_, WallTime>,
     name: &str,
@@ -153,26 +158,6 @@ fn closing_by_the_peer(
             times.sum()
         });
     });
-}
-
-fn listening<P: Protocol + 'static>(make: impl Fn() -> P + 'static) -> (Reactor, SocketAddr) {
-    let mut reactor = Reactor::new(Limits::default()).expect("a poll can be made");
-    let address = reactor.listen(LOOPBACK.into(), move |_| make()).expect("a port is free");
-    (reactor, address)
-}
-
-fn bare_listener() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind(LOOPBACK).expect("a port is free");
-    let address = listener.local_addr().expect("it is bound");
-    (listener, address)
-}
-
-/// How long it takes until the reactor `has_done` it.
-fn time_of_turns(reactor: &mut Reactor, has_done: impl Fn(&Stats) -> bool) -> Duration {
-    time_until_done(|| {
-        reactor.turn(Some(PATIENCE)).expect("the poll works");
-        has_done(reactor.stats())
-    })
 }
 
 criterion_group!(benches, closed_by_us, closed_by_the_peer);

@@ -1,17 +1,18 @@
 //! What does a protocol cost, with its connection but without any socket?
 //!
-//! Measured through `TestConnection`: the very connection that the reactor drives, over a wire of two vectors. There is no
-//! system call in it, so this is the part of an exchange that is ours. Datagrams have no such seam; they are in
-//! `what_does_a_datagram_batch_cost`.
+//! Measured with a `TestConnection`: the connection that the reactor drives, over a transport of
+//! two vectors. There is no system call in it, so this is our own part of an exchange. Datagrams
+//! have no such transport; they are in `what_does_a_datagram_batch_cost`.
 //!
-//! How to read it. `reactor` is one exchange: the peer's bytes arrive, are read, heard and answered, and the answer is
-//! forgotten. Beside it:
+//! How to read it. `reactor` is one exchange: the peer's bytes arrive, are read, fed to the
+//! protocol and answered, and the reply is discarded. Beside it:
 //!
-//! - `floor` for echo: the same bytes copied once, as nobody can answer with less.
-//! - `three copies` for echo in bulk: the wire of a rehearsal copies each byte when it arrives, when it is read and when
-//!   it is sent. Over a socket the kernel does that, so `reactor` should be about equal to this line.
-//! - `floor` for HTTP: httparse alone on the same requests, and a prepared answer copied for each. It checks no framing,
-//!   knows no date and decides nothing.
+//! - `floor` for echo: the same bytes copied once, which is the least that a reply can cost.
+//! - `three copies` for echo in bulk: a `TestConnection` copies each byte when it arrives, when it
+//!   is read and when it is sent. Over a socket the kernel does that, so `reactor` should be about
+//!   equal to this line.
+//! - `floor` for HTTP: httparse alone on the same requests, and a prepared response copied for
+//!   each. It checks no framing, has no date and decides nothing.
 //!
 //! The time given for 16 requests is that of all of them together.
 
@@ -23,10 +24,9 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mio_reactor::{Echo, Http, TestConnection};
 
 use common::site::Site;
+use common::{REQUEST, RESPONSE_END, response_to};
 
-use common::{ANSWER_END, REQUEST, answer_to};
-
-/// So many bytes that copying them is what counts.
+/// A message so large that copying it is most of the cost, in bytes.
 const BULK: usize = 65_536;
 
 fn echo(c: &mut Criterion) {
@@ -58,7 +58,7 @@ fn echo(c: &mut Criterion) {
     }
 }
 
-/// A copy that the compiler can neither leave out nor join with another.
+/// Copies in a way that the compiler can neither remove nor merge with another copy.
 fn copy(from: &[u8], to: &mut Vec<u8>) {
     to.clear();
     to.extend_from_slice(black_box(from));
@@ -72,38 +72,38 @@ fn http(c: &mut Criterion) {
         group.throughput(Throughput::Elements(depth as u64));
         let mut http = TestConnection::new(Http::new(Site::new()));
         http.peer_sends(&requests);
-        assert!(http.take_received().ends_with(ANSWER_END));
+        assert!(http.take_received().ends_with(RESPONSE_END));
         group.bench_function("reactor", |b| {
             b.iter(|| {
                 http.peer_sends(black_box(&requests));
                 http.clear_received();
             });
         });
-        let answer = answer_to(REQUEST);
+        let response = response_to(REQUEST);
         let mut sent = Vec::new();
         group.bench_function("floor", |b| {
-            b.iter(|| parse_and_copy(black_box(&requests), &answer, &mut sent));
+            b.iter(|| parse_and_copy(black_box(&requests), &response, &mut sent));
         });
         assert!(
-            sent.is_empty() || sent.len() == depth * answer.len(),
-            "it has answered all, unless it was not asked to run"
+            sent.is_empty() || sent.len() == depth * response.len(),
+            "all requests are answered, unless a filter has skipped the run"
         );
         group.finish();
     }
 }
 
-/// Parses one request after the other, and copies the answer for each.
-fn parse_and_copy(requests: &[u8], answer: &[u8], sent: &mut Vec<u8>) {
+/// Parses one request after the other, and copies the response for each.
+fn parse_and_copy(requests: &[u8], response: &[u8], sent: &mut Vec<u8>) {
     sent.clear();
     let mut rest = requests;
     while !rest.is_empty() {
         let mut fields = [httparse::EMPTY_HEADER; 16];
         let mut request = httparse::Request::new(&mut fields);
         let Ok(httparse::Status::Complete(length)) = request.parse(rest) else {
-            panic!("the requests are whole")
+            panic!("the requests are complete")
         };
         black_box(&request);
-        sent.extend_from_slice(answer);
+        sent.extend_from_slice(response);
         rest = &rest[length..];
     }
     black_box(sent);

@@ -1,17 +1,19 @@
-//! What does a whole turn cost, over a real socket, when one connection has something to say?
+//! What does a whole turn cost, over a real socket, when one connection has input?
 //!
-//! Measured over loopback, with one connection that stays open. The peer, in the same thread, sends its message; then
-//! the server takes turns until its whole reply is with the kernel, which is nearly always one turn: epoll_wait, recv,
-//! send. Only the server's part is timed. After that the peer reads the reply.
+//! Measured over loopback, with one connection that stays open. The peer, in the same thread, sends
+//! its message. Then the server runs turns until the kernel has the whole reply, which is nearly
+//! always one turn: epoll_wait, recv, send. Only the server's part is timed. After that the peer
+//! reads the reply.
 //!
-//! How to read it. `floor` answers the same bytes with the least that a mio program can do: `Poll::poll`, one read, one
-//! write, on one registered stream, without slab, phases, deadlines, limits or parsing; its HTTP answers are prepared.
-//! So floor is the kernel's share, and `reactor` less floor is ours. Mind that on loopback the kernel delivers a reply to
-//! the peer's socket within the server's write, which is a good part of both.
+//! How to read it. `floor` answers the same bytes with the least that a mio program can do:
+//! `Poll::poll`, one read, one write, on one registered stream. It has no slab, phases, deadlines,
+//! limits or parsing, and its HTTP responses are prepared. So `floor` is the kernel's share, and
+//! `reactor` less `floor` is ours. On loopback the kernel delivers a reply to the peer's socket
+//! within the server's write, which is a good part of both.
 //!
-//! Both sides read into buffers of one size, which hold a message of 65,536 bytes with room to spare. Where such a message
-//! arrives in two pieces all the same, both take two reads and two writes. The time given for 16 requests is that of all
-//! of them together.
+//! Both read into buffers of one size, which hold a message of 65,536 bytes with room to spare.
+//! Where such a message arrives in two pieces all the same, both take two reads and two writes. The
+//! time given for 16 requests is that of all of them together.
 
 mod common;
 
@@ -23,12 +25,12 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use mio::{Events, Interest, Poll, Token};
 use mio_reactor::limits::READ_BYTES_MAX;
-use mio_reactor::{Echo, Http, Limits, Protocol, Reactor};
+use mio_reactor::{Echo, Http, Protocol};
 
 use common::site::Site;
-
 use common::{
-    ANSWER_END, LOOPBACK, PATIENCE, REQUEST, answer_to, connect, source, time_until_done,
+    REQUEST, RESPONSE_END, TIMEOUT, accept_bare, bare_listener, connect, listening, response_to,
+    source, time_turns, time_until_done,
 };
 
 fn echo(c: &mut Criterion) {
@@ -45,12 +47,12 @@ fn echo(c: &mut Criterion) {
 fn http(c: &mut Criterion) {
     for depth in [1, 16] {
         let requests = REQUEST.repeat(depth);
-        let answers = answer_to(&requests);
+        let responses = response_to(&requests);
         let mut group = c.benchmark_group(format!("turn: http {depth}"));
         group.throughput(Throughput::Elements(depth as u64));
         let site = Site::new();
-        through_the_reactor(&mut group, move || Http::new(site.clone()), &requests, &answers);
-        through_the_floor(&mut group, Some(answers.clone()), &requests, &answers);
+        through_the_reactor(&mut group, move || Http::new(site.clone()), &requests, &responses);
+        through_the_floor(&mut group, Some(responses.clone()), &requests, &responses);
         group.finish();
     }
 }
@@ -61,16 +63,12 @@ fn through_the_reactor<P: Protocol + 'static>(
     message: &[u8],
     reply: &[u8],
 ) {
-    let mut reactor = Reactor::new(Limits::default()).expect("a poll can be made");
-    let address = reactor.listen(LOOPBACK.into(), move |_| make()).expect("a port is free");
+    let (mut reactor, address) = listening(make);
     let mut peer = connect(address, source(0)).expect("it listens");
-    time_until_done(|| {
-        reactor.turn(Some(PATIENCE)).expect("the poll works");
-        reactor.stats().connections == 1
-    });
+    time_turns(&mut reactor, |stats| stats.connections == 1);
     exchange(group, "reactor", &mut peer, message, reply, || {
         let before = reactor.stats().bytes_out;
-        reactor.turn(Some(PATIENCE)).expect("the poll works");
+        reactor.turn(Some(TIMEOUT)).expect("the poll works");
         reactor.stats().bytes_out - before
     });
 }
@@ -81,15 +79,14 @@ fn through_the_floor(
     message: &[u8],
     reply: &[u8],
 ) {
-    let listener = std::net::TcpListener::bind(LOOPBACK).expect("a port is free");
-    let mut peer =
-        connect(listener.local_addr().expect("it is bound"), source(0)).expect("it listens");
-    let (stream, _) = listener.accept().expect("the peer has connected");
-    let mut floor = Floor::serving(stream, prepared);
+    let (listener, address) = bare_listener();
+    let mut peer = connect(address, source(0)).expect("it listens");
+    let mut floor = Floor::new(accept_bare(&listener), prepared);
     exchange(group, "floor", &mut peer, message, reply, || floor.turn());
 }
 
-/// Sends `message`, takes turns until the reply is on its way, and reads it. `turn` returns how many bytes of it left.
+/// Sends `message`, runs turns until the kernel has the whole reply, and reads it. `turn` returns
+/// how many bytes of it were sent.
 fn exchange(
     group: &mut BenchmarkGroup<'_, WallTime>,
     name: &str,
@@ -110,8 +107,11 @@ fn exchange(
                     left == 0
                 });
                 peer.read_exact(&mut received).expect("the reply has been sent");
-                // An answer's date may have changed.
-                assert!(received == reply || received.ends_with(ANSWER_END), "the reply is right");
+                // The date in a response may have changed.
+                assert!(
+                    received == reply || received.ends_with(RESPONSE_END),
+                    "the reply is correct"
+                );
             }
             spent
         });
@@ -124,15 +124,12 @@ struct Floor {
     events: Events,
     stream: mio::net::TcpStream,
     buffer: Vec<u8>,
-    /// What it answers to whatever comes. Without it, it echoes.
+    /// The reply to any input. `None`: it echoes.
     prepared: Option<Vec<u8>>,
 }
 
 impl Floor {
-    fn serving(stream: TcpStream, prepared: Option<Vec<u8>>) -> Floor {
-        stream.set_nodelay(true).expect("the socket is open");
-        stream.set_nonblocking(true).expect("the socket is open");
-        let mut stream = mio::net::TcpStream::from_std(stream);
+    fn new(mut stream: mio::net::TcpStream, prepared: Option<Vec<u8>>) -> Floor {
         let poll = Poll::new().expect("a poll can be made");
         poll.registry()
             .register(&mut stream, Token(0), Interest::READABLE)
@@ -146,9 +143,10 @@ impl Floor {
         }
     }
 
-    /// Waits, and answers until the socket is empty, which a short read proves. Returns how many bytes it has sent.
+    /// Waits, and answers until the socket is empty, which a short read proves. Returns how many
+    /// bytes it has sent.
     fn turn(&mut self) -> u64 {
-        self.poll.poll(&mut self.events, Some(PATIENCE)).expect("the poll works");
+        self.poll.poll(&mut self.events, Some(TIMEOUT)).expect("the poll works");
         let mut sent = 0;
         for _ in &self.events {
             loop {

@@ -1,4 +1,4 @@
-//! The chat room of docs/examples, over real sockets.
+//! The chat room of docs/examples over real sockets: joining, leaving, and users who do not read.
 
 // The helpers here unwrap as the tests do.
 #![allow(clippy::unwrap_used)]
@@ -15,82 +15,83 @@ use std::time::Instant;
 use common::{Program, TIMEOUT, any_port, be_server, connect, connect_narrow, reset};
 use mio_reactor::{Limits, Reactor};
 
-/// A room in a thread of its own, which goes with the test.
+/// Runs a room in a thread of its own, which ends with the test. Returns its address.
 fn open_room() -> SocketAddr {
     open_room_for(20)
 }
 
-fn open_room_for(guests_max: usize) -> SocketAddr {
-    let (told, address) = std::sync::mpsc::channel();
+fn open_room_for(connections_max: usize) -> SocketAddr {
+    let (send_address, address) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let mut reactor = Reactor::new(Limits::default()).unwrap();
-        told.send(chat::listen(&mut reactor, any_port(), guests_max).unwrap()).unwrap();
+        let address = chat::listen(&mut reactor, any_port(), connections_max).unwrap();
+        send_address.send(address).unwrap();
         reactor.run().unwrap();
     });
     address.recv().unwrap()
 }
 
-/// Somebody who is in the room.
-struct Guest(BufReader<TcpStream>);
+/// A user in the room.
+struct User(BufReader<TcpStream>);
 
-impl Guest {
-    fn enter(stream: TcpStream, name: &str) -> Guest {
-        let mut guest = Guest(BufReader::new(stream));
-        assert_eq!(guest.read(), "* what is your name?");
-        guest.say(name);
-        assert!(guest.read().starts_with(&format!("* welcome, {name}. ")));
-        guest
+impl User {
+    fn join(stream: TcpStream, name: &str) -> User {
+        let mut user = User(BufReader::new(stream));
+        assert_eq!(user.read(), "* what is your name?");
+        user.write(name);
+        assert!(user.read().starts_with(&format!("* welcome, {name}. ")));
+        user
     }
 
-    fn say(&mut self, line: &str) {
+    fn write(&mut self, line: &str) {
         self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).unwrap();
     }
 
-    /// Says `lines`, and waits until they have been said.
-    fn say_and_be_heard(&mut self, lines: &str) {
+    /// Writes `lines`, and waits until the room has handled them.
+    fn write_and_wait(&mut self, lines: &str) {
         self.0.get_mut().write_all(format!("{lines}/who\n").as_bytes()).unwrap();
         while !self.read().starts_with("* here are: ") {}
     }
 
-    /// Says no more, and waits until it is let go.
+    /// Sends a FIN, and waits until the room closes the connection.
     fn leave(mut self) {
         self.0.get_mut().shutdown(Shutdown::Write).unwrap();
         self.0.read_to_end(&mut Vec::new()).unwrap();
     }
 
-    /// The next line that reaches it.
+    /// Reads the next line.
     fn read(&mut self) -> String {
         let mut line = String::new();
         self.0.read_line(&mut line).unwrap();
-        line.strip_suffix('\n').unwrap_or_else(|| panic!("the end, after {line:?}")).to_owned()
+        line.strip_suffix('\n').unwrap_or_else(|| panic!("EOF after {line:?}")).to_owned()
     }
 }
 
 #[test]
-fn what_one_says_all_others_read() {
+fn each_line_reaches_all_other_users() {
     let address = open_room();
-    let mut ada = Guest::enter(connect(address), "Ada");
-    let mut bob = Guest::enter(connect(address), "Bob");
-    assert_eq!(ada.read(), "* Bob has come");
-    ada.say("hello");
+    let mut ada = User::join(connect(address), "Ada");
+    let mut bob = User::join(connect(address), "Bob");
+    assert_eq!(ada.read(), "* Bob has joined");
+    ada.write("hello");
     assert_eq!(bob.read(), "Ada: hello");
-    bob.say("/who");
+    bob.write("/who");
     assert_eq!(bob.read(), "* here are: Ada, Bob. You are Bob.");
-    bob.say("he\x1b[2Jllo");
-    assert_eq!(ada.read(), "Bob: he[2Jllo", "nothing that moves a cursor");
+    bob.write("he\x1b[2Jllo");
+    assert_eq!(ada.read(), "Bob: he[2Jllo", "control characters are removed");
 
     bob.0.get_mut().shutdown(Shutdown::Write).unwrap();
-    assert_eq!(ada.read(), "* Bob has gone");
+    assert_eq!(ada.read(), "* Bob has left");
     let mut rest = String::new();
     bob.0.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "");
 
-    // Who is torn away cannot say so. It is said with what comes next.
-    let cid = Guest::enter(connect(address), "Cid");
-    assert_eq!(ada.read(), "* Cid has come");
+    // A reset sends no line of its own. The next line that is sent reports it.
+    let cid = User::join(connect(address), "Cid");
+    assert_eq!(ada.read(), "* Cid has joined");
     reset(cid.0.into_inner());
-    let mut bob = loop {
-        // The name is free as soon as the room knows.
+    let mut new_cid = loop {
+        // The name is free as soon as the room has noticed the reset.
         let mut stream = BufReader::new(connect(address));
         let mut line = String::new();
         stream.read_line(&mut line).unwrap();
@@ -98,109 +99,109 @@ fn what_one_says_all_others_read() {
         line.clear();
         stream.read_line(&mut line).unwrap();
         if line.starts_with("* welcome") {
-            break Guest(stream);
+            break User(stream);
         }
     };
-    assert_eq!((ada.read(), ada.read()), ("* gone: Cid".to_owned(), "* Cid has come".to_owned()));
-    ada.say("you again");
-    assert_eq!(bob.read(), "Ada: you again");
+    assert_eq!(
+        (ada.read().as_str(), ada.read().as_str()),
+        ("* disconnected: Cid", "* Cid has joined")
+    );
+    ada.write("you again");
+    assert_eq!(new_cid.read(), "Ada: you again");
 }
 
 #[test]
-fn a_name_is_somebodys_own() {
+fn name_must_be_valid_and_not_taken() {
     let address = open_room();
-    let _ada = Guest::enter(connect(address), "Ada");
-    let mut other = Guest(BufReader::new(connect(address)));
+    let _ada = User::join(connect(address), "Ada");
+    let mut other = User(BufReader::new(connect(address)));
     assert_eq!(other.read(), "* what is your name?");
     for name in ["Ada", "", "a name that is far too long to be read"] {
-        other.say(name);
-        assert_eq!(other.read(), "* that cannot be yours. What is your name?", "{name}");
+        other.write(name);
+        assert_eq!(other.read(), "* that name is not available. What is your name?", "{name}");
     }
-    other.say("Eve");
-    assert_eq!(other.read(), "* welcome, Eve. 2 are here; /who tells who.");
-    other.say(&format!("{}\nFay", "x".repeat(100_000)));
-    assert_eq!(other.read(), "* that was too long");
+    other.write("Eve");
+    assert_eq!(other.read(), "* welcome, Eve. 2 are here; /who lists them.");
+    other.write(&format!("{}\nFay", "x".repeat(100_000)));
+    assert_eq!(other.read(), "* line too long");
     let mut rest = String::new();
     other.0.read_to_string(&mut rest).unwrap();
-    assert_eq!(rest, "", "nothing that comes behind it is taken for a name");
+    assert_eq!(rest, "", "what follows the long line is discarded");
 }
 
 #[test]
-fn a_room_is_full_whether_those_in_it_have_said_their_names_or_not() {
+fn full_room_counts_connections_without_a_name() {
     let address = open_room_for(3);
-    let knock = || {
-        let mut somebody = Guest(BufReader::new(connect(address)));
-        let answer = somebody.read();
-        (somebody, answer)
+    let enter = || {
+        let mut user = User(BufReader::new(connect(address)));
+        let answer = user.read();
+        (user, answer)
     };
-    let _ada = Guest::enter(connect(address), "Ada");
-    let [(bob, _), (mut cid, _)] = [knock(), knock()];
-    let (mut dan, answer) = knock();
+    let _ada = User::join(connect(address), "Ada");
+    let [(bob, _), (mut cid, _)] = [enter(), enter()];
+    let (mut dan, answer) = enter();
     assert_eq!(answer, "* the room is full");
-    dan.say("Dan");
-    assert_eq!(dan.0.read_line(&mut String::new()).unwrap(), 0, "and that is all");
-    cid.say("Cid");
-    assert_eq!(cid.read(), "* welcome, Cid. 2 are here; /who tells who.");
+    dan.write("Dan");
+    assert_eq!(dan.0.read_line(&mut String::new()).unwrap(), 0, "nothing else is sent");
+    cid.write("Cid");
+    assert_eq!(cid.read(), "* welcome, Cid. 2 are here; /who lists them.");
 
-    // There is room for another as soon as the room knows of it, and then for nobody again.
+    // One connection can enter as soon as the room has noticed that another has closed, and then no
+    // further one.
     drop((bob, dan));
     let give_up = Instant::now() + TIMEOUT;
     let _eve = loop {
-        let (eve, answer) = knock();
+        let (eve, answer) = enter();
         if answer == "* what is your name?" {
             break eve;
         }
         assert!(Instant::now() < give_up, "{answer}");
     };
-    assert_eq!(knock().1, "* the room is full");
+    assert_eq!(enter().1, "* the room is full");
 }
 
-/// What has become of the lines that somebody did not read when they were said.
-struct Awakening {
-    missed: usize,
-    /// The last line that was read before the first that was missed.
+/// What a user missed while it did not read.
+struct Missed {
+    lines: usize,
+    /// The last line that it read before the first that it missed.
     last_before: String,
 }
 
-/// Wakes `sleeper`: it reads all that waits for it, while `speaker` says good morning until it is heard. Where a line ends with
-/// a number, the sleeper must have read so many lines before, or been told that it has missed them. Good mornings are numbered
-/// from `said` on.
+/// Lets `lagging` read all that waits for it, while `writer` writes good mornings until one
+/// arrives. Where a line ends with a number, `lagging` must have read so many lines before it, or
+/// have been sent that it has missed them. The good mornings are numbered from `first` on.
 #[track_caller]
-fn check_all_was_read_or_missed(mut sleeper: Guest, mut speaker: Guest, said: usize) -> Awakening {
+fn check_all_lines_read_or_missed(mut lagging: User, mut writer: User, first: usize) -> Missed {
     let reading = thread::spawn(move || {
-        let mut awakening = Awakening { missed: 0, last_before: String::new() };
+        let mut missed = Missed { lines: 0, last_before: String::new() };
         let (mut read, mut last) = (0, String::new());
         loop {
-            let line = sleeper.read();
+            let line = lagging.read();
             if let Some(count) = line.strip_prefix("* you have missed ") {
-                if awakening.missed == 0 {
-                    awakening.last_before = last.clone();
+                if missed.lines == 0 {
+                    missed.last_before = last.clone();
                 }
-                awakening.missed = count.strip_suffix(" lines so far").unwrap().parse().unwrap();
+                missed.lines = count.strip_suffix(" lines so far").unwrap().parse().unwrap();
                 continue;
             }
             if let Some((_, number)) = line.rsplit_once(" #") {
-                let missed = awakening.missed;
-                assert_eq!(
-                    read + missed,
-                    number.parse::<usize>().unwrap(),
-                    "{read} read, {missed} missed"
-                );
+                let (number, lines) = (number.parse::<usize>().unwrap(), missed.lines);
+                assert_eq!(read + lines, number, "{read} read, {lines} missed");
             }
             if line.contains("good morning") {
-                return awakening;
+                return missed;
             }
             read += 1;
             last = line;
         }
     });
     let give_up = Instant::now() + TIMEOUT;
-    for number in said.. {
+    for number in first.. {
         if reading.is_finished() {
             break;
         }
-        assert!(Instant::now() < give_up, "the sleeper does not hear anything");
-        speaker.say_and_be_heard(&format!("good morning #{number}\n"));
+        assert!(Instant::now() < give_up, "no good morning arrives");
+        writer.write_and_wait(&format!("good morning #{number}\n"));
     }
     reading.join().unwrap()
 }
@@ -212,123 +213,135 @@ fn be_a_room() {
 }
 
 #[test]
-fn somebody_who_does_not_read_misses_lines_and_holds_up_nobody() {
-    // Far more is said than the kernel and the room hold for one. All others get all of it. Then the sleeper wakes, and what it
-    // has read and what it is told to have missed makes up the whole, at each place.
+fn user_who_does_not_read_misses_lines_and_delays_no_others() {
+    // Far more is written than the kernel and the room hold for one connection. All others receive
+    // all of it. Then the lagging user reads, and what it has read and missed adds up at each line.
     const LINES: usize = 40_000;
-    const AT_A_TIME: usize = 500; // what Bob can be trusted to have room for
+    const AT_A_TIME: usize = 500; // fits into Bob's socket buffers
     let address = open_room();
-    let sleeper = Guest::enter(connect_narrow(address), "Sleeper");
-    let mut ada = Guest::enter(connect(address), "Ada");
-    let mut bob = Guest::enter(connect(address), "Bob");
-    assert_eq!(ada.read(), "* Bob has come");
+    let lagging = User::join(connect_narrow(address), "Lagging");
+    let mut ada = User::join(connect(address), "Ada");
+    let mut bob = User::join(connect(address), "Bob");
+    assert_eq!(ada.read(), "* Bob has joined");
     let text = "x".repeat(250);
     for first in (2..LINES).step_by(AT_A_TIME) {
         let numbers = first..first + AT_A_TIME;
-        let said: String = numbers.clone().map(|number| format!("{text} #{number}\n")).collect();
-        ada.0.get_mut().write_all(said.as_bytes()).unwrap();
+        let lines: String = numbers.clone().map(|number| format!("{text} #{number}\n")).collect();
+        ada.0.get_mut().write_all(lines.as_bytes()).unwrap();
         for number in numbers {
             assert_eq!(bob.read(), format!("Ada: {text} #{number}"));
         }
     }
-    let Awakening { missed, .. } = check_all_was_read_or_missed(sleeper, ada, LINES + 2);
-    assert!(missed > LINES / 2, "{missed} missed");
+    let missed = check_all_lines_read_or_missed(lagging, ada, LINES + 2);
+    assert!(missed.lines > LINES / 2, "{} missed", missed.lines);
 }
 
 #[test]
 #[cfg(unix)]
-fn who_waits_for_a_sleeper_may_go_and_the_sleeper_is_found_again() {
-    // Ada's lines were too much, so she is the one who would be told when there is room. She leaves before. Bob speaks next, and so
-    // it is he who asks; but he breaks off at once, for the room is held meanwhile. Cid takes over.
+fn lagging_user_is_probed_again_when_the_notified_users_are_gone() {
+    // Ada's lines were too much, so the room would notify her when the lagging user's output is low
+    // again. She leaves before that. Bob writes next, so his connection probes; but the room is
+    // suspended (SIGSTOP) meanwhile, and he resets at once. Cid's connection probes again.
     let (room, address) = Program::start_server("be_a_room", "");
-    let sleeper = Guest::enter(connect_narrow(address), "Sleeper");
-    let mut ada = Guest::enter(connect(address), "Ada");
-    let mut bob = Guest::enter(connect(address), "Bob");
+    let lagging = User::join(connect_narrow(address), "Lagging");
+    let mut ada = User::join(connect(address), "Ada");
+    let mut bob = User::join(connect(address), "Bob");
     for _ in 0..10 {
-        ada.say_and_be_heard(&format!("{}\n", "x".repeat(500)).repeat(1000));
-        bob.say_and_be_heard("");
+        ada.write_and_wait(&format!("{}\n", "x".repeat(500)).repeat(1000));
+        bob.write_and_wait("");
     }
     ada.leave();
     room.while_suspended(|| {
-        bob.say("is it still asleep?");
+        bob.write("is it still lagging?");
         reset(bob.0.into_inner());
     });
-    let cid = Guest::enter(connect(address), "Cid");
-    let said =
-        ["Ada has come", "Bob has come", "Ada has gone", "is it", "gone: Bob", "Cid has come"]
-            .len()
-            + 10 * 1000;
-    check_all_was_read_or_missed(sleeper, cid, said);
+    let cid = User::join(connect(address), "Cid");
+    let other_lines = [
+        "Ada has joined",
+        "Bob has joined",
+        "Ada has left",
+        "is it still lagging?",
+        "disconnected: Bob",
+        "Cid has joined",
+    ];
+    check_all_lines_read_or_missed(lagging, cid, other_lines.len() + 10 * 1000);
 }
 
-/// Eight guests fall asleep, and then `story` happens, of which the last speaker and the number of lines said are returned. The
-/// room must not have grown much. The last of the sleepers wakes, and must have read each line, or be told that it has missed it.
+/// Makes eight users lag while `scenario` runs, which returns the last writer and the number of
+/// lines written. The room's memory must not have grown much. Then the last of the eight reads, and
+/// must have read each line, or have been sent that it has missed it.
 #[cfg(target_os = "linux")]
 #[track_caller]
-fn check_with_sleepers(story: impl FnOnce(&Program, SocketAddr) -> (Guest, usize)) -> Awakening {
+fn check_with_lagging_users(
+    scenario: impl FnOnce(&Program, SocketAddr) -> (User, usize),
+) -> Missed {
     let (room, address) = Program::start_server("be_a_room", "");
     let names = ["Doc", "Grumpy", "Happy", "Sleepy", "Bashful", "Sneezy", "Dopey", "Snow White"];
-    let [sleepers @ .., snow_white] = names.map(|name| Guest::enter(connect_narrow(address), name));
+    let [others @ .., snow_white] = names.map(|name| User::join(connect_narrow(address), name));
     let before_kib = room.memory_kib("VmRSS");
-    let (speaker, said) = story(&room, address);
+    let (writer, lines) = scenario(&room, address);
     let grown_kib = room.memory_kib("VmHWM") - before_kib;
     assert!(
         grown_kib < 10 * 1024,
         "{grown_kib} KiB, where as much as connections may hold would be 32 MiB"
     );
-    let awakening = check_all_was_read_or_missed(snow_white, speaker, said);
-    drop(sleepers);
-    awakening
+    let missed = check_all_lines_read_or_missed(snow_white, writer, lines);
+    drop(others);
+    missed
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn who_has_been_told_that_somebody_sleeps_may_leave_before_others_who_were_told_too() {
-    // Ada speaks and then Bob, but the room is held meanwhile, and hears both in one turn. So when it comes to be too much for the
-    // sleepers, both are told. Then Bob leaves, and Ada goes on alone.
-    const LINES: usize = 50; // what a socket has room for
+fn one_of_two_notified_users_may_leave_while_others_lag() {
+    // Ada writes and then Bob, but the room is suspended meanwhile, and reads both in one turn. So
+    // when the lagging users' output passes the watermark, both are notified. Then Bob leaves, and
+    // Ada goes on alone.
+    const LINES: usize = 50; // fit into a socket buffer
     const TIMES: usize = 150;
-    check_with_sleepers(|room, address| {
-        let mut ada = Guest::enter(connect(address), "Ada");
-        let mut bob = Guest::enter(connect(address), "Bob");
+    check_with_lagging_users(|room, address| {
+        let mut ada = User::join(connect(address), "Ada");
+        let mut bob = User::join(connect(address), "Bob");
         let lines = format!("{}\n", "x".repeat(1000)).repeat(LINES);
         for _ in 0..TIMES {
             room.while_suspended(|| {
                 ada.0.get_mut().write_all(lines.as_bytes()).unwrap();
-                bob.say("I see");
+                bob.write("I see");
             });
-            ada.say_and_be_heard("");
-            bob.say_and_be_heard("");
+            ada.write_and_wait("");
+            bob.write_and_wait("");
         }
         bob.leave();
         for _ in 0..TIMES {
-            ada.say_and_be_heard(&lines);
+            ada.write_and_wait(&lines);
         }
-        (ada, ["Ada has come", "Bob has come", "Bob has gone"].len() + TIMES * (LINES + 1 + LINES))
+        let other_lines = ["Ada has joined", "Bob has joined", "Bob has left"];
+        (ada, other_lines.len() + TIMES * (LINES + 1 + LINES))
     });
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn who_leaves_with_its_last_word_is_told_what_came_of_it() {
-    // The room is held until a guest has said much and left, and hears all of it in one turn. If that was too much for the
-    // sleepers, nobody else knows; but what Ada says next is left out.
-    const LINES: usize = 50; // what a socket has room for
+fn leaving_user_is_still_notified_about_its_last_lines() {
+    // The room is suspended until a user has written a lot and left, and reads all of it in one
+    // turn. If that was too much for the lagging users, only this connection is notified. So the
+    // room must know when Ada writes next, and leave them out.
+    const LINES: usize = 50; // fit into a socket buffer
     const TIMES: usize = 150;
-    let Awakening { missed, last_before } = check_with_sleepers(|room, address| {
-        let mut ada = Guest::enter(connect(address), "Ada");
+    let missed = check_with_lagging_users(|room, address| {
+        let mut ada = User::join(connect(address), "Ada");
         let lines = format!("{}\n", "x".repeat(1000)).repeat(LINES);
         for _ in 0..TIMES {
-            let mut bob = Guest::enter(connect(address), "Bob");
+            let mut bob = User::join(connect(address), "Bob");
             room.while_suspended(|| {
                 bob.0.get_mut().write_all(lines.as_bytes()).unwrap();
                 bob.0.get_mut().shutdown(Shutdown::Write).unwrap();
             });
             bob.0.read_to_end(&mut Vec::new()).unwrap();
-            ada.say_and_be_heard("he has said what he wanted\n");
+            ada.write_and_wait("a line after Bob's\n");
         }
-        (ada, 1 + TIMES * (LINES + ["Bob has come", "Bob has gone", "he has said"].len()))
+        let other_lines = ["Bob has joined", "Bob has left", "a line after Bob's"];
+        (ada, 1 + TIMES * (LINES + other_lines.len()))
     });
-    assert!(missed > 0);
-    assert_eq!(last_before, "* Bob has gone");
+    assert!(missed.lines > 0);
+    assert_eq!(missed.last_before, "* Bob has left");
 }

@@ -1,4 +1,4 @@
-//! What peers get back, over real sockets: every byte of a stream, in order, and every datagram, whole.
+//! The program's echo over TCP and UDP: every byte in order, every datagram whole.
 
 // The helpers here unwrap as the tests do.
 #![allow(clippy::unwrap_used)]
@@ -23,7 +23,8 @@ const MIB: usize = 1024 * 1024;
 
 // ---- streams
 
-/// Sends `bytes` in pieces as odd as these while it reads, then ends its side: all must come back, and then the end.
+/// Sends `bytes` in pieces of these sizes while it reads, then its FIN. All bytes must come back,
+/// and then the server's FIN.
 #[track_caller]
 fn check_stream(mut stream: TcpStream, bytes: &[u8], pieces: &[usize]) {
     let mut writer = stream.try_clone().unwrap();
@@ -46,8 +47,9 @@ fn check_stream(mut stream: TcpStream, bytes: &[u8], pieces: &[usize]) {
 }
 
 #[test]
-fn every_byte_comes_back_in_order_whatever_the_size_and_the_pieces() {
-    // RFC 862. Sizes around those of segments, of pages and of the server's read (64 KiB), each in pieces that fit none of them.
+fn stream_is_echoed_in_order_at_any_size_and_in_any_pieces() {
+    // RFC 862. Sizes around those of a segment, a page and 64 KiB, in pieces that divide none of
+    // them.
     let program = Program::start(&TCP);
     for size in [1, 2, 1447, 4096, 65_535, 65_536, 65_537, MIB] {
         check_stream(connect(program.tcp()), &pattern(1, size), &[size]);
@@ -56,15 +58,16 @@ fn every_byte_comes_back_in_order_whatever_the_size_and_the_pieces() {
 }
 
 #[test]
-fn a_half_closed_peer_gets_8_mib_whole_and_then_the_end() {
-    // RFC 862. The FIN follows the last byte at once, long before the last byte is back.
+fn half_closed_peer_receives_whole_8_mib_and_then_a_fin() {
+    // RFC 862. The peer's FIN follows its last byte at once, long before that byte is echoed.
     let program = Program::start(&TCP);
     check_stream(connect(program.tcp()), &pattern(3, 8 * MIB), &[8 * MIB]);
 }
 
 #[test]
-fn a_peer_that_ends_with_its_first_bytes_gets_them_back_and_then_the_end() {
-    // Bytes and FIN are one event to the program: it is held meanwhile, once before it has accepted, and once after.
+fn fin_in_the_same_event_as_the_bytes_does_not_lose_the_echo() {
+    // The program is suspended (SIGSTOP) while the peer sends bytes and FIN, so epoll reports both
+    // as one event. Once before the connection is accepted, and once after.
     let program = Program::start(&TCP);
     for size in [1, 5, 65_536, 70_000] {
         let bytes = pattern(4, size);
@@ -77,7 +80,7 @@ fn a_peer_that_ends_with_its_first_bytes_gets_them_back_and_then_the_end() {
         check_end(stream, &bytes);
 
         let mut stream = connect(program.tcp());
-        check_echo(&mut stream, b"We have met.");
+        check_echo(&mut stream, b"accepted");
         program.while_suspended(|| {
             stream.write_all(&bytes).unwrap();
             stream.shutdown(Shutdown::Write).unwrap();
@@ -88,17 +91,18 @@ fn a_peer_that_ends_with_its_first_bytes_gets_them_back_and_then_the_end() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_reader_slower_than_its_writer_loses_nothing_and_costs_little_memory() {
-    // It pushes until nobody takes any more, only then reads 64 KiB, and so on. The program must have stopped to read.
+fn slow_reader_loses_nothing_and_costs_little_memory() {
+    // The peer writes until every buffer is full, only then reads 64 KiB, writes again, and so on.
+    // So the program must have stopped reading.
     let program = Program::start(&TCP);
     let mut stream = connect_narrow(program.tcp());
     let bytes = pattern(5, 32 * MIB);
     let (mut sent, mut received) = (fill_buffers(&mut stream, &bytes), 0);
-    assert!(sent < bytes.len(), "it was stopped");
+    assert!(sent < bytes.len(), "backpressure reaches the peer");
     let mut reply = vec![0; 64 * 1024];
     while received < bytes.len() {
         let count = retry_interrupted(|| stream.read(&mut reply)).unwrap();
-        assert_ne!(count, 0, "the end after {received} bytes");
+        assert_ne!(count, 0, "FIN after {received} bytes");
         assert_same(&reply[..count], &bytes[received..received + count]);
         received += count;
         stream.set_nonblocking(true).unwrap();
@@ -109,17 +113,17 @@ fn a_reader_slower_than_its_writer_loses_nothing_and_costs_little_memory() {
         }
         stream.set_nonblocking(false).unwrap();
     }
-    let most_kib = program.memory_kib("VmHWM");
-    assert!(most_kib < 16 * 1024, "{most_kib} KiB");
+    let peak_kib = program.memory_kib("VmHWM");
+    assert!(peak_kib < 16 * 1024, "{peak_kib} KiB");
 }
 
 #[test]
-fn a_peer_that_never_reads_does_not_stop_50_others() {
-    // It is stuffed until nobody takes any more; then come the others, and are served several times each.
+fn peer_that_never_reads_does_not_block_50_others() {
+    // Its buffers are filled until it blocks. Then 50 others connect, and each has five echoes.
     let program = Program::start(&TCP);
     let mut stuck = connect_narrow(program.tcp());
     let bytes = pattern(6, 32 * MIB);
-    assert!(fill_buffers(&mut stuck, &bytes) < bytes.len(), "it is stuck");
+    assert!(fill_buffers(&mut stuck, &bytes) < bytes.len(), "the peer blocks");
     let mut others: Vec<TcpStream> = (0..50).map(|_| connect(program.tcp())).collect();
     for round in 0..5 {
         for (number, stream) in others.iter_mut().enumerate() {
@@ -129,25 +133,27 @@ fn a_peer_that_never_reads_does_not_stop_50_others() {
 }
 
 #[test]
-fn peers_that_reset_do_not_matter() {
-    // They do so at once, with bytes on the way, and when the reply is there. The neighbour is served all the while.
+fn resets_do_not_affect_other_connections() {
+    // Peers reset at once, with bytes in flight, and after the reply has arrived. Another
+    // connection is served all the while.
     let program = Program::start(&TCP);
-    let mut neighbour = connect(program.tcp());
+    let mut other = connect(program.tcp());
     for round in 0..100 {
         reset(connect(program.tcp()));
         let mut stream = connect(program.tcp());
         stream.write_all(&pattern(round, 10_000)).unwrap();
         reset(stream);
         let mut stream = connect(program.tcp());
-        check_echo(&mut stream, b"I shall leave without a word.");
+        check_echo(&mut stream, b"A reset follows this.");
         reset(stream);
-        check_echo(&mut neighbour, &pattern(round, 100));
+        check_echo(&mut other, &pattern(round, 100));
     }
 }
 
 #[test]
-fn two_hundred_who_came_before_anyone_was_served_are_all_served() {
-    // The program is held while they connect and send: all of them stand behind one edge of the listener.
+fn two_hundred_connects_behind_one_listener_event_are_all_served() {
+    // The program is suspended while they connect, and once also while they send. So one edge of
+    // the listener stands for all of them.
     let program = Program::start(&TCP);
     let mut streams: Vec<TcpStream> =
         program.while_suspended(|| (0..200).map(|_| connect(program.tcp())).collect());
@@ -167,8 +173,9 @@ fn two_hundred_who_came_before_anyone_was_served_are_all_served() {
 }
 
 #[test]
-fn an_urgent_byte_holds_up_nothing() {
-    // The urgent mark cuts a read short although there is more behind it. The byte itself is not part of the stream.
+fn urgent_byte_does_not_stall_the_stream() {
+    // The urgent mark cuts a read short although more bytes are behind it. The urgent byte itself
+    // is not part of the stream.
     let program = Program::start(&TCP);
     let mut stream = connect(program.tcp());
     for (round, (before, behind)) in
@@ -181,9 +188,9 @@ fn an_urgent_byte_holds_up_nothing() {
             stream.write_all(&behind).unwrap();
         };
         let sent = [&before[..], &behind].concat();
-        // Once as it comes, and once all of it before the program can look.
-        for is_held in [false, true] {
-            if is_held {
+        // Once while the program runs, and once all of it before the program can read.
+        for is_suspended in [false, true] {
+            if is_suspended {
                 program.while_suspended(|| send(&mut stream));
             } else {
                 send(&mut stream);
@@ -191,7 +198,7 @@ fn an_urgent_byte_holds_up_nothing() {
             let mut reply = vec![0; sent.len()];
             stream
                 .read_exact(&mut reply)
-                .unwrap_or_else(|error| panic!("round {round}, held {is_held}: {error}"));
+                .unwrap_or_else(|error| panic!("round {round}, suspended {is_suspended}: {error}"));
             assert_same(&reply, &sent);
         }
     }
@@ -208,17 +215,12 @@ fn ipv6_is_served_like_ipv4() {
 
 #[test]
 fn both_wildcards_can_have_the_same_port() {
-    // The first takes any port of IPv4; the second takes the same one of IPv6. Each serves its own family.
+    // The first program takes any port of IPv4, and the second takes the same port of IPv6. Each
+    // serves its own family.
     let first = Program::start(&["--tcp", "0.0.0.0:0", "--udp", "0.0.0.0:0"]);
     let (tcp, udp) = (first.tcp().port(), first.udp().port());
-    let second = Program::start(&[
-        "--tcp",
-        &format!("[::]:{tcp}"),
-        "--udp",
-        &format!("[::]:{udp}"),
-        "--prefix",
-        "six: ",
-    ]);
+    let (tcp_v6, udp_v6) = (format!("[::]:{tcp}"), format!("[::]:{udp}"));
+    let second = Program::start(&["--tcp", &tcp_v6, "--udp", &udp_v6, "--prefix", "six: "]);
     assert_eq!((second.tcp().port(), second.udp().port()), (tcp, udp));
     check_echo(&mut connect(SocketAddr::from(([127, 0, 0, 1], tcp))), b"four");
     let mut six = connect(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], tcp)));
@@ -235,7 +237,7 @@ fn both_wildcards_can_have_the_same_port() {
 
 #[test]
 fn either_wildcard_may_come_first() {
-    // As above, the other way round: that of IPv6 does not take IPv4 with it.
+    // As above, the other way round: the IPv6 wildcard does not take the IPv4 port.
     let first = Program::start(&["--tcp", "[::]:0"]);
     let port = first.tcp().port();
     let second = Program::start(&["--tcp", &format!("0.0.0.0:{port}"), "--prefix", "four: "]);
@@ -249,7 +251,7 @@ fn either_wildcard_may_come_first() {
 
 // ---- datagrams
 
-/// What comes next is `prefix` and then `datagram`, whole.
+/// The next datagram received is `prefix` and `datagram`, whole.
 #[track_caller]
 fn check_reply(socket: &UdpSocket, datagram: &[u8], prefix: &[u8]) {
     let mut reply = vec![0; 65_536];
@@ -257,7 +259,7 @@ fn check_reply(socket: &UdpSocket, datagram: &[u8], prefix: &[u8]) {
     assert_same(&reply[..count], &[prefix, datagram].concat());
 }
 
-/// Sends all `datagrams`; each must come back behind `prefix`, whole, and in order.
+/// Sends all `datagrams`. Each must come back with `prefix` before it, whole, and in order.
 #[track_caller]
 fn check_datagrams(socket: &UdpSocket, datagrams: &[&[u8]], prefix: &[u8]) {
     for datagram in datagrams {
@@ -269,8 +271,9 @@ fn check_datagrams(socket: &UdpSocket, datagrams: &[&[u8]], prefix: &[u8]) {
 }
 
 #[test]
-fn datagrams_of_every_size_come_back_whole_to_their_sender() {
-    // RFC 862. From nothing to the most that UDP over IPv4 can carry, by both families.
+fn datagram_of_any_size_is_echoed_whole() {
+    // RFC 862. From the empty datagram to the largest that UDP over IPv4 can carry, over both
+    // families.
     for arguments in [UDP, UDP_V6] {
         let program = Program::start(&arguments);
         let socket = connect_udp(program.udp());
@@ -281,8 +284,9 @@ fn datagrams_of_every_size_come_back_whole_to_their_sender() {
 }
 
 #[test]
-fn twenty_senders_at_once_get_each_their_own() {
-    // All send one datagram, then all the next, of sizes that differ, while the program is held: one batch has many senders.
+fn replies_to_one_batch_go_to_the_sender_of_each_datagram() {
+    // While the program is suspended, twenty peers send one datagram each, then the next, of
+    // different sizes. So one batch has many senders.
     for arguments in [UDP, UDP_V6] {
         let program = Program::start(&arguments);
         let sockets: Vec<UdpSocket> = (0..20).map(|_| connect_udp(program.udp())).collect();
@@ -304,8 +308,9 @@ fn twenty_senders_at_once_get_each_their_own() {
 }
 
 #[test]
-fn a_burst_of_equal_datagrams_comes_back_in_order() {
-    // 64 fill a batch, and 600 are more than a turn's budget: no new edge comes for the rest. Equal ones share trains.
+fn burst_of_equal_datagrams_is_echoed_in_order() {
+    // 64 datagrams fill a batch. 600 are more than a turn's budget, and no new edge is reported for
+    // the rest. Replies of equal size share GSO batches.
     let program = Program::start(&UDP_PREFIXED);
     let socket = connect_udp(program.udp());
     SockRef::from(&socket).set_recv_buffer_size(2 * MIB).unwrap();
@@ -321,14 +326,15 @@ fn a_burst_of_equal_datagrams_comes_back_in_order() {
 }
 
 #[test]
-fn the_empty_datagram_gets_the_bare_prefix() {
+fn empty_datagram_is_answered_with_the_prefix_alone() {
     let program = Program::start(&UDP_PREFIXED);
     check_datagrams(&connect_udp(program.udp()), &[b"", b"", b"x", b""], b"echo -> ");
 }
 
 #[test]
-fn a_reply_that_no_datagram_can_hold_is_not_sent_and_harms_no_neighbour() {
-    // With 8 bytes of prefix, 65,499 bytes are the most that can be answered. Nothing comes for one more; the next does.
+fn reply_longer_than_a_datagram_is_dropped_without_affecting_the_next() {
+    // With a prefix of 8 bytes, at most 65,499 bytes can be answered. A datagram of one byte more
+    // gets no reply, and the next one does.
     let program = Program::start(&UDP_PREFIXED);
     let socket = connect_udp(program.udp());
     check_datagrams(&socket, &[&pattern(11, 65_499)], b"echo -> ");
@@ -338,25 +344,27 @@ fn a_reply_that_no_datagram_can_hold_is_not_sent_and_harms_no_neighbour() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_train_of_datagrams_comes_back_datagram_by_datagram() {
-    // The kernel cuts what is sent every 64 bytes (UDP_SEGMENT), and may hand it to the program in one piece (UDP_GRO).
+fn gso_batch_is_echoed_datagram_by_datagram() {
+    // The kernel cuts what the peer sends every 64 bytes (UDP_SEGMENT), and may deliver it to the
+    // program in one piece (UDP_GRO).
     let program = Program::start(&UDP_PREFIXED);
     let socket = connect_udp(program.udp());
-    cut_every(&socket, 64);
+    set_gso_segment(&socket, 64);
     for bytes in [64 * 20, 64 * 20 + 7, 64] {
-        let train = pattern(13, bytes);
-        assert_eq!(socket.send(&train).unwrap(), bytes);
-        train.chunks(64).for_each(|datagram| check_reply(&socket, datagram, b"echo -> "));
+        let segments = pattern(13, bytes);
+        assert_eq!(socket.send(&segments).unwrap(), bytes);
+        segments.chunks(64).for_each(|datagram| check_reply(&socket, datagram, b"echo -> "));
     }
 }
 
-/// Has the kernel cut all that `socket` sends into datagrams of `segment` bytes.
+/// Makes the kernel cut everything that `socket` sends into datagrams of `segment` bytes.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)] // neither std nor socket2 has this option
-fn cut_every(socket: &UdpSocket, segment: libc::c_int) {
+fn set_gso_segment(socket: &UdpSocket, segment: libc::c_int) {
     use std::os::fd::AsRawFd;
     let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap();
-    // SAFETY: the pointer and the length describe `segment`, which lives through the call; the descriptor is open.
+    // SAFETY: the pointer and the length describe `segment`, which lives through the call; the
+    // descriptor is open.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -371,41 +379,43 @@ fn cut_every(socket: &UdpSocket, segment: libc::c_int) {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn senders_that_have_left_do_not_keep_the_rest_from_their_replies() {
-    // A thousand close before their reply can come, so that each reply meets a closed port. They have an address of
-    // their own, lest a program of another test takes one of their ports and hears a reply.
+fn replies_to_closed_ports_do_not_affect_other_replies() {
+    // A thousand senders close before their reply can arrive, so each reply goes to a closed port.
+    // They have an address of their own (127.0.0.2): else a socket of another test might take one
+    // of their ports and receive a reply.
     let program = Program::start(&["--udp", "0.0.0.0:0"]);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, program.udp().port()));
     let socket = connect_udp(address);
     program.while_suspended(|| {
         for _ in 0..1000 {
-            UdpSocket::bind("127.0.0.2:0").unwrap().send_to(b"Goodbye.", address).unwrap();
+            UdpSocket::bind("127.0.0.2:0").unwrap().send_to(b"closing", address).unwrap();
         }
-        socket.send(b"Hello.").unwrap();
+        socket.send(b"hello").unwrap();
     });
-    check_reply(&socket, b"Hello.", b"");
+    check_reply(&socket, b"hello", b"");
     for _ in 0..100 {
-        UdpSocket::bind("127.0.0.2:0").unwrap().send_to(b"Goodbye.", address).unwrap();
-        check_datagrams(&socket, &[b"Hello again."], b"");
+        UdpSocket::bind("127.0.0.2:0").unwrap().send_to(b"closing", address).unwrap();
+        check_datagrams(&socket, &[b"hello again"], b"");
     }
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_reply_comes_from_the_address_that_was_asked() {
-    // RFC 1122 section 4.1.3.5. On Linux all of 127.0.0.0/8 is ours, and the program serves all of it. We are connected to
-    // 127.0.0.2, so the kernel does not show us a reply from 127.0.0.1.
+fn reply_leaves_from_the_address_the_datagram_was_sent_to() {
+    // RFC 1122 section 4.1.3.5. On Linux every address of 127.0.0.0/8 is local, and the program
+    // serves all of them. The peer's socket is connected to 127.0.0.2, so the kernel does not
+    // deliver a reply from 127.0.0.1 to it.
     let program = Program::start(&["--udp", "0.0.0.0:0"]);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(SocketAddr::from(([127, 0, 0, 2], program.udp().port()))).unwrap();
     socket.set_read_timeout(Some(TIMEOUT)).unwrap();
-    check_datagrams(&socket, &[b"Is it you?"], b"");
+    check_datagrams(&socket, &[b"from 127.0.0.2?"], b"");
 }
 
-// ---- all together
+// ---- the whole program
 
 #[test]
-fn one_program_speaks_three_protocols_at_once() {
+fn one_program_serves_three_protocols_at_once() {
     let program =
         Program::start(&["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
     let (mut stream, socket) = (connect(program.tcp()), connect_udp(program.udp()));
@@ -421,18 +431,10 @@ fn one_program_speaks_three_protocols_at_once() {
 }
 
 #[test]
-fn flags_that_are_repeated_give_as_many_sockets() {
-    // Each address named is served, and printed in the order of the command line.
-    let program = Program::start(&[
-        "--tcp",
-        "127.0.0.1:0",
-        "--udp",
-        "[::1]:0",
-        "--tcp",
-        "[::1]:0",
-        "--udp",
-        "127.0.0.1:0",
-    ]);
+fn repeated_flags_open_one_socket_each() {
+    // Each address is served, and printed in the order of the command line.
+    let (v4, v6) = ("127.0.0.1:0", "[::1]:0");
+    let program = Program::start(&["--tcp", v4, "--udp", v6, "--tcp", v6, "--udp", v4]);
     let (tcp, udp) = (program.addresses("tcp echo"), program.addresses("udp echo"));
     assert_eq!(tcp.iter().map(SocketAddr::is_ipv6).collect::<Vec<_>>(), [false, true]);
     assert_eq!(udp.iter().map(SocketAddr::is_ipv6).collect::<Vec<_>>(), [true, false]);

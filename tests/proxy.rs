@@ -1,4 +1,4 @@
-//! The proxy of docs/examples, over real sockets.
+//! The proxy of docs/examples over real sockets: half-close, reset, backpressure and memory.
 
 // The helpers here unwrap as the tests do.
 #![allow(clippy::unwrap_used)]
@@ -23,23 +23,24 @@ use proxy::Side;
 
 const MIB: usize = 1024 * 1024;
 
-/// A proxy to `server`, in a thread of its own, which goes with the test.
+/// Runs a proxy to `server` in a thread of its own, which ends with the test. Returns its address.
 fn proxy_to(server: SocketAddr) -> SocketAddr {
     run(move |reactor| proxy::listen(reactor, any_port(), server).unwrap())
 }
 
-/// A reactor with what `listen` makes it serve, in a thread of its own, which goes with the test.
+/// Runs a reactor in a thread of its own, which ends with the test. `listen` returns the address
+/// that it serves.
 fn run(listen: impl FnOnce(&mut Reactor) -> SocketAddr + Send + 'static) -> SocketAddr {
-    let (told, address) = std::sync::mpsc::channel();
+    let (send_address, address) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let mut reactor = Reactor::new(Limits::default()).unwrap();
-        told.send(listen(&mut reactor)).unwrap();
+        send_address.send(listen(&mut reactor)).unwrap();
         reactor.run().unwrap();
     });
     address.recv_timeout(TIMEOUT).unwrap()
 }
 
-/// A server of the test's own: the next connection to it, with timeouts.
+/// Accepts the next connection to a server of the test's own, and sets timeouts on it.
 fn accept(listener: &TcpListener) -> TcpStream {
     let (stream, _) = listener.accept().unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -54,8 +55,8 @@ fn listen() -> (TcpListener, SocketAddr) {
 }
 
 #[test]
-fn it_stands_between_a_client_and_an_echo_server_of_the_same_reactor() {
-    // Both ends of the server's side are the reactor's own.
+fn proxy_relays_to_an_echo_server_of_the_same_reactor() {
+    // The server's side has both of its ends in this reactor.
     let address = run(|reactor| {
         let server = reactor.listen(any_port(), |_| Echo::new()).unwrap();
         proxy::listen(reactor, any_port(), server).unwrap()
@@ -70,45 +71,45 @@ fn it_stands_between_a_client_and_an_echo_server_of_the_same_reactor() {
 }
 
 #[test]
-fn an_end_is_handed_on_and_the_other_direction_goes_on() {
-    // In either order: who has said all still hears all.
+fn half_close_is_relayed_and_the_other_direction_goes_on() {
+    // In either direction: the peer that has sent its FIN still receives everything.
     let (listener, server) = listen();
     let proxy = proxy_to(server);
-    for client_ends_first in [true, false] {
+    for client_shuts_down in [true, false] {
         let client = connect(proxy);
         let server = accept(&listener);
         let (mut first, mut second) =
-            if client_ends_first { (client, server) } else { (server, client) };
-        first.write_all(b"a question").unwrap();
+            if client_shuts_down { (client, server) } else { (server, client) };
+        first.write_all(b"a request").unwrap();
         first.shutdown(Shutdown::Write).unwrap();
-        let mut question = Vec::new();
-        second.read_to_end(&mut question).unwrap();
-        assert_eq!(question, b"a question");
-        let answer = pattern(3, 3 * MIB);
+        let mut request = Vec::new();
+        second.read_to_end(&mut request).unwrap();
+        assert_eq!(request, b"a request");
+        let reply = pattern(3, 3 * MIB);
         let mut reader = first.try_clone().unwrap();
         let reading = thread::spawn(move || {
             let mut received = Vec::new();
             reader.read_to_end(&mut received).map(|_| received)
         });
-        second.write_all(&answer).unwrap();
+        second.write_all(&reply).unwrap();
         drop(second);
-        assert_same(&reading.join().unwrap().unwrap(), &answer);
+        assert_same(&reading.join().unwrap().unwrap(), &reply);
     }
 }
 
 #[test]
-fn who_breaks_off_is_seen_to_have_broken_off() {
-    // A reset is no end: the other one must not take a part for the whole.
+fn reset_is_relayed_as_a_reset() {
+    // A FIN instead would let the other peer take a part for the whole.
     let (listener, server) = listen();
     let proxy = proxy_to(server);
-    for client_breaks_off in [true, false] {
+    for client_resets in [true, false] {
         let mut client = connect(proxy);
         let mut server = accept(&listener);
         check_relayed(&mut client, &mut server);
         check_relayed(&mut server, &mut client);
-        let (breaks_off, mut other) =
-            if client_breaks_off { (client, server) } else { (server, client) };
-        reset(breaks_off);
+        let (resetting, mut other) =
+            if client_resets { (client, server) } else { (server, client) };
+        reset(resetting);
         assert_eq!(other.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     }
 }
@@ -122,28 +123,29 @@ fn check_relayed(from: &mut TcpStream, to: &mut TcpStream) {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_told_as_a_reset() {
+fn refused_server_connect_resets_the_client() {
     let (listener, server) = listen();
     drop(listener);
-    // The reset may come before the client's connect has returned, at its first word, or after it.
-    let told = TcpStream::connect_timeout(&proxy_to(server), TIMEOUT).and_then(|mut client| {
+    // The reset may arrive before the client's connect returns, while it writes, or while it reads.
+    let result = TcpStream::connect_timeout(&proxy_to(server), TIMEOUT).and_then(|mut client| {
         client.set_read_timeout(Some(TIMEOUT))?;
-        client.write_all(b"is anybody there?")?;
+        client.write_all(b"a request")?;
         client.read(&mut [0])
     });
-    let kind = told.map_err(|error| error.kind());
+    let kind = result.map_err(|error| error.kind());
     assert!(matches!(kind, Err(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)), "{kind:?}");
 }
 
 #[test]
-fn who_does_not_read_makes_the_other_one_wait() {
-    // The sender can get rid of what the kernel's buffers and the proxy's marks hold, and of no more. Nothing of it is lost.
+fn peer_that_does_not_read_blocks_the_other_peer() {
+    // The sender can write what the kernel's buffers and the proxy's watermarks allow, and no more.
+    // Nothing is lost.
     let (listener, server) = listen();
     let mut client = connect_narrow(proxy_to(server));
     let mut server = accept(&listener);
     let bytes = pattern(5, 64 * MIB);
     let sent = fill_buffers(&mut server, &bytes);
-    assert!(sent < 32 * MIB, "{sent} bytes are under way");
+    assert!(sent < 32 * MIB, "{sent} bytes are in flight");
     let rest = bytes[sent..].to_vec();
     let writing = thread::spawn(move || server.write_all(&rest));
     let mut received = vec![0; bytes.len()];
@@ -152,10 +154,10 @@ fn who_does_not_read_makes_the_other_one_wait() {
     writing.join().unwrap().unwrap();
 }
 
-/// A client's side that says a word of its own when its client has to wait.
-struct Polite(Side);
+/// A client's side that sends a line of its own to its client when it pauses the client's input.
+struct SendsWhenPaused(Side);
 
-impl Protocol for Polite {
+impl Protocol for SendsWhenPaused {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
         self.0.opened(cx)
     }
@@ -172,25 +174,31 @@ impl Protocol for Polite {
         self.0.eof(rest, cx)
     }
 
-    fn notified(&mut self, other: ConnectionId, news: Notification, cx: &mut Context<'_>) -> Next {
-        if news == Notification::AboveHighWatermark {
+    fn notified(
+        &mut self,
+        other: ConnectionId,
+        notification: Notification,
+        cx: &mut Context<'_>,
+    ) -> Next {
+        if notification == Notification::AboveHighWatermark {
             cx.send(b"one moment\n");
         }
-        self.0.notified(other, news, cx)
+        self.0.notified(other, notification, cx)
     }
 }
 
 #[test]
-fn a_client_waits_for_its_server_even_if_the_proxy_has_a_word_for_it() {
-    // The word has gone at once, and so the client's side is asked whether it would go on. The server still does not read.
+fn paused_client_stays_paused_when_its_own_output_is_low() {
+    // The line leaves at once, so `output_low` is called on the client's side, which must stay
+    // paused: the server still does not read.
     let (listener, server) = listen();
-    let polite =
-        move |_| Polite(Side::Client { server, other: None, one_has_ended: Rc::default() });
-    let mut client = connect(run(move |reactor| reactor.listen(any_port(), polite).unwrap()));
+    let make =
+        move |_| SendsWhenPaused(Side::Client { server, other: None, eof_seen: Rc::default() });
+    let mut client = connect(run(move |reactor| reactor.listen(any_port(), make).unwrap()));
     let mut server = accept(&listener);
     let bytes = pattern(6, 64 * MIB);
     let sent = fill_buffers(&mut client, &bytes);
-    assert!(sent < 32 * MIB, "{sent} bytes are under way");
+    assert!(sent < 32 * MIB, "{sent} bytes are in flight");
     client.shutdown(Shutdown::Write).unwrap();
     let mut received = Vec::new();
     server.read_to_end(&mut received).unwrap();
@@ -205,8 +213,9 @@ fn be_a_proxy() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_gibibyte_passes_unchanged_in_little_memory() {
-    // Half of it each way, at the same time. The most memory that the proxy's process has ever had tells that nothing is kept.
+fn gibibyte_is_relayed_unchanged_in_little_memory() {
+    // Half of it each way, at the same time. The peak memory of the proxy's process shows that
+    // nothing is kept.
     let (listener, server) = listen();
     let (program, proxy) = Program::start_server("be_a_proxy", &server.to_string());
     let client = connect(proxy);
@@ -225,9 +234,9 @@ fn a_gibibyte_passes_unchanged_in_little_memory() {
                 let mut received = vec![0; MIB];
                 for _ in 0..512 {
                     to.read_exact(&mut received).unwrap();
-                    assert!(received == expected, "bytes have changed");
+                    assert!(received == expected, "the bytes are unchanged");
                 }
-                assert_eq!(to.read(&mut received).unwrap(), 0, "and then the end");
+                assert_eq!(to.read(&mut received).unwrap(), 0, "and then a FIN");
             });
         }
     });

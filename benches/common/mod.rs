@@ -1,8 +1,9 @@
-//! What the benchmarks share: the peer's side of a conversation, a stopwatch, and room for many sockets.
+//! What the benchmarks share: the peer's side, a stopwatch, and limits on descriptors.
 //!
-//! A benchmark over sockets has both sides in one thread, which take turns: the peer sends, the server answers, the peer
-//! reads. Only the server's part is timed. On loopback that is its calls, and what the kernel does at once for the peer's
-//! end of them; but it is neither the peer's own calls nor the wake-up of another thread.
+//! A benchmark over sockets has both sides in one thread, in turn: the peer sends, the server
+//! replies, the peer reads. Only the server's part is timed. On loopback that is the server's
+//! system calls, with what the kernel does within them for the peer's end. The peer's own calls are
+//! not in it, nor is the wake-up of another thread.
 
 // Each benchmark is a crate of its own and uses a part of this one.
 #![allow(dead_code)]
@@ -11,90 +12,145 @@
 #[allow(dead_code, reason = "the program uses the rest of it")]
 pub(crate) mod site;
 
+use std::env;
 use std::ffi::OsStr;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use mio_reactor::{Http, TestConnection};
-
-use site::Site;
+use mio_reactor::{Http, Limits, Protocol, Reactor, Stats, TestConnection};
 use socket2::{Domain, Socket, Type};
 
-/// The longest that any turn or socket here waits. Whoever waits so long has lost something, and says so.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+use site::Site;
 
-/// Any port of this machine's own.
+/// The longest that a turn or a socket waits here. Reaching it is a failure: something was lost.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Any free port of the loopback interface.
 pub(crate) const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
 /// One request of 49 bytes.
 pub(crate) const REQUEST: &[u8] = b"GET /plaintext HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n";
 
-/// The same, and the last on its connection.
+/// The same, as the last one of its connection.
 pub(crate) const LAST_REQUEST: &[u8] =
     b"GET /plaintext HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nConnection: close\r\n\r\n";
 
-/// What each answer ends with.
-pub(crate) const ANSWER_END: &[u8] = b"\r\n\r\nHello, World!";
+/// The end of each response.
+pub(crate) const RESPONSE_END: &[u8] = b"\r\n\r\nHello, World!";
 
-/// What the server answers to `requests`, for a floor that has only to copy it.
-pub(crate) fn answer_to(requests: &[u8]) -> Vec<u8> {
+/// Returns whether this run only checks that the benchmark works (criterion's test mode: `--test`,
+/// or no `--bench`, as with `cargo test --benches`). Then nothing is measured, and large fixtures
+/// may be small.
+pub(crate) fn is_test() -> bool {
+    let has = |option| env::args().any(|argument| argument == option);
+    has("--test") || !has("--bench")
+}
+
+/// Returns the server's response to `requests`, for a floor that only copies it.
+pub(crate) fn response_to(requests: &[u8]) -> Vec<u8> {
     let mut http = TestConnection::new(Http::new(Site::new()));
     http.peer_sends(requests);
     http.take_received()
 }
 
-/// Takes turns until one says that all is done, and returns how long that took.
+/// Calls `turn` until it returns true, and returns how long that took.
 pub(crate) fn time_until_done(mut turn: impl FnMut() -> bool) -> Duration {
     let begun = Instant::now();
     while !turn() {
-        assert!(begun.elapsed() < PATIENCE, "what was sent arrives");
+        assert!(begun.elapsed() < TIMEOUT, "what was sent arrives");
     }
     begun.elapsed()
 }
 
-/// The loopback address of this number. On Linux there are many, each with all its ports, so that those which wait in
-/// TIME_WAIT are not missed. Elsewhere only the first one is set up.
+/// Runs turns until `is_done`, and returns how long that took.
+pub(crate) fn time_turns(
+    reactor: &mut Reactor,
+    mut is_done: impl FnMut(&Stats) -> bool,
+) -> Duration {
+    time_until_done(|| {
+        reactor.turn(Some(TIMEOUT)).expect("the poll works");
+        is_done(reactor.stats())
+    })
+}
+
+/// Returns a reactor that serves one protocol, and its address.
+pub(crate) fn listening<P: Protocol + 'static>(
+    mut make: impl FnMut() -> P + 'static,
+) -> (Reactor, SocketAddr) {
+    let mut reactor = Reactor::new(Limits::default()).expect("a poll can be made");
+    let address = reactor.listen(LOOPBACK.into(), move |_| make()).expect("a port is free");
+    (reactor, address)
+}
+
+/// Returns a plain listener, for a floor, and its address.
+pub(crate) fn bare_listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind(LOOPBACK).expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    (listener, address)
+}
+
+/// Accepts a connection of a floor, as a non-blocking stream for mio.
+pub(crate) fn accept_bare(listener: &TcpListener) -> mio::net::TcpStream {
+    let (stream, _) = listener.accept().expect("the peer has connected");
+    stream.set_nodelay(true).expect("the socket is open");
+    stream.set_nonblocking(true).expect("the socket is open");
+    mio::net::TcpStream::from_std(stream)
+}
+
+/// Returns loopback address number `number`. On Linux there are many, each with all its ports, so
+/// that ports in TIME_WAIT do not run out. Elsewhere only the first one is configured.
 pub(crate) fn source(number: usize) -> Ipv4Addr {
     let last = if cfg!(target_os = "linux") { 1 + number % 250 } else { 1 };
     Ipv4Addr::new(127, 0, 0, u8::try_from(last).expect("it is at most 250"))
 }
 
-/// A peer connected to `address`. It has room for a reply of 64 KiB that nobody reads yet.
+/// Returns a peer connected to `address`, with room for a reply of 64 KiB that it has not read yet.
 pub(crate) fn connect(address: SocketAddr, from: Ipv4Addr) -> io::Result<TcpStream> {
+    connect_with_buffers(address, from, 1024 * 1024)
+}
+
+/// Returns a peer connected to `address` whose socket buffers have `buffer_bytes`, each way.
+pub(crate) fn connect_with_buffers(
+    address: SocketAddr,
+    from: Ipv4Addr,
+    buffer_bytes: usize,
+) -> io::Result<TcpStream> {
     let peer = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    peer.set_recv_buffer_size(1024 * 1024)?;
-    peer.set_send_buffer_size(1024 * 1024)?;
+    peer.set_recv_buffer_size(buffer_bytes)?;
+    peer.set_send_buffer_size(buffer_bytes)?;
     peer.set_tcp_nodelay(true)?;
     peer.bind(&SocketAddr::from((from, 0)).into())?;
-    peer.connect_timeout(&address.into(), PATIENCE)?;
-    peer.set_read_timeout(Some(PATIENCE))?;
-    peer.set_write_timeout(Some(PATIENCE))?;
+    peer.connect_timeout(&address.into(), TIMEOUT)?;
+    peer.set_read_timeout(Some(TIMEOUT))?;
+    peer.set_write_timeout(Some(TIMEOUT))?;
     Ok(peer.into())
 }
 
-/// The exit code of a program for which there is no room.
-pub(crate) const NO_ROOM: i32 = 99;
+/// The exit code where the hard limit on descriptors is too low.
+pub(crate) const TOO_FEW_DESCRIPTORS: i32 = 99;
 
-/// This program, to be run once more with `arguments` and with room for so many descriptors, through a shell: to raise
-/// the limit ourselves would take unsafe code. It ends with [`NO_ROOM`] where the hard limit is lower.
-pub(crate) fn once_more(
+/// Returns a command that runs this program again with `arguments` and a soft limit of
+/// `descriptors`. It exits with [`TOO_FEW_DESCRIPTORS`] where the hard limit is lower. The limit is
+/// raised by a shell, because setrlimit(2) would take unsafe code here.
+pub(crate) fn rerun_with_descriptors(
     descriptors: usize,
     arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
 ) -> io::Result<Command> {
     let mut command = Command::new("sh");
     command.arg("-c").arg(format!(
-        "ulimit -S -n {descriptors} 2>/dev/null || exit {NO_ROOM}; exec \"$0\" \"$@\""
+        "ulimit -S -n {descriptors} 2>/dev/null || exit {TOO_FEW_DESCRIPTORS}; exec \"$0\" \"$@\""
     ));
-    command.arg(std::env::current_exe()?).args(arguments);
+    command.arg(env::current_exe()?).args(arguments);
     Ok(command)
 }
 
-/// What to do about [`NO_ROOM`].
+/// Returns what to do about [`TOO_FEW_DESCRIPTORS`].
 pub(crate) fn advice(descriptors: usize) -> String {
     format!(
-        "needs {descriptors} descriptors, and `ulimit -H -n` allows fewer; as root, raise it for this shell with \
-         `prlimit --pid $$ --nofile={descriptors}:{descriptors}`, and try again"
+        "needs {descriptors} descriptors, and `ulimit -H -n` allows fewer; as root, raise the \
+         limit of this shell with `prlimit --pid $$ --nofile={descriptors}:{descriptors}`, and try \
+         again"
     )
 }

@@ -1,14 +1,20 @@
-//! A chat room: what one says, all others read. Try it with `nc 127.0.0.1 4000` from several terminals.
+//! A chat room: what one user writes, all others read. Try it with `nc 127.0.0.1 4000` from several
+//! terminals.
 //!
-//! A protocol whose connections reach each other. One that runs has only itself in its hands: what it has for others is
-//! queued with [`Context::send_to_all`], and what came of it is told later, to it alone, where there is something to tell.
+//! It shows how connections of one reactor reach each other. A protocol never holds another
+//! connection: it queues effects ([`Context::send_to_all`]), which are applied when its call is
+//! over. What it must know of their outcome arrives later, as a [`Notification`].
 //!
-//! - Somebody who does not read holds up nobody. When more than the high mark waits for it, those who have spoken are told, and
-//!   it is left out until one of them is told that it has caught up; if they have all left, the next to speak asks. So of what
-//!   others say, no more waits for it than the high mark and what is said in one turn.
-//! - Each line is read or counted as missed: it goes whole or not at all. Who leaves stays for a moment, to be told what came of
-//!   its last words; only those of somebody who breaks off may wait above the mark, or be missed uncounted.
-//! - Nobody can be confused with somebody else who has come later: names of connections are never used again.
+//! - **A user who does not read delays no others.** When more than the high watermark waits for
+//!   such a user, the connections that have sent to it are notified, and the room leaves it out.
+//!   When one of them is notified that its output is low again, it is included again. If all of
+//!   them have left by then, the next user who writes probes it. So what waits for one user is
+//!   bounded by the high watermark and what others write in one turn.
+//! - **Each line is either read or counted as missed**: a line is sent whole or not at all. A user
+//!   who leaves in order stays connected for a moment, to be notified about its last lines. If it
+//!   disconnects without a FIN (a reset), its last lines may wait above the watermark, or be missed
+//!   uncounted.
+//! - **No user is mistaken for a later one**: a [`ConnectionId`] is never used again.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,53 +27,58 @@ use mio_reactor::{
     Advance, CloseReason, ConnectionId, Context, Limits, Next, Notification, Protocol, Reactor,
 };
 
-/// The longest line, with its end, in bytes. Longer: the guest is told so, and has to go.
+/// The longest line with its end, in bytes. A longer one is answered with an error, and the
+/// connection closes.
 const LINE_BYTES_MAX: usize = 1024;
-/// The longest name, in letters. Longer, or somebody else's: it is asked for again.
-const NAME_LETTERS_MAX: usize = 20;
-/// The most who are connected, with a name or without. More are told that the room is full, and have to go.
-const GUESTS_MAX: usize = 1000;
-/// News is told before alarms ring. So after the shortest alarm, all has been told that came of what was done before (but under
-/// a flood of news: then the next to speak finds out).
-const A_MOMENT: Duration = Duration::from_millis(1);
+/// The longest name, in characters. A longer one, or one that is taken, is refused.
+const NAME_CHARS_MAX: usize = 20;
+/// The most connections, with a name or without. Further ones are sent that the room is full, and
+/// are closed.
+const CONNECTIONS_MAX: usize = 1000;
+/// The shortest timer. Notifications are delivered before timers expire, so after this time a
+/// connection has been notified of everything that its earlier effects led to. (Under a flood of
+/// notifications some come later. Then the next line that is written finds out.)
+const NOTIFICATION_DELAY: Duration = Duration::from_millis(1);
 
-/// What the guests share.
+/// What all connections share.
 #[derive(Default)]
 struct Room {
-    guests: BTreeMap<ConnectionId, Guest>,
-    guests_max: usize,
-    /// Who has gone without a word, which is said with the next line.
-    gone: Vec<String>,
+    users: BTreeMap<ConnectionId, User>,
+    connections_max: usize,
+    /// Users that were disconnected without leaving. The next line reports them.
+    disconnected: Vec<String>,
 }
 
-struct Guest {
+struct User {
     name: String,
-    /// How many lines it has missed since it came, and how many it was last sent word of.
+    /// Lines missed since the user joined, and how many of them have been reported to it.
     missed: u64,
-    missed_told: u64,
-    behind: Option<Behind>,
+    missed_reported: u64,
+    lagging: Option<Lagging>,
 }
 
-/// Too much waits for a guest, and it is left out.
+/// A user for whom too much output waits. It is left out until that has fallen.
 #[derive(Default)]
-struct Behind {
-    /// Those who have been told so, and will be told when it has caught up.
-    tellers: BTreeSet<ConnectionId>,
-    /// They have all left, and this one has sent it no bytes at all: it is told if too much waits even so.
-    asker: Option<ConnectionId>,
+struct Lagging {
+    /// Connections that were notified of it, and will be notified when the output is low again.
+    notified: BTreeSet<ConnectionId>,
+    /// If all of those have left: a connection that has probed it, with a send of no bytes. That is
+    /// enough to be notified if too much still waits.
+    prober: Option<ConnectionId>,
 }
 
 struct Chat {
     room: Rc<RefCell<Room>>,
-    /// Who it is, from when it has a name until it leaves.
-    id: Option<ConnectionId>,
+    /// This connection's id while it is a user: from when it has a name until it leaves.
+    user: Option<ConnectionId>,
 }
 
 impl Protocol for Chat {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
-        let is_full = Rc::strong_count(&self.room) - 1 > self.room.borrow().guests_max; // the listener knows it too
+        // One reference is the listener's, each other one is a connection's.
+        let is_full = Rc::strong_count(&self.room) - 1 > self.room.borrow().connections_max;
         if is_full {
-            self.room = Rc::default(); // it takes nobody's place in this one
+            self.room = Rc::default(); // so that this connection does not count in the real room
         }
         cx.send(if is_full { &b"* the room is full\n"[..] } else { b"* what is your name?\n" });
         if is_full { Next::Close } else { Next::Continue }
@@ -78,126 +89,126 @@ impl Protocol for Chat {
             if input.len() < LINE_BYTES_MAX {
                 return Advance::need_more();
             }
-            cx.send(b"* that was too long\n");
+            cx.send(b"* line too long\n");
             return Advance::consumed(input.len()).then(self.eof(&[], cx));
         };
-        // No control characters, which others' terminals would obey.
+        // Without control characters, which other users' terminals would execute.
         let line: String = String::from_utf8_lossy(&input[..end])
             .chars()
             .filter(|letter| !letter.is_control())
             .collect();
         let room = &mut *self.room.borrow_mut();
-        match self.id.and_then(|id| room.guests.get(&id)) {
-            None => self.id = room.enter(line.trim(), cx),
-            Some(guest) if line == "/who" => {
-                let names: Vec<&str> =
-                    room.guests.values().map(|guest| guest.name.as_str()).collect();
-                cx.send(
-                    format!("* here are: {}. You are {}.\n", names.join(", "), guest.name)
-                        .as_bytes(),
-                );
+        match self.user.and_then(|id| room.users.get(&id)) {
+            None => self.user = room.join(line.trim(), cx),
+            Some(user) if line == "/who" => {
+                let names: Vec<&str> = room.users.values().map(|user| user.name.as_str()).collect();
+                let list = format!("* here are: {}. You are {}.\n", names.join(", "), user.name);
+                cx.send(list.as_bytes());
             }
-            Some(guest) => room.tell_others(&format!("{}: {line}\n", guest.name), cx),
+            Some(user) => room.broadcast(&format!("{}: {line}\n", user.name), cx),
         }
         Advance::consumed(end + 1)
     }
 
-    fn notified(&mut self, about: ConnectionId, news: Notification, _cx: &mut Context<'_>) -> Next {
+    fn notified(
+        &mut self,
+        about: ConnectionId,
+        notification: Notification,
+        _cx: &mut Context<'_>,
+    ) -> Next {
         let mut room = self.room.borrow_mut();
-        let Some(guest) = room.guests.get_mut(&about) else { return Next::Unchanged };
-        match news {
+        let Some(user) = room.users.get_mut(&about) else { return Next::Unchanged };
+        match notification {
+            // A connection that has left the room is no user any more, and is not added.
             Notification::AboveHighWatermark => {
-                guest.behind.get_or_insert_default().tellers.extend(self.id);
-            } // but not who has left
-            Notification::BelowLowWatermark => guest.behind = None, // as all tellers are told, before anybody speaks again
-            Notification::Rejected => guest.missed += 1,
-            Notification::Closed | _ => {} // it goes, and says so itself
+                user.lagging.get_or_insert_default().notified.extend(self.user);
+            }
+            // All connections in `notified` get this in one turn, before any other line is written.
+            Notification::BelowLowWatermark => user.lagging = None,
+            Notification::Rejected => user.missed += 1,
+            Notification::Closed | _ => {} // its own protocol removes it, in `eof` or `closed`
         }
         Next::Unchanged
     }
 
-    /// A moment ago it has left, or has asked how others are: those of whom it was told nothing can hear again.
+    /// `NOTIFICATION_DELAY` ago this connection left the room or probed lagging users. A probed
+    /// user about whom it was not notified since then does not lag any more.
     fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
-        for guest in self.room.borrow_mut().guests.values_mut() {
-            guest.behind.take_if(|it| {
-                it.asker.take_if(|id| *id == cx.id()).is_some() && it.tellers.is_empty()
+        for user in self.room.borrow_mut().users.values_mut() {
+            user.lagging.take_if(|lagging| {
+                lagging.prober.take_if(|id| *id == cx.id()).is_some() && lagging.notified.is_empty()
             });
         }
-        if self.id.is_some() { Next::Unchanged } else { Next::Close }
+        if self.user.is_some() { Next::Unchanged } else { Next::Close }
     }
 
     fn output_low(&mut self, _cx: &mut Context<'_>) -> Next {
-        Next::Unchanged // only who leaves has paused, and not to say more
+        Next::Unchanged // only a leaving connection is paused, and it has nothing more to send
     }
 
-    /// It leaves, with a word to the others.
+    /// The user leaves the room, and the other users see it.
     fn eof(&mut self, _rest: &[u8], cx: &mut Context<'_>) -> Next {
         let room = &mut *self.room.borrow_mut();
-        let Some(guest) = self.id.take().and_then(|id| room.guests.get(&id)) else {
+        let Some(user) = self.user.take().and_then(|id| room.users.get(&id)) else {
             return Next::Close;
         };
-        room.tell_others(&format!("* {} has gone\n", guest.name), cx);
-        room.forget(cx.id());
-        cx.set_timer(A_MOMENT);
+        room.broadcast(&format!("* {} has left\n", user.name), cx);
+        room.remove(cx.id());
+        cx.set_timer(NOTIFICATION_DELAY);
         Next::Pause
     }
 
     fn closed(&mut self, _why: CloseReason) {
-        let name = self.id.and_then(|id| self.room.borrow_mut().forget(id));
-        self.room.borrow_mut().gone.extend(name);
+        let name = self.user.and_then(|id| self.room.borrow_mut().remove(id));
+        self.room.borrow_mut().disconnected.extend(name);
     }
 }
 
 impl Room {
-    /// `id` goes, and tells nothing more of others. Returns its name.
-    fn forget(&mut self, id: ConnectionId) -> Option<String> {
-        for behind in self.guests.values_mut().filter_map(|guest| guest.behind.as_mut()) {
-            behind.tellers.remove(&id);
-            behind.asker.take_if(|asker| *asker == id);
+    /// Removes the user `id`, who will not be notified about others any more. Returns its name.
+    fn remove(&mut self, id: ConnectionId) -> Option<String> {
+        for lagging in self.users.values_mut().filter_map(|user| user.lagging.as_mut()) {
+            lagging.notified.remove(&id);
+            lagging.prober.take_if(|prober| *prober == id);
         }
-        self.guests.remove(&id).map(|guest| guest.name)
+        self.users.remove(&id).map(|user| user.name)
     }
 
-    /// Lets somebody in who has said this name.
-    fn enter(&mut self, name: &str, cx: &mut Context<'_>) -> Option<ConnectionId> {
-        let is_taken = self.guests.values().any(|guest| guest.name == name);
-        if name.is_empty() || name.chars().count() > NAME_LETTERS_MAX || is_taken {
-            cx.send(b"* that cannot be yours. What is your name?\n");
+    /// Adds this connection as the user `name`, and returns its id. `None`: the name is not valid,
+    /// or taken.
+    fn join(&mut self, name: &str, cx: &mut Context<'_>) -> Option<ConnectionId> {
+        let is_taken = self.users.values().any(|user| user.name == name);
+        if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || is_taken {
+            cx.send(b"* that name is not available. What is your name?\n");
             return None;
         }
-        self.guests.insert(
-            cx.id(),
-            Guest { name: name.to_owned(), missed: 0, missed_told: 0, behind: None },
-        );
-        cx.send(
-            format!("* welcome, {name}. {} are here; /who tells who.\n", self.guests.len())
-                .as_bytes(),
-        );
-        self.tell_others(&format!("* {name} has come\n"), cx);
+        let user = User { name: name.to_owned(), missed: 0, missed_reported: 0, lagging: None };
+        self.users.insert(cx.id(), user);
+        let count = self.users.len();
+        cx.send(format!("* welcome, {name}. {count} are here; /who lists them.\n").as_bytes());
+        self.broadcast(&format!("* {name} has joined\n"), cx);
         Some(cx.id())
     }
 
-    /// Says who has gone, and then `line`, to all but the one that is speaking and those who are behind.
-    fn tell_others(&mut self, line: &str, cx: &mut Context<'_>) {
-        if !self.gone.is_empty() {
-            let names = std::mem::take(&mut self.gone).join(", ");
-            self.tell_others(&format!("* gone: {names}\n"), cx);
+    /// Sends `line` to all users but this one and those that lag. Reports disconnected users first.
+    fn broadcast(&mut self, line: &str, cx: &mut Context<'_>) {
+        if !self.disconnected.is_empty() {
+            let names = std::mem::take(&mut self.disconnected).join(", ");
+            self.broadcast(&format!("* disconnected: {names}\n"), cx);
         }
-        let (own, mut others) = (cx.id(), Vec::with_capacity(self.guests.len()));
-        for (&id, guest) in self.guests.iter_mut().filter(|(id, _)| **id != own) {
-            if let Some(behind) = &mut guest.behind {
-                guest.missed += 1;
-                if behind.tellers.is_empty() && behind.asker.is_none() {
-                    behind.asker = Some(own);
+        let (own, mut others) = (cx.id(), Vec::with_capacity(self.users.len()));
+        for (&id, user) in self.users.iter_mut().filter(|(id, _)| **id != own) {
+            if let Some(lagging) = &mut user.lagging {
+                user.missed += 1;
+                if lagging.notified.is_empty() && lagging.prober.is_none() {
+                    lagging.prober = Some(own);
                     cx.send_to(id, b"");
-                    cx.set_timer(A_MOMENT);
+                    cx.set_timer(NOTIFICATION_DELAY);
                 }
-            } else if guest.missed > guest.missed_told {
-                guest.missed_told = guest.missed;
-                cx.send_to(
-                    id,
-                    format!("* you have missed {} lines so far\n{line}", guest.missed).as_bytes(),
-                );
+            } else if user.missed > user.missed_reported {
+                user.missed_reported = user.missed;
+                let line = format!("* you have missed {} lines so far\n{line}", user.missed);
+                cx.send_to(id, line.as_bytes());
             } else {
                 others.push(id);
             }
@@ -206,23 +217,23 @@ impl Room {
     }
 }
 
-/// Opens a room for so many on `address`. Returns the address bound.
+/// Opens a room for `connections_max` connections on `address`. Returns the address bound.
 pub(crate) fn listen(
     reactor: &mut Reactor,
     address: SocketAddr,
-    guests_max: usize,
+    connections_max: usize,
 ) -> io::Result<SocketAddr> {
-    let room = Rc::new(RefCell::new(Room { guests_max, ..Room::default() }));
-    reactor.listen(address, move |_peer| Chat { room: Rc::clone(&room), id: None })
+    let room = Rc::new(RefCell::new(Room { connections_max, ..Room::default() }));
+    reactor.listen(address, move |_peer| Chat { room: Rc::clone(&room), user: None })
 }
 
 #[allow(dead_code, reason = "the test of this example has a main function of its own")]
 fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:4000".to_string());
     let address =
-        address.parse().map_err(|_| io::Error::other(format!("{address} is no IP:PORT")))?;
+        address.parse().map_err(|_| io::Error::other(format!("{address}: not an IP:PORT")))?;
     let mut reactor = Reactor::new(Limits { idle_timeout_ms: 3_600_000, ..Limits::default() })?;
-    writeln!(io::stdout(), "chat {}", listen(&mut reactor, address, GUESTS_MAX)?)?;
+    writeln!(io::stdout(), "chat {}", listen(&mut reactor, address, CONNECTIONS_MAX)?)?;
     reactor.run()?;
     Ok(())
 }

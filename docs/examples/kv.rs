@@ -1,16 +1,17 @@
-//! A key-value store that redis-cli and redis-benchmark can talk to: GET, SET, DEL and PING, pipelined.
+//! A key-value store for redis-cli and redis-benchmark: GET, SET, DEL and PING, pipelined.
 //!
 //! ```text
 //! cargo run --release --example kv 127.0.0.1:6379
 //! redis-cli set greeting "Hello world"
 //! ```
 //!
-//! A protocol with messages: each is parsed from the front of what has arrived, answered, and consumed. Replies to all that has
-//! arrived leave together, without anything being done for it here. What connections share is a plain `Rc<RefCell<..>>`, for
-//! there is one thread.
+//! It shows a protocol with messages. Each message is parsed from the front of the input, answered
+//! and consumed; the reactor sends the replies to pipelined messages together. What the connections
+//! share is a plain `Rc<RefCell<..>>`, because there is one thread.
 //!
-//! RESP, the format: `*2\r\n$3\r\nGET\r\n$1\r\nk\r\n` is an array of two strings, each behind its length in bytes. A line
-//! without `*` in front is a command whose words are separated by spaces, for people who type.
+//! The format is RESP: `*2\r\n$3\r\nGET\r\n$1\r\nk\r\n` is an array of two strings, each with its
+//! length in bytes before it. A line that does not begin with `*` is an inline command, for people
+//! who type: its arguments are separated by spaces.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -21,19 +22,23 @@ use std::rc::Rc;
 use mio_reactor::limits::INPUT_BYTES_MAX;
 use mio_reactor::{Advance, Context, Limits, Next, Protocol, Reactor};
 
-/// The most words in a command. More: an error, and the connection closes.
-const WORDS_MAX: usize = 16;
-/// The longest word, in bytes. Longer: the same, and for a whole command that has more than `INPUT_BYTES_MAX`.
-const WORD_BYTES_MAX: usize = 32 * 1024;
-/// The longest line, with its end, in bytes: a length, or a command that somebody types. Longer: the same. Few, for a line is
-/// looked through from its beginning whenever more of it comes.
+/// The most arguments of a command, with its name. More are a protocol error, and the connection
+/// closes.
+const ARGUMENTS_MAX: usize = 16;
+/// The longest argument, in bytes. A longer one is a protocol error, as is a whole command of more
+/// than `INPUT_BYTES_MAX`.
+const ARGUMENT_BYTES_MAX: usize = 32 * 1024;
+/// The longest line with its end, in bytes: a length, or an inline command. A longer one is a
+/// protocol error. It is short because a line is searched for its end from the beginning each time
+/// more of it arrives.
 const LINE_BYTES_MAX: usize = 1024;
-/// The most bytes that keys and values may take together, with `ENTRY_BYTES` for each two. Beyond, SET is refused. (What the
-/// allocator holds in small pieces comes on top: half as much again where values of other sizes take the places of old ones.
-/// And a table that grows is moved at once, and everybody waits for it: at three million keys for a second or two.)
+/// The most bytes that all keys and values take, with `ENTRY_BYTES` for each pair. SET fails beyond
+/// it. Fragmentation comes on top: half as much again where values of other sizes replace old ones.
+/// A growing table is moved at once, and all connections wait meanwhile: a second or two at three
+/// million keys.
 const STORE_BYTES_MAX: usize = 1 << 30;
-/// What it takes to keep a key and its value beside their own bytes: two allocations, and four places in the table, of which it
-/// may have so many for each key.
+/// What an entry takes beside its own bytes: two allocations, and four buckets of the table, which
+/// is as many as the table may have for each key.
 const ENTRY_BYTES: usize = 288;
 
 struct Store {
@@ -48,16 +53,16 @@ struct Client {
 
 impl Protocol for Client {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
-        let mut words = [&b""[..]; WORDS_MAX];
-        match parse(input, &mut words) {
+        let mut arguments = [&b""[..]; ARGUMENTS_MAX];
+        match parse(input, &mut arguments) {
             Ok(None) if input.len() < INPUT_BYTES_MAX => Advance::need_more(),
             Ok(Some((count, length))) => {
-                let next = answer(&words[..count], &mut self.store.borrow_mut(), cx);
+                let next = execute(&arguments[..count], &mut self.store.borrow_mut(), cx);
                 Advance::consumed(length).then(next)
             }
-            // Where the next command begins cannot be known.
-            wrong @ (Ok(None) | Err(_)) => {
-                let why = wrong.err().unwrap_or("too big a command");
+            // Where the next command begins is unknown, so the connection closes.
+            failed @ (Ok(None) | Err(_)) => {
+                let why = failed.err().unwrap_or("too big a command");
                 cx.send(format!("-ERR Protocol error: {why}\r\n").as_bytes());
                 Advance::consumed(input.len()).then(Next::Close)
             }
@@ -65,8 +70,8 @@ impl Protocol for Client {
     }
 }
 
-fn answer(words: &[&[u8]], store: &mut Store, cx: &mut Context<'_>) -> Next {
-    let [name, arguments @ ..] = words else { return Next::Continue }; // an empty line
+fn execute(command: &[&[u8]], store: &mut Store, cx: &mut Context<'_>) -> Next {
+    let [name, arguments @ ..] = command else { return Next::Continue }; // an empty line
     match (name.to_ascii_uppercase().as_slice(), arguments) {
         (b"GET", [key]) => send_bulk(store.values.get(*key).map(Vec::as_slice), cx),
         (b"SET", [key, value]) => match store.set(key, value) {
@@ -79,7 +84,7 @@ fn answer(words: &[&[u8]], store: &mut Store, cx: &mut Context<'_>) -> Next {
         }
         (b"PING", []) => cx.send(b"+PONG\r\n"),
         (b"PING", [message]) => send_bulk(Some(message), cx),
-        // What redis-cli and redis-benchmark ask first. There is nothing to tell.
+        // redis-cli and redis-benchmark send these first. An empty array is enough for them.
         (b"COMMAND" | b"CONFIG", _) => cx.send(b"*0\r\n"),
         (b"QUIT", []) => {
             cx.send(b"+OK\r\n");
@@ -93,7 +98,7 @@ fn answer(words: &[&[u8]], store: &mut Store, cx: &mut Context<'_>) -> Next {
     Next::Continue
 }
 
-/// A string behind its length, or the one string that is none.
+/// Sends a bulk string: its length and its bytes. `None` is the null string (length -1).
 fn send_bulk(value: Option<&[u8]>, cx: &mut Context<'_>) {
     let Some(value) = value else { return cx.send(b"$-1\r\n") };
     let mut head = io::Cursor::new([0; 24]);
@@ -122,7 +127,7 @@ impl Store {
     fn delete(&mut self, key: &[u8]) -> bool {
         let Some(value) = self.values.remove(key) else { return false };
         self.bytes -= cost(key, &value);
-        // A table that has been large would keep places that nobody is charged for.
+        // A table that was large would keep buckets that `cost` does not count.
         if self.values.len() < self.values.capacity() / 4 {
             self.values.shrink_to(2 * self.values.len());
         }
@@ -130,40 +135,41 @@ impl Store {
     }
 }
 
-/// How many bytes it takes to keep the two.
+/// Returns how many bytes an entry counts as.
 fn cost(key: &[u8], value: &[u8]) -> usize {
     ENTRY_BYTES + key.len() + value.len()
 }
 
-/// What is there, nothing yet, or what is wrong.
+/// A parsed value, `None` if the input has not all of it yet, or a message about what is wrong.
 type Parsed<T> = Result<Option<T>, &'static str>;
 
-/// The words of the command at the front of `input`: how many there are, and how many bytes it has. `None`: it is not there yet.
-fn parse<'i>(input: &'i [u8], words: &mut [&'i [u8]; WORDS_MAX]) -> Parsed<(usize, usize)> {
+/// Parses the command at the front of `input` into `arguments`. Returns how many there are, and the
+/// length of the command in bytes.
+fn parse<'i>(input: &'i [u8], arguments: &mut [&'i [u8]; ARGUMENTS_MAX]) -> Parsed<(usize, usize)> {
     let Some((line, mut rest)) = split_line(input)? else { return Ok(None) };
     let [b'*', count @ ..] = line else {
         let mut count = 0;
-        for word in line.split(|&byte| byte == b' ').filter(|word| !word.is_empty()) {
-            *words.get_mut(count).ok_or("too many words")? = word;
+        for argument in line.split(|&byte| byte == b' ').filter(|part| !part.is_empty()) {
+            *arguments.get_mut(count).ok_or("too many arguments")? = argument;
             count += 1;
         }
         return Ok(Some((count, input.len() - rest.len())));
     };
-    let count = number(count, WORDS_MAX).ok_or("invalid multibulk length")?;
-    for word in &mut words[..count] {
+    let count = number(count, ARGUMENTS_MAX).ok_or("invalid multibulk length")?;
+    for argument in &mut arguments[..count] {
         let Some((line, behind)) = split_line(rest)? else { return Ok(None) };
         let length = line.strip_prefix(b"$").ok_or("expected '$'")?;
-        let length = number(length, WORD_BYTES_MAX).ok_or("invalid bulk length")?;
+        let length = number(length, ARGUMENT_BYTES_MAX).ok_or("invalid bulk length")?;
         match behind.get(length..length + 2) {
             None => return Ok(None),
-            Some(b"\r\n") => (*word, rest) = (&behind[..length], &behind[length + 2..]),
-            Some(_) => return Err("a string is longer than it says"),
+            Some(b"\r\n") => (*argument, rest) = (&behind[..length], &behind[length + 2..]),
+            Some(_) => return Err("a string is longer than its length"),
         }
     }
     Ok(Some((count, input.len() - rest.len())))
 }
 
-/// The line that `input` begins with, and what is behind it.
+/// Splits `input` after its first line. Returns the line without its end, and the rest.
 fn split_line(input: &[u8]) -> Parsed<(&[u8], &[u8])> {
     match input.iter().take(LINE_BYTES_MAX).position(|&byte| byte == b'\n') {
         None if input.len() >= LINE_BYTES_MAX => Err("too big inline request"),
@@ -174,13 +180,14 @@ fn split_line(input: &[u8]) -> Parsed<(&[u8], &[u8])> {
     }
 }
 
-/// Digits that make no more than `most`.
+/// Parses a decimal number that is at most `most`.
 fn number(digits: &[u8], most: usize) -> Option<usize> {
     let is_plain = digits.iter().all(u8::is_ascii_digit);
     str::from_utf8(digits).ok().filter(|_| is_plain)?.parse().ok().filter(|&number| number <= most)
 }
 
-/// Serves an empty store on `address`, which grows to `bytes_max`. Returns the address bound.
+/// Serves an empty store on `address`, which grows to at most `bytes_max` bytes. Returns the
+/// address bound.
 pub(crate) fn listen(
     reactor: &mut Reactor,
     address: SocketAddr,
@@ -194,7 +201,7 @@ pub(crate) fn listen(
 fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:6379".to_string());
     let address =
-        address.parse().map_err(|_| io::Error::other(format!("{address} is no IP:PORT")))?;
+        address.parse().map_err(|_| io::Error::other(format!("{address}: not an IP:PORT")))?;
     let mut reactor = Reactor::new(Limits::default())?;
     writeln!(io::stdout(), "kv {}", listen(&mut reactor, address, STORE_BYTES_MAX)?)?;
     reactor.run()?;

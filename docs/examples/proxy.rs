@@ -1,4 +1,4 @@
-//! A TCP proxy: what comes to the first address is handed on to the second, and the answers back.
+//! A TCP proxy: relays the bytes of each client to a server, and the server's bytes back.
 //!
 //! ```text
 //! cargo run --release --example proxy 127.0.0.1:8000 127.0.0.1:8080
@@ -7,15 +7,19 @@
 //!            ◄─bytes───          ◄─send_to──             ◄─bytes───
 //! ```
 //!
-//! Two connections of one reactor, which do the same: each sends on what it hears. All that a proxy can get wrong is in four
-//! answers:
+//! A proxied connection is two connections of one reactor, the client's side and the server's side.
+//! Each sends its input to the other. Four cases need care:
 //!
-//! - The other side does not keep up ([`Notification::AboveHighWatermark`]): nothing is heard until it has caught up. So a client that does not read
-//!   makes the server wait, and the other way round, with a bounded amount of bytes between them.
-//! - This side's peer has ended: its end is handed on ([`Context::shutdown_write`]), and the other direction goes on for as long as it
-//!   likes.
-//! - Both have ended: both are closed, behind what is still to be sent.
-//! - The other side has broken off, or was never reached: so does this one. With a reset, for an end would say that all has come.
+//! - **Backpressure.** Too much output waits on the other side
+//!   ([`Notification::AboveHighWatermark`]): this side pauses its input until that has fallen. So a
+//!   client that does not read makes the server wait, and the other way round, with a bounded
+//!   number of bytes between them.
+//! - **Half-close.** This side's peer has sent its FIN: the other side sends one too
+//!   ([`Context::shutdown_write`]). The other direction goes on until it has a FIN of its own.
+//! - **Close.** Both peers have sent their FINs: both sides close, after the output that still
+//!   waits.
+//! - **Reset.** The other side has failed, or was never connected: this side is aborted. Its peer
+//!   receives a reset, because a FIN would say that the bytes are complete.
 
 use std::cell::Cell;
 use std::io::{self, Write};
@@ -24,18 +28,18 @@ use std::rc::Rc;
 
 use mio_reactor::{Advance, ConnectionId, Context, Limits, Next, Notification, Protocol, Reactor};
 
-/// The client's side, which begins, and the server's.
+/// One side of a proxied connection. The client's side is accepted, and connects the server's side.
 pub(crate) enum Side {
-    Client { server: SocketAddr, other: Option<ConnectionId>, one_has_ended: Rc<Cell<bool>> },
-    Server { other: ConnectionId, one_has_ended: Rc<Cell<bool>> },
+    Client { server: SocketAddr, other: Option<ConnectionId>, eof_seen: Rc<Cell<bool>> },
+    Server { other: ConnectionId, eof_seen: Rc<Cell<bool>> },
 }
 
 impl Side {
-    /// The other side, and whether one of the two has ended.
+    /// Returns the other side, and whether one of the two peers has sent its FIN.
     fn pair(&self) -> (Option<ConnectionId>, &Cell<bool>) {
         match self {
-            Side::Client { other, one_has_ended, .. } => (*other, one_has_ended),
-            Side::Server { other, one_has_ended } => (Some(*other), one_has_ended),
+            Side::Client { other, eof_seen, .. } => (*other, eof_seen),
+            Side::Server { other, eof_seen } => (Some(*other), eof_seen),
         }
     }
 }
@@ -43,16 +47,17 @@ impl Side {
 impl Protocol for Side {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
         match self {
-            // What the client says meanwhile waits on the side that is being connected.
-            Side::Client { server, other, one_has_ended } => {
-                let server_side =
-                    Side::Server { other: cx.id(), one_has_ended: Rc::clone(one_has_ended) };
+            // What the client sends meanwhile waits on the server's side until it is connected.
+            Side::Client { server, other, eof_seen } => {
+                let server_side = Side::Server { other: cx.id(), eof_seen: Rc::clone(eof_seen) };
                 let id = cx.connect(*server, server_side);
                 cx.monitor(id);
                 *other = Some(id);
             }
-            // If the client has broken off meanwhile, that is told at once. Nobody could tell before: who ends has no say in others
-            // any more, and who is being connected is told nothing. So a call for nobody lasts for `connect_timeout_ms` at most.
+            // If the client's side has closed meanwhile, `Closed` is notified at once. It could not
+            // be earlier: a closing connection queues no effects, and a connecting one is not
+            // notified. So a connect for a client that has left lasts for `connect_timeout_ms` at
+            // most.
             Side::Server { other, .. } => cx.monitor(*other),
         }
         Next::Continue
@@ -65,8 +70,8 @@ impl Protocol for Side {
     }
 
     fn eof(&mut self, _rest: &[u8], cx: &mut Context<'_>) -> Next {
-        let (Some(other), one_has_ended) = self.pair() else { return Next::Close };
-        if one_has_ended.replace(true) {
+        let (Some(other), eof_seen) = self.pair() else { return Next::Close };
+        if eof_seen.replace(true) {
             cx.close(other);
             return Next::Close;
         }
@@ -74,7 +79,7 @@ impl Protocol for Side {
         Next::Pause
     }
 
-    /// It has paused for the other side's sake, whatever becomes of its own output.
+    /// A side pauses on behalf of the other side's output, so its own low output changes nothing.
     fn output_low(&mut self, _cx: &mut Context<'_>) -> Next {
         Next::Unchanged
     }
@@ -82,10 +87,10 @@ impl Protocol for Side {
     fn notified(
         &mut self,
         _other: ConnectionId,
-        news: Notification,
+        notification: Notification,
         _cx: &mut Context<'_>,
     ) -> Next {
-        match news {
+        match notification {
             Notification::AboveHighWatermark => Next::Pause,
             Notification::BelowLowWatermark => Next::Continue,
             Notification::Connected => Next::Unchanged,
@@ -96,7 +101,7 @@ impl Protocol for Side {
     }
 }
 
-/// Hands on what comes to `address` to `server`. Returns the address bound.
+/// Relays connections to `address` to `server`. Returns the address bound.
 pub(crate) fn listen(
     reactor: &mut Reactor,
     address: SocketAddr,
@@ -105,7 +110,7 @@ pub(crate) fn listen(
     reactor.listen(address, move |_peer| Side::Client {
         server,
         other: None,
-        one_has_ended: Rc::default(),
+        eof_seen: Rc::default(),
     })
 }
 
@@ -115,12 +120,11 @@ fn main() -> io::Result<()> {
     let (Some(Ok(address)), Some(Ok(server)), None) =
         (addresses.next(), addresses.next(), addresses.next())
     else {
-        return Err(io::Error::other(
-            "say where to listen and where the server is, each as IP:PORT",
-        ));
+        return Err(io::Error::other("usage: proxy LISTEN SERVER, each an IP:PORT"));
     };
-    // Not the proxy's to say how long the two may be silent; and a side that its own deadline ends closes in order, which the other's
-    // peer must not take for the end of an answer. So these are there for who has vanished.
+    // How long the peers may be idle is not the proxy's decision. Besides, a side that times out
+    // closes with a FIN, and the other peer must not take that for the end of a reply. So these
+    // timeouts are long, and only remove peers that have vanished.
     let limits = Limits {
         first_byte_timeout_ms: 3_600_000,
         idle_timeout_ms: 3_600_000,

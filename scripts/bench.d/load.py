@@ -1,12 +1,13 @@
 """Echo load in plain Python.
 
-    load.py tcp        PORT CONNECTIONS BYTES SECONDS     a message at a time on each connection
-    load.py tcp-close  PORT CONNECTIONS BYTES SECONDS     the same, with a new connection for each message
-    load.py udp        PORT 1           BYTES SECONDS     64 datagrams, their replies, the next 64
-    load.py udp-trains PORT 1           BYTES SECONDS     the same, handed to the kernel as one train (UDP_SEGMENT)
+    load.py tcp       PORT CONNECTIONS BYTES SECONDS  one message at a time on each connection
+    load.py tcp-close PORT CONNECTIONS BYTES SECONDS  the same, with a new connection per message
+    load.py udp       PORT 1           BYTES SECONDS  64 datagrams, their replies, the next 64
+    load.py udp-gso   PORT 1           BYTES SECONDS  the same, sent as one GSO batch (UDP_SEGMENT)
 
-Every byte that returns is compared with what was sent. At the end, one line of JSON tells what was counted. It never
-sleeps, so that the server need not wake it; but it is slower than the server all the same.
+Every byte that returns is compared with what was sent. At the end, the counts are printed as one
+line of JSON. The generator never sleeps, so that the server does not have to wake it. It is slower
+than the server all the same.
 """
 import gc
 import json
@@ -22,7 +23,7 @@ SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
 
 
 class Latencies:
-    """How long the operations took, in steps of 1 µs up to 0.1 s."""
+    """A histogram of the latencies of operations, in steps of 1 µs up to 0.1 s."""
 
     def __init__(self):
         self.counts = [0] * 100_001
@@ -31,7 +32,7 @@ class Latencies:
         self.counts[min(ns // 1000, 100_000)] += times
 
     def at(self, share):
-        """What this share of them did not exceed."""
+        """Returns the latency in µs that this share of the operations did not exceed."""
         left = share * sum(self.counts)
         for us, count in enumerate(self.counts):
             left -= count
@@ -40,8 +41,8 @@ class Latencies:
         return 0
 
 
-class Conversation:
-    """One message on its way out and back."""
+class Connection:
+    """One connection, with one message on its way to the server and back."""
 
     def __init__(self, port, message):
         self.socket = socket.socket()
@@ -58,35 +59,35 @@ class Conversation:
         self.began = time.perf_counter_ns()
 
     def advance(self):
-        """Sends and receives what it can. Is the message back, whole?"""
+        """Sends and receives what it can. Returns whether the whole message has come back."""
         try:
             while self.unsent:
                 self.unsent = self.unsent[self.socket.send(self.unsent):]
         except BlockingIOError:
-            pass  # also while it is still connecting
+            pass  # also while the connection is still being made
         try:
             while self.missing:
                 count = self.socket.recv_into(self.missing)
                 if count == 0:
-                    raise ConnectionError("the server has closed")
+                    raise ConnectionError("the server has closed the connection")
                 self.missing = self.missing[count:]
         except BlockingIOError:
             return False
         if self.reply != self.message:
-            raise ValueError("not what was sent")
+            raise ValueError("the reply differs from the message")
         return True
 
 
 def tcp(port, connections, message, end, latencies, closes):
-    poll, conversations, errors = select.epoll(), {}, 0
+    poll, connections_by_fd, errors = select.epoll(), {}, 0
 
     def open_another():
-        conversation = Conversation(port, message)
-        conversations[conversation.socket.fileno()] = conversation
-        poll.register(conversation.socket, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
+        connection = Connection(port, message)
+        connections_by_fd[connection.socket.fileno()] = connection
+        poll.register(connection.socket, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
 
     def close(descriptor):
-        conversations.pop(descriptor).socket.close()
+        connections_by_fd.pop(descriptor).socket.close()
 
     for _ in range(connections):
         open_another()
@@ -94,42 +95,46 @@ def tcp(port, connections, message, end, latencies, closes):
         done = []
         for descriptor, _ in poll.poll(0):
             try:
-                if conversations[descriptor].advance():
+                if connections_by_fd[descriptor].advance():
                     done.append(descriptor)
             except (OSError, ValueError):
                 errors += 1
                 close(descriptor)
                 open_another()
-        # All are answered before any is begun anew: so the server has more of them to find ready together.
+        # All replies are read before any new message is sent, so that the server finds more
+        # connections ready together.
         now = time.perf_counter_ns()
         for descriptor in done:
-            latencies.add(now - conversations[descriptor].began)
+            latencies.add(now - connections_by_fd[descriptor].began)
             if closes:
                 close(descriptor)
                 open_another()
             else:
-                conversations[descriptor].begin(message)
-                conversations[descriptor].advance()
+                connections_by_fd[descriptor].begin(message)
+                connections_by_fd[descriptor].advance()
         if not done:
             os.sched_yield()
     return errors
 
 
-def udp(port, message, end, latencies, is_train):
+def udp(port, message, end, latencies, is_gso):
     errors = 0
     peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     peer.setblocking(False)
     peer.connect(("127.0.0.1", port))
-    if is_train:
+    if is_gso:
         peer.setsockopt(SOL_UDP, UDP_SEGMENT, len(message))
         peer.setsockopt(SOL_UDP, UDP_GRO, 1)
-    # Several bursts in turn, so that a reply that comes too late is not taken for one of the next burst.
-    bursts = [[b"%02d%02d" % (burst, number) + message[4:] for number in range(BURST)] for burst in range(16)]
+    # Several bursts in turn, so that a late reply is not taken for one of the next burst.
+    bursts = [
+        [b"%02d%02d" % (burst, number) + message[4:] for number in range(BURST)]
+        for burst in range(16)
+    ]
     wholes = [b"".join(burst) for burst in bursts]
     number = 0
     while time.perf_counter_ns() < end:
         number = (number + 1) % len(bursts)
-        if is_train:
+        if is_gso:
             began = [time.perf_counter_ns()] * BURST
             peer.send(wholes[number])
         else:
@@ -150,7 +155,7 @@ def udp(port, message, end, latencies, is_train):
             except ConnectionRefusedError:
                 return errors + missing
             count = len(reply) // len(message)
-            # Over the loopback interface nothing is overtaken: the next reply belongs to the oldest datagram.
+            # Loopback does not reorder: the next reply belongs to the oldest datagram.
             latencies.add(time.perf_counter_ns() - began[BURST - missing], count)
             missing -= count
             replies.append(reply)
@@ -165,13 +170,13 @@ def udp(port, message, end, latencies, is_train):
 def main():
     kind, (port, connections, size, seconds) = sys.argv[1], map(int, sys.argv[2:])
     gc.disable()
-    # No byte of a message is where it was in the one before it, should anything slip.
+    # A message in which a piece that is lost or moved shows.
     message = bytes(index % 251 for index in range(size))
     latencies = Latencies()
     began = time.perf_counter_ns()
     end = began + seconds * 1_000_000_000
     if kind.startswith("udp"):
-        errors = udp(port, message, end, latencies, is_train=kind == "udp-trains")
+        errors = udp(port, message, end, latencies, is_gso=kind == "udp-gso")
     else:
         errors = tcp(port, connections, message, end, latencies, closes=kind == "tcp-close")
     print(json.dumps({

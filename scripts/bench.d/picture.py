@@ -1,14 +1,16 @@
-"""Horizontal bars, written as SVG by hand: the server's CPU time per operation, ours beside the others'.
+"""A bar chart as SVG: the server's CPU time per operation, ours beside the others'.
 
-Each panel has a scale of its own, for workloads differ a hundredfold; every bar carries its figure. The colours follow the
-reader's light or dark mode, and the background is drawn too, so that it reads well on any page.
+Each panel has its own scale, because workloads differ a hundredfold. Every bar shows its figure.
+The colours follow the reader's light or dark mode. The background is drawn, too, so that the chart
+is readable on any page.
 """
 from html import escape
 
 from report import short
 
 STYLE = """
-  text { font: 12px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #57606a; }
+  text { font: 12px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
+  text { fill: #57606a; }
   .back { fill: #ffffff; stroke: #d0d7de; }
   .head { font-size: 16px; font-weight: 600; fill: #1f2328; }
   .title, .own { font-weight: 600; fill: #1f2328; }
@@ -25,12 +27,12 @@ STYLE = """
 HEAD = "Server CPU time per operation"
 WIDTH, MARGIN, GAP = 880, 24, 32
 HEAD_HEIGHT, TITLE_HEIGHT, BAR_HEIGHT, STEP, FOOT = 76, 22, 13, 18, 18
-# Letters of 12 px are at most so wide on average.
+# The average width of a letter of 12 px, in pixels, at most.
 LETTER = 6.6
 
 
 def panel(title, bars, x, y, width):
-    """One workload's bars at (x, y). Returns its elements and its height."""
+    """Draws one workload's bars at (x, y). Returns the SVG elements and the height."""
     labels = LETTER * max(len(label) for label, _, _ in bars) + 10
     room = width - labels - 66
     most = max(us for _, us, _ in bars)
@@ -41,34 +43,39 @@ def panel(title, bars, x, y, width):
         start, length = x + labels, max(1.0, room * us / most)
         kind, own = "ours" if is_ours else "other", ' class="own"' if is_ours and stands_out else ""
         elements += [
-            f'<text{own} x="{start - 8:.1f}" y="{top + 11:.0f}" text-anchor="end">{escape(label)}</text>',
-            f'<rect class="{kind}" x="{start:.1f}" y="{top:.0f}" width="{length:.1f}" height="{BAR_HEIGHT}" rx="2"/>',
+            f'<text{own} x="{start - 8:.1f}" y="{top + 11:.0f}" text-anchor="end">'
+            f"{escape(label)}</text>",
+            f'<rect class="{kind}" x="{start:.1f}" y="{top:.0f}" width="{length:.1f}"'
+            f' height="{BAR_HEIGHT}" rx="2"/>',
             f'<text{own} x="{start + length + 6:.1f}" y="{top + 11:.0f}">{short(us)} µs</text>',
         ]
     return elements, TITLE_HEIGHT + len(bars) * STEP
 
 
 def picture(panels, caption):
-    """`panels`: (title, [(label, µs, is ours)]). Two stand side by side; one with long labels has a row of its own."""
+    """Draws `panels`, each a (title, [(label, µs, is_ours)]), and returns the SVG.
+
+    Two panels stand side by side. A panel with long labels has a row of its own.
+    """
     half = (WIDTH - 2 * MARGIN - GAP) / 2
-    elements, y, begun = [], HEAD_HEIGHT, 0
+    elements, y, row_height = [], HEAD_HEIGHT, 0
     for title, bars in panels:
         is_wide = max(len(label) for label, _, _ in bars) > 12
-        if begun and not is_wide:
+        if row_height and not is_wide:
             drawn, height = panel(title, bars, MARGIN + half + GAP, y, half)
-            y, begun = y + max(begun, height) + FOOT, 0
+            y, row_height = y + max(row_height, height) + FOOT, 0
         else:
-            y, begun = y + begun + FOOT * (begun > 0), 0
+            y, row_height = y + row_height + FOOT * (row_height > 0), 0
             drawn, height = panel(title, bars, MARGIN, y, WIDTH - 2 * MARGIN if is_wide else half)
             if is_wide:
                 y += height + FOOT
             else:
-                begun = height
+                row_height = height
         elements += drawn
-    y += begun + FOOT * (begun > 0)
+    y += row_height + FOOT * (row_height > 0)
     return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y:.0f}" viewBox="0 0 {WIDTH} {y:.0f}"'
-        f' role="img" aria-label="{HEAD}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y:.0f}"'
+        f' viewBox="0 0 {WIDTH} {y:.0f}" role="img" aria-label="{HEAD}">',
         f"<title>{HEAD}</title>",
         f"<style>{STYLE}</style>",
         f'<rect class="back" x="0.5" y="0.5" width="{WIDTH - 1}" height="{y - 1:.0f}" rx="6"/>',

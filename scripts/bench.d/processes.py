@@ -1,6 +1,6 @@
-"""Child processes, and the time that they spend on a CPU.
+"""Child processes, and their CPU time.
 
-Every child is remembered from its start, and ended by its own pid whatever happens.
+Every child is recorded when it starts, and is terminated by its own pid, however the program ends.
 """
 import glob
 import os
@@ -10,22 +10,22 @@ import signal
 import subprocess
 import sys
 
-# The signals that ask us to stop.
+# The signals that stop this program.
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 children = []
 
 
 class Failed(Exception):
-    """Something outside of this program stood in the way."""
+    """A failure outside of this program."""
 
 
-def say(text):
+def log(text):
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
 def tool(name):
-    """Where `name` is installed, if it is. Debian keeps servers where only root's shell looks."""
+    """Returns the path of `name`, or None. Debian has servers outside of a user's PATH."""
     path = os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
     return shutil.which(name, path=path)
 
@@ -52,7 +52,7 @@ def end(child):
 
 def end_all():
     for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)  # what is asked for is under way
+        signal.signal(number, signal.SIG_IGN)  # the program is already stopping
     while children:
         end(children[-1])
 
@@ -62,8 +62,13 @@ def pinned(cpu, command):
 
 
 def output_of(*command, **options):
-    """What `command` has to say, or nothing if it cannot be asked."""
-    options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} | options
+    """Returns what `command` prints, or an empty string if it cannot be run."""
+    options = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.STDOUT,
+        "text": True,
+    } | options
     try:
         return subprocess.run(command, check=False, **options).stdout.strip()
     except OSError:
@@ -71,7 +76,7 @@ def output_of(*command, **options):
 
 
 def cpu_ns(pid):
-    """The time that a process has spent on a CPU, user and system, in ns. All servers here have one process."""
+    """Returns the CPU time of a process, user and system, in ns. Each server is one process."""
     threads = 0
     for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):
         try:
@@ -81,27 +86,29 @@ def cpu_ns(pid):
             pass  # the thread has just ended
     if threads > 0:
         return threads
-    # A kernel without CONFIG_SCHED_INFO counts in ticks only, of 10 ms mostly.
+    # A kernel without CONFIG_SCHED_INFO counts in ticks only, mostly of 10 ms.
     with open(f"/proc/{pid}/stat") as file:
         fields = file.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 def busy_ns():
-    """The time that all CPUs have spent on anything, in ns. What the host takes from a virtual machine counts too."""
+    """Returns the busy time of all CPUs, in ns, with what the host takes from a virtual machine."""
     with open("/proc/stat") as file:
-        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, file.readline().split()[1:9])
-    return (user + nice + system + irq + softirq + steal) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+        fields = list(map(int, file.readline().split()[1:9]))
+    user, nice, system, _idle, _iowait, irq, softirq, steal = fields
+    ticks = user + nice + system + irq + softirq + steal
+    return ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 def childrens_ns():
-    """The time on a CPU of all children that have ended, in ns."""
+    """Returns the CPU time of all children that have ended, in ns."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return int((usage.ru_utime + usage.ru_stime) * 1e9)
 
 
 def default_cpus():
-    """Two CPUs that we may use; not the two halves of one core, if there is a choice."""
+    """Returns two CPUs that we may use, if possible not two hardware threads of one core."""
     allowed = sorted(os.sched_getaffinity(0))
 
     def core(cpu):

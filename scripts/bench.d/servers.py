@@ -1,4 +1,4 @@
-"""The servers: how each is started, and one answer of it checked."""
+"""The servers: how each is started, and how one response is checked."""
 import os
 import re
 import socket
@@ -11,8 +11,9 @@ from workloads import BODY, GET
 
 OURS = "reactor"
 
-# Each serves the same 13 bytes at /plaintext, with one process; none logs requests or ends a persistent connection. nginx
-# and haproxy have the bytes in their configuration; lighttpd and h2o read a file in {dir}. "{{" stands for a brace.
+# Each serves the same 13 bytes at /plaintext from one process. None logs requests or closes a
+# persistent connection. nginx and haproxy have the bytes in their configuration; lighttpd and h2o
+# read a file in {dir}. "{{" stands for a brace.
 PEERS = {
     "nginx": (
         ["nginx", "-p", "{dir}", "-e", "{dir}/error.log", "-c", "{conf}"],
@@ -87,12 +88,12 @@ PEERS = {
 
 
 class Server:
-    """A server that listens on the ports in `ports`. `tracer` is put before its command line."""
+    """A running server, which listens on `ports`. `tracer` is put before its command line."""
 
     def __init__(self, name, binary, folder, cpu, tracer=()):
         self.name = name
         folder = tempfile.mkdtemp(prefix=f"{name}-", dir=folder)
-        os.chmod(folder, 0o755)  # h2o and lighttpd may give up being root
+        os.chmod(folder, 0o755)  # h2o and lighttpd may drop root privileges
         self.log = os.path.join(folder, "log")
         if name == OURS:
             protocols = ("tcp", "udp", "http")
@@ -100,15 +101,16 @@ class Server:
             for protocol in protocols:
                 command += [f"--{protocol}", "127.0.0.1:0"]
             self.start(pinned(cpu, [*tracer, *command]), folder, subprocess.PIPE)
-            # When all listen, it prints a line for each, in this order, with the address at the end.
-            ports = [self.child.stdout.readline().strip().rpartition(":")[2] for _ in protocols]
+            # When all listen, it prints a line for each in this order. Each ends with an address.
+            lines = [self.child.stdout.readline() for _ in protocols]
+            ports = [line.strip().rpartition(":")[2] for line in lines]
             if not all(ports):
-                raise Failed(f"it does not serve: {self.last_words()}")
+                raise Failed(f"the server does not start: {self.log_end()}")
             self.ports = dict(zip(protocols, map(int, ports)))
         else:
             command, port = configure(name, folder)
             self.start(pinned(cpu, [*tracer, *command]), folder, subprocess.DEVNULL)
-            self.wait_until_it_listens(port)
+            self.wait_until_listening(port)
             self.ports = {"http": port}
 
     def start(self, command, folder, output):
@@ -116,7 +118,7 @@ class Server:
         with open(self.log, "w") as log:
             self.child = start(command, stdout=output, stderr=log, cwd=folder, env=environment)
 
-    def wait_until_it_listens(self, port):
+    def wait_until_listening(self, port):
         give_up = time.monotonic() + 10
         while time.monotonic() < give_up and self.child.poll() is None:
             try:
@@ -124,39 +126,40 @@ class Server:
                 return
             except OSError:
                 time.sleep(0.01)
-        raise Failed(f"it does not listen: {self.last_words()}")
+        raise Failed(f"the server does not listen: {self.log_end()}")
 
-    def last_words(self):
+    def log_end(self):
         with open(self.log) as log:
             return log.read()[-300:].strip()
 
     def check(self, workload):
-        """Looks closely at one answer, as the load generators do not."""
+        """Checks one response byte by byte, which the load generators do not."""
         address = ("127.0.0.1", self.ports[workload.protocol])
         if workload.protocol == "udp":
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
                 peer.settimeout(5)
                 peer.sendto(workload.message, address)
-                is_right = peer.recv(65536) == workload.message
+                is_correct = peer.recv(65536) == workload.message
         else:
             with socket.create_connection(address, 5) as peer:
                 peer.sendall(workload.message or GET + b"Connection: close\r\n\r\n")
                 if workload.protocol == "tcp":
                     peer.shutdown(socket.SHUT_WR)
-                answer = b"".join(iter(lambda: peer.recv(65536), b""))
+                response = b"".join(iter(lambda: peer.recv(65536), b""))
             if workload.protocol == "tcp":
-                is_right = answer == workload.message
+                is_correct = response == workload.message
             else:
-                head, _, body = answer.partition(b"\r\n\r\n")
-                is_right = re.match(rb"HTTP/1\.[01] 200 ", head) and body == BODY
-        if not is_right:
-            raise Failed("it does not answer as it should")
+                head, _, body = response.partition(b"\r\n\r\n")
+                is_correct = re.match(rb"HTTP/1\.[01] 200 ", head) and body == BODY
+        if not is_correct:
+            raise Failed("the response is not the expected one")
 
 
 def configure(name, folder):
-    """Writes what a peer needs into `folder`. Returns its command line and its port."""
+    """Writes a peer's configuration into `folder`. Returns its command line and its port."""
     command, text = PEERS[name]
-    # None of them tells which port it got for port 0. This one is free, and a moment later it still is, or the start fails.
+    # These servers do not print which port they got for port 0. So take a port that is free now. If
+    # it is taken a moment later, the start fails.
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     names = {"dir": folder, "port": port, "conf": os.path.join(folder, "conf")}

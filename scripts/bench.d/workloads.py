@@ -1,38 +1,41 @@
-"""What is measured."""
+"""The workloads that are measured."""
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Workload:
     key: str
-    """What --only calls it."""
+    """The name for --only."""
     name: str
-    """What the tables call it."""
+    """The name in the tables."""
     protocol: str
     tools: tuple
-    """What can drive it: the first that is installed does."""
+    """The load generators that can produce it; the first that is installed is used."""
     connections: int
     message: bytes = b""
-    """TCP and UDP: what is sent and comes back."""
+    """TCP and UDP: the message that is sent and echoed."""
     depth: int = 1
-    """How many requests or datagrams are handed over together."""
+    """How many requests or datagrams are sent together."""
     closes: bool = False
-    """Each operation has a connection of its own."""
+    """Each operation has its own connection."""
 
 
-def as_an_answer(length, field=b""):
-    """`length` bytes that read as the answer to an HTTP request.
+def http_response(length, field=b""):
+    """Returns an HTTP response of `length` bytes.
 
-    An echo sends back what it was sent. So wrk can drive it: what wrk sends as its request returns as the answer.
+    An echo server sends back what it receives. So wrk can load it: what wrk sends as its request
+    returns as the response.
     """
     head = b"HTTP/1.1 200 OK\r\n" + field + b"Content-Length: %d\r\n\r\n"
     body = next(n for n in range(length) if len(head % n) + n == length)
     return head % body + b"x" * body
 
 
-SHORT = as_an_answer(64)
-BULK = as_an_answer(64 * 1024)
-LAST = as_an_answer(64, b"Connection: close\r\n")
+SHORT = http_response(64)
+BULK = http_response(64 * 1024)
+LAST = http_response(64, b"Connection: close\r\n")
+
+TCP = ("wrk", "python")
 
 WORKLOADS = [
     Workload("http-1", "HTTP keep-alive, 1 connection", "http", ("wrk",), 1),
@@ -42,16 +45,16 @@ WORKLOADS = [
     Workload("http-close", "HTTP connection per request, 64", "http", ("wrk",), 64, closes=True),
     Workload("http-ab", "ab -k: keep-alive, 64 connections", "http", ("ab",), 64),
     Workload("http-ab-close", "ab: connection per request, 64", "http", ("ab",), 64, closes=True),
-    Workload("tcp-1", "TCP 64 bytes, 1 connection", "tcp", ("wrk", "python"), 1, SHORT),
-    Workload("tcp-64", "TCP 64 bytes, 64 connections", "tcp", ("wrk", "python"), 64, SHORT),
-    Workload("tcp-512", "TCP 64 bytes, 512 connections", "tcp", ("wrk", "python"), 512, SHORT),
-    Workload("tcp-bulk", "TCP 64 KiB, 16 connections", "tcp", ("wrk", "python"), 16, BULK),
-    Workload("tcp-close", "TCP connection per 64 bytes, 64", "tcp", ("wrk", "python"), 64, LAST, closes=True),
+    Workload("tcp-1", "TCP 64 bytes, 1 connection", "tcp", TCP, 1, SHORT),
+    Workload("tcp-64", "TCP 64 bytes, 64 connections", "tcp", TCP, 64, SHORT),
+    Workload("tcp-512", "TCP 64 bytes, 512 connections", "tcp", TCP, 512, SHORT),
+    Workload("tcp-bulk", "TCP 64 KiB, 16 connections", "tcp", TCP, 16, BULK),
+    Workload("tcp-close", "TCP connection per 64 bytes, 64", "tcp", TCP, 64, LAST, closes=True),
     Workload("udp", "UDP 64 bytes, 64 in flight", "udp", ("python",), 1, SHORT),
-    Workload("udp-trains", "UDP 64 bytes, trains of 64", "udp", ("python",), 1, SHORT, depth=64),
+    Workload("udp-gso", "UDP 64 bytes, GSO batches of 64", "udp", ("python",), 1, SHORT, depth=64),
 ]
-KEYS = ", ".join(workload.key for workload in WORKLOADS)
+KEYS = [workload.key for workload in WORKLOADS]
 
-# The request, but for the empty line at its end, and the body of the answer.
+# The request without the empty line at its end, and the body of the response.
 GET = b"GET /plaintext HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 BODY = b"Hello, World!"

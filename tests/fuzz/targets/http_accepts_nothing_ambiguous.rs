@@ -1,6 +1,9 @@
-//! Whatever HTTP accepts as a request (that is, puts to its responder) is one beyond doubt: its head is held against the
-//! RFCs once more, by code that shares nothing with the parser's and is as simple and as strict as it can be. And the answers
-//! are framed so that a client reads as many as were asked for.
+//! HTTP accepts no request whose framing another parser could read differently.
+//!
+//! The head of each accepted request (that is, each one that reaches the responder) is checked
+//! against the RFCs a second time, by code that shares nothing with the parser and is as simple and
+//! strict as possible. The responses are read as a strict client reads them: there must be as many
+//! as there were requests.
 
 #![no_main]
 
@@ -14,13 +17,16 @@ use std::rc::Rc;
 
 use libfuzzer_sys::fuzz_target;
 use mio_reactor::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
-use mio_reactor::{Advance, Context, Http, Method, Next, Protocol, Request, Responder, Response, TestConnection};
+use mio_reactor::{
+    Advance, Context, Http, Method, Next, Protocol, Request, Responder, Response, TestConnection,
+    Upload,
+};
 
 use site::Site;
 
-/// A request as the responder saw it.
-#[derive(Clone, Debug)]
-struct Asked {
+/// A request as the responder received it.
+#[derive(Clone, Debug, PartialEq)]
+struct Received {
     method: Method,
     path: Vec<u8>,
     query: Option<Vec<u8>>,
@@ -28,17 +34,13 @@ struct Asked {
     keeps_alive: bool,
     expects_continue: bool,
     body_bytes: u64,
+    /// HTTP/0.9: it has no version and no fields, and its response has no head.
+    is_simple: bool,
 }
 
-/// The site, with all that it was asked written down.
-struct Noted {
-    site: Site,
-    asked: Rc<RefCell<Vec<Asked>>>,
-}
-
-impl Responder for Noted {
-    fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
-        self.asked.borrow_mut().push(Asked {
+impl Received {
+    fn new(request: &Request<'_>) -> Received {
+        Received {
             method: request.method(),
             path: request.path().to_vec(),
             query: request.query().map(<[u8]>::to_vec),
@@ -46,36 +48,72 @@ impl Responder for Noted {
             keeps_alive: request.keeps_alive(),
             expects_continue: request.expects_continue(),
             body_bytes: request.body_bytes(),
-        });
-        self.site.respond(request)
+            is_simple: false,
+        }
     }
 }
 
-/// HTTP, with each step checked.
+/// The site, which records every request that it receives.
+struct Recorder {
+    site: Site,
+    received: Rc<RefCell<Vec<Received>>>,
+}
+
+impl Responder for Recorder {
+    fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
+        let request_now = Received::new(request);
+        let mut received = self.received.borrow_mut();
+        if request.body_bytes() == 0 {
+            received.push(request_now);
+        } else {
+            let last = received.last().expect("`receive` was called when the head arrived");
+            assert_eq!(request_now, *last, "the request is the same after its body");
+        }
+        drop(received);
+        self.site.respond(request)
+    }
+
+    /// Called as soon as the head has arrived, if a body follows.
+    fn receive(&mut self, request: &Request<'_>) -> Option<Box<dyn Upload>> {
+        self.received.borrow_mut().push(Received::new(request));
+        self.site.receive(request)
+    }
+}
+
+/// HTTP, with each call of `advance` checked.
 struct Audited {
-    http: Http<Noted>,
-    asked: Rc<RefCell<Vec<Asked>>>,
-    /// The rest of the body of the last request.
+    http: Http<Recorder>,
+    received: Rc<RefCell<Vec<Received>>>,
+    /// Bytes of the last request's body that have not been consumed yet.
     body_left: u64,
 }
 
 impl Protocol for Audited {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
-        let asked_before = self.asked.borrow().len();
+        let received_before = self.received.borrow().len();
         let step = self.http.advance(input, cx);
-        let asked = self.asked.borrow();
+        let mut received = self.received.borrow_mut();
         let (goes_on, consumed) = (step.next == Next::Continue, &input[..step.consumed]);
-        match asked.len() - asked_before {
+        match received.len() - received_before {
             1 => {
-                assert_eq!(self.body_left, 0, "a body is no request");
-                let request = &asked[asked_before];
-                check_head(consumed, request);
-                let is_uncertain = request.expects_continue && request.body_bytes > 0;
-                assert!(!(goes_on && is_uncertain), "whether a body follows is not known");
+                assert_eq!(self.body_left, 0, "a body is not parsed as a request");
+                let request = &mut received[received_before];
+                request.is_simple = !consumed.ends_with(b"\r\n\r\n");
+                if request.is_simple {
+                    assert_eq!(received_before, 0, "only the first request may be a simple one");
+                    check_simple(consumed, request);
+                } else {
+                    check_head(consumed, request);
+                }
+                let is_undecided = request.expects_continue && request.body_bytes > 0;
+                assert!(
+                    !(goes_on && is_undecided),
+                    "the connection closes where it is unknown whether a body follows"
+                );
                 let ends = !request.keeps_alive || request.method == Method::Connect;
                 assert!(
                     !(goes_on && ends && request.body_bytes == 0),
-                    "nothing follows the last request"
+                    "the connection closes after its last request"
                 );
                 self.body_left = if goes_on { request.body_bytes } else { 0 };
             }
@@ -83,22 +121,22 @@ impl Protocol for Audited {
                 assert_eq!(
                     consumed.len() as u64,
                     self.body_left.min(input.len() as u64),
-                    "a body is skipped, exactly"
+                    "exactly the body is skipped"
                 );
                 self.body_left -= consumed.len() as u64;
-                let request = asked.last().expect("who has a body has been heard");
+                let request = received.last().expect("a body follows a request");
                 let ends = !request.keeps_alive || request.method == Method::Connect;
                 assert_eq!(
                     goes_on,
                     self.body_left > 0 || !ends,
-                    "it goes on as the request's head said"
+                    "the connection persists as the request's head says"
                 );
             }
             0 => assert!(
                 !goes_on || consumed.is_empty() || consumed == b"\r\n",
-                "nothing else is passed over"
+                "nothing but an empty line is skipped"
             ),
-            count => panic!("{count} requests in one step"),
+            count => panic!("{count} requests in one call"),
         }
         step
     }
@@ -108,55 +146,60 @@ impl Protocol for Audited {
     }
 }
 
-/// RFC 9112 sections 2 to 6, as far as they say where a message ends.
-fn check_head(head: &[u8], asked: &Asked) {
-    let story = || format!("{asked:?} was read from {:?}", head.escape_ascii().to_string());
-    assert!(head.len() <= HEAD_BYTES_MAX, "{}", story());
-    let head_text = head.strip_suffix(b"\r\n\r\n").unwrap_or_else(|| panic!("no end: {}", story()));
+/// Checks a request of HTTP/0.9: `GET`, a space, the target and CRLF (RFC 1945 section 5).
+fn check_simple(head: &[u8], request: &Received) {
+    let details = || format!("{request:?} was parsed from {:?}", head.escape_ascii().to_string());
+    let line = head.strip_suffix(b"\r\n").unwrap_or_else(|| panic!("no end: {}", details()));
+    let [b"GET", target] = split(line, b" ")[..] else { panic!("not simple: {}", details()) };
+    check_target(target, request, &details);
+    let is_plain = !request.keeps_alive && !request.expects_continue && request.body_bytes == 0;
+    assert!(request.method == Method::Get && is_plain && request.host.is_none(), "{}", details());
+}
+
+/// Checks a head against RFC 9112 sections 2 to 6, as far as they decide where the message ends.
+fn check_head(head: &[u8], request: &Received) {
+    let details = || format!("{request:?} was parsed from {:?}", head.escape_ascii().to_string());
+    assert!(head.len() <= HEAD_BYTES_MAX, "{}", details());
+    let head_text =
+        head.strip_suffix(b"\r\n\r\n").unwrap_or_else(|| panic!("no end: {}", details()));
     let is_text = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
     let lines: Vec<&[u8]> = split(head_text, b"\r\n");
     assert!(
         lines.iter().all(|line| !line.is_empty() && line.iter().all(|&byte| is_text(byte))),
-        "a line: {}",
-        story()
+        "bad line: {}",
+        details()
     );
     let (request_line, fields) = lines.split_first().expect("a split has a first part");
     assert!(
         request_line.len() + 2 <= REQUEST_LINE_BYTES_MAX && fields.len() <= HEADERS_MAX,
-        "too much: {}",
-        story()
+        "too large: {}",
+        details()
     );
 
     let [method, target, version] = split(request_line, b" ")[..] else {
-        panic!("three words: {}", story())
+        panic!("not three parts: {}", details())
     };
     assert_eq!(
         method.escape_ascii().to_string(),
-        format!("{:?}", asked.method).to_uppercase(),
+        format!("{:?}", request.method).to_uppercase(),
         "{}",
-        story()
-    );
-    assert!(
-        !target.is_empty()
-            && target.iter().all(|byte| (b'!'..=b'~').contains(byte) && *byte != b'#'),
-        "{}",
-        story()
+        details()
     );
     let minor =
-        version.strip_prefix(b"HTTP/1.").unwrap_or_else(|| panic!("no version: {}", story()));
-    assert!(matches!(minor, [b'0'..=b'9']), "no version: {}", story());
-    check_target(target, asked, &story);
+        version.strip_prefix(b"HTTP/1.").unwrap_or_else(|| panic!("no version: {}", details()));
+    assert!(matches!(minor, [b'0'..=b'9']), "no version: {}", details());
+    check_target(target, request, &details);
 
     let mut pairs = Vec::new();
     for line in fields {
         let colon = line
             .iter()
             .position(|&byte| byte == b':')
-            .unwrap_or_else(|| panic!("no colon: {}", story()));
+            .unwrap_or_else(|| panic!("no colon: {}", details()));
         let (name, value) = (&line[..colon], trim(&line[colon + 1..]));
         let is_token =
             |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-        assert!(!name.is_empty() && name.iter().all(is_token), "a name: {}", story());
+        assert!(!name.is_empty() && name.iter().all(is_token), "bad field name: {}", details());
         pairs.push((name.to_ascii_lowercase(), value));
     }
     let all = |wanted: &[u8]| -> Vec<&[u8]> {
@@ -166,53 +209,59 @@ fn check_head(head: &[u8], asked: &Asked) {
         all(wanted)
             .iter()
             .flat_map(|value| split(value, b","))
-            .map(|word| trim(word).to_ascii_lowercase())
+            .map(|part| trim(part).to_ascii_lowercase())
             .collect()
     };
-    assert!(all(b"transfer-encoding").is_empty(), "a coding: {}", story());
+    assert!(all(b"transfer-encoding").is_empty(), "transfer coding: {}", details());
     let hosts = all(b"host");
-    assert!(hosts.len() <= 1 && (hosts.len() == 1 || minor == b"0"), "one host: {}", story());
-    assert_eq!(hosts.first().copied(), asked.host.as_deref(), "{}", story());
-    assert!(hosts.iter().all(|host| is_authority(host)), "a host: {}", story());
+    assert!(
+        hosts.len() <= 1 && (hosts.len() == 1 || minor == b"0"),
+        "number of hosts: {}",
+        details()
+    );
+    assert_eq!(hosts.first().copied(), request.host.as_deref(), "{}", details());
+    assert!(hosts.iter().all(|host| is_authority(host)), "bad host: {}", details());
     let lengths = all(b"content-length");
-    assert!(lengths.len() <= 1, "one length: {}", story());
+    assert!(lengths.len() <= 1, "several lengths: {}", details());
     let length = lengths.first().map(|digits| {
         assert!(
             !digits.is_empty() && digits.iter().all(u8::is_ascii_digit),
-            "a length: {}",
-            story()
+            "bad length: {}",
+            details()
         );
         std::str::from_utf8(digits).expect("digits").parse::<u64>().expect("it fits")
     });
     assert!(
-        length.is_some() || minor != b"0" || !matches!(asked.method, Method::Post | Method::Put),
+        length.is_some() || minor != b"0" || !matches!(request.method, Method::Post | Method::Put),
         "{}",
-        story()
+        details()
     );
-    assert_eq!(length.unwrap_or(0), asked.body_bytes, "{}", story());
-    assert!(asked.body_bytes <= BODY_BYTES_MAX, "{}", story());
+    assert_eq!(length.unwrap_or(0), request.body_bytes, "{}", details());
+    assert!(request.body_bytes <= BODY_BYTES_MAX, "{}", details());
     let options = lists(b"connection");
     let has = |option: &[u8]| options.iter().any(|has| has == option);
     assert_eq!(
-        asked.keeps_alive,
+        request.keeps_alive,
         !has(b"close") && (minor != b"0" || has(b"keep-alive")),
         "{}",
-        story()
+        details()
     );
     let expects = lists(b"expect").iter().any(|expectation| expectation == b"100-continue");
-    assert_eq!(asked.expects_continue, minor != b"0" && expects, "{}", story());
+    assert_eq!(request.expects_continue, minor != b"0" && expects, "{}", details());
 }
 
-/// One of the four forms of RFC 9112 section 3.2, and what it asks for.
-fn check_target(target: &[u8], asked: &Asked, story: &impl Fn() -> String) {
-    if asked.method == Method::Connect {
-        return; // never served, and always the last
+/// Checks the request target against the four forms of RFC 9112 section 3.2.
+fn check_target(target: &[u8], request: &Received, details: &impl Fn() -> String) {
+    let is_target_byte = |byte: &u8| (b'!'..=b'~').contains(byte) && *byte != b'#';
+    assert!(!target.is_empty() && target.iter().all(is_target_byte), "{}", details());
+    if request.method == Method::Connect {
+        return; // never served, and always the last request
     }
     let rest = match target {
         [b'/', ..] => target,
         b"*" => {
-            assert_eq!(asked.method, Method::Options, "{}", story());
-            assert_eq!((&asked.path[..], &asked.query), (&b"*"[..], &None), "{}", story());
+            assert_eq!(request.method, Method::Options, "{}", details());
+            assert_eq!((&request.path[..], &request.query), (&b"*"[..], &None), "{}", details());
             return;
         }
         _ => {
@@ -220,24 +269,25 @@ fn check_target(target: &[u8], asked: &Asked, story: &impl Fn() -> String) {
             let scheme = [&b"http://"[..], b"https://"]
                 .into_iter()
                 .find(|&scheme| lower.starts_with(scheme));
-            let scheme = scheme.unwrap_or_else(|| panic!("no form: {}", story()));
+            let scheme = scheme.unwrap_or_else(|| panic!("unknown form: {}", details()));
             let rest = &target[scheme.len()..];
             let end = rest.iter().position(|byte| b"/?".contains(byte)).unwrap_or(rest.len());
             assert!(
                 is_authority(&rest[..end]) && !matches!(rest[..end], [] | [b':', ..]),
-                "an authority: {}",
-                story()
+                "bad authority: {}",
+                details()
             );
             &rest[end..]
         }
     };
     let question = rest.iter().position(|&byte| byte == b'?');
     let path = &rest[..question.unwrap_or(rest.len())];
-    assert_eq!(asked.path, if path.is_empty() { b"/" } else { path }, "{}", story());
-    assert_eq!(asked.query.as_deref(), question.map(|at| &rest[at + 1..]), "{}", story());
+    assert_eq!(request.path, if path.is_empty() { b"/" } else { path }, "{}", details());
+    assert_eq!(request.query.as_deref(), question.map(|at| &rest[at + 1..]), "{}", details());
 }
 
-/// RFC 3986 section 3.2, without the user. It may be empty.
+/// Returns whether `text` is an authority (RFC 3986 section 3.2) without user information. It may
+/// be empty.
 fn is_authority(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else { return false };
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=".contains(c);
@@ -275,50 +325,53 @@ fn is_authority(text: &[u8]) -> bool {
     host_is_valid && port_is_valid
 }
 
-/// Reads the answers as a strict client does, which knows what it has asked. Returns their status codes.
-fn read_answers(mut output: &[u8], asked: &[Asked], input: &[u8]) -> Vec<u16> {
+/// Reads the responses as a strict client does, which knows its requests. Returns their status
+/// codes.
+fn read_responses(mut output: &[u8], requests: &[Received], input: &[u8]) -> Vec<u16> {
     let mut statuses = Vec::new();
     while !output.is_empty() {
-        let story = || format!("{} answers {}", input.escape_ascii(), output.escape_ascii());
+        let details =
+            || format!("{} is the response to {}", output.escape_ascii(), input.escape_ascii());
         let end = output
             .windows(4)
             .position(|window| window == b"\r\n\r\n")
-            .unwrap_or_else(|| panic!("no end: {}", story()));
-        let head =
-            std::str::from_utf8(&output[..end]).unwrap_or_else(|_| panic!("no text: {}", story()));
+            .unwrap_or_else(|| panic!("no end: {}", details()));
+        let head = std::str::from_utf8(&output[..end])
+            .unwrap_or_else(|_| panic!("no text: {}", details()));
         let mut lines = head.split("\r\n");
         let status = lines
             .next()
             .and_then(|line| line.strip_prefix("HTTP/1.0 "))
-            .unwrap_or_else(|| panic!("{}", story()));
+            .unwrap_or_else(|| panic!("{}", details()));
         let status: u16 = status[..3].parse().expect("a status has three digits");
         let fields: Vec<(&str, &str)> =
             lines.map(|line| line.split_once(": ").expect("a field has a name")).collect();
         let field = |wanted: &str| {
             let mut found = fields.iter().filter(|(name, _)| *name == wanted);
-            let (_, value) = found.next().unwrap_or_else(|| panic!("no {wanted}: {}", story()));
-            assert!(found.next().is_none(), "{wanted} twice: {}", story());
+            let (_, value) = found.next().unwrap_or_else(|| panic!("no {wanted}: {}", details()));
+            assert!(found.next().is_none(), "{wanted} twice: {}", details());
             *value
         };
         let length: usize = field("Content-Length").parse().expect("a length is a number");
         assert_eq!(field("Date").len(), 29);
         output = &output[end + 4..];
-        let is_refused = !matches!(status, 200 | 404 | 405);
-        let has_no_body = match asked.get(statuses.len()) {
-            // A refusal is the last answer, so that either is in order; but not a part of it.
-            _ if is_refused => output.is_empty(),
-            asked => asked.expect("what is answered was asked").method == Method::Head,
+        let is_rejected = !matches!(status, 200 | 404 | 405);
+        let has_no_body = match requests.get(statuses.len()) {
+            // A rejection is the last response. It may come with its body or without, but not with
+            // a part.
+            _ if is_rejected => output.is_empty(),
+            request => request.expect("a response has a request").method == Method::Head,
         };
         let body = if has_no_body { 0 } else { length };
-        assert!(body <= output.len(), "cut short: {}", story());
+        assert!(body <= output.len(), "cut short: {}", details());
         output = &output[body..];
         let goes_on = match field("Connection") {
             "keep-alive" => true,
             "close" => false,
-            other => panic!("{other}: {}", story()),
+            other => panic!("{other}: {}", details()),
         };
-        assert!(goes_on || output.is_empty(), "an answer after the last: {}", story());
-        assert!(!(goes_on && is_refused), "who is not understood is not heard any further");
+        assert!(goes_on || output.is_empty(), "a response after the last: {}", details());
+        assert!(!(goes_on && is_rejected), "a rejected request is the last");
         statuses.push(status);
     }
     statuses
@@ -343,22 +396,27 @@ fn trim(text: &[u8]) -> &[u8] {
 }
 
 fuzz_target!(|input: &[u8]| {
-    let asked = Rc::new(RefCell::new(Vec::new()));
-    let http = Http::new(Noted { site: Site::new(), asked: Rc::clone(&asked) });
-    let mut rehearsal =
-        TestConnection::new(Audited { http, asked: Rc::clone(&asked), body_left: 0 });
-    rehearsal.peer_sends(input);
-    rehearsal.peer_shuts_down();
-    assert!(rehearsal.close_reason().is_some(), "it ends");
-    let asked = asked.borrow();
-    let statuses = read_answers(&rehearsal.take_received(), &asked, input);
+    let requests = Rc::new(RefCell::new(Vec::new()));
+    let http = Http::new(Recorder { site: Site::new(), received: Rc::clone(&requests) });
+    let mut connection =
+        TestConnection::new(Audited { http, received: Rc::clone(&requests), body_left: 0 });
+    connection.peer_sends(input);
+    connection.peer_shuts_down();
+    assert!(connection.close_reason().is_some(), "the connection closes");
+    let (requests, output) = (requests.borrow(), connection.take_received());
+    if requests.first().is_some_and(|request| request.is_simple) {
+        assert_eq!(requests.len(), 1, "the connection closes after a simple request");
+        assert!(!output.starts_with(b"HTTP/"), "a simple response has no head");
+        return;
+    }
+    let statuses = read_responses(&output, &requests, input);
     let answered = statuses.iter().filter(|status| matches!(status, 200 | 404 | 405)).count();
-    // The body of the last may have been cut short: then it is refused after all.
+    // The last request is rejected after all if its body is cut short.
     assert!(
-        answered == asked.len() || answered + 1 == asked.len(),
+        answered == requests.len() || answered + 1 == requests.len(),
         "{answered} of {} answered",
-        asked.len()
+        requests.len()
     );
-    assert!(statuses.len() <= answered + 1, "one refusal at most");
-    assert!(statuses.len() >= asked.len(), "nobody is left without an answer");
+    assert!(statuses.len() <= answered + 1, "one rejection at most");
+    assert!(statuses.len() >= requests.len(), "every request has a response");
 });

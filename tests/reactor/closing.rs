@@ -1,0 +1,133 @@
+//! How a connection ends: FIN or reset for the peer, one call of `closed` for the protocol.
+
+use std::io::{ErrorKind, Read, Write};
+use std::rc::Rc;
+use std::time::Duration;
+
+use mio_reactor::{CloseReason, Limits};
+
+use crate::common::{
+    TURN_TIMEOUT, any_port, check_end, connect, connect_narrow, pattern, reset, serve, turn_until,
+};
+use crate::{CloseLog, SendsOnOpen, byte_commands, exchange, turn_until_stopped};
+
+#[test]
+fn reset_is_detected_while_the_peer_is_not_read() {
+    // So much output waits for the peer that it is not read. Then it resets. Nothing is to be read
+    // and there is no room to write, so only the error event itself reports the reset. The
+    // connection closes at once, and not at the write timeout.
+    let close_log = CloseLog::default();
+    let shared = Rc::clone(&close_log);
+    let (mut reactor, address) = serve(Limits::default(), move |_| SendsOnOpen {
+        text: vec![0; 4_000_000],
+        close_log: Rc::clone(&shared),
+    });
+    let mut peer = connect_narrow(address);
+    turn_until(&mut reactor, "the connection is accepted", |stats| stats.accepted == 1);
+    peer.write_all(b"This is not read.").unwrap();
+    reactor.turn(Some(TURN_TIMEOUT)).unwrap();
+    let empty_turns_before = reactor.stats().empty_turns;
+    reset(peer);
+    let turns = turn_until(&mut reactor, "the connection closes", |stats| stats.connections == 0);
+    assert_eq!(*close_log.borrow(), [(0, CloseReason::PeerReset)]);
+    assert!(turns <= 5 + reactor.stats().empty_turns - empty_turns_before, "{turns} turns");
+}
+
+#[test]
+fn only_aborted_connections_are_reset() {
+    // A peer receives a FIN where the connection is closed in order or is idle for too long. It
+    // receives a reset where the protocol aborts, or where output waits at the write timeout.
+    let close_log = CloseLog::default();
+    let shared = Rc::clone(&close_log);
+    let limits = Limits { idle_timeout_ms: 300, write_timeout_ms: 200, ..Limits::default() };
+    let (mut reactor, commands) = serve(limits, byte_commands().0);
+    let flood = reactor
+        .listen(any_port(), move |_| SendsOnOpen {
+            text: vec![0; 4_000_000],
+            close_log: Rc::clone(&shared),
+        })
+        .unwrap();
+    let mut closed = connect(commands);
+    closed.write_all(b"c").unwrap();
+    let idle = connect(commands);
+    let mut aborted = connect(commands);
+    aborted.write_all(b"a").unwrap();
+    let stuck = connect_narrow(flood);
+    turn_until(&mut reactor, "all four close", |stats| stats.closed == 4);
+    assert_eq!(*close_log.borrow(), [(0, CloseReason::WriteTimeout)]);
+    check_end(closed, b"");
+    check_end(idle, b"");
+    for mut peer in [aborted, stuck] {
+        let result = peer.read_to_end(&mut Vec::new());
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+}
+
+#[test]
+fn closed_is_called_exactly_once_for_every_connection() {
+    // 300 connections end in six ways in a random order, with a few turns between them or none. Ten
+    // more have work in progress when the reactor is stopped.
+    const SEED: u64 = 11;
+    let limits = Limits {
+        idle_timeout_ms: 1_000,
+        linger_timeout_ms: 50,
+        drain_timeout_ms: 50,
+        ..Limits::default()
+    };
+    let (make, close_log) = byte_commands();
+    let (mut reactor, address) = serve(limits, make);
+    let mut kept = Vec::new();
+    let mut expected = Vec::new();
+    for random in pattern(SEED, 300) {
+        // A turn notices what the peer does here before the connection's timeout can expire.
+        let mut peer = connect(address);
+        if random & 0x80 != 0 {
+            exchange(&mut reactor, &mut peer, b"x");
+        }
+        expected.push(match random % 6 {
+            0 => {
+                drop(peer);
+                CloseReason::Finished
+            }
+            1 => {
+                reset(peer);
+                CloseReason::PeerReset
+            }
+            2 => {
+                peer.write_all(b"c").unwrap();
+                drop(peer);
+                CloseReason::Finished
+            }
+            3 => {
+                peer.write_all(b"c").unwrap();
+                kept.push(peer);
+                CloseReason::Finished
+            }
+            4 => {
+                peer.write_all(b"a").unwrap();
+                kept.push(peer);
+                CloseReason::Aborted
+            }
+            _ => {
+                kept.push(peer);
+                CloseReason::IdleTimeout
+            }
+        });
+        for _ in 0..(random >> 3) % 4 {
+            reactor.turn(Some(Duration::ZERO)).unwrap();
+        }
+    }
+    turn_until(&mut reactor, "all close", |stats| stats.accepted == 300 && stats.connections == 0);
+    for _ in 0..10 {
+        let mut peer = connect(address);
+        exchange(&mut reactor, &mut peer, b"p");
+        kept.push(peer);
+        expected.push(CloseReason::Stopped);
+    }
+    reactor.stop();
+    turn_until_stopped(&mut reactor);
+    let mut log = close_log.take();
+    log.sort_unstable_by_key(|&(number, _)| number);
+    assert_eq!(log, expected.into_iter().enumerate().collect::<Vec<_>>(), "seed {SEED}");
+    assert_eq!((reactor.stats().accepted, reactor.stats().closed), (310, 310));
+}
