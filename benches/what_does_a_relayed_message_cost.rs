@@ -18,7 +18,8 @@
 //! of 64 effects and 64 notifications. The time given for 64 recipients is that of all of them
 //! together.
 //!
-//! [`send_to`]: mio_reactor::Context::send_to [`send_to_all`]: mio_reactor::Context::send_to_all
+//! [`send_to`]: mio_reactor::Connections::send_to
+//! [`send_to_all`]: mio_reactor::Connections::send_to_all
 
 mod common;
 
@@ -55,8 +56,10 @@ impl Protocol for Relay {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         let own = cx.id();
         match self.group.borrow()[..] {
-            [one, other] => cx.send_to(if one == own { other } else { one }, input),
-            ref all => cx.send_to_all(all.iter().copied().filter(|id| *id != own), input),
+            [one, other] => cx.connections().send_to(if one == own { other } else { one }, input),
+            ref all => {
+                cx.connections().send_to_all(all.iter().copied().filter(|id| *id != own), input);
+            }
         }
         Advance::consumed(input.len())
     }
@@ -144,7 +147,7 @@ impl Protocol for SendsToClosed {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         let closed = self.closed.get().expect("the first connection has been opened");
         for _ in 0..NOTIFICATIONS {
-            cx.send_to(closed, input);
+            cx.connections().send_to(closed, input);
         }
         Advance::consumed(input.len())
     }

@@ -79,7 +79,7 @@ impl Protocol for Worker {
                 Next::Continue
             }
             Kind::Effects => {
-                (0..UNITS).for_each(|_| cx.send_to(to, &[b'x'; 64]));
+                (0..UNITS).for_each(|_| cx.connections().send_to(to, &[b'x'; 64]));
                 Next::Continue
             }
             Kind::Steps => {

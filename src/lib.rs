@@ -70,6 +70,7 @@ mod protocol {
     pub(crate) mod notification; // notifications about other connections
     pub(crate) mod subscriptions; // which connection is notified about which
     pub(crate) mod effects; // what connections ask to be done to each other
+    pub(crate) mod connections; // sending to a connection, closing and pausing it, by its id
     pub(crate) mod context; // what a protocol is lent for one call
     pub(crate) mod datagram; // the callbacks and replies of a datagram protocol
     #[expect(clippy::module_inception, reason = "the file is found by its name")]
@@ -140,9 +141,10 @@ pub use http::responder::{Responder, Upload};
 pub use http::response::{Page, Response};
 pub use http::status::Status;
 pub use limits::Limits;
+pub use protocol::connections::{Connections, SendError, SendStatus};
 pub use protocol::context::Context;
 pub use protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};
-pub use protocol::effects::Connections;
+pub use protocol::effects::Command;
 pub use protocol::ident::{CloseReason, ConnectionId, Peer};
 pub use protocol::notification::Notification;
 pub use protocol::protocol::{Advance, Next, Protocol};

@@ -140,16 +140,16 @@ impl Reactor {
     /// As [`turn`](Reactor::turn) does.
     pub fn run(&mut self) -> io::Result<Stopped> {
         debug!("connections may use up to {} bytes of memory", self.state.limits.bytes_max());
-        loop {
+        self.apply_effects();
+        while !self.is_stopped() {
             self.run_turn(Time::NEVER)?;
-            if self.is_stopped() {
-                return Ok(self.state.stop.result());
-            }
         }
+        Ok(self.state.stop.result())
     }
 
     /// Runs one turn, which waits for an event or a deadline, but no longer than `at_most`, in
-    /// whole milliseconds. For programs that have a loop of their own, and for benchmarks.
+    /// whole milliseconds. For programs that have a loop of their own, and for benchmarks. With
+    /// `None`, returns at once if the reactor has stopped.
     ///
     /// # Errors
     ///
@@ -159,7 +159,11 @@ impl Reactor {
     ///
     /// If it is called from a task that was submitted with a [`Handle`]: tasks run within a turn.
     pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<()> {
+        if at_most.is_none() && self.is_stopped() {
+            return Ok(()); // nothing would end the wait
+        }
         self.read_clock();
+        self.apply_effects();
         self.run_turn(at_most.map_or(Time::NEVER, |at_most| self.state.clock.now.plus(at_most)))
     }
 

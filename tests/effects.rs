@@ -43,14 +43,14 @@ impl Protocol for ProxySide {
 
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         if let Some(other) = self.other {
-            cx.send_to(other, input);
+            cx.connections().send_to(other, input);
         }
         Advance::consumed(input.len())
     }
 
     fn eof(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
         if let Some(other) = self.other {
-            cx.shutdown_write(other);
+            cx.connections().shutdown_write(other);
         }
         Next::Pause // the other direction is still open
     }
@@ -236,7 +236,8 @@ impl Protocol for ChatMember {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         let own = cx.id();
         let members = self.members.clone();
-        cx.send_to_all(members.borrow().iter().copied().filter(|&member| member != own), input);
+        cx.connections()
+            .send_to_all(members.borrow().iter().copied().filter(|&member| member != own), input);
         Advance::consumed(input.len())
     }
 
@@ -296,7 +297,8 @@ struct RequestClient {
 impl Protocol for RequestClient {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
         cx.send(b"request");
-        cx.shutdown_write(cx.id());
+        let own = cx.id();
+        cx.connections().shutdown_write(own);
         Next::Continue
     }
 

@@ -15,8 +15,8 @@ use std::thread;
 use common::{TIMEOUT, any_port, check_echo, connect, turn_until};
 use mio_reactor::limits::TASKS_QUEUED_MAX;
 use mio_reactor::{
-    Advance, ConnectionId, Context, Echo, Handle, Limits, Next, Protocol, Reactor, Stopped,
-    SubmitError,
+    Advance, ConnectionId, Context, Echo, Handle, Limits, Next, Protocol, Reactor, SendStatus,
+    Stopped, SubmitError,
 };
 
 /// Runs a reactor in a thread of its own. Returns its handle and what `set_up` returned.
@@ -117,8 +117,8 @@ fn tasks_of_another_thread_listen_send_and_close() {
     while run_task(&handle, |_| IDS.with(|ids| ids.borrow().is_empty())) {}
     run_task(&handle, |reactor| {
         let id = IDS.with(|ids| ids.borrow()[0]);
-        assert_eq!(reactor.send_to(id, b"closing"), None);
-        reactor.close(id);
+        assert_eq!(reactor.send_to(id, b"closing"), Ok(SendStatus::Accepted));
+        reactor.connections().close(id);
     });
     let mut received = String::new();
     stream.read_to_string(&mut received).unwrap();

@@ -2,7 +2,7 @@
 //! terminals.
 //!
 //! It shows how connections of one reactor reach each other. A protocol never holds another
-//! connection: it queues effects ([`Context::send_to_all`]), which are applied when its call is
+//! connection: it queues effects ([`Connections::send_to_all`]), which are applied when its call is
 //! over. What it must know of their outcome arrives later, as a [`Notification`].
 //!
 //! - **A user who does not read delays no others.** When more than the high watermark waits for
@@ -202,18 +202,18 @@ impl Room {
                 user.missed += 1;
                 if lagging.notified.is_empty() && lagging.prober.is_none() {
                     lagging.prober = Some(own);
-                    cx.send_to(id, b"");
+                    cx.connections().send_to(id, b"");
                     cx.set_timer(NOTIFICATION_DELAY);
                 }
             } else if user.missed > user.missed_reported {
                 user.missed_reported = user.missed;
                 let line = format!("* you have missed {} lines so far\n{line}", user.missed);
-                cx.send_to(id, line.as_bytes());
+                cx.connections().send_to(id, line.as_bytes());
             } else {
                 others.push(id);
             }
         }
-        cx.send_to_all(others, line.as_bytes());
+        cx.connections().send_to_all(others, line.as_bytes());
     }
 }
 

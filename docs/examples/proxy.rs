@@ -15,7 +15,7 @@
 //!   client that does not read makes the server wait, and the other way round, with a bounded
 //!   number of bytes between them.
 //! - **Half-close.** This side's peer has sent its FIN: the other side sends one too
-//!   ([`Context::shutdown_write`]). The other direction goes on until it has a FIN of its own.
+//!   ([`Connections::shutdown_write`]). The other direction goes on until it has a FIN of its own.
 //! - **Close.** Both peers have sent their FINs: both sides close, after the output that still
 //!   waits.
 //! - **Reset.** The other side has failed, or was never connected: this side is aborted. Its peer
@@ -65,17 +65,17 @@ impl Protocol for Side {
 
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         let (Some(other), _) = self.pair() else { return Advance::need_more() };
-        cx.send_to(other, input);
+        cx.connections().send_to(other, input);
         Advance::consumed(input.len())
     }
 
     fn eof(&mut self, _rest: &[u8], cx: &mut Context<'_>) -> Next {
         let (Some(other), eof_seen) = self.pair() else { return Next::Close };
         if eof_seen.replace(true) {
-            cx.close(other);
+            cx.connections().close(other);
             return Next::Close;
         }
-        cx.shutdown_write(other);
+        cx.connections().shutdown_write(other);
         Next::Pause
     }
 

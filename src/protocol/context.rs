@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::effects::{Connections, Effect, Effects, PendingConnect};
+use super::connections::Connections;
+use super::effects::{Effect, Effects, PendingConnect};
 use super::ident::{ConnectionId, Peer};
 use super::protocol::Protocol;
 use crate::clock::Time;
@@ -135,93 +136,16 @@ impl<'i> Context<'i> {
     }
 }
 
-/// Effects on other connections of the same reactor.
-///
-/// They are queued, and applied when the call is over, in the order of the calls. Results are
-/// delivered with [`Protocol::notified`], never within the call. A [`ConnectionId`] may be older
-/// than its connection: it never refers to a later connection in the same slot.
+/// Effects on other connections of the same reactor, whose results are notified
+/// ([`Protocol::notified`]).
 ///
 /// # Panics
 ///
-/// Each of these methods, if one call queues more than [`EFFECTS_MAX`](crate::limits::EFFECTS_MAX)
-/// effects (less the few that were queued before it and are not applied yet). That is a bug of the
-/// protocol, and ends its connection.
+/// Each of these methods, if one call queues too many effects ([`Connections`]).
 impl Context<'_> {
-    /// Sends `bytes` to the peer of the connection `to`, behind all output that waits there.
-    ///
-    /// Bytes that one connection sends to another arrive in the order in which they were sent. They
-    /// leave when the other connection is driven, mostly in the next turn. All that several
-    /// connections send to it in one turn leaves with one send(2).
-    ///
-    /// Success is not notified. Otherwise this connection is notified about `to`:
-    /// - [`Closed`](crate::Notification::Closed), if it does not exist any more, or accepts nothing
-    ///   because it is closing or has sent its FIN;
-    /// - [`AboveHighWatermark`](crate::Notification::AboveHighWatermark), if the bytes were taken
-    ///   and more than [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES) wait there
-    ///   now. A connection that relays bytes pauses then, and continues at
-    ///   [`BelowLowWatermark`](crate::Notification::BelowLowWatermark);
-    /// - [`Rejected`](crate::Notification::Rejected), if nothing was taken, because more than
-    ///   [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) would wait there, or because this
-    ///   call has sent more than [`EFFECTS_BYTES_MAX`](crate::limits::EFFECTS_BYTES_MAX) to others
-    ///   (less the little that was queued before it and is not applied yet).
-    pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) {
-        self.connections().send_to(to, bytes);
-    }
-
-    /// Sends `bytes` to each connection of `to`, as [`send_to`](Context::send_to) does, but queues
-    /// them only once for all (broadcast).
-    pub fn send_to_all(&mut self, to: impl IntoIterator<Item = ConnectionId>, bytes: &[u8]) {
-        self.connections().send_to_all(to, bytes);
-    }
-
-    /// Closes the connection `id` in order, as if its own protocol had returned
-    /// [`Next::Close`](crate::Next::Close): output that waits there is still sent. No result is
-    /// notified, and a connection that has ended is ignored.
-    pub fn close(&mut self, id: ConnectionId) {
-        self.connections().close(id);
-    }
-
-    /// Sends our FIN on the connection `id` behind all output that waits there, and reads on
-    /// (shutdown(2), SHUT_WR): the half-close of a proxy that relays the end of the other side. May
-    /// be this connection itself.
-    ///
-    /// From then on nothing more can be sent on it. Bytes from other connections are not accepted
-    /// ([`Notification::Closed`](crate::Notification::Closed)). If its own protocol sends after the
-    /// FIN, the connection ends as
-    /// [`CloseReason::WriteAfterShutdown`](crate::CloseReason::WriteAfterShutdown). asyncio:
-    /// `write_eof`.
-    pub fn shutdown_write(&mut self, id: ConnectionId) {
-        self.connections().shutdown_write(id);
-    }
-
-    /// Aborts the connection `id`, as if its own protocol had returned
-    /// [`Next::Abort`](crate::Next::Abort): its output is dropped and it is reset, even if it is
-    /// already closing.
-    ///
-    /// A connect in progress is given up: it ends as
-    /// [`CloseReason::Aborted`](crate::CloseReason::Aborted), and the connection that started it is
-    /// notified of [`Notification::Closed`](crate::Notification::Closed). Otherwise only
-    /// connections that monitor it, or await `BelowLowWatermark` from it, are notified. A
-    /// connection that has ended is ignored. asyncio: `Transport.abort`.
-    pub fn abort(&mut self, id: ConnectionId) {
-        self.connections().abort(id);
-    }
-
-    /// Takes no more input on the connection `id` until it is resumed, or until its own protocol
-    /// returns [`Next::Continue`](crate::Next::Continue).
-    ///
-    /// Its timeouts apply meanwhile. Because nothing is read, a FIN or a reset by its peer shows
-    /// only when it is resumed, when something is sent to it, or at its deadline. asyncio:
-    /// `pause_reading`.
-    pub fn pause(&mut self, id: ConnectionId) {
-        self.connections().pause(id);
-    }
-
-    /// Takes input on the connection `id` again, as if its own protocol had returned
-    /// [`Next::Continue`](crate::Next::Continue). After its peer's FIN there is no input, and
-    /// nothing happens. asyncio: `resume_reading`.
-    pub fn resume(&mut self, id: ConnectionId) {
-        self.connections().resume(id);
+    /// Returns access to the other connections, by their ids.
+    pub fn connections(&mut self) -> Connections<'_> {
+        Connections { effects: self.effects, from: self.meta.id }
     }
 
     /// Asks for one [`Notification::Closed`](crate::Notification::Closed) about the connection `id`
@@ -236,11 +160,11 @@ impl Context<'_> {
     /// leaves before anything that `protocol` sends.
     ///
     /// On success, [`opened`](Protocol::opened) of `protocol` is called, and this connection is
-    /// notified of [`Connected`](crate::Notification::Connected). On failure, unless the connect is
-    /// [aborted](Context::abort) before, [`closed`](Protocol::closed) of `protocol` is called with
+    /// notified of [`Connected`](crate::Notification::Connected). On failure,
+    /// [`closed`](Protocol::closed) of `protocol` is called with
     /// [`CloseReason::ConnectFailed`](crate::CloseReason::ConnectFailed), and this connection is
-    /// notified of [`Notification::ConnectFailed`](crate::Notification::ConnectFailed). The connect
-    /// fails if
+    /// notified of [`Notification::ConnectFailed`](crate::Notification::ConnectFailed); unless the
+    /// connect is [aborted](Connections::abort) before. The connect fails if
     /// - the peer refuses, or cannot be reached;
     /// - it does not answer within [`connect_timeout_ms`](crate::Limits::connect_timeout_ms)
     ///   (`TimedOut`);
@@ -284,9 +208,5 @@ impl Context<'_> {
         protocol: impl DatagramProtocol + 'static,
     ) {
         self.connections().queue(Effect::ConnectDatagram(Box::new((peer, Box::new(protocol)))));
-    }
-
-    fn connections(&mut self) -> Connections<'_> {
-        Connections { effects: self.effects, from: self.meta.id }
     }
 }

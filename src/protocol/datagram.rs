@@ -13,7 +13,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::effects::{Connections, Effects};
+use super::connections::Connections;
+use super::effects::Effects;
 use super::ident::CloseReason;
 use crate::datagram::receive::{Batch, Sender, Span, Unanswered};
 use crate::datagram::replies::{Recipient, ReplyQueue};

@@ -16,7 +16,6 @@
 //! another source is driven.
 
 use std::collections::VecDeque;
-use std::iter;
 use std::net::SocketAddr;
 use std::ops::Range;
 
@@ -27,18 +26,25 @@ use super::notification::{Notification, PendingNotification};
 use super::protocol::Protocol;
 use super::subscriptions::Subscriptions;
 use crate::limits::{
-    EFFECTS_BYTES_MAX, EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES, EFFECTS_MAX,
-    OUTPUT_SCRATCH_BYTES,
+    EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES, EFFECTS_MAX, OUTPUT_SCRATCH_BYTES,
 };
 use crate::protocol::datagram::DatagramProtocol;
 use crate::stats::Stats;
 
-/// What one connection does to another, apart from sending to it, aborting and monitoring it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Command {
+/// What can be done to a connection by its id ([`Connections`](crate::Connections)), beside sending
+/// to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Command {
+    /// [`Connections::close`](crate::Connections::close)
     Close,
+    /// [`Connections::shutdown_write`](crate::Connections::shutdown_write)
     ShutdownWrite,
+    /// [`Connections::abort`](crate::Connections::abort)
+    Abort,
+    /// [`Connections::pause`](crate::Connections::pause)
     Pause,
+    /// [`Connections::resume`](crate::Connections::resume)
     Resume,
 }
 
@@ -48,7 +54,6 @@ pub(crate) enum Effect {
     /// A send of more bytes than may be queued here. It is rejected.
     SendOverflow(ConnectionId),
     Command(ConnectionId, Command),
-    Abort(ConnectionId),
     Monitor(ConnectionId),
     Connect(Box<PendingConnect>),
     ConnectDatagram(Box<(SocketAddr, Box<dyn DatagramProtocol>)>),
@@ -296,82 +301,5 @@ impl Effects {
             && self.above_watermark.is_empty()
             && self.monitored.is_empty()
             && self.outbound.is_empty()
-    }
-}
-
-/// The connections of the same reactor, for a datagram protocol: each method queues an effect, as
-/// the method of the same name of [`Context`](crate::Context) does.
-///
-/// No result is notified, because a datagram socket has no [`ConnectionId`]: bytes that a
-/// connection does not accept are lost.
-///
-/// # Panics
-///
-/// Each method, as the methods of [`Context`](crate::Context) do.
-pub struct Connections<'t> {
-    pub(super) effects: &'t mut Effects,
-    pub(super) from: ConnectionId,
-}
-
-impl<'t> Connections<'t> {
-    /// For effects whose results are not notified.
-    pub(crate) fn anonymous(effects: &'t mut Effects) -> Connections<'t> {
-        Connections { effects, from: ConnectionId::NONE }
-    }
-
-    /// Sends `bytes` to the peer of the connection `to`, as
-    /// [`Context::send_to`](crate::Context::send_to) does.
-    pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) {
-        self.send_to_all([to], bytes);
-    }
-
-    /// Sends `bytes` to each connection of `to`, as
-    /// [`Context::send_to_all`](crate::Context::send_to_all) does.
-    pub fn send_to_all(&mut self, to: impl IntoIterator<Item = ConnectionId>, bytes: &[u8]) {
-        let effects = &mut *self.effects;
-        let mut to = to.into_iter();
-        let Some(first) = to.next() else { return }; // bytes without recipient would stay for ever
-        let start = effects.bytes.len();
-        let has_room = start + bytes.len() <= EFFECTS_BYTES_MAX;
-        if has_room {
-            effects.bytes.extend_from_slice(bytes);
-        }
-        let end = effects.bytes.len();
-        for to in iter::once(first).chain(to) {
-            effects.queue(
-                self.from,
-                if has_room { Effect::Send(to, start..end) } else { Effect::SendOverflow(to) },
-            );
-        }
-    }
-
-    /// Closes the connection `id` in order, as [`Context::close`](crate::Context::close) does.
-    pub fn close(&mut self, id: ConnectionId) {
-        self.queue(Effect::Command(id, Command::Close));
-    }
-
-    /// Sends our FIN on the connection `id`, as
-    /// [`Context::shutdown_write`](crate::Context::shutdown_write) does.
-    pub fn shutdown_write(&mut self, id: ConnectionId) {
-        self.queue(Effect::Command(id, Command::ShutdownWrite));
-    }
-
-    /// Resets the connection `id`, as [`Context::abort`](crate::Context::abort) does.
-    pub fn abort(&mut self, id: ConnectionId) {
-        self.queue(Effect::Abort(id));
-    }
-
-    /// Stops reading on the connection `id`, as [`Context::pause`](crate::Context::pause) does.
-    pub fn pause(&mut self, id: ConnectionId) {
-        self.queue(Effect::Command(id, Command::Pause));
-    }
-
-    /// Reads on the connection `id` again, as [`Context::resume`](crate::Context::resume) does.
-    pub fn resume(&mut self, id: ConnectionId) {
-        self.queue(Effect::Command(id, Command::Resume));
-    }
-
-    pub(super) fn queue(&mut self, effect: Effect) {
-        self.effects.queue(self.from, effect);
     }
 }

@@ -17,7 +17,7 @@ pub enum CloseReason {
     /// The connect failed (see [`Context::connect`](crate::Context::connect)).
     ConnectFailed(io::ErrorKind),
     /// A protocol aborted it, with [`Next::Abort`](crate::Next::Abort) or
-    /// [`Context::abort`](crate::Context::abort).
+    /// [`Connections::abort`](crate::Connections::abort).
     Aborted,
     /// The peer reset the connection, or had closed it when we sent.
     PeerReset,
@@ -34,7 +34,7 @@ pub enum CloseReason {
     /// The protocol sent more at once than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX).
     OutputOverflow,
     /// The protocol sent bytes after our FIN
-    /// ([`Context::shutdown_write`](crate::Context::shutdown_write)).
+    /// ([`Connections::shutdown_write`](crate::Connections::shutdown_write)).
     WriteAfterShutdown,
     /// The protocol panicked.
     ProtocolPanicked,

@@ -26,7 +26,7 @@ pub enum Notification {
     BelowLowWatermark,
     /// Nothing of what was sent to it was taken: more than
     /// [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) would have waited there, or one call
-    /// has sent too much to others (see [`Context::send_to`](crate::Context::send_to)).
+    /// has sent too much to others (see [`Connections::send_to`](crate::Connections::send_to)).
     Rejected,
     /// The connect that this connection has started with
     /// [`Context::connect`](crate::Context::connect) has succeeded.

@@ -17,6 +17,7 @@ use super::slots::{SlotState, enqueue};
 use super::sources::Source;
 use crate::datagram::socket::DatagramSocket;
 use crate::limits::CALL_COST_BYTES;
+use crate::protocol::connections::{Connections, SendError, SendStatus};
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::effects::{Command, Effect, PendingConnect};
 use crate::protocol::ident::{CloseReason, ConnectionId};
@@ -41,14 +42,22 @@ impl Reactor {
         }
     }
 
-    /// Sends `bytes` to the peer of the connection `to`, as
-    /// [`Context::send_to`](crate::Context::send_to) does, but at once.
+    /// Returns access to the connections of this reactor, by their ids. What is asked of them is
+    /// done when the next turn begins, or when the present task is over.
+    pub fn connections(&mut self) -> Connections<'_> {
+        Connections::anonymous(&mut self.effects)
+    }
+
+    /// Sends `bytes` to the peer of the connection `to`, as [`Connections::send_to`] does, but at
+    /// once, and returns the result. What [`connections`](Reactor::connections) was asked before is
+    /// done first.
     ///
-    /// Returns the notification that a sending connection would get; `None` is success. After
-    /// `AboveHighWatermark` no `BelowLowWatermark` is delivered, because no connection sent these
-    /// bytes.
-    pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) -> Option<Notification> {
+    /// # Errors
+    ///
+    /// Nothing was taken: see [`SendError`].
+    pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) -> Result<SendStatus, SendError> {
         self.read_clock();
+        self.apply_effects();
         self.relay(to, bytes)
     }
 
@@ -63,38 +72,6 @@ impl Reactor {
         let id = self.effects.new_outbound_id(None);
         self.start_connect(PendingConnect { id, address, protocol: Box::new(protocol) });
         id
-    }
-
-    /// Closes the connection `id`, as [`Context::close`](crate::Context::close) does.
-    pub fn close(&mut self, id: ConnectionId) {
-        self.apply_command(id, Command::Close);
-    }
-
-    /// Sends a FIN on the connection `id`, after its output, as
-    /// [`Context::shutdown_write`](crate::Context::shutdown_write) does.
-    pub fn shutdown_write(&mut self, id: ConnectionId) {
-        self.apply_command(id, Command::ShutdownWrite);
-    }
-
-    /// Resets the connection `id`, as [`Context::abort`](crate::Context::abort) does.
-    pub fn abort(&mut self, id: ConnectionId) {
-        let Some(token) = self.find(id) else { return };
-        let slot = &mut self.slots[token];
-        if let Source::Connection(_, connection) = &mut slot.source {
-            connection.abort();
-            enqueue(&mut self.run_queue, token, slot);
-        }
-    }
-
-    /// Stops reading from the connection `id` for now, as [`Context::pause`](crate::Context::pause)
-    /// does.
-    pub fn pause(&mut self, id: ConnectionId) {
-        self.apply_command(id, Command::Pause);
-    }
-
-    /// Reads from the connection `id` again, as [`Context::resume`](crate::Context::resume) does.
-    pub fn resume(&mut self, id: ConnectionId) {
-        self.apply_command(id, Command::Resume);
     }
 
     /// Applies the effects that the protocol called last has queued.
@@ -119,11 +96,11 @@ impl Reactor {
                 Effect::Send(to, range) => {
                     self.state.budget.charge(range.len());
                     match self.relay(to, &bytes[range]) {
-                        None => {}
-                        Some(Notification::AboveHighWatermark) => {
+                        Ok(SendStatus::Accepted) => {}
+                        Ok(SendStatus::AboveHighWatermark) => {
                             self.effects.on_above_watermark(to, from);
                         }
-                        Some(notification) => self.effects.notify(from, to, notification),
+                        Err(error) => self.effects.notify(from, to, error.into()),
                     }
                 }
                 Effect::SendOverflow(to) => {
@@ -131,7 +108,6 @@ impl Reactor {
                     self.effects.notify(from, to, Notification::Rejected);
                 }
                 Effect::Command(id, command) => self.apply_command(id, command),
-                Effect::Abort(id) => self.abort(id),
                 Effect::Monitor(id) if self.find(id).is_some() => {
                     self.effects.monitor(id, from);
                 }
@@ -155,22 +131,22 @@ impl Reactor {
         (is_same && slot.state != SlotState::Ended).then_some(token)
     }
 
-    fn relay(&mut self, to: ConnectionId, bytes: &[u8]) -> Option<Notification> {
-        let Some(token) = self.find(to) else { return Some(Notification::Closed) };
+    fn relay(&mut self, to: ConnectionId, bytes: &[u8]) -> Result<SendStatus, SendError> {
+        let token = self.find(to).ok_or(SendError::Closed)?;
         let slot = &mut self.slots[token];
         let Source::Connection(stream, connection) = &mut slot.source else {
-            return Some(Notification::Closed);
+            return Err(SendError::Closed);
         };
-        let notification = connection.push_relayed(
+        let result = connection.push_relayed(
             bytes,
             stream,
             &mut slot.ready,
             &mut self.state,
             &mut self.effects,
         );
-        self.state.stats.sends_rejected += u64::from(notification == Some(Notification::Rejected));
+        self.state.stats.sends_rejected += u64::from(result == Err(SendError::Rejected));
         enqueue(&mut self.run_queue, token, slot);
-        notification
+        result
     }
 
     fn apply_command(&mut self, id: ConnectionId, command: Command) {

@@ -209,6 +209,7 @@ impl Reactor {
                     self.state.budget.charge(CONNECTION_COST_BYTES);
                     self.state.stats.tasks_run += 1;
                     task(self);
+                    self.apply_effects();
                 }
                 NextTask::Empty => {
                     slot.ready = Readiness::NOT_READY; // the next submit wakes the poll

@@ -41,6 +41,7 @@ use std::time::Duration;
 use super::*;
 use crate::echo::Echo;
 use crate::limits::{CONNECTION_COST_BYTES, TURN_BYTES_MAX};
+use crate::protocol::connections::{SendError, SendStatus};
 use crate::protocol::context::Context;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::ident::ConnectionId;
@@ -153,6 +154,9 @@ impl World {
             if self.requested_empty_turns > empty_before {
                 return self.stats().turns - turns_before - 1;
             }
+            if self.reactor().is_stopped() {
+                return self.stats().turns - turns_before;
+            }
             self.check_poll_count();
         }
     }
@@ -163,7 +167,7 @@ impl World {
         let until_us = self.kernel().now_us() + ms * 1000;
         loop {
             let now_us = self.kernel().now_us();
-            if now_us >= until_us {
+            if now_us >= until_us || self.reactor().is_stopped() {
                 return self.stats().turns - turns_before;
             }
             self.turn_within((until_us - now_us).div_ceil(1000));

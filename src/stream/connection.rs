@@ -1,22 +1,22 @@
 //! A connection: the phases of one stream, and what it does in each.
 //!
 //! ```text
-//!  connect ──► Connecting ───────────────────┐ connected
-//!             ┌──────────────────────────────┼────────────────────────────────────┐
-//!             │                              ▼     output at the high watermark   │
-//!  accept ────┼─► AwaitingFirstByte ──────► Open ─────────────────► Backpressured │
-//!             │                     first byte   ◄─────────────────               │
-//!             │                                    output below it                │
-//!             └───────┬──────────▲─────────────────────┬──────────────────────────┘
-//!         Next::Pause │          │ Next::Continue      │ Next::Close
-//!   or the peer's FIN ▼          │                     ▼
-//!                  Paused ───────┴─────────────────► Flushing ──► Lingering ──► Ended
-//!                           Next::Close; after the peer's FIN also Next::Continue
+//!     phase        accept ──────────────► Established ──► Flushing ──► Lingering ──► Ended
+//!                  connect ► Connecting ──┘        Next::Close
+//!
+//!     read side    AwaitingFirstByte ───► Open ◄─────────────────► Backpressured
+//!                                first byte │ ▲    output at the high watermark, or below it
+//!                            Next::Pause ▼ │ Next::Continue
+//!                                        Paused                 any of them ──► Eof
+//!                                                                       the peer's FIN
+//!     write side   Open ──► ShutdownPending ──► Shut
+//!           shutdown_write         all output is sent, and our FIN
 //! ```
 //!
-//! `Backpressured` holds buffered input until the output has fallen. `Flushing` sends the rest of
-//! the output. `Lingering` discards input behind our FIN. An abort, an error or a timeout leads to
-//! `Ended` from every phase.
+//! While it is established, each half goes its own way. `Backpressured` holds buffered input until
+//! the output has fallen. In `Eof`, `Next::Continue` closes, too: no input is left.
+//! `Flushing` sends the rest of the output. `Lingering` discards input behind our FIN. An abort, an
+//! error or a timeout leads to `Ended` from every phase.
 //!
 //! The connection does what a protocol could get wrong. It keeps the output that the kernel has not
 //! taken, and sends it first. It stops reading a peer that does not read. It answers a half-closed
@@ -26,14 +26,14 @@
 //! Invariant 5: bytes leave `output` only by the count that a send returned, and `input` only by
 //! the count that the protocol consumed.
 
-mod phase; // the phases, and what holds in each
+mod phase; // the phases, and the two halves of an established connection
 mod commands; // what other connections and the loop do to a connection
 mod feed; // input offered to the protocol, and what it decides
 mod timeouts; // deadlines, timers, idleness
 
 use log::trace;
 
-use self::phase::{AfterConnect, CloseMode, Phase, WriteSide};
+use self::phase::{CloseMode, Phase, ReadSide, WriteSide};
 use crate::clock::Time;
 use crate::limits::{
     HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, LINGER_BYTES_MAX, LOW_WATERMARK_BYTES, STEP_COST_BYTES,
@@ -76,7 +76,7 @@ impl Connection {
             input: Buffer::default(),
             output: Buffer::default(),
             last_activity: now,
-            phase: Phase::AwaitingFirstByte,
+            phase: Phase::Established(ReadSide::AwaitingFirstByte),
             write_side: WriteSide::Open,
             relayed_output: 0,
             meta: ConnectionMeta { timer: Time::NEVER, peer, id },
@@ -90,7 +90,7 @@ impl Connection {
         peer: Peer,
         now: Time,
     ) -> Connection {
-        let phase = Phase::Connecting { then: AfterConnect::StayOpen };
+        let phase = Phase::Connecting { then: None };
         Connection { phase, ..Connection::new(protocol, id, peer, now) }
     }
 
@@ -152,10 +152,11 @@ impl Connection {
     /// Returns whether more input would be read: the connection belongs in select(2)'s `readfds`.
     pub(crate) fn wants_read(&self) -> bool {
         match self.phase {
-            Phase::AwaitingFirstByte | Phase::Open => self.own_output() < HIGH_WATERMARK_BYTES,
+            Phase::Established(ReadSide::AwaitingFirstByte | ReadSide::Open) => {
+                self.own_output() < HIGH_WATERMARK_BYTES
+            }
             Phase::Lingering { .. } => true,
-            Phase::Backpressured
-            | Phase::Paused { .. }
+            Phase::Established(_)
             | Phase::Flushing { .. }
             | Phase::Connecting { .. }
             | Phase::Ended(_) => false,
@@ -189,14 +190,17 @@ impl Connection {
     /// Returns whether a drive would do something now, without a further event (invariant 2).
     pub(crate) fn can_progress(&self, ready: &Readiness) -> bool {
         let needs_no_event = match self.phase {
-            Phase::Backpressured => self.own_output() < HIGH_WATERMARK_BYTES,
-            Phase::Paused { awaits_output_low, .. } => {
-                awaits_output_low && self.output.len() <= LOW_WATERMARK_BYTES
-            }
+            Phase::Established(read_side) => match read_side {
+                ReadSide::AwaitingFirstByte | ReadSide::Open => false,
+                ReadSide::Backpressured => self.own_output() < HIGH_WATERMARK_BYTES,
+                ReadSide::Paused { .. } | ReadSide::Eof { .. } => {
+                    read_side.wants_output_low() && self.output.len() <= LOW_WATERMARK_BYTES
+                }
+            },
             Phase::Flushing { .. } => self.output.is_empty(),
             Phase::Connecting { .. } => ready.writable,
             Phase::Ended(_) => true,
-            Phase::AwaitingFirstByte | Phase::Open | Phase::Lingering { .. } => false,
+            Phase::Lingering { .. } => false,
         };
         needs_no_event
             || (ready.readable && self.wants_read())
@@ -206,7 +210,7 @@ impl Connection {
     /// Returns whether nothing is under way in either direction.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
-        matches!(self.phase, Phase::AwaitingFirstByte | Phase::Open)
+        matches!(self.phase, Phase::Established(ReadSide::AwaitingFirstByte | ReadSide::Open))
             && self.input.is_empty()
             && self.output.is_empty()
     }
@@ -251,28 +255,25 @@ impl Connection {
                 };
             }
             match self.phase {
-                Phase::AwaitingFirstByte | Phase::Open
+                Phase::Established(ReadSide::AwaitingFirstByte | ReadSide::Open)
                     if ready.readable && self.own_output() < HIGH_WATERMARK_BYTES =>
                 {
                     self.read(transport, ready, scratch, state, effects);
                 }
-                Phase::Backpressured if self.own_output() < HIGH_WATERMARK_BYTES => {
+                Phase::Established(ReadSide::Backpressured)
+                    if self.own_output() < HIGH_WATERMARK_BYTES =>
+                {
                     self.feed_buffered(transport, ready, state, effects);
                 }
-                Phase::Paused { awaits_output_low: true, at_eof }
-                    if self.output.len() <= LOW_WATERMARK_BYTES =>
+                Phase::Established(read_side)
+                    if read_side.wants_output_low() && self.output.len() <= LOW_WATERMARK_BYTES =>
                 {
-                    self.phase = Phase::Paused { awaits_output_low: false, at_eof };
+                    self.phase = Phase::Established(read_side.without_wait());
                     self.call_protocol(transport, ready, state, effects, |protocol, _, cx| {
                         protocol.output_low(cx)
                     });
                 }
-                Phase::AwaitingFirstByte
-                | Phase::Open
-                | Phase::Backpressured
-                | Phase::Paused { .. } => {
-                    return Outcome::Blocked;
-                }
+                Phase::Established(_) => return Outcome::Blocked,
                 Phase::Flushing { .. } if self.wants_write() => return Outcome::Blocked,
                 Phase::Flushing { last: CloseMode::Immediate } => {
                     return self.end(CloseReason::Finished);
@@ -352,7 +353,7 @@ impl Connection {
         trace!("{} shutdown -> {result:?}", self.meta.id);
         if let Err(error) = result {
             self.phase = Phase::Ended(error.into());
-        } else if matches!(self.phase, Phase::Paused { at_eof: true, .. }) {
+        } else if matches!(self.phase, Phase::Established(ReadSide::Eof { .. })) {
             // Both directions are closed.
             self.phase = Phase::Flushing { last: CloseMode::Immediate };
         }
@@ -371,8 +372,8 @@ impl Connection {
         let room = scratch.len().min(INPUT_BYTES_MAX - self.input.len());
         match receive(transport, ready, self.meta.id, &mut scratch[..room]) {
             Ok(Received::Bytes(count)) => {
-                if self.phase == Phase::AwaitingFirstByte {
-                    self.phase = Phase::Open;
+                if self.phase == Phase::Established(ReadSide::AwaitingFirstByte) {
+                    self.phase = Phase::Established(ReadSide::Open);
                 }
                 if self.output.is_empty() {
                     self.last_activity = state.clock.now;
@@ -390,10 +391,8 @@ impl Connection {
                 }
             }
             Ok(Received::Eof) => {
-                self.phase = Phase::Paused {
-                    awaits_output_low: self.own_output() > LOW_WATERMARK_BYTES,
-                    at_eof: true,
-                };
+                let awaits_output_low = self.own_output() > LOW_WATERMARK_BYTES;
+                self.phase = Phase::Established(ReadSide::Eof { awaits_output_low });
                 self.call_protocol(transport, ready, state, effects, |protocol, rest, cx| {
                     protocol.eof(rest, cx)
                 });

@@ -49,17 +49,13 @@ pub struct TestConnection {
 }
 
 /// An effect of a protocol on another connection, named after the method of
-/// [`Context`](crate::Context) that queues it.
+/// [`Context`](crate::Context) or [`Connections`](crate::Connections) that queues it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[allow(missing_docs)]
 pub enum RecordedEffect {
     SendTo(ConnectionId, Vec<u8>),
-    Close(ConnectionId),
-    ShutdownWrite(ConnectionId),
-    Abort(ConnectionId),
-    Pause(ConnectionId),
-    Resume(ConnectionId),
+    Command(ConnectionId, Command),
     Monitor(ConnectionId),
     Connect(ConnectionId, SocketAddr),
     ConnectDatagram(SocketAddr),
@@ -71,11 +67,7 @@ impl RecordedEffect {
         Some(match effect {
             Effect::Send(id, range) => RecordedEffect::SendTo(id, bytes[range].to_vec()),
             Effect::SendOverflow(_) => return None,
-            Effect::Command(id, Command::Close) => RecordedEffect::Close(id),
-            Effect::Command(id, Command::ShutdownWrite) => RecordedEffect::ShutdownWrite(id),
-            Effect::Command(id, Command::Pause) => RecordedEffect::Pause(id),
-            Effect::Command(id, Command::Resume) => RecordedEffect::Resume(id),
-            Effect::Abort(id) => RecordedEffect::Abort(id),
+            Effect::Command(id, command) => RecordedEffect::Command(id, command),
             Effect::Monitor(id) => RecordedEffect::Monitor(id),
             Effect::Connect(connect) => RecordedEffect::Connect(connect.id, connect.address),
             Effect::ConnectDatagram(connect) => RecordedEffect::ConnectDatagram(connect.0),
@@ -264,7 +256,7 @@ impl TestConnection {
                     true
                 }
                 (Effect::Send(id, range), Some(connection)) if id == own => {
-                    connection.push_relayed(
+                    let _ = connection.push_relayed(
                         &bytes[range],
                         transport,
                         ready,
@@ -275,10 +267,6 @@ impl TestConnection {
                 }
                 (Effect::Command(id, command), Some(connection)) if id == own => {
                     connection.apply(command, transport, state);
-                    true
-                }
-                (Effect::Abort(id), Some(connection)) if id == own => {
-                    connection.abort();
                     true
                 }
                 (effect, _) => {
@@ -333,12 +321,13 @@ mod tests {
                 Next::Continue
             }
             fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
-                cx.send_to(self.0, input);
-                cx.send_to(cx.id(), b"noted");
+                cx.connections().send_to(self.0, input);
+                let own = cx.id();
+                cx.connections().send_to(own, b"noted");
                 Advance::consumed(input.len())
             }
             fn eof(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
-                cx.shutdown_write(self.0);
+                cx.connections().shutdown_write(self.0);
                 Next::Pause
             }
             fn notified(
@@ -348,7 +337,8 @@ mod tests {
                 cx: &mut Context<'_>,
             ) -> Next {
                 assert_eq!((about, notification), (self.0, Notification::Closed));
-                cx.shutdown_write(cx.id());
+                let own = cx.id();
+                cx.connections().shutdown_write(own);
                 Next::Unchanged
             }
         }
@@ -370,7 +360,7 @@ mod tests {
         relay.peer_shuts_down();
         assert_eq!(
             (relay.take_effects(), relay.close_reason()),
-            (vec![RecordedEffect::ShutdownWrite(other)], None)
+            (vec![RecordedEffect::Command(other, Command::ShutdownWrite)], None)
         );
         relay.notify(other, Notification::Closed);
         assert_eq!(

@@ -15,8 +15,8 @@ fn connection_paused_by_another_is_not_read_until_resumed() {
         2,
         |byte, members, cx| {
             match byte {
-                b"p" => cx.pause(members[0]),
-                b"r" => cx.resume(members[0]),
+                b"p" => cx.connections().pause(members[0]),
+                b"r" => cx.connections().resume(members[0]),
                 _ => cx.send(byte),
             }
             Next::Continue
@@ -50,12 +50,12 @@ fn connection_after_its_fin_reads_on_and_takes_no_sends() {
         |byte, members, cx| {
             match byte {
                 b"f" => {
-                    cx.send_to(members[0], &text_of(1, 0, 15_000));
-                    cx.shutdown_write(members[0]);
+                    cx.connections().send_to(members[0], &text_of(1, 0, 15_000));
+                    cx.connections().shutdown_write(members[0]);
                 }
-                b"s" => cx.send_to(members[0], b"too late"),
+                b"s" => cx.connections().send_to(members[0], b"too late"),
                 b"" => return Next::Close,
-                _ => cx.send_to(members[1], byte),
+                _ => cx.connections().send_to(members[1], byte),
             }
             Next::Continue
         },
@@ -102,11 +102,11 @@ fn connection_closes_once_both_directions_are_shut_down() {
             2,
             |byte, members, cx| {
                 match byte {
-                    b"f" => cx.shutdown_write(members[0]),
-                    b"r" => cx.resume(members[0]),
+                    b"f" => cx.connections().shutdown_write(members[0]),
+                    b"r" => cx.connections().resume(members[0]),
                     b"w" => cx.monitor(members[0]),
                     b"" => return Next::Pause,
-                    _ => cx.send_to(members[0], byte),
+                    _ => cx.connections().send_to(members[0], byte),
                 }
                 Next::Continue
             },
@@ -143,7 +143,10 @@ fn write_after_shutdown_ends_the_connection() {
         1,
         |byte, _, cx| {
             match byte {
-                b"f" => cx.shutdown_write(cx.id()),
+                b"f" => {
+                    let own = cx.id();
+                    cx.connections().shutdown_write(own);
+                }
                 _ => cx.send(byte),
             }
             Next::Continue
@@ -168,7 +171,7 @@ fn close_in_the_turn_of_the_deadline_is_still_orderly() {
     let (mut world, streams, _) = group(
         2,
         |_, members, cx| {
-            cx.close(members[0]);
+            cx.connections().close(members[0]);
             Next::Continue
         },
         unchanged,
@@ -193,11 +196,13 @@ fn aborted_connection_is_reset_whatever_its_state() {
         5,
         |byte, members, cx| {
             match byte {
-                b"m" => (0..3).for_each(|other| cx.send_to(members[other], &text_of(1, 0, 50_000))),
-                b"c" => cx.close(members[1]),
+                b"m" => (0..3).for_each(|other| {
+                    cx.connections().send_to(members[other], &text_of(1, 0, 50_000));
+                }),
+                b"c" => cx.connections().close(members[1]),
                 b"w" => (0..4).for_each(|other| cx.monitor(members[other])),
                 b"p" => return Next::Pause,
-                b"a" => (0..4).for_each(|other| cx.abort(members[other])),
+                b"a" => (0..4).for_each(|other| cx.connections().abort(members[other])),
                 _ => {}
             }
             Next::Continue
@@ -253,4 +258,25 @@ fn monitor_notifies_once_of_a_close_and_at_once_if_already_closed() {
         "once for each call of monitor()"
     );
     reset_and_stop(world, &streams[1..]);
+}
+
+#[test]
+fn what_the_reactor_is_asked_for_is_done_in_this_order() {
+    let (mut world, streams, log) = group(2, |_, _, _| Next::Continue, unchanged);
+    let members = log.borrow().members.clone();
+    let mut connections = world.reactor().connections();
+    connections.send_to(members[0], b"first, ");
+    connections.send_to_all(members.iter().copied(), b"second");
+    connections.close(members[0]);
+    let late = world.reactor().send_to(members[0], b"late");
+    assert_eq!(late, Err(SendError::Closed), "the close was asked for before");
+    assert_eq!(world.reactor().send_to(members[1], b", third"), Ok(SendStatus::Accepted));
+    world.reactor().connections().abort(members[1]); // for the next turn
+    world.turn();
+    assert_eq!(world.peer_receives_all(streams[0]), b"first, second");
+    assert_eq!(world.peer_receives_end(streams[0]), PeerReceived::Fin);
+    assert_eq!(world.peer_receives_end(streams[1]), PeerReceived::Reset);
+    world.kernel().peer_closes(streams[0]);
+    world.run_until_blocked();
+    world.stop();
 }

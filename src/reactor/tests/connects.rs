@@ -199,12 +199,12 @@ fn successful_connect_opens_its_protocol_and_notifies_its_originator() {
 #[test]
 fn bytes_sent_before_the_connect_completes_wait_and_are_sent_first() {
     let mut fixture = ConnectFixture::with_host(ACCEPTS, |_, id, cx| {
-        cx.send_to(id, b"first, ");
-        cx.send_to(id, b"second, ");
+        cx.connections().send_to(id, b"first, ");
+        cx.connections().send_to(id, b"second, ");
     });
     fixture.connect(b'x');
     let id = fixture.observed.borrow().last_id.unwrap();
-    assert_eq!(fixture.world.reactor().send_to(id, b"third, "), None);
+    assert_eq!(fixture.world.reactor().send_to(id, b"third, "), Ok(SendStatus::Accepted));
     fixture.world.run_for(20);
     let stream = fixture.outbound_stream();
     assert_eq!(fixture.world.peer_receives_all(stream), b"first, second, third, hello");
@@ -214,8 +214,8 @@ fn bytes_sent_before_the_connect_completes_wait_and_are_sent_first() {
 #[test]
 fn watermarks_apply_while_the_connect_is_in_progress() {
     let mut fixture = ConnectFixture::with_host(ACCEPTS, |_, id, cx| {
-        cx.send_to(id, &text_of(1, 0, crate::limits::HIGH_WATERMARK_BYTES + 1));
-        cx.send_to(id, &vec![0; crate::limits::OUTPUT_BYTES_MAX]);
+        cx.connections().send_to(id, &text_of(1, 0, crate::limits::HIGH_WATERMARK_BYTES + 1));
+        cx.connections().send_to(id, &vec![0; crate::limits::OUTPUT_BYTES_MAX]);
     });
     fixture.connect(b'x');
     assert_eq!(fixture.notifications(), [Notification::AboveHighWatermark, Notification::Rejected]);
@@ -231,13 +231,13 @@ fn watermarks_apply_while_the_connect_is_in_progress() {
 fn close_during_a_connect_delivers_what_was_sent_before() {
     for (how, reason) in [(b'c', Some(CloseReason::Finished)), (b'f', None)] {
         let mut fixture = ConnectFixture::with_host(ACCEPTS, |how, id, cx| {
-            cx.send_to(id, b"only this, and ");
+            cx.connections().send_to(id, b"only this, and ");
             if how == b'c' {
-                cx.close(id);
+                cx.connections().close(id);
             } else {
-                cx.shutdown_write(id);
+                cx.connections().shutdown_write(id);
             }
-            cx.send_to(id, b"not this");
+            cx.connections().send_to(id, b"not this");
         });
         fixture.connect(how);
         assert_eq!(fixture.notifications(), [Notification::Closed], "for what was sent too late");
@@ -296,7 +296,7 @@ fn send_between_the_connect_event_and_its_drive_only_buffers() {
     ] {
         let mut fixture = ConnectFixture::with_host(behaviour, |byte, id, cx| {
             if byte == b'x' {
-                cx.send_to(id, b"early");
+                cx.connections().send_to(id, b"early");
             }
         });
         fixture.connect(b'x');
@@ -307,7 +307,7 @@ fn send_between_the_connect_event_and_its_drive_only_buffers() {
         fixture.world.reactor().slots[token].ready.writable = true;
         assert_eq!(
             fixture.world.reactor().send_to(id, &text_of(1, 0, 100_000)),
-            Some(Notification::AboveHighWatermark)
+            Ok(SendStatus::AboveHighWatermark)
         );
         let sends = fixture.world.take_calls().into_iter().filter(|&call| call == "send").count();
         assert_eq!(sends, 0, "the result of the connect has not been read yet");
@@ -323,7 +323,12 @@ fn send_between_the_connect_event_and_its_drive_only_buffers() {
 fn stop_cancels_connects_without_output_and_waits_for_the_others() {
     for (behaviour, action, received, why) in [
         (Host::Silent, no_action as ConnectAction, None, CloseReason::Stopped),
-        (ACCEPTS, |_, id, cx| cx.send_to(id, b"bye, "), Some(b"bye, hello"), CloseReason::Finished),
+        (
+            ACCEPTS,
+            |_, id, cx| cx.connections().send_to(id, b"bye, "),
+            Some(b"bye, hello"),
+            CloseReason::Finished,
+        ),
     ] {
         let mut fixture = ConnectFixture::with_host(behaviour, action);
         fixture.connect(b'x');
@@ -365,7 +370,7 @@ fn reactor_connects_before_its_first_turn() {
         let ledger = world.ledger.clone();
         let protocol = Witnessed::new(Greeter { observed: observed.clone() }, host(), &ledger);
         let id = world.reactor().connect(host(), protocol);
-        let result = if kind.is_some() { Some(Notification::Closed) } else { None };
+        let result = if kind.is_some() { Err(SendError::Closed) } else { Ok(SendStatus::Accepted) };
         assert_eq!(world.reactor().send_to(id, b"early, "), result);
         world.run_for(21);
         assert_eq!(observed.borrow().opened, u64::from(kind.is_none()));

@@ -18,7 +18,7 @@ fn pipeline_with_many_effects_is_interrupted_and_goes_on() {
     let (mut world, streams, _) = group(
         2,
         |byte, members, cx| {
-            cx.send_to(members[0], byte);
+            cx.connections().send_to(members[0], byte);
             Next::Continue
         },
         unchanged,
@@ -54,7 +54,7 @@ fn pipeline_with_large_sends_is_interrupted_and_loses_none() {
         72,
         |byte, members, cx| {
             let bytes = vec![byte[0]; EFFECTS_HIGH_WATERMARK_BYTES];
-            cx.send_to(members[usize::from(byte[0])], &bytes);
+            cx.connections().send_to(members[usize::from(byte[0])], &bytes);
             Next::Continue
         },
         unchanged,
@@ -79,8 +79,8 @@ fn send_to_no_recipients_holds_no_bytes() {
         2,
         |byte, members, cx| {
             match byte {
-                b"-" => cx.send_to_all([], &vec![0; EFFECTS_HIGH_WATERMARK_BYTES]),
-                _ => cx.send_to(members[0], byte),
+                b"-" => cx.connections().send_to_all([], &vec![0; EFFECTS_HIGH_WATERMARK_BYTES]),
+                _ => cx.connections().send_to(members[0], byte),
             }
             Next::Continue
         },
@@ -107,7 +107,7 @@ fn effects_of_all_connections_in_one_turn_are_bounded() {
     let (mut world, streams, _) = group(
         100,
         |_, members, cx| {
-            cx.send_to(members[0], b"");
+            cx.connections().send_to(members[0], b"");
             cx.send(b"!");
             Next::Continue
         },
@@ -144,7 +144,7 @@ fn effects_of_timers_and_notifications_have_a_bound_of_their_own() {
     impl Burst {
         fn send_burst(to: ConnectionId, cx: &mut Context<'_>) {
             let count = EFFECTS_PER_TURN;
-            cx.send_to_all(std::iter::repeat_n(to, count), b"");
+            cx.connections().send_to_all(std::iter::repeat_n(to, count), b"");
         }
     }
     impl Protocol for Burst {
@@ -204,7 +204,7 @@ fn accepts_with_many_effects_are_spread_over_turns() {
         fn opened(&mut self, cx: &mut Context<'_>) -> Next {
             self.0.borrow_mut().push(cx.id());
             let count = EFFECTS_PER_TURN;
-            cx.send_to_all(std::iter::repeat_n(self.0.borrow()[0], count), b"");
+            cx.connections().send_to_all(std::iter::repeat_n(self.0.borrow()[0], count), b"");
             Next::Continue
         }
         fn advance<'i>(&mut self, input: &'i [u8], _: &mut Context<'i>) -> Advance {
@@ -232,13 +232,13 @@ fn notifications_answered_with_effects_delay_no_other_connection() {
         3,
         |byte, members, cx| {
             match byte {
-                b"g" => cx.send_to(members[0], byte),
+                b"g" => cx.connections().send_to(members[0], byte),
                 _ => cx.send(byte),
             }
             Next::Continue
         },
         |about, _, cx| {
-            cx.send_to(about, b"again");
+            cx.connections().send_to(about, b"again");
             Next::Unchanged
         },
     );
@@ -263,7 +263,7 @@ fn notifications_produced_faster_than_delivered_are_bounded() {
     let (mut world, streams, _) = group(
         2,
         |_, members, cx| {
-            cx.send_to_all(std::iter::repeat_n(members[0], PER_TURN), b"");
+            cx.connections().send_to_all(std::iter::repeat_n(members[0], PER_TURN), b"");
             Next::Continue
         },
         unchanged,
@@ -292,7 +292,8 @@ fn many_notifications_are_delivered_over_several_turns() {
         |byte, members, cx| {
             match byte {
                 b"!" => {
-                    cx.send_to_all(std::iter::repeat_n(members[0], 2 * EFFECTS_PER_TURN), b"");
+                    cx.connections()
+                        .send_to_all(std::iter::repeat_n(members[0], 2 * EFFECTS_PER_TURN), b"");
                 }
                 _ => cx.send(byte),
             }
@@ -324,7 +325,7 @@ fn memory_of_many_notifications_is_given_back() {
     let (mut world, streams, _) = group(
         2,
         |_, members, cx| {
-            cx.send_to_all(std::iter::repeat_n(members[0], 100_000), b"x");
+            cx.connections().send_to_all(std::iter::repeat_n(members[0], 100_000), b"x");
             Next::Continue
         },
         unchanged,

@@ -143,11 +143,11 @@ impl RandomMember {
         let other = self.rng.usize(..log.members.len());
         let id = log.members[other];
         match self.rng.u8(..100) {
-            0..5 => cx.pause(id),
-            5..10 => cx.resume(id),
+            0..5 => cx.connections().pause(id),
+            5..10 => cx.connections().resume(id),
             10..14 => cx.monitor(id),
-            14..15 => cx.shutdown_write(id),
-            15..16 => cx.close(id),
+            14..15 => cx.connections().shutdown_write(id),
+            15..16 => cx.connections().close(id),
             16..20 if log.members.len() < 15 => {
                 let number = log.members.len();
                 let host = self.hosts[self.rng.usize(..self.hosts.len())];
@@ -159,12 +159,12 @@ impl RandomMember {
                 log.members.push(id);
                 log.connects.insert(number, false);
             }
-            20..25 => cx.send_to_all(log.members.clone(), b""),
+            20..25 => cx.connections().send_to_all(log.members.clone(), b""),
             _ => {
                 let number = log.sent.entry((own, other)).or_default();
                 *number += 1;
                 let length = self.rng.u16(..=self.length_max);
-                cx.send_to(id, &encode_message((own, other), *number, length));
+                cx.connections().send_to(id, &encode_message((own, other), *number, length));
             }
         }
         if self.rng.u8(..4) == 0 {

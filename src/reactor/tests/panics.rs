@@ -11,7 +11,7 @@ fn effects_requested_before_a_panic_are_applied() {
     let (mut world, streams, _) = group(
         3,
         |byte, members, cx| {
-            cx.send_to_all(members[..2].iter().copied(), b"sent before");
+            cx.connections().send_to_all(members[..2].iter().copied(), b"sent before");
             assert_ne!(byte, b"!", "panics on purpose");
             Next::Continue
         },
@@ -65,7 +65,7 @@ fn call_with_too_many_effects_costs_only_its_own_connection() {
         2,
         |byte, members, cx| {
             if byte == b"!" {
-                cx.send_to_all(std::iter::repeat_n(members[0], EFFECTS_MAX + 1), b"");
+                cx.connections().send_to_all(std::iter::repeat_n(members[0], EFFECTS_MAX + 1), b"");
             }
             Next::Continue
         },
@@ -87,7 +87,7 @@ fn connect_beyond_the_effect_limit_leaves_no_id_behind() {
     let (mut world, streams, _) = group(
         1,
         |_, members, cx| {
-            cx.send_to_all(std::iter::repeat_n(members[0], EFFECTS_MAX), b"");
+            cx.connections().send_to_all(std::iter::repeat_n(members[0], EFFECTS_MAX), b"");
             cx.connect(peer(9), crate::echo::Echo::new());
             Next::Continue
         },

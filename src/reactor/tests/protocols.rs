@@ -234,12 +234,12 @@ impl Protocol for ProxySide {
     }
 
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
-        cx.send_to(self.other(), input);
+        cx.connections().send_to(self.other(), input);
         Advance::consumed(input.len())
     }
 
     fn eof(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
-        cx.shutdown_write(self.other());
+        cx.connections().shutdown_write(self.other());
         Next::Pause
     }
 

@@ -15,10 +15,9 @@ fn broadcast_reaches_each_in_order_with_one_send_per_turn() {
     let (mut world, streams, log) = group(
         5,
         |byte, members, cx| {
-            cx.send_to_all(
-                members.iter().copied().filter(|&member| member != cx.id()).collect::<Vec<_>>(),
-                byte,
-            );
+            let own = cx.id();
+            let others = members.iter().copied().filter(|&member| member != own);
+            cx.connections().send_to_all(others, byte);
             cx.send(b"!");
             Next::Continue
         },
@@ -47,7 +46,7 @@ fn two_senders_to_one_connection_neither_lose_nor_mix_bytes() {
     let (mut world, streams, _) = group(
         3,
         |byte, members, cx| {
-            cx.send_to(members[0], &[byte, byte].concat());
+            cx.connections().send_to(members[0], &[byte, byte].concat());
             Next::Continue
         },
         unchanged,
@@ -64,7 +63,7 @@ fn stale_id_does_not_reach_the_connection_in_the_reused_slot() {
     let (mut world, streams, log) = group(
         2,
         |byte, members, cx| {
-            cx.send_to(members[0], byte);
+            cx.connections().send_to(members[0], byte);
             Next::Continue
         },
         unchanged,
@@ -79,8 +78,8 @@ fn stale_id_does_not_reach_the_connection_in_the_reused_slot() {
     world.run_until_blocked();
     assert_eq!(world.peer_receives_all(successor), b"", "sent to the id of its predecessor");
     assert_eq!(log.borrow().notifications, [(1, 0, Notification::Closed)]);
-    assert_eq!(world.reactor().send_to(old, b"x"), Some(Notification::Closed));
-    assert_eq!(world.reactor().send_to(new, b"y"), None);
+    assert_eq!(world.reactor().send_to(old, b"x"), Err(SendError::Closed));
+    assert_eq!(world.reactor().send_to(new, b"y"), Ok(SendStatus::Accepted));
     world.run_until_blocked();
     assert_eq!(world.peer_receives_all(successor), b"y");
     reset_and_stop(world, &[streams[1], successor]);
@@ -91,9 +90,9 @@ fn closing_connection_sends_its_output_and_takes_no_more() {
     let (mut world, streams, log) = group(
         2,
         |_, members, cx| {
-            cx.send_to(members[0], &text_of(1, 0, 30_000));
-            cx.close(members[0]);
-            cx.send_to(members[0], b"too late");
+            cx.connections().send_to(members[0], &text_of(1, 0, 30_000));
+            cx.connections().close(members[0]);
+            cx.connections().send_to(members[0], b"too late");
             Next::Continue
         },
         unchanged,
@@ -122,7 +121,7 @@ fn closing_connection_sends_its_output_and_takes_no_more() {
 
 /// For each byte of input, sends 20,000 bytes to the first member.
 fn send_large(_: &[u8], members: &[ConnectionId], cx: &mut Context<'_>) -> Next {
-    cx.send_to(members[0], &text_of(1, 0, 20_000));
+    cx.connections().send_to(members[0], &text_of(1, 0, 20_000));
     Next::Continue
 }
 
@@ -170,10 +169,11 @@ fn send_beyond_the_output_limit_is_rejected_whole() {
         2,
         |byte, members, cx| {
             match byte {
-                b"0" => cx.send_to(members[0], &[6; 10_000]), // as much as the kernel takes
-                b"a" => cx.send_to(members[0], &vec![7; OUTPUT_BYTES_MAX - 1]),
-                b"b" => cx.send_to(members[0], &[8; 2]),
-                _ => cx.send_to(members[0], &[9; 1]),
+                // As much as the kernel takes.
+                b"0" => cx.connections().send_to(members[0], &[6; 10_000]),
+                b"a" => cx.connections().send_to(members[0], &vec![7; OUTPUT_BYTES_MAX - 1]),
+                b"b" => cx.connections().send_to(members[0], &[8; 2]),
+                _ => cx.connections().send_to(members[0], &[9; 1]),
             }
             Next::Continue
         },
@@ -204,7 +204,7 @@ fn output_of_exactly_the_high_watermark_is_not_above_it() {
         2,
         |byte, members, cx| {
             let count = if byte == b"a" { HIGH_WATERMARK_BYTES } else { 1 };
-            cx.send_to(members[0], &vec![0; count]);
+            cx.connections().send_to(members[0], &vec![0; count]);
             Next::Continue
         },
         unchanged,
@@ -261,10 +261,12 @@ fn relayed_output_above_the_watermark_does_not_stop_reading() {
         2,
         |byte, members, cx| {
             match byte {
-                b"m" => cx.send_to(members[0], &text_of(1, 0, 3 * HIGH_WATERMARK_BYTES)),
+                b"m" => {
+                    cx.connections().send_to(members[0], &text_of(1, 0, 3 * HIGH_WATERMARK_BYTES));
+                }
                 b"e" => cx.send(&text_of(2, 0, HIGH_WATERMARK_BYTES)),
                 b"" => return Next::Pause,
-                _ => cx.send_to(members[1], byte),
+                _ => cx.connections().send_to(members[1], byte),
             }
             Next::Continue
         },
@@ -303,7 +305,7 @@ fn empty_send_does_not_postpone_the_idle_timeout() {
     let (mut world, streams, _) = group(
         2,
         |byte, members, cx| {
-            cx.send_to(members[0], b"");
+            cx.connections().send_to(members[0], b"");
             cx.send(byte);
             Next::Continue
         },
@@ -330,7 +332,7 @@ fn connection_paused_for_a_slow_reader_is_not_idle() {
     let (mut world, streams, log) = group(
         2,
         |_, members, cx| {
-            cx.send_to(members[0], &text_of(1, 0, 1_000_000));
+            cx.connections().send_to(members[0], &text_of(1, 0, 1_000_000));
             Next::Pause
         },
         |_, notification, _| {

@@ -37,3 +37,16 @@ fn request_deferred_in_the_first_turn_of_a_stop_is_answered() {
     world.run_for(3_000);
     world.stop();
 }
+
+#[test]
+fn reactor_without_sockets_stops_at_once() {
+    for has_run_a_turn in [false, true] {
+        let _installed = Installed::new(Kernel::new(1));
+        let mut reactor = Reactor::new(Limits::default()).unwrap();
+        reactor.stop();
+        if has_run_a_turn {
+            reactor.turn(None).unwrap();
+        }
+        assert_eq!(reactor.run().unwrap(), Stopped::Graceful);
+    }
+}

@@ -8,12 +8,13 @@
 
 use log::trace;
 
-use super::{AfterConnect, CloseMode, Connection, Phase, WriteSide};
+use super::{CloseMode, Connection, Phase, ReadSide, WriteSide};
 use crate::limits::{HIGH_WATERMARK_BYTES, OUTPUT_BYTES_MAX};
 use crate::loop_state::LoopState;
+use crate::protocol::connections::{SendError, SendStatus};
 use crate::protocol::effects::{Command, Effects};
 use crate::protocol::ident::CloseReason;
-use crate::protocol::notification::{Notification, PendingNotification};
+use crate::protocol::notification::PendingNotification;
 use crate::protocol::protocol::Next;
 use crate::stream::buffer::Buffer;
 use crate::stream::readiness::{Readiness, Transport};
@@ -42,8 +43,7 @@ impl Connection {
         self.phase = Phase::Flushing { last: CloseMode::IfNothingUnread };
     }
 
-    /// Appends `bytes` that another connection sends to the peer. Returns what the sender is to be
-    /// notified of, if anything.
+    /// Appends `bytes` that another connection sends to the peer.
     ///
     /// The bytes leave in the next drive. If they would raise the output above the high watermark,
     /// the kernel is first offered what waits. So `AboveHighWatermark` means that the peer does not
@@ -55,7 +55,7 @@ impl Connection {
         ready: &mut Readiness,
         state: &mut LoopState,
         effects: &mut Effects,
-    ) -> Option<Notification> {
+    ) -> Result<SendStatus, SendError> {
         let is_connected = !matches!(self.phase, Phase::Connecting { .. });
         if is_connected
             && self.wants_write()
@@ -65,73 +65,72 @@ impl Connection {
             self.flush(transport, ready, state, effects);
         }
         let is_open = match self.phase {
-            Phase::AwaitingFirstByte
-            | Phase::Open
-            | Phase::Backpressured
-            | Phase::Paused { .. } => self.write_side == WriteSide::Open,
-            Phase::Connecting { then } => then == AfterConnect::StayOpen,
+            Phase::Established(_) => self.write_side == WriteSide::Open,
+            Phase::Connecting { then } => then.is_none(),
             Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => false,
         };
         if !is_open {
-            return Some(Notification::Closed);
+            return Err(SendError::Closed);
         }
         if self.output.len() + bytes.len() > OUTPUT_BYTES_MAX {
-            return Some(Notification::Rejected);
+            return Err(SendError::Rejected);
         }
         if self.output.is_empty() && !bytes.is_empty() && is_connected {
             self.last_activity = state.clock.now; // the write timeout begins
         }
         self.output.append(bytes);
         self.relayed_output += u32::try_from(bytes.len()).expect("OUTPUT_BYTES_MAX fits");
-        (self.output.len() > HIGH_WATERMARK_BYTES).then_some(Notification::AboveHighWatermark)
+        if self.output.len() > HIGH_WATERMARK_BYTES {
+            Ok(SendStatus::AboveHighWatermark)
+        } else {
+            Ok(SendStatus::Accepted)
+        }
     }
 
-    /// Ends the connection at once, in every phase. The output is dropped.
-    pub(crate) fn abort(&mut self) {
-        (self.output, self.relayed_output) = (Buffer::default(), 0);
-        self.phase = Phase::Ended(CloseReason::Aborted);
-    }
-
-    /// Applies a command. A connection that is closing ignores it.
+    /// Applies a command. A connection that is closing ignores all but an abort, and one whose
+    /// connect is in progress keeps a close or a shutdown for later.
     pub(crate) fn apply<T: Transport>(
         &mut self,
         command: Command,
         transport: &mut T,
         state: &LoopState,
     ) {
-        match self.phase {
-            Phase::AwaitingFirstByte
-            | Phase::Open
-            | Phase::Backpressured
-            | Phase::Paused { .. } => {}
-            Phase::Connecting { then } => {
-                let then = match command {
-                    Command::Close => AfterConnect::Close,
-                    Command::ShutdownWrite if then == AfterConnect::StayOpen => {
-                        AfterConnect::ShutdownWrite
-                    }
-                    Command::ShutdownWrite | Command::Pause | Command::Resume => then,
-                };
-                self.phase = Phase::Connecting { then };
-                return;
+        match (self.phase, command) {
+            (_, Command::Abort) => {
+                (self.output, self.relayed_output) = (Buffer::default(), 0);
+                self.phase = Phase::Ended(CloseReason::Aborted);
             }
-            Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => return,
-        }
-        match command {
-            Command::Close => self.apply_next(Next::Close, false, !self.input.is_empty()),
-            // After the peer's FIN there is no input to resume, and `Next::Continue` would close.
-            Command::Resume if matches!(self.phase, Phase::Paused { at_eof: true, .. }) => {}
-            Command::Resume => self.apply_next(Next::Continue, false, !self.input.is_empty()),
-            // The protocol has not paused itself, so its `output_low` is not called.
-            Command::Pause if !matches!(self.phase, Phase::Paused { .. }) => {
-                self.phase = Phase::Paused { awaits_output_low: false, at_eof: false };
+            (Phase::Connecting { .. }, Command::Close)
+            | (Phase::Connecting { then: None }, Command::ShutdownWrite) => {
+                self.phase = Phase::Connecting { then: Some(command) };
             }
-            Command::Pause => {}
-            Command::ShutdownWrite if self.write_side != WriteSide::Open => {}
-            Command::ShutdownWrite if self.wants_write() => {
-                self.write_side = WriteSide::ShutdownPending;
+            (
+                Phase::Connecting { .. }
+                | Phase::Flushing { .. }
+                | Phase::Lingering { .. }
+                | Phase::Ended(_),
+                _,
+            ) => {}
+            (Phase::Established(_), Command::Close) => {
+                self.apply_next(Next::Close, false, !self.input.is_empty());
             }
-            Command::ShutdownWrite => self.shutdown_write(transport, state),
+            (Phase::Established(_), Command::ShutdownWrite) => match self.write_side {
+                WriteSide::Open if self.wants_write() => {
+                    self.write_side = WriteSide::ShutdownPending;
+                }
+                WriteSide::Open => self.shutdown_write(transport, state),
+                WriteSide::ShutdownPending | WriteSide::Shut => {}
+            },
+            // After the FIN there is no input to pause, and `Next::Continue` would close.
+            (Phase::Established(ReadSide::Eof { .. }), Command::Pause | Command::Resume) => {}
+            // It may await `output_low`, and goes on to.
+            (Phase::Established(ReadSide::Paused { .. }), Command::Pause) => {}
+            (Phase::Established(_), Command::Pause) => {
+                self.phase = Phase::Established(ReadSide::Paused { awaits_output_low: false });
+            }
+            (Phase::Established(_), Command::Resume) => {
+                self.apply_next(Next::Continue, false, !self.input.is_empty());
+            }
         }
     }
 
@@ -145,31 +144,19 @@ impl Connection {
         state: &mut LoopState,
         effects: &mut Effects,
     ) {
-        match self.phase {
-            Phase::AwaitingFirstByte
-            | Phase::Open
-            | Phase::Backpressured
-            | Phase::Paused { .. } => {
-                let at_eof = matches!(self.phase, Phase::Paused { at_eof: true, .. });
-                if pending.ends_wait
-                    && matches!(self.phase, Phase::Paused { .. })
-                    && !self.wants_write()
-                {
-                    // It has waited for the other connection. Its own idle timeout begins now.
-                    self.last_activity = state.clock.now;
-                }
-                self.call_protocol(transport, ready, state, effects, |protocol, _, cx| {
-                    let next = protocol.notified(pending.about, pending.notification, cx);
-                    // After the FIN, `Next::Continue` would close. As an answer to a notification
-                    // it means no more than that the protocol has nothing to change.
-                    if at_eof && next == Next::Continue { Next::Unchanged } else { next }
-                });
-            }
-            Phase::Connecting { .. }
-            | Phase::Flushing { .. }
-            | Phase::Lingering { .. }
-            | Phase::Ended(_) => {}
+        let Phase::Established(read_side) = self.phase else { return };
+        let is_paused = matches!(read_side, ReadSide::Paused { .. } | ReadSide::Eof { .. });
+        if pending.ends_wait && is_paused && !self.wants_write() {
+            // It has waited for the other connection. Its own idle timeout begins now.
+            self.last_activity = state.clock.now;
         }
+        let is_eof = matches!(read_side, ReadSide::Eof { .. });
+        self.call_protocol(transport, ready, state, effects, |protocol, _, cx| {
+            let next = protocol.notified(pending.about, pending.notification, cx);
+            // After the FIN, `Next::Continue` would close. As an answer to a notification it means
+            // no more than that the protocol has nothing to change.
+            if is_eof && next == Next::Continue { Next::Unchanged } else { next }
+        });
     }
 
     /// Calls the protocol's `closed`: once, and last.
@@ -181,7 +168,7 @@ impl Connection {
     #[cold]
     pub(super) fn finish_connect<T: Transport>(
         &mut self,
-        then: AfterConnect,
+        then: Option<Command>,
         transport: &mut T,
         ready: &mut Readiness,
         state: &mut LoopState,
@@ -202,13 +189,11 @@ impl Connection {
         }
         state.stats.connected += 1;
         effects.on_connected(self.meta.id);
-        self.phase = Phase::Open;
+        self.phase = Phase::Established(ReadSide::Open);
         self.last_activity = state.clock.now;
         self.call_protocol(transport, ready, state, effects, |protocol, _, cx| protocol.opened(cx));
-        match then {
-            AfterConnect::StayOpen => {}
-            AfterConnect::ShutdownWrite => self.apply(Command::ShutdownWrite, transport, state),
-            AfterConnect::Close => self.apply(Command::Close, transport, state),
+        if let Some(command) = then {
+            self.apply(command, transport, state);
         }
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! The other callbacks take the same way through `call_protocol`, without input.
 
-use super::{CloseMode, Connection, Phase, WriteSide};
+use super::{CloseMode, Connection, Phase, ReadSide, WriteSide};
 use crate::clock::Time;
 use crate::limits::{HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, LOW_WATERMARK_BYTES, OUTPUT_BYTES_MAX};
 use crate::loop_state::LoopState;
@@ -36,7 +36,7 @@ impl Connection {
         state: &mut LoopState,
         effects: &mut Effects,
     ) {
-        self.phase = Phase::Open;
+        self.phase = Phase::Established(ReadSide::Open);
         let mut input = std::mem::take(&mut self.input);
         let consumed = self.feed(input.as_slice(), transport, ready, state, effects);
         input.consume(consumed);
@@ -86,7 +86,7 @@ impl Connection {
         match steps.last.next {
             Next::Continue | Next::Unchanged if rest == 0 => {}
             Next::Continue | Next::Unchanged if steps.last.consumed > 0 => {
-                self.phase = Phase::Backpressured;
+                self.phase = Phase::Established(ReadSide::Backpressured);
             }
             Next::Continue | Next::Unchanged if rest >= INPUT_BYTES_MAX => {
                 self.phase = Phase::Ended(CloseReason::InputTooLong);
@@ -97,10 +97,7 @@ impl Connection {
             }
         }
         match self.phase {
-            Phase::AwaitingFirstByte
-            | Phase::Open
-            | Phase::Backpressured
-            | Phase::Paused { .. } => steps.consumed,
+            Phase::Established(_) => steps.consumed,
             Phase::Flushing { .. }
             | Phase::Lingering { .. }
             | Phase::Connecting { .. }
@@ -130,39 +127,43 @@ impl Connection {
     /// Applies the decision of the protocol. `has_output`: it sent something in the same call.
     /// `has_more`: there is input that it has not consumed.
     pub(super) fn apply_next(&mut self, next: Next, has_output: bool, has_more: bool) {
-        let at_eof = matches!(self.phase, Phase::Paused { at_eof: true, .. });
+        let Phase::Established(read_side) = self.phase else {
+            unreachable!("only the protocol of an established connection is called")
+        };
+        let is_eof = matches!(read_side, ReadSide::Eof { .. });
+        let is_paused = matches!(read_side, ReadSide::Paused { .. });
         self.phase = match next {
-            Next::Continue | Next::Close | Next::CloseWithoutLinger if at_eof => {
+            Next::Abort => Phase::Ended(CloseReason::Aborted),
+            // Both directions are closed: nothing can be unread.
+            Next::Continue | Next::Close | Next::CloseWithoutLinger if is_eof => {
                 Phase::Flushing { last: CloseMode::Immediate }
             }
-            // Both directions are closed.
-            Next::Pause | Next::Unchanged if at_eof && self.write_side == WriteSide::Shut => {
+            Next::Pause | Next::Unchanged if is_eof && self.write_side == WriteSide::Shut => {
                 Phase::Flushing { last: CloseMode::Immediate }
             }
-            Next::Continue if self.phase == Phase::AwaitingFirstByte => Phase::AwaitingFirstByte,
-            Next::Continue if self.input.is_empty() => Phase::Open,
-            Next::Continue => Phase::Backpressured,
-            Next::Unchanged if !matches!(self.phase, Phase::Paused { .. }) => self.phase,
-            Next::Pause | Next::Unchanged => {
-                Phase::Paused { awaits_output_low: has_output || self.owes_output_low(), at_eof }
+            Next::Pause | Next::Unchanged if is_eof => {
+                let awaits_output_low = has_output || read_side.wants_output_low();
+                Phase::Established(ReadSide::Eof { awaits_output_low })
             }
             Next::CloseWithoutLinger if !has_more => {
                 Phase::Flushing { last: CloseMode::IfNothingUnread }
             }
             Next::Close | Next::CloseWithoutLinger => Phase::Flushing { last: CloseMode::Linger },
-            Next::Abort => Phase::Ended(CloseReason::Aborted),
+            Next::Continue if read_side == ReadSide::AwaitingFirstByte => self.phase,
+            Next::Continue if self.input.is_empty() => Phase::Established(ReadSide::Open),
+            Next::Continue => Phase::Established(ReadSide::Backpressured),
+            Next::Unchanged if !is_paused => self.phase,
+            // A protocol that was paused already keeps the call of `output_low` that it awaits, if
+            // any. One that pauses now is called if older output above the low watermark waits.
+            Next::Pause | Next::Unchanged => {
+                let owes_output_low = match is_paused {
+                    true => read_side.wants_output_low(),
+                    false => self.own_output() > LOW_WATERMARK_BYTES,
+                };
+                let awaits_output_low = has_output || owes_output_low;
+                Phase::Established(ReadSide::Paused { awaits_output_low })
+            }
         };
-    }
-
-    /// For a pause without new output: returns whether `output_low` is to be called. A protocol
-    /// that was paused already keeps the call that it awaits, if any. One that pauses now is called
-    /// if older output above the low watermark waits.
-    fn owes_output_low(&self) -> bool {
-        if let Phase::Paused { awaits_output_low, .. } = self.phase {
-            awaits_output_low
-        } else {
-            self.own_output() > LOW_WATERMARK_BYTES
-        }
     }
 }
 

@@ -1,10 +1,30 @@
-//! The phases of a connection, and what holds in each.
+//! The phases of a connection, and the two halves of an established one.
 
+use crate::protocol::effects::Command;
 use crate::protocol::ident::CloseReason;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Accepted, and the peer has not sent a byte yet. Otherwise as `Open`.
+    /// An outbound connection: the connect began at `last_activity` and is in progress. What other
+    /// connections send is kept in `output`. `then` is what they have asked for meanwhile, and is
+    /// done once it has succeeded: a close or a shutdown of the write side.
+    Connecting { then: Option<Command> },
+    /// The protocol is called, and both halves work on their own.
+    Established(ReadSide),
+    /// Closing. The rest of the output is sent, and then the connection closes in the way of
+    /// `last`.
+    Flushing { last: CloseMode },
+    /// All output and our FIN are sent, the FIN at `last_activity`. Input is read and discarded
+    /// until the peer's FIN, for a bounded time and for no more than `bytes_left` bytes.
+    Lingering { bytes_left: u32 },
+    /// Over, for this reason.
+    Ended(CloseReason),
+}
+
+/// The peer's half of an established connection: what becomes of its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadSide {
+    /// The peer has not sent a byte yet. Otherwise as `Open`.
     AwaitingFirstByte,
     /// Reading. The protocol has been offered all input that was read.
     Open,
@@ -13,32 +33,43 @@ pub(super) enum Phase {
     Backpressured,
     /// The protocol takes no input until it returns `Next::Continue` from `output_low`,
     /// `timer_expired` or `notified`, or until another connection resumes it.
-    Paused {
-        /// Call `output_low` once the output has fallen to the low watermark: the protocol sent
-        /// something when it paused, or older output waited then.
-        awaits_output_low: bool,
-        /// The peer's FIN has been read, so only output is still to come.
-        at_eof: bool,
-    },
-    /// Closing. The rest of the output is sent, and then the connection closes in the way of
-    /// `last`.
-    Flushing { last: CloseMode },
-    /// All output and our FIN are sent, the FIN at `last_activity`. Input is read and discarded
-    /// until the peer's FIN, for a bounded time and for no more than `bytes_left` bytes.
-    Lingering { bytes_left: u32 },
-    /// An outbound connection: the connect began at `last_activity` and is in progress. What other
-    /// connections send is kept in `output`.
-    Connecting { then: AfterConnect },
-    /// Over, for this reason.
-    Ended(CloseReason),
+    Paused { awaits_output_low: bool },
+    /// The peer's FIN has been read, so only output is still to come.
+    ///
+    /// Here and in `Paused`, `awaits_output_low` says that `output_low` is called once the output
+    /// has fallen to the low watermark: the protocol sent something when it paused, or older output
+    /// waited then.
+    Eof { awaits_output_low: bool },
 }
 
-/// What other connections have asked for before the connect succeeded. It is done when it has.
+impl ReadSide {
+    /// Returns whether `output_low` is still to be called.
+    pub(super) fn wants_output_low(self) -> bool {
+        matches!(
+            self,
+            ReadSide::Paused { awaits_output_low: true }
+                | ReadSide::Eof { awaits_output_low: true }
+        )
+    }
+
+    /// The same, with no call of `output_low` to come.
+    pub(super) fn without_wait(self) -> ReadSide {
+        match self {
+            ReadSide::Paused { .. } => ReadSide::Paused { awaits_output_low: false },
+            ReadSide::Eof { .. } => ReadSide::Eof { awaits_output_low: false },
+            ReadSide::AwaitingFirstByte | ReadSide::Open | ReadSide::Backpressured => self,
+        }
+    }
+}
+
+/// Our half of the stream: whether the protocol and other connections may still send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AfterConnect {
-    StayOpen,
-    ShutdownWrite,
-    Close,
+pub(super) enum WriteSide {
+    Open,
+    /// Our FIN follows the output that waits. Nothing more is accepted from other connections.
+    ShutdownPending,
+    /// Our FIN is sent.
+    Shut,
 }
 
 /// How a connection closes once its output is sent. Closing a socket with unread input sends a
@@ -53,14 +84,4 @@ pub(super) enum CloseMode {
     IfNothingUnread,
     /// Send our FIN, then read and discard what the peer still sends, for a bounded time.
     Linger,
-}
-
-/// Our direction of the stream while the peer's is still open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WriteSide {
-    Open,
-    /// Our FIN follows the output that waits. Nothing more is accepted from other connections.
-    ShutdownPending,
-    /// Our FIN is sent.
-    Shut,
 }

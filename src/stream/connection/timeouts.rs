@@ -3,8 +3,8 @@
 //! ```text
 //!     phase                                timeout                  ends as
 //!     output waits (up to Flushing)        write_timeout_ms         WriteTimeout
-//!     else, AwaitingFirstByte              first_byte_timeout_ms    FirstByteTimeout
-//!     else, Open, Backpressured, Paused    idle_timeout_ms          IdleTimeout
+//!     else, Established, no first byte     first_byte_timeout_ms    FirstByteTimeout
+//!     else, Established                    idle_timeout_ms          IdleTimeout
 //!     Lingering                            linger_timeout_ms        Finished
 //!     Connecting                           connect_timeout_ms       ConnectFailed(TimedOut)
 //! ```
@@ -18,7 +18,7 @@
 
 use std::io::ErrorKind;
 
-use super::{Connection, Phase};
+use super::{Connection, Phase, ReadSide};
 use crate::clock::Time;
 use crate::limits::{DRAIN_QUIET_MS, Limits, TIMER_LATE_MS};
 use crate::loop_state::LoopState;
@@ -42,23 +42,17 @@ impl Connection {
             return Outcome::Blocked; // filed too early: bytes have moved since
         }
         match self.phase {
-            Phase::AwaitingFirstByte
-            | Phase::Open
-            | Phase::Backpressured
-            | Phase::Paused { .. }
-                if self.meta.timer <= state.clock.now =>
-            {
+            Phase::Established(_) if self.meta.timer <= state.clock.now => {
                 // The loop is late, or this slot was deferred with an event: bytes may have arrived
                 // before the timer expired. Drive first.
                 if self.meta.timer.plus_ms(TIMER_LATE_MS) <= state.clock.now || ready.readable {
                     let outcome = self.probe(transport, ready, scratch, state, effects);
                     let still_waits = match self.phase {
-                        Phase::AwaitingFirstByte
-                        | Phase::Open
-                        | Phase::Backpressured
-                        | Phase::Paused { .. } => self.meta.timer <= state.clock.now,
-                        Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => false,
-                        Phase::Connecting { .. } => false,
+                        Phase::Established(_) => self.meta.timer <= state.clock.now,
+                        Phase::Connecting { .. }
+                        | Phase::Flushing { .. }
+                        | Phase::Lingering { .. }
+                        | Phase::Ended(_) => false,
                     };
                     if !still_waits {
                         return outcome; // the protocol has reset its timer, or has closed
@@ -70,17 +64,15 @@ impl Connection {
                 });
                 self.run_until_blocked(transport, ready, scratch, state, effects)
             }
-            Phase::AwaitingFirstByte
-            | Phase::Open
-            | Phase::Backpressured
-            | Phase::Paused { .. }
-            | Phase::Flushing { .. } => {
+            Phase::Established(_) | Phase::Flushing { .. } => {
                 // A connection that is paused until another's output has fallen moves no bytes by
                 // design, so the idle timeout must not fire. The deadlines of the other connection
                 // bound the wait.
-                if matches!(self.phase, Phase::Paused { .. })
-                    && !self.wants_write()
-                    && effects.waits_for_low_watermark(self.meta.id)
+                let is_paused = matches!(
+                    self.phase,
+                    Phase::Established(ReadSide::Paused { .. } | ReadSide::Eof { .. })
+                );
+                if is_paused && !self.wants_write() && effects.waits_for_low_watermark(self.meta.id)
                 {
                     self.last_activity = state.clock.now;
                     return Outcome::Blocked;
@@ -114,10 +106,7 @@ impl Connection {
     #[inline]
     pub(crate) fn deadline(&self, limits: &Limits) -> Time {
         match self.phase {
-            Phase::AwaitingFirstByte
-            | Phase::Open
-            | Phase::Backpressured
-            | Phase::Paused { .. } => {
+            Phase::Established(_) => {
                 self.last_activity.plus_ms(self.timeout_rule(limits).0).min(self.meta.timer)
             }
             Phase::Flushing { .. } => self.last_activity.plus_ms(limits.write_timeout_ms),
@@ -132,7 +121,7 @@ impl Connection {
     fn timeout_rule(&self, limits: &Limits) -> (u64, CloseReason) {
         match () {
             () if self.wants_write() => (limits.write_timeout_ms, CloseReason::WriteTimeout),
-            () if self.phase == Phase::AwaitingFirstByte
+            () if self.phase == Phase::Established(ReadSide::AwaitingFirstByte)
                 && limits.first_byte_timeout_ms < limits.idle_timeout_ms =>
             {
                 (limits.first_byte_timeout_ms, CloseReason::FirstByteTimeout)
@@ -164,10 +153,7 @@ impl Connection {
         match self.phase {
             // The peer has not been sent anything yet, so nothing is lost.
             Phase::Connecting { .. } => self.output.is_empty().then_some(self.last_activity),
-            Phase::AwaitingFirstByte
-            | Phase::Open
-            | Phase::Backpressured
-            | Phase::Paused { .. } => self.idle_since(),
+            Phase::Established(_) => self.idle_since(),
             Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => None,
         }
         .map(|since| since.plus_ms(DRAIN_QUIET_MS))

@@ -61,7 +61,7 @@ impl TcpClients {
             let mut connection = connection.borrow_mut();
             connection.owed = window;
             connection.send_owed(&mut self.load.borrow_mut(), 0, |message| {
-                reactor.send_to(*id, message); // a lost connection is counted in `closed`
+                let _ = reactor.send_to(*id, message); // a lost connection is counted in `closed`
             });
         }
     }
@@ -83,7 +83,7 @@ impl TcpClients {
             self.due += 1;
             connection.owed += 1;
             connection.send_owed(load, now_ns, |message| {
-                reactor.send_to(*id, message);
+                let _ = reactor.send_to(*id, message);
             });
         }
     }

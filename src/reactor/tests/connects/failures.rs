@@ -11,7 +11,7 @@ fn check_failed(mut fixture: ConnectFixture, live_ms: u64, kind: ErrorKind) {
     assert_eq!(fixture.notifications(), [Notification::ConnectFailed(kind)]);
     assert_eq!(fixture.observed.borrow().opened, 0);
     let id = fixture.observed.borrow().last_id.unwrap();
-    assert_eq!(fixture.world.reactor().send_to(id, b"x"), Some(Notification::Closed));
+    assert_eq!(fixture.world.reactor().send_to(id, b"x"), Err(SendError::Closed));
     assert_eq!((fixture.world.stats().connected, fixture.world.stats().connects_failed), (0, 1));
     fixture.end();
 }
@@ -21,7 +21,7 @@ fn refused_connect_is_reported_with_its_reason() {
     let refuses = Host::Fails { after_us: 30_000, error: errno::ECONNREFUSED };
     check_failed(ConnectFixture::with_host(refuses, no_action), 31, ErrorKind::ConnectionRefused);
     check_failed(
-        ConnectFixture::with_host(refuses, |_, id, cx| cx.send_to(id, b"lost")),
+        ConnectFixture::with_host(refuses, |_, id, cx| cx.connections().send_to(id, b"lost")),
         31,
         ErrorKind::ConnectionRefused,
     );
@@ -47,7 +47,7 @@ fn connect_times_out_when_the_host_does_not_answer() {
     let limits = Limits { connect_timeout_ms: 700, ..Limits::default() };
     let mut fixture =
         ConnectFixture::new(limits.clone(), Faults::default(), Some(Host::Silent), |_, id, cx| {
-            cx.send_to(id, b"lost");
+            cx.connections().send_to(id, b"lost");
         });
     fixture.connect(b'x');
     let turns = fixture.world.run_for(699);
@@ -130,7 +130,7 @@ fn connect_failed_is_notified_before_closed() {
         let refuses = Some(Host::Fails { after_us: 20_000, error: errno::ECONNREFUSED });
         let mut fixture = ConnectFixture::new(limits, Faults::default(), refuses, |_, id, cx| {
             cx.monitor(id);
-            cx.send_to(id, b"hello");
+            cx.connections().send_to(id, b"hello");
         });
         fixture.connect(b'x');
         fixture.world.run_for(100);
@@ -148,9 +148,9 @@ fn connect_failed_is_notified_before_closed() {
 #[test]
 fn abort_cancels_a_connect_in_progress() {
     let mut fixture = ConnectFixture::with_host(Host::Silent, |byte, id, cx| {
-        cx.send_to(id, b"hello");
+        cx.connections().send_to(id, b"hello");
         if byte == b'a' {
-            cx.abort(id);
+            cx.connections().abort(id);
         }
     });
     fixture.connect(b'a');
@@ -172,11 +172,8 @@ fn id_of_a_failed_connect_does_not_reach_the_next_one_in_its_slot() {
     let second = fixture.observed.borrow().last_id.unwrap();
     fixture.world.run_for(20);
     assert_eq!(first.slot, second.slot, "the second reuses the slot of the first");
-    assert_eq!(
-        fixture.world.reactor().send_to(first, b"for the first"),
-        Some(Notification::Closed)
-    );
-    assert_eq!(fixture.world.reactor().send_to(second, b"!"), None);
+    assert_eq!(fixture.world.reactor().send_to(first, b"for the first"), Err(SendError::Closed));
+    assert_eq!(fixture.world.reactor().send_to(second, b"!"), Ok(SendStatus::Accepted));
     fixture.world.run_until_blocked();
     let stream = fixture.outbound_stream();
     assert_eq!(fixture.world.peer_receives_all(stream), b"hello!");

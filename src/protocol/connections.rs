@@ -1,0 +1,187 @@
+//! The connections of a reactor, by id: sending to them, closing them, pausing them.
+//!
+//! This is the only way from a [`ConnectionId`] to its connection: for a protocol through its
+//! context, for a datagram protocol through its replies, and for the application through the
+//! reactor. Each call queues an effect (`src/protocol/effects.rs`).
+
+use std::error::Error;
+use std::fmt;
+use std::iter;
+
+use super::effects::{Command, Effect, Effects};
+use super::ident::ConnectionId;
+use super::notification::Notification;
+use crate::limits::EFFECTS_BYTES_MAX;
+
+/// The connections of the same reactor, by their ids.
+///
+/// Lent by [`Context::connections`](crate::Context::connections),
+/// [`Replies::connections`](crate::Replies::connections) and
+/// [`Reactor::connections`](crate::Reactor::connections). What is asked here is queued, and done in
+/// this order when the call of the protocol is over; on a reactor, when its next turn begins.
+/// Results are notified to the connection whose protocol asked
+/// ([`notified`](crate::Protocol::notified)), never within the call. A datagram protocol and the
+/// reactor itself have no [`ConnectionId`], and so are not notified.
+///
+/// A [`ConnectionId`] may be older than its connection: it never refers to a later connection in
+/// the same slot. It may also be that of the connection itself.
+///
+/// # Panics
+///
+/// Each method, if one call queues more than [`EFFECTS_MAX`](crate::limits::EFFECTS_MAX) effects
+/// (less the few that were queued before it and are not applied yet). That is a bug of the
+/// protocol, and ends its connection.
+pub struct Connections<'t> {
+    pub(super) effects: &'t mut Effects,
+    pub(super) from: ConnectionId,
+}
+
+impl<'t> Connections<'t> {
+    /// For effects whose results are not notified.
+    pub(crate) fn anonymous(effects: &'t mut Effects) -> Connections<'t> {
+        Connections { effects, from: ConnectionId::NONE }
+    }
+
+    /// Sends `bytes` to the peer of the connection `to`, behind all output that waits there.
+    ///
+    /// Bytes that one connection sends to another arrive in the order in which they were sent. They
+    /// leave when the other connection is driven, mostly in the next turn. All that several
+    /// connections send to it in one turn leaves with one send(2).
+    ///
+    /// Success is not notified. Otherwise the sender is notified about `to`:
+    /// - [`Closed`](crate::Notification::Closed), if it does not exist any more, or accepts nothing
+    ///   because it is closing or has sent its FIN;
+    /// - [`AboveHighWatermark`](crate::Notification::AboveHighWatermark), if the bytes were taken
+    ///   and more than [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES) wait there
+    ///   now. A connection that relays bytes pauses then, and continues at
+    ///   [`BelowLowWatermark`](crate::Notification::BelowLowWatermark);
+    /// - [`Rejected`](crate::Notification::Rejected), if nothing was taken, because more than
+    ///   [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) would wait there, or because this
+    ///   call has sent more than [`EFFECTS_BYTES_MAX`](crate::limits::EFFECTS_BYTES_MAX) to others
+    ///   (less the little that was queued before it and is not applied yet).
+    pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) {
+        self.send_to_all([to], bytes);
+    }
+
+    /// Sends `bytes` to each connection of `to`, as [`send_to`](Connections::send_to) does, but
+    /// queues them only once for all (broadcast).
+    pub fn send_to_all(&mut self, to: impl IntoIterator<Item = ConnectionId>, bytes: &[u8]) {
+        let effects = &mut *self.effects;
+        let mut to = to.into_iter();
+        let Some(first) = to.next() else { return }; // bytes without recipient would stay for ever
+        let start = effects.bytes.len();
+        let has_room = start + bytes.len() <= EFFECTS_BYTES_MAX;
+        if has_room {
+            effects.bytes.extend_from_slice(bytes);
+        }
+        let end = effects.bytes.len();
+        for to in iter::once(first).chain(to) {
+            effects.queue(
+                self.from,
+                if has_room { Effect::Send(to, start..end) } else { Effect::SendOverflow(to) },
+            );
+        }
+    }
+
+    /// Closes the connection `id` in order, as if its own protocol had returned
+    /// [`Next::Close`](crate::Next::Close): output that waits there is still sent. No result is
+    /// notified, and a connection that has ended is ignored.
+    pub fn close(&mut self, id: ConnectionId) {
+        self.command(id, Command::Close);
+    }
+
+    /// Sends our FIN on the connection `id` behind all output that waits there, and reads on
+    /// (shutdown(2), SHUT_WR): the half-close of a proxy that relays the end of the other side.
+    ///
+    /// From then on nothing more can be sent on it. Bytes from other connections are not accepted
+    /// ([`Notification::Closed`](crate::Notification::Closed)). If its own protocol sends after the
+    /// FIN, the connection ends as
+    /// [`CloseReason::WriteAfterShutdown`](crate::CloseReason::WriteAfterShutdown). asyncio:
+    /// `write_eof`.
+    pub fn shutdown_write(&mut self, id: ConnectionId) {
+        self.command(id, Command::ShutdownWrite);
+    }
+
+    /// Aborts the connection `id`, as if its own protocol had returned
+    /// [`Next::Abort`](crate::Next::Abort): its output is dropped and it is reset, even if it is
+    /// already closing.
+    ///
+    /// A connect in progress is given up: it ends as
+    /// [`CloseReason::Aborted`](crate::CloseReason::Aborted), and the connection that started it is
+    /// notified of [`Notification::Closed`](crate::Notification::Closed). Otherwise only
+    /// connections that monitor it, or await `BelowLowWatermark` from it, are notified. A
+    /// connection that has ended is ignored. asyncio: `Transport.abort`.
+    pub fn abort(&mut self, id: ConnectionId) {
+        self.command(id, Command::Abort);
+    }
+
+    /// Takes no more input on the connection `id` until it is resumed, or until its own protocol
+    /// returns [`Next::Continue`](crate::Next::Continue).
+    ///
+    /// Its timeouts apply meanwhile. Because nothing is read, a FIN or a reset by its peer shows
+    /// only when it is resumed, when something is sent to it, or at its deadline. asyncio:
+    /// `pause_reading`.
+    pub fn pause(&mut self, id: ConnectionId) {
+        self.command(id, Command::Pause);
+    }
+
+    /// Takes input on the connection `id` again, as if its own protocol had returned
+    /// [`Next::Continue`](crate::Next::Continue). After its peer's FIN there is no input, and
+    /// nothing happens. asyncio: `resume_reading`.
+    pub fn resume(&mut self, id: ConnectionId) {
+        self.command(id, Command::Resume);
+    }
+
+    /// Gives the connection `id` this command: the same as the method of its name.
+    pub fn command(&mut self, id: ConnectionId, command: Command) {
+        self.queue(Effect::Command(id, command));
+    }
+
+    pub(super) fn queue(&mut self, effect: Effect) {
+        self.effects.queue(self.from, effect);
+    }
+}
+
+/// What has become of bytes that were sent to a connection
+/// ([`Reactor::send_to`](crate::Reactor::send_to)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SendStatus {
+    /// They were taken, and leave when the connection is driven.
+    Accepted,
+    /// They were taken, but more than
+    /// [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES) of output wait there now: the
+    /// peer does not keep up.
+    AboveHighWatermark,
+}
+
+/// Why bytes that were sent to a connection were not taken, not even in part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The connection does not exist any more, or accepts nothing because it is closing or has sent
+    /// its FIN.
+    Closed,
+    /// More than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) would wait there.
+    Rejected,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SendError::Closed => "the connection is closed for writing",
+            SendError::Rejected => "too much output waits in the connection",
+        })
+    }
+}
+
+impl Error for SendError {}
+
+impl From<SendError> for Notification {
+    fn from(error: SendError) -> Notification {
+        match error {
+            SendError::Closed => Notification::Closed,
+            SendError::Rejected => Notification::Rejected,
+        }
+    }
+}
