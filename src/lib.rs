@@ -101,6 +101,8 @@ mod echo; // the smallest protocol, over streams and datagrams
 mod http {
     pub(crate) mod limits; // every number of HTTP, with its unit and its reason
     pub(crate) mod status; // status codes and reason phrases
+    pub(crate) mod content_type; // the type of a body
+    pub(crate) mod field; // the header fields of a response
     pub(crate) mod response; // a response, and how it is written
     pub(crate) mod request; // a request, as a responder sees it
     pub(crate) mod target; // the four forms of a target, and the syntax of hosts
@@ -131,13 +133,15 @@ pub mod guide {}
 
 pub use echo::Echo;
 pub use http::access_log::ACCESS_LOG;
+pub use http::content_type::{ContentType, ContentTypeError};
+pub use http::field::HeaderError;
 #[cfg(all(unix, feature = "files"))]
 pub use http::files::Files;
 pub use http::protocol::Http;
 pub use http::request::{Method, Request};
 pub use http::responder::{Responder, Upload};
 pub use http::response::{Page, Response};
-pub use http::status::Status;
+pub use http::status::{Status, StatusError};
 pub use limits::Limits;
 pub use protocol::context::Context;
 pub use protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};

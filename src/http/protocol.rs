@@ -120,7 +120,7 @@ impl<R: Responder> Http<R> {
                 _ => {
                     return Advance {
                         consumed: input.len(),
-                        next: self.reject(Status::BadRequest, ResponseForm::Full, input, cx),
+                        next: self.reject(Status::BAD_REQUEST, ResponseForm::Full, input, cx),
                     };
                 }
             }
@@ -139,7 +139,7 @@ impl<R: Responder> Http<R> {
             {
                 Advance {
                     consumed: input.len(),
-                    next: self.reject(Status::BadRequest, ResponseForm::Full, input, cx),
+                    next: self.reject(Status::BAD_REQUEST, ResponseForm::Full, input, cx),
                 }
             }
             Parsed::Complete(request, length) => {
@@ -206,7 +206,7 @@ impl<R: Responder> Http<R> {
     ) -> Next {
         let (form, left) = (request.form(), request.body_bytes());
         if left > BODY_BYTES_MAX {
-            return self.reject(Status::ContentTooLarge, form, head, cx);
+            return self.reject(Status::CONTENT_TOO_LARGE, form, head, cx);
         }
         let next = keep_alive_or_close(request, cx);
         let upload = self.responder.receive(request);
@@ -215,7 +215,7 @@ impl<R: Responder> Http<R> {
             // HTTP/1.0 has no interim response. The client may send the request without the
             // expectation (RFC 9110 section 10.1.1).
             Some(_) if request.expects_continue() => {
-                return send_last(Status::ExpectationFailed, form, entry, cx);
+                return send_last(Status::EXPECTATION_FAILED, form, entry, cx);
             }
             Some(upload) => BodyUse::Upload(upload),
             // The client waits for a 100 before it sends its body. It gets the final response
@@ -317,8 +317,8 @@ impl<R: Responder> Protocol for Http<R> {
     fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
         match std::mem::replace(&mut self.state, State::NEXT) {
             State::Head(_) if rest.is_empty() => Next::Close,
-            State::Head(_) => self.reject(Status::BadRequest, response_form(rest), rest, cx),
-            State::Body(body) => send_last(Status::BadRequest, body.form, body.entry, cx),
+            State::Head(_) => self.reject(Status::BAD_REQUEST, response_form(rest), rest, cx),
+            State::Body(body) => send_last(Status::BAD_REQUEST, body.form, body.entry, cx),
             State::StreamingBody(stream) => stream_more(&mut self.state, stream, cx),
         }
     }
@@ -349,11 +349,11 @@ impl<R: Responder> Protocol for Http<R> {
                 }
             }
             State::Body(body) => {
-                return send_last(Status::RequestTimeout, body.form, body.entry, cx);
+                return send_last(Status::REQUEST_TIMEOUT, body.form, body.entry, cx);
             }
             State::StreamingBody(stream) => return stream_more(&mut self.state, stream, cx),
         };
-        self.reject(Status::RequestTimeout, form, b"", cx)
+        self.reject(Status::REQUEST_TIMEOUT, form, b"", cx)
     }
 
     fn closed(&mut self, why: CloseReason) {

@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 
 use super::*;
+use crate::http::content_type::ContentType;
 use crate::http::request::Request;
 use crate::http::responder::Responder;
 use crate::http::response::Response;
@@ -202,8 +203,10 @@ impl Responder for TextResponder {
             parts.next().and_then(|part| part.parse().ok()),
         );
         match (tag, length) {
-            (Some(tag), Some(length)) => Response::ok("text/plain", text_of(tag, 0, length)),
-            _ => Response::error(Status::NotFound),
+            (Some(tag), Some(length)) => {
+                Response::ok(ContentType::OCTET_STREAM, text_of(tag, 0, length))
+            }
+            _ => Response::error(Status::NOT_FOUND),
         }
     }
 }
