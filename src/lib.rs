@@ -51,6 +51,8 @@
 //! `docs/architecture.md` describes the whole on two pages, and [`guide`] shows how to write a
 //! protocol.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 // Tests share the program's page (src/bin/reactor/site.rs), which uses this library by its name.
 #[cfg(test)]
 extern crate self as mio_reactor;
@@ -98,8 +100,10 @@ mod datagram {
 mod reactor; // the loop: wait, note, drive, expire, reap
 mod echo; // the smallest protocol, over streams and datagrams
 
+#[cfg(feature = "http")]
 mod http {
     pub(crate) mod limits; // every number of HTTP, with its unit and its reason
+    pub(crate) mod date; // the date of a response
     pub(crate) mod status; // status codes and reason phrases
     pub(crate) mod content_type; // the type of a body
     pub(crate) mod field; // the header fields of a response
@@ -128,19 +132,38 @@ mod testing {
     pub(crate) mod test_connection; // a connection without a network, for testing a protocol
 }
 
-#[doc = include_str!("../docs/guide.md")]
+// Its examples include a responder.
+#[cfg_attr(feature = "http", doc = include_str!("../docs/guide.md"))]
+#[cfg_attr(not(feature = "http"), doc = "The guide. It is here if the feature `http` is on.")]
 pub mod guide {}
 
 pub use echo::Echo;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use http::access_log::ACCESS_LOG;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use http::content_type::{ContentType, ContentTypeError};
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use http::field::HeaderError;
 #[cfg(all(unix, feature = "files"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "files")))]
 pub use http::files::Files;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use http::protocol::Http;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use http::request::{Method, Request};
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use http::responder::{Responder, Upload};
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use http::response::{Page, Response};
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use http::status::{Status, StatusError};
 pub use limits::Limits;
 pub use protocol::context::Context;

@@ -82,12 +82,15 @@ impl<'i> Context<'i> {
 
     /// Returns the present moment as an HTTP date, such as `Sun, 06 Nov 1994 08:49:37 GMT` (RFC
     /// 9110 section 5.6.7).
+    #[cfg(feature = "http")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
     #[inline]
     pub fn date(&mut self) -> [u8; 29] {
         *self.state.clock.date()
     }
 
     /// Returns the output scratch, to append a reply to, and the date for it.
+    #[cfg(feature = "http")]
     #[inline]
     pub(crate) fn compose(&mut self) -> (&mut Vec<u8>, &[u8; 29]) {
         if !self.borrowed.is_empty() {

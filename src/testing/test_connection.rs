@@ -295,11 +295,12 @@ impl TestConnection {
 mod tests {
     use super::*;
     use crate::echo::Echo;
-    use crate::http::protocol::Http;
-    use crate::http::site::Site;
+    #[cfg(feature = "http")]
+    use crate::http::{protocol::Http, site::Site};
     use crate::protocol::context::Context;
     use crate::protocol::protocol::{Advance, Next};
 
+    #[cfg(feature = "http")]
     #[test]
     fn request_in_pieces_is_answered_and_the_connection_closes() {
         let mut http = TestConnection::new(Http::new(Site::new()));
@@ -310,6 +311,7 @@ mod tests {
         assert_eq!(http.close_reason(), Some(CloseReason::Finished));
     }
 
+    #[cfg(feature = "http")]
     #[test]
     fn clock_moves_only_with_advance_clock() {
         let mut http = TestConnection::new(Http::new(Site::new()));
