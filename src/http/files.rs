@@ -16,6 +16,7 @@
 
 mod reader;
 mod fd_reserve;
+pub(crate) mod limits;
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -38,7 +39,7 @@ use super::request::{Method, Request};
 use super::responder::Responder;
 use super::response::Response;
 use super::status::Status;
-use crate::limits::FILE_WARNING_GAP_MS;
+use crate::http::files::limits::FILE_WARNING_GAP_MS;
 use crate::sys;
 use crate::sys::errno::{self, OpenError};
 use fd_reserve::{FdReserve, ReservedFd};

@@ -18,7 +18,7 @@ use super::request::{Method, Request};
 use super::response::ResponseForm;
 use super::status::Status;
 use super::target::{IS_TARGET_BYTE, is_host, split_target};
-use crate::limits::{
+use crate::http::limits::{
     CONTENT_LENGTH_DIGITS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX,
 };
 

@@ -27,7 +27,7 @@ use super::request::{Method, Request};
 use super::responder::{Responder, Upload};
 use super::response::{Response, ResponseBody, ResponseForm};
 use super::status::Status;
-use crate::limits::{BODY_BYTES_MAX, BODY_RETRY_MS, EMPTY_LINES_MAX};
+use crate::http::limits::{BODY_BYTES_MAX, BODY_RETRY_MS, EMPTY_LINES_MAX};
 use crate::protocol::context::Context;
 use crate::protocol::ident::CloseReason;
 use crate::protocol::protocol::{Advance, Next, Protocol};

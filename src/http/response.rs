@@ -21,7 +21,7 @@ use std::io;
 use super::content_type::ContentType;
 use super::field::{HeaderError, check_field};
 use super::status::Status;
-use crate::limits::BODY_READ_BYTES_MAX;
+use crate::http::limits::BODY_READ_BYTES_MAX;
 
 /// What a [`Responder`](crate::Responder) returns: a status, fields of its own, and a body.
 ///
@@ -59,8 +59,8 @@ const DATE: &[u8] = b"Date: ";
 impl<'r> Response<'r> {
     /// Returns a response of `status` with a body of type `content_type`.
     ///
-    /// A body of more than [`BODY_READ_BYTES_MAX`] is sent in pieces as the peer takes it, and kept
-    /// until then (a borrowed one as a copy). To avoid holding it whole, use
+    /// A body of more than [`BODY_READ_BYTES_MAX`](crate::limits) is sent in pieces as the peer
+    /// takes it, and kept until then (a borrowed one as a copy). To avoid holding it whole, use
     /// [`streamed`](Response::streamed). For a status that has no content, such as
     /// [`NO_CONTENT`](Status::NO_CONTENT), the body and its type are left out.
     ///
@@ -93,13 +93,14 @@ impl<'r> Response<'r> {
 
     /// Returns a response of `status` whose body is read from `body` while it is sent.
     ///
-    /// It is read in pieces, as the peer takes them. A piece has at most [`BODY_READ_BYTES_MAX`],
-    /// gathered in at most [`BODY_READS_MAX`](crate::limits::BODY_READS_MAX) reads. Nothing is read
-    /// while more than [`LOW_WATERMARK_BYTES`](crate::limits::LOW_WATERMARK_BYTES) wait to be sent.
+    /// It is read in pieces, as the peer takes them. A piece has at most
+    /// [`BODY_READ_BYTES_MAX`](crate::limits), gathered in at most
+    /// [`BODY_READS_MAX`](crate::limits) reads. Nothing is read while more than
+    /// [`LOW_WATERMARK_BYTES`](crate::limits::LOW_WATERMARK_BYTES) wait to be sent.
     ///
     /// A read must return soon. If no bytes are available yet, it returns
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) and is called again after
-    /// [`BODY_RETRY_MS`](crate::limits::BODY_RETRY_MS).
+    /// [`BODY_RETRY_MS`](crate::limits).
     ///
     /// `length`, in bytes, is sent as Content-Length. Bytes of `body` beyond it are not read. If
     /// `body` ends or fails earlier, the connection is reset, so that the client cannot take a part

@@ -98,7 +98,7 @@ pub trait Protocol {
     ///
     /// Notifications are delivered in the order in which they arose. A turn delivers those that
     /// exist once all connections have been driven, up to
-    /// [`NOTIFICATIONS_PER_TURN`](crate::limits::NOTIFICATIONS_PER_TURN), or until their effects
+    /// [`NOTIFICATIONS_PER_TURN`](crate::limits), or until their effects
     /// have become many. The rest, and those that the delivery gives rise to, follow in the next
     /// turns. So connections that answer notifications with effects do not delay the others.
     fn notified(

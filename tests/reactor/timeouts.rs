@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 #[cfg(target_os = "linux")]
-use mio_reactor::limits::EXPIRIES_PER_TURN;
+use crate::limits::EXPIRIES_PER_TURN;
 use mio_reactor::{Advance, CloseReason, Context, Echo, Limits, Next, Protocol, Reactor};
 
 use crate::common::{

@@ -1,7 +1,7 @@
 //! Response bodies that are read while they are sent.
 
 use super::*;
-use crate::limits::{BODY_READ_BYTES_MAX, BODY_READS_MAX};
+use crate::http::limits::{BODY_READ_BYTES_MAX, BODY_READS_MAX};
 
 #[test]
 fn streamed_body_is_complete_whatever_its_pieces() {
