@@ -52,6 +52,7 @@
 //! protocol.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![warn(missing_debug_implementations)]
 
 // Tests share the program's page (src/bin/reactor/site.rs), which uses this library by its name.
 #[cfg(test)]
@@ -114,6 +115,7 @@ mod http {
     pub(crate) mod responder; // what an application implements
     pub(crate) mod access_log; // one line for each response
     pub(crate) mod body; // a response body that is read while it is sent
+    pub(crate) mod state; // the message in progress
     pub(crate) mod protocol; // HTTP/1.0: where messages begin and end
     #[cfg(all(unix, feature = "files"))]
     pub(crate) mod files; // the files below a directory

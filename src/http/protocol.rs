@@ -24,8 +24,9 @@ use super::access_log::LogEntry;
 use super::body::{BodyStream, ReadOutcome};
 use super::head::{FEW_HEADERS, FewHeaders, Parsed, has_new_line, parse};
 use super::request::{Method, Request};
-use super::responder::{Responder, Upload};
+use super::responder::Responder;
 use super::response::{Response, ResponseBody, ResponseForm};
+use super::state::{BodyProgress, BodyUse, HeadProgress, State};
 use super::status::Status;
 use crate::http::limits::{BODY_BYTES_MAX, BODY_RETRY_MS, EMPTY_LINES_MAX};
 use crate::protocol::context::Context;
@@ -33,62 +34,10 @@ use crate::protocol::ident::CloseReason;
 use crate::protocol::protocol::{Advance, Next, Protocol};
 
 /// The HTTP protocol on one connection. `R` gives the responses.
+#[derive(Debug)]
 pub struct Http<R> {
     responder: R,
     state: State,
-}
-
-enum State {
-    /// Receiving a request's head.
-    Head(HeadProgress),
-    /// Receiving a request's body. The response follows its last byte.
-    Body(Box<BodyProgress>),
-    /// Sending a response's body in pieces. Input waits until it is complete.
-    StreamingBody(Box<BodyStream>),
-}
-
-impl State {
-    /// Between two requests: no byte of the next one has been received.
-    const NEXT: State = State::Head(HeadProgress::NEXT);
-    /// No byte has been received on the connection.
-    const FIRST: State = State::Head(HeadProgress { is_first: true, ..HeadProgress::NEXT });
-}
-
-/// What is known of a head that is not complete yet.
-#[derive(Clone, Copy)]
-struct HeadProgress {
-    /// How many bytes have been parsed without finding the end of the head.
-    scanned: u32,
-    /// The method is HEAD, so no response to it has a body, not even an error.
-    is_head: bool,
-    /// How many empty lines preceded it.
-    empty_lines: u8,
-    /// It is the first request on its connection.
-    is_first: bool,
-}
-
-impl HeadProgress {
-    /// No byte has been received.
-    const NEXT: HeadProgress =
-        HeadProgress { scanned: 0, is_head: false, empty_lines: 0, is_first: false };
-}
-
-/// A request's body in progress, and how to respond behind it.
-struct BodyProgress {
-    /// Bytes still to be received.
-    left: u64,
-    form: ResponseForm,
-    next: Next,
-    body_use: BodyUse,
-    entry: Option<Box<LogEntry>>,
-}
-
-/// What is done with a request's body, and what gives the response.
-enum BodyUse {
-    /// It is skipped. The responder then responds to the request, whose head is kept here.
-    Skip(Box<[u8]>),
-    /// The upload takes it, and responds.
-    Upload(Box<dyn Upload>),
 }
 
 impl<R: Responder> Http<R> {
