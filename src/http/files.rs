@@ -68,7 +68,8 @@ const NOT_UNRESERVED: &AsciiSet =
 /// The content type follows from the extension of the name, and is `application/octet-stream` for
 /// an unknown one.
 ///
-/// A clone shares the root.
+/// A clone shares the root. Neither `Send` nor `Sync`: where each thread has a reactor, each opens
+/// the root itself.
 #[derive(Clone)]
 pub struct Files {
     root: Rc<Root>,

@@ -27,6 +27,8 @@ use crate::http::limits::BODY_READ_BYTES_MAX;
 ///
 /// [`Http`](crate::Http) does the framing: it writes Content-Length, Date and Connection, and
 /// leaves the body out where there must be none.
+///
+/// Neither `Send` nor `Sync`: a streamed body is read on the thread of its reactor.
 #[must_use = "a response is sent only if the responder returns it"]
 pub struct Response<'r> {
     /// The part of the head that does not depend on the date or the connection: up to `Date: `.
@@ -274,7 +276,7 @@ fn add_field(head: &mut Vec<u8>, name: &str, value: &str) -> Result<(), HeaderEr
 }
 
 /// A 200 whose content never changes. It is composed once; only the date and the Connection field
-/// are written for each request.
+/// are written for each request. `Send` and `Sync`: all threads may share one.
 #[derive(Clone, Debug)]
 pub struct Page {
     head: Vec<u8>,

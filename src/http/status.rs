@@ -17,8 +17,9 @@ use std::fmt;
 ///
 /// assert_eq!(Status::NOT_FOUND.to_string(), "404 Not Found");
 /// assert_eq!(Status::new(404), Ok(Status::NOT_FOUND));
-/// assert_eq!(Status::new(418).unwrap().reason(), "");
+/// assert_eq!(Status::new(418)?.reason(), "");
 /// assert!(Status::new(100).is_err());
+/// # Ok::<(), mio_reactor::StatusError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Status(u16);

@@ -1,5 +1,6 @@
 //! What a connection lends its protocol for one call: output, timer, ids, and effects on others.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,15 @@ pub struct Context<'i> {
     /// Output that has not been copied. A further send copies it into the output scratch first.
     pub(crate) borrowed: &'i [u8],
     pub(crate) meta: &'i mut ConnectionMeta,
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("id", &self.meta.id)
+            .field("peer", &self.meta.peer)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The part of a connection that its protocol reaches through [`Context`].

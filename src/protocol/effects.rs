@@ -16,6 +16,7 @@
 //! another source is driven.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::iter;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -331,6 +332,12 @@ impl Effects {
 pub struct Connections<'t> {
     pub(super) effects: &'t mut Effects,
     pub(super) from: ConnectionId,
+}
+
+impl fmt::Debug for Connections<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").field("from", &self.from).finish_non_exhaustive()
+    }
 }
 
 impl<'t> Connections<'t> {
