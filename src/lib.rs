@@ -140,33 +140,21 @@ mod testing {
 pub mod guide {}
 
 pub use echo::Echo;
-#[cfg(feature = "http")]
-#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use http::access_log::ACCESS_LOG;
-#[cfg(feature = "http")]
-#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use http::content_type::{ContentType, ContentTypeError};
-#[cfg(feature = "http")]
-#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use http::field::HeaderError;
 #[cfg(all(unix, feature = "files"))]
-#[cfg_attr(docsrs, doc(cfg(feature = "files")))]
+#[cfg_attr(docsrs, doc(cfg(all(unix, feature = "files"))))]
 pub use http::files::Files;
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use http::protocol::Http;
-#[cfg(feature = "http")]
-#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use http::request::{Method, Request};
-#[cfg(feature = "http")]
-#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use http::responder::{Responder, Upload};
-#[cfg(feature = "http")]
-#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use http::response::{Page, Response};
-#[cfg(feature = "http")]
-#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use http::status::{Status, StatusError};
+pub use http::{
+    access_log::ACCESS_LOG,
+    content_type::{ContentType, ContentTypeError},
+    field::HeaderError,
+    protocol::Http,
+    request::{Method, Request},
+    responder::{Responder, Upload},
+    response::{Page, Response},
+    status::{Status, StatusError},
+};
 pub use limits::Limits;
 pub use protocol::context::Context;
 pub use protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};
