@@ -9,7 +9,7 @@
 //! How to read it. The time is that of the whole reply, most of which is the kernel's copy. `floor`
 //! makes the same writes with mio alone: it waits for room, and writes a prepared piece until
 //! `WouldBlock`. `reactor` less `floor` is our share: a copy of each piece when the protocol sends
-//! it, a copy of what the kernel did not take, and the turns, each of which moves 256 KiB at most.
+//! it, a copy of what the kernel did not take, and the turns, each of which moves 320 KiB at most.
 
 mod common;
 

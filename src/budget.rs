@@ -1,42 +1,82 @@
-//! The budgets of bytes: how many a turn may still move, and how many of them one source may.
+//! The budget: what a turn, a stage of it and one source may still spend.
 //!
-//! Without a budget, a peer that sends as fast as we read would hold the loop for ever. The budget
-//! counts bytes, because moving bytes is what takes the time. It is checked between steps, so the
-//! last step may overshoot it.
+//! Without a budget, a peer that sends as fast as we read would hold the loop for ever. There is
+//! one currency, bytes, because moving bytes is what takes the time. Other work is charged as if it
+//! had moved the bytes that the kernel moves in the same time (the costs in `src/limits.rs`).
+//!
+//! ```text
+//!     turn              TURN_BYTES_MAX
+//!     stage             what the stages before it have left, but at least a quarter of the turn
+//!     stream            an equal share of the turn, up to STREAM_BYTES_PER_TURN_MAX
+//!     any other source  a quarter of the turn: it stands for many peers
+//! ```
+//!
+//! The budget is checked between two steps, so the last step may overshoot it. What runs out of
+//! budget is not lost: it stays in a queue, and comes first in the next turn.
+//!
+//! Only time is bounded here. What bounds memory, the watermarks and maxima, is checked where the
+//! memory is.
 
-use crate::limits::{READ_BYTES_MAX, SOURCE_BYTES_PER_TURN_MAX, TURN_BYTES_MAX};
+use crate::limits::{READ_BYTES_MAX, STREAM_BYTES_PER_TURN_MAX, TURN_BYTES_MAX};
 
-/// With up to this many sources, each has its full budget.
-const SHARERS_FEW: u64 = TURN_BYTES_MAX / SOURCE_BYTES_PER_TURN_MAX;
+/// A quarter of what a turn may spend, in bytes.
+pub(crate) const QUARTER_TURN_BYTES: usize = TURN_BYTES_MAX / 4;
 
 pub(crate) struct Budget {
-    /// The budget of each connection in this turn, in bytes.
-    pub(crate) bytes_each: u64,
-    /// The turn is spent when the bytes moved since the reactor was made reach this.
-    moved_max: u64,
+    /// What this turn may still spend, in bytes. Negative: it has overspent.
+    left: i64,
+    /// What each stream may spend in this turn.
+    stream_bytes: usize,
 }
+
+/// The share of one source: it is spent when `left` has fallen to this.
+#[derive(Clone, Copy)]
+pub(crate) struct Share(i64);
 
 impl Budget {
     pub(crate) fn new() -> Budget {
-        Budget { bytes_each: SOURCE_BYTES_PER_TURN_MAX, moved_max: 0 }
+        Budget { left: TURN_BYTES_MAX as i64, stream_bytes: STREAM_BYTES_PER_TURN_MAX }
     }
 
-    /// Divides the bytes that a turn may move among so many `sources`. Each source may move at
-    /// least one full read. So if there are very many, not all of them run in this turn, and the
-    /// rest run in the next. `moved`: bytes moved since the reactor was made.
-    #[inline]
-    pub(crate) fn share(&mut self, sources: usize, moved: u64) {
-        self.moved_max = moved + TURN_BYTES_MAX;
-        self.bytes_each = match sources as u64 {
-            0..SHARERS_FEW => SOURCE_BYTES_PER_TURN_MAX,
-            sources => (TURN_BYTES_MAX / sources).max(READ_BYTES_MAX as u64),
-        };
+    /// Begins a turn that drives this many sources. Each stream may move at least one full read. So
+    /// if there are very many, not all of them run in this turn, and the rest run in the next.
+    pub(crate) fn begin_turn(&mut self, sources: usize) {
+        self.left = TURN_BYTES_MAX as i64;
+        self.stream_bytes =
+            (TURN_BYTES_MAX / sources.max(1)).clamp(READ_BYTES_MAX, STREAM_BYTES_PER_TURN_MAX);
     }
 
-    /// Returns whether this turn has moved all the bytes that a turn may move.
+    /// Begins a further stage of the turn, which may spend what is left, and `at_least` this much.
+    pub(crate) fn begin_stage(&mut self, at_least: usize) {
+        self.left = self.left.max(at_least as i64);
+    }
+
+    /// Charges bytes that were moved, or the cost of other work (`src/limits.rs`).
     #[inline]
-    pub(crate) fn is_spent(&self, moved: u64) -> bool {
-        moved >= self.moved_max
+    pub(crate) fn charge(&mut self, bytes: usize) {
+        self.left -= bytes as i64;
+    }
+
+    /// Returns whether the turn, or its present stage, has spent what it may.
+    #[inline]
+    pub(crate) fn is_spent(&self) -> bool {
+        self.left <= 0
+    }
+
+    /// Returns the share of a stream that begins to work now.
+    pub(crate) fn stream_share(&self) -> Share {
+        Share(self.left - self.stream_bytes as i64)
+    }
+
+    /// Returns the share of a source that begins to work now and stands for many peers.
+    pub(crate) fn quarter(&self) -> Share {
+        Share(self.left - QUARTER_TURN_BYTES as i64)
+    }
+
+    /// Returns whether the source has spent its share.
+    #[inline]
+    pub(crate) fn share_is_spent(&self, share: Share) -> bool {
+        self.left <= share.0
     }
 }
 
@@ -45,17 +85,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turn_budget_is_shared_with_at_least_one_read_for_each_source() {
+    fn streams_share_the_turn_with_at_least_one_read_each() {
         let mut budget = Budget::new();
         for (sources, bytes_each) in [
-            (0, SOURCE_BYTES_PER_TURN_MAX),
-            (1, SOURCE_BYTES_PER_TURN_MAX),
-            (32, SOURCE_BYTES_PER_TURN_MAX),
+            (0, STREAM_BYTES_PER_TURN_MAX),
+            (1, STREAM_BYTES_PER_TURN_MAX),
+            (16, STREAM_BYTES_PER_TURN_MAX),
             (64, 128 * 1024),
-            (100_000, READ_BYTES_MAX as u64),
+            (100_000, READ_BYTES_MAX),
         ] {
-            budget.share(sources, 0);
-            assert_eq!(budget.bytes_each, bytes_each, "{sources}");
+            budget.begin_turn(sources);
+            let share = budget.stream_share();
+            budget.charge(bytes_each - 1);
+            assert!(!budget.share_is_spent(share), "{sources}");
+            budget.charge(1);
+            assert!(budget.share_is_spent(share) && !budget.is_spent(), "{sources}");
         }
+    }
+
+    #[test]
+    fn overspent_turn_leaves_later_stages_their_minimum() {
+        let mut budget = Budget::new();
+        budget.begin_turn(1);
+        budget.charge(3 * TURN_BYTES_MAX);
+        assert!(budget.is_spent());
+        budget.begin_stage(1000);
+        budget.charge(999);
+        assert!(!budget.is_spent());
+        budget.charge(1);
+        assert!(budget.is_spent());
+        budget.begin_turn(1);
+        budget.begin_stage(1000);
+        budget.charge(TURN_BYTES_MAX - 1);
+        assert!(!budget.is_spent(), "a stage may spend what those before it have left");
     }
 }

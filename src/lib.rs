@@ -63,7 +63,8 @@ mod stats; // the counters
 mod sys; // the operating system: mio's types, or a simulated kernel's in tests
 mod clock; // time in milliseconds, read once a turn
 mod deadline; // the filed deadlines, soonest first
-mod budget; // the bytes that a turn and a source may move
+mod budget; // what a turn and a source may still spend
+mod stop_state; // how far a graceful stop is
 mod loop_state; // what the loop lends to the source that it drives
 
 mod protocol {
@@ -162,9 +163,10 @@ pub use protocol::effects::Connections;
 pub use protocol::ident::{CloseReason, ConnectionId, Peer};
 pub use protocol::notification::Notification;
 pub use protocol::protocol::{Advance, Next, Protocol};
+pub use reactor::Reactor;
 pub use reactor::tasks::{Handle, SubmitError};
-pub use reactor::{Reactor, Stopped};
 pub use stats::Stats;
+pub use stop_state::Stopped;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use testing::fuzzing;

@@ -109,42 +109,48 @@ impl Limits {
 /// 20 µs, so even a turn in which all of them end stays below 10 ms.
 pub(crate) const EVENTS_PER_TURN: usize = 256;
 
-/// Most connections accepted from one listener in one turn. Then the listener goes to the end of
-/// the run queue, so that a burst of new connections does not delay the established ones.
-pub(crate) const ACCEPTS_PER_TURN: usize = 64;
-
-/// Most due deadlines looked at in one turn. The rest are due at once in the next turn, so that a
-/// hundred thousand which fall due together do not delay the other sources. The number is small
-/// because a source that is late is closed, and closing takes time (see [`EVENTS_PER_TURN`]).
-pub(crate) const EXPIRIES_PER_TURN: usize = 256;
-
 /// Size of the scratch that streams are read into, in bytes: the most that one recv(2) returns. For
 /// bulk transfers, 16 KiB costs up to 1.9 times as much per byte as 64 KiB; 256 KiB gains nothing
 /// more. It is a little over 64 KiB so that a message of exactly that size does not fill it. A full
 /// scratch would cost a second recv(2) to learn that there is no more.
 pub const READ_BYTES_MAX: usize = 68 * 1024;
 
-/// Most bytes moved for one connection in one turn, in both directions together, give or take two
-/// reads and their replies. Then the connection goes to the end of the run queue.
-pub(crate) const SOURCE_BYTES_PER_TURN_MAX: u64 = 256 * 1024;
+/// What a turn may spend, in bytes or the cost of other work: about 2 ms of work. When it is spent,
+/// the sources that have not been driven yet come first in the next turn. So if two hundred bulk
+/// transfers begin at the same moment, a new connection waits until each has moved one read, and
+/// not several. To share a turn among more connections saves system calls, too.
+pub(crate) const TURN_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// What each step of a connection is charged beside the bytes that it moves, in bytes. A step is a
-/// read, or a call for more output. Without the charge, a protocol that sends one byte per call
-/// would hold the turn for a quarter of a million calls.
-pub(crate) const STEP_BYTES: u64 = 1024;
+/// What one stream may spend in one turn, in bytes, in both directions together: about 80 µs, which
+/// is four full reads with their steps. It is less where there are many sources (`src/budget.rs`).
+/// Then the connection goes to the end of the run queue.
+pub(crate) const STREAM_BYTES_PER_TURN_MAX: usize = 320 * 1024;
 
-/// Most bytes moved for all connections in one turn, give or take what one connection may move. The
-/// connections in the run queue share it equally, but each may move one full read at least. When it
-/// is spent, the connections that have not been driven yet come first in the next turn. So if two
-/// hundred bulk transfers begin at the same moment, a new connection waits until each has moved one
-/// read, and not several. To share a turn among more connections saves system calls, too.
-pub(crate) const TURN_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Cost of a callback that does no I/O, of an effect and of a deadline that is looked at, in bytes:
+/// 0.06 µs. The costs of work are what `benches/what_does_a_unit_of_work_cost.rs` measures, at
+/// 4 KiB for each microsecond.
+pub(crate) const CALL_COST_BYTES: usize = 256;
+
+/// Cost of a datagram that is received and answered, in bytes: 2 µs.
+pub(crate) const DATAGRAM_COST_BYTES: usize = 8 * 1024;
+
+/// Cost of each further step of a connection in one turn beside the bytes that it moves, in bytes:
+/// 4 µs. A step is a read, or a call for more output, with the send that follows. Without this
+/// cost, a protocol that sends one byte per call would hold the turn for a quarter of a million
+/// calls.
+pub(crate) const STEP_COST_BYTES: usize = 16 * 1024;
+
+/// Cost of a connection that is accepted or ends, in bytes: 8 µs. So one listener accepts 64
+/// connections in a turn. A task that another thread has submitted is charged as much, because it
+/// is not known how long it takes.
+pub(crate) const CONNECTION_COST_BYTES: usize = 32 * 1024;
+
+/// One part in this many of the pending notifications is delivered in a turn, unless their effects
+/// become many. So where each turn makes more than it could deliver, no more are pending than this
+/// many turns have made.
+pub(crate) const NOTIFICATIONS_PENDING_DIVISOR: usize = 8;
 
 // ---- datagrams
-
-/// Most batches of datagrams that one socket answers in one turn. Then the socket goes to the end
-/// of the run queue.
-pub(crate) const DATAGRAM_BATCHES_PER_TURN: usize = 4;
 
 /// Most datagrams received in one call (with UDP_GRO: most messages, each of which may be several
 /// datagrams that the kernel has joined). More than 16 make receiving no cheaper, but the replies
@@ -216,22 +222,6 @@ pub(crate) const EFFECTS_HIGH_WATERMARK: usize = 1024;
 /// connection causes us to hold for others, overshot by one call.
 pub(crate) const EFFECTS_HIGH_WATERMARK_BYTES: usize = 1024 * 1024;
 
-/// What each effect is charged at least, in bytes, as if it had sent that many to another
-/// connection. The effects of one turn may be charged [`TURN_BYTES_MAX`], overshot by what one
-/// connection asks for: 32,768 effects, which take some milliseconds. Then the sources that have
-/// not been driven yet wait for the next turn.
-pub(crate) const EFFECT_BYTES: u64 = 256;
-
-/// Most notifications delivered in one turn, or one part in [`NOTIFICATIONS_PENDING_DIVISOR`] of
-/// the pending ones where that is more. The rest are delivered in the next turn. There is a bound
-/// because a hundred thousand connections may monitor the same one.
-pub(crate) const NOTIFICATIONS_PER_TURN: usize = 1024;
-
-/// One part in this many of the pending notifications is delivered in a turn, at least. So where
-/// each turn makes more than [`NOTIFICATIONS_PER_TURN`], no more are pending than this many turns
-/// have made.
-pub(crate) const NOTIFICATIONS_PENDING_DIVISOR: usize = 8;
-
 /// Most effects queued at one time: `EFFECTS_HIGH_WATERMARK`, overshot by one call of a protocol.
 /// More is a panic. So many take 40 MiB, and are ten times the default `connections_max`.
 pub const EFFECTS_MAX: usize = 1024 * 1024;
@@ -244,10 +234,6 @@ pub const EFFECTS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most tasks that may wait in the queue for the loop. A further task is not taken: the error is
 /// `SubmitError::Full`.
 pub const TASKS_QUEUED_MAX: usize = 1024;
-
-/// Most tasks run in one turn. Then the other sources run. The number is small because it is not
-/// known how long a task takes.
-pub(crate) const TASKS_PER_TURN: usize = 64;
 
 /// Capacity that the shared output scratch keeps from one drive to the next, in bytes. What a large
 /// reply took beyond it is given back.
@@ -298,11 +284,13 @@ pub(crate) const SHRINK_FLOOR_SLOTS: usize = 256;
 pub(crate) const BACKLOG: i32 = 4096;
 
 const _: () = assert!(
-    READ_BYTES_MAX as u64 <= SOURCE_BYTES_PER_TURN_MAX,
-    "a turn allows at least one full read"
+    READ_BYTES_MAX <= STREAM_BYTES_PER_TURN_MAX,
+    "a stream may move at least one full read in a turn"
 );
 const _: () =
-    assert!(SOURCE_BYTES_PER_TURN_MAX <= TURN_BYTES_MAX, "a single source has its whole budget");
+    assert!(STREAM_BYTES_PER_TURN_MAX <= TURN_BYTES_MAX, "one stream has its whole share");
+const _: () =
+    assert!(STEP_COST_BYTES < READ_BYTES_MAX, "a stream takes at least one step in a turn");
 const _: () = assert!(
     LOW_WATERMARK_BYTES < HIGH_WATERMARK_BYTES && HIGH_WATERMARK_BYTES < OUTPUT_BYTES_MAX,
     "low watermark < high watermark < bound"

@@ -9,13 +9,12 @@ use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::limits::{Limits, OUTPUT_SCRATCH_BYTES};
 use crate::stats::Stats;
+use crate::stop_state::StopState;
 
 pub(crate) struct LoopState {
     pub(crate) clock: Clock,
     pub(crate) budget: Budget,
-    /// The reactor has been asked to stop: replies that have begun are finished, nothing new
-    /// begins.
-    pub(crate) stopping: bool,
+    pub(crate) stop: StopState,
     /// Replies are appended here and leave with one send. Empty between drives.
     pub(crate) output: Vec<u8>,
     pub(crate) limits: Limits,
@@ -30,7 +29,7 @@ impl LoopState {
         LoopState {
             clock: Clock::new(),
             budget: Budget::new(),
-            stopping: false,
+            stop: StopState::Running,
             output: Vec::new(),
             limits: limits.at_least_one(),
             stats: Stats::default(),

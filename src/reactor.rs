@@ -45,20 +45,19 @@ use slab::Slab;
 use self::dispatch::FailedConnect;
 use self::slots::{Slot, SlotState, enqueue};
 use self::sources::Source;
-use self::stop::Drain;
-pub use self::stop::Stopped;
 use self::tasks::Handle;
+use crate::budget::QUARTER_TURN_BYTES;
 use crate::clock::Time;
 use crate::deadline::Deadlines;
 use crate::limits::{
-    ACCEPTS_PER_TURN, EVENTS_PER_TURN, EXPIRIES_PER_TURN, Limits, NOTIFICATIONS_PENDING_DIVISOR,
-    NOTIFICATIONS_PER_TURN, READ_BYTES_MAX,
+    CALL_COST_BYTES, EVENTS_PER_TURN, Limits, NOTIFICATIONS_PENDING_DIVISOR, READ_BYTES_MAX,
 };
 use crate::loop_state::LoopState;
 use crate::protocol::effects::Effects;
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
 use crate::stats::Stats;
+use crate::stop_state::Stopped;
 use crate::stream::readiness::Registered;
 use crate::sys::{Events, Poll};
 
@@ -93,10 +92,10 @@ pub struct Reactor {
     state: LoopState,
     /// What protocols have asked to be done to other connections.
     effects: Effects,
-    drain: Drain,
+    connections: usize,      // open now, outbound ones included
+    datagram_clients: usize, // datagram sockets that are connected to a peer
     /// Connects that failed at once. Their protocols have not been called yet.
     failed_connects: Vec<(FailedConnect, CloseReason)>,
-    datagram_clients: usize, // datagram sockets that are connected to a peer
     /// Made when the first handle is asked for; each call of `handle` returns a clone.
     handle: Option<Handle>,
     is_in_turn: bool,
@@ -120,8 +119,8 @@ impl Reactor {
             events: Events::with_capacity(EVENTS_PER_TURN),
             slots: Slab::new(),
             shrink_threshold: 0,
-            run_queue: Vec::with_capacity(EVENTS_PER_TURN + ACCEPTS_PER_TURN),
-            batch: Vec::with_capacity(EVENTS_PER_TURN + ACCEPTS_PER_TURN),
+            run_queue: Vec::with_capacity(2 * EVENTS_PER_TURN),
+            batch: Vec::with_capacity(2 * EVENTS_PER_TURN),
             batch_cursor: 0,
             running: 0,
             deadlines: Deadlines::new(),
@@ -132,9 +131,9 @@ impl Reactor {
             scratch: Box::new([0; READ_BYTES_MAX]),
             state: LoopState::new(limits),
             effects: Effects::default(),
-            drain: Drain::default(),
-            failed_connects: Vec::new(),
+            connections: 0,
             datagram_clients: 0,
+            failed_connects: Vec::new(),
             handle: None,
             is_in_turn: false,
         })
@@ -154,7 +153,7 @@ impl Reactor {
         loop {
             self.run_turn(Time::NEVER)?;
             if self.is_stopped() {
-                return Ok(self.drain.result());
+                return Ok(self.state.stop.result());
             }
         }
     }
@@ -204,7 +203,6 @@ impl Reactor {
         self.state.stats.turns += 1;
         let result = self.poll.poll(&mut self.events, timeout);
         self.state.clock.read();
-        self.drain.begin(&self.state);
         trace!("wait {timeout:?} -> {result:?}, {} events", self.events.iter().count());
         match result {
             // EINTR: the signal handler has already written to the stop signal's socket.
@@ -225,7 +223,7 @@ impl Reactor {
     /// Returns when there will be work to do even without an event.
     #[inline]
     fn next_deadline(&self) -> Time {
-        self.deadlines.soonest().min(self.drain.until)
+        self.deadlines.soonest().min(self.state.stop.deadline())
     }
 
     // ---- note: store what the kernel reported, before anything can change
@@ -249,23 +247,22 @@ impl Reactor {
     /// newly accepted connections run in the next turn.
     fn drive(&mut self) {
         std::mem::swap(&mut self.run_queue, &mut self.batch);
-        self.state.budget.share(self.batch.len(), self.state.stats.bytes_moved());
-        self.effects.begin_stage();
+        self.state.budget.begin_turn(self.batch.len());
         self.catch_panics(Reactor::drive_batch);
         self.batch.clear();
         self.batch_cursor = 0; // nothing is left to defer
         let pending = self.effects.pending_notifications();
         if pending > 0 {
-            let share = pending / NOTIFICATIONS_PENDING_DIVISOR;
-            self.notifications_left = pending.min(NOTIFICATIONS_PER_TURN.max(share));
-            self.effects.begin_stage(); // deliver some, whatever was applied before
+            self.notifications_left = pending;
+            let at_least = pending / NOTIFICATIONS_PENDING_DIVISOR * CALL_COST_BYTES;
+            self.state.budget.begin_stage(at_least.max(QUARTER_TURN_BYTES));
             self.catch_panics(Reactor::deliver_notifications);
         }
     }
 
     fn drive_batch(&mut self) {
         while let Some(&token) = self.batch.get(self.batch_cursor) {
-            if self.state.budget.is_spent(self.state.stats.bytes_moved()) {
+            if self.state.budget.is_spent() {
                 self.defer();
                 break;
             }
@@ -290,7 +287,7 @@ impl Reactor {
                 slot.filed_deadline <= connection.timer() && slot.registered != Registered::Nothing;
             if outcome == Outcome::Idle
                 && is_armed
-                && !self.state.stopping
+                && !self.state.stop.is_stopping()
                 && self.effects.is_empty()
             {
                 continue; // fast path: nearly every drive ends here
@@ -308,21 +305,21 @@ impl Reactor {
     // ---- expire: timers and timeouts
 
     fn expire(&mut self) {
-        if self.state.clock.now >= self.drain.until {
+        if self.state.clock.now >= self.state.stop.deadline() {
             self.force_close_all();
         }
         if self.deadlines.soonest() <= self.state.clock.now {
-            self.effects.begin_stage();
+            self.state.budget.begin_stage(QUARTER_TURN_BYTES);
             self.catch_panics(Reactor::expire_batch);
         }
     }
 
     fn expire_batch(&mut self) {
-        for _ in 0..EXPIRIES_PER_TURN {
-            if self.effects.is_spent() {
-                break; // the rest are due in the next turn
-            }
-            let Some(token) = self.deadlines.take_due(self.state.clock.now) else { break };
+        // What is left when the budget is spent is due in the next turn.
+        while !self.state.budget.is_spent()
+            && let Some(token) = self.deadlines.take_due(self.state.clock.now)
+        {
+            self.state.budget.charge(CALL_COST_BYTES);
             self.state.stats.deadlines_expired += 1;
             self.running = token;
             let slot = &mut self.slots[token];

@@ -63,10 +63,3 @@ pub struct Stats {
     /// Errors on receiving a datagram.
     pub datagram_errors: u64,
 }
-
-impl Stats {
-    /// Returns the bytes moved on streams, in both directions together.
-    pub(crate) fn bytes_moved(&self) -> u64 {
-        self.bytes_in + self.bytes_out
-    }
-}

@@ -142,7 +142,8 @@ impl DatagramSocket {
             state.stats.panics += 1;
             self.set_phase(SocketPhase::Receiving);
             self.requests.timer = Time::NEVER;
-            self.log_dropped(0, 1);
+            self.unlogged.panics += 1;
+            self.log_unlogged();
         }
         self.count_unsendable(state);
     }

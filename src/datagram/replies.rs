@@ -119,6 +119,12 @@ impl ReplyQueue {
         self.bytes_left < BYTES_LEFT_WHEN_FULL
     }
 
+    /// Returns what further replies may take, in bytes.
+    #[inline]
+    pub(crate) fn bytes_left(&self) -> usize {
+        self.bytes_left
+    }
+
     /// Makes the queue full, whatever it holds, until it has been sent.
     pub(crate) fn set_full(&mut self) {
         self.bytes_left = self.bytes_left.min(BYTES_LEFT_WHEN_FULL - 1);

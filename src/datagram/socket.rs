@@ -24,7 +24,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::{debug, error, info, trace};
 
-use crate::limits::DATAGRAM_BATCHES_PER_TURN;
+use crate::limits::{DATAGRAM_COST_BYTES, STEP_COST_BYTES};
 use crate::loop_state::LoopState;
 use crate::protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};
 use crate::protocol::effects::Effects;
@@ -53,10 +53,32 @@ pub(crate) struct DatagramSocket {
     pub(super) batch: Batch,
     pub(super) replies: ReplyQueue,
     pub(super) requests: SocketRequests,
-    /// The sender of the last dropped datagram, and the reason, until they are logged.
-    last_dropped: Option<(Option<SocketAddr>, DropReason)>,
+    /// What is to be logged at the end of the drive.
+    pub(super) unlogged: Unlogged,
     /// The last error that the kernel reported, until the protocol is called with it.
     pub(super) failure: Option<io::Error>,
+}
+
+/// What a drive has met that is logged in one line for the whole drive.
+#[derive(Default)]
+pub(super) struct Unlogged {
+    /// How many datagrams were dropped, and the sender and the reason of the last one.
+    dropped: usize,
+    last_dropped: Option<(Option<SocketAddr>, DropReason)>,
+    /// How many calls of the protocol panicked.
+    pub(super) panics: usize,
+}
+
+impl Unlogged {
+    fn add_dropped(&mut self, count: usize, peer: Option<SocketAddr>, why: DropReason) {
+        self.dropped += count;
+        self.last_dropped = Some((peer, why));
+    }
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.dropped == 0 && self.panics == 0
+    }
 }
 
 impl DatagramSocket {
@@ -78,7 +100,7 @@ impl DatagramSocket {
             batch: Batch::new(),
             replies,
             requests: SocketRequests::new(state.clock.started()),
-            last_dropped: None,
+            unlogged: Unlogged::default(),
             failure: None,
             socket,
             address,
@@ -112,13 +134,9 @@ impl DatagramSocket {
         {
             return outcome;
         }
-        let (dropped_before, panics_before) = (state.stats.datagrams_dropped, state.stats.panics);
         let outcome = self.drive_batches(ready, state, effects);
-        if self.last_dropped.is_some() || state.stats.panics != panics_before {
-            self.log_dropped(
-                state.stats.datagrams_dropped - dropped_before,
-                state.stats.panics - panics_before,
-            );
+        if !self.unlogged.is_empty() {
+            self.log_unlogged();
         }
         if self.phase() != SocketPhase::Receiving || self.failure.is_some() {
             return self.call_pending(ready, state, effects);
@@ -128,8 +146,9 @@ impl DatagramSocket {
 
     /// Logs what was dropped, and that the protocol panicked: one line each for the whole drive.
     #[cold]
-    pub(super) fn log_dropped(&mut self, dropped: u64, panics: u64) {
-        if let Some((peer, why)) = self.last_dropped.take() {
+    pub(super) fn log_unlogged(&mut self) {
+        let Unlogged { dropped, last_dropped, panics } = std::mem::take(&mut self.unlogged);
+        if let Some((peer, why)) = last_dropped {
             let peer: &dyn fmt::Display = peer.as_ref().map_or(&"an unknown address", |peer| peer);
             debug!(
                 "udp {}: dropped a datagram from {peer}: {why} ({dropped} this turn)",
@@ -147,21 +166,27 @@ impl DatagramSocket {
         state: &mut LoopState,
         effects: &mut Effects,
     ) -> Outcome {
-        let errors_before = state.stats.datagram_errors;
-        for _ in 0..DATAGRAM_BATCHES_PER_TURN {
+        let share = state.budget.quarter();
+        let mut any_answered = false;
+        loop {
             self.send(ready, &mut state.stats);
             if !self.can_answer(ready) {
                 return Outcome::Blocked;
             }
-            if self.batch.is_answered() {
-                self.receive(ready, &mut state.stats);
+            if state.budget.share_is_spent(share) {
+                break;
             }
+            if self.batch.is_answered() {
+                self.receive(ready, state);
+            }
+            any_answered |= !self.batch.is_answered();
+            let room_before = self.replies.bytes_left();
             self.answer_batch(state, effects);
+            state.budget.charge(room_before - self.replies.bytes_left());
         }
-        self.send(ready, &mut state.stats);
-        if state.stats.datagram_errors - errors_before == DATAGRAM_BATCHES_PER_TURN as u64 {
-            ready.readable = false; // the error persists: try again at the next event, do not spin
-        }
+        // Without a single datagram, the error of each receive persists: try again at the next
+        // event, do not spin.
+        ready.readable &= any_answered;
         if self.can_answer(ready) { Outcome::Unfinished } else { Outcome::Blocked }
     }
 
@@ -207,20 +232,25 @@ impl DatagramSocket {
         }
     }
 
-    fn receive(&mut self, ready: &mut Readiness, stats: &mut Stats) {
+    fn receive(&mut self, ready: &mut Readiness, state: &mut LoopState) {
         self.requests.received_at = None;
         let result = self.io.receive(&self.socket, &mut self.batch);
         trace!("udp {} receive -> {result:?}", self.address);
         match result {
             // A short batch: the call itself has reached the end of the kernel's queue.
-            Ok(is_full) => ready.readable = is_full,
+            Ok(is_full) => {
+                ready.readable = is_full;
+                let bytes: usize = self.batch.messages.iter().map(|message| message.length).sum();
+                state.budget.charge(self.batch.messages.len() * DATAGRAM_COST_BYTES + bytes);
+            }
             Err(error) => match errno::classify_receive(&error) {
                 StreamError::WouldBlock => ready.readable = false,
-                StreamError::Interrupted => {}
+                StreamError::Interrupted => state.budget.charge(STEP_COST_BYTES),
                 // On an unconnected socket, an error of a receive (memory, or an ICMP error about
                 // an earlier send) concerns one datagram, and reading it clears it.
                 StreamError::Disconnected | StreamError::Failed => {
-                    stats.datagram_errors += 1;
+                    state.budget.charge(STEP_COST_BYTES);
+                    state.stats.datagram_errors += 1;
                     debug!("udp {}: receive: {error}", self.address);
                     self.failure = Some(error);
                 }
@@ -244,6 +274,7 @@ impl DatagramSocket {
                         self.batch.finish_through(self.replies.current) as u64;
                 }
                 Err(_) => {
+                    self.unlogged.panics += 1;
                     state.stats.panics += 1;
                     state.stats.datagrams_in +=
                         self.batch.finish_through(self.replies.current) as u64;
@@ -270,7 +301,7 @@ impl DatagramSocket {
     #[inline(never)] // so that its loop has the registers for itself
     fn answer_until_full(&mut self, state: &mut LoopState, effects: &mut Effects) -> Option<usize> {
         let mut processed = 0;
-        let DatagramSocket { protocol, batch, replies, requests, last_dropped, .. } = self;
+        let DatagramSocket { protocol, batch, replies, requests, unlogged, .. } = self;
         let (unanswered, buffers, mut replies) =
             Replies::answering(batch, replies, requests, effects);
         for (number, sender, messages) in unanswered.senders() {
@@ -284,7 +315,7 @@ impl DatagramSocket {
                     let count: usize = messages.iter().map(Message::datagrams).sum();
                     processed += count;
                     state.stats.datagrams_dropped += count as u64;
-                    *last_dropped = Some((sender.peer, why));
+                    unlogged.add_dropped(count, sender.peer, why);
                     continue;
                 }
             };
@@ -293,7 +324,7 @@ impl DatagramSocket {
                 if message.is_truncated {
                     processed += message.datagrams();
                     state.stats.datagrams_dropped += message.datagrams() as u64;
-                    *last_dropped = Some((sender.peer, DropReason::Truncated));
+                    unlogged.add_dropped(message.datagrams(), sender.peer, DropReason::Truncated);
                     continue;
                 }
                 let mut next = Some(message.first());

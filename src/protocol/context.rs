@@ -144,7 +144,7 @@ impl<'i> Context<'i> {
     /// the peer if the protocol has words for it.
     #[inline]
     pub fn is_stopping(&self) -> bool {
-        self.state.stopping
+        self.state.stop.is_stopping()
     }
 }
 

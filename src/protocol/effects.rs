@@ -28,8 +28,8 @@ use super::notification::{Notification, PendingNotification};
 use super::protocol::Protocol;
 use super::subscriptions::Subscriptions;
 use crate::limits::{
-    EFFECT_BYTES, EFFECTS_BYTES_MAX, EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES,
-    EFFECTS_MAX, OUTPUT_SCRATCH_BYTES, TURN_BYTES_MAX,
+    EFFECTS_BYTES_MAX, EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES, EFFECTS_MAX,
+    OUTPUT_SCRATCH_BYTES,
 };
 use crate::protocol::datagram::DatagramProtocol;
 use crate::stats::Stats;
@@ -78,8 +78,6 @@ pub(crate) struct Effects {
     pub(crate) queued: Vec<(ConnectionId, Effect)>,
     /// The bytes of the sends. A broadcast has them once for all its recipients.
     pub(crate) bytes: Vec<u8>,
-    /// The cost of the effects applied in this stage of the turn, in bytes.
-    applied_bytes: u64,
     notifications: VecDeque<PendingNotification>,
     /// Subjects: connections whose output is above the high watermark. Subscribers: connections
     /// that have sent to them, and await `BelowLowWatermark`.
@@ -103,24 +101,6 @@ impl Effects {
     pub(crate) fn is_above_high_watermark(&self) -> bool {
         self.queued.len() >= EFFECTS_HIGH_WATERMARK
             || self.bytes.len() >= EFFECTS_HIGH_WATERMARK_BYTES
-    }
-
-    /// Begins a stage of the turn in which protocols are called.
-    #[inline]
-    pub(crate) fn begin_stage(&mut self) {
-        self.applied_bytes = 0;
-    }
-
-    /// Charges the stage for an applied effect that has copied so many `bytes` to another
-    /// connection.
-    pub(crate) fn charge(&mut self, bytes: usize) {
-        self.applied_bytes += (bytes as u64).max(EFFECT_BYTES);
-    }
-
-    /// Returns whether this stage has applied as much as it may. The slots that have not been
-    /// driven are deferred to the next turn.
-    pub(crate) fn is_spent(&self) -> bool {
-        self.applied_bytes >= TURN_BYTES_MAX
     }
 
     pub(super) fn queue(&mut self, from: ConnectionId, effect: Effect) {

@@ -97,10 +97,9 @@ pub trait Protocol {
     /// FIN, [`Next::Continue`] counts as [`Next::Unchanged`]: only [`Next::Close`] closes.
     ///
     /// Notifications are delivered in the order in which they arose. A turn delivers those that
-    /// exist once all connections have been driven, up to
-    /// [`NOTIFICATIONS_PER_TURN`](crate::limits), or until their effects
-    /// have become many. The rest, and those that the delivery gives rise to, follow in the next
-    /// turns. So connections that answer notifications with effects do not delay the others.
+    /// exist once all connections have been driven, until the turn's budget is spent. The rest, and
+    /// those that the delivery gives rise to, follow in the next turns. So connections that answer
+    /// notifications with effects do not delay the others.
     fn notified(
         &mut self,
         about: ConnectionId,

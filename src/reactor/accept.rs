@@ -9,14 +9,14 @@
 //! served in a moment.
 
 use std::collections::BinaryHeap;
-use std::io;
+use std::fmt::Display;
 
 use log::{debug, trace};
 
 use super::Reactor;
 use super::slots::{SlotState, enqueue};
 use super::sources::Source;
-use crate::limits::{ACCEPT_RETRY_MS, ACCEPTS_PER_TURN, BACKLOG, EVICTION_IDLE_MS, EVICTIONS_MAX};
+use crate::limits::{ACCEPT_RETRY_MS, CONNECTION_COST_BYTES, EVICTION_IDLE_MS, EVICTIONS_MAX};
 use crate::protocol::ident::{ConnectionId, Peer};
 use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
@@ -47,69 +47,67 @@ impl Reactor {
     /// Reading in this turn was measured, and is too early for a third to two thirds of requests
     /// (docs/design.md).
     pub(super) fn accept_batch(&mut self, token: usize) -> Outcome {
-        let accepted_before = self.state.stats.accepted;
-        for _ in 0..ACCEPTS_PER_TURN {
+        let share = self.state.budget.quarter();
+        let mut any_accepted = false;
+        while !self.state.budget.share_is_spent(share) {
             let Source::Listener(listener) = &mut self.slots[token].source else { break };
-            if self.drain.accepted >= BACKLOG {
-                listener.close(); // more than the backlog can have held when the stop began
+            if self.state.stop.has_accepted_a_backlog() {
+                listener.close();
             }
-            if self.state.stats.connections >= self.state.limits.connections_max {
-                let why =
-                    format_args!("connections_max ({}) reached", self.state.limits.connections_max);
-                listener.pause(&why, self.state.clock.now, &mut self.state.stats);
-                self.evict_idle();
-                return Outcome::Blocked;
+            let connections_max = self.state.limits.connections_max;
+            if self.connections >= connections_max {
+                let why = format_args!("connections_max ({connections_max}) reached");
+                return self.pause_listener(token, &why);
             }
-            let accepted = listener.accept();
-            match accepted {
+            self.state.budget.charge(CONNECTION_COST_BYTES);
+            match listener.accept() {
                 Accepted::Stream(stream, peer) => {
-                    self.drain.accepted += i32::from(self.state.stopping);
+                    any_accepted = true;
+                    self.state.stop.count_accepted();
                     let protocol = (listener.make_protocol)(peer);
                     self.on_accepted(stream, peer, protocol);
-                    // `opened` may queue effects, whose cost is charged to this turn.
-                    if self.effects.is_spent() {
-                        return Outcome::Unfinished;
-                    }
                 }
                 Accepted::WouldBlock => {
                     trace!("{} accept -> WouldBlock", listener.address);
                     listener.recover(self.state.clock.now);
-                    if self.state.stopping {
+                    let is_stopping = self.state.stop.is_stopping();
+                    if is_stopping {
                         listener.close(); // from here on connects are refused, not left unanswered
                     }
                     self.slots[token].ready = Readiness::NOT_READY;
                     // Idle, also during an overload: its deadline has been filed since the first
                     // pause.
-                    return if self.state.stopping { Outcome::Blocked } else { Outcome::Idle };
+                    return if is_stopping { Outcome::Blocked } else { Outcome::Idle };
                 }
                 Accepted::Interrupted => {}
-                Accepted::HandshakeFailed(error) => self.on_accept_failed(&error),
-                Accepted::Exhausted(error) => {
-                    listener.pause(&error, self.state.clock.now, &mut self.state.stats);
-                    self.evict_idle();
-                    return Outcome::Blocked;
+                Accepted::HandshakeFailed(error) => {
+                    self.state.stats.accepts_failed += 1;
+                    debug!("accept failed: {error}");
                 }
+                Accepted::Exhausted(error) => return self.pause_listener(token, &error),
                 Accepted::Broken(error) => {
                     listener.close_broken(&error);
                     return Outcome::Ended(error.into());
                 }
             }
         }
-        match &mut self.slots[token].source {
-            Source::Listener(listener) if self.state.stats.accepted == accepted_before => {
-                listener.pause(
-                    &"every handshake failed",
-                    self.state.clock.now,
-                    &mut self.state.stats,
-                );
-                Outcome::Blocked
-            }
-            Source::Listener(_)
-            | Source::Connection(..)
-            | Source::Datagram(_)
-            | Source::Tasks(_)
-            | Source::StopSignal(_) => Outcome::Unfinished,
+        if any_accepted {
+            Outcome::Unfinished
+        } else {
+            self.pause_listener(token, &"every handshake failed")
         }
+    }
+
+    /// Pauses a listener, and evicts idle connections to make room.
+    fn pause_listener(&mut self, token: usize, why: &dyn Display) -> Outcome {
+        if let Source::Listener(listener) = &mut self.slots[token].source {
+            listener.pause(why, self.state.clock.now, &mut self.state.stats);
+        }
+        let evicted = self.evict_idle();
+        if let Source::Listener(listener) = &mut self.slots[token].source {
+            listener.evicted += evicted;
+        }
+        Outcome::Blocked
     }
 
     fn on_accepted(&mut self, stream: TcpStream, peer: Peer, protocol: Box<dyn Protocol>) {
@@ -118,7 +116,8 @@ impl Reactor {
         let id = ConnectionId { slot, generation: self.effects.next_generation() };
         trace!("{id} accept {peer}");
         self.state.stats.accepted += 1;
-        self.state.stats.connections += 1;
+        self.connections += 1;
+        self.state.stats.connections = self.connections;
         let connection = Connection::new(protocol, id, peer, self.state.clock.now);
         let token = self.insert(Source::Connection(stream, connection), Registered::Nothing);
         let slot = &mut self.slots[token];
@@ -132,11 +131,6 @@ impl Reactor {
         self.apply_effects();
     }
 
-    fn on_accept_failed(&mut self, error: &io::Error) {
-        self.state.stats.accepts_failed += 1;
-        debug!("accept failed: {error}");
-    }
-
     /// Closes idle connections whose protocols allow it, the longest idle first, `EVICTIONS_MAX` at
     /// most. New connections are accepted once these are reaped. If more wait, they stay in the
     /// backlog.
@@ -148,11 +142,14 @@ impl Reactor {
     /// A scan looks at every slot, which takes some 6 ns for each: 50 µs with nine thousand
     /// connections, perhaps 1 ms with a hundred thousand. So there is one scan in `ACCEPT_RETRY_MS`
     /// at most, however often listeners pause.
-    fn evict_idle(&mut self) {
+    ///
+    /// Returns how many connections it has evicted.
+    fn evict_idle(&mut self) -> u64 {
         let now = self.state.clock.now;
         if now < self.next_eviction_at {
-            return;
+            return 0;
         }
+        let mut evicted = 0;
         self.next_eviction_at = now.plus_ms(ACCEPT_RETRY_MS);
         let listener = self.running;
         let mut longest_idle = BinaryHeap::with_capacity(EVICTIONS_MAX);
@@ -191,11 +188,13 @@ impl Reactor {
                 debug!("{} {}: evicted", connection.id(), connection.peer());
                 connection.evict();
                 enqueue(&mut self.run_queue, token, slot);
-                self.state.stats.evicted += 1;
+                evicted += 1;
             } else {
                 self.finish_drive(token, outcome);
             }
         }
         self.running = listener;
+        self.state.stats.evicted += evicted;
+        evicted
     }
 }

@@ -16,6 +16,7 @@ use super::panics::call_closed;
 use super::slots::{SlotState, enqueue};
 use super::sources::Source;
 use crate::datagram::socket::DatagramSocket;
+use crate::limits::CALL_COST_BYTES;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::effects::{Command, Effect, PendingConnect};
 use crate::protocol::ident::{CloseReason, ConnectionId};
@@ -113,15 +114,18 @@ impl Reactor {
         let mut queued = std::mem::take(&mut self.effects.queued);
         let bytes = std::mem::take(&mut self.effects.bytes);
         for (from, effect) in queued.drain(..) {
-            self.effects.charge(if let Effect::Send(_, range) = &effect { range.len() } else { 0 });
+            self.state.budget.charge(CALL_COST_BYTES);
             match effect {
-                Effect::Send(to, range) => match self.relay(to, &bytes[range]) {
-                    None => {}
-                    Some(Notification::AboveHighWatermark) => {
-                        self.effects.on_above_watermark(to, from);
+                Effect::Send(to, range) => {
+                    self.state.budget.charge(range.len());
+                    match self.relay(to, &bytes[range]) {
+                        None => {}
+                        Some(Notification::AboveHighWatermark) => {
+                            self.effects.on_above_watermark(to, from);
+                        }
+                        Some(notification) => self.effects.notify(from, to, notification),
                     }
-                    Some(notification) => self.effects.notify(from, to, notification),
-                },
+                }
                 Effect::SendOverflow(to) => {
                     self.state.stats.sends_rejected += 1;
                     self.effects.notify(from, to, Notification::Rejected);
@@ -139,9 +143,6 @@ impl Reactor {
             }
         }
         self.effects.return_buffers(queued, bytes);
-        if self.effects.is_spent() {
-            self.defer();
-        }
     }
 
     /// Returns the slot of the connection `id`, or `None` if it has ended. Its slot may hold
@@ -185,7 +186,7 @@ impl Reactor {
     /// writable when the result of connect(2) is known.
     fn start_connect(&mut self, connect: PendingConnect) {
         let token = Token(self.slots.vacant_key());
-        let connecting = match self.state.stats.connections < self.state.limits.connections_max {
+        let connecting = match self.connections < self.state.limits.connections_max {
             true => sys::connect(connect.address).and_then(|mut stream| {
                 self.poll.registry().register(
                     &mut stream,
@@ -208,7 +209,8 @@ impl Reactor {
                 let token = self
                     .insert(Source::Connection(stream, connection), Registered::ReadingAndWriting);
                 self.effects.bind_slot(connect.id, token);
-                self.state.stats.connections += 1;
+                self.connections += 1;
+                self.state.stats.connections = self.connections;
                 self.rearm(token, false);
             }
             Err(error) => {
@@ -225,12 +227,11 @@ impl Reactor {
 
     /// Opens the socket of a datagram client.
     fn start_datagram_client(&mut self, peer: SocketAddr, protocol: Box<dyn DatagramProtocol>) {
-        let opened = match self.state.stats.connections + self.datagram_clients
-            < self.state.limits.connections_max
-        {
-            true => self.open_datagram_client(peer),
-            false => Err(io::ErrorKind::QuotaExceeded.into()),
-        };
+        let opened =
+            match self.connections + self.datagram_clients < self.state.limits.connections_max {
+                true => self.open_datagram_client(peer),
+                false => Err(io::ErrorKind::QuotaExceeded.into()),
+            };
         trace!("connect datagram {peer} -> {:?}", opened.as_ref().map(|(_, address, _)| address));
         match opened {
             Ok((socket, address, peer)) => {
@@ -259,15 +260,16 @@ impl Reactor {
         }
     }
 
-    /// Delivers `notifications_left` notifications, the oldest first, or fewer if they cause many
-    /// effects. That number counts only notifications that were pending when the turn had driven
-    /// its batch. New ones are delivered in the next turn, behind the rest.
+    /// Delivers notifications, the oldest first, until the budget is spent. `notifications_left`
+    /// counts only those that were pending when the turn had driven its batch. New ones are
+    /// delivered in the next turn, behind the rest.
     pub(super) fn deliver_notifications(&mut self) {
         while self.notifications_left > 0
-            && !self.effects.is_spent()
+            && !self.state.budget.is_spent()
             && let Some(pending) = self.effects.next_notification()
         {
             self.notifications_left -= 1;
+            self.state.budget.charge(CALL_COST_BYTES);
             let Some(token) = self.find(pending.to) else { continue }; // has ended itself
             self.running = token;
             let slot = &mut self.slots[token];

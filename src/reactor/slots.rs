@@ -8,7 +8,7 @@ use log::{debug, trace};
 use super::Reactor;
 use super::sources::Source;
 use crate::clock::Time;
-use crate::limits::SHRINK_FLOOR_SLOTS;
+use crate::limits::{CONNECTION_COST_BYTES, SHRINK_FLOOR_SLOTS};
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
 use crate::stream::readiness::{Readiness, Registered};
@@ -75,7 +75,7 @@ impl Reactor {
             filed_deadline: Time::NEVER,
             state: SlotState::Waiting,
         });
-        if self.state.stopping {
+        if self.state.stop.is_stopping() {
             let slot = &mut self.slots[token];
             slot.ready.readable = true; // as `stop` has set on all others
             enqueue(&mut self.run_queue, token, slot);
@@ -97,6 +97,7 @@ impl Reactor {
     pub(super) fn finish_drive(&mut self, token: usize, outcome: Outcome) {
         match outcome {
             Outcome::Ended(why) => {
+                self.state.budget.charge(CONNECTION_COST_BYTES);
                 let slot = &mut self.slots[token];
                 mark_ended(&mut self.ended, &mut self.run_queue, token, slot, why);
             }
@@ -116,7 +117,7 @@ impl Reactor {
         let may_stop = !is_unfinished || matches!(slot.source, Source::Datagram(_));
         // A slot that is queued, or was deferred, may have readiness that it has not acted on yet.
         let is_waiting = slot.state == SlotState::Waiting;
-        if self.state.stopping && is_waiting && may_stop && slot.source.can_stop(now) {
+        if self.state.stop.is_stopping() && is_waiting && may_stop && slot.source.can_stop(now) {
             match &mut slot.source {
                 Source::Connection(_, connection) => {
                     connection.close_idle();

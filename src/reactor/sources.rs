@@ -38,7 +38,7 @@ impl Source {
         match self {
             Source::Connection(_, connection) => {
                 let mut due = connection.filing_time(&state.limits, now);
-                if state.stopping {
+                if state.stop.is_stopping() {
                     due = due.min(connection.idle_at().unwrap_or(Time::NEVER));
                 }
                 (connection.interest(), due)
@@ -107,7 +107,7 @@ impl Reactor {
             Source::Connection(stream, connection) => {
                 connection.expire(stream, ready, &mut self.scratch[..], state, effects)
             }
-            Source::Listener(listener) => listener.expire(state),
+            Source::Listener(listener) => listener.expire(state.clock.now),
             Source::Datagram(socket) => socket.expire(ready, state, effects),
             Source::Tasks(_) | Source::StopSignal(_) => Outcome::Blocked,
         }
@@ -123,7 +123,8 @@ impl Reactor {
         match &mut slot.source {
             Source::Connection(stream, connection) => {
                 let (id, peer) = (connection.id(), connection.peer());
-                stats.connections -= 1;
+                self.connections -= 1;
+                stats.connections = self.connections;
                 stats.closed += 1;
                 stats.closed_finished += u64::from(why == CloseReason::Finished);
                 debug!("{id} {peer}: closed: {}", WithLimit(why, &self.state.limits));
@@ -135,7 +136,7 @@ impl Reactor {
                 self.effects.on_closed(id, why, stats);
             }
             Source::Listener(listener) => {
-                listener.end_overload(&self.state);
+                listener.end_overload(self.state.clock.now);
                 info!("{}: listener closed", listener.address);
                 self.listeners.retain(|&other| other != token);
             }

@@ -2,58 +2,15 @@
 //!
 //! A stop drains: connections in a listener's backlog are still accepted, then the listener closes.
 //! Idle connections are closed, all others may finish. After `Limits::drain_timeout_ms` the
-//! remaining ones are closed by force.
+//! remaining ones are closed by force. `src/stop_state.rs` has the states of a stop.
 
 use log::info;
 
 use super::Reactor;
 use super::slots::{SlotState, enqueue, mark_ended};
 use super::sources::Source;
-use crate::clock::Time;
-use crate::loop_state::LoopState;
 use crate::protocol::ident::CloseReason;
-
-/// How a reactor has stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stopped {
-    /// All connections closed in order.
-    Graceful,
-    /// The drain timeout was over, and this many connections were closed by force.
-    Forced(usize),
-}
-
-/// The progress of a stop.
-pub(super) struct Drain {
-    /// When the remaining connections are closed by force. `NEVER` until the first turn after the
-    /// stop began, and again once that is done.
-    pub(super) until: Time,
-    /// Connections accepted since the stop began.
-    pub(super) accepted: i32,
-    /// How many connections were closed by force, once the drain timeout was over.
-    forced: Option<usize>,
-}
-
-impl Default for Drain {
-    fn default() -> Drain {
-        Drain { until: Time::NEVER, accepted: 0, forced: None }
-    }
-}
-
-impl Drain {
-    /// Sets the time limit, in the first turn of a stop.
-    pub(super) fn begin(&mut self, state: &LoopState) {
-        if state.stopping && self.until == Time::NEVER && self.forced.is_none() {
-            self.until = state.clock.now.plus_ms(state.limits.drain_timeout_ms);
-        }
-    }
-
-    pub(super) fn result(&self) -> Stopped {
-        match self.forced {
-            None | Some(0) => Stopped::Graceful,
-            Some(connections) => Stopped::Forced(connections),
-        }
-    }
-}
+use crate::stop_state::StopState;
 
 impl Reactor {
     /// Begins a graceful stop. Does nothing if one has begun.
@@ -62,11 +19,13 @@ impl Reactor {
     /// are closed. All others may finish within
     /// [`Limits::drain_timeout_ms`](crate::Limits::drain_timeout_ms).
     pub fn stop(&mut self) {
-        if self.state.stopping {
+        if self.state.stop.is_stopping() {
             return;
         }
-        info!("stopping: {} connections open", self.state.stats.connections);
-        self.state.stopping = true;
+        info!("stopping: {} connections open", self.connections);
+        self.read_clock();
+        let until = self.state.clock.now.plus_ms(self.state.limits.drain_timeout_ms);
+        self.state.stop = StopState::Draining { until, accepted: 0 };
         for (token, slot) in &mut self.slots {
             slot.ready.readable = true; // each is read once more before it counts as idle
             enqueue(&mut self.run_queue, token, slot);
@@ -75,7 +34,7 @@ impl Reactor {
 
     /// Returns whether the reactor was asked to stop and has stopped.
     pub fn is_stopped(&self) -> bool {
-        self.state.stopping && self.slots.is_empty() && self.failed_connects.is_empty()
+        self.state.stop.is_stopping() && self.slots.is_empty() && self.failed_connects.is_empty()
     }
 
     /// Ends all remaining sources: the drain timeout is over.
@@ -95,7 +54,7 @@ impl Reactor {
             | Source::Tasks(_)
             | Source::StopSignal(_) => false,
         };
-        self.drain.forced = Some(self.ended[ended_before..].iter().filter(is_forced).count());
-        self.drain.until = Time::NEVER;
+        let closed = self.ended[ended_before..].iter().filter(is_forced).count();
+        self.state.stop = StopState::Forced { closed };
     }
 }

@@ -21,7 +21,7 @@ use log::error;
 
 use super::Reactor;
 use super::sources::Source;
-use crate::limits::{TASKS_PER_TURN, TASKS_QUEUED_MAX};
+use crate::limits::{CONNECTION_COST_BYTES, TASKS_QUEUED_MAX};
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
 use crate::stream::readiness::Readiness;
@@ -201,11 +201,13 @@ impl TaskQueue {
 impl Reactor {
     /// Runs submitted tasks until the queue is empty or the budget is spent.
     pub(super) fn run_tasks(&mut self, token: usize) -> Outcome {
-        for _ in 0..TASKS_PER_TURN {
+        let share = self.state.budget.quarter();
+        while !self.state.budget.share_is_spent(share) {
             let slot = &mut self.slots[token];
             let Source::Tasks(queue) = &mut slot.source else { break };
-            match queue.next(self.state.stopping) {
+            match queue.next(self.state.stop.is_stopping()) {
                 NextTask::Run(task) => {
+                    self.state.budget.charge(CONNECTION_COST_BYTES);
                     self.state.stats.tasks_run += 1;
                     task(self);
                 }

@@ -49,6 +49,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::echo::Echo;
+use crate::limits::{CONNECTION_COST_BYTES, TURN_BYTES_MAX};
 use crate::protocol::context::Context;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::ident::ConnectionId;
@@ -57,6 +58,15 @@ use crate::testing::simulated::kernel::{Faults, Kernel};
 use crate::testing::simulated::stream::PeerReceived;
 use crate::testing::simulated::{Installed, StopSignal};
 use protocols::{Ledger, Witnessed};
+
+/// What a listener may accept in one turn.
+const ACCEPTS_PER_TURN: usize = QUARTER_TURN_BYTES / CONNECTION_COST_BYTES;
+/// How many tasks one turn may run.
+const TASKS_PER_TURN: usize = ACCEPTS_PER_TURN;
+/// How many connections may end in one turn because their deadlines are due.
+const EXPIRIES_PER_TURN: usize = TURN_BYTES_MAX / CONNECTION_COST_BYTES;
+/// How many effects one turn may apply.
+const EFFECTS_PER_TURN: usize = TURN_BYTES_MAX / CALL_COST_BYTES;
 
 /// A reactor on a simulated kernel, and a record of how its connections ended.
 ///

@@ -36,7 +36,7 @@ use log::trace;
 use self::phase::{AfterConnect, CloseMode, Phase, WriteSide};
 use crate::clock::Time;
 use crate::limits::{
-    HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, LINGER_BYTES_MAX, LOW_WATERMARK_BYTES, STEP_BYTES,
+    HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, LINGER_BYTES_MAX, LOW_WATERMARK_BYTES, STEP_COST_BYTES,
 };
 use crate::loop_state::LoopState;
 use crate::protocol::context::ConnectionMeta;
@@ -234,19 +234,16 @@ impl Connection {
                 return Outcome::Ended(why); // output that waits has no peer to go to
             }
         }
-        let moved_before = state.stats.bytes_moved();
-        let mut steps = 0;
+        let share = state.budget.stream_share();
         loop {
-            steps += 1;
+            state.budget.charge(STEP_COST_BYTES);
             // Output that waits goes first: this keeps the order, and the peer waits for it.
             if self.wants_write() && ready.writable {
                 self.flush(transport, ready, state, effects);
             }
             // Above the high watermark of effects, they are applied before the protocol may add
             // more.
-            let is_spent = state.stats.bytes_moved() - moved_before + steps * STEP_BYTES
-                >= state.budget.bytes_each;
-            if is_spent || effects.is_above_high_watermark() {
+            if state.budget.share_is_spent(share) || effects.is_above_high_watermark() {
                 return if self.can_progress(ready) {
                     Outcome::Unfinished
                 } else {
@@ -291,6 +288,7 @@ impl Connection {
                 Phase::Lingering { bytes_left } => {
                     self.phase = match receive(transport, ready, self.meta.id, scratch) {
                         Ok(Received::Bytes(count)) => {
+                            state.budget.charge(count);
                             state.stats.bytes_in += count as u64;
                             match bytes_left
                                 .saturating_sub(u32::try_from(count).unwrap_or(u32::MAX))
@@ -329,6 +327,7 @@ impl Connection {
                 self.output.consume(taken); // after a partial write the rest stays
                 let left = u32::try_from(self.output.len()).unwrap_or(u32::MAX);
                 self.relayed_output = self.relayed_output.min(left);
+                state.budget.charge(taken);
                 state.stats.bytes_out += taken as u64;
                 self.last_activity = if taken > 0 { state.clock.now } else { self.last_activity };
                 if was_above && self.output.len() <= LOW_WATERMARK_BYTES {
@@ -378,6 +377,7 @@ impl Connection {
                 if self.output.is_empty() {
                     self.last_activity = state.clock.now;
                 }
+                state.budget.charge(count);
                 state.stats.bytes_in += count as u64;
                 if self.input.is_empty() {
                     let consumed = self.feed(&scratch[..count], transport, ready, state, effects);

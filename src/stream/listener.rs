@@ -26,7 +26,6 @@ use log::{error, info, warn};
 
 use crate::clock::Time;
 use crate::limits::{ACCEPT_RECOVERY_MS, ACCEPT_RETRY_MS};
-use crate::loop_state::LoopState;
 use crate::protocol::ident::Peer;
 use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
@@ -44,6 +43,10 @@ pub(crate) struct Listener {
     accept_state: AcceptState,
     /// Makes the protocol of each connection.
     pub(crate) make_protocol: MakeProtocol,
+    /// How many connections it has accepted, for the log.
+    accepted: u64,
+    /// How many idle connections were evicted for its sake, for the log.
+    pub(crate) evicted: u64,
 }
 
 pub(crate) type MakeProtocol = Box<dyn FnMut(Peer) -> Box<dyn Protocol>>;
@@ -77,8 +80,7 @@ enum AcceptState {
     Recovering(Overload, Time),
 }
 
-/// The state at the listener's first pause, for the log line at the end. `accepted_before` and
-/// `evicted_before` count for the whole reactor.
+/// The state at the listener's first pause, for the log line at the end.
 struct Overload {
     started: Time,
     pauses: u64,
@@ -108,10 +110,18 @@ impl Listener {
             address,
             accept_state: AcceptState::Accepting,
             make_protocol: make,
+            accepted: 0,
+            evicted: 0,
         }
     }
 
     pub(crate) fn accept(&mut self) -> Accepted {
+        let accepted = self.accept_one();
+        self.accepted += u64::from(matches!(accepted, Accepted::Stream(..)));
+        accepted
+    }
+
+    fn accept_one(&self) -> Accepted {
         match &self.socket {
             None => Accepted::WouldBlock,
             Some(Socket::Tcp(socket)) => match socket.accept() {
@@ -154,7 +164,7 @@ impl Listener {
             Some(overload) => Overload { pauses: overload.pauses + 1, ..overload },
             None => {
                 warn!("{}: accept paused: {why}", self.address);
-                let (accepted_before, evicted_before) = (stats.accepted, stats.evicted);
+                let (accepted_before, evicted_before) = (self.accepted, self.evicted);
                 Overload { started: now, pauses: 1, accepted_before, evicted_before }
             }
         };
@@ -184,12 +194,12 @@ impl Listener {
     }
 
     /// Acts on the deadline: accepts again after a pause, or ends the overload.
-    pub(crate) fn expire(&mut self, state: &LoopState) -> Outcome {
+    pub(crate) fn expire(&mut self, now: Time) -> Outcome {
         match &self.accept_state {
             AcceptState::Paused(_) => Outcome::Unfinished,
             AcceptState::Recovering(_, since) => {
-                if since.plus_ms(ACCEPT_RECOVERY_MS) <= state.clock.now {
-                    self.end_overload(state);
+                if since.plus_ms(ACCEPT_RECOVERY_MS) <= now {
+                    self.end_overload(now);
                 }
                 Outcome::Blocked
             }
@@ -198,16 +208,16 @@ impl Listener {
     }
 
     /// Ends the overload, if there is one, and logs its counts.
-    pub(crate) fn end_overload(&mut self, state: &LoopState) {
+    pub(crate) fn end_overload(&mut self, now: Time) {
         let Some(overload) = self.take_overload() else { return };
         info!(
             "{}: accept overload over after {:.1?}: \
              {} pauses, {} idle connections evicted, {} accepted",
             self.address,
-            state.clock.now.since(overload.started),
+            now.since(overload.started),
             overload.pauses,
-            state.stats.evicted - overload.evicted_before,
-            state.stats.accepted - overload.accepted_before,
+            self.evicted - overload.evicted_before,
+            self.accepted - overload.accepted_before,
         );
     }
 
@@ -253,11 +263,11 @@ mod tests {
         // two pauses. Then the recovery counts from the first time that the backlog was empty, not
         // from later ones.
         let _kernel = Installed::new(Kernel::new(1));
-        let mut state = LoopState::new(crate::limits::Limits::default());
+        let mut stats = Stats::default();
         let at = |ms| Time::at(std::time::Duration::from_millis(ms));
         let mut listener = listener();
-        assert_eq!(listener.deadline(state.clock.now), Time::NEVER);
-        listener.pause(&"no room", at(0), &mut state.stats);
+        assert_eq!(listener.deadline(at(0)), Time::NEVER);
+        listener.pause(&"no room", at(0), &mut stats);
         assert!(listener.is_paused());
         assert_eq!(listener.deadline(at(0)), at(ACCEPT_RETRY_MS));
         listener.recover(at(100));
@@ -265,15 +275,14 @@ mod tests {
             (listener.is_paused(), listener.deadline(at(100))),
             (false, at(100 + ACCEPT_RECOVERY_MS))
         );
-        listener.pause(&"no room", at(900), &mut state.stats);
-        state.clock.now = at(100 + ACCEPT_RECOVERY_MS);
-        assert_eq!(listener.expire(&state), Outcome::Unfinished, "the retry is due: accept again");
-        assert_eq!(state.stats.accept_pauses, 2);
+        listener.pause(&"no room", at(900), &mut stats);
+        let retried = listener.expire(at(100 + ACCEPT_RECOVERY_MS));
+        assert_eq!(retried, Outcome::Unfinished, "the retry is due: accept again");
+        assert_eq!(stats.accept_pauses, 2);
 
         listener.recover(at(2000));
         listener.recover(at(2500));
-        state.clock.now = at(2000 + ACCEPT_RECOVERY_MS - 1);
-        assert_eq!(listener.expire(&state), Outcome::Blocked);
+        assert_eq!(listener.expire(at(2000 + ACCEPT_RECOVERY_MS - 1)), Outcome::Blocked);
         assert!(
             matches!(
                 &listener.accept_state,
@@ -281,9 +290,8 @@ mod tests {
             ),
             "one millisecond early"
         );
-        state.clock.now = at(2000 + ACCEPT_RECOVERY_MS);
-        assert_eq!(listener.expire(&state), Outcome::Blocked);
+        assert_eq!(listener.expire(at(2000 + ACCEPT_RECOVERY_MS)), Outcome::Blocked);
         assert!(matches!(listener.accept_state, AcceptState::Accepting), "the overload is over");
-        assert_eq!(listener.deadline(state.clock.now), Time::NEVER);
+        assert_eq!(listener.deadline(at(4000)), Time::NEVER);
     }
 }

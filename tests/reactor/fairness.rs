@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Instant;
 
-use crate::limits::{READ_BYTES_MAX, SOURCE_BYTES_PER_TURN_MAX};
+use crate::limits::{READ_BYTES_MAX, STREAM_BYTES_PER_TURN_MAX};
 use mio_reactor::{Datagram, DatagramProtocol, Echo, Limits, Reactor, Replies, Stopped};
 
 use crate::common::{
@@ -66,13 +66,15 @@ fn endless_sender_does_not_delay_other_connections() {
     let mut sender = connect(sink);
     // The thread ends when the reactor is dropped, at the latest.
     thread::spawn(move || while sender.write_all(&[0; READ_BYTES_MAX]).is_ok() {});
-    turn_until(&mut reactor, "the flood", |stats| stats.bytes_in > 16 * SOURCE_BYTES_PER_TURN_MAX);
+    turn_until(&mut reactor, "the flood", |stats| {
+        stats.bytes_in > 16 * STREAM_BYTES_PER_TURN_MAX as u64
+    });
     for _ in 0..100 {
         let in_before = reactor.stats().bytes_in;
         reactor.turn(Some(TURN_TIMEOUT)).unwrap();
         let count = reactor.stats().bytes_in - in_before;
         assert!(
-            count <= SOURCE_BYTES_PER_TURN_MAX + 2 * READ_BYTES_MAX as u64,
+            count <= (STREAM_BYTES_PER_TURN_MAX + 2 * READ_BYTES_MAX) as u64,
             "{count} bytes in one turn"
         );
     }

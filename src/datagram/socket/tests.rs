@@ -124,7 +124,7 @@ impl DrivenSocket {
         peer.send(b"first").unwrap();
         wait_for_arrival();
         self.ready.readable = true;
-        self.source.receive(&mut self.ready, &mut self.state.stats);
+        self.source.receive(&mut self.ready, &mut self.state);
         assert_eq!(self.source.batch.senders[0].peer, Some(peer.local_addr().unwrap()));
         peer
     }

@@ -5,13 +5,15 @@
 
 use super::*;
 use crate::echo::Echo;
-use crate::limits::{
-    ACCEPTS_PER_TURN, EVENTS_PER_TURN, READ_BYTES_MAX, SOURCE_BYTES_PER_TURN_MAX, TURN_BYTES_MAX,
-};
+use crate::limits::{EVENTS_PER_TURN, READ_BYTES_MAX, STREAM_BYTES_PER_TURN_MAX, TURN_BYTES_MAX};
 use crate::testing::simulated::errno;
 
 const ECHO: u16 = 2000;
 const DATAGRAMS: u16 = 2001;
+
+fn bytes_moved(world: &World) -> usize {
+    usize::try_from(world.stats().bytes_in + world.stats().bytes_out).unwrap()
+}
 
 #[test]
 fn connects_beyond_the_accept_budget_need_no_further_edge() {
@@ -98,10 +100,10 @@ fn endless_sender_and_datagram_flood_delay_no_other_connection() {
         for &stream in &streams[1..] {
             world.peer_sends(stream, b"hello");
         }
-        let moved_before = world.stats().bytes_in + world.stats().bytes_out;
+        let moved_before = bytes_moved(&world);
         world.turn();
-        let moved = world.stats().bytes_in + world.stats().bytes_out - moved_before;
-        assert!(moved < 2 * SOURCE_BYTES_PER_TURN_MAX, "{moved} bytes in one turn");
+        let moved = bytes_moved(&world) - moved_before;
+        assert!(moved < 2 * STREAM_BYTES_PER_TURN_MAX, "{moved} bytes in one turn");
         world.peer_receives_all(streams[0]);
         for &stream in &streams[1..] {
             assert_eq!(world.peer_receives_all(stream), b"hello", "in the same turn");
@@ -120,13 +122,13 @@ fn turn_budget_is_kept_when_400_connections_move_full_reads() {
     // one turn would keep a new connection waiting for longer than a tenth of a second.
     let (mut world, streams) = echo_world_with(400);
     streams.iter().for_each(|&stream| world.peer_sends(stream, &vec![b'x'; READ_BYTES_MAX]));
-    let bytes_each = 2 * READ_BYTES_MAX as u64;
+    let bytes_each = 2 * READ_BYTES_MAX;
     let mut served = vec![0; streams.len()];
     let mut turns = 0;
     while served.iter().any(|&bytes| bytes < READ_BYTES_MAX) {
-        let before = world.stats().bytes_moved();
+        let before = bytes_moved(&world);
         world.turn();
-        let moved = world.stats().bytes_moved() - before;
+        let moved = bytes_moved(&world) - before;
         assert!(moved < TURN_BYTES_MAX + bytes_each, "{moved} bytes in turn {turns}");
         for (&stream, served) in streams.iter().zip(&mut served) {
             *served += world.peer_receives_all(stream).len();
@@ -143,4 +145,67 @@ fn turn_budget_is_kept_when_400_connections_move_full_reads() {
     }
     world.run_until_blocked();
     world.stop();
+}
+
+/// The same load twice: with all statistics overwritten before each turn, and without. If any of
+/// them decided anything, the system calls or what the peers receive would differ.
+#[test]
+fn scrambled_statistics_change_no_system_call() {
+    fn run(is_scrambled: bool) -> (Vec<&'static str>, Vec<Vec<u8>>) {
+        let limits = Limits { connections_max: 40, idle_timeout_ms: 2_000, ..Limits::default() };
+        let mut world = World::new(7, limits, Faults::default());
+        world.serve(2000, |_| Echo::new());
+        let datagrams = world.serve_datagrams(DATAGRAMS, Echo::new());
+        world.kernel().bind_peer(peer(999));
+        let streams: Vec<usize> = (1..=60).map(|number| world.connect(2000, number)).collect();
+        let mut received = vec![Vec::new(); streams.len()];
+        for turn in 0..120u64 {
+            if is_scrambled {
+                let connections = usize::try_from(turn * 7 % 50).unwrap();
+                world.reactor().state.stats = scrambled_stats(turn << 30, connections);
+            }
+            if turn < 40 {
+                world.peer_sends(streams[0], &vec![7; 300_000]);
+                world.peer_sends(streams[usize::try_from(turn).unwrap()], b"hello");
+                let datagram = vec![b'd'; usize::try_from(turn).unwrap() * 30];
+                world.kernel().peer_sends_datagram(peer(999), datagrams, datagram);
+            }
+            world.turn_within(100);
+            for (&stream, received) in streams.iter().zip(&mut received) {
+                received.extend(world.peer_receives_all(stream));
+            }
+        }
+        (world.take_calls(), received)
+    }
+    fn scrambled_stats(value: u64, connections: usize) -> Stats {
+        Stats {
+            connections,
+            turns: value,
+            empty_turns: value,
+            accepted: value,
+            accepts_failed: value,
+            accept_pauses: value,
+            evicted: value,
+            connected: value,
+            connects_failed: value,
+            closed: value,
+            closed_finished: value,
+            panics: value,
+            tasks_run: value,
+            bytes_in: value,
+            bytes_out: value,
+            sends_rejected: value,
+            deadlines_expired: value,
+            datagrams_in: value,
+            datagrams_out: value,
+            datagrams_dropped: value,
+            datagrams_too_long: value,
+            datagrams_unsent: value,
+            datagram_errors: value,
+        }
+    }
+    let (calls, received) = run(false);
+    assert!(received[0].len() > 10_000_000 && received[39] == b"hello", "the load is served");
+    let (scrambled_calls, scrambled_received) = run(true);
+    assert!(scrambled_calls == calls && scrambled_received == received);
 }

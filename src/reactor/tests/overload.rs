@@ -5,7 +5,6 @@
 
 use super::*;
 use crate::echo::Echo;
-use crate::limits::ACCEPTS_PER_TURN;
 use crate::testing::simulated::errno;
 
 const ECHO: u16 = 2000;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::echo::Echo;
-use crate::limits::{TASKS_PER_TURN, TASKS_QUEUED_MAX};
+use crate::limits::TASKS_QUEUED_MAX;
 use crate::reactor::tasks::SubmitError;
 
 const ECHO: u16 = 2000;

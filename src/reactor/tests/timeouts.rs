@@ -8,7 +8,6 @@ use super::*;
 use crate::echo::Echo;
 use crate::http::protocol::Http;
 use crate::http::site::Site;
-use crate::limits::EXPIRIES_PER_TURN;
 
 const ECHO: u16 = 2000;
 const HTTP: u16 = 8080;

@@ -35,7 +35,7 @@ use crate::clock::Time;
 use crate::echo::Echo;
 use crate::limits::{
     HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, LINGER_BYTES_MAX, LOW_WATERMARK_BYTES, Limits,
-    OUTPUT_BYTES_MAX, READ_BYTES_MAX, SOURCE_BYTES_PER_TURN_MAX,
+    OUTPUT_BYTES_MAX, READ_BYTES_MAX, STEP_COST_BYTES, STREAM_BYTES_PER_TURN_MAX,
 };
 use crate::protocol::context::Context;
 use crate::protocol::effects::*;

@@ -87,19 +87,14 @@ impl Connection {
                 }
                 // The loop may be late itself. Drive once more before ending the connection.
                 let (_, why) = self.timeout_rule(&state.limits);
-                // While output waits, only a write counts: a peer that does not read cannot stay by
-                // sending.
-                let counts_input = !self.wants_write();
-                let moved = |state: &LoopState| {
-                    if counts_input { state.stats.bytes_moved() } else { state.stats.bytes_out }
-                };
-                let moved_before = moved(state);
                 let outcome = self.probe(transport, ready, scratch, state, effects);
-                // Another connection may have closed this one just before: then the drive has sent
-                // our FIN, and the linger timeout begins.
-                let has_progressed = matches!(outcome, Outcome::Ended(_)) || self.is_lingering();
-                let nothing_came = moved(state) == moved_before && !has_progressed;
-                if nothing_came { Outcome::Ended(why) } else { outcome }
+                let has_ended = matches!(outcome, Outcome::Ended(_));
+                // Any progress has moved `last_activity`, and the deadline with it.
+                if !has_ended && self.deadline(&state.limits) <= state.clock.now {
+                    Outcome::Ended(why)
+                } else {
+                    outcome
+                }
             }
             Phase::Lingering { .. } => Outcome::Ended(CloseReason::Finished),
             Phase::Connecting { .. } => {

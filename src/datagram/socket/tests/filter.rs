@@ -92,7 +92,7 @@ fn peer_with_an_address_that_cannot_be_checked_is_dropped() {
     let remote = std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), port, 0, u32::MAX);
     server.receive_fake(Some(remote.into()), LocalAddress::Fixed, 5, b"hello");
     assert_eq!(server.counters(), (0, 1, 0, 0));
-    let (_, why) = server.source.last_dropped.unwrap();
+    let (_, why) = server.source.unlogged.last_dropped.unwrap();
     assert!(why.to_string().starts_with("perhaps an own address: "), "{why}");
 }
 

@@ -20,7 +20,7 @@ fn short_batch_shows_that_the_socket_is_empty() {
     peer.send(b"hello").unwrap();
     wait_for_arrival();
     server.ready.readable = true;
-    server.source.receive(&mut server.ready, &mut server.state.stats);
+    server.source.receive(&mut server.ready, &mut server.state);
     assert_eq!((server.source.batch.messages.len(), server.ready.readable), (1, false));
 }
 

@@ -95,7 +95,7 @@ fn one_turn_never_exceeds_a_sources_budget() {
 #[test]
 fn many_one_byte_steps_do_not_exceed_the_budget() {
     // `output_low` is called again and again, and sends one byte each time. A quarter of a million
-    // such calls fit the budget in bytes; `STEP_BYTES` for each step bounds them.
+    // such calls fit the budget in bytes; `STEP_COST_BYTES` for each step bounds them.
     let mut harness = Harness::with_log(
         ModelSocket::default(),
         ScriptedProtocol {
@@ -104,7 +104,7 @@ fn many_one_byte_steps_do_not_exceed_the_budget() {
         },
     );
     harness.transport.room = usize::MAX;
-    let calls_max = usize::try_from(SOURCE_BYTES_PER_TURN_MAX / STEP_BYTES).unwrap();
+    let calls_max = STREAM_BYTES_PER_TURN_MAX / STEP_COST_BYTES;
     assert_eq!(harness.open_once(), Unfinished);
     for _ in 0..5 {
         let before = harness.transport.sent.len();

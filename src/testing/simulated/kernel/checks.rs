@@ -34,7 +34,7 @@ impl Kernel {
         let events_max =
             u64::try_from(self.faults.events_per_poll_max).unwrap_or(u64::MAX).min(256);
         // Turns needed if each connection reads and sends as much as it may.
-        let full_turns = open * 2 * READ_BYTES_MAX as u64 / TURN_BYTES_MAX;
+        let full_turns = open * 2 * READ_BYTES_MAX as u64 / TURN_BYTES_MAX as u64;
         let polls_max = 3 + 2 * open / events_max + full_turns;
         for number in 0..self.descriptors.len() {
             let unread_since =

@@ -29,7 +29,7 @@ use libfuzzer_sys::fuzz_target;
 use mio_reactor::fuzzing::ScriptedConnection;
 use mio_reactor::{CloseReason, Echo, Limits, Next};
 
-use limits::{HIGH_WATERMARK_BYTES, READ_BYTES_MAX, SOURCE_BYTES_PER_TURN_MAX, STEP_BYTES};
+use limits::{HIGH_WATERMARK_BYTES, READ_BYTES_MAX, STEP_COST_BYTES, STREAM_BYTES_PER_TURN_MAX};
 use protocols::{Checked, Repeater};
 use transport::FuzzTransport;
 
@@ -38,8 +38,8 @@ const BYTES_MAX: usize = 300_000;
 /// The most units that arrive for a repeater. It is called for each, which takes long.
 const UNITS_MAX: usize = 1000;
 /// More drives in a row than any event can need. With reads of one byte, each of which is charged
-/// `STEP_BYTES`, one drive moves 256 bytes.
-const DRIVES_MAX: usize = 2 * BYTES_MAX / (SOURCE_BYTES_PER_TURN_MAX / STEP_BYTES) as usize;
+/// `STEP_COST_BYTES`, one drive moves 16 bytes.
+const DRIVES_MAX: usize = 2 * BYTES_MAX / (STREAM_BYTES_PER_TURN_MAX / STEP_COST_BYTES);
 
 /// Returns byte number `at` of what the peer sends. A piece that is lost, doubled or moved shows.
 fn byte(at: usize) -> u8 {
