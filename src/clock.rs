@@ -1,10 +1,12 @@
 //! Time, as the loop sees it: read once a turn, passed on as an argument, counted in milliseconds.
 //!
-//! Two clocks are read. Deadlines depend on the monotonic clock alone. The wall clock, which people
-//! set and step, is read for the HTTP date line and for nothing else.
+//! Deadlines depend on the monotonic clock alone. The wall clock, which people set and step, is
+//! read for the HTTP date line (`src/http/date.rs`) and for nothing else.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+#[cfg(feature = "http")]
+use crate::http::date::Date;
 use crate::sys;
 
 /// A moment, in whole milliseconds since the reactor was made. It has half the size of an
@@ -44,6 +46,7 @@ pub(crate) struct Clock {
     started: Instant,
     /// Before this moment `now`, which counts milliseconds, does not change.
     now_valid_until: Instant,
+    #[cfg(feature = "http")]
     date: Date,
 }
 
@@ -54,7 +57,8 @@ impl Clock {
             now: Time::at(Duration::ZERO),
             started,
             now_valid_until: started,
-            date: Date { text: [0; 29], fresh_until: Time::at(Duration::ZERO) },
+            #[cfg(feature = "http")]
+            date: Date::new(),
         }
     }
 
@@ -78,39 +82,10 @@ impl Clock {
     }
 
     /// Returns the moment of this turn as an HTTP date, 29 bytes (RFC 9110 section 5.6.7).
+    #[cfg(feature = "http")]
     #[inline]
     pub(crate) fn date(&mut self) -> &[u8; 29] {
         self.date.at(self.now)
-    }
-}
-
-/// The date line, formatted about once a second at most.
-///
-/// How long it is fresh is measured on the monotonic clock, never by comparing wall-clock times. So
-/// a step of the wall clock, back or forth, shows within a second.
-struct Date {
-    text: [u8; 29],
-    fresh_until: Time,
-}
-
-impl Date {
-    #[inline]
-    fn at(&mut self, now: Time) -> &[u8; 29] {
-        if now >= self.fresh_until {
-            self.refresh(now, sys::wall_clock());
-        }
-        &self.text
-    }
-
-    #[cold]
-    fn refresh(&mut self, now: Time, wall_clock: SystemTime) {
-        // No HTTP date before 1970 can be formatted. A wall clock that is set earlier shows as the
-        // epoch.
-        let wall_clock = wall_clock.max(SystemTime::UNIX_EPOCH);
-        let since_epoch = wall_clock.duration_since(SystemTime::UNIX_EPOCH);
-        let ms_of_second = since_epoch.map_or(0, |since| since.subsec_millis());
-        self.text.copy_from_slice(httpdate::fmt_http_date(wall_clock).as_bytes());
-        self.fresh_until = now.plus_ms(u64::from(1000 - ms_of_second));
     }
 }
 
@@ -127,19 +102,5 @@ mod tests {
         assert_eq!(Time::NEVER.plus_ms(1), Time::NEVER);
         assert_eq!(at(5).since(at(9)), Duration::ZERO);
         assert_eq!(at(9).since(at(5)), Duration::from_millis(4));
-    }
-
-    #[test]
-    fn date_line_follows_wall_clock_both_ways() {
-        // RFC 9110 section 5.6.7.
-        let mut date = Date { text: [0; 29], fresh_until: at(0) };
-        let wall = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        date.refresh(at(5), wall(784_111_777) + Duration::from_millis(400));
-        assert_eq!(&date.text, b"Sun, 06 Nov 1994 08:49:37 GMT", "the RFC's own example");
-        assert_eq!(date.fresh_until, at(605), "until the second is over");
-        date.refresh(at(605), wall(784_108_177));
-        assert_eq!(&date.text, b"Sun, 06 Nov 1994 07:49:37 GMT", "an hour back");
-        date.refresh(at(1605), wall(1_772_323_199));
-        assert_eq!(&date.text, b"Sat, 28 Feb 2026 23:59:59 GMT");
     }
 }

@@ -15,6 +15,8 @@ use crate::protocol::protocol::{Advance, Protocol};
 /// RFC 862 wants every byte back and nothing else. With a prefix, each datagram's reply begins with
 /// it. A stream has no message boundaries, so there the prefix is sent before the bytes of each
 /// read, which are whatever has arrived at that moment.
+///
+/// Neither `Send` nor `Sync`: clones share the prefix on one thread.
 #[derive(Clone, Debug, Default)]
 pub struct Echo {
     /// One copy is shared by all connections.

@@ -51,6 +51,9 @@
 //! `docs/architecture.md` describes the whole on two pages, and [`guide`] shows how to write a
 //! protocol.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![warn(missing_debug_implementations)]
+
 // Tests share the program's page (src/bin/reactor/site.rs), which uses this library by its name.
 #[cfg(test)]
 extern crate self as mio_reactor;
@@ -100,9 +103,13 @@ mod datagram {
 mod reactor; // the loop: wait, note, drive, expire, reap
 mod echo; // the smallest protocol, over streams and datagrams
 
+#[cfg(feature = "http")]
 mod http {
     pub(crate) mod limits; // every number of HTTP, with its unit and its reason
+    pub(crate) mod date; // the date of a response
     pub(crate) mod status; // status codes and reason phrases
+    pub(crate) mod content_type; // the type of a body
+    pub(crate) mod field; // the header fields of a response
     pub(crate) mod response; // a response, and how it is written
     pub(crate) mod request; // a request, as a responder sees it
     pub(crate) mod target; // the four forms of a target, and the syntax of hosts
@@ -110,6 +117,7 @@ mod http {
     pub(crate) mod responder; // what an application implements
     pub(crate) mod access_log; // one line for each response
     pub(crate) mod body; // a response body that is read while it is sent
+    pub(crate) mod state; // the message in progress
     pub(crate) mod protocol; // HTTP/1.0: where messages begin and end
     #[cfg(all(unix, feature = "files"))]
     pub(crate) mod files; // the files below a directory
@@ -128,18 +136,27 @@ mod testing {
     pub(crate) mod test_connection; // a connection without a network, for testing a protocol
 }
 
-#[doc = include_str!("../docs/guide.md")]
+// Its examples include a responder.
+#[cfg_attr(feature = "http", doc = include_str!("../docs/guide.md"))]
+#[cfg_attr(not(feature = "http"), doc = "The guide. It is here if the feature `http` is on.")]
 pub mod guide {}
 
 pub use echo::Echo;
-pub use http::access_log::ACCESS_LOG;
 #[cfg(all(unix, feature = "files"))]
+#[cfg_attr(docsrs, doc(cfg(all(unix, feature = "files"))))]
 pub use http::files::Files;
-pub use http::protocol::Http;
-pub use http::request::{Method, Request};
-pub use http::responder::{Responder, Upload};
-pub use http::response::{Page, Response};
-pub use http::status::Status;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use http::{
+    access_log::ACCESS_LOG,
+    content_type::{ContentType, ContentTypeError},
+    field::HeaderError,
+    protocol::Http,
+    request::{Method, Request},
+    responder::{Responder, Upload},
+    response::{Page, Response},
+    status::{Status, StatusError},
+};
 pub use limits::Limits;
 pub use protocol::connections::{Connections, SendError, SendStatus};
 pub use protocol::context::Context;

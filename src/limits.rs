@@ -1,10 +1,10 @@
 //! Every number of the reactor, once: its unit, its reason, and what happens on reaching it.
 //!
 //! A number that an operator may want to change is a field of [`Limits`]. A number that follows
-//! from the design is a constant. HTTP's constants are in `src/http/limits.rs`, and are re-exported
-//! here. Relations between the numbers are checked at compile time, at the end of each file.
-
-pub use crate::http::limits::*;
+//! from the design is a constant: public if a protocol must know it. `docs/limits.md` lists all of
+//! them. HTTP's constants are in `src/http/limits.rs`. Relations between the numbers are checked at
+//! compile time, at the end of each file.
+#![doc = include_str!("../docs/limits.md")]
 
 /// The limits that an operator may change: how many connections, and how long each may take.
 ///
@@ -107,7 +107,7 @@ impl Limits {
 /// Most events taken from the kernel in one turn. The rest wait for the next turn. epoll hands
 /// events out round-robin, so no socket is passed over. Closing a connection takes the kernel up to
 /// 20 µs, so even a turn in which all of them end stays below 10 ms.
-pub const EVENTS_PER_TURN: usize = 256;
+pub(crate) const EVENTS_PER_TURN: usize = 256;
 
 /// Size of the scratch that streams are read into, in bytes: the most that one recv(2) returns. For
 /// bulk transfers, 16 KiB costs up to 1.9 times as much per byte as 64 KiB; 256 KiB gains nothing
@@ -119,43 +119,43 @@ pub const READ_BYTES_MAX: usize = 68 * 1024;
 /// the sources that have not been driven yet come first in the next turn. So if two hundred bulk
 /// transfers begin at the same moment, a new connection waits until each has moved one read, and
 /// not several. To share a turn among more connections saves system calls, too.
-pub const TURN_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub(crate) const TURN_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What one stream may spend in one turn, in bytes, in both directions together: about 80 µs, which
 /// is four full reads with their steps. It is less where there are many sources (`src/budget.rs`).
 /// Then the connection goes to the end of the run queue.
-pub const STREAM_BYTES_PER_TURN_MAX: usize = 320 * 1024;
+pub(crate) const STREAM_BYTES_PER_TURN_MAX: usize = 320 * 1024;
 
 /// Cost of a callback that does no I/O, of an effect and of a deadline that is looked at, in bytes:
 /// 0.06 µs. The costs of work are what `benches/what_does_a_unit_of_work_cost.rs` measures, at
 /// 4 KiB for each microsecond.
-pub const CALL_COST_BYTES: usize = 256;
+pub(crate) const CALL_COST_BYTES: usize = 256;
 
 /// Cost of a datagram that is received and answered, in bytes: 2 µs.
-pub const DATAGRAM_COST_BYTES: usize = 8 * 1024;
+pub(crate) const DATAGRAM_COST_BYTES: usize = 8 * 1024;
 
 /// Cost of each further step of a connection in one turn beside the bytes that it moves, in bytes:
 /// 4 µs. A step is a read, or a call for more output, with the send that follows. Without this
 /// cost, a protocol that sends one byte per call would hold the turn for a quarter of a million
 /// calls.
-pub const STEP_COST_BYTES: usize = 16 * 1024;
+pub(crate) const STEP_COST_BYTES: usize = 16 * 1024;
 
 /// Cost of a connection that is accepted or ends, in bytes: 8 µs. So one listener accepts 64
 /// connections in a turn. A task that another thread has submitted is charged as much, because it
 /// is not known how long it takes.
-pub const CONNECTION_COST_BYTES: usize = 32 * 1024;
+pub(crate) const CONNECTION_COST_BYTES: usize = 32 * 1024;
 
 /// One part in this many of the pending notifications is delivered in a turn, unless their effects
 /// become many. So where each turn makes more than it could deliver, no more are pending than this
 /// many turns have made.
-pub const NOTIFICATIONS_PENDING_DIVISOR: usize = 8;
+pub(crate) const NOTIFICATIONS_PENDING_DIVISOR: usize = 8;
 
 // ---- datagrams
 
 /// Most datagrams received in one call (with UDP_GRO: most messages, each of which may be several
 /// datagrams that the kernel has joined). More than 16 make receiving no cheaper, but the replies
 /// to one peer leave together, up to 64 in a GSO batch.
-pub const DATAGRAM_BATCH: usize = 64;
+pub(crate) const DATAGRAM_BATCH: usize = 64;
 
 /// Largest payload of a UDP datagram over IPv4, in bytes: 65,535 less the IP and UDP headers. A
 /// longer reply is not sent and is counted in `datagrams_too_long`. A GSO batch is bounded by it,
@@ -168,10 +168,10 @@ pub const DATAGRAM_BYTES_MAX_V6: usize = 65_527;
 /// Largest datagrams that leave in a GSO batch (UDP_SEGMENT), in bytes: IPv6's minimum MTU of 1,280
 /// less its headers, so that a batch fits every path. Longer datagrams leave one by one, because a
 /// batch would gain little for them.
-pub const SEGMENT_BYTES_MAX: usize = 1232;
+pub(crate) const SEGMENT_BYTES_MAX: usize = 1232;
 
 /// Most datagrams in a GSO batch: the kernel's UDP_MAX_SEGMENTS.
-pub const SEGMENTS_MAX: usize = 64;
+pub(crate) const SEGMENTS_MAX: usize = 64;
 
 // ---- buffers and watermarks
 
@@ -195,7 +195,7 @@ pub const LOW_WATERMARK_BYTES: usize = 16 * 1024;
 pub const OUTPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// High watermark of the replies to one batch of datagrams, in bytes: the bytes that protocols
-/// wrote, and [`REPLY_OVERHEAD_BYTES`] for each reply. Beyond it, the waiting replies are sent
+/// wrote, and `REPLY_OVERHEAD_BYTES` for each reply. Beyond it, the waiting replies are sent
 /// before the next datagram is answered. It is also the capacity that the buffer for composing
 /// replies keeps from one batch to the next. A whole batch of echoes stays below it, even with a
 /// short prefix.
@@ -209,20 +209,20 @@ pub const REPLIES_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most memory that it takes to list one reply while it waits, in bytes: a GSO batch with its
 /// peer's address, and one iovec each for the written and for the echoed bytes. Checked in
 /// `src/datagram/replies.rs`.
-pub const REPLY_OVERHEAD_BYTES: usize = 160;
+pub(crate) const REPLY_OVERHEAD_BYTES: usize = 160;
 
 // ---- effects, notifications and tasks
 
 /// Effects that one connection may queue before they are applied. A send to one other connection is
 /// one effect. On reaching it the connection is interrupted between two messages and continues in
 /// the next turn. It bounds what a pipeline of messages can cause at once.
-pub const EFFECTS_HIGH_WATERMARK: usize = 1024;
+pub(crate) const EFFECTS_HIGH_WATERMARK: usize = 1024;
 
 /// The same bound in bytes that wait to be sent to other connections. It bounds the memory that one
 /// connection causes us to hold for others, overshot by one call.
-pub const EFFECTS_HIGH_WATERMARK_BYTES: usize = 1024 * 1024;
+pub(crate) const EFFECTS_HIGH_WATERMARK_BYTES: usize = 1024 * 1024;
 
-/// Most effects queued at one time: [`EFFECTS_HIGH_WATERMARK`], overshot by one call of a protocol.
+/// Most effects queued at one time: `EFFECTS_HIGH_WATERMARK`, overshot by one call of a protocol.
 /// More is a panic. So many take 40 MiB, and are ten times the default `connections_max`.
 pub const EFFECTS_MAX: usize = 1024 * 1024;
 
@@ -237,51 +237,51 @@ pub const TASKS_QUEUED_MAX: usize = 1024;
 
 /// Capacity that the shared output scratch keeps from one drive to the next, in bytes. What a large
 /// reply took beyond it is given back.
-pub const OUTPUT_SCRATCH_BYTES: usize = 256 * 1024;
+pub(crate) const OUTPUT_SCRATCH_BYTES: usize = 256 * 1024;
 
 // ---- closing, timers and overload
 
 /// How long no byte must have moved on a connection for a stop to count it as idle, in
 /// milliseconds. A peer that is sending may have its next bytes still in its own kernel when ours
 /// has no more.
-pub const DRAIN_QUIET_MS: u64 = 100;
+pub(crate) const DRAIN_QUIET_MS: u64 = 100;
 
 /// How late a timer must be for its connection to be driven before `timer_expired` is called, in
 /// milliseconds. Then the loop has been delayed, and may not have read input that arrived in time.
-pub const TIMER_LATE_MS: u64 = 50;
+pub(crate) const TIMER_LATE_MS: u64 = 50;
 
 /// Most bytes that are read and discarded from a lingering peer. Then the connection is closed
 /// although the peer still sends.
-pub const LINGER_BYTES_MAX: u32 = 64 * 1024 * 1024;
+pub(crate) const LINGER_BYTES_MAX: u32 = 64 * 1024 * 1024;
 
 /// How long a listener pauses after the kernel had no descriptor or memory for a new connection, in
 /// milliseconds, unless one of our connections ends earlier. With `connections_max` reached, it
 /// retries as often.
-pub const ACCEPT_RETRY_MS: u64 = 100;
+pub(crate) const ACCEPT_RETRY_MS: u64 = 100;
 
 /// How long the backlog must have been empty, without a further pause, before an overload is over,
 /// in milliseconds. Under overload a listener may pause many times a second. Whatever peers do, its
 /// log has no more than two lines in this time.
-pub const ACCEPT_RECOVERY_MS: u64 = 1000;
+pub(crate) const ACCEPT_RECOVERY_MS: u64 = 1000;
 
 /// Most idle connections evicted in one scan. The next scan is [`ACCEPT_RETRY_MS`] later, so a
 /// server full of idle connections accepts 160 new ones a second. A larger number would close many
 /// clients although perhaps none is waiting. A smaller one would pay for a scan over all
 /// connections and gain little.
-pub const EVICTIONS_MAX: usize = 16;
+pub(crate) const EVICTIONS_MAX: usize = 16;
 
 /// How long no byte must have moved on a connection before it may be evicted, in milliseconds. It
 /// is longer than a round trip across the world (300 ms): a peer that sends again as soon as it has
 /// our reply is served, and not closed.
-pub const EVICTION_IDLE_MS: u64 = 500;
+pub(crate) const EVICTION_IDLE_MS: u64 = 500;
 
 /// After a burst of connections the slab gives its memory back, if it had four times as many slots
 /// as this. A smaller slab has no more memory than a few buffers (a slot has 136 bytes).
-pub const SHRINK_FLOOR_SLOTS: usize = 256;
+pub(crate) const SHRINK_FLOOR_SLOTS: usize = 256;
 
 /// Backlog that listeners ask for (listen(2)), in connections. The kernel caps it at
 /// `net.core.somaxconn`.
-pub const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 const _: () = assert!(
     READ_BYTES_MAX <= STREAM_BYTES_PER_TURN_MAX,

@@ -49,6 +49,7 @@ impl LoopState {
     }
 
     /// Returns the output scratch, and the date to put into it.
+    #[cfg(feature = "http")]
     #[inline]
     pub(crate) fn compose(&mut self) -> (&mut Vec<u8>, &[u8; 29]) {
         (&mut self.output, self.clock.date())

@@ -35,6 +35,7 @@ mod stop; // graceful stop
 mod panics; // panics in protocols and tasks
 pub(crate) mod tasks; // tasks that other threads submit
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -62,7 +63,10 @@ use crate::sys::{Events, Poll};
 
 /// An event loop with its sockets: one thread, one poller, one slab of connections.
 ///
-/// It stays on the thread that made it, blocks only in its own wait, and no peer can end it.
+/// It blocks only in its own wait, and no peer can end it.
+///
+/// Neither `Send` nor `Sync`: it owns the protocols, which need not be either. So make it on the
+/// thread that runs it. Other threads reach it through a [`Handle`].
 pub struct Reactor {
     poll: Poll,
     events: Events,
@@ -95,6 +99,12 @@ pub struct Reactor {
     /// Made when the first handle is asked for; each call of `handle` returns a clone.
     handle: Option<Handle>,
     is_in_turn: bool,
+}
+
+impl fmt::Debug for Reactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactor").field("stats", &self.state.stats).finish_non_exhaustive()
+    }
 }
 
 impl Reactor {

@@ -18,8 +18,8 @@ pub struct Stats {
     pub accepts_failed: u64,
     /// Times that a listener paused because descriptors, memory or `connections_max` were
     /// exhausted, or because every connection in the backlog had failed. A paused listener retries
-    /// when a connection closes, or after [`ACCEPT_RETRY_MS`](crate::limits::ACCEPT_RETRY_MS). Each
-    /// retry that finds no room counts again.
+    /// when a connection closes, or after [`ACCEPT_RETRY_MS`](crate::limits). Each retry that finds
+    /// no room counts again.
     pub accept_pauses: u64,
     /// Idle connections closed to make room for new ones (see
     /// [`Protocol::is_evictable`](crate::Protocol::is_evictable)).

@@ -34,13 +34,15 @@ use crate::testing::simulated as backend;
 
 #[cfg(unix)]
 pub(crate) use backend::UnixListener;
+#[cfg(feature = "http")]
+pub(crate) use backend::wall_clock;
 pub(crate) use backend::{
     Event, Events, Interest, Poll, Registry, Source, TcpListener, TcpStream, Token, UdpSocket,
     Waker,
 };
 pub(crate) use backend::{
     bind_datagram, connect, connect_datagram, is_connected, is_own_address, is_priority, listen,
-    now, read_interest, reset_on_close, set_nodelay, wall_clock,
+    now, read_interest, reset_on_close, set_nodelay,
 };
 
 /// The local address that a datagram was sent to.

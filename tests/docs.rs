@@ -22,8 +22,9 @@ mod docs {
     mod dialect; // words that must not come back
     mod files; // reading the repository, for all of these
     mod layout; // columns, and lines of a file
-    mod limits; // numbers
+    mod limits; // numbers, and the page that lists them
     mod markdown; // quotations, blocks, sections and tables
+    mod numbers; // the limits files, read as text
     mod proofs; // the tests that pitfalls, HTTP rules and mutations name
     mod readme; // commands, options, addresses, the example
     mod references; // paths, links, items, dependencies, terms

@@ -217,10 +217,13 @@ fn ipv6_is_served_like_ipv4() {
 fn both_wildcards_can_have_the_same_port() {
     // The first program takes any port of IPv4, and the second takes the same port of IPv6. Each
     // serves its own family.
-    let first = Program::start(&["--tcp", "0.0.0.0:0", "--udp", "0.0.0.0:0"]);
+    let any_ports = ["--tcp", "0.0.0.0:0", "--udp", "0.0.0.0:0"];
+    let (first, second) = Program::start_pair(&any_ports, |first| {
+        let addresses = [first.tcp(), first.udp()].map(|own| format!("[::]:{}", own.port()));
+        let [tcp, udp] = addresses.each_ref().map(String::as_str);
+        ["--tcp", tcp, "--udp", udp, "--prefix", "six: "].map(str::to_owned).to_vec()
+    });
     let (tcp, udp) = (first.tcp().port(), first.udp().port());
-    let (tcp_v6, udp_v6) = (format!("[::]:{tcp}"), format!("[::]:{udp}"));
-    let second = Program::start(&["--tcp", &tcp_v6, "--udp", &udp_v6, "--prefix", "six: "]);
     assert_eq!((second.tcp().port(), second.udp().port()), (tcp, udp));
     check_echo(&mut connect(SocketAddr::from(([127, 0, 0, 1], tcp))), b"four");
     let mut six = connect(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], tcp)));
@@ -238,9 +241,11 @@ fn both_wildcards_can_have_the_same_port() {
 #[test]
 fn either_wildcard_may_come_first() {
     // As above, the other way round: the IPv6 wildcard does not take the IPv4 port.
-    let first = Program::start(&["--tcp", "[::]:0"]);
+    let (first, second) = Program::start_pair(&["--tcp", "[::]:0"], |first| {
+        let address = format!("0.0.0.0:{}", first.tcp().port());
+        ["--tcp", &address, "--prefix", "four: "].map(str::to_owned).to_vec()
+    });
     let port = first.tcp().port();
-    let second = Program::start(&["--tcp", &format!("0.0.0.0:{port}"), "--prefix", "four: "]);
     check_echo(&mut connect(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port))), b"six");
     let mut four = connect(SocketAddr::from(([127, 0, 0, 1], port)));
     four.write_all(b"hello").unwrap();

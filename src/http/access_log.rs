@@ -15,7 +15,7 @@ use std::fmt;
 
 use log::info;
 
-use crate::limits::ACCESS_LINE_BYTES_MAX;
+use crate::http::limits::ACCESS_LINE_BYTES_MAX;
 use crate::protocol::context::Context;
 use crate::protocol::ident::Peer;
 

@@ -7,7 +7,7 @@
 use std::io::{self, ErrorKind};
 
 use super::access_log::LogEntry;
-use crate::limits::{BODY_READ_BYTES_MAX, BODY_READS_MAX};
+use crate::http::limits::{BODY_READ_BYTES_MAX, BODY_READS_MAX};
 use crate::protocol::protocol::Next;
 
 /// A response whose head is written, and whose body is still being read.

@@ -16,6 +16,7 @@
 
 mod reader;
 mod fd_reserve;
+pub(crate) mod limits;
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -33,11 +34,12 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use log::{debug, warn};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
+use super::content_type::ContentType;
 use super::request::{Method, Request};
 use super::responder::Responder;
 use super::response::Response;
 use super::status::Status;
-use crate::limits::FILE_WARNING_GAP_MS;
+use crate::http::files::limits::FILE_WARNING_GAP_MS;
 use crate::sys;
 use crate::sys::errno::{self, OpenError};
 use fd_reserve::{FdReserve, ReservedFd};
@@ -66,7 +68,8 @@ const NOT_UNRESERVED: &AsciiSet =
 /// The content type follows from the extension of the name, and is `application/octet-stream` for
 /// an unknown one.
 ///
-/// A clone shares the root.
+/// A clone shares the root. Neither `Send` nor `Sync`: where each thread has a reactor, each opens
+/// the root itself.
 #[derive(Clone)]
 pub struct Files {
     root: Rc<Root>,
@@ -106,7 +109,7 @@ impl Files {
             return None;
         }
         if !is_well_encoded(request.path()) {
-            return Some(Response::error(Status::BadRequest));
+            return Some(Response::error(Status::BAD_REQUEST));
         }
         let path = ServedPath::new(request.path())?;
         match self.root.find(&path.file()) {
@@ -134,12 +137,12 @@ impl Files {
         let modified = metadata.modified().ok();
         let response = match modified {
             Some(modified) if is_not_modified(request, modified, now) => {
-                Response::empty(Status::NotModified)
+                Response::empty(Status::NOT_MODIFIED)
             }
             _ => {
                 let reader = Reader::new(file.file, Rc::clone(&self.root.disk));
                 Response::streamed(
-                    Status::Ok,
+                    Status::OK,
                     content_type_of(path),
                     metadata.len(),
                     FileBody { reader, _fd: file.fd },
@@ -147,10 +150,12 @@ impl Files {
             }
         };
         match modified {
-            Some(modified) => response.with_header(
-                "Last-Modified",
-                &httpdate::fmt_http_date(clamp_last_modified(modified, now)),
-            ),
+            Some(modified) => response
+                .with_header(
+                    "Last-Modified",
+                    &httpdate::fmt_http_date(clamp_last_modified(modified, now)),
+                )
+                .expect("a date is visible ASCII and spaces"),
             None => response,
         }
     }
@@ -160,7 +165,7 @@ impl Responder for Files {
     fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
         match request.method() {
             Method::Get | Method::Head => {
-                self.find(request).unwrap_or_else(|| Response::error(Status::NotFound))
+                self.find(request).unwrap_or_else(|| Response::error(Status::NOT_FOUND))
             }
             Method::Post
             | Method::Put
@@ -168,9 +173,9 @@ impl Responder for Files {
             | Method::Connect
             | Method::Options
             | Method::Trace
-            | Method::Patch => {
-                Response::error(Status::MethodNotAllowed).with_header("Allow", "GET, HEAD")
-            }
+            | Method::Patch => Response::error(Status::METHOD_NOT_ALLOWED)
+                .with_header("Allow", "GET, HEAD")
+                .expect("a list of methods is a field value"),
         }
     }
 }
@@ -243,12 +248,12 @@ impl Root {
     ) -> Option<Response<'static>> {
         let status = match errno::classify_open(error) {
             OpenError::NotFound => return None,
-            OpenError::Forbidden => Status::Forbidden,
-            OpenError::NoDescriptor | OpenError::TryLater => Status::ServiceUnavailable,
-            OpenError::Failed => Status::InternalServerError,
+            OpenError::Forbidden => Status::FORBIDDEN,
+            OpenError::NoDescriptor | OpenError::TryLater => Status::SERVICE_UNAVAILABLE,
+            OpenError::Failed => Status::INTERNAL_SERVER_ERROR,
         };
         debug!("open {:?}: {error}", path.file());
-        if status != Status::Forbidden {
+        if status != Status::FORBIDDEN {
             self.warn_rate_limited(error);
         }
         Some(Response::error(status))
@@ -317,10 +322,12 @@ impl<'r> ServedPath<'r> {
         }
         if let Some(query) = query {
             location.push('?');
-            // A target is visible ASCII throughout.
+            // A target is visible ASCII throughout: `head.rs` rejects any other.
             location.extend(query.iter().map(|&byte| char::from(byte)));
         }
-        Response::error(Status::MovedPermanently).with_header("Location", &location)
+        Response::error(Status::MOVED_PERMANENTLY)
+            .with_header("Location", &location)
+            .expect("the path is percent-encoded, and the query visible ASCII")
     }
 }
 
@@ -372,8 +379,9 @@ fn clamp_last_modified(modified: SystemTime, now: SystemTime) -> SystemTime {
 }
 
 /// The content type, by the extension of the name alone. The file's content is not examined.
-fn content_type_of(path: &Path) -> &'static str {
-    mime_guess::from_path(path).first_raw().unwrap_or("application/octet-stream")
+fn content_type_of(path: &Path) -> ContentType<'static> {
+    let guess = mime_guess::from_path(path).first_raw();
+    guess.and_then(|guess| ContentType::new(guess).ok()).unwrap_or(ContentType::OCTET_STREAM)
 }
 
 #[cfg(test)]

@@ -13,11 +13,12 @@
 
 use httparse::{EMPTY_HEADER, Error, Header};
 
+use super::field::is_token;
 use super::request::{Method, Request};
-use super::response::{ResponseForm, is_token};
+use super::response::ResponseForm;
 use super::status::Status;
 use super::target::{IS_TARGET_BYTE, is_host, split_target};
-use crate::limits::{
+use crate::http::limits::{
     CONTENT_LENGTH_DIGITS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX,
 };
 
@@ -73,19 +74,23 @@ pub(super) fn parse<'i>(
     let (length, headers) = match parsed {
         Ok(httparse::Status::Complete(complete)) => complete,
         Ok(httparse::Status::Partial) if head.len() <= HEAD_BYTES_MAX => return Parsed::Partial,
-        Ok(httparse::Status::Partial) => return Parsed::Rejected(Status::HeadersTooLarge),
-        Err(Error::TooManyHeaders) => return Parsed::Rejected(Status::HeadersTooLarge),
-        Err(_) => return Parsed::Rejected(Status::BadRequest),
+        Ok(httparse::Status::Partial) => {
+            return Parsed::Rejected(Status::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        }
+        Err(Error::TooManyHeaders) => {
+            return Parsed::Rejected(Status::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        }
+        Err(_) => return Parsed::Rejected(Status::BAD_REQUEST),
     };
     let head_bytes = line_bytes + length;
     if head_bytes > HEAD_BYTES_MAX {
-        return Parsed::Rejected(Status::HeadersTooLarge);
+        return Parsed::Rejected(Status::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
     match Fields::read(headers, &section[..length]) {
         Ok(fields) if line.allows(&fields) => {
             Parsed::Complete(Request::new(line, headers, &fields), head_bytes)
         }
-        Ok(_) => Parsed::Rejected(Status::BadRequest),
+        Ok(_) => Parsed::Rejected(Status::BAD_REQUEST),
         Err(status) => Parsed::Rejected(status),
     }
 }
@@ -95,7 +100,7 @@ pub(super) fn parse<'i>(
 fn reject_line(head: &[u8]) -> Parsed<'_> {
     let Some(end) = memchr::memchr(b'\n', &head[..head.len().min(REQUEST_LINE_BYTES_MAX)]) else {
         let is_too_long = head.len() >= REQUEST_LINE_BYTES_MAX;
-        return if is_too_long { Parsed::Rejected(Status::UriTooLong) } else { Parsed::Partial };
+        return if is_too_long { Parsed::Rejected(Status::URI_TOO_LONG) } else { Parsed::Partial };
     };
     let line = &head[..end];
     if let Some(request) = simple_request(line) {
@@ -103,20 +108,20 @@ fn reject_line(head: &[u8]) -> Parsed<'_> {
     }
     let [before_version @ .., b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r'] = line
     else {
-        return Parsed::Rejected(Status::BadRequest);
+        return Parsed::Rejected(Status::BAD_REQUEST);
     };
     let word = before_version
         .iter()
         .position(|&byte| byte == b' ')
         .map_or(&b""[..], |space| &before_version[..space]);
     Parsed::Rejected(if !major.is_ascii_digit() || !minor.is_ascii_digit() {
-        Status::BadRequest
+        Status::BAD_REQUEST
     } else if *major != b'1' {
-        Status::VersionNotSupported
+        Status::HTTP_VERSION_NOT_SUPPORTED
     } else if is_token(word) && method(line).is_none() {
-        Status::NotImplemented
+        Status::NOT_IMPLEMENTED
     } else {
-        Status::BadRequest
+        Status::BAD_REQUEST
     })
 }
 
@@ -240,17 +245,17 @@ impl Fields {
     fn read(headers: &[Header<'_>], section: &[u8]) -> Result<Fields, Status> {
         let mut fields = Fields::default();
         if !section.ends_with(b"\r\n") {
-            return Err(Status::BadRequest);
+            return Err(Status::BAD_REQUEST);
         }
         for Header { name, value } in headers {
             if !ends_with_crlf(value, section) {
-                return Err(Status::BadRequest);
+                return Err(Status::BAD_REQUEST);
             }
             // The length tells most names apart before a letter is compared.
             match name.len() {
                 4 if name_is(name.as_bytes(), b"host") => {
                     if fields.has_host || !is_host(value) {
-                        return Err(Status::BadRequest);
+                        return Err(Status::BAD_REQUEST);
                     }
                     fields.has_host = true;
                 }
@@ -260,14 +265,14 @@ impl Fields {
                 14 if name_is(name.as_bytes(), b"content-length") => {
                     if fields.body_bytes.is_some() {
                         // Two of them, even if they are equal (RFC 9112 section 6.3).
-                        return Err(Status::BadRequest);
+                        return Err(Status::BAD_REQUEST);
                     }
-                    fields.body_bytes = Some(content_length(value).ok_or(Status::BadRequest)?);
+                    fields.body_bytes = Some(content_length(value).ok_or(Status::BAD_REQUEST)?);
                 }
                 // No coding is decoded here, so the end of the message cannot be known (RFC 9112
                 // section 6.1).
                 17 if name_is(name.as_bytes(), b"transfer-encoding") => {
-                    return Err(Status::NotImplemented);
+                    return Err(Status::NOT_IMPLEMENTED);
                 }
                 6 if name_is(name.as_bytes(), b"expect") => {
                     fields.expects_continue |=

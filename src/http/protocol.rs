@@ -24,71 +24,20 @@ use super::access_log::LogEntry;
 use super::body::{BodyStream, ReadOutcome};
 use super::head::{FEW_HEADERS, FewHeaders, Parsed, has_new_line, parse};
 use super::request::{Method, Request};
-use super::responder::{Responder, Upload};
+use super::responder::Responder;
 use super::response::{Response, ResponseBody, ResponseForm};
+use super::state::{BodyProgress, BodyUse, HeadProgress, State};
 use super::status::Status;
-use crate::limits::{BODY_BYTES_MAX, BODY_RETRY_MS, EMPTY_LINES_MAX};
+use crate::http::limits::{BODY_BYTES_MAX, BODY_RETRY_MS, EMPTY_LINES_MAX};
 use crate::protocol::context::Context;
 use crate::protocol::ident::CloseReason;
 use crate::protocol::protocol::{Advance, Next, Protocol};
 
 /// The HTTP protocol on one connection. `R` gives the responses.
+#[derive(Debug)]
 pub struct Http<R> {
     responder: R,
     state: State,
-}
-
-enum State {
-    /// Receiving a request's head.
-    Head(HeadProgress),
-    /// Receiving a request's body. The response follows its last byte.
-    Body(Box<BodyProgress>),
-    /// Sending a response's body in pieces. Input waits until it is complete.
-    StreamingBody(Box<BodyStream>),
-}
-
-impl State {
-    /// Between two requests: no byte of the next one has been received.
-    const NEXT: State = State::Head(HeadProgress::NEXT);
-    /// No byte has been received on the connection.
-    const FIRST: State = State::Head(HeadProgress { is_first: true, ..HeadProgress::NEXT });
-}
-
-/// What is known of a head that is not complete yet.
-#[derive(Clone, Copy)]
-struct HeadProgress {
-    /// How many bytes have been parsed without finding the end of the head.
-    scanned: u32,
-    /// The method is HEAD, so no response to it has a body, not even an error.
-    is_head: bool,
-    /// How many empty lines preceded it.
-    empty_lines: u8,
-    /// It is the first request on its connection.
-    is_first: bool,
-}
-
-impl HeadProgress {
-    /// No byte has been received.
-    const NEXT: HeadProgress =
-        HeadProgress { scanned: 0, is_head: false, empty_lines: 0, is_first: false };
-}
-
-/// A request's body in progress, and how to respond behind it.
-struct BodyProgress {
-    /// Bytes still to be received.
-    left: u64,
-    form: ResponseForm,
-    next: Next,
-    body_use: BodyUse,
-    entry: Option<Box<LogEntry>>,
-}
-
-/// What is done with a request's body, and what gives the response.
-enum BodyUse {
-    /// It is skipped. The responder then responds to the request, whose head is kept here.
-    Skip(Box<[u8]>),
-    /// The upload takes it, and responds.
-    Upload(Box<dyn Upload>),
 }
 
 impl<R: Responder> Http<R> {
@@ -120,7 +69,7 @@ impl<R: Responder> Http<R> {
                 _ => {
                     return Advance {
                         consumed: input.len(),
-                        next: self.reject(Status::BadRequest, ResponseForm::Full, input, cx),
+                        next: self.reject(Status::BAD_REQUEST, ResponseForm::Full, input, cx),
                     };
                 }
             }
@@ -139,7 +88,7 @@ impl<R: Responder> Http<R> {
             {
                 Advance {
                     consumed: input.len(),
-                    next: self.reject(Status::BadRequest, ResponseForm::Full, input, cx),
+                    next: self.reject(Status::BAD_REQUEST, ResponseForm::Full, input, cx),
                 }
             }
             Parsed::Complete(request, length) => {
@@ -206,7 +155,7 @@ impl<R: Responder> Http<R> {
     ) -> Next {
         let (form, left) = (request.form(), request.body_bytes());
         if left > BODY_BYTES_MAX {
-            return self.reject(Status::ContentTooLarge, form, head, cx);
+            return self.reject(Status::CONTENT_TOO_LARGE, form, head, cx);
         }
         let next = keep_alive_or_close(request, cx);
         let upload = self.responder.receive(request);
@@ -215,7 +164,7 @@ impl<R: Responder> Http<R> {
             // HTTP/1.0 has no interim response. The client may send the request without the
             // expectation (RFC 9110 section 10.1.1).
             Some(_) if request.expects_continue() => {
-                return send_last(Status::ExpectationFailed, form, entry, cx);
+                return send_last(Status::EXPECTATION_FAILED, form, entry, cx);
             }
             Some(upload) => BodyUse::Upload(upload),
             // The client waits for a 100 before it sends its body. It gets the final response
@@ -317,8 +266,8 @@ impl<R: Responder> Protocol for Http<R> {
     fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
         match std::mem::replace(&mut self.state, State::NEXT) {
             State::Head(_) if rest.is_empty() => Next::Close,
-            State::Head(_) => self.reject(Status::BadRequest, response_form(rest), rest, cx),
-            State::Body(body) => send_last(Status::BadRequest, body.form, body.entry, cx),
+            State::Head(_) => self.reject(Status::BAD_REQUEST, response_form(rest), rest, cx),
+            State::Body(body) => send_last(Status::BAD_REQUEST, body.form, body.entry, cx),
             State::StreamingBody(stream) => stream_more(&mut self.state, stream, cx),
         }
     }
@@ -349,11 +298,11 @@ impl<R: Responder> Protocol for Http<R> {
                 }
             }
             State::Body(body) => {
-                return send_last(Status::RequestTimeout, body.form, body.entry, cx);
+                return send_last(Status::REQUEST_TIMEOUT, body.form, body.entry, cx);
             }
             State::StreamingBody(stream) => return stream_more(&mut self.state, stream, cx),
         };
-        self.reject(Status::RequestTimeout, form, b"", cx)
+        self.reject(Status::REQUEST_TIMEOUT, form, b"", cx)
     }
 
     fn closed(&mut self, why: CloseReason) {

@@ -5,6 +5,7 @@
 
 use httparse::Header;
 
+use super::limits;
 use super::response::ResponseForm;
 
 /// The methods of RFC 9110 section 9 and RFC 5789. Any other is rejected with 501, without calling
@@ -39,6 +40,10 @@ pub struct Request<'i> {
 }
 
 impl<'i> Request<'i> {
+    /// Largest body that is read, in bytes, whether a responder takes it or it is skipped. Beyond:
+    /// 413 and close.
+    pub const BODY_BYTES_MAX: u64 = limits::BODY_BYTES_MAX;
+
     /// Returns the method.
     pub fn method(&self) -> Method {
         self.method

@@ -22,9 +22,8 @@ pub trait Responder {
     /// Returns what takes the body of `request`, or `None` to have it skipped, which is the
     /// default.
     ///
-    /// It is called when a body follows, of at most
-    /// [`BODY_BYTES_MAX`](crate::limits::BODY_BYTES_MAX). An [`Upload`] also gives the response,
-    /// instead of [`respond`](Responder::respond).
+    /// It is called when a body follows, of at most [`Request::BODY_BYTES_MAX`]. An [`Upload`] also
+    /// gives the response, instead of [`respond`](Responder::respond).
     ///
     /// If it takes the body of a request with `Expect: 100-continue`, the response is 417: HTTP/1.0
     /// has no interim response. The client may then send the request without the expectation.

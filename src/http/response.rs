@@ -12,18 +12,24 @@
 //! ```
 //!
 //! Invariant: no field of a responder can end its line or the head, and none frames the message.
+//! Such a field is an error when it is added (`field.rs`), so it never becomes part of a head.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
+use super::content_type::ContentType;
+use super::field::{HeaderError, check_field};
 use super::status::Status;
-use crate::limits::BODY_READ_BYTES_MAX;
+use crate::http::limits::BODY_READ_BYTES_MAX;
 
 /// What a [`Responder`](crate::Responder) returns: a status, fields of its own, and a body.
 ///
 /// [`Http`](crate::Http) does the framing: it writes Content-Length, Date and Connection, and
 /// leaves the body out where there must be none.
+///
+/// Neither `Send` nor `Sync`: a streamed body is read on the thread of its reactor.
+#[must_use = "a response is sent only if the responder returns it"]
 pub struct Response<'r> {
     /// The part of the head that does not depend on the date or the connection: up to `Date: `.
     head: Cow<'r, [u8]>,
@@ -55,19 +61,27 @@ const DATE: &[u8] = b"Date: ";
 impl<'r> Response<'r> {
     /// Returns a response of `status` with a body of type `content_type`.
     ///
-    /// A body of more than [`BODY_READ_BYTES_MAX`] is sent in pieces as the peer takes it, and kept
-    /// until then (a borrowed one as a copy). To avoid holding it whole, use
-    /// [`streamed`](Response::streamed). For a status that has no body, such as
-    /// [`NoContent`](Status::NoContent), the body and its type are left out. A type that is not a
-    /// valid field value makes the response a 500, as in [`with_header`](Response::with_header).
-    pub fn new(status: Status, content_type: &str, body: impl Into<Cow<'r, [u8]>>) -> Response<'r> {
-        let body = body.into();
-        if status.has_no_body() {
+    /// A body of more than [`BODY_READ_BYTES_MAX`](crate::limits) is sent in pieces as the peer
+    /// takes it, and kept until then (a borrowed one as a copy). To avoid holding it whole, use
+    /// [`streamed`](Response::streamed). For a status that has no content, such as
+    /// [`NO_CONTENT`](Status::NO_CONTENT), the body and its type are left out.
+    ///
+    /// ```
+    /// use mio_reactor::{ContentType, Response, Status};
+    ///
+    /// let created = Response::new(Status::CREATED, ContentType::TEXT, "made\n".as_bytes())
+    ///     .with_header("Location", "/things/7")?;
+    /// # Ok::<(), mio_reactor::HeaderError>(())
+    /// ```
+    pub fn new(
+        status: Status,
+        content_type: ContentType<'_>,
+        body: impl Into<Cow<'r, [u8]>>,
+    ) -> Response<'r> {
+        if !status.has_content() {
             return Response::empty(status);
         }
-        if !is_field_value(content_type) {
-            return Response::error(Status::InternalServerError);
-        }
+        let body = body.into();
         Response {
             head: head(status, content_type, body.len() as u64).into(),
             body: ResponseBody::Bytes(body),
@@ -75,35 +89,32 @@ impl<'r> Response<'r> {
     }
 
     /// Returns a 200 with a body of type `content_type`.
-    pub fn ok(content_type: &str, body: impl Into<Cow<'r, [u8]>>) -> Response<'r> {
-        Response::new(Status::Ok, content_type, body)
+    pub fn ok(content_type: ContentType<'_>, body: impl Into<Cow<'r, [u8]>>) -> Response<'r> {
+        Response::new(Status::OK, content_type, body)
     }
 
     /// Returns a response of `status` whose body is read from `body` while it is sent.
     ///
-    /// It is read in pieces, as the peer takes them. A piece has at most [`BODY_READ_BYTES_MAX`],
-    /// gathered in at most [`BODY_READS_MAX`](crate::limits::BODY_READS_MAX) reads. Nothing is read
-    /// while more than [`LOW_WATERMARK_BYTES`](crate::limits::LOW_WATERMARK_BYTES) wait to be sent.
+    /// It is read in pieces, as the peer takes them. A piece has at most
+    /// [`BODY_READ_BYTES_MAX`](crate::limits), gathered in at most
+    /// [`BODY_READS_MAX`](crate::limits) reads. Nothing is read while more than
+    /// [`LOW_WATERMARK_BYTES`](crate::limits::LOW_WATERMARK_BYTES) wait to be sent.
     ///
     /// A read must return soon. If no bytes are available yet, it returns
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) and is called again after
-    /// [`BODY_RETRY_MS`](crate::limits::BODY_RETRY_MS).
+    /// [`BODY_RETRY_MS`](crate::limits).
     ///
     /// `length`, in bytes, is sent as Content-Length. Bytes of `body` beyond it are not read. If
     /// `body` ends or fails earlier, the connection is reset, so that the client cannot take a part
-    /// for the whole. For a status that has no body, and for an invalid type, `body` is dropped and
-    /// the response is the same as from [`new`](Response::new).
+    /// for the whole. For a status that has no content, `body` is dropped.
     pub fn streamed(
         status: Status,
-        content_type: &str,
+        content_type: ContentType<'_>,
         length: u64,
         body: impl io::Read + 'static,
     ) -> Response<'static> {
-        if status.has_no_body() {
+        if !status.has_content() {
             return Response::empty(status);
-        }
-        if !is_field_value(content_type) {
-            return Response::error(Status::InternalServerError);
         }
         Response {
             head: head(status, content_type, length).into(),
@@ -113,8 +124,8 @@ impl<'r> Response<'r> {
 
     /// Returns a response without a body. Where `status` allows one, Content-Length is 0.
     pub fn empty(status: Status) -> Response<'static> {
-        let mut head = status.line().as_bytes().to_vec();
-        if !status.has_no_body() {
+        let mut head = status_line(status);
+        if status.has_length() {
             head.extend_from_slice(b"Content-Length: 0\r\n");
         }
         head.extend_from_slice(DATE);
@@ -123,36 +134,34 @@ impl<'r> Response<'r> {
 
     /// Returns a response whose body, in plain text, is the code and the reason phrase.
     pub fn error(status: Status) -> Response<'static> {
-        Response::new(status, "text/plain", format!("{}\n", status.as_str()).into_bytes())
+        Response::new(status, ContentType::ASCII, format!("{status}\n").into_bytes())
     }
 
-    /// Adds a field.
-    ///
-    /// Content-Length, Transfer-Encoding, Connection, Date and Content-Type frame the message or
-    /// are written by the server, so an application cannot set them. A name or value with bytes
-    /// that could end the line or the head is not a field. Either turns the response into a 500
-    /// without the fields added so far: the application sees its mistake, and no peer can use it.
+    /// Adds a header field. Fields of the same name that were added before stay.
     ///
     /// Some statuses require a field that only the application knows (RFC 9110 sections 15.5.2,
     /// 15.5.6 and 10.2.2): `WWW-Authenticate` with 401, `Allow` with 405, `Location` with a
     /// redirect.
-    #[must_use]
-    pub fn with_header(self, name: &str, value: &str) -> Response<'r> {
-        const RESERVED: [&str; 5] =
-            ["content-length", "transfer-encoding", "connection", "date", "content-type"];
-        if !is_token(name.as_bytes())
-            || !is_field_value(value)
-            || RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved))
-        {
-            return Response::error(Status::InternalServerError);
-        }
+    ///
+    /// # Errors
+    ///
+    /// [`HeaderError`] if the name or the value has a byte that could end the line or the head, or
+    /// if the field is one of those that frame the message or that the server writes itself. The
+    /// response is dropped. A responder that adds what it has received from elsewhere may send
+    /// another one in its place:
+    ///
+    /// ```
+    /// # use mio_reactor::{ContentType, Response, Status};
+    /// # fn respond(note: &str) -> Response<'static> {
+    /// Response::ok(ContentType::TEXT, &b"done\n"[..])
+    ///     .with_header("X-Note", note)
+    ///     .unwrap_or_else(|_| Response::error(Status::INTERNAL_SERVER_ERROR))
+    /// # }
+    /// ```
+    pub fn with_header(self, name: &str, value: &str) -> Result<Response<'r>, HeaderError> {
         let mut head = self.head.into_owned();
-        head.truncate(head.len() - DATE.len());
-        for part in [name, ": ", value, "\r\n"] {
-            head.extend_from_slice(part.as_bytes());
-        }
-        head.extend_from_slice(DATE);
-        Response { head: head.into(), body: self.body }
+        add_field(&mut head, name, value)?;
+        Ok(Response { head: head.into(), body: self.body })
     }
 
     /// Returns whether the body is sent in pieces: it is streamed, or too long to follow at once.
@@ -236,25 +245,18 @@ impl fmt::Debug for Response<'_> {
     }
 }
 
-/// Returns whether `bytes` can be a field name or a method (RFC 9110 section 5.6.2).
-pub(super) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty()
-        && bytes
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
-}
-
-/// Returns whether `value` can be a field value: no byte of it could end the line (RFC 9110 section
-/// 5.5).
-fn is_field_value(value: &str) -> bool {
-    value.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
+/// The beginning of a head, with room for the rest of nearly every one up to its date.
+fn status_line(status: Status) -> Vec<u8> {
+    let mut head = Vec::with_capacity(128);
+    status.write_line(&mut head);
+    head
 }
 
 /// The bytes of a head up to its date.
-fn head(status: Status, content_type: &str, length: u64) -> Vec<u8> {
-    let mut head = status.line().as_bytes().to_vec();
+fn head(status: Status, content_type: ContentType<'_>, length: u64) -> Vec<u8> {
+    let mut head = status_line(status);
     head.extend_from_slice(b"Content-Type: ");
-    head.extend_from_slice(content_type.as_bytes());
+    head.extend_from_slice(content_type.as_str().as_bytes());
     head.extend_from_slice(b"\r\nContent-Length: ");
     head.extend_from_slice(length.to_string().as_bytes());
     head.extend_from_slice(b"\r\n");
@@ -262,8 +264,19 @@ fn head(status: Status, content_type: &str, length: u64) -> Vec<u8> {
     head
 }
 
+/// Adds a field to the bytes of a head, before its date.
+fn add_field(head: &mut Vec<u8>, name: &str, value: &str) -> Result<(), HeaderError> {
+    check_field(name, value)?;
+    head.truncate(head.len() - DATE.len());
+    for part in [name, ": ", value, "\r\n"] {
+        head.extend_from_slice(part.as_bytes());
+    }
+    head.extend_from_slice(DATE);
+    Ok(())
+}
+
 /// A 200 whose content never changes. It is composed once; only the date and the Connection field
-/// are written for each request.
+/// are written for each request. `Send` and `Sync`: all threads may share one.
 #[derive(Clone, Debug)]
 pub struct Page {
     head: Vec<u8>,
@@ -271,15 +284,20 @@ pub struct Page {
 }
 
 impl Page {
-    /// Composes a page with a body of type `content_type`. An invalid type makes it a 500, as in
-    /// [`Response::new`].
-    pub fn new(content_type: &str, body: impl Into<Cow<'static, [u8]>>) -> Page {
-        let Response { head, body } = Response::ok(content_type, body);
-        let body = match body {
-            ResponseBody::Bytes(bytes) => bytes,
-            ResponseBody::Streamed(..) => Cow::Borrowed(&[][..]), // `ok` never returns one
-        };
-        Page { head: head.into_owned(), body }
+    /// Composes a page with a body of type `content_type`.
+    pub fn new(content_type: ContentType<'_>, body: impl Into<Cow<'static, [u8]>>) -> Page {
+        let body = body.into();
+        Page { head: head(Status::OK, content_type, body.len() as u64), body }
+    }
+
+    /// Adds a header field, such as `Cache-Control`, as [`Response::with_header`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`HeaderError`] for the same fields.
+    pub fn with_header(mut self, name: &str, value: &str) -> Result<Page, HeaderError> {
+        add_field(&mut self.head, name, value)?;
+        Ok(self)
     }
 
     /// Returns the page as a response.

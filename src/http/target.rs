@@ -38,8 +38,12 @@ pub(super) fn split_target<'i>(
     }
 }
 
-/// Returns whether `value` is a host with an optional port (RFC 3986 section 3.2). An empty host is
-/// legal in the Host field of a request whose target has no authority.
+/// Returns whether `value` is a host with an optional port (RFC 9110 section 7.2, RFC 3986 section
+/// 3.2).
+///
+/// The host may be empty. A client sends such a Host field if its target has no authority. Beside a
+/// target in the absolute form the value is ignored, as any other valid one is (RFC 9112 sections
+/// 3.2 and 3.2.2).
 #[inline(always)]
 pub(super) fn is_host(value: &[u8]) -> bool {
     let host = match value.iter().rposition(|byte| !byte.is_ascii_digit()) {

@@ -36,6 +36,12 @@ pub struct Connections<'t> {
     pub(super) from: ConnectionId,
 }
 
+impl fmt::Debug for Connections<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").field("from", &self.from).finish_non_exhaustive()
+    }
+}
+
 impl<'t> Connections<'t> {
     /// For effects whose results are not notified.
     pub(crate) fn anonymous(effects: &'t mut Effects) -> Connections<'t> {

@@ -1,5 +1,6 @@
 //! What a connection lends its protocol for one call: output, timer, ids, and effects on others.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,15 @@ pub struct Context<'i> {
     /// Output that has not been copied. A further send copies it into the output scratch first.
     pub(crate) borrowed: &'i [u8],
     pub(crate) meta: &'i mut ConnectionMeta,
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("id", &self.meta.id)
+            .field("peer", &self.meta.peer)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The part of a connection that its protocol reaches through [`Context`].
@@ -83,12 +93,15 @@ impl<'i> Context<'i> {
 
     /// Returns the present moment as an HTTP date, such as `Sun, 06 Nov 1994 08:49:37 GMT` (RFC
     /// 9110 section 5.6.7).
+    #[cfg(feature = "http")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
     #[inline]
     pub fn date(&mut self) -> [u8; 29] {
         *self.state.clock.date()
     }
 
     /// Returns the output scratch, to append a reply to, and the date for it.
+    #[cfg(feature = "http")]
     #[inline]
     pub(crate) fn compose(&mut self) -> (&mut Vec<u8>, &[u8; 29]) {
         if !self.borrowed.is_empty() {

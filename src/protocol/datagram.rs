@@ -9,6 +9,7 @@
 //! queued, and leaves together in as few system calls as possible when all that has arrived is
 //! answered.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -118,6 +119,12 @@ pub struct Replies<'b> {
     to: Recipient,
     /// The last batch in the queue goes to the same peer.
     continues: bool,
+}
+
+impl fmt::Debug for Replies<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replies").field("to", &self.to).finish_non_exhaustive()
+    }
 }
 
 impl<'b> Replies<'b> {

@@ -118,7 +118,9 @@ impl fmt::Display for CloseReason {
 
 /// Identifies a connection of one reactor, also after it has ended.
 ///
-/// No two connections of a reactor have the same id (until 2³² of them have been made).
+/// No two connections of a reactor have the same id (until 2³² of them have been made). It is a
+/// plain value: another thread may keep it, and act on the connection in a task
+/// ([`Handle::submit`](crate::Handle::submit)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId {
     pub(crate) slot: u32,

@@ -32,7 +32,8 @@ type Task = Box<dyn FnOnce(&mut Reactor) + Send>;
 /// Submits tasks to a [`Reactor`] from any thread. Returned by [`Reactor::handle`]. Clones belong
 /// to the same reactor.
 ///
-/// A handle neither keeps its reactor alive nor prevents it from stopping.
+/// A handle neither keeps its reactor alive nor prevents it from stopping. It is `Send` and `Sync`:
+/// threads may share one, or have a clone each.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -9,6 +9,11 @@
 //!
 //! No test sleeps or opens a real socket, and the same seed always gives the same run.
 
+#![cfg_attr(
+    not(feature = "http"),
+    allow(dead_code, reason = "the random schedules serve HTTP, too")
+)]
+
 mod connects;
 mod clients;
 mod closing;
@@ -26,10 +31,14 @@ mod peers;
 mod protocols;
 mod readiness;
 mod relays;
+#[cfg(feature = "http")]
 mod schedules;
+#[cfg(feature = "http")]
 mod stop;
+#[cfg(feature = "http")]
 mod syscalls;
 mod tasks;
+#[cfg(feature = "http")]
 mod timeouts;
 mod traffic;
 

@@ -4,7 +4,9 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
+#[cfg(feature = "http")]
+use std::time::SystemTime;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -24,6 +26,7 @@ pub(crate) fn now() -> Instant {
 
 /// Reads the wall clock, which people set and step. It is for the `Date` line only: no deadline
 /// depends on it.
+#[cfg(feature = "http")]
 pub(crate) fn wall_clock() -> SystemTime {
     SystemTime::now()
 }

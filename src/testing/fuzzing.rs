@@ -6,6 +6,7 @@
 //! The code here lends the connection what a reactor would lend it, and checks its deadline as a
 //! reactor would. It decides nothing.
 
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -53,6 +54,12 @@ pub struct ScriptedConnection<T> {
     state: LoopState,
     effects: Effects,
     ended: Option<CloseReason>,
+}
+
+impl<T> fmt::Debug for ScriptedConnection<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScriptedConnection").field("ended", &self.ended).finish_non_exhaustive()
+    }
 }
 
 impl<T: Transport> ScriptedConnection<T> {

@@ -40,7 +40,9 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
+#[cfg(feature = "http")]
+use std::time::SystemTime;
 
 pub(crate) use mio::{Interest, Token};
 
@@ -93,6 +95,7 @@ pub(crate) fn now() -> Instant {
     installed().map_or_else(system::now, |kernel| kernel.borrow().now())
 }
 
+#[cfg(feature = "http")]
 pub(crate) fn wall_clock() -> SystemTime {
     installed().map_or_else(system::wall_clock, |kernel| kernel.borrow().wall_clock())
 }

@@ -4,6 +4,7 @@
 //! Everything else that a reactor would do is done here: drive until blocked, expire, apply
 //! effects.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -36,6 +37,8 @@ use crate::stream::readiness::{Readiness, Transport};
 /// [`advance_clock`](TestConnection::advance_clock). The peer takes every byte at once, so output
 /// never waits. Effects on other connections are recorded
 /// ([`take_effects`](TestConnection::take_effects)).
+///
+/// Neither `Send` nor `Sync`, as a reactor.
 pub struct TestConnection {
     /// `None` once it has ended.
     connection: Option<Connection>,
@@ -46,6 +49,15 @@ pub struct TestConnection {
     effects: Effects,
     recorded: Vec<RecordedEffect>,
     ended: Option<CloseReason>,
+}
+
+impl fmt::Debug for TestConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestConnection")
+            .field("received", &self.transport.sent.escape_ascii().to_string())
+            .field("close_reason", &self.ended)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An effect of a protocol on another connection, named after the method of
@@ -283,11 +295,12 @@ impl TestConnection {
 mod tests {
     use super::*;
     use crate::echo::Echo;
-    use crate::http::protocol::Http;
-    use crate::http::site::Site;
+    #[cfg(feature = "http")]
+    use crate::http::{protocol::Http, site::Site};
     use crate::protocol::context::Context;
     use crate::protocol::protocol::{Advance, Next};
 
+    #[cfg(feature = "http")]
     #[test]
     fn request_in_pieces_is_answered_and_the_connection_closes() {
         let mut http = TestConnection::new(Http::new(Site::new()));
@@ -298,6 +311,7 @@ mod tests {
         assert_eq!(http.close_reason(), Some(CloseReason::Finished));
     }
 
+    #[cfg(feature = "http")]
     #[test]
     fn clock_moves_only_with_advance_clock() {
         let mut http = TestConnection::new(Http::new(Site::new()));

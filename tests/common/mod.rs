@@ -7,6 +7,7 @@
 // and print why a test is skipped.
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stderr)]
 
+#[cfg(feature = "cli")]
 mod program;
 
 use std::fs;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use mio_reactor::{Limits, Protocol, Reactor, Stats};
 use socket2::{Domain, SockRef, Socket, Type};
 
+#[cfg(feature = "cli")]
 #[allow(unused_imports)]
 pub(crate) use program::{Ending, Program, be_server, reactor};
 

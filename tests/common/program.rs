@@ -40,6 +40,33 @@ impl Program {
         program
     }
 
+    /// Starts a program with the arguments `first`, and another with those that `second` returns
+    /// for it, which name ports of the first one.
+    ///
+    /// A port that is free for one address may be in use at another, by a test that runs at the
+    /// same time. Then both start again, at other ports. If the two programs themselves exclude
+    /// each other, no try succeeds.
+    #[track_caller]
+    pub(crate) fn start_pair(
+        first: &[&str],
+        second: impl Fn(&Program) -> Vec<String>,
+    ) -> (Program, Program) {
+        const TRIES: usize = 20;
+        for _ in 0..TRIES {
+            let one = Program::start(first);
+            let arguments = second(&one);
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let mut other = Program::spawn(reactor().args(&arguments));
+            if other.prints_addresses(&arguments) {
+                return (one, other);
+            }
+            let ending = other.wait();
+            let is_in_use = ending.stderr.iter().any(|line| line.contains("in use"));
+            assert!(is_in_use, "{arguments:?}: {:?}", ending.stderr);
+        }
+        panic!("every port of {first:?} is in use at the other address, {TRIES} times")
+    }
+
     /// Starts `command` without input, and collects its output.
     pub(crate) fn spawn(command: &mut Command) -> Program {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -68,7 +95,13 @@ impl Program {
     }
 
     /// Reads one line of standard output for each address among `arguments`.
+    #[track_caller]
     pub(crate) fn read_addresses(&mut self, arguments: &[&str]) {
+        assert!(self.prints_addresses(arguments), "no address is printed: {}", self.log());
+    }
+
+    /// Reads them, and returns whether they come before the program ends.
+    fn prints_addresses(&mut self, arguments: &[&str]) -> bool {
         let count = arguments
             .iter()
             .filter(|argument| ["--tcp", "--udp", "--http"].contains(argument))
@@ -76,13 +109,13 @@ impl Program {
         let lines = self
             .stdout
             .wait_until(|lines, _| (lines.len() >= count).then(|| lines[..count].to_vec()));
-        let lines =
-            lines.unwrap_or_else(|| panic!("{count} addresses are not printed: {}", self.log()));
+        let Some(lines) = lines else { return false };
         self.addresses = lines
             .iter()
             .filter(|line| !line.contains(" unix:"))
             .map(|line| parse_address(line))
             .collect();
+        true
     }
 
     /// Returns every address of `service` (`tcp echo`, `udp echo` or `http`), in the order of the

@@ -1,31 +1,88 @@
-//! Numbers that the documents quote.
+//! Numbers that the documents quote, and the page that lists all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-
-use mio_reactor::limits::{self, Limits};
+use std::env;
+use std::fmt::Write;
+use std::fs;
 
 use super::files::{documents, read, root};
 use super::markdown::quoted;
+use super::numbers::{Number, constants, fields};
 
-/// The files that define limits. Where HTTP's are not apart, the first has all.
-const FILES: [&str; 2] = ["src/limits.rs", "src/http/limits.rs"];
+/// The files of constants, each with its heading in docs/limits.md, in an order in which each uses
+/// only numbers of those before it.
+const FILES: [(&str, &str); 4] = [
+    ("src/limits.rs", "The reactor"),
+    ("src/http/limits.rs", "HTTP"),
+    ("src/http/files/limits.rs", "Files over HTTP"),
+    ("src/bin/reactor/blast/limits.rs", "The load generator"),
+];
 
 /// Names in capitals that are no limits: an environment variable, and two socket options.
 const NOT_LIMITS: [&str; 3] = ["RUST_LOG", "UDP_GRO", "UDP_SEGMENT"];
 
+const PAGE: &str = "docs/limits.md";
+
+/// What stands above the first heading of the page is written by hand, the rest is made here.
+#[test]
+fn limits_page_lists_every_number_of_the_source() {
+    let page = read(PAGE);
+    let top = page.split("\n## ").next().expect("a split has a first part");
+    let mut expected = format!("{}\n", top.trim_end());
+    expected += "\n## What an operator may change\n\n";
+    expected += "The fields of `Limits` in `src/limits.rs`, with their defaults.\n";
+    expected += &table(&fields());
+    let mut known = BTreeMap::new();
+    for (file, heading) in FILES {
+        let numbers = constants(file, &mut known);
+        assert!(numbers.len() >= 5, "the form of {file} has not changed");
+        write!(expected, "\n## {heading}\n\nThe constants of `{file}`.\n").expect("a string grows");
+        for group in numbers.chunk_by(|one, next| one.group == next.group) {
+            if let Some(name) = Some(&group[0].group).filter(|name| !name.is_empty()) {
+                let (first, rest) = name.split_at(1);
+                write!(expected, "\n### {}{rest}\n", first.to_uppercase()).expect("a string grows");
+            }
+            expected += &table(group);
+        }
+    }
+    if env::var_os("UPDATE_DOCS").is_some() {
+        return fs::write(root().join(PAGE), &expected).expect("the page can be written");
+    }
+    let stale = expected.lines().find(|line| !page.lines().any(|of_page| of_page == *line));
+    assert!(
+        page == expected,
+        "{PAGE} differs from the source, first in {stale:?}: UPDATE_DOCS=1 cargo test --test docs \
+         makes it again"
+    );
+}
+
+fn table(numbers: &[Number]) -> String {
+    let mut table = "\n| Name | Value | What it bounds, why, and what happens at it |\n".to_owned();
+    table += "| --- | --- | --- |\n";
+    for number in numbers {
+        let names: Vec<String> = number.names.iter().map(|name| format!("`{name}`")).collect();
+        let public = if number.is_public_constant { " (public)" } else { "" };
+        let values = number.values.join(", ");
+        let (names, comment) = (names.join(", "), &number.comment);
+        assert!(!comment.contains('|'), "{names}: a bar would end the cell");
+        writeln!(table, "| {names}{public} | {values} | {comment} |").expect("a string grows");
+    }
+    table
+}
+
 #[test]
 fn every_quoted_limit_has_its_value() {
-    let values = values();
-    let files = FILES.into_iter().filter(|path| root().join(path).exists());
-    let source: String = files.map(read).collect();
+    let mut known = BTreeMap::new();
+    let constants = FILES.iter().flat_map(|(file, _)| constants(file, &mut known));
+    let numbers: Vec<Number> = fields().into_iter().chain(constants).collect();
+    let pairs = numbers.iter().flat_map(|number| number.names.iter().zip(&number.values));
+    let values: BTreeMap<&str, &str> =
+        pairs.map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let mut checked = BTreeSet::new();
     for (document, text) in documents() {
         for (name, behind) in quoted(&text) {
             if is_constant(name) && !NOT_LIMITS.contains(&name) {
-                assert!(
-                    source.contains(&format!("const {name}:")),
-                    "{document} names {name}, which is no limit"
-                );
+                assert!(values.contains_key(name), "{document} names {name}, which is no limit");
             }
             // The value may stand on the next line.
             let behind = behind.split_once('(').filter(|(between, _)| between.trim().is_empty());
@@ -33,60 +90,17 @@ fn every_quoted_limit_has_its_value() {
             if let Some(value) =
                 value.filter(|value| value.starts_with(|c: char| c.is_ascii_digit()))
             {
-                let true_value = values
-                    .get(name)
-                    .unwrap_or_else(|| panic!("{document} quotes {name}: add it to this test"));
                 let value = value.split_whitespace().collect::<Vec<_>>().join(" ");
-                assert_eq!(&value, true_value, "{document} quotes {name}");
-                checked.insert(name.to_string());
+                let true_value = values.get(name).copied();
+                assert_eq!(Some(value.as_str()), true_value, "{document} quotes {name}");
+                checked.insert(name.to_owned());
             }
         }
     }
-    assert_eq!(checked.len(), values.len(), "each is quoted somewhere: {checked:?}");
+    assert!(checked.len() >= 15, "the form of the quotations has not changed: {checked:?}");
 }
 
 fn is_constant(name: &str) -> bool {
     name.contains('_')
         && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
-}
-
-/// Returns the limits as the documents write them.
-fn values() -> BTreeMap<&'static str, String> {
-    let defaults = Limits::default();
-    BTreeMap::from([
-        ("connections_max", format!("{},000", defaults.connections_max / 1000)),
-        ("first_byte_timeout_ms", time(defaults.first_byte_timeout_ms)),
-        ("idle_timeout_ms", time(defaults.idle_timeout_ms)),
-        ("linger_timeout_ms", time(defaults.linger_timeout_ms)),
-        ("drain_timeout_ms", time(defaults.drain_timeout_ms)),
-        ("ACCEPT_RECOVERY_MS", time(limits::ACCEPT_RECOVERY_MS)),
-        ("EVICTIONS_MAX", limits::EVICTIONS_MAX.to_string()),
-        ("EVICTION_IDLE_MS", time(limits::EVICTION_IDLE_MS)),
-        ("unanswered_ports", {
-            let [others @ .., last] = &defaults.unanswered_ports[..] else {
-                panic!("some ports are not answered")
-            };
-            let others: Vec<String> = others.iter().map(u16::to_string).collect();
-            format!("{} and {last}", others.join(", "))
-        }),
-        ("REPLIES_BYTES_MAX", size(limits::REPLIES_BYTES_MAX as u64)),
-        ("REPLIES_HIGH_WATERMARK_BYTES", size(limits::REPLIES_HIGH_WATERMARK_BYTES as u64)),
-        ("HEAD_BYTES_MAX", size(limits::HEAD_BYTES_MAX as u64)),
-        ("BODY_BYTES_MAX", size(limits::BODY_BYTES_MAX)),
-        ("INPUT_BYTES_MAX", size(limits::INPUT_BYTES_MAX as u64)),
-        ("HIGH_WATERMARK_BYTES", size(limits::HIGH_WATERMARK_BYTES as u64)),
-        ("OUTPUT_BYTES_MAX", size(limits::OUTPUT_BYTES_MAX as u64)),
-    ])
-}
-
-fn size(bytes: u64) -> String {
-    if bytes < 1024 * 1024 {
-        format!("{} KiB", bytes / 1024)
-    } else {
-        format!("{} MiB", bytes >> 20)
-    }
-}
-
-fn time(ms: u64) -> String {
-    if ms < 1000 { format!("{ms} ms") } else { format!("{} s", ms / 1000) }
 }

@@ -6,6 +6,9 @@
 mod command_line;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../../src/limits.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a copy, for the numbers that are not public")]
+mod limits;
 #[cfg(target_os = "linux")]
 mod descriptors;
 mod logging;

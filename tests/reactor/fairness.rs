@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Instant;
 
-use mio_reactor::limits::{READ_BYTES_MAX, STREAM_BYTES_PER_TURN_MAX};
+use crate::limits::{READ_BYTES_MAX, STREAM_BYTES_PER_TURN_MAX};
 use mio_reactor::{Datagram, DatagramProtocol, Echo, Limits, Reactor, Replies, Stopped};
 
 use crate::common::{
@@ -90,7 +90,7 @@ fn more_ready_connections_than_events_are_served_round_robin() {
     use std::net::TcpStream;
 
     use crate::common::may_open;
-    use mio_reactor::limits::EVENTS_PER_TURN;
+    use crate::limits::EVENTS_PER_TURN;
     use mio_reactor::{Advance, Context, Protocol};
 
     const COUNT: usize = 300;

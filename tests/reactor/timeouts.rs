@@ -6,7 +6,6 @@ use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-#[cfg(target_os = "linux")]
 use mio_reactor::{Advance, CloseReason, Context, Echo, Limits, Next, Protocol, Reactor};
 
 use crate::common::{

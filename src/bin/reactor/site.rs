@@ -8,7 +8,7 @@ use percent_encoding::percent_decode;
 #[cfg(all(unix, feature = "files"))]
 use mio_reactor::Files;
 use mio_reactor::limits::READ_BYTES_MAX;
-use mio_reactor::{Method, Page, Request, Responder, Response, Status, Upload};
+use mio_reactor::{ContentType, Method, Page, Request, Responder, Response, Status, Upload};
 
 /// The lecture's tiny web server: one page at `/`, one line of plain text at `/plaintext`, and
 /// `/echo`, which responds to a POST with the body of the request.
@@ -27,6 +27,9 @@ struct Pages {
     files: Option<Files>,
 }
 
+/// The type of ASCII text, as the usual benchmarks expect it.
+const PLAIN: ContentType<'static> = ContentType::from_static("text/plain");
+
 /// The page at `/`.
 pub(crate) const FRONT: &str = "<!DOCTYPE html>\n\
     <html lang=\"en\">\n\
@@ -39,8 +42,8 @@ pub(crate) const FRONT: &str = "<!DOCTYPE html>\n\
 impl Site {
     /// Composes the pages.
     pub(crate) fn new() -> Site {
-        let front = Page::new("text/html; charset=utf-8", FRONT.as_bytes());
-        let plaintext = Page::new("text/plain", &b"Hello, World!"[..]);
+        let front = Page::new(ContentType::HTML, FRONT.as_bytes());
+        let plaintext = Page::new(PLAIN, &b"Hello, World!"[..]);
         Site {
             pages: Rc::new(Pages {
                 front,
@@ -125,7 +128,7 @@ impl Pages {
             // Without a body: otherwise `receive` has taken the request.
             (Some(PageName::Echo), Method::Post) => Box::new(EchoUpload::default()).respond(),
             (Some(PageName::Echo), _) => not_allowed("POST"),
-            (None, Method::Get | Method::Head) => Response::error(Status::NotFound),
+            (None, Method::Get | Method::Head) => Response::error(Status::NOT_FOUND),
             (_, _) => not_allowed("GET, HEAD"),
         }
     }
@@ -157,7 +160,9 @@ impl Responder for Site {
 }
 
 fn not_allowed(methods: &str) -> Response<'static> {
-    Response::error(Status::MethodNotAllowed).with_header("Allow", methods)
+    Response::error(Status::METHOD_NOT_ALLOWED)
+        .with_header("Allow", methods)
+        .expect("a list of methods is a field value")
 }
 
 /// Collects a body, and sends it back.
@@ -171,6 +176,6 @@ impl Upload for EchoUpload {
 
     fn respond(self: Box<Self>) -> Response<'static> {
         // Not with the type that the client sent: another site's page must not become one of ours.
-        Response::ok("application/octet-stream", self.0)
+        Response::ok(ContentType::OCTET_STREAM, self.0)
     }
 }

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use cap_std::fs::Dir;
 use rustix::process::{Resource, getrlimit};
 
-use crate::limits::{RESERVED_FDS_DIVISOR, RESERVED_FDS_MAX};
+use crate::http::files::limits::{RESERVED_FDS_DIVISOR, RESERVED_FDS_MAX};
 use crate::sys::errno::{self, OpenError};
 
 pub(super) struct FdReserve {

@@ -24,7 +24,9 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::limits::{FILE_AHEAD_BYTES, FILE_FETCH_BYTES, FILE_TRIES_MAX, FILE_WAIT_GAP_MS};
+use crate::http::files::limits::{
+    FILE_AHEAD_BYTES, FILE_FETCH_BYTES, FILE_TRIES_MAX, FILE_WAIT_GAP_MS,
+};
 use crate::sys;
 
 /// What the readers of one root share, since they may share a disk.

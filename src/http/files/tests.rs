@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::limits::{FILE_TRIES_MAX, FILE_WAIT_GAP_MS};
+use crate::http::files::limits::{FILE_TRIES_MAX, FILE_WAIT_GAP_MS};
 
 /// The file that `path` names.
 fn named(path: &[u8]) -> Option<PathBuf> {

@@ -21,8 +21,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use super::*;
 use crate::clock::Time;
+use crate::http::content_type::ContentType;
+use crate::http::limits::{HEAD_BYTES_MAX, REQUEST_LINE_BYTES_MAX};
 use crate::http::site::{FRONT, Site};
-use crate::limits::{HEAD_BYTES_MAX, INPUT_BYTES_MAX, Limits, REQUEST_LINE_BYTES_MAX};
+use crate::limits::{INPUT_BYTES_MAX, Limits};
 use crate::loop_state::LoopState;
 use crate::protocol::context::ConnectionMeta;
 use crate::protocol::effects::Effects;
@@ -376,8 +378,8 @@ impl Responder for StreamingResponder {
     fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
         let bytes = io::Cursor::new(self.bytes.clone());
         Response::streamed(
-            Status::Ok,
-            "text/plain",
+            Status::OK,
+            ContentType::ASCII,
             self.length,
             PiecewiseBody { bytes, pieces: self.pieces.clone().into_iter().cycle() },
         )

@@ -6,10 +6,6 @@
 use std::sync::LazyLock;
 
 use super::*;
-use crate::http::request::Request;
-use crate::http::responder::Responder;
-use crate::http::response::Response;
-use crate::http::status::Status;
 use crate::protocol::notification::Notification;
 
 /// Random bytes, of which the texts are made.
@@ -187,24 +183,6 @@ impl Protocol for BulkServer {
 
     fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
         self.send_chunk(cx)
-    }
-}
-
-/// Answers a request for `/7/300` with 300 bytes of text 7.
-pub(super) struct TextResponder;
-
-impl Responder for TextResponder {
-    fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
-        let path = std::str::from_utf8(request.path()).unwrap_or_default();
-        let mut parts = path.split('/').skip(1);
-        let (tag, length) = (
-            parts.next().and_then(|part| part.parse().ok()),
-            parts.next().and_then(|part| part.parse().ok()),
-        );
-        match (tag, length) {
-            (Some(tag), Some(length)) => Response::ok("text/plain", text_of(tag, 0, length)),
-            _ => Response::error(Status::NotFound),
-        }
     }
 }
 

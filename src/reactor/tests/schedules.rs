@@ -25,11 +25,16 @@ use super::environment::{DatagramPeer, Disturbances, EchoHost, StopSender};
 use super::exchange::{RandomMember, SharedLog};
 use super::exchange_peers::{HostAcceptor, MemberPeer};
 use super::peers::{PeerBehavior, PeerEnding, StreamPeer};
-use super::protocols::{BulkServer, ProxySide, TextResponder};
+use super::protocols::{BulkServer, ProxySide, text_of};
 use super::traffic::{bulk_traffic, echo_traffic, http_traffic};
 use super::*;
 use crate::echo::Echo;
+use crate::http::content_type::ContentType;
 use crate::http::protocol::Http;
+use crate::http::request::Request;
+use crate::http::responder::Responder;
+use crate::http::response::Response;
+use crate::http::status::Status;
 use crate::testing::simulated::errno;
 use crate::testing::simulated::kernel::Host;
 
@@ -318,4 +323,24 @@ fn draw_stream_peer(
         urgent: if rng.u8(..6) == 0 { 200 } else { 0 },
     };
     StreamPeer::new(kernel, server(port), peer(number), output, replies, behavior)
+}
+
+/// Answers a request for `/7/300` with 300 bytes of text 7.
+struct TextResponder;
+
+impl Responder for TextResponder {
+    fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
+        let path = std::str::from_utf8(request.path()).unwrap_or_default();
+        let mut parts = path.split('/').skip(1);
+        let (tag, length) = (
+            parts.next().and_then(|part| part.parse().ok()),
+            parts.next().and_then(|part| part.parse().ok()),
+        );
+        match (tag, length) {
+            (Some(tag), Some(length)) => {
+                Response::ok(ContentType::OCTET_STREAM, text_of(tag, 0, length))
+            }
+            _ => Response::error(Status::NOT_FOUND),
+        }
+    }
 }

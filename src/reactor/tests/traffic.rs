@@ -168,8 +168,7 @@ pub(super) fn bulk_traffic(
     (output, Box::new(ExpectedText { tag, position: 0, left: total }))
 }
 
-/// HTTP requests for a [`TextResponder`](super::protocols::TextResponder), and how the connection
-/// ends.
+/// HTTP requests for a `TextResponder` (`schedules.rs`), and how the connection ends.
 pub(super) fn http_traffic(
     kernel: &mut Kernel,
     tag: u16,

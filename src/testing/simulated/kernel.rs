@@ -27,7 +27,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant, SystemTime};
+#[cfg(feature = "http")]
+use std::time::SystemTime;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
@@ -191,6 +193,7 @@ impl Kernel {
         self.started + Duration::from_micros(self.now_us)
     }
 
+    #[cfg(feature = "http")]
     pub(crate) fn wall_clock(&self) -> SystemTime {
         let us = self.wall_us.saturating_add_unsigned(self.now_us);
         let distance = Duration::from_micros(us.unsigned_abs());

@@ -11,17 +11,25 @@
 #[allow(dead_code, reason = "the program uses the rest of it")]
 mod site;
 
+#[path = "../../../src/limits.rs"]
+#[allow(dead_code, reason = "a copy, for the numbers that are not public")]
+mod limits;
+
+#[path = "../../../src/http/limits.rs"]
+#[allow(dead_code, reason = "a copy, for the numbers that are not public")]
+mod http_limits;
+
 use std::cell::RefCell;
 use std::net::Ipv6Addr;
 use std::rc::Rc;
 
 use libfuzzer_sys::fuzz_target;
-use mio_reactor::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
 use mio_reactor::{
     Advance, Context, Http, Method, Next, Protocol, Request, Responder, Response, TestConnection,
     Upload,
 };
 
+use http_limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
 use site::Site;
 
 /// A request as the responder received it.

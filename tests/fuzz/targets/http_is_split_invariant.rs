@@ -11,13 +11,22 @@
 #[allow(dead_code, reason = "the program uses the rest of it")]
 mod site;
 
+#[path = "../../../src/limits.rs"]
+#[allow(dead_code, reason = "a copy, for the numbers that are not public")]
+mod limits;
+
+#[path = "../../../src/http/limits.rs"]
+#[allow(dead_code, reason = "a copy, for the numbers that are not public")]
+mod http_limits;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use libfuzzer_sys::fuzz_target;
-use mio_reactor::limits::{HEAD_BYTES_MAX, READ_BYTES_MAX};
+use mio_reactor::limits::READ_BYTES_MAX;
 use mio_reactor::{Advance, CloseReason, Context, Http, Next, Protocol, TestConnection};
 
+use http_limits::HEAD_BYTES_MAX;
 use site::Site;
 
 /// One call of `advance`.

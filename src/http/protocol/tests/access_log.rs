@@ -5,7 +5,7 @@ use std::sync::Once;
 
 use super::*;
 use crate::http::access_log::ACCESS_LOG;
-use crate::limits::ACCESS_LINE_BYTES_MAX;
+use crate::http::limits::ACCESS_LINE_BYTES_MAX;
 
 /// A logger that keeps the lines of the access log, for each thread its own.
 struct LogCapture;

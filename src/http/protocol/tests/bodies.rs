@@ -1,7 +1,7 @@
 //! Bodies of requests: where they end, which are skipped, and which are taken.
 
 use super::*;
-use crate::limits::CONTENT_LENGTH_DIGITS_MAX;
+use crate::http::limits::CONTENT_LENGTH_DIGITS_MAX;
 
 #[test]
 fn request_body_is_skipped_whatever_the_response() {

@@ -1,7 +1,7 @@
 //! Fields: their syntax, the Host field, and how large a head may be.
 
 use super::*;
-use crate::limits::HEADERS_MAX;
+use crate::http::limits::HEADERS_MAX;
 
 #[test]
 fn ambiguous_line_is_rejected() {

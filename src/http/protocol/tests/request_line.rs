@@ -49,8 +49,9 @@ fn percent_encoded_path_is_decoded_once() {
 #[test]
 fn absolute_target_overrides_the_host() {
     // 9112 3.2.2: beside an absolute target, the value of the field is ignored, even an empty one
-    // or another host. But a 1.1 request must have the field, and with a valid value: 9112 3.2.
-    for host in ["", "a", "b:8080"] {
+    // or another host. But a 1.1 request must have the field, and with a valid value: 9112 3.2. By
+    // 9110 7.2 and 3986 3.2.2, an empty host is a valid value, with or without a port.
+    for host in ["", ":80", "a", "b:8080"] {
         check(
             "9112 3.2.2",
             format!("GET http://a/ HTTP/1.1\r\nHost: {host}\r\n\r\n"),

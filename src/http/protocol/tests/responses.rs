@@ -127,17 +127,8 @@ fn every_status_has_its_line_and_its_fields() {
             Response::error(self.0)
         }
     }
-    use Status::*;
-    #[rustfmt::skip]
-    let all = [
-        Ok, Created, Accepted, NoContent, MovedPermanently, Found, SeeOther, NotModified,
-        TemporaryRedirect, PermanentRedirect, BadRequest, Unauthorized, Forbidden, NotFound,
-        MethodNotAllowed, RequestTimeout, Conflict, Gone, PreconditionFailed, ContentTooLarge,
-        UriTooLong, UnsupportedMediaType, ExpectationFailed, UnprocessableContent, TooManyRequests,
-        HeadersTooLarge, InternalServerError, NotImplemented, BadGateway, ServiceUnavailable,
-        GatewayTimeout, VersionNotSupported,
-    ];
-    for status in all {
+    for code in 200..=599 {
+        let status = Status::new(code).unwrap();
         let mut connection = HttpConnection::new(WithStatus(status));
         connection.receive(PLAIN);
         let output = connection.peer_shuts_down().output;
@@ -146,20 +137,17 @@ fn every_status_has_its_line_and_its_fields() {
             panic!("three parts: {line}")
         };
         assert_eq!(version, "HTTP/1.0");
-        assert!(code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_digit()), "{line}");
-        assert!(
-            reason.starts_with(|first: char| first.is_ascii_uppercase()) && !reason.ends_with(' '),
-            "{line}"
-        );
+        assert_eq!((code.parse(), reason), (Ok(status.code()), status.reason()), "{line}");
         assert_eq!(fields.matches("Date: *\r\n").count(), 1, "{line}");
-        let body = format!("{code} {reason}\n");
+        let body = format!("{status}\n");
         let framing = format!("Content-Type: text/plain\r\nContent-Length: {}\r\n", body.len());
-        let has_body = !["204", "304"].contains(&code);
+        let has_body = !["204", "205", "304"].contains(&code);
         assert_eq!(
             fields.starts_with(&framing) && fields.ends_with(&format!("\r\n\r\n{body}")),
             has_body,
             "{output}"
         );
-        assert_eq!(fields.contains("Content-"), has_body, "{output}");
+        assert_eq!(fields.contains("Content-Length"), has_body || code == "205", "{output}");
+        assert_eq!(fields.contains("Content-Type"), has_body, "{output}");
     }
 }

@@ -1,7 +1,7 @@
 //! Response bodies that are read while they are sent.
 
 use super::*;
-use crate::limits::{BODY_READ_BYTES_MAX, BODY_READS_MAX};
+use crate::http::limits::{BODY_READ_BYTES_MAX, BODY_READS_MAX};
 
 #[test]
 fn streamed_body_is_complete_whatever_its_pieces() {
@@ -124,8 +124,8 @@ fn long_body_is_sent_in_pieces_without_being_streamed() {
     impl Responder for LongBody {
         fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
             match request.path() {
-                b"/borrowed" => Response::ok("text/plain", &self.1[..self.0]),
-                _ => Response::ok("text/plain", self.1[..self.0].to_vec()),
+                b"/borrowed" => Response::ok(ContentType::ASCII, &self.1[..self.0]),
+                _ => Response::ok(ContentType::ASCII, self.1[..self.0].to_vec()),
             }
         }
     }

@@ -15,6 +15,9 @@
 
 #![no_main]
 
+#[path = "../../../../src/limits.rs"]
+#[allow(dead_code, reason = "a copy, for the numbers that are not public")]
+mod limits;
 mod protocols; // echo and `Repeater`, and `Checked` around them
 mod transport; // the transport that the events script
 
@@ -24,11 +27,9 @@ use std::rc::Rc;
 
 use libfuzzer_sys::fuzz_target;
 use mio_reactor::fuzzing::ScriptedConnection;
-use mio_reactor::limits::{
-    HIGH_WATERMARK_BYTES, READ_BYTES_MAX, STEP_COST_BYTES, STREAM_BYTES_PER_TURN_MAX,
-};
 use mio_reactor::{CloseReason, Echo, Limits, Next};
 
+use limits::{HIGH_WATERMARK_BYTES, READ_BYTES_MAX, STEP_COST_BYTES, STREAM_BYTES_PER_TURN_MAX};
 use protocols::{Checked, Repeater};
 use transport::FuzzTransport;
 

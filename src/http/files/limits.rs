@@ -1,0 +1,40 @@
+//! Every number of files over HTTP, once: its unit, its reason, and what happens on reaching it.
+
+use crate::http::limits::BODY_READ_BYTES_MAX;
+
+/// How much of a file that is not in memory the kernel is asked to read ahead at a time, in bytes.
+/// It is Linux's default (`read_ahead_kb`): of a longer stretch the kernel may drop the rest.
+pub(crate) const FILE_FETCH_BYTES: u64 = 128 * 1024;
+
+/// How far the kernel is asked to read ahead of the next byte to be sent, in bytes. With a pause of
+/// `BODY_RETRY_MS` between reads it allows 512 MB/s, more than most disks can deliver.
+pub(crate) const FILE_AHEAD_BYTES: u64 = 4 * FILE_FETCH_BYTES;
+
+/// How often the next byte of a file may be found not to be in memory yet. Then a blocking read
+/// fetches it, while all other sources wait. At a millisecond or more for each retry, that is later
+/// than an idle disk needs.
+pub(crate) const FILE_TRIES_MAX: u32 = 10;
+
+/// Shortest time between two blocking reads of a file, in milliseconds. Until it is over, no read
+/// may wait for the disk. If each blocking read takes as long, the other sources still have half of
+/// the time.
+pub(crate) const FILE_WAIT_GAP_MS: u64 = 10;
+
+/// Most descriptors that are reserved for files, so that files can be opened even if connections
+/// have taken all others. A file that is sent at once needs a descriptor for some microseconds, so
+/// all such files share one. A long file, or a slow peer, needs one for longer. When these are in
+/// use, too: 503.
+pub(crate) const RESERVED_FDS_MAX: usize = 16;
+
+/// At most one part in this many of the process's descriptor limit (`ulimit -n`) is reserved.
+pub(crate) const RESERVED_FDS_DIVISOR: usize = 8;
+
+/// Shortest time between two log lines about files that cannot be opened, for want of descriptors
+/// or because of the disk, in milliseconds. Peers can cause these errors as often as they like. The
+/// next line has the count.
+pub(crate) const FILE_WARNING_GAP_MS: u64 = 10_000;
+
+const _: () = assert!(
+    BODY_READ_BYTES_MAX as u64 <= FILE_AHEAD_BYTES,
+    "the next piece is among the bytes that are read ahead"
+);

@@ -1,0 +1,78 @@
+//! The message in progress on an HTTP connection, and what is known of it.
+//!
+//! Invariant: one message is in progress at a time. The next request waits in the input of the
+//! connection.
+
+use std::fmt;
+
+use super::access_log::LogEntry;
+use super::body::BodyStream;
+use super::responder::Upload;
+use super::response::ResponseForm;
+use crate::protocol::protocol::Next;
+
+/// The parts of an exchange of messages, of which one is in progress.
+pub(super) enum State {
+    /// Receiving a request's head.
+    Head(HeadProgress),
+    /// Receiving a request's body. The response follows its last byte.
+    Body(Box<BodyProgress>),
+    /// Sending a response's body in pieces. Input waits until it is complete.
+    StreamingBody(Box<BodyStream>),
+}
+
+impl State {
+    /// Between two requests: no byte of the next one has been received.
+    pub(super) const NEXT: State = State::Head(HeadProgress::NEXT);
+    /// No byte has been received on the connection.
+    pub(super) const FIRST: State =
+        State::Head(HeadProgress { is_first: true, ..HeadProgress::NEXT });
+}
+
+/// The name of the state alone.
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            State::Head(_) => "Head",
+            State::Body(_) => "Body",
+            State::StreamingBody(_) => "StreamingBody",
+        })
+    }
+}
+
+/// What is known of a head that is not complete yet.
+#[derive(Clone, Copy)]
+pub(super) struct HeadProgress {
+    /// How many bytes have been parsed without finding the end of the head.
+    pub(super) scanned: u32,
+    /// The method is HEAD, so no response to it has a body, not even an error.
+    pub(super) is_head: bool,
+    /// How many empty lines preceded it.
+    pub(super) empty_lines: u8,
+    /// It is the first request on its connection.
+    pub(super) is_first: bool,
+}
+
+impl HeadProgress {
+    /// No byte has been received.
+    pub(super) const NEXT: HeadProgress =
+        HeadProgress { scanned: 0, is_head: false, empty_lines: 0, is_first: false };
+}
+
+/// A request's body in progress, and how to respond behind it.
+pub(super) struct BodyProgress {
+    /// Bytes still to be received.
+    pub(super) left: u64,
+    pub(super) form: ResponseForm,
+    pub(super) next: Next,
+    pub(super) body_use: BodyUse,
+    pub(super) entry: Option<Box<LogEntry>>,
+}
+
+/// What is done with a request's body, and what gives the response.
+pub(super) enum BodyUse {
+    /// It is skipped. The responder then responds to the request, whose head is kept here.
+    Skip(Box<[u8]>),
+    /// The upload takes it, and responds.
+    Upload(Box<dyn Upload>),
+}

@@ -1,0 +1,94 @@
+//! What users may rely on beside the signatures: which types cross threads, and what errors are.
+//!
+//! Most of it is checked when this file is compiled. Types whose documentation says that they are
+//! not `Send` are checked, too, so that the documentation stays true.
+
+use std::error::Error;
+use std::fmt::{Debug, Display};
+
+use mio_reactor::{
+    Advance, Batching, CloseReason, ConnectionId, Echo, Handle, Limits, Next, Notification, Peer,
+    Reactor, RecordedEffect, Stats, Stopped, SubmitError, TestConnection,
+};
+
+fn crosses_threads<T: Send + Sync + Clone + Debug + 'static>() {}
+
+/// Names a type that is `Send` ambiguously, so that a call of `stays` with it does not compile.
+trait StaysOnItsThread<Which> {
+    fn stays() {}
+}
+
+struct IfSend;
+
+impl<T> StaysOnItsThread<()> for T {}
+impl<T: Send> StaysOnItsThread<IfSend> for T {}
+
+/// Checks what an error type must be to be returned through `?` from any thread, and returns what a
+/// person reads.
+fn check_error<E: Error + Display + Debug + Send + Sync + 'static>(error: E) -> String {
+    let message = error.to_string();
+    let boxed: Box<dyn Error + Send + Sync> = Box::new(error);
+    assert_eq!(boxed.to_string(), message);
+    assert!(!message.is_empty() && !message.ends_with('.'), "{message:?}");
+    assert!(message.starts_with(|first: char| first.is_lowercase()), "{message:?}");
+    message
+}
+
+#[test]
+fn values_cross_threads_and_the_reactor_stays_on_its_own() {
+    crosses_threads::<Handle>();
+    crosses_threads::<SubmitError>();
+    crosses_threads::<ConnectionId>();
+    crosses_threads::<Notification>();
+    crosses_threads::<CloseReason>();
+    crosses_threads::<Peer>();
+    crosses_threads::<Advance>();
+    crosses_threads::<Next>();
+    crosses_threads::<Stopped>();
+    crosses_threads::<Limits>();
+    crosses_threads::<Stats>();
+    crosses_threads::<Batching>();
+    crosses_threads::<RecordedEffect>();
+    Reactor::stays();
+    Echo::stays();
+    TestConnection::stays();
+}
+
+#[test]
+fn errors_read_as_part_of_a_sentence() {
+    check_error(SubmitError::Full);
+    check_error(SubmitError::Stopped);
+}
+
+#[cfg(feature = "http")]
+mod http {
+    use mio_reactor::{
+        ContentType, ContentTypeError, HeaderError, Method, Page, Response, Status, StatusError,
+    };
+
+    use super::{StaysOnItsThread, check_error, crosses_threads};
+
+    #[test]
+    fn http_values_cross_threads_and_responses_stay() {
+        crosses_threads::<ContentType<'static>>();
+        crosses_threads::<Status>();
+        crosses_threads::<Method>();
+        crosses_threads::<Page>();
+        crosses_threads::<ContentTypeError>();
+        crosses_threads::<StatusError>();
+        crosses_threads::<HeaderError>();
+        Response::<'static>::stays();
+        #[cfg(all(unix, feature = "files"))]
+        mio_reactor::Files::stays();
+    }
+
+    #[test]
+    fn http_errors_read_as_part_of_a_sentence() {
+        check_error(HeaderError::EmptyName);
+        check_error(HeaderError::InvalidName { byte: 32, at: 0 });
+        check_error(HeaderError::InvalidValue { byte: 10, at: 3 });
+        check_error(HeaderError::ReservedName);
+        check_error(Status::new(600).expect_err("600 is no code"));
+        check_error(ContentType::new("text").expect_err("a type has a subtype"));
+    }
+}
