@@ -127,11 +127,42 @@ fn unwritable_report_exits_1_with_the_reason() {
 }
 
 #[test]
+fn server_may_be_a_port_a_name_or_an_ipv6_address_in_brackets() {
+    let program = Program::start(&["--udp", "0", "--tcp", "0"]);
+    let (udp, tcp) = (program.udp().port(), program.tcp().port());
+    for url in [
+        format!("udp://{udp}"),
+        format!("tcp://:{tcp}/"),
+        format!("udp://localhost:{udp}"),
+        format!("tcp://localhost:{tcp}"),
+    ] {
+        let ending = blast(&url, &["--duration", "0.05"]);
+        assert_eq!(ending.status.code(), Some(0), "{url}: {:?}", ending.stderr);
+    }
+    drop(program);
+    if TcpListener::bind("[::1]:0").is_ok() {
+        let program = Program::start(&["--udp", "[::1]:0"]);
+        let ending = blast(&format!("udp://{}", program.udp()), &["--duration", "0.05"]);
+        assert_eq!(ending.status.code(), Some(0), "{:?}", ending.stderr);
+    }
+}
+
+#[test]
+fn unknown_server_exits_1_and_is_named() {
+    for url in ["tcp://nowhere.invalid:9", "udp://[fe80::1%nowhere]:9"] {
+        let ending = blast(url, &[]);
+        assert_eq!(ending.status.code(), Some(1), "{url}: {:?}", ending.stderr);
+        let [line] = &ending.stderr[..] else { panic!("one line: {:?}", ending.stderr) };
+        assert!(line.starts_with(&format!("reactor: {url}: ")), "{line}");
+    }
+}
+
+#[test]
 fn invalid_blast_arguments_exit_2_with_one_line() {
     let invalid: [(&str, &[&str]); 22] = [
         ("127.0.0.1:2000", &[]),
         ("http://127.0.0.1:2000", &[]),
-        ("udp://somewhere:2000", &[]),
+        ("udp://*:2000", &[]),
         ("udp://127.0.0.1", &[]),
         ("udp://127.0.0.1:0", &[]),
         ("udp://127.0.0.1:+2000", &[]),

@@ -69,10 +69,12 @@ impl Program {
 
     /// Reads one line of standard output for each address among `arguments`.
     pub(crate) fn read_addresses(&mut self, arguments: &[&str]) {
-        let count = arguments
-            .iter()
-            .filter(|argument| ["--tcp", "--udp", "--http"].contains(argument))
-            .count();
+        let is_service = |argument: &&&str| ["--tcp", "--udp", "--http"].contains(*argument);
+        self.read_address_lines(arguments.iter().filter(is_service).count());
+    }
+
+    /// Reads `count` lines of standard output, each with an address.
+    pub(crate) fn read_address_lines(&mut self, count: usize) {
         let lines = self
             .stdout
             .wait_until(|lines, _| (lines.len() >= count).then(|| lines[..count].to_vec()));

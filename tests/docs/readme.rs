@@ -52,13 +52,13 @@ fn readme_names_every_option_and_no_other() {
 fn readme_shows_the_default_addresses() {
     let readme = read("README.md");
     let shown = blocks(&readme, "text")[1];
-    let cli = cli();
-    let main = read("src/bin/reactor/main.rs");
+    let defaults = cli();
+    let sockets = read("src/bin/reactor/sockets.rs");
     for line in shown.lines() {
         let (service, address) = line.rsplit_once(' ').expect("a service and its address");
-        assert!(main.contains(&format!("announce(\"{service}\"")), "{service} is announced");
+        assert!(sockets.contains(&format!("\"{service}\"")), "{service} is served");
         let port = address.strip_prefix("127.0.0.1:").expect("on the loopback interface");
-        assert!(cli.contains(&format!("([127, 0, 0, 1], {port})")), "{port} is a default");
+        assert!(defaults.contains(&format!("loopback({port})")), "{port} is a default");
     }
     assert_eq!(shown.lines().count(), 3);
 }

@@ -36,7 +36,7 @@ fn invalid_serve_arguments_exit_2_with_one_line() {
         &["serve", "--frob"],
         &["--tcp"],
         &["--tcp", "127.0.0.1"],
-        &["--udp", "somewhere:2000"],
+        &["--udp", "somewhere"],
         &["--http", "127.0.0.1:65536"],
         &["--tcp", "127.0.0.1:0", "--log", "loud"],
         &["--tcp", "127.0.0.1:0", "--root", "."],

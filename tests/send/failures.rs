@@ -38,6 +38,18 @@ fn server_that_does_not_listen_exits_1_and_is_named() {
 }
 
 #[test]
+fn link_local_server_needs_a_zone_that_exists() {
+    let send = |server: &str| send_text(server, "hello");
+    check_failure(&send("udp://[fe80::1]:9"), 2, "needs its interface, as in [fe80::1%eth0]");
+    check_failure(&send("tcp://[fe80::1%nowhere]:9"), 1, "[fe80::1%nowhere]:9: ");
+    if cfg!(target_os = "linux") {
+        // The loopback interface is there, but has no such neighbour.
+        let sent = run(&mut send_command(&["--timeout", "100", "tcp://[fe80::1%lo]:9", "hello"]));
+        check_failure(&sent, 1, "[fe80::1%1]:9: ");
+    }
+}
+
+#[test]
 fn server_that_never_replies_exits_1_after_the_timeout() {
     // None of these servers ever reads. The last one's backlog is full as well, so the connect does
     // not finish.
@@ -211,7 +223,7 @@ fn invalid_send_arguments_exit_2_with_one_line() {
         &[],
         &["127.0.0.1:2000", "hello"],
         &["tcp://127.0.0.1", "hello"],
-        &["tcp://:2000", "hello"],
+        &["tcp://:", "hello"],
         &["tcp://127.0.0.1:65536", "hello"],
         &["tcp://127.0.0.1:+2000", "hello"],
         &["udp://127.0.0.1:+2000", "hello"],

@@ -33,6 +33,24 @@ fn reply_over_tcp_udp_and_unix_sockets_is_printed_byte_for_byte() {
 }
 
 #[test]
+fn server_may_be_a_port_a_name_or_an_ipv6_address_in_brackets() {
+    let program = Program::start(&ECHO);
+    for (scheme, address) in [("tcp", program.tcp()), ("udp", program.udp())] {
+        let port = address.port();
+        for host in ["", ":", "localhost:", "127.0.0.1:"] {
+            check_reply(&send_text(&format!("{scheme}://{host}{port}"), "hello"), b"hello");
+        }
+    }
+    drop(program);
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        let program = Program::start(&["--tcp", "[::1]:0", "--udp", "[::1]:0"]);
+        for server in [format!("tcp://{}", program.tcp()), format!("udp://{}", program.udp())] {
+            check_reply(&send_text(&server, "hello"), b"hello");
+        }
+    }
+}
+
+#[test]
 fn eight_mib_pass_an_echo_server_that_replies_while_it_reads() {
     let path = socket_path("bulk");
     let unix = format!("unix:{}", path.display());

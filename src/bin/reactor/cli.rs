@@ -4,13 +4,13 @@
 //! at a time; which options of `reactor blast` go together is decided in `blast/plan.rs`.
 
 use std::ffi::OsString;
-use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use mio_reactor::Limits;
+
+use crate::address::{NetAddress, Scheme, StreamAddress, Url, parse_unix};
 
 /// Event-loop server, one thread: TCP echo, UDP echo and HTTP/1.0.
 ///
@@ -65,8 +65,9 @@ pub(crate) enum CliCommand {
 
 #[derive(Args)]
 pub(crate) struct SendArgs {
-    /// tcp://HOST:PORT, udp://HOST:PORT or unix:PATH. The addresses of a host are tried one after
-    /// the other.
+    /// tcp://HOST:PORT, udp://HOST:PORT or unix:PATH. HOST is a name, an IPv4 address, or an IPv6
+    /// address in brackets, with its interface if it is link-local: [fe80::1%eth0]. A port alone
+    /// means 127.0.0.1. The addresses of a name are tried one after the other.
     #[arg(value_name = "SERVER", value_parser = parse_send_target)]
     pub(crate) to: SendTarget,
     /// What to send. Without it, standard input is sent: all of it over a stream, as one datagram
@@ -79,28 +80,18 @@ pub(crate) struct SendArgs {
     pub(crate) timeout: u64,
 }
 
-/// The server of `reactor send`. A host is `HOST:PORT`, not resolved yet.
+/// The server of `reactor send`.
 #[derive(Clone)]
 pub(crate) enum SendTarget {
-    Tcp(String),
-    Udp(String),
+    Tcp(NetAddress),
+    Udp(NetAddress),
     Unix(PathBuf),
 }
 
 #[derive(Args, Clone)]
 pub(crate) struct ServeArgs {
-    /// Serve TCP echo on this address, e.g. 127.0.0.1:2000 or [::1]:2000. Port 0 picks a free port.
-    /// unix:PATH serves it on a Unix socket instead, whose file is created at PATH and removed at
-    /// the end. May be repeated. If any address is named, only the named ones are served.
-    #[arg(long, value_name = "ADDR", value_parser = parse_listen_address)]
-    pub(crate) tcp: Vec<ListenAddress>,
-    /// Serve UDP echo on this address. May be repeated.
-    #[arg(long, value_name = "ADDR", value_parser = parse_ip_address)]
-    pub(crate) udp: Vec<SocketAddr>,
-    /// Serve HTTP/1.0 on this address: a page at /, 13 bytes at /plaintext, and the body of a POST
-    /// at /echo. unix:PATH is possible as well. May be repeated.
-    #[arg(long, value_name = "ADDR", value_parser = parse_listen_address)]
-    pub(crate) http: Vec<ListenAddress>,
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
     /// Serve the files below this directory over HTTP, and index.html for a directory. The built-in
     /// pages remain where there is no such file. Names that begin with a dot are not served, nor
     /// links that lead outside.
@@ -132,10 +123,28 @@ pub(crate) struct ServeArgs {
 }
 
 #[derive(Args, Clone)]
+pub(crate) struct ListenArgs {
+    /// Serve TCP echo on this address: 127.0.0.1:2000, [::1]:2000, localhost:2000, or *:2000 for
+    /// every address of this machine. A port alone means 127.0.0.1, and port 0 picks a free port.
+    /// unix:PATH serves it on a Unix socket instead, whose file is created at PATH and removed at
+    /// the end. May be repeated. If any address is named, only the named ones are served.
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    pub(crate) tcp: Vec<StreamAddress>,
+    /// Serve UDP echo on this address. May be repeated.
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    pub(crate) udp: Vec<NetAddress>,
+    /// Serve HTTP/1.0 on this address: a page at /, 13 bytes at /plaintext, and the body of a POST
+    /// at /echo. unix:PATH is possible as well. May be repeated.
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    pub(crate) http: Vec<StreamAddress>,
+}
+
+#[derive(Args, Clone)]
 pub(crate) struct BlastArgs {
-    /// The server: udp://IP:PORT or tcp://IP:PORT.
-    #[arg(value_name = "URL", value_parser = parse_blast_target)]
-    pub(crate) target: BlastTarget,
+    /// The server: udp://HOST:PORT or tcp://HOST:PORT. HOST is written as for `reactor send`. Of
+    /// several addresses of a name, the first that works gets all the load.
+    #[arg(value_name = "URL")]
+    pub(crate) target: Url,
     /// Closed loop: keep COUNT messages in flight on each socket, and send another for each reply.
     /// [default: 64 for UDP, 1 for TCP]
     #[arg(long, value_name = "COUNT", value_parser = value_parser!(u64).range(1..=WINDOW_MAX),
@@ -174,30 +183,6 @@ pub(crate) struct BlastArgs {
     pub(crate) histogram: Option<PathBuf>,
 }
 
-/// The server of `reactor blast`.
-#[derive(Clone, Copy)]
-pub(crate) struct BlastTarget {
-    pub(crate) scheme: Scheme,
-    pub(crate) address: SocketAddr,
-}
-
-/// The scheme of a URL, which names the transport protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scheme {
-    Udp,
-    Tcp,
-}
-
-impl Scheme {
-    /// Returns the scheme as a URL has it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Scheme::Udp => "udp",
-            Scheme::Tcp => "tcp",
-        }
-    }
-}
-
 /// How datagrams cross to the kernel and back, by the names of the system calls.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum BatchMode {
@@ -207,22 +192,6 @@ pub(crate) enum BatchMode {
     Mmsg,
     /// recvmmsg and sendmmsg with UDP_GRO and UDP_SEGMENT
     Gso,
-}
-
-/// Where streams are accepted.
-#[derive(Clone)]
-pub(crate) enum ListenAddress {
-    Ip(SocketAddr),
-    Unix(PathBuf),
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ListenAddress::Ip(address) => address.fmt(f),
-            ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
 }
 
 /// The fields of [`Limits`] that an operator may set. The defaults are those of
@@ -288,9 +257,6 @@ const MS_MAX: u64 = 365 * 24 * 60 * 60 * 1000;
 /// The largest value of the kernel's own type for it (socket(7)).
 const BUFFER_BYTES_MAX: u64 = i32::MAX as u64;
 
-/// The error for `unix:PATH` on a system without Unix sockets.
-pub(crate) const NO_UNIX_SOCKETS: &str = "this system has no Unix sockets";
-
 impl Cli {
     pub(crate) fn into_command(self) -> CliCommand {
         self.command.unwrap_or(CliCommand::Serve(self.serve))
@@ -320,74 +286,33 @@ impl ServeArgs {
         }
     }
 
-    /// Returns whether `--root` is given, but no address at which its files would be served.
+    /// Returns whether there is a root, but no address at which its files would be served.
     pub(crate) fn has_root_without_http(&self) -> bool {
-        self.root.is_some() && self.http.is_empty() && !(self.tcp.is_empty() && self.udp.is_empty())
+        let ListenArgs { tcp, udp, http } = &self.listen;
+        self.root.is_some() && http.is_empty() && !(tcp.is_empty() && udp.is_empty())
     }
 
     /// Fills in the lecture's addresses if none is named.
     pub(crate) fn with_defaults(mut self) -> ServeArgs {
-        if self.tcp.is_empty() && self.udp.is_empty() && self.http.is_empty() {
-            self.tcp.push(ListenAddress::Ip(SocketAddr::from(([127, 0, 0, 1], 2000))));
-            self.udp.push(SocketAddr::from(([127, 0, 0, 1], 2000)));
-            self.http.push(ListenAddress::Ip(SocketAddr::from(([127, 0, 0, 1], 8080))));
+        let ListenArgs { tcp, udp, http } = &mut self.listen;
+        if tcp.is_empty() && udp.is_empty() && http.is_empty() {
+            tcp.push(StreamAddress::Net(NetAddress::loopback(2000)));
+            udp.push(NetAddress::loopback(2000));
+            http.push(StreamAddress::Net(NetAddress::loopback(8080)));
         }
         self
     }
 }
 
-fn parse_listen_address(text: &str) -> Result<ListenAddress, String> {
-    match text.strip_prefix("unix:") {
-        Some("") => Err("unix: requires the path of a file, such as unix:/tmp/echo".to_string()),
-        Some(_) if cfg!(not(unix)) => Err(NO_UNIX_SOCKETS.to_string()),
-        Some(path) => Ok(ListenAddress::Unix(PathBuf::from(path))),
-        None => match text.parse() {
-            Ok(address) => Ok(ListenAddress::Ip(address)),
-            Err(_) => {
-                Err("an address is IP:PORT, such as 127.0.0.1:2000 or [::1]:2000, or unix:PATH"
-                    .to_string())
-            }
-        },
-    }
-}
-
 fn parse_send_target(text: &str) -> Result<SendTarget, String> {
-    let has_port = |host: &str| {
-        // `u16::from_str` accepts a sign.
-        let is_port = |text: &str| text.parse::<u16>().is_ok() && !text.starts_with('+');
-        host.rsplit_once(':')
-            .is_some_and(|(name, port)| !name.is_empty() && !name.contains('/') && is_port(port))
-    };
-    let host_of = |scheme| text.strip_prefix(scheme).map(without_slash);
-    match (host_of("tcp://"), host_of("udp://"), text.strip_prefix("unix:")) {
-        (Some(host), _, _) if has_port(host) => Ok(SendTarget::Tcp(host.to_string())),
-        (_, Some(host), _) if has_port(host) => Ok(SendTarget::Udp(host.to_string())),
-        (_, _, Some(path)) if !path.is_empty() => Ok(SendTarget::Unix(PathBuf::from(path))),
-        _ => Err("a server is tcp://HOST:PORT, udp://HOST:PORT or unix:PATH".to_string()),
+    if let Some(path) = text.strip_prefix("unix:") {
+        return parse_unix(path).map(SendTarget::Unix);
     }
-}
-
-/// Removes the slash with which a URL without a path may end.
-fn without_slash(text: &str) -> &str {
-    text.strip_suffix('/').unwrap_or(text)
-}
-
-fn parse_ip_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "an address is IP:PORT, such as 127.0.0.1:2000 or [::1]:2000".to_string())
-}
-
-fn parse_blast_target(text: &str) -> Result<BlastTarget, String> {
-    let (scheme, rest) = [Scheme::Udp, Scheme::Tcp]
-        .iter()
-        .find_map(|scheme| Some((*scheme, text.strip_prefix(scheme.name())?.strip_prefix("://")?)))
-        .ok_or("a server is udp://IP:PORT or tcp://IP:PORT")?;
-    let address = parse_ip_address(without_slash(rest))?;
-    if address.port() == 0 {
-        Err("port 0 cannot be a server's".to_string())
-    } else {
-        Ok(BlastTarget { scheme, address })
-    }
+    let url: Url = text.parse()?;
+    Ok(match url.scheme {
+        Scheme::Tcp => SendTarget::Tcp(url.address),
+        Scheme::Udp => SendTarget::Udp(url.address),
+    })
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {

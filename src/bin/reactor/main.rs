@@ -9,14 +9,15 @@
 //! Standard output gets the bound addresses, the reply or the report; the log and all error
 //! messages go to standard error.
 
+mod address;
 mod blast;
 mod cli;
 #[cfg(unix)]
 mod log_writer;
 mod send;
 mod site;
+mod sockets;
 
-use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -26,12 +27,13 @@ use clap::Parser;
 use env_logger::fmt::ConfigurableFormat;
 use env_logger::{Target, TimestampPrecision};
 use log::{Level, LevelFilter, debug, info, log_enabled, warn};
-use mio_reactor::{ACCESS_LOG, Echo, Http, Protocol, Reactor, Stopped};
+use mio_reactor::{ACCESS_LOG, Echo, Reactor, Stopped};
 
 use blast::Plan;
-use cli::{BlastArgs, Cli, CliCommand, ListenAddress, ServeArgs};
+use cli::{BlastArgs, Cli, CliCommand, ServeArgs};
 use send::SendError;
 use site::Site;
+use sockets::Serving;
 
 /// Success, or a graceful stop in which all connections closed in order.
 const EXIT_SUCCESS: u8 = 0;
@@ -75,7 +77,11 @@ fn main() -> ExitCode {
 }
 
 fn run_blast(arguments: &BlastArgs) -> ExitCode {
-    let plan = match Plan::new(arguments) {
+    let address = match blast::find_server(&arguments.target) {
+        Ok(address) => address,
+        Err(line) => return exit_with_message(EXIT_FAILURE, &line),
+    };
+    let plan = match Plan::new(arguments, address) {
         Ok(plan) => plan,
         Err(line) => return exit_with_message(EXIT_USAGE, &format!("{line} (try --help)")),
     };
@@ -89,10 +95,17 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
     open_log(arguments);
     let limits = arguments.limits();
     let drain_timeout = Duration::from_millis(limits.drain_timeout_ms);
-    let mut reactor = Reactor::new(limits)?;
     // Before the first socket listens, so that an early signal is not lost.
     #[cfg(unix)]
-    stop_on_signals(&mut reactor)?;
+    let stop_signal = stop_on_signals()?;
+    // Owns the original, so that no second descriptor of it is left once the sockets listen.
+    let make_reactor = move || {
+        #[cfg_attr(not(unix), allow(unused_mut))]
+        let mut reactor = Reactor::new(limits.clone())?;
+        #[cfg(unix)]
+        reactor.stop_on(mio::net::UnixStream::from_std(stop_signal.try_clone()?))?;
+        Ok(reactor)
+    };
     let echo = if arguments.prefix.is_empty() {
         Echo::new()
     } else {
@@ -103,20 +116,10 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
         Some(root) => serve_files(site, root)?,
         None => site,
     };
-    let mut lines = String::new();
-    for address in &arguments.tcp {
-        let echo = echo.clone();
-        let bound = listen(&mut reactor, address, move || echo.clone());
-        lines += &announce("tcp echo", address, bound)?;
-    }
-    for address in &arguments.udp {
-        let bound = reactor.bind_datagram(*address, echo.clone());
-        lines += &announce("udp echo", address, bound)?;
-    }
-    for address in &arguments.http {
-        let site = site.clone();
-        let bound = listen(&mut reactor, address, move || Http::new(site.clone()));
-        lines += &announce("http", address, bound)?;
+    let Serving { mut reactor, lines, skipped } =
+        sockets::open(&arguments.listen, &echo, &site, make_reactor)?;
+    for line in skipped {
+        warn!("{line}");
     }
     // One write, once all sockets listen: a reader of any line may connect to any address.
     if let Err(error) = io::stdout().write_all(lines.as_bytes()).and_then(|()| io::stdout().flush())
@@ -167,22 +170,6 @@ fn open_log(arguments: &ServeArgs) {
         .init();
 }
 
-/// Listens for streams at `address`. Returns the address that was bound, where port 0 is a real
-/// port.
-fn listen<P: Protocol + 'static>(
-    reactor: &mut Reactor,
-    address: &ListenAddress,
-    mut make: impl FnMut() -> P + 'static,
-) -> io::Result<ListenAddress> {
-    match address {
-        ListenAddress::Ip(ip) => reactor.listen(*ip, move |_| make()).map(ListenAddress::Ip),
-        #[cfg(unix)]
-        ListenAddress::Unix(path) => reactor.listen_unix(path, make).map(|()| address.clone()),
-        #[cfg(not(unix))]
-        ListenAddress::Unix(_) => Err(io::ErrorKind::Unsupported.into()), // refused by cli.rs
-    }
-}
-
 /// Adds the files below `root` to the site.
 #[cfg(unix)]
 fn serve_files(site: Site, root: &Path) -> io::Result<Site> {
@@ -200,20 +187,13 @@ fn serve_files(_: Site, root: &Path) -> io::Result<Site> {
     Err(io::Error::new(io::ErrorKind::Unsupported, format!("root {}: {error}", root.display())))
 }
 
-/// Returns the line that names a service and its bound address, or an error that names both.
-fn announce<A: Display>(service: &str, requested: &A, bound: io::Result<A>) -> io::Result<String> {
-    match bound {
-        Ok(bound) => Ok(format!("{service} {bound}\n")),
-        Err(error) => Err(io::Error::new(error.kind(), format!("{service} {requested}: {error}"))),
-    }
-}
-
-/// Makes the first SIGINT or SIGTERM stop the reactor gracefully, by writing to its stop signal.
+/// Makes the first SIGINT or SIGTERM write to a socket pair, and returns its read end: the stop
+/// signal of a reactor, which then stops gracefully.
 ///
 /// The second one ends the process at once, with the status that a shell reports for a process
 /// killed by that signal (128 + its number).
 #[cfg(unix)]
-fn stop_on_signals(reactor: &mut Reactor) -> io::Result<()> {
+fn stop_on_signals() -> io::Result<std::os::unix::net::UnixStream> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     use signal_hook::{flag, low_level::pipe};
     use std::os::unix::net::UnixStream;
@@ -229,7 +209,7 @@ fn stop_on_signals(reactor: &mut Reactor) -> io::Result<()> {
         flag::register(signal, Arc::clone(&stop_requested))?;
         pipe::register(signal, write_end.try_clone()?)?;
     }
-    reactor.stop_on(mio::net::UnixStream::from_std(read_end))
+    Ok(read_end)
 }
 
 /// Returns the first line of clap's error message.
