@@ -10,7 +10,7 @@
 //! `tests/echo.rs` → `ipv6_…`           in docs/pitfalls.md and docs/http.md: and that is a test
 //! RFC 9112 6.3                         in docs/http.md: and a test of the row names that section
 //! `HEAD_BYTES_MAX` (16 KiB)            the limit has that value
-//! --prefix                             the command line has that option
+//! --prefix                             the help has that option, with that default
 //! ```
 //!
 //! Two more modules read every text file of the repository: `dialect` its words, `layout` its
@@ -24,6 +24,7 @@ mod docs {
     mod layout; // columns, and lines of a file
     mod limits; // numbers
     mod markdown; // quotations, blocks, sections and tables
+    mod options; // the pages on options, and the help
     mod proofs; // the tests that pitfalls, HTTP rules and mutations name
     mod readme; // commands, options, addresses, the example
     mod references; // paths, links, items, dependencies, terms

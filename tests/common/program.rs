@@ -205,10 +205,15 @@ pub(crate) fn be_server(listen: impl FnOnce(&mut Reactor, &str) -> io::Result<So
     reactor.run().unwrap();
 }
 
-/// Returns the program as a command without arguments.
+/// Returns the program as a command without arguments, and without options from the environment.
 pub(crate) fn reactor() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_reactor"));
     command.env_remove("RUST_LOG"); // the log level is the one that a test sets
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("REACTOR_")) {
+            command.env_remove(name); // and so is every option
+        }
+    }
     command
 }
 

@@ -9,6 +9,7 @@ mod command_line;
 mod common;
 #[cfg(target_os = "linux")]
 mod descriptors;
+mod environment;
 mod logging;
 mod stop;
 

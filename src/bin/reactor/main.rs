@@ -17,20 +17,21 @@ mod log_writer;
 mod send;
 mod site;
 mod sockets;
+mod values;
 
+use std::env;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 use env_logger::fmt::ConfigurableFormat;
 use env_logger::{Target, TimestampPrecision};
 use log::{Level, LevelFilter, debug, info, log_enabled, warn};
 use mio_reactor::{ACCESS_LOG, Echo, Reactor, Stopped};
 
 use blast::Plan;
-use cli::{BlastArgs, Cli, CliCommand, ServeArgs};
+use cli::{BlastArgs, CliCommand, LogArgs, Parsed, SendArgs, ServeArgs};
 use send::SendError;
 use site::Site;
 use sockets::Serving;
@@ -45,34 +46,42 @@ const EXIT_USAGE: u8 = 2;
 const EXIT_FORCED: u8 = 3;
 
 fn main() -> ExitCode {
-    let command = match Cli::try_parse() {
-        Ok(cli) => cli.into_command(),
-        Err(error) if !error.use_stderr() => {
-            // --help or --version. If standard output is closed, there is no place to report that
-            // to.
-            let _ = error.print();
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => return exit_with_message(EXIT_USAGE, &first_line(&error)),
-    };
-    match command {
-        CliCommand::Serve(arguments) if arguments.has_root_without_http() => {
-            exit_with_message(EXIT_USAGE, "--root requires --http ADDR (try --help)")
-        }
-        CliCommand::Serve(arguments) => match serve(&arguments.with_defaults()) {
-            Ok(Stopped::Graceful) => ExitCode::SUCCESS,
-            Ok(Stopped::Forced(_)) => ExitCode::from(EXIT_FORCED),
-            Err(error) => exit_with_message(EXIT_FAILURE, &error.to_string()),
+    let arguments: Vec<_> = env::args_os().collect();
+    match cli::parse(&arguments) {
+        Parsed::Command(command) => match *command {
+            CliCommand::Serve(arguments) => run_server(arguments),
+            CliCommand::Send(arguments) => run_send(&arguments),
+            CliCommand::Blast(arguments) => run_blast(&arguments),
         },
-        CliCommand::Send(arguments) => match send::send(&arguments) {
-            Ok(None) => ExitCode::SUCCESS,
-            Ok(Some(note)) => exit_with_message(EXIT_SUCCESS, &note),
-            Err(SendError::Usage(why)) => exit_with_message(EXIT_USAGE, &why),
-            Err(SendError::Failed(why)) => exit_with_message(EXIT_FAILURE, &why),
-            // Without a message, as a program that SIGPIPE ends.
-            Err(SendError::OutputClosed) => ExitCode::from(EXIT_FAILURE),
-        },
-        CliCommand::Blast(arguments) => run_blast(&arguments),
+        Parsed::Text(text) => {
+            // If standard output is closed, there is no place to report that to.
+            let _ = text.print();
+            ExitCode::SUCCESS
+        }
+        Parsed::Invalid(line) => exit_with_message(EXIT_USAGE, &line),
+    }
+}
+
+fn run_server(arguments: ServeArgs) -> ExitCode {
+    if arguments.has_root_without_http() {
+        let line = "--root (REACTOR_ROOT) requires --http ADDR (try --help)";
+        return exit_with_message(EXIT_USAGE, line);
+    }
+    match serve(&arguments.with_defaults()) {
+        Ok(Stopped::Graceful) => ExitCode::SUCCESS,
+        Ok(Stopped::Forced(_)) => ExitCode::from(EXIT_FORCED),
+        Err(error) => exit_with_message(EXIT_FAILURE, &error.to_string()),
+    }
+}
+
+fn run_send(arguments: &SendArgs) -> ExitCode {
+    match send::send(arguments) {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(note)) => exit_with_message(EXIT_SUCCESS, &note),
+        Err(SendError::Usage(why)) => exit_with_message(EXIT_USAGE, &why),
+        Err(SendError::Failed(why)) => exit_with_message(EXIT_FAILURE, &why),
+        // Without a message, as a program that SIGPIPE ends.
+        Err(SendError::OutputClosed) => ExitCode::from(EXIT_FAILURE),
     }
 }
 
@@ -92,7 +101,10 @@ fn run_blast(arguments: &BlastArgs) -> ExitCode {
 }
 
 fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
-    open_log(arguments);
+    open_log(&arguments.log);
+    for line in cli::describe_unknown(env::vars_os().map(|(name, _)| name)) {
+        warn!("{line}");
+    }
     let limits = arguments.limits();
     let drain_timeout = Duration::from_millis(limits.drain_timeout_ms);
     // Before the first socket listens, so that an early signal is not lost.
@@ -106,13 +118,13 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
         reactor.stop_on(mio::net::UnixStream::from_std(stop_signal.try_clone()?))?;
         Ok(reactor)
     };
-    let echo = if arguments.prefix.is_empty() {
+    let echo = if arguments.echo.prefix.is_empty() {
         Echo::new()
     } else {
-        Echo::with_prefix(arguments.prefix.as_str())
+        Echo::with_prefix(arguments.echo.prefix.as_str())
     };
     let site = Site::new().with_access_log(log_enabled!(target: ACCESS_LOG, Level::Info));
-    let site = match &arguments.root {
+    let site = match &arguments.http.root {
         Some(root) => serve_files(site, root)?,
         None => site,
     };
@@ -142,7 +154,7 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
 }
 
 /// Opens the log on standard error.
-fn open_log(arguments: &ServeArgs) {
+fn open_log(arguments: &LogArgs) {
     // Without poll(2), a standard error that is not read blocks the loop.
     #[cfg(unix)]
     let target = Target::Pipe(Box::new(log_writer::LogWriter::new(io::stderr())));
@@ -151,7 +163,7 @@ fn open_log(arguments: &ServeArgs) {
     let mut format = ConfigurableFormat::default();
     format.timestamp(Some(TimestampPrecision::Millis)).target(false);
     env_logger::Builder::new()
-        .filter_level(arguments.log.parse().unwrap_or(LevelFilter::Info))
+        .filter_level(arguments.level.parse().unwrap_or(LevelFilter::Info))
         .filter_module(
             ACCESS_LOG,
             if arguments.access_log { LevelFilter::Info } else { LevelFilter::Off },
@@ -210,13 +222,6 @@ fn stop_on_signals() -> io::Result<std::os::unix::net::UnixStream> {
         pipe::register(signal, write_end.try_clone()?)?;
     }
     Ok(read_end)
-}
-
-/// Returns the first line of clap's error message.
-fn first_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    format!("{} (try --help)", line.strip_prefix("error: ").unwrap_or(line))
 }
 
 fn exit_with_message(status: u8, message: &str) -> ExitCode {

@@ -48,7 +48,7 @@ pub(crate) enum SendError {
 /// Sends the text and prints the reply. Returns a note if the reply was printed but may be
 /// incomplete.
 pub(crate) fn send(arguments: &SendArgs) -> Result<Option<String>, SendError> {
-    let timeout = Duration::from_millis(arguments.timeout);
+    let timeout = arguments.timeout.get();
     let input: Box<dyn Read + Send> = match &arguments.text {
         Some(text) => Box::new(Cursor::new(text.as_encoded_bytes().to_vec())),
         None => Box::new(io::stdin()),
@@ -235,8 +235,7 @@ fn write_input(
                     let state = lock(state);
                     if !state.is_printing && state.last_progress.elapsed() >= timeout {
                         return Err(format!(
-                            "write timeout: the server accepted no data for {} ms",
-                            timeout.as_millis()
+                            "write timeout: the server accepted no data for {timeout:?}"
                         ));
                     }
                 }

@@ -47,7 +47,7 @@ impl Plan {
     /// One line that names the arguments and the bound.
     pub(crate) fn new(arguments: &BlastArgs, address: SocketAddr) -> Result<Plan, String> {
         let scheme = arguments.target.scheme;
-        let size = arguments.size;
+        let size = arguments.size.get();
         let udp_only = [
             (arguments.sockets.is_some(), "--sockets"),
             (!arguments.prefix.is_empty(), "--prefix"),
@@ -83,8 +83,8 @@ impl Plan {
             ));
         }
         let pace = match arguments.rate {
-            Some(rate) => Pace::Rate(rate),
-            None => Pace::Window(arguments.window.unwrap_or(window)),
+            Some(rate) => Pace::Rate(rate.get()),
+            None => Pace::Window(arguments.window.map_or(window, u64::from)),
         };
         if let (Scheme::Tcp, Pace::Window(window)) = (scheme, pace)
             && window.saturating_mul(size as u64) > HIGH_WATERMARK_BYTES as u64
@@ -99,7 +99,7 @@ impl Plan {
             clients,
             size,
             pace,
-            duration: arguments.duration,
+            duration: arguments.duration.get(),
             prefix: arguments.prefix.clone().into_bytes(),
             batching: match arguments.batch {
                 Some(BatchMode::Plain) => Batching::Plain,

@@ -40,10 +40,7 @@ pub(super) fn exchange_datagram(
                 return printer.finish();
             }
             Err(error) if is_timeout(&error) => {
-                return Err(SendError::Failed(format!(
-                    "{address}: no reply within {} ms",
-                    timeout.as_millis()
-                )));
+                return Err(SendError::Failed(format!("{address}: no reply within {timeout:?}")));
             }
             Err(error) => failures.push(describe_failure(&address, &error)),
         }
