@@ -10,7 +10,7 @@
 //! `tests/echo.rs` → `ipv6_…`           in docs/pitfalls.md and docs/http.md: and that is a test
 //! RFC 9112 6.3                         in docs/http.md: and a test of the row names that section
 //! `HEAD_BYTES_MAX` (16 KiB)            the limit has that value
-//! --prefix                             the command line has that option
+//! --prefix                             the help has that option, with that default
 //! ```
 //!
 //! Two more modules read every text file of the repository: `dialect` its words, `layout` its
@@ -25,6 +25,7 @@ mod docs {
     mod limits; // numbers, and the page that lists them
     mod markdown; // quotations, blocks, sections and tables
     mod numbers; // the limits files, read as text
+    mod options; // the pages on options, and the help
     mod proofs; // the tests that pitfalls, HTTP rules and mutations name
     mod readme; // commands, options, addresses, the example
     mod references; // paths, links, items, dependencies, terms

@@ -19,8 +19,7 @@ fn signal_ends_the_load_with_the_table_so_far() {
             }
             vec![datagram]
         });
-        let program =
-            Program::spawn(reactor().args(["blast", &server.url(), "--duration", "3600"]));
+        let program = Program::spawn(reactor().args(["blast", &server.url(), "--duration", "1h"]));
         received.recv_timeout(TIMEOUT).unwrap();
         program.signal(signal);
         let ending = program.wait();
@@ -50,7 +49,7 @@ fn load_generator_never_sleeps_in_epoll_wait() {
         .args(["-D", "-o", &file, "-e", "trace=?epoll_wait,?epoll_pwait"])
         .arg(reactor().get_program());
     let ending = Program::spawn(
-        strace.args(["blast", &server.url(), "--duration", "0.1"]).env_remove("RUST_LOG"),
+        strace.args(["blast", &server.url(), "--duration", "100ms"]).env_remove("RUST_LOG"),
     )
     .wait();
     assert_eq!(ending.status.code(), Some(0), "{:?}", ending.stderr);
@@ -75,7 +74,7 @@ fn load_without_any_reply_exits_1_with_the_reason() {
         (format!("udp://{}", silent.0), "no reply"),
     ];
     for (url, why) in cases {
-        let ending = blast(&url, &["--duration", "0.2"]);
+        let ending = blast(&url, &["--duration", "200ms"]);
         let [line] = &ending.stderr[..] else { panic!("{url}: one line: {:?}", ending.stderr) };
         assert!(line.starts_with(&format!("reactor: {url}: ")) && line.contains(why), "{line}");
         assert_eq!((ending.status.code(), &ending.stdout[..]), (Some(1), &[][..]), "{url}");
@@ -120,18 +119,61 @@ fn unwritable_report_exits_1_with_the_reason() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let url = format!("udp://{}", program.udp());
     let ending =
-        reactor().args(["blast", &url, "--duration", "0.05"]).stdout(full).output().unwrap();
+        reactor().args(["blast", &url, "--duration", "50ms"]).stdout(full).output().unwrap();
     let line = String::from_utf8(ending.stderr).unwrap();
     assert_eq!(ending.status.code(), Some(1), "{line}");
     assert!(line.starts_with("reactor: standard output: "), "{line}");
 }
 
 #[test]
+fn server_may_be_a_port_a_name_or_an_ipv6_address_in_brackets() {
+    let program = Program::start(&["--udp", "0", "--tcp", "0"]);
+    let (udp, tcp) = (program.udp().port(), program.tcp().port());
+    for url in [
+        format!("udp://{udp}"),
+        format!("tcp://:{tcp}/"),
+        format!("udp://localhost:{udp}"),
+        format!("tcp://localhost:{tcp}"),
+    ] {
+        let ending = blast(&url, &["--duration", "50ms"]);
+        assert_eq!(ending.status.code(), Some(0), "{url}: {:?}", ending.stderr);
+    }
+    drop(program);
+    if TcpListener::bind("[::1]:0").is_ok() {
+        let program = Program::start(&["--udp", "[::1]:0"]);
+        let ending = blast(&format!("udp://{}", program.udp()), &["--duration", "50ms"]);
+        assert_eq!(ending.status.code(), Some(0), "{:?}", ending.stderr);
+    }
+}
+
+#[test]
+fn unknown_server_exits_1_and_is_named() {
+    for url in ["tcp://nowhere.invalid:9", "udp://[fe80::1%nowhere]:9"] {
+        let ending = blast(url, &[]);
+        assert_eq!(ending.status.code(), Some(1), "{url}: {:?}", ending.stderr);
+        let [line] = &ending.stderr[..] else { panic!("one line: {:?}", ending.stderr) };
+        assert!(line.starts_with(&format!("reactor: {url}: ")), "{line}");
+    }
+}
+
+#[test]
+fn quantities_may_have_units() {
+    let program = Program::start(&["--udp", "0"]);
+    let url = format!("udp://{}", program.udp());
+    let arguments = ["--rate", "1.5k", "--size", "1K", "--duration", "0.05s", "--json"];
+    let ending = blast(&url, &arguments);
+    assert_eq!(ending.status.code(), Some(0), "{:?}", ending.stderr);
+    let figures: serde_json::Value = serde_json::from_str(&ending.stdout[0]).unwrap();
+    assert_eq!(figures["size_bytes"].as_u64(), Some(1024), "{figures}");
+    assert_eq!(figures["rate"].as_u64(), Some(1500), "{figures}");
+}
+
+#[test]
 fn invalid_blast_arguments_exit_2_with_one_line() {
-    let invalid: [(&str, &[&str]); 22] = [
+    let invalid: [(&str, &[&str]); 24] = [
         ("127.0.0.1:2000", &[]),
         ("http://127.0.0.1:2000", &[]),
-        ("udp://somewhere:2000", &[]),
+        ("udp://*:2000", &[]),
         ("udp://127.0.0.1", &[]),
         ("udp://127.0.0.1:0", &[]),
         ("udp://127.0.0.1:+2000", &[]),
@@ -147,7 +189,9 @@ fn invalid_blast_arguments_exit_2_with_one_line() {
         ("udp://127.0.0.1:9", &["--batch", "all"]),
         ("udp://127.0.0.1:9", &["--duration", "-1"]),
         ("udp://127.0.0.1:9", &["--duration", "nan"]),
-        ("udp://127.0.0.1:9", &["--duration", "0.0009"]),
+        ("udp://127.0.0.1:9", &["--duration", "10"]),
+        ("udp://127.0.0.1:9", &["--duration", "999us"]),
+        ("udp://127.0.0.1:9", &["--rate", "2G"]),
         ("tcp://127.0.0.1:9", &["--sockets", "2"]),
         ("tcp://127.0.0.1:9", &["--prefix", "echo -> "]),
         ("tcp://127.0.0.1:9", &["--window", "1000", "--size", "1000"]),

@@ -26,7 +26,7 @@ fn every_corrupt_reply_is_counted_and_exits_1() {
         }
         vec![datagram]
     });
-    let (figures, status) = figures(&server.url(), &["--rate", "2000", "--duration", "0.5"]);
+    let (figures, status) = figures(&server.url(), &["--rate", "2000", "--duration", "500ms"]);
     let [sent, received, corrupt] =
         ["sent", "received", "corrupt"].map(|name| count(&figures, name));
     assert_eq!((status, sent / 10), (1, corrupt), "{figures}");
@@ -51,7 +51,7 @@ fn wrong_byte_on_a_stream_aborts_the_connection() {
         }
         number
     });
-    let (figures, status) = figures(&url, &["--connections", "1", "--duration", "60"]);
+    let (figures, status) = figures(&url, &["--connections", "1", "--duration", "60s"]);
     assert_eq!(
         (status, count(&figures, "received"), count(&figures, "corrupt")),
         (1, 100, 1),
@@ -102,7 +102,7 @@ fn error_for(answer: impl Fn([&[u8]; 4]) -> Vec<u8> + Send + 'static) -> (Value,
         }
     });
     let ending =
-        blast(&url, &["--connections", "1", "--window", "4", "--duration", "0.1", "--json"]);
+        blast(&url, &["--connections", "1", "--window", "4", "--duration", "100ms", "--json"]);
     server.join().unwrap();
     let [line] = &ending.stderr[..] else { panic!("one line: {:?}", ending.stderr) };
     assert_eq!(ending.status.code(), Some(1), "{line}");
@@ -150,7 +150,7 @@ fn tcp_server_gone_midway_is_reported_with_the_figures_so_far() {
         });
         let ending = blast(
             &url,
-            &[&pace[..], &["--connections", "1", "--duration", "3600", "--json"]].concat(),
+            &[&pace[..], &["--connections", "1", "--duration", "1h", "--json"]].concat(),
         );
         server.join().unwrap();
         let figures: Value = serde_json::from_str(&ending.stdout[0]).unwrap();
@@ -199,7 +199,7 @@ fn udp_server_gone_midway_is_reported_with_the_figures_so_far() {
                 socket.send_to(&message, peer).unwrap();
             }
         });
-        let ending = blast(&url, &[&pace[..], &["--duration", "1", "--json"]].concat());
+        let ending = blast(&url, &[&pace[..], &["--duration", "1s", "--json"]].concat());
         server.join().unwrap();
         let figures: Value = serde_json::from_str(&ending.stdout[0]).unwrap();
         assert_eq!(count(&figures, "received"), 100, "{figures}");
@@ -223,7 +223,7 @@ fn lost_duplicated_or_reordered_datagrams_are_counted_and_exit_0() {
         }
         _ => [Some(datagram), delayed.take()].into_iter().flatten().collect(),
     });
-    let (figures, status) = figures(&server.url(), &["--rate", "4000", "--duration", "0.5"]);
+    let (figures, status) = figures(&server.url(), &["--rate", "4000", "--duration", "500ms"]);
     let sent = count(&figures, "sent");
     let of_each_ten = |digit: u64| (sent + 9 - digit) / 10; // numbers sent that end with it
     assert_eq!(status, 0);
@@ -242,7 +242,7 @@ fn closed_loop_continues_after_losing_a_whole_window() {
     // The first 50 have no reply, and never more than 10 are in flight.
     let server =
         UdpServer::start(|number, datagram| if number < 50 { vec![] } else { vec![datagram] });
-    let (figures, status) = figures(&server.url(), &["--window", "10", "--duration", "1.5"]);
+    let (figures, status) = figures(&server.url(), &["--window", "10", "--duration", "1.5s"]);
     assert_eq!((status, count(&figures, "lost")), (0, 50), "{figures}");
     assert!(count(&figures, "received") > 0);
 }

@@ -15,7 +15,7 @@ fn histogram_log_holds_every_latency() {
     // It is read as other tools read it.
     let program = Program::start(&["--udp", "127.0.0.1:0"]);
     let path = std::env::temp_dir().join(format!("reactor-blast-{}.hlog", std::process::id()));
-    let arguments = ["--duration", "2.5", "--rate", "1000", "--histogram", path.to_str().unwrap()];
+    let arguments = ["--duration", "2.5s", "--rate", "1000", "--histogram", path.to_str().unwrap()];
     let (figures, _) = figures(&format!("udp://{}", program.udp()), &arguments);
     let log = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
@@ -43,7 +43,7 @@ fn older_histogram_log_stays_until_the_new_one_is_written() {
         }
         vec![datagram]
     });
-    let arguments = ["--duration", "3600", "--histogram", path.to_str().unwrap()];
+    let arguments = ["--duration", "1h", "--histogram", path.to_str().unwrap()];
     let program = Program::spawn(reactor().args(["blast", &server.url()]).args(arguments));
     received.recv_timeout(TIMEOUT).unwrap();
     let meanwhile = std::fs::read(&path).unwrap();
@@ -66,7 +66,7 @@ fn histogram_log_may_go_to_a_pipe() {
     // A pipe cannot be truncated. Its reader gets all of the log, then end of file.
     let program = Program::start(&["--udp", "127.0.0.1:0"]);
     let url = format!("udp://{}", program.udp());
-    let ending = blast(&url, &["--duration", "0.1", "--histogram", "/dev/stderr"]);
+    let ending = blast(&url, &["--duration", "100ms", "--histogram", "/dev/stderr"]);
     assert_eq!(ending.status.code(), Some(0), "{:?}", ending.stderr);
     let log = ending.stderr.join("\n") + "\n";
     assert!(!total_of(log.as_bytes()).0.is_empty(), "{log}");
@@ -109,7 +109,7 @@ fn histogram_log_is_valid_even_without_replies() {
     let silent = UdpSocket::bind(any_port()).unwrap();
     let path =
         std::env::temp_dir().join(format!("reactor-blast-silent-{}.hlog", std::process::id()));
-    let arguments = ["--duration", "0.05", "--histogram", path.to_str().unwrap()];
+    let arguments = ["--duration", "50ms", "--histogram", path.to_str().unwrap()];
     let ending = blast(&format!("udp://{}", silent.local_addr().unwrap()), &arguments);
     let log = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();

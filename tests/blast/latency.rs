@@ -19,7 +19,7 @@ fn stall_in_an_open_loop_shows_in_the_latencies() {
         }
         vec![datagram]
     });
-    let (figures, _) = figures(&server.url(), &["--rate", "2000", "--duration", "1"]);
+    let (figures, _) = figures(&server.url(), &["--rate", "2000", "--duration", "1s"]);
     let latency_us = |name: &str| figures["latency_us"][name].as_f64().unwrap();
     assert!(latency_us("max") >= 300_000.0, "{figures}");
     assert!(latency_us("p90") >= 100_000.0, "{figures}");
@@ -57,7 +57,7 @@ fn stall_until_the_end_shows_in_the_latencies() {
         "--connections",
         "1",
         "--duration",
-        "1",
+        "1s",
         "--histogram",
         path.to_str().unwrap(),
     ];
@@ -80,7 +80,7 @@ fn stall_before_a_close_shows_in_the_latencies() {
     const STALL: Duration = Duration::from_millis(300);
     let (server, url) = answer_a_hundred(|_| stall(STALL));
     let (figures, status) =
-        figures(&url, &["--rate", "2000", "--connections", "1", "--duration", "3600"]);
+        figures(&url, &["--rate", "2000", "--connections", "1", "--duration", "1h"]);
     server.join().unwrap();
     assert_eq!(status, 1, "{figures}");
     assert!(count(&figures, "unanswered") > 0, "{figures}");
@@ -98,7 +98,7 @@ fn table_shows_how_many_latencies_lack_a_reply() {
         discard(stream);
     });
     let program =
-        Program::spawn(reactor().args(["blast", &url, "--connections", "1", "--duration", "3600"]));
+        Program::spawn(reactor().args(["blast", &url, "--connections", "1", "--duration", "1h"]));
     message_read.recv_timeout(TIMEOUT).unwrap();
     program.signal("INT");
     let ending = program.wait();

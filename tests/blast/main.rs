@@ -31,7 +31,7 @@ fn blast(target: &str, arguments: &[&str]) -> Ending {
 /// the figures and the exit status.
 fn figures(target: &str, arguments: &[&str]) -> (Value, i32) {
     let duration: &[&str] =
-        if arguments.contains(&"--duration") { &[] } else { &["--duration", "0.1"] };
+        if arguments.contains(&"--duration") { &[] } else { &["--duration", "100ms"] };
     let ending = blast(target, &[arguments, duration, &["--json"]].concat());
     let [line] = &ending.stdout[..] else {
         panic!("one line: {:?}, {:?}", ending.stdout, ending.stderr)

@@ -10,7 +10,7 @@ fn table_has_every_count_and_percentile() {
         (format!("udp://{}", program.udp()), "1 socket"),
         (format!("tcp://{}/", program.tcp()), "64 connections"),
     ] {
-        let ending = blast(&url, &["--duration", "0.1"]);
+        let ending = blast(&url, &["--duration", "100ms"]);
         assert_eq!((ending.status.code(), &ending.stderr[..]), (Some(0), &[][..]), "{url}");
         let table = ending.stdout.join("\n");
         assert!(
@@ -90,7 +90,7 @@ fn open_loop_sends_what_is_due_and_no_more() {
     // Messages not sent by then count as unsent.
     let program = Program::start(&["--udp", "127.0.0.1:0", "--tcp", "127.0.0.1:0"]);
     for url in [format!("udp://{}", program.udp()), format!("tcp://{}", program.tcp())] {
-        let (figures, _) = figures(&url, &["--rate", "2000", "--duration", "0.5"]);
+        let (figures, _) = figures(&url, &["--rate", "2000", "--duration", "500ms"]);
         assert_eq!(count(&figures, "sent") + count(&figures, "unsent"), 1000, "{figures}");
         assert!(count(&figures, "sent") > 1, "{figures}");
     }

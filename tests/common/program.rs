@@ -102,10 +102,17 @@ impl Program {
 
     /// Reads them, and returns whether they come before the program ends.
     fn prints_addresses(&mut self, arguments: &[&str]) -> bool {
-        let count = arguments
-            .iter()
-            .filter(|argument| ["--tcp", "--udp", "--http"].contains(argument))
-            .count();
+        let is_service = |argument: &&&str| ["--tcp", "--udp", "--http"].contains(*argument);
+        self.prints_address_lines(arguments.iter().filter(is_service).count())
+    }
+
+    /// Reads `count` lines of standard output, each with an address.
+    #[track_caller]
+    pub(crate) fn read_address_lines(&mut self, count: usize) {
+        assert!(self.prints_address_lines(count), "no address is printed: {}", self.log());
+    }
+
+    fn prints_address_lines(&mut self, count: usize) -> bool {
         let lines = self
             .stdout
             .wait_until(|lines, _| (lines.len() >= count).then(|| lines[..count].to_vec()));
@@ -236,10 +243,15 @@ pub(crate) fn be_server(listen: impl FnOnce(&mut Reactor, &str) -> io::Result<So
     reactor.run().unwrap();
 }
 
-/// Returns the program as a command without arguments.
+/// Returns the program as a command without arguments, and without options from the environment.
 pub(crate) fn reactor() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_reactor"));
     command.env_remove("RUST_LOG"); // the log level is the one that a test sets
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("REACTOR_")) {
+            command.env_remove(name); // and so is every option
+        }
+    }
     command
 }
 

@@ -3,51 +3,117 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, UdpSocket};
 
+use mio_reactor::ACCESS_LOG;
+
 use super::run;
 use crate::common::{Program, connect};
 
-#[test]
-fn help_has_every_flag_the_default_addresses_and_message_boundaries() {
-    // Line breaks do not matter.
-    let ending = run(&["--help"]);
-    assert_eq!(ending.status.code(), Some(0));
-    assert!(ending.stderr.is_empty(), "{:?}", ending.stderr);
-    let help = ending.stdout.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
-    for text in [
-        "--tcp",
-        "--udp",
-        "--http",
-        "--root",
-        "--prefix",
-        "--answer-all-ports",
-        "message boundaries",
-        "127.0.0.1:2000",
-        "127.0.0.1:8080",
-    ] {
-        assert!(help.contains(text), "{text} is not in: {help}");
+/// Checks that the program rejects `arguments` with one line, which has these words.
+#[track_caller]
+fn check_rejected(arguments: &[&str], words: &[&str]) {
+    let ending = run(arguments);
+    assert_eq!(ending.status.code(), Some(2), "{arguments:?}: {:?}", ending.stderr);
+    assert!(ending.stdout.is_empty(), "{arguments:?}: {:?}", ending.stdout);
+    let [line] = &ending.stderr[..] else { panic!("{arguments:?}: {:?}", ending.stderr) };
+    assert!(line.starts_with("reactor: ") && line.ends_with(" (try --help)"), "{line}");
+    for word in words {
+        assert!(line.contains(word), "{word:?} is not in: {line}");
     }
 }
 
 #[test]
-fn invalid_serve_arguments_exit_2_with_one_line() {
-    let invalid: [&[&str]; 9] = [
-        &["--frob"],
-        &["unknown"],
-        &["serve", "--frob"],
-        &["--tcp"],
-        &["--tcp", "127.0.0.1"],
-        &["--udp", "somewhere:2000"],
-        &["--http", "127.0.0.1:65536"],
-        &["--tcp", "127.0.0.1:0", "--log", "loud"],
-        &["--tcp", "127.0.0.1:0", "--root", "."],
-    ];
-    for arguments in invalid {
-        let ending = run(arguments);
-        assert_eq!(ending.status.code(), Some(2), "{arguments:?}: {:?}", ending.stderr);
-        assert_eq!(ending.stderr.len(), 1, "{arguments:?}: {:?}", ending.stderr);
-        assert!(ending.stderr[0].starts_with("reactor: "), "{arguments:?}: {:?}", ending.stderr);
-        assert!(ending.stdout.is_empty(), "{arguments:?}: {:?}", ending.stdout);
+fn help_has_default_addresses_message_boundaries_and_the_log_target() {
+    // Line breaks do not matter.
+    for command in [&["--help"][..], &["serve", "--help"], &["help", "serve"]] {
+        let ending = run(command);
+        assert_eq!(ending.status.code(), Some(0));
+        assert!(ending.stderr.is_empty(), "{:?}", ending.stderr);
+        let help = ending.stdout.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
+        for text in ["message boundaries", ACCESS_LOG, "REACTOR_IDLE_TIMEOUT", "*:8080"] {
+            assert!(help.contains(text), "{text} is not in: {help}");
+        }
+        if command == ["--help"] {
+            assert!(help.contains("127.0.0.1:2000 and HTTP on 127.0.0.1:8080"), "{help}");
+        }
     }
+}
+
+#[test]
+fn short_help_has_one_screen() {
+    // A wide terminal is not assumed, and 60 lines fit on many.
+    let ending = run(&["-h"]);
+    assert_eq!(ending.status.code(), Some(0));
+    assert!(ending.stdout.len() <= 60, "{} lines", ending.stdout.len());
+    assert!(!ending.stdout.iter().any(|line| line.contains("REACTOR_")));
+}
+
+#[test]
+fn invalid_serve_arguments_exit_2_with_one_line() {
+    check_rejected(&["--tcp"], &["'--tcp <ADDR>'"]);
+    check_rejected(&["--tcp", "127.0.0.1"], &["the port is missing"]);
+    check_rejected(&["--udp", "somewhere"], &["the port is missing"]);
+    check_rejected(&["--http", "127.0.0.1:65536"], &["from 0 to 65535"]);
+    check_rejected(&["--tcp", "127.0.0.1:0", "--root", "."], &["--http"]);
+    check_rejected(&["--log", "info", "--log", "info"], &["multiple times"]);
+    check_rejected(&["--tcp", "127.0.0.1:0", "send", "tcp://127.0.0.1:9"], &["'send'"]);
+}
+
+#[test]
+fn wrong_value_is_rejected_with_what_is_allowed() {
+    for option in [
+        "--first-byte-timeout",
+        "--idle-timeout",
+        "--write-timeout",
+        "--head-timeout",
+        "--body-timeout",
+        "--linger-timeout",
+        "--drain-timeout",
+    ] {
+        check_rejected(&[option, "60"], &[option, "60 has no unit: 60s or 60ms?"]);
+        check_rejected(&[option, "0s"], &[option, "from 1ms to 8760h"]);
+        check_rejected(&[option, "9000h"], &[option, "from 1ms to 8760h"]);
+        check_rejected(&[option, "soon"], &[option, "the unit ms, s, m or h", "60s"]);
+    }
+    check_rejected(&["--udp-buffer", "0"], &["from 1 to 2147483647 bytes"]);
+    check_rejected(&["--udp-buffer", "2G"], &["from 1 to 2147483647 bytes"]);
+    check_rejected(&["--udp-buffer", "4X"], &["K, M or G"]);
+    check_rejected(&["--max-connections", "0"], &["from 1 to 4294967295"]);
+    check_rejected(&["--max-connections", "many"], &["from 1 to 4294967295"]);
+    check_rejected(&["--log", "loud"], &["off, error, warn, info, debug, trace"]);
+    check_rejected(&["--tcp", "::1:80"], &["[::1]:8080"]);
+    check_rejected(&["--tcp", "host/80"], &["PORT, HOST:PORT, [IPV6]:PORT, *:PORT", "unix:PATH"]);
+    check_rejected(&["blast", "udp://9", "--window", "0"], &["from 1 to 65536"]);
+    check_rejected(&["blast", "udp://9", "--batch", "all"], &["plain, mmsg, gso"]);
+}
+
+#[test]
+fn near_flag_command_or_value_is_suggested() {
+    check_rejected(&["--idel-timeout", "60s"], &["'--idel-timeout'", "similar: '--idle-timeout'"]);
+    check_rejected(&["serve", "--acess-log"], &["similar: '--access-log'"]);
+    check_rejected(&["send", "tcp://9", "--timeot", "1s"], &["similar: '--timeout'"]);
+    check_rejected(&["blast", "udp://9", "--duraton=1s"], &["similar: '--duration'"]);
+    check_rejected(&["sevre"], &["similar: 'serve'"]);
+    check_rejected(&["--log", "warm"], &["similar: 'warn'"]);
+    // The names of options in milliseconds, as they were once.
+    check_rejected(&["--idle-ms", "1"], &["similar: '--idle-timeout'"]);
+    check_rejected(&["--drain-ms", "1"], &["similar: '--drain-timeout'"]);
+    check_rejected(&["--frob"], &["unexpected argument '--frob' (try"]);
+}
+
+#[test]
+fn timeouts_and_sizes_with_units_are_accepted() {
+    // The address ends the program: by then, all options have been read.
+    let ending = run(&[
+        "--idle-timeout=1h30m",
+        "--head-timeout=1500ms",
+        "--drain-timeout=0.5s",
+        "--udp-buffer=64K",
+        "--max-connections=10",
+        "--tcp=192.0.2.1:0",
+    ]);
+    assert_eq!(ending.status.code(), Some(1), "{:?}", ending.stderr);
+    let program = Program::start(&["--udp", "0", "--first-byte-timeout", "1m", "--access-log"]);
+    assert_eq!(program.stop().status.code(), Some(0));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The program as an operator meets it: command line, signals, log, and what it leaves behind.
 
-// The helpers here unwrap as the tests do.
-#![allow(clippy::unwrap_used)]
+// The helpers here unwrap as the tests do, and a test that is skipped says so.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod addresses;
 mod command_line;
 #[path = "../common/mod.rs"]
 mod common;
@@ -11,6 +12,7 @@ mod common;
 mod limits;
 #[cfg(target_os = "linux")]
 mod descriptors;
+mod environment;
 mod logging;
 mod stop;
 

@@ -138,7 +138,7 @@ fn stop_serves_connections_waiting_in_the_backlog() {
 #[test]
 fn drain_timeout_exits_3_and_logs_connections_closed_by_force() {
     // The peer does not read, and its output is more than the kernel holds.
-    let program = Program::start(&["--tcp", "127.0.0.1:0", "--drain-ms", "50"]);
+    let program = Program::start(&["--tcp", "127.0.0.1:0", "--drain-timeout", "50ms"]);
     let mut stream = connect_narrow(program.tcp());
     fill_buffers(&mut stream, &pattern(21, 8 * MIB));
     program.signal("TERM");

@@ -38,6 +38,31 @@ fn server_that_does_not_listen_exits_1_and_is_named() {
 }
 
 #[test]
+fn link_local_server_needs_a_zone_that_exists() {
+    let send = |server: &str| send_text(server, "hello");
+    check_failure(&send("udp://[fe80::1]:9"), 2, "needs its interface, as in [fe80::1%eth0]");
+    check_failure(&send("tcp://[fe80::1%nowhere]:9"), 1, "[fe80::1%nowhere]:9: ");
+    if cfg!(target_os = "linux") {
+        // The loopback interface is there, but has no such neighbour.
+        let sent = run(&mut send_command(&["--timeout", "100ms", "tcp://[fe80::1%lo]:9", "hello"]));
+        check_failure(&sent, 1, "[fe80::1%1]:9: ");
+    }
+}
+
+#[test]
+fn wrong_timeout_or_server_is_rejected_with_what_is_allowed() {
+    for (arguments, words) in [
+        (["--timeout", "100", "tcp://9"], "100 has no unit: 100s or 100ms?"),
+        (["--timeout", "0s", "tcp://9"], "a duration is from 1ms to 8760h"),
+        (["--timeout", "1s", "127.0.0.1:9"], "tcp://HOST:PORT, udp://HOST:PORT or"),
+        (["--timeout", "1s", "tcp://localhost"], "the port is missing, as in localhost:8080"),
+        (["--timeout", "1s", "tcp://*:9"], "* is for listening"),
+    ] {
+        check_failure(&run(&mut send_command(&arguments)), 2, words);
+    }
+}
+
+#[test]
 fn server_that_never_replies_exits_1_after_the_timeout() {
     // None of these servers ever reads. The last one's backlog is full as well, so the connect does
     // not finish.
@@ -49,14 +74,14 @@ fn server_that_never_replies_exits_1_after_the_timeout() {
     let unix = format!("unix:{}", path.display());
     for server in [format!("tcp://{tcp}"), format!("udp://{udp}"), unix.clone()] {
         check_failure(
-            &run(&mut send_command(&["--timeout", "100", &server, "hello"])),
+            &run(&mut send_command(&["--timeout", "100ms", &server, "hello"])),
             1,
-            "no reply within 100 ms",
+            "no reply within 100ms",
         );
     }
     let bytes = vec![0; 32 * MIB];
     for server in [format!("tcp://{tcp}"), unix.clone()] {
-        check_failure(&send_stdin(&["--timeout", "200", &server], &bytes), 1, "write timeout");
+        check_failure(&send_stdin(&["--timeout", "200ms", &server], &bytes), 1, "write timeout");
     }
     drop(local);
     std::fs::remove_file(&path).unwrap();
@@ -66,7 +91,7 @@ fn server_that_never_replies_exits_1_after_the_timeout() {
         full.listen(0).unwrap();
         let _accepted = std::os::unix::net::UnixStream::connect(&path).unwrap();
         check_failure(
-            &run(&mut send_command(&["--timeout", "100", &unix, "hello"])),
+            &run(&mut send_command(&["--timeout", "100ms", &unix, "hello"])),
             1,
             "connect timeout",
         );
@@ -83,7 +108,7 @@ fn reply_of_a_server_that_never_closes_exits_0_with_a_note() {
         stream.write_all(b"HELLO").unwrap();
         ended.recv_timeout(TIMEOUT).unwrap();
     });
-    let sent = run(&mut send_command(&["--timeout", "200", &server, "hello"]));
+    let sent = run(&mut send_command(&["--timeout", "200ms", &server, "hello"]));
     client_ended.send(()).unwrap();
     assert_eq!((sent.status, &sent.stdout[..]), (Some(0), &b"HELLO"[..]), "{}", sent.stderr);
     assert!(
@@ -115,7 +140,7 @@ fn input_that_the_server_does_not_accept_exits_1_despite_a_reply() {
         stream.shutdown(Shutdown::Write).unwrap();
         ended.recv_timeout(TIMEOUT).unwrap();
     });
-    let sent = send_stdin(&["--timeout", "200", &server], &bytes);
+    let sent = send_stdin(&["--timeout", "200ms", &server], &bytes);
     client_ended.send(()).unwrap();
     serving.join().unwrap();
     assert_eq!((sent.status, &sent.stdout[..]), (Some(1), &b"ok"[..]), "{}", sent.stderr);
@@ -155,7 +180,7 @@ fn servers_fin_ends_the_wait_for_more_input() {
         stream.write_all(b"HELLO").unwrap();
     });
     let mut client = ClientProcess(
-        send_command(&["--timeout", "3600000", &server]).stdin(Stdio::piped()).spawn().unwrap(),
+        send_command(&["--timeout", "1h", &server]).stdin(Stdio::piped()).spawn().unwrap(),
     );
     let mut stdin = client.0.stdin.take().unwrap();
     stdin.write_all(b"hello").unwrap();
@@ -207,11 +232,11 @@ fn input_too_long_for_a_datagram_exits_2_before_sending() {
 
 #[test]
 fn invalid_send_arguments_exit_2_with_one_line() {
-    let invalid: [&[&str]; 16] = [
+    let invalid: [&[&str]; 17] = [
         &[],
         &["127.0.0.1:2000", "hello"],
         &["tcp://127.0.0.1", "hello"],
-        &["tcp://:2000", "hello"],
+        &["tcp://:", "hello"],
         &["tcp://127.0.0.1:65536", "hello"],
         &["tcp://127.0.0.1:+2000", "hello"],
         &["udp://127.0.0.1:+2000", "hello"],
@@ -222,7 +247,8 @@ fn invalid_send_arguments_exit_2_with_one_line() {
         &["http://127.0.0.1:8080/", "hello"],
         &["tcp://127.0.0.1:2000", "hello", "world"],
         &["tcp://127.0.0.1:2000", "--frob"],
-        &["--timeout", "0", "tcp://127.0.0.1:2000", "hello"],
+        &["--timeout", "0s", "tcp://127.0.0.1:2000", "hello"],
+        &["--timeout", "5000", "tcp://127.0.0.1:2000", "hello"],
         &["--timeout", "soon", "tcp://127.0.0.1:2000", "hello"],
     ];
     for arguments in invalid {

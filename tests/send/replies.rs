@@ -25,11 +25,29 @@ fn reply_over_tcp_udp_and_unix_sockets_is_printed_byte_for_byte() {
         for text in ["Hello world", "with\na line end\n", "ünï"] {
             check_reply(&send_text(&server, text), text.as_bytes());
         }
-        check_reply(&run(&mut send_command(&["--timeout", "10000", &server, "--", "-x"])), b"-x");
+        check_reply(&run(&mut send_command(&["--timeout", "10s", &server, "--", "-x"])), b"-x");
         check_reply(&send_stdin(&[&server], b"from standard input\n"), b"from standard input\n");
     }
     check_reply(&send_text(&format!("udp://{udp}"), ""), b"");
     assert_eq!(program.stop().status.code(), Some(0));
+}
+
+#[test]
+fn server_may_be_a_port_a_name_or_an_ipv6_address_in_brackets() {
+    let program = Program::start(&ECHO);
+    for (scheme, address) in [("tcp", program.tcp()), ("udp", program.udp())] {
+        let port = address.port();
+        for host in ["", ":", "localhost:", "127.0.0.1:"] {
+            check_reply(&send_text(&format!("{scheme}://{host}{port}"), "hello"), b"hello");
+        }
+    }
+    drop(program);
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        let program = Program::start(&["--tcp", "[::1]:0", "--udp", "[::1]:0"]);
+        for server in [format!("tcp://{}", program.tcp()), format!("udp://{}", program.udp())] {
+            check_reply(&send_text(&server, "hello"), b"hello");
+        }
+    }
 }
 
 #[test]
@@ -81,7 +99,7 @@ fn slow_input_does_not_count_towards_the_timeout() {
     let program = Program::start(&ECHO);
     let server = format!("tcp://{}", program.tcp());
     let mut client = ClientProcess(
-        send_command(&["--timeout", "50", &server]).stdin(Stdio::piped()).spawn().unwrap(),
+        send_command(&["--timeout", "50ms", &server]).stdin(Stdio::piped()).spawn().unwrap(),
     );
     let (mut stdin, stdout) = (client.0.stdin.take().unwrap(), client.0.stdout.as_mut().unwrap());
     for word in [b"one", b"two"] {
@@ -103,7 +121,7 @@ fn unread_output_does_not_count_towards_the_timeout() {
     let server = format!("tcp://{}", program.tcp());
     let bytes = pattern(2, 32 * MIB);
     let mut client = ClientProcess(
-        send_command(&["--timeout", "100", &server]).stdin(Stdio::piped()).spawn().unwrap(),
+        send_command(&["--timeout", "100ms", &server]).stdin(Stdio::piped()).spawn().unwrap(),
     );
     let mut stdin = client.0.stdin.take().unwrap();
     let sent = bytes.clone();

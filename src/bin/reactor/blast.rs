@@ -26,6 +26,7 @@ mod outstanding;
 mod payload;
 mod plan;
 mod report;
+mod server;
 mod tcp;
 mod udp;
 
@@ -40,12 +41,14 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use mio_reactor::Reactor;
 
-use crate::cli::{BlastArgs, Scheme};
+use crate::address::Scheme;
+use crate::cli::BlastArgs;
 use limits::{PROGRESS_MS, REPLY_WAIT_MS};
 use load::Load;
 use plan::Pace;
 pub(crate) use plan::Plan;
 use report::Report;
+pub(crate) use server::find_server;
 
 /// Offers the load of `plan`, and writes the report to standard output.
 ///

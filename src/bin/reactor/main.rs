@@ -9,29 +9,32 @@
 //! Standard output gets the bound addresses, the reply or the report; the log and all error
 //! messages go to standard error.
 
+mod address;
 mod blast;
 mod cli;
 #[cfg(unix)]
 mod log_writer;
 mod send;
 mod site;
+mod sockets;
+mod values;
 
-use std::fmt::Display;
+use std::env;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 use env_logger::fmt::ConfigurableFormat;
 use env_logger::{Target, TimestampPrecision};
 use log::{Level, LevelFilter, debug, info, log_enabled, warn};
-use mio_reactor::{ACCESS_LOG, Echo, Http, Protocol, Reactor, Stopped};
+use mio_reactor::{ACCESS_LOG, Echo, Reactor, Stopped};
 
 use blast::Plan;
-use cli::{BlastArgs, Cli, CliCommand, ListenAddress, ServeArgs};
+use cli::{BlastArgs, CliCommand, LogArgs, Parsed, SendArgs, ServeArgs};
 use send::SendError;
 use site::Site;
+use sockets::Serving;
 
 /// Success, or a graceful stop in which all connections closed in order.
 const EXIT_SUCCESS: u8 = 0;
@@ -43,39 +46,51 @@ const EXIT_USAGE: u8 = 2;
 const EXIT_FORCED: u8 = 3;
 
 fn main() -> ExitCode {
-    let command = match Cli::try_parse() {
-        Ok(cli) => cli.into_command(),
-        Err(error) if !error.use_stderr() => {
-            // --help or --version. If standard output is closed, there is no place to report that
-            // to.
-            let _ = error.print();
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => return exit_with_message(EXIT_USAGE, &first_line(&error)),
-    };
-    match command {
-        CliCommand::Serve(arguments) if arguments.has_root_without_http() => {
-            exit_with_message(EXIT_USAGE, "--root requires --http ADDR (try --help)")
-        }
-        CliCommand::Serve(arguments) => match serve(&arguments.with_defaults()) {
-            Ok(Stopped::Graceful) => ExitCode::SUCCESS,
-            Ok(Stopped::Forced(_)) => ExitCode::from(EXIT_FORCED),
-            Err(error) => exit_with_message(EXIT_FAILURE, &error.to_string()),
+    let arguments: Vec<_> = env::args_os().collect();
+    match cli::parse(&arguments) {
+        Parsed::Command(command) => match *command {
+            CliCommand::Serve(arguments) => run_server(arguments),
+            CliCommand::Send(arguments) => run_send(&arguments),
+            CliCommand::Blast(arguments) => run_blast(&arguments),
         },
-        CliCommand::Send(arguments) => match send::send(&arguments) {
-            Ok(None) => ExitCode::SUCCESS,
-            Ok(Some(note)) => exit_with_message(EXIT_SUCCESS, &note),
-            Err(SendError::Usage(why)) => exit_with_message(EXIT_USAGE, &why),
-            Err(SendError::Failed(why)) => exit_with_message(EXIT_FAILURE, &why),
-            // Without a message, as a program that SIGPIPE ends.
-            Err(SendError::OutputClosed) => ExitCode::from(EXIT_FAILURE),
-        },
-        CliCommand::Blast(arguments) => run_blast(&arguments),
+        Parsed::Text(text) => {
+            // If standard output is closed, there is no place to report that to.
+            let _ = text.print();
+            ExitCode::SUCCESS
+        }
+        Parsed::Invalid(line) => exit_with_message(EXIT_USAGE, &line),
+    }
+}
+
+fn run_server(arguments: ServeArgs) -> ExitCode {
+    if arguments.has_root_without_http() {
+        let line = "--root (REACTOR_ROOT) requires --http ADDR (try --help)";
+        return exit_with_message(EXIT_USAGE, line);
+    }
+    match serve(&arguments.with_defaults()) {
+        Ok(Stopped::Graceful) => ExitCode::SUCCESS,
+        Ok(Stopped::Forced(_)) => ExitCode::from(EXIT_FORCED),
+        Err(error) => exit_with_message(EXIT_FAILURE, &error.to_string()),
+    }
+}
+
+fn run_send(arguments: &SendArgs) -> ExitCode {
+    match send::send(arguments) {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(note)) => exit_with_message(EXIT_SUCCESS, &note),
+        Err(SendError::Usage(why)) => exit_with_message(EXIT_USAGE, &why),
+        Err(SendError::Failed(why)) => exit_with_message(EXIT_FAILURE, &why),
+        // Without a message, as a program that SIGPIPE ends.
+        Err(SendError::OutputClosed) => ExitCode::from(EXIT_FAILURE),
     }
 }
 
 fn run_blast(arguments: &BlastArgs) -> ExitCode {
-    let plan = match Plan::new(arguments) {
+    let address = match blast::find_server(&arguments.target) {
+        Ok(address) => address,
+        Err(line) => return exit_with_message(EXIT_FAILURE, &line),
+    };
+    let plan = match Plan::new(arguments, address) {
         Ok(plan) => plan,
         Err(line) => return exit_with_message(EXIT_USAGE, &format!("{line} (try --help)")),
     };
@@ -86,37 +101,37 @@ fn run_blast(arguments: &BlastArgs) -> ExitCode {
 }
 
 fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
-    open_log(arguments);
+    open_log(&arguments.log);
+    for line in cli::describe_unknown(env::vars_os().map(|(name, _)| name)) {
+        warn!("{line}");
+    }
     let limits = arguments.limits();
     let drain_timeout = Duration::from_millis(limits.drain_timeout_ms);
-    let mut reactor = Reactor::new(limits)?;
     // Before the first socket listens, so that an early signal is not lost.
     #[cfg(unix)]
-    stop_on_signals(&mut reactor)?;
-    let echo = if arguments.prefix.is_empty() {
+    let stop_signal = stop_on_signals()?;
+    // Owns the original, so that no second descriptor of it is left once the sockets listen.
+    let make_reactor = move || {
+        #[cfg_attr(not(unix), allow(unused_mut))]
+        let mut reactor = Reactor::new(limits.clone())?;
+        #[cfg(unix)]
+        reactor.stop_on(mio::net::UnixStream::from_std(stop_signal.try_clone()?))?;
+        Ok(reactor)
+    };
+    let echo = if arguments.echo.prefix.is_empty() {
         Echo::new()
     } else {
-        Echo::with_prefix(arguments.prefix.as_str())
+        Echo::with_prefix(arguments.echo.prefix.as_str())
     };
     let site = Site::new().with_access_log(log_enabled!(target: ACCESS_LOG, Level::Info));
-    let site = match &arguments.root {
+    let site = match &arguments.http.root {
         Some(root) => serve_files(site, root)?,
         None => site,
     };
-    let mut lines = String::new();
-    for address in &arguments.tcp {
-        let echo = echo.clone();
-        let bound = listen(&mut reactor, address, move || echo.clone());
-        lines += &announce("tcp echo", address, bound)?;
-    }
-    for address in &arguments.udp {
-        let bound = reactor.bind_datagram(*address, echo.clone());
-        lines += &announce("udp echo", address, bound)?;
-    }
-    for address in &arguments.http {
-        let site = site.clone();
-        let bound = listen(&mut reactor, address, move || Http::new(site.clone()));
-        lines += &announce("http", address, bound)?;
+    let Serving { mut reactor, lines, skipped } =
+        sockets::open(&arguments.listen, &echo, &site, make_reactor)?;
+    for line in skipped {
+        warn!("{line}");
     }
     // One write, once all sockets listen: a reader of any line may connect to any address.
     if let Err(error) = io::stdout().write_all(lines.as_bytes()).and_then(|()| io::stdout().flush())
@@ -139,7 +154,7 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
 }
 
 /// Opens the log on standard error.
-fn open_log(arguments: &ServeArgs) {
+fn open_log(arguments: &LogArgs) {
     // Without poll(2), a standard error that is not read blocks the loop.
     #[cfg(unix)]
     let target = Target::Pipe(Box::new(log_writer::LogWriter::new(io::stderr())));
@@ -148,7 +163,7 @@ fn open_log(arguments: &ServeArgs) {
     let mut format = ConfigurableFormat::default();
     format.timestamp(Some(TimestampPrecision::Millis)).target(false);
     env_logger::Builder::new()
-        .filter_level(arguments.log.parse().unwrap_or(LevelFilter::Info))
+        .filter_level(arguments.level.parse().unwrap_or(LevelFilter::Info))
         .filter_module(
             ACCESS_LOG,
             if arguments.access_log { LevelFilter::Info } else { LevelFilter::Off },
@@ -165,22 +180,6 @@ fn open_log(arguments: &ServeArgs) {
             _ => format.format(line, record),
         })
         .init();
-}
-
-/// Listens for streams at `address`. Returns the address that was bound, where port 0 is a real
-/// port.
-fn listen<P: Protocol + 'static>(
-    reactor: &mut Reactor,
-    address: &ListenAddress,
-    mut make: impl FnMut() -> P + 'static,
-) -> io::Result<ListenAddress> {
-    match address {
-        ListenAddress::Ip(ip) => reactor.listen(*ip, move |_| make()).map(ListenAddress::Ip),
-        #[cfg(unix)]
-        ListenAddress::Unix(path) => reactor.listen_unix(path, make).map(|()| address.clone()),
-        #[cfg(not(unix))]
-        ListenAddress::Unix(_) => Err(io::ErrorKind::Unsupported.into()), // refused by cli.rs
-    }
 }
 
 /// Adds the files below `root` to the site.
@@ -200,20 +199,13 @@ fn serve_files(_: Site, root: &Path) -> io::Result<Site> {
     Err(io::Error::new(io::ErrorKind::Unsupported, format!("root {}: {error}", root.display())))
 }
 
-/// Returns the line that names a service and its bound address, or an error that names both.
-fn announce<A: Display>(service: &str, requested: &A, bound: io::Result<A>) -> io::Result<String> {
-    match bound {
-        Ok(bound) => Ok(format!("{service} {bound}\n")),
-        Err(error) => Err(io::Error::new(error.kind(), format!("{service} {requested}: {error}"))),
-    }
-}
-
-/// Makes the first SIGINT or SIGTERM stop the reactor gracefully, by writing to its stop signal.
+/// Makes the first SIGINT or SIGTERM write to a socket pair, and returns its read end: the stop
+/// signal of a reactor, which then stops gracefully.
 ///
 /// The second one ends the process at once, with the status that a shell reports for a process
 /// killed by that signal (128 + its number).
 #[cfg(unix)]
-fn stop_on_signals(reactor: &mut Reactor) -> io::Result<()> {
+fn stop_on_signals() -> io::Result<std::os::unix::net::UnixStream> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     use signal_hook::{flag, low_level::pipe};
     use std::os::unix::net::UnixStream;
@@ -229,14 +221,7 @@ fn stop_on_signals(reactor: &mut Reactor) -> io::Result<()> {
         flag::register(signal, Arc::clone(&stop_requested))?;
         pipe::register(signal, write_end.try_clone()?)?;
     }
-    reactor.stop_on(mio::net::UnixStream::from_std(read_end))
-}
-
-/// Returns the first line of clap's error message.
-fn first_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    format!("{} (try --help)", line.strip_prefix("error: ").unwrap_or(line))
+    Ok(read_end)
 }
 
 fn exit_with_message(status: u8, message: &str) -> ExitCode {

@@ -15,7 +15,7 @@ mod printer;
 
 use std::fmt::Display;
 use std::io::{self, Cursor, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -25,6 +25,7 @@ use socket2::SockRef;
 
 use self::datagram::exchange_datagram;
 use self::printer::ReplyPrinter;
+use crate::address::NetAddress;
 use crate::cli::{SendArgs, SendTarget};
 
 /// Most bytes in one read or write: the capacity of a pipe. For more, there is another call.
@@ -47,7 +48,7 @@ pub(crate) enum SendError {
 /// Sends the text and prints the reply. Returns a note if the reply was printed but may be
 /// incomplete.
 pub(crate) fn send(arguments: &SendArgs) -> Result<Option<String>, SendError> {
-    let timeout = Duration::from_millis(arguments.timeout);
+    let timeout = arguments.timeout.get();
     let input: Box<dyn Read + Send> = match &arguments.text {
         Some(text) => Box::new(Cursor::new(text.as_encoded_bytes().to_vec())),
         None => Box::new(io::stdin()),
@@ -62,7 +63,7 @@ pub(crate) fn send(arguments: &SendArgs) -> Result<Option<String>, SendError> {
 // ---- connecting
 
 /// Tries the addresses of `host` one after the other, each for its share of the time that is left.
-fn connect_tcp(host: &str, timeout: Duration) -> Result<TcpStream, SendError> {
+fn connect_tcp(host: &NetAddress, timeout: Duration) -> Result<TcpStream, SendError> {
     let addresses = resolve(host)?;
     let deadline = Instant::now() + timeout;
     let mut failures = Vec::new();
@@ -116,7 +117,7 @@ fn connect_unix(path: &Path, timeout: Duration) -> Result<TcpStream, SendError> 
 
 #[cfg(not(unix))]
 fn connect_unix(_path: &Path, _timeout: Duration) -> Result<TcpStream, SendError> {
-    Err(SendError::Usage(crate::cli::NO_UNIX_SOCKETS.to_string()))
+    Err(SendError::Usage(crate::address::NO_UNIX_SOCKETS.to_string()))
 }
 
 // ---- the exchange over a stream
@@ -234,8 +235,7 @@ fn write_input(
                     let state = lock(state);
                     if !state.is_printing && state.last_progress.elapsed() >= timeout {
                         return Err(format!(
-                            "write timeout: the server accepted no data for {} ms",
-                            timeout.as_millis()
+                            "write timeout: the server accepted no data for {timeout:?}"
                         ));
                     }
                 }
@@ -301,14 +301,10 @@ fn lock(state: &Mutex<ExchangeState>) -> MutexGuard<'_, ExchangeState> {
 
 // ---- shared with datagrams
 
-/// Returns all addresses of `HOST:PORT`. The system's resolver has a timeout of its own
+/// Returns all addresses of `host`. The system's resolver has a timeout of its own
 /// (resolv.conf(5)).
-fn resolve(host: &str) -> Result<Vec<SocketAddr>, SendError> {
-    match host.to_socket_addrs().map(Iterator::collect::<Vec<_>>) {
-        Ok(addresses) if !addresses.is_empty() => Ok(addresses),
-        Ok(_) => Err(SendError::Failed(format!("{host}: the host has no address"))),
-        Err(error) => Err(SendError::Failed(format!("{host}: {error}"))),
-    }
+fn resolve(host: &NetAddress) -> Result<Vec<SocketAddr>, SendError> {
+    host.resolve().map_err(|error| SendError::Failed(format!("{host}: {error}")))
 }
 
 /// Returns the line for a server at `address` that was not reached.

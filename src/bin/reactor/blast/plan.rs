@@ -12,7 +12,8 @@ use super::limits::{
     MEMORY_WINDOWS, TCP_CONNECTIONS, TCP_WINDOW, UDP_SOCKETS, UDP_WINDOW,
 };
 use super::payload::HEAD_BYTES;
-use crate::cli::{BatchMode, BlastArgs, Scheme};
+use crate::address::Scheme;
+use crate::cli::{BatchMode, BlastArgs};
 
 /// What load is offered, and to which server.
 pub(crate) struct Plan {
@@ -39,13 +40,14 @@ pub(super) enum Pace {
 }
 
 impl Plan {
-    /// Checks which arguments go together, and fills in defaults.
+    /// Checks which arguments go together, and fills in defaults. `address` is the server's.
     ///
     /// # Errors
     ///
     /// One line that names the arguments and the bound.
-    pub(crate) fn new(arguments: &BlastArgs) -> Result<Plan, String> {
+    pub(crate) fn new(arguments: &BlastArgs, address: SocketAddr) -> Result<Plan, String> {
         let scheme = arguments.target.scheme;
+        let size = arguments.size.get();
         let udp_only = [
             (arguments.sockets.is_some(), "--sockets"),
             (!arguments.prefix.is_empty(), "--prefix"),
@@ -58,11 +60,8 @@ impl Plan {
                         "--connections is for tcp:// only; use --sockets for udp://".to_string()
                     );
                 }
-                let size_max = if arguments.target.address.is_ipv4() {
-                    DATAGRAM_BYTES_MAX
-                } else {
-                    DATAGRAM_BYTES_MAX_V6
-                };
+                let size_max =
+                    if address.is_ipv4() { DATAGRAM_BYTES_MAX } else { DATAGRAM_BYTES_MAX_V6 };
                 (arguments.sockets.unwrap_or(UDP_SOCKETS), size_max, UDP_WINDOW)
             }
             Scheme::Tcp => {
@@ -72,23 +71,23 @@ impl Plan {
                 (arguments.connections.unwrap_or(TCP_CONNECTIONS), HIGH_WATERMARK_BYTES, TCP_WINDOW)
             }
         };
-        if !(HEAD_BYTES..=size_max).contains(&arguments.size) {
+        if !(HEAD_BYTES..=size_max).contains(&size) {
             return Err(format!(
                 "--size must be {HEAD_BYTES} to {size_max} bytes for {}://",
                 scheme.name()
             ));
         }
-        if arguments.prefix.len() > size_max - arguments.size {
+        if arguments.prefix.len() > size_max - size {
             return Err(format!(
                 "--prefix and --size together must be at most {size_max} bytes, the size of a reply"
             ));
         }
         let pace = match arguments.rate {
-            Some(rate) => Pace::Rate(rate),
-            None => Pace::Window(arguments.window.unwrap_or(window)),
+            Some(rate) => Pace::Rate(rate.get()),
+            None => Pace::Window(arguments.window.map_or(window, u64::from)),
         };
         if let (Scheme::Tcp, Pace::Window(window)) = (scheme, pace)
-            && window.saturating_mul(arguments.size as u64) > HIGH_WATERMARK_BYTES as u64
+            && window.saturating_mul(size as u64) > HIGH_WATERMARK_BYTES as u64
         {
             return Err(format!(
                 "--window times --size must be at most {HIGH_WATERMARK_BYTES} bytes for tcp://"
@@ -96,11 +95,11 @@ impl Plan {
         }
         Ok(Plan {
             scheme,
-            address: arguments.target.address,
+            address,
             clients,
-            size: arguments.size,
+            size,
             pace,
-            duration: arguments.duration,
+            duration: arguments.duration.get(),
             prefix: arguments.prefix.clone().into_bytes(),
             batching: match arguments.batch {
                 Some(BatchMode::Plain) => Batching::Plain,

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::load::Load;
 use super::plan::{Pace, Plan};
-use crate::cli::Scheme;
+use crate::address::Scheme;
 
 /// All figures. The field names are the keys of the JSON, unless `serde` renames one.
 #[derive(Debug, Serialize)]

@@ -8,13 +8,14 @@ use mio_reactor::limits::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6};
 
 use super::printer::ReplyPrinter;
 use super::{SendError, describe_failure, is_timeout, resolve};
+use crate::address::NetAddress;
 
 /// Sends all of `input` as one datagram, and prints the reply.
 ///
 /// The next address of the host is tried only if the kernel reports that nothing listens at this
 /// one. An address that does not reply may have received the datagram, so it is the last.
 pub(super) fn exchange_datagram(
-    host: &str,
+    host: &NetAddress,
     input: Box<dyn Read + Send>,
     timeout: Duration,
 ) -> Result<(), SendError> {
@@ -39,10 +40,7 @@ pub(super) fn exchange_datagram(
                 return printer.finish();
             }
             Err(error) if is_timeout(&error) => {
-                return Err(SendError::Failed(format!(
-                    "{address}: no reply within {} ms",
-                    timeout.as_millis()
-                )));
+                return Err(SendError::Failed(format!("{address}: no reply within {timeout:?}")));
             }
             Err(error) => failures.push(describe_failure(&address, &error)),
         }

@@ -45,12 +45,12 @@ impl ReplyPrinter {
     /// Returns the result if the server has sent nothing for the timeout, and no FIN. Many servers
     /// never send one, so what has arrived counts as the reply.
     pub(super) fn result_at_timeout(&self, timeout: Duration) -> Result<Option<String>, SendError> {
-        let ms = timeout.as_millis();
         match self.last_byte {
             Some(_) => Ok(Some(format!(
-                "no more data for {ms} ms, but the server has not closed: reply may be incomplete"
+                "no more data for {timeout:?}, but the server has not closed: \
+                 reply may be incomplete"
             ))),
-            None => Err(SendError::Failed(format!("no reply within {ms} ms"))),
+            None => Err(SendError::Failed(format!("no reply within {timeout:?}"))),
         }
     }
 }
