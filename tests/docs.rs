@@ -7,7 +7,7 @@
 //! ```text
 //! `src/stream/readiness.rs`            the file exists
 //! `src/stream/readiness.rs` → `send`   and defines a function, type or constant of that name
-//! `tests/echo.rs` → `ipv6_…`           in docs/pitfalls.md and docs/http.md: and that is a test
+//! `tests/http.rs` → `body_that_…`      in docs/pitfalls.md and docs/http.md: and that is a test
 //! RFC 9112 6.3                         in docs/http.md: and a test of the row names that section
 //! `HEAD_BYTES_MAX` (16 KiB)            the limit has that value
 //! --prefix                             the command line has that option
