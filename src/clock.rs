@@ -129,6 +129,8 @@ mod tests {
         assert_eq!(at(9).since(at(5)), Duration::from_millis(4));
     }
 
+    // pitfall: 60, 88
+    // rule: date
     #[test]
     fn date_line_follows_wall_clock_both_ways() {
         // RFC 9110 section 5.6.7.

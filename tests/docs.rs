@@ -7,7 +7,6 @@
 //! ```text
 //! `src/stream/readiness.rs`            the file exists
 //! `src/stream/readiness.rs` → `send`   and defines a function, type or constant of that name
-//! `tests/http.rs` → `body_that_…`      in docs/pitfalls.md and docs/http.md: and that is a test
 //! RFC 9112 6.3                         in docs/http.md: and a test of the row names that section
 //! `HEAD_BYTES_MAX` (16 KiB)            the limit has that value
 //! --prefix                             the command line has that option
@@ -24,7 +23,8 @@ mod docs {
     mod layout; // columns, and lines of a file
     mod limits; // numbers
     mod markdown; // quotations, blocks, sections and tables
-    mod proofs; // the tests that pitfalls, HTTP rules and mutations name
+    mod proofs; // the rows of the pitfalls and HTTP rules, and the mutations
     mod readme; // commands, options, addresses, the example
     mod references; // paths, links, items, dependencies, terms
+    mod shown_by; // the tests that show each row
 }

@@ -23,6 +23,7 @@ const MIB: usize = 1024 * 1024;
 
 // ---- addresses
 
+// pitfall: 39
 #[test]
 fn both_wildcards_can_have_the_same_port() {
     // The first program takes any port of IPv4, and the second takes the same port of IPv6. Each
@@ -45,6 +46,7 @@ fn both_wildcards_can_have_the_same_port() {
     );
 }
 
+// pitfall: 39
 #[test]
 fn either_wildcard_may_come_first() {
     // As above, the other way round: the IPv6 wildcard does not take the IPv4 port.

@@ -48,6 +48,7 @@ fn readme_names_every_option_and_no_other() {
     assert_eq!(named, options.iter().map(String::as_str).collect());
 }
 
+// pitfall: 55
 #[test]
 fn readme_shows_the_default_addresses() {
     let readme = read("README.md");

@@ -11,6 +11,8 @@ const UDP: [&str; 2] = ["--udp", "127.0.0.1:0"];
 const UDP_V6: [&str; 2] = ["--udp", "[::1]:0"];
 const UDP_PREFIXED: [&str; 4] = ["--udp", "127.0.0.1:0", "--prefix", "echo -> "];
 
+// pitfall: 50, 55
+// rule: datagram-echo
 #[test]
 fn datagram_of_any_size_is_echoed_whole() {
     // RFC 862. From the empty datagram to the largest that UDP over IPv4 can carry, over both
@@ -24,6 +26,7 @@ fn datagram_of_any_size_is_echoed_whole() {
     }
 }
 
+// pitfall: 49
 #[test]
 fn replies_to_one_batch_go_to_the_sender_of_each_datagram() {
     // While the program is suspended, twenty peers send one datagram each, then the next, of
@@ -48,6 +51,7 @@ fn replies_to_one_batch_go_to_the_sender_of_each_datagram() {
     }
 }
 
+// pitfall: 1, 27
 #[test]
 fn burst_of_equal_datagrams_is_echoed_in_order() {
     // 64 datagrams fill a batch. 600 are more than a turn's budget, and no new edge is reported for
@@ -66,12 +70,15 @@ fn burst_of_equal_datagrams_is_echoed_in_order() {
     }
 }
 
+// pitfall: 41
+// rule: datagram-echo
 #[test]
 fn empty_datagram_is_answered_with_the_prefix_alone() {
     let program = Program::start(&UDP_PREFIXED);
     check_datagrams(&connect_udp(program.udp()), &[b"", b"", b"x", b""], b"echo -> ");
 }
 
+// pitfall: 44
 #[test]
 fn reply_longer_than_a_datagram_is_dropped_without_affecting_the_next() {
     // With a prefix of 8 bytes, at most 65,499 bytes can be answered. A datagram of one byte more
@@ -83,6 +90,7 @@ fn reply_longer_than_a_datagram_is_dropped_without_affecting_the_next() {
     check_datagrams(&socket, &[b"next"], b"echo -> ");
 }
 
+// pitfall: 51
 #[test]
 #[cfg(target_os = "linux")]
 fn gso_batch_is_echoed_datagram_by_datagram() {
@@ -118,6 +126,8 @@ fn set_gso_segment(socket: &UdpSocket, segment: libc::c_int) {
     assert_eq!(result, 0, "UDP_SEGMENT: {}", std::io::Error::last_os_error());
 }
 
+// pitfall: 45
+// rule: unanswerable-peer
 #[test]
 #[cfg(target_os = "linux")]
 fn replies_to_closed_ports_do_not_affect_other_replies() {
@@ -140,6 +150,8 @@ fn replies_to_closed_ports_do_not_affect_other_replies() {
     }
 }
 
+// pitfall: 53
+// rule: reply-address
 #[test]
 #[cfg(target_os = "linux")]
 fn reply_leaves_from_the_address_the_datagram_was_sent_to() {

@@ -37,6 +37,7 @@ fn check_stream(mut stream: TcpStream, bytes: &[u8], pieces: &[usize]) {
     assert_same(&received, bytes);
 }
 
+// rule: stream-echo
 #[test]
 fn stream_is_echoed_in_order_at_any_size_and_in_any_pieces() {
     // RFC 862. Sizes around those of a segment, a page and 64 KiB, in pieces that divide none of
@@ -48,6 +49,8 @@ fn stream_is_echoed_in_order_at_any_size_and_in_any_pieces() {
     }
 }
 
+// pitfall: 7, 21
+// rule: full-buffers
 #[test]
 fn half_closed_peer_receives_whole_8_mib_and_then_a_fin() {
     // RFC 862. The peer's FIN follows its last byte at once, long before that byte is echoed.
@@ -55,6 +58,8 @@ fn half_closed_peer_receives_whole_8_mib_and_then_a_fin() {
     check_stream(connect(program.tcp()), &pattern(3, 8 * MIB), &[8 * MIB]);
 }
 
+// pitfall: 4
+// rule: stream-echo
 #[test]
 fn fin_in_the_same_event_as_the_bytes_does_not_lose_the_echo() {
     // The program is suspended (SIGSTOP) while the peer sends bytes and FIN, so epoll reports both
@@ -80,6 +85,8 @@ fn fin_in_the_same_event_as_the_bytes_does_not_lose_the_echo() {
     }
 }
 
+// pitfall: 20
+// rule: unread-echo
 #[test]
 #[cfg(target_os = "linux")]
 fn slow_reader_loses_nothing_and_costs_little_memory() {
@@ -108,6 +115,7 @@ fn slow_reader_loses_nothing_and_costs_little_memory() {
     assert!(peak_kib < 16 * 1024, "{peak_kib} KiB");
 }
 
+// rule: unread-echo
 #[test]
 fn peer_that_never_reads_does_not_block_50_others() {
     // Its buffers are filled until it blocks. Then 50 others connect, and each has five echoes.
@@ -123,6 +131,7 @@ fn peer_that_never_reads_does_not_block_50_others() {
     }
 }
 
+// pitfall: 26
 #[test]
 fn resets_do_not_affect_other_connections() {
     // Peers reset at once, with bytes in flight, and after the reply has arrived. Another
@@ -141,6 +150,7 @@ fn resets_do_not_affect_other_connections() {
     }
 }
 
+// pitfall: 1, 14
 #[test]
 fn two_hundred_connects_behind_one_listener_event_are_all_served() {
     // The program is suspended while they connect, and once also while they send. So one edge of
@@ -163,6 +173,7 @@ fn two_hundred_connects_behind_one_listener_event_are_all_served() {
     }
 }
 
+// pitfall: 5
 #[test]
 fn urgent_byte_does_not_stall_the_stream() {
     // The urgent mark cuts a read short although more bytes are behind it. The urgent byte itself

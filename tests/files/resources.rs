@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::common::{Program, check_echo, connect, connect_narrow, pattern, reactor, reset};
 use super::{MIB, TempDir, check_bytes_of, get, read_response, request};
 
+// pitfall: 99
 #[test]
 #[cfg(target_os = "linux")]
 fn files_are_opened_from_the_reserve_when_descriptors_run_out() {
@@ -91,6 +92,7 @@ fn files_are_opened_from_the_reserve_when_descriptors_run_out() {
     assert!((1..=2).contains(&lines), "{:?}", ending.stderr);
 }
 
+// pitfall: 99
 #[test]
 #[cfg(target_os = "linux")]
 fn no_response_leaves_its_file_open() {
