@@ -16,8 +16,8 @@
 //! columns and lines.
 
 mod docs {
-    mod absent; // what the architecture calls absent
-    mod architecture; // the code map, the picture, the stages
+    mod absent; // what the design calls absent
+    mod architecture; // the picture, the stages, the code map
     mod dialect; // words that must not come back
     mod files; // reading the repository, for all of these
     mod layout; // columns, and lines of a file
