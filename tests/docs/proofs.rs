@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::files::read;
-use super::markdown::{blocks, bold_at_line_start, rows, section, without_backticks};
+use super::files::{files_below, read};
+use super::markdown::{bold_at_line_start, rows, section, without_backticks};
 
 /// Returns the text of each proof in a cell that scripts/shown-by has written: of a test its
 /// source, up to the next test, and of a file without tests the whole.
@@ -117,11 +117,16 @@ fn every_accepted_parser_difference_is_listed() {
 }
 
 #[test]
-fn every_mutation_can_be_applied() {
+fn every_mutation_can_be_applied_and_names_a_test() {
+    const RED: &str = "\n```\n\nGoes red: `cargo test --";
     let page = read("docs/mutations.md");
-    let mutations = blocks(&page, "mutation");
-    assert!(mutations.len() >= 12, "the form of the page has not changed");
+    let mutations: Vec<&str> = page.split("```mutation\n").skip(1).collect();
+    assert_eq!(mutations.len(), 25, "the page is called after their number");
+    let tests = files_below("src").into_iter().chain(files_below("tests"));
+    let tests: String =
+        tests.filter(|path| path.ends_with(".rs")).map(|path| read(&path)).collect();
     for mutation in mutations {
+        let (mutation, red) = mutation.split_once(RED).expect("a test stands below each block");
         let (file, lines) =
             mutation.split_once('\n').expect("a mutation begins with a file's name");
         let side = |sign: char| {
@@ -133,5 +138,8 @@ fn every_mutation_can_be_applied() {
         let old: String = side('-').collect();
         assert_eq!(read(file).matches(&old).count(), 1, "{file} has these lines once: {old}");
         assert_ne!(old, side('+').collect::<String>(), "a mutation changes something");
+        let red = red.split('`').next().expect("a split has a first part");
+        let name = red.rsplit([' ', ':']).next().expect("a split has a first part");
+        assert!(tests.contains(&format!("fn {name}(")), "{name} is a test");
     }
 }
