@@ -24,7 +24,7 @@ mod docs {
     mod limits; // numbers
     mod markdown; // quotations, blocks, sections and tables
     mod proofs; // the rows of the pitfalls and HTTP rules, and the mutations
-    mod readme; // commands, options, addresses, the example
+    mod readme; // commands, addresses, options, the example
     mod references; // paths, links, items, dependencies, terms
     mod shown_by; // the tests that show each row
 }

@@ -1,4 +1,4 @@
-//! The README's commands, options, addresses and example.
+//! The README's commands, addresses and example, and the options on the pages for operators.
 
 use std::collections::BTreeSet;
 
@@ -23,11 +23,12 @@ fn readme_begins_with_the_two_commands() {
 }
 
 #[test]
-fn readme_names_every_option_and_no_other() {
-    const OF_CARGO: [&str; 4] = ["example", "open", "path", "release"];
+fn pages_for_operators_name_every_option_and_no_other() {
+    const OF_CARGO: [&str; 2] = ["path", "release"];
     const OF_CLAP: [&str; 1] = ["help"];
-    let readme = read("README.md");
-    let named: BTreeSet<&str> = readme
+    const PAGES: [&str; 4] = ["README.md", "docs/options.md", "docs/blast.md", "docs/operating.md"];
+    let pages = PAGES.map(read).concat();
+    let named: BTreeSet<&str> = pages
         .split(|c: char| !(c.is_ascii_lowercase() || c == '-'))
         .filter_map(|word| {
             word.strip_prefix("--").filter(|name| !name.is_empty() && !name.starts_with('-'))
