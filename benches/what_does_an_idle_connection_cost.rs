@@ -59,6 +59,7 @@ const IDLE_TIME: Duration = Duration::from_millis(500);
 /// The run fails if no connection opens or closes for so long.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
+// pitfall: 68
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

@@ -87,6 +87,7 @@ mod tests {
         assert_eq!(deadlines.soonest(), Time::NEVER);
     }
 
+    // pitfall: 32, 63
     #[test]
     fn moved_or_removed_deadline_leaves_no_entry() {
         let mut deadlines = Deadlines::new();

@@ -7,7 +7,6 @@
 //! ```text
 //! `src/stream/readiness.rs`            the file exists
 //! `src/stream/readiness.rs` → `send`   and defines a function, type or constant of that name
-//! `tests/echo.rs` → `ipv6_…`           in docs/pitfalls.md and docs/http.md: and that is a test
 //! RFC 9112 6.3                         in docs/http.md: and a test of the row names that section
 //! `HEAD_BYTES_MAX` (16 KiB)            the limit has that value
 //! --prefix                             the help has that option, with that default
@@ -17,8 +16,8 @@
 //! columns and lines.
 
 mod docs {
-    mod absent; // what the architecture calls absent
-    mod architecture; // the code map, the picture, the stages
+    mod absent; // what the design calls absent
+    mod architecture; // the picture, the stages, the code map
     mod dialect; // words that must not come back
     mod files; // reading the repository, for all of these
     mod layout; // columns, and lines of a file
@@ -26,7 +25,8 @@ mod docs {
     mod markdown; // quotations, blocks, sections and tables
     mod numbers; // the limits files, read as text
     mod options; // the pages on options, and the help
-    mod proofs; // the tests that pitfalls, HTTP rules and mutations name
+    mod proofs; // the rows of the pitfalls and HTTP rules, and the mutations
     mod readme; // commands, options, addresses, the example
     mod references; // paths, links, items, dependencies, terms
+    mod shown_by; // the tests that show each row
 }

@@ -67,6 +67,7 @@ fn fetch(address: SocketAddr, target: &str) -> String {
     read_response(&mut stream)
 }
 
+// pitfall: 75
 #[test]
 fn thousand_sequential_requests_share_one_connection() {
     // The client waits for each response before its next request. Every tenth request has a body.
@@ -104,6 +105,8 @@ fn request_in_single_bytes_is_answered() {
     check_end(&mut stream);
 }
 
+// pitfall: 85
+// rule: pipelining
 #[test]
 fn twenty_thousand_pipelined_requests_are_all_answered_in_order() {
     // The client does not read before every buffer on the way is full, or everything is written.
@@ -132,6 +135,8 @@ fn twenty_thousand_pipelined_requests_are_all_answered_in_order() {
     writing.join().unwrap().unwrap();
 }
 
+// pitfall: 21
+// rule: half-close
 #[test]
 fn half_closed_client_receives_every_response_and_then_fin() {
     // RFC 9112 section 9.6. All requests and the FIN are sent before any response is read. A
@@ -155,6 +160,7 @@ fn half_closed_client_receives_every_response_and_then_fin() {
     }
 }
 
+// pitfall: 76, 77
 #[test]
 fn closing_response_is_followed_by_fin() {
     // The client does not close first. A request behind the closing one gets no response.
@@ -183,6 +189,8 @@ fn check_response_survives(address: SocketAddr, request: &str, surplus: &[u8], s
     check_end(&mut stream);
 }
 
+// pitfall: 22, 83
+// rule: request-line-length, chunked, staged-close
 #[test]
 fn last_response_survives_whatever_is_sent_after_it() {
     // RFC 9112 section 9.6. In each row megabytes are still being sent when the program has sent
@@ -240,6 +248,8 @@ fn rejected_requests() -> Vec<(String, &'static str)> {
     posts.into_iter().chain(others).collect()
 }
 
+// rule: space-before-colon, folded-line, head-size, one-length, repeated-length, coding-and-length
+// rule: behind-refusal
 #[test]
 fn nothing_after_a_rejected_request_is_parsed() {
     // RFC 9112 sections 6.1, 6.3 and 9.6. There is one response and then the FIN. The valid
@@ -259,6 +269,7 @@ fn nothing_after_a_rejected_request_is_parsed() {
     }
 }
 
+// rule: bytes-behind-body
 #[test]
 fn body_that_looks_like_a_request_is_not_served() {
     // RFC 9112 section 6.3. The body is a request for a page that does not exist, and is sent in a
@@ -286,6 +297,7 @@ fn body_that_looks_like_a_request_is_not_served() {
     }
 }
 
+// rule: date
 #[test]
 fn date_is_that_of_the_response_also_after_a_pause() {
     // RFC 9110 section 6.6.1. On one connection, and without other events in between that would
@@ -316,6 +328,8 @@ fn date_is_that_of_the_response_also_after_a_pause() {
     }
 }
 
+// pitfall: 84
+// rule: expect-continue
 #[test]
 fn expect_continue_is_answered_before_the_body() {
     // RFC 9110 section 10.1.1: the final response is sent although no body is.
@@ -328,6 +342,8 @@ fn expect_continue_is_answered_before_the_body() {
     }
 }
 
+// pitfall: 71
+// rule: space-in-target
 #[test]
 fn no_request_ends_the_program() {
     // Each is rejected on a connection of its own, whole and in two halves. In the end another

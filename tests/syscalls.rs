@@ -85,6 +85,7 @@ fn read_response(stream: &mut TcpStream) {
     }
 }
 
+// pitfall: 12, 16, 28
 #[test]
 fn request_costs_one_recv_and_one_send_connection_one_epoll_ctl() {
     // A thousand requests on one connection, each sent when the one before is answered. Beyond
@@ -131,6 +132,7 @@ fn short_exchange_that_has_already_arrived_costs_no_epoll_ctl() {
     assert_eq!(calls.count("epoll_ctl("), 0);
 }
 
+// pitfall: 16
 #[test]
 fn datagram_costs_one_recvmmsg_one_sendmmsg_and_no_epoll_ctl() {
     // A thousand datagrams, each sent when the one before is answered. The socket is registered

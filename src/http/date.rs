@@ -49,6 +49,8 @@ mod tests {
         Time::at(Duration::from_millis(ms))
     }
 
+    // pitfall: 60, 88
+    // rule: date
     #[test]
     fn date_line_follows_wall_clock_both_ways() {
         // RFC 9110 section 5.6.7.

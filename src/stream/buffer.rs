@@ -97,6 +97,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    // pitfall: 67
     #[test]
     fn empty_buffer_is_a_null_pointer() {
         assert_eq!(size_of::<Buffer>(), size_of::<usize>());

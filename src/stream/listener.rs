@@ -257,6 +257,7 @@ mod tests {
         )
     }
 
+    // pitfall: 70
     #[test]
     fn overload_ends_only_after_a_while_without_a_pause() {
         // Pause, recovery, and a second pause before ACCEPT_RECOVERY_MS are over: one overload with

@@ -311,6 +311,7 @@ pub(crate) mod tests {
         check(OPEN);
     }
 
+    // pitfall: 33
     #[test]
     fn accept_errnos_pause_only_when_exhausted_and_close_only_when_broken() {
         let would_block = [libc::EAGAIN, libc::EWOULDBLOCK];
@@ -339,6 +340,7 @@ pub(crate) mod tests {
         }
     }
 
+    // pitfall: 47
     #[test]
     fn unsendable_datagram_is_dropped_unless_retry_or_split_helps() {
         // ENOBUFS above all: the socket stays writable, so waiting for a writable event would spin.

@@ -167,6 +167,7 @@ pub(crate) fn is_priority(event: &Event) -> bool {
 mod tests {
     use super::*;
 
+    // pitfall: 28
     #[test]
     fn accepted_streams_have_tcp_nodelay_set() {
         // Inherited or set again: no reply waits for the acknowledgement of the previous one
@@ -185,6 +186,7 @@ mod tests {
         assert_eq!((stream.nodelay().unwrap(), from), (true, peer.local_addr().unwrap()));
     }
 
+    // pitfall: 72
     #[test]
     fn self_connected_stream_is_refused_and_frees_its_port() {
         // The socket connects to the port that it is bound to. The kernel may cause the same when

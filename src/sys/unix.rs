@@ -310,6 +310,7 @@ mod tests {
         }
     }
 
+    // pitfall: 89
     #[test]
     fn path_stays_with_a_socket_bound_just_before_our_link() {
         // The other socket binds the path after we removed the stale file, and just before our

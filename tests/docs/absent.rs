@@ -1,4 +1,4 @@
-//! What docs/architecture.md calls absent is absent.
+//! What docs/design.md calls absent is absent.
 
 use super::files::{read, source_files};
 

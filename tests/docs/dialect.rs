@@ -63,7 +63,8 @@ fn files() -> Vec<String> {
         "docs/benchmarks/latest",
     ];
     const EXTENSIONS: [&str; 3] = [".rs", ".md", ".py"];
-    let mut files = ["README.md", "CHANGELOG.md"].map(str::to_owned).to_vec();
+    const TOP_LEVEL: [&str; 4] = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"];
+    let mut files = TOP_LEVEL.map(str::to_owned).to_vec();
     for directory in ["src", "tests", "benches", "docs"] {
         let below = files_below(directory).into_iter();
         files.extend(below.filter(|path| EXTENSIONS.iter().any(|end| path.ends_with(end))));

@@ -12,13 +12,17 @@ pub(super) fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Returns the documents that quote code: the README and the pages in `docs` itself.
+/// The pages at the top level that quote code. (CHANGELOG.md quotes what the code was.)
+const TOP_LEVEL: [&str; 3] = ["README.md", "CONTRIBUTING.md", "SECURITY.md"];
+
+/// Returns the documents that quote code: those at the top level and the pages in `docs` itself.
 pub(super) fn documents() -> BTreeMap<String, String> {
     let pages = files_below("docs")
         .into_iter()
         .filter(|path| path.ends_with(".md") && path.matches('/').count() == 1);
+    let top_level = TOP_LEVEL.map(str::to_owned);
     let documents: BTreeMap<String, String> =
-        pages.chain(["README.md".to_owned()]).map(|path| (path.clone(), read(&path))).collect();
+        pages.chain(top_level).map(|path| (path.clone(), read(&path))).collect();
     assert!(documents.len() >= 4, "the README, the architecture, the design, the glossary");
     documents
 }

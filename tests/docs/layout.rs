@@ -1,9 +1,13 @@
-//! Two files fit beside each other on a screen, and each can be read in one sitting.
+//! Two files fit beside each other on a screen, and each can be read in one sitting. So can the
+//! pages that are read first.
 
 use super::files::{files_below, read};
 
 const COLUMNS_MAX: usize = 100;
 const LINES_MAX: usize = 450;
+
+/// The pages that are read first, and the most lines that each may have.
+const PAGES: [(&str, usize); 2] = [("README.md", 110), ("docs/architecture.md", 120)];
 
 /// Files that may be wider or longer, each with its reason.
 const EXCEPTIONS: &[(&str, &str)] = &[];
@@ -31,4 +35,12 @@ fn code_stays_within_100_columns_and_450_lines() {
         }
     }
     assert!(found.is_empty(), "{} too wide or too long:\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn pages_that_are_read_first_stay_short() {
+    for (page, lines_max) in PAGES {
+        let lines = read(page).lines().count();
+        assert!(lines <= lines_max, "{page}: {lines} lines; move some to another page");
+    }
 }

@@ -1,89 +1,85 @@
-//! The tests that docs/pitfalls.md and docs/http.md name, and the changes that docs/mutations.md
-//! makes.
+//! The rows of docs/pitfalls.md and docs/http.md, and the changes that docs/mutations.md makes.
 
 use std::collections::BTreeSet;
 
-use super::files::read;
-use super::markdown::{blocks, bold_at_line_start, rows, section, without_backticks};
+use super::files::{files_below, read};
+use super::markdown::{bold_at_line_start, rows, section, without_backticks};
 
-/// Returns the source of each test that a cell names, up to the next test. There is at least one,
-/// and each exists.
-fn tests_named(cell: &str, place: &str) -> Vec<String> {
-    let mut tests = Vec::new();
-    for proof in cell.split(", ").filter(|proof| *proof != "*simulation*") {
-        let (file, test) =
-            proof.split_once(" → ").unwrap_or_else(|| panic!("{place}: {proof:?} is no test"));
-        let (file, test) = (without_backticks(file, place), without_backticks(test, place));
-        let source = read(file);
-        let definition = format!("fn {test}(");
-        let (before, body) = source
-            .split_once(&definition)
-            .unwrap_or_else(|| panic!("{place}: {file} has no {test}"));
-        // Its attributes and its own comment stand right above it, behind an empty line.
-        let above = before.rsplit("\n\n").next().expect("a split has a first part");
-        assert!(above.contains("#[test]"), "{place}: {test} in {file} is no test");
-        tests.push(body.split("#[test]").next().expect("a split has a first part").to_owned());
+/// Returns the text of each proof in a cell that scripts/shown-by has written: of a test its
+/// source, up to the next test, and of a file without tests the whole.
+fn proofs(cell: &str, row: &str) -> Vec<String> {
+    let mut proofs = Vec::new();
+    for part in cell.split("; ") {
+        let (file, tests) = part.split_once(" → ").unwrap_or((part, ""));
+        let source = read(without_backticks(file, row));
+        for test in tests.split(", ").filter(|test| !test.is_empty()) {
+            let definition = format!("fn {}(", without_backticks(test, row));
+            let (_, body) = source
+                .split_once(&definition)
+                .unwrap_or_else(|| panic!("row {row}: {file} has no {test}"));
+            proofs.push(body.split("#[test]").next().expect("a split has a first part").to_owned());
+        }
+        if tests.is_empty() {
+            proofs.push(source);
+        }
     }
-    assert!(!tests.is_empty(), "{place} names no test");
-    tests
+    proofs
 }
 
 #[test]
-fn every_pitfall_names_tests_that_exist() {
-    let pitfalls = read("docs/pitfalls.md");
-    let (mut number, mut tests) = (0, 0);
-    for part in pitfalls.split("\n## ").skip(1) {
+fn pitfall_rows_have_a_number_and_whole_sentences() {
+    let page = read("docs/pitfalls.md");
+    let (mut count, mut shown) = (0, 0);
+    for part in page.split("\n## ").skip(1) {
         for row in rows(part) {
-            let [cell, pitfall, answer, shown_by] = row[..] else {
+            let [number, pitfall, answer, shown_by] = row[..] else {
                 panic!("a row has four cells: {row:?}")
             };
-            number += 1;
-            assert_eq!(cell, number.to_string(), "the rows are numbered");
+            assert!(number.parse::<u32>().is_ok(), "{number:?} is no number");
             assert!(
                 pitfall.ends_with('.') && answer.ends_with('.'),
                 "row {number} is made of sentences"
             );
-            if shown_by != "–" {
-                tests += tests_named(shown_by, &format!("docs/pitfalls.md, row {number}")).len();
-            }
+            count += 1;
+            shown += if shown_by == "–" { 0 } else { proofs(shown_by, number).len() };
         }
     }
     assert!(
-        number > 80 && tests > 120,
-        "the form of the table has not changed: {number} rows, {tests} tests"
+        count > 80 && shown > 120,
+        "the form of the tables has not changed: {count} rows, {shown} proofs"
     );
 }
 
 #[test]
 fn every_http_rule_has_tests_that_name_its_section() {
     let page = read("docs/http.md");
-    let (mut rules, mut tests) = (0, 0);
-    for part in page.split("\n## ").skip(1).filter(|part| part.contains("\n| What is asked |")) {
+    let (mut count, mut shown) = (0, 0);
+    for part in page.split("\n## ").skip(1).filter(|part| part.contains("\n| Rule |")) {
         for row in rows(part) {
-            let [rule, source, answer, shown_by] = row[..] else {
-                panic!("a row has four cells: {row:?}")
+            let [key, rule, source, answer, shown_by] = row[..] else {
+                panic!("a row has five cells: {row:?}")
             };
             assert!(
                 rule.ends_with('.') && answer.ends_with(['.', ')']),
-                "{rule:?} is made of sentences"
+                "row {key} is made of sentences"
             );
-            let shown = tests_named(shown_by, rule);
+            let proofs = proofs(shown_by, key);
             for section in source.split(", ").filter(|source| *source != "–") {
                 let words: Vec<&str> = section.split(' ').collect();
                 let ["RFC", document, sections @ ..] = &words[..] else {
-                    panic!("{rule:?}: {section:?} is no source")
+                    panic!("row {key}: {section:?} is no source")
                 };
                 let section = sections.first().copied().unwrap_or_default();
-                let is_named = shown.iter().any(|test| names_section(test, document, section));
-                assert!(is_named, "{rule:?}: no test names RFC {document} {section}");
+                let is_named = proofs.iter().any(|proof| names_section(proof, document, section));
+                assert!(is_named, "row {key}: no test names RFC {document} {section}");
             }
-            rules += 1;
-            tests += shown.len();
+            count += 1;
+            shown += proofs.len();
         }
     }
     assert!(
-        rules > 60 && tests > 90,
-        "the form of the tables has not changed: {rules} rules, {tests} tests"
+        count > 60 && shown > 90,
+        "the form of the tables has not changed: {count} rows, {shown} proofs"
     );
 }
 
@@ -121,11 +117,16 @@ fn every_accepted_parser_difference_is_listed() {
 }
 
 #[test]
-fn every_mutation_can_be_applied() {
+fn every_mutation_can_be_applied_and_names_a_test() {
+    const RED: &str = "\n```\n\nGoes red: `cargo test --";
     let page = read("docs/mutations.md");
-    let mutations = blocks(&page, "mutation");
-    assert!(mutations.len() >= 12, "the form of the page has not changed");
+    let mutations: Vec<&str> = page.split("```mutation\n").skip(1).collect();
+    assert_eq!(mutations.len(), 25, "the page is called after their number");
+    let tests = files_below("src").into_iter().chain(files_below("tests"));
+    let tests: String =
+        tests.filter(|path| path.ends_with(".rs")).map(|path| read(&path)).collect();
     for mutation in mutations {
+        let (mutation, red) = mutation.split_once(RED).expect("a test stands below each block");
         let (file, lines) =
             mutation.split_once('\n').expect("a mutation begins with a file's name");
         let side = |sign: char| {
@@ -137,5 +138,8 @@ fn every_mutation_can_be_applied() {
         let old: String = side('-').collect();
         assert_eq!(read(file).matches(&old).count(), 1, "{file} has these lines once: {old}");
         assert_ne!(old, side('+').collect::<String>(), "a mutation changes something");
+        let red = red.split('`').next().expect("a split has a first part");
+        let name = red.rsplit([' ', ':']).next().expect("a split has a first part");
+        assert!(tests.contains(&format!("fn {name}(")), "{name} is a test");
     }
 }

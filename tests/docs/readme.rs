@@ -1,4 +1,4 @@
-//! The README's commands, options, addresses and example.
+//! The README's commands, addresses and example, and the options on the pages for operators.
 
 use std::collections::BTreeSet;
 
@@ -35,6 +35,7 @@ fn readme_names_only_options_that_exist() {
     }
 }
 
+// pitfall: 55
 #[test]
 fn readme_shows_the_default_addresses() {
     let readme = read("README.md");

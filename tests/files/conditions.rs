@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 use super::common::connect;
 use super::{TempDir, get, read_response, request};
 
+// pitfall: 98
+// rule: date-forms, not-modified, head-conditions
 #[test]
 fn unchanged_file_is_304_and_invalid_dates_are_ignored() {
     // RFC 1945 sections 3.3, 8.2 and 10.9, RFC 9110 sections 5.6.7 and 13.1.3. The file was
@@ -67,6 +69,7 @@ fn unchanged_file_is_304_and_invalid_dates_are_ignored() {
     assert_eq!(request(program.http(), "GET /nothing", condition).status(), "404");
 }
 
+// rule: not-modified
 #[test]
 fn response_304_ends_with_its_head_and_the_connection_persists() {
     let temp = TempDir::new("not-modified");
@@ -89,6 +92,8 @@ fn response_304_ends_with_its_head_and_the_connection_persists() {
     }
 }
 
+// pitfall: 98
+// rule: last-modified
 #[test]
 fn last_modified_is_never_in_the_future_nor_before_1970() {
     // RFC 9110 section 8.8.2.1: not later than the Date of the response. Nor before 1970, which
@@ -112,6 +117,7 @@ fn last_modified_is_never_in_the_future_nor_before_1970() {
     );
 }
 
+// rule: last-modified
 #[test]
 fn file_changed_again_in_the_same_second_is_sent_again() {
     // RFC 9110 section 8.8.2.2. A date has whole seconds. If Last-Modified were in the second that

@@ -9,6 +9,8 @@ use std::thread;
 use super::common::{TIMEOUT, connect};
 use super::{SECRET, TempDir, get, read_response, request};
 
+// pitfall: 92
+// rule: served-paths
 #[test]
 fn no_path_leads_out_of_the_root() {
     // RFC 1945 section 12.5, RFC 9110 section 17.3. The secret is beside the root. A server that
@@ -78,6 +80,8 @@ fn no_path_leads_out_of_the_root() {
     }
 }
 
+// pitfall: 93
+// rule: served-paths
 #[test]
 fn link_is_followed_only_below_the_root() {
     let temp = TempDir::new("links");
@@ -116,6 +120,8 @@ fn link_is_followed_only_below_the_root() {
     }
 }
 
+// pitfall: 93
+// rule: served-paths
 #[test]
 fn link_moved_during_a_lookup_does_not_lead_out() {
     // A directory on the path alternates between a link to the inside and one to the outside, as
@@ -145,6 +151,7 @@ fn link_moved_during_a_lookup_does_not_lead_out() {
     replacing.join().unwrap();
 }
 
+// pitfall: 94
 #[test]
 fn special_file_is_404_and_blocks_nothing() {
     // Without O_NONBLOCK, opening a pipe blocks until another process opens it for writing.

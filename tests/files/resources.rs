@@ -12,6 +12,7 @@ use super::{MIB, TempDir, check_bytes_of, get, read_response, request};
 /// The beginning of a request for a small file: all but the empty line at its end.
 const BEGUN: &str = "GET /a.txt HTTP/1.1\r\nHost: a\r\n";
 
+// pitfall: 99
 #[test]
 #[cfg(target_os = "linux")]
 fn files_are_opened_from_the_reserve_when_descriptors_run_out() {
@@ -94,6 +95,7 @@ fn files_are_opened_from_the_reserve_when_descriptors_run_out() {
     assert!(lines >= 1 && lines as u64 <= lines_max, "{:?}", ending.stderr);
 }
 
+// pitfall: 99
 #[test]
 #[cfg(target_os = "linux")]
 fn no_response_leaves_its_file_open() {

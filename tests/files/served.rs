@@ -52,6 +52,7 @@ fn file_is_served_with_type_length_and_date() {
     assert_eq!((response.status(), response.field("Content-Length")), ("200", Some("0")));
 }
 
+// rule: head
 #[test]
 fn head_gets_the_fields_of_a_file_and_http_0_9_its_bytes() {
     let temp = TempDir::new("forms");
@@ -70,6 +71,7 @@ fn head_gets_the_fields_of_a_file_and_http_0_9_its_bytes() {
     assert_eq!(bytes, b"hello");
 }
 
+// rule: range
 #[test]
 fn range_is_ignored() {
     // RFC 9110 section 14.2: a server without ranges sends the whole file.
@@ -80,6 +82,8 @@ fn range_is_ignored() {
     assert_eq!((response.status(), &response.body[..]), ("200", &b"hello"[..]));
 }
 
+// pitfall: 95
+// rule: redirect
 #[test]
 fn directory_serves_its_index_or_redirects_to_the_final_slash() {
     // RFC 1945 section 9.3, RFC 9110 section 15.4.2. Each location is encoded again from the

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use super::common::{connect, connect_narrow, pattern};
 use super::{MIB, TempDir, check_bytes_of, get, read_response};
 
+// pitfall: 96
 #[test]
 fn hundred_mebibyte_file_is_sent_exactly_and_never_held() {
     let temp = TempDir::new("large");
@@ -35,6 +36,8 @@ fn hundred_mebibyte_file_is_sent_exactly_and_never_held() {
     }
 }
 
+// pitfall: 96
+// rule: slow-reader
 #[test]
 fn slow_readers_get_their_files_without_delaying_others() {
     // Ten clients request a file and do not read until five hundred other requests have been
@@ -90,6 +93,8 @@ fn pipelined_requests_for_files_are_answered_in_order() {
     }
 }
 
+// pitfall: 97
+// rule: content-length
 #[test]
 fn file_that_shrinks_while_it_is_sent_ends_in_a_reset() {
     // The client has received a Content-Length, and must not take fewer bytes for the whole. The
@@ -108,6 +113,7 @@ fn file_that_shrinks_while_it_is_sent_ends_in_a_reset() {
     assert_eq!(get(program.http(), "/large.bin").body.len(), 1000);
 }
 
+// pitfall: 97
 #[test]
 fn file_that_grows_while_it_is_sent_keeps_its_length() {
     let temp = TempDir::new("grows");

@@ -12,6 +12,7 @@ use crate::common::{
     retry_interrupted,
 };
 
+// pitfall: 11
 #[test]
 #[cfg(target_os = "linux")]
 fn every_descriptor_is_close_on_exec() {
@@ -82,6 +83,8 @@ fn counted(ending: &Ending, name: &str) -> u64 {
     from.trim_end_matches([',', '}']).parse().unwrap()
 }
 
+// pitfall: 30, 31, 70
+// rule: no-descriptors
 #[test]
 #[cfg(target_os = "linux")]
 fn out_of_descriptors_connects_wait_in_backlog_and_are_served_later() {
@@ -143,6 +146,7 @@ fn out_of_descriptors_connects_wait_in_backlog_and_are_served_later() {
     );
 }
 
+// pitfall: 30
 #[test]
 #[cfg(target_os = "linux")]
 fn out_of_descriptors_only_idle_http_connections_are_evicted() {

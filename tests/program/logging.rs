@@ -158,6 +158,7 @@ fn check_http(address: SocketAddr) {
     assert!(response.ends_with("Hello, World!"), "{response}");
 }
 
+// pitfall: 70
 #[test]
 #[cfg(target_os = "linux")]
 fn default_level_logs_nothing_that_many_peers_can_cause() {
@@ -176,6 +177,7 @@ fn default_level_logs_nothing_that_many_peers_can_cause() {
     assert!(lines.lines().count() < 10, "{lines}");
 }
 
+// pitfall: 69
 #[test]
 #[cfg(target_os = "linux")]
 fn unread_log_blocks_neither_service_nor_stop() {
@@ -192,6 +194,7 @@ fn unread_log_blocks_neither_service_nor_stop() {
     }
 }
 
+// pitfall: 69
 #[test]
 #[cfg(target_os = "linux")]
 fn late_log_reader_finds_the_count_of_dropped_lines() {
@@ -243,6 +246,7 @@ fn late_log_reader_finds_the_count_of_dropped_lines() {
     assert_eq!(written + dropped, responses, "{written} written, {dropped} dropped");
 }
 
+// pitfall: 69
 #[test]
 #[cfg(target_os = "linux")]
 fn closed_or_full_log_blocks_neither_service_nor_stop() {

@@ -8,6 +8,7 @@ use crate::common::{
     Program, assert_same, check_echo, check_end, connect, connect_narrow, fill_buffers, pattern,
 };
 
+// rule: early-signal
 #[test]
 fn signal_without_connections_exits_0() {
     for signal in ["TERM", "INT"] {
@@ -24,6 +25,8 @@ fn signal_without_connections_exits_0() {
     }
 }
 
+// pitfall: 73
+// rule: stop
 #[test]
 fn stop_closes_idle_connections_without_reset() {
     // One has never sent a byte, one has been served. Both read end of file, not a reset.
@@ -91,6 +94,7 @@ fn stop_sends_all_output_to_a_slow_reader_still_open() {
     check_drain(|_| {});
 }
 
+// pitfall: 22
 #[test]
 fn input_after_the_stops_fin_does_not_reset_a_pending_reply() {
     // All of the reply has left the program, but most of it waits in the kernel for a slow reader.
@@ -113,6 +117,7 @@ fn input_after_the_stops_fin_does_not_reset_a_pending_reply() {
     assert_eq!(program.wait().status.code(), Some(0));
 }
 
+// pitfall: 3, 40
 #[test]
 fn stop_serves_connections_waiting_in_the_backlog() {
     // The program is suspended while the peers connect and send, and while it gets the signal. The
@@ -135,6 +140,7 @@ fn stop_serves_connections_waiting_in_the_backlog() {
     assert_eq!(program.wait().status.code(), Some(0));
 }
 
+// rule: stop
 #[test]
 fn drain_timeout_exits_3_and_logs_connections_closed_by_force() {
     // The peer does not read, and its output is more than the kernel holds.
@@ -148,6 +154,8 @@ fn drain_timeout_exits_3_and_logs_connections_closed_by_force() {
     assert!(ending.stderr.iter().any(|logged| logged.contains(line)), "{:?}", ending.stderr);
 }
 
+// pitfall: 74
+// rule: stop
 #[test]
 fn second_signal_ends_the_process_at_once() {
     // A peer that reads nothing would keep the program draining for seconds.

@@ -11,6 +11,7 @@ use crate::common::{
 };
 use crate::{CloseLog, SendsOnOpen, byte_commands, exchange, turn_until_stopped};
 
+// pitfall: 6
 #[test]
 fn reset_is_detected_while_the_peer_is_not_read() {
     // So much output waits for the peer that it is not read. Then it resets. Nothing is to be read
@@ -33,6 +34,7 @@ fn reset_is_detected_while_the_peer_is_not_read() {
     assert!(turns <= 5 + reactor.stats().empty_turns - empty_turns_before, "{turns} turns");
 }
 
+// pitfall: 25
 #[test]
 fn only_aborted_connections_are_reset() {
     // A peer receives a FIN where the connection is closed in order or is idle for too long. It
@@ -63,6 +65,7 @@ fn only_aborted_connections_are_reset() {
     }
 }
 
+// pitfall: 24
 #[test]
 fn closed_is_called_exactly_once_for_every_connection() {
     // 300 connections end in six ways in a random order, with a few turns between them or none. Ten

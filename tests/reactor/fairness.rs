@@ -14,6 +14,7 @@ use crate::common::{
 };
 use crate::{CloseLog, ReactorThread, SendsOnOpen, byte_commands, exchange};
 
+// pitfall: 12
 #[test]
 fn idle_loop_sleeps() {
     // A peer exchanges one message and is then silent until it times out. Every turn meanwhile has
@@ -53,6 +54,8 @@ fn check_exchanges_are_prompt(reactor: &mut Reactor, address: SocketAddr) {
     }
 }
 
+// pitfall: 2
+// rule: fairness
 #[test]
 fn endless_sender_does_not_delay_other_connections() {
     // The peer sends as fast as the loop reads. No turn reads much more from it than the budget of
@@ -81,6 +84,7 @@ fn endless_sender_does_not_delay_other_connections() {
     check_exchanges_are_prompt(&mut reactor, echo);
 }
 
+// pitfall: 15
 #[test]
 #[cfg(target_os = "linux")]
 fn more_ready_connections_than_events_are_served_round_robin() {
@@ -146,6 +150,8 @@ impl DatagramProtocol for FeedsItself {
     }
 }
 
+// pitfall: 56
+// rule: fairness
 #[test]
 fn datagram_flood_does_not_delay_streams() {
     // There is always another datagram. An echo over a stream is prompt all the same.

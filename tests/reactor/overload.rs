@@ -16,6 +16,7 @@ use crate::common::{
 use crate::site::Site;
 use crate::{ReactorThread, exchange};
 
+// pitfall: 34, 35
 #[test]
 fn full_server_leaves_connects_in_backlog_until_a_slot_frees() {
     // There are two slots. Four peers connect and send at once; then the first two close, one after
@@ -69,6 +70,7 @@ fn request(reactor: &mut Reactor, stream: &mut TcpStream, rest: &[u8]) -> u64 {
     turns
 }
 
+// pitfall: 30
 #[test]
 fn full_server_evicts_only_the_longest_idle_http_connections() {
     // There are 20 slots. Two more HTTP connections than one scan may evict are kept open after a
@@ -116,6 +118,7 @@ fn full_server_evicts_only_the_longest_idle_http_connections() {
     exchange(&mut reactor, &mut echo_peer, b"y");
 }
 
+// pitfall: 30
 #[test]
 fn connection_is_evicted_only_after_the_minimum_idle_time() {
     // There is one slot. The peer in the backlog is accepted when the connection has been idle for
@@ -139,6 +142,8 @@ fn connection_is_evicted_only_after_the_minimum_idle_time() {
     assert_eq!((reactor.stats().evicted, reactor.stats().connections), (1, 1));
 }
 
+// pitfall: 36
+// rule: fairness
 #[test]
 fn connection_burst_does_not_delay_served_clients() {
     // 200 connects wait in the backlog when a connected client sends a byte. No turn accepts more
@@ -164,6 +169,7 @@ fn connection_burst_does_not_delay_served_clients() {
     client.read_exact(&mut [0; 1]).unwrap();
 }
 
+// pitfall: 9
 #[test]
 fn slots_are_reused_without_mixing_up_2000_short_connections() {
     // Four connections at a time, each with bytes of its own. They end with a FIN after the reply,

@@ -64,6 +64,7 @@ impl Protocol for Panics {
     }
 }
 
+// pitfall: 57
 #[test]
 fn panicking_protocol_closes_only_its_own_connection() {
     // For each callback, one protocol panics between two that do not and that send in the same

@@ -11,6 +11,7 @@ use crate::common::{
 };
 use crate::{ReactorThread, byte_commands, exchange, turn_until_stopped};
 
+// pitfall: 73
 #[test]
 fn stop_waits_for_connections_with_work_in_progress() {
     // Three connections are idle and one has work in progress when the reactor is stopped. That one
@@ -38,6 +39,7 @@ fn stop_waits_for_connections_with_work_in_progress() {
     assert!(TcpStream::connect_timeout(&address, TIMEOUT).is_err(), "connects are refused");
 }
 
+// pitfall: 25, 73
 #[test]
 fn stop_force_closes_what_is_left_at_the_drain_timeout() {
     // Of five connections, two are idle, and their peers close when they receive our FIN. The other

@@ -46,6 +46,7 @@ fn idle_connection_times_out_while_a_busy_one_stays_open() {
     assert_eq!(*close_log.borrow(), expected);
 }
 
+// pitfall: 20
 #[test]
 fn peer_that_never_reads_is_closed_by_write_timeout() {
     // The peer is sent more than the kernel's buffers hold. All other timeouts are far away.
@@ -65,6 +66,7 @@ fn peer_that_never_reads_is_closed_by_write_timeout() {
     assert_elapsed(begin, Duration::from_millis(200));
 }
 
+// pitfall: 61
 #[test]
 fn busy_connections_deadline_expires_once_per_idle_timeout() {
     // I/O only moves the deadline later, and does not refile it. So the loop checks a busy
@@ -87,6 +89,7 @@ fn busy_connections_deadline_expires_once_per_idle_timeout() {
     assert_eq!(reactor.stats().connections, 1);
 }
 
+// pitfall: 62
 #[test]
 #[cfg(target_os = "linux")]
 fn simultaneous_timeouts_are_spread_over_turns() {
@@ -177,6 +180,7 @@ fn timer_expires_once_and_never_early() {
     assert_apart(&repeated.borrow(), delay);
 }
 
+// pitfall: 58
 #[test]
 fn sub_millisecond_timer_does_not_make_the_loop_spin() {
     // The protocol sets a timer of 10 µs at each expiry. Delays are rounded up to whole

@@ -6,6 +6,7 @@ use mio_reactor::{Echo, Limits, Reactor};
 
 use crate::common::{TIMEOUT, any_port, assert_same, connect_udp, pattern, turn_until};
 
+// pitfall: 44
 #[test]
 fn largest_datagram_over_ipv6_is_answered() {
     // Replies were bounded by what IPv4 can carry: over IPv6, a reply of 65,508 to 65,527 bytes was
@@ -78,6 +79,7 @@ fn ipv6_multicast_datagram_is_dropped_and_gso_stays_enabled() {
     );
 }
 
+// pitfall: 54
 #[test]
 fn ipv4_multicast_datagram_is_dropped() {
     // Multicast was answered over IPv4, although not over IPv6. A datagram to a group reaches every
@@ -95,6 +97,7 @@ fn ipv4_multicast_datagram_is_dropped() {
     assert_eq!((stats.datagrams_in, stats.datagrams_dropped, stats.datagrams_out), (1, 1, 0));
 }
 
+// pitfall: 54
 #[test]
 fn forged_source_does_not_start_a_loop_between_two_own_sockets() {
     // Each socket knew only its own address. The peer's address becomes that of the reactor's

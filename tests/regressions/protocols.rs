@@ -37,6 +37,7 @@ impl Protocol for OneTimer {
     }
 }
 
+// pitfall: 58
 #[test]
 fn timer_does_not_expire_early() {
     // The delay was cut to whole milliseconds: a timer of 900 µs expired at once, and one that was

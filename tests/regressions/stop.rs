@@ -49,6 +49,7 @@ impl DatagramProtocol for FeedsItself {
     }
 }
 
+// pitfall: 56
 #[test]
 fn datagram_flood_does_not_delay_a_stop() {
     // A socket that always had one more datagram never counted as drained, and every stop lasted

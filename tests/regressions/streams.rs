@@ -135,6 +135,7 @@ fn idle_timeout_holds_again_after_a_slow_write() {
     check_end(reader.join().unwrap(), b"");
 }
 
+// pitfall: 64
 #[test]
 fn idle_timeout_that_passes_during_a_slow_write_does_not_spin() {
     // While output waits, the write timeout holds, which is the longer one here. But the idle
@@ -153,6 +154,7 @@ fn idle_timeout_that_passes_during_a_slow_write_does_not_spin() {
     assert!(begin.elapsed() >= 5 * TURN_TIMEOUT, "ten turns in {:?}", begin.elapsed());
 }
 
+// pitfall: 65
 #[test]
 #[cfg(target_os = "linux")]
 fn late_loop_does_not_time_out_connections_with_unread_input() {

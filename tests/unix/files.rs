@@ -15,6 +15,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::{Directory, at, connect, inode, serve_echo};
 use crate::common::{Ending, Program, TIMEOUT, check_echo, reactor};
 
+// pitfall: 90
 #[test]
 fn start_line_names_the_path_and_stop_removes_the_file() {
     // A relative path works, and is still valid when the file is removed.
@@ -39,6 +40,7 @@ fn start_line_names_the_path_and_stop_removes_the_file() {
     }
 }
 
+// pitfall: 89
 #[test]
 fn file_of_a_killed_server_is_taken_over() {
     let directory = Directory::new("stale");
@@ -81,6 +83,7 @@ fn check_refused(path: &Path, why: &str) {
     assert_eq!(names_beside(path), names_before);
 }
 
+// pitfall: 38, 89
 #[test]
 fn path_of_a_live_server_is_not_taken_over() {
     // One socket accepts connections, the other receives datagrams.
@@ -96,6 +99,7 @@ fn path_of_a_live_server_is_not_taken_over() {
     check_refused(&path, "in use: a socket of unknown state is there");
 }
 
+// pitfall: 89
 #[test]
 #[cfg(target_os = "linux")]
 fn server_with_a_full_backlog_counts_as_live() {
@@ -116,6 +120,7 @@ fn server_with_a_full_backlog_counts_as_live() {
     check_refused(&path, "in use: a process listens there");
 }
 
+// pitfall: 89
 #[test]
 fn files_and_links_at_the_path_are_left_alone() {
     // That includes a symbolic link, whether it leads to a socket with or without a listener, a
@@ -140,6 +145,7 @@ fn files_and_links_at_the_path_are_left_alone() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
 }
 
+// pitfall: 38, 90
 #[test]
 fn stop_leaves_a_file_that_replaced_its_own() {
     // Another process has replaced the program's file by a socket, and then by a regular file.
@@ -167,6 +173,7 @@ fn stop_leaves_a_file_that_replaced_its_own() {
     assert_eq!(program.stop().status.code(), Some(0), "a missing file is no error");
 }
 
+// pitfall: 89
 #[test]
 fn socket_file_never_appears_before_the_server_listens() {
     // A thread connects in a loop, from before the file exists until a connect does not fail with
@@ -193,6 +200,7 @@ fn socket_file_never_appears_before_the_server_listens() {
     }
 }
 
+// pitfall: 89
 #[test]
 fn of_servers_started_at_once_one_gets_the_path_and_others_fail() {
     // The one that has the path can be reached, also after the others have been dropped.

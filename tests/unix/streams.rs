@@ -108,6 +108,7 @@ fn send_with_descriptor(stream: &TcpStream, bytes: &[u8], descriptor: &impl AsRa
     assert_eq!(SockRef::from(stream).sendmsg(&message, 0).unwrap(), bytes.len());
 }
 
+// pitfall: 91
 #[test]
 #[cfg(target_os = "linux")]
 fn passed_descriptor_hides_no_input_and_is_not_kept() {

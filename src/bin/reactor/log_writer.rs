@@ -239,6 +239,7 @@ mod tests {
         }
     }
 
+    // pitfall: 69
     #[test]
     #[cfg(target_os = "linux")]
     fn unread_terminal_does_not_block_the_log() {

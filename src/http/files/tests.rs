@@ -16,6 +16,7 @@ fn named(path: &[u8]) -> Option<PathBuf> {
     ServedPath::new(path).map(|path| path.file())
 }
 
+// rule: percent-decoding
 #[test]
 fn path_names_a_file_below_the_root_or_none() {
     for (path, file) in [
@@ -82,6 +83,7 @@ fn percent_sign_without_two_hex_digits_is_invalid() {
 }
 
 proptest! {
+    // pitfall: 92
     #[test]
     fn random_paths_name_only_relative_plain_components(
         path in "/(([.a%/\\\\\0:~]|%2e|%2f|%5c|%00|\\.\\.){0,8}/?){0,4}",
@@ -157,6 +159,7 @@ fn read_all(reader: &mut Reader) -> (Vec<u8>, u32) {
     }
 }
 
+// pitfall: 69
 #[test]
 fn file_is_read_whole_whether_cached_or_not() {
     // The build directory is usually on a disk. A file in /dev/shm is always in memory, but no

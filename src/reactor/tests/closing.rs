@@ -69,6 +69,7 @@ fn end_from_any_callback_calls_closed_once_and_leaves_nothing() {
     }
 }
 
+// pitfall: 9
 #[test]
 fn slot_is_not_reused_in_the_turn_in_which_its_connection_ends() {
     let (mut world, streams) = echo_world_with(2);

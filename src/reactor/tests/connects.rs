@@ -283,6 +283,7 @@ fn spurious_event_does_not_complete_a_connect() {
 
 /// The kernel reports in one batch that the connect is over and that the peer has sent something,
 /// and the peer's connection is driven first.
+// pitfall: 72
 #[test]
 fn send_between_the_connect_event_and_its_drive_only_buffers() {
     let fails = Host::Fails { after_us: 20_000, error: errno::ECONNREFUSED };

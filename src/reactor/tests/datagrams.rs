@@ -10,6 +10,7 @@ use crate::testing::simulated::errno;
 
 const DATAGRAMS: u16 = 2001;
 
+// pitfall: 47
 #[test]
 fn unreachable_peer_costs_no_other_peer_its_reply() {
     let errors = [
@@ -106,6 +107,7 @@ fn datagrams_from_port_0_or_our_own_address_get_no_reply() {
     world.stop();
 }
 
+// pitfall: 45
 #[test]
 fn icmp_error_of_an_old_datagram_hides_no_new_one() {
     for seed in 1..=4 {

@@ -45,6 +45,7 @@ fn listener_without_descriptors_pauses_and_resumes() {
     }
 }
 
+// pitfall: 33
 #[test]
 fn accept_error_of_one_connection_does_not_stop_the_listener() {
     use errno::{
@@ -85,6 +86,7 @@ fn accept_error_of_one_connection_does_not_stop_the_listener() {
     }
 }
 
+// pitfall: 33
 #[test]
 fn broken_listener_is_closed_and_others_keep_serving() {
     for error in [errno::EINVAL, errno::EBADF, errno::ENOTSOCK] {
@@ -154,6 +156,7 @@ fn failed_accepts_do_not_keep_out_the_next_connection() {
     world.stop();
 }
 
+// pitfall: 37
 #[test]
 fn connection_that_cannot_be_registered_is_closed_and_counted() {
     let mut world = echo_world();

@@ -64,6 +64,7 @@ fn bytes_behind_urgent_mark_are_read_without_another_edge() {
 }
 
 /// Some kernels report an error or a hang-up without readable or writable.
+// pitfall: 6
 #[test]
 fn event_with_only_error_or_hang_up_ends_the_connection() {
     for bits in [ERROR, HANG_UP, ERROR | HANG_UP, ERROR | OUT] {

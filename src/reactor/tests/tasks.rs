@@ -34,6 +34,7 @@ fn tasks_run(counter: &Arc<AtomicUsize>) -> usize {
     counter.load(Ordering::Relaxed)
 }
 
+// pitfall: 66
 #[test]
 fn task_wakes_a_sleeping_loop_which_then_sleeps_again() {
     let (mut world, handle, counter) = world_with_handle();
@@ -46,6 +47,7 @@ fn task_wakes_a_sleeping_loop_which_then_sleeps_again() {
     world.stop();
 }
 
+// pitfall: 66
 #[test]
 fn one_turn_runs_a_budget_of_tasks_and_serves_connections() {
     let (mut world, handle, counter) = world_with_handle();

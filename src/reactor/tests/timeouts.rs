@@ -33,6 +33,7 @@ fn reused_slot_does_not_inherit_the_old_deadline() {
     world.stop();
 }
 
+// pitfall: 14
 #[test]
 fn interrupted_polls_neither_delay_nor_advance_a_timer() {
     let mut world = World::without_faults();
@@ -53,6 +54,7 @@ fn interrupted_polls_neither_delay_nor_advance_a_timer() {
     world.stop();
 }
 
+// rule: date
 #[test]
 fn setting_the_wall_clock_changes_the_date_and_no_deadline() {
     let mut world = World::without_faults();
@@ -82,6 +84,7 @@ fn setting_the_wall_clock_changes_the_date_and_no_deadline() {
     world.stop();
 }
 
+// rule: date
 #[test]
 fn date_is_that_of_the_response_even_after_a_slow_request_body() {
     // RFC 9110 section 6.6.1. The body is skipped, so the response is known long before it can be
@@ -129,6 +132,7 @@ fn deadlines_due_together_expire_over_several_turns() {
     world.stop();
 }
 
+// rule: timeouts
 #[test]
 fn dripping_request_head_gets_408_after_the_head_timeout() {
     let mut world = World::without_faults();

@@ -403,6 +403,7 @@ fn trim(text: &[u8]) -> &[u8] {
     &text[start..end]
 }
 
+// pitfall: 71, 79, 80
 fuzz_target!(|input: &[u8]| {
     let requests = Rc::new(RefCell::new(Vec::new()));
     let http = Http::new(Recorder { site: Site::new(), received: Rc::clone(&requests) });

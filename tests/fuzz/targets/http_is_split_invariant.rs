@@ -149,6 +149,7 @@ fn assert_same(one: &[u8], other: &[u8], what: &str) {
     assert!(one == other, "{what}:\n{}\n{}", one.escape_ascii(), other.escape_ascii());
 }
 
+// pitfall: 71
 fuzz_target!(|bytes: &[u8]| {
     let Some((&seed, input)) = bytes.split_first() else { return };
     let whole = exchange([input]);

@@ -210,6 +210,7 @@ fn receive_reports_a_full_batch_a_short_one_and_an_empty_socket() {
     });
 }
 
+// pitfall: 27
 #[test]
 fn gso_batch_of_replies_arrives_as_single_datagrams() {
     // 50 replies of one size and a shorter one share a GSO batch, where there is GSO. The peer does
@@ -231,6 +232,7 @@ fn gso_batch_of_replies_arrives_as_single_datagrams() {
     });
 }
 
+// pitfall: 42, 48
 #[test]
 fn unsendable_reply_is_skipped_and_the_others_are_sent() {
     // Between two replies that can be sent is one to a peer without an address.

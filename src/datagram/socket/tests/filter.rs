@@ -2,6 +2,7 @@
 
 use super::*;
 
+// pitfall: 43, 50
 #[test]
 fn unanswerable_datagrams_are_counted_and_their_neighbours_answered() {
     // One datagram from port 0, one of an unknown address family, one truncated, and a GRO batch of
@@ -27,6 +28,8 @@ fn unanswerable_datagrams_are_counted_and_their_neighbours_answered() {
     check_replies(&peer, PREFIX, [&b"hello".to_vec()]);
 }
 
+// pitfall: 54
+// rule: echo-loop
 #[test]
 fn socket_does_not_answer_its_own_address() {
     // It would answer itself for ever. Anyone can forge such a source address; here it is the true
@@ -40,6 +43,7 @@ fn socket_does_not_answer_its_own_address() {
     }
 }
 
+// pitfall: 54
 #[test]
 fn two_sockets_of_one_reactor_do_not_answer_each_other() {
     // A datagram to the first socket, with the second one's address as its forged source, would
@@ -96,6 +100,8 @@ fn peer_with_an_address_that_cannot_be_checked_is_dropped() {
     assert!(why.to_string().starts_with("perhaps an own address: "), "{why}");
 }
 
+// pitfall: 54
+// rule: echo-loop
 #[test]
 fn unanswered_ports_are_dropped_unless_the_list_is_cleared() {
     // Two echo services would answer each other for ever. An operator may answer such ports
@@ -163,6 +169,7 @@ fn peer_with_our_port_on_another_local_address_is_answered() {
     check_replies(&peer, PREFIX, [&b"hello".to_vec()]);
 }
 
+// pitfall: 54
 #[test]
 fn wildcard_socket_does_not_answer_any_of_its_own_addresses() {
     // Its own address is not the one that it was bound to, but any address of this machine with its

@@ -2,6 +2,7 @@
 
 use super::*;
 
+// pitfall: 57
 #[test]
 fn panic_at_any_place_of_a_gro_batch_costs_the_one_datagram() {
     // At the start, at the end, several times, for each datagram: all others are answered, once,
@@ -25,6 +26,7 @@ fn panic_at_any_place_of_a_gro_batch_costs_the_one_datagram() {
     }
 }
 
+// pitfall: 57
 #[test]
 fn panic_on_one_datagram_leaves_its_neighbours_answered() {
     // Three peers send three datagrams each. The protocol panics on one in the middle, which is

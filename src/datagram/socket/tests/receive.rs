@@ -2,6 +2,7 @@
 
 use super::*;
 
+// pitfall: 13
 #[test]
 fn spurious_readable_event_costs_one_receive() {
     // The kernel has nothing. The socket is then taken for not readable.
@@ -33,6 +34,7 @@ fn empty_datagram_is_answered_with_the_prefix_alone() {
     check_replies(&peer, PREFIX, [&Vec::new()]);
 }
 
+// pitfall: 3
 #[test]
 fn flood_of_datagrams_is_answered_one_budget_per_turn() {
     // 300 have arrived. The budget is four batches of 64. For the other 44 there is no further
@@ -50,6 +52,7 @@ fn flood_of_datagrams_is_answered_one_budget_per_turn() {
     check_replies(&peer, PREFIX, &datagrams[256..]);
 }
 
+// pitfall: 46
 #[test]
 fn nothing_is_received_while_replies_wait() {
     // The socket is not writable. The second datagram stays in the kernel until the reply to the
@@ -70,6 +73,7 @@ fn nothing_is_received_while_replies_wait() {
     check_replies(&peer, PREFIX, [&b"first".to_vec(), &b"second".to_vec()]);
 }
 
+// pitfall: 46
 #[test]
 fn queued_replies_are_sent_before_more_datagrams_are_answered() {
     // A GRO batch of 40 datagrams of one byte, each answered with the longest datagram. While the
@@ -94,6 +98,7 @@ fn queued_replies_are_sent_before_more_datagrams_are_answered() {
     assert_eq!((server.state.stats.datagrams_in, server.counters()), (40, (40, 0, 0, 0)));
 }
 
+// pitfall: 46
 #[test]
 fn replies_to_one_datagram_are_bounded_and_the_rest_is_counted() {
     // The first is answered with 100 datagrams of the greatest length, the second with 1,000,000

@@ -14,6 +14,7 @@ fn reply_too_long_for_a_datagram_is_counted_and_the_others_are_sent() {
     assert_eq!(server.counters(), (2, 0, 1, 0));
 }
 
+// pitfall: 54
 #[test]
 #[cfg(target_os = "linux")]
 fn reply_leaves_from_the_address_that_the_request_was_sent_to() {
@@ -59,6 +60,7 @@ fn reply_leaves_from_the_address_that_the_request_was_sent_to() {
     check("[::]:0", &["::1", "::1"], &["::1", "::1"], 1);
 }
 
+// pitfall: 48
 #[test]
 #[cfg(target_os = "linux")]
 fn unsendable_gso_batch_is_dropped_whole_and_gso_stays_on() {
@@ -89,6 +91,7 @@ fn unsendable_gso_batch_is_dropped_whole_and_gso_stays_on() {
     assert_eq!(server.source.replies.pending_len(), 1);
 }
 
+// pitfall: 52
 #[test]
 #[cfg(target_os = "linux")]
 fn gso_batch_that_the_kernel_refuses_is_sent_as_single_datagrams() {
@@ -111,6 +114,7 @@ fn gso_batch_that_the_kernel_refuses_is_sent_as_single_datagrams() {
     }
 }
 
+// pitfall: 42
 #[test]
 #[cfg(target_os = "linux")]
 fn single_reply_refused_with_a_gso_error_is_skipped_and_gso_stays_on() {
@@ -146,6 +150,8 @@ fn set_option(socket: &UdpSocket, level: libc::c_int, name: libc::c_int, value: 
     assert_eq!(result, 0, "option {level}/{name}: {}", io::Error::last_os_error());
 }
 
+// pitfall: 42, 47
+// rule: unanswerable-peer
 #[test]
 #[cfg(target_os = "linux")]
 fn any_error_of_a_send_costs_one_reply_at_most() {

@@ -3,6 +3,8 @@
 use super::*;
 use crate::http::limits::CONTENT_LENGTH_DIGITS_MAX;
 
+// pitfall: 78
+// rule: unread-body, body-without-length, bytes-behind-body, close
 #[test]
 fn request_body_is_skipped_whatever_the_response() {
     // 9112 9.3 and 6.3: the next request begins exactly behind the body. The body looks like a
@@ -44,6 +46,7 @@ fn request_body_is_skipped_whatever_the_response() {
     );
 }
 
+// rule: unread-body
 #[test]
 fn largest_body_is_skipped_and_a_larger_one_is_413_at_its_head() {
     // The larger body is rejected before any of it is received.
@@ -54,6 +57,8 @@ fn largest_body_is_skipped_and_a_larger_one_is_413_at_its_head() {
     check_rejected("largest number", head(u64::MAX), "413 Content Too Large");
 }
 
+// pitfall: 79
+// rule: space-around-value, one-length, repeated-length
 #[test]
 fn content_length_is_one_plain_number() {
     // 9110 8.6 and 9112 6.3: 1*DIGIT, once. The body of the valid rows is `hello`. No length needs
@@ -92,6 +97,8 @@ fn content_length_is_one_plain_number() {
     }
 }
 
+// pitfall: 79
+// rule: coding-in-http-1.0, coding-and-length, unknown-coding, chunked
 #[test]
 fn transfer_coding_is_rejected_and_nothing_after_it_is_parsed() {
     // 9112 6.1 and 6.3. What follows would be the body to one recipient and a request to another.
@@ -124,6 +131,8 @@ fn transfer_coding_is_rejected_and_nothing_after_it_is_parsed() {
     }
 }
 
+// pitfall: 84
+// rule: expect-continue
 #[test]
 fn expect_continue_for_a_skipped_body_gets_the_final_response() {
     // 9110 10.1.1. After the final response the client may or may not send the body, so nothing
@@ -157,6 +166,7 @@ fn expect_continue_for_a_skipped_body_gets_the_final_response() {
     check("9110 10.1.1: another expectation", other, &[not_allowed(KEEP)], PeerCloses);
 }
 
+// rule: expect-continue
 #[test]
 fn expectation_may_be_in_a_list() {
     // 9110 10.1.1: Expect = #expectation.
@@ -167,6 +177,7 @@ fn expectation_may_be_in_a_list() {
     }
 }
 
+// rule: body-cut-short
 #[test]
 fn request_cut_short_gets_400_and_is_not_served() {
     // 9112 8 and 6.3. A FIN without any bytes is no request.
@@ -186,6 +197,7 @@ fn request_cut_short_gets_400_and_is_not_served() {
     }
 }
 
+// rule: allowed-methods
 #[test]
 fn echo_returns_the_posted_body() {
     // 1945 8.3. Up to the largest body; the connection persists.
@@ -218,6 +230,7 @@ fn echo_returns_the_posted_body() {
     check("9110 15.5.6", line("GET /echo HTTP/1.1"), &[not_allowed], PeerCloses);
 }
 
+// rule: expect-continue
 #[test]
 fn expect_continue_for_an_upload_gets_417() {
     // 9110 10.1.1: HTTP/1.0 has no interim response, so the expectation cannot be met. An
@@ -236,6 +249,7 @@ fn expect_continue_for_an_upload_gets_417() {
     );
 }
 
+// rule: body-cut-short
 #[test]
 fn upload_cut_short_or_late_is_dropped() {
     // 9112 8: the upload does not respond as if the body were complete.

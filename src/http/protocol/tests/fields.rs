@@ -3,6 +3,9 @@
 use super::*;
 use crate::http::limits::HEADERS_MAX;
 
+// pitfall: 80
+// rule: bare-lf, bare-cr, space-before-fields, space-before-colon, folded-line, field-line
+// rule: control-characters
 #[test]
 fn ambiguous_line_is_rejected() {
     // Each row is part of a head that would be valid without it.
@@ -48,6 +51,7 @@ fn ambiguous_line_is_rejected() {
     }
 }
 
+// rule: field-line, beyond-ascii, space-around-value, upgrade, undated-resource, range
 #[test]
 fn unusual_but_valid_fields_are_served() {
     for (rule, fields) in [
@@ -73,6 +77,8 @@ fn unusual_but_valid_fields_are_served() {
     }
 }
 
+// pitfall: 80
+// rule: one-host, host-syntax
 #[test]
 fn request_has_exactly_one_valid_host() {
     // 9112 3.2, with the grammar of 3986 3.2.2.
@@ -120,12 +126,14 @@ fn request_has_exactly_one_valid_host() {
     }
 }
 
+// rule: host-syntax
 #[test]
 fn comma_may_be_part_of_a_host() {
     // 3986 3.2.2: a reg-name may have any sub-delim, and the comma is one.
     check_served("3986 3.2.2", "GET /plaintext HTTP/1.1\r\nHost: a,b\r\n\r\n");
 }
 
+// rule: host-syntax
 #[test]
 fn malformed_host_or_port_is_rejected() {
     // 3986 3.2.2: brackets only around an IPv6 or later address, one port of digits only, and %
@@ -145,6 +153,8 @@ fn malformed_host_or_port_is_rejected() {
     }
 }
 
+// pitfall: 83
+// rule: head-size
 #[test]
 fn longest_head_is_served_and_a_longer_one_is_431() {
     // 9110 5.4, 6585 5: counted in bytes and in fields.
@@ -203,6 +213,7 @@ fn rejection_of_an_unfinished_head_is_the_same_however_split() {
     }
 }
 
+// pitfall: 87
 #[test]
 fn head_in_small_pieces_is_scanned_once_per_line() {
     // Eight bytes are received at a time. Bytes are scanned again only when a line has ended or a

@@ -4,6 +4,8 @@ use super::*;
 use crate::clock::Time;
 use crate::stop_state::StopState;
 
+// pitfall: 75
+// rule: keep-alive
 #[test]
 fn version_and_connection_options_decide_persistence() {
     // 9112 9.3, 9110 7.6.1: options are whole tokens in any case, in lists and in several fields.
@@ -46,6 +48,8 @@ fn version_and_connection_options_decide_persistence() {
     }
 }
 
+// pitfall: 76, 77
+// rule: close, pipelining
 #[test]
 fn pipelined_requests_are_answered_in_order_until_one_closes() {
     // 9112 9.3.2 and 9.6. Some neighbours differ in their responses, so that swapped ones show.
@@ -83,6 +87,7 @@ fn pipelined_requests_are_answered_in_order_until_one_closes() {
     check("a, b cut short", cut, &[plain(KEEP), error("400 Bad Request", CLOSE)], CutShort);
 }
 
+// rule: stop
 #[test]
 fn stop_makes_the_next_response_the_last() {
     // 9112 9.5 and 9.6: the response has `close`, and later input is not parsed.
@@ -109,6 +114,7 @@ fn stop_during_an_upload_makes_its_response_the_last() {
     );
 }
 
+// rule: stop
 #[test]
 fn stop_during_a_skipped_body_makes_its_response_the_last() {
     // 9112 9.6: the last response has `close`.

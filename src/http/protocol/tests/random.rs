@@ -56,6 +56,8 @@ proptest! {
         ..ProptestConfig::with_cases(1000)
     })]
 
+    // pitfall: 78
+    // rule: bytes-behind-body
     #[test]
     fn pipelined_requests_are_answered_as_each_alone(
         requests in prop::collection::vec(valid_request(), 1..=6),
@@ -75,6 +77,7 @@ proptest! {
         prop_assert_eq!(&cut_at(&input, &cuts), &expected);
     }
 
+    // pitfall: 71
     #[test]
     fn random_bytes_have_one_result_however_split(
         input in any_input(),

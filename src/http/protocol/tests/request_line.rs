@@ -2,6 +2,7 @@
 
 use super::*;
 
+// rule: percent-decoding
 #[test]
 fn percent_encoded_path_is_decoded_once() {
     // 1945 5.1.2 and 3986 6.2.2.2. An invalid encoding, or an encoded `%`, names no page.
@@ -46,6 +47,7 @@ fn percent_encoded_path_is_decoded_once() {
     );
 }
 
+// rule: absolute-target
 #[test]
 fn absolute_target_overrides_the_host() {
     // 9112 3.2.2: beside an absolute target, the value of the field is ignored, even an empty one
@@ -74,6 +76,7 @@ fn absolute_target_overrides_the_host() {
     );
 }
 
+// rule: unknown-method, allowed-methods, method-token
 #[test]
 fn unknown_method_is_501_and_unserved_method_is_405() {
     // 9110 9.1, 15.5.6 and 15.6.2. Methods are case-sensitive tokens.
@@ -121,6 +124,7 @@ fn unknown_method_is_501_and_unserved_method_is_405() {
     }
 }
 
+// rule: space-in-target, absolute-target, target-forms, target-characters, target-fragment
 #[test]
 fn target_has_one_of_four_forms() {
     // 9112 3.2. Neither the query nor the authority selects the page.
@@ -199,6 +203,7 @@ fn target_has_one_of_four_forms() {
     }
 }
 
+// rule: single-spaces, target-characters
 #[test]
 fn request_line_has_two_single_spaces() {
     // 9112 3: single spaces separate the three parts, and white space within a target is not
@@ -220,6 +225,7 @@ fn request_line_has_two_single_spaces() {
     }
 }
 
+// rule: version-form, other-versions
 #[test]
 fn version_is_served_unsupported_or_invalid() {
     // 9110 2.5 and 15.6.6, 9112 2.3: `HTTP/` DIGIT `.` DIGIT. Any 1.x above 1.1 is served as 1.1.
@@ -246,6 +252,7 @@ fn version_is_served_unsupported_or_invalid() {
     check_rejected("9112 2.2: LF alone, in 2.0", "GET / HTTP/2.0\n\n", "400 Bad Request");
 }
 
+// rule: simple-request
 #[test]
 fn simple_request_gets_a_simple_response() {
     // 1945 5 and 6: the response is a body without a head. Then the connection closes, and nothing
@@ -271,6 +278,7 @@ fn simple_request_gets_a_simple_response() {
     }
 }
 
+// rule: simple-request-method
 #[test]
 fn malformed_simple_request_is_rejected_at_its_line_end() {
     // 1945 4.1 and 5: HTTP/0.9 has no other method. A line without a version is rejected at its
@@ -303,6 +311,7 @@ fn malformed_simple_request_is_rejected_at_its_line_end() {
     }
 }
 
+// rule: empty-line
 #[test]
 fn empty_lines_before_a_request_are_ignored() {
     // 9112 2.2. Up to a bound, before the first request and between two.
@@ -320,6 +329,7 @@ fn empty_lines_before_a_request_are_ignored() {
     check("9112 2.2", between, &[not_allowed(KEEP), plain(KEEP)], PeerCloses);
 }
 
+// rule: empty-line
 #[test]
 fn empty_line_after_the_last_request_begins_no_request() {
     // 9112 2.2: some clients end a body with a line end that Content-Length does not count. It gets
@@ -341,6 +351,8 @@ fn empty_line_after_the_last_request_begins_no_request() {
     }
 }
 
+// pitfall: 83
+// rule: request-line-length
 #[test]
 fn longest_request_line_is_served_and_a_longer_one_is_414() {
     // 9112 3 recommends at least 8,000 bytes, and requires 414 for more than is supported. Empty
@@ -366,6 +378,7 @@ fn longest_request_line_is_served_and_a_longer_one_is_414() {
     }
 }
 
+// rule: request-line-length
 #[test]
 fn overlong_request_line_is_414_whatever_else_is_wrong() {
     // The line is rejected before its end has been received, so nothing else can be known of it.

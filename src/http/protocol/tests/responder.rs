@@ -23,6 +23,7 @@ impl Responder for DescribeRequest {
     }
 }
 
+// rule: any-valid-request
 #[test]
 fn responder_sees_every_part_of_the_request() {
     // 1945 3.1: in every version.
@@ -60,6 +61,7 @@ fn responder_sees_every_part_of_the_request() {
     }
 }
 
+// rule: absolute-target
 #[test]
 fn host_in_the_target_overrides_the_host_field() {
     // 9112 3.2.2: a host in the target overrides the field. 9112 3.2.3: the target of CONNECT is a
@@ -105,6 +107,7 @@ fn host_in_the_target_overrides_the_host_field() {
     );
 }
 
+// rule: body-cut-short
 #[test]
 fn responder_is_called_only_for_a_complete_request() {
     // 9112 8: a request whose body is cut short is not served, so that an application never acts on
@@ -139,6 +142,8 @@ fn responder_is_called_only_for_a_complete_request() {
     assert_eq!(calls.get(), 1);
 }
 
+// pitfall: 82
+// rule: response-field
 #[test]
 fn responder_field_cannot_break_the_framing() {
     // 9110 5.5. A field that frames the message, or that would end its line, is an error at the
@@ -172,6 +177,7 @@ fn responder_field_cannot_break_the_framing() {
     assert_eq!(transcript_of("X-Good", "1"), Transcript { output, end: PeerCloses });
 }
 
+// rule: response-field
 #[test]
 fn responder_content_type_cannot_break_the_framing() {
     // 9110 5.5 and 8.3.1. Only a valid type exists. Each is sent as it is, in a plain response, in
@@ -200,6 +206,7 @@ fn responder_content_type_cannot_break_the_framing() {
     }
 }
 
+// rule: bodyless-status
 #[test]
 fn page_sends_the_fields_that_it_was_given() {
     // 9110 5.5: by the same rules as a response.

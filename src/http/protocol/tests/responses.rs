@@ -2,6 +2,7 @@
 
 use super::*;
 
+// rule: status-line
 #[test]
 fn responses_have_exactly_these_bytes() {
     // The only place where nothing is computed: status line, fields in order, empty line, body.
@@ -35,6 +36,8 @@ fn responses_have_exactly_these_bytes() {
     check("a 404", "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n", &[missing.into()], PeerCloses);
 }
 
+// pitfall: 81
+// rule: head
 #[test]
 fn head_response_has_the_fields_of_get_and_no_body() {
     // 9110 9.3.2. Each row is the response to GET, which HEAD gets without its body.
@@ -62,6 +65,8 @@ fn head_response_has_the_fields_of_get_and_no_body() {
     );
 }
 
+// pitfall: 81
+// rule: head
 #[test]
 fn rejected_head_request_gets_no_body() {
     // 9110 9.3.2: the response to HEAD ends with its head, also if the request proves invalid after
@@ -117,6 +122,7 @@ fn rejected_head_request_gets_no_body() {
     );
 }
 
+// rule: any-valid-request, status-line, date, content-length, content-type
 #[test]
 fn every_status_has_its_line_and_its_fields() {
     // 1945 6.1: `HTTP/1.0`, three digits and a reason, separated by single spaces. 9110 6.6.1: a

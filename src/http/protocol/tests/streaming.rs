@@ -3,6 +3,7 @@
 use super::*;
 use crate::http::limits::{BODY_READ_BYTES_MAX, BODY_READS_MAX};
 
+// rule: content-length
 #[test]
 fn streamed_body_is_complete_whatever_its_pieces() {
     // The requests behind it are answered too, in order. The timer expires whenever a read returns
@@ -54,6 +55,7 @@ fn streamed_response_follows_the_request_body_and_may_be_the_last() {
     );
 }
 
+// rule: content-length
 #[test]
 fn streamed_body_of_the_wrong_length_is_cut_or_reset() {
     // Bytes beyond the length are not sent. If bytes are missing, the connection is reset.
@@ -116,6 +118,7 @@ fn split_head(output: &[u8]) -> (usize, usize) {
     (end, output.len() - end)
 }
 
+// rule: slow-reader
 #[test]
 fn long_body_is_sent_in_pieces_without_being_streamed() {
     // A slow peer costs memory for the body once, and not again for its output. The application
@@ -151,6 +154,7 @@ fn long_body_is_sent_in_pieces_without_being_streamed() {
     }
 }
 
+// rule: simple-request
 #[test]
 fn simple_response_may_be_streamed() {
     let mut connection = HttpConnection::new(StreamingResponder {

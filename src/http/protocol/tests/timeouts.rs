@@ -2,6 +2,8 @@
 
 use super::*;
 
+// pitfall: 86
+// rule: timeouts
 #[test]
 fn head_in_small_pieces_has_one_deadline() {
     // 9112 9.5. Each piece is received well within the timeout. All of them together exceed it.
@@ -30,6 +32,7 @@ fn head_in_small_pieces_has_one_deadline() {
     );
 }
 
+// rule: timeouts
 #[test]
 fn empty_lines_in_small_pieces_come_to_an_end() {
     // 9112 9.5 and 2.2. A complete empty line resets the timeout. Otherwise a client that sends one
@@ -51,6 +54,8 @@ fn empty_lines_in_small_pieces_come_to_an_end() {
     );
 }
 
+// pitfall: 86
+// rule: timeouts
 #[test]
 fn body_has_its_own_deadline() {
     // The head takes almost all of its timeout, and the body all of its own. The response is then

@@ -16,6 +16,7 @@ fn check_failed(mut fixture: ConnectFixture, live_ms: u64, kind: ErrorKind) {
     fixture.end();
 }
 
+// pitfall: 72
 #[test]
 fn refused_connect_is_reported_with_its_reason() {
     let refuses = Host::Fails { after_us: 30_000, error: errno::ECONNREFUSED };

@@ -2,6 +2,7 @@
 
 use super::*;
 
+// pitfall: 20
 #[test]
 fn peer_is_not_read_while_output_is_at_the_high_watermark() {
     // One byte below the watermark it is read. At the watermark it is not, whatever events report,
@@ -15,6 +16,7 @@ fn peer_is_not_read_while_output_is_at_the_high_watermark() {
     assert_eq!(harness.calls(), ["65535", "1", "0"]);
 }
 
+// pitfall: 8
 #[test]
 fn input_buffered_at_the_high_watermark_is_offered_before_more_is_read() {
     // The second line raises the output above the watermark, so the third stays in the buffer. When
@@ -40,6 +42,8 @@ fn input_buffered_at_the_high_watermark_is_offered_before_more_is_read() {
     assert_eq!(harness.calls(), ["40000", "40000", "50000", "9"]);
 }
 
+// pitfall: 85
+// rule: slow-reader
 #[test]
 fn many_small_replies_to_one_read_stop_at_the_high_watermark() {
     // 8,000 lines with 1,000 bytes of reply each: 66 replies reach the watermark. The kernel takes
@@ -56,6 +60,7 @@ fn many_small_replies_to_one_read_stop_at_the_high_watermark() {
     assert_eq!(harness.connection.output.len(), 66_000);
 }
 
+// pitfall: 2
 #[test]
 fn one_turn_never_exceeds_a_sources_budget() {
     // The peer sends without end and takes every byte. The protocol echoes, or produces a long

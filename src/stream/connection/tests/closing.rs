@@ -25,6 +25,7 @@ fn fin_without_input_closes_at_once() {
     assert_eq!(harness.calls(), ["eof "]);
 }
 
+// rule: staged-close
 #[test]
 fn close_sends_all_output_then_fin_and_waits_for_the_peers_fin() {
     // What the peer still sends is read, so that it does not lead to a reset, and discarded.
@@ -38,6 +39,8 @@ fn close_sends_all_output_then_fin_and_waits_for_the_peers_fin() {
     assert_eq!(harness.calls(), ["5 close"]);
 }
 
+// pitfall: 23
+// rule: staged-close
 #[test]
 fn lingering_is_bounded_in_time() {
     // Input does not extend the linger timeout.
@@ -49,6 +52,7 @@ fn lingering_is_bounded_in_time() {
     harness.ends_at(3000, CloseReason::Finished);
 }
 
+// pitfall: 23
 #[test]
 fn lingering_is_bounded_in_bytes() {
     let mut harness = Harness::with_log(
@@ -76,6 +80,7 @@ fn close_without_linger_does_not_wait_for_the_peers_fin() {
     assert_eq!(harness.drive_writable([send_all(bytes(3, 2))]), Ended(CloseReason::Finished));
 }
 
+// rule: staged-close
 #[test]
 fn input_behind_a_close_without_linger_makes_it_linger() {
     // More input was read with it, or may be in the socket because the read was full.
@@ -105,6 +110,7 @@ fn input_during_the_flush_makes_a_close_without_linger_linger() {
     assert_eq!(harness.drive_readable([FIN]), Ended(CloseReason::Finished));
 }
 
+// pitfall: 24
 #[test]
 fn abort_ends_at_once_from_every_callback() {
     let aborted = Ended(CloseReason::Aborted);

@@ -2,6 +2,7 @@
 
 use super::*;
 
+// pitfall: 29
 #[test]
 fn every_kernel_error_becomes_the_close_reason() {
     // Each in every place where it can occur: receiving, sending a reply, sending the rest of it,
@@ -42,6 +43,7 @@ fn every_kernel_error_becomes_the_close_reason() {
     }
 }
 
+// pitfall: 29
 #[test]
 #[cfg(unix)]
 fn every_errno_of_recv_and_send_has_its_documented_outcome() {

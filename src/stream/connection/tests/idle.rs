@@ -41,6 +41,8 @@ fn idle_since_is_none_while_something_is_under_way() {
     assert_eq!(idle_since("pause\n", vec![]), None);
 }
 
+// pitfall: 67, 68
+// rule: idle-connection
 #[test]
 fn idle_connection_owns_no_buffer() {
     // Input and output have waited. When both are gone, their memory is freed.

@@ -149,6 +149,7 @@ proptest! {
     /// However the input is cut, however little the kernel takes at a time, and whenever it
     /// interrupts: every byte is consumed once and in order, every reply arrives whole, no edge is
     /// forgotten, and no more output waits than may.
+    // pitfall: 17
     #[test]
     fn every_byte_is_consumed_and_every_reply_arrives(
         repeater in prop_oneof![

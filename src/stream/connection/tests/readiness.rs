@@ -30,6 +30,7 @@ fn full_read_is_followed_by_another_read() {
     assert_eq!(harness.drive([]), Blocked);
 }
 
+// pitfall: 4
 #[test]
 fn fin_merged_into_the_edge_of_the_last_bytes_is_found() {
     // No further edge comes for the FIN, so a short read proves nothing here.
@@ -41,6 +42,7 @@ fn fin_merged_into_the_edge_of_the_last_bytes_is_found() {
     );
 }
 
+// pitfall: 5
 #[test]
 fn urgent_mark_does_not_hide_bytes_behind_it() {
     // The urgent mark cuts a read short, so the socket is read until `WouldBlock`. After that a
@@ -60,6 +62,7 @@ fn urgent_mark_does_not_hide_bytes_behind_it() {
     assert_eq!(harness.drive_readable([recv("later"), send_all("later")]), Blocked);
 }
 
+// pitfall: 91
 #[test]
 fn short_read_of_a_unix_socket_never_proves_that_it_is_empty() {
     // A descriptor that the peer passes cuts the read behind its bytes, at any time and without an
@@ -88,6 +91,7 @@ fn short_read_of_a_unix_socket_never_proves_that_it_is_empty() {
     );
 }
 
+// pitfall: 5
 #[test]
 fn interrupted_calls_are_made_again() {
     // EINTR proves nothing about the socket: the same call is made again.
@@ -105,6 +109,7 @@ fn interrupted_calls_are_made_again() {
     assert_eq!(lingering.drive_readable([recv_fails(eintr()), recv("x")]), Blocked);
 }
 
+// pitfall: 13
 #[test]
 fn spurious_readiness_does_no_harm() {
     // Events report readable and writable, and each call then returns `WouldBlock`.

@@ -2,6 +2,7 @@
 
 use super::*;
 
+// pitfall: 17
 #[test]
 fn partial_write_at_any_byte_loses_and_repeats_nothing() {
     // The kernel takes a part. The rest is offered after the next event, not before.
@@ -15,6 +16,7 @@ fn partial_write_at_any_byte_loses_and_repeats_nothing() {
     }
 }
 
+// pitfall: 19
 #[test]
 fn reply_does_not_overtake_an_older_one() {
     // The older reply waits. The newer one is appended to it, even if the socket is writable by

@@ -23,6 +23,7 @@ fn silent_peer_ends_after_the_first_byte_timeout() {
     harness.ends_at(89_999, CloseReason::IdleTimeout);
 }
 
+// rule: timeouts
 #[test]
 fn idle_timeout_counts_from_the_last_byte_in_either_direction() {
     let mut harness = echo();
@@ -33,6 +34,7 @@ fn idle_timeout_counts_from_the_last_byte_in_either_direction() {
     harness.ends_at(80_000, CloseReason::IdleTimeout);
 }
 
+// rule: slow-reader
 #[test]
 fn write_timeout_counts_from_the_last_byte_taken() {
     // Each byte that the kernel takes restarts the write timeout. A spurious event does not.

@@ -40,6 +40,7 @@ fn timer_can_be_set_again_when_it_expires() {
     }
 }
 
+// pitfall: 8
 #[test]
 fn timer_ends_a_pause_and_input_that_arrived_meanwhile_is_read() {
     // Nothing was sent, so `output_low` is not called: only the timer can end the pause.
@@ -63,6 +64,7 @@ fn timer_that_prolongs_a_pause_keeps_the_pending_output_low_call() {
     assert_eq!(harness.calls(), ["20000 timer:500 pause", "timer_expired", "output_low"]);
 }
 
+// pitfall: 18
 #[test]
 fn output_of_a_timer_does_not_overtake_waiting_output() {
     // The timer expires in the turn in which the socket is writable again.
@@ -84,6 +86,7 @@ fn timer_may_close_the_connection() {
     assert_eq!(harness.drive_readable([FIN]), Ended(CloseReason::Finished));
 }
 
+// pitfall: 63
 #[test]
 fn timer_does_not_expire_after_close() {
     let mut harness = scripted(ScriptedProtocol::default());

@@ -161,6 +161,7 @@ impl Scenario {
     }
 }
 
+// pitfall: 5, 13, 17, 20, 22, 24
 fuzz_target!(|bytes: &[u8]| {
     let Some((&[kind, unit, last, settings], events)) = bytes.split_first_chunk() else { return };
     let record = Rc::new(Record::default());
