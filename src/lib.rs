@@ -119,6 +119,7 @@ mod http {
 }
 
 mod testing {
+    pub(crate) mod driver; // one connection, driven as the loop drives it
     #[cfg(fuzzing)]
     #[doc(hidden)]
     pub mod fuzzing; // a connection over a scripted transport, for tests/fuzz

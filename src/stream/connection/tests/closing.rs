@@ -129,7 +129,7 @@ fn closed_is_called_once_and_last() {
     for why in [CloseReason::Finished, CloseReason::Aborted, CloseReason::Stopped] {
         let mut harness = scripted(ScriptedProtocol::default());
         assert_eq!(harness.drive([recv("1\n"), send_takes(1)]), Blocked);
-        harness.connection.call_closed(why);
+        harness.connection_mut().call_closed(why);
         assert_eq!(*harness.calls.borrow(), ["1".to_owned(), format!("closed {why:?}")]);
     }
 }

@@ -36,9 +36,9 @@ use transport::FuzzTransport;
 const BYTES_MAX: usize = 300_000;
 /// The most units that arrive for a repeater. It is called for each, which takes long.
 const UNITS_MAX: usize = 1000;
-/// More drives in a row than any event can need. With reads of one byte, each of which is charged
-/// `STEP_COST_BYTES`, one drive moves 16 bytes.
-const DRIVES_MAX: usize = 2 * BYTES_MAX / (STREAM_BYTES_PER_TURN_MAX / STEP_COST_BYTES);
+/// More turns in a row than any event can need. With reads of one byte, each of which is charged
+/// `STEP_COST_BYTES`, one turn moves 16 bytes.
+const TURNS_MAX: usize = 2 * BYTES_MAX / (STREAM_BYTES_PER_TURN_MAX / STEP_COST_BYTES);
 
 /// Returns byte number `at` of what the peer sends. A piece that is lost, doubled or moved shows.
 fn byte(at: usize) -> u8 {
@@ -68,12 +68,12 @@ impl Scenario {
         self.connection.wire()
     }
 
-    /// Drives the connection until it can make no progress.
+    /// Runs turns until the connection can make no progress.
     fn drive(&mut self) {
-        let mut drives = 0;
-        while self.connection.drive() {
-            drives += 1;
-            assert!(drives < DRIVES_MAX, "the connection does not block");
+        let mut turns = 0;
+        while self.connection.turn() {
+            turns += 1;
+            assert!(turns < TURNS_MAX, "the connection does not block");
         }
         self.check();
     }
