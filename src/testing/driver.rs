@@ -10,6 +10,8 @@
 //!
 //! [`TestConnection`]: super::test_connection::TestConnection
 
+#![allow(unreachable_pub, reason = "the fuzz targets use what is public here")]
+
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::test_connection::RecordedEffect;
@@ -26,12 +28,13 @@ use crate::stream::connection::Connection;
 use crate::stream::readiness::{Readiness, Transport};
 
 /// A connection with all that a loop has for it: a slot, and the state that it is lent.
-pub(crate) struct Driver<T> {
+pub struct Driver<T> {
     /// `None` once it has ended and its `closed` was called.
     pub(crate) connection: Option<Connection>,
-    pub(crate) transport: T,
+    /// A test changes at any time what it does next.
+    pub transport: T,
     pub(crate) ready: Readiness,
-    /// The buffer that is read into. Its length bounds one read.
+    /// The buffer that is read into.
     pub(crate) scratch: Vec<u8>,
     pub(crate) state: LoopState,
     pub(crate) effects: Effects,
@@ -51,8 +54,9 @@ enum Slot {
 }
 
 impl<T: Transport> Driver<T> {
-    /// Makes a connection that has just been accepted. Its protocol has not been called yet.
-    pub(crate) fn new(
+    /// Makes a connection that has just been accepted. Its protocol has not been called yet. One
+    /// read returns at most `read_bytes`.
+    pub fn new(
         protocol: Box<dyn Protocol>,
         transport: T,
         limits: Limits,
@@ -75,7 +79,7 @@ impl<T: Transport> Driver<T> {
     }
 
     /// Calls the protocol's `opened`, as the loop does when it accepts.
-    pub(crate) fn open(&mut self) {
+    pub fn open(&mut self) {
         let Some(connection) = &mut self.connection else { return };
         connection.open(&mut self.transport, &mut self.ready, &mut self.state, &mut self.effects);
         self.apply_effects();
@@ -83,7 +87,7 @@ impl<T: Transport> Driver<T> {
 
     /// Notes an event. `read_until_would_block`: it reports a FIN, an error or the urgent mark, so
     /// a short read proves nothing.
-    pub(crate) fn note(&mut self, readable: bool, writable: bool, read_until_would_block: bool) {
+    pub fn note(&mut self, readable: bool, writable: bool, read_until_would_block: bool) {
         self.ready.readable |= readable;
         self.ready.writable |= writable;
         self.ready.read_until_would_block |= read_until_would_block;
@@ -130,27 +134,32 @@ impl<T: Transport> Driver<T> {
     }
 
     /// Returns whether there is work to do without an event.
-    pub(crate) fn has_work(&self) -> bool {
+    fn has_work(&self) -> bool {
         self.slot == Slot::Queued || self.effects.pending_notifications() > 0
     }
 
-    /// Runs one turn.
-    pub(crate) fn turn(&mut self) {
+    /// Runs one turn, and returns whether there is more work to do without an event.
+    ///
+    /// # Panics
+    ///
+    /// If the connection waits although it could go on, or the other way round.
+    pub fn turn(&mut self) -> bool {
         let is_queued = self.slot == Slot::Queued;
         self.state.budget.begin_turn(usize::from(is_queued));
         if is_queued {
             self.drive();
         }
         self.deliver_notifications();
-        if self.filed_deadline <= self.state.clock.now && !self.has_ended() {
+        if self.filed_deadline <= self.state.clock.now && self.close_reason().is_none() {
             self.state.budget.begin_stage(QUARTER_TURN_BYTES);
             self.expire();
         }
         self.reap();
+        self.has_work()
     }
 
     /// Returns why it has ended; `None` while it has not.
-    pub(crate) fn close_reason(&self) -> Option<CloseReason> {
+    pub fn close_reason(&self) -> Option<CloseReason> {
         if let Slot::Ended(why) = self.slot { Some(why) } else { None }
     }
 
@@ -171,26 +180,23 @@ impl<T: Transport> Driver<T> {
 
     /// Delivers the notifications that are pending now, within the budget.
     fn deliver_notifications(&mut self) {
-        let pending = self.effects.pending_notifications();
-        let at_least = pending / NOTIFICATIONS_PENDING_DIVISOR * CALL_COST_BYTES;
+        let mut left = self.effects.pending_notifications();
+        let at_least = left / NOTIFICATIONS_PENDING_DIVISOR * CALL_COST_BYTES;
         self.state.budget.begin_stage(at_least.max(QUARTER_TURN_BYTES));
-        for _ in 0..pending {
-            if self.state.budget.is_spent() {
-                return; // the rest follow in the next turn
-            }
-            let Some(pending) = self.effects.next_notification() else { return };
+        while left > 0
+            && !self.state.budget.is_spent()
+            && let Some(pending) = self.effects.next_notification()
+        {
+            left -= 1;
             self.state.budget.charge(CALL_COST_BYTES);
-            if self.has_ended() {
-                continue;
-            }
             if let Some(connection) = &mut self.connection
-                && connection.id() == pending.to
+                && !matches!(self.slot, Slot::Ended(_))
             {
                 let (state, effects) = (&mut self.state, &mut self.effects);
                 connection.deliver(&pending, &mut self.transport, &mut self.ready, state, effects);
                 self.enqueue();
+                self.apply_effects();
             }
-            self.apply_effects();
         }
     }
 
@@ -304,9 +310,5 @@ impl<T: Transport> Driver<T> {
         if self.slot == Slot::Waiting {
             self.slot = Slot::Queued;
         }
-    }
-
-    fn has_ended(&self) -> bool {
-        matches!(self.slot, Slot::Ended(_))
     }
 }
