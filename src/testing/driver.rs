@@ -5,8 +5,8 @@
 //! in the same order: drive, notify, expire, reap. Effects on the connection itself are applied as
 //! `src/reactor/dispatch.rs` applies them; those on others are recorded.
 //!
-//! Invariant: between turns, a connection that can progress is queued (invariant 2). What the loop
-//! does for its process is not done here: panics are not caught, and nothing stops or is evicted.
+//! Invariant: between turns, a connection that can progress is queued (invariant 2). Panics are not
+//! caught here, the counters of the loop itself are not kept, and nothing stops or is evicted.
 //!
 //! [`TestConnection`]: super::test_connection::TestConnection
 
@@ -111,7 +111,7 @@ impl<T: Transport> Driver<T> {
             Notification::Rejected => {}
         }
         if effects.pending_notifications() == pending {
-            effects.notify(to, about, notification); // nothing was remembered of it
+            effects.notify(to, about, notification); // no subscription has queued it
         }
     }
 
@@ -264,7 +264,6 @@ impl<T: Transport> Driver<T> {
             let connection = self.connection.as_mut();
             match (effect, connection.filter(|_| !matches!(self.slot, Slot::Ended(_)))) {
                 (Effect::SendOverflow(to), _) => {
-                    self.state.stats.sends_rejected += 1;
                     self.effects.notify(own, to, Notification::Rejected);
                 }
                 (Effect::Send(to, range), Some(connection)) if to == own => {
