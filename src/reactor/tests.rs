@@ -30,6 +30,7 @@ mod schedules;
 mod stop;
 mod syscalls;
 mod tasks;
+mod test_connection;
 mod timeouts;
 mod traffic;
 
