@@ -128,9 +128,10 @@ mod http {
 }
 
 mod testing {
+    pub(crate) mod driver; // one connection, driven as the loop drives it
     #[cfg(fuzzing)]
     #[doc(hidden)]
-    pub mod fuzzing; // a connection over a scripted transport, for tests/fuzz
+    pub mod fuzzing; // the driver, for tests/fuzz
     #[cfg(test)]
     pub(crate) mod simulated; // a simulated kernel, with its clock and its peers
     pub(crate) mod test_connection; // a connection without a network, for testing a protocol

@@ -41,8 +41,6 @@ pub(super) enum Parsed<'i> {
 /// has ended since then, or a limit is reached. So a head that arrives byte by byte is parsed at
 /// most once per line, of which there are few, and not once per byte.
 pub(super) fn has_new_line(input: &[u8], scanned: usize) -> bool {
-    #[cfg(test)]
-    super::protocol::tests::count_scanned(input.len() - scanned);
     let reaches = |limit: usize| scanned < limit && input.len() >= limit;
     memchr::memchr(b'\n', &input[scanned..]).is_some()
         || reaches(REQUEST_LINE_BYTES_MAX)
@@ -58,8 +56,6 @@ pub(super) fn parse<'i>(
     few: &'i mut FewHeaders<'i>,
     many: &'i mut Vec<Header<'i>>,
 ) -> Parsed<'i> {
-    #[cfg(test)]
-    super::protocol::tests::count_scanned(input.len());
     let head = &input[..input.len().min(HEAD_BYTES_MAX + 1)];
     let (line, line_bytes) = match RequestLine::parse(head) {
         Some(parsed) => parsed,

@@ -39,6 +39,8 @@ mod stop;
 mod syscalls;
 mod tasks;
 #[cfg(feature = "http")]
+mod test_connection;
+#[cfg(feature = "http")]
 mod timeouts;
 mod traffic;
 

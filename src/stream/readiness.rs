@@ -60,7 +60,8 @@ use crate::sys::errno::{self, StreamError};
 use crate::sys::{self, Event, TcpStream};
 
 /// A non-blocking byte stream. Tests run a connection over a scripted one instead of a socket.
-pub(crate) trait Transport {
+#[allow(missing_docs, unreachable_pub, reason = "the fuzz targets implement it")]
+pub trait Transport {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize>;
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
     /// Sends our FIN behind all that was sent (shutdown(2), SHUT_WR).

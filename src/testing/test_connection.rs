@@ -1,23 +1,23 @@
 //! A connection without a network, for testing a protocol.
 //!
-//! The protocol runs on the connection that the reactor uses, over a transport that is two vectors.
-//! Everything else that a reactor would do is done here: drive until blocked, expire, apply
-//! effects.
+//! The protocol runs on the connection that the reactor uses, driven as the reactor drives it
+//! (`src/testing/driver.rs`), over a transport that is two vectors.
+//!
+//! Invariant: each call returns when the connection waits, as it would in a reactor without other
+//! sources.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::driver::Driver;
 use crate::limits::{Limits, READ_BYTES_MAX};
-use crate::loop_state::LoopState;
-use crate::protocol::effects::{Command, Effect, Effects};
-use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
-use crate::protocol::notification::{Notification, PendingNotification};
-use crate::protocol::outcome::Outcome;
+use crate::protocol::effects::{Command, Effect};
+use crate::protocol::ident::{CloseReason, ConnectionId};
+use crate::protocol::notification::Notification;
 use crate::protocol::protocol::Protocol;
-use crate::stream::connection::Connection;
-use crate::stream::readiness::{Readiness, Transport};
+use crate::stream::readiness::Transport;
 
 /// A connection without a network, for testing a protocol. The test is its peer.
 ///
@@ -36,26 +36,16 @@ use crate::stream::readiness::{Readiness, Transport};
 /// closing and timeouts are the real ones. The clock moves only with
 /// [`advance_clock`](TestConnection::advance_clock). The peer takes every byte at once, so output
 /// never waits. Effects on other connections are recorded
-/// ([`take_effects`](TestConnection::take_effects)).
+/// ([`take_effects`](TestConnection::take_effects)). A panic of the protocol is not caught.
 ///
 /// Neither `Send` nor `Sync`, as a reactor.
-pub struct TestConnection {
-    /// `None` once it has ended.
-    connection: Option<Connection>,
-    transport: MemoryTransport,
-    ready: Readiness,
-    scratch: Box<[u8]>,
-    state: LoopState,
-    effects: Effects,
-    recorded: Vec<RecordedEffect>,
-    ended: Option<CloseReason>,
-}
+pub struct TestConnection(Driver<MemoryTransport>);
 
 impl fmt::Debug for TestConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TestConnection")
-            .field("received", &self.transport.sent.escape_ascii().to_string())
-            .field("close_reason", &self.ended)
+            .field("received", &self.0.transport.sent.escape_ascii().to_string())
+            .field("close_reason", &self.close_reason())
             .finish_non_exhaustive()
     }
 }
@@ -75,7 +65,7 @@ pub enum RecordedEffect {
 
 impl RecordedEffect {
     /// Converts `effect`, whose bytes are in `bytes`. `None`: a send that is rejected.
-    fn from(effect: Effect, bytes: &[u8]) -> Option<RecordedEffect> {
+    pub(super) fn from(effect: Effect, bytes: &[u8]) -> Option<RecordedEffect> {
         Some(match effect {
             Effect::Send(id, range) => RecordedEffect::SendTo(id, bytes[range].to_vec()),
             Effect::SendOverflow(_) => return None,
@@ -126,168 +116,65 @@ impl TestConnection {
     /// Makes a connection that has just been accepted, with the default limits, and calls
     /// [`Protocol::opened`].
     pub fn new(protocol: impl Protocol + 'static) -> TestConnection {
-        let mut state = LoopState::new(Limits::default());
-        let id = ConnectionId { slot: 0, generation: 0 };
-        let peer = Peer::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
-        let mut connection = Connection::new(Box::new(protocol), id, peer, state.clock.now);
-        let (mut transport, mut ready) = (MemoryTransport::default(), Readiness::UNKNOWN);
-        let mut effects = Effects::default();
-        connection.open(&mut transport, &mut ready, &mut state, &mut effects);
-        let scratch = vec![0; READ_BYTES_MAX].into_boxed_slice();
-        let mut test = TestConnection {
-            connection: Some(connection),
-            transport,
-            ready,
-            scratch,
-            state,
-            effects,
-            recorded: Vec::new(),
-            ended: None,
-        };
-        test.drive();
-        test
+        let transport = MemoryTransport::default();
+        let mut driver =
+            Driver::new(Box::new(protocol), transport, Limits::default(), READ_BYTES_MAX);
+        driver.open();
+        driver.run();
+        TestConnection(driver)
     }
 
     /// Sends `bytes` from the peer, and drives the connection until it waits.
     pub fn peer_sends(&mut self, bytes: &[u8]) {
-        self.transport.arrived.extend_from_slice(bytes);
-        self.drive();
+        self.0.transport.arrived.extend_from_slice(bytes);
+        self.0.note(!bytes.is_empty(), false, false);
+        self.0.run();
     }
 
     /// Sends the peer's FIN, and drives the connection until it waits.
     pub fn peer_shuts_down(&mut self) {
-        self.transport.has_fin = true;
-        self.drive();
+        self.0.transport.has_fin = true;
+        self.0.note(true, true, true);
+        self.0.run();
     }
 
-    /// Moves the clock by `time`, in whole milliseconds, and acts on a timer or timeout that is due
-    /// then.
+    /// Advances the clock by `time`, in whole milliseconds. Each timer and timeout that is due on
+    /// the way is acted on at its own time.
     pub fn advance_clock(&mut self, time: Duration) {
-        self.state.clock.now =
-            self.state.clock.now.plus_ms(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-        if let Some(connection) = &mut self.connection {
-            let outcome = connection.expire(
-                &mut self.transport,
-                &mut self.ready,
-                &mut self.scratch,
-                &mut self.state,
-                &mut self.effects,
-            );
-            self.finish_drive(outcome);
-        }
+        self.0.advance_clock(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     }
 
     /// Returns the id of another connection, for the protocol. Each call returns a new one.
     pub fn other_connection(&mut self) -> ConnectionId {
-        ConnectionId { slot: 1, generation: self.effects.next_generation() }
+        ConnectionId { slot: 1, generation: self.0.effects.next_generation() }
     }
 
     /// Takes the effects on other connections that the protocol has queued since the last call, in
     /// order. Effects on its own connection are not among them: they have been applied.
     pub fn take_effects(&mut self) -> Vec<RecordedEffect> {
-        std::mem::take(&mut self.recorded)
+        std::mem::take(&mut self.0.recorded)
     }
 
-    /// Notifies the protocol of `notification` about the connection `about`.
+    /// Notifies the protocol of `notification` about the connection `about`, and drives the
+    /// connection until it waits.
     pub fn notify(&mut self, about: ConnectionId, notification: Notification) {
-        if let Some(connection) = &mut self.connection {
-            let to = connection.id();
-            let ends_wait = notification == Notification::BelowLowWatermark;
-            let pending = PendingNotification { to, about, notification, ends_wait };
-            connection.deliver(
-                &pending,
-                &mut self.transport,
-                &mut self.ready,
-                &mut self.state,
-                &mut self.effects,
-            );
-            self.drive();
-        }
+        self.0.notify(about, notification);
+        self.0.run();
     }
 
     /// Takes the bytes that the peer has received since the last call.
     pub fn take_received(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.transport.sent)
+        std::mem::take(&mut self.0.transport.sent)
     }
 
     /// Drops the bytes that the peer has received, and keeps the memory. For benchmarks.
     pub fn clear_received(&mut self) {
-        self.transport.sent.clear();
+        self.0.transport.sent.clear();
     }
 
     /// Returns why the connection has ended; `None` while it has not.
     pub fn close_reason(&self) -> Option<CloseReason> {
-        self.ended
-    }
-
-    fn drive(&mut self) {
-        self.finish_drive(Outcome::Unfinished);
-    }
-
-    /// Drives the connection until it is blocked, and applies the effects on itself.
-    fn finish_drive(&mut self, mut outcome: Outcome) {
-        while let Some(connection) = &mut self.connection {
-            if let Outcome::Ended(why) = outcome {
-                connection.call_closed(why);
-                (self.ended, self.connection) = (Some(why), None);
-            }
-            let has_applied = self.apply_effects();
-            if outcome != Outcome::Unfinished && !has_applied {
-                return;
-            }
-            if let Some(connection) = &mut self.connection {
-                self.ready.readable = true;
-                outcome = connection.drive(
-                    &mut self.transport,
-                    &mut self.ready,
-                    &mut self.scratch,
-                    &mut self.state,
-                    &mut self.effects,
-                );
-            }
-        }
-    }
-
-    /// Records the effects on others, and applies those on the connection itself. Returns whether
-    /// there were any of the latter.
-    fn apply_effects(&mut self) -> bool {
-        let mut has_applied = false;
-        let (transport, ready, state) = (&mut self.transport, &mut self.ready, &mut self.state);
-        let (queued, bytes) =
-            (std::mem::take(&mut self.effects.queued), std::mem::take(&mut self.effects.bytes));
-        for (own, effect) in queued {
-            has_applied |= match (effect, &mut self.connection) {
-                (Effect::SendOverflow(id), Some(connection)) => {
-                    let pending = PendingNotification {
-                        to: own,
-                        about: id,
-                        notification: Notification::Rejected,
-                        ends_wait: false,
-                    };
-                    connection.deliver(&pending, transport, ready, state, &mut self.effects);
-                    true
-                }
-                (Effect::Send(id, range), Some(connection)) if id == own => {
-                    let _ = connection.push_relayed(
-                        &bytes[range],
-                        transport,
-                        ready,
-                        state,
-                        &mut self.effects,
-                    );
-                    true
-                }
-                (Effect::Command(id, command), Some(connection)) if id == own => {
-                    connection.apply(command, transport, state);
-                    true
-                }
-                (effect, _) => {
-                    self.recorded.extend(RecordedEffect::from(effect, &bytes));
-                    false
-                }
-            };
-        }
-        has_applied
+        self.0.close_reason()
     }
 }
 
@@ -297,10 +184,10 @@ mod tests {
     use crate::echo::Echo;
     #[cfg(feature = "http")]
     use crate::http::{protocol::Http, site::Site};
+    use crate::limits::EFFECTS_BYTES_MAX;
     use crate::protocol::context::Context;
     use crate::protocol::protocol::{Advance, Next};
 
-    #[cfg(feature = "http")]
     #[test]
     fn request_in_pieces_is_answered_and_the_connection_closes() {
         let mut http = TestConnection::new(Http::new(Site::new()));
@@ -311,7 +198,6 @@ mod tests {
         assert_eq!(http.close_reason(), Some(CloseReason::Finished));
     }
 
-    #[cfg(feature = "http")]
     #[test]
     fn clock_moves_only_with_advance_clock() {
         let mut http = TestConnection::new(Http::new(Site::new()));
@@ -381,5 +267,166 @@ mod tests {
             (relay.take_effects(), relay.close_reason()),
             (vec![], Some(CloseReason::Finished))
         );
+    }
+
+    /// A protocol of these functions.
+    struct Calls {
+        advance: fn(&mut Context<'_>) -> Next,
+        notified: fn(Notification, &mut Context<'_>) -> Next,
+        timer_expired: fn(&mut Context<'_>) -> Next,
+    }
+
+    impl Default for Calls {
+        fn default() -> Calls {
+            Calls {
+                advance: |_| Next::Continue,
+                notified: |_, _| Next::Unchanged,
+                timer_expired: |_| Next::Close,
+            }
+        }
+    }
+
+    impl Protocol for Calls {
+        fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+            Advance::consumed(input.len()).then((self.advance)(cx))
+        }
+
+        fn notified(
+            &mut self,
+            _: ConnectionId,
+            notification: Notification,
+            cx: &mut Context<'_>,
+        ) -> Next {
+            (self.notified)(notification, cx)
+        }
+
+        fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
+            (self.timer_expired)(cx)
+        }
+    }
+
+    const OTHER: ConnectionId = ConnectionId { slot: 1, generation: 9 };
+
+    #[test]
+    fn connection_is_notified_of_a_send_to_itself_that_fails() {
+        let mut connection = TestConnection::new(Calls {
+            advance: |cx| {
+                let own = cx.id();
+                cx.connections().shutdown_write(own);
+                cx.connections().send_to(own, b"late");
+                Next::Continue
+            },
+            notified: |notification, _| {
+                assert_eq!(notification, Notification::Closed);
+                Next::Abort
+            },
+            ..Calls::default()
+        });
+        connection.peer_sends(b"x");
+        assert_eq!(connection.close_reason(), Some(CloseReason::Aborted));
+    }
+
+    #[test]
+    fn all_effects_of_a_call_are_applied_before_a_notification() {
+        let mut connection = TestConnection::new(Calls {
+            advance: |cx| {
+                cx.connections().send_to(OTHER, &vec![0; EFFECTS_BYTES_MAX + 1]);
+                let own = cx.id();
+                cx.connections().send_to(own, b"1");
+                Next::Continue
+            },
+            notified: |notification, cx| {
+                assert_eq!(notification, Notification::Rejected);
+                cx.send(b"2");
+                Next::Unchanged
+            },
+            ..Calls::default()
+        });
+        connection.peer_sends(b"x");
+        assert_eq!(connection.take_received(), b"12");
+    }
+
+    #[test]
+    fn effects_on_itself_after_its_end_are_dropped() {
+        let mut connection = TestConnection::new(Calls {
+            advance: |cx| {
+                cx.monitor(cx.id());
+                let own = cx.id();
+                cx.connections().send_to(own, b"1");
+                cx.connections().pause(own);
+                cx.connections().close(OTHER);
+                Next::Abort
+            },
+            ..Calls::default()
+        });
+        connection.peer_sends(b"x");
+        assert_eq!(connection.take_effects(), [RecordedEffect::Command(OTHER, Command::Close)]);
+        assert_eq!(connection.close_reason(), Some(CloseReason::Aborted));
+    }
+
+    #[test]
+    fn close_without_linger_in_notified_ends_at_once() {
+        // Nothing is unread, and no event has reported anything.
+        let mut connection = TestConnection::new(Calls {
+            notified: |_, _| Next::CloseWithoutLinger,
+            ..Calls::default()
+        });
+        connection.notify(OTHER, Notification::Closed);
+        assert_eq!(connection.close_reason(), Some(CloseReason::Finished));
+    }
+
+    #[test]
+    fn fin_behind_bytes_that_arrived_in_a_pause_is_found() {
+        // No further event comes for it when the bytes are read.
+        let mut connection = TestConnection::new(Calls {
+            notified: |notification, _| {
+                let is_above = notification == Notification::AboveHighWatermark;
+                if is_above { Next::Pause } else { Next::Continue }
+            },
+            ..Calls::default()
+        });
+        connection.notify(OTHER, Notification::AboveHighWatermark);
+        connection.peer_sends(b"x");
+        connection.peer_shuts_down();
+        assert_eq!(connection.close_reason(), None);
+        connection.notify(OTHER, Notification::BelowLowWatermark);
+        assert_eq!(connection.close_reason(), Some(CloseReason::Finished));
+    }
+
+    #[test]
+    fn idle_timeout_begins_when_the_wait_for_another_connection_ends() {
+        for end in [Notification::BelowLowWatermark, Notification::Closed] {
+            let mut connection = TestConnection::new(Calls {
+                notified: |notification, _| {
+                    let is_above = notification == Notification::AboveHighWatermark;
+                    if is_above { Next::Pause } else { Next::Unchanged }
+                },
+                ..Calls::default()
+            });
+            connection.peer_sends(b"x");
+            connection.notify(OTHER, Notification::AboveHighWatermark);
+            connection.advance_clock(Duration::from_secs(600));
+            connection.notify(OTHER, end);
+            connection.advance_clock(Duration::from_millis(59_999));
+            assert_eq!(connection.close_reason(), None, "{end:?}");
+            connection.advance_clock(Duration::from_millis(1));
+            assert_eq!(connection.close_reason(), Some(CloseReason::IdleTimeout), "{end:?}");
+        }
+    }
+
+    #[test]
+    fn timer_that_is_set_again_expires_at_each_of_its_times() {
+        let tick = |cx: &mut Context<'_>| {
+            cx.send(b".");
+            cx.set_timer(Duration::from_secs(1));
+            Next::Continue
+        };
+        let mut connection =
+            TestConnection::new(Calls { advance: tick, timer_expired: tick, ..Calls::default() });
+        connection.peer_sends(b"x");
+        connection.advance_clock(Duration::from_millis(3_999));
+        assert_eq!(connection.take_received(), b"....");
+        connection.advance_clock(Duration::from_millis(1));
+        assert_eq!(connection.take_received(), b".");
     }
 }

@@ -15,7 +15,6 @@ mod streaming;
 mod access_log;
 mod random;
 
-use std::cell::Cell;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -389,13 +388,4 @@ impl Responder for StreamingResponder {
 /// `length` bytes of text.
 fn text(length: usize) -> String {
     "0123456789abcdefghijklmnopqrstuvwxyz\n".chars().cycle().take(length).collect()
-}
-
-thread_local! {
-    static SCANNED_BYTES: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Counts bytes of a head that are searched or parsed.
-pub(in crate::http) fn count_scanned(bytes: usize) {
-    SCANNED_BYTES.set(SCANNED_BYTES.get() + bytes);
 }

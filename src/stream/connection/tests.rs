@@ -7,7 +7,7 @@
 
 mod transports; // a script of system calls, a model of a TCP socket
 mod protocols; // a protocol that does what its input says
-mod harness; // a connection with all that a reactor lends it
+mod harness; // a connection under its driver, checked after each drive
 
 mod readiness;
 mod sending;
@@ -23,7 +23,7 @@ mod random;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -38,9 +38,9 @@ use crate::limits::{
     OUTPUT_BYTES_MAX, READ_BYTES_MAX, STEP_COST_BYTES, STREAM_BYTES_PER_TURN_MAX,
 };
 use crate::protocol::context::Context;
-use crate::protocol::effects::*;
 use crate::protocol::ident::*;
 use crate::protocol::protocol::{Advance, Next, Protocol};
+use crate::testing::driver::Driver;
 
 use self::harness::*;
 use self::protocols::*;

@@ -2,14 +2,24 @@
 
 use super::*;
 
+/// A connection under its driver, and what its protocol was called with.
 pub(super) struct Harness<T> {
-    pub(super) connection: Connection,
-    pub(super) transport: T,
-    pub(super) ready: Readiness,
-    pub(super) scratch: Vec<u8>,
-    pub(super) state: LoopState,
-    pub(super) effects: Effects,
+    driver: Driver<T>,
     pub(super) calls: CallLog,
+}
+
+impl<T> Deref for Harness<T> {
+    type Target = Driver<T>;
+
+    fn deref(&self) -> &Driver<T> {
+        &self.driver
+    }
+}
+
+impl<T> DerefMut for Harness<T> {
+    fn deref_mut(&mut self) -> &mut Driver<T> {
+        &mut self.driver
+    }
 }
 
 /// An echo over a script.
@@ -24,21 +34,8 @@ pub(super) fn scripted(protocol: ScriptedProtocol) -> Harness<ScriptedTransport>
 
 impl<T: CountingTransport> Harness<T> {
     pub(super) fn new(transport: T, protocol: impl Protocol + 'static) -> Harness<T> {
-        let state = LoopState::new(Limits::default());
-        let id = ConnectionId { slot: 1, generation: 1 };
-        let connection = Connection::new(
-            Box::new(protocol),
-            id,
-            SocketAddr::from(([127, 0, 0, 1], 1000)).into(),
-            state.clock.now,
-        );
         Harness {
-            connection,
-            transport,
-            ready: Readiness::UNKNOWN,
-            scratch: vec![0; READ_BYTES_MAX],
-            state,
-            effects: Effects::default(),
+            driver: Driver::new(Box::new(protocol), transport, Limits::default(), READ_BYTES_MAX),
             calls: CallLog::default(),
         }
     }
@@ -49,20 +46,25 @@ impl<T: CountingTransport> Harness<T> {
         Harness { calls, ..Harness::new(transport, protocol) }
     }
 
+    /// The connection, which is not freed when it has ended.
+    pub(super) fn connection(&self) -> &Connection {
+        self.driver.connection.as_ref().expect("no stage but `reap` frees it")
+    }
+
+    pub(super) fn connection_mut(&mut self) -> &mut Connection {
+        self.driver.connection.as_mut().expect("no stage but `reap` frees it")
+    }
+
     /// Drives it once. In every test, a drive does something exactly if `can_progress` was true.
-    /// The outcome is unfinished exactly if it is still true.
     pub(super) fn drive_once(&mut self) -> Outcome {
-        let could_progress = self.connection.can_progress(&self.ready);
+        let could_progress = self.connection().can_progress(&self.ready);
         let before = (self.transport.totals(), self.progress());
-        let outcome = match self.connection.drive(
-            &mut self.transport,
-            &mut self.ready,
-            &mut self.scratch,
-            &mut self.state,
-            &mut self.effects,
-        ) {
+        let outcome = match self.driver.drive() {
             Outcome::Idle => {
-                assert!(self.connection.is_idle(), "the outcome is idle only if nothing is begun");
+                assert!(
+                    self.connection().is_idle(),
+                    "the outcome is idle only if nothing is begun"
+                );
                 Blocked
             }
             outcome @ (Blocked | Unfinished | Ended(_)) => outcome,
@@ -78,27 +80,11 @@ impl<T: CountingTransport> Harness<T> {
 
     /// Opens it and drives it once, as a reactor does.
     pub(super) fn open_once(&mut self) -> Outcome {
-        self.connection.open(
-            &mut self.transport,
-            &mut self.ready,
-            &mut self.state,
-            &mut self.effects,
-        );
+        self.driver.open();
         self.drive_once()
     }
 
     fn check(&self, outcome: Outcome) -> Outcome {
-        match outcome {
-            Blocked | Outcome::Idle => assert!(
-                !self.connection.can_progress(&self.ready),
-                "a blocked connection cannot progress"
-            ),
-            Unfinished => assert!(
-                self.connection.can_progress(&self.ready),
-                "an unfinished connection can progress"
-            ),
-            Ended(_) => {}
-        }
         let totals = self.transport.totals();
         let stats = &self.state.stats;
         assert_eq!(
@@ -106,10 +92,9 @@ impl<T: CountingTransport> Harness<T> {
             (totals.read as u64, totals.sent as u64),
             "all bytes that move are counted"
         );
-        assert!(self.state.output.is_empty(), "the output scratch is empty between drives");
-        assert!(self.connection.input.len() <= INPUT_BYTES_MAX, "buffered input is bounded");
+        assert!(self.connection().input.len() <= INPUT_BYTES_MAX, "buffered input is bounded");
         if !matches!(outcome, Ended(_)) {
-            let buffered = self.connection.input.capacity() + self.connection.output.capacity();
+            let buffered = self.connection().input.capacity() + self.connection().output.capacity();
             let limits = Limits { connections_max: 1, ..Limits::default() };
             assert!(
                 buffered as u64 <= limits.bytes_max(),
@@ -120,7 +105,7 @@ impl<T: CountingTransport> Harness<T> {
     }
 
     fn progress(&self) -> (Phase, usize, usize) {
-        (self.connection.phase, self.connection.input.len(), self.connection.output.len())
+        (self.connection().phase, self.connection().input.len(), self.connection().output.len())
     }
 
     /// Sets the clock, in milliseconds since the reactor was made.
@@ -181,15 +166,9 @@ impl Harness<ScriptedTransport> {
     fn expire_with(&mut self, ms: u64, script: Vec<Syscall>) -> Outcome {
         self.at_ms(ms);
         self.transport.script = script.into();
-        let is_due = self.connection.deadline(&self.state.limits) <= self.state.clock.now;
+        let is_due = self.connection().deadline(&self.state.limits) <= self.state.clock.now;
         let calls_before = self.calls.borrow().len();
-        let outcome = self.connection.expire(
-            &mut self.transport,
-            &mut self.ready,
-            &mut self.scratch,
-            &mut self.state,
-            &mut self.effects,
-        );
+        let outcome = self.driver.expire();
         self.assert_script_is_over();
         let has_acted = outcome != Blocked || self.calls.borrow().len() > calls_before;
         assert_eq!(has_acted, is_due, "a deadline is acted upon exactly if it is due");
@@ -201,7 +180,7 @@ impl Harness<ScriptedTransport> {
     pub(super) fn ends_at(&mut self, ms: u64, why: CloseReason) {
         assert_eq!(self.expire_at(ms - 1, []), Blocked, "one millisecond early");
         // Before a timeout ends it, it is driven once more: the loop may be late.
-        let probe = match (why, self.connection.wants_write(), self.connection.wants_read()) {
+        let probe = match (why, self.connection().wants_write(), self.connection().wants_read()) {
             (CloseReason::Finished, ..) => vec![],
             (_, false, false) => vec![],
             (_, false, true) => vec![RECV_BLOCKS],

@@ -9,12 +9,12 @@ fn evicted_connection_lingers_only_if_input_has_arrived() {
     // FIN.
     let mut harness = scripted(ScriptedProtocol::default());
     assert_eq!(harness.drive([recv("1\n"), send_all(bytes(0, 1))]), Blocked);
-    harness.connection.evict();
+    harness.connection_mut().evict();
     assert_eq!(harness.drive([]), Ended(CloseReason::Finished));
 
     let mut harness = scripted(ScriptedProtocol::default());
     assert_eq!(harness.drive([RECV_BLOCKS]), Blocked);
-    harness.connection.evict();
+    harness.connection_mut().evict();
     assert_eq!(harness.drive_readable([SHUTDOWN, recv("1\n")]), Blocked);
     assert!(harness.calls().is_empty(), "discarded, not offered to the protocol");
     assert_eq!(harness.drive_readable([FIN]), Ended(CloseReason::Finished));
@@ -28,8 +28,8 @@ fn idle_since_is_none_while_something_is_under_way() {
         harness.at_ms(7);
         harness.transport.script = [vec![recv(input)], script].into_iter().flatten().collect();
         assert_eq!(harness.drive_once(), Blocked);
-        assert!(!harness.connection.is_evictable());
-        harness.connection.idle_since()
+        assert!(!harness.connection().is_evictable());
+        harness.connection().idle_since()
     };
     assert_eq!(
         idle_since("1\n", vec![send_all(bytes(0, 1))]),
@@ -48,11 +48,11 @@ fn idle_connection_owns_no_buffer() {
     // Input and output have waited. When both are gone, their memory is freed.
     let mut harness = scripted(ScriptedProtocol::default());
     assert_eq!(harness.drive([recv("60000\n60000\n      "), SEND_BLOCKS]), Blocked);
-    assert!(!harness.connection.input.is_empty() && harness.connection.output.len() == 120_000);
+    assert!(!harness.connection().input.is_empty() && harness.connection().output.len() == 120_000);
     assert_eq!(harness.drive_writable([send_all(bytes(0, 120_000))]), Blocked);
     assert_eq!(harness.drive_readable([recv("\n")]), Blocked);
     assert!(
-        harness.connection.input.is_empty() && harness.connection.output.is_empty(),
+        harness.connection().input.is_empty() && harness.connection().output.is_empty(),
         "an empty buffer is a null pointer"
     );
     assert!(size_of::<Connection>() <= 128, "{} bytes for each", size_of::<Connection>());
@@ -64,7 +64,7 @@ fn is_idle_is_false_while_something_is_under_way() {
     let is_idle = |script: [Syscall; 2]| {
         let mut harness = scripted(ScriptedProtocol::default());
         assert_eq!(harness.drive(script), Blocked);
-        harness.connection.is_idle()
+        harness.connection().is_idle()
     };
     assert!(is_idle([recv("5\n"), send_takes(5)]));
     assert!(!is_idle([recv("5\n"), send_takes(4)]), "output waits");
@@ -79,7 +79,7 @@ fn idle_connection_closed_by_a_stop_sends_fin_and_lingers() {
     let mut harness = scripted(ScriptedProtocol::default());
     assert_eq!(harness.drive([recv("1\n"), send_takes(1)]), Blocked);
     harness.at_ms(10_000);
-    harness.connection.close_idle();
+    harness.connection_mut().close_idle();
     assert_eq!(harness.drive([SHUTDOWN]), Blocked);
     assert_eq!(harness.drive_readable([recv("2\n")]), Blocked);
     assert_eq!(harness.calls(), ["1"]);

@@ -91,7 +91,7 @@ impl Harness<ModelSocket> {
             outcome = self.drive_once();
             // The most that can wait: the high watermark, overshot by one reply.
             assert!(
-                self.connection.output.len()
+                self.connection().output.len()
                     <= HIGH_WATERMARK_BYTES + READ_BYTES_MAX + PREFIX.len()
             );
         }
@@ -105,11 +105,11 @@ impl Harness<ModelSocket> {
     fn check_that_an_edge_follows(&self) {
         let has_input = self.transport.read < self.transport.arrived || self.transport.has_fin;
         assert!(
-            !(self.connection.wants_read() && has_input),
+            !(self.connection().wants_read() && has_input),
             "no edge follows for input that has arrived"
         );
         assert!(
-            !(self.connection.wants_write() && self.transport.room > 0),
+            !(self.connection().wants_write() && self.transport.room > 0),
             "no edge follows for room that there is"
         );
     }

@@ -139,10 +139,10 @@ fn write_timeout_may_be_longer_than_the_idle_timeout() {
     (harness.state.limits.idle_timeout_ms, harness.state.limits.write_timeout_ms) = (5_000, 20_000);
     assert_eq!(harness.drive([recv("abc"), SEND_BLOCKS]), Blocked);
     assert_eq!(harness.expire_at(5_000, []), Blocked);
-    let filed = harness.connection.filing_time(&harness.state.limits, harness.state.clock.now);
+    let filed = harness.connection().filing_time(&harness.state.limits, harness.state.clock.now);
     assert!(
         filed > harness.state.clock.now
-            && filed <= harness.connection.deadline(&harness.state.limits)
+            && filed <= harness.connection().deadline(&harness.state.limits)
     );
     harness.ends_at(20_000, CloseReason::WriteTimeout);
 }

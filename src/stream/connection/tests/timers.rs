@@ -112,6 +112,6 @@ fn late_timer_does_not_expire_after_eof_or_close() {
         assert_eq!(harness.drive([recv("timer:500\n")]), Blocked);
         assert_eq!(harness.expire_at(600, [last, SEND_BLOCKS]), Blocked);
         assert_eq!(harness.calls(), ["timer:500", last_call]);
-        assert!(!harness.connection.wants_read());
+        assert!(!harness.connection().wants_read());
     }
 }

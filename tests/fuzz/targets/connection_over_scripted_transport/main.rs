@@ -26,7 +26,7 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 
 use libfuzzer_sys::fuzz_target;
-use mio_reactor::fuzzing::ScriptedConnection;
+use mio_reactor::fuzzing::Driver;
 use mio_reactor::{CloseReason, Echo, Limits, Next};
 
 use limits::{HIGH_WATERMARK_BYTES, READ_BYTES_MAX, STEP_COST_BYTES, STREAM_BYTES_PER_TURN_MAX};
@@ -37,9 +37,11 @@ use transport::FuzzTransport;
 const BYTES_MAX: usize = 300_000;
 /// The most units that arrive for a repeater. It is called for each, which takes long.
 const UNITS_MAX: usize = 1000;
-/// More drives in a row than any event can need. With reads of one byte, each of which is charged
-/// `STEP_COST_BYTES`, one drive moves 16 bytes.
-const DRIVES_MAX: usize = 2 * BYTES_MAX / (STREAM_BYTES_PER_TURN_MAX / STEP_COST_BYTES);
+/// More turns in a row than any event can need. With reads of one byte, each of which is charged
+/// `STEP_COST_BYTES`, one turn moves 16 bytes.
+const TURNS_MAX: usize = 2 * BYTES_MAX / (STREAM_BYTES_PER_TURN_MAX / STEP_COST_BYTES);
+/// More deadlines in a row than there are: up to 15 timers, and the timeouts.
+const EXPIRIES_MAX: usize = 20;
 
 /// Returns byte number `at` of what the peer sends. A piece that is lost, doubled or moved shows.
 fn byte(at: usize) -> u8 {
@@ -58,7 +60,7 @@ struct Record {
 }
 
 struct Scenario {
-    connection: ScriptedConnection<FuzzTransport>,
+    connection: Driver<FuzzTransport>,
     record: Rc<Record>,
     /// The most output that may wait: the high watermark, overshot by one read or one reply.
     waiting_max: usize,
@@ -66,20 +68,21 @@ struct Scenario {
 
 impl Scenario {
     fn transport(&mut self) -> &mut FuzzTransport {
-        self.connection.wire()
+        &mut self.connection.transport
     }
 
-    /// Drives the connection until it can make no progress.
+    /// Runs turns until the connection can make no progress.
     fn drive(&mut self) {
-        let mut drives = 0;
-        while self.connection.drive() {
-            drives += 1;
-            assert!(drives < DRIVES_MAX, "the connection does not block");
+        let mut turns = 0;
+        while self.connection.turn() {
+            turns += 1;
+            assert!(turns < TURNS_MAX, "the connection does not block");
         }
         self.check();
     }
 
-    /// Lets time pass, and drives the connection where a reactor would.
+    /// Lets time pass, and drives the connection where a reactor would: at a further deadline one
+    /// millisecond later.
     fn wait(&mut self, ms: u64) {
         let mut can_progress = self.connection.wait(ms);
         let mut expiries = 0;
@@ -91,8 +94,8 @@ impl Scenario {
                 break;
             }
             expiries += 1;
-            assert!(expiries < 4, "the deadline stays due: the loop would spin");
-            can_progress = self.connection.wait(0);
+            assert!(expiries < EXPIRIES_MAX, "the deadline stays due: the loop would spin");
+            can_progress = self.connection.wait(1);
         }
         self.check();
     }
@@ -102,7 +105,7 @@ impl Scenario {
         let is_closed = close_reason.is_some();
         let wants_read = self.connection.wants_read();
         let wants_write = self.connection.wants_write();
-        let transport = self.connection.wire();
+        let transport = &self.connection.transport;
         assert!(is_closed || !transport.has_failed, "an error closes the connection");
         assert!(
             !(wants_read && transport.has_input()),
@@ -185,7 +188,7 @@ fuzz_target!(|bytes: &[u8]| {
     let timers = usize::from(kind / 16);
     let connection = if is_echo {
         let protocol = Checked { inner: Echo::new(), is_echo, record: Rc::clone(&record) };
-        ScriptedConnection::new(protocol, transport, limits, read_bytes)
+        Driver::new(Box::new(protocol), transport, limits, read_bytes)
     } else {
         let repeater = Repeater {
             unit: 1 + usize::from(unit),
@@ -198,10 +201,11 @@ fuzz_target!(|bytes: &[u8]| {
             record: Rc::clone(&record),
         };
         let protocol = Checked { inner: repeater, is_echo, record: Rc::clone(&record) };
-        ScriptedConnection::new(protocol, transport, limits, read_bytes)
+        Driver::new(Box::new(protocol), transport, limits, read_bytes)
     };
     let waiting_max = HIGH_WATERMARK_BYTES + READ_BYTES_MAX.max(4 * 256);
     let mut scenario = Scenario { connection, record, waiting_max };
+    scenario.connection.open();
     scenario.drive();
     let mut only_bytes_moved = is_echo;
     for event in events.as_chunks().0 {
@@ -259,6 +263,6 @@ fuzz_target!(|bytes: &[u8]| {
     let close_reason = scenario.connection.close_reason().expect("the connection has ended");
     if matches!(close_reason, CloseReason::Finished | CloseReason::IdleTimeout) {
         let written = scenario.record.written.borrow().len();
-        assert_eq!(scenario.connection.wire().sent, written, "all output has been sent");
+        assert_eq!(scenario.connection.transport.sent, written, "all output has been sent");
     }
 });

@@ -1,0 +1,312 @@
+//! One connection, driven as the loop drives it, over any transport and on a clock that is set.
+//!
+//! Whatever runs a [`Connection`] without a socket runs it here: [`TestConnection`], the fuzz
+//! targets and the connection's own unit tests. The stages of a turn are those of `src/reactor.rs`,
+//! in the same order: drive, notify, expire, reap. Effects on the connection itself are applied as
+//! `src/reactor/dispatch.rs` applies them; those on others are recorded.
+//!
+//! Invariant: between turns, a connection that can progress is queued (invariant 2). Panics are not
+//! caught here, the counters of the loop itself are not kept, and nothing stops or is evicted.
+//!
+//! [`TestConnection`]: super::test_connection::TestConnection
+
+#![allow(unreachable_pub, reason = "the fuzz targets use what is public here")]
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::test_connection::RecordedEffect;
+use crate::budget::QUARTER_TURN_BYTES;
+use crate::clock::Time;
+use crate::limits::{CALL_COST_BYTES, Limits, NOTIFICATIONS_PENDING_DIVISOR};
+use crate::loop_state::LoopState;
+use crate::protocol::connections::SendStatus;
+use crate::protocol::effects::{Effect, Effects};
+use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
+use crate::protocol::notification::Notification;
+use crate::protocol::outcome::Outcome;
+use crate::protocol::protocol::Protocol;
+use crate::stream::connection::Connection;
+use crate::stream::readiness::{Readiness, Transport};
+
+/// A connection with all that a loop has for it: a slot, and the state that it is lent.
+pub struct Driver<T> {
+    /// `None` once it has ended and its `closed` was called.
+    pub(crate) connection: Option<Connection>,
+    /// A test changes at any time what it does next.
+    pub transport: T,
+    pub(crate) ready: Readiness,
+    /// The buffer that is read into.
+    pub(crate) scratch: Vec<u8>,
+    pub(crate) state: LoopState,
+    pub(crate) effects: Effects,
+    /// Effects on other connections.
+    pub(crate) recorded: Vec<RecordedEffect>,
+    slot: Slot,
+    /// Never later than the connection's own deadline (invariant 7).
+    filed_deadline: Time,
+}
+
+/// The states of a slot in the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slot {
+    Waiting,
+    Queued,
+    Ended(CloseReason),
+}
+
+impl<T> fmt::Debug for Driver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("slot", &self.slot).finish_non_exhaustive()
+    }
+}
+
+impl<T: Transport> Driver<T> {
+    /// Makes a connection that has just been accepted. Its protocol has not been called yet. One
+    /// read returns at most `read_bytes`.
+    pub fn new(
+        protocol: Box<dyn Protocol>,
+        transport: T,
+        limits: Limits,
+        read_bytes: usize,
+    ) -> Driver<T> {
+        let (state, mut effects) = (LoopState::new(limits), Effects::default());
+        let id = ConnectionId { slot: 0, generation: effects.next_generation() };
+        let peer = Peer::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+        Driver {
+            connection: Some(Connection::new(protocol, id, peer, state.clock.now)),
+            transport,
+            ready: Readiness::UNKNOWN,
+            scratch: vec![0; read_bytes],
+            state,
+            effects,
+            recorded: Vec::new(),
+            slot: Slot::Queued,
+            filed_deadline: Time::NEVER,
+        }
+    }
+
+    /// Calls the protocol's `opened`, as the loop does when it accepts.
+    pub fn open(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        connection.open(&mut self.transport, &mut self.ready, &mut self.state, &mut self.effects);
+        self.apply_effects();
+    }
+
+    /// Notes an event. `read_until_would_block`: it reports a FIN, an error or the urgent mark, so
+    /// a short read proves nothing.
+    pub fn note(&mut self, readable: bool, writable: bool, read_until_would_block: bool) {
+        self.ready.readable |= readable;
+        self.ready.writable |= writable;
+        self.ready.read_until_would_block |= read_until_would_block;
+        self.enqueue();
+    }
+
+    /// Queues `notification` about the connection `about`. What the loop remembers of that
+    /// connection changes with it: after `AboveHighWatermark`, for example, this one waits for it.
+    pub(crate) fn notify(&mut self, about: ConnectionId, notification: Notification) {
+        let Some(connection) = &self.connection else { return };
+        let (to, pending) = (connection.id(), self.effects.pending_notifications());
+        let (effects, stats) = (&mut self.effects, &mut self.state.stats);
+        match notification {
+            Notification::AboveHighWatermark => effects.on_above_watermark(about, to),
+            Notification::BelowLowWatermark => effects.on_output_low(about),
+            Notification::Closed => effects.on_closed(about, CloseReason::Finished, stats),
+            Notification::Connected => effects.on_connected(about),
+            Notification::ConnectFailed(kind) => {
+                effects.on_closed(about, CloseReason::ConnectFailed(kind), stats);
+            }
+            Notification::Rejected => {}
+        }
+        if effects.pending_notifications() == pending {
+            effects.notify(to, about, notification); // no subscription has queued it
+        }
+    }
+
+    /// Runs turns until the connection waits for an event or for its deadline.
+    pub(crate) fn run(&mut self) {
+        while self.has_work() || self.filed_deadline <= self.state.clock.now {
+            self.turn();
+        }
+    }
+
+    /// Advances the clock by `ms`, and runs the connection at each of its deadlines on the way, as
+    /// a loop that is never late.
+    pub(crate) fn advance_clock(&mut self, ms: u64) {
+        let until = self.state.clock.now.plus_ms(ms);
+        while self.filed_deadline <= until && self.filed_deadline < Time::NEVER {
+            self.state.clock.now = self.filed_deadline;
+            self.run();
+        }
+        self.state.clock.now = until;
+    }
+
+    /// Returns whether there is work to do without an event.
+    fn has_work(&self) -> bool {
+        self.slot == Slot::Queued || self.effects.pending_notifications() > 0
+    }
+
+    /// Runs one turn, and returns whether there is more work to do without an event.
+    ///
+    /// # Panics
+    ///
+    /// If the connection waits although it could go on, or the other way round.
+    pub fn turn(&mut self) -> bool {
+        let is_queued = self.slot == Slot::Queued;
+        self.state.budget.begin_turn(usize::from(is_queued));
+        if is_queued {
+            self.drive();
+        }
+        self.deliver_notifications();
+        if self.filed_deadline <= self.state.clock.now && self.close_reason().is_none() {
+            self.state.budget.begin_stage(QUARTER_TURN_BYTES);
+            self.expire();
+        }
+        self.reap();
+        self.has_work()
+    }
+
+    /// Returns why it has ended; `None` while it has not.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        if let Slot::Ended(why) = self.slot { Some(why) } else { None }
+    }
+
+    // ---- the stages of a turn
+
+    /// Drives the connection once.
+    pub(crate) fn drive(&mut self) -> Outcome {
+        self.slot = Slot::Waiting;
+        let outcome = self.connection.as_mut().expect("it has not ended").drive(
+            &mut self.transport,
+            &mut self.ready,
+            &mut self.scratch,
+            &mut self.state,
+            &mut self.effects,
+        );
+        self.finish_drive(outcome)
+    }
+
+    /// Delivers the notifications that are pending now, within the budget.
+    fn deliver_notifications(&mut self) {
+        let mut left = self.effects.pending_notifications();
+        let at_least = left / NOTIFICATIONS_PENDING_DIVISOR * CALL_COST_BYTES;
+        self.state.budget.begin_stage(at_least.max(QUARTER_TURN_BYTES));
+        while left > 0
+            && !self.state.budget.is_spent()
+            && let Some(pending) = self.effects.next_notification()
+        {
+            left -= 1;
+            self.state.budget.charge(CALL_COST_BYTES);
+            if let Some(connection) = &mut self.connection
+                && !matches!(self.slot, Slot::Ended(_))
+            {
+                let (state, effects) = (&mut self.state, &mut self.effects);
+                connection.deliver(&pending, &mut self.transport, &mut self.ready, state, effects);
+                self.enqueue();
+                self.apply_effects();
+            }
+        }
+    }
+
+    /// Lets the connection act on a filed deadline that is due. Its own may be later.
+    pub(crate) fn expire(&mut self) -> Outcome {
+        self.state.budget.charge(CALL_COST_BYTES);
+        self.filed_deadline = Time::NEVER;
+        let outcome = self.connection.as_mut().expect("it has not ended").expire(
+            &mut self.transport,
+            &mut self.ready,
+            &mut self.scratch,
+            &mut self.state,
+            &mut self.effects,
+        );
+        self.finish_drive(outcome)
+    }
+
+    /// Frees a connection that has ended.
+    fn reap(&mut self) {
+        if let Slot::Ended(why) = self.slot
+            && let Some(mut connection) = self.connection.take()
+        {
+            self.filed_deadline = Time::NEVER;
+            connection.call_closed(why);
+            self.effects.on_closed(connection.id(), why, &mut self.state.stats);
+        }
+    }
+
+    // ---- after a call of the connection
+
+    /// Acts on the outcome of a drive, and returns it.
+    fn finish_drive(&mut self, outcome: Outcome) -> Outcome {
+        let connection = self.connection.as_ref().expect("a connection was driven");
+        assert!(self.state.output.is_empty(), "the output scratch is empty between drives");
+        let can_progress = connection.can_progress(&self.ready);
+        match outcome {
+            Outcome::Ended(why) => self.slot = Slot::Ended(why),
+            Outcome::Blocked | Outcome::Idle | Outcome::Unfinished => {
+                let now = self.state.clock.now;
+                let due = connection.filing_time(&self.state.limits, now).max(now.plus_ms(1));
+                self.filed_deadline = self.filed_deadline.min(due);
+                if outcome == Outcome::Unfinished {
+                    assert!(can_progress, "an unfinished connection can progress");
+                    self.slot = Slot::Queued;
+                }
+                assert!(
+                    !can_progress || self.slot == Slot::Queued,
+                    "a blocked connection cannot progress"
+                );
+            }
+        }
+        self.apply_effects();
+        outcome
+    }
+
+    /// Applies the effects on the connection itself, and records those on others.
+    fn apply_effects(&mut self) {
+        if self.effects.is_empty() {
+            return;
+        }
+        let mut queued = std::mem::take(&mut self.effects.queued);
+        let bytes = std::mem::take(&mut self.effects.bytes);
+        for (own, effect) in queued.drain(..) {
+            self.state.budget.charge(CALL_COST_BYTES);
+            let connection = self.connection.as_mut();
+            match (effect, connection.filter(|_| !matches!(self.slot, Slot::Ended(_)))) {
+                (Effect::SendOverflow(to), _) => {
+                    self.effects.notify(own, to, Notification::Rejected);
+                }
+                (Effect::Send(to, range), Some(connection)) if to == own => {
+                    self.state.budget.charge(range.len());
+                    match connection.push_relayed(
+                        &bytes[range],
+                        &mut self.transport,
+                        &mut self.ready,
+                        &mut self.state,
+                        &mut self.effects,
+                    ) {
+                        Ok(SendStatus::Accepted) => {}
+                        Ok(SendStatus::AboveHighWatermark) => {
+                            self.effects.on_above_watermark(to, own);
+                        }
+                        Err(error) => self.effects.notify(own, to, error.into()),
+                    }
+                    self.enqueue();
+                }
+                (Effect::Command(to, command), Some(connection)) if to == own => {
+                    connection.apply(command, &mut self.transport, &self.state);
+                    self.enqueue();
+                }
+                // It has ended, or asks to be notified of its own end.
+                (Effect::Send(to, _) | Effect::Command(to, _) | Effect::Monitor(to), _)
+                    if to == own => {}
+                (effect, _) => self.recorded.extend(RecordedEffect::from(effect, &bytes)),
+            }
+        }
+        self.effects.return_buffers(queued, bytes);
+    }
+
+    fn enqueue(&mut self) {
+        if self.slot == Slot::Waiting {
+            self.slot = Slot::Queued;
+        }
+    }
+}
