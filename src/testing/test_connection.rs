@@ -188,6 +188,7 @@ mod tests {
     use crate::protocol::context::Context;
     use crate::protocol::protocol::{Advance, Next};
 
+    #[cfg(feature = "http")]
     #[test]
     fn request_in_pieces_is_answered_and_the_connection_closes() {
         let mut http = TestConnection::new(Http::new(Site::new()));
@@ -198,6 +199,7 @@ mod tests {
         assert_eq!(http.close_reason(), Some(CloseReason::Finished));
     }
 
+    #[cfg(feature = "http")]
     #[test]
     fn clock_moves_only_with_advance_clock() {
         let mut http = TestConnection::new(Http::new(Site::new()));

@@ -16,9 +16,9 @@ fn readme_begins_with_the_two_commands() {
 }
 
 #[test]
-fn readme_names_only_options_that_exist() {
+fn readme_and_operating_name_only_options_that_exist() {
     const OF_CARGO: [&str; 4] = ["example", "open", "path", "release"];
-    let readme = read("README.md");
+    let readme = read("README.md") + &read("docs/operating.md");
     let pages = read("docs/options.md") + &read("docs/blast.md");
     let named: BTreeSet<&str> = readme
         .split(|c: char| !(c.is_ascii_lowercase() || c == '-'))

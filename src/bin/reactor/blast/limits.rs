@@ -1,7 +1,5 @@
 //! Every number of the load generator: its unit, its reason, and what happens on reaching it.
 
-use std::time::Duration;
-
 /// The defaults of `--sockets` and, for UDP, of `--window`. 64 messages leave as one GSO batch and
 /// are answered as one: that keeps a server on this machine busy, and is far less than its socket
 /// buffer holds, so that none is lost. (`--help` quotes these defaults and those for TCP.)
@@ -20,8 +18,8 @@ pub(super) const TCP_WINDOW: u64 = 1;
 pub(super) const IN_FLIGHT_MS: u64 = 100;
 
 /// How long one of several addresses of a name may take to accept a connection, or to reply to a
-/// datagram, before the next is tried. With a single address nothing is tried.
-pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// datagram, in milliseconds, before the next is tried. With a single address nothing is tried.
+pub(super) const PROBE_TIMEOUT_MS: u64 = 1000;
 
 /// How long replies are awaited after the last message has been sent, in milliseconds. Messages
 /// without a reply by then are lost.

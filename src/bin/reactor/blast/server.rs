@@ -2,8 +2,9 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
 
-use super::limits::PROBE_TIMEOUT;
+use super::limits::PROBE_TIMEOUT_MS;
 use crate::address::{Scheme, Url};
 
 /// Returns the address that gets the load. A single one is not tried: the load itself shows whether
@@ -24,7 +25,10 @@ fn first_that_works(scheme: Scheme, addresses: &[SocketAddr]) -> Result<SocketAd
     let mut failures = Vec::new();
     for &address in addresses {
         let tried = match scheme {
-            Scheme::Tcp => TcpStream::connect_timeout(&address, PROBE_TIMEOUT).map(drop),
+            Scheme::Tcp => {
+                TcpStream::connect_timeout(&address, Duration::from_millis(PROBE_TIMEOUT_MS))
+                    .map(drop)
+            }
             Scheme::Udp => probe_datagram(address),
         };
         match tried {
@@ -42,7 +46,7 @@ fn probe_datagram(address: SocketAddr) -> io::Result<()> {
         if address.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(address)?;
-    socket.set_read_timeout(Some(PROBE_TIMEOUT))?;
+    socket.set_read_timeout(Some(Duration::from_millis(PROBE_TIMEOUT_MS)))?;
     socket.send(&[])?;
     match socket.recv(&mut [0; 1]) {
         Ok(_) => Ok(()),
@@ -80,7 +84,7 @@ mod tests {
     #[test]
     fn datagram_server_is_the_first_that_replies() {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        socket.set_read_timeout(Some(PROBE_TIMEOUT)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(PROBE_TIMEOUT_MS))).unwrap();
         let address = socket.local_addr().unwrap();
         let echo = thread::spawn(move || {
             let (count, peer) = socket.recv_from(&mut [0; 1]).unwrap();

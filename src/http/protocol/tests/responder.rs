@@ -206,7 +206,7 @@ fn responder_content_type_cannot_break_the_framing() {
     }
 }
 
-// rule: bodyless-status
+// rule: response-field
 #[test]
 fn page_sends_the_fields_that_it_was_given() {
     // 9110 5.5: by the same rules as a response.
@@ -228,6 +228,7 @@ fn page_sends_the_fields_that_it_was_given() {
     );
 }
 
+// rule: bodyless-status
 #[test]
 fn response_204_or_304_never_has_a_body() {
     // 9112 6.3 and 9110 8.6: 204 and 304 end with their head, and have no field that frames a body.
