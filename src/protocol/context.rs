@@ -242,7 +242,7 @@ impl Context<'_> {
     /// notified of [`Notification::ConnectFailed`](crate::Notification::ConnectFailed). The connect
     /// fails if
     /// - the peer refuses, or cannot be reached;
-    /// - it does not answer within [`connect_timeout_ms`](crate::Limits::connect_timeout_ms)
+    /// - it does not answer within [`connect_timeout`](crate::Limits::connect_timeout)
     ///   (`TimedOut`);
     /// - the kernel has no descriptor or no memory;
     /// - there are [`connections_max`](crate::Limits::connections_max) connections already

@@ -237,7 +237,7 @@ impl Reactor {
             Ok((socket, address, peer)) => {
                 let source =
                     DatagramSocket::new(socket, address, Some(peer), protocol, &self.state);
-                self.add_datagram(source);
+                self.insert_datagram(source);
             }
             Err(error) => {
                 debug!("udp {peer}: connect failed: {error}");

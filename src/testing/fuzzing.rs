@@ -137,7 +137,8 @@ impl<T: Transport> ScriptedConnection<T> {
     /// Returns whether its deadline is due now, without a further event.
     pub fn is_due(&self) -> bool {
         self.connection.as_ref().is_some_and(|connection| {
-            connection.filing_time(&self.state.limits, self.state.clock.now) <= self.state.clock.now
+            connection.filing_time(&self.state.loop_limits, self.state.clock.now)
+                <= self.state.clock.now
         })
     }
 

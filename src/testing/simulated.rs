@@ -47,14 +47,16 @@ pub(crate) use mio::{Interest, Token};
 use crate::sys::mio as system;
 use kernel::Kernel;
 pub(crate) use poll::{
-    Event, Events, Poll, Registry, Source, StopSignal, Waker, is_priority, read_interest,
+    Descriptor, Event, Events, Poll, Registry, Source, StopSignal, Waker, is_priority,
+    read_interest,
 };
 #[cfg(unix)]
 pub(crate) use tcp::UnixListener;
 pub(crate) use tcp::{
-    TcpListener, TcpStream, connect, is_connected, listen, reset_on_close, set_nodelay,
+    TcpListener, TcpStream, adopt_listener, adopt_stream, connect, is_connected, listen,
+    reset_on_close, set_accepted_options,
 };
-pub(crate) use udp::{UdpSocket, bind_datagram, connect_datagram, is_own_address};
+pub(crate) use udp::{UdpSocket, adopt_datagram, bind_datagram, connect_datagram, is_own_address};
 
 thread_local! {
     static INSTALLED: RefCell<Option<SharedKernel>> = const { RefCell::new(None) };

@@ -55,10 +55,13 @@ fn values() -> BTreeMap<&'static str, String> {
     let defaults = Limits::default();
     BTreeMap::from([
         ("connections_max", format!("{},000", defaults.connections_max / 1000)),
-        ("first_byte_timeout_ms", time(defaults.first_byte_timeout_ms)),
-        ("idle_timeout_ms", time(defaults.idle_timeout_ms)),
-        ("linger_timeout_ms", time(defaults.linger_timeout_ms)),
-        ("drain_timeout_ms", time(defaults.drain_timeout_ms)),
+        (
+            "first_byte_timeout",
+            time(u64::try_from(defaults.first_byte_timeout.as_millis()).unwrap()),
+        ),
+        ("idle_timeout", time(u64::try_from(defaults.idle_timeout.as_millis()).unwrap())),
+        ("linger_timeout", time(u64::try_from(defaults.linger_timeout.as_millis()).unwrap())),
+        ("drain_timeout", time(u64::try_from(defaults.drain_timeout.as_millis()).unwrap())),
         ("ACCEPT_RECOVERY_MS", time(limits::ACCEPT_RECOVERY_MS)),
         ("EVICTIONS_MAX", limits::EVICTIONS_MAX.to_string()),
         ("EVICTION_IDLE_MS", time(limits::EVICTION_IDLE_MS)),

@@ -235,32 +235,32 @@ struct LimitArgs {
         value_parser = value_parser!(u64).range(1..=COUNT_MAX))]
     max_connections: u64,
     /// First byte timeout: how long a peer may send nothing after it has connected.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().first_byte_timeout_ms,
+    #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().first_byte_timeout),
         value_parser = value_parser!(u64).range(1..=MS_MAX))]
     silent_ms: u64,
     /// Idle timeout: how long a connection may move no byte.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().idle_timeout_ms,
+    #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().idle_timeout),
         value_parser = value_parser!(u64).range(1..=MS_MAX))]
     idle_ms: u64,
     /// Write timeout: how long a peer may accept none of the bytes that wait for it.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().write_timeout_ms,
+    #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().write_timeout),
         value_parser = value_parser!(u64).range(1..=MS_MAX))]
     stall_ms: u64,
     /// Head timeout: how long the head of an HTTP request may take to arrive.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().head_timeout_ms,
+    #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().head_timeout),
         value_parser = value_parser!(u64).range(1..=MS_MAX))]
     head_ms: u64,
     /// Body timeout: how long the body of an HTTP request may take to arrive.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().body_timeout_ms,
+    #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().body_timeout),
         value_parser = value_parser!(u64).range(1..=MS_MAX))]
     body_ms: u64,
     /// Linger timeout: how long input is read and discarded after our FIN, until the peer's.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().linger_timeout_ms,
+    #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().linger_timeout),
         value_parser = value_parser!(u64).range(1..=MS_MAX))]
     linger_ms: u64,
     /// Drain timeout: how long a stop waits for connections to finish before it closes them by
     /// force.
-    #[arg(long, value_name = "MS", default_value_t = Limits::default().drain_timeout_ms,
+    #[arg(long, value_name = "MS", default_value_t = ms(Limits::default().drain_timeout),
         value_parser = value_parser!(u64).range(1..=MS_MAX))]
     drain_ms: u64,
     /// Kernel buffer requested for each UDP socket, in each direction. The kernel grants at most
@@ -288,6 +288,11 @@ const MS_MAX: u64 = 365 * 24 * 60 * 60 * 1000;
 /// The largest value of the kernel's own type for it (socket(7)).
 const BUFFER_BYTES_MAX: u64 = i32::MAX as u64;
 
+/// Returns a default timeout in the unit of its option.
+fn ms(timeout: Duration) -> u64 {
+    u64::try_from(timeout.as_millis()).expect("a default is short")
+}
+
 /// The error for `unix:PATH` on a system without Unix sockets.
 pub(crate) const NO_UNIX_SOCKETS: &str = "this system has no Unix sockets";
 
@@ -301,23 +306,20 @@ impl ServeArgs {
     pub(crate) fn limits(&self) -> Limits {
         let args = &self.limits;
         let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-        Limits {
-            connections_max: count(args.max_connections),
-            first_byte_timeout_ms: args.silent_ms,
-            connect_timeout_ms: Limits::default().connect_timeout_ms, // the server never connects
-            idle_timeout_ms: args.idle_ms,
-            write_timeout_ms: args.stall_ms,
-            head_timeout_ms: args.head_ms,
-            body_timeout_ms: args.body_ms,
-            linger_timeout_ms: args.linger_ms,
-            drain_timeout_ms: args.drain_ms,
-            unanswered_ports: if self.answer_all_ports {
-                Vec::new()
-            } else {
-                Limits::default().unanswered_ports
-            },
-            udp_buffer_bytes: count(args.udp_buffer),
+        let mut limits = Limits::default(); // the server never connects: connect_timeout stays
+        limits.connections_max = count(args.max_connections);
+        limits.first_byte_timeout = Duration::from_millis(args.silent_ms);
+        limits.idle_timeout = Duration::from_millis(args.idle_ms);
+        limits.write_timeout = Duration::from_millis(args.stall_ms);
+        limits.head_timeout = Duration::from_millis(args.head_ms);
+        limits.body_timeout = Duration::from_millis(args.body_ms);
+        limits.linger_timeout = Duration::from_millis(args.linger_ms);
+        limits.drain_timeout = Duration::from_millis(args.drain_ms);
+        limits.udp_buffer_bytes = count(args.udp_buffer);
+        if self.answer_all_ports {
+            limits.unanswered_ports.clear();
         }
+        limits
     }
 
     /// Returns whether `--root` is given, but no address at which its files would be served.

@@ -20,7 +20,6 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
 use env_logger::fmt::ConfigurableFormat;
@@ -88,7 +87,7 @@ fn run_blast(arguments: &BlastArgs) -> ExitCode {
 fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
     open_log(arguments);
     let limits = arguments.limits();
-    let drain_timeout = Duration::from_millis(limits.drain_timeout_ms);
+    let drain_timeout = limits.drain_timeout;
     let mut reactor = Reactor::new(limits)?;
     // Before the first socket listens, so that an early signal is not lost.
     #[cfg(unix)]
@@ -220,7 +219,6 @@ fn stop_on_signals(reactor: &mut Reactor) -> io::Result<()> {
     use std::sync::{Arc, atomic::AtomicBool};
 
     let (read_end, write_end) = UnixStream::pair()?;
-    read_end.set_nonblocking(true)?;
     let stop_requested = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // The handlers run in this order: the first signal finds the flag unset, sets it, and
@@ -229,7 +227,7 @@ fn stop_on_signals(reactor: &mut Reactor) -> io::Result<()> {
         flag::register(signal, Arc::clone(&stop_requested))?;
         pipe::register(signal, write_end.try_clone()?)?;
     }
-    reactor.stop_on(mio::net::UnixStream::from_std(read_end))
+    reactor.stop_on(read_end.into())
 }
 
 /// Returns the first line of clap's error message.

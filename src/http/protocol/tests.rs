@@ -29,11 +29,11 @@ use crate::protocol::effects::Effects;
 use crate::protocol::ident::ConnectionId;
 
 fn head_timeout_ms() -> u64 {
-    Limits::default().head_timeout_ms
+    u64::try_from(Limits::default().head_timeout.as_millis()).unwrap()
 }
 
 fn body_timeout_ms() -> u64 {
-    Limits::default().body_timeout_ms
+    u64::try_from(Limits::default().body_timeout.as_millis()).unwrap()
 }
 
 /// How a connection ends.

@@ -178,7 +178,7 @@ fn run_schedule(seed: u64, is_traced: bool) {
 /// The same for a group of connections that act on each other, and on hosts to which they connect.
 fn run_exchange(seed: u64, is_traced: bool) {
     let mut rng = fastrand::Rng::with_seed(seed);
-    let limits = Limits { connect_timeout_ms: 5_000, ..draw_limits(&mut rng) };
+    let limits = draw_limits(&mut rng).with_connect_timeout(Duration::from_secs(5));
     let faults = draw_faults(&mut rng);
     let mut world = World::new(seed, limits, faults);
     world.kernel().is_traced = is_traced;
@@ -236,8 +236,10 @@ fn draw_limits(rng: &mut fastrand::Rng) -> Limits {
         limits.connections_max = rng.usize(1..5);
     }
     if rng.bool() {
-        (limits.idle_timeout_ms, limits.write_timeout_ms) =
-            [(8_000, 6_000), (6_000, 9_000), (20_000, 5_500)][rng.usize(..3)];
+        (limits.idle_timeout, limits.write_timeout) =
+            [(8_000, 6_000), (6_000, 9_000), (20_000, 5_500)]
+                .map(|(idle, write)| (Duration::from_millis(idle), Duration::from_millis(write)))
+                [rng.usize(..3)];
     }
     limits
 }

@@ -170,3 +170,21 @@ impl Source for StopSignal {
         self.0.number
     }
 }
+
+/// The simulated kernel has no descriptors of the system's. Its stop signal is `StopSignal`.
+#[cfg(unix)]
+pub(crate) struct Descriptor(std::os::fd::OwnedFd);
+
+#[cfg(unix)]
+impl From<std::os::fd::OwnedFd> for Descriptor {
+    fn from(descriptor: std::os::fd::OwnedFd) -> Descriptor {
+        Descriptor(descriptor)
+    }
+}
+
+#[cfg(unix)]
+impl Source for Descriptor {
+    fn number(&self) -> usize {
+        panic!("descriptor {:?} is not a simulated one", self.0)
+    }
+}

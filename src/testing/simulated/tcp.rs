@@ -6,10 +6,12 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
 use super::{OwnedDescriptor, Source};
+use crate::stream::listen_options::ListenOptions;
+use crate::sys::AcceptedOptions;
 
 pub(crate) struct TcpListener(OwnedDescriptor);
 
-pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr, _options: &ListenOptions) -> io::Result<TcpListener> {
     Ok(TcpListener(OwnedDescriptor::open(|kernel| kernel.listen(address))?))
 }
 
@@ -38,6 +40,16 @@ impl Source for TcpListener {
     }
 }
 
+/// The simulated kernel has no sockets of the standard library. Taking them over is tested in
+/// `tests/reactor/openings.rs`.
+pub(crate) fn adopt_listener(_socket: std::net::TcpListener) -> io::Result<TcpListener> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn adopt_stream(_stream: std::net::TcpStream) -> io::Result<(TcpStream, SocketAddr)> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// The simulated kernel has no Unix sockets. What is particular about them is tested over a
 /// scripted transport and in `tests/unix.rs`.
 #[cfg(unix)]
@@ -45,7 +57,14 @@ pub(crate) enum UnixListener {}
 
 #[cfg(unix)]
 impl UnixListener {
-    pub(crate) fn bind(_path: &std::path::Path) -> io::Result<UnixListener> {
+    pub(crate) fn bind(
+        _path: &std::path::Path,
+        _options: &ListenOptions,
+    ) -> io::Result<UnixListener> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn adopt(_socket: std::os::unix::net::UnixListener) -> io::Result<UnixListener> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -94,7 +113,10 @@ impl Source for TcpStream {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the real one may fail")]
-pub(crate) fn set_nodelay(_stream: &TcpStream) -> io::Result<()> {
+pub(crate) fn set_accepted_options(
+    _stream: &TcpStream,
+    _options: AcceptedOptions,
+) -> io::Result<()> {
     Ok(())
 }
 
