@@ -139,10 +139,10 @@ impl Reactor {
     pub fn run(&mut self) -> io::Result<Stopped> {
         debug!("connections may use up to {} bytes of memory", self.state.limits.bytes_max());
         loop {
-            self.run_turn(Time::NEVER)?;
             if self.is_stopped() {
-                return Ok(self.state.stop.result());
+                return Ok(self.state.stop.result()); // perhaps before the first turn
             }
+            self.run_turn(Time::NEVER)?;
         }
     }
 

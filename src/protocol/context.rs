@@ -10,6 +10,7 @@ use crate::clock::Time;
 use crate::limits::Limits;
 use crate::loop_state::LoopState;
 use crate::protocol::datagram::DatagramProtocol;
+use crate::stream::readiness::Transport;
 
 /// What a connection lends its protocol for one call.
 ///
@@ -22,6 +23,8 @@ pub struct Context<'i> {
     /// Output that has not been copied. A further send copies it into the output scratch first.
     pub(crate) borrowed: &'i [u8],
     pub(crate) meta: &'i mut ConnectionMeta,
+    /// What the output is sent over when the call is over.
+    pub(crate) transport: &'i mut dyn Transport,
 }
 
 /// The part of a connection that its protocol reaches through [`Context`].
@@ -115,6 +118,31 @@ impl<'i> Context<'i> {
     /// Returns the other end of the connection.
     pub fn peer(&self) -> Peer {
         self.meta.peer
+    }
+
+    /// Returns our end's address: where the peer has connected to, or the port that the kernel has
+    /// chosen for an outbound connection. `None` for a Unix socket. It is not stored, so each call
+    /// is a system call (getsockname(2)).
+    ///
+    /// ```
+    /// use mio_reactor::{Advance, Context, Next, Protocol, TestConnection};
+    ///
+    /// struct WhereAmI;
+    ///
+    /// impl Protocol for WhereAmI {
+    ///     fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+    ///         cx.send(format!("{:?}\n", cx.local_address()).as_bytes());
+    ///         Advance::consumed(input.len())
+    ///     }
+    /// }
+    ///
+    /// let mut connection = TestConnection::new(WhereAmI);
+    /// connection.set_local_address(Some("192.0.2.7:80".parse().unwrap()));
+    /// connection.peer_sends(b"?");
+    /// assert_eq!(connection.take_received(), b"Some(192.0.2.7:80)\n");
+    /// ```
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.transport.local_address()
     }
 
     /// Returns the id of this connection, by which other connections can reach it.

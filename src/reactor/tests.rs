@@ -20,6 +20,7 @@ mod exchange;
 mod exchange_peers;
 mod fairness;
 mod group;
+mod listeners;
 mod overload;
 mod panics;
 mod peers;
@@ -45,6 +46,7 @@ use crate::protocol::context::Context;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::ident::ConnectionId;
 use crate::protocol::protocol::{Advance, Next, Protocol};
+use crate::stream::listen_options::ListenOptions;
 use crate::testing::simulated::kernel::{Faults, Kernel};
 use crate::testing::simulated::stream::PeerReceived;
 use crate::testing::simulated::{Installed, StopSignal};
@@ -112,12 +114,22 @@ impl World {
     fn serve<P: Protocol + 'static>(
         &mut self,
         port: u16,
+        make: impl FnMut(SocketAddr) -> P + 'static,
+    ) -> SocketAddr {
+        self.serve_with(port, &ListenOptions::default(), make)
+    }
+
+    /// Listens on `port` with `options`.
+    fn serve_with<P: Protocol + 'static>(
+        &mut self,
+        port: u16,
+        options: &ListenOptions,
         mut make: impl FnMut(SocketAddr) -> P + 'static,
     ) -> SocketAddr {
         let address = server(port);
         let ledger = self.ledger.clone();
         self.reactor()
-            .listen(address, move |peer| Witnessed::new(make(peer), peer, &ledger))
+            .listen_with(address, options, move |peer| Witnessed::new(make(peer), peer, &ledger))
             .unwrap()
     }
 

@@ -49,7 +49,7 @@ pub(crate) fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     // On Linux accepted sockets inherit these options, which saves a call or two per connection.
-    set_stream_options(SockRef::from(&socket), options.needs_keepalive())?;
+    set_stream_options(&socket, options.needs_keepalive())?;
     socket.bind(&address.into())?;
     socket.listen(options.backlog())?;
     Ok(TcpListener::from_std(socket.into()))
@@ -126,12 +126,12 @@ pub(crate) fn set_accepted_options(stream: &TcpStream, options: AcceptedOptions)
     if cfg!(target_os = "linux") && options.had_before_listen {
         return Ok(());
     }
-    set_stream_options(SockRef::from(stream), options.keepalive)
+    set_stream_options(&SockRef::from(stream), options.keepalive)
 }
 
 /// Sets TCP_NODELAY: no reply waits for the acknowledgement of the one before (Nagle). With
 /// `keepalive`, lets the kernel probe a silent peer.
-fn set_stream_options(socket: SockRef<'_>, keepalive: bool) -> io::Result<()> {
+fn set_stream_options(socket: &Socket, keepalive: bool) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     if !keepalive {
         return Ok(());

@@ -29,7 +29,7 @@ pub trait Transport {
 
 struct Scripted<T>(T);
 
-impl<T: Transport> readiness::Transport for Scripted<T> {
+impl<T: Transport + 'static> readiness::Transport for Scripted<T> {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.0.receive(into)
     }
@@ -55,7 +55,7 @@ pub struct ScriptedConnection<T> {
     ended: Option<CloseReason>,
 }
 
-impl<T: Transport> ScriptedConnection<T> {
+impl<T: Transport + 'static> ScriptedConnection<T> {
     /// Makes a connection that has just been accepted and not been driven yet. One read returns at
     /// most `read_bytes`.
     pub fn new(

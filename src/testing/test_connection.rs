@@ -90,6 +90,7 @@ struct MemoryTransport {
     read: usize,
     has_fin: bool,
     sent: Vec<u8>,
+    local: Option<SocketAddr>,
 }
 
 impl Transport for MemoryTransport {
@@ -115,6 +116,10 @@ impl Transport for MemoryTransport {
 
     fn shutdown_write(&mut self) -> io::Result<()> {
         Ok(())
+    }
+
+    fn local_address(&self) -> Option<SocketAddr> {
+        self.local
     }
 }
 
@@ -171,6 +176,12 @@ impl TestConnection {
             );
             self.finish_drive(outcome);
         }
+    }
+
+    /// Sets what [`Context::local_address`](crate::Context::local_address) returns from now on.
+    /// Before, it is `None`.
+    pub fn set_local_address(&mut self, address: Option<SocketAddr>) {
+        self.transport.local = address;
     }
 
     /// Returns the id of another connection, for the protocol. Each call returns a new one.

@@ -17,6 +17,7 @@ mod common;
 
 mod closing; // how a connection ends, and what its peer and its protocol learn of it
 mod fairness; // what one turn may cost, and in which order sources are served
+mod openings; // listeners with options, sockets from the standard library, stop signals
 mod overload; // connections_max reached: backlog, eviction, connection bursts, slot reuse
 mod panics; // a panic in a protocol
 mod protocols; // several protocols, first byte from the server, long replies

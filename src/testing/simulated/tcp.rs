@@ -84,6 +84,10 @@ impl Source for UnixListener {
 pub(crate) struct TcpStream(OwnedDescriptor);
 
 impl TcpStream {
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.0.kernel.borrow().address_of(self.0.number))
+    }
+
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         assert_eq!(how, Shutdown::Write, "the loop shuts down only its writing side");
         self.0.kernel.borrow_mut().shutdown_write(self.0.number)
