@@ -35,12 +35,10 @@ impl Reactor {
         }
         for &token in &self.listeners {
             let slot = &mut self.slots[token];
+            let Source::Listener(listener) = &slot.source else { continue };
             // At a bound of its own, only its own connections make room.
-            let has_room = |index| !self.state.loop_limits.of(index).is_full();
-            if matches!(
-                &slot.source,
-                Source::Listener(listener) if listener.is_paused() && has_room(listener.index)
-            ) {
+            let is_full = self.state.loop_limits.of(listener.index).is_full();
+            if listener.is_paused() && !is_full {
                 enqueue(&mut self.run_queue, token, slot);
             }
         }
@@ -167,8 +165,8 @@ impl Reactor {
     /// connections, perhaps 1 ms with a hundred thousand. So there is one scan in `ACCEPT_RETRY_MS`
     /// at most for each bound, however often listeners pause.
     ///
-    /// `bound`: a listener whose own `connections_max` is reached, so that only its connections make
-    /// room, or the reactor. Returns how many connections it has evicted.
+    /// `bound` is the listener whose own `connections_max` is reached, so that only its connections
+    /// make room, or else the reactor. Returns how many connections it has evicted.
     fn evict_idle(&mut self, bound: ListenerIndex) -> u64 {
         let now = self.state.clock.now;
         let next_eviction_at = &mut self.state.loop_limits.of_mut(bound).next_eviction_at;

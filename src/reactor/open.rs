@@ -1,4 +1,4 @@
-//! Opening a reactor's other sources: streams, datagram sockets, the stop signal and the task queue.
+//! Opening a reactor's other sources: streams, datagram sockets, stop signal, task queue.
 //!
 //! Sources can be opened before the reactor runs and while it runs. Each is registered with the
 //! poller under the number of the next vacant slot, and then put into that slot.

@@ -218,11 +218,10 @@ pub(crate) fn is_priority(event: &Event) -> bool {
 mod tests {
     use super::*;
 
-    #[test]
-    fn accepted_streams_have_the_options_of_their_listener() {
-        // Inherited or set again.
-        let options = ListenOptions::default().with_idle_timeout(crate::Timeout::Never);
-        let listener = listen(([127, 0, 0, 1], 0).into(), &options).unwrap();
+    /// Opens a listener with `options`, connects to it, and returns the accepted stream. What Linux
+    /// lets it inherit is set on other systems by the same call as here.
+    fn accepted(options: &ListenOptions) -> (TcpStream, SocketAddr, std::net::TcpStream) {
+        let listener = listen(([127, 0, 0, 1], 0).into(), options).unwrap();
         let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, from) = loop {
             match listener.accept() {
@@ -232,15 +231,37 @@ mod tests {
                 Err(error) => panic!("{error}"),
             }
         };
-        let accepted = AcceptedOptions { keepalive: true, had_before_listen: true };
-        set_accepted_options(&stream, accepted).unwrap();
+        let keepalive = options.needs_keepalive();
+        set_accepted_options(&stream, AcceptedOptions { keepalive, had_before_listen: true })
+            .unwrap();
+        (stream, from, peer)
+    }
+
+    #[test]
+    fn accepted_streams_have_tcp_nodelay_set() {
+        let (stream, from, peer) = accepted(&ListenOptions::default());
         assert_eq!((stream.nodelay().unwrap(), from), (true, peer.local_addr().unwrap()));
+        assert!(!SockRef::from(&stream).keepalive().unwrap(), "only without an idle timeout");
+    }
+
+    #[test]
+    fn streams_without_an_idle_timeout_have_keepalive_set() {
+        let options = ListenOptions::default().with_idle_timeout(crate::Timeout::Never);
+        let (stream, _, _peer) = accepted(&options);
         let socket = SockRef::from(&stream);
-        assert!(socket.keepalive().unwrap());
+        assert!(socket.keepalive().unwrap() && stream.nodelay().unwrap());
         #[cfg(target_os = "linux")]
         assert_eq!(
-            (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_retries().unwrap()),
-            (Duration::from_secs(KEEPALIVE_IDLE_S), KEEPALIVE_PROBES)
+            (
+                socket.tcp_keepalive_time().unwrap(),
+                socket.tcp_keepalive_interval().unwrap(),
+                socket.tcp_keepalive_retries().unwrap()
+            ),
+            (
+                Duration::from_secs(KEEPALIVE_IDLE_S),
+                Duration::from_secs(KEEPALIVE_INTERVAL_S),
+                KEEPALIVE_PROBES
+            )
         );
     }
 

@@ -1,6 +1,7 @@
 //! Numbers that the documents quote.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use mio_reactor::limits::{self, Limits};
 
@@ -55,13 +56,10 @@ fn values() -> BTreeMap<&'static str, String> {
     let defaults = Limits::default();
     BTreeMap::from([
         ("connections_max", format!("{},000", defaults.connections_max / 1000)),
-        (
-            "first_byte_timeout",
-            time(u64::try_from(defaults.first_byte_timeout.as_millis()).unwrap()),
-        ),
-        ("idle_timeout", time(u64::try_from(defaults.idle_timeout.as_millis()).unwrap())),
-        ("linger_timeout", time(u64::try_from(defaults.linger_timeout.as_millis()).unwrap())),
-        ("drain_timeout", time(u64::try_from(defaults.drain_timeout.as_millis()).unwrap())),
+        ("first_byte_timeout", seconds(defaults.first_byte_timeout)),
+        ("idle_timeout", seconds(defaults.idle_timeout)),
+        ("linger_timeout", seconds(defaults.linger_timeout)),
+        ("drain_timeout", seconds(defaults.drain_timeout)),
         ("ACCEPT_RECOVERY_MS", time(limits::ACCEPT_RECOVERY_MS)),
         ("EVICTIONS_MAX", limits::EVICTIONS_MAX.to_string()),
         ("EVICTION_IDLE_MS", time(limits::EVICTION_IDLE_MS)),
@@ -92,4 +90,8 @@ fn size(bytes: u64) -> String {
 
 fn time(ms: u64) -> String {
     if ms < 1000 { format!("{ms} ms") } else { format!("{} s", ms / 1000) }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs())
 }

@@ -170,11 +170,15 @@ fuzz_target!(|bytes: &[u8]| {
     let limits = match settings % 4 {
         0 => Limits::default(),
         1 => Limits::default().with_idle_timeout(Duration::from_millis(100)),
-        2 => Limits::default().with_write_timeout(Duration::from_millis(100)).with_linger_timeout(Duration::from_secs(100)),
-        _ => Limits::default().with_idle_timeout(Duration::from_millis(500)).with_write_timeout(Duration::from_millis(700)).with_linger_timeout(Duration::from_millis(900)),
+        2 => Limits::default()
+            .with_write_timeout(Duration::from_millis(100))
+            .with_linger_timeout(Duration::from_secs(100)),
+        _ => Limits::default()
+            .with_idle_timeout(Duration::from_millis(500))
+            .with_write_timeout(Duration::from_millis(700))
+            .with_linger_timeout(Duration::from_millis(900)),
     };
-    let longest_timeout =
-        limits.idle_timeout.max(limits.write_timeout).max(limits.linger_timeout);
+    let longest_timeout = limits.idle_timeout.max(limits.write_timeout).max(limits.linger_timeout);
     let read_bytes = if settings & 4 == 0 { READ_BYTES_MAX } else { 1 + usize::from(unit) };
     let timers = usize::from(kind / 16);
     let connection = if is_echo {
