@@ -279,7 +279,8 @@ impl Context<'_> {
     /// While the connect is in progress, `close` and `shutdown_write` are kept until it has
     /// succeeded, and `pause` and `resume` are ignored. A stop of the reactor ends it as
     /// [`CloseReason::Stopped`](crate::CloseReason::Stopped) if no output waits. Afterwards it is a
-    /// connection like any other. connect(2); asyncio: `loop.create_connection`.
+    /// connection like any other. It takes an address and no name, because looking up a name would
+    /// block the loop. connect(2); asyncio: `loop.create_connection`.
     pub fn connect(
         &mut self,
         address: SocketAddr,

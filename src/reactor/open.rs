@@ -57,6 +57,7 @@ impl Reactor {
         if self.connections >= self.state.limits.connections_max {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
+        self.read_clock();
         let (stream, peer) = sys::adopt_stream(stream)?;
         let slot = u32::try_from(self.slots.vacant_key())
             .expect("there are no more slots than descriptors");
