@@ -24,7 +24,7 @@ impl Reactor {
     /// `make` is called for each accepted connection, with its peer's address, and makes its
     /// protocol. Several addresses (a name may have more than one) are tried in order until one can
     /// be bound. Looking up a name blocks: in a task or a running loop, pass a
-    /// [`SocketAddr`](std::net::SocketAddr) or an address in figures.
+    /// [`SocketAddr`] or an address in figures.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -156,7 +156,19 @@ impl Reactor {
 
     /// Serves connections on a Unix stream socket at `path`, as
     /// [`listen_unix`](Reactor::listen_unix) does, with options of its own. `ipv6_only` has no
-    /// effect.
+    /// effect, and no keepalive is needed: the kernel knows when a local peer is gone.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use mio_reactor::{Echo, Limits, ListenOptions, Reactor};
+    ///
+    /// let path = std::env::temp_dir().join(format!("echo-{}", std::process::id()));
+    /// let mut reactor = Reactor::new(Limits::default())?;
+    /// let options = ListenOptions::default().with_connections_max(8);
+    /// reactor.listen_unix_with(&path, &options, Echo::new)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -178,6 +190,20 @@ impl Reactor {
     /// Serves connections on a Unix socket that listens already, as
     /// [`add_listener`](Reactor::add_listener) does over TCP. Its file, if it has one, is not
     /// removed at the end: it belongs to the process that has bound the socket.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::os::unix::net::UnixListener;
+    /// use mio_reactor::{Echo, Limits, ListenOptions, Reactor};
+    ///
+    /// let path = std::env::temp_dir().join(format!("bound-{}", std::process::id()));
+    /// let listener = UnixListener::bind(&path)?;
+    /// let mut reactor = Reactor::new(Limits::default())?;
+    /// reactor.add_unix_listener(listener, &ListenOptions::default(), Echo::new)?;
+    /// std::fs::remove_file(&path)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

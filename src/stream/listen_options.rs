@@ -130,7 +130,7 @@ impl ListenOptions {
     }
 
     /// Returns the backlog as listen(2) takes it.
-    pub(crate) fn backlog(&self) -> i32 {
+    pub(crate) fn backlog_as_int(&self) -> i32 {
         i32::try_from(self.backlog).unwrap_or(i32::MAX)
     }
 

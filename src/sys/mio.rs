@@ -51,7 +51,7 @@ pub(crate) fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result
     // On Linux accepted sockets inherit these options, which saves a call or two per connection.
     set_stream_options(&socket, options.needs_keepalive())?;
     socket.bind(&address.into())?;
-    socket.listen(options.backlog())?;
+    socket.listen(options.backlog_as_int())?;
     Ok(TcpListener::from_std(socket.into()))
 }
 

@@ -73,7 +73,7 @@ impl UnixListener {
         let temporary = bind_temporary(path, &socket)?;
         // If a later step fails, dropping this removes the file.
         let temporary = SocketFile::at(absolute(temporary)?)?;
-        socket.listen(options.backlog())?;
+        socket.listen(options.backlog_as_int())?;
         let file =
             temporary.move_to(absolute(path)?, &address, |from, to| fs::hard_link(from, to))?;
         Ok(UnixListener { _file: Some(file), socket: OwnedFd::from(socket).into() })
@@ -281,7 +281,7 @@ mod tests {
             let (path, socket) =
                 (self.path(), Socket::new(Domain::UNIX, Type::STREAM, None).unwrap());
             let temporary = SocketFile::at(bind_temporary(&path, &socket)?)?;
-            socket.listen(ListenOptions::default().backlog())?;
+            socket.listen(ListenOptions::default().backlog_as_int())?;
             let address = address_of(&path)?;
             Ok((temporary.move_to(path, &address, link)?, socket))
         }
