@@ -70,8 +70,8 @@ pub struct Limits {
     pub unanswered_ports: Vec<u16>,
     /// Kernel buffer that is asked for on each UDP socket, in each direction, in bytes. The kernel
     /// grants at most `net.core.rmem_max` and drops datagrams beyond it. With 0 it grants its
-    /// smallest buffer, which holds one or two datagrams. A generous buffer bridges the pause
-    /// between two turns.
+    /// smallest buffer, which holds few datagrams. A generous buffer bridges the pause between two
+    /// turns.
     pub udp_buffer_bytes: usize,
 }
 

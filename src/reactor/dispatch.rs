@@ -53,8 +53,8 @@ impl Reactor {
     }
 
     /// Connects to `address`, as [`Context::connect`](crate::Context::connect) does, but at once.
-    /// The connection is served by `protocol`, and only `protocol` is notified of the result. Looking
-    /// up a name would block the loop, so it takes an address.
+    /// The connection is served by `protocol`, and only `protocol` is notified of the result. It
+    /// takes an address and no name, because looking up a name would block the loop.
     pub fn connect(
         &mut self,
         address: SocketAddr,

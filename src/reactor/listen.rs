@@ -70,8 +70,9 @@ impl Reactor {
     /// Serves TCP connections on a socket that listens already, for example one that another
     /// process has passed on (socket activation). Returns its address.
     ///
-    /// Makes the socket non-blocking. Of `options`, the timeouts and `connections_max` apply; the
-    /// backlog and the address family stay as they are.
+    /// Makes the socket non-blocking. Of `options`, the timeouts and `connections_max` apply. The
+    /// backlog and the address family stay as they are, but if the backlog is longer than
+    /// [`BACKLOG`](crate::limits::BACKLOG), say so: a stop accepts no more than `options.backlog`.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {

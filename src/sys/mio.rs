@@ -174,6 +174,7 @@ fn datagram_socket(address: SocketAddr, buffer_bytes: usize) -> io::Result<Socke
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    let buffer_bytes = buffer_bytes.min(i32::MAX as usize); // setsockopt(2) takes an int
     // Some kernels grant as much as they allow, others reject a size above their limit. Less is
     // slower, not wrong.
     if let Err(error) = socket
