@@ -130,3 +130,49 @@ impl Timeout {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_rounded_up_to_whole_milliseconds() {
+        for (time, ms) in [
+            (Duration::ZERO, 1),
+            (Duration::from_nanos(1), 1),
+            (Duration::from_micros(1_500), 2),
+            (Duration::from_secs(60), 60_000),
+            (Duration::MAX, u64::MAX),
+        ] {
+            let limits = Limits::default().with_idle_timeout(time).at_least_one();
+            let mut loop_limits = LoopLimits::new(&limits);
+            assert_eq!(loop_limits.of(ListenerIndex::REACTOR).idle_ms, ms, "{time:?}");
+            let options = ListenOptions::default().with_idle_timeout(time);
+            let index = loop_limits.add(&options).unwrap();
+            assert_eq!(loop_limits.of(index).idle_ms, ms, "{time:?} of a listener");
+        }
+    }
+
+    #[test]
+    fn listener_inherits_what_its_options_leave_open() {
+        let limits = Limits::default().with_write_timeout(Duration::from_secs(7));
+        let mut loop_limits = LoopLimits::new(&limits);
+        assert_eq!(loop_limits.add(&ListenOptions::default()).unwrap(), ListenerIndex::REACTOR);
+        let options = ListenOptions::default().with_first_byte_timeout(Timeout::Never);
+        let index = loop_limits.add(&options).unwrap();
+        let own = loop_limits.of(index);
+        assert_eq!((own.first_byte_ms, own.idle_ms, own.write_ms), (u64::MAX, 60_000, 7_000));
+    }
+
+    #[test]
+    fn listener_beyond_the_last_index_is_an_error() {
+        let mut loop_limits = LoopLimits::new(&Limits::default());
+        let options = ListenOptions::default().with_connections_max(1);
+        for _ in 0..u16::MAX {
+            loop_limits.add(&options).unwrap();
+        }
+        let error = loop_limits.add(&options).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+        assert_eq!(loop_limits.add(&ListenOptions::default()).unwrap(), ListenerIndex::REACTOR);
+    }
+}

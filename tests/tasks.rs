@@ -151,8 +151,14 @@ fn submit_fails_as_full_without_turns_and_as_stopped_after_drop() {
     for _ in 0..TASKS_QUEUED_MAX {
         handle.submit(|_| ()).unwrap();
     }
-    assert_eq!(handle.submit(|_| ()).unwrap_err().kind(), SubmitErrorKind::Full);
+    let (sender, receiver) = mpsc::channel();
+    let error = handle.submit(move |_| sender.send("ran").unwrap()).unwrap_err();
+    assert_eq!(error.kind(), SubmitErrorKind::Full);
+    assert_eq!(error.to_string(), "the task queue of the reactor is full");
     turn_until(&mut reactor, "all tasks run", |stats| stats.tasks_run == TASKS_QUEUED_MAX as u64);
+    handle.submit(error.into_task()).unwrap();
+    turn_until(&mut reactor, "the rest", |stats| stats.tasks_run > TASKS_QUEUED_MAX as u64);
+    assert_eq!(receiver.try_recv(), Ok("ran"), "the task that was given back");
     handle.submit(|_| ()).unwrap();
     drop(reactor);
     assert_eq!(handle.submit(|_| ()).unwrap_err().kind(), SubmitErrorKind::Stopped);
