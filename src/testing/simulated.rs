@@ -23,11 +23,6 @@
 //! `stream`. Where no kernel is installed, the clocks are the real ones and a datagram socket is
 //! one of the system's, for the tests that need real datagrams.
 
-#![allow(
-    unreachable_pub,
-    reason = "the trait stands in for a public one of mio's, in a public signature"
-)]
-
 pub(crate) mod batch_io;
 pub(crate) mod errno;
 pub(crate) mod kernel;

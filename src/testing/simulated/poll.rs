@@ -12,7 +12,7 @@ use super::stream::{ERROR, HANG_UP, IN, OUT, PRIORITY, READ_HANG_UP};
 use crate::sys::{Interest, Token};
 
 /// What can be registered with the poll. Stands in for `mio::event::Source`.
-pub trait Source {
+pub(crate) trait Source {
     /// Its descriptor's number in the simulated kernel.
     fn number(&self) -> usize;
 }
