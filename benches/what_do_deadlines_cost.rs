@@ -51,14 +51,14 @@ fn sizes() -> Sizes {
 }
 
 /// An idle timeout that does not expire while we measure.
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 const MESSAGE: [u8; 64] = [b'x'; 64];
 
 fn a_turn_beside_idle_connections(c: &mut Criterion) {
     let mut group = c.benchmark_group("deadlines: a turn beside idle connections");
     for count in sizes().idle {
-        let (mut reactor, address) = echoing(DAY_MS);
+        let (mut reactor, address) = echoing(DAY);
         let mut active = open(&mut reactor, address, 1).remove(0);
         let idle = open(&mut reactor, address, count);
         group.bench_function(BenchmarkId::from_parameter(count), |b| {
@@ -89,7 +89,10 @@ fn all_expire(c: &mut Criterion) {
     let share = u32::try_from(expiring).expect("it is a few thousand");
     group.bench_function("reactor", |b| {
         b.iter_custom(|times| {
-            (0..times).map(|_| time_to_expire(expiring, expiring_ms)).sum::<Duration>() / share
+            (0..times)
+                .map(|_| time_to_expire(expiring, Duration::from_millis(expiring_ms)))
+                .sum::<Duration>()
+                / share
         });
     });
     group.bench_function("floor", |b| {
@@ -100,11 +103,11 @@ fn all_expire(c: &mut Criterion) {
     group.finish();
 }
 
-fn time_to_expire(count: usize, idle_timeout_ms: u64) -> Duration {
-    let (mut reactor, address) = echoing(idle_timeout_ms);
+fn time_to_expire(count: usize, idle_timeout: Duration) -> Duration {
+    let (mut reactor, address) = echoing(idle_timeout);
     let peers = open(&mut reactor, address, count);
     assert_eq!(reactor.stats().deadlines_expired, 0, "all were connected before the first was due");
-    thread::sleep(Duration::from_millis(idle_timeout_ms + 10));
+    thread::sleep(idle_timeout + Duration::from_millis(10));
     let spent = time_until_done(|| {
         // The turns never sleep, because only the work is measured.
         reactor.turn(Some(Duration::ZERO)).expect("the poll works");
@@ -134,14 +137,12 @@ fn time_to_close(count: usize) -> Duration {
     spent
 }
 
-fn echoing(idle_timeout_ms: u64) -> (Reactor, SocketAddr) {
-    let mut reactor = Reactor::new(Limits {
-        first_byte_timeout_ms: idle_timeout_ms,
-        idle_timeout_ms,
-        ..Limits::default()
-    })
+fn echoing(idle_timeout: Duration) -> (Reactor, SocketAddr) {
+    let mut reactor = Reactor::new(
+        Limits::default().with_first_byte_timeout(idle_timeout).with_idle_timeout(idle_timeout),
+    )
     .expect("a poll can be made");
-    let address = reactor.listen(LOOPBACK.into(), |_| Echo::new()).expect("a port is free");
+    let address = reactor.listen(LOOPBACK, |_| Echo::new()).expect("a port is free");
     (reactor, address)
 }
 

@@ -44,7 +44,7 @@ fn compare(c: &mut Criterion, name: &str, mut start: impl FnMut(SocketAddr) -> B
     group.throughput(Throughput::Elements(DATAGRAMS));
 
     let mut reactor = Reactor::new(Limits::default()).expect("a poll can be made");
-    let address = reactor.bind_datagram(LOOPBACK.into(), Echo::new()).expect("a port is free");
+    let address = reactor.bind_datagram(LOOPBACK, Echo::new()).expect("a port is free");
     let mut peers = start(address);
     exchange(&mut group, "reactor", &mut *peers, || {
         let before = reactor.stats().datagrams_out;

@@ -145,7 +145,7 @@ fn worker(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, kind: Kind) {
 fn datagram(group: &mut BenchmarkGroup<'_, WallTime>) {
     const COUNT: u64 = 64;
     let mut reactor = Reactor::new(Limits::default()).expect("a poll can be made");
-    let address = reactor.bind_datagram(LOOPBACK.into(), Echo::new()).expect("a port is free");
+    let address = reactor.bind_datagram(LOOPBACK, Echo::new()).expect("a port is free");
     let peer = UdpSocket::bind(LOOPBACK).expect("a port is free");
     peer.set_read_timeout(Some(TIMEOUT)).expect("it is open");
     peer.connect(address).expect("it is bound");
@@ -182,9 +182,11 @@ fn accept_and_close(group: &mut BenchmarkGroup<'_, WallTime>) {
             spent
         });
     });
-    let limits = Limits { first_byte_timeout_ms: 1, linger_timeout_ms: 1, ..Limits::default() };
+    let limits = Limits::default()
+        .with_first_byte_timeout(Duration::from_millis(1))
+        .with_linger_timeout(Duration::from_millis(1));
     let mut reactor = Reactor::new(limits).expect("a poll can be made");
-    let address = reactor.listen(LOOPBACK.into(), |_| Echo::new()).expect("a port is free");
+    let address = reactor.listen(LOOPBACK, |_| Echo::new()).expect("a port is free");
     group.bench_function("close", |b| {
         b.iter_custom(|times| {
             let mut spent = Duration::ZERO;

@@ -125,18 +125,16 @@ fn run_server(protocol: &str, count: usize, row: Stdio) -> io::Result<bool> {
 /// Serves `count` peers, and prints their row of the table.
 fn serve(protocol: &str, count: usize) -> io::Result<()> {
     const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-    let limits = Limits {
-        connections_max: count + 1,
-        first_byte_timeout_ms: DAY_MS,
-        idle_timeout_ms: DAY_MS,
-        ..Limits::default()
-    };
+    let limits = Limits::default()
+        .with_connections_max(count + 1)
+        .with_first_byte_timeout(Duration::from_millis(DAY_MS))
+        .with_idle_timeout(Duration::from_millis(DAY_MS));
     let mut reactor = Reactor::new(limits)?;
     let address = if protocol == "http" {
         let site = Site::new();
-        reactor.listen(LOOPBACK.into(), move |_| Http::new(site.clone()))?
+        reactor.listen(LOOPBACK, move |_| Http::new(site.clone()))?
     } else {
-        reactor.listen(LOOPBACK.into(), |_| Echo::new())?
+        reactor.listen(LOOPBACK, |_| Echo::new())?
     };
     let mut server = Server { reactor, longest_turn: Duration::ZERO };
     server.warm_up(address)?;

@@ -30,13 +30,19 @@ impl Time {
 
     /// Returns the moment that is `later` than this one, rounded up to the millisecond.
     pub(crate) fn plus(self, later: Duration) -> Time {
-        self.plus_ms(u64::try_from(later.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+        self.plus_ms(ms_rounded_up(later))
     }
 
     /// Returns the time from `earlier` to this moment; zero if `earlier` is later.
     pub(crate) fn since(self, earlier: Time) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
+}
+
+/// Returns `time` in milliseconds, rounded up. What is longer than 584 million years counts as
+/// `u64::MAX`, which is never.
+pub(crate) fn ms_rounded_up(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 /// The clock, read once a turn. Everything in one turn happens at one moment.

@@ -25,11 +25,10 @@
 //!
 //! fn main() -> std::io::Result<()> {
 //!     let mut reactor = Reactor::new(Limits::default())?;
-//!     let address = reactor.listen(([127, 0, 0, 1], 0).into(), |_peer| Shout)?;
+//!     let address = reactor.listen("127.0.0.1:0", |_peer| Shout)?;
 //! #   use std::io::{Read, Write};
-//! #   let (read_end, write_end) = std::os::unix::net::UnixStream::pair()?;
-//! #   read_end.set_nonblocking(true)?;
-//! #   reactor.stop_on(mio::net::UnixStream::from_std(read_end))?;
+//! #   let (read_end, write_end) = std::io::pipe()?;
+//! #   reactor.stop_on(read_end.into())?;
 //! #   let client = std::thread::spawn(move || {
 //! #       let mut peer = std::net::TcpStream::connect(address)?;
 //! #       peer.set_read_timeout(Some(std::time::Duration::from_secs(10)))?;
@@ -65,6 +64,7 @@ mod clock; // time in milliseconds, read once a turn
 mod deadline; // the filed deadlines, soonest first
 mod budget; // what a turn and a source may still spend
 mod stop_state; // how far a graceful stop is
+mod loop_limits; // the limits in milliseconds, and those of each listener
 mod loop_state; // what the loop lends to the source that it drives
 
 mod protocol {
@@ -84,6 +84,7 @@ mod stream {
     pub(crate) mod buffer; // bytes that wait
     pub(crate) mod readiness; // the edge-triggered readiness of one socket
     pub(crate) mod connection; // a connection: its phases, buffers and timeouts
+    pub(crate) mod listen_options; // what one listener does otherwise than its reactor
     pub(crate) mod listener; // a listening socket, and its overload
 }
 
@@ -167,9 +168,10 @@ pub use protocol::ident::{CloseReason, ConnectionId, Peer};
 pub use protocol::notification::Notification;
 pub use protocol::protocol::{Advance, Next, Protocol};
 pub use reactor::Reactor;
-pub use reactor::tasks::{Handle, SubmitError};
+pub use reactor::tasks::{Handle, SubmitError, SubmitErrorKind};
 pub use stats::Stats;
 pub use stop_state::Stopped;
+pub use stream::listen_options::{ListenOptions, Timeout};
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use testing::fuzzing;

@@ -6,44 +6,62 @@
 //! compile time, at the end of each file.
 #![doc = include_str!("../docs/limits.md")]
 
+use std::time::Duration;
+
 /// The limits that an operator may change: how many connections, and how long each may take.
 ///
-/// All times are in milliseconds and all sizes in bytes. A time or a number of connections of 0
-/// counts as 1. [`Limits::default`] is meant to be safe on the open Internet.
+/// [`Limits::default`] is meant to be safe on the open Internet. The fields can be read and
+/// written, and each has a setter for use in an expression:
+///
+/// ```
+/// use std::time::Duration;
+/// use mio_reactor::Limits;
+///
+/// let limits = Limits::default()
+///     .with_connections_max(10_000)
+///     .with_idle_timeout(Duration::from_secs(5));
+/// assert_eq!(limits.idle_timeout.as_secs(), 5);
+/// ```
+///
+/// The loop counts in milliseconds: a timeout is rounded up to whole ones, and 0 counts as 1. A
+/// timeout that is longer than the process lives, such as [`Duration::MAX`], never ends a
+/// connection. A `connections_max` of 0 counts as 1. Sizes are in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Most connections at one time. On reaching it the listeners pause, and new connections wait
-    /// in the kernel's backlog until a slot is freed.
+    /// in the kernel's backlog until a slot is freed. More than the process may have descriptors
+    /// has no effect: then the listeners pause when the last descriptor is taken.
     pub connections_max: usize,
     /// Longest time without a byte moving while the peer has never sent anything. Then the
-    /// connection ends as `FirstByteTimeout`, unless `idle_timeout_ms` is shorter. Some clients
+    /// connection ends as `FirstByteTimeout`, unless `idle_timeout` is shorter. Some clients
     /// connect in advance, but a client that has sent once is likelier to continue.
-    pub first_byte_timeout_ms: u64,
+    pub first_byte_timeout: Duration,
     /// Longest time without a byte moving in either direction. Then the connection ends as
     /// `IdleTimeout`. One minute is what web servers commonly allow between two requests.
-    pub idle_timeout_ms: u64,
+    pub idle_timeout: Duration,
     /// Longest time in which a peer takes none of the bytes that wait for it. Then the connection
     /// ends as `WriteTimeout`. The kernel takes bytes for the peer as long as it has room for them,
     /// so a peer that reads nothing at all may have this time more than once.
-    pub write_timeout_ms: u64,
+    pub write_timeout: Duration,
     /// Longest time that connecting to a peer may take. Then the connection ends as
     /// `ConnectFailed`, with the kind `TimedOut`. Kernels on their own try for two minutes, which
     /// is longer than a user waits.
-    pub connect_timeout_ms: u64,
+    pub connect_timeout: Duration,
     /// Longest time that the head of an HTTP request may take to arrive, from its first byte to its
     /// last. Then the response is 408, and the connection closes. A byte now and then does not
     /// extend it.
-    pub head_timeout_ms: u64,
+    pub head_timeout: Duration,
     /// Longest time that the body of an HTTP request may take to arrive after its head. Then the
     /// response is 408, and the connection closes.
-    pub body_timeout_ms: u64,
+    pub body_timeout: Duration,
     /// Longest time to read and discard input after our FIN. Unread input would cause a reset,
     /// which destroys our last response at the peer. After this time the connection is closed as it
     /// is.
-    pub linger_timeout_ms: u64,
+    pub linger_timeout: Duration,
     /// Longest time that a stop waits for connections that have begun something. Then they are
     /// closed by force and end as `Stopped`.
-    pub drain_timeout_ms: u64,
+    pub drain_timeout: Duration,
     /// Source ports whose datagrams are not answered, besides port 0. The default has the small
     /// services that answer every datagram: echo (7), daytime (13), quote of the day (17),
     /// character generator (19) and time (37). One datagram with the forged source address of such
@@ -51,8 +69,9 @@ pub struct Limits {
     /// translator (NAT) has given such a port is refused, too; that affects few.
     pub unanswered_ports: Vec<u16>,
     /// Kernel buffer that is asked for on each UDP socket, in each direction, in bytes. The kernel
-    /// grants at most `net.core.rmem_max` and drops datagrams beyond it. A generous buffer bridges
-    /// the pause between two turns.
+    /// grants at most `net.core.rmem_max` and drops datagrams beyond it. With 0 it grants its
+    /// smallest buffer, which holds few datagrams. A generous buffer bridges the pause between two
+    /// turns.
     pub udp_buffer_bytes: usize,
 }
 
@@ -60,14 +79,14 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections_max: 100_000,
-            first_byte_timeout_ms: 30_000,
-            idle_timeout_ms: 60_000,
-            write_timeout_ms: 30_000,
-            connect_timeout_ms: 10_000,
-            head_timeout_ms: 10_000,
-            body_timeout_ms: 60_000,
-            linger_timeout_ms: 2_000,
-            drain_timeout_ms: 5_000,
+            first_byte_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(60),
+            linger_timeout: Duration::from_secs(2),
+            drain_timeout: Duration::from_secs(5),
             unanswered_ports: vec![7, 13, 17, 19, 37],
             udp_buffer_bytes: 4 * 1024 * 1024,
         }
@@ -75,20 +94,86 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Sets [`connections_max`](Limits::connections_max).
+    #[must_use]
+    pub fn with_connections_max(self, value: usize) -> Limits {
+        Limits { connections_max: value, ..self }
+    }
+
+    /// Sets [`first_byte_timeout`](Limits::first_byte_timeout).
+    #[must_use]
+    pub fn with_first_byte_timeout(self, value: Duration) -> Limits {
+        Limits { first_byte_timeout: value, ..self }
+    }
+
+    /// Sets [`idle_timeout`](Limits::idle_timeout).
+    #[must_use]
+    pub fn with_idle_timeout(self, value: Duration) -> Limits {
+        Limits { idle_timeout: value, ..self }
+    }
+
+    /// Sets [`write_timeout`](Limits::write_timeout).
+    #[must_use]
+    pub fn with_write_timeout(self, value: Duration) -> Limits {
+        Limits { write_timeout: value, ..self }
+    }
+
+    /// Sets [`connect_timeout`](Limits::connect_timeout).
+    #[must_use]
+    pub fn with_connect_timeout(self, value: Duration) -> Limits {
+        Limits { connect_timeout: value, ..self }
+    }
+
+    /// Sets [`head_timeout`](Limits::head_timeout).
+    #[must_use]
+    pub fn with_head_timeout(self, value: Duration) -> Limits {
+        Limits { head_timeout: value, ..self }
+    }
+
+    /// Sets [`body_timeout`](Limits::body_timeout).
+    #[must_use]
+    pub fn with_body_timeout(self, value: Duration) -> Limits {
+        Limits { body_timeout: value, ..self }
+    }
+
+    /// Sets [`linger_timeout`](Limits::linger_timeout).
+    #[must_use]
+    pub fn with_linger_timeout(self, value: Duration) -> Limits {
+        Limits { linger_timeout: value, ..self }
+    }
+
+    /// Sets [`drain_timeout`](Limits::drain_timeout).
+    #[must_use]
+    pub fn with_drain_timeout(self, value: Duration) -> Limits {
+        Limits { drain_timeout: value, ..self }
+    }
+
+    /// Sets [`unanswered_ports`](Limits::unanswered_ports).
+    #[must_use]
+    pub fn with_unanswered_ports(self, value: impl Into<Vec<u16>>) -> Limits {
+        Limits { unanswered_ports: value.into(), ..self }
+    }
+
+    /// Sets [`udp_buffer_bytes`](Limits::udp_buffer_bytes).
+    #[must_use]
+    pub fn with_udp_buffer_bytes(self, value: usize) -> Limits {
+        Limits { udp_buffer_bytes: value, ..self }
+    }
+
     /// Returns the same limits, with each time or count of 0 raised to 1. With 0, no connection
     /// could ever be served.
     pub(crate) fn at_least_one(mut self) -> Limits {
         let times = [
-            &mut self.first_byte_timeout_ms,
-            &mut self.idle_timeout_ms,
-            &mut self.write_timeout_ms,
-            &mut self.connect_timeout_ms,
-            &mut self.head_timeout_ms,
-            &mut self.body_timeout_ms,
-            &mut self.linger_timeout_ms,
-            &mut self.drain_timeout_ms,
+            &mut self.first_byte_timeout,
+            &mut self.idle_timeout,
+            &mut self.write_timeout,
+            &mut self.connect_timeout,
+            &mut self.head_timeout,
+            &mut self.body_timeout,
+            &mut self.linger_timeout,
+            &mut self.drain_timeout,
         ];
-        times.into_iter().for_each(|ms| *ms = (*ms).max(1));
+        times.into_iter().for_each(|time| *time = (*time).max(Duration::from_millis(1)));
         self.connections_max = self.connections_max.max(1);
         self
     }
@@ -232,7 +317,7 @@ pub const EFFECTS_MAX: usize = 1024 * 1024;
 pub const EFFECTS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Most tasks that may wait in the queue for the loop. A further task is not taken: the error is
-/// `SubmitError::Full`.
+/// `SubmitErrorKind::Full`.
 pub const TASKS_QUEUED_MAX: usize = 1024;
 
 /// Capacity that the shared output scratch keeps from one drive to the next, in bytes. What a large
@@ -279,9 +364,21 @@ pub(crate) const EVICTION_IDLE_MS: u64 = 500;
 /// as this. A smaller slab has no more memory than a few buffers (a slot has 136 bytes).
 pub(crate) const SHRINK_FLOOR_SLOTS: usize = 256;
 
-/// Backlog that listeners ask for (listen(2)), in connections. The kernel caps it at
-/// `net.core.somaxconn`.
-pub(crate) const BACKLOG: i32 = 4096;
+/// Backlog that listeners ask for unless their options say otherwise (listen(2)), in connections.
+/// The kernel caps it at `net.core.somaxconn`.
+pub(crate) const BACKLOG: u32 = 4096;
+
+/// How long a connection without an idle timeout is silent before its peer's kernel is probed (TCP
+/// keepalive, `TCP_KEEPIDLE` in tcp(7)), in seconds. Address translators and firewalls forget a
+/// silent connection after some minutes, so the probes keep it alive there, too.
+pub(crate) const KEEPALIVE_IDLE_SECONDS: u64 = 60;
+
+/// How long after an unanswered probe the next one is sent (`TCP_KEEPINTVL`), in seconds.
+pub(crate) const KEEPALIVE_INTERVAL_SECONDS: u64 = 20;
+
+/// Unanswered probes after which the connection ends, as `Io(TimedOut)` (`TCP_KEEPCNT`): two
+/// minutes after the peer has vanished. A few lost packets must not end it.
+pub(crate) const KEEPALIVE_PROBES: u32 = 3;
 
 const _: () = assert!(
     READ_BYTES_MAX <= STREAM_BYTES_PER_TURN_MAX,

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::limits::{Limits, OUTPUT_SCRATCH_BYTES};
+use crate::loop_limits::LoopLimits;
 use crate::stats::Stats;
 use crate::stop_state::StopState;
 
@@ -18,6 +19,7 @@ pub(crate) struct LoopState {
     /// Replies are appended here and leave with one send. Empty between drives.
     pub(crate) output: Vec<u8>,
     pub(crate) limits: Limits,
+    pub(crate) loop_limits: LoopLimits,
     pub(crate) stats: Stats,
     /// The addresses of the reactor's datagram sockets. No datagram from one of them is answered,
     /// or two sockets might answer each other for ever.
@@ -26,12 +28,14 @@ pub(crate) struct LoopState {
 
 impl LoopState {
     pub(crate) fn new(limits: Limits) -> LoopState {
+        let limits = limits.at_least_one();
         LoopState {
             clock: Clock::new(),
             budget: Budget::new(),
             stop: StopState::Running,
             output: Vec::new(),
-            limits: limits.at_least_one(),
+            loop_limits: LoopLimits::new(&limits),
+            limits,
             stats: Stats::default(),
             datagram_addresses: Vec::new(),
         }

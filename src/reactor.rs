@@ -28,7 +28,8 @@
 
 mod slots; // the slab's entries: queueing, registering, ending
 mod sources; // what each kind of source does when it is driven, expires or ends
-mod open; // opening listeners, datagram sockets and the others
+mod listen; // opening listeners
+mod open; // opening streams, datagram sockets and the others
 mod accept; // accepting connections, evicting idle ones
 mod dispatch; // applying effects, delivering notifications
 mod stop; // graceful stop
@@ -85,8 +86,6 @@ pub struct Reactor {
     /// Slots whose source has ended in this turn, and why. `reap` frees them.
     ended: Vec<(usize, CloseReason)>,
     listeners: Vec<usize>, // their slots
-    /// Earliest time of the next eviction scan: one scan costs O(slots), so at most ten a second.
-    next_eviction_at: Time,
     /// The buffer that streams are read into.
     scratch: Box<[u8; READ_BYTES_MAX]>,
     state: LoopState,
@@ -127,7 +126,6 @@ impl Reactor {
             notifications_left: 0,
             ended: Vec::with_capacity(EVENTS_PER_TURN),
             listeners: Vec::new(),
-            next_eviction_at: Time::at(Duration::ZERO),
             scratch: Box::new([0; READ_BYTES_MAX]),
             state: LoopState::new(limits),
             effects: Effects::default(),

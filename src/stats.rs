@@ -24,7 +24,8 @@ pub struct Stats {
     /// Idle connections closed to make room for new ones (see
     /// [`Protocol::is_evictable`](crate::Protocol::is_evictable)).
     pub evicted: u64,
-    /// Outbound connections whose peer was reached.
+    /// Outbound connections whose peer was reached, and streams that were added
+    /// ([`Reactor::add_stream`](crate::Reactor::add_stream)).
     pub connected: u64,
     /// Outbound connections whose peer was not reached, for whatever reason.
     pub connects_failed: u64,

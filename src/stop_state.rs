@@ -9,7 +9,6 @@
 //! when it drains, or has drained, and no slot is left.
 
 use crate::clock::Time;
-use crate::limits::BACKLOG;
 
 /// How a reactor has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +25,7 @@ pub(crate) enum StopState {
     Running,
     /// What has begun may finish until `until`, and nothing new begins. The listeners accept what
     /// the backlogs held when the stop began, and `accepted` counts these connections.
-    Draining { until: Time, accepted: i32 },
+    Draining { until: Time, accepted: u32 },
     /// The drain timeout was over. All that was left has ended, `closed` connections among it.
     Forced { closed: usize },
 }
@@ -54,10 +53,10 @@ impl StopState {
         }
     }
 
-    /// Returns whether more connections were accepted since the stop began than a backlog can have
-    /// held then. The others came later, and may be refused.
-    pub(crate) fn has_accepted_a_backlog(self) -> bool {
-        matches!(self, StopState::Draining { accepted, .. } if accepted >= BACKLOG)
+    /// Returns whether more connections were accepted since the stop began than a backlog of this
+    /// size can have held then. The others came later, and may be refused.
+    pub(crate) fn has_accepted(self, backlog: u32) -> bool {
+        matches!(self, StopState::Draining { accepted, .. } if accepted >= backlog)
     }
 
     /// Returns how the reactor has stopped, once it has.

@@ -32,18 +32,29 @@ use self::mio as backend;
 #[cfg(test)]
 use crate::testing::simulated as backend;
 
-#[cfg(unix)]
-pub(crate) use backend::UnixListener;
 #[cfg(feature = "http")]
 pub(crate) use backend::wall_clock;
+#[cfg(unix)]
+pub(crate) use backend::{Descriptor, UnixListener};
 pub(crate) use backend::{
     Event, Events, Interest, Poll, Registry, Source, TcpListener, TcpStream, Token, UdpSocket,
     Waker,
 };
 pub(crate) use backend::{
-    bind_datagram, connect, connect_datagram, is_connected, is_own_address, is_priority, listen,
-    now, read_interest, reset_on_close, set_nodelay,
+    adopt_datagram, adopt_listener, adopt_stream, bind_datagram, connect, connect_datagram,
+    is_connected, is_own_address, is_priority, listen, now, read_interest, reset_on_close,
+    set_accepted_options,
 };
+
+/// What is set on the streams of a listener.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AcceptedOptions {
+    /// Silent peers are probed (SO_KEEPALIVE).
+    pub(crate) keepalive: bool,
+    /// The listener has had its options since before it listened. Where the system lets accepted
+    /// sockets inherit them (Linux), nothing is left to do.
+    pub(crate) had_before_listen: bool,
+}
 
 /// The local address that a datagram was sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,9 @@ use std::error::Error;
 use std::fmt::{Debug, Display};
 
 use mio_reactor::{
-    Advance, Batching, CloseReason, ConnectionId, Echo, Handle, Limits, Next, Notification, Peer,
-    Reactor, RecordedEffect, Stats, Stopped, SubmitError, TestConnection,
+    Advance, Batching, CloseReason, Command, ConnectionId, Echo, Handle, Limits, ListenOptions,
+    Next, Notification, Peer, Reactor, RecordedEffect, SendError, SendStatus, Stats, Stopped,
+    SubmitErrorKind, TestConnection,
 };
 
 fn crosses_threads<T: Send + Sync + Clone + Debug + 'static>() {}
@@ -37,7 +38,10 @@ fn check_error<E: Error + Display + Debug + Send + Sync + 'static>(error: E) -> 
 #[test]
 fn values_cross_threads_and_the_reactor_stays_on_its_own() {
     crosses_threads::<Handle>();
-    crosses_threads::<SubmitError>();
+    crosses_threads::<SubmitErrorKind>();
+    crosses_threads::<SendStatus>();
+    crosses_threads::<Command>();
+    crosses_threads::<ListenOptions>();
     crosses_threads::<ConnectionId>();
     crosses_threads::<Notification>();
     crosses_threads::<CloseReason>();
@@ -56,8 +60,21 @@ fn values_cross_threads_and_the_reactor_stays_on_its_own() {
 
 #[test]
 fn errors_read_as_part_of_a_sentence() {
-    check_error(SubmitError::Full);
-    check_error(SubmitError::Stopped);
+    check_error(SendError::Closed);
+    check_error(SendError::Rejected);
+    let mut reactor = Reactor::new(Limits::default()).unwrap();
+    let handle = reactor.handle().unwrap();
+    let full = loop {
+        if let Err(error) = handle.submit(|_| {}) {
+            break error;
+        }
+    };
+    assert_eq!(full.kind(), SubmitErrorKind::Full);
+    check_error(full);
+    drop(reactor);
+    let stopped = handle.submit(|_| {}).unwrap_err();
+    assert_eq!(stopped.kind(), SubmitErrorKind::Stopped);
+    check_error(stopped);
 }
 
 #[cfg(feature = "http")]

@@ -80,9 +80,7 @@ fn client_gets_every_answer_in_order_with_every_batching() {
     for address in ADDRESSES {
         for batching in BATCHINGS {
             let mut reactor = Reactor::new(Limits::default()).unwrap();
-            let server = reactor
-                .bind_datagram(address.parse().unwrap(), Echo::with_prefix("echo -> "))
-                .unwrap();
+            let server = reactor.bind_datagram(address, Echo::with_prefix("echo -> ")).unwrap();
             let observed: Rc<RefCell<Observed>> = Rc::default();
             let client = WindowClient { batching, sent: 0, observed: observed.clone() };
             reactor.connect_datagram(server, client).unwrap();
@@ -199,9 +197,7 @@ fn server_sends_to_peers_that_have_sent_nothing() {
                 (0..100).map(|_| UdpSocket::bind(address).unwrap()).collect();
             let named = peers.iter().map(|peer| peer.local_addr().unwrap()).collect();
             let mut reactor = Reactor::new(Limits::default()).unwrap();
-            let server = reactor
-                .bind_datagram(address.parse().unwrap(), Announcer(named, batching))
-                .unwrap();
+            let server = reactor.bind_datagram(address, Announcer(named, batching)).unwrap();
             turn_until(&mut reactor, "all datagrams", |stats| stats.datagrams_out == 300);
             for peer in peers {
                 peer.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -228,9 +224,7 @@ impl DatagramProtocol for ClockRecorder {
 fn received_at_advances_from_batch_to_batch() {
     let moments: Rc<RefCell<Vec<_>>> = Rc::default();
     let mut reactor = Reactor::new(Limits::default()).unwrap();
-    let server = reactor
-        .bind_datagram("127.0.0.1:0".parse().unwrap(), ClockRecorder(moments.clone()))
-        .unwrap();
+    let server = reactor.bind_datagram("127.0.0.1:0", ClockRecorder(moments.clone())).unwrap();
     let peer = common::connect_udp(server);
     for count in [2, 4] {
         peer.send(b"one").unwrap();
@@ -252,7 +246,7 @@ fn client_of_the_unspecified_address_accepts_answers_from_loopback() {
     // the peer.
     for (bound, named) in [("127.0.0.1:0", "0.0.0.0"), ("[::1]:0", "::")] {
         let mut reactor = Reactor::new(Limits::default()).unwrap();
-        let server = reactor.bind_datagram(bound.parse().unwrap(), Echo::new()).unwrap();
+        let server = reactor.bind_datagram(bound, Echo::new()).unwrap();
         let observed: Rc<RefCell<Observed>> = Rc::default();
         let client = WindowClient { batching: Batching::Gso, sent: 0, observed: observed.clone() };
         reactor

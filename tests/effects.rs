@@ -92,11 +92,10 @@ struct ProxyServer {
 impl ProxyServer {
     fn start(upstream: Option<SocketAddr>) -> ProxyServer {
         let (stop_reader, stop_writer) = std::os::unix::net::UnixStream::pair().unwrap();
-        stop_reader.set_nonblocking(true).unwrap();
         let (sender, receiver) = mpsc::channel();
         let thread = thread::spawn(move || {
             let mut reactor = Reactor::new(Limits::default()).unwrap();
-            reactor.stop_on(mio::net::UnixStream::from_std(stop_reader)).unwrap();
+            reactor.stop_on(stop_reader.into()).unwrap();
             let echo = reactor.listen(any_port(), |_| Echo::new()).unwrap();
             let upstream = upstream.unwrap_or(echo);
             let address = reactor

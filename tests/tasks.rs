@@ -16,7 +16,7 @@ use common::{TIMEOUT, any_port, check_echo, connect, turn_until};
 use mio_reactor::limits::TASKS_QUEUED_MAX;
 use mio_reactor::{
     Advance, ConnectionId, Context, Echo, Handle, Limits, Next, Protocol, Reactor, SendStatus,
-    Stopped, SubmitError,
+    Stopped, SubmitErrorKind,
 };
 
 /// Runs a reactor in a thread of its own. Returns its handle and what `set_up` returned.
@@ -66,8 +66,10 @@ fn tasks_of_many_threads_all_run_in_the_order_of_each_thread() {
                         let sender = sender.clone();
                         match handle.submit(move |_| sender.send((number, count)).unwrap()) {
                             Ok(()) => break,
-                            Err(SubmitError::Full) => thread::yield_now(),
-                            Err(SubmitError::Stopped) => panic!("the reactor runs"),
+                            Err(error) if error.kind() == SubmitErrorKind::Full => {
+                                thread::yield_now();
+                            }
+                            Err(error) => panic!("the reactor runs: {error}"),
                         }
                     }
                 }
@@ -83,7 +85,7 @@ fn tasks_of_many_threads_all_run_in_the_order_of_each_thread() {
     assert_eq!(run_task(&handle, |reactor| reactor.stats().tasks_run), (THREADS * EACH + 1) as u64);
     handle.stop();
     assert_eq!(thread.join().unwrap(), Stopped::Graceful);
-    assert_eq!(handle.submit(|_| ()), Err(SubmitError::Stopped));
+    assert_eq!(handle.submit(|_| ()).unwrap_err().kind(), SubmitErrorKind::Stopped);
 }
 
 /// Stores the id of each connection.
@@ -149,10 +151,16 @@ fn submit_fails_as_full_without_turns_and_as_stopped_after_drop() {
     for _ in 0..TASKS_QUEUED_MAX {
         handle.submit(|_| ()).unwrap();
     }
-    assert_eq!(handle.submit(|_| ()), Err(SubmitError::Full));
+    let (sender, receiver) = mpsc::channel();
+    let error = handle.submit(move |_| sender.send("ran").unwrap()).unwrap_err();
+    assert_eq!(error.kind(), SubmitErrorKind::Full);
+    assert_eq!(error.to_string(), "the task queue of the reactor is full");
     turn_until(&mut reactor, "all tasks run", |stats| stats.tasks_run == TASKS_QUEUED_MAX as u64);
+    handle.submit(error.into_task()).unwrap();
+    turn_until(&mut reactor, "the rest", |stats| stats.tasks_run > TASKS_QUEUED_MAX as u64);
+    assert_eq!(receiver.try_recv(), Ok("ran"), "the task that was given back");
     handle.submit(|_| ()).unwrap();
     drop(reactor);
-    assert_eq!(handle.submit(|_| ()), Err(SubmitError::Stopped));
+    assert_eq!(handle.submit(|_| ()).unwrap_err().kind(), SubmitErrorKind::Stopped);
     handle.stop();
 }

@@ -80,7 +80,7 @@ pub(crate) fn listening<P: Protocol + 'static>(
     mut make: impl FnMut() -> P + 'static,
 ) -> (Reactor, SocketAddr) {
     let mut reactor = Reactor::new(Limits::default()).expect("a poll can be made");
-    let address = reactor.listen(LOOPBACK.into(), move |_| make()).expect("a port is free");
+    let address = reactor.listen(LOOPBACK, move |_| make()).expect("a port is free");
     (reactor, address)
 }
 

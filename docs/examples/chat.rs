@@ -232,7 +232,8 @@ fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:4000".to_string());
     let address =
         address.parse().map_err(|_| io::Error::other(format!("{address}: not an IP:PORT")))?;
-    let mut reactor = Reactor::new(Limits { idle_timeout_ms: 3_600_000, ..Limits::default() })?;
+    let mut reactor =
+        Reactor::new(Limits::default().with_idle_timeout(Duration::from_secs(3_600)))?;
     writeln!(io::stdout(), "chat {}", listen(&mut reactor, address, CONNECTIONS_MAX)?)?;
     reactor.run()?;
     Ok(())

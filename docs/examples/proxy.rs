@@ -25,6 +25,7 @@ use std::cell::Cell;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use mio_reactor::{Advance, ConnectionId, Context, Limits, Next, Notification, Protocol, Reactor};
 
@@ -56,7 +57,7 @@ impl Protocol for Side {
             }
             // If the client's side has closed meanwhile, `Closed` is notified at once. It could not
             // be earlier: a closing connection queues no effects, and a connecting one is not
-            // notified. So a connect for a client that has left lasts for `connect_timeout_ms` at
+            // notified. So a connect for a client that has left lasts for `connect_timeout` at
             // most.
             Side::Server { other, .. } => cx.monitor(*other),
         }
@@ -125,11 +126,9 @@ fn main() -> io::Result<()> {
     // How long the peers may be idle is not the proxy's decision. Besides, a side that times out
     // closes with a FIN, and the other peer must not take that for the end of a reply. So these
     // timeouts are long, and only remove peers that have vanished.
-    let limits = Limits {
-        first_byte_timeout_ms: 3_600_000,
-        idle_timeout_ms: 3_600_000,
-        ..Limits::default()
-    };
+    let limits = Limits::default()
+        .with_first_byte_timeout(Duration::from_secs(3_600))
+        .with_idle_timeout(Duration::from_secs(3_600));
     let mut reactor = Reactor::new(limits)?;
     writeln!(io::stdout(), "proxy {} -> {server}", listen(&mut reactor, address, server)?)?;
     reactor.run()?;

@@ -116,7 +116,7 @@ impl<R: Responder> Http<R> {
         cx: &mut Context<'_>,
     ) -> Advance {
         if progress.scanned == 0 {
-            cx.set_timer(Duration::from_millis(cx.limits().head_timeout_ms));
+            cx.set_timer(cx.limits().head_timeout);
         }
         let scanned = u32::try_from(input.len()).expect("input never exceeds INPUT_BYTES_MAX");
         self.state = State::Head(HeadProgress {
@@ -176,7 +176,7 @@ impl<R: Responder> Http<R> {
             }
             None => BodyUse::Skip(head.into()),
         };
-        cx.set_timer(Duration::from_millis(cx.limits().body_timeout_ms));
+        cx.set_timer(cx.limits().body_timeout);
         self.state = State::Body(Box::new(BodyProgress { left, form, next, body_use, entry }));
         Next::Continue
     }

@@ -12,6 +12,7 @@ use crate::clock::Time;
 use crate::limits::Limits;
 use crate::loop_state::LoopState;
 use crate::protocol::datagram::DatagramProtocol;
+use crate::stream::readiness::Transport;
 
 /// What a connection lends its protocol for one call.
 ///
@@ -24,6 +25,8 @@ pub struct Context<'i> {
     /// Output that has not been copied. A further send copies it into the output scratch first.
     pub(crate) borrowed: &'i [u8],
     pub(crate) meta: &'i mut ConnectionMeta,
+    /// What the output is sent over when the call is over.
+    pub(crate) transport: &'i mut dyn Transport,
 }
 
 impl fmt::Debug for Context<'_> {
@@ -131,6 +134,31 @@ impl<'i> Context<'i> {
         self.meta.peer
     }
 
+    /// Returns our end's address: where the peer has connected to, or the port that the kernel has
+    /// chosen for an outbound connection. `None` for a Unix socket. It is not stored, so each call
+    /// is a system call (getsockname(2)).
+    ///
+    /// ```
+    /// use mio_reactor::{Advance, Context, Next, Protocol, TestConnection};
+    ///
+    /// struct WhereAmI;
+    ///
+    /// impl Protocol for WhereAmI {
+    ///     fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+    ///         cx.send(format!("{:?}\n", cx.local_address()).as_bytes());
+    ///         Advance::consumed(input.len())
+    ///     }
+    /// }
+    ///
+    /// let mut connection = TestConnection::new(WhereAmI);
+    /// connection.set_local_address(Some("192.0.2.7:80".parse().unwrap()));
+    /// connection.peer_sends(b"?");
+    /// assert_eq!(connection.take_received(), b"Some(192.0.2.7:80)\n");
+    /// ```
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.transport.local_address()
+    }
+
     /// Returns the id of this connection, by which other connections can reach it.
     pub fn id(&self) -> ConnectionId {
         self.meta.id
@@ -179,7 +207,7 @@ impl Context<'_> {
     /// notified of [`Notification::ConnectFailed`](crate::Notification::ConnectFailed); unless the
     /// connect is [aborted](Connections::abort) before. The connect fails if
     /// - the peer refuses, or cannot be reached;
-    /// - it does not answer within [`connect_timeout_ms`](crate::Limits::connect_timeout_ms)
+    /// - it does not answer within [`connect_timeout`](crate::Limits::connect_timeout)
     ///   (`TimedOut`);
     /// - the kernel has no descriptor or no memory;
     /// - there are [`connections_max`](crate::Limits::connections_max) connections already
@@ -188,7 +216,8 @@ impl Context<'_> {
     /// While the connect is in progress, `close` and `shutdown_write` are kept until it has
     /// succeeded, and `pause` and `resume` are ignored. A stop of the reactor ends it as
     /// [`CloseReason::Stopped`](crate::CloseReason::Stopped) if no output waits. Afterwards it is a
-    /// connection like any other. connect(2); asyncio: `loop.create_connection`.
+    /// connection like any other. It takes an address and no name, because looking up a name would
+    /// block the loop. connect(2); asyncio: `loop.create_connection`.
     pub fn connect(
         &mut self,
         address: SocketAddr,

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::limits::Limits;
+use crate::loop_limits::ListenerLimits;
 use crate::sys::errno::{self, StreamError};
 
 /// Why a connection has ended.
@@ -22,11 +22,11 @@ pub enum CloseReason {
     /// The peer reset the connection, or had closed it when we sent.
     PeerReset,
     /// The peer has never sent a byte, and no byte moved for
-    /// [`first_byte_timeout_ms`](crate::Limits::first_byte_timeout_ms).
+    /// [`first_byte_timeout`](crate::Limits::first_byte_timeout).
     FirstByteTimeout,
-    /// No byte moved for [`idle_timeout_ms`](crate::Limits::idle_timeout_ms).
+    /// No byte moved for [`idle_timeout`](crate::Limits::idle_timeout).
     IdleTimeout,
-    /// The peer took none of its bytes for [`write_timeout_ms`](crate::Limits::write_timeout_ms).
+    /// The peer took none of its bytes for [`write_timeout`](crate::Limits::write_timeout).
     WriteTimeout,
     /// One message filled [`INPUT_BYTES_MAX`](crate::limits::INPUT_BYTES_MAX), and the protocol
     /// still needed more.
@@ -60,15 +60,15 @@ impl CloseReason {
 }
 
 /// A close reason with the limit that was reached, for the log: `idle timeout after 60s`.
-pub(crate) struct WithLimit<'l>(pub(crate) CloseReason, pub(crate) &'l Limits);
+pub(crate) struct WithLimit<'l>(pub(crate) CloseReason, pub(crate) &'l ListenerLimits);
 
 impl fmt::Display for WithLimit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let WithLimit(why, limits) = self;
         let ms = match why {
-            CloseReason::FirstByteTimeout => limits.first_byte_timeout_ms,
-            CloseReason::IdleTimeout => limits.idle_timeout_ms,
-            CloseReason::WriteTimeout => limits.write_timeout_ms,
+            CloseReason::FirstByteTimeout => limits.first_byte_ms,
+            CloseReason::IdleTimeout => limits.idle_ms,
+            CloseReason::WriteTimeout => limits.write_ms,
             CloseReason::Finished
             | CloseReason::ConnectFailed(_)
             | CloseReason::Aborted

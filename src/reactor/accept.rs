@@ -17,6 +17,7 @@ use super::Reactor;
 use super::slots::{SlotState, enqueue};
 use super::sources::Source;
 use crate::limits::{ACCEPT_RETRY_MS, CONNECTION_COST_BYTES, EVICTION_IDLE_MS, EVICTIONS_MAX};
+use crate::loop_limits::ListenerIndex;
 use crate::protocol::ident::{ConnectionId, Peer};
 use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
@@ -34,7 +35,10 @@ impl Reactor {
         }
         for &token in &self.listeners {
             let slot = &mut self.slots[token];
-            if matches!(&slot.source, Source::Listener(listener) if listener.is_paused()) {
+            let Source::Listener(listener) = &slot.source else { continue };
+            // At a bound of its own, only its own connections make room.
+            let is_full = self.state.loop_limits.of(listener.index).is_full();
+            if listener.is_paused() && !is_full {
                 enqueue(&mut self.run_queue, token, slot);
             }
         }
@@ -51,13 +55,20 @@ impl Reactor {
         let mut any_accepted = false;
         while !self.state.budget.share_is_spent(share) {
             let Source::Listener(listener) = &mut self.slots[token].source else { break };
-            if self.state.stop.has_accepted_a_backlog() {
+            if self.state.stop.has_accepted(listener.backlog) {
                 listener.close();
             }
             let connections_max = self.state.limits.connections_max;
             if self.connections >= connections_max {
                 let why = format_args!("connections_max ({connections_max}) reached");
-                return self.pause_listener(token, &why);
+                return self.pause_listener(token, ListenerIndex::REACTOR, &why);
+            }
+            let index = listener.index;
+            let own = self.state.loop_limits.of(index);
+            if own.is_full() {
+                let own_max = own.connections_max;
+                let why = format_args!("its connections_max ({own_max}) reached");
+                return self.pause_listener(token, index, &why);
             }
             self.state.budget.charge(CONNECTION_COST_BYTES);
             match listener.accept() {
@@ -65,7 +76,7 @@ impl Reactor {
                     any_accepted = true;
                     self.state.stop.count_accepted();
                     let protocol = (listener.make_protocol)(peer);
-                    self.on_accepted(stream, peer, protocol);
+                    self.on_accepted(stream, peer, index, protocol);
                 }
                 Accepted::WouldBlock => {
                     trace!("{} accept -> WouldBlock", listener.address);
@@ -84,7 +95,9 @@ impl Reactor {
                     self.state.stats.accepts_failed += 1;
                     debug!("accept failed: {error}");
                 }
-                Accepted::Exhausted(error) => return self.pause_listener(token, &error),
+                Accepted::Exhausted(error) => {
+                    return self.pause_listener(token, ListenerIndex::REACTOR, &error);
+                }
                 Accepted::Broken(error) => {
                     listener.close_broken(&error);
                     return Outcome::Ended(error.into());
@@ -94,23 +107,30 @@ impl Reactor {
         if any_accepted {
             Outcome::Unfinished
         } else {
-            self.pause_listener(token, &"every handshake failed")
+            self.pause_listener(token, ListenerIndex::REACTOR, &"every handshake failed")
         }
     }
 
-    /// Pauses a listener, and evicts idle connections to make room.
-    fn pause_listener(&mut self, token: usize, why: &dyn Display) -> Outcome {
+    /// Pauses a listener, and evicts idle connections to make room: any, or its own if its own
+    /// bound is reached.
+    fn pause_listener(&mut self, token: usize, bound: ListenerIndex, why: &dyn Display) -> Outcome {
         if let Source::Listener(listener) = &mut self.slots[token].source {
             listener.pause(why, self.state.clock.now, &mut self.state.stats);
         }
-        let evicted = self.evict_idle();
+        let evicted = self.evict_idle(bound);
         if let Source::Listener(listener) = &mut self.slots[token].source {
             listener.evicted += evicted;
         }
         Outcome::Blocked
     }
 
-    fn on_accepted(&mut self, stream: TcpStream, peer: Peer, protocol: Box<dyn Protocol>) {
+    fn on_accepted(
+        &mut self,
+        stream: TcpStream,
+        peer: Peer,
+        index: ListenerIndex,
+        protocol: Box<dyn Protocol>,
+    ) {
         let slot = u32::try_from(self.slots.vacant_key())
             .expect("there are no more slots than descriptors");
         let id = ConnectionId { slot, generation: self.effects.next_generation() };
@@ -118,7 +138,9 @@ impl Reactor {
         self.state.stats.accepted += 1;
         self.connections += 1;
         self.state.stats.connections = self.connections;
-        let connection = Connection::new(protocol, id, peer, self.state.clock.now);
+        self.state.loop_limits.on_accepted(index);
+        let now = self.state.clock.now;
+        let connection = Connection::new(protocol, id, peer, now).accepted_by(index);
         let token = self.insert(Source::Connection(stream, connection), Registered::Nothing);
         let slot = &mut self.slots[token];
         slot.ready = if peer == Peer::Unix { Readiness::UNKNOWN_UNIX } else { Readiness::UNKNOWN };
@@ -141,22 +163,27 @@ impl Reactor {
     ///
     /// A scan looks at every slot, which takes some 6 ns for each: 50 µs with nine thousand
     /// connections, perhaps 1 ms with a hundred thousand. So there is one scan in `ACCEPT_RETRY_MS`
-    /// at most, however often listeners pause.
+    /// at most for each bound, however often listeners pause.
     ///
-    /// Returns how many connections it has evicted.
-    fn evict_idle(&mut self) -> u64 {
+    /// `bound` is the listener whose own `connections_max` is reached, so that only its connections
+    /// make room, or else the reactor. Returns how many connections it has evicted.
+    fn evict_idle(&mut self, bound: ListenerIndex) -> u64 {
         let now = self.state.clock.now;
-        if now < self.next_eviction_at {
+        let next_eviction_at = &mut self.state.loop_limits.of_mut(bound).next_eviction_at;
+        if now < *next_eviction_at {
             return 0;
         }
         let mut evicted = 0;
-        self.next_eviction_at = now.plus_ms(ACCEPT_RETRY_MS);
+        *next_eviction_at = now.plus_ms(ACCEPT_RETRY_MS);
         let listener = self.running;
         let mut longest_idle = BinaryHeap::with_capacity(EVICTIONS_MAX);
         for (token, slot) in &self.slots {
             let Source::Connection(_, connection) = &slot.source else { continue };
             if slot.state != SlotState::Waiting || slot.ready.readable {
                 continue; // has readiness that has not been acted on: not idle
+            }
+            if bound != ListenerIndex::REACTOR && connection.listener() != bound {
+                continue; // its end would make no room
             }
             let Some(since) = connection.idle_since() else { continue };
             let is_full = longest_idle.len() == EVICTIONS_MAX;

@@ -62,7 +62,8 @@ impl Reactor {
     }
 
     /// Connects to `address`, as [`Context::connect`](crate::Context::connect) does, but at once.
-    /// The connection is served by `protocol`, and only `protocol` is notified of the result.
+    /// The connection is served by `protocol`, and only `protocol` is notified of the result. It
+    /// takes an address and no name, because looking up a name would block the loop.
     pub fn connect(
         &mut self,
         address: SocketAddr,
@@ -213,7 +214,7 @@ impl Reactor {
             Ok((socket, address, peer)) => {
                 let source =
                     DatagramSocket::new(socket, address, Some(peer), protocol, &self.state);
-                self.add_datagram(source);
+                self.insert_datagram(source);
             }
             Err(error) => {
                 debug!("udp {peer}: connect failed: {error}");

@@ -1,133 +1,159 @@
-//! Opening a reactor's sources: listeners, datagram sockets, the stop signal and the task queue.
+//! Opening a reactor's other sources: streams, datagram sockets, stop signal, task queue.
 //!
 //! Sources can be opened before the reactor runs and while it runs. Each is registered with the
 //! poller under the number of the next vacant slot, and then put into that slot.
 
 use std::io;
-use std::net::SocketAddr;
-#[cfg(unix)]
-use std::path::Path;
+use std::net::{SocketAddr, ToSocketAddrs};
 
 use super::Reactor;
+use super::listen::first_that_opens;
 use super::slots::enqueue;
 use super::sources::Source;
 use crate::datagram::socket::DatagramSocket;
 use crate::protocol::datagram::DatagramProtocol;
-use crate::protocol::ident::Peer;
+use crate::protocol::ident::ConnectionId;
 use crate::protocol::protocol::Protocol;
 use crate::reactor::tasks::{Handle, TaskQueue};
-use crate::stream::listener::{Listener, MakeProtocol, Socket};
-use crate::stream::readiness::Registered;
+use crate::stream::connection::Connection;
+use crate::stream::readiness::{Readiness, Registered};
 use crate::sys::{self, Interest, Token, UdpSocket};
 
 impl Reactor {
-    /// Serves TCP connections on `address`, and returns the bound address, with the real port in
-    /// place of port 0.
+    /// Serves an established TCP connection with `protocol`, and returns its id. It may have been
+    /// accepted or connected elsewhere, for example by another thread that hands it over in a
+    /// [task](crate::Handle::submit).
     ///
-    /// `make` is called for each accepted connection, with its peer's address, and makes its
-    /// protocol.
+    /// Makes the socket non-blocking, without Nagle's delay. `protocol` is first called in the next
+    /// turn ([`Protocol::opened`]); before that, effects on the connection wait as for an outbound
+    /// one ([`Context::connect`](crate::Context::connect)). It counts among
+    /// [`Stats::connected`](crate::Stats::connected).
     ///
-    /// # Errors
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use mio_reactor::{Echo, Limits, Reactor};
     ///
-    /// The kernel's error if the address is in use, is not one of this machine's, or is not
-    /// permitted (bind(2)).
-    pub fn listen<P: Protocol + 'static>(
-        &mut self,
-        address: SocketAddr,
-        mut make: impl FnMut(SocketAddr) -> P + 'static,
-    ) -> io::Result<SocketAddr> {
-        let socket = sys::listen(address)?;
-        let address = socket.local_addr()?;
-        let make = move |peer: Peer| -> Box<dyn Protocol> {
-            Box::new(make(peer.address().expect("a TCP socket accepts from addresses only")))
-        };
-        self.listen_on(Socket::Tcp(socket), address.to_string(), Box::new(make))?;
-        Ok(address)
-    }
-
-    /// Serves connections on a Unix stream socket at `path`, as [`listen`](Reactor::listen) does
-    /// over TCP.
-    ///
-    /// `make` is called for each accepted connection and makes its protocol, which need not know
-    /// the difference.
-    ///
-    /// The file at `path` belongs to the socket. It is removed when the reactor stops or is
-    /// dropped, unless another file has replaced it. A client that finds the file can connect: the
-    /// socket is bound and listens under a temporary name first, `PATH.0` or similar, which is also
-    /// the name that tools such as ss(8) show. A process that is killed leaves a stale file, behind
-    /// which no process listens. Such a file is removed here, and `path` is taken over. (If two
-    /// processes take over the same stale file at the same moment, one of them may get a socket
-    /// that no client can reach: probing the file and removing it are two steps.)
-    ///
-    /// Write permission for the file allows a user to connect. With the usual umask of 022, that is
-    /// only the user who runs this process. To permit others, set the umask before, or the file's
-    /// mode afterwards. To exclude others reliably, put the file into a directory that only
-    /// permitted users can enter.
-    ///
-    /// A Unix socket has no reset. Where a TCP peer would get one
-    /// ([`Next::Abort`](crate::Next::Abort)), a Unix peer gets an end of file.
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let peer = std::net::TcpStream::connect(listener.local_addr()?)?;
+    /// let (stream, _) = listener.accept()?;
+    /// let mut reactor = Reactor::new(Limits::default())?;
+    /// reactor.add_stream(stream, Echo::new())?;
+    /// # drop(peer);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if a process listens at `path`, or if something
-    /// other than a socket is there; it is left as it is.
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if `path` is empty, too long (on Linux, over
-    /// 107 bytes) or contains a zero byte. Otherwise the kernel's error, if the directory does not
-    /// exist or is not writable.
-    #[cfg(unix)]
-    pub fn listen_unix<P: Protocol + 'static>(
+    /// [`QuotaExceeded`](io::ErrorKind::QuotaExceeded) if there are
+    /// [`connections_max`](crate::Limits::connections_max) connections already. The kernel's error
+    /// if the stream is not connected (`NotConnected`) or cannot be made non-blocking. The stream
+    /// is closed then.
+    pub fn add_stream(
         &mut self,
-        path: impl AsRef<Path>,
-        mut make: impl FnMut() -> P + 'static,
-    ) -> io::Result<()> {
-        let path = path.as_ref();
-        let socket = sys::UnixListener::bind(path)?;
-        let make = move |_: Peer| -> Box<dyn Protocol> { Box::new(make()) };
-        self.listen_on(Socket::Unix(socket), format!("unix:{}", path.display()), Box::new(make))
-    }
-
-    fn listen_on(
-        &mut self,
-        mut socket: Socket,
-        address: String,
-        make: MakeProtocol,
-    ) -> io::Result<()> {
-        self.poll.registry().register(
-            socket.source(),
-            Token(self.slots.vacant_key()),
-            Interest::READABLE,
-        )?;
-        let listener = Box::new(Listener::new(socket, address, make));
-        let token = self.insert(Source::Listener(listener), Registered::Reading);
-        self.listeners.push(token);
-        Ok(())
+        stream: std::net::TcpStream,
+        protocol: impl Protocol + 'static,
+    ) -> io::Result<ConnectionId> {
+        if self.connections >= self.state.limits.connections_max {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        self.read_clock();
+        let (stream, peer) = sys::adopt_stream(stream)?;
+        let slot = u32::try_from(self.slots.vacant_key())
+            .expect("there are no more slots than descriptors");
+        let id = ConnectionId { slot, generation: self.effects.next_generation() };
+        // As if a connect had just succeeded: so the protocol is called by the loop, where panics
+        // are caught, and not from here.
+        let now = self.state.clock.now;
+        let connection = Connection::outbound(Box::new(protocol), id, peer.into(), now);
+        let token = self.insert(Source::Connection(stream, connection), Registered::Nothing);
+        self.connections += 1;
+        self.state.stats.connections = self.connections;
+        let slot = &mut self.slots[token];
+        slot.ready = Readiness::UNKNOWN;
+        enqueue(&mut self.run_queue, token, slot);
+        Ok(id)
     }
 
     /// Serves datagrams on `address` with `protocol`. Returns the bound address.
+    ///
+    /// Several addresses are tried as in [`listen`](Reactor::listen), and looking up a name blocks.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use mio_reactor::{Echo, Limits, Reactor};
+    ///
+    /// let mut reactor = Reactor::new(Limits::default())?;
+    /// let address = reactor.bind_datagram("127.0.0.1:0", Echo::new())?;
+    /// assert_ne!(address.port(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
     /// As for [`listen`](Reactor::listen).
     pub fn bind_datagram(
         &mut self,
-        address: SocketAddr,
+        address: impl ToSocketAddrs,
         protocol: impl DatagramProtocol + 'static,
     ) -> io::Result<SocketAddr> {
-        let mut socket = sys::bind_datagram(address, self.state.limits.udp_buffer_bytes)?;
+        let buffer_bytes = self.state.limits.udp_buffer_bytes;
+        let socket =
+            first_that_opens(address, |address| sys::bind_datagram(address, buffer_bytes))?;
+        self.serve_datagrams(socket, None, Box::new(protocol))
+    }
+
+    /// Serves datagrams with `protocol` on a UDP socket that is bound already. Returns its address.
+    ///
+    /// Makes the socket non-blocking; its buffers stay as they are. If it is connected, `protocol`
+    /// is a client, as with [`connect_datagram`](Reactor::connect_datagram).
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use mio_reactor::{Echo, Limits, Reactor};
+    ///
+    /// let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    /// let mut reactor = Reactor::new(Limits::default())?;
+    /// reactor.add_datagram(socket, Echo::new())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the socket receives both IPv6 and IPv4
+    /// (IPV6_V6ONLY is off): our own addresses would not be recognised in their IPv4-mapped form.
+    /// The kernel's error if it cannot be made non-blocking or registered with the poller.
+    pub fn add_datagram(
+        &mut self,
+        socket: std::net::UdpSocket,
+        protocol: impl DatagramProtocol + 'static,
+    ) -> io::Result<SocketAddr> {
+        let peer = match socket.peer_addr() {
+            Ok(peer) => Some(peer),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
+            Err(error) => return Err(error),
+        };
+        self.serve_datagrams(sys::adopt_datagram(socket)?, peer, Box::new(protocol))
+    }
+
+    fn serve_datagrams(
+        &mut self,
+        mut socket: UdpSocket,
+        peer: Option<SocketAddr>,
+        protocol: Box<dyn DatagramProtocol>,
+    ) -> io::Result<SocketAddr> {
         self.poll.registry().register(
             &mut socket,
             Token(self.slots.vacant_key()),
             Interest::READABLE,
         )?;
         let address = socket.local_addr()?;
-        self.add_datagram(DatagramSocket::new(
-            socket,
-            address,
-            None,
-            Box::new(protocol),
-            &self.state,
-        ));
-        self.state.datagram_addresses.push(address);
+        self.insert_datagram(DatagramSocket::new(socket, address, peer, protocol, &self.state));
+        if peer.is_none() {
+            self.state.datagram_addresses.push(address);
+        }
         Ok(address)
     }
 
@@ -139,7 +165,7 @@ impl Reactor {
     /// [`DatagramProtocol::error_received`] is called when the peer's machine reports that its port
     /// is closed. Its first call is [`DatagramProtocol::opened`], in the next turn. The socket is
     /// closed when the protocol calls [`Replies::close`](crate::Replies::close), or with the
-    /// reactor.
+    /// reactor. It takes an address and no name, because looking up a name would block the loop.
     ///
     /// # Errors
     ///
@@ -151,7 +177,7 @@ impl Reactor {
         protocol: impl DatagramProtocol + 'static,
     ) -> io::Result<SocketAddr> {
         let (socket, address, peer) = self.open_datagram_client(peer)?;
-        self.add_datagram(DatagramSocket::new(
+        self.insert_datagram(DatagramSocket::new(
             socket,
             address,
             Some(peer),
@@ -178,7 +204,7 @@ impl Reactor {
         Ok((socket, address, peer))
     }
 
-    pub(super) fn add_datagram(&mut self, source: DatagramSocket) {
+    pub(super) fn insert_datagram(&mut self, source: DatagramSocket) {
         self.datagram_clients += usize::from(source.peer().is_some());
         let token = self.insert(Source::Datagram(Box::new(source)), Registered::Reading);
         let slot = &mut self.slots[token];
@@ -186,13 +212,39 @@ impl Reactor {
         enqueue(&mut self.run_queue, token, slot); // its protocol may send first
     }
 
-    /// Stops the reactor, as [`stop`](Reactor::stop) does, once `signal` is readable. It may be the
-    /// read end of a pipe or socket pair to which a signal handler writes (the self-pipe trick).
+    /// Stops the reactor, as [`stop`](Reactor::stop) does, once `signal` is readable or its other
+    /// end is closed. It may be the read end of a pipe or socket pair to which a signal handler
+    /// writes (the self-pipe trick). It is not read, and is closed with the reactor.
+    ///
+    /// On other systems than Unix, use [`Handle::stop`], which works everywhere.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use mio_reactor::{Limits, Reactor, Stopped};
+    ///
+    /// let (read_end, write_end) = std::io::pipe()?;
+    /// let mut reactor = Reactor::new(Limits::default())?;
+    /// reactor.stop_on(read_end.into())?;
+    /// drop(write_end);
+    /// assert_eq!(reactor.run()?, Stopped::Graceful);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// The kernel's error if `signal` cannot be registered with the poller (epoll_ctl(2)).
-    pub fn stop_on(&mut self, mut signal: impl sys::Source + 'static) -> io::Result<()> {
+    /// The kernel's error if `signal` cannot be registered with the poller (epoll_ctl(2)):
+    /// `PermissionDenied` for a file on disk, which has no readiness.
+    #[cfg(unix)]
+    pub fn stop_on(&mut self, signal: std::os::fd::OwnedFd) -> io::Result<()> {
+        self.insert_stop_signal(sys::Descriptor::from(signal))
+    }
+
+    #[cfg(unix)]
+    pub(super) fn insert_stop_signal(
+        &mut self,
+        mut signal: impl sys::Source + 'static,
+    ) -> io::Result<()> {
         self.poll.registry().register(
             &mut signal,
             Token(self.slots.vacant_key()),

@@ -26,7 +26,7 @@ pub(super) enum Source {
     /// Readable: other threads have submitted tasks.
     Tasks(Box<TaskQueue>),
     /// The stop signal (the self-pipe trick). Readable: stop.
-    #[expect(dead_code, reason = "it is only kept open")]
+    #[expect(dead_code, reason = "it is only kept open, and exists on Unix only")]
     StopSignal(Box<dyn sys::Source>),
 }
 
@@ -37,7 +37,7 @@ impl Source {
         let now = state.clock.now;
         match self {
             Source::Connection(_, connection) => {
-                let mut due = connection.filing_time(&state.limits, now);
+                let mut due = connection.filing_time(&state.loop_limits, now);
                 if state.stop.is_stopping() {
                     due = due.min(connection.idle_at().unwrap_or(Time::NEVER));
                 }
@@ -127,7 +127,9 @@ impl Reactor {
                 stats.connections = self.connections;
                 stats.closed += 1;
                 stats.closed_finished += u64::from(why == CloseReason::Finished);
-                debug!("{id} {peer}: closed: {}", WithLimit(why, &self.state.limits));
+                let limits = self.state.loop_limits.of(connection.listener());
+                debug!("{id} {peer}: closed: {}", WithLimit(why, limits));
+                self.state.loop_limits.on_closed(connection.listener());
                 if why.resets() {
                     sys::reset_on_close(stream);
                 }

@@ -1,7 +1,7 @@
 //! Graceful stop: stop accepting, finish what has begun, close the rest by force.
 //!
 //! A stop drains: connections in a listener's backlog are still accepted, then the listener closes.
-//! Idle connections are closed, all others may finish. After `Limits::drain_timeout_ms` the
+//! Idle connections are closed, all others may finish. After `Limits::drain_timeout` the
 //! remaining ones are closed by force. `src/stop_state.rs` has the states of a stop.
 
 use log::info;
@@ -17,14 +17,14 @@ impl Reactor {
     ///
     /// Connections in the backlogs are accepted, then the listeners are closed. Idle connections
     /// are closed. All others may finish within
-    /// [`Limits::drain_timeout_ms`](crate::Limits::drain_timeout_ms).
+    /// [`Limits::drain_timeout`](crate::Limits::drain_timeout).
     pub fn stop(&mut self) {
         if self.state.stop.is_stopping() {
             return;
         }
         info!("stopping: {} connections open", self.connections);
         self.read_clock();
-        let until = self.state.clock.now.plus_ms(self.state.limits.drain_timeout_ms);
+        let until = self.state.clock.now.plus(self.state.limits.drain_timeout);
         self.state.stop = StopState::Draining { until, accepted: 0 };
         for (token, slot) in &mut self.slots {
             slot.ready.readable = true; // each is read once more before it counts as idle

@@ -11,6 +11,7 @@
 //! (asyncio's `call_soon_threadsafe`). Only the channel, a stop flag and the waker are used by both
 //! sides.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -27,7 +28,23 @@ use crate::protocol::outcome::Outcome;
 use crate::stream::readiness::Readiness;
 use crate::sys::{Registry, Token, Waker};
 
-type Task = Box<dyn FnOnce(&mut Reactor) + Send>;
+type Task = Box<dyn AnyTask>;
+
+/// A submitted closure. One that is not taken is turned back into its own type.
+pub(crate) trait AnyTask: Send {
+    fn run(self: Box<Self>, reactor: &mut Reactor);
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+impl<F: FnOnce(&mut Reactor) + Send + 'static> AnyTask for F {
+    fn run(self: Box<Self>, reactor: &mut Reactor) {
+        self(reactor);
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
 
 /// Submits tasks to a [`Reactor`] from any thread. Returned by [`Reactor::handle`]. Clones belong
 /// to the same reactor.
@@ -41,7 +58,7 @@ type Task = Box<dyn FnOnce(&mut Reactor) + Send>;
 /// use mio_reactor::{Echo, Limits, Reactor};
 ///
 /// let mut reactor = Reactor::new(Limits::default())?;
-/// reactor.listen(([127, 0, 0, 1], 0).into(), |_| Echo::new())?;
+/// reactor.listen("127.0.0.1:0", |_| Echo::new())?;
 /// let handle = reactor.handle()?;
 /// let monitor = std::thread::spawn(move || {
 ///     let (sender, receiver) = mpsc::channel();
@@ -67,25 +84,64 @@ struct Shared {
     waker: Waker,
 }
 
-/// Why a task was not taken. The task has been dropped.
+/// A task that was not taken, and why. [`into_task`](SubmitError::into_task) gives it back.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use mio_reactor::{Limits, Reactor, SubmitErrorKind};
+///
+/// let mut reactor = Reactor::new(Limits::default())?;
+/// let handle = reactor.handle()?;
+/// drop(reactor);
+/// let error = handle.submit(|reactor| reactor.stop()).unwrap_err();
+/// assert_eq!(error.kind(), SubmitErrorKind::Stopped);
+/// let _task = error.into_task(); // perhaps for another reactor
+/// # Ok(())
+/// # }
+/// ```
+pub struct SubmitError<F> {
+    kind: SubmitErrorKind,
+    task: F,
+}
+
+/// Why a task was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SubmitError {
-    /// [`TASKS_QUEUED_MAX`] tasks are queued already.
+#[non_exhaustive]
+pub enum SubmitErrorKind {
+    /// [`TASKS_QUEUED_MAX`] tasks are queued already. A later attempt may succeed.
     Full,
     /// The reactor has been dropped, or is stopping and takes no more tasks.
     Stopped,
 }
 
-impl fmt::Display for SubmitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SubmitError::Full => f.write_str("the task queue of the reactor is full"),
-            SubmitError::Stopped => f.write_str("the reactor has stopped"),
-        }
+impl<F> SubmitError<F> {
+    /// Returns why the task was not taken.
+    pub fn kind(&self) -> SubmitErrorKind {
+        self.kind
+    }
+
+    /// Returns the task, to be submitted again, run elsewhere or dropped.
+    pub fn into_task(self) -> F {
+        self.task
     }
 }
 
-impl std::error::Error for SubmitError {}
+impl<F> fmt::Debug for SubmitError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubmitError").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Display for SubmitError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            SubmitErrorKind::Full => "the task queue of the reactor is full",
+            SubmitErrorKind::Stopped => "the reactor has stopped",
+        })
+    }
+}
+
+impl<F> std::error::Error for SubmitError<F> {}
 
 impl Handle {
     /// Submits a task: the reactor runs it soon on its own thread. Wakes the reactor if it sleeps,
@@ -100,23 +156,27 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// [`SubmitError`] if the queue is full, or the reactor stops or has been dropped. Then the
-    /// task is dropped before this returns.
+    /// [`SubmitError`] if the queue is full, or the reactor stops or has been dropped. It gives the
+    /// task back.
     ///
     /// # Panics
     ///
     /// The task panics if it calls [`Reactor::run`] or [`Reactor::turn`], because it runs within a
     /// turn.
-    pub fn submit(
+    pub fn submit<F: FnOnce(&mut Reactor) + Send + 'static>(
         &self,
-        task: impl FnOnce(&mut Reactor) + Send + 'static,
-    ) -> Result<(), SubmitError> {
-        self.0.tasks.try_send(Box::new(task)).map_err(|error| match error {
-            TrySendError::Full(_) => SubmitError::Full,
-            TrySendError::Disconnected(_) => SubmitError::Stopped,
-        })?;
-        self.wake();
-        Ok(())
+        task: F,
+    ) -> Result<(), SubmitError<F>> {
+        let (kind, task) = match self.0.tasks.try_send(Box::new(task)) {
+            Ok(()) => {
+                self.wake();
+                return Ok(());
+            }
+            Err(TrySendError::Full(task)) => (SubmitErrorKind::Full, task),
+            Err(TrySendError::Disconnected(task)) => (SubmitErrorKind::Stopped, task),
+        };
+        let task = *task.into_any().downcast().expect("it is the task that was sent just now");
+        Err(SubmitError { kind, task })
     }
 
     /// Stops the reactor, as [`Reactor::stop`] does, when it has run the tasks that were submitted
@@ -209,7 +269,7 @@ impl Reactor {
                 NextTask::Run(task) => {
                     self.state.budget.charge(CONNECTION_COST_BYTES);
                     self.state.stats.tasks_run += 1;
-                    task(self);
+                    task.run(self);
                     self.apply_effects();
                 }
                 NextTask::Empty => {

@@ -25,6 +25,7 @@ mod exchange;
 mod exchange_peers;
 mod fairness;
 mod group;
+mod listeners;
 mod overload;
 mod panics;
 mod peers;
@@ -57,6 +58,7 @@ use crate::protocol::context::Context;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::ident::ConnectionId;
 use crate::protocol::protocol::{Advance, Next, Protocol};
+use crate::stream::listen_options::ListenOptions;
 use crate::testing::simulated::kernel::{Faults, Kernel};
 use crate::testing::simulated::stream::PeerReceived;
 use crate::testing::simulated::{Installed, StopSignal};
@@ -93,13 +95,12 @@ impl World {
         let mut kernel = Kernel::new(seed);
         kernel.faults = faults;
         // A connection that closes because another one timed out lingers after that timeout.
-        let close_ms_max =
-            limits.idle_timeout_ms.max(limits.write_timeout_ms) + limits.linger_timeout_ms;
-        kernel.idle_us_max =
-            close_ms_max * 1000 + kernel.faults.descheduled_us_max * 20 + 1_500_000;
+        let close_time_max = limits.idle_timeout.max(limits.write_timeout) + limits.linger_timeout;
+        let close_us_max = u64::try_from(close_time_max.as_micros()).unwrap();
+        kernel.idle_us_max = close_us_max + kernel.faults.descheduled_us_max * 20 + 1_500_000;
         let installed = Installed::new(kernel);
         let mut reactor = Reactor::new(limits).unwrap();
-        reactor.stop_on(StopSignal::new().unwrap()).unwrap();
+        reactor.insert_stop_signal(StopSignal::new().unwrap()).unwrap();
         World { reactor: Some(reactor), installed, ledger: Rc::default(), requested_empty_turns: 0 }
     }
 
@@ -125,12 +126,22 @@ impl World {
     fn serve<P: Protocol + 'static>(
         &mut self,
         port: u16,
+        make: impl FnMut(SocketAddr) -> P + 'static,
+    ) -> SocketAddr {
+        self.serve_with(port, &ListenOptions::default(), make)
+    }
+
+    /// Listens on `port` with `options`.
+    fn serve_with<P: Protocol + 'static>(
+        &mut self,
+        port: u16,
+        options: &ListenOptions,
         mut make: impl FnMut(SocketAddr) -> P + 'static,
     ) -> SocketAddr {
         let address = server(port);
         let ledger = self.ledger.clone();
         self.reactor()
-            .listen(address, move |peer| Witnessed::new(make(peer), peer, &ledger))
+            .listen_with(address, options, move |peer| Witnessed::new(make(peer), peer, &ledger))
             .unwrap()
     }
 
@@ -253,10 +264,13 @@ impl World {
             self.reactor().turn(None).unwrap();
             self.check_poll_count();
         }
-        let drain_timeout_ms = self.reactor().state.limits.drain_timeout_ms;
+        let drain_timeout = self.reactor().state.limits.drain_timeout;
         let slack_us = self.kernel().faults.descheduled_us_max * 20 + 1_000_000;
         let took_us = self.kernel().now_us() - began_us;
-        assert!(took_us <= drain_timeout_ms * 1000 + slack_us, "the stop took {took_us} us");
+        assert!(
+            u128::from(took_us) <= drain_timeout.as_micros() + u128::from(slack_us),
+            "the stop took {took_us} us"
+        );
         self.check_nothing_is_left();
     }
 
@@ -322,4 +336,9 @@ fn descriptor_of(world: &World, stream: usize) -> usize {
 fn bound_peer(world: &World, number: u16) -> SocketAddr {
     world.kernel().bind_peer(peer(number));
     peer(number)
+}
+
+/// Returns `time` in milliseconds.
+fn ms(time: Duration) -> u64 {
+    crate::clock::ms_rounded_up(time)
 }

@@ -38,6 +38,7 @@ use crate::clock::Time;
 use crate::limits::{
     HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, LINGER_BYTES_MAX, LOW_WATERMARK_BYTES, STEP_COST_BYTES,
 };
+use crate::loop_limits::ListenerIndex;
 use crate::loop_state::LoopState;
 use crate::protocol::context::ConnectionMeta;
 use crate::protocol::effects::Effects;
@@ -61,8 +62,16 @@ pub(crate) struct Connection {
     write_side: WriteSide,
     /// How many bytes of `output` come from other connections, at most.
     relayed_output: u32,
+    /// Whose limits it has.
+    listener: ListenerIndex,
     meta: ConnectionMeta,
 }
+
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(
+    size_of::<Connection>() == 104,
+    "it grows by eight bytes at a time, so weigh each: the index of its listener costs none"
+);
 
 impl Connection {
     pub(crate) fn new(
@@ -79,6 +88,7 @@ impl Connection {
             phase: Phase::Established(ReadSide::AwaitingFirstByte),
             write_side: WriteSide::Open,
             relayed_output: 0,
+            listener: ListenerIndex::REACTOR,
             meta: ConnectionMeta { timer: Time::NEVER, peer, id },
         }
     }
@@ -92,6 +102,15 @@ impl Connection {
     ) -> Connection {
         let phase = Phase::Connecting { then: None };
         Connection { phase, ..Connection::new(protocol, id, peer, now) }
+    }
+
+    /// Gives it the limits of `listener`, which has accepted it.
+    pub(crate) fn accepted_by(self, listener: ListenerIndex) -> Connection {
+        Connection { listener, ..self }
+    }
+
+    pub(crate) fn listener(&self) -> ListenerIndex {
+        self.listener
     }
 
     pub(crate) fn id(&self) -> ConnectionId {

@@ -25,21 +25,27 @@ use std::io;
 use log::{error, info, warn};
 
 use crate::clock::Time;
-use crate::limits::{ACCEPT_RECOVERY_MS, ACCEPT_RETRY_MS};
+use crate::limits::{ACCEPT_RECOVERY_MS, ACCEPT_RETRY_MS, BACKLOG};
+use crate::loop_limits::ListenerIndex;
 use crate::protocol::ident::Peer;
 use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
 use crate::stats::Stats;
+use crate::stream::listen_options::ListenOptions;
 #[cfg(unix)]
 use crate::sys::UnixListener;
 use crate::sys::errno::{self, AcceptError};
-use crate::sys::{self, TcpListener, TcpStream};
+use crate::sys::{self, AcceptedOptions, TcpListener, TcpStream};
 
 pub(crate) struct Listener {
     /// `None` once it is closed: at a stop, or because it is broken.
     socket: Option<Socket>,
     /// The address that it listens on, as the log shows it.
     pub(crate) address: String,
+    /// Whose limits its connections have.
+    pub(crate) index: ListenerIndex,
+    /// How many connections its backlog may hold, at most.
+    pub(crate) backlog: u32,
     accept_state: AcceptState,
     /// Makes the protocol of each connection.
     pub(crate) make_protocol: MakeProtocol,
@@ -53,7 +59,7 @@ pub(crate) type MakeProtocol = Box<dyn FnMut(Peer) -> Box<dyn Protocol>>;
 
 /// The socket of a listener. The streams that it accepts have one type for both families.
 pub(crate) enum Socket {
-    Tcp(TcpListener),
+    Tcp(TcpListener, AcceptedOptions),
     #[cfg(unix)]
     Unix(UnixListener),
 }
@@ -62,7 +68,7 @@ impl Socket {
     /// What is registered with the poll.
     pub(crate) fn source(&mut self) -> &mut dyn sys::Source {
         match self {
-            Socket::Tcp(socket) => socket,
+            Socket::Tcp(socket, _) => socket,
             #[cfg(unix)]
             Socket::Unix(socket) => socket,
         }
@@ -104,10 +110,18 @@ pub(crate) enum Accepted {
 }
 
 impl Listener {
-    pub(crate) fn new(socket: Socket, address: String, make: MakeProtocol) -> Listener {
+    pub(crate) fn new(
+        socket: Socket,
+        address: String,
+        index: ListenerIndex,
+        options: &ListenOptions,
+        make: MakeProtocol,
+    ) -> Listener {
         Listener {
             socket: Some(socket),
             address,
+            index,
+            backlog: options.backlog.max(BACKLOG),
             accept_state: AcceptState::Accepting,
             make_protocol: make,
             accepted: 0,
@@ -124,8 +138,8 @@ impl Listener {
     fn accept_one(&self) -> Accepted {
         match &self.socket {
             None => Accepted::WouldBlock,
-            Some(Socket::Tcp(socket)) => match socket.accept() {
-                Ok((stream, peer)) => match sys::set_nodelay(&stream) {
+            Some(Socket::Tcp(socket, options)) => match socket.accept() {
+                Ok((stream, peer)) => match sys::set_accepted_options(&stream, *options) {
                     Ok(()) => Accepted::Stream(stream, Peer::Ip(peer)),
                     // Whatever the error is, it concerns this connection alone.
                     Err(error) => Accepted::HandshakeFailed(error),
@@ -249,10 +263,14 @@ mod tests {
     use crate::testing::simulated::{Installed, kernel::Kernel};
 
     fn listener() -> Listener {
-        let socket = sys::listen(([127, 0, 0, 1], 2000).into()).unwrap();
+        let options = ListenOptions::default();
+        let socket = sys::listen(([127, 0, 0, 1], 2000).into(), &options).unwrap();
+        let accepted = AcceptedOptions { keepalive: false, had_before_listen: true };
         Listener::new(
-            Socket::Tcp(socket),
+            Socket::Tcp(socket, accepted),
             "127.0.0.1:2000".to_owned(),
+            ListenerIndex::REACTOR,
+            &options,
             Box::new(|_| Box::new(Echo::new())),
         )
     }

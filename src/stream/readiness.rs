@@ -51,7 +51,7 @@
 //! registered.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 
 use log::{Level, log_enabled, trace};
 
@@ -61,7 +61,7 @@ use crate::sys::{self, Event, TcpStream};
 
 /// A non-blocking byte stream. Tests run a connection over a scripted one instead of a socket.
 #[allow(missing_docs, unreachable_pub, reason = "the fuzz targets implement it")]
-pub trait Transport {
+pub trait Transport: 'static {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize>;
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
     /// Sends our FIN behind all that was sent (shutdown(2), SHUT_WR).
@@ -70,6 +70,10 @@ pub trait Transport {
     /// still in progress. An error means that it has failed.
     fn is_connected(&mut self) -> io::Result<bool> {
         Ok(true)
+    }
+    /// Returns our end's address (getsockname(2)); `None` if it has none.
+    fn local_address(&self) -> Option<SocketAddr> {
+        None
     }
 }
 
@@ -88,6 +92,10 @@ impl Transport for TcpStream {
 
     fn is_connected(&mut self) -> io::Result<bool> {
         sys::is_connected(self)
+    }
+
+    fn local_address(&self) -> Option<SocketAddr> {
+        self.local_addr().ok() // a Unix socket has no such address
     }
 }
 
@@ -203,7 +211,7 @@ pub(crate) fn receive<T: Transport>(
 /// Sends `bytes` once, unless the socket is known not to be writable. Returns how many bytes the
 /// kernel has taken: all, some (a partial write), or none.
 #[inline(always)]
-pub(crate) fn send<T: Transport>(
+pub(crate) fn send<T: Transport + ?Sized>(
     transport: &mut T,
     ready: &mut Readiness,
     id: ConnectionId,

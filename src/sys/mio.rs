@@ -4,11 +4,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
 #[cfg(feature = "http")]
 use std::time::SystemTime;
+use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 pub(crate) use ::mio::event::{Event, Source};
 pub(crate) use ::mio::net::{TcpListener, TcpStream, UdpSocket};
@@ -16,8 +16,14 @@ pub(crate) use ::mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 #[cfg(unix)]
 pub(crate) use super::unix::UnixListener;
+/// Any descriptor as a source of events, such as the end of a pipe: mio registers its number,
+/// whatever it is, and no other method of the type is called.
+#[cfg(unix)]
+pub(crate) use ::mio::net::UnixStream as Descriptor;
 
-use crate::limits::BACKLOG;
+use super::AcceptedOptions;
+use crate::limits::{KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES};
+use crate::stream::listen_options::ListenOptions;
 
 /// Reads the monotonic clock.
 pub(crate) fn now() -> Instant {
@@ -33,23 +39,53 @@ pub(crate) fn wall_clock() -> SystemTime {
 
 /// Opens a listening TCP socket on `address`, non-blocking, closed on exec.
 ///
-/// An IPv6 socket accepts IPv6 only (IPV6_V6ONLY). So `0.0.0.0` and `[::]` can be bound side by
-/// side in either order, and no peer has an IPv4-mapped address.
-pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// Unless the options say otherwise, an IPv6 socket accepts IPv6 only (IPV6_V6ONLY). So `0.0.0.0`
+/// and `[::]` can be bound side by side in either order, and no peer has an IPv4-mapped address.
+pub(crate) fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(options.ipv6_only)?;
     }
     // On Unix, a restarted server may bind while its old connections are in TIME_WAIT. (On Windows
     // the option would share the port.)
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
-    // On Linux accepted sockets inherit this option, which saves one call per connection.
-    socket.set_tcp_nodelay(true)?;
+    // On Linux accepted sockets inherit these options, which saves a call or two per connection.
+    set_stream_options(&socket, options.needs_keepalive())?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(options.backlog_as_int())?;
     Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Takes over a socket that listens already, and makes it non-blocking.
+pub(crate) fn adopt_listener(socket: std::net::TcpListener) -> io::Result<TcpListener> {
+    socket.set_nonblocking(true)?;
+    Ok(TcpListener::from_std(socket))
+}
+
+/// Takes over a connected stream: makes it non-blocking, without Nagle's delay. Returns it with its
+/// peer's address.
+pub(crate) fn adopt_stream(stream: std::net::TcpStream) -> io::Result<(TcpStream, SocketAddr)> {
+    let peer = stream.peer_addr()?;
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    Ok((TcpStream::from_std(stream), peer))
+}
+
+/// Takes over a UDP socket, and makes it non-blocking.
+///
+/// An IPv6 socket that receives IPv4, too, is refused: its peers would have IPv4-mapped addresses,
+/// and those of our own sockets would not be recognised.
+pub(crate) fn adopt_datagram(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
+    if socket.local_addr()?.is_ipv6() && !SockRef::from(&socket).only_v6()? {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a datagram socket over IPv6 must not receive IPv4 (IPV6_V6ONLY)",
+        ));
+    }
+    socket.set_nonblocking(true)?;
+    Ok(UdpSocket::from_std(socket))
 }
 
 /// Starts connecting a stream to `address`: non-blocking, closed on exec, and without Nagle's
@@ -88,17 +124,35 @@ pub(crate) fn is_connected(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// Sets TCP_NODELAY on an accepted stream, except on Linux, where it is inherited from the
-/// listener.
-pub(crate) fn set_nodelay(stream: &TcpStream) -> io::Result<()> {
-    if cfg!(target_os = "linux") { Ok(()) } else { stream.set_nodelay(true) }
+/// Sets the options of an accepted stream that it has not inherited from its listener.
+pub(crate) fn set_accepted_options(stream: &TcpStream, options: AcceptedOptions) -> io::Result<()> {
+    if cfg!(target_os = "linux") && options.had_before_listen {
+        return Ok(());
+    }
+    set_stream_options(&SockRef::from(stream), options.keepalive)
+}
+
+/// Sets TCP_NODELAY: no reply waits for the acknowledgement of the one before (Nagle). With
+/// `keepalive`, lets the kernel probe a silent peer.
+fn set_stream_options(socket: &Socket, keepalive: bool) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    if !keepalive {
+        return Ok(());
+    }
+    let probes = TcpKeepalive::new().with_time(Duration::from_secs(KEEPALIVE_IDLE_SECONDS));
+    // Other systems have probes, but not all let a program choose how many and how often.
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", windows))]
+    let probes = probes
+        .with_interval(Duration::from_secs(KEEPALIVE_INTERVAL_SECONDS))
+        .with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&probes)
 }
 
 /// Makes closing `stream` send a reset instead of a FIN, and discard the bytes that the kernel has
 /// not sent yet (SO_LINGER with a timeout of 0).
 pub(crate) fn reset_on_close(stream: &TcpStream) {
     // It fails only on a socket that is closed already, and then there is nothing left to reset.
-    let _ = SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 /// Opens a UDP socket on `address`, non-blocking, closed on exec. Asks for kernel buffers of
@@ -123,6 +177,7 @@ fn datagram_socket(address: SocketAddr, buffer_bytes: usize) -> io::Result<Socke
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    let buffer_bytes = buffer_bytes.min(i32::MAX as usize); // setsockopt(2) takes an int
     // Some kernels grant as much as they allow, others reject a size above their limit. Less is
     // slower, not wrong.
     if let Err(error) = socket
@@ -167,12 +222,10 @@ pub(crate) fn is_priority(event: &Event) -> bool {
 mod tests {
     use super::*;
 
-    // pitfall: 28
-    #[test]
-    fn accepted_streams_have_tcp_nodelay_set() {
-        // Inherited or set again: no reply waits for the acknowledgement of the previous one
-        // (Nagle).
-        let listener = listen(([127, 0, 0, 1], 0).into()).unwrap();
+    /// Opens a listener with `options`, connects to it, and returns the accepted stream. What Linux
+    /// lets it inherit is set on other systems by the same call as here.
+    fn accepted(options: &ListenOptions) -> (TcpStream, SocketAddr, std::net::TcpStream) {
+        let listener = listen(([127, 0, 0, 1], 0).into(), options).unwrap();
         let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, from) = loop {
             match listener.accept() {
@@ -182,8 +235,39 @@ mod tests {
                 Err(error) => panic!("{error}"),
             }
         };
-        set_nodelay(&stream).unwrap();
+        let keepalive = options.needs_keepalive();
+        set_accepted_options(&stream, AcceptedOptions { keepalive, had_before_listen: true })
+            .unwrap();
+        (stream, from, peer)
+    }
+
+    // pitfall: 28
+    #[test]
+    fn accepted_streams_have_tcp_nodelay_set() {
+        let (stream, from, peer) = accepted(&ListenOptions::default());
         assert_eq!((stream.nodelay().unwrap(), from), (true, peer.local_addr().unwrap()));
+        assert!(!SockRef::from(&stream).keepalive().unwrap(), "only without an idle timeout");
+    }
+
+    #[test]
+    fn streams_without_an_idle_timeout_have_keepalive_set() {
+        let options = ListenOptions::default().with_idle_timeout(crate::Timeout::Never);
+        let (stream, _, _peer) = accepted(&options);
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap() && stream.nodelay().unwrap());
+        #[cfg(target_os = "linux")]
+        assert_eq!(
+            (
+                socket.tcp_keepalive_time().unwrap(),
+                socket.tcp_keepalive_interval().unwrap(),
+                socket.tcp_keepalive_retries().unwrap()
+            ),
+            (
+                Duration::from_secs(KEEPALIVE_IDLE_SECONDS),
+                Duration::from_secs(KEEPALIVE_INTERVAL_SECONDS),
+                KEEPALIVE_PROBES
+            )
+        );
     }
 
     // pitfall: 72
@@ -202,6 +286,6 @@ mod tests {
         assert_eq!(stream.peer_addr().unwrap(), stream.local_addr().unwrap());
         assert_eq!(is_connected(&stream).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         drop(stream);
-        listen(address.as_socket().unwrap()).unwrap();
+        listen(address.as_socket().unwrap(), &ListenOptions::default()).unwrap();
     }
 }

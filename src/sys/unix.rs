@@ -37,7 +37,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::limits::BACKLOG;
+use crate::stream::listen_options::ListenOptions;
 
 /// Most temporary names that are tried. Each is taken while another process starts on the same
 /// path, or for good if that process was killed meanwhile. Beyond it: an error.
@@ -51,13 +51,14 @@ const LINK_ATTEMPTS_MAX: u8 = 16;
 pub(crate) struct UnixListener {
     /// Dropped first, while the socket still holds its inode: until then no other file can have the
     /// same inode number.
-    _file: SocketFile,
+    /// `None`: the file belongs to the process that has bound the socket.
+    _file: Option<SocketFile>,
     socket: mio::net::UnixListener,
 }
 
 impl UnixListener {
     /// Opens a socket that listens at `path`, non-blocking, closed on exec.
-    pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
+    pub(crate) fn bind(path: &Path, options: &ListenOptions) -> io::Result<UnixListener> {
         let bytes = path.as_os_str().as_bytes();
         if bytes.is_empty() || bytes.contains(&0) {
             // The kernel takes these for names without a file (unix(7)).
@@ -72,10 +73,16 @@ impl UnixListener {
         let temporary = bind_temporary(path, &socket)?;
         // If a later step fails, dropping this removes the file.
         let temporary = SocketFile::at(absolute(temporary)?)?;
-        socket.listen(BACKLOG)?;
+        socket.listen(options.backlog_as_int())?;
         let file =
             temporary.move_to(absolute(path)?, &address, |from, to| fs::hard_link(from, to))?;
-        Ok(UnixListener { _file: file, socket: OwnedFd::from(socket).into() })
+        Ok(UnixListener { _file: Some(file), socket: OwnedFd::from(socket).into() })
+    }
+
+    /// Takes over a socket that listens already, and makes it non-blocking.
+    pub(crate) fn adopt(socket: std::os::unix::net::UnixListener) -> io::Result<UnixListener> {
+        socket.set_nonblocking(true)?;
+        Ok(UnixListener { _file: None, socket: mio::net::UnixListener::from_std(socket) })
     }
 
     /// Accepts a connection, non-blocking and closed on exec.
@@ -274,7 +281,7 @@ mod tests {
             let (path, socket) =
                 (self.path(), Socket::new(Domain::UNIX, Type::STREAM, None).unwrap());
             let temporary = SocketFile::at(bind_temporary(&path, &socket)?)?;
-            socket.listen(BACKLOG)?;
+            socket.listen(ListenOptions::default().backlog_as_int())?;
             let address = address_of(&path)?;
             Ok((temporary.move_to(path, &address, link)?, socket))
         }
@@ -353,7 +360,7 @@ mod tests {
         for name in names(TEMPORARY_NAMES_MAX - 1) {
             fs::write(directory.0.join(name), "").unwrap();
         }
-        let ours = UnixListener::bind(&directory.path()).unwrap();
+        let ours = UnixListener::bind(&directory.path(), &ListenOptions::default()).unwrap();
         net::UnixStream::connect(directory.path()).unwrap();
         drop(ours);
         assert_eq!(directory.names(), names(TEMPORARY_NAMES_MAX - 1));
@@ -363,7 +370,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            UnixListener::bind(&directory.path()).map(drop).unwrap_err().kind(),
+            UnixListener::bind(&directory.path(), &ListenOptions::default())
+                .map(drop)
+                .unwrap_err()
+                .kind(),
             ErrorKind::AddrInUse
         );
         assert_eq!(directory.names(), names(TEMPORARY_NAMES_MAX));

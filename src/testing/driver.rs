@@ -244,7 +244,7 @@ impl<T: Transport> Driver<T> {
             Outcome::Ended(why) => self.slot = Slot::Ended(why),
             Outcome::Blocked | Outcome::Idle | Outcome::Unfinished => {
                 let now = self.state.clock.now;
-                let due = connection.filing_time(&self.state.limits, now).max(now.plus_ms(1));
+                let due = connection.filing_time(&self.state.loop_limits, now).max(now.plus_ms(1));
                 self.filed_deadline = self.filed_deadline.min(due);
                 if outcome == Outcome::Unfinished {
                     assert!(can_progress, "an unfinished connection can progress");

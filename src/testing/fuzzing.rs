@@ -18,7 +18,9 @@ impl<T: Transport> Driver<T> {
     /// Returns whether a deadline of the connection is due now.
     pub fn is_due(&self) -> bool {
         let now = self.state.clock.now;
-        self.connection.as_ref().is_some_and(|it| it.filing_time(&self.state.limits, now) <= now)
+        self.connection
+            .as_ref()
+            .is_some_and(|it| it.filing_time(&self.state.loop_limits, now) <= now)
     }
 
     /// Returns whether the connection would read more input.

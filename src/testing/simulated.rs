@@ -23,11 +23,6 @@
 //! `stream`. Where no kernel is installed, the clocks are the real ones and a datagram socket is
 //! one of the system's, for the tests that need real datagrams.
 
-#![allow(
-    unreachable_pub,
-    reason = "the trait stands in for a public one of mio's, in a public signature"
-)]
-
 pub(crate) mod batch_io;
 pub(crate) mod errno;
 pub(crate) mod kernel;
@@ -49,14 +44,16 @@ pub(crate) use mio::{Interest, Token};
 use crate::sys::mio as system;
 use kernel::Kernel;
 pub(crate) use poll::{
-    Event, Events, Poll, Registry, Source, StopSignal, Waker, is_priority, read_interest,
+    Descriptor, Event, Events, Poll, Registry, Source, StopSignal, Waker, is_priority,
+    read_interest,
 };
 #[cfg(unix)]
 pub(crate) use tcp::UnixListener;
 pub(crate) use tcp::{
-    TcpListener, TcpStream, connect, is_connected, listen, reset_on_close, set_nodelay,
+    TcpListener, TcpStream, adopt_listener, adopt_stream, connect, is_connected, listen,
+    reset_on_close, set_accepted_options,
 };
-pub(crate) use udp::{UdpSocket, bind_datagram, connect_datagram, is_own_address};
+pub(crate) use udp::{UdpSocket, adopt_datagram, bind_datagram, connect_datagram, is_own_address};
 
 thread_local! {
     static INSTALLED: RefCell<Option<SharedKernel>> = const { RefCell::new(None) };

@@ -84,6 +84,7 @@ struct MemoryTransport {
     read: usize,
     has_fin: bool,
     sent: Vec<u8>,
+    local: Option<SocketAddr>,
 }
 
 impl Transport for MemoryTransport {
@@ -109,6 +110,10 @@ impl Transport for MemoryTransport {
 
     fn shutdown_write(&mut self) -> io::Result<()> {
         Ok(())
+    }
+
+    fn local_address(&self) -> Option<SocketAddr> {
+        self.local
     }
 }
 
@@ -142,6 +147,12 @@ impl TestConnection {
     /// the way is acted on at its own time.
     pub fn advance_clock(&mut self, time: Duration) {
         self.0.advance_clock(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    /// Sets what [`Context::local_address`](crate::Context::local_address) returns from now on.
+    /// Before, it is `None`.
+    pub fn set_local_address(&mut self, address: Option<SocketAddr>) {
+        self.0.transport.local = address;
     }
 
     /// Returns the id of another connection, for the protocol. Each call returns a new one.

@@ -18,8 +18,16 @@ const FILES: [(&str, &str); 4] = [
     ("src/bin/reactor/blast/limits.rs", "The load generator"),
 ];
 
-/// Names in capitals that are no limits: an environment variable, and three socket options.
-const NOT_LIMITS: [&str; 4] = ["IPV6_V6ONLY", "RUST_LOG", "UDP_GRO", "UDP_SEGMENT"];
+/// Names in capitals that are no limits: an environment variable, and socket options.
+const NOT_LIMITS: [&str; 7] = [
+    "IPV6_V6ONLY",
+    "RUST_LOG",
+    "TCP_KEEPCNT",
+    "TCP_KEEPIDLE",
+    "TCP_KEEPINTVL",
+    "UDP_GRO",
+    "UDP_SEGMENT",
+];
 
 const PAGE: &str = "docs/limits.md";
 

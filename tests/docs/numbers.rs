@@ -82,13 +82,16 @@ pub(super) fn fields() -> Vec<Number> {
                 .find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(": "))
                 .and_then(|default| default.strip_suffix(','))
                 .unwrap_or_else(|| panic!("{name} has a default on one line"));
-            let value = match default.strip_prefix("vec![").and_then(|list| list.strip_suffix(']'))
-            {
-                Some(list) => {
-                    let (others, last) = list.rsplit_once(", ").expect("several");
-                    format!("{others} and {last}")
-                }
-                None => written(name, evaluate(default, &BTreeMap::new())),
+            let inside = |start: &str, end: char| {
+                default.strip_prefix(start).and_then(|default| default.strip_suffix(end))
+            };
+            let value = if let Some(list) = inside("vec![", ']') {
+                let (others, last) = list.rsplit_once(", ").expect("several");
+                format!("{others} and {last}")
+            } else if let Some(seconds) = inside("Duration::from_secs(", ')') {
+                written("seconds", evaluate(seconds, &BTreeMap::new()))
+            } else {
+                written(name, evaluate(default, &BTreeMap::new()))
             };
             numbers.push(Number {
                 group: String::new(),

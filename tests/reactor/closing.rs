@@ -41,7 +41,9 @@ fn only_aborted_connections_are_reset() {
     // receives a reset where the protocol aborts, or where output waits at the write timeout.
     let close_log = CloseLog::default();
     let shared = Rc::clone(&close_log);
-    let limits = Limits { idle_timeout_ms: 300, write_timeout_ms: 200, ..Limits::default() };
+    let limits = Limits::default()
+        .with_idle_timeout(Duration::from_millis(300))
+        .with_write_timeout(Duration::from_millis(200));
     let (mut reactor, commands) = serve(limits, byte_commands().0);
     let flood = reactor
         .listen(any_port(), move |_| SendsOnOpen {
@@ -71,12 +73,10 @@ fn closed_is_called_exactly_once_for_every_connection() {
     // 300 connections end in six ways in a random order, with a few turns between them or none. Ten
     // more have work in progress when the reactor is stopped.
     const SEED: u64 = 11;
-    let limits = Limits {
-        idle_timeout_ms: 1_000,
-        linger_timeout_ms: 50,
-        drain_timeout_ms: 50,
-        ..Limits::default()
-    };
+    let limits = Limits::default()
+        .with_idle_timeout(Duration::from_secs(1))
+        .with_linger_timeout(Duration::from_millis(50))
+        .with_drain_timeout(Duration::from_millis(50));
     let (make, close_log) = byte_commands();
     let (mut reactor, address) = serve(limits, make);
     let mut kept = Vec::new();

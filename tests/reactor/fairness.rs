@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::limits::{READ_BYTES_MAX, STREAM_BYTES_PER_TURN_MAX};
 use mio_reactor::{Datagram, DatagramProtocol, Echo, Limits, Reactor, Replies, Stopped};
@@ -19,7 +19,7 @@ use crate::{CloseLog, ReactorThread, SendsOnOpen, byte_commands, exchange};
 fn idle_loop_sleeps() {
     // A peer exchanges one message and is then silent until it times out. Every turn meanwhile has
     // an event or a deadline.
-    let limits = Limits { idle_timeout_ms: 300, ..Limits::default() };
+    let limits = Limits::default().with_idle_timeout(Duration::from_millis(300));
     let reactor = ReactorThread::start(limits, |reactor| {
         vec![reactor.listen(any_port(), |_| Echo::new()).unwrap()]
     });

@@ -20,6 +20,7 @@ mod limits;
 
 mod closing; // how a connection ends, and what its peer and its protocol learn of it
 mod fairness; // what one turn may cost, and in which order sources are served
+mod openings; // listeners with options, sockets from the standard library, stop signals
 mod overload; // connections_max reached: backlog, eviction, connection bursts, slot reuse
 mod panics; // a panic in a protocol
 mod protocols; // several protocols, first byte from the server, long replies
@@ -85,12 +86,11 @@ impl ReactorThread {
         set_up: impl FnOnce(&mut Reactor) -> Vec<SocketAddr> + Send + 'static,
     ) -> ReactorThread {
         let (read_end, write_end) = UnixStream::pair().unwrap();
-        read_end.set_nonblocking(true).unwrap();
         let (send_addresses, addresses) = mpsc::channel();
         let (send_result, result) = mpsc::channel();
         thread::spawn(move || {
             let mut reactor = Reactor::new(limits).unwrap();
-            reactor.stop_on(mio::net::UnixStream::from_std(read_end)).unwrap();
+            reactor.stop_on(read_end.into()).unwrap();
             send_addresses.send(set_up(&mut reactor)).unwrap();
             let stopped = reactor.run().unwrap();
             // The receiver is gone if the test has failed meanwhile.

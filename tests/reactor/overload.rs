@@ -21,7 +21,7 @@ use crate::{ReactorThread, exchange};
 fn full_server_leaves_connects_in_backlog_until_a_slot_frees() {
     // There are two slots. Four peers connect and send at once; then the first two close, one after
     // the other.
-    let limits = Limits { connections_max: 2, ..Limits::default() };
+    let limits = Limits::default().with_connections_max(2);
     let (mut reactor, address) = serve(limits, |_| Echo::new());
     let mut peers: Vec<TcpStream> = (0..4).map(|_| connect(address)).collect();
     for (peer, byte) in peers.iter_mut().zip(b"0123") {
@@ -77,7 +77,7 @@ fn full_server_evicts_only_the_longest_idle_http_connections() {
     // request, and are idle for as long as eviction requires. A request in progress and an echo
     // connection, whose protocol is never evictable, take the last slots. Then two more peers
     // connect.
-    let limits = Limits { connections_max: EVICTIONS_MAX + 4, ..Limits::default() };
+    let limits = Limits::default().with_connections_max(EVICTIONS_MAX + 4);
     let mut reactor = Reactor::new(limits).unwrap();
     let site = Site::new();
     let http = reactor.listen(any_port(), move |_| Http::new(site.clone())).unwrap();
@@ -124,7 +124,7 @@ fn connection_is_evicted_only_after_the_minimum_idle_time() {
     // There is one slot. The peer in the backlog is accepted when the connection has been idle for
     // `EVICTION_IDLE_MS`, and no sooner. Until then the loop scans ten times a second, and sleeps.
     let site = Site::new();
-    let limits = Limits { connections_max: 1, ..Limits::default() };
+    let limits = Limits::default().with_connections_max(1);
     let (mut reactor, address) = serve(limits, move |_| Http::new(site.clone()));
     let mut first = connect(address);
     request(&mut reactor, &mut first, REQUEST);
@@ -227,7 +227,7 @@ fn slots_are_reused_without_mixing_up_2000_short_connections() {
 fn two_paused_listeners_accept_in_turn() {
     // There is one slot, and each of two listeners has twenty connects in its backlog. The accepted
     // peer sends a byte, reads the echo, and closes.
-    let mut reactor = Reactor::new(Limits { connections_max: 1, ..Limits::default() }).unwrap();
+    let mut reactor = Reactor::new(Limits::default().with_connections_max(1)).unwrap();
     let addresses = [0, 1].map(|_| reactor.listen(any_port(), |_| Echo::new()).unwrap());
     let mut waiting =
         addresses.map(|address| (0..20).map(|_| connect(address)).collect::<Vec<TcpStream>>());

@@ -124,7 +124,7 @@ fn panicking_protocol_closes_only_its_own_connection() {
 
 #[test]
 fn panic_in_is_evictable_closes_the_connection_and_frees_its_slot() {
-    let mut reactor = Reactor::new(Limits { connections_max: 2, ..Limits::default() }).unwrap();
+    let mut reactor = Reactor::new(Limits::default().with_connections_max(2)).unwrap();
     let close_log = CloseLog::default();
     let (shared, mut made) = (Rc::clone(&close_log), 0);
     let address = reactor

@@ -18,7 +18,7 @@ fn stop_waits_for_connections_with_work_in_progress() {
     // is answered, and all close in order.
     let (make, close_log) = byte_commands();
     let (mut reactor, address) =
-        serve(Limits { linger_timeout_ms: 100, ..Limits::default() }, make);
+        serve(Limits::default().with_linger_timeout(Duration::from_millis(100)), make);
     let mut peers: Vec<TcpStream> = (0..4).map(|_| connect(address)).collect();
     for peer in &mut peers {
         exchange(&mut reactor, peer, b"x");
@@ -44,7 +44,7 @@ fn stop_waits_for_connections_with_work_in_progress() {
 fn stop_force_closes_what_is_left_at_the_drain_timeout() {
     // Of five connections, two are idle, and their peers close when they receive our FIN. The other
     // three have work in progress that never ends.
-    let limits = Limits { drain_timeout_ms: 300, ..Limits::default() };
+    let limits = Limits::default().with_drain_timeout(Duration::from_millis(300));
     let reactor = ReactorThread::start(limits, |reactor| {
         vec![reactor.listen(any_port(), byte_commands().0).unwrap()]
     });
@@ -79,7 +79,8 @@ fn callers_own_loop_of_turns_stops_and_then_sleeps() {
     // One connection has work in progress that never ends. The turns are few until it is closed by
     // force, and after that they wait their full time again.
     let (make, close_log) = byte_commands();
-    let (mut reactor, address) = serve(Limits { drain_timeout_ms: 200, ..Limits::default() }, make);
+    let (mut reactor, address) =
+        serve(Limits::default().with_drain_timeout(Duration::from_millis(200)), make);
     let mut peer = connect(address);
     exchange(&mut reactor, &mut peer, b"p");
     assert!(!reactor.is_stopped());

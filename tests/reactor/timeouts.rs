@@ -27,7 +27,7 @@ fn assert_elapsed(begin: Instant, at_least: Duration) {
 fn idle_connection_times_out_while_a_busy_one_stays_open() {
     // One connection exchanges a byte in every turn until the other, which is silent, has timed
     // out. Then it sends nothing more, either.
-    let limits = Limits { idle_timeout_ms: 200, ..Limits::default() };
+    let limits = Limits::default().with_idle_timeout(Duration::from_millis(200));
     let (make, close_log) = byte_commands();
     let (mut reactor, address) = serve(limits, make);
     let begin = Instant::now();
@@ -50,7 +50,7 @@ fn idle_connection_times_out_while_a_busy_one_stays_open() {
 #[test]
 fn peer_that_never_reads_is_closed_by_write_timeout() {
     // The peer is sent more than the kernel's buffers hold. All other timeouts are far away.
-    let limits = Limits { write_timeout_ms: 200, ..Limits::default() };
+    let limits = Limits::default().with_write_timeout(Duration::from_millis(200));
     let close_log = CloseLog::default();
     let shared = Rc::clone(&close_log);
     let (mut reactor, address) = serve(limits, move |_| SendsOnOpen {
@@ -71,7 +71,7 @@ fn peer_that_never_reads_is_closed_by_write_timeout() {
 fn busy_connections_deadline_expires_once_per_idle_timeout() {
     // I/O only moves the deadline later, and does not refile it. So the loop checks a busy
     // connection about once per idle timeout, not once per byte.
-    let limits = Limits { idle_timeout_ms: 100, ..Limits::default() };
+    let limits = Limits::default().with_idle_timeout(Duration::from_millis(100));
     let (mut reactor, address) = serve(limits, |_| Echo::new());
     let mut peer = connect(address);
     let begin = Instant::now();
@@ -100,7 +100,8 @@ fn simultaneous_timeouts_are_spread_over_turns() {
         return;
     }
     let (make, close_log) = byte_commands();
-    let (mut reactor, address) = serve(Limits { idle_timeout_ms: 500, ..Limits::default() }, make);
+    let (mut reactor, address) =
+        serve(Limits::default().with_idle_timeout(Duration::from_millis(500)), make);
     let peers: Vec<TcpStream> = (0..COUNT).map(|_| connect(address)).collect();
     turn_until(&mut reactor, "all are accepted", |stats| stats.accepted == COUNT as u64);
     stall(Duration::from_millis(600)); // the next turn finds all of them due
@@ -236,8 +237,9 @@ fn timer_earlier_than_the_filed_deadline_expires_on_time() {
 
 #[test]
 fn first_byte_timeout_closes_only_connections_without_input() {
-    let limits =
-        Limits { first_byte_timeout_ms: 50, idle_timeout_ms: 3_600_000, ..Limits::default() };
+    let limits = Limits::default()
+        .with_first_byte_timeout(Duration::from_millis(50))
+        .with_idle_timeout(Duration::from_secs(3_600));
     let mut reactor = Reactor::new(limits).unwrap();
     let (make, close_log) = byte_commands();
     let address = reactor.listen(any_port(), make).unwrap();
@@ -254,7 +256,8 @@ fn first_byte_timeout_closes_only_connections_without_input() {
 fn limits_of_zero_do_not_make_the_loop_spin() {
     // A write timeout of 0 is taken for 1 ms. A peer that does not read is closed after that, and
     // not checked again and again.
-    let limits = Limits { connections_max: 0, write_timeout_ms: 0, ..Limits::default() };
+    let limits =
+        Limits::default().with_connections_max(0).with_write_timeout(Duration::from_millis(0));
     let mut reactor = Reactor::new(limits).unwrap();
     let close_log = CloseLog::default();
     let shared = Rc::clone(&close_log);

@@ -12,7 +12,7 @@ fn largest_datagram_over_ipv6_is_answered() {
     // Replies were bounded by what IPv4 can carry: over IPv6, a reply of 65,508 to 65,527 bytes was
     // dropped as too long.
     let mut reactor = Reactor::new(Limits::default()).unwrap();
-    let address = match reactor.bind_datagram("[::1]:0".parse().unwrap(), Echo::new()) {
+    let address = match reactor.bind_datagram("[::1]:0", Echo::new()) {
         Ok(address) => address,
         Err(error) => return eprintln!("skipped: no IPv6: {error}"),
     };
@@ -36,7 +36,7 @@ fn ipv6_multicast_datagram_is_dropped_and_gso_stays_enabled() {
     use crate::common::TURN_TIMEOUT;
 
     let mut reactor = Reactor::new(Limits::default()).unwrap();
-    let Ok(address) = reactor.bind_datagram((Ipv6Addr::UNSPECIFIED, 0).into(), Echo::new()) else {
+    let Ok(address) = reactor.bind_datagram((Ipv6Addr::UNSPECIFIED, 0), Echo::new()) else {
         return eprintln!("skipped: no IPv6");
     };
     let peer = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
@@ -85,7 +85,7 @@ fn ipv4_multicast_datagram_is_dropped() {
     // Multicast was answered over IPv4, although not over IPv6. A datagram to a group reaches every
     // member, and all of them would reply.
     let mut reactor = Reactor::new(Limits::default()).unwrap();
-    let address = reactor.bind_datagram(([0, 0, 0, 0], 0).into(), Echo::new()).unwrap();
+    let address = reactor.bind_datagram("0.0.0.0:0", Echo::new()).unwrap();
     let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
     peer.set_write_timeout(Some(TIMEOUT)).unwrap();
     socket2::SockRef::from(&peer).set_multicast_if_v4(&std::net::Ipv4Addr::LOCALHOST).unwrap();
@@ -103,7 +103,7 @@ fn forged_source_does_not_start_a_loop_between_two_own_sockets() {
     // Each socket knew only its own address. The peer's address becomes that of the reactor's
     // second socket before its datagram is read, so to the first socket the second seems to be the
     // sender. Without the check, the two would answer each other for ever.
-    for ip in [[127, 0, 0, 1], [0, 0, 0, 0]] {
+    for ip in ["127.0.0.1", "0.0.0.0"] {
         let mut reactor = Reactor::new(Limits::default()).unwrap();
         let one = reactor.bind_datagram(any_port(), Echo::new()).unwrap();
         let peer = UdpSocket::bind(any_port()).unwrap();
@@ -111,7 +111,7 @@ fn forged_source_does_not_start_a_loop_between_two_own_sockets() {
         peer.send_to(b"Is this echoed?", one).unwrap();
         let port = peer.local_addr().unwrap().port();
         drop(peer);
-        let other = reactor.bind_datagram((ip, port).into(), Echo::new()).unwrap();
+        let other = reactor.bind_datagram((ip, port), Echo::new()).unwrap();
         turn_until(&mut reactor, "the datagram", |stats| stats.datagrams_in > 0);
         let stats = reactor.stats();
         assert_eq!(

@@ -55,7 +55,7 @@ fn datagram_flood_does_not_delay_a_stop() {
     // A socket that always had one more datagram never counted as drained, and every stop lasted
     // for the whole drain timeout (a minute here).
     let mut reactor =
-        Reactor::new(Limits { drain_timeout_ms: 60_000, ..Limits::default() }).unwrap();
+        Reactor::new(Limits::default().with_drain_timeout(Duration::from_secs(60))).unwrap();
     let socket = Rc::new(UdpSocket::bind(any_port()).unwrap());
     socket.set_write_timeout(Some(TIMEOUT)).unwrap();
     let address = reactor.bind_datagram(any_port(), FeedsItself(Rc::clone(&socket))).unwrap();
@@ -77,7 +77,9 @@ fn datagram_flood_does_not_delay_a_stop() {
 fn drain_timeout_ends_a_stop_in_single_turns_without_spinning() {
     // Only `run` checked the drain timeout: once it had passed, turns that the caller ran one by
     // one returned at once, and the stop never ended.
-    let limits = Limits { drain_timeout_ms: 200, linger_timeout_ms: 60_000, ..Limits::default() };
+    let limits = Limits::default()
+        .with_drain_timeout(Duration::from_millis(200))
+        .with_linger_timeout(Duration::from_secs(60));
     let (mut reactor, address) = serve(limits, |_| Echo::new());
     let _peer = connect(address); // never closes
     turn_until(&mut reactor, "the connection is accepted", |stats| stats.accepted == 1);
@@ -112,7 +114,9 @@ impl Protocol for EchoesTwoBytes {
 fn drain_timeout_begins_when_the_stop_is_requested() {
     // It began at the time of the last turn: after a long quiet period, a stop closed work in
     // progress by force at once.
-    let limits = Limits { drain_timeout_ms: 1_000, linger_timeout_ms: 100, ..Limits::default() };
+    let limits = Limits::default()
+        .with_drain_timeout(Duration::from_secs(1))
+        .with_linger_timeout(Duration::from_millis(100));
     let (mut reactor, address) = serve(limits, |_| EchoesTwoBytes { has_echoed: false });
     let mut peer = connect(address);
     peer.write_all(b"1").unwrap();

@@ -117,7 +117,9 @@ impl Protocol for SendsALot {
 fn idle_timeout_holds_again_after_a_slow_write() {
     // The deadline filed while output waited (a minute) was kept when a nearer one (100 ms) came to
     // hold.
-    let limits = Limits { idle_timeout_ms: 100, write_timeout_ms: 60_000, ..Limits::default() };
+    let limits = Limits::default()
+        .with_idle_timeout(Duration::from_millis(100))
+        .with_write_timeout(Duration::from_secs(60));
     let reasons = Rc::new(RefCell::new(Vec::new()));
     let shared = Rc::clone(&reasons);
     let (mut reactor, address) = serve(limits, move |_| SendsALot(Rc::clone(&shared)));
@@ -141,7 +143,9 @@ fn idle_timeout_that_passes_during_a_slow_write_does_not_spin() {
     // While output waits, the write timeout holds, which is the longer one here. But the idle
     // timeout was filed, and from its time on every turn found it due and ended at once, until the
     // write timeout had passed, too.
-    let limits = Limits { idle_timeout_ms: 50, write_timeout_ms: 60_000, ..Limits::default() };
+    let limits = Limits::default()
+        .with_idle_timeout(Duration::from_millis(50))
+        .with_write_timeout(Duration::from_secs(60));
     let (mut reactor, address) = serve(limits, |_| SendsALot(Rc::default()));
     let _peer = connect_narrow(address); // never reads
     turn_until(&mut reactor, "the connection is accepted", |stats| stats.accepted == 1);
@@ -168,7 +172,7 @@ fn late_loop_does_not_time_out_connections_with_unread_input() {
     if !may_open(3 * COUNT) {
         return;
     }
-    let limits = Limits { idle_timeout_ms: 1_500, ..Limits::default() };
+    let limits = Limits::default().with_idle_timeout(Duration::from_millis(1_500));
     let (mut reactor, address) = serve(limits, |_| Echo::new());
     let mut peers = Vec::new();
     for _ in 0..COUNT {

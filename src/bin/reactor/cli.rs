@@ -10,6 +10,7 @@ mod usage_error;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
@@ -173,9 +174,9 @@ pub(crate) enum BatchMode {
 
 /// The default timeout of `reactor send`: that of the lecture's clients. On reaching it the command
 /// ends, with status 1 if there was no reply.
-const SEND_TIMEOUT: DurationArg = DurationArg::from_limit(5000);
+const SEND_TIMEOUT: DurationArg = DurationArg::new(Duration::from_secs(5));
 /// The default duration of `reactor blast`: long enough for a figure that can be repeated.
-const BLAST_DURATION: DurationArg = DurationArg::from_limit(10_000);
+const BLAST_DURATION: DurationArg = DurationArg::new(Duration::from_secs(10));
 /// More messages in flight on one socket than any kernel's buffers hold.
 const WINDOW_MAX: u32 = 65_536;
 /// More sockets than keep a core busy. Each has memory of its own for what it has sent.

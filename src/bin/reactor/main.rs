@@ -23,7 +23,6 @@ use std::env;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use env_logger::fmt::ConfigurableFormat;
 use env_logger::{Target, TimestampPrecision};
@@ -106,7 +105,7 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
         warn!("{line}");
     }
     let limits = arguments.limits();
-    let drain_timeout = Duration::from_millis(limits.drain_timeout_ms);
+    let drain_timeout = limits.drain_timeout;
     // Before the first socket listens, so that an early signal is not lost.
     #[cfg(unix)]
     let stop_signal = stop_on_signals()?;
@@ -115,7 +114,7 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
         #[cfg_attr(not(unix), allow(unused_mut))]
         let mut reactor = Reactor::new(limits.clone())?;
         #[cfg(unix)]
-        reactor.stop_on(mio::net::UnixStream::from_std(stop_signal.try_clone()?))?;
+        reactor.stop_on(stop_signal.try_clone()?.into())?;
         Ok(reactor)
     };
     let echo = if arguments.echo.prefix.is_empty() {
@@ -212,7 +211,6 @@ fn stop_on_signals() -> io::Result<std::os::unix::net::UnixStream> {
     use std::sync::{Arc, atomic::AtomicBool};
 
     let (read_end, write_end) = UnixStream::pair()?;
-    read_end.set_nonblocking(true)?;
     let stop_requested = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // The handlers run in this order: the first signal finds the flag unset, sets it, and

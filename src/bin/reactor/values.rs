@@ -24,17 +24,12 @@ const RATE_MAX: u64 = 1_000_000_000;
 pub(crate) struct DurationArg(Duration);
 
 impl DurationArg {
-    /// Converts a field of [`Limits`](mio_reactor::Limits), which counts in milliseconds.
-    pub(crate) const fn from_limit(ms: u64) -> DurationArg {
-        DurationArg(Duration::from_millis(ms))
+    /// Wraps a length of time.
+    pub(crate) const fn new(duration: Duration) -> DurationArg {
+        DurationArg(duration)
     }
 
-    /// Converts to a field of [`Limits`](mio_reactor::Limits). A fraction of a millisecond is
-    /// dropped.
-    pub(crate) fn to_limit(self) -> u64 {
-        u64::try_from(self.0.as_millis()).expect("it is at most DURATION_MAX")
-    }
-
+    /// Returns the length of time.
     pub(crate) fn get(self) -> Duration {
         self.0
     }
@@ -317,9 +312,9 @@ mod tests {
             (3_600_000, "1h"),
             (31_536_000_000, "8760h"),
         ] {
-            let value = DurationArg::from_limit(ms);
+            let value = DurationArg::new(Duration::from_millis(ms));
             assert_eq!(value.to_string(), printed);
-            assert_eq!((printed.parse(), value.to_limit()), (Ok(value), ms));
+            assert_eq!((printed.parse(), value.get().as_millis()), (Ok(value), u128::from(ms)));
         }
         for (bytes, printed) in [
             (1, "1"),

@@ -28,13 +28,14 @@ use crate::loop_state::LoopState;
 use crate::protocol::context::ConnectionMeta;
 use crate::protocol::effects::Effects;
 use crate::protocol::ident::ConnectionId;
+use crate::stream::readiness::Transport;
 
 fn head_timeout_ms() -> u64 {
-    Limits::default().head_timeout_ms
+    u64::try_from(Limits::default().head_timeout.as_millis()).unwrap()
 }
 
 fn body_timeout_ms() -> u64 {
-    Limits::default().body_timeout_ms
+    u64::try_from(Limits::default().body_timeout.as_millis()).unwrap()
 }
 
 /// How a connection ends.
@@ -186,7 +187,26 @@ fn context<'i>(
     effects: &'i mut Effects,
     meta: &'i mut ConnectionMeta,
 ) -> Context<'i> {
-    Context { state, effects, borrowed: &[], meta }
+    // Of no size: nothing is allocated, and nothing leaks.
+    let transport = Box::leak(Box::new(NoTransport));
+    Context { state, effects, borrowed: &[], meta, transport }
+}
+
+/// HTTP is called without a connection here, so nothing is sent or received.
+struct NoTransport;
+
+impl Transport for NoTransport {
+    fn receive(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        unreachable!("a protocol does no I/O")
+    }
+
+    fn send(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        unreachable!("a protocol does no I/O")
+    }
+
+    fn shutdown_write(&mut self) -> std::io::Result<()> {
+        unreachable!("a protocol does no I/O")
+    }
 }
 
 /// Checks that each date is an IMF-fixdate (9110 5.6.7), and replaces it by `*`.

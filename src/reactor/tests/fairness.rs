@@ -152,7 +152,8 @@ fn turn_budget_is_kept_when_400_connections_move_full_reads() {
 #[test]
 fn scrambled_statistics_change_no_system_call() {
     fn run(is_scrambled: bool) -> (Vec<&'static str>, Vec<Vec<u8>>) {
-        let limits = Limits { connections_max: 40, idle_timeout_ms: 2_000, ..Limits::default() };
+        let limits =
+            Limits::default().with_connections_max(40).with_idle_timeout(Duration::from_secs(2));
         let mut world = World::new(7, limits, Faults::default());
         world.serve(2000, |_| Echo::new());
         let datagrams = world.serve_datagrams(DATAGRAMS, Echo::new());

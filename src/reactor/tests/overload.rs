@@ -112,8 +112,7 @@ fn broken_listener_is_closed_and_others_keep_serving() {
 
 #[test]
 fn full_server_accepts_from_the_backlog_as_slots_free() {
-    let mut world =
-        World::new(1, Limits { connections_max: 2, ..Limits::default() }, Faults::default());
+    let mut world = World::new(1, Limits::default().with_connections_max(2), Faults::default());
     world.serve(ECHO, |_| Echo::new());
     let streams: Vec<usize> = (1..=50).map(|number| world.connect(ECHO, number)).collect();
     for &stream in &streams {

@@ -311,7 +311,7 @@ fn empty_send_does_not_postpone_the_idle_timeout() {
         },
         unchanged,
     );
-    let idle_timeout_ms = world.reactor().state.limits.idle_timeout_ms;
+    let idle_timeout_ms = ms(world.reactor().state.limits.idle_timeout);
     for _ in 0..5 {
         world.run_for(idle_timeout_ms / 4);
         world.peer_sends(streams[1], b"x");

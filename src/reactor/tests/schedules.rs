@@ -122,8 +122,9 @@ fn run_schedule(seed: u64, is_traced: bool) {
     world.kernel().is_traced = is_traced;
     world.kernel().trace(|| format!("seed {seed}"));
 
-    world.serve(ECHO, |_| Echo::new());
-    world.serve(HTTP, |_| Http::new(TextResponder));
+    let options = draw_options(seed);
+    world.serve_with(ECHO, &options, |_| Echo::new());
+    world.serve_with(HTTP, &options, |_| Http::new(TextResponder));
     let chunk_bytes = rng.usize(1000..100_000);
     let bulk = world.serve(BULK, move |peer| BulkServer::new(peer.port(), chunk_bytes));
     world.kernel().allow_pauses(bulk);
@@ -184,7 +185,7 @@ fn run_schedule(seed: u64, is_traced: bool) {
 /// The same for a group of connections that act on each other, and on hosts to which they connect.
 fn run_exchange(seed: u64, is_traced: bool) {
     let mut rng = fastrand::Rng::with_seed(seed);
-    let limits = Limits { connect_timeout_ms: 5_000, ..draw_limits(&mut rng) };
+    let limits = draw_limits(&mut rng).with_connect_timeout(Duration::from_secs(5));
     let faults = draw_faults(&mut rng);
     let mut world = World::new(seed, limits, faults);
     world.kernel().is_traced = is_traced;
@@ -242,10 +243,26 @@ fn draw_limits(rng: &mut fastrand::Rng) -> Limits {
         limits.connections_max = rng.usize(1..5);
     }
     if rng.bool() {
-        (limits.idle_timeout_ms, limits.write_timeout_ms) =
-            [(8_000, 6_000), (6_000, 9_000), (20_000, 5_500)][rng.usize(..3)];
+        (limits.idle_timeout, limits.write_timeout) =
+            [(8_000, 6_000), (6_000, 9_000), (20_000, 5_500)]
+                .map(|(idle, write)| (Duration::from_millis(idle), Duration::from_millis(write)))
+                [rng.usize(..3)];
     }
     limits
+}
+
+/// In half of the schedules some listeners have options of their own. Drawn apart, so that a seed
+/// keeps all its other choices.
+fn draw_options(seed: u64) -> ListenOptions {
+    let mut rng = fastrand::Rng::with_seed(!seed);
+    let mut options = ListenOptions::default();
+    if rng.u8(..4) == 0 {
+        options = options.with_connections_max(rng.usize(1..4));
+    }
+    if rng.u8(..3) == 0 {
+        options = options.with_idle_timeout(Duration::from_secs(6));
+    }
+    options
 }
 
 /// In a quarter of the schedules there is no fault, and time passes only in polls. In the others,

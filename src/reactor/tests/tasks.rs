@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::echo::Echo;
 use crate::limits::TASKS_QUEUED_MAX;
-use crate::reactor::tasks::SubmitError;
+use crate::reactor::tasks::SubmitErrorKind;
 
 const ECHO: u16 = 2000;
 
@@ -22,11 +22,12 @@ fn world_with_handle() -> (World, Handle, Arc<AtomicUsize>) {
 }
 
 /// Submits a task that adds one to `counter`.
-fn submit_count(handle: &Handle, counter: &Arc<AtomicUsize>) -> Result<(), SubmitError> {
+fn submit_count(handle: &Handle, counter: &Arc<AtomicUsize>) -> Result<(), SubmitErrorKind> {
     let counter = counter.clone();
-    handle.submit(move |_| {
+    let count = move |_: &mut Reactor| {
         counter.fetch_add(1, Ordering::Relaxed);
-    })
+    };
+    handle.submit(count).map_err(|error| error.kind())
 }
 
 /// How many of these tasks were run.
@@ -75,12 +76,12 @@ fn full_task_queue_rejects_tasks_until_some_have_run() {
     for _ in 0..TASKS_QUEUED_MAX {
         submit_count(&handle, &counter).unwrap();
     }
-    assert_eq!(submit_count(&handle, &counter), Err(SubmitError::Full));
+    assert_eq!(submit_count(&handle, &counter), Err(SubmitErrorKind::Full));
     world.turn();
     for _ in 0..TASKS_PER_TURN {
         submit_count(&handle, &counter).unwrap();
     }
-    assert_eq!(submit_count(&handle, &counter), Err(SubmitError::Full));
+    assert_eq!(submit_count(&handle, &counter), Err(SubmitErrorKind::Full));
     world.run_until_blocked();
     assert_eq!(tasks_run(&counter), TASKS_QUEUED_MAX + TASKS_PER_TURN);
     drop(handle);
@@ -108,7 +109,7 @@ fn stop_runs_the_tasks_queued_before_it_and_rejects_later_ones() {
             assert!(turns < 50);
         }
         assert_eq!(tasks_run(&counter), TASKS_QUEUED_MAX);
-        assert_eq!(submit_count(&handle, &counter), Err(SubmitError::Stopped));
+        assert_eq!(submit_count(&handle, &counter), Err(SubmitErrorKind::Stopped));
         handle.stop(); // has no effect any more
         drop(handle);
         world.check_nothing_is_left();
@@ -159,7 +160,7 @@ fn handle_requested_during_a_stop_does_not_delay_it() {
     world.turn();
     world.turn();
     assert!(world.reactor().is_stopped());
-    assert_eq!(handle.submit(|_| ()), Err(SubmitError::Stopped));
+    assert_eq!(handle.submit(|_| ()).unwrap_err().kind(), SubmitErrorKind::Stopped);
     drop(handle);
     world.check_nothing_is_left();
 }

@@ -139,13 +139,13 @@ fn dripping_request_head_gets_408_after_the_head_timeout() {
     world.serve(HTTP, |_| Http::new(Site::new()));
     let stream = world.connect(HTTP, 1);
     let head = b"GET / HTTP/1.1\r\nHost: a\r\n";
-    for byte in &head[..usize::try_from(Limits::default().head_timeout_ms / 1000).unwrap()] {
+    for byte in &head[..usize::try_from(Limits::default().head_timeout.as_secs()).unwrap()] {
         world.peer_sends(stream, &[*byte]);
         world.run_for(1000);
     }
     world.run_for(1);
     assert!(world.peer_receives_all(stream).starts_with(b"HTTP/1.0 408 "));
-    world.run_for(Limits::default().linger_timeout_ms + 1);
+    world.run_for(ms(Limits::default().linger_timeout) + 1);
     assert_eq!(world.close_reason_of(1), Some(CloseReason::Finished), "lingering is bounded");
     world.stop();
 }
@@ -158,7 +158,7 @@ fn peer_that_keeps_sending_is_closed_after_the_linger_timeout() {
     world.peer_sends(stream, b"Nonsense\r\n\r\n");
     world.run_until_blocked();
     assert!(world.peer_receives_all(stream).starts_with(b"HTTP/1.0 400 "));
-    for _ in 1..Limits::default().linger_timeout_ms / 100 {
+    for _ in 1..ms(Limits::default().linger_timeout) / 100 {
         world.peer_sends(stream, b"more");
         world.run_for(100);
         assert_eq!(world.close_reason_of(1), None);
@@ -172,7 +172,9 @@ fn peer_that_keeps_sending_is_closed_after_the_linger_timeout() {
 /// that the loop did not sleep.
 #[test]
 fn write_timeout_may_exceed_the_idle_timeout() {
-    let limits = Limits { idle_timeout_ms: 5_000, write_timeout_ms: 20_000, ..Limits::default() };
+    let limits = Limits::default()
+        .with_idle_timeout(Duration::from_secs(5))
+        .with_write_timeout(Duration::from_secs(20));
     let mut world = World::new(1, limits, Faults::default());
     world.serve(ECHO, |_| Echo::new());
     let stream = world.kernel().peer_connects(peer(1), server(ECHO), 100).unwrap();

@@ -55,11 +55,11 @@ impl Connection {
         state: &mut LoopState,
         effects: &mut Effects,
     ) -> usize {
-        let mut cx = Context { state, effects, borrowed: &[], meta: &mut self.meta };
+        let mut cx = Context { state, effects, borrowed: &[], meta: &mut self.meta, transport };
         let step = self.protocol.advance(window, &mut cx);
         if step.consumed == window.len() {
             // Fast path: one message and nothing behind it, as in nearly every call.
-            match write_or_buffer(cx, &mut self.output, &mut self.last_activity, transport, ready) {
+            match write_or_buffer(cx, &mut self.output, &mut self.last_activity, ready) {
                 Ok(_) if step.next == Next::Continue => {}
                 Ok(has_output) => self.apply_next(step.next, has_output, false),
                 Err(why) => self.phase = Phase::Ended(self.write_error_reason(why)),
@@ -69,7 +69,7 @@ impl Connection {
         let own_output = self.output.len() - self.relayed_output as usize;
         let room = HIGH_WATERMARK_BYTES.saturating_sub(own_output);
         let steps = advance_rest(step, window, room, &mut *self.protocol, &mut cx);
-        match write_or_buffer(cx, &mut self.output, &mut self.last_activity, transport, ready) {
+        match write_or_buffer(cx, &mut self.output, &mut self.last_activity, ready) {
             Ok(_) => self.after_steps(&steps, window.len()),
             Err(why) => {
                 self.phase = Phase::Ended(self.write_error_reason(why));
@@ -115,9 +115,9 @@ impl Connection {
         effects: &mut Effects,
         call: impl FnOnce(&mut dyn Protocol, &[u8], &mut Context<'_>) -> Next,
     ) {
-        let mut cx = Context { state, effects, borrowed: &[], meta: &mut self.meta };
+        let mut cx = Context { state, effects, borrowed: &[], meta: &mut self.meta, transport };
         let next = call(&mut *self.protocol, self.input.as_slice(), &mut cx);
-        match write_or_buffer(cx, &mut self.output, &mut self.last_activity, transport, ready) {
+        match write_or_buffer(cx, &mut self.output, &mut self.last_activity, ready) {
             Ok(_) if next == Next::Continue && self.is_idle() => {} // the usual case
             Ok(has_output) => self.apply_next(next, has_output, !self.input.is_empty()),
             Err(why) => self.phase = Phase::Ended(self.write_error_reason(why)),
@@ -212,14 +212,13 @@ fn advance_rest<'i>(
 /// the kernel does not take is appended to `output`, and all of it if older output waits, to keep
 /// the order.
 #[inline(always)]
-fn write_or_buffer<T: Transport>(
+fn write_or_buffer(
     cx: Context<'_>,
     output: &mut Buffer,
     last_activity: &mut Time,
-    transport: &mut T,
     ready: &mut Readiness,
 ) -> Result<bool, CloseReason> {
-    let Context { state, borrowed, meta, .. } = cx;
+    let Context { state, borrowed, meta, transport, .. } = cx;
     let reply = if borrowed.is_empty() { &state.output[..] } else { borrowed };
     if reply.is_empty() {
         return Ok(false);

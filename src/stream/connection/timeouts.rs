@@ -1,13 +1,15 @@
 //! A connection's deadlines: its timer, its timeouts, and what counts as idle.
 //!
 //! ```text
-//!     phase                                timeout                  ends as
-//!     output waits (up to Flushing)        write_timeout_ms         WriteTimeout
-//!     else, Established, no first byte     first_byte_timeout_ms    FirstByteTimeout
-//!     else, Established                    idle_timeout_ms          IdleTimeout
-//!     Lingering                            linger_timeout_ms        Finished
-//!     Connecting                           connect_timeout_ms       ConnectFailed(TimedOut)
+//!     phase                               timeout               ends as
+//!     output waits (up to Flushing)       write_timeout         WriteTimeout
+//!     else, Established, no first byte    first_byte_timeout    FirstByteTimeout
+//!     else, Established                   idle_timeout          IdleTimeout
+//!     Lingering                           linger_timeout        Finished
+//!     Connecting                          connect_timeout       ConnectFailed(TimedOut)
 //! ```
+//!
+//! The first three are those of the connection's listener, if it has its own (`ListenOptions`).
 //!
 //! Each timeout counts from `last_activity`. I/O only stores a new time there; no deadline is
 //! cancelled or filed again. When a filed deadline is due, the connection computes its true one
@@ -20,7 +22,8 @@ use std::io::ErrorKind;
 
 use super::{Connection, Phase, ReadSide};
 use crate::clock::Time;
-use crate::limits::{DRAIN_QUIET_MS, Limits, TIMER_LATE_MS};
+use crate::limits::{DRAIN_QUIET_MS, TIMER_LATE_MS};
+use crate::loop_limits::LoopLimits;
 use crate::loop_state::LoopState;
 use crate::protocol::effects::Effects;
 use crate::protocol::ident::CloseReason;
@@ -38,7 +41,7 @@ impl Connection {
         state: &mut LoopState,
         effects: &mut Effects,
     ) -> Outcome {
-        if self.deadline(&state.limits) > state.clock.now {
+        if self.deadline(&state.loop_limits) > state.clock.now {
             return Outcome::Blocked; // filed too early: bytes have moved since
         }
         match self.phase {
@@ -78,11 +81,11 @@ impl Connection {
                     return Outcome::Blocked;
                 }
                 // The loop may be late itself. Drive once more before ending the connection.
-                let (_, why) = self.timeout_rule(&state.limits);
+                let (_, why) = self.timeout_rule(&state.loop_limits);
                 let outcome = self.probe(transport, ready, scratch, state, effects);
                 let has_ended = matches!(outcome, Outcome::Ended(_));
                 // Any progress has moved `last_activity`, and the deadline with it.
-                if !has_ended && self.deadline(&state.limits) <= state.clock.now {
+                if !has_ended && self.deadline(&state.loop_limits) <= state.clock.now {
                     Outcome::Ended(why)
                 } else {
                     outcome
@@ -104,29 +107,30 @@ impl Connection {
 
     /// Returns the time of the timer or of the timeout, whichever is earlier.
     #[inline]
-    pub(crate) fn deadline(&self, limits: &Limits) -> Time {
+    pub(crate) fn deadline(&self, limits: &LoopLimits) -> Time {
         match self.phase {
             Phase::Established(_) => {
                 self.last_activity.plus_ms(self.timeout_rule(limits).0).min(self.meta.timer)
             }
-            Phase::Flushing { .. } => self.last_activity.plus_ms(limits.write_timeout_ms),
-            Phase::Lingering { .. } => self.last_activity.plus_ms(limits.linger_timeout_ms),
-            Phase::Connecting { .. } => self.last_activity.plus_ms(limits.connect_timeout_ms),
+            Phase::Flushing { .. } => self.last_activity.plus_ms(limits.of(self.listener).write_ms),
+            Phase::Lingering { .. } => self.last_activity.plus_ms(limits.linger_ms),
+            Phase::Connecting { .. } => self.last_activity.plus_ms(limits.connect_ms),
             Phase::Ended(_) => Time::NEVER,
         }
     }
 
     /// Returns how long no byte may move, in milliseconds, and the reason of the end after that.
     #[inline]
-    fn timeout_rule(&self, limits: &Limits) -> (u64, CloseReason) {
+    fn timeout_rule(&self, limits: &LoopLimits) -> (u64, CloseReason) {
+        let limits = limits.of(self.listener);
         match () {
-            () if self.wants_write() => (limits.write_timeout_ms, CloseReason::WriteTimeout),
+            () if self.wants_write() => (limits.write_ms, CloseReason::WriteTimeout),
             () if self.phase == Phase::Established(ReadSide::AwaitingFirstByte)
-                && limits.first_byte_timeout_ms < limits.idle_timeout_ms =>
+                && limits.first_byte_ms < limits.idle_ms =>
             {
-                (limits.first_byte_timeout_ms, CloseReason::FirstByteTimeout)
+                (limits.first_byte_ms, CloseReason::FirstByteTimeout)
             }
-            () => (limits.idle_timeout_ms, CloseReason::IdleTimeout),
+            () => (limits.idle_ms, CloseReason::IdleTimeout),
         }
     }
 
@@ -137,8 +141,8 @@ impl Connection {
     /// the idle timeout, which may be shorter. So the filed time is no more than an idle timeout
     /// away. It counts from `now`, not from `last_activity`: a time in the past would be due in
     /// every turn.
-    pub(crate) fn filing_time(&self, limits: &Limits, now: Time) -> Time {
-        self.deadline(limits).min(now.plus_ms(limits.idle_timeout_ms))
+    pub(crate) fn filing_time(&self, limits: &LoopLimits, now: Time) -> Time {
+        self.deadline(limits).min(now.plus_ms(limits.of(self.listener).idle_ms))
     }
 
     /// Returns when the protocol's timer expires; [`Time::NEVER`] if none is set.

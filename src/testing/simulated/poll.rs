@@ -12,7 +12,7 @@ use super::stream::{ERROR, HANG_UP, IN, OUT, PRIORITY, READ_HANG_UP};
 use crate::sys::{Interest, Token};
 
 /// What can be registered with the poll. Stands in for `mio::event::Source`.
-pub trait Source {
+pub(crate) trait Source {
     /// Its descriptor's number in the simulated kernel.
     fn number(&self) -> usize;
 }
@@ -168,5 +168,23 @@ impl StopSignal {
 impl Source for StopSignal {
     fn number(&self) -> usize {
         self.0.number
+    }
+}
+
+/// The simulated kernel has no descriptors of the system's. Its stop signal is `StopSignal`.
+#[cfg(unix)]
+pub(crate) struct Descriptor(std::os::fd::OwnedFd);
+
+#[cfg(unix)]
+impl From<std::os::fd::OwnedFd> for Descriptor {
+    fn from(descriptor: std::os::fd::OwnedFd) -> Descriptor {
+        Descriptor(descriptor)
+    }
+}
+
+#[cfg(unix)]
+impl Source for Descriptor {
+    fn number(&self) -> usize {
+        panic!("descriptor {:?} is not a simulated one", self.0)
     }
 }

@@ -53,6 +53,8 @@ impl ByteQueue {
 
 pub(crate) struct Stream {
     pub(crate) peer: SocketAddr,
+    /// Our end's address: that of the listener, or a port of its own. Unspecified until then.
+    pub(crate) local: SocketAddr,
     /// Our descriptor of it: from accept or connect until close.
     pub(crate) descriptor: Option<usize>,
     pub(crate) is_accepted: bool,
@@ -107,6 +109,7 @@ impl Stream {
     pub(crate) fn new(peer: SocketAddr, buffer_bytes: usize, now_us: u64) -> Stream {
         Stream {
             peer,
+            local: ([0, 0, 0, 0], 0).into(),
             descriptor: None,
             is_accepted: false,
             is_connecting: false,

@@ -6,10 +6,12 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
 use super::{OwnedDescriptor, Source};
+use crate::stream::listen_options::ListenOptions;
+use crate::sys::AcceptedOptions;
 
 pub(crate) struct TcpListener(OwnedDescriptor);
 
-pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr, _options: &ListenOptions) -> io::Result<TcpListener> {
     Ok(TcpListener(OwnedDescriptor::open(|kernel| kernel.listen(address))?))
 }
 
@@ -38,6 +40,16 @@ impl Source for TcpListener {
     }
 }
 
+/// The simulated kernel has no sockets of the standard library. Taking them over is tested in
+/// `tests/reactor/openings.rs`.
+pub(crate) fn adopt_listener(_socket: std::net::TcpListener) -> io::Result<TcpListener> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn adopt_stream(_stream: std::net::TcpStream) -> io::Result<(TcpStream, SocketAddr)> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// The simulated kernel has no Unix sockets. What is particular about them is tested over a
 /// scripted transport and in `tests/unix.rs`.
 #[cfg(unix)]
@@ -45,7 +57,14 @@ pub(crate) enum UnixListener {}
 
 #[cfg(unix)]
 impl UnixListener {
-    pub(crate) fn bind(_path: &std::path::Path) -> io::Result<UnixListener> {
+    pub(crate) fn bind(
+        _path: &std::path::Path,
+        _options: &ListenOptions,
+    ) -> io::Result<UnixListener> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn adopt(_socket: std::os::unix::net::UnixListener) -> io::Result<UnixListener> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -65,6 +84,10 @@ impl Source for UnixListener {
 pub(crate) struct TcpStream(OwnedDescriptor);
 
 impl TcpStream {
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.0.kernel.borrow().address_of(self.0.number))
+    }
+
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         assert_eq!(how, Shutdown::Write, "the loop shuts down only its writing side");
         self.0.kernel.borrow_mut().shutdown_write(self.0.number)
@@ -94,7 +117,10 @@ impl Source for TcpStream {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the real one may fail")]
-pub(crate) fn set_nodelay(_stream: &TcpStream) -> io::Result<()> {
+pub(crate) fn set_accepted_options(
+    _stream: &TcpStream,
+    _options: AcceptedOptions,
+) -> io::Result<()> {
     Ok(())
 }
 

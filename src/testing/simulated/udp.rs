@@ -35,6 +35,10 @@ pub(crate) fn connect_datagram(peer: SocketAddr, buffer_bytes: usize) -> io::Res
     }
 }
 
+pub(crate) fn adopt_datagram(_socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// The simulated machine has one address.
 pub(crate) fn is_own_address(peer: SocketAddr) -> io::Result<bool> {
     match installed() {

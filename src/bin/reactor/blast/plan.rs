@@ -138,16 +138,12 @@ impl Plan {
 
     /// Returns the limits of the reactor: no timeout closes a connection while the load lasts.
     pub(super) fn limits(&self) -> Limits {
-        let ms = u64::try_from(self.duration.as_millis())
-            .unwrap_or(u64::MAX)
-            .saturating_add(EXTRA_IDLE_MS);
-        Limits {
-            connections_max: usize::try_from(self.clients).unwrap_or(usize::MAX),
-            first_byte_timeout_ms: ms,
-            idle_timeout_ms: ms,
-            write_timeout_ms: ms,
-            ..Limits::default()
-        }
+        let timeout = self.duration.saturating_add(Duration::from_millis(EXTRA_IDLE_MS));
+        Limits::default()
+            .with_connections_max(usize::try_from(self.clients).unwrap_or(usize::MAX))
+            .with_first_byte_timeout(timeout)
+            .with_idle_timeout(timeout)
+            .with_write_timeout(timeout)
     }
 
     /// Returns the length of an interval in the log of latencies.

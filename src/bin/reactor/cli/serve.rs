@@ -147,43 +147,43 @@ struct LimitArgs {
     ///
     /// It begins when the peer has connected. Then the connection is closed.
     #[arg(long, env = "REACTOR_FIRST_BYTE_TIMEOUT", value_name = "DURATION",
-        default_value_t = DurationArg::from_limit(Limits::default().first_byte_timeout_ms))]
+        default_value_t = DurationArg::new(Limits::default().first_byte_timeout))]
     first_byte_timeout: DurationArg,
     /// Longest time without a byte in either direction.
     ///
     /// Then the connection is closed.
     #[arg(long, env = "REACTOR_IDLE_TIMEOUT", value_name = "DURATION",
-        default_value_t = DurationArg::from_limit(Limits::default().idle_timeout_ms))]
+        default_value_t = DurationArg::new(Limits::default().idle_timeout))]
     idle_timeout: DurationArg,
     /// Longest time in which a peer takes no output.
     ///
     /// It counts while bytes wait for the peer. Then the connection is closed.
     #[arg(long, env = "REACTOR_WRITE_TIMEOUT", value_name = "DURATION",
-        default_value_t = DurationArg::from_limit(Limits::default().write_timeout_ms))]
+        default_value_t = DurationArg::new(Limits::default().write_timeout))]
     write_timeout: DurationArg,
     /// Longest time for the head of an HTTP request.
     ///
     /// Then the request is answered with 408.
     #[arg(long, env = "REACTOR_HEAD_TIMEOUT", value_name = "DURATION",
-        default_value_t = DurationArg::from_limit(Limits::default().head_timeout_ms))]
+        default_value_t = DurationArg::new(Limits::default().head_timeout))]
     head_timeout: DurationArg,
     /// Longest time for the body of an HTTP request.
     ///
     /// Then the request is answered with 408.
     #[arg(long, env = "REACTOR_BODY_TIMEOUT", value_name = "DURATION",
-        default_value_t = DurationArg::from_limit(Limits::default().body_timeout_ms))]
+        default_value_t = DurationArg::new(Limits::default().body_timeout))]
     body_timeout: DurationArg,
     /// Longest wait for the peer's FIN after ours.
     ///
     /// Meanwhile its input is read and discarded. Then the connection is closed as it is.
     #[arg(long, env = "REACTOR_LINGER_TIMEOUT", value_name = "DURATION",
-        default_value_t = DurationArg::from_limit(Limits::default().linger_timeout_ms))]
+        default_value_t = DurationArg::new(Limits::default().linger_timeout))]
     linger_timeout: DurationArg,
     /// Longest wait of a graceful stop.
     ///
     /// Connections that have work in progress may finish within it. Then they are closed by force.
     #[arg(long, env = "REACTOR_DRAIN_TIMEOUT", value_name = "DURATION",
-        default_value_t = DurationArg::from_limit(Limits::default().drain_timeout_ms))]
+        default_value_t = DurationArg::new(Limits::default().drain_timeout))]
     drain_timeout: DurationArg,
     /// Kernel buffer of each UDP socket, each way.
     ///
@@ -208,24 +208,20 @@ fn default_connections() -> u32 {
 impl ServeArgs {
     pub(crate) fn limits(&self) -> Limits {
         let args = &self.limits;
-        let defaults = Limits::default();
-        Limits {
-            connections_max: usize::try_from(args.max_connections).unwrap_or(usize::MAX),
-            first_byte_timeout_ms: args.first_byte_timeout.to_limit(),
-            connect_timeout_ms: defaults.connect_timeout_ms, // the server never connects
-            idle_timeout_ms: args.idle_timeout.to_limit(),
-            write_timeout_ms: args.write_timeout.to_limit(),
-            head_timeout_ms: args.head_timeout.to_limit(),
-            body_timeout_ms: args.body_timeout.to_limit(),
-            linger_timeout_ms: args.linger_timeout.to_limit(),
-            drain_timeout_ms: args.drain_timeout.to_limit(),
-            unanswered_ports: if self.echo.answer_all_ports {
-                Vec::new()
-            } else {
-                defaults.unanswered_ports
-            },
-            udp_buffer_bytes: args.udp_buffer.get(),
+        let mut limits = Limits::default(); // the server never connects: connect_timeout stays
+        limits.connections_max = usize::try_from(args.max_connections).unwrap_or(usize::MAX);
+        limits.first_byte_timeout = args.first_byte_timeout.get();
+        limits.idle_timeout = args.idle_timeout.get();
+        limits.write_timeout = args.write_timeout.get();
+        limits.head_timeout = args.head_timeout.get();
+        limits.body_timeout = args.body_timeout.get();
+        limits.linger_timeout = args.linger_timeout.get();
+        limits.drain_timeout = args.drain_timeout.get();
+        limits.udp_buffer_bytes = args.udp_buffer.get();
+        if self.echo.answer_all_ports {
+            limits.unanswered_ports.clear();
         }
+        limits
     }
 
     /// Returns whether there is a root, but no address at which its files would be served.

@@ -144,7 +144,7 @@ fn datagram_protocol_commands_reach_an_open_connection_and_no_other() {
 fn datagram_client_beyond_connections_max_ends_as_connect_failed() {
     // One connection and two clients reach the limit. The third client is not opened.
     for_each_seed(|seed| {
-        let limits = Limits { connections_max: 3, ..Limits::default() };
+        let limits = Limits::default().with_connections_max(3);
         let (mut world, stream, endings) = world_with_queries(seed, limits, b"abc");
         assert_eq!(*endings.borrow(), [CloseReason::ConnectFailed(io::ErrorKind::QuotaExceeded)]);
         world.run_for(6_000);

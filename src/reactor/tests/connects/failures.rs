@@ -45,7 +45,7 @@ fn connect_fails_alike_whether_the_error_comes_at_once_or_later() {
 
 #[test]
 fn connect_times_out_when_the_host_does_not_answer() {
-    let limits = Limits { connect_timeout_ms: 700, ..Limits::default() };
+    let limits = Limits::default().with_connect_timeout(Duration::from_millis(700));
     let mut fixture =
         ConnectFixture::new(limits.clone(), Faults::default(), Some(Host::Silent), |_, id, cx| {
             cx.connections().send_to(id, b"lost");
@@ -65,7 +65,7 @@ fn connect_times_out_when_the_host_does_not_answer() {
 
 #[test]
 fn late_loop_notices_a_connect_that_completed_before_its_timeout() {
-    let limits = Limits { connect_timeout_ms: 700, ..Limits::default() };
+    let limits = Limits::default().with_connect_timeout(Duration::from_millis(700));
     let mut fixture = ConnectFixture::new(limits, Faults::default(), Some(ACCEPTS), no_action);
     fixture.connect(b'x');
     fixture.world.deschedule(1000);
@@ -112,7 +112,7 @@ fn connect_that_cannot_be_registered_fails_and_leaves_nothing_open() {
 
 #[test]
 fn connect_fails_when_connections_max_is_reached() {
-    let limits = Limits { connections_max: 1, ..Limits::default() };
+    let limits = Limits::default().with_connections_max(1);
     check_failed(
         ConnectFixture::new(limits, Faults::default(), Some(ACCEPTS), no_action),
         30,
@@ -124,7 +124,7 @@ fn connect_fails_when_connections_max_is_reached() {
 /// `Closed` would otherwise never get it.
 #[test]
 fn connect_failed_is_notified_before_closed() {
-    let full = Limits { connections_max: 1, ..Limits::default() };
+    let full = Limits::default().with_connections_max(1);
     for (limits, kind) in
         [(full, ErrorKind::QuotaExceeded), (Limits::default(), ErrorKind::ConnectionRefused)]
     {

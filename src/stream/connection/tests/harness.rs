@@ -95,7 +95,7 @@ impl<T: CountingTransport> Harness<T> {
         assert!(self.connection().input.len() <= INPUT_BYTES_MAX, "buffered input is bounded");
         if !matches!(outcome, Ended(_)) {
             let buffered = self.connection().input.capacity() + self.connection().output.capacity();
-            let limits = Limits { connections_max: 1, ..Limits::default() };
+            let limits = Limits::default().with_connections_max(1);
             assert!(
                 buffered as u64 <= limits.bytes_max(),
                 "{buffered} bytes are more than Limits::bytes_max promises"
@@ -166,7 +166,7 @@ impl Harness<ScriptedTransport> {
     fn expire_with(&mut self, ms: u64, script: Vec<Syscall>) -> Outcome {
         self.at_ms(ms);
         self.transport.script = script.into();
-        let is_due = self.connection().deadline(&self.state.limits) <= self.state.clock.now;
+        let is_due = self.connection().deadline(&self.state.loop_limits) <= self.state.clock.now;
         let calls_before = self.calls.borrow().len();
         let outcome = self.driver.expire();
         self.assert_script_is_over();

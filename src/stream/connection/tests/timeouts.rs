@@ -1,6 +1,8 @@
 //! Timeouts: first byte, idle and write, and what restarts each of them.
 
 use super::*;
+use crate::limits::Limits;
+use crate::loop_limits::LoopLimits;
 
 #[test]
 fn silent_peer_ends_after_the_first_byte_timeout() {
@@ -136,13 +138,17 @@ fn write_timeout_begins_when_output_begins_to_wait() {
 #[test]
 fn write_timeout_may_be_longer_than_the_idle_timeout() {
     let mut harness = echo();
-    (harness.state.limits.idle_timeout_ms, harness.state.limits.write_timeout_ms) = (5_000, 20_000);
+    let limits = Limits::default()
+        .with_idle_timeout(Duration::from_secs(5))
+        .with_write_timeout(Duration::from_secs(20));
+    harness.state.loop_limits = LoopLimits::new(&limits);
     assert_eq!(harness.drive([recv("abc"), SEND_BLOCKS]), Blocked);
     assert_eq!(harness.expire_at(5_000, []), Blocked);
-    let filed = harness.connection().filing_time(&harness.state.limits, harness.state.clock.now);
+    let filed =
+        harness.connection().filing_time(&harness.state.loop_limits, harness.state.clock.now);
     assert!(
         filed > harness.state.clock.now
-            && filed <= harness.connection().deadline(&harness.state.limits)
+            && filed <= harness.connection().deadline(&harness.state.loop_limits)
     );
     harness.ends_at(20_000, CloseReason::WriteTimeout);
 }

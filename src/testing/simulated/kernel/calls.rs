@@ -30,7 +30,8 @@ impl Kernel {
         match self.file(number) {
             File::Listener(listener) => self.listeners[listener].address,
             File::Udp(socket) => self.udp_sockets[socket].address,
-            other @ (File::Poll | File::Stream(_) | File::StopSignal(_) | File::Waker) => {
+            File::Stream(stream) => self.streams[stream].local,
+            other @ (File::Poll | File::StopSignal(_) | File::Waker) => {
                 panic!("{other:?} has no address")
             }
         }
@@ -93,6 +94,8 @@ impl Kernel {
         let mut stream = Stream::new(address, buffer_bytes, self.now_us);
         (stream.descriptor, stream.is_accepted, stream.is_connecting) =
             (Some(descriptor), true, true);
+        let port = u16::try_from(number).expect("a run has fewer streams than ports");
+        stream.local = ([127, 0, 0, 1], port).into();
         stream.may_be_paused = true; // by the connection that began it
         self.streams.push(stream);
         match host {
@@ -240,6 +243,7 @@ impl Kernel {
             .iter()
             .position(|other| other.address == address && other.descriptor.is_some())?;
         let mut stream = Stream::new(peer, buffer_bytes, self.now_us);
+        stream.local = address;
         stream.may_be_paused = self.listeners[listener].may_pause_reading;
         self.streams.push(stream);
         let stream = self.streams.len() - 1;

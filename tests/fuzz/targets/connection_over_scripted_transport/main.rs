@@ -24,6 +24,7 @@ mod transport; // the transport that the events script
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
 use std::rc::Rc;
+use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use mio_reactor::fuzzing::Driver;
@@ -173,17 +174,16 @@ fuzz_target!(|bytes: &[u8]| {
     let transport = FuzzTransport::new(Rc::clone(&record), arrived_max);
     let limits = match settings % 4 {
         0 => Limits::default(),
-        1 => Limits { idle_timeout_ms: 100, ..Limits::default() },
-        2 => Limits { write_timeout_ms: 100, linger_timeout_ms: 100_000, ..Limits::default() },
-        _ => Limits {
-            idle_timeout_ms: 500,
-            write_timeout_ms: 700,
-            linger_timeout_ms: 900,
-            ..Limits::default()
-        },
+        1 => Limits::default().with_idle_timeout(Duration::from_millis(100)),
+        2 => Limits::default()
+            .with_write_timeout(Duration::from_millis(100))
+            .with_linger_timeout(Duration::from_secs(100)),
+        _ => Limits::default()
+            .with_idle_timeout(Duration::from_millis(500))
+            .with_write_timeout(Duration::from_millis(700))
+            .with_linger_timeout(Duration::from_millis(900)),
     };
-    let longest_timeout_ms =
-        limits.idle_timeout_ms.max(limits.write_timeout_ms).max(limits.linger_timeout_ms);
+    let longest_timeout = limits.idle_timeout.max(limits.write_timeout).max(limits.linger_timeout);
     let read_bytes = if settings & 4 == 0 { READ_BYTES_MAX } else { 1 + usize::from(unit) };
     let timers = usize::from(kind / 16);
     let connection = if is_echo {
@@ -258,7 +258,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
     for _ in 0..timers + 10 {
-        scenario.wait(longest_timeout_ms);
+        scenario.wait(u64::try_from(longest_timeout.as_millis()).unwrap());
     }
     let close_reason = scenario.connection.close_reason().expect("the connection has ended");
     if matches!(close_reason, CloseReason::Finished | CloseReason::IdleTimeout) {

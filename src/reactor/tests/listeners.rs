@@ -1,0 +1,116 @@
+//! Listeners with options of their own: timeouts, and a bound on their connections.
+
+use super::*;
+use crate::echo::Echo;
+use crate::limits::{ACCEPT_RETRY_MS, EVICTION_IDLE_MS};
+use crate::stream::listen_options::{ListenOptions, Timeout};
+
+const PLAIN: u16 = 2000;
+const OWN: u16 = 2001;
+
+/// A world that serves echo on `PLAIN` with default options, and on `OWN` with these.
+fn world_with(options: &ListenOptions) -> World {
+    let mut world = World::without_faults();
+    world.serve(PLAIN, |_| Echo::new());
+    world.serve_with(OWN, options, |_| Echo::new());
+    world
+}
+
+/// Connects to `port`, and has five bytes echoed.
+fn exchange(world: &mut World, port: u16, number: u16) -> usize {
+    let stream = world.connect(port, number);
+    world.peer_sends(stream, b"hello");
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(stream), b"hello");
+    stream
+}
+
+#[test]
+fn timeouts_of_a_listener_apply_to_its_connections_alone() {
+    let options = ListenOptions::default()
+        .with_first_byte_timeout(Duration::from_secs(1))
+        .with_idle_timeout(Duration::from_secs(2));
+    let mut world = world_with(&options);
+    exchange(&mut world, PLAIN, 1);
+    exchange(&mut world, OWN, 2);
+    world.connect(PLAIN, 3);
+    world.connect(OWN, 4);
+    world.run_until_blocked();
+    for (ms, left) in [(990, 4), (20, 3), (980, 3), (20, 2), (27_000, 2), (1_000, 1)] {
+        world.run_for(ms);
+        assert_eq!(world.stats().connections, left, "{} ms later", ms);
+    }
+    world.stop();
+}
+
+#[test]
+fn connections_without_an_idle_timeout_outlast_all_others() {
+    let mut world = world_with(&ListenOptions::default().with_idle_timeout(Timeout::Never));
+    exchange(&mut world, PLAIN, 1);
+    let stream = exchange(&mut world, OWN, 2);
+    world.kernel().idle_us_max = u64::MAX; // the checks know the reactor's limits only
+    world.run_for(24 * 3_600_000);
+    assert_eq!(world.stats().connections, 1);
+    world.peer_sends(stream, b"again");
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(stream), b"again");
+    world.stop();
+}
+
+#[test]
+fn bound_of_a_listener_pauses_it_and_no_other() {
+    let mut world = world_with(&ListenOptions::default().with_connections_max(2));
+    let first = exchange(&mut world, OWN, 1);
+    exchange(&mut world, OWN, 2);
+    let waiting = world.connect(OWN, 3);
+    world.peer_sends(waiting, b"hello");
+    world.run_until_blocked();
+    let pauses = world.stats().accept_pauses;
+    assert!(pauses > 0 && world.stats().connections == 2);
+    // Slots that other listeners free make no room here.
+    for number in 10..13 {
+        let other = exchange(&mut world, PLAIN, number);
+        world.kernel().peer_closes(other);
+        world.run_until_blocked();
+    }
+    assert_eq!((world.stats().connections, world.stats().accept_pauses), (2, pauses));
+    world.kernel().peer_closes(first);
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(waiting), b"hello");
+    assert_eq!(world.stats().connections, 2);
+    world.stop();
+}
+
+#[test]
+fn bound_of_a_listener_evicts_only_its_own_connections() {
+    let mut world = World::without_faults();
+    let options = ListenOptions::default().with_connections_max(1);
+    // Without the ledger, whose wrapper does not allow evictions.
+    world.reactor().listen(server(PLAIN), |_| Evictable).unwrap();
+    world.reactor().listen_with(server(OWN), &options, |_| Evictable).unwrap();
+    let other = exchange(&mut world, PLAIN, 1); // the longest idle
+    let own = exchange(&mut world, OWN, 2);
+    world.run_for(EVICTION_IDLE_MS + 1);
+    let waiting = world.connect(OWN, 3);
+    world.peer_sends(waiting, b"hello");
+    world.run_until_blocked();
+    world.run_for(2 * ACCEPT_RETRY_MS);
+    assert_eq!(world.peer_receives_all(waiting), b"hello");
+    assert_eq!(world.stats().evicted, 1);
+    let ends = |stream| world.kernel().peer_receives(stream, 1);
+    assert_eq!((ends(own), ends(other)), (PeerReceived::Fin, PeerReceived::WouldBlock));
+}
+
+/// Echoes, and may be evicted.
+struct Evictable;
+
+impl Protocol for Evictable {
+    fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+        cx.send(input);
+        Advance::consumed(input.len())
+    }
+
+    fn is_evictable(&self) -> bool {
+        true
+    }
+}
