@@ -3,7 +3,7 @@
 //! It shows how a program stops its reactor from outside. A signal handler may do very little, so a
 //! thread waits for signals and does the rest: the first one calls [`Handle::stop`], which any
 //! thread may. The reactor then drains: idle connections are closed, others may finish for
-//! [`Limits::drain_timeout_ms`]. Signals belong to the whole process, so the library leaves them
+//! [`Limits::drain_timeout`]. Signals belong to the whole process, so the library leaves them
 //! alone, and this is the program's part.
 //!
 //! Without a thread, a handler can write to a socket whose other end the reactor watches

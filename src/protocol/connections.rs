@@ -63,7 +63,7 @@ impl<'t> Connections<'t> {
     ///   [`BelowLowWatermark`](crate::Notification::BelowLowWatermark);
     /// - [`Rejected`](crate::Notification::Rejected), if nothing was taken, because more than
     ///   [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) would wait there, or because this
-    ///   call has sent more than [`EFFECTS_BYTES_MAX`](crate::limits::EFFECTS_BYTES_MAX) to others
+    ///   call has sent more than [`EFFECTS_BYTES_MAX`] to others
     ///   (less the little that was queued before it and is not applied yet).
     pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) {
         self.send_to_all([to], bytes);
@@ -100,7 +100,7 @@ impl<'t> Connections<'t> {
     /// (shutdown(2), SHUT_WR): the half-close of a proxy that relays the end of the other side.
     ///
     /// From then on nothing more can be sent on it. Bytes from other connections are not accepted
-    /// ([`Notification::Closed`](crate::Notification::Closed)). If its own protocol sends after the
+    /// ([`Notification::Closed`]). If its own protocol sends after the
     /// FIN, the connection ends as
     /// [`CloseReason::WriteAfterShutdown`](crate::CloseReason::WriteAfterShutdown). asyncio:
     /// `write_eof`.
@@ -114,7 +114,7 @@ impl<'t> Connections<'t> {
     ///
     /// A connect in progress is given up: it ends as
     /// [`CloseReason::Aborted`](crate::CloseReason::Aborted), and the connection that started it is
-    /// notified of [`Notification::Closed`](crate::Notification::Closed). Otherwise only
+    /// notified of [`Notification::Closed`]. Otherwise only
     /// connections that monitor it, or await `BelowLowWatermark` from it, are notified. A
     /// connection that has ended is ignored. asyncio: `Transport.abort`.
     pub fn abort(&mut self, id: ConnectionId) {

@@ -67,7 +67,7 @@ pub trait Protocol {
     /// unless the answer is [`Next::Pause`]. That keeps it open for what
     /// [`output_low`](Protocol::output_low) has still to produce, or for bytes that other
     /// connections send to it. It then ends when our FIN is sent too (see
-    /// [`Connections::shutdown_write`]).
+    /// [`Connections::shutdown_write`](crate::Connections::shutdown_write)).
     ///
     /// asyncio: `eof_received`.
     fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
@@ -91,7 +91,8 @@ pub trait Protocol {
     }
 
     /// Something has happened to the connection `about`: this one has sent to it, connected it or
-    /// monitors it (see [`Connections::send_to`], [`Context::connect`], [`Context::monitor`]).
+    /// monitors it (see [`Connections::send_to`](crate::Connections::send_to),
+    /// [`Context::connect`], [`Context::monitor`]).
     ///
     /// Never called within another call, and not when this connection is closing. After the peer's
     /// FIN, [`Next::Continue`] counts as [`Next::Unchanged`]: only [`Next::Close`] closes.

@@ -71,8 +71,8 @@ impl Reactor {
     /// process has passed on (socket activation). Returns its address.
     ///
     /// Makes the socket non-blocking. Of `options`, the timeouts and `connections_max` apply. The
-    /// backlog and the address family stay as they are, but if the backlog is longer than
-    /// [`BACKLOG`](crate::limits::BACKLOG), say so: a stop accepts no more than `options.backlog`.
+    /// backlog and the address family stay as they are. If the backlog is longer than the default
+    /// of 4096, say so in `options`: a stop accepts no more than `options.backlog`.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {

@@ -29,7 +29,7 @@ use crate::limits::BACKLOG;
 #[non_exhaustive]
 pub struct ListenOptions {
     /// Connections that may wait in the kernel's backlog (listen(2)). The kernel caps it at
-    /// `net.core.somaxconn`, and raises 0 to its smallest backlog. Default: [`BACKLOG`].
+    /// `net.core.somaxconn`, and raises 0 to its smallest backlog. Default: 4096.
     pub backlog: u32,
     /// The first byte timeout of its connections, instead of
     /// [`Limits::first_byte_timeout`](crate::Limits::first_byte_timeout).
@@ -38,10 +38,8 @@ pub struct ListenOptions {
     /// [`Limits::idle_timeout`](crate::Limits::idle_timeout).
     ///
     /// With [`Timeout::Never`], TCP keepalive is switched on to find the peers that have vanished.
-    /// A peer's kernel is probed after [`KEEPALIVE_IDLE_SECONDS`](crate::limits::KEEPALIVE_IDLE_SECONDS) (60 s)
-    /// of silence, and every [`KEEPALIVE_INTERVAL_SECONDS`](crate::limits::KEEPALIVE_INTERVAL_SECONDS) (20 s).
-    /// If it leaves [`KEEPALIVE_PROBES`](crate::limits::KEEPALIVE_PROBES) (3) of them unanswered,
-    /// the connection ends. The first byte timeout still applies.
+    /// A peer's kernel is probed after 60 seconds of silence, and every 20 seconds from then on. If
+    /// it leaves 3 probes unanswered, the connection ends. The first byte timeout still applies.
     pub idle_timeout: Timeout,
     /// The write timeout of its connections, instead of
     /// [`Limits::write_timeout`](crate::Limits::write_timeout). With [`Timeout::Never`], a peer
