@@ -283,16 +283,15 @@ impl Reactor {
                 &mut self.state,
                 &mut self.effects,
             );
-            // I/O only moves a deadline later, so the filed one is early enough unless the protocol
-            // has set an earlier timer.
-            let is_armed =
-                slot.filed_deadline <= connection.timer() && slot.registered != Registered::Nothing;
-            if outcome == Outcome::Idle
-                && is_armed
+            // Fast path: nearly every drive ends here. I/O only moves a deadline later, so the filed
+            // one is early enough unless the protocol has set an earlier timer.
+            if matches!(outcome, Outcome::Idle)
+                && slot.filed_deadline <= connection.timer()
+                && slot.registered != Registered::Nothing
                 && !self.state.stop.is_stopping()
                 && self.effects.is_empty()
             {
-                continue; // fast path: nearly every drive ends here
+                continue;
             }
             self.finish_drive(token, outcome);
         }

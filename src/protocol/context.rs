@@ -26,7 +26,7 @@ pub struct Context<'i> {
     pub(crate) borrowed: &'i [u8],
     pub(crate) meta: &'i mut ConnectionMeta,
     /// What the output is sent over when the call is over.
-    pub(crate) transport: &'i mut dyn Transport,
+    pub(crate) transport: &'i dyn Transport,
 }
 
 impl fmt::Debug for Context<'_> {

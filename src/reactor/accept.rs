@@ -140,7 +140,8 @@ impl Reactor {
         self.state.stats.connections = self.connections;
         self.state.loop_limits.on_accepted(index);
         let now = self.state.clock.now;
-        let connection = Connection::new(protocol, id, peer, now).accepted_by(index);
+        let mut connection = Connection::new(protocol, id, peer, now);
+        connection.set_listener(index);
         let token = self.insert(Source::Connection(stream, connection), Registered::Nothing);
         let slot = &mut self.slots[token];
         slot.ready = if peer == Peer::Unix { Readiness::UNKNOWN_UNIX } else { Readiness::UNKNOWN };

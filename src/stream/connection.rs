@@ -4,11 +4,10 @@
 //!     phase        accept ──────────────► Established ──► Flushing ──► Lingering ──► Ended
 //!                  connect ► Connecting ──┘        Next::Close
 //!
-//!     read side    AwaitingFirstByte ───► Open ◄─────────────────► Backpressured
-//!                                first byte │ ▲    output at the high watermark, or below it
-//!                            Next::Pause ▼ │ Next::Continue
-//!                                        Paused                 any of them ──► Eof
-//!                                                                       the peer's FIN
+//!     read side    Open ◄─────────────────► Backpressured     Open ──► Eof
+//!                  │  ▲  input read, not offered           the peer's FIN
+//!      Next::Pause ▼  │ Next::Continue
+//!                  Paused
 //!     write side   Open ──► ShutdownPending ──► Shut
 //!           shutdown_write         all output is sent, and our FIN
 //! ```
@@ -60,6 +59,9 @@ pub(crate) struct Connection {
     last_activity: Time,
     phase: Phase,
     write_side: WriteSide,
+    /// The peer may send, and has not sent a byte yet. A pause ends it: a peer that is not read is
+    /// not blamed for its silence.
+    awaits_first_byte: bool,
     /// How many bytes of `output` come from other connections, at most.
     relayed_output: u32,
     /// Whose limits it has.
@@ -85,7 +87,8 @@ impl Connection {
             input: Buffer::default(),
             output: Buffer::default(),
             last_activity: now,
-            phase: Phase::Established(ReadSide::AwaitingFirstByte),
+            phase: Phase::Established(ReadSide::Open),
+            awaits_first_byte: true,
             write_side: WriteSide::Open,
             relayed_output: 0,
             listener: ListenerIndex::REACTOR,
@@ -101,12 +104,12 @@ impl Connection {
         now: Time,
     ) -> Connection {
         let phase = Phase::Connecting { then: None };
-        Connection { phase, ..Connection::new(protocol, id, peer, now) }
+        Connection { phase, awaits_first_byte: false, ..Connection::new(protocol, id, peer, now) }
     }
 
     /// Gives it the limits of `listener`, which has accepted it.
-    pub(crate) fn accepted_by(self, listener: ListenerIndex) -> Connection {
-        Connection { listener, ..self }
+    pub(crate) fn set_listener(&mut self, listener: ListenerIndex) {
+        self.listener = listener;
     }
 
     pub(crate) fn listener(&self) -> ListenerIndex {
@@ -124,7 +127,7 @@ impl Connection {
     /// Calls the protocol's `opened`, once, before the first drive.
     pub(crate) fn open<T: Transport>(
         &mut self,
-        transport: &mut T,
+        transport: &T,
         ready: &mut Readiness,
         state: &mut LoopState,
         effects: &mut Effects,
@@ -137,7 +140,7 @@ impl Connection {
     #[inline(always)]
     pub(crate) fn drive<T: Transport>(
         &mut self,
-        transport: &mut T,
+        transport: &T,
         ready: &mut Readiness,
         scratch: &mut [u8],
         state: &mut LoopState,
@@ -158,7 +161,7 @@ impl Connection {
     /// epoll has not reported yet.
     pub(crate) fn probe<T: Transport>(
         &mut self,
-        transport: &mut T,
+        transport: &T,
         ready: &mut Readiness,
         scratch: &mut [u8],
         state: &mut LoopState,
@@ -171,9 +174,7 @@ impl Connection {
     /// Returns whether more input would be read: the connection belongs in select(2)'s `readfds`.
     pub(crate) fn wants_read(&self) -> bool {
         match self.phase {
-            Phase::Established(ReadSide::AwaitingFirstByte | ReadSide::Open) => {
-                self.own_output() < HIGH_WATERMARK_BYTES
-            }
+            Phase::Established(ReadSide::Open) => self.own_output() < HIGH_WATERMARK_BYTES,
             Phase::Lingering { .. } => true,
             Phase::Established(_)
             | Phase::Flushing { .. }
@@ -210,7 +211,7 @@ impl Connection {
     pub(crate) fn can_progress(&self, ready: &Readiness) -> bool {
         let needs_no_event = match self.phase {
             Phase::Established(read_side) => match read_side {
-                ReadSide::AwaitingFirstByte | ReadSide::Open => false,
+                ReadSide::Open => false,
                 ReadSide::Backpressured => self.own_output() < HIGH_WATERMARK_BYTES,
                 ReadSide::Paused { .. } | ReadSide::Eof { .. } => {
                     read_side.wants_output_low() && self.output.len() <= LOW_WATERMARK_BYTES
@@ -229,7 +230,7 @@ impl Connection {
     /// Returns whether nothing is under way in either direction.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
-        matches!(self.phase, Phase::Established(ReadSide::AwaitingFirstByte | ReadSide::Open))
+        matches!(self.phase, Phase::Established(ReadSide::Open))
             && self.input.is_empty()
             && self.output.is_empty()
     }
@@ -243,7 +244,7 @@ impl Connection {
     /// waits, and then does one thing that the phase allows.
     fn run_until_blocked<T: Transport>(
         &mut self,
-        transport: &mut T,
+        transport: &T,
         ready: &mut Readiness,
         scratch: &mut [u8],
         state: &mut LoopState,
@@ -274,7 +275,7 @@ impl Connection {
                 };
             }
             match self.phase {
-                Phase::Established(ReadSide::AwaitingFirstByte | ReadSide::Open)
+                Phase::Established(ReadSide::Open)
                     if ready.readable && self.own_output() < HIGH_WATERMARK_BYTES =>
                 {
                     self.read(transport, ready, scratch, state, effects);
@@ -306,7 +307,7 @@ impl Connection {
                 }
                 Phase::Lingering { .. } if !ready.readable => return Outcome::Blocked,
                 Phase::Lingering { bytes_left } => {
-                    self.phase = match receive(transport, ready, self.meta.id, scratch) {
+                    self.phase = match receive(transport, ready, &self.meta.id, scratch) {
                         Ok(Received::Bytes(count)) => {
                             state.budget.charge(count);
                             state.stats.bytes_in += count as u64;
@@ -336,12 +337,12 @@ impl Connection {
     /// Sends as much of the output as the kernel takes.
     fn flush<T: Transport>(
         &mut self,
-        transport: &mut T,
+        transport: &T,
         ready: &mut Readiness,
         state: &mut LoopState,
         effects: &mut Effects,
     ) {
-        match send(transport, ready, self.meta.id, self.output.as_slice()) {
+        match send(transport, ready, &self.meta.id, self.output.as_slice()) {
             Ok(taken) => {
                 let was_above = self.output.len() > LOW_WATERMARK_BYTES;
                 self.output.consume(taken); // after a partial write the rest stays
@@ -362,7 +363,7 @@ impl Connection {
     }
 
     /// Sends our FIN, unless it is sent already.
-    fn shutdown_write<T: Transport>(&mut self, transport: &mut T, state: &LoopState) {
+    fn shutdown_write<T: Transport>(&mut self, transport: &T, state: &LoopState) {
         self.last_activity = state.clock.now;
         if self.write_side == WriteSide::Shut {
             return;
@@ -382,18 +383,16 @@ impl Connection {
     #[inline(always)]
     fn read<T: Transport>(
         &mut self,
-        transport: &mut T,
+        transport: &T,
         ready: &mut Readiness,
         scratch: &mut [u8],
         state: &mut LoopState,
         effects: &mut Effects,
     ) {
         let room = scratch.len().min(INPUT_BYTES_MAX - self.input.len());
-        match receive(transport, ready, self.meta.id, &mut scratch[..room]) {
+        match receive(transport, ready, &self.meta.id, &mut scratch[..room]) {
             Ok(Received::Bytes(count)) => {
-                if self.phase == Phase::Established(ReadSide::AwaitingFirstByte) {
-                    self.phase = Phase::Established(ReadSide::Open);
-                }
+                self.awaits_first_byte = false;
                 if self.output.is_empty() {
                     self.last_activity = state.clock.now;
                 }
@@ -410,6 +409,7 @@ impl Connection {
                 }
             }
             Ok(Received::Eof) => {
+                self.awaits_first_byte = false;
                 let awaits_output_low = self.own_output() > LOW_WATERMARK_BYTES;
                 self.phase = Phase::Established(ReadSide::Eof { awaits_output_low });
                 self.call_protocol(transport, ready, state, effects, |protocol, rest, cx| {

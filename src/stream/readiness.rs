@@ -59,16 +59,15 @@ use crate::protocol::ident::{CloseReason, ConnectionId};
 use crate::sys::errno::{self, StreamError};
 use crate::sys::{self, Event, TcpStream};
 
-/// A non-blocking byte stream. Tests run a connection over a scripted one instead of a socket.
-#[allow(missing_docs, unreachable_pub, reason = "the fuzz targets implement it")]
-pub trait Transport: 'static {
-    fn receive(&mut self, into: &mut [u8]) -> io::Result<usize>;
-    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+/// A non-blocking byte stream. As with sockets, a shared reference is enough to use it. Tests run a connection over a scripted one instead of a socket.
+pub(crate) trait Transport {
+    fn receive(&self, into: &mut [u8]) -> io::Result<usize>;
+    fn send(&self, bytes: &[u8]) -> io::Result<usize>;
     /// Sends our FIN behind all that was sent (shutdown(2), SHUT_WR).
-    fn shutdown_write(&mut self) -> io::Result<()>;
+    fn shutdown_write(&self) -> io::Result<()>;
     /// For an outbound connection: returns whether the connect has succeeded, or false while it is
     /// still in progress. An error means that it has failed.
-    fn is_connected(&mut self) -> io::Result<bool> {
+    fn is_connected(&self) -> io::Result<bool> {
         Ok(true)
     }
     /// Returns our end's address (getsockname(2)); `None` if it has none.
@@ -78,19 +77,19 @@ pub trait Transport: 'static {
 }
 
 impl Transport for TcpStream {
-    fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.read(into)
+    fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
+        (&mut &*self).read(into)
     }
 
-    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write(bytes)
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        (&mut &*self).write(bytes)
     }
 
-    fn shutdown_write(&mut self) -> io::Result<()> {
+    fn shutdown_write(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
 
-    fn is_connected(&mut self) -> io::Result<bool> {
+    fn is_connected(&self) -> io::Result<bool> {
         sys::is_connected(self)
     }
 
@@ -170,40 +169,40 @@ pub(crate) enum Received {
 /// Reads once, unless the socket is known not to be readable. `id` is for the trace log.
 #[inline(always)]
 pub(crate) fn receive<T: Transport>(
-    transport: &mut T,
+    transport: &T,
     ready: &mut Readiness,
-    id: ConnectionId,
+    id: &ConnectionId,
     into: &mut [u8],
 ) -> Result<Received, CloseReason> {
     if !ready.readable {
         return Ok(Received::WouldBlock);
     }
     loop {
-        let result = transport.receive(into);
-        if log_enabled!(Level::Trace) {
-            trace_call(id, "recv", into.len(), result.as_ref().copied().map_err(io::Error::kind));
-        }
-        match result {
-            Ok(0) => {
-                ready.readable = false; // for good: nothing follows a FIN
-                return Ok(Received::Eof);
-            }
+        match transport.receive(into) {
             Ok(count) => {
+                trace_call(id, "recv", into.len(), Ok(count));
+                if count == 0 {
+                    ready.readable = false; // for good: nothing follows a FIN
+                    return Ok(Received::Eof);
+                }
                 if count < into.len() && !ready.read_until_would_block {
                     ready.readable = false;
                 }
                 return Ok(Received::Bytes(count));
             }
-            Err(error) => match errno::classify_receive(&error) {
-                StreamError::WouldBlock => {
-                    ready.readable = false;
-                    ready.read_until_would_block = ready.short_read_inconclusive;
-                    return Ok(Received::WouldBlock);
+            Err(error) => {
+                trace_call(id, "recv", into.len(), Err(error.kind()));
+                match errno::classify_receive(&error) {
+                    StreamError::WouldBlock => {
+                        ready.readable = false;
+                        ready.read_until_would_block = ready.short_read_inconclusive;
+                        return Ok(Received::WouldBlock);
+                    }
+                    StreamError::Interrupted => {}
+                    StreamError::Disconnected => return Err(CloseReason::PeerReset),
+                    StreamError::Failed => return Err(CloseReason::Io(error.kind())),
                 }
-                StreamError::Interrupted => {}
-                StreamError::Disconnected => return Err(CloseReason::PeerReset),
-                StreamError::Failed => return Err(CloseReason::Io(error.kind())),
-            },
+            }
         }
     }
 }
@@ -211,44 +210,53 @@ pub(crate) fn receive<T: Transport>(
 /// Sends `bytes` once, unless the socket is known not to be writable. Returns how many bytes the
 /// kernel has taken: all, some (a partial write), or none.
 #[inline(always)]
-pub(crate) fn send<T: Transport + ?Sized>(
-    transport: &mut T,
+pub(crate) fn send<T: Transport>(
+    transport: &T,
     ready: &mut Readiness,
-    id: ConnectionId,
+    id: &ConnectionId,
     bytes: &[u8],
 ) -> Result<usize, CloseReason> {
     if !ready.writable {
         return Ok(0);
     }
     loop {
-        let result = transport.send(bytes);
-        if log_enabled!(Level::Trace) {
-            trace_call(id, "send", bytes.len(), result.as_ref().copied().map_err(io::Error::kind));
-        }
-        match result {
-            Ok(0) => return Err(CloseReason::Io(ErrorKind::WriteZero)),
+        match transport.send(bytes) {
             Ok(count) => {
+                trace_call(id, "send", bytes.len(), Ok(count));
+                if count == 0 {
+                    return Err(CloseReason::Io(ErrorKind::WriteZero));
+                }
                 if count < bytes.len() {
                     ready.writable = false;
                 }
                 return Ok(count);
             }
-            Err(error) => match errno::classify_send(&error) {
-                StreamError::WouldBlock => {
-                    ready.writable = false;
-                    return Ok(0);
+            Err(error) => {
+                trace_call(id, "send", bytes.len(), Err(error.kind()));
+                match errno::classify_send(&error) {
+                    StreamError::WouldBlock => {
+                        ready.writable = false;
+                        return Ok(0);
+                    }
+                    StreamError::Interrupted => {}
+                    StreamError::Disconnected => return Err(CloseReason::PeerReset),
+                    StreamError::Failed => return Err(CloseReason::Io(error.kind())),
                 }
-                StreamError::Interrupted => {}
-                StreamError::Disconnected => return Err(CloseReason::PeerReset),
-                StreamError::Failed => return Err(CloseReason::Io(error.kind())),
-            },
+            }
         }
     }
 }
 
-/// Writes one line to the trace log. Out of line, so that it costs nothing while tracing is off.
+/// Writes one line to the trace log, if that is on.
+#[inline(always)]
+fn trace_call(id: &ConnectionId, call: &str, offered: usize, result: Result<usize, ErrorKind>) {
+    if log_enabled!(Level::Trace) {
+        write_trace(*id, call, offered, result);
+    }
+}
+
 #[cold]
 #[inline(never)]
-fn trace_call(id: ConnectionId, call: &str, offered: usize, result: Result<usize, ErrorKind>) {
+fn write_trace(id: ConnectionId, call: &str, offered: usize, result: Result<usize, ErrorKind>) {
     trace!("{id} {call} {offered} -> {result:?}");
 }

@@ -12,7 +12,9 @@
 
 #![allow(unreachable_pub, reason = "the fuzz targets use what is public here")]
 
+use std::cell::RefCell;
 use std::fmt;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::test_connection::RecordedEffect;
@@ -29,12 +31,42 @@ use crate::protocol::protocol::Protocol;
 use crate::stream::connection::Connection;
 use crate::stream::readiness::{Readiness, Transport};
 
+/// A [`Transport`] that a test implements: it may change when it is used. The documentation of the
+/// methods is there.
+#[allow(missing_docs, reason = "they are documented there")]
+pub trait TransportMut {
+    fn receive(&mut self, into: &mut [u8]) -> io::Result<usize>;
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+    fn shutdown_write(&mut self) -> io::Result<()>;
+    fn local_address(&self) -> Option<SocketAddr> {
+        None
+    }
+}
+
+impl<T: TransportMut> Transport for RefCell<T> {
+    fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.borrow_mut().receive(into)
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.borrow_mut().send(bytes)
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        self.borrow_mut().shutdown_write()
+    }
+
+    fn local_address(&self) -> Option<SocketAddr> {
+        self.borrow().local_address()
+    }
+}
+
 /// A connection with all that a loop has for it: a slot, and the state that it is lent.
 pub struct Driver<T> {
     /// `None` once it has ended and its `closed` was called.
     pub(crate) connection: Option<Connection>,
     /// A test changes at any time what it does next.
-    pub transport: T,
+    pub transport: RefCell<T>,
     pub(crate) ready: Readiness,
     /// The buffer that is read into.
     pub(crate) scratch: Vec<u8>,
@@ -61,7 +93,7 @@ impl<T> fmt::Debug for Driver<T> {
     }
 }
 
-impl<T: Transport> Driver<T> {
+impl<T: TransportMut> Driver<T> {
     /// Makes a connection that has just been accepted. Its protocol has not been called yet. One
     /// read returns at most `read_bytes`.
     pub fn new(
@@ -75,7 +107,7 @@ impl<T: Transport> Driver<T> {
         let peer = Peer::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
         Driver {
             connection: Some(Connection::new(protocol, id, peer, state.clock.now)),
-            transport,
+            transport: RefCell::new(transport),
             ready: Readiness::UNKNOWN,
             scratch: vec![0; read_bytes],
             state,
@@ -89,7 +121,7 @@ impl<T: Transport> Driver<T> {
     /// Calls the protocol's `opened`, as the loop does when it accepts.
     pub fn open(&mut self) {
         let Some(connection) = &mut self.connection else { return };
-        connection.open(&mut self.transport, &mut self.ready, &mut self.state, &mut self.effects);
+        connection.open(&self.transport, &mut self.ready, &mut self.state, &mut self.effects);
         self.apply_effects();
     }
 
@@ -177,7 +209,7 @@ impl<T: Transport> Driver<T> {
     pub(crate) fn drive(&mut self) -> Outcome {
         self.slot = Slot::Waiting;
         let outcome = self.connection.as_mut().expect("it has not ended").drive(
-            &mut self.transport,
+            &self.transport,
             &mut self.ready,
             &mut self.scratch,
             &mut self.state,
@@ -201,7 +233,7 @@ impl<T: Transport> Driver<T> {
                 && !matches!(self.slot, Slot::Ended(_))
             {
                 let (state, effects) = (&mut self.state, &mut self.effects);
-                connection.deliver(&pending, &mut self.transport, &mut self.ready, state, effects);
+                connection.deliver(&pending, &self.transport, &mut self.ready, state, effects);
                 self.enqueue();
                 self.apply_effects();
             }
@@ -213,7 +245,7 @@ impl<T: Transport> Driver<T> {
         self.state.budget.charge(CALL_COST_BYTES);
         self.filed_deadline = Time::NEVER;
         let outcome = self.connection.as_mut().expect("it has not ended").expire(
-            &mut self.transport,
+            &self.transport,
             &mut self.ready,
             &mut self.scratch,
             &mut self.state,
@@ -278,7 +310,7 @@ impl<T: Transport> Driver<T> {
                     self.state.budget.charge(range.len());
                     match connection.push_relayed(
                         &bytes[range],
-                        &mut self.transport,
+                        &self.transport,
                         &mut self.ready,
                         &mut self.state,
                         &mut self.effects,
@@ -292,7 +324,7 @@ impl<T: Transport> Driver<T> {
                     self.enqueue();
                 }
                 (Effect::Command(to, command), Some(connection)) if to == own => {
-                    connection.apply(command, &mut self.transport, &self.state);
+                    connection.apply(command, &self.transport, &self.state);
                     self.enqueue();
                 }
                 // It has ended, or asks to be notified of its own end.

@@ -3,11 +3,10 @@
 //! They are a crate of their own and see only what is public. Compiled with `--cfg fuzzing` only,
 //! as cargo-fuzz does. It decides nothing.
 
-pub use super::driver::Driver;
+pub use super::driver::{Driver, TransportMut};
 use crate::stream::connection::Connection;
-pub use crate::stream::readiness::Transport;
 
-impl<T: Transport> Driver<T> {
+impl<T: TransportMut> Driver<T> {
     /// Moves the clock by `ms` milliseconds at once, as for a loop that is late, and runs one turn.
     /// Returns whether there is more work to do without an event.
     pub fn wait(&mut self, ms: u64) -> bool {

@@ -11,13 +11,12 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::driver::Driver;
+use super::driver::{Driver, TransportMut};
 use crate::limits::{Limits, READ_BYTES_MAX};
 use crate::protocol::effects::{Command, Effect};
 use crate::protocol::ident::{CloseReason, ConnectionId};
 use crate::protocol::notification::Notification;
 use crate::protocol::protocol::Protocol;
-use crate::stream::readiness::Transport;
 
 /// A connection without a network, for testing a protocol. The test is its peer.
 ///
@@ -44,7 +43,7 @@ pub struct TestConnection(Driver<MemoryTransport>);
 impl fmt::Debug for TestConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TestConnection")
-            .field("received", &self.0.transport.sent.escape_ascii().to_string())
+            .field("received", &self.0.transport.borrow().sent.escape_ascii().to_string())
             .field("close_reason", &self.close_reason())
             .finish_non_exhaustive()
     }
@@ -87,7 +86,7 @@ struct MemoryTransport {
     local: Option<SocketAddr>,
 }
 
-impl Transport for MemoryTransport {
+impl TransportMut for MemoryTransport {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let waiting = &self.arrived[self.read..];
         if waiting.is_empty() && !self.has_fin {
@@ -131,14 +130,14 @@ impl TestConnection {
 
     /// Sends `bytes` from the peer, and drives the connection until it waits.
     pub fn peer_sends(&mut self, bytes: &[u8]) {
-        self.0.transport.arrived.extend_from_slice(bytes);
+        self.0.transport.get_mut().arrived.extend_from_slice(bytes);
         self.0.note(!bytes.is_empty(), false, false);
         self.0.run();
     }
 
     /// Sends the peer's FIN, and drives the connection until it waits.
     pub fn peer_shuts_down(&mut self) {
-        self.0.transport.has_fin = true;
+        self.0.transport.get_mut().has_fin = true;
         self.0.note(true, true, true);
         self.0.run();
     }
@@ -152,7 +151,7 @@ impl TestConnection {
     /// Sets what [`Context::local_address`](crate::Context::local_address) returns from now on.
     /// Before, it is `None`.
     pub fn set_local_address(&mut self, address: Option<SocketAddr>) {
-        self.0.transport.local = address;
+        self.0.transport.get_mut().local = address;
     }
 
     /// Returns the id of another connection, for the protocol. Each call returns a new one.
@@ -175,12 +174,12 @@ impl TestConnection {
 
     /// Takes the bytes that the peer has received since the last call.
     pub fn take_received(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.0.transport.sent)
+        std::mem::take(&mut self.0.transport.get_mut().sent)
     }
 
     /// Drops the bytes that the peer has received, and keeps the memory. For benchmarks.
     pub fn clear_received(&mut self) {
-        self.0.transport.sent.clear();
+        self.0.transport.get_mut().sent.clear();
     }
 
     /// Returns why the connection has ended; `None` while it has not.

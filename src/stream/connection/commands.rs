@@ -51,7 +51,7 @@ impl Connection {
     pub(crate) fn push_relayed<T: Transport>(
         &mut self,
         bytes: &[u8],
-        transport: &mut T,
+        transport: &T,
         ready: &mut Readiness,
         state: &mut LoopState,
         effects: &mut Effects,
@@ -92,7 +92,7 @@ impl Connection {
     pub(crate) fn apply<T: Transport>(
         &mut self,
         command: Command,
-        transport: &mut T,
+        transport: &T,
         state: &LoopState,
     ) {
         match (self.phase, command) {
@@ -126,6 +126,7 @@ impl Connection {
             // It may await `output_low`, and goes on to.
             (Phase::Established(ReadSide::Paused { .. }), Command::Pause) => {}
             (Phase::Established(_), Command::Pause) => {
+                self.awaits_first_byte = false;
                 self.phase = Phase::Established(ReadSide::Paused { awaits_output_low: false });
             }
             (Phase::Established(_), Command::Resume) => {
@@ -139,7 +140,7 @@ impl Connection {
     pub(crate) fn deliver<T: Transport>(
         &mut self,
         pending: &PendingNotification,
-        transport: &mut T,
+        transport: &T,
         ready: &mut Readiness,
         state: &mut LoopState,
         effects: &mut Effects,
@@ -169,7 +170,7 @@ impl Connection {
     pub(super) fn finish_connect<T: Transport>(
         &mut self,
         then: Option<Command>,
-        transport: &mut T,
+        transport: &T,
         ready: &mut Readiness,
         state: &mut LoopState,
         effects: &mut Effects,

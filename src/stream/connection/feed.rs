@@ -31,7 +31,7 @@ impl Connection {
     #[cold]
     pub(super) fn feed_buffered<T: Transport>(
         &mut self,
-        transport: &mut T,
+        transport: &T,
         ready: &mut Readiness,
         state: &mut LoopState,
         effects: &mut Effects,
@@ -50,7 +50,7 @@ impl Connection {
     pub(super) fn feed<T: Transport>(
         &mut self,
         window: &[u8],
-        transport: &mut T,
+        transport: &T,
         ready: &mut Readiness,
         state: &mut LoopState,
         effects: &mut Effects,
@@ -59,7 +59,7 @@ impl Connection {
         let step = self.protocol.advance(window, &mut cx);
         if step.consumed == window.len() {
             // Fast path: one message and nothing behind it, as in nearly every call.
-            match write_or_buffer(cx, &mut self.output, &mut self.last_activity, ready) {
+            match write_or_buffer(cx, &mut self.output, &mut self.last_activity, transport, ready) {
                 Ok(_) if step.next == Next::Continue => {}
                 Ok(has_output) => self.apply_next(step.next, has_output, false),
                 Err(why) => self.phase = Phase::Ended(self.write_error_reason(why)),
@@ -69,7 +69,7 @@ impl Connection {
         let own_output = self.output.len() - self.relayed_output as usize;
         let room = HIGH_WATERMARK_BYTES.saturating_sub(own_output);
         let steps = advance_rest(step, window, room, &mut *self.protocol, &mut cx);
-        match write_or_buffer(cx, &mut self.output, &mut self.last_activity, ready) {
+        match write_or_buffer(cx, &mut self.output, &mut self.last_activity, transport, ready) {
             Ok(_) => self.after_steps(&steps, window.len()),
             Err(why) => {
                 self.phase = Phase::Ended(self.write_error_reason(why));
@@ -109,7 +109,7 @@ impl Connection {
     /// decision.
     pub(super) fn call_protocol<T: Transport>(
         &mut self,
-        transport: &mut T,
+        transport: &T,
         ready: &mut Readiness,
         state: &mut LoopState,
         effects: &mut Effects,
@@ -117,7 +117,7 @@ impl Connection {
     ) {
         let mut cx = Context { state, effects, borrowed: &[], meta: &mut self.meta, transport };
         let next = call(&mut *self.protocol, self.input.as_slice(), &mut cx);
-        match write_or_buffer(cx, &mut self.output, &mut self.last_activity, ready) {
+        match write_or_buffer(cx, &mut self.output, &mut self.last_activity, transport, ready) {
             Ok(_) if next == Next::Continue && self.is_idle() => {} // the usual case
             Ok(has_output) => self.apply_next(next, has_output, !self.input.is_empty()),
             Err(why) => self.phase = Phase::Ended(self.write_error_reason(why)),
@@ -149,7 +149,6 @@ impl Connection {
                 Phase::Flushing { last: CloseMode::IfNothingUnread }
             }
             Next::Close | Next::CloseWithoutLinger => Phase::Flushing { last: CloseMode::Linger },
-            Next::Continue if read_side == ReadSide::AwaitingFirstByte => self.phase,
             Next::Continue if self.input.is_empty() => Phase::Established(ReadSide::Open),
             Next::Continue => Phase::Established(ReadSide::Backpressured),
             Next::Unchanged if !is_paused => self.phase,
@@ -160,6 +159,7 @@ impl Connection {
                     true => read_side.wants_output_low(),
                     false => self.own_output() > LOW_WATERMARK_BYTES,
                 };
+                self.awaits_first_byte = false;
                 let awaits_output_low = has_output || owes_output_low;
                 Phase::Established(ReadSide::Paused { awaits_output_low })
             }
@@ -212,13 +212,14 @@ fn advance_rest<'i>(
 /// the kernel does not take is appended to `output`, and all of it if older output waits, to keep
 /// the order.
 #[inline(always)]
-fn write_or_buffer(
+fn write_or_buffer<T: Transport>(
     cx: Context<'_>,
     output: &mut Buffer,
     last_activity: &mut Time,
+    transport: &T,
     ready: &mut Readiness,
 ) -> Result<bool, CloseReason> {
-    let Context { state, borrowed, meta, transport, .. } = cx;
+    let Context { state, borrowed, meta, .. } = cx;
     let reply = if borrowed.is_empty() { &state.output[..] } else { borrowed };
     if reply.is_empty() {
         return Ok(false);
@@ -226,7 +227,7 @@ fn write_or_buffer(
     let mut sent = Ok(0);
     if output.is_empty() {
         *last_activity = state.clock.now; // the write timeout begins
-        sent = send(transport, ready, meta.id, reply);
+        sent = send(transport, ready, &meta.id, reply);
     }
     if let Ok(taken) = sent {
         state.budget.charge(taken);

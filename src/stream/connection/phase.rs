@@ -22,10 +22,9 @@ pub(super) enum Phase {
 }
 
 /// The peer's half of an established connection: what becomes of its input.
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadSide {
-    /// The peer has not sent a byte yet. Otherwise as `Open`.
-    AwaitingFirstByte,
     /// Reading. The protocol has been offered all input that was read.
     Open,
     /// `input` holds bytes that the protocol has not been offered: too much output or too many
@@ -57,7 +56,7 @@ impl ReadSide {
         match self {
             ReadSide::Paused { .. } => ReadSide::Paused { awaits_output_low: false },
             ReadSide::Eof { .. } => ReadSide::Eof { awaits_output_low: false },
-            ReadSide::AwaitingFirstByte | ReadSide::Open | ReadSide::Backpressured => self,
+            ReadSide::Open | ReadSide::Backpressured => self,
         }
     }
 }

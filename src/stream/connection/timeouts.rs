@@ -35,7 +35,7 @@ impl Connection {
     /// connection if a timeout has passed.
     pub(crate) fn expire<T: Transport>(
         &mut self,
-        transport: &mut T,
+        transport: &T,
         ready: &mut Readiness,
         scratch: &mut [u8],
         state: &mut LoopState,
@@ -125,9 +125,7 @@ impl Connection {
         let limits = limits.of(self.listener);
         match () {
             () if self.wants_write() => (limits.write_ms, CloseReason::WriteTimeout),
-            () if self.phase == Phase::Established(ReadSide::AwaitingFirstByte)
-                && limits.first_byte_ms < limits.idle_ms =>
-            {
+            () if self.awaits_first_byte && limits.first_byte_ms < limits.idle_ms => {
                 (limits.first_byte_ms, CloseReason::FirstByteTimeout)
             }
             () => (limits.idle_ms, CloseReason::IdleTimeout),

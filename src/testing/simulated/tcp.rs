@@ -94,13 +94,13 @@ impl TcpStream {
     }
 }
 
-impl Read for TcpStream {
+impl Read for &TcpStream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.0.kernel.borrow_mut().receive(self.0.number, into)
     }
 }
 
-impl Write for TcpStream {
+impl Write for &TcpStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.kernel.borrow_mut().send(self.0.number, bytes)
     }

@@ -85,13 +85,14 @@ fn one_turn_never_exceeds_a_sources_budget() {
         ),
     ];
     for (name, mut harness) in harnesses {
-        harness.transport.arrived = 100 * READ_BYTES_MAX;
-        harness.transport.room = usize::MAX;
+        harness.transport.get_mut().arrived = 100 * READ_BYTES_MAX;
+        harness.transport.get_mut().room = usize::MAX;
         assert_eq!(harness.open_once(), Unfinished, "{name}");
         for _ in 0..5 {
-            let before = harness.transport.read + harness.transport.sent.len();
+            let before = harness.transport.get_mut().read + harness.transport.get_mut().sent.len();
             assert_eq!(harness.drive_once(), Unfinished, "{name}");
-            let moved = harness.transport.read + harness.transport.sent.len() - before;
+            let moved =
+                harness.transport.get_mut().read + harness.transport.get_mut().sent.len() - before;
             assert!((4 * READ_BYTES_MAX..=6 * READ_BYTES_MAX).contains(&moved), "{name}: {moved}");
         }
     }
@@ -108,13 +109,13 @@ fn many_one_byte_steps_do_not_exceed_the_budget() {
             ..ScriptedProtocol::with_output_low(vec!["1 pause"; 2000])
         },
     );
-    harness.transport.room = usize::MAX;
+    harness.transport.get_mut().room = usize::MAX;
     let calls_max = STREAM_BYTES_PER_TURN_MAX / STEP_COST_BYTES;
     assert_eq!(harness.open_once(), Unfinished);
     for _ in 0..5 {
-        let before = harness.transport.sent.len();
+        let before = harness.transport.get_mut().sent.len();
         assert_eq!(harness.drive_once(), Unfinished);
-        let sent = harness.transport.sent.len() - before;
+        let sent = harness.transport.get_mut().sent.len() - before;
         assert!((calls_max / 2..=calls_max).contains(&sent), "{sent}");
     }
 }

@@ -60,14 +60,14 @@ fn lingering_is_bounded_in_bytes() {
         ScriptedProtocol { opened: "close", ..ScriptedProtocol::default() },
     );
     harness.scratch = vec![0; 65_536]; // of which the bound is a multiple
-    harness.transport.arrived = usize::MAX / 2;
+    harness.transport.get_mut().arrived = usize::MAX / 2;
     let mut outcome = harness.open_once();
     while outcome == Unfinished {
-        assert!(harness.transport.read <= LINGER_BYTES_MAX as usize);
+        assert!(harness.transport.get_mut().read <= LINGER_BYTES_MAX as usize);
         outcome = harness.drive_once();
     }
     assert_eq!(
-        (outcome, harness.transport.read),
+        (outcome, harness.transport.get_mut().read),
         (Ended(CloseReason::Finished), LINGER_BYTES_MAX as usize)
     );
 }
@@ -136,7 +136,7 @@ fn closed_is_called_once_and_last() {
         [("1 close_without_linger", CloseReason::Finished), ("1 abort", CloseReason::Aborted)]
     {
         let mut harness = scripted(ScriptedProtocol::default());
-        harness.transport.script = [recv(format!("{line}\n")), send_takes(1)].into();
+        harness.transport.get_mut().script = [recv(format!("{line}\n")), send_takes(1)].into();
         assert!(!harness.turn(), "nothing is left to do");
         harness.turn();
         assert_eq!(harness.calls(), [line.to_owned(), format!("closed {why:?}")]);

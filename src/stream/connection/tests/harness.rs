@@ -58,7 +58,7 @@ impl<T: CountingTransport> Harness<T> {
     /// Drives it once. In every test, a drive does something exactly if `can_progress` was true.
     pub(super) fn drive_once(&mut self) -> Outcome {
         let could_progress = self.connection().can_progress(&self.ready);
-        let before = (self.transport.totals(), self.progress());
+        let before = (self.transport.get_mut().totals(), self.progress());
         let outcome = match self.driver.drive() {
             Outcome::Idle => {
                 assert!(
@@ -70,7 +70,7 @@ impl<T: CountingTransport> Harness<T> {
             outcome @ (Blocked | Unfinished | Ended(_)) => outcome,
         };
         let has_progressed =
-            before != (self.transport.totals(), self.progress()) || outcome != Blocked;
+            before != (self.transport.get_mut().totals(), self.progress()) || outcome != Blocked;
         assert_eq!(
             has_progressed, could_progress,
             "can_progress is true exactly if a drive does something"
@@ -85,7 +85,7 @@ impl<T: CountingTransport> Harness<T> {
     }
 
     fn check(&self, outcome: Outcome) -> Outcome {
-        let totals = self.transport.totals();
+        let totals = self.transport.borrow().totals();
         let stats = &self.state.stats;
         assert_eq!(
             (stats.bytes_in, stats.bytes_out),
@@ -122,7 +122,7 @@ impl Harness<ScriptedTransport> {
     /// Drives it once, which makes exactly the calls of `script`.
     #[track_caller]
     pub(super) fn drive<const N: usize>(&mut self, script: [Syscall; N]) -> Outcome {
-        self.transport.script = script.into();
+        self.transport.get_mut().script = script.into();
         let outcome = self.drive_once();
         self.assert_script_is_over();
         outcome
@@ -130,7 +130,7 @@ impl Harness<ScriptedTransport> {
 
     #[track_caller]
     fn assert_script_is_over(&self) {
-        let rest = &self.transport.script;
+        let rest = &self.transport.borrow().script;
         assert!(rest.is_empty(), "the drive stops before {rest:?}");
     }
 
@@ -151,7 +151,7 @@ impl Harness<ScriptedTransport> {
     /// Opens it and drives it once, which together makes exactly the calls of `script`.
     #[track_caller]
     pub(super) fn open<const N: usize>(&mut self, script: [Syscall; N]) -> Outcome {
-        self.transport.script = script.into();
+        self.transport.get_mut().script = script.into();
         let outcome = self.open_once();
         self.assert_script_is_over();
         outcome
@@ -165,7 +165,7 @@ impl Harness<ScriptedTransport> {
 
     fn expire_with(&mut self, ms: u64, script: Vec<Syscall>) -> Outcome {
         self.at_ms(ms);
-        self.transport.script = script.into();
+        self.transport.get_mut().script = script.into();
         let is_due = self.connection().deadline(&self.state.loop_limits) <= self.state.clock.now;
         let calls_before = self.calls.borrow().len();
         let outcome = self.driver.expire();

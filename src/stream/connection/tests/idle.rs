@@ -26,7 +26,8 @@ fn idle_since_is_none_while_something_is_under_way() {
     let idle_since = |input: &'static str, script: Vec<Syscall>| {
         let mut harness = scripted(ScriptedProtocol::default());
         harness.at_ms(7);
-        harness.transport.script = [vec![recv(input)], script].into_iter().flatten().collect();
+        harness.transport.get_mut().script =
+            [vec![recv(input)], script].into_iter().flatten().collect();
         assert_eq!(harness.drive_once(), Blocked);
         assert!(!harness.connection().is_evictable());
         harness.connection().idle_since()

@@ -96,16 +96,17 @@ fn ten_mebibytes_are_produced_in_the_memory_of_one_piece() {
             ModelSocket::default(),
             ScriptedProtocol { opened: "65536 pause", ..ScriptedProtocol::with_output_low(pieces) },
         );
-        harness.transport.has_fin = true;
+        harness.transport.get_mut().has_fin = true;
         let mut outcome = harness.open_once();
         while !matches!(outcome, Ended(_)) {
             assert!(harness.connection().output.len() <= LOW_WATERMARK_BYTES + 65_536);
-            (harness.transport.room, harness.ready.writable) = (room, true);
+            (harness.transport.get_mut().room, harness.ready.writable) = (room, true);
             outcome = harness.drive_once();
         }
         assert_eq!(outcome, Ended(CloseReason::Finished));
         assert!(
-            harness.transport.is_shut_down && harness.transport.sent == bytes(0, 10 * 1024 * 1024),
+            harness.transport.get_mut().is_shut_down
+                && harness.transport.get_mut().sent == bytes(0, 10 * 1024 * 1024),
             "all bytes are sent, and then the FIN"
         );
     }

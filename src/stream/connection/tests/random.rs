@@ -69,15 +69,15 @@ impl Harness<ModelSocket> {
     fn on_event(&mut self, event: SocketEvent) {
         match event {
             SocketEvent::Arrives(count, urgent) => {
-                self.transport.urgent_mark = urgent
-                    .map(|at| self.transport.arrived + at.min(count))
-                    .or(self.transport.urgent_mark);
-                self.transport.arrived += count;
+                self.transport.get_mut().urgent_mark = urgent
+                    .map(|at| self.transport.get_mut().arrived + at.min(count))
+                    .or(self.transport.get_mut().urgent_mark);
+                self.transport.get_mut().arrived += count;
                 self.ready.readable |= count > 0;
                 self.ready.read_until_would_block |= urgent.is_some();
             }
             SocketEvent::Takes(count) => {
-                self.transport.room += count;
+                self.transport.get_mut().room += count;
                 self.ready.writable |= count > 0;
             }
             SocketEvent::Spurious => (self.ready.readable, self.ready.writable) = (true, true),
@@ -103,24 +103,25 @@ impl Harness<ModelSocket> {
 
     /// Whatever the connection waits for, the kernel must still have an edge to report.
     fn check_that_an_edge_follows(&self) {
-        let has_input = self.transport.read < self.transport.arrived || self.transport.has_fin;
+        let has_input = self.transport.borrow().read < self.transport.borrow().arrived
+            || self.transport.borrow().has_fin;
         assert!(
             !(self.connection().wants_read() && has_input),
             "no edge follows for input that has arrived"
         );
         assert!(
-            !(self.connection().wants_write() && self.transport.room > 0),
+            !(self.connection().wants_write() && self.transport.borrow().room > 0),
             "no edge follows for room that there is"
         );
     }
 
     /// The peer sends its FIN, and takes `at_a_time` bytes at a time until the connection ends.
     fn run_to_end(&mut self, at_a_time: usize) {
-        self.transport.has_fin = true;
+        self.transport.get_mut().has_fin = true;
         (self.ready.readable, self.ready.read_until_would_block) = (true, true);
         while self.drive_until_blocked() == Blocked {
-            assert!(self.transport.room == 0, "a blocked connection has used all room");
-            self.transport.room = at_a_time;
+            assert!(self.transport.get_mut().room == 0, "a blocked connection has used all room");
+            self.transport.get_mut().room = at_a_time;
             self.ready.writable = true;
         }
     }
@@ -173,9 +174,9 @@ proptest! {
         };
         events.into_iter().for_each(|event| harness.on_event(scale(event)));
         harness.run_to_end(at_a_time);
-        prop_assert_eq!(harness.transport.read, harness.transport.arrived);
-        let expected = repeater.expected(&bytes(0, harness.transport.arrived));
-        let sent = &harness.transport.sent;
+        prop_assert_eq!(harness.transport.get_mut().read, harness.transport.get_mut().arrived);
+        let expected = repeater.expected(&bytes(0, harness.transport.get_mut().arrived));
+        let sent = &harness.transport.get_mut().sent;
         prop_assert!(
             *sent == expected,
             "{} bytes sent, {} expected",
@@ -197,13 +198,13 @@ proptest! {
         events.into_iter().for_each(|event| harness.on_event(event));
         harness.run_to_end(at_a_time);
         let (mut expected, mut echoed) = (Vec::new(), 0);
-        for &count in &harness.transport.reads {
+        for &count in &harness.transport.get_mut().reads {
             expected.extend_from_slice(prefix);
             expected.extend(bytes(echoed, count));
             echoed += count;
         }
-        prop_assert_eq!(echoed, harness.transport.arrived);
-        let sent = &harness.transport.sent;
+        prop_assert_eq!(echoed, harness.transport.get_mut().arrived);
+        let sent = &harness.transport.get_mut().sent;
         prop_assert!(
             *sent == expected,
             "{} bytes sent, {} expected",

@@ -1,6 +1,7 @@
 //! The transports that the tests run a connection over: a script, and a model of a TCP socket.
 
 use super::*;
+use crate::testing::driver::TransportMut;
 
 // ---- a script of system calls
 
@@ -78,7 +79,7 @@ impl ScriptedTransport {
     }
 }
 
-impl Transport for ScriptedTransport {
+impl TransportMut for ScriptedTransport {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let expected = self.next("recv");
         let Syscall::Recv(result) = expected else {
@@ -148,7 +149,7 @@ impl ModelSocket {
     }
 }
 
-impl Transport for ModelSocket {
+impl TransportMut for ModelSocket {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.call()?;
         let stop = self
@@ -211,7 +212,7 @@ pub(super) struct Totals {
     pub(super) sent: usize,
 }
 
-pub(super) trait CountingTransport: Transport {
+pub(super) trait CountingTransport: TransportMut {
     fn totals(&self) -> Totals;
 }
 

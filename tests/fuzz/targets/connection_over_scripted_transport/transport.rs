@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
 
-use mio_reactor::fuzzing::Transport;
+use mio_reactor::fuzzing::TransportMut;
 use mio_reactor::limits::HIGH_WATERMARK_BYTES;
 
 use crate::{Record, byte};
@@ -75,7 +75,7 @@ impl FuzzTransport {
     }
 }
 
-impl Transport for FuzzTransport {
+impl TransportMut for FuzzTransport {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.begin_call()?;
         assert!(!into.is_empty(), "there is room to read into");
