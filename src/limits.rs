@@ -216,8 +216,8 @@ pub(crate) const STREAM_BYTES_PER_TURN_MAX: usize = 320 * 1024;
 /// 4 KiB for each microsecond.
 pub(crate) const CALL_COST_BYTES: usize = 256;
 
-/// Cost of a datagram that is received and answered, in bytes: 2 µs.
-pub(crate) const DATAGRAM_COST_BYTES: usize = 8 * 1024;
+/// Cost of a datagram that is received or sent beside its bytes, in bytes: 1 µs.
+pub(crate) const DATAGRAM_COST_BYTES: usize = 4 * 1024;
 
 /// Cost of each further step of a connection in one turn beside the bytes that it moves, in bytes:
 /// 4 µs. A step is a read, or a call for more output, with the send that follows. Without this
@@ -225,9 +225,9 @@ pub(crate) const DATAGRAM_COST_BYTES: usize = 8 * 1024;
 /// calls.
 pub(crate) const STEP_COST_BYTES: usize = 16 * 1024;
 
-/// Cost of a connection that is accepted or ends, in bytes: 8 µs. So one listener accepts 64
-/// connections in a turn. A task that another thread has submitted is charged as much, because it
-/// is not known how long it takes.
+/// Cost of a connection that is accepted, is started or ends, in bytes: 8 µs. So one listener
+/// accepts 64 connections in a turn. A task that another thread has submitted is charged as much,
+/// because it is not known how long it takes.
 pub(crate) const CONNECTION_COST_BYTES: usize = 32 * 1024;
 
 /// One part in this many of the pending notifications is delivered in a turn, unless their effects
@@ -348,6 +348,9 @@ pub(crate) const ACCEPT_RETRY_MS: u64 = 100;
 /// in milliseconds. Under overload a listener may pause many times a second. Whatever peers do, its
 /// log has no more than two lines in this time.
 pub(crate) const ACCEPT_RECOVERY_MS: u64 = 1000;
+
+/// Slots that an eviction scan looks at for the cost of one call: 6 ns each.
+pub(crate) const SLOTS_SCANNED_PER_CALL: usize = 10;
 
 /// Most idle connections evicted in one scan. The next scan is [`ACCEPT_RETRY_MS`] later, so a
 /// server full of idle connections accepts 160 new ones a second. A larger number would close many

@@ -148,6 +148,7 @@ impl Reactor {
     /// As [`turn`](Reactor::turn) does.
     pub fn run(&mut self) -> io::Result<Stopped> {
         debug!("connections may use up to {} bytes of memory", self.state.limits.bytes_max());
+        self.read_clock();
         self.apply_effects();
         while !self.is_stopped() {
             self.run_turn(Time::NEVER)?;
@@ -283,8 +284,8 @@ impl Reactor {
                 &mut self.state,
                 &mut self.effects,
             );
-            // Fast path: nearly every drive ends here. I/O only moves a deadline later, so the filed
-            // one is early enough unless the protocol has set an earlier timer.
+            // Fast path: nearly every drive ends here. I/O only moves a deadline later, so the
+            // filed one is early enough unless the protocol has set an earlier timer.
             if matches!(outcome, Outcome::Idle)
                 && slot.filed_deadline <= connection.timer()
                 && slot.registered != Registered::Nothing
@@ -306,7 +307,7 @@ impl Reactor {
     // ---- expire: timers and timeouts
 
     fn expire(&mut self) {
-        if self.state.clock.now >= self.state.stop.deadline() {
+        if self.state.stop.must_force(self.state.clock.now) {
             self.force_close_all();
         }
         if self.deadlines.soonest() <= self.state.clock.now {

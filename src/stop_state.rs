@@ -1,4 +1,4 @@
-//! How far a graceful stop is: running, draining until a deadline, or closed by force.
+//! The state of a stop: running, draining until a deadline, or forced.
 //!
 //! ```text
 //!             stop                      drain timeout
@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Every part of the loop that behaves differently during a stop asks here. A reactor has stopped
-//! when it drains, or has drained, and no slot is left.
+//! once it is draining or forced and no slot is left.
 
 use crate::clock::Time;
 
@@ -15,7 +15,7 @@ use crate::clock::Time;
 pub enum Stopped {
     /// All connections closed in order.
     Graceful,
-    /// The drain timeout was over, and this many connections were closed by force.
+    /// The drain timeout has passed, and this many connections were closed by force.
     Forced(usize),
 }
 
@@ -23,40 +23,43 @@ pub enum Stopped {
 pub(crate) enum StopState {
     /// Nothing has asked for a stop.
     Running,
-    /// What has begun may finish until `until`, and nothing new begins. The listeners accept what
-    /// the backlogs held when the stop began, and `accepted` counts these connections.
-    Draining { until: Time, accepted: u32 },
-    /// The drain timeout was over. All that was left has ended, `closed` connections among it.
+    /// What has begun may finish until `until`, and nothing new begins. Each listener accepts what
+    /// its backlog held when the stop began.
+    Draining { until: Time },
+    /// The drain timeout has passed, and all that was left has ended: `closed` connections were cut
+    /// off. What is opened now ends at once.
     Forced { closed: usize },
 }
 
 impl StopState {
     /// Returns whether a stop has begun.
-    #[inline]
     pub(crate) fn is_stopping(self) -> bool {
         self != StopState::Running
     }
 
-    /// Returns when all that is left is closed by force; [`Time::NEVER`] unless it drains.
-    #[inline]
+    /// Returns when a drain ends; [`Time::NEVER`] unless there is one.
     pub(crate) fn deadline(self) -> Time {
         match self {
-            StopState::Draining { until, .. } => until,
+            StopState::Draining { until } => until,
             StopState::Running | StopState::Forced { .. } => Time::NEVER,
         }
     }
 
-    /// Counts a connection that was accepted.
-    pub(crate) fn count_accepted(&mut self) {
-        if let StopState::Draining { accepted, .. } = self {
-            *accepted += 1;
+    /// Returns whether all that is open is to be closed by force.
+    pub(crate) fn must_force(self, now: Time) -> bool {
+        match self {
+            StopState::Running => false,
+            StopState::Draining { until } => until <= now,
+            StopState::Forced { .. } => true,
         }
     }
 
-    /// Returns whether more connections were accepted since the stop began than a backlog of this
-    /// size can have held then. The others came later, and may be refused.
-    pub(crate) fn has_accepted(self, backlog: u32) -> bool {
-        matches!(self, StopState::Draining { accepted, .. } if accepted >= backlog)
+    /// The state after this many connections have been closed by force.
+    pub(crate) fn forced(self, closed: usize) -> StopState {
+        let StopState::Forced { closed: before } = self else {
+            return StopState::Forced { closed };
+        };
+        StopState::Forced { closed: before + closed }
     }
 
     /// Returns how the reactor has stopped, once it has.

@@ -117,7 +117,7 @@ impl DatagramSocket {
         ready: &mut Readiness,
         state: &mut LoopState,
     ) -> Outcome {
-        self.send(ready, &mut state.stats);
+        self.send(ready, state);
         if self.phase() == SocketPhase::Closing && !self.wants_write() {
             Outcome::Ended(CloseReason::Finished)
         } else if self.can_progress(ready) {

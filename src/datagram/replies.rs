@@ -119,12 +119,6 @@ impl ReplyQueue {
         self.bytes_left < BYTES_LEFT_WHEN_FULL
     }
 
-    /// Returns what further replies may take, in bytes.
-    #[inline]
-    pub(crate) fn bytes_left(&self) -> usize {
-        self.bytes_left
-    }
-
     /// Makes the queue full, whatever it holds, until it has been sent.
     pub(crate) fn set_full(&mut self) {
         self.bytes_left = self.bytes_left.min(BYTES_LEFT_WHEN_FULL - 1);
@@ -288,9 +282,11 @@ impl ReplyQueue {
     }
 
     /// Removes the first `count` batches that wait, which were sent or cannot be sent. Returns how
-    /// many datagrams these were.
-    pub(crate) fn mark_sent(&mut self, count: usize) -> usize {
-        let datagrams = self.pending()[..count].iter().map(GsoBatch::datagrams).sum();
+    /// many datagrams these were, and how many bytes they had.
+    pub(crate) fn mark_sent(&mut self, count: usize) -> (usize, usize) {
+        let removed = &self.pending()[..count];
+        let datagrams = removed.iter().map(GsoBatch::datagrams).sum();
+        let bytes = removed.iter().map(|batch| batch.bytes).sum();
         self.sent += count;
         if self.sent == self.batches.len() {
             self.batches.clear();
@@ -303,7 +299,7 @@ impl ReplyQueue {
             self.sent = 0;
             self.bytes_left = REPLIES_BYTES_MAX;
         }
-        datagrams
+        (datagrams, bytes)
     }
 
     /// Cuts all that waits into single datagrams, and joins none from now on unless `joins_again`.

@@ -30,7 +30,6 @@ use crate::protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};
 use crate::protocol::effects::Effects;
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
-use crate::stats::Stats;
 use crate::stream::readiness::Readiness;
 use crate::sys::UdpSocket;
 use crate::sys::errno::{self, DatagramError, StreamError};
@@ -169,20 +168,19 @@ impl DatagramSocket {
         let share = state.budget.quarter();
         let mut any_answered = false;
         loop {
-            self.send(ready, &mut state.stats);
+            self.send(ready, state);
             if !self.can_answer(ready) {
                 return Outcome::Blocked;
             }
-            if state.budget.share_is_spent(share) {
+            // Above the high watermark of effects, they are applied before more is answered.
+            if state.budget.share_is_spent(share) || effects.is_above_high_watermark() {
                 break;
             }
             if self.batch.is_answered() {
                 self.receive(ready, state);
             }
             any_answered |= !self.batch.is_answered();
-            let room_before = self.replies.bytes_left();
             self.answer_batch(state, effects);
-            state.budget.charge(room_before - self.replies.bytes_left());
         }
         // Without a single datagram, the error of each receive persists: try again at the next
         // event, do not spin.
@@ -345,20 +343,20 @@ impl DatagramSocket {
 
     /// Sends the replies that wait, as far as the kernel takes them.
     #[inline]
-    pub(super) fn send(&mut self, ready: &mut Readiness, stats: &mut Stats) {
+    pub(super) fn send(&mut self, ready: &mut Readiness, state: &mut LoopState) {
         if self.wants_write() {
-            self.flush(ready, stats);
+            self.flush(ready, state);
         }
     }
 
     #[inline(never)] // mostly nothing waits when `send` is called
-    fn flush(&mut self, ready: &mut Readiness, stats: &mut Stats) {
+    fn flush(&mut self, ready: &mut Readiness, state: &mut LoopState) {
         let DatagramSocket { socket, io, failure, batch, replies, .. } = self;
         // On a connected socket, the error of a send is mostly that of an earlier datagram (from
         // ICMP), and reporting it clears it. So this datagram is sent again; only once, because the
         // error may be its own after all.
         let may_retry = replies.connected.is_some() && failure.is_none();
-        send_replies(replies, ready, stats, self.address, |replies| {
+        send_replies(replies, ready, state, self.address, |replies| {
             match io.send(socket, batch, replies) {
                 Err(error) if may_retry && failure.is_none() && may_be_of_earlier_send(&error) => {
                     *failure = Some(error);
@@ -367,7 +365,7 @@ impl DatagramSocket {
                 other => other,
             }
         });
-        stats.datagram_errors += u64::from(may_retry && failure.is_some());
+        state.stats.datagram_errors += u64::from(may_retry && failure.is_some());
     }
 }
 
@@ -383,7 +381,7 @@ fn may_be_of_earlier_send(error: &io::Error) -> bool {
 fn send_replies(
     replies: &mut ReplyQueue,
     ready: &mut Readiness,
-    stats: &mut Stats,
+    state: &mut LoopState,
     address: SocketAddr,
     mut send: impl FnMut(&ReplyQueue) -> io::Result<usize>,
 ) {
@@ -391,7 +389,11 @@ fn send_replies(
         let result = send(replies);
         trace!("udp {address} send {} messages -> {result:?}", replies.pending_len());
         match result {
-            Ok(messages) => stats.datagrams_out += replies.mark_sent(messages) as u64,
+            Ok(messages) => {
+                let (datagrams, bytes) = replies.mark_sent(messages);
+                state.stats.datagrams_out += datagrams as u64;
+                state.budget.charge(datagrams * DATAGRAM_COST_BYTES + bytes);
+            }
             Err(error) => match errno::classify_send_datagram(&error) {
                 DatagramError::WouldBlock => ready.writable = false,
                 DatagramError::Interrupted => {}
@@ -405,7 +407,7 @@ fn send_replies(
                 DatagramError::GsoUnsupported
                 | DatagramError::GsoTooLargeForPath
                 | DatagramError::Unsendable => {
-                    stats.datagrams_unsent += replies.mark_sent(1) as u64;
+                    state.stats.datagrams_unsent += replies.mark_sent(1).0 as u64;
                     debug!("udp {address}: send: {error}");
                 }
             },

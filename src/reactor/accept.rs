@@ -16,7 +16,10 @@ use log::{debug, trace};
 use super::Reactor;
 use super::slots::{SlotState, enqueue};
 use super::sources::Source;
-use crate::limits::{ACCEPT_RETRY_MS, CONNECTION_COST_BYTES, EVICTION_IDLE_MS, EVICTIONS_MAX};
+use crate::limits::{
+    ACCEPT_RETRY_MS, CALL_COST_BYTES, CONNECTION_COST_BYTES, EVICTION_IDLE_MS, EVICTIONS_MAX,
+    SLOTS_SCANNED_PER_CALL,
+};
 use crate::loop_limits::ListenerIndex;
 use crate::protocol::ident::{ConnectionId, Peer};
 use crate::protocol::outcome::Outcome;
@@ -55,26 +58,22 @@ impl Reactor {
         let mut any_accepted = false;
         while !self.state.budget.share_is_spent(share) {
             let Source::Listener(listener) = &mut self.slots[token].source else { break };
-            if self.state.stop.has_accepted(listener.backlog) {
-                listener.close();
-            }
             let connections_max = self.state.limits.connections_max;
             if self.connections >= connections_max {
                 let why = format_args!("connections_max ({connections_max}) reached");
-                return self.pause_listener(token, ListenerIndex::REACTOR, &why);
+                return self.pause_listener(token, Some(ListenerIndex::REACTOR), &why);
             }
             let index = listener.index;
             let own = self.state.loop_limits.of(index);
             if own.is_full() {
                 let own_max = own.connections_max;
                 let why = format_args!("its connections_max ({own_max}) reached");
-                return self.pause_listener(token, index, &why);
+                return self.pause_listener(token, Some(index), &why);
             }
             self.state.budget.charge(CONNECTION_COST_BYTES);
             match listener.accept() {
                 Accepted::Stream(stream, peer) => {
                     any_accepted = true;
-                    self.state.stop.count_accepted();
                     let protocol = (listener.make_protocol)(peer);
                     self.on_accepted(stream, peer, index, protocol);
                 }
@@ -96,7 +95,7 @@ impl Reactor {
                     debug!("accept failed: {error}");
                 }
                 Accepted::Exhausted(error) => {
-                    return self.pause_listener(token, ListenerIndex::REACTOR, &error);
+                    return self.pause_listener(token, Some(ListenerIndex::REACTOR), &error);
                 }
                 Accepted::Broken(error) => {
                     listener.close_broken(&error);
@@ -107,17 +106,22 @@ impl Reactor {
         if any_accepted {
             Outcome::Unfinished
         } else {
-            self.pause_listener(token, ListenerIndex::REACTOR, &"every handshake failed")
+            self.pause_listener(token, None, &"every handshake failed")
         }
     }
 
-    /// Pauses a listener, and evicts idle connections to make room: any, or its own if its own
-    /// bound is reached.
-    fn pause_listener(&mut self, token: usize, bound: ListenerIndex, why: &dyn Display) -> Outcome {
+    /// Pauses a listener. If a `bound` is reached, evicts idle connections to make room: any for
+    /// that of the reactor, or else those of the listener.
+    fn pause_listener(
+        &mut self,
+        token: usize,
+        bound: Option<ListenerIndex>,
+        why: &dyn Display,
+    ) -> Outcome {
         if let Source::Listener(listener) = &mut self.slots[token].source {
             listener.pause(why, self.state.clock.now, &mut self.state.stats);
         }
-        let evicted = self.evict_idle(bound);
+        let evicted = bound.map_or(0, |bound| self.evict_idle(bound));
         if let Source::Listener(listener) = &mut self.slots[token].source {
             listener.evicted += evicted;
         }
@@ -176,6 +180,7 @@ impl Reactor {
         }
         let mut evicted = 0;
         *next_eviction_at = now.plus_ms(ACCEPT_RETRY_MS);
+        self.state.budget.charge(self.slots.len() / SLOTS_SCANNED_PER_CALL * CALL_COST_BYTES);
         let listener = self.running;
         let mut longest_idle = BinaryHeap::with_capacity(EVICTIONS_MAX);
         for (token, slot) in &self.slots {

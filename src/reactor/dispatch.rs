@@ -16,7 +16,7 @@ use super::panics::call_closed;
 use super::slots::{SlotState, enqueue};
 use super::sources::Source;
 use crate::datagram::socket::DatagramSocket;
-use crate::limits::CALL_COST_BYTES;
+use crate::limits::{CALL_COST_BYTES, CONNECTION_COST_BYTES};
 use crate::protocol::connections::{Connections, SendError, SendStatus};
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::effects::{Command, Effect, PendingConnect};
@@ -162,8 +162,9 @@ impl Reactor {
     /// Starts an outbound connection. Its socket is registered for writing at once: it becomes
     /// writable when the result of connect(2) is known.
     fn start_connect(&mut self, connect: PendingConnect) {
+        self.state.budget.charge(CONNECTION_COST_BYTES);
         let token = Token(self.slots.vacant_key());
-        let connecting = match self.connections < self.state.limits.connections_max {
+        let connecting = match self.has_room() {
             true => sys::connect(connect.address).and_then(|mut stream| {
                 self.poll.registry().register(
                     &mut stream,
@@ -202,13 +203,18 @@ impl Reactor {
         }
     }
 
+    /// Returns whether `connections_max` leaves room for one more connection or datagram client.
+    pub(super) fn has_room(&self) -> bool {
+        self.connections + self.datagram_clients < self.state.limits.connections_max
+    }
+
     /// Opens the socket of a datagram client.
     fn start_datagram_client(&mut self, peer: SocketAddr, protocol: Box<dyn DatagramProtocol>) {
-        let opened =
-            match self.connections + self.datagram_clients < self.state.limits.connections_max {
-                true => self.open_datagram_client(peer),
-                false => Err(io::ErrorKind::QuotaExceeded.into()),
-            };
+        self.state.budget.charge(CONNECTION_COST_BYTES);
+        let opened = match self.has_room() {
+            true => self.open_datagram_client(peer),
+            false => Err(io::ErrorKind::QuotaExceeded.into()),
+        };
         trace!("connect datagram {peer} -> {:?}", opened.as_ref().map(|(_, address, _)| address));
         match opened {
             Ok((socket, address, peer)) => {

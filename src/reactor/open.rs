@@ -54,7 +54,7 @@ impl Reactor {
         stream: std::net::TcpStream,
         protocol: impl Protocol + 'static,
     ) -> io::Result<ConnectionId> {
-        if self.connections >= self.state.limits.connections_max {
+        if !self.has_room() {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
         self.read_clock();

@@ -147,7 +147,12 @@ impl Reactor {
                 self.datagram_clients -= usize::from(socket.peer().is_some());
                 let address = socket.address;
                 call_closed(stats, &"udp", &address, || socket.call_closed(why));
-                self.state.datagram_addresses.retain(|&other| other != address);
+                let addresses = &mut self.state.datagram_addresses;
+                if socket.peer().is_none()
+                    && let Some(index) = addresses.iter().position(|&other| other == address)
+                {
+                    addresses.swap_remove(index); // one: with SO_REUSEPORT, several are the same
+                }
             }
             Source::Tasks(_) | Source::StopSignal(_) => {}
         }

@@ -25,8 +25,11 @@ impl Reactor {
         info!("stopping: {} connections open", self.connections);
         self.read_clock();
         let until = self.state.clock.now.plus(self.state.limits.drain_timeout);
-        self.state.stop = StopState::Draining { until, accepted: 0 };
+        self.state.stop = StopState::Draining { until };
         for (token, slot) in &mut self.slots {
+            if let Source::Listener(listener) = &mut slot.source {
+                listener.begin_drain();
+            }
             slot.ready.readable = true; // each is read once more before it counts as idle
             enqueue(&mut self.run_queue, token, slot);
         }
@@ -37,7 +40,7 @@ impl Reactor {
         self.state.stop.is_stopping() && self.slots.is_empty() && self.failed_connects.is_empty()
     }
 
-    /// Ends all remaining sources: the drain timeout is over.
+    /// Ends all remaining sources: the drain timeout has passed.
     pub(super) fn force_close_all(&mut self) {
         let ended_before = self.ended.len();
         for token in self.run_queue.drain(..) {
@@ -55,6 +58,6 @@ impl Reactor {
             | Source::StopSignal(_) => false,
         };
         let closed = self.ended[ended_before..].iter().filter(is_forced).count();
-        self.state.stop = StopState::Forced { closed };
+        self.state.stop = self.state.stop.forced(closed);
     }
 }

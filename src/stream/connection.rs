@@ -59,9 +59,8 @@ pub(crate) struct Connection {
     last_activity: Time,
     phase: Phase,
     write_side: WriteSide,
-    /// The peer may send, and has not sent a byte yet. A pause ends it: a peer that is not read is
-    /// not blamed for its silence.
-    awaits_first_byte: bool,
+    /// An accepted connection whose peer has not sent a byte yet.
+    is_silent: bool,
     /// How many bytes of `output` come from other connections, at most.
     relayed_output: u32,
     /// Whose limits it has.
@@ -88,7 +87,7 @@ impl Connection {
             output: Buffer::default(),
             last_activity: now,
             phase: Phase::Established(ReadSide::Open),
-            awaits_first_byte: true,
+            is_silent: true,
             write_side: WriteSide::Open,
             relayed_output: 0,
             listener: ListenerIndex::REACTOR,
@@ -104,7 +103,7 @@ impl Connection {
         now: Time,
     ) -> Connection {
         let phase = Phase::Connecting { then: None };
-        Connection { phase, awaits_first_byte: false, ..Connection::new(protocol, id, peer, now) }
+        Connection { phase, is_silent: false, ..Connection::new(protocol, id, peer, now) }
     }
 
     /// Gives it the limits of `listener`, which has accepted it.
@@ -392,7 +391,7 @@ impl Connection {
         let room = scratch.len().min(INPUT_BYTES_MAX - self.input.len());
         match receive(transport, ready, &self.meta.id, &mut scratch[..room]) {
             Ok(Received::Bytes(count)) => {
-                self.awaits_first_byte = false;
+                self.is_silent = false;
                 if self.output.is_empty() {
                     self.last_activity = state.clock.now;
                 }
@@ -409,7 +408,7 @@ impl Connection {
                 }
             }
             Ok(Received::Eof) => {
-                self.awaits_first_byte = false;
+                self.is_silent = false;
                 let awaits_output_low = self.own_output() > LOW_WATERMARK_BYTES;
                 self.phase = Phase::Established(ReadSide::Eof { awaits_output_low });
                 self.call_protocol(transport, ready, state, effects, |protocol, rest, cx| {

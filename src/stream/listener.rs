@@ -45,12 +45,15 @@ pub(crate) struct Listener {
     /// Whose limits its connections have.
     pub(crate) index: ListenerIndex,
     /// How many connections its backlog may hold, at most.
-    pub(crate) backlog: u32,
+    backlog: u32,
     accept_state: AcceptState,
     /// Makes the protocol of each connection.
     pub(crate) make_protocol: MakeProtocol,
-    /// How many connections it has accepted, for the log.
+    /// How many connections it has accepted.
     accepted: u64,
+    /// During a stop: how many it has accepted once it has accepted all that can have waited in the
+    /// backlog when the stop began. Those that came later may be refused.
+    accepted_max: u64,
     /// How many idle connections were evicted for its sake, for the log.
     pub(crate) evicted: u64,
 }
@@ -125,11 +128,21 @@ impl Listener {
             accept_state: AcceptState::Accepting,
             make_protocol: make,
             accepted: 0,
+            accepted_max: u64::MAX,
             evicted: 0,
         }
     }
 
+    /// A stop has begun: what waits in the backlog now is still accepted. Linux lets one connection
+    /// more than asked for wait (listen(2)).
+    pub(crate) fn begin_drain(&mut self) {
+        self.accepted_max = self.accepted + u64::from(self.backlog) + 1;
+    }
+
     pub(crate) fn accept(&mut self) -> Accepted {
+        if self.accepted >= self.accepted_max {
+            self.close();
+        }
         let accepted = self.accept_one();
         self.accepted += u64::from(matches!(accepted, Accepted::Stream(..)));
         accepted

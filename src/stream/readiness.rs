@@ -59,7 +59,8 @@ use crate::protocol::ident::{CloseReason, ConnectionId};
 use crate::sys::errno::{self, StreamError};
 use crate::sys::{self, Event, TcpStream};
 
-/// A non-blocking byte stream. As with sockets, a shared reference is enough to use it. Tests run a connection over a scripted one instead of a socket.
+/// A non-blocking byte stream. As with sockets, a shared reference is enough to use it. Tests run a
+/// connection over a scripted one instead of a socket.
 pub(crate) trait Transport {
     fn receive(&self, into: &mut [u8]) -> io::Result<usize>;
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;

@@ -104,7 +104,7 @@ fn echoed_gro_batch_is_one_piece_and_one_gso_batch() {
     let expected = memory.echo_all(b"");
     assert_eq!(memory.as_datagrams(), expected);
     assert_eq!((memory.replies.pending_len(), memory.replies.iovecs.len()), (1, 1));
-    assert_eq!(memory.replies.mark_sent(1), 51);
+    assert_eq!(memory.replies.mark_sent(1).0, 51);
     assert!(memory.replies.is_empty() && memory.replies.iovecs.is_empty());
 }
 
@@ -172,7 +172,7 @@ proptest! {
         let expected = memory.echo_all(prefix);
         prop_assert_eq!(&memory.as_datagrams(), &expected);
         let count = taken_first.min(memory.replies.pending_len() - 1);
-        let taken = memory.replies.mark_sent(count);
+        let taken = memory.replies.mark_sent(count).0;
         if memory.replies.split_segments(false) {
             let pending = memory.replies.pending();
             prop_assert!(pending.iter().all(|gso| gso.datagrams() == 1));

@@ -7,6 +7,8 @@ mod failures; // connects that fail
 
 use std::io::ErrorKind;
 
+use super::environment::StopSender;
+use super::group::{group, unchanged};
 use super::protocols::text_of;
 use super::*;
 use crate::protocol::notification::Notification;
@@ -385,4 +387,45 @@ fn reactor_connects_before_its_first_turn() {
         }
         world.stop();
     }
+}
+
+#[test]
+fn connect_timeout_counts_from_the_call_even_if_the_loop_begins_late() {
+    let mut world = World::new(
+        1,
+        Limits::default().with_connect_timeout(Duration::from_secs(2)),
+        Faults::default(),
+    );
+    world.kernel().hosts.insert(host(), Host::Silent);
+    let ledger = world.ledger.clone();
+    let greeter = Greeter { observed: SharedObservations::default() };
+    world.reactor().connect(host(), Witnessed::new(greeter, host(), &ledger));
+    world.deschedule(1800); // the program sets up other things
+    world.kernel().add(StopSender, 300_000);
+    world.reactor().run().unwrap();
+    let timed_out = CloseReason::ConnectFailed(ErrorKind::TimedOut);
+    assert_eq!(ledger.borrow().close_reason_of(host()), Some(timed_out), "before the stop");
+    world.check_nothing_is_left();
+}
+
+/// 4000 connects cost milliseconds. They are charged like accepted connections, so the members
+/// that ask for them share the turns.
+#[test]
+fn connects_of_one_turn_are_bounded() {
+    let (mut world, streams, _) = group(
+        8,
+        |_, _, cx| {
+            cx.connect(host(), Echo::new());
+            Next::Continue
+        },
+        unchanged,
+    );
+    world.kernel().hosts.insert(host(), Host::Silent);
+    streams.iter().for_each(|&stream| world.peer_sends(stream, &[b'c'; 500]));
+    let before = world.stats().connections;
+    world.turn();
+    let begun = world.stats().connections - before;
+    assert!(begun <= EXPIRIES_PER_TURN + 500, "{begun} in one turn");
+    world.run_until_blocked();
+    assert_eq!(world.stats().connections - before, 4000);
 }

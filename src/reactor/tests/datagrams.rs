@@ -6,6 +6,7 @@
 use super::protocols::text_of;
 use super::*;
 use crate::echo::Echo;
+use crate::protocol::datagram::{Datagram, Replies};
 use crate::testing::simulated::errno;
 
 const DATAGRAMS: u16 = 2001;
@@ -123,4 +124,47 @@ fn icmp_error_of_an_old_datagram_hides_no_new_one() {
         assert_eq!(world.stats().datagram_errors, 20);
         world.stop();
     }
+}
+
+/// A datagram protocol that sends to a connection for each datagram. Above the high watermark of
+/// effects, they are applied before more is answered; the rest of the batch comes in later turns.
+#[test]
+fn datagrams_with_many_effects_are_answered_over_several_turns() {
+    const SENDS: usize = 200;
+    struct Fan(Rc<RefCell<Option<ConnectionId>>>);
+    impl DatagramProtocol for Fan {
+        fn received(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
+            let to = self.0.borrow().expect("the connection is open");
+            for _ in 0..SENDS {
+                replies.connections().send_to(to, datagram.payload);
+            }
+        }
+    }
+    struct Sink(Rc<RefCell<Option<ConnectionId>>>);
+    impl Protocol for Sink {
+        fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+            *self.0.borrow_mut() = Some(cx.id());
+            Next::Continue
+        }
+        fn advance<'i>(&mut self, input: &'i [u8], _: &mut Context<'i>) -> Advance {
+            Advance::consumed(input.len())
+        }
+    }
+    let mut world = World::without_faults();
+    let id = Rc::new(RefCell::new(None));
+    let shared = id.clone();
+    world.serve(2000, move |_| Sink(shared.clone()));
+    let datagrams = world.serve_datagrams(DATAGRAMS, Fan(id));
+    let stream = world.connect(2000, 1);
+    world.run_until_blocked();
+    let from = bound_peer(&world, 2);
+    for _ in 0..20 {
+        world.kernel().peer_sends_datagram(from, datagrams, b"x".to_vec());
+    }
+    let turns = world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(stream), vec![b'x'; 20 * SENDS]);
+    assert!(turns > 2, "{turns} turns: the effects of one are bounded");
+    world.kernel().fail(stream, errno::ECONNRESET);
+    world.run_until_blocked();
+    world.stop();
 }

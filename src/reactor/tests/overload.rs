@@ -169,3 +169,24 @@ fn connection_that_cannot_be_registered_is_closed_and_counted() {
     assert_eq!(world.peer_receives_end(stream), PeerReceived::Fin);
     world.stop();
 }
+
+/// The backlog of a firewalled listener: every handshake fails, and yet there is room.
+#[cfg(feature = "http")]
+#[test]
+fn failing_handshakes_evict_no_idle_connection() {
+    use crate::http::{protocol::Http, site::Site};
+    let mut world = World::without_faults();
+    world.reactor().listen(server(HTTP), |_| Http::new(Site::new())).unwrap();
+    let streams: Vec<usize> = (1..=20).map(|number| world.connect(HTTP, number)).collect();
+    let request = b"GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n";
+    streams.iter().for_each(|&stream| world.peer_sends(stream, request));
+    world.run_until_blocked();
+    world.run_for(1_000); // all are idle, and could be evicted
+    world.kernel().faults.accept_error = Some(errno::ECONNABORTED);
+    world.connect(HTTP, 21);
+    world.run_for(300);
+    assert_eq!((world.stats().connections, world.stats().evicted), (20, 0));
+    world.kernel().faults.accept_error = None;
+    world.run_for(1_000);
+    assert_eq!(world.stats().connections, 21, "the listener goes on");
+}

@@ -111,6 +111,12 @@ impl<P: Protocol> Protocol for Witnessed<P> {
         self.protocol().timer_expired(cx)
     }
 
+    /// No connection of a random run is evicted: its peer might be about to send a request, which
+    /// would then be answered with a reset.
+    fn is_evictable(&self) -> bool {
+        false
+    }
+
     fn closed(&mut self, why: CloseReason) {
         self.protocol().closed(why);
         self.ledger.borrow_mut().close_reasons[self.number] = Some(why);

@@ -5,6 +5,7 @@ use crate::http::protocol::Http;
 use crate::http::site::Site;
 use crate::limits::READ_BYTES_MAX;
 use crate::testing::simulated::errno;
+use crate::testing::simulated::kernel::Host;
 
 const HTTP: u16 = 8080;
 
@@ -49,4 +50,40 @@ fn reactor_without_sockets_stops_at_once() {
         }
         assert_eq!(reactor.run().unwrap(), Stopped::Graceful);
     }
+}
+
+#[test]
+fn each_listener_accepts_its_whole_backlog_during_a_stop() {
+    const EACH: u16 = 2500; // together more than one backlog
+    let mut world = echo_world();
+    world.serve(2001, |_| Echo::new());
+    let ports = [2000, 2001];
+    let streams: Vec<usize> = (0..2 * EACH)
+        .map(|number| world.connect(ports[usize::from(number % 2)], number + 1))
+        .collect();
+    streams.iter().for_each(|&stream| world.peer_sends(stream, b"x"));
+    world.reactor().stop();
+    for _ in 0..100 {
+        world.turn();
+    }
+    assert_eq!(world.stats().accepted, 2 * u64::from(EACH));
+    for stream in streams {
+        assert_eq!(world.peer_receives_all(stream), b"x");
+        world.kernel().peer_closes(stream);
+    }
+    world.run_until_blocked();
+    world.stop();
+}
+
+#[test]
+fn connection_opened_after_a_forced_stop_ends_at_once() {
+    let (mut world, streams) = echo_world_with(1);
+    world.peer_sends(streams[0], &vec![7; 3 << 20]); // the echo is never read
+    world.run_until_blocked();
+    world.reactor().stop();
+    assert_eq!(world.reactor().run().unwrap(), Stopped::Forced(1));
+    world.kernel().hosts.insert(peer(7), Host::Silent);
+    let id = world.reactor().connect(peer(7), Echo::new());
+    assert_eq!(world.reactor().run().unwrap(), Stopped::Forced(2));
+    assert_eq!(world.reactor().send_to(id, b"late"), Err(SendError::Closed));
 }

@@ -58,6 +58,7 @@ impl Connection {
     ) -> Result<SendStatus, SendError> {
         let is_connected = !matches!(self.phase, Phase::Connecting { .. });
         if is_connected
+            && !bytes.is_empty()
             && self.wants_write()
             && ready.writable
             && self.output.len() + bytes.len() > HIGH_WATERMARK_BYTES
@@ -126,7 +127,6 @@ impl Connection {
             // It may await `output_low`, and goes on to.
             (Phase::Established(ReadSide::Paused { .. }), Command::Pause) => {}
             (Phase::Established(_), Command::Pause) => {
-                self.awaits_first_byte = false;
                 self.phase = Phase::Established(ReadSide::Paused { awaits_output_low: false });
             }
             (Phase::Established(_), Command::Resume) => {

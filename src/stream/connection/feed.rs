@@ -159,7 +159,6 @@ impl Connection {
                     true => read_side.wants_output_low(),
                     false => self.own_output() > LOW_WATERMARK_BYTES,
                 };
-                self.awaits_first_byte = false;
                 let awaits_output_low = has_output || owes_output_low;
                 Phase::Established(ReadSide::Paused { awaits_output_low })
             }

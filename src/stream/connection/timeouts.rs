@@ -125,7 +125,10 @@ impl Connection {
         let limits = limits.of(self.listener);
         match () {
             () if self.wants_write() => (limits.write_ms, CloseReason::WriteTimeout),
-            () if self.awaits_first_byte && limits.first_byte_ms < limits.idle_ms => {
+            () if self.is_silent
+                && matches!(self.phase, Phase::Established(ReadSide::Open))
+                && limits.first_byte_ms < limits.idle_ms =>
+            {
                 (limits.first_byte_ms, CloseReason::FirstByteTimeout)
             }
             () => (limits.idle_ms, CloseReason::IdleTimeout),
@@ -136,11 +139,17 @@ impl Connection {
     /// then.
     ///
     /// Moving bytes only puts the deadline off. But its kind may change, from the write timeout to
-    /// the idle timeout, which may be shorter. So the filed time is no more than an idle timeout
-    /// away. It counts from `now`, not from `last_activity`: a time in the past would be due in
-    /// every turn.
+    /// the idle timeout, which may be shorter, or at the end of a pause to that of the first byte.
+    /// So the filed time is no more than the shortest of them away. It counts from `now`, not from
+    /// `last_activity`: a time in the past would be due in every turn. (So at the end of a long
+    /// pause, a peer has some time left to send its first byte.)
     pub(crate) fn filing_time(&self, limits: &LoopLimits, now: Time) -> Time {
-        self.deadline(limits).min(now.plus_ms(limits.of(self.listener).idle_ms))
+        let own = limits.of(self.listener);
+        let shortest_ms = match self.is_silent {
+            true => own.idle_ms.min(own.first_byte_ms),
+            false => own.idle_ms,
+        };
+        self.deadline(limits).min(now.plus_ms(shortest_ms))
     }
 
     /// Returns when the protocol's timer expires; [`Time::NEVER`] if none is set.

@@ -143,10 +143,10 @@ impl BatchServer {
         while !self.replies.is_empty() {
             self.send_calls += 1;
             match self.io.send(&self.socket, &self.batch, &self.replies) {
-                Ok(batches) => self.sent += self.replies.mark_sent(batches),
+                Ok(batches) => self.sent += self.replies.mark_sent(batches).0,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => thread::yield_now(),
                 Err(error) if is_gso_refusal(&error) && self.replies.split_segments(false) => {}
-                Err(_) => self.skipped += self.replies.mark_sent(1),
+                Err(_) => self.skipped += self.replies.mark_sent(1).0,
             }
         }
     }

@@ -183,8 +183,8 @@ fn any_error_of_a_send_costs_one_reply_at_most() {
             taken += count;
             Ok(count)
         };
-        let stats = &mut server.state.stats;
-        send_replies(&mut server.source.replies, &mut server.ready, stats, address, &mut kernel);
+        let state = &mut server.state;
+        send_replies(&mut server.source.replies, &mut server.ready, state, address, &mut kernel);
         let is_blocked = server.source.wants_write();
         assert_eq!(
             is_blocked,
@@ -192,7 +192,8 @@ fn any_error_of_a_send_costs_one_reply_at_most() {
             "error {errno}"
         );
         server.ready.writable = true;
-        send_replies(&mut server.source.replies, &mut server.ready, stats, address, &mut kernel);
+        let state = &mut server.state;
+        send_replies(&mut server.source.replies, &mut server.ready, state, address, &mut kernel);
         let is_lost = !is_blocked && errno != libc::EINTR;
         let expected = if is_lost { (9, 0, 0, 1) } else { (10, 0, 0, 0) };
         assert_eq!(server.counters(), expected, "error {errno}");

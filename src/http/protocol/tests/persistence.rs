@@ -93,7 +93,7 @@ fn stop_makes_the_next_response_the_last() {
     // 9112 9.5 and 9.6: the response has `close`, and later input is not parsed.
     let mut connection = HttpConnection::new(Site::default());
     connection.receive(get("").as_bytes());
-    connection.state.stop = StopState::Draining { until: Time::NEVER, accepted: 0 };
+    connection.state.stop = StopState::Draining { until: Time::NEVER };
     connection.receive(&[PLAIN, PLAIN].concat());
     assert_eq!(
         connection.peer_shuts_down(),
@@ -105,7 +105,7 @@ fn stop_makes_the_next_response_the_last() {
 fn stop_during_an_upload_makes_its_response_the_last() {
     let mut connection = HttpConnection::new(Site::new());
     connection.receive(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel");
-    connection.state.stop = StopState::Draining { until: Time::NEVER, accepted: 0 };
+    connection.state.stop = StopState::Draining { until: Time::NEVER };
     connection.receive(b"lo");
     let echoed = response("200 OK", "application/octet-stream", "", CLOSE, "hello");
     assert_eq!(
@@ -120,7 +120,7 @@ fn stop_during_a_skipped_body_makes_its_response_the_last() {
     // 9112 9.6: the last response has `close`.
     let mut connection = HttpConnection::new(Site::new());
     connection.receive((line("POST / HTTP/1.1\r\nContent-Length: 5") + "hel").as_bytes());
-    connection.state.stop = StopState::Draining { until: Time::NEVER, accepted: 0 };
+    connection.state.stop = StopState::Draining { until: Time::NEVER };
     connection.receive(&[b"lo", PLAIN].concat());
     assert_eq!(
         connection.peer_shuts_down(),

@@ -152,3 +152,18 @@ fn write_timeout_may_be_longer_than_the_idle_timeout() {
     );
     harness.ends_at(20_000, CloseReason::WriteTimeout);
 }
+
+#[test]
+fn first_byte_timeout_applies_again_after_a_pause() {
+    // The protocol greets, and pauses until the greeting is sent.
+    let mut harness = scripted(ScriptedProtocol {
+        opened: "10 pause",
+        ..ScriptedProtocol::with_output_low(vec!["0"])
+    });
+    let limits = Limits::default()
+        .with_first_byte_timeout(Duration::from_secs(5))
+        .with_idle_timeout(Duration::MAX);
+    harness.state.loop_limits = LoopLimits::new(&limits);
+    harness.open([send_all(bytes(0, 10)), RECV_BLOCKS]);
+    harness.ends_at(5_000, CloseReason::FirstByteTimeout);
+}

@@ -263,6 +263,7 @@ fuzz_target!(|bytes: &[u8]| {
     let close_reason = scenario.connection.close_reason().expect("the connection has ended");
     if matches!(close_reason, CloseReason::Finished | CloseReason::IdleTimeout) {
         let written = scenario.record.written.borrow().len();
-        assert_eq!(scenario.connection.transport.get_mut().sent, written, "all output has been sent");
+        let sent = scenario.connection.transport.get_mut().sent;
+        assert_eq!(sent, written, "all output has been sent");
     }
 });
