@@ -17,7 +17,9 @@
 //! Only time is bounded here. What bounds memory, the watermarks and maxima, is checked where the
 //! memory is.
 
-use crate::limits::{READ_BYTES_MAX, STREAM_BYTES_PER_TURN_MAX, TURN_BYTES_MAX};
+use std::time::Duration;
+
+use crate::limits::{BYTES_PER_US, READ_BYTES_MAX, STREAM_BYTES_PER_TURN_MAX, TURN_BYTES_MAX};
 
 /// A quarter of what a turn may spend, in bytes.
 pub(crate) const QUARTER_TURN_BYTES: usize = TURN_BYTES_MAX / 4;
@@ -55,6 +57,12 @@ impl Budget {
     #[inline]
     pub(crate) fn charge(&mut self, bytes: usize) {
         self.left -= bytes as i64;
+    }
+
+    /// Charges work that takes about this long.
+    pub(crate) fn charge_time(&mut self, work: Duration) {
+        let us = usize::try_from(work.as_micros()).unwrap_or(usize::MAX);
+        self.charge(us.saturating_mul(BYTES_PER_US).min(TURN_BYTES_MAX));
     }
 
     /// Returns whether the turn, or its present stage, has spent what it may.

@@ -211,9 +211,12 @@ pub(crate) const TURN_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Then the connection goes to the end of the run queue.
 pub(crate) const STREAM_BYTES_PER_TURN_MAX: usize = 320 * 1024;
 
+/// What a turn may spend in one microsecond, in bytes. The costs of other work are what
+/// `benches/what_does_a_unit_of_work_cost.rs` measures, times this.
+pub(crate) const BYTES_PER_US: usize = 4 * 1024;
+
 /// Cost of a callback that does no I/O, of an effect and of a deadline that is looked at, in bytes:
-/// 0.06 µs. The costs of work are what `benches/what_does_a_unit_of_work_cost.rs` measures, at
-/// 4 KiB for each microsecond.
+/// 0.06 µs.
 pub(crate) const CALL_COST_BYTES: usize = 256;
 
 /// Cost of a datagram that is received or sent beside its bytes, in bytes: 1 µs.

@@ -15,7 +15,8 @@ use crate::clock::Time;
 pub enum Stopped {
     /// All connections closed in order.
     Graceful,
-    /// The drain timeout has passed, and this many connections were closed by force.
+    /// The drain timeout has passed, and this many connections were closed by force. A listener for
+    /// whose backlog there was no room counts as one.
     Forced(usize),
 }
 

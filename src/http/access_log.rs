@@ -12,10 +12,11 @@
 //! Invariant: no byte that a peer sends can end a line, close its quotes or control a terminal.
 
 use std::fmt;
+use std::time::Duration;
 
 use log::info;
 
-use crate::http::limits::ACCESS_LINE_BYTES_MAX;
+use crate::http::limits::{ACCESS_LINE_BYTES_MAX, LOG_LINE_US};
 use crate::protocol::context::Context;
 use crate::protocol::ident::Peer;
 
@@ -33,6 +34,7 @@ impl LogEntry {
     /// Makes the entry of a response to the request that `input` begins with.
     #[cold]
     pub(super) fn new(input: &[u8], cx: &mut Context<'_>) -> Box<LogEntry> {
+        cx.charge(Duration::from_micros(LOG_LINE_US));
         let line = &input[..memchr::memchr(b'\n', input).unwrap_or(input.len())];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let (line, is_cut) = match line.get(..ACCESS_LINE_BYTES_MAX) {

@@ -27,7 +27,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
@@ -39,7 +39,7 @@ use super::request::{Method, Request};
 use super::responder::Responder;
 use super::response::Response;
 use super::status::Status;
-use crate::http::files::limits::FILE_WARNING_GAP_MS;
+use crate::http::files::limits::{FILE_LOOKUP_US, FILE_WARNING_GAP_MS};
 use crate::sys;
 use crate::sys::errno::{self, OpenError};
 use fd_reserve::{FdReserve, ReservedFd};
@@ -112,6 +112,7 @@ impl Files {
             return Some(Response::error(Status::BAD_REQUEST));
         }
         let path = ServedPath::new(request.path())?;
+        request.charge(Duration::from_micros(FILE_LOOKUP_US));
         match self.root.find(&path.file()) {
             Ok(Found::File(file, metadata)) => {
                 Some(self.file_response(request, &path.file(), file, &metadata))

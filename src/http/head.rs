@@ -11,6 +11,8 @@
 //! Request smuggling needs two servers that guess differently (RFC 9112 section 11.2). And the same
 //! bytes have the same result, however they are split into reads.
 
+use std::cell::Cell;
+
 use httparse::{EMPTY_HEADER, Error, Header};
 
 use super::field::is_token;
@@ -152,6 +154,7 @@ impl<'i> Request<'i> {
             keeps_alive: !fields.has_close && (line.is_1_1 || fields.has_keep_alive),
             expects_continue: line.is_1_1 && fields.expects_continue,
             body_bytes: fields.body_bytes.unwrap_or(0),
+            work: Cell::default(),
         }
     }
 
@@ -169,6 +172,7 @@ impl<'i> Request<'i> {
             keeps_alive: false,
             expects_continue: false,
             body_bytes: 0,
+            work: Cell::default(),
         }
     }
 }

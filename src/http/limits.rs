@@ -15,6 +15,10 @@ pub(crate) const EMPTY_LINES_MAX: u8 = 8;
 /// Beyond: 414 and close.
 pub(crate) const REQUEST_LINE_BYTES_MAX: usize = 8 * 1024;
 
+/// How long it takes to write a line of the access log, in microseconds: a poll(2) and a write(2),
+/// as the program does it. The turn is charged for it.
+pub(crate) const LOG_LINE_US: u64 = 10;
+
 /// Longest request head, in bytes. Common servers allow 8 to 32 KiB. Beyond: 431 and close.
 pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
 

@@ -135,6 +135,7 @@ impl<R: Responder> Http<R> {
         let next = keep_alive_or_close(request, cx);
         let logs_access = self.responder.logs_access();
         let response = self.responder.respond(request);
+        charge(request, cx);
         if logs_access || response.is_streamed() {
             let entry = logs_access.then(|| LogEntry::new(head, cx));
             return send(&mut self.state, response, request.form(), next, entry, cx);
@@ -172,6 +173,7 @@ impl<R: Responder> Http<R> {
             // behind the head can be parsed, and the connection closes.
             None if request.expects_continue() => {
                 let response = self.responder.respond(request);
+                charge(request, cx);
                 return send(&mut self.state, response, form, Next::Close, entry, cx);
             }
             None => BodyUse::Skip(head.into()),
@@ -210,14 +212,11 @@ impl<R: Responder> Http<R> {
                 let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; FEW_HEADERS];
                 let mut many = Vec::new();
                 match parse(&head, &mut few, &mut many) {
-                    Parsed::Complete(request, _) => send(
-                        &mut self.state,
-                        self.responder.respond(&request),
-                        form,
-                        next,
-                        entry,
-                        cx,
-                    ),
+                    Parsed::Complete(request, _) => {
+                        let response = self.responder.respond(&request);
+                        charge(&request, cx);
+                        send(&mut self.state, response, form, next, entry, cx)
+                    }
                     Parsed::Partial | Parsed::Rejected(_) => {
                         unreachable!("a head that was complete still is")
                     }
@@ -324,6 +323,13 @@ fn keep_alive_or_close(request: &Request<'_>, cx: &Context<'_>) -> Next {
         Next::Close // HTTP/0.9 announces no last request, so the peer may still be sending
     } else {
         Next::CloseWithoutLinger // it has announced this request as its last
+    }
+}
+
+/// Charges what the responder has asked for ([`Request::charge`]).
+fn charge(request: &Request<'_>, cx: &mut Context<'_>) {
+    if !request.work.get().is_zero() {
+        cx.charge(request.work.get());
     }
 }
 

@@ -129,6 +129,17 @@ impl<'i> Context<'i> {
         self.meta.timer = Time::NEVER;
     }
 
+    /// Tells the loop that this call does work that takes about this long, beside sending bytes: it
+    /// reads a file, or computes a hash. The turn's budget is charged for it, so that many such
+    /// calls are spread over turns and other connections are served in between. A single call is
+    /// not interrupted. More than 2 ms count as 2 ms.
+    ///
+    /// The loop itself charges callbacks and bytes. So calls that take a microsecond or two need
+    /// not say so.
+    pub fn charge(&mut self, work: Duration) {
+        self.state.budget.charge_time(work);
+    }
+
     /// Returns the other end of the connection.
     pub fn peer(&self) -> Peer {
         self.meta.peer

@@ -14,14 +14,14 @@ use std::fmt::Display;
 use log::{debug, trace};
 
 use super::Reactor;
-use super::slots::{SlotState, enqueue};
+use super::slots::{SlotState, enqueue, mark_ended};
 use super::sources::Source;
 use crate::limits::{
     ACCEPT_RETRY_MS, CALL_COST_BYTES, CONNECTION_COST_BYTES, EVICTION_IDLE_MS, EVICTIONS_MAX,
     SLOTS_SCANNED_PER_CALL,
 };
 use crate::loop_limits::ListenerIndex;
-use crate::protocol::ident::{ConnectionId, Peer};
+use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
 use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
 use crate::stream::connection::Connection;
@@ -121,11 +121,26 @@ impl Reactor {
         if let Source::Listener(listener) = &mut self.slots[token].source {
             listener.pause(why, self.state.clock.now, &mut self.state.stats);
         }
+        if self.state.stop.is_stopping() {
+            self.end_lingering();
+        }
         let evicted = bound.map_or(0, |bound| self.evict_idle(bound));
         if let Source::Listener(listener) = &mut self.slots[token].source {
             listener.evicted += evicted;
         }
         Outcome::Blocked
+    }
+
+    /// During a stop, makes room for what waits in a backlog: ends connections that only linger.
+    fn end_lingering(&mut self) {
+        self.state.budget.charge(self.slots.len() / SLOTS_SCANNED_PER_CALL * CALL_COST_BYTES);
+        for (token, slot) in &mut self.slots {
+            let Source::Connection(_, connection) = &slot.source else { continue };
+            if connection.is_lingering() && slot.state == SlotState::Waiting {
+                let (ended, run_queue) = (&mut self.ended, &mut self.run_queue);
+                mark_ended(ended, run_queue, token, slot, CloseReason::Finished);
+            }
+        }
     }
 
     fn on_accepted(

@@ -52,10 +52,9 @@ impl Reactor {
         // A lingering connection has sent all its output and our FIN. It is closed in order.
         let is_forced = |&&(token, _): &&(usize, CloseReason)| match &self.slots[token].source {
             Source::Connection(_, connection) => !connection.is_lingering(),
-            Source::Listener(_)
-            | Source::Datagram(_)
-            | Source::Tasks(_)
-            | Source::StopSignal(_) => false,
+            // Connections wait in its backlog, for which there was no room. It counts as one.
+            Source::Listener(listener) => !listener.is_closed(),
+            Source::Datagram(_) | Source::Tasks(_) | Source::StopSignal(_) => false,
         };
         let closed = self.ended[ended_before..].iter().filter(is_forced).count();
         self.state.stop = self.state.stop.forced(closed);

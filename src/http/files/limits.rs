@@ -2,6 +2,11 @@
 
 use crate::http::limits::BODY_READ_BYTES_MAX;
 
+/// How long it takes to find a file, open it, read it and close it, in microseconds, if it is short
+/// and in memory. The turn is charged for it ([`Request::charge`](crate::Request::charge)), so that
+/// many such requests on some connections do not delay the others.
+pub(crate) const FILE_LOOKUP_US: u64 = 35;
+
 /// How much of a file that is not in memory the kernel is asked to read ahead at a time, in bytes.
 /// It is Linux's default (`read_ahead_kb`): of a longer stretch the kernel may drop the rest.
 pub(crate) const FILE_FETCH_BYTES: u64 = 128 * 1024;

@@ -210,3 +210,48 @@ fn scrambled_statistics_change_no_system_call() {
     let (scrambled_calls, scrambled_received) = run(true);
     assert!(scrambled_calls == calls && scrambled_received == received);
 }
+
+/// Requests whose responder reads a file, or computes something: `Request::charge` says how long it
+/// takes.
+#[cfg(feature = "http")]
+#[test]
+fn pipelined_requests_with_much_work_are_spread_over_turns() {
+    use crate::http::content_type::ContentType;
+    use crate::http::{protocol::Http, request::Request, responder::Responder, response::Response};
+    struct Worker;
+    impl Responder for Worker {
+        fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
+            request.charge(Duration::from_micros(500));
+            Response::ok(ContentType::TEXT, request.path().to_vec())
+        }
+    }
+    let mut world = World::without_faults();
+    world.serve(2000, |_| Http::new(Worker));
+    let streams: Vec<usize> = (1..=4).map(|number| world.connect(2000, number)).collect();
+    world.run_until_blocked();
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    for &stream in &streams[1..] {
+        world.peer_sends(stream, &request.repeat(100));
+    }
+    world.turn();
+    let served = |world: &mut World| -> usize {
+        let all = streams[1..].iter().map(|&stream| world.peer_receives_all(stream));
+        all.map(|bytes| bytes.windows(9).filter(|part| part == b"HTTP/1.0 ").count()).sum()
+    };
+    let in_one_turn = served(&mut world);
+    assert!((1..=8).contains(&in_one_turn), "{in_one_turn} in one turn of about 2 ms");
+    world.peer_sends(streams[0], request);
+    let mut turns = 0;
+    while world.peer_receives_all(streams[0]).is_empty() {
+        world.turn();
+        turns += 1;
+    }
+    assert!(turns <= 3, "{turns} turns: each connection has a share of each round");
+    world.run_until_blocked();
+    assert!(in_one_turn + served(&mut world) > 250, "the rest is served later");
+    for stream in streams {
+        world.kernel().fail(stream, errno::ECONNRESET);
+    }
+    world.run_until_blocked();
+    world.stop();
+}

@@ -87,3 +87,32 @@ fn connection_opened_after_a_forced_stop_ends_at_once() {
     assert_eq!(world.reactor().run().unwrap(), Stopped::Forced(2));
     assert_eq!(world.reactor().send_to(id, b"late"), Err(SendError::Closed));
 }
+
+#[test]
+fn stop_without_room_ends_lingering_connections_and_accepts_the_rest() {
+    let mut world = World::new(1, Limits::default().with_connections_max(3), Faults::default());
+    world.serve(2000, |_| Echo::new());
+    let streams: Vec<usize> = (1..=20).map(|number| world.connect(2000, number)).collect();
+    for &stream in &streams {
+        world.peer_sends(stream, b"hey");
+    }
+    world.reactor().stop();
+    assert_eq!(world.reactor().run().unwrap(), Stopped::Graceful, "well before the drain timeout");
+    for stream in streams {
+        assert_eq!(world.peer_receives_all(stream), b"hey");
+    }
+    world.check_nothing_is_left();
+}
+
+#[test]
+fn stop_that_leaves_a_backlog_is_forced() {
+    let mut world = World::new(1, Limits::default().with_connections_max(1), Faults::default());
+    world.serve(2000, |_| Echo::new());
+    let stuck = world.connect(2000, 1);
+    world.peer_sends(stuck, &vec![7; 3 << 20]); // the echo is never read
+    world.run_until_blocked();
+    world.connect(2000, 2);
+    world.run_until_blocked();
+    world.reactor().stop();
+    assert_eq!(world.reactor().run().unwrap(), Stopped::Forced(2), "one is cut off, one waited");
+}

@@ -176,8 +176,8 @@ struct Steps {
 }
 
 /// Continues after the `first` step until one of these holds: the window is consumed, the protocol
-/// needs more input or does not continue, its output has used up `room`, or the effects have
-/// reached their high watermark.
+/// needs more input or does not continue, its output has used up `room`, the effects have reached
+/// their high watermark, or what the protocol has charged has spent a share.
 #[inline(never)]
 fn advance_rest<'i>(
     first: Advance,
@@ -187,6 +187,7 @@ fn advance_rest<'i>(
     cx: &mut Context<'i>,
 ) -> Steps {
     let (mut last, mut consumed, mut sent_before) = (first, 0, 0);
+    let share = cx.state.budget.stream_share();
     loop {
         assert!(
             last.consumed <= window.len() - consumed,
@@ -199,6 +200,7 @@ fn advance_rest<'i>(
             || consumed == window.len()
             || cx.bytes_pending() >= room
             || cx.effects.is_above_high_watermark()
+            || cx.state.budget.share_is_spent(share)
         {
             return Steps { consumed, last, last_has_output: cx.bytes_pending() > sent_before };
         }
