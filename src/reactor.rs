@@ -1,7 +1,7 @@
 //! The event loop: wait, note, drive, expire, reap.
 //!
 //! ```text
-//!             kernel                       ours
+//!             kernel                       this library
 //!  socket ──► epoll ──► event ──► token ──► slot (slab) ──► source
 //!                                                             │ Listener    accept → new slot
 //!                                                             │ Datagram    receive → reply
