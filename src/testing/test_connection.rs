@@ -120,9 +120,13 @@ impl TestConnection {
     /// Makes a connection that has just been accepted, with the default limits, and calls
     /// [`Protocol::opened`].
     pub fn new(protocol: impl Protocol + 'static) -> TestConnection {
+        TestConnection::with_limits(protocol, Limits::default())
+    }
+
+    /// The same, with these limits.
+    pub fn with_limits(protocol: impl Protocol + 'static, limits: Limits) -> TestConnection {
         let transport = MemoryTransport::default();
-        let mut driver =
-            Driver::new(Box::new(protocol), transport, Limits::default(), READ_BYTES_MAX);
+        let mut driver = Driver::new(Box::new(protocol), transport, limits, READ_BYTES_MAX);
         driver.open();
         driver.run();
         TestConnection(driver)
@@ -440,5 +444,15 @@ mod tests {
         assert_eq!(connection.take_received(), b"....");
         connection.advance_clock(Duration::from_millis(1));
         assert_eq!(connection.take_received(), b".");
+    }
+
+    #[test]
+    fn limits_of_a_test_are_those_of_the_connection() {
+        let limits = Limits::default().with_first_byte_timeout(Duration::from_millis(5));
+        let mut echo = TestConnection::with_limits(Echo::new(), limits);
+        echo.advance_clock(Duration::from_millis(4));
+        assert_eq!(echo.close_reason(), None);
+        echo.advance_clock(Duration::from_millis(1));
+        assert_eq!(echo.close_reason(), Some(CloseReason::FirstByteTimeout));
     }
 }
