@@ -129,6 +129,7 @@ mod http {
 }
 
 mod testing {
+    pub(crate) mod recorded_effect; // effects on other connections, as a test sees them
     pub(crate) mod driver; // one connection, driven as the loop drives it
     #[cfg(fuzzing)]
     #[doc(hidden)]
@@ -175,4 +176,5 @@ pub use stream::listen_options::{ListenOptions, Timeout};
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use testing::fuzzing;
-pub use testing::test_connection::{RecordedEffect, TestConnection};
+pub use testing::recorded_effect::RecordedEffect;
+pub use testing::test_connection::TestConnection;

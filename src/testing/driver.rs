@@ -17,7 +17,7 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::test_connection::RecordedEffect;
+use super::recorded_effect::RecordedEffect;
 use crate::budget::QUARTER_TURN_BYTES;
 use crate::clock::Time;
 use crate::limits::{CALL_COST_BYTES, Limits, NOTIFICATIONS_PENDING_DIVISOR};

@@ -12,8 +12,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::driver::{Driver, TransportMut};
+use super::recorded_effect::RecordedEffect;
 use crate::limits::{Limits, READ_BYTES_MAX};
-use crate::protocol::effects::{Command, Effect};
 use crate::protocol::ident::{CloseReason, ConnectionId};
 use crate::protocol::notification::Notification;
 use crate::protocol::protocol::Protocol;
@@ -46,33 +46,6 @@ impl fmt::Debug for TestConnection {
             .field("received", &self.0.transport.borrow().sent.escape_ascii().to_string())
             .field("close_reason", &self.close_reason())
             .finish_non_exhaustive()
-    }
-}
-
-/// An effect of a protocol on another connection, named after the method of
-/// [`Context`](crate::Context) or [`Connections`](crate::Connections) that queues it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-#[allow(missing_docs)]
-pub enum RecordedEffect {
-    SendTo(ConnectionId, Vec<u8>),
-    Command(ConnectionId, Command),
-    Monitor(ConnectionId),
-    Connect(ConnectionId, SocketAddr),
-    ConnectDatagram(SocketAddr),
-}
-
-impl RecordedEffect {
-    /// Converts `effect`, whose bytes are in `bytes`. `None`: a send that is rejected.
-    pub(super) fn from(effect: Effect, bytes: &[u8]) -> Option<RecordedEffect> {
-        Some(match effect {
-            Effect::Send(id, range) => RecordedEffect::SendTo(id, bytes[range].to_vec()),
-            Effect::SendOverflow(_) => return None,
-            Effect::Command(id, command) => RecordedEffect::Command(id, command),
-            Effect::Monitor(id) => RecordedEffect::Monitor(id),
-            Effect::Connect(connect) => RecordedEffect::Connect(connect.id, connect.address),
-            Effect::ConnectDatagram(connect) => RecordedEffect::ConnectDatagram(connect.0),
-        })
     }
 }
 
@@ -200,6 +173,7 @@ mod tests {
     use crate::http::{protocol::Http, site::Site};
     use crate::limits::EFFECTS_BYTES_MAX;
     use crate::protocol::context::Context;
+    use crate::protocol::effects::Command;
     use crate::protocol::protocol::{Advance, Next};
 
     #[cfg(feature = "http")]
