@@ -165,7 +165,7 @@ impl DatagramSocket {
         state: &mut LoopState,
         effects: &mut Effects,
     ) -> Outcome {
-        let share = state.budget.quarter();
+        let share = state.budget.quarter_share();
         let mut any_answered = false;
         loop {
             self.send(ready, state);

@@ -79,7 +79,7 @@ impl Source {
 impl Reactor {
     /// Drives a source that is not a connection.
     #[inline(never)] // else it takes registers from the path of each message
-    pub(super) fn drive_rare(&mut self, token: usize) {
+    pub(super) fn drive_other_source(&mut self, token: usize) {
         let slot = &mut self.slots[token];
         let outcome = match &mut slot.source {
             Source::Listener(_) => match self.accept_batch(token) {
