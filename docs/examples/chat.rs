@@ -14,7 +14,8 @@
 //!   who leaves in order stays connected for a moment, to be notified about its last lines. If it
 //!   disconnects without a FIN (a reset), its last lines may wait above the watermark, or be missed
 //!   uncounted.
-//! - **No user is mistaken for a later one**: a [`ConnectionId`] is never used again.
+//! - **No user is mistaken for a later one**: a [`ConnectionId`] is not used again, unless 2³²
+//!   others have been issued since.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
