@@ -80,7 +80,7 @@ pub struct Reactor {
     /// The slots to be driven in this turn, and how many have been driven. Empty between turns.
     batch: Vec<usize>,
     batch_cursor: usize,
-    /// The slot of the source that is being run: a panic ends its connection.
+    /// The slot whose source is being run: a panic is handled as that source's.
     running: usize,
     deadlines: Deadlines,
     /// Notifications still to be delivered in this turn.

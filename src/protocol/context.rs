@@ -207,7 +207,7 @@ impl Context<'_> {
     /// [`closed`](Protocol::closed) of `protocol` is called with
     /// [`CloseReason::ConnectFailed`](crate::CloseReason::ConnectFailed), and this connection is
     /// notified of [`Notification::ConnectFailed`](crate::Notification::ConnectFailed); unless the
-    /// connect is [aborted](Connections::abort) before. The kinds are:
+    /// connect is [aborted](Connections::abort) before. `ConnectFailed` has one of these kinds:
     ///
     /// | Kind | Why the connect failed |
     /// | --- | --- |

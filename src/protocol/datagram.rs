@@ -187,7 +187,7 @@ impl<'b> Replies<'b> {
         self.reply(bytes, Span::NONE);
     }
 
-    /// Replies with `prefix` and, behind it, the datagram being answered, which is not copied. In a
+    /// Replies with `prefix` and, after it, the datagram being answered, which is not copied. In a
     /// call that is not about a datagram, the prefix is all.
     #[inline]
     pub fn echo(&mut self, prefix: &[u8]) {

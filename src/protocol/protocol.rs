@@ -54,7 +54,7 @@ pub trait Protocol {
     /// have the same outcome.
     ///
     /// While [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES) or more of the output
-    /// that this protocol itself has sent wait, the call does not come and nothing is read
+    /// that this protocol itself has sent waits, the call does not come and nothing is read
     /// (backpressure). Output that other connections have sent does not count here. One message may
     /// have at most [`INPUT_BYTES_MAX`](crate::limits::INPUT_BYTES_MAX) bytes.
     ///

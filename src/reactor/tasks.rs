@@ -30,7 +30,8 @@ use crate::sys::{Registry, Token, Waker};
 
 type Task = Box<dyn AnyTask>;
 
-/// A submitted closure. If the queue is full, it is downcast so that `submit` can return it.
+/// A submitted closure. If the queue does not accept it, it is downcast so that `submit` can return
+/// it.
 pub(crate) trait AnyTask: Send {
     fn run(self: Box<Self>, reactor: &mut Reactor);
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
