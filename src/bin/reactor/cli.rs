@@ -156,7 +156,8 @@ pub(crate) struct BlastArgs {
     pub(crate) json: bool,
     /// Write all latencies to FILE.
     ///
-    /// It becomes an HdrHistogram log with one interval per second.
+    /// It becomes an HdrHistogram log with one interval per second, or longer ones if there would
+    /// be more than 600.
     #[arg(long, value_name = "FILE")]
     pub(crate) histogram: Option<PathBuf>,
 }
