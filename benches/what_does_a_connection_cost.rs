@@ -114,7 +114,7 @@ fn closed_by_the_peer(c: &mut Criterion) {
                 }
                 Step::Close => {
                     let mut stream = open.take().expect("it was accepted in the step before");
-                    let length = stream.read(&mut buffer).expect("the peer has closed in order");
+                    let length = stream.read(&mut buffer).expect("the peer has closed gracefully");
                     assert_eq!(length, 0, "the peer sends nothing but its FIN");
                 }
             }

@@ -58,5 +58,5 @@ fn readme_commands_followed_in_order_print_what_it_says() {
         assert_eq!(output_of(&command), printed, "{command}");
     }
     server.signal("INT");
-    assert_eq!(server.wait().status.code(), Some(0), "Ctrl-C stops it in order");
+    assert_eq!(server.wait().status.code(), Some(0), "Ctrl-C stops it gracefully");
 }

@@ -154,7 +154,7 @@ impl Message {
         Span { offset: self.offset, length: self.segment.min(self.length) }
     }
 
-    /// Where the datagram behind the one at `span` lies, if there is another.
+    /// Where the datagram after the one at `span` lies, if there is another.
     #[inline]
     pub(crate) fn next(&self, span: Span) -> Option<Span> {
         let offset = span.offset + span.length;

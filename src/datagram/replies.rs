@@ -133,7 +133,7 @@ impl ReplyQueue {
 
     // ---- adding
 
-    /// Queues one datagram to `to`: `head`, and behind it `body`, a part of the buffers.
+    /// Queues one datagram to `to`: `head`, and after it `body`, a part of the buffers.
     /// `continues` says whether the last batch has the same recipient, and is updated.
     #[inline(always)]
     pub(crate) fn push(

@@ -172,7 +172,7 @@ impl DatagramSocket {
             if !self.can_answer(ready) {
                 return Outcome::Blocked;
             }
-            // Above the high watermark of effects, they are applied before more is answered.
+            // From the high watermark of effects on, they are applied before more is answered.
             if state.budget.share_is_spent(share) || effects.is_above_high_watermark() {
                 break;
             }

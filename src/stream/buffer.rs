@@ -42,7 +42,7 @@ impl Buffer {
         }
     }
 
-    /// Appends `more` behind the pending bytes.
+    /// Appends `more` after the pending bytes.
     #[inline]
     pub(crate) fn append(&mut self, more: &[u8]) {
         if !more.is_empty() {

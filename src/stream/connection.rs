@@ -266,7 +266,7 @@ impl Connection {
             if self.wants_write() && ready.writable {
                 self.flush(transport, ready, state, effects);
             }
-            // Above the high watermark of effects, they are applied before the protocol may add
+            // From the high watermark of effects on, they are applied before the protocol may add
             // more.
             if state.budget.share_is_spent(share) || effects.is_above_high_watermark() {
                 return if self.can_progress(ready) {
