@@ -8,8 +8,8 @@
 //!   turn depends on the active connections, not on the open ones.
 //! - `all expire`: 5,000 connections reach their idle timeout at once. The server's turns are timed
 //!   from then until the last is closed, at most 256 in a turn. The time given is that of one
-//!   connection. `floor` closes as many plain sockets, each registered with a poll as ours are.
-//!   This close(2) is nearly all of the time. `reactor` less `floor` is the cost to find a due
+//!   connection. `baseline` closes as many plain sockets, each registered with a poll as ours are.
+//!   This close(2) is nearly all of the time. `reactor` minus `baseline` is the cost to find a due
 //!   connection, check its true deadline and free its slot.
 //!
 //! The peers' sockets are in this process, too, so it needs 16,200 descriptors. It raises its soft
@@ -95,7 +95,7 @@ fn all_expire(c: &mut Criterion) {
                 / share
         });
     });
-    group.bench_function("floor", |b| {
+    group.bench_function("baseline", |b| {
         b.iter_custom(|times| {
             (0..times).map(|_| time_to_close(expiring)).sum::<Duration>() / share
         });

@@ -11,7 +11,7 @@
 //!   closed, too. Both parts are timed, as one. This connection has to wait, so it is registered
 //!   with the poll, once.
 //!
-//! How to read it. `floor` is the standard library's accept, read, write and close of the same
+//! How to read it. `baseline` is the standard library's accept, read, write and close of the same
 //! bytes on blocking sockets that are ready anyway. It has no poll, no parsing and a prepared
 //! response, and never more than one connection.
 
@@ -46,7 +46,7 @@ fn closed_by_us(c: &mut Criterion) {
     let (listener, address) = bare_listener();
     let response = response_to(LAST_REQUEST);
     let mut buffer = [0; 65_536];
-    closing_by_us(&mut group, "floor", address, || {
+    closing_by_us(&mut group, "baseline", address, || {
         time_until_done(|| {
             let (mut stream, _) = listener.accept().expect("a peer has connected");
             let length = stream.read(&mut buffer).expect("the peer has sent a request");
@@ -103,7 +103,7 @@ fn closed_by_the_peer(c: &mut Criterion) {
     let (listener, address) = bare_listener();
     let mut open: Option<TcpStream> = None;
     let mut buffer = [0; 65_536];
-    closing_by_the_peer(&mut group, "floor", address, |step| {
+    closing_by_the_peer(&mut group, "baseline", address, |step| {
         time_until_done(|| {
             match step {
                 Step::Echo => {
@@ -114,7 +114,7 @@ fn closed_by_the_peer(c: &mut Criterion) {
                 }
                 Step::Close => {
                     let mut stream = open.take().expect("it was accepted in the step before");
-                    let length = stream.read(&mut buffer).expect("the peer has closed in order");
+                    let length = stream.read(&mut buffer).expect("the peer has closed gracefully");
                     assert_eq!(length, 0, "the peer sends nothing but its FIN");
                 }
             }

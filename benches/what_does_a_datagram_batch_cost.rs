@@ -12,10 +12,10 @@
 //!   need unsafe code to send GSO batches. Elsewhere than on Linux there are none, and this is the
 //!   first case again.
 //!
-//! How to read it. The time is that of the whole batch; `elem/s` counts datagrams. `floor` is a
+//! How to read it. The time is that of the whole batch; `elem/s` counts datagrams. `baseline` is a
 //! plain non-blocking socket that echoes the same datagrams one by one with recv_from and send_to,
-//! and does not even wait for them. It is a floor for single calls only: `reactor` should be well
-//! below it, and most clearly so for the GSO batch.
+//! and does not even wait for them. It is a baseline for single calls only: `reactor` should be
+//! well below it, and most clearly so for the GSO batch.
 
 mod common;
 
@@ -37,7 +37,7 @@ fn batches(c: &mut Criterion) {
     compare(c, "a GSO batch of 64", |server| Box::new(GsoPeer::start(server)));
 }
 
-/// Measures the reactor and the floor, each with peers of its own, which `start` makes for the
+/// Measures the reactor and the baseline, each with peers of its own, which `start` makes for the
 /// server at an address.
 fn compare(c: &mut Criterion, name: &str, mut start: impl FnMut(SocketAddr) -> Box<dyn Peers>) {
     let mut group = c.benchmark_group(format!("datagrams: {name}"));
@@ -56,7 +56,7 @@ fn compare(c: &mut Criterion, name: &str, mut start: impl FnMut(SocketAddr) -> B
     socket.set_nonblocking(true).expect("the socket is open");
     let mut peers = start(socket.local_addr().expect("it is bound"));
     let mut buffer = [0; 65_536];
-    exchange(&mut group, "floor", &mut *peers, || echo_one_by_one(&socket, &mut buffer));
+    exchange(&mut group, "baseline", &mut *peers, || echo_one_by_one(&socket, &mut buffer));
     group.finish();
 }
 

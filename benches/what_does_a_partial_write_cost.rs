@@ -6,10 +6,11 @@
 //! piece. The rest is kept as output, and the connection waits for EPOLLOUT. Then the peer reads 1
 //! MiB, and the server goes on as soon as the kernel reports room. Only the server's part is timed.
 //!
-//! How to read it. The time is that of the whole reply, most of which is the kernel's copy. `floor`
-//! makes the same writes with mio alone: it waits for room, and writes a prepared piece until
-//! `WouldBlock`. `reactor` less `floor` is our share: a copy of each piece when the protocol sends
-//! it, a copy of what the kernel did not take, and the turns, each of which moves 320 KiB at most.
+//! How to read it. The time is that of the whole reply, most of which is the kernel's copy.
+//! `baseline` makes the same writes with mio alone: it waits for room, and writes a prepared piece
+//! until `WouldBlock`. `reactor` minus `baseline` is our share: a copy of each piece when the
+//! protocol sends it, a copy of what the kernel did not take, and the turns, each of which moves
+//! 320 KiB at most.
 
 mod common;
 
@@ -77,8 +78,8 @@ fn long_reply(c: &mut Criterion) {
 
     let (listener, address) = bare_listener();
     let mut peer = connect_with_buffers(address, source(0), BUFFER_BYTES).expect("it listens");
-    let mut floor = Floor::new(accept_bare(&listener));
-    slow_reader(&mut group, "floor", &mut peer, || floor.turn());
+    let mut baseline = Baseline::new(accept_bare(&listener));
+    slow_reader(&mut group, "baseline", &mut peer, || baseline.turn());
     group.finish();
 }
 
@@ -124,21 +125,21 @@ fn slow_reader(
 }
 
 /// A loop over one stream, on which it sends the reply.
-struct Floor {
+struct Baseline {
     poll: Poll,
     events: Events,
     stream: mio::net::TcpStream,
     left: usize,
 }
 
-impl Floor {
-    fn new(mut stream: mio::net::TcpStream) -> Floor {
+impl Baseline {
+    fn new(mut stream: mio::net::TcpStream) -> Baseline {
         let poll = Poll::new().expect("a poll can be made");
         let interest = Interest::READABLE | Interest::WRITABLE;
         poll.registry()
             .register(&mut stream, Token(0), interest)
             .expect("it is not registered yet");
-        Floor { poll, events: Events::with_capacity(1024), stream, left: 0 }
+        Baseline { poll, events: Events::with_capacity(1024), stream, left: 0 }
     }
 
     /// Takes the events that are there, and sends what the kernel takes. Returns how much that was.

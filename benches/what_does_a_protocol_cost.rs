@@ -7,11 +7,11 @@
 //! How to read it. `reactor` is one exchange: the peer's bytes arrive, are read, fed to the
 //! protocol and answered, and the reply is discarded. Beside it:
 //!
-//! - `floor` for echo: the same bytes copied once, which is the least that a reply can cost.
+//! - `baseline` for echo: the same bytes copied once, which is the least that a reply can cost.
 //! - `three copies` for echo in bulk: a `TestConnection` copies each byte when it arrives, when it
 //!   is read and when it is sent. Over a socket the kernel does that, so `reactor` should be about
 //!   equal to this line.
-//! - `floor` for HTTP: httparse alone on the same requests, and a prepared response copied for
+//! - `baseline` for HTTP: httparse alone on the same requests, and a prepared response copied for
 //!   each. It checks no framing, has no date and decides nothing.
 //!
 //! The time given for 16 requests is that of all of them together.
@@ -44,7 +44,7 @@ fn echo(c: &mut Criterion) {
             });
         });
         let (mut first, mut second, mut third) = (Vec::new(), Vec::new(), Vec::new());
-        group.bench_function("floor", |b| b.iter(|| copy(&message, &mut first)));
+        group.bench_function("baseline", |b| b.iter(|| copy(&message, &mut first)));
         if size == BULK {
             group.bench_function("three copies", |b| {
                 b.iter(|| {
@@ -81,7 +81,7 @@ fn http(c: &mut Criterion) {
         });
         let response = response_to(REQUEST);
         let mut sent = Vec::new();
-        group.bench_function("floor", |b| {
+        group.bench_function("baseline", |b| {
             b.iter(|| parse_and_copy(black_box(&requests), &response, &mut sent));
         });
         assert!(

@@ -1,4 +1,4 @@
-//! What does a message cost that one connection sends to others, with its effects and
+//! What does it cost to send a message from one connection to others, including effects and
 //! notifications?
 //!
 //! Measured over loopback. The sender's peer sends 64 bytes. The sender's protocol queues them for
@@ -9,14 +9,14 @@
 //!   into the recipients' output and queue their slots. In the next turn each recipient is driven
 //!   and sends its output.
 //! - `64 notifications`: the sender sends 64 times to a connection that has closed. Each send is an
-//!   effect that is not taken, and queues a `Closed` notification. At the last of them the protocol
-//!   answers its own peer with the message.
+//!   effect that is rejected because the connection is closed, and queues a `Closed` notification.
+//!   At the last of them the protocol answers its own peer with the message.
 //!
-//! How to read it. `floor` does the same system calls with the least that a mio program can do: one
-//! poll, one read, and one write for each recipient, without slab, effects or output buffers. For
-//! the notifications, `floor` is an echo by the reactor. There, `reactor` less `floor` is the cost
-//! of 64 effects and 64 notifications. The time given for 64 recipients is that of all of them
-//! together.
+//! How to read it. `baseline` does the same system calls with the least that a mio program can do:
+//! one poll, one read, and one write for each recipient, without slab, effects or output buffers.
+//! For the notifications, `baseline` is an echo by the reactor. There, `reactor` minus `baseline`
+//! is the cost of 64 effects and 64 notifications. The time for 64 recipients is the total, not per
+//! recipient.
 //!
 //! [`send_to`]: mio_reactor::Connections::send_to
 //! [`send_to_all`]: mio_reactor::Connections::send_to_all
@@ -88,8 +88,8 @@ fn recipients(c: &mut Criterion) {
                 (peer, accept_bare(&listener))
             })
             .unzip();
-        let mut floor = Floor::new(streams);
-        relay(&mut group, "floor", &mut peers, || floor.time_until_sent());
+        let mut baseline = Baseline::new(streams);
+        relay(&mut group, "baseline", &mut peers, || baseline.time_until_sent());
         group.finish();
     }
 }
@@ -183,7 +183,7 @@ fn notifications(c: &mut Criterion) {
     let (mut reactor, address) = listening(Echo::new);
     let mut peer = connect(address, source(0)).expect("it listens");
     time_turns(&mut reactor, |stats| stats.connections == 1);
-    answered(&mut group, "floor", &mut reactor, &mut peer);
+    answered(&mut group, "baseline", &mut reactor, &mut peer);
     group.finish();
 }
 
@@ -208,21 +208,21 @@ fn answered(
 }
 
 /// Reads from the first stream, and writes to all others.
-struct Floor {
+struct Baseline {
     poll: Poll,
     events: Events,
     streams: Vec<mio::net::TcpStream>,
     buffer: Vec<u8>,
 }
 
-impl Floor {
-    fn new(mut streams: Vec<mio::net::TcpStream>) -> Floor {
+impl Baseline {
+    fn new(mut streams: Vec<mio::net::TcpStream>) -> Baseline {
         let poll = Poll::new().expect("a poll can be made");
         poll.registry()
             .register(&mut streams[0], Token(0), Interest::READABLE)
             .expect("it is not registered yet");
         let buffer = vec![0; READ_BYTES_MAX];
-        Floor { poll, events: Events::with_capacity(1024), streams, buffer }
+        Baseline { poll, events: Events::with_capacity(1024), streams, buffer }
     }
 
     fn time_until_sent(&mut self) -> Duration {

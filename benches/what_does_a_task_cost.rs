@@ -9,9 +9,9 @@
 //!   task that sends a value back through a channel, and waits for the value. So two threads are
 //!   woken one after the other, which is most of the time.
 //!
-//! How to read it. `floor` does the same without a reactor: a bounded channel of boxed closures, a
-//! `mio::Waker`, and a `Poll::poll` before the closures run. `reactor` less `floor` is our share.
-//! The time given for 64 tasks is that of all of them together.
+//! How to read it. `baseline` does the same without a reactor: a bounded channel of boxed closures,
+//! a `mio::Waker`, and a `Poll::poll` before the closures run. `reactor` minus `baseline` is our
+//! share. The time given for 64 tasks is that of all of them together.
 //!
 //! [`Handle::submit`]: mio_reactor::Handle::submit
 
@@ -46,15 +46,15 @@ fn same_thread(c: &mut Criterion) {
             });
         });
 
-        let (mut floor, handle) = floor();
-        group.bench_function("floor", |b| {
+        let (mut baseline, handle) = baseline();
+        group.bench_function("baseline", |b| {
             b.iter(|| {
                 for number in 0..count {
                     handle.submit(move || _ = black_box(number));
                 }
                 let mut left = count;
                 while left > 0 {
-                    left -= floor.turn().expect("the handle is not dropped");
+                    left -= baseline.turn().expect("the handle is not dropped");
                 }
             });
         });
@@ -85,9 +85,9 @@ fn another_thread(c: &mut Criterion) {
     handle.stop();
     thread.join().expect("the reactor stops");
 
-    let (mut floor, handle) = floor();
-    let thread = thread::spawn(move || while floor.turn().is_some() {});
-    group.bench_function("floor", |b| {
+    let (mut baseline, handle) = baseline();
+    let thread = thread::spawn(move || while baseline.turn().is_some() {});
+    group.bench_function("baseline", |b| {
         b.iter(|| {
             let send_value = send_value.clone();
             handle.submit(move || send_value.send(()).expect("the benchmark waits"));
@@ -95,33 +95,33 @@ fn another_thread(c: &mut Criterion) {
         });
     });
     handle.stop();
-    thread.join().expect("the floor stops");
+    thread.join().expect("the baseline stops");
     group.finish();
 }
 
 type Task = Box<dyn FnOnce() + Send>;
 
 /// A loop that runs tasks, and nothing else.
-struct Floor {
+struct Baseline {
     poll: Poll,
     events: Events,
     tasks: Receiver<Task>,
 }
 
-struct FloorHandle {
+struct BaselineHandle {
     tasks: SyncSender<Task>,
     waker: Waker,
 }
 
-fn floor() -> (Floor, FloorHandle) {
+fn baseline() -> (Baseline, BaselineHandle) {
     let poll = Poll::new().expect("a poll can be made");
     let waker = Waker::new(poll.registry(), Token(0)).expect("a waker can be made");
     let (sender, tasks) = mpsc::sync_channel(TASKS_QUEUED_MAX);
-    let floor = Floor { poll, events: Events::with_capacity(1024), tasks };
-    (floor, FloorHandle { tasks: sender, waker })
+    let baseline = Baseline { poll, events: Events::with_capacity(1024), tasks };
+    (baseline, BaselineHandle { tasks: sender, waker })
 }
 
-impl Floor {
+impl Baseline {
     /// Waits, runs all tasks, and returns how many these were. `None`: the handle was dropped.
     fn turn(&mut self) -> Option<u64> {
         self.poll.poll(&mut self.events, Some(TIMEOUT)).expect("the poll works");
@@ -137,9 +137,9 @@ impl Floor {
     }
 }
 
-impl FloorHandle {
+impl BaselineHandle {
     fn submit(&self, task: impl FnOnce() + Send + 'static) {
-        self.tasks.try_send(Box::new(task)).expect("the floor runs, and its queue is not full");
+        self.tasks.try_send(Box::new(task)).expect("the baseline runs, and its queue is not full");
         self.waker.wake().expect("the waker works");
     }
 

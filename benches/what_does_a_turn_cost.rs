@@ -5,10 +5,10 @@
 //! always one turn: epoll_wait, recv, send. Only the server's part is timed. After that the peer
 //! reads the reply.
 //!
-//! How to read it. `floor` answers the same bytes with the least that a mio program can do:
+//! How to read it. `baseline` answers the same bytes with the least that a mio program can do:
 //! `Poll::poll`, one read, one write, on one registered stream. It has no slab, phases, deadlines,
-//! limits or parsing, and its HTTP responses are prepared. So `floor` is the kernel's share, and
-//! `reactor` less `floor` is ours. On loopback the kernel delivers a reply to the peer's socket
+//! limits or parsing, and its HTTP responses are prepared. So `baseline` is the kernel's share, and
+//! `reactor` minus `baseline` is ours. On loopback the kernel delivers a reply to the peer's socket
 //! within the server's write, which is a good part of both.
 //!
 //! Both read into buffers of one size, which hold a message of 65,536 bytes with room to spare.
@@ -81,8 +81,8 @@ fn through_the_floor(
 ) {
     let (listener, address) = bare_listener();
     let mut peer = connect(address, source(0)).expect("it listens");
-    let mut floor = Floor::new(accept_bare(&listener), prepared);
-    exchange(group, "floor", &mut peer, message, reply, || floor.turn());
+    let mut baseline = Baseline::new(accept_bare(&listener), prepared);
+    exchange(group, "baseline", &mut peer, message, reply, || baseline.turn());
 }
 
 /// Sends `message`, runs turns until the kernel has the whole reply, and reads it. `turn` returns
@@ -119,7 +119,7 @@ fn exchange(
 }
 
 /// A loop over one stream, and nothing else.
-struct Floor {
+struct Baseline {
     poll: Poll,
     events: Events,
     stream: mio::net::TcpStream,
@@ -128,13 +128,13 @@ struct Floor {
     prepared: Option<Vec<u8>>,
 }
 
-impl Floor {
-    fn new(mut stream: mio::net::TcpStream, prepared: Option<Vec<u8>>) -> Floor {
+impl Baseline {
+    fn new(mut stream: mio::net::TcpStream, prepared: Option<Vec<u8>>) -> Baseline {
         let poll = Poll::new().expect("a poll can be made");
         poll.registry()
             .register(&mut stream, Token(0), Interest::READABLE)
             .expect("it is not registered yet");
-        Floor {
+        Baseline {
             poll,
             events: Events::with_capacity(1024),
             stream,

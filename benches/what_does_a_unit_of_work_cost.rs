@@ -1,11 +1,12 @@
 //! What does each unit of work cost that the loop charges to its budget?
 //!
-//! The prices in `src/limits.rs` come from here. Each case does many units of one kind. Only the
+//! The costs in `src/limits.rs` come from here. Each case does many units of one kind. Only the
 //! turns that do them are timed, over loopback, so the kernel's part is in it.
 //!
-//! - `bytes`: 64 KiB read from a stream and echoed, which moves 128 KiB. The price is per KiB.
-//! - `call`: a notification delivered, whose protocol does nothing.
-//! - `effect`: 64 bytes that one connection sends to another one, up to its output.
+//! - `bytes`: 64 KiB read from a stream and echoed, which moves 128 KiB. The cost is per KiB.
+//! - `call`: a notification delivered, whose protocol does nothing, and the `monitor` effect that
+//!   caused it.
+//! - `effect`: 64 bytes that one connection sends to another one, up to their being sent.
 //! - `step`: a call of `output_low` that sends one byte, and the send(2) for it.
 //! - `datagram`: a datagram of 64 bytes received, echoed and sent, in batches of 64.
 //! - `accept`: a connection accepted, up to its slot in the run queue.
@@ -35,9 +36,9 @@ fn bytes(group: &mut BenchmarkGroup<'_, WallTime>) {
     let (message, mut reply) = (vec![b'x'; MESSAGE], vec![0; MESSAGE]);
     group.throughput(Throughput::Bytes(2 * MESSAGE as u64));
     group.bench_function("bytes", |b| {
-        b.iter_custom(|times| {
+        b.iter_custom(|iterations| {
             let mut spent = Duration::ZERO;
-            for _ in 0..times {
+            for _ in 0..iterations {
                 peer.write_all(&message).expect("the connection is open");
                 let target = reactor.stats().bytes_out + MESSAGE as u64;
                 spent += time_turns(&mut reactor, |stats| stats.bytes_out == target);
@@ -48,11 +49,12 @@ fn bytes(group: &mut BenchmarkGroup<'_, WallTime>) {
     });
 }
 
-/// Does `COUNT` units at each message of its peer, and then answers with one byte.
+/// Does `UNITS` units at each message of its peer. With `Notifications` it then answers with one
+/// byte, with `Effects` never, and with `Steps` it sends `UNITS` bytes one by one.
 struct Worker {
-    to: Rc<RefCell<Vec<ConnectionId>>>,
+    ids: Rc<RefCell<Vec<ConnectionId>>>,
     kind: Kind,
-    left: u64,
+    units_left: u64,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -66,13 +68,13 @@ const UNITS: u64 = 512;
 
 impl Protocol for Worker {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
-        self.to.borrow_mut().push(cx.id());
+        self.ids.borrow_mut().push(cx.id());
         Next::Continue
     }
 
     fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
-        let to = self.to.borrow()[0];
-        self.left = UNITS;
+        let to = self.ids.borrow()[0];
+        self.units_left = UNITS;
         let next = match self.kind {
             Kind::Notifications => {
                 (0..UNITS).for_each(|_| cx.monitor(to));
@@ -91,8 +93,8 @@ impl Protocol for Worker {
     }
 
     fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
-        self.left = self.left.saturating_sub(1);
-        if self.left == 0 {
+        self.units_left = self.units_left.saturating_sub(1);
+        if self.units_left == 0 {
             return Next::Continue;
         }
         cx.send(b"x");
@@ -100,8 +102,8 @@ impl Protocol for Worker {
     }
 
     fn notified(&mut self, _: ConnectionId, _: Notification, cx: &mut Context<'_>) -> Next {
-        self.left = self.left.saturating_sub(1);
-        if self.left == 0 {
+        self.units_left = self.units_left.saturating_sub(1);
+        if self.units_left == 0 {
             cx.send(b"x");
         }
         Next::Unchanged
@@ -109,8 +111,9 @@ impl Protocol for Worker {
 }
 
 fn worker(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, kind: Kind) {
-    let to = Rc::new(RefCell::new(Vec::new()));
-    let (mut reactor, address) = listening(move || Worker { to: Rc::clone(&to), kind, left: 0 });
+    let ids = Rc::new(RefCell::new(Vec::new()));
+    let (mut reactor, address) =
+        listening(move || Worker { ids: Rc::clone(&ids), kind, units_left: 0 });
     let mut recipient = connect(address, source(0)).expect("it listens");
     time_turns(&mut reactor, |stats| stats.connections == 1);
     let mut sender = connect(address, source(0)).expect("it listens");
@@ -119,13 +122,14 @@ fn worker(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, kind: Kind) {
     if kind == Kind::Notifications {
         drop(recipient);
         time_turns(&mut reactor, |stats| stats.connections == 1);
+        // The first id now names a closed connection.
         recipient = connect(address, source(0)).expect("it listens");
     }
     group.throughput(Throughput::Elements(UNITS));
     group.bench_function(name, |b| {
-        b.iter_custom(|times| {
+        b.iter_custom(|iterations| {
             let mut spent = Duration::ZERO;
-            for _ in 0..times {
+            for _ in 0..iterations {
                 let before = reactor.stats().bytes_out;
                 sender.write_all(b"x").expect("the connection is open");
                 let (target, reader) = match kind {
@@ -152,9 +156,9 @@ fn datagram(group: &mut BenchmarkGroup<'_, WallTime>) {
     let mut reply = [0; 64];
     group.throughput(Throughput::Elements(COUNT));
     group.bench_function("datagram", |b| {
-        b.iter_custom(|times| {
+        b.iter_custom(|iterations| {
             let mut spent = Duration::ZERO;
-            for _ in 0..times {
+            for _ in 0..iterations {
                 (0..COUNT).for_each(|_| assert_eq!(peer.send(&[b'x'; 64]).expect("room"), 64));
                 let target = reactor.stats().datagrams_out + COUNT;
                 spent += time_turns(&mut reactor, |stats| stats.datagrams_out == target);
@@ -170,9 +174,9 @@ fn accept_and_close(group: &mut BenchmarkGroup<'_, WallTime>) {
     group.throughput(Throughput::Elements(COUNT as u64));
     let (mut reactor, address) = listening(Echo::new);
     group.bench_function("accept", |b| {
-        b.iter_custom(|times| {
+        b.iter_custom(|iterations| {
             let mut spent = Duration::ZERO;
-            for _ in 0..times {
+            for _ in 0..iterations {
                 let peers: Vec<TcpStream> =
                     (0..COUNT).map(|_| connect(address, source(0)).expect("it listens")).collect();
                 spent += time_turns(&mut reactor, |stats| stats.connections == COUNT);
@@ -182,15 +186,13 @@ fn accept_and_close(group: &mut BenchmarkGroup<'_, WallTime>) {
             spent
         });
     });
-    let limits = Limits::default()
-        .with_first_byte_timeout(Duration::from_millis(1))
-        .with_linger_timeout(Duration::from_millis(1));
+    let limits = Limits::default().with_first_byte_timeout(Duration::from_millis(1));
     let mut reactor = Reactor::new(limits).expect("a poll can be made");
     let address = reactor.listen(LOOPBACK, |_| Echo::new()).expect("a port is free");
     group.bench_function("close", |b| {
-        b.iter_custom(|times| {
+        b.iter_custom(|iterations| {
             let mut spent = Duration::ZERO;
-            for _ in 0..times {
+            for _ in 0..iterations {
                 let peers: Vec<TcpStream> =
                     (0..COUNT).map(|_| connect(address, source(0)).expect("it listens")).collect();
                 let accepted = reactor.stats().accepted + COUNT as u64;
@@ -205,7 +207,7 @@ fn accept_and_close(group: &mut BenchmarkGroup<'_, WallTime>) {
     });
 }
 
-fn prices(c: &mut Criterion) {
+fn costs(c: &mut Criterion) {
     let mut group = c.benchmark_group("unit of work");
     bytes(&mut group);
     worker(&mut group, "call", Kind::Notifications);
@@ -216,5 +218,5 @@ fn prices(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, prices);
+criterion_group!(benches, costs);
 criterion_main!(benches);

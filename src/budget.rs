@@ -1,18 +1,20 @@
 //! The budget: what a turn, a stage of it and one source may still spend.
 //!
 //! Without a budget, a peer that sends as fast as we read would hold the loop for ever. There is
-//! one currency, bytes, because moving bytes is what takes the time. Other work is charged as if it
-//! had moved the bytes that the kernel moves in the same time (the costs in `src/limits.rs`).
+//! one unit, bytes, because moving bytes is what takes the time. Other work is charged as if it had
+//! moved the bytes that the kernel moves in the same time (the costs in `src/limits.rs`).
 //!
 //! ```text
 //!     turn              TURN_BYTES_MAX
 //!     stage             what the stages before it have left, but at least a quarter of the turn
-//!     stream            an equal share of the turn, up to STREAM_BYTES_PER_TURN_MAX
+//!     stream            an equal share of the turn: at least READ_BYTES_MAX, and at most
+//!                       STREAM_BYTES_PER_TURN_MAX
 //!     any other source  a quarter of the turn: it stands for many peers
 //! ```
 //!
-//! The budget is checked between two steps, so the last step may overshoot it. What runs out of
-//! budget is not lost: it stays in a queue, and comes first in the next turn.
+//! The budget is checked between two steps, so the last step may overshoot it. What is left when
+//! the budget is spent is not lost: it stays in a queue. Slots that were not driven come first in
+//! the next turn. A source that has spent its share goes to the back of the run queue.
 //!
 //! Only time is bounded here. What bounds memory, the watermarks and maxima, is checked where the
 //! memory is.
@@ -40,7 +42,7 @@ impl Budget {
         Budget { left: TURN_BYTES_MAX as i64, stream_bytes: STREAM_BYTES_PER_TURN_MAX }
     }
 
-    /// Begins a turn that drives this many sources. Each stream may move at least one full read. So
+    /// Begins a turn that drives `sources` sources. Each stream may move at least one full read. So
     /// if there are very many, not all of them run in this turn, and the rest run in the next.
     pub(crate) fn begin_turn(&mut self, sources: usize) {
         self.left = TURN_BYTES_MAX as i64;
@@ -48,13 +50,13 @@ impl Budget {
             (TURN_BYTES_MAX / sources.max(1)).clamp(READ_BYTES_MAX, STREAM_BYTES_PER_TURN_MAX);
     }
 
-    /// Begins a further stage of the turn, which may spend what is left, and `at_least` this much.
+    /// Begins a further stage of the turn, which may spend what is left, but never less than
+    /// `at_least`.
     pub(crate) fn begin_stage(&mut self, at_least: usize) {
         self.left = self.left.max(at_least as i64);
     }
 
     /// Charges bytes that were moved, or the cost of other work (`src/limits.rs`).
-    #[inline]
     pub(crate) fn charge(&mut self, bytes: usize) {
         self.left -= bytes as i64;
     }
@@ -66,7 +68,6 @@ impl Budget {
     }
 
     /// Returns whether the turn, or its present stage, has spent what it may.
-    #[inline]
     pub(crate) fn is_spent(&self) -> bool {
         self.left <= 0
     }
@@ -77,12 +78,11 @@ impl Budget {
     }
 
     /// Returns the share of a source that begins to work now and stands for many peers.
-    pub(crate) fn quarter(&self) -> Share {
+    pub(crate) fn quarter_share(&self) -> Share {
         Share(self.left - QUARTER_TURN_BYTES as i64)
     }
 
     /// Returns whether the source has spent its share.
-    #[inline]
     pub(crate) fn share_is_spent(&self, share: Share) -> bool {
         self.left <= share.0
     }

@@ -89,7 +89,6 @@ impl Clock {
 
     /// Returns the moment of this turn as an HTTP date, 29 bytes (RFC 9110 section 5.6.7).
     #[cfg(feature = "http")]
-    #[inline]
     pub(crate) fn date(&mut self) -> &[u8; 29] {
         self.date.at(self.now)
     }

@@ -42,13 +42,11 @@ impl Deadlines {
     }
 
     /// Returns the soonest filed deadline; [`Time::NEVER`] if there is none.
-    #[inline]
     pub(crate) fn soonest(&self) -> Time {
         self.soonest
     }
 
     /// Removes an entry that is due, the longest overdue first, and returns its token.
-    #[inline]
     pub(crate) fn take_due(&mut self, now: Time) -> Option<usize> {
         if self.soonest > now {
             return None;

@@ -30,12 +30,13 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct Limits {
     /// Most connections at one time. On reaching it the listeners pause, and new connections wait
-    /// in the kernel's backlog until a slot is freed. More than the process may have descriptors
-    /// has no effect: then the listeners pause when the last descriptor is taken.
+    /// in the kernel's backlog until a slot is freed. A value above the descriptor limit has no
+    /// effect: then the listeners pause when the last descriptor is taken.
     pub connections_max: usize,
-    /// Longest time without a byte moving while the peer has never sent anything. Then the
-    /// connection ends as `FirstByteTimeout`, unless `idle_timeout` is shorter. Some clients
-    /// connect in advance, but a client that has sent once is likelier to continue.
+    /// Longest time without a byte moving while the peer of an accepted connection has never sent
+    /// anything. Connections that the reactor has started or adopted have only the idle timeout.
+    /// Then the connection ends as `FirstByteTimeout`, unless `idle_timeout` is shorter. Some
+    /// clients connect in advance, but a client that has sent once is likelier to continue.
     pub first_byte_timeout: Duration,
     /// Longest time without a byte moving in either direction. Then the connection ends as
     /// `IdleTimeout`. One minute is what web servers commonly allow between two requests.
@@ -233,9 +234,8 @@ pub(crate) const STEP_COST_BYTES: usize = 16 * 1024;
 /// because it is not known how long it takes.
 pub(crate) const CONNECTION_COST_BYTES: usize = 32 * 1024;
 
-/// One part in this many of the pending notifications is delivered in a turn, unless their effects
-/// become many. So where each turn makes more than it could deliver, no more are pending than this
-/// many turns have made.
+/// A turn delivers at least an eighth of what is pending (unless its effects use up the budget), so
+/// the queue holds at most what eight turns add.
 pub(crate) const NOTIFICATIONS_PENDING_DIVISOR: usize = 8;
 
 // ---- datagrams
@@ -245,7 +245,7 @@ pub(crate) const NOTIFICATIONS_PENDING_DIVISOR: usize = 8;
 /// to one peer leave together, up to 64 in a GSO batch.
 pub(crate) const DATAGRAM_BATCH: usize = 64;
 
-/// Largest payload of a UDP datagram over IPv4, in bytes: 65,535 less the IP and UDP headers. A
+/// Largest payload of a UDP datagram over IPv4, in bytes: 65,535 minus the IP and UDP headers. A
 /// longer reply is not sent and is counted in `datagrams_too_long`. A GSO batch is bounded by it,
 /// too.
 pub const DATAGRAM_BYTES_MAX: usize = 65_507;
@@ -254,7 +254,7 @@ pub const DATAGRAM_BYTES_MAX: usize = 65_507;
 pub const DATAGRAM_BYTES_MAX_V6: usize = 65_527;
 
 /// Largest datagrams that leave in a GSO batch (UDP_SEGMENT), in bytes: IPv6's minimum MTU of 1,280
-/// less its headers, so that a batch fits every path. Longer datagrams leave one by one, because a
+/// minus its headers, so that a batch fits every path. Longer datagrams leave one by one, because a
 /// batch would gain little for them.
 pub(crate) const SEGMENT_BYTES_MAX: usize = 1232;
 
@@ -302,24 +302,26 @@ pub(crate) const REPLY_OVERHEAD_BYTES: usize = 160;
 // ---- effects, notifications and tasks
 
 /// Effects that one connection may queue before they are applied. A send to one other connection is
-/// one effect. On reaching it the connection is interrupted between two messages and continues in
-/// the next turn. It bounds what a pipeline of messages can cause at once.
+/// one effect, and `send_to_all` is one for each recipient. On reaching it the connection is
+/// interrupted between two messages and continues in the next turn. It bounds what a pipeline of
+/// messages can cause at once.
 pub(crate) const EFFECTS_HIGH_WATERMARK: usize = 1024;
 
 /// The same bound in bytes that wait to be sent to other connections. It bounds the memory that one
 /// connection causes us to hold for others, overshot by one call.
 pub(crate) const EFFECTS_HIGH_WATERMARK_BYTES: usize = 1024 * 1024;
 
-/// Most effects queued at one time: `EFFECTS_HIGH_WATERMARK`, overshot by one call of a protocol.
-/// More is a panic. So many take 40 MiB, and are ten times the default `connections_max`.
+/// Most effects queued at one time: `EFFECTS_HIGH_WATERMARK`, overshot by one callback of a
+/// protocol. `send_to_all` queues one effect for each recipient. More is a panic. So many take 40
+/// MiB, and are ten times the default `connections_max`.
 pub const EFFECTS_MAX: usize = 1024 * 1024;
 
 /// Most bytes that may wait for other connections until the call is over. A send beyond it is not
-/// taken, and its sender is notified with `Rejected`. A broadcast counts once, however many
+/// accepted, and its sender is notified with `Rejected`. A broadcast counts once, however many
 /// connections receive it.
 pub const EFFECTS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Most tasks that may wait in the queue for the loop. A further task is not taken: the error is
+/// Most tasks that may wait in the queue for the loop. A further task is not accepted: the error is
 /// `SubmitErrorKind::Full`.
 pub const TASKS_QUEUED_MAX: usize = 1024;
 

@@ -90,7 +90,6 @@ impl LoopLimits {
         Ok(ListenerIndex(index))
     }
 
-    #[inline]
     pub(crate) fn of(&self, listener: ListenerIndex) -> &ListenerLimits {
         &self.entries[usize::from(listener.0)]
     }

@@ -42,7 +42,6 @@ impl LoopState {
     }
 
     /// Empties the output scratch, and gives back the memory that an unusually large reply took.
-    #[inline]
     pub(crate) fn clear_output(&mut self) {
         if !self.output.is_empty() {
             self.output.clear();
@@ -54,7 +53,6 @@ impl LoopState {
 
     /// Returns the output scratch, and the date to put into it.
     #[cfg(feature = "http")]
-    #[inline]
     pub(crate) fn compose(&mut self) -> (&mut Vec<u8>, &[u8; 29]) {
         (&mut self.output, self.clock.date())
     }

@@ -12,7 +12,7 @@
 //! One iteration is a turn. It has five stages, which follow below in the order in which they run:
 //!
 //! ```text
-//! wait     sleep in poll until an event or a deadline; not at all while a slot is queued
+//! wait     sleep in poll until an event or a deadline; not at all while other work is left
 //! note     for each event: store the readiness on its slot and queue the slot; nothing runs yet
 //! drive    for each queued slot: run its source until it blocks, ends or spends its budget
 //! expire   for each deadline that is due: let the source check its timer and timeouts
@@ -64,7 +64,8 @@ use crate::sys::{Events, Poll};
 
 /// An event loop with its sockets: one thread, one poller, one slab of connections.
 ///
-/// It blocks only in its own wait, and no peer can end it.
+/// It blocks only in its own wait, except when it serves files: a read may wait for the disk. No
+/// peer can end it.
 ///
 /// Neither `Send` nor `Sync`: it owns the protocols, which need not be either. So make it on the
 /// thread that runs it. Other threads reach it through a [`Handle`].
@@ -76,10 +77,11 @@ pub struct Reactor {
     shrink_threshold: usize,
     /// Slots whose source can go on without a further event, each once.
     run_queue: Vec<usize>,
-    /// The slots driven in this turn, and how many of them have been. Empty between turns.
+    /// The slots to be driven in this turn, and how many have been driven. Empty between turns.
     batch: Vec<usize>,
     batch_cursor: usize,
-    running: usize, // the slot whose protocol is being called
+    /// The slot whose source is being run: a panic is handled as that source's.
+    running: usize,
     deadlines: Deadlines,
     /// Notifications still to be delivered in this turn.
     notifications_left: usize,
@@ -137,7 +139,8 @@ impl Reactor {
         })
     }
 
-    /// Runs turns until the reactor has been asked to stop and has drained.
+    /// Runs turns until the reactor has been asked to stop and has drained. Returns how it has
+    /// stopped: at once if it has already, as after a loop of [`turn`](Reactor::turn).
     ///
     /// # Errors
     ///
@@ -156,9 +159,12 @@ impl Reactor {
         Ok(self.state.stop.result())
     }
 
-    /// Runs one turn, which waits for an event or a deadline, but no longer than `at_most`, in
-    /// whole milliseconds. For programs that have a loop of their own, and for benchmarks. With
-    /// `None`, returns at once if the reactor has stopped.
+    /// Runs one turn, which waits for an event or a deadline, but no longer than `at_most`, rounded
+    /// up to whole milliseconds. For programs that have a loop of their own, and for benchmarks.
+    /// With `None`, returns at once if the reactor has stopped.
+    ///
+    /// Such a loop ends once [`is_stopped`](Reactor::is_stopped) is true. Then
+    /// [`run`](Reactor::run) returns at once, and says how the reactor has stopped.
     ///
     /// # Errors
     ///
@@ -208,7 +214,8 @@ impl Reactor {
         self.state.clock.read();
         trace!("wait {timeout:?} -> {result:?}, {} events", self.events.iter().count());
         match result {
-            // EINTR: the signal handler has already written to the stop signal's socket.
+            // EINTR: a signal handler ran. If it wrote to the self-pipe, the next poll reports
+            // that.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
             other => other?,
         }
@@ -216,15 +223,13 @@ impl Reactor {
     }
 
     /// Returns whether there is work to do without an event.
-    #[inline]
     fn has_work(&self) -> bool {
         !self.run_queue.is_empty()
             || self.effects.pending_notifications() > 0
             || !self.failed_connects.is_empty()
     }
 
-    /// Returns when there will be work to do even without an event.
-    #[inline]
+    /// Returns the time at which there will be work to do even without an event.
     fn next_deadline(&self) -> Time {
         self.deadlines.soonest().min(self.state.stop.deadline())
     }
@@ -274,7 +279,7 @@ impl Reactor {
             let slot = &mut self.slots[token];
             slot.state = SlotState::Waiting;
             let Source::Connection(stream, connection) = &mut slot.source else {
-                self.drive_rare(token);
+                self.drive_other_source(token);
                 continue;
             };
             let outcome = connection.drive(

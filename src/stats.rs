@@ -31,7 +31,7 @@ pub struct Stats {
     pub connects_failed: u64,
     /// Connections that have ended, for whatever reason. Includes `connects_failed`.
     pub closed: u64,
-    /// Of those, the connections that ended in order, as
+    /// Of those, the connections that ended gracefully, as
     /// [`CloseReason::Finished`](crate::CloseReason::Finished).
     pub closed_finished: u64,
     /// Calls of a protocol that panicked, each of which cost its own connection or datagram; and
@@ -43,7 +43,7 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes that the kernel took from us on streams.
     pub bytes_out: u64,
-    /// Sends from one connection to another that were not taken, because too much output waited
+    /// Sends from one connection to another that were not accepted, because too much output waited
     /// there ([`Notification::Rejected`](crate::Notification::Rejected)).
     pub sends_rejected: u64,
     /// Filed deadlines that came due and were looked at.

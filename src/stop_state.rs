@@ -13,7 +13,7 @@ use crate::clock::Time;
 /// How a reactor has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
-    /// All connections closed in order.
+    /// All connections closed gracefully.
     Graceful,
     /// The drain timeout has passed, and this many connections were closed by force. A listener for
     /// whose backlog there was no room counts as one.

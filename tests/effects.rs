@@ -143,7 +143,7 @@ fn proxy_forwards_every_byte_and_the_end_of_each_direction() {
     check_echo(&mut connect(proxy.echo), b"without the proxy");
     let stats = proxy.stop();
     assert_eq!((stats.connected, stats.connects_failed, stats.sends_rejected), (2, 0, 0));
-    assert_eq!(stats.closed_finished, stats.closed, "all closed in order: {stats:?}");
+    assert_eq!(stats.closed_finished, stats.closed, "all closed gracefully: {stats:?}");
 }
 
 #[test]

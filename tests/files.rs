@@ -82,7 +82,7 @@ impl HttpResponse {
     }
 }
 
-/// Reads a head, and the body behind it if `has_body`.
+/// Reads a head, and the body after it if `has_body`.
 #[track_caller]
 fn read_response(stream: &mut impl Read, has_body: bool) -> HttpResponse {
     let mut head = Vec::new();

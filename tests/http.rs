@@ -163,7 +163,7 @@ fn half_closed_client_receives_every_response_and_then_fin() {
 // pitfall: 76, 77
 #[test]
 fn closing_response_is_followed_by_fin() {
-    // The client does not close first. A request behind the closing one gets no response.
+    // The client does not close first. A request after the closing one gets no response.
     let program = Program::start(&HTTP);
     check(program.http(), CLOSING, &["200"]);
     check(program.http(), "GET / HTTP/1.0\r\n\r\n", &["200"]);
@@ -253,7 +253,7 @@ fn rejected_requests() -> Vec<(String, &'static str)> {
 #[test]
 fn nothing_after_a_rejected_request_is_parsed() {
     // RFC 9112 sections 6.1, 6.3 and 9.6. There is one response and then the FIN. The valid
-    // requests behind the rejected one are sent with it, or once its response has been read. Then
+    // requests after the rejected one are sent with it, or once its response has been read. Then
     // the program only has to discard them.
     let program = Program::start(&HTTP);
     for (request, status) in rejected_requests() {
@@ -273,7 +273,7 @@ fn nothing_after_a_rejected_request_is_parsed() {
 #[test]
 fn body_that_looks_like_a_request_is_not_served() {
     // RFC 9112 section 6.3. The body is a request for a page that does not exist, and is sent in a
-    // segment of its own. The request behind it is served.
+    // segment of its own. The request after it is served.
     let program = Program::start(&HTTP);
     let body = "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n";
     for (start, status) in [

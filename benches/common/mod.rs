@@ -48,7 +48,7 @@ pub(crate) fn is_test() -> bool {
     has("--test") || !has("--bench")
 }
 
-/// Returns the server's response to `requests`, for a floor that only copies it.
+/// Returns the server's response to `requests`, for a baseline that only copies it.
 pub(crate) fn response_to(requests: &[u8]) -> Vec<u8> {
     let mut http = TestConnection::new(Http::new(Site::new()));
     http.peer_sends(requests);
@@ -84,14 +84,14 @@ pub(crate) fn listening<P: Protocol + 'static>(
     (reactor, address)
 }
 
-/// Returns a plain listener, for a floor, and its address.
+/// Returns a plain listener, for a baseline, and its address.
 pub(crate) fn bare_listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind(LOOPBACK).expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
     (listener, address)
 }
 
-/// Accepts a connection of a floor, as a non-blocking stream for mio.
+/// Accepts a connection of a baseline, as a non-blocking stream for mio.
 pub(crate) fn accept_bare(listener: &TcpListener) -> mio::net::TcpStream {
     let (stream, _) = listener.accept().expect("the peer has connected");
     stream.set_nodelay(true).expect("the socket is open");

@@ -11,10 +11,11 @@
 //!   them have left by then, the next user who writes probes it. So what waits for one user is
 //!   bounded by the high watermark and what others write in one turn.
 //! - **Each line is either read or counted as missed**: a line is sent whole or not at all. A user
-//!   who leaves in order stays connected for a moment, to be notified about its last lines. If it
+//!   who leaves gracefully stays connected for a moment, to be notified about its last lines. If it
 //!   disconnects without a FIN (a reset), its last lines may wait above the watermark, or be missed
 //!   uncounted.
-//! - **No user is mistaken for a later one**: a [`ConnectionId`] is never used again.
+//! - **No user is mistaken for a later one**: a [`ConnectionId`] is not used again, unless 2³²
+//!   others have been issued since.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! An echo server that stops in order on SIGINT (Ctrl-C) or SIGTERM, and at once on a second one.
+//! An echo server that stops gracefully on SIGINT (Ctrl-C) or SIGTERM, and at once on a second one.
 //!
 //! It shows how a program stops its reactor from outside. A signal handler may do very little, so a
 //! thread waits for signals and does the rest: the first one calls [`Handle::stop`], which any

@@ -29,7 +29,6 @@ impl BatchIo {
     }
 
     /// Receives a batch. Returns whether it is full, so that there may be more.
-    #[inline]
     pub(crate) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
         match self {
             #[cfg(target_os = "linux")]
@@ -40,7 +39,6 @@ impl BatchIo {
 
     /// Sends what waits in `replies`. Returns how many GSO batches the kernel took, at least one;
     /// otherwise the error of the first one.
-    #[inline]
     pub(crate) fn send(
         &mut self,
         socket: &UdpSocket,

@@ -27,12 +27,10 @@ use crate::stream::readiness::Readiness;
 
 impl DatagramSocket {
     /// When the protocol's timer expires. `NEVER`: none is set.
-    #[inline]
     pub(crate) fn timer(&self) -> Time {
         self.requests.timer
     }
 
-    #[inline]
     pub(crate) fn phase(&self) -> SocketPhase {
         self.requests.phase
     }

@@ -143,19 +143,16 @@ impl Batch {
 
 impl Message {
     /// How many datagrams it holds: one, also where it is empty, unless the kernel joined several.
-    #[inline]
     pub(crate) fn datagrams(&self) -> usize {
         if self.segment >= self.length { 1 } else { self.length.div_ceil(self.segment) }
     }
 
     /// Where its first datagram lies in the buffers.
-    #[inline]
     pub(crate) fn first(&self) -> Span {
         Span { offset: self.offset, length: self.segment.min(self.length) }
     }
 
-    /// Where the datagram behind the one at `span` lies, if there is another.
-    #[inline]
+    /// Where the datagram after the one at `span` lies, if there is another.
     pub(crate) fn next(&self, span: Span) -> Option<Span> {
         let offset = span.offset + span.length;
         let left = self.offset + self.length - offset;
@@ -166,7 +163,6 @@ impl Message {
 impl Span {
     pub(crate) const NONE: Span = Span { offset: 0, length: 0 };
 
-    #[inline]
     pub(crate) fn of<'b>(&self, buffers: &'b [u8]) -> &'b [u8] {
         &buffers[self.offset..][..self.length]
     }
@@ -174,7 +170,6 @@ impl Span {
 
 impl<'b> Unanswered<'b> {
     /// Each sender, with its number and with its messages that are to be answered.
-    #[inline]
     pub(crate) fn senders(self) -> impl Iterator<Item = (usize, &'b Sender, &'b [Message])> {
         let Unanswered { messages, senders, from } = self;
         let first = match from {

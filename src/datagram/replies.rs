@@ -114,7 +114,6 @@ impl ReplyQueue {
     }
 
     /// Returns whether the waiting replies are to be sent before any more is answered.
-    #[inline]
     pub(crate) fn is_full(&self) -> bool {
         self.bytes_left < BYTES_LEFT_WHEN_FULL
     }
@@ -133,7 +132,7 @@ impl ReplyQueue {
 
     // ---- adding
 
-    /// Queues one datagram to `to`: `head`, and behind it `body`, a part of the buffers.
+    /// Queues one datagram to `to`: `head`, and after it `body`, a part of the buffers.
     /// `continues` says whether the last batch has the same recipient, and is updated.
     #[inline(always)]
     pub(crate) fn push(
@@ -231,7 +230,6 @@ impl ReplyQueue {
     }
 
     /// Adds `iovec` to the last batch.
-    #[inline]
     fn push_iovec(&mut self, iovec: IoVec) {
         let batch = self.batches.last_mut().expect("a batch was begun for the piece");
         batch.bytes += iovec.length;
@@ -343,7 +341,6 @@ impl ReplyQueue {
         self.copied.len()
     }
 
-    #[inline]
     pub(crate) fn has_unsendable(&self) -> bool {
         self.too_long | self.dropped != 0
     }
@@ -357,14 +354,12 @@ impl ReplyQueue {
 
 impl GsoBatch {
     /// How many datagrams it is: one, also where it is empty.
-    #[inline]
     pub(crate) fn datagrams(&self) -> usize {
         if self.bytes <= self.segment { 1 } else { self.bytes.div_ceil(self.segment) }
     }
 
     /// Returns whether a datagram of `bytes` may join. An empty one may not: a batch cannot be cut
     /// around it.
-    #[inline]
     fn accepts(&self, bytes: usize) -> bool {
         bytes > 0 && bytes <= self.segment && self.bytes + bytes <= self.bytes_max
     }

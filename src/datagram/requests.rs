@@ -62,7 +62,6 @@ impl SocketRequests {
         self.started + self.now.since(Time::at(Duration::ZERO))
     }
 
-    #[inline]
     pub(crate) fn received_at(&mut self) -> Instant {
         *self.received_at.get_or_insert_with(sys::now)
     }

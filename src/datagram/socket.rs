@@ -74,7 +74,6 @@ impl Unlogged {
         self.last_dropped = Some((peer, why));
     }
 
-    #[inline]
     fn is_empty(&self) -> bool {
         self.dropped == 0 && self.panics == 0
     }
@@ -165,14 +164,14 @@ impl DatagramSocket {
         state: &mut LoopState,
         effects: &mut Effects,
     ) -> Outcome {
-        let share = state.budget.quarter();
+        let share = state.budget.quarter_share();
         let mut any_answered = false;
         loop {
             self.send(ready, state);
             if !self.can_answer(ready) {
                 return Outcome::Blocked;
             }
-            // Above the high watermark of effects, they are applied before more is answered.
+            // From the high watermark of effects on, they are applied before more is answered.
             if state.budget.share_is_spent(share) || effects.is_above_high_watermark() {
                 break;
             }
@@ -221,7 +220,6 @@ impl DatagramSocket {
 
     /// Returns whether a batch can be sent, answered or received now. While replies wait, only
     /// sending helps.
-    #[inline]
     fn can_answer(&self, ready: &Readiness) -> bool {
         if self.wants_write() {
             ready.writable
@@ -283,7 +281,6 @@ impl DatagramSocket {
     }
 
     /// Counts the replies that were not queued.
-    #[inline]
     pub(super) fn count_unsendable(&mut self, state: &mut LoopState) {
         if !self.replies.has_unsendable() {
             return;
@@ -342,7 +339,6 @@ impl DatagramSocket {
     }
 
     /// Sends the replies that wait, as far as the kernel takes them.
-    #[inline]
     pub(super) fn send(&mut self, ready: &mut Readiness, state: &mut LoopState) {
         if self.wants_write() {
             self.flush(ready, state);

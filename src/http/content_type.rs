@@ -169,7 +169,7 @@ const fn quoted_end(text: &[u8], mut at: usize) -> Result<usize, usize> {
     while at < text.len() {
         match text[at] {
             b'"' => return Ok(at + 1),
-            b'\\' => at += 1, // the byte behind it stands for itself
+            b'\\' => at += 1, // the byte after it stands for itself
             _ => {}
         }
         if at == text.len() || (text[at].is_ascii_control() && text[at] != b'\t') {

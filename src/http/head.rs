@@ -126,7 +126,7 @@ fn reject_line(head: &[u8]) -> Parsed<'_> {
 /// Parses `GET SP target CR LF`, exactly: an HTTP/0.9 Simple-Request (RFC 1945 section 5).
 ///
 /// No recipient can take the line for a request of a later version, because it has no version. The
-/// connection closes after the response, so nothing behind the line can be taken for another
+/// connection closes after the response, so nothing after the line can be taken for another
 /// request.
 fn simple_request(line: &[u8]) -> Option<Request<'_>> {
     let target = line.strip_prefix(b"GET ")?.strip_suffix(b"\r")?;

@@ -63,7 +63,7 @@ const _: () = assert!(
 );
 const _: () = assert!(
     HIGH_WATERMARK_BYTES + BODY_READ_BYTES_MAX < OUTPUT_BYTES_MAX,
-    "a piece of a streamed body always fits, even behind other responses"
+    "a piece of a streamed body always fits, even after other responses"
 );
 const _: () = assert!(
     BODY_BYTES_MAX + HIGH_WATERMARK_BYTES as u64 <= OUTPUT_BYTES_MAX as u64,

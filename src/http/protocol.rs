@@ -16,7 +16,7 @@
 //! (RFC 9110 section 6.2). A client keeps such a connection open only if the response has
 //! `Connection: keep-alive` (RFC 9112 section 9.3). So every response has it but the last.
 //!
-//! Invariant: nothing behind a rejected request is parsed as a request.
+//! Invariant: nothing after a rejected request is parsed as a request.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ impl<R: Responder> Http<R> {
         input: &[u8],
         cx: &mut Context<'_>,
     ) -> Advance {
-        // Old clients send an empty line behind a body. It is not part of the next request (RFC
+        // Old clients send an empty line after a body. It is not part of the next request (RFC
         // 9112 section 2.2).
         if input[0] == b'\r' {
             match input {
@@ -82,7 +82,7 @@ impl<R: Responder> Http<R> {
         match parse(input, &mut few, &mut many) {
             Parsed::Partial => self.need_more_head(progress, input, cx),
             // A client that has sent HTTP/1 before expects a head. If it is a proxy, a client
-            // behind it could take the content for a whole response (RFC 9112 section 11.1).
+            // after it could take the content for a whole response (RFC 9112 section 11.1).
             Parsed::Complete(request, _)
                 if request.form() == ResponseForm::Simple && !progress.is_first =>
             {
@@ -146,7 +146,7 @@ impl<R: Responder> Http<R> {
         next
     }
 
-    /// Responds to a request with a body: behind it, unless the client waits for a response first.
+    /// Responds to a request with a body: after it, unless the client waits for a response first.
     #[cold]
     fn respond_after_body(
         &mut self,
@@ -170,7 +170,7 @@ impl<R: Responder> Http<R> {
             Some(upload) => BodyUse::Upload(upload),
             // The client waits for a 100 before it sends its body. It gets the final response
             // instead (RFC 9110 section 10.1.1). It may send the body all the same, so nothing
-            // behind the head can be parsed, and the connection closes.
+            // after the head can be parsed, and the connection closes.
             None if request.expects_continue() => {
                 let response = self.responder.respond(request);
                 charge(request, cx);

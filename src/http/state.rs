@@ -59,7 +59,7 @@ impl HeadProgress {
         HeadProgress { scanned: 0, is_head: false, empty_lines: 0, is_first: false };
 }
 
-/// A request's body in progress, and how to respond behind it.
+/// A request's body in progress, and how to respond after it.
 pub(super) struct BodyProgress {
     /// Bytes still to be received.
     pub(super) left: u64,

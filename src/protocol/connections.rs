@@ -18,19 +18,20 @@ use crate::limits::EFFECTS_BYTES_MAX;
 /// Lent by [`Context::connections`](crate::Context::connections),
 /// [`Replies::connections`](crate::Replies::connections) and
 /// [`Reactor::connections`](crate::Reactor::connections). What is asked here is queued, and done in
-/// this order when the call of the protocol is over; on a reactor, when its next turn begins.
-/// Results are notified to the connection whose protocol asked
-/// ([`notified`](crate::Protocol::notified)), never within the call. A datagram protocol and the
-/// reactor itself have no [`ConnectionId`], and so are not notified.
+/// this order when the callback of the protocol is over. On a reactor it is done when the next turn
+/// begins or the present task is over, or by [`Reactor::send_to`](crate::Reactor::send_to). Results
+/// are notified to the connection whose protocol asked ([`notified`](crate::Protocol::notified)),
+/// never within the same callback. A datagram protocol and the reactor itself have no
+/// [`ConnectionId`], and so are not notified.
 ///
-/// A [`ConnectionId`] may be older than its connection: it never refers to a later connection in
-/// the same slot. It may also be that of the connection itself.
+/// A [`ConnectionId`] may outlive its connection; it never refers to a later connection in the same
+/// slot. It may also be the caller's own id.
 ///
 /// # Panics
 ///
-/// Each method, if one call queues more than [`EFFECTS_MAX`](crate::limits::EFFECTS_MAX) effects
-/// (less the few that were queued before it and are not applied yet). That is a bug of the
-/// protocol, and ends its connection.
+/// Each method, if one callback of the protocol queues more than
+/// [`EFFECTS_MAX`](crate::limits::EFFECTS_MAX) effects (minus the few that were queued before it
+/// and are not applied yet). That is a bug of the protocol, and ends its connection.
 pub struct Connections<'t> {
     pub(super) effects: &'t mut Effects,
     pub(super) from: ConnectionId,
@@ -48,7 +49,7 @@ impl<'t> Connections<'t> {
         Connections { effects, from: ConnectionId::NONE }
     }
 
-    /// Sends `bytes` to the peer of the connection `to`, behind all output that waits there.
+    /// Sends `bytes` to the peer of the connection `to`, after all output that waits there.
     ///
     /// Bytes that one connection sends to another arrive in the order in which they were sent. They
     /// leave when the other connection is driven, mostly in the next turn. All that several
@@ -57,24 +58,25 @@ impl<'t> Connections<'t> {
     /// Success is not notified. Otherwise the sender is notified about `to`:
     /// - [`Closed`](crate::Notification::Closed), if it does not exist any more, or accepts nothing
     ///   because it is closing or has sent its FIN;
-    /// - [`AboveHighWatermark`](crate::Notification::AboveHighWatermark), if the bytes were taken
-    ///   and more than [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES) wait there
-    ///   now. A connection that relays bytes pauses then, and continues at
+    /// - [`AboveHighWatermark`](crate::Notification::AboveHighWatermark), if the bytes were
+    ///   accepted and more than [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES) wait
+    ///   there now. A connection that relays bytes pauses then, and continues at
     ///   [`BelowLowWatermark`](crate::Notification::BelowLowWatermark);
-    /// - [`Rejected`](crate::Notification::Rejected), if nothing was taken, because more than
+    /// - [`Rejected`](crate::Notification::Rejected), if nothing was accepted, because more than
     ///   [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) would wait there, or because this
-    ///   call has sent more than [`EFFECTS_BYTES_MAX`] to others
-    ///   (less the little that was queued before it and is not applied yet).
+    ///   callback of the protocol has sent more than [`EFFECTS_BYTES_MAX`] to others (minus the
+    ///   little that was queued before it and is not applied yet).
     pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) {
         self.send_to_all([to], bytes);
     }
 
     /// Sends `bytes` to each connection of `to`, as [`send_to`](Connections::send_to) does, but
-    /// queues them only once for all (broadcast).
+    /// queues them only once for all (broadcast). Each connection of `to` is one effect.
     pub fn send_to_all(&mut self, to: impl IntoIterator<Item = ConnectionId>, bytes: &[u8]) {
         let effects = &mut *self.effects;
         let mut to = to.into_iter();
-        let Some(first) = to.next() else { return }; // bytes without recipient would stay for ever
+        // Bytes without recipient would be kept until the next effect.
+        let Some(first) = to.next() else { return };
         let start = effects.bytes.len();
         let has_room = start + bytes.len() <= EFFECTS_BYTES_MAX;
         if has_room {
@@ -89,15 +91,15 @@ impl<'t> Connections<'t> {
         }
     }
 
-    /// Closes the connection `id` in order, as if its own protocol had returned
+    /// Closes the connection `id` gracefully, as if its own protocol had returned
     /// [`Next::Close`](crate::Next::Close): output that waits there is still sent. No result is
     /// notified, and a connection that has ended is ignored.
     pub fn close(&mut self, id: ConnectionId) {
         self.command(id, Command::Close);
     }
 
-    /// Sends our FIN on the connection `id` behind all output that waits there, and reads on
-    /// (shutdown(2), SHUT_WR): the half-close of a proxy that relays the end of the other side.
+    /// Sends our FIN on the connection `id` after all output that waits there, and keeps reading
+    /// (shutdown(2), SHUT_WR). This is half-close: a proxy passes on the other side's FIN with it.
     ///
     /// From then on nothing more can be sent on it. Bytes from other connections are not accepted
     /// ([`Notification::Closed`]). If its own protocol sends after the
@@ -112,11 +114,11 @@ impl<'t> Connections<'t> {
     /// [`Next::Abort`](crate::Next::Abort): its output is dropped and it is reset, even if it is
     /// already closing.
     ///
-    /// A connect in progress is given up: it ends as
+    /// A connect in progress is cancelled: it ends as
     /// [`CloseReason::Aborted`](crate::CloseReason::Aborted), and the connection that started it is
-    /// notified of [`Notification::Closed`]. Otherwise only
-    /// connections that monitor it, or await `BelowLowWatermark` from it, are notified. A
-    /// connection that has ended is ignored. asyncio: `Transport.abort`.
+    /// notified of [`Notification::Closed`]. Otherwise only connections that monitor it, or await
+    /// `BelowLowWatermark` from it, are notified. A connection that has ended is ignored. asyncio:
+    /// `Transport.abort`.
     pub fn abort(&mut self, id: ConnectionId) {
         self.command(id, Command::Abort);
     }
@@ -125,8 +127,11 @@ impl<'t> Connections<'t> {
     /// returns [`Next::Continue`](crate::Next::Continue).
     ///
     /// Its timeouts apply meanwhile. Because nothing is read, a FIN or a reset by its peer shows
-    /// only when it is resumed, when something is sent to it, or at its deadline. asyncio:
-    /// `pause_reading`.
+    /// only when it is resumed, or when something is sent to it; otherwise it ends by its timeout.
+    ///
+    /// [`output_low`](crate::Protocol::output_low) is not called for a connection that another has
+    /// paused. So the connection that pauses it must resume it, even if it is itself about to
+    /// close. asyncio: `pause_reading`.
     pub fn pause(&mut self, id: ConnectionId) {
         self.command(id, Command::Pause);
     }
@@ -153,15 +158,15 @@ impl<'t> Connections<'t> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SendStatus {
-    /// They were taken, and leave when the connection is driven.
+    /// They were accepted, and leave when the connection is driven.
     Accepted,
-    /// They were taken, but more than
+    /// They were accepted, but more than
     /// [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES) of output wait there now: the
     /// peer does not keep up.
     AboveHighWatermark,
 }
 
-/// Why bytes that were sent to a connection were not taken, not even in part.
+/// Why bytes that were sent to a connection were not accepted, not even in part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SendError {

@@ -47,12 +47,11 @@ pub(crate) struct ConnectionMeta {
 }
 
 impl<'i> Context<'i> {
-    /// Sends `bytes` to the peer, behind all that was sent before.
+    /// Sends `bytes` to the peer, after all that was sent before.
     ///
     /// Never blocks: what the kernel does not take (a partial write) waits in the connection.
     /// Output is collected while the protocol is called, and leaves with one send(2). asyncio:
     /// `Transport.write`.
-    #[inline]
     pub fn send(&mut self, bytes: &[u8]) {
         if !self.borrowed.is_empty() {
             self.copy_borrowed();
@@ -68,7 +67,6 @@ impl<'i> Context<'i> {
 
     /// Sends a part of the input (or anything that lives as long), without copying it if nothing
     /// else is sent in the same call.
-    #[inline]
     pub fn send_borrowed(&mut self, bytes: &'i [u8]) {
         if self.borrowed.is_empty() && self.state.output.is_empty() {
             self.borrowed = bytes;
@@ -83,7 +81,6 @@ impl<'i> Context<'i> {
     }
 
     /// Returns how many bytes were sent since the kernel was last offered any.
-    #[inline]
     pub(crate) fn bytes_pending(&self) -> usize {
         self.state.output.len() + self.borrowed.len()
     }
@@ -98,14 +95,12 @@ impl<'i> Context<'i> {
     /// 9110 section 5.6.7).
     #[cfg(feature = "http")]
     #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-    #[inline]
     pub fn date(&mut self) -> [u8; 29] {
         *self.state.clock.date()
     }
 
     /// Returns the output scratch, to append a reply to, and the date for it.
     #[cfg(feature = "http")]
-    #[inline]
     pub(crate) fn compose(&mut self) -> (&mut Vec<u8>, &[u8; 29]) {
         if !self.borrowed.is_empty() {
             self.copy_borrowed();
@@ -124,7 +119,6 @@ impl<'i> Context<'i> {
     }
 
     /// Cancels the timer that was set with [`set_timer`](Context::set_timer).
-    #[inline]
     pub fn cancel_timer(&mut self) {
         self.meta.timer = Time::NEVER;
     }
@@ -175,14 +169,15 @@ impl<'i> Context<'i> {
         self.meta.id
     }
 
-    /// Returns the reactor's limits.
+    /// Returns the reactor's own limits, also on a connection of a listener that has other ones
+    /// ([`ListenOptions`](crate::ListenOptions)).
     pub fn limits(&self) -> &Limits {
         &self.state.limits
     }
 
     /// Returns whether the reactor is stopping: finish what is under way, and announce the end to
-    /// the peer if the protocol has words for it.
-    #[inline]
+    /// the peer if the protocol has words for it. An idle connection gets no call when a stop
+    /// begins: it is closed.
     pub fn is_stopping(&self) -> bool {
         self.state.stop.is_stopping()
     }
@@ -216,13 +211,20 @@ impl Context<'_> {
     /// [`closed`](Protocol::closed) of `protocol` is called with
     /// [`CloseReason::ConnectFailed`](crate::CloseReason::ConnectFailed), and this connection is
     /// notified of [`Notification::ConnectFailed`](crate::Notification::ConnectFailed); unless the
-    /// connect is [aborted](Connections::abort) before. The connect fails if
-    /// - the peer refuses, or cannot be reached;
-    /// - it does not answer within [`connect_timeout`](crate::Limits::connect_timeout)
-    ///   (`TimedOut`);
-    /// - the kernel has no descriptor or no memory;
-    /// - there are [`connections_max`](crate::Limits::connections_max) connections already
-    ///   (`QuotaExceeded`).
+    /// connect is [aborted](Connections::abort) before. `ConnectFailed` has one of these kinds:
+    ///
+    /// | Kind | Why the connect failed |
+    /// | --- | --- |
+    /// | `ConnectionRefused` | Nothing listens at `address`. |
+    /// | `NetworkUnreachable`, `HostUnreachable` | There is no route, or a router reported that. |
+    /// | `TimedOut` | No answer within [`connect_timeout`](crate::Limits::connect_timeout). |
+    /// | `QuotaExceeded` | [`connections_max`](crate::Limits::connections_max) is reached. |
+    /// | others | The kernel's error: no descriptor, no memory, no port (connect(2)). |
+    ///
+    /// What was sent to the connection before is dropped on failure. A proxy that reports success
+    /// to its own client does so in `opened` of `protocol`: `Connected` may be notified only after
+    /// the first bytes from `address` were relayed.
+    ///
     ///
     /// While the connect is in progress, `close` and `shutdown_write` are kept until it has
     /// succeeded, and `pause` and `resume` are ignored. A stop of the reactor ends it as

@@ -154,7 +154,6 @@ impl<'b> Replies<'b> {
     }
 
     /// What comes now is for the sender of this number.
-    #[inline]
     pub(crate) fn set_recipient(&mut self, number: usize) {
         self.to = Recipient::Sender(number);
         let sender = &self.senders[number];
@@ -167,13 +166,11 @@ impl<'b> Replies<'b> {
     }
 
     /// What comes now answers the datagram at `span`.
-    #[inline]
     pub(crate) fn set_current(&mut self, span: Span) {
         self.queue.current = span;
     }
 
     /// The socket's peer, if it is connected to one.
-    #[inline]
     pub(crate) fn connected(&self) -> Option<SocketAddr> {
         self.queue.connected
     }
@@ -187,9 +184,8 @@ impl<'b> Replies<'b> {
         self.reply(bytes, Span::NONE);
     }
 
-    /// Replies with `prefix` and, behind it, the datagram being answered, which is not copied. In a
+    /// Replies with `prefix` and, after it, the datagram being answered, which is not copied. In a
     /// call that is not about a datagram, the prefix is all.
-    #[inline]
     pub fn echo(&mut self, prefix: &[u8]) {
         self.reply(prefix, self.queue.current);
     }
@@ -232,7 +228,6 @@ impl<'b> Replies<'b> {
     /// [`connections`](Replies::connections) that it is done before. A protocol with much to send
     /// stops here, and goes on in the call that it asks for with
     /// [`wake_when_writable`](Replies::wake_when_writable).
-    #[inline]
     pub fn is_full(&self) -> bool {
         self.queue.is_full()
     }
@@ -243,7 +238,6 @@ impl<'b> Replies<'b> {
     /// While such a call is due, the loop does not sleep. This is how to send as fast as the kernel
     /// takes it, or by a clock more precise than the timer's. To wait for anything else, use
     /// [`set_timer`](Replies::set_timer).
-    #[inline]
     pub fn wake_when_writable(&mut self) {
         self.requests.wake_when_writable();
     }
@@ -274,7 +268,6 @@ impl<'b> Replies<'b> {
     /// Returns when the datagram being answered was received, by a clock that is read once for each
     /// batch, when this is first called. In a call that is not about a datagram: when the last one
     /// was, or now.
-    #[inline]
     pub fn received_at(&mut self) -> Instant {
         self.requests.received_at()
     }

@@ -95,13 +95,11 @@ pub(crate) struct Effects {
 
 impl Effects {
     /// Returns whether no effect is queued.
-    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.queued.is_empty()
     }
 
     /// Returns whether the queued effects are to be applied before the protocol may queue more.
-    #[inline]
     pub(crate) fn is_above_high_watermark(&self) -> bool {
         self.queued.len() >= EFFECTS_HIGH_WATERMARK
             || self.bytes.len() >= EFFECTS_HIGH_WATERMARK_BYTES
@@ -205,7 +203,6 @@ impl Effects {
     }
 
     /// Returns how many notifications are to be delivered.
-    #[inline]
     pub(crate) fn pending_notifications(&self) -> usize {
         self.notifications.len()
     }

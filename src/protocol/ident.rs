@@ -12,7 +12,7 @@ use crate::sys::errno::{self, StreamError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// All output was sent, and the connection closed in order.
+    /// All output was sent, and the connection closed gracefully.
     Finished,
     /// The connect failed (see [`Context::connect`](crate::Context::connect)).
     ConnectFailed(io::ErrorKind),
@@ -21,7 +21,7 @@ pub enum CloseReason {
     Aborted,
     /// The peer reset the connection, or had closed it when we sent.
     PeerReset,
-    /// The peer has never sent a byte, and no byte moved for
+    /// The peer has never sent a byte on the accepted connection, and no byte moved for
     /// [`first_byte_timeout`](crate::Limits::first_byte_timeout).
     FirstByteTimeout,
     /// No byte moved for [`idle_timeout`](crate::Limits::idle_timeout).
@@ -118,8 +118,8 @@ impl fmt::Display for CloseReason {
 
 /// Identifies a connection of one reactor, also after it has ended.
 ///
-/// No two connections of a reactor have the same id (until 2³² of them have been made). It is a
-/// plain value: another thread may keep it, and act on the connection in a task
+/// An id is not used again, unless 2³² others have been issued since. It is a plain value: another
+/// thread may keep it, and act on the connection in a task
 /// ([`Handle::submit`](crate::Handle::submit)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId {

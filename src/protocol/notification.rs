@@ -9,10 +9,16 @@ use super::ident::ConnectionId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Notification {
-    /// It has ended, or accepts no more bytes: what was sent to it was not taken. Or it was
-    /// monitored, and has ended.
+    /// One of these: it accepts no more bytes, because it is closing or has sent its FIN, and what
+    /// was sent to it was dropped; it has ended while this connection awaited `BelowLowWatermark`;
+    /// it was monitored, and has ended; or its connect, which this connection started, was aborted.
+    ///
+    /// Output may still wait on this connection for its own peer. The answer
+    /// [`Next::Abort`](crate::Next::Abort) drops it, so a relay that gives it loses those bytes.
+    /// `docs/examples/proxy.rs` gives it only for a failure of the other side: a regular end is
+    /// passed on by half-close, and there is no `Closed`.
     Closed,
-    /// What was sent to it was taken, but more than
+    /// What was sent to it was accepted, but more than
     /// [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES) of output wait there now
     /// (backpressure): send no more until `BelowLowWatermark`.
     ///
@@ -24,9 +30,10 @@ pub enum Notification {
     /// [`LOW_WATERMARK_BYTES`](crate::limits::LOW_WATERMARK_BYTES) or less. asyncio:
     /// `resume_writing`.
     BelowLowWatermark,
-    /// Nothing of what was sent to it was taken: more than
-    /// [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) would have waited there, or one call
-    /// has sent too much to others (see [`Connections::send_to`](crate::Connections::send_to)).
+    /// Nothing of what was sent to it was accepted: more than
+    /// [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) would have waited there, or one
+    /// callback has sent too much to others (see
+    /// [`Connections::send_to`](crate::Connections::send_to)).
     Rejected,
     /// The connect that this connection has started with
     /// [`Context::connect`](crate::Context::connect) has succeeded.

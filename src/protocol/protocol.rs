@@ -53,9 +53,10 @@ pub trait Protocol {
     /// front. Bytes are not messages: the same input may arrive in pieces of any size, and must
     /// have the same outcome.
     ///
-    /// While more output waits than [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES),
-    /// the call does not come and nothing is read (backpressure). One message may have at most
-    /// [`INPUT_BYTES_MAX`](crate::limits::INPUT_BYTES_MAX) bytes.
+    /// While [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES) or more of the output
+    /// that this protocol itself has sent waits, the call does not come and nothing is read
+    /// (backpressure). Output that other connections have sent does not count here. One message may
+    /// have at most [`INPUT_BYTES_MAX`](crate::limits::INPUT_BYTES_MAX) bytes.
     ///
     /// asyncio: `data_received`, which leaves the buffering of incomplete messages to the protocol.
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance;
@@ -82,7 +83,8 @@ pub trait Protocol {
     /// Called if something was sent in the call that paused, or if more than the low watermark
     /// waited then. A protocol that pauses without either is continued only by its timer, a
     /// notification, or another connection. A protocol that has paused on behalf of another
-    /// connection, as a proxy does, returns [`Next::Unchanged`].
+    /// connection, as a proxy does, returns [`Next::Unchanged`]. Not called for a pause that
+    /// another connection has ordered ([`Connections::pause`](crate::Connections::pause)).
     ///
     /// asyncio: `resume_writing`. Node.js: the `drain` event.
     fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
@@ -173,17 +175,17 @@ pub enum Next {
     /// Reads on. A paused connection resumes. After the peer's FIN, closes as `Close` does (but see
     /// [`Protocol::notified`]).
     Continue,
-    /// Changes nothing: a connection that reads reads on, and a paused one stays paused. After the
-    /// peer's FIN, acts as `Pause`.
+    /// Changes nothing: a connection that reads keeps reading, and a paused one stays paused. After
+    /// the peer's FIN, acts as `Pause`.
     Unchanged,
     /// Takes no more input until [`Protocol::output_low`], [`Protocol::timer_expired`] or
     /// [`Protocol::notified`] returns `Continue`, or until another connection resumes this one.
     Pause,
-    /// Closes in order. What was sent reaches the peer, then our FIN. What the peer still sends is
-    /// discarded for a bounded time, so that it does not lead to a reset that destroys the answer
-    /// (RFC 9112 section 9.6; nginx: lingering close).
+    /// Closes gracefully. What was sent reaches the peer, then our FIN. What the peer still sends
+    /// is discarded for a bounded time, so that it does not lead to a reset that destroys the
+    /// answer (RFC 9112 section 9.6; nginx: lingering close).
     Close,
-    /// Closes in order, without lingering: the peer has announced, in the words of the protocol,
+    /// Closes gracefully, without lingering: the peer has announced, in the words of the protocol,
     /// that it sends no more either. If all that it sent has been read, the connection closes as
     /// soon as the kernel has taken the output.
     CloseWithoutLinger,

@@ -48,7 +48,6 @@ impl Subscriptions {
     }
 
     /// Returns whether there is no pair, as in most servers.
-    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.by_subject.is_empty()
     }

@@ -54,7 +54,7 @@ impl Reactor {
     /// Reading in this turn was measured, and is too early for a third to two thirds of requests
     /// (docs/design.md).
     pub(super) fn accept_batch(&mut self, token: usize) -> Outcome {
-        let share = self.state.budget.quarter();
+        let share = self.state.budget.quarter_share();
         let mut any_accepted = false;
         while !self.state.budget.share_is_spent(share) {
             let Source::Listener(listener) = &mut self.slots[token].source else { break };

@@ -43,7 +43,8 @@ impl Reactor {
     }
 
     /// Returns access to the connections of this reactor, by their ids. What is asked of them is
-    /// done when the next turn begins, or when the present task is over.
+    /// done when the next turn begins or the present task is over, or by
+    /// [`send_to`](Reactor::send_to).
     pub fn connections(&mut self) -> Connections<'_> {
         Connections::anonymous(&mut self.effects)
     }
@@ -54,7 +55,7 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// Nothing was taken: see [`SendError`].
+    /// Nothing was accepted: see [`SendError`].
     pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) -> Result<SendStatus, SendError> {
         self.read_clock();
         self.apply_effects();
@@ -76,7 +77,6 @@ impl Reactor {
     }
 
     /// Applies the effects that the protocol called last has queued.
-    #[inline]
     pub(super) fn apply_effects(&mut self) {
         debug_assert!(
             !self.effects.is_empty() || self.effects.bytes.is_empty(),
@@ -245,7 +245,7 @@ impl Reactor {
 
     /// Delivers notifications, the oldest first, until the budget is spent. `notifications_left`
     /// counts only those that were pending when the turn had driven its batch. New ones are
-    /// delivered in the next turn, behind the rest.
+    /// delivered in the next turn, after the rest.
     pub(super) fn deliver_notifications(&mut self) {
         while self.notifications_left > 0
             && !self.state.budget.is_spent()

@@ -18,7 +18,6 @@ use crate::stats::Stats;
 
 impl Reactor {
     /// Runs `stage`, and resumes it from where it was each time that a protocol panics in it.
-    #[inline]
     pub(super) fn catch_panics(&mut self, stage: fn(&mut Reactor)) {
         while let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| stage(self))) {
             self.on_panic(payload);

@@ -35,7 +35,6 @@ pub(super) enum SlotState {
 }
 
 /// Puts a slot into the run queue, unless it is there or has ended.
-#[inline]
 pub(super) fn enqueue(run_queue: &mut Vec<usize>, token: usize, slot: &mut Slot) {
     if slot.state == SlotState::Waiting {
         slot.state = SlotState::Queued;
@@ -44,7 +43,6 @@ pub(super) fn enqueue(run_queue: &mut Vec<usize>, token: usize, slot: &mut Slot)
 }
 
 /// Marks the slot as ended. It is freed in `reap`.
-#[inline]
 pub(super) fn mark_ended(
     ended: &mut Vec<(usize, CloseReason)>,
     run_queue: &mut Vec<usize>,

@@ -32,7 +32,6 @@ pub(super) enum Source {
 
 impl Source {
     /// Returns which events it needs from the kernel, and its deadline.
-    #[inline]
     pub(super) fn interest_and_deadline(&self, state: &LoopState) -> (Registered, Time) {
         let now = state.clock.now;
         match self {
@@ -79,7 +78,7 @@ impl Source {
 impl Reactor {
     /// Drives a source that is not a connection.
     #[inline(never)] // else it takes registers from the path of each message
-    pub(super) fn drive_rare(&mut self, token: usize) {
+    pub(super) fn drive_other_source(&mut self, token: usize) {
         let slot = &mut self.slots[token];
         let outcome = match &mut slot.source {
             Source::Listener(_) => match self.accept_batch(token) {

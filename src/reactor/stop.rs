@@ -49,7 +49,7 @@ impl Reactor {
         for (token, slot) in &mut self.slots {
             mark_ended(&mut self.ended, &mut self.run_queue, token, slot, CloseReason::Stopped);
         }
-        // A lingering connection has sent all its output and our FIN. It is closed in order.
+        // A lingering connection has sent all its output and our FIN. It is closed gracefully.
         let is_forced = |&&(token, _): &&(usize, CloseReason)| match &self.slots[token].source {
             Source::Connection(_, connection) => !connection.is_lingering(),
             // Connections wait in its backlog, for which there was no room. It counts as one.

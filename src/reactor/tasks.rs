@@ -30,7 +30,8 @@ use crate::sys::{Registry, Token, Waker};
 
 type Task = Box<dyn AnyTask>;
 
-/// A submitted closure. One that is not taken is turned back into its own type.
+/// A submitted closure. If the queue does not accept it, it is downcast so that `submit` can return
+/// it.
 pub(crate) trait AnyTask: Send {
     fn run(self: Box<Self>, reactor: &mut Reactor);
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
@@ -60,7 +61,7 @@ impl<F: FnOnce(&mut Reactor) + Send + 'static> AnyTask for F {
 /// let mut reactor = Reactor::new(Limits::default())?;
 /// reactor.listen("127.0.0.1:0", |_| Echo::new())?;
 /// let handle = reactor.handle()?;
-/// let monitor = std::thread::spawn(move || {
+/// let observer = std::thread::spawn(move || {
 ///     let (sender, receiver) = mpsc::channel();
 ///     handle
 ///         .submit(move |reactor| {
@@ -71,7 +72,7 @@ impl<F: FnOnce(&mut Reactor) + Send + 'static> AnyTask for F {
 ///     handle.stop();
 /// });
 /// reactor.run()?;
-/// monitor.join().expect("there was no connection");
+/// observer.join().expect("there was no connection");
 /// # Ok(())
 /// # }
 /// ```
@@ -84,7 +85,7 @@ struct Shared {
     waker: Waker,
 }
 
-/// A task that was not taken, and why. [`into_task`](SubmitError::into_task) gives it back.
+/// A task that was not accepted, and why. [`into_task`](SubmitError::into_task) gives it back.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -104,18 +105,18 @@ pub struct SubmitError<F> {
     task: F,
 }
 
-/// Why a task was not taken.
+/// Why a task was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubmitErrorKind {
     /// [`TASKS_QUEUED_MAX`] tasks are queued already. A later attempt may succeed.
     Full,
-    /// The reactor has been dropped, or is stopping and takes no more tasks.
+    /// The reactor has been dropped, or is stopping and accepts no more tasks.
     Stopped,
 }
 
 impl<F> SubmitError<F> {
-    /// Returns why the task was not taken.
+    /// Returns why the task was not accepted.
     pub fn kind(&self) -> SubmitErrorKind {
         self.kind
     }
@@ -136,7 +137,7 @@ impl<F> fmt::Display for SubmitError<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
             SubmitErrorKind::Full => "the task queue of the reactor is full",
-            SubmitErrorKind::Stopped => "the reactor has stopped",
+            SubmitErrorKind::Stopped => "the reactor is stopping or has stopped",
         })
     }
 }
@@ -151,8 +152,8 @@ impl Handle {
     /// reactor's owner may do between two turns: listen, connect, send, stop, read the counters. A
     /// panic in a task is caught, counted and logged, and the reactor continues.
     ///
-    /// Tasks that were taken before the reactor was asked to stop are run before it stops. Tasks
-    /// that are taken later may be dropped.
+    /// Tasks that were accepted before the reactor was asked to stop are run before it stops,
+    /// within the drain timeout. Tasks that are accepted later may be dropped.
     ///
     /// # Errors
     ///
@@ -189,7 +190,7 @@ impl Handle {
     fn wake(&self) {
         if let Err(error) = self.0.waker.wake() {
             // Only a descriptor that other code has closed causes this. The task is queued, and
-            // runs after the next event.
+            // runs after the next wake that succeeds, or at a stop.
             error!("waking the poll failed: {error}");
         }
     }
@@ -239,7 +240,7 @@ impl TaskQueue {
     }
 
     /// Returns what to do next: tasks run in the order in which they were submitted.
-    pub(crate) fn next(&mut self, is_stopping: bool) -> NextTask {
+    pub(crate) fn next_task(&mut self, is_stopping: bool) -> NextTask {
         if self.tasks_before_stop.is_none()
             && (is_stopping || self.handle.0.stop_requested.load(Ordering::Acquire))
         {
@@ -261,11 +262,11 @@ impl TaskQueue {
 impl Reactor {
     /// Runs submitted tasks until the queue is empty or the budget is spent.
     pub(super) fn run_tasks(&mut self, token: usize) -> Outcome {
-        let share = self.state.budget.quarter();
+        let share = self.state.budget.quarter_share();
         while !self.state.budget.share_is_spent(share) {
             let slot = &mut self.slots[token];
             let Source::Tasks(queue) = &mut slot.source else { break };
-            match queue.next(self.state.stop.is_stopping()) {
+            match queue.next_task(self.state.stop.is_stopping()) {
                 NextTask::Run(task) => {
                     self.state.budget.charge(CONNECTION_COST_BYTES);
                     self.state.stats.tasks_run += 1;

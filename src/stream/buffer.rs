@@ -23,18 +23,15 @@ struct Storage {
 }
 
 impl Buffer {
-    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.as_slice().len()
     }
 
     /// Returns the pending bytes, oldest first.
-    #[inline]
     pub(crate) fn as_slice(&self) -> &[u8] {
         match &self.0 {
             Some(storage) => &storage.bytes[storage.start..],
@@ -42,8 +39,7 @@ impl Buffer {
         }
     }
 
-    /// Appends `more` behind the pending bytes.
-    #[inline]
+    /// Appends `more` after the pending bytes.
     pub(crate) fn append(&mut self, more: &[u8]) {
         if !more.is_empty() {
             self.grow(more);

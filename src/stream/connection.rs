@@ -12,10 +12,11 @@
 //!           shutdown_write         all output is sent, and our FIN
 //! ```
 //!
-//! While it is established, each half goes its own way. `Backpressured` holds buffered input until
-//! the output has fallen. In `Eof`, `Next::Continue` closes, too: no input is left.
-//! `Flushing` sends the rest of the output. `Lingering` discards input behind our FIN. An abort, an
-//! error or a timeout leads to `Ended` from every phase.
+//! While it is established, each half goes its own way. In `Backpressured`, input has been read but
+//! not offered yet: output or effects are above a watermark, or the connection was paused. Only in
+//! `Open` is anything read, the peer's FIN included. In `Eof`, `Next::Continue` closes, too: no
+//! input is left. `Flushing` sends the rest of the output. `Lingering` discards input after our
+//! FIN. An abort, an error or a timeout leads to `Ended` from every phase.
 //!
 //! The connection does what a protocol could get wrong. It keeps the output that the kernel has not
 //! taken, and sends it first. It stops reading a peer that does not read. It answers a half-closed
@@ -53,8 +54,9 @@ pub(crate) struct Connection {
     input: Buffer,
     /// Bytes that were sent and that the kernel has not taken.
     output: Buffer,
-    /// When a byte last moved. While output waits: when the kernel last took some of it, or when it
-    /// began to wait. In `Lingering`: when our FIN was sent. In `Connecting`: when the connect
+    /// The time from which the current timeout counts. Idle timeout, and that of the first byte:
+    /// when a byte last moved. Write timeout: when the kernel last took some of the output, or when
+    /// it began to wait. Linger timeout: when our FIN was sent. Connect timeout: when the connect
     /// began.
     last_activity: Time,
     phase: Phase,
@@ -170,7 +172,7 @@ impl Connection {
         self.run_until_blocked(transport, ready, scratch, state, effects)
     }
 
-    /// Returns whether more input would be read: the connection belongs in select(2)'s `readfds`.
+    /// Returns whether more input would be read on EPOLLIN.
     pub(crate) fn wants_read(&self) -> bool {
         match self.phase {
             Phase::Established(ReadSide::Open) => self.own_output() < HIGH_WATERMARK_BYTES,
@@ -182,8 +184,7 @@ impl Connection {
         }
     }
 
-    /// Returns whether output waits: the connection belongs in select(2)'s `writefds`.
-    #[inline]
+    /// Returns whether output waits, to be sent on EPOLLOUT.
     pub(crate) fn wants_write(&self) -> bool {
         !self.output.is_empty()
     }
@@ -195,13 +196,11 @@ impl Connection {
     /// Output from other connections must not stop the reading. Otherwise a proxy would read each
     /// of its peers only when the other one reads, and a peer that answers as it reads would never
     /// be read again.
-    #[inline]
     fn own_output(&self) -> usize {
         self.output.len() - self.relayed_output as usize
     }
 
     /// Returns the events that it needs from the poller.
-    #[inline]
     pub(crate) fn interest(&self) -> Registered {
         if self.wants_write() { Registered::ReadingAndWriting } else { Registered::Reading }
     }
@@ -227,7 +226,6 @@ impl Connection {
     }
 
     /// Returns whether nothing is under way in either direction.
-    #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::Established(ReadSide::Open))
             && self.input.is_empty()
@@ -264,7 +262,7 @@ impl Connection {
             if self.wants_write() && ready.writable {
                 self.flush(transport, ready, state, effects);
             }
-            // Above the high watermark of effects, they are applied before the protocol may add
+            // From the high watermark of effects on, they are applied before the protocol may add
             // more.
             if state.budget.share_is_spent(share) || effects.is_above_high_watermark() {
                 return if self.can_progress(ready) {
@@ -294,13 +292,13 @@ impl Connection {
                 }
                 Phase::Established(_) => return Outcome::Blocked,
                 Phase::Flushing { .. } if self.wants_write() => return Outcome::Blocked,
-                Phase::Flushing { last: CloseMode::Immediate } => {
+                Phase::Flushing { close_mode: CloseMode::Immediate } => {
                     return self.end(CloseReason::Finished);
                 }
-                Phase::Flushing { last: CloseMode::IfNothingUnread } if !ready.readable => {
+                Phase::Flushing { close_mode: CloseMode::IfNothingUnread } if !ready.readable => {
                     return self.end(CloseReason::Finished);
                 }
-                Phase::Flushing { last: CloseMode::IfNothingUnread | CloseMode::Linger } => {
+                Phase::Flushing { close_mode: CloseMode::IfNothingUnread | CloseMode::Linger } => {
                     self.phase = Phase::Lingering { bytes_left: LINGER_BYTES_MAX };
                     self.shutdown_write(transport, state);
                 }
@@ -374,7 +372,7 @@ impl Connection {
             self.phase = Phase::Ended(error.into());
         } else if matches!(self.phase, Phase::Established(ReadSide::Eof { .. })) {
             // Both directions are closed.
-            self.phase = Phase::Flushing { last: CloseMode::Immediate };
+            self.phase = Phase::Flushing { close_mode: CloseMode::Immediate };
         }
     }
 
@@ -409,8 +407,8 @@ impl Connection {
             }
             Ok(Received::Eof) => {
                 self.is_silent = false;
-                let awaits_output_low = self.own_output() > LOW_WATERMARK_BYTES;
-                self.phase = Phase::Established(ReadSide::Eof { awaits_output_low });
+                let wants_output_low = self.own_output() > LOW_WATERMARK_BYTES;
+                self.phase = Phase::Established(ReadSide::Eof { wants_output_low });
                 self.call_protocol(transport, ready, state, effects, |protocol, rest, cx| {
                     protocol.eof(rest, cx)
                 });

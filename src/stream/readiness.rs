@@ -16,9 +16,9 @@
 //!
 //! # Why readiness is remembered
 //!
-//! An edge may come while nothing is to be read: the connection is paused, or its output is above
-//! the high watermark. When reading resumes, no second edge comes for the bytes that wait. So the
-//! edge is stored, as a boolean for each direction, and resuming costs no system call.
+//! An edge may come while nothing is to be read: the connection is paused, or its output has
+//! reached the high watermark. When reading resumes, no second edge comes for the bytes that wait.
+//! So the edge is stored, as a boolean for each direction, and resuming costs no system call.
 //!
 //! ```text
 //!                    event: readable                            event: writable
@@ -40,10 +40,10 @@
 //! end:
 //!
 //! - **A FIN or an error in the same edge as the last bytes.** The read returns the bytes, and no
-//!   other edge comes for what lies behind them. The event shows it.
-//! - **The urgent mark** of TCP (tcp(7)): a read stops at it, with more bytes behind it. The event
+//!   other edge comes for what lies after them. The event shows it.
+//! - **The urgent mark** of TCP (tcp(7)): a read stops at it, with more bytes after it. The event
 //!   shows it (EPOLLPRI).
-//! - **Unix sockets with descriptors** (unix(7), SCM_RIGHTS): a read stops behind each message that
+//! - **Unix sockets with descriptors** (unix(7), SCM_RIGHTS): a read stops after each message that
 //!   carries descriptors, without an edge for the next one. No event shows it, so on a Unix socket
 //!   a short read never counts.
 //!
@@ -64,7 +64,7 @@ use crate::sys::{self, Event, TcpStream};
 pub(crate) trait Transport {
     fn receive(&self, into: &mut [u8]) -> io::Result<usize>;
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;
-    /// Sends our FIN behind all that was sent (shutdown(2), SHUT_WR).
+    /// Sends our FIN after all that was sent (shutdown(2), SHUT_WR).
     fn shutdown_write(&self) -> io::Result<()>;
     /// For an outbound connection: returns whether the connect has succeeded, or false while it is
     /// still in progress. An error means that it has failed.
@@ -106,11 +106,11 @@ pub(crate) struct Readiness {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
     /// An event reported a FIN, an error or the urgent mark. No further edge comes for what lies
-    /// behind it, so a short read does not prove that the socket is empty: read to the end, or to
+    /// after it, so a short read does not prove that the socket is empty: read to the end, or to
     /// `WouldBlock`.
     pub(crate) read_until_would_block: bool,
-    /// Any read may be cut short with more bytes behind it and no edge for them: on a Unix socket,
-    /// reads stop behind each descriptor that the peer passes (unix(7)). `read_until_would_block`
+    /// Any read may be cut short with more bytes after it and no edge for them: on a Unix socket,
+    /// reads stop after each descriptor that the peer passes (unix(7)). `read_until_would_block`
     /// stays set.
     pub(crate) short_read_inconclusive: bool,
 }
@@ -138,7 +138,6 @@ impl Readiness {
 
     /// Adds what `event` reports. An error or a hang-up counts as ready in both directions: the
     /// calls then return what has happened.
-    #[inline]
     pub(crate) fn note(&mut self, event: &Event) {
         self.readable |= event.is_readable();
         let is_closed = event.is_error() || event.is_read_closed() || event.is_write_closed();

@@ -191,7 +191,6 @@ impl Mmsg {
 
     /// Receives up to `DATAGRAM_BATCH` messages, each into the next of `buffers`. Returns what the
     /// kernel reports of them.
-    #[inline]
     pub(crate) fn receive(
         &mut self,
         socket: &UdpSocket,

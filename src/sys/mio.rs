@@ -111,8 +111,8 @@ pub(crate) fn is_connected(stream: &TcpStream) -> io::Result<bool> {
     }
     match stream.peer_addr() {
         Ok(peer) if stream.local_addr()? == peer => {
-            // Closed in order, the socket would stay in TIME_WAIT for a minute, and the server that
-            // should listen on the port could not bind it.
+            // Closed gracefully, the socket would stay in TIME_WAIT for a minute, and the server
+            // that should listen on the port could not bind it.
             reset_on_close(stream);
             Err(io::ErrorKind::ConnectionRefused.into())
         }
@@ -275,7 +275,7 @@ mod tests {
     fn self_connected_stream_is_refused_and_frees_its_port() {
         // The socket connects to the port that it is bound to. The kernel may cause the same when
         // it chooses the ephemeral port. Afterwards a server can listen on the port, which it could
-        // not if the socket had been closed in order (TIME_WAIT).
+        // not if the socket had been closed gracefully (TIME_WAIT).
         let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&any.into()).unwrap();

@@ -123,14 +123,17 @@ fn duplicated_reordered_or_missing_replies_on_a_stream_exit_1() {
         line.contains(&format!("{} replies ", count(&figures, "duplicates"))),
         "{line}: {figures}"
     );
+    assert_eq!(count(&figures, "misplaced"), count(&figures, "duplicates"), "{figures}");
     let (figures, line) = error_for(|[a, b, c, d]| [b, a, c, d].concat());
     assert!(
         count(&figures, "reordered") > 0 && line.contains("not what was sent"),
         "{line}: {figures}"
     );
+    assert!(count(&figures, "misplaced") > 0, "{figures}");
     // One reply is missing. Those after it are right, and in order.
     let (figures, line) = error_for(|[a, _, c, d]| [a, c, d].concat());
     assert!(count(&figures, "lost") > 0 && line.contains("not what was sent"), "{line}: {figures}");
+    assert!(count(&figures, "misplaced") > 0, "{figures}");
     assert_eq!(
         ["duplicates", "reordered", "corrupt"].map(|name| count(&figures, name)),
         [0; 3],
@@ -180,7 +183,7 @@ fn repeated_reply_to_a_forgotten_message_is_a_duplicate() {
     });
     let (figures, status) = figures(&url, &["--connections", "1"]);
     server.join().unwrap();
-    assert_eq!((status, count(&figures, "too_late")), (1, 0), "{figures}");
+    assert_eq!((status, count(&figures, "expired")), (1, 0), "{figures}");
     assert!(count(&figures, "duplicates") > 1, "{figures}");
 }
 

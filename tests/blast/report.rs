@@ -25,6 +25,7 @@ fn table_has_every_count_and_percentile() {
             "reordered",
             "expired",
             "corrupt",
+            "misplaced",
             "unsent",
             "errors",
         ] {

@@ -37,7 +37,7 @@ fn reset_is_detected_while_the_peer_is_not_read() {
 // pitfall: 25
 #[test]
 fn only_aborted_connections_are_reset() {
-    // A peer receives a FIN where the connection is closed in order or is idle for too long. It
+    // A peer receives a FIN where the connection is closed gracefully or is idle for too long. It
     // receives a reset where the protocol aborts, or where output waits at the write timeout.
     let close_log = CloseLog::default();
     let shared = Rc::clone(&close_log);

@@ -15,7 +15,7 @@ use crate::{ReactorThread, byte_commands, exchange, turn_until_stopped};
 #[test]
 fn stop_waits_for_connections_with_work_in_progress() {
     // Three connections are idle and one has work in progress when the reactor is stopped. That one
-    // is answered, and all close in order.
+    // is answered, and all close gracefully.
     let (make, close_log) = byte_commands();
     let (mut reactor, address) =
         serve(Limits::default().with_linger_timeout(Duration::from_millis(100)), make);

@@ -84,7 +84,7 @@ impl FromStr for NetAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<NetAddress, String> {
-        let text = text.trim(); // a list may have spaces behind its commas
+        let text = text.trim(); // a list may have spaces after its commas
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (host, rest) = rest.split_once(']').ok_or(FORMS)?;

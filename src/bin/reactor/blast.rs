@@ -14,10 +14,10 @@
 //! In a **closed loop**, each client keeps a number of messages in flight, and sends another for
 //! each reply. While the server stalls, nothing is sent, so the figures lack what would have been
 //! sent meanwhile. In an **open loop**, messages are sent at their due times whatever comes back,
-//! and a latency counts from the due time. So no stall is hidden, neither the server's nor our own.
-//! A stall that lasts to the end is not hidden either: messages unanswered at the end are recorded
-//! with the time waited so far. The exception is sent datagrams, which may be late or lost, and
-//! count as lost.
+//! and a latency counts from the due time. So no stall is hidden, neither the server's nor our own
+//! (no coordinated omission). A stall that lasts to the end is not hidden either: messages
+//! unanswered at the end are recorded with the time waited so far. The exception is sent datagrams,
+//! which may be late or lost, and count as lost.
 
 mod latencies;
 mod limits;
@@ -26,7 +26,7 @@ mod outstanding;
 mod payload;
 mod plan;
 mod report;
-mod server;
+mod resolve;
 mod tcp;
 mod udp;
 
@@ -48,9 +48,9 @@ use load::Load;
 use plan::Pace;
 pub(crate) use plan::Plan;
 use report::Report;
-pub(crate) use server::find_server;
+pub(crate) use resolve::find_server;
 
-/// Offers the load of `plan`, and writes the report to standard output.
+/// Generates the load of `plan`, and writes the report to standard output.
 ///
 /// # Errors
 ///
@@ -58,8 +58,8 @@ pub(crate) use server::find_server;
 /// machine lacked a resource.
 pub(crate) fn run(plan: Plan, arguments: &BlastArgs) -> Result<(), String> {
     let stop = stop_on_signals().map_err(|error| format!("signals: {error}"))?;
-    // Opened before the load is offered, so that a log that cannot be written fails at once. The
-    // old content stays until there is something new to write.
+    // Opened before the load begins, so that a log that cannot be written fails at once. The old
+    // content stays until there is something new to write.
     let open = |path| File::options().write(true).create(true).truncate(false).open(path);
     let log = arguments.histogram.as_ref().map(|path| (path, open(path)));
     let log = match log {
@@ -94,7 +94,7 @@ pub(crate) fn run(plan: Plan, arguments: &BlastArgs) -> Result<(), String> {
         Err(error) => return Err(format!("standard output: {error}")),
     }
     logged?;
-    match (report.corrupt, load.counts.misplaced, load.server_gone()) {
+    match (report.corrupt, report.misplaced, load.server_gone()) {
         (0, 0, None) => Ok(()),
         (0, 0, Some(why)) => Err(format!("{plan}: server gone ({why})")),
         (0, count, _) => {
@@ -207,7 +207,7 @@ fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
     Ok(stop_requested)
 }
 
-/// The progress bar, shown while the load is offered if standard error is a terminal.
+/// The progress bar, shown while the load runs if standard error is a terminal.
 struct Progress {
     bar: ProgressBar,
     received: u64,

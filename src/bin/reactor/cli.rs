@@ -23,7 +23,7 @@ pub(crate) use serve::{ListenArgs, LogArgs, ServeArgs};
 /// Event-loop server, one thread: TCP echo, UDP echo and HTTP/1.0.
 ///
 /// Without any address, serves TCP echo and UDP echo on 127.0.0.1:2000 and HTTP on 127.0.0.1:8080.
-/// When all sockets listen, prints one line for each, with the bound address.
+/// Once all sockets are bound, prints one line for each, with the bound address.
 ///
 /// SIGINT or SIGTERM stops the server gracefully: idle connections are closed, the others may
 /// finish within the drain timeout. A second signal ends the process at once.
@@ -58,7 +58,7 @@ pub(crate) enum CliCommand {
     /// Exit status: 0 if a reply was printed; 1 if there was no reply, the reply was cut off or the
     /// server did not accept all of TEXT (standard error says which); 2 for a usage error.
     Send(SendArgs),
-    /// Offer load to an echo server, check every reply and report the latencies.
+    /// Generate load for an echo server, check every reply and report the latencies.
     ///
     /// Compares every byte of every reply with what was sent. Never sleeps, so give it a processor
     /// core of its own. SIGINT or SIGTERM ends the load early, and so does a server that closes all
@@ -119,8 +119,8 @@ pub(crate) struct BlastArgs {
     ///
     /// They are sent whatever comes back. k, M and G are thousands, millions and billions: 100k. A
     /// latency counts from the time at which its message was due, so a server that stalls cannot
-    /// hide it. Messages unanswered at the end are recorded with the time waited so far; sent
-    /// datagrams count as lost instead.
+    /// hide it (no coordinated omission). Messages unanswered at the end are recorded with the time
+    /// waited so far; sent datagrams count as lost instead.
     #[arg(long, value_name = "RATE")]
     pub(crate) rate: Option<RateArg>,
     /// Size of each message, at least 16.
@@ -156,7 +156,8 @@ pub(crate) struct BlastArgs {
     pub(crate) json: bool,
     /// Write all latencies to FILE.
     ///
-    /// It becomes an HdrHistogram log with one interval per second.
+    /// It becomes an HdrHistogram log with one interval per second, or longer ones if there would
+    /// be more than 600.
     #[arg(long, value_name = "FILE")]
     pub(crate) histogram: Option<PathBuf>,
 }

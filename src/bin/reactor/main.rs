@@ -35,7 +35,7 @@ use send::SendError;
 use site::Site;
 use sockets::Serving;
 
-/// Success, or a graceful stop in which all connections closed in order.
+/// Success, or a graceful stop: all connections closed gracefully.
 const EXIT_SUCCESS: u8 = 0;
 /// A failure at run time: an address in use, no reply, an error of the kernel.
 const EXIT_FAILURE: u8 = 1;
@@ -140,7 +140,7 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
     info!("serving: pid {}", std::process::id());
     let stopped = reactor.run()?;
     match stopped {
-        Stopped::Graceful => info!("stopped: all connections closed in order"),
+        Stopped::Graceful => info!("stopped: all connections closed gracefully"),
         Stopped::Forced(left) => {
             warn!(
                 "stopped: drain timeout ({drain_timeout:?}) reached, \

@@ -35,7 +35,7 @@ fn connection_paused_by_another_is_not_read_until_resumed() {
     world.peer_sends(streams[1], b"r");
     world.run_until_blocked();
     assert_eq!(world.peer_receives_all(streams[0]), b"abc");
-    world.peer_sends(streams[0], b"pd"); // it pauses itself, with more input buffered behind
+    world.peer_sends(streams[0], b"pd"); // it pauses itself, with more input buffered after that
     world.run_until_blocked();
     world.peer_sends(streams[1], b"r");
     world.run_until_blocked();

@@ -91,7 +91,7 @@ fn encode_message((from, to): Pair, number: u32, length: u16) -> Vec<u8> {
     bytes
 }
 
-/// The id of no connection. Monitoring it is answered with `Closed` at once, but in order behind
+/// The id of no connection. Monitoring it is answered with `Closed` at once, but in order after
 /// every earlier notification: a barrier.
 const BARRIER: ConnectionId = ConnectionId { slot: 0, generation: 0 };
 

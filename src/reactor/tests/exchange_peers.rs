@@ -29,7 +29,7 @@ pub(super) struct MemberPeer {
 /// What the peer of a member does when it has sent everything.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum MemberPeerEnding {
-    /// Sends its FIN, and reads on.
+    /// Sends its FIN, and keeps reading.
     ShutDown,
     /// The same, but only after it has waited for our FIN for a while.
     WaitThenShutDown,
@@ -177,7 +177,7 @@ impl Actor for HostAcceptor {
         for stream in self.seen..kernel.streams.len() {
             let is_to_host = kernel.hosts.contains_key(&kernel.streams[stream].peer);
             if is_to_host && kernel.streams[stream].is_connecting {
-                break; // it and those behind it are looked at next time
+                break; // it and those after it are looked at next time
             }
             self.seen = stream + 1;
             if is_to_host && kernel.streams[stream].descriptor.is_some() {

@@ -12,7 +12,7 @@ use crate::testing::simulated::stream::PeerReceived;
 /// How a stream peer leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PeerEnding {
-    /// Sends its FIN behind everything, and reads until the server's FIN.
+    /// Sends its FIN after everything, and reads until the server's FIN.
     ShutDown,
     /// Closes when it has received everything that it expects.
     CloseWhenComplete,

@@ -335,7 +335,7 @@ fn draw_stream_peer(
         send_bytes_max: (output.len() / rng.usize(1..40)).max(1),
         read_bytes_max: (total_max / rng.usize(1..40)).max(1).max(output.len() / 40),
         delay_us_max: [100, 2_000, 20_000][rng.usize(..3)],
-        // Such a peer sends behind its last request. It must do so while the server still lingers.
+        // Such a peer sends after its last request. It must do so while the server still lingers.
         breaks_us: if ending == PeerEnding::ReadToFin || rng.bool() { 0 } else { 3_000_000 },
         buffer_bytes: [500, 5_000, 60_000, 300_000][rng.usize(..4)],
         urgent: if rng.u8(..6) == 0 { 200 } else { 0 },

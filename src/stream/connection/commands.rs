@@ -1,7 +1,8 @@
 //! What other connections and the loop do to a connection: close, abort, pause, relay, notify.
 //!
-//! The loop applies the effects of other connections between drives, and queues the slot. So a
-//! change takes effect in the next drive. Only `finish_connect` runs within a drive.
+//! The loop applies the effects of other connections between drives, and queues the slot. Most
+//! changes take effect in the next drive. A FIN with no output before it, and a flush above the
+//! watermark, happen at once. Only `finish_connect` runs within a drive.
 //!
 //! A connection that is closing (`Flushing`, `Lingering`) accepts no bytes, no command and no
 //! notification. Only `abort` reaches it.
@@ -25,7 +26,7 @@ impl Connection {
     pub(crate) fn close_idle(&mut self) {
         let is_connected = !matches!(self.phase, Phase::Connecting { .. });
         self.phase = if is_connected {
-            Phase::Flushing { last: CloseMode::Linger }
+            Phase::Flushing { close_mode: CloseMode::Linger }
         } else {
             Phase::Ended(CloseReason::Stopped)
         };
@@ -40,14 +41,14 @@ impl Connection {
     /// lingering. Only if input has just arrived does it linger: unread, it would turn our FIN into
     /// a reset.
     pub(crate) fn evict(&mut self) {
-        self.phase = Phase::Flushing { last: CloseMode::IfNothingUnread };
+        self.phase = Phase::Flushing { close_mode: CloseMode::IfNothingUnread };
     }
 
     /// Appends `bytes` that another connection sends to the peer.
     ///
-    /// The bytes leave in the next drive. If they would raise the output above the high watermark,
-    /// the kernel is first offered what waits. So `AboveHighWatermark` means that the peer does not
-    /// keep up, and not only that much was sent in one turn.
+    /// The bytes leave in the next drive. But if they would raise the output above the high
+    /// watermark, the kernel is first offered what waits. So `AboveHighWatermark` means that the
+    /// peer does not keep up, and not only that much was sent in one turn.
     pub(crate) fn push_relayed<T: Transport>(
         &mut self,
         bytes: &[u8],
@@ -127,7 +128,7 @@ impl Connection {
             // It may await `output_low`, and goes on to.
             (Phase::Established(ReadSide::Paused { .. }), Command::Pause) => {}
             (Phase::Established(_), Command::Pause) => {
-                self.phase = Phase::Established(ReadSide::Paused { awaits_output_low: false });
+                self.phase = Phase::Established(ReadSide::Paused { wants_output_low: false });
             }
             (Phase::Established(_), Command::Resume) => {
                 self.apply_next(Next::Continue, false, !self.input.is_empty());

@@ -43,37 +43,37 @@ impl Connection {
         self.input = input;
     }
 
-    /// Offers the protocol `window`, message by message, and sends all its replies with one send.
+    /// Offers the protocol `input`, message by message, and sends all its replies with one send.
     /// Returns how many bytes need not be kept: those consumed, or all if the connection is
     /// closing.
     #[inline(always)]
     pub(super) fn feed<T: Transport>(
         &mut self,
-        window: &[u8],
+        input: &[u8],
         transport: &T,
         ready: &mut Readiness,
         state: &mut LoopState,
         effects: &mut Effects,
     ) -> usize {
         let mut cx = Context { state, effects, borrowed: &[], meta: &mut self.meta, transport };
-        let step = self.protocol.advance(window, &mut cx);
-        if step.consumed == window.len() {
-            // Fast path: one message and nothing behind it, as in nearly every call.
+        let step = self.protocol.advance(input, &mut cx);
+        if step.consumed == input.len() {
+            // Fast path: one message and nothing after it, as in nearly every call.
             match write_or_buffer(cx, &mut self.output, &mut self.last_activity, transport, ready) {
                 Ok(_) if step.next == Next::Continue => {}
-                Ok(has_output) => self.apply_next(step.next, has_output, false),
+                Ok(sent_output) => self.apply_next(step.next, sent_output, false),
                 Err(why) => self.phase = Phase::Ended(self.write_error_reason(why)),
             }
-            return window.len();
+            return input.len();
         }
         let own_output = self.output.len() - self.relayed_output as usize;
         let room = HIGH_WATERMARK_BYTES.saturating_sub(own_output);
-        let steps = advance_rest(step, window, room, &mut *self.protocol, &mut cx);
+        let steps = advance_rest(step, input, room, &mut *self.protocol, &mut cx);
         match write_or_buffer(cx, &mut self.output, &mut self.last_activity, transport, ready) {
-            Ok(_) => self.after_steps(&steps, window.len()),
+            Ok(_) => self.after_steps(&steps, input.len()),
             Err(why) => {
                 self.phase = Phase::Ended(self.write_error_reason(why));
-                window.len()
+                input.len()
             }
         }
     }
@@ -84,16 +84,21 @@ impl Connection {
     fn after_steps(&mut self, steps: &Steps, offered: usize) -> usize {
         let rest = offered - steps.consumed;
         match steps.last.next {
+            // All input is consumed.
             Next::Continue | Next::Unchanged if rest == 0 => {}
+            // A watermark has interrupted the steps: the rest is offered again later.
             Next::Continue | Next::Unchanged if steps.last.consumed > 0 => {
                 self.phase = Phase::Established(ReadSide::Backpressured);
             }
+            // The protocol needs more for one message than is kept.
             Next::Continue | Next::Unchanged if rest >= INPUT_BYTES_MAX => {
                 self.phase = Phase::Ended(CloseReason::InputTooLong);
             }
+            // The rest is the beginning of a message: the next read brings more.
             Next::Continue | Next::Unchanged => {}
+            // The protocol does not continue.
             next @ (Next::Pause | Next::Close | Next::CloseWithoutLinger | Next::Abort) => {
-                self.apply_next(next, steps.last_has_output, rest > 0);
+                self.apply_next(next, steps.last_sent_output, rest > 0);
             }
         }
         match self.phase {
@@ -119,14 +124,14 @@ impl Connection {
         let next = call(&mut *self.protocol, self.input.as_slice(), &mut cx);
         match write_or_buffer(cx, &mut self.output, &mut self.last_activity, transport, ready) {
             Ok(_) if next == Next::Continue && self.is_idle() => {} // the usual case
-            Ok(has_output) => self.apply_next(next, has_output, !self.input.is_empty()),
+            Ok(sent_output) => self.apply_next(next, sent_output, !self.input.is_empty()),
             Err(why) => self.phase = Phase::Ended(self.write_error_reason(why)),
         }
     }
 
-    /// Applies the decision of the protocol. `has_output`: it sent something in the same call.
-    /// `has_more`: there is input that it has not consumed.
-    pub(super) fn apply_next(&mut self, next: Next, has_output: bool, has_more: bool) {
+    /// Applies the decision of the protocol. `sent_output`: it sent something in the same call.
+    /// `has_unconsumed`: there is input that it has not consumed.
+    pub(super) fn apply_next(&mut self, next: Next, sent_output: bool, has_unconsumed: bool) {
         let Phase::Established(read_side) = self.phase else {
             unreachable!("only the protocol of an established connection is called")
         };
@@ -134,54 +139,57 @@ impl Connection {
         let is_paused = matches!(read_side, ReadSide::Paused { .. });
         self.phase = match next {
             Next::Abort => Phase::Ended(CloseReason::Aborted),
-            // Both directions are closed: nothing can be unread.
+            // The peer's FIN has been read, so no input can be unread.
             Next::Continue | Next::Close | Next::CloseWithoutLinger if is_eof => {
-                Phase::Flushing { last: CloseMode::Immediate }
+                Phase::Flushing { close_mode: CloseMode::Immediate }
             }
             Next::Pause | Next::Unchanged if is_eof && self.write_side == WriteSide::Shut => {
-                Phase::Flushing { last: CloseMode::Immediate }
+                Phase::Flushing { close_mode: CloseMode::Immediate }
             }
             Next::Pause | Next::Unchanged if is_eof => {
-                let awaits_output_low = has_output || read_side.wants_output_low();
-                Phase::Established(ReadSide::Eof { awaits_output_low })
+                let wants_output_low = sent_output || read_side.wants_output_low();
+                Phase::Established(ReadSide::Eof { wants_output_low })
             }
-            Next::CloseWithoutLinger if !has_more => {
-                Phase::Flushing { last: CloseMode::IfNothingUnread }
+            Next::CloseWithoutLinger if !has_unconsumed => {
+                Phase::Flushing { close_mode: CloseMode::IfNothingUnread }
             }
-            Next::Close | Next::CloseWithoutLinger => Phase::Flushing { last: CloseMode::Linger },
+            Next::Close | Next::CloseWithoutLinger => {
+                Phase::Flushing { close_mode: CloseMode::Linger }
+            }
             Next::Continue if self.input.is_empty() => Phase::Established(ReadSide::Open),
             Next::Continue => Phase::Established(ReadSide::Backpressured),
             Next::Unchanged if !is_paused => self.phase,
             // A protocol that was paused already keeps the call of `output_low` that it awaits, if
             // any. One that pauses now is called if older output above the low watermark waits.
             Next::Pause | Next::Unchanged => {
-                let owes_output_low = match is_paused {
-                    true => read_side.wants_output_low(),
-                    false => self.own_output() > LOW_WATERMARK_BYTES,
-                };
-                let awaits_output_low = has_output || owes_output_low;
-                Phase::Established(ReadSide::Paused { awaits_output_low })
+                let wants_output_low = sent_output
+                    || if is_paused {
+                        read_side.wants_output_low()
+                    } else {
+                        self.own_output() > LOW_WATERMARK_BYTES
+                    };
+                Phase::Established(ReadSide::Paused { wants_output_low })
             }
         };
     }
 }
 
-/// The result of offering a window message by message.
+/// The result of offering input message by message.
 struct Steps {
     /// Bytes consumed by all steps together.
     consumed: usize,
     last: Advance,
     /// The last step sent something.
-    last_has_output: bool,
+    last_sent_output: bool,
 }
 
-/// Continues after the `first` step until one of these holds: the window is consumed, the protocol
+/// Continues after the `first` step until one of these holds: the input is consumed, the protocol
 /// needs more input or does not continue, its output has used up `room`, the effects have reached
 /// their high watermark, or what the protocol has charged has spent a share.
 #[inline(never)]
 fn advance_rest<'i>(
     first: Advance,
-    window: &'i [u8],
+    input: &'i [u8],
     room: usize,
     protocol: &mut dyn Protocol,
     cx: &mut Context<'i>,
@@ -190,22 +198,22 @@ fn advance_rest<'i>(
     let share = cx.state.budget.stream_share();
     loop {
         assert!(
-            last.consumed <= window.len() - consumed,
+            last.consumed <= input.len() - consumed,
             "a protocol consumes no more than it was offered"
         );
         consumed += last.consumed;
         let has_continued =
             matches!(last.next, Next::Continue | Next::Unchanged) && last.consumed > 0;
         if !has_continued
-            || consumed == window.len()
+            || consumed == input.len()
             || cx.bytes_pending() >= room
             || cx.effects.is_above_high_watermark()
             || cx.state.budget.share_is_spent(share)
         {
-            return Steps { consumed, last, last_has_output: cx.bytes_pending() > sent_before };
+            return Steps { consumed, last, last_sent_output: cx.bytes_pending() > sent_before };
         }
         sent_before = cx.bytes_pending();
-        last = protocol.advance(&window[consumed..], cx);
+        last = protocol.advance(&input[consumed..], cx);
     }
 }
 

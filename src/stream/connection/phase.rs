@@ -11,13 +11,13 @@ pub(super) enum Phase {
     Connecting { then: Option<Command> },
     /// The protocol is called, and both halves work on their own.
     Established(ReadSide),
-    /// Closing. The rest of the output is sent, and then the connection closes in the way of
-    /// `last`.
-    Flushing { last: CloseMode },
+    /// Closing. The rest of the output is sent, and then the connection closes as `close_mode`
+    /// says.
+    Flushing { close_mode: CloseMode },
     /// All output and our FIN are sent, the FIN at `last_activity`. Input is read and discarded
     /// until the peer's FIN, for a bounded time and for no more than `bytes_left` bytes.
     Lingering { bytes_left: u32 },
-    /// Over, for this reason.
+    /// Ended, for this reason.
     Ended(CloseReason),
 }
 
@@ -32,13 +32,13 @@ pub(super) enum ReadSide {
     Backpressured,
     /// The protocol takes no input until it returns `Next::Continue` from `output_low`,
     /// `timer_expired` or `notified`, or until another connection resumes it.
-    Paused { awaits_output_low: bool },
+    Paused { wants_output_low: bool },
     /// The peer's FIN has been read, so only output is still to come.
     ///
-    /// Here and in `Paused`, `awaits_output_low` says that `output_low` is called once the output
+    /// Here and in `Paused`, `wants_output_low` says that `output_low` is called once the output
     /// has fallen to the low watermark: the protocol sent something when it paused, or older output
     /// waited then.
-    Eof { awaits_output_low: bool },
+    Eof { wants_output_low: bool },
 }
 
 impl ReadSide {
@@ -46,16 +46,15 @@ impl ReadSide {
     pub(super) fn wants_output_low(self) -> bool {
         matches!(
             self,
-            ReadSide::Paused { awaits_output_low: true }
-                | ReadSide::Eof { awaits_output_low: true }
+            ReadSide::Paused { wants_output_low: true } | ReadSide::Eof { wants_output_low: true }
         )
     }
 
     /// The same, with no call of `output_low` to come.
     pub(super) fn without_wait(self) -> ReadSide {
         match self {
-            ReadSide::Paused { .. } => ReadSide::Paused { awaits_output_low: false },
-            ReadSide::Eof { .. } => ReadSide::Eof { awaits_output_low: false },
+            ReadSide::Paused { .. } => ReadSide::Paused { wants_output_low: false },
+            ReadSide::Eof { .. } => ReadSide::Eof { wants_output_low: false },
             ReadSide::Open | ReadSide::Backpressured => self,
         }
     }

@@ -106,7 +106,6 @@ impl Connection {
     }
 
     /// Returns the time of the timer or of the timeout, whichever is earlier.
-    #[inline]
     pub(crate) fn deadline(&self, limits: &LoopLimits) -> Time {
         match self.phase {
             Phase::Established(_) => {
@@ -120,7 +119,6 @@ impl Connection {
     }
 
     /// Returns how long no byte may move, in milliseconds, and the reason of the end after that.
-    #[inline]
     fn timeout_rule(&self, limits: &LoopLimits) -> (u64, CloseReason) {
         let limits = limits.of(self.listener);
         match () {
@@ -153,7 +151,6 @@ impl Connection {
     }
 
     /// Returns when the protocol's timer expires; [`Time::NEVER`] if none is set.
-    #[inline]
     pub(crate) fn timer(&self) -> Time {
         self.meta.timer
     }

@@ -86,7 +86,7 @@ fn receive_batch(socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
     Ok(is_full)
 }
 
-/// As sendmmsg(2): an error behind the first message is left for the next call.
+/// As sendmmsg(2): an error after the first message is left for the next call.
 fn send_batch(socket: &UdpSocket, batch: &Batch, replies: &ReplyQueue) -> io::Result<usize> {
     let UdpSocket::Simulated(socket) = socket else {
         panic!("only a simulated socket has simulated batches")

@@ -4,7 +4,7 @@
 //!
 //! - Bytes that have arrived are read before an error is reported.
 //! - An error is reported once (SO_ERROR), a FIN for ever.
-//! - A read stops at the urgent mark (sockatmark(3)), and the next one goes on behind it.
+//! - A read stops at the urgent mark (sockatmark(3)), and the next one goes on after it.
 //! - Closing with unread input sends a reset instead of a FIN.
 //!
 //! This file knows one connection. Which descriptor it has, when time passes and what epoll reports

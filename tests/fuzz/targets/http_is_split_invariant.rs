@@ -88,7 +88,7 @@ fn exchange<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Transcript {
     assert_eq!(
         connection.close_reason(),
         Some(CloseReason::Finished),
-        "the connection closes in order, whatever it receives"
+        "the connection closes gracefully, whatever it receives"
     );
     let steps = steps.take();
     check_work(&steps, reads);

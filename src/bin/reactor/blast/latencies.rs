@@ -16,8 +16,8 @@ pub(super) struct Latencies {
     /// The length of an interval. `None`: there is only one.
     interval: Option<Duration>,
     intervals: Vec<Interval>,
-    /// The latency recorded last, and how often. Replies that arrive together were mostly sent
-    /// together, and are then recorded in one step.
+    /// A run of equal latencies that is not in the histogram yet: the latency, and how often.
+    /// Replies that arrive together were mostly sent together, and are then recorded in one step.
     last_ns: u64,
     last_count: u64,
 }

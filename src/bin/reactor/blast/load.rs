@@ -10,7 +10,7 @@ use super::limits::UNSENT_GROUPS;
 use super::outstanding::ReplyKind;
 use super::plan::Plan;
 
-/// The load that is being offered.
+/// The load that is being generated.
 pub(super) struct Load {
     run_id: u32,
     started: Instant,
@@ -176,16 +176,16 @@ impl Load {
         self.latencies.record(now_ns.saturating_sub(since_ns), count);
     }
 
-    /// Records all messages from `place` on that were due in an open loop of `rate` a second and
+    /// Records all messages from `sequence` on that were due in an open loop of `rate` a second and
     /// that no client has sent. There may be billions, so they are recorded in groups, each with
     /// the time that its youngest message has waited.
-    pub(super) fn record_unsent_from(&mut self, mut place: u64, rate: u64, now_ns: u64) {
+    pub(super) fn record_unsent_from(&mut self, mut sequence: u64, rate: u64, now_ns: u64) {
         let due = self.due(rate);
-        let group = due.saturating_sub(place).div_ceil(UNSENT_GROUPS).max(1);
-        while place < due {
-            let count = group.min(due - place);
-            place += count;
-            self.record_unanswered(Plan::due_ns(rate, place - 1), count, now_ns);
+        let group = due.saturating_sub(sequence).div_ceil(UNSENT_GROUPS).max(1);
+        while sequence < due {
+            let count = group.min(due - sequence);
+            sequence += count;
+            self.record_unanswered(Plan::due_ns(rate, sequence - 1), count, now_ns);
         }
     }
 

@@ -15,7 +15,7 @@ use super::payload::HEAD_BYTES;
 use crate::address::Scheme;
 use crate::cli::{BatchMode, BlastArgs};
 
-/// What load is offered, and to which server.
+/// What load is generated, and for which server.
 pub(crate) struct Plan {
     pub(super) scheme: Scheme,
     pub(super) address: SocketAddr,
@@ -110,7 +110,7 @@ impl Plan {
     }
 
     /// Returns the most messages in flight on one connection over TCP. Together they do not exceed
-    /// the high watermark, above which the reactor stops reading from the peer.
+    /// the high watermark, at which the reactor stops reading from the peer.
     pub(super) fn in_flight_max(&self) -> u64 {
         match self.pace {
             Pace::Window(window) => window,
@@ -151,15 +151,15 @@ impl Plan {
         (self.duration / INTERVALS_MAX).max(Duration::from_secs(1))
     }
 
-    /// Returns the place of a client's message among those of all clients in an open loop, where
-    /// the clients send in rotation.
-    pub(super) fn place(&self, client: u32, number: u64) -> u64 {
+    /// Returns the sequence number of a client's message among those of all clients in an open
+    /// loop, where the clients send in rotation.
+    pub(super) fn sequence(&self, client: u32, number: u64) -> u64 {
         number * u64::from(self.clients) + u64::from(client)
     }
 
-    /// Returns when the message at `place` is due in an open loop, in nanoseconds from the start.
-    pub(super) fn due_ns(rate: u64, place: u64) -> u64 {
-        u64::try_from(u128::from(place) * 1_000_000_000 / u128::from(rate)).unwrap_or(u64::MAX)
+    /// Returns when the message `sequence` is due in an open loop, in nanoseconds from the start.
+    pub(super) fn due_ns(rate: u64, sequence: u64) -> u64 {
+        u64::try_from(u128::from(sequence) * 1_000_000_000 / u128::from(rate)).unwrap_or(u64::MAX)
     }
 }
 

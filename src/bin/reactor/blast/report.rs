@@ -10,7 +10,7 @@ use super::load::Load;
 use super::plan::{Pace, Plan};
 use crate::address::Scheme;
 
-/// All figures. The field names are the keys of the JSON, unless `serde` renames one.
+/// All figures. The field names are the keys of the JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     target: String,
@@ -38,9 +38,10 @@ pub(super) struct Report {
     duplicates: u64,
     reordered: u64,
     /// Replies to messages that were no longer remembered.
-    #[serde(rename = "too_late")]
     expired: u64,
     pub(super) corrupt: u64,
+    /// Replies to another message than the next one in order, over TCP.
+    pub(super) misplaced: u64,
     /// Messages that were due but not sent in time, or not accepted by the kernel.
     unsent: u64,
     /// Messages without a reply that are recorded in the latencies, with the time waited so far.
@@ -98,6 +99,7 @@ impl Report {
             reordered: counts.reordered,
             expired: counts.expired,
             corrupt: counts.corrupt,
+            misplaced: counts.misplaced,
             unsent: counts.unsent,
             unanswered: counts.unanswered,
             errors: counts.errors,
@@ -175,6 +177,7 @@ impl fmt::Display for Report {
         row(f, "reordered", self.reordered as f64, "")?;
         row(f, "expired", self.expired as f64, "")?;
         row(f, "corrupt", self.corrupt as f64, "")?;
+        row(f, "misplaced", self.misplaced as f64, "")?;
         row(f, "unsent", self.unsent as f64, "")?;
         row(f, "errors", self.errors as f64, "")?;
         let since = if self.rate.is_some() { "from the due time" } else { "from the send" };

@@ -1,7 +1,7 @@
 //! A load client over TCP: one connection to the server.
 //!
-//! Invariant: the messages in flight on a connection do not exceed the high watermark, above which
-//! a reactor stops reading from its peer. So client and server never both stop reading and wait for
+//! Invariant: the messages in flight on a connection do not exceed the high watermark, at which a
+//! reactor stops reading from its peer. So client and server never both stop reading and wait for
 //! the other. Messages beyond that are owed: they wait here, and are sent late.
 
 use std::cell::RefCell;
@@ -88,8 +88,8 @@ impl TcpClients {
         }
     }
 
-    /// Records what has no reply at the end. Returns the place of the first message that no client
-    /// has reached.
+    /// Records what has no reply at the end. Returns the sequence number, among the messages of all
+    /// clients, of the first one that no client has reached.
     pub(super) fn record_unanswered(&self, load: &mut Load, now_ns: u64) -> u64 {
         for (_, connection) in &self.all {
             let connection = connection.borrow();
@@ -171,7 +171,7 @@ impl LoadConnection {
 
     /// Returns when message `number` is due, in nanoseconds from the start.
     fn due_ns(&self, rate: u64, number: u64) -> u64 {
-        Plan::due_ns(rate, self.plan.place(self.number, number))
+        Plan::due_ns(rate, self.plan.sequence(self.number, number))
     }
 }
 
@@ -213,14 +213,20 @@ impl Protocol for TcpClient {
     }
 
     fn closed(&mut self, why: CloseReason) {
-        let kind = if let CloseReason::ConnectFailed(kind) | CloseReason::Io(kind) = why {
-            kind
-        } else if why == CloseReason::Finished {
-            ErrorKind::UnexpectedEof
-        } else if why == CloseReason::PeerReset {
-            ErrorKind::ConnectionReset
-        } else {
-            ErrorKind::ConnectionAborted
+        let kind = match why {
+            CloseReason::ConnectFailed(kind) | CloseReason::Io(kind) => kind,
+            CloseReason::Finished => ErrorKind::UnexpectedEof,
+            CloseReason::PeerReset => ErrorKind::ConnectionReset,
+            CloseReason::Aborted
+            | CloseReason::FirstByteTimeout
+            | CloseReason::IdleTimeout
+            | CloseReason::WriteTimeout
+            | CloseReason::InputTooLong
+            | CloseReason::OutputOverflow
+            | CloseReason::WriteAfterShutdown
+            | CloseReason::ProtocolPanicked
+            | CloseReason::Stopped
+            | _ => ErrorKind::ConnectionAborted,
         };
         let (connection, load) = (&mut *self.connection.borrow_mut(), &mut *self.load.borrow_mut());
         // Messages that become due on this connection later have no latency. They only count as

@@ -81,7 +81,7 @@ impl DatagramProtocol for UdpClient {
             Pace::Rate(rate) => {
                 for _ in 0..BURST {
                     let next = self.outstanding.next_number();
-                    let due_ns = Plan::due_ns(rate, self.plan.place(self.number, next));
+                    let due_ns = Plan::due_ns(rate, self.plan.sequence(self.number, next));
                     if !load.is_due(due_ns, now_ns) || replies.is_full() {
                         break;
                     }

@@ -1,7 +1,7 @@
 //! The environment: which variables set which options, and which set nothing.
 //!
-//! clap reads the variables. What it lacks is here: only the server has them, an empty one counts
-//! as not set, and a misspelt one is reported.
+//! clap reads the variables. This module adds what clap lacks: only the server has them, an empty
+//! one counts as not set, and a misspelt one is reported.
 
 use std::any::TypeId;
 use std::env;
@@ -50,7 +50,7 @@ pub(super) fn variable_of(option: &str, arguments: &[OsString]) -> Option<String
     let mut command = Cli::command();
     command.build(); // fills in what the help shows of an option's value
     let arg = command.get_arguments().find(|arg| arg.to_string() == option)?;
-    set_variable(arg, arguments).map(|(name, _)| name)
+    variable_in_effect(arg, arguments).map(|(name, _)| name)
 }
 
 /// Returns the variable whose value is not valid UTF-8, although its option needs text.
@@ -59,14 +59,14 @@ pub(super) fn variable_without_utf8(arguments: &[OsString]) -> Option<String> {
     let is_path = |arg: &&Arg| arg.get_value_parser().type_id() == TypeId::of::<PathBuf>();
     let mut texts = command.get_arguments().filter(|arg| !is_path(arg));
     texts.find_map(|arg| {
-        let (name, value) = set_variable(arg, arguments)?;
+        let (name, value) = variable_in_effect(arg, arguments)?;
         value.to_str().is_none().then_some(name)
     })
 }
 
-/// Returns the variable of `arg` and its value, if clap reads it: only for an option that is not
-/// among the arguments.
-fn set_variable(arg: &Arg, arguments: &[OsString]) -> Option<(String, OsString)> {
+/// Returns the variable of `arg` and its value, if it is in effect: clap reads it only for an
+/// option that is not among the arguments.
+fn variable_in_effect(arg: &Arg, arguments: &[OsString]) -> Option<(String, OsString)> {
     let option = format!("--{}", arg.get_long()?);
     let is_given = arguments.iter().map(|argument| argument.to_string_lossy()).any(|argument| {
         argument.strip_prefix(&option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))

@@ -7,7 +7,7 @@ use crate::http::limits::CONTENT_LENGTH_DIGITS_MAX;
 // rule: unread-body, body-without-length, bytes-behind-body, close
 #[test]
 fn request_body_is_skipped_whatever_the_response() {
-    // 9112 9.3 and 6.3: the next request begins exactly behind the body. The body looks like a
+    // 9112 9.3 and 6.3: the next request begins exactly after the body. The body looks like a
     // request itself.
     let body = "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n";
     let fields = format!("Host: a\r\nContent-Length: {}\r\n", body.len());

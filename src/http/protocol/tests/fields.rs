@@ -243,7 +243,7 @@ fn head_in_small_pieces_is_scanned_once_per_line() {
                 connection.input.fill(b'\n');
             }
             connection.receive(piece);
-            assert_eq!(connection.ended, None, "{kind}: scanned behind {received} bytes");
+            assert_eq!(connection.ended, None, "{kind}: scanned after {received} bytes");
         }
         assert_eq!(without_dates(&connection.output), plain(KEEP), "{kind}");
         assert!(scans <= lines + 2, "{kind}: {scans} scans");

@@ -90,7 +90,7 @@ fn unknown_method_is_501_and_unserved_method_is_405() {
     }
     check("9110 15.5.6", line("OPTIONS * HTTP/1.1"), &[not_allowed(KEEP)], PeerCloses);
     for start in ["CONNECT a:80", "CONNECT [::1]:443"] {
-        // 9110 9.3.6: bytes behind the request are for a tunnel.
+        // 9110 9.3.6: bytes after the request are for a tunnel.
         check(
             "9110 15.5.6",
             line(&format!("{start} HTTP/1.1")),

@@ -6,7 +6,7 @@ use crate::http::limits::{BODY_READ_BYTES_MAX, BODY_READS_MAX};
 // rule: content-length
 #[test]
 fn streamed_body_is_complete_whatever_its_pieces() {
-    // The requests behind it are answered too, in order. The timer expires whenever a read returns
+    // The requests after it are answered too, in order. The timer expires whenever a read returns
     // `WouldBlock`.
     for length in
         [0, 1, 5, BODY_READ_BYTES_MAX - 1, BODY_READ_BYTES_MAX, BODY_READ_BYTES_MAX + 1, 300_000]
@@ -122,7 +122,7 @@ fn split_head(output: &[u8]) -> (usize, usize) {
 #[test]
 fn long_body_is_sent_in_pieces_without_being_streamed() {
     // A slow peer costs memory for the body once, and not again for its output. The application
-    // need not ask for that. Borrowed or not, alone or behind others.
+    // need not ask for that. Borrowed or not, alone or after others.
     struct LongBody(usize, Vec<u8>);
     impl Responder for LongBody {
         fn respond(&mut self, request: &Request<'_>) -> Response<'_> {

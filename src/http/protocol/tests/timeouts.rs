@@ -36,7 +36,7 @@ fn head_in_small_pieces_has_one_deadline() {
 #[test]
 fn empty_lines_in_small_pieces_come_to_an_end() {
     // 9112 9.5 and 2.2. A complete empty line resets the timeout. Otherwise a client that sends one
-    // behind a body would seem to have begun a head. But few such lines are allowed, and the first
+    // after a body would seem to have begun a head. But few such lines are allowed, and the first
     // half of one starts the timeout as any other byte does.
     let mut connection = HttpConnection::new(Site::default());
     for _ in 0..EMPTY_LINES_MAX {

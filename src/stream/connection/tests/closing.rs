@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn half_closed_peer_receives_whole_reply() {
-    // The peer's FIN arrives behind half a line, and while a reply waits. Whether the protocol
+    // The peer's FIN arrives after half a line, and while a reply waits. Whether the protocol
     // continues or closes, the rest is sent. Then the connection ends at once: after the peer's FIN
     // there is nothing to linger for.
     for eof in ["3", "3 close", "3 close_without_linger"] {

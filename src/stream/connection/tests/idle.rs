@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn evicted_connection_lingers_only_if_input_has_arrived() {
     // Without unread input, it ends without another call. Unread input would turn the close into a
-    // reset, which destroys output that is still on its way. So it is read and discarded behind our
+    // reset, which destroys output that is still on its way. So it is read and discarded after our
     // FIN.
     let mut harness = scripted(ScriptedProtocol::default());
     assert_eq!(harness.drive([recv("1\n"), send_all(bytes(0, 1))]), Blocked);

@@ -42,7 +42,7 @@ fn output_low_is_not_repeated_if_nothing_was_sent() {
 
 #[test]
 fn resume_offers_buffered_input_before_it_reads() {
-    // The line behind the pause is offered before anything is read, and no event is needed for it.
+    // The line after the pause is offered before anything is read, and no event is needed for it.
     let mut harness = scripted(ScriptedProtocol::with_output_low([""]));
     harness.scratch = vec![0; 10];
     assert_eq!(harness.drive([recv("5 pause\n6\n"), SEND_BLOCKS, RECV_BLOCKS]), Blocked);

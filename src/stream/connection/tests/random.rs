@@ -57,7 +57,7 @@ impl Protocol for Repeater {
 
 #[derive(Clone, Copy, Debug)]
 enum SocketEvent {
-    /// So many bytes arrive, perhaps with the urgent mark behind so many of them.
+    /// So many bytes arrive, perhaps with the urgent mark after so many of them.
     Arrives(usize, Option<usize>),
     /// The peer takes so many bytes, which makes room for as many.
     Takes(usize),

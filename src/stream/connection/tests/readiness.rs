@@ -65,7 +65,7 @@ fn urgent_mark_does_not_hide_bytes_behind_it() {
 // pitfall: 91
 #[test]
 fn short_read_of_a_unix_socket_never_proves_that_it_is_empty() {
-    // A descriptor that the peer passes cuts the read behind its bytes, at any time and without an
+    // A descriptor that the peer passes cuts the read after its bytes, at any time and without an
     // edge of its own.
     let mut harness = echo();
     harness.ready = Readiness::UNKNOWN_UNIX;

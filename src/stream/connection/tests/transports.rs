@@ -75,7 +75,7 @@ pub(super) struct ScriptedTransport {
 impl ScriptedTransport {
     fn next(&mut self, call: &str) -> Syscall {
         self.calls += 1;
-        self.script.pop_front().unwrap_or_else(|| panic!("{call} is called behind the script"))
+        self.script.pop_front().unwrap_or_else(|| panic!("{call} is called after the script"))
     }
 }
 
@@ -168,7 +168,7 @@ impl TransportMut for ModelSocket {
 
     fn send(&mut self, offered: &[u8]) -> io::Result<usize> {
         self.call()?;
-        assert!(!self.is_shut_down, "nothing is sent behind the FIN");
+        assert!(!self.is_shut_down, "nothing is sent after the FIN");
         let count = offered.len().min(self.room);
         if count == 0 {
             return Err(ErrorKind::WouldBlock.into());

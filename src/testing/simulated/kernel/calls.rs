@@ -280,7 +280,7 @@ impl Kernel {
         }
     }
 
-    /// Puts the urgent mark behind what `stream`'s peer has sent so far.
+    /// Puts the urgent mark after what `stream`'s peer has sent so far.
     pub(crate) fn peer_sends_urgent_mark(&mut self, stream: usize) {
         self.streams[stream].peer_sends_urgent_mark();
         self.add_to_ready_list(self.streams[stream].descriptor, IN | PRIORITY);

@@ -82,7 +82,7 @@ impl Kernel {
         self.take_datagram(number)
     }
 
-    /// recvmmsg(2): a batch. An error behind the first datagram is left for the next call.
+    /// recvmmsg(2): a batch. An error after the first datagram is left for the next call.
     pub(crate) fn receive_datagrams(
         &mut self,
         number: usize,

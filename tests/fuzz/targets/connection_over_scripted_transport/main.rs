@@ -69,7 +69,7 @@ struct Scenario {
 
 impl Scenario {
     fn transport(&mut self) -> &mut FuzzTransport {
-        &mut self.connection.transport
+        self.connection.transport.get_mut()
     }
 
     /// Runs turns until the connection can make no progress.
@@ -106,7 +106,7 @@ impl Scenario {
         let is_closed = close_reason.is_some();
         let wants_read = self.connection.wants_read();
         let wants_write = self.connection.wants_write();
-        let transport = &self.connection.transport;
+        let transport = self.connection.transport.borrow();
         assert!(is_closed || !transport.has_failed, "an error closes the connection");
         assert!(
             !(wants_read && transport.has_input()),
