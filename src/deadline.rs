@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::clock::Time;
+use crate::time::Time;
 
 /// The filed deadlines, soonest first. Filing, moving and removing one are O(log n): about 0.1 µs
 /// with a hundred thousand filed.

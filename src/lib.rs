@@ -60,6 +60,7 @@ extern crate self as mio_reactor;
 pub mod limits; // every number of the reactor, with its unit and its reason
 mod stats; // the counters
 mod sys; // the operating system: mio's types, or a simulated kernel's in tests
+mod time; // a moment, in milliseconds since the reactor was made
 mod clock; // time in milliseconds, read once a turn
 mod deadline; // the filed deadlines, soonest first
 mod budget; // what a turn and a source may still spend

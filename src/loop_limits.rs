@@ -15,9 +15,9 @@
 use std::io;
 use std::time::Duration;
 
-use crate::clock::{Time, ms_rounded_up};
 use crate::limits::Limits;
 use crate::stream::listen_options::{ListenOptions, Timeout};
+use crate::time::{Time, ms_rounded_up};
 
 /// Whose limits a connection has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

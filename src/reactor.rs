@@ -36,7 +36,6 @@ mod stop; // graceful stop
 mod panics; // panics in protocols and tasks
 pub(crate) mod tasks; // tasks that other threads submit
 
-use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -48,7 +47,6 @@ use self::slots::{Slot, SlotState, enqueue};
 use self::sources::Source;
 use self::tasks::Handle;
 use crate::budget::QUARTER_TURN_BYTES;
-use crate::clock::Time;
 use crate::deadline::Deadlines;
 use crate::limits::{
     CALL_COST_BYTES, EVENTS_PER_TURN, Limits, NOTIFICATIONS_PENDING_DIVISOR, READ_BYTES_MAX,
@@ -57,10 +55,10 @@ use crate::loop_state::LoopState;
 use crate::protocol::effects::Effects;
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
-use crate::stats::Stats;
 use crate::stop_state::Stopped;
 use crate::stream::readiness::Registered;
 use crate::sys::{Events, Poll};
+use crate::time::Time;
 
 /// An event loop with its sockets: one thread, one poller, one slab of connections.
 ///
@@ -100,12 +98,6 @@ pub struct Reactor {
     /// Made when the first handle is asked for; each call of `handle` returns a clone.
     handle: Option<Handle>,
     is_in_turn: bool,
-}
-
-impl fmt::Debug for Reactor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reactor").field("stats", &self.state.stats).finish_non_exhaustive()
-    }
 }
 
 impl Reactor {
@@ -192,11 +184,6 @@ impl Reactor {
         self.reap();
         self.is_in_turn = false;
         Ok(())
-    }
-
-    /// Returns the counters.
-    pub fn stats(&self) -> &Stats {
-        &self.state.stats
     }
 
     // ---- wait: the one place where the program sleeps (invariant 1)

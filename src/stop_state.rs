@@ -8,7 +8,7 @@
 //! Every part of the loop that behaves differently during a stop asks here. A reactor has stopped
 //! once it is draining or forced and no slot is left.
 
-use crate::clock::Time;
+use crate::time::Time;
 
 /// How a reactor has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use super::requests::SocketPhase;
 use super::socket::DatagramSocket;
-use crate::clock::Time;
 use crate::limits::TIMER_LATE_MS;
 use crate::loop_state::LoopState;
 use crate::protocol::datagram::{DatagramProtocol, Replies};
@@ -24,6 +23,7 @@ use crate::protocol::effects::Effects;
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
 use crate::stream::readiness::Readiness;
+use crate::time::Time;
 
 impl DatagramSocket {
     /// When the protocol's timer expires. `NEVER`: none is set.

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::clock::Time;
 use crate::sys;
+use crate::time::Time;
 
 pub(crate) struct SocketRequests {
     pub(crate) phase: SocketPhase,

@@ -5,8 +5,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::clock::Time;
 use crate::sys;
+use crate::time::Time;
 
 /// The date of the present moment, as text.
 pub(crate) struct Date {

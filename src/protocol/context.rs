@@ -8,11 +8,11 @@ use super::connections::Connections;
 use super::effects::{Effect, Effects, PendingConnect};
 use super::ident::{ConnectionId, Peer};
 use super::protocol::Protocol;
-use crate::clock::Time;
 use crate::limits::Limits;
 use crate::loop_state::LoopState;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::stream::readiness::Transport;
+use crate::time::Time;
 
 /// What a connection lends its protocol for one call.
 ///

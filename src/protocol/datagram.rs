@@ -256,7 +256,7 @@ impl<'b> Replies<'b> {
 
     /// Cancels the timer that was set with [`set_timer`](Replies::set_timer).
     pub fn cancel_timer(&mut self) {
-        self.requests.timer = crate::clock::Time::NEVER;
+        self.requests.timer = crate::time::Time::NEVER;
     }
 
     /// Returns the present moment: the same throughout a turn, in whole milliseconds since the

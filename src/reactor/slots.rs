@@ -3,16 +3,19 @@
 //! Invariant: a slot is in the run queue at most once, and only while its state is `Queued`.
 //! Nothing here frees a slot: `reap` does (invariant 4).
 
+use std::fmt;
+
 use log::{debug, trace};
 
 use super::Reactor;
 use super::sources::Source;
-use crate::clock::Time;
 use crate::limits::{CONNECTION_COST_BYTES, SHRINK_FLOOR_SLOTS};
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
+use crate::stats::Stats;
 use crate::stream::readiness::{Readiness, Registered};
 use crate::sys::{self, Interest, Token};
+use crate::time::Time;
 
 pub(super) struct Slot {
     pub(super) source: Source,
@@ -60,7 +63,18 @@ pub(super) fn mark_ended(
     ended.push((token, why));
 }
 
+impl fmt::Debug for Reactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactor").field("stats", &self.state.stats).finish_non_exhaustive()
+    }
+}
+
 impl Reactor {
+    /// Returns the counters.
+    pub fn stats(&self) -> &Stats {
+        &self.state.stats
+    }
+
     pub(super) fn insert(&mut self, source: Source, registered: Registered) -> usize {
         let quarter = self.slots.len() / 4;
         if quarter > self.shrink_threshold && quarter >= SHRINK_FLOOR_SLOTS {

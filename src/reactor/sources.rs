@@ -8,7 +8,6 @@ use log::{debug, info, trace};
 use super::panics::{call_closed, catch_drop};
 use super::tasks::TaskQueue;
 use super::{Reactor, Slot};
-use crate::clock::Time;
 use crate::datagram::socket::DatagramSocket;
 use crate::loop_state::LoopState;
 use crate::protocol::ident::{CloseReason, WithLimit};
@@ -17,6 +16,7 @@ use crate::stream::connection::Connection;
 use crate::stream::listener::Listener;
 use crate::stream::readiness::{Readiness, Registered};
 use crate::sys::{self, TcpStream};
+use crate::time::Time;
 
 /// What a slot holds.
 pub(super) enum Source {

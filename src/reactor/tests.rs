@@ -58,6 +58,7 @@ use crate::protocol::context::Context;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::ident::ConnectionId;
 use crate::protocol::protocol::{Advance, Next, Protocol};
+use crate::stats::Stats;
 use crate::stream::listen_options::ListenOptions;
 use crate::testing::simulated::kernel::{Faults, Kernel};
 use crate::testing::simulated::stream::PeerReceived;
@@ -340,5 +341,5 @@ fn bound_peer(world: &World, number: u16) -> SocketAddr {
 
 /// Returns `time` in milliseconds.
 fn ms(time: Duration) -> u64 {
-    crate::clock::ms_rounded_up(time)
+    crate::time::ms_rounded_up(time)
 }

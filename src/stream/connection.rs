@@ -34,7 +34,6 @@ mod timeouts; // deadlines, timers, idleness
 use log::trace;
 
 use self::phase::{CloseMode, Phase, ReadSide, WriteSide};
-use crate::clock::Time;
 use crate::limits::{
     HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, LINGER_BYTES_MAX, LOW_WATERMARK_BYTES, STEP_COST_BYTES,
 };
@@ -47,6 +46,7 @@ use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
 use crate::stream::buffer::Buffer;
 use crate::stream::readiness::{Readiness, Received, Registered, Transport, receive, send};
+use crate::time::Time;
 
 pub(crate) struct Connection {
     protocol: Box<dyn Protocol>,

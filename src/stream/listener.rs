@@ -24,7 +24,6 @@ use std::io;
 
 use log::{error, info, warn};
 
-use crate::clock::Time;
 use crate::limits::{ACCEPT_RECOVERY_MS, ACCEPT_RETRY_MS, BACKLOG};
 use crate::loop_limits::ListenerIndex;
 use crate::protocol::ident::Peer;
@@ -36,6 +35,7 @@ use crate::stream::listen_options::ListenOptions;
 use crate::sys::UnixListener;
 use crate::sys::errno::{self, AcceptError};
 use crate::sys::{self, AcceptedOptions, TcpListener, TcpStream};
+use crate::time::Time;
 
 pub(crate) struct Listener {
     /// `None` once it is closed: at a stop, or because it is broken.

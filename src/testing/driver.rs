@@ -19,7 +19,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use super::recorded_effect::RecordedEffect;
 use crate::budget::QUARTER_TURN_BYTES;
-use crate::clock::Time;
 use crate::limits::{CALL_COST_BYTES, Limits, NOTIFICATIONS_PENDING_DIVISOR};
 use crate::loop_state::LoopState;
 use crate::protocol::connections::SendStatus;
@@ -30,6 +29,7 @@ use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
 use crate::stream::connection::Connection;
 use crate::stream::readiness::{Readiness, Transport};
+use crate::time::Time;
 
 /// A [`Transport`] that a test implements: it may change when it is used. The documentation of the
 /// methods is there.

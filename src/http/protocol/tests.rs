@@ -19,7 +19,6 @@ use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::*;
-use crate::clock::Time;
 use crate::http::content_type::ContentType;
 use crate::http::limits::{HEAD_BYTES_MAX, REQUEST_LINE_BYTES_MAX};
 use crate::http::site::{FRONT, Site};
@@ -29,6 +28,7 @@ use crate::protocol::context::ConnectionMeta;
 use crate::protocol::effects::Effects;
 use crate::protocol::ident::ConnectionId;
 use crate::stream::readiness::Transport;
+use crate::time::Time;
 
 fn head_timeout_ms() -> u64 {
     u64::try_from(Limits::default().head_timeout.as_millis()).unwrap()

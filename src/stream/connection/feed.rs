@@ -9,7 +9,6 @@
 //! The other callbacks take the same way through `call_protocol`, without input.
 
 use super::{CloseMode, Connection, Phase, ReadSide, WriteSide};
-use crate::clock::Time;
 use crate::limits::{HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, LOW_WATERMARK_BYTES, OUTPUT_BYTES_MAX};
 use crate::loop_state::LoopState;
 use crate::protocol::context::Context;
@@ -18,6 +17,7 @@ use crate::protocol::ident::CloseReason;
 use crate::protocol::protocol::{Advance, Next, Protocol};
 use crate::stream::buffer::Buffer;
 use crate::stream::readiness::{Readiness, Transport, send};
+use crate::time::Time;
 
 impl Connection {
     /// Returns the reason to report when the protocol's output cannot be sent. After our FIN it is

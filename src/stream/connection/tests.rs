@@ -31,7 +31,6 @@ use proptest::prelude::*;
 
 use super::Outcome::{Blocked, Ended, Unfinished};
 use super::*;
-use crate::clock::Time;
 use crate::echo::Echo;
 use crate::limits::{
     HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, LINGER_BYTES_MAX, LOW_WATERMARK_BYTES, Limits,
@@ -41,6 +40,7 @@ use crate::protocol::context::Context;
 use crate::protocol::ident::*;
 use crate::protocol::protocol::{Advance, Next, Protocol};
 use crate::testing::driver::Driver;
+use crate::time::Time;
 
 use self::harness::*;
 use self::protocols::*;

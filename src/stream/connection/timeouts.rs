@@ -21,7 +21,6 @@
 use std::io::ErrorKind;
 
 use super::{Connection, Phase, ReadSide};
-use crate::clock::Time;
 use crate::limits::{DRAIN_QUIET_MS, TIMER_LATE_MS};
 use crate::loop_limits::LoopLimits;
 use crate::loop_state::LoopState;
@@ -29,6 +28,7 @@ use crate::protocol::effects::Effects;
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
 use crate::stream::readiness::{Readiness, Transport};
+use crate::time::Time;
 
 impl Connection {
     /// Acts on a filed deadline that is due: calls the protocol's `timer_expired`, or ends the

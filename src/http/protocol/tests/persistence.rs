@@ -1,8 +1,8 @@
 //! Persistence: which connections persist, the order of pipelined responses, and stops.
 
 use super::*;
-use crate::clock::Time;
 use crate::stop_state::StopState;
+use crate::time::Time;
 
 // pitfall: 75
 // rule: keep-alive
