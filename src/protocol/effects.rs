@@ -247,8 +247,9 @@ impl Effects {
         self.monitored.subscribe(id, subscriber);
     }
 
-    /// `id` has ended. Notifies, each once: the connection that started it, if the connect failed,
-    /// and all that wait for its output or monitor it. Its own subscriptions are removed.
+    /// `id` has ended. If it was never connected, the connection that started it is notified of the
+    /// failed connect. Then each connection that waits for its output or monitors it is notified
+    /// once of the end, the former perhaps among them. Its own subscriptions are removed.
     pub(crate) fn on_closed(&mut self, id: ConnectionId, why: CloseReason, stats: &mut Stats) {
         if self.outbound_mut(id).is_some()
             && let Some(index) = id.outbound_index()
