@@ -7,9 +7,9 @@
 //! ```
 //!
 //! A reactor stays on its thread, and none of its state is shared. Another thread submits a
-//! closure, which the loop runs between two drives and which gets the whole reactor as its argument
-//! (asyncio's `call_soon_threadsafe`). Only the channel, a stop flag and the waker are used by both
-//! sides.
+//! closure, which the loop runs when it drives the task queue, so never during a callback of a
+//! protocol, and which gets the whole reactor as its argument (asyncio's `call_soon_threadsafe`).
+//! Only the channel, a stop flag and the waker are used by both sides.
 
 use std::any::Any;
 use std::fmt;

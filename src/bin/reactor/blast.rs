@@ -8,16 +8,17 @@
 //! ```
 //!
 //! It is built on the library, like any other program. From the first message to the last reply it
-//! never sleeps: where microseconds are measured, neither may the server wait for the client, nor
-//! the client for a scheduler. So give it a processor core of its own.
+//! never sleeps: the figures are microseconds, so the client must not be asleep when the server's
+//! reply arrives. So give it a processor core of its own.
 //!
 //! In a **closed loop**, each client keeps a number of messages in flight, and sends another for
 //! each reply. While the server stalls, nothing is sent, so the figures lack what would have been
 //! sent meanwhile. In an **open loop**, messages are sent at their due times whatever comes back,
 //! and a latency counts from the due time. So no stall is hidden, neither the server's nor our own
 //! (no coordinated omission). A stall that lasts to the end is not hidden either: messages
-//! unanswered at the end are recorded with the time waited so far. The exception is sent datagrams,
-//! which may be late or lost, and count as lost.
+//! unanswered at the end are recorded with the time waited so far. Only a datagram that was sent
+//! and has no reply is left out of the latencies. It counts as lost, because late and lost look the
+//! same.
 
 mod latencies;
 mod limits;
@@ -54,8 +55,8 @@ pub(crate) use resolve::find_server;
 ///
 /// # Errors
 ///
-/// One line for standard error: no reply or no correct one arrived, the server is gone, or this
-/// machine lacked a resource.
+/// One line for standard error: no reply arrived, a reply was wrong or out of order, the server is
+/// gone, or this machine lacked a resource or could not write the log or the report.
 pub(crate) fn run(plan: Plan, arguments: &BlastArgs) -> Result<(), String> {
     let stop = stop_on_signals().map_err(|error| format!("signals: {error}"))?;
     // Opened before the load begins, so that a log that cannot be written fails at once. The old
@@ -156,8 +157,9 @@ fn offer(plan: &Rc<Plan>, load: &Rc<RefCell<Load>>, stop: &AtomicBool) -> io::Re
         }
     }
     progress.clear();
-    // Messages that came due during the last turn are still sent. All others that are due now and
-    // not sent exceeded our capacity.
+    // Messages that came due during the last turn are still sent. All others that are due now count
+    // as unsent: we were too slow or, over TCP, their connection was lost or had as many messages
+    // in flight as it may have.
     reactor.turn(Some(Duration::ZERO))?;
     load.borrow_mut().stop(Instant::now());
     let deadline = Instant::now() + Duration::from_millis(REPLY_WAIT_MS);
@@ -173,8 +175,8 @@ fn offer(plan: &Rc<Plan>, load: &Rc<RefCell<Load>>, stop: &AtomicBool) -> io::Re
     }
     let mut load = load.borrow_mut();
     let now_ns = load.ns(Instant::now());
-    // Over UDP, what was sent and not answered is lost. The clients send in rotation, so the
-    // messages that no client has reached are the last ones.
+    // Over UDP, what was sent and not answered is lost. The clients send in rotation. So what was
+    // due and not tried by any client is the end of the sequence, from `first_unsent` on.
     let first_unsent =
         clients.map_or(load.counts.sent, |clients| clients.record_unanswered(&mut load, now_ns));
     let due = match plan.pace {

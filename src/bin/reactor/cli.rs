@@ -2,7 +2,7 @@
 //!
 //! The doc comments of the arguments are the text of the help: the first line is what `-h` shows,
 //! and `--help` has all of it. The types of the arguments check one argument at a time; which
-//! options of `reactor blast` go together is decided in `blast/plan.rs`.
+//! options of `reactor blast` go with which scheme is decided in `blast/plan.rs`.
 
 mod environment;
 mod serve;
@@ -87,8 +87,8 @@ pub(crate) struct SendArgs {
     pub(crate) text: Option<OsString>,
     /// Longest wait for the server, at each step.
     ///
-    /// Connecting may take that long, and then the server may send nothing for so long once all is
-    /// sent, or accept none of what is being sent.
+    /// It ends a connect that takes longer, and an exchange in which the server accepts nothing of
+    /// TEXT for so long or, once all of TEXT is sent, sends nothing for so long.
     #[arg(long, value_name = "DURATION", default_value_t = SEND_TIMEOUT)]
     pub(crate) timeout: DurationArg,
 }
@@ -120,7 +120,7 @@ pub(crate) struct BlastArgs {
     /// They are sent whatever comes back. k, M and G are thousands, millions and billions: 100k. A
     /// latency counts from the time at which its message was due, so a server that stalls cannot
     /// hide it (no coordinated omission). Messages unanswered at the end are recorded with the time
-    /// waited so far; sent datagrams count as lost instead.
+    /// waited so far; a datagram that was sent counts as lost instead.
     #[arg(long, value_name = "RATE")]
     pub(crate) rate: Option<RateArg>,
     /// Size of each message, at least 16.
@@ -162,10 +162,10 @@ pub(crate) struct BlastArgs {
     pub(crate) histogram: Option<PathBuf>,
 }
 
-/// How datagrams cross to the kernel and back, by the names of the system calls.
+/// How datagrams cross to the kernel and back.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum BatchMode {
-    /// One per call: recv and send
+    /// One per call: recvfrom and send
     Plain,
     /// Many per call: recvmmsg and sendmmsg
     Mmsg,
@@ -180,7 +180,8 @@ const SEND_TIMEOUT: DurationArg = DurationArg::new(Duration::from_secs(5));
 const BLAST_DURATION: DurationArg = DurationArg::new(Duration::from_secs(10));
 /// More messages in flight on one socket than any kernel's buffers hold.
 const WINDOW_MAX: u32 = 65_536;
-/// More sockets than keep a core busy. Each has memory of its own for what it has sent.
+/// More sockets than are needed to keep one core busy. Each has memory of its own for what it has
+/// sent.
 const SOCKETS_MAX: u32 = 1024;
 /// As many connections as our server accepts by default.
 const CONNECTIONS_MAX: u32 = 100_000;

@@ -35,7 +35,8 @@ const WRITE_BYTES_MAX: usize = 4096;
 
 /// Longest single write to a terminal, in bytes; the end of a line is written on its own. Linux
 /// counts a terminal's memory in pieces of this size, and may report it as writable when one is
-/// left. It checks again after the text of a line, for the two bytes that the line end becomes.
+/// left. So `write_line` asks poll(2) again before the line end, which the terminal turns into two
+/// bytes.
 const TERMINAL_WRITE_BYTES_MAX: usize = 256;
 
 /// The writer that env_logger calls once for each line.
@@ -44,7 +45,7 @@ pub(crate) struct LogWriter<W> {
     is_terminal: bool,
     /// The line written last lacks its end.
     is_cut: bool,
-    /// Lines dropped since then. A line that lacks only its line end is not counted.
+    /// Lines dropped and not reported yet. A line that lacks only its line end is not counted.
     dropped: u64,
 }
 
@@ -189,8 +190,8 @@ mod tests {
 
     #[test]
     fn full_pipe_drops_and_counts_lines_and_keeps_the_others_whole() {
-        // Three times the pipe fills up unread, and is then emptied. At last there is room for one
-        // more line. Of the longest lines the pipe takes a part.
+        // The pipe is filled and then emptied, three times. At the end there is room for one more
+        // line. The longest lines may be cut, because only a part of the last one fits.
         for bytes in [10, 100, 4095, 4096, 4097, 10_000] {
             let (mut reader, writer) = io::pipe().unwrap();
             let mut log = LogWriter::new(writer);

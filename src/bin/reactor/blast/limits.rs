@@ -12,38 +12,41 @@ pub(super) const TCP_CONNECTIONS: u32 = 64;
 pub(super) const TCP_WINDOW: u64 = 1;
 
 /// How long a datagram in a closed loop stays in flight without a reply before another is sent in
-/// its place, in milliseconds. It counts as lost only if there is no reply until the end. A few
-/// round trips across the world would be too long for loopback: if one datagram of a hundred is
-/// lost, a client with 64 in flight would mostly wait.
+/// its place, in milliseconds. The replaced datagram is lost only if no reply comes until the end.
+/// The time is short, for loopback: with a second here and one loss in a hundred, a client with 64
+/// in flight would mostly wait.
 pub(super) const IN_FLIGHT_MS: u64 = 100;
 
 /// How long one of several addresses of a name may take to accept a connection, or to reply to a
 /// datagram, in milliseconds, before the next is tried. With a single address nothing is tried.
 pub(super) const PROBE_TIMEOUT_MS: u64 = 1000;
 
-/// How long replies are awaited after the last message has been sent, in milliseconds. Messages
-/// without a reply by then are lost.
+/// How long replies are awaited after the last message has been sent, in milliseconds. A message
+/// that was sent and has no reply by then counts as lost. Over TCP it is also in the latencies,
+/// with the time waited so far.
 pub(super) const REPLY_WAIT_MS: u64 = 1000;
 
 /// Time between two updates of the progress bar, in milliseconds. One takes some 100 µs, in which
 /// nothing is sent.
 pub(super) const PROGRESS_MS: u64 = 500;
 
-/// Most messages that one client sends in one call, where many are due: four full GSO batches,
-/// which leave with one system call.
+/// Most messages sent at once where many are due: by one client in one call of `writable` over UDP
+/// (with GSO and short messages four full batches, and one system call), by all clients together in
+/// one turn over TCP.
 pub(super) const BURST: usize = 256;
 
-/// How many messages of one client are remembered over UDP, at 8 bytes each: as many as it sends in
-/// this time (in seconds) in an open loop, or this many times its window in a closed one, within
-/// these bounds. A reply to an older message counts as a duplicate, or as expired if it may be the
-/// first. Over TCP, as many are remembered as can be in flight.
+/// How many messages of one client are remembered over UDP, at 8 bytes each: what it sends in
+/// `MEMORY_SECONDS` in an open loop, or `MEMORY_WINDOWS` times its window in a closed one; at least
+/// `MEMORY_MESSAGES_MIN`, at most `MEMORY_MESSAGES_MAX`. A reply to an older message counts as a
+/// duplicate, or as expired if it may be the first. Over TCP, as many are remembered as can be in
+/// flight.
 pub(super) const MEMORY_SECONDS: u64 = 2;
 pub(super) const MEMORY_WINDOWS: u64 = 64;
 pub(super) const MEMORY_MESSAGES_MIN: u64 = 4 * 1024;
 pub(super) const MEMORY_MESSAGES_MAX: u64 = 1024 * 1024;
 
-/// Most groups in which messages are recorded that were due but never sent. More groups would not
-/// be distinguishable at the precision of the latencies.
+/// Messages that were due but never sent are recorded in groups, at most this many. More groups
+/// would not be distinguishable at the precision of the latencies.
 pub(super) const UNSENT_GROUPS: u64 = 4096;
 
 /// The longest latency that is recorded as it is, in nanoseconds: one hour. Longer ones count as

@@ -89,7 +89,7 @@ impl TcpClients {
     }
 
     /// Records what has no reply at the end. Returns the sequence number, among the messages of all
-    /// clients, of the first one that no client has reached.
+    /// clients, of the first message that was not yet handed to a client.
     pub(super) fn record_unanswered(&self, load: &mut Load, now_ns: u64) -> u64 {
         for (_, connection) in &self.all {
             let connection = connection.borrow();
@@ -156,8 +156,9 @@ impl LoadConnection {
         }
     }
 
-    /// Records all messages without a reply, whether sent or still owed. On a stream nothing is
-    /// lost, only late.
+    /// Records all messages without a reply in the latencies, whether sent or still owed: a stream
+    /// drops no single message, so a reply would have come later. In the report, those that were
+    /// sent count as lost, too, and those owed as unsent.
     fn record_unanswered(&self, load: &mut Load, now_ns: u64) {
         self.outstanding
             .unanswered()
@@ -229,8 +230,8 @@ impl Protocol for TcpClient {
             | _ => ErrorKind::ConnectionAborted,
         };
         let (connection, load) = (&mut *self.connection.borrow_mut(), &mut *self.load.borrow_mut());
-        // Messages that become due on this connection later have no latency. They only count as
-        // unsent.
+        // Messages that `send_due` reaches on this connection later have no latency: they only
+        // count as unsent.
         let now_ns = load.ns(Instant::now());
         connection.record_unanswered(load, now_ns);
         match std::mem::replace(&mut connection.stage, ConnectionStage::Closed) {

@@ -12,7 +12,7 @@ use mio_reactor::{ACCESS_LOG, Limits};
 use crate::address::{NetAddress, StreamAddress};
 use crate::values::{DurationArg, SizeArg, count_to, parse_switch};
 
-/// As many slots as a `ConnectionId` can number.
+/// More connections than there can be descriptors.
 const CONNECTIONS_MAX: u32 = u32::MAX;
 
 const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -121,7 +121,8 @@ pub(crate) struct LogArgs {
     /// Log from this level on: off, error, warn, info, debug or trace.
     ///
     /// The log goes to standard error. info has start, stop and overload, debug one line for each
-    /// connection, trace one line for each system call. RUST_LOG, if set, overrides it.
+    /// connection, trace also the system calls on sockets. RUST_LOG overrides it, for all or for
+    /// the modules that it names.
     #[arg(long = "log", env = "REACTOR_LOG", value_name = "LEVEL", default_value = "info",
         value_parser = PossibleValuesParser::new(LOG_LEVELS), hide_possible_values = true)]
     pub(crate) level: String,
@@ -139,49 +140,52 @@ pub(crate) struct LogArgs {
 struct LimitArgs {
     /// Most connections at one time.
     ///
-    /// Further connections wait in the kernel's backlog.
+    /// Idle HTTP connections are closed to make room. If that gives none, further connections wait
+    /// in the kernel's backlog.
     #[arg(long, env = "REACTOR_MAX_CONNECTIONS", value_name = "COUNT",
         default_value_t = default_connections(), value_parser = count_to(CONNECTIONS_MAX))]
     max_connections: u32,
     /// Longest wait for a peer's first byte.
     ///
-    /// It begins when the peer has connected. Then the connection is closed.
+    /// It is counted from the accept. When it is over, the connection is closed.
     #[arg(long, env = "REACTOR_FIRST_BYTE_TIMEOUT", value_name = "DURATION",
         default_value_t = DurationArg::new(Limits::default().first_byte_timeout))]
     first_byte_timeout: DurationArg,
     /// Longest time without a byte in either direction.
     ///
-    /// Then the connection is closed.
+    /// When it is over, the connection is closed.
     #[arg(long, env = "REACTOR_IDLE_TIMEOUT", value_name = "DURATION",
         default_value_t = DurationArg::new(Limits::default().idle_timeout))]
     idle_timeout: DurationArg,
     /// Longest time in which a peer takes no output.
     ///
-    /// It counts while bytes wait for the peer. Then the connection is closed.
+    /// It counts while bytes wait for the peer. When it is over, the connection is closed.
     #[arg(long, env = "REACTOR_WRITE_TIMEOUT", value_name = "DURATION",
         default_value_t = DurationArg::new(Limits::default().write_timeout))]
     write_timeout: DurationArg,
     /// Longest time for the head of an HTTP request.
     ///
-    /// Then the request is answered with 408.
+    /// When it is over, the request is answered with 408.
     #[arg(long, env = "REACTOR_HEAD_TIMEOUT", value_name = "DURATION",
         default_value_t = DurationArg::new(Limits::default().head_timeout))]
     head_timeout: DurationArg,
     /// Longest time for the body of an HTTP request.
     ///
-    /// Then the request is answered with 408.
+    /// When it is over, the request is answered with 408.
     #[arg(long, env = "REACTOR_BODY_TIMEOUT", value_name = "DURATION",
         default_value_t = DurationArg::new(Limits::default().body_timeout))]
     body_timeout: DurationArg,
     /// Longest wait for the peer's FIN after ours.
     ///
-    /// Meanwhile its input is read and discarded. Then the connection is closed as it is.
+    /// Meanwhile its input is read and discarded. When it is over, the connection is closed without
+    /// the FIN.
     #[arg(long, env = "REACTOR_LINGER_TIMEOUT", value_name = "DURATION",
         default_value_t = DurationArg::new(Limits::default().linger_timeout))]
     linger_timeout: DurationArg,
     /// Longest wait of a graceful stop.
     ///
-    /// Connections that have work in progress may finish within it. Then they are closed by force.
+    /// Connections that have work in progress may finish within it. When it is over, they are
+    /// closed by force.
     #[arg(long, env = "REACTOR_DRAIN_TIMEOUT", value_name = "DURATION",
         default_value_t = DurationArg::new(Limits::default().drain_timeout))]
     drain_timeout: DurationArg,
