@@ -154,7 +154,7 @@ impl<'i> Request<'i> {
             keeps_alive: !fields.has_close && (line.is_1_1 || fields.has_keep_alive),
             expects_continue: line.is_1_1 && fields.expects_continue,
             body_bytes: fields.body_bytes.unwrap_or(0),
-            work: Cell::default(),
+            work_us: Cell::new(0),
         }
     }
 
@@ -172,7 +172,7 @@ impl<'i> Request<'i> {
             keeps_alive: false,
             expects_continue: false,
             body_bytes: 0,
-            work: Cell::default(),
+            work_us: Cell::new(0),
         }
     }
 }

@@ -328,8 +328,8 @@ fn keep_alive_or_close(request: &Request<'_>, cx: &Context<'_>) -> Next {
 
 /// Charges what the responder has asked for ([`Request::charge`]).
 fn charge(request: &Request<'_>, cx: &mut Context<'_>) {
-    if !request.work.get().is_zero() {
-        cx.charge(request.work.get());
+    if request.work_us.get() > 0 {
+        cx.charge(Duration::from_micros(request.work_us.get().into()));
     }
 }
 

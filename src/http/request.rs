@@ -40,8 +40,9 @@ pub struct Request<'i> {
     pub(super) keeps_alive: bool,
     pub(super) expects_continue: bool,
     pub(super) body_bytes: u64,
-    /// How long answering it takes beside sending the response, as far as it is known.
-    pub(super) work: Cell<Duration>,
+    /// How long answering it takes beside sending the response, as far as it is known, in
+    /// microseconds.
+    pub(super) work_us: Cell<u32>,
 }
 
 impl<'i> Request<'i> {
@@ -53,7 +54,8 @@ impl<'i> Request<'i> {
     /// response, as [`Context::charge`](crate::Context::charge) does. [`Files`](crate::Files) does
     /// it by itself.
     pub fn charge(&self, work: Duration) {
-        self.work.set(self.work.get().saturating_add(work));
+        let work_us = u32::try_from(work.as_micros()).unwrap_or(u32::MAX);
+        self.work_us.set(self.work_us.get().saturating_add(work_us));
     }
 
     /// Returns the method.
