@@ -39,6 +39,13 @@ fn help_has_default_addresses_message_boundaries_and_the_log_target() {
 }
 
 #[test]
+fn version_has_the_name_of_the_program() {
+    let ending = run(&["--version"]);
+    assert_eq!(ending.status.code(), Some(0));
+    assert_eq!(ending.stdout, [format!("reactor {}", env!("CARGO_PKG_VERSION"))]);
+}
+
+#[test]
 fn short_help_has_one_screen() {
     // A wide terminal is not assumed, and 60 lines fit on many.
     let ending = run(&["-h"]);
@@ -50,6 +57,7 @@ fn short_help_has_one_screen() {
 #[test]
 fn invalid_serve_arguments_exit_2_with_one_line() {
     check_rejected(&["--tcp"], &["'--tcp <ADDR>'"]);
+    check_rejected(&["--idle-timeout", "--tcp", "0"], &["a value is required", "--idle-timeout"]);
     check_rejected(&["--tcp", "127.0.0.1"], &["the port is missing"]);
     check_rejected(&["--udp", "somewhere"], &["the port is missing"]);
     check_rejected(&["--http", "127.0.0.1:65536"], &["from 0 to 65535"]);
@@ -72,6 +80,8 @@ fn wrong_value_is_rejected_with_what_is_allowed() {
         check_rejected(&[option, "60"], &[option, "60 has no unit: 60s or 60ms?"]);
         check_rejected(&[option, "0s"], &[option, "from 1ms to 8760h"]);
         check_rejected(&[option, "9000h"], &[option, "from 1ms to 8760h"]);
+        check_rejected(&[option, "99999999999999999999s"], &["from 1ms to 8760h"]);
+        check_rejected(&[option, "-1s"], &[option, "from 1ms to 8760h"]);
         check_rejected(&[option, "soon"], &[option, "the unit ms, s, m or h", "60s"]);
     }
     check_rejected(&["--udp-buffer", "0"], &["from 1 to 2147483647 bytes"]);
@@ -79,10 +89,17 @@ fn wrong_value_is_rejected_with_what_is_allowed() {
     check_rejected(&["--udp-buffer", "4X"], &["K, M or G"]);
     check_rejected(&["--max-connections", "0"], &["from 1 to 4294967295"]);
     check_rejected(&["--max-connections", "many"], &["from 1 to 4294967295"]);
+    check_rejected(&["--max-connections", "-1"], &["from 1 to 4294967295"]);
+    check_rejected(&["--prefix", &"x".repeat(1025)], &["a prefix has at most 1024 bytes"]);
     check_rejected(&["--log", "loud"], &["off, error, warn, info, debug, trace"]);
     check_rejected(&["--tcp", "::1:80"], &["[::1]:8080"]);
     check_rejected(&["--tcp", "host/80"], &["PORT, HOST:PORT, [IPV6]:PORT, *:PORT", "unix:PATH"]);
     check_rejected(&["blast", "udp://9", "--window", "0"], &["from 1 to 65536"]);
+    check_rejected(&["blast", "udp://9", "--window", "-1"], &["from 1 to 65536"]);
+    for size in ["0", "-0", "2G", "99999999999999999999"] {
+        let words = if size == "-0" { "K, M or G" } else { "16 to 65507 bytes for udp://" };
+        check_rejected(&["blast", "udp://9", "--size", size], &[words]);
+    }
     check_rejected(&["blast", "udp://9", "--batch", "all"], &["plain, mmsg, gso"]);
 }
 

@@ -83,6 +83,43 @@ fn variable_that_is_not_utf8_is_named() {
     let ending = Program::spawn(reactor().env("REACTOR_PREFIX", text)).wait();
     check_usage_error(&ending, &["REACTOR_PREFIX is not valid UTF-8"]);
     check_usage_error(&Program::spawn(reactor().arg(text)).wait(), &[]);
+    let mut command = reactor();
+    let ending =
+        Program::spawn(command.args(["--tcp", "192.0.2.1:0"]).env("RUST_LOG", text)).wait();
+    assert_eq!(ending.status.code(), Some(1));
+    assert!(
+        ending.stderr[0].contains("RUST_LOG ignored: it is not valid UTF-8"),
+        "{:?}",
+        ending.stderr
+    );
+}
+
+#[test]
+fn control_characters_in_a_value_are_shown_escaped() {
+    for (value, shown) in
+        [("6\n\n0s", "'6\\n\\n0s'"), ("\x1b[31m", "'\\u{1b}[31m'"), ("a'b", "'a\\'b'")]
+    {
+        let ending = run_with(&[("REACTOR_IDLE_TIMEOUT", value)], &[]);
+        check_usage_error(&ending, &["REACTOR_IDLE_TIMEOUT", shown, "the unit ms, s, m or h"]);
+        let ending = run_with(&[("REACTOR_LOG", value)], &[]);
+        check_usage_error(&ending, &["REACTOR_LOG", shown, "off, error, warn"]);
+    }
+    // An error's reason may quote the value, and the name of an option is written by the user, too.
+    check_usage_error(&run(&["--tcp", "[\n\n]:80"]), &["'[\\n\\n]:80'", "\\n\\n is no IPv6"]);
+    check_usage_error(&run(&["--a\n\x1b[31mb"]), &["'--a\\n\\u{1b}[31mb'"]);
+}
+
+#[test]
+fn invalid_rust_log_is_logged_and_ignored() {
+    for (value, words) in
+        [("garbage===", "invalid logging spec 'garbage==='"), ("a/b/c", "too many '/'s")]
+    {
+        let ending = run_with(&[("RUST_LOG", value)], &["--tcp", "192.0.2.1:0"]);
+        assert_eq!(ending.status.code(), Some(1));
+        let [warning, _] = &ending.stderr[..] else { panic!("{:?}", ending.stderr) };
+        assert!(warning.contains("WARN") && warning.contains("RUST_LOG ignored: "), "{warning}");
+        assert!(warning.contains(words), "{warning}");
+    }
 }
 
 #[test]

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod addresses;
+#[cfg(target_os = "linux")]
+mod blocked;
 mod command_line;
 #[path = "../common/mod.rs"]
 mod common;

@@ -38,6 +38,22 @@ fn server_that_does_not_listen_exits_1_and_is_named() {
 }
 
 #[test]
+fn client_without_a_thread_exits_1_with_one_line() {
+    // No address space has room for the stack of such a thread.
+    let program = Program::start(&ECHO);
+    let server = format!("tcp://{}", program.tcp());
+    let mut command = send_command(&[&server, "hello"]);
+    let sent = run(command.env("RUST_MIN_STACK", (1_u64 << 50).to_string()));
+    check_failure(&sent, 1, "no thread could be started: ");
+}
+
+#[test]
+fn path_too_long_for_a_unix_socket_exits_1_with_the_bound() {
+    let server = format!("unix:/{}", "x".repeat(200));
+    check_failure(&send_text(&server, "hello"), 1, "too long for a Unix socket (on Linux: 107");
+}
+
+#[test]
 fn link_local_server_needs_a_zone_that_exists() {
     let send = |server: &str| send_text(server, "hello");
     check_failure(&send("udp://[fe80::1]:9"), 2, "needs its interface, as in [fe80::1%eth0]");

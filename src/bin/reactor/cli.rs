@@ -15,10 +15,11 @@ use std::time::Duration;
 use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::address::{NetAddress, Scheme, Url, parse_unix};
-use crate::values::{DurationArg, RateArg, SizeArg, count_to};
+use crate::values::{DurationArg, RateArg, SizeArg, count_to, parse_unbounded_size};
 
 pub(crate) use environment::describe_unknown;
 pub(crate) use serve::{ListenArgs, LogArgs, ServeArgs};
+pub(crate) use usage_error::escape_controls;
 
 /// Event-loop server, one thread: TCP echo, UDP echo and HTTP/1.0.
 ///
@@ -31,7 +32,7 @@ pub(crate) use serve::{ListenArgs, LogArgs, ServeArgs};
 /// Exit status: 0 after a graceful stop, 1 if an address cannot be served, 2 for a usage error, 3
 /// if the drain timeout was reached and connections were closed by force.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(name = "reactor", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Option<CliCommand>,
@@ -126,7 +127,8 @@ pub(crate) struct BlastArgs {
     /// Size of each message, at least 16.
     ///
     /// It is a number of bytes, or of KiB with K.
-    #[arg(long, value_name = "SIZE", default_value_t = SizeArg::new(64))]
+    #[arg(long, value_name = "SIZE", value_parser = parse_unbounded_size,
+        default_value_t = SizeArg::new(64))]
     pub(crate) size: SizeArg,
     /// Number of sockets that send, over UDP.
     ///
@@ -204,7 +206,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Parsed {
             Parsed::Command(Box::new(command))
         }
         Err(error) if error.use_stderr() => {
-            Parsed::Invalid(usage_error::describe(&error, arguments))
+            Parsed::Invalid(usage_error::describe(error, arguments))
         }
         Err(error) => Parsed::Text(error),
     }

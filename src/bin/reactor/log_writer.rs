@@ -18,9 +18,13 @@
 //!
 //! Two things still block: a disk, if the log is a file on it, and a pipe whose room another
 //! process takes between poll(2) and our write. If lines are dropped at the very end, no line
-//! reports it. Only the log goes this way: a panic message, and the line in which the program
-//! reports its own failure, are written directly.
+//! reports it.
+//!
+//! The address lines on standard output go this way, too, and the log reports how many are missing.
+//! A panic message, and the line in which the program reports its own failure, are written
+//! directly.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
 
@@ -57,15 +61,9 @@ impl<W: Write + AsFd> LogWriter<W> {
 
     /// Writes as much of `line` as there is room for. Returns whether all of its text was written.
     fn write_line(&mut self, line: &[u8]) -> bool {
-        let mut rest = line;
-        while !rest.is_empty() && has_room(&self.to) {
-            match self.to.write(next_chunk(rest, self.is_terminal)) {
-                Ok(0) => break,
-                Ok(count) => rest = &rest[count..],
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => break, // disk full, or no reader: there is no other place to report it
-            }
-        }
+        // A disk is full, or there is no reader: there is no other place to report the reason.
+        let (written, _) = write_without_blocking(&mut self.to, self.is_terminal, line);
+        let rest = &line[written..];
         if rest.len() < line.len() {
             self.is_cut = !rest.is_empty();
         }
@@ -97,6 +95,49 @@ impl<W: Write + AsFd> Write for LogWriter<W> {
     }
 }
 
+/// Writes as much of `text` as there is room for. Returns how many bytes that is and, if it is not
+/// all, the reason.
+fn write_without_blocking(
+    to: &mut (impl Write + AsFd),
+    is_terminal: bool,
+    text: &[u8],
+) -> (usize, Option<io::Error>) {
+    let mut written = 0;
+    while written < text.len() {
+        if !has_room(to) {
+            let reason = io::Error::new(ErrorKind::WouldBlock, "no room to write them");
+            return (written, Some(reason));
+        }
+        match to.write(next_chunk(&text[written..], is_terminal)) {
+            Ok(0) => return (written, Some(ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return (written, Some(error)),
+        }
+    }
+    (written, None)
+}
+
+/// Writes `lines` to standard output as far as there is room.
+///
+/// # Errors
+///
+/// How many lines are missing, and why.
+pub(crate) fn print_lines(lines: &str) -> Result<(), String> {
+    // A descriptor of its own for the same output: `io::Stdout` would keep the rest of a line.
+    let (written, reason) = match io::stdout().as_fd().try_clone_to_owned() {
+        Ok(descriptor) => {
+            let mut to = File::from(descriptor);
+            let is_terminal = to.is_terminal();
+            write_without_blocking(&mut to, is_terminal, lines.as_bytes())
+        }
+        Err(error) => (0, Some(error)),
+    };
+    let Some(reason) = reason else { return Ok(()) };
+    let missing = lines.as_bytes()[written..].split_inclusive(|&byte| byte == b'\n').count();
+    Err(format!("{missing} of {} lines lost: {reason}", lines.lines().count()))
+}
+
 /// Returns whether a write would not block. poll(2) reports an error as writable, too: that write
 /// fails at once.
 fn has_room(to: &impl AsFd) -> bool {
@@ -121,7 +162,6 @@ fn next_chunk(rest: &[u8], is_terminal: bool) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
     use std::io::{BufRead, BufReader, Read};
     use std::sync::mpsc;
     use std::thread;

@@ -19,10 +19,12 @@ mod site;
 mod sockets;
 mod values;
 
-use std::env;
+use std::env::{self, VarError};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+#[cfg(unix)]
+use std::sync::Arc;
 
 use env_logger::fmt::ConfigurableFormat;
 use env_logger::{Target, TimestampPrecision};
@@ -33,7 +35,7 @@ use blast::Plan;
 use cli::{BlastArgs, CliCommand, LogArgs, Parsed, SendArgs, ServeArgs};
 use send::SendError;
 use site::Site;
-use sockets::Serving;
+use sockets::{Places, Serving};
 
 /// Success, or a graceful stop: all connections closed gracefully.
 const EXIT_SUCCESS: u8 = 0;
@@ -45,6 +47,10 @@ const EXIT_USAGE: u8 = 2;
 const EXIT_FORCED: u8 = 3;
 
 fn main() -> ExitCode {
+    #[cfg(unix)]
+    if let Err(error) = survive_file_size_limit() {
+        return exit_with_message(EXIT_FAILURE, &format!("signals: {error}"));
+    }
     let arguments: Vec<_> = env::args_os().collect();
     match cli::parse(&arguments) {
         Parsed::Command(command) => match *command {
@@ -104,6 +110,9 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
     for line in cli::describe_unknown(env::vars_os().map(|(name, _)| name)) {
         warn!("{line}");
     }
+    // Before the signal handlers are set: a resolver may block for seconds, and until then a signal
+    // ends the process at once.
+    let places = Places::resolve(&arguments.listen)?;
     let limits = arguments.limits();
     let drain_timeout = limits.drain_timeout;
     // Before the first socket listens, so that an early signal is not lost.
@@ -128,14 +137,13 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
         None => site,
     };
     let Serving { mut reactor, lines, skipped } =
-        sockets::open(&arguments.listen, &echo, &site, make_reactor)?;
+        sockets::open(&places, &echo, &site, make_reactor)?;
     for line in skipped {
         warn!("{line}");
     }
-    // One write, once all sockets listen: a reader of any line may connect to any address.
-    if let Err(error) = io::stdout().write_all(lines.as_bytes()).and_then(|()| io::stdout().flush())
-    {
-        info!("addresses not printed: standard output: {error}");
+    // Once all sockets listen: a reader of any line may connect to any address.
+    if let Err(error) = print_addresses(&lines) {
+        warn!("addresses not printed: standard output: {error}");
     }
     info!("serving: pid {}", std::process::id());
     let stopped = reactor.run()?;
@@ -152,6 +160,20 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
     Ok(stopped)
 }
 
+/// Writes the lines to standard output without blocking.
+#[cfg(unix)]
+fn print_addresses(lines: &str) -> Result<(), String> {
+    log_writer::print_lines(lines)
+}
+
+/// Writes the lines to standard output. Without poll(2), one that is not read blocks the start.
+#[cfg(not(unix))]
+fn print_addresses(lines: &str) -> Result<(), String> {
+    let mut stdout = io::stdout();
+    let written = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|error| error.to_string())
+}
+
 /// Opens the log on standard error.
 fn open_log(arguments: &LogArgs) {
     // Without poll(2), a standard error that is not read blocks the loop.
@@ -161,6 +183,12 @@ fn open_log(arguments: &LogArgs) {
     let target = Target::Stderr;
     let mut format = ConfigurableFormat::default();
     format.timestamp(Some(TimestampPrecision::Millis)).target(false);
+    let (directives, warning) = match env::var("RUST_LOG").map(check_directives) {
+        Ok(Ok(directives)) => (directives, None),
+        Ok(Err(error)) => (String::new(), Some(error)),
+        Err(VarError::NotPresent) => (String::new(), None),
+        Err(VarError::NotUnicode(_)) => (String::new(), Some("it is not valid UTF-8".to_string())),
+    };
     env_logger::Builder::new()
         .filter_level(arguments.level.parse().unwrap_or(LevelFilter::Info))
         .filter_module(
@@ -170,7 +198,7 @@ fn open_log(arguments: &LogArgs) {
         // mio's trace lines repeat ours. The colons matter: "mio" alone would also match
         // "mio_reactor".
         .filter_module("mio::", LevelFilter::Info)
-        .parse_default_env()
+        .parse_filters(&directives)
         .target(target)
         // An access log line has its own date, and the tools that parse it expect nothing before
         // it.
@@ -179,6 +207,18 @@ fn open_log(arguments: &LogArgs) {
             _ => format.format(line, record),
         })
         .init();
+    if let Some(warning) = warning {
+        warn!("environment: RUST_LOG ignored: {warning}");
+    }
+}
+
+/// Returns the directives if env_logger can read them all. Where it cannot, it would print to
+/// standard error itself, and panic if that fails.
+fn check_directives(directives: String) -> Result<String, String> {
+    match env_filter::Builder::new().try_parse(&directives) {
+        Ok(_) => Ok(directives),
+        Err(error) => Err(cli::escape_controls(&error.to_string())),
+    }
 }
 
 /// Adds the files below `root` to the site.
@@ -198,6 +238,15 @@ fn serve_files(_: Site, root: &Path) -> io::Result<Site> {
     Err(io::Error::new(io::ErrorKind::Unsupported, format!("root {}: {error}", root.display())))
 }
 
+/// Makes a write beyond the file size limit fail with EFBIG (setrlimit(2)).
+///
+/// SIGXFSZ would end the process, although only a file for the log or the output is full. A handler
+/// that does nothing of use is enough.
+#[cfg(unix)]
+fn survive_file_size_limit() -> io::Result<()> {
+    signal_hook::flag::register(libc::SIGXFSZ, Arc::default()).map(|_| ())
+}
+
 /// Makes the first SIGINT or SIGTERM write to a socket pair, and returns its read end: the stop
 /// signal of a reactor, which then stops gracefully.
 ///
@@ -208,7 +257,7 @@ fn stop_on_signals() -> io::Result<std::os::unix::net::UnixStream> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     use signal_hook::{flag, low_level::pipe};
     use std::os::unix::net::UnixStream;
-    use std::sync::{Arc, atomic::AtomicBool};
+    use std::sync::atomic::AtomicBool;
 
     let (read_end, write_end) = UnixStream::pair()?;
     let stop_requested = Arc::new(AtomicBool::new(false));

@@ -107,7 +107,11 @@ fn connect_unix(path: &Path, timeout: Duration) -> Result<TcpStream, SendError> 
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         // It also bounds how long connect(2) blocks while the server's backlog is full.
         socket.set_write_timeout(Some(timeout))?;
-        socket.connect(&SockAddr::unix(path)?)?;
+        // In the words of the server. This is its only error: no argument has a zero byte.
+        let too_long = "the path is too long for a Unix socket (on Linux: 107 bytes)";
+        let address =
+            SockAddr::unix(path).map_err(|_| io::Error::new(ErrorKind::InvalidInput, too_long))?;
+        socket.connect(&address)?;
         Ok(TcpStream::from(socket)) // no call that follows depends on the address family
     };
     connect().map_err(|error| {
@@ -164,7 +168,7 @@ fn exchange_stream(
     let reader = thread::current();
     // The thread is never joined. After the server's FIN it may still block in a read of the
     // terminal; it ends with the process.
-    thread::spawn(move || {
+    let started = thread::Builder::new().spawn(move || {
         let result = write_input(input, &writer, &shared, timeout);
         let mut state = lock(&shared);
         state.last_progress = Instant::now();
@@ -182,6 +186,7 @@ fn exchange_stream(
         };
         reader.unpark();
     });
+    started.map_err(|error| SendError::Failed(format!("no thread could be started: {error}")))?;
     print_reply(stream, &state, timeout)
 }
 

@@ -41,18 +41,17 @@ pub(crate) struct Serving {
     pub(crate) skipped: Vec<String>,
 }
 
-/// Opens all sockets that `arguments` name, in a reactor from `make_reactor`.
+/// Opens all sockets at `places`, in a reactor from `make_reactor`.
 ///
 /// # Errors
 ///
 /// An error that names the service, the argument, and the address if that differs.
 pub(crate) fn open(
-    arguments: &ListenArgs,
+    places: &Places,
     echo: &Echo,
     site: &Site,
     mut make_reactor: impl FnMut() -> io::Result<Reactor>,
 ) -> io::Result<Serving> {
-    let places = Places::resolve(arguments)?;
     retry_while_port_is_taken(|| {
         let mut reactor = make_reactor().map_err(OpenError::Fatal)?;
         let mut opened = Opened::default();
@@ -73,7 +72,7 @@ pub(crate) fn open(
 }
 
 /// What the arguments name, resolved once.
-struct Places {
+pub(crate) struct Places {
     tcp: Vec<StreamPlace>,
     udp: Vec<Group>,
     http: Vec<StreamPlace>,
@@ -91,7 +90,12 @@ struct Group {
 }
 
 impl Places {
-    fn resolve(arguments: &ListenArgs) -> io::Result<Places> {
+    /// Resolves all names. It may block for as long as the system's resolver does.
+    ///
+    /// # Errors
+    ///
+    /// The resolver's error, with the service and the argument.
+    pub(crate) fn resolve(arguments: &ListenArgs) -> io::Result<Places> {
         let group = |service: &str, address: &NetAddress| match address.resolve() {
             Ok(addresses) => Ok(Group { argument: address.to_string(), addresses }),
             Err(error) => Err(describe(service, address, &error)),

@@ -16,6 +16,10 @@ const DURATION_MIN: Duration = Duration::from_millis(1);
 const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Largest size, in bytes: that of the kernel's own type for a socket buffer (socket(7)).
 const SIZE_MAX: u64 = i32::MAX as u64;
+/// Longest prefix, in bytes. A reply over UDP is one datagram (65,507 bytes over IPv4), and a
+/// longer one is dropped. This leaves room for nearly every message. It also bounds how much larger
+/// a reply is than a request with a forged source address.
+pub(crate) const PREFIX_BYTES_MAX: usize = 1024;
 /// Highest rate, in messages a second: more than one core can send.
 const RATE_MAX: u64 = 1_000_000_000;
 
@@ -42,11 +46,14 @@ impl FromStr for DurationArg {
         if text.starts_with(|c: char| c.is_ascii_digit()) && text.parse::<f64>().is_ok() {
             return Err(format!("{text} has no unit: {text}s or {text}ms?"));
         }
+        let out_of_bounds = "a duration is from 1ms to 8760h, one year".to_string();
         match SpanParser::new().parse_unsigned_duration(text) {
             Ok(duration) if (DURATION_MIN..=DURATION_MAX).contains(&duration) => {
                 Ok(DurationArg(duration))
             }
-            Ok(_) => Err("a duration is from 1ms to 8760h, one year".to_string()),
+            Ok(_) => Err(out_of_bounds),
+            // Below zero, or more than jiff can count.
+            Err(_) if is_duration_with_other_numbers(text) => Err(out_of_bounds),
             Err(_) => {
                 Err("a duration is a number with the unit ms, s, m or h, such as 500ms, 60s or \
                      1h30m"
@@ -54,6 +61,19 @@ impl FromStr for DurationArg {
             }
         }
     }
+}
+
+/// Returns whether `text` would be a duration if it were positive and its numbers were small.
+fn is_duration_with_other_numbers(text: &str) -> bool {
+    let mut small = String::new();
+    for c in text.trim_start_matches('-').chars() {
+        match c {
+            '0'..='9' if small.ends_with('1') => {}
+            '0'..='9' => small.push('1'),
+            _ => small.push(c),
+        }
+    }
+    SpanParser::new().parse_unsigned_duration(&small).is_ok()
 }
 
 impl fmt::Display for DurationArg {
@@ -82,18 +102,30 @@ impl FromStr for SizeArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<SizeArg, String> {
-        match Config::new().with_binary().parse_size(text) {
-            Ok(bytes @ 1..=SIZE_MAX) => {
+        match parse_bytes(text)? {
+            bytes @ 1..=SIZE_MAX => {
                 Ok(SizeArg(usize::try_from(bytes).map_err(|error| error.to_string())?))
             }
-            Ok(_) | Err(parse_size::Error::PosOverflow) => {
-                Err(format!("a size is from 1 to {SIZE_MAX} bytes"))
-            }
-            Err(_) => {
-                Err("a size is a number of bytes, or of KiB, MiB or GiB with K, M or G, such as \
-                     64 or 4M"
-                    .to_string())
-            }
+            _ => Err(format!("a size is from 1 to {SIZE_MAX} bytes")),
+        }
+    }
+}
+
+/// Reads a size whose bounds depend on other arguments, which are checked later.
+pub(crate) fn parse_unbounded_size(text: &str) -> Result<SizeArg, String> {
+    let bytes = parse_bytes(text)?;
+    Ok(SizeArg(usize::try_from(bytes).unwrap_or(usize::MAX)))
+}
+
+/// Reads a number of bytes. One that is too large for its type becomes the largest.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    match Config::new().with_binary().parse_size(text) {
+        Ok(bytes) => Ok(bytes),
+        Err(parse_size::Error::PosOverflow) => Ok(u64::MAX),
+        Err(_) => {
+            Err("a size is a number of bytes, or of KiB, MiB or GiB with K, M or G, such as 64 or \
+                 4M"
+            .to_string())
         }
     }
 }
@@ -143,6 +175,14 @@ pub(crate) fn count_to(max: u32) -> impl Fn(&str) -> Result<u32, String> + Clone
             .filter(|count| (1..=max).contains(count))
             .ok_or_else(|| format!("a count is from 1 to {max}"))
     }
+}
+
+/// Reads the text that is put before each reply.
+pub(crate) fn parse_prefix(text: &str) -> Result<String, String> {
+    if text.len() > PREFIX_BYTES_MAX {
+        return Err(format!("a prefix has at most {PREFIX_BYTES_MAX} bytes"));
+    }
+    Ok(text.to_string())
 }
 
 /// Reads a switch, whose value an environment variable has to spell out.
@@ -212,13 +252,14 @@ mod tests {
             ("0ms", "from 1ms to 8760h"),
             ("999us", "from 1ms to 8760h"),
             ("8761h", "from 1ms to 8760h"),
-            ("99999999999999999999h", UNITS),
+            ("99999999999999999999h", "from 1ms to 8760h"),
             ("", UNITS),
             ("s", UNITS),
             ("soon", UNITS),
             ("nan", UNITS),
             ("-1", UNITS),
-            ("-1s", UNITS),
+            ("-1s", "from 1ms to 8760h"),
+            ("-1s ago", UNITS),
             ("1s ago", UNITS),
             ("1M", UNITS),
             ("1d", UNITS),
@@ -288,6 +329,21 @@ mod tests {
         for text in ["0", "65", "4294967296", "", "+1", "-1", "1.5", "many", "1k"] {
             assert_eq!(parse(text), Err("a count is from 1 to 64".to_string()), "{text:?}");
         }
+    }
+
+    #[test]
+    fn size_with_bounds_elsewhere_is_read_whatever_it_is() {
+        for (text, bytes) in [("0", 0), ("4G", 4 << 30), ("99999999999999999999", usize::MAX)] {
+            assert_eq!(parse_unbounded_size(text).map(SizeArg::get), Ok(bytes), "{text:?}");
+        }
+        assert!(parse_unbounded_size("much").is_err());
+    }
+
+    #[test]
+    fn prefix_longer_than_its_bound_is_rejected() {
+        let longest = "x".repeat(PREFIX_BYTES_MAX);
+        assert_eq!(parse_prefix(&longest), Ok(longest.clone()));
+        assert!(parse_prefix(&(longest + "x")).unwrap_err().contains("at most 1024 bytes"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Command, CommandFactory};
 
-use super::Cli;
+use super::{Cli, escape_controls};
 
 /// What the names of all variables begin with.
 const PREFIX: &str = "REACTOR_";
@@ -34,9 +34,30 @@ pub(super) fn command_for(arguments: &[OsString]) -> Command {
         let arg = arg.hide_env(is_short_help).hide_env_values(true);
         if is_empty || !reads_variable { arg.env(Resettable::Reset) } else { arg }
     };
-    command
+    let command = command
         .mut_args(|arg| configure(arg, is_top))
-        .mut_subcommand("serve", |serve| serve.mut_args(|arg| configure(arg, true)))
+        .mut_subcommand("serve", |serve| serve.mut_args(|arg| configure(arg, true)));
+    if arguments.iter().any(is_negative) { with_negative_values(command) } else { command }
+}
+
+/// Returns whether the argument is a negative value, such as `-1s`.
+fn is_negative(argument: &OsString) -> bool {
+    let bytes = argument.as_encoded_bytes();
+    bytes.first() == Some(&b'-') && bytes.get(1).is_some_and(u8::is_ascii_digit)
+}
+
+/// Lets every option take a value that begins with a dash.
+///
+/// No option allows a negative value, but only so can the error say what is allowed. If that were
+/// always so, an option whose value was left out would take the next option as its value.
+fn with_negative_values(command: Command) -> Command {
+    let configure = |arg: Arg| {
+        let takes_value = arg.get_long().is_some() && arg.get_action().takes_values();
+        if takes_value { arg.allow_hyphen_values(true) } else { arg }
+    };
+    ["serve", "send", "blast"].into_iter().fold(command.mut_args(configure), |command, name| {
+        command.mut_subcommand(name, |command| command.mut_args(configure))
+    })
 }
 
 /// Returns whether the arguments name no command, so that those of `serve` are at the top.
@@ -86,7 +107,10 @@ pub(crate) fn describe_unknown(names: impl Iterator<Item = OsString>) -> Vec<Str
             let option = name.to_str()?.strip_prefix(PREFIX)?.to_lowercase().replace('_', "-");
             let similar = similar_variable(&option)
                 .map_or_else(String::new, |similar| format!("; similar: {similar}"));
-            Some(format!("environment: no option reads {}{similar}", name.display()))
+            Some(format!(
+                "environment: no option reads {}{similar}",
+                escape_controls(name.to_str()?)
+            ))
         })
         .collect();
     lines.sort();
@@ -123,12 +147,13 @@ mod tests {
 
     #[test]
     fn unknown_variable_is_reported_with_a_similar_one() {
-        let names = ["REACTOR_IDEL_TIMEOUT", "REACTOR_TCP", "REACTOR_XYZZY", "PATH", "REACTOR"];
+        let names = ["REACTOR_IDEL_TIMEOUT", "REACTOR_TCP", "REACTOR_XYZZY", "PATH", "REACTOR_\n"];
         assert_eq!(
             describe_unknown(names.into_iter().map(OsString::from)),
             [
                 "environment: no option reads REACTOR_IDEL_TIMEOUT; similar: REACTOR_IDLE_TIMEOUT",
                 "environment: no option reads REACTOR_XYZZY",
+                "environment: no option reads REACTOR_\\n",
             ]
         );
     }

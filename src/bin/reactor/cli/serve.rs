@@ -10,7 +10,7 @@ use clap::{ArgAction, Args};
 use mio_reactor::{ACCESS_LOG, Limits};
 
 use crate::address::{NetAddress, StreamAddress};
-use crate::values::{DurationArg, SizeArg, count_to, parse_switch};
+use crate::values::{DurationArg, PREFIX_BYTES_MAX, SizeArg, count_to, parse_prefix, parse_switch};
 
 /// More connections than there can be descriptors.
 const CONNECTIONS_MAX: u32 = u32::MAX;
@@ -81,14 +81,12 @@ pub(crate) struct ListenArgs {
 #[command(next_help_heading = "Echo")]
 pub(crate) struct EchoArgs {
     /// Put TEXT before each reply.
-    ///
-    /// It is put before each UDP reply, and before the bytes of each TCP read. A TCP stream has no
-    /// message boundaries: two sends may arrive in one read and one send in two, so only UDP
-    /// replies are exact.
     #[arg(
         long,
+        long_help = prefix_help(),
         env = "REACTOR_PREFIX",
         value_name = "TEXT",
+        value_parser = parse_prefix,
         default_value = "",
         hide_default_value = true
     )]
@@ -143,7 +141,8 @@ struct LimitArgs {
     /// Idle HTTP connections are closed to make room. If that gives none, further connections wait
     /// in the kernel's backlog.
     #[arg(long, env = "REACTOR_MAX_CONNECTIONS", value_name = "COUNT",
-        default_value_t = default_connections(), value_parser = count_to(CONNECTIONS_MAX))]
+        default_value_t = default_connections(),
+        value_parser = count_to(CONNECTIONS_MAX))]
     max_connections: u32,
     /// Longest wait for a peer's first byte.
     ///
@@ -195,6 +194,16 @@ struct LimitArgs {
     #[arg(long, env = "REACTOR_UDP_BUFFER", value_name = "SIZE",
         default_value_t = SizeArg::new(Limits::default().udp_buffer_bytes))]
     udp_buffer: SizeArg,
+}
+
+/// Returns the long help of `--prefix`, with its bound.
+fn prefix_help() -> String {
+    format!(
+        "Put TEXT before each reply.\n\n\
+         It is put before each UDP reply, and before the bytes of each TCP read. A TCP stream has \
+         no message boundaries: two sends may arrive in one read and one send in two, so only UDP \
+         replies are exact. TEXT has at most {PREFIX_BYTES_MAX} bytes."
+    )
 }
 
 /// Returns the long help of `--access-log`: the target is a constant of the library.
