@@ -38,6 +38,7 @@ fn shell(line: &str, arguments: &[&str]) -> Command {
     command
 }
 
+// pitfall: 106
 #[test]
 fn full_standard_output_loses_address_lines_and_serving_begins() {
     // The pipe is filled, and nothing reads it.
@@ -58,6 +59,7 @@ fn full_standard_output_loses_address_lines_and_serving_begins() {
     assert_eq!(program.stop().status.code(), Some(0));
 }
 
+// pitfall: 106
 #[test]
 fn invalid_rust_log_with_unwritable_standard_error_is_served() {
     // Standard error is a full disk, or a pipe without a reader.
@@ -99,6 +101,7 @@ fn signal_during_name_resolution_ends_the_process_at_once() {
     assert_eq!(program.stop().status.signal(), Some(libc::SIGTERM));
 }
 
+// pitfall: 106
 #[test]
 fn log_file_at_its_size_limit_drops_lines_and_counts_them() {
     // ulimit -f 1 is 512 or 1024 bytes. When the file is emptied, there is room again.
@@ -122,6 +125,7 @@ fn log_file_at_its_size_limit_drops_lines_and_counts_them() {
     assert_eq!(log.matches("GET /plaintext").count(), 1, "{log}");
 }
 
+// pitfall: 106
 #[test]
 fn output_file_at_its_size_limit_does_not_stop_the_server() {
     // The file already has all that it may have.

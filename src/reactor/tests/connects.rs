@@ -389,6 +389,7 @@ fn reactor_connects_before_its_first_turn() {
     }
 }
 
+// pitfall: 104
 #[test]
 fn connect_timeout_counts_from_the_call_even_if_the_loop_begins_late() {
     let mut world = World::new(

@@ -128,6 +128,7 @@ fn icmp_error_of_an_old_datagram_hides_no_new_one() {
 
 /// A datagram protocol that sends to a connection for each datagram. Above the high watermark of
 /// effects, they are applied before more is answered; the rest of the batch comes in later turns.
+// pitfall: 103
 #[test]
 fn datagrams_with_many_effects_are_answered_over_several_turns() {
     const SENDS: usize = 200;

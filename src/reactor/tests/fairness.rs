@@ -214,6 +214,7 @@ fn scrambled_statistics_change_no_system_call() {
 /// Requests whose responder reads a file, or computes something: `Request::charge` says how long it
 /// takes.
 #[cfg(feature = "http")]
+// pitfall: 100
 #[test]
 fn pipelined_requests_with_much_work_are_spread_over_turns() {
     use crate::http::content_type::ContentType;

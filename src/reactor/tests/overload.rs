@@ -172,6 +172,7 @@ fn connection_that_cannot_be_registered_is_closed_and_counted() {
 
 /// The backlog of a firewalled listener: every handshake fails, and yet there is room.
 #[cfg(feature = "http")]
+// pitfall: 101
 #[test]
 fn failing_handshakes_evict_no_idle_connection() {
     use crate::http::{protocol::Http, site::Site};

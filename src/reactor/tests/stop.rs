@@ -52,6 +52,7 @@ fn reactor_without_sockets_stops_at_once() {
     }
 }
 
+// pitfall: 102
 #[test]
 fn each_listener_accepts_its_whole_backlog_during_a_stop() {
     const EACH: u16 = 2500; // together more than one backlog
@@ -88,6 +89,7 @@ fn connection_opened_after_a_forced_stop_ends_at_once() {
     assert_eq!(world.reactor().send_to(id, b"late"), Err(SendError::Closed));
 }
 
+// pitfall: 102
 #[test]
 fn stop_without_room_ends_lingering_connections_and_accepts_the_rest() {
     let mut world = World::new(1, Limits::default().with_connections_max(3), Faults::default());
@@ -104,6 +106,7 @@ fn stop_without_room_ends_lingering_connections_and_accepts_the_rest() {
     world.check_nothing_is_left();
 }
 
+// pitfall: 102
 #[test]
 fn stop_that_leaves_a_backlog_is_forced() {
     let mut world = World::new(1, Limits::default().with_connections_max(1), Faults::default());

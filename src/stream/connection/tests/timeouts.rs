@@ -153,6 +153,7 @@ fn write_timeout_may_be_longer_than_the_idle_timeout() {
     harness.ends_at(20_000, CloseReason::WriteTimeout);
 }
 
+// pitfall: 105
 #[test]
 fn first_byte_timeout_applies_again_after_a_pause() {
     // The protocol greets, and pauses until the greeting is sent.
