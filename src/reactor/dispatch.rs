@@ -25,7 +25,7 @@ use crate::protocol::notification::Notification;
 use crate::protocol::protocol::Protocol;
 use crate::stream::connection::Connection;
 use crate::stream::readiness::Registered;
-use crate::sys::{self, Interest, Token};
+use crate::sys::{self, Interest};
 
 /// The protocol of a connect that failed at once, before it had a slot.
 pub(super) enum FailedConnect {
@@ -163,14 +163,9 @@ impl Reactor {
     /// writable when the result of connect(2) is known.
     fn start_connect(&mut self, connect: PendingConnect) {
         self.state.budget.charge(CONNECTION_COST_BYTES);
-        let token = Token(self.slots.vacant_key());
         let connecting = match self.has_room() {
             true => sys::connect(connect.address).and_then(|mut stream| {
-                self.poll.registry().register(
-                    &mut stream,
-                    token,
-                    sys::read_interest() | Interest::WRITABLE,
-                )?;
+                self.register_next(&mut stream, sys::read_interest() | Interest::WRITABLE)?;
                 Ok(stream)
             }),
             false => Err(io::ErrorKind::QuotaExceeded.into()),

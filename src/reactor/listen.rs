@@ -15,7 +15,7 @@ use crate::protocol::protocol::Protocol;
 use crate::stream::listen_options::ListenOptions;
 use crate::stream::listener::{Listener, MakeProtocol, Socket};
 use crate::stream::readiness::Registered;
-use crate::sys::{self, AcceptedOptions, Interest, TcpListener, Token};
+use crate::sys::{self, AcceptedOptions, Interest, TcpListener};
 
 impl Reactor {
     /// Serves TCP connections on `address`, and returns the bound address, with the real port in
@@ -232,11 +232,7 @@ impl Reactor {
         options: &ListenOptions,
         make: MakeProtocol,
     ) -> io::Result<()> {
-        self.poll.registry().register(
-            socket.source(),
-            Token(self.slots.vacant_key()),
-            Interest::READABLE,
-        )?;
+        self.register_next(socket.source(), Interest::READABLE)?;
         let index = self.state.loop_limits.add(options)?; // last, because it is kept for good
         let listener = Box::new(Listener::new(socket, address, index, options, make));
         let token = self.insert(Source::Listener(listener), Registered::Reading);

@@ -144,11 +144,7 @@ impl Reactor {
         peer: Option<SocketAddr>,
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<SocketAddr> {
-        self.poll.registry().register(
-            &mut socket,
-            Token(self.slots.vacant_key()),
-            Interest::READABLE,
-        )?;
+        self.register_next(&mut socket, Interest::READABLE)?;
         let address = socket.local_addr()?;
         self.insert_datagram(DatagramSocket::new(socket, address, peer, protocol, &self.state));
         if peer.is_none() {
@@ -195,11 +191,7 @@ impl Reactor {
         peer: SocketAddr,
     ) -> io::Result<(UdpSocket, SocketAddr, SocketAddr)> {
         let mut socket = sys::connect_datagram(peer, self.state.limits.udp_buffer_bytes)?;
-        self.poll.registry().register(
-            &mut socket,
-            Token(self.slots.vacant_key()),
-            Interest::READABLE,
-        )?;
+        self.register_next(&mut socket, Interest::READABLE)?;
         let (address, peer) = (socket.local_addr()?, socket.peer_addr()?);
         Ok((socket, address, peer))
     }
@@ -245,11 +237,7 @@ impl Reactor {
         &mut self,
         mut signal: impl sys::Source + 'static,
     ) -> io::Result<()> {
-        self.poll.registry().register(
-            &mut signal,
-            Token(self.slots.vacant_key()),
-            Interest::READABLE,
-        )?;
+        self.register_next(&mut signal, Interest::READABLE)?;
         self.insert(Source::StopSignal(Box::new(signal)), Registered::Reading);
         Ok(())
     }

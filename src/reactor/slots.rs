@@ -4,6 +4,7 @@
 //! Nothing here frees a slot: `reap` does (invariant 4).
 
 use std::fmt;
+use std::io;
 
 use log::{debug, trace};
 
@@ -73,6 +74,15 @@ impl Reactor {
     /// Returns the counters.
     pub fn stats(&self) -> &Stats {
         &self.state.stats
+    }
+
+    /// Registers `source` for the slot that is inserted next.
+    pub(super) fn register_next(
+        &self,
+        source: &mut (impl sys::Source + ?Sized),
+        interest: Interest,
+    ) -> io::Result<()> {
+        self.poll.registry().register(source, Token(self.slots.vacant_key()), interest)
     }
 
     pub(super) fn insert(&mut self, source: Source, registered: Registered) -> usize {
