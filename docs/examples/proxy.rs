@@ -55,10 +55,10 @@ impl Protocol for Side {
                 cx.monitor(id);
                 *other = Some(id);
             }
-            // If the client's side has closed meanwhile, `Closed` is notified at once. It could not
-            // be earlier: a closing connection queues no effects, and a connecting one is not
-            // notified. So a connect for a client that has left lasts for `connect_timeout` at
-            // most.
+            // If the client's side has ended meanwhile, this side is notified of `Closed` at once.
+            // It could not be earlier: a connection that has ended can no longer close another, and
+            // one that is still connecting is not notified. So when a client leaves early, the
+            // connect goes on, for `connect_timeout` at most.
             Side::Server { other, .. } => cx.monitor(*other),
         }
         Next::Continue
@@ -77,7 +77,7 @@ impl Protocol for Side {
             return Next::Close;
         }
         cx.connections().shutdown_write(other);
-        Next::Pause
+        Next::Pause // keeps this side open for what the other side still sends to it
     }
 
     /// A side pauses on behalf of the other side's output, so its own low output changes nothing.
@@ -123,8 +123,8 @@ fn main() -> io::Result<()> {
     else {
         return Err(io::Error::other("usage: proxy LISTEN SERVER, each an IP:PORT"));
     };
-    // How long the peers may be idle is not the proxy's decision. Besides, a side that times out
-    // closes with a FIN, and the other peer must not take that for the end of a reply. So these
+    // How long the peers may be idle is not the proxy's decision. Besides, a side that is idle
+    // for too long closes with a FIN, and its peer might take that for the end of a reply. So these
     // timeouts are long, and only remove peers that have vanished.
     let limits = Limits::default()
         .with_first_byte_timeout(Duration::from_secs(3_600))

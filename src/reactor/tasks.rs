@@ -189,8 +189,8 @@ impl Handle {
 
     fn wake(&self) {
         if let Err(error) = self.0.waker.wake() {
-            // Only a descriptor that other code has closed causes this. The task is queued, and
-            // runs after the next wake that succeeds, or at a stop.
+            // Only a descriptor that other code has closed causes this. What was asked for, a task
+            // or the stop, is stored, and is done after the next wake that succeeds.
             error!("waking the poll failed: {error}");
         }
     }

@@ -14,9 +14,9 @@ use crate::{CloseLog, SendsOnOpen, byte_commands, exchange, turn_until_stopped};
 // pitfall: 6
 #[test]
 fn reset_is_detected_while_the_peer_is_not_read() {
-    // So much output waits for the peer that it is not read. Then it resets. Nothing is to be read
-    // and there is no room to write, so only the error event itself reports the reset. The
-    // connection closes at once, and not at the write timeout.
+    // So much output waits that we do not read from the peer, although it has sent something. Then
+    // the peer resets. We neither read nor have room to write, so only the error event itself
+    // reports the reset. The connection closes at once, and not at the write timeout.
     let close_log = CloseLog::default();
     let shared = Rc::clone(&close_log);
     let (mut reactor, address) = serve(Limits::default(), move |_| SendsOnOpen {
@@ -82,7 +82,7 @@ fn closed_is_called_exactly_once_for_every_connection() {
     let mut kept = Vec::new();
     let mut expected = Vec::new();
     for random in pattern(SEED, 300) {
-        // A turn notices what the peer does here before the connection's timeout can expire.
+        // Turns come often enough to notice what a peer does long before the idle timeout.
         let mut peer = connect(address);
         if random & 0x80 != 0 {
             exchange(&mut reactor, &mut peer, b"x");

@@ -46,10 +46,10 @@ pub(crate) enum CliCommand {
     Serve(ServeArgs),
     /// Send TEXT to a server and print its reply.
     ///
-    /// Over TCP and Unix sockets: sends TEXT, shuts down the sending side (FIN) as the lecture's
-    /// client does, and prints what arrives until the server has closed its side, too, and all of
-    /// TEXT is sent. A server that has replied but neither sends nor closes is left after the
-    /// timeout, with a line on standard error.
+    /// Over TCP and Unix sockets: sends TEXT, shuts down the sending side (FIN), and prints what
+    /// arrives until the server has closed its side, too, and all of TEXT is sent. If a server has
+    /// replied, and then neither sends more nor closes, the client ends after the timeout, with a
+    /// line on standard error.
     ///
     /// Over UDP: sends one datagram and prints the one that comes back.
     ///
@@ -88,8 +88,8 @@ pub(crate) struct SendArgs {
     pub(crate) text: Option<OsString>,
     /// Longest wait for the server, at each step.
     ///
-    /// It ends a connect that takes longer, and an exchange in which the server accepts nothing of
-    /// TEXT for so long or, once all of TEXT is sent, sends nothing for so long.
+    /// It ends a connect that takes longer. It also ends an exchange in which no byte moves for so
+    /// long, in either direction, while TEXT waits to be accepted or after all of it is sent.
     #[arg(long, value_name = "DURATION", default_value_t = SEND_TIMEOUT)]
     pub(crate) timeout: DurationArg,
 }
@@ -119,9 +119,9 @@ pub(crate) struct BlastArgs {
     /// Open loop: messages a second on all sockets together.
     ///
     /// They are sent whatever comes back. k, M and G are thousands, millions and billions: 100k. A
-    /// latency counts from the time at which its message was due, so a server that stalls cannot
-    /// hide it (no coordinated omission). Messages unanswered at the end are recorded with the time
-    /// waited so far; a datagram that was sent counts as lost instead.
+    /// latency counts from the time at which its message was due, so that no stall is hidden (no
+    /// coordinated omission). Messages unanswered at the end are in the latencies with the time
+    /// waited so far, except datagrams that were sent: those are only counted as lost.
     #[arg(long, value_name = "RATE")]
     pub(crate) rate: Option<RateArg>,
     /// Size of each message, at least 16.
@@ -175,8 +175,8 @@ pub(crate) enum BatchMode {
     Gso,
 }
 
-/// The default timeout of `reactor send`: that of the lecture's clients. On reaching it the command
-/// ends, with status 1 if there was no reply.
+/// The default timeout of `reactor send`: that of the clients in docs/lecture. On reaching it the
+/// command ends, with status 1 if there was no reply or not all of TEXT was accepted.
 const SEND_TIMEOUT: DurationArg = DurationArg::new(Duration::from_secs(5));
 /// The default duration of `reactor blast`: long enough for a figure that can be repeated.
 const BLAST_DURATION: DurationArg = DurationArg::new(Duration::from_secs(10));
