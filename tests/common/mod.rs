@@ -13,10 +13,11 @@ mod program;
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mio_reactor::{Limits, Protocol, Reactor, Stats};
+use mio_reactor::{Datagram, DatagramProtocol, Limits, Protocol, Reactor, Replies, Stats};
 use socket2::{Domain, SockRef, Socket, Type};
 
 #[cfg(feature = "cli")]
@@ -195,4 +196,27 @@ pub(crate) fn turn_until(
         reactor.turn(Some(TURN_TIMEOUT)).unwrap();
     }
     reactor.stats().turns - turns_before
+}
+
+/// For each datagram that it receives, sends another to its own socket, so that there is always one
+/// more to receive.
+struct FeedsItself(Rc<UdpSocket>);
+
+impl DatagramProtocol for FeedsItself {
+    fn received(&mut self, datagram: &Datagram<'_>, _: &mut Replies<'_>) {
+        self.0.send(datagram.payload).unwrap();
+    }
+}
+
+/// Opens a datagram socket to which datagrams come without end, and returns when they do.
+pub(crate) fn flood_itself(reactor: &mut Reactor) {
+    let socket = Rc::new(UdpSocket::bind(any_port()).unwrap());
+    socket.set_write_timeout(Some(TIMEOUT)).unwrap();
+    let address = reactor.bind_datagram(any_port(), FeedsItself(Rc::clone(&socket))).unwrap();
+    socket.connect(address).unwrap();
+    // Several batches, and less than the smallest usual socket buffer holds.
+    for _ in 0..200 {
+        socket.send(b"x").unwrap();
+    }
+    turn_until(reactor, "the flood", |stats| stats.datagrams_in > 2_000);
 }

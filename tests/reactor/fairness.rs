@@ -1,16 +1,17 @@
 //! Fairness: no source exceeds its budget in a turn, and the loop sleeps when it has nothing to do.
 
 use std::io::Write;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::limits::{READ_BYTES_MAX, STREAM_BYTES_PER_TURN_MAX};
-use mio_reactor::{Datagram, DatagramProtocol, Echo, Limits, Reactor, Replies, Stopped};
+use mio_reactor::{Echo, Limits, Reactor, Stopped};
 
 use crate::common::{
-    TIMEOUT, TURN_TIMEOUT, any_port, check_echo, check_end, connect, serve, turn_until,
+    TIMEOUT, TURN_TIMEOUT, any_port, check_echo, check_end, connect, flood_itself, serve,
+    turn_until,
 };
 use crate::{CloseLog, ReactorThread, SendsOnOpen, byte_commands, exchange};
 
@@ -140,31 +141,13 @@ fn more_ready_connections_than_events_are_served_round_robin() {
     }
 }
 
-/// For each datagram that it receives, sends another to its own socket, so that there is always one
-/// more to receive.
-struct FeedsItself(Rc<UdpSocket>);
-
-impl DatagramProtocol for FeedsItself {
-    fn received(&mut self, datagram: &Datagram<'_>, _: &mut Replies<'_>) {
-        self.0.send(datagram.payload).unwrap();
-    }
-}
-
 // pitfall: 56
 // rule: fairness
 #[test]
 fn datagram_flood_does_not_delay_streams() {
     // There is always another datagram. An echo over a stream is prompt all the same.
     let (mut reactor, stream_address) = serve(Limits::default(), |_| Echo::new());
-    let socket = Rc::new(UdpSocket::bind(any_port()).unwrap());
-    socket.set_write_timeout(Some(TIMEOUT)).unwrap();
-    let address = reactor.bind_datagram(any_port(), FeedsItself(Rc::clone(&socket))).unwrap();
-    socket.connect(address).unwrap();
-    // Several batches, and less than the smallest usual socket buffer holds.
-    for _ in 0..200 {
-        socket.send(b"x").unwrap();
-    }
-    turn_until(&mut reactor, "the flood", |stats| stats.datagrams_in > 2_000);
+    flood_itself(&mut reactor);
     check_exchanges_are_prompt(&mut reactor, stream_address);
     let in_before = reactor.stats().datagrams_in;
     turn_until(&mut reactor, "the flood goes on", |stats| stats.datagrams_in > in_before + 200);

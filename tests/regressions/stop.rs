@@ -1,18 +1,13 @@
 //! Bugs of the graceful stop: what counts as idle, floods, and the drain timeout.
 
 use std::io::{Read, Write};
-use std::net::UdpSocket;
-use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mio_reactor::{
-    Advance, Context, Datagram, DatagramProtocol, Echo, Http, Limits, Next, Protocol, Reactor,
-    Replies, Stopped,
-};
+use mio_reactor::{Advance, Context, Echo, Http, Limits, Next, Protocol, Reactor, Stopped};
 
 use crate::common::{
-    TIMEOUT, TURN_TIMEOUT, any_port, check_end, connect, serve, stall, turn_until,
+    TIMEOUT, TURN_TIMEOUT, check_end, connect, flood_itself, serve, stall, turn_until,
 };
 use crate::site::Site;
 
@@ -39,16 +34,6 @@ fn stop_waits_for_a_request_whose_body_is_incomplete() {
     assert!(reader.join().unwrap().starts_with(b"HTTP/1.0 200 "));
 }
 
-/// For each datagram that it receives, sends another to its own socket, so that there is always one
-/// more to receive.
-struct FeedsItself(Rc<UdpSocket>);
-
-impl DatagramProtocol for FeedsItself {
-    fn received(&mut self, datagram: &Datagram<'_>, _: &mut Replies<'_>) {
-        self.0.send(datagram.payload).unwrap();
-    }
-}
-
 // pitfall: 56
 #[test]
 fn datagram_flood_does_not_delay_a_stop() {
@@ -56,15 +41,7 @@ fn datagram_flood_does_not_delay_a_stop() {
     // for the whole drain timeout (a minute here).
     let mut reactor =
         Reactor::new(Limits::default().with_drain_timeout(Duration::from_secs(60))).unwrap();
-    let socket = Rc::new(UdpSocket::bind(any_port()).unwrap());
-    socket.set_write_timeout(Some(TIMEOUT)).unwrap();
-    let address = reactor.bind_datagram(any_port(), FeedsItself(Rc::clone(&socket))).unwrap();
-    socket.connect(address).unwrap();
-    // Several batches, and less than the smallest usual socket buffer holds.
-    for _ in 0..200 {
-        socket.send(b"x").unwrap();
-    }
-    turn_until(&mut reactor, "the flood", |stats| stats.datagrams_in > 2_000);
+    flood_itself(&mut reactor);
     reactor.stop();
     let give_up = Instant::now() + TIMEOUT;
     while !reactor.is_stopped() {
