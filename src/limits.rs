@@ -240,6 +240,11 @@ pub(crate) const NOTIFICATIONS_PENDING_DIVISOR: usize = 8;
 
 // ---- datagrams
 
+/// How long a datagram socket waits before it receives again, in milliseconds, after a receive that
+/// has failed for want of memory or the like. No event reports that memory is free. Meanwhile the
+/// kernel queues what arrives, and an arrival ends the wait.
+pub(crate) const DATAGRAM_RETRY_MS: u64 = 100;
+
 /// Most datagrams received in one call (with UDP_GRO: most messages, each of which may be several
 /// datagrams that the kernel has joined). More than 16 make receiving no cheaper, but the replies
 /// to one peer leave together, up to 64 in a GSO batch.

@@ -27,8 +27,14 @@ use crate::time::Time;
 
 impl DatagramSocket {
     /// When the protocol's timer expires. `NEVER`: none is set.
-    pub(crate) fn timer(&self) -> Time {
+    fn timer(&self) -> Time {
         self.requests.timer
+    }
+
+    /// Returns the time of the timer or of the next receive after a failed one, whichever is
+    /// earlier.
+    pub(crate) fn deadline(&self) -> Time {
+        self.timer().min(self.retry_at)
     }
 
     pub(crate) fn phase(&self) -> SocketPhase {
@@ -92,11 +98,12 @@ impl DatagramSocket {
         effects: &mut Effects,
     ) -> Outcome {
         self.requests.now = state.clock.now;
-        if self.timer() <= state.clock.now
-            && state.clock.now.since(self.timer()) >= Duration::from_millis(TIMER_LATE_MS)
-        {
-            // The loop is late. A datagram that arrived before the timer expired may not have been
-            // reported yet, so receive first.
+        let is_late = self.timer() <= state.clock.now
+            && state.clock.now.since(self.timer()) >= Duration::from_millis(TIMER_LATE_MS);
+        if is_late || self.retry_at <= state.clock.now {
+            // If the loop is late, a datagram that arrived before the timer expired may not have
+            // been reported yet, so receive first.
+            self.retry_at = Time::NEVER;
             ready.readable = true;
             if let Outcome::Ended(why) = self.drive(ready, state, effects) {
                 return Outcome::Ended(why);

@@ -24,7 +24,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::{debug, error, info, trace};
 
-use crate::limits::{DATAGRAM_COST_BYTES, STEP_COST_BYTES};
+use crate::limits::{DATAGRAM_COST_BYTES, DATAGRAM_RETRY_MS, STEP_COST_BYTES};
 use crate::loop_state::LoopState;
 use crate::protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};
 use crate::protocol::effects::Effects;
@@ -32,7 +32,8 @@ use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
 use crate::stream::readiness::Readiness;
 use crate::sys::UdpSocket;
-use crate::sys::errno::{self, DatagramError, StreamError};
+use crate::sys::errno::{self, DatagramError, ReceiveDatagramError};
+use crate::time::Time;
 
 #[cfg(not(test))]
 use super::batch_io::BatchIo;
@@ -56,6 +57,9 @@ pub(crate) struct DatagramSocket {
     pub(super) unlogged: Unlogged,
     /// The last error that the kernel reported, until the protocol is called with it.
     pub(super) failure: Option<io::Error>,
+    /// When to receive again after a receive that has failed, not about one datagram. `NEVER`: none
+    /// has.
+    pub(super) retry_at: Time,
 }
 
 /// What a drive has met that is logged in one line for the whole drive.
@@ -100,6 +104,7 @@ impl DatagramSocket {
             requests: SocketRequests::new(state.clock.started()),
             unlogged: Unlogged::default(),
             failure: None,
+            retry_at: Time::NEVER,
             socket,
             address,
             protocol,
@@ -165,7 +170,6 @@ impl DatagramSocket {
         effects: &mut Effects,
     ) -> Outcome {
         let share = state.budget.quarter_share();
-        let mut any_answered = false;
         loop {
             self.send(ready, state);
             if !self.can_answer(ready) {
@@ -178,12 +182,8 @@ impl DatagramSocket {
             if self.batch.is_answered() {
                 self.receive(ready, state);
             }
-            any_answered |= !self.batch.is_answered();
             self.answer_batch(state, effects);
         }
-        // Without a single datagram, the error of each receive persists: try again at the next
-        // event, do not spin.
-        ready.readable &= any_answered;
         if self.can_answer(ready) { Outcome::Unfinished } else { Outcome::Blocked }
     }
 
@@ -239,19 +239,25 @@ impl DatagramSocket {
                 let bytes: usize = self.batch.messages.iter().map(|message| message.length).sum();
                 state.budget.charge(self.batch.messages.len() * DATAGRAM_COST_BYTES + bytes);
             }
-            Err(error) => match errno::classify_receive(&error) {
-                StreamError::WouldBlock => ready.readable = false,
-                StreamError::Interrupted => state.budget.charge(STEP_COST_BYTES),
-                // On an unconnected socket, an error of a receive (memory, or an ICMP error about
-                // an earlier send) concerns one datagram, and reading it clears it.
-                StreamError::Disconnected | StreamError::Failed => {
-                    state.budget.charge(STEP_COST_BYTES);
-                    state.stats.datagram_errors += 1;
-                    debug!("udp {}: receive: {error}", self.address);
-                    self.failure = Some(error);
+            Err(error) => match errno::classify_receive_datagram(&error) {
+                ReceiveDatagramError::WouldBlock => ready.readable = false,
+                ReceiveDatagramError::Interrupted => state.budget.charge(STEP_COST_BYTES),
+                ReceiveDatagramError::OfOneDatagram => self.on_receive_failed(error, state),
+                ReceiveDatagramError::Failed => {
+                    ready.readable = false; // until the retry or the next event: do not spin
+                    self.retry_at = state.clock.now.plus_ms(DATAGRAM_RETRY_MS);
+                    self.on_receive_failed(error, state);
                 }
             },
         }
+    }
+
+    #[cold]
+    fn on_receive_failed(&mut self, error: io::Error, state: &mut LoopState) {
+        state.budget.charge(STEP_COST_BYTES);
+        state.stats.datagram_errors += 1;
+        debug!("udp {}: receive: {error}", self.address);
+        self.failure = Some(error);
     }
 
     /// Answers the batch, or as much of it as there is memory for replies. A datagram on which the

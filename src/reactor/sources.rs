@@ -43,9 +43,9 @@ impl Source {
                 (connection.interest(), due)
             }
             Source::Datagram(socket) if socket.wants_write() => {
-                (Registered::ReadingAndWriting, socket.timer())
+                (Registered::ReadingAndWriting, socket.deadline())
             }
-            Source::Datagram(socket) => (Registered::Reading, socket.timer()),
+            Source::Datagram(socket) => (Registered::Reading, socket.deadline()),
             Source::Listener(listener) => (Registered::Reading, listener.deadline(now)),
             Source::Tasks(_) | Source::StopSignal(_) => (Registered::Reading, Time::NEVER),
         }

@@ -4,15 +4,22 @@
 //!     accept ──┐
 //!     recv   ──┤    errno ──► row ──► meaning ──► what the caller does
 //!     send   ──┤       └──► no row: the default that `classify_…` names
+//!     recvmsg ─┤
 //!     sendmsg ─┤
 //!     openat2 ─┘
 //! ```
 //!
 //! No errno is fatal to the process, and only three are fatal to a listener. A table is searched
-//! only after a call has failed, never on success. Where a system has no errnos, or an error was
-//! not made from one, its `ErrorKind` decides.
+//! only after a call has failed, never on success. Windows has numbers of its own (`winsock`). Where
+//! an error was not made from a number, its `ErrorKind` decides.
 
 use std::io::{self, ErrorKind};
+
+#[cfg(any(not(unix), test))]
+mod winsock;
+
+#[cfg(not(unix))]
+use self::winsock::{ACCEPT, RECEIVE, RECEIVE_DATAGRAM, SEND, SEND_DATAGRAM};
 
 /// What an error of accept(2) means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +63,21 @@ pub(crate) enum OpenError {
     /// A later attempt may succeed.
     TryLater,
     /// It should have been possible to open it. The default for an errno without a row.
+    Failed,
+}
+
+/// What an error of recvfrom(2) or recvmmsg(2) means for a datagram socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReceiveDatagramError {
+    /// No datagram until the next event.
+    WouldBlock,
+    /// Interrupted before a result: retry.
+    Interrupted,
+    /// An error of one datagram, mostly of one that was sent before (ICMP). It is reported once, and
+    /// datagrams may wait behind it: receive again.
+    OfOneDatagram,
+    /// The next receive would probably fail, too, and no event reports when it would not: retry
+    /// after a while. The default for an errno without a row.
     Failed,
 }
 
@@ -156,6 +178,32 @@ const SEND: &[(i32, StreamError)] = &[
     (libc::EFAULT, StreamError::Failed),
 ];
 
+// The errors of ICMP are those of icmp_err_convert in Linux, and of its counterpart for IPv6.
+#[cfg(unix)]
+const RECEIVE_DATAGRAM: &[(i32, ReceiveDatagramError)] = &[
+    (libc::EAGAIN, ReceiveDatagramError::WouldBlock),
+    (libc::EINTR, ReceiveDatagramError::Interrupted), // a signal
+    (libc::ECONNREFUSED, ReceiveDatagramError::OfOneDatagram), // the peer's port is closed
+    (libc::EHOSTUNREACH, ReceiveDatagramError::OfOneDatagram),
+    (libc::ENETUNREACH, ReceiveDatagramError::OfOneDatagram),
+    (libc::EHOSTDOWN, ReceiveDatagramError::OfOneDatagram),
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    (libc::ENONET, ReceiveDatagramError::OfOneDatagram),
+    (libc::EACCES, ReceiveDatagramError::OfOneDatagram), // a firewall on the way forbids it
+    (libc::EPROTO, ReceiveDatagramError::OfOneDatagram),
+    (libc::ENOPROTOOPT, ReceiveDatagramError::OfOneDatagram),
+    (libc::EOPNOTSUPP, ReceiveDatagramError::OfOneDatagram),
+    (libc::EMSGSIZE, ReceiveDatagramError::OfOneDatagram), // too long for the path
+    (libc::ECONNRESET, ReceiveDatagramError::OfOneDatagram), // on some systems
+    (libc::ENOMEM, ReceiveDatagramError::Failed),
+    (libc::ENOBUFS, ReceiveDatagramError::Failed),
+    (libc::ENETDOWN, ReceiveDatagramError::Failed),
+    (libc::EBADF, ReceiveDatagramError::Failed), // our bug, which must not end the streams
+    (libc::ENOTSOCK, ReceiveDatagramError::Failed),
+    (libc::EINVAL, ReceiveDatagramError::Failed),
+    (libc::EFAULT, ReceiveDatagramError::Failed),
+];
+
 #[cfg(unix)]
 const SEND_DATAGRAM: &[(i32, DatagramError)] = &[
     (libc::EAGAIN, DatagramError::WouldBlock),
@@ -205,15 +253,6 @@ const OPEN: &[(i32, OpenError)] = &[
     (libc::EIO, OpenError::Failed),
 ];
 
-#[cfg(not(unix))]
-const ACCEPT: &[(i32, AcceptError)] = &[];
-#[cfg(not(unix))]
-const RECEIVE: &[(i32, StreamError)] = &[];
-#[cfg(not(unix))]
-const SEND: &[(i32, StreamError)] = &[];
-#[cfg(not(unix))]
-const SEND_DATAGRAM: &[(i32, DatagramError)] = &[];
-
 /// Classifies an error of accept(2). Default: this connection is skipped and counted.
 #[cold]
 pub(crate) fn classify_accept(error: &io::Error) -> AcceptError {
@@ -237,9 +276,34 @@ pub(crate) fn classify_send(error: &io::Error) -> StreamError {
     lookup(error, SEND, &STREAM_KINDS, StreamError::Failed)
 }
 
+/// Classifies an error of recvfrom(2) or recvmmsg(2). Default: it is counted, and the socket
+/// receives again after `DATAGRAM_RETRY_MS`.
+#[cold]
+pub(crate) fn classify_receive_datagram(error: &io::Error) -> ReceiveDatagramError {
+    if is_would_block_of_forgotten(error) {
+        return ReceiveDatagramError::WouldBlock;
+    }
+    let kinds = [
+        (ErrorKind::WouldBlock, ReceiveDatagramError::WouldBlock),
+        (ErrorKind::Interrupted, ReceiveDatagramError::Interrupted),
+        (ErrorKind::ConnectionReset, ReceiveDatagramError::OfOneDatagram),
+        (ErrorKind::ConnectionRefused, ReceiveDatagramError::OfOneDatagram),
+    ];
+    lookup(error, RECEIVE_DATAGRAM, &kinds, ReceiveDatagramError::Failed)
+}
+
+/// Returns whether this is what mio makes of `WouldBlock` where its poll(2) selector has forgotten the
+/// descriptor, as it does after an error (`Slot::note`).
+fn is_would_block_of_forgotten(error: &io::Error) -> bool {
+    error.raw_os_error().is_none() && error.kind() == ErrorKind::NotFound
+}
+
 /// Classifies an error of sendmsg(2) or sendmmsg(2). Default: this datagram is dropped and counted.
 #[cold]
 pub(crate) fn classify_send_datagram(error: &io::Error) -> DatagramError {
+    if is_would_block_of_forgotten(error) {
+        return DatagramError::WouldBlock;
+    }
     let kinds = [
         (ErrorKind::WouldBlock, DatagramError::WouldBlock),
         (ErrorKind::Interrupted, DatagramError::Interrupted),

@@ -25,7 +25,12 @@ fn no_errno_has_two_rows() {
     check(ACCEPT);
     check(RECEIVE);
     check(SEND);
+    check(RECEIVE_DATAGRAM);
     check(SEND_DATAGRAM);
+    check(winsock::ACCEPT);
+    check(winsock::RECEIVE);
+    check(winsock::RECEIVE_DATAGRAM);
+    check(winsock::SEND_DATAGRAM);
     #[cfg(feature = "files")]
     check(OPEN);
 }
@@ -139,5 +144,104 @@ fn error_kind_decides_where_an_error_has_no_errno() {
     assert_eq!(
         (send(Unsupported), send(OutOfMemory)),
         (DatagramError::GsoUnsupported, DatagramError::Unsendable)
+    );
+}
+
+// pitfall: 111
+#[test]
+fn errors_of_single_datagrams_cost_one_receive_and_others_a_pause() {
+    use ReceiveDatagramError::{Failed, Interrupted, OfOneDatagram, WouldBlock};
+    let failed = [
+        libc::ENOMEM,
+        libc::ENOBUFS,
+        libc::ENETDOWN,
+        libc::EBADF,
+        libc::ENOTSOCK,
+        libc::EINVAL,
+        libc::EFAULT,
+        UNKNOWN_ERRNO,
+        0,
+    ];
+    for errno in RECEIVE_DATAGRAM.iter().map(|row| row.0).chain(failed) {
+        let expected = match errno {
+            libc::EAGAIN => WouldBlock,
+            libc::EINTR => Interrupted,
+            errno if failed.contains(&errno) => Failed,
+            _ => OfOneDatagram,
+        };
+        let error = io::Error::from_raw_os_error(errno);
+        assert_eq!(classify_receive_datagram(&error), expected, "errno {errno}");
+    }
+    let by_kind = |kind: ErrorKind| classify_receive_datagram(&kind.into());
+    assert_eq!(
+        [ErrorKind::WouldBlock, ErrorKind::NotFound, ErrorKind::ConnectionReset].map(by_kind),
+        [WouldBlock, WouldBlock, OfOneDatagram],
+        "mio returns `NotFound` where its poll(2) selector has forgotten the descriptor"
+    );
+}
+
+/// The tables of Windows, searched as there.
+// pitfall: 111
+#[test]
+fn winsock_errors_mean_what_the_errnos_of_unix_mean() {
+    fn meaning<M: Copy + PartialEq + std::fmt::Debug>(
+        table: &[(i32, M)],
+        default: M,
+        expected: &[(&[i32], M)],
+    ) {
+        for &(codes, expected) in expected {
+            for &code in codes {
+                let error = io::Error::from_raw_os_error(code);
+                assert_eq!(lookup(&error, table, &[], default), expected, "error {code}");
+            }
+        }
+        let named: usize = expected.iter().map(|(codes, _)| codes.len()).sum();
+        assert_eq!(named, table.len(), "each row is expected here");
+    }
+    meaning(
+        winsock::ACCEPT,
+        AcceptError::HandshakeFailed,
+        &[
+            (&[10035], AcceptError::WouldBlock),
+            (&[10004], AcceptError::Interrupted),
+            (&[10054, 10050], AcceptError::HandshakeFailed),
+            (&[10024, 10055], AcceptError::Exhausted),
+            (&[10038, 10022], AcceptError::Broken),
+        ],
+    );
+    for table in [winsock::RECEIVE, winsock::SEND] {
+        meaning(
+            table,
+            StreamError::Failed,
+            &[
+                (&[10035], StreamError::WouldBlock),
+                (&[10004], StreamError::Interrupted),
+                (&[10054, 10053, 10057, 10058], StreamError::Disconnected),
+                (&[10052, 10060, 10065, 10051, 10050, 10055], StreamError::Failed),
+                (&[10038, 10022, 10014], StreamError::Failed),
+            ],
+        );
+    }
+    meaning(
+        winsock::RECEIVE_DATAGRAM,
+        ReceiveDatagramError::Failed,
+        &[
+            (&[10035], ReceiveDatagramError::WouldBlock),
+            (&[10004], ReceiveDatagramError::Interrupted),
+            (&[10054, 10052, 10061, 10065, 10051, 10040], ReceiveDatagramError::OfOneDatagram),
+            (&[10050, 10055, 10038, 10022, 10014], ReceiveDatagramError::Failed),
+        ],
+    );
+    meaning(
+        winsock::SEND_DATAGRAM,
+        DatagramError::Unsendable,
+        &[
+            (&[10035], DatagramError::WouldBlock),
+            (&[10004], DatagramError::Interrupted),
+            (&[10045], DatagramError::GsoUnsupported),
+            (&[10040], DatagramError::GsoTooLargeForPath),
+            (&[10054, 10052, 10055, 10051, 10065], DatagramError::Unsendable),
+            (&[10050, 10038, 10022, 10014], DatagramError::Unsendable),
+        ],
     );
 }
