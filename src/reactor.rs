@@ -228,7 +228,7 @@ impl Reactor {
             let token = event.token().0;
             // A closed descriptor has no events, unless the process has forked and a copy is open.
             let Some(slot) = self.slots.get_mut(token) else { continue };
-            slot.ready.note(event);
+            slot.note(event);
             enqueue(&mut self.run_queue, token, slot);
         }
         if !self.has_work() && self.next_deadline() > self.state.clock.now {

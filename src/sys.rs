@@ -42,8 +42,8 @@ pub(crate) use backend::{
 };
 pub(crate) use backend::{
     adopt_datagram, adopt_listener, adopt_stream, bind_datagram, connect, connect_datagram,
-    is_connected, is_own_address, is_priority, listen, now, read_interest, reset_on_close,
-    set_accepted_options,
+    is_connected, is_own_address, is_priority, listen, now, read_interest,
+    rearms_only_on_would_block, reset_on_close, set_accepted_options,
 };
 
 /// What is set on the streams of a listener.
@@ -63,7 +63,9 @@ pub(crate) enum LocalAddress {
     Fixed,
     /// One of several. Replies leave from it. There are two variants because comparing an `IpAddr`
     /// costs more.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "recvmmsg(2) reports it"))]
     V4(Ipv4Addr),
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "recvmmsg(2) reports it"))]
     V6(Ipv6Addr),
     /// The address of a multicast group, or a broadcast address.
     Group,

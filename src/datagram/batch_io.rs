@@ -8,6 +8,8 @@ use super::portable::PlainIo;
 use super::receive::Batch;
 use super::replies::ReplyQueue;
 use crate::protocol::datagram::Batching;
+#[cfg(any(target_os = "linux", test))]
+use crate::sys;
 use crate::sys::UdpSocket;
 
 pub(crate) enum BatchIo {
@@ -16,15 +18,22 @@ pub(crate) enum BatchIo {
     Plain(PlainIo),
 }
 
+/// Returns whether a socket may be used by calls that mio does not see, as recvmmsg(2) and
+/// sendmmsg(2) are. Where the poller rearms only on `WouldBlock`, mio has to see that.
+#[cfg(any(target_os = "linux", test))]
+pub(crate) fn may_pass_by_mio() -> bool {
+    !sys::rearms_only_on_would_block()
+}
+
 impl BatchIo {
     pub(crate) fn new(socket: &UdpSocket, batching: Batching) -> BatchIo {
         let _ = socket;
         match batching {
             #[cfg(target_os = "linux")]
-            Batching::Mmsg | Batching::Gso => BatchIo::Mmsg(MmsgIo::new(socket, batching)),
-            #[cfg(not(target_os = "linux"))]
-            Batching::Mmsg | Batching::Gso => BatchIo::Plain(PlainIo::new()),
-            Batching::Plain => BatchIo::Plain(PlainIo::new()),
+            Batching::Mmsg | Batching::Gso if may_pass_by_mio() => {
+                BatchIo::Mmsg(MmsgIo::new(socket, batching))
+            }
+            Batching::Mmsg | Batching::Gso | Batching::Plain => BatchIo::Plain(PlainIo::new()),
         }
     }
 

@@ -188,6 +188,7 @@ impl fmt::Debug for Files {
 }
 
 /// What a path leads to.
+#[allow(clippy::large_enum_variant, reason = "it stays on the stack; only some systems notice")]
 enum Found {
     /// A regular file, open.
     File(OpenFile, Metadata),

@@ -163,7 +163,7 @@ impl Reactor {
         connection.set_listener(index);
         let token = self.insert(Source::Connection(stream, connection), Registered::Nothing);
         let slot = &mut self.slots[token];
-        slot.ready = if peer == Peer::Unix { Readiness::UNKNOWN_UNIX } else { Readiness::UNKNOWN };
+        (slot.ready.readable, slot.ready.writable) = (true, true); // unknown: try
         if let Source::Connection(stream, connection) = &mut slot.source {
             let listener = std::mem::replace(&mut self.running, token);
             connection.open(stream, &mut slot.ready, &mut self.state, &mut self.effects);

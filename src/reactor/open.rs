@@ -16,7 +16,7 @@ use crate::protocol::ident::ConnectionId;
 use crate::protocol::protocol::Protocol;
 use crate::reactor::tasks::{Handle, TaskQueue};
 use crate::stream::connection::Connection;
-use crate::stream::readiness::{Readiness, Registered};
+use crate::stream::readiness::Registered;
 use crate::sys::{self, Interest, Token, UdpSocket};
 
 impl Reactor {
@@ -70,7 +70,7 @@ impl Reactor {
         self.connections += 1;
         self.state.stats.connections = self.connections;
         let slot = &mut self.slots[token];
-        slot.ready = Readiness::UNKNOWN;
+        (slot.ready.readable, slot.ready.writable) = (true, true); // unknown: try
         enqueue(&mut self.run_queue, token, slot);
         Ok(id)
     }

@@ -15,7 +15,7 @@ use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
 use crate::stats::Stats;
 use crate::stream::readiness::{Readiness, Registered};
-use crate::sys::{self, Interest, Token};
+use crate::sys::{self, Event, Interest, Token};
 use crate::time::Time;
 
 pub(super) struct Slot {
@@ -36,6 +36,21 @@ pub(super) enum SlotState {
     Queued,
     /// It has ended, and `reap` will free it. Nothing else is done with it.
     Ended,
+}
+
+impl Slot {
+    /// Stores what `event` reports.
+    pub(super) fn note(&mut self, event: &Event) {
+        self.ready.note(event);
+        // mio's poll(2) selector forgets a socket whose error it has reported, until it is registered
+        // anew. A stream ends with its error. A datagram socket lives on.
+        if sys::rearms_only_on_would_block()
+            && event.is_error()
+            && matches!(self.source, Source::Datagram(_))
+        {
+            self.registered = Registered::Nothing;
+        }
+    }
 }
 
 /// Puts a slot into the run queue, unless it is there or has ended.
@@ -90,9 +105,16 @@ impl Reactor {
         if quarter > self.shrink_threshold && quarter >= SHRINK_FLOOR_SLOTS {
             self.shrink_threshold = quarter;
         }
+        let ready = match &source {
+            Source::Connection(_, connection) => Readiness::of_stream(connection.peer()),
+            Source::Listener(_)
+            | Source::Datagram(_)
+            | Source::Tasks(_)
+            | Source::StopSignal(_) => Readiness::NOT_READY,
+        };
         let token = self.slots.insert(Slot {
             source,
-            ready: Readiness::NOT_READY,
+            ready,
             registered,
             filed_deadline: Time::NEVER,
             state: SlotState::Waiting,
@@ -162,9 +184,14 @@ impl Reactor {
             slot.filed_deadline = due;
         }
         let is_datagram = matches!(slot.source, Source::Datagram(_));
+        // A connect that was not decided when its event came has not met `WouldBlock`.
+        let awaits_connect = sys::rearms_only_on_would_block() && slot.source.is_connecting();
         if is_unfinished {
             enqueue(&mut self.run_queue, token, slot);
-        } else if interest > slot.registered || (interest < slot.registered && is_datagram) {
+        } else if interest > slot.registered
+            || (interest < slot.registered && is_datagram)
+            || awaits_connect
+        {
             self.register(token, interest);
         }
     }
@@ -185,6 +212,11 @@ impl Reactor {
         };
         let registry = self.poll.registry();
         let result = match slot.registered {
+            // Anew, because the selector may have forgotten it (`Slot::note`).
+            _ if sys::rearms_only_on_would_block() => {
+                let _ = registry.deregister(source); // fails if it has
+                registry.register(source, Token(token), interest)
+            }
             Registered::Nothing => registry.register(source, Token(token), interest),
             Registered::Reading | Registered::ReadingAndWriting => {
                 registry.reregister(source, Token(token), interest)

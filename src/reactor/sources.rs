@@ -61,6 +61,11 @@ impl Source {
         }
     }
 
+    /// Returns whether it is a connection whose connect is in progress.
+    pub(super) fn is_connecting(&self) -> bool {
+        matches!(self, Source::Connection(_, connection) if connection.is_connecting())
+    }
+
     /// During a stop: returns whether it has finished what had begun.
     pub(super) fn can_stop(&self, now: Time) -> bool {
         match self {

@@ -31,6 +31,7 @@ mod panics;
 mod peers;
 mod protocols;
 mod readiness;
+mod rearming;
 mod relays;
 #[cfg(feature = "http")]
 mod schedules;
@@ -60,7 +61,7 @@ use crate::protocol::ident::ConnectionId;
 use crate::protocol::protocol::{Advance, Next, Protocol};
 use crate::stats::Stats;
 use crate::stream::listen_options::ListenOptions;
-use crate::testing::simulated::kernel::{Faults, Kernel};
+use crate::testing::simulated::kernel::{Faults, Kernel, Selector};
 use crate::testing::simulated::stream::PeerReceived;
 use crate::testing::simulated::{Installed, StopSignal};
 use protocols::{Ledger, Witnessed};
@@ -93,7 +94,12 @@ const POLLS_MAX: u64 = 20_000;
 
 impl World {
     fn new(seed: u64, limits: Limits, faults: Faults) -> World {
+        World::with_selector(Selector::Epoll, seed, limits, faults)
+    }
+
+    fn with_selector(selector: Selector, seed: u64, limits: Limits, faults: Faults) -> World {
         let mut kernel = Kernel::new(seed);
+        kernel.selector = selector;
         kernel.faults = faults;
         // A connection that closes because another one timed out lingers after that timeout.
         let close_time_max = limits.idle_timeout.max(limits.write_timeout) + limits.linger_timeout;

@@ -200,9 +200,19 @@ impl Connection {
         self.output.len() - self.relayed_output as usize
     }
 
-    /// Returns the events that it needs from the poller.
+    /// Returns the events that it needs from the poller. A connect that has succeeded or failed
+    /// makes the socket writable.
     pub(crate) fn interest(&self) -> Registered {
-        if self.wants_write() { Registered::ReadingAndWriting } else { Registered::Reading }
+        if self.wants_write() || self.is_connecting() {
+            Registered::ReadingAndWriting
+        } else {
+            Registered::Reading
+        }
+    }
+
+    /// Returns whether its connect is in progress.
+    pub(crate) fn is_connecting(&self) -> bool {
+        matches!(self.phase, Phase::Connecting { .. })
     }
 
     /// Returns whether a drive would do something now, without a further event (invariant 2).

@@ -36,7 +36,7 @@
 //!
 //! # The holes in the proof
 //!
-//! A short read proves nothing in three cases. Then the socket is read until `WouldBlock` or the
+//! A short read proves nothing in four cases. Then the socket is read until `WouldBlock` or the
 //! end:
 //!
 //! - **A FIN or an error in the same edge as the last bytes.** The read returns the bytes, and no
@@ -46,6 +46,9 @@
 //! - **Unix sockets with descriptors** (unix(7), SCM_RIGHTS): a read stops after each message that
 //!   carries descriptors, without an edge for the next one. No event shows it, so on a Unix socket
 //!   a short read never counts.
+//! - **Systems without epoll and kqueue.** There, mio gives no event before a call has returned
+//!   `WouldBlock` (`sys::rearms_only_on_would_block`), however empty or full the socket is. So a
+//!   short read never counts, and a partial write does not either.
 //!
 //! A socket that is not registered yet has no edges to lose: epoll looks at its state when it is
 //! registered.
@@ -55,7 +58,7 @@ use std::net::{Shutdown, SocketAddr};
 
 use log::{Level, log_enabled, trace};
 
-use crate::protocol::ident::{CloseReason, ConnectionId};
+use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
 use crate::sys::errno::{self, StreamError};
 use crate::sys::{self, Event, TcpStream};
 
@@ -109,26 +112,13 @@ pub(crate) struct Readiness {
     /// after it, so a short read does not prove that the socket is empty: read to the end, or to
     /// `WouldBlock`.
     pub(crate) read_until_would_block: bool,
-    /// Any read may be cut short with more bytes after it and no edge for them: on a Unix socket,
-    /// reads stop after each descriptor that the peer passes (unix(7)). `read_until_would_block`
-    /// stays set.
+    /// A short read is never a reason to wait for an event: on a Unix socket, reads stop after each
+    /// descriptor that the peer passes (unix(7)), and where the poller rearms only on `WouldBlock`
+    /// no event would come. `read_until_would_block` stays set.
     pub(crate) short_read_inconclusive: bool,
 }
 
 impl Readiness {
-    /// Before the first event: try both directions.
-    pub(crate) const UNKNOWN: Readiness = Readiness {
-        readable: true,
-        writable: true,
-        read_until_would_block: false,
-        short_read_inconclusive: false,
-    };
-    /// The same for a Unix socket.
-    pub(crate) const UNKNOWN_UNIX: Readiness = Readiness {
-        read_until_would_block: true,
-        short_read_inconclusive: true,
-        ..Readiness::UNKNOWN
-    };
     pub(crate) const NOT_READY: Readiness = Readiness {
         readable: false,
         writable: false,
@@ -136,14 +126,27 @@ impl Readiness {
         short_read_inconclusive: false,
     };
 
+    /// A stream to `peer`, before its first event.
+    pub(crate) fn of_stream(peer: Peer) -> Readiness {
+        let short_read_inconclusive = peer == Peer::Unix || sys::rearms_only_on_would_block();
+        Readiness {
+            read_until_would_block: short_read_inconclusive,
+            short_read_inconclusive,
+            ..Readiness::NOT_READY
+        }
+    }
+
     /// Adds what `event` reports. An error or a hang-up counts as ready in both directions: the
-    /// calls then return what has happened.
+    /// calls then return what has happened. A FIN alone says nothing of the other direction. (Where
+    /// the poller rearms only on `WouldBlock`, it reports the FIN again after each: taken for
+    /// writable, a half-closed peer that does not read would keep the loop spinning.)
     pub(crate) fn note(&mut self, event: &Event) {
         self.readable |= event.is_readable();
-        let is_closed = event.is_error() || event.is_read_closed() || event.is_write_closed();
-        if event.is_writable() || sys::is_priority(event) || is_closed {
+        let is_broken = event.is_error() || event.is_write_closed();
+        if event.is_writable() || sys::is_priority(event) || event.is_read_closed() || is_broken {
+            let is_closed = event.is_read_closed() || is_broken;
             self.readable |= is_closed;
-            self.writable |= event.is_writable() || is_closed;
+            self.writable |= event.is_writable() || is_broken;
             self.read_until_would_block |= sys::is_priority(event) || is_closed;
         }
     }
@@ -208,7 +211,8 @@ pub(crate) fn receive<T: Transport>(
 }
 
 /// Sends `bytes` once, unless the socket is known not to be writable. Returns how many bytes the
-/// kernel has taken: all, some (a partial write), or none.
+/// kernel has taken: all, some (a partial write), or none. Where a partial write brings no event,
+/// sends the rest until `WouldBlock`.
 #[inline(always)]
 pub(crate) fn send<T: Transport>(
     transport: &T,
@@ -219,24 +223,29 @@ pub(crate) fn send<T: Transport>(
     if !ready.writable {
         return Ok(0);
     }
+    let mut sent = 0;
     loop {
-        match transport.send(bytes) {
+        match transport.send(&bytes[sent..]) {
             Ok(count) => {
-                trace_call(id, "send", bytes.len(), Ok(count));
+                trace_call(id, "send", bytes.len() - sent, Ok(count));
                 if count == 0 {
                     return Err(CloseReason::Io(ErrorKind::WriteZero));
                 }
-                if count < bytes.len() {
+                sent += count;
+                if sent < bytes.len() {
+                    if sys::rearms_only_on_would_block() {
+                        continue;
+                    }
                     ready.writable = false;
                 }
-                return Ok(count);
+                return Ok(sent);
             }
             Err(error) => {
-                trace_call(id, "send", bytes.len(), Err(error.kind()));
+                trace_call(id, "send", bytes.len() - sent, Err(error.kind()));
                 match errno::classify_send(&error) {
                     StreamError::WouldBlock => {
                         ready.writable = false;
-                        return Ok(0);
+                        return Ok(sent);
                     }
                     StreamError::Interrupted => {}
                     StreamError::Disconnected => return Err(CloseReason::PeerReset),

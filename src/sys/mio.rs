@@ -140,8 +140,18 @@ fn set_stream_options(socket: &Socket, keepalive: bool) -> io::Result<()> {
         return Ok(());
     }
     let probes = TcpKeepalive::new().with_time(Duration::from_secs(KEEPALIVE_IDLE_SECONDS));
-    // Other systems have probes, but not all let a program choose how many and how often.
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", windows))]
+    // Other systems have probes, but do not let a program choose how many and how often.
+    #[cfg(any(
+        target_os = "android",
+        target_os = "dragonfly",
+        target_os = "freebsd",
+        target_os = "illumos",
+        target_os = "ios",
+        target_os = "linux",
+        target_os = "macos",
+        target_os = "netbsd",
+        windows
+    ))]
     let probes = probes
         .with_interval(Duration::from_secs(KEEPALIVE_INTERVAL_SECONDS))
         .with_retries(KEEPALIVE_PROBES);
@@ -200,6 +210,40 @@ pub(crate) fn is_own_address(mut peer: SocketAddr) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Whether mio's poller reports a source again only after a call on it has returned `WouldBlock`.
+///
+/// epoll and kqueue report every edge. On all other systems mio derives edges from a selector that
+/// has none: it withdraws the interest that an event has answered, and renews it when it sees a
+/// call of its own socket types return `WouldBlock`. So there a short count is no reason to wait,
+/// and no call may go past mio. (The list is that of mio's `src/sys`; a system that is missing in
+/// it is slower, not wrong.)
+const REARMS_ONLY_ON_WOULD_BLOCK: bool = !cfg!(all(
+    not(mio_unsupported_force_poll_poll), // which is how CI tests such a selector on Linux
+    any(
+        // epoll
+        target_os = "android",
+        target_os = "illumos",
+        target_os = "linux",
+        target_os = "redox",
+        // kqueue
+        target_os = "dragonfly",
+        target_os = "freebsd",
+        target_os = "ios",
+        target_os = "macos",
+        target_os = "netbsd",
+        target_os = "openbsd",
+        target_os = "tvos",
+        target_os = "visionos",
+        target_os = "watchos",
+    )
+));
+
+/// Returns [`REARMS_ONLY_ON_WOULD_BLOCK`]. In the library's own tests, the simulated kernel decides.
+#[inline(always)]
+pub(crate) const fn rearms_only_on_would_block() -> bool {
+    REARMS_ONLY_ON_WOULD_BLOCK
 }
 
 /// Returns the interest of a stream that is only read. It includes TCP urgent data (Linux:

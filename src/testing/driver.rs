@@ -108,7 +108,7 @@ impl<T: TransportMut> Driver<T> {
         Driver {
             connection: Some(Connection::new(protocol, id, peer, state.clock.now)),
             transport: RefCell::new(transport),
-            ready: Readiness::UNKNOWN,
+            ready: Readiness { readable: true, writable: true, ..Readiness::of_stream(peer) },
             scratch: vec![0; read_bytes],
             state,
             effects,

@@ -7,6 +7,7 @@
 //!
 //! ```text
 //!   edge-triggered epoll   reports a change once; edges merge; some are spurious    kernel/epoll
+//!   other selectors        rearm only on WouldBlock, as on Windows and by poll(2)   kernel/rearming
 //!   TCP and UDP sockets    buffers, backlog, FIN, RST and errors, as on Linux       stream, kernel
 //!   two clocks             advance only within system calls, by microseconds        kernel
 //!   peers                  actors that connect, send, read, pause and reset         kernel
@@ -42,10 +43,11 @@ use std::time::SystemTime;
 pub(crate) use mio::{Interest, Token};
 
 use crate::sys::mio as system;
-use kernel::Kernel;
+use kernel::{Kernel, Selector};
+#[cfg(unix)]
+pub(crate) use poll::Descriptor;
 pub(crate) use poll::{
-    Descriptor, Event, Events, Poll, Registry, Source, StopSignal, Waker, is_priority,
-    read_interest,
+    Event, Events, Poll, Registry, Source, StopSignal, Waker, is_priority, read_interest,
 };
 #[cfg(unix)]
 pub(crate) use tcp::UnixListener;
@@ -86,6 +88,11 @@ fn kernel() -> SharedKernel {
     installed().expect("a test that makes a reactor has installed a kernel for it")
 }
 
+/// As in `src/sys/mio.rs`. The tests that install no kernel expect what epoll proves.
+pub(crate) fn rearms_only_on_would_block() -> bool {
+    installed().is_some_and(|kernel| kernel.borrow().selector != Selector::Epoll)
+}
+
 // ---- clocks
 
 pub(crate) fn now() -> Instant {
@@ -116,6 +123,16 @@ impl OwnedDescriptor {
         let kernel = kernel();
         let number = open(&mut kernel.borrow_mut())?;
         Ok(OwnedDescriptor { kernel, number })
+    }
+
+    /// Makes a call as mio's socket types do: mio sees whether it returns `WouldBlock`.
+    fn call<T>(&self, call: impl FnOnce(&mut Kernel, usize) -> io::Result<T>) -> io::Result<T> {
+        let mut kernel = self.kernel.borrow_mut();
+        let result = call(&mut kernel, self.number);
+        if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            kernel.rearm(self.number)?;
+        }
+        result
     }
 }
 

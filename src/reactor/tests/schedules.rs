@@ -118,7 +118,7 @@ fn run_schedule(seed: u64, is_traced: bool) {
         && faults.descriptors_max > 100;
     let has_proxy = has_proxy && limits.connections_max > 200 && rng.u8(..3) == 0;
     let has_disturbances = !has_proxy && faults.call_us_max > 0 && rng.bool();
-    let mut world = World::new(seed, limits, faults);
+    let mut world = World::with_selector(draw_selector(seed), seed, limits, faults);
     world.kernel().is_traced = is_traced;
     world.kernel().trace(|| format!("seed {seed}"));
 
@@ -187,7 +187,7 @@ fn run_exchange(seed: u64, is_traced: bool) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let limits = draw_limits(&mut rng).with_connect_timeout(Duration::from_secs(5));
     let faults = draw_faults(&mut rng);
-    let mut world = World::new(seed, limits, faults);
+    let mut world = World::with_selector(draw_selector(seed), seed, limits, faults);
     world.kernel().is_traced = is_traced;
     world.kernel().trace(|| format!("seed {seed}"));
 
@@ -249,6 +249,12 @@ fn draw_limits(rng: &mut fastrand::Rng) -> Limits {
                 [rng.usize(..3)];
     }
     limits
+}
+
+/// Half of the schedules run on epoll, a quarter on each of the selectors that rearm only on
+/// `WouldBlock`.
+fn draw_selector(seed: u64) -> Selector {
+    [Selector::Epoll, Selector::Rearming, Selector::Epoll, Selector::Poll][(seed % 4) as usize]
 }
 
 /// In half of the schedules some listeners have options of their own. Drawn apart, so that a seed

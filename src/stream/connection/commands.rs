@@ -24,11 +24,10 @@ impl Connection {
     /// Closes a connection on which nothing is under way, or whose connect is in progress. It
     /// lingers: input that is still on its way must not turn our FIN into a reset.
     pub(crate) fn close_idle(&mut self) {
-        let is_connected = !matches!(self.phase, Phase::Connecting { .. });
-        self.phase = if is_connected {
-            Phase::Flushing { close_mode: CloseMode::Linger }
-        } else {
+        self.phase = if self.is_connecting() {
             Phase::Ended(CloseReason::Stopped)
+        } else {
+            Phase::Flushing { close_mode: CloseMode::Linger }
         };
     }
 
@@ -57,7 +56,7 @@ impl Connection {
         state: &mut LoopState,
         effects: &mut Effects,
     ) -> Result<SendStatus, SendError> {
-        let is_connected = !matches!(self.phase, Phase::Connecting { .. });
+        let is_connected = !self.is_connecting();
         if is_connected
             && !bytes.is_empty()
             && self.wants_write()
@@ -181,7 +180,7 @@ impl Connection {
         match result {
             Ok(true) => {}
             Ok(false) => {
-                ready.writable = false; // still in progress: another edge follows
+                ready.writable = false; // still in progress: another event follows
                 return;
             }
             Err(error) => {

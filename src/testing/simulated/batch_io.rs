@@ -25,7 +25,11 @@ impl BatchIo {
     pub(crate) fn new(socket: &UdpSocket, batching: Batching) -> BatchIo {
         match socket {
             UdpSocket::System(_) => BatchIo::Native(batch_io::BatchIo::new(socket, batching)),
-            UdpSocket::Simulated(simulated) if simulated.draw_batching() => BatchIo::Gso,
+            UdpSocket::Simulated(simulated)
+                if simulated.draw_batching() && batch_io::may_pass_by_mio() =>
+            {
+                BatchIo::Gso
+            }
             UdpSocket::Simulated(_) => BatchIo::Plain(portable::PlainIo::new()),
         }
     }

@@ -11,7 +11,8 @@
 //!
 //! The poll is edge-triggered as epoll is (`epoll`): a change puts a registered socket on the ready
 //! list once, and a poll takes it off and reports the state that the socket has then. So edges
-//! merge, and one may report a state that has gone meanwhile.
+//! merge, and one may report a state that has gone meanwhile. A test may choose one of the selectors
+//! that mio has on other systems instead (`rearming`).
 //!
 //! The kernel sees what no test outside of it could see, and panics (`checks`): the loop sleeps
 //! although nothing will ever wake it, it spins, it leaves input unread, or it keeps a connection
@@ -22,6 +23,7 @@ mod checks;
 mod datagrams;
 mod epoll;
 mod faults;
+mod rearming;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -38,6 +40,7 @@ use super::stream::{OUT, Stream};
 use crate::sys::Token;
 use datagrams::UdpEndpoint;
 pub(crate) use faults::Faults;
+pub(crate) use rearming::Selector;
 
 /// A peer, or anything else outside the process that acts by itself.
 pub(crate) trait Actor {
@@ -68,6 +71,10 @@ struct Registration {
     token: Token,
     bits: u32,
     is_in_ready_list: bool,
+    /// Without epoll: the bits that the next poll may report.
+    armed: u32,
+    /// Only a new registration brings further events (`Selector::Poll`).
+    is_forgotten: bool,
 }
 
 struct ListeningSocket {
@@ -107,6 +114,7 @@ enum Scheduled {
 pub(crate) struct Kernel {
     pub(crate) rng: Rng,
     pub(crate) faults: Faults,
+    pub(crate) selector: Selector,
     now_us: u64,
     started: Instant,
     /// What the wall clock shows at time 0, in microseconds since the epoch. A test may set it.
@@ -155,6 +163,7 @@ impl Kernel {
         Kernel {
             rng: Rng::with_seed(seed),
             faults: Faults::default(),
+            selector: Selector::Epoll,
             now_us: 0,
             started: Instant::now(),
             wall_us: 1_772_323_199_000_000,

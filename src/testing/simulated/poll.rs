@@ -59,6 +59,12 @@ impl Registry {
     ) -> io::Result<()> {
         self.0.kernel.borrow_mut().register(source.number(), token, interest, true)
     }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the real one may fail")]
+    pub(crate) fn deregister<S: Source + ?Sized>(&self, source: &mut S) -> io::Result<()> {
+        self.0.kernel.borrow_mut().deregister(source.number());
+        Ok(())
+    }
 }
 
 pub(crate) struct Events {

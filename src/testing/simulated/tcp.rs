@@ -5,6 +5,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
+use super::kernel::Kernel;
 use super::{OwnedDescriptor, Source};
 use crate::stream::listen_options::ListenOptions;
 use crate::sys::AcceptedOptions;
@@ -29,7 +30,7 @@ impl TcpListener {
     }
 
     pub(crate) fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (number, peer) = self.0.kernel.borrow_mut().accept(self.0.number)?;
+        let (number, peer) = self.0.call(Kernel::accept)?;
         Ok((TcpStream(OwnedDescriptor { kernel: self.0.kernel.clone(), number }), peer))
     }
 }
@@ -96,13 +97,13 @@ impl TcpStream {
 
 impl Read for &TcpStream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.0.kernel.borrow_mut().receive(self.0.number, into)
+        self.0.call(|kernel, number| kernel.receive(number, into))
     }
 }
 
 impl Write for &TcpStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.kernel.borrow_mut().send(self.0.number, bytes)
+        self.0.call(|kernel, number| kernel.send(number, bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
+use super::kernel::Kernel;
 use super::{OwnedDescriptor, Source, installed};
 use crate::sys::mio as system;
 
@@ -69,8 +70,7 @@ impl UdpSocket {
     pub(crate) fn recv_from(&self, into: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         match self {
             UdpSocket::Simulated(socket) => {
-                let (payload, peer) =
-                    socket.0.kernel.borrow_mut().receive_datagram(socket.0.number)?;
+                let (payload, peer) = socket.0.call(Kernel::receive_datagram)?;
                 into[..payload.len()].copy_from_slice(&payload);
                 Ok((payload.len(), peer))
             }
@@ -82,7 +82,7 @@ impl UdpSocket {
         match self {
             UdpSocket::Simulated(socket) => {
                 let peer = socket.0.kernel.borrow_mut().peer_of_datagram_socket(socket.0.number);
-                socket.send_segments(&[payload], peer).map(|()| payload.len())
+                socket.send_one(payload, peer)
             }
             UdpSocket::System(socket) => socket.send(payload),
         }
@@ -90,9 +90,7 @@ impl UdpSocket {
 
     pub(crate) fn send_to(&self, payload: &[u8], peer: SocketAddr) -> io::Result<usize> {
         match self {
-            UdpSocket::Simulated(socket) => {
-                socket.send_segments(&[payload], peer).map(|()| payload.len())
-            }
+            UdpSocket::Simulated(socket) => socket.send_one(payload, peer),
             UdpSocket::System(socket) => socket.send_to(payload, peer),
         }
     }
@@ -105,6 +103,11 @@ impl SimulatedUdpSocket {
 
     pub(crate) fn send_segments(&self, datagrams: &[&[u8]], peer: SocketAddr) -> io::Result<()> {
         self.0.kernel.borrow_mut().send_segments(self.0.number, datagrams, peer)
+    }
+
+    fn send_one(&self, payload: &[u8], peer: SocketAddr) -> io::Result<usize> {
+        self.0.call(|kernel, number| kernel.send_segments(number, &[payload], peer))?;
+        Ok(payload.len())
     }
 
     /// Draws whether this socket sends and receives in batches: about every other one does.

@@ -20,8 +20,9 @@ pub(super) struct UdpEndpoint {
     pub(super) connected: Option<SocketAddr>,
     pub(super) descriptor: Option<usize>,
     pub(super) arrived: VecDeque<Arrived>,
-    /// The error that the next call returns (SO_ERROR).
-    pub(super) error: Option<i32>,
+    /// The errors that the next calls return, one each. Linux keeps one of them (SO_ERROR), Windows
+    /// all.
+    pub(super) errors: VecDeque<i32>,
     /// What has not left the machine yet, in bytes, with the overhead of each datagram.
     pub(super) send_queue_bytes: usize,
     /// The number of the poll since which there has been something to read.
@@ -69,7 +70,7 @@ impl Kernel {
             connected,
             descriptor: Some(descriptor),
             arrived: VecDeque::new(),
-            error: None,
+            errors: VecDeque::new(),
             send_queue_bytes: 0,
             unread_since: None,
         });
@@ -96,7 +97,7 @@ impl Kernel {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     let socket = self.udp_socket_of(number);
-                    self.udp_sockets[socket].error = error.raw_os_error();
+                    self.udp_sockets[socket].errors.extend(error.raw_os_error());
                     break;
                 }
             }
@@ -108,7 +109,10 @@ impl Kernel {
         let socket = self.udp_socket_of(number);
         let polls = self.polls;
         let socket = &mut self.udp_sockets[socket];
-        if let Some(error) = socket.error.take() {
+        if let Some(error) = socket.errors.pop_front().or(self.faults.receive_error) {
+            if socket.unread_since.is_some() {
+                socket.unread_since = Some(polls); // errors go first; input may wait meanwhile
+            }
             self.something_happened = true;
             return Err(io::Error::from_raw_os_error(error));
         }
@@ -143,7 +147,7 @@ impl Kernel {
             self.udp_sockets[socket].unread_since = Some(self.polls);
         }
         let fails = |error| Err(io::Error::from_raw_os_error(error));
-        if let Some(error) = self.udp_sockets[socket].error.take() {
+        if let Some(error) = self.udp_sockets[socket].errors.pop_front() {
             self.something_happened = true;
             return fails(error);
         }
@@ -224,7 +228,7 @@ impl Kernel {
             return false;
         }
         if has_error {
-            socket.error = Some(errno::ECONNREFUSED);
+            socket.errors.push_back(errno::ECONNREFUSED);
         }
         socket.arrived.push_back(Arrived { payload, peer, has_bad_checksum });
         socket.unread_since.get_or_insert(polls);
@@ -240,7 +244,7 @@ impl Kernel {
             .iter_mut()
             .find(|socket| socket.address == address)
             .expect("a socket is bound to the address");
-        socket.error = Some(error);
+        socket.errors.push_back(error);
         let descriptor = socket.descriptor;
         self.add_to_ready_list(descriptor, ERROR);
     }

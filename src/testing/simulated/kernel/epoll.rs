@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 use std::io;
 use std::time::Duration;
 
-use super::{Descriptor, File, Kernel, Registration};
+use super::{Descriptor, File, Kernel, Registration, Selector};
 use crate::sys::{Interest, Token};
 use crate::testing::simulated::stream::{ERROR, HANG_UP, IN, OUT, PRIORITY, READ_HANG_UP};
 use crate::testing::simulated::{Event, errno};
@@ -47,6 +47,9 @@ impl Kernel {
             is_reregister,
             "register a descriptor once, then only reregister it"
         );
+        if descriptor.registration.as_ref().is_some_and(|registration| registration.is_forgotten) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let mut bits = ERROR | HANG_UP;
         bits |= if interest.is_readable() { IN | READ_HANG_UP } else { 0 };
         bits |= if interest.is_writable() { OUT } else { 0 };
@@ -55,13 +58,23 @@ impl Kernel {
             .registration
             .as_ref()
             .is_some_and(|registration| registration.is_in_ready_list);
-        descriptor.registration = Some(Registration { token, bits, is_in_ready_list });
+        let (armed, is_forgotten) = (bits, false);
+        descriptor.registration =
+            Some(Registration { token, bits, is_in_ready_list, armed, is_forgotten });
         self.trace(|| format!("register {number} as {} for {bits:#x}", token.0));
         let is_waker = matches!(self.file(number), File::Waker); // it has not been woken yet
         if self.event_bits(number) & bits != 0 && !is_waker {
             self.add_to_ready_list(Some(number), 0);
         }
         Ok(())
+    }
+
+    /// epoll_ctl(2): EPOLL_CTL_DEL.
+    pub(crate) fn deregister(&mut self, number: usize) {
+        self.begin_call("deregister");
+        let descriptor = self.descriptors[number].as_mut().expect("the descriptor is open");
+        descriptor.registration = None;
+        self.ready_list.retain(|&ready| ready != number);
     }
 
     /// An edge: puts `number` on the ready list, if it is registered for one of `bits`, or if
@@ -80,7 +93,7 @@ impl Kernel {
     }
 
     /// The bits that are set on `number` at this moment.
-    fn event_bits(&mut self, number: usize) -> u32 {
+    pub(super) fn event_bits(&mut self, number: usize) -> u32 {
         match self.file(number) {
             File::Poll => 0,
             File::Waker => IN, // it is never read
@@ -94,7 +107,7 @@ impl Kernel {
                 let mut bits = u32::from(!socket.arrived.is_empty()) * IN;
                 bits |=
                     u32::from(socket.send_queue_bytes * 2 < self.faults.send_queue_bytes_max) * OUT;
-                bits |= u32::from(socket.error.is_some()) * ERROR;
+                bits |= u32::from(!socket.errors.is_empty()) * ERROR;
                 bits
             }
         }
@@ -108,7 +121,10 @@ impl Kernel {
     /// The same for a random socket. The stop signal has no spurious events: readable means stop.
     pub(crate) fn queue_random_spurious_event(&mut self) {
         let number = self.rng.usize(..self.descriptors.len());
-        let bits = [IN, OUT, IN | OUT, IN | PRIORITY, ERROR][self.rng.usize(..5)];
+        let mut bits = [IN, OUT, IN | OUT, IN | PRIORITY, ERROR][self.rng.usize(..5)];
+        if self.selector != Selector::Epoll {
+            bits &= !ERROR; // poll(2) reports it only where a call then returns it
+        }
         if let Some(Descriptor {
             file: File::Listener(_) | File::Stream(_) | File::Udp(_), ..
         }) = self.descriptors[number]
@@ -117,8 +133,19 @@ impl Kernel {
         }
     }
 
-    /// Takes the events for one poll off the ready list, spurious ones first.
+    /// Takes the events for one poll, spurious ones first.
     fn collect_events(&mut self, capacity: usize) -> Vec<Event> {
+        let mut events = match self.selector {
+            Selector::Epoll => self.collect_edges(capacity),
+            Selector::Rearming | Selector::Poll => self.collect_armed_events(capacity),
+        };
+        if self.faults.shuffles {
+            self.rng.shuffle(&mut events);
+        }
+        events
+    }
+
+    fn collect_edges(&mut self, capacity: usize) -> Vec<Event> {
         let mut events = Vec::new();
         for (number, bits) in std::mem::take(&mut self.spurious_events) {
             if let Some(Descriptor { registration: Some(registration), .. }) =
@@ -140,9 +167,6 @@ impl Kernel {
             if bits & registration.bits != 0 {
                 events.push(Event { token: registration.token, bits: bits & registration.bits });
             }
-        }
-        if self.faults.shuffles {
-            self.rng.shuffle(&mut events);
         }
         events
     }
@@ -191,7 +215,9 @@ impl Kernel {
                 None => panic!("the loop sleeps for ever; {}", self.describe()),
             }
         };
-        self.check_no_spin(!events.is_empty() || self.now_us > began_us);
+        // An edge is news. What the other selectors report may be what they reported before.
+        let has_edges = self.selector == Selector::Epoll && !events.is_empty();
+        self.check_no_spin(has_edges || self.now_us > began_us);
         self.trace(|| format!("poll {timeout:?} -> {events:x?}"));
         Ok(events)
     }

@@ -48,6 +48,8 @@ pub(crate) struct Faults {
     pub(crate) descriptors_max: usize,
     /// The error that every accept returns at present.
     pub(crate) accept_error: Option<i32>,
+    /// The error that every receive of datagrams returns at present.
+    pub(crate) receive_error: Option<i32>,
     /// The peer to which no datagram can be sent, and the error that a send to it returns.
     pub(crate) unreachable: Option<(SocketAddr, i32)>,
     /// The send buffer of a datagram socket (SO_SNDBUF), in bytes: no more may wait to leave the
@@ -76,6 +78,7 @@ impl Default for Faults {
             descheduled_us_max: 0,
             descriptors_max: 1 << 20,
             accept_error: None,
+            receive_error: None,
             unreachable: None,
             send_queue_bytes_max: 1 << 20,
         }
