@@ -7,13 +7,14 @@ use super::batched::MmsgIo;
 use super::portable::PlainIo;
 use super::receive::Batch;
 use super::replies::ReplyQueue;
+use super::scratch::CallArrays;
 use crate::protocol::datagram::Batching;
 use crate::sys::UdpSocket;
 
 pub(crate) enum BatchIo {
     #[cfg(target_os = "linux")]
     Mmsg(MmsgIo),
-    Plain(PlainIo),
+    Plain,
 }
 
 impl BatchIo {
@@ -23,17 +24,22 @@ impl BatchIo {
             #[cfg(target_os = "linux")]
             Batching::Mmsg | Batching::Gso => BatchIo::Mmsg(MmsgIo::new(socket, batching)),
             #[cfg(not(target_os = "linux"))]
-            Batching::Mmsg | Batching::Gso => BatchIo::Plain(PlainIo::new()),
-            Batching::Plain => BatchIo::Plain(PlainIo::new()),
+            Batching::Mmsg | Batching::Gso => BatchIo::Plain,
+            Batching::Plain => BatchIo::Plain,
         }
     }
 
     /// Receives a batch. Returns whether it is full, so that there may be more.
-    pub(crate) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
+    pub(crate) fn receive(
+        &mut self,
+        socket: &UdpSocket,
+        batch: &mut Batch,
+        arrays: &mut CallArrays,
+    ) -> io::Result<bool> {
         match self {
             #[cfg(target_os = "linux")]
-            BatchIo::Mmsg(io) => io.receive(socket, batch),
-            BatchIo::Plain(io) => io.receive(socket, batch),
+            BatchIo::Mmsg(_) => MmsgIo::receive(socket, batch, arrays),
+            BatchIo::Plain => PlainIo::receive(socket, batch),
         }
     }
 
@@ -44,11 +50,12 @@ impl BatchIo {
         socket: &UdpSocket,
         batch: &Batch,
         replies: &ReplyQueue,
+        arrays: &mut CallArrays,
     ) -> io::Result<usize> {
         match self {
             #[cfg(target_os = "linux")]
-            BatchIo::Mmsg(io) => io.send(socket, batch, replies),
-            BatchIo::Plain(io) => io.send(socket, batch, replies),
+            BatchIo::Mmsg(io) => io.send(socket, batch, replies, arrays),
+            BatchIo::Plain => PlainIo::send(socket, batch, replies, arrays),
         }
     }
 }

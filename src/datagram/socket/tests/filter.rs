@@ -12,15 +12,17 @@ fn unanswerable_datagrams_are_counted_and_their_neighbours_answered() {
     peer.send(b"hello").unwrap();
     server.ready.writable = false;
     server.receive_until(1);
-    let known = server.source.batch.senders[0].peer;
+    let known = peer.local_addr().ok();
     let port_0 = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-    server.source.batch.clear();
-    for (peer, segment, is_truncated) in
-        [(port_0, 5, false), (None, 5, false), (known, 5, true), (port_0, 2, false)]
-    {
-        server.source.batch.push_message(peer, LocalAddress::Fixed, 5, segment, is_truncated);
-    }
-    server.source.answer_batch(&mut server.state, &mut server.effects);
+    server.within_a_drive(|server| {
+        for (peer, segment, is_truncated) in
+            [(port_0, 5, false), (None, 5, false), (known, 5, true), (port_0, 2, false)]
+        {
+            let batch = &mut server.scratch.batch;
+            batch.push_message(peer, LocalAddress::Fixed, 5, segment, is_truncated);
+        }
+        server.answer_batch();
+    });
     assert_eq!(server.counters(), (0, 6, 0, 0));
     server.ready.writable = true;
     assert_eq!(server.drive(), Outcome::Blocked);
@@ -79,11 +81,7 @@ fn wildcard_socket_answers_a_remote_peer_that_has_its_port() {
             continue;
         }
         server.receive_fake(Some(remote), LocalAddress::Fixed, 5, b"hello");
-        assert_eq!(
-            (server.counters(), server.source.replies.pending_len()),
-            ((0, 0, 0, 0), 1),
-            "{remote}"
-        );
+        assert_eq!((server.counters(), server.pending_len()), ((0, 0, 0, 0), 1), "{remote}");
     }
 }
 
@@ -115,7 +113,7 @@ fn unanswered_ports_are_dropped_unless_the_list_is_cleared() {
             5,
             b"hello",
         );
-        assert_eq!((server.counters(), server.source.replies.pending_len()), ((0, count, 0, 0), 0));
+        assert_eq!((server.counters(), server.pending_len()), ((0, count, 0, 0), 0));
     }
     server.state.limits.unanswered_ports.clear();
     server.receive_fake(
@@ -124,7 +122,7 @@ fn unanswered_ports_are_dropped_unless_the_list_is_cleared() {
         5,
         b"hello",
     );
-    assert_eq!((server.counters(), server.source.replies.pending_len()), ((0, 4, 0, 0), 1));
+    assert_eq!((server.counters(), server.pending_len()), ((0, 4, 0, 0), 1));
     // Port 0 is never answered.
     server.receive_fake(
         Some(SocketAddr::from(([192, 0, 2, 1], 0))),
@@ -132,7 +130,7 @@ fn unanswered_ports_are_dropped_unless_the_list_is_cleared() {
         5,
         b"hello",
     );
-    assert_eq!((server.counters(), server.source.replies.pending_len()), ((0, 5, 0, 0), 1));
+    assert_eq!((server.counters(), server.pending_len()), ((0, 5, 0, 0), 0));
 }
 
 #[test]
@@ -148,11 +146,7 @@ fn multicast_broadcast_and_unspecified_addresses_are_not_answered() {
             5,
             b"hello",
         );
-        assert_eq!(
-            (server.counters(), server.source.replies.pending_len()),
-            ((0, count, 0, 0), 0),
-            "{ip}"
-        );
+        assert_eq!((server.counters(), server.pending_len()), ((0, count, 0, 0), 0), "{ip}");
     }
 }
 
@@ -195,17 +189,12 @@ fn connected_socket_accepts_its_peer_at_any_port_and_drops_all_others() {
     let address = socket.local_addr().unwrap();
     let source = DatagramSocket::new(socket, address, Some(peer), Box::new(Echo::new()), &state);
     state.datagram_addresses.push(peer);
-    let mut client =
-        DrivenSocket { source, ready: Readiness::NOT_READY, state, effects: Effects::default() };
+    let mut client = DrivenSocket::of(source, state);
     let others = [SocketAddr::from(([127, 0, 0, 1], 8)), SocketAddr::from(([127, 0, 0, 2], 7))];
     for (count, other) in (1..).zip(others.map(Some).into_iter().chain([None])) {
         client.receive_fake(other, LocalAddress::Fixed, 5, b"hello");
-        assert_eq!(
-            (client.counters(), client.source.replies.pending_len()),
-            ((0, count, 0, 0), 0),
-            "{other:?}"
-        );
+        assert_eq!((client.counters(), client.pending_len()), ((0, count, 0, 0), 0), "{other:?}");
     }
     client.receive_fake(Some(peer), LocalAddress::Fixed, 5, b"hello");
-    assert_eq!((client.counters(), client.source.replies.pending_len()), ((0, 3, 0, 0), 1));
+    assert_eq!((client.counters(), client.pending_len()), ((0, 3, 0, 0), 1));
 }
