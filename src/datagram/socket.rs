@@ -55,6 +55,8 @@ pub(crate) struct DatagramSocket {
     /// Whether replies may share a GSO batch: if the protocol wants that, until the kernel first
     /// refuses one.
     pub(super) gso_enabled: bool,
+    /// Peers at the port numbers of this reactor are not answered.
+    refuses_own_ports: bool,
     /// What an earlier drive could not answer or send.
     pub(super) kept: Option<Box<Kept>>,
     pub(super) requests: SocketRequests,
@@ -79,6 +81,7 @@ impl DatagramSocket {
             io: BatchIo::new(&socket, batching),
             peer,
             gso_enabled: batching == Batching::Gso,
+            refuses_own_ports: protocol.refuses_own_ports(),
             kept: None,
             requests: SocketRequests::new(state.clock.started()),
             unlogged: Unlogged::default(),
@@ -276,13 +279,14 @@ impl DatagramSocket {
         effects: &mut Effects,
     ) -> Option<usize> {
         let mut processed = 0;
+        let &mut DatagramSocket { refuses_own_ports, .. } = self;
         let DatagramSocket { protocol, requests, unlogged, .. } = self;
         let DatagramScratch { batch, replies, .. } = scratch;
         let (unanswered, buffers, mut replies) =
             Replies::answering(batch, replies, requests, effects);
         for (number, sender, messages) in unanswered.senders() {
             let peer = match replies.connected() {
-                None => sender.permitted_peer(state),
+                None => sender.permitted_peer(state, refuses_own_ports),
                 Some(connected) => sender.expected_peer(connected),
             };
             let mut datagram = match peer {
