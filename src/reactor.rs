@@ -47,6 +47,7 @@ use self::slots::{Slot, SlotState, enqueue};
 use self::sources::Source;
 use self::tasks::Handle;
 use crate::budget::QUARTER_TURN_BYTES;
+use crate::datagram::scratch::DatagramScratch;
 use crate::deadline::Deadlines;
 use crate::limits::{
     CALL_COST_BYTES, EVENTS_PER_TURN, Limits, NOTIFICATIONS_PENDING_DIVISOR, READ_BYTES_MAX,
@@ -83,11 +84,10 @@ pub struct Reactor {
     deadlines: Deadlines,
     /// Notifications still to be delivered in this turn.
     notifications_left: usize,
-    /// Slots whose source has ended in this turn, and why. `reap` frees them.
-    ended: Vec<(usize, CloseReason)>,
-    listeners: Vec<usize>, // their slots
-    /// The buffer that streams are read into.
-    scratch: Box<[u8; READ_BYTES_MAX]>,
+    ended: Vec<(usize, CloseReason)>, // slots whose source has ended in this turn; `reap` frees them
+    listeners: Vec<usize>,            // their slots
+    scratch: Box<[u8; READ_BYTES_MAX]>, // streams are read into it
+    datagram_scratch: Option<Box<DatagramScratch>>, // made with the first datagram socket
     state: LoopState,
     /// What protocols have asked to be done to other connections.
     effects: Effects,
@@ -121,6 +121,7 @@ impl Reactor {
             ended: Vec::with_capacity(EVENTS_PER_TURN),
             listeners: Vec::new(),
             scratch: Box::new([0; READ_BYTES_MAX]),
+            datagram_scratch: None,
             state: LoopState::new(limits),
             effects: Effects::default(),
             connections: 0,

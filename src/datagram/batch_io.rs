@@ -7,6 +7,7 @@ use super::batched::MmsgIo;
 use super::portable::PlainIo;
 use super::receive::Batch;
 use super::replies::ReplyQueue;
+use super::scratch::CallArrays;
 use crate::protocol::datagram::Batching;
 #[cfg(any(target_os = "linux", test))]
 use crate::sys;
@@ -15,7 +16,7 @@ use crate::sys::UdpSocket;
 pub(crate) enum BatchIo {
     #[cfg(target_os = "linux")]
     Mmsg(MmsgIo),
-    Plain(PlainIo),
+    Plain,
 }
 
 /// Returns whether a socket may be used by calls that mio does not see, as recvmmsg(2) and
@@ -33,16 +34,21 @@ impl BatchIo {
             Batching::Mmsg | Batching::Gso if may_pass_by_mio() => {
                 BatchIo::Mmsg(MmsgIo::new(socket, batching))
             }
-            Batching::Mmsg | Batching::Gso | Batching::Plain => BatchIo::Plain(PlainIo::new()),
+            Batching::Mmsg | Batching::Gso | Batching::Plain => BatchIo::Plain,
         }
     }
 
     /// Receives a batch. Returns whether it is full, so that there may be more.
-    pub(crate) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
+    pub(crate) fn receive(
+        &mut self,
+        socket: &UdpSocket,
+        batch: &mut Batch,
+        arrays: &mut CallArrays,
+    ) -> io::Result<bool> {
         match self {
             #[cfg(target_os = "linux")]
-            BatchIo::Mmsg(io) => io.receive(socket, batch),
-            BatchIo::Plain(io) => io.receive(socket, batch),
+            BatchIo::Mmsg(_) => MmsgIo::receive(socket, batch, arrays),
+            BatchIo::Plain => PlainIo::receive(socket, batch),
         }
     }
 
@@ -53,11 +59,12 @@ impl BatchIo {
         socket: &UdpSocket,
         batch: &Batch,
         replies: &ReplyQueue,
+        arrays: &mut CallArrays,
     ) -> io::Result<usize> {
         match self {
             #[cfg(target_os = "linux")]
-            BatchIo::Mmsg(io) => io.send(socket, batch, replies),
-            BatchIo::Plain(io) => io.send(socket, batch, replies),
+            BatchIo::Mmsg(io) => io.send(socket, batch, replies, arrays),
+            BatchIo::Plain => PlainIo::send(socket, batch, replies, arrays),
         }
     }
 }

@@ -4,13 +4,13 @@ use std::io;
 
 use super::receive::{BUFFER_BYTES, Batch, Message, STRIDE_BYTES, Sender};
 use super::replies::{Recipient, ReplyQueue};
+use super::scratch::CallArrays;
 use crate::limits::DATAGRAM_BATCH;
 use crate::protocol::datagram::Batching;
-use crate::sys::linux::{self, Mmsg, RecvBuffers, SendMessage, SendTo};
+use crate::sys::linux::{self, RecvBuffers, SendMessage, SendTo};
 use crate::sys::{LocalAddress, UdpSocket};
 
 pub(crate) struct MmsgIo {
-    mmsg: Mmsg,
     is_connected: bool,
 }
 
@@ -20,19 +20,23 @@ impl MmsgIo {
             linux::enable_gro(socket);
         }
         linux::enable_pktinfo(socket);
-        MmsgIo { mmsg: Mmsg::new(), is_connected: socket.peer_addr().is_ok() }
+        MmsgIo { is_connected: socket.peer_addr().is_ok() }
     }
 
     /// Receives a batch. Returns whether it is full, so that there may be more.
     #[inline(never)] // so that its loop has the registers for itself
-    pub(crate) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
+    pub(crate) fn receive(
+        socket: &UdpSocket,
+        batch: &mut Batch,
+        arrays: &mut CallArrays,
+    ) -> io::Result<bool> {
         batch.clear();
         let buffers = RecvBuffers {
             memory: &mut batch.buffers,
             bytes_each: BUFFER_BYTES,
             stride_bytes: STRIDE_BYTES,
         };
-        let received = self.mmsg.receive(socket, buffers)?;
+        let received = arrays.mmsg.receive(socket, buffers)?;
         let is_full = received.len() == DATAGRAM_BATCH;
         let mut last = None;
         batch.messages.extend(received.enumerate().map(|(number, message)| {
@@ -54,26 +58,31 @@ impl MmsgIo {
     /// Sends what waits with one call: at most `DATAGRAM_BATCH` GSO batches. Returns how many the
     /// kernel took, at least one; otherwise the error of the first one.
     pub(crate) fn send(
-        &mut self,
+        &self,
         socket: &UdpSocket,
         batch: &Batch,
         replies: &ReplyQueue,
+        arrays: &mut CallArrays,
     ) -> io::Result<usize> {
         let is_connected = self.is_connected;
-        self.mmsg.send(
+        arrays.mmsg.send(
             socket,
             replies.pending().iter().map(|gso| {
                 let (to, local) = match gso.to {
                     Recipient::Sender(_) | Recipient::Connected if is_connected => {
                         (SendTo::Connected, LocalAddress::Fixed)
                     }
-                    Recipient::Sender(number) => {
+                    Recipient::Sender(number) if !batch.is_copy => {
                         let sender = &batch.senders[number];
                         (SendTo::Sender(sender.first), sender.local)
                     }
+                    Recipient::Sender(number) => {
+                        let sender = &batch.senders[number];
+                        (SendTo::Address(sender.peer), sender.local)
+                    }
                     Recipient::Named(_) => {
                         let peer = replies.peer_of(gso.to, &batch.senders);
-                        (SendTo::Address(peer.expect("it was named")), LocalAddress::Fixed)
+                        (SendTo::Address(peer), LocalAddress::Fixed)
                     }
                     // The socket has no peer, so the kernel refuses this one.
                     Recipient::Connected => (SendTo::Connected, LocalAddress::Fixed),

@@ -15,7 +15,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::requests::SocketPhase;
-use super::socket::DatagramSocket;
+use super::scratch::DatagramScratch;
+use super::socket::{DatagramSocket, count_unsendable};
 use crate::limits::TIMER_LATE_MS;
 use crate::loop_state::LoopState;
 use crate::protocol::datagram::{DatagramProtocol, Replies};
@@ -51,6 +52,7 @@ impl DatagramSocket {
     pub(crate) fn begin_drive(
         &mut self,
         ready: &mut Readiness,
+        scratch: &mut DatagramScratch,
         state: &mut LoopState,
         effects: &mut Effects,
     ) -> Option<Outcome> {
@@ -58,10 +60,12 @@ impl DatagramSocket {
             SocketPhase::Receiving | SocketPhase::AwaitingWritable => None,
             SocketPhase::New => {
                 self.set_phase(SocketPhase::Receiving);
-                self.call_protocol(state, effects, |protocol, replies| protocol.opened(replies));
+                self.call_protocol(scratch, state, effects, |protocol, replies| {
+                    protocol.opened(replies)
+                });
                 None
             }
-            SocketPhase::Closing => Some(self.flush_and_report(ready, state)),
+            SocketPhase::Closing => Some(self.flush_and_report(ready, scratch, state)),
         }
     }
 
@@ -71,6 +75,7 @@ impl DatagramSocket {
     pub(crate) fn call_pending(
         &mut self,
         ready: &mut Readiness,
+        scratch: &mut DatagramScratch,
         state: &mut LoopState,
         effects: &mut Effects,
     ) -> Outcome {
@@ -79,25 +84,41 @@ impl DatagramSocket {
         if let Some(error) = self.failure.take()
             && self.phase() != SocketPhase::Closing
         {
-            self.call_protocol(state, effects, |protocol, replies| {
+            self.call_protocol(scratch, state, effects, |protocol, replies| {
                 protocol.error_received(&error, replies);
             });
         }
-        if self.phase() == SocketPhase::AwaitingWritable && !self.wants_write() {
+        if self.phase() == SocketPhase::AwaitingWritable && scratch.replies.is_empty() {
             self.set_phase(SocketPhase::Receiving); // until it is requested again
-            self.call_protocol(state, effects, |protocol, replies| protocol.writable(replies));
+            self.call_protocol(scratch, state, effects, |protocol, replies| {
+                protocol.writable(replies)
+            });
         }
-        self.flush_and_report(ready, state)
+        self.flush_and_report(ready, scratch, state)
     }
 
     /// The filed deadline is due. The timer itself may have been set to a later time since.
     pub(crate) fn expire(
         &mut self,
         ready: &mut Readiness,
+        scratch: &mut DatagramScratch,
         state: &mut LoopState,
         effects: &mut Effects,
     ) -> Outcome {
         self.requests.now = state.clock.now;
+        self.begin_in(scratch);
+        let outcome = self.expire_in(ready, scratch, state, effects);
+        self.end_in(scratch);
+        outcome
+    }
+
+    fn expire_in(
+        &mut self,
+        ready: &mut Readiness,
+        scratch: &mut DatagramScratch,
+        state: &mut LoopState,
+        effects: &mut Effects,
+    ) -> Outcome {
         let is_late = self.timer() <= state.clock.now
             && state.clock.now.since(self.timer()) >= Duration::from_millis(TIMER_LATE_MS);
         if is_late || self.retry_at <= state.clock.now {
@@ -105,27 +126,31 @@ impl DatagramSocket {
             // been reported yet, so receive first.
             self.retry_at = Time::NEVER;
             ready.readable = true;
-            if let Outcome::Ended(why) = self.drive(ready, state, effects) {
+            if let Outcome::Ended(why) = self.drive_in(ready, scratch, state, effects) {
                 return Outcome::Ended(why);
             }
         }
         if self.timer() <= state.clock.now {
             self.requests.timer = Time::NEVER;
-            self.call_protocol(state, effects, |protocol, replies| protocol.timer_expired(replies));
+            self.call_protocol(scratch, state, effects, |protocol, replies| {
+                protocol.timer_expired(replies)
+            });
         }
-        self.flush_and_report(ready, state)
+        self.flush_and_report(ready, scratch, state)
     }
 
     /// Sends what was queued last, and returns the outcome of the drive.
     pub(crate) fn flush_and_report(
         &mut self,
         ready: &mut Readiness,
+        scratch: &mut DatagramScratch,
         state: &mut LoopState,
     ) -> Outcome {
-        self.send(ready, state);
-        if self.phase() == SocketPhase::Closing && !self.wants_write() {
+        self.send(ready, scratch, state);
+        let left = scratch.unfinished();
+        if self.phase() == SocketPhase::Closing && !left.replies {
             Outcome::Ended(CloseReason::Finished)
-        } else if self.can_progress(ready) {
+        } else if self.can_progress_with(left, ready) {
             Outcome::Unfinished
         } else {
             Outcome::Blocked
@@ -137,19 +162,21 @@ impl DatagramSocket {
     /// and the timer.
     fn call_protocol(
         &mut self,
+        scratch: &mut DatagramScratch,
         state: &mut LoopState,
         effects: &mut Effects,
         call: impl FnOnce(&mut dyn DatagramProtocol, &mut Replies<'_>),
     ) {
-        let DatagramSocket { protocol, batch, replies, requests, .. } = self;
+        let DatagramSocket { protocol, requests, .. } = self;
+        let DatagramScratch { batch, replies, .. } = &mut *scratch;
         let mut replies = Replies::unsolicited(batch, replies, requests, effects);
         if catch_unwind(AssertUnwindSafe(|| call(&mut **protocol, &mut replies))).is_err() {
             state.stats.panics += 1;
             self.set_phase(SocketPhase::Receiving);
             self.requests.timer = Time::NEVER;
             self.unlogged.panics += 1;
-            self.log_unlogged();
+            self.unlogged.log(self.address);
         }
-        self.count_unsendable(state);
+        count_unsendable(&mut scratch.replies, state);
     }
 }

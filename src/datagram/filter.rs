@@ -20,6 +20,9 @@ pub(crate) enum DropReason {
     UnknownFamily,
     /// Its source port is 0, to which nothing can be sent, or one of `Limits::unanswered_ports`.
     UnansweredPort,
+    /// Its source port is that of one of our own sockets, and the protocol answers everything: a
+    /// server of the same kind may sit there.
+    OwnPort,
     /// Its source address is multicast, broadcast or unspecified. What is sent to the unspecified
     /// address comes back to this machine.
     NotUnicast,
@@ -43,7 +46,11 @@ impl Sender {
     /// datagram sockets and of unanswered ports, which are few, and is called once for all that one
     /// peer has in a batch.
     #[inline(never)] // so that the loop over what it has sent has the registers for itself
-    pub(crate) fn permitted_peer(&self, state: &LoopState) -> Result<SocketAddr, DropReason> {
+    pub(crate) fn permitted_peer(
+        &self,
+        state: &LoopState,
+        refuses_own_ports: bool,
+    ) -> Result<SocketAddr, DropReason> {
         let Some(peer) = self.peer else { return Err(DropReason::UnknownFamily) };
         let port = peer.port();
         if port == 0 || state.limits.unanswered_ports.contains(&port) {
@@ -56,7 +63,7 @@ impl Sender {
             return Err(DropReason::NotUnicast);
         }
         if state.datagram_addresses.iter().any(|own| own.port() == port) {
-            return peer_unless_own(peer, &state.datagram_addresses);
+            return peer_unless_own(peer, &state.datagram_addresses, refuses_own_ports);
         }
         Ok(peer)
     }
@@ -81,14 +88,22 @@ fn is_unicast(ip: IpAddr) -> bool {
     }
 }
 
-/// Returns `peer`, which has the port of one of `ours`, unless it is that socket itself. A socket
+/// Returns `peer`, which has the port of one of `ours`, unless ports of ours are refused, or it is
+/// that socket itself. A socket
 /// bound to all addresses does not know which these are, and they may change at any time. So the
 /// system is asked, which costs three calls (socket, bind, close).
 #[cold]
-fn peer_unless_own(peer: SocketAddr, ours: &[SocketAddr]) -> Result<SocketAddr, DropReason> {
+fn peer_unless_own(
+    peer: SocketAddr,
+    ours: &[SocketAddr],
+    refuses_own_ports: bool,
+) -> Result<SocketAddr, DropReason> {
     let mut with_its_port = ours.iter().filter(|own| own.port() == peer.port());
     if with_its_port.clone().any(|own| own.ip() == peer.ip()) {
         return Err(DropReason::OwnAddress);
+    }
+    if refuses_own_ports {
+        return Err(DropReason::OwnPort);
     }
     if !with_its_port.any(|own| own.ip().is_unspecified() && own.is_ipv4() == peer.is_ipv4()) {
         return Ok(peer);
@@ -105,6 +120,7 @@ impl fmt::Display for DropReason {
         match self {
             DropReason::UnknownFamily => f.write_str("unknown address family"),
             DropReason::UnansweredPort => f.write_str("this port is not answered"),
+            DropReason::OwnPort => f.write_str("this port number is our own"),
             DropReason::NotUnicast => f.write_str("not a unicast address"),
             DropReason::OwnAddress => f.write_str("own address"),
             DropReason::MaybeOwnAddress(error) => write!(f, "perhaps an own address: {error}"),

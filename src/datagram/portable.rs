@@ -6,22 +6,16 @@ use std::io::ErrorKind;
 
 use super::receive::{BUFFER_BYTES, Batch, STRIDE_BYTES};
 use super::replies::{GsoBatch, ReplyQueue};
+use super::scratch::CallArrays;
 use crate::limits::DATAGRAM_BATCH;
 use crate::sys::{LocalAddress, UdpSocket};
 
-pub(crate) struct PlainIo {
-    /// A reply of several pieces is put together here, because sendto takes one slice.
-    assembled: Vec<u8>,
-}
+pub(crate) struct PlainIo;
 
 impl PlainIo {
-    pub(crate) fn new() -> PlainIo {
-        PlainIo { assembled: Vec::new() }
-    }
-
     /// Receives a batch. Returns whether it is full, so that there may be more. An error is
     /// returned only if nothing was received before it; otherwise the next call returns it again.
-    pub(crate) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
+    pub(crate) fn receive(socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
         batch.clear();
         for index in 0..DATAGRAM_BATCH {
             let buffer = &mut batch.buffers[index * STRIDE_BYTES..][..BUFFER_BYTES];
@@ -39,13 +33,13 @@ impl PlainIo {
     /// Sends what waits. Returns how many GSO batches the kernel took, at least one; otherwise the
     /// error of the first one.
     pub(crate) fn send(
-        &mut self,
         socket: &UdpSocket,
         batch: &Batch,
         replies: &ReplyQueue,
+        arrays: &mut CallArrays,
     ) -> io::Result<usize> {
         for (number, gso) in replies.pending().iter().enumerate() {
-            match self.send_one(socket, batch, replies, gso) {
+            match PlainIo::send_one(socket, batch, replies, gso, &mut arrays.assembled) {
                 Ok(()) => {}
                 Err(error) if number == 0 => return Err(error),
                 Err(_) => return Ok(number), // the next call returns it again
@@ -55,11 +49,11 @@ impl PlainIo {
     }
 
     fn send_one(
-        &mut self,
         socket: &UdpSocket,
         batch: &Batch,
         replies: &ReplyQueue,
         gso: &GsoBatch,
+        assembled: &mut Vec<u8>,
     ) -> io::Result<()> {
         if gso.datagrams() > 1 {
             return Err(ErrorKind::Unsupported.into()); // the batches are split then, and sent again
@@ -69,10 +63,10 @@ impl PlainIo {
         let payload = match slices.next() {
             None => first,
             Some(second) => {
-                self.assembled.clear();
+                assembled.clear();
                 let all = [first, second].into_iter().chain(slices);
-                all.for_each(|slice| self.assembled.extend_from_slice(slice));
-                &self.assembled
+                all.for_each(|slice| assembled.extend_from_slice(slice));
+                &*assembled
             }
         };
         // Some systems refuse an address where the socket has its peer.

@@ -9,6 +9,9 @@
 //! A batch need not be answered in one drive: when the replies to a part of it take much memory,
 //! they are sent first. `answered` counts the messages that have been answered.
 //!
+//! The buffers exist once for all sockets (`scratch.rs`). A socket that cannot answer its batch in one
+//! drive, or cannot send the replies, keeps a copy.
+//!
 //! Invariant: the buffers do not change while replies wait, because replies list pieces of them.
 
 use std::net::SocketAddr;
@@ -33,6 +36,9 @@ pub(crate) struct Batch {
     /// How many messages have been answered, from the front. A message answered in part is
     /// shortened.
     answered: usize,
+    /// It is a copy that a socket keeps: its messages lie side by side, and the kernel's form of
+    /// the senders' addresses is gone.
+    pub(crate) is_copy: bool,
 }
 
 /// One datagram, or several of one size and one sender that the kernel has joined (UDP_GRO).
@@ -83,7 +89,31 @@ impl Batch {
             messages: Vec::with_capacity(DATAGRAM_BATCH),
             senders: Vec::with_capacity(DATAGRAM_BATCH),
             answered: 0,
+            is_copy: false,
         }
+    }
+
+    /// Returns a copy that has memory for what was received, and not for more.
+    pub(crate) fn to_size(&self) -> Batch {
+        let bytes = |message: &Message| message.offset % STRIDE_BYTES + message.length + 1;
+        let mut buffers = Vec::with_capacity(self.messages.iter().map(bytes).sum());
+        let mut messages = self.messages.clone();
+        for (number, message) in messages.iter_mut().enumerate() {
+            // What is answered already is copied, too, because replies may list parts of it.
+            let begin = number * STRIDE_BYTES;
+            let end = message.offset + message.length;
+            message.offset = buffers.len() + (message.offset - begin);
+            buffers.extend_from_slice(&self.buffers[begin..end]);
+            buffers.push(0); // so that no two messages begin at one offset, even if one is empty
+        }
+        let (senders, answered) = (self.senders.clone(), self.answered);
+        Batch { buffers, messages, senders, answered, is_copy: true }
+    }
+
+    /// Returns where the byte at `offset` of this batch lies in `copy`, a copy of it.
+    pub(crate) fn offset_in_copy(&self, offset: usize, copy: &Batch) -> usize {
+        let number = offset / STRIDE_BYTES;
+        copy.messages[number].offset + offset - self.messages[number].offset
     }
 
     /// Removes what was received.
@@ -127,7 +157,7 @@ impl Batch {
     /// Marks all up to the datagram at `last` as answered; the rest is answered later. Returns how
     /// many datagrams these were.
     pub(crate) fn finish_through(&mut self, last: Span) -> usize {
-        let number = last.offset / STRIDE_BYTES;
+        let number = self.messages.partition_point(|message| message.offset <= last.offset) - 1;
         let before: usize =
             self.messages[self.answered..number].iter().map(Message::datagrams).sum();
         let message = &mut self.messages[number];

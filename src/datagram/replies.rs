@@ -123,10 +123,21 @@ impl ReplyQueue {
         self.bytes_left = self.bytes_left.min(BYTES_LEFT_WHEN_FULL - 1);
     }
 
-    /// Undoes [`set_full`](ReplyQueue::set_full), if nothing waits.
-    pub(crate) fn clear_full(&mut self) {
+    /// Begins a drive of a socket that is connected to `connected`, if it is. Undoes
+    /// [`set_full`](ReplyQueue::set_full), if nothing waits.
+    pub(crate) fn begin(&mut self, connected: Option<SocketAddr>, gso_enabled: bool) {
+        self.connected = connected;
+        self.gso_enabled = gso_enabled;
         if self.is_empty() {
             self.bytes_left = REPLIES_BYTES_MAX;
+        }
+    }
+
+    /// Makes the pieces that lie in the buffers of `received` lie in those of `copy` instead.
+    pub(crate) fn move_to_copy(&mut self, received: &Batch, copy: &Batch) {
+        self.mergeable_end = NOT_MERGEABLE;
+        for iovec in self.iovecs.iter_mut().filter(|iovec| !iovec.is_copied) {
+            iovec.offset = received.offset_in_copy(iovec.offset, copy);
         }
     }
 

@@ -17,12 +17,11 @@
 //! A protocol may also send without having received anything, and a socket may be connected to one
 //! peer. `client.rs` has what that takes.
 
-use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use log::{debug, error, info, trace};
+use log::{debug, info, trace};
 
 use crate::limits::{DATAGRAM_COST_BYTES, DATAGRAM_RETRY_MS, STEP_COST_BYTES};
 use crate::loop_state::LoopState;
@@ -38,9 +37,11 @@ use crate::time::Time;
 #[cfg(not(test))]
 use super::batch_io::BatchIo;
 use super::filter::DropReason;
-use super::receive::{Batch, Message};
+use super::receive::Message;
 use super::replies::ReplyQueue;
 use super::requests::{SocketPhase, SocketRequests};
+use super::scratch::{DatagramScratch, Kept, Unfinished};
+use super::unlogged::Unlogged;
 #[cfg(test)]
 use crate::testing::simulated::batch_io::BatchIo;
 
@@ -50,8 +51,15 @@ pub(crate) struct DatagramSocket {
     pub(crate) address: SocketAddr,
     pub(super) protocol: Box<dyn DatagramProtocol>,
     io: BatchIo,
-    pub(super) batch: Batch,
-    pub(super) replies: ReplyQueue,
+    /// The peer that the socket is connected to, if it is.
+    pub(super) peer: Option<SocketAddr>,
+    /// Whether replies may share a GSO batch: if the protocol wants that, until the kernel first
+    /// refuses one.
+    pub(super) gso_enabled: bool,
+    /// Peers at the port numbers of this reactor are not answered.
+    refuses_own_ports: bool,
+    /// What an earlier drive could not answer or send.
+    pub(super) kept: Option<Box<Kept>>,
     pub(super) requests: SocketRequests,
     /// What is to be logged at the end of the drive.
     pub(super) unlogged: Unlogged,
@@ -60,27 +68,6 @@ pub(crate) struct DatagramSocket {
     /// When to receive again after a receive that has failed, not about one datagram. `NEVER`: none
     /// has.
     pub(super) retry_at: Time,
-}
-
-/// What a drive has met that is logged in one line for the whole drive.
-#[derive(Default)]
-pub(super) struct Unlogged {
-    /// How many datagrams were dropped, and the sender and the reason of the last one.
-    dropped: usize,
-    last_dropped: Option<(Option<SocketAddr>, DropReason)>,
-    /// How many calls of the protocol panicked.
-    pub(super) panics: usize,
-}
-
-impl Unlogged {
-    fn add_dropped(&mut self, count: usize, peer: Option<SocketAddr>, why: DropReason) {
-        self.dropped += count;
-        self.last_dropped = Some((peer, why));
-    }
-
-    fn is_empty(&self) -> bool {
-        self.dropped == 0 && self.panics == 0
-    }
 }
 
 impl DatagramSocket {
@@ -94,13 +81,12 @@ impl DatagramSocket {
         state: &LoopState,
     ) -> DatagramSocket {
         let batching = protocol.batching();
-        let mut replies = ReplyQueue::new();
-        replies.connected = peer;
-        replies.gso_enabled = batching == Batching::Gso;
         DatagramSocket {
             io: BatchIo::new(&socket, batching),
-            batch: Batch::new(),
-            replies,
+            peer,
+            gso_enabled: batching == Batching::Gso,
+            refuses_own_ports: protocol.refuses_own_ports(),
+            kept: None,
             requests: SocketRequests::new(state.clock.started()),
             unlogged: Unlogged::default(),
             failure: None,
@@ -113,7 +99,7 @@ impl DatagramSocket {
 
     /// The peer that the socket is connected to, if it is a client.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.replies.connected
+        self.peer
     }
 
     /// Calls the protocol for the last time.
@@ -127,64 +113,64 @@ impl DatagramSocket {
     pub(crate) fn drive(
         &mut self,
         ready: &mut Readiness,
+        scratch: &mut DatagramScratch,
         state: &mut LoopState,
         effects: &mut Effects,
     ) -> Outcome {
         self.requests.now = state.clock.now;
-        self.replies.clear_full();
-        if self.phase() != SocketPhase::Receiving
-            && let Some(outcome) = self.begin_drive(ready, state, effects)
-        {
-            return outcome;
-        }
-        let outcome = self.drive_batches(ready, state, effects);
-        if !self.unlogged.is_empty() {
-            self.log_unlogged();
-        }
-        if self.phase() != SocketPhase::Receiving || self.failure.is_some() {
-            return self.call_pending(ready, state, effects);
-        }
+        self.begin_in(scratch);
+        let outcome = self.drive_in(ready, scratch, state, effects);
+        self.end_in(scratch);
         outcome
     }
 
-    /// Logs what was dropped, and that the protocol panicked: one line each for the whole drive.
-    #[cold]
-    pub(super) fn log_unlogged(&mut self) {
-        let Unlogged { dropped, last_dropped, panics } = std::mem::take(&mut self.unlogged);
-        if let Some((peer, why)) = last_dropped {
-            let peer: &dyn fmt::Display = peer.as_ref().map_or(&"an unknown address", |peer| peer);
-            debug!(
-                "udp {}: dropped a datagram from {peer}: {why} ({dropped} this turn)",
-                self.address
-            );
+    /// What a drive does between the loan of the scratch and its return.
+    #[inline(always)] // `expire` calls it, too, but seldom
+    pub(super) fn drive_in(
+        &mut self,
+        ready: &mut Readiness,
+        scratch: &mut DatagramScratch,
+        state: &mut LoopState,
+        effects: &mut Effects,
+    ) -> Outcome {
+        if self.phase() != SocketPhase::Receiving
+            && let Some(outcome) = self.begin_drive(ready, scratch, state, effects)
+        {
+            return outcome;
         }
-        if panics > 0 {
-            error!("udp {}: protocol panicked ({panics} times this turn)", self.address);
+        let outcome = self.drive_batches(ready, scratch, state, effects);
+        if !self.unlogged.is_empty() {
+            self.unlogged.log(self.address);
         }
+        if self.phase() != SocketPhase::Receiving || self.failure.is_some() {
+            return self.call_pending(ready, scratch, state, effects);
+        }
+        outcome
     }
 
     fn drive_batches(
         &mut self,
         ready: &mut Readiness,
+        scratch: &mut DatagramScratch,
         state: &mut LoopState,
         effects: &mut Effects,
     ) -> Outcome {
         let share = state.budget.quarter_share();
         loop {
-            self.send(ready, state);
-            if !self.can_answer(ready) {
+            self.send(ready, scratch, state);
+            if !scratch.unfinished().can_answer(ready) {
                 return Outcome::Blocked;
             }
             // From the high watermark of effects on, they are applied before more is answered.
             if state.budget.share_is_spent(share) || effects.is_above_high_watermark() {
                 break;
             }
-            if self.batch.is_answered() {
-                self.receive(ready, state);
+            if scratch.batch.is_answered() {
+                self.receive(ready, scratch, state);
             }
-            self.answer_batch(state, effects);
+            self.answer_batch(scratch, state, effects);
         }
-        if self.can_answer(ready) { Outcome::Unfinished } else { Outcome::Blocked }
+        if scratch.unfinished().can_answer(ready) { Outcome::Unfinished } else { Outcome::Blocked }
     }
 
     /// Logs the end of the socket: at `info` for a server, on which others rely, at `debug` for a
@@ -196,48 +182,44 @@ impl DatagramSocket {
         }
     }
 
-    /// Returns whether replies wait that the kernel has not taken.
-    pub(crate) fn wants_write(&self) -> bool {
-        !self.replies.is_empty()
-    }
-
-    /// Returns whether all that was received has been answered, and the kernel has taken all
-    /// replies.
-    pub(crate) fn is_done(&self) -> bool {
-        self.batch.is_answered() && !self.wants_write()
+    /// What earlier drives have left. (During a drive, the scratch has it.)
+    pub(crate) fn unfinished(&self) -> Unfinished {
+        self.kept.as_ref().map_or(Unfinished::NOTHING, |kept| kept.unfinished())
     }
 
     /// Returns whether it could do something now, without a further event.
     pub(crate) fn can_progress(&self, ready: &Readiness) -> bool {
+        self.can_progress_with(self.unfinished(), ready)
+    }
+
+    /// The same of a socket on which so much is left.
+    pub(super) fn can_progress_with(&self, left: Unfinished, ready: &Readiness) -> bool {
         match self.phase() {
-            SocketPhase::Receiving => self.can_answer(ready) || self.failure.is_some(),
-            SocketPhase::AwaitingWritable | SocketPhase::New => {
-                !self.wants_write() || ready.writable
-            }
+            SocketPhase::Receiving => left.can_answer(ready) || self.failure.is_some(),
+            SocketPhase::AwaitingWritable | SocketPhase::New => !left.replies || ready.writable,
             SocketPhase::Closing => ready.writable,
         }
     }
 
-    /// Returns whether a batch can be sent, answered or received now. While replies wait, only
-    /// sending helps.
-    fn can_answer(&self, ready: &Readiness) -> bool {
-        if self.wants_write() {
-            ready.writable
-        } else {
-            ready.readable || !self.batch.is_answered()
+    fn receive(
+        &mut self,
+        ready: &mut Readiness,
+        scratch: &mut DatagramScratch,
+        state: &mut LoopState,
+    ) {
+        if self.kept.is_some() {
+            self.return_buffers(scratch);
         }
-    }
-
-    fn receive(&mut self, ready: &mut Readiness, state: &mut LoopState) {
         self.requests.received_at = None;
-        let result = self.io.receive(&self.socket, &mut self.batch);
+        let DatagramScratch { batch, arrays, .. } = scratch;
+        let result = self.io.receive(&self.socket, batch, arrays);
         trace!("udp {} receive -> {result:?}", self.address);
         match result {
             // A short batch: the call itself has reached the end of the kernel's queue.
             Ok(is_full) => {
                 ready.readable = is_full;
-                let bytes: usize = self.batch.messages.iter().map(|message| message.length).sum();
-                state.budget.charge(self.batch.messages.len() * DATAGRAM_COST_BYTES + bytes);
+                let bytes: usize = batch.messages.iter().map(|message| message.length).sum();
+                state.budget.charge(batch.messages.len() * DATAGRAM_COST_BYTES + bytes);
             }
             Err(error) => match errno::classify_receive_datagram(&error) {
                 ReceiveDatagramError::WouldBlock => ready.readable = false,
@@ -262,52 +244,55 @@ impl DatagramSocket {
 
     /// Answers the batch, or as much of it as there is memory for replies. A datagram on which the
     /// protocol panics is skipped.
-    fn answer_batch(&mut self, state: &mut LoopState, effects: &mut Effects) {
-        while !self.batch.is_answered() && !self.replies.is_full() {
+    fn answer_batch(
+        &mut self,
+        scratch: &mut DatagramScratch,
+        state: &mut LoopState,
+        effects: &mut Effects,
+    ) {
+        while !scratch.batch.is_answered() && !scratch.replies.is_full() {
             // Unwind safe: a panic may leave the protocol's own state inconsistent, but not ours,
             // because no change of ours is half done while the protocol is called.
-            match catch_unwind(AssertUnwindSafe(|| self.answer_until_full(state, effects))) {
+            match catch_unwind(AssertUnwindSafe(|| self.answer_until_full(scratch, state, effects)))
+            {
                 Ok(Some(processed)) => {
                     state.stats.datagrams_in += processed as u64;
-                    self.batch.finish_answering();
+                    scratch.batch.finish_answering();
                 }
                 Ok(None) => {
                     state.stats.datagrams_in +=
-                        self.batch.finish_through(self.replies.current) as u64;
+                        scratch.batch.finish_through(scratch.replies.current) as u64;
                 }
                 Err(_) => {
                     self.unlogged.panics += 1;
                     state.stats.panics += 1;
                     state.stats.datagrams_in +=
-                        self.batch.finish_through(self.replies.current) as u64;
+                        scratch.batch.finish_through(scratch.replies.current) as u64;
                 }
             }
         }
-        self.count_unsendable(state);
-    }
-
-    /// Counts the replies that were not queued.
-    pub(super) fn count_unsendable(&mut self, state: &mut LoopState) {
-        if !self.replies.has_unsendable() {
-            return;
-        }
-        let (too_long, dropped) = self.replies.take_unsendable();
-        state.stats.datagrams_too_long += too_long;
-        state.stats.datagrams_unsent += dropped;
+        count_unsendable(&mut scratch.replies, state);
     }
 
     /// Answers datagrams until the batch ends or the replies are full. At the end of the batch,
     /// returns how many datagrams it has processed, answered or dropped; `None` if the replies are
     /// full.
     #[inline(never)] // so that its loop has the registers for itself
-    fn answer_until_full(&mut self, state: &mut LoopState, effects: &mut Effects) -> Option<usize> {
+    fn answer_until_full(
+        &mut self,
+        scratch: &mut DatagramScratch,
+        state: &mut LoopState,
+        effects: &mut Effects,
+    ) -> Option<usize> {
         let mut processed = 0;
-        let DatagramSocket { protocol, batch, replies, requests, unlogged, .. } = self;
+        let &mut DatagramSocket { refuses_own_ports, .. } = self;
+        let DatagramSocket { protocol, requests, unlogged, .. } = self;
+        let DatagramScratch { batch, replies, .. } = scratch;
         let (unanswered, buffers, mut replies) =
             Replies::answering(batch, replies, requests, effects);
         for (number, sender, messages) in unanswered.senders() {
             let peer = match replies.connected() {
-                None => sender.permitted_peer(state),
+                None => sender.permitted_peer(state, refuses_own_ports),
                 Some(connected) => sender.expected_peer(connected),
             };
             let mut datagram = match peer {
@@ -345,21 +330,32 @@ impl DatagramSocket {
     }
 
     /// Sends the replies that wait, as far as the kernel takes them.
-    pub(super) fn send(&mut self, ready: &mut Readiness, state: &mut LoopState) {
-        if self.wants_write() {
-            self.flush(ready, state);
+    pub(super) fn send(
+        &mut self,
+        ready: &mut Readiness,
+        scratch: &mut DatagramScratch,
+        state: &mut LoopState,
+    ) {
+        if !scratch.replies.is_empty() {
+            self.flush(ready, scratch, state);
         }
     }
 
     #[inline(never)] // mostly nothing waits when `send` is called
-    fn flush(&mut self, ready: &mut Readiness, state: &mut LoopState) {
-        let DatagramSocket { socket, io, failure, batch, replies, .. } = self;
+    fn flush(
+        &mut self,
+        ready: &mut Readiness,
+        scratch: &mut DatagramScratch,
+        state: &mut LoopState,
+    ) {
+        let DatagramSocket { socket, io, failure, peer, .. } = self;
+        let DatagramScratch { batch, replies, arrays } = scratch;
         // On a connected socket, the error of a send is mostly that of an earlier datagram (from
         // ICMP), and reporting it clears it. So this datagram is sent again; only once, because the
         // error may be its own after all.
-        let may_retry = replies.connected.is_some() && failure.is_none();
+        let may_retry = peer.is_some() && failure.is_none();
         send_replies(replies, ready, state, self.address, |replies| {
-            match io.send(socket, batch, replies) {
+            match io.send(socket, batch, replies, arrays) {
                 Err(error) if may_retry && failure.is_none() && may_be_of_earlier_send(&error) => {
                     *failure = Some(error);
                     Err(ErrorKind::Interrupted.into())
@@ -369,6 +365,16 @@ impl DatagramSocket {
         });
         state.stats.datagram_errors += u64::from(may_retry && failure.is_some());
     }
+}
+
+/// Counts the replies that were not queued.
+pub(super) fn count_unsendable(replies: &mut ReplyQueue, state: &mut LoopState) {
+    if !replies.has_unsendable() {
+        return;
+    }
+    let (too_long, dropped) = replies.take_unsendable();
+    state.stats.datagrams_too_long += too_long;
+    state.stats.datagrams_unsent += dropped;
 }
 
 /// Returns whether the error of a send may be that of an earlier datagram.

@@ -68,6 +68,18 @@ pub trait DatagramProtocol {
         let _ = why;
     }
 
+    /// Returns whether a peer is refused if it has a port number at which this reactor serves
+    /// datagrams, too. Asked once, when the socket is made.
+    ///
+    /// A protocol that answers whatever it receives returns `true`, as [`Echo`](crate::Echo) does.
+    /// Another server that is configured alike has the same port numbers. One datagram with its
+    /// forged source address would make the two answer each other without end. In a protocol between
+    /// equals (NTP, gossip), both sides have the same port number, and `false` is right. On a
+    /// connected socket the peer is not checked.
+    fn refuses_own_ports(&self) -> bool {
+        false
+    }
+
     /// How datagrams cross between the socket and the kernel. Asked once, when the socket is made.
     fn batching(&self) -> Batching {
         Batching::Gso

@@ -10,6 +10,7 @@ use super::Reactor;
 use super::listen::first_that_opens;
 use super::slots::enqueue;
 use super::sources::Source;
+use crate::datagram::scratch::DatagramScratch;
 use crate::datagram::socket::DatagramSocket;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::ident::ConnectionId;
@@ -198,6 +199,7 @@ impl Reactor {
 
     pub(super) fn insert_datagram(&mut self, source: DatagramSocket) {
         self.datagram_clients += usize::from(source.peer().is_some());
+        self.datagram_scratch.get_or_insert_with(|| Box::new(DatagramScratch::new()));
         let token = self.insert(Source::Datagram(Box::new(source)), Registered::Reading);
         let slot = &mut self.slots[token];
         slot.ready.writable = true; // until a send would block

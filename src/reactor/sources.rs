@@ -8,6 +8,7 @@ use log::{debug, info, trace};
 use super::panics::{call_closed, catch_drop};
 use super::tasks::TaskQueue;
 use super::{Reactor, Slot};
+use crate::datagram::scratch::Unfinished;
 use crate::datagram::socket::DatagramSocket;
 use crate::loop_state::LoopState;
 use crate::protocol::ident::{CloseReason, WithLimit};
@@ -17,6 +18,9 @@ use crate::stream::listener::Listener;
 use crate::stream::readiness::{Readiness, Registered};
 use crate::sys::{self, TcpStream};
 use crate::time::Time;
+
+/// Why a datagram socket that is driven has a scratch.
+const SCRATCH_IS_MADE: &str = "the scratch is made with the first datagram socket";
 
 /// What a slot holds.
 pub(super) enum Source {
@@ -42,7 +46,7 @@ impl Source {
                 }
                 (connection.interest(), due)
             }
-            Source::Datagram(socket) if socket.wants_write() => {
+            Source::Datagram(socket) if socket.unfinished().replies => {
                 (Registered::ReadingAndWriting, socket.deadline())
             }
             Source::Datagram(socket) => (Registered::Reading, socket.deadline()),
@@ -73,7 +77,7 @@ impl Source {
                 connection.idle_at().is_some_and(|idle_at| idle_at <= now)
             }
             Source::Listener(listener) => listener.is_closed(),
-            Source::Datagram(socket) => socket.is_done(),
+            Source::Datagram(socket) => socket.unfinished() == Unfinished::NOTHING,
             Source::Tasks(_) => false, // it ends by itself once it is empty
             Source::StopSignal(_) => true,
         }
@@ -91,7 +95,8 @@ impl Reactor {
                 outcome @ (Outcome::Blocked | Outcome::Unfinished | Outcome::Ended(_)) => outcome,
             },
             Source::Datagram(socket) => {
-                socket.drive(&mut slot.ready, &mut self.state, &mut self.effects)
+                let scratch = self.datagram_scratch.as_mut().expect(SCRATCH_IS_MADE);
+                socket.drive(&mut slot.ready, scratch, &mut self.state, &mut self.effects)
             }
             Source::Tasks(_) => self.run_tasks(token),
             Source::StopSignal(_) => {
@@ -112,7 +117,10 @@ impl Reactor {
                 connection.expire(stream, ready, &mut self.scratch[..], state, effects)
             }
             Source::Listener(listener) => listener.expire(state.clock.now),
-            Source::Datagram(socket) => socket.expire(ready, state, effects),
+            Source::Datagram(socket) => {
+                let scratch = self.datagram_scratch.as_mut().expect(SCRATCH_IS_MADE);
+                socket.expire(ready, scratch, state, effects)
+            }
             Source::Tasks(_) | Source::StopSignal(_) => Outcome::Blocked,
         }
     }

@@ -77,7 +77,8 @@ pub(crate) enum SendTo {
     Connected,
     /// To the sender of the message with this number in the last receive.
     Sender(usize),
-    Address(SocketAddr),
+    /// To this address; `None`: the message has none, and the kernel refuses it.
+    Address(Option<SocketAddr>),
 }
 
 /// A socket address in the kernel's form, with room for a `sockaddr_in6`, the larger of the two.
@@ -245,7 +246,7 @@ impl Mmsg {
         for SendMessage { to, slices, segment, local } in messages.take(DATAGRAM_BATCH) {
             let mut header = empty_header();
             match to {
-                SendTo::Connected => {}
+                SendTo::Connected | SendTo::Address(None) => {}
                 SendTo::Sender(number) => {
                     header.msg_hdr.msg_name =
                         self.recv_names[number].bytes.as_ptr().cast_mut().cast();
@@ -253,7 +254,7 @@ impl Mmsg {
                     header.msg_hdr.msg_namelen =
                         received.map_or(0, |received| received.msg_hdr.msg_namelen);
                 }
-                SendTo::Address(peer) => {
+                SendTo::Address(Some(peer)) => {
                     let (name, length) = SockAddr::new(peer);
                     header.msg_hdr.msg_name =
                         names.wrapping_add(self.send_names.len()).cast_mut().cast();

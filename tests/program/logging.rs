@@ -53,6 +53,30 @@ fn echo_port_is_answered_only_with_its_flag_and_debug_says_why() {
     }
 }
 
+// pitfall: 113
+#[test]
+#[cfg(target_os = "linux")]
+fn two_servers_alike_echo_to_each_other_only_with_the_flag() {
+    // The peer sits where another server with the same options would: at another address, with the
+    // same port number. On Linux, all of 127.0.0.0/8 is this machine.
+    for (flags, is_answered) in [(&["--log", "debug"][..], false), (&["--answer-all-ports"], true)]
+    {
+        let program = Program::start(&[&["--udp", "127.0.0.1:0"], flags].concat());
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        let address = SocketAddr::from(([127, 8, high, low], program.udp().port()));
+        let peer = UdpSocket::bind(address).unwrap();
+        peer.set_read_timeout(Some(TIMEOUT)).unwrap();
+        peer.send_to(b"hello", program.udp()).unwrap();
+        if is_answered {
+            assert_eq!(peer.recv(&mut [0; 64]).unwrap(), 5);
+        } else {
+            let line = program.wait_for_log(&address.to_string());
+            assert!(line.contains("this port number is our own"), "{line}");
+        }
+        assert_eq!(program.stop().status.code(), Some(0));
+    }
+}
+
 #[test]
 fn trace_level_logs_one_line_per_system_call() {
     // The exchange has five bytes each way, and so have the calls.

@@ -131,6 +131,7 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
     } else {
         Echo::with_prefix(arguments.echo.prefix.as_str())
     };
+    let echo = if arguments.echo.answer_all_ports { echo.answering_own_ports() } else { echo };
     let site = Site::new().with_access_log(log_enabled!(target: ACCESS_LOG, Level::Info));
     let site = match &arguments.http.root {
         Some(root) => serve_files(site, root)?,

@@ -5,6 +5,7 @@
 
 mod batch_io; // many datagrams in a call, or one by one
 mod filter; // datagrams that are dropped
+mod kept; // what a socket keeps from one drive to the next
 mod panics; // panics of the protocol
 mod receive; // what one drive receives and answers
 mod send; // how replies leave, and what an error costs
@@ -94,6 +95,7 @@ struct DrivenSocket {
     ready: Readiness,
     state: LoopState,
     effects: Effects,
+    scratch: DatagramScratch,
 }
 
 impl DrivenSocket {
@@ -102,19 +104,55 @@ impl DrivenSocket {
         DrivenSocket::new(Echo::with_prefix(PREFIX), address)
     }
 
+    /// A protocol between equals: it answers in the same way, but also peers at its own port number.
+    fn symmetric(address: &str) -> DrivenSocket {
+        let answer = |_: &Datagram<'_>, replies: &mut Replies<'_>| replies.echo(PREFIX);
+        DrivenSocket::new(OnReceived(answer), address)
+    }
+
     fn new(protocol: impl DatagramProtocol + 'static, address: &str) -> DrivenSocket {
         let mut state = LoopState::new(Limits::default());
         let socket = bind(address);
         let bound = socket.local_addr().unwrap();
         let source = DatagramSocket::new(socket, bound, None, Box::new(protocol), &state);
         state.datagram_addresses.push(source.address);
-        let ready = Readiness { writable: true, ..Readiness::NOT_READY };
-        DrivenSocket { source, ready, state, effects: Effects::default() }
+        DrivenSocket::of(source, state)
+    }
+
+    fn of(source: DatagramSocket, state: LoopState) -> DrivenSocket {
+        DrivenSocket {
+            source,
+            ready: Readiness { writable: true, ..Readiness::NOT_READY },
+            state,
+            effects: Effects::default(),
+            scratch: DatagramScratch::new(),
+        }
+    }
+
+    /// Does with the socket what a drive would do between its beginning and its end.
+    fn within_a_drive<T>(&mut self, action: impl FnOnce(&mut DrivenSocket) -> T) -> T {
+        self.source.begin_in(&mut self.scratch);
+        let result = action(self);
+        self.source.end_in(&mut self.scratch);
+        result
+    }
+
+    fn receive(&mut self) {
+        self.source.receive(&mut self.ready, &mut self.scratch, &mut self.state);
+    }
+
+    fn answer_batch(&mut self) {
+        self.source.answer_batch(&mut self.scratch, &mut self.state, &mut self.effects);
     }
 
     fn begin_answering(&mut self) -> (Unanswered<'_>, &[u8], Replies<'_>) {
-        let DatagramSocket { batch, replies, requests, .. } = &mut self.source;
-        Replies::answering(batch, replies, requests, &mut self.effects)
+        let DatagramScratch { batch, replies, .. } = &mut self.scratch;
+        Replies::answering(batch, replies, &mut self.source.requests, &mut self.effects)
+    }
+
+    /// How many GSO batches of replies the socket keeps for its next drive.
+    fn pending_len(&self) -> usize {
+        self.source.kept.as_ref().map_or(0, |kept| kept.replies.pending_len())
     }
 
     /// Returns a peer that the kernel has reported as the sender of a datagram. That datagram is
@@ -124,13 +162,17 @@ impl DrivenSocket {
         peer.send(b"first").unwrap();
         wait_for_arrival();
         self.ready.readable = true;
-        self.source.receive(&mut self.ready, &mut self.state);
-        assert_eq!(self.source.batch.senders[0].peer, Some(peer.local_addr().unwrap()));
+        self.within_a_drive(|server| {
+            server.receive();
+            let sender = server.scratch.batch.senders[0].peer;
+            assert_eq!(sender, Some(peer.local_addr().unwrap()));
+            server.scratch.batch.clear();
+        });
         peer
     }
 
     /// Answers `bytes` as if `peer` had sent them to `local`, as a GRO batch of datagrams of
-    /// `segment` bytes. The replies wait.
+    /// `segment` bytes. The replies wait; those of before are forgotten.
     fn receive_fake(
         &mut self,
         peer: Option<SocketAddr>,
@@ -138,22 +180,31 @@ impl DrivenSocket {
         segment: usize,
         bytes: &[u8],
     ) {
-        self.source.batch.clear();
-        self.source.batch.buffers[..bytes.len()].copy_from_slice(bytes);
-        self.source.batch.push_message(peer, local, bytes.len(), segment, false);
-        self.source.answer_batch(&mut self.state, &mut self.effects);
+        self.source.kept = None;
+        self.scratch = DatagramScratch::new();
+        self.within_a_drive(|server| {
+            let batch = &mut server.scratch.batch;
+            batch.buffers[..bytes.len()].copy_from_slice(bytes);
+            batch.push_message(peer, local, bytes.len(), segment, false);
+            server.answer_batch();
+        });
     }
 
     /// Drives it once, and checks what must hold after every drive.
     fn drive(&mut self) -> Outcome {
-        let outcome = self.source.drive(&mut self.ready, &mut self.state, &mut self.effects);
+        let outcome = self.source.drive(
+            &mut self.ready,
+            &mut self.scratch,
+            &mut self.state,
+            &mut self.effects,
+        );
         assert_eq!(
             outcome == Outcome::Unfinished,
             self.source.can_progress(&self.ready),
             "{outcome:?}"
         );
         assert!(
-            !(self.source.wants_write() && self.ready.writable),
+            !(self.source.unfinished().replies && self.ready.writable),
             "all that can be sent is sent"
         );
         outcome

@@ -6,9 +6,11 @@
 
 use std::io;
 
+use crate::datagram::batch_io;
+use crate::datagram::portable::PlainIo;
 use crate::datagram::receive::{BUFFER_BYTES, Batch, STRIDE_BYTES};
 use crate::datagram::replies::ReplyQueue;
-use crate::datagram::{batch_io, portable};
+use crate::datagram::scratch::CallArrays;
 use crate::limits::DATAGRAM_BATCH;
 use crate::protocol::datagram::Batching;
 use crate::sys::{LocalAddress, UdpSocket};
@@ -16,7 +18,7 @@ use crate::testing::simulated::errno;
 
 pub(crate) enum BatchIo {
     Native(batch_io::BatchIo),
-    Plain(portable::PlainIo),
+    Plain,
     /// recvmmsg(2) with UDP_GRO and sendmmsg(2) with UDP_SEGMENT, simulated.
     Gso,
 }
@@ -30,14 +32,19 @@ impl BatchIo {
             {
                 BatchIo::Gso
             }
-            UdpSocket::Simulated(_) => BatchIo::Plain(portable::PlainIo::new()),
+            UdpSocket::Simulated(_) => BatchIo::Plain,
         }
     }
 
-    pub(crate) fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
+    pub(crate) fn receive(
+        &mut self,
+        socket: &UdpSocket,
+        batch: &mut Batch,
+        arrays: &mut CallArrays,
+    ) -> io::Result<bool> {
         match self {
-            BatchIo::Native(io) => io.receive(socket, batch),
-            BatchIo::Plain(io) => io.receive(socket, batch),
+            BatchIo::Native(io) => io.receive(socket, batch, arrays),
+            BatchIo::Plain => PlainIo::receive(socket, batch),
             BatchIo::Gso => receive_batch(socket, batch),
         }
     }
@@ -47,12 +54,13 @@ impl BatchIo {
         socket: &UdpSocket,
         batch: &Batch,
         replies: &ReplyQueue,
+        arrays: &mut CallArrays,
     ) -> io::Result<usize> {
         match self {
-            BatchIo::Native(io) => io.send(socket, batch, replies),
+            BatchIo::Native(io) => io.send(socket, batch, replies, arrays),
             // `PlainIo` refuses a GSO batch with `ErrorKind::Unsupported`, which is how the systems
             // that use it classify the refusal. The tests run on Linux, which classifies by errno.
-            BatchIo::Plain(io) => io.send(socket, batch, replies).map_err(|error| {
+            BatchIo::Plain => PlainIo::send(socket, batch, replies, arrays).map_err(|error| {
                 let is_refusal = error.kind() == io::ErrorKind::Unsupported;
                 if is_refusal { io::Error::from_raw_os_error(errno::EOPNOTSUPP) } else { error }
             }),

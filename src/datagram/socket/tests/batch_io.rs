@@ -5,45 +5,65 @@ use crate::datagram::batched::MmsgIo;
 use crate::datagram::portable::PlainIo;
 
 use super::*;
+use crate::datagram::receive::Batch;
+use crate::datagram::scratch::CallArrays;
 
 trait AnyBatchIo {
-    fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool>;
+    fn receive(
+        &self,
+        socket: &UdpSocket,
+        batch: &mut Batch,
+        arrays: &mut CallArrays,
+    ) -> io::Result<bool>;
     fn send(
-        &mut self,
+        &self,
         socket: &UdpSocket,
         batch: &Batch,
         replies: &ReplyQueue,
+        arrays: &mut CallArrays,
     ) -> io::Result<usize>;
 }
 
 #[cfg(target_os = "linux")]
 impl AnyBatchIo for MmsgIo {
-    fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
-        MmsgIo::receive(self, socket, batch)
+    fn receive(
+        &self,
+        socket: &UdpSocket,
+        batch: &mut Batch,
+        arrays: &mut CallArrays,
+    ) -> io::Result<bool> {
+        MmsgIo::receive(socket, batch, arrays)
     }
 
     fn send(
-        &mut self,
+        &self,
         socket: &UdpSocket,
         batch: &Batch,
         replies: &ReplyQueue,
+        arrays: &mut CallArrays,
     ) -> io::Result<usize> {
-        MmsgIo::send(self, socket, batch, replies)
+        MmsgIo::send(self, socket, batch, replies, arrays)
     }
 }
 
 impl AnyBatchIo for PlainIo {
-    fn receive(&mut self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<bool> {
-        PlainIo::receive(self, socket, batch)
+    fn receive(
+        &self,
+        socket: &UdpSocket,
+        batch: &mut Batch,
+        _: &mut CallArrays,
+    ) -> io::Result<bool> {
+        PlainIo::receive(socket, batch)
     }
 
     fn send(
-        &mut self,
+        &self,
         socket: &UdpSocket,
         batch: &Batch,
         replies: &ReplyQueue,
+        arrays: &mut CallArrays,
     ) -> io::Result<usize> {
-        PlainIo::send(self, socket, batch, replies)
+        PlainIo::send(socket, batch, replies, arrays)
     }
 }
 
@@ -53,6 +73,7 @@ struct BatchServer {
     io: Box<dyn AnyBatchIo>,
     batch: Batch,
     replies: ReplyQueue,
+    arrays: CallArrays,
     requests: SocketRequests,
     effects: Effects,
     /// Datagrams that the kernel took.
@@ -67,7 +88,7 @@ struct BatchServer {
 fn check_batch_io(addresses: &[&str], test: impl Fn(BatchServer)) {
     type Make = fn(&UdpSocket) -> Box<dyn AnyBatchIo>;
     let makes: &[Make] = &[
-        |_| Box::new(PlainIo::new()),
+        |_| Box::new(PlainIo),
         #[cfg(target_os = "linux")]
         |socket| Box::new(MmsgIo::new(socket, Batching::Gso)),
     ];
@@ -86,6 +107,7 @@ impl BatchServer {
             socket,
             batch: Batch::new(),
             replies: ReplyQueue::new(),
+            arrays: CallArrays::new(),
             requests: SocketRequests::new(Instant::now()),
             effects: Effects::default(),
             sent: 0,
@@ -105,7 +127,7 @@ impl BatchServer {
     /// Receives what has arrived, at most a batch of it. Returns whether the batch is full.
     fn receive(&mut self) -> bool {
         let mut is_full = false;
-        wait_until(|| match self.io.receive(&self.socket, &mut self.batch) {
+        wait_until(|| match self.io.receive(&self.socket, &mut self.batch, &mut self.arrays) {
             Ok(result) => {
                 is_full = result;
                 true
@@ -142,7 +164,7 @@ impl BatchServer {
     fn send(&mut self) {
         while !self.replies.is_empty() {
             self.send_calls += 1;
-            match self.io.send(&self.socket, &self.batch, &self.replies) {
+            match self.io.send(&self.socket, &self.batch, &self.replies, &mut self.arrays) {
                 Ok(batches) => self.sent += self.replies.mark_sent(batches).0,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => thread::yield_now(),
                 Err(error) if is_gso_refusal(&error) && self.replies.split_segments(false) => {}
@@ -204,7 +226,7 @@ fn receive_reports_a_full_batch_a_short_one_and_an_empty_socket() {
         assert_eq!(server.batch.messages.len(), DATAGRAM_BATCH);
         assert!(!server.receive());
         assert_eq!(server.batch.messages.len(), 1);
-        let result = server.io.receive(&server.socket, &mut server.batch);
+        let result = server.io.receive(&server.socket, &mut server.batch, &mut server.arrays);
         assert_eq!(result.unwrap_err().kind(), ErrorKind::WouldBlock);
         assert!(server.batch.messages.is_empty(), "no datagram is received twice");
     });

@@ -12,15 +12,17 @@ fn unanswerable_datagrams_are_counted_and_their_neighbours_answered() {
     peer.send(b"hello").unwrap();
     server.ready.writable = false;
     server.receive_until(1);
-    let known = server.source.batch.senders[0].peer;
+    let known = peer.local_addr().ok();
     let port_0 = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-    server.source.batch.clear();
-    for (peer, segment, is_truncated) in
-        [(port_0, 5, false), (None, 5, false), (known, 5, true), (port_0, 2, false)]
-    {
-        server.source.batch.push_message(peer, LocalAddress::Fixed, 5, segment, is_truncated);
-    }
-    server.source.answer_batch(&mut server.state, &mut server.effects);
+    server.within_a_drive(|server| {
+        for (peer, segment, is_truncated) in
+            [(port_0, 5, false), (None, 5, false), (known, 5, true), (port_0, 2, false)]
+        {
+            let batch = &mut server.scratch.batch;
+            batch.push_message(peer, LocalAddress::Fixed, 5, segment, is_truncated);
+        }
+        server.answer_batch();
+    });
     assert_eq!(server.counters(), (0, 6, 0, 0));
     server.ready.writable = true;
     assert_eq!(server.drive(), Outcome::Blocked);
@@ -73,17 +75,13 @@ fn wildcard_socket_answers_a_remote_peer_that_has_its_port() {
     // The addresses are reserved for documentation (RFC 5737, RFC 3849), so they are not of this
     // machine. A system that lets any address be bound cannot tell, and is skipped.
     for (bound, remote) in [("0.0.0.0:0", "192.0.2.1"), ("[::]:0", "2001:db8::1")] {
-        let mut server = DrivenSocket::echo(bound);
+        let mut server = DrivenSocket::symmetric(bound);
         let remote = SocketAddr::new(remote.parse().unwrap(), server.source.address.port());
         if sys::is_own_address(remote).unwrap() {
             continue;
         }
         server.receive_fake(Some(remote), LocalAddress::Fixed, 5, b"hello");
-        assert_eq!(
-            (server.counters(), server.source.replies.pending_len()),
-            ((0, 0, 0, 0), 1),
-            "{remote}"
-        );
+        assert_eq!((server.counters(), server.pending_len()), ((0, 0, 0, 0), 1), "{remote}");
     }
 }
 
@@ -91,7 +89,7 @@ fn wildcard_socket_answers_a_remote_peer_that_has_its_port() {
 fn peer_with_an_address_that_cannot_be_checked_is_dropped() {
     // A link-local address needs an interface, and there is none of this number. So the check
     // whether the address is ours fails with another error.
-    let mut server = DrivenSocket::echo("[::]:0");
+    let mut server = DrivenSocket::symmetric("[::]:0");
     let port = server.source.address.port();
     let remote = std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), port, 0, u32::MAX);
     server.receive_fake(Some(remote.into()), LocalAddress::Fixed, 5, b"hello");
@@ -108,14 +106,14 @@ fn unanswered_ports_are_dropped_unless_the_list_is_cleared() {
     // nevertheless.
     let mut server = DrivenSocket::echo(V4);
     server.ready.writable = false;
-    for (count, port) in [(1, 7), (2, 13), (3, 17), (4, 19)] {
+    for (count, port) in (1..).zip([7, 11, 13, 17, 19, 37]) {
         server.receive_fake(
             Some(SocketAddr::from(([192, 0, 2, 1], port))),
             LocalAddress::Fixed,
             5,
             b"hello",
         );
-        assert_eq!((server.counters(), server.source.replies.pending_len()), ((0, count, 0, 0), 0));
+        assert_eq!((server.counters(), server.pending_len()), ((0, count, 0, 0), 0));
     }
     server.state.limits.unanswered_ports.clear();
     server.receive_fake(
@@ -124,7 +122,7 @@ fn unanswered_ports_are_dropped_unless_the_list_is_cleared() {
         5,
         b"hello",
     );
-    assert_eq!((server.counters(), server.source.replies.pending_len()), ((0, 4, 0, 0), 1));
+    assert_eq!((server.counters(), server.pending_len()), ((0, 6, 0, 0), 1));
     // Port 0 is never answered.
     server.receive_fake(
         Some(SocketAddr::from(([192, 0, 2, 1], 0))),
@@ -132,7 +130,35 @@ fn unanswered_ports_are_dropped_unless_the_list_is_cleared() {
         5,
         b"hello",
     );
-    assert_eq!((server.counters(), server.source.replies.pending_len()), ((0, 5, 0, 0), 1));
+    assert_eq!((server.counters(), server.pending_len()), ((0, 7, 0, 0), 0));
+}
+
+// pitfall: 113
+// rule: echo-loop
+#[test]
+fn echo_refuses_peers_at_the_port_numbers_of_its_reactor() {
+    // On another host, a server that is configured alike has sockets at the same port numbers. Here
+    // these are the echo's own and that of a second socket.
+    for bound in [V4, "0.0.0.0:0"] {
+        let ports = |server: &mut DrivenSocket| {
+            server.state.datagram_addresses.push(SocketAddr::from(([127, 0, 0, 1], 2001)));
+            [server.source.address.port(), 2001].into_iter().zip(1..)
+        };
+        let mut server = DrivenSocket::echo(bound);
+        for (port, count) in ports(&mut server) {
+            let peer = SocketAddr::from(([192, 0, 2, 1], port));
+            server.receive_fake(Some(peer), LocalAddress::Fixed, 5, b"hello");
+            assert_eq!((server.counters(), server.pending_len()), ((0, count, 0, 0), 0), "{port}");
+        }
+        let echo = Echo::new().answering_own_ports();
+        for mut server in [DrivenSocket::symmetric(bound), DrivenSocket::new(echo, bound)] {
+            for (port, _) in ports(&mut server) {
+                let peer = SocketAddr::from(([192, 0, 2, 1], port));
+                server.receive_fake(Some(peer), LocalAddress::Fixed, 5, b"hello");
+                assert_eq!((server.counters(), server.pending_len()), ((0, 0, 0, 0), 1), "{port}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -148,18 +174,14 @@ fn multicast_broadcast_and_unspecified_addresses_are_not_answered() {
             5,
             b"hello",
         );
-        assert_eq!(
-            (server.counters(), server.source.replies.pending_len()),
-            ((0, count, 0, 0), 0),
-            "{ip}"
-        );
+        assert_eq!((server.counters(), server.pending_len()), ((0, count, 0, 0), 0), "{ip}");
     }
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn peer_with_our_port_on_another_local_address_is_answered() {
-    let mut server = DrivenSocket::echo(V4);
+    let mut server = DrivenSocket::symmetric(V4);
     let address = server.source.address;
     let peer = Peer::bind(SocketAddr::from(([127, 0, 0, 2], address.port()))).unwrap();
     peer.connect(address).unwrap();
@@ -195,17 +217,12 @@ fn connected_socket_accepts_its_peer_at_any_port_and_drops_all_others() {
     let address = socket.local_addr().unwrap();
     let source = DatagramSocket::new(socket, address, Some(peer), Box::new(Echo::new()), &state);
     state.datagram_addresses.push(peer);
-    let mut client =
-        DrivenSocket { source, ready: Readiness::NOT_READY, state, effects: Effects::default() };
+    let mut client = DrivenSocket::of(source, state);
     let others = [SocketAddr::from(([127, 0, 0, 1], 8)), SocketAddr::from(([127, 0, 0, 2], 7))];
     for (count, other) in (1..).zip(others.map(Some).into_iter().chain([None])) {
         client.receive_fake(other, LocalAddress::Fixed, 5, b"hello");
-        assert_eq!(
-            (client.counters(), client.source.replies.pending_len()),
-            ((0, count, 0, 0), 0),
-            "{other:?}"
-        );
+        assert_eq!((client.counters(), client.pending_len()), ((0, count, 0, 0), 0), "{other:?}");
     }
     client.receive_fake(Some(peer), LocalAddress::Fixed, 5, b"hello");
-    assert_eq!((client.counters(), client.source.replies.pending_len()), ((0, 3, 0, 0), 1));
+    assert_eq!((client.counters(), client.pending_len()), ((0, 3, 0, 0), 1));
 }

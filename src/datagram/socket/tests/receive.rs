@@ -21,8 +21,8 @@ fn short_batch_shows_that_the_socket_is_empty() {
     peer.send(b"hello").unwrap();
     wait_for_arrival();
     server.ready.readable = true;
-    server.source.receive(&mut server.ready, &mut server.state);
-    assert_eq!((server.source.batch.messages.len(), server.ready.readable), (1, false));
+    server.receive();
+    assert_eq!((server.scratch.batch.messages.len(), server.ready.readable), (1, false));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn nothing_is_received_while_replies_wait() {
     peer.send(b"second").unwrap();
     wait_for_arrival();
     assert_eq!(server.drive_readable(), Outcome::Blocked);
-    assert!(server.source.wants_write());
+    assert!(server.source.unfinished().replies);
     assert_eq!((server.state.stats.datagrams_in, server.counters()), (1, (0, 0, 0, 0)));
     server.ready.writable = true;
     assert_eq!(server.drive(), Outcome::Blocked);
@@ -87,14 +87,16 @@ fn queued_replies_are_sent_before_more_datagrams_are_answered() {
     let peer = server.known_peer();
     server.ready.writable = false;
     server.receive_fake(Some(peer.local_addr().unwrap()), LocalAddress::Fixed, 1, &[1; 40]);
-    let copied = server.source.replies.copied_bytes();
+    let copied = server.source.kept.as_ref().unwrap().replies.copied_bytes();
     assert!(copied <= REPLIES_HIGH_WATERMARK_BYTES + DATAGRAM_BYTES_MAX, "{copied} bytes");
-    assert_eq!(server.state.stats.datagrams_in, server.source.replies.pending_len() as u64);
+    assert_eq!(server.state.stats.datagrams_in, server.pending_len() as u64);
     assert!(server.state.stats.datagrams_in < 40);
     assert_eq!(server.drive(), Outcome::Blocked);
-    assert!(!server.source.is_done());
+    assert!(!(server.source.unfinished() == Unfinished::NOTHING));
     server.ready.writable = true;
-    wait_until(|| server.drive() == Outcome::Blocked && server.source.is_done());
+    wait_until(|| {
+        server.drive() == Outcome::Blocked && (server.source.unfinished() == Unfinished::NOTHING)
+    });
     assert_eq!((server.state.stats.datagrams_in, server.counters()), (40, (40, 0, 0, 0)));
 }
 
@@ -124,10 +126,9 @@ fn replies_to_one_datagram_are_bounded_and_the_rest_is_counted() {
     {
         let fitting = REPLIES_BYTES_MAX / bytes_each;
         server.receive_fake(from, LocalAddress::Fixed, 5, b"hello");
-        assert_eq!(server.source.replies.pending_len(), fitting);
+        assert_eq!(server.pending_len(), fitting);
         unsent += (replies - fitting) as u64;
         assert_eq!(server.counters(), (0, 0, 0, unsent));
-        server.source.replies.mark_sent(fitting);
     }
     server.receive_fake(from, LocalAddress::Fixed, 5, b"hello");
     server.ready.writable = true;

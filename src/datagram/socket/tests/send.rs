@@ -34,11 +34,7 @@ fn reply_leaves_from_the_address_that_the_request_was_sent_to() {
             }
             wait_for_arrival();
             assert_eq!(server.drive_readable(), Outcome::Blocked);
-            assert_eq!(
-                server.source.replies.pending_len(),
-                batches,
-                "GSO is still on in round {round}"
-            );
+            assert_eq!(server.pending_len(), batches, "GSO is still on in round {round}");
             server.ready.writable = true;
             assert_eq!(server.drive(), Outcome::Blocked);
             assert_eq!(
@@ -70,14 +66,16 @@ fn unsendable_gso_batch_is_dropped_whole_and_gso_stays_on() {
     server.ready.writable = false;
     peer.send(b"hello").unwrap();
     server.receive_until(1);
-    server.source.batch.push_message(None, LocalAddress::Fixed, 5, 5, false);
-    let (_, _, mut replies) = server.begin_answering();
-    for number in [1, 1, 1, 0, 0] {
-        replies.set_recipient(number);
-        replies.send(b"the same size");
-    }
+    server.within_a_drive(|server| {
+        server.scratch.batch.push_message(None, LocalAddress::Fixed, 5, 5, false);
+        let (_, _, mut replies) = server.begin_answering();
+        for number in [1, 1, 1, 0, 0] {
+            replies.set_recipient(number);
+            replies.send(b"the same size");
+        }
+    });
     server.ready.writable = true;
-    assert_eq!(server.source.replies.pending_len(), 3);
+    assert_eq!(server.pending_len(), 3);
     assert_eq!(server.drive(), Outcome::Blocked);
     assert_eq!(server.counters(), (3, 1, 0, 3), "the datagram without a sender is dropped, too");
     check_replies(
@@ -85,10 +83,7 @@ fn unsendable_gso_batch_is_dropped_whole_and_gso_stays_on() {
         b"",
         [&b"echo -> hello".to_vec(), &b"the same size".to_vec(), &b"the same size".to_vec()],
     );
-    let (_, _, mut replies) = server.begin_answering();
-    replies.set_recipient(0);
-    (0..2).for_each(|_| replies.send(b"the same size"));
-    assert_eq!(server.source.replies.pending_len(), 1);
+    assert!(server.source.gso_enabled);
 }
 
 // pitfall: 52
@@ -106,7 +101,7 @@ fn gso_batch_that_the_kernel_refuses_is_sent_as_single_datagrams() {
         datagrams.iter().for_each(|datagram| assert_eq!(peer.send(datagram).unwrap(), 100));
         wait_for_arrival();
         assert_eq!(server.drive_readable(), Outcome::Blocked);
-        assert_eq!(server.source.replies.pending_len(), batches, "in round {round}");
+        assert_eq!(server.pending_len(), batches, "in round {round}");
         server.ready.writable = true;
         assert_eq!(server.drive(), Outcome::Blocked);
         check_replies(&peer, PREFIX, &datagrams);
@@ -134,7 +129,7 @@ fn single_reply_refused_with_a_gso_error_is_skipped_and_gso_stays_on() {
     (0..2).for_each(|_| assert_eq!(peer.send(b"").unwrap(), 0));
     wait_for_arrival();
     assert_eq!(server.drive_readable(), Outcome::Blocked);
-    assert_eq!(server.source.replies.pending_len(), 1);
+    assert_eq!(server.pending_len(), 1);
 }
 
 #[cfg(target_os = "linux")]
@@ -160,7 +155,7 @@ fn any_error_of_a_send_costs_one_reply_at_most() {
     for errno in 1..=133 {
         let mut server = DrivenSocket::echo(V4);
         let address = server.source.address;
-        let batch = &mut server.source.batch;
+        let batch = &mut server.scratch.batch;
         for number in 1..=10 {
             batch.push_message(
                 Some(SocketAddr::from(([192, 0, 2, number], 1000))),
@@ -170,7 +165,7 @@ fn any_error_of_a_send_costs_one_reply_at_most() {
                 false,
             );
         }
-        server.source.answer_batch(&mut server.state, &mut server.effects);
+        server.answer_batch();
         let (mut taken, mut calls) = (0, 0);
         let mut fails = true;
         let mut kernel = |replies: &ReplyQueue| {
@@ -184,8 +179,8 @@ fn any_error_of_a_send_costs_one_reply_at_most() {
             Ok(count)
         };
         let state = &mut server.state;
-        send_replies(&mut server.source.replies, &mut server.ready, state, address, &mut kernel);
-        let is_blocked = server.source.wants_write();
+        send_replies(&mut server.scratch.replies, &mut server.ready, state, address, &mut kernel);
+        let is_blocked = server.scratch.unfinished().replies;
         assert_eq!(
             is_blocked,
             io::Error::from_raw_os_error(errno).kind() == ErrorKind::WouldBlock,
@@ -193,7 +188,7 @@ fn any_error_of_a_send_costs_one_reply_at_most() {
         );
         server.ready.writable = true;
         let state = &mut server.state;
-        send_replies(&mut server.source.replies, &mut server.ready, state, address, &mut kernel);
+        send_replies(&mut server.scratch.replies, &mut server.ready, state, address, &mut kernel);
         let is_lost = !is_blocked && errno != libc::EINTR;
         let expected = if is_lost { (9, 0, 0, 1) } else { (10, 0, 0, 0) };
         assert_eq!(server.counters(), expected, "error {errno}");

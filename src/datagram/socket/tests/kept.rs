@@ -1,0 +1,100 @@
+//! What a socket keeps from one drive to the next: nothing, unless datagrams or replies wait.
+
+use super::*;
+
+/// How many bytes of receive buffers the socket keeps.
+fn kept_bytes(server: &DrivenSocket) -> usize {
+    server.source.kept.as_ref().map_or(0, |kept| kept.batch.buffers.capacity())
+}
+
+// pitfall: 115
+#[test]
+fn socket_that_has_answered_owns_no_receive_buffer() {
+    let mut server = DrivenSocket::echo(V4);
+    let peer = peer_of(server.source.address);
+    peer.send(&payload(1, 9000)).unwrap();
+    server.receive_until(1);
+    assert!(server.source.kept.is_none());
+    check_replies(&peer, PREFIX, [&payload(1, 9000)]);
+}
+
+// pitfall: 115
+#[test]
+fn waiting_replies_keep_what_was_received_and_not_a_whole_buffer() {
+    // Another socket receives in the same buffers before the replies of the first one can leave.
+    // Datagrams of all sizes, also empty ones, and several peers.
+    let mut server = DrivenSocket::echo(V4);
+    let mut other = DrivenSocket::echo(V4);
+    let peers = [0, 1].map(|_| peer_of(server.source.address));
+    let other_peer = peer_of(other.source.address);
+    let sent = [payload(1, 1000), Vec::new(), payload(2, 1000), payload(3, 5), Vec::new()];
+    for datagram in &sent {
+        for peer in &peers {
+            peer.send(datagram).unwrap();
+        }
+    }
+    wait_for_arrival();
+    server.ready.writable = false;
+    assert_eq!(server.drive_readable(), Outcome::Blocked);
+    let bytes = 2 * sent.iter().map(Vec::len).sum::<usize>();
+    assert!((bytes..2 * bytes).contains(&kept_bytes(&server)), "{} bytes", kept_bytes(&server));
+    other_peer.send(&payload(4, 2000)).unwrap();
+    wait_for_arrival();
+    std::mem::swap(&mut server.scratch, &mut other.scratch);
+    other.drive_readable();
+    std::mem::swap(&mut server.scratch, &mut other.scratch);
+    check_replies(&other_peer, PREFIX, [&payload(4, 2000)]);
+    server.ready.writable = true;
+    assert_eq!(server.drive(), Outcome::Blocked);
+    assert!(server.source.kept.is_none());
+    peers.iter().for_each(|peer| check_replies(peer, PREFIX, &sent));
+    assert!(!server.scratch.batch.is_copy, "the buffers are back");
+}
+
+// pitfall: 115
+#[test]
+fn batch_that_is_answered_in_parts_loses_no_datagram() {
+    // Each reply of the greatest length is echoed after it, so that the high watermark is reached
+    // within the batch and within a GRO message, again and again. Between the drives, other sockets
+    // use the buffers.
+    let large = payload(1, DATAGRAM_BYTES_MAX - 1);
+    let mut server = DrivenSocket::new(
+        OnReceived(move |_: &Datagram<'_>, replies: &mut Replies<'_>| replies.echo(&large)),
+        V4,
+    );
+    let peer = server.known_peer();
+    let numbers: Vec<u8> = (0..50).collect();
+    server.ready.writable = false;
+    server.receive_fake(Some(peer.local_addr().unwrap()), LocalAddress::Fixed, 1, &numbers);
+    server.ready.writable = true;
+    let large = payload(1, DATAGRAM_BYTES_MAX - 1);
+    let mut received = Vec::new();
+    while received.len() < numbers.len() {
+        server.scratch.batch.buffers.fill(0xFF); // as another socket would
+        server.drive();
+        let mut buffer = vec![0; 65_536];
+        while received.len() < server.state.stats.datagrams_out as usize {
+            let length = peer.recv(&mut buffer).unwrap();
+            assert!(buffer[..length - 1] == large);
+            received.push(buffer[length - 1]);
+        }
+    }
+    assert_eq!(received, numbers);
+    assert!(server.source.kept.is_none());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn kept_reply_leaves_from_the_address_that_was_asked() {
+    let mut server = DrivenSocket::echo("0.0.0.0:0");
+    let asked = SocketAddr::from(([127, 1, 2, 3], server.source.address.port()));
+    let peer = peer_of(asked);
+    peer.send(b"hello").unwrap(); // the peer is connected, so it drops replies of others
+    wait_for_arrival();
+    server.ready.writable = false;
+    server.drive_readable();
+    server.scratch = DatagramScratch::new();
+    server.ready.writable = true;
+    server.drive();
+    check_replies(&peer, PREFIX, [&b"hello".to_vec()]);
+}
