@@ -31,8 +31,8 @@ use crate::protocol::effects::Effects;
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
 use crate::stream::readiness::Readiness;
-use crate::sys::UdpSocket;
 use crate::sys::errno::{self, DatagramError, StreamError};
+use crate::sys::{self, UdpSocket};
 
 #[cfg(not(test))]
 use super::batch_io::BatchIo;
@@ -56,6 +56,8 @@ pub(crate) struct DatagramSocket {
     pub(super) unlogged: Unlogged,
     /// The last error that the kernel reported, until the protocol is called with it.
     pub(super) failure: Option<io::Error>,
+    /// A stop has begun, and the kernel drops what arrives: the receive queue has an end.
+    takes_no_more: bool,
 }
 
 /// What a drive has met that is logged in one line for the whole drive.
@@ -100,6 +102,7 @@ impl DatagramSocket {
             requests: SocketRequests::new(state.clock.started()),
             unlogged: Unlogged::default(),
             failure: None,
+            takes_no_more: false,
             socket,
             address,
             protocol,
@@ -205,6 +208,18 @@ impl DatagramSocket {
     /// replies.
     pub(crate) fn is_done(&self) -> bool {
         self.batch.is_answered() && !self.wants_write()
+    }
+
+    /// A stop has begun: what waits in the receive queue is still answered, and nothing that comes
+    /// later. In a flood the queue would never be empty otherwise.
+    pub(crate) fn begin_drain(&mut self) {
+        self.takes_no_more = sys::stop_receiving(&self.socket);
+    }
+
+    /// Returns whether a stop may end it although it could go on: unless that is to receive what
+    /// waits. Where the system cannot stop what arrives, there may be more for ever.
+    pub(crate) fn may_stop_unfinished(&self, ready: &Readiness) -> bool {
+        !(self.takes_no_more && ready.readable)
     }
 
     /// Returns whether it could do something now, without a further event.
