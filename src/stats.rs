@@ -21,6 +21,9 @@ pub struct Stats {
     /// when a connection closes, or after [`ACCEPT_RETRY_MS`](crate::limits). Each retry that finds
     /// no room counts again.
     pub accept_pauses: u64,
+    /// Connections that waited in a backlog, for want of room, when a stop was forced: they were
+    /// reset without being served.
+    pub unaccepted: u64,
     /// Idle connections closed to make room for new ones (see
     /// [`Protocol::is_evictable`](crate::Protocol::is_evictable)).
     pub evicted: u64,

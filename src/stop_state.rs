@@ -15,8 +15,9 @@ use crate::time::Time;
 pub enum Stopped {
     /// All connections closed gracefully.
     Graceful,
-    /// The drain timeout has passed, and this many connections were closed by force. A listener for
-    /// whose backlog there was no room counts as one.
+    /// The drain timeout has passed, and this many connections were closed by force. Those that
+    /// still waited in a backlog are among them, and [`Stats::unaccepted`](crate::Stats) has their
+    /// number alone. A datagram socket with replies that the kernel has not taken counts as one.
     Forced(usize),
 }
 

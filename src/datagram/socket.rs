@@ -30,8 +30,8 @@ use crate::protocol::effects::Effects;
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
 use crate::stream::readiness::Readiness;
-use crate::sys::UdpSocket;
 use crate::sys::errno::{self, DatagramError, ReceiveDatagramError};
+use crate::sys::{self, UdpSocket};
 use crate::time::Time;
 
 #[cfg(not(test))]
@@ -68,6 +68,8 @@ pub(crate) struct DatagramSocket {
     /// When to receive again after a receive that has failed, not about one datagram. `NEVER`: none
     /// has.
     pub(super) retry_at: Time,
+    /// A stop has begun, and the kernel drops what arrives: the receive queue has an end.
+    takes_no_more: bool,
 }
 
 impl DatagramSocket {
@@ -91,6 +93,7 @@ impl DatagramSocket {
             unlogged: Unlogged::default(),
             failure: None,
             retry_at: Time::NEVER,
+            takes_no_more: false,
             socket,
             address,
             protocol,
@@ -185,6 +188,18 @@ impl DatagramSocket {
     /// What earlier drives have left. (During a drive, the scratch has it.)
     pub(crate) fn unfinished(&self) -> Unfinished {
         self.kept.as_ref().map_or(Unfinished::NOTHING, |kept| kept.unfinished())
+    }
+
+    /// A stop has begun: what waits in the receive queue is still answered, and nothing that comes
+    /// later. In a flood the queue would never be empty otherwise.
+    pub(crate) fn begin_drain(&mut self) {
+        self.takes_no_more = sys::stop_receiving(&self.socket);
+    }
+
+    /// Returns whether a stop may end it although it could go on: unless that is to receive what
+    /// waits. Where the system cannot stop what arrives, there may be more for ever.
+    pub(crate) fn may_stop_unfinished(&self, ready: &Readiness) -> bool {
+        !(self.takes_no_more && ready.readable)
     }
 
     /// Returns whether it could do something now, without a further event.

@@ -157,8 +157,13 @@ impl Reactor {
     pub(super) fn rearm(&mut self, token: usize, is_unfinished: bool) {
         let now = self.state.clock.now;
         let slot = &mut self.slots[token];
-        // In a flood of datagrams a socket would never be blocked.
-        let may_stop = !is_unfinished || matches!(slot.source, Source::Datagram(_));
+        let may_stop = match &slot.source {
+            Source::Datagram(socket) => !is_unfinished || socket.may_stop_unfinished(&slot.ready),
+            Source::Connection(..)
+            | Source::Listener(_)
+            | Source::Tasks(_)
+            | Source::StopSignal(_) => !is_unfinished,
+        };
         // A slot that is queued, or was deferred, may have readiness that it has not acted on yet.
         let is_waiting = slot.state == SlotState::Waiting;
         if self.state.stop.is_stopping() && is_waiting && may_stop && slot.source.can_stop(now) {

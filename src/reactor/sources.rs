@@ -13,6 +13,7 @@ use crate::datagram::socket::DatagramSocket;
 use crate::loop_state::LoopState;
 use crate::protocol::ident::{CloseReason, WithLimit};
 use crate::protocol::outcome::Outcome;
+use crate::stop_state::StopState;
 use crate::stream::connection::Connection;
 use crate::stream::listener::Listener;
 use crate::stream::readiness::{Readiness, Registered};
@@ -127,6 +128,9 @@ impl Reactor {
 
     /// Closes a source that has ended, calls its protocol for the last time, and frees its slot.
     pub(super) fn free(&mut self, token: usize, why: CloseReason) {
+        if matches!(self.state.stop, StopState::Forced { .. }) {
+            self.count_unaccepted(token);
+        }
         let slot = &mut self.slots[token];
         if slot.filed_deadline != Time::NEVER {
             self.deadlines.refile(token, slot.filed_deadline, Time::NEVER);

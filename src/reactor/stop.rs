@@ -1,10 +1,13 @@
 //! Graceful stop: stop accepting, finish what has begun, close the rest by force.
 //!
 //! A stop drains: connections in a listener's backlog are still accepted, then the listener closes.
-//! Idle connections are closed, all others may finish. After `Limits::drain_timeout` the
-//! remaining ones are closed by force. `src/stop_state.rs` has the states of a stop.
+//! Idle connections are closed, all others may finish. Datagrams that wait in a receive queue are
+//! still answered. After `Limits::drain_timeout` the remaining connections are closed by force, and
+//! those that still wait in a backlog are counted. `src/stop_state.rs` has the states of a stop.
+//!
+//! Invariant: a stop that left a connection unserved is never reported as graceful.
 
-use log::info;
+use log::{info, warn};
 
 use super::Reactor;
 use super::slots::{SlotState, enqueue, mark_ended};
@@ -27,8 +30,10 @@ impl Reactor {
         let until = self.state.clock.now.plus(self.state.limits.drain_timeout);
         self.state.stop = StopState::Draining { until };
         for (token, slot) in &mut self.slots {
-            if let Source::Listener(listener) = &mut slot.source {
-                listener.begin_drain();
+            match &mut slot.source {
+                Source::Listener(listener) => listener.begin_drain(),
+                Source::Datagram(socket) => socket.begin_drain(),
+                Source::Connection(..) | Source::Tasks(_) | Source::StopSignal(_) => {}
             }
             slot.ready.readable = true; // each is read once more before it counts as idle
             enqueue(&mut self.run_queue, token, slot);
@@ -49,14 +54,27 @@ impl Reactor {
         for (token, slot) in &mut self.slots {
             mark_ended(&mut self.ended, &mut self.run_queue, token, slot, CloseReason::Stopped);
         }
+        // Listeners are freed last: by then there are descriptors to count their backlogs with.
+        let is_listener = |token: usize| matches!(self.slots[token].source, Source::Listener(_));
+        self.ended[ended_before..].sort_by_key(|&(token, _)| is_listener(token));
         // A lingering connection has sent all its output and our FIN. It is closed gracefully.
         let is_forced = |&&(token, _): &&(usize, CloseReason)| match &self.slots[token].source {
             Source::Connection(_, connection) => !connection.is_lingering(),
-            // Connections wait in its backlog, for which there was no room. It counts as one.
-            Source::Listener(listener) => !listener.is_closed(),
-            Source::Datagram(_) | Source::Tasks(_) | Source::StopSignal(_) => false,
+            Source::Datagram(socket) => !socket.is_done(),
+            Source::Listener(_) | Source::Tasks(_) | Source::StopSignal(_) => false,
         };
         let closed = self.ended[ended_before..].iter().filter(is_forced).count();
         self.state.stop = self.state.stop.forced(closed);
+    }
+
+    /// At the end of a forced stop: counts the connections that still wait in a listener's backlog.
+    pub(super) fn count_unaccepted(&mut self, token: usize) {
+        let Source::Listener(listener) = &mut self.slots[token].source else { return };
+        let unaccepted = listener.close_backlog();
+        if unaccepted > 0 {
+            warn!("{}: {unaccepted} connections in the backlog never accepted", listener.address);
+            self.state.stats.unaccepted += unaccepted as u64;
+            self.state.stop = self.state.stop.forced(unaccepted);
+        }
     }
 }

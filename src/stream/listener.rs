@@ -172,6 +172,31 @@ impl Listener {
         self.socket = None;
     }
 
+    /// Closes the socket, and returns how many connections its backlog held. Each is accepted for
+    /// that, and reset: only on Linux, and only for TCP, does a call tell their number. If there is
+    /// no descriptor to accept with, as many are counted as are known: one, if the listener had
+    /// paused.
+    pub(crate) fn close_backlog(&mut self) -> usize {
+        let mut unaccepted = 0;
+        // Linux lets one more wait than asked for. Those that come meanwhile need not be counted.
+        while !self.is_closed() && unaccepted <= self.backlog as usize {
+            match self.accept_one() {
+                Accepted::Stream(stream, _) => {
+                    sys::reset_on_close(&stream);
+                    unaccepted += 1;
+                }
+                Accepted::Interrupted | Accepted::HandshakeFailed(_) => {}
+                Accepted::WouldBlock => break,
+                Accepted::Exhausted(_) | Accepted::Broken(_) => {
+                    unaccepted += usize::from(unaccepted == 0 && self.is_paused());
+                    break;
+                }
+            }
+        }
+        self.close();
+        unaccepted
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.socket.is_none()
     }

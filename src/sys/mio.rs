@@ -199,6 +199,25 @@ fn datagram_socket(address: SocketAddr, buffer_bytes: usize) -> io::Result<Socke
     Ok(socket)
 }
 
+/// Has the kernel drop every datagram that arrives from now on. What waits in the receive queue
+/// stays there. Returns whether it does: only Linux has a filter for that (SO_ATTACH_FILTER,
+/// socket(7)), and a sandbox may forbid it.
+pub(crate) fn stop_receiving(socket: &UdpSocket) -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        // One instruction: return, and keep 0 bytes.
+        let drop_all = socket2::SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
+        let result = SockRef::from(socket).attach_filter(&[drop_all]);
+        log::trace!("attach_filter -> {result:?}");
+        result.is_ok()
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = socket;
+        false
+    }
+}
+
 /// Returns whether the address of `peer` is one of this machine's: only then can a socket be bound
 /// to it. (Where the system allows binding to any address, as Linux does if
 /// `net.ipv4.ip_nonlocal_bind` is set, this is true for all of them.)

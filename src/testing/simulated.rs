@@ -55,7 +55,9 @@ pub(crate) use tcp::{
     TcpListener, TcpStream, adopt_listener, adopt_stream, connect, is_connected, listen,
     reset_on_close, set_accepted_options,
 };
-pub(crate) use udp::{UdpSocket, adopt_datagram, bind_datagram, connect_datagram, is_own_address};
+pub(crate) use udp::{
+    UdpSocket, adopt_datagram, bind_datagram, connect_datagram, is_own_address, stop_receiving,
+};
 
 thread_local! {
     static INSTALLED: RefCell<Option<SharedKernel>> = const { RefCell::new(None) };

@@ -186,6 +186,7 @@ fn scrambled_statistics_change_no_system_call() {
             accepted: value,
             accepts_failed: value,
             accept_pauses: value,
+            unaccepted: value,
             evicted: value,
             connected: value,
             connects_failed: value,

@@ -295,6 +295,7 @@ fn draw_faults(rng: &mut fastrand::Rng) -> Faults {
     };
     Faults {
         refuses_gso: rng.u8(..3) == 0,
+        refuses_socket_filters: rng.u8(..3) == 0,
         shuffles: rng.bool(),
         events_per_poll_max: if rng.u8(..3) == 0 { rng.usize(1..4) } else { usize::MAX },
         call_us_max: [1, 20, 300][rng.usize(..3)],

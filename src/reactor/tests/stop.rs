@@ -119,3 +119,49 @@ fn stop_that_leaves_a_backlog_is_forced() {
     world.reactor().stop();
     assert_eq!(world.reactor().run().unwrap(), Stopped::Forced(2), "one is cut off, one waited");
 }
+
+// pitfall: 120
+#[test]
+fn forced_stop_counts_every_connection_never_accepted() {
+    // There are descriptors for three connections, and 20 peers connect to two listeners.
+    let faults = Faults { descriptors_max: 6, ..Faults::default() };
+    let mut world = World::new(1, Limits::default(), faults);
+    for number in 1..=20 {
+        let port = 2000 + number % 2;
+        if number <= 2 {
+            world.serve(port, |_| Echo::new());
+        }
+        let stream = world.connect(port, number);
+        world.peer_sends(stream, &vec![7; 3 << 20]); // the echo is never read
+        world.run_until_blocked();
+    }
+    world.reactor().stop();
+    assert_eq!(world.reactor().run().unwrap(), Stopped::Forced(20));
+    let stats = world.stats();
+    assert_eq!((stats.accepted, stats.unaccepted), (3, 17));
+    world.check_nothing_is_left();
+}
+
+// pitfall: 121
+#[test]
+fn datagrams_received_before_a_stop_are_answered_and_later_ones_are_not() {
+    const WAITING: u16 = 3000; // more than one turn answers
+    let mut world = World::without_faults();
+    let datagrams = world.serve_datagrams(2001, Echo::new());
+    let client = peer(1);
+    world.kernel().bind_peer(client);
+    for number in 0..WAITING {
+        world.kernel().peer_sends_datagram(client, datagrams, number.to_be_bytes().to_vec());
+    }
+    world.reactor().stop();
+    for number in 0..WAITING {
+        let arrives = world.kernel().peer_sends_datagram(client, datagrams, vec![9; 9]);
+        assert!(!arrives, "number {number} has come after the stop");
+    }
+    assert_eq!(world.reactor().run().unwrap(), Stopped::Graceful);
+    for number in 0..WAITING {
+        let reply = world.kernel().peer_receives_datagram(client);
+        assert_eq!(reply, Some(number.to_be_bytes().to_vec()));
+    }
+    world.check_nothing_is_left();
+}

@@ -48,6 +48,16 @@ pub(crate) fn is_own_address(peer: SocketAddr) -> io::Result<bool> {
     }
 }
 
+/// The simulated kernel can do it or not, by its faults.
+pub(crate) fn stop_receiving(socket: &UdpSocket) -> bool {
+    match socket {
+        UdpSocket::Simulated(socket) => {
+            socket.0.kernel.borrow_mut().stop_receiving(socket.0.number)
+        }
+        UdpSocket::System(socket) => system::stop_receiving(socket),
+    }
+}
+
 impl UdpSocket {
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {

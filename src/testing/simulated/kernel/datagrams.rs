@@ -27,6 +27,8 @@ pub(super) struct UdpEndpoint {
     pub(super) send_queue_bytes: usize,
     /// The number of the poll since which there has been something to read.
     pub(super) unread_since: Option<u64>,
+    /// What arrives is dropped (SO_ATTACH_FILTER).
+    pub(super) takes_no_more: bool,
 }
 
 /// A datagram in the receive queue.
@@ -52,6 +54,13 @@ impl Kernel {
         self.open_udp(SocketAddr::from(([127, 0, 0, 1], port)), Some(peer))
     }
 
+    /// Drops what arrives at the socket from now on. Returns whether it does.
+    pub(crate) fn stop_receiving(&mut self, number: usize) -> bool {
+        let socket = self.udp_socket_of(number);
+        self.udp_sockets[socket].takes_no_more = !self.faults.refuses_socket_filters;
+        self.udp_sockets[socket].takes_no_more
+    }
+
     pub(crate) fn peer_of_datagram_socket(&mut self, number: usize) -> SocketAddr {
         let socket = self.udp_socket_of(number);
         self.udp_sockets[socket]
@@ -73,6 +82,7 @@ impl Kernel {
             errors: VecDeque::new(),
             send_queue_bytes: 0,
             unread_since: None,
+            takes_no_more: false,
         });
         Ok(descriptor)
     }
@@ -224,7 +234,7 @@ impl Kernel {
         if socket.connected.is_some_and(|connected| connected != peer) {
             return false;
         }
-        if socket.arrived.len() >= RECEIVE_QUEUE_MAX {
+        if socket.arrived.len() >= RECEIVE_QUEUE_MAX || socket.takes_no_more {
             return false;
         }
         if has_error {

@@ -34,6 +34,8 @@ pub(crate) struct Faults {
     pub(crate) bad_checksums: u32,
     /// No device splits GSO batches: sending one fails.
     pub(crate) refuses_gso: bool,
+    /// A socket gets no filter: what arrives cannot be stopped.
+    pub(crate) refuses_socket_filters: bool,
     /// A poll reports an event that does not match the socket's state.
     pub(crate) spurious_events: u32,
     /// A poll reports its events in random order.
@@ -70,6 +72,7 @@ impl Default for Faults {
             icmp_errors: 0,
             bad_checksums: 0,
             refuses_gso: false,
+            refuses_socket_filters: false,
             spurious_events: 0,
             shuffles: false,
             events_per_poll_max: usize::MAX,
