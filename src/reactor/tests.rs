@@ -44,6 +44,7 @@ mod test_connection;
 #[cfg(feature = "http")]
 mod timeouts;
 mod traffic;
+mod vanished_peers;
 
 use std::cell::{RefCell, RefMut};
 use std::net::SocketAddr;

@@ -7,6 +7,7 @@ use std::net::{Shutdown, SocketAddr};
 
 use super::{OwnedDescriptor, Source};
 use crate::stream::listen_options::ListenOptions;
+use crate::stream::readiness::PeerState;
 use crate::sys::AcceptedOptions;
 
 pub(crate) struct TcpListener(OwnedDescriptor);
@@ -21,6 +22,10 @@ pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 
 pub(crate) fn is_connected(stream: &TcpStream) -> io::Result<bool> {
     stream.0.kernel.borrow_mut().is_connected(stream.0.number)
+}
+
+pub(crate) fn peer_state(stream: &TcpStream) -> io::Result<PeerState> {
+    stream.0.kernel.borrow_mut().peer_state(stream.0.number)
 }
 
 impl TcpListener {
