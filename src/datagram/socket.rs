@@ -20,10 +20,10 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::{debug, error, info, trace};
 
+use crate::caught::{Panicked, catch};
 use crate::limits::{DATAGRAM_COST_BYTES, STEP_COST_BYTES};
 use crate::loop_state::LoopState;
 use crate::protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};
@@ -260,7 +260,7 @@ impl DatagramSocket {
         while !self.batch.is_answered() && !self.replies.is_full() {
             // Unwind safe: a panic may leave the protocol's own state inconsistent, but not ours,
             // because no change of ours is half done while the protocol is called.
-            match catch_unwind(AssertUnwindSafe(|| self.answer_until_full(state, effects))) {
+            match catch(|| self.answer_until_full(state, effects)) {
                 Ok(Some(processed)) => {
                     state.stats.datagrams_in += processed as u64;
                     self.batch.finish_answering();
@@ -269,7 +269,7 @@ impl DatagramSocket {
                     state.stats.datagrams_in +=
                         self.batch.finish_through(self.replies.current) as u64;
                 }
-                Err(_) => {
+                Err(Panicked) => {
                     self.unlogged.panics += 1;
                     state.stats.panics += 1;
                     state.stats.datagrams_in +=

@@ -5,7 +5,7 @@
 
 use log::{debug, info, trace};
 
-use super::panics::{call_closed, catch_drop};
+use super::panics::{call_closed, drop_slot};
 use super::tasks::TaskQueue;
 use super::{Reactor, Slot};
 use crate::datagram::socket::DatagramSocket;
@@ -88,7 +88,10 @@ impl Reactor {
             Source::Datagram(socket) => {
                 socket.drive(&mut slot.ready, &mut self.state, &mut self.effects)
             }
-            Source::Tasks(_) => self.run_tasks(token),
+            Source::Tasks(_) => match self.run_tasks(token) {
+                Outcome::Idle => return, // `self` is another reactor now
+                outcome @ (Outcome::Blocked | Outcome::Unfinished | Outcome::Ended(_)) => outcome,
+            },
             Source::StopSignal(_) => {
                 self.stop();
                 Outcome::Ended(CloseReason::Stopped)
@@ -156,6 +159,6 @@ impl Reactor {
             Source::Tasks(_) | Source::StopSignal(_) => {}
         }
         let slot = self.slots.remove(token);
-        catch_drop(&mut self.state.stats, || drop(slot));
+        drop_slot(&mut self.state.stats, slot);
     }
 }

@@ -25,6 +25,7 @@ mod exchange;
 mod exchange_peers;
 mod fairness;
 mod group;
+mod handed_in;
 mod listeners;
 mod overload;
 mod panics;
