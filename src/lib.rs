@@ -65,6 +65,7 @@ mod clock; // time in milliseconds, read once a turn
 mod deadline; // the filed deadlines, soonest first
 mod budget; // what a turn and a source may still spend
 mod stop_state; // how far a graceful stop is
+mod caught; // panics of what an application has handed in
 mod loop_limits; // the limits in milliseconds, and those of each listener
 mod loop_state; // what the loop lends to the source that it drives
 

@@ -326,6 +326,10 @@ pub const EFFECTS_MAX: usize = 1024 * 1024;
 /// connections receive it.
 pub const EFFECTS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Generations of connection ids that a reactor draws at once from the counter of the process. With
+/// more, a process with very many short-lived reactors would begin to reuse ids sooner.
+pub(crate) const GENERATIONS_PER_BLOCK: u32 = 256;
+
 /// Most tasks that may wait in the queue for the loop. A further task is not accepted: the error is
 /// `SubmitErrorKind::Full`.
 pub const TASKS_QUEUED_MAX: usize = 1024;

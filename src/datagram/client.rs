@@ -11,12 +11,12 @@
 //! What such a protocol sends is queued with the replies, leaves with them and counts towards their
 //! bound. A protocol that only answers pays no more than a comparison or two for each drive.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::requests::SocketPhase;
 use super::scratch::DatagramScratch;
 use super::socket::{DatagramSocket, count_unsendable};
+use crate::caught::catch;
 use crate::limits::TIMER_LATE_MS;
 use crate::loop_state::LoopState;
 use crate::protocol::datagram::{DatagramProtocol, Replies};
@@ -170,7 +170,7 @@ impl DatagramSocket {
         let DatagramSocket { protocol, requests, .. } = self;
         let DatagramScratch { batch, replies, .. } = &mut *scratch;
         let mut replies = Replies::unsolicited(batch, replies, requests, effects);
-        if catch_unwind(AssertUnwindSafe(|| call(&mut **protocol, &mut replies))).is_err() {
+        if catch(|| call(&mut **protocol, &mut replies)).is_err() {
             state.stats.panics += 1;
             self.set_phase(SocketPhase::Receiving);
             self.requests.timer = Time::NEVER;

@@ -19,10 +19,10 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::{debug, info, trace};
 
+use crate::caught::{Panicked, catch};
 use crate::limits::{DATAGRAM_COST_BYTES, DATAGRAM_RETRY_MS, STEP_COST_BYTES};
 use crate::loop_state::LoopState;
 use crate::protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};
@@ -268,8 +268,7 @@ impl DatagramSocket {
         while !scratch.batch.is_answered() && !scratch.replies.is_full() {
             // Unwind safe: a panic may leave the protocol's own state inconsistent, but not ours,
             // because no change of ours is half done while the protocol is called.
-            match catch_unwind(AssertUnwindSafe(|| self.answer_until_full(scratch, state, effects)))
-            {
+            match catch(|| self.answer_until_full(scratch, state, effects)) {
                 Ok(Some(processed)) => {
                     state.stats.datagrams_in += processed as u64;
                     scratch.batch.finish_answering();
@@ -278,7 +277,7 @@ impl DatagramSocket {
                     state.stats.datagrams_in +=
                         scratch.batch.finish_through(scratch.replies.current) as u64;
                 }
-                Err(_) => {
+                Err(Panicked) => {
                     self.unlogged.panics += 1;
                     state.stats.panics += 1;
                     state.stats.datagrams_in +=

@@ -7,12 +7,13 @@
 use std::io::{self, ErrorKind};
 
 use super::access_log::LogEntry;
+use crate::caught::CaughtDrop;
 use crate::http::limits::{BODY_READ_BYTES_MAX, BODY_READS_MAX};
 use crate::protocol::protocol::Next;
 
 /// A response whose head is written, and whose body is still being read.
 pub(super) struct BodyStream {
-    body: Box<dyn io::Read>,
+    body: CaughtDrop<Box<dyn io::Read>>,
     /// The Content-Length that was sent, and how much of it is still to be read, in bytes.
     length: u64,
     left: u64,
@@ -43,7 +44,7 @@ impl BodyStream {
         code: [u8; 3],
         entry: Option<Box<LogEntry>>,
     ) -> BodyStream {
-        BodyStream { body, length, left: length, next, code, entry }
+        BodyStream { body: CaughtDrop::new(body), length, left: length, next, code, entry }
     }
 
     /// Appends one piece to `output`, in up to `BODY_READS_MAX` reads if each returns little.

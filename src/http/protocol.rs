@@ -28,6 +28,7 @@ use super::responder::Responder;
 use super::response::{Response, ResponseBody, ResponseForm};
 use super::state::{BodyProgress, BodyUse, HeadProgress, State};
 use super::status::Status;
+use crate::caught::CaughtDrop;
 use crate::http::limits::{BODY_BYTES_MAX, BODY_RETRY_MS, EMPTY_LINES_MAX};
 use crate::protocol::context::Context;
 use crate::protocol::ident::CloseReason;
@@ -167,7 +168,7 @@ impl<R: Responder> Http<R> {
             Some(_) if request.expects_continue() => {
                 return send_last(Status::EXPECTATION_FAILED, form, entry, cx);
             }
-            Some(upload) => BodyUse::Upload(upload),
+            Some(upload) => BodyUse::Upload(CaughtDrop::new(upload)),
             // The client waits for a 100 before it sends its body. It gets the final response
             // instead (RFC 9110 section 10.1.1). It may send the body all the same, so nothing
             // after the head can be parsed, and the connection closes.
@@ -206,7 +207,7 @@ impl<R: Responder> Http<R> {
         }
         let next = match body_use {
             BodyUse::Upload(upload) => {
-                send(&mut self.state, upload.respond(), form, next, entry, cx)
+                send(&mut self.state, upload.into_inner().respond(), form, next, entry, cx)
             }
             BodyUse::Skip(head) => {
                 let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; FEW_HEADERS];

@@ -9,6 +9,7 @@ use super::access_log::LogEntry;
 use super::body::BodyStream;
 use super::responder::Upload;
 use super::response::ResponseForm;
+use crate::caught::CaughtDrop;
 use crate::protocol::protocol::Next;
 
 /// The parts of an exchange of messages, of which one is in progress.
@@ -74,5 +75,5 @@ pub(super) enum BodyUse {
     /// It is skipped. The responder then responds to the request, whose head is kept here.
     Skip(Box<[u8]>),
     /// The upload takes it, and responds.
-    Upload(Box<dyn Upload>),
+    Upload(CaughtDrop<Box<dyn Upload>>),
 }

@@ -25,7 +25,8 @@ use crate::limits::EFFECTS_BYTES_MAX;
 /// [`ConnectionId`], and so are not notified.
 ///
 /// A [`ConnectionId`] may outlive its connection; it never refers to a later connection in the same
-/// slot. It may also be the caller's own id.
+/// slot. One of another reactor is treated as that of a closed connection. It may also be the
+/// caller's own id.
 ///
 /// # Panics
 ///

@@ -8,6 +8,7 @@ use super::connections::Connections;
 use super::effects::{Effect, Effects, PendingConnect};
 use super::ident::{ConnectionId, Peer};
 use super::protocol::Protocol;
+use crate::caught::CaughtDrop;
 use crate::limits::Limits;
 use crate::loop_state::LoopState;
 use crate::protocol::datagram::DatagramProtocol;
@@ -237,12 +238,12 @@ impl Context<'_> {
         protocol: impl Protocol + 'static,
     ) -> ConnectionId {
         let from = self.meta.id;
+        let protocol = CaughtDrop::new(protocol); // it is dropped if the next line panics
         self.effects.assert_room(); // before the id is issued: a panic later would leak it
+        let protocol = Box::new(protocol.into_inner());
         let id = self.effects.new_outbound_id(Some(from));
-        self.effects.queue(
-            from,
-            Effect::Connect(Box::new(PendingConnect { id, address, protocol: Box::new(protocol) })),
-        );
+        self.effects
+            .queue(from, Effect::Connect(Box::new(PendingConnect { id, address, protocol })));
         id
     }
 
@@ -262,6 +263,9 @@ impl Context<'_> {
         peer: SocketAddr,
         protocol: impl DatagramProtocol + 'static,
     ) {
-        self.connections().queue(Effect::ConnectDatagram(Box::new((peer, Box::new(protocol)))));
+        let protocol = CaughtDrop::new(protocol); // it is dropped if the next line panics
+        self.effects.assert_room();
+        let protocol = Box::new(protocol.into_inner());
+        self.connections().queue(Effect::ConnectDatagram(Box::new((peer, protocol))));
     }
 }

@@ -18,6 +18,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use slab::Slab;
 
@@ -26,7 +27,8 @@ use super::notification::{Notification, PendingNotification};
 use super::protocol::Protocol;
 use super::subscriptions::Subscriptions;
 use crate::limits::{
-    EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES, EFFECTS_MAX, OUTPUT_SCRATCH_BYTES,
+    EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES, EFFECTS_MAX, GENERATIONS_PER_BLOCK,
+    OUTPUT_SCRATCH_BYTES,
 };
 use crate::protocol::datagram::DatagramProtocol;
 use crate::stats::Stats;
@@ -89,9 +91,13 @@ pub(crate) struct Effects {
     /// Subjects: monitored connections. Subscribers: those that monitor them.
     monitored: Subscriptions,
     outbound: Slab<Outbound>,
-    /// How many ids have been issued, for accepted and outbound connections.
-    ids_issued: u32,
+    /// The generation of the last id that was issued, to an accepted or outbound connection.
+    last_generation: u32,
 }
+
+/// The generations that no reactor of this process has drawn yet. All reactors draw from here, a
+/// block at a time. So an id of one is never an id of another: it is that of a closed connection.
+static NEXT_GENERATIONS: AtomicU32 = AtomicU32::new(0);
 
 impl Effects {
     /// Returns whether no effect is queued.
@@ -138,8 +144,12 @@ impl Effects {
 
     /// Returns the generation for a new connection.
     pub(crate) fn next_generation(&mut self) -> u32 {
-        self.ids_issued = self.ids_issued.wrapping_add(1);
-        self.ids_issued
+        if self.last_generation.is_multiple_of(GENERATIONS_PER_BLOCK) {
+            let block = NEXT_GENERATIONS.fetch_add(GENERATIONS_PER_BLOCK, Ordering::Relaxed);
+            self.last_generation = block;
+        }
+        self.last_generation = self.last_generation.wrapping_add(1);
+        self.last_generation
     }
 
     /// Issues an id for a connection that `caller` starts.

@@ -118,7 +118,8 @@ impl fmt::Display for CloseReason {
 
 /// Identifies a connection of one reactor, also after it has ended.
 ///
-/// An id is not used again, unless 2³² others have been issued since. It is a plain value: another
+/// An id is not used again in the process, unless some 2³² others have been issued since. Another
+/// reactor treats it as that of a closed connection. It is a plain value: another
 /// thread may keep it, and act on the connection in a task
 /// ([`Handle::submit`](crate::Handle::submit)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

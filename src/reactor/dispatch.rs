@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use log::{debug, trace};
 
 use super::Reactor;
-use super::panics::call_closed;
+use super::panics::{call_closed, catch_drop};
 use super::slots::{SlotState, enqueue};
 use super::sources::Source;
 use crate::datagram::socket::DatagramSocket;
@@ -230,11 +230,13 @@ impl Reactor {
     /// Calls `closed` of the protocols whose connects failed at once.
     #[cold]
     pub(super) fn report_failed_connects(&mut self) {
-        for (failed, why) in std::mem::take(&mut self.failed_connects) {
-            call_closed(&mut self.state.stats, &"connect", &why, || match failed {
-                FailedConnect::Stream(mut protocol) => protocol.closed(why),
-                FailedConnect::Datagram(mut protocol) => protocol.closed(why),
+        for (mut failed, why) in std::mem::take(&mut self.failed_connects) {
+            let stats = &mut self.state.stats;
+            call_closed(stats, &"connect", &why, || match &mut failed {
+                FailedConnect::Stream(protocol) => protocol.closed(why),
+                FailedConnect::Datagram(protocol) => protocol.closed(why),
             });
+            catch_drop(stats, failed); // apart from the call: it may panic as well
         }
     }
 

@@ -4,30 +4,29 @@
 //! loop knows which slot was running (`running`). It ends that slot's source and resumes the stage
 //! from where it was.
 
-use std::any::Any;
 use std::fmt::Display;
-use std::panic::{self, AssertUnwindSafe};
 
 use log::error;
 
 use super::Reactor;
-use super::slots::{enqueue, mark_ended};
+use super::slots::{Slot, enqueue, mark_ended};
 use super::sources::Source;
+use crate::caught::catch;
 use crate::protocol::ident::CloseReason;
 use crate::stats::Stats;
 
 impl Reactor {
     /// Runs `stage`, and resumes it from where it was each time that a protocol panics in it.
     pub(super) fn catch_panics(&mut self, stage: fn(&mut Reactor)) {
-        while let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| stage(self))) {
-            self.on_panic(payload);
+        while catch(|| stage(self)).is_err() {
+            self.on_panic();
         }
     }
 
     /// Ends the connection whose protocol has panicked. State that it shares with other protocols
     /// may be half changed; that is for the application to handle.
     #[cold]
-    fn on_panic(&mut self, payload: Box<dyn Any + Send>) {
+    fn on_panic(&mut self) {
         self.state.stats.panics += 1;
         self.state.clear_output();
         let slot = &mut self.slots[self.running];
@@ -41,12 +40,10 @@ impl Reactor {
                 error!("{}: making a protocol panicked, connection dropped", listener.address);
                 self.state.stats.accepts_failed += 1;
             }
-            Source::Tasks(_) => {
-                error!("task panicked");
-                enqueue(&mut self.run_queue, self.running, slot); // there may be more tasks
+            // Panics of datagram protocols and tasks are caught at the call. This is our own bug.
+            Source::Datagram(_) | Source::Tasks(_) | Source::StopSignal(_) => {
+                panic!("the loop itself has panicked")
             }
-            // Panics of datagram protocols are caught at the call. This one is our own bug.
-            Source::Datagram(_) | Source::StopSignal(_) => panic::resume_unwind(payload),
         }
         self.apply_effects(); // those that were queued before the panic
         // If it panicked while it was accepted, the listener was interrupted.
@@ -63,16 +60,36 @@ pub(super) fn call_closed(
     peer: &dyn Display,
     closed: impl FnOnce(),
 ) {
-    if panic::catch_unwind(AssertUnwindSafe(closed)).is_err() {
+    if catch(closed).is_err() {
         stats.panics += 1;
         error!("{id} {peer}: protocol panicked in closed()");
     }
 }
 
-/// Drops a slot with its protocol, and catches and logs a panic in it.
-pub(super) fn catch_drop(stats: &mut Stats, drop: impl FnOnce()) {
-    if panic::catch_unwind(AssertUnwindSafe(drop)).is_err() {
+/// Drops something of the application, and catches and logs a panic in that.
+pub(super) fn catch_drop<T>(stats: &mut Stats, value: T) {
+    if catch(|| drop(value)).is_err() {
         stats.panics += 1;
-        error!("protocol panicked in drop, connection closed");
+        error!("panic in drop of a protocol, a factory or a task");
+    }
+}
+
+/// Drops a slot with what it holds of the application: one thing, or a queue of tasks.
+pub(super) fn drop_slot(stats: &mut Stats, mut slot: Slot) {
+    if let Source::Tasks(queue) = &mut slot.source {
+        while let Some(task) = queue.take() {
+            catch_drop(stats, task);
+        }
+    }
+    catch_drop(stats, slot);
+}
+
+/// Nothing of the application is dropped outside of a catch: a second panic would end the process.
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        let stats = &mut self.state.stats;
+        self.effects.queued.drain(..).for_each(|effect| catch_drop(stats, effect));
+        self.failed_connects.drain(..).for_each(|failed| catch_drop(stats, failed));
+        self.slots.drain().for_each(|slot| drop_slot(stats, slot));
     }
 }

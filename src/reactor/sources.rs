@@ -5,7 +5,7 @@
 
 use log::{debug, info, trace};
 
-use super::panics::{call_closed, catch_drop};
+use super::panics::{call_closed, drop_slot};
 use super::tasks::TaskQueue;
 use super::{Reactor, Slot};
 use crate::datagram::scratch::Unfinished;
@@ -99,7 +99,10 @@ impl Reactor {
                 let scratch = self.datagram_scratch.as_mut().expect(SCRATCH_IS_MADE);
                 socket.drive(&mut slot.ready, scratch, &mut self.state, &mut self.effects)
             }
-            Source::Tasks(_) => self.run_tasks(token),
+            Source::Tasks(_) => match self.run_tasks(token) {
+                Outcome::Idle => return, // `self` is another reactor now
+                outcome @ (Outcome::Blocked | Outcome::Unfinished | Outcome::Ended(_)) => outcome,
+            },
             Source::StopSignal(_) => {
                 self.stop();
                 Outcome::Ended(CloseReason::Stopped)
@@ -173,6 +176,6 @@ impl Reactor {
             Source::Tasks(_) | Source::StopSignal(_) => {}
         }
         let slot = self.slots.remove(token);
-        catch_drop(&mut self.state.stats, || drop(slot));
+        drop_slot(&mut self.state.stats, slot);
     }
 }

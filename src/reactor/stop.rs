@@ -12,6 +12,7 @@ use log::{info, warn};
 use super::Reactor;
 use super::slots::{SlotState, enqueue, mark_ended};
 use super::sources::Source;
+use crate::datagram::scratch::Unfinished;
 use crate::protocol::ident::CloseReason;
 use crate::stop_state::StopState;
 
@@ -60,7 +61,7 @@ impl Reactor {
         // A lingering connection has sent all its output and our FIN. It is closed gracefully.
         let is_forced = |&&(token, _): &&(usize, CloseReason)| match &self.slots[token].source {
             Source::Connection(_, connection) => !connection.is_lingering(),
-            Source::Datagram(socket) => !socket.is_done(),
+            Source::Datagram(socket) => socket.unfinished() != Unfinished::NOTHING,
             Source::Listener(_) | Source::Tasks(_) | Source::StopSignal(_) => false,
         };
         let closed = self.ended[ended_before..].iter().filter(is_forced).count();

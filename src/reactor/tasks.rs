@@ -18,10 +18,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-use log::error;
+use log::{error, warn};
 
 use super::Reactor;
+use super::slots::enqueue;
 use super::sources::Source;
+use crate::caught::{Panicked, catch};
 use crate::limits::{CONNECTION_COST_BYTES, TASKS_QUEUED_MAX};
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
@@ -163,7 +165,8 @@ impl Handle {
     /// # Panics
     ///
     /// The task panics if it calls [`Reactor::run`] or [`Reactor::turn`], because it runs within a
-    /// turn.
+    /// turn. So does a reactor that a task has moved out of its place in the loop
+    /// (`std::mem::replace`), unless it is put back. The loop goes on with the reactor in its place.
     pub fn submit<F: FnOnce(&mut Reactor) + Send + 'static>(
         &self,
         task: F,
@@ -195,6 +198,15 @@ impl Handle {
         }
     }
 }
+
+/// Two handles are equal if they belong to the same reactor.
+impl PartialEq for Handle {
+    fn eq(&self, other: &Handle) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Handle {}
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -239,6 +251,11 @@ impl TaskQueue {
         self.handle.clone()
     }
 
+    /// Takes a task that will not be run.
+    pub(super) fn take(&mut self) -> Option<impl Sized> {
+        self.tasks.try_recv().ok()
+    }
+
     /// Returns what to do next: tasks run in the order in which they were submitted.
     pub(crate) fn next_task(&mut self, is_stopping: bool) -> NextTask {
         if self.tasks_before_stop.is_none()
@@ -260,9 +277,11 @@ impl TaskQueue {
 }
 
 impl Reactor {
-    /// Runs submitted tasks until the queue is empty or the budget is spent.
+    /// Runs submitted tasks until the queue is empty or the budget is spent. Returns `Idle` if a
+    /// task has put another reactor in the place of this one.
     pub(super) fn run_tasks(&mut self, token: usize) -> Outcome {
         let share = self.state.budget.quarter_share();
+        let handle = self.handle.clone();
         while !self.state.budget.share_is_spent(share) {
             let slot = &mut self.slots[token];
             let Source::Tasks(queue) = &mut slot.source else { break };
@@ -270,7 +289,14 @@ impl Reactor {
                 NextTask::Run(task) => {
                     self.state.budget.charge(CONNECTION_COST_BYTES);
                     self.state.stats.tasks_run += 1;
-                    task.run(self);
+                    if let Err(Panicked) = catch(|| task.run(self)) {
+                        self.state.stats.panics += 1;
+                        error!("task panicked");
+                    }
+                    if self.handle != handle {
+                        self.take_over();
+                        return Outcome::Idle;
+                    }
                     self.apply_effects();
                 }
                 NextTask::Empty => {
@@ -284,5 +310,18 @@ impl Reactor {
             }
         }
         Outcome::Unfinished
+    }
+
+    /// A task has put this reactor in the place of the one that ran it (`*reactor = …`). The turn
+    /// of that one is over, and the loop goes on with this one. It may have been replaced itself
+    /// before, in the middle of a turn: what it has not driven is queued again.
+    #[cold]
+    fn take_over(&mut self) {
+        warn!("a task has replaced the reactor that ran it");
+        self.defer();
+        if let Some(slot) = self.slots.get_mut(self.running) {
+            enqueue(&mut self.run_queue, self.running, slot);
+        }
+        self.apply_effects();
     }
 }

@@ -25,6 +25,7 @@ mod exchange;
 mod exchange_peers;
 mod fairness;
 mod group;
+mod handed_in;
 mod listeners;
 mod overload;
 mod panics;
@@ -45,6 +46,7 @@ mod test_connection;
 #[cfg(feature = "http")]
 mod timeouts;
 mod traffic;
+mod vanished_peers;
 
 use std::cell::{RefCell, RefMut};
 use std::net::SocketAddr;

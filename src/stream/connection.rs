@@ -222,7 +222,8 @@ impl Connection {
                 ReadSide::Open => false,
                 ReadSide::Backpressured => self.own_output() < HIGH_WATERMARK_BYTES,
                 ReadSide::Paused { .. } | ReadSide::Eof { .. } => {
-                    read_side.wants_output_low() && self.output.len() <= LOW_WATERMARK_BYTES
+                    (read_side.wants_output_low() && self.output.len() <= LOW_WATERMARK_BYTES)
+                        || read_side.needs_peer_check(ready.peer_check)
                 }
             },
             Phase::Flushing { .. } => self.output.is_empty(),
@@ -299,6 +300,9 @@ impl Connection {
                     self.call_protocol(transport, ready, state, effects, |protocol, _, cx| {
                         protocol.output_low(cx)
                     });
+                }
+                Phase::Established(read_side) if read_side.needs_peer_check(ready.peer_check) => {
+                    self.check_peer(read_side, transport, ready);
                 }
                 Phase::Established(_) => return Outcome::Blocked,
                 Phase::Flushing { .. } if self.wants_write() => return Outcome::Blocked,

@@ -50,6 +50,12 @@
 //!   `WouldBlock` (`sys::rearms_only_on_would_block`), however empty or full the socket is. So a
 //!   short read never counts, and a partial write does not either.
 //!
+//! # A peer that is gone
+//!
+//! An error or a hang-up makes both directions ready, and the next call returns what has happened.
+//! But a connection that is paused, and has nothing to send, makes no call. So the event is stored
+//! for it as well (`PeerCheck`), and it asks the socket. A FIN alone is no such event.
+//!
 //! A socket that is not registered yet has no edges to lose: epoll looks at its state when it is
 //! registered.
 
@@ -74,6 +80,11 @@ pub(crate) trait Transport {
     fn is_connected(&self) -> io::Result<bool> {
         Ok(true)
     }
+    /// Returns whether the peer can still be heard and reached. Reads and sends nothing. An error
+    /// of the socket, such as a reset, is returned as such.
+    fn peer_state(&self) -> io::Result<PeerState> {
+        Ok(PeerState::Present)
+    }
     /// Returns our end's address (getsockname(2)); `None` if it has none.
     fn local_address(&self) -> Option<SocketAddr> {
         None
@@ -97,9 +108,35 @@ impl Transport for TcpStream {
         sys::is_connected(self)
     }
 
+    fn peer_state(&self) -> io::Result<PeerState> {
+        sys::peer_state(self)
+    }
+
     fn local_address(&self) -> Option<SocketAddr> {
         self.local_addr().ok() // a Unix socket has no such address
     }
+}
+
+/// What is left of a peer, by the state of the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PeerState {
+    /// Bytes may still move in at least one direction.
+    Present,
+    /// Nothing more can be sent, and what the peer has sent is not read yet.
+    Unread,
+    /// Nothing more can be sent, and nothing but the peer's FIN is left to read.
+    Gone,
+}
+
+/// Whether the socket is to be asked for its `PeerState`. While it is read or written, the calls
+/// themselves show an error. A connection that does neither would not notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PeerCheck {
+    NotNeeded,
+    /// An event has reported an error, or that nothing more can be sent.
+    Due,
+    /// The peer is gone, but its bytes are still unread. To be asked again after its FIN.
+    AtEof,
 }
 
 /// What is believed of a socket. A wrong `true` costs one system call. A wrong `false` costs the
@@ -116,6 +153,7 @@ pub(crate) struct Readiness {
     /// descriptor that the peer passes (unix(7)), and where the poller rearms only on `WouldBlock`
     /// no event would come. `read_until_would_block` stays set.
     pub(crate) short_read_inconclusive: bool,
+    pub(crate) peer_check: PeerCheck,
 }
 
 impl Readiness {
@@ -124,6 +162,7 @@ impl Readiness {
         writable: false,
         read_until_would_block: false,
         short_read_inconclusive: false,
+        peer_check: PeerCheck::NotNeeded,
     };
 
     /// A stream to `peer`, before its first event.
@@ -148,6 +187,10 @@ impl Readiness {
             self.readable |= is_closed;
             self.writable |= event.is_writable() || is_broken;
             self.read_until_would_block |= sys::is_priority(event) || is_closed;
+            // Not for a FIN alone: that peer may still read.
+            if is_broken {
+                self.peer_check = PeerCheck::Due;
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: every socket that it returns is non-blocking (invariant 1), and closed on exec.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 #[cfg(feature = "http")]
 use std::time::SystemTime;
@@ -24,6 +24,7 @@ pub(crate) use ::mio::net::UnixStream as Descriptor;
 use super::AcceptedOptions;
 use crate::limits::{KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES};
 use crate::stream::listen_options::ListenOptions;
+use crate::stream::readiness::PeerState;
 
 /// Reads the monotonic clock.
 pub(crate) fn now() -> Instant {
@@ -122,6 +123,30 @@ pub(crate) fn is_connected(stream: &TcpStream) -> io::Result<bool> {
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Returns what is left of the peer, without reading or sending anything. An error that is pending
+/// on the socket (SO_ERROR), such as a reset, is returned.
+pub(crate) fn peer_state(stream: &TcpStream) -> io::Result<PeerState> {
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
+    // To send no bytes fails only where no byte could be sent: after our FIN, and on a Unix socket
+    // also after the peer's close.
+    match (&mut &*stream).write(&[]) {
+        Err(error) if !is_transient(&error) => {}
+        Ok(_) | Err(_) => return Ok(PeerState::Present),
+    }
+    match stream.peek(&mut [0]) {
+        Ok(0) => Ok(PeerState::Gone),
+        Ok(_) => Ok(PeerState::Unread),
+        Err(error) if is_transient(&error) => Ok(PeerState::Present),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// Sets the options of an accepted stream that it has not inherited from its listener.

@@ -1,10 +1,12 @@
 //! How a connection ends: FIN or reset for the peer, one call of `closed` for the protocol.
 
+use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
 
-use mio_reactor::{CloseReason, Limits};
+use mio_reactor::{Advance, CloseReason, ConnectionId, Context, Limits, Next, Protocol, Reactor};
 
 use crate::common::{
     TURN_TIMEOUT, any_port, check_end, connect, connect_narrow, pattern, reset, serve, turn_until,
@@ -32,6 +34,64 @@ fn reset_is_detected_while_the_peer_is_not_read() {
     let turns = turn_until(&mut reactor, "the connection closes", |stats| stats.connections == 0);
     assert_eq!(*close_log.borrow(), [(0, CloseReason::PeerReset)]);
     assert!(turns <= 5 + reactor.stats().empty_turns - empty_turns_before, "{turns} turns");
+}
+
+/// Pauses at its first byte, of which `s` also sends our FIN. Counts what else it receives.
+struct PausesFirst(Rc<RefCell<(Option<ConnectionId>, usize)>>);
+
+impl Protocol for PausesFirst {
+    fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
+        let mut seen = self.0.borrow_mut();
+        let id = cx.id();
+        if seen.0.replace(id).is_none() {
+            if input[0] == b's' {
+                cx.connections().shutdown_write(id);
+            }
+            return Advance::consumed(1).then(Next::Pause);
+        }
+        seen.1 += input.len();
+        Advance::consumed(input.len())
+    }
+}
+
+/// A reactor with one paused connection, and its peer.
+fn paused_after(
+    command: &[u8],
+) -> (Reactor, TcpStream, Rc<RefCell<(Option<ConnectionId>, usize)>>) {
+    let seen = Rc::default();
+    let shared = Rc::clone(&seen);
+    let (mut reactor, address) = serve(Limits::default(), move |_| PausesFirst(Rc::clone(&shared)));
+    let mut peer = connect(address);
+    peer.write_all(command).unwrap();
+    turn_until(&mut reactor, "it is paused", |_| seen.borrow().0.is_some());
+    (reactor, peer, seen)
+}
+
+// pitfall: 140
+#[test]
+fn reset_ends_a_paused_connection_at_once() {
+    for command in ["p", "s"] {
+        let (mut reactor, peer, _) = paused_after(command.as_bytes());
+        reset(peer);
+        turn_until(&mut reactor, "it ends", |stats| stats.connections == 0);
+    }
+}
+
+// pitfall: 141
+#[test]
+fn paused_half_closed_connection_keeps_a_mebibyte_of_unread_input() {
+    let (mut reactor, mut peer, seen) = paused_after(b"s");
+    let sender = std::thread::spawn(move || {
+        peer.write_all(&vec![b'x'; 1 << 20]).unwrap();
+        peer.shutdown(Shutdown::Write).unwrap();
+        check_end(peer, b"");
+    });
+    turn_until(&mut reactor, "events of the peer come", |stats| stats.turns >= 5);
+    assert_eq!((reactor.stats().connections, seen.borrow().1), (1, 0));
+    reactor.connections().resume(seen.borrow().0.unwrap());
+    turn_until(&mut reactor, "it ends", |stats| stats.connections == 0);
+    assert_eq!((seen.borrow().1, reactor.stats().closed_finished), (1 << 20, 1));
+    sender.join().unwrap();
 }
 
 // pitfall: 25

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::thread;
 
-use mio_reactor::{Advance, Context, Limits, Peer, Protocol, Reactor};
+use mio_reactor::{Advance, ConnectionId, Context, Limits, Next, Peer, Protocol, Reactor};
 use socket2::{MsgHdr, SockRef};
 
 use super::{Directory, MIB, at, connect, serve_echo};
@@ -141,6 +141,51 @@ fn passed_descriptor_hides_no_input_and_is_not_kept() {
         check(&mut stream);
     }
     assert_eq!(program.descriptors(), before);
+}
+
+/// Pauses at its first byte and at the peer's FIN, and records what else it receives.
+struct PausesFirst(Rc<RefCell<(Option<ConnectionId>, Vec<u8>)>>);
+
+impl Protocol for PausesFirst {
+    fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
+        let mut seen = self.0.borrow_mut();
+        if seen.0.replace(cx.id()).is_none() {
+            return Advance::consumed(1).then(Next::Pause);
+        }
+        seen.1.extend(input);
+        Advance::consumed(input.len())
+    }
+
+    fn eof(&mut self, _: &[u8], _: &mut Context<'_>) -> Next {
+        Next::Pause
+    }
+}
+
+// pitfall: 141
+#[test]
+fn unix_peer_that_has_closed_is_noticed_once_its_bytes_are_read() {
+    // The connection is paused when its peer writes and closes. The event is processed, and what
+    // was written stays. The end follows the last byte at once.
+    for written in [&b"the rest"[..], b""] {
+        let directory = Directory::new("gone");
+        let path = directory.path("socket");
+        let mut reactor = Reactor::new(Limits::default()).unwrap();
+        let seen = Rc::default();
+        let shared = Rc::clone(&seen);
+        reactor.listen_unix(&path, move || PausesFirst(Rc::clone(&shared))).unwrap();
+        let mut peer = connect(&path);
+        peer.write_all(b"p").unwrap();
+        turn_until(&mut reactor, "it is paused", |_| seen.borrow().0.is_some());
+        peer.write_all(written).unwrap();
+        drop(peer);
+        if !written.is_empty() {
+            reactor.turn(None).unwrap();
+            assert_eq!((reactor.stats().connections, seen.borrow().1.len()), (1, 0));
+            reactor.connections().resume(seen.borrow().0.unwrap());
+        }
+        turn_until(&mut reactor, "its peer is gone", |stats| stats.connections == 0);
+        assert_eq!(seen.borrow().1, written);
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::protocol::ident::CloseReason;
 use crate::protocol::notification::PendingNotification;
 use crate::protocol::protocol::Next;
 use crate::stream::buffer::Buffer;
-use crate::stream::readiness::{Readiness, Transport};
+use crate::stream::readiness::{PeerCheck, PeerState, Readiness, Transport};
 
 impl Connection {
     /// Closes a connection on which nothing is under way, or whose connect is in progress. It
@@ -163,6 +163,35 @@ impl Connection {
     /// Calls the protocol's `closed`: once, and last.
     pub(crate) fn call_closed(&mut self, why: CloseReason) {
         self.protocol.closed(why);
+    }
+
+    /// Ends a connection that neither reads nor sends, if its peer is gone: an event has reported an
+    /// error or a hang-up. An error ends it at once. After a hang-up, what the peer has sent before
+    /// is still read, when the connection is resumed.
+    #[cold]
+    pub(super) fn check_peer<T: Transport>(
+        &mut self,
+        read_side: ReadSide,
+        transport: &T,
+        ready: &mut Readiness,
+    ) {
+        let peer_state = transport.peer_state();
+        trace!("{} peer -> {peer_state:?}", self.meta.id);
+        let is_eof = matches!(read_side, ReadSide::Eof { .. });
+        ready.peer_check = PeerCheck::NotNeeded;
+        match peer_state {
+            Err(error) => self.phase = Phase::Ended(error.into()),
+            Ok(PeerState::Present) => {} // the event was spurious
+            Ok(PeerState::Gone) if is_eof => self.phase = Phase::Ended(CloseReason::PeerReset),
+            Ok(PeerState::Unread) => ready.peer_check = PeerCheck::AtEof,
+            Ok(PeerState::Gone) if !self.input.is_empty() => ready.peer_check = PeerCheck::AtEof,
+            // Both sides have sent their FIN: a regular end. Reading the peer's completes it.
+            Ok(PeerState::Gone) if self.write_side == WriteSide::Shut => {
+                ready.readable = true;
+                self.phase = Phase::Established(ReadSide::Open);
+            }
+            Ok(PeerState::Gone) => self.phase = Phase::Ended(CloseReason::PeerReset),
+        }
     }
 
     /// Asks the kernel for the result of the connect: an event has reported that there may be one.

@@ -2,6 +2,7 @@
 
 use crate::protocol::effects::Command;
 use crate::protocol::ident::CloseReason;
+use crate::stream::readiness::PeerCheck;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -48,6 +49,16 @@ impl ReadSide {
             self,
             ReadSide::Paused { wants_output_low: true } | ReadSide::Eof { wants_output_low: true }
         )
+    }
+
+    /// Returns whether the socket is to be asked whether the peer is gone: nothing is read that
+    /// would show it.
+    pub(super) fn needs_peer_check(self, check: PeerCheck) -> bool {
+        match self {
+            ReadSide::Open | ReadSide::Backpressured => false,
+            ReadSide::Paused { .. } => check == PeerCheck::Due,
+            ReadSide::Eof { .. } => check != PeerCheck::NotNeeded,
+        }
     }
 
     /// The same, with no call of `output_low` to come.

@@ -13,6 +13,7 @@
 use std::net::SocketAddr;
 
 use super::errno;
+use crate::stream::readiness::PeerState;
 
 // The bits of epoll_ctl(2): EPOLLIN, EPOLLPRI, EPOLLOUT, EPOLLERR, EPOLLHUP and EPOLLRDHUP.
 pub(crate) const IN: u32 = 0x001;
@@ -233,6 +234,23 @@ impl Stream {
             Some(error) => Err(error),
             None => Ok(!self.is_connecting),
         }
+    }
+
+    /// Its error is reported once, as by every call.
+    pub(crate) fn peer_state(&mut self) -> Result<PeerState, i32> {
+        let can_send = !self.is_dead && !self.has_shut_down;
+        match self.error.take() {
+            Some(error) => Err(error),
+            None if can_send => Ok(PeerState::Present),
+            None if self.arrived.len() > 0 => Ok(PeerState::Unread),
+            None if self.fin_received || self.is_dead => Ok(PeerState::Gone),
+            None => Ok(PeerState::Present),
+        }
+    }
+
+    /// Returns whether an error waits that no call has returned yet.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.error.is_some()
     }
 
     /// Sends our FIN (shutdown(2) with SHUT_WR).

@@ -8,6 +8,7 @@ use std::net::{Shutdown, SocketAddr};
 use super::kernel::Kernel;
 use super::{OwnedDescriptor, Source};
 use crate::stream::listen_options::ListenOptions;
+use crate::stream::readiness::PeerState;
 use crate::sys::AcceptedOptions;
 
 pub(crate) struct TcpListener(OwnedDescriptor);
@@ -22,6 +23,10 @@ pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 
 pub(crate) fn is_connected(stream: &TcpStream) -> io::Result<bool> {
     stream.0.kernel.borrow_mut().is_connected(stream.0.number)
+}
+
+pub(crate) fn peer_state(stream: &TcpStream) -> io::Result<PeerState> {
+    stream.0.kernel.borrow_mut().peer_state(stream.0.number)
 }
 
 impl TcpListener {

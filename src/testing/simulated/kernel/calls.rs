@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use super::faults::{ACCEPT_ERRORS, STREAM_ERRORS};
 use super::{File, Host, Kernel, ListeningSocket, Scheduled};
+use crate::stream::readiness::PeerState;
 use crate::testing::simulated::errno;
 use crate::testing::simulated::stream::{IN, OUT, PRIORITY, PeerReceived, Stream};
 
@@ -136,6 +137,14 @@ impl Kernel {
         let result = self.streams[stream].is_connected();
         self.something_happened |= result != Ok(false);
         self.trace(|| format!("is_connected {number} -> {result:?}"));
+        result.map_err(io::Error::from_raw_os_error)
+    }
+
+    pub(crate) fn peer_state(&mut self, number: usize) -> io::Result<PeerState> {
+        self.begin_call("peer_state");
+        let stream = self.stream_of(number);
+        let result = self.streams[stream].peer_state();
+        self.trace(|| format!("peer_state {number} -> {result:?}"));
         result.map_err(io::Error::from_raw_os_error)
     }
 

@@ -63,9 +63,11 @@ impl Kernel {
                             "{} has been idle for {idle_us} us and is still open",
                             stream.peer
                         );
-                        let is_excused = stream.may_be_paused
-                            || stream.owes_writable_edge
-                            || stream.sent.len() > 0;
+                        // An error ends a connection even if it is paused.
+                        let is_excused = !stream.has_failed()
+                            && (stream.may_be_paused
+                                || stream.owes_writable_edge
+                                || stream.sent.len() > 0);
                         match stream.unread_since {
                             None => continue,
                             Some(_) if is_excused => {
