@@ -32,6 +32,7 @@ mod listen; // opening listeners
 mod open; // opening streams, datagram sockets and the others
 mod accept; // accepting connections, evicting idle ones
 mod dispatch; // applying effects, delivering notifications
+mod memory; // metering what connections hold, evicting the largest holder
 mod stop; // graceful stop
 mod panics; // panics in protocols and tasks
 pub(crate) mod tasks; // tasks that other threads submit
@@ -85,9 +86,8 @@ pub struct Reactor {
     notifications_left: usize,
     /// Slots whose source has ended in this turn, and why. `reap` frees them.
     ended: Vec<(usize, CloseReason)>,
-    listeners: Vec<usize>, // their slots
-    /// The buffer that streams are read into.
-    scratch: Box<[u8; READ_BYTES_MAX]>,
+    listeners: Vec<usize>,              // their slots
+    scratch: Box<[u8; READ_BYTES_MAX]>, // streams are read into it
     state: LoopState,
     /// What protocols have asked to be done to other connections.
     effects: Effects,

@@ -42,8 +42,8 @@ pub(crate) use backend::{
 };
 pub(crate) use backend::{
     adopt_datagram, adopt_listener, adopt_stream, bind_datagram, connect, connect_datagram,
-    is_connected, is_own_address, is_priority, listen, now, read_interest, reset_on_close,
-    set_accepted_options,
+    descriptors_left, is_connected, is_own_address, is_priority, listen, now, read_interest,
+    reset_on_close, set_accepted_options,
 };
 
 /// What is set on the streams of a listener.

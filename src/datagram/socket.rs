@@ -26,6 +26,7 @@ use log::{debug, error, info, trace};
 
 use crate::limits::{DATAGRAM_COST_BYTES, STEP_COST_BYTES};
 use crate::loop_state::LoopState;
+use crate::memory::Memory;
 use crate::protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};
 use crate::protocol::effects::Effects;
 use crate::protocol::ident::CloseReason;
@@ -56,6 +57,8 @@ pub(crate) struct DatagramSocket {
     pub(super) unlogged: Unlogged,
     /// The last error that the kernel reported, until the protocol is called with it.
     pub(super) failure: Option<io::Error>,
+    /// What the memory meter has counted for it, in bytes.
+    pub(crate) metered: usize,
 }
 
 /// What a drive has met that is logged in one line for the whole drive.
@@ -100,6 +103,7 @@ impl DatagramSocket {
             requests: SocketRequests::new(state.clock.started()),
             unlogged: Unlogged::default(),
             failure: None,
+            metered: 0,
             socket,
             address,
             protocol,
@@ -199,6 +203,12 @@ impl DatagramSocket {
     /// Returns whether replies wait that the kernel has not taken.
     pub(crate) fn wants_write(&self) -> bool {
         !self.replies.is_empty()
+    }
+
+    /// Counts the memory of its replies: they have begun to wait, or the kernel has taken them.
+    pub(crate) fn meter(&mut self, memory: &mut Memory) {
+        let held = self.replies.held_bytes();
+        memory.change_datagrams(std::mem::replace(&mut self.metered, held), held);
     }
 
     /// Returns whether all that was received has been answered, and the kernel has taken all

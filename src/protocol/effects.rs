@@ -28,6 +28,7 @@ use super::subscriptions::Subscriptions;
 use crate::limits::{
     EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES, EFFECTS_MAX, OUTPUT_SCRATCH_BYTES,
 };
+use crate::overload_limits::SUBSCRIPTION_BYTES;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::stats::Stats;
 
@@ -57,6 +58,8 @@ pub(crate) enum Effect {
     Monitor(ConnectionId),
     Connect(Box<PendingConnect>),
     ConnectDatagram(Box<(SocketAddr, Box<dyn DatagramProtocol>)>),
+    /// The bound on memory is exceeded by what the protocol says that it holds.
+    EvictLargest,
 }
 
 /// A connect that has not been started.
@@ -284,6 +287,13 @@ impl Effects {
         }
         self.above_watermark.unsubscribe_all(id);
         self.monitored.unsubscribe_all(id);
+    }
+
+    /// Returns how much memory the notifications and subscriptions take, in bytes. (Effects wait only
+    /// until the call is over.)
+    pub(crate) fn queue_bytes(&self) -> usize {
+        self.notifications.capacity() * size_of::<PendingNotification>()
+            + (self.above_watermark.len() + self.monitored.len()) * SUBSCRIPTION_BYTES
     }
 
     /// Returns how many notifications fit in the memory that is allocated.

@@ -187,6 +187,8 @@ fn scrambled_statistics_change_no_system_call() {
             accepts_failed: value,
             accept_pauses: value,
             evicted: value,
+            evicted_for_memory: value,
+            memory_refusals: value,
             connected: value,
             connects_failed: value,
             closed: value,
