@@ -58,6 +58,7 @@
 extern crate self as mio_reactor;
 
 pub mod limits; // every number of the reactor, with its unit and its reason
+mod overload_limits; // the numbers of overload
 mod stats; // the counters
 mod sys; // the operating system: mio's types, or a simulated kernel's in tests
 mod time; // a moment, in milliseconds since the reactor was made
@@ -67,6 +68,7 @@ mod budget; // what a turn and a source may still spend
 mod stop_state; // how far a graceful stop is
 mod caught; // panics of what an application has handed in
 mod loop_limits; // the limits in milliseconds, and those of each listener
+mod memory; // what all connections hold, and which holds the most
 mod loop_state; // what the loop lends to the source that it drives
 
 mod protocol {

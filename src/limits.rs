@@ -33,6 +33,12 @@ pub struct Limits {
     /// in the kernel's backlog until a slot is freed. A value above the descriptor limit has no
     /// effect: then the listeners pause when the last descriptor is taken.
     pub connections_max: usize,
+    /// Most memory that all connections together may hold, in bytes: their buffers, what their
+    /// protocols say that they hold, and the loop's queues. From three quarters of it on, a request
+    /// body gets 503. From seven eighths on, the listeners pause. Above it, the connection that
+    /// holds the most is reset, and ends as `MemoryOverflow`, until the rest fits. 256 MiB is what
+    /// a small machine has for a server, and enough for three thousand peers that do not read.
+    pub memory_bytes_max: usize,
     /// Longest time without a byte moving while the peer of an accepted connection has never sent
     /// anything. Connections that the reactor has started or adopted have only the idle timeout.
     /// Then the connection ends as `FirstByteTimeout`, unless `idle_timeout` is shorter. Some
@@ -80,6 +86,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections_max: 100_000,
+            memory_bytes_max: 256 * 1024 * 1024,
             first_byte_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
@@ -99,6 +106,12 @@ impl Limits {
     #[must_use]
     pub fn with_connections_max(self, value: usize) -> Limits {
         Limits { connections_max: value, ..self }
+    }
+
+    /// Sets [`memory_bytes_max`](Limits::memory_bytes_max), in bytes.
+    #[must_use]
+    pub fn with_memory_bytes_max(self, value: usize) -> Limits {
+        Limits { memory_bytes_max: value, ..self }
     }
 
     /// Sets [`first_byte_timeout`](Limits::first_byte_timeout).
@@ -179,12 +192,15 @@ impl Limits {
         self
     }
 
-    /// Returns the most memory that the buffers of all connections together may take, in bytes: the
-    /// unconsumed input and the waiting output of each, in vectors that have grown to twice their
-    /// need. What protocols hold of their own comes on top.
+    /// Returns the most memory that connections may take, in bytes: `memory_bytes_max`, overshot by what
+    /// one drive adds, and the slots of `connections_max` connections.
+    ///
+    /// The buffers of the kernel are not ours, and do not count. Nor does what a protocol holds
+    /// without saying so ([`Context::set_held_bytes`](crate::Context::set_held_bytes)).
     pub fn bytes_max(&self) -> u64 {
-        let per_connection = 2 * (INPUT_BYTES_MAX + READ_BYTES_MAX + OUTPUT_BYTES_MAX) as u64;
-        per_connection.saturating_mul(self.connections_max as u64)
+        let one_drive = 2 * (INPUT_BYTES_MAX + READ_BYTES_MAX + OUTPUT_BYTES_MAX) as u64;
+        let slots = (SLOT_BYTES as u64).saturating_mul(self.connections_max as u64);
+        (self.memory_bytes_max as u64).saturating_add(one_drive).saturating_add(slots)
     }
 }
 
@@ -363,19 +379,9 @@ pub(crate) const ACCEPT_RETRY_MS: u64 = 100;
 /// log has no more than two lines in this time.
 pub(crate) const ACCEPT_RECOVERY_MS: u64 = 1000;
 
-/// Slots that an eviction scan looks at for the cost of one call: 6 ns each.
-pub(crate) const SLOTS_SCANNED_PER_CALL: usize = 10;
-
-/// Most idle connections evicted in one scan. The next scan is [`ACCEPT_RETRY_MS`] later, so a
-/// server full of idle connections accepts 160 new ones a second. A larger number would close many
-/// clients although perhaps none is waiting. A smaller one would pay for a scan over all
-/// connections and gain little.
-pub(crate) const EVICTIONS_MAX: usize = 16;
-
-/// How long no byte must have moved on a connection before it may be evicted, in milliseconds. It
-/// is longer than a round trip across the world (300 ms): a peer that sends again as soon as it has
-/// our reply is served, and not closed.
-pub(crate) const EVICTION_IDLE_MS: u64 = 500;
+/// Memory that each connection takes beside what it holds, in bytes: its slot, a deadline, and its
+/// place in the memory meter.
+pub(crate) const SLOT_BYTES: usize = 256;
 
 /// After a burst of connections the slab gives its memory back, if it had four times as many slots
 /// as this. A smaller slab has no more memory than a few buffers (a slot has 136 bytes).
@@ -419,10 +425,6 @@ const _: () = assert!(
 );
 const _: () =
     assert!(ACCEPT_RETRY_MS < ACCEPT_RECOVERY_MS, "a listener that still pauses has not recovered");
-const _: () = assert!(
-    DRAIN_QUIET_MS <= EVICTION_IDLE_MS,
-    "a connection that may be evicted is quiet enough for a stop"
-);
 const _: () = assert!(
     DATAGRAM_BATCH * SEGMENTS_MAX * REPLY_OVERHEAD_BYTES < REPLIES_HIGH_WATERMARK_BYTES,
     "a batch that is only echoed is answered without a send in between"

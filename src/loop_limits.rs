@@ -2,20 +2,33 @@
 //!
 //! ```text
 //!     connection ──► ListenerIndex ──► LoopLimits.of ──┬─ 0: the reactor's own limits
-//!      (2 bytes)                                       └─ 1 …: a listener with options of its own
+//!      (2 bytes)                                       └─ 1 …: its listener's
 //! ```
 //!
 //! A connection has the index of its listener, not the listener's limits: the index takes two bytes
 //! that would be padding otherwise. It is used where a deadline is computed, and where a connection
 //! is accepted or freed. A connection whose deadline is not looked at does not touch the table.
 //!
+//! Each listener is guaranteed a minimum of connections, so that the clients of one cannot keep out
+//! those of the others:
+//!
+//! ```text
+//!     all connections   │ minimum of A │ minimum of B │ shared by A, B and outbound connections │
+//!                         25 of 200      25 of 200      150
+//! ```
+//!
+//! A listener below its minimum accepts. Above it, it accepts only while what is free is more than
+//! what the others' minimums still reserve.
+//!
 //! Invariant: an entry stays as long as the reactor, so an index is never stale. A listener's
 //! connections may outlive it.
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use crate::limits::Limits;
+use crate::overload_limits::LISTENERS_MINIMUM_DIVISOR;
 use crate::stream::listen_options::{ListenOptions, Timeout};
 use crate::time::{Time, ms_rounded_up};
 
@@ -24,9 +37,19 @@ use crate::time::{Time, ms_rounded_up};
 pub(crate) struct ListenerIndex(u16);
 
 impl ListenerIndex {
-    /// The limits of the reactor: of outbound connections, and of those from listeners without
-    /// options of their own.
+    /// The limits of the reactor: those of connections that no listener has accepted.
     pub(crate) const REACTOR: ListenerIndex = ListenerIndex(0);
+
+    /// The index of the listener that was opened after so many others.
+    #[cfg(test)]
+    pub(crate) fn of_nth_listener(others: u16) -> ListenerIndex {
+        ListenerIndex(1 + others)
+    }
+
+    /// Its place among the entries.
+    pub(crate) fn place(self) -> usize {
+        usize::from(self.0)
+    }
 }
 
 pub(crate) struct LoopLimits {
@@ -34,6 +57,40 @@ pub(crate) struct LoopLimits {
     pub(crate) linger_ms: u64,
     /// Never empty: the first entry has the reactor's own limits.
     entries: Vec<ListenerLimits>,
+    /// Most connections, of all listeners and outbound.
+    connections_max: usize,
+    /// How many connections the descriptors of the process are enough for.
+    descriptors_max: usize,
+    /// How many connections the listeners below their minimum are still guaranteed.
+    reserved: usize,
+}
+
+/// A bound that keeps a listener from accepting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AcceptBound {
+    /// So many connections of all.
+    Reactor(usize),
+    /// So many connections of its own.
+    Listener(usize),
+    /// What is left of so many connections is reserved for other listeners.
+    Reserved(usize, usize),
+    /// The same, of so many connections that the descriptors are enough for.
+    ReservedDescriptors(usize, usize),
+}
+
+impl fmt::Display for AcceptBound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AcceptBound::Reactor(max) => write!(f, "connections_max ({max}) reached"),
+            AcceptBound::Listener(max) => write!(f, "its connections_max ({max}) reached"),
+            AcceptBound::Reserved(max, reserved) => {
+                write!(f, "connections_max ({max}) reached, less {reserved} for other listeners")
+            }
+            AcceptBound::ReservedDescriptors(max, reserved) => {
+                write!(f, "descriptors for {max} connections, less {reserved} for other listeners")
+            }
+        }
+    }
 }
 
 /// The limits of the connections of one listener. A timeout of `u64::MAX` never comes.
@@ -43,7 +100,13 @@ pub(crate) struct ListenerLimits {
     pub(crate) write_ms: u64,
     /// Most connections of this listener. For the reactor's own entry there is no such bound: the
     /// bound on all connections is checked beside it.
-    pub(crate) connections_max: usize,
+    connections_max: usize,
+    /// Connections that it can always have. The reactor's own entry has none.
+    connections_min: usize,
+    /// The same, as its options say.
+    own_min: Option<usize>,
+    /// It has not been closed.
+    listens: bool,
     /// Its connections that are open now. In the reactor's own entry they are not counted.
     connections: usize,
     /// Earliest time of the next eviction scan on its behalf: one scan costs O(slots).
@@ -57,25 +120,32 @@ impl LoopLimits {
             idle_ms: ms_rounded_up(limits.idle_timeout),
             write_ms: ms_rounded_up(limits.write_timeout),
             connections_max: usize::MAX,
+            connections_min: 0,
+            own_min: Some(0),
             connections: 0,
+            listens: false,
             next_eviction_at: Time::at(Duration::ZERO),
         };
         LoopLimits {
             connect_ms: ms_rounded_up(limits.connect_timeout),
             linger_ms: ms_rounded_up(limits.linger_timeout),
             entries: vec![own],
+            connections_max: limits.connections_max,
+            descriptors_max: usize::MAX,
+            reserved: 0,
         }
     }
 
-    /// Adds the limits of a listener, unless its options leave them to the reactor.
+    /// Adds the limits of a listener. The descriptors are enough for `descriptors_max` connections.
     ///
     /// # Errors
     ///
-    /// `QuotaExceeded` if 65,535 listeners have limits of their own already.
-    pub(crate) fn add(&mut self, options: &ListenOptions) -> io::Result<ListenerIndex> {
-        if !options.has_own_limits() {
-            return Ok(ListenerIndex::REACTOR);
-        }
+    /// `QuotaExceeded` if there have been 65,535 listeners already.
+    pub(crate) fn add(
+        &mut self,
+        options: &ListenOptions,
+        descriptors_max: usize,
+    ) -> io::Result<ListenerIndex> {
         let too_many = |_| io::Error::from(io::ErrorKind::QuotaExceeded);
         let index = u16::try_from(self.entries.len()).map_err(too_many)?;
         let own = &self.entries[0];
@@ -84,23 +154,98 @@ impl LoopLimits {
             idle_ms: options.idle_timeout.ms_or(own.idle_ms),
             write_ms: options.write_timeout.ms_or(own.write_ms),
             connections_max: options.connections_max.unwrap_or(usize::MAX).max(1),
+            connections_min: 0,
+            own_min: options.connections_min,
             connections: 0,
+            listens: true,
             next_eviction_at: Time::at(Duration::ZERO),
         });
+        self.descriptors_max = descriptors_max;
+        self.set_minimums();
         Ok(ListenerIndex(index))
     }
 
+    /// A listener has been closed: it needs no minimum any more.
+    pub(crate) fn on_listener_closed(&mut self, listener: ListenerIndex) {
+        self.of_mut(listener).listens = false;
+        self.set_minimums();
+    }
+
+    /// Sets each listener's minimum: what its options say, or an equal share of a quarter of all
+    /// connections. Those of listeners that were opened first come first, if there are not as many
+    /// connections.
+    fn set_minimums(&mut self) {
+        let mut left = self.connections_max.min(self.descriptors_max);
+        let listening = self.entries.iter().filter(|entry| entry.listens);
+        let (listeners, sharing) = listening.fold((0, 0), |(all, sharing), entry| {
+            (all + 1, sharing + usize::from(entry.own_min.is_none()))
+        });
+        let share =
+            (left / LISTENERS_MINIMUM_DIVISOR / sharing.max(1)).max(usize::from(listeners < left)); // one at least, and one that is shared
+        for entry in &mut self.entries {
+            let wanted = if entry.listens { entry.own_min.unwrap_or(share) } else { 0 };
+            entry.connections_min = wanted.min(entry.connections_max).min(left);
+            left -= entry.connections_min;
+        }
+        self.reserved = self.entries.iter().map(ListenerLimits::reserved).sum();
+    }
+
     pub(crate) fn of(&self, listener: ListenerIndex) -> &ListenerLimits {
-        &self.entries[usize::from(listener.0)]
+        &self.entries[listener.place()]
     }
 
     pub(crate) fn of_mut(&mut self, listener: ListenerIndex) -> &mut ListenerLimits {
-        &mut self.entries[usize::from(listener.0)]
+        &mut self.entries[listener.place()]
+    }
+
+    /// Returns the bound that keeps `listener` from accepting, if any, while there are so many
+    /// `connections` and datagram `clients`.
+    pub(crate) fn accept_bound(
+        &self,
+        listener: ListenerIndex,
+        connections: usize,
+        clients: usize,
+    ) -> Option<AcceptBound> {
+        let (own, reserved) = (self.of(listener), self.reserved);
+        if connections >= self.connections_max {
+            return Some(AcceptBound::Reactor(self.connections_max));
+        }
+        if own.is_full() {
+            return Some(AcceptBound::Listener(own.connections_max));
+        }
+        if own.reserved() > 0 || reserved == 0 {
+            return None;
+        }
+        if connections + reserved >= self.connections_max {
+            Some(AcceptBound::Reserved(self.connections_max, reserved))
+        } else if connections + clients + reserved >= self.descriptors_max {
+            Some(AcceptBound::ReservedDescriptors(self.descriptors_max, reserved))
+        } else {
+            None
+        }
+    }
+
+    /// Returns whether one more connection may be started, or datagram client, while there are so
+    /// many of both.
+    pub(crate) fn has_shared_room(&self, open: usize) -> bool {
+        let descriptors_max = if self.reserved > 0 { self.descriptors_max } else { usize::MAX };
+        open + self.reserved < self.connections_max.min(descriptors_max)
+    }
+
+    /// Returns for each listener how many connections it has above its minimum, by index: so many
+    /// can be evicted for another. Those that no listener has accepted have no minimum.
+    pub(crate) fn above_minimum(&self) -> Vec<usize> {
+        let above =
+            |entry: &ListenerLimits| entry.connections.saturating_sub(entry.connections_min);
+        let mut above: Vec<usize> = self.entries.iter().map(above).collect();
+        above[0] = usize::MAX;
+        above
     }
 
     /// Counts a connection of `listener`.
     pub(crate) fn on_accepted(&mut self, listener: ListenerIndex) {
         if listener != ListenerIndex::REACTOR {
+            self.reserved -= usize::from(self.of(listener).reserved() > 0);
             self.of_mut(listener).connections += 1;
         }
     }
@@ -109,6 +254,7 @@ impl LoopLimits {
     pub(crate) fn on_closed(&mut self, listener: ListenerIndex) {
         if listener != ListenerIndex::REACTOR {
             self.of_mut(listener).connections -= 1;
+            self.reserved += usize::from(self.of(listener).reserved() > 0);
         }
     }
 }
@@ -117,6 +263,11 @@ impl ListenerLimits {
     /// Returns whether the listener may have no further connection.
     pub(crate) fn is_full(&self) -> bool {
         self.connections >= self.connections_max
+    }
+
+    /// How many more connections it is guaranteed.
+    fn reserved(&self) -> usize {
+        self.connections_min.saturating_sub(self.connections)
     }
 }
 
@@ -147,7 +298,7 @@ mod tests {
             let mut loop_limits = LoopLimits::new(&limits);
             assert_eq!(loop_limits.of(ListenerIndex::REACTOR).idle_ms, ms, "{time:?}");
             let options = ListenOptions::default().with_idle_timeout(time);
-            let index = loop_limits.add(&options).unwrap();
+            let index = loop_limits.add(&options, usize::MAX).unwrap();
             assert_eq!(loop_limits.of(index).idle_ms, ms, "{time:?} of a listener");
         }
     }
@@ -156,9 +307,8 @@ mod tests {
     fn listener_inherits_what_its_options_leave_open() {
         let limits = Limits::default().with_write_timeout(Duration::from_secs(7));
         let mut loop_limits = LoopLimits::new(&limits);
-        assert_eq!(loop_limits.add(&ListenOptions::default()).unwrap(), ListenerIndex::REACTOR);
         let options = ListenOptions::default().with_first_byte_timeout(Timeout::Never);
-        let index = loop_limits.add(&options).unwrap();
+        let index = loop_limits.add(&options, usize::MAX).unwrap();
         let own = loop_limits.of(index);
         assert_eq!((own.first_byte_ms, own.idle_ms, own.write_ms), (u64::MAX, 60_000, 7_000));
     }
@@ -166,12 +316,11 @@ mod tests {
     #[test]
     fn listener_beyond_the_last_index_is_an_error() {
         let mut loop_limits = LoopLimits::new(&Limits::default());
-        let options = ListenOptions::default().with_connections_max(1);
-        for _ in 0..u16::MAX {
-            loop_limits.add(&options).unwrap();
-        }
-        let error = loop_limits.add(&options).unwrap_err();
+        loop_limits
+            .entries
+            .extend((1..u16::MAX).map(|_| LoopLimits::new(&Limits::default()).entries.remove(0)));
+        loop_limits.add(&ListenOptions::default(), usize::MAX).unwrap();
+        let error = loop_limits.add(&ListenOptions::default(), usize::MAX).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
-        assert_eq!(loop_limits.add(&ListenOptions::default()).unwrap(), ListenerIndex::REACTOR);
     }
 }

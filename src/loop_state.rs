@@ -9,6 +9,7 @@ use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::limits::{Limits, OUTPUT_SCRATCH_BYTES};
 use crate::loop_limits::LoopLimits;
+use crate::memory::Memory;
 use crate::stats::Stats;
 use crate::stop_state::StopState;
 
@@ -20,6 +21,7 @@ pub(crate) struct LoopState {
     pub(crate) output: Vec<u8>,
     pub(crate) limits: Limits,
     pub(crate) loop_limits: LoopLimits,
+    pub(crate) memory: Memory,
     pub(crate) stats: Stats,
     /// The addresses of the reactor's datagram sockets. No datagram from one of them is answered,
     /// or two sockets might answer each other for ever.
@@ -35,6 +37,7 @@ impl LoopState {
             stop: StopState::Running,
             output: Vec::new(),
             loop_limits: LoopLimits::new(&limits),
+            memory: Memory::new(limits.memory_bytes_max),
             limits,
             stats: Stats::default(),
             datagram_addresses: Vec::new(),

@@ -32,6 +32,7 @@ mod listen; // opening listeners
 mod open; // opening streams, datagram sockets and the others
 mod accept; // accepting connections, evicting idle ones
 mod dispatch; // applying effects, delivering notifications
+mod memory; // metering what connections hold, evicting the largest holder
 mod stop; // graceful stop
 mod panics; // panics in protocols and tasks
 pub(crate) mod tasks; // tasks that other threads submit

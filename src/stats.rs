@@ -27,6 +27,13 @@ pub struct Stats {
     /// Idle connections closed to make room for new ones (see
     /// [`Protocol::is_evictable`](crate::Protocol::is_evictable)).
     pub evicted: u64,
+    /// Connections that were reset because all together held more than
+    /// [`memory_bytes_max`](crate::Limits::memory_bytes_max), and these held the most.
+    pub evicted_for_memory: u64,
+    /// Request bodies, and whatever else asks before it begins
+    /// ([`Context::has_memory_for`](crate::Context::has_memory_for)), that were refused because too
+    /// much of [`memory_bytes_max`](crate::Limits::memory_bytes_max) was held.
+    pub memory_refusals: u64,
     /// Outbound connections whose peer was reached, and streams that were added
     /// ([`Reactor::add_stream`](crate::Reactor::add_stream)).
     pub connected: u64,

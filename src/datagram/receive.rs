@@ -110,6 +110,13 @@ impl Batch {
         Batch { buffers, messages, senders, answered, is_copy: true }
     }
 
+    /// Returns the memory that it takes, in bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.buffers.capacity()
+            + self.messages.capacity() * size_of::<Message>()
+            + self.senders.capacity() * size_of::<Sender>()
+    }
+
     /// Returns where the byte at `offset` of this batch lies in `copy`, a copy of it.
     pub(crate) fn offset_in_copy(&self, offset: usize, copy: &Batch) -> usize {
         let number = offset / STRIDE_BYTES;

@@ -346,6 +346,14 @@ impl ReplyQueue {
 
     // ---- counting
 
+    /// Returns the memory that it takes, in bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.copied.capacity()
+            + self.iovecs.capacity() * size_of::<IoVec>()
+            + self.batches.capacity() * size_of::<GsoBatch>()
+            + self.named_peers.capacity() * size_of::<SocketAddr>()
+    }
+
     /// How many bytes of the waiting replies were copied from protocols.
     #[cfg(test)]
     pub(crate) fn copied_bytes(&self) -> usize {

@@ -79,6 +79,11 @@ impl CallArrays {
 }
 
 impl Kept {
+    /// Returns the memory that it takes, in bytes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.batch.held_bytes() + self.replies.held_bytes()
+    }
+
     pub(super) fn unfinished(&self) -> Unfinished {
         Unfinished { datagrams: !self.batch.is_answered(), replies: !self.replies.is_empty() }
     }

@@ -25,6 +25,7 @@ use log::{debug, info, trace};
 use crate::caught::{Panicked, catch};
 use crate::limits::{DATAGRAM_COST_BYTES, DATAGRAM_RETRY_MS, STEP_COST_BYTES};
 use crate::loop_state::LoopState;
+use crate::memory::Memory;
 use crate::protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};
 use crate::protocol::effects::Effects;
 use crate::protocol::ident::CloseReason;
@@ -70,6 +71,8 @@ pub(crate) struct DatagramSocket {
     pub(super) retry_at: Time,
     /// A stop has begun, and the kernel drops what arrives: the receive queue has an end.
     takes_no_more: bool,
+    /// What the memory meter has counted for it, in bytes.
+    pub(crate) metered: usize,
 }
 
 impl DatagramSocket {
@@ -94,6 +97,7 @@ impl DatagramSocket {
             failure: None,
             retry_at: Time::NEVER,
             takes_no_more: false,
+            metered: 0,
             socket,
             address,
             protocol,
@@ -188,6 +192,12 @@ impl DatagramSocket {
     /// What earlier drives have left. (During a drive, the scratch has it.)
     pub(crate) fn unfinished(&self) -> Unfinished {
         self.kept.as_ref().map_or(Unfinished::NOTHING, |kept| kept.unfinished())
+    }
+
+    /// Counts the memory that it keeps: replies have begun to wait, or the kernel has taken them.
+    pub(crate) fn meter(&mut self, memory: &mut Memory) {
+        let held = self.kept.as_ref().map_or(0, |kept| kept.held_bytes());
+        memory.change_datagrams(std::mem::replace(&mut self.metered, held), held);
     }
 
     /// A stop has begun: what waits in the receive queue is still answered, and nothing that comes

@@ -179,6 +179,14 @@ impl<R: Responder> Http<R> {
             }
             None => BodyUse::Skip(head.into()),
         };
+        let held = match &body_use {
+            BodyUse::Upload(upload) => upload.held_bytes(left),
+            BodyUse::Skip(head) => head.len(),
+        };
+        if !cx.has_memory_for(held) {
+            return send_last(Status::SERVICE_UNAVAILABLE, form, entry, cx);
+        }
+        cx.set_held_bytes(held); // all of it now, so that a body that has begun is not refused
         cx.set_timer(cx.limits().body_timeout);
         self.state = State::Body(Box::new(BodyProgress { left, form, next, body_use, entry }));
         Next::Continue
@@ -345,6 +353,9 @@ fn send(
     entry: Option<Box<LogEntry>>,
     cx: &mut Context<'_>,
 ) -> Next {
+    // The memory of the request's body is free. That of a long body that is sent in pieces is not.
+    let is_kept = form != ResponseForm::Head && response.is_streamed();
+    cx.set_held_bytes(if is_kept { response.kept_bytes() } else { 0 });
     let response = if form == ResponseForm::Head { response } else { response.into_streamed() };
     let (output, date) = cx.compose();
     response.write(form, next == Next::Continue, date, output);
@@ -383,6 +394,7 @@ fn stream_more(state: &mut State, mut stream: Box<BodyStream>, cx: &mut Context<
         ReadOutcome::Data => {}
         ReadOutcome::WouldBlock => cx.set_timer(Duration::from_millis(BODY_RETRY_MS)),
         ReadOutcome::Last => {
+            cx.set_held_bytes(0);
             stream.log();
             return stream.next;
         }

@@ -23,7 +23,9 @@ pub trait Responder {
     /// default.
     ///
     /// It is called when a body follows, of at most [`Request::BODY_BYTES_MAX`]. An [`Upload`] also
-    /// gives the response, instead of [`respond`](Responder::respond).
+    /// gives the response, instead of [`respond`](Responder::respond). While too much memory is held
+    /// ([`Limits::memory_bytes_max`](crate::Limits::memory_bytes_max)), the response to a request
+    /// with a body is 503, and nothing takes the body.
     ///
     /// If it takes the body of a request with `Expect: 100-continue`, the response is 417: HTTP/1.0
     /// has no interim response. The client may then send the request without the expectation.
@@ -39,9 +41,19 @@ pub trait Responder {
     }
 }
 
-/// Takes the body of one request, and responds to it. If the body is cut short, the value is
+/// Takes the body of one request, and responds to it. If the body is cut short or refused, the value is
 /// dropped without a further call.
 pub trait Upload {
+    /// Returns how much memory it holds at most, in bytes, for a body of `body_bytes`. The default
+    /// is all of the body. An upload that passes its pieces on returns less.
+    ///
+    /// It is called once, before the body. If there is not so much memory
+    /// ([`Context::has_memory_for`](crate::Context::has_memory_for)), the response is 503, the
+    /// connection closes, and the upload is dropped.
+    fn held_bytes(&self, body_bytes: u64) -> usize {
+        usize::try_from(body_bytes).unwrap_or(usize::MAX)
+    }
+
     /// Takes the next bytes of the body. A piece has at least one, and may have any size.
     fn take(&mut self, piece: &[u8]);
 

@@ -202,6 +202,14 @@ impl<'r> Response<'r> {
         }
     }
 
+    /// The memory of the body, in bytes. What a streamed one is read from is not counted.
+    pub(super) fn kept_bytes(&self) -> usize {
+        match &self.body {
+            ResponseBody::Bytes(bytes) => bytes.len(),
+            ResponseBody::Streamed(..) => 0,
+        }
+    }
+
     /// Appends to `output` the parts that `form` asks for. A streamed body is not among them.
     #[inline(always)]
     pub(super) fn write(

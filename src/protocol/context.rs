@@ -165,6 +165,48 @@ impl<'i> Context<'i> {
         self.transport.local_address()
     }
 
+    /// Says how much memory this protocol holds on its own now, in bytes, beside the input and the
+    /// output that wait in the connection. The amount replaces the one that was said before, and
+    /// ends with the connection.
+    ///
+    /// It counts towards [`memory_bytes_max`](crate::Limits::memory_bytes_max): if all connections
+    /// together exceed that, the one that holds the most is reset. What a protocol does not say, no
+    /// bound counts. Not needed for a protocol of a fixed, small size.
+    ///
+    /// ```
+    /// use mio_reactor::{Advance, Context, Protocol};
+    ///
+    /// /// Collects all that it receives, if there is memory for it.
+    /// struct Collector(Vec<u8>);
+    ///
+    /// impl Protocol for Collector {
+    ///     fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+    ///         self.0.extend_from_slice(input);
+    ///         cx.set_held_bytes(self.0.capacity());
+    ///         Advance::consumed(input.len())
+    ///     }
+    /// }
+    /// ```
+    pub fn set_held_bytes(&mut self, bytes: usize) {
+        let Some(slot) = self.effects.slot_of(self.meta.id) else { return };
+        let memory = &mut self.state.memory;
+        memory.set_protocol(slot, bytes);
+        if bytes > 0 && memory.is_exceeded(self.effects.queue_bytes()) {
+            self.connections().queue(Effect::EvictLargest);
+        }
+    }
+
+    /// Returns whether something new may begin that will hold `bytes`: so much memory is left until
+    /// three quarters of [`memory_bytes_max`](crate::Limits::memory_bytes_max) are held. A refusal
+    /// is counted ([`Stats::memory_refusals`](crate::Stats::memory_refusals)).
+    ///
+    /// HTTP asks so before each request body, and answers a refused one with 503.
+    pub fn has_memory_for(&mut self, bytes: usize) -> bool {
+        let has_memory = self.state.memory.admits_body(self.effects.queue_bytes(), bytes);
+        self.state.stats.memory_refusals += u64::from(!has_memory);
+        has_memory
+    }
+
     /// Returns the id of this connection, by which other connections can reach it.
     pub fn id(&self) -> ConnectionId {
         self.meta.id

@@ -30,6 +30,7 @@ use crate::limits::{
     EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES, EFFECTS_MAX, GENERATIONS_PER_BLOCK,
     OUTPUT_SCRATCH_BYTES,
 };
+use crate::overload_limits::SUBSCRIPTION_BYTES;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::stats::Stats;
 
@@ -59,6 +60,8 @@ pub(crate) enum Effect {
     Monitor(ConnectionId),
     Connect(Box<PendingConnect>),
     ConnectDatagram(Box<(SocketAddr, Box<dyn DatagramProtocol>)>),
+    /// The bound on memory is exceeded by what the protocol says that it holds.
+    EvictLargest,
 }
 
 /// A connect that has not been started.
@@ -294,6 +297,13 @@ impl Effects {
         }
         self.above_watermark.unsubscribe_all(id);
         self.monitored.unsubscribe_all(id);
+    }
+
+    /// Returns how much memory the notifications and subscriptions take, in bytes. (Effects wait only
+    /// until the call is over.)
+    pub(crate) fn queue_bytes(&self) -> usize {
+        self.notifications.capacity() * size_of::<PendingNotification>()
+            + (self.above_watermark.len() + self.monitored.len()) * SUBSCRIPTION_BYTES
     }
 
     /// Returns how many notifications fit in the memory that is allocated.

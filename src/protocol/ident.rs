@@ -33,6 +33,9 @@ pub enum CloseReason {
     InputTooLong,
     /// The protocol sent more at once than [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX).
     OutputOverflow,
+    /// All connections together held more than
+    /// [`memory_bytes_max`](crate::Limits::memory_bytes_max), and this one held the most.
+    MemoryOverflow,
     /// The protocol sent bytes after our FIN
     /// ([`Connections::shutdown_write`](crate::Connections::shutdown_write)).
     WriteAfterShutdown,
@@ -54,6 +57,7 @@ impl CloseReason {
             CloseReason::Aborted
                 | CloseReason::WriteTimeout
                 | CloseReason::OutputOverflow
+                | CloseReason::MemoryOverflow
                 | CloseReason::ProtocolPanicked
         )
     }
@@ -75,6 +79,7 @@ impl fmt::Display for WithLimit<'_> {
             | CloseReason::PeerReset
             | CloseReason::InputTooLong
             | CloseReason::OutputOverflow
+            | CloseReason::MemoryOverflow
             | CloseReason::WriteAfterShutdown
             | CloseReason::ProtocolPanicked
             | CloseReason::Stopped
@@ -108,6 +113,7 @@ impl fmt::Display for CloseReason {
             CloseReason::WriteTimeout => f.write_str("write timeout"),
             CloseReason::InputTooLong => f.write_str("message too long"),
             CloseReason::OutputOverflow => f.write_str("output overflow"),
+            CloseReason::MemoryOverflow => f.write_str("memory overflow"),
             CloseReason::WriteAfterShutdown => f.write_str("protocol wrote after shutdown"),
             CloseReason::ProtocolPanicked => f.write_str("protocol panicked"),
             CloseReason::Stopped => f.write_str("reactor stopped"),

@@ -47,6 +47,11 @@ impl Subscriptions {
         }
     }
 
+    /// Returns how many pairs there are.
+    pub(super) fn len(&self) -> usize {
+        self.by_subject.len()
+    }
+
     /// Returns whether there is no pair, as in most servers.
     pub(super) fn is_empty(&self) -> bool {
         self.by_subject.is_empty()

@@ -16,11 +16,9 @@ use log::{debug, trace};
 use super::Reactor;
 use super::slots::{SlotState, enqueue, mark_ended};
 use super::sources::Source;
-use crate::limits::{
-    ACCEPT_RETRY_MS, CALL_COST_BYTES, CONNECTION_COST_BYTES, EVICTION_IDLE_MS, EVICTIONS_MAX,
-    SLOTS_SCANNED_PER_CALL,
-};
-use crate::loop_limits::ListenerIndex;
+use crate::limits::{ACCEPT_RETRY_MS, CALL_COST_BYTES, CONNECTION_COST_BYTES};
+use crate::loop_limits::{AcceptBound, ListenerIndex};
+use crate::overload_limits::{EVICTION_IDLE_MS, EVICTIONS_MAX, SLOTS_SCANNED_PER_CALL};
 use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
 use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
@@ -28,6 +26,17 @@ use crate::stream::connection::Connection;
 use crate::stream::listener::Accepted;
 use crate::stream::readiness::{Readiness, Registered};
 use crate::sys::TcpStream;
+
+/// Whose idle connections make room for a listener that pauses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rivals {
+    /// None: connections are not what is lacking.
+    None,
+    /// Its own: its own bound is reached.
+    OwnOnly,
+    /// Its own, and those of listeners that have more than their minimum.
+    AboveMinimum,
+}
 
 impl Reactor {
     /// Queues the paused listeners, after slots were freed.
@@ -58,17 +67,25 @@ impl Reactor {
         let mut any_accepted = false;
         while !self.state.budget.share_is_spent(share) {
             let Source::Listener(listener) = &mut self.slots[token].source else { break };
-            let connections_max = self.state.limits.connections_max;
-            if self.connections >= connections_max {
-                let why = format_args!("connections_max ({connections_max}) reached");
-                return self.pause_listener(token, Some(ListenerIndex::REACTOR), &why);
-            }
             let index = listener.index;
-            let own = self.state.loop_limits.of(index);
-            if own.is_full() {
-                let own_max = own.connections_max;
-                let why = format_args!("its connections_max ({own_max}) reached");
-                return self.pause_listener(token, Some(index), &why);
+            let limits = &self.state.loop_limits;
+            let bound = limits.accept_bound(index, self.connections, self.datagram_clients);
+            if let Some(bound) = bound {
+                let rivals = match bound {
+                    AcceptBound::Listener(_) => Rivals::OwnOnly,
+                    AcceptBound::Reactor(_)
+                    | AcceptBound::Reserved(..)
+                    | AcceptBound::ReservedDescriptors(..) => Rivals::AboveMinimum,
+                };
+                return self.pause_listener(token, rivals, &bound);
+            }
+            if self.state.memory.pauses_accepting(self.effects.queue_bytes()) {
+                if listener.is_paused() {
+                    self.evict_for_paused_listener();
+                }
+                let max = self.state.memory.max;
+                let why = format_args!("seven eighths of memory_bytes_max ({max}) held");
+                return self.pause_listener(token, Rivals::None, &why);
             }
             self.state.budget.charge(CONNECTION_COST_BYTES);
             match listener.accept() {
@@ -95,7 +112,7 @@ impl Reactor {
                     debug!("accept failed: {error}");
                 }
                 Accepted::Exhausted(error) => {
-                    return self.pause_listener(token, Some(ListenerIndex::REACTOR), &error);
+                    return self.pause_listener(token, Rivals::AboveMinimum, &error);
                 }
                 Accepted::Broken(error) => {
                     listener.close_broken(&error);
@@ -106,25 +123,21 @@ impl Reactor {
         if any_accepted {
             Outcome::Unfinished
         } else {
-            self.pause_listener(token, None, &"every handshake failed")
+            self.pause_listener(token, Rivals::None, &"every handshake failed")
         }
     }
 
-    /// Pauses a listener. If a `bound` is reached, evicts idle connections to make room: any for
-    /// that of the reactor, or else those of the listener.
-    fn pause_listener(
-        &mut self,
-        token: usize,
-        bound: Option<ListenerIndex>,
-        why: &dyn Display,
-    ) -> Outcome {
-        if let Source::Listener(listener) = &mut self.slots[token].source {
-            listener.pause(why, self.state.clock.now, &mut self.state.stats);
-        }
+    /// Pauses a listener, and evicts idle connections to make room, if those of `rivals` would.
+    fn pause_listener(&mut self, token: usize, rivals: Rivals, why: &dyn Display) -> Outcome {
+        let Source::Listener(listener) = &mut self.slots[token].source else {
+            unreachable!("only a listener accepts")
+        };
+        listener.pause(why, self.state.clock.now, &mut self.state.stats);
+        let index = listener.index;
         if self.state.stop.is_stopping() {
             self.end_lingering();
         }
-        let evicted = bound.map_or(0, |bound| self.evict_idle(bound));
+        let evicted = self.evict_idle(index, rivals);
         if let Source::Listener(listener) = &mut self.slots[token].source {
             listener.evicted += evicted;
         }
@@ -171,6 +184,7 @@ impl Reactor {
         }
         enqueue(&mut self.run_queue, token, slot);
         self.apply_effects();
+        self.meter(token); // a greeting may wait
     }
 
     /// Closes idle connections whose protocols allow it, the longest idle first, `EVICTIONS_MAX` at
@@ -183,27 +197,37 @@ impl Reactor {
     ///
     /// A scan looks at every slot, which takes some 6 ns for each: 50 µs with nine thousand
     /// connections, perhaps 1 ms with a hundred thousand. So there is one scan in `ACCEPT_RETRY_MS`
-    /// at most for each bound, however often listeners pause.
+    /// at most for each listener, however often it pauses.
     ///
-    /// `bound` is the listener whose own `connections_max` is reached, so that only its connections
-    /// make room, or else the reactor. Returns how many connections it has evicted.
-    fn evict_idle(&mut self, bound: ListenerIndex) -> u64 {
+    /// `index` is the listener that needs room. Its own connections make room for it, and those of
+    /// others only as far as they are above their minimum. Returns how many it has evicted.
+    fn evict_idle(&mut self, index: ListenerIndex, rivals: Rivals) -> u64 {
         let now = self.state.clock.now;
-        let next_eviction_at = &mut self.state.loop_limits.of_mut(bound).next_eviction_at;
-        if now < *next_eviction_at {
+        let next_eviction_at = &mut self.state.loop_limits.of_mut(index).next_eviction_at;
+        if rivals == Rivals::None || now < *next_eviction_at {
             return 0;
         }
         let mut evicted = 0;
         *next_eviction_at = now.plus_ms(ACCEPT_RETRY_MS);
         self.state.budget.charge(self.slots.len() / SLOTS_SCANNED_PER_CALL * CALL_COST_BYTES);
         let listener = self.running;
+        // For each listener, how many of its connections may be evicted.
+        let mut evictable = match rivals {
+            Rivals::AboveMinimum => self.state.loop_limits.above_minimum(),
+            Rivals::OwnOnly | Rivals::None => Vec::new(),
+        };
+        evictable.resize(evictable.len().max(index.place() + 1), 0);
+        evictable[index.place()] = usize::MAX;
+        let evictable_of = |evictable: &[usize], owner: ListenerIndex| {
+            evictable.get(owner.place()).copied().unwrap_or(0)
+        };
         let mut longest_idle = BinaryHeap::with_capacity(EVICTIONS_MAX);
         for (token, slot) in &self.slots {
             let Source::Connection(_, connection) = &slot.source else { continue };
             if slot.state != SlotState::Waiting || slot.ready.readable {
                 continue; // has readiness that has not been acted on: not idle
             }
-            if bound != ListenerIndex::REACTOR && connection.listener() != bound {
+            if evictable_of(&evictable, connection.listener()) == 0 {
                 continue; // its end would make no room
             }
             let Some(since) = connection.idle_since() else { continue };
@@ -223,6 +247,10 @@ impl Reactor {
             self.running = token;
             let slot = &mut self.slots[token];
             let Source::Connection(stream, connection) = &mut slot.source else { continue };
+            let owner = connection.listener();
+            if evictable_of(&evictable, owner) == 0 {
+                continue; // others of its listener have been evicted, down to the minimum
+            }
             // Under load the poller may not have reported new input yet. A connection with input is
             // served, and stays.
             let outcome = connection.probe(
@@ -236,6 +264,7 @@ impl Reactor {
                 debug!("{} {}: evicted", connection.id(), connection.peer());
                 connection.evict();
                 enqueue(&mut self.run_queue, token, slot);
+                evictable[owner.place()] -= 1;
                 evicted += 1;
             } else {
                 self.finish_drive(token, outcome);

@@ -117,6 +117,7 @@ impl Reactor {
                 Effect::ConnectDatagram(connect) => {
                     self.start_datagram_client(connect.0, connect.1);
                 }
+                Effect::EvictLargest => self.evict_largest(),
             }
         }
         self.effects.return_buffers(queued, bytes);
@@ -147,6 +148,7 @@ impl Reactor {
         );
         self.state.stats.sends_rejected += u64::from(result == Err(SendError::Rejected));
         enqueue(&mut self.run_queue, token, slot);
+        self.meter(token);
         result
     }
 
@@ -156,6 +158,7 @@ impl Reactor {
         if let Source::Connection(stream, connection) = &mut slot.source {
             connection.apply(command, stream, &self.state);
             enqueue(&mut self.run_queue, token, slot);
+            self.meter(token); // an abort frees its output
         }
     }
 
@@ -198,9 +201,10 @@ impl Reactor {
         }
     }
 
-    /// Returns whether `connections_max` leaves room for one more connection or datagram client.
+    /// Returns whether one more connection or datagram client may be started: they have what no
+    /// listener is guaranteed.
     pub(super) fn has_room(&self) -> bool {
-        self.connections + self.datagram_clients < self.state.limits.connections_max
+        self.state.loop_limits.has_shared_room(self.connections + self.datagram_clients)
     }
 
     /// Opens the socket of a datagram client.
@@ -262,6 +266,7 @@ impl Reactor {
                     &mut self.effects,
                 );
                 enqueue(&mut self.run_queue, token, slot);
+                self.meter(token);
             }
             self.apply_effects();
         }

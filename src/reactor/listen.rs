@@ -55,8 +55,7 @@ impl Reactor {
     /// # Errors
     ///
     /// As for [`listen`](Reactor::listen), and
-    /// [`QuotaExceeded`](io::ErrorKind::QuotaExceeded) if 65,535 listeners have had timeouts or a
-    /// bound of their own already.
+    /// [`QuotaExceeded`](io::ErrorKind::QuotaExceeded) if there have been 65,535 listeners already.
     pub fn listen_with<P: Protocol + 'static>(
         &mut self,
         address: impl ToSocketAddrs,
@@ -233,7 +232,10 @@ impl Reactor {
         make: MakeProtocol,
     ) -> io::Result<()> {
         self.register_next(socket.source(), Interest::READABLE)?;
-        let index = self.state.loop_limits.add(options)?; // last, because it is kept for good
+        // Of the descriptors that are left, and those that are connections already.
+        let open = self.connections + self.datagram_clients;
+        let descriptors_max = sys::descriptors_left().saturating_add(open);
+        let index = self.state.loop_limits.add(options, descriptors_max)?; // last: it stays for good
         let listener = Box::new(Listener::new(socket, address, index, options, make));
         let token = self.insert(Source::Listener(listener), Registered::Reading);
         self.listeners.push(token);

@@ -137,8 +137,14 @@ impl Reactor {
         }
     }
 
-    /// Acts on the outcome of a drive.
+    /// Acts on the outcome of a drive, after which a connection may hold more or less memory.
     pub(super) fn finish_drive(&mut self, token: usize, outcome: Outcome) {
+        self.act_on(token, outcome);
+        self.meter(token);
+    }
+
+    /// Acts on the outcome of a drive.
+    pub(super) fn act_on(&mut self, token: usize, outcome: Outcome) {
         match outcome {
             Outcome::Ended(why) => {
                 self.state.budget.charge(CONNECTION_COST_BYTES);
@@ -228,6 +234,10 @@ impl Reactor {
             }
         };
         trace!("register {token} {interest:?} -> {result:?}");
+        // A datagram socket comes here when the kernel begins to take less, and when it has taken all.
+        if let Source::Datagram(socket) = &mut slot.source {
+            socket.meter(&mut self.state.memory);
+        }
         match result {
             Ok(()) => slot.registered = registered,
             // No memory, or the user's limit of watches is reached (epoll_ctl(2), ENOSPC). A source

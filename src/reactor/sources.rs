@@ -109,7 +109,7 @@ impl Reactor {
             }
             Source::Connection(..) => unreachable!("drive_batch drives connections itself"),
         };
-        self.finish_drive(token, outcome);
+        self.act_on(token, outcome);
     }
 
     /// Lets a source act on its deadline: the filed one is due, its own may be later.
@@ -149,6 +149,7 @@ impl Reactor {
                 let limits = self.state.loop_limits.of(connection.listener());
                 debug!("{id} {peer}: closed: {}", WithLimit(why, limits));
                 self.state.loop_limits.on_closed(connection.listener());
+                self.state.memory.remove(token);
                 if why.resets() {
                     sys::reset_on_close(stream);
                 }
@@ -159,10 +160,12 @@ impl Reactor {
             Source::Listener(listener) => {
                 listener.end_overload(self.state.clock.now);
                 info!("{}: listener closed", listener.address);
+                self.state.loop_limits.on_listener_closed(listener.index);
                 self.listeners.retain(|&other| other != token);
             }
             Source::Datagram(socket) => {
                 socket.log_closed(why);
+                self.state.memory.change_datagrams(socket.metered, 0);
                 self.datagram_clients -= usize::from(socket.peer().is_some());
                 let address = socket.address;
                 call_closed(stats, &"udp", &address, || socket.call_closed(why));

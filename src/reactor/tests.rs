@@ -27,6 +27,7 @@ mod fairness;
 mod group;
 mod handed_in;
 mod listeners;
+mod memory;
 mod overload;
 mod panics;
 mod peers;
@@ -55,7 +56,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::echo::Echo;
-use crate::limits::{CONNECTION_COST_BYTES, TURN_BYTES_MAX};
+use crate::limits::{CONNECTION_COST_BYTES, REPLIES_BYTES_MAX, TURN_BYTES_MAX};
 use crate::protocol::connections::{SendError, SendStatus};
 use crate::protocol::context::Context;
 use crate::protocol::datagram::DatagramProtocol;
@@ -256,7 +257,23 @@ impl World {
         }
     }
 
+    /// The memory meter has what each connection holds.
+    fn check_memory(&self) {
+        let reactor = self.reactor.as_ref().expect("the reactor lives until the end of the test");
+        for (token, slot) in &reactor.slots {
+            if let Source::Connection(_, connection) = &slot.source {
+                let (held, metered) =
+                    (connection.buffer_bytes(), reactor.state.memory.buffers_of(token));
+                assert_eq!(held, metered, "of {}", connection.peer());
+            }
+        }
+        let held = reactor.state.memory.held();
+        let max = reactor.state.memory.max.saturating_add(2 * REPLIES_BYTES_MAX);
+        assert!(held <= max, "{held} bytes are held");
+    }
+
     fn check_poll_count(&self) {
+        self.check_memory();
         let kernel = self.kernel();
         assert!(
             kernel.polls < POLLS_MAX,
@@ -291,6 +308,7 @@ impl World {
             "a slot is still queued"
         );
         assert_eq!(reactor.deadlines.soonest(), Time::NEVER, "a deadline is still filed");
+        assert_eq!(reactor.state.memory.held(), 0, "memory is still counted");
         assert!(
             reactor.effects.has_nothing_pending(),
             "an effect, a notification or a subscription is left"

@@ -67,7 +67,6 @@ impl Buffer {
     }
 
     /// Returns the memory that it holds, in bytes: at most twice the most that was ever pending.
-    #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.0.as_ref().map_or(0, |storage| storage.bytes.capacity())
     }

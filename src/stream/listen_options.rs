@@ -50,6 +50,12 @@ pub struct ListenOptions {
     /// do at [`Limits::connections_max`](crate::Limits::connections_max), which applies as well.
     /// `None`: no bound of its own. 0 counts as 1.
     pub connections_max: Option<usize>,
+    /// Connections that this listener can always have, whatever others have: so many of
+    /// [`Limits::connections_max`](crate::Limits::connections_max), and of the descriptors that the
+    /// process may have (RLIMIT_NOFILE on Unix, read when a listener is opened), are reserved for
+    /// it. The rest is shared. `None`: an equal share of a quarter of all connections. If all
+    /// minimums together are more than `connections_max`, those of later listeners are less.
+    pub connections_min: Option<usize>,
     /// Whether a socket on an IPv6 address accepts IPv6 only (IPV6_V6ONLY). Default: `true`, so
     /// that `0.0.0.0` and `[::]` can be bound side by side in either order. With `false`, `[::]`
     /// accepts IPv4, too, and such a peer has an IPv4-mapped address (`::ffff:192.0.2.7`). For an
@@ -85,6 +91,7 @@ impl Default for ListenOptions {
             idle_timeout: Timeout::Inherit,
             write_timeout: Timeout::Inherit,
             connections_max: None,
+            connections_min: None,
             ipv6_only: true,
         }
     }
@@ -121,6 +128,12 @@ impl ListenOptions {
         ListenOptions { connections_max: Some(value), ..self }
     }
 
+    /// Sets [`connections_min`](ListenOptions::connections_min). With 0, nothing is reserved.
+    #[must_use]
+    pub fn with_connections_min(self, value: usize) -> ListenOptions {
+        ListenOptions { connections_min: Some(value), ..self }
+    }
+
     /// Sets [`ipv6_only`](ListenOptions::ipv6_only).
     #[must_use]
     pub fn with_ipv6_only(self, value: bool) -> ListenOptions {
@@ -136,11 +149,5 @@ impl ListenOptions {
     /// vanished.
     pub(crate) fn needs_keepalive(&self) -> bool {
         self.idle_timeout == Timeout::Never
-    }
-
-    /// Returns whether its connections have other limits than the reactor's.
-    pub(crate) fn has_own_limits(&self) -> bool {
-        let timeouts = [self.first_byte_timeout, self.idle_timeout, self.write_timeout];
-        self.connections_max.is_some() || timeouts != [Timeout::Inherit; 3]
     }
 }

@@ -38,6 +38,26 @@ pub(crate) fn wall_clock() -> SystemTime {
     SystemTime::now()
 }
 
+/// Returns how many more descriptors this process may open: its limit (getrlimit(2),
+/// RLIMIT_NOFILE), less the lowest number that is free, which a new socket gets. Numbers above that
+/// one may be in use, too; then it is less. `usize::MAX` if there is no such limit.
+#[cfg(unix)]
+pub(crate) fn descriptors_left() -> usize {
+    use std::os::fd::AsRawFd;
+
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    match Socket::new(Domain::IPV4, Type::DGRAM, None) {
+        Ok(socket) => limit.saturating_sub(usize::try_from(socket.as_raw_fd()).unwrap_or(0)),
+        Err(_) => 0,
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) fn descriptors_left() -> usize {
+    usize::MAX
+}
+
 /// Opens a listening TCP socket on `address`, non-blocking, closed on exec.
 ///
 /// Unless the options say otherwise, an IPv6 socket accepts IPv6 only (IPV6_V6ONLY). So `0.0.0.0`

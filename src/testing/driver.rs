@@ -327,6 +327,11 @@ impl<T: TransportMut> Driver<T> {
                     connection.apply(command, &self.transport, &self.state);
                     self.enqueue();
                 }
+                // It is the only connection, so it holds the most.
+                (Effect::EvictLargest, Some(connection)) => {
+                    connection.evict_for_memory();
+                    self.enqueue();
+                }
                 // It has ended, or asks to be notified of its own end.
                 (Effect::Send(to, _) | Effect::Command(to, _) | Effect::Monitor(to), _)
                     if to == own => {}

@@ -23,7 +23,7 @@ impl RecordedEffect {
     pub(super) fn from(effect: Effect, bytes: &[u8]) -> Option<RecordedEffect> {
         Some(match effect {
             Effect::Send(id, range) => RecordedEffect::SendTo(id, bytes[range].to_vec()),
-            Effect::SendOverflow(_) => return None,
+            Effect::SendOverflow(_) | Effect::EvictLargest => return None,
             Effect::Command(id, command) => RecordedEffect::Command(id, command),
             Effect::Monitor(id) => RecordedEffect::Monitor(id),
             Effect::Connect(connect) => RecordedEffect::Connect(connect.id, connect.address),

@@ -108,6 +108,13 @@ pub(crate) fn wall_clock() -> SystemTime {
 
 // ---- a descriptor
 
+/// Without a kernel of its own, a test has no listener.
+pub(crate) fn descriptors_left() -> usize {
+    let kernel = kernel();
+    let kernel = kernel.borrow();
+    kernel.faults.descriptors_max.saturating_sub(kernel.descriptors_open())
+}
+
 /// A descriptor that is closed when it is dropped, as the standard library's `OwnedFd` is.
 struct OwnedDescriptor {
     kernel: SharedKernel,

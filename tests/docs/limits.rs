@@ -11,8 +11,9 @@ use super::numbers::{Number, constants, fields};
 
 /// The files of constants, each with its heading in docs/limits.md, in an order in which each uses
 /// only numbers of those before it.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("src/limits.rs", "The reactor"),
+    ("src/overload_limits.rs", "Overload"),
     ("src/http/limits.rs", "HTTP"),
     ("src/http/files/limits.rs", "Files over HTTP"),
     ("src/bin/reactor/blast/limits.rs", "The load generator"),

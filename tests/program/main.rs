@@ -16,6 +16,7 @@ mod limits;
 mod descriptors;
 mod environment;
 mod logging;
+mod shared;
 mod stop;
 
 use common::{Ending, Program, reactor};

@@ -17,6 +17,9 @@ mod common;
 #[path = "../../src/limits.rs"]
 #[allow(dead_code, unreachable_pub, reason = "a copy, for the numbers that are not public")]
 mod limits;
+#[path = "../../src/overload_limits.rs"]
+#[allow(dead_code, reason = "a copy, as above")]
+mod overload_limits;
 
 mod closing; // how a connection ends, and what its peer and its protocol learn of it
 mod fairness; // what one turn may cost, and in which order sources are served

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::limits::{EVICTION_IDLE_MS, EVICTIONS_MAX};
+use crate::overload_limits::{EVICTION_IDLE_MS, EVICTIONS_MAX};
 use mio_reactor::{Advance, Context, Echo, Http, Limits, Next, Protocol, Reactor, Stopped};
 
 use crate::common::{

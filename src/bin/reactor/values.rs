@@ -16,6 +16,8 @@ const DURATION_MIN: Duration = Duration::from_millis(1);
 const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Largest size, in bytes: that of the kernel's own type for a socket buffer (socket(7)).
 const SIZE_MAX: u64 = i32::MAX as u64;
+/// The least bound on memory, in bytes.
+const MEMORY_MIN: usize = 1 << 20;
 /// Longest prefix, in bytes. A reply over UDP is one datagram (65,507 bytes over IPv4), and a
 /// longer one is dropped. This leaves room for nearly every message. It also bounds how much larger
 /// a reply is than a request with a forged source address.
@@ -115,6 +117,12 @@ impl FromStr for SizeArg {
 pub(crate) fn parse_unbounded_size(text: &str) -> Result<SizeArg, String> {
     let bytes = parse_bytes(text)?;
     Ok(SizeArg(usize::try_from(bytes).unwrap_or(usize::MAX)))
+}
+
+/// Reads a bound on memory. Below a mebibyte, hardly a connection could be served.
+pub(crate) fn parse_memory(text: &str) -> Result<SizeArg, String> {
+    let size = parse_unbounded_size(text)?;
+    if size.get() < MEMORY_MIN { Err("the least memory is 1M".to_string()) } else { Ok(size) }
 }
 
 /// Reads a number of bytes. One that is too large for its type becomes the largest.

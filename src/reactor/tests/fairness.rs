@@ -188,6 +188,8 @@ fn scrambled_statistics_change_no_system_call() {
             accept_pauses: value,
             unaccepted: value,
             evicted: value,
+            evicted_for_memory: value,
+            memory_refusals: value,
             connected: value,
             connects_failed: value,
             closed: value,

@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::echo::Echo;
-use crate::limits::{ACCEPT_RETRY_MS, EVICTION_IDLE_MS};
+use crate::limits::ACCEPT_RETRY_MS;
+use crate::loop_limits::ListenerIndex;
+use crate::overload_limits::EVICTION_IDLE_MS;
 use crate::stream::listen_options::{ListenOptions, Timeout};
+use crate::testing::simulated::kernel::Host;
 
 const PLAIN: u16 = 2000;
 const OWN: u16 = 2001;
@@ -99,6 +102,100 @@ fn bound_of_a_listener_evicts_only_its_own_connections() {
     assert_eq!(world.stats().evicted, 1);
     let ends = |stream| world.kernel().peer_receives(stream, 1);
     assert_eq!((ends(own), ends(other)), (PeerReceived::Fin, PeerReceived::WouldBlock));
+}
+
+// pitfall: 154
+#[test]
+fn connections_of_one_listener_leave_the_others_their_minimum() {
+    let limits = Limits::default().with_connections_max(40);
+    let mut world = World::new(1, limits, Faults::default());
+    world.serve(PLAIN, |_| Echo::new());
+    world.serve(OWN, |_| Echo::new());
+    for number in 1..=60 {
+        world.connect(PLAIN, number); // silent, and not evictable
+    }
+    world.run_until_blocked();
+    assert_eq!(world.stats().connections, 35, "a quarter of 40, split between two, is kept");
+    for number in 101..=105 {
+        exchange(&mut world, OWN, number);
+    }
+    world.connect(OWN, 106);
+    world.run_for(2 * ACCEPT_RETRY_MS);
+    assert_eq!(world.stats().connections, 40);
+    world.stop();
+}
+
+// pitfall: 155
+#[test]
+fn descriptors_are_shared_as_connections_are() {
+    let mut world = World::without_faults();
+    let open = world.kernel().descriptors_open();
+    world.kernel().faults.descriptors_max = open + 2 + 40; // two listeners
+    world.serve(PLAIN, |_| Echo::new());
+    world.serve(OWN, |_| Echo::new());
+    for number in 1..=60 {
+        world.connect(PLAIN, number);
+    }
+    world.run_until_blocked();
+    assert_eq!(world.stats().connections, 35);
+    for number in 101..=105 {
+        exchange(&mut world, OWN, number);
+    }
+    world.stop();
+}
+
+#[test]
+fn outbound_connections_leave_the_listeners_their_minimum() {
+    let limits = Limits::default().with_connections_max(8);
+    let mut world = World::new(1, limits, Faults::default());
+    world.serve(PLAIN, |_| Echo::new());
+    let host = SocketAddr::from(([10, 0, 0, 9], 7));
+    let behavior = Host::Accepts { after_us: 0, buffer_bytes: 500 };
+    world.kernel().hosts.insert(host, behavior);
+    for _ in 0..8 {
+        world.reactor().connect(host, Evictable);
+    }
+    world.run_until_blocked();
+    assert_eq!((world.stats().connected, world.stats().connects_failed), (6, 2));
+    exchange(&mut world, PLAIN, 1);
+    exchange(&mut world, PLAIN, 2);
+}
+
+#[test]
+fn own_minimum_replaces_the_share_and_ends_with_the_listener() {
+    let limits = Limits::default().with_connections_max(10);
+    let mut world = World::new(1, limits, Faults::default());
+    world.serve(PLAIN, |_| Echo::new());
+    let options = ListenOptions::default().with_connections_min(6);
+    world.serve_with(OWN, &options, |_| Echo::new());
+    for number in 1..=10 {
+        world.connect(PLAIN, number);
+    }
+    world.run_until_blocked();
+    assert_eq!(world.stats().connections, 4);
+    let index = ListenerIndex::of_nth_listener(1);
+    world.reactor().state.loop_limits.on_listener_closed(index);
+    world.run_for(2 * ACCEPT_RETRY_MS);
+    assert_eq!(world.stats().connections, 10);
+    world.stop();
+}
+
+#[test]
+fn eviction_spares_the_minimum_of_other_listeners() {
+    let limits = Limits::default().with_connections_max(16);
+    let mut world = World::new(1, limits, Faults::default());
+    world.reactor().listen(server(PLAIN), |_| Evictable).unwrap();
+    world.reactor().listen(server(OWN), |_| Evictable).unwrap();
+    let longest_idle = exchange(&mut world, PLAIN, 1); // within the minimum of two
+    for number in 2..=15 {
+        exchange(&mut world, OWN, number);
+    }
+    world.run_for(EVICTION_IDLE_MS + 1);
+    let waiting = world.connect(OWN, 16);
+    world.peer_sends(waiting, b"hello");
+    world.run_for(2 * ACCEPT_RETRY_MS);
+    assert_eq!(world.peer_receives_all(waiting), b"hello");
+    assert_eq!(world.kernel().peer_receives(longest_idle, 1), PeerReceived::WouldBlock);
 }
 
 /// Echoes, and may be evicted.

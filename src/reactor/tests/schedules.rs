@@ -117,10 +117,14 @@ fn run_schedule(seed: u64, is_traced: bool) {
         && faults.failed_registrations == 0
         && faults.descriptors_max > 100;
     let has_proxy = has_proxy && limits.connections_max > 200 && rng.u8(..3) == 0;
+    let tight = draw_memory(seed).filter(|_| !has_proxy);
+    let memory_bytes_max = tight.unwrap_or(limits.memory_bytes_max);
+    let limits = limits.with_memory_bytes_max(memory_bytes_max);
     let has_disturbances = !has_proxy && faults.call_us_max > 0 && rng.bool();
     let mut world = World::with_selector(draw_selector(seed), seed, limits, faults);
     world.kernel().is_traced = is_traced;
     world.kernel().trace(|| format!("seed {seed}"));
+    world.kernel().memory_is_tight = tight.is_some();
 
     let options = draw_options(seed);
     world.serve_with(ECHO, &options, |_| Echo::new());
@@ -271,6 +275,13 @@ fn draw_options(seed: u64) -> ListenOptions {
     options
 }
 
+/// In an eighth of the schedules there is less memory than all peers together may need. Drawn apart,
+/// as the options are.
+fn draw_memory(seed: u64) -> Option<usize> {
+    let mut rng = fastrand::Rng::with_seed(seed.rotate_left(32));
+    (rng.u8(..8) == 0).then(|| rng.usize(2_000..200_000))
+}
+
 /// In a quarter of the schedules there is no fault, and time passes only in polls. In the others,
 /// each kind of fault occurs in about one of three.
 fn draw_faults(rng: &mut fastrand::Rng) -> Faults {
@@ -328,6 +339,8 @@ fn draw_stream_peer(
     let (port, (output, replies)) = match rng.u8(..3) {
         0 if has_proxy => (PROXY, echo_traffic(number, rng.usize(..=total_max))),
         0 => (ECHO, echo_traffic(number, rng.usize(..=total_max))),
+        // A request body that gets 503 would be no reply that its peer expects.
+        2 if kernel.memory_is_tight => (ECHO, echo_traffic(number, rng.usize(..=total_max))),
         1 => (BULK, bulk_traffic(kernel, number, total_max, ending)),
         _ => {
             let (output, replies, http_ending) = http_traffic(kernel, number, total_max);

@@ -43,6 +43,18 @@ impl Connection {
         self.phase = Phase::Flushing { close_mode: CloseMode::IfNothingUnread };
     }
 
+    /// Returns the memory that its buffers take, in bytes.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.input.capacity() + self.output.capacity()
+    }
+
+    /// Gives up its buffers, and ends with the next drive: it held the most when all connections
+    /// together held too much.
+    pub(crate) fn evict_for_memory(&mut self) {
+        (self.input, self.output, self.relayed_output) = Default::default();
+        self.phase = Phase::Ended(CloseReason::MemoryOverflow);
+    }
+
     /// Appends `bytes` that another connection sends to the peer.
     ///
     /// The bytes leave in the next drive. But if they would raise the output above the high

@@ -150,6 +150,8 @@ pub(crate) struct Kernel {
     pub(crate) idle_us_max: u64,
     /// The reactor has been asked to stop: from now on, replies may be incomplete.
     pub(crate) is_stopping: bool,
+    /// The reactor may reset whatever connection holds the most.
+    pub(crate) memory_is_tight: bool,
     /// Prints every call to standard error.
     pub(crate) is_traced: bool,
 }
@@ -188,6 +190,7 @@ impl Kernel {
             last_poll_us: 0,
             idle_us_max: u64::MAX,
             is_stopping: false,
+            memory_is_tight: false,
             is_traced: false,
         }
     }

@@ -10,7 +10,9 @@ use clap::{ArgAction, Args};
 use mio_reactor::{ACCESS_LOG, Limits};
 
 use crate::address::{NetAddress, StreamAddress};
-use crate::values::{DurationArg, PREFIX_BYTES_MAX, SizeArg, count_to, parse_prefix, parse_switch};
+use crate::values::{
+    DurationArg, PREFIX_BYTES_MAX, SizeArg, count_to, parse_memory, parse_prefix, parse_switch,
+};
 
 /// More connections than there can be descriptors.
 const CONNECTIONS_MAX: u32 = u32::MAX;
@@ -144,6 +146,14 @@ struct LimitArgs {
         default_value_t = default_connections(),
         value_parser = count_to(CONNECTIONS_MAX))]
     max_connections: u32,
+    /// Most memory for all connections together.
+    ///
+    /// It is for what waits in them: uploads, input, output, and the queues of the loop. Near it, a
+    /// request body is answered with 503, and new connections wait in the backlog. Above it, the
+    /// connection that holds the most is reset. The kernel's buffers do not count.
+    #[arg(long, env = "REACTOR_MAX_MEMORY", value_name = "SIZE", value_parser = parse_memory,
+        default_value_t = SizeArg::new(Limits::default().memory_bytes_max))]
+    max_memory: SizeArg,
     /// Longest wait for a peer's first byte.
     ///
     /// It is counted from the accept. When it is over, the connection is closed.
@@ -223,6 +233,7 @@ impl ServeArgs {
         let args = &self.limits;
         let mut limits = Limits::default(); // the server never connects: connect_timeout stays
         limits.connections_max = usize::try_from(args.max_connections).unwrap_or(usize::MAX);
+        limits.memory_bytes_max = args.max_memory.get();
         limits.first_byte_timeout = args.first_byte_timeout.get();
         limits.idle_timeout = args.idle_timeout.get();
         limits.write_timeout = args.write_timeout.get();

@@ -1,7 +1,8 @@
 //! Bodies of requests: where they end, which are skipped, and which are taken.
 
 use super::*;
-use crate::http::limits::CONTENT_LENGTH_DIGITS_MAX;
+use crate::http::limits::{BODY_READ_BYTES_MAX, CONTENT_LENGTH_DIGITS_MAX};
+use crate::memory::Memory;
 
 // pitfall: 78
 // rule: unread-body, body-without-length, bytes-behind-body, close
@@ -44,6 +45,46 @@ fn request_body_is_skipped_whatever_the_response() {
         "PUT / HTTP/1.0\r\n\r\n",
         "400 Bad Request",
     );
+}
+
+// pitfall: 153
+#[test]
+fn body_for_which_there_is_no_memory_is_503_before_it_comes() {
+    let upload = |bytes: usize| {
+        let fields = format!("Content-Length: {bytes}\r\nConnection: keep-alive");
+        line(&format!("POST /echo HTTP/1.1\r\n{fields}"))
+    };
+    let mut connection = HttpConnection::new(Site::new());
+    connection.state.memory = Memory::new(80_000);
+    // All of a body counts from its beginning, so that one that has begun is not refused.
+    connection.receive(upload(60_000).as_bytes());
+    connection.receive(&[b'x'; 30_000]);
+    assert_eq!(connection.state.memory.held(), 60_000);
+    connection.receive(&[b'x'; 30_000]);
+    assert_eq!(connection.state.memory.held(), 0, "it was sent at once");
+    connection.output.clear();
+    connection.receive(upload(60_001).as_bytes());
+    let output = String::from_utf8_lossy(&connection.output);
+    assert!(output.starts_with("HTTP/1.0 503 "), "{output}");
+    assert_eq!(connection.ended, Some(Next::Close));
+    assert_eq!(connection.state.stats.memory_refusals, 1);
+}
+
+#[test]
+fn memory_of_a_long_response_counts_until_it_is_sent() {
+    let length = 2 * BODY_READ_BYTES_MAX;
+    let mut connection = HttpConnection::new(Site::new());
+    let request = line(&format!("POST /echo HTTP/1.1\r\nContent-Length: {length}"));
+    connection.receive(request.as_bytes());
+    let HttpConnection { http, state, effects, meta, .. } = &mut connection;
+    let body = vec![b'x'; length];
+    let mut next = http.advance(&body, &mut context(state, effects, meta)).next;
+    assert_eq!((next, state.memory.held()), (Next::Pause, length));
+    while next == Next::Pause {
+        assert_eq!(state.memory.held(), length);
+        next = http.output_low(&mut context(state, effects, meta));
+    }
+    assert_eq!(state.memory.held(), 0);
 }
 
 // rule: unread-body

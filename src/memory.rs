@@ -1,0 +1,203 @@
+//! The memory meter: what all connections together hold, and which of them holds the most.
+//!
+//! ```text
+//!     buffers of a connection   input and output that wait        after each drive that is not the
+//!                                                                 fast path (src/reactor/memory.rs)
+//!     its protocol              what it says that it holds        Context::set_held_bytes
+//!     datagram sockets          replies that the kernel has not taken
+//!     queues                    notifications and subscriptions   computed when it is asked for
+//!                                                                      │
+//!     0 ──────────────── 3/4 ─────────── 7/8 ─────────── memory_bytes_max ◄──┘
+//!          all is well    │ bodies: 503   │ accepting       │ the largest holder
+//!                         ▼               ▼ pauses          ▼ is evicted
+//! ```
+//!
+//! A connection that holds nothing has no entry here. So the fast path, which leaves nothing over,
+//! does not come here either: the meter moves only where capacity does.
+//!
+//! Invariant: `held` is the sum of all entries and of `datagrams`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::overload_limits::{ACCEPT_MEMORY_EIGHTHS, BODY_MEMORY_EIGHTHS};
+use crate::time::Time;
+
+pub(crate) struct Memory {
+    pub(crate) max: usize,
+    /// The sum. Whatever protocols say that they hold, it does not overflow.
+    held: u128,
+    /// What datagram sockets hold.
+    datagrams: usize,
+    /// What each slot's connection holds, if anything.
+    holders: BTreeMap<usize, Holding>,
+    /// The same connections, the largest last.
+    by_size: BTreeSet<(usize, usize)>,
+    /// Earliest time at which another connection is evicted for a listener that pauses.
+    pub(crate) next_eviction_at: Time,
+    /// Earliest time of the next log line, and evictions since the last.
+    pub(crate) next_warning_at: Time,
+    pub(crate) unlogged: u64,
+}
+
+/// What one connection holds, in bytes.
+#[derive(Clone, Copy, Default)]
+struct Holding {
+    buffers: usize,
+    protocol: usize,
+}
+
+impl Holding {
+    fn bytes(self) -> usize {
+        self.buffers.saturating_add(self.protocol)
+    }
+}
+
+impl Memory {
+    pub(crate) fn new(max: usize) -> Memory {
+        Memory {
+            max,
+            held: 0,
+            datagrams: 0,
+            holders: BTreeMap::new(),
+            by_size: BTreeSet::new(),
+            next_eviction_at: Time::at(Duration::ZERO),
+            next_warning_at: Time::at(Duration::ZERO),
+            unlogged: 0,
+        }
+    }
+
+    /// The buffers of the connection in `slot` take `bytes` now.
+    pub(crate) fn set_buffers(&mut self, slot: usize, bytes: usize) {
+        self.change(slot, |holding| holding.buffers = bytes);
+    }
+
+    /// The protocol of the connection in `slot` says that it holds `bytes` now.
+    pub(crate) fn set_protocol(&mut self, slot: usize, bytes: usize) {
+        self.change(slot, |holding| holding.protocol = bytes);
+    }
+
+    /// The connection in `slot` has ended.
+    pub(crate) fn remove(&mut self, slot: usize) {
+        self.change(slot, |holding| *holding = Holding::default());
+    }
+
+    fn change(&mut self, slot: usize, change: impl FnOnce(&mut Holding)) {
+        let before = self.holders.get(&slot).copied().unwrap_or_default();
+        let mut after = before;
+        change(&mut after);
+        if after.bytes() == before.bytes() && after.buffers == before.buffers {
+            return;
+        }
+        self.by_size.remove(&(before.bytes(), slot));
+        if after.bytes() == 0 {
+            self.holders.remove(&slot);
+        } else {
+            self.holders.insert(slot, after);
+            self.by_size.insert((after.bytes(), slot));
+        }
+        self.held = self.held - before.bytes() as u128 + after.bytes() as u128;
+    }
+
+    /// A datagram socket that held `before` bytes holds `after` now.
+    pub(crate) fn change_datagrams(&mut self, before: usize, after: usize) {
+        self.datagrams = self.datagrams - before + after;
+        self.held = self.held - before as u128 + after as u128;
+    }
+
+    /// Returns the slot of the connection that holds the most, and how many bytes these are.
+    pub(crate) fn largest(&self) -> Option<(usize, usize)> {
+        self.by_size.last().map(|&(bytes, slot)| (slot, bytes))
+    }
+
+    /// Returns whether a request body that takes `bytes` may begin, while the queues of the loop
+    /// take `queues`.
+    pub(crate) fn admits_body(&self, queues: usize, bytes: usize) -> bool {
+        self.total(queues) + bytes as u128 <= self.eighths(BODY_MEMORY_EIGHTHS)
+    }
+
+    /// Returns whether accepting pauses.
+    pub(crate) fn pauses_accepting(&self, queues: usize) -> bool {
+        self.total(queues) > self.eighths(ACCEPT_MEMORY_EIGHTHS)
+    }
+
+    /// Returns whether the bound is exceeded.
+    pub(crate) fn is_exceeded(&self, queues: usize) -> bool {
+        self.total(queues) > self.max as u128
+    }
+
+    fn total(&self, queues: usize) -> u128 {
+        self.held + queues as u128
+    }
+
+    fn eighths(&self, eighths: u128) -> u128 {
+        self.max as u128 * eighths / 8
+    }
+
+    /// Returns what is held, in bytes, without the queues of the loop.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        let sum: u128 = self.holders.values().map(|holding| holding.bytes() as u128).sum();
+        assert_eq!(self.held, sum + self.datagrams as u128, "the sum of all entries");
+        assert_eq!(self.holders.len(), self.by_size.len(), "each entry has its place by size");
+        usize::try_from(self.held).unwrap_or(usize::MAX)
+    }
+
+    /// Returns what the buffers of the connection in `slot` count for.
+    #[cfg(test)]
+    pub(crate) fn buffers_of(&self, slot: usize) -> usize {
+        self.holders.get(&slot).map_or(0, |holding| holding.buffers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn bodies_stop_before_accepting_and_accepting_before_the_bound() {
+        let mut memory = Memory::new(800);
+        memory.set_buffers(1, 500);
+        assert!(memory.admits_body(0, 100) && !memory.admits_body(0, 101));
+        assert!(!memory.admits_body(1, 100), "the queues of the loop count as well");
+        memory.set_protocol(1, 200);
+        assert!(!memory.pauses_accepting(0) && memory.pauses_accepting(1));
+        memory.set_buffers(2, 100);
+        assert!(!memory.is_exceeded(0) && memory.is_exceeded(1));
+        assert_eq!(memory.largest(), Some((1, 700)));
+        memory.remove(1);
+        assert_eq!((memory.held(), memory.largest()), (100, Some((2, 100))));
+    }
+
+    #[test]
+    fn amount_that_no_memory_can_hold_is_counted_as_the_most() {
+        let mut memory = Memory::new(800);
+        memory.set_protocol(1, usize::MAX);
+        memory.set_buffers(1, 100);
+        assert!(memory.is_exceeded(0) && !memory.admits_body(usize::MAX, usize::MAX));
+        memory.remove(1);
+        assert_eq!(memory.held(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn meter_is_the_sum_of_what_each_holds(
+            steps in prop::collection::vec((0..4usize, 0..3u8, 0..100usize), 0..60),
+        ) {
+            let mut memory = Memory::new(100);
+            let mut model = [[0; 2]; 4];
+            for (slot, kind, bytes) in steps {
+                match kind {
+                    0 => (model[slot][0], _) = (bytes, memory.set_buffers(slot, bytes)),
+                    1 => (model[slot][1], _) = (bytes, memory.set_protocol(slot, bytes)),
+                    _ => (model[slot], _) = ([0; 2], memory.remove(slot)),
+                }
+                let sums = model.map(|parts| parts[0] + parts[1]);
+                prop_assert_eq!(memory.held(), sums.iter().sum::<usize>());
+                let most = sums.into_iter().max().filter(|&most| most > 0);
+                prop_assert_eq!(memory.largest().map(|(_, bytes)| bytes), most);
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Every number of overload, once: when memory, descriptors or slots run out.
+//!
+//! `Limits::memory_bytes_max` and `Limits::connections_max` are the bounds that an operator sets.
+//! The numbers here say what happens near them.
+
+use crate::limits::DRAIN_QUIET_MS;
+
+// ---- memory
+
+/// From so many eighths of `memory_bytes_max` on, a request body gets 503. An upload counts with its
+/// whole length from its beginning, so uploads alone never come near the bound, and one that has
+/// begun is not ended for another. The rest is for what cannot be refused: output that waits.
+pub(crate) const BODY_MEMORY_EIGHTHS: u128 = 6;
+
+/// From so many eighths of `memory_bytes_max` on, accepting pauses: a new connection would need memory,
+/// too. For each `ACCEPT_RETRY_MS` that it stays so, the largest holder is evicted: otherwise a
+/// few peers that read nothing would keep out all others.
+pub(crate) const ACCEPT_MEMORY_EIGHTHS: u128 = 7;
+
+/// Memory that one subscription takes, in bytes: two entries of a `BTreeSet`, which may be half
+/// empty.
+pub(crate) const SUBSCRIPTION_BYTES: usize = 64;
+
+// ---- accepting
+
+/// What the listeners together are guaranteed of all connections and descriptors: a part of one in
+/// this. It is split among them, unless `ListenOptions::connections_min` says otherwise, and each
+/// has at least one connection if there are more of those than listeners. A larger part would turn
+/// away clients of a listener in demand for the sake of those that nobody uses.
+pub(crate) const LISTENERS_MINIMUM_DIVISOR: usize = 4;
+
+// ---- eviction
+
+/// Slots that an eviction scan looks at for the cost of one call: 6 ns each.
+pub(crate) const SLOTS_SCANNED_PER_CALL: usize = 10;
+
+/// Most idle connections evicted in one scan. The next scan is `ACCEPT_RETRY_MS` later, so a
+/// server full of idle connections accepts 160 new ones a second. A larger number would close many
+/// clients although perhaps none is waiting. A smaller one would pay for a scan over all
+/// connections and gain little.
+pub(crate) const EVICTIONS_MAX: usize = 16;
+
+/// How long no byte must have moved on a connection before it may be evicted, in milliseconds. It
+/// is longer than a round trip across the world (300 ms): a peer that sends again as soon as it has
+/// our reply is served, and not closed.
+pub(crate) const EVICTION_IDLE_MS: u64 = 500;
+
+const _: () = assert!(
+    BODY_MEMORY_EIGHTHS < ACCEPT_MEMORY_EIGHTHS && ACCEPT_MEMORY_EIGHTHS < 8,
+    "bodies are refused before accepting pauses, and that before a connection is evicted"
+);
+const _: () = assert!(
+    DRAIN_QUIET_MS <= EVICTION_IDLE_MS,
+    "a connection that may be evicted is quiet enough for a stop"
+);

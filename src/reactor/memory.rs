@@ -1,0 +1,76 @@
+//! Metering what connections hold, and evicting the one that holds the most.
+//!
+//! Each drive that is not the fast path ends here, and so does each effect and notification: the
+//! buffers of the connection may have grown or were freed (`src/memory.rs` has the meter). If the
+//! bound is exceeded then, the largest holder gives up its buffers at once, and ends with its next
+//! drive. So the bound is overshot by what one drive adds, and no more.
+//!
+//! Invariant: between two drives, the meter has the capacity of all buffers of all connections.
+
+use log::{debug, warn};
+
+use super::Reactor;
+use super::slots::{SlotState, enqueue};
+use super::sources::Source;
+use crate::limits::{ACCEPT_RECOVERY_MS, ACCEPT_RETRY_MS, CONNECTION_COST_BYTES};
+
+impl Reactor {
+    /// Counts what the source holds now, and evicts if that is too much.
+    pub(super) fn meter(&mut self, token: usize) {
+        let slot = &self.slots[token];
+        let Source::Connection(_, connection) = &slot.source else { return };
+        if slot.state == SlotState::Ended {
+            return self.state.memory.remove(token); // `reap` frees it in this turn
+        }
+        self.state.memory.set_buffers(token, connection.buffer_bytes());
+        self.evict_largest();
+    }
+
+    /// Evicts the connections that hold the most, until the rest is within the bound.
+    pub(super) fn evict_largest(&mut self) {
+        while self.state.memory.is_exceeded(self.effects.queue_bytes()) {
+            if !self.evict_one_for_memory() {
+                return; // only datagram sockets and queues are left, which have bounds of their own
+            }
+        }
+    }
+
+    /// Evicts one connection for a listener that pauses for want of memory, at most one in
+    /// `ACCEPT_RETRY_MS`.
+    pub(super) fn evict_for_paused_listener(&mut self) {
+        let now = self.state.clock.now;
+        if now >= self.state.memory.next_eviction_at {
+            self.state.memory.next_eviction_at = now.plus_ms(ACCEPT_RETRY_MS);
+            self.evict_one_for_memory();
+        }
+    }
+
+    /// Evicts the connection that holds the most. Returns false if none holds anything.
+    #[cold]
+    fn evict_one_for_memory(&mut self) -> bool {
+        let Some((token, bytes)) = self.state.memory.largest() else { return false };
+        self.state.budget.charge(CONNECTION_COST_BYTES);
+        self.state.memory.remove(token); // what its protocol holds is freed in `reap`
+        let slot = &mut self.slots[token];
+        let Source::Connection(_, connection) = &mut slot.source else { return true };
+        if slot.state == SlotState::Ended {
+            return true;
+        }
+        let (id, peer) = (connection.id(), connection.peer());
+        connection.evict_for_memory();
+        enqueue(&mut self.run_queue, token, slot);
+        self.state.stats.evicted_for_memory += 1;
+        debug!("{id} {peer}: evicted: {bytes} bytes are the most that a connection holds");
+        let (memory, now) = (&mut self.state.memory, self.state.clock.now);
+        memory.unlogged += 1;
+        if now >= memory.next_warning_at {
+            let (count, max) = (std::mem::take(&mut memory.unlogged), memory.max);
+            memory.next_warning_at = now.plus_ms(ACCEPT_RECOVERY_MS);
+            warn!(
+                "memory_bytes_max ({max}): {count} connections reset that held the most, the last \
+                 {bytes} bytes"
+            );
+        }
+        true
+    }
+}
