@@ -74,7 +74,7 @@ pub(crate) enum CliCommand {
 
 #[derive(Args)]
 pub(crate) struct SendArgs {
-    /// tcp://HOST:PORT, udp://HOST:PORT or unix:PATH.
+    /// tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or, on Linux, unix:@NAME.
     ///
     /// HOST is a name, an IPv4 address, or an IPv6 address in brackets, with its interface if it is
     /// link-local: [fe80::1%eth0]. A port alone means 127.0.0.1. The addresses of a name are tried
