@@ -20,6 +20,7 @@ fn table_has_every_count_and_percentile() {
         for row in [
             "sent",
             "received",
+            "after end",
             "lost",
             "duplicates",
             "reordered",
