@@ -168,6 +168,7 @@ fn quantities_may_have_units() {
     assert_eq!(figures["rate"].as_u64(), Some(1500), "{figures}");
 }
 
+// pitfall: 166
 #[test]
 fn invalid_blast_arguments_exit_2_with_one_line() {
     let invalid: [(&str, &[&str]); 27] = [

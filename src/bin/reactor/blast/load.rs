@@ -389,6 +389,17 @@ mod tests {
     }
 
     #[test]
+    fn error_kinds_are_counted_up_to_a_bound() {
+        let mut load = Load::new(1, Duration::from_secs(1), None);
+        let kinds = u64::try_from(ERROR_KINDS_MAX).unwrap() + 3;
+        (0..kinds).for_each(|kind| load.on_error(&io::Error::other(format!("error {kind}"))));
+        load.on_error(&io::Error::other("error 0"));
+        assert_eq!(load.counts.error_kinds.len(), ERROR_KINDS_MAX + 1);
+        assert_eq!((load.counts.error_kinds["error 0"], load.counts.error_kinds["others"]), (2, 3));
+        assert_eq!(load.counts.errors, kinds + 1);
+    }
+
+    #[test]
     fn closed_port_means_server_gone_until_the_next_reply() {
         let reply = ReplyKind::First { sent_ns: 1, is_overtaken: false };
         let mut load = Load::new(1, Duration::from_secs(1), None);

@@ -276,27 +276,57 @@ pub(super) fn grouped(number: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
     use std::net::SocketAddr;
     use std::time::Duration;
 
     use super::*;
 
-    #[test]
-    fn table_shows_how_many_clients_connected() {
-        let duration = Duration::from_secs(1);
-        let plan = Plan {
-            scheme: Scheme::Tcp,
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn plan(scheme: Scheme, pace: Pace) -> Plan {
+        Plan {
+            scheme,
             address: SocketAddr::from(([127, 0, 0, 1], 2000)),
             clients: 3,
             size: 64,
-            pace: Pace::Window(1),
-            duration,
+            pace,
+            duration: SECOND,
             prefix: Vec::new(),
             batching: Batching::Gso,
-        };
-        let mut load = Load::new(3, duration, None);
+        }
+    }
+
+    // pitfall: 161
+    #[test]
+    fn table_says_where_messages_and_replies_went() {
+        let plan = plan(Scheme::Udp, Pace::Rate(1000));
+        let mut load = Load::new(3, SECOND, None);
+        load.count_sent(0, 900_000); // less than 1 ms late
+        load.count_sent(1_000_000, 4_500_000);
+        for kind in [ErrorKind::ConnectionRefused, ErrorKind::HostUnreachable] {
+            load.on_error(&kind.into());
+            load.on_error(&kind.into());
+        }
+        load.counts.dropped = Some(1234);
+        (load.counts.unsent, load.counts.refused) = (998, 5);
+        let table = Report::new(&plan, &mut load).to_string();
+        for line in [
+            "  dropped               1,234  by our kernel: the receive buffer was full",
+            "  unsent                  998  5 of them refused by the kernel",
+            "  sent late                 1        50.0000 %, up to 3.5 ms",
+            "  errors                    4  connection refused: 2, host unreachable: 2",
+        ] {
+            assert!(table.lines().any(|other| other == line), "{line}: {table}");
+        }
+    }
+
+    #[test]
+    fn table_shows_how_many_clients_connected() {
+        let plan = plan(Scheme::Tcp, Pace::Window(1));
+        let mut load = Load::new(3, SECOND, None);
         (0..2).for_each(|_| load.on_connected());
-        load.on_connect_failed(std::io::ErrorKind::TimedOut);
+        load.on_connect_failed(ErrorKind::TimedOut);
         let report = Report::new(&plan, &mut load);
         assert!(
             report.to_string().starts_with("tcp://127.0.0.1:2000: 64 bytes, 2 of 3 connections, "),
