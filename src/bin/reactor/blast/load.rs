@@ -26,6 +26,8 @@ pub(super) struct Load {
     pub(super) latencies: Latencies,
     /// How long a reply is awaited, by the latencies so far.
     pub(super) patience: Patience,
+    /// How late the last message was sent. It is no part of the path's latency.
+    lateness_ns: u64,
     /// Clients whose connect has neither succeeded nor failed yet (TCP only).
     connecting: u32,
     /// Clients that have neither failed to connect nor lost their connection. Over UDP, all of
@@ -113,6 +115,7 @@ impl Load {
             local_error: None,
             latencies,
             patience: Patience::new(),
+            lateness_ns: 0,
             last_error: None,
             wrong_reply: None,
             fragment: Vec::new(),
@@ -186,7 +189,7 @@ impl Load {
                 self.counts.reordered += u64::from(is_overtaken);
                 self.latencies.record(now_ns.saturating_sub(sent_ns), 1);
                 if self.patience.measures(sent_ns) {
-                    self.patience.measure(sent_ns, now_ns);
+                    self.patience.measure(sent_ns + self.lateness_ns, now_ns);
                 }
             }
             ReplyKind::Duplicate => self.counts.duplicates += 1,
@@ -200,6 +203,7 @@ impl Load {
     pub(super) fn count_sent(&mut self, due_ns: u64, now_ns: u64) {
         self.counts.sent += 1;
         let late_ns = now_ns.saturating_sub(due_ns);
+        self.lateness_ns = late_ns;
         if late_ns > SENT_LATE_MS * 1_000_000 {
             self.counts.sent_late += 1;
             self.counts.sent_late_max_ns = self.counts.sent_late_max_ns.max(late_ns);
@@ -386,6 +390,23 @@ mod tests {
             "no ephemeral port is left"
         );
         assert!(load.has_finished_connecting() && load.connected == 1 && !load.has_failed());
+    }
+
+    #[test]
+    fn lateness_of_an_open_loop_does_not_prolong_the_wait_at_the_end() {
+        // Each message is sent 8 s after it is due, and its reply comes a millisecond later.
+        const S: u64 = 1_000_000_000;
+        let mut load = Load::new(1, Duration::from_secs(60), None);
+        for due_ns in (0..10 * S).step_by(100_000_000) {
+            let now_ns = due_ns + 8 * S;
+            load.count_sent(due_ns, now_ns);
+            load.count(
+                ReplyKind::First { sent_ns: due_ns, is_overtaken: false },
+                now_ns + 1_000_000,
+            );
+        }
+        assert_eq!(load.patience.reply_wait(), Duration::from_secs(1));
+        assert_eq!((load.counts.sent_late, load.counts.received), (100, 100));
     }
 
     #[test]
