@@ -72,7 +72,7 @@ fn tcp_server_with_a_prefix_is_told_from_one_that_is_no_echo() {
         stream.write_all(&[b"echo -> ", &message[..]].concat()).unwrap();
         super::discard(stream);
     });
-    check_line(&ending, &["prefix before what was sent", "\"echo -> "]);
+    check_line(&ending, &["sends a prefix", "over TCP", "\"echo -> "]);
 }
 
 // pitfall: 162

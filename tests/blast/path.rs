@@ -59,8 +59,8 @@ fn long_path_carries_no_more_than_its_window() {
 #[test]
 fn first_replies_are_awaited_on_a_path_longer_than_the_load() {
     // The replies come after the end, when they are still awaited.
-    at_the_end_of_a_path(Duration::from_millis(600), |url| {
-        let (figures, status) = figures(url, &["--window", "3", "--duration", "300ms"]);
+    at_the_end_of_a_path(Duration::from_millis(400), |url| {
+        let (figures, status) = figures(url, &["--window", "3", "--duration", "100ms"]);
         assert_eq!((status, count(&figures, "sent")), (0, 3), "{figures}");
         let received = ["received", "received_after_end"].map(|name| count(&figures, name));
         assert_eq!(received, [3, 3], "{figures}");

@@ -47,8 +47,7 @@ pub(super) fn describe_wrong_reply(
             }
         }
         (Some(1..), Scheme::Tcp) => {
-            "the server sends a prefix before what was sent, which no check over TCP allows for; "
-                .to_string()
+            "the server sends a prefix, which cannot be checked over TCP; ".to_string()
         }
         (None | Some(_), _) => "the server may be no echo server; ".to_string(),
     };
