@@ -215,10 +215,7 @@ impl Reactor {
         options: &ListenOptions,
         mut make: impl FnMut() -> P + 'static,
     ) -> io::Result<()> {
-        let name = match listener.local_addr()?.as_pathname() {
-            Some(path) => format!("unix:{}", path.display()),
-            None => "unix:(no path)".to_owned(),
-        };
+        let name = unix_name(&listener.local_addr()?);
         let socket = Socket::Unix(sys::UnixListener::adopt(listener)?);
         let make = move |_: Peer| -> Box<dyn Protocol> { Box::new(make()) };
         self.insert_listener(socket, name, options, Box::new(make))
@@ -256,4 +253,18 @@ pub(super) fn first_that_opens<T>(
         }
     }
     Err(failed)
+}
+
+/// Returns the name of a Unix socket for the log. One in Linux's abstract namespace has an `@` and
+/// no path (unix(7)).
+#[cfg(unix)]
+fn unix_name(address: &std::os::unix::net::SocketAddr) -> String {
+    if let Some(path) = address.as_pathname() {
+        return format!("unix:{}", path.display());
+    }
+    #[cfg(target_os = "linux")]
+    if let Some(name) = std::os::linux::net::SocketAddrExt::as_abstract_name(address) {
+        return format!("unix:@{}", name.escape_ascii());
+    }
+    "unix:(no path)".to_owned()
 }

@@ -168,9 +168,10 @@ fn quantities_may_have_units() {
     assert_eq!(figures["rate"].as_u64(), Some(1500), "{figures}");
 }
 
+// pitfall: 166
 #[test]
 fn invalid_blast_arguments_exit_2_with_one_line() {
-    let invalid: [(&str, &[&str]); 24] = [
+    let invalid: [(&str, &[&str]); 27] = [
         ("127.0.0.1:2000", &[]),
         ("http://127.0.0.1:2000", &[]),
         ("udp://*:2000", &[]),
@@ -195,6 +196,9 @@ fn invalid_blast_arguments_exit_2_with_one_line() {
         ("tcp://127.0.0.1:9", &["--sockets", "2"]),
         ("tcp://127.0.0.1:9", &["--prefix", "echo -> "]),
         ("tcp://127.0.0.1:9", &["--window", "1000", "--size", "1000"]),
+        ("udp://127.0.0.1:9", &["--histogram", "-"]),
+        ("udp://127.0.0.1:9", &["--histogram", ""]),
+        ("unix:@echo", &[]),
     ];
     for (url, arguments) in invalid {
         let ending = blast(url, arguments);

@@ -72,6 +72,31 @@ fn histogram_log_may_go_to_a_pipe() {
     assert!(!total_of(log.as_bytes()).0.is_empty(), "{log}");
 }
 
+// pitfall: 166
+#[cfg(unix)]
+#[test]
+fn histogram_log_is_refused_where_the_report_goes() {
+    // A pipe would have both, and a file would lose what was written first. Nothing is sent.
+    let silent = UdpSocket::bind(any_port()).unwrap();
+    let url = format!("udp://{}", silent.local_addr().unwrap());
+    let path = std::env::temp_dir().join(format!("reactor-blast-out-{}", std::process::id()));
+    let file = std::fs::File::create(&path).unwrap();
+    let to_a_pipe = reactor().args(["blast", &url, "--histogram", "/dev/stdout"]).output().unwrap();
+    let to_a_file = reactor()
+        .args(["blast", &url, "--histogram", path.to_str().unwrap()])
+        .stdout(file)
+        .output()
+        .unwrap();
+    std::fs::remove_file(&path).unwrap();
+    for output in [to_a_pipe, to_a_file] {
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{line}");
+        assert!(line.ends_with(": standard output gets the report\n"), "{line}");
+    }
+    silent.set_nonblocking(true).unwrap();
+    assert!(silent.recv(&mut [0; 64]).is_err(), "nothing was sent");
+}
+
 /// Returns all latencies of an interval log in one histogram, and how many intervals it has.
 pub(crate) fn total_of(log: &[u8]) -> (Histogram<u64>, usize) {
     let mut total = Histogram::new(3).unwrap();

@@ -5,10 +5,14 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod diagnosis;
 mod endings;
 mod faults;
 mod histogram;
+#[cfg(target_os = "linux")]
+mod interrupts;
 mod latency;
+mod path;
 mod report;
 
 use std::io::{ErrorKind, Read, Write};

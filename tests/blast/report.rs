@@ -20,6 +20,7 @@ fn table_has_every_count_and_percentile() {
         for row in [
             "sent",
             "received",
+            "after end",
             "lost",
             "duplicates",
             "reordered",
@@ -108,6 +109,8 @@ fn rate_beyond_capacity_shows_as_unsent() {
             ["sent", "received", "unsent", "unanswered"].map(|name| count(&figures, name));
         assert_eq!(sent + unsent, 100_000_000, "{figures}");
         assert!(unsent > 0, "{figures}");
+        // At this rate, the tenth message is due 9 ns after the first.
+        assert!(count(&figures, "sent_late") > 0, "{figures}");
         if url.starts_with("tcp") {
             assert_eq!(received + unanswered, 100_000_000, "{figures}");
         } else {

@@ -103,7 +103,7 @@ fn address_forms_and_log_target_of_the_page_are_in_the_help() {
     let help = help(&[]);
     let rows = rows(section(&page, "Addresses"));
     let forms: Vec<&str> = rows.iter().flat_map(|row| row[0].split(", ")).collect();
-    assert_eq!(forms.len(), 8);
+    assert_eq!(forms.len(), 9);
     for form in forms {
         assert!(help.contains(without_backticks(form, "an address")), "{form} is not in the help");
     }

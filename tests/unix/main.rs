@@ -4,6 +4,8 @@
 // The helpers here unwrap as the tests do.
 #![allow(clippy::unwrap_used)]
 
+#[cfg(target_os = "linux")]
+mod abstract_names;
 #[path = "../common/mod.rs"]
 mod common;
 mod files;

@@ -188,6 +188,10 @@ pub(crate) fn parse_unix(path: &str) -> Result<PathBuf, String> {
     match path {
         _ if cfg!(not(unix)) => Err(NO_UNIX_SOCKETS.to_string()),
         "" => Err("unix: needs the path of a file, as in unix:/tmp/echo".to_string()),
+        "@" => Err("unix:@ needs a name, as in unix:@echo".to_string()),
+        _ if path.starts_with('@') && cfg!(not(target_os = "linux")) => Err(format!(
+            "names without a file are for Linux (a file of that name is unix:./{path})"
+        )),
         _ => Ok(PathBuf::from(path)),
     }
 }
@@ -374,6 +378,10 @@ mod tests {
             assert_eq!(address, StreamAddress::Unix(PathBuf::from("/tmp/a socket")));
             assert_eq!(address.to_string(), "unix:/tmp/a socket");
         }
+        // A file of that name has a path, too.
+        assert!(read("unix:@").is_err());
+        assert_eq!(read("unix:@name").is_ok(), cfg!(target_os = "linux"));
+        assert_eq!(read("unix:./@name").is_ok(), cfg!(unix));
     }
 
     #[test]

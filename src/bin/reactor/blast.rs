@@ -20,12 +20,16 @@
 //! and has no reply is left out of the latencies. It counts as lost, because late and lost look the
 //! same.
 
+mod diagnosis;
+mod drops;
 mod latencies;
 mod limits;
 mod load;
 mod outstanding;
+mod patience;
 mod payload;
 mod plan;
+mod progress;
 mod report;
 mod resolve;
 mod tcp;
@@ -39,15 +43,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use mio_reactor::Reactor;
 
 use crate::address::Scheme;
 use crate::cli::BlastArgs;
-use limits::{PROGRESS_MS, REPLY_WAIT_MS};
-use load::Load;
+use diagnosis::{describe_silence, quote};
+use limits::PROGRESS_MS;
+use load::{LastError, Load};
 use plan::Pace;
 pub(crate) use plan::Plan;
+use progress::Progress;
 use report::Report;
 pub(crate) use resolve::find_server;
 
@@ -58,20 +63,27 @@ pub(crate) use resolve::find_server;
 /// One line for standard error: no reply arrived, a reply was wrong or out of order, the server is
 /// gone, or this machine lacked a resource or could not write the log or the report.
 pub(crate) fn run(plan: Plan, arguments: &BlastArgs) -> Result<(), String> {
-    let stop = stop_on_signals().map_err(|error| format!("signals: {error}"))?;
     // Opened before the load begins, so that a log that cannot be written fails at once. The old
-    // content stays until there is something new to write.
+    // content stays until there is something new to write. And before the signal handlers are set:
+    // a pipe without a reader blocks here, and until then a signal ends the process.
     let open = |path| File::options().write(true).create(true).truncate(false).open(path);
     let log = arguments.histogram.as_ref().map(|path| (path, open(path)));
     let log = match log {
         Some((path, Err(error))) => return Err(format!("{}: {error}", path.display())),
+        Some((path, Ok(file))) if is_standard_output(&file) => {
+            return Err(format!("{}: standard output gets the report", path.display()));
+        }
         Some((path, Ok(file))) => Some((path, file)),
         None => None,
     };
+    let stop = stop_on_signals().map_err(|error| format!("signals: {error}"))?;
     let plan = Rc::new(plan);
     let interval = log.as_ref().map(|_| plan.interval());
     let load = Rc::new(RefCell::new(Load::new(plan.clients, plan.duration, interval)));
     offer(&plan, &load, &stop).map_err(|error| format!("{plan}: {error}"))?;
+    // From here on, only writing is left, which blocks while a pipe is full or a terminal is
+    // stopped. So the next signal ends the process, also if it is the first one.
+    stop.store(true, Ordering::Relaxed);
 
     let mut load = load.borrow_mut();
     let report = Report::new(&plan, &mut load);
@@ -83,10 +95,7 @@ pub(crate) fn run(plan: Plan, arguments: &BlastArgs) -> Result<(), String> {
         written.map_err(|error| format!("{}: {error}", path.display()))
     });
     if report.received == 0 && report.corrupt == 0 {
-        return Err(match load.last_error {
-            Some(error) => format!("{plan}: {error}"),
-            None => format!("{plan}: no reply ({} messages sent)", report.sent),
-        });
+        return Err(format!("{plan}: {}", describe_no_reply(&plan, &load)));
     }
     let text = if arguments.json { report.to_json() } else { report.to_string() };
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
@@ -95,14 +104,46 @@ pub(crate) fn run(plan: Plan, arguments: &BlastArgs) -> Result<(), String> {
         Err(error) => return Err(format!("standard output: {error}")),
     }
     logged?;
+    let because = load.wrong_reply.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
     match (report.corrupt, report.misplaced, load.server_gone()) {
         (0, 0, None) => Ok(()),
         (0, 0, Some(why)) => Err(format!("{plan}: server gone ({why})")),
         (0, count, _) => {
             Err(format!("{plan}: {count} replies out of order: the stream is not what was sent"))
         }
-        (count, _, _) => Err(format!("{plan}: {count} replies are not what was sent")),
+        (count, _, _) => Err(format!("{plan}: {count} replies are not what was sent{because}")),
     }
+}
+
+/// Says why no reply has come, as far as is known.
+fn describe_no_reply(plan: &Plan, load: &Load) -> String {
+    let fragment = &load.fragment[..];
+    match load.last_error.as_ref().map(LastError::describe) {
+        None => describe_silence(plan, load.counts.sent, fragment),
+        Some(line) if fragment.is_empty() => line,
+        Some(line) => format!("{line}; it sent {}", quote(fragment)),
+    }
+}
+
+/// Returns whether `file` is the file or the pipe that standard output goes to. The log would be
+/// mixed with the report, or overwritten by it. A device may be both: a terminal, or `/dev/null`.
+#[cfg(unix)]
+fn is_standard_output(file: &File) -> bool {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+    let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+    let (Ok(one), Ok(other)) = (file.metadata(), stdout.and_then(|stdout| stdout.metadata()))
+    else {
+        return false;
+    };
+    let is_one_file = (one.dev(), one.ino()) == (other.dev(), other.ino());
+    is_one_file && !one.file_type().is_char_device()
+}
+
+#[cfg(not(unix))]
+fn is_standard_output(_: &File) -> bool {
+    false
 }
 
 /// Truncates `file` if it is a regular one. A pipe or a device cannot be truncated.
@@ -125,8 +166,11 @@ fn offer(plan: &Rc<Plan>, load: &Rc<RefCell<Load>>, stop: &AtomicBool) -> io::Re
     };
     if let Some(clients) = &clients {
         // The reactor's connect timeout ends the wait for a server that does not answer.
-        while !load.borrow().has_finished_connecting() && !stop.load(Ordering::Relaxed) {
+        while !load.borrow().has_finished_connecting() {
             reactor.turn(Some(Duration::from_millis(PROGRESS_MS)))?;
+            if stop.load(Ordering::Relaxed) {
+                return Err(clients.interrupted());
+            }
         }
         clients.check_connected()?;
     }
@@ -156,14 +200,17 @@ fn offer(plan: &Rc<Plan>, load: &Rc<RefCell<Load>>, stop: &AtomicBool) -> io::Re
             shown_at = now;
         }
     }
-    progress.clear();
+    drop(progress); // which removes the bar
     // Messages that came due during the last turn are still sent. All others that are due now count
     // as unsent: we were too slow or, over TCP, their connection was lost or had as many messages
     // in flight as it may have.
     reactor.turn(Some(Duration::ZERO))?;
     load.borrow_mut().stop(Instant::now());
-    let deadline = Instant::now() + Duration::from_millis(REPLY_WAIT_MS);
-    while load.borrow().expects_replies() {
+    let deadline = Instant::now() + load.borrow().patience.reply_wait();
+    // A signal that has ended the sending does not end this wait; the next one would end the
+    // process. A first signal ends the wait.
+    let is_stopped = stop.load(Ordering::Relaxed);
+    while load.borrow().expects_replies() && stop.load(Ordering::Relaxed) == is_stopped {
         // Even now it does not sleep: the time to wake up would be in the latencies of the last
         // replies.
         reactor.turn(Some(Duration::ZERO))?;
@@ -187,9 +234,16 @@ fn offer(plan: &Rc<Plan>, load: &Rc<RefCell<Load>>, stop: &AtomicBool) -> io::Re
         }
     };
     let stats = reactor.stats();
-    let dropped = stats.datagrams_unsent + stats.datagrams_too_long;
-    let sent = load.counts.sent.saturating_sub(dropped);
+    let refused = stats.datagrams_unsent + stats.datagrams_too_long;
+    let sent = load.counts.sent.saturating_sub(refused);
     (load.counts.sent, load.counts.unsent) = (sent, due.saturating_sub(sent));
+    (load.counts.refused, load.counts.foreign) = (refused, stats.datagrams_dropped);
+    if plan.scheme == Scheme::Udp {
+        load.counts.dropped = drops::receive_drops(); // while the sockets are open
+    }
+    if stats.panics > 0 {
+        return Err(io::Error::other("internal error, the figures would be wrong"));
+    }
     Ok(())
 }
 
@@ -207,36 +261,4 @@ fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
         signal_hook::flag::register(signal, Arc::clone(&stop_requested))?;
     }
     Ok(stop_requested)
-}
-
-/// The progress bar, shown while the load runs if standard error is a terminal.
-struct Progress {
-    bar: ProgressBar,
-    received: u64,
-}
-
-impl Progress {
-    fn new(duration: Duration) -> Progress {
-        let bar = ProgressBar::new(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
-        let style = ProgressStyle::with_template("{bar:30} {elapsed} of {prefix}  {msg}")
-            .expect("the template is well-formed");
-        bar.set_style(style.progress_chars("=> "));
-        bar.set_prefix(format!("{} s", duration.as_secs_f64()));
-        Progress { bar, received: 0 }
-    }
-
-    fn show(&mut self, load: &Load, elapsed: Duration, since_last: Duration) {
-        if self.bar.is_hidden() {
-            return;
-        }
-        let received = load.counts.received;
-        let rate = (received - std::mem::replace(&mut self.received, received)) as f64
-            / since_last.as_secs_f64();
-        self.bar.set_message(format!("{} replies a second", report::grouped(rate.round())));
-        self.bar.set_position(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
-    }
-
-    fn clear(&self) {
-        self.bar.finish_and_clear();
-    }
 }

@@ -63,8 +63,9 @@ pub(crate) enum CliCommand {
     ///
     /// Compares every byte of every reply with what was sent. Never sleeps, so give it a processor
     /// core of its own. SIGINT or SIGTERM ends the load early, and so does a server that closes all
-    /// connections; the report covers the time until then. Datagrams that are lost, duplicated or
-    /// reordered are reported, and are no failure.
+    /// connections; the report covers the time until then. A second signal ends the process at
+    /// once. Datagrams that are lost, duplicated or reordered are reported, and are no failure. So
+    /// are replies that the kernel has dropped because our receive buffer was full.
     ///
     /// Exit status: 1 if this machine cannot open all sockets, if no reply arrives, if a reply is
     /// not what was sent or, over TCP, is out of order in the stream, or if the server is gone (all
@@ -74,7 +75,7 @@ pub(crate) enum CliCommand {
 
 #[derive(Args)]
 pub(crate) struct SendArgs {
-    /// tcp://HOST:PORT, udp://HOST:PORT or unix:PATH.
+    /// tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or, on Linux, unix:@NAME.
     ///
     /// HOST is a name, an IPv4 address, or an IPv6 address in brackets, with its interface if it is
     /// link-local: [fe80::1%eth0]. A port alone means 127.0.0.1. The addresses of a name are tried
@@ -112,7 +113,9 @@ pub(crate) struct BlastArgs {
     pub(crate) target: Url,
     /// Closed loop: messages in flight on each socket.
     ///
-    /// Another message is sent for each reply. The default is 64 over UDP and 1 over TCP.
+    /// Another message is sent for each reply. The default is 64 over UDP and 1 over TCP. A
+    /// datagram without a reply is replaced after 1 s; once the latency of the path is known, after
+    /// that latency and at least 100 ms more, doubled each time (RFC 6298).
     #[arg(long, value_name = "COUNT", value_parser = count_to(WINDOW_MAX),
         conflicts_with = "rate")]
     pub(crate) window: Option<u32>,
@@ -140,7 +143,10 @@ pub(crate) struct BlastArgs {
     /// The default is 64.
     #[arg(long, value_name = "COUNT", value_parser = count_to(CONNECTIONS_MAX))]
     pub(crate) connections: Option<u32>,
-    /// How long to send.
+    /// How long to send, from the first message on.
+    ///
+    /// Connecting comes before, and may take 10 s. Replies are awaited after it, for 1 s, or on a
+    /// long path for up to 10 s.
     #[arg(long, value_name = "DURATION", default_value_t = BLAST_DURATION)]
     pub(crate) duration: DurationArg,
     /// The prefix of each reply, over UDP.
@@ -159,7 +165,8 @@ pub(crate) struct BlastArgs {
     /// Write all latencies to FILE.
     ///
     /// It becomes an HdrHistogram log with one interval per second, or longer ones if there would
-    /// be more than 600.
+    /// be more than 600. A named pipe is opened when it has a reader. Standard output gets the
+    /// report, so FILE may be neither - nor the same file.
     #[arg(long, value_name = "FILE")]
     pub(crate) histogram: Option<PathBuf>,
 }

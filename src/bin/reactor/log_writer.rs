@@ -140,7 +140,7 @@ pub(crate) fn print_lines(lines: &str) -> Result<(), String> {
 
 /// Returns whether a write would not block. poll(2) reports an error as writable, too: that write
 /// fails at once.
-fn has_room(to: &impl AsFd) -> bool {
+pub(crate) fn has_room(to: &impl AsFd) -> bool {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     // poll(2) itself fails if memory is short, or if a signal arrives before there is room.
     matches!(poll(&mut [PollFd::new(to, PollFlags::OUT)], Some(&now)), Ok(1..))

@@ -17,6 +17,8 @@ mod log_writer;
 mod send;
 mod site;
 mod sockets;
+#[cfg(unix)]
+mod unix_address;
 mod values;
 
 use std::env::{self, VarError};

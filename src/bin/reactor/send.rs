@@ -101,17 +101,14 @@ fn refuse_self_connect(stream: TcpStream) -> io::Result<TcpStream> {
 
 #[cfg(unix)]
 fn connect_unix(path: &Path, timeout: Duration) -> Result<TcpStream, SendError> {
-    use socket2::{Domain, SockAddr, Socket, Type};
+    use crate::unix_address::unix_address;
+    use socket2::{Domain, Socket, Type};
 
     let connect = || {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         // It also bounds how long connect(2) blocks while the server's backlog is full.
         socket.set_write_timeout(Some(timeout))?;
-        // In the words of the server. This is its only error: no argument has a zero byte.
-        let too_long = "the path is too long for a Unix socket (on Linux: 107 bytes)";
-        let address =
-            SockAddr::unix(path).map_err(|_| io::Error::new(ErrorKind::InvalidInput, too_long))?;
-        socket.connect(&address)?;
+        socket.connect(&unix_address(path)?)?;
         Ok(TcpStream::from(socket)) // no call that follows depends on the address family
     };
     connect().map_err(|error| {

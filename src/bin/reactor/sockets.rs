@@ -15,11 +15,17 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+#[cfg(unix)]
+use mio_reactor::ListenOptions;
 use mio_reactor::{Echo, Http, Protocol, Reactor};
+#[cfg(unix)]
+use socket2::{Domain, Socket, Type};
 
 use crate::address::{NetAddress, StreamAddress};
 use crate::cli::ListenArgs;
 use crate::site::Site;
+#[cfg(unix)]
+use crate::unix_address::{is_abstract, unix_address};
 
 /// Most attempts to find ports that are free at every address of an argument, where the kernel
 /// chooses the first one's. An attempt fails only if another process has that port at another
@@ -240,7 +246,14 @@ fn listen_unix<P: Protocol + 'static>(
     path: &PathBuf,
     make: impl FnMut() -> P + 'static,
 ) -> io::Result<()> {
-    reactor.listen_unix(path, make)
+    if !is_abstract(path) {
+        return reactor.listen_unix(path, make);
+    }
+    let options = ListenOptions::default();
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&unix_address(path)?)?;
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    reactor.add_unix_listener(std::os::fd::OwnedFd::from(socket).into(), &options, make)
 }
 
 #[cfg(not(unix))]

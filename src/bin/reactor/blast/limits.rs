@@ -11,20 +11,39 @@ pub(super) const UDP_WINDOW: u64 = 64;
 pub(super) const TCP_CONNECTIONS: u32 = 64;
 pub(super) const TCP_WINDOW: u64 = 1;
 
-/// How long a datagram in a closed loop stays in flight without a reply before another is sent in
-/// its place, in milliseconds. The replaced datagram is lost only if no reply comes until the end.
-/// The time is short, for loopback: with a second here and one loss in a hundred, a client with 64
-/// in flight would mostly wait.
-pub(super) const IN_FLIGHT_MS: u64 = 100;
+/// How long a datagram in a closed loop is awaited before the first reply has shown how long the
+/// path is, in milliseconds (RFC 6298 section 2.1). Then another is sent in its place. The replaced
+/// datagram is lost only if no reply comes until the end.
+pub(super) const FIRST_PATIENCE_MS: u64 = 1000;
+
+/// The least by which that time exceeds the smoothed latency from then on, in milliseconds. It is
+/// half of what Linux has for TCP (TCP_RTO_MIN), and a tenth of what RFC 6298 section 2.4 asks of
+/// TCP, for loopback: with a second here, a lost window would leave a client idle for long. Less
+/// would replace messages whose server was only descheduled.
+pub(super) const PATIENCE_MARGIN_MS: u64 = 100;
+
+/// The longest that it becomes, in milliseconds: the least maximum of RFC 6298 section 2.5.
+pub(super) const PATIENCE_MS_MAX: u64 = 60_000;
 
 /// How long one of several addresses of a name may take to accept a connection, or to reply to a
 /// datagram, in milliseconds, before the next is tried. With a single address nothing is tried.
 pub(super) const PROBE_TIMEOUT_MS: u64 = 1000;
 
-/// How long replies are awaited after the last message has been sent, in milliseconds. A message
-/// that was sent and has no reply by then counts as lost. Over TCP it is also in the latencies,
-/// with the time waited so far.
+/// How long replies are awaited after the last message has been sent, in milliseconds: on a path
+/// whose latency needs more, up to the maximum. A message that was sent and has no reply by then
+/// counts as lost. Over TCP it is also in the latencies, with the time waited so far.
 pub(super) const REPLY_WAIT_MS: u64 = 1000;
+pub(super) const REPLY_WAIT_MS_MAX: u64 = 10_000;
+
+/// A message of an open loop that was sent later than this after its due time counts as sent late,
+/// in milliseconds: more than a busy kernel takes for a batch. Its latency has the delay in it.
+pub(super) const SENT_LATE_MS: u64 = 1;
+
+/// Most kinds of errors that are counted each by itself. Further kinds count together.
+pub(super) const ERROR_KINDS_MAX: usize = 8;
+
+/// Most bytes of a wrong reply that an error line quotes.
+pub(super) const QUOTED_BYTES_MAX: usize = 32;
 
 /// Time between two updates of the progress bar, in milliseconds. One takes some 100 µs, in which
 /// nothing is sent.

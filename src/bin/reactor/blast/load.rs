@@ -1,13 +1,15 @@
 //! What all clients share: whether to send, what has been counted, and the latencies so far.
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::diagnosis::error_words;
 use super::latencies::Latencies;
-use super::limits::UNSENT_GROUPS;
+use super::limits::{ERROR_KINDS_MAX, QUOTED_BYTES_MAX, SENT_LATE_MS, UNSENT_GROUPS};
 use super::outstanding::ReplyKind;
+use super::patience::Patience;
 use super::plan::Plan;
 
 /// The load that is being generated.
@@ -22,6 +24,10 @@ pub(super) struct Load {
     ends_ns: u64,
     pub(super) counts: Counts,
     pub(super) latencies: Latencies,
+    /// How long a reply is awaited, by the latencies so far.
+    pub(super) patience: Patience,
+    /// How late the last message was sent. It is no part of the path's latency.
+    lateness_ns: u64,
     /// Clients whose connect has neither succeeded nor failed yet (TCP only).
     connecting: u32,
     /// Clients that have neither failed to connect nor lost their connection. Over UDP, all of
@@ -34,6 +40,10 @@ pub(super) struct Load {
     pub(super) local_error: Option<io::Error>,
     /// The error after which no reply can be expected, unless one arrives all the same.
     pub(super) last_error: Option<LastError>,
+    /// What the first wrong reply was, in words.
+    pub(super) wrong_reply: Option<String>,
+    /// The beginning of what arrived over TCP in place of a first reply, and is too short for one.
+    pub(super) fragment: Vec<u8>,
     /// The last time that was converted, in both forms.
     clock: (Instant, u64),
 }
@@ -44,8 +54,15 @@ pub(super) struct Counts {
     pub(super) sent: u64,
     /// Messages that were due but not sent in time, or not accepted by the kernel.
     pub(super) unsent: u64,
+    /// Of these, the messages that the kernel did not accept.
+    pub(super) refused: u64,
+    /// Messages of an open loop that were sent late, by how much the latest of them.
+    pub(super) sent_late: u64,
+    pub(super) sent_late_max_ns: u64,
     /// First replies that are exactly what was sent.
     pub(super) received: u64,
+    /// Of these, the replies that came before sending ended.
+    pub(super) received_in_time: u64,
     /// Messages, sent or due, that had no reply when the wait for replies ended. Datagrams that
     /// were sent are not among them: they count as lost.
     pub(super) unanswered: u64,
@@ -57,14 +74,21 @@ pub(super) struct Counts {
     pub(super) corrupt: u64,
     /// Replies on a stream to another message than the next one in order.
     pub(super) misplaced: u64,
-    /// Errors that the kernel reported.
+    /// Replies that the kernel dropped, because our receive buffer was full. `None`: the system
+    /// does not say, or it is TCP, where none is dropped.
+    pub(super) dropped: Option<u64>,
+    /// Datagrams from another address than the server's, or cut short by our kernel.
+    pub(super) foreign: u64,
+    /// Errors that the kernel reported, and how many there were of each kind.
     pub(super) errors: u64,
+    pub(super) error_kinds: BTreeMap<String, u64>,
 }
 
 /// The last error of the kernel that explains missing replies.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct LastError {
     kind: ErrorKind,
+    words: String,
     /// Replies of any kind received before it.
     replies_before: u64,
 }
@@ -90,7 +114,11 @@ impl Load {
             connected: 0,
             local_error: None,
             latencies,
+            patience: Patience::new(),
+            lateness_ns: 0,
             last_error: None,
+            wrong_reply: None,
+            fragment: Vec::new(),
             clock: (now, 0),
         }
     }
@@ -123,6 +151,7 @@ impl Load {
     /// Ends sending.
     pub(super) fn stop(&mut self, now: Instant) {
         self.sent_for = Some(now.duration_since(self.started));
+        self.counts.received_in_time = self.counts.received;
     }
 
     /// Returns the time in which the replies were received: until sending ended, or until the last
@@ -159,11 +188,41 @@ impl Load {
                 self.last_received_ns = now_ns;
                 self.counts.reordered += u64::from(is_overtaken);
                 self.latencies.record(now_ns.saturating_sub(sent_ns), 1);
+                if self.patience.measures(sent_ns) {
+                    self.patience.measure(sent_ns + self.lateness_ns, now_ns);
+                }
             }
             ReplyKind::Duplicate => self.counts.duplicates += 1,
             ReplyKind::Expired => self.counts.expired += 1,
             ReplyKind::Unexpected => self.counts.corrupt += 1,
         }
+    }
+
+    /// Counts a message that is sent. In an open loop it was due at `due_ns`.
+    #[inline]
+    pub(super) fn count_sent(&mut self, due_ns: u64, now_ns: u64) {
+        self.counts.sent += 1;
+        let late_ns = now_ns.saturating_sub(due_ns);
+        self.lateness_ns = late_ns;
+        if late_ns > SENT_LATE_MS * 1_000_000 {
+            self.counts.sent_late += 1;
+            self.counts.sent_late_max_ns = self.counts.sent_late_max_ns.max(late_ns);
+        }
+    }
+
+    /// Counts a reply that is not what was sent. `describe` is called for the first one.
+    #[cold]
+    pub(super) fn count_wrong(&mut self, describe: impl FnOnce(&Counts) -> String) {
+        self.counts.corrupt += 1;
+        if self.wrong_reply.is_none() {
+            self.wrong_reply = Some(describe(&self.counts));
+        }
+    }
+
+    /// Notes the beginning of what may become a connection's first reply.
+    #[cold]
+    pub(super) fn note_fragment(&mut self, bytes: &[u8]) {
+        self.fragment = bytes[..bytes.len().min(QUOTED_BYTES_MAX)].to_vec();
     }
 
     /// Records `count` messages, sent or due at `since_ns`, whose replies are not awaited after
@@ -191,9 +250,22 @@ impl Load {
 
     /// The kernel reported an error on a datagram socket.
     pub(super) fn on_error(&mut self, error: &io::Error) {
-        self.counts.errors += 1;
+        let words = self.count_error(error);
         let replies_before = self.counts.all_replies();
-        self.last_error = Some(LastError { kind: error.kind(), replies_before });
+        self.last_error = Some(LastError { kind: error.kind(), words, replies_before });
+    }
+
+    /// Counts an error, and returns it in words.
+    fn count_error(&mut self, error: &io::Error) -> String {
+        let Counts { errors, error_kinds, .. } = &mut self.counts;
+        *errors += 1;
+        let words = error_words(error);
+        if error_kinds.len() < ERROR_KINDS_MAX || error_kinds.contains_key(&words) {
+            *error_kinds.entry(words.clone()).or_default() += 1;
+        } else {
+            *error_kinds.entry("others".to_owned()).or_default() += 1;
+        }
+        words
     }
 
     /// A client has connected.
@@ -226,11 +298,11 @@ impl Load {
 
     /// A client has lost its connection.
     pub(super) fn on_connection_lost(&mut self, why: ErrorKind) {
-        self.counts.errors += 1;
+        let words = self.count_error(&why.into());
         self.alive -= 1;
         if self.alive == 0 {
             let replies_before = self.counts.all_replies();
-            self.last_error = Some(LastError { kind: why, replies_before });
+            self.last_error = Some(LastError { kind: why, words, replies_before });
         }
     }
 
@@ -249,11 +321,11 @@ impl Load {
     /// Returns why the server is gone, if it is: all connections are lost or, over UDP, its port
     /// was reported closed and no reply has arrived since. Other errors over UDP may concern the
     /// network in between.
-    pub(super) fn server_gone(&self) -> Option<ErrorKind> {
-        let LastError { kind, replies_before } = self.last_error?;
+    pub(super) fn server_gone(&self) -> Option<&str> {
+        let LastError { kind, words, replies_before } = self.last_error.as_ref()?;
         let is_port_closed =
-            kind == ErrorKind::ConnectionRefused && replies_before == self.counts.all_replies();
-        (self.alive == 0 || is_port_closed).then_some(kind)
+            *kind == ErrorKind::ConnectionRefused && *replies_before == self.counts.all_replies();
+        (self.alive == 0 || is_port_closed).then_some(words)
     }
 
     /// Returns whether messages are unanswered whose replies may still arrive.
@@ -272,13 +344,19 @@ fn ns_in(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-impl fmt::Display for LastError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = self.kind;
-        if kind == ErrorKind::ConnectionRefused {
-            f.write_str("nothing listens there (connection refused)")
-        } else {
-            kind.fmt(f)
+impl LastError {
+    /// Says why there is no reply at all, if this is the last that was heard of the server.
+    pub(super) fn describe(&self) -> String {
+        let words = &self.words;
+        match () {
+            () if self.kind == ErrorKind::ConnectionRefused => {
+                format!("nothing listens there ({words})")
+            }
+            () if self.kind == ErrorKind::TimedOut => format!("no answer ({words})"),
+            () if [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset].contains(&self.kind) => {
+                format!("no reply ({words}): the server may be no echo server, or refuse clients")
+            }
+            () => format!("no reply ({words})"),
         }
     }
 }
@@ -315,13 +393,41 @@ mod tests {
     }
 
     #[test]
+    fn lateness_of_an_open_loop_does_not_prolong_the_wait_at_the_end() {
+        // Each message is sent 8 s after it is due, and its reply comes a millisecond later.
+        const S: u64 = 1_000_000_000;
+        let mut load = Load::new(1, Duration::from_secs(60), None);
+        for due_ns in (0..10 * S).step_by(100_000_000) {
+            let now_ns = due_ns + 8 * S;
+            load.count_sent(due_ns, now_ns);
+            load.count(
+                ReplyKind::First { sent_ns: due_ns, is_overtaken: false },
+                now_ns + 1_000_000,
+            );
+        }
+        assert_eq!(load.patience.reply_wait(), Duration::from_secs(1));
+        assert_eq!((load.counts.sent_late, load.counts.received), (100, 100));
+    }
+
+    #[test]
+    fn error_kinds_are_counted_up_to_a_bound() {
+        let mut load = Load::new(1, Duration::from_secs(1), None);
+        let kinds = u64::try_from(ERROR_KINDS_MAX).unwrap() + 3;
+        (0..kinds).for_each(|kind| load.on_error(&io::Error::other(format!("error {kind}"))));
+        load.on_error(&io::Error::other("error 0"));
+        assert_eq!(load.counts.error_kinds.len(), ERROR_KINDS_MAX + 1);
+        assert_eq!((load.counts.error_kinds["error 0"], load.counts.error_kinds["others"]), (2, 3));
+        assert_eq!(load.counts.errors, kinds + 1);
+    }
+
+    #[test]
     fn closed_port_means_server_gone_until_the_next_reply() {
         let reply = ReplyKind::First { sent_ns: 1, is_overtaken: false };
         let mut load = Load::new(1, Duration::from_secs(1), None);
         load.count(reply, 2);
         assert_eq!(load.server_gone(), None);
         load.on_error(&ErrorKind::ConnectionRefused.into());
-        assert_eq!(load.server_gone(), Some(ErrorKind::ConnectionRefused));
+        assert_eq!(load.server_gone(), Some("connection refused"));
         load.count(reply, 3);
         assert_eq!(load.server_gone(), None, "it replies again");
         load.on_error(&ErrorKind::HostUnreachable.into());

@@ -116,22 +116,25 @@ impl Outstanding {
         self.ring.iter().filter(|&&sent_ns| sent_ns != 0).map(|sent_ns| sent_ns & !NOT_AWAITED)
     }
 
-    /// Takes messages sent before `before_ns` out of flight. The scan begins at the oldest and ends
-    /// at the first that is young enough.
-    pub(super) fn stop_awaiting(&mut self, before_ns: u64) {
+    /// Takes messages out of flight for whose send time `is_over` is true. The scan begins at the
+    /// oldest and ends at the first that is still awaited. Returns the last such send time.
+    pub(super) fn stop_awaiting(&mut self, is_over: impl Fn(u64) -> bool) -> Option<u64> {
+        let mut last = None;
         self.oldest = self.oldest.max(self.next.saturating_sub(self.ring.len() as u64));
         while self.oldest < self.next {
             let index = self.index_of(self.oldest);
             let sent_ns = self.ring[index];
             if sent_ns != 0 && sent_ns & NOT_AWAITED == 0 {
-                if sent_ns >= before_ns {
-                    return;
+                if !is_over(sent_ns) {
+                    break;
                 }
                 self.ring[index] |= NOT_AWAITED;
                 self.in_flight -= 1;
+                last = Some(sent_ns);
             }
             self.oldest += 1;
         }
+        last
     }
 }
 
@@ -168,12 +171,12 @@ mod tests {
         let mut outstanding = Outstanding::new(8);
         (1..=6).for_each(|number| assert_eq!(outstanding.record_sent(number * 10), number - 1));
         outstanding.record_reply(1);
-        outstanding.stop_awaiting(40);
+        assert_eq!(outstanding.stop_awaiting(|sent_ns| sent_ns < 40), Some(30));
         assert_eq!(outstanding.in_flight(), 3, "40, 50 and 60");
         assert_eq!(outstanding.record_reply(2), first(30, false));
         assert_eq!(outstanding.in_flight(), 3, "it was not in flight any more");
         assert_eq!(outstanding.record_reply(2), ReplyKind::Duplicate);
-        outstanding.stop_awaiting(1000);
+        assert_eq!(outstanding.stop_awaiting(|_| true), Some(60));
         assert_eq!(outstanding.in_flight(), 0);
         assert!(outstanding.unanswered().eq([10, 40, 50, 60]), "though none is awaited");
     }
@@ -187,7 +190,7 @@ mod tests {
             [5, 6].map(|number| outstanding.record_reply(number)),
             [ReplyKind::Expired, first(1, false)]
         );
-        outstanding.stop_awaiting(2);
+        outstanding.stop_awaiting(|_| true);
         assert_eq!(outstanding.in_flight(), 0);
     }
 

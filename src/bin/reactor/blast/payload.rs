@@ -62,6 +62,20 @@ impl Payloads {
         is_whole.then_some(number)
     }
 
+    /// Returns where in `bytes` one of this client's messages begins, be it whole or not.
+    pub(super) fn find(&self, bytes: &[u8]) -> Option<usize> {
+        (0..bytes.len()).find(|&at| self.begins_message(&bytes[at..]))
+    }
+
+    fn begins_message(&self, bytes: &[u8]) -> bool {
+        let Some((tag, rest)) = bytes.split_first_chunk::<8>() else { return false };
+        let Some((number, body)) = rest.split_first_chunk::<8>() else { return false };
+        let number = u64::from_le_bytes(*number);
+        let pattern = &self.pattern[start_of(number)..];
+        u64::from_le_bytes(*tag) == self.tag_of(number)
+            && body.iter().zip(&pattern[..self.composed.len() - HEAD_BYTES]).all(|(a, b)| a == b)
+    }
+
     #[inline]
     fn tag_of(&self, number: u64) -> u64 {
         self.tag ^ number.wrapping_mul(SPREAD)
@@ -110,5 +124,20 @@ mod tests {
                 assert_eq!(payloads.number_of(&changed), None, "{other}");
             }
         }
+    }
+
+    #[test]
+    fn message_is_found_behind_a_prefix_and_where_it_is_cut_short() {
+        let mut payloads = Payloads::new(7, 1, 64);
+        let message = payloads.compose(300).to_vec();
+        assert_eq!(payloads.find(&message), Some(0));
+        assert_eq!(payloads.find(&message[..HEAD_BYTES]), Some(0), "the head is enough");
+        assert_eq!(payloads.find(&message[..HEAD_BYTES - 1]), None);
+        assert_eq!(payloads.find(&[b"echo -> ", &message[..30]].concat()), Some(8));
+        assert_eq!(payloads.find(b"HTTP/1.1 400 Bad Request\r\n\r\n"), None);
+        assert_eq!(payloads.find(b""), None);
+        let mut wrong = message;
+        wrong[40] ^= 1;
+        assert_eq!(payloads.find(&wrong), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use mio_reactor::limits::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6, HIGH_WATERMARK_BYTES};
@@ -81,6 +82,11 @@ impl Plan {
             return Err(format!(
                 "--prefix and --size together must be at most {size_max} bytes, the size of a reply"
             ));
+        }
+        if arguments.histogram.as_deref() == Some(Path::new("-")) {
+            return Err("--histogram needs a FILE: standard output gets the report (a file of \
+                        that name is ./-)"
+                .to_string());
         }
         let pace = match arguments.rate {
             Some(rate) => Pace::Rate(rate.get()),

@@ -1,5 +1,6 @@
 //! The report at the end: a table for people, or JSON for programs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use hdrhistogram::Histogram;
@@ -28,13 +29,19 @@ pub(super) struct Report {
     /// How datagrams cross to the kernel, over UDP.
     #[serde(skip_serializing_if = "Option::is_none")]
     batch: Option<&'static str>,
-    /// How long messages were sent.
+    /// How long messages were to be sent, and how long they were.
+    duration_seconds: f64,
     seconds: f64,
     pub(super) sent: u64,
     pub(super) received: u64,
+    /// Of these, the replies that came after sending had ended.
+    received_after_end: u64,
     lost: u64,
     /// `lost` as a share of `sent`.
     loss: f64,
+    /// Replies that our own kernel dropped, because the receive buffer was full, over UDP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropped: Option<u64>,
     duplicates: u64,
     reordered: u64,
     /// Replies to messages that were no longer remembered.
@@ -42,11 +49,22 @@ pub(super) struct Report {
     pub(super) corrupt: u64,
     /// Replies to another message than the next one in order, over TCP.
     pub(super) misplaced: u64,
+    /// Datagrams from another address than the server's, or cut short by our kernel.
+    foreign: u64,
     /// Messages that were due but not sent in time, or not accepted by the kernel.
     unsent: u64,
+    /// Of these, the messages that the kernel did not accept.
+    refused: u64,
+    /// Messages sent late, in an open loop, and by how much the latest of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_late: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_late_max_us: Option<f64>,
     /// Messages without a reply that are recorded in the latencies, with the time waited so far.
     unanswered: u64,
     errors: u64,
+    /// How many there were of each kind.
+    error_kinds: BTreeMap<String, u64>,
     sent_per_second: f64,
     received_per_second: f64,
     received_bytes_per_second: f64,
@@ -78,6 +96,7 @@ impl Report {
         // Replies that arrive after sending has ended took longer. Dividing by the sending time
         // alone would overstate the rate.
         let received_per_second = per_second(counts.received, load.lasted().as_secs_f64());
+        let is_open_loop = matches!(plan.pace, Pace::Rate(_));
         Report {
             target: plan.to_string(),
             clients: plan.clients,
@@ -90,19 +109,27 @@ impl Report {
                 Batching::Mmsg => "mmsg",
                 Batching::Gso => "gso",
             }),
+            duration_seconds: plan.duration.as_secs_f64(),
             seconds,
             sent,
             received: counts.received,
+            received_after_end: counts.received - counts.received_in_time,
             lost,
             loss: if sent > 0 { lost as f64 / sent as f64 } else { 0.0 },
+            dropped: counts.dropped,
             duplicates: counts.duplicates,
             reordered: counts.reordered,
             expired: counts.expired,
             corrupt: counts.corrupt,
             misplaced: counts.misplaced,
+            foreign: counts.foreign,
             unsent: counts.unsent,
+            refused: counts.refused,
+            sent_late: is_open_loop.then_some(counts.sent_late),
+            sent_late_max_us: is_open_loop.then_some(counts.sent_late_max_ns as f64 / 1000.0),
             unanswered: counts.unanswered,
             errors: counts.errors,
+            error_kinds: counts.error_kinds.clone(),
             sent_per_second: per_second(sent, seconds),
             received_per_second,
             received_bytes_per_second: received_per_second * plan.size as f64,
@@ -157,10 +184,14 @@ impl fmt::Display for Report {
             self.clients,
             if self.clients == 1 { "" } else { "s" }
         );
+        let of_duration = format!(" of {:.1} s", self.duration_seconds);
         writeln!(
             f,
-            "{}: {} bytes, {clients}, {pace}{batch}, for {:.1} s\n",
-            self.target, self.size_bytes, self.seconds
+            "{}: {} bytes, {clients}, {pace}{batch}, for {:.1} s{}\n",
+            self.target,
+            self.size_bytes,
+            self.seconds,
+            if self.seconds < self.duration_seconds { of_duration } else { String::new() }
         )?;
         row(
             f,
@@ -172,14 +203,36 @@ impl fmt::Display for Report {
         let rates =
             format!("{:>15} a second, {megabytes:.1} MB/s", grouped(self.received_per_second));
         row(f, "received", self.received as f64, &rates)?;
+        row(f, "after end", self.received_after_end as f64, "")?;
         row(f, "lost", self.lost as f64, &format!("{:>15.4} %", self.loss * 100.0))?;
+        if let Some(dropped) = self.dropped {
+            let why = if dropped > 0 { "  by our kernel: the receive buffer was full" } else { "" };
+            row(f, "dropped", dropped as f64, why)?;
+        }
         row(f, "duplicates", self.duplicates as f64, "")?;
         row(f, "reordered", self.reordered as f64, "")?;
         row(f, "expired", self.expired as f64, "")?;
         row(f, "corrupt", self.corrupt as f64, "")?;
         row(f, "misplaced", self.misplaced as f64, "")?;
-        row(f, "unsent", self.unsent as f64, "")?;
-        row(f, "errors", self.errors as f64, "")?;
+        if self.batch.is_some() {
+            row(f, "foreign", self.foreign as f64, "")?;
+        }
+        let refused = match self.refused {
+            0 => String::new(),
+            count => format!("  {} of them refused by the kernel", grouped(count as f64)),
+        };
+        row(f, "unsent", self.unsent as f64, &refused)?;
+        if let (Some(late), Some(max_us)) = (self.sent_late, self.sent_late_max_us) {
+            let share = late as f64 / self.sent.max(1) as f64 * 100.0;
+            let more = format!("{share:>15.4} %, up to {:.1} ms", max_us / 1000.0);
+            row(f, "sent late", late as f64, if late > 0 { &more } else { "" })?;
+        }
+        let kinds: Vec<String> = self
+            .error_kinds
+            .iter()
+            .map(|(kind, &count)| format!("{kind}: {}", grouped(count as f64)))
+            .collect();
+        row(f, "errors", self.errors as f64, &format!("  {}", kinds.join(", ")))?;
         let since = if self.rate.is_some() { "from the due time" } else { "from the send" };
         let unanswered = match self.unanswered {
             0 => String::new(),
@@ -223,27 +276,57 @@ pub(super) fn grouped(number: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
     use std::net::SocketAddr;
     use std::time::Duration;
 
     use super::*;
 
-    #[test]
-    fn table_shows_how_many_clients_connected() {
-        let duration = Duration::from_secs(1);
-        let plan = Plan {
-            scheme: Scheme::Tcp,
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn plan(scheme: Scheme, pace: Pace) -> Plan {
+        Plan {
+            scheme,
             address: SocketAddr::from(([127, 0, 0, 1], 2000)),
             clients: 3,
             size: 64,
-            pace: Pace::Window(1),
-            duration,
+            pace,
+            duration: SECOND,
             prefix: Vec::new(),
             batching: Batching::Gso,
-        };
-        let mut load = Load::new(3, duration, None);
+        }
+    }
+
+    // pitfall: 161
+    #[test]
+    fn table_says_where_messages_and_replies_went() {
+        let plan = plan(Scheme::Udp, Pace::Rate(1000));
+        let mut load = Load::new(3, SECOND, None);
+        load.count_sent(0, 900_000); // less than 1 ms late
+        load.count_sent(1_000_000, 4_500_000);
+        for kind in [ErrorKind::ConnectionRefused, ErrorKind::HostUnreachable] {
+            load.on_error(&kind.into());
+            load.on_error(&kind.into());
+        }
+        load.counts.dropped = Some(1234);
+        (load.counts.unsent, load.counts.refused) = (998, 5);
+        let table = Report::new(&plan, &mut load).to_string();
+        for line in [
+            "  dropped               1,234  by our kernel: the receive buffer was full",
+            "  unsent                  998  5 of them refused by the kernel",
+            "  sent late                 1        50.0000 %, up to 3.5 ms",
+            "  errors                    4  connection refused: 2, host unreachable: 2",
+        ] {
+            assert!(table.lines().any(|other| other == line), "{line}: {table}");
+        }
+    }
+
+    #[test]
+    fn table_shows_how_many_clients_connected() {
+        let plan = plan(Scheme::Tcp, Pace::Window(1));
+        let mut load = Load::new(3, SECOND, None);
         (0..2).for_each(|_| load.on_connected());
-        load.on_connect_failed(std::io::ErrorKind::TimedOut);
+        load.on_connect_failed(ErrorKind::TimedOut);
         let report = Report::new(&plan, &mut load);
         assert!(
             report.to_string().starts_with("tcp://127.0.0.1:2000: 64 bytes, 2 of 3 connections, "),

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use mio_reactor::{Advance, CloseReason, ConnectionId, Context, Next, Protocol, Reactor};
 
+use super::diagnosis::describe_wrong_reply;
 use super::limits::BURST;
 use super::load::Load;
 use super::outstanding::Outstanding;
@@ -52,6 +53,15 @@ impl TcpClients {
                 load.connected, self.plan.clients
             ))),
         }
+    }
+
+    /// The error of a signal that has arrived before all connects were over: nothing was sent.
+    pub(super) fn interrupted(&self) -> io::Error {
+        io::Error::other(format!(
+            "stopped by a signal while connecting, {} of {} connections opened, nothing sent",
+            self.load.borrow().connected,
+            self.plan.clients
+        ))
     }
 
     /// Begins the load. In a closed loop, sends a whole window on each connection.
@@ -151,7 +161,7 @@ impl LoadConnection {
                 Pace::Rate(rate) => self.due_ns(rate, self.outstanding.next_number()),
             };
             send(self.payloads.compose(self.outstanding.record_sent(at_ns)));
-            load.counts.sent += 1;
+            load.count_sent(at_ns, now_ns);
             self.owed -= 1;
         }
     }
@@ -192,14 +202,20 @@ impl Protocol for TcpClient {
         let (connection, load) = (&mut *self.connection.borrow_mut(), &mut *self.load.borrow_mut());
         let size = connection.plan.size;
         if input.len() < size {
+            if connection.expected == 0 {
+                load.note_fragment(input);
+            }
             return Advance::need_more();
         }
         let now_ns = load.ns(Instant::now());
-        let replies = input.chunks_exact(size);
-        for reply in replies {
+        for (at, reply) in input.chunks_exact(size).enumerate() {
             let Some(number) = connection.payloads.number_of(reply) else {
                 // From here on it is unknown where the next reply begins.
-                load.counts.corrupt += 1;
+                load.count_wrong(|counts| {
+                    let (received, plan) = (counts.received, &*connection.plan);
+                    let rest = &input[at * size..];
+                    describe_wrong_reply(rest, received, plan, &connection.payloads)
+                });
                 return Advance::consumed(input.len()).then(Next::Abort);
             };
             load.count(connection.outstanding.record_reply(number), now_ns);

@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use mio_reactor::{Batching, Datagram, DatagramProtocol, Replies};
 
-use super::limits::{BURST, IN_FLIGHT_MS};
+use super::diagnosis::describe_wrong_reply;
+use super::limits::BURST;
 use super::load::Load;
 use super::outstanding::Outstanding;
 use super::payload::Payloads;
@@ -48,7 +49,10 @@ impl DatagramProtocol for UdpClient {
             prefix => datagram.payload.strip_prefix(prefix),
         };
         let Some(number) = message.and_then(|message| self.payloads.number_of(message)) else {
-            load.counts.corrupt += 1;
+            load.count_wrong(|counts| {
+                let (received, plan) = (counts.received, &*self.plan);
+                describe_wrong_reply(datagram.payload, received, plan, &self.payloads)
+            });
             return;
         };
         load.count(self.outstanding.record_reply(number), now_ns);
@@ -56,7 +60,8 @@ impl DatagramProtocol for UdpClient {
             && self.outstanding.in_flight() < window
             && load.is_sending()
         {
-            send_next(&mut self.outstanding, &mut self.payloads, load, now_ns, replies);
+            send_next(&mut self.outstanding, &mut self.payloads, now_ns, replies);
+            load.count_sent(now_ns, now_ns);
         }
     }
 
@@ -69,13 +74,18 @@ impl DatagramProtocol for UdpClient {
         let now_ns = load.ns(Instant::now());
         match self.plan.pace {
             Pace::Window(window) => {
-                self.outstanding.stop_awaiting(now_ns.saturating_sub(IN_FLIGHT_MS * 1_000_000));
+                let patience = &mut load.patience;
+                let is_over = |sent_ns| patience.is_over(sent_ns, now_ns);
+                if let Some(sent_ns) = self.outstanding.stop_awaiting(is_over) {
+                    patience.back_off(sent_ns, now_ns);
+                }
                 let missing = window.saturating_sub(self.outstanding.in_flight());
                 for _ in 0..missing.min(BURST as u64) {
                     if replies.is_full() {
                         break;
                     }
-                    send_next(&mut self.outstanding, &mut self.payloads, load, now_ns, replies);
+                    send_next(&mut self.outstanding, &mut self.payloads, now_ns, replies);
+                    load.count_sent(now_ns, now_ns);
                 }
             }
             Pace::Rate(rate) => {
@@ -85,7 +95,8 @@ impl DatagramProtocol for UdpClient {
                     if !load.is_due(due_ns, now_ns) || replies.is_full() {
                         break;
                     }
-                    send_next(&mut self.outstanding, &mut self.payloads, load, due_ns, replies);
+                    send_next(&mut self.outstanding, &mut self.payloads, due_ns, replies);
+                    load.count_sent(due_ns, now_ns);
                 }
             }
         }
@@ -106,10 +117,8 @@ impl DatagramProtocol for UdpClient {
 fn send_next(
     outstanding: &mut Outstanding,
     payloads: &mut Payloads,
-    load: &mut Load,
     at_ns: u64,
     replies: &mut Replies<'_>,
 ) {
     replies.send(payloads.compose(outstanding.record_sent(at_ns)));
-    load.counts.sent += 1;
 }

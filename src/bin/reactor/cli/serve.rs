@@ -29,6 +29,7 @@ Addresses:
   8080, :8080                  a port alone: 127.0.0.1
   unix:PATH                    a Unix socket, for --tcp and --http; its file is created at PATH and
                                removed at the end
+  unix:@NAME                   the same without a file, on Linux: a name in the abstract namespace
 
   All addresses of a name, or of *, get one port. Those that this machine lacks, for example without
   IPv6, are skipped with a warning; if none is left, the program ends. Commas separate several
