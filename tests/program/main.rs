@@ -15,7 +15,11 @@ mod limits;
 #[cfg(target_os = "linux")]
 mod descriptors;
 mod environment;
+#[cfg(target_os = "linux")]
+mod inherited;
 mod logging;
+#[cfg(target_os = "linux")]
+mod signals;
 mod stop;
 
 use common::{Ending, Program, reactor};

@@ -18,7 +18,7 @@ use crate::address::{NetAddress, Scheme, Url, parse_unix};
 use crate::values::{DurationArg, RateArg, SizeArg, count_to, parse_unbounded_size};
 
 pub(crate) use environment::describe_unknown;
-pub(crate) use serve::{ListenArgs, LogArgs, ServeArgs};
+pub(crate) use serve::{HttpArgs, ListenArgs, LogArgs, ServeArgs};
 pub(crate) use usage_error::escape_controls;
 
 /// Event-loop server, one thread: TCP echo, UDP echo and HTTP/1.0.
@@ -88,8 +88,9 @@ pub(crate) struct SendArgs {
     pub(crate) text: Option<OsString>,
     /// Longest wait for the server, at each step.
     ///
-    /// It ends a connect that takes longer. It also ends an exchange in which no byte moves for so
-    /// long, in either direction, while TEXT waits to be accepted or after all of it is sent.
+    /// It ends name resolution and connect together if they take longer. It also ends an exchange
+    /// in which no byte moves for so long, in either direction, while TEXT waits to be accepted or
+    /// after all of it is sent. The wait for standard input is not counted.
     #[arg(long, value_name = "DURATION", default_value_t = SEND_TIMEOUT)]
     pub(crate) timeout: DurationArg,
 }
