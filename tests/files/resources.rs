@@ -138,7 +138,9 @@ fn no_response_leaves_its_file_open() {
 #[test]
 fn unusable_root_is_one_error_line_and_status_1() {
     let temp = TempDir::new("no-root");
-    for root in [temp.0.join("nothing"), temp.0.join("secret")] {
+    let fifo = temp.0.join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for root in [temp.0.join("nothing"), temp.0.join("secret"), fifo] {
         let root = root.to_str().unwrap();
         let ending =
             Program::spawn(reactor().args(["--http", "127.0.0.1:0", "--root", root])).wait();

@@ -9,17 +9,13 @@
 //! ```
 //!
 //! Invariant: to read an address needs no network. Only [`NetAddress::resolve`] asks the system's
-//! resolver, which may block, and it is called before the loop runs. A client bounds the wait with
-//! [`NetAddress::resolve_within`].
+//! resolver, which may block, and it is called before the loop runs. A client bounds the wait.
 
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
 /// A host and a port, not resolved yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +50,11 @@ impl NetAddress {
         NetAddress { host: LOOPBACK, port }
     }
 
+    /// Returns whether `resolve` asks the system's resolver.
+    pub(crate) fn needs_resolver(&self) -> bool {
+        matches!(self.host, Host::Name(_) | Host::Zoned(_))
+    }
+
     /// Returns the socket addresses that it stands for: at least one, and each once.
     ///
     /// # Errors
@@ -79,36 +80,6 @@ impl NetAddress {
                     return Err(io::Error::new(io::ErrorKind::NotFound, "the host has no address"));
                 }
                 Ok(addresses)
-            }
-        }
-    }
-}
-
-impl NetAddress {
-    /// Returns the same as [`resolve`](NetAddress::resolve), but waits no longer than `timeout`.
-    ///
-    /// Nothing can end a call of the system's resolver. So a name is looked up by another thread,
-    /// which is left behind if it takes too long, and ends with the process.
-    ///
-    /// # Errors
-    ///
-    /// Those of `resolve`; `TimedOut`; the system's error if no thread can be started.
-    pub(crate) fn resolve_within(&self, timeout: Duration) -> io::Result<Vec<SocketAddr>> {
-        match &self.host {
-            Host::Ip(_) | Host::Every => self.resolve(),
-            Host::Name(_) | Host::Zoned(_) => {
-                let (sender, resolved) = mpsc::channel();
-                let address = self.clone();
-                // If nobody waits any more, the result is not needed.
-                let look_up = move || drop(sender.send(address.resolve()));
-                thread::Builder::new().spawn(look_up).map_err(|error| {
-                    let why = format!("no thread could be started: {error}");
-                    io::Error::new(error.kind(), why)
-                })?;
-                resolved.recv_timeout(timeout).unwrap_or_else(|_| {
-                    let why = format!("name resolution timeout ({timeout:?})");
-                    Err(io::Error::new(io::ErrorKind::TimedOut, why))
-                })
             }
         }
     }

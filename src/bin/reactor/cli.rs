@@ -26,11 +26,11 @@ pub(crate) use usage_error::escape_controls;
 /// Without any address, serves TCP echo and UDP echo on 127.0.0.1:2000 and HTTP on 127.0.0.1:8080.
 /// Once all sockets are bound, prints one line for each, with the bound address.
 ///
-/// SIGINT or SIGTERM stops the server gracefully: idle connections are closed, the others may
-/// finish within the drain timeout. A second signal ends the process at once.
+/// SIGINT, SIGTERM or SIGHUP stops the server gracefully: idle connections are closed, the others
+/// may finish within the drain timeout. A second SIGINT or SIGTERM ends the process at once.
 ///
 /// Exit status: 0 after a graceful stop, 1 if an address cannot be served, 2 for a usage error, 3
-/// if the drain timeout was reached and connections were closed by force.
+/// if the drain timeout was reached and connections were closed by force or never accepted.
 #[derive(Parser)]
 #[command(name = "reactor", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
 pub(crate) struct Cli {

@@ -12,6 +12,7 @@
 
 mod datagram;
 mod printer;
+mod resolve;
 
 use std::fmt::Display;
 use std::io::{self, Cursor, ErrorKind, Read, Write};
@@ -25,6 +26,7 @@ use socket2::SockRef;
 
 use self::datagram::exchange_datagram;
 use self::printer::ReplyPrinter;
+use self::resolve::resolve_within;
 use crate::address::NetAddress;
 use crate::cli::{SendArgs, SendTarget};
 use crate::standard_streams;
@@ -310,10 +312,9 @@ fn lock(state: &Mutex<ExchangeState>) -> MutexGuard<'_, ExchangeState> {
 
 // ---- shared with datagrams
 
-/// Returns all addresses of `host`, if the system's resolver finds them within `timeout`. (Its own
-/// may be longer, resolv.conf(5).)
+/// Returns all addresses of `host`, if they are found within `timeout`.
 fn resolve(host: &NetAddress, timeout: Duration) -> Result<Vec<SocketAddr>, SendError> {
-    host.resolve_within(timeout).map_err(|error| SendError::Failed(format!("{host}: {error}")))
+    resolve_within(host, timeout).map_err(|error| SendError::Failed(format!("{host}: {error}")))
 }
 
 fn describe_input(error: &io::Error) -> String {

@@ -1,9 +1,9 @@
 //! Standard input, output and error, whatever the parent has made of them.
 //!
 //! The parent or another process may have set O_NONBLOCK: it belongs to the open file description
-//! (open(2)), which all of them share. Then a read finds nothing yet and a write finds no room, with
-//! EAGAIN. That is no end and no failure, so a client waits with poll(2) and tries again. The flag
-//! is not removed, since its owner relies on it.
+//! (open(2)), which all of them share. Then a read that finds nothing yet fails with EAGAIN, and so
+//! does a write that finds no room. That is no end and no failure, so a client waits with poll(2)
+//! and tries again. The flag is not removed, since its owner relies on it.
 //!
 //! Invariant: only a client waits here without a bound, and its signals have their default action.
 //! The line of an exit, which the server writes as well, waits a second at most.
