@@ -89,9 +89,12 @@ impl Files {
     ///
     /// # Errors
     ///
-    /// The system's error, if `root` is not a directory or cannot be opened.
+    /// The system's error, if `root` is not a directory, or if it cannot be opened or searched.
     pub fn below(root: impl AsRef<Path>) -> io::Result<Files> {
         let directory = Dir::open_ambient_dir(root, ambient_authority())?;
+        // Opening needs no permission to search (open(2), O_PATH), and without that every response
+        // would be a 403.
+        rustix::fs::statat(&directory, ".", rustix::fs::AtFlags::empty())?;
         Ok(Files {
             root: Rc::new(Root {
                 fd_reserve: FdReserve::new(directory),

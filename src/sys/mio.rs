@@ -250,8 +250,8 @@ fn datagram_socket(address: SocketAddr, buffer_bytes: usize) -> io::Result<Socke
 pub(crate) fn stop_receiving(socket: &UdpSocket) -> bool {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
-        // One instruction: return, and keep 0 bytes.
-        let drop_all = socket2::SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
+        const RETURN: u16 = 0x06; // BPF_RET | BPF_K (linux/bpf_common.h)
+        let drop_all = socket2::SockFilter::new(RETURN, 0, 0, 0); // "keep 0 bytes"
         let result = SockRef::from(socket).attach_filter(&[drop_all]);
         log::trace!("attach_filter -> {result:?}");
         result.is_ok()

@@ -17,7 +17,7 @@ fn unchanged_file_is_304_and_invalid_dates_are_ignored() {
     let path = temp.file("a.txt", b"hello");
     let time = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_500);
     File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
-    let program = temp.serve(&[]);
+    let program = temp.serve(&["--builtin-pages"]);
     let tomorrow = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(86_400));
     let an_hour_ago = httpdate::fmt_http_date(SystemTime::now() - Duration::from_secs(3600));
     for (fields, status) in [

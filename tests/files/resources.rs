@@ -138,7 +138,9 @@ fn no_response_leaves_its_file_open() {
 #[test]
 fn unusable_root_is_one_error_line_and_status_1() {
     let temp = TempDir::new("no-root");
-    for root in [temp.0.join("nothing"), temp.0.join("secret")] {
+    let fifo = temp.0.join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for root in [temp.0.join("nothing"), temp.0.join("secret"), fifo] {
         let root = root.to_str().unwrap();
         let ending =
             Program::spawn(reactor().args(["--http", "127.0.0.1:0", "--root", root])).wait();
@@ -147,4 +149,33 @@ fn unusable_root_is_one_error_line_and_status_1() {
         let [line] = &ending.stderr[..] else { panic!("one line: {:?}", ending.stderr) };
         assert!(line.starts_with(&format!("reactor: root {root}: ")), "{line}");
     }
+}
+
+// pitfall: 126
+#[test]
+#[cfg(target_os = "linux")]
+fn root_without_search_permission_is_an_error_at_start() {
+    // The program runs as a user who is not root, since root may search any directory.
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Command;
+
+    let temp = TempDir::new("unsearchable");
+    temp.file("a.txt", b"hello");
+    let other_user = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let as_other_user = || {
+        let mut command = Command::new("setpriv");
+        command.args(other_user).arg(reactor().get_program());
+        command
+    };
+    let may_run = as_other_user().arg("--version").output();
+    if !may_run.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: setpriv(1) cannot run the program as another user");
+        return;
+    }
+    let root = temp.root();
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o600)).unwrap();
+    let root = root.to_str().unwrap();
+    let ending = Program::spawn(as_other_user().args(["--http", "0", "--root", root])).wait();
+    assert_eq!((ending.status.code(), ending.stdout.len()), (Some(1), 0), "{:?}", ending.stderr);
+    assert_eq!(ending.stderr, [format!("reactor: root {root}: Permission denied (os error 13)")]);
 }

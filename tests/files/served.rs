@@ -135,10 +135,23 @@ fn directory_serves_its_index_or_redirects_to_the_final_slash() {
 }
 
 #[test]
-fn pages_are_served_where_no_file_exists() {
-    let temp = TempDir::new("pages");
+fn root_alone_has_no_builtin_pages() {
+    let temp = TempDir::new("no-pages");
     temp.file("a.txt", b"hello");
     let program = temp.serve(&[]);
+    assert_eq!(get(program.http(), "/a.txt").body, b"hello");
+    for path in ["/", "/plaintext", "/echo"] {
+        assert_eq!(get(program.http(), path).status(), "404", "{path}");
+    }
+    let response = request(program.http(), "POST /echo", "Content-Length: 0\r\n");
+    assert_eq!((response.status(), response.field("Allow")), ("405", Some("GET, HEAD")));
+}
+
+#[test]
+fn builtin_pages_are_served_where_no_file_exists() {
+    let temp = TempDir::new("pages");
+    temp.file("a.txt", b"hello");
+    let program = temp.serve(&["--builtin-pages"]);
     assert!(get(program.http(), "/").body.starts_with(b"<!DOCTYPE html>"));
     assert_eq!(get(program.http(), "/plaintext").body, b"Hello, World!");
     assert_eq!(request(program.http(), "POST /echo", "Content-Length: 0\r\n").status(), "200");

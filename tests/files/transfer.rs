@@ -16,7 +16,7 @@ fn hundred_mebibyte_file_is_sent_exactly_and_never_held() {
     (0..105).for_each(|_| file.write_all(&piece).unwrap());
     let length = file.metadata().unwrap().len();
     assert!(length > 100 * MIB as u64);
-    let program = temp.serve(&[]);
+    let program = temp.serve(&["--builtin-pages"]);
     // Allocates what any response needs.
     assert_eq!(get(program.http(), "/nothing").status(), "404");
     #[cfg(target_os = "linux")]
@@ -120,7 +120,7 @@ fn file_that_grows_while_it_is_sent_keeps_its_length() {
     let path = temp.file("large.bin", b"");
     let mut file = File::options().append(true).open(path).unwrap();
     file.set_len(32 * MIB as u64).unwrap();
-    let program = temp.serve(&[]);
+    let program = temp.serve(&["--builtin-pages"]);
     let mut stream = connect_narrow(program.http());
     stream
         .write_all(b"GET /large.bin HTTP/1.1\r\nHost: a\r\n\r\nGET /plaintext HTTP/1.0\r\n\r\n")

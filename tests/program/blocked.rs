@@ -78,6 +78,7 @@ fn invalid_rust_log_with_unwritable_standard_error_is_served() {
     }
 }
 
+// pitfall: 127
 #[test]
 fn signal_during_name_resolution_ends_the_process_at_once() {
     // The resolver reads the file HOSTALIASES (hostname(7)). Here that is a FIFO, in which there is

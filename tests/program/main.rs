@@ -15,8 +15,12 @@ mod limits;
 #[cfg(target_os = "linux")]
 mod descriptors;
 mod environment;
+#[cfg(target_os = "linux")]
+mod inherited;
 mod logging;
 mod shared;
+#[cfg(target_os = "linux")]
+mod signals;
 mod stop;
 
 use common::{Ending, Program, reactor};

@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use super::{MIB, TCP};
 use crate::common::{
     Program, assert_same, check_echo, check_end, connect, connect_narrow, fill_buffers, pattern,
+    reactor,
 };
 
 // rule: early-signal
@@ -152,6 +153,31 @@ fn drain_timeout_exits_3_and_logs_connections_closed_by_force() {
     assert_eq!(ending.status.code(), Some(3));
     let line = "stopped: drain timeout (50ms) reached, 1 connections closed by force";
     assert!(ending.stderr.iter().any(|logged| logged.contains(line)), "{:?}", ending.stderr);
+}
+
+// pitfall: 120
+// rule: stop
+#[test]
+#[cfg(target_os = "linux")]
+fn stop_that_leaves_peers_in_the_backlog_exits_3_and_counts_them() {
+    // With 64 descriptors, some of 200 HTTP clients are accepted. Each has sent half a request, so
+    // none of them can be closed as idle.
+    use std::process::Command;
+    let arguments = ["--http", "127.0.0.1:0", "--drain-timeout", "300ms"];
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 64 && exec \"$@\"", "sh"]).arg(reactor().get_program());
+    let mut program = Program::spawn(command.args(arguments).env_remove("RUST_LOG"));
+    program.read_addresses(&arguments);
+    let mut peers: Vec<TcpStream> = (0..200).map(|_| connect(program.http())).collect();
+    peers.iter_mut().for_each(|peer| peer.write_all(b"GET / HT").unwrap());
+    program.wait_for_log("accept paused");
+    let ending = program.stop();
+    assert_eq!(ending.status.code(), Some(3));
+    let line = ending.stderr.iter().find(|line| line.contains(" closed by force, ")).unwrap();
+    let (_, counts) = line.split_once("reached, ").unwrap();
+    let counts: Vec<usize> = counts.split(' ').filter_map(|word| word.parse().ok()).collect();
+    assert_eq!(counts.iter().sum::<usize>(), 200, "{line}");
+    assert!(counts[0] > 40 && counts[1] > 100, "{line}");
 }
 
 // pitfall: 74

@@ -45,6 +45,26 @@ fn client_without_a_thread_exits_1_with_one_line() {
     let mut command = send_command(&[&server, "hello"]);
     let sent = run(command.env("RUST_MIN_STACK", (1_u64 << 50).to_string()));
     check_failure(&sent, 1, "no thread could be started: ");
+    // Nor for the resolver's.
+    let mut command = send_command(&["udp://localhost:9", "hello"]);
+    let sent = run(command.env("RUST_MIN_STACK", (1_u64 << 50).to_string()));
+    check_failure(&sent, 1, "localhost:9: no thread could be started: ");
+}
+
+// pitfall: 127
+#[test]
+fn name_resolution_is_bounded_by_the_timeout() {
+    // The resolver reads the file HOSTALIASES (hostname(7)): a FIFO that is never written to.
+    let fifo = socket_path("aliases");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for scheme in ["tcp", "udp"] {
+        let server = format!("{scheme}://alias:9");
+        let mut command = send_command(&["--timeout", "200ms", &server, "hello"]);
+        let sent = run(command.env("HOSTALIASES", &fifo));
+        // A resolver that reads no such file reports that there is no such name.
+        check_failure(&sent, 1, "alias:9: ");
+    }
+    std::fs::remove_file(&fifo).unwrap();
 }
 
 #[test]

@@ -187,3 +187,38 @@ fn lecture_servers_reply_as_to_the_lecture_clients() {
         b"echo -> Hello world",
     );
 }
+
+// pitfall: 125
+#[test]
+#[cfg(target_os = "linux")]
+fn non_blocking_streams_lose_neither_input_nor_reply() {
+    // Both pipes are smaller than the text, which is written only once the client has found its
+    // input empty, and read only once its output is full.
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+    use std::os::fd::AsFd;
+
+    let set_non_blocking = |descriptor: &dyn AsFd| {
+        let flags = fcntl_getfl(descriptor.as_fd()).unwrap() | OFlags::NONBLOCK;
+        fcntl_setfl(descriptor.as_fd(), flags).unwrap();
+    };
+    let program = Program::start(&ECHO);
+    let server = format!("tcp://{}", program.tcp());
+    let (stdin, mut input) = std::io::pipe().unwrap();
+    let (mut output, stdout) = std::io::pipe().unwrap();
+    set_non_blocking(&stdin);
+    set_non_blocking(&stdout);
+    let mut command = send_command(&[&server]);
+    let client = ClientProcess(command.stdin(stdin).stdout(stdout).spawn().unwrap());
+    drop(command);
+    stall(Duration::from_millis(100));
+    let text = pattern(4, 4 * MIB);
+    let bytes = text.clone();
+    let writer = thread::spawn(move || input.write_all(&bytes).unwrap());
+    stall(Duration::from_millis(100));
+    let mut reply = Vec::new();
+    output.read_to_end(&mut reply).unwrap();
+    writer.join().unwrap();
+    crate::common::assert_same(&reply, &text);
+    let sent = finish(client);
+    assert_eq!((sent.status, sent.stderr.as_str()), (Some(0), ""));
+}

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Invariant: to read an address needs no network. Only [`NetAddress::resolve`] asks the system's
-//! resolver, which may block, and it is called before the loop runs.
+//! resolver, which may block, and it is called before the loop runs. A client bounds the wait.
 
 use std::fmt;
 use std::io;
@@ -48,6 +48,11 @@ impl NetAddress {
     /// Returns `port` on the loopback interface.
     pub(crate) const fn loopback(port: u16) -> NetAddress {
         NetAddress { host: LOOPBACK, port }
+    }
+
+    /// Returns whether `resolve` asks the system's resolver.
+    pub(crate) fn needs_resolver(&self) -> bool {
+        matches!(self.host, Host::Name(_) | Host::Zoned(_))
     }
 
     /// Returns the socket addresses that it stands for: at least one, and each once.

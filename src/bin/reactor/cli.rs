@@ -18,7 +18,7 @@ use crate::address::{NetAddress, Scheme, Url, parse_unix};
 use crate::values::{DurationArg, RateArg, SizeArg, count_to, parse_unbounded_size};
 
 pub(crate) use environment::describe_unknown;
-pub(crate) use serve::{ListenArgs, LogArgs, ServeArgs};
+pub(crate) use serve::{HttpArgs, ListenArgs, LogArgs, ServeArgs};
 pub(crate) use usage_error::escape_controls;
 
 /// Event-loop server, one thread: TCP echo, UDP echo and HTTP/1.0.
@@ -26,11 +26,11 @@ pub(crate) use usage_error::escape_controls;
 /// Without any address, serves TCP echo and UDP echo on 127.0.0.1:2000 and HTTP on 127.0.0.1:8080.
 /// Once all sockets are bound, prints one line for each, with the bound address.
 ///
-/// SIGINT or SIGTERM stops the server gracefully: idle connections are closed, the others may
-/// finish within the drain timeout. A second signal ends the process at once.
+/// SIGINT, SIGTERM or SIGHUP stops the server gracefully: idle connections are closed, the others
+/// may finish within the drain timeout. A second SIGINT or SIGTERM ends the process at once.
 ///
 /// Exit status: 0 after a graceful stop, 1 if an address cannot be served, 2 for a usage error, 3
-/// if the drain timeout was reached and connections were closed by force.
+/// if the drain timeout was reached and connections were closed by force or never accepted.
 #[derive(Parser)]
 #[command(name = "reactor", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -89,8 +89,9 @@ pub(crate) struct SendArgs {
     pub(crate) text: Option<OsString>,
     /// Longest wait for the server, at each step.
     ///
-    /// It ends a connect that takes longer. It also ends an exchange in which no byte moves for so
-    /// long, in either direction, while TEXT waits to be accepted or after all of it is sent.
+    /// It ends name resolution and connect together if they take longer. It also ends an exchange
+    /// in which no byte moves for so long, in either direction, while TEXT waits to be accepted or
+    /// after all of it is sent. The wait for standard input is not counted.
     #[arg(long, value_name = "DURATION", default_value_t = SEND_TIMEOUT)]
     pub(crate) timeout: DurationArg,
 }

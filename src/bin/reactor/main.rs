@@ -14,19 +14,20 @@ mod blast;
 mod cli;
 #[cfg(unix)]
 mod log_writer;
+#[cfg(unix)]
+mod process;
 mod send;
 mod site;
 mod sockets;
+mod standard_streams;
 #[cfg(unix)]
 mod unix_address;
 mod values;
 
 use std::env::{self, VarError};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
-#[cfg(unix)]
-use std::sync::Arc;
 
 use env_logger::fmt::ConfigurableFormat;
 use env_logger::{Target, TimestampPrecision};
@@ -34,7 +35,7 @@ use log::{Level, LevelFilter, debug, info, log_enabled, warn};
 use mio_reactor::{ACCESS_LOG, Echo, Reactor, Stopped};
 
 use blast::Plan;
-use cli::{BlastArgs, CliCommand, LogArgs, Parsed, SendArgs, ServeArgs};
+use cli::{BlastArgs, CliCommand, HttpArgs, LogArgs, Parsed, SendArgs, ServeArgs};
 use send::SendError;
 use site::Site;
 use sockets::{Places, Serving};
@@ -50,7 +51,7 @@ const EXIT_FORCED: u8 = 3;
 
 fn main() -> ExitCode {
     #[cfg(unix)]
-    if let Err(error) = survive_file_size_limit() {
+    if let Err(error) = process::prepare() {
         return exit_with_message(EXIT_FAILURE, &format!("signals: {error}"));
     }
     let arguments: Vec<_> = env::args_os().collect();
@@ -60,19 +61,14 @@ fn main() -> ExitCode {
             CliCommand::Send(arguments) => run_send(&arguments),
             CliCommand::Blast(arguments) => run_blast(&arguments),
         },
-        Parsed::Text(text) => {
-            // If standard output is closed, there is no place to report that to.
-            let _ = text.print();
-            ExitCode::SUCCESS
-        }
+        Parsed::Text(text) => print_text(&text),
         Parsed::Invalid(line) => exit_with_message(EXIT_USAGE, &line),
     }
 }
 
 fn run_server(arguments: ServeArgs) -> ExitCode {
-    if arguments.has_root_without_http() {
-        let line = "--root (REACTOR_ROOT) requires --http ADDR (try --help)";
-        return exit_with_message(EXIT_USAGE, line);
+    if let Err(line) = arguments.check_addresses() {
+        return exit_with_message(EXIT_USAGE, &format!("{line} (try --help)"));
     }
     match serve(&arguments.with_defaults()) {
         Ok(Stopped::Graceful) => ExitCode::SUCCESS,
@@ -108,18 +104,26 @@ fn run_blast(arguments: &BlastArgs) -> ExitCode {
 }
 
 fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
+    #[cfg(unix)]
+    process::allow_background_output()?;
     open_log(&arguments.log);
     for line in cli::describe_unknown(env::vars_os().map(|(name, _)| name)) {
         warn!("{line}");
+    }
+    #[cfg(unix)]
+    if let Some(most) = process::descriptors_max() {
+        debug!("at most {most} descriptors (RLIMIT_NOFILE)");
     }
     // Before the signal handlers are set: a resolver may block for seconds, and until then a signal
     // ends the process at once.
     let places = Places::resolve(&arguments.listen)?;
     let limits = arguments.limits();
     let drain_timeout = limits.drain_timeout;
+    // So is the root: opening a directory on another machine may block, too.
+    let site = make_site(&arguments.http)?;
     // Before the first socket listens, so that an early signal is not lost.
     #[cfg(unix)]
-    let stop_signal = stop_on_signals()?;
+    let (stop_signal, stop_cause) = process::stop_on_signals()?;
     // Owns the original, so that no second descriptor of it is left once the sockets listen.
     let make_reactor = move || {
         #[cfg_attr(not(unix), allow(unused_mut))]
@@ -134,11 +138,6 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
         Echo::with_prefix(arguments.echo.prefix.as_str())
     };
     let echo = if arguments.echo.answer_all_ports { echo.answering_own_ports() } else { echo };
-    let site = Site::new().with_access_log(log_enabled!(target: ACCESS_LOG, Level::Info));
-    let site = match &arguments.http.root {
-        Some(root) => serve_files(site, root)?,
-        None => site,
-    };
     let Serving { mut reactor, lines, skipped } =
         sockets::open(&places, &echo, &site, make_reactor)?;
     for line in skipped {
@@ -150,12 +149,18 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
     }
     info!("serving: pid {}", std::process::id());
     let stopped = reactor.run()?;
+    #[cfg(unix)]
+    if let Some(name) = stop_cause.name() {
+        info!("stop requested by {name}");
+    }
     match stopped {
         Stopped::Graceful => info!("stopped: all connections closed gracefully"),
         Stopped::Forced(left) => {
+            let unaccepted = usize::try_from(reactor.stats().unaccepted).unwrap_or(usize::MAX);
+            let closed = left.saturating_sub(unaccepted);
             warn!(
                 "stopped: drain timeout ({drain_timeout:?}) reached, \
-                 {left} connections closed by force"
+                 {closed} connections closed by force, {unaccepted} never accepted"
             );
         }
     }
@@ -224,11 +229,19 @@ fn check_directives(directives: String) -> Result<String, String> {
     }
 }
 
+fn make_site(arguments: &HttpArgs) -> io::Result<Site> {
+    let site = Site::new().with_access_log(log_enabled!(target: ACCESS_LOG, Level::Info));
+    match &arguments.root {
+        Some(root) => serve_files(site, root, arguments.builtin_pages),
+        None => Ok(site),
+    }
+}
+
 /// Adds the files below `root` to the site.
 #[cfg(unix)]
-fn serve_files(site: Site, root: &Path) -> io::Result<Site> {
+fn serve_files(site: Site, root: &Path, keeps_pages: bool) -> io::Result<Site> {
     match mio_reactor::Files::below(root) {
-        Ok(files) => Ok(site.with_files(files)),
+        Ok(files) => Ok(site.with_files(files, keeps_pages)),
         Err(error) => {
             Err(io::Error::new(error.kind(), format!("root {}: {error}", root.display())))
         }
@@ -236,46 +249,25 @@ fn serve_files(site: Site, root: &Path) -> io::Result<Site> {
 }
 
 #[cfg(not(unix))]
-fn serve_files(_: Site, root: &Path) -> io::Result<Site> {
+fn serve_files(_: Site, root: &Path, _: bool) -> io::Result<Site> {
     let error = "files are served on Unix only";
     Err(io::Error::new(io::ErrorKind::Unsupported, format!("root {}: {error}", root.display())))
 }
 
-/// Makes a write beyond the file size limit fail with EFBIG (setrlimit(2)).
-///
-/// SIGXFSZ would end the process, although only a file for the log or the output is full. A handler
-/// that does nothing of use is enough.
-#[cfg(unix)]
-fn survive_file_size_limit() -> io::Result<()> {
-    signal_hook::flag::register(libc::SIGXFSZ, Arc::default()).map(|_| ())
-}
-
-/// Makes the first SIGINT or SIGTERM write to a socket pair, and returns its read end: the stop
-/// signal of a reactor, which then stops gracefully.
-///
-/// The second one ends the process at once, with the status that a shell reports for a process
-/// killed by that signal (128 + its number).
-#[cfg(unix)]
-fn stop_on_signals() -> io::Result<std::os::unix::net::UnixStream> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    use signal_hook::{flag, low_level::pipe};
-    use std::os::unix::net::UnixStream;
-    use std::sync::atomic::AtomicBool;
-
-    let (read_end, write_end) = UnixStream::pair()?;
-    let stop_requested = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // The handlers run in this order: the first signal finds the flag unset, sets it, and
-        // writes.
-        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop_requested))?;
-        flag::register(signal, Arc::clone(&stop_requested))?;
-        pipe::register(signal, write_end.try_clone()?)?;
+/// Prints the help or the version.
+fn print_text(text: &clap::Error) -> ExitCode {
+    let styled = text.render();
+    let has_color = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
+    let text = if has_color { styled.ansi().to_string() } else { styled.to_string() };
+    match standard_streams::stdout().and_then(|mut stdout| stdout.write_all(text.as_bytes())) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader has read enough, as `head` does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => exit_with_message(EXIT_FAILURE, &format!("standard output: {error}")),
     }
-    Ok(read_end)
 }
 
 fn exit_with_message(status: u8, message: &str) -> ExitCode {
-    // If standard error is closed, the exit status must do.
-    let _ = writeln!(io::stderr(), "reactor: {message}");
+    standard_streams::write_exit_line(&format!("reactor: {message}"));
     ExitCode::from(status)
 }

@@ -12,6 +12,7 @@
 
 mod datagram;
 mod printer;
+mod resolve;
 
 use std::fmt::Display;
 use std::io::{self, Cursor, ErrorKind, Read, Write};
@@ -25,8 +26,10 @@ use socket2::SockRef;
 
 use self::datagram::exchange_datagram;
 use self::printer::ReplyPrinter;
+use self::resolve::resolve_within;
 use crate::address::NetAddress;
 use crate::cli::{SendArgs, SendTarget};
+use crate::standard_streams;
 
 /// Most bytes in one read or write: the capacity of a pipe. For more, there is another call.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -51,7 +54,9 @@ pub(crate) fn send(arguments: &SendArgs) -> Result<Option<String>, SendError> {
     let timeout = arguments.timeout.get();
     let input: Box<dyn Read + Send> = match &arguments.text {
         Some(text) => Box::new(Cursor::new(text.as_encoded_bytes().to_vec())),
-        None => Box::new(io::stdin()),
+        None => Box::new(
+            standard_streams::stdin().map_err(|error| SendError::Failed(describe_input(&error)))?,
+        ),
     };
     match &arguments.to {
         SendTarget::Tcp(host) => exchange_stream(&connect_tcp(host, timeout)?, input, timeout),
@@ -62,10 +67,11 @@ pub(crate) fn send(arguments: &SendArgs) -> Result<Option<String>, SendError> {
 
 // ---- connecting
 
-/// Tries the addresses of `host` one after the other, each for its share of the time that is left.
+/// Looks up `host` and tries its addresses one after the other, each for its share of the time that
+/// is left.
 fn connect_tcp(host: &NetAddress, timeout: Duration) -> Result<TcpStream, SendError> {
-    let addresses = resolve(host)?;
     let deadline = Instant::now() + timeout;
+    let addresses = resolve(host, timeout)?;
     let mut failures = Vec::new();
     for (tried, address) in addresses.iter().enumerate() {
         let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
@@ -220,7 +226,7 @@ fn write_input(
             Ok(0) => return Ok(()),
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => return Err(format!("standard input: {error}")),
+            Err(error) => return Err(describe_input(&error)),
         };
         set_sending(Sending::Writing);
         let mut rest = &chunk[..count];
@@ -254,7 +260,7 @@ fn print_reply(
     state: &Mutex<ExchangeState>,
     timeout: Duration,
 ) -> Result<Option<String>, SendError> {
-    let mut printer = ReplyPrinter::new();
+    let mut printer = ReplyPrinter::new()?;
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         match stream.read(&mut chunk) {
@@ -303,10 +309,13 @@ fn lock(state: &Mutex<ExchangeState>) -> MutexGuard<'_, ExchangeState> {
 
 // ---- shared with datagrams
 
-/// Returns all addresses of `host`. The system's resolver has a timeout of its own
-/// (resolv.conf(5)).
-fn resolve(host: &NetAddress) -> Result<Vec<SocketAddr>, SendError> {
-    host.resolve().map_err(|error| SendError::Failed(format!("{host}: {error}")))
+/// Returns all addresses of `host`, if they are found within `timeout`.
+fn resolve(host: &NetAddress, timeout: Duration) -> Result<Vec<SocketAddr>, SendError> {
+    resolve_within(host, timeout).map_err(|error| SendError::Failed(format!("{host}: {error}")))
+}
+
+fn describe_input(error: &io::Error) -> String {
+    format!("standard input: {error}")
 }
 
 /// Returns the line for a server at `address` that was not reached.

@@ -23,6 +23,8 @@ struct Pages {
     front: Page,
     plaintext: Page,
     logs_access: bool,
+    /// A path without a file may be one of the pages.
+    has_pages: bool,
     #[cfg(all(unix, feature = "files"))]
     files: Option<Files>,
 }
@@ -49,6 +51,7 @@ impl Site {
                 front,
                 plaintext,
                 logs_access: false,
+                has_pages: true,
                 #[cfg(all(unix, feature = "files"))]
                 files: None,
             }),
@@ -62,11 +65,12 @@ impl Site {
         self
     }
 
-    /// Serves a file in place of a page, where there is one.
+    /// Serves files. Where there is none, serves a page, if it keeps its pages.
     #[cfg(all(unix, feature = "files"))]
     #[must_use]
-    pub(crate) fn with_files(mut self, files: Files) -> Site {
-        Rc::make_mut(&mut self.pages).files = Some(files);
+    pub(crate) fn with_files(mut self, files: Files, keeps_pages: bool) -> Site {
+        let pages = Rc::make_mut(&mut self.pages);
+        (pages.files, pages.has_pages) = (Some(files), keeps_pages);
         self
     }
 
@@ -84,7 +88,10 @@ impl Site {
     #[cold]
     fn file_or_page(&self, request: &Request<'_>) -> Response<'_> {
         let file = self.pages.files.as_ref().and_then(|files| files.find(request));
-        file.unwrap_or_else(|| self.page(request))
+        file.unwrap_or_else(|| match self.pages.has_pages {
+            true => self.page(request),
+            false => self.pages.respond(None, request.method()),
+        })
     }
 }
 
@@ -145,7 +152,8 @@ impl Responder for Site {
     }
 
     fn receive(&mut self, request: &Request<'_>) -> Option<Box<dyn Upload>> {
-        let is_echoed = request.method() == Method::Post
+        let is_echoed = self.pages.has_pages
+            && request.method() == Method::Post
             && PageName::of(request.path()) == Some(PageName::Echo);
         // At most one read: a Content-Length alone proves nothing, and must not allocate much
         // memory.

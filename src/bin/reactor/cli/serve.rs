@@ -110,10 +110,17 @@ pub(crate) struct EchoArgs {
 pub(crate) struct HttpArgs {
     /// Serve the files below this directory.
     ///
-    /// For a directory, its index.html is served. The built-in pages remain where there is no such
-    /// file. Names that begin with a dot are not served, nor links that lead outside.
+    /// For a directory, its index.html is served. Names that begin with a dot are not served, nor
+    /// links that lead outside. The built-in pages (/, /plaintext and /echo) are off.
     #[arg(long, env = "REACTOR_ROOT", value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
+    /// Serve the built-in pages beside --root.
+    ///
+    /// A file comes first. Without --root, the pages are always served.
+    #[arg(long, env = "REACTOR_BUILTIN_PAGES", value_name = "BOOL", action = ArgAction::Set,
+        num_args = 0..=1, require_equals = true, value_parser = parse_switch,
+        default_value = "false", default_missing_value = "true")]
+    pub(crate) builtin_pages: bool,
 }
 
 #[derive(Args, Clone)]
@@ -249,10 +256,24 @@ impl ServeArgs {
         limits
     }
 
-    /// Returns whether there is a root, but no address at which its files would be served.
-    pub(crate) fn has_root_without_http(&self) -> bool {
+    /// Returns an error for an option that would have no effect, since no address is served that
+    /// it is about. Without any address, all services are.
+    pub(crate) fn check_addresses(&self) -> Result<(), &'static str> {
         let ListenArgs { tcp, udp, http } = &self.listen;
-        self.http.root.is_some() && http.is_empty() && !(tcp.is_empty() && udp.is_empty())
+        let (has_tcp, has_udp, has_http) = (!tcp.is_empty(), !udp.is_empty(), !http.is_empty());
+        if !(has_tcp || has_udp || has_http) {
+            return Ok(());
+        }
+        if self.http.root.is_some() && !has_http {
+            return Err("--root (REACTOR_ROOT) requires --http ADDR");
+        }
+        if !self.echo.prefix.is_empty() && !(has_tcp || has_udp) {
+            return Err("--prefix (REACTOR_PREFIX) requires --tcp ADDR or --udp ADDR");
+        }
+        if self.echo.answer_all_ports && !has_udp {
+            return Err("--answer-all-ports (REACTOR_ANSWER_ALL_PORTS) requires --udp ADDR");
+        }
+        Ok(())
     }
 
     /// Fills in the lecture's addresses if none is named.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mio_reactor::limits::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6};
 
 use super::printer::ReplyPrinter;
-use super::{SendError, describe_failure, is_timeout, resolve};
+use super::{SendError, describe_failure, describe_input, is_timeout, resolve};
 use crate::address::NetAddress;
 
 /// Sends all of `input` as one datagram, and prints the reply.
@@ -22,9 +22,9 @@ pub(super) fn exchange_datagram(
     let mut payload = Vec::new();
     let one_too_many = DATAGRAM_BYTES_MAX_V6 as u64 + 1;
     let read = input.take(one_too_many).read_to_end(&mut payload);
-    read.map_err(|error| SendError::Failed(format!("standard input: {error}")))?;
+    read.map_err(|error| SendError::Failed(describe_input(&error)))?;
     let mut failures = Vec::new();
-    for address in resolve(host)? {
+    for address in resolve(host, timeout)? {
         let bytes_max = if address.is_ipv6() { DATAGRAM_BYTES_MAX_V6 } else { DATAGRAM_BYTES_MAX };
         if payload.len() > bytes_max {
             return Err(SendError::Usage(format!(
@@ -35,7 +35,7 @@ pub(super) fn exchange_datagram(
             .and_then(|socket| exchange_with(&socket, address, &payload, timeout))
         {
             Ok(reply) => {
-                let mut printer = ReplyPrinter::new();
+                let mut printer = ReplyPrinter::new()?;
                 printer.print(&reply)?;
                 return printer.finish();
             }
@@ -67,8 +67,9 @@ pub(super) fn exchange_with(
     if socket.local_addr()? == socket.peer_addr()? {
         return Err(ErrorKind::ConnectionRefused.into()); // a self-connect, as over TCP
     }
-    socket.send(payload)?;
     let deadline = Instant::now() + timeout;
+    socket.set_write_timeout(Some(timeout))?;
+    socket.send(payload)?;
     let mut reply = vec![0; DATAGRAM_BYTES_MAX_V6];
     loop {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -7,31 +7,28 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 
 use super::SendError;
+use crate::standard_streams;
 
 pub(super) struct ReplyPrinter {
-    stdout: io::Stdout,
+    stdout: Box<dyn Write>,
     last_byte: Option<u8>,
 }
 
 impl ReplyPrinter {
-    pub(super) fn new() -> ReplyPrinter {
-        ReplyPrinter { stdout: io::stdout(), last_byte: None }
+    pub(super) fn new() -> Result<ReplyPrinter, SendError> {
+        let stdout = standard_streams::stdout().map_err(|error| output_failed(&error))?;
+        Ok(ReplyPrinter { stdout: Box::new(stdout), last_byte: None })
     }
 
     pub(super) fn print(&mut self, bytes: &[u8]) -> Result<(), SendError> {
         self.last_byte = bytes.last().copied().or(self.last_byte);
-        self.stdout.write_all(bytes).and_then(|()| self.stdout.flush()).map_err(|error| {
-            if error.kind() == ErrorKind::BrokenPipe {
-                SendError::OutputClosed
-            } else {
-                SendError::Failed(format!("standard output: {error}"))
-            }
-        })
+        let printed = self.stdout.write_all(bytes).and_then(|()| self.stdout.flush());
+        printed.map_err(|error| output_failed(&error))
     }
 
     pub(super) fn finish(&mut self) -> Result<(), SendError> {
         let is_within_a_line = self.last_byte.is_some_and(|last| last != b'\n');
-        if is_within_a_line && self.stdout.is_terminal() { self.print(b"\n") } else { Ok(()) }
+        if is_within_a_line && io::stdout().is_terminal() { self.print(b"\n") } else { Ok(()) }
     }
 
     /// Returns the result if the server has sent its FIN: a failure if it has sent nothing before.
@@ -52,5 +49,13 @@ impl ReplyPrinter {
             ))),
             None => Err(SendError::Failed(format!("no reply within {timeout:?}"))),
         }
+    }
+}
+
+fn output_failed(error: &io::Error) -> SendError {
+    if error.kind() == ErrorKind::BrokenPipe {
+        SendError::OutputClosed
+    } else {
+        SendError::Failed(format!("standard output: {error}"))
     }
 }

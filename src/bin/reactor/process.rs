@@ -1,0 +1,166 @@
+//! What the process inherits, and what it does about it: signals, their mask, and limits.
+//!
+//! ```text
+//!     SIGINT SIGTERM                         the first stops gracefully, the second ends at once
+//!     SIGHUP SIGALRM SIGXCPU SIGPWR          stop gracefully, however often they come
+//!     SIGUSR1 SIGUSR2 SIGVTALRM SIGPROF SIGIO
+//!     SIGXFSZ                                do nothing
+//!     SIGTTOU                                is blocked: the terminal takes what is written
+//! ```
+//!
+//! All other signals keep their default action (signal(7)); docs/operating.md has the whole table.
+//! Only the server handles signals. A client is ended by them, but for SIGXFSZ.
+//!
+//! Invariant: a signal that was ignored when the program was started (nohup(1), `&` in a script)
+//! stays ignored. Only SIGTERM is always handled: otherwise nothing but SIGKILL would end a server.
+
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use nix::sys::signal::{SigSet, Signal};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::{flag, low_level::pipe};
+
+/// Stop gracefully. The second of them ends the process at once.
+const STOP: [Signal; 2] = [Signal::SIGINT, Signal::SIGTERM];
+
+/// Stop gracefully and never force: they come in numbers (SIGHUP from a terminal and from its
+/// shell, SIGXCPU once a second), or together with SIGTERM (SIGHUP from systemd).
+const STOP_ONLY: &[Signal] = &[
+    Signal::SIGHUP,
+    Signal::SIGALRM,
+    Signal::SIGXCPU,
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    Signal::SIGPWR,
+];
+
+/// Have no meaning here, and their default action would end the process. A timer of the parent
+/// (setitimer(2)) and the owner of a descriptor (fcntl(2), F_SETOWN) outlive execve(2).
+const MEANINGLESS: [Signal; 5] =
+    [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGVTALRM, Signal::SIGPROF, Signal::SIGIO];
+
+/// What ends or suspends the process, if the parent has not blocked it.
+const UNBLOCKED: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGTSTP];
+
+/// Makes the process one that can be ended and whose files may be full. Every command begins so.
+pub(crate) fn prepare() -> io::Result<()> {
+    // A write beyond the file size limit fails with EFBIG then (setrlimit(2)). By default it would
+    // end the process, although only a file for the log or the output is full.
+    ignore(Signal::SIGXFSZ)?;
+    // A mask outlives execve(2), and a parent that forgot its own would leave us deaf.
+    let unblocked: SigSet = UNBLOCKED.iter().chain(STOP_ONLY).copied().collect();
+    unblocked.thread_unblock()?;
+    raise_descriptor_limit();
+    Ok(())
+}
+
+/// Raises the soft limit of open descriptors to the hard one, which a process may do itself.
+///
+/// The soft limit is low (1024 on many systems) for programs that use select(2), which fails
+/// beyond that number. This one does not use it.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    // macOS has no hard limit, and refuses a soft one without a number. Then it stays as it is.
+    let _ = setrlimit(Resource::Nofile, raised);
+}
+
+/// Returns how many descriptors the process may have open. `None`: no limit.
+pub(crate) fn descriptors_max() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
+/// Lets the server write to its terminal from the background.
+///
+/// If the terminal is set to stop background processes that do (tostop, stty(1)), the first line of
+/// the log would suspend the server. While SIGTTOU is blocked it is not sent, and the write
+/// succeeds. (A handler would make the kernel try the write again without end.)
+pub(crate) fn allow_background_output() -> io::Result<()> {
+    SigSet::from(Signal::SIGTTOU).thread_block().map_err(io::Error::from)
+}
+
+/// The number of the last signal that asked for a stop. 0: none.
+pub(crate) struct StopCause(Arc<AtomicUsize>);
+
+impl StopCause {
+    /// Returns the name of the signal, such as `SIGTERM`.
+    pub(crate) fn name(&self) -> Option<&'static str> {
+        let number = i32::try_from(self.0.load(Ordering::Relaxed)).ok()?;
+        Signal::try_from(number).ok().map(Signal::as_str)
+    }
+}
+
+/// Makes signals write to a socket pair, and those that have no meaning here do nothing. Returns
+/// the read end of the pair, the stop signal of a reactor.
+///
+/// The second SIGINT or SIGTERM ends the process at once, with the status that a shell reports for
+/// a process killed by that signal (128 + its number).
+pub(crate) fn stop_on_signals() -> io::Result<(UnixStream, StopCause)> {
+    let (read_end, write_end) = UnixStream::pair()?;
+    let number = Arc::new(AtomicUsize::new(0));
+    let stop_requested = Arc::new(AtomicBool::new(false));
+    let ignored = ignored_signals();
+    for signal in STOP.into_iter().chain(STOP_ONLY.iter().copied()) {
+        if signal != Signal::SIGTERM && is_ignored(signal, ignored) {
+            continue;
+        }
+        let raw = signal as i32;
+        if STOP.contains(&signal) {
+            // The handlers run in this order: the first signal finds the flag unset, sets it, and
+            // writes.
+            flag::register_conditional_shutdown(raw, 128 + raw, Arc::clone(&stop_requested))?;
+            flag::register(raw, Arc::clone(&stop_requested))?;
+        }
+        flag::register_usize(raw, Arc::clone(&number), usize::try_from(raw).unwrap_or(0))?;
+        pipe::register(raw, write_end.try_clone()?)?;
+    }
+    for signal in MEANINGLESS {
+        ignore(signal)?;
+    }
+    Ok((read_end, StopCause(number)))
+}
+
+/// Gives `signal` a handler that does nothing of use, so that its default action is not taken.
+fn ignore(signal: Signal) -> io::Result<()> {
+    flag::register(signal as i32, Arc::default()).map(|_| ())
+}
+
+/// Returns the set of ignored signals, the lowest bit for signal 1 (proc(5), SigIgn). `None` where
+/// it cannot be known without unsafe code: outside Linux, and without /proc.
+fn ignored_signals() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(set.trim(), 16).ok()
+}
+
+/// Returns whether `signal` is to stay as it is. Where that cannot be known, SIGHUP is: with its
+/// default action it ends the process, but nohup(1) works.
+fn is_ignored(signal: Signal, ignored: Option<u64>) -> bool {
+    match ignored {
+        Some(set) => set & (1 << (signal as i32 - 1)) != 0,
+        None => signal == Signal::SIGHUP,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_by_their_bit() {
+        // SIGHUP is signal 1 and SIGINT is 2: those that nohup(1) and a background job ignore.
+        assert!(is_ignored(Signal::SIGHUP, Some(0b01)) && !is_ignored(Signal::SIGINT, Some(0b01)));
+        assert!(is_ignored(Signal::SIGINT, Some(0b10)) && !is_ignored(Signal::SIGHUP, Some(0b10)));
+        assert!(is_ignored(Signal::SIGHUP, None) && !is_ignored(Signal::SIGINT, None));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn every_signal_that_rust_ignores_is_found() {
+        // The runtime of the standard library ignores SIGPIPE.
+        assert!(is_ignored(Signal::SIGPIPE, ignored_signals()));
+    }
+}
