@@ -31,7 +31,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Most connections at one time. On reaching it the listeners pause, and new connections wait
     /// in the kernel's backlog until a slot is freed. A value above the descriptor limit has no
-    /// effect: then the listeners pause when the last descriptor is taken.
+    /// effect: then the listeners pause when the last descriptor is taken. With several listeners,
+    /// each is guaranteed a minimum (`ListenOptions::connections_min`), and the rest is shared.
     pub connections_max: usize,
     /// Most memory that all connections together may hold, in bytes: their buffers, what their
     /// protocols say that they hold, and the loop's queues. From three quarters of it on, a request
@@ -192,8 +193,8 @@ impl Limits {
         self
     }
 
-    /// Returns the most memory that connections may take, in bytes: `memory_bytes_max`, overshot by what
-    /// one drive adds, and the slots of `connections_max` connections.
+    /// Returns the most memory that connections may take, in bytes: `memory_bytes_max`, overshot by
+    /// what one drive adds, and the slots of `connections_max` connections.
     ///
     /// The buffers of the kernel are not ours, and do not count. Nor does what a protocol holds
     /// without saying so ([`Context::set_held_bytes`](crate::Context::set_held_bytes)).

@@ -180,8 +180,9 @@ impl LoopLimits {
         let (listeners, sharing) = listening.fold((0, 0), |(all, sharing), entry| {
             (all + 1, sharing + usize::from(entry.own_min.is_none()))
         });
-        let share =
-            (left / LISTENERS_MINIMUM_DIVISOR / sharing.max(1)).max(usize::from(listeners < left)); // one at least, and one that is shared
+        // One at least, if one that is shared is left then.
+        let least = usize::from(listeners < left);
+        let share = (left / LISTENERS_MINIMUM_DIVISOR / sharing.max(1)).max(least);
         for entry in &mut self.entries {
             let wanted = if entry.listens { entry.own_min.unwrap_or(share) } else { 0 };
             entry.connections_min = wanted.min(entry.connections_max).min(left);
@@ -316,9 +317,8 @@ mod tests {
     #[test]
     fn listener_beyond_the_last_index_is_an_error() {
         let mut loop_limits = LoopLimits::new(&Limits::default());
-        loop_limits
-            .entries
-            .extend((1..u16::MAX).map(|_| LoopLimits::new(&Limits::default()).entries.remove(0)));
+        let entry = || LoopLimits::new(&Limits::default()).entries.remove(0);
+        loop_limits.entries.extend((1..u16::MAX).map(|_| entry()));
         loop_limits.add(&ListenOptions::default(), usize::MAX).unwrap();
         let error = loop_limits.add(&ListenOptions::default(), usize::MAX).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);

@@ -1,15 +1,15 @@
 //! The memory meter: what all connections together hold, and which of them holds the most.
 //!
 //! ```text
-//!     buffers of a connection   input and output that wait        after each drive that is not the
-//!                                                                 fast path (src/reactor/memory.rs)
-//!     its protocol              what it says that it holds        Context::set_held_bytes
-//!     datagram sockets          replies that the kernel has not taken
-//!     queues                    notifications and subscriptions   computed when it is asked for
-//!                                                                      │
-//!     0 ──────────────── 3/4 ─────────── 7/8 ─────────── memory_bytes_max ◄──┘
-//!          all is well    │ bodies: 503   │ accepting       │ the largest holder
-//!                         ▼               ▼ pauses          ▼ is evicted
+//!     buffers of a connection   input and output that wait       src/reactor/memory.rs, after each
+//!                                                                drive but the fast path
+//!     its protocol              what it says that it holds       Context::set_held_bytes
+//!     datagram sockets          replies that wait for the kernel
+//!     queues                    notifications, subscriptions     computed when it is asked for
+//!
+//!     0 ───────────────── 3/4 ────────────── 7/8 ─────────── memory_bytes_max
+//!                          │ request bodies   │ accepting         │ the largest holder
+//!                          ▼ get 503          ▼ pauses            ▼ is evicted
 //! ```
 //!
 //! A connection that holds nothing has no entry here. So the fast path, which leaves nothing over,

@@ -7,14 +7,14 @@ use crate::limits::DRAIN_QUIET_MS;
 
 // ---- memory
 
-/// From so many eighths of `memory_bytes_max` on, a request body gets 503. An upload counts with its
-/// whole length from its beginning, so uploads alone never come near the bound, and one that has
-/// begun is not ended for another. The rest is for what cannot be refused: output that waits.
+/// From so many eighths of `memory_bytes_max` on, a request body gets 503. An upload counts with
+/// its whole length from its beginning, so uploads alone never come near the bound, and one that
+/// has begun is not ended for another. The rest is for what cannot be refused: output that waits.
 pub(crate) const BODY_MEMORY_EIGHTHS: u128 = 6;
 
-/// From so many eighths of `memory_bytes_max` on, accepting pauses: a new connection would need memory,
-/// too. For each `ACCEPT_RETRY_MS` that it stays so, the largest holder is evicted: otherwise a
-/// few peers that read nothing would keep out all others.
+/// From so many eighths of `memory_bytes_max` on, accepting pauses: a new connection would need
+/// memory, too. For each `ACCEPT_RETRY_MS` that it stays so, the largest holder is evicted:
+/// otherwise a few peers that read nothing would keep out all others.
 pub(crate) const ACCEPT_MEMORY_EIGHTHS: u128 = 7;
 
 /// Memory that one subscription takes, in bytes: two entries of a `BTreeSet`, which may be half
@@ -23,10 +23,10 @@ pub(crate) const SUBSCRIPTION_BYTES: usize = 64;
 
 // ---- accepting
 
-/// What the listeners together are guaranteed of all connections and descriptors: a part of one in
-/// this. It is split among them, unless `ListenOptions::connections_min` says otherwise, and each
-/// has at least one connection if there are more of those than listeners. A larger part would turn
-/// away clients of a listener in demand for the sake of those that nobody uses.
+/// The part of all connections and descriptors that the listeners are guaranteed: one in this. It
+/// is split among them, unless `ListenOptions::connections_min` says otherwise, and each has at
+/// least one connection if there are more of those than listeners. A larger part would turn away
+/// clients of a listener in demand for the sake of those without any.
 pub(crate) const LISTENERS_MINIMUM_DIVISOR: usize = 4;
 
 // ---- eviction

@@ -23,9 +23,9 @@ pub trait Responder {
     /// default.
     ///
     /// It is called when a body follows, of at most [`Request::BODY_BYTES_MAX`]. An [`Upload`] also
-    /// gives the response, instead of [`respond`](Responder::respond). While too much memory is held
-    /// ([`Limits::memory_bytes_max`](crate::Limits::memory_bytes_max)), the response to a request
-    /// with a body is 503, and nothing takes the body.
+    /// gives the response, instead of [`respond`](Responder::respond). While too much memory is
+    /// held ([`Limits::memory_bytes_max`](crate::Limits::memory_bytes_max)), the response to a
+    /// request with a body is 503.
     ///
     /// If it takes the body of a request with `Expect: 100-continue`, the response is 417: HTTP/1.0
     /// has no interim response. The client may then send the request without the expectation.
@@ -41,8 +41,8 @@ pub trait Responder {
     }
 }
 
-/// Takes the body of one request, and responds to it. If the body is cut short or refused, the value is
-/// dropped without a further call.
+/// Takes the body of one request, and responds to it. If the body is cut short or refused, the
+/// value is dropped without a further call.
 pub trait Upload {
     /// Returns how much memory it holds at most, in bytes, for a body of `body_bytes`. The default
     /// is all of the body. An upload that passes its pieces on returns less.

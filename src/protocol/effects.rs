@@ -299,8 +299,8 @@ impl Effects {
         self.monitored.unsubscribe_all(id);
     }
 
-    /// Returns how much memory the notifications and subscriptions take, in bytes. (Effects wait only
-    /// until the call is over.)
+    /// Returns how much memory the notifications and subscriptions take, in bytes. (Effects wait
+    /// only until the call is over.)
     pub(crate) fn queue_bytes(&self) -> usize {
         self.notifications.capacity() * size_of::<PendingNotification>()
             + (self.above_watermark.len() + self.monitored.len()) * SUBSCRIPTION_BYTES

@@ -232,7 +232,8 @@ impl Reactor {
         // Of the descriptors that are left, and those that are connections already.
         let open = self.connections + self.datagram_clients;
         let descriptors_max = sys::descriptors_left().saturating_add(open);
-        let index = self.state.loop_limits.add(options, descriptors_max)?; // last: it stays for good
+        // Last, because it stays for good.
+        let index = self.state.loop_limits.add(options, descriptors_max)?;
         let listener = Box::new(Listener::new(socket, address, index, options, make));
         let token = self.insert(Source::Listener(listener), Registered::Reading);
         self.listeners.push(token);

@@ -234,7 +234,7 @@ impl Reactor {
             }
         };
         trace!("register {token} {interest:?} -> {result:?}");
-        // A datagram socket comes here when the kernel begins to take less, and when it has taken all.
+        // A datagram socket comes here when replies begin to wait, and when all are sent.
         if let Source::Datagram(socket) = &mut slot.source {
             socket.meter(&mut self.state.memory);
         }

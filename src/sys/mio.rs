@@ -22,6 +22,8 @@ pub(crate) use super::unix::UnixListener;
 pub(crate) use ::mio::net::UnixStream as Descriptor;
 
 use super::AcceptedOptions;
+#[cfg(unix)]
+use super::errno::{self, AcceptError};
 use crate::limits::{KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES};
 use crate::stream::listen_options::ListenOptions;
 use crate::stream::readiness::PeerState;
@@ -49,7 +51,8 @@ pub(crate) fn descriptors_left() -> usize {
     let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
     match Socket::new(Domain::IPV4, Type::DGRAM, None) {
         Ok(socket) => limit.saturating_sub(usize::try_from(socket.as_raw_fd()).unwrap_or(0)),
-        Err(_) => 0,
+        Err(error) if errno::classify_accept(&error) == AcceptError::Exhausted => 0,
+        Err(_) => usize::MAX, // not known
     }
 }
 

@@ -275,8 +275,8 @@ fn draw_options(seed: u64) -> ListenOptions {
     options
 }
 
-/// In an eighth of the schedules there is less memory than all peers together may need. Drawn apart,
-/// as the options are.
+/// In an eighth of the schedules there is less memory than all peers together may need. Drawn
+/// apart, as the options are.
 fn draw_memory(seed: u64) -> Option<usize> {
     let mut rng = fastrand::Rng::with_seed(seed.rotate_left(32));
     (rng.u8(..8) == 0).then(|| rng.usize(2_000..200_000))

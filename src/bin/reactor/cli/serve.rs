@@ -149,7 +149,8 @@ struct LimitArgs {
     /// Most connections at one time.
     ///
     /// Idle HTTP connections are closed to make room. If that gives none, further connections wait
-    /// in the kernel's backlog.
+    /// in the kernel's backlog. A quarter is split among the listening addresses, each of which can
+    /// always have its part. The rest is shared.
     #[arg(long, env = "REACTOR_MAX_CONNECTIONS", value_name = "COUNT",
         default_value_t = default_connections(),
         value_parser = count_to(CONNECTIONS_MAX))]
@@ -158,7 +159,7 @@ struct LimitArgs {
     ///
     /// It is for what waits in them: uploads, input, output, and the queues of the loop. Near it, a
     /// request body is answered with 503, and new connections wait in the backlog. Above it, the
-    /// connection that holds the most is reset. The kernel's buffers do not count.
+    /// connection that holds the most is reset. The kernel's buffers do not count. The least is 1M.
     #[arg(long, env = "REACTOR_MAX_MEMORY", value_name = "SIZE", value_parser = parse_memory,
         default_value_t = SizeArg::new(Limits::default().memory_bytes_max))]
     max_memory: SizeArg,

@@ -48,8 +48,10 @@ fn request_body_is_skipped_whatever_the_response() {
 }
 
 // pitfall: 153
+// rule: no-memory
 #[test]
 fn body_for_which_there_is_no_memory_is_503_before_it_comes() {
+    // 9110 15.6.4: the server cannot handle the request at present.
     let upload = |bytes: usize| {
         let fields = format!("Content-Length: {bytes}\r\nConnection: keep-alive");
         line(&format!("POST /echo HTTP/1.1\r\n{fields}"))
