@@ -184,14 +184,12 @@ impl Reactor {
             slot.filed_deadline = due;
         }
         let is_datagram = matches!(slot.source, Source::Datagram(_));
-        // A connect that was not decided when its event came has not met `WouldBlock`.
-        let awaits_connect = sys::rearms_only_on_would_block() && slot.source.is_connecting();
         if is_unfinished {
             enqueue(&mut self.run_queue, token, slot);
-        } else if interest > slot.registered
-            || (interest < slot.registered && is_datagram)
-            || awaits_connect
-        {
+        } else if sys::rearms_only_on_would_block() && slot.source.is_connecting() {
+            // A connect that was not decided when its event came has not met `WouldBlock`.
+            self.register(token, Registered::ReadingAndWriting);
+        } else if interest > slot.registered || (interest < slot.registered && is_datagram) {
             self.register(token, interest);
         }
     }

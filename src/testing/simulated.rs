@@ -43,12 +43,11 @@ use std::time::SystemTime;
 pub(crate) use mio::{Interest, Token};
 
 use crate::sys::mio as system;
+pub(crate) use crate::sys::mio::read_interest;
 use kernel::{Kernel, Selector};
 #[cfg(unix)]
 pub(crate) use poll::Descriptor;
-pub(crate) use poll::{
-    Event, Events, Poll, Registry, Source, StopSignal, Waker, is_priority, read_interest,
-};
+pub(crate) use poll::{Event, Events, Poll, Registry, Source, StopSignal, Waker, is_priority};
 #[cfg(unix)]
 pub(crate) use tcp::UnixListener;
 pub(crate) use tcp::{
