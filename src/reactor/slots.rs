@@ -42,8 +42,8 @@ impl Slot {
     /// Stores what `event` reports.
     pub(super) fn note(&mut self, event: &Event) {
         self.ready.note(event);
-        // mio's poll(2) selector forgets a socket whose error it has reported, until it is registered
-        // anew. A stream ends with its error. A datagram socket lives on.
+        // mio's poll(2) selector forgets a socket whose error it has reported, until it is
+        // registered anew. A stream ends with its error. A datagram socket lives on.
         if sys::rearms_only_on_would_block()
             && event.is_error()
             && matches!(self.source, Source::Datagram(_))

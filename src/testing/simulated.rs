@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   edge-triggered epoll   reports a change once; edges merge; some are spurious    kernel/epoll
-//!   other selectors        rearm only on WouldBlock, as on Windows and by poll(2)   kernel/rearming
+//!   other selectors        rearm only on WouldBlock, as on Windows              kernel/rearming
 //!   TCP and UDP sockets    buffers, backlog, FIN, RST and errors, as on Linux       stream, kernel
 //!   two clocks             advance only within system calls, by microseconds        kernel
 //!   peers                  actors that connect, send, read, pause and reset         kernel
