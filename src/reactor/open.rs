@@ -234,7 +234,7 @@ impl Reactor {
         self.insert_stop_signal(sys::Descriptor::from(signal))
     }
 
-    #[cfg(unix)]
+    #[cfg(any(unix, test))]
     pub(super) fn insert_stop_signal(
         &mut self,
         mut signal: impl sys::Source + 'static,

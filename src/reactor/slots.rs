@@ -42,8 +42,8 @@ impl Slot {
     /// Stores what `event` reports.
     pub(super) fn note(&mut self, event: &Event) {
         self.ready.note(event);
-        // mio's poll(2) selector forgets a socket whose error it has reported, until it is registered
-        // anew. A stream ends with its error. A datagram socket lives on.
+        // mio's poll(2) selector forgets a socket whose error it has reported, until it is
+        // registered anew. A stream ends with its error. A datagram socket lives on.
         if sys::rearms_only_on_would_block()
             && event.is_error()
             && matches!(self.source, Source::Datagram(_))
@@ -195,14 +195,12 @@ impl Reactor {
             slot.filed_deadline = due;
         }
         let is_datagram = matches!(slot.source, Source::Datagram(_));
-        // A connect that was not decided when its event came has not met `WouldBlock`.
-        let awaits_connect = sys::rearms_only_on_would_block() && slot.source.is_connecting();
         if is_unfinished {
             enqueue(&mut self.run_queue, token, slot);
-        } else if interest > slot.registered
-            || (interest < slot.registered && is_datagram)
-            || awaits_connect
-        {
+        } else if sys::rearms_only_on_would_block() && slot.source.is_connecting() {
+            // A connect that was not decided when its event came has not met `WouldBlock`.
+            self.register(token, Registered::ReadingAndWriting);
+        } else if interest > slot.registered || (interest < slot.registered && is_datagram) {
             self.register(token, interest);
         }
     }

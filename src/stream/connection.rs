@@ -200,14 +200,9 @@ impl Connection {
         self.output.len() - self.relayed_output as usize
     }
 
-    /// Returns the events that it needs from the poller. A connect that has succeeded or failed
-    /// makes the socket writable.
+    /// Returns the events that it needs from the poller.
     pub(crate) fn interest(&self) -> Registered {
-        if self.wants_write() || self.is_connecting() {
-            Registered::ReadingAndWriting
-        } else {
-            Registered::Reading
-        }
+        if self.wants_write() { Registered::ReadingAndWriting } else { Registered::Reading }
     }
 
     /// Returns whether its connect is in progress.

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! No errno is fatal to the process, and only three are fatal to a listener. A table is searched
-//! only after a call has failed, never on success. Windows has numbers of its own (`winsock`). Where
-//! an error was not made from a number, its `ErrorKind` decides.
+//! only after a call has failed, never on success. Windows has numbers of its own (`winsock`).
+//! Where an error was not made from a number, its `ErrorKind` decides.
 
 use std::io::{self, ErrorKind};
 
@@ -73,8 +73,8 @@ pub(crate) enum ReceiveDatagramError {
     WouldBlock,
     /// Interrupted before a result: retry.
     Interrupted,
-    /// An error of one datagram, mostly of one that was sent before (ICMP). It is reported once, and
-    /// datagrams may wait behind it: receive again.
+    /// An error of one datagram, mostly of one that was sent before (ICMP). It is reported once,
+    /// and datagrams may wait behind it: receive again.
     OfOneDatagram,
     /// The next receive would probably fail, too, and no event reports when it would not: retry
     /// after a while. The default for an errno without a row.
@@ -292,8 +292,8 @@ pub(crate) fn classify_receive_datagram(error: &io::Error) -> ReceiveDatagramErr
     lookup(error, RECEIVE_DATAGRAM, &kinds, ReceiveDatagramError::Failed)
 }
 
-/// Returns whether this is what mio makes of `WouldBlock` where its poll(2) selector has forgotten the
-/// descriptor, as it does after an error (`Slot::note`).
+/// Returns whether this is what mio makes of `WouldBlock` where its poll(2) selector has forgotten
+/// the descriptor, as it does after an error (`Slot::note`).
 fn is_would_block_of_forgotten(error: &io::Error) -> bool {
     error.raw_os_error().is_none() && error.kind() == ErrorKind::NotFound
 }

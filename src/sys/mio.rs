@@ -307,7 +307,8 @@ const REARMS_ONLY_ON_WOULD_BLOCK: bool = !cfg!(all(
     )
 ));
 
-/// Returns [`REARMS_ONLY_ON_WOULD_BLOCK`]. In the library's own tests, the simulated kernel decides.
+/// Returns [`REARMS_ONLY_ON_WOULD_BLOCK`]. In the library's own tests, the simulated kernel
+/// decides.
 #[inline(always)]
 pub(crate) const fn rearms_only_on_would_block() -> bool {
     REARMS_ONLY_ON_WOULD_BLOCK

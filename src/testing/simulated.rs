@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   edge-triggered epoll   reports a change once; edges merge; some are spurious    kernel/epoll
-//!   other selectors        rearm only on WouldBlock, as on Windows and by poll(2)   kernel/rearming
+//!   other selectors        rearm only on WouldBlock, as on Windows              kernel/rearming
 //!   TCP and UDP sockets    buffers, backlog, FIN, RST and errors, as on Linux       stream, kernel
 //!   two clocks             advance only within system calls, by microseconds        kernel
 //!   peers                  actors that connect, send, read, pause and reset         kernel
@@ -43,12 +43,11 @@ use std::time::SystemTime;
 pub(crate) use mio::{Interest, Token};
 
 use crate::sys::mio as system;
+pub(crate) use crate::sys::mio::read_interest;
 use kernel::{Kernel, Selector};
 #[cfg(unix)]
 pub(crate) use poll::Descriptor;
-pub(crate) use poll::{
-    Event, Events, Poll, Registry, Source, StopSignal, Waker, is_priority, read_interest,
-};
+pub(crate) use poll::{Event, Events, Poll, Registry, Source, StopSignal, Waker, is_priority};
 #[cfg(unix)]
 pub(crate) use tcp::UnixListener;
 pub(crate) use tcp::{

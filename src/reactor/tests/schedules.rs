@@ -50,7 +50,7 @@ const DATAGRAMS: u16 = 2001;
 const PROXY: u16 = 7000;
 const GROUP: u16 = 4000;
 
-// pitfall: 3, 13
+// pitfall: 3, 13, 107
 #[test]
 fn random_schedules_keep_every_invariant() {
     try_seeds(SEEDS, run_schedule);

@@ -11,8 +11,8 @@
 //!
 //! The poll is edge-triggered as epoll is (`epoll`): a change puts a registered socket on the ready
 //! list once, and a poll takes it off and reports the state that the socket has then. So edges
-//! merge, and one may report a state that has gone meanwhile. A test may choose one of the selectors
-//! that mio has on other systems instead (`rearming`).
+//! merge, and one may report a state that has gone meanwhile. A test may choose one of the
+//! selectors that mio has on other systems instead (`rearming`).
 //!
 //! The kernel sees what no test outside of it could see, and panics (`checks`): the loop sleeps
 //! although nothing will ever wake it, it spins, it leaves input unread, or it keeps a connection

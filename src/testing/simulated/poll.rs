@@ -132,10 +132,6 @@ impl Event {
     }
 }
 
-pub(crate) fn read_interest() -> Interest {
-    Interest::READABLE | Interest::PRIORITY
-}
-
 pub(crate) fn is_priority(event: &Event) -> bool {
     event.has(PRIORITY)
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+#[cfg(unix)]
 use std::os::fd::{AsRawFd, RawFd};
 
 use super::kernel::Kernel;
@@ -137,6 +138,7 @@ impl Source for UdpSocket {
     }
 }
 
+#[cfg(unix)]
 impl AsRawFd for UdpSocket {
     fn as_raw_fd(&self) -> RawFd {
         match self {
