@@ -164,13 +164,13 @@ impl Reactor {
         let token = self.insert(Source::Connection(stream, connection), Registered::Nothing);
         let slot = &mut self.slots[token];
         slot.ready = if peer == Peer::Unix { Readiness::UNKNOWN_UNIX } else { Readiness::UNKNOWN };
+        let listener = std::mem::replace(&mut self.running, token);
         if let Source::Connection(stream, connection) = &mut slot.source {
-            let listener = std::mem::replace(&mut self.running, token);
             connection.open(stream, &mut slot.ready, &mut self.state, &mut self.effects);
-            self.running = listener;
         }
         enqueue(&mut self.run_queue, token, slot);
         self.apply_effects();
+        self.running = listener;
     }
 
     /// Closes idle connections whose protocols allow it, the longest idle first, `EVICTIONS_MAX` at

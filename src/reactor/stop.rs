@@ -8,7 +8,7 @@ use log::info;
 
 use super::Reactor;
 use super::slots::{SlotState, enqueue, mark_ended};
-use super::sources::Source;
+use super::sources::{Ended, Source};
 use crate::protocol::ident::CloseReason;
 use crate::stop_state::StopState;
 
@@ -37,7 +37,11 @@ impl Reactor {
 
     /// Returns whether the reactor was asked to stop and has stopped.
     pub fn is_stopped(&self) -> bool {
-        self.state.stop.is_stopping() && self.slots.is_empty() && self.failed_connects.is_empty()
+        self.state.stop.is_stopping()
+            && self.slots.is_empty()
+            && self.ended.is_empty()
+            && self.deferred.is_empty()
+            && self.effects.pending_notifications() == 0
     }
 
     /// Ends all remaining sources: the drain timeout has passed.
@@ -50,13 +54,16 @@ impl Reactor {
             mark_ended(&mut self.ended, &mut self.run_queue, token, slot, CloseReason::Stopped);
         }
         // A lingering connection has sent all its output and our FIN. It is closed gracefully.
-        let is_forced = |&&(token, _): &&(usize, CloseReason)| match &self.slots[token].source {
-            Source::Connection(_, connection) => !connection.is_lingering(),
-            // Connections wait in its backlog, for which there was no room. It counts as one.
-            Source::Listener(listener) => !listener.is_closed(),
-            Source::Datagram(_) | Source::Tasks(_) | Source::StopSignal(_) => false,
+        let is_forced = |(ended, _): &&(Ended, CloseReason)| match ended {
+            Ended::Stream(_) | Ended::Datagram(_) => false,
+            Ended::Slot(token) => match &self.slots[*token].source {
+                Source::Connection(_, connection) => !connection.is_lingering(),
+                // Connections wait in its backlog, for which there was no room. It counts as one.
+                Source::Listener(listener) => !listener.is_closed(),
+                Source::Datagram(_) | Source::Tasks(_) | Source::StopSignal(_) => false,
+            },
         };
-        let closed = self.ended[ended_before..].iter().filter(is_forced).count();
+        let closed = self.ended.range(ended_before..).filter(is_forced).count();
         self.state.stop = self.state.stop.forced(closed);
     }
 }
