@@ -37,6 +37,11 @@ pub(crate) struct Budget {
 #[derive(Clone, Copy)]
 pub(crate) struct Share(i64);
 
+impl Share {
+    /// It is never spent.
+    pub(crate) const UNBOUNDED: Share = Share(i64::MIN);
+}
+
 impl Budget {
     pub(crate) fn new() -> Budget {
         Budget { left: TURN_BYTES_MAX as i64, stream_bytes: STREAM_BYTES_PER_TURN_MAX }
@@ -80,6 +85,12 @@ impl Budget {
     /// Returns the share of a source that begins to work now and stands for many peers.
     pub(crate) fn quarter_share(&self) -> Share {
         Share(self.left - QUARTER_TURN_BYTES as i64)
+    }
+
+    /// Returns the share of effects that are applied after a call: what is left of the turn, or a
+    /// quarter of it if less is left.
+    pub(crate) fn effects_share(&self) -> Share {
+        Share((self.left - QUARTER_TURN_BYTES as i64).min(0))
     }
 
     /// Returns whether the source has spent its share.

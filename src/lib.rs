@@ -76,6 +76,7 @@ mod protocol {
     pub(crate) mod outcome; // the outcome of a drive
     pub(crate) mod notification; // notifications about other connections
     pub(crate) mod subscriptions; // which connection is notified about which
+    pub(crate) mod pending; // notifications that are not delivered yet
     pub(crate) mod effects; // what connections ask to be done to each other
     pub(crate) mod connections; // sending to a connection, closing and pausing it, by its id
     pub(crate) mod context; // what a protocol is lent for one call

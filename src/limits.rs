@@ -237,6 +237,13 @@ pub(crate) const BYTES_PER_US: usize = 4 * 1024;
 /// 0.06 µs.
 pub(crate) const CALL_COST_BYTES: usize = 256;
 
+/// Cost of a subscription that is made or ends, in bytes: 1 µs, as it is with millions of them. A
+/// connection has one for each connection that it monitors, or whose output it awaits.
+pub(crate) const SUBSCRIPTION_COST_BYTES: usize = 4 * 1024;
+
+/// Subscriptions that end together for the cost of one: those whose two connections have ended.
+pub(crate) const SUBSCRIPTIONS_CLEARED_PER_COST: usize = 32;
+
 /// Cost of a datagram that is received or sent beside its bytes, in bytes: 1 µs.
 pub(crate) const DATAGRAM_COST_BYTES: usize = 4 * 1024;
 
@@ -251,9 +258,14 @@ pub(crate) const STEP_COST_BYTES: usize = 16 * 1024;
 /// because it is not known how long it takes.
 pub(crate) const CONNECTION_COST_BYTES: usize = 32 * 1024;
 
-/// A turn delivers at least an eighth of what is pending (unless its effects use up the budget), so
-/// the queue holds at most what eight turns add.
+/// A turn delivers at least an eighth of the notifications that are pending, unless their effects
+/// use up the budget, or `NOTIFICATIONS_BYTES_MAX` is reached. So the queue holds at most what eight
+/// turns add.
 pub(crate) const NOTIFICATIONS_PENDING_DIVISOR: usize = 8;
+
+/// What a turn may spend on notifications although the sources have spent all of it, in bytes: about
+/// 4 ms. It is more than what the effects of one turn can add, so the queue cannot grow for ever.
+pub(crate) const NOTIFICATIONS_BYTES_MAX: usize = 2 * TURN_BYTES_MAX;
 
 // ---- datagrams
 

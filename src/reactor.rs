@@ -33,25 +33,28 @@ mod open; // opening streams, datagram sockets and the others
 mod accept; // accepting connections, evicting idle ones
 mod dispatch; // applying effects, delivering notifications
 mod memory; // metering what connections hold, evicting the largest holder
+mod deferred; // effects that are more than a turn has time for
 mod stop; // graceful stop
 mod panics; // panics in protocols and tasks
 pub(crate) mod tasks; // tasks that other threads submit
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
 use log::{debug, trace};
 use slab::Slab;
 
-use self::dispatch::FailedConnect;
+use self::deferred::DeferredEffects;
 use self::slots::{Slot, SlotState, enqueue};
-use self::sources::Source;
+use self::sources::{Ended, Source};
 use self::tasks::Handle;
 use crate::budget::QUARTER_TURN_BYTES;
 use crate::datagram::scratch::DatagramScratch;
 use crate::deadline::Deadlines;
 use crate::limits::{
-    CALL_COST_BYTES, EVENTS_PER_TURN, Limits, NOTIFICATIONS_PENDING_DIVISOR, READ_BYTES_MAX,
+    CALL_COST_BYTES, CONNECTION_COST_BYTES, EVENTS_PER_TURN, Limits, NOTIFICATIONS_BYTES_MAX,
+    NOTIFICATIONS_PENDING_DIVISOR, READ_BYTES_MAX, TURN_BYTES_MAX,
 };
 use crate::loop_state::LoopState;
 use crate::protocol::effects::Effects;
@@ -80,22 +83,19 @@ pub struct Reactor {
     /// The slots to be driven in this turn, and how many have been driven. Empty between turns.
     batch: Vec<usize>,
     batch_cursor: usize,
-    /// The slot whose source is being run: a panic is handled as that source's.
-    running: usize,
+    running: usize, // the slot whose source is being run: a panic is handled as that source's
     deadlines: Deadlines,
-    /// Notifications still to be delivered in this turn.
-    notifications_left: usize,
-    ended: Vec<(usize, CloseReason)>, // slots whose source has ended in this turn; `reap` frees them
-    listeners: Vec<usize>,            // their slots
+    notifications_left: usize, // still to be delivered in this turn
+    ended: VecDeque<(Ended, CloseReason)>, // what has ended, and why; `reap` frees it
+    listeners: Vec<usize>,     // their slots
     scratch: Box<[u8; READ_BYTES_MAX]>, // streams are read into it
     datagram_scratch: Option<Box<DatagramScratch>>, // made with the first datagram socket
     state: LoopState,
     /// What protocols have asked to be done to other connections.
     effects: Effects,
+    deferred: VecDeque<DeferredEffects>,
     connections: usize,      // open now, outbound ones included
     datagram_clients: usize, // datagram sockets that are connected to a peer
-    /// Connects that failed at once. Their protocols have not been called yet.
-    failed_connects: Vec<(FailedConnect, CloseReason)>,
     /// Made when the first handle is asked for; each call of `handle` returns a clone.
     handle: Option<Handle>,
     is_in_turn: bool,
@@ -119,15 +119,15 @@ impl Reactor {
             running: 0,
             deadlines: Deadlines::new(),
             notifications_left: 0,
-            ended: Vec::with_capacity(EVENTS_PER_TURN),
+            ended: VecDeque::with_capacity(EVENTS_PER_TURN),
             listeners: Vec::new(),
             scratch: Box::new([0; READ_BYTES_MAX]),
             datagram_scratch: None,
             state: LoopState::new(limits),
             effects: Effects::default(),
+            deferred: VecDeque::new(),
             connections: 0,
             datagram_clients: 0,
-            failed_connects: Vec::new(),
             handle: None,
             is_in_turn: false,
         })
@@ -215,7 +215,8 @@ impl Reactor {
     fn has_work(&self) -> bool {
         !self.run_queue.is_empty()
             || self.effects.pending_notifications() > 0
-            || !self.failed_connects.is_empty()
+            || !self.ended.is_empty()
+            || !self.deferred.is_empty()
     }
 
     /// Returns the time at which there will be work to do even without an event.
@@ -245,14 +246,15 @@ impl Reactor {
     fn drive(&mut self) {
         std::mem::swap(&mut self.run_queue, &mut self.batch);
         self.state.budget.begin_turn(self.batch.len());
+        self.apply_deferred();
         self.catch_panics(Reactor::drive_batch);
         self.batch.clear();
         self.batch_cursor = 0; // nothing is left to defer
         let pending = self.effects.pending_notifications();
         if pending > 0 {
             self.notifications_left = pending;
-            let at_least = pending / NOTIFICATIONS_PENDING_DIVISOR * CALL_COST_BYTES;
-            self.state.budget.begin_stage(at_least.max(QUARTER_TURN_BYTES));
+            let cost = pending / NOTIFICATIONS_PENDING_DIVISOR * CALL_COST_BYTES;
+            self.state.budget.begin_stage(cost.clamp(QUARTER_TURN_BYTES, NOTIFICATIONS_BYTES_MAX));
             self.catch_panics(Reactor::deliver_notifications);
         }
     }
@@ -292,12 +294,6 @@ impl Reactor {
         }
     }
 
-    /// Leaves the slots that have not been driven yet to the next turn, where they come first.
-    #[cold]
-    fn defer(&mut self) {
-        drop(self.run_queue.splice(..0, self.batch.drain(self.batch_cursor..)));
-    }
-
     // ---- expire: timers and timeouts
 
     fn expire(&mut self) {
@@ -331,19 +327,22 @@ impl Reactor {
     // ---- reap: free what has ended, last
 
     fn reap(&mut self) {
-        if !self.failed_connects.is_empty() {
-            self.report_failed_connects();
-        }
         if self.ended.is_empty() {
             return;
         }
-        let mut ended = std::mem::take(&mut self.ended);
-        for (token, why) in ended.drain(..) {
-            self.free(token, why);
+        self.state.budget.begin_stage(TURN_BYTES_MAX);
+        let slots_before = self.slots.len();
+        // What is left when the budget is spent is freed in the next turn.
+        while !self.state.budget.is_spent()
+            && let Some((ended, why)) = self.ended.pop_front()
+        {
+            self.state.budget.charge(CONNECTION_COST_BYTES);
+            self.free(ended, why);
         }
-        self.ended = ended; // to keep its memory
-        self.shrink();
-        self.resume_listeners();
+        if self.slots.len() < slots_before {
+            self.shrink();
+            self.resume_listeners();
+        }
     }
 }
 

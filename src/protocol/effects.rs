@@ -12,10 +12,11 @@
 //! is being driven, and no call leads to another call. If the result matters to the protocol, it is
 //! notified of it ([`Protocol::notified`]).
 //!
-//! Invariant: effects are applied in the order in which they were queued, and all of them before
-//! another source is driven.
+//! Invariant: the effects of one caller are applied in the order in which it has queued them, and
+//! all of them before its next call. Unless they are more than a turn has time for, they are also
+//! applied before any other protocol is called (`src/reactor/deferred.rs`).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,11 +25,12 @@ use slab::Slab;
 
 use super::ident::{CloseReason, ConnectionId};
 use super::notification::{Notification, PendingNotification};
+use super::pending::{Fanout, PendingNotifications};
 use super::protocol::Protocol;
 use super::subscriptions::Subscriptions;
 use crate::limits::{
-    EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES, EFFECTS_MAX, GENERATIONS_PER_BLOCK,
-    OUTPUT_SCRATCH_BYTES,
+    CALL_COST_BYTES, EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES, EFFECTS_MAX,
+    GENERATIONS_PER_BLOCK, OUTPUT_SCRATCH_BYTES,
 };
 use crate::overload_limits::SUBSCRIPTION_BYTES;
 use crate::protocol::datagram::DatagramProtocol;
@@ -84,10 +86,12 @@ struct Outbound {
 #[derive(Default)]
 pub(crate) struct Effects {
     /// Each with the connection that queued it.
-    pub(crate) queued: Vec<(ConnectionId, Effect)>,
+    pub(crate) queued: VecDeque<(ConnectionId, Effect)>,
     /// The bytes of the sends. A broadcast has them once for all its recipients.
     pub(crate) bytes: Vec<u8>,
-    notifications: VecDeque<PendingNotification>,
+    /// The bytes of sends that are applied in the next turns (`src/reactor/deferred.rs`).
+    pub(crate) deferred_bytes: usize,
+    notifications: PendingNotifications,
     /// Subjects: connections whose output is above the high watermark. Subscribers: connections
     /// that have sent to them, and await `BelowLowWatermark`.
     above_watermark: Subscriptions,
@@ -116,7 +120,7 @@ impl Effects {
 
     pub(super) fn queue(&mut self, from: ConnectionId, effect: Effect) {
         self.assert_room();
-        self.queued.push((from, effect));
+        self.queued.push_back((from, effect));
     }
 
     pub(super) fn assert_room(&self) {
@@ -126,10 +130,15 @@ impl Effects {
         );
     }
 
+    /// Takes the queued effects, and the bytes of their sends, to apply them.
+    pub(crate) fn take_queued(&mut self) -> (VecDeque<(ConnectionId, Effect)>, Vec<u8>) {
+        (std::mem::take(&mut self.queued), std::mem::take(&mut self.bytes))
+    }
+
     /// Returns the buffers that were taken to apply the effects, so that their memory is reused.
     pub(crate) fn return_buffers(
         &mut self,
-        mut queued: Vec<(ConnectionId, Effect)>,
+        mut queued: VecDeque<(ConnectionId, Effect)>,
         mut bytes: Vec<u8>,
     ) {
         debug_assert!(
@@ -206,27 +215,29 @@ impl Effects {
         about: ConnectionId,
         notification: Notification,
     ) {
-        self.push_notification(PendingNotification { to, about, notification, ends_wait: false });
+        self.notifications.push(PendingNotification {
+            to,
+            about,
+            notification,
+            ends_wait: false,
+            cost_bytes: CALL_COST_BYTES,
+        });
     }
 
-    fn push_notification(&mut self, pending: PendingNotification) {
-        if pending.to != ConnectionId::NONE {
-            self.notifications.push_back(pending);
-        }
+    /// Puts a notification back, as the last: its connection cannot be called yet.
+    pub(crate) fn postpone(&mut self, pending: PendingNotification) {
+        self.notifications.push(PendingNotification { cost_bytes: CALL_COST_BYTES, ..pending });
     }
 
-    /// Returns how many notifications are to be delivered.
+    /// Returns how many steps it takes to deliver all notifications, and to remove the
+    /// subscriptions of connections that have ended.
     pub(crate) fn pending_notifications(&self) -> usize {
-        self.notifications.len()
+        self.notifications.steps()
     }
 
+    /// Takes the next step.
     pub(crate) fn next_notification(&mut self) -> Option<PendingNotification> {
-        let pending = self.notifications.pop_front();
-        if self.notifications.is_empty() {
-            // A burst is over: return its memory.
-            self.notifications.shrink_to(EFFECTS_HIGH_WATERMARK);
-        }
-        pending
+        self.notifications.next(&mut self.above_watermark, &mut self.monitored)
     }
 
     /// `sender` has sent to `id`, and the output there is above the high watermark now. Notifies
@@ -239,14 +250,15 @@ impl Effects {
 
     /// The output of `id` has fallen to the low watermark: notifies all that wait for it.
     pub(crate) fn on_output_low(&mut self, id: ConnectionId) {
-        for sender in self.above_watermark.take_subscribers(id) {
-            self.push_notification(PendingNotification {
-                to: sender,
-                about: id,
-                notification: Notification::BelowLowWatermark,
-                ends_wait: true,
-            });
-        }
+        let waiting = self.above_watermark.take_subscribers(id);
+        self.notifications.push_all(Fanout {
+            about: id,
+            notification: Notification::BelowLowWatermark,
+            waiting,
+            monitoring: BTreeSet::new(),
+            awaited: BTreeSet::new(),
+            monitored: BTreeSet::new(),
+        });
     }
 
     /// Returns whether `subscriber` waits for the output of another connection to fall to the low
@@ -285,24 +297,21 @@ impl Effects {
 
     #[cold]
     fn notify_closed(&mut self, id: ConnectionId) {
-        let waiting = self.above_watermark.take_subscribers(id);
-        let monitoring = self.monitored.take_subscribers(id);
-        for &to in waiting.union(&monitoring) {
-            self.push_notification(PendingNotification {
-                to,
-                about: id,
-                notification: Notification::Closed,
-                ends_wait: waiting.contains(&to),
-            });
-        }
-        self.above_watermark.unsubscribe_all(id);
-        self.monitored.unsubscribe_all(id);
+        self.notifications.push_all(Fanout {
+            about: id,
+            notification: Notification::Closed,
+            waiting: self.above_watermark.take_subscribers(id),
+            monitoring: self.monitored.take_subscribers(id),
+            awaited: self.above_watermark.take_subjects(id),
+            monitored: self.monitored.take_subjects(id),
+        });
     }
 
-    /// Returns how much memory the notifications and subscriptions take, in bytes. (Effects wait
-    /// only until the call is over.)
+    /// Returns how much memory the notifications, the subscriptions and the deferred effects take,
+    /// in bytes. (Other effects wait only until the call is over.)
     pub(crate) fn queue_bytes(&self) -> usize {
-        self.notifications.capacity() * size_of::<PendingNotification>()
+        self.deferred_bytes
+            + self.notifications.capacity() * size_of::<PendingNotification>()
             + (self.above_watermark.len() + self.monitored.len()) * SUBSCRIPTION_BYTES
     }
 

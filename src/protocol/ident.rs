@@ -135,10 +135,8 @@ pub struct ConnectionId {
 }
 
 impl ConnectionId {
-    pub(crate) const MIN: ConnectionId = ConnectionId { slot: 0, generation: 0 };
-    pub(crate) const MAX: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32::MAX };
     /// No connection: there are not that many.
-    pub(crate) const NONE: ConnectionId = ConnectionId::MAX;
+    pub(crate) const NONE: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32::MAX };
     /// Set if `slot` is an index among the outbound connections, which need an id before they have
     /// a slot.
     const OUTBOUND: u32 = 1 << 31;

@@ -43,7 +43,7 @@ pub enum Notification {
 }
 
 /// A notification that has not been delivered: `notification` about the connection `about`, for
-/// `to`.
+/// `to`. If `to` is `NONE`, only subscriptions were removed, and nothing is to be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PendingNotification {
     pub(crate) to: ConnectionId,
@@ -51,4 +51,6 @@ pub(crate) struct PendingNotification {
     pub(crate) notification: Notification,
     /// It ends the wait of `to` for the output of `about` to fall to the low watermark.
     pub(crate) ends_wait: bool,
+    /// What the turn is charged for it, in bytes.
+    pub(crate) cost_bytes: usize,
 }

@@ -1,50 +1,56 @@
 //! Which connection is to be notified about which.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ident::ConnectionId;
 
 /// A set of pairs: a subscriber, and the subject that it is to be notified about.
 ///
-/// It is indexed from both sides, so that no pair outlives one of its connections. Adding and
-/// removing a pair costs the logarithm of the number of pairs.
+/// It is indexed from both sides, so that no pair outlives one of its connections. All pairs of one
+/// connection are taken out of one index at once, whatever their number. The other index follows
+/// pair by pair (`forget_subject`, `forget_subscriber`), as the loop has time for it.
 #[derive(Default)]
 pub(super) struct Subscriptions {
-    by_subject: BTreeSet<(ConnectionId, ConnectionId)>,
-    by_subscriber: BTreeSet<(ConnectionId, ConnectionId)>,
+    by_subject: Index,
+    by_subscriber: Index,
 }
+
+/// The second halves of the pairs, by the first.
+type Index = BTreeMap<ConnectionId, BTreeSet<ConnectionId>>;
 
 impl Subscriptions {
     /// Adds a pair, and returns whether it is new.
     pub(super) fn subscribe(&mut self, subject: ConnectionId, subscriber: ConnectionId) -> bool {
-        self.by_subscriber.insert((subscriber, subject));
-        self.by_subject.insert((subject, subscriber))
+        self.by_subscriber.entry(subscriber).or_default().insert(subject);
+        self.by_subject.entry(subject).or_default().insert(subscriber)
     }
 
-    /// Removes all pairs of `subject`, and returns the subscribers.
+    /// Takes the subscribers of `subject`. `forget_subject` is to be called for each.
     pub(super) fn take_subscribers(&mut self, subject: ConnectionId) -> BTreeSet<ConnectionId> {
-        let subscribers = second_halves(&self.by_subject, subject);
-        for &subscriber in &subscribers {
-            self.by_subject.remove(&(subject, subscriber));
-            self.by_subscriber.remove(&(subscriber, subject));
+        self.by_subject.remove(&subject).unwrap_or_default()
+    }
+
+    /// Takes the subjects of `subscriber`. `forget_subscriber` is to be called for each.
+    pub(super) fn take_subjects(&mut self, subscriber: ConnectionId) -> BTreeSet<ConnectionId> {
+        self.by_subscriber.remove(&subscriber).unwrap_or_default()
+    }
+
+    /// Removes the half of a pair that `take_subscribers` has left, unless it was added again.
+    pub(super) fn forget_subject(&mut self, subscriber: ConnectionId, subject: ConnectionId) {
+        let is_back = self.by_subject.get(&subject).is_some_and(|set| set.contains(&subscriber));
+        if !is_back {
+            remove(&mut self.by_subscriber, subscriber, subject);
         }
-        subscribers
+    }
+
+    /// Removes the half of a pair that `take_subjects` has left.
+    pub(super) fn forget_subscriber(&mut self, subject: ConnectionId, subscriber: ConnectionId) {
+        remove(&mut self.by_subject, subject, subscriber);
     }
 
     /// Returns whether `subscriber` is part of any pair.
     pub(super) fn has_subscriber(&self, subscriber: ConnectionId) -> bool {
-        self.by_subscriber
-            .range((subscriber, ConnectionId::MIN)..=(subscriber, ConnectionId::MAX))
-            .next()
-            .is_some()
-    }
-
-    /// Removes all pairs of `subscriber`.
-    pub(super) fn unsubscribe_all(&mut self, subscriber: ConnectionId) {
-        for subject in second_halves(&self.by_subscriber, subscriber) {
-            self.by_subscriber.remove(&(subscriber, subject));
-            self.by_subject.remove(&(subject, subscriber));
-        }
+        self.by_subscriber.contains_key(&subscriber)
     }
 
     /// Returns how many pairs there are.
@@ -54,18 +60,15 @@ impl Subscriptions {
 
     /// Returns whether there is no pair, as in most servers.
     pub(super) fn is_empty(&self) -> bool {
-        self.by_subject.is_empty()
+        self.by_subject.is_empty() && self.by_subscriber.is_empty()
     }
 }
 
-/// Returns the second halves of all pairs whose first half is `first`. Costs nothing while the set
-/// is empty.
-fn second_halves(
-    pairs: &BTreeSet<(ConnectionId, ConnectionId)>,
-    first: ConnectionId,
-) -> BTreeSet<ConnectionId> {
-    pairs
-        .range((first, ConnectionId::MIN)..=(first, ConnectionId::MAX))
-        .map(|&(_, second)| second)
-        .collect()
+fn remove(index: &mut Index, first: ConnectionId, second: ConnectionId) {
+    if let Some(set) = index.get_mut(&first) {
+        set.remove(&second);
+        if set.is_empty() {
+            index.remove(&first);
+        }
+    }
 }

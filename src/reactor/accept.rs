@@ -177,14 +177,14 @@ impl Reactor {
         let token = self.insert(Source::Connection(stream, connection), Registered::Nothing);
         let slot = &mut self.slots[token];
         (slot.ready.readable, slot.ready.writable) = (true, true); // unknown: try
+        let listener = std::mem::replace(&mut self.running, token);
         if let Source::Connection(stream, connection) = &mut slot.source {
-            let listener = std::mem::replace(&mut self.running, token);
             connection.open(stream, &mut slot.ready, &mut self.state, &mut self.effects);
-            self.running = listener;
         }
         enqueue(&mut self.run_queue, token, slot);
         self.apply_effects();
         self.meter(token); // a greeting may wait
+        self.running = listener;
     }
 
     /// Closes idle connections whose protocols allow it, the longest idle first, `EVICTIONS_MAX` at

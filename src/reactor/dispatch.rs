@@ -2,9 +2,9 @@
 //!
 //! A protocol only queues effects while it is called. They are applied here when the call is over,
 //! so that no protocol is called within a call of another. A connection that an effect has changed
-//! is put into the run queue, and is driven as after an event. Only `deliver_notifications` and
-//! `report_failed_connects` call protocols. The effects of one such call are applied before the
-//! next call.
+//! is put into the run queue, and is driven as after an event. Only `deliver_notifications` calls
+//! protocols. What a turn has no time for is deferred
+//! (`src/reactor/deferred.rs`).
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,11 +12,12 @@ use std::net::SocketAddr;
 use log::{debug, trace};
 
 use super::Reactor;
-use super::panics::{call_closed, catch_drop};
+use super::deferred::{Caller, DeferredEffects};
 use super::slots::{SlotState, enqueue};
-use super::sources::Source;
+use super::sources::{Ended, Source};
+use crate::budget::Share;
 use crate::datagram::socket::DatagramSocket;
-use crate::limits::{CALL_COST_BYTES, CONNECTION_COST_BYTES};
+use crate::limits::{CALL_COST_BYTES, CONNECTION_COST_BYTES, SUBSCRIPTION_COST_BYTES};
 use crate::protocol::connections::{Connections, SendError, SendStatus};
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::effects::{Command, Effect, PendingConnect};
@@ -26,12 +27,6 @@ use crate::protocol::protocol::Protocol;
 use crate::stream::connection::Connection;
 use crate::stream::readiness::Registered;
 use crate::sys::{self, Interest};
-
-/// The protocol of a connect that failed at once, before it had a slot.
-pub(super) enum FailedConnect {
-    Stream(Box<dyn Protocol>),
-    Datagram(Box<dyn DatagramProtocol>),
-}
 
 impl Reactor {
     /// Reads the clock if no turn is running: a program with a loop of its own may call long after
@@ -58,7 +53,12 @@ impl Reactor {
     /// Nothing was accepted: see [`SendError`].
     pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) -> Result<SendStatus, SendError> {
         self.read_clock();
-        self.apply_effects();
+        self.finish_deferred(Caller::Owner);
+        let (queued, bytes_before) = self.effects.take_queued();
+        let mut before = DeferredEffects { caller: Caller::Owner, queued, bytes: bytes_before };
+        self.apply_part(&mut before, Share::UNBOUNDED);
+        self.effects.return_buffers(before.queued, before.bytes);
+        self.state.budget.charge(bytes.len());
         self.relay(to, bytes)
     }
 
@@ -89,38 +89,51 @@ impl Reactor {
 
     #[cold]
     fn apply_queued_effects(&mut self) {
-        let mut queued = std::mem::take(&mut self.effects.queued);
-        let bytes = std::mem::take(&mut self.effects.bytes);
-        for (from, effect) in queued.drain(..) {
-            self.state.budget.charge(CALL_COST_BYTES);
-            match effect {
-                Effect::Send(to, range) => {
-                    self.state.budget.charge(range.len());
-                    match self.relay(to, &bytes[range]) {
-                        Ok(SendStatus::Accepted) => {}
-                        Ok(SendStatus::AboveHighWatermark) => {
-                            self.effects.on_above_watermark(to, from);
-                        }
-                        Err(error) => self.effects.notify(from, to, error.into()),
+        let caller = if self.is_in_turn { Caller::Slot(self.running) } else { Caller::Owner };
+        let (queued, bytes) = self.effects.take_queued();
+        let mut effects = DeferredEffects { caller, queued, bytes };
+        // What the owner asks for waits if an earlier burst of it does. A source is held then.
+        let has_earlier = caller == Caller::Owner
+            && self.deferred.iter().any(|earlier| earlier.caller == Caller::Owner);
+        let share = self.state.budget.effects_share();
+        if has_earlier || !self.apply_part(&mut effects, share) {
+            self.defer_effects(effects);
+        } else {
+            self.effects.return_buffers(effects.queued, effects.bytes);
+        }
+    }
+
+    pub(super) fn apply_effect(&mut self, from: ConnectionId, effect: Effect, bytes: &[u8]) {
+        self.state.budget.charge(CALL_COST_BYTES);
+        match effect {
+            Effect::Send(to, range) => {
+                self.state.budget.charge(range.len());
+                match self.relay(to, &bytes[range]) {
+                    Ok(SendStatus::Accepted) => {}
+                    // A sender that has ended meanwhile is not to be notified.
+                    Ok(SendStatus::AboveHighWatermark) if self.find(from).is_none() => {}
+                    Ok(SendStatus::AboveHighWatermark) => {
+                        self.effects.on_above_watermark(to, from);
                     }
+                    Err(error) => self.effects.notify(from, to, error.into()),
                 }
-                Effect::SendOverflow(to) => {
-                    self.state.stats.sends_rejected += 1;
-                    self.effects.notify(from, to, Notification::Rejected);
-                }
-                Effect::Command(id, command) => self.apply_command(id, command),
-                Effect::Monitor(id) if self.find(id).is_some() => {
-                    self.effects.monitor(id, from);
-                }
-                Effect::Monitor(id) => self.effects.notify(from, id, Notification::Closed),
-                Effect::Connect(connect) => self.start_connect(*connect),
-                Effect::ConnectDatagram(connect) => {
-                    self.start_datagram_client(connect.0, connect.1);
-                }
-                Effect::EvictLargest => self.evict_largest(),
+            }
+            Effect::EvictLargest => self.evict_largest(),
+            Effect::SendOverflow(to) => {
+                self.state.stats.sends_rejected += 1;
+                self.effects.notify(from, to, Notification::Rejected);
+            }
+            Effect::Command(id, command) => self.apply_command(id, command),
+            Effect::Monitor(id) if self.find(id).is_some() && self.find(from).is_some() => {
+                self.state.budget.charge(SUBSCRIPTION_COST_BYTES);
+                self.effects.monitor(id, from);
+            }
+            Effect::Monitor(id) => self.effects.notify(from, id, Notification::Closed),
+            Effect::Connect(connect) => self.start_connect(*connect),
+            Effect::ConnectDatagram(connect) => {
+                self.start_datagram_client(connect.0, connect.1);
             }
         }
-        self.effects.return_buffers(queued, bytes);
     }
 
     /// Returns the slot of the connection `id`, or `None` if it has ended. Its slot may hold
@@ -190,13 +203,14 @@ impl Reactor {
                 self.rearm(token, false);
             }
             Err(error) => {
+                self.state.budget.charge(CONNECTION_COST_BYTES); // it has also ended
                 debug!("{} {}: connect failed: {error}", connect.id, connect.address);
                 // The caller is notified now, so this is its first notification of this connection.
                 // The protocol itself is called in `reap`, when no other protocol is running.
                 let why = CloseReason::ConnectFailed(error.kind());
                 self.effects.on_closed(connect.id, why, &mut self.state.stats);
                 self.state.stats.closed += 1;
-                self.failed_connects.push((FailedConnect::Stream(connect.protocol), why));
+                self.ended.push_back((Ended::Stream(connect.protocol), why));
             }
         }
     }
@@ -223,24 +237,9 @@ impl Reactor {
             }
             Err(error) => {
                 debug!("udp {peer}: connect failed: {error}");
-                self.failed_connects.push((
-                    FailedConnect::Datagram(protocol),
-                    CloseReason::ConnectFailed(error.kind()),
-                ));
+                let why = CloseReason::ConnectFailed(error.kind());
+                self.ended.push_back((Ended::Datagram(protocol), why));
             }
-        }
-    }
-
-    /// Calls `closed` of the protocols whose connects failed at once.
-    #[cold]
-    pub(super) fn report_failed_connects(&mut self) {
-        for (mut failed, why) in std::mem::take(&mut self.failed_connects) {
-            let stats = &mut self.state.stats;
-            call_closed(stats, &"connect", &why, || match &mut failed {
-                FailedConnect::Stream(protocol) => protocol.closed(why),
-                FailedConnect::Datagram(protocol) => protocol.closed(why),
-            });
-            catch_drop(stats, failed); // apart from the call: it may panic as well
         }
     }
 
@@ -253,10 +252,14 @@ impl Reactor {
             && let Some(pending) = self.effects.next_notification()
         {
             self.notifications_left -= 1;
-            self.state.budget.charge(CALL_COST_BYTES);
+            self.state.budget.charge(pending.cost_bytes);
             let Some(token) = self.find(pending.to) else { continue }; // has ended itself
-            self.running = token;
             let slot = &mut self.slots[token];
+            if slot.state == SlotState::Held {
+                self.effects.postpone(pending);
+                continue;
+            }
+            self.running = token;
             if let Source::Connection(stream, connection) = &mut slot.source {
                 connection.deliver(
                     &pending,

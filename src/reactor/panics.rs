@@ -88,8 +88,10 @@ pub(super) fn drop_slot(stats: &mut Stats, mut slot: Slot) {
 impl Drop for Reactor {
     fn drop(&mut self) {
         let stats = &mut self.state.stats;
-        self.effects.queued.drain(..).for_each(|effect| catch_drop(stats, effect));
-        self.failed_connects.drain(..).for_each(|failed| catch_drop(stats, failed));
+        let deferred = self.deferred.iter_mut().flat_map(|effects| effects.queued.drain(..));
+        let effects = deferred.chain(self.effects.queued.drain(..));
+        effects.for_each(|effect| catch_drop(stats, effect));
+        self.ended.drain(..).for_each(|ended| catch_drop(stats, ended));
         self.slots.drain().for_each(|slot| drop_slot(stats, slot));
     }
 }

@@ -3,13 +3,14 @@
 //! Invariant: a slot is in the run queue at most once, and only while its state is `Queued`.
 //! Nothing here frees a slot: `reap` does (invariant 4).
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 
 use log::{debug, trace};
 
 use super::Reactor;
-use super::sources::Source;
+use super::sources::{Ended, Source};
 use crate::limits::{CONNECTION_COST_BYTES, SHRINK_FLOOR_SLOTS};
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
@@ -34,6 +35,8 @@ pub(super) enum SlotState {
     Waiting,
     /// It is in the run queue, once.
     Queued,
+    /// Its effects are not all applied (`src/reactor/deferred.rs`). Until then it is not driven.
+    Held,
     /// It has ended, and `reap` will free it. Nothing else is done with it.
     Ended,
 }
@@ -63,7 +66,7 @@ pub(super) fn enqueue(run_queue: &mut Vec<usize>, token: usize, slot: &mut Slot)
 
 /// Marks the slot as ended. It is freed in `reap`.
 pub(super) fn mark_ended(
-    ended: &mut Vec<(usize, CloseReason)>,
+    ended: &mut VecDeque<(Ended, CloseReason)>,
     run_queue: &mut Vec<usize>,
     token: usize,
     slot: &mut Slot,
@@ -73,10 +76,10 @@ pub(super) fn mark_ended(
         SlotState::Ended => return,
         // Linear, but rare: its deadline was due, or a stop ended it, while it was unfinished.
         SlotState::Queued => run_queue.retain(|&queued| queued != token),
-        SlotState::Waiting => {}
+        SlotState::Waiting | SlotState::Held => {}
     }
     slot.state = SlotState::Ended;
-    ended.push((token, why));
+    ended.push_back((Ended::Slot(token), why));
 }
 
 impl fmt::Debug for Reactor {
@@ -125,6 +128,12 @@ impl Reactor {
             enqueue(&mut self.run_queue, token, slot);
         }
         token
+    }
+
+    /// Leaves the slots that have not been driven yet to the next turn, where they come first.
+    #[cold]
+    pub(super) fn defer(&mut self) {
+        drop(self.run_queue.splice(..0, self.batch.drain(self.batch_cursor..)));
     }
 
     /// Gives the slab's memory back when most connections of a burst have closed. Shrinking is

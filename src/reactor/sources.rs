@@ -5,14 +5,17 @@
 
 use log::{debug, info, trace};
 
-use super::panics::{call_closed, drop_slot};
+use super::panics::{call_closed, catch_drop, drop_slot};
+use super::slots::SlotState;
 use super::tasks::TaskQueue;
 use super::{Reactor, Slot};
 use crate::datagram::scratch::Unfinished;
 use crate::datagram::socket::DatagramSocket;
 use crate::loop_state::LoopState;
+use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::ident::{CloseReason, WithLimit};
 use crate::protocol::outcome::Outcome;
+use crate::protocol::protocol::Protocol;
 use crate::stop_state::StopState;
 use crate::stream::connection::Connection;
 use crate::stream::listener::Listener;
@@ -33,6 +36,15 @@ pub(super) enum Source {
     /// The stop signal (the self-pipe trick). Readable: stop.
     #[expect(dead_code, reason = "it is only kept open, and exists on Unix only")]
     StopSignal(Box<dyn sys::Source>),
+}
+
+/// What `reap` frees.
+pub(super) enum Ended {
+    /// The source in this slot.
+    Slot(usize),
+    /// The protocol of a connect that failed at once, before it had a slot.
+    Stream(Box<dyn Protocol>),
+    Datagram(Box<dyn DatagramProtocol>),
 }
 
 impl Source {
@@ -114,7 +126,10 @@ impl Reactor {
 
     /// Lets a source act on its deadline: the filed one is due, its own may be later.
     pub(super) fn expire_source(&mut self, token: usize) -> Outcome {
-        let Slot { source, ready, .. } = &mut self.slots[token];
+        let Slot { source, ready, state: slot_state, .. } = &mut self.slots[token];
+        if *slot_state == SlotState::Held {
+            return Outcome::Blocked; // looked at again in the next turn
+        }
         let (state, effects) = (&mut self.state, &mut self.effects);
         match source {
             Source::Connection(stream, connection) => {
@@ -129,10 +144,30 @@ impl Reactor {
         }
     }
 
+    /// Calls the protocol of what has ended for the last time, and frees it.
+    pub(super) fn free(&mut self, ended: Ended, why: CloseReason) {
+        let stats = &mut self.state.stats;
+        match ended {
+            Ended::Slot(token) => self.free_slot(token, why),
+            // Dropped apart from the call: both may panic.
+            Ended::Stream(mut protocol) => {
+                call_closed(stats, &"connect", &why, || protocol.closed(why));
+                catch_drop(stats, protocol);
+            }
+            Ended::Datagram(mut protocol) => {
+                call_closed(stats, &"connect", &why, || protocol.closed(why));
+                catch_drop(stats, protocol);
+            }
+        }
+    }
+
     /// Closes a source that has ended, calls its protocol for the last time, and frees its slot.
-    pub(super) fn free(&mut self, token: usize, why: CloseReason) {
+    fn free_slot(&mut self, token: usize, why: CloseReason) {
         if matches!(self.state.stop, StopState::Forced { .. }) {
             self.count_unaccepted(token);
+        }
+        if !self.deferred.is_empty() {
+            self.orphan_deferred(token);
         }
         let slot = &mut self.slots[token];
         if slot.filed_deadline != Time::NEVER {

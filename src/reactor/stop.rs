@@ -11,7 +11,7 @@ use log::{info, warn};
 
 use super::Reactor;
 use super::slots::{SlotState, enqueue, mark_ended};
-use super::sources::Source;
+use super::sources::{Ended, Source};
 use crate::datagram::scratch::Unfinished;
 use crate::protocol::ident::CloseReason;
 use crate::stop_state::StopState;
@@ -43,7 +43,11 @@ impl Reactor {
 
     /// Returns whether the reactor was asked to stop and has stopped.
     pub fn is_stopped(&self) -> bool {
-        self.state.stop.is_stopping() && self.slots.is_empty() && self.failed_connects.is_empty()
+        self.state.stop.is_stopping()
+            && self.slots.is_empty()
+            && self.ended.is_empty()
+            && self.deferred.is_empty()
+            && self.effects.pending_notifications() == 0
     }
 
     /// Ends all remaining sources: the drain timeout has passed.
@@ -56,15 +60,22 @@ impl Reactor {
             mark_ended(&mut self.ended, &mut self.run_queue, token, slot, CloseReason::Stopped);
         }
         // Listeners are freed last: by then there are descriptors to count their backlogs with.
-        let is_listener = |token: usize| matches!(self.slots[token].source, Source::Listener(_));
-        self.ended[ended_before..].sort_by_key(|&(token, _)| is_listener(token));
-        // A lingering connection has sent all its output and our FIN. It is closed gracefully.
-        let is_forced = |&&(token, _): &&(usize, CloseReason)| match &self.slots[token].source {
-            Source::Connection(_, connection) => !connection.is_lingering(),
-            Source::Datagram(socket) => socket.unfinished() != Unfinished::NOTHING,
-            Source::Listener(_) | Source::Tasks(_) | Source::StopSignal(_) => false,
+        let slots = &self.slots;
+        let is_listener = |ended: &Ended| match ended {
+            Ended::Slot(token) => matches!(slots[*token].source, Source::Listener(_)),
+            Ended::Stream(_) | Ended::Datagram(_) => false,
         };
-        let closed = self.ended[ended_before..].iter().filter(is_forced).count();
+        self.ended.make_contiguous()[ended_before..].sort_by_key(|(ended, _)| is_listener(ended));
+        // A lingering connection has sent all its output and our FIN. It is closed gracefully.
+        let is_forced = |(ended, _): &&(Ended, CloseReason)| match ended {
+            Ended::Stream(_) | Ended::Datagram(_) => false,
+            Ended::Slot(token) => match &self.slots[*token].source {
+                Source::Connection(_, connection) => !connection.is_lingering(),
+                Source::Datagram(socket) => socket.unfinished() != Unfinished::NOTHING,
+                Source::Listener(_) | Source::Tasks(_) | Source::StopSignal(_) => false,
+            },
+        };
+        let closed = self.ended.range(ended_before..).filter(is_forced).count();
         self.state.stop = self.state.stop.forced(closed);
     }
 

@@ -228,9 +228,10 @@ impl<T: TransportMut> Driver<T> {
             && let Some(pending) = self.effects.next_notification()
         {
             left -= 1;
-            self.state.budget.charge(CALL_COST_BYTES);
+            self.state.budget.charge(pending.cost_bytes);
             if let Some(connection) = &mut self.connection
                 && !matches!(self.slot, Slot::Ended(_))
+                && pending.to == connection.id()
             {
                 let (state, effects) = (&mut self.state, &mut self.effects);
                 connection.deliver(&pending, &self.transport, &mut self.ready, state, effects);
@@ -297,8 +298,7 @@ impl<T: TransportMut> Driver<T> {
         if self.effects.is_empty() {
             return;
         }
-        let mut queued = std::mem::take(&mut self.effects.queued);
-        let bytes = std::mem::take(&mut self.effects.bytes);
+        let (mut queued, bytes) = self.effects.take_queued();
         for (own, effect) in queued.drain(..) {
             self.state.budget.charge(CALL_COST_BYTES);
             let connection = self.connection.as_mut();

@@ -1,0 +1,139 @@
+//! Notifications that are not delivered yet: a queue, in which one entry may stand for many.
+//!
+//! Thousands of connections may wait for one, or monitor it. When it ends, one entry is queued for
+//! all of them, in constant time. Each step of the loop then takes one connection from that entry.
+//!
+//! Invariant: `steps` is the number of calls of `next` that it takes to empty the queue, or more.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::ident::ConnectionId;
+use super::notification::{Notification, PendingNotification};
+use super::subscriptions::Subscriptions;
+use crate::limits::{
+    EFFECTS_HIGH_WATERMARK, SUBSCRIPTION_COST_BYTES, SUBSCRIPTIONS_CLEARED_PER_COST,
+};
+
+#[derive(Default)]
+pub(super) struct PendingNotifications {
+    queue: VecDeque<Entry>,
+    steps: usize,
+}
+
+enum Entry {
+    One(PendingNotification),
+    All(Box<Fanout>),
+}
+
+/// One notification about `about` for many connections, and the subscriptions that end with it.
+pub(super) struct Fanout {
+    pub(super) about: ConnectionId,
+    pub(super) notification: Notification,
+    /// Connections that wait for its output to fall to the low watermark.
+    pub(super) waiting: BTreeSet<ConnectionId>,
+    /// Connections that monitor it.
+    pub(super) monitoring: BTreeSet<ConnectionId>,
+    /// Connections that it has waited for itself, and those that it has monitored.
+    pub(super) awaited: BTreeSet<ConnectionId>,
+    pub(super) monitored: BTreeSet<ConnectionId>,
+}
+
+impl Fanout {
+    fn steps(&self) -> usize {
+        self.waiting.len() + self.monitoring.len() + self.awaited.len() + self.monitored.len()
+    }
+
+    /// Ends one subscription, and returns its notification. Or ends all that concern no connection
+    /// that is still open.
+    fn next(
+        &mut self,
+        above_watermark: &mut Subscriptions,
+        monitored: &mut Subscriptions,
+    ) -> PendingNotification {
+        let about = self.about;
+        let (mut to, mut ends_wait, mut cost_bytes) =
+            (ConnectionId::NONE, false, SUBSCRIPTION_COST_BYTES);
+        let steps_before = self.steps();
+        if above_watermark.is_empty() {
+            self.waiting.clear();
+            self.awaited.clear();
+        }
+        if monitored.is_empty() {
+            self.monitoring.clear();
+            self.monitored.clear();
+        }
+        let cleared = steps_before - self.steps();
+        if cleared > 0 {
+            cost_bytes = cleared * SUBSCRIPTION_COST_BYTES / SUBSCRIPTIONS_CLEARED_PER_COST;
+        } else if let Some(subscriber) = self.waiting.pop_first() {
+            (to, ends_wait) = (subscriber, true);
+            above_watermark.forget_subject(subscriber, about);
+            if self.monitoring.remove(&subscriber) {
+                monitored.forget_subject(subscriber, about);
+            }
+        } else if let Some(subscriber) = self.monitoring.pop_first() {
+            to = subscriber;
+            monitored.forget_subject(subscriber, about);
+        } else if let Some(subject) = self.awaited.pop_first() {
+            above_watermark.forget_subscriber(subject, about);
+        } else if let Some(subject) = self.monitored.pop_first() {
+            monitored.forget_subscriber(subject, about);
+        }
+        let notification = self.notification;
+        PendingNotification { to, about, notification, ends_wait, cost_bytes }
+    }
+}
+
+impl PendingNotifications {
+    pub(super) fn push(&mut self, pending: PendingNotification) {
+        if pending.to != ConnectionId::NONE {
+            self.queue.push_back(Entry::One(pending));
+            self.steps += 1;
+        }
+    }
+
+    pub(super) fn push_all(&mut self, fanout: Fanout) {
+        let steps = fanout.steps();
+        if steps > 0 {
+            self.queue.push_back(Entry::All(Box::new(fanout)));
+            self.steps += steps;
+        }
+    }
+
+    pub(super) fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Takes one step. `None`: the queue is empty.
+    pub(super) fn next(
+        &mut self,
+        above_watermark: &mut Subscriptions,
+        monitored: &mut Subscriptions,
+    ) -> Option<PendingNotification> {
+        let (pending, is_done) = match self.queue.front_mut()? {
+            Entry::One(pending) => {
+                self.steps -= 1;
+                (*pending, true)
+            }
+            Entry::All(fanout) => {
+                let steps_before = fanout.steps();
+                let pending = fanout.next(above_watermark, monitored);
+                self.steps -= steps_before - fanout.steps();
+                (pending, fanout.steps() == 0)
+            }
+        };
+        if is_done {
+            self.queue.pop_front();
+        }
+        if self.queue.is_empty() {
+            // A burst is over: return its memory.
+            self.queue.shrink_to(EFFECTS_HIGH_WATERMARK);
+        }
+        Some(pending)
+    }
+
+    /// Returns how many entries fit in the memory that is allocated.
+    pub(super) fn capacity(&self) -> usize {
+        self.queue.capacity()
+    }
+}
