@@ -5,8 +5,8 @@ use std::net::{Shutdown, TcpStream};
 
 use super::{MIB, TCP};
 use crate::common::{
-    Program, assert_same, check_echo, check_end, connect, connect_narrow, fill_buffers, pattern,
-    reactor,
+    Program, assert_same, check_echo, check_end, connect, connect_narrow, connect_udp,
+    fill_buffers, pattern, reactor,
 };
 
 // rule: early-signal
@@ -178,6 +178,30 @@ fn stop_that_leaves_peers_in_the_backlog_exits_3_and_counts_them() {
     let counts: Vec<usize> = counts.split(' ').filter_map(|word| word.parse().ok()).collect();
     assert_eq!(counts.iter().sum::<usize>(), 200, "{line}");
     assert!(counts[0] > 40 && counts[1] > 100, "{line}");
+}
+
+// pitfall: 121
+#[test]
+#[cfg(target_os = "linux")]
+fn stop_answers_all_datagrams_that_wait_in_the_receive_queue() {
+    // They are more than one turn answers, if the kernel grants a buffer for as many: it counts
+    // some 800 bytes for each, and twice what it grants.
+    let granted = std::fs::read_to_string("/proc/sys/net/core/rmem_max").unwrap();
+    let count = (2 * granted.trim().parse::<usize>().unwrap() / 1024).min(3000);
+    if count < 1000 {
+        println!("skipped: net.core.rmem_max is {granted}");
+        return;
+    }
+    let program = Program::start(&["--udp", "127.0.0.1:0", "--log", "debug"]);
+    let client = connect_udp(program.udp());
+    program.while_suspended(|| {
+        (0..count).for_each(|_| assert_eq!(client.send(b"hello").unwrap(), 5));
+        program.signal("TERM");
+    });
+    let ending = program.wait();
+    assert_eq!(ending.status.code(), Some(0));
+    let stats = ending.stderr.iter().find(|line| line.contains("Stats {")).unwrap();
+    assert!(stats.contains(&format!("datagrams_out: {count},")), "{count} sent: {stats}");
 }
 
 // pitfall: 74

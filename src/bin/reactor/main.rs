@@ -123,14 +123,17 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
     let site = make_site(&arguments.http)?;
     // Before the first socket listens, so that an early signal is not lost.
     #[cfg(unix)]
-    let (stop_signal, stop_cause) = process::stop_on_signals()?;
-    // Owns the original, so that no second descriptor of it is left once the sockets listen.
-    let make_reactor = move || {
-        #[cfg_attr(not(unix), allow(unused_mut))]
-        let mut reactor = Reactor::new(limits.clone())?;
-        #[cfg(unix)]
-        reactor.stop_on(stop_signal.try_clone()?.into())?;
-        Ok(reactor)
+    let mut stop_signals =
+        process::stop_on_signals().map_err(|error| in_context("signals", &error))?;
+    let make_reactor = || {
+        let open = || {
+            #[cfg_attr(not(unix), allow(unused_mut))]
+            let mut reactor = Reactor::new(limits.clone())?;
+            #[cfg(unix)]
+            reactor.stop_on(stop_signals.read_end()?.into())?;
+            Ok(reactor)
+        };
+        open().map_err(|error| in_context("reactor", &error))
     };
     let echo = if arguments.echo.prefix.is_empty() {
         Echo::new()
@@ -150,7 +153,7 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
     info!("serving: pid {}", std::process::id());
     let stopped = reactor.run()?;
     #[cfg(unix)]
-    if let Some(name) = stop_cause.name() {
+    for name in stop_signals.names() {
         info!("stop requested by {name}");
     }
     match stopped {
@@ -229,6 +232,11 @@ fn check_directives(directives: String) -> Result<String, String> {
     }
 }
 
+/// Returns the error with what it is about.
+fn in_context(about: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{about}: {error}"))
+}
+
 fn make_site(arguments: &HttpArgs) -> io::Result<Site> {
     let site = Site::new().with_access_log(log_enabled!(target: ACCESS_LOG, Level::Info));
     match &arguments.root {
@@ -242,9 +250,7 @@ fn make_site(arguments: &HttpArgs) -> io::Result<Site> {
 fn serve_files(site: Site, root: &Path, keeps_pages: bool) -> io::Result<Site> {
     match mio_reactor::Files::below(root) {
         Ok(files) => Ok(site.with_files(files, keeps_pages)),
-        Err(error) => {
-            Err(io::Error::new(error.kind(), format!("root {}: {error}", root.display())))
-        }
+        Err(error) => Err(in_context(&format!("root {}", root.display()), &error)),
     }
 }
 

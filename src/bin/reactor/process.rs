@@ -18,11 +18,13 @@ use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use nix::sys::signal::{SigSet, Signal};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::{flag, low_level::pipe};
+use signal_hook::flag;
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::SignalOnly;
 
 /// Stop gracefully. The second of them ends the process at once.
 const STOP: [Signal; 2] = [Signal::SIGINT, Signal::SIGTERM];
@@ -82,45 +84,47 @@ pub(crate) fn allow_background_output() -> io::Result<()> {
     SigSet::from(Signal::SIGTTOU).thread_block().map_err(io::Error::from)
 }
 
-/// The number of the last signal that asked for a stop. 0: none.
-pub(crate) struct StopCause(Arc<AtomicUsize>);
+/// The signals that stop the server, and the socket pair to which their handlers write.
+pub(crate) struct StopSignals(SignalDelivery<UnixStream, SignalOnly>);
 
-impl StopCause {
-    /// Returns the name of the signal, such as `SIGTERM`.
-    pub(crate) fn name(&self) -> Option<&'static str> {
-        let number = i32::try_from(self.0.load(Ordering::Relaxed)).ok()?;
-        Signal::try_from(number).ok().map(Signal::as_str)
+impl StopSignals {
+    /// Returns the read end of the socket pair: the stop signal of a reactor.
+    ///
+    /// # Errors
+    ///
+    /// The system's error if there is no descriptor for it.
+    pub(crate) fn read_end(&self) -> io::Result<UnixStream> {
+        self.0.get_read().try_clone()
+    }
+
+    /// Returns the names of the signals that have come.
+    pub(crate) fn names(&mut self) -> Vec<&'static str> {
+        let come = self.0.pending().filter_map(|number| Signal::try_from(number).ok());
+        come.map(Signal::as_str).collect()
     }
 }
 
-/// Makes signals write to a socket pair, and those that have no meaning here do nothing. Returns
-/// the read end of the pair, the stop signal of a reactor.
+/// Makes signals write to a socket pair, and those that have no meaning here do nothing.
 ///
 /// The second SIGINT or SIGTERM ends the process at once, with the status that a shell reports for
 /// a process killed by that signal (128 + its number).
-pub(crate) fn stop_on_signals() -> io::Result<(UnixStream, StopCause)> {
-    let (read_end, write_end) = UnixStream::pair()?;
-    let number = Arc::new(AtomicUsize::new(0));
-    let stop_requested = Arc::new(AtomicBool::new(false));
+pub(crate) fn stop_on_signals() -> io::Result<StopSignals> {
     let ignored = ignored_signals();
-    for signal in STOP.into_iter().chain(STOP_ONLY.iter().copied()) {
-        if signal != Signal::SIGTERM && is_ignored(signal, ignored) {
-            continue;
-        }
-        let raw = signal as i32;
-        if STOP.contains(&signal) {
-            // The handlers run in this order: the first signal finds the flag unset, sets it, and
-            // writes.
-            flag::register_conditional_shutdown(raw, 128 + raw, Arc::clone(&stop_requested))?;
-            flag::register(raw, Arc::clone(&stop_requested))?;
-        }
-        flag::register_usize(raw, Arc::clone(&number), usize::try_from(raw).unwrap_or(0))?;
-        pipe::register(raw, write_end.try_clone()?)?;
+    let may_stop = |signal: &Signal| *signal == Signal::SIGTERM || !is_ignored(*signal, ignored);
+    let stop_requested = Arc::new(AtomicBool::new(false));
+    for number in STOP.into_iter().filter(may_stop).map(|signal| signal as i32) {
+        // The handlers run in this order: the first signal finds the flag unset, and sets it.
+        flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&stop_requested))?;
+        flag::register(number, Arc::clone(&stop_requested))?;
     }
+    let (read_end, write_end) = UnixStream::pair()?;
+    let stopping = STOP.iter().chain(STOP_ONLY).copied().filter(may_stop);
+    let numbers = stopping.map(|signal| signal as i32);
+    let delivery = SignalDelivery::with_pipe(read_end, write_end, SignalOnly, numbers)?;
     for signal in MEANINGLESS {
         ignore(signal)?;
     }
-    Ok((read_end, StopCause(number)))
+    Ok(StopSignals(delivery))
 }
 
 /// Gives `signal` a handler that does nothing of use, so that its default action is not taken.

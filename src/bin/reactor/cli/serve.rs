@@ -257,21 +257,21 @@ impl ServeArgs {
         limits
     }
 
-    /// Returns an error for an option that would have no effect, since no address is served that
-    /// it is about. Without any address, all services are.
+    /// Returns an error for an option that would have no effect, since none of the addresses is for
+    /// the service that it is about. Without any address, all services are served.
     pub(crate) fn check_addresses(&self) -> Result<(), &'static str> {
         let ListenArgs { tcp, udp, http } = &self.listen;
-        let (has_tcp, has_udp, has_http) = (!tcp.is_empty(), !udp.is_empty(), !http.is_empty());
-        if !(has_tcp || has_udp || has_http) {
+        let has_echo = !(tcp.is_empty() && udp.is_empty());
+        if !has_echo && http.is_empty() {
             return Ok(());
         }
-        if self.http.root.is_some() && !has_http {
+        if self.http.root.is_some() && http.is_empty() {
             return Err("--root (REACTOR_ROOT) requires --http ADDR");
         }
-        if !self.echo.prefix.is_empty() && !(has_tcp || has_udp) {
+        if !has_echo && !self.echo.prefix.is_empty() {
             return Err("--prefix (REACTOR_PREFIX) requires --tcp ADDR or --udp ADDR");
         }
-        if self.echo.answer_all_ports && !has_udp {
+        if self.echo.answer_all_ports && udp.is_empty() {
             return Err("--answer-all-ports (REACTOR_ANSWER_ALL_PORTS) requires --udp ADDR");
         }
         Ok(())
