@@ -70,11 +70,7 @@ pub(super) fn check_field(name: &str, value: &str) -> Result<(), HeaderError> {
     Ok(())
 }
 
-/// Returns whether `bytes` can be a field name or a method (RFC 9110 section 5.6.2).
-pub(super) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
-}
-
+/// Returns whether `byte` can be part of a field name or a method (RFC 9110 section 5.6.2).
 pub(super) const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(

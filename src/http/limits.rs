@@ -11,6 +11,11 @@ use crate::limits::{HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, OUTPUT_BYTES_MAX};
 /// client that sends only empty lines would keep its connection for ever. Beyond: 400 and close.
 pub(crate) const EMPTY_LINES_MAX: u8 = 8;
 
+/// Longest method, in bytes. The longest registered one, UPDATEREDIRECTREF, has 17 (RFC 9110 section
+/// 16.1.2). A longer word is no method: 501 and close, without waiting for the end of its line (RFC
+/// 9112 section 3).
+pub(crate) const METHOD_BYTES_MAX: usize = 32;
+
 /// Longest request line with its line end, in bytes. RFC 9112 section 3 recommends at least 8,000.
 /// Beyond: 414 and close.
 pub(crate) const REQUEST_LINE_BYTES_MAX: usize = 8 * 1024;
@@ -69,3 +74,6 @@ const _: () = assert!(
     BODY_BYTES_MAX + HIGH_WATERMARK_BYTES as u64 <= OUTPUT_BYTES_MAX as u64,
     "a request body can be sent back, with a head"
 );
+/// Most bytes of a refused request that the debug log shows. It is enough to see what sent them.
+pub(crate) const REFUSED_BYTES_SHOWN_MAX: usize = 32;
+

@@ -20,12 +20,16 @@
 
 use std::time::Duration;
 
+use log::debug;
+
 use super::access_log::LogEntry;
 use super::body::{BodyStream, ReadOutcome};
-use super::head::{FEW_HEADERS, FewHeaders, Parsed, has_new_line, parse};
+use super::foreign::LooksLike;
+use super::head::{FEW_HEADERS, FewHeaders, Parsed, parse};
 use super::request::{Method, Request};
 use super::responder::Responder;
 use super::response::{Response, ResponseBody, ResponseForm};
+use super::scan::{Scan, Scanned};
 use super::state::{BodyProgress, BodyUse, HeadProgress, State};
 use super::status::Status;
 use crate::http::limits::{BODY_BYTES_MAX, BODY_RETRY_MS, EMPTY_LINES_MAX};
@@ -65,31 +69,25 @@ impl<R: Responder> Http<R> {
                     });
                     return Advance::consumed(2);
                 }
-                [_] => return self.need_more_head(progress, input, cx),
-                _ => {
-                    return Advance {
-                        consumed: input.len(),
-                        next: self.reject(Status::BAD_REQUEST, ResponseForm::Full, input, cx),
-                    };
-                }
+                [_] => return self.need_more_head(progress, progress.scan, input, cx),
+                _ => return self.reject_head(Status::BAD_REQUEST, progress, input, cx),
             }
         }
-        if progress.scanned > 0 && !has_new_line(input, progress.scanned as usize) {
-            return self.need_more_head(progress, input, cx);
+        if progress.scanned > 0
+            && let Some(advance) = self.read_piece(progress, input, cx)
+        {
+            return advance;
         }
         let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; FEW_HEADERS];
         let mut many = Vec::new();
         match parse(input, &mut few, &mut many) {
-            Parsed::Partial => self.need_more_head(progress, input, cx),
+            Parsed::Partial(scan) => self.need_more_head(progress, scan, input, cx),
             // A client that has sent HTTP/1 before expects a head. If it is a proxy, a client
             // after it could take the content for a whole response (RFC 9112 section 11.1).
             Parsed::Complete(request, _)
                 if request.form() == ResponseForm::Simple && !progress.is_first =>
             {
-                Advance {
-                    consumed: input.len(),
-                    next: self.reject(Status::BAD_REQUEST, ResponseForm::Full, input, cx),
-                }
+                self.reject_head(Status::BAD_REQUEST, progress, input, cx)
             }
             Parsed::Complete(request, length) => {
                 if progress.scanned > 0 || progress.empty_lines > 0 {
@@ -101,30 +99,63 @@ impl<R: Responder> Http<R> {
                 }
                 Advance { consumed: length, next: self.respond_to(&request, &input[..length], cx) }
             }
-            Parsed::Rejected(status) => Advance {
-                consumed: input.len(),
-                next: self.reject(status, response_form(input), input, cx),
-            },
+            Parsed::Rejected(status) => self.reject_head(status, progress, input, cx),
         }
     }
 
-    /// Waits for more of a head. Its timeout starts with its first byte.
+    /// Reads the next piece of a head. `None`: its first line or all of it is complete, and can be
+    /// parsed.
+    #[cold]
+    fn read_piece(
+        &mut self,
+        progress: HeadProgress,
+        input: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Option<Advance> {
+        let mut scan = progress.scan;
+        match scan.feed(input, progress.scanned.into()) {
+            Scanned::Partial => Some(self.need_more_head(progress, scan, input, cx)),
+            Scanned::LineEnded(_) | Scanned::HeadEnded => None,
+            Scanned::Rejected(status) => Some(self.reject_head(status, progress, input, cx)),
+        }
+    }
+
+    /// Waits for more of a head, which has been read as far as `scan`. Its timeout starts with its
+    /// first byte.
     fn need_more_head(
         &mut self,
         progress: HeadProgress,
+        scan: Scan,
         input: &[u8],
         cx: &mut Context<'_>,
     ) -> Advance {
         if progress.scanned == 0 {
             cx.set_timer(cx.limits().head_timeout);
         }
-        let scanned = u32::try_from(input.len()).expect("input never exceeds INPUT_BYTES_MAX");
+        let scanned = u16::try_from(input.len()).expect("an unfinished head fits HEAD_BYTES_MAX");
         self.state = State::Head(HeadProgress {
             scanned,
+            scan,
             is_head: response_form(input) == ResponseForm::Head,
             ..progress
         });
         Advance::need_more()
+    }
+
+    /// Rejects a head that begins with `input`. Nothing after it is parsed.
+    #[cold]
+    fn reject_head(
+        &mut self,
+        status: Status,
+        progress: HeadProgress,
+        input: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Advance {
+        // For debugging only: peers can cause one such line with each connection.
+        let seen = LooksLike { input, empty_lines: progress.empty_lines };
+        debug!("{} {}: request refused: {status}: {seen}", cx.id(), cx.peer());
+        let next = self.reject(status, response_form(input), input, cx);
+        Advance { consumed: input.len(), next }
     }
 
     /// Responds to a request whose head, as it was received, is `head`.
@@ -217,7 +248,7 @@ impl<R: Responder> Http<R> {
                         charge(&request, cx);
                         send(&mut self.state, response, form, next, entry, cx)
                     }
-                    Parsed::Partial | Parsed::Rejected(_) => {
+                    Parsed::Partial(_) | Parsed::Rejected(_) => {
                         unreachable!("a head that was complete still is")
                     }
                 }
