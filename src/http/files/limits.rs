@@ -16,9 +16,9 @@ pub(crate) const FILE_FETCH_BYTES: u64 = 128 * 1024;
 pub(crate) const FILE_AHEAD_BYTES: u64 = 4 * FILE_FETCH_BYTES;
 
 /// How often the next byte of a file may be found not to be in memory yet. Then a blocking read
-/// fetches it, while all other sources wait. At a millisecond or more for each retry, that is later
-/// than an idle disk needs.
-pub(crate) const FILE_TRIES_MAX: u32 = 10;
+/// fetches it, while all other sources wait. With `BODY_RETRY_MS`, which doubles, that is after 15
+/// ms or more, which is later than an idle disk needs.
+pub(crate) const FILE_TRIES_MAX: u32 = 4;
 
 /// Shortest time between two blocking reads of a file, in milliseconds. Until it is over, no read
 /// may wait for the disk. If each blocking read takes as long, the other sources still have half of
