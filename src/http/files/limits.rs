@@ -39,6 +39,18 @@ pub(crate) const RESERVED_FDS_DIVISOR: usize = 8;
 /// next line has the count.
 pub(crate) const FILE_WARNING_GAP_MS: u64 = 10_000;
 
+/// Earliest date of a file that says anything about its content, in seconds since 1970: the first
+/// of January 1990, before the Web. Build tools and packagers give all files one date, so that the
+/// same build is the same bytes: 0 or 1 (containers, Nix), 1980 (ZIP), 1985 (npm). Such a file gets
+/// no `Last-Modified`, and is never 304. Caches would also keep it for years, as a part of its age
+/// (RFC 9111 section 4.2.2).
+pub(crate) const FILE_DATE_MIN_S: u64 = 631_152_000;
+
+/// How long a file may change again without getting another date, in milliseconds: a second, which
+/// is the unit of a date, and as much again for clocks of file systems that are a little behind.
+/// While it is younger, it is never 304.
+pub(crate) const FILE_DATE_SETTLES_MS: u64 = 2_000;
+
 const _: () = assert!(
     BODY_READ_BYTES_MAX as u64 <= FILE_AHEAD_BYTES,
     "the next piece is among the bytes that are read ahead"
