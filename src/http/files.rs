@@ -69,7 +69,7 @@ const NOT_UNRESERVED: &AsciiSet =
 /// allowed (RFC 9110 section 14.2).
 ///
 /// The content type follows from the extension of the name, and is `application/octet-stream` for
-/// an unknown one.
+/// an unknown one. A type of text says that its charset is UTF-8.
 ///
 /// A clone shares the root. Neither `Send` nor `Sync`: where each thread has a reactor, each opens
 /// the root itself.
@@ -144,7 +144,7 @@ impl Files {
                 let reader = Reader::new(file.file, Rc::clone(&self.root.disk));
                 Response::streamed(
                     Status::OK,
-                    content_type_of(path),
+                    ContentType::new(&content_type_of(path)).unwrap_or(ContentType::OCTET_STREAM),
                     metadata.len(),
                     FileBody { reader, _fd: file.fd },
                 )
@@ -396,9 +396,19 @@ fn whole_seconds(time: SystemTime) -> SystemTime {
 }
 
 /// The content type, by the extension of the name alone. The file's content is not examined.
-fn content_type_of(path: &Path) -> ContentType<'static> {
-    let guess = mime_guess::from_path(path).first_raw();
-    guess.and_then(|guess| ContentType::new(guess).ok()).unwrap_or(ContentType::OCTET_STREAM)
+///
+/// A text gets a charset: without one, a browser guesses it from the language of its user. JSON is
+/// always UTF-8 (RFC 8259 section 8.1), and XML, with SVG, names its encoding itself (RFC 7303).
+fn content_type_of(path: &Path) -> Cow<'static, str> {
+    match mime_guess::from_path(path).first_raw() {
+        // The old name of text/javascript (RFC 9239 section 6).
+        Some("application/javascript") => "text/javascript; charset=utf-8".into(),
+        Some(text) if text.starts_with("text/") && text != "text/xml" => {
+            format!("{text}; charset=utf-8").into()
+        }
+        Some(other) => other.into(),
+        None => ContentType::OCTET_STREAM.as_str().into(),
+    }
 }
 
 #[cfg(test)]
