@@ -121,7 +121,9 @@ mod http {
     pub(crate) mod response; // a response, and how it is written
     pub(crate) mod request; // a request, as a responder sees it
     pub(crate) mod target; // the four forms of a target, and the syntax of hosts
+    pub(crate) mod scan; // the bytes of a head that comes in pieces
     pub(crate) mod head; // a request head, parsed
+    pub(crate) mod foreign; // what bytes that are no request look like
     pub(crate) mod responder; // what an application implements
     pub(crate) mod access_log; // one line for each response
     pub(crate) mod body; // a response body that is read while it is sent

@@ -416,3 +416,28 @@ fn announced_body_allocates_no_memory() {
     stream.read_to_end(&mut response).unwrap();
     assert!(response.ends_with(b"Hello, World!"));
 }
+
+// pitfall: 131
+// rule: early-refusal
+#[test]
+fn what_is_no_http_is_refused_at_once_and_named_in_the_log() {
+    // RFC 9112 section 3. Each client sends what its protocol begins with, and waits for an answer.
+    let program = Program::start(&[&HTTP[..], &["--log", "debug"]].concat());
+    for (first_bytes, status, name) in [
+        (&b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03"[..], "400", "a TLS handshake"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "505", "HTTP/2 with prior knowledge"),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", "400", "a PROXY protocol header, version 1"),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", "400", "a PROXY protocol header, version 2"),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", "400", "SSH"),
+        (b"\0\0\0\x85\xffSMBr\0\0\0\0", "400", "SMB"),
+        (b"\x03\0\0\x13\x0e\xe0\0\0\0\0\0", "400", "RDP"),
+    ] {
+        let mut stream = connect(program.http());
+        stream.write_all(first_bytes).unwrap();
+        let response = read_response(&mut stream);
+        assert!(response.starts_with(&format!("HTTP/1.0 {status} ")), "{name}: {response}");
+        check_end(&mut stream);
+        let line = program.wait_for_log(&format!("looks like {name}"));
+        assert!(line.contains("request refused: ") && line.contains("DEBUG"), "{line}");
+    }
+}

@@ -5,10 +5,13 @@
 //! is reset.
 
 use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use log::{debug, error};
 
 use super::access_log::LogEntry;
 use crate::caught::CaughtDrop;
-use crate::http::limits::{BODY_READ_BYTES_MAX, BODY_READS_MAX};
+use crate::http::limits::{BODY_READ_BYTES_MAX, BODY_READS_MAX, BODY_RETRY_MS, BODY_RETRY_MS_MAX};
 use crate::protocol::protocol::Next;
 
 /// A response whose head is written, and whose body is still being read.
@@ -17,6 +20,8 @@ pub(super) struct BodyStream {
     /// The Content-Length that was sent, and how much of it is still to be read, in bytes.
     length: u64,
     left: u64,
+    /// How long it is left alone if the next read has no bytes, in milliseconds.
+    retry_ms: u64,
     /// What follows the body.
     pub(super) next: Next,
     code: [u8; 3],
@@ -30,10 +35,10 @@ pub(super) enum ReadOutcome {
     Data,
     /// The last bytes.
     Last,
-    /// No bytes yet.
-    WouldBlock,
-    /// The body has ended or failed before its Content-Length.
-    TooShort,
+    /// No bytes yet: read again after this time.
+    WouldBlock(Duration),
+    /// The body has ended or failed before its Content-Length, or is wrong about its bytes.
+    Failed,
 }
 
 impl BodyStream {
@@ -44,7 +49,8 @@ impl BodyStream {
         code: [u8; 3],
         entry: Option<Box<LogEntry>>,
     ) -> BodyStream {
-        BodyStream { body: CaughtDrop::new(body), length, left: length, next, code, entry }
+        let body = CaughtDrop::new(body);
+        BodyStream { body, length, left: length, retry_ms: BODY_RETRY_MS, next, code, entry }
     }
 
     /// Appends one piece to `output`, in up to `BODY_READS_MAX` reads if each returns little.
@@ -53,25 +59,30 @@ impl BodyStream {
         let room = usize::try_from(self.left)
             .map_or(BODY_READ_BYTES_MAX, |left| left.min(BODY_READ_BYTES_MAX));
         output.resize(start + room, 0);
-        let (mut filled, mut end) = (start, ReadOutcome::Data);
+        let (mut filled, mut has_failed) = (start, false);
         for _ in 0..BODY_READS_MAX {
-            if filled == output.len() {
+            let into = &mut output[filled..];
+            if into.is_empty() {
                 break;
             }
-            match self.body.read(&mut output[filled..]) {
-                Ok(0) => end = ReadOutcome::TooShort,
+            let room = into.len();
+            match self.body.read(into) {
+                Ok(0) => has_failed = true,
+                // Which of the bytes it has written, if any, cannot be known.
+                Ok(count) if count > room => {
+                    error!("a response body claims {count} bytes of a buffer of {room}");
+                    has_failed = true;
+                }
                 Ok(count) => {
-                    filled = output.len().min(filled + count);
+                    filled += count;
                     continue;
                 }
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
-                {
-                    end = ReadOutcome::WouldBlock;
-                }
+                // By the contract of `Read`, the next read goes on.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => {
-                    log::debug!("reading a response body failed: {error}");
-                    end = ReadOutcome::TooShort;
+                    debug!("reading a response body failed: {error}");
+                    has_failed = true;
                 }
             }
             break;
@@ -79,12 +90,18 @@ impl BodyStream {
         output.truncate(filled);
         let count = filled - start;
         self.left -= count as u64;
-        if self.left == 0 {
-            ReadOutcome::Last
-        } else if end == ReadOutcome::WouldBlock && count > 0 {
-            ReadOutcome::Data // the next piece is read once this one has been sent
-        } else {
-            end
+        if count > 0 {
+            self.retry_ms = BODY_RETRY_MS;
+        }
+        match (has_failed, count) {
+            _ if self.left == 0 => ReadOutcome::Last,
+            (true, _) => ReadOutcome::Failed,
+            (false, 0) => {
+                let retry = Duration::from_millis(self.retry_ms);
+                self.retry_ms = BODY_RETRY_MS_MAX.min(2 * self.retry_ms);
+                ReadOutcome::WouldBlock(retry)
+            }
+            (false, _) => ReadOutcome::Data, // the next piece is read once this one has been sent
         }
     }
 

@@ -7,6 +7,7 @@ use std::error::Error;
 use std::fmt;
 
 use super::field::is_token_byte;
+use crate::http::limits::CONTENT_TYPE_BYTES_MAX;
 
 /// The media type of a body, such as `text/html; charset=utf-8` (RFC 9110 section 8.3.1).
 ///
@@ -55,7 +56,7 @@ impl<'t> ContentType<'t> {
     /// # Errors
     ///
     /// [`ContentTypeError`] if it is not a type, a slash, a subtype, and then any number of
-    /// parameters, each `; name=value`.
+    /// parameters, each `; name=value`; or if it has more than 1024 bytes.
     pub const fn new(media_type: &'t str) -> Result<ContentType<'t>, ContentTypeError> {
         match invalid_at(media_type.as_bytes()) {
             None => Ok(ContentType(media_type)),
@@ -110,6 +111,9 @@ impl Error for ContentTypeError {}
 ///
 /// Loops instead of iterators, which a `const fn` cannot use.
 const fn invalid_at(text: &[u8]) -> Option<usize> {
+    if text.len() > CONTENT_TYPE_BYTES_MAX {
+        return Some(CONTENT_TYPE_BYTES_MAX);
+    }
     let slash = token_end(text, 0);
     if slash == 0 || !has(text, slash, b'/') {
         return Some(slash);

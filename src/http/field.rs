@@ -31,6 +31,11 @@ pub enum HeaderError {
         /// Its position in the value, from 0.
         at: usize,
     },
+    /// The head of the response would have more than this many bytes. Clients take no such head.
+    TooLong {
+        /// The most bytes that a head may have.
+        bytes_max: usize,
+    },
     /// The server writes this field itself: Content-Length, Transfer-Encoding, Connection, Date, or
     /// Content-Type.
     ReservedName,
@@ -45,6 +50,9 @@ impl fmt::Display for HeaderError {
             }
             HeaderError::InvalidValue { byte, at } => {
                 write!(f, "a header value has the byte {byte:#04x} at position {at}")
+            }
+            HeaderError::TooLong { bytes_max } => {
+                write!(f, "the head of the response would be longer than {bytes_max} bytes")
             }
             HeaderError::ReservedName => f.write_str("the server writes this header itself"),
         }
@@ -70,11 +78,7 @@ pub(super) fn check_field(name: &str, value: &str) -> Result<(), HeaderError> {
     Ok(())
 }
 
-/// Returns whether `bytes` can be a field name or a method (RFC 9110 section 5.6.2).
-pub(super) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
-}
-
+/// Returns whether `byte` can be part of a field name or a method (RFC 9110 section 5.6.2).
 pub(super) const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(

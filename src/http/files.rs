@@ -39,7 +39,9 @@ use super::request::{Method, Request};
 use super::responder::Responder;
 use super::response::Response;
 use super::status::Status;
-use crate::http::files::limits::{FILE_LOOKUP_US, FILE_WARNING_GAP_MS};
+use crate::http::files::limits::{
+    FILE_DATE_MIN_S, FILE_DATE_SETTLES_MS, FILE_LOOKUP_US, FILE_WARNING_GAP_MS,
+};
 use crate::sys;
 use crate::sys::errno::{self, OpenError};
 use fd_reserve::{FdReserve, ReservedFd};
@@ -61,12 +63,13 @@ const NOT_UNRESERVED: &AsciiSet =
 /// served, except `.well-known` (RFC 8615).
 ///
 /// Files are sent in pieces as the peer takes them, and are never held whole. Each response in
-/// progress has one file open. A response has a `Last-Modified`, and a client that has had the file
-/// since then gets 304 (RFC 9110 section 13.1.3). Ranges are ignored: HTTP/1.0 has none, and a full
-/// response is always allowed (RFC 9110 section 14.2).
+/// progress has one file open. A response has a `Last-Modified`, unless the file's date says nothing
+/// (before 1990, as build tools set it). A client that sends back exactly this date gets 304 (RFC
+/// 9110 section 13.1.3). Ranges are ignored: HTTP/1.0 has none, and a full response is always
+/// allowed (RFC 9110 section 14.2).
 ///
 /// The content type follows from the extension of the name, and is `application/octet-stream` for
-/// an unknown one.
+/// an unknown one. A type of text says that its charset is UTF-8.
 ///
 /// A clone shares the root. Neither `Send` nor `Sync`: where each thread has a reactor, each opens
 /// the root itself.
@@ -137,28 +140,22 @@ impl Files {
         file: OpenFile,
         metadata: &Metadata,
     ) -> Response<'static> {
-        let now = sys::wall_clock();
-        let modified = metadata.modified().ok();
-        let response = match modified {
-            Some(modified) if is_not_modified(request, modified, now) => {
-                Response::empty(Status::NOT_MODIFIED)
-            }
+        let date = metadata.modified().ok().and_then(|time| FileDate::of(time, sys::wall_clock()));
+        let response = match date {
+            Some(date) if has_this_version(request, date) => Response::empty(Status::NOT_MODIFIED),
             _ => {
                 let reader = Reader::new(file.file, Rc::clone(&self.root.disk));
                 Response::streamed(
                     Status::OK,
-                    content_type_of(path),
+                    ContentType::new(&content_type_of(path)).unwrap_or(ContentType::OCTET_STREAM),
                     metadata.len(),
                     FileBody { reader, _fd: file.fd },
                 )
             }
         };
-        match modified {
-            Some(modified) => response
-                .with_header(
-                    "Last-Modified",
-                    &httpdate::fmt_http_date(clamp_last_modified(modified, now)),
-                )
+        match date {
+            Some(date) => response
+                .with_header("Last-Modified", &httpdate::fmt_http_date(date.last_modified))
                 .expect("a date is visible ASCII and spaces"),
             None => response,
         }
@@ -352,41 +349,70 @@ fn is_name(segment: &[u8]) -> bool {
     !segment.is_empty() && !is_hidden && memchr::memchr3(b'/', b'\\', b'\0', segment).is_none()
 }
 
-/// Returns whether the client has the current file, according to `If-Modified-Since`.
+/// What the date of a file says of its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileDate {
+    /// The value of `Last-Modified`.
+    last_modified: SystemTime,
+    /// A file with this date that is changed later gets another one.
+    is_settled: bool,
+}
+
+impl FileDate {
+    /// Returns the date of a file that was modified at `modified`. `None`: its date says nothing,
+    /// because a build tool has set it.
+    ///
+    /// `Last-Modified` is never later than the Date of the response (RFC 9110 section 8.8.2.1). A
+    /// date in the future, or within the last `FILE_DATE_SETTLES_MS`, is not sent: the file may
+    /// change again and keep it, and the client's copy would still seem current. Then an earlier
+    /// date is sent, which is never taken for the file's.
+    fn of(modified: SystemTime, now: SystemTime) -> Option<FileDate> {
+        let earliest = SystemTime::UNIX_EPOCH + Duration::from_secs(FILE_DATE_MIN_S);
+        let settled_until = now - Duration::from_millis(FILE_DATE_SETTLES_MS);
+        let is_settled = modified <= settled_until;
+        let last_modified = if is_settled { modified } else { settled_until };
+        (modified >= earliest && last_modified >= earliest)
+            .then(|| FileDate { last_modified: whole_seconds(last_modified), is_settled })
+    }
+}
+
+/// Returns whether the client has the version of the file with this date, according to
+/// `If-Modified-Since`.
 ///
-/// Only GET is conditional (RFC 1945 section 8.2). The field is ignored beside an `If-None-Match`,
-/// which is not evaluated since responses have no entity tags. It is also ignored if it is not a
-/// date (RFC 9110 section 13.1.3), or is one in the future (RFC 1945 section 10.9).
-fn is_not_modified(request: &Request<'_>, modified: SystemTime, now: SystemTime) -> bool {
+/// Only exactly the date that was sent says so. A file may have been replaced by an older one: by a
+/// rollback, or by `cp -p`. Only GET is conditional (RFC 1945 section 8.2). The field is ignored
+/// beside an `If-None-Match`, which is not evaluated since responses have no entity tags. It is also
+/// ignored if it is not one date (RFC 9110 section 13.1.3).
+fn has_this_version(request: &Request<'_>, date: FileDate) -> bool {
     if request.method() != Method::Get || request.header("If-None-Match").is_some() {
         return false;
     }
-    let field = request.header("If-Modified-Since").and_then(|value| str::from_utf8(value).ok());
-    let since = field.and_then(|value| httpdate::parse_http_date(value).ok());
-    since.is_some_and(|since| since <= now && whole_seconds(modified) <= since)
+    let mut fields = request.header_values("If-Modified-Since");
+    let (Some(value), None) = (fields.next(), fields.next()) else { return false };
+    let since = str::from_utf8(value).ok().and_then(|value| httpdate::parse_http_date(value).ok());
+    date.is_settled && since == Some(date.last_modified)
 }
 
-/// `time` in whole seconds, as an HTTP date has them. A file that is newer by less than that does
-/// not count as newer.
+/// `time` in whole seconds, as an HTTP date has them.
 fn whole_seconds(time: SystemTime) -> SystemTime {
     let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(since_epoch.as_secs())
-}
-
-/// The value of `Last-Modified` for a file that was modified at `modified`.
-///
-/// It is never later than the Date of the response (RFC 9110 section 8.8.2.1), nor earlier than
-/// 1970, which httpdate cannot format. Nor is it in the current second: the file may change again
-/// within it, and the client's copy would still seem current. (Date is also that of a turn which
-/// began a little earlier.)
-fn clamp_last_modified(modified: SystemTime, now: SystemTime) -> SystemTime {
-    modified.min(now - std::time::Duration::from_secs(1)).max(SystemTime::UNIX_EPOCH)
+    SystemTime::UNIX_EPOCH + Duration::from_secs(since_epoch.as_secs())
 }
 
 /// The content type, by the extension of the name alone. The file's content is not examined.
-fn content_type_of(path: &Path) -> ContentType<'static> {
-    let guess = mime_guess::from_path(path).first_raw();
-    guess.and_then(|guess| ContentType::new(guess).ok()).unwrap_or(ContentType::OCTET_STREAM)
+///
+/// A text gets a charset: without one, a browser guesses it from the language of its user. JSON is
+/// always UTF-8 (RFC 8259 section 8.1), and XML, with SVG, names its encoding itself (RFC 7303).
+fn content_type_of(path: &Path) -> Cow<'static, str> {
+    match mime_guess::from_path(path).first_raw() {
+        // The old name of text/javascript (RFC 9239 section 6).
+        Some("application/javascript") => "text/javascript; charset=utf-8".into(),
+        Some(text) if text.starts_with("text/") && text != "text/xml" => {
+            format!("{text}; charset=utf-8").into()
+        }
+        Some(other) => other.into(),
+        None => ContentType::OCTET_STREAM.as_str().into(),
+    }
 }
 
 #[cfg(test)]

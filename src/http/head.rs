@@ -15,9 +15,9 @@ use std::cell::Cell;
 
 use httparse::{EMPTY_HEADER, Error, Header};
 
-use super::field::is_token;
 use super::request::{Method, Request};
 use super::response::ResponseForm;
+use super::scan::{Scan, Scanned};
 use super::status::Status;
 use super::target::{IS_TARGET_BYTE, is_host, split_target};
 use crate::http::limits::{
@@ -31,22 +31,12 @@ pub(super) const FEW_HEADERS: usize = 8;
 
 /// The result of parsing a head.
 pub(super) enum Parsed<'i> {
-    /// The head is not complete, and valid so far.
-    Partial,
+    /// The head is not complete, and valid so far. Its bytes have been read this far.
+    Partial(Scan),
     /// A request, and the length of its head in bytes.
     Complete(Request<'i>, usize),
     /// Not a valid request, or one that is too large: the status of the error response.
     Rejected(Status),
-}
-
-/// Returns whether parsing can tell more of a head than when it had only `scanned` bytes: a line
-/// has ended since then, or a limit is reached. So a head that arrives byte by byte is parsed at
-/// most once per line, of which there are few, and not once per byte.
-pub(super) fn has_new_line(input: &[u8], scanned: usize) -> bool {
-    let reaches = |limit: usize| scanned < limit && input.len() >= limit;
-    memchr::memchr(b'\n', &input[scanned..]).is_some()
-        || reaches(REQUEST_LINE_BYTES_MAX)
-        || reaches(HEAD_BYTES_MAX + 1)
 }
 
 /// Parses the head at the front of `input`.
@@ -58,65 +48,75 @@ pub(super) fn parse<'i>(
     few: &'i mut FewHeaders<'i>,
     many: &'i mut Vec<Header<'i>>,
 ) -> Parsed<'i> {
-    let head = &input[..input.len().min(HEAD_BYTES_MAX + 1)];
-    let (line, line_bytes) = match RequestLine::parse(head) {
-        Some(parsed) => parsed,
-        None => return reject_line(head),
-    };
+    match parse_whole(&input[..input.len().min(HEAD_BYTES_MAX)], few, many) {
+        Ok((request, length)) => Parsed::Complete(request, length),
+        Err(status) => examine(input, status),
+    }
+}
+
+/// Parses a head that is complete and valid, and returns the request with the length of its head.
+///
+/// # Errors
+///
+/// The head is not complete, or not valid. The status is the right one if no byte is invalid.
+#[inline(always)]
+fn parse_whole<'i>(
+    head: &'i [u8],
+    few: &'i mut FewHeaders<'i>,
+    many: &'i mut Vec<Header<'i>>,
+) -> Result<(Request<'i>, usize), Status> {
+    let (line, line_bytes) = RequestLine::parse(head).ok_or(Status::BAD_REQUEST)?;
     let section = &head[line_bytes..];
     let mut parsed = httparse::parse_headers(section, few);
     if parsed == Err(Error::TooManyHeaders) {
         *many = vec![EMPTY_HEADER; HEADERS_MAX];
         parsed = httparse::parse_headers(section, many);
     }
-    let (length, headers) = match parsed {
-        Ok(httparse::Status::Complete(complete)) => complete,
-        Ok(httparse::Status::Partial) if head.len() <= HEAD_BYTES_MAX => return Parsed::Partial,
-        Ok(httparse::Status::Partial) => {
-            return Parsed::Rejected(Status::REQUEST_HEADER_FIELDS_TOO_LARGE);
-        }
-        Err(Error::TooManyHeaders) => {
-            return Parsed::Rejected(Status::REQUEST_HEADER_FIELDS_TOO_LARGE);
-        }
-        Err(_) => return Parsed::Rejected(Status::BAD_REQUEST),
+    let Ok(httparse::Status::Complete((length, headers))) = parsed else {
+        return Err(Status::BAD_REQUEST);
     };
-    let head_bytes = line_bytes + length;
-    if head_bytes > HEAD_BYTES_MAX {
-        return Parsed::Rejected(Status::REQUEST_HEADER_FIELDS_TOO_LARGE);
-    }
-    match Fields::read(headers, &section[..length]) {
-        Ok(fields) if line.allows(&fields) => {
-            Parsed::Complete(Request::new(line, headers, &fields), head_bytes)
-        }
-        Ok(_) => Parsed::Rejected(Status::BAD_REQUEST),
-        Err(status) => Parsed::Rejected(status),
+    let fields = Fields::read(headers, &section[..length])?;
+    match line.allows(&fields) {
+        true => Ok((Request::new(line, headers, &fields), line_bytes + length)),
+        false => Err(Status::BAD_REQUEST),
     }
 }
 
-/// The result for a head that does not begin with a complete and valid request line of HTTP/1.
+/// Reads the bytes of a head that is not complete or not valid, to tell which. `status`: why it is
+/// not valid, if that is not because of a byte.
+///
+/// The first invalid byte decides, so that the result is the same when the head comes in pieces.
 #[cold]
-fn reject_line(head: &[u8]) -> Parsed<'_> {
-    let Some(end) = memchr::memchr(b'\n', &head[..head.len().min(REQUEST_LINE_BYTES_MAX)]) else {
-        let is_too_long = head.len() >= REQUEST_LINE_BYTES_MAX;
-        return if is_too_long { Parsed::Rejected(Status::URI_TOO_LONG) } else { Parsed::Partial };
-    };
-    let line = &head[..end];
-    if let Some(request) = simple_request(line) {
-        return Parsed::Complete(request, end + 1);
+fn examine(input: &[u8], status: Status) -> Parsed<'_> {
+    let mut scan = Scan::NEXT;
+    let mut scanned = scan.feed(input, 0);
+    if let Scanned::LineEnded(length) = scanned {
+        let line = &input[..length];
+        if RequestLine::parse(line).is_none() {
+            return judge_line(line);
+        }
+        scanned = scan.feed(input, length);
     }
-    let [before_version @ .., b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r'] = line
+    match scanned {
+        Scanned::Partial => Parsed::Partial(scan),
+        Scanned::LineEnded(_) | Scanned::HeadEnded => Parsed::Rejected(status),
+        Scanned::Rejected(status) => Parsed::Rejected(status),
+    }
+}
+
+/// The result for a request line whose bytes are valid, but which is none of HTTP/1 that we serve.
+fn judge_line(line: &[u8]) -> Parsed<'_> {
+    if let Some(request) = simple_request(line) {
+        return Parsed::Complete(request, line.len());
+    }
+    let [start @ .., b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', _, b'\r', b'\n'] = line
     else {
         return Parsed::Rejected(Status::BAD_REQUEST);
     };
-    let word = before_version
-        .iter()
-        .position(|&byte| byte == b' ')
-        .map_or(&b""[..], |space| &before_version[..space]);
-    Parsed::Rejected(if !major.is_ascii_digit() || !minor.is_ascii_digit() {
-        Status::BAD_REQUEST
-    } else if *major != b'1' {
+    let word = start.split(|&byte| byte == b' ').next().unwrap_or_default();
+    Parsed::Rejected(if *major != b'1' {
         Status::HTTP_VERSION_NOT_SUPPORTED
-    } else if is_token(word) && method(line).is_none() {
+    } else if Method::of(word).is_none() {
         Status::NOT_IMPLEMENTED
     } else {
         Status::BAD_REQUEST
@@ -129,7 +129,7 @@ fn reject_line(head: &[u8]) -> Parsed<'_> {
 /// connection closes after the response, so nothing after the line can be taken for another
 /// request.
 fn simple_request(line: &[u8]) -> Option<Request<'_>> {
-    let target = line.strip_prefix(b"GET ")?.strip_suffix(b"\r")?;
+    let target = line.strip_prefix(b"GET ")?.strip_suffix(b"\r\n")?;
     let path_end =
         target.iter().position(|&byte| !IS_TARGET_BYTE[usize::from(byte)]).unwrap_or(target.len());
     let query = match target.get(path_end) {
@@ -190,7 +190,7 @@ struct RequestLine<'i> {
 
 impl<'i> RequestLine<'i> {
     /// Parses the line at the front of `head`, and returns it with its length in bytes. `None`: it
-    /// is invalid, incomplete or too long, and [`reject_line`] tells which.
+    /// is invalid, incomplete or too long, and [`examine`] tells which.
     #[inline(always)]
     fn parse(head: &'i [u8]) -> Option<(RequestLine<'i>, usize)> {
         let (method, target) = method(head)?;
@@ -339,17 +339,7 @@ fn method(head: &[u8]) -> Option<(Method, &[u8])> {
         return Some((Method::Get, target)); // fast path: nearly every request
     }
     let space = head.iter().position(|&byte| byte == b' ')?;
-    let method = match &head[..space] {
-        b"HEAD" => Method::Head,
-        b"POST" => Method::Post,
-        b"PUT" => Method::Put,
-        b"DELETE" => Method::Delete,
-        b"CONNECT" => Method::Connect,
-        b"OPTIONS" => Method::Options,
-        b"TRACE" => Method::Trace,
-        b"PATCH" => Method::Patch,
-        _ => return None,
-    };
+    let method = Method::of(&head[..space])?;
     Some((method, &head[space + 1..]))
 }
 

@@ -11,6 +11,11 @@ use crate::limits::{HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, OUTPUT_BYTES_MAX};
 /// client that sends only empty lines would keep its connection for ever. Beyond: 400 and close.
 pub(crate) const EMPTY_LINES_MAX: u8 = 8;
 
+/// Longest method, in bytes. The longest registered one, UPDATEREDIRECTREF, has 17 (RFC 9110 section
+/// 16.1.2). A longer word is no method: 501 and close, without waiting for the end of its line (RFC
+/// 9112 section 3).
+pub(crate) const METHOD_BYTES_MAX: usize = 32;
+
 /// Longest request line with its line end, in bytes. RFC 9112 section 3 recommends at least 8,000.
 /// Beyond: 414 and close.
 pub(crate) const REQUEST_LINE_BYTES_MAX: usize = 8 * 1024;
@@ -45,15 +50,34 @@ pub(crate) const BODY_READ_BYTES_MAX: usize = 64 * 1024;
 /// smaller piece, because the time for each read delays every other source.
 pub(crate) const BODY_READS_MAX: usize = 64;
 
-/// How long a streamed body without bytes to read yet is left alone, in milliseconds. Then it is
-/// read again.
+/// How long a streamed body without bytes to read yet is left alone at first, in milliseconds. Then
+/// it is read again. Each further read without bytes doubles the time, up to `BODY_RETRY_MS_MAX`,
+/// and any byte sets it back.
 pub(crate) const BODY_RETRY_MS: u64 = 1;
+
+/// Longest time that a streamed body without bytes is left alone, in milliseconds. A body that waits
+/// for long costs ten reads a second, and a byte that comes is sent no later than that.
+pub(crate) const BODY_RETRY_MS_MAX: u64 = 100;
+
+// ---- responses
+
+/// Longest head of a response that an application can compose, in bytes, without the date and the
+/// Connection field. Common clients take 16 to 256 KiB. Beyond: an error for the application when it
+/// adds the field.
+pub(crate) const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest content type, in bytes. A type and a subtype have at most 127 each (RFC 6838 section
+/// 4.2); the rest is for parameters. Beyond: an error for the application when it makes the type.
+pub(crate) const CONTENT_TYPE_BYTES_MAX: usize = 1024;
 
 // ---- logs
 
 /// Most bytes of a request line that the access log shows. The rest is cut off and replaced by
 /// `...`.
 pub(crate) const ACCESS_LINE_BYTES_MAX: usize = 1024;
+
+/// Most bytes of a refused request that the debug log shows. It is enough to see what sent them.
+pub(crate) const REFUSED_BYTES_SHOWN_MAX: usize = 32;
 
 const _: () =
     assert!(REQUEST_LINE_BYTES_MAX <= HEAD_BYTES_MAX, "a legal request line fits in a head");
@@ -62,9 +86,15 @@ const _: () = assert!(
     "a legal head fits in the kept input, with room to see that a longer one is too long"
 );
 const _: () = assert!(
-    HIGH_WATERMARK_BYTES + BODY_READ_BYTES_MAX < OUTPUT_BYTES_MAX,
-    "a piece of a streamed body always fits, even after other responses"
+    HEAD_BYTES_MAX <= u16::MAX as usize && HEADERS_MAX <= u8::MAX as usize,
+    "what is known of an unfinished head fits into a few bytes"
 );
+const _: () = assert!(
+    HIGH_WATERMARK_BYTES + 2 * RESPONSE_HEAD_BYTES_MAX + BODY_READ_BYTES_MAX < OUTPUT_BYTES_MAX,
+    "a head and a piece of a body always fit, even after other responses"
+);
+const _: () =
+    assert!(CONTENT_TYPE_BYTES_MAX < RESPONSE_HEAD_BYTES_MAX / 2, "a type always fits in a head");
 const _: () = assert!(
     BODY_BYTES_MAX + HIGH_WATERMARK_BYTES as u64 <= OUTPUT_BYTES_MAX as u64,
     "a request body can be sent back, with a head"

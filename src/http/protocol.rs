@@ -20,16 +20,20 @@
 
 use std::time::Duration;
 
+use log::debug;
+
 use super::access_log::LogEntry;
 use super::body::{BodyStream, ReadOutcome};
-use super::head::{FEW_HEADERS, FewHeaders, Parsed, has_new_line, parse};
+use super::foreign::LooksLike;
+use super::head::{FEW_HEADERS, FewHeaders, Parsed, parse};
 use super::request::{Method, Request};
 use super::responder::Responder;
 use super::response::{Response, ResponseBody, ResponseForm};
+use super::scan::{Scan, Scanned};
 use super::state::{BodyProgress, BodyUse, HeadProgress, State};
 use super::status::Status;
 use crate::caught::CaughtDrop;
-use crate::http::limits::{BODY_BYTES_MAX, BODY_RETRY_MS, EMPTY_LINES_MAX};
+use crate::http::limits::{BODY_BYTES_MAX, EMPTY_LINES_MAX};
 use crate::protocol::context::Context;
 use crate::protocol::ident::CloseReason;
 use crate::protocol::protocol::{Advance, Next, Protocol};
@@ -66,31 +70,25 @@ impl<R: Responder> Http<R> {
                     });
                     return Advance::consumed(2);
                 }
-                [_] => return self.need_more_head(progress, input, cx),
-                _ => {
-                    return Advance {
-                        consumed: input.len(),
-                        next: self.reject(Status::BAD_REQUEST, ResponseForm::Full, input, cx),
-                    };
-                }
+                [_] => return self.need_more_head(progress, progress.scan, input, cx),
+                _ => return self.reject_head(Status::BAD_REQUEST, progress, input, cx),
             }
         }
-        if progress.scanned > 0 && !has_new_line(input, progress.scanned as usize) {
-            return self.need_more_head(progress, input, cx);
+        if progress.scanned > 0
+            && let Some(advance) = self.read_piece(progress, input, cx)
+        {
+            return advance;
         }
         let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; FEW_HEADERS];
         let mut many = Vec::new();
         match parse(input, &mut few, &mut many) {
-            Parsed::Partial => self.need_more_head(progress, input, cx),
+            Parsed::Partial(scan) => self.need_more_head(progress, scan, input, cx),
             // A client that has sent HTTP/1 before expects a head. If it is a proxy, a client
             // after it could take the content for a whole response (RFC 9112 section 11.1).
             Parsed::Complete(request, _)
                 if request.form() == ResponseForm::Simple && !progress.is_first =>
             {
-                Advance {
-                    consumed: input.len(),
-                    next: self.reject(Status::BAD_REQUEST, ResponseForm::Full, input, cx),
-                }
+                self.reject_head(Status::BAD_REQUEST, progress, input, cx)
             }
             Parsed::Complete(request, length) => {
                 if progress.scanned > 0 || progress.empty_lines > 0 {
@@ -102,30 +100,63 @@ impl<R: Responder> Http<R> {
                 }
                 Advance { consumed: length, next: self.respond_to(&request, &input[..length], cx) }
             }
-            Parsed::Rejected(status) => Advance {
-                consumed: input.len(),
-                next: self.reject(status, response_form(input), input, cx),
-            },
+            Parsed::Rejected(status) => self.reject_head(status, progress, input, cx),
         }
     }
 
-    /// Waits for more of a head. Its timeout starts with its first byte.
+    /// Reads the next piece of a head. `None`: its first line or all of it is complete, and can be
+    /// parsed.
+    #[cold]
+    fn read_piece(
+        &mut self,
+        progress: HeadProgress,
+        input: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Option<Advance> {
+        let mut scan = progress.scan;
+        match scan.feed(input, progress.scanned.into()) {
+            Scanned::Partial => Some(self.need_more_head(progress, scan, input, cx)),
+            Scanned::LineEnded(_) | Scanned::HeadEnded => None,
+            Scanned::Rejected(status) => Some(self.reject_head(status, progress, input, cx)),
+        }
+    }
+
+    /// Waits for more of a head, which has been read as far as `scan`. Its timeout starts with its
+    /// first byte.
     fn need_more_head(
         &mut self,
         progress: HeadProgress,
+        scan: Scan,
         input: &[u8],
         cx: &mut Context<'_>,
     ) -> Advance {
         if progress.scanned == 0 {
             cx.set_timer(cx.limits().head_timeout);
         }
-        let scanned = u32::try_from(input.len()).expect("input never exceeds INPUT_BYTES_MAX");
+        let scanned = u16::try_from(input.len()).expect("an unfinished head fits HEAD_BYTES_MAX");
         self.state = State::Head(HeadProgress {
             scanned,
+            scan,
             is_head: response_form(input) == ResponseForm::Head,
             ..progress
         });
         Advance::need_more()
+    }
+
+    /// Rejects a head that begins with `input`. Nothing after it is parsed.
+    #[cold]
+    fn reject_head(
+        &mut self,
+        status: Status,
+        progress: HeadProgress,
+        input: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Advance {
+        // For debugging only: peers can cause one such line with each connection.
+        let seen = LooksLike { input, empty_lines: progress.empty_lines };
+        debug!("{} {}: request refused: {status}: {seen}", cx.id(), cx.peer());
+        let next = self.reject(status, response_form(input), input, cx);
+        Advance { consumed: input.len(), next }
     }
 
     /// Responds to a request whose head, as it was received, is `head`.
@@ -193,22 +224,18 @@ impl<R: Responder> Http<R> {
     }
 
     /// Takes or skips the next bytes of a request's body.
-    fn advance_body(
-        &mut self,
-        mut body: Box<BodyProgress>,
-        input: &[u8],
-        cx: &mut Context<'_>,
-    ) -> Advance {
+    fn advance_body(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+        let State::Body(body) = &mut self.state else { unreachable!("a body is in progress") };
         let count = usize::try_from(body.left).map_or(input.len(), |left| left.min(input.len()));
         body.left -= count as u64;
         if let BodyUse::Upload(upload) = &mut body.body_use {
             upload.take(&input[..count]);
         }
         if body.left > 0 {
-            self.state = State::Body(body);
             return Advance::consumed(count);
         }
         cx.cancel_timer();
+        let State::Body(body) = self.take_state() else { unreachable!("a body is in progress") };
         let BodyProgress { form, mut next, body_use, entry, .. } = *body;
         if cx.is_stopping() && next == Next::Continue {
             next = Next::Close; // the stop began after the head was received
@@ -226,7 +253,7 @@ impl<R: Responder> Http<R> {
                         charge(&request, cx);
                         send(&mut self.state, response, form, next, entry, cx)
                     }
-                    Parsed::Partial | Parsed::Rejected(_) => {
+                    Parsed::Partial(_) | Parsed::Rejected(_) => {
                         unreachable!("a head that was complete still is")
                     }
                 }
@@ -238,13 +265,15 @@ impl<R: Responder> Http<R> {
     /// Continues a message in progress: a request's body, or a response's.
     #[cold]
     fn continue_message(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
-        match std::mem::replace(&mut self.state, State::NEXT) {
-            State::Body(body) => self.advance_body(body, input, cx),
-            State::StreamingBody(stream) => {
-                Advance::need_more().then(stream_more(&mut self.state, stream, cx))
-            }
+        match self.state {
+            State::Body(_) => self.advance_body(input, cx),
+            State::StreamingBody(_) => Advance::need_more().then(stream_more(&mut self.state, cx)),
             State::Head(_) => unreachable!("a head is no message in progress"),
         }
+    }
+
+    fn take_state(&mut self) -> State {
+        std::mem::replace(&mut self.state, State::NEXT)
     }
 
     /// Sends an error response to a request that is invalid, too large or too late, and closes.
@@ -259,6 +288,12 @@ impl<R: Responder> Http<R> {
         let entry = self.responder.logs_access().then(|| LogEntry::new(input, cx));
         send_last(status, form, entry, cx)
     }
+
+    /// Does the same to a request whose body is cut short or late.
+    fn reject_body(&mut self, status: Status, cx: &mut Context<'_>) -> Next {
+        let State::Body(body) = self.take_state() else { unreachable!("a body is in progress") };
+        send_last(status, body.form, body.entry, cx)
+    }
 }
 
 impl<R: Responder> Protocol for Http<R> {
@@ -272,22 +307,21 @@ impl<R: Responder> Protocol for Http<R> {
     /// The peer has sent its FIN. A response in progress is still sent in full. A request that is
     /// cut short gets 400, and is not served (RFC 9112 section 8).
     fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
-        match std::mem::replace(&mut self.state, State::NEXT) {
+        match &self.state {
             State::Head(_) if rest.is_empty() => Next::Close,
-            State::Head(_) => self.reject(Status::BAD_REQUEST, response_form(rest), rest, cx),
-            State::Body(body) => send_last(Status::BAD_REQUEST, body.form, body.entry, cx),
-            State::StreamingBody(stream) => stream_more(&mut self.state, stream, cx),
+            State::Head(progress) => {
+                self.reject_head(Status::BAD_REQUEST, *progress, rest, cx).next
+            }
+            State::Body(_) => self.reject_body(Status::BAD_REQUEST, cx),
+            State::StreamingBody(_) => stream_more(&mut self.state, cx),
         }
     }
 
     /// The output has fallen to the low watermark: read more of the body that is being sent.
     fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
-        match std::mem::replace(&mut self.state, State::NEXT) {
-            State::StreamingBody(stream) => stream_more(&mut self.state, stream, cx),
-            state @ (State::Head(_) | State::Body(_)) => {
-                self.state = state;
-                Next::Continue
-            }
+        match &self.state {
+            State::StreamingBody(_) => stream_more(&mut self.state, cx),
+            State::Head(_) | State::Body(_) => Next::Continue,
         }
     }
 
@@ -297,20 +331,15 @@ impl<R: Responder> Protocol for Http<R> {
     }
 
     fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
-        let form = match std::mem::replace(&mut self.state, State::NEXT) {
+        match &self.state {
             State::Head(progress) => {
-                if progress.is_head {
-                    ResponseForm::Head
-                } else {
-                    ResponseForm::Full
-                }
+                let form = if progress.is_head { ResponseForm::Head } else { ResponseForm::Full };
+                self.state = State::NEXT;
+                self.reject(Status::REQUEST_TIMEOUT, form, b"", cx)
             }
-            State::Body(body) => {
-                return send_last(Status::REQUEST_TIMEOUT, body.form, body.entry, cx);
-            }
-            State::StreamingBody(stream) => return stream_more(&mut self.state, stream, cx),
-        };
-        self.reject(Status::REQUEST_TIMEOUT, form, b"", cx)
+            State::Body(_) => self.reject_body(Status::REQUEST_TIMEOUT, cx),
+            State::StreamingBody(_) => stream_more(&mut self.state, cx),
+        }
     }
 
     fn closed(&mut self, why: CloseReason) {
@@ -363,7 +392,9 @@ fn send(
     let body_bytes = if form == ResponseForm::Head { 0 } else { response.body_bytes() };
     match response.body {
         ResponseBody::Streamed(length, body) if body_bytes > 0 => {
-            stream_more(state, Box::new(BodyStream::new(body, length, next, code, entry)), cx)
+            let stream = BodyStream::new(body, length, next, code, entry);
+            *state = State::StreamingBody(Box::new(stream));
+            stream_more(state, cx)
         }
         ResponseBody::Streamed(..) | ResponseBody::Bytes(_) => {
             if let Some(entry) = entry {
@@ -385,27 +416,31 @@ fn send_last(
     send(&mut untouched, Response::error(status), form, Next::Close, entry, cx)
 }
 
-/// Sends the next piece of a response's body.
+/// Sends the next piece of the response body that `state` has.
+///
+/// It is read where it is: if a read panics, the body is not dropped while that panic unwinds. A
+/// second panic, in its drop, would end the process.
 #[cold]
-fn stream_more(state: &mut State, mut stream: Box<BodyStream>, cx: &mut Context<'_>) -> Next {
+fn stream_more(state: &mut State, cx: &mut Context<'_>) -> Next {
+    let State::StreamingBody(stream) = state else { unreachable!("a body is being sent") };
     cx.cancel_timer();
-    let outcome = stream.read(cx.compose().0);
-    match outcome {
-        ReadOutcome::Data => {}
-        ReadOutcome::WouldBlock => cx.set_timer(Duration::from_millis(BODY_RETRY_MS)),
-        ReadOutcome::Last => {
-            cx.set_held_bytes(0);
-            stream.log();
-            return stream.next;
+    let next = match stream.read(cx.compose().0) {
+        ReadOutcome::Data => return Next::Pause,
+        ReadOutcome::WouldBlock(retry) => {
+            cx.set_timer(retry);
+            return Next::Pause;
         }
+        ReadOutcome::Last => stream.next,
         // The client has received a Content-Length, and must not take less for the whole body.
-        ReadOutcome::TooShort => {
-            stream.log();
-            return Next::Abort;
+        ReadOutcome::Failed => {
+            cx.state.stats.bodies_failed += 1;
+            Next::Abort
         }
-    }
-    *state = State::StreamingBody(stream);
-    Next::Pause
+    };
+    cx.set_held_bytes(0);
+    stream.log();
+    *state = State::NEXT;
+    next
 }
 
 /// The form of the response to a rejected request: without a body if the method is HEAD.

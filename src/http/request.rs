@@ -27,6 +27,25 @@ pub enum Method {
     Patch,
 }
 
+impl Method {
+    /// Returns the method with this name. Case matters (RFC 9110 section 9.1).
+    #[inline]
+    pub(super) fn of(name: &[u8]) -> Option<Method> {
+        Some(match name {
+            b"GET" => Method::Get,
+            b"HEAD" => Method::Head,
+            b"POST" => Method::Post,
+            b"PUT" => Method::Put,
+            b"DELETE" => Method::Delete,
+            b"CONNECT" => Method::Connect,
+            b"OPTIONS" => Method::Options,
+            b"TRACE" => Method::Trace,
+            b"PATCH" => Method::Patch,
+            _ => return None,
+        })
+    }
+}
+
 /// A request whose head has been received and whose framing is unambiguous.
 #[derive(Debug)]
 pub struct Request<'i> {

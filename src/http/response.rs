@@ -21,7 +21,7 @@ use std::io;
 use super::content_type::ContentType;
 use super::field::{HeaderError, check_field};
 use super::status::Status;
-use crate::http::limits::BODY_READ_BYTES_MAX;
+use crate::http::limits::{BODY_READ_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX};
 
 /// What a [`Responder`](crate::Responder) returns: a status, fields of its own, and a body.
 ///
@@ -102,11 +102,16 @@ impl<'r> Response<'r> {
     ///
     /// A read must return soon. If no bytes are available yet, it returns
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) and is called again after
-    /// [`BODY_RETRY_MS`](crate::limits).
+    /// [`BODY_RETRY_MS`](crate::limits). That time doubles with each read without bytes, up to
+    /// [`BODY_RETRY_MS_MAX`](crate::limits) (100 ms), and begins anew with the next bytes. After
+    /// [`Interrupted`](io::ErrorKind::Interrupted) it is called again at once, as often as any read
+    /// of the piece.
     ///
     /// `length`, in bytes, is sent as Content-Length. Bytes of `body` beyond it are not read. If
-    /// `body` ends or fails earlier, the connection is reset, so that the client cannot take a part
-    /// for the whole. For a status that has no content, `body` is dropped.
+    /// `body` ends or fails earlier, or claims to have read more than its buffer holds, the
+    /// connection is reset, so that the client cannot take a part for the whole. This is counted
+    /// ([`Stats::bodies_failed`](crate::Stats::bodies_failed)). For a status that has no content,
+    /// `body` is dropped.
     pub fn streamed(
         status: Status,
         content_type: ContentType<'_>,
@@ -145,9 +150,9 @@ impl<'r> Response<'r> {
     ///
     /// # Errors
     ///
-    /// [`HeaderError`] if the name or the value has a byte that could end the line or the head, or
-    /// if the field is one of those that frame the message or that the server writes itself. The
-    /// response is dropped. A responder that adds what it has received from elsewhere may send
+    /// [`HeaderError`] if the name or the value has a byte that could end the line or the head, if
+    /// the field is one of those that frame the message or that the server writes itself, or if the
+    /// head becomes too long for clients (64 KiB). The response is dropped. A responder that adds what it has received from elsewhere may send
     /// another one in its place:
     ///
     /// ```
@@ -275,8 +280,12 @@ fn head(status: Status, content_type: ContentType<'_>, length: u64) -> Vec<u8> {
 /// Adds a field to the bytes of a head, before its date.
 fn add_field(head: &mut Vec<u8>, name: &str, value: &str) -> Result<(), HeaderError> {
     check_field(name, value)?;
+    let parts = [name, ": ", value, "\r\n"];
+    if head.len() + parts.iter().map(|part| part.len()).sum::<usize>() > RESPONSE_HEAD_BYTES_MAX {
+        return Err(HeaderError::TooLong { bytes_max: RESPONSE_HEAD_BYTES_MAX });
+    }
     head.truncate(head.len() - DATE.len());
-    for part in [name, ": ", value, "\r\n"] {
+    for part in parts {
         head.extend_from_slice(part.as_bytes());
     }
     head.extend_from_slice(DATE);

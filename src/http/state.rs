@@ -9,6 +9,7 @@ use super::access_log::LogEntry;
 use super::body::BodyStream;
 use super::responder::Upload;
 use super::response::ResponseForm;
+use super::scan::Scan;
 use crate::caught::CaughtDrop;
 use crate::protocol::protocol::Next;
 
@@ -44,8 +45,9 @@ impl fmt::Debug for State {
 /// What is known of a head that is not complete yet.
 #[derive(Clone, Copy)]
 pub(super) struct HeadProgress {
-    /// How many bytes have been parsed without finding the end of the head.
-    pub(super) scanned: u32,
+    /// How many bytes have been read without finding the end of the head, and how far it is then.
+    pub(super) scanned: u16,
+    pub(super) scan: Scan,
     /// The method is HEAD, so no response to it has a body, not even an error.
     pub(super) is_head: bool,
     /// How many empty lines preceded it.
@@ -56,8 +58,13 @@ pub(super) struct HeadProgress {
 
 impl HeadProgress {
     /// No byte has been received.
-    pub(super) const NEXT: HeadProgress =
-        HeadProgress { scanned: 0, is_head: false, empty_lines: 0, is_first: false };
+    pub(super) const NEXT: HeadProgress = HeadProgress {
+        scanned: 0,
+        scan: Scan::NEXT,
+        is_head: false,
+        empty_lines: 0,
+        is_first: false,
+    };
 }
 
 /// A request's body in progress, and how to respond after it.

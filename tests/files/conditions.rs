@@ -25,8 +25,12 @@ fn unchanged_file_is_304_and_invalid_dates_are_ignored() {
         ("If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n", "304"),
         ("If-Modified-Since: Sunday, 06-Nov-94 08:49:37 GMT\r\n", "304"),
         ("If-Modified-Since: Sun Nov  6 08:49:37 1994\r\n", "304"),
-        ("if-modified-since:   Sun, 06 Nov 1994 08:49:38 GMT  \r\n", "304"),
-        (&format!("If-Modified-Since: {an_hour_ago}\r\n"), "304"),
+        ("if-modified-since:   Sun, 06 Nov 1994 08:49:37 GMT  \r\n", "304"),
+        // Another date, earlier or later, is that of another version.
+        ("If-Modified-Since: Sun, 06 Nov 1994 08:49:38 GMT\r\n", "200"),
+        ("If-Modified-Since: Sunday, 06-Nov-94 08:49:38 GMT\r\n", "200"),
+        ("If-Modified-Since: Sun Nov  6 08:49:38 1994\r\n", "200"),
+        (&format!("If-Modified-Since: {an_hour_ago}\r\n"), "200"),
         ("If-Modified-Since: Sun, 06 Nov 1994 08:49:36 GMT\r\n", "200"),
         ("If-Modified-Since: Sunday, 06-Nov-94 08:49:36 GMT\r\n", "200"),
         ("If-Modified-Since: Sun Nov  6 08:49:36 1994\r\n", "200"),
@@ -39,6 +43,16 @@ fn unchanged_file_is_304_and_invalid_dates_are_ignored() {
         ("If-Modified-Since: Sun, 31 Feb 1994 08:49:37 GMT\r\n", "200"),
         ("If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT; length=5\r\n", "200"),
         ("If-Modified-Since: \u{fc}\r\n", "200"),
+        ("If-Modified-Since: Mon, 06 Nov 1994 08:49:37 GMT\r\n", "200"), // it was a Sunday
+        (
+            "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT, Sun, 06 Nov 1994 08:49:37 GMT\r\n",
+            "200",
+        ),
+        (
+            "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+             If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n",
+            "200",
+        ),
         (&format!("If-Modified-Since: {tomorrow}\r\n"), "200"),
         // An entity tag takes precedence. No response has one, so the client cannot have it from
         // this server.
@@ -95,26 +109,64 @@ fn response_304_ends_with_its_head_and_the_connection_persists() {
 // pitfall: 98
 // rule: last-modified
 #[test]
-fn last_modified_is_never_in_the_future_nor_before_1970() {
-    // RFC 9110 section 8.8.2.1: not later than the Date of the response. Nor before 1970, which
-    // cannot be formatted.
+fn last_modified_is_never_in_the_future_and_not_of_a_build_tool() {
+    // RFC 9110 section 8.8.2.1: not later than the Date of the response. A file without a date that
+    // says something has none, and is never 304.
     let temp = TempDir::new("times");
     let file = |name: &str, time: SystemTime| {
         let path = temp.file(name, b"hello");
         File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
     };
     file("future", SystemTime::now() + Duration::from_secs(1_000_000));
-    file("past", SystemTime::UNIX_EPOCH - Duration::from_secs(1_000_000));
     let program = temp.serve(&[]);
     let future = get(program.http(), "/future");
     let date = |field| httpdate::parse_http_date(future.field(field).unwrap()).unwrap();
     let ahead =
         date("Date").duration_since(date("Last-Modified")).expect("not later than the response");
-    assert!(ahead <= Duration::from_secs(2), "{}", future.head);
-    assert_eq!(
-        get(program.http(), "/past").field("Last-Modified"),
-        Some("Thu, 01 Jan 1970 00:00:00 GMT")
-    );
+    assert!(ahead <= Duration::from_secs(3), "{}", future.head);
+    let condition = format!("If-Modified-Since: {}\r\n", future.field("Last-Modified").unwrap());
+    assert_eq!(request(program.http(), "GET /future", &condition).status(), "200");
+    let epoch = SystemTime::UNIX_EPOCH;
+    for (name, time, date) in [
+        ("before", epoch - Duration::from_secs(1_000_000), "Thu, 01 Jan 1970 00:00:00 GMT"),
+        ("ostree", epoch, "Thu, 01 Jan 1970 00:00:00 GMT"),
+        ("nix", epoch + Duration::from_secs(1), "Thu, 01 Jan 1970 00:00:01 GMT"),
+        ("zip", epoch + Duration::from_secs(315_532_800), "Tue, 01 Jan 1980 00:00:00 GMT"),
+        ("npm", epoch + Duration::from_secs(499_162_500), "Sat, 26 Oct 1985 08:15:00 GMT"),
+    ] {
+        file(name, time);
+        let condition = format!("If-Modified-Since: {date}\r\n");
+        let response = request(program.http(), &format!("GET /{name}"), &condition);
+        assert_eq!((response.status(), response.field("Last-Modified")), ("200", None), "{name}");
+    }
+}
+
+// pitfall: 130
+// rule: not-modified
+#[test]
+fn file_replaced_by_an_older_one_is_sent_again() {
+    // A rollback, or `cp -p`. And forward again.
+    let temp = TempDir::new("rollback");
+    let replace = |bytes: &[u8], seconds: u64| {
+        let next = temp.file("next", bytes);
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds);
+        File::options().write(true).open(&next).unwrap().set_modified(time).unwrap();
+        fs::rename(next, temp.root().join("a.txt")).unwrap();
+    };
+    replace(b"new", 1000);
+    let program = temp.serve(&[]);
+    let mut date = get(program.http(), "/a.txt").field("Last-Modified").unwrap().to_owned();
+    for (bytes, seconds) in
+        [(&b"old"[..], 0_u64), (b"new", 1000), (b"newer", 1001), (b"older", 999)]
+    {
+        replace(bytes, seconds);
+        let condition = format!("If-Modified-Since: {date}\r\n");
+        let response = request(program.http(), "GET /a.txt", &condition);
+        assert_eq!((response.status(), &response.body[..]), ("200", bytes));
+        date = response.field("Last-Modified").unwrap().to_owned();
+        let condition = format!("If-Modified-Since: {date}\r\n");
+        assert_eq!(request(program.http(), "GET /a.txt", &condition).status(), "304");
+    }
 }
 
 // rule: last-modified

@@ -17,17 +17,22 @@ fn file_is_served_with_type_length_and_date() {
     let program = temp.serve(&[]);
     let time = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_900);
     for (name, target, content_type) in [
-        (&b"a.html"[..], "/a.html", "text/html"),
-        (b"a.css", "/a.css", "text/css"),
+        (&b"a.html"[..], "/a.html", "text/html; charset=utf-8"),
+        (b"a.css", "/a.css", "text/css; charset=utf-8"),
+        (b"a.js", "/a.js", "text/javascript; charset=utf-8"),
+        (b"a.mjs", "/a.mjs", "text/javascript; charset=utf-8"),
+        (b"a.xml", "/a.xml", "text/xml"), // it names its encoding itself
+        (b"a.csv", "/a.csv", "text/csv; charset=utf-8"),
+        (b"a.md", "/a.md", "text/markdown; charset=utf-8"),
         (b"sub/deep/a.png", "/sub/deep/a.png", "image/png"),
-        (b"a b.TXT", "/a%20b.TXT?query=none", "text/plain"),
+        (b"a b.TXT", "/a%20b.TXT?query=none", "text/plain; charset=utf-8"),
         (b"100%.svg", "/100%25.svg", "image/svg+xml"),
         (b"%2e%2e.json", "/%252e%252e.json", "application/json"),
         (b"caf\xe9.wasm", "/caf%E9.wasm", "application/wasm"),
         ("größe.pdf".as_bytes(), "/gr%c3%b6%C3%9Fe.pdf", "application/pdf"),
         (b"a.unheardof", "/a.unheardof", "application/octet-stream"),
         (b"README", "/README", "application/octet-stream"),
-        (b"sub/index.htm", "/sub/index.htm", "text/html"),
+        (b"sub/index.htm", "/sub/index.htm", "text/html; charset=utf-8"),
         (
             b".well-known/acme-challenge/x",
             "/.well-known/acme-challenge/x",

@@ -16,9 +16,9 @@ pub(crate) const FILE_FETCH_BYTES: u64 = 128 * 1024;
 pub(crate) const FILE_AHEAD_BYTES: u64 = 4 * FILE_FETCH_BYTES;
 
 /// How often the next byte of a file may be found not to be in memory yet. Then a blocking read
-/// fetches it, while all other sources wait. At a millisecond or more for each retry, that is later
-/// than an idle disk needs.
-pub(crate) const FILE_TRIES_MAX: u32 = 10;
+/// fetches it, while all other sources wait. With `BODY_RETRY_MS`, which doubles, that is after 15
+/// ms or more, which is later than an idle disk needs.
+pub(crate) const FILE_TRIES_MAX: u32 = 4;
 
 /// Shortest time between two blocking reads of a file, in milliseconds. Until it is over, no read
 /// may wait for the disk. If each blocking read takes as long, the other sources still have half of
@@ -38,6 +38,18 @@ pub(crate) const RESERVED_FDS_DIVISOR: usize = 8;
 /// or because of the disk, in milliseconds. Peers can cause these errors as often as they like. The
 /// next line has the count.
 pub(crate) const FILE_WARNING_GAP_MS: u64 = 10_000;
+
+/// Earliest date of a file that says anything about its content, in seconds since 1970: the first
+/// of January 1990, before the Web. Build tools and packagers give all files one date, so that the
+/// same build is the same bytes: 0 or 1 (containers, Nix), 1980 (ZIP), 1985 (npm). Such a file gets
+/// no `Last-Modified`, and is never 304. Caches would also keep it for years, as a part of its age
+/// (RFC 9111 section 4.2.2).
+pub(crate) const FILE_DATE_MIN_S: u64 = 631_152_000;
+
+/// How long a file may change again without getting another date, in milliseconds: a second, which
+/// is the unit of a date, and as much again for clocks of file systems that are a little behind.
+/// While it is younger, it is never 304.
+pub(crate) const FILE_DATE_SETTLES_MS: u64 = 2_000;
 
 const _: () = assert!(
     BODY_READ_BYTES_MAX as u64 <= FILE_AHEAD_BYTES,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::http::files::limits::{FILE_TRIES_MAX, FILE_WAIT_GAP_MS};
+use crate::http::files::limits::{FILE_DATE_MIN_S, FILE_TRIES_MAX, FILE_WAIT_GAP_MS};
 
 /// The file that `path` names.
 fn named(path: &[u8]) -> Option<PathBuf> {
@@ -97,20 +97,26 @@ proptest! {
 }
 
 #[test]
-fn last_modified_is_whole_seconds_and_clamped() {
-    let at = |ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
-    let before = SystemTime::UNIX_EPOCH - Duration::from_secs(86_400);
+fn date_of_a_file_is_sent_if_it_says_something() {
+    let at = |ms| SystemTime::UNIX_EPOCH + Duration::from_millis(FILE_DATE_MIN_S * 1000 + ms);
+    let date = |ms, is_settled| Some(FileDate { last_modified: at(ms), is_settled });
+    let of = |modified, now| FileDate::of(at(modified), at(now));
     assert_eq!(whole_seconds(at(1999)), at(1000));
-    assert_eq!(whole_seconds(before), at(0));
-    assert_eq!(clamp_last_modified(at(5000), at(9000)), at(5000));
-    assert_eq!(
-        clamp_last_modified(at(9000), at(5000)),
-        at(4000),
-        "not in the future, nor in the current second"
-    );
-    assert_eq!(clamp_last_modified(at(4200), at(4700)), at(3700), "not in the current second");
-    assert_eq!(clamp_last_modified(before, at(5000)), at(0), "HTTP has no date before 1970");
-    assert_eq!(clamp_last_modified(at(5000), before), at(0), "also with a clock before 1970");
+    assert_eq!(of(5999, 9000), date(5000, true), "whole seconds");
+    assert_eq!(of(5000, 7000), date(5000, true));
+    assert_eq!(of(5001, 7000), date(5000, false), "it may change again with this date");
+    assert_eq!(of(9000, 7500), date(5000, false), "nor a date in the future");
+    let before_1990 = at(0) - Duration::from_millis(1);
+    for modified in [
+        SystemTime::UNIX_EPOCH - Duration::from_secs(86_400),
+        SystemTime::UNIX_EPOCH,
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1),
+        before_1990,
+    ] {
+        assert_eq!(FileDate::of(modified, at(9000)), None, "{modified:?}: of a build tool");
+    }
+    assert_eq!(of(0, 9000), date(0, true));
+    assert_eq!(FileDate::of(at(5000), SystemTime::UNIX_EPOCH), None, "a clock before 1990");
 }
 
 #[test]
@@ -119,6 +125,7 @@ fn repeated_open_failures_are_logged_once_and_counted() {
     for _ in 0..5 {
         files.root.warn_rate_limited(&io::Error::from_raw_os_error(libc::EMFILE));
     }
+    // pitfall: 130
     assert_eq!(files.root.failures.get(), 4, "the first was logged");
     files.root.next_warning_at.set(Some(sys::now()));
     files.root.warn_rate_limited(&io::Error::from_raw_os_error(libc::EMFILE));

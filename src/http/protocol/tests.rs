@@ -5,6 +5,7 @@
 //! show: 9110 is RFC 9110, 9112 is RFC 9112, and 1945 is RFC 1945.
 
 mod request_line;
+mod early_refusal;
 mod fields;
 mod bodies;
 mod persistence;

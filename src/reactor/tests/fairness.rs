@@ -195,6 +195,7 @@ fn scrambled_statistics_change_no_system_call() {
             closed: value,
             closed_finished: value,
             panics: value,
+            bodies_failed: value,
             tasks_run: value,
             bytes_in: value,
             bytes_out: value,

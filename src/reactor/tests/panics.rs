@@ -98,3 +98,62 @@ fn connect_beyond_the_effect_limit_leaves_no_id_behind() {
     assert_eq!(world.close_reason_of(1), Some(CloseReason::ProtocolPanicked));
     world.stop(); // checks that nothing is left
 }
+
+/// What an application hands to HTTP panics where it is used, and again where it is dropped. A
+/// second panic while the first unwinds would end the process.
+#[cfg(feature = "http")]
+// pitfall: 57, 133
+#[test]
+fn body_or_upload_that_panics_twice_costs_only_its_own_connection() {
+    use crate::http::content_type::ContentType;
+    use crate::http::request::Request;
+    use crate::http::responder::{Responder, Upload};
+    use crate::http::{protocol::Http, response::Response, status::Status};
+
+    struct PanicsTwice;
+    impl Drop for PanicsTwice {
+        fn drop(&mut self) {
+            panic!("panics on purpose, in drop");
+        }
+    }
+    impl std::io::Read for PanicsTwice {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            panic!("panics on purpose, in read");
+        }
+    }
+    impl Upload for PanicsTwice {
+        fn take(&mut self, _: &[u8]) {
+            panic!("panics on purpose, in take");
+        }
+        fn respond(self: Box<Self>) -> Response<'static> {
+            unreachable!("it panics before")
+        }
+    }
+    struct Site;
+    impl Responder for Site {
+        fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
+            match request.path() {
+                b"/good" => Response::ok(ContentType::TEXT, &b"good"[..]),
+                _ => Response::streamed(Status::OK, ContentType::TEXT, 5, PanicsTwice),
+            }
+        }
+        fn receive(&mut self, _: &Request<'_>) -> Option<Box<dyn Upload>> {
+            Some(Box::new(PanicsTwice))
+        }
+    }
+    let mut world = World::without_faults();
+    world.serve(2000, |_| Http::new(Site));
+    let streams: Vec<usize> = (1..=3).map(|number| world.connect(2000, number)).collect();
+    world.run_until_blocked();
+    world.peer_sends(streams[0], b"GET /bad HTTP/1.1\r\nHost: a\r\n\r\n");
+    world.peer_sends(streams[1], b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+    world.run_until_blocked();
+    assert_eq!(world.stats().panics, 4, "each in its call, and in its drop");
+    assert_eq!(world.stats().connections, 1);
+    world.peer_sends(streams[2], b"GET /good HTTP/1.1\r\nHost: a\r\n\r\n");
+    world.run_until_blocked();
+    assert!(world.peer_receives_all(streams[2]).ends_with(b"\r\n\r\ngood"));
+    world.kernel().fail(streams[2], errno::ECONNRESET);
+    world.run_until_blocked();
+    world.stop();
+}

@@ -380,17 +380,15 @@ fn longest_request_line_is_served_and_a_longer_one_is_414() {
 
 // rule: request-line-length
 #[test]
-fn overlong_request_line_is_414_whatever_else_is_wrong() {
-    // The line is rejected before its end has been received, so nothing else can be known of it.
+fn overlong_request_line_is_414_whatever_follows() {
+    // The line is rejected before its end has been received, so nothing behind can be known of it.
     let long = "a".repeat(REQUEST_LINE_BYTES_MAX);
     for request in [
         line(&format!("GET /{long} HTTP/2.0")),
         line(&format!("GET /{long} HTTP/1.1\r\nName")),
         line(&format!("GET /{long}\x01 HTTP/1.1")),
-        line(&format!("GET /\x01{long} HTTP/1.1")),
-        line(&format!("GET {long}")),
-        line(&format!("\0{long}")),
-        long,
+        line(&format!("GET http://{long}")),
+        line(&format!("FOO /{long}")),
     ] {
         check_rejected("9112 3", "\r\n".to_owned() + &request, "414 URI Too Long");
         check_rejected("9112 3", request, "414 URI Too Long");

@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::*;
+use crate::http::field::HeaderError;
+use crate::http::limits::{CONTENT_TYPE_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX};
 use crate::http::response::Page;
 
 /// Responds with a description of the request.
@@ -255,4 +257,30 @@ fn response_204_or_304_never_has_a_body() {
             );
         }
     }
+}
+
+// pitfall: 133
+// rule: response-field
+#[test]
+fn head_longer_than_clients_take_is_an_error_of_the_field() {
+    // 9110 5.4. Large fields are sent; what is too large is an error when it is added, however many
+    // fields it has.
+    let value = "v".repeat(RESPONSE_HEAD_BYTES_MAX);
+    let is_too_long = |error| matches!(error, HeaderError::TooLong { .. });
+    let response = || Response::ok(ContentType::ASCII, &b"abc"[..]);
+    let page = Page::new(ContentType::ASCII, &b"abc"[..]);
+    assert!(response().with_header("X", &value).is_err_and(is_too_long));
+    assert!(page.with_header("X", &value).is_err_and(is_too_long));
+    assert!(response().with_header(&value, "X").is_err_and(is_too_long));
+    assert!(response().with_header("X", &value[..RESPONSE_HEAD_BYTES_MAX / 2]).is_ok());
+    let mut many = response();
+    let error = loop {
+        match many.with_header("X", &value[..1000]) {
+            Ok(longer) => many = longer,
+            Err(error) => break error,
+        }
+    };
+    assert!(is_too_long(error), "{error}");
+    let long_type = format!("text/plain; a={}", "b".repeat(CONTENT_TYPE_BYTES_MAX));
+    assert_eq!(ContentType::new(&long_type).unwrap_err().position(), CONTENT_TYPE_BYTES_MAX);
 }
