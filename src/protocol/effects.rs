@@ -13,8 +13,8 @@
 //! notified of it ([`Protocol::notified`]).
 //!
 //! Invariant: the effects of one caller are applied in the order in which it has queued them, and
-//! all of them before its next call. Unless they are more than a turn has time for, they are also
-//! applied before any other protocol is called (`src/reactor/deferred.rs`).
+//! all of them before it is driven again. Unless they are more than a turn has time for, they are
+//! also applied before any other protocol is called (`src/reactor/deferred.rs`).
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;

@@ -9,10 +9,10 @@
 //! Nearly always all effects of a call are applied when the call is over. But one call may ask for
 //! ten thousand connects. Other connections are served between the parts of such a burst.
 //!
-//! Invariant: a slot whose effects are deferred is `Held`. It is neither driven nor notified, so
-//! all effects of one call are applied before the next call of the same protocol. No more than
-//! `EFFECTS_MAX` effects and `EFFECTS_BYTES_MAX` bytes are deferred: beyond that they are applied
-//! at once, however long it takes.
+//! Invariant: a slot whose effects are deferred is `Held`: it is neither driven nor notified. So the
+//! effects of one caller are applied in order. No more than `EFFECTS_MAX` effects and
+//! `EFFECTS_BYTES_MAX` bytes are deferred: beyond that they are applied at once, however long that
+//! takes.
 
 use std::collections::VecDeque;
 
@@ -120,7 +120,7 @@ impl Reactor {
         effects.queued.is_empty()
     }
 
-    /// All effects of `caller` are applied: it may be called again.
+    /// All effects of `caller` are applied: it may be driven again.
     fn release(&mut self, caller: Caller) {
         if let Caller::Slot(token) = caller
             && let Some(slot) = self.slots.get_mut(token)

@@ -19,6 +19,7 @@ mod clients;
 mod closing;
 mod commands;
 mod datagrams;
+mod deferred;
 mod effect_bounds;
 mod environment;
 mod exchange;
