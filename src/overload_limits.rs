@@ -13,8 +13,9 @@ use crate::limits::DRAIN_QUIET_MS;
 pub(crate) const BODY_MEMORY_EIGHTHS: u128 = 6;
 
 /// From so many eighths of `memory_bytes_max` on, accepting pauses: a new connection would need
-/// memory, too. For each `ACCEPT_RETRY_MS` that it stays so, the largest holder is evicted:
-/// otherwise a few peers that read nothing would keep out all others.
+/// memory, too. If it is still so at the retry, after `ACCEPT_RETRY_MS`, the largest holders are
+/// evicted until it can accept again, at most `EVICTIONS_MAX` at a time. Otherwise peers that read
+/// nothing would keep out all others.
 pub(crate) const ACCEPT_MEMORY_EIGHTHS: u128 = 7;
 
 /// Memory that one subscription takes, in bytes: two entries of a `BTreeSet`, which may be half

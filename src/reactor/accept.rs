@@ -83,9 +83,12 @@ impl Reactor {
                 if listener.is_paused() {
                     self.evict_for_paused_listener();
                 }
-                let max = self.state.memory.max;
-                let why = format_args!("seven eighths of memory_bytes_max ({max}) held");
-                return self.pause_listener(token, Rivals::None, &why);
+                if self.state.memory.pauses_accepting(self.effects.queue_bytes()) {
+                    let max = self.state.memory.max;
+                    let why = format_args!("seven eighths of memory_bytes_max ({max}) held");
+                    return self.pause_listener(token, Rivals::None, &why);
+                }
+                continue;
             }
             self.state.budget.charge(CONNECTION_COST_BYTES);
             match listener.accept() {

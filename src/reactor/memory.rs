@@ -13,6 +13,7 @@ use super::Reactor;
 use super::slots::{SlotState, enqueue};
 use super::sources::Source;
 use crate::limits::{ACCEPT_RECOVERY_MS, ACCEPT_RETRY_MS, CONNECTION_COST_BYTES};
+use crate::overload_limits::EVICTIONS_MAX;
 
 impl Reactor {
     /// Counts what the source holds now, and evicts if that is too much.
@@ -30,18 +31,24 @@ impl Reactor {
     pub(super) fn evict_largest(&mut self) {
         while self.state.memory.is_exceeded(self.effects.queue_bytes()) {
             if !self.evict_one_for_memory() {
-                return; // only datagram sockets and queues are left, which have bounds of their own
+                return; // what is left is no connection's alone; accepting is paused meanwhile
             }
         }
     }
 
-    /// Evicts one connection for a listener that pauses for want of memory, at most one in
-    /// `ACCEPT_RETRY_MS`.
+    /// Evicts for a listener that was paused for want of memory, and retries: as many as it takes
+    /// until it may accept, but at most `EVICTIONS_MAX` in `ACCEPT_RETRY_MS`.
     pub(super) fn evict_for_paused_listener(&mut self) {
         let now = self.state.clock.now;
-        if now >= self.state.memory.next_eviction_at {
-            self.state.memory.next_eviction_at = now.plus_ms(ACCEPT_RETRY_MS);
-            self.evict_one_for_memory();
+        if now < self.state.memory.next_eviction_at {
+            return;
+        }
+        self.state.memory.next_eviction_at = now.plus_ms(ACCEPT_RETRY_MS);
+        for _ in 0..EVICTIONS_MAX {
+            let queues = self.effects.queue_bytes();
+            if !self.state.memory.pauses_accepting(queues) || !self.evict_one_for_memory() {
+                return;
+            }
         }
     }
 

@@ -157,8 +157,9 @@ impl Responder for Site {
             && PageName::of(request.path()) == Some(PageName::Echo);
         // At most one read: a Content-Length alone proves nothing, and must not allocate much
         // memory.
-        let capacity = usize::try_from(request.body_bytes()).unwrap_or(0).min(READ_BYTES_MAX);
-        is_echoed.then(|| Box::new(EchoUpload(Vec::with_capacity(capacity))) as Box<dyn Upload>)
+        let length = usize::try_from(request.body_bytes()).unwrap_or(0);
+        let bytes = Vec::with_capacity(length.min(READ_BYTES_MAX));
+        is_echoed.then(|| Box::new(EchoUpload { bytes, length }) as Box<dyn Upload>)
     }
 
     #[inline]
@@ -175,15 +176,24 @@ fn not_allowed(methods: &str) -> Response<'static> {
 
 /// Collects a body, and sends it back.
 #[derive(Default)]
-struct EchoUpload(Vec<u8>);
+struct EchoUpload {
+    bytes: Vec<u8>,
+    length: usize,
+}
 
 impl Upload for EchoUpload {
     fn take(&mut self, piece: &[u8]) {
-        self.0.extend_from_slice(piece);
+        let count = self.bytes.len() + piece.len();
+        if count > self.bytes.capacity() {
+            // Twice the memory, but no more than the body takes: that is what it counts for.
+            let capacity = (2 * count).min(self.length);
+            self.bytes.reserve_exact(capacity.saturating_sub(self.bytes.len()));
+        }
+        self.bytes.extend_from_slice(piece);
     }
 
     fn respond(self: Box<Self>) -> Response<'static> {
         // Not with the type that the client sent: another site's page must not become one of ours.
-        Response::ok(ContentType::OCTET_STREAM, self.0)
+        Response::ok(ContentType::OCTET_STREAM, self.bytes)
     }
 }

@@ -128,6 +128,24 @@ fn accepting_pauses_near_the_bound_and_the_largest_makes_room() {
 }
 
 #[test]
+fn many_small_holders_delay_a_new_connection_by_few_retries() {
+    let mut world = world_with_memory(1_000_000);
+    let holders: Vec<usize> = (1..=60).map(|number| world.connect(HOLDERS, number)).collect();
+    world.run_until_blocked();
+    for &holder in &holders {
+        world.peer_sends(holder, &[16]);
+    }
+    world.run_until_blocked();
+    let waiting = world.connect(ECHO, 99);
+    world.peer_sends(waiting, b"hello");
+    world.run_for(2 * ACCEPT_RETRY_MS);
+    assert_eq!(world.peer_receives_all(waiting), b"hello");
+    // 60 of them hold 960,000 bytes, and 54 no more than seven eighths of a million.
+    assert_eq!(world.stats().evicted_for_memory, 6);
+    world.stop();
+}
+
+#[test]
 fn accepting_resumes_when_memory_is_freed_without_an_eviction() {
     let mut world = world_with_memory(100_000);
     let holder = world.connect(HOLDERS, 1);
