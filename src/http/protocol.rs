@@ -417,9 +417,6 @@ fn send_last(
 }
 
 /// Sends the next piece of the response body that `state` has.
-///
-/// It is read where it is: if a read panics, the body is not dropped while that panic unwinds. A
-/// second panic, in its drop, would end the process.
 #[cold]
 fn stream_more(state: &mut State, cx: &mut Context<'_>) -> Next {
     let State::StreamingBody(stream) = state else { unreachable!("a body is being sent") };
