@@ -55,8 +55,8 @@ impl Fanout {
             (ConnectionId::NONE, false, SUBSCRIPTION_COST_BYTES);
         let steps_before = self.steps();
         if above_watermark.is_empty() {
-            self.waiting.clear();
             self.awaited.clear();
+            // `waiting` stays: the output may have fallen twice, and risen in between.
         }
         if monitored.is_empty() {
             self.monitoring.clear();
@@ -135,5 +135,35 @@ impl PendingNotifications {
     /// Returns how many entries fit in the memory that is allocated.
     pub(super) fn capacity(&self) -> usize {
         self.queue.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_that_falls_twice_in_a_turn_is_notified_twice() {
+        let (sender, about) =
+            (ConnectionId { slot: 1, generation: 1 }, ConnectionId { slot: 2, generation: 2 });
+        let (mut above_watermark, mut monitored) = <(Subscriptions, Subscriptions)>::default();
+        let mut pending = PendingNotifications::default();
+        for _ in 0..2 {
+            assert!(above_watermark.subscribe(about, sender));
+            pending.push_all(Fanout {
+                about,
+                notification: Notification::BelowLowWatermark,
+                waiting: above_watermark.take_subscribers(about),
+                monitoring: BTreeSet::new(),
+                awaited: BTreeSet::new(),
+                monitored: BTreeSet::new(),
+            });
+        }
+        for _ in 0..2 {
+            let next = pending.next(&mut above_watermark, &mut monitored);
+            assert!(next.is_some_and(|next| next.to == sender && next.ends_wait), "{next:?}");
+        }
+        assert!(pending.next(&mut above_watermark, &mut monitored).is_none());
+        assert!(above_watermark.is_empty() && pending.steps() == 0);
     }
 }
