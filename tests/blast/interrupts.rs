@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
@@ -89,6 +90,29 @@ fn signal_ends_a_write_of_the_log_or_the_report_to_a_full_pipe() {
         assert_eq!(program.wait().status.code(), Some(130), "{command:?}");
     }
     drop((log_reader, report_reader));
+}
+
+// pitfall: 163
+#[test]
+fn second_signal_ends_a_report_that_the_first_has_begun() {
+    let (sender, received) = mpsc::channel();
+    let server = UdpServer::start(move |number, datagram| {
+        if number == 100 {
+            sender.send(()).unwrap();
+        }
+        vec![datagram]
+    });
+    let (reader, report) = full_pipe();
+    let mut command = reactor();
+    command.args(["blast", &server.url(), "--duration", "1h"]);
+    command.stdin(Stdio::null()).stdout(report).stderr(Stdio::null());
+    let program = Program::spawn_as_configured(&mut command);
+    received.recv_timeout(TIMEOUT).unwrap();
+    program.signal("INT");
+    wait_until_it_sleeps(&program);
+    program.signal("INT");
+    assert_eq!(program.wait().status.code(), Some(130));
+    drop(reader);
 }
 
 // pitfall: 163

@@ -3,7 +3,7 @@
 //! ```text
 //!     before any measurement     1 s                                        (2.1)
 //!     from the first reply on    smoothed latency + 4 × its variation       (2.2, 2.3)
-//!     each time that it is over  twice as long, until the next measurement  (5.5, 5.7)
+//!     each time that it is over  twice as long, until the next measurement  (5.5)
 //! ```
 //!
 //! All clients measure one path, so they share one estimate. One message is measured at a time, so
@@ -13,8 +13,8 @@
 //! either. Here no number is sent twice: in place of a message that is awaited no longer, another
 //! one is sent. So each reply can be measured, also one that comes after its time.
 //!
-//! Invariant: the patience exceeds the smoothed latency. So on a steady path of any length, no
-//! message is replaced that is still under way.
+//! Invariant: the patience exceeds the smoothed latency. So on a steady path of any length, once it
+//! is measured, no message is replaced that is still under way.
 
 use std::time::Duration;
 
