@@ -175,22 +175,28 @@ impl Readiness {
         }
     }
 
-    /// Adds what `event` reports. An error or a hang-up counts as ready in both directions: the
-    /// calls then return what has happened. A FIN alone says nothing of the other direction. (Where
-    /// the poller rearms only on `WouldBlock`, it reports the FIN again after each: taken for
-    /// writable, a half-closed peer that does not read would keep the loop spinning.)
+    /// Adds what `event` reports.
     pub(crate) fn note(&mut self, event: &Event) {
         self.readable |= event.is_readable();
+        let is_closed = event.is_error() || event.is_read_closed() || event.is_write_closed();
+        if event.is_writable() || sys::is_priority(event) || is_closed {
+            self.note_more(event, is_closed);
+        }
+    }
+
+    /// An error or a hang-up counts as ready in both directions: the calls then return what has
+    /// happened. A FIN alone says nothing of the other direction. (Where the poller rearms only on
+    /// `WouldBlock`, it reports the FIN again after each: taken for writable, a half-closed peer
+    /// that does not read would keep the loop spinning.)
+    #[cold]
+    #[inline(never)] // so that most events cost no more than the questions above
+    fn note_more(&mut self, event: &Event, is_closed: bool) {
         let is_broken = event.is_error() || event.is_write_closed();
-        if event.is_writable() || sys::is_priority(event) || event.is_read_closed() || is_broken {
-            let is_closed = event.is_read_closed() || is_broken;
-            self.readable |= is_closed;
-            self.writable |= event.is_writable() || is_broken;
-            self.read_until_would_block |= sys::is_priority(event) || is_closed;
-            // Not for a FIN alone: that peer may still read.
-            if is_broken {
-                self.peer_check = PeerCheck::Due;
-            }
+        self.readable |= is_closed;
+        self.writable |= event.is_writable() || is_broken;
+        self.read_until_would_block |= sys::is_priority(event) || is_closed;
+        if is_broken {
+            self.peer_check = PeerCheck::Due;
         }
     }
 }
