@@ -56,6 +56,7 @@ impl Reactor {
     pub(super) fn accept_batch(&mut self, token: usize) -> Outcome {
         let share = self.state.budget.quarter_share();
         let mut any_accepted = false;
+        let mut failure = None;
         while !self.state.budget.share_is_spent(share) {
             let Source::Listener(listener) = &mut self.slots[token].source else { break };
             let connections_max = self.state.limits.connections_max;
@@ -93,6 +94,7 @@ impl Reactor {
                 Accepted::HandshakeFailed(error) => {
                     self.state.stats.accepts_failed += 1;
                     debug!("accept failed: {error}");
+                    failure = Some(error);
                 }
                 Accepted::Exhausted(error) => {
                     return self.pause_listener(token, Some(ListenerIndex::REACTOR), &error);
@@ -103,10 +105,11 @@ impl Reactor {
                 }
             }
         }
-        if any_accepted {
-            Outcome::Unfinished
-        } else {
-            self.pause_listener(token, None, &"every handshake failed")
+        match failure {
+            Some(error) if !any_accepted => {
+                self.pause_listener(token, None, &format_args!("every handshake failed: {error}"))
+            }
+            _ => Outcome::Unfinished,
         }
     }
 

@@ -50,7 +50,7 @@ pub(crate) use poll::{
 #[cfg(unix)]
 pub(crate) use tcp::UnixListener;
 pub(crate) use tcp::{
-    TcpListener, TcpStream, adopt_listener, adopt_stream, connect, is_connected, listen,
+    TcpListener, TcpStream, accept, adopt_listener, adopt_stream, connect, is_connected, listen,
     reset_on_close, set_accepted_options,
 };
 pub(crate) use udp::{UdpSocket, adopt_datagram, bind_datagram, connect_datagram, is_own_address};

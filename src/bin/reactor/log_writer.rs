@@ -30,6 +30,7 @@ use std::os::fd::AsFd;
 
 use memchr::memchr;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 /// Longest single write to anything but a terminal, in bytes; a longer line is written in parts. It
 /// is POSIX's PIPE_BUF: such a write is atomic, and Linux reports a pipe as writable when it has a
@@ -142,8 +143,12 @@ pub(crate) fn print_lines(lines: &str) -> Result<(), String> {
 /// fails at once.
 fn has_room(to: &impl AsFd) -> bool {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // poll(2) itself fails if memory is short, or if a signal arrives before there is room.
-    matches!(poll(&mut [PollFd::new(to, PollFlags::OUT)], Some(&now)), Ok(1..))
+    match poll(&mut [PollFd::new(to, PollFlags::OUT)], Some(&now)) {
+        Ok(count) => count > 0,
+        // A sandbox refuses the call (seccomp(2)). A log that may block is better than none.
+        Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS) => true,
+        Err(_) => false, // memory is short, or a signal arrived before there was room
+    }
 }
 
 /// Returns as much of `rest` as one write may have.

@@ -117,13 +117,16 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
     let drain_timeout = limits.drain_timeout;
     // Before the first socket listens, so that an early signal is not lost.
     #[cfg(unix)]
-    let stop_signal = stop_on_signals()?;
+    let stop_signal = stop_on_signals().map_err(|error| in_call("signals", &error))?;
     // Owns the original, so that no second descriptor of it is left once the sockets listen.
     let make_reactor = move || {
         #[cfg_attr(not(unix), allow(unused_mut))]
-        let mut reactor = Reactor::new(limits.clone())?;
+        let mut reactor = Reactor::new(limits.clone())
+            .map_err(|error| in_call("poller (epoll_create1, kqueue)", &error))?;
         #[cfg(unix)]
-        reactor.stop_on(stop_signal.try_clone()?.into())?;
+        reactor
+            .stop_on(stop_signal.try_clone()?.into())
+            .map_err(|error| in_call("stop signal (epoll_ctl, kevent)", &error))?;
         Ok(reactor)
     };
     let echo = if arguments.echo.prefix.is_empty() {
@@ -147,7 +150,7 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
         warn!("addresses not printed: standard output: {error}");
     }
     info!("serving: pid {}", std::process::id());
-    let stopped = reactor.run()?;
+    let stopped = reactor.run().map_err(|error| in_call("poll (epoll_wait, kevent)", &error))?;
     match stopped {
         Stopped::Graceful => info!("stopped: all connections closed gracefully"),
         Stopped::Forced(left) => {
@@ -159,6 +162,11 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
     }
     debug!("{:?}", reactor.stats());
     Ok(stopped)
+}
+
+/// Names what has failed: a system's message alone ("Operation not permitted") does not.
+fn in_call(call: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{call}: {error}"))
 }
 
 /// Writes the lines to standard output without blocking.

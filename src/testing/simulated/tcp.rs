@@ -23,6 +23,14 @@ pub(crate) fn is_connected(stream: &TcpStream) -> io::Result<bool> {
     stream.0.kernel.borrow_mut().is_connected(stream.0.number)
 }
 
+/// The simulated kernel refuses no call.
+pub(crate) fn accept(
+    listener: &TcpListener,
+    _accept4_refused: &mut bool,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    listener.accept()
+}
+
 impl TcpListener {
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.0.kernel.borrow().address_of(self.0.number))
@@ -68,7 +76,7 @@ impl UnixListener {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    pub(crate) fn accept(&self) -> io::Result<TcpStream> {
+    pub(crate) fn accept(&self, _accept4_refused: &mut bool) -> io::Result<TcpStream> {
         match *self {}
     }
 }
