@@ -84,7 +84,7 @@ pub struct Reactor {
     deadlines: Deadlines,
     /// Notifications still to be delivered in this turn.
     notifications_left: usize,
-    ended: Vec<(usize, CloseReason)>, // slots whose source has ended in this turn; `reap` frees them
+    ended: Vec<(usize, CloseReason)>, // slots whose source has ended; `reap` frees them
     listeners: Vec<usize>,            // their slots
     scratch: Box<[u8; READ_BYTES_MAX]>, // streams are read into it
     datagram_scratch: Option<Box<DatagramScratch>>, // made with the first datagram socket

@@ -214,8 +214,8 @@ const SEND: &[(i32, StreamError)] = &[];
 #[cfg(not(unix))]
 const SEND_DATAGRAM: &[(i32, DatagramError)] = &[];
 
-/// Returns whether `error` may be what a sandbox answers in the kernel's place: the call is unknown,
-/// or not permitted (seccomp(2)). Some calls fail so for other reasons, too.
+/// Returns whether `error` may be what a sandbox answers in the kernel's place: the call is
+/// unknown, or not permitted (seccomp(2)). Some calls fail so for other reasons, too.
 #[cfg(target_os = "linux")]
 #[cold]
 pub(crate) fn is_refused_call(error: &io::Error) -> bool {

@@ -4,8 +4,8 @@
 //! use IP_PKTINFO both ways (ip(7)), so that a reply leaves from the address to which the request
 //! was sent.
 //!
-//! A sandbox (seccomp(2)) may refuse the two calls, or not know them. Then recvmsg(2) and sendmsg(2)
-//! take their place, with one message in each call, and all else is as before.
+//! A sandbox (seccomp(2)) may refuse the two calls, or not know them. Then recvmsg(2) and
+//! sendmsg(2) take their place, with one message in each call, and all else is as before.
 //!
 //! The one module with unsafe code: the calls take arrays of pointers, and no crate known to us
 //! offers them for messages that are gathered from several places in memory. The pointers for
@@ -149,7 +149,7 @@ fn enable_option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) ->
 #[cfg(feature = "files")]
 pub(crate) fn descriptors_max() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the pointer is that of `limit`, which lives through the call and is of the call's type.
+    // SAFETY: the pointer is that of `limit`, which has the call's type and lives through it.
     match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } {
         0 => Ok(limit.rlim_cur as u64),
         _ => Err(io::Error::last_os_error()),
