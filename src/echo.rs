@@ -19,8 +19,8 @@ use crate::protocol::protocol::{Advance, Protocol};
 /// A UDP echo answers whatever it gets, also from another echo. So it refuses peers at the port
 /// numbers of its own reactor ([`answering_own_ports`](Echo::answering_own_ports)) and at those of
 /// other services that answer everything
-/// ([`Limits::unanswered_ports`](crate::Limits::unanswered_ports)). It cannot know of an echo at any
-/// other port.
+/// ([`Limits::unanswered_ports`](crate::Limits::unanswered_ports)). It cannot know of an echo at
+/// any other port.
 ///
 /// Neither `Send` nor `Sync`: clones share the prefix on one thread.
 #[derive(Clone, Debug, Default)]

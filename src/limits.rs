@@ -72,9 +72,9 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// Source ports whose datagrams are not answered, besides port 0. The default has the small
     /// services that answer every datagram: echo (7), active users (11), daytime (13), quote of the
-    /// day (17), character generator (19) and time (37). One datagram with the forged source address
-    /// of such a service would start an endless exchange between it and us. A peer to which an
-    /// address translator (NAT) has given such a port is refused, too; that affects few.
+    /// day (17), character generator (19) and time (37). One datagram with the forged source
+    /// address of such a service would start an endless exchange between it and us. A peer to which
+    /// an address translator (NAT) has given such a port is refused, too; that affects few.
     pub unanswered_ports: Vec<u16>,
     /// Kernel buffer that is asked for on each UDP socket, in each direction, in bytes. The kernel
     /// grants at most `net.core.rmem_max` and drops datagrams beyond it. With 0 it grants its

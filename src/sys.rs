@@ -41,7 +41,7 @@ pub(crate) use backend::{
     Waker,
 };
 pub(crate) use backend::{
-    adopt_datagram, adopt_listener, adopt_stream, bind_datagram, connect, connect_datagram,
+    accept, adopt_datagram, adopt_listener, adopt_stream, bind_datagram, connect, connect_datagram,
     descriptors_left, is_connected, is_own_address, is_priority, listen, now, peer_state,
     read_interest, rearms_only_on_would_block, reset_on_close, set_accepted_options,
     stop_receiving,

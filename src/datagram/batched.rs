@@ -5,7 +5,6 @@ use std::io;
 use super::receive::{BUFFER_BYTES, Batch, Message, STRIDE_BYTES, Sender};
 use super::replies::{Recipient, ReplyQueue};
 use super::scratch::CallArrays;
-use crate::limits::DATAGRAM_BATCH;
 use crate::protocol::datagram::Batching;
 use crate::sys::linux::{self, RecvBuffers, SendMessage, SendTo};
 use crate::sys::{LocalAddress, UdpSocket};
@@ -37,7 +36,6 @@ impl MmsgIo {
             stride_bytes: STRIDE_BYTES,
         };
         let received = arrays.mmsg.receive(socket, buffers)?;
-        let is_full = received.len() == DATAGRAM_BATCH;
         let mut last = None;
         batch.messages.extend(received.enumerate().map(|(number, message)| {
             if last != Some((message.name, message.local)) {
@@ -52,7 +50,7 @@ impl MmsgIo {
                 is_truncated: message.is_truncated,
             }
         }));
-        Ok(is_full)
+        Ok(batch.messages.len() == arrays.mmsg.batch_max())
     }
 
     /// Sends what waits with one call: at most `DATAGRAM_BATCH` GSO batches. Returns how many the

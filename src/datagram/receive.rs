@@ -9,8 +9,8 @@
 //! A batch need not be answered in one drive: when the replies to a part of it take much memory,
 //! they are sent first. `answered` counts the messages that have been answered.
 //!
-//! The buffers exist once for all sockets (`scratch.rs`). A socket that cannot answer its batch in one
-//! drive, or cannot send the replies, keeps a copy.
+//! The buffers exist once for all sockets (`scratch.rs`). A socket that cannot answer its batch in
+//! one drive, or cannot send the replies, keeps a copy.
 //!
 //! Invariant: the buffers do not change while replies wait, because replies list pieces of them.
 

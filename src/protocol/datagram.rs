@@ -73,9 +73,9 @@ pub trait DatagramProtocol {
     ///
     /// A protocol that answers whatever it receives returns `true`, as [`Echo`](crate::Echo) does.
     /// Another server that is configured alike has the same port numbers. One datagram with its
-    /// forged source address would make the two answer each other without end. In a protocol between
-    /// equals (NTP, gossip), both sides have the same port number, and `false` is right. On a
-    /// connected socket the peer is not checked.
+    /// forged source address would make the two answer each other without end. In a protocol
+    /// between equals (NTP, gossip), both sides have the same port number, and `false` is right. On
+    /// a connected socket the peer is not checked.
     fn refuses_own_ports(&self) -> bool {
         false
     }

@@ -65,6 +65,7 @@ impl Reactor {
     pub(super) fn accept_batch(&mut self, token: usize) -> Outcome {
         let share = self.state.budget.quarter_share();
         let mut any_accepted = false;
+        let mut failure = None;
         while !self.state.budget.share_is_spent(share) {
             let Source::Listener(listener) = &mut self.slots[token].source else { break };
             let index = listener.index;
@@ -113,6 +114,7 @@ impl Reactor {
                 Accepted::HandshakeFailed(error) => {
                     self.state.stats.accepts_failed += 1;
                     debug!("accept failed: {error}");
+                    failure = Some(error);
                 }
                 Accepted::Exhausted(error) => {
                     return self.pause_listener(token, Rivals::AboveMinimum, &error);
@@ -123,10 +125,12 @@ impl Reactor {
                 }
             }
         }
-        if any_accepted {
-            Outcome::Unfinished
-        } else {
-            self.pause_listener(token, Rivals::None, &"every handshake failed")
+        match failure {
+            Some(error) if !any_accepted => {
+                let why = format_args!("every handshake failed: {error}");
+                self.pause_listener(token, Rivals::None, &why)
+            }
+            _ => Outcome::Unfinished,
         }
     }
 

@@ -54,6 +54,8 @@ pub(crate) struct Listener {
     /// During a stop: how many it has accepted once it has accepted all that can have waited in the
     /// backlog when the stop began. Those that came later may be refused.
     accepted_max: u64,
+    /// accept4(2) is refused here (seccomp(2)), and accept(2) takes its place.
+    accept4_refused: bool,
     /// How many idle connections were evicted for its sake, for the log.
     pub(crate) evicted: u64,
 }
@@ -129,6 +131,7 @@ impl Listener {
             make_protocol: make,
             accepted: 0,
             accepted_max: u64::MAX,
+            accept4_refused: false,
             evicted: 0,
         }
     }
@@ -143,15 +146,20 @@ impl Listener {
         if self.accepted >= self.accepted_max {
             self.close();
         }
+        let was_refused = self.accept4_refused;
         let accepted = self.accept_one();
+        if self.accept4_refused && !was_refused {
+            warn!("{}: accept4 refused: from now on, accept is used", self.address);
+        }
         self.accepted += u64::from(matches!(accepted, Accepted::Stream(..)));
         accepted
     }
 
-    fn accept_one(&self) -> Accepted {
+    fn accept_one(&mut self) -> Accepted {
+        let refused = &mut self.accept4_refused;
         match &self.socket {
             None => Accepted::WouldBlock,
-            Some(Socket::Tcp(socket, options)) => match socket.accept() {
+            Some(Socket::Tcp(socket, options)) => match sys::accept(socket, refused) {
                 Ok((stream, peer)) => match sys::set_accepted_options(&stream, *options) {
                     Ok(()) => Accepted::Stream(stream, Peer::Ip(peer)),
                     // Whatever the error is, it concerns this connection alone.
@@ -160,7 +168,7 @@ impl Listener {
                 Err(error) => Accepted::from(error),
             },
             #[cfg(unix)]
-            Some(Socket::Unix(socket)) => match socket.accept() {
+            Some(Socket::Unix(socket)) => match socket.accept(refused) {
                 Ok(stream) => Accepted::Stream(stream, Peer::Unix),
                 Err(error) => Accepted::from(error),
             },

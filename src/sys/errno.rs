@@ -253,6 +253,14 @@ const OPEN: &[(i32, OpenError)] = &[
     (libc::EIO, OpenError::Failed),
 ];
 
+/// Returns whether `error` may be what a sandbox answers in the kernel's place: the call is
+/// unknown, or not permitted (seccomp(2)). Some calls fail so for other reasons, too.
+#[cfg(target_os = "linux")]
+#[cold]
+pub(crate) fn is_refused_call(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EACCES))
+}
+
 /// Classifies an error of accept(2). Default: this connection is skipped and counted.
 #[cold]
 pub(crate) fn classify_accept(error: &io::Error) -> AcceptError {

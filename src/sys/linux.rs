@@ -4,7 +4,10 @@
 //! use IP_PKTINFO both ways (ip(7)), so that a reply leaves from the address to which the request
 //! was sent.
 //!
-//! The one module with unsafe code: the two calls take arrays of pointers, and no crate known to us
+//! A sandbox (seccomp(2)) may refuse the two calls, or not know them. Then recvmsg(2) and
+//! sendmsg(2) take their place, with one message in each call, and all else is as before.
+//!
+//! The one module with unsafe code: the calls take arrays of pointers, and no crate known to us
 //! offers them for messages that are gathered from several places in memory. The pointers for
 //! sending are made within the call that uses them. The pointers for receiving are made once,
 //! because making them for each call cost a sixth of the whole. They point into vectors that `Mmsg`
@@ -14,16 +17,22 @@
 // The structures' fields differ in width between C libraries; values are a few thousand at most.
 #![allow(clippy::cast_possible_truncation, clippy::unnecessary_cast)]
 
+mod layout; // addresses and control messages as bytes
+
 use std::io;
 use std::mem;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
+use log::{debug, warn};
+
+use self::layout::{CONTROL_BYTES, ControlMessages, SockAddr, size_of_as_socklen};
+use super::errno::is_refused_call;
 use super::{LocalAddress, UdpSocket};
 use crate::limits::DATAGRAM_BATCH;
 
-/// The arrays of one socket for both calls.
+/// The arrays for both calls, which all sockets of a reactor use in turn.
 pub(crate) struct Mmsg {
     // What the kernel writes on receiving, one of each per message, and reads again on replying. We
     // neither grow nor write these vectors once they are made, so the pointers in `recv_headers`
@@ -41,7 +50,14 @@ pub(crate) struct Mmsg {
     send_iovecs: Vec<libc::iovec>,
     send_controls: Vec<ControlMessages>,
     send_names: Vec<SockAddr>,
+    /// recvmmsg and sendmmsg are refused: each call has one message.
+    is_single: bool,
+    /// recvmsg is refused, too, and that has been logged.
+    is_deaf: bool,
 }
+
+const RECVMMSG: &str = "recvmmsg";
+const SENDMMSG: &str = "sendmmsg";
 
 /// Memory for the messages of one receive: `DATAGRAM_BATCH` buffers of `bytes_each`, one every
 /// `stride_bytes`.
@@ -81,47 +97,34 @@ pub(crate) enum SendTo {
     Address(Option<SocketAddr>),
 }
 
-/// A socket address in the kernel's form, with room for a `sockaddr_in6`, the larger of the two.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(C, align(8))]
-pub(crate) struct SockAddr {
-    bytes: [u8; mem::size_of::<libc::sockaddr_in6>()],
-}
-
-/// Control messages (cmsg(3)): the size of a GSO batch's datagrams, an `int` from UDP_GRO or a
-/// `u16` for UDP_SEGMENT; and our own address, an `in_pktinfo` or `in6_pktinfo`. Written and read
-/// byte by byte, in the kernel's layout: a `size_t` with the length, two `int`s with level and
-/// type, then the value.
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
-struct ControlMessages {
-    bytes: [u8; CONTROL_BYTES],
-}
-
-/// Room for the two control messages that one message can have.
-const CONTROL_BYTES: usize = 80;
-
 /// Has the kernel join datagrams of one size and one sender on receiving (GRO). A kernel older than
 /// 5.0 has no UDP_GRO: then none are joined, and nothing is lost.
 pub(crate) fn enable_gro(socket: &UdpSocket) {
-    enable_option(socket, libc::SOL_UDP, libc::UDP_GRO);
+    if let Err(error) = enable_option(socket, libc::SOL_UDP, libc::UDP_GRO) {
+        debug!("udp: no UDP_GRO: {error}");
+    }
 }
 
 /// On a socket bound to all addresses: has the kernel report to which of them each datagram was
 /// sent.
 pub(crate) fn enable_pktinfo(socket: &UdpSocket) {
-    match socket.local_addr() {
-        Ok(address) if address.ip() == Ipv4Addr::UNSPECIFIED => {
-            enable_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO);
-        }
-        Ok(address) if address.ip() == Ipv6Addr::UNSPECIFIED => {
-            enable_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO);
-        }
-        Ok(_) | Err(_) => {}
+    let Ok(address) = socket.local_addr() else { return };
+    let enabled = if address.ip() == Ipv4Addr::UNSPECIFIED {
+        enable_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO)
+    } else if address.ip() == Ipv6Addr::UNSPECIFIED {
+        enable_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
+    } else {
+        Ok(())
+    };
+    if let Err(error) = enabled {
+        warn!(
+            "udp {address}: IP_PKTINFO refused ({error}): replies leave from the address that \
+             routing chooses, and datagrams to a group are answered"
+        );
     }
 }
 
-fn enable_option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) {
+fn enable_option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
     let on: libc::c_int = 1;
     // SAFETY: the pointer and the length describe `on`, which lives through the call; the
     // descriptor is open, because `socket` is borrowed.
@@ -134,8 +137,22 @@ fn enable_option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) {
             size_of_as_socklen::<libc::c_int>(),
         )
     };
-    if result != 0 {
-        log::debug!("setsockopt {level}/{option}: {}", io::Error::last_os_error());
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Returns how many descriptors the process may have: the soft limit of RLIMIT_NOFILE. rustix takes
+/// this call for one that cannot fail.
+///
+/// # Errors
+///
+/// Only that of a sandbox, which refuses prlimit(2).
+#[cfg(feature = "files")]
+pub(crate) fn descriptors_max() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is that of `limit`, which has the call's type and lives through it.
+    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } {
+        0 => Ok(limit.rlim_cur as u64),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 
@@ -143,7 +160,7 @@ impl Mmsg {
     pub(crate) fn new() -> Mmsg {
         Mmsg {
             recv_names: vec![SockAddr::EMPTY; DATAGRAM_BATCH],
-            recv_controls: vec![ControlMessages { bytes: [0; CONTROL_BYTES] }; DATAGRAM_BATCH],
+            recv_controls: vec![ControlMessages::EMPTY; DATAGRAM_BATCH],
             recv_iovecs: Vec::with_capacity(DATAGRAM_BATCH),
             recv_headers: Vec::with_capacity(DATAGRAM_BATCH),
             received: 0,
@@ -152,6 +169,8 @@ impl Mmsg {
             send_iovecs: Vec::new(),
             send_controls: Vec::with_capacity(DATAGRAM_BATCH),
             send_names: Vec::with_capacity(DATAGRAM_BATCH),
+            is_single: false,
+            is_deaf: false,
         }
     }
 
@@ -190,7 +209,43 @@ impl Mmsg {
         }
     }
 
-    /// Receives up to `DATAGRAM_BATCH` messages, each into the next of `buffers`. Returns what the
+    /// How many messages a receive takes at most. After so many there may be more.
+    pub(crate) fn batch_max(&self) -> usize {
+        if self.is_single { 1 } else { DATAGRAM_BATCH }
+    }
+
+    /// After `call` has failed with `error`: returns whether that was because such calls are
+    /// refused, and does without them from now on.
+    ///
+    /// The error alone does not tell, because a firewall makes a send fail with EPERM, too. So the
+    /// call is made once more, with no message: then only a refusal makes it fail.
+    #[cold]
+    fn falls_back(&mut self, call: &str, error: &io::Error, socket: &UdpSocket) -> bool {
+        if !is_refused_call(error) {
+            return false;
+        }
+        if self.is_single {
+            if call == RECVMMSG && !mem::replace(&mut self.is_deaf, true) {
+                warn!("udp: recvmsg refused ({error}): no datagram is received");
+            }
+            return false;
+        }
+        let (descriptor, none) = (socket.as_raw_fd(), ptr::null_mut());
+        // SAFETY: with a length of 0, the kernel reads and writes no element of the array.
+        let result = unsafe {
+            match call {
+                RECVMMSG => libc::recvmmsg(descriptor, none, 0, 0 as _, ptr::null_mut()),
+                _ => libc::sendmmsg(descriptor, none, 0, 0 as _),
+            }
+        };
+        self.is_single = result < 0 && is_refused_call(&io::Error::last_os_error());
+        if self.is_single {
+            warn!("udp: {call} refused ({error}): from now on, each call has one datagram");
+        }
+        self.is_single
+    }
+
+    /// Receives up to `batch_max` messages, each into the next of `buffers`. Returns what the
     /// kernel reports of them.
     pub(crate) fn receive(
         &mut self,
@@ -198,6 +253,33 @@ impl Mmsg {
         mut buffers: RecvBuffers<'_>,
     ) -> io::Result<impl ExactSizeIterator<Item = RecvMessage<'_>>> {
         self.prepare_headers(&mut buffers);
+        self.received = 0;
+        self.received = match self.fill_headers(socket) {
+            Err(error) if self.falls_back(RECVMMSG, &error, socket) => self.fill_headers(socket)?,
+            other => other?,
+        };
+        let written = self.recv_headers[..self.received].iter().zip(&self.recv_names);
+        Ok(written.zip(&self.recv_controls).map(|((header, name), control)| {
+            let (segment, local) = match header.msg_hdr.msg_controllen as usize {
+                0 => (None, LocalAddress::Fixed),
+                control_bytes => control.parse(control_bytes),
+            };
+            let is_truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
+            RecvMessage { name, length: header.msg_len as usize, is_truncated, segment, local }
+        }))
+    }
+
+    /// Receives into the buffers for which the headers were prepared. Returns how many messages.
+    #[inline(always)]
+    fn fill_headers(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        if self.is_single {
+            let header = &mut self.recv_headers[0];
+            // SAFETY: as below, for the first header.
+            let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header.msg_hdr, 0) };
+            let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+            header.msg_len = length as libc::c_uint;
+            return Ok(1);
+        }
         // SAFETY: there are DATAGRAM_BATCH headers. Each describes one name, one control and one
         // iovec of `self`, which have not moved since `prepare_headers` made the pointers: these
         // vectors are pushed to only there, within the capacity that they were made with. Each
@@ -215,18 +297,7 @@ impl Mmsg {
                 ptr::null_mut(),
             )
         };
-        self.received = 0;
-        let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-        self.received = count;
-        let written = self.recv_headers[..count].iter().zip(&self.recv_names);
-        Ok(written.zip(&self.recv_controls).map(|((header, name), control)| {
-            let (segment, local) = match header.msg_hdr.msg_controllen as usize {
-                0 => (None, LocalAddress::Fixed),
-                control_bytes => control.parse(control_bytes),
-            };
-            let is_truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
-            RecvMessage { name, length: header.msg_len as usize, is_truncated, segment, local }
-        }))
+        usize::try_from(count).map_err(|_| io::Error::last_os_error())
     }
 
     /// Sends `messages`, at most `DATAGRAM_BATCH` of them. Returns how many the kernel took, at
@@ -249,7 +320,7 @@ impl Mmsg {
                 SendTo::Connected | SendTo::Address(None) => {}
                 SendTo::Sender(number) => {
                     header.msg_hdr.msg_name =
-                        self.recv_names[number].bytes.as_ptr().cast_mut().cast();
+                        ptr::from_ref(&self.recv_names[number]).cast_mut().cast();
                     let received = self.recv_headers[..self.received].get(number);
                     header.msg_hdr.msg_namelen =
                         received.map_or(0, |received| received.msg_hdr.msg_namelen);
@@ -282,12 +353,29 @@ impl Mmsg {
             header.msg_hdr.msg_iov = iovecs.wrapping_add(first);
             first += header.msg_hdr.msg_iovlen as usize;
         }
+        match self.send_prepared(socket) {
+            Err(error) if self.falls_back(SENDMMSG, &error, socket) => self.send_prepared(socket),
+            other => other,
+        }
+    }
+
+    /// Sends what `send_headers` describe, in one call. Returns how many messages the kernel took.
+    /// Only `send` calls it, at its end.
+    #[inline(always)]
+    fn send_prepared(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        if self.is_single {
+            let header = &self.send_headers[0].msg_hdr;
+            // SAFETY: as below, for the first header.
+            let sent =
+                unsafe { libc::sendmsg(socket.as_raw_fd(), header, libc::MSG_NOSIGNAL as _) };
+            return if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(1) };
+        }
         // SAFETY: each header describes no name, one of `recv_names`, or one of `send_names`; and
         // no control, or one of `send_controls`. `send_names` and `send_controls` were pushed to
         // within their capacity, as there are at most DATAGRAM_BATCH messages, so the pointers
         // taken before are valid. Each header also describes as many of `send_iovecs` as were
         // pushed for its message. Each of these describes a slice that is borrowed for 's, and so
-        // alive until the call has returned. The kernel only reads them. The count is that of
+        // alive until `send` has returned. The kernel only reads them. The count is that of
         // `send_headers`.
         let count = unsafe {
             libc::sendmmsg(
@@ -304,140 +392,4 @@ impl Mmsg {
 fn empty_header() -> libc::mmsghdr {
     // SAFETY: an `mmsghdr` has integers and pointers. Zero is valid for each, and means "none".
     unsafe { mem::zeroed() }
-}
-
-fn size_of_as_socklen<T>() -> libc::socklen_t {
-    mem::size_of::<T>() as libc::socklen_t
-}
-
-impl SockAddr {
-    const EMPTY: SockAddr = SockAddr { bytes: [0; mem::size_of::<libc::sockaddr_in6>()] };
-
-    /// Returns the kernel's form of `peer`, and its length.
-    fn new(peer: SocketAddr) -> (SockAddr, libc::socklen_t) {
-        let SockAddr { mut bytes } = SockAddr::EMPTY;
-        bytes[2..4].copy_from_slice(&peer.port().to_be_bytes());
-        let (family, length) = match peer {
-            SocketAddr::V4(peer) => {
-                bytes[4..8].copy_from_slice(&peer.ip().octets());
-                (libc::AF_INET, size_of_as_socklen::<libc::sockaddr_in>())
-            }
-            SocketAddr::V6(peer) => {
-                bytes[4..8].copy_from_slice(&peer.flowinfo().to_ne_bytes());
-                bytes[8..24].copy_from_slice(&peer.ip().octets());
-                bytes[24..28].copy_from_slice(&peer.scope_id().to_ne_bytes());
-                (libc::AF_INET6, size_of_as_socklen::<libc::sockaddr_in6>())
-            }
-        };
-        bytes[..2].copy_from_slice(&(family as libc::sa_family_t).to_ne_bytes());
-        (SockAddr { bytes }, length)
-    }
-
-    /// Returns the address, if it is IPv4 or IPv6. Read byte by byte, with the layouts of ip(7) and
-    /// ipv6(7).
-    pub(crate) fn parse(&self) -> Option<SocketAddr> {
-        let bytes = &self.bytes;
-        let family = u16::from_ne_bytes([bytes[0], bytes[1]]);
-        let port = u16::from_be_bytes([bytes[2], bytes[3]]);
-        let word = |at: usize| {
-            u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        };
-        match libc::c_int::from(family) {
-            libc::AF_INET => {
-                let address = Ipv4Addr::new(bytes[4], bytes[5], bytes[6], bytes[7]);
-                Some(SocketAddrV4::new(address, port).into())
-            }
-            libc::AF_INET6 => {
-                let mut address = [0; 16];
-                address.copy_from_slice(&bytes[8..24]);
-                Some(SocketAddrV6::new(Ipv6Addr::from(address), port, word(4), word(24)).into())
-            }
-            _ => None,
-        }
-    }
-}
-
-impl ControlMessages {
-    const WORD: usize = mem::size_of::<usize>();
-    const HEADER: usize = ControlMessages::WORD + 2 * mem::size_of::<libc::c_int>();
-
-    /// Makes the control messages "segment into datagrams of `segment` bytes" and "send from the
-    /// address `local`". Returns their length in bytes, too.
-    fn for_send(segment: Option<usize>, local: LocalAddress) -> (ControlMessages, usize) {
-        let mut control = ControlMessages { bytes: [0; CONTROL_BYTES] };
-        let mut length = 0;
-        if let Some(segment) = segment {
-            let segment = u16::try_from(segment).expect("a segment has at most SEGMENT_BYTES_MAX");
-            length = control.add(length, libc::SOL_UDP, libc::UDP_SEGMENT, &segment.to_ne_bytes());
-        }
-        // The interface is 0: routing chooses it. For a link-local address it is the scope in the
-        // peer's name.
-        let mut info = [0; 20];
-        match local {
-            LocalAddress::V4(address) => {
-                info[4..8].copy_from_slice(&address.octets()); // ipi_spec_dst of in_pktinfo
-                length = control.add(length, libc::IPPROTO_IP, libc::IP_PKTINFO, &info[..12]);
-            }
-            LocalAddress::V6(address) => {
-                info[..16].copy_from_slice(&address.octets()); // ipi6_addr of in6_pktinfo
-                length = control.add(length, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
-            }
-            LocalAddress::Fixed | LocalAddress::Group => {}
-        }
-        (control, length)
-    }
-
-    /// Appends one control message to `length` bytes of them, and returns the new length. The two
-    /// that we send fit.
-    fn add(&mut self, length: usize, level: libc::c_int, kind: libc::c_int, value: &[u8]) -> usize {
-        let message = &mut self.bytes[length..];
-        let message_bytes = ControlMessages::HEADER + value.len();
-        message[..ControlMessages::WORD].copy_from_slice(&message_bytes.to_ne_bytes());
-        message[ControlMessages::WORD..][..4].copy_from_slice(&level.to_ne_bytes());
-        message[ControlMessages::WORD + 4..][..4].copy_from_slice(&kind.to_ne_bytes());
-        message[ControlMessages::HEADER..][..value.len()].copy_from_slice(value);
-        length + message_bytes.next_multiple_of(ControlMessages::WORD)
-    }
-
-    /// Returns the size of the datagrams that the kernel has joined, if it has, and the address to
-    /// which they were sent, if it is reported.
-    #[inline(never)] // most messages have none, and the caller's loop has no registers to spare
-    fn parse(&self, length: usize) -> (Option<usize>, LocalAddress) {
-        let (mut segment, mut local) = (None, LocalAddress::Fixed);
-        let mut rest = &self.bytes[..length.min(CONTROL_BYTES)];
-        while rest.len() >= ControlMessages::HEADER {
-            let int = |at: usize| {
-                i32::from_ne_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]])
-            };
-            let mut length = [0; ControlMessages::WORD];
-            length.copy_from_slice(&rest[..ControlMessages::WORD]);
-            let length = usize::from_ne_bytes(length);
-            let Some(value) = rest.get(ControlMessages::HEADER..length) else { break };
-            match (int(ControlMessages::WORD), int(ControlMessages::WORD + 4), value) {
-                (libc::SOL_UDP, libc::UDP_GRO, [_, _, _, _, ..]) => {
-                    let size = usize::try_from(int(ControlMessages::HEADER));
-                    segment = size.ok().filter(|&segment| segment > 0);
-                }
-                (libc::IPPROTO_IP, libc::IP_PKTINFO, &[_, _, _, _, a, b, c, d, e, f, g, h]) => {
-                    // ipi_spec_dst, from which a reply leaves, and ipi_addr, the destination. If
-                    // they differ, the destination is a multicast or broadcast address (ip(7)).
-                    let (spec_dst, destination) = ([a, b, c, d], [e, f, g, h]);
-                    local = match spec_dst == destination {
-                        true => LocalAddress::V4(spec_dst.into()),
-                        false => LocalAddress::Group,
-                    };
-                }
-                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, value) => {
-                    local = match value.first_chunk::<16>().map(|&octets| Ipv6Addr::from(octets)) {
-                        Some(address) if address.is_multicast() => LocalAddress::Group,
-                        Some(address) => LocalAddress::V6(address),
-                        None => LocalAddress::Fixed,
-                    };
-                }
-                _ => {}
-            }
-            rest = rest.get(length.next_multiple_of(ControlMessages::WORD)..).unwrap_or(&[]);
-        }
-        (segment, local)
-    }
 }

@@ -82,6 +82,31 @@ pub(crate) fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result
     Ok(TcpListener::from_std(socket.into()))
 }
 
+/// Accepts a connection, non-blocking and closed on exec.
+///
+/// mio does so with accept4(2). A sandbox may refuse that (seccomp(2)). Then accept(2) and fcntl(2)
+/// do the same, and `accept4_refused` is set.
+pub(crate) fn accept(
+    listener: &TcpListener,
+    accept4_refused: &mut bool,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    #[cfg(target_os = "linux")]
+    return super::unix::accept_with(
+        listener,
+        accept4_refused,
+        || listener.accept(),
+        |socket, peer| {
+            let peer = peer.as_socket().ok_or(io::ErrorKind::InvalidData)?;
+            Ok((TcpStream::from_std(socket.into()), peer))
+        },
+    );
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = accept4_refused;
+        listener.accept()
+    }
+}
+
 /// Takes over a socket that listens already, and makes it non-blocking.
 pub(crate) fn adopt_listener(socket: std::net::TcpListener) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;

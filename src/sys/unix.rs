@@ -27,6 +27,8 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -35,8 +37,12 @@ use std::path::{Path, PathBuf, absolute};
 use mio::event::Source;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use socket2::{Domain, SockAddr, Socket, Type};
 
+#[cfg(target_os = "linux")]
+use super::errno::is_refused_call;
 use crate::stream::listen_options::ListenOptions;
 
 /// Most temporary names that are tried. Each is taken while another process starts on the same
@@ -85,11 +91,43 @@ impl UnixListener {
         Ok(UnixListener { _file: None, socket: mio::net::UnixListener::from_std(socket) })
     }
 
-    /// Accepts a connection, non-blocking and closed on exec.
-    pub(crate) fn accept(&self) -> io::Result<TcpStream> {
-        let (stream, _) = self.socket.accept()?;
-        Ok(OwnedFd::from(stream).into())
+    /// Accepts a connection, non-blocking and closed on exec, as `sys::accept` does.
+    pub(crate) fn accept(&self, accept4_refused: &mut bool) -> io::Result<TcpStream> {
+        let accept = || self.socket.accept().map(|(stream, _)| OwnedFd::from(stream).into());
+        #[cfg(target_os = "linux")]
+        return accept_with(&self.socket, accept4_refused, accept, |socket, _| {
+            Ok(OwnedFd::from(socket).into())
+        });
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = accept4_refused;
+            accept()
+        }
     }
+}
+
+/// Calls `accept4`, or, where that is refused, makes a stream of what accept(2) returns.
+///
+/// The error alone does not tell, because accept4(2) also fails with EPERM where a firewall forbids
+/// the connection. So `refused` is set only if accept(2) succeeds.
+#[cfg(target_os = "linux")]
+pub(super) fn accept_with<T>(
+    listener: &impl AsFd,
+    refused: &mut bool,
+    accept4: impl FnOnce() -> io::Result<T>,
+    stream: impl FnOnce(Socket, SockAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    if !*refused {
+        match accept4() {
+            Err(error) if is_refused_call(&error) => {}
+            other => return other,
+        }
+    }
+    let (socket, peer) = SockRef::from(listener).accept_raw()?;
+    *refused = true;
+    socket.set_nonblocking(true)?;
+    socket.set_cloexec(true)?;
+    stream(socket, peer)
 }
 
 impl Source for UnixListener {

@@ -51,7 +51,7 @@ pub(crate) use poll::{Event, Events, Poll, Registry, Source, StopSignal, Waker, 
 #[cfg(unix)]
 pub(crate) use tcp::UnixListener;
 pub(crate) use tcp::{
-    TcpListener, TcpStream, adopt_listener, adopt_stream, connect, is_connected, listen,
+    TcpListener, TcpStream, accept, adopt_listener, adopt_stream, connect, is_connected, listen,
     peer_state, reset_on_close, set_accepted_options,
 };
 pub(crate) use udp::{

@@ -104,7 +104,7 @@ impl DrivenSocket {
         DrivenSocket::new(Echo::with_prefix(PREFIX), address)
     }
 
-    /// A protocol between equals: it answers in the same way, but also peers at its own port number.
+    /// A protocol between equals: it answers in the same way, also peers at its own port number.
     fn symmetric(address: &str) -> DrivenSocket {
         let answer = |_: &Datagram<'_>, replies: &mut Replies<'_>| replies.echo(PREFIX);
         DrivenSocket::new(OnReceived(answer), address)

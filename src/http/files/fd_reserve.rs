@@ -13,7 +13,8 @@ use std::io;
 use std::rc::Rc;
 
 use cap_std::fs::Dir;
-use rustix::process::{Resource, getrlimit};
+#[cfg(target_os = "linux")]
+use log::warn;
 
 use crate::http::files::limits::{RESERVED_FDS_DIVISOR, RESERVED_FDS_MAX};
 use crate::sys::errno::{self, OpenError};
@@ -28,9 +29,7 @@ pub(super) struct FdReserve {
 
 impl FdReserve {
     pub(super) fn new(root: Dir) -> Rc<FdReserve> {
-        let descriptors_max =
-            getrlimit(Resource::Nofile).current.and_then(|current| usize::try_from(current).ok());
-        let count = descriptors_max
+        let count = descriptors_max()
             .map_or(RESERVED_FDS_MAX, |most| RESERVED_FDS_MAX.min(most / RESERVED_FDS_DIVISOR));
         let reserve =
             Rc::new(FdReserve { root, count, held: RefCell::new(Vec::with_capacity(count)) });
@@ -61,6 +60,25 @@ impl FdReserve {
             held.push(copy);
         }
     }
+}
+
+/// Returns how many descriptors the process may have, if that is limited and known.
+#[cfg(target_os = "linux")]
+fn descriptors_max() -> Option<usize> {
+    match crate::sys::linux::descriptors_max() {
+        Ok(most) => usize::try_from(most).ok(),
+        Err(error) => {
+            warn!("files: getrlimit refused ({error}): {RESERVED_FDS_MAX} descriptors reserved");
+            None
+        }
+    }
+}
+
+/// The same. On these systems the call cannot fail.
+#[cfg(not(target_os = "linux"))]
+fn descriptors_max() -> Option<usize> {
+    use rustix::process::{Resource, getrlimit};
+    getrlimit(Resource::Nofile).current.and_then(|current| usize::try_from(current).ok())
 }
 
 /// A guard that refills the reserve when it is dropped. It must be dropped after the file that was

@@ -29,6 +29,14 @@ pub(crate) fn peer_state(stream: &TcpStream) -> io::Result<PeerState> {
     stream.0.kernel.borrow_mut().peer_state(stream.0.number)
 }
 
+/// The simulated kernel refuses no call.
+pub(crate) fn accept(
+    listener: &TcpListener,
+    _accept4_refused: &mut bool,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    listener.accept()
+}
+
 impl TcpListener {
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.0.kernel.borrow().address_of(self.0.number))
@@ -74,7 +82,7 @@ impl UnixListener {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    pub(crate) fn accept(&self) -> io::Result<TcpStream> {
+    pub(crate) fn accept(&self, _accept4_refused: &mut bool) -> io::Result<TcpStream> {
         match *self {}
     }
 }

@@ -96,9 +96,9 @@ pub(crate) struct EchoArgs {
     pub(crate) prefix: String,
     /// Answer UDP from every port but 0.
     ///
-    /// Without it, datagrams from the ports of small services that answer everything (7, 11, 13, 17,
-    /// 19 and 37) get no reply, nor those from the port numbers of this server's own UDP sockets:
-    /// one forged datagram would make two such services answer each other without end.
+    /// Without it, datagrams from the ports of small services that answer everything (7, 11, 13,
+    /// 17, 19 and 37) get no reply, nor those from the port numbers of this server's own UDP
+    /// sockets: one forged datagram would make two such services answer each other without end.
     #[arg(long, env = "REACTOR_ANSWER_ALL_PORTS", value_name = "BOOL", action = ArgAction::Set,
         num_args = 0..=1, require_equals = true, value_parser = parse_switch,
         default_value = "false", default_missing_value = "true")]
