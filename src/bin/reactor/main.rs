@@ -117,7 +117,7 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
     let places = Places::resolve(&arguments.listen)?;
     let limits = arguments.limits();
     let drain_timeout = limits.drain_timeout;
-    // So is the root: opening a directory on another machine may block, too.
+    // For the same reason: the directory may be on another machine.
     let site = make_site(&arguments.http)?;
     // Before the first socket listens, so that an early signal is not lost.
     #[cfg(unix)]
