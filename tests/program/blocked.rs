@@ -59,7 +59,7 @@ fn full_standard_output_loses_address_lines_and_serving_begins() {
     assert_eq!(program.stop().status.code(), Some(0));
 }
 
-// pitfall: 106
+// pitfall: 106, 128
 #[test]
 fn invalid_rust_log_with_unwritable_standard_error_is_served() {
     // Standard error is a full disk, or a pipe without a reader.

@@ -54,6 +54,7 @@ fn short_help_has_one_screen() {
     assert!(!ending.stdout.iter().any(|line| line.contains("REACTOR_")));
 }
 
+// pitfall: 129
 #[test]
 fn invalid_serve_arguments_exit_2_with_one_line() {
     check_rejected(&["--tcp"], &["'--tcp <ADDR>'"]);

@@ -121,6 +121,7 @@ fn help_is_printed_whole_to_a_non_blocking_pipe() {
     assert_eq!(program.wait().status.code(), Some(0));
 }
 
+// pitfall: 128
 #[test]
 fn help_that_cannot_be_written_exits_1_with_the_reason() {
     let full = File::options().write(true).open("/dev/full").unwrap();

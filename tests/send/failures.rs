@@ -37,6 +37,7 @@ fn server_that_does_not_listen_exits_1_and_is_named() {
     check_failure(&send_text("tcp://nowhere.invalid:1", "hello"), 1, "nowhere.invalid:1: ");
 }
 
+// pitfall: 128
 #[test]
 fn client_without_a_thread_exits_1_with_one_line() {
     // No address space has room for the stack of such a thread.
@@ -243,6 +244,7 @@ fn reply_cut_off_by_a_reset_is_printed_so_far_and_exits_1() {
     serving.join().unwrap();
 }
 
+// pitfall: 128
 #[test]
 fn closed_standard_output_exits_1_without_a_message() {
     // Standard output is a pipe whose reader is closed.

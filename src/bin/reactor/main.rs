@@ -119,7 +119,7 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
     let places = Places::resolve(&arguments.listen)?;
     let limits = arguments.limits();
     let drain_timeout = limits.drain_timeout;
-    // So is the root: opening a directory on another machine may block, too.
+    // For the same reason: the directory may be on another machine.
     let site = make_site(&arguments.http)?;
     // Before the first socket listens, so that an early signal is not lost.
     #[cfg(unix)]
@@ -263,7 +263,9 @@ fn serve_files(_: Site, root: &Path, _: bool) -> io::Result<Site> {
 /// Prints the help or the version.
 fn print_text(text: &clap::Error) -> ExitCode {
     let styled = text.render();
-    let has_color = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
+    let is_plain = env::var_os("NO_COLOR").is_some()
+        || env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
+    let has_color = !is_plain && io::stdout().is_terminal();
     let text = if has_color { styled.ansi().to_string() } else { styled.to_string() };
     match standard_streams::stdout().and_then(|mut stdout| stdout.write_all(text.as_bytes())) {
         Ok(()) => ExitCode::SUCCESS,

@@ -65,9 +65,16 @@ pub(crate) fn prepare() -> io::Result<()> {
 /// beyond that number. This one does not use it.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    // macOS has no hard limit, and refuses a soft one without a number. Then it stays as it is.
-    let _ = setrlimit(Resource::Nofile, raised);
+    let mut raised = Rlimit { current: limit.maximum, ..limit };
+    if cfg!(target_vendor = "apple") {
+        // Its own bound, whatever the hard limit is (OPEN_MAX, setrlimit(2) there).
+        raised.current = Some(limit.maximum.map_or(10_240, |most| most.min(10_240)));
+    }
+    let is_lower = raised.current.is_some_and(|most| limit.current.is_none_or(|now| most < now));
+    if !is_lower {
+        // If it fails, the limit stays as it is, and the log has it.
+        let _ = setrlimit(Resource::Nofile, raised);
+    }
 }
 
 /// Returns how many descriptors the process may have open. `None`: no limit.
