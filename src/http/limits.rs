@@ -12,9 +12,9 @@ use crate::limits::{HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, OUTPUT_BYTES_MAX};
 pub(crate) const EMPTY_LINES_MAX: u8 = 8;
 
 /// Longest method, in bytes. The longest registered one, UPDATEREDIRECTREF, has 17 (RFC 9110
-/// section 16.1.2). A longer word is no method: 501 and close, without waiting for the end of its
-/// line (RFC 9112 section 3).
-pub(crate) const METHOD_BYTES_MAX: usize = 32;
+/// section 16.1.2); the rest is for others. A longer word is no method: 501 and close, without
+/// waiting for the end of its line (RFC 9112 section 3).
+pub(crate) const METHOD_BYTES_MAX: usize = 24;
 
 /// Longest request line with its line end, in bytes. RFC 9112 section 3 recommends at least 8,000.
 /// Beyond: 414 and close.
