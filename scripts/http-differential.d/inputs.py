@@ -69,8 +69,9 @@ HOSTS = [
 ]
 TARGETS = [
     b"*", b"a:80", b"", b"?x", b"plaintext", b"http://", b"http:///", b"ftp://a/", b"http:/x",
-    b"/#x", b"/a b", b"/\x01", b"/\x7f", b"/\xe4", b"http://u@a/", b"HTTPS://A?x", b"/\\..\\",
-    b"/../..", b"/%00", b"/%", b"\\", b"/" + b"a" * 8200, b"/\"<>{}|^`", b"https://[::1]:8/",
+    b"/#x", b"/a b", b"/\x01", b"/\x7f", b"/\xe4", b"/?\xc3\xa4", b"http://a/\xff", b"http://\xe4/",
+    b"http://u@a/", b"HTTPS://A?x", b"/\\..\\", b"/../..", b"/%00", b"/%", b"\\",
+    b"/" + b"a" * 8200, b"/\"<>{}|^`", b"https://[::1]:8/",
 ]
 VERSIONS = [
     b"HTTP/1.2", b"HTTP/2.0", b"HTTP/0.9", b"http/1.1", b"HTTP/1.10", b"HTTP/1", b"HTTP/1.",

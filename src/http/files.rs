@@ -1,10 +1,10 @@
 //! Files below a directory, over HTTP.
 //!
 //! ```text
-//!  /a%20b/c?d ──► segments "a b", "c" ──► found below the root ─┬─► regular file: 200 or 304
-//!                  │                       │                    ├─► directory: 301 to /a%20b/c/?d
-//!                  ▼                       ▼                    └─► pipe, device: no such file
-//!            400, or no such file     no such file, 403, 503, 500
+//!  /a%20b//x/../c?d ──► segments "a b", "c" ──► below the root ─┬─► regular file: 200 or 304
+//!                        │                       │              ├─► directory: 301 to /a%20b/c/?d
+//!                        ▼                       ▼              └─► pipe, device: no such file
+//!                 400, or no such file     no such file, 403, 503, 500
 //! ```
 //!
 //! Invariant: no path leads out of the root, whatever is in it, and whatever is moved or linked
@@ -32,7 +32,7 @@ use std::time::{Duration, Instant, SystemTime};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use log::{debug, warn};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
 use super::content_type::ContentType;
 use super::request::{Method, Request};
@@ -55,18 +55,26 @@ const INDEX: &str = "index.html";
 const NOT_UNRESERVED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// What to encode in the query of a `Location`: the bytes of a query that no URI has (RFC 3986
+/// section 2).
+const BEYOND_ASCII: &AsciiSet = &CONTROLS.add(b'"').add(b'<').add(b'>');
+
 /// Serves the regular files below a directory to GET and HEAD.
 ///
 /// For a directory it serves the `index.html` in it, and never a listing. A path of a directory
 /// without the final `/` is redirected to the path with it (301). Links are followed as long as
 /// they stay below the root; an absolute link never does. A name that begins with a dot is not
-/// served, except `.well-known` (RFC 8615).
+/// served, except `.well-known` (RFC 8615). That holds for the names in the path, and not for those
+/// that a link leads to.
+///
+/// In a path, `.` and `..` are resolved as RFC 3986 section 5.2.4 does, never beyond the root, and
+/// several slashes count as one.
 ///
 /// Files are sent in pieces as the peer takes them, and are never held whole. Each response in
-/// progress has one file open. A response has a `Last-Modified`, unless the file's date says nothing
-/// (before 1990, as build tools set it). A client that sends back exactly this date gets 304 (RFC
-/// 9110 section 13.1.3). Ranges are ignored: HTTP/1.0 has none, and a full response is always
-/// allowed (RFC 9110 section 14.2).
+/// progress has one file open. A response has a `Last-Modified`, unless the file's date says
+/// nothing (before 1990, as build tools set it). A client that sends back exactly this date gets
+/// 304 (RFC 9110 section 13.1.3). Ranges are ignored: HTTP/1.0 has none, and a full response is
+/// always allowed (RFC 9110 section 14.2).
 ///
 /// The content type follows from the extension of the name, and is `application/octet-stream` for
 /// an unknown one. A type of text says that its charset is UTF-8.
@@ -284,20 +292,30 @@ struct ServedPath<'r> {
 }
 
 impl<'r> ServedPath<'r> {
-    /// Decodes a path. `None`: no file can have such a name, or none is served under it.
+    /// Decodes a path, and resolves its dot segments and empty segments. `None`: no file can have
+    /// such a name, or none is served under it.
+    ///
+    /// `%2e` is a dot (RFC 3986 section 6.2.2.2), and a `..` at the root stays there (section
+    /// 5.2.4). Empty segments are left out first, so `..` never takes away one of them.
     fn new(path: &'r [u8]) -> Option<ServedPath<'r>> {
-        let mut segments: Vec<Cow<'r, [u8]>> = path
-            .strip_prefix(b"/")?
-            .split(|&byte| byte == b'/')
-            .map(|segment| percent_decode(segment).into())
-            .collect();
-        let is_directory = segments.last().is_some_and(|last| last.is_empty());
-        if is_directory {
-            segments.pop();
+        let (mut segments, mut is_directory) = (Vec::<Cow<'r, [u8]>>::new(), false);
+        for segment in path.strip_prefix(b"/")?.split(|&byte| byte == b'/') {
+            let segment = Cow::from(percent_decode(segment));
+            is_directory = matches!(&*segment, b"" | b"." | b"..");
+            match &*segment {
+                b"" | b"." => {}
+                b".." => {
+                    segments.pop();
+                }
+                // Not even if `..` takes it away again: who takes the byte for a separator ends
+                // elsewhere.
+                name if has_separator(name) => return None,
+                _ => segments.push(segment),
+            }
         }
         segments
             .iter()
-            .all(|segment| is_name(segment))
+            .all(|segment| is_served(segment))
             .then_some(ServedPath { segments, is_directory })
     }
 
@@ -314,8 +332,8 @@ impl<'r> ServedPath<'r> {
     /// Returns a 301 to the path with a final `/`. Without that, relative links in the index would
     /// lead elsewhere.
     ///
-    /// There is at least one segment, and none is empty. So the location never begins with `//`,
-    /// which would name another host.
+    /// There is at least one segment, since the root ends with `/`, and none is empty. So the
+    /// location never begins with `//`, which would name another host.
     fn redirect(&self, query: Option<&[u8]>) -> Response<'static> {
         let mut location = String::from("/");
         for segment in &self.segments {
@@ -323,13 +341,13 @@ impl<'r> ServedPath<'r> {
             location.push('/');
         }
         if let Some(query) = query {
+            // A `%` stays, so what is encoded already is not encoded again.
             location.push('?');
-            // A target is visible ASCII throughout: `head.rs` rejects any other.
-            location.extend(query.iter().map(|&byte| char::from(byte)));
+            location.extend(percent_encode(query, BEYOND_ASCII));
         }
         Response::error(Status::MOVED_PERMANENTLY)
             .with_header("Location", &location)
-            .expect("the path is percent-encoded, and the query visible ASCII")
+            .expect("it is visible ASCII, and at most three times as long as a request line")
     }
 }
 
@@ -340,13 +358,18 @@ fn is_well_encoded(path: &[u8]) -> bool {
         .all(|rest| matches!(rest, [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit()))
 }
 
-/// Returns whether a decoded segment can be the name of a served file or directory.
+/// Returns whether a decoded segment has a byte that separates names somewhere, or ends them.
 ///
-/// A name that begins with a dot leads up (`..`), or hides a file on purpose. An encoded slash is
-/// no separator. A backslash is one on some systems, so names with one are not served on any.
-fn is_name(segment: &[u8]) -> bool {
-    let is_hidden = segment.starts_with(b".") && segment != b".well-known";
-    !segment.is_empty() && !is_hidden && memchr::memchr3(b'/', b'\\', b'\0', segment).is_none()
+/// An encoded slash is no separator here, but it may be one to a proxy. A backslash is one on some
+/// systems, so names with one are not served on any.
+fn has_separator(segment: &[u8]) -> bool {
+    memchr::memchr3(b'/', b'\\', b'\0', segment).is_some()
+}
+
+/// Returns whether files and directories of this name are served. A name that begins with a dot
+/// hides a file on purpose.
+fn is_served(name: &[u8]) -> bool {
+    !name.starts_with(b".") || name == b".well-known"
 }
 
 /// What the date of a file says of its content.
@@ -381,8 +404,8 @@ impl FileDate {
 ///
 /// Only exactly the date that was sent says so. A file may have been replaced by an older one: by a
 /// rollback, or by `cp -p`. Only GET is conditional (RFC 1945 section 8.2). The field is ignored
-/// beside an `If-None-Match`, which is not evaluated since responses have no entity tags. It is also
-/// ignored if it is not one date (RFC 9110 section 13.1.3).
+/// beside an `If-None-Match`, which is not evaluated since responses have no entity tags. It is
+/// also ignored if it is not one date (RFC 9110 section 13.1.3).
 fn has_this_version(request: &Request<'_>, date: FileDate) -> bool {
     if request.method() != Method::Get || request.header("If-None-Match").is_some() {
         return false;

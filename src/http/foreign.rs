@@ -18,7 +18,7 @@ pub(super) struct LooksLike<'i> {
 }
 
 /// Protocols by their first bytes. Of two that fit, the first one holds.
-const FIRST_BYTES: [(&[u8], &str); 25] = [
+const FIRST_BYTES: [(&[u8], &str); 22] = [
     (b"\x16\x03", "a TLS handshake (https on an http port)"), // RFC 8446 section 5.1
     (b"\x15\x03", "a TLS alert"),
     (b"\x17\x03", "TLS application data"),
@@ -29,7 +29,6 @@ const FIRST_BYTES: [(&[u8], &str); 25] = [
     (b"SSH-", "SSH"), // RFC 4253 section 4.2
     (b"HTTP/", "an HTTP response"),
     (b"\x03\0\0", "RDP"),
-    (b"\0\0\0\x08\x04\xd2\x16\x2f", "PostgreSQL"),
     (b"\x05\x01", "SOCKS, version 5"),
     (b"\x05\x02", "SOCKS, version 5"),
     (b"\x04\x01", "SOCKS, version 4"),
@@ -38,8 +37,6 @@ const FIRST_BYTES: [(&[u8], &str); 25] = [
     (b"JRMI", "Java RMI"),
     (b"EHLO ", "SMTP"),
     (b"HELO ", "SMTP"),
-    (b"\xff\xfb", "Telnet"),
-    (b"\xff\xfd", "Telnet"),
     (b"\xef\xbb\xbf", "text with a byte order mark"),
     (b"\x1f\x8b", "a gzip body without its request"),
     (b"{", "a JSON body without its request"),
@@ -64,7 +61,10 @@ impl LooksLike<'_> {
         let has = |word: &[u8]| memchr::memmem::find(line, word).is_some();
         match self.input {
             [0, 0, _, _, 0xff | 0xfe, b'S', b'M', b'B', ..] => return Some("SMB"),
-            [0, 0, _, _, 0, 3, 0, 0, ..] => return Some("PostgreSQL"),
+            [0, 0, _, _, 0, 3, 0, 0, ..] | [0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f, ..] => {
+                return Some("PostgreSQL");
+            }
+            [0xff, 0xfb..=0xfe, ..] => return Some("Telnet"),
             [0x80..=0xff, _, 1, ..] => return Some("an SSL 2 handshake"),
             [0x81 | 0x82 | 0x88 | 0x89 | 0x8a, 0x80..=0xff, ..] => {
                 return Some("a WebSocket frame");
@@ -124,6 +124,8 @@ mod tests {
             (0, b"\0\0\0\x85\xffSMBr\0", "looks like SMB"),
             (0, b"\x03\0\0\x2c\x27\xe0", "looks like RDP"),
             (0, b"\0\0\0\x08\x04\xd2\x16\x2f", "looks like PostgreSQL"),
+            (0, b"\0", "begins with \"\\x00\""),
+            (0, b"\xff\xfb\x01", "looks like Telnet"),
             (0, b"*1\r\n$4\r\nPING\r\n", "looks like Redis"),
             (0, b"5\r\nhello\r\n", "looks like a chunk of an earlier body"),
             (0, b"0\r\n\r\n", "looks like a chunk of an earlier body"),

@@ -11,10 +11,10 @@ use crate::limits::{HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, OUTPUT_BYTES_MAX};
 /// client that sends only empty lines would keep its connection for ever. Beyond: 400 and close.
 pub(crate) const EMPTY_LINES_MAX: u8 = 8;
 
-/// Longest method, in bytes. The longest registered one, UPDATEREDIRECTREF, has 17 (RFC 9110 section
-/// 16.1.2). A longer word is no method: 501 and close, without waiting for the end of its line (RFC
-/// 9112 section 3).
-pub(crate) const METHOD_BYTES_MAX: usize = 32;
+/// Longest method, in bytes. The longest registered one, UPDATEREDIRECTREF, has 17 (RFC 9110
+/// section 16.1.2); the rest is for others. A longer word is no method: 501 and close, without
+/// waiting for the end of its line (RFC 9112 section 3).
+pub(crate) const METHOD_BYTES_MAX: usize = 24;
 
 /// Longest request line with its line end, in bytes. RFC 9112 section 3 recommends at least 8,000.
 /// Beyond: 414 and close.
@@ -55,15 +55,15 @@ pub(crate) const BODY_READS_MAX: usize = 64;
 /// and any byte sets it back.
 pub(crate) const BODY_RETRY_MS: u64 = 1;
 
-/// Longest time that a streamed body without bytes is left alone, in milliseconds. A body that waits
-/// for long costs ten reads a second, and a byte that comes is sent no later than that.
+/// Longest time that a streamed body without bytes is left alone, in milliseconds. A body that
+/// waits for long costs ten reads a second, and a byte that comes is sent no later than that.
 pub(crate) const BODY_RETRY_MS_MAX: u64 = 100;
 
 // ---- responses
 
 /// Longest head of a response that an application can compose, in bytes, without the date and the
-/// Connection field. Common clients take 16 to 256 KiB. Beyond: an error for the application when it
-/// adds the field.
+/// Connection field. Common clients take 16 to 256 KiB. Beyond: an error for the application when
+/// it adds the field.
 pub(crate) const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Longest content type, in bytes. A type and a subtype have at most 127 each (RFC 6838 section

@@ -82,13 +82,15 @@ impl<'i> Request<'i> {
         self.method
     }
 
-    /// Returns the target's path as it was sent, still percent-encoded. It begins with `/`, or is
-    /// the `*` of OPTIONS or the host and port of CONNECT.
+    /// Returns the target's path as it was sent: still percent-encoded, and with its dot segments
+    /// and empty segments. It begins with `/`, or is the `*` of OPTIONS or the host and port of
+    /// CONNECT. It has no space and no control character, but any byte beyond ASCII.
     pub fn path(&self) -> &'i [u8] {
         self.path
     }
 
-    /// Returns the query: what follows the first `?` of the target.
+    /// Returns the query as it was sent: what follows the first `?` of the target. It may have any
+    /// byte that a path may have.
     pub fn query(&self) -> Option<&'i [u8]> {
         self.query
     }

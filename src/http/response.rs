@@ -152,8 +152,8 @@ impl<'r> Response<'r> {
     ///
     /// [`HeaderError`] if the name or the value has a byte that could end the line or the head, if
     /// the field is one of those that frame the message or that the server writes itself, or if the
-    /// head becomes too long for clients (64 KiB). The response is dropped. A responder that adds what it has received from elsewhere may send
-    /// another one in its place:
+    /// head would be longer than clients take (64 KiB). The response is dropped. A responder that
+    /// adds what it has received from elsewhere may send another one in its place:
     ///
     /// ```
     /// # use mio_reactor::{ContentType, Response, Status};

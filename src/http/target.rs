@@ -64,13 +64,18 @@ pub(super) fn is_host(value: &[u8]) -> bool {
 const IS_NAME_BYTE: [bool; 256] =
     table(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~!$&'()*+,;=");
 
-/// The bytes of a target before its query: visible ASCII without `?`, and without `#`, because a
-/// fragment is never sent.
+/// The bytes of a target before its query: all but spaces, control characters, `?`, and `#`,
+/// because a fragment is never sent.
+///
+/// Bytes beyond ASCII should be percent-encoded (RFC 3986 section 2.5), but old clients and scripts
+/// send them as they are, and other servers take them. No reader can take one for the end of a
+/// target.
 pub(super) const IS_TARGET_BYTE: [bool; 256] = {
     let mut table = [false; 256];
-    let mut byte = b'!';
-    while byte <= b'~' {
-        table[byte as usize] = byte != b'?' && byte != b'#';
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] =
+            byte > b' ' as usize && byte != 0x7f && byte != b'?' as usize && byte != b'#' as usize;
         byte += 1;
     }
     table

@@ -9,10 +9,12 @@ use std::time::{Duration, SystemTime};
 use super::common::{assert_same, connect, pattern};
 use super::{HttpResponse, TempDir, get, request};
 
+// pitfall: 132, 135
+// rule: content-type, target-characters
 #[test]
 fn file_is_served_with_type_length_and_date() {
-    // The content type follows from the extension alone. A name may have any bytes, and is decoded
-    // once.
+    // RFC 9110 section 8.3: the content type follows from the extension alone. A name may have any
+    // bytes, also ones that a target should not have (RFC 9112 section 3.2), and is decoded once.
     let temp = TempDir::new("types");
     let program = temp.serve(&[]);
     let time = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_900);
@@ -30,6 +32,7 @@ fn file_is_served_with_type_length_and_date() {
         (b"%2e%2e.json", "/%252e%252e.json", "application/json"),
         (b"caf\xe9.wasm", "/caf%E9.wasm", "application/wasm"),
         ("größe.pdf".as_bytes(), "/gr%c3%b6%C3%9Fe.pdf", "application/pdf"),
+        ("grüße.pdf".as_bytes(), "/grüße.pdf", "application/pdf"), // not encoded
         (b"a.unheardof", "/a.unheardof", "application/octet-stream"),
         (b"README", "/README", "application/octet-stream"),
         (b"sub/index.htm", "/sub/index.htm", "text/html; charset=utf-8"),
@@ -87,23 +90,39 @@ fn range_is_ignored() {
     assert_eq!((response.status(), &response.body[..]), ("200", &b"hello"[..]));
 }
 
-// pitfall: 95
-// rule: redirect
+// pitfall: 95, 132
+// rule: redirect, dot-segments
 #[test]
 fn directory_serves_its_index_or_redirects_to_the_final_slash() {
-    // RFC 1945 section 9.3, RFC 9110 section 15.4.2. Each location is encoded again from the
-    // decoded path, and leads to this server.
+    // RFC 1945 section 9.3, RFC 9110 section 15.4.2, RFC 3986 section 5.2.4. Each location is made
+    // from the decoded and normalised path, encoded again, and leads to this server.
     let temp = TempDir::new("directories");
     temp.file("index.html", b"root");
     temp.file("sub/index.html", b"sub");
     temp.file("a b%/\u{fc}/index.html", b"deep");
     temp.file("bare/file", b"file");
+    temp.file("evil.example/index.html", b"evil");
     temp.file("odd/index.html/file", b"file");
     temp.file("plaintext/index.html", b"not the line of plain text");
     let program = temp.serve(&[]);
-    for (target, body) in
-        [("/", "root"), ("/?a", "root"), ("/sub/", "sub"), ("/a%20b%25/%C3%BC/", "deep")]
-    {
+    for (target, body) in [
+        ("/", "root"),
+        ("/?a", "root"),
+        ("/sub/", "sub"),
+        ("/a%20b%25/%C3%BC/", "deep"),
+        ("/a%20b%25/\u{fc}/", "deep"),
+        ("//", "root"),
+        ("/.", "root"),
+        ("/..", "root"),
+        ("/sub/..", "root"),
+        ("/sub/../", "root"),
+        ("/sub/.", "sub"),
+        ("/sub//", "sub"),
+        ("//sub/", "sub"),
+        ("/sub/./", "sub"),
+        ("/sub/x/..", "sub"),
+        ("http://a/..", "root"),
+    ] {
         assert_eq!(get(program.http(), target).body, body.as_bytes(), "{target}");
     }
     for (target, location) in [
@@ -114,6 +133,17 @@ fn directory_serves_its_index_or_redirects_to_the_final_slash() {
         ("/a%20b%25", "/a%20b%25/"),
         ("/a%20b%25/%c3%bc", "/a%20b%25/%C3%BC/"),
         ("http://elsewhere.example/sub", "/sub/"),
+        ("//sub", "/sub/"),
+        ("///sub", "/sub/"),
+        ("/./sub", "/sub/"),
+        ("/../sub", "/sub/"),
+        ("/bare/../sub", "/sub/"),
+        ("/bare//..//sub?//x", "/sub/?//x"),
+        ("//evil.example", "/evil.example/"),
+        ("/.//evil.example", "/evil.example/"),
+        ("//evil.example/%2e%2e//evil.example", "/evil.example/"),
+        ("http://a//evil.example", "/evil.example/"),
+        ("/sub?ä=\"<x>", "/sub/?%C3%A4=%22%3Cx%3E"),
         ("/plaintext", "/plaintext/"),
     ] {
         for method in ["GET", "HEAD"] {
@@ -126,10 +156,14 @@ fn directory_serves_its_index_or_redirects_to_the_final_slash() {
         }
     }
     for target in [
-        "//sub",
-        "//sub/",
-        "/sub//",
         "/bare/",
+        "/bare/.",
+        "/bare/x/..",
+        "/bare/file/.",
+        "/\\evil.example",
+        "/%5cevil.example",
+        "/%2fevil.example",
+        "//nowhere.example",
         "/odd/",
         "/bare/file/",
         "/bare/nothing",

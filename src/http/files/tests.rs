@@ -16,7 +16,8 @@ fn named(path: &[u8]) -> Option<PathBuf> {
     ServedPath::new(path).map(|path| path.file())
 }
 
-// rule: percent-decoding
+// pitfall: 132
+// rule: percent-decoding, dot-segments
 #[test]
 fn path_names_a_file_below_the_root_or_none() {
     for (path, file) in [
@@ -30,29 +31,49 @@ fn path_names_a_file_below_the_root_or_none() {
         (b"/.well-known/a", Some(".well-known/a")),
         (b"/a..b/c.", Some("a..b/c.")),
         (b"/a/b:c", Some("a/b:c")),
-        // Upward, or hidden.
-        (b"/..", None),
-        (b"/../a", None),
-        (b"/a/../b", None),
-        (b"/a/..", None),
-        (b"/./a", None),
-        (b"/%2e%2e/a", None),
-        (b"/.%2E/a", None),
+        // RFC 3986 sections 5.2.4 and 6.2.2.2: dot segments, encoded or not, never beyond the root.
+        (b"/..", Some("index.html")),
+        (b"/../a", Some("a")),
+        (b"/../../../a", Some("a")),
+        (b"/a/../b", Some("b")),
+        (b"/a/b/../../c", Some("c")),
+        (b"/a/..", Some("index.html")),
+        (b"/a/b/..", Some("a/index.html")),
+        (b"/a/.", Some("a/index.html")),
+        (b"/.", Some("index.html")),
+        (b"/./a", Some("a")),
+        (b"/a/./b", Some("a/b")),
+        (b"/%2e%2e/a", Some("a")),
+        (b"/a/.%2E/b", Some("b")),
+        (b"/a/%2e/b", Some("a/b")),
+        (b"/.git/../a", Some("a")),
+        // Empty segments are left out, and before the dot segments.
+        (b"//", Some("index.html")),
+        (b"//a", Some("a")),
+        (b"/a//b", Some("a/b")),
+        (b"/a//", Some("a/index.html")),
+        (b"/a//../b", Some("b")),
+        (b"///../a", Some("a")),
+        // Hidden.
         (b"/.git/config", None),
         (b"/a/.htpasswd", None),
+        (b"/./.htpasswd", None),
+        (b"//.htpasswd", None),
         (b"/.well-known.old/a", None),
-        // Separators on this system or on another, but none in a URL path.
+        (b"/...", None),
+        (b"/..;/a", None),
+        // Separators on this system or on another, but none in a URL path. One in a segment that a
+        // `..` takes away is one, too.
         (b"/a%2fb", None),
         (b"/..%2f..%2fetc", None),
         (b"/%2fetc%2fpasswd", None),
         (b"/a\\..\\b", None),
+        (b"/\\a", None),
         (b"/a%5cb", None),
         (b"/a%00.html", None),
-        // Empty names.
-        (b"//", None),
-        (b"//a", None),
-        (b"/a//b", None),
-        (b"/a//", None),
+        (b"/a%2fb/../c", None),
+        (b"/a\\b/../c", None),
+        (b"/a%00/../c", None),
         // No path.
         (b"*", None),
         (b"a", None),
@@ -60,8 +81,10 @@ fn path_names_a_file_below_the_root_or_none() {
     ] {
         assert_eq!(named(path), file.map(PathBuf::from), "{}", path.escape_ascii());
     }
-    let bytes = named(b"/caf%e9").expect("any other byte may be in a name");
-    assert_eq!(bytes.as_os_str().as_bytes(), b"caf\xe9");
+    for path in [&b"/caf%e9"[..], b"/caf\xe9"] {
+        let bytes = named(path).expect("any other byte may be in a name");
+        assert_eq!(bytes.as_os_str().as_bytes(), b"caf\xe9");
+    }
 }
 
 #[test]
@@ -96,6 +119,7 @@ proptest! {
     }
 }
 
+// pitfall: 130
 #[test]
 fn date_of_a_file_is_sent_if_it_says_something() {
     let at = |ms| SystemTime::UNIX_EPOCH + Duration::from_millis(FILE_DATE_MIN_S * 1000 + ms);
@@ -125,7 +149,6 @@ fn repeated_open_failures_are_logged_once_and_counted() {
     for _ in 0..5 {
         files.root.warn_rate_limited(&io::Error::from_raw_os_error(libc::EMFILE));
     }
-    // pitfall: 130
     assert_eq!(files.root.failures.get(), 4, "the first was logged");
     files.root.next_warning_at.set(Some(sys::now()));
     files.root.warn_rate_limited(&io::Error::from_raw_os_error(libc::EMFILE));

@@ -260,7 +260,7 @@ fn check_head(head: &[u8], request: &Received) {
 
 /// Checks the request target against the four forms of RFC 9112 section 3.2.
 fn check_target(target: &[u8], request: &Received, details: &impl Fn() -> String) {
-    let is_target_byte = |byte: &u8| (b'!'..=b'~').contains(byte) && *byte != b'#';
+    let is_target_byte = |byte: &u8| *byte > b' ' && *byte != 0x7f && *byte != b'#';
     assert!(!target.is_empty() && target.iter().all(is_target_byte), "{}", details());
     if request.method == Method::Connect {
         return; // never served, and always the last request

@@ -148,7 +148,7 @@ fn body_that_claims_more_than_its_buffer_is_reset_and_counted() {
             assert_eq!(connection.state.stats.bodies_failed, 1);
             assert_eq!(reads.get(), good_reads + 1);
             let (_, sent) = split_head(&connection.output);
-            assert_eq!(sent, 10 * good_reads, "no byte that nobody has written");
+            assert_eq!(sent, 10 * good_reads, "no byte that was not written");
             assert_eq!(connection.peer_shuts_down().end, ServerCloses(Next::Abort));
         }
     }
