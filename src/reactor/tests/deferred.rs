@@ -74,7 +74,7 @@ fn burst_world() -> (World, [usize; 2], Rc<RefCell<BurstLog>>) {
     (world, streams, log)
 }
 
-/// Has the peer of `stream` send `input`, and runs a turn. Returns how many connects it has started.
+/// Has the peer of `stream` send `input`, and runs a turn. Returns how many connects that starts.
 fn turn_with(world: &mut World, stream: usize, input: &[u8]) -> usize {
     world.take_calls();
     world.peer_sends(stream, input);
@@ -203,15 +203,7 @@ fn large_broadcast_is_copied_over_turns_and_arrives_whole() {
 #[test]
 fn bursts_of_the_owner_are_spread_and_stay_in_order() {
     let (mut world, streams) = echo_world_with(2);
-    let ids: Vec<ConnectionId> = world
-        .reactor()
-        .slots
-        .iter()
-        .filter_map(|(_, slot)| match &slot.source {
-            Source::Connection(_, connection) => Some(connection.id()),
-            _ => None,
-        })
-        .collect();
+    let ids = connection_ids(world.reactor());
     let most = std::iter::repeat_n(ids[0], 2 * EFFECTS_PER_TURN);
     world.reactor().connections().send_to_all(most, b"1");
     world.turn();
