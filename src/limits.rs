@@ -259,12 +259,13 @@ pub(crate) const STEP_COST_BYTES: usize = 16 * 1024;
 pub(crate) const CONNECTION_COST_BYTES: usize = 32 * 1024;
 
 /// A turn delivers at least an eighth of the notifications that are pending, unless their effects
-/// use up the budget, or `NOTIFICATIONS_BYTES_MAX` is reached. So the queue holds at most what eight
-/// turns add.
+/// use up the budget, or `NOTIFICATIONS_BYTES_MAX` is reached. So the queue holds at most what
+/// eight turns add.
 pub(crate) const NOTIFICATIONS_PENDING_DIVISOR: usize = 8;
 
-/// What a turn may spend on notifications although the sources have spent all of it, in bytes: about
-/// 4 ms. It is more than what the effects of one turn can add, so the queue cannot grow for ever.
+/// What a turn may spend on notifications although the sources have spent all of it, in bytes:
+/// about 4 ms. It is more than what the effects of one turn can add, so the queue cannot grow for
+/// ever.
 pub(crate) const NOTIFICATIONS_BYTES_MAX: usize = 2 * TURN_BYTES_MAX;
 
 // ---- datagrams

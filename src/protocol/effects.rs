@@ -256,8 +256,8 @@ impl Effects {
             notification: Notification::BelowLowWatermark,
             waiting,
             monitoring: BTreeSet::new(),
-            awaited: BTreeSet::new(),
-            monitored: BTreeSet::new(),
+            own_waits: BTreeSet::new(),
+            own_monitored: BTreeSet::new(),
         });
     }
 
@@ -302,8 +302,8 @@ impl Effects {
             notification: Notification::Closed,
             waiting: self.above_watermark.take_subscribers(id),
             monitoring: self.monitored.take_subscribers(id),
-            awaited: self.above_watermark.take_subjects(id),
-            monitored: self.monitored.take_subjects(id),
+            own_waits: self.above_watermark.take_subjects(id),
+            own_monitored: self.monitored.take_subjects(id),
         });
     }
 

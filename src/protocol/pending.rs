@@ -34,13 +34,13 @@ pub(super) struct Fanout {
     /// Connections that monitor it.
     pub(super) monitoring: BTreeSet<ConnectionId>,
     /// Connections that it has waited for itself, and those that it has monitored.
-    pub(super) awaited: BTreeSet<ConnectionId>,
-    pub(super) monitored: BTreeSet<ConnectionId>,
+    pub(super) own_waits: BTreeSet<ConnectionId>,
+    pub(super) own_monitored: BTreeSet<ConnectionId>,
 }
 
 impl Fanout {
     fn steps(&self) -> usize {
-        self.waiting.len() + self.monitoring.len() + self.awaited.len() + self.monitored.len()
+        self.waiting.len() + self.monitoring.len() + self.own_waits.len() + self.own_monitored.len()
     }
 
     /// Ends one subscription, and returns its notification. Or ends all that concern no connection
@@ -55,12 +55,12 @@ impl Fanout {
             (ConnectionId::NONE, false, SUBSCRIPTION_COST_BYTES);
         let steps_before = self.steps();
         if above_watermark.is_empty() {
-            self.awaited.clear();
+            self.own_waits.clear();
             // `waiting` stays: the output may have fallen twice, and risen in between.
         }
         if monitored.is_empty() {
             self.monitoring.clear();
-            self.monitored.clear();
+            self.own_monitored.clear();
         }
         let cleared = steps_before - self.steps();
         if cleared > 0 {
@@ -74,9 +74,9 @@ impl Fanout {
         } else if let Some(subscriber) = self.monitoring.pop_first() {
             to = subscriber;
             monitored.forget_subject(subscriber, about);
-        } else if let Some(subject) = self.awaited.pop_first() {
+        } else if let Some(subject) = self.own_waits.pop_first() {
             above_watermark.forget_subscriber(subject, about);
-        } else if let Some(subject) = self.monitored.pop_first() {
+        } else if let Some(subject) = self.own_monitored.pop_first() {
             monitored.forget_subscriber(subject, about);
         }
         let notification = self.notification;
@@ -155,8 +155,8 @@ mod tests {
                 notification: Notification::BelowLowWatermark,
                 waiting: above_watermark.take_subscribers(about),
                 monitoring: BTreeSet::new(),
-                awaited: BTreeSet::new(),
-                monitored: BTreeSet::new(),
+                own_waits: BTreeSet::new(),
+                own_monitored: BTreeSet::new(),
             });
         }
         for _ in 0..2 {

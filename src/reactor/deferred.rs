@@ -9,8 +9,8 @@
 //! Nearly always all effects of a call are applied when the call is over. But one call may ask for
 //! ten thousand connects. Other connections are served between the parts of such a burst.
 //!
-//! Invariant: a slot whose effects are deferred is `Held`: it is neither driven nor notified. So the
-//! effects of one caller are applied in order. No more than `EFFECTS_MAX` effects and
+//! Invariant: a slot whose effects are deferred is `Held`: it is neither driven nor notified. So
+//! the effects of one caller are applied in order. No more than `EFFECTS_MAX` effects and
 //! `EFFECTS_BYTES_MAX` bytes are deferred: beyond that they are applied at once, however long that
 //! takes.
 
@@ -142,14 +142,14 @@ impl Reactor {
 }
 
 impl DeferredEffects {
-    fn append(&mut self, later: DeferredEffects) {
+    fn append(&mut self, mut later: DeferredEffects) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&later.bytes);
-        self.queued.extend(later.queued.into_iter().map(|(from, effect)| match effect {
-            Effect::Send(to, range) => {
-                (from, Effect::Send(to, range.start + start..range.end + start))
+        for (_, effect) in &mut later.queued {
+            if let Effect::Send(_, range) = effect {
+                *range = range.start + start..range.end + start;
             }
-            other => (from, other),
-        }));
+        }
+        self.queued.append(&mut later.queued);
     }
 }

@@ -154,6 +154,10 @@ impl Handle {
     /// reactor's owner may do between two turns: listen, connect, send, stop, read the counters. A
     /// panic in a task is caught, counted and logged, and the reactor continues.
     ///
+    /// A task may put another reactor in the place of its own (`*reactor = …`). The loop then runs
+    /// that one. The old one, if it is kept (`std::mem::replace`), can run no turn by itself, and
+    /// goes on when another task puts it back.
+    ///
     /// Tasks that were accepted before the reactor was asked to stop are run before it stops,
     /// within the drain timeout. Tasks that are accepted later may be dropped.
     ///
@@ -165,8 +169,7 @@ impl Handle {
     /// # Panics
     ///
     /// The task panics if it calls [`Reactor::run`] or [`Reactor::turn`], because it runs within a
-    /// turn. So does a reactor that a task has moved out of its place in the loop
-    /// (`std::mem::replace`), unless it is put back. The loop goes on with the reactor in its place.
+    /// turn.
     pub fn submit<F: FnOnce(&mut Reactor) + Send + 'static>(
         &self,
         task: F,

@@ -355,6 +355,17 @@ fn echo_world_with(count: u16) -> (World, Vec<usize>) {
     (world, streams)
 }
 
+/// The ids of the open connections of `reactor`, in the order of their slots.
+fn connection_ids(reactor: &Reactor) -> Vec<ConnectionId> {
+    let id = |slot: &Slot| match &slot.source {
+        Source::Connection(_, connection) => Some(connection.id()),
+        Source::Listener(_) | Source::Datagram(_) | Source::Tasks(_) | Source::StopSignal(_) => {
+            None
+        }
+    };
+    reactor.slots.iter().filter_map(|(_, slot)| id(slot)).collect()
+}
+
 /// The reactor's descriptor of `stream`.
 fn descriptor_of(world: &World, stream: usize) -> usize {
     world.kernel().streams[stream].descriptor.expect("the stream is open")

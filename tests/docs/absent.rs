@@ -22,12 +22,15 @@ fn library_has_no_thread_lock_async_or_print() {
         "eprint!",
         "eprintln!",
     ];
+    const EXCEPTED: [&str; 3] = ["'static ", "static NEXT_GENERATIONS", "thread::panicking"];
     let mut polls = Vec::new();
     for path in source_files().iter().filter(|path| !may_block(path) && !is_for_tests(path)) {
         let source = read(path);
         let code = source.split("#[cfg(test)]\nmod ").next().expect("a split has a first part");
         for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
-            let found = ABSENT.iter().find(|word| line.replace("'static ", "").contains(**word));
+            // The one global is the counter of ids. `panicking` starts no thread.
+            let line = EXCEPTED.iter().fold(line.to_owned(), |line, word| line.replace(word, ""));
+            let found = ABSENT.iter().find(|word| line.contains(**word));
             assert!(found.is_none(), "{path} has {found:?}: {line}");
             polls.extend(line.contains(".poll(").then(|| path.clone()));
         }

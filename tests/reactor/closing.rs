@@ -36,8 +36,11 @@ fn reset_is_detected_while_the_peer_is_not_read() {
     assert!(turns <= 5 + reactor.stats().empty_turns - empty_turns_before, "{turns} turns");
 }
 
+/// The id of a connection, and how many bytes it has received after its pause.
+type Seen = Rc<RefCell<(Option<ConnectionId>, usize)>>;
+
 /// Pauses at its first byte, of which `s` also sends our FIN. Counts what else it receives.
-struct PausesFirst(Rc<RefCell<(Option<ConnectionId>, usize)>>);
+struct PausesFirst(Seen);
 
 impl Protocol for PausesFirst {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
@@ -55,10 +58,8 @@ impl Protocol for PausesFirst {
 }
 
 /// A reactor with one paused connection, and its peer.
-fn paused_after(
-    command: &[u8],
-) -> (Reactor, TcpStream, Rc<RefCell<(Option<ConnectionId>, usize)>>) {
-    let seen = Rc::default();
+fn paused_after(command: &[u8]) -> (Reactor, TcpStream, Seen) {
+    let seen = Seen::default();
     let shared = Rc::clone(&seen);
     let (mut reactor, address) = serve(Limits::default(), move |_| PausesFirst(Rc::clone(&shared)));
     let mut peer = connect(address);

@@ -31,14 +31,7 @@ fn run_turns(world: &mut World) {
 }
 
 fn only_id(reactor: &Reactor) -> ConnectionId {
-    let ids: Vec<ConnectionId> = reactor
-        .slots
-        .iter()
-        .filter_map(|(_, slot)| match &slot.source {
-            Source::Connection(_, connection) => Some(connection.id()),
-            _ => None,
-        })
-        .collect();
+    let ids = connection_ids(reactor);
     assert_eq!(ids.len(), 1);
     ids[0]
 }

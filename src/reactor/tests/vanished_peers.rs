@@ -110,12 +110,9 @@ fn hang_up_leaves_unread_input_to_a_paused_connection() {
         world.run_until_blocked();
         assert_eq!(world.close_reason_of(1).is_some(), ends, "{later}");
         if !ends {
-            let id = world.reactor().slots.iter().find_map(|(_, slot)| match &slot.source {
-                Source::Connection(_, connection) => Some(connection.id()),
-                _ => None,
-            });
+            let id = connection_ids(world.reactor())[0];
             for _ in 0..later.len() {
-                world.reactor().connections().resume(id.unwrap());
+                world.reactor().connections().resume(id);
                 world.run_until_blocked();
             }
         }

@@ -177,9 +177,9 @@ impl Connection {
         self.protocol.closed(why);
     }
 
-    /// Ends a connection that neither reads nor sends, if its peer is gone: an event has reported an
-    /// error or a hang-up. An error ends it at once. After a hang-up, what the peer has sent before
-    /// is still read, when the connection is resumed.
+    /// Ends a connection that neither reads nor sends, if its peer is gone: an event has reported
+    /// an error or a hang-up. An error ends it at once. After a hang-up, what the peer has sent
+    /// before is still read, when the connection is resumed.
     #[cold]
     pub(super) fn check_peer<T: Transport>(
         &mut self,
