@@ -189,9 +189,10 @@ impl<'i> Context<'i> {
     /// ```
     pub fn set_held_bytes(&mut self, bytes: usize) {
         let Some(slot) = self.effects.slot_of(self.meta.id) else { return };
-        let memory = &mut self.state.memory;
-        memory.set_protocol(slot, bytes);
-        if bytes > 0 && memory.is_exceeded(self.effects.queue_bytes()) {
+        self.state.memory.set_protocol(slot, bytes);
+        if self.state.memory.is_exceeded(self.effects.queue_bytes())
+            && !matches!(self.effects.queued.last(), Some((_, Effect::EvictLargest)))
+        {
             self.connections().queue(Effect::EvictLargest);
         }
     }
@@ -261,8 +262,11 @@ impl Context<'_> {
     /// | `ConnectionRefused` | Nothing listens at `address`. |
     /// | `NetworkUnreachable`, `HostUnreachable` | There is no route, or a router reported that. |
     /// | `TimedOut` | No answer within [`connect_timeout`](crate::Limits::connect_timeout). |
-    /// | `QuotaExceeded` | [`connections_max`](crate::Limits::connections_max) is reached. |
+    /// | `QuotaExceeded` | [`connections_max`](crate::Limits::connections_max) is reached (1). |
     /// | others | The kernel's error: no descriptor, no memory, no port (connect(2)). |
+    ///
+    /// (1) Less the connections that listeners are guaranteed
+    /// ([`ListenOptions::connections_min`](crate::ListenOptions::connections_min)).
     ///
     /// What was sent to the connection before is dropped on failure. A proxy that reports success
     /// to its own client does so in `opened` of `protocol`: `Connected` may be notified only after

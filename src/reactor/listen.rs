@@ -69,9 +69,9 @@ impl Reactor {
     /// Serves TCP connections on a socket that listens already, for example one that another
     /// process has passed on (socket activation). Returns its address.
     ///
-    /// Makes the socket non-blocking. Of `options`, the timeouts and `connections_max` apply. The
-    /// backlog and the address family stay as they are. If the backlog is longer than the default
-    /// of 4096, say so in `options`: a stop accepts no more than `options.backlog`.
+    /// Makes the socket non-blocking. Of `options`, the timeouts and the bounds on connections
+    /// apply. The backlog and the address family stay as they are. If the backlog is longer than
+    /// the default of 4096, say so in `options`: a stop accepts no more than `options.backlog`.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {

@@ -47,7 +47,8 @@ impl Reactor {
     /// # Errors
     ///
     /// [`QuotaExceeded`](io::ErrorKind::QuotaExceeded) if there are
-    /// [`connections_max`](crate::Limits::connections_max) connections already. The kernel's error
+    /// [`connections_max`](crate::Limits::connections_max) connections already, or as many as leave
+    /// the listeners what they are guaranteed. The kernel's error
     /// if the stream is not connected (`NotConnected`) or cannot be made non-blocking. The stream
     /// is closed then.
     pub fn add_stream(

@@ -8,7 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::overload_limits::{EVICTION_IDLE_MS, EVICTIONS_MAX};
-use mio_reactor::{Advance, Context, Echo, Http, Limits, Next, Protocol, Reactor, Stopped};
+use mio_reactor::{
+    Advance, Context, Echo, Http, Limits, ListenOptions, Next, Protocol, Reactor, Stopped,
+};
 
 use crate::common::{
     TURN_TIMEOUT, any_port, check_echo, check_end, connect, pattern, reset, serve, turn_until,
@@ -81,7 +83,9 @@ fn full_server_evicts_only_the_longest_idle_http_connections() {
     let mut reactor = Reactor::new(limits).unwrap();
     let site = Site::new();
     let http = reactor.listen(any_port(), move |_| Http::new(site.clone())).unwrap();
-    let echo = reactor.listen(any_port(), |_| Echo::new()).unwrap();
+    // It keeps what it has, and nothing is reserved beside that.
+    let options = ListenOptions::default().with_connections_min(1);
+    let echo = reactor.listen_with(any_port(), &options, |_| Echo::new()).unwrap();
     let pass = |reactor: &mut Reactor, ms| {
         let later = Instant::now() + Duration::from_millis(ms);
         turn_until(reactor, "time passes", |_| Instant::now() > later);
