@@ -191,7 +191,7 @@ impl<'i> Context<'i> {
         let Some(slot) = self.effects.slot_of(self.meta.id) else { return };
         self.state.memory.set_protocol(slot, bytes);
         if self.state.memory.is_exceeded(self.effects.queue_bytes())
-            && !matches!(self.effects.queued.last(), Some((_, Effect::EvictLargest)))
+            && !matches!(self.effects.queued.back(), Some((_, Effect::EvictLargest)))
         {
             self.connections().queue(Effect::EvictLargest);
         }
