@@ -32,7 +32,7 @@ fn ipv6_multicast_datagram_is_dropped_and_gso_stays_enabled() {
     // never sent a GSO batch again. The datagrams go to all nodes, with a hop limit of 0, which
     // keeps them on this host.
     if cfg!(mio_unsupported_force_poll_poll) {
-        return println!("skipped: only recvmmsg reports the group");
+        return eprintln!("skipped: only recvmmsg reports the group");
     }
     use std::net::{Ipv6Addr, SocketAddrV6};
 
@@ -88,7 +88,7 @@ fn ipv4_multicast_datagram_is_dropped() {
     // Multicast was answered over IPv4, although not over IPv6. A datagram to a group reaches every
     // member, and all of them would reply.
     if cfg!(mio_unsupported_force_poll_poll) {
-        return println!("skipped: only recvmmsg reports the group");
+        return eprintln!("skipped: only recvmmsg reports the group");
     }
     let mut reactor = Reactor::new(Limits::default()).unwrap();
     let address = reactor.bind_datagram("0.0.0.0:0", Echo::new()).unwrap();
