@@ -383,16 +383,6 @@ pub(crate) const TIMER_LATE_MS: u64 = 50;
 /// although the peer still sends.
 pub(crate) const LINGER_BYTES_MAX: u32 = 64 * 1024 * 1024;
 
-/// How long a listener pauses after the kernel had no descriptor or memory for a new connection, in
-/// milliseconds, unless one of our connections ends earlier. With `connections_max` reached, it
-/// retries as often.
-pub(crate) const ACCEPT_RETRY_MS: u64 = 100;
-
-/// How long the backlog must have been empty, without a further pause, before an overload is over,
-/// in milliseconds. Under overload a listener may pause many times a second. Whatever peers do, its
-/// log has no more than two lines in this time.
-pub(crate) const ACCEPT_RECOVERY_MS: u64 = 1000;
-
 /// Memory that each connection takes beside what it holds, in bytes: its slot, a deadline, and its
 /// place in the memory meter.
 pub(crate) const SLOT_BYTES: usize = 256;
@@ -437,8 +427,6 @@ const _: () = assert!(
     EFFECTS_HIGH_WATERMARK < EFFECTS_MAX && EFFECTS_HIGH_WATERMARK_BYTES < EFFECTS_BYTES_MAX,
     "watermark < bound"
 );
-const _: () =
-    assert!(ACCEPT_RETRY_MS < ACCEPT_RECOVERY_MS, "a listener that still pauses has not recovered");
 const _: () = assert!(
     DATAGRAM_BATCH * SEGMENTS_MAX * REPLY_OVERHEAD_BYTES < REPLIES_HIGH_WATERMARK_BYTES,
     "a batch that is only echoed is answered without a send in between"

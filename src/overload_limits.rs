@@ -24,6 +24,16 @@ pub(crate) const SUBSCRIPTION_BYTES: usize = 64;
 
 // ---- accepting
 
+/// How long a listener pauses after the kernel had no descriptor or memory for a new connection, in
+/// milliseconds, unless one of our connections ends earlier. With `connections_max` reached, it
+/// retries as often.
+pub(crate) const ACCEPT_RETRY_MS: u64 = 100;
+
+/// How long the backlog must have been empty, without a further pause, before an overload is over,
+/// in milliseconds. Under overload a listener may pause many times a second. Whatever peers do, its
+/// log has no more than two lines in this time.
+pub(crate) const ACCEPT_RECOVERY_MS: u64 = 1000;
+
 /// The part of all connections and descriptors that the listeners are guaranteed: one in this. It
 /// is split among them, unless `ListenOptions::connections_min` says otherwise, and each has at
 /// least one connection if there are more of those than listeners. A larger part would turn away
@@ -54,3 +64,5 @@ const _: () = assert!(
     DRAIN_QUIET_MS <= EVICTION_IDLE_MS,
     "a connection that may be evicted is quiet enough for a stop"
 );
+const _: () =
+    assert!(ACCEPT_RETRY_MS < ACCEPT_RECOVERY_MS, "a listener that still pauses has not recovered");

@@ -66,8 +66,7 @@ pub(crate) struct DatagramSocket {
     pub(super) unlogged: Unlogged,
     /// The last error that the kernel reported, until the protocol is called with it.
     pub(super) failure: Option<io::Error>,
-    /// When to receive again after a receive that has failed, not about one datagram. `NEVER`: none
-    /// has.
+    /// When to receive again after a failure that concerns no single datagram; else `NEVER`.
     pub(super) retry_at: Time,
     /// A stop has begun, and the kernel drops what arrives: the receive queue has an end.
     takes_no_more: bool,

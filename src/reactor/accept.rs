@@ -16,9 +16,11 @@ use log::{debug, trace};
 use super::Reactor;
 use super::slots::{SlotState, enqueue, mark_ended};
 use super::sources::Source;
-use crate::limits::{ACCEPT_RETRY_MS, CALL_COST_BYTES, CONNECTION_COST_BYTES};
+use crate::limits::{CALL_COST_BYTES, CONNECTION_COST_BYTES};
 use crate::loop_limits::{AcceptBound, ListenerIndex};
-use crate::overload_limits::{EVICTION_IDLE_MS, EVICTIONS_MAX, SLOTS_SCANNED_PER_CALL};
+use crate::overload_limits::{
+    ACCEPT_RETRY_MS, EVICTION_IDLE_MS, EVICTIONS_MAX, SLOTS_SCANNED_PER_CALL,
+};
 use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
 use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;

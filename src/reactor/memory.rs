@@ -12,8 +12,8 @@ use log::{debug, warn};
 use super::Reactor;
 use super::slots::{SlotState, enqueue};
 use super::sources::Source;
-use crate::limits::{ACCEPT_RECOVERY_MS, ACCEPT_RETRY_MS, CONNECTION_COST_BYTES};
-use crate::overload_limits::EVICTIONS_MAX;
+use crate::limits::CONNECTION_COST_BYTES;
+use crate::overload_limits::{ACCEPT_RECOVERY_MS, ACCEPT_RETRY_MS, EVICTIONS_MAX};
 
 impl Reactor {
     /// Counts what the source holds now, and evicts if that is too much.

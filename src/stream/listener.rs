@@ -24,8 +24,9 @@ use std::io;
 
 use log::{error, info, warn};
 
-use crate::limits::{ACCEPT_RECOVERY_MS, ACCEPT_RETRY_MS, BACKLOG};
+use crate::limits::BACKLOG;
 use crate::loop_limits::ListenerIndex;
+use crate::overload_limits::{ACCEPT_RECOVERY_MS, ACCEPT_RETRY_MS};
 use crate::protocol::ident::Peer;
 use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;

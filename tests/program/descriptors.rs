@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::limits::ACCEPT_RETRY_MS;
+use crate::overload_limits::ACCEPT_RETRY_MS;
 
 use super::TCP;
 use crate::common::{

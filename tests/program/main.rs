@@ -12,6 +12,9 @@ mod common;
 #[path = "../../src/limits.rs"]
 #[allow(dead_code, unreachable_pub, reason = "a copy, for the numbers that are not public")]
 mod limits;
+#[path = "../../src/overload_limits.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a copy, for the numbers that are not public")]
+mod overload_limits;
 #[cfg(target_os = "linux")]
 mod descriptors;
 mod environment;

@@ -2,9 +2,8 @@
 
 use super::*;
 use crate::echo::Echo;
-use crate::limits::ACCEPT_RETRY_MS;
 use crate::loop_limits::ListenerIndex;
-use crate::overload_limits::EVICTION_IDLE_MS;
+use crate::overload_limits::{ACCEPT_RETRY_MS, EVICTION_IDLE_MS};
 use crate::stream::listen_options::{ListenOptions, Timeout};
 use crate::testing::simulated::kernel::Host;
 

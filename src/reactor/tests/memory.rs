@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::echo::Echo;
-use crate::limits::ACCEPT_RETRY_MS;
+use crate::overload_limits::ACCEPT_RETRY_MS;
 
 const ECHO: u16 = 2000;
 const HOLDERS: u16 = 3000;

@@ -4,7 +4,8 @@
 //! for.
 
 use super::{File, Kernel, Selector};
-use crate::limits::{ACCEPT_RETRY_MS, READ_BYTES_MAX, STEP_COST_BYTES, TURN_BYTES_MAX};
+use crate::limits::{READ_BYTES_MAX, STEP_COST_BYTES, TURN_BYTES_MAX};
+use crate::overload_limits::ACCEPT_RETRY_MS;
 
 /// The most consecutive polls that report nothing, do not sleep, and have no system call between
 /// them. A paused listener whose own bound is reached retries without one, in two polls, and a
