@@ -25,6 +25,9 @@ impl Reactor {
         }
         self.state.memory.set_buffers(token, connection.buffer_bytes());
         self.evict_largest();
+        if self.state.memory.unlogged > 0 {
+            self.log_evictions();
+        }
     }
 
     /// Evicts the connections that hold the most, until the rest is within the bound.
@@ -68,16 +71,20 @@ impl Reactor {
         enqueue(&mut self.run_queue, token, slot);
         self.state.stats.evicted_for_memory += 1;
         debug!("{id} {peer}: evicted: {bytes} bytes are the most that a connection holds");
-        let (memory, now) = (&mut self.state.memory, self.state.clock.now);
-        memory.unlogged += 1;
-        if now >= memory.next_warning_at {
-            let (count, max) = (std::mem::take(&mut memory.unlogged), memory.max);
-            memory.next_warning_at = now.plus_ms(ACCEPT_RECOVERY_MS);
-            warn!(
-                "memory_bytes_max ({max}): {count} connections reset that held the most, the last \
-                 {bytes} bytes"
-            );
-        }
+        self.state.memory.unlogged += 1;
+        self.log_evictions();
         true
+    }
+
+    /// Logs how many were evicted, in one line at most in `ACCEPT_RECOVERY_MS`. What is left then
+    /// is logged with a later drive.
+    #[cold]
+    fn log_evictions(&mut self) {
+        let (memory, now) = (&mut self.state.memory, self.state.clock.now);
+        if now >= memory.next_warning_at {
+            memory.next_warning_at = now.plus_ms(ACCEPT_RECOVERY_MS);
+            let (max, count) = (memory.max, std::mem::take(&mut memory.unlogged));
+            warn!("memory_bytes_max ({max}) reached: {count} largest holders reset");
+        }
     }
 }

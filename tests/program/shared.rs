@@ -137,7 +137,7 @@ fn peers_that_do_not_read_are_bounded_and_others_are_served() {
             Err(error) => error.kind() == ErrorKind::WouldBlock,
         });
     }
-    program.wait_for_log("memory_bytes_max (4194304): ");
+    program.wait_for_log("memory_bytes_max (4194304) reached");
     assert!(get(program.http()).ends_with(b"Hello, World!"));
     let resident = resident_bytes(&program);
     assert!(resident < (4 << 20) + (16 << 20), "{resident} bytes");
