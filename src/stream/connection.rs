@@ -307,6 +307,22 @@ impl Connection {
                 Phase::Flushing { close_mode: CloseMode::IfNothingUnread } if !ready.readable => {
                     return self.end(CloseReason::Finished);
                 }
+                // No short read has shown that nothing is unread, so ask.
+                Phase::Flushing { close_mode: CloseMode::IfNothingUnread }
+                    if ready.short_read_inconclusive =>
+                {
+                    self.phase = match receive(transport, ready, &self.meta.id, scratch) {
+                        Ok(Received::Bytes(count)) => {
+                            state.budget.charge(count);
+                            state.stats.bytes_in += count as u64;
+                            Phase::Flushing { close_mode: CloseMode::Linger }
+                        }
+                        Ok(Received::Eof | Received::WouldBlock) => {
+                            Phase::Ended(CloseReason::Finished)
+                        }
+                        Err(why) => Phase::Ended(why),
+                    }
+                }
                 Phase::Flushing { close_mode: CloseMode::IfNothingUnread | CloseMode::Linger } => {
                     self.phase = Phase::Lingering { bytes_left: LINGER_BYTES_MAX };
                     self.shutdown_write(transport, state);

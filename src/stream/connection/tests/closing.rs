@@ -80,6 +80,29 @@ fn close_without_linger_does_not_wait_for_the_peers_fin() {
     assert_eq!(harness.drive_writable([send_all(bytes(3, 2))]), Ended(CloseReason::Finished));
 }
 
+#[test]
+fn close_without_linger_asks_where_a_short_read_proves_nothing() {
+    // On a Unix socket, and without epoll and kqueue: one more read shows whether anything is
+    // unread.
+    let line = "5 close_without_linger\n";
+    for (read, ending) in [
+        (RECV_BLOCKS, Ended(CloseReason::Finished)),
+        (FIN, Ended(CloseReason::Finished)),
+        (recv_fails(ErrorKind::ConnectionReset), Ended(CloseReason::PeerReset)),
+    ] {
+        let mut harness = scripted(ScriptedProtocol::default());
+        harness.ready =
+            Readiness { readable: true, writable: true, ..Readiness::of_stream(Peer::Unix) };
+        assert_eq!(harness.drive([recv(line), send_all(bytes(0, 5)), read]), ending);
+    }
+    let mut harness = scripted(ScriptedProtocol::default());
+    harness.ready =
+        Readiness { readable: true, writable: true, ..Readiness::of_stream(Peer::Unix) };
+    let script = [recv(line), send_all(bytes(0, 5)), recv("6\n"), SHUTDOWN, RECV_BLOCKS];
+    assert_eq!(harness.drive(script), Blocked);
+    assert_eq!(harness.drive_readable([FIN]), Ended(CloseReason::Finished));
+}
+
 // rule: staged-close
 #[test]
 fn input_behind_a_close_without_linger_makes_it_linger() {
