@@ -85,6 +85,7 @@ fn each_call_that_has_a_substitute_may_be_refused() {
         ["--udp", "0.0.0.0:0"],
         ["--http", "127.0.0.1:0"],
         ["--root", &root],
+        ["--builtin-pages", "--log=info"],
     ]
     .concat();
     // Each with its log line, if the substitute is worse.

@@ -61,7 +61,7 @@ impl DatagramSocket {
             SocketPhase::New => {
                 self.set_phase(SocketPhase::Receiving);
                 self.call_protocol(scratch, state, effects, |protocol, replies| {
-                    protocol.opened(replies)
+                    protocol.opened(replies);
                 });
                 None
             }
@@ -91,7 +91,7 @@ impl DatagramSocket {
         if self.phase() == SocketPhase::AwaitingWritable && scratch.replies.is_empty() {
             self.set_phase(SocketPhase::Receiving); // until it is requested again
             self.call_protocol(scratch, state, effects, |protocol, replies| {
-                protocol.writable(replies)
+                protocol.writable(replies);
             });
         }
         self.flush_and_report(ready, scratch, state)
@@ -133,7 +133,7 @@ impl DatagramSocket {
         if self.timer() <= state.clock.now {
             self.requests.timer = Time::NEVER;
             self.call_protocol(scratch, state, effects, |protocol, replies| {
-                protocol.timer_expired(replies)
+                protocol.timer_expired(replies);
             });
         }
         self.flush_and_report(ready, scratch, state)
