@@ -122,16 +122,17 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
     // Before the first socket listens, so that an early signal is not lost.
     #[cfg(unix)]
     let mut stop_signals =
-        process::stop_on_signals().map_err(|error| in_context("signals", &error))?;
+        process::stop_on_signals().map_err(|error| in_call("signals", &error))?;
     let make_reactor = || {
-        let open = || {
-            #[cfg_attr(not(unix), allow(unused_mut))]
-            let mut reactor = Reactor::new(limits.clone())?;
-            #[cfg(unix)]
-            reactor.stop_on(stop_signals.read_end()?.into())?;
-            Ok(reactor)
-        };
-        open().map_err(|error| in_context("reactor", &error))
+        #[cfg_attr(not(unix), allow(unused_mut))]
+        let mut reactor = Reactor::new(limits.clone())
+            .map_err(|error| in_call("poller (epoll_create1, kqueue)", &error))?;
+        #[cfg(unix)]
+        stop_signals
+            .read_end()
+            .and_then(|read_end| reactor.stop_on(read_end.into()))
+            .map_err(|error| in_call("stop signal (epoll_ctl, kevent)", &error))?;
+        Ok(reactor)
     };
     let echo = if arguments.echo.prefix.is_empty() {
         Echo::new()
@@ -148,7 +149,7 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
         warn!("addresses not printed: standard output: {error}");
     }
     info!("serving: pid {}", std::process::id());
-    let stopped = reactor.run()?;
+    let stopped = reactor.run().map_err(|error| in_call("poll (epoll_wait, kevent)", &error))?;
     #[cfg(unix)]
     for name in stop_signals.names() {
         info!("stop requested by {name}");
@@ -166,6 +167,11 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
     }
     debug!("{:?}", reactor.stats());
     Ok(stopped)
+}
+
+/// Names what has failed: a system's message alone ("Operation not permitted") does not.
+fn in_call(call: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{call}: {error}"))
 }
 
 /// Writes the lines to standard output without blocking.
@@ -229,11 +235,6 @@ fn check_directives(directives: String) -> Result<String, String> {
     }
 }
 
-/// Returns the error with what it is about.
-fn in_context(about: &str, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{about}: {error}"))
-}
-
 fn make_site(arguments: &HttpArgs) -> io::Result<Site> {
     let site = Site::new().with_access_log(log_enabled!(target: ACCESS_LOG, Level::Info));
     match &arguments.root {
@@ -247,7 +248,7 @@ fn make_site(arguments: &HttpArgs) -> io::Result<Site> {
 fn serve_files(site: Site, root: &Path, keeps_pages: bool) -> io::Result<Site> {
     match mio_reactor::Files::below(root) {
         Ok(files) => Ok(site.with_files(files, keeps_pages)),
-        Err(error) => Err(in_context(&format!("root {}", root.display()), &error)),
+        Err(error) => Err(in_call(&format!("root {}", root.display()), &error)),
     }
 }
 
