@@ -29,8 +29,8 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
 
 use memchr::memchr;
-
-use crate::standard_streams::has_room;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 /// Longest single write to anything but a terminal, in bytes; a longer line is written in parts. It
 /// is POSIX's PIPE_BUF: such a write is atomic, and Linux reports a pipe as writable when it has a
@@ -105,7 +105,7 @@ fn write_without_blocking(
 ) -> (usize, Option<io::Error>) {
     let mut written = 0;
     while written < text.len() {
-        if !has_room(to, 0) {
+        if !has_room(to) {
             let reason = io::Error::new(ErrorKind::WouldBlock, "no room to write them");
             return (written, Some(reason));
         }
@@ -137,6 +137,18 @@ pub(crate) fn print_lines(lines: &str) -> Result<(), String> {
     let Some(reason) = reason else { return Ok(()) };
     let missing = lines.as_bytes()[written..].split_inclusive(|&byte| byte == b'\n').count();
     Err(format!("{missing} of {} lines lost: {reason}", lines.lines().count()))
+}
+
+/// Returns whether a write would not block. poll(2) reports an error as writable, too: that write
+/// fails at once.
+pub(crate) fn has_room(to: &impl AsFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut [PollFd::new(to, PollFlags::OUT)], Some(&now)) {
+        Ok(count) => count > 0,
+        // A sandbox refuses the call (seccomp(2)). A log that may block is better than none.
+        Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS) => true,
+        Err(_) => false, // memory is short, or a signal arrived before there was room
+    }
 }
 
 /// Returns as much of `rest` as one write may have.

@@ -130,8 +130,9 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
         let mut reactor = Reactor::new(limits.clone())
             .map_err(|error| in_call("poller (epoll_create1, kqueue)", &error))?;
         #[cfg(unix)]
-        reactor
-            .stop_on(stop_signals.read_end()?.into())
+        stop_signals
+            .read_end()
+            .and_then(|read_end| reactor.stop_on(read_end.into()))
             .map_err(|error| in_call("stop signal (epoll_ctl, kevent)", &error))?;
         Ok(reactor)
     };

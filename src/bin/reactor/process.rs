@@ -20,8 +20,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+#[cfg(not(any(target_os = "illumos", target_os = "solaris")))]
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::flag;
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
@@ -59,27 +60,28 @@ pub(crate) fn prepare() -> io::Result<()> {
     Ok(())
 }
 
-/// Raises the soft limit of open descriptors to the hard one, which a process may do itself.
+/// Raises the soft limit of open descriptors to the hard one, which a process may do itself. If it
+/// fails, the limit stays as it is, and the log has it.
 ///
 /// The soft limit is low (1024 on many systems) for programs that use select(2), which fails
 /// beyond that number. This one does not use it.
 fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let mut raised = Rlimit { current: limit.maximum, ..limit };
-    if cfg!(target_vendor = "apple") {
-        // Its own bound, whatever the hard limit is (OPEN_MAX, setrlimit(2) there).
-        raised.current = Some(limit.maximum.map_or(10_240, |most| most.min(10_240)));
-    }
-    let is_lower = raised.current.is_some_and(|most| limit.current.is_none_or(|now| most < now));
-    if !is_lower {
-        // If it fails, the limit stays as it is, and the log has it.
-        let _ = setrlimit(Resource::Nofile, raised);
+    #[cfg(not(any(target_os = "illumos", target_os = "solaris")))] // where nix lacks the call
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // macOS has a bound of its own, whatever the hard limit is (OPEN_MAX, setrlimit(2) there).
+        let raised = if cfg!(target_vendor = "apple") { hard.min(10_240) } else { hard };
+        if raised > soft {
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, raised, hard);
+        }
     }
 }
 
-/// Returns how many descriptors the process may have open. `None`: no limit.
-pub(crate) fn descriptors_max() -> Option<u64> {
-    getrlimit(Resource::Nofile).current
+/// Returns how many descriptors the process may have open, where that is known.
+pub(crate) fn descriptors_max() -> Option<libc::rlim_t> {
+    #[cfg(any(target_os = "illumos", target_os = "solaris"))]
+    return None;
+    #[cfg(not(any(target_os = "illumos", target_os = "solaris")))]
+    getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft)
 }
 
 /// Lets the server write to its terminal from the background.

@@ -12,13 +12,6 @@
 //! their place, so no socket gets their numbers.)
 
 use std::io::{self, Read, Write};
-#[cfg(unix)]
-use std::os::fd::AsFd;
-
-#[cfg(unix)]
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-#[cfg(unix)]
-use rustix::io::Errno;
 
 /// Longest wait for room for the line of an exit, in milliseconds. Beyond it the line is lost: a
 /// pipe that is not read would keep a process that has ended.
@@ -47,24 +40,11 @@ pub(crate) fn stdout() -> io::Result<impl Write> {
     Ok(io::stdout())
 }
 
-/// Returns whether a write would not block, or waits up to `wait_ms` milliseconds until it would
-/// not. poll(2) reports an error as writable, too: that write fails at once.
-#[cfg(unix)]
-pub(crate) fn has_room(stream: &impl AsFd, wait_ms: i64) -> bool {
-    let wait = Timespec { tv_sec: wait_ms / 1000, tv_nsec: wait_ms % 1000 * 1_000_000 };
-    match poll(&mut [PollFd::new(stream, PollFlags::OUT)], Some(&wait)) {
-        Ok(count) => count > 0,
-        // A sandbox refuses the call (seccomp(2)). A log that may block is better than none.
-        Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS) => true,
-        Err(_) => false, // memory is short, or a signal arrived before there was room
-    }
-}
-
 /// Writes the line of an exit to standard error. If it is closed or full, the exit status must do.
 pub(crate) fn write_exit_line(line: &str) {
     let mut stderr = io::stderr();
     #[cfg(unix)]
-    if !has_room(&stderr, EXIT_LINE_WAIT_MS) {
+    if waiting::stays_full(&stderr, EXIT_LINE_WAIT_MS) {
         return;
     }
     // One write: other processes may write to the same file.
@@ -77,7 +57,8 @@ mod waiting {
     use std::io::{self, ErrorKind, Read, Write};
     use std::os::fd::AsFd;
 
-    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::io::Errno;
 
     /// A stream that may be non-blocking, read and written as if it were not.
     pub(super) struct Waiting(File);
@@ -98,9 +79,10 @@ mod waiting {
         ) -> Option<io::Result<usize>> {
             match result {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    // If poll(2) fails, the next call says why.
-                    let _ = poll(&mut [PollFd::new(&self.0, events)], None);
-                    None
+                    match poll(&mut [PollFd::new(&self.0, events)], None) {
+                        Ok(_) | Err(Errno::INTR) => None,
+                        Err(_) => Some(Err(error)), // trying again would spin
+                    }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => None,
                 other => Some(other),
@@ -132,5 +114,11 @@ mod waiting {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+    /// Returns whether there is no room for `wait_ms` milliseconds. If poll(2) fails, that is not
+    /// known, and a line that may wait is better than none.
+    pub(super) fn stays_full(stream: &impl AsFd, wait_ms: i64) -> bool {
+        let wait = Timespec { tv_sec: wait_ms / 1000, tv_nsec: wait_ms % 1000 * 1_000_000 };
+        poll(&mut [PollFd::new(stream, PollFlags::OUT)], Some(&wait)) == Ok(0)
     }
 }

@@ -57,7 +57,7 @@ impl Drop for Progress {
 /// Returns whether the terminal takes a line now.
 #[cfg(unix)]
 fn has_room() -> bool {
-    crate::standard_streams::has_room(&std::io::stderr(), 0)
+    crate::log_writer::has_room(&std::io::stderr())
 }
 
 /// Without poll(2), a terminal that takes nothing stops the load.
