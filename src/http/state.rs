@@ -6,10 +6,11 @@
 use std::fmt;
 
 use super::access_log::LogEntry;
-use super::body::BodyStream;
+use super::body::{BodyStream, ReadOutcome};
 use super::responder::Upload;
 use super::response::ResponseForm;
 use super::scan::Scan;
+use crate::protocol::context::Context;
 use crate::protocol::protocol::Next;
 
 /// The parts of an exchange of messages, of which one is in progress.
@@ -28,6 +29,32 @@ impl State {
     /// No byte has been received on the connection.
     pub(super) const FIRST: State =
         State::Head(HeadProgress { is_first: true, ..HeadProgress::NEXT });
+
+    /// Sends the next piece of the response body that is being sent. Returns what follows.
+    ///
+    /// It is read where it is: if a read panics, the body is not dropped while that panic unwinds.
+    /// A second panic, in its drop, would end the process.
+    #[cold]
+    pub(super) fn stream_more(&mut self, cx: &mut Context<'_>) -> Next {
+        let State::StreamingBody(stream) = self else { unreachable!("a body is being sent") };
+        cx.cancel_timer();
+        let next = match stream.read(cx.compose().0) {
+            ReadOutcome::Data => return Next::Pause,
+            ReadOutcome::WouldBlock(retry) => {
+                cx.set_timer(retry);
+                return Next::Pause;
+            }
+            ReadOutcome::Last => stream.next,
+            // The client has received a Content-Length, and must not take less for the whole body.
+            ReadOutcome::Failed => {
+                cx.state.stats.bodies_failed += 1;
+                Next::Abort
+            }
+        };
+        stream.log();
+        *self = State::NEXT;
+        next
+    }
 }
 
 /// The name of the state alone.
