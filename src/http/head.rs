@@ -29,42 +29,32 @@ use crate::http::limits::{
 pub(super) type FewHeaders<'i> = [Header<'i>; FEW_HEADERS];
 pub(super) const FEW_HEADERS: usize = 8;
 
-/// The result of parsing a head.
-pub(super) enum Parsed<'i> {
+/// What the bytes of a head come to that is not a whole and valid one of HTTP/1.
+pub(super) enum Examined<'i> {
     /// The head is not complete, and valid so far. Its bytes have been read this far.
     Partial(Scan),
-    /// A request, and the length of its head in bytes.
-    Complete(Request<'i>, usize),
+    /// A simple request, and the length of its line in bytes.
+    Simple(Request<'i>, usize),
     /// Not a valid request, or one that is too large: the status of the error response.
     Rejected(Status),
 }
 
-/// Parses the head at the front of `input`.
+/// Parses the head at the front of `input`. Returns the request and the length of its head in
+/// bytes.
 ///
 /// Its fields are stored in `few`, or in `many` if there are more than fit. The result does not
 /// depend on how the bytes were split into reads.
+///
+/// # Errors
+///
+/// The head is not complete, or it is not a valid one of HTTP/1. [`examine`] tells which. The
+/// status is for it.
 pub(super) fn parse<'i>(
     input: &'i [u8],
     few: &'i mut FewHeaders<'i>,
     many: &'i mut Vec<Header<'i>>,
-) -> Parsed<'i> {
-    match parse_whole(&input[..input.len().min(HEAD_BYTES_MAX)], few, many) {
-        Ok((request, length)) => Parsed::Complete(request, length),
-        Err(status) => examine(input, status),
-    }
-}
-
-/// Parses a head that is complete and valid, and returns the request with the length of its head.
-///
-/// # Errors
-///
-/// The head is not complete, or not valid. The status is the right one if no byte is invalid.
-#[inline(always)]
-fn parse_whole<'i>(
-    head: &'i [u8],
-    few: &'i mut FewHeaders<'i>,
-    many: &'i mut Vec<Header<'i>>,
 ) -> Result<(Request<'i>, usize), Status> {
+    let head = &input[..input.len().min(HEAD_BYTES_MAX)];
     let (line, line_bytes) = RequestLine::parse(head).ok_or(Status::BAD_REQUEST)?;
     let section = &head[line_bytes..];
     let mut parsed = httparse::parse_headers(section, few);
@@ -82,12 +72,11 @@ fn parse_whole<'i>(
     }
 }
 
-/// Reads the bytes of a head that is not complete or not valid, to tell which. `status`: why it is
-/// not valid, if that is not because of a byte.
+/// Reads the bytes of a head that [`parse`] has not accepted. `status`: why, if it is complete and
+/// no byte of it is invalid.
 ///
 /// The first invalid byte decides, so that the result is the same when the head comes in pieces.
-#[cold]
-fn examine(input: &[u8], status: Status) -> Parsed<'_> {
+pub(super) fn examine(input: &[u8], status: Status) -> Examined<'_> {
     let mut scan = Scan::NEXT;
     let mut scanned = scan.feed(input, 0);
     if let Scanned::LineEnded(length) = scanned {
@@ -98,23 +87,23 @@ fn examine(input: &[u8], status: Status) -> Parsed<'_> {
         scanned = scan.feed(input, length);
     }
     match scanned {
-        Scanned::Partial => Parsed::Partial(scan),
-        Scanned::LineEnded(_) | Scanned::HeadEnded => Parsed::Rejected(status),
-        Scanned::Rejected(status) => Parsed::Rejected(status),
+        Scanned::Partial => Examined::Partial(scan),
+        Scanned::LineEnded(_) | Scanned::HeadEnded => Examined::Rejected(status),
+        Scanned::Rejected(status) => Examined::Rejected(status),
     }
 }
 
 /// The result for a request line whose bytes are valid, but which is none of HTTP/1 that we serve.
-fn judge_line(line: &[u8]) -> Parsed<'_> {
+fn judge_line(line: &[u8]) -> Examined<'_> {
     if let Some(request) = simple_request(line) {
-        return Parsed::Complete(request, line.len());
+        return Examined::Simple(request, line.len());
     }
     let [start @ .., b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', _, b'\r', b'\n'] = line
     else {
-        return Parsed::Rejected(Status::BAD_REQUEST);
+        return Examined::Rejected(Status::BAD_REQUEST);
     };
     let word = start.split(|&byte| byte == b' ').next().unwrap_or_default();
-    Parsed::Rejected(if *major != b'1' {
+    Examined::Rejected(if *major != b'1' {
         Status::HTTP_VERSION_NOT_SUPPORTED
     } else if Method::of(word).is_none() {
         Status::NOT_IMPLEMENTED

@@ -23,9 +23,9 @@ use std::time::Duration;
 use log::debug;
 
 use super::access_log::LogEntry;
-use super::body::{BodyStream, ReadOutcome};
+use super::body::BodyStream;
 use super::foreign::LooksLike;
-use super::head::{FEW_HEADERS, FewHeaders, Parsed, parse};
+use super::head::{Examined, FEW_HEADERS, FewHeaders, examine, parse};
 use super::request::{Method, Request};
 use super::responder::Responder;
 use super::response::{Response, ResponseBody, ResponseForm};
@@ -82,25 +82,49 @@ impl<R: Responder> Http<R> {
         let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; FEW_HEADERS];
         let mut many = Vec::new();
         match parse(input, &mut few, &mut many) {
-            Parsed::Partial(scan) => self.need_more_head(progress, scan, input, cx),
+            Ok((request, length)) => self.respond_to_head(progress, &request, length, input, cx),
+            Err(status) => self.examine_head(status, progress, input, cx),
+        }
+    }
+
+    /// Responds to a request, with whose head of `length` bytes `input` begins.
+    #[inline(always)]
+    fn respond_to_head(
+        &mut self,
+        progress: HeadProgress,
+        request: &Request<'_>,
+        length: usize,
+        input: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Advance {
+        if progress.scanned > 0 || progress.empty_lines > 0 {
+            cx.cancel_timer();
+        }
+        // In place: to assign the whole state would first drop the old one.
+        if let State::Head(progress) = &mut self.state {
+            *progress = HeadProgress::NEXT;
+        }
+        Advance { consumed: length, next: self.respond_to(request, &input[..length], cx) }
+    }
+
+    /// Waits for more of a head that was not parsed, or rejects it. Or it is a simple request.
+    #[cold]
+    fn examine_head(
+        &mut self,
+        status: Status,
+        progress: HeadProgress,
+        input: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Advance {
+        match examine(input, status) {
+            Examined::Partial(scan) => self.need_more_head(progress, scan, input, cx),
+            Examined::Simple(request, length) if progress.is_first => {
+                self.respond_to_head(progress, &request, length, input, cx)
+            }
             // A client that has sent HTTP/1 before expects a head. If it is a proxy, a client
             // after it could take the content for a whole response (RFC 9112 section 11.1).
-            Parsed::Complete(request, _)
-                if request.form() == ResponseForm::Simple && !progress.is_first =>
-            {
-                self.reject_head(Status::BAD_REQUEST, progress, input, cx)
-            }
-            Parsed::Complete(request, length) => {
-                if progress.scanned > 0 || progress.empty_lines > 0 {
-                    cx.cancel_timer();
-                }
-                // In place: to assign the whole state would first drop the old one.
-                if let State::Head(progress) = &mut self.state {
-                    *progress = HeadProgress::NEXT;
-                }
-                Advance { consumed: length, next: self.respond_to(&request, &input[..length], cx) }
-            }
-            Parsed::Rejected(status) => self.reject_head(status, progress, input, cx),
+            Examined::Simple(..) => self.reject_head(Status::BAD_REQUEST, progress, input, cx),
+            Examined::Rejected(status) => self.reject_head(status, progress, input, cx),
         }
     }
 
@@ -160,6 +184,10 @@ impl<R: Responder> Http<R> {
     }
 
     /// Responds to a request whose head, as it was received, is `head`.
+    ///
+    /// Inlined, although it has two callers: one of them is the path of nearly every request, to
+    /// which a call would add eight instructions, and the other one is cold.
+    #[inline(always)]
     fn respond_to(&mut self, request: &Request<'_>, head: &[u8], cx: &mut Context<'_>) -> Next {
         if request.body_bytes() > 0 {
             return self.respond_after_body(request, head, cx);
@@ -247,16 +275,12 @@ impl<R: Responder> Http<R> {
             BodyUse::Skip(head) => {
                 let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; FEW_HEADERS];
                 let mut many = Vec::new();
-                match parse(&head, &mut few, &mut many) {
-                    Parsed::Complete(request, _) => {
-                        let response = self.responder.respond(&request);
-                        charge(&request, cx);
-                        send(&mut self.state, response, form, next, entry, cx)
-                    }
-                    Parsed::Partial(_) | Parsed::Rejected(_) => {
-                        unreachable!("a head that was complete still is")
-                    }
-                }
+                let Ok((request, _)) = parse(&head, &mut few, &mut many) else {
+                    unreachable!("a head that was complete still is")
+                };
+                let response = self.responder.respond(&request);
+                charge(&request, cx);
+                send(&mut self.state, response, form, next, entry, cx)
             }
         };
         Advance { consumed: count, next }
@@ -267,7 +291,7 @@ impl<R: Responder> Http<R> {
     fn continue_message(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
         match self.state {
             State::Body(_) => self.advance_body(input, cx),
-            State::StreamingBody(_) => Advance::need_more().then(stream_more(&mut self.state, cx)),
+            State::StreamingBody(_) => Advance::need_more().then(self.state.stream_more(cx)),
             State::Head(_) => unreachable!("a head is no message in progress"),
         }
     }
@@ -313,14 +337,14 @@ impl<R: Responder> Protocol for Http<R> {
                 self.reject_head(Status::BAD_REQUEST, *progress, rest, cx).next
             }
             State::Body(_) => self.reject_body(Status::BAD_REQUEST, cx),
-            State::StreamingBody(_) => stream_more(&mut self.state, cx),
+            State::StreamingBody(_) => self.state.stream_more(cx),
         }
     }
 
     /// The output has fallen to the low watermark: read more of the body that is being sent.
     fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
         match &self.state {
-            State::StreamingBody(_) => stream_more(&mut self.state, cx),
+            State::StreamingBody(_) => self.state.stream_more(cx),
             State::Head(_) | State::Body(_) => Next::Continue,
         }
     }
@@ -338,7 +362,7 @@ impl<R: Responder> Protocol for Http<R> {
                 self.reject(Status::REQUEST_TIMEOUT, form, b"", cx)
             }
             State::Body(_) => self.reject_body(Status::REQUEST_TIMEOUT, cx),
-            State::StreamingBody(_) => stream_more(&mut self.state, cx),
+            State::StreamingBody(_) => self.state.stream_more(cx),
         }
     }
 
@@ -394,7 +418,7 @@ fn send(
         ResponseBody::Streamed(length, body) if body_bytes > 0 => {
             let stream = BodyStream::new(body, length, next, code, entry);
             *state = State::StreamingBody(Box::new(stream));
-            stream_more(state, cx)
+            state.stream_more(cx)
         }
         ResponseBody::Streamed(..) | ResponseBody::Bytes(_) => {
             if let Some(entry) = entry {
@@ -414,30 +438,6 @@ fn send_last(
 ) -> Next {
     let mut untouched = State::NEXT; // an error is too short to be sent in pieces
     send(&mut untouched, Response::error(status), form, Next::Close, entry, cx)
-}
-
-/// Sends the next piece of the response body that `state` has.
-#[cold]
-fn stream_more(state: &mut State, cx: &mut Context<'_>) -> Next {
-    let State::StreamingBody(stream) = state else { unreachable!("a body is being sent") };
-    cx.cancel_timer();
-    let next = match stream.read(cx.compose().0) {
-        ReadOutcome::Data => return Next::Pause,
-        ReadOutcome::WouldBlock(retry) => {
-            cx.set_timer(retry);
-            return Next::Pause;
-        }
-        ReadOutcome::Last => stream.next,
-        // The client has received a Content-Length, and must not take less for the whole body.
-        ReadOutcome::Failed => {
-            cx.state.stats.bodies_failed += 1;
-            Next::Abort
-        }
-    };
-    cx.set_held_bytes(0);
-    stream.log();
-    *state = State::NEXT;
-    next
 }
 
 /// The form of the response to a rejected request: without a body if the method is HEAD.

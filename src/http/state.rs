@@ -6,11 +6,12 @@
 use std::fmt;
 
 use super::access_log::LogEntry;
-use super::body::BodyStream;
+use super::body::{BodyStream, ReadOutcome};
 use super::responder::Upload;
 use super::response::ResponseForm;
 use super::scan::Scan;
 use crate::caught::CaughtDrop;
+use crate::protocol::context::Context;
 use crate::protocol::protocol::Next;
 
 /// The parts of an exchange of messages, of which one is in progress.
@@ -29,6 +30,30 @@ impl State {
     /// No byte has been received on the connection.
     pub(super) const FIRST: State =
         State::Head(HeadProgress { is_first: true, ..HeadProgress::NEXT });
+
+    /// Sends the next piece of the response body that is being sent. Returns what follows.
+    #[cold]
+    pub(super) fn stream_more(&mut self, cx: &mut Context<'_>) -> Next {
+        let State::StreamingBody(stream) = self else { unreachable!("a body is being sent") };
+        cx.cancel_timer();
+        let next = match stream.read(cx.compose().0) {
+            ReadOutcome::Data => return Next::Pause,
+            ReadOutcome::WouldBlock(retry) => {
+                cx.set_timer(retry);
+                return Next::Pause;
+            }
+            ReadOutcome::Last => stream.next,
+            // The client has received a Content-Length, and must not take less for the whole body.
+            ReadOutcome::Failed => {
+                cx.state.stats.bodies_failed += 1;
+                Next::Abort
+            }
+        };
+        cx.set_held_bytes(0);
+        stream.log();
+        *self = State::NEXT;
+        next
+    }
 }
 
 /// The name of the state alone.
