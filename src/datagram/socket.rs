@@ -207,7 +207,7 @@ impl DatagramSocket {
 
     /// Counts the memory of its replies: they have begun to wait, or the kernel has taken them.
     pub(crate) fn meter(&mut self, memory: &mut Memory) {
-        let held = self.replies.held_bytes();
+        let held = if self.wants_write() { self.replies.held_bytes() } else { 0 };
         memory.change_datagrams(std::mem::replace(&mut self.metered, held), held);
     }
 
