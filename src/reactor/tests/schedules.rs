@@ -279,7 +279,7 @@ fn draw_options(seed: u64) -> ListenOptions {
 /// apart, as the options are.
 fn draw_memory(seed: u64) -> Option<usize> {
     let mut rng = fastrand::Rng::with_seed(seed.rotate_left(32));
-    (rng.u8(..8) == 0).then(|| rng.usize(2_000..200_000))
+    (rng.u8(..8) == 0).then(|| rng.usize(1_000..30_000))
 }
 
 /// In a quarter of the schedules there is no fault, and time passes only in polls. In the others,
