@@ -54,8 +54,9 @@ impl Fanout {
         let (mut to, mut ends_wait, mut cost_bytes) =
             (ConnectionId::NONE, false, SUBSCRIPTION_COST_BYTES);
         let steps_before = self.steps();
+        // Not `waiting`: a pair may be in several entries, since a wait can begin and end again
+        // before it is delivered.
         if above_watermark.is_empty() {
-            self.waiting.clear();
             self.own_waits.clear();
         }
         if monitored.is_empty() {
@@ -135,5 +136,28 @@ impl PendingNotifications {
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.queue.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::effects::Effects;
+
+    #[test]
+    fn wait_that_ends_twice_before_delivery_is_notified_twice() {
+        let [subject, sender] =
+            [1, 2].map(|generation| ConnectionId { slot: generation, generation });
+        let mut effects = Effects::default();
+        for _ in 0..2 {
+            effects.on_above_watermark(subject, sender);
+            effects.on_output_low(subject);
+        }
+        let delivered: Vec<Notification> = std::iter::from_fn(|| effects.next_notification())
+            .map(|pending| pending.notification)
+            .collect();
+        let once = [Notification::AboveHighWatermark, Notification::BelowLowWatermark];
+        assert_eq!(delivered, [once, once].concat());
+        assert!(effects.has_nothing_pending());
     }
 }
