@@ -177,3 +177,25 @@ fn peer_whose_output_is_read_is_served_near_the_bound() {
     assert_eq!((echoed, world.stats().evicted_for_memory), (25_000, 0));
     world.stop();
 }
+
+#[test]
+fn replies_of_a_datagram_socket_count_only_while_they_wait() {
+    // Memory that a socket keeps from one batch to the next must not pause accepting for ever.
+    let mut world = world_with_memory(100_000);
+    let datagrams = world.serve_datagrams(2001, Echo::with_prefix("echo -> "));
+    world.kernel().faults.call_us_max = 20; // a datagram takes its time to leave
+    let peer = bound_peer(&world, 1);
+    for number in 0..40 {
+        // Of different lengths, so that none share a GSO batch.
+        world.kernel().peer_sends_datagram(peer, datagrams, vec![b'x'; 200 + number]);
+    }
+    let mut most = 0;
+    for _ in 0..20 {
+        world.turn();
+        most = most.max(world.reactor().state.memory.held());
+    }
+    assert!(most > 0, "the kernel takes 600 bytes at a time");
+    world.run_for(1_000);
+    assert_eq!((world.stats().datagrams_out, world.reactor().state.memory.held()), (40, 0));
+    world.stop();
+}
