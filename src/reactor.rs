@@ -190,6 +190,7 @@ impl Reactor {
 
     fn wait(&mut self, until: Time) -> io::Result<()> {
         debug_assert!(self.every_ready_source_is_queued(), "invariant 2");
+        self.note_lost_wake();
         let timeout = if self.has_work() {
             Some(Duration::ZERO)
         } else {
