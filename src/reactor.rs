@@ -96,8 +96,7 @@ pub struct Reactor {
     deferred: VecDeque<DeferredEffects>,
     connections: usize,      // open now, outbound ones included
     datagram_clients: usize, // datagram sockets that are connected to a peer
-    /// Made when the first handle is asked for; each call of `handle` returns a clone.
-    handle: Option<Handle>,
+    handle: Option<Handle>,  // made when the first one is asked for; others are clones of it
     is_in_turn: bool,
 }
 
@@ -192,6 +191,7 @@ impl Reactor {
 
     fn wait(&mut self, until: Time) -> io::Result<()> {
         debug_assert!(self.every_ready_source_is_queued(), "invariant 2");
+        self.note_lost_wake();
         let timeout = if self.has_work() {
             Some(Duration::ZERO)
         } else {

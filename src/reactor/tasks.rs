@@ -28,7 +28,7 @@ use crate::limits::{CONNECTION_COST_BYTES, TASKS_QUEUED_MAX};
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
 use crate::stream::readiness::Readiness;
-use crate::sys::{Registry, Token, Waker};
+use crate::sys::{self, Registry, Token, Waker};
 
 type Task = Box<dyn AnyTask>;
 
@@ -84,6 +84,9 @@ pub struct Handle(Arc<Shared>);
 struct Shared {
     tasks: SyncSender<Task>,
     stop_requested: AtomicBool,
+    /// The poll was to be woken, and the loop has not looked since. mio's poll(2) selector loses a
+    /// wake that meets a registration, or a call that returns `WouldBlock`.
+    woken: AtomicBool,
     waker: Waker,
 }
 
@@ -194,6 +197,9 @@ impl Handle {
     }
 
     fn wake(&self) {
+        if sys::rearms_only_on_would_block() {
+            self.0.woken.store(true, Ordering::Release);
+        }
         if let Err(error) = self.0.waker.wake() {
             // Only a descriptor that other code has closed causes this. What was asked for, a task
             // or the stop, is stored, and is done after the next wake that succeeds.
@@ -245,6 +251,7 @@ impl TaskQueue {
         let handle = Handle(Arc::new(Shared {
             tasks: sender,
             stop_requested: AtomicBool::new(false),
+            woken: AtomicBool::new(false),
             waker,
         }));
         Ok(TaskQueue { tasks: receiver, handle, tasks_before_stop: None })
@@ -280,6 +287,24 @@ impl TaskQueue {
 }
 
 impl Reactor {
+    /// Queues the task queue if a wake may have been lost. Called right before the poll: a wake
+    /// that comes later ends the poll.
+    #[inline]
+    pub(super) fn note_lost_wake(&mut self) {
+        if !sys::rearms_only_on_would_block() {
+            return;
+        }
+        let Some(handle) = &self.handle else { return };
+        if handle.0.woken.swap(false, Ordering::Acquire) {
+            for (token, slot) in &mut self.slots {
+                if matches!(slot.source, Source::Tasks(_)) {
+                    slot.ready.readable = true;
+                    enqueue(&mut self.run_queue, token, slot);
+                }
+            }
+        }
+    }
+
     /// Runs submitted tasks until the queue is empty or the budget is spent. Returns `Idle` if a
     /// task has put another reactor in the place of this one.
     pub(super) fn run_tasks(&mut self, token: usize) -> Outcome {
