@@ -55,7 +55,7 @@ impl DatagramSocket {
             SocketPhase::New => {
                 self.set_phase(SocketPhase::Receiving);
                 self.call_protocol(scratch, state, effects, |protocol, replies| {
-                    protocol.opened(replies)
+                    protocol.opened(replies);
                 });
                 None
             }
@@ -85,7 +85,7 @@ impl DatagramSocket {
         if self.phase() == SocketPhase::AwaitingWritable && scratch.replies.is_empty() {
             self.set_phase(SocketPhase::Receiving); // until it is requested again
             self.call_protocol(scratch, state, effects, |protocol, replies| {
-                protocol.writable(replies)
+                protocol.writable(replies);
             });
         }
         self.flush_and_report(ready, scratch, state)
@@ -100,36 +100,26 @@ impl DatagramSocket {
         effects: &mut Effects,
     ) -> Outcome {
         self.requests.now = state.clock.now;
-        self.begin_in(scratch);
-        let outcome = self.expire_in(ready, scratch, state, effects);
-        self.end_in(scratch);
-        outcome
-    }
-
-    fn expire_in(
-        &mut self,
-        ready: &mut Readiness,
-        scratch: &mut DatagramScratch,
-        state: &mut LoopState,
-        effects: &mut Effects,
-    ) -> Outcome {
         if self.timer() <= state.clock.now
             && state.clock.now.since(self.timer()) >= Duration::from_millis(TIMER_LATE_MS)
         {
             // The loop is late. A datagram that arrived before the timer expired may not have been
             // reported yet, so receive first.
             ready.readable = true;
-            if let Outcome::Ended(why) = self.drive_in(ready, scratch, state, effects) {
+            if let Outcome::Ended(why) = self.drive(ready, scratch, state, effects) {
                 return Outcome::Ended(why);
             }
         }
+        self.begin_in(scratch);
         if self.timer() <= state.clock.now {
             self.requests.timer = Time::NEVER;
             self.call_protocol(scratch, state, effects, |protocol, replies| {
-                protocol.timer_expired(replies)
+                protocol.timer_expired(replies);
             });
         }
-        self.flush_and_report(ready, scratch, state)
+        let outcome = self.flush_and_report(ready, scratch, state);
+        self.end_in(scratch);
+        outcome
     }
 
     /// Sends what was queued last, and returns the outcome of the drive.

@@ -88,10 +88,9 @@ fn is_unicast(ip: IpAddr) -> bool {
     }
 }
 
-/// Returns `peer`, which has the port of one of `ours`, unless ports of ours are refused, or it is
-/// that socket itself. A socket
-/// bound to all addresses does not know which these are, and they may change at any time. So the
-/// system is asked, which costs three calls (socket, bind, close).
+/// Returns `peer`, which has the port of one of `ours`, unless such ports are refused, or it is
+/// that socket itself. A socket bound to all addresses does not know which these are, and they may
+/// change at any time. So the system is asked, which costs three calls (socket, bind, close).
 #[cold]
 fn peer_unless_own(
     peer: SocketAddr,

@@ -14,13 +14,14 @@
 //! Invariant: between drives no socket has a part of it. What a socket keeps is a copy of what was
 //! received, and ends when that is answered and sent.
 
-#[cfg(target_os = "linux")]
-use crate::sys::linux::Mmsg;
+use std::mem;
 
 use super::receive::Batch;
 use super::replies::ReplyQueue;
 use super::socket::DatagramSocket;
 use crate::stream::readiness::Readiness;
+#[cfg(target_os = "linux")]
+use crate::sys::linux::Mmsg;
 
 /// What the loop lends to the datagram socket that it drives.
 pub(crate) struct DatagramScratch {
@@ -64,7 +65,7 @@ impl DatagramScratch {
     }
 
     pub(crate) fn unfinished(&self) -> Unfinished {
-        Unfinished { datagrams: !self.batch.is_answered(), replies: !self.replies.is_empty() }
+        Unfinished::of(&self.batch, &self.replies)
     }
 }
 
@@ -79,13 +80,23 @@ impl CallArrays {
 }
 
 impl Kept {
+    #[cold]
+    fn swap(&mut self, scratch: &mut DatagramScratch) {
+        mem::swap(&mut scratch.batch, &mut self.batch);
+        mem::swap(&mut scratch.replies, &mut self.replies);
+    }
+
     pub(super) fn unfinished(&self) -> Unfinished {
-        Unfinished { datagrams: !self.batch.is_answered(), replies: !self.replies.is_empty() }
+        Unfinished::of(&self.batch, &self.replies)
     }
 }
 
 impl Unfinished {
     pub(crate) const NOTHING: Unfinished = Unfinished { datagrams: false, replies: false };
+
+    fn of(batch: &Batch, replies: &ReplyQueue) -> Unfinished {
+        Unfinished { datagrams: !batch.is_answered(), replies: !replies.is_empty() }
+    }
 
     /// Returns whether a batch can be sent, answered or received now. While replies wait, only
     /// sending helps.
@@ -97,10 +108,11 @@ impl Unfinished {
 impl DatagramSocket {
     /// Begins a drive: what the socket has kept is continued. The buffers of the loop are in `kept`
     /// meanwhile, until they are needed.
+    #[inline(always)] // every drive makes this call
     pub(super) fn begin_in(&mut self, scratch: &mut DatagramScratch) {
-        if let Some(kept) = &mut self.kept {
-            std::mem::swap(&mut scratch.batch, &mut kept.batch);
-            std::mem::swap(&mut scratch.replies, &mut kept.replies);
+        match &mut self.kept {
+            Some(kept) => kept.swap(scratch),
+            None => scratch.batch.clear(), // it has what another socket has answered
         }
         scratch.replies.begin(self.peer, self.gso_enabled);
     }
@@ -115,6 +127,7 @@ impl DatagramSocket {
     }
 
     /// Ends a drive: keeps what could not be answered or sent.
+    #[inline(always)] // as above
     pub(super) fn end_in(&mut self, scratch: &mut DatagramScratch) {
         self.gso_enabled = scratch.replies.gso_enabled;
         if self.kept.is_some() || scratch.unfinished() != Unfinished::NOTHING {
@@ -128,13 +141,10 @@ impl DatagramSocket {
             return self.return_buffers(scratch);
         }
         match &mut self.kept {
-            Some(kept) => {
-                std::mem::swap(&mut scratch.batch, &mut kept.batch);
-                std::mem::swap(&mut scratch.replies, &mut kept.replies);
-            }
+            Some(kept) => kept.swap(scratch),
             None => {
                 let batch = scratch.batch.to_size();
-                let mut replies = std::mem::replace(&mut scratch.replies, ReplyQueue::new());
+                let mut replies = mem::replace(&mut scratch.replies, ReplyQueue::new());
                 replies.move_to_copy(&scratch.batch, &batch);
                 scratch.batch.clear();
                 self.kept = Some(Box::new(Kept { batch, replies }));

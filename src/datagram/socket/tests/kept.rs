@@ -53,6 +53,27 @@ fn waiting_replies_keep_what_was_received_and_not_a_whole_buffer() {
 
 // pitfall: 115
 #[test]
+fn unsolicited_replies_that_wait_keep_nothing_of_another_sockets_batch() {
+    struct Greeter;
+    impl DatagramProtocol for Greeter {
+        fn opened(&mut self, replies: &mut Replies<'_>) {
+            replies.send(b"hello");
+        }
+        fn received(&mut self, _: &Datagram<'_>, _: &mut Replies<'_>) {}
+    }
+    let mut server = DrivenSocket::echo(V4);
+    let peer = peer_of(server.source.address);
+    peer.send(&payload(1, 9000)).unwrap();
+    server.receive_until(1);
+    let mut client = DrivenSocket::new(Greeter, V4);
+    std::mem::swap(&mut server.scratch, &mut client.scratch);
+    client.ready.writable = false;
+    client.drive();
+    assert_eq!((client.pending_len(), kept_bytes(&client)), (1, 0));
+}
+
+// pitfall: 115
+#[test]
 fn batch_that_is_answered_in_parts_loses_no_datagram() {
     // Each reply of the greatest length is echoed after it, so that the high watermark is reached
     // within the batch and within a GRO message, again and again. Between the drives, other sockets
@@ -73,7 +94,7 @@ fn batch_that_is_answered_in_parts_loses_no_datagram() {
         server.scratch.batch.buffers.fill(0xFF); // as another socket would
         server.drive();
         let mut buffer = vec![0; 65_536];
-        while received.len() < server.state.stats.datagrams_out as usize {
+        while (received.len() as u64) < server.state.stats.datagrams_out {
             let length = peer.recv(&mut buffer).unwrap();
             assert!(buffer[..length - 1] == large);
             received.push(buffer[length - 1]);
