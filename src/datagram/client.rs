@@ -106,19 +106,6 @@ impl DatagramSocket {
         effects: &mut Effects,
     ) -> Outcome {
         self.requests.now = state.clock.now;
-        self.begin_in(scratch);
-        let outcome = self.expire_in(ready, scratch, state, effects);
-        self.end_in(scratch);
-        outcome
-    }
-
-    fn expire_in(
-        &mut self,
-        ready: &mut Readiness,
-        scratch: &mut DatagramScratch,
-        state: &mut LoopState,
-        effects: &mut Effects,
-    ) -> Outcome {
         let is_late = self.timer() <= state.clock.now
             && state.clock.now.since(self.timer()) >= Duration::from_millis(TIMER_LATE_MS);
         if is_late || self.retry_at <= state.clock.now {
@@ -126,17 +113,20 @@ impl DatagramSocket {
             // been reported yet, so receive first.
             self.retry_at = Time::NEVER;
             ready.readable = true;
-            if let Outcome::Ended(why) = self.drive_in(ready, scratch, state, effects) {
+            if let Outcome::Ended(why) = self.drive(ready, scratch, state, effects) {
                 return Outcome::Ended(why);
             }
         }
+        self.begin_in(scratch);
         if self.timer() <= state.clock.now {
             self.requests.timer = Time::NEVER;
             self.call_protocol(scratch, state, effects, |protocol, replies| {
                 protocol.timer_expired(replies);
             });
         }
-        self.flush_and_report(ready, scratch, state)
+        let outcome = self.flush_and_report(ready, scratch, state);
+        self.end_in(scratch);
+        outcome
     }
 
     /// Sends what was queued last, and returns the outcome of the drive.

@@ -85,6 +85,7 @@ impl Kept {
         self.batch.held_bytes() + self.replies.held_bytes()
     }
 
+    #[cold]
     fn swap(&mut self, scratch: &mut DatagramScratch) {
         mem::swap(&mut scratch.batch, &mut self.batch);
         mem::swap(&mut scratch.replies, &mut self.replies);
@@ -112,6 +113,7 @@ impl Unfinished {
 impl DatagramSocket {
     /// Begins a drive: what the socket has kept is continued. The buffers of the loop are in `kept`
     /// meanwhile, until they are needed.
+    #[inline(always)] // every drive makes this call
     pub(super) fn begin_in(&mut self, scratch: &mut DatagramScratch) {
         match &mut self.kept {
             Some(kept) => kept.swap(scratch),
@@ -130,6 +132,7 @@ impl DatagramSocket {
     }
 
     /// Ends a drive: keeps what could not be answered or sent.
+    #[inline(always)] // as above
     pub(super) fn end_in(&mut self, scratch: &mut DatagramScratch) {
         self.gso_enabled = scratch.replies.gso_enabled;
         if self.kept.is_some() || scratch.unfinished() != Unfinished::NOTHING {

@@ -131,8 +131,8 @@ impl DatagramSocket {
     }
 
     /// What a drive does between the loan of the scratch and its return.
-    #[inline(always)] // `expire` calls it, too, but seldom
-    pub(super) fn drive_in(
+    #[inline(always)] // it has one caller
+    fn drive_in(
         &mut self,
         ready: &mut Readiness,
         scratch: &mut DatagramScratch,
