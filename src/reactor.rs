@@ -203,8 +203,7 @@ impl Reactor {
         self.state.clock.read();
         trace!("wait {timeout:?} -> {result:?}, {} events", self.events.iter().count());
         match result {
-            // EINTR: a signal handler ran. If it wrote to the self-pipe, the next poll reports
-            // that.
+            // EINTR: a signal handler ran. If it wrote to the self-pipe, the next poll reports it.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
             other => other?,
         }
@@ -253,7 +252,8 @@ impl Reactor {
         let pending = self.effects.pending_notifications();
         if pending > 0 {
             self.notifications_left = pending;
-            let cost = pending / NOTIFICATIONS_PENDING_DIVISOR * CALL_COST_BYTES;
+            let queued = self.effects.queued_notifications();
+            let cost = queued / NOTIFICATIONS_PENDING_DIVISOR * CALL_COST_BYTES;
             self.state.budget.begin_stage(cost.clamp(QUARTER_TURN_BYTES, NOTIFICATIONS_BYTES_MAX));
             self.catch_panics(Reactor::deliver_notifications);
         }

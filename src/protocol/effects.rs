@@ -235,6 +235,11 @@ impl Effects {
         self.notifications.steps()
     }
 
+    /// Returns the length of the queue, in which one entry may stand for many notifications.
+    pub(crate) fn queued_notifications(&self) -> usize {
+        self.notifications.entries()
+    }
+
     /// Takes the next step.
     pub(crate) fn next_notification(&mut self) -> Option<PendingNotification> {
         self.notifications.next(&mut self.above_watermark, &mut self.monitored)

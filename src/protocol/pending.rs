@@ -105,6 +105,11 @@ impl PendingNotifications {
         self.steps
     }
 
+    /// Returns how many entries the queue has.
+    pub(super) fn entries(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Takes one step. `None`: the queue is empty.
     pub(super) fn next(
         &mut self,

@@ -13,7 +13,7 @@ use log::{debug, trace};
 
 use super::Reactor;
 use super::deferred::{Caller, DeferredEffects};
-use super::slots::{SlotState, enqueue};
+use super::slots::{SlotState, enqueue, mark_ended};
 use super::sources::{Ended, Source};
 use crate::budget::Share;
 use crate::datagram::socket::DatagramSocket;
@@ -170,7 +170,13 @@ impl Reactor {
         let slot = &mut self.slots[token];
         if let Source::Connection(stream, connection) = &mut slot.source {
             connection.apply(command, stream, &self.state);
-            enqueue(&mut self.run_queue, token, slot);
+            if command == Command::Abort && slot.state == SlotState::Waiting {
+                // Not driven once more: thousands of aborts would keep others from their turn.
+                let why = CloseReason::Aborted;
+                mark_ended(&mut self.ended, &mut self.run_queue, token, slot, why);
+            } else {
+                enqueue(&mut self.run_queue, token, slot);
+            }
             self.meter(token); // an abort frees its output
         }
     }
