@@ -32,7 +32,7 @@ use crate::limits::{
     CALL_COST_BYTES, EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES, EFFECTS_MAX,
     GENERATIONS_PER_BLOCK, OUTPUT_SCRATCH_BYTES,
 };
-use crate::overload_limits::SUBSCRIPTION_BYTES;
+use crate::overload_limits::SUBSCRIPTION_HALF_BYTES;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::stats::Stats;
 
@@ -312,7 +312,9 @@ impl Effects {
     pub(crate) fn queue_bytes(&self) -> usize {
         self.deferred_bytes
             + self.notifications.capacity() * size_of::<PendingNotification>()
-            + (self.above_watermark.len() + self.monitored.len()) * SUBSCRIPTION_BYTES
+            + self.notifications.steps() * SUBSCRIPTION_HALF_BYTES
+            + self.above_watermark.bytes()
+            + self.monitored.bytes()
     }
 
     /// Returns how many notifications fit in the memory that is allocated.
