@@ -224,9 +224,9 @@ impl Effects {
         });
     }
 
-    /// Puts a notification back, as the last: its connection cannot be called yet.
-    pub(crate) fn postpone(&mut self, pending: PendingNotification) {
-        self.notifications.push(PendingNotification { cost_bytes: CALL_COST_BYTES, ..pending });
+    /// Puts notifications back, before all others: their connection could not be called.
+    pub(crate) fn put_back(&mut self, missed: VecDeque<PendingNotification>) {
+        self.notifications.put_back(missed);
     }
 
     /// Returns how many steps it takes to deliver all notifications, and to remove the

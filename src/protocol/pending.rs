@@ -11,7 +11,8 @@ use super::ident::ConnectionId;
 use super::notification::{Notification, PendingNotification};
 use super::subscriptions::Subscriptions;
 use crate::limits::{
-    EFFECTS_HIGH_WATERMARK, SUBSCRIPTION_COST_BYTES, SUBSCRIPTIONS_CLEARED_PER_COST,
+    CALL_COST_BYTES, EFFECTS_HIGH_WATERMARK, SUBSCRIPTION_COST_BYTES,
+    SUBSCRIPTIONS_CLEARED_PER_COST,
 };
 
 #[derive(Default)]
@@ -90,6 +91,16 @@ impl PendingNotifications {
         if pending.to != ConnectionId::NONE {
             self.queue.push_back(Entry::One(pending));
             self.steps += 1;
+        }
+    }
+
+    /// Puts notifications that were taken back to the front, in their order.
+    pub(super) fn put_back(&mut self, taken: VecDeque<PendingNotification>) {
+        self.steps += taken.len();
+        for pending in taken.into_iter().rev() {
+            // What its subscription costs has been charged.
+            let pending = PendingNotification { cost_bytes: CALL_COST_BYTES, ..pending };
+            self.queue.push_front(Entry::One(pending));
         }
     }
 

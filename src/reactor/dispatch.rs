@@ -54,8 +54,7 @@ impl Reactor {
     pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) -> Result<SendStatus, SendError> {
         self.read_clock();
         self.finish_deferred(Caller::Owner);
-        let (queued, bytes_before) = self.effects.take_queued();
-        let mut before = DeferredEffects { caller: Caller::Owner, queued, bytes: bytes_before };
+        let mut before = DeferredEffects::new(Caller::Owner, self.effects.take_queued());
         self.apply_part(&mut before, Share::UNBOUNDED);
         self.effects.return_buffers(before.queued, before.bytes);
         self.state.budget.charge(bytes.len());
@@ -90,8 +89,7 @@ impl Reactor {
     #[cold]
     fn apply_queued_effects(&mut self) {
         let caller = if self.is_in_turn { Caller::Slot(self.running) } else { Caller::Owner };
-        let (queued, bytes) = self.effects.take_queued();
-        let mut effects = DeferredEffects { caller, queued, bytes };
+        let mut effects = DeferredEffects::new(caller, self.effects.take_queued());
         // What the owner asks for waits if an earlier burst of it does. A source is held then.
         let has_earlier = caller == Caller::Owner
             && self.deferred.iter().any(|earlier| earlier.caller == Caller::Owner);
@@ -256,7 +254,7 @@ impl Reactor {
             let Some(token) = self.find(pending.to) else { continue }; // has ended itself
             let slot = &mut self.slots[token];
             if slot.state == SlotState::Held {
-                self.effects.postpone(pending);
+                self.hold_notification(token, pending);
                 continue;
             }
             self.running = token;
