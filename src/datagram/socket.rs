@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 
 use log::{debug, info, trace};
 
-use crate::caught::{Panicked, catch};
+use crate::caught::{CaughtDrop, Panicked, catch};
 use crate::limits::{DATAGRAM_COST_BYTES, DATAGRAM_RETRY_MS, STEP_COST_BYTES};
 use crate::loop_state::LoopState;
 use crate::memory::Memory;
@@ -77,6 +77,10 @@ pub(crate) struct DatagramSocket {
 impl DatagramSocket {
     /// Makes a source of `socket`. With a `peer`, to which `socket` is connected already, it
     /// receives from that peer only. Without one, it answers any sender that the filter permits.
+    ///
+    /// # Panics
+    ///
+    /// If `protocol` does when it is asked how to serve it.
     pub(crate) fn new(
         socket: UdpSocket,
         address: SocketAddr,
@@ -84,12 +88,13 @@ impl DatagramSocket {
         protocol: Box<dyn DatagramProtocol>,
         state: &LoopState,
     ) -> DatagramSocket {
-        let batching = protocol.batching();
+        let protocol = CaughtDrop::new(protocol); // it is dropped if one of the next calls panics
+        let (batching, refuses_own_ports) = (protocol.batching(), protocol.refuses_own_ports());
         DatagramSocket {
             io: BatchIo::new(&socket, batching),
             peer,
             gso_enabled: batching == Batching::Gso,
-            refuses_own_ports: protocol.refuses_own_ports(),
+            refuses_own_ports,
             kept: None,
             requests: SocketRequests::new(state.clock.started()),
             unlogged: Unlogged::default(),
@@ -99,7 +104,7 @@ impl DatagramSocket {
             metered: 0,
             socket,
             address,
-            protocol,
+            protocol: protocol.into_inner(),
         }
     }
 

@@ -9,13 +9,14 @@
 use std::io;
 use std::net::SocketAddr;
 
-use log::{debug, trace};
+use log::{debug, error, trace};
 
 use super::Reactor;
 use super::deferred::{Caller, DeferredEffects};
 use super::slots::{SlotState, enqueue};
 use super::sources::{Ended, Source};
 use crate::budget::Share;
+use crate::caught::{Panicked, catch};
 use crate::datagram::socket::DatagramSocket;
 use crate::limits::{CALL_COST_BYTES, CONNECTION_COST_BYTES, SUBSCRIPTION_COST_BYTES};
 use crate::protocol::connections::{Connections, SendError, SendStatus};
@@ -229,9 +230,15 @@ impl Reactor {
         trace!("connect datagram {peer} -> {:?}", opened.as_ref().map(|(_, address, _)| address));
         match opened {
             Ok((socket, address, peer)) => {
-                let source =
-                    DatagramSocket::new(socket, address, Some(peer), protocol, &self.state);
-                self.insert_datagram(source);
+                let state = &self.state;
+                match catch(|| DatagramSocket::new(socket, address, Some(peer), protocol, state)) {
+                    Ok(source) => self.insert_datagram(source),
+                    // Caught here: it must not cost the other effects of the call.
+                    Err(Panicked) => {
+                        self.state.stats.panics += 1;
+                        error!("udp {peer}: protocol panicked when its socket was made");
+                    }
+                }
             }
             Err(error) => {
                 debug!("udp {peer}: connect failed: {error}");
