@@ -22,8 +22,8 @@ pub(crate) const ACCEPT_MEMORY_EIGHTHS: u128 = 7;
 /// full. Each subscription has two, one for each of its connections.
 pub(crate) const SUBSCRIPTION_HALF_BYTES: usize = 24;
 
-/// Memory that the subscriptions of one connection take beside that, in bytes: an entry of a
-/// `BTreeMap` (64), and the first node of a `BTreeSet` (112), however few there are.
+/// Memory that the subscriptions of one connection take beside that, in bytes, however few there
+/// are: 64 for an entry of a `BTreeMap`, and 112 for the first node of a `BTreeSet`.
 pub(crate) const SUBSCRIPTION_SET_BYTES: usize = 176;
 
 // ---- accepting

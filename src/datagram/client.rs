@@ -108,7 +108,7 @@ impl DatagramSocket {
         self.requests.now = state.clock.now;
         self.begin_in(scratch);
         let outcome = self.expire_in(ready, scratch, state, effects);
-        self.end_in(scratch);
+        self.end_in(scratch, &mut state.memory);
         outcome
     }
 

@@ -25,7 +25,6 @@ use log::{debug, info, trace};
 use crate::caught::{CaughtDrop, Panicked, catch};
 use crate::limits::{DATAGRAM_COST_BYTES, DATAGRAM_RETRY_MS, STEP_COST_BYTES};
 use crate::loop_state::LoopState;
-use crate::memory::Memory;
 use crate::protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};
 use crate::protocol::effects::Effects;
 use crate::protocol::ident::CloseReason;
@@ -131,7 +130,7 @@ impl DatagramSocket {
         self.requests.now = state.clock.now;
         self.begin_in(scratch);
         let outcome = self.drive_in(ready, scratch, state, effects);
-        self.end_in(scratch);
+        self.end_in(scratch, &mut state.memory);
         outcome
     }
 
@@ -198,12 +197,6 @@ impl DatagramSocket {
         self.kept.as_ref().map_or(Unfinished::NOTHING, |kept| kept.unfinished())
     }
 
-    /// Counts the memory that it keeps: replies have begun to wait, or the kernel has taken them.
-    pub(crate) fn meter(&mut self, memory: &mut Memory) {
-        let held = self.kept.as_ref().map_or(0, |kept| kept.held_bytes());
-        memory.change_datagrams(std::mem::replace(&mut self.metered, held), held);
-    }
-
     /// A stop has begun: what waits in the receive queue is still answered, and nothing that comes
     /// later. In a flood the queue would never be empty otherwise.
     pub(crate) fn begin_drain(&mut self) {
@@ -237,7 +230,7 @@ impl DatagramSocket {
         state: &mut LoopState,
     ) {
         if self.kept.is_some() {
-            self.return_buffers(scratch);
+            self.return_buffers(scratch, &mut state.memory);
         }
         self.requests.received_at = None;
         let DatagramScratch { batch, arrays, .. } = scratch;

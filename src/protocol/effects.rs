@@ -89,7 +89,7 @@ pub(crate) struct Effects {
     pub(crate) queued: VecDeque<(ConnectionId, Effect)>,
     /// The bytes of the sends. A broadcast has them once for all its recipients.
     pub(crate) bytes: Vec<u8>,
-    /// The bytes of sends that are applied in the next turns (`src/reactor/deferred.rs`).
+    /// The memory of effects that are applied in the next turns (`src/reactor/deferred.rs`).
     pub(crate) deferred_bytes: usize,
     notifications: PendingNotifications,
     /// Subjects: connections whose output is above the high watermark. Subscribers: connections

@@ -79,7 +79,7 @@ impl Reactor {
         self.count_deferred();
     }
 
-    /// Counts the bytes that wait, for the memory meter.
+    /// Counts what waits, for the memory meter.
     fn count_deferred(&mut self) {
         self.effects.deferred_bytes = self.deferred.iter().map(DeferredEffects::held_bytes).sum();
     }
@@ -165,8 +165,11 @@ impl DeferredEffects {
         DeferredEffects { caller, queued, bytes, notifications: VecDeque::new() }
     }
 
+    /// Returns the memory that it takes, in bytes.
     fn held_bytes(&self) -> usize {
-        self.bytes.capacity() + self.notifications.capacity() * size_of::<PendingNotification>()
+        self.bytes.capacity()
+            + self.queued.capacity() * size_of::<(ConnectionId, Effect)>()
+            + self.notifications.capacity() * size_of::<PendingNotification>()
     }
 
     fn append(&mut self, mut later: DeferredEffects) {
