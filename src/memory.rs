@@ -72,9 +72,12 @@ impl Memory {
         self.change(slot, |holding| holding.buffers = bytes);
     }
 
-    /// The protocol of the connection in `slot` says that it holds `bytes` now.
-    pub(crate) fn set_protocol(&mut self, slot: usize, bytes: usize) {
+    /// The protocol of the connection in `slot` says that it holds `bytes` now. Returns whether
+    /// that is more than before.
+    pub(crate) fn set_protocol(&mut self, slot: usize, bytes: usize) -> bool {
+        let held_before = self.held;
         self.change(slot, |holding| holding.protocol = bytes);
+        self.held > held_before
     }
 
     /// The connection in `slot` has ended.

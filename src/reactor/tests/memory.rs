@@ -107,6 +107,28 @@ fn what_a_protocol_says_that_it_holds_counts() {
     world.stop();
 }
 
+#[test]
+fn protocol_that_holds_too_much_is_evicted_beside_the_most_effects() {
+    struct Greedy;
+    impl Protocol for Greedy {
+        fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+            let own = cx.id();
+            let most = std::iter::repeat_n(own, crate::limits::EFFECTS_MAX);
+            cx.connections().send_to_all(most, b"");
+            cx.set_held_bytes(200_000);
+            Advance::consumed(input.len())
+        }
+    }
+    let mut world = world_with_memory(100_000);
+    world.serve(4000, |_| Greedy);
+    let stream = world.connect(4000, 1);
+    world.peer_sends(stream, b"!");
+    world.run_until_blocked();
+    assert_eq!(world.close_reason_of(1), Some(CloseReason::MemoryOverflow));
+    assert_eq!((world.stats().evicted_for_memory, world.stats().panics), (1, 0));
+    world.stop();
+}
+
 // pitfall: 152
 #[test]
 fn accepting_pauses_near_the_bound_and_the_largest_makes_room() {
