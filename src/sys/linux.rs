@@ -53,7 +53,7 @@ pub(crate) struct Mmsg {
     /// recvmmsg and sendmmsg are refused: each call has one message.
     is_single: bool,
     /// recvmsg is refused, too, and that has been logged.
-    is_deaf: bool,
+    recvmsg_refused: bool,
 }
 
 const RECVMMSG: &str = "recvmmsg";
@@ -170,7 +170,7 @@ impl Mmsg {
             send_controls: Vec::with_capacity(DATAGRAM_BATCH),
             send_names: Vec::with_capacity(DATAGRAM_BATCH),
             is_single: false,
-            is_deaf: false,
+            recvmsg_refused: false,
         }
     }
 
@@ -225,7 +225,7 @@ impl Mmsg {
             return false;
         }
         if self.is_single {
-            if call == RECVMMSG && !mem::replace(&mut self.is_deaf, true) {
+            if call == RECVMMSG && !mem::replace(&mut self.recvmsg_refused, true) {
                 warn!("udp: recvmsg refused ({error}): no datagram is received");
             }
             return false;

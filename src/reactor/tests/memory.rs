@@ -18,7 +18,7 @@ fn world_with_memory(max: usize) -> World {
 }
 
 /// Connects a peer that sends `bytes` and reads nothing.
-fn connect_deaf(world: &mut World, number: u16, bytes: usize) -> usize {
+fn connect_without_reading(world: &mut World, number: u16, bytes: usize) -> usize {
     let stream = world.kernel().peer_connects(peer(number), server(ECHO), 500).unwrap();
     world.peer_sends(stream, &vec![b'x'; bytes]);
     world.run_until_blocked();
@@ -54,16 +54,16 @@ impl Protocol for Named {
 fn connection_that_holds_the_most_is_reset_above_the_bound() {
     let mut world = world_with_memory(100_000);
     for (number, bytes) in [(1, 30_000), (2, 40_000)] {
-        connect_deaf(&mut world, number, bytes);
+        connect_without_reading(&mut world, number, bytes);
     }
-    let last = connect_deaf(&mut world, 3, 0);
+    let last = connect_without_reading(&mut world, 3, 0);
     assert_eq!((world.stats().evicted_for_memory, world.stats().connections), (0, 3));
     world.peer_sends(last, &[b'x'; 34_000]);
     world.run_until_blocked();
     assert_eq!(world.close_reason_of(2), Some(CloseReason::MemoryOverflow));
     assert_eq!((world.stats().evicted_for_memory, world.stats().connections), (1, 2));
     // What is free again is used again.
-    connect_deaf(&mut world, 4, 20_000);
+    connect_without_reading(&mut world, 4, 20_000);
     assert_eq!((world.stats().evicted_for_memory, world.stats().connections), (1, 3));
     world.stop();
 }
