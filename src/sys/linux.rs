@@ -245,6 +245,16 @@ impl Mmsg {
         self.is_single
     }
 
+    /// Takes the errno from an error that says that recvmsg is refused, too. EACCES would pass for
+    /// the error of one datagram, and the call would be repeated at once, without end.
+    #[cold]
+    fn without_errno(&self, error: io::Error) -> io::Error {
+        match self.is_single && is_refused_call(&error) {
+            true => io::Error::new(io::ErrorKind::Unsupported, error),
+            false => error,
+        }
+    }
+
     /// Receives up to `batch_max` messages, each into the next of `buffers`. Returns what the
     /// kernel reports of them.
     pub(crate) fn receive(
@@ -255,9 +265,10 @@ impl Mmsg {
         self.prepare_headers(&mut buffers);
         self.received = 0;
         self.received = match self.fill_headers(socket) {
-            Err(error) if self.falls_back(RECVMMSG, &error, socket) => self.fill_headers(socket)?,
-            other => other?,
-        };
+            Err(error) if self.falls_back(RECVMMSG, &error, socket) => self.fill_headers(socket),
+            other => other,
+        }
+        .map_err(|error| self.without_errno(error))?;
         let written = self.recv_headers[..self.received].iter().zip(&self.recv_names);
         Ok(written.zip(&self.recv_controls).map(|((header, name), control)| {
             let (segment, local) = match header.msg_hdr.msg_controllen as usize {
