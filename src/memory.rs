@@ -4,8 +4,9 @@
 //!     buffers of a connection   input and output that wait       src/reactor/memory.rs, after each
 //!                                                                drive but the fast path
 //!     its protocol              what it says that it holds       Context::set_held_bytes
-//!     datagram sockets          replies that wait for the kernel
-//!     queues                    notifications, subscriptions     computed when it is asked for
+//!     datagram sockets          what they keep between drives    src/datagram/scratch.rs
+//!     queues                    notifications, subscriptions,    computed when it is asked for
+//!                               deferred effects
 //!
 //!     0 ───────────────── 3/4 ────────────── 7/8 ─────────── memory_bytes_max
 //!                          │ request bodies   │ accepting         │ the largest holder
@@ -72,9 +73,12 @@ impl Memory {
         self.change(slot, |holding| holding.buffers = bytes);
     }
 
-    /// The protocol of the connection in `slot` says that it holds `bytes` now.
-    pub(crate) fn set_protocol(&mut self, slot: usize, bytes: usize) {
+    /// The protocol of the connection in `slot` says that it holds `bytes` now. Returns whether
+    /// that is more than before.
+    pub(crate) fn set_protocol(&mut self, slot: usize, bytes: usize) -> bool {
+        let held_before = self.held;
         self.change(slot, |holding| holding.protocol = bytes);
+        self.held > held_before
     }
 
     /// The connection in `slot` has ended.

@@ -19,6 +19,7 @@ use std::mem;
 use super::receive::Batch;
 use super::replies::ReplyQueue;
 use super::socket::DatagramSocket;
+use crate::memory::Memory;
 use crate::stream::readiness::Readiness;
 #[cfg(target_os = "linux")]
 use crate::sys::linux::Mmsg;
@@ -125,25 +126,26 @@ impl DatagramSocket {
     /// What was kept is answered and sent: gives the buffers back to the loop. The memory that the
     /// replies took is good for the next ones.
     #[cold]
-    pub(super) fn return_buffers(&mut self, scratch: &mut DatagramScratch) {
+    pub(super) fn return_buffers(&mut self, scratch: &mut DatagramScratch, memory: &mut Memory) {
         if let Some(kept) = self.kept.take() {
             scratch.batch = kept.batch;
         }
+        self.meter(memory);
     }
 
     /// Ends a drive: keeps what could not be answered or sent.
     #[inline(always)] // as above
-    pub(super) fn end_in(&mut self, scratch: &mut DatagramScratch) {
+    pub(super) fn end_in(&mut self, scratch: &mut DatagramScratch, memory: &mut Memory) {
         self.gso_enabled = scratch.replies.gso_enabled;
         if self.kept.is_some() || scratch.unfinished() != Unfinished::NOTHING {
-            self.keep(scratch);
+            self.keep(scratch, memory);
         }
     }
 
     #[cold]
-    fn keep(&mut self, scratch: &mut DatagramScratch) {
+    fn keep(&mut self, scratch: &mut DatagramScratch, memory: &mut Memory) {
         if scratch.unfinished() == Unfinished::NOTHING {
-            return self.return_buffers(scratch);
+            return self.return_buffers(scratch, memory);
         }
         match &mut self.kept {
             Some(kept) => kept.swap(scratch),
@@ -155,5 +157,12 @@ impl DatagramSocket {
                 self.kept = Some(Box::new(Kept { batch, replies }));
             }
         }
+        self.meter(memory);
+    }
+
+    /// Counts the memory that it keeps.
+    fn meter(&mut self, memory: &mut Memory) {
+        let held = self.kept.as_ref().map_or(0, |kept| kept.held_bytes());
+        memory.change_datagrams(mem::replace(&mut self.metered, held), held);
     }
 }

@@ -22,10 +22,9 @@ use std::net::SocketAddr;
 
 use log::{debug, info, trace};
 
-use crate::caught::{Panicked, catch};
+use crate::caught::{CaughtDrop, Panicked, catch};
 use crate::limits::{DATAGRAM_COST_BYTES, DATAGRAM_RETRY_MS, STEP_COST_BYTES};
 use crate::loop_state::LoopState;
-use crate::memory::Memory;
 use crate::protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};
 use crate::protocol::effects::Effects;
 use crate::protocol::ident::CloseReason;
@@ -77,6 +76,10 @@ pub(crate) struct DatagramSocket {
 impl DatagramSocket {
     /// Makes a source of `socket`. With a `peer`, to which `socket` is connected already, it
     /// receives from that peer only. Without one, it answers any sender that the filter permits.
+    ///
+    /// # Panics
+    ///
+    /// If `protocol` does when it is asked how to serve it.
     pub(crate) fn new(
         socket: UdpSocket,
         address: SocketAddr,
@@ -84,12 +87,13 @@ impl DatagramSocket {
         protocol: Box<dyn DatagramProtocol>,
         state: &LoopState,
     ) -> DatagramSocket {
-        let batching = protocol.batching();
+        let protocol = CaughtDrop::new(protocol); // it is dropped if one of the next calls panics
+        let (batching, refuses_own_ports) = (protocol.batching(), protocol.refuses_own_ports());
         DatagramSocket {
             io: BatchIo::new(&socket, batching),
             peer,
             gso_enabled: batching == Batching::Gso,
-            refuses_own_ports: protocol.refuses_own_ports(),
+            refuses_own_ports,
             kept: None,
             requests: SocketRequests::new(state.clock.started()),
             unlogged: Unlogged::default(),
@@ -99,7 +103,7 @@ impl DatagramSocket {
             metered: 0,
             socket,
             address,
-            protocol,
+            protocol: protocol.into_inner(),
         }
     }
 
@@ -126,7 +130,7 @@ impl DatagramSocket {
         self.requests.now = state.clock.now;
         self.begin_in(scratch);
         let outcome = self.drive_in(ready, scratch, state, effects);
-        self.end_in(scratch);
+        self.end_in(scratch, &mut state.memory);
         outcome
     }
 
@@ -193,12 +197,6 @@ impl DatagramSocket {
         self.kept.as_ref().map_or(Unfinished::NOTHING, |kept| kept.unfinished())
     }
 
-    /// Counts the memory that it keeps: replies have begun to wait, or the kernel has taken them.
-    pub(crate) fn meter(&mut self, memory: &mut Memory) {
-        let held = self.kept.as_ref().map_or(0, |kept| kept.held_bytes());
-        memory.change_datagrams(std::mem::replace(&mut self.metered, held), held);
-    }
-
     /// A stop has begun: what waits in the receive queue is still answered, and nothing that comes
     /// later. In a flood the queue would never be empty otherwise.
     pub(crate) fn begin_drain(&mut self) {
@@ -232,7 +230,7 @@ impl DatagramSocket {
         state: &mut LoopState,
     ) {
         if self.kept.is_some() {
-            self.return_buffers(scratch);
+            self.return_buffers(scratch, &mut state.memory);
         }
         self.requests.received_at = None;
         let DatagramScratch { batch, arrays, .. } = scratch;

@@ -307,8 +307,8 @@ impl<'r> ServedPath<'r> {
                 b".." => {
                     segments.pop();
                 }
-                // Not even if `..` takes it away again: who takes the byte for a separator ends
-                // elsewhere.
+                // Not even if `..` takes it away again: a proxy that takes the byte for a
+                // separator would resolve the path to another name.
                 name if has_separator(name) => return None,
                 _ => segments.push(segment),
             }

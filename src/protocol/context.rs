@@ -189,9 +189,11 @@ impl<'i> Context<'i> {
     /// ```
     pub fn set_held_bytes(&mut self, bytes: usize) {
         let Some(slot) = self.effects.slot_of(self.meta.id) else { return };
-        self.state.memory.set_protocol(slot, bytes);
-        if self.state.memory.is_exceeded(self.effects.queue_bytes())
-            && !matches!(self.effects.queued.back(), Some((_, Effect::EvictLargest)))
+        let holds_more = self.state.memory.set_protocol(slot, bytes);
+        // With an effect, the drive is not the fast path, and ends with the meter.
+        if holds_more
+            && self.effects.is_empty()
+            && self.state.memory.is_exceeded(self.effects.queue_bytes())
         {
             self.connections().queue(Effect::EvictLargest);
         }

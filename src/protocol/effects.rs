@@ -32,7 +32,7 @@ use crate::limits::{
     CALL_COST_BYTES, EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES, EFFECTS_MAX,
     GENERATIONS_PER_BLOCK, OUTPUT_SCRATCH_BYTES,
 };
-use crate::overload_limits::SUBSCRIPTION_BYTES;
+use crate::overload_limits::SUBSCRIPTION_HALF_BYTES;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::stats::Stats;
 
@@ -89,7 +89,7 @@ pub(crate) struct Effects {
     pub(crate) queued: VecDeque<(ConnectionId, Effect)>,
     /// The bytes of the sends. A broadcast has them once for all its recipients.
     pub(crate) bytes: Vec<u8>,
-    /// The bytes of sends that are applied in the next turns (`src/reactor/deferred.rs`).
+    /// The memory of effects that are applied in the next turns (`src/reactor/deferred.rs`).
     pub(crate) deferred_bytes: usize,
     notifications: PendingNotifications,
     /// Subjects: connections whose output is above the high watermark. Subscribers: connections
@@ -224,9 +224,9 @@ impl Effects {
         });
     }
 
-    /// Puts a notification back, as the last: its connection cannot be called yet.
-    pub(crate) fn postpone(&mut self, pending: PendingNotification) {
-        self.notifications.push(PendingNotification { cost_bytes: CALL_COST_BYTES, ..pending });
+    /// Puts notifications back, before all others: their connection could not be called.
+    pub(crate) fn put_back(&mut self, missed: VecDeque<PendingNotification>) {
+        self.notifications.put_back(missed);
     }
 
     /// Returns how many steps it takes to deliver all notifications, and to remove the
@@ -317,7 +317,9 @@ impl Effects {
     pub(crate) fn queue_bytes(&self) -> usize {
         self.deferred_bytes
             + self.notifications.capacity() * size_of::<PendingNotification>()
-            + (self.above_watermark.len() + self.monitored.len()) * SUBSCRIPTION_BYTES
+            + self.notifications.steps() * SUBSCRIPTION_HALF_BYTES
+            + self.above_watermark.bytes()
+            + self.monitored.bytes()
     }
 
     /// Returns how many notifications fit in the memory that is allocated.

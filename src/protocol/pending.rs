@@ -11,7 +11,8 @@ use super::ident::ConnectionId;
 use super::notification::{Notification, PendingNotification};
 use super::subscriptions::Subscriptions;
 use crate::limits::{
-    EFFECTS_HIGH_WATERMARK, SUBSCRIPTION_COST_BYTES, SUBSCRIPTIONS_CLEARED_PER_COST,
+    CALL_COST_BYTES, EFFECTS_HIGH_WATERMARK, SUBSCRIPTION_COST_BYTES,
+    SUBSCRIPTIONS_CLEARED_PER_COST,
 };
 
 #[derive(Default)]
@@ -93,6 +94,16 @@ impl PendingNotifications {
         }
     }
 
+    /// Puts notifications that were taken back to the front, in their order.
+    pub(super) fn put_back(&mut self, taken: VecDeque<PendingNotification>) {
+        self.steps += taken.len();
+        for pending in taken.into_iter().rev() {
+            // What its subscription costs has been charged.
+            let pending = PendingNotification { cost_bytes: CALL_COST_BYTES, ..pending };
+            self.queue.push_front(Entry::One(pending));
+        }
+    }
+
     pub(super) fn push_all(&mut self, fanout: Fanout) {
         let steps = fanout.steps();
         if steps > 0 {
@@ -147,7 +158,10 @@ impl PendingNotifications {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::overload_limits::SUBSCRIPTION_SET_BYTES;
     use crate::protocol::effects::Effects;
+    use crate::protocol::ident::CloseReason;
+    use crate::stats::Stats;
 
     #[test]
     fn wait_that_ends_twice_before_delivery_is_notified_twice() {
@@ -164,5 +178,30 @@ mod tests {
         let once = [Notification::AboveHighWatermark, Notification::BelowLowWatermark];
         assert_eq!(delivered, [once, once].concat());
         assert!(effects.has_nothing_pending());
+    }
+
+    #[test]
+    fn each_subscription_counts_until_it_is_removed() {
+        const COUNT: u32 = 100;
+        let ids: Vec<ConnectionId> =
+            (1..=COUNT).map(|slot| ConnectionId { slot, generation: slot }).collect();
+        let mut effects = Effects::default();
+        let before = effects.queue_bytes();
+        for (&subject, &subscriber) in ids.iter().flat_map(|a| ids.iter().map(move |b| (a, b))) {
+            effects.monitor(subject, subscriber);
+        }
+        let pairs = ids.len() * ids.len();
+        let held = effects.queue_bytes() - before;
+        assert!((pairs * 48..pairs * 64).contains(&held), "{held} bytes for {pairs} pairs");
+        // The subscriptions of a connection that has ended wait to be removed, and still count.
+        effects.on_closed(ids[0], CloseReason::Finished, &mut Stats::default());
+        assert!(effects.queue_bytes() - before >= held - SUBSCRIPTION_SET_BYTES * 2);
+        for &id in &ids[1..] {
+            effects.on_closed(id, CloseReason::Finished, &mut Stats::default());
+        }
+        while effects.next_notification().is_some() {}
+        assert!(effects.has_nothing_pending());
+        let queue = effects.notification_capacity() * size_of::<PendingNotification>();
+        assert_eq!(effects.queue_bytes(), queue);
     }
 }

@@ -29,13 +29,13 @@ use crate::stream::listener::Accepted;
 use crate::stream::readiness::{Readiness, Registered};
 use crate::sys::TcpStream;
 
-/// Whose idle connections make room for a listener that pauses.
+/// Which idle connections are evicted to make room for a listener that pauses.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Rivals {
-    /// None: connections are not what is lacking.
-    None,
-    /// Its own: its own bound is reached.
-    OwnOnly,
+enum EvictionScope {
+    /// None: connections are not what is lacking, so their end would not help.
+    Nothing,
+    /// Those of the listener itself: its own bound is reached.
+    OwnListener,
     /// Its own, and those of listeners that have more than their minimum.
     AboveMinimum,
 }
@@ -74,13 +74,13 @@ impl Reactor {
             let limits = &self.state.loop_limits;
             let bound = limits.accept_bound(index, self.connections, self.datagram_clients);
             if let Some(bound) = bound {
-                let rivals = match bound {
-                    AcceptBound::Listener(_) => Rivals::OwnOnly,
+                let scope = match bound {
+                    AcceptBound::Listener(_) => EvictionScope::OwnListener,
                     AcceptBound::Reactor(_)
                     | AcceptBound::Reserved(..)
-                    | AcceptBound::ReservedDescriptors(..) => Rivals::AboveMinimum,
+                    | AcceptBound::ReservedDescriptors(..) => EvictionScope::AboveMinimum,
                 };
-                return self.pause_listener(token, rivals, &bound);
+                return self.pause_listener(token, scope, &bound);
             }
             if self.state.memory.pauses_accepting(self.effects.queue_bytes()) {
                 if listener.is_paused() {
@@ -89,7 +89,7 @@ impl Reactor {
                 if self.state.memory.pauses_accepting(self.effects.queue_bytes()) {
                     let max = self.state.memory.max;
                     let why = format_args!("seven eighths of memory_bytes_max ({max}) held");
-                    return self.pause_listener(token, Rivals::None, &why);
+                    return self.pause_listener(token, EvictionScope::Nothing, &why);
                 }
                 continue;
             }
@@ -119,7 +119,7 @@ impl Reactor {
                     failure = Some(error);
                 }
                 Accepted::Exhausted(error) => {
-                    return self.pause_listener(token, Rivals::AboveMinimum, &error);
+                    return self.pause_listener(token, EvictionScope::AboveMinimum, &error);
                 }
                 Accepted::Broken(error) => {
                     listener.close_broken(&error);
@@ -130,14 +130,14 @@ impl Reactor {
         match failure {
             Some(error) if !any_accepted => {
                 let why = format_args!("every handshake failed: {error}");
-                self.pause_listener(token, Rivals::None, &why)
+                self.pause_listener(token, EvictionScope::Nothing, &why)
             }
             _ => Outcome::Unfinished,
         }
     }
 
-    /// Pauses a listener, and evicts idle connections to make room, if those of `rivals` would.
-    fn pause_listener(&mut self, token: usize, rivals: Rivals, why: &dyn Display) -> Outcome {
+    /// Pauses a listener, and evicts idle connections to make room, if those of `scope` would.
+    fn pause_listener(&mut self, token: usize, scope: EvictionScope, why: &dyn Display) -> Outcome {
         let Source::Listener(listener) = &mut self.slots[token].source else {
             unreachable!("only a listener accepts")
         };
@@ -146,7 +146,7 @@ impl Reactor {
         if self.state.stop.is_stopping() {
             self.end_lingering();
         }
-        let evicted = self.evict_idle(index, rivals);
+        let evicted = self.evict_idle(index, scope);
         if let Source::Listener(listener) = &mut self.slots[token].source {
             listener.evicted += evicted;
         }
@@ -210,10 +210,10 @@ impl Reactor {
     ///
     /// `index` is the listener that needs room. Its own connections make room for it, and those of
     /// others only as far as they are above their minimum. Returns how many it has evicted.
-    fn evict_idle(&mut self, index: ListenerIndex, rivals: Rivals) -> u64 {
+    fn evict_idle(&mut self, index: ListenerIndex, scope: EvictionScope) -> u64 {
         let now = self.state.clock.now;
         let next_eviction_at = &mut self.state.loop_limits.of_mut(index).next_eviction_at;
-        if rivals == Rivals::None || now < *next_eviction_at {
+        if scope == EvictionScope::Nothing || now < *next_eviction_at {
             return 0;
         }
         let mut evicted = 0;
@@ -221,9 +221,9 @@ impl Reactor {
         self.state.budget.charge(self.slots.len() / SLOTS_SCANNED_PER_CALL * CALL_COST_BYTES);
         let listener = self.running;
         // For each listener, how many of its connections may be evicted.
-        let mut evictable = match rivals {
-            Rivals::AboveMinimum => self.state.loop_limits.above_minimum(),
-            Rivals::OwnOnly | Rivals::None => Vec::new(),
+        let mut evictable = match scope {
+            EvictionScope::AboveMinimum => self.state.loop_limits.above_minimum(),
+            EvictionScope::OwnListener | EvictionScope::Nothing => Vec::new(),
         };
         evictable.resize(evictable.len().max(index.place() + 1), 0);
         evictable[index.place()] = usize::MAX;

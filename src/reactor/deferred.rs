@@ -10,7 +10,8 @@
 //! ten thousand connects. Other connections are served between the parts of such a burst.
 //!
 //! Invariant: a slot whose effects are deferred is `Held`: it is neither driven nor notified. So
-//! the effects of one caller are applied in order. No more than `EFFECTS_MAX` effects and
+//! the effects of one caller are applied in order, and its notifications, which are kept here
+//! meanwhile, are delivered in order. No more than `EFFECTS_MAX` effects and
 //! `EFFECTS_BYTES_MAX` bytes are deferred: beyond that they are applied at once, however long that
 //! takes.
 
@@ -22,6 +23,7 @@ use crate::budget::Share;
 use crate::limits::{EFFECTS_BYTES_MAX, EFFECTS_MAX};
 use crate::protocol::effects::Effect;
 use crate::protocol::ident::ConnectionId;
+use crate::protocol::notification::PendingNotification;
 
 /// The effects of one caller that are not applied yet.
 pub(super) struct DeferredEffects {
@@ -29,6 +31,8 @@ pub(super) struct DeferredEffects {
     pub(super) queued: VecDeque<(ConnectionId, Effect)>,
     /// The bytes of the sends.
     pub(super) bytes: Vec<u8>,
+    /// The notifications that were due to the caller while it was held.
+    notifications: VecDeque<PendingNotification>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,10 +79,20 @@ impl Reactor {
         self.count_deferred();
     }
 
-    /// Counts the bytes that wait, for the memory meter.
+    /// Counts what waits, for the memory meter.
     fn count_deferred(&mut self) {
-        self.effects.deferred_bytes =
-            self.deferred.iter().map(|effects| effects.bytes.capacity()).sum();
+        self.effects.deferred_bytes = self.deferred.iter().map(DeferredEffects::held_bytes).sum();
+    }
+
+    /// Keeps a notification for the source in this slot, which is held.
+    #[cold]
+    pub(super) fn hold_notification(&mut self, token: usize, pending: PendingNotification) {
+        let mut deferred = self.deferred.iter_mut();
+        deferred
+            .find(|effects| effects.caller == Caller::Slot(token))
+            .expect("a slot is held for its effects")
+            .notifications
+            .push_back(pending);
     }
 
     /// Applies deferred effects, a slice of each caller in turn, until their share of the turn is
@@ -90,7 +104,7 @@ impl Reactor {
         {
             let slice = self.state.budget.stream_share();
             if self.apply_part(&mut next, slice) {
-                self.release(next.caller);
+                self.release(next.caller, next.notifications);
             } else {
                 self.deferred.push_back(next);
             }
@@ -104,7 +118,7 @@ impl Reactor {
             && let Some(mut earlier) = self.deferred.remove(index)
         {
             self.apply_part(&mut earlier, Share::UNBOUNDED);
-            self.release(caller);
+            self.release(caller, earlier.notifications);
             self.count_deferred();
         }
     }
@@ -120,8 +134,10 @@ impl Reactor {
         effects.queued.is_empty()
     }
 
-    /// All effects of `caller` are applied: it may be driven again.
-    fn release(&mut self, caller: Caller) {
+    /// All effects of `caller` are applied: it may be driven again, and is notified first of what
+    /// it has missed.
+    fn release(&mut self, caller: Caller, missed: VecDeque<PendingNotification>) {
+        self.effects.put_back(missed);
         if let Caller::Slot(token) = caller
             && let Some(slot) = self.slots.get_mut(token)
             && slot.state == SlotState::Held
@@ -142,6 +158,20 @@ impl Reactor {
 }
 
 impl DeferredEffects {
+    pub(super) fn new(
+        caller: Caller,
+        (queued, bytes): (VecDeque<(ConnectionId, Effect)>, Vec<u8>),
+    ) -> DeferredEffects {
+        DeferredEffects { caller, queued, bytes, notifications: VecDeque::new() }
+    }
+
+    /// Returns the memory that it takes, in bytes.
+    fn held_bytes(&self) -> usize {
+        self.bytes.capacity()
+            + self.queued.capacity() * size_of::<(ConnectionId, Effect)>()
+            + self.notifications.capacity() * size_of::<PendingNotification>()
+    }
+
     fn append(&mut self, mut later: DeferredEffects) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&later.bytes);

@@ -9,13 +9,14 @@
 use std::io;
 use std::net::SocketAddr;
 
-use log::{debug, trace};
+use log::{debug, error, trace};
 
 use super::Reactor;
 use super::deferred::{Caller, DeferredEffects};
 use super::slots::{SlotState, enqueue, mark_ended};
 use super::sources::{Ended, Source};
 use crate::budget::Share;
+use crate::caught::{Panicked, catch};
 use crate::datagram::socket::DatagramSocket;
 use crate::limits::{CALL_COST_BYTES, CONNECTION_COST_BYTES, SUBSCRIPTION_COST_BYTES};
 use crate::protocol::connections::{Connections, SendError, SendStatus};
@@ -54,8 +55,7 @@ impl Reactor {
     pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) -> Result<SendStatus, SendError> {
         self.read_clock();
         self.finish_deferred(Caller::Owner);
-        let (queued, bytes_before) = self.effects.take_queued();
-        let mut before = DeferredEffects { caller: Caller::Owner, queued, bytes: bytes_before };
+        let mut before = DeferredEffects::new(Caller::Owner, self.effects.take_queued());
         self.apply_part(&mut before, Share::UNBOUNDED);
         self.effects.return_buffers(before.queued, before.bytes);
         self.state.budget.charge(bytes.len());
@@ -90,8 +90,7 @@ impl Reactor {
     #[cold]
     fn apply_queued_effects(&mut self) {
         let caller = if self.is_in_turn { Caller::Slot(self.running) } else { Caller::Owner };
-        let (queued, bytes) = self.effects.take_queued();
-        let mut effects = DeferredEffects { caller, queued, bytes };
+        let mut effects = DeferredEffects::new(caller, self.effects.take_queued());
         // What the owner asks for waits if an earlier burst of it does. A source is held then.
         let has_earlier = caller == Caller::Owner
             && self.deferred.iter().any(|earlier| earlier.caller == Caller::Owner);
@@ -237,9 +236,15 @@ impl Reactor {
         trace!("connect datagram {peer} -> {:?}", opened.as_ref().map(|(_, address, _)| address));
         match opened {
             Ok((socket, address, peer)) => {
-                let source =
-                    DatagramSocket::new(socket, address, Some(peer), protocol, &self.state);
-                self.insert_datagram(source);
+                let state = &self.state;
+                match catch(|| DatagramSocket::new(socket, address, Some(peer), protocol, state)) {
+                    Ok(source) => self.insert_datagram(source),
+                    // Caught here: it must not cost the other effects of the call.
+                    Err(Panicked) => {
+                        self.state.stats.panics += 1;
+                        error!("udp {peer}: protocol panicked when its socket was made");
+                    }
+                }
             }
             Err(error) => {
                 debug!("udp {peer}: connect failed: {error}");
@@ -262,7 +267,7 @@ impl Reactor {
             let Some(token) = self.find(pending.to) else { continue }; // has ended itself
             let slot = &mut self.slots[token];
             if slot.state == SlotState::Held {
-                self.effects.postpone(pending);
+                self.hold_notification(token, pending);
                 continue;
             }
             self.running = token;

@@ -21,7 +21,7 @@ impl Reactor {
         let slot = &self.slots[token];
         let Source::Connection(_, connection) = &slot.source else { return };
         if slot.state == SlotState::Ended {
-            return self.state.memory.remove(token); // `reap` frees it in this turn
+            return self.state.memory.remove(token); // freed in `reap`, perhaps in a later turn
         }
         self.state.memory.set_buffers(token, connection.buffer_bytes());
         self.evict_largest();

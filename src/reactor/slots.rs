@@ -241,10 +241,6 @@ impl Reactor {
             }
         };
         trace!("register {token} {interest:?} -> {result:?}");
-        // A datagram socket comes here when replies begin to wait, and when all are sent.
-        if let Source::Datagram(socket) = &mut slot.source {
-            socket.meter(&mut self.state.memory);
-        }
         match result {
             Ok(()) => slot.registered = registered,
             // No memory, or the user's limit of watches is reached (epoll_ctl(2), ENOSPC). A source

@@ -351,5 +351,6 @@ impl Reactor {
             enqueue(&mut self.run_queue, self.running, slot);
         }
         self.apply_effects();
+        self.is_in_turn = true; // the rest of this turn is its
     }
 }

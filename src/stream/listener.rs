@@ -182,25 +182,25 @@ impl Listener {
     }
 
     /// Closes the socket, and returns how many connections its backlog held. Each is accepted for
-    /// that, and reset: only on Linux, and only for TCP, does a call tell their number. If there is
-    /// no descriptor to accept with, as many are counted as are known: one, if the listener had
-    /// paused.
+    /// that, and reset: only on Linux, and only for TCP, does a call tell their number. If none can
+    /// be accepted, as many are counted as are known: one, if the listener had paused.
     pub(crate) fn close_backlog(&mut self) -> usize {
-        let mut unaccepted = 0;
+        let (mut unaccepted, mut failed, mut is_empty) = (0, 0, false);
         // Linux lets one more wait than asked for. Those that come meanwhile need not be counted.
-        while !self.is_closed() && unaccepted <= self.backlog as usize {
+        // The failures are bounded, too: a sandbox may refuse the call each time.
+        while !is_empty && unaccepted <= self.backlog as usize && failed <= BACKLOG {
             match self.accept_one() {
                 Accepted::Stream(stream, _) => {
                     sys::reset_on_close(&stream);
                     unaccepted += 1;
                 }
-                Accepted::Interrupted | Accepted::HandshakeFailed(_) => {}
-                Accepted::WouldBlock => break,
-                Accepted::Exhausted(_) | Accepted::Broken(_) => {
-                    unaccepted += usize::from(unaccepted == 0 && self.is_paused());
-                    break;
-                }
+                Accepted::Interrupted | Accepted::HandshakeFailed(_) => failed += 1,
+                Accepted::WouldBlock => is_empty = true,
+                Accepted::Exhausted(_) | Accepted::Broken(_) => break,
             }
+        }
+        if unaccepted == 0 && !is_empty {
+            unaccepted = usize::from(self.is_paused());
         }
         self.close();
         unaccepted

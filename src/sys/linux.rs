@@ -53,7 +53,7 @@ pub(crate) struct Mmsg {
     /// recvmmsg and sendmmsg are refused: each call has one message.
     is_single: bool,
     /// recvmsg is refused, too, and that has been logged.
-    is_deaf: bool,
+    recvmsg_refused: bool,
 }
 
 const RECVMMSG: &str = "recvmmsg";
@@ -146,7 +146,6 @@ fn enable_option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) ->
 /// # Errors
 ///
 /// Only that of a sandbox, which refuses prlimit(2).
-#[cfg(feature = "files")]
 pub(crate) fn descriptors_max() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is that of `limit`, which has the call's type and lives through it.
@@ -170,7 +169,7 @@ impl Mmsg {
             send_controls: Vec::with_capacity(DATAGRAM_BATCH),
             send_names: Vec::with_capacity(DATAGRAM_BATCH),
             is_single: false,
-            is_deaf: false,
+            recvmsg_refused: false,
         }
     }
 
@@ -225,7 +224,7 @@ impl Mmsg {
             return false;
         }
         if self.is_single {
-            if call == RECVMMSG && !mem::replace(&mut self.is_deaf, true) {
+            if call == RECVMMSG && !mem::replace(&mut self.recvmsg_refused, true) {
                 warn!("udp: recvmsg refused ({error}): no datagram is received");
             }
             return false;
@@ -245,6 +244,16 @@ impl Mmsg {
         self.is_single
     }
 
+    /// Takes the errno from an error that says that recvmsg is refused, too. EACCES would pass for
+    /// the error of one datagram, and the call would be repeated at once, without end.
+    #[cold]
+    fn without_errno(&self, error: io::Error) -> io::Error {
+        match self.is_single && is_refused_call(&error) {
+            true => io::Error::new(io::ErrorKind::Unsupported, error),
+            false => error,
+        }
+    }
+
     /// Receives up to `batch_max` messages, each into the next of `buffers`. Returns what the
     /// kernel reports of them.
     pub(crate) fn receive(
@@ -255,9 +264,10 @@ impl Mmsg {
         self.prepare_headers(&mut buffers);
         self.received = 0;
         self.received = match self.fill_headers(socket) {
-            Err(error) if self.falls_back(RECVMMSG, &error, socket) => self.fill_headers(socket)?,
-            other => other?,
-        };
+            Err(error) if self.falls_back(RECVMMSG, &error, socket) => self.fill_headers(socket),
+            other => other,
+        }
+        .map_err(|error| self.without_errno(error))?;
         let written = self.recv_headers[..self.received].iter().zip(&self.recv_names);
         Ok(written.zip(&self.recv_controls).map(|((header, name), control)| {
             let (segment, local) = match header.msg_hdr.msg_controllen as usize {

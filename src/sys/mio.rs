@@ -40,15 +40,17 @@ pub(crate) fn wall_clock() -> SystemTime {
     SystemTime::now()
 }
 
-/// Returns how many more descriptors this process may open: its limit (getrlimit(2),
-/// RLIMIT_NOFILE), less the lowest number that is free, which a new socket gets. Numbers above that
-/// one may be in use, too; then it is less. `usize::MAX` if there is no such limit.
+/// Returns how many more descriptors this process may open: its limit, less the lowest number that
+/// is free, which a new socket gets. Numbers above that one may be in use, too; then it is less.
+/// `usize::MAX` if there is no such limit, or it is not known.
 #[cfg(unix)]
 pub(crate) fn descriptors_left() -> usize {
     use std::os::fd::AsRawFd;
 
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let limit = super::unix::descriptors_max().unwrap_or_else(|error| {
+        log::warn!("getrlimit refused ({error}): no descriptors are kept for single listeners");
+        usize::MAX
+    });
     match Socket::new(Domain::IPV4, Type::DGRAM, None) {
         Ok(socket) => limit.saturating_sub(usize::try_from(socket.as_raw_fd()).unwrap_or(0)),
         Err(error) if errno::classify_accept(&error) == AcceptError::Exhausted => 0,

@@ -106,6 +106,20 @@ impl UnixListener {
     }
 }
 
+/// Returns how many descriptors this process may have (getrlimit(2), RLIMIT_NOFILE). `usize::MAX`:
+/// there is no such limit.
+///
+/// # Errors
+///
+/// Only that of a sandbox on Linux, which refuses prlimit(2).
+pub(crate) fn descriptors_max() -> io::Result<usize> {
+    #[cfg(target_os = "linux")]
+    let limit = Some(super::linux::descriptors_max()?);
+    #[cfg(not(target_os = "linux"))]
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    Ok(limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX))
+}
+
 /// Calls `accept4`, or, where that is refused, makes a stream of what accept(2) returns.
 ///
 /// The error alone does not tell, because accept4(2) also fails with EPERM where a firewall forbids

@@ -327,11 +327,6 @@ impl<T: TransportMut> Driver<T> {
                     connection.apply(command, &self.transport, &self.state);
                     self.enqueue();
                 }
-                // It is the only connection, so it holds the most.
-                (Effect::EvictLargest, Some(connection)) => {
-                    connection.evict_for_memory();
-                    self.enqueue();
-                }
                 // It has ended, or asks to be notified of its own end.
                 (Effect::Send(to, _) | Effect::Command(to, _) | Effect::Monitor(to), _)
                     if to == own => {}
@@ -339,6 +334,14 @@ impl<T: TransportMut> Driver<T> {
             }
         }
         self.effects.return_buffers(queued, bytes);
+        // It is the only connection, so it holds the most.
+        if self.state.memory.is_exceeded(self.effects.queue_bytes())
+            && let Some(connection) = &mut self.connection
+            && !matches!(self.slot, Slot::Ended(_))
+        {
+            connection.evict_for_memory();
+            self.enqueue();
+        }
     }
 
     fn enqueue(&mut self) {

@@ -53,7 +53,7 @@ pub(crate) fn prepare() -> io::Result<()> {
     // A write beyond the file size limit fails with EFBIG then (setrlimit(2)). By default it would
     // end the process, although only a file for the log or the output is full.
     ignore(Signal::SIGXFSZ)?;
-    // A mask outlives execve(2), and a parent that forgot its own would leave us deaf.
+    // A mask outlives execve(2). With that of a careless parent, no signal would stop the process.
     let unblocked: SigSet = UNBLOCKED.iter().chain(STOP_ONLY).copied().collect();
     unblocked.thread_unblock()?;
     raise_descriptor_limit();

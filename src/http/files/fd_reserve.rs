@@ -13,11 +13,11 @@ use std::io;
 use std::rc::Rc;
 
 use cap_std::fs::Dir;
-#[cfg(target_os = "linux")]
 use log::warn;
 
 use crate::http::files::limits::{RESERVED_FDS_DIVISOR, RESERVED_FDS_MAX};
 use crate::sys::errno::{self, OpenError};
+use crate::sys::unix::descriptors_max;
 
 pub(super) struct FdReserve {
     /// The root. The reserve consists of duplicates of its descriptor.
@@ -29,8 +29,13 @@ pub(super) struct FdReserve {
 
 impl FdReserve {
     pub(super) fn new(root: Dir) -> Rc<FdReserve> {
-        let count = descriptors_max()
-            .map_or(RESERVED_FDS_MAX, |most| RESERVED_FDS_MAX.min(most / RESERVED_FDS_DIVISOR));
+        let count = match descriptors_max() {
+            Ok(most) => RESERVED_FDS_MAX.min(most / RESERVED_FDS_DIVISOR),
+            Err(error) => {
+                warn!("files: getrlimit refused ({error}): {RESERVED_FDS_MAX} reserved");
+                RESERVED_FDS_MAX
+            }
+        };
         let reserve =
             Rc::new(FdReserve { root, count, held: RefCell::new(Vec::with_capacity(count)) });
         reserve.fill();
@@ -60,25 +65,6 @@ impl FdReserve {
             held.push(copy);
         }
     }
-}
-
-/// Returns how many descriptors the process may have, if that is limited and known.
-#[cfg(target_os = "linux")]
-fn descriptors_max() -> Option<usize> {
-    match crate::sys::linux::descriptors_max() {
-        Ok(most) => usize::try_from(most).ok(),
-        Err(error) => {
-            warn!("files: getrlimit refused ({error}): {RESERVED_FDS_MAX} descriptors reserved");
-            None
-        }
-    }
-}
-
-/// The same. On these systems the call cannot fail.
-#[cfg(not(target_os = "linux"))]
-fn descriptors_max() -> Option<usize> {
-    use rustix::process::{Resource, getrlimit};
-    getrlimit(Resource::Nofile).current.and_then(|current| usize::try_from(current).ok())
 }
 
 /// A guard that refills the reserve when it is dropped. It must be dropped after the file that was

@@ -126,6 +126,21 @@ fn connects_of_one_call_are_started_over_turns_that_serve_others() {
     stop_after_burst(world, &streams, &log);
 }
 
+/// The budget of a turn may be spent between two notifications of a connection that is held.
+#[test]
+fn notifications_of_a_held_connection_are_delivered_in_order() {
+    let (mut world, streams, log) = burst_world();
+    turn_with(&mut world, streams[0], b"!");
+    let reactor = world.reactor();
+    assert!(!reactor.deferred.is_empty());
+    reactor.state.budget.begin_stage(TURN_BYTES_MAX);
+    reactor.notifications_left = 1;
+    reactor.deliver_notifications();
+    world.run_until_blocked();
+    assert_eq!(log.borrow().failed, log.borrow().begun);
+    stop_after_burst(world, &streams, &log);
+}
+
 /// The caller panics in the same call, and another connection gets its slot.
 #[test]
 fn effects_of_a_caller_that_has_ended_are_still_applied() {

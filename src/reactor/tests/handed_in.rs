@@ -4,6 +4,7 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
+use crate::protocol::datagram::{Batching, Datagram, Replies};
 use crate::protocol::effects::Command;
 use crate::protocol::notification::Notification;
 
@@ -216,6 +217,54 @@ fn panics_in_drop_are_caught_wherever_a_protocol_ends() {
         }));
         assert!(result.is_err());
         assert_eq!(*dropped.borrow(), dropped_before + open, "{input}");
+    }
+}
+
+/// Panics when it is asked how to batch, and when it is dropped while that unwinds.
+struct PanicsWhenMade;
+
+impl DatagramProtocol for PanicsWhenMade {
+    fn received(&mut self, _: &Datagram<'_>, _: &mut Replies<'_>) {}
+
+    fn batching(&self) -> Batching {
+        panic!("on purpose")
+    }
+}
+
+impl Drop for PanicsWhenMade {
+    fn drop(&mut self) {
+        panic!("on purpose");
+    }
+}
+
+/// Starts such a datagram client, after as many sends to itself as its input says in thousands.
+struct StartsOne;
+
+impl Protocol for StartsOne {
+    fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
+        let own = cx.id();
+        cx.connections().send_to_all(std::iter::repeat_n(own, usize::from(input[0]) * 1000), b"");
+        cx.connect_datagram(peer(9), PanicsWhenMade);
+        cx.connections().send_to(own, b"done");
+        Advance::consumed(1)
+    }
+}
+
+// pitfall: 142
+#[test]
+fn datagram_protocol_that_panics_when_its_socket_is_made_costs_no_other_effect() {
+    for thousands in [0, 60] {
+        let mut world = World::without_faults();
+        let address = world.serve(ECHO, |_| StartsOne);
+        world.kernel().allow_pauses(address);
+        let stream = world.connect(ECHO, 1);
+        world.peer_sends(stream, &[thousands]);
+        world.run_until_blocked();
+        assert_eq!(world.peer_receives_all(stream), b"done");
+        assert_eq!((world.stats().panics, world.stats().connections), (1, 1));
+        world.kernel().peer_closes(stream);
+        world.run_until_blocked();
+        world.stop();
     }
 }
 

@@ -18,7 +18,7 @@ fn world_with_memory(max: usize) -> World {
 }
 
 /// Connects a peer that sends `bytes` and reads nothing.
-fn connect_deaf(world: &mut World, number: u16, bytes: usize) -> usize {
+fn connect_without_reading(world: &mut World, number: u16, bytes: usize) -> usize {
     let stream = world.kernel().peer_connects(peer(number), server(ECHO), 500).unwrap();
     world.peer_sends(stream, &vec![b'x'; bytes]);
     world.run_until_blocked();
@@ -54,16 +54,16 @@ impl Protocol for Named {
 fn connection_that_holds_the_most_is_reset_above_the_bound() {
     let mut world = world_with_memory(100_000);
     for (number, bytes) in [(1, 30_000), (2, 40_000)] {
-        connect_deaf(&mut world, number, bytes);
+        connect_without_reading(&mut world, number, bytes);
     }
-    let last = connect_deaf(&mut world, 3, 0);
+    let last = connect_without_reading(&mut world, 3, 0);
     assert_eq!((world.stats().evicted_for_memory, world.stats().connections), (0, 3));
     world.peer_sends(last, &[b'x'; 34_000]);
     world.run_until_blocked();
     assert_eq!(world.close_reason_of(2), Some(CloseReason::MemoryOverflow));
     assert_eq!((world.stats().evicted_for_memory, world.stats().connections), (1, 2));
     // What is free again is used again.
-    connect_deaf(&mut world, 4, 20_000);
+    connect_without_reading(&mut world, 4, 20_000);
     assert_eq!((world.stats().evicted_for_memory, world.stats().connections), (1, 3));
     world.stop();
 }
@@ -104,6 +104,28 @@ fn what_a_protocol_says_that_it_holds_counts() {
     world.kernel().peer_closes(streams[0]);
     world.run_until_blocked();
     assert_eq!(world.reactor().state.memory.held(), 10_000);
+    world.stop();
+}
+
+#[test]
+fn protocol_that_holds_too_much_is_evicted_beside_the_most_effects() {
+    struct Greedy;
+    impl Protocol for Greedy {
+        fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+            let own = cx.id();
+            let most = std::iter::repeat_n(own, crate::limits::EFFECTS_MAX);
+            cx.connections().send_to_all(most, b"");
+            cx.set_held_bytes(200_000);
+            Advance::consumed(input.len())
+        }
+    }
+    let mut world = world_with_memory(100_000);
+    world.serve(4000, |_| Greedy);
+    let stream = world.connect(4000, 1);
+    world.peer_sends(stream, b"!");
+    world.run_until_blocked();
+    assert_eq!(world.close_reason_of(1), Some(CloseReason::MemoryOverflow));
+    assert_eq!((world.stats().evicted_for_memory, world.stats().panics), (1, 0));
     world.stop();
 }
 

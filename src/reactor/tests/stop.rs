@@ -76,6 +76,25 @@ fn each_listener_accepts_its_whole_backlog_during_a_stop() {
     world.stop();
 }
 
+/// A sandbox may refuse accept(2) altogether.
+// pitfall: 102
+#[test]
+fn listener_that_can_never_accept_does_not_hold_a_forced_stop() {
+    let mut world = echo_world();
+    let address = server(2000);
+    world.kernel().allow_pauses(address);
+    world.connect(2000, 1);
+    world.kernel().faults.accept_error = Some(errno::EPERM);
+    world.run_for(1_000);
+    world.reactor().stop();
+    world.run_for(10_000);
+    assert!(world.reactor().is_stopped());
+    assert_eq!(world.reactor().run().unwrap(), Stopped::Forced(1));
+    assert_eq!(world.stats().unaccepted, 1, "so many are known");
+    world.kernel().faults.accept_error = None;
+    world.stop();
+}
+
 #[test]
 fn connection_opened_after_a_forced_stop_ends_at_once() {
     let (mut world, streams) = echo_world_with(1);

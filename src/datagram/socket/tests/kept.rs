@@ -72,6 +72,33 @@ fn unsolicited_replies_that_wait_keep_nothing_of_another_sockets_batch() {
     assert_eq!((client.pending_len(), kept_bytes(&client)), (1, 0));
 }
 
+#[test]
+fn meter_has_what_a_socket_keeps_after_each_drive() {
+    /// Sends more while the first datagram waits.
+    struct Ticker;
+    impl DatagramProtocol for Ticker {
+        fn opened(&mut self, replies: &mut Replies<'_>) {
+            replies.send(b"hello");
+        }
+        fn timer_expired(&mut self, replies: &mut Replies<'_>) {
+            replies.send(&[b'x'; 60_000]);
+        }
+        fn received(&mut self, _: &Datagram<'_>, _: &mut Replies<'_>) {}
+    }
+    let mut client = DrivenSocket::new(Ticker, V4);
+    client.ready.writable = false;
+    client.drive();
+    let first = client.state.memory.held();
+    assert!((1..60_000).contains(&first), "{first}");
+    client.source.requests.timer = client.state.clock.now;
+    let DrivenSocket { source, ready, state, effects, scratch } = &mut client;
+    source.expire(ready, scratch, state, effects);
+    assert!(client.state.memory.held() >= 60_000);
+    client.ready.writable = true;
+    client.drive();
+    assert_eq!(client.state.memory.held(), 0);
+}
+
 // pitfall: 115
 #[test]
 fn batch_that_is_answered_in_parts_loses_no_datagram() {

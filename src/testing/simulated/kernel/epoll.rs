@@ -215,7 +215,7 @@ impl Kernel {
                 None => panic!("the loop sleeps for ever; {}", self.describe()),
             }
         };
-        // An edge is news. What the other selectors report may be what they reported before.
+        // An edge is a change. What the other selectors report may be what they reported before.
         let has_edges = self.selector == Selector::Epoll && !events.is_empty();
         self.check_no_spin(has_edges || self.now_us > began_us);
         self.trace(|| format!("poll {timeout:?} -> {events:x?}"));
