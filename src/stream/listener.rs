@@ -182,26 +182,28 @@ impl Listener {
     }
 
     /// Closes the socket, and returns how many connections its backlog held. Each is accepted for
-    /// that, and reset: only on Linux, and only for TCP, does a call tell their number. If there is
-    /// no descriptor to accept with, as many are counted as are known: one, if the listener had
-    /// paused.
+    /// that, and reset: only on Linux, and only for TCP, does a call tell their number. If none can
+    /// be accepted (there is no descriptor, or a sandbox refuses the call), as many are counted as
+    /// are known: one, if the listener had paused.
     pub(crate) fn close_backlog(&mut self) -> usize {
-        let mut unaccepted = 0;
+        let (mut unaccepted, mut is_emptied) = (0, false);
         // Linux lets one more wait than asked for. Those that come meanwhile need not be counted.
-        while !self.is_closed() && unaccepted <= self.backlog as usize {
+        // The calls are bounded, not the connections: a call that is refused fails without end.
+        for _ in 0..=self.backlog {
             match self.accept_one() {
                 Accepted::Stream(stream, _) => {
                     sys::reset_on_close(&stream);
                     unaccepted += 1;
                 }
                 Accepted::Interrupted | Accepted::HandshakeFailed(_) => {}
-                Accepted::WouldBlock => break,
-                Accepted::Exhausted(_) | Accepted::Broken(_) => {
-                    unaccepted += usize::from(unaccepted == 0 && self.is_paused());
+                Accepted::WouldBlock => {
+                    is_emptied = true;
                     break;
                 }
+                Accepted::Exhausted(_) | Accepted::Broken(_) => break,
             }
         }
+        unaccepted += usize::from(unaccepted == 0 && !is_emptied && self.is_paused());
         self.close();
         unaccepted
     }
