@@ -251,7 +251,16 @@ pub(crate) fn bind_datagram(address: SocketAddr, buffer_bytes: usize) -> io::Res
 pub(crate) fn connect_datagram(peer: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
     let socket = datagram_socket(peer, buffer_bytes)?;
     socket.connect(&peer.into())?;
+    if is_connected_to_itself(&socket)? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
     Ok(UdpSocket::from_std(socket.into()))
+}
+
+/// Returns whether the ephemeral port is the one that the socket is connected to, as may happen
+/// over TCP (`is_connected`). Then no server has this port, and the socket would answer itself.
+fn is_connected_to_itself(socket: &Socket) -> io::Result<bool> {
+    Ok(socket.local_addr()?.as_socket() == socket.peer_addr()?.as_socket())
 }
 
 fn datagram_socket(address: SocketAddr, buffer_bytes: usize) -> io::Result<Socket> {
@@ -405,6 +414,19 @@ mod tests {
                 KEEPALIVE_PROBES
             )
         );
+    }
+
+    // pitfall: 72
+    #[test]
+    fn self_connected_datagram_socket_is_recognised() {
+        let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+        socket.bind(&any.into()).unwrap();
+        socket.connect(&socket.local_addr().unwrap()).unwrap();
+        assert!(is_connected_to_itself(&socket).unwrap());
+        let other = std::net::UdpSocket::bind(any).unwrap();
+        socket.connect(&other.local_addr().unwrap().into()).unwrap();
+        assert!(!is_connected_to_itself(&socket).unwrap());
     }
 
     // pitfall: 72
