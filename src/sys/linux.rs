@@ -148,7 +148,6 @@ fn enable_option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) ->
 /// # Errors
 ///
 /// Only that of a sandbox, which refuses prlimit(2).
-#[cfg(feature = "files")]
 pub(crate) fn descriptors_max() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is that of `limit`, which has the call's type and lives through it.

@@ -15,15 +15,13 @@ pub(crate) use ::mio::net::{TcpListener, TcpStream, UdpSocket};
 pub(crate) use ::mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 #[cfg(unix)]
-pub(crate) use super::unix::UnixListener;
+pub(crate) use super::unix::{UnixListener, descriptors_left};
 /// Any descriptor as a source of events, such as the end of a pipe: mio registers its number,
 /// whatever it is, and no other method of the type is called.
 #[cfg(unix)]
 pub(crate) use ::mio::net::UnixStream as Descriptor;
 
 use super::AcceptedOptions;
-#[cfg(unix)]
-use super::errno::{self, AcceptError};
 use crate::limits::{KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES};
 use crate::stream::listen_options::ListenOptions;
 use crate::stream::readiness::PeerState;
@@ -40,22 +38,7 @@ pub(crate) fn wall_clock() -> SystemTime {
     SystemTime::now()
 }
 
-/// Returns how many more descriptors this process may open: its limit (getrlimit(2),
-/// RLIMIT_NOFILE), less the lowest number that is free, which a new socket gets. Numbers above that
-/// one may be in use, too; then it is less. `usize::MAX` if there is no such limit.
-#[cfg(unix)]
-pub(crate) fn descriptors_left() -> usize {
-    use std::os::fd::AsRawFd;
-
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-    match Socket::new(Domain::IPV4, Type::DGRAM, None) {
-        Ok(socket) => limit.saturating_sub(usize::try_from(socket.as_raw_fd()).unwrap_or(0)),
-        Err(error) if errno::classify_accept(&error) == AcceptError::Exhausted => 0,
-        Err(_) => usize::MAX, // not known
-    }
-}
-
+/// No limit is known.
 #[cfg(not(unix))]
 pub(crate) fn descriptors_left() -> usize {
     usize::MAX

@@ -13,7 +13,6 @@ use std::io;
 use std::rc::Rc;
 
 use cap_std::fs::Dir;
-#[cfg(target_os = "linux")]
 use log::warn;
 
 use crate::http::files::limits::{RESERVED_FDS_DIVISOR, RESERVED_FDS_MAX};
@@ -62,23 +61,13 @@ impl FdReserve {
     }
 }
 
-/// Returns how many descriptors the process may have, if that is limited and known.
-#[cfg(target_os = "linux")]
+/// Returns how many descriptors the process may have, if that is known.
 fn descriptors_max() -> Option<usize> {
-    match crate::sys::linux::descriptors_max() {
-        Ok(most) => usize::try_from(most).ok(),
-        Err(error) => {
-            warn!("files: getrlimit refused ({error}): {RESERVED_FDS_MAX} descriptors reserved");
-            None
-        }
-    }
-}
-
-/// The same. On these systems the call cannot fail.
-#[cfg(not(target_os = "linux"))]
-fn descriptors_max() -> Option<usize> {
-    use rustix::process::{Resource, getrlimit};
-    getrlimit(Resource::Nofile).current.and_then(|current| usize::try_from(current).ok())
+    let max = crate::sys::unix::descriptors_max();
+    max.inspect_err(|error| {
+        warn!("files: getrlimit refused ({error}): {RESERVED_FDS_MAX} descriptors reserved");
+    })
+    .ok()
 }
 
 /// A guard that refills the reserve when it is dropped. It must be dropped after the file that was
