@@ -167,6 +167,25 @@ fn refused_receive_without_a_substitute_is_logged_once_and_retried_seldom() {
 
 // pitfall: 114
 #[test]
+fn refused_send_without_a_substitute_is_logged_once() {
+    if !can_trace() {
+        return;
+    }
+    let arguments = ["--udp", "127.0.0.1:0"];
+    for error in ERRORS {
+        let mut program = start_without("sendmmsg,sendmsg", error, &arguments);
+        program.read_addresses(&arguments);
+        let socket = connect_udp(program.udp());
+        socket.send(b"hello").unwrap();
+        program.wait_for_log("sendmsg refused");
+        socket.send(b"hello").unwrap();
+        let log = program.stop().stderr; // after the second is answered
+        assert_eq!(log.iter().filter(|line| line.contains("refused")).count(), 2, "{log:?}");
+    }
+}
+
+// pitfall: 114
+#[test]
 fn reply_that_a_firewall_forbids_does_not_end_the_batches() {
     // A firewall makes a send fail with EPERM, as a sandbox does. Only the second time fails.
     if !can_trace() {

@@ -168,7 +168,8 @@ impl Reactor {
     /// # Errors
     ///
     /// The kernel's error if there is no route to `peer`, or no descriptor or port left
-    /// (connect(2)). A peer that does not answer is no error here.
+    /// (connect(2)). A peer that does not answer is no error here. `ConnectionRefused` if the
+    /// system has given the socket the very port of `peer`, so that it would answer itself.
     pub fn connect_datagram(
         &mut self,
         peer: SocketAddr,

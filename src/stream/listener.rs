@@ -183,25 +183,27 @@ impl Listener {
 
     /// Closes the socket, and returns how many connections its backlog held. Each is accepted for
     /// that, and reset: only on Linux, and only for TCP, does a call tell their number. If none can
-    /// be accepted, as many are counted as are known: one, if the listener had paused.
+    /// be accepted (there is no descriptor, or a sandbox refuses the call), as many are counted as
+    /// are known: one, if the listener had paused.
     pub(crate) fn close_backlog(&mut self) -> usize {
-        let (mut unaccepted, mut failed, mut is_empty) = (0, 0, false);
+        let (mut unaccepted, mut is_emptied) = (0, false);
         // Linux lets one more wait than asked for. Those that come meanwhile need not be counted.
-        // The failures are bounded, too: a sandbox may refuse the call each time.
-        while !is_empty && unaccepted <= self.backlog as usize && failed <= BACKLOG {
+        // The calls are bounded, not the connections: a call that is refused fails without end.
+        for _ in 0..=self.backlog {
             match self.accept_one() {
                 Accepted::Stream(stream, _) => {
                     sys::reset_on_close(&stream);
                     unaccepted += 1;
                 }
-                Accepted::Interrupted | Accepted::HandshakeFailed(_) => failed += 1,
-                Accepted::WouldBlock => is_empty = true,
+                Accepted::Interrupted | Accepted::HandshakeFailed(_) => {}
+                Accepted::WouldBlock => {
+                    is_emptied = true;
+                    break;
+                }
                 Accepted::Exhausted(_) | Accepted::Broken(_) => break,
             }
         }
-        if unaccepted == 0 && !is_empty {
-            unaccepted = usize::from(self.is_paused());
-        }
+        unaccepted += usize::from(unaccepted == 0 && !is_emptied && self.is_paused());
         self.close();
         unaccepted
     }

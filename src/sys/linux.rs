@@ -54,6 +54,8 @@ pub(crate) struct Mmsg {
     is_single: bool,
     /// recvmsg is refused, too, and that has been logged.
     recvmsg_refused: bool,
+    /// The same for sendmsg.
+    sendmsg_refused: bool,
 }
 
 const RECVMMSG: &str = "recvmmsg";
@@ -170,6 +172,7 @@ impl Mmsg {
             send_names: Vec::with_capacity(DATAGRAM_BATCH),
             is_single: false,
             recvmsg_refused: false,
+            sendmsg_refused: false,
         }
     }
 
@@ -226,6 +229,10 @@ impl Mmsg {
         if self.is_single {
             if call == RECVMMSG && !mem::replace(&mut self.recvmsg_refused, true) {
                 warn!("udp: recvmsg refused ({error}): no datagram is received");
+            }
+            if call == SENDMMSG && !self.sendmsg_refused && sendmsg_is_refused() {
+                self.sendmsg_refused = true;
+                warn!("udp: sendmsg refused ({error}): no datagram is sent");
             }
             return false;
         }
@@ -364,7 +371,13 @@ impl Mmsg {
             first += header.msg_hdr.msg_iovlen as usize;
         }
         match self.send_prepared(socket) {
-            Err(error) if self.falls_back(SENDMMSG, &error, socket) => self.send_prepared(socket),
+            Err(error) if self.falls_back(SENDMMSG, &error, socket) => {
+                let sent = self.send_prepared(socket);
+                if let Err(error) = &sent {
+                    self.falls_back(SENDMMSG, error, socket); // logs that this is refused, too
+                }
+                sent
+            }
             other => other,
         }
     }
@@ -397,6 +410,16 @@ impl Mmsg {
         };
         usize::try_from(count).map_err(|_| io::Error::last_os_error())
     }
+}
+
+/// Returns whether each sendmsg(2) is refused. If the kernel saw the call, it would say that -1 is
+/// no descriptor (EBADF).
+#[cold]
+fn sendmsg_is_refused() -> bool {
+    let header = empty_header();
+    // SAFETY: the header describes no name, no control and no bytes, and lives through the call.
+    let result = unsafe { libc::sendmsg(-1, &raw const header.msg_hdr, 0) };
+    result < 0 && is_refused_call(&io::Error::last_os_error())
 }
 
 fn empty_header() -> libc::mmsghdr {

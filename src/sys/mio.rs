@@ -15,15 +15,13 @@ pub(crate) use ::mio::net::{TcpListener, TcpStream, UdpSocket};
 pub(crate) use ::mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 #[cfg(unix)]
-pub(crate) use super::unix::UnixListener;
+pub(crate) use super::unix::{UnixListener, descriptors_left};
 /// Any descriptor as a source of events, such as the end of a pipe: mio registers its number,
 /// whatever it is, and no other method of the type is called.
 #[cfg(unix)]
 pub(crate) use ::mio::net::UnixStream as Descriptor;
 
 use super::AcceptedOptions;
-#[cfg(unix)]
-use super::errno::{self, AcceptError};
 use crate::limits::{KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES};
 use crate::stream::listen_options::ListenOptions;
 use crate::stream::readiness::PeerState;
@@ -40,24 +38,7 @@ pub(crate) fn wall_clock() -> SystemTime {
     SystemTime::now()
 }
 
-/// Returns how many more descriptors this process may open: its limit, less the lowest number that
-/// is free, which a new socket gets. Numbers above that one may be in use, too; then it is less.
-/// `usize::MAX` if there is no such limit, or it is not known.
-#[cfg(unix)]
-pub(crate) fn descriptors_left() -> usize {
-    use std::os::fd::AsRawFd;
-
-    let limit = super::unix::descriptors_max().unwrap_or_else(|error| {
-        log::warn!("getrlimit refused ({error}): no descriptors are kept for single listeners");
-        usize::MAX
-    });
-    match Socket::new(Domain::IPV4, Type::DGRAM, None) {
-        Ok(socket) => limit.saturating_sub(usize::try_from(socket.as_raw_fd()).unwrap_or(0)),
-        Err(error) if errno::classify_accept(&error) == AcceptError::Exhausted => 0,
-        Err(_) => usize::MAX, // not known
-    }
-}
-
+/// No limit is known.
 #[cfg(not(unix))]
 pub(crate) fn descriptors_left() -> usize {
     usize::MAX
@@ -253,7 +234,16 @@ pub(crate) fn bind_datagram(address: SocketAddr, buffer_bytes: usize) -> io::Res
 pub(crate) fn connect_datagram(peer: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
     let socket = datagram_socket(peer, buffer_bytes)?;
     socket.connect(&peer.into())?;
+    if is_connected_to_itself(&socket)? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
     Ok(UdpSocket::from_std(socket.into()))
+}
+
+/// Returns whether the ephemeral port is the one that the socket is connected to, as may happen
+/// over TCP (`is_connected`). Then no server has this port, and the socket would answer itself.
+fn is_connected_to_itself(socket: &Socket) -> io::Result<bool> {
+    Ok(socket.local_addr()?.as_socket() == socket.peer_addr()?.as_socket())
 }
 
 fn datagram_socket(address: SocketAddr, buffer_bytes: usize) -> io::Result<Socket> {
@@ -407,6 +397,19 @@ mod tests {
                 KEEPALIVE_PROBES
             )
         );
+    }
+
+    // pitfall: 72
+    #[test]
+    fn self_connected_datagram_socket_is_recognised() {
+        let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+        socket.bind(&any.into()).unwrap();
+        socket.connect(&socket.local_addr().unwrap()).unwrap();
+        assert!(is_connected_to_itself(&socket).unwrap());
+        let other = std::net::UdpSocket::bind(any).unwrap();
+        socket.connect(&other.local_addr().unwrap().into()).unwrap();
+        assert!(!is_connected_to_itself(&socket).unwrap());
     }
 
     // pitfall: 72

@@ -29,7 +29,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 #[cfg(target_os = "linux")]
 use std::os::fd::AsFd;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf, absolute};
@@ -43,6 +43,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 #[cfg(target_os = "linux")]
 use super::errno::is_refused_call;
+use super::errno::{self, AcceptError};
 use crate::stream::listen_options::ListenOptions;
 
 /// Most temporary names that are tried. Each is taken while another process starts on the same
@@ -53,6 +54,35 @@ const TEMPORARY_NAMES_MAX: u8 = 16;
 /// second one succeeds, unless other processes leave stale files as fast as we retry. Beyond it: an
 /// error.
 const LINK_ATTEMPTS_MAX: u8 = 16;
+
+/// Returns how many descriptors this process may have: the soft limit of RLIMIT_NOFILE
+/// (getrlimit(2)), or `usize::MAX` if there is none.
+///
+/// # Errors
+///
+/// Only that of a sandbox, which refuses prlimit(2) on Linux.
+pub(crate) fn descriptors_max() -> io::Result<usize> {
+    #[cfg(target_os = "linux")]
+    let limit = Some(super::linux::descriptors_max()?);
+    #[cfg(not(target_os = "linux"))]
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    Ok(limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX))
+}
+
+/// Returns how many more descriptors this process may open: its limit, less the lowest number that
+/// is free, which a new socket gets. Numbers above that one may be in use, too; then it is less.
+/// `usize::MAX` if there is no such limit, or if it is not known.
+pub(crate) fn descriptors_left() -> usize {
+    let limit = descriptors_max().unwrap_or_else(|error| {
+        log::warn!("getrlimit refused ({error}): no descriptors are kept for single listeners");
+        usize::MAX
+    });
+    match Socket::new(Domain::IPV4, Type::DGRAM, None) {
+        Ok(socket) => limit.saturating_sub(usize::try_from(socket.as_raw_fd()).unwrap_or(0)),
+        Err(error) if errno::classify_accept(&error) == AcceptError::Exhausted => 0,
+        Err(_) => usize::MAX, // not known
+    }
+}
 
 pub(crate) struct UnixListener {
     /// Dropped first, while the socket still holds its inode: until then no other file can have the
@@ -104,20 +134,6 @@ impl UnixListener {
             accept()
         }
     }
-}
-
-/// Returns how many descriptors this process may have (getrlimit(2), RLIMIT_NOFILE). `usize::MAX`:
-/// there is no such limit.
-///
-/// # Errors
-///
-/// Only that of a sandbox on Linux, which refuses prlimit(2).
-pub(crate) fn descriptors_max() -> io::Result<usize> {
-    #[cfg(target_os = "linux")]
-    let limit = Some(super::linux::descriptors_max()?);
-    #[cfg(not(target_os = "linux"))]
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    Ok(limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX))
 }
 
 /// Calls `accept4`, or, where that is refused, makes a stream of what accept(2) returns.

@@ -5,13 +5,13 @@ use std::process::Command;
 use std::sync::mpsc;
 
 use super::{UdpServer, blast};
-use crate::common::{Program, TIMEOUT, any_port, reactor};
+use crate::common::{Program, TIMEOUT, any_port, ignores, reactor};
 
 #[test]
 fn signal_ends_the_load_with_the_table_so_far() {
     // The load would run for an hour. The signal is sent when the server has received a hundred
     // messages.
-    for signal in ["INT", "TERM"] {
+    for signal in ["INT", "TERM"].into_iter().filter(|signal| !ignores(signal)) {
         let (sender, received) = mpsc::channel();
         let server = UdpServer::start(move |number, datagram| {
             if number == 100 {
@@ -26,6 +26,29 @@ fn signal_ends_the_load_with_the_table_so_far() {
         assert_eq!((ending.status.code(), &ending.stderr[..]), (Some(0), &[][..]), "{signal}");
         assert!(ending.stdout.iter().any(|line| line.contains("p99.99")), "{:?}", ending.stdout);
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn ignored_interrupt_stays_ignored_and_term_ends_the_load() {
+    // As in a script that runs the load in the background: Ctrl-C is not meant for it.
+    let (sender, received) = mpsc::channel();
+    let server = UdpServer::start(move |number, datagram| {
+        if number == 100 {
+            sender.send(()).unwrap();
+        }
+        vec![datagram]
+    });
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' INT; exec \"$@\"", "sh"]).arg(reactor().get_program());
+    let program = Program::spawn(command.args(["blast", &server.url(), "--duration", "1h"]));
+    received.recv_timeout(TIMEOUT).unwrap();
+    // Were both handled, the second would end the process at once. Of signals that wait, the one
+    // with the lower number comes first.
+    program.while_suspended(|| ["INT", "TERM"].map(|signal| program.signal(signal)));
+    let ending = program.wait();
+    assert_eq!(ending.status.code(), Some(0), "{:?}", ending.stderr);
+    assert!(ending.stdout.iter().any(|line| line.contains("p99.99")), "{:?}", ending.stdout);
 }
 
 #[cfg(target_os = "linux")]

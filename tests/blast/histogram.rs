@@ -47,7 +47,7 @@ fn older_histogram_log_stays_until_the_new_one_is_written() {
     let program = Program::spawn(reactor().args(["blast", &server.url()]).args(arguments));
     received.recv_timeout(TIMEOUT).unwrap();
     let meanwhile = std::fs::read(&path).unwrap();
-    program.signal("INT");
+    program.signal("TERM");
     let ending = program.wait();
     let log = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();

@@ -100,7 +100,7 @@ fn table_shows_how_many_latencies_lack_a_reply() {
     let program =
         Program::spawn(reactor().args(["blast", &url, "--connections", "1", "--duration", "1h"]));
     message_read.recv_timeout(TIMEOUT).unwrap();
-    program.signal("INT");
+    program.signal("TERM");
     let ending = program.wait();
     server.join().unwrap();
     let line = "  latency in µs, from the send (1 without a reply: time waited so far)";

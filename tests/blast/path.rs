@@ -91,7 +91,7 @@ fn replies_dropped_by_our_own_kernel_are_counted() {
     // The second message shows that the first reply was received. Those behind it follow while the
     // reply to the second is awaited.
     socket.recv_from(&mut message).unwrap();
-    program.signal("INT");
+    program.signal("TERM");
     let ending = program.wait();
     let figures: serde_json::Value = serde_json::from_str(&ending.stdout[0]).unwrap();
     let [received, duplicates, dropped] =

@@ -22,7 +22,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 #[cfg(feature = "cli")]
 #[allow(unused_imports)]
-pub(crate) use program::{Ending, Program, be_server, reactor};
+pub(crate) use program::{Ending, Program, be_server, ignores, reactor};
 
 /// The timeout of every socket and of every wait.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);

@@ -326,3 +326,13 @@ impl Lines {
         self.0.0.lock().unwrap().lines.clone()
     }
 }
+
+/// Returns whether this process ignores the signal, as under nohup(1). The program inherits that,
+/// and keeps it. Only Linux tells.
+pub(crate) fn ignores(signal: &str) -> bool {
+    let number = ["HUP", "INT"].iter().position(|name| *name == signal);
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0);
+    number.is_some_and(|number| set & (1 << number) != 0)
+}

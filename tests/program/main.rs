@@ -26,7 +26,7 @@ mod shared;
 mod signals;
 mod stop;
 
-use common::{Ending, Program, reactor};
+use common::{Ending, Program, ignores, reactor};
 
 const TCP: [&str; 2] = ["--tcp", "127.0.0.1:0"];
 const MIB: usize = 1024 * 1024;
@@ -34,14 +34,4 @@ const MIB: usize = 1024 * 1024;
 /// Runs the program with `arguments` that make it end by itself.
 fn run(arguments: &[&str]) -> Ending {
     Program::spawn(reactor().args(arguments)).wait()
-}
-
-/// Returns whether this process ignores the signal, as under nohup(1). The program inherits that,
-/// and keeps it. Only Linux tells.
-fn ignores(signal: &str) -> bool {
-    let number = ["HUP", "INT"].iter().position(|name| *name == signal);
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0);
-    number.is_some_and(|number| set & (1 << number) != 0)
 }

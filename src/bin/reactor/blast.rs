@@ -252,7 +252,7 @@ fn offer(plan: &Rc<Plan>, load: &Rc<RefCell<Load>>, stop: &AtomicBool) -> io::Re
 fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
     let stop_requested = Arc::new(AtomicBool::new(false));
     #[cfg(unix)]
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    for signal in crate::process::client_stop_signals() {
         signal_hook::flag::register_conditional_shutdown(
             signal,
             128 + signal,

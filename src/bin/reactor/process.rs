@@ -9,7 +9,8 @@
 //! ```
 //!
 //! All other signals keep their default action (signal(7)); docs/operating.md has the whole table.
-//! Only the server handles signals. A client is ended by them, but for SIGXFSZ.
+//! Only the server handles signals. A client is ended by them, but for SIGXFSZ. (A load handles
+//! SIGINT and SIGTERM, too, for the report.)
 //!
 //! Invariant: a signal that was ignored when the program was started (nohup(1), `&` in a script)
 //! stays ignored. Only SIGTERM is always handled: otherwise nothing but SIGKILL would end a server.
@@ -134,6 +135,14 @@ pub(crate) fn stop_on_signals() -> io::Result<StopSignals> {
         ignore(signal)?;
     }
     Ok(StopSignals(delivery))
+}
+
+/// Returns SIGTERM, and SIGINT unless it is ignored: the signals that end what a client does.
+pub(crate) fn client_stop_signals() -> impl Iterator<Item = i32> {
+    let ignored = ignored_signals();
+    let may_stop =
+        move |signal: &Signal| *signal == Signal::SIGTERM || !is_ignored(*signal, ignored);
+    STOP.into_iter().filter(may_stop).map(|signal| signal as i32)
 }
 
 /// Gives `signal` a handler that does nothing of use, so that its default action is not taken.

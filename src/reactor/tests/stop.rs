@@ -161,6 +161,22 @@ fn forced_stop_counts_every_connection_never_accepted() {
     world.check_nothing_is_left();
 }
 
+// pitfall: 120
+#[test]
+fn stop_ends_and_is_forced_although_every_accept_fails() {
+    const ENOSYS: i32 = 38; // a sandbox refuses the call
+    for error in [ENOSYS, errno::EPERM] {
+        let mut world = World::without_faults();
+        world.serve(2000, |_| Echo::new());
+        world.kernel().faults.accept_error = Some(error);
+        world.connect(2000, 1);
+        world.run_until_blocked();
+        world.reactor().stop();
+        assert_eq!(world.reactor().run().unwrap(), Stopped::Forced(1), "errno {error}");
+        assert_eq!(world.stats().unaccepted, 1, "as many as are known");
+    }
+}
+
 // pitfall: 121
 #[test]
 fn datagrams_received_before_a_stop_are_answered_and_later_ones_are_not() {
