@@ -72,9 +72,9 @@ const BEYOND_ASCII: &AsciiSet = &CONTROLS.add(b'"').add(b'<').add(b'>');
 ///
 /// Files are sent in pieces as the peer takes them, and are never held whole. Each response in
 /// progress has one file open. A response has a `Last-Modified`, unless the file's date says
-/// nothing (before 1990, as build tools set it). A client that sends back exactly this date gets
-/// 304 (RFC 9110 section 13.1.3). Ranges are ignored: HTTP/1.0 has none, and a full response is
-/// always allowed (RFC 9110 section 14.2).
+/// nothing (before 1990, as build tools set it, in the future, or younger than two seconds). A
+/// client that sends back exactly this date gets 304 (RFC 9110 section 13.1.3). Ranges are ignored:
+/// HTTP/1.0 has none, and a full response is always allowed (RFC 9110 section 14.2).
 ///
 /// The content type follows from the extension of the name, and is `application/octet-stream` for
 /// an unknown one. A type of text says that its charset is UTF-8.
@@ -148,7 +148,7 @@ impl Files {
         file: OpenFile,
         metadata: &Metadata,
     ) -> Response<'static> {
-        let date = metadata.modified().ok().and_then(|time| FileDate::of(time, sys::wall_clock()));
+        let date = metadata.modified().ok().and_then(|time| last_modified(time, sys::wall_clock()));
         let response = match date {
             Some(date) if has_this_version(request, date) => Response::empty(Status::NOT_MODIFIED),
             _ => {
@@ -163,7 +163,7 @@ impl Files {
         };
         match date {
             Some(date) => response
-                .with_header("Last-Modified", &httpdate::fmt_http_date(date.last_modified))
+                .with_header("Last-Modified", &httpdate::fmt_http_date(date))
                 .expect("a date is visible ASCII and spaces"),
             None => response,
         }
@@ -372,31 +372,17 @@ fn is_served(name: &[u8]) -> bool {
     !name.starts_with(b".") || name == b".well-known"
 }
 
-/// What the date of a file says of its content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileDate {
-    /// The value of `Last-Modified`.
-    last_modified: SystemTime,
-    /// A file with this date that is changed later gets another one.
-    is_settled: bool,
-}
-
-impl FileDate {
-    /// Returns the date of a file that was modified at `modified`. `None`: its date says nothing,
-    /// because a build tool has set it.
-    ///
-    /// `Last-Modified` is never later than the Date of the response (RFC 9110 section 8.8.2.1). A
-    /// date in the future, or within the last `FILE_DATE_SETTLES_MS`, is not sent: the file may
-    /// change again and keep it, and the client's copy would still seem current. Then an earlier
-    /// date is sent, which is never taken for the file's.
-    fn of(modified: SystemTime, now: SystemTime) -> Option<FileDate> {
-        let earliest = SystemTime::UNIX_EPOCH + Duration::from_secs(FILE_DATE_MIN_S);
-        let settled_until = now - Duration::from_millis(FILE_DATE_SETTLES_MS);
-        let is_settled = modified <= settled_until;
-        let last_modified = if is_settled { modified } else { settled_until };
-        (modified >= earliest && last_modified >= earliest)
-            .then(|| FileDate { last_modified: whole_seconds(last_modified), is_settled })
-    }
+/// Returns the `Last-Modified` of a file that was modified at `modified`. `None`: its date does not
+/// say which version of the file this is.
+///
+/// A build tool has set it, or it is in the future or younger than `FILE_DATE_SETTLES_MS`. Then the
+/// file may change again and keep it, and the client's copy would still seem current. No other date
+/// is sent in its place, as RFC 9110 section 8.8.2.1 would have it for one in the future: whatever
+/// it is, it may be that of the next version, which was written then and moved here since.
+fn last_modified(modified: SystemTime, now: SystemTime) -> Option<SystemTime> {
+    let earliest = SystemTime::UNIX_EPOCH + Duration::from_secs(FILE_DATE_MIN_S);
+    let settled_until = now - Duration::from_millis(FILE_DATE_SETTLES_MS);
+    (earliest..=settled_until).contains(&modified).then(|| whole_seconds(modified))
 }
 
 /// Returns whether the client has the version of the file with this date, according to
@@ -406,14 +392,14 @@ impl FileDate {
 /// rollback, or by `cp -p`. Only GET is conditional (RFC 1945 section 8.2). The field is ignored
 /// beside an `If-None-Match`, which is not evaluated since responses have no entity tags. It is
 /// also ignored if it is not one date (RFC 9110 section 13.1.3).
-fn has_this_version(request: &Request<'_>, date: FileDate) -> bool {
+fn has_this_version(request: &Request<'_>, date: SystemTime) -> bool {
     if request.method() != Method::Get || request.header("If-None-Match").is_some() {
         return false;
     }
     let mut fields = request.header_values("If-Modified-Since");
     let (Some(value), None) = (fields.next(), fields.next()) else { return false };
     let since = str::from_utf8(value).ok().and_then(|value| httpdate::parse_http_date(value).ok());
-    date.is_settled && since == Some(date.last_modified)
+    since == Some(date)
 }
 
 /// `time` in whole seconds, as an HTTP date has them.

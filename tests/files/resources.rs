@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::net::TcpStream;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::common::{Program, check_echo, connect, connect_narrow, pattern, reactor, reset};
 use super::{MIB, TempDir, check_bytes_of, get, read_response, request};
@@ -102,7 +102,9 @@ fn no_response_leaves_its_file_open() {
     // Whole responses, heads alone, conditional requests, errors, and responses that the client
     // resets.
     let temp = TempDir::new("leaks");
-    temp.file("a.txt", b"hello");
+    let path = temp.file("a.txt", b"hello");
+    let a_minute_ago = SystemTime::now() - Duration::from_secs(60);
+    File::options().write(true).open(path).unwrap().set_modified(a_minute_ago).unwrap();
     temp.file("sub/b.txt", b"hello");
     File::create(temp.root().join("large.bin")).unwrap().set_len(64 * MIB as u64).unwrap();
     let program = temp.serve(&[]);

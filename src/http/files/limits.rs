@@ -48,7 +48,7 @@ pub(crate) const FILE_DATE_MIN_S: u64 = 631_152_000;
 
 /// How long a file may change again without getting another date, in milliseconds: a second, which
 /// is the unit of a date, and as much again for clocks of file systems that are a little behind.
-/// While it is younger, it is never 304.
+/// While it is younger, it gets no `Last-Modified`, and is never 304.
 pub(crate) const FILE_DATE_SETTLES_MS: u64 = 2_000;
 
 const _: () = assert!(

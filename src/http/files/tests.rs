@@ -123,13 +123,12 @@ proptest! {
 #[test]
 fn date_of_a_file_is_sent_if_it_says_something() {
     let at = |ms| SystemTime::UNIX_EPOCH + Duration::from_millis(FILE_DATE_MIN_S * 1000 + ms);
-    let date = |ms, is_settled| Some(FileDate { last_modified: at(ms), is_settled });
-    let of = |modified, now| FileDate::of(at(modified), at(now));
+    let of = |modified, now| last_modified(at(modified), at(now));
     assert_eq!(whole_seconds(at(1999)), at(1000));
-    assert_eq!(of(5999, 9000), date(5000, true), "whole seconds");
-    assert_eq!(of(5000, 7000), date(5000, true));
-    assert_eq!(of(5001, 7000), date(5000, false), "it may change again with this date");
-    assert_eq!(of(9000, 7500), date(5000, false), "nor a date in the future");
+    assert_eq!(of(5999, 9000), Some(at(5000)), "whole seconds");
+    assert_eq!(of(5000, 7000), Some(at(5000)));
+    assert_eq!(of(5001, 7000), None, "it may change again with this date");
+    assert_eq!(of(9000, 7500), None, "nor a date in the future");
     let before_1990 = at(0) - Duration::from_millis(1);
     for modified in [
         SystemTime::UNIX_EPOCH - Duration::from_secs(86_400),
@@ -137,10 +136,10 @@ fn date_of_a_file_is_sent_if_it_says_something() {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1),
         before_1990,
     ] {
-        assert_eq!(FileDate::of(modified, at(9000)), None, "{modified:?}: of a build tool");
+        assert_eq!(last_modified(modified, at(9000)), None, "{modified:?}: of a build tool");
     }
-    assert_eq!(of(0, 9000), date(0, true));
-    assert_eq!(FileDate::of(at(5000), SystemTime::UNIX_EPOCH), None, "a clock before 1990");
+    assert_eq!(of(0, 9000), Some(at(0)));
+    assert_eq!(last_modified(at(5000), SystemTime::UNIX_EPOCH), None, "a clock before 1990");
 }
 
 #[test]

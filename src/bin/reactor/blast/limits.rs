@@ -26,8 +26,13 @@ pub(super) const PATIENCE_MARGIN_MS: u64 = 100;
 pub(super) const PATIENCE_MS_MAX: u64 = 60_000;
 
 /// How long one of several addresses of a name may take to accept a connection, or to reply to a
-/// datagram, in milliseconds, before the next is tried. With a single address nothing is tried.
+/// datagram, in milliseconds, before the next is tried. It is less if a name has ten addresses or
+/// more: `CONNECT_TIMEOUT_MS` is for all of them. With a single address nothing is tried.
 pub(super) const PROBE_TIMEOUT_MS: u64 = 1000;
+
+/// How long connecting may take before the load, in milliseconds, together with the choice among
+/// the addresses of a name. What is not connected then has failed.
+pub(super) const CONNECT_TIMEOUT_MS: u64 = 10_000;
 
 /// How long replies are awaited after the last message has been sent, in milliseconds: on a path
 /// whose latency needs more, up to the maximum. A message that was sent and has no reply by then

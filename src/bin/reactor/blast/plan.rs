@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     /// The prefix that the server puts before each reply.
     pub(super) prefix: Vec<u8>,
     pub(super) batching: Batching,
+    /// How long connecting may take.
+    pub(super) connect_timeout: Duration,
 }
 
 /// When messages are sent.
@@ -41,12 +43,17 @@ pub(super) enum Pace {
 }
 
 impl Plan {
-    /// Checks which arguments go together, and fills in defaults. `address` is the server's.
+    /// Checks which arguments go together, and fills in defaults. `address` is the server's, to
+    /// which connecting may take `connect_timeout`.
     ///
     /// # Errors
     ///
     /// One line that names the arguments and the bound.
-    pub(crate) fn new(arguments: &BlastArgs, address: SocketAddr) -> Result<Plan, String> {
+    pub(crate) fn new(
+        arguments: &BlastArgs,
+        address: SocketAddr,
+        connect_timeout: Duration,
+    ) -> Result<Plan, String> {
         let scheme = arguments.target.scheme;
         let size = arguments.size.get();
         let udp_only = [
@@ -112,6 +119,7 @@ impl Plan {
                 Some(BatchMode::Mmsg) => Batching::Mmsg,
                 Some(BatchMode::Gso) | None => Batching::Gso,
             },
+            connect_timeout,
         })
     }
 
@@ -150,6 +158,7 @@ impl Plan {
             .with_first_byte_timeout(timeout)
             .with_idle_timeout(timeout)
             .with_write_timeout(timeout)
+            .with_connect_timeout(self.connect_timeout)
     }
 
     /// Returns the length of an interval in the log of latencies.
@@ -191,6 +200,7 @@ mod tests {
             duration,
             prefix: Vec::new(),
             batching: Batching::Gso,
+            connect_timeout: duration,
         }
         .memory()
     }

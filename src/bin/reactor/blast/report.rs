@@ -294,6 +294,7 @@ mod tests {
             duration: SECOND,
             prefix: Vec::new(),
             batching: Batching::Gso,
+            connect_timeout: SECOND,
         }
     }
 

@@ -2,36 +2,48 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::limits::PROBE_TIMEOUT_MS;
+use super::limits::{CONNECT_TIMEOUT_MS, PROBE_TIMEOUT_MS};
 use crate::address::{Scheme, Url};
 
-/// Returns the address that gets the load. A single one is not tried: the load itself shows whether
+/// Returns the address that gets the load, and how long connecting to it may take: what the choice
+/// has left of `CONNECT_TIMEOUT_MS`. A single address is not tried: the load itself shows whether
 /// it works.
 ///
 /// # Errors
 ///
 /// One line: the name has no address, or no server is at any of them.
-pub(crate) fn find_server(url: &Url) -> Result<SocketAddr, String> {
+pub(crate) fn find_server(url: &Url) -> Result<(SocketAddr, Duration), String> {
     let addresses = url.address.resolve().map_err(|error| format!("{url}: {error}"))?;
+    let timeout = Duration::from_millis(CONNECT_TIMEOUT_MS);
     if let [address] = addresses[..] {
-        return Ok(address);
+        return Ok((address, timeout));
     }
-    first_that_works(url.scheme, &addresses).map_err(|error| format!("{url}: {error}"))
+    let started = Instant::now();
+    let address = first_that_works(url.scheme, &addresses, started + timeout)
+        .map_err(|error| format!("{url}: {error}"))?;
+    Ok((address, timeout.saturating_sub(started.elapsed()).max(Duration::from_millis(1))))
 }
 
-fn first_that_works(scheme: Scheme, addresses: &[SocketAddr]) -> Result<SocketAddr, String> {
+/// Tries one address after the other. Each, and the load's own connections, gets an equal share of
+/// the time until `deadline`, but no address more than `PROBE_TIMEOUT_MS`.
+fn first_that_works(
+    scheme: Scheme,
+    addresses: &[SocketAddr],
+    deadline: Instant,
+) -> Result<SocketAddr, String> {
     let mut failures = Vec::new();
-    for &address in addresses {
-        let tried = match scheme {
-            Scheme::Tcp => {
-                TcpStream::connect_timeout(&address, Duration::from_millis(PROBE_TIMEOUT_MS))
-                    .map(drop)
-            }
-            Scheme::Udp => probe_datagram(address),
+    for (tried, &address) in addresses.iter().enumerate() {
+        let shares = u32::try_from(addresses.len() - tried + 1).unwrap_or(u32::MAX);
+        let share = deadline.saturating_duration_since(Instant::now()) / shares;
+        let timeout =
+            share.clamp(Duration::from_millis(1), Duration::from_millis(PROBE_TIMEOUT_MS));
+        let probed = match scheme {
+            Scheme::Tcp => TcpStream::connect_timeout(&address, timeout).map(drop),
+            Scheme::Udp => probe_datagram(address, timeout),
         };
-        match tried {
+        match probed {
             Ok(()) => return Ok(address),
             Err(error) => failures.push(format!("{address}: {error}")),
         }
@@ -41,12 +53,12 @@ fn first_that_works(scheme: Scheme, addresses: &[SocketAddr]) -> Result<SocketAd
 
 /// Sends an empty datagram, and waits for its echo. A closed port is reported by the machine that
 /// it is on (ICMP).
-fn probe_datagram(address: SocketAddr) -> io::Result<()> {
+fn probe_datagram(address: SocketAddr, timeout: Duration) -> io::Result<()> {
     let any: IpAddr =
         if address.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(address)?;
-    socket.set_read_timeout(Some(Duration::from_millis(PROBE_TIMEOUT_MS)))?;
+    socket.set_read_timeout(Some(timeout))?;
     socket.send(&[])?;
     match socket.recv(&mut [0; 1]) {
         Ok(_) => Ok(()),
@@ -73,12 +85,16 @@ mod tests {
         unused.local_addr().unwrap()
     }
 
+    fn in_a_minute() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
     #[test]
     fn first_address_that_works_gets_the_load() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let addresses = [closed_port(), address, closed_port()];
-        assert_eq!(first_that_works(Scheme::Tcp, &addresses), Ok(address));
+        assert_eq!(first_that_works(Scheme::Tcp, &addresses, in_a_minute()), Ok(address));
     }
 
     #[test]
@@ -91,15 +107,29 @@ mod tests {
             assert_eq!(count, 0);
             socket.send_to(&[], peer).unwrap();
         });
-        assert_eq!(first_that_works(Scheme::Udp, &[closed_port(), address]), Ok(address));
+        let addresses = [closed_port(), address];
+        assert_eq!(first_that_works(Scheme::Udp, &addresses, in_a_minute()), Ok(address));
         echo.join().unwrap();
+    }
+
+    #[test]
+    fn silent_addresses_share_the_time_for_connecting() {
+        // With `PROBE_TIMEOUT_MS` for each of them, this would take eight seconds.
+        let silent: [UdpSocket; 8] =
+            std::array::from_fn(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let addresses = silent.each_ref().map(|socket| socket.local_addr().unwrap());
+        let started = Instant::now();
+        let deadline = started + Duration::from_millis(200);
+        let error = first_that_works(Scheme::Udp, &addresses, deadline).unwrap_err();
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        assert_eq!(error.matches("no reply").count(), silent.len(), "{error}");
     }
 
     #[test]
     fn failure_names_every_address_that_was_tried() {
         let addresses = [closed_port(), closed_port()];
         for scheme in [Scheme::Tcp, Scheme::Udp] {
-            let error = first_that_works(scheme, &addresses).unwrap_err();
+            let error = first_that_works(scheme, &addresses, in_a_minute()).unwrap_err();
             assert!(
                 addresses.iter().all(|address| error.contains(&address.to_string())),
                 "{error}"
