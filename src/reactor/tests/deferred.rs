@@ -249,6 +249,26 @@ fn effects_beyond_the_bound_are_applied_at_once() {
     reset_and_stop(world, &streams);
 }
 
+#[test]
+fn output_that_waits_counts_towards_the_turn() {
+    const REPLY_BYTES: usize = 3 << 20;
+    let (mut world, streams, _) = group(
+        20,
+        |_, _, cx| {
+            cx.send(&vec![b'x'; REPLY_BYTES]);
+            Next::Continue
+        },
+        unchanged,
+    );
+    streams.iter().for_each(|&stream| world.peer_sends(stream, b"!"));
+    world.take_calls();
+    world.turn();
+    let replies = world.take_calls().iter().filter(|&&call| call == "send").count();
+    assert!((1..=TURN_BYTES_MAX / REPLY_BYTES + 1).contains(&replies), "{replies} in one turn");
+    world.run_until_blocked();
+    reset_and_stop(world, &streams);
+}
+
 /// What one turn frees, at most.
 const FREED_PER_TURN: u64 = (TURN_BYTES_MAX / CONNECTION_COST_BYTES) as u64;
 
