@@ -250,12 +250,12 @@ pub(crate) const DATAGRAM_COST_BYTES: usize = 4 * 1024;
 /// Cost of each further step of a connection in one turn beside the bytes that it moves, in bytes:
 /// 4 µs. A step is a read, or a call for more output, with the send that follows. Without this
 /// cost, a protocol that sends one byte per call would hold the turn for a quarter of a million
-/// calls.
+/// calls. A send to another connection is charged the step in which it leaves.
 pub(crate) const STEP_COST_BYTES: usize = 16 * 1024;
 
-/// Cost of a connection that is accepted, is started or ends, in bytes: 8 µs. So one listener
-/// accepts 64 connections in a turn. A task that another thread has submitted is charged as much,
-/// because it is not known how long it takes.
+/// Cost of a connection that is accepted, is started, is told to close or ends, in bytes: 8 µs. So
+/// one listener accepts 64 connections in a turn. A task that another thread has submitted is
+/// charged as much, because it is not known how long it takes.
 pub(crate) const CONNECTION_COST_BYTES: usize = 32 * 1024;
 
 /// A turn delivers at least an eighth of the notifications that are pending, unless their effects

@@ -18,7 +18,9 @@ use super::sources::{Ended, Source};
 use crate::budget::Share;
 use crate::caught::{Panicked, catch};
 use crate::datagram::socket::DatagramSocket;
-use crate::limits::{CALL_COST_BYTES, CONNECTION_COST_BYTES, SUBSCRIPTION_COST_BYTES};
+use crate::limits::{
+    CALL_COST_BYTES, CONNECTION_COST_BYTES, STEP_COST_BYTES, SUBSCRIPTION_COST_BYTES,
+};
 use crate::protocol::connections::{Connections, SendError, SendStatus};
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::effects::{Command, Effect, PendingConnect};
@@ -159,6 +161,11 @@ impl Reactor {
             &mut self.effects,
         );
         self.state.stats.sends_rejected += u64::from(result == Err(SendError::Rejected));
+        if slot.state == SlotState::Waiting {
+            // The drive that sends the bytes is paid for here. Otherwise one short broadcast would
+            // fill the run queue, and each source behind it would wait for thousands of sends.
+            self.state.budget.charge(STEP_COST_BYTES);
+        }
         enqueue(&mut self.run_queue, token, slot);
         self.meter(token);
         result
@@ -166,6 +173,11 @@ impl Reactor {
 
     fn apply_command(&mut self, id: ConnectionId, command: Command) {
         let Some(token) = self.find(id) else { return };
+        self.state.budget.charge(match command {
+            // The kernel sends a FIN or a reset, now or in the drive that follows.
+            Command::Close | Command::Abort | Command::ShutdownWrite => CONNECTION_COST_BYTES,
+            Command::Pause | Command::Resume => CALL_COST_BYTES,
+        });
         let slot = &mut self.slots[token];
         if let Source::Connection(stream, connection) = &mut slot.source {
             connection.apply(command, stream, &self.state);

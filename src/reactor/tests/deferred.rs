@@ -264,6 +264,69 @@ fn effects_beyond_the_bound_are_applied_at_once() {
     reset_and_stop(world, &streams);
 }
 
+// pitfall: 145
+#[test]
+fn effects_on_thousands_delay_no_other_connection() {
+    for request in [b"s", b"c", b"a", b"w"] {
+        let (mut world, streams, log) = group(
+            2000,
+            |byte, members, cx| {
+                for &member in &members[2..] {
+                    match byte {
+                        b"s" => cx.connections().send_to(member, byte),
+                        b"c" => cx.connections().close(member),
+                        b"a" => cx.connections().abort(member),
+                        b"w" => cx.connections().shutdown_write(member),
+                        _ => {
+                            return {
+                                cx.send(byte);
+                                Next::Continue
+                            };
+                        }
+                    }
+                }
+                Next::Continue
+            },
+            unchanged,
+        );
+        world.peer_sends(streams[1], request);
+        world.turn();
+        for _ in 0..20 {
+            world.peer_sends(streams[0], b"y");
+            let mut turns = 0;
+            while world.peer_receives_all(streams[0]).is_empty() {
+                world.turn();
+                turns += 1;
+                assert!(turns <= 3, "{request:?}: others are served within a few turns");
+            }
+        }
+        world.run_until_blocked();
+        assert!(world.reactor().deferred.is_empty(), "all is done by then");
+        assert_eq!(log.borrow().notifications, []);
+        reset_and_stop(world, &streams);
+    }
+}
+
+#[test]
+fn output_that_waits_counts_towards_the_turn() {
+    const REPLY_BYTES: usize = 3 << 20;
+    let (mut world, streams, _) = group(
+        20,
+        |_, _, cx| {
+            cx.send(&vec![b'x'; REPLY_BYTES]);
+            Next::Continue
+        },
+        unchanged,
+    );
+    streams.iter().for_each(|&stream| world.peer_sends(stream, b"!"));
+    world.take_calls();
+    world.turn();
+    let replies = world.take_calls().iter().filter(|&&call| call == "send").count();
+    assert!((1..=TURN_BYTES_MAX / REPLY_BYTES + 1).contains(&replies), "{replies} in one turn");
+    world.run_until_blocked();
+    reset_and_stop(world, &streams);
+}
+
 /// What one turn frees, at most.
 const FREED_PER_TURN: u64 = (TURN_BYTES_MAX / CONNECTION_COST_BYTES) as u64;
 

@@ -239,7 +239,7 @@ fn write_or_buffer<T: Transport>(
         sent = send(transport, ready, &meta.id, reply);
     }
     if let Ok(taken) = sent {
-        state.budget.charge(taken);
+        state.budget.charge(reply.len()); // what the kernel does not take is copied, too
         state.stats.bytes_out += taken as u64;
         let rest = &reply[taken..];
         if !rest.is_empty() && output.len() + rest.len() > OUTPUT_BYTES_MAX {
