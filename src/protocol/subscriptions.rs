@@ -53,9 +53,9 @@ impl Subscriptions {
         self.by_subscriber.contains_key(&subscriber)
     }
 
-    /// Returns how many pairs there are.
-    pub(super) fn len(&self) -> usize {
-        self.by_subject.len()
+    /// Returns how many pairs `subscriber` is part of.
+    pub(super) fn count_of(&self, subscriber: ConnectionId) -> usize {
+        self.by_subscriber.get(&subscriber).map_or(0, BTreeSet::len)
     }
 
     /// Returns whether there is no pair, as in most servers.
