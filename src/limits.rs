@@ -34,11 +34,12 @@ pub struct Limits {
     /// effect: then the listeners pause when the last descriptor is taken. With several listeners,
     /// each is guaranteed a minimum (`ListenOptions::connections_min`), and the rest is shared.
     pub connections_max: usize,
-    /// Most memory that all connections together may hold, in bytes: their buffers, what their
-    /// protocols say that they hold, and the loop's queues. From three quarters of it on, a request
-    /// body gets 503. From seven eighths on, the listeners pause. Above it, the connection that
-    /// holds the most is reset, and ends as `MemoryOverflow`, until the rest fits. 256 MiB is what
-    /// a small machine has for a server, and enough for three thousand peers that do not read.
+    /// Most memory that all connections together may hold, in bytes: their buffers and
+    /// subscriptions, what their protocols say that they hold, and the loop's queues. From three
+    /// quarters of it on, a request body gets 503. From seven eighths on, the listeners pause.
+    /// Above it, the connection that holds the most is reset, and ends as `MemoryOverflow`, until
+    /// the rest fits. 256 MiB is what a small machine has for a server, and enough for three
+    /// thousand peers that do not read.
     pub memory_bytes_max: usize,
     /// Longest time without a byte moving while the peer of an accepted connection has never sent
     /// anything. Connections that the reactor has started or adopted have only the idle timeout.

@@ -4,9 +4,9 @@
 //!     buffers of a connection   input and output that wait       src/reactor/memory.rs, after each
 //!                                                                drive but the fast path
 //!     its protocol              what it says that it holds       Context::set_held_bytes
+//!     its subscriptions         whom it awaits or monitors       when one begins or ends
 //!     datagram sockets          what they keep between drives    src/datagram/scratch.rs
-//!     queues                    notifications, subscriptions,    computed when it is asked for
-//!                               deferred effects
+//!     queues                    notifications, deferred effects  computed when it is asked for
 //!
 //!     0 ───────────────── 3/4 ────────────── 7/8 ─────────── memory_bytes_max
 //!                          │ request bodies   │ accepting         │ the largest holder
@@ -42,15 +42,16 @@ pub(crate) struct Memory {
 }
 
 /// What one connection holds, in bytes.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Holding {
     buffers: usize,
     protocol: usize,
+    subscriptions: usize,
 }
 
 impl Holding {
     fn bytes(self) -> usize {
-        self.buffers.saturating_add(self.protocol)
+        self.buffers.saturating_add(self.protocol).saturating_add(self.subscriptions)
     }
 }
 
@@ -81,6 +82,11 @@ impl Memory {
         self.held > held_before
     }
 
+    /// The subscriptions of the connection in `slot` take `bytes` now.
+    pub(crate) fn set_subscriptions(&mut self, slot: usize, bytes: usize) {
+        self.change(slot, |holding| holding.subscriptions = bytes);
+    }
+
     /// The connection in `slot` has ended.
     pub(crate) fn remove(&mut self, slot: usize) {
         self.change(slot, |holding| *holding = Holding::default());
@@ -90,7 +96,7 @@ impl Memory {
         let before = self.holders.get(&slot).copied().unwrap_or_default();
         let mut after = before;
         change(&mut after);
-        if after.bytes() == before.bytes() && after.buffers == before.buffers {
+        if after == before {
             return;
         }
         self.by_size.remove(&(before.bytes(), slot));
@@ -187,17 +193,18 @@ mod tests {
     proptest! {
         #[test]
         fn meter_is_the_sum_of_what_each_holds(
-            steps in prop::collection::vec((0..4usize, 0..3u8, 0..100usize), 0..60),
+            steps in prop::collection::vec((0..4usize, 0..4u8, 0..100usize), 0..60),
         ) {
             let mut memory = Memory::new(100);
-            let mut model = [[0; 2]; 4];
+            let mut model = [[0; 3]; 4];
             for (slot, kind, bytes) in steps {
                 match kind {
                     0 => (model[slot][0], _) = (bytes, memory.set_buffers(slot, bytes)),
                     1 => (model[slot][1], _) = (bytes, memory.set_protocol(slot, bytes)),
-                    _ => (model[slot], _) = ([0; 2], memory.remove(slot)),
+                    2 => (model[slot][2], _) = (bytes, memory.set_subscriptions(slot, bytes)),
+                    _ => (model[slot], _) = ([0; 3], memory.remove(slot)),
                 }
-                let sums = model.map(|parts| parts[0] + parts[1]);
+                let sums = model.map(|parts| parts.iter().sum::<usize>());
                 prop_assert_eq!(memory.held(), sums.iter().sum::<usize>());
                 let most = sums.into_iter().max().filter(|&most| most > 0);
                 prop_assert_eq!(memory.largest().map(|(_, bytes)| bytes), most);

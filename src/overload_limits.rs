@@ -18,13 +18,9 @@ pub(crate) const BODY_MEMORY_EIGHTHS: u128 = 6;
 /// nothing would keep out all others.
 pub(crate) const ACCEPT_MEMORY_EIGHTHS: u128 = 7;
 
-/// Memory that half a subscription takes, in bytes: an entry of a `BTreeSet` whose nodes are half
-/// full. Each subscription has two, one for each of its connections.
-pub(crate) const SUBSCRIPTION_HALF_BYTES: usize = 24;
-
-/// Memory that the subscriptions of one connection take beside that, in bytes, however few there
-/// are: 64 for an entry of a `BTreeMap`, and 112 for the first node of a `BTreeSet`.
-pub(crate) const SUBSCRIPTION_SET_BYTES: usize = 176;
+/// Memory that one subscription takes, in bytes: two entries of a `BTreeSet`, which may be half
+/// empty.
+pub(crate) const SUBSCRIPTION_BYTES: usize = 64;
 
 // ---- accepting
 

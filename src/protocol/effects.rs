@@ -32,7 +32,7 @@ use crate::limits::{
     CALL_COST_BYTES, EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES, EFFECTS_MAX,
     GENERATIONS_PER_BLOCK, OUTPUT_SCRATCH_BYTES,
 };
-use crate::overload_limits::SUBSCRIPTION_HALF_BYTES;
+use crate::overload_limits::SUBSCRIPTION_BYTES;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::stats::Stats;
 
@@ -312,14 +312,28 @@ impl Effects {
         });
     }
 
-    /// Returns how much memory the notifications, the subscriptions and the deferred effects take,
-    /// in bytes. (Other effects wait only until the call is over.)
+    /// Returns how much memory the notifications and the deferred effects take, in bytes. (Other
+    /// effects wait only until the call is over.)
     pub(crate) fn queue_bytes(&self) -> usize {
-        self.deferred_bytes
-            + self.notifications.capacity() * size_of::<PendingNotification>()
-            + self.notifications.steps() * SUBSCRIPTION_HALF_BYTES
-            + self.above_watermark.bytes()
-            + self.monitored.bytes()
+        self.deferred_bytes + self.notifications.capacity() * size_of::<PendingNotification>()
+    }
+
+    /// Returns how much memory the subscriptions of `subscriber` take, in bytes.
+    pub(crate) fn subscription_bytes(&self, subscriber: ConnectionId) -> usize {
+        let count = self.above_watermark.count_of(subscriber) + self.monitored.count_of(subscriber);
+        count * SUBSCRIPTION_BYTES
+    }
+
+    /// `subscriber` is to end for want of memory: its own subscriptions end now.
+    pub(crate) fn end_subscriptions_of(&mut self, subscriber: ConnectionId) {
+        self.notifications.push_all(Fanout {
+            about: subscriber,
+            notification: Notification::Closed,
+            waiting: BTreeSet::new(),
+            monitoring: BTreeSet::new(),
+            own_waits: self.above_watermark.take_subjects(subscriber),
+            own_monitored: self.monitored.take_subjects(subscriber),
+        });
     }
 
     /// Returns how many notifications fit in the memory that is allocated.

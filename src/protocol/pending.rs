@@ -158,10 +158,7 @@ impl PendingNotifications {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::overload_limits::SUBSCRIPTION_SET_BYTES;
     use crate::protocol::effects::Effects;
-    use crate::protocol::ident::CloseReason;
-    use crate::stats::Stats;
 
     #[test]
     fn wait_that_ends_twice_before_delivery_is_notified_twice() {
@@ -178,30 +175,5 @@ mod tests {
         let once = [Notification::AboveHighWatermark, Notification::BelowLowWatermark];
         assert_eq!(delivered, [once, once].concat());
         assert!(effects.has_nothing_pending());
-    }
-
-    #[test]
-    fn each_subscription_counts_until_it_is_removed() {
-        const COUNT: u32 = 100;
-        let ids: Vec<ConnectionId> =
-            (1..=COUNT).map(|slot| ConnectionId { slot, generation: slot }).collect();
-        let mut effects = Effects::default();
-        let before = effects.queue_bytes();
-        for (&subject, &subscriber) in ids.iter().flat_map(|a| ids.iter().map(move |b| (a, b))) {
-            effects.monitor(subject, subscriber);
-        }
-        let pairs = ids.len() * ids.len();
-        let held = effects.queue_bytes() - before;
-        assert!((pairs * 48..pairs * 64).contains(&held), "{held} bytes for {pairs} pairs");
-        // The subscriptions of a connection that has ended wait to be removed, and still count.
-        effects.on_closed(ids[0], CloseReason::Finished, &mut Stats::default());
-        assert!(effects.queue_bytes() - before >= held - SUBSCRIPTION_SET_BYTES * 2);
-        for &id in &ids[1..] {
-            effects.on_closed(id, CloseReason::Finished, &mut Stats::default());
-        }
-        while effects.next_notification().is_some() {}
-        assert!(effects.has_nothing_pending());
-        let queue = effects.notification_capacity() * size_of::<PendingNotification>();
-        assert_eq!(effects.queue_bytes(), queue);
     }
 }

@@ -115,6 +115,7 @@ impl Reactor {
                     Ok(SendStatus::AboveHighWatermark) if self.find(from).is_none() => {}
                     Ok(SendStatus::AboveHighWatermark) => {
                         self.effects.on_above_watermark(to, from);
+                        self.meter_subscriptions(from);
                     }
                     Err(error) => self.effects.notify(from, to, error.into()),
                 }
@@ -128,6 +129,7 @@ impl Reactor {
             Effect::Monitor(id) if self.find(id).is_some() && self.find(from).is_some() => {
                 self.state.budget.charge(SUBSCRIPTION_COST_BYTES);
                 self.effects.monitor(id, from);
+                self.meter_subscriptions(from);
             }
             Effect::Monitor(id) => self.effects.notify(from, id, Notification::Closed),
             Effect::Connect(connect) => self.start_connect(*connect),
@@ -139,7 +141,7 @@ impl Reactor {
 
     /// Returns the slot of the connection `id`, or `None` if it has ended. Its slot may hold
     /// another connection by now, so the ids are compared.
-    fn find(&self, id: ConnectionId) -> Option<usize> {
+    pub(super) fn find(&self, id: ConnectionId) -> Option<usize> {
         let token = self.effects.slot_of(id)?;
         let slot = self.slots.get(token)?;
         let is_same =
@@ -282,6 +284,8 @@ impl Reactor {
                 self.hold_notification(token, pending);
                 continue;
             }
+            self.meter_subscriptions(pending.to);
+            let slot = &mut self.slots[token];
             self.running = token;
             if let Source::Connection(stream, connection) = &mut slot.source {
                 connection.deliver(

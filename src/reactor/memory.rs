@@ -14,6 +14,7 @@ use super::slots::{SlotState, enqueue};
 use super::sources::Source;
 use crate::limits::CONNECTION_COST_BYTES;
 use crate::overload_limits::{ACCEPT_RECOVERY_MS, ACCEPT_RETRY_MS, EVICTIONS_MAX};
+use crate::protocol::ident::ConnectionId;
 
 impl Reactor {
     /// Counts what the source holds now, and evicts if that is too much.
@@ -27,6 +28,15 @@ impl Reactor {
         self.evict_largest();
         if self.state.memory.unlogged > 0 {
             self.log_evictions();
+        }
+    }
+
+    /// Counts the subscriptions of the connection `id`, which have begun or ended, and evicts if
+    /// that is too much.
+    pub(super) fn meter_subscriptions(&mut self, id: ConnectionId) {
+        if let Some(token) = self.find(id) {
+            self.state.memory.set_subscriptions(token, self.effects.subscription_bytes(id));
+            self.evict_largest();
         }
     }
 
@@ -68,6 +78,7 @@ impl Reactor {
         }
         let (id, peer) = (connection.id(), connection.peer());
         connection.evict_for_memory();
+        self.effects.end_subscriptions_of(id);
         enqueue(&mut self.run_queue, token, slot);
         self.state.stats.evicted_for_memory += 1;
         debug!("{id} {peer}: evicted: {bytes} bytes are the most that a connection holds");

@@ -63,6 +63,7 @@ fn invalid_serve_arguments_exit_2_with_one_line() {
     check_rejected(&["--udp", "somewhere"], &["the port is missing"]);
     check_rejected(&["--http", "127.0.0.1:65536"], &["from 0 to 65535"]);
     check_rejected(&["--tcp", "127.0.0.1:0", "--root", "."], &["--http"]);
+    check_rejected(&["--udp", "127.0.0.1:0", "--builtin-pages"], &["--http"]);
     check_rejected(&["--http", "127.0.0.1:0", "--prefix", "a"], &["--tcp", "--udp"]);
     check_rejected(&["--tcp", "127.0.0.1:0", "--answer-all-ports"], &["--udp"]);
     check_rejected(&["--log", "info", "--log", "info"], &["multiple times"]);

@@ -243,6 +243,9 @@ impl FromStr for Url {
             .find_map(|scheme| Some((scheme, text.strip_prefix(scheme.name())?)))
             .and_then(|(scheme, rest)| Some((scheme, rest.strip_prefix("://")?)))
             .ok_or("a server is tcp://HOST:PORT, udp://HOST:PORT or, for send, unix:PATH")?;
+        if rest.starts_with("unix:") {
+            return Err("for send, a Unix socket is unix:PATH, and no scheme is before it".into());
+        }
         // A URL without a path may end with a slash.
         let address: NetAddress = rest.strip_suffix('/').unwrap_or(rest).parse()?;
         match (&address.host, address.port) {
@@ -413,6 +416,7 @@ mod tests {
             ("tcp://127.0.0.1:0", "no server has port 0"),
             ("tcp://0", "no server has port 0"),
             ("tcp://*:2000", "* is for listening"),
+            ("tcp://unix:@echo", "for send, a Unix socket is unix:PATH"),
             ("tcp://127.0.0.1:2000//", "a port is a number"),
             ("tcp:///127.0.0.1:2000", FORMS),
         ] {

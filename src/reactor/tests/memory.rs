@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::echo::Echo;
-use crate::overload_limits::ACCEPT_RETRY_MS;
+use crate::overload_limits::{ACCEPT_RETRY_MS, SUBSCRIPTION_BYTES};
 
 const ECHO: u16 = 2000;
 const HOLDERS: u16 = 3000;
@@ -219,5 +219,45 @@ fn replies_of_a_datagram_socket_count_only_while_they_wait() {
     assert!(most > 0, "the kernel takes 600 bytes at a time");
     world.run_for(1_000);
     assert_eq!((world.stats().datagrams_out, world.reactor().state.memory.held()), (40, 0));
+    world.stop();
+}
+
+/// Monitors each connection of the list that is open, for each byte of input.
+struct Monitor(Rc<RefCell<Vec<ConnectionId>>>);
+
+impl Protocol for Monitor {
+    fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+        for &id in self.0.borrow().iter() {
+            cx.monitor(id);
+        }
+        Advance::consumed(input.len())
+    }
+}
+
+#[test]
+fn subscriptions_count_for_the_connection_that_has_them() {
+    let mut world = world_with_memory(10 * 21 * SUBSCRIPTION_BYTES);
+    let ids: Rc<RefCell<Vec<ConnectionId>>> = Rc::default();
+    let (named, monitored) = (ids.clone(), ids.clone());
+    world.serve(4000, move |_| Named(named.clone()));
+    world.serve(4001, move |_| Monitor(monitored.clone()));
+    let subjects: Vec<usize> = (1..=20).map(|number| world.connect(4000, number)).collect();
+    let monitors: Vec<usize> = (21..=31).map(|number| world.connect(4001, number)).collect();
+    world.run_until_blocked();
+    for &monitor in &monitors[..10] {
+        world.peer_sends(monitor, b"mm"); // the same pairs again are no more pairs
+        world.run_until_blocked();
+    }
+    let held = world.reactor().state.memory.held();
+    assert_eq!((held, world.stats().evicted_for_memory), (10 * 20 * SUBSCRIPTION_BYTES, 0));
+    world.peer_sends(monitors[10], b"m");
+    world.run_until_blocked();
+    assert_eq!((world.stats().evicted_for_memory, world.stats().connections), (1, 30));
+    // They end with those that are monitored.
+    for &subject in &subjects[..15] {
+        world.kernel().peer_closes(subject);
+    }
+    world.run_until_blocked();
+    assert_eq!(world.reactor().state.memory.held(), 10 * 5 * SUBSCRIPTION_BYTES);
     world.stop();
 }

@@ -268,6 +268,9 @@ impl ServeArgs {
         if self.http.root.is_some() && http.is_empty() {
             return Err("--root (REACTOR_ROOT) requires --http ADDR");
         }
+        if self.http.builtin_pages && http.is_empty() {
+            return Err("--builtin-pages (REACTOR_BUILTIN_PAGES) requires --http ADDR");
+        }
         if !has_echo && !self.echo.prefix.is_empty() {
             return Err("--prefix (REACTOR_PREFIX) requires --tcp ADDR or --udp ADDR");
         }
