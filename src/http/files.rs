@@ -35,6 +35,7 @@ use log::{debug, warn};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
 use super::content_type::ContentType;
+use super::date::wall_clock;
 use super::request::{Method, Request};
 use super::responder::Responder;
 use super::response::Response;
@@ -148,7 +149,7 @@ impl Files {
         file: OpenFile,
         metadata: &Metadata,
     ) -> Response<'static> {
-        let date = metadata.modified().ok().and_then(|time| last_modified(time, sys::wall_clock()));
+        let date = metadata.modified().ok().and_then(|time| last_modified(time, wall_clock()));
         let response = match date {
             Some(date) if has_this_version(request, date) => Response::empty(Status::NOT_MODIFIED),
             _ => {

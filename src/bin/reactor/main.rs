@@ -28,6 +28,7 @@ use std::env::{self, VarError};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
 
 use env_logger::fmt::ConfigurableFormat;
 use env_logger::{Target, TimestampPrecision};
@@ -200,6 +201,8 @@ fn open_log(arguments: &LogArgs) {
     let target = Target::Stderr;
     let mut format = ConfigurableFormat::default();
     format.timestamp(Some(TimestampPrecision::Millis)).target(false);
+    let mut without_time = ConfigurableFormat::default();
+    without_time.timestamp(None).target(false);
     let (directives, warning) = match env::var("RUST_LOG").map(check_directives) {
         Ok(Ok(directives)) => (directives, None),
         Ok(Err(error)) => (String::new(), Some(error)),
@@ -221,12 +224,19 @@ fn open_log(arguments: &LogArgs) {
         // it.
         .format(move |line, record| match record.target() {
             ACCESS_LOG => writeln!(line, "{}", record.args()),
-            _ => format.format(line, record),
+            _ if has_timestamp(SystemTime::now()) => format.format(line, record),
+            _ => without_time.format(line, record),
         })
         .init();
     if let Some(warning) = warning {
         warn!("environment: RUST_LOG ignored: {warning}");
     }
+}
+
+/// Returns whether env_logger can write this time. Otherwise it panics, as in the year 10,000.
+fn has_timestamp(time: SystemTime) -> bool {
+    const YEARS: Duration = Duration::from_secs(8000 * 365 * 86_400);
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_else(|error| error.duration()) < YEARS
 }
 
 /// Returns the directives if env_logger can read them all. Where it cannot, it would print to
@@ -279,4 +289,19 @@ fn print_text(text: &clap::Error) -> ExitCode {
 fn exit_with_message(status: u8, message: &str) -> ExitCode {
     standard_streams::write_exit_line(&format!("reactor: {message}"));
     ExitCode::from(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_line_has_a_time_only_if_the_clock_can_be_written() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        let year_10_000 = Duration::from_secs(253_402_300_800);
+        assert!(has_timestamp(SystemTime::now()));
+        assert!(has_timestamp(epoch - Duration::from_secs(1)));
+        assert!(!has_timestamp(epoch + year_10_000));
+        assert!(!has_timestamp(epoch - year_10_000));
+    }
 }
