@@ -45,7 +45,7 @@ impl BatchIo {
         batch: &mut Batch,
         arrays: &mut CallArrays,
     ) -> io::Result<bool> {
-        let _ = &arrays; // of no use to single calls
+        let _ = &arrays; // single receives need none
         match self {
             #[cfg(target_os = "linux")]
             BatchIo::Mmsg(_) => MmsgIo::receive(socket, batch, arrays),

@@ -38,7 +38,7 @@ pub(crate) struct Batch {
     answered: usize,
     /// It is a copy that a socket keeps: its messages lie side by side, and the kernel's form of
     /// the senders' addresses is gone.
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "single calls do not ask"))]
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "for sendmmsg(2)"))]
     pub(crate) is_copy: bool,
 }
 
