@@ -242,7 +242,9 @@ impl Root {
         }
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-        let file = self.fd_reserve.open(|root| root.open_with(path, &options))?.into_std();
+        let file = self
+            .fd_reserve
+            .open_file(|root| root.open_with(path, &options).map(cap_std::fs::File::into_std))?;
         let metadata = file.metadata()?;
         Ok(if metadata.is_file() {
             Found::File(OpenFile { file, fd }, metadata)

@@ -95,6 +95,46 @@ fn files_are_opened_from_the_reserve_when_descriptors_run_out() {
     assert!(lines >= 1 && lines as u64 <= lines_max, "{:?}", ending.stderr);
 }
 
+// pitfall: 99, 154
+#[test]
+#[cfg(target_os = "linux")]
+fn files_in_progress_leave_other_listeners_their_descriptors() {
+    let temp = TempDir::new("shared-descriptors");
+    temp.file("large.bin", &pattern(4, 16 * MIB));
+    let root = temp.root();
+    let arguments = [
+        ["--http", "127.0.0.1:0"],
+        ["--tcp", "127.0.0.1:0"],
+        ["--root", root.to_str().unwrap()],
+        ["--write-timeout", "600s"],
+    ]
+    .concat();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""])
+        .arg(reactor().get_program())
+        .args(&arguments);
+    let mut program = Program::spawn(command.env_remove("RUST_LOG"));
+    program.read_addresses(&arguments);
+    // Each has begun a request, so none is idle, and none has a file yet.
+    let mut slow: Vec<TcpStream> = (0..25).map(|_| connect_narrow(program.http())).collect();
+    for stream in &mut slow {
+        stream.write_all(b"GET /large.bin HTTP/1.1\r\nHost: a\r\n").unwrap();
+    }
+    let statuses: Vec<String> = slow
+        .iter_mut()
+        .map(|stream| {
+            stream.write_all(b"\r\n").unwrap();
+            read_response(stream, false).status().to_string()
+        })
+        .collect();
+    assert!(statuses.iter().all(|status| status == "200" || status == "503"), "{statuses:?}");
+    assert!(statuses.contains(&"503".to_string()), "there is no descriptor for so many files");
+    // A quarter of the descriptors is split between the two listeners.
+    let mut echo: Vec<TcpStream> = (0..6).map(|_| connect(program.tcp())).collect();
+    echo.iter_mut().for_each(|stream| check_echo(stream, b"Hello world"));
+}
+
 // pitfall: 99
 #[test]
 #[cfg(target_os = "linux")]
