@@ -7,6 +7,7 @@
 
 use super::context::Context;
 use super::ident::{CloseReason, ConnectionId};
+use super::layer::Layers;
 use super::notification::Notification;
 
 /// The behaviour of one stream connection, as a state machine without I/O.
@@ -130,6 +131,13 @@ pub trait Protocol {
     /// between two requests.
     fn is_evictable(&self) -> bool {
         false
+    }
+
+    /// Returns the layers that the connection's bytes pass through; `None` if there are none. Only
+    /// [`Layered`](crate::Layered) has any.
+    #[doc(hidden)]
+    fn layers(&mut self) -> Option<&mut dyn Layers> {
+        None
     }
 
     /// The connection has ended for the reason `why`, and is closed when this returns. Called

@@ -29,6 +29,7 @@
 mod phase; // the phases, and the two halves of an established connection
 mod commands; // what other connections and the loop do to a connection
 mod feed; // input offered to the protocol, and what it decides
+mod layering; // what it does for the layers of its protocol
 mod timeouts; // deadlines, timers, idleness
 
 use log::trace;
@@ -78,11 +79,12 @@ const _: () = assert!(
 
 impl Connection {
     pub(crate) fn new(
-        protocol: Box<dyn Protocol>,
+        mut protocol: Box<dyn Protocol>,
         id: ConnectionId,
         peer: Peer,
         now: Time,
     ) -> Connection {
+        let has_layers = protocol.layers().is_some();
         Connection {
             protocol,
             input: Buffer::default(),
@@ -90,7 +92,7 @@ impl Connection {
             last_activity: now,
             phase: Phase::Established(ReadSide::Open),
             is_silent: true,
-            write_side: WriteSide::Open,
+            write_side: WriteSide::Open { has_layers },
             relayed_output: 0,
             listener: ListenerIndex::REACTOR,
             meta: ConnectionMeta { timer: Time::NEVER, peer, id },
@@ -215,6 +217,7 @@ impl Connection {
         let needs_no_event = match self.phase {
             Phase::Established(read_side) => match read_side {
                 ReadSide::Open => false,
+                ReadSide::Resumed => true,
                 ReadSide::Backpressured => self.own_output() < HIGH_WATERMARK_BYTES,
                 ReadSide::Paused { .. } | ReadSide::Eof { .. } => {
                     (read_side.wants_output_low() && self.output.len() <= LOW_WATERMARK_BYTES)
@@ -227,6 +230,7 @@ impl Connection {
             Phase::Lingering { .. } => false,
         };
         needs_no_event
+            || self.must_finish_layers()
             || (ready.readable && self.wants_read())
             || (ready.writable && self.wants_write())
     }
@@ -264,6 +268,9 @@ impl Connection {
         let share = state.budget.stream_share();
         loop {
             state.budget.charge(STEP_COST_BYTES);
+            if self.must_finish_layers() {
+                self.finish_layers(state);
+            }
             // Output that waits goes first: this keeps the order, and the peer waits for it.
             if self.wants_write() && ready.writable {
                 self.flush(transport, ready, state, effects);
@@ -298,6 +305,9 @@ impl Connection {
                 }
                 Phase::Established(read_side) if read_side.needs_peer_check(ready.peer_check) => {
                     self.check_peer(read_side, transport, ready);
+                }
+                Phase::Established(ReadSide::Resumed) => {
+                    self.resume_layers(transport, ready, state, effects);
                 }
                 Phase::Established(_) => return Outcome::Blocked,
                 Phase::Flushing { .. } if self.wants_write() => return Outcome::Blocked,
