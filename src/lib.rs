@@ -80,6 +80,7 @@ mod protocol {
     pub(crate) mod effects; // what connections ask to be done to each other
     pub(crate) mod connections; // sending to a connection, closing and pausing it, by its id
     pub(crate) mod context; // what a protocol is lent for one call
+    pub(crate) mod framing; // where messages end in a stream
     pub(crate) mod layer; // a protocol inside another
     pub(crate) mod datagram; // the callbacks and replies of a datagram protocol
     #[expect(clippy::module_inception, reason = "the file is found by its name")]
@@ -175,6 +176,7 @@ pub use protocol::connections::{Connections, SendError, SendStatus};
 pub use protocol::context::Context;
 pub use protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};
 pub use protocol::effects::Command;
+pub use protocol::framing::{LengthPrefixed, Lines, Message};
 pub use protocol::ident::{CloseReason, ConnectionId, Peer};
 pub use protocol::layer::{Encoder, Inner, Layer, Layered};
 pub use protocol::notification::Notification;

@@ -57,7 +57,7 @@ impl ReadSide {
     /// would show it.
     pub(super) fn needs_peer_check(self, check: PeerCheck) -> bool {
         match self {
-            ReadSide::Open | ReadSide::Backpressured => false,
+            ReadSide::Open | ReadSide::Backpressured | ReadSide::Resumed => false,
             ReadSide::Paused { .. } => check == PeerCheck::Due,
             ReadSide::Eof { .. } => check != PeerCheck::NotNeeded,
         }
