@@ -176,7 +176,7 @@ pub use protocol::connections::{Connections, SendError, SendStatus};
 pub use protocol::context::Context;
 pub use protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};
 pub use protocol::effects::Command;
-pub use protocol::framing::{LengthPrefixed, Lines, Message};
+pub use protocol::framing::{Frame, LengthPrefixed, Lines};
 pub use protocol::ident::{CloseReason, ConnectionId, Peer};
 pub use protocol::layer::{Encoder, Inner, Layer, Layered};
 pub use protocol::notification::Notification;

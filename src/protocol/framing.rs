@@ -15,14 +15,14 @@ use crate::limits::INPUT_BYTES_MAX;
 
 /// One whole message at the front of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Message<'i> {
+pub struct Frame<'i> {
     /// Its content, without what delimits it.
     pub content: &'i [u8],
     /// How many bytes of the input it takes, with what delimits it.
     pub length: usize,
 }
 
-impl Message<'_> {
+impl Frame<'_> {
     /// Returns the step that consumes this message, and continues with the next one.
     pub fn consumed(&self) -> Advance {
         Advance::consumed(self.length)
@@ -127,7 +127,7 @@ impl Lines {
         &mut self,
         input: &'i [u8],
         cx: &mut Context<'_>,
-    ) -> Result<Message<'i>, Advance> {
+    ) -> Result<Frame<'i>, Advance> {
         let framing = &mut self.0;
         let new = &input[framing.searched..];
         let Some(end) = new.iter().position(|&byte| byte == b'\n') else {
@@ -165,7 +165,7 @@ impl LengthPrefixed {
         &mut self,
         input: &'i [u8],
         cx: &mut Context<'_>,
-    ) -> Result<Message<'i>, Advance> {
+    ) -> Result<Frame<'i>, Advance> {
         let Some((prefix, rest)) = input.split_first_chunk::<PREFIX_BYTES>() else {
             return Err(self.0.need_more(input, 0, cx));
         };
@@ -216,14 +216,14 @@ impl Framing {
         content: &'i [u8],
         length: usize,
         cx: &mut Context<'_>,
-    ) -> Result<Message<'i>, Advance> {
+    ) -> Result<Frame<'i>, Advance> {
         if content.len() > self.content_bytes_max {
             return Err(Framing::refuse(input));
         }
         if std::mem::take(&mut self.searched) > 0 {
             cx.cancel_timer();
         }
-        Ok(Message { content, length })
+        Ok(Frame { content, length })
     }
 
     #[cold]

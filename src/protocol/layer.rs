@@ -15,6 +15,7 @@
 //! `eof` only after all input. (After a pause, `output_low` may come although nothing was sent in
 //! the call that paused, but before it in the same piece of input.)
 
+use std::any::Any;
 use std::fmt;
 use std::mem;
 
@@ -162,6 +163,10 @@ impl<L: Layer, P: Protocol> Protocol for Layered<L, P> {
         cx: &mut Context<'_>,
     ) -> Next {
         self.call(cx, |layer, inner, cx| inner.notified(layer, about, notification, cx))
+    }
+
+    fn message_received(&mut self, message: Box<dyn Any>, cx: &mut Context<'_>) -> Next {
+        self.call(cx, |layer, inner, cx| inner.message_received(layer, message, cx))
     }
 
     fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
@@ -407,12 +412,30 @@ impl<P: Protocol> Inner<P> {
         notification: Notification,
         cx: &mut Context<'_>,
     ) -> Next {
+        self.tell(layer, cx, |protocol, cx| protocol.notified(about, notification, cx))
+    }
+
+    fn message_received<L: Layer>(
+        &mut self,
+        layer: &mut L,
+        message: Box<dyn Any>,
+        cx: &mut Context<'_>,
+    ) -> Next {
+        self.tell(layer, cx, |protocol, cx| protocol.message_received(message, cx))
+    }
+
+    /// Calls it about something other than its own connection.
+    fn tell<L: Layer>(
+        &mut self,
+        layer: &mut L,
+        cx: &mut Context<'_>,
+        call: impl FnOnce(&mut P, &mut Context<'_>) -> Next,
+    ) -> Next {
         if matches!(self.state, InnerState::Unopened | InnerState::Closing) {
             return Next::Unchanged;
         }
         let is_eof = self.state == InnerState::Eof;
-        let next =
-            self.call(layer, cx, |protocol, _, cx| protocol.notified(about, notification, cx));
+        let next = self.call(layer, cx, |protocol, _, cx| call(protocol, cx));
         // As for a connection: after the end of the input, there is nothing to continue.
         let next = if is_eof && next == Next::Continue { Next::Unchanged } else { next };
         self.settle(next, layer, cx)

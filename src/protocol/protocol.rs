@@ -5,6 +5,8 @@
 //! cannot get reading, writing or closing wrong: partial writes, backpressure, half-close,
 //! lingering and timeouts belong to the connection.
 
+use std::any::Any;
+
 use super::context::Context;
 use super::ident::{CloseReason, ConnectionId};
 use super::layer::Layers;
@@ -23,6 +25,7 @@ use super::notification::Notification;
 ///     between opened and closed, also while paused:
 ///       timer_expired   the timer has expired
 ///       notified        something has happened to another connection
+///       message_received   another connection or a task has sent a value
 ///     only while paused:
 ///       output_low      the output has fallen to the low watermark
 /// ```
@@ -111,6 +114,17 @@ pub trait Protocol {
         cx: &mut Context<'_>,
     ) -> Next {
         let _ = (about, notification, cx);
+        Next::Unchanged
+    }
+
+    /// A message to this connection, from another one, from a datagram protocol or from a task
+    /// ([`Connections::send_message`](crate::Connections::send_message)). The values have any type,
+    /// so ask for the types that are expected: `message.downcast::<MyMessage>()`.
+    ///
+    /// Called as [`notified`](Protocol::notified) is, in one order with it, and the answer means the
+    /// same. By default, the message is dropped.
+    fn message_received(&mut self, message: Box<dyn Any>, cx: &mut Context<'_>) -> Next {
+        let _ = (message, cx);
         Next::Unchanged
     }
 

@@ -245,6 +245,7 @@ impl Protocol for RandomMember {
                     assert_eq!(was_delivered, Some(false), "once, and only of a connect");
                 }
                 Notification::Rejected => panic!("messages are too short to be rejected"),
+                Notification::MailboxFull => panic!("few messages are sent to a protocol"),
                 // Mostly of a message. It may also come once more for a connection that was
                 // monitored, connected to, or above its watermark.
                 Notification::Closed => *log.rejected.entry((own, other)).or_default() += 1,

@@ -239,7 +239,7 @@ impl Protocol for ProxySide {
             Notification::AboveHighWatermark => Next::Pause,
             Notification::BelowLowWatermark => Next::Continue,
             Notification::Closed | Notification::ConnectFailed(_) => Next::Close,
-            Notification::Rejected => {
+            Notification::Rejected | Notification::MailboxFull => {
                 panic!("it pauses above the high watermark, so nothing is rejected")
             }
         }

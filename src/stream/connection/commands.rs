@@ -15,7 +15,7 @@ use crate::loop_state::LoopState;
 use crate::protocol::connections::{SendError, SendStatus};
 use crate::protocol::effects::{Command, Effects};
 use crate::protocol::ident::CloseReason;
-use crate::protocol::notification::PendingNotification;
+use crate::protocol::notification::{Content, PendingNotification};
 use crate::protocol::protocol::Next;
 use crate::stream::buffer::Buffer;
 use crate::stream::readiness::{PeerCheck, PeerState, Readiness, Transport};
@@ -162,11 +162,11 @@ impl Connection {
         }
     }
 
-    /// Calls the protocol's `notified`. A connection that is closing or not connected yet drops the
+    /// Calls the protocol's `notified` or `message_received`. A connection that is closing or not connected yet drops the
     /// notification.
     pub(crate) fn deliver<T: Transport>(
         &mut self,
-        pending: &PendingNotification,
+        pending: PendingNotification,
         transport: &T,
         ready: &mut Readiness,
         state: &mut LoopState,
@@ -180,7 +180,10 @@ impl Connection {
         }
         let is_eof = matches!(read_side, ReadSide::Eof { .. });
         self.call_protocol(transport, ready, state, effects, |protocol, _, cx| {
-            let next = protocol.notified(pending.about, pending.notification, cx);
+            let next = match pending.content {
+                Content::Notification(about, what) => protocol.notified(about, what, cx),
+                Content::Message(message) => protocol.message_received(message, cx),
+            };
             // After the FIN, `Next::Continue` would close. As an answer to a notification it means
             // no more than that the protocol has nothing to change.
             if is_eof && next == Next::Continue { Next::Unchanged } else { next }
