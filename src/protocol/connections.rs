@@ -103,7 +103,7 @@ impl<'t> Connections<'t> {
     /// another call.
     ///
     /// Messages to one connection arrive in the order in which they were sent, and in order with
-    /// its notifications. Success is not notified. Otherwise the sender is notified about `to`:
+    /// its notifications. While its connect is in progress, they wait. Success is not notified. Otherwise the sender is notified about `to`:
     /// - [`Closed`](crate::Notification::Closed), if it does not exist any more. (A message that
     ///   waits when it ends, or that comes while it is closing, is dropped.)
     /// - [`MailboxFull`](crate::Notification::MailboxFull), if

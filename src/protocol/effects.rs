@@ -96,6 +96,8 @@ pub(crate) struct Effects {
     notifications: PendingNotifications,
     /// How many messages wait for each connection, if any.
     mailboxes: BTreeMap<ConnectionId, usize>,
+    /// Those among them that wait until a connect has succeeded.
+    unconnected: BTreeMap<ConnectionId, Vec<Box<dyn Any>>>,
     /// Subjects: connections whose output is above the high watermark. Subscribers: connections
     /// that have sent to them, and await `BelowLowWatermark`.
     above_watermark: Subscriptions,
@@ -209,6 +211,9 @@ impl Effects {
                 self.notify(caller, id, Notification::Connected);
             }
         }
+        for message in self.unconnected.remove(&id).unwrap_or_default() {
+            self.queue_message(id, message);
+        }
     }
 
     // ---- notifications
@@ -228,20 +233,33 @@ impl Effects {
     }
 
     /// Puts `message` into the mailbox of `to`, or drops it if that is full. Returns whether it was
-    /// accepted.
-    pub(crate) fn push_message(&mut self, to: ConnectionId, message: Box<dyn Any>) -> bool {
+    /// accepted. While the connect of `to` is in progress, the message waits for its success.
+    pub(crate) fn push_message(
+        &mut self,
+        to: ConnectionId,
+        is_connecting: bool,
+        message: Box<dyn Any>,
+    ) -> bool {
         let waiting = self.mailboxes.entry(to).or_default();
         if *waiting >= MAILBOX_MESSAGES_MAX {
             return false;
         }
         *waiting += 1;
+        if is_connecting {
+            self.unconnected.entry(to).or_default().push(message);
+        } else {
+            self.queue_message(to, message);
+        }
+        true
+    }
+
+    fn queue_message(&mut self, to: ConnectionId, message: Box<dyn Any>) {
         self.notifications.push(PendingNotification {
             to,
             content: Content::Message(message),
             ends_wait: false,
             cost_bytes: CALL_COST_BYTES,
         });
-        true
     }
 
     /// Puts a notification or message back, as the last: its connection cannot be called yet.
@@ -313,6 +331,9 @@ impl Effects {
     /// failed connect. Then each connection that waits for its output or monitors it is notified
     /// once of the end, the former perhaps among them. Its own subscriptions are removed.
     pub(crate) fn on_closed(&mut self, id: ConnectionId, why: CloseReason, stats: &mut Stats) {
+        if self.unconnected.remove(&id).is_some() {
+            self.mailboxes.remove(&id); // no other message waits for it
+        }
         if self.outbound_mut(id).is_some()
             && let Some(index) = id.outbound_index()
         {

@@ -198,8 +198,12 @@ impl Reactor {
         to: ConnectionId,
         message: Box<dyn Any>,
     ) -> Result<(), Notification> {
-        self.find(to).ok_or(Notification::Closed)?;
-        let is_accepted = self.effects.push_message(to, message);
+        let token = self.find(to).ok_or(Notification::Closed)?;
+        let is_connecting = match &self.slots[token].source {
+            Source::Connection(_, connection) => connection.is_connecting(),
+            _ => false,
+        };
+        let is_accepted = self.effects.push_message(to, is_connecting, message);
         self.state.stats.messages_rejected += u64::from(!is_accepted);
         is_accepted.then_some(()).ok_or(Notification::MailboxFull)
     }

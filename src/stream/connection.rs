@@ -29,10 +29,8 @@
 mod phase; // the phases, and the two halves of an established connection
 mod commands; // what other connections and the loop do to a connection
 mod feed; // input offered to the protocol, and what it decides
-mod layering; // what it does for the layers of its protocol
+mod output; // how output leaves, and what layers add to it
 mod timeouts; // deadlines, timers, idleness
-
-use log::trace;
 
 use self::phase::{CloseMode, Phase, ReadSide, WriteSide};
 use crate::limits::{
@@ -46,7 +44,7 @@ use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
 use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
 use crate::stream::buffer::Buffer;
-use crate::stream::readiness::{Readiness, Received, Registered, Transport, receive, send};
+use crate::stream::readiness::{Readiness, Received, Registered, Transport, receive};
 use crate::time::Time;
 
 pub(crate) struct Connection {
@@ -364,51 +362,6 @@ impl Connection {
     fn end(&mut self, why: CloseReason) -> Outcome {
         self.phase = Phase::Ended(why);
         Outcome::Ended(why)
-    }
-
-    /// Sends as much of the output as the kernel takes.
-    fn flush<T: Transport>(
-        &mut self,
-        transport: &T,
-        ready: &mut Readiness,
-        state: &mut LoopState,
-        effects: &mut Effects,
-    ) {
-        match send(transport, ready, &self.meta.id, self.output.as_slice()) {
-            Ok(taken) => {
-                let was_above = self.output.len() > LOW_WATERMARK_BYTES;
-                self.output.consume(taken); // after a partial write the rest stays
-                let left = u32::try_from(self.output.len()).unwrap_or(u32::MAX);
-                self.relayed_output = self.relayed_output.min(left);
-                state.budget.charge(taken);
-                state.stats.bytes_out += taken as u64;
-                self.last_activity = if taken > 0 { state.clock.now } else { self.last_activity };
-                if was_above && self.output.len() <= LOW_WATERMARK_BYTES {
-                    effects.on_output_low(self.meta.id);
-                }
-                if self.write_side == WriteSide::ShutdownPending && self.output.is_empty() {
-                    self.shutdown_write(transport, state);
-                }
-            }
-            Err(why) => self.phase = Phase::Ended(why),
-        }
-    }
-
-    /// Sends our FIN, unless it is sent already.
-    fn shutdown_write<T: Transport>(&mut self, transport: &T, state: &LoopState) {
-        self.last_activity = state.clock.now;
-        if self.write_side == WriteSide::Shut {
-            return;
-        }
-        self.write_side = WriteSide::Shut;
-        let result = transport.shutdown_write();
-        trace!("{} shutdown -> {result:?}", self.meta.id);
-        if let Err(error) = result {
-            self.phase = Phase::Ended(error.into());
-        } else if matches!(self.phase, Phase::Established(ReadSide::Eof { .. })) {
-            // Both directions are closed.
-            self.phase = Phase::Flushing { close_mode: CloseMode::Immediate };
-        }
     }
 
     /// Reads once, and offers the protocol what was read.

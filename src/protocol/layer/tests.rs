@@ -297,6 +297,27 @@ fn resume_by_another_connection_reaches_input_that_waits_in_a_layer() {
 }
 
 #[test]
+fn messages_reach_the_inner_protocol_once_it_is_open() {
+    struct Told;
+    impl Protocol for Told {
+        fn advance(&mut self, input: &[u8], _: &mut Context<'_>) -> Advance {
+            Advance::consumed(input.len())
+        }
+
+        fn message_received(&mut self, message: Box<dyn Any>, cx: &mut Context<'_>) -> Next {
+            let text = message.downcast::<&str>().expect("the test sends text");
+            cx.send(text.as_bytes());
+            Next::Unchanged
+        }
+    }
+    let mut connection = TestConnection::new(Layered::new(Shift::default(), Told));
+    connection.send_message(Box::new("early"));
+    connection.peer_sends(b"HELLO");
+    connection.send_message(Box::new("abc"));
+    assert_eq!(connection.take_received(), [b"hello".to_vec(), shifted("abc")].concat());
+}
+
+#[test]
 fn effects_of_the_inner_protocol_pass_through() {
     struct Closes(ConnectionId);
     impl Protocol for Closes {
