@@ -99,11 +99,12 @@ impl<'t> Connections<'t> {
     }
 
     /// Sends `message`, a value of the application's own type, to the protocol of the connection
-    /// `to`: [`message_received`](crate::Protocol::message_received) is called with it, never within
-    /// another call.
+    /// `to`: [`message_received`](crate::Protocol::message_received) is called with it, never
+    /// within another call.
     ///
     /// Messages to one connection arrive in the order in which they were sent, and in order with
-    /// its notifications. While its connect is in progress, they wait. Success is not notified. Otherwise the sender is notified about `to`:
+    /// its notifications. While its connect is in progress, they wait. Success is not notified.
+    /// Otherwise the sender is notified about `to`:
     /// - [`Closed`](crate::Notification::Closed), if it does not exist any more. (A message that
     ///   waits when it ends, or that comes while it is closing, is dropped.)
     /// - [`MailboxFull`](crate::Notification::MailboxFull), if

@@ -121,8 +121,8 @@ pub trait Protocol {
     /// ([`Connections::send_message`](crate::Connections::send_message)). The values have any type,
     /// so ask for the types that are expected: `message.downcast::<MyMessage>()`.
     ///
-    /// Called as [`notified`](Protocol::notified) is, in one order with it, and the answer means the
-    /// same. By default, the message is dropped.
+    /// Called as [`notified`](Protocol::notified) is, in one order with it, and the answer means
+    /// the same. By default, the message is dropped.
     fn message_received(&mut self, message: Box<dyn Any>, cx: &mut Context<'_>) -> Next {
         let _ = (message, cx);
         Next::Unchanged

@@ -69,9 +69,9 @@ impl Reactor {
         self.effects.return_buffers(before.queued, before.bytes);
     }
 
-    /// Sends `message` to the protocol of the connection `to`, as [`Connections::send_message`] does,
-    /// but at once, and returns the result. What [`connections`](Reactor::connections) was asked
-    /// before is done first.
+    /// Sends `message` to the protocol of the connection `to`, as [`Connections::send_message`]
+    /// does, but at once, and returns the result. What [`connections`](Reactor::connections) was
+    /// asked before is done first.
     ///
     /// # Errors
     ///

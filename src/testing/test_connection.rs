@@ -150,8 +150,8 @@ impl TestConnection {
         self.0.run();
     }
 
-    /// Sends the protocol `message`, as another connection or a task does, and drives the connection
-    /// until it waits. A message that was taken from another test
+    /// Sends the protocol `message`, as another connection or a task does, and drives the
+    /// connection until it waits. A message that was taken from another test
     /// ([`take_messages`](TestConnection::take_messages)) arrives as it was sent.
     pub fn send_message(&mut self, message: Box<dyn Any>) {
         self.0.send_message(message);

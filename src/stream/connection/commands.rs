@@ -162,8 +162,8 @@ impl Connection {
         }
     }
 
-    /// Calls the protocol's `notified` or `message_received`. A connection that is closing or not connected yet drops the
-    /// notification.
+    /// Calls the protocol's `notified` or `message_received`. A connection that is closing or not
+    /// connected yet drops what it would be called with.
     pub(crate) fn deliver<T: Transport>(
         &mut self,
         pending: PendingNotification,

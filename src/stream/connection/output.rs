@@ -1,8 +1,8 @@
 //! How output leaves a connection: what waits is sent, our FIN follows, and layers have their part.
 //!
-//! Layers (`src/protocol/layer.rs`) pass callbacks on by themselves. Three things happen outside any
-//! callback, and are done here: what other connections send is encoded, the end of the output is
-//! announced before our FIN, and a resume by another connection is passed on.
+//! Layers (`src/protocol/layer.rs`) pass callbacks on by themselves. Three things happen outside
+//! any callback, and are done here: what other connections send is encoded, the end of the output
+//! is announced before our FIN, and a resume by another connection is passed on.
 //!
 //! Invariant: nothing is sent after the announced end.
 
