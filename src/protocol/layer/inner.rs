@@ -128,7 +128,9 @@ impl<P: Protocol> Inner<P> {
             InnerState::Eof | InnerState::Closing => return Next::Unchanged,
             InnerState::Unopened | InnerState::Backpressured | InnerState::Paused => {
                 self.keep(bytes);
-                return if self.input.len() > INPUT_BYTES_MAX { Next::Abort } else { Next::Pause };
+                // One read may come on top of an incomplete message. After that, nothing is read.
+                let is_too_much = self.input.len() > 2 * INPUT_BYTES_MAX;
+                return if is_too_much { Next::Abort } else { Next::Pause };
             }
             InnerState::Open => self.keep(bytes),
         }
