@@ -14,14 +14,18 @@
 //! - `baseline` for HTTP: httparse alone on the same requests, and a prepared response copied for
 //!   each. It checks no framing, has no date and decides nothing.
 //!
+//! - `echo 64 in a layer` and `message`: what a layer that changes nothing adds to a message, and
+//!   what a message to a protocol costs.
+//!
 //! The time given for 16 requests is that of all of them together.
 
 mod common;
 
+use std::any::Any;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use mio_reactor::{Echo, Http, TestConnection};
+use mio_reactor::{Advance, Context, Echo, Http, Layer, Layered, Next, Protocol, TestConnection};
 
 use common::site::Site;
 use common::{REQUEST, RESPONSE_END, response_to};
@@ -56,6 +60,68 @@ fn echo(c: &mut Criterion) {
         }
         group.finish();
     }
+}
+
+/// A layer that changes nothing.
+struct Identity;
+
+impl Layer for Identity {}
+
+/// `baseline` has no layer, so `reactor` minus `baseline` is the cost of one.
+fn layer(c: &mut Criterion) {
+    let message = vec![b'x'; 64];
+    let mut group = c.benchmark_group("protocol: echo 64 in a layer");
+    let mut layered = TestConnection::new(Layered::new(Identity, Echo::new()));
+    let mut plain = TestConnection::new(Echo::new());
+    for (name, connection) in [("reactor", &mut layered), ("baseline", &mut plain)] {
+        connection.peer_sends(&message);
+        assert_eq!(connection.take_received(), message);
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                connection.peer_sends(black_box(&message));
+                connection.clear_received();
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Sends what it is told, and discards what its peer sends.
+struct Told;
+
+impl Protocol for Told {
+    fn advance(&mut self, input: &[u8], _cx: &mut Context<'_>) -> Advance {
+        Advance::consumed(input.len())
+    }
+
+    fn message_received(&mut self, message: Box<dyn Any>, cx: &mut Context<'_>) -> Next {
+        if let Ok(number) = message.downcast::<u64>() {
+            cx.send(&number.to_be_bytes());
+        }
+        Next::Unchanged
+    }
+}
+
+/// A message to the protocol, which sends it on. `baseline` is eight bytes that are echoed.
+fn message(c: &mut Criterion) {
+    let mut group = c.benchmark_group("protocol: message");
+    let mut told = TestConnection::new(Told);
+    told.send_message(Box::new(7_u64));
+    assert_eq!(told.take_received(), 7_u64.to_be_bytes());
+    group.bench_function("reactor", |b| {
+        b.iter(|| {
+            told.send_message(Box::new(black_box(7_u64)));
+            told.clear_received();
+        });
+    });
+    let mut echo = TestConnection::new(Echo::new());
+    group.bench_function("baseline", |b| {
+        b.iter(|| {
+            echo.peer_sends(&black_box(7_u64).to_be_bytes());
+            echo.clear_received();
+        });
+    });
+    group.finish();
 }
 
 /// Copies in a way that the compiler can neither remove nor merge with another copy.
@@ -109,5 +175,5 @@ fn parse_and_copy(requests: &[u8], response: &[u8], sent: &mut Vec<u8>) {
     black_box(sent);
 }
 
-criterion_group!(benches, echo, http);
+criterion_group!(benches, echo, http, layer, message);
 criterion_main!(benches);

@@ -80,6 +80,8 @@ mod protocol {
     pub(crate) mod effects; // what connections ask to be done to each other
     pub(crate) mod connections; // sending to a connection, closing and pausing it, by its id
     pub(crate) mod context; // what a protocol is lent for one call
+    pub(crate) mod framing; // where messages end in a stream
+    pub(crate) mod layer; // a protocol inside another
     pub(crate) mod datagram; // the callbacks and replies of a datagram protocol
     #[expect(clippy::module_inception, reason = "the file is found by its name")]
     pub(crate) mod protocol; // the callbacks of a stream protocol: bytes in, bytes out
@@ -174,7 +176,9 @@ pub use protocol::connections::{Connections, SendError, SendStatus};
 pub use protocol::context::Context;
 pub use protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};
 pub use protocol::effects::Command;
+pub use protocol::framing::{Frame, LengthPrefixed, Lines};
 pub use protocol::ident::{CloseReason, ConnectionId, Peer};
+pub use protocol::layer::{Encoder, Inner, Layer, Layered};
 pub use protocol::notification::Notification;
 pub use protocol::protocol::{Advance, Next, Protocol};
 pub use reactor::Reactor;

@@ -361,6 +361,11 @@ pub const EFFECTS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// more, a process with very many short-lived reactors would begin to reuse ids sooner.
 pub(crate) const GENERATIONS_PER_BLOCK: u32 = 256;
 
+/// Most messages that wait for one connection: its mailbox. A turn delivers thousands, so more wait
+/// only if the sender is faster than the loop. Beyond: the message is dropped, and its sender is
+/// told ([`Notification::MailboxFull`](crate::Notification::MailboxFull)).
+pub const MAILBOX_MESSAGES_MAX: usize = 1024;
+
 /// Most tasks that may wait in the queue for the loop. A further task is not accepted: the error is
 /// `SubmitErrorKind::Full`.
 pub const TASKS_QUEUED_MAX: usize = 1024;

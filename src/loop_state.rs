@@ -19,6 +19,12 @@ pub(crate) struct LoopState {
     pub(crate) stop: StopState,
     /// Replies are appended here and leave with one send. Empty between drives.
     pub(crate) output: Vec<u8>,
+    /// What a protocol within a layer sends is appended here, before the layer encodes it. Empty
+    /// between calls.
+    pub(crate) unencoded: Vec<u8>,
+    /// The call that pauses now is to be followed by `output_low` in any case: input waits in a
+    /// layer.
+    pub(crate) wants_output_low: bool,
     pub(crate) limits: Limits,
     pub(crate) loop_limits: LoopLimits,
     pub(crate) memory: Memory,
@@ -36,6 +42,8 @@ impl LoopState {
             budget: Budget::new(),
             stop: StopState::Running,
             output: Vec::new(),
+            unencoded: Vec::new(),
+            wants_output_low: false,
             loop_limits: LoopLimits::new(&limits),
             memory: Memory::new(limits.memory_bytes_max),
             limits,

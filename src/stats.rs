@@ -59,6 +59,9 @@ pub struct Stats {
     /// Sends from one connection to another that were not accepted, because too much output waited
     /// there ([`Notification::Rejected`](crate::Notification::Rejected)).
     pub sends_rejected: u64,
+    /// Messages that were dropped because the mailbox of the connection was full
+    /// ([`MAILBOX_MESSAGES_MAX`](crate::limits::MAILBOX_MESSAGES_MAX)).
+    pub messages_rejected: u64,
     /// Filed deadlines that came due and were looked at.
     pub deadlines_expired: u64,
     /// Datagrams received.

@@ -4,6 +4,7 @@
 //! context, for a datagram protocol through its replies, and for the application through the
 //! reactor. Each call queues an effect (`src/protocol/effects.rs`).
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::iter;
@@ -95,6 +96,66 @@ impl<'t> Connections<'t> {
                 if has_room { Effect::Send(to, start..end) } else { Effect::SendOverflow(to) },
             );
         }
+    }
+
+    /// Sends `message`, a value of the application's own type, to the protocol of the connection
+    /// `to`: [`message_received`](crate::Protocol::message_received) is called with it, never
+    /// within another call.
+    ///
+    /// Messages to one connection arrive in the order in which they were sent, and in order with
+    /// its notifications. While its connect is in progress, they wait. Success is not notified.
+    /// Otherwise the sender is notified about `to`:
+    /// - [`Closed`](crate::Notification::Closed), if it does not exist any more. (A message that
+    ///   waits when it ends, or that comes while it is closing, is dropped.)
+    /// - [`MailboxFull`](crate::Notification::MailboxFull), if
+    ///   [`MAILBOX_MESSAGES_MAX`](crate::limits::MAILBOX_MESSAGES_MAX) messages wait there already.
+    ///
+    /// Another thread sends a message with a task: `handle.submit(move |reactor| { … })` and
+    /// [`Reactor::send_message`](crate::Reactor::send_message).
+    ///
+    /// ```
+    /// use std::any::Any;
+    /// use mio_reactor::{Advance, ConnectionId, Context, Next, Protocol, TestConnection};
+    ///
+    /// /// Tells another connection how many bytes it has received.
+    /// struct Meter {
+    ///     observer: ConnectionId,
+    /// }
+    ///
+    /// impl Protocol for Meter {
+    ///     fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+    ///         cx.connections().send_message(self.observer, input.len());
+    ///         Advance::consumed(input.len())
+    ///     }
+    /// }
+    ///
+    /// /// Sends its peer what it is told.
+    /// struct Observer;
+    ///
+    /// impl Protocol for Observer {
+    ///     fn advance(&mut self, input: &[u8], _cx: &mut Context<'_>) -> Advance {
+    ///         Advance::consumed(input.len())
+    ///     }
+    ///
+    ///     fn message_received(&mut self, message: Box<dyn Any>, cx: &mut Context<'_>) -> Next {
+    ///         if let Ok(bytes) = message.downcast::<usize>() {
+    ///             cx.send(format!("{bytes} bytes\n").as_bytes());
+    ///         }
+    ///         Next::Unchanged
+    ///     }
+    /// }
+    ///
+    /// let mut observer = TestConnection::new(Observer);
+    /// let id = observer.other_connection(); // as if it were the observer's own
+    /// let mut meter = TestConnection::new(Meter { observer: id });
+    /// meter.peer_sends(b"Hello world");
+    /// for (_, message) in meter.take_messages() {
+    ///     observer.send_message(message);
+    /// }
+    /// assert_eq!(observer.take_received(), b"11 bytes\n");
+    /// ```
+    pub fn send_message(&mut self, to: ConnectionId, message: impl Any) {
+        self.queue(Effect::Message(to, Box::new(message)));
     }
 
     /// Closes the connection `id` gracefully, as if its own protocol had returned

@@ -61,7 +61,7 @@ impl<'i> Context<'i> {
     }
 
     #[cold]
-    fn copy_borrowed(&mut self) {
+    pub(super) fn copy_borrowed(&mut self) {
         self.state.output.extend_from_slice(self.borrowed);
         self.borrowed = &[];
     }

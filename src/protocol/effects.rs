@@ -16,7 +16,8 @@
 //! all of them before it is driven again. Unless they are more than a turn has time for, they are
 //! also applied before any other protocol is called (`src/reactor/deferred.rs`).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,13 +25,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use slab::Slab;
 
 use super::ident::{CloseReason, ConnectionId};
-use super::notification::{Notification, PendingNotification};
+use super::notification::{Content, Notification, PendingNotification};
 use super::pending::{Fanout, PendingNotifications};
 use super::protocol::Protocol;
 use super::subscriptions::Subscriptions;
 use crate::limits::{
     CALL_COST_BYTES, EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES, EFFECTS_MAX,
-    GENERATIONS_PER_BLOCK, OUTPUT_SCRATCH_BYTES,
+    GENERATIONS_PER_BLOCK, MAILBOX_MESSAGES_MAX, OUTPUT_SCRATCH_BYTES,
 };
 use crate::overload_limits::SUBSCRIPTION_BYTES;
 use crate::protocol::datagram::DatagramProtocol;
@@ -59,6 +60,7 @@ pub(crate) enum Effect {
     /// A send of more bytes than may be queued here. It is rejected.
     SendOverflow(ConnectionId),
     Command(ConnectionId, Command),
+    Message(ConnectionId, Box<dyn Any>),
     Monitor(ConnectionId),
     Connect(Box<PendingConnect>),
     ConnectDatagram(Box<(SocketAddr, Box<dyn DatagramProtocol>)>),
@@ -92,6 +94,10 @@ pub(crate) struct Effects {
     /// The memory of effects that are applied in the next turns (`src/reactor/deferred.rs`).
     pub(crate) deferred_bytes: usize,
     notifications: PendingNotifications,
+    /// How many messages wait for each connection, if any.
+    mailboxes: BTreeMap<ConnectionId, usize>,
+    /// Those among them that wait until a connect has succeeded.
+    unconnected: BTreeMap<ConnectionId, Vec<Box<dyn Any>>>,
     /// Subjects: connections whose output is above the high watermark. Subscribers: connections
     /// that have sent to them, and await `BelowLowWatermark`.
     above_watermark: Subscriptions,
@@ -205,6 +211,9 @@ impl Effects {
                 self.notify(caller, id, Notification::Connected);
             }
         }
+        for message in self.unconnected.remove(&id).unwrap_or_default() {
+            self.queue_message(id, message);
+        }
     }
 
     // ---- notifications
@@ -217,11 +226,47 @@ impl Effects {
     ) {
         self.notifications.push(PendingNotification {
             to,
-            about,
-            notification,
+            content: Content::Notification(about, notification),
             ends_wait: false,
             cost_bytes: CALL_COST_BYTES,
         });
+    }
+
+    /// Puts `message` into the mailbox of `to`, or drops it if that is full. Returns whether it was
+    /// accepted. While the connect of `to` is in progress, the message waits for its success.
+    pub(crate) fn push_message(
+        &mut self,
+        to: ConnectionId,
+        is_connecting: bool,
+        message: Box<dyn Any>,
+    ) -> bool {
+        let waiting = self.mailboxes.entry(to).or_default();
+        if *waiting >= MAILBOX_MESSAGES_MAX {
+            return false;
+        }
+        *waiting += 1;
+        if is_connecting {
+            self.unconnected.entry(to).or_default().push(message);
+        } else {
+            self.queue_message(to, message);
+        }
+        true
+    }
+
+    fn queue_message(&mut self, to: ConnectionId, message: Box<dyn Any>) {
+        self.notifications.push(PendingNotification {
+            to,
+            content: Content::Message(message),
+            ends_wait: false,
+            cost_bytes: CALL_COST_BYTES,
+        });
+    }
+
+    /// A message that was taken out of the queue still waits: its connection cannot be called.
+    pub(crate) fn count_again(&mut self, pending: &PendingNotification) {
+        if let Content::Message(_) = pending.content {
+            *self.mailboxes.entry(pending.to).or_default() += 1;
+        }
     }
 
     /// Puts notifications back, before all others: their connection could not be called.
@@ -242,7 +287,16 @@ impl Effects {
 
     /// Takes the next step.
     pub(crate) fn next_notification(&mut self) -> Option<PendingNotification> {
-        self.notifications.next(&mut self.above_watermark, &mut self.monitored)
+        let pending = self.notifications.next(&mut self.above_watermark, &mut self.monitored)?;
+        if let Content::Message(_) = pending.content
+            && let Some(waiting) = self.mailboxes.get_mut(&pending.to)
+        {
+            *waiting -= 1;
+            if *waiting == 0 {
+                self.mailboxes.remove(&pending.to);
+            }
+        }
+        Some(pending)
     }
 
     /// `sender` has sent to `id`, and the output there is above the high watermark now. Notifies
@@ -281,6 +335,9 @@ impl Effects {
     /// failed connect. Then each connection that waits for its output or monitors it is notified
     /// once of the end, the former perhaps among them. Its own subscriptions are removed.
     pub(crate) fn on_closed(&mut self, id: ConnectionId, why: CloseReason, stats: &mut Stats) {
+        if self.unconnected.remove(&id).is_some() {
+            self.mailboxes.remove(&id); // no other message waits for it
+        }
         if self.outbound_mut(id).is_some()
             && let Some(index) = id.outbound_index()
         {
@@ -349,5 +406,6 @@ impl Effects {
             && self.above_watermark.is_empty()
             && self.monitored.is_empty()
             && self.outbound.is_empty()
+            && self.mailboxes.is_empty()
     }
 }

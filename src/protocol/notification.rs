@@ -1,5 +1,7 @@
 //! What a protocol is notified of about another connection.
 
+use std::any::Any;
+use std::fmt;
 use std::io;
 
 use super::ident::ConnectionId;
@@ -35,6 +37,10 @@ pub enum Notification {
     /// callback has sent too much to others (see
     /// [`Connections::send_to`](crate::Connections::send_to)).
     Rejected,
+    /// A message to its protocol was dropped: its mailbox has
+    /// [`MAILBOX_MESSAGES_MAX`](crate::limits::MAILBOX_MESSAGES_MAX) messages already (see
+    /// [`Connections::send_message`](crate::Connections::send_message)).
+    MailboxFull,
     /// The connect that this connection has started with
     /// [`Context::connect`](crate::Context::connect) has succeeded.
     Connected,
@@ -42,14 +48,30 @@ pub enum Notification {
     ConnectFailed(io::ErrorKind),
 }
 
-/// A notification that has not been delivered: `notification` about the connection `about`, for
-/// `to`. If `to` is `NONE`, only subscriptions were removed, and nothing is to be delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a protocol is called with.
+pub(crate) enum Content {
+    /// Something has happened to this other connection.
+    Notification(ConnectionId, Notification),
+    /// A value of the application's own type.
+    Message(Box<dyn Any>),
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Content::Notification(about, notification) => write!(f, "{about} {notification:?}"),
+            Content::Message(_) => f.write_str("message"),
+        }
+    }
+}
+
+/// A notification or a message for `to` that has not been delivered. If `to` is `NONE`, only
+/// subscriptions were removed, and nothing is to be delivered.
+#[derive(Debug)]
 pub(crate) struct PendingNotification {
     pub(crate) to: ConnectionId,
-    pub(crate) about: ConnectionId,
-    pub(crate) notification: Notification,
-    /// It ends the wait of `to` for the output of `about` to fall to the low watermark.
+    pub(crate) content: Content,
+    /// It ends a wait of `to` for the output of another connection to fall to the low watermark.
     pub(crate) ends_wait: bool,
     /// What the turn is charged for it, in bytes.
     pub(crate) cost_bytes: usize,

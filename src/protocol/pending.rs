@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::ident::ConnectionId;
-use super::notification::{Notification, PendingNotification};
+use super::notification::{Content, Notification, PendingNotification};
 use super::subscriptions::Subscriptions;
 use crate::limits::{
     CALL_COST_BYTES, EFFECTS_HIGH_WATERMARK, SUBSCRIPTION_COST_BYTES,
@@ -81,8 +81,8 @@ impl Fanout {
         } else if let Some(subject) = self.own_monitored.pop_first() {
             monitored.forget_subscriber(subject, about);
         }
-        let notification = self.notification;
-        PendingNotification { to, about, notification, ends_wait, cost_bytes }
+        let content = Content::Notification(about, self.notification);
+        PendingNotification { to, content, ends_wait, cost_bytes }
     }
 }
 
@@ -127,21 +127,21 @@ impl PendingNotifications {
         above_watermark: &mut Subscriptions,
         monitored: &mut Subscriptions,
     ) -> Option<PendingNotification> {
-        let (pending, is_done) = match self.queue.front_mut()? {
+        let pending = match self.queue.pop_front()? {
             Entry::One(pending) => {
                 self.steps -= 1;
-                (*pending, true)
+                pending
             }
-            Entry::All(fanout) => {
+            Entry::All(mut fanout) => {
                 let steps_before = fanout.steps();
                 let pending = fanout.next(above_watermark, monitored);
                 self.steps -= steps_before - fanout.steps();
-                (pending, fanout.steps() == 0)
+                if fanout.steps() > 0 {
+                    self.queue.push_front(Entry::All(fanout));
+                }
+                pending
             }
         };
-        if is_done {
-            self.queue.pop_front();
-        }
         if self.queue.is_empty() {
             // A burst is over: return its memory.
             self.queue.shrink_to(EFFECTS_HIGH_WATERMARK);
@@ -170,7 +170,10 @@ mod tests {
             effects.on_output_low(subject);
         }
         let delivered: Vec<Notification> = std::iter::from_fn(|| effects.next_notification())
-            .map(|pending| pending.notification)
+            .map(|pending| match pending.content {
+                Content::Notification(_, notification) => notification,
+                Content::Message(_) => panic!("no message was sent"),
+            })
             .collect();
         let once = [Notification::AboveHighWatermark, Notification::BelowLowWatermark];
         assert_eq!(delivered, [once, once].concat());

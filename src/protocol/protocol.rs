@@ -5,8 +5,11 @@
 //! cannot get reading, writing or closing wrong: partial writes, backpressure, half-close,
 //! lingering and timeouts belong to the connection.
 
+use std::any::Any;
+
 use super::context::Context;
 use super::ident::{CloseReason, ConnectionId};
+use super::layer::Layers;
 use super::notification::Notification;
 
 /// The behaviour of one stream connection, as a state machine without I/O.
@@ -22,6 +25,7 @@ use super::notification::Notification;
 ///     between opened and closed, also while paused:
 ///       timer_expired   the timer has expired
 ///       notified        something has happened to another connection
+///       message_received   another connection or a task has sent a value
 ///     only while paused:
 ///       output_low      the output has fallen to the low watermark
 /// ```
@@ -113,6 +117,17 @@ pub trait Protocol {
         Next::Unchanged
     }
 
+    /// A message to this connection, from another one, from a datagram protocol or from a task
+    /// ([`Connections::send_message`](crate::Connections::send_message)). The values have any type,
+    /// so ask for the types that are expected: `message.downcast::<MyMessage>()`.
+    ///
+    /// Called as [`notified`](Protocol::notified) is, in one order with it, and the answer means
+    /// the same. By default, the message is dropped.
+    fn message_received(&mut self, message: Box<dyn Any>, cx: &mut Context<'_>) -> Next {
+        let _ = (message, cx);
+        Next::Unchanged
+    }
+
     /// The timer that was set with [`Context::set_timer`] has expired. It has to be set anew to
     /// expire again.
     ///
@@ -130,6 +145,13 @@ pub trait Protocol {
     /// between two requests.
     fn is_evictable(&self) -> bool {
         false
+    }
+
+    /// Returns the layers that the connection's bytes pass through; `None` if there are none. Only
+    /// [`Layered`](crate::Layered) has any.
+    #[doc(hidden)]
+    fn layers(&mut self) -> Option<&mut dyn Layers> {
+        None
     }
 
     /// The connection has ended for the reason `why`, and is closed when this returns. Called

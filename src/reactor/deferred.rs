@@ -87,6 +87,7 @@ impl Reactor {
     /// Keeps a notification for the source in this slot, which is held.
     #[cold]
     pub(super) fn hold_notification(&mut self, token: usize, pending: PendingNotification) {
+        self.effects.count_again(&pending);
         let mut deferred = self.deferred.iter_mut();
         deferred
             .find(|effects| effects.caller == Caller::Slot(token))
@@ -152,6 +153,7 @@ impl Reactor {
         for effects in &mut self.deferred {
             if effects.caller == Caller::Slot(token) {
                 effects.caller = Caller::Ended;
+                self.effects.put_back(std::mem::take(&mut effects.notifications));
             }
         }
     }

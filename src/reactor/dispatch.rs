@@ -6,6 +6,7 @@
 //! protocols. What a turn has no time for is deferred
 //! (`src/reactor/deferred.rs`).
 
+use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
 
@@ -13,6 +14,7 @@ use log::{debug, error, trace};
 
 use super::Reactor;
 use super::deferred::{Caller, DeferredEffects};
+use super::panics::catch_drop;
 use super::slots::{SlotState, enqueue, mark_ended};
 use super::sources::{Ended, Source};
 use crate::budget::Share;
@@ -55,13 +57,34 @@ impl Reactor {
     ///
     /// Nothing was accepted: see [`SendError`].
     pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) -> Result<SendStatus, SendError> {
+        self.apply_earlier_effects();
+        self.state.budget.charge(bytes.len());
+        self.relay(to, bytes)
+    }
+
+    /// Applies what the owner has asked for before, all of it.
+    fn apply_earlier_effects(&mut self) {
         self.read_clock();
         self.finish_deferred(Caller::Owner);
         let mut before = DeferredEffects::new(Caller::Owner, self.effects.take_queued());
         self.apply_part(&mut before, Share::UNBOUNDED);
         self.effects.return_buffers(before.queued, before.bytes);
-        self.state.budget.charge(bytes.len());
-        self.relay(to, bytes)
+    }
+
+    /// Sends `message` to the protocol of the connection `to`, as [`Connections::send_message`]
+    /// does, but at once, and returns the result. What [`connections`](Reactor::connections) was
+    /// asked before is done first.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`] if the connection does not exist any more, and
+    /// [`SendError::Rejected`] if its mailbox is full.
+    pub fn send_message(&mut self, to: ConnectionId, message: impl Any) -> Result<(), SendError> {
+        self.apply_earlier_effects();
+        self.push_message(to, Box::new(message)).map_err(|why| match why {
+            Notification::MailboxFull => SendError::Rejected,
+            _ => SendError::Closed,
+        })
     }
 
     /// Connects to `address`, as [`Context::connect`](crate::Context::connect) does, but at once.
@@ -121,6 +144,11 @@ impl Reactor {
                 }
             }
             Effect::EvictLargest => self.evict_largest(),
+            Effect::Message(to, message) => {
+                if let Err(why) = self.push_message(to, message) {
+                    self.effects.notify(from, to, why);
+                }
+            }
             Effect::SendOverflow(to) => {
                 self.state.stats.sends_rejected += 1;
                 self.effects.notify(from, to, Notification::Rejected);
@@ -171,6 +199,21 @@ impl Reactor {
         enqueue(&mut self.run_queue, token, slot);
         self.meter(token);
         result
+    }
+
+    fn push_message(
+        &mut self,
+        to: ConnectionId,
+        message: Box<dyn Any>,
+    ) -> Result<(), Notification> {
+        let token = self.find(to).ok_or(Notification::Closed)?;
+        let is_connecting = match &self.slots[token].source {
+            Source::Connection(_, connection) => connection.is_connecting(),
+            _ => false,
+        };
+        let is_accepted = self.effects.push_message(to, is_connecting, message);
+        self.state.stats.messages_rejected += u64::from(!is_accepted);
+        is_accepted.then_some(()).ok_or(Notification::MailboxFull)
     }
 
     fn apply_command(&mut self, id: ConnectionId, command: Command) {
@@ -278,7 +321,10 @@ impl Reactor {
         {
             self.notifications_left -= 1;
             self.state.budget.charge(pending.cost_bytes);
-            let Some(token) = self.find(pending.to) else { continue }; // has ended itself
+            let Some(token) = self.find(pending.to) else {
+                catch_drop(&mut self.state.stats, pending.content); // it has ended itself
+                continue;
+            };
             let slot = &mut self.slots[token];
             if slot.state == SlotState::Held {
                 self.hold_notification(token, pending);
@@ -289,7 +335,7 @@ impl Reactor {
             self.running = token;
             if let Source::Connection(stream, connection) = &mut slot.source {
                 connection.deliver(
-                    &pending,
+                    pending,
                     stream,
                     &mut slot.ready,
                     &mut self.state,

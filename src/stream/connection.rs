@@ -29,9 +29,8 @@
 mod phase; // the phases, and the two halves of an established connection
 mod commands; // what other connections and the loop do to a connection
 mod feed; // input offered to the protocol, and what it decides
+mod output; // how output leaves, and what layers add to it
 mod timeouts; // deadlines, timers, idleness
-
-use log::trace;
 
 use self::phase::{CloseMode, Phase, ReadSide, WriteSide};
 use crate::limits::{
@@ -45,7 +44,7 @@ use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
 use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
 use crate::stream::buffer::Buffer;
-use crate::stream::readiness::{Readiness, Received, Registered, Transport, receive, send};
+use crate::stream::readiness::{Readiness, Received, Registered, Transport, receive};
 use crate::time::Time;
 
 pub(crate) struct Connection {
@@ -78,11 +77,12 @@ const _: () = assert!(
 
 impl Connection {
     pub(crate) fn new(
-        protocol: Box<dyn Protocol>,
+        mut protocol: Box<dyn Protocol>,
         id: ConnectionId,
         peer: Peer,
         now: Time,
     ) -> Connection {
+        let has_layers = protocol.layers().is_some();
         Connection {
             protocol,
             input: Buffer::default(),
@@ -90,7 +90,7 @@ impl Connection {
             last_activity: now,
             phase: Phase::Established(ReadSide::Open),
             is_silent: true,
-            write_side: WriteSide::Open,
+            write_side: WriteSide::Open { has_layers },
             relayed_output: 0,
             listener: ListenerIndex::REACTOR,
             meta: ConnectionMeta { timer: Time::NEVER, peer, id },
@@ -215,6 +215,7 @@ impl Connection {
         let needs_no_event = match self.phase {
             Phase::Established(read_side) => match read_side {
                 ReadSide::Open => false,
+                ReadSide::Resumed => true,
                 ReadSide::Backpressured => self.own_output() < HIGH_WATERMARK_BYTES,
                 ReadSide::Paused { .. } | ReadSide::Eof { .. } => {
                     (read_side.wants_output_low() && self.output.len() <= LOW_WATERMARK_BYTES)
@@ -227,6 +228,7 @@ impl Connection {
             Phase::Lingering { .. } => false,
         };
         needs_no_event
+            || self.must_finish_layers()
             || (ready.readable && self.wants_read())
             || (ready.writable && self.wants_write())
     }
@@ -264,6 +266,9 @@ impl Connection {
         let share = state.budget.stream_share();
         loop {
             state.budget.charge(STEP_COST_BYTES);
+            if self.must_finish_layers() {
+                self.finish_layers(state);
+            }
             // Output that waits goes first: this keeps the order, and the peer waits for it.
             if self.wants_write() && ready.writable {
                 self.flush(transport, ready, state, effects);
@@ -298,6 +303,9 @@ impl Connection {
                 }
                 Phase::Established(read_side) if read_side.needs_peer_check(ready.peer_check) => {
                     self.check_peer(read_side, transport, ready);
+                }
+                Phase::Established(ReadSide::Resumed) => {
+                    self.resume_layers(transport, ready, state, effects);
                 }
                 Phase::Established(_) => return Outcome::Blocked,
                 Phase::Flushing { .. } if self.wants_write() => return Outcome::Blocked,
@@ -354,51 +362,6 @@ impl Connection {
     fn end(&mut self, why: CloseReason) -> Outcome {
         self.phase = Phase::Ended(why);
         Outcome::Ended(why)
-    }
-
-    /// Sends as much of the output as the kernel takes.
-    fn flush<T: Transport>(
-        &mut self,
-        transport: &T,
-        ready: &mut Readiness,
-        state: &mut LoopState,
-        effects: &mut Effects,
-    ) {
-        match send(transport, ready, &self.meta.id, self.output.as_slice()) {
-            Ok(taken) => {
-                let was_above = self.output.len() > LOW_WATERMARK_BYTES;
-                self.output.consume(taken); // after a partial write the rest stays
-                let left = u32::try_from(self.output.len()).unwrap_or(u32::MAX);
-                self.relayed_output = self.relayed_output.min(left);
-                state.budget.charge(taken);
-                state.stats.bytes_out += taken as u64;
-                self.last_activity = if taken > 0 { state.clock.now } else { self.last_activity };
-                if was_above && self.output.len() <= LOW_WATERMARK_BYTES {
-                    effects.on_output_low(self.meta.id);
-                }
-                if self.write_side == WriteSide::ShutdownPending && self.output.is_empty() {
-                    self.shutdown_write(transport, state);
-                }
-            }
-            Err(why) => self.phase = Phase::Ended(why),
-        }
-    }
-
-    /// Sends our FIN, unless it is sent already.
-    fn shutdown_write<T: Transport>(&mut self, transport: &T, state: &LoopState) {
-        self.last_activity = state.clock.now;
-        if self.write_side == WriteSide::Shut {
-            return;
-        }
-        self.write_side = WriteSide::Shut;
-        let result = transport.shutdown_write();
-        trace!("{} shutdown -> {result:?}", self.meta.id);
-        if let Err(error) = result {
-            self.phase = Phase::Ended(error.into());
-        } else if matches!(self.phase, Phase::Established(ReadSide::Eof { .. })) {
-            // Both directions are closed.
-            self.phase = Phase::Flushing { close_mode: CloseMode::Immediate };
-        }
     }
 
     /// Reads once, and offers the protocol what was read.

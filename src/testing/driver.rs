@@ -12,6 +12,7 @@
 
 #![allow(unreachable_pub, reason = "the fuzz targets use what is public here")]
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
@@ -74,6 +75,8 @@ pub struct Driver<T> {
     pub(crate) effects: Effects,
     /// Effects on other connections.
     pub(crate) recorded: Vec<RecordedEffect>,
+    /// Messages to other connections.
+    pub(crate) recorded_messages: Vec<(ConnectionId, Box<dyn Any>)>,
     slot: Slot,
     /// Never later than the connection's own deadline (invariant 7).
     filed_deadline: Time,
@@ -113,6 +116,7 @@ impl<T: TransportMut> Driver<T> {
             state,
             effects,
             recorded: Vec::new(),
+            recorded_messages: Vec::new(),
             slot: Slot::Queued,
             filed_deadline: Time::NEVER,
         }
@@ -134,6 +138,15 @@ impl<T: TransportMut> Driver<T> {
         self.enqueue();
     }
 
+    /// Puts `message` into the mailbox of the connection.
+    pub(crate) fn send_message(&mut self, message: Box<dyn Any>) {
+        if let Some(connection) = &self.connection
+            && !self.effects.push_message(connection.id(), false, message)
+        {
+            self.state.stats.messages_rejected += 1;
+        }
+    }
+
     /// Queues `notification` about the connection `about`. What the loop remembers of that
     /// connection changes with it: after `AboveHighWatermark`, for example, this one waits for it.
     pub(crate) fn notify(&mut self, about: ConnectionId, notification: Notification) {
@@ -148,7 +161,7 @@ impl<T: TransportMut> Driver<T> {
             Notification::ConnectFailed(kind) => {
                 effects.on_closed(about, CloseReason::ConnectFailed(kind), stats);
             }
-            Notification::Rejected => {}
+            Notification::Rejected | Notification::MailboxFull => {}
         }
         if effects.pending_notifications() == pending {
             effects.notify(to, about, notification); // no subscription has queued it
@@ -234,7 +247,7 @@ impl<T: TransportMut> Driver<T> {
                 && pending.to == connection.id()
             {
                 let (state, effects) = (&mut self.state, &mut self.effects);
-                connection.deliver(&pending, &self.transport, &mut self.ready, state, effects);
+                connection.deliver(pending, &self.transport, &mut self.ready, state, effects);
                 self.enqueue();
                 self.apply_effects();
             }
@@ -327,6 +340,12 @@ impl<T: TransportMut> Driver<T> {
                     connection.apply(command, &self.transport, &self.state);
                     self.enqueue();
                 }
+                (Effect::Message(to, message), Some(_)) if to == own => {
+                    if !self.effects.push_message(to, false, message) {
+                        self.effects.notify(own, to, Notification::MailboxFull);
+                    }
+                }
+                (Effect::Message(to, message), _) => self.recorded_messages.push((to, message)),
                 // It has ended, or asks to be notified of its own end.
                 (Effect::Send(to, _) | Effect::Command(to, _) | Effect::Monitor(to), _)
                     if to == own => {}

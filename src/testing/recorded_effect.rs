@@ -19,11 +19,12 @@ pub enum RecordedEffect {
 }
 
 impl RecordedEffect {
-    /// Converts `effect`, whose bytes are in `bytes`. `None`: a send that is rejected.
+    /// Converts `effect`, whose bytes are in `bytes`. `None`: a send that is rejected, or a
+    /// message, which is recorded by itself.
     pub(super) fn from(effect: Effect, bytes: &[u8]) -> Option<RecordedEffect> {
         Some(match effect {
             Effect::Send(id, range) => RecordedEffect::SendTo(id, bytes[range].to_vec()),
-            Effect::SendOverflow(_) | Effect::EvictLargest => return None,
+            Effect::SendOverflow(_) | Effect::EvictLargest | Effect::Message(..) => return None,
             Effect::Command(id, command) => RecordedEffect::Command(id, command),
             Effect::Monitor(id) => RecordedEffect::Monitor(id),
             Effect::Connect(connect) => RecordedEffect::Connect(connect.id, connect.address),

@@ -6,6 +6,7 @@
 //! Invariant: each call returns when the connection waits, as it would in a reactor without other
 //! sources.
 
+use std::any::Any;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -147,6 +148,20 @@ impl TestConnection {
     pub fn notify(&mut self, about: ConnectionId, notification: Notification) {
         self.0.notify(about, notification);
         self.0.run();
+    }
+
+    /// Sends the protocol `message`, as another connection or a task does, and drives the
+    /// connection until it waits. A message that was taken from another test
+    /// ([`take_messages`](TestConnection::take_messages)) arrives as it was sent.
+    pub fn send_message(&mut self, message: Box<dyn Any>) {
+        self.0.send_message(message);
+        self.0.run();
+    }
+
+    /// Takes the messages to other connections that the protocol has sent since the last call, in
+    /// order. ([`take_effects`](TestConnection::take_effects) does not return them.)
+    pub fn take_messages(&mut self) -> Vec<(ConnectionId, Box<dyn Any>)> {
+        std::mem::take(&mut self.0.recorded_messages)
     }
 
     /// Takes the bytes that the peer has received since the last call.

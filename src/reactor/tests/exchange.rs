@@ -14,6 +14,7 @@
 //! Invariant: each message is received whole, once and in order, or its sender is notified that it
 //! was not taken.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::protocols::text_of;
@@ -38,6 +39,10 @@ pub(super) struct MessageLog {
     pub(super) received: BTreeMap<Pair, u32>,
     /// `AboveHighWatermark` was delivered, and `BelowLowWatermark` not yet.
     pub(super) above_watermark: BTreeSet<Pair>,
+    /// The same for values that are sent to the protocol of a member.
+    pub(super) values_sent: BTreeMap<Pair, u32>,
+    /// The number of the last one that was received.
+    pub(super) values_received: BTreeMap<Pair, u32>,
     /// The members that were begun by `connect`, and whether the result has been delivered.
     pub(super) connects: BTreeMap<usize, bool>,
     /// The members whose peers have received our FIN, and so everything before it.
@@ -160,6 +165,11 @@ impl RandomMember {
                 log.connects.insert(number, false);
             }
             20..25 => cx.connections().send_to_all(log.members.clone(), b""),
+            25..28 => {
+                let number = log.values_sent.entry((own, other)).or_default();
+                *number += 1;
+                cx.connections().send_message(id, ((own, other), *number));
+            }
             _ => {
                 let number = log.sent.entry((own, other)).or_default();
                 *number += 1;
@@ -245,6 +255,7 @@ impl Protocol for RandomMember {
                     assert_eq!(was_delivered, Some(false), "once, and only of a connect");
                 }
                 Notification::Rejected => panic!("messages are too short to be rejected"),
+                Notification::MailboxFull => panic!("few messages are sent to a protocol"),
                 // Mostly of a message. It may also come once more for a connection that was
                 // monitored, connected to, or above its watermark.
                 Notification::Closed => *log.rejected.entry((own, other)).or_default() += 1,
@@ -254,6 +265,21 @@ impl Protocol for RandomMember {
             self.act(cx);
         }
         [Next::Unchanged, Next::Unchanged, Next::Pause, Next::Continue][self.rng.usize(..4)]
+    }
+
+    fn message_received(&mut self, message: Box<dyn Any>, cx: &mut Context<'_>) -> Next {
+        {
+            let mut log = self.log.borrow_mut();
+            log.calls += 1;
+            let (pair, number): (Pair, u32) = *message.downcast().expect("no other is sent");
+            assert_eq!(log.members[pair.1], cx.id(), "it is for another member");
+            let last = log.values_received.insert(pair, number).unwrap_or(0);
+            assert_eq!(number, last + 1, "not once and in order");
+        }
+        if self.rng.u8(..2) == 0 {
+            self.act(cx);
+        }
+        Next::Unchanged
     }
 
     fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {

@@ -200,6 +200,7 @@ fn scrambled_statistics_change_no_system_call() {
             bytes_in: value,
             bytes_out: value,
             sends_rejected: value,
+            messages_rejected: value,
             deadlines_expired: value,
             datagrams_in: value,
             datagrams_out: value,

@@ -3,9 +3,11 @@
 //! Everything that is sent is taken from a few endless texts, in which no stretch of a few bytes
 //! looks like another. So a lost, repeated or misplaced byte is always noticed.
 
+use std::any::Any;
 use std::sync::LazyLock;
 
 use super::*;
+use crate::protocol::layer::Layers;
 use crate::protocol::notification::Notification;
 
 /// Random bytes, of which the texts are made.
@@ -105,6 +107,14 @@ impl<P: Protocol> Protocol for Witnessed<P> {
         cx: &mut Context<'_>,
     ) -> Next {
         self.protocol().notified(about, notification, cx)
+    }
+
+    fn message_received(&mut self, message: Box<dyn Any>, cx: &mut Context<'_>) -> Next {
+        self.protocol().message_received(message, cx)
+    }
+
+    fn layers(&mut self) -> Option<&mut dyn Layers> {
+        self.protocol.layers()
     }
 
     fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
@@ -239,7 +249,7 @@ impl Protocol for ProxySide {
             Notification::AboveHighWatermark => Next::Pause,
             Notification::BelowLowWatermark => Next::Continue,
             Notification::Closed | Notification::ConnectFailed(_) => Next::Close,
-            Notification::Rejected => {
+            Notification::Rejected | Notification::MailboxFull => {
                 panic!("it pauses above the high watermark, so nothing is rejected")
             }
         }

@@ -15,7 +15,7 @@ use crate::loop_state::LoopState;
 use crate::protocol::connections::{SendError, SendStatus};
 use crate::protocol::effects::{Command, Effects};
 use crate::protocol::ident::CloseReason;
-use crate::protocol::notification::PendingNotification;
+use crate::protocol::notification::{Content, PendingNotification};
 use crate::protocol::protocol::Next;
 use crate::stream::buffer::Buffer;
 use crate::stream::readiness::{PeerCheck, PeerState, Readiness, Transport};
@@ -78,7 +78,7 @@ impl Connection {
             self.flush(transport, ready, state, effects);
         }
         let is_open = match self.phase {
-            Phase::Established(_) => self.write_side == WriteSide::Open,
+            Phase::Established(_) => matches!(self.write_side, WriteSide::Open { .. }),
             Phase::Connecting { then } => then.is_none(),
             Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => false,
         };
@@ -88,11 +88,19 @@ impl Connection {
         if self.output.len() + bytes.len() > OUTPUT_BYTES_MAX {
             return Err(SendError::Rejected);
         }
+        let encoded;
+        let bytes = if self.write_side == (WriteSide::Open { has_layers: true }) {
+            encoded = self.encoded(bytes);
+            &encoded[..]
+        } else {
+            bytes
+        };
         if self.output.is_empty() && !bytes.is_empty() && is_connected {
             self.last_activity = state.clock.now; // the write timeout begins
         }
         self.output.append(bytes);
-        self.relayed_output += u32::try_from(bytes.len()).expect("OUTPUT_BYTES_MAX fits");
+        self.relayed_output +=
+            u32::try_from(bytes.len()).expect("a little more than OUTPUT_BYTES_MAX fits");
         if self.output.len() > HIGH_WATERMARK_BYTES {
             Ok(SendStatus::AboveHighWatermark)
         } else {
@@ -127,13 +135,17 @@ impl Connection {
             (Phase::Established(_), Command::Close) => {
                 self.apply_next(Next::Close, false, !self.input.is_empty());
             }
-            (Phase::Established(_), Command::ShutdownWrite) => match self.write_side {
-                WriteSide::Open if self.wants_write() => {
-                    self.write_side = WriteSide::ShutdownPending;
+            (Phase::Established(_), Command::ShutdownWrite) => {
+                if !matches!(self.write_side, WriteSide::Open { .. }) {
+                    return;
                 }
-                WriteSide::Open => self.shutdown_write(transport, state),
-                WriteSide::ShutdownPending | WriteSide::Shut => {}
-            },
+                self.finish_layers(state);
+                if self.wants_write() {
+                    self.write_side = WriteSide::ShutdownPending;
+                } else {
+                    self.shutdown_write(transport, state);
+                }
+            }
             // After the FIN there is no input to pause, and `Next::Continue` would close.
             (Phase::Established(ReadSide::Eof { .. }), Command::Pause | Command::Resume) => {}
             // It may await `output_low`, and goes on to.
@@ -141,17 +153,20 @@ impl Connection {
             (Phase::Established(_), Command::Pause) => {
                 self.phase = Phase::Established(ReadSide::Paused { wants_output_low: false });
             }
+            (Phase::Established(_), Command::Resume) if self.protocol.layers().is_some() => {
+                self.phase = Phase::Established(ReadSide::Resumed);
+            }
             (Phase::Established(_), Command::Resume) => {
                 self.apply_next(Next::Continue, false, !self.input.is_empty());
             }
         }
     }
 
-    /// Calls the protocol's `notified`. A connection that is closing or not connected yet drops the
-    /// notification.
+    /// Calls the protocol's `notified` or `message_received`. A connection that is closing or not
+    /// connected yet drops what it would be called with.
     pub(crate) fn deliver<T: Transport>(
         &mut self,
-        pending: &PendingNotification,
+        pending: PendingNotification,
         transport: &T,
         ready: &mut Readiness,
         state: &mut LoopState,
@@ -165,7 +180,10 @@ impl Connection {
         }
         let is_eof = matches!(read_side, ReadSide::Eof { .. });
         self.call_protocol(transport, ready, state, effects, |protocol, _, cx| {
-            let next = protocol.notified(pending.about, pending.notification, cx);
+            let next = match pending.content {
+                Content::Notification(about, what) => protocol.notified(about, what, cx),
+                Content::Message(message) => protocol.message_received(message, cx),
+            };
             // After the FIN, `Next::Continue` would close. As an answer to a notification it means
             // no more than that the protocol has nothing to change.
             if is_eof && next == Next::Continue { Next::Unchanged } else { next }

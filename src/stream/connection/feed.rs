@@ -61,7 +61,10 @@ impl Connection {
             // Fast path: one message and nothing after it, as in nearly every call.
             match write_or_buffer(cx, &mut self.output, &mut self.last_activity, transport, ready) {
                 Ok(_) if step.next == Next::Continue => {}
-                Ok(sent_output) => self.apply_next(step.next, sent_output, false),
+                Ok(sent_output) => {
+                    let wants = sent_output || std::mem::take(&mut state.wants_output_low);
+                    self.apply_next(step.next, wants, false);
+                }
                 Err(why) => self.phase = Phase::Ended(self.write_error_reason(why)),
             }
             return input.len();
@@ -124,7 +127,10 @@ impl Connection {
         let next = call(&mut *self.protocol, self.input.as_slice(), &mut cx);
         match write_or_buffer(cx, &mut self.output, &mut self.last_activity, transport, ready) {
             Ok(_) if next == Next::Continue && self.is_idle() => {} // the usual case
-            Ok(sent_output) => self.apply_next(next, sent_output, !self.input.is_empty()),
+            Ok(sent_output) => {
+                let wants = sent_output || std::mem::take(&mut state.wants_output_low);
+                self.apply_next(next, wants, !self.input.is_empty());
+            }
             Err(why) => self.phase = Phase::Ended(self.write_error_reason(why)),
         }
     }
@@ -210,7 +216,9 @@ fn advance_rest<'i>(
             || cx.effects.is_above_high_watermark()
             || cx.state.budget.share_is_spent(share)
         {
-            return Steps { consumed, last, last_sent_output: cx.bytes_pending() > sent_before };
+            let sent_output = cx.bytes_pending() > sent_before;
+            let last_sent_output = sent_output || std::mem::take(&mut cx.state.wants_output_low);
+            return Steps { consumed, last, last_sent_output };
         }
         sent_before = cx.bytes_pending();
         last = protocol.advance(&input[consumed..], cx);

@@ -34,6 +34,8 @@ pub(super) enum ReadSide {
     /// The protocol takes no input until it returns `Next::Continue` from `output_low`,
     /// `timer_expired` or `notified`, or until another connection resumes it.
     Paused { wants_output_low: bool },
+    /// Another connection has resumed this one, and its layers have not been told.
+    Resumed,
     /// The peer's FIN has been read, so only output is still to come.
     ///
     /// Here and in `Paused`, `wants_output_low` says that `output_low` is called once the output
@@ -55,7 +57,7 @@ impl ReadSide {
     /// would show it.
     pub(super) fn needs_peer_check(self, check: PeerCheck) -> bool {
         match self {
-            ReadSide::Open | ReadSide::Backpressured => false,
+            ReadSide::Open | ReadSide::Backpressured | ReadSide::Resumed => false,
             ReadSide::Paused { .. } => check == PeerCheck::Due,
             ReadSide::Eof { .. } => check != PeerCheck::NotNeeded,
         }
@@ -66,7 +68,7 @@ impl ReadSide {
         match self {
             ReadSide::Paused { .. } => ReadSide::Paused { wants_output_low: false },
             ReadSide::Eof { .. } => ReadSide::Eof { wants_output_low: false },
-            ReadSide::Open | ReadSide::Backpressured => self,
+            ReadSide::Open | ReadSide::Backpressured | ReadSide::Resumed => self,
         }
     }
 }
@@ -74,7 +76,9 @@ impl ReadSide {
 /// Our half of the stream: whether the protocol and other connections may still send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WriteSide {
-    Open,
+    /// `has_layers`: there are layers between it and its protocol (`src/protocol/layer.rs`), which
+    /// announce the end of the output before our FIN.
+    Open { has_layers: bool },
     /// Our FIN follows the output that waits. Nothing more is accepted from other connections.
     ShutdownPending,
     /// Our FIN is sent.

@@ -1,0 +1,111 @@
+//! How output leaves a connection: what waits is sent, our FIN follows, and layers have their part.
+//!
+//! Layers (`src/protocol/layer.rs`) pass callbacks on by themselves. Three things happen outside
+//! any callback, and are done here: what other connections send is encoded, the end of the output
+//! is announced before our FIN, and a resume by another connection is passed on.
+//!
+//! Invariant: nothing is sent after the announced end.
+
+use log::trace;
+
+use super::{CloseMode, Connection, Phase, ReadSide, WriteSide};
+use crate::limits::LOW_WATERMARK_BYTES;
+use crate::loop_state::LoopState;
+use crate::protocol::effects::Effects;
+use crate::protocol::protocol::Next;
+use crate::stream::readiness::{Readiness, Transport, send};
+
+impl Connection {
+    /// Sends as much of the output as the kernel takes.
+    pub(super) fn flush<T: Transport>(
+        &mut self,
+        transport: &T,
+        ready: &mut Readiness,
+        state: &mut LoopState,
+        effects: &mut Effects,
+    ) {
+        match send(transport, ready, &self.meta.id, self.output.as_slice()) {
+            Ok(taken) => {
+                let was_above = self.output.len() > LOW_WATERMARK_BYTES;
+                self.output.consume(taken); // after a partial write the rest stays
+                let left = u32::try_from(self.output.len()).unwrap_or(u32::MAX);
+                self.relayed_output = self.relayed_output.min(left);
+                state.budget.charge(taken);
+                state.stats.bytes_out += taken as u64;
+                self.last_activity = if taken > 0 { state.clock.now } else { self.last_activity };
+                if was_above && self.output.len() <= LOW_WATERMARK_BYTES {
+                    effects.on_output_low(self.meta.id);
+                }
+                if self.write_side == WriteSide::ShutdownPending && self.output.is_empty() {
+                    self.shutdown_write(transport, state);
+                }
+            }
+            Err(why) => self.phase = Phase::Ended(why),
+        }
+    }
+
+    /// Sends our FIN, unless it is sent already.
+    pub(super) fn shutdown_write<T: Transport>(&mut self, transport: &T, state: &LoopState) {
+        self.last_activity = state.clock.now;
+        if self.write_side == WriteSide::Shut {
+            return;
+        }
+        self.write_side = WriteSide::Shut;
+        let result = transport.shutdown_write();
+        trace!("{} shutdown -> {result:?}", self.meta.id);
+        if let Err(error) = result {
+            self.phase = Phase::Ended(error.into());
+        } else if matches!(self.phase, Phase::Established(ReadSide::Eof { .. })) {
+            // Both directions are closed.
+            self.phase = Phase::Flushing { close_mode: CloseMode::Immediate };
+        }
+    }
+
+    /// Returns `bytes` of another connection as they leave.
+    #[cold]
+    pub(super) fn encoded(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut encoded = Vec::with_capacity(bytes.len());
+        if let Some(layers) = self.protocol.layers() {
+            layers.encode(bytes, &mut encoded);
+        }
+        encoded
+    }
+
+    /// Returns whether the connection is closing, and its layers have still to announce the end of
+    /// the output.
+    pub(super) fn must_finish_layers(&self) -> bool {
+        matches!(self.phase, Phase::Flushing { .. })
+            && self.write_side == (WriteSide::Open { has_layers: true })
+    }
+
+    /// Lets the layers, if there are any, announce the end of the output, after all of it.
+    pub(super) fn finish_layers(&mut self, state: &LoopState) {
+        if self.write_side != (WriteSide::Open { has_layers: true }) {
+            return;
+        }
+        self.write_side = WriteSide::Open { has_layers: false };
+        let mut last = Vec::new();
+        if let Some(layers) = self.protocol.layers() {
+            layers.finish(&mut last);
+        }
+        if self.output.is_empty() {
+            self.last_activity = state.clock.now; // the write timeout begins
+        }
+        self.output.append(&last);
+    }
+
+    /// Tells the layers that another connection has resumed this one: they may keep input.
+    #[cold]
+    pub(super) fn resume_layers<T: Transport>(
+        &mut self,
+        transport: &T,
+        ready: &mut Readiness,
+        state: &mut LoopState,
+        effects: &mut Effects,
+    ) {
+        self.phase = Phase::Established(ReadSide::Paused { wants_output_low: false });
+        self.call_protocol(transport, ready, state, effects, |protocol, _, cx| {
+            protocol.layers().map_or(Next::Continue, |layers| layers.resumed(cx))
+        });
+    }
+}
