@@ -119,7 +119,7 @@ impl Layer for Tls {
         Advance::consumed(input.len()).then(next)
     }
 
-    /// A stream that ends without close_notify may have been cut by anybody on its way.
+    /// A stream that ends without close_notify may have been cut on its way.
     fn eof<P: Protocol>(&mut self, _: &[u8], _: &mut Inner<P>, _: &mut Context<'_>) -> Next {
         if self.has_ended { Next::Unchanged } else { Next::Abort }
     }
