@@ -236,7 +236,7 @@ impl Protocol for Monitor {
 
 #[test]
 fn subscriptions_count_for_the_connection_that_has_them() {
-    let mut world = world_with_memory(10 * 21 * SUBSCRIPTION_BYTES);
+    let mut world = world_with_memory((10 * 20 + 19) * SUBSCRIPTION_BYTES);
     let ids: Rc<RefCell<Vec<ConnectionId>>> = Rc::default();
     let (named, monitored) = (ids.clone(), ids.clone());
     world.serve(4000, move |_| Named(named.clone()));
