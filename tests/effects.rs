@@ -71,7 +71,7 @@ impl Protocol for ProxySide {
             Notification::Closed | Notification::ConnectFailed(_) => Next::Close,
             Notification::Rejected => Next::Abort,
             Notification::Connected => Next::Unchanged,
-            other => panic!("unknown notification {other:?}"),
+            other @ (Notification::MailboxFull | _) => panic!("unknown notification {other:?}"),
         }
     }
 }

@@ -108,7 +108,7 @@ impl Lines {
     /// # Panics
     ///
     /// If `content_bytes_max` is more than
-    /// [`INPUT_BYTES_MAX`](crate::limits::INPUT_BYTES_MAX) - 4: the connection keeps no more.
+    /// [`INPUT_BYTES_MAX`] - 4: the connection keeps no more.
     pub fn new(content_bytes_max: usize, deadline: Duration) -> Lines {
         Lines(Framing::new(content_bytes_max, deadline))
     }
@@ -148,7 +148,7 @@ impl LengthPrefixed {
     /// # Panics
     ///
     /// If `content_bytes_max` is more than
-    /// [`INPUT_BYTES_MAX`](crate::limits::INPUT_BYTES_MAX) - 4: the connection keeps no more.
+    /// [`INPUT_BYTES_MAX`] - 4: the connection keeps no more.
     pub fn new(content_bytes_max: usize, deadline: Duration) -> LengthPrefixed {
         LengthPrefixed(Framing::new(content_bytes_max, deadline))
     }

@@ -81,10 +81,7 @@ impl Reactor {
     /// [`SendError::Rejected`] if its mailbox is full.
     pub fn send_message(&mut self, to: ConnectionId, message: impl Any) -> Result<(), SendError> {
         self.apply_earlier_effects();
-        self.push_message(to, Box::new(message)).map_err(|why| match why {
-            Notification::MailboxFull => SendError::Rejected,
-            _ => SendError::Closed,
-        })
+        self.push_message(to, Box::new(message))
     }
 
     /// Connects to `address`, as [`Context::connect`](crate::Context::connect) does, but at once.
@@ -144,11 +141,13 @@ impl Reactor {
                 }
             }
             Effect::EvictLargest => self.evict_largest(),
-            Effect::Message(to, message) => {
-                if let Err(why) = self.push_message(to, message) {
-                    self.effects.notify(from, to, why);
+            Effect::Message(to, message) => match self.push_message(to, message) {
+                Ok(()) => {}
+                Err(SendError::Closed) => self.effects.notify(from, to, Notification::Closed),
+                Err(SendError::Rejected) => {
+                    self.effects.notify(from, to, Notification::MailboxFull);
                 }
-            }
+            },
             Effect::SendOverflow(to) => {
                 self.state.stats.sends_rejected += 1;
                 self.effects.notify(from, to, Notification::Rejected);
@@ -201,19 +200,13 @@ impl Reactor {
         result
     }
 
-    fn push_message(
-        &mut self,
-        to: ConnectionId,
-        message: Box<dyn Any>,
-    ) -> Result<(), Notification> {
-        let token = self.find(to).ok_or(Notification::Closed)?;
-        let is_connecting = match &self.slots[token].source {
-            Source::Connection(_, connection) => connection.is_connecting(),
-            _ => false,
-        };
+    fn push_message(&mut self, to: ConnectionId, message: Box<dyn Any>) -> Result<(), SendError> {
+        let token = self.find(to).ok_or(SendError::Closed)?;
+        let slot = &self.slots[token];
+        let is_connecting = matches!(&slot.source, Source::Connection(_, it) if it.is_connecting());
         let is_accepted = self.effects.push_message(to, is_connecting, message);
         self.state.stats.messages_rejected += u64::from(!is_accepted);
-        is_accepted.then_some(()).ok_or(Notification::MailboxFull)
+        is_accepted.then_some(()).ok_or(SendError::Rejected)
     }
 
     fn apply_command(&mut self, id: ConnectionId, command: Command) {

@@ -121,7 +121,7 @@ impl<P: Protocol> Inner<P> {
     }
 
     /// Offers it `bytes`, message by message, after those that it has not consumed. What it does
-    /// not consume is kept, up to [`INPUT_BYTES_MAX`](crate::limits::INPUT_BYTES_MAX) for one
+    /// not consume is kept, up to [`INPUT_BYTES_MAX`] for one
     /// message; a longer one aborts the connection.
     pub fn receive<L: Layer>(&mut self, layer: &mut L, bytes: &[u8], cx: &mut Context<'_>) -> Next {
         match self.state {
@@ -256,7 +256,7 @@ impl<P: Protocol> Inner<P> {
                     return Next::Abort;
                 }
                 Next::Continue | Next::Unchanged => break, // it needs more
-                next => {
+                next @ (Next::Pause | Next::Close | Next::CloseWithoutLinger | Next::Abort) => {
                     self.record(next);
                     return next;
                 }
