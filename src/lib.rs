@@ -100,6 +100,7 @@ mod datagram {
     pub(crate) mod replies; // replies that wait to be sent, in GSO batches
     pub(crate) mod requests; // what a datagram protocol asks of its socket
     pub(crate) mod scratch; // the memory in which all datagram sockets receive and answer
+    pub(crate) mod kept; // what a socket keeps between drives
     pub(crate) mod filter; // which datagrams are dropped, and why
     pub(crate) mod unlogged; // what is logged once for a whole drive
     pub(crate) mod portable; // one datagram per system call

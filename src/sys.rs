@@ -47,6 +47,17 @@ pub(crate) use backend::{
     stop_receiving,
 };
 
+/// What is left of a peer, by the state of the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PeerState {
+    /// Bytes may still move in at least one direction.
+    Present,
+    /// Nothing more can be sent, and what the peer has sent is not read yet.
+    Unread,
+    /// Nothing more can be sent, and nothing but the peer's FIN is left to read.
+    Gone,
+}
+
 /// What is set on the streams of a listener.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AcceptedOptions {

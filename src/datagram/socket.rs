@@ -37,10 +37,11 @@ use crate::time::Time;
 #[cfg(not(test))]
 use super::batch_io::BatchIo;
 use super::filter::DropReason;
+use super::kept::Kept;
 use super::receive::Message;
 use super::replies::ReplyQueue;
 use super::requests::{SocketPhase, SocketRequests};
-use super::scratch::{DatagramScratch, Kept, Unfinished};
+use super::scratch::{DatagramScratch, Unfinished};
 use super::unlogged::Unlogged;
 #[cfg(test)]
 use crate::testing::simulated::batch_io::BatchIo;

@@ -66,7 +66,7 @@ use log::{Level, log_enabled, trace};
 
 use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
 use crate::sys::errno::{self, StreamError};
-use crate::sys::{self, Event, TcpStream};
+use crate::sys::{self, Event, PeerState, TcpStream};
 
 /// A non-blocking byte stream. As with sockets, a shared reference is enough to use it. Tests run a
 /// connection over a scripted one instead of a socket.
@@ -115,17 +115,6 @@ impl Transport for TcpStream {
     fn local_address(&self) -> Option<SocketAddr> {
         self.local_addr().ok() // a Unix socket has no such address
     }
-}
-
-/// What is left of a peer, by the state of the socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PeerState {
-    /// Bytes may still move in at least one direction.
-    Present,
-    /// Nothing more can be sent, and what the peer has sent is not read yet.
-    Unread,
-    /// Nothing more can be sent, and nothing but the peer's FIN is left to read.
-    Gone,
 }
 
 /// Whether the socket is to be asked for its `PeerState`. While it is read or written, the calls

@@ -24,7 +24,7 @@ pub(crate) use ::mio::net::UnixStream as Descriptor;
 use super::AcceptedOptions;
 use crate::limits::{KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES};
 use crate::stream::listen_options::ListenOptions;
-use crate::stream::readiness::PeerState;
+use crate::sys::PeerState;
 
 /// Reads the monotonic clock.
 pub(crate) fn now() -> Instant {

@@ -18,7 +18,8 @@ use crate::protocol::ident::CloseReason;
 use crate::protocol::notification::{Content, PendingNotification};
 use crate::protocol::protocol::Next;
 use crate::stream::buffer::Buffer;
-use crate::stream::readiness::{PeerCheck, PeerState, Readiness, Transport};
+use crate::stream::readiness::{PeerCheck, Readiness, Transport};
+use crate::sys::PeerState;
 
 impl Connection {
     /// Closes a connection on which nothing is under way, or whose connect is in progress. It

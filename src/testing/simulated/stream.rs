@@ -13,7 +13,7 @@
 use std::net::SocketAddr;
 
 use super::errno;
-use crate::stream::readiness::PeerState;
+use crate::sys::PeerState;
 
 // The bits of epoll_ctl(2): EPOLLIN, EPOLLPRI, EPOLLOUT, EPOLLERR, EPOLLHUP and EPOLLRDHUP.
 pub(crate) const IN: u32 = 0x001;

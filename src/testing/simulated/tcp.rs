@@ -8,8 +8,8 @@ use std::net::{Shutdown, SocketAddr};
 use super::kernel::Kernel;
 use super::{OwnedDescriptor, Source};
 use crate::stream::listen_options::ListenOptions;
-use crate::stream::readiness::PeerState;
 use crate::sys::AcceptedOptions;
+use crate::sys::PeerState;
 
 pub(crate) struct TcpListener(OwnedDescriptor);
 

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use super::faults::{ACCEPT_ERRORS, STREAM_ERRORS};
 use super::{File, Host, Kernel, ListeningSocket, Scheduled};
-use crate::stream::readiness::PeerState;
+use crate::sys::PeerState;
 use crate::testing::simulated::errno;
 use crate::testing::simulated::stream::{IN, OUT, PRIORITY, PeerReceived, Stream};
 
