@@ -121,16 +121,20 @@ impl<P: Protocol> Inner<P> {
     }
 
     /// Offers it `bytes`, message by message, after those that it has not consumed. What it does
-    /// not consume is kept, up to [`INPUT_BYTES_MAX`] for one
-    /// message; a longer one aborts the connection.
+    /// not consume is kept, up to [`INPUT_BYTES_MAX`] for one message; a longer one aborts the
+    /// connection. What comes before it is open is kept as well, up to twice as much.
     pub fn receive<L: Layer>(&mut self, layer: &mut L, bytes: &[u8], cx: &mut Context<'_>) -> Next {
         match self.state {
             InnerState::Eof | InnerState::Closing => return Next::Unchanged,
             InnerState::Unopened | InnerState::Backpressured | InnerState::Paused => {
                 self.keep(bytes);
                 // One read may come on top of an incomplete message. After that, nothing is read.
-                let is_too_much = self.input.len() > 2 * INPUT_BYTES_MAX;
-                return if is_too_much { Next::Abort } else { Next::Pause };
+                if self.input.len() > 2 * INPUT_BYTES_MAX {
+                    return Next::Abort;
+                }
+                // Until it is open, the layer reads on.
+                let is_open = self.state != InnerState::Unopened;
+                return if is_open { Next::Pause } else { Next::Continue };
             }
             InnerState::Open => self.keep(bytes),
         }

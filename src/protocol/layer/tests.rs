@@ -318,6 +318,40 @@ fn messages_reach_the_inner_protocol_once_it_is_open() {
 }
 
 #[test]
+fn input_before_the_inner_protocol_is_open_waits_for_it() {
+    /// Opens the inner protocol at the first `!`.
+    struct OpensLate;
+    impl Layer for OpensLate {
+        fn opened<P: Protocol>(&mut self, _: &mut Inner<P>, _: &mut Context<'_>) -> Next {
+            Next::Continue
+        }
+
+        fn advance<'i, P: Protocol>(
+            &mut self,
+            input: &'i [u8],
+            inner: &mut Inner<P>,
+            cx: &mut Context<'i>,
+        ) -> Advance {
+            let mut next = inner.receive(self, input, cx);
+            if !inner.is_open() && input.contains(&b'!') {
+                next = inner.open(self, cx);
+            }
+            Advance::consumed(input.len()).then(next)
+        }
+    }
+    let mut connection = TestConnection::new(Layered::new(OpensLate, Echo::new()));
+    for piece in [&b"Hello"[..], b" wor", b"ld"] {
+        connection.peer_sends(piece);
+        assert_eq!(connection.take_received(), b"");
+    }
+    connection.peer_sends(b"!");
+    assert_eq!(connection.take_received(), b"Hello world!");
+    let mut flooded = TestConnection::new(Layered::new(OpensLate, Echo::new()));
+    flooded.peer_sends(&vec![b'x'; 200_000]);
+    assert_eq!(flooded.close_reason(), Some(CloseReason::Aborted));
+}
+
+#[test]
 fn effects_of_the_inner_protocol_pass_through() {
     struct Closes(ConnectionId);
     impl Protocol for Closes {
