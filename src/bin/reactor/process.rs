@@ -12,8 +12,9 @@
 //! Only the server handles signals. A client is ended by them, but for SIGXFSZ. (A load handles
 //! SIGINT and SIGTERM, too, for the report.)
 //!
-//! Invariant: a signal that was ignored when the program was started (nohup(1), `&` in a script)
-//! stays ignored. Only SIGTERM is always handled: otherwise nothing but SIGKILL would end a server.
+//! Invariant: a signal that was ignored when the program was started (nohup(1)) stays ignored. Only
+//! SIGINT and SIGTERM are always handled by a server, also behind `&` in a script: such a signal is
+//! meant to stop it.
 
 use std::fs;
 use std::io;
@@ -120,15 +121,15 @@ impl StopSignals {
 /// a process killed by that signal (128 + its number).
 pub(crate) fn stop_on_signals() -> io::Result<StopSignals> {
     let ignored = ignored_signals();
-    let may_stop = |signal: &Signal| *signal == Signal::SIGTERM || !is_ignored(*signal, ignored);
+    let may_stop = |signal: &Signal| !is_ignored(*signal, ignored);
     let stop_requested = Arc::new(AtomicBool::new(false));
-    for number in STOP.into_iter().filter(may_stop).map(|signal| signal as i32) {
+    for number in STOP.map(|signal| signal as i32) {
         // The handlers run in this order: the first signal finds the flag unset, and sets it.
         flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&stop_requested))?;
         flag::register(number, Arc::clone(&stop_requested))?;
     }
     let (read_end, write_end) = UnixStream::pair()?;
-    let stopping = STOP.iter().chain(STOP_ONLY).copied().filter(may_stop);
+    let stopping = STOP.into_iter().chain(STOP_ONLY.iter().copied().filter(may_stop));
     let numbers = stopping.map(|signal| signal as i32);
     let delivery = SignalDelivery::with_pipe(read_end, write_end, SignalOnly, numbers)?;
     for signal in MEANINGLESS {
