@@ -76,6 +76,7 @@ impl Program {
     /// Starts `command` with the standard streams that it has. Output that goes to pipes is
     /// collected.
     pub(crate) fn spawn_as_configured(command: &mut Command) -> Program {
+        command.env_remove("REACTOR_SEEDS"); // is for our own tests, and no option of the program
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = child.stdout.take().map_or_else(Lines::none, Lines::collect);
         let stderr = child.stderr.take().map_or_else(Lines::none, Lines::collect);
