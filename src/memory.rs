@@ -87,8 +87,16 @@ impl Memory {
         self.change(slot, |holding| holding.subscriptions = bytes);
     }
 
+    /// Returns whether no connection holds anything, and nothing is to be logged.
+    pub(crate) fn has_no_holder(&self) -> bool {
+        self.holders.is_empty() && self.unlogged == 0
+    }
+
     /// The connection in `slot` has ended.
     pub(crate) fn remove(&mut self, slot: usize) {
+        if self.holders.is_empty() {
+            return;
+        }
         self.change(slot, |holding| *holding = Holding::default());
     }
 

@@ -21,10 +21,15 @@ impl Reactor {
     pub(super) fn meter(&mut self, token: usize) {
         let slot = &self.slots[token];
         let Source::Connection(_, connection) = &slot.source else { return };
-        if slot.state == SlotState::Ended {
+        let has_ended = slot.state == SlotState::Ended;
+        let bytes = if has_ended { 0 } else { connection.buffer_bytes() };
+        if bytes == 0 && self.state.memory.has_no_holder() {
+            return; // as for nearly every connection that comes and goes
+        }
+        if has_ended {
             return self.state.memory.remove(token); // freed in `reap`, perhaps in a later turn
         }
-        self.state.memory.set_buffers(token, connection.buffer_bytes());
+        self.state.memory.set_buffers(token, bytes);
         self.evict_largest();
         if self.state.memory.unlogged > 0 {
             self.log_evictions();
