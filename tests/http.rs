@@ -395,12 +395,8 @@ fn announced_body_allocates_no_memory() {
     // Six hundred clients announce a mebibyte each, and send none of it. The process may use less
     // than half of that in total, and a failed allocation would end it.
     let arguments = ["--http", "127.0.0.1:0"];
-    let mut command = std::process::Command::new("sh");
-    command
-        .args(["-c", "ulimit -v 250000 && exec \"$0\" \"$@\""])
-        .arg(common::reactor().get_program())
-        .args(arguments);
-    let mut program = Program::spawn(command.env_remove("RUST_LOG"));
+    let mut command = common::reactor_in_shell("ulimit -v 250000 && exec \"$@\"");
+    let mut program = Program::spawn(command.args(arguments));
     program.read_addresses(&arguments);
     let announce = |_| {
         let mut stream = connect(program.http());

@@ -14,30 +14,16 @@ use std::thread;
 
 use common::{
     Program, TIMEOUT, any_port, assert_same, be_server, check_echo, check_end, connect,
-    connect_narrow, fill_buffers, pattern, reset,
+    connect_narrow, fill_buffers, pattern, reset, run_in_thread,
 };
-use mio_reactor::{
-    Advance, ConnectionId, Context, Echo, Limits, Next, Notification, Protocol, Reactor,
-};
+use mio_reactor::{Advance, ConnectionId, Context, Echo, Next, Notification, Protocol};
 use proxy::Side;
 
 const MIB: usize = 1024 * 1024;
 
 /// Runs a proxy to `server` in a thread of its own, which ends with the test. Returns its address.
 fn proxy_to(server: SocketAddr) -> SocketAddr {
-    run(move |reactor| proxy::listen(reactor, any_port(), server).unwrap())
-}
-
-/// Runs a reactor in a thread of its own, which ends with the test. `listen` returns the address
-/// that it serves.
-fn run(listen: impl FnOnce(&mut Reactor) -> SocketAddr + Send + 'static) -> SocketAddr {
-    let (send_address, address) = std::sync::mpsc::channel();
-    thread::spawn(move || {
-        let mut reactor = Reactor::new(Limits::default()).unwrap();
-        send_address.send(listen(&mut reactor)).unwrap();
-        reactor.run().unwrap();
-    });
-    address.recv_timeout(TIMEOUT).unwrap()
+    run_in_thread(move |reactor| proxy::listen(reactor, any_port(), server).unwrap())
 }
 
 /// Accepts the next connection to a server of the test's own, and sets timeouts on it.
@@ -57,7 +43,7 @@ fn listen() -> (TcpListener, SocketAddr) {
 #[test]
 fn proxy_relays_to_an_echo_server_of_the_same_reactor() {
     // The server's side has both of its ends in this reactor.
-    let address = run(|reactor| {
+    let address = run_in_thread(|reactor| {
         let server = reactor.listen(any_port(), |_| Echo::new()).unwrap();
         proxy::listen(reactor, any_port(), server).unwrap()
     });
@@ -194,7 +180,8 @@ fn paused_client_stays_paused_when_its_own_output_is_low() {
     let (listener, server) = listen();
     let make =
         move |_| SendsWhenPaused(Side::Client { server, other: None, eof_seen: Rc::default() });
-    let mut client = connect(run(move |reactor| reactor.listen(any_port(), make).unwrap()));
+    let mut client =
+        connect(run_in_thread(move |reactor| reactor.listen(any_port(), make).unwrap()));
     let mut server = accept(&listener);
     let bytes = pattern(6, 64 * MIB);
     let sent = fill_buffers(&mut client, &bytes);

@@ -17,7 +17,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::Command;
 
-use common::{Program, check_echo, connect, connect_udp, reactor, retry_interrupted};
+use common::{Program, check_echo, connect, connect_udp, reactor_through, retry_interrupted};
 
 /// What a sandbox answers: the call is unknown, or it is not permitted.
 const ERRORS: [&str; 2] = ["ENOSYS", "EPERM"];
@@ -36,10 +36,8 @@ fn start_without(calls: &str, error: &str, arguments: &[&str]) -> Program {
     // With -D, strace runs as a grandchild. The child, which the test signals and waits for, is the
     // program.
     let fault = format!("inject={calls}:error={error}");
-    let mut strace = Command::new("strace");
-    strace.args(["-D", "-qq", "-o", "/dev/null", "-e", &fault]);
-    strace.arg(reactor().get_program()).args(arguments).env_remove("RUST_LOG");
-    Program::spawn(&mut strace)
+    let mut strace = reactor_through(&["strace", "-D", "-qq", "-o", "/dev/null", "-e", &fault]);
+    Program::spawn(strace.args(arguments))
 }
 
 fn get(address: SocketAddr, path: &str) -> String {

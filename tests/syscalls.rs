@@ -14,7 +14,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
-use common::{Program, connect, connect_udp, reactor, retry_interrupted};
+use common::{Program, connect, connect_udp, reactor_through, retry_interrupted};
 
 const HTTP: [&str; 2] = ["--http", "127.0.0.1:0"];
 const UDP: [&str; 2] = ["--udp", "127.0.0.1:0"];
@@ -41,16 +41,9 @@ fn trace(name: &str, arguments: &[&str], load: impl FnOnce(&Program)) -> Option<
     // With -D, strace runs as a grandchild. The child, which the test signals and waits for, is the
     // program.
     let file = format!("{}/{name}.strace", env!("CARGO_TARGET_TMPDIR"));
-    let mut strace = Command::new("strace");
-    strace.args([
-        "-D",
-        "-o",
-        &file,
-        "-e",
-        "trace=accept4,recvfrom,sendto,recvmmsg,sendmmsg,close,epoll_ctl",
-    ]);
-    strace.arg(reactor().get_program()).args(arguments).env_remove("RUST_LOG");
-    let mut program = Program::spawn(&mut strace);
+    let trace = "trace=accept4,recvfrom,sendto,recvmmsg,sendmmsg,close,epoll_ctl";
+    let mut strace = reactor_through(&["strace", "-D", "-o", &file, "-e", trace]);
+    let mut program = Program::spawn(strace.args(arguments));
     program.read_addresses(arguments);
     load(&program);
     assert_eq!(program.stop().status.code(), Some(0));

@@ -10,27 +10,15 @@ mod tls;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use common::{TIMEOUT, any_port, assert_same, connect, pattern};
-use mio_reactor::{CloseReason, Echo, Layered, Limits, Reactor, TestConnection};
+use common::{any_port, assert_same, connect, pattern, run_in_thread};
+use mio_reactor::{CloseReason, Echo, Layered, TestConnection};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
-
-/// Runs a reactor in a thread of its own, which ends with the test. `listen` returns the address
-/// that it serves.
-fn run(listen: impl FnOnce(&mut Reactor) -> SocketAddr + Send + 'static) -> SocketAddr {
-    let (send_address, address) = mpsc::channel();
-    thread::spawn(move || {
-        let mut reactor = Reactor::new(Limits::default()).unwrap();
-        send_address.send(listen(&mut reactor)).unwrap();
-        reactor.run().unwrap();
-    });
-    address.recv_timeout(TIMEOUT).unwrap()
-}
 
 /// A certificate for `localhost`, and its key, both as PEM.
 fn certificate() -> (String, String) {
@@ -56,12 +44,12 @@ type Client = StreamOwned<ClientConnection, TcpStream>;
 /// Serves HTTP over TLS, and returns the address and the certificate.
 fn serve_http() -> (SocketAddr, String) {
     let (config, certificate) = server_config();
-    (run(move |reactor| tls::listen(reactor, any_port(), config).unwrap()), certificate)
+    (run_in_thread(move |reactor| tls::listen(reactor, any_port(), config).unwrap()), certificate)
 }
 
 fn serve_echo() -> (SocketAddr, String) {
     let (config, certificate) = server_config();
-    let address = run(move |reactor| {
+    let address = run_in_thread(move |reactor| {
         let make = move |_| Layered::new(tls::Tls::new(config.clone()).unwrap(), Echo::new());
         reactor.listen(any_port(), make).unwrap()
     });

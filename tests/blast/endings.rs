@@ -5,7 +5,9 @@ use std::process::Command;
 use std::sync::mpsc;
 
 use super::{UdpServer, blast};
-use crate::common::{Program, TIMEOUT, any_port, ignores, reactor};
+use crate::common::{
+    Program, TIMEOUT, any_port, ignores, reactor, reactor_in_shell, reactor_through,
+};
 
 #[test]
 fn signal_ends_the_load_with_the_table_so_far() {
@@ -39,8 +41,7 @@ fn ignored_interrupt_stays_ignored_and_term_ends_the_load() {
         }
         vec![datagram]
     });
-    let mut command = Command::new("sh");
-    command.args(["-c", "trap '' INT; exec \"$@\"", "sh"]).arg(reactor().get_program());
+    let mut command = reactor_in_shell("trap '' INT; exec \"$@\"");
     let program = Program::spawn(command.args(["blast", &server.url(), "--duration", "1h"]));
     received.recv_timeout(TIMEOUT).unwrap();
     // Were both handled, the second would end the process at once. Of signals that wait, the one
@@ -70,14 +71,10 @@ fn load_generator_never_sleeps_in_epoll_wait() {
     let server =
         UdpServer::start(|number, datagram| if number == 0 { vec![] } else { vec![datagram] });
     let file = format!("{}/blast.strace", env!("CARGO_TARGET_TMPDIR"));
-    let mut strace = Command::new("strace");
-    strace
-        .args(["-D", "-o", &file, "-e", "trace=?epoll_wait,?epoll_pwait"])
-        .arg(reactor().get_program());
-    let ending = Program::spawn(
-        strace.args(["blast", &server.url(), "--duration", "100ms"]).env_remove("RUST_LOG"),
-    )
-    .wait();
+    let trace = "trace=?epoll_wait,?epoll_pwait";
+    let mut strace = reactor_through(&["strace", "-D", "-o", &file, "-e", trace]);
+    let ending =
+        Program::spawn(strace.args(["blast", &server.url(), "--duration", "100ms"])).wait();
     assert_eq!(ending.status.code(), Some(0), "{:?}", ending.stderr);
     let calls = std::fs::read_to_string(file).unwrap();
     // epoll_wait(3, [...], 1024, 0) = 1: the timeout follows the number of events.
@@ -120,11 +117,8 @@ fn too_few_descriptors_exit_1_before_any_load() {
         (&tcp, &["--connections", "100", "--rate", "1000"]),
     ];
     for (url, arguments) in cases {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", "ulimit -n 20; exec \"$@\"", "sh"]).arg(reactor().get_program());
-        let ending =
-            Program::spawn(shell.args(["blast", url]).args(arguments).env_remove("RUST_LOG"))
-                .wait();
+        let mut shell = reactor_in_shell("ulimit -n 20; exec \"$@\"");
+        let ending = Program::spawn(shell.args(["blast", url]).args(arguments)).wait();
         let [line] = &ending.stderr[..] else {
             panic!("{url}: one line: {:?}, {:?}", ending.stderr, ending.stdout)
         };

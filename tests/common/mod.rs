@@ -14,6 +14,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::rc::Rc;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,9 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 #[cfg(feature = "cli")]
 #[allow(unused_imports)]
-pub(crate) use program::{Ending, Program, be_server, ignores, reactor};
+pub(crate) use program::{
+    Ending, Program, be_server, ignores, reactor, reactor_in_shell, reactor_through,
+};
 
 /// The timeout of every socket and of every wait.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
@@ -166,6 +169,20 @@ pub(crate) fn serve<P: Protocol + 'static>(
     let mut reactor = Reactor::new(limits).unwrap();
     let address = reactor.listen(any_port(), make).unwrap();
     (reactor, address)
+}
+
+/// Runs a reactor in a thread of its own, which ends with the test. `listen` returns the address
+/// that it serves.
+pub(crate) fn run_in_thread(
+    listen: impl FnOnce(&mut Reactor) -> SocketAddr + Send + 'static,
+) -> SocketAddr {
+    let (send_address, address) = mpsc::channel();
+    thread::spawn(move || {
+        let mut reactor = Reactor::new(Limits::default()).unwrap();
+        send_address.send(listen(&mut reactor)).unwrap();
+        reactor.run().unwrap();
+    });
+    address.recv_timeout(TIMEOUT).unwrap()
 }
 
 /// Returns whether this process may have `count` files open. If not, prints that the test is

@@ -76,7 +76,6 @@ impl Program {
     /// Starts `command` with the standard streams that it has. Output that goes to pipes is
     /// collected.
     pub(crate) fn spawn_as_configured(command: &mut Command) -> Program {
-        command.env_remove("REACTOR_SEEDS"); // is for our own tests, and no option of the program
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = child.stdout.take().map_or_else(Lines::none, Lines::collect);
         let stderr = child.stderr.take().map_or_else(Lines::none, Lines::collect);
@@ -244,9 +243,28 @@ pub(crate) fn be_server(listen: impl FnOnce(&mut Reactor, &str) -> io::Result<So
     reactor.run().unwrap();
 }
 
+const PROGRAM_PATH: &str = env!("CARGO_BIN_EXE_reactor");
+
 /// Returns the program as a command without arguments, and without options from the environment.
 pub(crate) fn reactor() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_reactor"));
+    with_own_settings(Command::new(PROGRAM_PATH))
+}
+
+/// Returns `wrapper`, a program with its arguments, that runs `reactor`: whatever arguments are
+/// added are those of `reactor`.
+pub(crate) fn reactor_through(wrapper: &[&str]) -> Command {
+    let mut command = Command::new(wrapper[0]);
+    command.args(&wrapper[1..]).arg(PROGRAM_PATH);
+    with_own_settings(command)
+}
+
+/// Returns `sh` with a command line in which `"$@"` is `reactor` with the arguments that are added.
+pub(crate) fn reactor_in_shell(line: &str) -> Command {
+    reactor_through(&["sh", "-c", line, "sh"])
+}
+
+/// Removes the settings that the test itself has been started with.
+fn with_own_settings(mut command: Command) -> Command {
     command.env_remove("RUST_LOG"); // the log level is the one that a test sets
     for (name, _) in env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("REACTOR_")) {

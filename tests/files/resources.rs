@@ -3,10 +3,12 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::TcpStream;
-use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::common::{Program, check_echo, connect, connect_narrow, pattern, reactor, reset};
+use super::common::{
+    Program, check_echo, connect, connect_narrow, pattern, reactor, reactor_in_shell,
+    reactor_through, reset,
+};
 use super::{MIB, TempDir, check_bytes_of, get, read_response, request};
 
 /// The beginning of a request for a small file: all but the empty line at its end.
@@ -32,13 +34,9 @@ fn files_are_opened_from_the_reserve_when_descriptors_run_out() {
         ["--write-timeout", "600s"],
     ]
     .concat();
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "ulimit -n 32 && exec \"$0\" \"$@\""])
-        .arg(reactor().get_program())
-        .args(&arguments);
+    let mut command = reactor_in_shell("ulimit -n 32 && exec \"$@\"");
     let started = Instant::now();
-    let mut program = Program::spawn(command.env_remove("RUST_LOG"));
+    let mut program = Program::spawn(command.args(&arguments));
     program.read_addresses(&arguments);
     let begin = |name: &str| {
         let mut stream = connect_narrow(program.http());
@@ -109,12 +107,8 @@ fn files_in_progress_leave_other_listeners_their_descriptors() {
         ["--write-timeout", "600s"],
     ]
     .concat();
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""])
-        .arg(reactor().get_program())
-        .args(&arguments);
-    let mut program = Program::spawn(command.env_remove("RUST_LOG"));
+    let mut command = reactor_in_shell("ulimit -n 64 && exec \"$@\"");
+    let mut program = Program::spawn(command.args(&arguments));
     program.read_addresses(&arguments);
     // Each has begun a request, so none is idle, and none has a file yet.
     let mut slow: Vec<TcpStream> = (0..25).map(|_| connect_narrow(program.http())).collect();
@@ -199,16 +193,11 @@ fn unusable_root_is_one_error_line_and_status_1() {
 fn root_without_search_permission_is_an_error_at_start() {
     // The program runs as a user who is not root, since root may search any directory.
     use std::os::unix::fs::PermissionsExt;
-    use std::process::Command;
 
     let temp = TempDir::new("unsearchable");
     temp.file("a.txt", b"hello");
-    let other_user = ["--reuid=65534", "--regid=65534", "--clear-groups"];
-    let as_other_user = || {
-        let mut command = Command::new("setpriv");
-        command.args(other_user).arg(reactor().get_program());
-        command
-    };
+    let other_user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let as_other_user = || reactor_through(&other_user);
     let may_run = as_other_user().arg("--version").output();
     if !may_run.is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: setpriv(1) cannot run the program as another user");

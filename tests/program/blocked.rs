@@ -13,7 +13,7 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Socket, Type};
 
-use crate::common::{Program, TIMEOUT, check_echo, connect, reactor};
+use crate::common::{Program, TIMEOUT, check_echo, connect, reactor, reactor_in_shell};
 
 /// Binds a port without listening, so that the program gets it although it does not tell the test:
 /// both set SO_REUSEADDR.
@@ -28,14 +28,6 @@ fn reserve_port() -> (Socket, SocketAddr) {
 /// Returns a path of the test's own.
 fn test_path(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("reactor-blocked-{}-{name}", std::process::id()))
-}
-
-/// Returns `sh` with a command line in which `"$@"` is the program with `arguments`.
-fn shell(line: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", line, "sh"]).arg(reactor().get_program()).args(arguments);
-    command.env_remove("RUST_LOG");
-    command
 }
 
 // pitfall: 106
@@ -109,7 +101,7 @@ fn log_file_at_its_size_limit_drops_lines_and_counts_them() {
     let path = test_path("log");
     let arguments = ["--http", "127.0.0.1:0", "--log", "off", "--access-log"];
     let line = format!("ulimit -f 1; exec \"$@\" 2>>'{}'", path.display());
-    let mut program = Program::spawn(&mut shell(&line, &arguments));
+    let mut program = Program::spawn(reactor_in_shell(&line).args(arguments));
     program.read_addresses(&arguments);
     let request = || {
         let mut stream = connect(program.http());
@@ -134,7 +126,7 @@ fn output_file_at_its_size_limit_does_not_stop_the_server() {
     let path = test_path("output");
     fs::write(&path, [b'x'; 1024]).unwrap();
     let line = format!("ulimit -f 1; exec \"$@\" >>'{}'", path.display());
-    let program = Program::spawn(&mut shell(&line, &["--tcp", &address.to_string()]));
+    let program = Program::spawn(reactor_in_shell(&line).args(["--tcp", &address.to_string()]));
     program.wait_for_log("addresses not printed: standard output: 1 of 1 lines lost: File too");
     check_echo(&mut connect(address), b"hello");
     fs::remove_file(&path).unwrap();

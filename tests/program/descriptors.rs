@@ -8,7 +8,7 @@ use crate::overload_limits::ACCEPT_RETRY_MS;
 
 use super::TCP;
 use crate::common::{
-    Ending, Program, TIMEOUT, check_echo, check_end, connect, pattern, reactor, reset,
+    Ending, Program, TIMEOUT, check_echo, check_end, connect, pattern, reactor_in_shell, reset,
     retry_interrupted,
 };
 
@@ -62,14 +62,8 @@ fn every_descriptor_is_close_on_exec() {
 /// Starts the program with `arguments` and a limit of 64 open files.
 #[cfg(target_os = "linux")]
 fn start_with_64_files(arguments: &[&str]) -> Program {
-    let mut command = std::process::Command::new("sh");
-    let path = reactor().get_program().to_owned();
-    command
-        .args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""])
-        .arg(path)
-        .args(arguments)
-        .env_remove("RUST_LOG");
-    let mut program = Program::spawn(&mut command);
+    let mut command = reactor_in_shell("ulimit -n 64 && exec \"$@\"");
+    let mut program = Program::spawn(command.args(arguments));
     program.read_addresses(arguments);
     program
 }

@@ -3,20 +3,12 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::TCP;
-use crate::common::{Program, check_echo, connect, may_open, reactor};
-
-/// Returns `sh` with a command line in which `"$@"` is the program with `arguments`.
-fn shell(line: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", line, "sh"]).arg(reactor().get_program()).args(arguments);
-    command.env_remove("RUST_LOG");
-    command
-}
+use crate::common::{Program, check_echo, connect, may_open, reactor, reactor_in_shell};
 
 // pitfall: 124
 #[test]
@@ -25,7 +17,7 @@ fn soft_descriptor_limit_is_raised_to_the_hard_one() {
         return;
     }
     let mut program =
-        Program::spawn(&mut shell("ulimit -Sn 64; ulimit -Hn 1000; exec \"$@\"", &TCP));
+        Program::spawn(reactor_in_shell("ulimit -Sn 64; ulimit -Hn 1000; exec \"$@\"").args(TCP));
     program.read_addresses(&TCP);
     let mut peers: Vec<TcpStream> = (0..300).map(|_| connect(program.tcp())).collect();
     peers.iter_mut().for_each(|peer| check_echo(peer, b"hello"));
@@ -43,7 +35,7 @@ fn closed_standard_streams_become_dev_null_and_no_socket() {
     let path = std::env::temp_dir().join(format!("reactor-closed-{}", std::process::id()));
     let unix = format!("unix:{}", path.display());
     let arguments = ["--tcp", &unix, "--log", "trace"];
-    let program = Program::spawn(&mut shell("exec \"$@\" <&- >&- 2>&-", &arguments));
+    let program = Program::spawn(reactor_in_shell("exec \"$@\" <&- >&- 2>&-").args(arguments));
     let deadline = std::time::Instant::now() + crate::common::TIMEOUT;
     while !path.exists() {
         assert!(std::time::Instant::now() < deadline, "it does not listen");
@@ -153,13 +145,13 @@ fn removed_working_directory_is_no_obstacle_to_addresses() {
     let directory = std::env::temp_dir().join(format!("reactor-gone-{}", std::process::id()));
     fs::create_dir(&directory).unwrap();
     let line = format!("cd '{0}' && rmdir '{0}' && exec \"$@\"", directory.display());
-    let mut program = Program::spawn(&mut shell(&line, &TCP));
+    let mut program = Program::spawn(reactor_in_shell(&line).args(TCP));
     program.read_addresses(&TCP);
     check_echo(&mut connect(program.tcp()), b"hello");
     assert_eq!(program.stop().status.code(), Some(0));
     // What is named relative to it is an error, and no panic.
     fs::create_dir(&directory).unwrap();
-    let ending = Program::spawn(&mut shell(&line, &["--tcp", "unix:socket"])).wait();
+    let ending = Program::spawn(reactor_in_shell(&line).args(["--tcp", "unix:socket"])).wait();
     assert_eq!(ending.status.code(), Some(1), "{:?}", ending.stderr);
     let [line] = &ending.stderr[..] else { panic!("one line: {:?}", ending.stderr) };
     assert!(line.starts_with("reactor: tcp echo unix:socket: No such file"), "{line}");

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use socket2::{Domain, Socket, Type};
 
-use crate::common::{Program, TIMEOUT, check_echo, connect, reactor, reset};
+use crate::common::{Program, TIMEOUT, check_echo, connect, reactor, reactor_in_shell, reset};
 
 #[test]
 fn debug_level_logs_one_line_per_connection_with_its_close_reason() {
@@ -277,12 +277,8 @@ fn closed_or_full_log_blocks_neither_service_nor_stop() {
     // Standard error is closed, or is a file on a full disk.
     for redirection in ["2>&-", "2>/dev/full"] {
         let arguments = ["--http", "127.0.0.1:0", "--log", "trace", "--access-log"];
-        let mut command = std::process::Command::new("sh");
-        command
-            .args(["-c", &format!("exec \"$0\" \"$@\" {redirection}")])
-            .arg(reactor().get_program())
-            .args(arguments);
-        let mut program = Program::spawn(command.env_remove("RUST_LOG"));
+        let mut command = reactor_in_shell(&format!("exec \"$@\" {redirection}"));
+        let mut program = Program::spawn(command.args(arguments));
         program.read_addresses(&arguments);
         (0..100).for_each(|_| check_http(program.http()));
         let ending = program.stop();

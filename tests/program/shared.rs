@@ -2,9 +2,8 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::Command;
 
-use crate::common::{Program, check_echo, connect, reactor};
+use crate::common::{Program, check_echo, connect, reactor_in_shell};
 
 const GET: &[u8] = b"GET /plaintext HTTP/1.0\r\n\r\n";
 
@@ -55,13 +54,8 @@ fn echo_clients_at_max_connections_leave_room_for_http() {
 #[cfg(target_os = "linux")]
 fn echo_clients_out_of_descriptors_leave_room_for_http() {
     let arguments = ["--tcp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--udp", "127.0.0.1:0"];
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""])
-        .arg(reactor().get_program())
-        .args(arguments)
-        .env_remove("RUST_LOG");
-    let mut program = Program::spawn(&mut command);
+    let mut command = reactor_in_shell("ulimit -n 64 && exec \"$@\"");
+    let mut program = Program::spawn(command.args(arguments));
     program.read_addresses(&arguments);
     let _clients = crowd(&program, "for other listeners");
     for _ in 0..50 {

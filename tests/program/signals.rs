@@ -8,15 +8,16 @@ use std::process::{Command, Stdio};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use super::{TCP, ignores};
-use crate::common::{Program, check_echo, connect, connect_narrow, fill_buffers, reactor};
+use crate::common::{
+    Program, check_echo, connect, connect_narrow, fill_buffers, reactor, reactor_in_shell,
+    reactor_through,
+};
 
 /// Starts the program with one listener through `sh`, which runs `setup` first. `"$@"` there is the
 /// program with its arguments.
 fn start_after(setup: &str) -> Program {
-    let mut command = Command::new("sh");
-    command.args(["-c", &format!("{setup}; exec \"$@\""), "sh"]);
-    command.arg(reactor().get_program()).args(TCP).env_remove("RUST_LOG");
-    let mut program = Program::spawn(&mut command);
+    let mut command = reactor_in_shell(&format!("{setup}; exec \"$@\""));
+    let mut program = Program::spawn(command.args(TCP));
     program.read_addresses(&TCP);
     program
 }
@@ -132,10 +133,8 @@ fn background_server_is_not_suspended_by_its_own_log() {
     // case the test fails: the terminal's end does not reach such a job.
     let line =
         "stty tostop; trap 'kill %1' TERM; set -m; timeout --foreground 30 \"$@\" & wait; wait";
-    let mut command = Command::new("setsid");
-    command.args(["--ctty", "bash", "-c", line, "bash"]);
-    command.arg(reactor().get_program()).args(TCP).args(["--log", "debug"]);
-    command.env_remove("RUST_LOG").stdin(terminal.try_clone().unwrap());
+    let mut command = reactor_through(&["setsid", "--ctty", "bash", "-c", line, "bash"]);
+    command.args(TCP).args(["--log", "debug"]).stdin(terminal.try_clone().unwrap());
     command.stdout(Stdio::piped()).stderr(terminal);
     let mut session = Program::spawn_as_configured(&mut command);
     session.read_addresses(&TCP);

@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use super::{MIB, TCP, ignores};
 use crate::common::{
     Program, assert_same, check_echo, check_end, connect, connect_narrow, connect_udp,
-    fill_buffers, pattern, reactor,
+    fill_buffers, pattern, reactor_in_shell,
 };
 
 // rule: early-signal
@@ -163,14 +163,12 @@ fn stop_that_leaves_peers_in_the_backlog_exits_3_and_counts_them() {
     // With 64 descriptors, some of 200 HTTP clients are accepted, half of them over a Unix socket.
     // Each has sent half a request, so none of them can be closed as idle.
     use std::os::unix::net::UnixStream;
-    use std::process::Command;
 
     let path = std::env::temp_dir().join(format!("reactor-backlog-{}", std::process::id()));
     let unix = format!("unix:{}", path.display());
     let arguments = ["--http", "127.0.0.1:0", "--http", &unix, "--drain-timeout", "300ms"];
-    let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 64 && exec \"$@\"", "sh"]).arg(reactor().get_program());
-    let mut program = Program::spawn(command.args(arguments).env_remove("RUST_LOG"));
+    let mut command = reactor_in_shell("ulimit -n 64 && exec \"$@\"");
+    let mut program = Program::spawn(command.args(arguments));
     program.read_addresses(&arguments);
     let mut peers: Vec<TcpStream> = (0..100).map(|_| connect(program.http())).collect();
     let mut local: Vec<UnixStream> =
