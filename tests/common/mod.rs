@@ -9,6 +9,7 @@
 
 #[cfg(feature = "cli")]
 mod program;
+mod refusals;
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -26,6 +27,9 @@ use socket2::{Domain, SockRef, Socket, Type};
 pub(crate) use program::{
     Ending, Program, be_server, ignores, reactor, reactor_in_shell, reactor_through,
 };
+
+#[allow(unused_imports)]
+pub(crate) use refusals::stay_where_refusals_arrive;
 
 /// The timeout of every socket and of every wait.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);

@@ -12,10 +12,13 @@ use super::{
     ClientProcess, ECHO, MIB, check_failure, check_reply, finish, reserve_port, run, send_command,
     send_stdin, send_text, serve_one, socket_path,
 };
-use crate::common::{Program, TIMEOUT, assert_same, pattern, reset};
+use crate::common::{Program, TIMEOUT, assert_same, pattern, reset, stay_where_refusals_arrive};
 
 #[test]
 fn server_that_does_not_listen_exits_1_and_is_named() {
+    if !stay_where_refusals_arrive() {
+        return;
+    }
     let (_reserved, tcp) = reserve_port();
     check_failure(
         &send_text(&format!("tcp://{tcp}"), "hello"),

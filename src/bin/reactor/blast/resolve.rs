@@ -100,7 +100,8 @@ mod tests {
     #[test]
     fn datagram_server_is_the_first_that_replies() {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(PROBE_TIMEOUT_MS))).unwrap();
+        // Longer than a closed port is probed for that the kernel does not report as closed.
+        socket.set_read_timeout(Some(Duration::from_millis(10 * PROBE_TIMEOUT_MS))).unwrap();
         let address = socket.local_addr().unwrap();
         let echo = thread::spawn(move || {
             let (count, peer) = socket.recv_from(&mut [0; 1]).unwrap();
