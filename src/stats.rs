@@ -47,9 +47,16 @@ pub struct Stats {
     /// Calls of a protocol that panicked, each of which cost its own connection or datagram; and
     /// tasks that panicked.
     pub panics: u64,
-    /// HTTP responses whose streamed body ended or failed before its Content-Length, or claimed
+    /// HTTP responses whose streamed body ended, failed or stalled before its Content-Length, or claimed
     /// more bytes than it was given room for. Each cost its own connection, which was reset.
     pub bodies_failed: u64,
+    /// HTTP answers that were promised ([`Response::later`](crate::Response::later)), each renewal
+    /// included.
+    pub answers_promised: u64,
+    /// Of those, the ones that did not come within their deadline. The client got 504.
+    pub answers_late: u64,
+    /// Of those, the ones whose [`Promise`](crate::Promise) was dropped. The client got 500.
+    pub answers_dropped: u64,
     /// Tasks from other threads that were run.
     pub tasks_run: u64,
     /// Bytes read from streams.

@@ -17,11 +17,16 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use super::content_type::ContentType;
+use super::exchange::Later;
 use super::field::{HeaderError, check_field};
+use super::promise::Awaited;
 use super::status::Status;
-use crate::http::limits::{BODY_READ_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX};
+use crate::http::limits::{
+    ANSWER_DEADLINE_MS_DEFAULT, BODY_READ_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX,
+};
 
 /// What a [`Responder`](crate::Responder) returns: a status, fields of its own, and a body.
 ///
@@ -41,6 +46,8 @@ pub(super) enum ResponseBody<'r> {
     Bytes(Cow<'r, [u8]>),
     /// A length in bytes, and what is read as the peer takes them.
     Streamed(u64, Box<dyn io::Read>),
+    /// There is no response yet, and so no head either.
+    Later(Box<Later>),
 }
 
 /// Which parts of a response the client expects.
@@ -108,7 +115,8 @@ impl<'r> Response<'r> {
     /// of the piece.
     ///
     /// `length`, in bytes, is sent as Content-Length. Bytes of `body` beyond it are not read. If
-    /// `body` ends or fails earlier, or claims to have read more than its buffer holds, the
+    /// `body` ends or fails earlier, has no bytes for longer than
+    /// [`idle_timeout`](crate::Limits::idle_timeout), or claims to have read more than its buffer holds, the
     /// connection is reset, so that the client cannot take a part for the whole. This is counted
     /// ([`Stats::bodies_failed`](crate::Stats::bodies_failed)). For a status that has no content,
     /// `body` is dropped.
@@ -142,6 +150,30 @@ impl<'r> Response<'r> {
         Response::new(status, ContentType::ASCII, format!("{status}\n").into_bytes())
     }
 
+    /// The deadline that a server may use if it has no reason for another: 60 s.
+    pub const DEADLINE_DEFAULT: Duration = Duration::from_millis(ANSWER_DEADLINE_MS_DEFAULT);
+
+    /// Returns the promise of a response, which the responder gives in one of its later calls:
+    /// [`timer_expired`](crate::Responder::timer_expired),
+    /// [`message_received`](crate::Responder::message_received) or
+    /// [`notified`](crate::Responder::notified). For an answer from another thread, see
+    /// [`HttpContext::promise`](crate::HttpContext::promise).
+    ///
+    /// The client waits for `deadline` at most, and no longer than a day. Then it gets 504, and the
+    /// responder is not asked any more. Meanwhile no further request of this client is taken, so
+    /// that the responses keep their order; the connection is not idle; and a stop waits for the
+    /// answer. If the response is such a promise again, the wait begins anew.
+    ///
+    /// It has no head, so [`with_header`](Response::with_header) fails.
+    pub fn later(deadline: Duration) -> Response<'static> {
+        Response::promised(deadline, None)
+    }
+
+    pub(super) fn promised(deadline: Duration, awaited: Option<Awaited>) -> Response<'static> {
+        let later = Later { deadline, awaited };
+        Response { head: Cow::Borrowed(&[]), body: ResponseBody::Later(Box::new(later)) }
+    }
+
     /// Adds a header field. Fields of the same name that were added before stay.
     ///
     /// Some statuses require a field that only the application knows (RFC 9110 sections 15.5.2,
@@ -164,17 +196,21 @@ impl<'r> Response<'r> {
     /// # }
     /// ```
     pub fn with_header(self, name: &str, value: &str) -> Result<Response<'r>, HeaderError> {
+        if let ResponseBody::Later(_) = self.body {
+            return Err(HeaderError::NoHead);
+        }
         let mut head = self.head.into_owned();
         add_field(&mut head, name, value)?;
         Ok(Response { head: head.into(), body: self.body })
     }
 
-    /// Returns whether the body is sent in pieces: it is streamed, or too long to follow at once.
+    /// Returns whether the response does not leave at once: the body is streamed, or too long to
+    /// follow the head, or the response is promised.
     #[inline]
     pub(super) fn is_streamed(&self) -> bool {
         match &self.body {
             ResponseBody::Bytes(bytes) => bytes.len() > BODY_READ_BYTES_MAX,
-            ResponseBody::Streamed(..) => true,
+            ResponseBody::Streamed(..) | ResponseBody::Later(_) => true,
         }
     }
 
@@ -188,7 +224,9 @@ impl<'r> Response<'r> {
                     Box::new(io::Cursor::new(bytes.into_owned())),
                 )
             }
-            body @ (ResponseBody::Bytes(_) | ResponseBody::Streamed(..)) => body,
+            body @ (ResponseBody::Bytes(_)
+            | ResponseBody::Streamed(..)
+            | ResponseBody::Later(_)) => body,
         };
         Response { head: self.head, body }
     }
@@ -204,6 +242,7 @@ impl<'r> Response<'r> {
         match &self.body {
             ResponseBody::Bytes(bytes) => bytes.len() as u64,
             ResponseBody::Streamed(length, _) => *length,
+            ResponseBody::Later(_) => 0,
         }
     }
 
@@ -211,7 +250,7 @@ impl<'r> Response<'r> {
     pub(super) fn kept_bytes(&self) -> usize {
         match &self.body {
             ResponseBody::Bytes(bytes) => bytes.len(),
-            ResponseBody::Streamed(..) => 0,
+            ResponseBody::Streamed(..) | ResponseBody::Later(_) => 0,
         }
     }
 
@@ -228,7 +267,7 @@ impl<'r> Response<'r> {
         const CLOSES: &[u8] = b"\r\nConnection: close\r\n\r\n";
         let body: &[u8] = match &self.body {
             ResponseBody::Bytes(bytes) => bytes,
-            ResponseBody::Streamed(..) => &[],
+            ResponseBody::Streamed(..) | ResponseBody::Later(_) => &[],
         };
         output.reserve(self.head.len() + date.len() + PERSISTS.len() + body.len());
         if form != ResponseForm::Simple {

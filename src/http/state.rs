@@ -5,10 +5,9 @@
 
 use std::fmt;
 
-use super::access_log::LogEntry;
 use super::body::{BodyStream, ReadOutcome};
+use super::exchange::{Exchange, Promised};
 use super::responder::Upload;
-use super::response::ResponseForm;
 use super::scan::Scan;
 use crate::caught::CaughtDrop;
 use crate::protocol::context::Context;
@@ -22,6 +21,8 @@ pub(super) enum State {
     Body(Box<BodyProgress>),
     /// Sending a response's body in pieces. Input waits until it is complete.
     StreamingBody(Box<BodyStream>),
+    /// Waiting for an answer. Input waits until it has been sent.
+    Promised(Box<Promised>),
 }
 
 impl State {
@@ -38,13 +39,13 @@ impl State {
         cx.cancel_timer();
         let next = match stream.read(cx.compose().0) {
             ReadOutcome::Data => return Next::Pause,
-            ReadOutcome::WouldBlock(retry) => {
+            ReadOutcome::WouldBlock(retry) if !stream.has_stalled(cx.limits().idle_timeout) => {
                 cx.set_timer(retry);
                 return Next::Pause;
             }
             ReadOutcome::Last => stream.next,
             // The client has received a Content-Length, and must not take less for the whole body.
-            ReadOutcome::Failed => {
+            ReadOutcome::Failed | ReadOutcome::WouldBlock(_) => {
                 cx.state.stats.bodies_failed += 1;
                 Next::Abort
             }
@@ -63,6 +64,7 @@ impl fmt::Debug for State {
             State::Head(_) => "Head",
             State::Body(_) => "Body",
             State::StreamingBody(_) => "StreamingBody",
+            State::Promised(_) => "Promised",
         })
     }
 }
@@ -96,10 +98,8 @@ impl HeadProgress {
 pub(super) struct BodyProgress {
     /// Bytes still to be received.
     pub(super) left: u64,
-    pub(super) form: ResponseForm,
-    pub(super) next: Next,
     pub(super) body_use: BodyUse,
-    pub(super) entry: Option<Box<LogEntry>>,
+    pub(super) exchange: Exchange,
 }
 
 /// What is done with a request's body, and what gives the response.

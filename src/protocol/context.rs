@@ -1,9 +1,11 @@
 //! What a connection lends its protocol for one call: output, timer, ids, and effects on others.
 
+use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::completions::{Completer, Completions};
 use super::connections::Connections;
 use super::effects::{Effect, Effects, PendingConnect};
 use super::ident::{ConnectionId, Peer};
@@ -208,6 +210,19 @@ impl<'i> Context<'i> {
         let has_memory = self.state.memory.admits_body(self.effects.queue_bytes(), bytes);
         self.state.stats.memory_refusals += u64::from(!has_memory);
         has_memory
+    }
+
+    /// Makes what sends a completion to this connection. If the loop cannot be woken for it,
+    /// `on_failure` is sent now.
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP promises answers"))]
+    pub(crate) fn completer(&mut self, on_failure: impl Any) -> Completer {
+        let id = self.meta.id;
+        let completions = self.state.completions.get_or_insert_with(Completions::new);
+        let completer = completions.completer(id);
+        if !completions.can_wake() {
+            self.connections().queue(Effect::OpenWaker(Box::new(on_failure)));
+        }
+        completer
     }
 
     /// Returns the id of this connection, by which other connections can reach it.

@@ -64,6 +64,8 @@ pub(crate) enum Effect {
     Monitor(ConnectionId),
     Connect(Box<PendingConnect>),
     ConnectDatagram(Box<(SocketAddr, Box<dyn DatagramProtocol>)>),
+    /// Completions are to wake the loop. If that cannot be, the caller is sent this value.
+    OpenWaker(Box<dyn Any>),
     /// The bound on memory is exceeded by what the protocol says that it holds.
     EvictLargest,
 }
@@ -251,6 +253,12 @@ impl Effects {
             self.queue_message(to, message);
         }
         true
+    }
+
+    /// Puts a completion into the mailbox of `to`, however full that is.
+    pub(crate) fn push_completion(&mut self, to: ConnectionId, message: Box<dyn Any>) {
+        *self.mailboxes.entry(to).or_default() += 1;
+        self.queue_message(to, message);
     }
 
     fn queue_message(&mut self, to: ConnectionId, message: Box<dyn Any>) {

@@ -141,6 +141,7 @@ impl Reactor {
                 }
             }
             Effect::EvictLargest => self.evict_largest(),
+            Effect::OpenWaker(on_failure) => self.open_waker(from, on_failure),
             Effect::Message(to, message) => match self.push_message(to, message) {
                 Ok(()) => {}
                 Err(SendError::Closed) => self.effects.notify(from, to, Notification::Closed),
@@ -162,6 +163,19 @@ impl Reactor {
             Effect::Connect(connect) => self.start_connect(*connect),
             Effect::ConnectDatagram(connect) => {
                 self.start_datagram_client(connect.0, connect.1);
+            }
+        }
+    }
+
+    /// Lets completions wake the loop, with the waker of the task queue.
+    fn open_waker(&mut self, from: ConnectionId, on_failure: Box<dyn Any>) {
+        let handle = self.handle();
+        match (handle, &self.state.completions) {
+            (Ok(handle), Some(completions)) => completions.set_wake(handle.waker().clone()),
+            (Ok(_), None) => unreachable!("a completer was made before"),
+            (Err(error), _) => {
+                error!("no waker for answers of other threads: {error}");
+                self.effects.push_completion(from, on_failure);
             }
         }
     }
@@ -302,6 +316,15 @@ impl Reactor {
                 self.ended.push_back((Ended::Datagram(protocol), why));
             }
         }
+    }
+
+    /// Takes what other threads have sent, and returns how many notifications are pending.
+    #[inline]
+    pub(super) fn collect_notifications(&mut self) -> usize {
+        if let Some(completions) = &self.state.completions {
+            completions.deliver(&mut self.effects);
+        }
+        self.effects.pending_notifications()
     }
 
     /// Delivers notifications, the oldest first, until the budget is spent. `notifications_left`

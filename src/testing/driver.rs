@@ -170,7 +170,10 @@ impl<T: TransportMut> Driver<T> {
 
     /// Runs turns until the connection waits for an event or for its deadline.
     pub(crate) fn run(&mut self) {
-        while self.has_work() || self.filed_deadline <= self.state.clock.now {
+        while self.take_completions()
+            || self.has_work()
+            || self.filed_deadline <= self.state.clock.now
+        {
             self.turn();
         }
     }
@@ -184,6 +187,15 @@ impl<T: TransportMut> Driver<T> {
             self.run();
         }
         self.state.clock.now = until;
+    }
+
+    /// Takes what other threads have sent. Returns whether that was anything.
+    fn take_completions(&mut self) -> bool {
+        let pending = self.effects.pending_notifications();
+        if let Some(completions) = &self.state.completions {
+            completions.deliver(&mut self.effects);
+        }
+        self.effects.pending_notifications() > pending
     }
 
     /// Returns whether there is work to do without an event.
@@ -202,6 +214,7 @@ impl<T: TransportMut> Driver<T> {
         if is_queued {
             self.drive();
         }
+        self.take_completions();
         self.deliver_notifications();
         if self.filed_deadline <= self.state.clock.now && self.close_reason().is_none() {
             self.state.budget.begin_stage(QUARTER_TURN_BYTES);

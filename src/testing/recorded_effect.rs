@@ -19,12 +19,15 @@ pub enum RecordedEffect {
 }
 
 impl RecordedEffect {
-    /// Converts `effect`, whose bytes are in `bytes`. `None`: a send that is rejected, or a
-    /// message, which is recorded by itself.
+    /// Converts `effect`, whose bytes are in `bytes`. `None`: a send that is rejected, a
+    /// message, which is recorded by itself, or what concerns the loop alone.
     pub(super) fn from(effect: Effect, bytes: &[u8]) -> Option<RecordedEffect> {
         Some(match effect {
             Effect::Send(id, range) => RecordedEffect::SendTo(id, bytes[range].to_vec()),
-            Effect::SendOverflow(_) | Effect::EvictLargest | Effect::Message(..) => return None,
+            Effect::SendOverflow(_)
+            | Effect::EvictLargest
+            | Effect::OpenWaker(_)
+            | Effect::Message(..) => return None,
             Effect::Command(id, command) => RecordedEffect::Command(id, command),
             Effect::Monitor(id) => RecordedEffect::Monitor(id),
             Effect::Connect(connect) => RecordedEffect::Connect(connect.id, connect.address),

@@ -113,6 +113,12 @@ impl TestConnection {
         self.0.run();
     }
 
+    /// Drives the connection until it waits. Every other method does so itself; what happens outside
+    /// of the connection needs it: a promise is fulfilled, or dropped.
+    pub fn run(&mut self) {
+        self.0.run();
+    }
+
     /// Sends the peer's FIN, and drives the connection until it waits.
     pub fn peer_shuts_down(&mut self) {
         self.0.transport.get_mut().has_fin = true;
