@@ -16,6 +16,8 @@
 
 mod connects;
 mod clients;
+#[cfg(feature = "http")]
+mod answers;
 mod closing;
 mod commands;
 mod datagrams;
