@@ -57,6 +57,11 @@ pub struct Stats {
     pub answers_late: u64,
     /// Of those, the ones whose [`Promise`](crate::Promise) was dropped. The client got 500.
     pub answers_dropped: u64,
+    /// HTTP answers that go on after their head ([`Response::ongoing`](crate::Response::ongoing)).
+    pub answers_ongoing: u64,
+    /// Of those, the ones whose [`Feed`](crate::Feed) was dropped without an end. Each cost its
+    /// connection, which was reset.
+    pub feeds_dropped: u64,
     /// Tasks from other threads that were run.
     pub tasks_run: u64,
     /// Bytes read from streams.
@@ -66,6 +71,15 @@ pub struct Stats {
     /// Sends from one connection to another that were not accepted, because too much output waited
     /// there ([`Notification::Rejected`](crate::Notification::Rejected)).
     pub sends_rejected: u64,
+    /// Bytes that were published and dropped, because their reader was behind
+    /// ([`SlowReader::DropNewest`](crate::SlowReader)).
+    pub publishes_dropped: u64,
+    /// Values that were kept for a reader that was behind, and replaced by a later one
+    /// ([`SlowReader::KeepLatest`](crate::SlowReader)).
+    pub publishes_replaced: u64,
+    /// Connections that were reset because they were behind
+    /// ([`SlowReader::Abort`](crate::SlowReader)).
+    pub slow_readers_aborted: u64,
     /// Messages that were dropped because the mailbox of the connection was full
     /// ([`MAILBOX_MESSAGES_MAX`](crate::limits::MAILBOX_MESSAGES_MAX)).
     pub messages_rejected: u64,

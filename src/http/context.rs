@@ -143,6 +143,12 @@ impl<'c, 'i> HttpContext<'c, 'i> {
         self.cx.monitor(id);
     }
 
+    /// Asks to be [notified](crate::Responder::notified) when a stop begins, as
+    /// [`Context::monitor_stop`] does. An [ongoing](Response::ongoing) answer is notified unasked.
+    pub fn monitor_stop(&mut self) {
+        self.cx.monitor_stop();
+    }
+
     /// Starts a connection to `address` with the protocol `protocol`, as [`Context::connect`] does.
     pub fn connect(
         &mut self,

@@ -5,6 +5,7 @@
 //!              ──► streamed ──► StreamingBody ──► … ──► sent
 //!              ──► later ──► Promised ──► answer ──► response
 //!                               └──► deadline ──► 504
+//!              ──► ongoing ──► Ongoing (`ongoing.rs`)
 //! ```
 //!
 //! Invariant: each request has one response. While it is promised, no input is consumed: so the
@@ -16,6 +17,7 @@ use std::time::Duration;
 use super::access_log::LogEntry;
 use super::body::BodyStream;
 use super::promise::{Awaited, Settled};
+use super::request::{Method, Request};
 use super::response::{Response, ResponseBody, ResponseForm};
 use super::state::State;
 use super::status::Status;
@@ -30,6 +32,20 @@ pub(super) struct Exchange {
     /// What follows the response.
     pub(super) next: Next,
     pub(super) entry: Option<Box<LogEntry>>,
+}
+
+/// Decides what follows the response to `request`.
+#[inline]
+pub(super) fn keep_alive_or_close(request: &Request<'_>, cx: &Context<'_>) -> Next {
+    if request.method() == Method::Connect {
+        Next::Close // later bytes are for the tunnel that was not opened, and are no request
+    } else if request.keeps_alive() {
+        if cx.is_stopping() { Next::Close } else { Next::Continue }
+    } else if request.form() == ResponseForm::Simple {
+        Next::Close // HTTP/0.9 announces no last request, so the peer may still be sending
+    } else {
+        Next::CloseWithoutLinger // it has announced this request as its last
+    }
 }
 
 /// A response that is not there yet.
@@ -67,6 +83,9 @@ impl State {
         if let ResponseBody::Later(later) = response.body {
             return self.promise(*later, exchange, timer, cx);
         }
+        if let ResponseBody::Ongoing(_) = response.body {
+            return self.begin_ongoing(response, exchange, timer, cx);
+        }
         let Exchange { form, next, entry } = exchange;
         // The memory of the request's body is free. That of a long body that is sent in pieces is
         // not.
@@ -83,7 +102,10 @@ impl State {
                 *self = State::StreamingBody(Box::new(stream));
                 self.stream_more(cx)
             }
-            ResponseBody::Streamed(..) | ResponseBody::Bytes(_) | ResponseBody::Later(_) => {
+            ResponseBody::Streamed(..)
+            | ResponseBody::Bytes(_)
+            | ResponseBody::Later(_)
+            | ResponseBody::Ongoing(_) => {
                 if let Some(entry) = entry {
                     entry.log(code, body_bytes);
                 }

@@ -24,26 +24,23 @@ impl<R: Responder> Http<R> {
         cx: &mut Context<'_>,
         call: impl for<'r> FnOnce(&'r mut R, &mut HttpContext<'_, '_>) -> Option<Response<'r>>,
     ) -> Next {
-        let timer = if let State::Promised(it) = &self.state { it.timer() } else { Time::NEVER };
+        let timer = self.state.responder_timer();
         let mut lent = HttpContext::new(cx, timer);
         let response = call(&mut self.responder, &mut lent);
         let timer = lent.timer;
-        match (&mut self.state, response) {
-            (State::Promised(_), Some(response)) => self.state.answer(response, timer, cx),
-            (State::Promised(promised), None) => {
-                promised.rearm(timer, cx);
-                Next::Unchanged
+        match response {
+            Some(response) if matches!(self.state, State::Promised(_)) => {
+                return self.state.answer(response, timer, cx);
             }
-            (State::Head(_) | State::Body(_) | State::StreamingBody(_), response) => {
-                if response.is_some() {
-                    debug!("{} {}: response dropped: none was promised", cx.id(), cx.peer());
-                }
-                Next::Unchanged
-            }
+            Some(_) => debug!("{} {}: response dropped: none was promised", cx.id(), cx.peer()),
+            None => {}
         }
+        self.state.rearm(timer, cx);
+        Next::Unchanged
     }
 
-    /// A promise was fulfilled or dropped. It may be one that nobody awaits any more.
+    /// A promise was fulfilled or dropped, or a feed was dropped. It may be one that nothing awaits
+    /// any more.
     #[cold]
     pub(super) fn settle(&mut self, settled: Settled, cx: &mut Context<'_>) -> Next {
         match &self.state {
@@ -54,33 +51,44 @@ impl<R: Responder> Http<R> {
                     self.state.answer_error(Status::INTERNAL_SERVER_ERROR, cx)
                 }
             },
-            State::Promised(_) | State::Head(_) | State::Body(_) | State::StreamingBody(_) => {
-                Next::Unchanged
+            State::Ongoing(ongoing) if ongoing.awaits(&settled) => {
+                cx.state.stats.feeds_dropped += 1;
+                Next::Abort
             }
+            State::Promised(_)
+            | State::Ongoing(_)
+            | State::Head(_)
+            | State::Body(_)
+            | State::StreamingBody(_) => Next::Unchanged,
         }
     }
 
-    /// The timer of a promised answer has expired: the responder's own, the deadline, or both.
+    /// The timer of an answer that is promised or goes on has expired: the responder's own, the
+    /// deadline, or both.
     #[cold]
-    pub(super) fn promise_expired(&mut self, cx: &mut Context<'_>) -> Next {
-        let State::Promised(promised) = &mut self.state else {
-            unreachable!("an answer is promised")
-        };
-        let is_due = promised.timer() <= cx.state.clock.now;
-        promised.rearm(if is_due { Time::NEVER } else { promised.timer() }, cx);
-        if is_due {
+    pub(super) fn wait_expired(&mut self, cx: &mut Context<'_>) -> Next {
+        let now = cx.state.clock.now;
+        let timer = self.state.responder_timer();
+        if timer <= now {
+            self.state.rearm(Time::NEVER, cx);
             let next = self.call_responder(cx, |responder, cx| responder.timer_expired(cx));
             if next != Next::Unchanged {
                 return next;
             }
+        } else {
+            self.state.rearm(timer, cx);
         }
-        let State::Promised(promised) = &self.state else {
-            unreachable!("it has not been answered")
-        };
-        if !promised.is_late(cx) {
-            return Next::Unchanged;
+        match &self.state {
+            State::Promised(promised) if promised.is_late(cx) => {
+                cx.state.stats.answers_late += 1;
+                self.state.answer_error(Status::GATEWAY_TIMEOUT, cx)
+            }
+            State::Ongoing(ongoing) if ongoing.is_over(cx) => Next::Close,
+            State::Promised(_)
+            | State::Ongoing(_)
+            | State::Head(_)
+            | State::Body(_)
+            | State::StreamingBody(_) => Next::Unchanged,
         }
-        cx.state.stats.answers_late += 1;
-        self.state.answer_error(Status::GATEWAY_TIMEOUT, cx)
     }
 }

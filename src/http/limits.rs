@@ -69,6 +69,11 @@ pub(crate) const ANSWER_DEADLINE_MS_DEFAULT: u64 = 60_000;
 /// deadline counts as this one.
 pub(crate) const ANSWER_DEADLINE_MS_MAX: u64 = 24 * 3_600_000;
 
+/// Longest time that an answer goes on, in milliseconds: a day. Beyond: it is ended with a FIN, and
+/// its client asks again. So a client that has vanished without a word holds its connection no
+/// longer, even if nothing is sent to it.
+pub(crate) const ONGOING_MS_MAX: u64 = 24 * 3_600_000;
+
 // ---- responses
 
 /// Longest head of a response that an application can compose, in bytes, without the date and the

@@ -102,7 +102,7 @@ impl Ticket {
         (ticket.clone(), Awaited(ticket))
     }
 
-    fn is_wanted(&self) -> bool {
+    pub(super) fn is_wanted(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }

@@ -24,11 +24,11 @@ use log::debug;
 
 use super::access_log::LogEntry;
 use super::context::HttpContext;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, keep_alive_or_close};
 use super::foreign::LooksLike;
 use super::head::{Examined, FEW_HEADERS, FewHeaders, examine, parse};
 use super::promise::Settled;
-use super::request::{Method, Request};
+use super::request::Request;
 use super::responder::Responder;
 use super::response::ResponseForm;
 use super::scan::{Scan, Scanned};
@@ -314,7 +314,7 @@ impl<R: Responder> Http<R> {
             State::Body(_) => self.advance_body(input, cx),
             State::StreamingBody(_) => Advance::need_more().then(self.state.stream_more(cx)),
             // Another connection has resumed this one. The answer comes first all the same.
-            State::Promised(_) => Advance::need_more().then(Next::Pause),
+            State::Promised(_) | State::Ongoing(_) => Advance::need_more().then(Next::Pause),
             State::Head(_) => unreachable!("a head is no message in progress"),
         }
     }
@@ -348,7 +348,7 @@ impl<R: Responder> Protocol for Http<R> {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         match self.state {
             State::Head(progress) => self.advance_head(progress, input, cx),
-            State::Body(_) | State::StreamingBody(_) | State::Promised(_) => {
+            State::Body(_) | State::StreamingBody(_) | State::Promised(_) | State::Ongoing(_) => {
                 self.continue_message(input, cx)
             }
         }
@@ -369,6 +369,7 @@ impl<R: Responder> Protocol for Http<R> {
                 promised.exchange.next = Next::Close;
                 Next::Pause
             }
+            State::Ongoing(_) => Next::Pause,
         }
     }
 
@@ -376,7 +377,7 @@ impl<R: Responder> Protocol for Http<R> {
     fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
         match &self.state {
             State::StreamingBody(_) => self.state.stream_more(cx),
-            State::Promised(_) => Next::Pause,
+            State::Promised(_) | State::Ongoing(_) => Next::Pause,
             State::Head(_) | State::Body(_) => Next::Continue,
         }
     }
@@ -396,7 +397,14 @@ impl<R: Responder> Protocol for Http<R> {
         notification: Notification,
         cx: &mut Context<'_>,
     ) -> Next {
-        self.call_responder(cx, |responder, cx| responder.notified(about, notification, cx))
+        let next =
+            self.call_responder(cx, |responder, cx| responder.notified(about, notification, cx));
+        if notification == Notification::Stopping && matches!(self.state, State::Ongoing(_)) {
+            // As an effect: what the responder has sent just now comes before it.
+            let own = cx.id();
+            cx.connections().close(own);
+        }
+        next
     }
 
     /// Before the first request and between two, either side may close (RFC 9112 section 9.5).
@@ -413,7 +421,7 @@ impl<R: Responder> Protocol for Http<R> {
             }
             State::Body(_) => self.reject_body(Status::REQUEST_TIMEOUT, cx),
             State::StreamingBody(_) => self.state.stream_more(cx),
-            State::Promised(_) => self.promise_expired(cx),
+            State::Promised(_) | State::Ongoing(_) => self.wait_expired(cx),
         }
     }
 
@@ -422,22 +430,9 @@ impl<R: Responder> Protocol for Http<R> {
         match &self.state {
             State::StreamingBody(stream) => stream.log(),
             State::Promised(promised) => promised.log(),
+            State::Ongoing(ongoing) => ongoing.log(),
             State::Head(_) | State::Body(_) => {}
         }
-    }
-}
-
-/// Decides what follows the response to `request`.
-#[inline]
-fn keep_alive_or_close(request: &Request<'_>, cx: &Context<'_>) -> Next {
-    if request.method() == Method::Connect {
-        Next::Close // later bytes are for the tunnel that was not opened, and are no request
-    } else if request.keeps_alive() {
-        if cx.is_stopping() { Next::Close } else { Next::Continue }
-    } else if request.form() == ResponseForm::Simple {
-        Next::Close // HTTP/0.9 announces no last request, so the peer may still be sending
-    } else {
-        Next::CloseWithoutLinger // it has announced this request as its last
     }
 }
 

@@ -20,8 +20,10 @@ use std::io;
 use std::time::Duration;
 
 use super::content_type::ContentType;
+use super::context::HttpContext;
 use super::exchange::Later;
 use super::field::{HeaderError, check_field};
+use super::ongoing::{Feed, Start};
 use super::promise::Awaited;
 use super::status::Status;
 use crate::http::limits::{
@@ -48,6 +50,8 @@ pub(super) enum ResponseBody<'r> {
     Streamed(u64, Box<dyn io::Read>),
     /// There is no response yet, and so no head either.
     Later(Box<Later>),
+    /// The body begins with this call, and ends with the connection.
+    Ongoing(Start<'r>),
 }
 
 /// Which parts of a response the client expects.
@@ -169,6 +173,62 @@ impl<'r> Response<'r> {
         Response::promised(deadline, None)
     }
 
+    /// Returns a response of `status` whose body goes on for as long as its [`Feed`] does: events, a
+    /// log that is followed.
+    ///
+    /// The head is sent at once, without Content-Length: the body ends when the connection does
+    /// (RFC 1945 section 7.2.2, RFC 9112 section 6.3). Then `start` is called with the feed. It is
+    /// not called for HEAD, nor for a status that has no content.
+    ///
+    /// The connection is not idle, however quiet the body is, for a day at most. A client that
+    /// vanishes without a word shows only when something is sent to it. So send something now and
+    /// then: [`HttpContext::set_timer`] holds for as long as the body goes on. When a stop begins,
+    /// the responder is [notified](crate::Responder::notified) of
+    /// [`Stopping`](crate::Notification::Stopping), and may send a last word. Then the body ends.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use mio_reactor::{
+    ///     ContentType, Feed, HttpContext, Request, Responder, Response, Status,
+    /// };
+    ///
+    /// /// Sends the time every second, as server-sent events.
+    /// struct Clock(Option<Feed>);
+    ///
+    /// impl Responder for Clock {
+    ///     fn respond(&mut self, _: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
+    ///         let events = ContentType::new("text/event-stream").expect("a type and a subtype");
+    ///         Response::ongoing(Status::OK, events, |feed, cx| {
+    ///             self.0 = Some(feed);
+    ///             cx.set_timer(Duration::from_secs(1));
+    ///         })
+    ///     }
+    ///
+    ///     fn timer_expired(&mut self, cx: &mut HttpContext<'_, '_>) -> Option<Response<'_>> {
+    ///         let event = [b"data: ", &cx.date()[..], b"\n\n"].concat();
+    ///         if let Some(feed) = &self.0 {
+    ///             feed.send(&mut cx.connections(), &event);
+    ///             cx.set_timer(Duration::from_secs(1));
+    ///         }
+    ///         None
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// [`HttpContext::set_timer`]: crate::HttpContext::set_timer
+    pub fn ongoing(
+        status: Status,
+        content_type: ContentType<'_>,
+        start: impl FnOnce(Feed, &mut HttpContext<'_, '_>) + 'r,
+    ) -> Response<'r> {
+        if !status.has_content() {
+            return Response::empty(status);
+        }
+        let mut head = typed_line(status, content_type);
+        head.extend_from_slice(DATE);
+        Response { head: head.into(), body: ResponseBody::Ongoing(Box::new(start)) }
+    }
+
     pub(super) fn promised(deadline: Duration, awaited: Option<Awaited>) -> Response<'static> {
         let later = Later { deadline, awaited };
         Response { head: Cow::Borrowed(&[]), body: ResponseBody::Later(Box::new(later)) }
@@ -210,7 +270,7 @@ impl<'r> Response<'r> {
     pub(super) fn is_streamed(&self) -> bool {
         match &self.body {
             ResponseBody::Bytes(bytes) => bytes.len() > BODY_READ_BYTES_MAX,
-            ResponseBody::Streamed(..) | ResponseBody::Later(_) => true,
+            ResponseBody::Streamed(..) | ResponseBody::Later(_) | ResponseBody::Ongoing(_) => true,
         }
     }
 
@@ -226,7 +286,8 @@ impl<'r> Response<'r> {
             }
             body @ (ResponseBody::Bytes(_)
             | ResponseBody::Streamed(..)
-            | ResponseBody::Later(_)) => body,
+            | ResponseBody::Later(_)
+            | ResponseBody::Ongoing(_)) => body,
         };
         Response { head: self.head, body }
     }
@@ -242,7 +303,7 @@ impl<'r> Response<'r> {
         match &self.body {
             ResponseBody::Bytes(bytes) => bytes.len() as u64,
             ResponseBody::Streamed(length, _) => *length,
-            ResponseBody::Later(_) => 0,
+            ResponseBody::Later(_) | ResponseBody::Ongoing(_) => 0,
         }
     }
 
@@ -250,7 +311,7 @@ impl<'r> Response<'r> {
     pub(super) fn kept_bytes(&self) -> usize {
         match &self.body {
             ResponseBody::Bytes(bytes) => bytes.len(),
-            ResponseBody::Streamed(..) | ResponseBody::Later(_) => 0,
+            ResponseBody::Streamed(..) | ResponseBody::Later(_) | ResponseBody::Ongoing(_) => 0,
         }
     }
 
@@ -267,7 +328,7 @@ impl<'r> Response<'r> {
         const CLOSES: &[u8] = b"\r\nConnection: close\r\n\r\n";
         let body: &[u8] = match &self.body {
             ResponseBody::Bytes(bytes) => bytes,
-            ResponseBody::Streamed(..) | ResponseBody::Later(_) => &[],
+            ResponseBody::Streamed(..) | ResponseBody::Later(_) | ResponseBody::Ongoing(_) => &[],
         };
         output.reserve(self.head.len() + date.len() + PERSISTS.len() + body.len());
         if form != ResponseForm::Simple {
@@ -304,12 +365,19 @@ fn status_line(status: Status) -> Vec<u8> {
     head
 }
 
-/// The bytes of a head up to its date.
-fn head(status: Status, content_type: ContentType<'_>, length: u64) -> Vec<u8> {
+/// The beginning of a head with its content type.
+fn typed_line(status: Status, content_type: ContentType<'_>) -> Vec<u8> {
     let mut head = status_line(status);
     head.extend_from_slice(b"Content-Type: ");
     head.extend_from_slice(content_type.as_str().as_bytes());
-    head.extend_from_slice(b"\r\nContent-Length: ");
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+/// The bytes of a head up to its date.
+fn head(status: Status, content_type: ContentType<'_>, length: u64) -> Vec<u8> {
+    let mut head = typed_line(status, content_type);
+    head.extend_from_slice(b"Content-Length: ");
     head.extend_from_slice(length.to_string().as_bytes());
     head.extend_from_slice(b"\r\n");
     head.extend_from_slice(DATE);

@@ -7,11 +7,13 @@ use std::fmt;
 
 use super::body::{BodyStream, ReadOutcome};
 use super::exchange::{Exchange, Promised};
+use super::ongoing::Ongoing;
 use super::responder::Upload;
 use super::scan::Scan;
 use crate::caught::CaughtDrop;
 use crate::protocol::context::Context;
 use crate::protocol::protocol::Next;
+use crate::time::Time;
 
 /// The parts of an exchange of messages, of which one is in progress.
 pub(super) enum State {
@@ -23,6 +25,8 @@ pub(super) enum State {
     StreamingBody(Box<BodyStream>),
     /// Waiting for an answer. Input waits until it has been sent.
     Promised(Box<Promised>),
+    /// Sending a body that goes on, and after which the connection closes.
+    Ongoing(Box<Ongoing>),
 }
 
 impl State {
@@ -55,6 +59,24 @@ impl State {
         *self = State::NEXT;
         next
     }
+
+    /// When the responder's own timer expires.
+    pub(super) fn responder_timer(&self) -> Time {
+        match self {
+            State::Promised(promised) => promised.timer(),
+            State::Ongoing(ongoing) => ongoing.timer(),
+            State::Head(_) | State::Body(_) | State::StreamingBody(_) => Time::NEVER,
+        }
+    }
+
+    /// The responder's timer expires at `timer` from now on, while an answer is to come.
+    pub(super) fn rearm(&mut self, timer: Time, cx: &mut Context<'_>) {
+        match self {
+            State::Promised(promised) => promised.rearm(timer, cx),
+            State::Ongoing(ongoing) => ongoing.rearm(timer, cx),
+            State::Head(_) | State::Body(_) | State::StreamingBody(_) => {}
+        }
+    }
 }
 
 /// The name of the state alone.
@@ -65,6 +87,7 @@ impl fmt::Debug for State {
             State::Body(_) => "Body",
             State::StreamingBody(_) => "StreamingBody",
             State::Promised(_) => "Promised",
+            State::Ongoing(_) => "Ongoing",
         })
     }
 }

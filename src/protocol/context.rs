@@ -263,6 +263,16 @@ impl Context<'_> {
         self.connections().queue(Effect::Monitor(id));
     }
 
+    /// Asks for one [`Notification::Stopping`](crate::Notification::Stopping) when a graceful stop
+    /// of the reactor begins; at once, if it has already. Asking again changes nothing.
+    ///
+    /// A connection without anything under way is closed when a stop begins, and one that takes no
+    /// input waits for its own reasons. One that has asked is told first, and may say goodbye, or
+    /// end what would go on for ever.
+    pub fn monitor_stop(&mut self) {
+        self.connections().queue(Effect::MonitorStop);
+    }
+
     /// Starts a connection to `address` with the protocol `protocol`, and returns its id. The id
     /// can be used at once: what is sent to it waits until the connect has succeeded, and then
     /// leaves before anything that `protocol` sends.

@@ -37,6 +37,7 @@ mod peers;
 mod protocols;
 mod readiness;
 mod rearming;
+mod publish;
 mod relays;
 #[cfg(feature = "http")]
 mod schedules;

@@ -14,6 +14,7 @@ mod responses;
 mod responder;
 mod streaming;
 mod late;
+mod ongoing;
 mod access_log;
 mod random;
 
