@@ -61,6 +61,7 @@ pub mod limits; // every number of the reactor, with its unit and its reason
 mod overload_limits; // the numbers of overload
 mod stats; // the counters
 mod sys; // the operating system: mio's types, or a simulated kernel's in tests
+mod wake; // waking the loop from any thread
 mod time; // a moment, in milliseconds since the reactor was made
 mod clock; // time in milliseconds, read once a turn
 mod deadline; // the filed deadlines, soonest first
@@ -76,8 +77,11 @@ mod protocol {
     pub(crate) mod outcome; // the outcome of a drive
     pub(crate) mod notification; // notifications about other connections
     pub(crate) mod subscriptions; // which connection is notified about which
+    pub(crate) mod slow_reader; // what becomes of bytes for a connection that does not keep up
     pub(crate) mod pending; // notifications that are not delivered yet
     pub(crate) mod effects; // what connections ask to be done to each other
+    pub(crate) mod completions; // what any thread sends to a connection, and is never refused
+    pub(crate) mod stopping; // the notification that a stop has begun
     pub(crate) mod connections; // sending to a connection, closing and pausing it, by its id
     pub(crate) mod context; // what a protocol is lent for one call
     pub(crate) mod framing; // where messages end in a stream
@@ -127,10 +131,15 @@ mod http {
     pub(crate) mod scan; // the bytes of a head that comes in pieces
     pub(crate) mod head; // a request head, parsed
     pub(crate) mod foreign; // what bytes that are no request look like
+    pub(crate) mod promise; // an answer that is owed to a client
+    pub(crate) mod context; // what a responder is lent for one call
     pub(crate) mod responder; // what an application implements
     pub(crate) mod access_log; // one line for each response
     pub(crate) mod body; // a response body that is read while it is sent
+    pub(crate) mod exchange; // a response that is sent at once, in pieces, or later
+    pub(crate) mod ongoing; // an answer that goes on
     pub(crate) mod state; // the message in progress
+    pub(crate) mod late; // what gives a late answer
     pub(crate) mod protocol; // HTTP/1.0: where messages begin and end
     #[cfg(all(unix, feature = "files"))]
     pub(crate) mod files; // the files below a directory
@@ -148,6 +157,7 @@ mod testing {
     pub mod fuzzing; // the driver, for tests/fuzz
     #[cfg(test)]
     pub(crate) mod simulated; // a simulated kernel, with its clock and its peers
+    pub(crate) mod test_conditions; // what a test does to a connection beside sending
     pub(crate) mod test_connection; // a connection without a network, for testing a protocol
 }
 
@@ -165,7 +175,10 @@ pub use http::files::Files;
 pub use http::{
     access_log::ACCESS_LOG,
     content_type::{ContentType, ContentTypeError},
+    context::HttpContext,
     field::HeaderError,
+    ongoing::Feed,
+    promise::Promise,
     protocol::Http,
     request::{Method, Request},
     responder::{Responder, Upload},
@@ -182,6 +195,7 @@ pub use protocol::ident::{CloseReason, ConnectionId, Peer};
 pub use protocol::layer::{Encoder, Inner, Layer, Layered};
 pub use protocol::notification::Notification;
 pub use protocol::protocol::{Advance, Next, Protocol};
+pub use protocol::slow_reader::SlowReader;
 pub use reactor::Reactor;
 pub use reactor::tasks::{Handle, SubmitError, SubmitErrorKind};
 pub use stats::Stats;

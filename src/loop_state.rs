@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::limits::{Limits, OUTPUT_SCRATCH_BYTES};
 use crate::loop_limits::LoopLimits;
 use crate::memory::Memory;
+use crate::protocol::completions::Completions;
 use crate::stats::Stats;
 use crate::stop_state::StopState;
 
@@ -32,6 +33,8 @@ pub(crate) struct LoopState {
     /// The addresses of the reactor's datagram sockets. No datagram from one of them is answered,
     /// or two sockets might answer each other for ever.
     pub(crate) datagram_addresses: Vec<SocketAddr>,
+    /// What other threads send to connections; made when the first promise is.
+    pub(crate) completions: Option<Completions>,
 }
 
 impl LoopState {
@@ -49,6 +52,7 @@ impl LoopState {
             limits,
             stats: Stats::default(),
             datagram_addresses: Vec::new(),
+            completions: None,
         }
     }
 

@@ -249,7 +249,7 @@ impl Reactor {
         self.catch_panics(Reactor::drive_batch);
         self.batch.clear();
         self.batch_cursor = 0; // nothing is left to defer
-        let pending = self.effects.pending_notifications();
+        let pending = self.collect_notifications();
         if pending > 0 {
             self.notifications_left = pending;
             let queued = self.effects.queued_notifications();

@@ -47,9 +47,21 @@ pub struct Stats {
     /// Calls of a protocol that panicked, each of which cost its own connection or datagram; and
     /// tasks that panicked.
     pub panics: u64,
-    /// HTTP responses whose streamed body ended or failed before its Content-Length, or claimed
+    /// HTTP responses whose streamed body ended, failed or stalled before its Content-Length, or claimed
     /// more bytes than it was given room for. Each cost its own connection, which was reset.
     pub bodies_failed: u64,
+    /// HTTP answers that were promised ([`Response::later`](crate::Response::later)), each renewal
+    /// included.
+    pub answers_promised: u64,
+    /// Of those, the ones that did not come within their deadline. The client got 504.
+    pub answers_late: u64,
+    /// Of those, the ones whose [`Promise`](crate::Promise) was dropped. The client got 500.
+    pub answers_dropped: u64,
+    /// HTTP answers that go on after their head ([`Response::ongoing`](crate::Response::ongoing)).
+    pub answers_ongoing: u64,
+    /// Of those, the ones whose [`Feed`](crate::Feed) was dropped without an end. Each cost its
+    /// connection, which was reset.
+    pub feeds_dropped: u64,
     /// Tasks from other threads that were run.
     pub tasks_run: u64,
     /// Bytes read from streams.
@@ -59,6 +71,15 @@ pub struct Stats {
     /// Sends from one connection to another that were not accepted, because too much output waited
     /// there ([`Notification::Rejected`](crate::Notification::Rejected)).
     pub sends_rejected: u64,
+    /// Bytes that were published and dropped, because their reader was behind
+    /// ([`SlowReader::DropNewest`](crate::SlowReader)).
+    pub publishes_dropped: u64,
+    /// Values that were kept for a reader that was behind, and replaced by a later one
+    /// ([`SlowReader::KeepLatest`](crate::SlowReader)).
+    pub publishes_replaced: u64,
+    /// Connections that were reset because they were behind
+    /// ([`SlowReader::Abort`](crate::SlowReader)).
+    pub slow_readers_aborted: u64,
     /// Messages that were dropped because the mailbox of the connection was full
     /// ([`MAILBOX_MESSAGES_MAX`](crate::limits::MAILBOX_MESSAGES_MAX)).
     pub messages_rejected: u64,

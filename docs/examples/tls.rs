@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mio_reactor::{
-    Advance, ContentType, Context, Encoder, Http, Inner, Layer, Layered, Limits, Next, Protocol,
-    Reactor, Request, Responder, Response,
+    Advance, ContentType, Context, Encoder, Http, HttpContext, Inner, Layer, Layered, Limits, Next,
+    Protocol, Reactor, Request, Responder, Response,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -128,7 +128,7 @@ impl Layer for Tls {
 struct Hello;
 
 impl Responder for Hello {
-    fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
+    fn respond(&mut self, request: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
         let path = request.path().escape_ascii();
         Response::ok(ContentType::TEXT, format!("Hello over TLS: {path}\n").into_bytes())
     }

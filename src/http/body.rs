@@ -22,6 +22,8 @@ pub(super) struct BodyStream {
     left: u64,
     /// How long it is left alone if the next read has no bytes, in milliseconds.
     retry_ms: u64,
+    /// How long no read has had any bytes, in milliseconds.
+    stalled_ms: u64,
     /// What follows the body.
     pub(super) next: Next,
     code: [u8; 3],
@@ -50,7 +52,16 @@ impl BodyStream {
         entry: Option<Box<LogEntry>>,
     ) -> BodyStream {
         let body = CaughtDrop::new(body);
-        BodyStream { body, length, left: length, retry_ms: BODY_RETRY_MS, next, code, entry }
+        BodyStream {
+            body,
+            length,
+            left: length,
+            retry_ms: BODY_RETRY_MS,
+            stalled_ms: 0,
+            next,
+            code,
+            entry,
+        }
     }
 
     /// Appends one piece to `output`, in up to `BODY_READS_MAX` reads if each returns little.
@@ -91,18 +102,24 @@ impl BodyStream {
         let count = filled - start;
         self.left -= count as u64;
         if count > 0 {
-            self.retry_ms = BODY_RETRY_MS;
+            (self.retry_ms, self.stalled_ms) = (BODY_RETRY_MS, 0);
         }
         match (has_failed, count) {
             _ if self.left == 0 => ReadOutcome::Last,
             (true, _) => ReadOutcome::Failed,
             (false, 0) => {
                 let retry = Duration::from_millis(self.retry_ms);
+                self.stalled_ms += self.retry_ms;
                 self.retry_ms = BODY_RETRY_MS_MAX.min(2 * self.retry_ms);
                 ReadOutcome::WouldBlock(retry)
             }
             (false, _) => ReadOutcome::Data, // the next piece is read once this one has been sent
         }
+    }
+
+    /// Returns whether no read has had any bytes for longer than `limit`.
+    pub(super) fn has_stalled(&self, limit: Duration) -> bool {
+        Duration::from_millis(self.stalled_ms) > limit
     }
 
     /// Logs the response, which is complete or aborted.

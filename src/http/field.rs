@@ -39,6 +39,9 @@ pub enum HeaderError {
     /// The server writes this field itself: Content-Length, Transfer-Encoding, Connection, Date, or
     /// Content-Type.
     ReservedName,
+    /// The response is only promised ([`Response::later`](crate::Response::later)). The answer that
+    /// follows has the head.
+    NoHead,
 }
 
 impl fmt::Display for HeaderError {
@@ -55,6 +58,7 @@ impl fmt::Display for HeaderError {
                 write!(f, "the head of the response would be longer than {bytes_max} bytes")
             }
             HeaderError::ReservedName => f.write_str("the server writes this header itself"),
+            HeaderError::NoHead => f.write_str("a promised response has no head yet"),
         }
     }
 }

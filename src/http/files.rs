@@ -35,6 +35,7 @@ use log::{debug, warn};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
 use super::content_type::ContentType;
+use super::context::HttpContext;
 use super::date::wall_clock;
 use super::request::{Method, Request};
 use super::responder::Responder;
@@ -119,7 +120,11 @@ impl Files {
 
     /// Returns the response to a GET or HEAD whose path exists: the file, a redirect, or an error.
     /// `None`: no such file, or another method. The response is then the caller's.
-    pub fn find(&self, request: &Request<'_>) -> Option<Response<'static>> {
+    pub fn find(
+        &self,
+        request: &Request<'_>,
+        cx: &mut HttpContext<'_, '_>,
+    ) -> Option<Response<'static>> {
         if !matches!(request.method(), Method::Get | Method::Head) {
             return None;
         }
@@ -127,7 +132,7 @@ impl Files {
             return Some(Response::error(Status::BAD_REQUEST));
         }
         let path = ServedPath::new(request.path())?;
-        request.charge(Duration::from_micros(FILE_LOOKUP_US));
+        cx.charge(Duration::from_micros(FILE_LOOKUP_US));
         match self.root.find(&path.file()) {
             Ok(Found::File(file, metadata)) => {
                 Some(self.file_response(request, &path.file(), file, &metadata))
@@ -172,10 +177,10 @@ impl Files {
 }
 
 impl Responder for Files {
-    fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
+    fn respond(&mut self, request: &Request<'_>, cx: &mut HttpContext<'_, '_>) -> Response<'_> {
         match request.method() {
             Method::Get | Method::Head => {
-                self.find(request).unwrap_or_else(|| Response::error(Status::NOT_FOUND))
+                self.find(request, cx).unwrap_or_else(|| Response::error(Status::NOT_FOUND))
             }
             Method::Post
             | Method::Put

@@ -11,8 +11,6 @@
 //! Request smuggling needs two servers that guess differently (RFC 9112 section 11.2). And the same
 //! bytes have the same result, however they are split into reads.
 
-use std::cell::Cell;
-
 use httparse::{EMPTY_HEADER, Error, Header};
 
 use super::request::{Method, Request};
@@ -143,7 +141,6 @@ impl<'i> Request<'i> {
             keeps_alive: !fields.has_close && (line.is_1_1 || fields.has_keep_alive),
             expects_continue: line.is_1_1 && fields.expects_continue,
             body_bytes: fields.body_bytes.unwrap_or(0),
-            work_us: Cell::new(0),
         }
     }
 
@@ -161,7 +158,6 @@ impl<'i> Request<'i> {
             keeps_alive: false,
             expects_continue: false,
             body_bytes: 0,
-            work_us: Cell::new(0),
         }
     }
 }

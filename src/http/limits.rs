@@ -59,6 +59,21 @@ pub(crate) const BODY_RETRY_MS: u64 = 1;
 /// waits for long costs ten reads a second, and a byte that comes is sent no later than that.
 pub(crate) const BODY_RETRY_MS_MAX: u64 = 100;
 
+// ---- late answers
+
+/// How long a client waits for a promised answer unless the responder says otherwise, in
+/// milliseconds. It is what proxies commonly wait for a server. Beyond: 504.
+pub(crate) const ANSWER_DEADLINE_MS_DEFAULT: u64 = 60_000;
+
+/// Longest time that a client waits for a promised answer, in milliseconds: a day. A longer
+/// deadline counts as this one.
+pub(crate) const ANSWER_DEADLINE_MS_MAX: u64 = 24 * 3_600_000;
+
+/// Longest time that an answer goes on, in milliseconds: a day. Beyond: it is ended with a FIN, and
+/// its client asks again. So a client that has vanished without a word holds its connection no
+/// longer, even if nothing is sent to it.
+pub(crate) const ONGOING_MS_MAX: u64 = 24 * 3_600_000;
+
 // ---- responses
 
 /// Longest head of a response that an application can compose, in bytes, without the date and the

@@ -18,31 +18,35 @@
 //!
 //! Invariant: nothing after a rejected request is parsed as a request.
 
-use std::time::Duration;
+use std::any::Any;
 
 use log::debug;
 
 use super::access_log::LogEntry;
-use super::body::BodyStream;
+use super::context::HttpContext;
+use super::exchange::{Exchange, keep_alive_or_close};
 use super::foreign::LooksLike;
 use super::head::{Examined, FEW_HEADERS, FewHeaders, examine, parse};
-use super::request::{Method, Request};
+use super::promise::Settled;
+use super::request::Request;
 use super::responder::Responder;
-use super::response::{Response, ResponseBody, ResponseForm};
+use super::response::ResponseForm;
 use super::scan::{Scan, Scanned};
 use super::state::{BodyProgress, BodyUse, HeadProgress, State};
 use super::status::Status;
 use crate::caught::CaughtDrop;
 use crate::http::limits::{BODY_BYTES_MAX, EMPTY_LINES_MAX};
 use crate::protocol::context::Context;
-use crate::protocol::ident::CloseReason;
+use crate::protocol::ident::{CloseReason, ConnectionId};
+use crate::protocol::notification::Notification;
 use crate::protocol::protocol::{Advance, Next, Protocol};
+use crate::time::Time;
 
 /// The HTTP protocol on one connection. `R` gives the responses.
 #[derive(Debug)]
 pub struct Http<R> {
-    responder: R,
-    state: State,
+    pub(super) responder: R,
+    pub(super) state: State,
 }
 
 impl<R: Responder> Http<R> {
@@ -192,17 +196,18 @@ impl<R: Responder> Http<R> {
         if request.body_bytes() > 0 {
             return self.respond_after_body(request, head, cx);
         }
-        let next = keep_alive_or_close(request, cx);
+        let (form, next) = (request.form(), keep_alive_or_close(request, cx));
         let logs_access = self.responder.logs_access();
-        let response = self.responder.respond(request);
-        charge(request, cx);
+        let mut lent = HttpContext::new(cx, Time::NEVER);
+        let response = self.responder.respond(request, &mut lent);
+        let timer = lent.timer;
         if logs_access || response.is_streamed() {
             let entry = logs_access.then(|| LogEntry::new(head, cx));
-            return send(&mut self.state, response, request.form(), next, entry, cx);
+            return self.state.send(response, Exchange { form, next, entry }, timer, cx);
         }
         // Fast path: the body is short, and the response is not logged.
         let (output, date) = cx.compose();
-        response.write(request.form(), next == Next::Continue, date, output);
+        response.write(form, next == Next::Continue, date, output);
         next
     }
 
@@ -219,22 +224,23 @@ impl<R: Responder> Http<R> {
             return self.reject(Status::CONTENT_TOO_LARGE, form, head, cx);
         }
         let next = keep_alive_or_close(request, cx);
-        let upload = self.responder.receive(request);
+        let upload = self.responder.receive(request, &mut HttpContext::new(cx, Time::NEVER));
         let entry = self.responder.logs_access().then(|| LogEntry::new(head, cx));
+        let mut exchange = Exchange { form, next, entry };
         let body_use = match upload {
             // HTTP/1.0 has no interim response. The client may send the request without the
             // expectation (RFC 9110 section 10.1.1).
             Some(_) if request.expects_continue() => {
-                return send_last(Status::EXPECTATION_FAILED, form, entry, cx);
+                exchange.next = Next::Close;
+                return self.state.send_error(Status::EXPECTATION_FAILED, exchange, cx);
             }
             Some(upload) => BodyUse::Upload(CaughtDrop::new(upload)),
             // The client waits for a 100 before it sends its body. It gets the final response
             // instead (RFC 9110 section 10.1.1). It may send the body all the same, so nothing
             // after the head can be parsed, and the connection closes.
             None if request.expects_continue() => {
-                let response = self.responder.respond(request);
-                charge(request, cx);
-                return send(&mut self.state, response, form, Next::Close, entry, cx);
+                exchange.next = Next::Close;
+                return self.respond_whole(request, exchange, cx);
             }
             None => BodyUse::Skip(head.into()),
         };
@@ -243,12 +249,26 @@ impl<R: Responder> Http<R> {
             BodyUse::Skip(head) => head.len(),
         };
         if !cx.has_memory_for(held) {
-            return send_last(Status::SERVICE_UNAVAILABLE, form, entry, cx);
+            exchange.next = Next::Close;
+            return self.state.send_error(Status::SERVICE_UNAVAILABLE, exchange, cx);
         }
         cx.set_held_bytes(held); // all of it now, so that a body that has begun is not refused
         cx.set_timer(cx.limits().body_timeout);
-        self.state = State::Body(Box::new(BodyProgress { left, form, next, body_use, entry }));
+        self.state = State::Body(Box::new(BodyProgress { left, body_use, exchange }));
         Next::Continue
+    }
+
+    /// Responds to a request of which nothing more is received.
+    fn respond_whole(
+        &mut self,
+        request: &Request<'_>,
+        exchange: Exchange,
+        cx: &mut Context<'_>,
+    ) -> Next {
+        let mut lent = HttpContext::new(cx, Time::NEVER);
+        let response = self.responder.respond(request, &mut lent);
+        let timer = lent.timer;
+        self.state.send(response, exchange, timer, cx)
     }
 
     /// Takes or skips the next bytes of a request's body.
@@ -264,13 +284,16 @@ impl<R: Responder> Http<R> {
         }
         cx.cancel_timer();
         let State::Body(body) = self.take_state() else { unreachable!("a body is in progress") };
-        let BodyProgress { form, mut next, body_use, entry, .. } = *body;
-        if cx.is_stopping() && next == Next::Continue {
-            next = Next::Close; // the stop began after the head was received
+        let BodyProgress { mut exchange, body_use, .. } = *body;
+        if cx.is_stopping() && exchange.next == Next::Continue {
+            exchange.next = Next::Close; // the stop began after the head was received
         }
         let next = match body_use {
             BodyUse::Upload(upload) => {
-                send(&mut self.state, upload.into_inner().respond(), form, next, entry, cx)
+                let mut lent = HttpContext::new(cx, Time::NEVER);
+                let response = upload.into_inner().respond(&mut lent);
+                let timer = lent.timer;
+                self.state.send(response, exchange, timer, cx)
             }
             BodyUse::Skip(head) => {
                 let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; FEW_HEADERS];
@@ -278,9 +301,7 @@ impl<R: Responder> Http<R> {
                 let Ok((request, _)) = parse(&head, &mut few, &mut many) else {
                     unreachable!("a head that was complete still is")
                 };
-                let response = self.responder.respond(&request);
-                charge(&request, cx);
-                send(&mut self.state, response, form, next, entry, cx)
+                self.respond_whole(&request, exchange, cx)
             }
         };
         Advance { consumed: count, next }
@@ -292,6 +313,8 @@ impl<R: Responder> Http<R> {
         match self.state {
             State::Body(_) => self.advance_body(input, cx),
             State::StreamingBody(_) => Advance::need_more().then(self.state.stream_more(cx)),
+            // Another connection has resumed this one. The answer comes first all the same.
+            State::Promised(_) | State::Ongoing(_) => Advance::need_more().then(Next::Pause),
             State::Head(_) => unreachable!("a head is no message in progress"),
         }
     }
@@ -310,13 +333,14 @@ impl<R: Responder> Http<R> {
         cx: &mut Context<'_>,
     ) -> Next {
         let entry = self.responder.logs_access().then(|| LogEntry::new(input, cx));
-        send_last(status, form, entry, cx)
+        self.state.send_error(status, Exchange { form, next: Next::Close, entry }, cx)
     }
 
     /// Does the same to a request whose body is cut short or late.
     fn reject_body(&mut self, status: Status, cx: &mut Context<'_>) -> Next {
         let State::Body(body) = self.take_state() else { unreachable!("a body is in progress") };
-        send_last(status, body.form, body.entry, cx)
+        let exchange = Exchange { next: Next::Close, ..body.exchange };
+        self.state.send_error(status, exchange, cx)
     }
 }
 
@@ -324,20 +348,28 @@ impl<R: Responder> Protocol for Http<R> {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         match self.state {
             State::Head(progress) => self.advance_head(progress, input, cx),
-            State::Body(_) | State::StreamingBody(_) => self.continue_message(input, cx),
+            State::Body(_) | State::StreamingBody(_) | State::Promised(_) | State::Ongoing(_) => {
+                self.continue_message(input, cx)
+            }
         }
     }
 
     /// The peer has sent its FIN. A response in progress is still sent in full. A request that is
     /// cut short gets 400, and is not served (RFC 9112 section 8).
     fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
-        match &self.state {
+        match &mut self.state {
             State::Head(_) if rest.is_empty() => Next::Close,
             State::Head(progress) => {
-                self.reject_head(Status::BAD_REQUEST, *progress, rest, cx).next
+                let progress = *progress;
+                self.reject_head(Status::BAD_REQUEST, progress, rest, cx).next
             }
             State::Body(_) => self.reject_body(Status::BAD_REQUEST, cx),
             State::StreamingBody(_) => self.state.stream_more(cx),
+            State::Promised(promised) => {
+                promised.exchange.next = Next::Close;
+                Next::Pause
+            }
+            State::Ongoing(_) => Next::Pause,
         }
     }
 
@@ -345,8 +377,34 @@ impl<R: Responder> Protocol for Http<R> {
     fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
         match &self.state {
             State::StreamingBody(_) => self.state.stream_more(cx),
+            State::Promised(_) | State::Ongoing(_) => Next::Pause,
             State::Head(_) | State::Body(_) => Next::Continue,
         }
+    }
+
+    fn message_received(&mut self, message: Box<dyn Any>, cx: &mut Context<'_>) -> Next {
+        match message.downcast::<Settled>() {
+            Ok(settled) => self.settle(*settled, cx),
+            Err(message) => {
+                self.call_responder(cx, |responder, cx| responder.message_received(message, cx))
+            }
+        }
+    }
+
+    fn notified(
+        &mut self,
+        about: ConnectionId,
+        notification: Notification,
+        cx: &mut Context<'_>,
+    ) -> Next {
+        let next =
+            self.call_responder(cx, |responder, cx| responder.notified(about, notification, cx));
+        if notification == Notification::Stopping && matches!(self.state, State::Ongoing(_)) {
+            // As an effect: what the responder has sent just now comes before it.
+            let own = cx.id();
+            cx.connections().close(own);
+        }
+        next
     }
 
     /// Before the first request and between two, either side may close (RFC 9112 section 9.5).
@@ -363,81 +421,19 @@ impl<R: Responder> Protocol for Http<R> {
             }
             State::Body(_) => self.reject_body(Status::REQUEST_TIMEOUT, cx),
             State::StreamingBody(_) => self.state.stream_more(cx),
+            State::Promised(_) | State::Ongoing(_) => self.wait_expired(cx),
         }
     }
 
     fn closed(&mut self, why: CloseReason) {
         let _ = why;
-        if let State::StreamingBody(stream) = &self.state {
-            stream.log();
+        match &self.state {
+            State::StreamingBody(stream) => stream.log(),
+            State::Promised(promised) => promised.log(),
+            State::Ongoing(ongoing) => ongoing.log(),
+            State::Head(_) | State::Body(_) => {}
         }
     }
-}
-
-/// Decides what follows the response to `request`.
-#[inline]
-fn keep_alive_or_close(request: &Request<'_>, cx: &Context<'_>) -> Next {
-    if request.method() == Method::Connect {
-        Next::Close // later bytes are for the tunnel that was not opened, and are no request
-    } else if request.keeps_alive() {
-        if cx.is_stopping() { Next::Close } else { Next::Continue }
-    } else if request.form() == ResponseForm::Simple {
-        Next::Close // HTTP/0.9 announces no last request, so the peer may still be sending
-    } else {
-        Next::CloseWithoutLinger // it has announced this request as its last
-    }
-}
-
-/// Charges what the responder has asked for ([`Request::charge`]).
-fn charge(request: &Request<'_>, cx: &mut Context<'_>) {
-    if request.work_us.get() > 0 {
-        cx.charge(Duration::from_micros(request.work_us.get().into()));
-    }
-}
-
-/// Sends a response that `next` is to follow. Returns what follows now: if the body is sent in
-/// pieces, a pause, and `state` has the rest.
-#[inline(never)]
-fn send(
-    state: &mut State,
-    response: Response<'_>,
-    form: ResponseForm,
-    next: Next,
-    entry: Option<Box<LogEntry>>,
-    cx: &mut Context<'_>,
-) -> Next {
-    // The memory of the request's body is free. That of a long body that is sent in pieces is not.
-    let is_kept = form != ResponseForm::Head && response.is_streamed();
-    cx.set_held_bytes(if is_kept { response.kept_bytes() } else { 0 });
-    let response = if form == ResponseForm::Head { response } else { response.into_streamed() };
-    let (output, date) = cx.compose();
-    response.write(form, next == Next::Continue, date, output);
-    let code = response.code();
-    let body_bytes = if form == ResponseForm::Head { 0 } else { response.body_bytes() };
-    match response.body {
-        ResponseBody::Streamed(length, body) if body_bytes > 0 => {
-            let stream = BodyStream::new(body, length, next, code, entry);
-            *state = State::StreamingBody(Box::new(stream));
-            state.stream_more(cx)
-        }
-        ResponseBody::Streamed(..) | ResponseBody::Bytes(_) => {
-            if let Some(entry) = entry {
-                entry.log(code, body_bytes);
-            }
-            next
-        }
-    }
-}
-
-/// Sends an error response, after which the connection closes.
-fn send_last(
-    status: Status,
-    form: ResponseForm,
-    entry: Option<Box<LogEntry>>,
-    cx: &mut Context<'_>,
-) -> Next {
-    let mut untouched = State::NEXT; // an error is too short to be sent in pieces
-    send(&mut untouched, Response::error(status), form, Next::Close, entry, cx)
 }
 
 /// The form of the response to a rejected request: without a body if the method is HEAD.

@@ -3,9 +3,6 @@
 //! Nothing is copied: the parts borrow from the connection's input. A request exists only once its
 //! whole head has been received and the end of its body is certain (`head.rs`).
 
-use std::cell::Cell;
-use std::time::Duration;
-
 use httparse::Header;
 
 use super::limits;
@@ -59,23 +56,12 @@ pub struct Request<'i> {
     pub(super) keeps_alive: bool,
     pub(super) expects_continue: bool,
     pub(super) body_bytes: u64,
-    /// How long answering it takes beside sending the response, as far as it is known, in
-    /// microseconds.
-    pub(super) work_us: Cell<u32>,
 }
 
 impl<'i> Request<'i> {
     /// Largest body that is read, in bytes, whether a responder takes it or it is skipped. Beyond:
     /// 413 and close.
     pub const BODY_BYTES_MAX: u64 = limits::BODY_BYTES_MAX;
-
-    /// Tells the loop that answering this request takes about this long, beside sending the
-    /// response, as [`Context::charge`](crate::Context::charge) does. [`Files`](crate::Files) does
-    /// it by itself.
-    pub fn charge(&self, work: Duration) {
-        let work_us = u32::try_from(work.as_micros()).unwrap_or(u32::MAX);
-        self.work_us.set(self.work_us.get().saturating_add(work_us));
-    }
 
     /// Returns the method.
     pub fn method(&self) -> Method {

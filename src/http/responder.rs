@@ -2,8 +2,13 @@
 //!
 //! Neither sees a socket, nor where a message begins and ends: `protocol.rs` does the framing.
 
+use std::any::Any;
+
+use super::context::HttpContext;
 use super::request::Request;
 use super::response::Response;
+use crate::protocol::ident::ConnectionId;
+use crate::protocol::notification::Notification;
 
 /// Decides the content of each response.
 ///
@@ -17,7 +22,10 @@ pub trait Responder {
     /// [`receive`](Responder::receive) did not take has been skipped by then, and a request that
     /// was cut short never gets here. There is one exception: with `Expect: 100-continue` it is
     /// called before the body, because the client waits for a response before it sends one.
-    fn respond(&mut self, request: &Request<'_>) -> Response<'_>;
+    ///
+    /// If the answer takes longer than this call may, it is promised: [`HttpContext::promise`],
+    /// [`Response::later`].
+    fn respond(&mut self, request: &Request<'_>, cx: &mut HttpContext<'_, '_>) -> Response<'_>;
 
     /// Returns what takes the body of `request`, or `None` to have it skipped, which is the
     /// default.
@@ -29,8 +37,47 @@ pub trait Responder {
     ///
     /// If it takes the body of a request with `Expect: 100-continue`, the response is 417: HTTP/1.0
     /// has no interim response. The client may then send the request without the expectation.
-    fn receive(&mut self, request: &Request<'_>) -> Option<Box<dyn Upload>> {
-        let _ = request;
+    fn receive(
+        &mut self,
+        request: &Request<'_>,
+        cx: &mut HttpContext<'_, '_>,
+    ) -> Option<Box<dyn Upload>> {
+        let _ = (request, cx);
+        None
+    }
+
+    /// The timer of the responder ([`HttpContext::set_timer`]) has expired. Returns the answer that
+    /// was promised, or `None` to let the client wait on.
+    fn timer_expired(&mut self, cx: &mut HttpContext<'_, '_>) -> Option<Response<'_>> {
+        let _ = cx;
+        None
+    }
+
+    /// A message to this connection, as for
+    /// [`Protocol::message_received`](crate::Protocol::message_received). Returns the answer that
+    /// was promised, if there is one.
+    ///
+    /// Called between two requests as well. A response that no request waits for is dropped, with a
+    /// line in the debug log.
+    fn message_received(
+        &mut self,
+        message: Box<dyn Any>,
+        cx: &mut HttpContext<'_, '_>,
+    ) -> Option<Response<'_>> {
+        let _ = (message, cx);
+        None
+    }
+
+    /// Something has happened to the connection `about`, as for
+    /// [`Protocol::notified`](crate::Protocol::notified). Returns the answer that was promised, if
+    /// there is one; otherwise as for [`message_received`](Responder::message_received).
+    fn notified(
+        &mut self,
+        about: ConnectionId,
+        notification: Notification,
+        cx: &mut HttpContext<'_, '_>,
+    ) -> Option<Response<'_>> {
+        let _ = (about, notification, cx);
         None
     }
 
@@ -57,6 +104,7 @@ pub trait Upload {
     /// Takes the next bytes of the body. A piece has at least one, and may have any size.
     fn take(&mut self, piece: &[u8]);
 
-    /// Returns the response, once the body is complete.
-    fn respond(self: Box<Self>) -> Response<'static>;
+    /// Returns the response, once the body is complete. If it is [promised](Response::later), the
+    /// responder gives the answer.
+    fn respond(self: Box<Self>, cx: &mut HttpContext<'_, '_>) -> Response<'static>;
 }

@@ -17,11 +17,18 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use super::content_type::ContentType;
+use super::context::HttpContext;
+use super::exchange::Later;
 use super::field::{HeaderError, check_field};
+use super::ongoing::{Feed, Start};
+use super::promise::Awaited;
 use super::status::Status;
-use crate::http::limits::{BODY_READ_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX};
+use crate::http::limits::{
+    ANSWER_DEADLINE_MS_DEFAULT, BODY_READ_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX,
+};
 
 /// What a [`Responder`](crate::Responder) returns: a status, fields of its own, and a body.
 ///
@@ -41,6 +48,10 @@ pub(super) enum ResponseBody<'r> {
     Bytes(Cow<'r, [u8]>),
     /// A length in bytes, and what is read as the peer takes them.
     Streamed(u64, Box<dyn io::Read>),
+    /// There is no response yet, and so no head either.
+    Later(Box<Later>),
+    /// The body begins with this call, and ends with the connection.
+    Ongoing(Start<'r>),
 }
 
 /// Which parts of a response the client expects.
@@ -108,7 +119,8 @@ impl<'r> Response<'r> {
     /// of the piece.
     ///
     /// `length`, in bytes, is sent as Content-Length. Bytes of `body` beyond it are not read. If
-    /// `body` ends or fails earlier, or claims to have read more than its buffer holds, the
+    /// `body` ends or fails earlier, has no bytes for longer than
+    /// [`idle_timeout`](crate::Limits::idle_timeout), or claims to have read more than its buffer holds, the
     /// connection is reset, so that the client cannot take a part for the whole. This is counted
     /// ([`Stats::bodies_failed`](crate::Stats::bodies_failed)). For a status that has no content,
     /// `body` is dropped.
@@ -142,6 +154,86 @@ impl<'r> Response<'r> {
         Response::new(status, ContentType::ASCII, format!("{status}\n").into_bytes())
     }
 
+    /// The deadline that a server may use if it has no reason for another: 60 s.
+    pub const DEADLINE_DEFAULT: Duration = Duration::from_millis(ANSWER_DEADLINE_MS_DEFAULT);
+
+    /// Returns the promise of a response, which the responder gives in one of its later calls:
+    /// [`timer_expired`](crate::Responder::timer_expired),
+    /// [`message_received`](crate::Responder::message_received) or
+    /// [`notified`](crate::Responder::notified). For an answer from another thread, see
+    /// [`HttpContext::promise`](crate::HttpContext::promise).
+    ///
+    /// The client waits for `deadline` at most, and no longer than a day. Then it gets 504, and the
+    /// responder is not asked any more. Meanwhile no further request of this client is taken, so
+    /// that the responses keep their order; the connection is not idle; and a stop waits for the
+    /// answer. If the response is such a promise again, the wait begins anew.
+    ///
+    /// It has no head, so [`with_header`](Response::with_header) fails.
+    pub fn later(deadline: Duration) -> Response<'static> {
+        Response::promised(deadline, None)
+    }
+
+    /// Returns a response of `status` whose body goes on for as long as its [`Feed`] does: events, a
+    /// log that is followed.
+    ///
+    /// The head is sent at once, without Content-Length: the body ends when the connection does
+    /// (RFC 1945 section 7.2.2, RFC 9112 section 6.3). Then `start` is called with the feed. It is
+    /// not called for HEAD, nor for a status that has no content.
+    ///
+    /// The connection is not idle, however quiet the body is, for a day at most. A client that
+    /// vanishes without a word shows only when something is sent to it. So send something now and
+    /// then: [`HttpContext::set_timer`] holds for as long as the body goes on. When a stop begins,
+    /// the responder is [notified](crate::Responder::notified) of
+    /// [`Stopping`](crate::Notification::Stopping), and may send a last word. Then the body ends.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use mio_reactor::{
+    ///     ContentType, Feed, HttpContext, Request, Responder, Response, Status,
+    /// };
+    ///
+    /// /// Sends the time every second, as server-sent events.
+    /// struct Clock(Option<Feed>);
+    ///
+    /// impl Responder for Clock {
+    ///     fn respond(&mut self, _: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
+    ///         let events = ContentType::new("text/event-stream").expect("a type and a subtype");
+    ///         Response::ongoing(Status::OK, events, |feed, cx| {
+    ///             self.0 = Some(feed);
+    ///             cx.set_timer(Duration::from_secs(1));
+    ///         })
+    ///     }
+    ///
+    ///     fn timer_expired(&mut self, cx: &mut HttpContext<'_, '_>) -> Option<Response<'_>> {
+    ///         let event = [b"data: ", &cx.date()[..], b"\n\n"].concat();
+    ///         if let Some(feed) = &self.0 {
+    ///             feed.send(&mut cx.connections(), &event);
+    ///             cx.set_timer(Duration::from_secs(1));
+    ///         }
+    ///         None
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// [`HttpContext::set_timer`]: crate::HttpContext::set_timer
+    pub fn ongoing(
+        status: Status,
+        content_type: ContentType<'_>,
+        start: impl FnOnce(Feed, &mut HttpContext<'_, '_>) + 'r,
+    ) -> Response<'r> {
+        if !status.has_content() {
+            return Response::empty(status);
+        }
+        let mut head = typed_line(status, content_type);
+        head.extend_from_slice(DATE);
+        Response { head: head.into(), body: ResponseBody::Ongoing(Box::new(start)) }
+    }
+
+    pub(super) fn promised(deadline: Duration, awaited: Option<Awaited>) -> Response<'static> {
+        let later = Later { deadline, awaited };
+        Response { head: Cow::Borrowed(&[]), body: ResponseBody::Later(Box::new(later)) }
+    }
+
     /// Adds a header field. Fields of the same name that were added before stay.
     ///
     /// Some statuses require a field that only the application knows (RFC 9110 sections 15.5.2,
@@ -164,17 +256,21 @@ impl<'r> Response<'r> {
     /// # }
     /// ```
     pub fn with_header(self, name: &str, value: &str) -> Result<Response<'r>, HeaderError> {
+        if let ResponseBody::Later(_) = self.body {
+            return Err(HeaderError::NoHead);
+        }
         let mut head = self.head.into_owned();
         add_field(&mut head, name, value)?;
         Ok(Response { head: head.into(), body: self.body })
     }
 
-    /// Returns whether the body is sent in pieces: it is streamed, or too long to follow at once.
+    /// Returns whether the response does not leave at once: the body is streamed, or too long to
+    /// follow the head, or the response is promised.
     #[inline]
     pub(super) fn is_streamed(&self) -> bool {
         match &self.body {
             ResponseBody::Bytes(bytes) => bytes.len() > BODY_READ_BYTES_MAX,
-            ResponseBody::Streamed(..) => true,
+            ResponseBody::Streamed(..) | ResponseBody::Later(_) | ResponseBody::Ongoing(_) => true,
         }
     }
 
@@ -188,7 +284,10 @@ impl<'r> Response<'r> {
                     Box::new(io::Cursor::new(bytes.into_owned())),
                 )
             }
-            body @ (ResponseBody::Bytes(_) | ResponseBody::Streamed(..)) => body,
+            body @ (ResponseBody::Bytes(_)
+            | ResponseBody::Streamed(..)
+            | ResponseBody::Later(_)
+            | ResponseBody::Ongoing(_)) => body,
         };
         Response { head: self.head, body }
     }
@@ -204,6 +303,7 @@ impl<'r> Response<'r> {
         match &self.body {
             ResponseBody::Bytes(bytes) => bytes.len() as u64,
             ResponseBody::Streamed(length, _) => *length,
+            ResponseBody::Later(_) | ResponseBody::Ongoing(_) => 0,
         }
     }
 
@@ -211,7 +311,7 @@ impl<'r> Response<'r> {
     pub(super) fn kept_bytes(&self) -> usize {
         match &self.body {
             ResponseBody::Bytes(bytes) => bytes.len(),
-            ResponseBody::Streamed(..) => 0,
+            ResponseBody::Streamed(..) | ResponseBody::Later(_) | ResponseBody::Ongoing(_) => 0,
         }
     }
 
@@ -228,7 +328,7 @@ impl<'r> Response<'r> {
         const CLOSES: &[u8] = b"\r\nConnection: close\r\n\r\n";
         let body: &[u8] = match &self.body {
             ResponseBody::Bytes(bytes) => bytes,
-            ResponseBody::Streamed(..) => &[],
+            ResponseBody::Streamed(..) | ResponseBody::Later(_) | ResponseBody::Ongoing(_) => &[],
         };
         output.reserve(self.head.len() + date.len() + PERSISTS.len() + body.len());
         if form != ResponseForm::Simple {
@@ -265,12 +365,19 @@ fn status_line(status: Status) -> Vec<u8> {
     head
 }
 
-/// The bytes of a head up to its date.
-fn head(status: Status, content_type: ContentType<'_>, length: u64) -> Vec<u8> {
+/// The beginning of a head with its content type.
+fn typed_line(status: Status, content_type: ContentType<'_>) -> Vec<u8> {
     let mut head = status_line(status);
     head.extend_from_slice(b"Content-Type: ");
     head.extend_from_slice(content_type.as_str().as_bytes());
-    head.extend_from_slice(b"\r\nContent-Length: ");
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+/// The bytes of a head up to its date.
+fn head(status: Status, content_type: ContentType<'_>, length: u64) -> Vec<u8> {
+    let mut head = typed_line(status, content_type);
+    head.extend_from_slice(b"Content-Length: ");
     head.extend_from_slice(length.to_string().as_bytes());
     head.extend_from_slice(b"\r\n");
     head.extend_from_slice(DATE);

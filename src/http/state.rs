@@ -5,14 +5,15 @@
 
 use std::fmt;
 
-use super::access_log::LogEntry;
 use super::body::{BodyStream, ReadOutcome};
+use super::exchange::{Exchange, Promised};
+use super::ongoing::Ongoing;
 use super::responder::Upload;
-use super::response::ResponseForm;
 use super::scan::Scan;
 use crate::caught::CaughtDrop;
 use crate::protocol::context::Context;
 use crate::protocol::protocol::Next;
+use crate::time::Time;
 
 /// The parts of an exchange of messages, of which one is in progress.
 pub(super) enum State {
@@ -22,6 +23,10 @@ pub(super) enum State {
     Body(Box<BodyProgress>),
     /// Sending a response's body in pieces. Input waits until it is complete.
     StreamingBody(Box<BodyStream>),
+    /// Waiting for an answer. Input waits until it has been sent.
+    Promised(Box<Promised>),
+    /// Sending a body that goes on, and after which the connection closes.
+    Ongoing(Box<Ongoing>),
 }
 
 impl State {
@@ -38,13 +43,13 @@ impl State {
         cx.cancel_timer();
         let next = match stream.read(cx.compose().0) {
             ReadOutcome::Data => return Next::Pause,
-            ReadOutcome::WouldBlock(retry) => {
+            ReadOutcome::WouldBlock(retry) if !stream.has_stalled(cx.limits().idle_timeout) => {
                 cx.set_timer(retry);
                 return Next::Pause;
             }
             ReadOutcome::Last => stream.next,
             // The client has received a Content-Length, and must not take less for the whole body.
-            ReadOutcome::Failed => {
+            ReadOutcome::Failed | ReadOutcome::WouldBlock(_) => {
                 cx.state.stats.bodies_failed += 1;
                 Next::Abort
             }
@@ -53,6 +58,24 @@ impl State {
         stream.log();
         *self = State::NEXT;
         next
+    }
+
+    /// When the responder's own timer expires.
+    pub(super) fn responder_timer(&self) -> Time {
+        match self {
+            State::Promised(promised) => promised.timer(),
+            State::Ongoing(ongoing) => ongoing.timer(),
+            State::Head(_) | State::Body(_) | State::StreamingBody(_) => Time::NEVER,
+        }
+    }
+
+    /// The responder's timer expires at `timer` from now on, while an answer is to come.
+    pub(super) fn rearm(&mut self, timer: Time, cx: &mut Context<'_>) {
+        match self {
+            State::Promised(promised) => promised.rearm(timer, cx),
+            State::Ongoing(ongoing) => ongoing.rearm(timer, cx),
+            State::Head(_) | State::Body(_) | State::StreamingBody(_) => {}
+        }
     }
 }
 
@@ -63,6 +86,8 @@ impl fmt::Debug for State {
             State::Head(_) => "Head",
             State::Body(_) => "Body",
             State::StreamingBody(_) => "StreamingBody",
+            State::Promised(_) => "Promised",
+            State::Ongoing(_) => "Ongoing",
         })
     }
 }
@@ -96,10 +121,8 @@ impl HeadProgress {
 pub(super) struct BodyProgress {
     /// Bytes still to be received.
     pub(super) left: u64,
-    pub(super) form: ResponseForm,
-    pub(super) next: Next,
     pub(super) body_use: BodyUse,
-    pub(super) entry: Option<Box<LogEntry>>,
+    pub(super) exchange: Exchange,
 }
 
 /// What is done with a request's body, and what gives the response.

@@ -12,6 +12,7 @@ use std::iter;
 use super::effects::{Command, Effect, Effects};
 use super::ident::ConnectionId;
 use super::notification::Notification;
+use super::slow_reader::SlowReader;
 use crate::limits::EFFECTS_BYTES_MAX;
 
 /// The connections of the same reactor, by their ids.
@@ -80,6 +81,42 @@ impl<'t> Connections<'t> {
     /// Sends `bytes` to each connection of `to`, as [`send_to`](Connections::send_to) does, but
     /// queues them only once for all (broadcast). Each connection of `to` is one effect.
     pub fn send_to_all(&mut self, to: impl IntoIterator<Item = ConnectionId>, bytes: &[u8]) {
+        self.publish(to, bytes, SlowReader::Queue);
+    }
+
+    /// Sends `bytes` to each connection of `to`, as [`send_to_all`](Connections::send_to_all) does,
+    /// but where a reader is behind, does what `slow` says. So one slow reader costs the publisher
+    /// neither memory nor attention.
+    ///
+    /// But for [`SlowReader::Queue`], the publisher is notified only of
+    /// [`Closed`](crate::Notification::Closed), and of
+    /// [`Rejected`](crate::Notification::Rejected) if the bytes are more than any connection takes.
+    ///
+    /// ```
+    /// use mio_reactor::{Advance, ConnectionId, Context, Protocol, SlowReader};
+    ///
+    /// /// Publishes each line that it receives: the price of something.
+    /// struct Ticker {
+    ///     viewers: Vec<ConnectionId>,
+    /// }
+    ///
+    /// impl Protocol for Ticker {
+    ///     fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+    ///         let Some(end) = input.iter().position(|&byte| byte == b'\n') else {
+    ///             return Advance::need_more();
+    ///         };
+    ///         let viewers = self.viewers.iter().copied();
+    ///         cx.connections().publish(viewers, &input[..=end], SlowReader::KeepLatest);
+    ///         Advance::consumed(end + 1)
+    ///     }
+    /// }
+    /// ```
+    pub fn publish(
+        &mut self,
+        to: impl IntoIterator<Item = ConnectionId>,
+        bytes: &[u8],
+        slow: SlowReader,
+    ) {
         let effects = &mut *self.effects;
         let mut to = to.into_iter();
         // Bytes without recipient would be kept until the next effect.
@@ -93,7 +130,11 @@ impl<'t> Connections<'t> {
         for to in iter::once(first).chain(to) {
             effects.queue(
                 self.from,
-                if has_room { Effect::Send(to, start..end) } else { Effect::SendOverflow(to) },
+                if has_room {
+                    Effect::Send(to, start..end, slow)
+                } else {
+                    Effect::SendOverflow(to)
+                },
             );
         }
     }

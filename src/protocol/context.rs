@@ -1,9 +1,11 @@
 //! What a connection lends its protocol for one call: output, timer, ids, and effects on others.
 
+use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::completions::{Completer, Completions};
 use super::connections::Connections;
 use super::effects::{Effect, Effects, PendingConnect};
 use super::ident::{ConnectionId, Peer};
@@ -210,6 +212,19 @@ impl<'i> Context<'i> {
         has_memory
     }
 
+    /// Makes what sends a completion to this connection. If the loop cannot be woken for it,
+    /// `on_failure` is sent now.
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP promises answers"))]
+    pub(crate) fn completer(&mut self, on_failure: impl Any) -> Completer {
+        let id = self.meta.id;
+        let completions = self.state.completions.get_or_insert_with(Completions::new);
+        let completer = completions.completer(id);
+        if !completions.can_wake() {
+            self.connections().queue(Effect::OpenWaker(Box::new(on_failure)));
+        }
+        completer
+    }
+
     /// Returns the id of this connection, by which other connections can reach it.
     pub fn id(&self) -> ConnectionId {
         self.meta.id
@@ -246,6 +261,16 @@ impl Context<'_> {
     /// nothing.
     pub fn monitor(&mut self, id: ConnectionId) {
         self.connections().queue(Effect::Monitor(id));
+    }
+
+    /// Asks for one [`Notification::Stopping`](crate::Notification::Stopping) when a graceful stop
+    /// of the reactor begins; at once, if it has already. Asking again changes nothing.
+    ///
+    /// A connection without anything under way is closed when a stop begins, and one that takes no
+    /// input waits for its own reasons. One that has asked is told first, and may say goodbye, or
+    /// end what would go on for ever.
+    pub fn monitor_stop(&mut self) {
+        self.connections().queue(Effect::MonitorStop);
     }
 
     /// Starts a connection to `address` with the protocol `protocol`, and returns its id. The id

@@ -28,6 +28,7 @@ use super::ident::{CloseReason, ConnectionId};
 use super::notification::{Content, Notification, PendingNotification};
 use super::pending::{Fanout, PendingNotifications};
 use super::protocol::Protocol;
+use super::slow_reader::{KeptValues, SlowReader};
 use super::subscriptions::Subscriptions;
 use crate::limits::{
     CALL_COST_BYTES, EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES, EFFECTS_MAX,
@@ -56,14 +57,17 @@ pub enum Command {
 
 pub(crate) enum Effect {
     /// Sends this range of [`Effects::bytes`].
-    Send(ConnectionId, Range<usize>),
+    Send(ConnectionId, Range<usize>, SlowReader),
     /// A send of more bytes than may be queued here. It is rejected.
     SendOverflow(ConnectionId),
     Command(ConnectionId, Command),
     Message(ConnectionId, Box<dyn Any>),
     Monitor(ConnectionId),
+    MonitorStop,
     Connect(Box<PendingConnect>),
     ConnectDatagram(Box<(SocketAddr, Box<dyn DatagramProtocol>)>),
+    /// Completions are to wake the loop. If that cannot be, the caller is sent this value.
+    OpenWaker(Box<dyn Any>),
     /// The bound on memory is exceeded by what the protocol says that it holds.
     EvictLargest,
 }
@@ -93,7 +97,7 @@ pub(crate) struct Effects {
     pub(crate) bytes: Vec<u8>,
     /// The memory of effects that are applied in the next turns (`src/reactor/deferred.rs`).
     pub(crate) deferred_bytes: usize,
-    notifications: PendingNotifications,
+    pub(super) notifications: PendingNotifications,
     /// How many messages wait for each connection, if any.
     mailboxes: BTreeMap<ConnectionId, usize>,
     /// Those among them that wait until a connect has succeeded.
@@ -102,7 +106,9 @@ pub(crate) struct Effects {
     /// that have sent to them, and await `BelowLowWatermark`.
     above_watermark: Subscriptions,
     /// Subjects: monitored connections. Subscribers: those that monitor them.
-    monitored: Subscriptions,
+    pub(super) monitored: Subscriptions,
+    /// What is sent to slow readers once they have caught up.
+    pub(super) kept: KeptValues,
     outbound: Slab<Outbound>,
     /// The generation of the last id that was issued, to an accepted or outbound connection.
     last_generation: u32,
@@ -253,6 +259,12 @@ impl Effects {
         true
     }
 
+    /// Puts a completion into the mailbox of `to`, however full that is.
+    pub(crate) fn push_completion(&mut self, to: ConnectionId, message: Box<dyn Any>) {
+        *self.mailboxes.entry(to).or_default() += 1;
+        self.queue_message(to, message);
+    }
+
     fn queue_message(&mut self, to: ConnectionId, message: Box<dyn Any>) {
         self.notifications.push(PendingNotification {
             to,
@@ -309,6 +321,14 @@ impl Effects {
 
     /// The output of `id` has fallen to the low watermark: notifies all that wait for it.
     pub(crate) fn on_output_low(&mut self, id: ConnectionId) {
+        if self.kept.contains(id) {
+            self.notifications.push(PendingNotification {
+                to: id,
+                content: Content::Kept,
+                ends_wait: false,
+                cost_bytes: CALL_COST_BYTES,
+            });
+        }
         let waiting = self.above_watermark.take_subscribers(id);
         self.notifications.push_all(Fanout {
             about: id,
@@ -335,6 +355,7 @@ impl Effects {
     /// failed connect. Then each connection that waits for its output or monitors it is notified
     /// once of the end, the former perhaps among them. Its own subscriptions are removed.
     pub(crate) fn on_closed(&mut self, id: ConnectionId, why: CloseReason, stats: &mut Stats) {
+        self.kept.take(id);
         if self.unconnected.remove(&id).is_some() {
             self.mailboxes.remove(&id); // no other message waits for it
         }
@@ -375,14 +396,16 @@ impl Effects {
         self.deferred_bytes + self.notifications.capacity() * size_of::<PendingNotification>()
     }
 
-    /// Returns how much memory the subscriptions of `subscriber` take, in bytes.
+    /// Returns how much memory the subscriptions of `subscriber` take, and what is kept for it, in
+    /// bytes.
     pub(crate) fn subscription_bytes(&self, subscriber: ConnectionId) -> usize {
         let count = self.above_watermark.count_of(subscriber) + self.monitored.count_of(subscriber);
-        count * SUBSCRIPTION_BYTES
+        count * SUBSCRIPTION_BYTES + self.kept.bytes_of(subscriber)
     }
 
     /// `subscriber` is to end for want of memory: its own subscriptions end now.
     pub(crate) fn end_subscriptions_of(&mut self, subscriber: ConnectionId) {
+        self.kept.take(subscriber);
         self.notifications.push_all(Fanout {
             about: subscriber,
             notification: Notification::Closed,
@@ -407,5 +430,6 @@ impl Effects {
             && self.monitored.is_empty()
             && self.outbound.is_empty()
             && self.mailboxes.is_empty()
+            && self.kept.is_empty()
     }
 }

@@ -137,6 +137,9 @@ pub struct ConnectionId {
 impl ConnectionId {
     /// No connection: there are not that many.
     pub(crate) const NONE: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32::MAX };
+    /// Stands for the reactor itself, where a connection monitors its stop.
+    pub(crate) const REACTOR: ConnectionId =
+        ConnectionId { slot: u32::MAX, generation: u32::MAX - 1 };
     /// Set if `slot` is an index among the outbound connections, which need an id before they have
     /// a slot.
     const OUTBOUND: u32 = 1 << 31;

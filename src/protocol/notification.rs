@@ -44,6 +44,10 @@ pub enum Notification {
     /// The connect that this connection has started with
     /// [`Context::connect`](crate::Context::connect) has succeeded.
     Connected,
+    /// A graceful stop of the reactor has begun
+    /// ([`Context::monitor_stop`](crate::Context::monitor_stop)). It is about no other connection:
+    /// the id is that of this one.
+    Stopping,
     /// That connect has failed for this reason, and the connection has ended.
     ConnectFailed(io::ErrorKind),
 }
@@ -54,6 +58,8 @@ pub(crate) enum Content {
     Notification(ConnectionId, Notification),
     /// A value of the application's own type.
     Message(Box<dyn Any>),
+    /// No call: the output has fallen to the low watermark, and a value is kept for the peer.
+    Kept,
 }
 
 impl fmt::Debug for Content {
@@ -61,6 +67,7 @@ impl fmt::Debug for Content {
         match self {
             Content::Notification(about, notification) => write!(f, "{about} {notification:?}"),
             Content::Message(_) => f.write_str("message"),
+            Content::Kept => f.write_str("kept value"),
         }
     }
 }

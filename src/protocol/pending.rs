@@ -81,6 +81,8 @@ impl Fanout {
         } else if let Some(subject) = self.own_monitored.pop_first() {
             monitored.forget_subscriber(subject, about);
         }
+        // A stop is about no other connection.
+        let about = if about == ConnectionId::REACTOR { to } else { about };
         let content = Content::Notification(about, self.notification);
         PendingNotification { to, content, ends_wait, cost_bytes }
     }
@@ -172,7 +174,7 @@ mod tests {
         let delivered: Vec<Notification> = std::iter::from_fn(|| effects.next_notification())
             .map(|pending| match pending.content {
                 Content::Notification(_, notification) => notification,
-                Content::Message(_) => panic!("no message was sent"),
+                Content::Message(_) | Content::Kept => panic!("nothing else was queued"),
             })
             .collect();
         let once = [Notification::AboveHighWatermark, Notification::BelowLowWatermark];

@@ -202,6 +202,9 @@ pub enum Next {
     Unchanged,
     /// Takes no more input until [`Protocol::output_low`], [`Protocol::timer_expired`] or
     /// [`Protocol::notified`] returns `Continue`, or until another connection resumes this one.
+    ///
+    /// While the timer of a paused connection is set, it does not count as idle, however long that
+    /// lasts: the timer bounds the wait.
     Pause,
     /// Closes gracefully. What was sent reaches the peer, then our FIN. What the peer still sends
     /// is discarded for a bounded time, so that it does not lead to a reset that destroys the

@@ -53,6 +53,11 @@ impl Subscriptions {
         self.by_subscriber.contains_key(&subscriber)
     }
 
+    /// Returns whether `subscriber` is to be notified about `subject`, and has not been yet.
+    pub(super) fn is_subscribed(&self, subscriber: ConnectionId, subject: ConnectionId) -> bool {
+        self.by_subscriber.get(&subscriber).is_some_and(|subjects| subjects.contains(&subject))
+    }
+
     /// Returns how many pairs `subscriber` is part of.
     pub(super) fn count_of(&self, subscriber: ConnectionId) -> usize {
         self.by_subscriber.get(&subscriber).map_or(0, BTreeSet::len)

@@ -178,7 +178,7 @@ impl DeferredEffects {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&later.bytes);
         for (_, effect) in &mut later.queued {
-            if let Effect::Send(_, range) = effect {
+            if let Effect::Send(_, range, _) = effect {
                 *range = range.start + start..range.end + start;
             }
         }

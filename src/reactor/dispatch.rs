@@ -27,8 +27,9 @@ use crate::protocol::connections::{Connections, SendError, SendStatus};
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::effects::{Command, Effect, PendingConnect};
 use crate::protocol::ident::{CloseReason, ConnectionId};
-use crate::protocol::notification::Notification;
+use crate::protocol::notification::{Content, Notification};
 use crate::protocol::protocol::Protocol;
+use crate::protocol::slow_reader::SlowReader;
 use crate::stream::connection::Connection;
 use crate::stream::readiness::Registered;
 use crate::sys::{self, Interest};
@@ -59,7 +60,7 @@ impl Reactor {
     pub fn send_to(&mut self, to: ConnectionId, bytes: &[u8]) -> Result<SendStatus, SendError> {
         self.apply_earlier_effects();
         self.state.budget.charge(bytes.len());
-        self.relay(to, bytes)
+        self.relay(to, bytes, SlowReader::Queue)
     }
 
     /// Applies what the owner has asked for before, all of it.
@@ -127,9 +128,9 @@ impl Reactor {
     pub(super) fn apply_effect(&mut self, from: ConnectionId, effect: Effect, bytes: &[u8]) {
         self.state.budget.charge(CALL_COST_BYTES);
         match effect {
-            Effect::Send(to, range) => {
+            Effect::Send(to, range, slow) => {
                 self.state.budget.charge(range.len());
-                match self.relay(to, &bytes[range]) {
+                match self.relay(to, &bytes[range], slow) {
                     Ok(SendStatus::Accepted) => {}
                     // A sender that has ended meanwhile is not to be notified.
                     Ok(SendStatus::AboveHighWatermark) if self.find(from).is_none() => {}
@@ -141,6 +142,7 @@ impl Reactor {
                 }
             }
             Effect::EvictLargest => self.evict_largest(),
+            Effect::OpenWaker(on_failure) => self.open_waker(from, on_failure),
             Effect::Message(to, message) => match self.push_message(to, message) {
                 Ok(()) => {}
                 Err(SendError::Closed) => self.effects.notify(from, to, Notification::Closed),
@@ -159,9 +161,31 @@ impl Reactor {
                 self.meter_subscriptions(from);
             }
             Effect::Monitor(id) => self.effects.notify(from, id, Notification::Closed),
+            Effect::MonitorStop if self.find(from).is_some() => {
+                self.state.budget.charge(SUBSCRIPTION_COST_BYTES);
+                self.effects.monitor_stop(from);
+                if self.state.stop.is_stopping() {
+                    self.effects.on_stopping();
+                }
+                self.meter_subscriptions(from);
+            }
+            Effect::MonitorStop => {} // it has ended
             Effect::Connect(connect) => self.start_connect(*connect),
             Effect::ConnectDatagram(connect) => {
                 self.start_datagram_client(connect.0, connect.1);
+            }
+        }
+    }
+
+    /// Lets completions wake the loop, with the waker of the task queue.
+    fn open_waker(&mut self, from: ConnectionId, on_failure: Box<dyn Any>) {
+        let handle = self.handle();
+        match (handle, &self.state.completions) {
+            (Ok(handle), Some(completions)) => completions.set_wake(handle.waker().clone()),
+            (Ok(_), None) => unreachable!("a completer was made before"),
+            (Err(error), _) => {
+                error!("no waker for answers of other threads: {error}");
+                self.effects.push_completion(from, on_failure);
             }
         }
     }
@@ -176,14 +200,20 @@ impl Reactor {
         (is_same && slot.state != SlotState::Ended).then_some(token)
     }
 
-    fn relay(&mut self, to: ConnectionId, bytes: &[u8]) -> Result<SendStatus, SendError> {
+    fn relay(
+        &mut self,
+        to: ConnectionId,
+        bytes: &[u8],
+        slow: SlowReader,
+    ) -> Result<SendStatus, SendError> {
         let token = self.find(to).ok_or(SendError::Closed)?;
         let slot = &mut self.slots[token];
         let Source::Connection(stream, connection) = &mut slot.source else {
             return Err(SendError::Closed);
         };
-        let result = connection.push_relayed(
+        let result = connection.publish(
             bytes,
+            slow,
             stream,
             &mut slot.ready,
             &mut self.state,
@@ -197,7 +227,19 @@ impl Reactor {
         }
         enqueue(&mut self.run_queue, token, slot);
         self.meter(token);
+        if slow == SlowReader::KeepLatest {
+            self.meter_subscriptions(to);
+        }
         result
+    }
+
+    /// Sends the value that is kept for the connection `id`, if there is one.
+    fn send_kept(&mut self, id: ConnectionId) {
+        if let Some(bytes) = self.effects.take_kept(id) {
+            self.state.budget.charge(bytes.len());
+            let _ = self.relay(id, &bytes, SlowReader::Queue); // if it is closing, it is too late
+            self.meter_subscriptions(id);
+        }
     }
 
     fn push_message(&mut self, to: ConnectionId, message: Box<dyn Any>) -> Result<(), SendError> {
@@ -216,6 +258,9 @@ impl Reactor {
             Command::Close | Command::Abort | Command::ShutdownWrite => CONNECTION_COST_BYTES,
             Command::Pause | Command::Resume => CALL_COST_BYTES,
         });
+        if matches!(command, Command::Close | Command::ShutdownWrite) {
+            self.send_kept(id);
+        }
         let slot = &mut self.slots[token];
         if let Source::Connection(stream, connection) = &mut slot.source {
             connection.apply(command, stream, &self.state);
@@ -304,6 +349,15 @@ impl Reactor {
         }
     }
 
+    /// Takes what other threads have sent, and returns how many notifications are pending.
+    #[inline]
+    pub(super) fn collect_notifications(&mut self) -> usize {
+        if let Some(completions) = &self.state.completions {
+            completions.deliver(&mut self.effects);
+        }
+        self.effects.pending_notifications()
+    }
+
     /// Delivers notifications, the oldest first, until the budget is spent. `notifications_left`
     /// counts only those that were pending when the turn had driven its batch. New ones are
     /// delivered in the next turn, after the rest.
@@ -314,6 +368,10 @@ impl Reactor {
         {
             self.notifications_left -= 1;
             self.state.budget.charge(pending.cost_bytes);
+            if let Content::Kept = pending.content {
+                self.send_kept(pending.to);
+                continue;
+            }
             let Some(token) = self.find(pending.to) else {
                 catch_drop(&mut self.state.stats, pending.content); // it has ended itself
                 continue;

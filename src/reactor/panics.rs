@@ -5,6 +5,7 @@
 //! from where it was.
 
 use std::fmt::Display;
+use std::iter;
 
 use log::error;
 
@@ -91,6 +92,9 @@ impl Drop for Reactor {
         let deferred = self.deferred.iter_mut().flat_map(|effects| effects.queued.drain(..));
         let effects = deferred.chain(self.effects.queued.drain(..));
         effects.for_each(|effect| catch_drop(stats, effect));
+        let completions = self.state.completions.iter();
+        let arrived = completions.flat_map(|completions| iter::from_fn(|| completions.take()));
+        arrived.for_each(|completion| catch_drop(stats, completion));
         self.ended.drain(..).for_each(|ended| catch_drop(stats, ended));
         self.slots.drain().for_each(|slot| drop_slot(stats, slot));
     }

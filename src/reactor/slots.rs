@@ -174,10 +174,11 @@ impl Reactor {
         let slot = &mut self.slots[token];
         let may_stop = match &slot.source {
             Source::Datagram(socket) => !is_unfinished || socket.may_stop_unfinished(&slot.ready),
-            Source::Connection(..)
-            | Source::Listener(_)
-            | Source::Tasks(_)
-            | Source::StopSignal(_) => !is_unfinished,
+            // Whatever has asked to be told of the stop is told before it is closed.
+            Source::Connection(_, connection) => {
+                !is_unfinished && !self.effects.awaits_stop(connection.id())
+            }
+            Source::Listener(_) | Source::Tasks(_) | Source::StopSignal(_) => !is_unfinished,
         };
         // A slot that is queued, or was deferred, may have readiness that it has not acted on yet.
         let is_waiting = slot.state == SlotState::Waiting;

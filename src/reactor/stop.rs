@@ -30,6 +30,7 @@ impl Reactor {
         self.read_clock();
         let until = self.state.clock.now.plus(self.state.limits.drain_timeout);
         self.state.stop = StopState::Draining { until };
+        self.effects.on_stopping();
         for (token, slot) in &mut self.slots {
             match &mut slot.source {
                 Source::Listener(listener) => listener.begin_drain(),

@@ -28,7 +28,8 @@ use crate::limits::{CONNECTION_COST_BYTES, TASKS_QUEUED_MAX};
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
 use crate::stream::readiness::Readiness;
-use crate::sys::{self, Registry, Token, Waker};
+use crate::sys::{self, Registry, Token};
+use crate::wake::Wake;
 
 type Task = Box<dyn AnyTask>;
 
@@ -84,10 +85,7 @@ pub struct Handle(Arc<Shared>);
 struct Shared {
     tasks: SyncSender<Task>,
     stop_requested: AtomicBool,
-    /// The poll was to be woken, and the loop has not looked since. mio's poll(2) selector loses a
-    /// wake that meets a registration, or a call that returns `WouldBlock`.
-    woken: AtomicBool,
-    waker: Waker,
+    wake: Wake,
 }
 
 /// A task that was not accepted, and why. [`into_task`](SubmitError::into_task) gives it back.
@@ -179,7 +177,7 @@ impl Handle {
     ) -> Result<(), SubmitError<F>> {
         let (kind, task) = match self.0.tasks.try_send(Box::new(task)) {
             Ok(()) => {
-                self.wake();
+                self.0.wake.wake();
                 return Ok(());
             }
             Err(TrySendError::Full(task)) => (SubmitErrorKind::Full, task),
@@ -193,18 +191,12 @@ impl Handle {
     /// before. Never fails. If the reactor has stopped already, nothing happens.
     pub fn stop(&self) {
         self.0.stop_requested.store(true, Ordering::Release);
-        self.wake();
+        self.0.wake.wake();
     }
 
-    fn wake(&self) {
-        if sys::rearms_only_on_would_block() {
-            self.0.woken.store(true, Ordering::Release);
-        }
-        if let Err(error) = self.0.waker.wake() {
-            // Only a descriptor that other code has closed causes this. What was asked for, a task
-            // or the stop, is stored, and is done after the next wake that succeeds.
-            error!("waking the poll failed: {error}");
-        }
+    /// What wakes the loop, for other uses than tasks.
+    pub(crate) fn waker(&self) -> &Wake {
+        &self.0.wake
     }
 }
 
@@ -246,13 +238,12 @@ impl TaskQueue {
         expect(clippy::arc_with_non_send_sync, reason = "the simulated waker stays on its thread")
     )]
     pub(crate) fn open(registry: &Registry, token: Token) -> io::Result<TaskQueue> {
-        let waker = Waker::new(registry, token)?;
+        let wake = Wake::open(registry, token)?;
         let (sender, receiver) = sync_channel(TASKS_QUEUED_MAX);
         let handle = Handle(Arc::new(Shared {
             tasks: sender,
             stop_requested: AtomicBool::new(false),
-            woken: AtomicBool::new(false),
-            waker,
+            wake,
         }));
         Ok(TaskQueue { tasks: receiver, handle, tasks_before_stop: None })
     }
@@ -295,7 +286,7 @@ impl Reactor {
             return;
         }
         let Some(handle) = &self.handle else { return };
-        if handle.0.woken.swap(false, Ordering::Acquire) {
+        if handle.0.wake.take_lost() {
             for (token, slot) in &mut self.slots {
                 if matches!(slot.source, Source::Tasks(_)) {
                     slot.ready.readable = true;

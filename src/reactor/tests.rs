@@ -16,6 +16,8 @@
 
 mod connects;
 mod clients;
+#[cfg(feature = "http")]
+mod answers;
 mod closing;
 mod commands;
 mod datagrams;
@@ -35,6 +37,7 @@ mod peers;
 mod protocols;
 mod readiness;
 mod rearming;
+mod publish;
 mod relays;
 #[cfg(feature = "http")]
 mod schedules;

@@ -23,11 +23,12 @@ use crate::budget::QUARTER_TURN_BYTES;
 use crate::limits::{CALL_COST_BYTES, Limits, NOTIFICATIONS_PENDING_DIVISOR};
 use crate::loop_state::LoopState;
 use crate::protocol::connections::SendStatus;
-use crate::protocol::effects::{Effect, Effects};
+use crate::protocol::effects::{Command, Effect, Effects};
 use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
-use crate::protocol::notification::Notification;
+use crate::protocol::notification::{Content, Notification};
 use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
+use crate::stop_state::StopState;
 use crate::stream::connection::Connection;
 use crate::stream::readiness::{Readiness, Transport};
 use crate::time::Time;
@@ -147,6 +148,13 @@ impl<T: TransportMut> Driver<T> {
         }
     }
 
+    /// Begins a stop. The connection is not closed when it is idle, but notified if it has asked.
+    pub(crate) fn begin_stop(&mut self) {
+        let until = self.state.clock.now.plus(self.state.limits.drain_timeout);
+        self.state.stop = StopState::Draining { until };
+        self.effects.on_stopping();
+    }
+
     /// Queues `notification` about the connection `about`. What the loop remembers of that
     /// connection changes with it: after `AboveHighWatermark`, for example, this one waits for it.
     pub(crate) fn notify(&mut self, about: ConnectionId, notification: Notification) {
@@ -161,6 +169,7 @@ impl<T: TransportMut> Driver<T> {
             Notification::ConnectFailed(kind) => {
                 effects.on_closed(about, CloseReason::ConnectFailed(kind), stats);
             }
+            Notification::Stopping => effects.on_stopping(),
             Notification::Rejected | Notification::MailboxFull => {}
         }
         if effects.pending_notifications() == pending {
@@ -170,7 +179,10 @@ impl<T: TransportMut> Driver<T> {
 
     /// Runs turns until the connection waits for an event or for its deadline.
     pub(crate) fn run(&mut self) {
-        while self.has_work() || self.filed_deadline <= self.state.clock.now {
+        while self.take_completions()
+            || self.has_work()
+            || self.filed_deadline <= self.state.clock.now
+        {
             self.turn();
         }
     }
@@ -184,6 +196,15 @@ impl<T: TransportMut> Driver<T> {
             self.run();
         }
         self.state.clock.now = until;
+    }
+
+    /// Takes what other threads have sent. Returns whether that was anything.
+    fn take_completions(&mut self) -> bool {
+        let pending = self.effects.pending_notifications();
+        if let Some(completions) = &self.state.completions {
+            completions.deliver(&mut self.effects);
+        }
+        self.effects.pending_notifications() > pending
     }
 
     /// Returns whether there is work to do without an event.
@@ -202,6 +223,7 @@ impl<T: TransportMut> Driver<T> {
         if is_queued {
             self.drive();
         }
+        self.take_completions();
         self.deliver_notifications();
         if self.filed_deadline <= self.state.clock.now && self.close_reason().is_none() {
             self.state.budget.begin_stage(QUARTER_TURN_BYTES);
@@ -242,7 +264,9 @@ impl<T: TransportMut> Driver<T> {
         {
             left -= 1;
             self.state.budget.charge(pending.cost_bytes);
-            if let Some(connection) = &mut self.connection
+            if let Content::Kept = pending.content {
+                self.send_kept();
+            } else if let Some(connection) = &mut self.connection
                 && !matches!(self.slot, Slot::Ended(_))
                 && pending.to == connection.id()
             {
@@ -251,6 +275,18 @@ impl<T: TransportMut> Driver<T> {
                 self.enqueue();
                 self.apply_effects();
             }
+        }
+    }
+
+    /// Sends the value that is kept for the peer, if there is one.
+    fn send_kept(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        if let Some(bytes) = self.effects.take_kept(connection.id()) {
+            let (state, effects) = (&mut self.state, &mut self.effects);
+            let (transport, ready) = (&self.transport, &mut self.ready);
+            // A connection that is closing does not take it.
+            let _ = connection.push_relayed(&bytes, transport, ready, state, effects);
+            self.enqueue();
         }
     }
 
@@ -319,10 +355,11 @@ impl<T: TransportMut> Driver<T> {
                 (Effect::SendOverflow(to), _) => {
                     self.effects.notify(own, to, Notification::Rejected);
                 }
-                (Effect::Send(to, range), Some(connection)) if to == own => {
+                (Effect::Send(to, range, slow), Some(connection)) if to == own => {
                     self.state.budget.charge(range.len());
-                    match connection.push_relayed(
+                    match connection.publish(
                         &bytes[range],
+                        slow,
                         &self.transport,
                         &mut self.ready,
                         &mut self.state,
@@ -336,7 +373,11 @@ impl<T: TransportMut> Driver<T> {
                     }
                     self.enqueue();
                 }
-                (Effect::Command(to, command), Some(connection)) if to == own => {
+                (Effect::Command(to, command), Some(_)) if to == own => {
+                    if matches!(command, Command::Close | Command::ShutdownWrite) {
+                        self.send_kept();
+                    }
+                    let connection = self.connection.as_mut().expect("it has not ended");
                     connection.apply(command, &self.transport, &self.state);
                     self.enqueue();
                 }
@@ -345,9 +386,16 @@ impl<T: TransportMut> Driver<T> {
                         self.effects.notify(own, to, Notification::MailboxFull);
                     }
                 }
+                (Effect::MonitorStop, Some(_)) => {
+                    self.effects.monitor_stop(own);
+                    if self.state.stop.is_stopping() {
+                        self.effects.on_stopping();
+                    }
+                    self.recorded.push(RecordedEffect::MonitorStop);
+                }
                 (Effect::Message(to, message), _) => self.recorded_messages.push((to, message)),
                 // It has ended, or asks to be notified of its own end.
-                (Effect::Send(to, _) | Effect::Command(to, _) | Effect::Monitor(to), _)
+                (Effect::Send(to, ..) | Effect::Command(to, _) | Effect::Monitor(to), _)
                     if to == own => {}
                 (effect, _) => self.recorded.extend(RecordedEffect::from(effect, &bytes)),
             }

@@ -34,12 +34,12 @@ use crate::protocol::protocol::Protocol;
 ///
 /// The protocol runs on the connection that the reactor uses, so that messages in pieces, pauses,
 /// closing and timeouts are the real ones. The clock moves only with
-/// [`advance_clock`](TestConnection::advance_clock). The peer takes every byte at once, so output
-/// never waits. Effects on other connections are recorded
+/// [`advance_clock`](TestConnection::advance_clock). The peer takes every byte at once
+/// ([`set_peer_reads`](TestConnection::set_peer_reads)). Effects on other connections are recorded
 /// ([`take_effects`](TestConnection::take_effects)). A panic of the protocol is not caught.
 ///
 /// Neither `Send` nor `Sync`, as a reactor.
-pub struct TestConnection(Driver<MemoryTransport>);
+pub struct TestConnection(pub(super) Driver<MemoryTransport>);
 
 impl fmt::Debug for TestConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,12 +52,14 @@ impl fmt::Debug for TestConnection {
 
 /// A transport whose other end takes every byte at once.
 #[derive(Default)]
-struct MemoryTransport {
+pub(super) struct MemoryTransport {
     arrived: Vec<u8>,
     read: usize,
     has_fin: bool,
     sent: Vec<u8>,
-    local: Option<SocketAddr>,
+    /// The peer takes no bytes.
+    pub(super) is_full: bool,
+    pub(super) local: Option<SocketAddr>,
 }
 
 impl TransportMut for MemoryTransport {
@@ -77,6 +79,9 @@ impl TransportMut for MemoryTransport {
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_full {
+            return Err(ErrorKind::WouldBlock.into());
+        }
         self.sent.extend_from_slice(bytes);
         Ok(bytes.len())
     }
@@ -124,12 +129,6 @@ impl TestConnection {
     /// the way is acted on at its own time.
     pub fn advance_clock(&mut self, time: Duration) {
         self.0.advance_clock(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-    }
-
-    /// Sets what [`Context::local_address`](crate::Context::local_address) returns from now on.
-    /// Before, it is `None`.
-    pub fn set_local_address(&mut self, address: Option<SocketAddr>) {
-        self.0.transport.get_mut().local = address;
     }
 
     /// Returns the id of another connection, for the protocol. Each call returns a new one.

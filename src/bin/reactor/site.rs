@@ -8,7 +8,9 @@ use percent_encoding::percent_decode;
 #[cfg(all(unix, feature = "files"))]
 use mio_reactor::Files;
 use mio_reactor::limits::READ_BYTES_MAX;
-use mio_reactor::{ContentType, Method, Page, Request, Responder, Response, Status, Upload};
+use mio_reactor::{
+    ContentType, HttpContext, Method, Page, Request, Responder, Response, Status, Upload,
+};
 
 /// The lecture's tiny web server: one page at `/`, one line of plain text at `/plaintext`, and
 /// `/echo`, which responds to a POST with the body of the request.
@@ -86,8 +88,8 @@ impl Site {
     /// Apart from `respond`, so that a site without files pays only for the check.
     #[cfg(all(unix, feature = "files"))]
     #[cold]
-    fn file_or_page(&self, request: &Request<'_>) -> Response<'_> {
-        let file = self.pages.files.as_ref().and_then(|files| files.find(request));
+    fn file_or_page(&self, request: &Request<'_>, cx: &mut HttpContext<'_, '_>) -> Response<'_> {
+        let file = self.pages.files.as_ref().and_then(|files| files.find(request, cx));
         file.unwrap_or_else(|| match self.pages.has_pages {
             true => self.page(request),
             false => self.pages.respond(None, request.method()),
@@ -133,7 +135,7 @@ impl Pages {
             (Some(PageName::Front), Method::Get | Method::Head) => self.front.response(),
             (Some(PageName::Plaintext), Method::Get | Method::Head) => self.plaintext.response(),
             // Without a body: otherwise `receive` has taken the request.
-            (Some(PageName::Echo), Method::Post) => Box::new(EchoUpload::default()).respond(),
+            (Some(PageName::Echo), Method::Post) => EchoUpload::default().response(),
             (Some(PageName::Echo), _) => not_allowed("POST"),
             (None, Method::Get | Method::Head) => Response::error(Status::NOT_FOUND),
             (_, _) => not_allowed("GET, HEAD"),
@@ -143,15 +145,20 @@ impl Pages {
 
 impl Responder for Site {
     #[inline]
-    fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
+    fn respond(&mut self, request: &Request<'_>, cx: &mut HttpContext<'_, '_>) -> Response<'_> {
         #[cfg(all(unix, feature = "files"))]
         if self.pages.files.is_some() {
-            return self.file_or_page(request);
+            return self.file_or_page(request, cx);
         }
+        let _ = cx;
         self.page(request)
     }
 
-    fn receive(&mut self, request: &Request<'_>) -> Option<Box<dyn Upload>> {
+    fn receive(
+        &mut self,
+        request: &Request<'_>,
+        _: &mut HttpContext<'_, '_>,
+    ) -> Option<Box<dyn Upload>> {
         let is_echoed = self.pages.has_pages
             && request.method() == Method::Post
             && PageName::of(request.path()) == Some(PageName::Echo);
@@ -192,7 +199,13 @@ impl Upload for EchoUpload {
         self.bytes.extend_from_slice(piece);
     }
 
-    fn respond(self: Box<Self>) -> Response<'static> {
+    fn respond(self: Box<Self>, _: &mut HttpContext<'_, '_>) -> Response<'static> {
+        self.response()
+    }
+}
+
+impl EchoUpload {
+    fn response(self) -> Response<'static> {
         // Not with the type that the client sent: another site's page must not become one of ours.
         Response::ok(ContentType::OCTET_STREAM, self.bytes)
     }

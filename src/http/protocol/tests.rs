@@ -13,6 +13,8 @@ mod timeouts;
 mod responses;
 mod responder;
 mod streaming;
+mod late;
+mod ongoing;
 mod access_log;
 mod random;
 
@@ -22,6 +24,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use super::*;
 use crate::http::content_type::ContentType;
 use crate::http::limits::{HEAD_BYTES_MAX, REQUEST_LINE_BYTES_MAX};
+use crate::http::response::Response;
 use crate::http::site::{FRONT, Site};
 use crate::limits::{INPUT_BYTES_MAX, Limits};
 use crate::loop_state::LoopState;
@@ -393,7 +396,7 @@ struct StreamingResponder {
 }
 
 impl Responder for StreamingResponder {
-    fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
+    fn respond(&mut self, _: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
         let bytes = io::Cursor::new(self.bytes.clone());
         Response::streamed(
             Status::OK,

@@ -255,6 +255,7 @@ impl Protocol for RandomMember {
                     assert_eq!(was_delivered, Some(false), "once, and only of a connect");
                 }
                 Notification::Rejected => panic!("messages are too short to be rejected"),
+                Notification::Stopping => panic!("no protocol has asked for it"),
                 Notification::MailboxFull => panic!("few messages are sent to a protocol"),
                 // Mostly of a message. It may also come once more for a connection that was
                 // monitored, connected to, or above its watermark.

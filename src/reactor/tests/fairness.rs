@@ -196,10 +196,18 @@ fn scrambled_statistics_change_no_system_call() {
             closed_finished: value,
             panics: value,
             bodies_failed: value,
+            answers_promised: value,
+            answers_late: value,
+            answers_dropped: value,
+            answers_ongoing: value,
+            feeds_dropped: value,
             tasks_run: value,
             bytes_in: value,
             bytes_out: value,
             sends_rejected: value,
+            publishes_dropped: value,
+            publishes_replaced: value,
+            slow_readers_aborted: value,
             messages_rejected: value,
             deadlines_expired: value,
             datagrams_in: value,
@@ -216,18 +224,21 @@ fn scrambled_statistics_change_no_system_call() {
     assert!(scrambled_calls == calls && scrambled_received == received);
 }
 
-/// Requests whose responder reads a file, or computes something: `Request::charge` says how long it
+/// Requests whose responder reads a file, or computes something: `HttpContext::charge` says how long it
 /// takes.
 #[cfg(feature = "http")]
 // pitfall: 100
 #[test]
 fn pipelined_requests_with_much_work_are_spread_over_turns() {
     use crate::http::content_type::ContentType;
-    use crate::http::{protocol::Http, request::Request, responder::Responder, response::Response};
+    use crate::http::{
+        context::HttpContext, protocol::Http, request::Request, responder::Responder,
+        response::Response,
+    };
     struct Worker;
     impl Responder for Worker {
-        fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
-            request.charge(Duration::from_micros(500));
+        fn respond(&mut self, request: &Request<'_>, cx: &mut HttpContext<'_, '_>) -> Response<'_> {
+            cx.charge(Duration::from_micros(500));
             Response::ok(ContentType::TEXT, request.path().to_vec())
         }
     }

@@ -106,6 +106,7 @@ fn connect_beyond_the_effect_limit_leaves_no_id_behind() {
 #[test]
 fn body_or_upload_that_panics_twice_costs_only_its_own_connection() {
     use crate::http::content_type::ContentType;
+    use crate::http::context::HttpContext;
     use crate::http::request::Request;
     use crate::http::responder::{Responder, Upload};
     use crate::http::{protocol::Http, response::Response, status::Status};
@@ -125,19 +126,23 @@ fn body_or_upload_that_panics_twice_costs_only_its_own_connection() {
         fn take(&mut self, _: &[u8]) {
             panic!("panics on purpose, in take");
         }
-        fn respond(self: Box<Self>) -> Response<'static> {
+        fn respond(self: Box<Self>, _: &mut HttpContext<'_, '_>) -> Response<'static> {
             unreachable!("it panics before")
         }
     }
     struct Site;
     impl Responder for Site {
-        fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
+        fn respond(&mut self, request: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
             match request.path() {
                 b"/good" => Response::ok(ContentType::TEXT, &b"good"[..]),
                 _ => Response::streamed(Status::OK, ContentType::TEXT, 5, PanicsTwice),
             }
         }
-        fn receive(&mut self, _: &Request<'_>) -> Option<Box<dyn Upload>> {
+        fn receive(
+            &mut self,
+            _: &Request<'_>,
+            _: &mut HttpContext<'_, '_>,
+        ) -> Option<Box<dyn Upload>> {
             Some(Box::new(PanicsTwice))
         }
     }

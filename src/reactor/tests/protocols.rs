@@ -249,7 +249,7 @@ impl Protocol for ProxySide {
             Notification::AboveHighWatermark => Next::Pause,
             Notification::BelowLowWatermark => Next::Continue,
             Notification::Closed | Notification::ConnectFailed(_) => Next::Close,
-            Notification::Rejected | Notification::MailboxFull => {
+            Notification::Rejected | Notification::MailboxFull | Notification::Stopping => {
                 panic!("it pauses above the high watermark, so nothing is rejected")
             }
         }

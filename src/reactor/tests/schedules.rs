@@ -30,6 +30,7 @@ use super::traffic::{bulk_traffic, echo_traffic, http_traffic};
 use super::*;
 use crate::echo::Echo;
 use crate::http::content_type::ContentType;
+use crate::http::context::HttpContext;
 use crate::http::protocol::Http;
 use crate::http::request::Request;
 use crate::http::responder::Responder;
@@ -367,7 +368,7 @@ fn draw_stream_peer(
 struct TextResponder;
 
 impl Responder for TextResponder {
-    fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
+    fn respond(&mut self, request: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
         let path = std::str::from_utf8(request.path()).unwrap_or_default();
         let mut parts = path.split('/').skip(1);
         let (tag, length) = (

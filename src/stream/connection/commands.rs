@@ -17,6 +17,7 @@ use crate::protocol::effects::{Command, Effects};
 use crate::protocol::ident::CloseReason;
 use crate::protocol::notification::{Content, PendingNotification};
 use crate::protocol::protocol::Next;
+use crate::protocol::slow_reader::SlowReader;
 use crate::stream::buffer::Buffer;
 use crate::stream::readiness::{PeerCheck, Readiness, Transport};
 use crate::sys::PeerState;
@@ -56,6 +57,61 @@ impl Connection {
         self.phase = Phase::Ended(CloseReason::MemoryOverflow);
     }
 
+    /// Appends `bytes` that another connection sends to the peer. If too much waits for it already,
+    /// does what `slow` says.
+    pub(crate) fn publish<T: Transport>(
+        &mut self,
+        bytes: &[u8],
+        slow: SlowReader,
+        transport: &T,
+        ready: &mut Readiness,
+        state: &mut LoopState,
+        effects: &mut Effects,
+    ) -> Result<SendStatus, SendError> {
+        if slow == SlowReader::Queue {
+            return self.push_relayed(bytes, transport, ready, state, effects);
+        }
+        if self.wants_write() && ready.writable && self.output.len() > HIGH_WATERMARK_BYTES {
+            self.flush(transport, ready, state, effects);
+        }
+        let is_behind = self.output.len() > HIGH_WATERMARK_BYTES;
+        match slow {
+            // One that is kept has not been sent: what is published now must not overtake it.
+            SlowReader::KeepLatest
+                if self.is_open() && (is_behind || effects.keeps_for(self.meta.id)) =>
+            {
+                if bytes.len() > OUTPUT_BYTES_MAX - HIGH_WATERMARK_BYTES {
+                    return Err(SendError::Rejected);
+                }
+                let has_replaced = effects.keep(self.meta.id, bytes);
+                state.stats.publishes_replaced += u64::from(has_replaced);
+            }
+            SlowReader::DropNewest if self.is_open() && is_behind => {
+                state.stats.publishes_dropped += 1;
+            }
+            SlowReader::Abort if self.is_open() && is_behind => {
+                state.stats.slow_readers_aborted += 1;
+                self.apply(Command::Abort, transport, state);
+            }
+            SlowReader::Queue
+            | SlowReader::DropNewest
+            | SlowReader::KeepLatest
+            | SlowReader::Abort => {
+                self.push_relayed(bytes, transport, ready, state, effects)?;
+            }
+        }
+        Ok(SendStatus::Accepted) // what the publisher need not know
+    }
+
+    /// Returns whether bytes of other connections are accepted.
+    fn is_open(&self) -> bool {
+        match self.phase {
+            Phase::Established(_) => matches!(self.write_side, WriteSide::Open { .. }),
+            Phase::Connecting { then } => then.is_none(),
+            Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => false,
+        }
+    }
+
     /// Appends `bytes` that another connection sends to the peer.
     ///
     /// The bytes leave in the next drive. But if they would raise the output above the high
@@ -78,12 +134,7 @@ impl Connection {
         {
             self.flush(transport, ready, state, effects);
         }
-        let is_open = match self.phase {
-            Phase::Established(_) => matches!(self.write_side, WriteSide::Open { .. }),
-            Phase::Connecting { then } => then.is_none(),
-            Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => false,
-        };
-        if !is_open {
+        if !self.is_open() {
             return Err(SendError::Closed);
         }
         if self.output.len() + bytes.len() > OUTPUT_BYTES_MAX {
@@ -184,6 +235,7 @@ impl Connection {
             let next = match pending.content {
                 Content::Notification(about, what) => protocol.notified(about, what, cx),
                 Content::Message(message) => protocol.message_received(message, cx),
+                Content::Kept => unreachable!("it is no call of the protocol"),
             };
             // After the FIN, `Next::Continue` would close. As an answer to a notification it means
             // no more than that the protocol has nothing to change.

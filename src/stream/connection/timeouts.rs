@@ -68,15 +68,16 @@ impl Connection {
                 self.run_until_blocked(transport, ready, scratch, state, effects)
             }
             Phase::Established(_) | Phase::Flushing { .. } => {
-                // A connection that is paused until another's output has fallen moves no bytes by
-                // design, so the idle timeout must not fire. The deadlines of the other connection
-                // bound the wait.
+                // A connection that is paused until its timer expires, or until another's output
+                // has fallen, moves no bytes by design, so the idle timeout must not fire. The
+                // timer bounds the wait, or the deadlines of the other connection do.
                 let is_paused = matches!(
                     self.phase,
                     Phase::Established(ReadSide::Paused { .. } | ReadSide::Eof { .. })
                 );
-                if is_paused && !self.wants_write() && effects.waits_for_low_watermark(self.meta.id)
-                {
+                let waits =
+                    self.meta.timer != Time::NEVER || effects.waits_for_low_watermark(self.meta.id);
+                if is_paused && !self.wants_write() && waits {
                     self.last_activity = state.clock.now;
                     return Outcome::Blocked;
                 }

@@ -25,7 +25,7 @@ use std::rc::Rc;
 
 use libfuzzer_sys::fuzz_target;
 use mio_reactor::{
-    Advance, Context, Http, Method, Next, Protocol, Request, Responder, Response, TestConnection,
+    Advance, Context, Http, HttpContext, Method, Next, Protocol, Request, Responder, Response, TestConnection,
     Upload,
 };
 
@@ -68,7 +68,7 @@ struct Recorder {
 }
 
 impl Responder for Recorder {
-    fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
+    fn respond(&mut self, request: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
         let request_now = Received::new(request);
         let mut received = self.received.borrow_mut();
         if request.body_bytes() == 0 {
@@ -82,7 +82,7 @@ impl Responder for Recorder {
     }
 
     /// Called as soon as the head has arrived, if a body follows.
-    fn receive(&mut self, request: &Request<'_>) -> Option<Box<dyn Upload>> {
+    fn receive(&mut self, request: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Option<Box<dyn Upload>> {
         self.received.borrow_mut().push(Received::new(request));
         self.site.receive(request)
     }

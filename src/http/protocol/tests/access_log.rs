@@ -158,8 +158,8 @@ fn access_log_escapes_what_a_peer_sends() {
 fn streamed_response_is_logged_at_its_end_with_the_bytes_sent() {
     struct LoggingResponder(StreamingResponder);
     impl Responder for LoggingResponder {
-        fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
-            self.0.respond(request)
+        fn respond(&mut self, request: &Request<'_>, cx: &mut HttpContext<'_, '_>) -> Response<'_> {
+            self.0.respond(request, cx)
         }
         fn logs_access(&self) -> bool {
             true

@@ -12,7 +12,7 @@ use crate::http::response::Page;
 struct DescribeRequest;
 
 impl Responder for DescribeRequest {
-    fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
+    fn respond(&mut self, request: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
         let seen = request.header("X-SEEN").map(|value| value.escape_ascii().to_string());
         let (method, path, body_bytes) =
             (request.method(), request.path().escape_ascii(), request.body_bytes());
@@ -70,7 +70,7 @@ fn host_in_the_target_overrides_the_host_field() {
     // host and a port.
     struct DescribeHost;
     impl Responder for DescribeHost {
-        fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
+        fn respond(&mut self, request: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
             let named = |host: Option<&[u8]>| host.map(|host| host.escape_ascii().to_string());
             let forwarded: Vec<_> =
                 request.header_values("x-forwarded-for").map(|value| named(Some(value))).collect();
@@ -116,7 +116,7 @@ fn responder_is_called_only_for_a_complete_request() {
     // part of a request. Nor does a response exist before the body is complete.
     struct CountCalls(Rc<Cell<u32>>);
     impl Responder for CountCalls {
-        fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
+        fn respond(&mut self, request: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
             self.0.set(self.0.get() + 1);
             Response::ok(
                 ContentType::ASCII,
@@ -152,7 +152,7 @@ fn responder_field_cannot_break_the_framing() {
     // call. Other fields stand between those of the server.
     struct WithField(&'static str, &'static str);
     impl Responder for WithField {
-        fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
+        fn respond(&mut self, _: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
             let fine = Response::ok(ContentType::ASCII, Vec::new())
                 .with_header("X-Fine", "a\tb, \"c\"")
                 .unwrap();
@@ -190,7 +190,7 @@ fn responder_content_type_cannot_break_the_framing() {
     const QUOTED: &str = "text/plain; charset=\"utf-8\"";
     struct WithType(ContentType<'static>, usize, Page);
     impl Responder for WithType {
-        fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
+        fn respond(&mut self, _: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
             match self.1 {
                 0 => Response::ok(self.0, &b"abc"[..]),
                 1 => Response::streamed(Status::OK, self.0, 3, &b"abc"[..]),
@@ -214,7 +214,7 @@ fn page_sends_the_fields_that_it_was_given() {
     // 9110 5.5: by the same rules as a response.
     struct WithPage(Page);
     impl Responder for WithPage {
-        fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
+        fn respond(&mut self, _: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
             self.0.response()
         }
     }
@@ -237,7 +237,7 @@ fn response_204_or_304_never_has_a_body() {
     // 9110 15.3.6: a 205 has no content either, and says so.
     struct WithBody(Status, bool);
     impl Responder for WithBody {
-        fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
+        fn respond(&mut self, _: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
             match self.1 {
                 true => Response::streamed(self.0, ContentType::ASCII, 8, &b"too much"[..]),
                 false => Response::new(self.0, ContentType::ASCII, &b"too much"[..]),

@@ -129,7 +129,7 @@ fn every_status_has_its_line_and_its_fields() {
     // date. 9110 8.3 and 8.6: the type and length of the body, where there is one.
     struct WithStatus(Status);
     impl Responder for WithStatus {
-        fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
+        fn respond(&mut self, _: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
             Response::error(self.0)
         }
     }

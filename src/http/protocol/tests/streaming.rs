@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::*;
 use crate::http::limits::{BODY_READ_BYTES_MAX, BODY_READS_MAX, BODY_RETRY_MS, BODY_RETRY_MS_MAX};
@@ -114,7 +115,7 @@ struct ScriptedResponder<F> {
 impl<F: FnMut(usize, &mut [u8]) -> io::Result<usize> + Copy + 'static> Responder
     for ScriptedResponder<F>
 {
-    fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
+    fn respond(&mut self, _: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
         let body = ScriptedBody { reads: Rc::clone(&self.reads), answer: self.answer };
         Response::streamed(Status::OK, ContentType::ASCII, self.length, body)
     }
@@ -201,7 +202,7 @@ fn waiting_body_is_read_less_often_until_bytes_come() {
     let (reads, now_ms) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
     struct Waiting(Rc<Cell<usize>>, Rc<Cell<u64>>);
     impl Responder for Waiting {
-        fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
+        fn respond(&mut self, _: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
             let (now_ms, mut due_ms) = (Rc::clone(&self.1), 0);
             let answer = move |_, into: &mut [u8]| {
                 if now_ms.get() < due_ms {
@@ -274,7 +275,7 @@ fn long_body_is_sent_in_pieces_without_being_streamed() {
     // need not ask for that. Borrowed or not, alone or after others.
     struct LongBody(usize, Vec<u8>);
     impl Responder for LongBody {
-        fn respond(&mut self, request: &Request<'_>) -> Response<'_> {
+        fn respond(&mut self, request: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
             match request.path() {
                 b"/borrowed" => Response::ok(ContentType::ASCII, &self.1[..self.0]),
                 _ => Response::ok(ContentType::ASCII, self.1[..self.0].to_vec()),
