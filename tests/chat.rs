@@ -7,12 +7,15 @@ mod common;
 #[path = "../docs/examples/chat.rs"]
 mod chat;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Instant;
 
-use common::{Program, TIMEOUT, any_port, be_server, connect, connect_narrow, reset};
+use common::{
+    Program, TIMEOUT, any_port, be_server, check_layered, connect, connect_narrow, is_layered,
+    listen_layered, reset,
+};
 use mio_reactor::{Limits, Reactor};
 
 /// Runs a room in a thread of its own, which ends with the test. Returns its address.
@@ -24,11 +27,19 @@ fn open_room_for(connections_max: usize) -> SocketAddr {
     let (send_address, address) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let mut reactor = Reactor::new(Limits::default()).unwrap();
-        let address = chat::listen(&mut reactor, any_port(), connections_max).unwrap();
+        let address = listen(&mut reactor, connections_max).unwrap();
         send_address.send(address).unwrap();
         reactor.run().unwrap();
     });
     address.recv().unwrap()
+}
+
+fn listen(reactor: &mut Reactor, connections_max: usize) -> io::Result<SocketAddr> {
+    if is_layered() {
+        listen_layered(reactor, chat::room(connections_max))
+    } else {
+        chat::listen(reactor, any_port(), connections_max)
+    }
 }
 
 /// A user in the room.
@@ -65,6 +76,11 @@ impl User {
         self.0.read_line(&mut line).unwrap();
         line.strip_suffix('\n').unwrap_or_else(|| panic!("EOF after {line:?}")).to_owned()
     }
+}
+
+#[test]
+fn room_inside_a_layer_passes_the_same_tests() {
+    check_layered("room_inside_a_layer_passes_the_same_tests");
 }
 
 #[test]
@@ -209,7 +225,7 @@ fn check_all_lines_read_or_missed(mut lagging: User, mut writer: User, first: us
 #[test]
 #[ignore = "the room in a process of its own, which other tests start"]
 fn be_a_room() {
-    be_server(|reactor, _| chat::listen(reactor, any_port(), 20));
+    be_server(|reactor, _| listen(reactor, 20));
 }
 
 #[test]

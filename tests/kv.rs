@@ -8,12 +8,14 @@ mod common;
 #[path = "../docs/examples/kv.rs"]
 mod kv;
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::process::Command;
 use std::thread;
 
-use common::{Program, any_port, be_server, connect, pattern};
+use common::{
+    Program, any_port, be_server, check_layered, connect, is_layered, listen_layered, pattern,
+};
 use mio_reactor::{Limits, Reactor};
 
 /// Runs a store in a thread of its own, which ends with the test. Returns its address.
@@ -25,10 +27,18 @@ fn start_with(bytes_max: usize) -> SocketAddr {
     let (send_address, address) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let mut reactor = Reactor::new(Limits::default()).unwrap();
-        send_address.send(kv::listen(&mut reactor, any_port(), bytes_max).unwrap()).unwrap();
+        send_address.send(listen(&mut reactor, bytes_max).unwrap()).unwrap();
         reactor.run().unwrap();
     });
     address.recv().unwrap()
+}
+
+fn listen(reactor: &mut Reactor, bytes_max: usize) -> io::Result<SocketAddr> {
+    if is_layered() {
+        listen_layered(reactor, kv::store(bytes_max))
+    } else {
+        kv::listen(reactor, any_port(), bytes_max)
+    }
 }
 
 /// Returns a command in the form in which redis-cli sends it.
@@ -61,6 +71,11 @@ fn check(address: SocketAddr, requests: &[u8], piece: usize, replies: &[u8]) {
     stream.read_to_end(&mut received).unwrap();
     writing.join().unwrap();
     assert_eq!(received.escape_ascii().to_string(), replies.escape_ascii().to_string());
+}
+
+#[test]
+fn store_inside_a_layer_passes_the_same_tests() {
+    check_layered("store_inside_a_layer_passes_the_same_tests");
 }
 
 #[test]
@@ -149,7 +164,7 @@ fn full_store_rejects_set_and_counts_the_overhead_of_entries() {
 #[test]
 #[ignore = "the store in a process of its own, which another test starts"]
 fn be_a_store() {
-    be_server(|reactor, bytes_max| kv::listen(reactor, any_port(), bytes_max.parse().unwrap()));
+    be_server(|reactor, bytes_max| listen(reactor, bytes_max.parse().unwrap()));
 }
 
 #[test]

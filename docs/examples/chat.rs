@@ -68,7 +68,7 @@ struct Lagging {
     prober: Option<ConnectionId>,
 }
 
-struct Chat {
+pub(crate) struct Chat {
     room: Rc<RefCell<Room>>,
     /// This connection's id while it is a user: from when it has a name until it leaves.
     user: Option<ConnectionId>,
@@ -218,14 +218,19 @@ impl Room {
     }
 }
 
+/// Makes a room for `connections_max` connections. Returns what makes the protocol of each.
+pub(crate) fn room(connections_max: usize) -> impl FnMut(SocketAddr) -> Chat {
+    let room = Rc::new(RefCell::new(Room { connections_max, ..Room::default() }));
+    move |_peer| Chat { room: Rc::clone(&room), user: None }
+}
+
 /// Opens a room for `connections_max` connections on `address`. Returns the address bound.
 pub(crate) fn listen(
     reactor: &mut Reactor,
     address: SocketAddr,
     connections_max: usize,
 ) -> io::Result<SocketAddr> {
-    let room = Rc::new(RefCell::new(Room { connections_max, ..Room::default() }));
-    reactor.listen(address, move |_peer| Chat { room: Rc::clone(&room), user: None })
+    reactor.listen(address, room(connections_max))
 }
 
 #[allow(dead_code, reason = "the test of this example has a main function of its own")]

@@ -47,7 +47,7 @@ struct Store {
     bytes_max: usize,
 }
 
-struct Client {
+pub(crate) struct Client {
     store: Rc<RefCell<Store>>,
 }
 
@@ -186,15 +186,20 @@ fn number(digits: &[u8], most: usize) -> Option<usize> {
     str::from_utf8(digits).ok().filter(|_| is_plain)?.parse().ok().filter(|&number| number <= most)
 }
 
-/// Serves an empty store on `address`, which grows to at most `bytes_max` bytes. Returns the
-/// address bound.
+/// Makes an empty store, which grows to at most `bytes_max` bytes. Returns what makes the protocol
+/// of each connection.
+pub(crate) fn store(bytes_max: usize) -> impl FnMut(SocketAddr) -> Client {
+    let store = Rc::new(RefCell::new(Store { values: HashMap::new(), bytes: 0, bytes_max }));
+    move |_peer| Client { store: Rc::clone(&store) }
+}
+
+/// Serves an empty store on `address`. Returns the address bound.
 pub(crate) fn listen(
     reactor: &mut Reactor,
     address: SocketAddr,
     bytes_max: usize,
 ) -> io::Result<SocketAddr> {
-    let store = Rc::new(RefCell::new(Store { values: HashMap::new(), bytes: 0, bytes_max }));
-    reactor.listen(address, move |_peer| Client { store: Rc::clone(&store) })
+    reactor.listen(address, store(bytes_max))
 }
 
 #[allow(dead_code, reason = "the test of this example has a main function of its own")]

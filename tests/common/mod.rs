@@ -11,15 +11,19 @@
 mod program;
 mod refusals;
 
+use std::env;
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::process::Command;
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mio_reactor::{Datagram, DatagramProtocol, Limits, Protocol, Reactor, Replies, Stats};
+use mio_reactor::{
+    Datagram, DatagramProtocol, Layer, Layered, Limits, Protocol, Reactor, Replies, Stats,
+};
 use socket2::{Domain, SockRef, Socket, Type};
 
 #[cfg(feature = "cli")]
@@ -187,6 +191,36 @@ pub(crate) fn run_in_thread(
         reactor.run().unwrap();
     });
     address.recv_timeout(TIMEOUT).unwrap()
+}
+
+/// A layer that changes nothing.
+struct Identity;
+
+impl Layer for Identity {}
+
+/// If this is set, servers of tests put their protocols inside [`Identity`].
+const LAYERED: &str = "REACTOR_TEST_LAYERED";
+
+pub(crate) fn is_layered() -> bool {
+    env::var_os(LAYERED).is_some()
+}
+
+/// Serves protocols inside a layer that changes nothing.
+pub(crate) fn listen_layered<P: Protocol + 'static>(
+    reactor: &mut Reactor,
+    mut make: impl FnMut(SocketAddr) -> P + 'static,
+) -> io::Result<SocketAddr> {
+    reactor.listen(any_port(), move |peer| Layered::new(Identity, make(peer)))
+}
+
+/// Runs all tests of this executable but `this_test` again, where [`is_layered`] is true.
+pub(crate) fn check_layered(this_test: &str) {
+    if is_layered() {
+        return;
+    }
+    let mut tests = Command::new(env::current_exe().unwrap());
+    let output = tests.args(["--skip", this_test]).env(LAYERED, "1").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 /// Returns whether this process may have `count` files open. If not, prints that the test is
