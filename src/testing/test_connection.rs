@@ -35,8 +35,9 @@ use crate::protocol::protocol::Protocol;
 /// The protocol runs on the connection that the reactor uses, so that messages in pieces, pauses,
 /// closing and timeouts are the real ones. The clock moves only with
 /// [`advance_clock`](TestConnection::advance_clock). The peer takes every byte at once, so output
-/// never waits. Effects on other connections are recorded
-/// ([`take_effects`](TestConnection::take_effects)). A panic of the protocol is not caught.
+/// never waits, unless the test says otherwise ([`peer_takes`](TestConnection::peer_takes)).
+/// Effects on other connections are recorded ([`take_effects`](TestConnection::take_effects)). A
+/// panic of the protocol is not caught.
 ///
 /// Neither `Send` nor `Sync`, as a reactor.
 pub struct TestConnection(Driver<MemoryTransport>);
@@ -50,13 +51,16 @@ impl fmt::Debug for TestConnection {
     }
 }
 
-/// A transport whose other end takes every byte at once.
-#[derive(Default)]
+/// A transport whose other end takes as many bytes as the test says.
 struct MemoryTransport {
     arrived: Vec<u8>,
     read: usize,
     has_fin: bool,
     sent: Vec<u8>,
+    /// How many more bytes the peer takes.
+    window: usize,
+    /// Our FIN is sent.
+    has_shut_down: bool,
     local: Option<SocketAddr>,
 }
 
@@ -77,11 +81,20 @@ impl TransportMut for MemoryTransport {
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.sent.extend_from_slice(bytes);
-        Ok(bytes.len())
+        if self.has_shut_down {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        if self.window == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let count = bytes.len().min(self.window);
+        self.window -= count;
+        self.sent.extend_from_slice(&bytes[..count]);
+        Ok(count)
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
+        self.has_shut_down = true;
         Ok(())
     }
 
@@ -99,7 +112,15 @@ impl TestConnection {
 
     /// The same, with these limits.
     pub fn with_limits(protocol: impl Protocol + 'static, limits: Limits) -> TestConnection {
-        let transport = MemoryTransport::default();
+        let transport = MemoryTransport {
+            arrived: Vec::new(),
+            read: 0,
+            has_fin: false,
+            sent: Vec::new(),
+            window: usize::MAX,
+            has_shut_down: false,
+            local: None,
+        };
         let mut driver = Driver::new(Box::new(protocol), transport, limits, READ_BYTES_MAX);
         driver.open();
         driver.run();
@@ -117,6 +138,38 @@ impl TestConnection {
     pub fn peer_shuts_down(&mut self) {
         self.0.transport.get_mut().has_fin = true;
         self.0.note(true, true, true);
+        self.0.run();
+    }
+
+    /// From now on, the peer takes `bytes` more bytes and no others: first of the output that waits,
+    /// then of what is sent later. Drives the connection until it waits. Before the first call, the
+    /// peer takes every byte, as after `peer_takes(usize::MAX)`.
+    ///
+    /// So a test sees what a slow peer does to a protocol: above
+    /// [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES) it gets no input,
+    /// [`output_low`](Protocol::output_low) comes later, and the write timeout may pass.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use mio_reactor::limits::HIGH_WATERMARK_BYTES;
+    /// use mio_reactor::{CloseReason, Echo, TestConnection};
+    ///
+    /// let mut echo = TestConnection::new(Echo::new());
+    /// echo.peer_takes(0);
+    /// echo.peer_sends(&[b'a'; HIGH_WATERMARK_BYTES]);
+    /// echo.peer_sends(b"b"); // is not read while so much output waits
+    /// echo.peer_takes(HIGH_WATERMARK_BYTES - 1);
+    /// assert_eq!(echo.take_received().len(), HIGH_WATERMARK_BYTES - 1);
+    /// echo.peer_takes(2);
+    /// assert_eq!(echo.take_received(), b"ab");
+    ///
+    /// echo.peer_sends(b"c");
+    /// echo.advance_clock(Duration::from_secs(30));
+    /// assert_eq!(echo.close_reason(), Some(CloseReason::WriteTimeout));
+    /// ```
+    pub fn peer_takes(&mut self, bytes: usize) {
+        self.0.transport.get_mut().window = bytes;
+        self.0.note(false, bytes > 0, false);
         self.0.run();
     }
 
