@@ -141,9 +141,9 @@ impl TestConnection {
         self.0.run();
     }
 
-    /// From now on, the peer takes `bytes` more bytes and no others: first of the output that waits,
-    /// then of what is sent later. Drives the connection until it waits. Before the first call, the
-    /// peer takes every byte, as after `peer_takes(usize::MAX)`.
+    /// From now on, the peer takes `bytes` more bytes and no others: first of the output that
+    /// waits, then of what is sent later. Drives the connection until it waits. Before the first
+    /// call, the peer takes every byte, as after `peer_takes(usize::MAX)`.
     ///
     /// So a test sees what a slow peer does to a protocol: above
     /// [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES) it gets no input,
