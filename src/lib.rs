@@ -111,6 +111,8 @@ mod datagram {
     #[cfg(target_os = "linux")]
     pub(crate) mod batched; // many datagrams per system call
     pub(crate) mod batch_io; // the choice between the two
+    pub(crate) mod transport; // a socket of the system, or memory in a test
+    pub(crate) mod sending; // how replies leave, and what an error costs
     pub(crate) mod socket; // one UDP socket: receive a batch, answer it, send the replies
     pub(crate) mod client; // a UDP socket whose protocol sends first
 }
@@ -159,6 +161,7 @@ mod testing {
     pub(crate) mod simulated; // a simulated kernel, with its clock and its peers
     pub(crate) mod test_conditions; // what a test does to a connection beside sending
     pub(crate) mod test_connection; // a connection without a network, for testing a protocol
+    pub(crate) mod test_datagram; // a datagram socket without a network, for the same
 }
 
 // Its examples include a responder.
@@ -206,3 +209,4 @@ pub use stream::listen_options::{ListenOptions, Timeout};
 pub use testing::fuzzing;
 pub use testing::recorded_effect::RecordedEffect;
 pub use testing::test_connection::TestConnection;
+pub use testing::test_datagram::TestDatagram;

@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use super::requests::SocketPhase;
 use super::scratch::DatagramScratch;
-use super::socket::{DatagramSocket, count_unsendable};
+use super::sending::count_unsendable;
+use super::socket::DatagramSocket;
+use super::transport::DatagramTransport;
 use crate::caught::catch;
 use crate::limits::TIMER_LATE_MS;
 use crate::loop_state::LoopState;
@@ -26,7 +28,7 @@ use crate::protocol::outcome::Outcome;
 use crate::stream::readiness::Readiness;
 use crate::time::Time;
 
-impl DatagramSocket {
+impl<T: DatagramTransport> DatagramSocket<T> {
     /// When the protocol's timer expires. `NEVER`: none is set.
     fn timer(&self) -> Time {
         self.requests.timer

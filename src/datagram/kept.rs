@@ -12,6 +12,7 @@ use super::receive::Batch;
 use super::replies::ReplyQueue;
 use super::scratch::{DatagramScratch, Unfinished};
 use super::socket::DatagramSocket;
+use super::transport::DatagramTransport;
 use crate::memory::Memory;
 
 /// What a socket keeps from one drive to the next because it could not be answered or sent.
@@ -37,7 +38,7 @@ impl Kept {
     }
 }
 
-impl DatagramSocket {
+impl<T: DatagramTransport> DatagramSocket<T> {
     /// Begins a drive: what the socket has kept is continued. The buffers of the loop are in `kept`
     /// meanwhile, until they are needed.
     #[inline(always)] // every drive makes this call

@@ -17,7 +17,7 @@
 //! A protocol may also send without having received anything, and a socket may be connected to one
 //! peer. `client.rs` has what that takes.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::SocketAddr;
 
 use log::{debug, info, trace};
@@ -30,28 +30,24 @@ use crate::protocol::effects::Effects;
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
 use crate::stream::readiness::Readiness;
-use crate::sys::errno::{self, DatagramError, ReceiveDatagramError};
+use crate::sys::errno::{self, ReceiveDatagramError};
 use crate::sys::{self, UdpSocket};
 use crate::time::Time;
 
-#[cfg(not(test))]
-use super::batch_io::BatchIo;
 use super::filter::DropReason;
 use super::kept::Kept;
 use super::receive::Message;
-use super::replies::ReplyQueue;
 use super::requests::{SocketPhase, SocketRequests};
 use super::scratch::{DatagramScratch, Unfinished};
+use super::sending::count_unsendable;
+use super::transport::{DatagramTransport, SystemSocket};
 use super::unlogged::Unlogged;
-#[cfg(test)]
-use crate::testing::simulated::batch_io::BatchIo;
 
 /// A UDP socket with the protocol that answers on it.
-pub(crate) struct DatagramSocket {
-    pub(crate) socket: UdpSocket,
+pub(crate) struct DatagramSocket<T = SystemSocket> {
+    pub(crate) transport: T,
     pub(crate) address: SocketAddr,
     pub(super) protocol: Box<dyn DatagramProtocol>,
-    io: BatchIo,
     /// The peer that the socket is connected to, if it is.
     pub(super) peer: Option<SocketAddr>,
     /// Whether replies may share a GSO batch: if the protocol wants that, until the kernel first
@@ -88,10 +84,31 @@ impl DatagramSocket {
         protocol: Box<dyn DatagramProtocol>,
         state: &LoopState,
     ) -> DatagramSocket {
+        let open = |batching| SystemSocket::new(socket, batching);
+        DatagramSocket::over(address, peer, protocol, state, open)
+    }
+
+    /// A stop has begun: what waits in the receive queue is still answered, and nothing that comes
+    /// later. In a flood the queue would never be empty otherwise.
+    pub(crate) fn begin_drain(&mut self) {
+        self.takes_no_more = sys::stop_receiving(&self.transport.socket);
+    }
+}
+
+impl<T: DatagramTransport> DatagramSocket<T> {
+    /// Makes a source of what `open` returns for the way in which the protocol wants its batches.
+    /// The rest is as for [`new`](DatagramSocket::new).
+    pub(crate) fn over(
+        address: SocketAddr,
+        peer: Option<SocketAddr>,
+        protocol: Box<dyn DatagramProtocol>,
+        state: &LoopState,
+        open: impl FnOnce(Batching) -> T,
+    ) -> DatagramSocket<T> {
         let protocol = CaughtDrop::new(protocol); // it is dropped if one of the next calls panics
         let (batching, refuses_own_ports) = (protocol.batching(), protocol.refuses_own_ports());
         DatagramSocket {
-            io: BatchIo::new(&socket, batching),
+            transport: open(batching),
             peer,
             gso_enabled: batching == Batching::Gso,
             refuses_own_ports,
@@ -102,7 +119,6 @@ impl DatagramSocket {
             retry_at: Time::NEVER,
             takes_no_more: false,
             metered: 0,
-            socket,
             address,
             protocol: protocol.into_inner(),
         }
@@ -198,12 +214,6 @@ impl DatagramSocket {
         self.kept.as_ref().map_or(Unfinished::NOTHING, |kept| kept.unfinished())
     }
 
-    /// A stop has begun: what waits in the receive queue is still answered, and nothing that comes
-    /// later. In a flood the queue would never be empty otherwise.
-    pub(crate) fn begin_drain(&mut self) {
-        self.takes_no_more = sys::stop_receiving(&self.socket);
-    }
-
     /// Returns whether a stop may end it although it could go on: unless that is to receive what
     /// waits. Where the system cannot stop what arrives, there may be more for ever.
     pub(crate) fn may_stop_unfinished(&self, ready: &Readiness) -> bool {
@@ -235,7 +245,7 @@ impl DatagramSocket {
         }
         self.requests.received_at = None;
         let DatagramScratch { batch, arrays, .. } = scratch;
-        let result = self.io.receive(&self.socket, batch, arrays);
+        let result = self.transport.receive(batch, arrays);
         trace!("udp {} receive -> {result:?}", self.address);
         match result {
             // A short batch: the call itself has reached the end of the kernel's queue.
@@ -349,99 +359,6 @@ impl DatagramSocket {
             }
         }
         Some(processed)
-    }
-
-    /// Sends the replies that wait, as far as the kernel takes them.
-    pub(super) fn send(
-        &mut self,
-        ready: &mut Readiness,
-        scratch: &mut DatagramScratch,
-        state: &mut LoopState,
-    ) {
-        if !scratch.replies.is_empty() {
-            self.flush(ready, scratch, state);
-        }
-    }
-
-    #[inline(never)] // mostly nothing waits when `send` is called
-    fn flush(
-        &mut self,
-        ready: &mut Readiness,
-        scratch: &mut DatagramScratch,
-        state: &mut LoopState,
-    ) {
-        let DatagramSocket { socket, io, failure, peer, .. } = self;
-        let DatagramScratch { batch, replies, arrays } = scratch;
-        // On a connected socket, the error of a send is mostly that of an earlier datagram (from
-        // ICMP), and reporting it clears it. So this datagram is sent again; only once, because the
-        // error may be its own after all.
-        let may_retry = peer.is_some() && failure.is_none();
-        send_replies(replies, ready, state, self.address, |replies| {
-            match io.send(socket, batch, replies, arrays) {
-                Err(error) if may_retry && failure.is_none() && may_be_of_earlier_send(&error) => {
-                    *failure = Some(error);
-                    Err(ErrorKind::Interrupted.into())
-                }
-                other => other,
-            }
-        });
-        state.stats.datagram_errors += u64::from(may_retry && failure.is_some());
-    }
-}
-
-/// Counts the replies that were not queued.
-pub(super) fn count_unsendable(replies: &mut ReplyQueue, state: &mut LoopState) {
-    if !replies.has_unsendable() {
-        return;
-    }
-    let (too_long, dropped) = replies.take_unsendable();
-    state.stats.datagrams_too_long += too_long;
-    state.stats.datagrams_unsent += dropped;
-}
-
-/// Returns whether the error of a send may be that of an earlier datagram.
-#[cold]
-fn may_be_of_earlier_send(error: &io::Error) -> bool {
-    errno::classify_send_datagram(error) == DatagramError::Unsendable
-}
-
-/// Sends the replies that wait until all have left or the kernel takes no more. `send` makes one
-/// system call, and returns how many GSO batches the kernel took; in tests it may be a function
-/// that fails.
-fn send_replies(
-    replies: &mut ReplyQueue,
-    ready: &mut Readiness,
-    state: &mut LoopState,
-    address: SocketAddr,
-    mut send: impl FnMut(&ReplyQueue) -> io::Result<usize>,
-) {
-    while !replies.is_empty() && ready.writable {
-        let result = send(replies);
-        trace!("udp {address} send {} messages -> {result:?}", replies.pending_len());
-        match result {
-            Ok(messages) => {
-                let (datagrams, bytes) = replies.mark_sent(messages);
-                state.stats.datagrams_out += datagrams as u64;
-                state.budget.charge(datagrams * DATAGRAM_COST_BYTES + bytes);
-            }
-            Err(error) => match errno::classify_send_datagram(&error) {
-                DatagramError::WouldBlock => ready.writable = false,
-                DatagramError::Interrupted => {}
-                DatagramError::GsoUnsupported if replies.split_segments(false) => {
-                    debug!("udp {address}: GSO is off from now on: {error}");
-                }
-                DatagramError::GsoTooLargeForPath if replies.split_segments(true) => {
-                    debug!("udp {address}: GSO batch sent as single datagrams: {error}");
-                }
-                // Without segments to split, the error is that of a single datagram.
-                DatagramError::GsoUnsupported
-                | DatagramError::GsoTooLargeForPath
-                | DatagramError::Unsendable => {
-                    state.stats.datagrams_unsent += replies.mark_sent(1).0 as u64;
-                    debug!("udp {address}: send: {error}");
-                }
-            },
-        }
     }
 }
 

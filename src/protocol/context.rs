@@ -142,6 +142,15 @@ impl<'i> Context<'i> {
         self.meta.peer
     }
 
+    /// Sets what [`peer`](Context::peer) returns from now on, and what the log names: the client
+    /// behind a proxy, when a header has told it. A [`Layer`](crate::Layer) does so before it opens
+    /// the protocol inside; it has an example. The socket stays the same.
+    ///
+    /// Any client can write such a header. So set it only where nothing but the proxy can connect.
+    pub fn set_peer(&mut self, peer: Peer) {
+        self.meta.peer = peer;
+    }
+
     /// Returns our end's address: where the peer has connected to, or the port that the kernel has
     /// chosen for an outbound connection. `None` for a Unix socket. It is not stored, so each call
     /// is a system call (getsockname(2)).
@@ -226,6 +235,10 @@ impl<'i> Context<'i> {
     }
 
     /// Returns the id of this connection, by which other connections can reach it.
+    ///
+    /// To do something to this connection by its id, read the id first: `let own = cx.id();`, then
+    /// `cx.connections().shutdown_write(own)`. (`cx.connections()` borrows the context, so
+    /// `cx.id()` cannot be its argument.) To close, return [`Next::Close`](crate::Next::Close).
     pub fn id(&self) -> ConnectionId {
         self.meta.id
     }

@@ -45,6 +45,75 @@ use crate::time::Time;
 ///
 /// A layer that decodes consumes the input in [`advance`](Layer::advance), and passes what it has
 /// decoded to [`Inner::receive`]. A layer that encodes returns an [`Encoder`].
+///
+/// A layer may open the protocol inside late, and choose it ([`Inner::replace`]) and its peer
+/// ([`Context::set_peer`]) by what it has read. This one reads the header of the [PROXY protocol],
+/// version 1, with which a proxy names its client (`UNKNOWN`, which names none, is refused here):
+///
+/// ```
+/// use std::net::{IpAddr, SocketAddr};
+/// use mio_reactor::{Advance, Context, Inner, Layer, Layered, Next, Protocol};
+/// use mio_reactor::{CloseReason, TestConnection};
+///
+/// struct ProxyHeader;
+///
+/// /// `PROXY TCP4 192.0.2.7 198.51.100.1 51514 80`, without its CRLF.
+/// fn client_of(line: &[u8]) -> Option<SocketAddr> {
+///     let mut words = std::str::from_utf8(line).ok()?.split(' ');
+///     (words.next()? == "PROXY" && matches!(words.next()?, "TCP4" | "TCP6")).then_some(())?;
+///     let client: IpAddr = words.next()?.parse().ok()?;
+///     let _server: IpAddr = words.next()?.parse().ok()?;
+///     Some(SocketAddr::new(client, words.next()?.parse().ok()?))
+/// }
+///
+/// impl Layer for ProxyHeader {
+///     fn opened<P: Protocol>(&mut self, _: &mut Inner<P>, _: &mut Context<'_>) -> Next {
+///         Next::Continue // the protocol is opened when its client is known
+///     }
+///
+///     fn advance<'i, P: Protocol>(
+///         &mut self,
+///         input: &'i [u8],
+///         inner: &mut Inner<P>,
+///         cx: &mut Context<'i>,
+///     ) -> Advance {
+///         if inner.is_open() {
+///             return inner.advance(self, input, cx);
+///         }
+///         let Some(end) = input.windows(2).position(|bytes| bytes == b"\r\n") else {
+///             let is_too_long = input.len() >= 107; // the longest header, with its CRLF
+///             let next = if is_too_long { Next::Abort } else { Next::Continue };
+///             return Advance::need_more().then(next);
+///         };
+///         let Some(client) = client_of(&input[..end]) else {
+///             return Advance::consumed(0).then(Next::Abort);
+///         };
+///         cx.set_peer(client.into());
+///         Advance::consumed(end + 2).then(inner.open(self, cx))
+///     }
+/// }
+///
+/// /// Greets its client.
+/// struct Greeter;
+///
+/// impl Protocol for Greeter {
+///     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
+///         cx.send(format!("Hello {}\n", cx.peer()).as_bytes());
+///         Advance::consumed(input.len())
+///     }
+/// }
+///
+/// let mut greeter = TestConnection::new(Layered::new(ProxyHeader, Greeter));
+/// greeter.peer_sends(b"PROXY TCP4 192.0.2.7 198.51.100.1 515");
+/// greeter.peer_sends(b"14 80\r\nHi");
+/// assert_eq!(greeter.take_received(), b"Hello 192.0.2.7:51514\n");
+///
+/// let mut stranger = TestConnection::new(Layered::new(ProxyHeader, Greeter));
+/// stranger.peer_sends(b"Hi, no proxy here\r\n");
+/// assert_eq!(stranger.close_reason(), Some(CloseReason::Aborted));
+/// ```
+///
+/// [PROXY protocol]: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
 pub trait Layer: Sized {
     /// Returns what encodes the output of the inner protocol; `None` if that is sent as it is. The
     /// answer is always the same for one connection.
@@ -59,6 +128,7 @@ pub trait Layer: Sized {
     }
 
     /// As [`Protocol::advance`].
+    #[inline(always)]
     fn advance<'i, P: Protocol>(
         &mut self,
         input: &'i [u8],
@@ -127,9 +197,25 @@ impl<L: Layer, P: Protocol> Layered<L, P> {
     ) -> T {
         cx.meta.timer = self.timer;
         let result = call(&mut self.layer, &mut self.inner, cx);
+        self.merge_timers(cx);
+        result
+    }
+
+    #[inline(always)]
+    fn merge_timers(&mut self, cx: &mut Context<'_>) {
         self.timer = cx.meta.timer;
         cx.meta.timer = self.timer.min(self.inner.timer);
-        result
+    }
+
+    #[inline(never)] // else it takes registers from the fast path
+    fn advance_slowly<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
+        self.call(cx, |layer, inner, cx| layer.advance(input, inner, cx))
+    }
+
+    #[cold]
+    fn merge_timers_after(&mut self, step: Advance, cx: &mut Context<'_>) -> Advance {
+        self.merge_timers(cx);
+        step
     }
 }
 
@@ -145,7 +231,16 @@ impl<L: Layer, P: Protocol> Protocol for Layered<L, P> {
     }
 
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
-        self.call(cx, |layer, inner, cx| layer.advance(input, inner, cx))
+        // Fast path: neither has a timer, and the input is passed on as it is. An identity layer
+        // over echo costs 17 instructions then (measured: benches/what_does_a_protocol_cost.rs).
+        if cx.meta.timer != Time::NEVER || !self.inner.is_direct() {
+            return self.advance_slowly(input, cx);
+        }
+        let step = self.layer.advance(input, &mut self.inner, cx);
+        if cx.meta.timer != Time::NEVER || self.inner.timer != Time::NEVER {
+            return self.merge_timers_after(step, cx);
+        }
+        step
     }
 
     fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {

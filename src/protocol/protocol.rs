@@ -154,12 +154,89 @@ pub trait Protocol {
         None
     }
 
+    /// Returns the box that it is, if it is one: a layer may put another protocol into it.
+    #[doc(hidden)]
+    fn as_boxed(&mut self) -> Option<&mut Box<dyn Protocol>> {
+        None
+    }
+
     /// The connection has ended for the reason `why`, and is closed when this returns. Called
     /// exactly once, and last; but not if the reactor itself is dropped before.
+    ///
+    /// There is nothing left to send to or to ask, so no context. A protocol that needs its id
+    /// here keeps it in [`opened`](Protocol::opened).
     ///
     /// asyncio: `connection_lost`.
     fn closed(&mut self, why: CloseReason) {
         let _ = why;
+    }
+}
+
+/// A protocol that is chosen while the program runs: by a listener for each peer, or by a
+/// [`Layer`](crate::Layer) that has seen the first bytes.
+///
+/// ```
+/// use mio_reactor::{Echo, Limits, Protocol, Reactor};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut reactor = Reactor::new(Limits::default())?;
+/// reactor.listen("127.0.0.1:0", |peer| -> Box<dyn Protocol> {
+///     match peer.ip().is_loopback() {
+///         true => Box::new(Echo::with_prefix("local -> ")),
+///         false => Box::new(Echo::new()),
+///     }
+/// })?;
+/// # Ok(())
+/// # }
+/// ```
+impl Protocol for Box<dyn Protocol> {
+    fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+        (**self).opened(cx)
+    }
+
+    fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
+        (**self).advance(input, cx)
+    }
+
+    fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
+        (**self).eof(rest, cx)
+    }
+
+    fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
+        (**self).output_low(cx)
+    }
+
+    fn notified(
+        &mut self,
+        about: ConnectionId,
+        notification: Notification,
+        cx: &mut Context<'_>,
+    ) -> Next {
+        (**self).notified(about, notification, cx)
+    }
+
+    fn message_received(&mut self, message: Box<dyn Any>, cx: &mut Context<'_>) -> Next {
+        (**self).message_received(message, cx)
+    }
+
+    fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
+        (**self).timer_expired(cx)
+    }
+
+    fn is_evictable(&self) -> bool {
+        (**self).is_evictable()
+    }
+
+    fn layers(&mut self) -> Option<&mut dyn Layers> {
+        (**self).layers()
+    }
+
+    fn as_boxed(&mut self) -> Option<&mut Box<dyn Protocol>> {
+        Some(self)
+    }
+
+    fn closed(&mut self, why: CloseReason) {
+        (**self).closed(why);
     }
 }
 

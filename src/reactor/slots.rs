@@ -222,7 +222,7 @@ impl Reactor {
         let slot = &mut self.slots[token];
         let source: &mut dyn sys::Source = match &mut slot.source {
             Source::Connection(stream, _) => stream,
-            Source::Datagram(socket) => &mut socket.socket,
+            Source::Datagram(socket) => &mut socket.transport.socket,
             Source::Listener(_) | Source::Tasks(_) | Source::StopSignal(_) => return,
         };
         let interest = match registered {

@@ -48,6 +48,7 @@ mod syscalls;
 mod tasks;
 #[cfg(feature = "http")]
 mod test_connection;
+mod test_datagram; // a datagram protocol, run by a test and by the loop
 #[cfg(feature = "http")]
 mod timeouts;
 mod traffic;

@@ -10,6 +10,7 @@ mod panics; // panics of the protocol
 mod receive; // what one drive receives and answers
 mod send; // how replies leave, and what an error costs
 
+use std::io::ErrorKind;
 use std::net::UdpSocket as Peer;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,11 +19,14 @@ use socket2::SockRef;
 
 use super::*;
 use crate::datagram::receive::Unanswered;
+use crate::datagram::replies::ReplyQueue;
+use crate::datagram::sending::send_replies;
 use crate::echo::Echo;
 use crate::limits::{
     DATAGRAM_BATCH, DATAGRAM_BYTES_MAX, Limits, REPLIES_BYTES_MAX, REPLIES_HIGH_WATERMARK_BYTES,
     REPLY_OVERHEAD_BYTES,
 };
+use crate::sys::errno::DatagramError;
 use crate::sys::{self, LocalAddress};
 
 /// The longest that any call here waits.

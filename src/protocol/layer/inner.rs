@@ -76,14 +76,15 @@ impl<P: Protocol> Inner<P> {
         self.state != InnerState::Unopened
     }
 
-    /// Replaces the protocol by one that is made late, when the layer knows more.
+    /// Replaces the protocol by `protocol`, which the layer has chosen by what it has read.
     ///
     /// # Panics
     ///
-    /// If it is open already.
-    pub fn replace(&mut self, protocol: P) {
+    /// If the protocol is open already, or is not a `Box<dyn Protocol>`.
+    pub fn replace(&mut self, protocol: impl Protocol + 'static) {
         assert!(!self.is_open(), "a protocol that is open is not replaced");
-        self.protocol = protocol;
+        let boxed = self.protocol.as_boxed().expect("only a `Box<dyn Protocol>` is replaced");
+        *boxed = Box::new(protocol);
     }
 
     /// Calls [`Protocol::opened`], and then offers the input that has waited for it. Called once.
@@ -107,17 +108,28 @@ impl<P: Protocol> Inner<P> {
         input: &'i [u8],
         cx: &mut Context<'i>,
     ) -> Advance {
-        if layer.encoder().is_some() || !self.input.is_empty() || self.state != InnerState::Open {
+        if layer.encoder().is_some() || !self.is_direct() {
             let next = self.receive(layer, input, cx);
             return Advance::consumed(input.len()).then(next);
         }
-        mem::swap(&mut cx.meta.timer, &mut self.timer);
+        let has_timer = self.timer != cx.meta.timer;
+        if has_timer {
+            mem::swap(&mut cx.meta.timer, &mut self.timer);
+        }
         let step = self.protocol.advance(input, cx);
-        mem::swap(&mut cx.meta.timer, &mut self.timer);
+        if has_timer || cx.meta.timer != self.timer {
+            mem::swap(&mut cx.meta.timer, &mut self.timer);
+        }
         if step.next != Next::Continue {
             self.record(step.next);
         }
         step
+    }
+
+    /// Returns whether it can be offered the input of the connection as it is.
+    #[inline(always)]
+    pub(super) fn is_direct(&self) -> bool {
+        self.input.is_empty() && self.state == InnerState::Open
     }
 
     /// Offers it `bytes`, message by message, after those that it has not consumed. What it does

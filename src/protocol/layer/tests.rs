@@ -1,5 +1,7 @@
 //! Layers: what passes through one, and in which order.
 
+mod choosing; // the protocol inside is chosen late
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;

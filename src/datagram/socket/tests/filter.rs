@@ -39,7 +39,7 @@ fn socket_does_not_answer_its_own_address() {
     for address in [V4, V6] {
         let mut server = DrivenSocket::echo(address);
         let own = server.source.address;
-        server.source.socket.send_to(b"hello", own).unwrap();
+        server.source.transport.socket.send_to(b"hello", own).unwrap();
         server.receive_until(1);
         assert_eq!(server.counters(), (0, 1, 0, 0));
     }
@@ -201,7 +201,7 @@ fn wildcard_socket_does_not_answer_any_of_its_own_addresses() {
     {
         let mut server = DrivenSocket::echo(address);
         let own = SocketAddr::new(own.parse().unwrap(), server.source.address.port());
-        server.source.socket.send_to(b"hello", own).unwrap();
+        server.source.transport.socket.send_to(b"hello", own).unwrap();
         server.receive_until(1);
         assert_eq!(server.counters(), (0, 1, 0, 0), "{own}");
     }

@@ -93,7 +93,7 @@ fn gso_batch_that_the_kernel_refuses_is_sent_as_single_datagrams() {
     // Without checksums the kernel refuses GSO (udp_send_skb), as some devices do. All datagrams
     // arrive nevertheless, and GSO is not tried again.
     let mut server = DrivenSocket::echo(V4);
-    set_option(&server.source.socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1);
+    set_option(&server.source.transport.socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1);
     let peer = peer_of(server.source.address);
     let datagrams: Vec<Vec<u8>> = (0..20).map(|number| payload(number, 100)).collect();
     for (round, batches) in [(1, 1), (2, 20)] {
@@ -117,7 +117,7 @@ fn single_reply_refused_with_a_gso_error_is_skipped_and_gso_stays_on() {
     // 2,000 bytes into that many segments (EINVAL). A reply of 8 bytes, the prefix alone, is not
     // cut at all.
     let mut server = DrivenSocket::echo(V4);
-    set_option(&server.source.socket, libc::SOL_UDP, libc::UDP_SEGMENT, 8);
+    set_option(&server.source.transport.socket, libc::SOL_UDP, libc::UDP_SEGMENT, 8);
     let peer = peer_of(server.source.address);
     let datagrams = [Vec::new(), payload(1, 2000), Vec::new(), payload(2, 2000), Vec::new()];
     datagrams.iter().for_each(|datagram| assert_eq!(peer.send(datagram).unwrap(), datagram.len()));

@@ -194,7 +194,7 @@ fn body_that_begins_during_a_stop_ends_at_once() {
 #[test]
 fn quiet_client_that_takes_nothing_ends_by_the_write_timeout() {
     let (_, _, mut connection) = begun(REQUEST);
-    connection.set_peer_reads(false);
+    connection.peer_takes(0);
     connection.advance_clock(Duration::from_secs(39));
     assert_eq!(connection.close_reason(), None);
     connection.advance_clock(Duration::from_secs(2));
