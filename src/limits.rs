@@ -29,10 +29,11 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Most connections at one time. On reaching it the listeners pause, and new connections wait
-    /// in the kernel's backlog until a slot is freed. A value above the descriptor limit has no
-    /// effect: then the listeners pause when the last descriptor is taken. With several listeners,
-    /// each is guaranteed a minimum (`ListenOptions::connections_min`), and the rest is shared.
+    /// Most connections at one time, with the datagram clients. On reaching it the listeners pause,
+    /// and new connections wait in the kernel's backlog until a slot is freed. A value above the
+    /// descriptor limit has no effect: then the listeners pause when the last descriptor is taken.
+    /// With several listeners, each is guaranteed a minimum (`ListenOptions::connections_min`), and
+    /// the rest is shared.
     pub connections_max: usize,
     /// Most memory that all connections together may hold, in bytes: their buffers and
     /// subscriptions, what their protocols say that they hold, and the loop's queues. From three

@@ -199,38 +199,33 @@ impl LoopLimits {
         &mut self.entries[listener.place()]
     }
 
-    /// Returns the bound that keeps `listener` from accepting, if any, while there are so many
-    /// `connections` and datagram `clients`.
-    pub(crate) fn accept_bound(
-        &self,
-        listener: ListenerIndex,
-        connections: usize,
-        clients: usize,
-    ) -> Option<AcceptBound> {
+    /// Returns how many more connections `listener` may have, at least one, while `open`
+    /// connections and datagram clients are open.
+    ///
+    /// # Errors
+    ///
+    /// The bound that is reached.
+    pub(crate) fn room(&self, listener: ListenerIndex, open: usize) -> Result<usize, AcceptBound> {
         let (own, reserved) = (self.of(listener), self.reserved);
-        if connections >= self.connections_max {
-            return Some(AcceptBound::Reactor(self.connections_max));
+        if open >= self.connections_max {
+            return Err(AcceptBound::Reactor(self.connections_max));
         }
         if own.is_full() {
-            return Some(AcceptBound::Listener(own.connections_max));
+            return Err(AcceptBound::Listener(own.connections_max));
         }
-        if own.reserved() > 0 || reserved == 0 {
-            return None;
-        }
-        if connections + reserved >= self.connections_max {
-            Some(AcceptBound::Reserved(self.connections_max, reserved))
-        } else if connections + clients + reserved >= self.descriptors_max {
-            Some(AcceptBound::ReservedDescriptors(self.descriptors_max, reserved))
+        let most = (self.connections_max - open).min(own.connections_max - own.connections);
+        if own.reserved() > 0 {
+            Ok(most.min(own.reserved()))
+        } else if reserved == 0 {
+            Ok(most)
+        } else if open + reserved >= self.connections_max {
+            Err(AcceptBound::Reserved(self.connections_max, reserved))
+        } else if open + reserved >= self.descriptors_max {
+            Err(AcceptBound::ReservedDescriptors(self.descriptors_max, reserved))
         } else {
-            None
+            let all = self.connections_max.min(self.descriptors_max);
+            Ok(most.min(all - open - reserved))
         }
-    }
-
-    /// Returns whether one more connection may be started, or datagram client, while there are so
-    /// many of both.
-    pub(crate) fn has_shared_room(&self, open: usize) -> bool {
-        let descriptors_max = if self.reserved > 0 { self.descriptors_max } else { usize::MAX };
-        open + self.reserved < self.connections_max.min(descriptors_max)
     }
 
     /// Returns for each listener how many connections it has above its minimum, by index: so many

@@ -26,6 +26,9 @@ use crate::time::Time;
 
 pub(crate) struct Memory {
     pub(crate) max: usize,
+    /// Up to so much, a request body may begin, and up to so much, connections are accepted.
+    bodies_max: u128,
+    accepting_max: u128,
     /// The sum. Whatever protocols say that they hold, it does not overflow.
     held: u128,
     /// What datagram sockets hold.
@@ -57,8 +60,11 @@ impl Holding {
 
 impl Memory {
     pub(crate) fn new(max: usize) -> Memory {
+        let eighths = |eighths| max as u128 * eighths / 8;
         Memory {
             max,
+            bodies_max: eighths(BODY_MEMORY_EIGHTHS),
+            accepting_max: eighths(ACCEPT_MEMORY_EIGHTHS),
             held: 0,
             datagrams: 0,
             holders: BTreeMap::new(),
@@ -92,7 +98,7 @@ impl Memory {
         self.holders.is_empty() && self.unlogged == 0
     }
 
-    /// The connection in `slot` has ended.
+    /// The connection in `slot` has been freed.
     pub(crate) fn remove(&mut self, slot: usize) {
         if self.holders.is_empty() {
             return;
@@ -123,20 +129,23 @@ impl Memory {
         self.held = self.held - before as u128 + after as u128;
     }
 
-    /// Returns the slot of the connection that holds the most, and how many bytes these are.
-    pub(crate) fn largest(&self) -> Option<(usize, usize)> {
-        self.by_size.last().map(|&(bytes, slot)| (slot, bytes))
+    /// Removes the connection that holds the most: it gives up what it holds. Returns its slot, and
+    /// how many bytes these are.
+    pub(crate) fn take_largest(&mut self) -> Option<(usize, usize)> {
+        let &(bytes, slot) = self.by_size.last()?;
+        self.remove(slot);
+        Some((slot, bytes))
     }
 
     /// Returns whether a request body that takes `bytes` may begin, while the queues of the loop
     /// take `queues`.
     pub(crate) fn admits_body(&self, queues: usize, bytes: usize) -> bool {
-        self.total(queues) + bytes as u128 <= self.eighths(BODY_MEMORY_EIGHTHS)
+        self.total(queues) + bytes as u128 <= self.bodies_max
     }
 
     /// Returns whether accepting pauses.
     pub(crate) fn pauses_accepting(&self, queues: usize) -> bool {
-        self.total(queues) > self.eighths(ACCEPT_MEMORY_EIGHTHS)
+        self.total(queues) > self.accepting_max
     }
 
     /// Returns whether the bound is exceeded.
@@ -146,10 +155,6 @@ impl Memory {
 
     fn total(&self, queues: usize) -> u128 {
         self.held + queues as u128
-    }
-
-    fn eighths(&self, eighths: u128) -> u128 {
-        self.max as u128 * eighths / 8
     }
 
     /// Returns what is held, in bytes, without the queues of the loop.
@@ -183,9 +188,9 @@ mod tests {
         assert!(!memory.pauses_accepting(0) && memory.pauses_accepting(1));
         memory.set_buffers(2, 100);
         assert!(!memory.is_exceeded(0) && memory.is_exceeded(1));
-        assert_eq!(memory.largest(), Some((1, 700)));
-        memory.remove(1);
-        assert_eq!((memory.held(), memory.largest()), (100, Some((2, 100))));
+        assert_eq!((memory.take_largest(), memory.held()), (Some((1, 700)), 100));
+        assert_eq!((memory.take_largest(), memory.held()), (Some((2, 100)), 0));
+        assert_eq!(memory.take_largest(), None);
     }
 
     #[test]
@@ -215,7 +220,7 @@ mod tests {
                 let sums = model.map(|parts| parts.iter().sum::<usize>());
                 prop_assert_eq!(memory.held(), sums.iter().sum::<usize>());
                 let most = sums.into_iter().max().filter(|&most| most > 0);
-                prop_assert_eq!(memory.largest().map(|(_, bytes)| bytes), most);
+                prop_assert_eq!(memory.by_size.last().map(|&(bytes, _)| bytes), most);
             }
         }
     }

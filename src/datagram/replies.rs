@@ -240,7 +240,8 @@ impl ReplyQueue {
         }
     }
 
-    /// Adds `iovec` to the last batch.
+    /// Adds `iovec` to the last batch. Inlined, because each datagram that is echoed adds one.
+    #[inline(always)]
     fn push_iovec(&mut self, iovec: IoVec) {
         let batch = self.batches.last_mut().expect("a batch was begun for the piece");
         batch.bytes += iovec.length;

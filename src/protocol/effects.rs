@@ -354,7 +354,21 @@ impl Effects {
     /// `id` has ended. If it was never connected, the connection that started it is notified of the
     /// failed connect. Then each connection that waits for its output or monitors it is notified
     /// once of the end, the former perhaps among them. Its own subscriptions are removed.
+    #[inline]
     pub(crate) fn on_closed(&mut self, id: ConnectionId, why: CloseReason, stats: &mut Stats) {
+        let is_outbound = id.outbound_index().is_some();
+        let is_unused = self.unconnected.is_empty() && self.kept.is_empty();
+        if is_outbound || !is_unused || self.has_subscriptions() {
+            self.forget(id, why, stats);
+        }
+    }
+
+    fn has_subscriptions(&self) -> bool {
+        !self.above_watermark.is_empty() || !self.monitored.is_empty()
+    }
+
+    #[cold]
+    fn forget(&mut self, id: ConnectionId, why: CloseReason, stats: &mut Stats) {
         self.kept.take(id);
         if self.unconnected.remove(&id).is_some() {
             self.mailboxes.remove(&id); // no other message waits for it
@@ -373,13 +387,6 @@ impl Effects {
                 self.notify(caller, id, notification);
             }
         }
-        if !self.above_watermark.is_empty() || !self.monitored.is_empty() {
-            self.notify_closed(id);
-        }
-    }
-
-    #[cold]
-    fn notify_closed(&mut self, id: ConnectionId) {
         self.notifications.push_all(Fanout {
             about: id,
             notification: Notification::Closed,

@@ -61,7 +61,6 @@ impl KeptValues {
         self.0.get(&id).map_or(0, |bytes| bytes.len())
     }
 
-    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -66,39 +66,29 @@ impl Reactor {
     /// (docs/design.md).
     pub(super) fn accept_batch(&mut self, token: usize) -> Outcome {
         let share = self.state.budget.quarter_share();
+        let mut room = 0; // not known
         let mut any_accepted = false;
         let mut failure = None;
         while !self.state.budget.share_is_spent(share) {
-            let Source::Listener(listener) = &mut self.slots[token].source else { break };
-            let index = listener.index;
-            let limits = &self.state.loop_limits;
-            let bound = limits.accept_bound(index, self.connections, self.datagram_clients);
-            if let Some(bound) = bound {
-                let scope = match bound {
-                    AcceptBound::Listener(_) => EvictionScope::OwnListener,
-                    AcceptBound::Reactor(_)
-                    | AcceptBound::Reserved(..)
-                    | AcceptBound::ReservedDescriptors(..) => EvictionScope::AboveMinimum,
+            if room == 0 {
+                room = match self.accept_room(token) {
+                    Ok(room) => room,
+                    Err(outcome) => return outcome,
                 };
-                return self.pause_listener(token, scope, &bound);
             }
-            if self.state.memory.pauses_accepting(self.effects.queue_bytes()) {
-                if listener.is_paused() {
-                    self.evict_for_paused_listener();
-                }
-                if self.state.memory.pauses_accepting(self.effects.queue_bytes()) {
-                    let max = self.state.memory.max;
-                    let why = format_args!("seven eighths of memory_bytes_max ({max}) held");
-                    return self.pause_listener(token, EvictionScope::Nothing, &why);
-                }
-                continue;
-            }
+            let Source::Listener(listener) = &mut self.slots[token].source else { break };
             self.state.budget.charge(CONNECTION_COST_BYTES);
             match listener.accept() {
                 Accepted::Stream(stream, peer) => {
                     any_accepted = true;
+                    if listener.is_counting() {
+                        listener.count(&stream);
+                        continue;
+                    }
+                    let index = listener.index;
                     let protocol = (listener.make_protocol)(peer);
-                    self.on_accepted(stream, peer, index, protocol);
+                    let takes_only_a_slot = self.on_accepted(stream, peer, index, protocol);
+                    room = if takes_only_a_slot { room - 1 } else { 0 };
                 }
                 Accepted::WouldBlock => {
                     trace!("{} accept -> WouldBlock", listener.address);
@@ -136,11 +126,50 @@ impl Reactor {
         }
     }
 
-    /// Pauses a listener, and evicts idle connections to make room, if those of `scope` would.
+    /// Returns how many connections the listener may accept before this is asked again, at least
+    /// one. Or there is no room: pauses it, and returns the outcome of its drive.
+    fn accept_room(&mut self, token: usize) -> Result<usize, Outcome> {
+        let Source::Listener(listener) = &self.slots[token].source else {
+            unreachable!("only a listener accepts")
+        };
+        if listener.is_counting() {
+            // What has ended has descriptors, of which accept(2) needs one.
+            return if self.ended.is_empty() { Ok(usize::MAX) } else { Err(Outcome::Unfinished) };
+        }
+        let is_paused = listener.is_paused();
+        let room = match self.state.loop_limits.room(listener.index, self.open_connections()) {
+            Ok(room) => room,
+            Err(bound) => {
+                let scope = match bound {
+                    AcceptBound::Listener(_) => EvictionScope::OwnListener,
+                    AcceptBound::Reactor(_)
+                    | AcceptBound::Reserved(..)
+                    | AcceptBound::ReservedDescriptors(..) => EvictionScope::AboveMinimum,
+                };
+                return Err(self.pause_listener(token, scope, &bound));
+            }
+        };
+        if is_paused && self.state.memory.pauses_accepting(self.effects.queue_bytes()) {
+            self.evict_for_paused_listener();
+        }
+        if self.state.memory.pauses_accepting(self.effects.queue_bytes()) {
+            let max = self.state.memory.max;
+            let why = format_args!("seven eighths of memory_bytes_max ({max}) held");
+            return Err(self.pause_listener(token, EvictionScope::Nothing, &why));
+        }
+        Ok(room)
+    }
+
+    /// Pauses a listener, and evicts idle connections to make room, if those of `scope` would. A
+    /// listener whose backlog is only counted is closed instead.
     fn pause_listener(&mut self, token: usize, scope: EvictionScope, why: &dyn Display) -> Outcome {
         let Source::Listener(listener) = &mut self.slots[token].source else {
             unreachable!("only a listener accepts")
         };
+        if listener.is_counting() {
+            listener.close();
+            return Outcome::Blocked;
+        }
         listener.pause(why, self.state.clock.now, &mut self.state.stats);
         let index = listener.index;
         if self.state.stop.is_stopping() {
@@ -165,13 +194,16 @@ impl Reactor {
         }
     }
 
+    /// Puts an accepted connection into a slot, and calls its protocol. Returns whether it takes
+    /// its slot and nothing else: no connection holds memory, and its protocol has asked for
+    /// nothing.
     fn on_accepted(
         &mut self,
         stream: TcpStream,
         peer: Peer,
         index: ListenerIndex,
         protocol: Box<dyn Protocol>,
-    ) {
+    ) -> bool {
         let slot = u32::try_from(self.slots.vacant_key())
             .expect("there are no more slots than descriptors");
         let id = ConnectionId { slot, generation: self.effects.next_generation() };
@@ -191,9 +223,11 @@ impl Reactor {
             connection.open(stream, &mut slot.ready, &mut self.state, &mut self.effects);
         }
         enqueue(&mut self.run_queue, token, slot);
+        let asks_for_nothing = self.effects.is_empty();
         self.apply_effects();
         self.meter(token); // a greeting may wait
         self.running = listener;
+        asks_for_nothing && self.state.memory.has_no_holder()
     }
 
     /// Closes idle connections whose protocols allow it, the longest idle first, `EVICTIONS_MAX` at

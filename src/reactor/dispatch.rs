@@ -23,6 +23,7 @@ use crate::datagram::socket::DatagramSocket;
 use crate::limits::{
     CALL_COST_BYTES, CONNECTION_COST_BYTES, STEP_COST_BYTES, SUBSCRIPTION_COST_BYTES,
 };
+use crate::loop_limits::ListenerIndex;
 use crate::protocol::connections::{Connections, SendError, SendStatus};
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::effects::{Command, Effect, PendingConnect};
@@ -315,10 +316,16 @@ impl Reactor {
         }
     }
 
+    /// Returns how many connections and datagram clients there are. Each has a slot and a
+    /// descriptor, so `connections_max` bounds their sum.
+    pub(super) fn open_connections(&self) -> usize {
+        self.connections + self.datagram_clients
+    }
+
     /// Returns whether one more connection or datagram client may be started: they have what no
     /// listener is guaranteed.
     pub(super) fn has_room(&self) -> bool {
-        self.state.loop_limits.has_shared_room(self.connections + self.datagram_clients)
+        self.state.loop_limits.room(ListenerIndex::REACTOR, self.open_connections()).is_ok()
     }
 
     /// Opens the socket of a datagram client.

@@ -230,7 +230,7 @@ impl Reactor {
     ) -> io::Result<()> {
         self.register_next(socket.source(), Interest::READABLE)?;
         // Of the descriptors that are left, and those that are connections already.
-        let open = self.connections + self.datagram_clients;
+        let open = self.open_connections();
         let descriptors_max = sys::descriptors_left().saturating_add(open);
         // Last, because it stays for good.
         let index = self.state.loop_limits.add(options, descriptors_max)?;

@@ -1,9 +1,10 @@
 //! Metering what connections hold, and evicting the one that holds the most.
 //!
-//! Each drive that is not the fast path ends here, and so does each effect and notification: the
+//! Each drive that is not the fast path comes here, and so does each effect and notification: the
 //! buffers of the connection may have grown or were freed (`src/memory.rs` has the meter). If the
 //! bound is exceeded then, the largest holder gives up its buffers at once, and ends with its next
-//! drive. So the bound is overshot by what one drive adds, and no more.
+//! drive. So the bound is overshot by what one drive adds, and no more. A connection that has ended
+//! counts until it is freed.
 //!
 //! Invariant: between two drives, the meter has the capacity of all buffers of all connections.
 
@@ -18,17 +19,16 @@ use crate::protocol::ident::ConnectionId;
 
 impl Reactor {
     /// Counts what the source holds now, and evicts if that is too much.
+    #[inline(always)]
     pub(super) fn meter(&mut self, token: usize) {
-        let slot = &self.slots[token];
-        let Source::Connection(_, connection) = &slot.source else { return };
-        let has_ended = slot.state == SlotState::Ended;
-        let bytes = if has_ended { 0 } else { connection.buffer_bytes() };
-        if bytes == 0 && self.state.memory.has_no_holder() {
-            return; // as for nearly every connection that comes and goes
+        let Source::Connection(_, connection) = &self.slots[token].source else { return };
+        let bytes = connection.buffer_bytes();
+        if bytes > 0 || !self.state.memory.has_no_holder() {
+            self.meter_buffers(token, bytes); // nearly every connection comes and goes without
         }
-        if has_ended {
-            return self.state.memory.remove(token); // freed in `reap`, perhaps in a later turn
-        }
+    }
+
+    fn meter_buffers(&mut self, token: usize, bytes: usize) {
         self.state.memory.set_buffers(token, bytes);
         self.evict_largest();
         if self.state.memory.unlogged > 0 {
@@ -73,9 +73,9 @@ impl Reactor {
     /// Evicts the connection that holds the most. Returns false if none holds anything.
     #[cold]
     fn evict_one_for_memory(&mut self) -> bool {
-        let Some((token, bytes)) = self.state.memory.largest() else { return false };
+        // What its protocol holds is freed in `reap`.
+        let Some((token, bytes)) = self.state.memory.take_largest() else { return false };
         self.state.budget.charge(CONNECTION_COST_BYTES);
-        self.state.memory.remove(token); // what its protocol holds is freed in `reap`
         let slot = &mut self.slots[token];
         let Source::Connection(_, connection) = &mut slot.source else { return true };
         if slot.state == SlotState::Ended {

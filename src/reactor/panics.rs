@@ -71,18 +71,54 @@ pub(super) fn call_closed(
 pub(super) fn catch_drop<T>(stats: &mut Stats, value: T) {
     if catch(|| drop(value)).is_err() {
         stats.panics += 1;
-        error!("panic in drop of a protocol, a factory or a task");
+        log_panic_in_drop();
     }
 }
 
-/// Drops a slot with what it holds of the application: one thing, or a queue of tasks.
-pub(super) fn drop_slot(stats: &mut Stats, mut slot: Slot) {
-    if let Source::Tasks(queue) = &mut slot.source {
+/// Calls the protocol in a slot for the last time, if there is one, and drops the slot. Either may
+/// panic, or both.
+pub(super) fn close_and_drop(stats: &mut Stats, slot: Slot, why: CloseReason) {
+    let mut slot = Some(slot);
+    // One catch for both, because each connection that ends comes here.
+    let result = catch(|| {
+        if let Some(slot) = &mut slot {
+            slot.source.call_closed(why);
+        }
+        slot = None;
+    });
+    if result.is_err() {
+        on_last_panic(stats, slot);
+    }
+}
+
+/// `close_and_drop` has panicked: in `closed` if the slot is left, and in `drop` otherwise.
+#[cold]
+fn on_last_panic(stats: &mut Stats, slot: Option<Slot>) {
+    stats.panics += 1;
+    let Some(slot) = slot else { return log_panic_in_drop() };
+    match &slot.source {
+        Source::Connection(_, it) => log_panic_in_closed(&it.id(), &it.peer()),
+        Source::Datagram(socket) => log_panic_in_closed(&"udp", &socket.address),
+        Source::Listener(_) | Source::Tasks(_) | Source::StopSignal(_) => {}
+    }
+    catch_drop(stats, slot);
+}
+
+fn log_panic_in_closed(id: &dyn Display, peer: &dyn Display) {
+    error!("{id} {peer}: protocol panicked in closed()");
+}
+
+fn log_panic_in_drop() {
+    error!("panic in drop of a protocol, a factory or a task");
+}
+
+/// Drops the tasks that wait, each in a catch of its own.
+pub(super) fn drop_tasks(stats: &mut Stats, source: &mut Source) {
+    if let Source::Tasks(queue) = source {
         while let Some(task) = queue.take() {
             catch_drop(stats, task);
         }
     }
-    catch_drop(stats, slot);
 }
 
 /// Nothing of the application is dropped outside of a catch: a second panic would end the process.
@@ -96,6 +132,9 @@ impl Drop for Reactor {
         let arrived = completions.flat_map(|completions| iter::from_fn(|| completions.take()));
         arrived.for_each(|completion| catch_drop(stats, completion));
         self.ended.drain(..).for_each(|ended| catch_drop(stats, ended));
-        self.slots.drain().for_each(|slot| drop_slot(stats, slot));
+        self.slots.drain().for_each(|mut slot| {
+            drop_tasks(stats, &mut slot.source);
+            catch_drop(stats, slot);
+        });
     }
 }

@@ -148,20 +148,20 @@ impl Reactor {
 
     /// Acts on the outcome of a drive, after which a connection may hold more or less memory.
     pub(super) fn finish_drive(&mut self, token: usize, outcome: Outcome) {
-        self.act_on(token, outcome);
-        self.meter(token);
-    }
-
-    /// Acts on the outcome of a drive.
-    pub(super) fn act_on(&mut self, token: usize, outcome: Outcome) {
         match outcome {
             Outcome::Ended(why) => {
                 self.state.budget.charge(CONNECTION_COST_BYTES);
                 let slot = &mut self.slots[token];
                 mark_ended(&mut self.ended, &mut self.run_queue, token, slot, why);
             }
-            Outcome::Blocked | Outcome::Idle => self.rearm(token, false),
-            Outcome::Unfinished => self.rearm(token, true),
+            Outcome::Blocked | Outcome::Idle => {
+                self.rearm(token, false);
+                self.meter(token);
+            }
+            Outcome::Unfinished => {
+                self.rearm(token, true);
+                self.meter(token);
+            }
         }
         self.apply_effects();
     }

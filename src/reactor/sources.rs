@@ -3,9 +3,9 @@
 //! Every kind has its arm in each `match`: connections, listeners, datagram sockets, tasks and the
 //! stop signal. Connections, the frequent ones, are driven in `src/reactor.rs` itself.
 
-use log::{debug, info, trace};
+use log::{debug, info, trace, warn};
 
-use super::panics::{call_closed, catch_drop, drop_slot};
+use super::panics::{call_closed, catch_drop, close_and_drop, drop_tasks};
 use super::slots::SlotState;
 use super::tasks::TaskQueue;
 use super::{Reactor, Slot};
@@ -16,7 +16,6 @@ use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::ident::{CloseReason, WithLimit};
 use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
-use crate::stop_state::StopState;
 use crate::stream::connection::Connection;
 use crate::stream::listener::Listener;
 use crate::stream::readiness::{Readiness, Registered};
@@ -78,6 +77,15 @@ impl Source {
         }
     }
 
+    /// Calls its protocol for the last time, if it has one.
+    pub(super) fn call_closed(&mut self, why: CloseReason) {
+        match self {
+            Source::Connection(_, connection) => connection.call_closed(why),
+            Source::Datagram(socket) => socket.call_closed(why),
+            Source::Listener(_) | Source::Tasks(_) | Source::StopSignal(_) => {}
+        }
+    }
+
     /// Returns whether it is a connection whose connect is in progress.
     pub(super) fn is_connecting(&self) -> bool {
         matches!(self, Source::Connection(_, connection) if connection.is_connecting())
@@ -121,7 +129,7 @@ impl Reactor {
             }
             Source::Connection(..) => unreachable!("drive_batch drives connections itself"),
         };
-        self.act_on(token, outcome);
+        self.finish_drive(token, outcome);
     }
 
     /// Lets a source act on its deadline: the filed one is due, its own may be later.
@@ -161,11 +169,8 @@ impl Reactor {
         }
     }
 
-    /// Closes a source that has ended, calls its protocol for the last time, and frees its slot.
+    /// Frees the slot of a source that has ended, and closes it.
     fn free_slot(&mut self, token: usize, why: CloseReason) {
-        if matches!(self.state.stop, StopState::Forced { .. }) {
-            self.count_unaccepted(token);
-        }
         if !self.deferred.is_empty() {
             self.orphan_deferred(token);
         }
@@ -189,10 +194,16 @@ impl Reactor {
                     sys::reset_on_close(stream);
                 }
                 trace!("{id} close");
-                call_closed(stats, &id, &peer, || connection.call_closed(why));
                 self.effects.on_closed(id, why, stats);
             }
             Source::Listener(listener) => {
+                let unaccepted = listener.unaccepted();
+                if unaccepted > 0 {
+                    let address = &listener.address;
+                    warn!("{address}: {unaccepted} connections in the backlog never accepted");
+                    stats.unaccepted += unaccepted as u64;
+                    self.state.stop = self.state.stop.forced(unaccepted);
+                }
                 listener.end_overload(self.state.clock.now);
                 info!("{}: listener closed", listener.address);
                 self.state.loop_limits.on_listener_closed(listener.index);
@@ -203,7 +214,6 @@ impl Reactor {
                 self.state.memory.change_datagrams(socket.metered, 0);
                 self.datagram_clients -= usize::from(socket.peer().is_some());
                 let address = socket.address;
-                call_closed(stats, &"udp", &address, || socket.call_closed(why));
                 let addresses = &mut self.state.datagram_addresses;
                 if socket.peer().is_none()
                     && let Some(index) = addresses.iter().position(|&other| other == address)
@@ -211,9 +221,10 @@ impl Reactor {
                     addresses.swap_remove(index); // one: with SO_REUSEPORT, several are the same
                 }
             }
-            Source::Tasks(_) | Source::StopSignal(_) => {}
+            source @ Source::Tasks(_) => drop_tasks(stats, source),
+            Source::StopSignal(_) => {}
         }
         let slot = self.slots.remove(token);
-        drop_slot(&mut self.state.stats, slot);
+        close_and_drop(&mut self.state.stats, slot, why);
     }
 }

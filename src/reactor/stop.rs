@@ -7,7 +7,7 @@
 //!
 //! Invariant: a stop that left a connection unserved is never reported as graceful.
 
-use log::{info, warn};
+use log::info;
 
 use super::Reactor;
 use super::slots::{SlotState, enqueue, mark_ended};
@@ -51,26 +51,34 @@ impl Reactor {
             && self.effects.pending_notifications() == 0
     }
 
-    /// Ends all remaining sources: the drain timeout has passed.
+    /// Ends all remaining sources: the drain timeout has passed. A listener ends once its backlog
+    /// is counted.
     pub(super) fn force_close_all(&mut self) {
         let ended_before = self.ended.len();
         for token in self.run_queue.drain(..) {
             self.slots[token].state = SlotState::Waiting;
         }
         for (token, slot) in &mut self.slots {
-            mark_ended(&mut self.ended, &mut self.run_queue, token, slot, CloseReason::Stopped);
+            match &mut slot.source {
+                Source::Listener(listener) if !listener.is_closed() => {
+                    listener.begin_count(self.state.clock.now);
+                    enqueue(&mut self.run_queue, token, slot);
+                }
+                Source::Listener(_)
+                | Source::Connection(..)
+                | Source::Datagram(_)
+                | Source::Tasks(_)
+                | Source::StopSignal(_) => {
+                    let why = CloseReason::Stopped;
+                    mark_ended(&mut self.ended, &mut self.run_queue, token, slot, why);
+                }
+            }
         }
-        // Listeners are freed last: by then there are descriptors to count their backlogs with.
-        let slots = &self.slots;
-        let is_listener = |ended: &Ended| match ended {
-            Ended::Slot(token) => matches!(slots[*token].source, Source::Listener(_)),
-            Ended::Stream(_) | Ended::Datagram(_) => false,
-        };
-        self.ended.make_contiguous()[ended_before..].sort_by_key(|(ended, _)| is_listener(ended));
         // A lingering connection has sent all its output and our FIN. It is closed gracefully.
+        let slots = &self.slots;
         let is_forced = |(ended, _): &&(Ended, CloseReason)| match ended {
             Ended::Stream(_) | Ended::Datagram(_) => false,
-            Ended::Slot(token) => match &self.slots[*token].source {
+            Ended::Slot(token) => match &slots[*token].source {
                 Source::Connection(_, connection) => !connection.is_lingering(),
                 Source::Datagram(socket) => socket.unfinished() != Unfinished::NOTHING,
                 Source::Listener(_) | Source::Tasks(_) | Source::StopSignal(_) => false,
@@ -78,16 +86,5 @@ impl Reactor {
         };
         let closed = self.ended.range(ended_before..).filter(is_forced).count();
         self.state.stop = self.state.stop.forced(closed);
-    }
-
-    /// At the end of a forced stop: counts the connections that still wait in a listener's backlog.
-    pub(super) fn count_unaccepted(&mut self, token: usize) {
-        let Source::Listener(listener) = &mut self.slots[token].source else { return };
-        let unaccepted = listener.close_backlog();
-        if unaccepted > 0 {
-            warn!("{}: {unaccepted} connections in the backlog never accepted", listener.address);
-            self.state.stats.unaccepted += unaccepted as u64;
-            self.state.stop = self.state.stop.forced(unaccepted);
-        }
     }
 }

@@ -52,9 +52,9 @@ pub(crate) struct Listener {
     pub(crate) make_protocol: MakeProtocol,
     /// How many connections it has accepted.
     accepted: u64,
-    /// During a stop: how many it has accepted once it has accepted all that can have waited in the
-    /// backlog when the stop began. Those that came later may be refused.
-    accepted_max: u64,
+    /// During a stop: how often it may still accept until it has taken all that can have waited in
+    /// the backlog when the stop began. Those that came later may be refused.
+    accepts_left: u64,
     /// accept4(2) is refused here (seccomp(2)), and accept(2) takes its place.
     accept4_refused: bool,
     /// How many idle connections were evicted for its sake, for the log.
@@ -90,6 +90,17 @@ enum AcceptState {
     /// The backlog was empty at this time. After `ACCEPT_RECOVERY_MS` without another pause the
     /// overload is over.
     Recovering(Overload, Time),
+    /// A stop was forced. What waits in the backlog is accepted to be counted, and reset: only on
+    /// Linux, and only for TCP, does a call tell their number.
+    Counting(Unaccepted),
+}
+
+/// The connections in the backlog at a forced stop.
+struct Unaccepted {
+    counted: usize,
+    /// How many are known to wait although none can be accepted (there is no descriptor, or a
+    /// sandbox refuses the call): one, if the listener had paused.
+    known: usize,
 }
 
 /// The state at the listener's first pause, for the log line at the end.
@@ -131,7 +142,7 @@ impl Listener {
             accept_state: AcceptState::Accepting,
             make_protocol: make,
             accepted: 0,
-            accepted_max: u64::MAX,
+            accepts_left: u64::MAX,
             accept4_refused: false,
             evicted: 0,
         }
@@ -140,11 +151,11 @@ impl Listener {
     /// A stop has begun: what waits in the backlog now is still accepted. Linux lets one connection
     /// more than asked for wait (listen(2)).
     pub(crate) fn begin_drain(&mut self) {
-        self.accepted_max = self.accepted + u64::from(self.backlog) + 1;
+        self.accepts_left = u64::from(self.backlog) + 1;
     }
 
     pub(crate) fn accept(&mut self) -> Accepted {
-        if self.accepted >= self.accepted_max {
+        if self.accepts_left == 0 {
             self.close();
         }
         let was_refused = self.accept4_refused;
@@ -152,7 +163,9 @@ impl Listener {
         if self.accept4_refused && !was_refused {
             warn!("{}: accept4 refused: from now on, accept is used", self.address);
         }
-        self.accepted += u64::from(matches!(accepted, Accepted::Stream(..)));
+        let connections = u64::from(matches!(accepted, Accepted::Stream(..)));
+        self.accepted += connections;
+        self.accepts_left -= connections;
         accepted
     }
 
@@ -181,31 +194,36 @@ impl Listener {
         self.socket = None;
     }
 
-    /// Closes the socket, and returns how many connections its backlog held. Each is accepted for
-    /// that, and reset: only on Linux, and only for TCP, does a call tell their number. If none can
-    /// be accepted (there is no descriptor, or a sandbox refuses the call), as many are counted as
-    /// are known: one, if the listener had paused.
-    pub(crate) fn close_backlog(&mut self) -> usize {
-        let (mut unaccepted, mut is_emptied) = (0, false);
-        // Linux lets one more wait than asked for. Those that come meanwhile need not be counted.
-        // The calls are bounded, not the connections: a call that is refused fails without end.
-        for _ in 0..=self.backlog {
-            match self.accept_one() {
-                Accepted::Stream(stream, _) => {
-                    sys::reset_on_close(&stream);
-                    unaccepted += 1;
-                }
-                Accepted::Interrupted | Accepted::HandshakeFailed(_) => {}
-                Accepted::WouldBlock => {
-                    is_emptied = true;
-                    break;
-                }
-                Accepted::Exhausted(_) | Accepted::Broken(_) => break,
-            }
+    /// A stop was forced: what waits in the backlog now is accepted only to be counted. Does
+    /// nothing if that has begun.
+    pub(crate) fn begin_count(&mut self, now: Time) {
+        if !self.is_counting() {
+            let known = usize::from(self.is_paused());
+            self.end_overload(now);
+            self.accept_state = AcceptState::Counting(Unaccepted { counted: 0, known });
+            self.begin_drain();
         }
-        unaccepted += usize::from(unaccepted == 0 && !is_emptied && self.is_paused());
-        self.close();
-        unaccepted
+    }
+
+    pub(crate) fn is_counting(&self) -> bool {
+        matches!(self.accept_state, AcceptState::Counting(_))
+    }
+
+    /// Counts a connection that was in the backlog, and resets it.
+    #[cold]
+    pub(crate) fn count(&mut self, stream: &TcpStream) {
+        sys::reset_on_close(stream);
+        if let AcceptState::Counting(unaccepted) = &mut self.accept_state {
+            unaccepted.counted += 1;
+        }
+    }
+
+    /// Returns how many connections were never accepted, as far as that is known.
+    pub(crate) fn unaccepted(&self) -> usize {
+        match &self.accept_state {
+            AcceptState::Counting(unaccepted) => unaccepted.counted.max(unaccepted.known),
+            AcceptState::Accepting | AcceptState::Paused(_) | AcceptState::Recovering(..) => 0,
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -236,10 +254,15 @@ impl Listener {
 
     /// The backlog is empty: all connections that waited in it have been accepted.
     pub(crate) fn recover(&mut self, now: Time) {
-        if self.is_paused()
-            && let Some(overload) = self.take_overload()
-        {
-            self.accept_state = AcceptState::Recovering(overload, now);
+        let is_closed = self.is_closed(); // then the backlog may not be empty
+        match &mut self.accept_state {
+            AcceptState::Paused(_) => {
+                if let Some(overload) = self.take_overload() {
+                    self.accept_state = AcceptState::Recovering(overload, now);
+                }
+            }
+            AcceptState::Counting(unaccepted) if !is_closed => unaccepted.known = 0,
+            AcceptState::Accepting | AcceptState::Recovering(..) | AcceptState::Counting(_) => {}
         }
     }
 
@@ -250,7 +273,7 @@ impl Listener {
     /// Returns the latest time of the next call of [`expire`](Listener::expire).
     pub(crate) fn deadline(&self, now: Time) -> Time {
         match &self.accept_state {
-            AcceptState::Accepting => Time::NEVER,
+            AcceptState::Accepting | AcceptState::Counting(_) => Time::NEVER,
             AcceptState::Paused(_) => now.plus_ms(ACCEPT_RETRY_MS),
             AcceptState::Recovering(_, since) => since.plus_ms(ACCEPT_RECOVERY_MS),
         }
@@ -266,7 +289,7 @@ impl Listener {
                 }
                 Outcome::Blocked
             }
-            AcceptState::Accepting => Outcome::Blocked,
+            AcceptState::Accepting | AcceptState::Counting(_) => Outcome::Blocked,
         }
     }
 
@@ -287,7 +310,7 @@ impl Listener {
     /// Sets the state to `Accepting`, and returns the overload that it was in.
     fn take_overload(&mut self) -> Option<Overload> {
         match std::mem::replace(&mut self.accept_state, AcceptState::Accepting) {
-            AcceptState::Accepting => None,
+            AcceptState::Accepting | AcceptState::Counting(_) => None,
             AcceptState::Paused(overload) | AcceptState::Recovering(overload, _) => Some(overload),
         }
     }

@@ -5,7 +5,9 @@
 
 use super::*;
 use crate::echo::Echo;
+use crate::protocol::datagram::{Datagram, Replies};
 use crate::testing::simulated::errno;
+use crate::testing::simulated::kernel::Host;
 
 const ECHO: u16 = 2000;
 const HTTP: u16 = 8080;
@@ -190,4 +192,66 @@ fn failing_handshakes_evict_no_idle_connection() {
     world.kernel().faults.accept_error = None;
     world.run_for(1_000);
     assert_eq!(world.stats().connections, 21, "the listener goes on");
+}
+
+/// A datagram client that closes its socket after 50 ms.
+struct ShortClient;
+
+impl DatagramProtocol for ShortClient {
+    fn opened(&mut self, replies: &mut Replies<'_>) {
+        replies.set_timer(Duration::from_millis(50));
+    }
+
+    fn received(&mut self, _: &Datagram<'_>, _: &mut Replies<'_>) {}
+
+    fn timer_expired(&mut self, replies: &mut Replies<'_>) {
+        replies.close();
+    }
+}
+
+// pitfall: 168
+#[test]
+fn datagram_client_counts_towards_connections_max_and_makes_room() {
+    let mut world = World::new(1, Limits::default().with_connections_max(2), Faults::default());
+    world.serve(ECHO, |_| Echo::new());
+    world.reactor().connect_datagram(peer(7), ShortClient).unwrap();
+    let streams = [1, 2].map(|number| world.connect(ECHO, number));
+    streams.iter().for_each(|&stream| world.peer_sends(stream, b"x"));
+    world.run_until_blocked();
+    assert_eq!((world.stats().accepted, world.stats().accept_pauses), (1, 1));
+    world.run_for(60);
+    assert_eq!(world.stats().accepted, 2, "its end has resumed the listener");
+    for stream in streams {
+        assert_eq!(world.peer_receives_all(stream), b"x");
+        world.kernel().peer_closes(stream);
+    }
+    world.run_until_blocked();
+    world.stop();
+}
+
+/// Opens another connection when it is accepted.
+struct OpensAnother;
+
+impl Protocol for OpensAnother {
+    fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+        cx.connect(peer(7), Echo::new());
+        Next::Continue
+    }
+
+    fn advance(&mut self, input: &[u8], _: &mut Context<'_>) -> Advance {
+        Advance::consumed(input.len())
+    }
+}
+
+#[test]
+fn listener_counts_what_the_protocols_it_has_just_made_open() {
+    let mut world = World::new(1, Limits::default().with_connections_max(5), Faults::default());
+    world.serve(ECHO, |_| OpensAnother);
+    world.kernel().hosts.insert(peer(7), Host::Silent);
+    for number in 1..=5 {
+        world.connect(ECHO, number);
+    }
+    world.turn();
+    assert_eq!((world.stats().accepted, world.stats().connections), (3, 5));
+    assert_eq!(world.stats().connects_failed, 1, "the third was refused");
 }

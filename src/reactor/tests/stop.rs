@@ -161,6 +161,31 @@ fn forced_stop_counts_every_connection_never_accepted() {
     world.check_nothing_is_left();
 }
 
+// pitfall: 167
+#[test]
+fn forced_stop_counts_a_long_backlog_over_several_turns() {
+    const WAITING: u16 = 300; // more than a listener accepts in one turn
+    let mut world = World::new(1, Limits::default().with_connections_max(1), Faults::default());
+    world.serve(2000, |_| Echo::new());
+    let stuck = world.connect(2000, 1);
+    world.peer_sends(stuck, &vec![7; 3 << 20]); // the echo is never read
+    world.run_until_blocked();
+    for number in 0..WAITING {
+        world.connect(2000, 2 + number);
+    }
+    world.run_until_blocked();
+    world.reactor().stop();
+    while !world.reactor().is_stopped() {
+        world.kernel().calls.clear();
+        world.turn_within(1000);
+        let accepts = world.kernel().calls.iter().filter(|&&call| call == "accept").count();
+        assert!(accepts <= ACCEPTS_PER_TURN, "{accepts} in one turn");
+    }
+    assert_eq!(world.stats().unaccepted, u64::from(WAITING));
+    assert_eq!(world.reactor().run().unwrap(), Stopped::Forced(usize::from(WAITING) + 1));
+    world.check_nothing_is_left();
+}
+
 // pitfall: 120
 #[test]
 fn stop_ends_and_is_forced_although_every_accept_fails() {
