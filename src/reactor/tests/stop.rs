@@ -205,7 +205,7 @@ fn datagrams_received_before_a_stop_are_answered_and_later_ones_are_not() {
 // pitfall: 176
 #[test]
 fn idle_connection_is_closed_only_after_it_was_notified_of_the_stop() {
-    /// Says goodbye when a stop begins.
+    /// Sends a last message when a stop begins.
     struct Polite(bool);
     impl Protocol for Polite {
         fn opened(&mut self, cx: &mut Context<'_>) -> Next {
@@ -225,7 +225,7 @@ fn idle_connection_is_closed_only_after_it_was_notified_of_the_stop() {
             cx: &mut Context<'_>,
         ) -> Next {
             assert_eq!((about, what), (cx.id(), Notification::Stopping));
-            cx.send(b"goodbye");
+            cx.send(b"last");
             Next::Unchanged
         }
     }
@@ -241,7 +241,7 @@ fn idle_connection_is_closed_only_after_it_was_notified_of_the_stop() {
     assert!(late.is_some());
     world.run_for(2_000);
     for (index, &stream) in streams.iter().enumerate() {
-        let told: &[u8] = if index % 2 == 1 { b"goodbye" } else { b"" };
+        let told: &[u8] = if index % 2 == 1 { b"last" } else { b"" };
         assert_eq!(world.peer_receives_all(stream), told, "{index}");
         world.kernel().peer_closes(stream);
     }
