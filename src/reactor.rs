@@ -233,6 +233,7 @@ impl Reactor {
             slot.note(event);
             enqueue(&mut self.run_queue, token, slot);
         }
+        self.take_completions();
         if !self.has_work() && self.next_deadline() > self.state.clock.now {
             self.state.stats.empty_turns += 1;
         }
@@ -249,9 +250,8 @@ impl Reactor {
         self.catch_panics(Reactor::drive_batch);
         self.batch.clear();
         self.batch_cursor = 0; // nothing is left to defer
-        let pending = self.collect_notifications();
-        if pending > 0 {
-            self.notifications_left = pending;
+        self.notifications_left = self.effects.pending_notifications();
+        if self.notifications_left > 0 {
             let queued = self.effects.queued_notifications();
             let cost = queued / NOTIFICATIONS_PENDING_DIVISOR * CALL_COST_BYTES;
             self.state.budget.begin_stage(cost.clamp(QUARTER_TURN_BYTES, NOTIFICATIONS_BYTES_MAX));

@@ -47,8 +47,9 @@ pub struct Stats {
     /// Calls of a protocol that panicked, each of which cost its own connection or datagram; and
     /// tasks that panicked.
     pub panics: u64,
-    /// HTTP responses whose streamed body ended, failed or stalled before its Content-Length, or claimed
-    /// more bytes than it was given room for. Each cost its own connection, which was reset.
+    /// HTTP responses whose streamed body ended, failed or stalled before its Content-Length, or
+    /// claimed more bytes than it was given room for. Each cost its own connection, which was
+    /// reset.
     pub bodies_failed: u64,
     /// HTTP answers that were promised ([`Response::later`](crate::Response::later)), each renewal
     /// included.

@@ -109,5 +109,5 @@ fn promise_outlives_its_reactor() {
     let promise = receiver.recv_timeout(TIMEOUT).unwrap();
     drop(reactor);
     assert!(!promise.is_wanted());
-    promise.fulfill(|| unreachable!("nobody waits for it"));
+    promise.fulfill(|| unreachable!("no client waits for it"));
 }

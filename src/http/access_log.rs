@@ -7,7 +7,8 @@
 //! The time is when the request's head was complete or was rejected. The last number counts the
 //! bytes of the body that were written to the connection; `-` is none. A peer on a Unix socket has
 //! no address, and is shown as `unix`. The line is written when the response is complete or has
-//! been aborted.
+//! been aborted. A promised answer that its connection did not live to see is 499, as in nginx. Of
+//! an answer that goes on, the number is `-`: others send its body.
 //!
 //! Invariant: no byte that a peer sends can end a line, close its quotes or control a terminal.
 

@@ -52,7 +52,7 @@ pub(super) fn keep_alive_or_close(request: &Request<'_>, cx: &Context<'_>) -> Ne
 pub(super) struct Later {
     pub(super) deadline: Duration,
     /// The promise that gives it. `None`: the responder does, in one of its callbacks.
-    pub(super) awaited: Option<Awaited>,
+    pub(super) waits_for: Option<Awaited>,
 }
 
 /// An exchange whose answer is promised.
@@ -62,7 +62,7 @@ pub(super) struct Promised {
     deadline: Time,
     /// When the responder's own timer expires.
     timer: Time,
-    awaited: Option<Awaited>,
+    waits_for: Option<Awaited>,
 }
 
 /// The code in the access log of a request whose connection has ended before its answer, as nginx
@@ -133,12 +133,12 @@ impl State {
         timer: Time,
         cx: &mut Context<'_>,
     ) -> Next {
-        let Later { deadline, awaited } = later;
+        let Later { deadline, waits_for } = later;
         let deadline_max = Duration::from_millis(ANSWER_DEADLINE_MS_MAX);
         let deadline = cx.state.clock.now.plus(deadline.min(deadline_max));
         cx.state.stats.answers_promised += 1;
         cx.set_held_bytes(0); // the memory of the request's body is free
-        let promised = Promised { exchange, deadline, timer, awaited };
+        let promised = Promised { exchange, deadline, timer, waits_for };
         promised.set_timer(cx);
         *self = State::Promised(Box::new(promised));
         Next::Pause
@@ -178,9 +178,9 @@ impl State {
 }
 
 impl Promised {
-    /// Returns whether `settled` is what this awaits.
-    pub(super) fn awaits(&self, settled: &Settled) -> bool {
-        self.awaited.as_ref().is_some_and(|awaited| settled.is_for(awaited))
+    /// Returns whether `settled` is about this promise.
+    pub(super) fn is_settled_by(&self, settled: &Settled) -> bool {
+        self.waits_for.as_ref().is_some_and(|awaited| settled.is_for(awaited))
     }
 
     /// When the responder's own timer expires.

@@ -44,14 +44,14 @@ impl<R: Responder> Http<R> {
     #[cold]
     pub(super) fn settle(&mut self, settled: Settled, cx: &mut Context<'_>) -> Next {
         match &self.state {
-            State::Promised(promised) if promised.awaits(&settled) => match settled.answer {
+            State::Promised(promised) if promised.is_settled_by(&settled) => match settled.answer {
                 Some(answer) => self.state.answer(answer(), Time::NEVER, cx),
                 None => {
                     cx.state.stats.answers_dropped += 1;
                     self.state.answer_error(Status::INTERNAL_SERVER_ERROR, cx)
                 }
             },
-            State::Ongoing(ongoing) if ongoing.awaits(&settled) => {
+            State::Ongoing(ongoing) if ongoing.is_settled_by(&settled) => {
                 cx.state.stats.feeds_dropped += 1;
                 Next::Abort
             }

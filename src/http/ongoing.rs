@@ -100,7 +100,7 @@ pub(super) struct Ongoing {
     until: Time,
     /// When the responder's own timer expires.
     timer: Time,
-    awaited: Awaited,
+    waits_for: Awaited,
 }
 
 impl State {
@@ -130,11 +130,11 @@ impl State {
             return next;
         }
         cx.state.stats.answers_ongoing += 1;
-        let (ticket, awaited) = Ticket::new();
+        let (ticket, waits_for) = Ticket::new();
         let completer = cx.completer(Settled::broken(&ticket));
         let feed = Feed { id: cx.id(), ticket, completer, has_ended: false };
         let until = cx.state.clock.now.plus_ms(ONGOING_MS_MAX);
-        let ongoing = Ongoing { code, entry, until, timer, awaited };
+        let ongoing = Ongoing { code, entry, until, timer, waits_for };
         *self = State::Ongoing(Box::new(ongoing));
         cx.monitor_stop();
         let mut lent = HttpContext::new(cx, timer);
@@ -149,8 +149,8 @@ impl State {
 
 impl Ongoing {
     /// Returns whether `settled` is about this body.
-    pub(super) fn awaits(&self, settled: &Settled) -> bool {
-        settled.is_for(&self.awaited)
+    pub(super) fn is_settled_by(&self, settled: &Settled) -> bool {
+        settled.is_for(&self.waits_for)
     }
 
     /// When the responder's own timer expires.

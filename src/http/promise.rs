@@ -1,4 +1,4 @@
-//! A promised answer: who owes it, who awaits it, and what is sent between the two.
+//! A promised answer: what owes it, what awaits it, and what is sent between the two.
 //!
 //! ```text
 //!     Promise ──── Ticket ──── Awaited      one of each for a promise
@@ -41,8 +41,8 @@ impl Promise {
         self.settle(Some(Box::new(response)));
     }
 
-    /// Returns whether somebody still waits for the answer: false once the client has left, or has
-    /// been answered with 504. A worker can then skip the work. It may become false at any time.
+    /// Returns whether the client still waits for the answer: false once it has left, or has been
+    /// answered with 504. A worker can then skip the work. It may become false at any time.
     pub fn is_wanted(&self) -> bool {
         self.ticket.is_wanted()
     }

@@ -120,10 +120,10 @@ impl<'r> Response<'r> {
     ///
     /// `length`, in bytes, is sent as Content-Length. Bytes of `body` beyond it are not read. If
     /// `body` ends or fails earlier, has no bytes for longer than
-    /// [`idle_timeout`](crate::Limits::idle_timeout), or claims to have read more than its buffer holds, the
-    /// connection is reset, so that the client cannot take a part for the whole. This is counted
-    /// ([`Stats::bodies_failed`](crate::Stats::bodies_failed)). For a status that has no content,
-    /// `body` is dropped.
+    /// [`idle_timeout`](crate::Limits::idle_timeout), or claims to have read more than its buffer
+    /// holds, the connection is reset, so that the client cannot take a part for the whole. This is
+    /// counted ([`Stats::bodies_failed`](crate::Stats::bodies_failed)). For a status that has no
+    /// content, `body` is dropped.
     pub fn streamed(
         status: Status,
         content_type: ContentType<'_>,
@@ -173,8 +173,8 @@ impl<'r> Response<'r> {
         Response::promised(deadline, None)
     }
 
-    /// Returns a response of `status` whose body goes on for as long as its [`Feed`] does: events, a
-    /// log that is followed.
+    /// Returns a response of `status` whose body goes on for as long as its [`Feed`] does: events,
+    /// or a log that is followed.
     ///
     /// The head is sent at once, without Content-Length: the body ends when the connection does
     /// (RFC 1945 section 7.2.2, RFC 9112 section 6.3). Then `start` is called with the feed. It is
@@ -229,8 +229,8 @@ impl<'r> Response<'r> {
         Response { head: head.into(), body: ResponseBody::Ongoing(Box::new(start)) }
     }
 
-    pub(super) fn promised(deadline: Duration, awaited: Option<Awaited>) -> Response<'static> {
-        let later = Later { deadline, awaited };
+    pub(super) fn promised(deadline: Duration, waits_for: Option<Awaited>) -> Response<'static> {
+        let later = Later { deadline, waits_for };
         Response { head: Cow::Borrowed(&[]), body: ResponseBody::Later(Box::new(later)) }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!     another thread                          the loop's thread
-//!     Completer::send ─┬─► channel ──┬─► drive: queued as a message ──► message_received
+//!     Completer::send ─┬─► channel ──┬─► note: queued as a message ──► message_received
 //!                      └─► waker ────┘
 //! ```
 //!
@@ -17,6 +17,7 @@
 #![cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP promises answers"))]
 
 use std::any::Any;
+use std::sync::atomic::{Ordering, fence};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 
@@ -68,9 +69,11 @@ impl Completions {
         self.shared.wake.get().is_some()
     }
 
-    /// Lets completions wake the loop from now on, and wakes it for those that were sent before.
+    /// Lets completions wake the loop from now on. Those that were sent before are to be taken then.
     pub(crate) fn set_wake(&self, wake: Wake) {
-        self.shared.wake.get_or_init(|| wake).wake();
+        self.shared.wake.get_or_init(|| wake);
+        // With the one in `send`: a completion either is there now, or finds the waker.
+        fence(Ordering::SeqCst);
     }
 
     /// Queues what has arrived as messages.
@@ -90,6 +93,7 @@ impl Completer {
     /// Sends `message`. If the reactor has been dropped, it is dropped as well.
     pub(crate) fn send(&self, message: Box<dyn Any + Send>) {
         let _ = self.shared.arriving.send(Completion { to: self.to, message });
+        fence(Ordering::SeqCst); // see `Completions::set_wake`
         if let Some(wake) = self.shared.wake.get() {
             wake.wake();
         }

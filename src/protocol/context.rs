@@ -280,8 +280,8 @@ impl Context<'_> {
     /// of the reactor begins; at once, if it has already. Asking again changes nothing.
     ///
     /// A connection without anything under way is closed when a stop begins, and one that takes no
-    /// input waits for its own reasons. One that has asked is told first, and may say goodbye, or
-    /// end what would go on for ever.
+    /// input waits for its own reasons. One that has asked is told first, and may send a last
+    /// message, or end what would go on for ever.
     pub fn monitor_stop(&mut self) {
         self.connections().queue(Effect::MonitorStop);
     }

@@ -24,7 +24,8 @@ pub enum SlowReader {
     /// which nothing may be left out.
     Queue,
     /// These bytes are dropped; later ones are sent again once the reader has caught up. For events
-    /// that can be missed. Counted in [`Stats::publishes_dropped`](crate::Stats::publishes_dropped).
+    /// that can be missed. Counted in
+    /// [`Stats::publishes_dropped`](crate::Stats::publishes_dropped).
     DropNewest,
     /// They replace those that are kept already, and are sent once the output has fallen to
     /// [`LOW_WATERMARK_BYTES`](crate::limits::LOW_WATERMARK_BYTES). For values of which only the

@@ -32,7 +32,7 @@ impl Effects {
     }
 
     /// Returns whether `subscriber` has asked to be notified of a stop, and has not been yet.
-    pub(crate) fn awaits_stop(&self, subscriber: ConnectionId) -> bool {
+    pub(crate) fn expects_stop_notice(&self, subscriber: ConnectionId) -> bool {
         self.monitored.is_subscribed(subscriber, ConnectionId::REACTOR)
     }
 }

@@ -182,7 +182,10 @@ impl Reactor {
     fn open_waker(&mut self, from: ConnectionId, on_failure: Box<dyn Any>) {
         let handle = self.handle();
         match (handle, &self.state.completions) {
-            (Ok(handle), Some(completions)) => completions.set_wake(handle.waker().clone()),
+            (Ok(handle), Some(completions)) => {
+                completions.set_wake(handle.waker().clone());
+                self.take_completions(); // those that have woken nothing
+            }
             (Ok(_), None) => unreachable!("a completer was made before"),
             (Err(error), _) => {
                 error!("no waker for answers of other threads: {error}");
@@ -356,13 +359,12 @@ impl Reactor {
         }
     }
 
-    /// Takes what other threads have sent, and returns how many notifications are pending.
+    /// Queues the completions that have arrived.
     #[inline]
-    pub(super) fn collect_notifications(&mut self) -> usize {
+    pub(super) fn take_completions(&mut self) {
         if let Some(completions) = &self.state.completions {
             completions.deliver(&mut self.effects);
         }
-        self.effects.pending_notifications()
     }
 
     /// Delivers notifications, the oldest first, until the budget is spent. `notifications_left`

@@ -176,7 +176,7 @@ impl Reactor {
             Source::Datagram(socket) => !is_unfinished || socket.may_stop_unfinished(&slot.ready),
             // Whatever has asked to be told of the stop is told before it is closed.
             Source::Connection(_, connection) => {
-                !is_unfinished && !self.effects.awaits_stop(connection.id())
+                !is_unfinished && !self.effects.expects_stop_notice(connection.id())
             }
             Source::Listener(_) | Source::Tasks(_) | Source::StopSignal(_) => !is_unfinished,
         };

@@ -40,6 +40,8 @@ mod rearming;
 mod publish;
 mod relays;
 #[cfg(feature = "http")]
+mod late_answers;
+#[cfg(feature = "http")]
 mod schedules;
 #[cfg(feature = "http")]
 mod stop;

@@ -7,15 +7,15 @@ use super::test_connection::TestConnection;
 use crate::{Notification, Protocol};
 
 impl TestConnection {
-    /// Drives the connection until it waits. Every other method does so itself; what happens outside
-    /// of the connection needs it: a promise is fulfilled, or dropped.
+    /// Drives the connection until it waits. Every other method does so itself. It is for what
+    /// happens outside of the connection: a promise is fulfilled, or dropped.
     pub fn run(&mut self) {
         self.0.run();
     }
 
-    /// Begins a graceful stop: [`is_stopping`](crate::Context::is_stopping) is true from now on, and
-    /// a protocol that has asked for it is [notified](Notification::Stopping). An idle connection
-    /// is not closed, as a reactor would.
+    /// Begins a graceful stop: [`is_stopping`](crate::Context::is_stopping) is true from now on,
+    /// and a protocol that has asked for it is [notified](Notification::Stopping). Unlike in a
+    /// reactor, an idle connection is not closed.
     pub fn begin_stop(&mut self) {
         self.0.begin_stop();
         self.0.run();

@@ -3,8 +3,8 @@
 use crate::http::limits::BODY_READ_BYTES_MAX;
 
 /// How long it takes to find a file, open it, read it and close it, in microseconds, if it is short
-/// and in memory. The turn is charged for it ([`HttpContext::charge`](crate::HttpContext::charge)), so that
-/// many such requests on some connections do not delay the others.
+/// and in memory. The turn is charged for it ([`HttpContext::charge`](crate::HttpContext::charge)),
+/// so that many such requests on some connections do not delay the others.
 pub(crate) const FILE_LOOKUP_US: u64 = 35;
 
 /// How much of a file that is not in memory the kernel is asked to read ahead at a time, in bytes.

@@ -3,11 +3,13 @@
 use super::*;
 use crate::http::content_type::ContentType;
 use crate::http::context::HttpContext;
+use crate::http::ongoing::Feed;
 use crate::http::promise::Promise;
 use crate::http::protocol::Http;
 use crate::http::request::Request;
 use crate::http::responder::Responder;
 use crate::http::response::Response;
+use crate::http::status::Status;
 use crate::limits::MAILBOX_MESSAGES_MAX;
 use crate::testing::simulated::errno;
 
@@ -184,4 +186,68 @@ fn answers_are_counted_by_how_they_end() {
     world.run_for(ms(DEADLINE) + 1_000);
     let stats = world.stats();
     assert_eq!((stats.answers_promised, stats.answers_dropped, stats.answers_late), (3, 1, 1));
+}
+
+/// Begins a body for each request, and hands the feeds out.
+struct Viewers(Rc<RefCell<Vec<Feed>>>);
+
+impl Responder for Viewers {
+    fn respond(&mut self, _: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
+        Response::ongoing(Status::OK, ContentType::TEXT, |feed, _| self.0.borrow_mut().push(feed))
+    }
+}
+
+/// A world with two viewers, which have received the head.
+fn world_with_viewers() -> (World, Rc<RefCell<Vec<Feed>>>) {
+    let mut world = World::without_faults();
+    let feeds = Rc::new(RefCell::new(Vec::new()));
+    let viewers = Rc::clone(&feeds);
+    world.serve(HTTP, move |_| Http::new(Viewers(Rc::clone(&viewers))));
+    for number in 1..=2 {
+        let stream = world.connect(HTTP, number);
+        world.peer_sends(stream, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    world.run_until_blocked();
+    for stream in 0..2 {
+        assert!(world.peer_receives_all(stream).ends_with(b"Connection: close\r\n\r\n"));
+    }
+    (world, feeds)
+}
+
+// pitfall: 177
+#[test]
+fn only_a_body_that_was_ended_is_followed_by_a_fin() {
+    let (mut world, feeds) = world_with_viewers();
+    let [first, second] = <[Feed; 2]>::try_from(feeds.take()).unwrap();
+    let mut connections = world.reactor().connections();
+    first.send(&mut connections, b"whole");
+    first.end(&mut connections);
+    second.send(&mut connections, b"part");
+    drop(second);
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(0), b"whole");
+    assert_eq!(world.peer_receives_end(0), PeerReceived::Fin);
+    assert_eq!(world.peer_receives_end(1), PeerReceived::Reset);
+    let stats = world.stats();
+    assert_eq!((stats.answers_ongoing, stats.feeds_dropped), (2, 1));
+}
+
+// pitfall: 176
+#[test]
+fn stop_ends_bodies_that_go_on_and_is_graceful() {
+    let (mut world, feeds) = world_with_viewers();
+    world.kernel().idle_us_max = u64::MAX;
+    world.run_for(100_000);
+    assert_eq!(world.stats().closed, 0, "a quiet body is not idle");
+    feeds.borrow()[0].send(&mut world.reactor().connections(), b"before");
+    world.reactor().stop();
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(0), b"before");
+    for stream in 0..2 {
+        assert_eq!(world.peer_receives_end(stream), PeerReceived::Fin);
+        world.kernel().peer_closes(stream);
+    }
+    world.run_until_blocked();
+    assert!(feeds.borrow().iter().all(|feed| !feed.is_wanted()));
+    assert_eq!(world.reactor().run().unwrap(), Stopped::Graceful);
 }

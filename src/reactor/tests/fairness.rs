@@ -224,8 +224,8 @@ fn scrambled_statistics_change_no_system_call() {
     assert!(scrambled_calls == calls && scrambled_received == received);
 }
 
-/// Requests whose responder reads a file, or computes something: `HttpContext::charge` says how long it
-/// takes.
+/// Requests whose responder reads a file, or computes something: `HttpContext::charge` says how
+/// long it takes.
 #[cfg(feature = "http")]
 // pitfall: 100
 #[test]

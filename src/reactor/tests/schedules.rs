@@ -24,18 +24,13 @@ use std::thread;
 use super::environment::{DatagramPeer, Disturbances, EchoHost, StopSender};
 use super::exchange::{RandomMember, SharedLog};
 use super::exchange_peers::{HostAcceptor, MemberPeer};
+use super::late_answers::TextResponder;
 use super::peers::{PeerBehavior, PeerEnding, StreamPeer};
-use super::protocols::{BulkServer, ProxySide, text_of};
+use super::protocols::{BulkServer, ProxySide};
 use super::traffic::{bulk_traffic, echo_traffic, http_traffic};
 use super::*;
 use crate::echo::Echo;
-use crate::http::content_type::ContentType;
-use crate::http::context::HttpContext;
 use crate::http::protocol::Http;
-use crate::http::request::Request;
-use crate::http::responder::Responder;
-use crate::http::response::Response;
-use crate::http::status::Status;
 use crate::testing::simulated::errno;
 use crate::testing::simulated::kernel::Host;
 
@@ -129,7 +124,12 @@ fn run_schedule(seed: u64, is_traced: bool) {
 
     let options = draw_options(seed);
     world.serve_with(ECHO, &options, |_| Echo::new());
-    world.serve_with(HTTP, &options, |_| Http::new(TextResponder));
+    let may_promise = world.kernel().faults.descriptors_max > 100; // a promise needs a waker
+    let mut answers = fastrand::Rng::with_seed(seed ^ 0x5a5a); // a seed keeps its other choices
+    let http = world.serve_with(HTTP, &options, move |_| {
+        Http::new(TextResponder::new(may_promise, answers.fork()))
+    });
+    world.kernel().allow_pauses(http);
     let chunk_bytes = rng.usize(1000..100_000);
     let bulk = world.serve(BULK, move |peer| BulkServer::new(peer.port(), chunk_bytes));
     world.kernel().allow_pauses(bulk);
@@ -362,24 +362,4 @@ fn draw_stream_peer(
         urgent: if rng.u8(..6) == 0 { 200 } else { 0 },
     };
     StreamPeer::new(kernel, server(port), peer(number), output, replies, behavior)
-}
-
-/// Answers a request for `/7/300` with 300 bytes of text 7.
-struct TextResponder;
-
-impl Responder for TextResponder {
-    fn respond(&mut self, request: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
-        let path = std::str::from_utf8(request.path()).unwrap_or_default();
-        let mut parts = path.split('/').skip(1);
-        let (tag, length) = (
-            parts.next().and_then(|part| part.parse().ok()),
-            parts.next().and_then(|part| part.parse().ok()),
-        );
-        match (tag, length) {
-            (Some(tag), Some(length)) => {
-                Response::ok(ContentType::OCTET_STREAM, text_of(tag, 0, length))
-            }
-            _ => Response::error(Status::NOT_FOUND),
-        }
-    }
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::http::protocol::Http;
 use crate::http::site::Site;
 use crate::limits::READ_BYTES_MAX;
+use crate::protocol::notification::Notification;
 use crate::testing::simulated::errno;
 use crate::testing::simulated::kernel::Host;
 
@@ -223,5 +224,53 @@ fn datagrams_received_before_a_stop_are_answered_and_later_ones_are_not() {
         let reply = world.kernel().peer_receives_datagram(client);
         assert_eq!(reply, Some(number.to_be_bytes().to_vec()));
     }
+    world.check_nothing_is_left();
+}
+
+// pitfall: 176
+#[test]
+fn idle_connection_is_closed_only_after_it_was_notified_of_the_stop() {
+    /// Sends a last message when a stop begins.
+    struct Polite(bool);
+    impl Protocol for Polite {
+        fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+            if self.0 {
+                cx.monitor_stop();
+            }
+            Next::Continue
+        }
+        fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+            cx.monitor_stop(); // asking again changes nothing
+            Advance::consumed(input.len())
+        }
+        fn notified(
+            &mut self,
+            about: ConnectionId,
+            what: Notification,
+            cx: &mut Context<'_>,
+        ) -> Next {
+            assert_eq!((about, what), (cx.id(), Notification::Stopping));
+            cx.send(b"last");
+            Next::Unchanged
+        }
+    }
+    const COUNT: u16 = 300; // more than one turn delivers and closes
+    let mut world = World::without_faults();
+    world.serve(2000, |peer| Polite(peer.port() % 2 == 0));
+    let streams: Vec<usize> = (0..COUNT).map(|number| world.connect(2000, number + 1)).collect();
+    world.run_until_blocked();
+    world.peer_sends(streams[1], b"x");
+    world.run_for(10_000); // none has moved a byte for long: all are idle
+    world.reactor().stop();
+    let late = world.kernel().peer_connects(peer(COUNT + 2), server(2000), 1000);
+    assert!(late.is_some());
+    world.run_for(2_000);
+    for (index, &stream) in streams.iter().enumerate() {
+        let told: &[u8] = if index % 2 == 1 { b"last" } else { b"" };
+        assert_eq!(world.peer_receives_all(stream), told, "{index}");
+        world.kernel().peer_closes(stream);
+    }
+    world.run_for(100);
+    assert_eq!(world.reactor().run().unwrap(), Stopped::Graceful);
     world.check_nothing_is_left();
 }

@@ -25,8 +25,8 @@ use std::rc::Rc;
 
 use libfuzzer_sys::fuzz_target;
 use mio_reactor::{
-    Advance, Context, Http, HttpContext, Method, Next, Protocol, Request, Responder, Response, TestConnection,
-    Upload,
+    Advance, Context, Http, HttpContext, Method, Next, Protocol, Request, Responder, Response,
+    TestConnection, Upload,
 };
 
 use http_limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
@@ -82,7 +82,11 @@ impl Responder for Recorder {
     }
 
     /// Called as soon as the head has arrived, if a body follows.
-    fn receive(&mut self, request: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Option<Box<dyn Upload>> {
+    fn receive(
+        &mut self,
+        request: &Request<'_>,
+        _: &mut HttpContext<'_, '_>,
+    ) -> Option<Box<dyn Upload>> {
         self.received.borrow_mut().push(Received::new(request));
         self.site.receive(request)
     }
