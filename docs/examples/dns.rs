@@ -24,8 +24,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mio_reactor::{
-    ContentType, Datagram, DatagramProtocol, Http, Limits, Reactor, Replies, Request, Responder,
-    Response,
+    ContentType, Datagram, DatagramProtocol, Http, HttpContext, Limits, Reactor, Replies, Request,
+    Responder, Response,
 };
 
 #[allow(dead_code, reason = "its listener and its main function are not used here")]
@@ -196,7 +196,7 @@ fn failure(query: &[u8], code: u8) -> Vec<u8> {
 struct Status(Rc<RefCell<Counts>>);
 
 impl Responder for Status {
-    fn respond(&mut self, _: &Request<'_>) -> Response<'_> {
+    fn respond(&mut self, _: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
         Response::ok(ContentType::TEXT, format!("{:?}\n", self.0.borrow()).into_bytes())
     }
 }
