@@ -41,6 +41,25 @@ impl Method {
             _ => return None,
         })
     }
+
+    /// Returns the name of the method, as it stands in a request.
+    ///
+    /// ```
+    /// assert_eq!(mio_reactor::Method::Get.as_str(), "GET");
+    /// ```
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Method::Get => "GET",
+            Method::Head => "HEAD",
+            Method::Post => "POST",
+            Method::Put => "PUT",
+            Method::Delete => "DELETE",
+            Method::Connect => "CONNECT",
+            Method::Options => "OPTIONS",
+            Method::Trace => "TRACE",
+            Method::Patch => "PATCH",
+        }
+    }
 }
 
 /// A request whose head has been received and whose framing is unambiguous.
@@ -101,6 +120,12 @@ impl<'i> Request<'i> {
     pub fn header_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'i [u8]> + use<'i, 'n> {
         let has_this_name = move |header: &&Header<'i>| header.name.eq_ignore_ascii_case(name);
         self.headers.iter().filter(has_this_name).map(|header| header.value)
+    }
+
+    /// Returns all fields in order, each with its name as it was sent, and its value as
+    /// [`header`](Request::header) returns it. Names are ASCII.
+    pub fn headers(&self) -> impl Iterator<Item = (&'i str, &'i [u8])> + use<'i> {
+        self.headers.iter().map(|header| (header.name, header.value))
     }
 
     /// Returns whether the client keeps the connection open for another request (RFC 9112 section
