@@ -50,7 +50,7 @@ pub struct Stats {
     /// HTTP responses whose streamed body ended or failed before its Content-Length, or claimed
     /// more bytes than it was given room for. Each cost its own connection, which was reset.
     pub bodies_failed: u64,
-    /// Tasks from other threads that were run.
+    /// Tasks from other threads that were run, and calls of periodic tasks.
     pub tasks_run: u64,
     /// Bytes read from streams.
     pub bytes_in: u64,

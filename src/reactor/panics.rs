@@ -41,7 +41,10 @@ impl Reactor {
                 self.state.stats.accepts_failed += 1;
             }
             // Panics of datagram protocols and tasks are caught at the call. This is our own bug.
-            Source::Datagram(_) | Source::Tasks(_) | Source::StopSignal(_) => {
+            Source::Datagram(_)
+            | Source::Tasks(_)
+            | Source::Periodic(_)
+            | Source::StopSignal(_) => {
                 panic!("the loop itself has panicked")
             }
         }

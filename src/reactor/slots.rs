@@ -113,6 +113,7 @@ impl Reactor {
             Source::Listener(_)
             | Source::Datagram(_)
             | Source::Tasks(_)
+            | Source::Periodic(_)
             | Source::StopSignal(_) => Readiness::NOT_READY,
         };
         let token = self.slots.insert(Slot {
@@ -177,6 +178,7 @@ impl Reactor {
             Source::Connection(..)
             | Source::Listener(_)
             | Source::Tasks(_)
+            | Source::Periodic(_)
             | Source::StopSignal(_) => !is_unfinished,
         };
         // A slot that is queued, or was deferred, may have readiness that it has not acted on yet.
@@ -190,6 +192,7 @@ impl Reactor {
                 Source::Listener(_)
                 | Source::Datagram(_)
                 | Source::Tasks(_)
+                | Source::Periodic(_)
                 | Source::StopSignal(_) => {
                     let why = CloseReason::Stopped;
                     mark_ended(&mut self.ended, &mut self.run_queue, token, slot, why);
@@ -222,7 +225,10 @@ impl Reactor {
         let source: &mut dyn sys::Source = match &mut slot.source {
             Source::Connection(stream, _) => stream,
             Source::Datagram(socket) => &mut socket.transport.socket,
-            Source::Listener(_) | Source::Tasks(_) | Source::StopSignal(_) => return,
+            Source::Listener(_)
+            | Source::Tasks(_)
+            | Source::Periodic(_)
+            | Source::StopSignal(_) => return,
         };
         let interest = match registered {
             Registered::Nothing | Registered::Reading => sys::read_interest(),
