@@ -100,6 +100,7 @@ mod stream {
 }
 
 mod datagram {
+    pub(crate) mod options; // what one datagram socket does otherwise
     pub(crate) mod receive; // a batch of received datagrams
     pub(crate) mod replies; // replies that wait to be sent, in GSO batches
     pub(crate) mod requests; // what a datagram protocol asks of its socket
@@ -169,6 +170,7 @@ mod testing {
 #[cfg_attr(not(feature = "http"), doc = "The guide. It is here if the feature `http` is on.")]
 pub mod guide {}
 
+pub use datagram::options::DatagramOptions;
 pub use echo::Echo;
 #[cfg(all(unix, feature = "files"))]
 #[cfg_attr(docsrs, doc(cfg(all(unix, feature = "files"))))]

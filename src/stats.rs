@@ -63,7 +63,7 @@ pub struct Stats {
     /// Of those, the ones whose [`Feed`](crate::Feed) was dropped without an end. Each cost its
     /// connection, which was reset.
     pub feeds_dropped: u64,
-    /// Tasks from other threads that were run.
+    /// Tasks from other threads that were run, and calls of periodic tasks.
     pub tasks_run: u64,
     /// Bytes read from streams.
     pub bytes_in: u64,

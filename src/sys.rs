@@ -16,6 +16,8 @@ pub(crate) mod errno;
 )]
 pub(crate) mod mio;
 
+mod multicast;
+
 #[cfg(unix)]
 #[cfg_attr(
     test,

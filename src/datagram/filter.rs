@@ -13,6 +13,15 @@ use super::receive::Sender;
 use crate::loop_state::LoopState;
 use crate::sys::{self, LocalAddress};
 
+/// Which datagrams a socket answers, as far as that differs between sockets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AnswerRules {
+    /// None of peers at the port numbers of this reactor.
+    pub(crate) refuses_own_ports: bool,
+    /// Also those that were sent to a multicast or broadcast address.
+    pub(crate) answers_groups: bool,
+}
+
 /// Why the protocol is not called with a datagram.
 #[derive(Debug)]
 pub(crate) enum DropReason {
@@ -30,8 +39,8 @@ pub(crate) enum DropReason {
     OwnAddress,
     /// The source address may be that of one of our own sockets: the check failed with this error.
     MaybeOwnAddress(io::Error),
-    /// It was sent to a multicast or broadcast address. All hosts there would answer its alleged
-    /// sender (RFC 1122 section 3.2.2.6 says so of ICMP echo).
+    /// It was sent to a multicast or broadcast address, and the socket has joined no group. All
+    /// hosts there would answer its alleged sender (RFC 1122 section 3.2.2.6 says so of ICMP echo).
     SentToGroup,
     /// The socket is connected to another peer. Once it is, the kernel drops such datagrams itself,
     /// but one may have arrived just before.
@@ -49,21 +58,21 @@ impl Sender {
     pub(crate) fn permitted_peer(
         &self,
         state: &LoopState,
-        refuses_own_ports: bool,
+        rules: AnswerRules,
     ) -> Result<SocketAddr, DropReason> {
         let Some(peer) = self.peer else { return Err(DropReason::UnknownFamily) };
         let port = peer.port();
         if port == 0 || state.limits.unanswered_ports.contains(&port) {
             return Err(DropReason::UnansweredPort);
         }
-        if self.local == LocalAddress::Group {
+        if self.local == LocalAddress::Group && !rules.answers_groups {
             return Err(DropReason::SentToGroup);
         }
         if !is_unicast(peer.ip()) {
             return Err(DropReason::NotUnicast);
         }
         if state.datagram_addresses.iter().any(|own| own.port() == port) {
-            return peer_unless_own(peer, &state.datagram_addresses, refuses_own_ports);
+            return peer_unless_own(peer, &state.datagram_addresses, rules.refuses_own_ports);
         }
         Ok(peer)
     }

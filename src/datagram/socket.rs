@@ -34,7 +34,7 @@ use crate::sys::errno::{self, ReceiveDatagramError};
 use crate::sys::{self, UdpSocket};
 use crate::time::Time;
 
-use super::filter::DropReason;
+use super::filter::{AnswerRules, DropReason};
 use super::kept::Kept;
 use super::receive::Message;
 use super::requests::{SocketPhase, SocketRequests};
@@ -53,8 +53,8 @@ pub(crate) struct DatagramSocket<T = SystemSocket> {
     /// Whether replies may share a GSO batch: if the protocol wants that, until the kernel first
     /// refuses one.
     pub(super) gso_enabled: bool,
-    /// Peers at the port numbers of this reactor are not answered.
-    refuses_own_ports: bool,
+    /// Which datagrams it answers, as far as that differs between sockets.
+    rules: AnswerRules,
     /// What an earlier drive could not answer or send.
     pub(super) kept: Option<Box<Kept>>,
     pub(super) requests: SocketRequests,
@@ -111,7 +111,7 @@ impl<T: DatagramTransport> DatagramSocket<T> {
             transport: open(batching),
             peer,
             gso_enabled: batching == Batching::Gso,
-            refuses_own_ports,
+            rules: AnswerRules { refuses_own_ports, answers_groups: false },
             kept: None,
             requests: SocketRequests::new(state.clock.started()),
             unlogged: Unlogged::default(),
@@ -122,6 +122,11 @@ impl<T: DatagramTransport> DatagramSocket<T> {
             address,
             protocol: protocol.into_inner(),
         }
+    }
+
+    /// Sets whether it answers what was sent to a multicast or broadcast address.
+    pub(crate) fn set_answers_groups(&mut self, value: bool) {
+        self.rules.answers_groups = value;
     }
 
     /// The peer that the socket is connected to, if it is a client.
@@ -317,14 +322,14 @@ impl<T: DatagramTransport> DatagramSocket<T> {
         effects: &mut Effects,
     ) -> Option<usize> {
         let mut processed = 0;
-        let &mut DatagramSocket { refuses_own_ports, .. } = self;
+        let &mut DatagramSocket { rules, .. } = self;
         let DatagramSocket { protocol, requests, unlogged, .. } = self;
         let DatagramScratch { batch, replies, .. } = scratch;
         let (unanswered, buffers, mut replies) =
             Replies::answering(batch, replies, requests, effects);
         for (number, sender, messages) in unanswered.senders() {
             let peer = match replies.connected() {
-                None => sender.permitted_peer(state, refuses_own_ports),
+                None => sender.permitted_peer(state, rules),
                 Some(connected) => sender.expected_peer(connected),
             };
             let mut datagram = match peer {

@@ -10,6 +10,7 @@ use super::Reactor;
 use super::listen::first_that_opens;
 use super::slots::enqueue;
 use super::sources::Source;
+use crate::datagram::options::DatagramOptions;
 use crate::datagram::scratch::DatagramScratch;
 use crate::datagram::socket::DatagramSocket;
 use crate::protocol::datagram::DatagramProtocol;
@@ -100,10 +101,27 @@ impl Reactor {
         address: impl ToSocketAddrs,
         protocol: impl DatagramProtocol + 'static,
     ) -> io::Result<SocketAddr> {
+        self.bind_datagram_with(address, &DatagramOptions::default(), protocol)
+    }
+
+    /// Serves datagrams on `address`, as [`bind_datagram`](Reactor::bind_datagram) does, with
+    /// options of its own: [`DatagramOptions`] has an example.
+    ///
+    /// # Errors
+    ///
+    /// As for [`bind_datagram`](Reactor::bind_datagram), and the kernel's error if a group cannot
+    /// be joined: it is no multicast address (`InvalidInput`), or there is no such interface
+    /// (ip(7), ipv6(7)). `InvalidInput` also if a group has the other IP version than the address.
+    pub fn bind_datagram_with(
+        &mut self,
+        address: impl ToSocketAddrs,
+        options: &DatagramOptions,
+        protocol: impl DatagramProtocol + 'static,
+    ) -> io::Result<SocketAddr> {
         let buffer_bytes = self.state.limits.udp_buffer_bytes;
-        let socket =
-            first_that_opens(address, |address| sys::bind_datagram(address, buffer_bytes))?;
-        self.serve_datagrams(socket, None, Box::new(protocol))
+        let open = |address| sys::bind_datagram(address, options, buffer_bytes);
+        let socket = first_that_opens(address, open)?;
+        self.serve_datagrams(socket, None, options, Box::new(protocol))
     }
 
     /// Serves datagrams with `protocol` on a UDP socket that is bound already. Returns its address.
@@ -132,23 +150,43 @@ impl Reactor {
         socket: std::net::UdpSocket,
         protocol: impl DatagramProtocol + 'static,
     ) -> io::Result<SocketAddr> {
+        self.add_datagram_with(socket, &DatagramOptions::default(), protocol)
+    }
+
+    /// Serves datagrams on a UDP socket that is bound already, as
+    /// [`add_datagram`](Reactor::add_datagram) does, and sets `options` on it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`add_datagram`](Reactor::add_datagram), and as for
+    /// [`bind_datagram_with`](Reactor::bind_datagram_with) about groups.
+    pub fn add_datagram_with(
+        &mut self,
+        socket: std::net::UdpSocket,
+        options: &DatagramOptions,
+        protocol: impl DatagramProtocol + 'static,
+    ) -> io::Result<SocketAddr> {
         let peer = match socket.peer_addr() {
             Ok(peer) => Some(peer),
             Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
             Err(error) => return Err(error),
         };
-        self.serve_datagrams(sys::adopt_datagram(socket)?, peer, Box::new(protocol))
+        let socket = sys::adopt_datagram(socket, options)?;
+        self.serve_datagrams(socket, peer, options, Box::new(protocol))
     }
 
     fn serve_datagrams(
         &mut self,
         mut socket: UdpSocket,
         peer: Option<SocketAddr>,
+        options: &DatagramOptions,
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<SocketAddr> {
         self.register_next(&mut socket, Interest::READABLE)?;
         let address = socket.local_addr()?;
-        self.insert_datagram(DatagramSocket::new(socket, address, peer, protocol, &self.state));
+        let mut source = DatagramSocket::new(socket, address, peer, protocol, &self.state);
+        source.set_answers_groups(options.answers_groups());
+        self.insert_datagram(source);
         if peer.is_none() {
             self.state.datagram_addresses.push(address);
         }

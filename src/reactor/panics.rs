@@ -42,7 +42,10 @@ impl Reactor {
                 self.state.stats.accepts_failed += 1;
             }
             // Panics of datagram protocols and tasks are caught at the call. This is our own bug.
-            Source::Datagram(_) | Source::Tasks(_) | Source::StopSignal(_) => {
+            Source::Datagram(_)
+            | Source::Tasks(_)
+            | Source::Periodic(_)
+            | Source::StopSignal(_) => {
                 panic!("the loop itself has panicked")
             }
         }
@@ -99,7 +102,7 @@ fn on_last_panic(stats: &mut Stats, slot: Option<Slot>) {
     match &slot.source {
         Source::Connection(_, it) => log_panic_in_closed(&it.id(), &it.peer()),
         Source::Datagram(socket) => log_panic_in_closed(&"udp", &socket.address),
-        Source::Listener(_) | Source::Tasks(_) | Source::StopSignal(_) => {}
+        Source::Listener(_) | Source::Tasks(_) | Source::Periodic(_) | Source::StopSignal(_) => {}
     }
     catch_drop(stats, slot);
 }

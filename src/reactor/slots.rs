@@ -113,6 +113,7 @@ impl Reactor {
             Source::Listener(_)
             | Source::Datagram(_)
             | Source::Tasks(_)
+            | Source::Periodic(_)
             | Source::StopSignal(_) => Readiness::NOT_READY,
         };
         let token = self.slots.insert(Slot {
@@ -178,7 +179,10 @@ impl Reactor {
             Source::Connection(_, connection) => {
                 !is_unfinished && !self.effects.expects_stop_notice(connection.id())
             }
-            Source::Listener(_) | Source::Tasks(_) | Source::StopSignal(_) => !is_unfinished,
+            Source::Listener(_)
+            | Source::Tasks(_)
+            | Source::Periodic(_)
+            | Source::StopSignal(_) => !is_unfinished,
         };
         // A slot that is queued, or was deferred, may have readiness that it has not acted on yet.
         let is_waiting = slot.state == SlotState::Waiting;
@@ -191,6 +195,7 @@ impl Reactor {
                 Source::Listener(_)
                 | Source::Datagram(_)
                 | Source::Tasks(_)
+                | Source::Periodic(_)
                 | Source::StopSignal(_) => {
                     let why = CloseReason::Stopped;
                     mark_ended(&mut self.ended, &mut self.run_queue, token, slot, why);
@@ -223,7 +228,10 @@ impl Reactor {
         let source: &mut dyn sys::Source = match &mut slot.source {
             Source::Connection(stream, _) => stream,
             Source::Datagram(socket) => &mut socket.transport.socket,
-            Source::Listener(_) | Source::Tasks(_) | Source::StopSignal(_) => return,
+            Source::Listener(_)
+            | Source::Tasks(_)
+            | Source::Periodic(_)
+            | Source::StopSignal(_) => return,
         };
         let interest = match registered {
             Registered::Nothing | Registered::Reading => sys::read_interest(),

@@ -8,6 +8,7 @@ use log::{debug, info, trace, warn};
 use super::panics::{call_closed, catch_drop, close_and_drop, drop_tasks};
 use super::slots::SlotState;
 use super::tasks::TaskQueue;
+use super::tasks::periodic::Periodic;
 use super::{Reactor, Slot};
 use crate::datagram::scratch::Unfinished;
 use crate::datagram::socket::DatagramSocket;
@@ -32,6 +33,8 @@ pub(super) enum Source {
     Datagram(Box<DatagramSocket>),
     /// Readable: other threads have submitted tasks.
     Tasks(Box<TaskQueue>),
+    /// Readable: a call is due.
+    Periodic(Box<Periodic>),
     /// The stop signal (the self-pipe trick). Readable: stop.
     #[expect(dead_code, reason = "it is only kept open, and exists on Unix only")]
     StopSignal(Box<dyn sys::Source>),
@@ -63,6 +66,7 @@ impl Source {
             }
             Source::Datagram(socket) => (Registered::Reading, socket.deadline()),
             Source::Listener(listener) => (Registered::Reading, listener.deadline(now)),
+            Source::Periodic(periodic) => (Registered::Reading, periodic.due()),
             Source::Tasks(_) | Source::StopSignal(_) => (Registered::Reading, Time::NEVER),
         }
     }
@@ -73,7 +77,7 @@ impl Source {
             Source::Connection(_, connection) => connection.can_progress(ready),
             Source::Datagram(socket) => socket.can_progress(ready),
             Source::Listener(listener) => ready.readable && !listener.is_paused(),
-            Source::Tasks(_) | Source::StopSignal(_) => ready.readable,
+            Source::Tasks(_) | Source::Periodic(_) | Source::StopSignal(_) => ready.readable,
         }
     }
 
@@ -82,7 +86,10 @@ impl Source {
         match self {
             Source::Connection(_, connection) => connection.call_closed(why),
             Source::Datagram(socket) => socket.call_closed(why),
-            Source::Listener(_) | Source::Tasks(_) | Source::StopSignal(_) => {}
+            Source::Listener(_)
+            | Source::Tasks(_)
+            | Source::Periodic(_)
+            | Source::StopSignal(_) => {}
         }
     }
 
@@ -100,7 +107,7 @@ impl Source {
             Source::Listener(listener) => listener.is_closed(),
             Source::Datagram(socket) => socket.unfinished() == Unfinished::NOTHING,
             Source::Tasks(_) => false, // it ends by itself once it is empty
-            Source::StopSignal(_) => true,
+            Source::Periodic(_) | Source::StopSignal(_) => true,
         }
     }
 }
@@ -121,6 +128,10 @@ impl Reactor {
             }
             Source::Tasks(_) => match self.run_tasks(token) {
                 Outcome::Idle => return, // `self` is another reactor now
+                outcome @ (Outcome::Blocked | Outcome::Unfinished | Outcome::Ended(_)) => outcome,
+            },
+            Source::Periodic(_) => match self.run_periodic(token) {
+                Outcome::Idle => return, // as above
                 outcome @ (Outcome::Blocked | Outcome::Unfinished | Outcome::Ended(_)) => outcome,
             },
             Source::StopSignal(_) => {
@@ -148,6 +159,13 @@ impl Reactor {
                 let scratch = self.datagram_scratch.as_mut().expect(SCRATCH_IS_MADE);
                 socket.expire(ready, scratch, state, effects)
             }
+            Source::Periodic(periodic) => match periodic.take_due(state.clock.now) {
+                true => {
+                    ready.readable = true;
+                    Outcome::Unfinished // it is driven in the next turn
+                }
+                false => Outcome::Blocked,
+            },
             Source::Tasks(_) | Source::StopSignal(_) => Outcome::Blocked,
         }
     }
@@ -222,7 +240,7 @@ impl Reactor {
                 }
             }
             source @ Source::Tasks(_) => drop_tasks(stats, source),
-            Source::StopSignal(_) => {}
+            Source::Periodic(_) | Source::StopSignal(_) => {}
         }
         let slot = self.slots.remove(token);
         close_and_drop(&mut self.state.stats, slot, why);

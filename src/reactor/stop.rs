@@ -35,7 +35,10 @@ impl Reactor {
             match &mut slot.source {
                 Source::Listener(listener) => listener.begin_drain(),
                 Source::Datagram(socket) => socket.begin_drain(),
-                Source::Connection(..) | Source::Tasks(_) | Source::StopSignal(_) => {}
+                Source::Connection(..)
+                | Source::Tasks(_)
+                | Source::Periodic(_)
+                | Source::StopSignal(_) => {}
             }
             slot.ready.readable = true; // each is read once more before it counts as idle
             enqueue(&mut self.run_queue, token, slot);
@@ -68,6 +71,7 @@ impl Reactor {
                 | Source::Connection(..)
                 | Source::Datagram(_)
                 | Source::Tasks(_)
+                | Source::Periodic(_)
                 | Source::StopSignal(_) => {
                     let why = CloseReason::Stopped;
                     mark_ended(&mut self.ended, &mut self.run_queue, token, slot, why);
@@ -81,7 +85,10 @@ impl Reactor {
             Ended::Slot(token) => match &slots[*token].source {
                 Source::Connection(_, connection) => !connection.is_lingering(),
                 Source::Datagram(socket) => socket.unfinished() != Unfinished::NOTHING,
-                Source::Listener(_) | Source::Tasks(_) | Source::StopSignal(_) => false,
+                Source::Listener(_)
+                | Source::Tasks(_)
+                | Source::Periodic(_)
+                | Source::StopSignal(_) => false,
             },
         };
         let closed = self.ended.range(ended_before..).filter(is_forced).count();

@@ -11,6 +11,8 @@
 //! protocol, and which gets the whole reactor as its argument (asyncio's `call_soon_threadsafe`).
 //! Only the channel, a stop flag and the waker are used by both sides.
 
+pub(super) mod periodic; // closures that run once in each period
+
 use std::any::Any;
 use std::fmt;
 use std::io;
@@ -306,12 +308,8 @@ impl Reactor {
             let Source::Tasks(queue) = &mut slot.source else { break };
             match queue.next_task(self.state.stop.is_stopping()) {
                 NextTask::Run(task) => {
-                    self.state.budget.charge(CONNECTION_COST_BYTES);
-                    self.state.stats.tasks_run += 1;
-                    if let Err(Panicked) = catch(|| task.run(self)) {
-                        self.state.stats.panics += 1;
-                        error!("task panicked");
-                    }
+                    // A panic is counted already.
+                    let _: Result<(), Panicked> = self.call_task(|reactor| task.run(reactor));
                     if self.handle != handle {
                         self.take_over();
                         return Outcome::Idle;
@@ -329,6 +327,17 @@ impl Reactor {
             }
         }
         Outcome::Unfinished
+    }
+
+    /// Calls what the application has handed in to be run with the whole reactor. A panic is
+    /// counted by the reactor that is in this place afterwards.
+    fn call_task<T>(&mut self, task: impl FnOnce(&mut Reactor) -> T) -> Result<T, Panicked> {
+        self.state.budget.charge(CONNECTION_COST_BYTES);
+        self.state.stats.tasks_run += 1;
+        catch(|| task(self)).inspect_err(|_| {
+            self.state.stats.panics += 1;
+            error!("task panicked");
+        })
     }
 
     /// A task has put this reactor in the place of the one that ran it (`*reactor = …`). The turn

@@ -33,6 +33,7 @@ mod listeners;
 mod memory;
 mod overload;
 mod panics;
+mod periodic;
 mod peers;
 mod protocols;
 mod readiness;
@@ -365,9 +366,11 @@ fn echo_world_with(count: u16) -> (World, Vec<usize>) {
 fn connection_ids(reactor: &Reactor) -> Vec<ConnectionId> {
     let id = |slot: &Slot| match &slot.source {
         Source::Connection(_, connection) => Some(connection.id()),
-        Source::Listener(_) | Source::Datagram(_) | Source::Tasks(_) | Source::StopSignal(_) => {
-            None
-        }
+        Source::Listener(_)
+        | Source::Datagram(_)
+        | Source::Tasks(_)
+        | Source::Periodic(_)
+        | Source::StopSignal(_) => None,
     };
     reactor.slots.iter().filter_map(|(_, slot)| id(slot)).collect()
 }

@@ -21,7 +21,8 @@ pub(crate) use super::unix::{UnixListener, descriptors_left};
 #[cfg(unix)]
 pub(crate) use ::mio::net::UnixStream as Descriptor;
 
-use super::AcceptedOptions;
+use super::{AcceptedOptions, multicast};
+use crate::datagram::options::DatagramOptions;
 use crate::limits::{KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES};
 use crate::stream::listen_options::ListenOptions;
 use crate::sys::PeerState;
@@ -109,14 +110,19 @@ pub(crate) fn adopt_stream(stream: std::net::TcpStream) -> io::Result<(TcpStream
 ///
 /// An IPv6 socket that receives IPv4, too, is refused: its peers would have IPv4-mapped addresses,
 /// and those of our own sockets would not be recognised.
-pub(crate) fn adopt_datagram(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
-    if socket.local_addr()?.is_ipv6() && !SockRef::from(&socket).only_v6()? {
+pub(crate) fn adopt_datagram(
+    socket: std::net::UdpSocket,
+    options: &DatagramOptions,
+) -> io::Result<UdpSocket> {
+    let is_ipv6 = socket.local_addr()?.is_ipv6();
+    if is_ipv6 && !SockRef::from(&socket).only_v6()? {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "a datagram socket over IPv6 must not receive IPv4 (IPV6_V6ONLY)",
         ));
     }
     socket.set_nonblocking(true)?;
+    multicast::set_options(&SockRef::from(&socket), is_ipv6, options)?;
     Ok(UdpSocket::from_std(socket))
 }
 
@@ -223,9 +229,17 @@ pub(crate) fn reset_on_close(stream: &TcpStream) {
 
 /// Opens a UDP socket on `address`, non-blocking, closed on exec. Asks for kernel buffers of
 /// `buffer_bytes` in each direction.
-pub(crate) fn bind_datagram(address: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
+pub(crate) fn bind_datagram(
+    address: SocketAddr,
+    options: &DatagramOptions,
+    buffer_bytes: usize,
+) -> io::Result<UdpSocket> {
     let socket = datagram_socket(address, buffer_bytes)?;
+    if options.reuse_address {
+        socket.set_reuse_address(true)?;
+    }
     socket.bind(&address.into())?;
+    multicast::set_options(&SockRef::from(&socket), address.is_ipv6(), options)?;
     Ok(UdpSocket::from_std(socket.into()))
 }
 

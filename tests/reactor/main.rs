@@ -23,6 +23,7 @@ mod overload_limits;
 
 mod closing; // how a connection ends, and what its peer and its protocol learn of it
 mod fairness; // what one turn may cost, and in which order sources are served
+mod groups; // multicast and broadcast
 mod openings; // listeners with options, sockets from the standard library, stop signals
 mod overload; // connections_max reached: backlog, eviction, connection bursts, slot reuse
 mod panics; // a panic in a protocol

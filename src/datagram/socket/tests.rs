@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::*;
+use crate::datagram::options::DatagramOptions;
 use crate::datagram::receive::Unanswered;
 use crate::datagram::replies::ReplyQueue;
 use crate::datagram::sending::send_replies;
@@ -38,7 +39,8 @@ const PREFIX: &[u8] = b"echo -> ";
 // ---- peers
 
 fn bind(address: &str) -> UdpSocket {
-    sys::bind_datagram(address.parse().unwrap(), Limits::default().udp_buffer_bytes).unwrap()
+    let (address, bytes) = (address.parse().unwrap(), Limits::default().udp_buffer_bytes);
+    sys::bind_datagram(address, &DatagramOptions::default(), bytes).unwrap()
 }
 
 /// A socket of the standard library that is connected to `server`.

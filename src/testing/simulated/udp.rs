@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use super::kernel::Kernel;
 use super::{OwnedDescriptor, Source, installed};
+use crate::datagram::options::DatagramOptions;
 use crate::sys::mio as system;
 
 /// A simulated socket, or one of the system's where no kernel is installed.
@@ -17,13 +18,17 @@ pub(crate) enum UdpSocket {
 
 pub(crate) struct SimulatedUdpSocket(OwnedDescriptor);
 
-pub(crate) fn bind_datagram(address: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
+pub(crate) fn bind_datagram(
+    address: SocketAddr,
+    options: &DatagramOptions,
+    buffer_bytes: usize,
+) -> io::Result<UdpSocket> {
     match installed() {
         Some(_) => {
             let descriptor = OwnedDescriptor::open(|kernel| kernel.bind_datagram(address))?;
             Ok(UdpSocket::Simulated(SimulatedUdpSocket(descriptor)))
         }
-        None => system::bind_datagram(address, buffer_bytes).map(UdpSocket::System),
+        None => system::bind_datagram(address, options, buffer_bytes).map(UdpSocket::System),
     }
 }
 
@@ -37,7 +42,10 @@ pub(crate) fn connect_datagram(peer: SocketAddr, buffer_bytes: usize) -> io::Res
     }
 }
 
-pub(crate) fn adopt_datagram(_socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
+pub(crate) fn adopt_datagram(
+    _socket: std::net::UdpSocket,
+    _options: &DatagramOptions,
+) -> io::Result<UdpSocket> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
