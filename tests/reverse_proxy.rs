@@ -13,6 +13,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
+use socket2::SockRef;
+
 use common::{Program, TIMEOUT, any_port, be_server, connect, pattern, reset, run_in_thread};
 
 /// What [`Program::start_server`] runs in a process of its own.
@@ -32,6 +34,7 @@ struct Setup {
 
 fn start(timeout: Duration) -> Setup {
     let server = TcpListener::bind(any_port()).unwrap();
+    SockRef::from(&server).set_read_timeout(Some(TIMEOUT)).unwrap(); // of accept, on Linux
     let address = proxy_to(server.local_addr().unwrap(), timeout);
     Setup { address, server }
 }
