@@ -106,8 +106,9 @@ fn fields_about_one_connection_stay_there_and_others_are_passed_on() {
         "GET /a?b HTTP/1.0\r\nConnection: keep-alive\r\nHost: a.example\r\n\
          X-Forwarded-For: 192.0.2.1, 127.0.0.1\r\nAccept: text/html\r\nCookie: a=b\r\n\r\n"
     );
-    let answer = "HTTP/1.1 203 Odd\r\nServer: s\r\nConnection: X-Own\r\nX-Own: 2\r\nKeep-Alive: 1\r\n\
-        Content-Type: text/css\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 2\r\n\r\nhi";
+    let answer = "HTTP/1.1 203 Odd\r\nServer: s\r\nConnection: X-Own\r\nX-Own: 2\r\n\
+        Keep-Alive: 1\r\nContent-Type: text/css\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n\
+        Content-Length: 2\r\n\r\nhi";
     server.get_mut().write_all(answer.as_bytes()).unwrap();
     let answer = read_end(&mut client);
     check_status(&answer, "203 ");
