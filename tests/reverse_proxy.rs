@@ -278,7 +278,8 @@ class Show(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
     def show(self):
         body = self.rfile.read(int(self.headers.get('Content-Length', 0)))
-        text = (self.command + ' ' + self.path + ' ' + self.headers['X-Forwarded-For'] + '\n').encode() + body
+        shown = self.command, self.path, self.headers['X-Forwarded-For']
+        text = (' '.join(shown) + '\n').encode() + body
         self.send_response(200)
         self.send_header('Content-Length', str(len(text)))
         self.end_headers()
