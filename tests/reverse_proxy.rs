@@ -13,6 +13,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
+use socket2::SockRef;
+
 use common::{Program, TIMEOUT, any_port, be_server, connect, pattern, reset, run_in_thread};
 
 /// What [`Program::start_server`] runs in a process of its own.
@@ -32,6 +34,7 @@ struct Setup {
 
 fn start(timeout: Duration) -> Setup {
     let server = TcpListener::bind(any_port()).unwrap();
+    SockRef::from(&server).set_read_timeout(Some(TIMEOUT)).unwrap(); // of accept, on Linux
     let address = proxy_to(server.local_addr().unwrap(), timeout);
     Setup { address, server }
 }
@@ -103,8 +106,9 @@ fn fields_about_one_connection_stay_there_and_others_are_passed_on() {
         "GET /a?b HTTP/1.0\r\nConnection: keep-alive\r\nHost: a.example\r\n\
          X-Forwarded-For: 192.0.2.1, 127.0.0.1\r\nAccept: text/html\r\nCookie: a=b\r\n\r\n"
     );
-    let answer = "HTTP/1.1 203 Odd\r\nServer: s\r\nConnection: X-Own\r\nX-Own: 2\r\nKeep-Alive: 1\r\n\
-        Content-Type: text/css\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 2\r\n\r\nhi";
+    let answer = "HTTP/1.1 203 Odd\r\nServer: s\r\nConnection: X-Own\r\nX-Own: 2\r\n\
+        Keep-Alive: 1\r\nContent-Type: text/css\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n\
+        Content-Length: 2\r\n\r\nhi";
     server.get_mut().write_all(answer.as_bytes()).unwrap();
     let answer = read_end(&mut client);
     check_status(&answer, "203 ");
@@ -274,7 +278,8 @@ class Show(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
     def show(self):
         body = self.rfile.read(int(self.headers.get('Content-Length', 0)))
-        text = (self.command + ' ' + self.path + ' ' + self.headers['X-Forwarded-For'] + '\n').encode() + body
+        shown = self.command, self.path, self.headers['X-Forwarded-For']
+        text = (' '.join(shown) + '\n').encode() + body
         self.send_response(200)
         self.send_header('Content-Length', str(len(text)))
         self.end_headers()

@@ -190,6 +190,10 @@ impl Upstream {
         Next::Continue
     }
 
+    fn leave_idle(&self) {
+        self.proxy.0.borrow_mut().idle.retain(|id| Some(*id) != self.id);
+    }
+
     fn fail(&mut self, status: Status) {
         if let Some(exchange) = self.exchange.take() {
             exchange.promise.fulfill(move || Response::error(status));
@@ -224,8 +228,10 @@ impl Protocol for Upstream {
     }
 
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
-        // What no request has asked for would be taken for the next response.
-        let Some(exchange) = &self.exchange else { return Advance::need_more().then(Next::Abort) };
+        let Some(exchange) = &self.exchange else {
+            self.leave_idle(); // what no request has asked for would be taken for the next response
+            return Advance::need_more().then(Next::Abort);
+        };
         let mut rest = input;
         if self.answer.is_none() {
             match Answer::parse(input, exchange.method) {
@@ -246,7 +252,7 @@ impl Protocol for Upstream {
         if answer.body.len() > BODY_BYTES_MAX {
             step.then(Next::Abort)
         } else if answer.body_bytes == Some(answer.body.len()) {
-            let persists = answer.persists && behind.is_empty();
+            let persists = answer.persists;
             step.then(self.finish(persists, cx))
         } else {
             step
@@ -254,10 +260,8 @@ impl Protocol for Upstream {
     }
 
     fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
-        let mut pool = self.proxy.0.borrow_mut();
-        pool.idle.retain(|id| *id != cx.id());
+        self.leave_idle();
         if self.answer.as_ref().is_some_and(|answer| answer.body_bytes.is_none()) {
-            drop(pool);
             return self.finish(false, cx); // its body ends with the connection
         }
         // The server has closed an idle connection while the request was on its way there. One that
@@ -267,6 +271,7 @@ impl Protocol for Upstream {
             is_stale && matches!(exchange.method, Method::Get | Method::Head | Method::Options)
         });
         if let Some(exchange) = exchange {
+            let mut pool = self.proxy.0.borrow_mut();
             pool.connections += 1;
             cx.connect(pool.server, Upstream::new(self.proxy.clone(), exchange));
         }
@@ -280,9 +285,8 @@ impl Protocol for Upstream {
 
     fn closed(&mut self, _: CloseReason) {
         self.fail(Status::BAD_GATEWAY);
-        let mut pool = self.proxy.0.borrow_mut();
-        pool.connections -= 1;
-        pool.idle.retain(|id| Some(*id) != self.id);
+        self.leave_idle();
+        self.proxy.0.borrow_mut().connections -= 1;
     }
 }
 
