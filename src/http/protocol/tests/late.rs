@@ -201,6 +201,7 @@ fn answer_given_before_the_request_is_over_is_sent() {
 }
 
 // pitfall: 174
+// rule: late-answer
 #[test]
 fn unanswered_promise_gets_504_at_its_deadline_and_the_connection_persists() {
     let (later, mut connection) = waiting(&get("/promise"));
@@ -255,6 +256,7 @@ fn promise_whose_response_was_not_returned_is_not_wanted() {
 }
 
 // pitfall: 173
+// rule: late-answer
 #[test]
 fn pipelined_responses_keep_their_order_around_a_late_one() {
     let (later, mut connection) =

@@ -104,6 +104,7 @@ fn received(connection: &mut TestConnection) -> String {
 }
 
 // pitfall: 177
+// rule: body-to-close
 #[test]
 fn head_precedes_what_is_sent_when_the_body_begins() {
     let (_, calls, mut connection) = begun(&REQUEST.repeat(2));
