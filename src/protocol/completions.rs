@@ -69,7 +69,8 @@ impl Completions {
         self.shared.wake.get().is_some()
     }
 
-    /// Lets completions wake the loop from now on. Those that were sent before are to be taken then.
+    /// Lets completions wake the loop from now on. Those that were sent before are to be taken
+    /// then.
     pub(crate) fn set_wake(&self, wake: Wake) {
         self.shared.wake.get_or_init(|| wake);
         // With the one in `send`: a completion either is there now, or finds the waker.
