@@ -17,6 +17,9 @@
 //! - `echo 64 in a layer` and `message`: what a layer that changes nothing adds to a message, and
 //!   what a message to a protocol costs.
 //!
+//! - `http answer`: a response at once (`baseline`), promised and given when a message comes
+//!   (`later`), and promised and fulfilled (`promise`, without a thread and without a waker).
+//!
 //! The time given for 16 requests is that of all of them together.
 
 mod common;
@@ -25,7 +28,10 @@ use std::any::Any;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use mio_reactor::{Advance, Context, Echo, Http, Layer, Layered, Next, Protocol, TestConnection};
+use mio_reactor::{
+    Advance, ContentType, Context, Echo, Http, HttpContext, Layer, Layered, Next, Protocol,
+    Request, Responder, Response, TestConnection,
+};
 
 use common::site::Site;
 use common::{REQUEST, RESPONSE_END, response_to};
@@ -175,5 +181,56 @@ fn parse_and_copy(requests: &[u8], response: &[u8], sent: &mut Vec<u8>) {
     black_box(sent);
 }
 
-criterion_group!(benches, echo, http, layer, message);
+/// Answers as the path says.
+struct Answers;
+
+fn hello() -> Response<'static> {
+    Response::ok(ContentType::TEXT, &b"Hello, World!"[..])
+}
+
+impl Responder for Answers {
+    fn respond(&mut self, request: &Request<'_>, cx: &mut HttpContext<'_, '_>) -> Response<'_> {
+        match request.path() {
+            b"/later" => {
+                let own = cx.id();
+                cx.connections().send_message(own, ());
+                Response::later(Response::DEADLINE_DEFAULT)
+            }
+            b"/promise" => {
+                let (promise, response) = cx.promise(Response::DEADLINE_DEFAULT);
+                promise.fulfill(hello);
+                response
+            }
+            _ => hello(),
+        }
+    }
+
+    fn message_received(
+        &mut self,
+        _: Box<dyn Any>,
+        _: &mut HttpContext<'_, '_>,
+    ) -> Option<Response<'_>> {
+        Some(hello())
+    }
+}
+
+/// What it costs to answer late.
+fn answer(c: &mut Criterion) {
+    let mut group = c.benchmark_group("protocol: http answer");
+    for name in ["baseline", "later", "promise"] {
+        let request = format!("GET /{name} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut http = TestConnection::new(Http::new(Answers));
+        http.peer_sends(request.as_bytes());
+        assert!(http.take_received().ends_with(b"Hello, World!"));
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                http.peer_sends(black_box(request.as_bytes()));
+                http.clear_received();
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, echo, http, layer, message, answer);
 criterion_main!(benches);

@@ -8,8 +8,8 @@ use std::fmt::{Debug, Display};
 
 use mio_reactor::{
     Advance, Batching, CloseReason, Command, ConnectionId, Echo, Handle, Limits, ListenOptions,
-    Next, Notification, Peer, Reactor, RecordedEffect, SendError, SendStatus, Stats, Stopped,
-    SubmitErrorKind, TestConnection,
+    Next, Notification, Peer, Reactor, RecordedEffect, SendError, SendStatus, SlowReader, Stats,
+    Stopped, SubmitErrorKind, TestConnection,
 };
 
 fn crosses_threads<T: Send + Sync + Clone + Debug + 'static>() {}
@@ -38,6 +38,7 @@ fn check_error<E: Error + Display + Debug + Send + Sync + 'static>(error: E) -> 
 #[test]
 fn values_cross_threads_and_the_reactor_stays_on_its_own() {
     crosses_threads::<Handle>();
+    crosses_threads::<SlowReader>();
     crosses_threads::<SubmitErrorKind>();
     crosses_threads::<SendStatus>();
     crosses_threads::<Command>();
@@ -80,10 +81,13 @@ fn errors_read_as_part_of_a_sentence() {
 #[cfg(feature = "http")]
 mod http {
     use mio_reactor::{
-        ContentType, ContentTypeError, HeaderError, Method, Page, Response, Status, StatusError,
+        ContentType, ContentTypeError, Feed, HeaderError, Method, Page, Promise, Response, Status,
+        StatusError,
     };
 
     use super::{StaysOnItsThread, check_error, crosses_threads};
+
+    fn is_sent_to_threads<T: Send + Sync + 'static>() {}
 
     #[test]
     fn http_values_cross_threads_and_responses_stay() {
@@ -94,6 +98,8 @@ mod http {
         crosses_threads::<ContentTypeError>();
         crosses_threads::<StatusError>();
         crosses_threads::<HeaderError>();
+        is_sent_to_threads::<Promise>();
+        is_sent_to_threads::<Feed>();
         Response::<'static>::stays();
         #[cfg(all(unix, feature = "files"))]
         mio_reactor::Files::stays();
@@ -105,6 +111,7 @@ mod http {
         check_error(HeaderError::InvalidName { byte: 32, at: 0 });
         check_error(HeaderError::InvalidValue { byte: 10, at: 3 });
         check_error(HeaderError::ReservedName);
+        check_error(HeaderError::NoHead);
         check_error(Status::new(600).expect_err("600 is no code"));
         check_error(ContentType::new("text").expect_err("a type has a subtype"));
     }

@@ -117,7 +117,7 @@ impl BodyStream {
         }
     }
 
-    /// Returns whether no read has had any bytes for longer than `limit`.
+    /// Returns whether no read will have had any bytes for longer than `limit` at the next one.
     pub(super) fn has_stalled(&self, limit: Duration) -> bool {
         Duration::from_millis(self.stalled_ms) > limit
     }

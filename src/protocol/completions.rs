@@ -17,6 +17,7 @@
 #![cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP promises answers"))]
 
 use std::any::Any;
+use std::cell::Cell;
 use std::sync::atomic::{Ordering, fence};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
@@ -34,6 +35,7 @@ pub(crate) struct Completion {
 /// The loop's end of the channel.
 pub(crate) struct Completions {
     arrived: Receiver<Completion>,
+    has_warned: Cell<bool>,
     shared: Arc<Shared>,
 }
 
@@ -57,11 +59,17 @@ impl Completions {
     )]
     pub(crate) fn new() -> Completions {
         let (arriving, arrived) = channel();
-        Completions { arrived, shared: Arc::new(Shared { arriving, wake: OnceLock::new() }) }
+        let shared = Arc::new(Shared { arriving, wake: OnceLock::new() });
+        Completions { arrived, has_warned: Cell::new(false), shared }
     }
 
     pub(crate) fn completer(&self, to: ConnectionId) -> Completer {
         Completer { to, shared: Arc::clone(&self.shared) }
+    }
+
+    /// Returns whether it is to be logged that the loop cannot be woken: once.
+    pub(crate) fn warns(&self) -> bool {
+        !self.has_warned.replace(true)
     }
 
     /// Returns whether sending a completion wakes the loop.
@@ -69,7 +77,8 @@ impl Completions {
         self.shared.wake.get().is_some()
     }
 
-    /// Lets completions wake the loop from now on. Those that were sent before are to be taken then.
+    /// Lets completions wake the loop from now on. Those that were sent before are to be taken
+    /// then.
     pub(crate) fn set_wake(&self, wake: Wake) {
         self.shared.wake.get_or_init(|| wake);
         // With the one in `send`: a completion either is there now, or finds the waker.

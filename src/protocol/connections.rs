@@ -234,9 +234,10 @@ impl<'t> Connections<'t> {
     /// Takes no more input on the connection `id` until it is resumed, or until its own protocol
     /// returns [`Next::Continue`](crate::Next::Continue).
     ///
-    /// Its timeouts apply meanwhile. A reset by its peer ends it at once. Because nothing is read,
-    /// a FIN shows only when it is resumed. If nothing can be sent any more either (its own FIN is
-    /// sent, or a peer on a Unix socket has closed), it ends as soon as nothing is left to read.
+    /// Its timeouts apply meanwhile; the idle timeout only if its timer is not set. A reset by its
+    /// peer ends it at once. Because nothing is read, a FIN shows only when it is resumed. If
+    /// nothing can be sent any more either (its own FIN is sent, or a peer on a Unix socket has
+    /// closed), it ends as soon as nothing is left to read.
     ///
     /// [`output_low`](crate::Protocol::output_low) is not called for a connection that another has
     /// paused. So the connection that pauses it must resume it, even if it is itself about to

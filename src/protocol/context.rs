@@ -114,7 +114,8 @@ impl<'i> Context<'i> {
     /// Sets the timer: [`Protocol::timer_expired`] is called once `delay` is over, rounded up to
     /// whole milliseconds. Replaces a timer set before.
     ///
-    /// The connection's own timeouts apply all the same. When the reactor stops, a connection with
+    /// The connection's own timeouts apply all the same, except that a connection that is paused
+    /// with a timer is not idle. When the reactor stops, a connection with
     /// a timer counts as one on which something is under way. asyncio: `loop.call_later`.
     pub fn set_timer(&mut self, delay: Duration) {
         let ms = u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);

@@ -24,6 +24,7 @@ use crate::limits::{
     CALL_COST_BYTES, CONNECTION_COST_BYTES, STEP_COST_BYTES, SUBSCRIPTION_COST_BYTES,
 };
 use crate::loop_limits::ListenerIndex;
+use crate::protocol::completions::Completions;
 use crate::protocol::connections::{Connections, SendError, SendStatus};
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::effects::{Command, Effect, PendingConnect};
@@ -187,8 +188,11 @@ impl Reactor {
                 self.take_completions(); // those that have woken nothing
             }
             (Ok(_), None) => unreachable!("a completer was made before"),
-            (Err(error), _) => {
-                error!("no waker for answers of other threads: {error}");
+            (Err(error), completions) => {
+                // A line for each would be one for each request.
+                if completions.as_ref().is_some_and(Completions::warns) {
+                    error!("promised answers get 500: no waker for the loop: {error}");
+                }
                 self.effects.push_completion(from, on_failure);
             }
         }

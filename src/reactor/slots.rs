@@ -173,20 +173,23 @@ impl Reactor {
     pub(super) fn rearm(&mut self, token: usize, is_unfinished: bool) {
         let now = self.state.clock.now;
         let slot = &mut self.slots[token];
-        let may_stop = match &slot.source {
-            Source::Datagram(socket) => !is_unfinished || socket.may_stop_unfinished(&slot.ready),
-            // Whatever has asked to be told of the stop is told before it is closed.
-            Source::Connection(_, connection) => {
-                !is_unfinished && !self.effects.expects_stop_notice(connection.id())
-            }
-            Source::Listener(_)
-            | Source::Tasks(_)
-            | Source::Periodic(_)
-            | Source::StopSignal(_) => !is_unfinished,
-        };
+        let may_stop = self.state.stop.is_stopping()
+            && match &slot.source {
+                Source::Datagram(socket) => {
+                    !is_unfinished || socket.may_stop_unfinished(&slot.ready)
+                }
+                // Whatever has asked to be told of the stop is told before it is closed.
+                Source::Connection(_, connection) => {
+                    !is_unfinished && !self.effects.expects_stop_notice(connection.id())
+                }
+                Source::Listener(_)
+                | Source::Tasks(_)
+                | Source::Periodic(_)
+                | Source::StopSignal(_) => !is_unfinished,
+            };
         // A slot that is queued, or was deferred, may have readiness that it has not acted on yet.
         let is_waiting = slot.state == SlotState::Waiting;
-        if self.state.stop.is_stopping() && is_waiting && may_stop && slot.source.can_stop(now) {
+        if may_stop && is_waiting && slot.source.can_stop(now) {
             match &mut slot.source {
                 Source::Connection(_, connection) => {
                     connection.close_idle();

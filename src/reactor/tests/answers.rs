@@ -215,6 +215,7 @@ fn world_with_viewers() -> (World, Rc<RefCell<Vec<Feed>>>) {
 }
 
 // pitfall: 177
+// rule: body-to-close
 #[test]
 fn only_a_body_that_was_ended_is_followed_by_a_fin() {
     let (mut world, feeds) = world_with_viewers();

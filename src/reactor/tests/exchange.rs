@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::protocols::text_of;
 use super::*;
 use crate::protocol::notification::Notification;
+use crate::protocol::slow_reader::SlowReader;
 
 /// The member that sends, and the one that it sends to.
 type Pair = (usize, usize);
@@ -164,7 +165,12 @@ impl RandomMember {
                 log.members.push(id);
                 log.connects.insert(number, false);
             }
-            20..25 => cx.connections().send_to_all(log.members.clone(), b""),
+            20..25 => {
+                // No bytes, so nothing that is dropped or kept is missed.
+                let slow =
+                    [SlowReader::Queue, SlowReader::DropNewest, SlowReader::KeepLatest][own % 3];
+                cx.connections().publish(log.members.clone(), b"", slow);
+            }
             25..28 => {
                 let number = log.values_sent.entry((own, other)).or_default();
                 *number += 1;

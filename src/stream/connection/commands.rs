@@ -71,7 +71,7 @@ impl Connection {
         if slow == SlowReader::Queue {
             return self.push_relayed(bytes, transport, ready, state, effects);
         }
-        if self.wants_write() && ready.writable && self.output.len() > HIGH_WATERMARK_BYTES {
+        if self.output.len() > HIGH_WATERMARK_BYTES && ready.writable && !self.is_connecting() {
             self.flush(transport, ready, state, effects);
         }
         let is_behind = self.output.len() > HIGH_WATERMARK_BYTES;

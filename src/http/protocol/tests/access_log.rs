@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Once;
+use std::time::Duration;
 
 use super::*;
 use crate::http::access_log::ACCESS_LOG;
@@ -195,4 +196,42 @@ fn streamed_response_is_logged_at_its_end_with_the_bytes_sent() {
         access_log_of(streaming(100_000, &[30_000, 0, 0]), reset),
         [format!("{line} 30000")]
     );
+}
+
+#[test]
+fn late_and_ongoing_answers_are_logged_at_their_end() {
+    struct Late;
+    impl Responder for Late {
+        fn respond(&mut self, request: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
+            match request.path() {
+                b"/late" => Response::later(Duration::from_secs(5)),
+                _ => Response::ongoing(Status::OK, ContentType::ASCII, |feed, _| {
+                    std::mem::forget(feed);
+                }),
+            }
+        }
+        fn logs_access(&self) -> bool {
+            true
+        }
+    }
+    let get = |path: &str| format!("GET {path} HTTP/1.0\r\n\r\n");
+    let waits = |connection: &mut HttpConnection<Late>| {
+        connection.receive(get("/late").as_bytes());
+        assert!(CAPTURED.with_borrow(Vec::is_empty));
+    };
+    let left = |connection: &mut HttpConnection<Late>| {
+        waits(connection);
+        connection.ended = Some(Next::Abort);
+    };
+    let expired = |connection: &mut HttpConnection<Late>| {
+        waits(connection);
+        connection.wait(5_000);
+    };
+    assert_eq!(access_log_of(Late, left), [r#""GET /late HTTP/1.0" 499 -"#]);
+    assert_eq!(access_log_of(Late, expired), [r#""GET /late HTTP/1.0" 504 20"#]);
+    let ongoing = |connection: &mut HttpConnection<Late>| {
+        connection.receive(get("/").as_bytes());
+        connection.ended = Some(Next::Abort);
+    };
+    assert_eq!(access_log_of(Late, ongoing), [r#""GET / HTTP/1.0" 200 -"#]);
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::http::promise::Promise;
 use crate::http::responder::Upload;
+use crate::protocol::layer::{Encoder, Layer, Layered};
 use crate::protocol::notification::Notification;
 use crate::testing::test_connection::TestConnection;
 
@@ -201,8 +202,10 @@ fn answer_given_before_the_request_is_over_is_sent() {
 }
 
 // pitfall: 174
+// rule: late-answer
 #[test]
 fn unanswered_promise_gets_504_at_its_deadline_and_the_connection_persists() {
+    // 9110 15.6.5; 9112 9.3.2: the response to the next request is another one.
     let (later, mut connection) = waiting(&get("/promise"));
     connection.advance_clock(DEADLINE - Duration::from_millis(1));
     assert_eq!(received(&mut connection), []);
@@ -255,8 +258,10 @@ fn promise_whose_response_was_not_returned_is_not_wanted() {
 }
 
 // pitfall: 173
+// rule: late-answer
 #[test]
 fn pipelined_responses_keep_their_order_around_a_late_one() {
+    // 9112 9.3.2.
     let (later, mut connection) =
         waiting(&[get("/promise"), get("/now"), get("/promise"), get("/now")].concat());
     for body in ["first", "third"] {
@@ -356,4 +361,33 @@ fn timer_without_a_promise_and_answer_without_a_request_change_nothing() {
 fn promised_response_has_no_head_to_add_a_field_to() {
     let refused = Response::later(DEADLINE).with_header("X-A", "b");
     assert_eq!(refused.unwrap_err(), crate::http::field::HeaderError::NoHead);
+}
+
+#[test]
+fn late_answer_passes_through_a_layer() {
+    let later = Later::default();
+    let http = Layered::new(Shout, Http::new(later.shared()));
+    let mut connection = TestConnection::new(http);
+    connection.peer_sends(&[get("/promise"), get("/timer")].concat());
+    later.promises.borrow_mut().pop().unwrap().fulfill(|| text_of("promise"));
+    connection.run();
+    let answer = connection.take_received();
+    assert!(answer.ends_with(b"\r\n\r\nPROMISE"), "{}", answer.escape_ascii());
+    connection.advance_clock(Duration::from_secs(3));
+    assert!(connection.take_received().ends_with(b"\r\n\r\nTIMER"));
+}
+
+/// A layer that sends everything in capital letters.
+struct Shout;
+
+impl Encoder for Shout {
+    fn encode(&mut self, output: &[u8], encoded: &mut Vec<u8>) {
+        encoded.extend(output.iter().map(u8::to_ascii_uppercase));
+    }
+}
+
+impl Layer for Shout {
+    fn encoder(&mut self) -> Option<&mut dyn Encoder> {
+        Some(self)
+    }
 }

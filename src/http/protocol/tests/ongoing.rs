@@ -104,8 +104,10 @@ fn received(connection: &mut TestConnection) -> String {
 }
 
 // pitfall: 177
+// rule: body-to-close
 #[test]
 fn head_precedes_what_is_sent_when_the_body_begins() {
+    // 9112 6.3 and 1945 7.2.2: without a length, the body ends with the connection.
     let (_, calls, mut connection) = begun(&REQUEST.repeat(2));
     assert_eq!(received(&mut connection), format!("{HEAD}first;"));
     connection.advance_clock(Duration::from_secs(20));

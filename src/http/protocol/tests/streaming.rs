@@ -237,6 +237,25 @@ fn waiting_body_is_read_less_often_until_bytes_come() {
 }
 
 #[test]
+fn body_that_stalls_for_the_idle_timeout_is_reset() {
+    // It pauses with a timer, and so is not idle for the connection.
+    struct Stalls(Rc<Cell<usize>>);
+    impl Responder for Stalls {
+        fn respond(&mut self, _: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
+            let answer = |_, _: &mut [u8]| Err(io::ErrorKind::WouldBlock.into());
+            let body = ScriptedBody { reads: Rc::clone(&self.0), answer };
+            Response::streamed(Status::OK, ContentType::ASCII, 1000, body)
+        }
+    }
+    let mut connection = TestConnection::new(Http::new(Stalls(Rc::default())));
+    connection.peer_sends(PLAIN);
+    connection.advance_clock(Duration::from_secs(59));
+    assert_eq!(connection.close_reason(), None);
+    connection.advance_clock(Duration::from_secs(1));
+    assert_eq!(connection.close_reason(), Some(CloseReason::Aborted));
+}
+
+#[test]
 fn piece_takes_a_bounded_number_of_reads() {
     // Without the bound, a body that returns single bytes would stop the loop for the 65,536 reads
     // of a whole piece.
