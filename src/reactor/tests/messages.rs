@@ -49,7 +49,11 @@ impl Protocol for Member {
         let count = match what {
             Notification::MailboxFull => &self.0.mailbox_full,
             Notification::Closed => &self.0.closed,
-            other => panic!("{other:?}"),
+            Notification::AboveHighWatermark
+            | Notification::BelowLowWatermark
+            | Notification::Rejected
+            | Notification::Connected
+            | Notification::ConnectFailed(_) => panic!("{what:?}"),
         };
         count.set(count.get() + 1);
         Next::Unchanged
