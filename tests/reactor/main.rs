@@ -6,7 +6,7 @@
 
 // The helpers here unwrap as the tests do.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 #[path = "../../src/bin/reactor/site.rs"]
 #[allow(dead_code, reason = "the program uses the rest of it")]

@@ -20,6 +20,8 @@ pub(super) struct MemberPeer {
     pub(super) has_ended: bool,
     /// How often it still acts before it ends, after its last byte.
     pub(super) waits_left: u32,
+    /// What each byte that it receives is combined with.
+    pub(super) key: u8,
     /// The beginning of a message.
     pub(super) partial: Vec<u8>,
     /// The number of its member, which every message names.
@@ -64,6 +66,7 @@ impl MemberPeer {
             ending,
             has_ended: false,
             waits_left: if waits { 100 } else { 0 },
+            key: 0,
             partial: Vec::new(),
             member: None,
         }
@@ -71,7 +74,7 @@ impl MemberPeer {
 
     /// Checks each whole message in `bytes`, and keeps the rest.
     fn check_messages(&mut self, bytes: &[u8]) {
-        self.partial.extend_from_slice(bytes);
+        self.partial.extend(bytes.iter().map(|byte| byte ^ self.key));
         let mut rest = &self.partial[..];
         while let Some((head, behind)) = rest.split_first_chunk::<12>() {
             let [a, b, c, d, number @ .., e, f, g, h] = *head;

@@ -25,6 +25,7 @@ use super::environment::{DatagramPeer, Disturbances, EchoHost, StopSender};
 use super::exchange::{RandomMember, SharedLog};
 use super::exchange_peers::{HostAcceptor, MemberPeer};
 use super::late_answers::TextResponder;
+use super::layers::Wrapping;
 use super::peers::{PeerBehavior, PeerEnding, StreamPeer};
 use super::protocols::{BulkServer, ProxySide};
 use super::traffic::{bulk_traffic, echo_traffic, http_traffic};
@@ -123,7 +124,8 @@ fn run_schedule(seed: u64, is_traced: bool) {
     world.kernel().memory_is_tight = tight.is_some();
 
     let options = draw_options(seed);
-    world.serve_with(ECHO, &options, |_| Echo::new());
+    let echo_wrapping = Wrapping::draw(seed); // an echo undoes what it encodes
+    world.serve_with(ECHO, &options, move |_| echo_wrapping.wrap(Echo::new()));
     let may_promise = world.kernel().faults.descriptors_max > 100; // a promise needs a waker
     let mut answers = fastrand::Rng::with_seed(seed ^ 0x5a5a); // a seed keeps its other choices
     let http = world.serve_with(HTTP, &options, move |_| {
@@ -211,12 +213,16 @@ fn run_exchange(seed: u64, is_traced: bool) {
     let log = SharedLog::default();
     let (shared, ledger) = (log.clone(), world.ledger.clone());
     let mut members_rng = rng.fork();
-    let group = world
-        .serve(GROUP, move |_| RandomMember::new(&shared, &ledger, &hosts, members_rng.fork()));
+    let wrapping = Wrapping::draw(seed);
+    let group = world.serve(GROUP, move |_| {
+        wrapping.wrap(RandomMember::new(&shared, &ledger, &hosts, members_rng.fork()))
+    });
     world.kernel().allow_pauses(group);
     for number in 1..=rng.u16(1..8) {
         let mut kernel = world.kernel();
-        let member_peer = MemberPeer::draw(&mut kernel, &log, Err((peer(number), group)));
+        let place = Err((peer(number), group));
+        let member_peer =
+            MemberPeer { key: wrapping.key(), ..MemberPeer::draw(&mut kernel, &log, place) };
         kernel.add(member_peer, rng.u64(..50_000));
     }
     world.kernel().add(HostAcceptor { log: log.clone(), seen: 0 }, 0);
