@@ -37,7 +37,7 @@ use crate::testing::simulated as backend;
 #[cfg(feature = "http")]
 pub(crate) use backend::wall_clock;
 #[cfg(unix)]
-pub(crate) use backend::{Descriptor, UnixListener};
+pub(crate) use backend::{Descriptor, UnixListener, adopt_unix_stream};
 pub(crate) use backend::{
     Event, Events, Interest, Poll, Registry, Source, TcpListener, TcpStream, Token, UdpSocket,
     Waker,

@@ -14,12 +14,12 @@ use crate::datagram::options::DatagramOptions;
 use crate::datagram::scratch::DatagramScratch;
 use crate::datagram::socket::DatagramSocket;
 use crate::protocol::datagram::DatagramProtocol;
-use crate::protocol::ident::ConnectionId;
+use crate::protocol::ident::{ConnectionId, Peer};
 use crate::protocol::protocol::Protocol;
 use crate::reactor::tasks::{Handle, TaskQueue};
 use crate::stream::connection::Connection;
 use crate::stream::readiness::Registered;
-use crate::sys::{self, Interest, Token, UdpSocket};
+use crate::sys::{self, Interest, TcpStream, Token, UdpSocket};
 
 impl Reactor {
     /// Serves an established TCP connection with `protocol`, and returns its id. It may have been
@@ -60,22 +60,67 @@ impl Reactor {
         if !self.has_room() {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
-        self.read_clock();
         let (stream, peer) = sys::adopt_stream(stream)?;
+        Ok(self.serve_stream(stream, peer.into(), Box::new(protocol)))
+    }
+
+    /// Serves a connected Unix stream with `protocol`, as [`add_stream`](Reactor::add_stream) does
+    /// a TCP stream, and returns its id. The peer is [`Peer::Unix`](crate::Peer::Unix).
+    ///
+    /// A connect to a Unix socket does not wait for the network, so it is left to the caller. It
+    /// fails with `WouldBlock` on a non-blocking socket while the listener's backlog is full
+    /// (unix(7)).
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::os::unix::net::UnixStream;
+    /// use mio_reactor::{Echo, Limits, Reactor};
+    ///
+    /// let (stream, peer) = UnixStream::pair()?;
+    /// let mut reactor = Reactor::new(Limits::default())?;
+    /// reactor.add_unix_stream(stream, Echo::new())?;
+    /// # drop(peer);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`add_stream`](Reactor::add_stream).
+    #[cfg(unix)]
+    pub fn add_unix_stream(
+        &mut self,
+        stream: std::os::unix::net::UnixStream,
+        protocol: impl Protocol + 'static,
+    ) -> io::Result<ConnectionId> {
+        if !self.has_room() {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        let stream = sys::adopt_unix_stream(stream)?;
+        Ok(self.serve_stream(stream, Peer::Unix, Box::new(protocol)))
+    }
+
+    fn serve_stream(
+        &mut self,
+        stream: TcpStream,
+        peer: Peer,
+        protocol: Box<dyn Protocol>,
+    ) -> ConnectionId {
+        self.read_clock();
         let slot = u32::try_from(self.slots.vacant_key())
             .expect("there are no more slots than descriptors");
         let id = ConnectionId { slot, generation: self.effects.next_generation() };
         // As if a connect had just succeeded: so the protocol is called by the loop, where panics
         // are caught, and not from here.
         let now = self.state.clock.now;
-        let connection = Connection::outbound(Box::new(protocol), id, peer.into(), now);
+        let connection = Connection::outbound(protocol, id, peer, now);
         let token = self.insert(Source::Connection(stream, connection), Registered::Nothing);
         self.connections += 1;
         self.state.stats.connections = self.connections;
         let slot = &mut self.slots[token];
         (slot.ready.readable, slot.ready.writable) = (true, true); // unknown: try
         enqueue(&mut self.run_queue, token, slot);
-        Ok(id)
+        id
     }
 
     /// Serves datagrams on `address` with `protocol`. Returns the bound address.

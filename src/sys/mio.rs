@@ -106,6 +106,15 @@ pub(crate) fn adopt_stream(stream: std::net::TcpStream) -> io::Result<(TcpStream
     Ok((TcpStream::from_std(stream), peer))
 }
 
+/// Takes over a connected Unix stream, and makes it non-blocking. It is a TCP stream to us, as an
+/// accepted one is (`src/sys/unix.rs`).
+#[cfg(unix)]
+pub(crate) fn adopt_unix_stream(stream: std::os::unix::net::UnixStream) -> io::Result<TcpStream> {
+    stream.peer_addr()?; // or it is not connected
+    stream.set_nonblocking(true)?;
+    Ok(TcpStream::from_std(std::os::fd::OwnedFd::from(stream).into()))
+}
+
 /// Takes over a UDP socket, and makes it non-blocking.
 ///
 /// An IPv6 socket that receives IPv4, too, is refused: its peers would have IPv4-mapped addresses,
@@ -158,6 +167,10 @@ pub(crate) fn is_connected(stream: &TcpStream) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
         #[cfg(unix)]
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(false),
+        // The kernel has returned an address that is not one of IP. Only a Unix socket has one, and
+        // it was connected when it was adopted.
+        #[cfg(unix)]
+        Err(error) if error.raw_os_error().is_none() => Ok(true),
         Err(error) => Err(error),
     }
 }

@@ -48,12 +48,12 @@ use kernel::{Kernel, Selector};
 #[cfg(unix)]
 pub(crate) use poll::Descriptor;
 pub(crate) use poll::{Event, Events, Poll, Registry, Source, StopSignal, Waker, is_priority};
-#[cfg(unix)]
-pub(crate) use tcp::UnixListener;
 pub(crate) use tcp::{
     TcpListener, TcpStream, accept, adopt_listener, adopt_stream, connect, is_connected, listen,
     peer_state, reset_on_close, set_accepted_options,
 };
+#[cfg(unix)]
+pub(crate) use tcp::{UnixListener, adopt_unix_stream};
 pub(crate) use udp::{
     UdpSocket, adopt_datagram, bind_datagram, connect_datagram, is_own_address, stop_receiving,
 };

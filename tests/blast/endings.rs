@@ -195,9 +195,20 @@ fn quantities_may_have_units() {
 // pitfall: 166
 #[test]
 fn invalid_blast_arguments_exit_2_with_one_line() {
-    let invalid: [(&str, &[&str]); 27] = [
+    let invalid: [(&str, &[&str]); 38] = [
         ("127.0.0.1:2000", &[]),
-        ("http://127.0.0.1:2000", &[]),
+        ("https://127.0.0.1:2000", &[]),
+        ("http://127.0.0.1:0/", &[]),
+        ("http://127.0.0.1:9/a b", &[]),
+        ("http://127.0.0.1:9/", &["--window", "2"]),
+        ("http://127.0.0.1:9/", &["--size", "64"]),
+        ("http://127.0.0.1:9/", &["--prefix", "a"]),
+        ("http://127.0.0.1:9/", &["--pipeline", "65536"]),
+        ("http://127.0.0.1:9/", &["--requests-per-connection", "0"]),
+        ("http://127.0.0.1:9/", &["--header", "A: b\r\nC: d"]),
+        ("http://127.0.0.1:9/", &["--header", "Connection: close"]),
+        ("tcp://127.0.0.1:9", &["--pipeline", "2"]),
+        ("tcp://127.0.0.1:9", &["--any-body"]),
         ("udp://*:2000", &[]),
         ("udp://127.0.0.1", &[]),
         ("udp://127.0.0.1:0", &[]),

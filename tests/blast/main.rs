@@ -9,6 +9,7 @@ mod diagnosis;
 mod endings;
 mod faults;
 mod histogram;
+mod http;
 #[cfg(target_os = "linux")]
 mod interrupts;
 mod latency;

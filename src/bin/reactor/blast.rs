@@ -22,6 +22,7 @@
 
 mod diagnosis;
 mod drops;
+mod http;
 mod latencies;
 mod limits;
 mod load;
@@ -32,6 +33,8 @@ mod plan;
 mod progress;
 mod report;
 mod resolve;
+mod stream;
+mod target;
 mod tcp;
 mod udp;
 
@@ -45,16 +48,17 @@ use std::time::{Duration, Instant};
 
 use mio_reactor::Reactor;
 
-use crate::address::Scheme;
 use crate::cli::BlastArgs;
 use diagnosis::{describe_silence, quote};
-use limits::PROGRESS_MS;
-use load::{LastError, Load};
-use plan::Pace;
+use limits::{PROGRESS_MS, UNIX_RETRY_MS};
+use load::{Counts, Load};
 pub(crate) use plan::Plan;
+use plan::{Pace, Service};
 use progress::Progress;
 use report::Report;
 pub(crate) use resolve::find_server;
+use stream::StreamClients;
+pub(crate) use target::Target;
 
 /// Generates the load of `plan`, and writes the report to standard output.
 ///
@@ -104,21 +108,35 @@ pub(crate) fn run(plan: Plan, arguments: &BlastArgs) -> Result<(), String> {
         Err(error) => return Err(format!("standard output: {error}")),
     }
     logged?;
+    match describe_failure(&plan, &load) {
+        None => Ok(()),
+        Some(why) => Err(format!("{plan}: {why}")),
+    }
+}
+
+/// Says what is wrong with the replies or the server, if anything is.
+fn describe_failure(plan: &Plan, load: &Load) -> Option<String> {
+    let Counts { corrupt, misplaced, .. } = load.counts;
     let because = load.wrong_reply.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
-    match (report.corrupt, report.misplaced, load.server_gone()) {
-        (0, 0, None) => Ok(()),
-        (0, 0, Some(why)) => Err(format!("{plan}: server gone ({why})")),
-        (0, count, _) => {
-            Err(format!("{plan}: {count} replies out of order: the stream is not what was sent"))
+    match (&plan.service, corrupt, misplaced) {
+        (_, 0, 0) => load
+            .http
+            .describe_failure()
+            .or_else(|| load.server_gone().map(|why| format!("server gone ({why})"))),
+        (_, 0, count) => {
+            Some(format!("{count} replies out of order: the stream is not what was sent"))
         }
-        (count, _, _) => Err(format!("{plan}: {count} replies are not what was sent{because}")),
+        (Service::Udp(_) | Service::Tcp(_), count, _) => {
+            Some(format!("{count} replies are not what was sent{because}"))
+        }
+        (Service::Http(_), count, _) => Some(format!("{count} responses are corrupt{because}")),
     }
 }
 
 /// Says why no reply has come, as far as is known.
 fn describe_no_reply(plan: &Plan, load: &Load) -> String {
     let fragment = &load.fragment[..];
-    match load.last_error.as_ref().map(LastError::describe) {
+    match load.last_error.as_ref().map(|last| last.describe(plan.server_kind())) {
         None => describe_silence(plan, load.counts.sent, fragment),
         Some(line) if fragment.is_empty() => line,
         Some(line) => format!("{line}; it sent {}", quote(fragment)),
@@ -155,19 +173,24 @@ fn truncate(file: &File) -> io::Result<()> {
 /// replies.
 fn offer(plan: &Rc<Plan>, load: &Rc<RefCell<Load>>, stop: &AtomicBool) -> io::Result<()> {
     let mut reactor = Reactor::new(plan.limits())?;
-    let mut clients = match plan.scheme {
-        Scheme::Udp => {
+    let mut clients = match &plan.service {
+        Service::Udp(address) => {
             for number in 0..plan.clients {
-                reactor.connect_datagram(plan.address, udp::UdpClient::new(number, plan, load))?;
+                reactor.connect_datagram(*address, udp::UdpClient::new(number, plan, load))?;
             }
             None
         }
-        Scheme::Tcp => Some(tcp::TcpClients::connect(&mut reactor, plan, load)),
+        Service::Tcp(_) | Service::Http(_) => {
+            Some(StreamClients::connect(&mut reactor, plan, load))
+        }
     };
-    if let Some(clients) = &clients {
+    if let Some(clients) = &mut clients {
         // The reactor's connect timeout ends the wait for a server that does not answer.
         while !load.borrow().has_finished_connecting() {
-            reactor.turn(Some(Duration::from_millis(PROGRESS_MS)))?;
+            let is_retrying = !load.borrow().to_connect.is_empty();
+            let wait_ms = if is_retrying { UNIX_RETRY_MS } else { PROGRESS_MS };
+            reactor.turn(Some(Duration::from_millis(wait_ms)))?;
+            clients.reconnect(&mut reactor);
             if stop.load(Ordering::Relaxed) {
                 return Err(clients.interrupted());
             }
@@ -185,6 +208,7 @@ fn offer(plan: &Rc<Plan>, load: &Rc<RefCell<Load>>, stop: &AtomicBool) -> io::Re
         let now = Instant::now();
         if let Some(clients) = &mut clients {
             clients.send_due(&mut reactor, now);
+            clients.reconnect(&mut reactor);
         }
         let mut load = load.borrow_mut();
         load.latencies.begin_interval_if_due(now);
@@ -214,6 +238,9 @@ fn offer(plan: &Rc<Plan>, load: &Rc<RefCell<Load>>, stop: &AtomicBool) -> io::Re
         // Even now it does not sleep: the time to wake up would be in the latencies of the last
         // replies.
         reactor.turn(Some(Duration::ZERO))?;
+        if let Some(clients) = &mut clients {
+            clients.reconnect(&mut reactor);
+        }
         let now = Instant::now();
         load.borrow_mut().latencies.begin_interval_if_due(now);
         if now >= deadline {
@@ -238,7 +265,7 @@ fn offer(plan: &Rc<Plan>, load: &Rc<RefCell<Load>>, stop: &AtomicBool) -> io::Re
     let sent = load.counts.sent.saturating_sub(refused);
     (load.counts.sent, load.counts.unsent) = (sent, due.saturating_sub(sent));
     (load.counts.refused, load.counts.foreign) = (refused, stats.datagrams_dropped);
-    if plan.scheme == Scheme::Udp {
+    if matches!(plan.service, Service::Udp(_)) {
         load.counts.dropped = drops::receive_drops(); // while the sockets are open
     }
     if stats.panics > 0 {

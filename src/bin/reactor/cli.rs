@@ -15,6 +15,7 @@ use std::time::Duration;
 use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::address::{NetAddress, Scheme, Url, parse_unix};
+use crate::blast::Target;
 use crate::values::{DurationArg, RateArg, SizeArg, count_to, parse_unbounded_size};
 
 pub(crate) use environment::describe_unknown;
@@ -106,12 +107,13 @@ pub(crate) enum SendTarget {
 
 #[derive(Args, Clone)]
 pub(crate) struct BlastArgs {
-    /// The server: udp://HOST:PORT or tcp://HOST:PORT.
+    /// The server: udp://HOST:PORT, tcp://HOST:PORT or http://HOST:PORT/PATH.
     ///
     /// HOST is written as for `reactor send`. Of several addresses of a name, the first that works
-    /// gets all the load.
+    /// gets all the load. The first two are echo servers. An HTTP server gets GET requests of
+    /// HTTP/1.1; its default port is 80. Over a Unix socket, it is http://unix:SOCKET:/PATH.
     #[arg(value_name = "URL")]
-    pub(crate) target: Url,
+    pub(crate) target: Target,
     /// Closed loop: messages in flight on each socket.
     ///
     /// Another message is sent for each reply. The default is 64 over UDP and 1 over TCP. A
@@ -130,20 +132,41 @@ pub(crate) struct BlastArgs {
     pub(crate) rate: Option<RateArg>,
     /// Size of each message, at least 16.
     ///
-    /// It is a number of bytes, or of KiB with K.
-    #[arg(long, value_name = "SIZE", value_parser = parse_unbounded_size,
-        default_value_t = SizeArg::new(64))]
-    pub(crate) size: SizeArg,
+    /// It is a number of bytes, or of KiB with K. The default is 64.
+    #[arg(long, value_name = "SIZE", value_parser = parse_unbounded_size)]
+    pub(crate) size: Option<SizeArg>,
     /// Number of sockets that send, over UDP.
     ///
     /// The default is 1.
     #[arg(long, value_name = "COUNT", value_parser = count_to(SOCKETS_MAX))]
     pub(crate) sockets: Option<u32>,
-    /// Number of connections that send, over TCP.
+    /// Number of connections that send, over TCP and HTTP.
     ///
     /// The default is 64.
     #[arg(long, value_name = "COUNT", value_parser = count_to(CONNECTIONS_MAX))]
     pub(crate) connections: Option<u32>,
+    /// Requests in flight on each connection, over HTTP.
+    ///
+    /// In a closed loop, another one is sent for each response. In an open loop, one that is due
+    /// waits while there are as many, and its latency counts from its due time. The default is 1.
+    #[arg(long, value_name = "COUNT", value_parser = count_to(WINDOW_MAX))]
+    pub(crate) pipeline: Option<u32>,
+    /// Requests on each connection, over HTTP.
+    ///
+    /// The last one asks the server to close, and the next is sent on another connection. Without
+    /// it, a connection is used until the server closes it.
+    #[arg(long, value_name = "COUNT", value_parser = count_to(u32::MAX))]
+    pub(crate) requests_per_connection: Option<u32>,
+    /// Another field of each request, over HTTP.
+    ///
+    /// It may be given several times. A Host replaces that of the URL.
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) header: Vec<String>,
+    /// Accept bodies that differ from the first, over HTTP.
+    ///
+    /// For resources that are not the same each time. By default, such a response is a failure.
+    #[arg(long)]
+    pub(crate) any_body: bool,
     /// How long to send, from the first message on.
     ///
     /// Connecting comes before, and may take 10 s. Replies are awaited after it, for 1 s, or on a

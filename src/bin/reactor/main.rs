@@ -90,11 +90,11 @@ fn run_send(arguments: &SendArgs) -> ExitCode {
 }
 
 fn run_blast(arguments: &BlastArgs) -> ExitCode {
-    let (address, connect_timeout) = match blast::find_server(&arguments.target) {
+    let (server, connect_timeout) = match blast::find_server(&arguments.target) {
         Ok(found) => found,
         Err(line) => return exit_with_message(EXIT_FAILURE, &line),
     };
-    let plan = match Plan::new(arguments, address, connect_timeout) {
+    let plan = match Plan::new(arguments, server, connect_timeout) {
         Ok(plan) => plan,
         Err(line) => return exit_with_message(EXIT_USAGE, &format!("{line} (try --help)")),
     };

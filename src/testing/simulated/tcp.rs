@@ -64,6 +64,11 @@ pub(crate) fn adopt_stream(_stream: std::net::TcpStream) -> io::Result<(TcpStrea
     Err(io::ErrorKind::Unsupported.into())
 }
 
+#[cfg(unix)]
+pub(crate) fn adopt_unix_stream(_: std::os::unix::net::UnixStream) -> io::Result<TcpStream> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// The simulated kernel has no Unix sockets. What is particular about them is tested over a
 /// scripted transport and in `tests/unix.rs`.
 #[cfg(unix)]

@@ -7,8 +7,7 @@ use std::io::{self, ErrorKind};
 
 use super::limits::QUOTED_BYTES_MAX;
 use super::payload::Payloads;
-use super::plan::Plan;
-use crate::address::Scheme;
+use super::plan::{Plan, Service};
 use crate::values::PREFIX_BYTES_MAX;
 
 /// Returns a few words for an error of a socket. `error` has them where no kind does.
@@ -31,44 +30,48 @@ pub(super) fn describe_wrong_reply(
     plan: &Plan,
     payloads: &Payloads,
 ) -> String {
-    let cause = match (payloads.find(reply), plan.scheme) {
+    let cause = match (payloads.find(reply), &plan.service) {
         _ if received > 0 => String::new(),
-        (Some(0), Scheme::Udp) if !plan.prefix.is_empty() => {
+        (Some(0), Service::Udp(_)) if !plan.prefix.is_empty() => {
             "the server sends no prefix, leave --prefix out; ".to_string()
         }
-        (Some(0), Scheme::Udp) if reply.len() < plan.size => {
+        (Some(0), Service::Udp(_)) if reply.len() < plan.size => {
             "the server cuts messages short; ".to_string()
         }
-        (Some(0), Scheme::Udp) => "the server adds bytes to what was sent; ".to_string(),
-        (Some(length), Scheme::Udp) if length <= PREFIX_BYTES_MAX => {
+        (Some(0), Service::Udp(_)) => "the server adds bytes to what was sent; ".to_string(),
+        (Some(length), Service::Udp(_)) if length <= PREFIX_BYTES_MAX => {
             match std::str::from_utf8(&reply[..length]) {
                 Ok(prefix) => format!("the server sends a prefix, try --prefix {prefix:?}; "),
                 Err(_) => format!("{length} bytes come before what was sent; "),
             }
         }
-        (Some(1..), Scheme::Tcp) => {
+        (Some(1..), Service::Tcp(_)) => {
             "the server sends a prefix, which cannot be checked over TCP; ".to_string()
         }
         (None | Some(_), _) => "the server may be no echo server; ".to_string(),
     };
     let expected = plan.prefix.len() + plan.size;
-    let length = match plan.scheme {
-        Scheme::Udp if reply.len() != expected => {
+    let length = match plan.service {
+        Service::Udp(_) if reply.len() != expected => {
             format!(" has {} bytes instead of {expected}, and", reply.len())
         }
-        Scheme::Udp | Scheme::Tcp => String::new(),
+        Service::Udp(_) | Service::Tcp(_) | Service::Http(_) => String::new(),
     };
     format!("{cause}the first wrong reply{length} begins with {}", quote(reply))
 }
 
 /// Says why there is no reply where no error does. `instead` is what came and is no reply.
 pub(super) fn describe_silence(plan: &Plan, sent: u64, instead: &[u8]) -> String {
-    let reason = match plan.scheme {
+    let reason = match plan.service {
         _ if !instead.is_empty() => {
-            format!("the server may be no echo server; it sent {}", quote(instead))
+            format!("the server may be no {}; it sent {}", plan.server_kind(), quote(instead))
         }
-        Scheme::Tcp => "the server accepts connections and sends nothing back".to_string(),
-        Scheme::Udp => "no echo server is there, or datagrams are dropped on the way".to_string(),
+        Service::Tcp(_) | Service::Http(_) => {
+            "the server accepts connections and sends nothing back".to_string()
+        }
+        Service::Udp(_) => {
+            "no echo server is there, or datagrams are dropped on the way".to_string()
+        }
     };
     format!("no reply ({sent} messages sent): {reason}")
 }

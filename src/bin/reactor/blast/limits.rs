@@ -6,10 +6,56 @@
 pub(super) const UDP_SOCKETS: u32 = 1;
 pub(super) const UDP_WINDOW: u64 = 64;
 
+/// The default of `--size`, in bytes.
+pub(super) const MESSAGE_BYTES: usize = 64;
+
 /// The defaults of `--connections` and, for TCP, of `--window`: many peers, each of which waits for
 /// its reply before it sends again, as in most protocols over streams.
 pub(super) const TCP_CONNECTIONS: u32 = 64;
 pub(super) const TCP_WINDOW: u64 = 1;
+
+/// The default of `--pipeline`: most HTTP clients wait for each response before they send the next
+/// request.
+pub(super) const HTTP_PIPELINE: u64 = 1;
+
+/// Longest head of a response, in bytes, interim ones included. Common servers send at most 8 to 16
+/// KiB, and a connection keeps no more than this. Beyond: the response counts as corrupt, and its
+/// connection is aborted, as for the next four.
+pub(super) const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Most fields in the head of a response.
+pub(super) const RESPONSE_FIELDS_MAX: usize = 128;
+
+/// Longest line with the size of a chunk and its extensions, in bytes. None is kept, but a line
+/// without an end would pass for a slow response.
+pub(super) const CHUNK_LINE_BYTES_MAX: usize = 4 * 1024;
+
+/// Most bytes of the trailer fields after the last chunk. None is kept.
+pub(super) const TRAILER_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest request, in bytes: what common servers take as a head. Beyond: a usage error.
+pub(super) const REQUEST_BYTES_MAX: usize = 8 * 1024;
+
+/// How much of the first body is kept, in bytes, once for all connections. Of longer bodies, only
+/// the beginning and the length are compared.
+pub(super) const BODY_KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How long a server may take to close a connection that it has said it will close, in
+/// milliseconds. It closes first, so that the connection waits in TIME_WAIT there, and our ports are
+/// not used up. Beyond: we reset it.
+pub(super) const CLOSE_WAIT_MS: u64 = 1000;
+
+/// Most connections of one client in a row that end without a whole response. Then the client is
+/// given up. Less would end the load at a server that fails a part of its responses; without a
+/// bound, a server that accepts and closes would be connected to for ever.
+pub(super) const FRUITLESS_CONNECTIONS_MAX: u32 = 8;
+
+/// Most statuses of responses that are counted each by itself. Further ones count together, as 0.
+pub(super) const STATUSES_MAX: usize = 32;
+
+/// How long a Unix socket's full backlog is left alone while connections are opened, in
+/// milliseconds. Its server is not known to have room before it is tried again.
+pub(super) const UNIX_RETRY_MS: u64 = 1;
 
 /// How long a datagram in a closed loop is awaited before the first reply has shown how long the
 /// path is, in milliseconds (RFC 6298 section 2.1). Then another is sent in its place. The replaced

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::diagnosis::error_words;
+use super::http::HttpCounts;
 use super::latencies::Latencies;
 use super::limits::{ERROR_KINDS_MAX, QUOTED_BYTES_MAX, SENT_LATE_MS, UNSENT_GROUPS};
 use super::outstanding::ReplyKind;
@@ -23,19 +24,22 @@ pub(super) struct Load {
     /// In an open loop, messages are due until this time, in nanoseconds from the start.
     ends_ns: u64,
     pub(super) counts: Counts,
+    pub(super) http: HttpCounts,
     pub(super) latencies: Latencies,
     /// How long a reply is awaited, by the latencies so far.
     pub(super) patience: Patience,
     /// How late the last message was sent. It is no part of the path's latency.
     lateness_ns: u64,
-    /// Clients whose connect has neither succeeded nor failed yet (TCP only).
+    /// Clients whose connect has neither succeeded nor failed yet (streams only).
     connecting: u32,
     /// Clients that have neither failed to connect nor lost their connection. Over UDP, all of
     /// them.
     alive: u32,
-    /// Clients that have connected, including those that have lost their connection since (TCP
+    /// Clients that have connected, including those that have lost their connection since (streams
     /// only).
     pub(super) connected: u32,
+    /// The numbers of clients that wait for their connect to be started.
+    pub(super) to_connect: Vec<u32>,
     /// The error of this machine that has kept a client from even trying to connect.
     pub(super) local_error: Option<io::Error>,
     /// The error after which no reply can be expected, unless one arrives all the same.
@@ -109,6 +113,8 @@ impl Load {
             last_received_ns: 0,
             ends_ns: ns_in(duration),
             counts: Counts::default(),
+            http: HttpCounts::default(),
+            to_connect: Vec::new(),
             connecting: clients,
             alive: clients,
             connected: 0,
@@ -256,7 +262,7 @@ impl Load {
     }
 
     /// Counts an error, and returns it in words.
-    fn count_error(&mut self, error: &io::Error) -> String {
+    pub(super) fn count_error(&mut self, error: &io::Error) -> String {
         let Counts { errors, error_kinds, .. } = &mut self.counts;
         *errors += 1;
         let words = error_words(error);
@@ -296,7 +302,7 @@ impl Load {
         self.on_connection_lost(why);
     }
 
-    /// A client has lost its connection.
+    /// A client has lost its connection, and gets no other.
     pub(super) fn on_connection_lost(&mut self, why: ErrorKind) {
         let words = self.count_error(&why.into());
         self.alive -= 1;
@@ -345,8 +351,9 @@ fn ns_in(duration: Duration) -> u64 {
 }
 
 impl LastError {
-    /// Says why there is no reply at all, if this is the last that was heard of the server.
-    pub(super) fn describe(&self) -> String {
+    /// Says why there is no reply at all, if this is the last that was heard of the server. `kind`:
+    /// what the server should be.
+    pub(super) fn describe(&self, kind: &str) -> String {
         let words = &self.words;
         match () {
             () if self.kind == ErrorKind::ConnectionRefused => {
@@ -354,7 +361,7 @@ impl LastError {
             }
             () if self.kind == ErrorKind::TimedOut => format!("no answer ({words})"),
             () if [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset].contains(&self.kind) => {
-                format!("no reply ({words}): the server may be no echo server, or refuse clients")
+                format!("no reply ({words}): the server may be no {kind}, or refuse clients")
             }
             () => format!("no reply ({words})"),
         }

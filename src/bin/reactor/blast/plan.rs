@@ -3,26 +3,30 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use mio_reactor::limits::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX_V6, HIGH_WATERMARK_BYTES};
 use mio_reactor::{Batching, Limits};
 
+use super::http::request::Request;
 use super::limits::{
-    EXTRA_IDLE_MS, INTERVALS_MAX, MEMORY_MESSAGES_MAX, MEMORY_MESSAGES_MIN, MEMORY_SECONDS,
-    MEMORY_WINDOWS, TCP_CONNECTIONS, TCP_WINDOW, UDP_SOCKETS, UDP_WINDOW,
+    EXTRA_IDLE_MS, HTTP_PIPELINE, INTERVALS_MAX, MEMORY_MESSAGES_MAX, MEMORY_MESSAGES_MIN,
+    MEMORY_SECONDS, MEMORY_WINDOWS, MESSAGE_BYTES, TCP_CONNECTIONS, TCP_WINDOW, UDP_SOCKETS,
+    UDP_WINDOW,
 };
 use super::payload::HEAD_BYTES;
-use crate::address::Scheme;
+use super::target::{Server, Target};
+use crate::address::{Scheme, Url};
 use crate::cli::{BatchMode, BlastArgs};
+use crate::values::SizeArg;
 
 /// What load is generated, and for which server.
 pub(crate) struct Plan {
-    pub(super) scheme: Scheme,
-    pub(super) address: SocketAddr,
+    pub(super) service: Service,
     /// How many clients there are, each with a socket of its own.
     pub(super) clients: u32,
-    /// Size of a message, in bytes.
+    /// Size of a message or of a request, in bytes.
     pub(super) size: usize,
     pub(super) pace: Pace,
     pub(super) duration: Duration,
@@ -31,6 +35,29 @@ pub(crate) struct Plan {
     pub(super) batching: Batching,
     /// How long connecting may take.
     pub(super) connect_timeout: Duration,
+}
+
+/// What the server does, and its address.
+pub(super) enum Service {
+    /// Echo over UDP.
+    Udp(SocketAddr),
+    /// Echo over TCP.
+    Tcp(SocketAddr),
+    Http(Rc<HttpPlan>),
+}
+
+/// What HTTP adds to a plan.
+pub(super) struct HttpPlan {
+    pub(super) server: Server,
+    pub(super) request: Request,
+    /// Path and query, for the report.
+    path: String,
+    /// Most requests in flight on a connection.
+    pipeline: u64,
+    /// Most requests on a connection. `u64::MAX` if there is no bound.
+    pub(super) requests_per_connection: u64,
+    /// Bodies are not compared.
+    pub(super) any_body: bool,
 }
 
 /// When messages are sent.
@@ -43,46 +70,41 @@ pub(super) enum Pace {
 }
 
 impl Plan {
-    /// Checks which arguments go together, and fills in defaults. `address` is the server's, to
-    /// which connecting may take `connect_timeout`.
+    /// Checks which arguments go together, and fills in defaults. `server` is the address of the
+    /// target, to which connecting may take `connect_timeout`.
     ///
     /// # Errors
     ///
     /// One line that names the arguments and the bound.
     pub(crate) fn new(
         arguments: &BlastArgs,
-        address: SocketAddr,
+        server: Server,
         connect_timeout: Duration,
     ) -> Result<Plan, String> {
-        let scheme = arguments.target.scheme;
-        let size = arguments.size.get();
-        let udp_only = [
-            (arguments.sockets.is_some(), "--sockets"),
-            (!arguments.prefix.is_empty(), "--prefix"),
-            (arguments.batch.is_some(), "--batch"),
-        ];
-        let (clients, size_max, window) = match scheme {
-            Scheme::Udp => {
-                if arguments.connections.is_some() {
-                    return Err(
-                        "--connections is for tcp:// only; use --sockets for udp://".to_string()
-                    );
-                }
+        let service = Service::new(arguments, server)?;
+        let size = match &service {
+            Service::Udp(_) | Service::Tcp(_) => arguments.size.map_or(MESSAGE_BYTES, SizeArg::get),
+            Service::Http(http) => http.request.last.len(),
+        };
+        let (clients, size_max, window) = match &service {
+            Service::Udp(address) => {
                 let size_max =
                     if address.is_ipv4() { DATAGRAM_BYTES_MAX } else { DATAGRAM_BYTES_MAX_V6 };
                 (arguments.sockets.unwrap_or(UDP_SOCKETS), size_max, UDP_WINDOW)
             }
-            Scheme::Tcp => {
-                if let Some((_, name)) = udp_only.iter().find(|(is_given, _)| *is_given) {
-                    return Err(format!("{name} is for udp:// only"));
-                }
+            Service::Tcp(_) => {
                 (arguments.connections.unwrap_or(TCP_CONNECTIONS), HIGH_WATERMARK_BYTES, TCP_WINDOW)
             }
+            Service::Http(http) => (
+                arguments.connections.unwrap_or(TCP_CONNECTIONS),
+                HIGH_WATERMARK_BYTES,
+                http.in_flight_max(),
+            ),
         };
         if !(HEAD_BYTES..=size_max).contains(&size) {
             return Err(format!(
-                "--size must be {HEAD_BYTES} to {size_max} bytes for {}://",
-                scheme.name()
+                "--size must be {HEAD_BYTES} to {size_max} bytes for {}",
+                service.scheme()
             ));
         }
         if arguments.prefix.len() > size_max - size {
@@ -99,16 +121,8 @@ impl Plan {
             Some(rate) => Pace::Rate(rate.get()),
             None => Pace::Window(arguments.window.map_or(window, u64::from)),
         };
-        if let (Scheme::Tcp, Pace::Window(window)) = (scheme, pace)
-            && window.saturating_mul(size as u64) > HIGH_WATERMARK_BYTES as u64
-        {
-            return Err(format!(
-                "--window times --size must be at most {HIGH_WATERMARK_BYTES} bytes for tcp://"
-            ));
-        }
-        Ok(Plan {
-            scheme,
-            address,
+        let plan = Plan {
+            service,
             clients,
             size,
             pace,
@@ -120,29 +134,54 @@ impl Plan {
                 Some(BatchMode::Gso) | None => Batching::Gso,
             },
             connect_timeout,
-        })
+        };
+        let (names, is_stream) = match plan.service {
+            Service::Udp(_) => ("", false),
+            Service::Tcp(_) => ("--window times --size", true),
+            Service::Http(_) => ("--pipeline times the size of a request", true),
+        };
+        let in_flight_bytes = plan.in_flight_max().saturating_mul(size as u64);
+        if is_stream && in_flight_bytes > HIGH_WATERMARK_BYTES as u64 {
+            return Err(format!(
+                "{names} must be at most {HIGH_WATERMARK_BYTES} bytes for {}",
+                plan.service.scheme()
+            ));
+        }
+        Ok(plan)
     }
 
-    /// Returns the most messages in flight on one connection over TCP. Together they do not exceed
-    /// the high watermark, at which the reactor stops reading from the peer.
+    /// Returns what the server should be, in words.
+    pub(super) fn server_kind(&self) -> &'static str {
+        match self.service {
+            Service::Udp(_) | Service::Tcp(_) => "echo server",
+            Service::Http(_) => "HTTP server",
+        }
+    }
+
+    /// Returns the most messages in flight on one connection. Together they do not exceed the high
+    /// watermark, at which the reactor stops reading from the peer.
+    #[inline]
     pub(super) fn in_flight_max(&self) -> u64 {
-        match self.pace {
-            Pace::Window(window) => window,
-            Pace::Rate(_) => (HIGH_WATERMARK_BYTES / self.size) as u64,
+        match (self.pace, &self.service) {
+            (Pace::Window(window), _) => window,
+            (Pace::Rate(_), Service::Http(http)) => http.in_flight_max(),
+            (Pace::Rate(_), Service::Udp(_) | Service::Tcp(_)) => {
+                (HIGH_WATERMARK_BYTES / self.size) as u64
+            }
         }
     }
 
     /// Returns how many of the last messages of one client are remembered, a power of two.
     pub(super) fn memory(&self) -> usize {
-        let messages = match (self.scheme, self.pace) {
+        let messages = match (&self.service, self.pace) {
             // On a stream, no message overtakes another and all stay in flight until their reply.
             // So no more than those in flight need memory, which matters: there may be a hundred
             // thousand connections.
-            (Scheme::Tcp, _) => self.in_flight_max(),
-            (Scheme::Udp, Pace::Window(window)) => {
+            (Service::Tcp(_) | Service::Http(_), _) => self.in_flight_max(),
+            (Service::Udp(_), Pace::Window(window)) => {
                 window.saturating_mul(MEMORY_WINDOWS).max(MEMORY_MESSAGES_MIN)
             }
-            (Scheme::Udp, Pace::Rate(rate)) => (rate.saturating_mul(MEMORY_SECONDS)
+            (Service::Udp(_), Pace::Rate(rate)) => (rate.saturating_mul(MEMORY_SECONDS)
                 / u64::from(self.clients))
             .max(MEMORY_MESSAGES_MIN),
         };
@@ -180,20 +219,100 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme.name(), self.address)
+        match &self.service {
+            Service::Udp(address) | Service::Tcp(address) => {
+                write!(f, "{}{address}", self.service.scheme())
+            }
+            Service::Http(http) => match &http.server {
+                Server::Net(address) => write!(f, "http://{address}{}", http.path),
+                Server::Unix(path) => write!(f, "http://unix:{}:{}", path.display(), http.path),
+            },
+        }
+    }
+}
+
+impl Service {
+    fn new(arguments: &BlastArgs, server: Server) -> Result<Service, String> {
+        let service = match (&arguments.target, server) {
+            (Target::Echo(Url { scheme: Scheme::Udp, .. }), Server::Net(address)) => {
+                Service::Udp(address)
+            }
+            (Target::Echo(Url { scheme: Scheme::Tcp, .. }), Server::Net(address)) => {
+                Service::Tcp(address)
+            }
+            (Target::Http(url), server) => Service::Http(Rc::new(HttpPlan {
+                server,
+                request: Request::compose(url, &arguments.header)?,
+                path: url.path.clone(),
+                pipeline: arguments.pipeline.map_or(HTTP_PIPELINE, u64::from),
+                requests_per_connection: arguments
+                    .requests_per_connection
+                    .map_or(u64::MAX, u64::from),
+                any_body: arguments.any_body,
+            })),
+            (Target::Echo(_), Server::Unix(_)) => {
+                unreachable!("only an HTTP server is looked for at a Unix socket")
+            }
+        };
+        check_placement(arguments, service.scheme())?;
+        Ok(service)
+    }
+
+    fn scheme(&self) -> &'static str {
+        match self {
+            Service::Udp(_) => "udp://",
+            Service::Tcp(_) => "tcp://",
+            Service::Http(_) => "http://",
+        }
+    }
+}
+
+impl HttpPlan {
+    /// Returns the most requests in flight on a connection.
+    pub(super) fn in_flight_max(&self) -> u64 {
+        self.pipeline.min(self.requests_per_connection)
+    }
+}
+
+/// Fails if an argument is given that is not for this scheme.
+fn check_placement(arguments: &BlastArgs, scheme: &str) -> Result<(), String> {
+    let placed = [
+        (arguments.sockets.is_some(), "--sockets", "udp://"),
+        (!arguments.prefix.is_empty(), "--prefix", "udp://"),
+        (arguments.batch.is_some(), "--batch", "udp://"),
+        (arguments.connections.is_some(), "--connections", "tcp:// and http://"),
+        (arguments.window.is_some(), "--window", "udp:// and tcp://"),
+        (arguments.size.is_some(), "--size", "udp:// and tcp://"),
+        (arguments.pipeline.is_some(), "--pipeline", "http://"),
+        (arguments.requests_per_connection.is_some(), "--requests-per-connection", "http://"),
+        (!arguments.header.is_empty(), "--header", "http://"),
+        (arguments.any_body, "--any-body", "http://"),
+    ];
+    let instead = match scheme {
+        "udp://" => "--sockets and --window",
+        "tcp://" => "--connections and --window",
+        _ => "--connections and --pipeline",
+    };
+    match placed.into_iter().find(|(is_given, _, is_for)| *is_given && !is_for.contains(scheme)) {
+        None => Ok(()),
+        Some((_, name, is_for)) => {
+            Err(format!("{name} is for {is_for} only; {scheme} has {instead}"))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
     use super::*;
 
-    fn memory(scheme: Scheme, clients: u32, size: usize, pace: Pace) -> usize {
-        let address = SocketAddr::from(([127, 0, 0, 1], 2000));
+    const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2000);
+
+    fn memory(service: Service, clients: u32, size: usize, pace: Pace) -> usize {
         let duration = Duration::from_secs(1);
         Plan {
-            scheme,
-            address,
+            service,
             clients,
             size,
             pace,
@@ -207,12 +326,20 @@ mod tests {
 
     #[test]
     fn memory_covers_the_messages_in_flight_and_little_more_over_tcp() {
-        assert_eq!(memory(Scheme::Tcp, 100_000, 64, Pace::Window(1)), 1);
-        assert_eq!(memory(Scheme::Tcp, 1, 16, Pace::Window(1000)), 1024);
-        assert_eq!(memory(Scheme::Tcp, 1, 1000, Pace::Rate(1_000_000)), 128, "65 in flight");
-        assert_eq!(memory(Scheme::Udp, 1, 64, Pace::Window(1)), 4096);
-        assert_eq!(memory(Scheme::Udp, 1, 64, Pace::Window(65_536)), 1024 * 1024);
-        assert_eq!(memory(Scheme::Udp, 2, 64, Pace::Rate(20_000)), 32_768, "two seconds of each");
-        assert_eq!(memory(Scheme::Udp, 1, 64, Pace::Rate(u64::MAX)), 1024 * 1024);
+        assert_eq!(memory(Service::Tcp(SERVER), 100_000, 64, Pace::Window(1)), 1);
+        assert_eq!(memory(Service::Tcp(SERVER), 1, 16, Pace::Window(1000)), 1024);
+        assert_eq!(
+            memory(Service::Tcp(SERVER), 1, 1000, Pace::Rate(1_000_000)),
+            128,
+            "65 in flight"
+        );
+        assert_eq!(memory(Service::Udp(SERVER), 1, 64, Pace::Window(1)), 4096);
+        assert_eq!(memory(Service::Udp(SERVER), 1, 64, Pace::Window(65_536)), 1024 * 1024);
+        assert_eq!(
+            memory(Service::Udp(SERVER), 2, 64, Pace::Rate(20_000)),
+            32_768,
+            "two seconds of each"
+        );
+        assert_eq!(memory(Service::Udp(SERVER), 1, 64, Pace::Rate(u64::MAX)), 1024 * 1024);
     }
 }

@@ -7,18 +7,19 @@ use hdrhistogram::Histogram;
 use mio_reactor::Batching;
 use serde::Serialize;
 
+use super::http::report::HttpReport;
 use super::load::Load;
-use super::plan::{Pace, Plan};
-use crate::address::Scheme;
+use super::plan::{Pace, Plan, Service};
 
 /// All figures. The field names are the keys of the JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     target: String,
     clients: u32,
-    /// How many of them have connected, over TCP.
+    /// How many of them have connected, over streams.
     #[serde(skip_serializing_if = "Option::is_none")]
     connected: Option<u32>,
+    /// Of each message or request.
     size_bytes: usize,
     /// Messages in flight per client, in a closed loop.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,19 +70,21 @@ pub(super) struct Report {
     received_per_second: f64,
     received_bytes_per_second: f64,
     latency_us: Latency,
+    #[serde(flatten)]
+    http: Option<HttpReport>,
 }
 
-/// The latencies in microseconds.
+/// Latencies in microseconds.
 #[derive(Debug, Serialize)]
-struct Latency {
+pub(super) struct Latency {
     min: f64,
     mean: f64,
-    p50: f64,
+    pub(super) p50: f64,
     p90: f64,
-    p99: f64,
+    pub(super) p99: f64,
     p99_9: f64,
     p99_99: f64,
-    max: f64,
+    pub(super) max: f64,
 }
 
 impl Report {
@@ -96,15 +99,20 @@ impl Report {
         // Replies that arrive after sending has ended took longer. Dividing by the sending time
         // alone would overstate the rate.
         let received_per_second = per_second(counts.received, load.lasted().as_secs_f64());
+        let is_udp = matches!(plan.service, Service::Udp(_));
         let is_open_loop = matches!(plan.pace, Pace::Rate(_));
+        let http = match &plan.service {
+            Service::Http(http) => Some(HttpReport::new(http, &load.http)),
+            Service::Udp(_) | Service::Tcp(_) => None,
+        };
         Report {
             target: plan.to_string(),
             clients: plan.clients,
-            connected: (plan.scheme == Scheme::Tcp).then_some(load.connected),
+            connected: (!is_udp).then_some(load.connected),
             size_bytes: plan.size,
             window: if let Pace::Window(window) = plan.pace { Some(window) } else { None },
             rate: if let Pace::Rate(rate) = plan.pace { Some(rate) } else { None },
-            batch: (plan.scheme == Scheme::Udp).then_some(match plan.batching {
+            batch: is_udp.then_some(match plan.batching {
                 Batching::Plain => "plain",
                 Batching::Mmsg => "mmsg",
                 Batching::Gso => "gso",
@@ -132,8 +140,12 @@ impl Report {
             error_kinds: counts.error_kinds.clone(),
             sent_per_second: per_second(sent, seconds),
             received_per_second,
-            received_bytes_per_second: received_per_second * plan.size as f64,
+            received_bytes_per_second: match &http {
+                Some(http) => per_second(http.received_bytes, load.lasted().as_secs_f64()),
+                None => received_per_second * plan.size as f64,
+            },
             latency_us,
+            http,
         }
     }
 
@@ -147,7 +159,7 @@ impl Report {
 }
 
 impl Latency {
-    fn of(ns: &Histogram<u64>) -> Latency {
+    pub(super) fn of(ns: &Histogram<u64>) -> Latency {
         let us = |ns: u64| ns as f64 / 1000.0;
         let at = |quantile: f64| us(ns.value_at_quantile(quantile));
         Latency {
@@ -165,10 +177,6 @@ impl Latency {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let row = |f: &mut fmt::Formatter<'_>, name: &str, value: f64, more: &str| {
-            let line = format!("  {name:<12}{:>15}{more}", grouped(value));
-            writeln!(f, "{}", line.trim_end())
-        };
         let pace = match (self.window, self.rate) {
             (Some(window), _) => format!("{} in flight on each", grouped(window as f64)),
             (None, rate) => format!("{} a second", grouped(rate.unwrap_or_default() as f64)),
@@ -187,9 +195,10 @@ impl fmt::Display for Report {
         let of_duration = format!(" of {:.1} s", self.duration_seconds);
         writeln!(
             f,
-            "{}: {} bytes, {clients}, {pace}{batch}, for {:.1} s{}\n",
+            "{}: {} bytes{}, {clients}, {pace}{batch}, for {:.1} s{}\n",
             self.target,
             self.size_bytes,
+            if self.http.is_some() { " a request" } else { "" },
             self.seconds,
             if self.seconds < self.duration_seconds { of_duration } else { String::new() }
         )?;
@@ -209,11 +218,19 @@ impl fmt::Display for Report {
             let why = if dropped > 0 { "  by our kernel: the receive buffer was full" } else { "" };
             row(f, "dropped", dropped as f64, why)?;
         }
-        row(f, "duplicates", self.duplicates as f64, "")?;
-        row(f, "reordered", self.reordered as f64, "")?;
-        row(f, "expired", self.expired as f64, "")?;
-        row(f, "corrupt", self.corrupt as f64, "")?;
-        row(f, "misplaced", self.misplaced as f64, "")?;
+        match &self.http {
+            Some(http) => {
+                row(f, "corrupt", self.corrupt as f64, "")?;
+                http.fmt(f)?;
+            }
+            None => {
+                row(f, "duplicates", self.duplicates as f64, "")?;
+                row(f, "reordered", self.reordered as f64, "")?;
+                row(f, "expired", self.expired as f64, "")?;
+                row(f, "corrupt", self.corrupt as f64, "")?;
+                row(f, "misplaced", self.misplaced as f64, "")?;
+            }
+        }
         if self.batch.is_some() {
             row(f, "foreign", self.foreign as f64, "")?;
         }
@@ -261,6 +278,12 @@ impl fmt::Display for Report {
     }
 }
 
+/// Writes a row of the table.
+pub(super) fn row(f: &mut fmt::Formatter<'_>, name: &str, value: f64, more: &str) -> fmt::Result {
+    let line = format!("  {name:<12}{:>15}{more}", grouped(value));
+    writeln!(f, "{}", line.trim_end())
+}
+
 /// Returns a whole number with its digits in groups of three: `1,234,567`.
 pub(super) fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
@@ -277,17 +300,18 @@ pub(super) fn grouped(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind;
-    use std::net::SocketAddr;
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
     use std::time::Duration;
 
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn plan(scheme: Scheme, pace: Pace) -> Plan {
+    const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2000);
+
+    fn plan(service: Service, pace: Pace) -> Plan {
         Plan {
-            scheme,
-            address: SocketAddr::from(([127, 0, 0, 1], 2000)),
+            service,
             clients: 3,
             size: 64,
             pace,
@@ -301,7 +325,7 @@ mod tests {
     // pitfall: 161
     #[test]
     fn table_says_where_messages_and_replies_went() {
-        let plan = plan(Scheme::Udp, Pace::Rate(1000));
+        let plan = plan(Service::Udp(SERVER), Pace::Rate(1000));
         let mut load = Load::new(3, SECOND, None);
         load.count_sent(0, 900_000); // less than 1 ms late
         load.count_sent(1_000_000, 4_500_000);
@@ -324,7 +348,7 @@ mod tests {
 
     #[test]
     fn table_shows_how_many_clients_connected() {
-        let plan = plan(Scheme::Tcp, Pace::Window(1));
+        let plan = plan(Service::Tcp(SERVER), Pace::Window(1));
         let mut load = Load::new(3, SECOND, None);
         (0..2).for_each(|_| load.on_connected());
         load.on_connect_failed(ErrorKind::TimedOut);

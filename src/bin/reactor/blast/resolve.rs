@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use super::limits::{CONNECT_TIMEOUT_MS, PROBE_TIMEOUT_MS};
-use crate::address::{Scheme, Url};
+use super::target::{HttpUrl, Server, Target};
+use crate::address::{Scheme, StreamAddress, Url};
 
 /// Returns the address that gets the load, and how long connecting to it may take: what the choice
 /// has left of `CONNECT_TIMEOUT_MS`. A single address is not tried: the load itself shows whether
@@ -14,16 +15,26 @@ use crate::address::{Scheme, Url};
 /// # Errors
 ///
 /// One line: the name has no address, or no server is at any of them.
-pub(crate) fn find_server(url: &Url) -> Result<(SocketAddr, Duration), String> {
-    let addresses = url.address.resolve().map_err(|error| format!("{url}: {error}"))?;
+pub(crate) fn find_server(target: &Target) -> Result<(Server, Duration), String> {
     let timeout = Duration::from_millis(CONNECT_TIMEOUT_MS);
+    let (scheme, address) = match target {
+        Target::Echo(Url { scheme, address }) => (*scheme, address),
+        Target::Http(HttpUrl { server: StreamAddress::Net(address), .. }) => (Scheme::Tcp, address),
+        Target::Http(HttpUrl { server: StreamAddress::Unix(path), .. }) => {
+            return Ok((Server::Unix(path.clone()), timeout));
+        }
+    };
+    let addresses = address.resolve().map_err(|error| format!("{target}: {error}"))?;
     if let [address] = addresses[..] {
-        return Ok((address, timeout));
+        return Ok((Server::Net(address), timeout));
     }
     let started = Instant::now();
-    let address = first_that_works(url.scheme, &addresses, started + timeout)
-        .map_err(|error| format!("{url}: {error}"))?;
-    Ok((address, timeout.saturating_sub(started.elapsed()).max(Duration::from_millis(1))))
+    let address = first_that_works(scheme, &addresses, started + timeout)
+        .map_err(|error| format!("{target}: {error}"))?;
+    Ok((
+        Server::Net(address),
+        timeout.saturating_sub(started.elapsed()).max(Duration::from_millis(1)),
+    ))
 }
 
 /// Tries one address after the other. Each, and the load's own connections, gets an equal share of
