@@ -53,7 +53,8 @@ impl Protocol for Member {
             | Notification::BelowLowWatermark
             | Notification::Rejected
             | Notification::Connected
-            | Notification::ConnectFailed(_) => panic!("{what:?}"),
+            | Notification::ConnectFailed(_)
+            | Notification::Stopping => panic!("{what:?}"),
         };
         count.set(count.get() + 1);
         Next::Unchanged
