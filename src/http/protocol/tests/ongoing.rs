@@ -161,7 +161,7 @@ fn quiet_body_is_not_idle_for_a_day() {
     assert_eq!(connection.close_reason(), Some(CloseReason::Finished));
 }
 
-// pitfall: 178
+// pitfall: 176
 #[test]
 fn stop_lets_a_body_say_its_last_word_and_ends_it() {
     let (_, _, mut connection) = begun(REQUEST);
@@ -172,7 +172,7 @@ fn stop_lets_a_body_say_its_last_word_and_ends_it() {
     assert_eq!(connection.close_reason(), Some(CloseReason::Finished));
 }
 
-// pitfall: 178
+// pitfall: 176
 #[test]
 fn body_that_begins_during_a_stop_ends_at_once() {
     let events = Events::default();
@@ -201,4 +201,75 @@ fn quiet_client_that_takes_nothing_ends_by_the_write_timeout() {
     assert_eq!(connection.close_reason(), None);
     connection.advance_clock(Duration::from_secs(2));
     assert_eq!(connection.close_reason(), Some(CloseReason::WriteTimeout));
+}
+
+/// A record of `RECORD` bytes that names how it was sent, and its number.
+const RECORD: usize = 20_000;
+
+struct Publishes(FeedCell);
+
+impl Responder for Publishes {
+    fn respond(&mut self, _: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
+        Response::ongoing(Status::OK, EVENTS, |feed, _| *self.0.borrow_mut() = Some(feed))
+    }
+
+    fn message_received(
+        &mut self,
+        message: Box<dyn Any>,
+        cx: &mut HttpContext<'_, '_>,
+    ) -> Option<Response<'_>> {
+        let (slow, number) = *message.downcast::<(SlowReader, usize)>().unwrap();
+        let record = format!("{:<RECORD$}", format!("{slow:?} {number}\n"));
+        self.0.borrow().as_ref()?.publish(&mut cx.connections(), record.as_bytes(), slow);
+        None
+    }
+}
+
+// pitfall: 178
+#[test]
+fn whatever_a_slow_client_reads_it_misses_only_what_may_be_missed() {
+    for seed in 0..300 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let policies = [SlowReader::Queue, SlowReader::DropNewest, SlowReader::KeepLatest];
+        let mut connection = TestConnection::new(Http::new(Publishes(FeedCell::default())));
+        connection.peer_sends(REQUEST);
+        connection.take_received();
+        let mut sent = Vec::new();
+        for number in 0..rng.usize(..40) {
+            if rng.u8(..4) == 0 {
+                connection.set_peer_reads(rng.bool());
+            }
+            let slow = policies[rng.usize(..policies.len())];
+            sent.push((slow, number));
+            connection.send_message(Box::new((slow, number)));
+        }
+        connection.set_peer_reads(true);
+        let bytes = connection.take_received();
+        let received: Vec<String> = bytes
+            .chunks(RECORD)
+            .map(|record| String::from_utf8(record.to_vec()).unwrap().trim().to_owned())
+            .collect();
+        for &(slow, number) in &sent {
+            let times =
+                received.iter().filter(|seen| **seen == format!("{slow:?} {number}")).count();
+            let is_last = sent.iter().rfind(|(other, _)| *other == slow) == Some(&(slow, number));
+            match slow {
+                SlowReader::Queue => assert_eq!(times, 1, "seed {seed}: {number}"),
+                SlowReader::KeepLatest if is_last => assert_eq!(times, 1, "seed {seed}: {number}"),
+                SlowReader::DropNewest | SlowReader::KeepLatest | SlowReader::Abort => {
+                    assert!(times <= 1, "seed {seed}: {number}");
+                }
+            }
+        }
+        for slow in policies {
+            let of_one = |seen: &&String| seen.starts_with(&format!("{slow:?}"));
+            let numbers: Vec<usize> = received
+                .iter()
+                .filter(of_one)
+                .map(|seen| seen.split(' ').nth(1).unwrap().parse().unwrap())
+                .collect();
+            assert!(numbers.is_sorted(), "seed {seed}: {slow:?} {numbers:?}");
+        }
+        assert_eq!(connection.close_reason(), None);
+    }
 }
