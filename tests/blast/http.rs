@@ -9,6 +9,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use serde_json::Value;
+#[cfg(target_os = "linux")]
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{blast, count, figures};
 use crate::common::{Program, TIMEOUT, any_port, reset, stall};
@@ -169,6 +171,31 @@ fn own_server_is_reached_over_a_unix_socket() {
     let (_, why) = failure(&url.replace("/http:", "/none:"), &[]);
     assert_eq!(why, "nothing listens there (no such file)");
     std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn full_backlog_of_a_unix_socket_delays_connects_and_fails_none() {
+    // Fifty connects at once, of which the kernel keeps two. Elsewhere it refuses the others.
+    const CONNECTIONS: usize = 50;
+    let path = std::env::temp_dir().join(format!("reactor-backlog-{}", std::process::id()));
+    let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+    listener.listen(1).unwrap();
+    let server = thread::spawn(move || {
+        let streams = [(); CONNECTIONS].map(|()| TcpStream::from(listener.accept().unwrap().0));
+        thread::scope(|scope| {
+            for (number, stream) in streams.iter().enumerate() {
+                let answer = |_, _, _: &str| (ok("hello"), Then::Continue);
+                scope.spawn(move || serve(stream, number, &answer));
+            }
+        });
+    });
+    let url = format!("http://unix:{}:/", path.display());
+    let figures = check_all_well(figures(&url, &["--connections", &CONNECTIONS.to_string()]));
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(count(&figures, "connects"), CONNECTIONS as u64, "{figures}");
+    server.join().unwrap();
 }
 
 #[test]
