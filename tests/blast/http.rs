@@ -9,6 +9,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use serde_json::Value;
+#[cfg(target_os = "linux")]
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{blast, count, figures};
 use crate::common::{Program, TIMEOUT, any_port, reset, stall};
@@ -165,8 +167,35 @@ fn own_server_is_reached_over_a_unix_socket() {
     }
     drop(program);
     let (_, why) = failure(&url, &[]);
-    assert!(why.contains("nothing listens") || why.contains("No such file"), "{why}");
+    assert_eq!(why, "nothing listens there (connection refused)", "the file is left behind");
+    let (_, why) = failure(&url.replace("/http:", "/none:"), &[]);
+    assert_eq!(why, "nothing listens there (no such file)");
     std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn full_backlog_of_a_unix_socket_delays_connects_and_fails_none() {
+    // Fifty connects at once, of which the kernel keeps two. Elsewhere it refuses the others.
+    const CONNECTIONS: usize = 50;
+    let path = std::env::temp_dir().join(format!("reactor-backlog-{}", std::process::id()));
+    let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+    listener.listen(1).unwrap();
+    let server = thread::spawn(move || {
+        let streams = [(); CONNECTIONS].map(|()| TcpStream::from(listener.accept().unwrap().0));
+        thread::scope(|scope| {
+            for (number, stream) in streams.iter().enumerate() {
+                let answer = |_, _, _: &str| (ok("hello"), Then::Continue);
+                scope.spawn(move || serve(stream, number, &answer));
+            }
+        });
+    });
+    let url = format!("http://unix:{}:/", path.display());
+    let figures = check_all_well(figures(&url, &["--connections", &CONNECTIONS.to_string()]));
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(count(&figures, "connects"), CONNECTIONS as u64, "{figures}");
+    server.join().unwrap();
 }
 
 #[test]
@@ -200,25 +229,18 @@ fn python_server_that_closes_after_each_response_is_no_failure() {
 }
 
 #[test]
-fn every_framing_is_read_byte_by_byte_and_at_once() {
-    // Each response comes in another form, but its body is the same. Every third one is dripped.
+fn body_may_end_by_length_chunks_or_close_and_is_the_same() {
+    const FORMS: [&str; 4] = [
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+         2;x\r\nhe\r\n3\r\nllo\r\n0\r\nA: b\r\n\r\n",
+        "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\n\r\nhello",
+    ];
     let server = HttpServer::start(|_, number, head| {
         assert!(head.starts_with("GET /a?b HTTP/1.1\r\nHost: 127.0.0.1:"), "{head}");
-        match number % 4 {
-            0 => (ok("hello"), Then::Continue),
-            1 => (
-                b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
-                  2;x\r\nhe\r\n3\r\nllo\r\n0\r\nA: b\r\n\r\n"
-                    .to_vec(),
-                Then::Continue,
-            ),
-            2 => (
-                b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nhello"
-                    .to_vec(),
-                Then::Continue,
-            ),
-            _ => (b"HTTP/1.1 200 OK\r\n\r\nhello".to_vec(), Then::Finish),
-        }
+        let then = if number % 4 == 3 { Then::Finish } else { Then::Continue };
+        (FORMS[number % 4].into(), then)
     });
     let figures =
         check_all_well(figures(&server.url(), &["--connections", "2", "--duration", "1s"]));

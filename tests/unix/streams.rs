@@ -1,18 +1,20 @@
 //! Connections over Unix sockets: echo, HTTP, passed descriptors and the stop.
 
 use std::cell::RefCell;
-use std::io::{IoSlice, Read, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::thread;
 
-use mio_reactor::{Advance, ConnectionId, Context, Limits, Next, Peer, Protocol, Reactor};
-use socket2::{MsgHdr, SockRef};
+use mio_reactor::{Advance, ConnectionId, Context, Echo, Limits, Next, Peer, Protocol, Reactor};
+use socket2::{Domain, MsgHdr, SockRef, Socket, Type};
 
 use super::{Directory, MIB, at, connect, serve_echo};
 use crate::common::{
-    Program, any_port, assert_same, check_echo, check_end, fill_buffers, pattern, turn_until,
+    Program, TIMEOUT, any_port, assert_same, check_echo, check_end, fill_buffers, pattern,
+    turn_until,
 };
 
 #[test]
@@ -233,4 +235,21 @@ fn protocol_can_tell_unix_peers_from_tcp_peers() {
     let displayed: Vec<String> = peers.borrow().iter().map(Peer::to_string).collect();
     assert_eq!(displayed, [address.to_string(), "unix".to_string()]);
     assert_eq!((Peer::from(address).address(), Peer::Unix.address()), (Some(address), None));
+}
+
+#[test]
+fn connected_unix_stream_that_is_handed_in_is_served_like_an_accepted_one() {
+    let (stream, mut peer) = UnixStream::pair().unwrap();
+    peer.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let mut reactor = Reactor::new(Limits::default()).unwrap();
+    reactor.add_unix_stream(stream, Echo::new()).unwrap();
+    peer.write_all(b"hello").unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    turn_until(&mut reactor, "the end of the connection", |stats| stats.connections == 0);
+    let mut reply = String::new();
+    peer.read_to_string(&mut reply).unwrap();
+    assert_eq!((reply.as_str(), reactor.stats().connected), ("hello", 1));
+    let unconnected = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    let error = reactor.add_unix_stream(OwnedFd::from(unconnected).into(), Echo::new());
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::NotConnected);
 }

@@ -60,16 +60,18 @@ pub(crate) enum CliCommand {
     /// Exit status: 0 if a reply was printed; 1 if there was no reply, the reply was cut off or the
     /// server did not accept all of TEXT (standard error says which); 2 for a usage error.
     Send(SendArgs),
-    /// Generate load for an echo server, check every reply and report the latencies.
+    /// Generate load for an echo or HTTP server, check every reply and report the latencies.
     ///
-    /// Compares every byte of every reply with what was sent. Never sleeps, so give it a processor
+    /// Compares every byte of every reply with what was sent or, over HTTP, with the body of the
+    /// first response. Never sleeps, so give it a processor
     /// core of its own. SIGINT or SIGTERM ends the load early, and so does a server that closes all
     /// connections; the report covers the time until then. A second signal ends the process at
     /// once. Datagrams that are lost, duplicated or reordered are reported, and are no failure. So
     /// are replies that the kernel has dropped because our receive buffer was full.
     ///
     /// Exit status: 1 if this machine cannot open all sockets, if no reply arrives, if a reply is
-    /// not what was sent or, over TCP, is out of order in the stream, or if the server is gone (all
+    /// not what was sent or, over TCP, is out of order in the stream, if a response over HTTP is
+    /// corrupt, cut off, not 2xx or has another body than the first, or if the server is gone (all
     /// TCP connections ended, or the UDP port closed); 2 for a usage error; otherwise 0.
     Blast(BlastArgs),
 }

@@ -12,11 +12,12 @@ use crate::values::PREFIX_BYTES_MAX;
 
 /// Returns a few words for an error of a socket. `error` has them where no kind does.
 pub(super) fn error_words(error: &io::Error) -> String {
-    const WORDS: [(ErrorKind, &str); 4] = [
+    const WORDS: [(ErrorKind, &str); 5] = [
         (ErrorKind::ConnectionRefused, "connection refused"),
         (ErrorKind::ConnectionReset, "connection reset by the server"),
         (ErrorKind::UnexpectedEof, "connection closed by the server"),
         (ErrorKind::TimedOut, "timed out"),
+        (ErrorKind::NotFound, "no such file"),
     ];
     let words = WORDS.iter().find(|(kind, _)| *kind == error.kind());
     words.map_or_else(|| error.to_string(), |(_, words)| (*words).to_string())

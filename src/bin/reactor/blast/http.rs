@@ -155,6 +155,8 @@ struct Responses {
     is_body_expected: bool,
     /// Whole responses so far.
     count: u64,
+    /// The last of them has said that the connection does not persist.
+    is_over: bool,
 }
 
 impl HttpClient {
@@ -169,6 +171,7 @@ impl HttpClient {
             body_bytes: 0,
             is_body_expected: true,
             count: 0,
+            is_over: false,
         };
         HttpClient { connection: connection.clone(), load: load.clone(), responses, end: None }
     }
@@ -208,7 +211,7 @@ impl Responses {
             }
             if step.is_complete {
                 self.complete(connection, load, now_ns).map_err(|fault| (at, fault))?;
-                if !self.reader.persists {
+                if self.is_over {
                     break;
                 }
             }
@@ -243,6 +246,7 @@ impl Responses {
         connection.expected += 1;
         connection.fruitless = 0;
         self.count += 1;
+        self.is_over = !self.reader.persists;
         let http = &mut load.http;
         http.count_status(self.reader.status);
         let is_expected = !self.is_compared()
@@ -287,22 +291,16 @@ impl Protocol for HttpClient {
             }
         };
         load.http.received_bytes += consumed as u64;
-        let is_answered = connection.outstanding.in_flight() == 0;
-        let Messages::Http(requests) = &connection.messages else {
-            unreachable!("what an HTTP client sends are requests")
-        };
-        if self.responses.count > 0
-            && !self.responses.reader.persists
-            && !self.responses.reader.is_within_response()
-        {
+        if self.responses.is_over {
             self.end = Some(End::Last);
             // The server closes first: see the limit.
             cx.set_timer(Duration::from_millis(CLOSE_WAIT_MS));
             return Advance::consumed(input.len());
         }
-        if is_answered && !requests.may_follow() {
+        if connection.outstanding.in_flight() == 0 && !connection.messages.may_follow() {
+            // The server was asked to close, and its last response does not say that it will.
             self.end = Some(End::Last);
-            return Advance::consumed(input.len()).then(Next::Abort); // it was asked to close
+            return Advance::consumed(input.len()).then(Next::Abort);
         }
         if let Pace::Window(window) = connection.plan.pace {
             connection.owed = window.saturating_sub(connection.outstanding.in_flight());

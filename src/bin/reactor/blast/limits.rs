@@ -41,8 +41,8 @@ pub(super) const REQUEST_BYTES_MAX: usize = 8 * 1024;
 pub(super) const BODY_KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How long a server may take to close a connection that it has said it will close, in
-/// milliseconds. It closes first, so that the connection waits in TIME_WAIT there, and our ports are
-/// not used up. Beyond: we reset it.
+/// milliseconds. It closes first, so that the connection waits in TIME_WAIT there, and our ports
+/// are not used up. Beyond: we reset it.
 pub(super) const CLOSE_WAIT_MS: u64 = 1000;
 
 /// Most connections of one client in a row that end without a whole response. Then the client is

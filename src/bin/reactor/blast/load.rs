@@ -291,6 +291,7 @@ impl Load {
                 | ErrorKind::HostUnreachable
                 | ErrorKind::NetworkUnreachable
                 | ErrorKind::NetworkDown
+                | ErrorKind::NotFound // no Unix socket has this path
         );
         if !was_attempted {
             // EMFILE has no ErrorKind of its own. Opening one more socket returns it with its full
@@ -356,7 +357,7 @@ impl LastError {
     pub(super) fn describe(&self, kind: &str) -> String {
         let words = &self.words;
         match () {
-            () if self.kind == ErrorKind::ConnectionRefused => {
+            () if [ErrorKind::ConnectionRefused, ErrorKind::NotFound].contains(&self.kind) => {
                 format!("nothing listens there ({words})")
             }
             () if self.kind == ErrorKind::TimedOut => format!("no answer ({words})"),

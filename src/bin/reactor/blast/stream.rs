@@ -245,10 +245,12 @@ impl LoadConnection {
     /// again: unlike over TCP, the kernel does not do that.
     fn on_unix_error(&mut self, load: &mut Load, error: &io::Error) {
         let is_late = self.connecting_since.elapsed() >= self.plan.connect_timeout;
-        match error.kind() {
-            ErrorKind::WouldBlock if !is_late => load.to_connect.push(self.number),
-            ErrorKind::WouldBlock => self.give_up(load, ErrorKind::TimedOut),
-            kind => self.give_up(load, kind),
+        if error.kind() != ErrorKind::WouldBlock {
+            self.give_up(load, error.kind());
+        } else if is_late {
+            self.give_up(load, ErrorKind::TimedOut);
+        } else {
+            load.to_connect.push(self.number);
         }
     }
 
@@ -322,7 +324,7 @@ impl LoadConnection {
 impl Messages {
     /// Returns whether another message may be sent on the present connection.
     #[inline]
-    fn may_follow(&self) -> bool {
+    pub(super) fn may_follow(&self) -> bool {
         match self {
             Messages::Echo(_) => true,
             Messages::Http(requests) => requests.may_follow(),

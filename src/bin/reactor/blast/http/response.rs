@@ -175,7 +175,7 @@ impl ResponseReader {
         );
         let length = match parsed {
             Ok(httparse::Status::Complete(length)) => length,
-            Ok(httparse::Status::Partial) => return self.await_head(input),
+            Ok(httparse::Status::Partial) => return self.wait_for_head(input),
             Err(httparse::Error::TooManyHeaders) => return Err(Fault::TooManyFields),
             Err(_) => return Err(Fault::NotHttp),
         };
@@ -199,7 +199,7 @@ impl ResponseReader {
     }
 
     #[cold]
-    fn await_head<'i>(&mut self, input: &'i [u8]) -> Result<Step<'i>, Fault> {
+    fn wait_for_head<'i>(&mut self, input: &'i [u8]) -> Result<Step<'i>, Fault> {
         if input.len() >= RESPONSE_HEAD_BYTES_MAX {
             return Err(Fault::HeadTooLong);
         }
