@@ -4,6 +4,7 @@
 //! idle connection owns none of it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::budget::Budget;
 use crate::clock::Clock;
@@ -12,6 +13,7 @@ use crate::loop_limits::LoopLimits;
 use crate::memory::Memory;
 use crate::stats::Stats;
 use crate::stop_state::StopState;
+use crate::time::Time;
 
 pub(crate) struct LoopState {
     pub(crate) clock: Clock,
@@ -29,6 +31,8 @@ pub(crate) struct LoopState {
     pub(crate) loop_limits: LoopLimits,
     pub(crate) memory: Memory,
     pub(crate) stats: Stats,
+    /// Earliest time of the next log line about datagrams that cannot be sent.
+    pub(crate) next_send_warning_at: Time,
     /// The addresses of the reactor's datagram sockets. No datagram from one of them is answered,
     /// or two sockets might answer each other for ever.
     pub(crate) datagram_addresses: Vec<SocketAddr>,
@@ -48,6 +52,7 @@ impl LoopState {
             memory: Memory::new(limits.memory_bytes_max),
             limits,
             stats: Stats::default(),
+            next_send_warning_at: Time::at(Duration::ZERO),
             datagram_addresses: Vec::new(),
         }
     }

@@ -125,7 +125,7 @@ impl DatagramSocket {
             });
         }
         let outcome = self.flush_and_report(ready, scratch, state);
-        self.end_in(scratch, &mut state.memory);
+        self.end_in(scratch, state);
         outcome
     }
 

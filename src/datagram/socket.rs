@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use log::{debug, info, trace};
 
 use crate::caught::{CaughtDrop, Panicked, catch};
-use crate::limits::{DATAGRAM_COST_BYTES, DATAGRAM_RETRY_MS, STEP_COST_BYTES};
+use crate::limits::{DATAGRAM_COST_BYTES, STEP_COST_BYTES};
 use crate::loop_state::LoopState;
 use crate::protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};
 use crate::protocol::effects::Effects;
@@ -36,6 +36,7 @@ use crate::time::Time;
 
 #[cfg(not(test))]
 use super::batch_io::BatchIo;
+use super::failures::{Failures, may_be_of_earlier_send, warn_of_sends};
 use super::filter::DropReason;
 use super::kept::Kept;
 use super::receive::Message;
@@ -66,6 +67,7 @@ pub(crate) struct DatagramSocket {
     pub(super) unlogged: Unlogged,
     /// The last error that the kernel reported, until the protocol is called with it.
     pub(super) failure: Option<io::Error>,
+    pub(super) failures: Failures,
     /// When to receive again after a failure that concerns no single datagram; else `NEVER`.
     pub(super) retry_at: Time,
     /// A stop has begun, and the kernel drops what arrives: the receive queue has an end.
@@ -99,6 +101,7 @@ impl DatagramSocket {
             requests: SocketRequests::new(state.clock.started()),
             unlogged: Unlogged::default(),
             failure: None,
+            failures: Failures::none(),
             retry_at: Time::NEVER,
             takes_no_more: false,
             metered: 0,
@@ -131,7 +134,7 @@ impl DatagramSocket {
         self.requests.now = state.clock.now;
         self.begin_in(scratch);
         let outcome = self.drive_in(ready, scratch, state, effects);
-        self.end_in(scratch, &mut state.memory);
+        self.end_in(scratch, state);
         outcome
     }
 
@@ -247,22 +250,11 @@ impl DatagramSocket {
             Err(error) => match errno::classify_receive_datagram(&error) {
                 ReceiveDatagramError::WouldBlock => ready.readable = false,
                 ReceiveDatagramError::Interrupted => state.budget.charge(STEP_COST_BYTES),
-                ReceiveDatagramError::OfOneDatagram => self.on_receive_failed(error, state),
-                ReceiveDatagramError::Failed => {
-                    ready.readable = false; // until the retry or the next event: do not spin
-                    self.retry_at = state.clock.now.plus_ms(DATAGRAM_RETRY_MS);
-                    self.on_receive_failed(error, state);
+                kind @ (ReceiveDatagramError::OfOneDatagram | ReceiveDatagramError::Failed) => {
+                    self.on_receive_failed(error, kind, ready, state);
                 }
             },
         }
-    }
-
-    #[cold]
-    fn on_receive_failed(&mut self, error: io::Error, state: &mut LoopState) {
-        state.budget.charge(STEP_COST_BYTES);
-        state.stats.datagram_errors += 1;
-        debug!("udp {}: receive: {error}", self.address);
-        self.failure = Some(error);
     }
 
     /// Answers the batch, or as much of it as there is memory for replies. A datagram on which the
@@ -399,12 +391,6 @@ pub(super) fn count_unsendable(replies: &mut ReplyQueue, state: &mut LoopState) 
     state.stats.datagrams_unsent += dropped;
 }
 
-/// Returns whether the error of a send may be that of an earlier datagram.
-#[cold]
-fn may_be_of_earlier_send(error: &io::Error) -> bool {
-    errno::classify_send_datagram(error) == DatagramError::Unsendable
-}
-
 /// Sends the replies that wait until all have left or the kernel takes no more. `send` makes one
 /// system call, and returns how many GSO batches the kernel took; in tests it may be a function
 /// that fails.
@@ -434,11 +420,14 @@ fn send_replies(
                     debug!("udp {address}: GSO batch sent as single datagrams: {error}");
                 }
                 // Without segments to split, the error is that of a single datagram.
-                DatagramError::GsoUnsupported
+                kind @ (DatagramError::GsoUnsupported
                 | DatagramError::GsoTooLargeForPath
-                | DatagramError::Unsendable => {
+                | DatagramError::Unsendable) => {
                     state.stats.datagrams_unsent += replies.mark_sent(1).0 as u64;
                     debug!("udp {address}: send: {error}");
+                    if kind == DatagramError::GsoUnsupported {
+                        warn_of_sends(address, &error, state);
+                    }
                 }
             },
         }
