@@ -13,8 +13,9 @@
 //! ```
 //!
 //! The budget is checked between two steps, so the last step may overshoot it. What is left when
-//! the budget is spent is not lost: it stays in a queue. Slots that were not driven come first in
-//! the next turn. A source that has spent its share goes to the back of the run queue.
+//! the budget is spent is not lost: it stays in a queue. Slots that were not driven come before
+//! others in the next turn, and alternate with those of new events. A source that has spent its
+//! share goes to the back of the run queue.
 //!
 //! Only time is bounded here. What bounds memory, the watermarks and maxima, is checked where the
 //! memory is.
@@ -51,8 +52,10 @@ impl Budget {
     /// if there are very many, not all of them run in this turn, and the rest run in the next.
     pub(crate) fn begin_turn(&mut self, sources: usize) {
         self.left = TURN_BYTES_MAX as i64;
-        self.stream_bytes =
-            (TURN_BYTES_MAX / sources.max(1)).clamp(READ_BYTES_MAX, STREAM_BYTES_PER_TURN_MAX);
+        self.stream_bytes = match sources * STREAM_BYTES_PER_TURN_MAX > TURN_BYTES_MAX {
+            true => (TURN_BYTES_MAX / sources).max(READ_BYTES_MAX),
+            false => STREAM_BYTES_PER_TURN_MAX, // few sources, as mostly
+        };
     }
 
     /// Begins a further stage of the turn, which may spend what is left, but never less than

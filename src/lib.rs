@@ -76,6 +76,7 @@ mod protocol {
     pub(crate) mod ident; // connection ids, peers, close reasons
     pub(crate) mod outcome; // the outcome of a drive
     pub(crate) mod notification; // notifications about other connections
+    pub(crate) mod id_set; // connection ids in few pieces of memory
     pub(crate) mod subscriptions; // which connection is notified about which
     pub(crate) mod slow_reader; // what becomes of bytes for a connection that does not keep up
     pub(crate) mod pending; // notifications that are not delivered yet
@@ -108,6 +109,7 @@ mod datagram {
     pub(crate) mod kept; // what a socket keeps between drives
     pub(crate) mod filter; // which datagrams are dropped, and why
     pub(crate) mod unlogged; // what is logged once for a whole drive
+    mod failures; // what a failed receive or send leads to
     pub(crate) mod portable; // one datagram per system call
     #[cfg(target_os = "linux")]
     pub(crate) mod batched; // many datagrams per system call

@@ -4,6 +4,7 @@
 //! idle connection owns none of it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::budget::Budget;
 use crate::clock::Clock;
@@ -13,6 +14,7 @@ use crate::memory::Memory;
 use crate::protocol::completions::Completions;
 use crate::stats::Stats;
 use crate::stop_state::StopState;
+use crate::time::Time;
 
 pub(crate) struct LoopState {
     pub(crate) clock: Clock,
@@ -30,6 +32,8 @@ pub(crate) struct LoopState {
     pub(crate) loop_limits: LoopLimits,
     pub(crate) memory: Memory,
     pub(crate) stats: Stats,
+    /// Earliest time of the next log line about datagrams that cannot be sent.
+    pub(crate) next_send_warning_at: Time,
     /// The addresses of the reactor's datagram sockets. No datagram from one of them is answered,
     /// or two sockets might answer each other for ever.
     pub(crate) datagram_addresses: Vec<SocketAddr>,
@@ -51,6 +55,7 @@ impl LoopState {
             memory: Memory::new(limits.memory_bytes_max),
             limits,
             stats: Stats::default(),
+            next_send_warning_at: Time::at(Duration::ZERO),
             datagram_addresses: Vec::new(),
             completions: None,
         }

@@ -1,9 +1,9 @@
-//! Every number of overload, once: when memory, descriptors or slots run out.
+//! Every number of overload, once: when memory, descriptors or slots run out, or calls fail.
 //!
 //! `Limits::memory_bytes_max` and `Limits::connections_max` are the bounds that an operator sets.
 //! The numbers here say what happens near them.
 
-use crate::limits::DRAIN_QUIET_MS;
+use crate::limits::{DRAIN_QUIET_MS, SUBSCRIPTIONS_CLEARED_PER_COST};
 
 // ---- memory
 
@@ -18,9 +18,26 @@ pub(crate) const BODY_MEMORY_EIGHTHS: u128 = 6;
 /// nothing would keep out all others.
 pub(crate) const ACCEPT_MEMORY_EIGHTHS: u128 = 7;
 
-/// Memory that one subscription takes, in bytes: two entries of a `BTreeSet`, which may be half
-/// empty.
+/// Memory that one subscription takes, in bytes: its two connections have an id each, in a piece of
+/// memory that may be half empty, and a share of what else a set takes.
 pub(crate) const SUBSCRIPTION_BYTES: usize = 64;
+
+/// Most connection ids in one piece of memory, where the subscriptions of a connection are kept.
+/// Then it is split. To copy one piece, 4 KiB, takes 0.1 µs.
+pub(crate) const PIECE_IDS_MAX: usize = 512;
+
+// ---- datagrams
+
+/// Receives of a datagram socket that may fail in `DATAGRAM_RETRY_MS`, each with the error of one
+/// datagram (ICMP). After them the socket waits as after any other failure: an error that comes
+/// without end is not that of a datagram. Windows reports one for each datagram that was sent in
+/// vain, so these are many.
+pub(crate) const RECEIVE_FAILURES_MAX: u32 = 1024;
+
+/// How long after a log line about sends that fail the next one may follow, in milliseconds. Such
+/// lines are of the errors that a call itself is wrong or not supported, which an operator must
+/// know, and a peer can cause some of them.
+pub(crate) const SEND_WARNING_MS: u64 = 60_000;
 
 // ---- accepting
 
@@ -63,6 +80,10 @@ const _: () = assert!(
 const _: () = assert!(
     DRAIN_QUIET_MS <= EVICTION_IDLE_MS,
     "a connection that may be evicted is quiet enough for a stop"
+);
+const _: () = assert!(
+    SUBSCRIPTIONS_CLEARED_PER_COST <= PIECE_IDS_MAX / 2,
+    "a piece that is freed has been charged, also one that was split"
 );
 const _: () =
     assert!(ACCEPT_RETRY_MS < ACCEPT_RECOVERY_MS, "a listener that still pauses has not recovered");

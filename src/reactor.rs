@@ -67,8 +67,7 @@ use crate::time::Time;
 
 /// An event loop with its sockets: one thread, one poller, one slab of connections.
 ///
-/// It blocks only in its own wait, except when it serves files: a read may wait for the disk. No
-/// peer can end it.
+/// It blocks only in its own wait, and in reads of files that it serves. No peer can end it.
 ///
 /// Neither `Send` nor `Sync`: it owns the protocols, which need not be either. So make it on the
 /// thread that runs it. Other threads reach it through a [`Handle`].
@@ -91,8 +90,7 @@ pub struct Reactor {
     scratch: Box<[u8; READ_BYTES_MAX]>, // streams are read into it
     datagram_scratch: Option<Box<DatagramScratch>>, // made with the first datagram socket
     state: LoopState,
-    /// What protocols have asked to be done to other connections.
-    effects: Effects,
+    effects: Effects, // what protocols have asked to be done to other connections
     deferred: VecDeque<DeferredEffects>,
     connections: usize,      // open now, outbound ones included
     datagram_clients: usize, // datagram sockets that are connected to a peer
@@ -226,6 +224,7 @@ impl Reactor {
     // ---- note: store what the kernel reported, before anything can change
 
     fn note(&mut self) {
+        let waiting = self.run_queue.len();
         for event in &self.events {
             let token = event.token().0;
             // A closed descriptor has no events, unless the process has forked and a copy is open.
@@ -234,15 +233,16 @@ impl Reactor {
             enqueue(&mut self.run_queue, token, slot);
         }
         self.take_completions();
-        if !self.has_work() && self.next_deadline() > self.state.clock.now {
+        if waiting > 0 {
+            self.alternate(waiting);
+        } else if !self.has_work() && self.next_deadline() > self.state.clock.now {
             self.state.stats.empty_turns += 1;
         }
     }
 
     // ---- drive: let every queued source work
 
-    /// Drives every slot in the run queue once, then delivers notifications. Unfinished slots and
-    /// newly accepted connections run in the next turn.
+    /// Drives each queued slot once, then notifies. What is queued meanwhile runs in the next turn.
     fn drive(&mut self) {
         std::mem::swap(&mut self.run_queue, &mut self.batch);
         self.state.budget.begin_turn(self.batch.len());
@@ -252,9 +252,9 @@ impl Reactor {
         self.batch_cursor = 0; // nothing is left to defer
         self.notifications_left = self.effects.pending_notifications();
         if self.notifications_left > 0 {
-            let queued = self.effects.queued_notifications();
-            let cost = queued / NOTIFICATIONS_PENDING_DIVISOR * CALL_COST_BYTES;
-            self.state.budget.begin_stage(cost.clamp(QUARTER_TURN_BYTES, NOTIFICATIONS_BYTES_MAX));
+            let due = self.effects.queued_notifications() / NOTIFICATIONS_PENDING_DIVISOR;
+            let cost = (due * CALL_COST_BYTES).clamp(QUARTER_TURN_BYTES, NOTIFICATIONS_BYTES_MAX);
+            self.state.budget.begin_stage(cost);
             self.catch_panics(Reactor::deliver_notifications);
         }
     }

@@ -127,7 +127,7 @@ impl<T: DatagramTransport> DatagramSocket<T> {
             });
         }
         let outcome = self.flush_and_report(ready, scratch, state);
-        self.end_in(scratch, &mut state.memory);
+        self.end_in(scratch, state);
         outcome
     }
 

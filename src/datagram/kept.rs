@@ -13,6 +13,7 @@ use super::replies::ReplyQueue;
 use super::scratch::{DatagramScratch, Unfinished};
 use super::socket::DatagramSocket;
 use super::transport::DatagramTransport;
+use crate::loop_state::LoopState;
 use crate::memory::Memory;
 
 /// What a socket keeps from one drive to the next because it could not be answered or sent.
@@ -62,17 +63,17 @@ impl<T: DatagramTransport> DatagramSocket<T> {
 
     /// Ends a drive: keeps what could not be answered or sent.
     #[inline(always)] // as above
-    pub(super) fn end_in(&mut self, scratch: &mut DatagramScratch, memory: &mut Memory) {
+    pub(super) fn end_in(&mut self, scratch: &mut DatagramScratch, state: &mut LoopState) {
         self.gso_enabled = scratch.replies.gso_enabled;
         if self.kept.is_some() || scratch.unfinished() != Unfinished::NOTHING {
-            self.keep(scratch, memory);
+            self.keep(scratch, state);
         }
     }
 
     #[cold]
-    fn keep(&mut self, scratch: &mut DatagramScratch, memory: &mut Memory) {
+    fn keep(&mut self, scratch: &mut DatagramScratch, state: &mut LoopState) {
         if scratch.unfinished() == Unfinished::NOTHING {
-            return self.return_buffers(scratch, memory);
+            return self.return_buffers(scratch, &mut state.memory);
         }
         match &mut self.kept {
             Some(kept) => kept.swap(scratch),
@@ -81,10 +82,12 @@ impl<T: DatagramTransport> DatagramSocket<T> {
                 let mut replies = mem::replace(&mut scratch.replies, ReplyQueue::new());
                 replies.move_to_copy(&scratch.batch, &batch);
                 scratch.batch.clear();
-                self.kept = Some(Box::new(Kept { batch, replies }));
+                let kept = Kept { batch, replies };
+                state.budget.charge(kept.held_bytes()); // copied, or composed and not sent
+                self.kept = Some(Box::new(kept));
             }
         }
-        self.meter(memory);
+        self.meter(&mut state.memory);
     }
 
     /// Counts the memory that it keeps.

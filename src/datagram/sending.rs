@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use log::{debug, trace};
 
+use super::failures::{may_be_of_earlier_send, warn_of_sends};
 use super::replies::ReplyQueue;
 use super::scratch::DatagramScratch;
 use super::socket::DatagramSocket;
@@ -64,12 +65,6 @@ pub(super) fn count_unsendable(replies: &mut ReplyQueue, state: &mut LoopState) 
     state.stats.datagrams_unsent += dropped;
 }
 
-/// Returns whether the error of a send may be that of an earlier datagram.
-#[cold]
-fn may_be_of_earlier_send(error: &io::Error) -> bool {
-    errno::classify_send_datagram(error) == DatagramError::Unsendable
-}
-
 /// Sends the replies that wait until all have left or the kernel takes no more. `send` makes one
 /// system call, and returns how many GSO batches the kernel took; in tests it may be a function
 /// that fails.
@@ -99,11 +94,14 @@ pub(super) fn send_replies(
                     debug!("udp {address}: GSO batch sent as single datagrams: {error}");
                 }
                 // Without segments to split, the error is that of a single datagram.
-                DatagramError::GsoUnsupported
+                kind @ (DatagramError::GsoUnsupported
                 | DatagramError::GsoTooLargeForPath
-                | DatagramError::Unsendable => {
+                | DatagramError::Unsendable) => {
                     state.stats.datagrams_unsent += replies.mark_sent(1).0 as u64;
                     debug!("udp {address}: send: {error}");
+                    if kind == DatagramError::GsoUnsupported {
+                        warn_of_sends(address, &error, state);
+                    }
                 }
             },
         }

@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use log::{debug, info, trace};
 
 use crate::caught::{CaughtDrop, Panicked, catch};
-use crate::limits::{DATAGRAM_COST_BYTES, DATAGRAM_RETRY_MS, STEP_COST_BYTES};
+use crate::limits::{DATAGRAM_COST_BYTES, STEP_COST_BYTES};
 use crate::loop_state::LoopState;
 use crate::protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};
 use crate::protocol::effects::Effects;
@@ -34,6 +34,7 @@ use crate::sys::errno::{self, ReceiveDatagramError};
 use crate::sys::{self, UdpSocket};
 use crate::time::Time;
 
+use super::failures::Failures;
 use super::filter::{AnswerRules, DropReason};
 use super::kept::Kept;
 use super::receive::Message;
@@ -62,6 +63,7 @@ pub(crate) struct DatagramSocket<T = SystemSocket> {
     pub(super) unlogged: Unlogged,
     /// The last error that the kernel reported, until the protocol is called with it.
     pub(super) failure: Option<io::Error>,
+    pub(super) failures: Failures,
     /// When to receive again after a failure that concerns no single datagram; else `NEVER`.
     pub(super) retry_at: Time,
     /// A stop has begun, and the kernel drops what arrives: the receive queue has an end.
@@ -116,6 +118,7 @@ impl<T: DatagramTransport> DatagramSocket<T> {
             requests: SocketRequests::new(state.clock.started()),
             unlogged: Unlogged::default(),
             failure: None,
+            failures: Failures::none(),
             retry_at: Time::NEVER,
             takes_no_more: false,
             metered: 0,
@@ -152,7 +155,7 @@ impl<T: DatagramTransport> DatagramSocket<T> {
         self.requests.now = state.clock.now;
         self.begin_in(scratch);
         let outcome = self.drive_in(ready, scratch, state, effects);
-        self.end_in(scratch, &mut state.memory);
+        self.end_in(scratch, state);
         outcome
     }
 
@@ -262,22 +265,11 @@ impl<T: DatagramTransport> DatagramSocket<T> {
             Err(error) => match errno::classify_receive_datagram(&error) {
                 ReceiveDatagramError::WouldBlock => ready.readable = false,
                 ReceiveDatagramError::Interrupted => state.budget.charge(STEP_COST_BYTES),
-                ReceiveDatagramError::OfOneDatagram => self.on_receive_failed(error, state),
-                ReceiveDatagramError::Failed => {
-                    ready.readable = false; // until the retry or the next event: do not spin
-                    self.retry_at = state.clock.now.plus_ms(DATAGRAM_RETRY_MS);
-                    self.on_receive_failed(error, state);
+                kind @ (ReceiveDatagramError::OfOneDatagram | ReceiveDatagramError::Failed) => {
+                    self.on_receive_failed(error, kind, ready, state);
                 }
             },
         }
-    }
-
-    #[cold]
-    fn on_receive_failed(&mut self, error: io::Error, state: &mut LoopState) {
-        state.budget.charge(STEP_COST_BYTES);
-        state.stats.datagram_errors += 1;
-        debug!("udp {}: receive: {error}", self.address);
-        self.failure = Some(error);
     }
 
     /// Answers the batch, or as much of it as there is memory for replies. A datagram on which the

@@ -162,6 +162,8 @@ impl<R: Responder> Http<R> {
     ) -> Advance {
         if progress.scanned == 0 {
             cx.set_timer(cx.limits().head_timeout);
+            let seen = LooksLike { input, empty_lines: progress.empty_lines };
+            debug!("{} {}: request incomplete: {seen}", cx.id(), cx.peer());
         }
         let scanned = u16::try_from(input.len()).expect("an unfinished head fits HEAD_BYTES_MAX");
         self.state = State::Head(HeadProgress {
@@ -191,8 +193,7 @@ impl<R: Responder> Http<R> {
 
     /// Responds to a request whose head, as it was received, is `head`.
     ///
-    /// Inlined, although it has two callers: one of them is the path of nearly every request, to
-    /// which a call would add eight instructions, and the other one is cold.
+    /// Inlined, although it has two callers: a call would add eight instructions to each request.
     #[inline(always)]
     fn respond_to(&mut self, request: &Request<'_>, head: &[u8], cx: &mut Context<'_>) -> Next {
         if request.body_bytes() > 0 {
@@ -418,6 +419,7 @@ impl<R: Responder> Protocol for Http<R> {
         match &self.state {
             State::Head(progress) => {
                 let form = if progress.is_head { ResponseForm::Head } else { ResponseForm::Full };
+                debug!("{} {}: request late: {} bytes read", cx.id(), cx.peer(), progress.scanned);
                 self.state = State::NEXT;
                 self.reject(Status::REQUEST_TIMEOUT, form, b"", cx)
             }
@@ -427,8 +429,7 @@ impl<R: Responder> Protocol for Http<R> {
         }
     }
 
-    fn closed(&mut self, why: CloseReason) {
-        let _ = why;
+    fn closed(&mut self, _why: CloseReason) {
         match &self.state {
             State::StreamingBody(stream) => stream.log(),
             State::Promised(promised) => promised.log(),

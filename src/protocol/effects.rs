@@ -17,13 +17,14 @@
 //! also applied before any other protocol is called (`src/reactor/deferred.rs`).
 
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use slab::Slab;
 
+use super::id_set::IdSet;
 use super::ident::{CloseReason, ConnectionId};
 use super::notification::{Content, Notification, PendingNotification};
 use super::pending::{Fanout, PendingNotifications};
@@ -334,9 +335,9 @@ impl Effects {
             about: id,
             notification: Notification::BelowLowWatermark,
             waiting,
-            monitoring: BTreeSet::new(),
-            own_waits: BTreeSet::new(),
-            own_monitored: BTreeSet::new(),
+            monitoring: IdSet::default(),
+            own_waits: IdSet::default(),
+            own_monitored: IdSet::default(),
         });
     }
 
@@ -416,8 +417,8 @@ impl Effects {
         self.notifications.push_all(Fanout {
             about: subscriber,
             notification: Notification::Closed,
-            waiting: BTreeSet::new(),
-            monitoring: BTreeSet::new(),
+            waiting: IdSet::default(),
+            monitoring: IdSet::default(),
             own_waits: self.above_watermark.take_subjects(subscriber),
             own_monitored: self.monitored.take_subjects(subscriber),
         });

@@ -5,8 +5,9 @@
 //!
 //! Invariant: `steps` is the number of calls of `next` that it takes to empty the queue, or more.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
+use super::id_set::IdSet;
 use super::ident::ConnectionId;
 use super::notification::{Content, Notification, PendingNotification};
 use super::subscriptions::Subscriptions;
@@ -31,12 +32,12 @@ pub(super) struct Fanout {
     pub(super) about: ConnectionId,
     pub(super) notification: Notification,
     /// Connections that wait for its output to fall to the low watermark.
-    pub(super) waiting: BTreeSet<ConnectionId>,
+    pub(super) waiting: IdSet,
     /// Connections that monitor it.
-    pub(super) monitoring: BTreeSet<ConnectionId>,
+    pub(super) monitoring: IdSet,
     /// Connections that it has waited for itself, and those that it has monitored.
-    pub(super) own_waits: BTreeSet<ConnectionId>,
-    pub(super) own_monitored: BTreeSet<ConnectionId>,
+    pub(super) own_waits: IdSet,
+    pub(super) own_monitored: IdSet,
 }
 
 impl Fanout {
@@ -70,7 +71,7 @@ impl Fanout {
         } else if let Some(subscriber) = self.waiting.pop_first() {
             (to, ends_wait) = (subscriber, true);
             above_watermark.forget_subject(subscriber, about);
-            if self.monitoring.remove(&subscriber) {
+            if self.monitoring.remove(subscriber) {
                 monitored.forget_subject(subscriber, about);
             }
         } else if let Some(subscriber) = self.monitoring.pop_first() {

@@ -5,9 +5,8 @@
 //!
 //! Invariant: a connection that has asked is not closed as idle before it has been notified.
 
-use std::collections::BTreeSet;
-
 use super::effects::Effects;
+use super::id_set::IdSet;
 use super::ident::ConnectionId;
 use super::notification::Notification;
 use super::pending::Fanout;
@@ -24,10 +23,10 @@ impl Effects {
         self.notifications.push_all(Fanout {
             about: ConnectionId::REACTOR,
             notification: Notification::Stopping,
-            waiting: BTreeSet::new(),
+            waiting: IdSet::default(),
             monitoring,
-            own_waits: BTreeSet::new(),
-            own_monitored: BTreeSet::new(),
+            own_waits: IdSet::default(),
+            own_monitored: IdSet::default(),
         });
     }
 

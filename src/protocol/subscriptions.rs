@@ -1,7 +1,8 @@
 //! Which connection is to be notified about which.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::id_set::IdSet;
 use super::ident::ConnectionId;
 
 /// A set of pairs: a subscriber, and the subject that it is to be notified about.
@@ -16,7 +17,7 @@ pub(super) struct Subscriptions {
 }
 
 /// The second halves of the pairs, by the first.
-type Index = BTreeMap<ConnectionId, BTreeSet<ConnectionId>>;
+type Index = BTreeMap<ConnectionId, IdSet>;
 
 impl Subscriptions {
     /// Adds a pair, and returns whether it is new.
@@ -26,18 +27,18 @@ impl Subscriptions {
     }
 
     /// Takes the subscribers of `subject`. `forget_subject` is to be called for each.
-    pub(super) fn take_subscribers(&mut self, subject: ConnectionId) -> BTreeSet<ConnectionId> {
+    pub(super) fn take_subscribers(&mut self, subject: ConnectionId) -> IdSet {
         self.by_subject.remove(&subject).unwrap_or_default()
     }
 
     /// Takes the subjects of `subscriber`. `forget_subscriber` is to be called for each.
-    pub(super) fn take_subjects(&mut self, subscriber: ConnectionId) -> BTreeSet<ConnectionId> {
+    pub(super) fn take_subjects(&mut self, subscriber: ConnectionId) -> IdSet {
         self.by_subscriber.remove(&subscriber).unwrap_or_default()
     }
 
     /// Removes the half of a pair that `take_subscribers` has left, unless it was added again.
     pub(super) fn forget_subject(&mut self, subscriber: ConnectionId, subject: ConnectionId) {
-        let is_back = self.by_subject.get(&subject).is_some_and(|set| set.contains(&subscriber));
+        let is_back = self.by_subject.get(&subject).is_some_and(|set| set.contains(subscriber));
         if !is_back {
             remove(&mut self.by_subscriber, subscriber, subject);
         }
@@ -55,12 +56,12 @@ impl Subscriptions {
 
     /// Returns whether `subscriber` is to be notified about `subject`, and has not been yet.
     pub(super) fn is_subscribed(&self, subscriber: ConnectionId, subject: ConnectionId) -> bool {
-        self.by_subscriber.get(&subscriber).is_some_and(|subjects| subjects.contains(&subject))
+        self.by_subscriber.get(&subscriber).is_some_and(|subjects| subjects.contains(subject))
     }
 
     /// Returns how many pairs `subscriber` is part of.
     pub(super) fn count_of(&self, subscriber: ConnectionId) -> usize {
-        self.by_subscriber.get(&subscriber).map_or(0, BTreeSet::len)
+        self.by_subscriber.get(&subscriber).map_or(0, IdSet::len)
     }
 
     /// Returns whether there is no pair, as in most servers.
@@ -71,7 +72,7 @@ impl Subscriptions {
 
 fn remove(index: &mut Index, first: ConnectionId, second: ConnectionId) {
     if let Some(set) = index.get_mut(&first) {
-        set.remove(&second);
+        set.remove(second);
         if set.is_empty() {
             index.remove(&first);
         }

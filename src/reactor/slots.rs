@@ -131,10 +131,27 @@ impl Reactor {
         token
     }
 
-    /// Leaves the slots that have not been driven yet to the next turn, where they come first.
+    /// Leaves the slots that have not been driven yet to the next turn, where they come before
+    /// those that have.
     #[cold]
     pub(super) fn defer(&mut self) {
         drop(self.run_queue.splice(..0, self.batch.drain(self.batch_cursor..)));
+    }
+
+    /// Lets the first `waiting` slots of the run queue, which earlier turns have left there,
+    /// alternate with those of new events. So neither a thousand of the former nor a stream of the
+    /// latter keeps the others waiting (compare FQ-CoDel's new and old flows, RFC 8290 section
+    /// 4.2).
+    pub(super) fn alternate(&mut self, waiting: usize) {
+        let (old, new) = self.run_queue.split_at(waiting);
+        if new.is_empty() {
+            return;
+        }
+        let both = old.len().min(new.len());
+        self.batch.extend(old.iter().zip(new).flat_map(|(&old, &new)| [old, new]));
+        self.batch.extend(old[both..].iter().chain(&new[both..]));
+        self.run_queue.clear();
+        std::mem::swap(&mut self.run_queue, &mut self.batch);
     }
 
     /// Gives the slab's memory back when most connections of a burst have closed. Shrinking is

@@ -16,6 +16,8 @@ mod cli;
 mod log_writer;
 #[cfg(unix)]
 mod process;
+#[cfg(target_os = "linux")]
+mod random;
 mod send;
 mod site;
 mod sockets;
@@ -90,6 +92,10 @@ fn run_send(arguments: &SendArgs) -> ExitCode {
 }
 
 fn run_blast(arguments: &BlastArgs) -> ExitCode {
+    #[cfg(target_os = "linux")]
+    if let Err(line) = random::check() {
+        return exit_with_message(EXIT_FAILURE, &line);
+    }
     let (server, connect_timeout) = match blast::find_server(&arguments.target) {
         Ok(found) => found,
         Err(line) => return exit_with_message(EXIT_FAILURE, &line),

@@ -139,7 +139,7 @@ impl DrivenSocket {
     fn within_a_drive<T>(&mut self, action: impl FnOnce(&mut DrivenSocket) -> T) -> T {
         self.source.begin_in(&mut self.scratch);
         let result = action(self);
-        self.source.end_in(&mut self.scratch, &mut self.state.memory);
+        self.source.end_in(&mut self.scratch, &mut self.state);
         result
     }
 

@@ -6,6 +6,7 @@
 use super::protocols::text_of;
 use super::*;
 use crate::echo::Echo;
+use crate::overload_limits::RECEIVE_FAILURES_MAX;
 use crate::protocol::datagram::{Datagram, Replies};
 use crate::testing::simulated::errno;
 
@@ -168,4 +169,28 @@ fn datagrams_with_many_effects_are_answered_over_several_turns() {
     world.kernel().fail(stream, errno::ECONNRESET);
     world.run_until_blocked();
     world.stop();
+}
+
+// pitfall: 172
+#[test]
+fn receive_that_fails_without_end_does_not_keep_the_loop_busy() {
+    for error in [errno::EPROTO, errno::ECONNREFUSED, errno::ENOMEM] {
+        let mut world = World::without_faults();
+        let datagrams = world.serve_datagrams(DATAGRAMS, Echo::new());
+        let client = peer(1);
+        world.kernel().bind_peer(client);
+        world.run_until_blocked();
+        world.kernel().faults.receive_error = Some(error);
+        assert!(world.kernel().peer_sends_datagram(client, datagrams, b"hello".to_vec()));
+        let turns = world.run_for(1000);
+        assert!(turns <= 150, "errno {error}: {turns} turns in a second: one retry takes 100 ms");
+        let failures = world.stats().datagram_errors;
+        let most = 11 * u64::from(RECEIVE_FAILURES_MAX);
+        assert!((9..=most).contains(&failures), "errno {error}: {failures} calls");
+        world.kernel().faults.receive_error = None;
+        world.run_for(101);
+        let reply = world.kernel().peer_receives_datagram(client);
+        assert_eq!(reply.as_deref(), Some(&b"hello"[..]), "answered without a new event");
+        world.stop();
+    }
 }

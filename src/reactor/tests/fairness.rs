@@ -272,3 +272,34 @@ fn pipelined_requests_with_much_work_are_spread_over_turns() {
     world.run_until_blocked();
     world.stop();
 }
+
+// pitfall: 170
+#[test]
+fn new_event_is_served_in_its_turn_however_many_slots_wait() {
+    const WAITING: u16 = 1000; // more than ten turns can drive
+    let (mut world, streams) = echo_world_with(WAITING + 1);
+    let (probe, waiting) = streams.split_last().unwrap();
+    for &stream in waiting {
+        world.peer_sends(stream, &vec![b'x'; READ_BYTES_MAX]);
+    }
+    // The kernel reports so many in several turns.
+    for _ in 0..=usize::from(WAITING) / EVENTS_PER_TURN {
+        world.turn();
+    }
+    world.peer_sends(*probe, b"new");
+    world.turn();
+    assert_eq!(world.peer_receives_all(*probe), b"new");
+    // A new event in every turn does not keep those waiting either: half of each turn is theirs.
+    let mut turns = 0;
+    while world.stats().bytes_in < u64::from(WAITING) * READ_BYTES_MAX as u64 {
+        world.peer_sends(*probe, b"new");
+        world.turn();
+        turns += 1;
+        waiting.iter().for_each(|&stream| drop(world.peer_receives_all(stream)));
+    }
+    let alone = usize::from(WAITING) * 2 * READ_BYTES_MAX / TURN_BYTES_MAX;
+    assert!(turns <= 2 * alone + 2, "{turns} turns");
+    streams.iter().for_each(|&stream| world.kernel().fail(stream, errno::ECONNRESET));
+    world.run_until_blocked();
+    world.stop();
+}

@@ -146,3 +146,29 @@ fn kept_reply_leaves_from_the_address_that_was_asked() {
     server.drive();
     check_replies(&peer, PREFIX, [&b"hello".to_vec()]);
 }
+
+// pitfall: 171
+#[test]
+fn replies_that_the_kernel_does_not_take_are_charged_to_the_turn() {
+    struct Sender;
+    impl DatagramProtocol for Sender {
+        fn opened(&mut self, replies: &mut Replies<'_>) {
+            (0..60).for_each(|_| replies.send(&[b'x'; 65_000]));
+        }
+        fn received(&mut self, _: &Datagram<'_>, _: &mut Replies<'_>) {}
+    }
+    let mut client = DrivenSocket::new(Sender, V4);
+    client.ready.writable = false;
+    client.state.budget.begin_turn(1);
+    let mut others = 0;
+    while !client.state.budget.is_spent() {
+        assert!(others < 3, "so many such sockets take more than the memory of a turn");
+        others += 1;
+        let mut other = DrivenSocket::new(Sender, V4);
+        other.ready.writable = false;
+        std::mem::swap(&mut client.state.budget, &mut other.state.budget);
+        other.drive();
+        std::mem::swap(&mut client.state.budget, &mut other.state.budget);
+        assert_eq!(other.pending_len(), 60);
+    }
+}

@@ -192,5 +192,10 @@ fn any_error_of_a_send_costs_one_reply_at_most() {
         let is_lost = !is_blocked && errno != libc::EINTR;
         let expected = if is_lost { (9, 0, 0, 1) } else { (10, 0, 0, 0) };
         assert_eq!(server.counters(), expected, "error {errno}");
+        // An operator must know of some: one line in a while.
+        let is_warned = server.state.next_send_warning_at > server.state.clock.now;
+        let is_our_call =
+            [libc::EINVAL, libc::EIO, libc::EOPNOTSUPP, libc::ENOSYS].contains(&errno);
+        assert_eq!(is_warned, is_our_call, "error {errno}");
     }
 }

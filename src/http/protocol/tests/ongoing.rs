@@ -237,13 +237,13 @@ fn whatever_a_slow_client_reads_it_misses_only_what_may_be_missed() {
         let mut sent = Vec::new();
         for number in 0..rng.usize(..40) {
             if rng.u8(..4) == 0 {
-                connection.set_peer_reads(rng.bool());
+                connection.peer_takes(if rng.bool() { usize::MAX } else { 0 });
             }
             let slow = policies[rng.usize(..policies.len())];
             sent.push((slow, number));
             connection.send_message(Box::new((slow, number)));
         }
-        connection.set_peer_reads(true);
+        connection.peer_takes(usize::MAX);
         let bytes = connection.take_received();
         let received: Vec<String> = bytes
             .chunks(RECORD)
