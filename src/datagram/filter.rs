@@ -13,13 +13,33 @@ use super::receive::Sender;
 use crate::loop_state::LoopState;
 use crate::sys::{self, LocalAddress};
 
-/// Which datagrams a socket answers, as far as that differs between sockets.
+/// Which datagrams a socket answers, as far as that differs between sockets. One byte, so that a
+/// batch loads it once (measured: benches/what_does_a_datagram_batch_cost.rs).
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AnswerRules {
-    /// None of peers at the port numbers of this reactor.
-    pub(crate) refuses_own_ports: bool,
-    /// Also those that were sent to a multicast or broadcast address.
-    pub(crate) answers_groups: bool,
+pub(crate) struct AnswerRules(u8);
+
+impl AnswerRules {
+    const REFUSES_OWN_PORTS: u8 = 1;
+    const ANSWERS_GROUPS: u8 = 2;
+
+    pub(super) fn new(refuses_own_ports: bool) -> AnswerRules {
+        AnswerRules(if refuses_own_ports { AnswerRules::REFUSES_OWN_PORTS } else { 0 })
+    }
+
+    /// Returns the same rules, by which datagrams are answered also if they were sent to a
+    /// multicast or broadcast address.
+    pub(super) fn with_groups(self) -> AnswerRules {
+        AnswerRules(self.0 | AnswerRules::ANSWERS_GROUPS)
+    }
+
+    /// Peers at the port numbers of this reactor are not answered.
+    fn refuses_own_ports(self) -> bool {
+        self.0 & AnswerRules::REFUSES_OWN_PORTS != 0
+    }
+
+    fn answers_groups(self) -> bool {
+        self.0 & AnswerRules::ANSWERS_GROUPS != 0
+    }
 }
 
 /// Why the protocol is not called with a datagram.
@@ -65,14 +85,14 @@ impl Sender {
         if port == 0 || state.limits.unanswered_ports.contains(&port) {
             return Err(DropReason::UnansweredPort);
         }
-        if self.local == LocalAddress::Group && !rules.answers_groups {
+        if self.local == LocalAddress::Group && !rules.answers_groups() {
             return Err(DropReason::SentToGroup);
         }
         if !is_unicast(peer.ip()) {
             return Err(DropReason::NotUnicast);
         }
         if state.datagram_addresses.iter().any(|own| own.port() == port) {
-            return peer_unless_own(peer, &state.datagram_addresses, rules.refuses_own_ports);
+            return peer_unless_own(peer, &state.datagram_addresses, rules.refuses_own_ports());
         }
         Ok(peer)
     }

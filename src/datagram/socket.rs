@@ -113,7 +113,7 @@ impl<T: DatagramTransport> DatagramSocket<T> {
             transport: open(batching),
             peer,
             gso_enabled: batching == Batching::Gso,
-            rules: AnswerRules { refuses_own_ports, answers_groups: false },
+            rules: AnswerRules::new(refuses_own_ports),
             kept: None,
             requests: SocketRequests::new(state.clock.started()),
             unlogged: Unlogged::default(),
@@ -127,9 +127,9 @@ impl<T: DatagramTransport> DatagramSocket<T> {
         }
     }
 
-    /// Sets whether it answers what was sent to a multicast or broadcast address.
-    pub(crate) fn set_answers_groups(&mut self, value: bool) {
-        self.rules.answers_groups = value;
+    /// From now on, it also answers what was sent to a multicast or broadcast address.
+    pub(crate) fn answer_groups(&mut self) {
+        self.rules = self.rules.with_groups();
     }
 
     /// The peer that the socket is connected to, if it is a client.

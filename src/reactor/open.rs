@@ -230,7 +230,9 @@ impl Reactor {
         self.register_next(&mut socket, Interest::READABLE)?;
         let address = socket.local_addr()?;
         let mut source = DatagramSocket::new(socket, address, peer, protocol, &self.state);
-        source.set_answers_groups(options.answers_groups());
+        if options.answers_groups() {
+            source.answer_groups();
+        }
         self.insert_datagram(source);
         if peer.is_none() {
             self.state.datagram_addresses.push(address);
