@@ -10,9 +10,12 @@ mod dns;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Output};
+use std::sync::mpsc;
 use std::thread;
 
-use common::{Program, TIMEOUT, any_port, be_server, check_end, connect, connect_udp};
+use common::{
+    Program, TIMEOUT, any_port, be_server, check_end, connect, connect_udp, run_in_thread,
+};
 
 /// What [`Program::start_server`] runs in a process of its own.
 #[test]
@@ -212,6 +215,34 @@ fn what_is_no_query_is_an_error_or_nothing() {
         let expected = [&wrong[..2], &[0x81, 1, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
         check_received(&client, &expected);
     }
+}
+
+#[test]
+fn counts_are_shown_over_http() {
+    let server = UdpSocket::bind(any_port()).unwrap();
+    server.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let upstream = server.local_addr().unwrap();
+    let (send_address, address) = mpsc::channel();
+    let status = run_in_thread(move |reactor| {
+        let mut tries = (0..20).map(|_| dns::listen(reactor, any_port(), upstream, any_port()));
+        let (address, status) = tries.find_map(Result::ok).unwrap();
+        send_address.send(address).unwrap();
+        status
+    });
+    let client = connect_udp(address.recv_timeout(TIMEOUT).unwrap());
+    let asked = query(1, "a.example");
+    client.send(&asked).unwrap();
+    let mut bytes = [0; 512];
+    let (count, forwarder) = server.recv_from(&mut bytes).unwrap();
+    server.send_to(&answer(&query(0, "b.example"), 1), forwarder).unwrap();
+    server.send_to(&answer(&bytes[..count], 2), forwarder).unwrap();
+    check_received(&client, &answer(&asked, 2));
+    let mut browser = connect(status);
+    browser.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut page = String::new();
+    browser.read_to_string(&mut page).unwrap();
+    let counts = "Counts { asked: 1, answered: 1, failed: 0, unexpected: 1 }\n";
+    assert!(page.ends_with(counts), "{page}");
 }
 
 /// Serves queries over TCP at the server's port.
