@@ -176,13 +176,15 @@ fn own_server_is_reached_over_a_unix_socket() {
 #[cfg(target_os = "linux")]
 #[test]
 fn full_backlog_of_a_unix_socket_delays_connects_and_fails_none() {
-    // Fifty connects at once, of which the kernel keeps two. Elsewhere it refuses the others.
+    // Fifty connects at once, of which the kernel keeps two while the server is busy. Elsewhere it
+    // refuses the others.
     const CONNECTIONS: usize = 50;
     let path = std::env::temp_dir().join(format!("reactor-backlog-{}", std::process::id()));
     let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
     listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
     listener.listen(1).unwrap();
     let server = thread::spawn(move || {
+        stall(Duration::from_millis(300));
         let streams = [(); CONNECTIONS].map(|()| TcpStream::from(listener.accept().unwrap().0));
         thread::scope(|scope| {
             for (number, stream) in streams.iter().enumerate() {
