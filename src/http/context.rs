@@ -59,7 +59,7 @@ impl<'c, 'i> HttpContext<'c, 'i> {
     ///         // A real server sends it to a pool of threads, through a bounded queue.
     ///         thread::spawn(move || {
     ///             let answer = (1..=20_u64).product::<u64>().to_string();
-    ///             promise.fulfill(|| Response::ok(ContentType::ASCII, answer.into_bytes()));
+    ///             promise.fulfill(|| Response::ok(ContentType::TEXT, answer.into_bytes()));
     ///         });
     ///         response
     ///     }
