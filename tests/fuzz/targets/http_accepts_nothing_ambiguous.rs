@@ -68,7 +68,7 @@ struct Recorder {
 }
 
 impl Responder for Recorder {
-    fn respond(&mut self, request: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
+    fn respond(&mut self, request: &Request<'_>, cx: &mut HttpContext<'_, '_>) -> Response<'_> {
         let request_now = Received::new(request);
         let mut received = self.received.borrow_mut();
         if request.body_bytes() == 0 {
@@ -78,17 +78,17 @@ impl Responder for Recorder {
             assert_eq!(request_now, *last, "the request is the same after its body");
         }
         drop(received);
-        self.site.respond(request)
+        self.site.respond(request, cx)
     }
 
     /// Called as soon as the head has arrived, if a body follows.
     fn receive(
         &mut self,
         request: &Request<'_>,
-        _: &mut HttpContext<'_, '_>,
+        cx: &mut HttpContext<'_, '_>,
     ) -> Option<Box<dyn Upload>> {
         self.received.borrow_mut().push(Received::new(request));
-        self.site.receive(request)
+        self.site.receive(request, cx)
     }
 }
 
