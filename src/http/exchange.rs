@@ -18,7 +18,7 @@ use super::access_log::LogEntry;
 use super::body::BodyStream;
 use super::promise::{Awaited, Settled};
 use super::request::{Method, Request};
-use super::response::{Response, ResponseBody, ResponseForm};
+use super::response::{Pending, Response, ResponseBody, ResponseForm};
 use super::state::State;
 use super::status::Status;
 use crate::http::limits::ANSWER_DEADLINE_MS_MAX;
@@ -80,11 +80,13 @@ impl State {
         timer: Time,
         cx: &mut Context<'_>,
     ) -> Next {
-        if let ResponseBody::Later(later) = response.body {
-            return self.promise(*later, exchange, timer, cx);
-        }
-        if let ResponseBody::Ongoing(_) = response.body {
-            return self.begin_ongoing(response, exchange, timer, cx);
+        if let ResponseBody::Pending(pending) = response.body {
+            return match *pending {
+                Pending::Later(later) => self.promise(later, exchange, timer, cx),
+                Pending::Ongoing(start) => {
+                    self.begin_ongoing(&response.head, start, exchange, timer, cx)
+                }
+            };
         }
         let Exchange { form, next, entry } = exchange;
         // The memory of the request's body is free. That of a long body that is sent in pieces is
@@ -102,10 +104,7 @@ impl State {
                 *self = State::StreamingBody(Box::new(stream));
                 self.stream_more(cx)
             }
-            ResponseBody::Streamed(..)
-            | ResponseBody::Bytes(_)
-            | ResponseBody::Later(_)
-            | ResponseBody::Ongoing(_) => {
+            ResponseBody::Streamed(..) | ResponseBody::Bytes(_) | ResponseBody::Pending(_) => {
                 if let Some(entry) = entry {
                     entry.log(code, body_bytes);
                 }

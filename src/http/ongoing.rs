@@ -17,7 +17,7 @@ use super::access_log::LogEntry;
 use super::context::HttpContext;
 use super::exchange::Exchange;
 use super::promise::{Awaited, Settled, Ticket};
-use super::response::{Response, ResponseBody, ResponseForm};
+use super::response::{Response, ResponseForm};
 use super::state::State;
 use crate::http::limits::ONGOING_MS_MAX;
 use crate::protocol::completions::Completer;
@@ -108,7 +108,8 @@ impl State {
     #[cold]
     pub(super) fn begin_ongoing(
         &mut self,
-        response: Response<'_>,
+        head: &[u8],
+        start: Start<'_>,
         exchange: Exchange,
         timer: Time,
         cx: &mut Context<'_>,
@@ -117,12 +118,10 @@ impl State {
         // The body ends with the connection, so no other response follows.
         let next = if next == Next::Continue { Next::Close } else { next };
         cx.set_held_bytes(0); // the memory of the request's body is free
+        let response = Response::of_head(head);
         let (output, date) = cx.compose();
         response.write(form, false, date, output);
         let code = response.code();
-        let ResponseBody::Ongoing(start) = response.body else {
-            unreachable!("the caller has looked")
-        };
         if form == ResponseForm::Head {
             if let Some(entry) = entry {
                 entry.log(code, 0);

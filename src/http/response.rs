@@ -39,7 +39,7 @@ use crate::http::limits::{
 #[must_use = "a response is sent only if the responder returns it"]
 pub struct Response<'r> {
     /// The part of the head that does not depend on the date or the connection: up to `Date: `.
-    head: Cow<'r, [u8]>,
+    pub(super) head: Cow<'r, [u8]>,
     pub(super) body: ResponseBody<'r>,
 }
 
@@ -48,8 +48,15 @@ pub(super) enum ResponseBody<'r> {
     Bytes(Cow<'r, [u8]>),
     /// A length in bytes, and what is read as the peer takes them.
     Streamed(u64, Box<dyn io::Read>),
+    /// The responder has more to say, now or later. One variant for all of this: a response that
+    /// is sent at once pays for no other when it is dropped.
+    Pending(Box<Pending<'r>>),
+}
+
+/// A response whose body does not follow its head at once.
+pub(super) enum Pending<'r> {
     /// There is no response yet, and so no head either.
-    Later(Box<Later>),
+    Later(Later),
     /// The body begins with this call, and ends with the connection.
     Ongoing(Start<'r>),
 }
@@ -226,12 +233,14 @@ impl<'r> Response<'r> {
         }
         let mut head = typed_line(status, content_type);
         head.extend_from_slice(DATE);
-        Response { head: head.into(), body: ResponseBody::Ongoing(Box::new(start)) }
+        let body = ResponseBody::Pending(Box::new(Pending::Ongoing(Box::new(start))));
+        Response { head: head.into(), body }
     }
 
     pub(super) fn promised(deadline: Duration, waits_for: Option<Awaited>) -> Response<'static> {
         let later = Later { deadline, waits_for };
-        Response { head: Cow::Borrowed(&[]), body: ResponseBody::Later(Box::new(later)) }
+        let body = ResponseBody::Pending(Box::new(Pending::Later(later)));
+        Response { head: Cow::Borrowed(&[]), body }
     }
 
     /// Adds a header field. Fields of the same name that were added before stay.
@@ -256,12 +265,19 @@ impl<'r> Response<'r> {
     /// # }
     /// ```
     pub fn with_header(self, name: &str, value: &str) -> Result<Response<'r>, HeaderError> {
-        if let ResponseBody::Later(_) = self.body {
+        if let ResponseBody::Pending(pending) = &self.body
+            && let Pending::Later(_) = **pending
+        {
             return Err(HeaderError::NoHead);
         }
         let mut head = self.head.into_owned();
         add_field(&mut head, name, value)?;
         Ok(Response { head: head.into(), body: self.body })
+    }
+
+    /// Returns a response of this head alone.
+    pub(super) fn of_head(head: &'r [u8]) -> Response<'r> {
+        Response { head: Cow::Borrowed(head), body: ResponseBody::Bytes(Cow::Borrowed(&[])) }
     }
 
     /// Returns whether the response does not leave at once: the body is streamed, or too long to
@@ -270,7 +286,7 @@ impl<'r> Response<'r> {
     pub(super) fn is_streamed(&self) -> bool {
         match &self.body {
             ResponseBody::Bytes(bytes) => bytes.len() > BODY_READ_BYTES_MAX,
-            ResponseBody::Streamed(..) | ResponseBody::Later(_) | ResponseBody::Ongoing(_) => true,
+            ResponseBody::Streamed(..) | ResponseBody::Pending(_) => true,
         }
     }
 
@@ -286,8 +302,7 @@ impl<'r> Response<'r> {
             }
             body @ (ResponseBody::Bytes(_)
             | ResponseBody::Streamed(..)
-            | ResponseBody::Later(_)
-            | ResponseBody::Ongoing(_)) => body,
+            | ResponseBody::Pending(_)) => body,
         };
         Response { head: self.head, body }
     }
@@ -303,7 +318,7 @@ impl<'r> Response<'r> {
         match &self.body {
             ResponseBody::Bytes(bytes) => bytes.len() as u64,
             ResponseBody::Streamed(length, _) => *length,
-            ResponseBody::Later(_) | ResponseBody::Ongoing(_) => 0,
+            ResponseBody::Pending(_) => 0,
         }
     }
 
@@ -311,7 +326,7 @@ impl<'r> Response<'r> {
     pub(super) fn kept_bytes(&self) -> usize {
         match &self.body {
             ResponseBody::Bytes(bytes) => bytes.len(),
-            ResponseBody::Streamed(..) | ResponseBody::Later(_) | ResponseBody::Ongoing(_) => 0,
+            ResponseBody::Streamed(..) | ResponseBody::Pending(_) => 0,
         }
     }
 
@@ -328,7 +343,7 @@ impl<'r> Response<'r> {
         const CLOSES: &[u8] = b"\r\nConnection: close\r\n\r\n";
         let body: &[u8] = match &self.body {
             ResponseBody::Bytes(bytes) => bytes,
-            ResponseBody::Streamed(..) | ResponseBody::Later(_) | ResponseBody::Ongoing(_) => &[],
+            ResponseBody::Streamed(..) | ResponseBody::Pending(_) => &[],
         };
         output.reserve(self.head.len() + date.len() + PERSISTS.len() + body.len());
         if form != ResponseForm::Simple {
