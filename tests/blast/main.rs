@@ -10,6 +10,7 @@ mod endings;
 mod faults;
 mod histogram;
 mod http;
+mod http_server;
 #[cfg(target_os = "linux")]
 mod interrupts;
 mod latency;

@@ -63,11 +63,11 @@ pub(crate) enum CliCommand {
     /// Generate load for an echo or HTTP server, check every reply and report the latencies.
     ///
     /// Compares every byte of every reply with what was sent or, over HTTP, with the body of the
-    /// first response. Never sleeps, so give it a processor
-    /// core of its own. SIGINT or SIGTERM ends the load early, and so does a server that closes all
-    /// connections; the report covers the time until then. A second signal ends the process at
-    /// once. Datagrams that are lost, duplicated or reordered are reported, and are no failure. So
-    /// are replies that the kernel has dropped because our receive buffer was full.
+    /// first response. Never sleeps, so give it a processor core of its own. SIGINT or SIGTERM ends
+    /// the load early, and so does a server that closes all connections; the report covers the time
+    /// until then. A second signal ends the process at once. Datagrams that are lost, duplicated or
+    /// reordered are reported, and are no failure. So are replies that the kernel has dropped
+    /// because our receive buffer was full.
     ///
     /// Exit status: 1 if this machine cannot open all sockets, if no reply arrives, if a reply is
     /// not what was sent or, over TCP, is out of order in the stream, if a response over HTTP is
