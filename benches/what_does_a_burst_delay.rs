@@ -25,7 +25,7 @@ mod common;
 use std::cell::RefCell;
 use std::env;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -82,7 +82,7 @@ fn until(stats: impl Fn(&Stats) -> bool) -> impl FnMut(&Reactor) -> bool {
     move |reactor| stats(reactor.stats())
 }
 
-/// Monitors all others once its peer sends a byte, and aborts them all at another.
+/// Monitors all others once its peer sends a byte.
 struct Monitor(Rc<RefCell<Vec<ConnectionId>>>);
 
 impl Protocol for Monitor {
@@ -175,27 +175,27 @@ fn queue() -> Burst {
     Burst { longest: burst.total, ..burst }
 }
 
-fn main() {
-    let cases: [(&str, fn() -> Burst); 3] =
-        [("monitors", monitors), ("datagrams", datagrams), ("queue", queue)];
+type Case = (&'static str, fn() -> Burst);
+
+const CASES: [Case; 3] = [("monitors", monitors), ("datagrams", datagrams), ("queue", queue)];
+
+fn main() -> io::Result<()> {
+    let mut table = io::stdout();
     if !is_test() {
-        println!("| burst | set-up (ms) | turns | burst (ms) | longest turn (ms) |");
-        println!("| --- | ---: | ---: | ---: | ---: |");
+        writeln!(table, "| burst | set-up (ms) | turns | burst (ms) | longest turn (ms) |")?;
+        writeln!(table, "| --- | ---: | ---: | ---: | ---: |")?;
     }
     let named = env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    for (name, case) in cases {
+    for (name, case) in CASES {
         if named.as_ref().is_some_and(|named| named != name) {
             continue;
         }
         let Burst { setup, turns, total, longest } = case();
-        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
         if !is_test() {
-            println!(
-                "| {name} | {:.0} | {turns} | {:.1} | {:.1} |",
-                ms(setup),
-                ms(total),
-                ms(longest)
-            );
+            let [setup, total, longest] =
+                [setup, total, longest].map(|time| time.as_secs_f64() * 1000.0);
+            writeln!(table, "| {name} | {setup:.0} | {turns} | {total:.1} | {longest:.1} |")?;
         }
     }
+    Ok(())
 }

@@ -245,7 +245,7 @@ pub(crate) const SUBSCRIPTION_COST_BYTES: usize = 4 * 1024;
 
 /// Subscriptions that end together for the cost of one: those whose two connections have ended. It
 /// is half a piece of them, each of which is freed with one call.
-pub(crate) const SUBSCRIPTIONS_CLEARED_PER_COST: usize = 256;
+pub(crate) const SUBSCRIPTIONS_CLEARED_PER_COST: usize = 64;
 
 /// Cost of a datagram that is received or sent beside its bytes, in bytes: 1 µs.
 pub(crate) const DATAGRAM_COST_BYTES: usize = 4 * 1024;
