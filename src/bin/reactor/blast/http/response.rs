@@ -8,9 +8,8 @@
 //! whose end two clients could see at different places is a fault, never guessed at.
 
 use std::fmt;
-use std::mem::MaybeUninit;
 
-use httparse::{Header, ParserConfig, Response};
+use httparse::Header;
 
 use super::chunked::Chunked;
 use crate::blast::limits::{RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX};
@@ -166,25 +165,22 @@ impl ResponseReader {
     fn read_head<'i>(&mut self, input: &'i [u8]) -> Result<Step<'i>, Fault> {
         // The bound holds however much has come at once.
         let head = &input[..input.len().min(RESPONSE_HEAD_BYTES_MAX)];
-        let mut fields = [const { MaybeUninit::<Header<'_>>::uninit() }; RESPONSE_FIELDS_MAX];
-        let mut response = Response::new(&mut []);
-        let parsed = ParserConfig::default().parse_response_with_uninit_headers(
-            &mut response,
-            head,
-            &mut fields,
-        );
-        let length = match parsed {
-            Ok(httparse::Status::Complete(length)) => length,
+        let Some((minor, status, line_bytes)) = parse_status_line(head)? else {
+            return self.wait_for_head(input);
+        };
+        let mut fields = [httparse::EMPTY_HEADER; RESPONSE_FIELDS_MAX];
+        let (length, fields) = match httparse::parse_headers(&head[line_bytes..], &mut fields) {
+            Ok(httparse::Status::Complete((length, fields))) => (line_bytes + length, fields),
             Ok(httparse::Status::Partial) => return self.wait_for_head(input),
             Err(httparse::Error::TooManyHeaders) => return Err(Fault::TooManyFields),
             Err(_) => return Err(Fault::NotHttp),
         };
-        self.status = response.code.expect("a whole head has a status");
+        self.status = status;
         if self.status == 101 {
             return Err(Fault::Upgrade);
         }
         let is_interim = (100..200).contains(&self.status);
-        let framing = Framing::of(&response)?;
+        let framing = Framing::of(minor, fields)?;
         if !is_interim {
             self.persists = framing.persists;
             self.state = framing.body(self.status);
@@ -216,6 +212,31 @@ fn has_head_end(input: &[u8], searched: usize) -> bool {
     new.windows(2).any(|two| two == b"\n\n") || new.windows(3).any(|three| three == b"\n\r\n")
 }
 
+/// Parses a status line (RFC 9112 section 4): the minor version, the status, and the length of the
+/// line in bytes. `None`: `input` has only a beginning of it.
+fn parse_status_line(input: &[u8]) -> Result<Option<(u8, u16, usize)>, Fault> {
+    const VERSION: &[u8] = b"HTTP/1.";
+    let Some(length) = input.iter().position(|&byte| byte == b'\n').map(|end| end + 1) else {
+        let begins = input.iter().zip(VERSION).all(|(one, other)| one == other);
+        return if begins { Ok(None) } else { Err(Fault::NotHttp) };
+    };
+    let line = &input[..length - 1];
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match line.strip_prefix(VERSION) {
+        Some([minor @ (b'0' | b'1'), b' ', code @ ..]) => {
+            let (digits, reason) = code.split_at_checked(3).ok_or(Fault::NotHttp)?;
+            let is_text = |&byte: &u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
+            let has_end = reason.is_empty() || reason.starts_with(b" ");
+            if !has_end || !reason.iter().all(is_text) {
+                return Err(Fault::NotHttp);
+            }
+            let status = number(digits).and_then(|code| u16::try_from(code).ok());
+            Ok(Some((minor - b'0', status.ok_or(Fault::NotHttp)?, length)))
+        }
+        _ => Err(Fault::NotHttp),
+    }
+}
+
 /// What the fields of a head say of its message (RFC 9112 section 6).
 struct Framing {
     content_length: Option<u64>,
@@ -232,15 +253,15 @@ enum TransferCoding {
 }
 
 impl Framing {
-    fn of(response: &Response<'_, '_>) -> Result<Framing, Fault> {
-        let is_1_1 = response.version == Some(1);
+    fn of(minor: u8, fields: &[Header<'_>]) -> Result<Framing, Fault> {
+        let is_1_1 = minor == 1;
         let mut framing = Framing {
             content_length: None,
             transfer_coding: TransferCoding::None,
             persists: is_1_1,
         };
         let mut has_close = false;
-        for field in &*response.headers {
+        for field in fields {
             // Fast path: few names are as long as one of the three.
             match field.name.len() {
                 10 if field.name.eq_ignore_ascii_case("connection") => {
