@@ -262,6 +262,7 @@ fn response_to_no_request_is_corrupt() {
     let server = HttpServer::start(|_, _, _| ([ok("a"), ok("a")].concat(), Then::Continue));
     let (figures, why) = failure(&server.url(), &["--connections", "1", "--duration", "100ms"]);
     assert!(why.contains("it answers no request") && count(&figures, "corrupt") > 0, "{why}");
+    assert!(why.contains("begins with \"HTTP/1.1 200 OK"), "{why}");
 }
 
 // pitfall: 190
@@ -313,6 +314,19 @@ fn server_that_never_answers_ends_the_load_with_the_reason() {
     let server = HttpServer::start(|_, _, _| (Vec::new(), Then::Continue));
     let (_, why) = failure(&server.url(), &["--connections", "3", "--duration", "100ms"]);
     assert!(why.contains("no reply (3 messages sent)"), "{why}");
+}
+
+#[test]
+fn responses_of_which_none_is_whole_are_quoted() {
+    let part = || b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello".to_vec();
+    let begins = "begins with \"HTTP/1.1 200 OK\\r\\nContent-Length:\"…";
+    let server = HttpServer::start(move |_, _, _| (part(), Then::Finish));
+    let (_, why) = failure(&server.url(), &["--connections", "1", "--duration", "1h"]);
+    assert_eq!(why, format!("8 responses were cut off, and none was whole: the first {begins}"));
+    drop(server);
+    let server = HttpServer::start(move |_, _, _| (part(), Then::Continue));
+    let (_, why) = failure(&server.url(), &["--connections", "1", "--duration", "100ms"]);
+    assert_eq!(why, format!("no whole response (1 requests sent): the first {begins}"));
 }
 
 // pitfall: 191
