@@ -208,6 +208,19 @@ fn close_between_responses_is_no_failure_and_requests_are_sent_again() {
 }
 
 #[test]
+fn announced_close_ends_the_requests_on_a_connection() {
+    // The server announces its close, and does not close. RFC 9112 section 9.6: no more is sent.
+    let response = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    for pace in [&["--pipeline", "1"], &["--rate", "100"]] {
+        let server = HttpServer::start(|_, _, _| (response.to_vec(), Then::Continue));
+        let arguments = [&["--connections", "1", "--duration", "1500ms"], &pace[..]].concat();
+        let (figures, _) = figures(&server.url(), &arguments);
+        let [sent, retried] = ["sent", "retried"].map(|name| count(&figures, name));
+        assert_eq!((sent, retried), (2, 0), "the second on another connection: {figures}");
+    }
+}
+
+#[test]
 fn response_cut_off_by_a_close_is_lost_and_exits_1() {
     for (whole, name) in [
         (&b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello"[..], "length"),

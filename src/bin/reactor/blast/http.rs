@@ -119,6 +119,11 @@ impl Requests {
         self.sent < self.plan.requests_per_connection
     }
 
+    /// Sends no other one on the present connection.
+    fn end(&mut self) {
+        self.sent = u64::MAX;
+    }
+
     #[inline]
     pub(super) fn next(&mut self) -> &[u8] {
         self.sent += 1;
@@ -289,6 +294,10 @@ impl Protocol for HttpClient {
         load.http.received_bytes += consumed as u64;
         if self.responses.is_over {
             self.end = Some(End::Last);
+            // RFC 9112 section 9.6: no request follows, also none that falls due until the close.
+            if let Messages::Http(requests) = &mut connection.messages {
+                requests.end();
+            }
             // The server closes first: see the limit.
             cx.set_timer(Duration::from_millis(CLOSE_WAIT_MS));
             return Advance::consumed(input.len());
