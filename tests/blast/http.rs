@@ -208,6 +208,19 @@ fn close_between_responses_is_no_failure_and_requests_are_sent_again() {
 }
 
 #[test]
+fn announced_close_ends_the_requests_on_a_connection() {
+    // The server announces its close, and does not close. RFC 9112 section 9.6: no more is sent.
+    let response = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    for pace in [&["--pipeline", "1"], &["--rate", "100"]] {
+        let server = HttpServer::start(|_, _, _| (response.to_vec(), Then::Continue));
+        let arguments = [&["--connections", "1", "--duration", "1500ms"], &pace[..]].concat();
+        let (figures, _) = figures(&server.url(), &arguments);
+        let [sent, retried] = ["sent", "retried"].map(|name| count(&figures, name));
+        assert_eq!((sent, retried), (2, 0), "the second on another connection: {figures}");
+    }
+}
+
+#[test]
 fn response_cut_off_by_a_close_is_lost_and_exits_1() {
     for (whole, name) in [
         (&b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello"[..], "length"),
@@ -262,6 +275,7 @@ fn response_to_no_request_is_corrupt() {
     let server = HttpServer::start(|_, _, _| ([ok("a"), ok("a")].concat(), Then::Continue));
     let (figures, why) = failure(&server.url(), &["--connections", "1", "--duration", "100ms"]);
     assert!(why.contains("it answers no request") && count(&figures, "corrupt") > 0, "{why}");
+    assert!(why.contains("begins with \"HTTP/1.1 200 OK"), "{why}");
 }
 
 // pitfall: 190
@@ -313,6 +327,19 @@ fn server_that_never_answers_ends_the_load_with_the_reason() {
     let server = HttpServer::start(|_, _, _| (Vec::new(), Then::Continue));
     let (_, why) = failure(&server.url(), &["--connections", "3", "--duration", "100ms"]);
     assert!(why.contains("no reply (3 messages sent)"), "{why}");
+}
+
+#[test]
+fn responses_of_which_none_is_whole_are_quoted() {
+    let part = || b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello".to_vec();
+    let begins = "begins with \"HTTP/1.1 200 OK\\r\\nContent-Length:\"…";
+    let server = HttpServer::start(move |_, _, _| (part(), Then::Finish));
+    let (_, why) = failure(&server.url(), &["--connections", "1", "--duration", "1h"]);
+    assert_eq!(why, format!("8 responses were cut off, and none was whole: the first {begins}"));
+    drop(server);
+    let server = HttpServer::start(move |_, _, _| (part(), Then::Continue));
+    let (_, why) = failure(&server.url(), &["--connections", "1", "--duration", "100ms"]);
+    assert_eq!(why, format!("no whole response (1 requests sent): the first {begins}"));
 }
 
 // pitfall: 191

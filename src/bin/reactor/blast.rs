@@ -49,7 +49,7 @@ use std::time::{Duration, Instant};
 use mio_reactor::Reactor;
 
 use crate::cli::BlastArgs;
-use diagnosis::{describe_silence, quote};
+use diagnosis::{describe_parts, describe_silence, quote};
 use limits::{PROGRESS_MS, UNIX_RETRY_MS};
 use load::{Counts, Load};
 pub(crate) use plan::Plan;
@@ -136,6 +136,9 @@ fn describe_failure(plan: &Plan, load: &Load) -> Option<String> {
 /// Says why no reply has come, as far as is known.
 fn describe_no_reply(plan: &Plan, load: &Load) -> String {
     let fragment = &load.fragment[..];
+    if matches!(plan.service, Service::Http(_)) && !fragment.is_empty() {
+        return describe_parts(load.counts.sent, load.http.cut_off, fragment);
+    }
     match load.last_error.as_ref().map(|last| last.describe(plan.server_kind())) {
         None => describe_silence(plan, load.counts.sent, fragment),
         Some(line) if fragment.is_empty() => line,

@@ -162,6 +162,10 @@ impl FromStr for RateArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<RateArg, String> {
+        // The parser would round it, 0.5 to twice the rate.
+        if text.contains('.') && text.ends_with(|end: char| end.is_ascii_digit()) {
+            return Err("a rate is a whole number of messages a second, at least 1".to_string());
+        }
         match Config::new().with_byte_suffix(ByteSuffix::Deny).parse_size(text) {
             Ok(rate @ 1..=RATE_MAX) => Ok(RateArg(rate)),
             Ok(_) | Err(parse_size::Error::PosOverflow) => {
@@ -321,6 +325,8 @@ mod tests {
         );
         check_rejected::<RateArg>(&[
             ("0", "from 1 to 1G messages a second"),
+            ("0.5", "a whole number"),
+            ("1.5", "a whole number"),
             ("1000000001", "from 1 to 1G messages a second"),
             ("99999999999999999999", "from 1 to 1G messages a second"),
             ("", "such as 500 or 100k"),

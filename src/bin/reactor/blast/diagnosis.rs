@@ -77,6 +77,15 @@ pub(super) fn describe_silence(plan: &Plan, sent: u64, instead: &[u8]) -> String
     format!("no reply ({sent} messages sent): {reason}")
 }
 
+/// Says what came where responses have begun and none is whole. `first`: the beginning of one.
+pub(super) fn describe_parts(sent: u64, cut_off: u64, first: &[u8]) -> String {
+    let parts = match cut_off {
+        0 => format!("no whole response ({sent} requests sent)"),
+        count => format!("{count} responses were cut off, and none was whole"),
+    };
+    format!("{parts}: the first begins with {}", quote(first))
+}
+
 /// Quotes the beginning of `bytes` in printable characters.
 pub(super) fn quote(bytes: &[u8]) -> String {
     let shown = &bytes[..bytes.len().min(QUOTED_BYTES_MAX)];

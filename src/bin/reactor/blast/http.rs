@@ -119,6 +119,11 @@ impl Requests {
         self.sent < self.plan.requests_per_connection
     }
 
+    /// Sends no other one on the present connection.
+    fn end(&mut self) {
+        self.sent = u64::MAX;
+    }
+
     #[inline]
     pub(super) fn next(&mut self) -> &[u8] {
         self.sent += 1;
@@ -205,12 +210,15 @@ impl Responses {
             if step.consumed == 0 {
                 break;
             }
+            if connection.outstanding.in_flight() == 0 {
+                return Err((at, Fault::Unexpected)); // at its head, before a request is sent
+            }
             consumed += step.consumed;
             if !step.body.is_empty() {
                 self.compare(step.body, load);
             }
             if step.is_complete {
-                self.complete(connection, load, now_ns).map_err(|fault| (at, fault))?;
+                self.complete(connection, load, now_ns);
                 if self.is_over {
                     break;
                 }
@@ -232,17 +240,8 @@ impl Responses {
     }
 
     /// Counts a whole response.
-    fn complete(
-        &mut self,
-        connection: &mut LoadConnection,
-        load: &mut Load,
-        now_ns: u64,
-    ) -> Result<(), Fault> {
-        let number = connection.expected;
-        if number == connection.outstanding.next_number() {
-            return Err(Fault::Unexpected);
-        }
-        load.count(connection.outstanding.record_reply(number), now_ns);
+    fn complete(&mut self, connection: &mut LoadConnection, load: &mut Load, now_ns: u64) {
+        load.count(connection.outstanding.record_reply(connection.expected), now_ns);
         connection.expected += 1;
         connection.fruitless = 0;
         self.count += 1;
@@ -253,7 +252,6 @@ impl Responses {
             || (self.is_body_expected && http.expected_body.has_length(self.body_bytes));
         http.differing += u64::from(!is_expected);
         (self.body_bytes, self.is_body_expected) = (0, true);
-        Ok(())
     }
 }
 
@@ -283,6 +281,9 @@ impl Protocol for HttpClient {
         let (connection, load) = (self.connection.clone(), self.load.clone());
         let (connection, load) = (&mut *connection.borrow_mut(), &mut *load.borrow_mut());
         let now_ns = load.ns(Instant::now());
+        if load.counts.received == 0 && load.fragment.is_empty() {
+            load.note_fragment(input);
+        }
         let consumed = match self.responses.read(input, connection, load, now_ns) {
             Ok(consumed) => consumed,
             Err((at, fault)) => {
@@ -293,6 +294,10 @@ impl Protocol for HttpClient {
         load.http.received_bytes += consumed as u64;
         if self.responses.is_over {
             self.end = Some(End::Last);
+            // RFC 9112 section 9.6: no request follows, also none that falls due until the close.
+            if let Messages::Http(requests) = &mut connection.messages {
+                requests.end();
+            }
             // The server closes first: see the limit.
             cx.set_timer(Duration::from_millis(CLOSE_WAIT_MS));
             return Advance::consumed(input.len());
@@ -314,15 +319,12 @@ impl Protocol for HttpClient {
         let (connection, load) = (&mut *connection.borrow_mut(), &mut *load.borrow_mut());
         if self.end.is_none() {
             let now_ns = load.ns(Instant::now());
-            let at_eof = self.responses.reader.at_eof(rest).and_then(|at_eof| {
-                if at_eof == AtEof::Complete {
-                    self.responses.complete(connection, load, now_ns)?;
-                }
-                Ok(at_eof)
-            });
-            match at_eof {
+            match self.responses.reader.at_eof(rest) {
                 Ok(AtEof::Between) => {}
-                Ok(AtEof::Complete) => self.end = Some(End::Last),
+                Ok(AtEof::Complete) => {
+                    self.responses.complete(connection, load, now_ns);
+                    self.end = Some(End::Last);
+                }
                 Ok(AtEof::Cut) => self.end = Some(End::CutOff),
                 Err(fault) => self.on_fault(load, fault, rest),
             }

@@ -46,7 +46,8 @@ pub(super) struct Load {
     pub(super) last_error: Option<LastError>,
     /// What the first wrong reply was, in words.
     pub(super) wrong_reply: Option<String>,
-    /// The beginning of what arrived over TCP in place of a first reply, and is too short for one.
+    /// The beginning of what arrived over a stream in place of a first reply: over TCP it is too
+    /// short for one, over HTTP not known to be whole.
     pub(super) fragment: Vec<u8>,
     /// The last time that was converted, in both forms.
     clock: (Instant, u64),
@@ -225,10 +226,11 @@ impl Load {
         }
     }
 
-    /// Notes the beginning of what may become a connection's first reply.
+    /// Notes the beginning of what may become a first reply.
     #[cold]
     pub(super) fn note_fragment(&mut self, bytes: &[u8]) {
-        self.fragment = bytes[..bytes.len().min(QUOTED_BYTES_MAX)].to_vec();
+        // One byte more than is quoted shows that there is more.
+        self.fragment = bytes[..bytes.len().min(QUOTED_BYTES_MAX + 1)].to_vec();
     }
 
     /// Records `count` messages, sent or due at `since_ns`, whose replies are not awaited after

@@ -231,6 +231,7 @@ fn parse_status_line(input: &[u8]) -> Result<Option<(u8, u16, usize)>, Fault> {
                 return Err(Fault::NotHttp);
             }
             let status = number(digits).and_then(|code| u16::try_from(code).ok());
+            let status = status.filter(|&code| code >= 100); // RFC 9110 section 15
             Ok(Some((minor - b'0', status.ok_or(Fault::NotHttp)?, length)))
         }
         _ => Err(Fault::NotHttp),

@@ -96,6 +96,8 @@ fn response_that_can_be_read_in_two_ways_is_a_fault() {
     let ok = "HTTP/1.1 200 OK\r\n";
     check_fault("220 mail.example ESMTP\r\n", Fault::NotHttp);
     check_fault("HTTP/2.0 200 OK\r\n\r\n", Fault::NotHttp);
+    check_fault("HTTP/1.1 000 None\r\nContent-Length: 0\r\n\r\n", Fault::NotHttp);
+    check_fault("HTTP/1.1 099 None\r\nContent-Length: 0\r\n\r\n", Fault::NotHttp);
     check_fault("HTTP/1.1 101 Switching Protocols\r\n\r\n", Fault::Upgrade);
     for length in ["5, 6", "-1", "+1", "1.0", "0x5", "", "18446744073709551616", "5 5"] {
         check_fault(&format!("{ok}Content-Length: {length}\r\n\r\n"), Fault::ContentLength);
