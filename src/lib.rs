@@ -81,6 +81,7 @@ mod protocol {
     pub(crate) mod slow_reader; // what becomes of bytes for a connection that does not keep up
     pub(crate) mod pending; // notifications that are not delivered yet
     pub(crate) mod effects; // what connections ask to be done to each other
+    pub(crate) mod mailboxes; // messages that wait for a connection
     pub(crate) mod completions; // what any thread sends to a connection, and is never refused
     pub(crate) mod stopping; // the notification that a stop has begun
     pub(crate) mod connections; // sending to a connection, closing and pausing it, by its id

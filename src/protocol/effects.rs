@@ -33,7 +33,7 @@ use super::slow_reader::{KeptValues, SlowReader};
 use super::subscriptions::Subscriptions;
 use crate::limits::{
     CALL_COST_BYTES, EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES, EFFECTS_MAX,
-    GENERATIONS_PER_BLOCK, MAILBOX_MESSAGES_MAX, OUTPUT_SCRATCH_BYTES,
+    GENERATIONS_PER_BLOCK, OUTPUT_SCRATCH_BYTES,
 };
 use crate::overload_limits::SUBSCRIPTION_BYTES;
 use crate::protocol::datagram::DatagramProtocol;
@@ -100,9 +100,9 @@ pub(crate) struct Effects {
     pub(crate) deferred_bytes: usize,
     pub(super) notifications: PendingNotifications,
     /// How many messages wait for each connection, if any.
-    mailboxes: BTreeMap<ConnectionId, usize>,
+    pub(super) mailboxes: BTreeMap<ConnectionId, usize>,
     /// Those among them that wait until a connect has succeeded.
-    unconnected: BTreeMap<ConnectionId, Vec<Box<dyn Any>>>,
+    pub(super) unconnected: BTreeMap<ConnectionId, Vec<Box<dyn Any>>>,
     /// Subjects: connections whose output is above the high watermark. Subscribers: connections
     /// that have sent to them, and await `BelowLowWatermark`.
     above_watermark: Subscriptions,
@@ -218,9 +218,7 @@ impl Effects {
                 self.notify(caller, id, Notification::Connected);
             }
         }
-        for message in self.unconnected.remove(&id).unwrap_or_default() {
-            self.queue_message(id, message);
-        }
+        self.queue_unconnected(id);
     }
 
     // ---- notifications
@@ -237,49 +235,6 @@ impl Effects {
             ends_wait: false,
             cost_bytes: CALL_COST_BYTES,
         });
-    }
-
-    /// Puts `message` into the mailbox of `to`, or drops it if that is full. Returns whether it was
-    /// accepted. While the connect of `to` is in progress, the message waits for its success.
-    pub(crate) fn push_message(
-        &mut self,
-        to: ConnectionId,
-        is_connecting: bool,
-        message: Box<dyn Any>,
-    ) -> bool {
-        let waiting = self.mailboxes.entry(to).or_default();
-        if *waiting >= MAILBOX_MESSAGES_MAX {
-            return false;
-        }
-        *waiting += 1;
-        if is_connecting {
-            self.unconnected.entry(to).or_default().push(message);
-        } else {
-            self.queue_message(to, message);
-        }
-        true
-    }
-
-    /// Puts a completion into the mailbox of `to`, however full that is.
-    pub(crate) fn push_completion(&mut self, to: ConnectionId, message: Box<dyn Any>) {
-        *self.mailboxes.entry(to).or_default() += 1;
-        self.queue_message(to, message);
-    }
-
-    fn queue_message(&mut self, to: ConnectionId, message: Box<dyn Any>) {
-        self.notifications.push(PendingNotification {
-            to,
-            content: Content::Message(message),
-            ends_wait: false,
-            cost_bytes: CALL_COST_BYTES,
-        });
-    }
-
-    /// A message that was taken out of the queue still waits: its connection cannot be called.
-    pub(crate) fn count_again(&mut self, pending: &PendingNotification) {
-        if let Content::Message(_) = pending.content {
-            *self.mailboxes.entry(pending.to).or_default() += 1;
-        }
     }
 
     /// Puts notifications back, before all others: their connection could not be called.
@@ -371,9 +326,8 @@ impl Effects {
     #[cold]
     fn forget(&mut self, id: ConnectionId, why: CloseReason, stats: &mut Stats) {
         self.kept.take(id);
-        if self.unconnected.remove(&id).is_some() {
-            self.mailboxes.remove(&id); // no other message waits for it
-        }
+        // As a delivery to a connection that has ended: there they are dropped in a catch.
+        self.queue_unconnected(id);
         if self.outbound_mut(id).is_some()
             && let Some(index) = id.outbound_index()
         {

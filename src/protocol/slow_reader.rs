@@ -5,7 +5,8 @@
 //! and the `KEEP_LAST` of DDS are [`SlowReader::KeepLatest`].
 //!
 //! Invariant: a value that is kept is the last one that was published to its connection, and leaves
-//! once: when the output has fallen to the low watermark, or before the connection is closed.
+//! once: when the output has fallen to the low watermark, or before another connection closes this
+//! one. It is dropped if the connection's own protocol closes, or if the connection ends before.
 
 use std::collections::BTreeMap;
 

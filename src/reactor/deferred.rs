@@ -153,7 +153,7 @@ impl Reactor {
         for effects in &mut self.deferred {
             if effects.caller == Caller::Slot(token) {
                 effects.caller = Caller::Ended;
-                self.effects.put_back(std::mem::take(&mut effects.notifications));
+                self.effects.put_back(effects.take_notifications());
             }
         }
     }
@@ -172,6 +172,11 @@ impl DeferredEffects {
         self.bytes.capacity()
             + self.queued.capacity() * size_of::<(ConnectionId, Effect)>()
             + self.notifications.capacity() * size_of::<PendingNotification>()
+    }
+
+    /// Takes the notifications that were kept for the caller.
+    pub(super) fn take_notifications(&mut self) -> VecDeque<PendingNotification> {
+        std::mem::take(&mut self.notifications)
     }
 
     fn append(&mut self, mut later: DeferredEffects) {

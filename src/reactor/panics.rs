@@ -128,16 +128,23 @@ pub(super) fn drop_tasks(stats: &mut Stats, source: &mut Source) {
 impl Drop for Reactor {
     fn drop(&mut self) {
         let stats = &mut self.state.stats;
+        for effects in &mut self.deferred {
+            self.effects.put_back(effects.take_notifications());
+        }
+        while let Some(content) = self.effects.take_undelivered() {
+            catch_drop(stats, content);
+        }
         let deferred = self.deferred.iter_mut().flat_map(|effects| effects.queued.drain(..));
         let effects = deferred.chain(self.effects.queued.drain(..));
         effects.for_each(|effect| catch_drop(stats, effect));
-        let completions = self.state.completions.iter();
-        let arrived = completions.flat_map(|completions| iter::from_fn(|| completions.take()));
-        arrived.for_each(|completion| catch_drop(stats, completion));
         self.ended.drain(..).for_each(|ended| catch_drop(stats, ended));
         self.slots.drain().for_each(|mut slot| {
             drop_tasks(stats, &mut slot.source);
             catch_drop(stats, slot);
         });
+        // Last: what is dropped above may settle promises.
+        let completions = self.state.completions.iter();
+        let arrived = completions.flat_map(|completions| iter::from_fn(|| completions.take()));
+        arrived.for_each(|completion| catch_drop(stats, completion));
     }
 }

@@ -280,8 +280,9 @@ impl TaskQueue {
 }
 
 impl Reactor {
-    /// Queues the task queue if a wake may have been lost. Called right before the poll: a wake
-    /// that comes later ends the poll.
+    /// Does what a wake asks for if it may have been lost: queues the task queue, and takes the
+    /// completions. (A stop ends the task queue, but not the promises.) Called right before the
+    /// poll: a wake that comes later ends the poll.
     #[inline]
     pub(super) fn note_lost_wake(&mut self) {
         if !sys::rearms_only_on_would_block() {
@@ -289,6 +290,7 @@ impl Reactor {
         }
         let Some(handle) = &self.handle else { return };
         if handle.0.wake.take_lost() {
+            self.take_completions();
             for (token, slot) in &mut self.slots {
                 if matches!(slot.source, Source::Tasks(_)) {
                     slot.ready.readable = true;

@@ -215,7 +215,7 @@ impl Connection {
         let needs_no_event = match self.phase {
             Phase::Established(read_side) => match read_side {
                 ReadSide::Open => false,
-                ReadSide::Resumed => true,
+                ReadSide::Resumed { .. } => true,
                 ReadSide::Backpressured => self.own_output() < HIGH_WATERMARK_BYTES,
                 ReadSide::Paused { .. } | ReadSide::Eof { .. } => {
                     (read_side.wants_output_low() && self.output.len() <= LOW_WATERMARK_BYTES)
@@ -293,6 +293,10 @@ impl Connection {
                 {
                     self.feed_buffered(transport, ready, state, effects);
                 }
+                Phase::Established(ReadSide::Resumed { wants_output_low }) => {
+                    self.phase = Phase::Established(ReadSide::Paused { wants_output_low });
+                    self.resume_layers(transport, ready, state, effects);
+                }
                 Phase::Established(read_side)
                     if read_side.wants_output_low() && self.output.len() <= LOW_WATERMARK_BYTES =>
                 {
@@ -303,9 +307,6 @@ impl Connection {
                 }
                 Phase::Established(read_side) if read_side.needs_peer_check(ready.peer_check) => {
                     self.check_peer(read_side, transport, ready);
-                }
-                Phase::Established(ReadSide::Resumed) => {
-                    self.resume_layers(transport, ready, state, effects);
                 }
                 Phase::Established(_) => return Outcome::Blocked,
                 Phase::Flushing { .. } if self.wants_write() => return Outcome::Blocked,

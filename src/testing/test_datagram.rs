@@ -29,6 +29,7 @@ use crate::protocol::outcome::Outcome;
 use crate::stats::Stats;
 use crate::stream::readiness::Readiness;
 use crate::sys::LocalAddress;
+use crate::time::Time;
 
 /// Turns within one call of a test. A protocol that asks for `writable` in each of them would never
 /// wait: the test panics then. In so many turns a protocol can send a gibibyte.
@@ -243,6 +244,7 @@ impl TestDatagram {
         let until = self.state.clock.now.plus_ms(ms);
         while let Some(socket) = &self.socket
             && socket.deadline() <= until
+            && socket.deadline() < Time::NEVER
         {
             self.state.clock.now = socket.deadline();
             self.run();

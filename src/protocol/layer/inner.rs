@@ -191,10 +191,11 @@ impl<P: Protocol> Inner<P> {
 
     pub(super) fn resumed<L: Layer>(&mut self, layer: &mut L, cx: &mut Context<'_>) -> Next {
         match self.state {
-            InnerState::Unopened | InnerState::Eof | InnerState::Closing => Next::Unchanged,
-            InnerState::Open => Next::Continue,
+            // As for a connection: after the end of the input, there is nothing to resume.
+            InnerState::Eof => Next::Unchanged,
+            // It is the layer that reads on.
+            InnerState::Unopened | InnerState::Open | InnerState::Closing => Next::Continue,
             InnerState::Backpressured | InnerState::Paused => {
-                self.state = InnerState::Open;
                 let next = match self.protocol.layers() {
                     Some(_) => self.call(layer, cx, |protocol, _, cx| {
                         protocol.layers().map_or(Next::Continue, |layers| layers.resumed(cx))

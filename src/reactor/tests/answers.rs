@@ -71,6 +71,22 @@ fn settled_promise_wakes_a_sleeping_loop() {
     }
 }
 
+/// The task queue ends when a stop begins. mio's poll(2) selector may lose a wake after that, too.
+// pitfall: 175
+#[test]
+fn lost_wake_of_a_promise_during_a_stop_delays_no_answer() {
+    let (mut world, promises) = world_with(Selector::Poll, &["/"]);
+    world.run_until_blocked();
+    world.reactor().stop();
+    world.run_until_blocked();
+    promises.borrow_mut().remove(0).fulfill(hello);
+    world.kernel().lose_wakes();
+    world.reactor().turn(None).unwrap();
+    world.run_until_blocked();
+    assert_eq!(code_of(&mut world, 0), "200");
+    assert!(world.kernel().now_us() < 1_000_000, "it has not slept");
+}
+
 // pitfall: 175
 #[test]
 fn promise_settled_before_the_waker_is_open_is_not_forgotten() {

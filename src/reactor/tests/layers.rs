@@ -1,6 +1,8 @@
 //! Layers around the protocols of random schedules: one that changes nothing, and one that encodes.
 
 use super::*;
+use crate::echo::Echo;
+use crate::limits::HIGH_WATERMARK_BYTES;
 use crate::protocol::layer::{Encoder, Inner, Layer, Layered};
 
 /// What is around the protocols of a schedule.
@@ -65,5 +67,99 @@ impl Layer for Xor {
         let decoded: Vec<u8> = input.iter().map(|byte| byte ^ XOR_KEY).collect();
         let next = inner.receive(self, &decoded, cx);
         Advance::consumed(input.len()).then(next)
+    }
+}
+
+/// Opens the protocol inside at the first byte, and takes `.` for the end of the input.
+struct Marked;
+
+impl Layer for Marked {
+    fn opened<P: Protocol>(&mut self, _: &mut Inner<P>, _: &mut Context<'_>) -> Next {
+        Next::Continue
+    }
+
+    fn advance<'i, P: Protocol>(
+        &mut self,
+        input: &'i [u8],
+        inner: &mut Inner<P>,
+        cx: &mut Context<'i>,
+    ) -> Advance {
+        let next = match input[0] {
+            b'.' => inner.eof(self, cx),
+            _ if inner.is_open() => inner.receive(self, &input[..1], cx),
+            _ => inner.open(self, cx),
+        };
+        Advance::consumed(1).then(next)
+    }
+}
+
+const MARKED: u16 = 5000;
+
+#[test]
+fn layer_that_another_connection_has_paused_in_its_handshake_reads_on_after_the_resume() {
+    let mut world = World::without_faults();
+    world.serve(MARKED, |_| Layered::new(Marked, Echo::new()));
+    let stream = world.connect(MARKED, 1);
+    world.run_until_blocked();
+    let id = connection_ids(world.reactor())[0];
+    world.reactor().connections().pause(id);
+    world.run_until_blocked();
+    world.reactor().connections().resume(id);
+    world.peer_sends(stream, b"!x");
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(stream), b"x");
+    world.kernel().peer_closes(stream);
+    world.run_until_blocked();
+    world.stop();
+}
+
+/// Sends its last bytes in two parts, the second one when the first has left.
+struct TwoParts;
+
+impl Protocol for TwoParts {
+    fn advance(&mut self, input: &[u8], _: &mut Context<'_>) -> Advance {
+        Advance::consumed(input.len())
+    }
+
+    fn eof(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
+        cx.send(&[b'1'; HIGH_WATERMARK_BYTES]);
+        Next::Pause
+    }
+
+    fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
+        cx.send(b"2");
+        Next::Close
+    }
+}
+
+#[test]
+fn resume_after_the_announced_end_leaves_the_protocol_waiting_for_low_output() {
+    for nested in [false, true] {
+        let mut world = World::without_faults();
+        world.serve(MARKED, move |_| -> Box<dyn Protocol> {
+            let layered = Layered::new(Marked, TwoParts);
+            if nested { Box::new(Layered::new(Identity, layered)) } else { Box::new(layered) }
+        });
+        let stream = world.kernel().peer_connects(peer(1), server(MARKED), 1000).unwrap();
+        world.peer_sends(stream, b"!.");
+        world.run_until_blocked();
+        let id = connection_ids(world.reactor())[0];
+        for _ in 0..2 {
+            world.reactor().connections().resume(id);
+        }
+        world.run_until_blocked();
+        let mut received = Vec::new();
+        loop {
+            let bytes = world.peer_receives_all(stream);
+            if bytes.is_empty() {
+                break;
+            }
+            received.extend(bytes);
+            world.run_until_blocked();
+        }
+        assert_eq!((received.len(), received.last()), (HIGH_WATERMARK_BYTES + 1, Some(&b'2')));
+        world.kernel().peer_closes(stream);
+        world.run_until_blocked();
+        world.stop();
     }
 }

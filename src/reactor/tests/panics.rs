@@ -5,6 +5,7 @@ use super::*;
 use crate::limits::EFFECTS_MAX;
 use crate::protocol::notification::Notification;
 use crate::testing::simulated::errno;
+use crate::testing::simulated::kernel::Host;
 
 #[test]
 fn effects_requested_before_a_panic_are_applied() {
@@ -97,6 +98,40 @@ fn connect_beyond_the_effect_limit_leaves_no_id_behind() {
     world.run_until_blocked();
     assert_eq!(world.close_reason_of(1), Some(CloseReason::ProtocolPanicked));
     world.stop(); // checks that nothing is left
+}
+
+/// A message that panics when it is dropped.
+struct PanicsInDrop;
+
+impl Drop for PanicsInDrop {
+    fn drop(&mut self) {
+        panic!("panics on purpose, in drop");
+    }
+}
+
+// pitfall: 57
+#[test]
+fn message_that_waits_for_a_failed_connect_is_dropped_in_a_catch() {
+    let mut world = World::without_faults();
+    let fails = Host::Fails { after_us: 20_000, error: errno::ECONNREFUSED };
+    world.kernel().hosts.insert(peer(9), fails);
+    let id = world.reactor().connect(peer(9), crate::echo::Echo::new());
+    for _ in 0..2 {
+        world.reactor().send_message(id, PanicsInDrop).unwrap();
+    }
+    world.run_for(25);
+    assert_eq!((world.stats().connects_failed, world.stats().panics), (1, 2));
+}
+
+// pitfall: 57
+#[test]
+fn messages_that_wait_when_the_reactor_is_dropped_are_dropped_in_a_catch() {
+    let (mut world, _, log) = group(1, |_, _, _| Next::Continue, unchanged);
+    let id = log.borrow().members[0];
+    for _ in 0..2 {
+        world.reactor().send_message(id, PanicsInDrop).unwrap();
+    }
+    drop(world.reactor.take()); // a panic that leaves it fails the test
 }
 
 /// What an application hands to HTTP panics where it is used, and again where it is dropped. A

@@ -201,12 +201,15 @@ impl Connection {
             // After the FIN there is no input to pause, and `Next::Continue` would close.
             (Phase::Established(ReadSide::Eof { .. }), Command::Pause | Command::Resume) => {}
             // It may await `output_low`, and goes on to.
-            (Phase::Established(ReadSide::Paused { .. }), Command::Pause) => {}
-            (Phase::Established(_), Command::Pause) => {
-                self.phase = Phase::Established(ReadSide::Paused { wants_output_low: false });
+            (Phase::Established(read_side), Command::Pause) => {
+                let wants_output_low = read_side.wants_output_low();
+                self.phase = Phase::Established(ReadSide::Paused { wants_output_low });
             }
-            (Phase::Established(_), Command::Resume) if self.protocol.layers().is_some() => {
-                self.phase = Phase::Established(ReadSide::Resumed);
+            (Phase::Established(read_side), Command::Resume)
+                if self.protocol.layers().is_some() =>
+            {
+                let wants_output_low = read_side.wants_output_low();
+                self.phase = Phase::Established(ReadSide::Resumed { wants_output_low });
             }
             (Phase::Established(_), Command::Resume) => {
                 self.apply_next(Next::Continue, false, !self.input.is_empty());

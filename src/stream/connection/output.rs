@@ -103,7 +103,6 @@ impl Connection {
         state: &mut LoopState,
         effects: &mut Effects,
     ) {
-        self.phase = Phase::Established(ReadSide::Paused { wants_output_low: false });
         self.call_protocol(transport, ready, state, effects, |protocol, _, cx| {
             protocol.layers().map_or(Next::Continue, |layers| layers.resumed(cx))
         });

@@ -34,13 +34,14 @@ pub(super) enum ReadSide {
     /// The protocol takes no input until it returns `Next::Continue` from `output_low`,
     /// `timer_expired` or `notified`, or until another connection resumes it.
     Paused { wants_output_low: bool },
-    /// Another connection has resumed this one, and its layers have not been told.
-    Resumed,
+    /// Another connection has resumed this one, and its layers have not been told. If they have
+    /// nothing to resume, it is paused as it was before.
+    Resumed { wants_output_low: bool },
     /// The peer's FIN has been read, so only output is still to come.
     ///
-    /// Here and in `Paused`, `wants_output_low` says that `output_low` is called once the output
-    /// has fallen to the low watermark: the protocol sent something when it paused, or older output
-    /// waited then.
+    /// Here, in `Paused` and in `Resumed`, `wants_output_low` says that `output_low` is called once
+    /// the output has fallen to the low watermark: the protocol sent something when it paused, or
+    /// older output waited then.
     Eof { wants_output_low: bool },
 }
 
@@ -49,7 +50,9 @@ impl ReadSide {
     pub(super) fn wants_output_low(self) -> bool {
         matches!(
             self,
-            ReadSide::Paused { wants_output_low: true } | ReadSide::Eof { wants_output_low: true }
+            ReadSide::Paused { wants_output_low: true }
+                | ReadSide::Resumed { wants_output_low: true }
+                | ReadSide::Eof { wants_output_low: true }
         )
     }
 
@@ -57,7 +60,7 @@ impl ReadSide {
     /// would show it.
     pub(super) fn needs_peer_check(self, check: PeerCheck) -> bool {
         match self {
-            ReadSide::Open | ReadSide::Backpressured | ReadSide::Resumed => false,
+            ReadSide::Open | ReadSide::Backpressured | ReadSide::Resumed { .. } => false,
             ReadSide::Paused { .. } => check == PeerCheck::Due,
             ReadSide::Eof { .. } => check != PeerCheck::NotNeeded,
         }
@@ -68,7 +71,7 @@ impl ReadSide {
         match self {
             ReadSide::Paused { .. } => ReadSide::Paused { wants_output_low: false },
             ReadSide::Eof { .. } => ReadSide::Eof { wants_output_low: false },
-            ReadSide::Open | ReadSide::Backpressured | ReadSide::Resumed => self,
+            ReadSide::Open | ReadSide::Backpressured | ReadSide::Resumed { .. } => self,
         }
     }
 }

@@ -153,3 +153,10 @@ fn panic_of_the_protocol_fails_its_test() {
     }
     TestDatagram::new(Panics).peer_sends(peer(1), b"x");
 }
+
+#[test]
+fn clock_that_advances_without_bound_meets_no_timer_that_is_not_set() {
+    let mut echo = TestDatagram::new(Echo::new());
+    echo.advance_clock(Duration::MAX);
+    assert_eq!(echo.close_reason(), None);
+}

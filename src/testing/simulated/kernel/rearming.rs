@@ -60,6 +60,18 @@ impl Kernel {
         events
     }
 
+    /// Loses the wakes that no poll has reported yet, as mio's poll(2) selector may.
+    #[cfg(feature = "http")]
+    pub(crate) fn lose_wakes(&mut self) {
+        for number in std::mem::take(&mut self.ready_list) {
+            if let Some(Descriptor { registration: Some(registration), .. }) =
+                &mut self.descriptors[number]
+            {
+                registration.is_in_ready_list = false;
+            }
+        }
+    }
+
     /// Reports `bits` of `number`, as far as they are armed, and withdraws them.
     fn report(&mut self, number: usize, bits: u32) -> Option<Event> {
         let forgets = self.selector == Selector::Poll;
