@@ -14,6 +14,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use mio_reactor::Promise;
+
 use common::{TIMEOUT, any_port, connect, reset, run_in_thread};
 
 /// A pool whose work the test lets go on.
@@ -29,11 +31,11 @@ fn start(threads: usize, jobs_max: usize) -> Pool {
     let (send_begun, begun) = mpsc::channel();
     let (go_on, wait) = mpsc::channel();
     let wait = Arc::new(Mutex::new(wait));
-    let work = move |number: u64| {
+    let work = move |number: u64, _: &Promise| {
         send_begun.send(number).unwrap();
         assert!(number != 13, "the work panics");
         wait.lock().unwrap().recv_timeout(TIMEOUT).unwrap();
-        format!("{number} ")
+        Some(format!("{number} "))
     };
     let address = run_in_thread(move |reactor| {
         worker::listen(reactor, any_port(), (threads, jobs_max), work).unwrap()
@@ -76,6 +78,26 @@ fn others_are_served_while_a_thread_works() {
     check_answer(pool.ask("not-a-number"), "404 Not Found", "404 Not Found\n");
     pool.go_on.send(()).unwrap();
     check_answer(slow, "200 OK", "1 ");
+}
+
+#[test]
+fn work_that_would_never_end_stops_when_its_client_has_left() {
+    let (send_begun, begun) = mpsc::channel();
+    let work = move |number, promise: &Promise| {
+        send_begun.send(number).unwrap();
+        worker::count_primes(number, promise)
+    };
+    let address =
+        run_in_thread(move |reactor| worker::listen(reactor, any_port(), (1, 1), work).unwrap());
+    let ask = |number: u64| {
+        let mut client = connect(address);
+        write!(client, "GET /{number} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        client
+    };
+    let client = ask(u64::MAX);
+    assert_eq!(begun.recv_timeout(TIMEOUT), Ok(u64::MAX));
+    reset(client);
+    check_answer(ask(100), "200 OK", "25\n");
 }
 
 #[test]

@@ -12,8 +12,11 @@
 //! the loop serves others. Four cases need care:
 //!
 //! - **Too much work.** The queue is bounded. If it is full, the client gets 503 at once.
-//! - **Work that takes too long.** At the deadline of the promise, the client gets 504.
-//! - **A client that has left.** Its answer is not wanted, so a job that still waits is skipped.
+//! - **Work that takes too long.** At the deadline of the promise, the client gets 504. A thread
+//!   cannot be stopped from outside, so the work asks now and then whether its answer is still
+//!   wanted. Otherwise a few requests that never end would take all threads for ever.
+//! - **A client that has left.** Its answer is not wanted either. If the job still waits, it is
+//!   skipped.
 //! - **A panic.** It drops the promise, and the client gets 500. The thread takes the next job.
 
 use std::io::{self, Write};
@@ -65,7 +68,7 @@ impl Responder for Primes {
 }
 
 /// Takes jobs until no more can come. All threads run this.
-fn run_jobs(jobs: &Mutex<Receiver<Job>>, work: &impl Fn(u64) -> String) {
+fn run_jobs(jobs: &Mutex<Receiver<Job>>, work: &impl Fn(u64, &Promise) -> Option<String>) {
     loop {
         // The threads wait for the lock, and one of them for a job.
         let job = jobs.lock().expect("no thread panics while it waits").recv();
@@ -74,17 +77,25 @@ fn run_jobs(jobs: &Mutex<Receiver<Job>>, work: &impl Fn(u64) -> String) {
             continue;
         }
         let run = AssertUnwindSafe(move || {
-            let answer = work(job.number);
-            job.promise.fulfill(|| Response::ok(ContentType::TEXT, answer.into_bytes()));
+            if let Some(answer) = work(job.number, &job.promise) {
+                job.promise.fulfill(|| Response::ok(ContentType::TEXT, answer.into_bytes()));
+            }
         });
         let _ = catch_unwind(run); // the panic is reported on standard error already
     }
 }
 
-/// Counts the primes below `number`, and takes its time.
-pub(crate) fn count_primes(number: u64) -> String {
-    let is_prime = |n: &u64| (2..).take_while(|d| d * d <= *n).all(|d| !n.is_multiple_of(d));
-    format!("{}\n", (2..number).filter(is_prime).count())
+/// Counts the primes below `number`, and takes its time. `None`: the answer is not wanted any more.
+pub(crate) fn count_primes(number: u64, promise: &Promise) -> Option<String> {
+    let is_prime = |n: u64| (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
+    let mut primes = 0;
+    for n in 2..number {
+        if n % 1024 == 0 && !promise.is_wanted() {
+            return None;
+        }
+        primes += u64::from(is_prime(n));
+    }
+    Some(format!("{primes}\n"))
 }
 
 /// Serves `work` on `address`, done by `threads` threads with a queue of `jobs_max` before them.
@@ -93,7 +104,7 @@ pub(crate) fn listen(
     reactor: &mut Reactor,
     address: SocketAddr,
     (threads, jobs_max): (usize, usize),
-    work: impl Fn(u64) -> String + Clone + Send + 'static,
+    work: impl Fn(u64, &Promise) -> Option<String> + Clone + Send + 'static,
 ) -> io::Result<SocketAddr> {
     let (sender, receiver) = mpsc::sync_channel(jobs_max);
     let receiver = Arc::new(Mutex::new(receiver));
