@@ -57,15 +57,13 @@ fn passed_on<'h, 'i>(headers: &'h [Header<'i>]) -> impl Iterator<Item = &'h Head
 }
 
 impl Request<'_> {
-    /// Returns the head of this request as a gateway sends it on to a server, for a body of the
-    /// same length.
+    /// Returns the head of this request as a gateway sends it on to a server. The body, if there is
+    /// one, follows it unchanged.
     ///
     /// It is that of HTTP/1.0 and asks for a connection that persists, so the response is one that
     /// [`ServerResponse`] can read. Method, target and Host are the same. `X-Forwarded-For` names
     /// `client` behind those that the request names, which a client can forge. Fields about one
     /// connection are left out (RFC 9110 section 7.6.1).
-    ///
-    /// A body of which the head is made can be sent behind it as it comes.
     pub fn forwarded_head(&self, client: Peer) -> Vec<u8> {
         const FORWARDED_FOR: &str = "X-Forwarded-For";
         let method = self.method().as_str().as_bytes();
