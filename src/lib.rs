@@ -147,6 +147,7 @@ mod http {
     pub(crate) mod state; // the message in progress
     pub(crate) mod late; // what gives a late answer
     pub(crate) mod protocol; // HTTP/1.0: where messages begin and end
+    pub(crate) mod gateway; // what a gateway passes on, to a server and back
     #[cfg(all(unix, feature = "files"))]
     pub(crate) mod files; // the files below a directory
     #[cfg(test)]
@@ -185,6 +186,7 @@ pub use http::{
     content_type::{ContentType, ContentTypeError},
     context::HttpContext,
     field::HeaderError,
+    gateway::{ServerResponse, ServerResponseError},
     ongoing::Feed,
     promise::Promise,
     protocol::Http,

@@ -154,6 +154,9 @@ fn head_and_304_have_no_body_and_keep_their_fields() {
     let answer = setup.exchange(&head, b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n");
     assert!(answer.contains("\r\nContent-Length: 5000\r\n"), "{answer}");
     assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+    let answer = setup.exchange(&head, b"HTTP/1.1 200 OK\r\n\r\n");
+    check_status(&answer, "200 OK");
+    assert!(!answer.contains("Content-Length"), "{answer}");
     let answer = setup.exchange(GET, b"HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n");
     check_status(&answer, "304 Not Modified");
     assert!(answer.contains("\r\nETag: \"x\"\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");

@@ -62,7 +62,7 @@ fn head(first: u8, mask_bit: u8, length: usize) -> Vec<u8> {
 
 /// Returns an echo inside WebSocket, on a connection that has been upgraded.
 fn echo() -> TestConnection {
-    let mut connection = TestConnection::new(Layered::new(WebSocket::new(), Echo::new()));
+    let mut connection = TestConnection::new(Layered::new(WebSocket::default(), Echo::new()));
     connection.peer_sends(UPGRADE.as_bytes());
     let answer = String::from_utf8(connection.take_received()).unwrap();
     // The key and its answer are those of RFC 6455 section 1.3.
@@ -189,7 +189,7 @@ fn request_that_is_no_valid_upgrade_gets_a_page_or_an_error() {
         ("Host: a.example", "Host: a.example\r\nOrigin: http://a.example", "101 Switching"),
     ] {
         let request = UPGRADE.replacen(from, to, 1);
-        let mut connection = TestConnection::new(Layered::new(WebSocket::new(), Echo::new()));
+        let mut connection = TestConnection::new(Layered::new(WebSocket::default(), Echo::new()));
         request.as_bytes().chunks(600).for_each(|piece| connection.peer_sends(piece));
         let answer = String::from_utf8(connection.take_received()).unwrap();
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}{answer}");
@@ -198,7 +198,7 @@ fn request_that_is_no_valid_upgrade_gets_a_page_or_an_error() {
 
 #[test]
 fn handshake_that_does_not_end_is_closed_at_its_deadline() {
-    let mut connection = TestConnection::new(Layered::new(WebSocket::new(), Echo::new()));
+    let mut connection = TestConnection::new(Layered::new(WebSocket::default(), Echo::new()));
     connection.peer_sends(&UPGRADE.as_bytes()[..100]);
     connection.advance_clock(Duration::from_secs(10));
     connection.peer_sends(&UPGRADE.as_bytes()[100..]);
@@ -213,7 +213,7 @@ fn handshake_that_does_not_end_is_closed_at_its_deadline() {
 #[test]
 #[ignore = "is a server, not a test"]
 fn be_a_server() {
-    be_server(|reactor, _| websocket::listen(reactor, any_port(), 10));
+    be_server(|reactor, _| websocket::listen(reactor, any_port()));
 }
 
 /// A user of the chat. Its connection is upgraded.

@@ -35,7 +35,7 @@ const LINE_BYTES_MAX: usize = 1024;
 const NAME_CHARS_MAX: usize = 20;
 /// The most connections, with a name or without. Further ones are sent that the room is full, and
 /// are closed.
-const CONNECTIONS_MAX: usize = 1000;
+pub(crate) const CONNECTIONS_MAX: usize = 1000;
 /// The shortest timer. Notifications are delivered before timers expire, so after this time a
 /// connection has been notified of everything that its earlier effects led to. (Under a flood of
 /// notifications some come later. Then the next line that is written finds out.)

@@ -12,9 +12,7 @@
 //! the status that RFC 6455 has for it. One that answers no ping is closed, too.
 
 use std::io::{self, Write};
-use std::iter;
 use std::net::SocketAddr;
-use std::str;
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -43,6 +41,8 @@ const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
+/// Of the first byte, beside the opcode: this frame is the last of its message.
+const LAST: u8 = 0x80;
 
 /// Statuses of a close frame (section 7.4.1).
 const NORMAL: u16 = 1000;
@@ -51,29 +51,17 @@ const UNSUPPORTED_DATA: u16 = 1003;
 const INVALID_UTF8: u16 = 1007;
 const MESSAGE_TOO_BIG: u16 = 1009;
 
-/// The server's side of WebSocket on one connection.
+/// The server's side of WebSocket on one connection. It is open when the protocol inside is.
+#[derive(Default)]
 pub(crate) struct WebSocket {
-    state: State,
     /// The beginning of a message whose last frame has not come; `None` between two messages.
     message: Option<Vec<u8>>,
     awaits_pong: bool,
-    /// The protocol inside has sent a part of a line. The next part continues the message.
-    is_in_line: bool,
-}
-
-enum State {
-    Handshake,
-    Open,
-    /// What still comes is not looked at. This is the payload of our close frame.
-    Closing(Vec<u8>),
+    /// Our last frame. Empty before the upgrade: what is refused ends as HTTP.
+    close_frame: Vec<u8>,
 }
 
 impl WebSocket {
-    pub(crate) fn new() -> WebSocket {
-        let state = State::Handshake;
-        WebSocket { state, message: None, awaits_pong: false, is_in_line: false }
-    }
-
     /// Acts on the frame at the front of `input`, if it is whole.
     fn next_frame<P: Protocol>(
         &mut self,
@@ -81,27 +69,25 @@ impl WebSocket {
         inner: &mut Inner<P>,
         cx: &mut Context<'_>,
     ) -> Result<Advance, u16> {
-        let Some(received) = parse(input)? else { return Ok(Advance::need_more()) };
-        let step = Advance::consumed(received.length);
-        match (received.opcode, &mut self.message) {
-            (TEXT, message @ None) => *message = Some(received.payload),
-            (CONTINUATION, Some(message)) => message.extend(received.payload),
+        let begun = self.message.as_ref().map_or(0, Vec::len);
+        let Some((first, payload, end)) = parse(input, begun)? else {
+            return Ok(Advance::need_more());
+        };
+        let (step, opcode) = (Advance::consumed(end), first & 0x0F);
+        match (opcode, &mut self.message) {
+            (TEXT, message @ None) => *message = Some(payload),
+            (CONTINUATION, Some(message)) => message.extend(payload),
             (BINARY, None) => return Err(UNSUPPORTED_DATA),
             (CLOSE, _) => {
-                check_close(&received.payload)?;
-                let status = received.payload.into_iter().take(2).collect();
-                self.state = State::Closing(status); // `finish` sends it back
+                self.close_frame = frame(CLOSE, status_of(&payload)?); // it is sent back
                 return Ok(step.then(inner.eof(self, cx)));
             }
-            (PING, _) => cx.send(&frame(true, PONG, &received.payload)),
+            (PING, _) => cx.send(&frame(PONG, &payload)),
             (PONG, _) => self.awaits_pong = false,
             _ => return Err(PROTOCOL_ERROR),
         }
-        if self.message.as_ref().is_some_and(|message| message.len() > MESSAGE_BYTES_MAX) {
-            return Err(MESSAGE_TOO_BIG);
-        }
         // Control frames may stand between the frames of a message, and end none.
-        let ends_message = received.is_last && received.opcode < CLOSE;
+        let ends_message = first & LAST != 0 && opcode < CLOSE;
         let Some(mut message) = self.message.take_if(|_| ends_message) else { return Ok(step) };
         // Two frames may share a character, so only the whole message can be checked.
         str::from_utf8(&message).map_err(|_| INVALID_UTF8)?;
@@ -126,122 +112,88 @@ impl Layer for WebSocket {
         inner: &mut Inner<P>,
         cx: &mut Context<'i>,
     ) -> Advance {
-        match self.state {
-            State::Handshake => match answer(input) {
-                None => Advance::need_more(),
-                Some((answer, Some(length))) => {
-                    cx.send(answer.as_bytes());
-                    cx.set_timer(PING_INTERVAL);
-                    self.state = State::Open;
-                    Advance::consumed(length).then(inner.open(self, cx))
-                }
-                Some((answer, None)) => {
-                    cx.send(answer.as_bytes());
-                    Advance::consumed(input.len()).then(Next::Close)
-                }
-            },
-            State::Open => self.next_frame(input, inner, cx).unwrap_or_else(|status| {
-                self.state = State::Closing(status.to_be_bytes().to_vec());
-                Advance::consumed(input.len()).then(Next::Close)
-            }),
-            State::Closing(_) => Advance::consumed(input.len()).then(Next::Unchanged),
+        let close = Advance::consumed(input.len()).then(Next::Close);
+        if inner.is_open() {
+            return self.next_frame(input, inner, cx).unwrap_or_else(|status| {
+                self.close_frame = frame(CLOSE, &status.to_be_bytes());
+                close
+            });
         }
+        let Some((answer, upgrade)) = answer(input) else { return Advance::need_more() };
+        cx.send(answer.as_bytes());
+        let Some(length) = upgrade else { return close };
+        cx.set_timer(PING_INTERVAL);
+        self.close_frame = frame(CLOSE, &NORMAL.to_be_bytes());
+        Advance::consumed(length).then(inner.open(self, cx))
     }
 
-    /// A stream may end without a close frame, but no part of a frame is passed on.
-    fn eof<P: Protocol>(&mut self, _: &[u8], inner: &mut Inner<P>, cx: &mut Context<'_>) -> Next {
-        inner.eof(self, cx)
-    }
-
-    fn timer_expired<P: Protocol>(&mut self, _: &mut Inner<P>, cx: &mut Context<'_>) -> Next {
-        if self.awaits_pong || !matches!(self.state, State::Open) {
+    fn timer_expired<P: Protocol>(&mut self, inner: &mut Inner<P>, cx: &mut Context<'_>) -> Next {
+        if self.awaits_pong || !inner.is_open() {
             return Next::Close;
         }
         self.awaits_pong = true;
         cx.set_timer(PING_INTERVAL);
-        cx.send(&frame(true, PING, b""));
+        cx.send(&frame(PING, b""));
         Next::Unchanged
     }
 }
 
+/// The protocol inside sends whole lines, each in one callback.
 impl Encoder for WebSocket {
-    /// A line that is sent in parts becomes a message of as many frames.
     fn encode(&mut self, output: &[u8], encoded: &mut Vec<u8>) {
         for line in output.split_inclusive(|&byte| byte == b'\n') {
-            let opcode = if self.is_in_line { CONTINUATION } else { TEXT };
-            self.is_in_line = !line.ends_with(b"\n");
-            let text = line.strip_suffix(b"\n").unwrap_or(line);
-            encoded.extend(frame(!self.is_in_line, opcode, text));
+            encoded.extend(frame(TEXT, line.strip_suffix(b"\n").unwrap_or(line)));
         }
     }
 
     fn finish(&mut self, encoded: &mut Vec<u8>) {
-        let normal = NORMAL.to_be_bytes();
-        let payload = match &self.state {
-            State::Handshake => return, // it was HTTP
-            State::Open => &normal[..],
-            State::Closing(payload) => payload,
-        };
-        encoded.extend(frame(true, CLOSE, payload));
+        encoded.append(&mut self.close_frame);
     }
 }
 
-/// Returns a frame as a server sends it, without a mask.
-fn frame(is_last: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let length = (payload.len() as u64).to_be_bytes();
-    let mut frame = vec![u8::from(is_last) << 7 | opcode];
-    match payload.len() {
-        0..126 => frame.push(length[7]),
-        126..65_536 => frame.extend([126, length[6], length[7]]),
-        _ => frame.extend(iter::once(127).chain(length)),
-    }
-    frame.extend(payload);
-    frame
+/// Returns a frame as a server sends it, without a mask. It is a whole message.
+fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let long = (payload.len() as u64).to_be_bytes();
+    let length = match payload.len() {
+        0..126 => vec![long[7]],
+        126..65_536 => vec![126, long[6], long[7]],
+        _ => [&[127][..], &long].concat(),
+    };
+    [&[LAST | opcode][..], &length, payload].concat()
 }
 
-/// A frame of a client, unmasked.
-struct Frame {
-    is_last: bool,
-    opcode: u8,
-    payload: Vec<u8>,
-    /// With what stands before the payload.
-    length: usize,
-}
-
-/// Takes apart the frame at the front of `input`. `None`: it is not whole.
-fn parse(input: &[u8]) -> Result<Option<Frame>, u16> {
+/// Takes apart the frame at the front of `input`: its first byte, its payload without the mask, and
+/// its end. `None`: it is not whole. `begun`: the bytes of the message before it.
+fn parse(input: &[u8], begun: usize) -> Result<Option<(u8, Vec<u8>, usize)>, u16> {
     let [first, second, rest @ ..] = input else { return Ok(None) };
-    let (is_last, opcode, short) = (first & 0x80 != 0, first & 0x0F, second & 0x7F);
-    let (is_masked, is_extended) = (second & 0x80 != 0, first & 0x70 != 0);
-    if !is_masked || is_extended || opcode >= CLOSE && (!is_last || short > 125) {
+    let (is_control, short) = (first & 0x08 != 0, second & 0x7F);
+    // A client masks. Three bits are reserved. Control frames are short, and in one piece.
+    if second & 0x80 == 0 || first & 0x70 != 0 || is_control && (first & LAST == 0 || short > 125) {
         return Err(PROTOCOL_ERROR);
     }
-    // A short length is in these seven bits, and a longer one behind them.
-    let long_bytes = [0, 2, 8][usize::from(short.saturating_sub(125))];
-    let Some((long, rest)) = rest.split_at_checked(long_bytes) else { return Ok(None) };
-    let start = if long.is_empty() { u64::from(short) } else { 0 };
-    let bytes = long.iter().fold(start, |bytes, &byte| bytes << 8 | u64::from(byte));
-    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-    if bytes > MESSAGE_BYTES_MAX {
+    let (bytes, rest) = match (short, rest) {
+        (126, [high, low, rest @ ..]) => (usize::from(*high) << 8 | usize::from(*low), rest),
+        (126, _) => return Ok(None),
+        (127, _) => (usize::MAX, rest), // eight bytes follow, for more than 65,535
+        _ => (usize::from(short), rest),
+    };
+    if !is_control && bytes.saturating_add(begun) > MESSAGE_BYTES_MAX {
         return Err(MESSAGE_TOO_BIG); // before any of it is awaited
     }
     let Some((mask, rest)) = rest.split_first_chunk::<4>() else { return Ok(None) };
-    let Some(masked) = rest.get(..bytes) else { return Ok(None) };
-    let payload: Vec<u8> = masked.iter().zip(mask.iter().cycle()).map(|(a, b)| a ^ b).collect();
-    let length = 2 + long_bytes + mask.len() + payload.len();
-    Ok(Some(Frame { is_last, opcode, payload, length }))
+    let Some((masked, behind)) = rest.split_at_checked(bytes) else { return Ok(None) };
+    let payload = masked.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+    Ok(Some((*first, payload, input.len() - behind.len())))
 }
 
-/// Checks the payload of a close frame: nothing, or a status that may be sent, and a reason.
-fn check_close(payload: &[u8]) -> Result<(), u16> {
-    let status = payload.first_chunk().map(|status| u16::from_be_bytes(*status));
-    match status {
-        None if payload.is_empty() => Ok(()),
-        Some(1000..=1003 | 1007..=1014 | 3000..=4999) => {
-            str::from_utf8(&payload[2..]).map(drop).map_err(|_| INVALID_UTF8)
-        }
-        _ => Err(PROTOCOL_ERROR),
+/// Returns the status of a close frame with this payload, if it has one, and checks the rest.
+fn status_of(payload: &[u8]) -> Result<&[u8], u16> {
+    let (status, reason) = payload.split_at(payload.len().min(2));
+    let number = status.try_into().map(u16::from_be_bytes);
+    if !status.is_empty() && !matches!(number, Ok(1000..=1003 | 1007..=1014 | 3000..=4999)) {
+        return Err(PROTOCOL_ERROR); // cut off, or reserved (section 7.4.2)
     }
+    str::from_utf8(reason).map(|_| status).map_err(|_| INVALID_UTF8)
 }
 
 /// Returns the answer to a request, and the request's length if it is an upgrade (RFC 6455 section
@@ -254,61 +206,44 @@ fn answer(input: &[u8]) -> Option<(String, Option<usize>)> {
         Ok(httparse::Status::Partial) if input.len() < HEAD_BYTES_MAX => return None,
         Ok(httparse::Status::Partial) | Err(_) => None,
     };
-    let values = |name: &'static str| {
+    let list = |name: &str| {
         let fields = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
-        fields.filter_map(|field| str::from_utf8(field.value).ok())
+        fields.map(|field| String::from_utf8_lossy(field.value)).collect::<Vec<_>>().join(",")
     };
-    let has = |name, token| {
-        let mut parts = values(name).flat_map(|value| value.split(','));
-        parts.any(|part| part.trim().eq_ignore_ascii_case(token))
-    };
-    let key = values("Sec-WebSocket-Key").next().unwrap_or_default();
-    let is_key = BASE64.decode(key).is_ok_and(|key| key.len() == 16);
+    let has = |name, token| list(name).split(',').any(|it| it.trim().eq_ignore_ascii_case(token));
+    let (host, origin, key) = (list("Host"), list("Origin"), list("Sec-WebSocket-Key"));
+    let is_key = BASE64.decode(&key).is_ok_and(|key| key.len() == 16);
     // A page of any site can open a WebSocket here, in the name of its reader (section 10.2).
-    let host = values("Host").next();
-    let is_foreign = |origin: &str| origin.split_once("://").map(|(_, host)| host) != host;
-    let (status, page) = if length.is_none() || request.method != Some("GET") {
-        ("400 Bad Request", "")
-    } else if !has("Upgrade", "websocket") {
-        ("200 OK", include_str!("websocket.html"))
-    } else if values("Origin").any(is_foreign) {
-        ("403 Forbidden", "")
-    } else if !has("Sec-WebSocket-Version", "13") {
-        ("426 Upgrade Required", "")
-    } else if !has("Connection", "upgrade") || !is_key || request.version != Some(1) {
-        ("400 Bad Request", "")
-    } else {
+    let is_own = origin.is_empty() || origin.split_once("://").is_some_and(|(_, it)| it == host);
+    let refusals = [
+        (length.is_none() || request.method != Some("GET"), "400 Bad Request"),
+        (!has("Upgrade", "websocket"), "200 OK"), // with the page
+        (!is_own, "403 Forbidden"),
+        (!has("Sec-WebSocket-Version", "13"), "426 Upgrade Required"),
+        (!has("Connection", "upgrade") || !is_key || request.version == Some(0), "400 Bad Request"),
+    ];
+    let Some((_, status)) = refusals.into_iter().find(|(applies, _)| *applies) else {
         let accept = Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
-        let answer = format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {}\r\n\r\n",
-            BASE64.encode(accept)
-        );
-        return Some((answer, length));
+        let fields = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept";
+        let (line, accept) = ("HTTP/1.1 101 Switching Protocols", BASE64.encode(accept));
+        return Some((format!("{line}\r\n{fields}: {accept}\r\n\r\n"), length));
     };
-    let answer = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\
-         Sec-WebSocket-Version: 13\r\nConnection: close\r\n\r\n{page}",
-        page.len()
-    );
-    Some((answer, None))
+    let page = if status == "200 OK" { include_str!("websocket.html") } else { "" };
+    let fields = "Content-Type: text/html\r\nSec-WebSocket-Version: 13\r\nConnection: close";
+    let (line, bytes) = (format!("HTTP/1.1 {status}"), page.len());
+    Some((format!("{line}\r\n{fields}\r\nContent-Length: {bytes}\r\n\r\n{page}"), None))
 }
 
-/// Serves the page and a room for `connections_max` on `address`. Returns the address bound.
-pub(crate) fn listen(
-    reactor: &mut Reactor,
-    address: SocketAddr,
-    connections_max: usize,
-) -> io::Result<SocketAddr> {
-    let mut room = chat::room(connections_max);
-    reactor.listen(address, move |peer| Layered::new(WebSocket::new(), room(peer)))
+/// Serves the page and the room on `address`. Returns the address bound.
+pub(crate) fn listen(reactor: &mut Reactor, address: SocketAddr) -> io::Result<SocketAddr> {
+    let mut room = chat::room(chat::CONNECTIONS_MAX);
+    reactor.listen(address, move |peer| Layered::new(WebSocket::default(), room(peer)))
 }
 
 #[allow(dead_code, reason = "the test of this example has a main function of its own")]
 fn main() -> io::Result<()> {
     let mut reactor = Reactor::new(Limits::default())?;
-    let address = listen(&mut reactor, SocketAddr::from(([127, 0, 0, 1], 4001)), 1000)?;
-    writeln!(io::stdout(), "http {address}")?;
+    writeln!(io::stdout(), "http {}", listen(&mut reactor, ([127, 0, 0, 1], 4001).into())?)?;
     reactor.run()?;
     Ok(())
 }

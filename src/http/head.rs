@@ -218,16 +218,16 @@ impl<'i> RequestLine<'i> {
 
 /// The values of the fields that frame the message or decide whether the connection persists.
 #[derive(Default)]
-struct Fields {
+pub(super) struct Fields {
     has_host: bool,
-    body_bytes: Option<u64>,
-    has_close: bool,
-    has_keep_alive: bool,
+    pub(super) body_bytes: Option<u64>,
+    pub(super) has_close: bool,
+    pub(super) has_keep_alive: bool,
     expects_continue: bool,
 }
 
 impl Fields {
-    fn read(headers: &[Header<'_>], section: &[u8]) -> Result<Fields, Status> {
+    pub(super) fn read(headers: &[Header<'_>], section: &[u8]) -> Result<Fields, Status> {
         let mut fields = Fields::default();
         if !section.ends_with(b"\r\n") {
             return Err(Status::BAD_REQUEST);
@@ -298,7 +298,7 @@ fn name_is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
 }
 
 /// Returns the elements of a list (RFC 9110 section 5.6.1).
-fn list_items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn list_items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 

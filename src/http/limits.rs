@@ -24,7 +24,8 @@ pub(crate) const REQUEST_LINE_BYTES_MAX: usize = 8 * 1024;
 /// as the program does it. The turn is charged for it.
 pub(crate) const LOG_LINE_US: u64 = 10;
 
-/// Longest request head, in bytes. Common servers allow 8 to 32 KiB. Beyond: 431 and close.
+/// Longest request head, in bytes. Common servers allow 8 to 32 KiB. Beyond: 431 and close. A
+/// longer head of a response that a gateway reads is invalid.
 pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Most digits of a Content-Length, leading zeros included. No 64-bit number needs more, and other
@@ -32,7 +33,8 @@ pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Beyond: 400 and close.
 pub(crate) const CONTENT_LENGTH_DIGITS_MAX: usize = 20;
 
-/// Most header fields in a request. Beyond: 431 and close.
+/// Most header fields in a request. Beyond: 431 and close. A response with more that a gateway
+/// reads is invalid.
 pub(crate) const HEADERS_MAX: usize = 64;
 
 /// Largest request body that is read, in bytes, whether a responder takes it or it is skipped.

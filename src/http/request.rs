@@ -60,6 +60,17 @@ impl Method {
             Method::Patch => "PATCH",
         }
     }
+
+    /// Returns whether a request of this method changes nothing at the server (RFC 9110 section
+    /// 9.2.1). So it may be sent again if its response does not come.
+    ///
+    /// ```
+    /// # use mio_reactor::Method;
+    /// assert!(Method::Get.is_safe() && !Method::Post.is_safe());
+    /// ```
+    pub const fn is_safe(self) -> bool {
+        matches!(self, Method::Get | Method::Head | Method::Options | Method::Trace)
+    }
 }
 
 /// A request whose head has been received and whose framing is unambiguous.

@@ -60,8 +60,8 @@ impl Frame<'_> {
 #[derive(Clone, Debug)]
 pub struct Lines(Framing);
 
-/// Messages that follow their length: a number of four bytes, the most significant first, that does
-/// not count itself.
+/// Messages that follow their length: a number of one, two or four bytes, the most significant
+/// first, that does not count itself. DNS over TCP has two (RFC 1035 section 4.2.2).
 ///
 /// ```
 /// use std::time::Duration;
@@ -76,18 +76,21 @@ pub struct Lines(Framing);
 ///             Ok(message) => message,
 ///             Err(step) => return step,
 ///         };
-///         LengthPrefixed::send(message.content, cx);
+///         self.0.send(message.content, cx);
 ///         message.consumed()
 ///     }
 /// }
 ///
-/// let messages = LengthPrefixed::new(1000, Duration::from_secs(10));
+/// let messages = LengthPrefixed::u16(1000, Duration::from_secs(10));
 /// let mut echo = TestConnection::new(EchoMessages(messages));
-/// echo.peer_sends(b"\0\0\0\x02hi\0\0\0\0\0");
-/// assert_eq!(echo.take_received(), b"\0\0\0\x02hi\0\0\0\0");
+/// echo.peer_sends(b"\0\x02hi\0\0\0");
+/// assert_eq!(echo.take_received(), b"\0\x02hi\0\0");
 /// ```
 #[derive(Clone, Debug)]
-pub struct LengthPrefixed(Framing);
+pub struct LengthPrefixed {
+    framing: Framing,
+    prefix_bytes: usize,
+}
 
 /// What the helpers share.
 #[derive(Clone, Debug)]
@@ -98,8 +101,8 @@ struct Framing {
     searched: usize,
 }
 
-/// Bytes of the length before a message.
-const PREFIX_BYTES: usize = 4;
+/// Most bytes beside its content that a message takes.
+const DELIMITER_BYTES_MAX: usize = 4;
 
 impl Lines {
     /// Makes the helper of one connection. A line has at most `content_bytes_max` bytes before its
@@ -142,15 +145,41 @@ impl Lines {
 }
 
 impl LengthPrefixed {
-    /// Makes the helper of one connection. A message has at most `content_bytes_max` bytes after
-    /// its length, and arrives within `deadline` of its first byte.
+    /// Makes the helper of one connection, for lengths of one byte. A message has at most
+    /// `content_bytes_max` bytes after its length, and arrives within `deadline` of its first byte.
+    ///
+    /// # Panics
+    ///
+    /// If `content_bytes_max` is more than 255: no length is above that.
+    pub fn u8(content_bytes_max: usize, deadline: Duration) -> LengthPrefixed {
+        LengthPrefixed::new(1, content_bytes_max, deadline)
+    }
+
+    /// Makes the helper of one connection, as [`u8`](LengthPrefixed::u8) does, for lengths of two
+    /// bytes.
+    ///
+    /// # Panics
+    ///
+    /// If `content_bytes_max` is more than 65,535: no length is above that.
+    pub fn u16(content_bytes_max: usize, deadline: Duration) -> LengthPrefixed {
+        LengthPrefixed::new(2, content_bytes_max, deadline)
+    }
+
+    /// Makes the helper of one connection, as [`u8`](LengthPrefixed::u8) does, for lengths of four
+    /// bytes.
     ///
     /// # Panics
     ///
     /// If `content_bytes_max` is more than
     /// [`INPUT_BYTES_MAX`] - 4: the connection keeps no more.
-    pub fn new(content_bytes_max: usize, deadline: Duration) -> LengthPrefixed {
-        LengthPrefixed(Framing::new(content_bytes_max, deadline))
+    pub fn u32(content_bytes_max: usize, deadline: Duration) -> LengthPrefixed {
+        LengthPrefixed::new(4, content_bytes_max, deadline)
+    }
+
+    fn new(prefix_bytes: usize, content_bytes_max: usize, deadline: Duration) -> LengthPrefixed {
+        let framing = Framing::new(content_bytes_max, deadline);
+        assert!(fits(content_bytes_max, prefix_bytes), "no length is above the highest that fits");
+        LengthPrefixed { framing, prefix_bytes }
     }
 
     /// Returns the message at the front of `input`, if it is whole. It may be empty.
@@ -166,32 +195,39 @@ impl LengthPrefixed {
         input: &'i [u8],
         cx: &mut Context<'_>,
     ) -> Result<Frame<'i>, Advance> {
-        let Some((prefix, rest)) = input.split_first_chunk::<PREFIX_BYTES>() else {
-            return Err(self.0.need_more(input, 0, cx));
+        let LengthPrefixed { framing, prefix_bytes } = self;
+        let Some((prefix, rest)) = input.split_at_checked(*prefix_bytes) else {
+            return Err(framing.need_more(input, 0, cx));
         };
-        let length = usize::try_from(u32::from_be_bytes(*prefix)).unwrap_or(usize::MAX);
+        let length = prefix.iter().fold(0, |length, &byte| length << 8 | usize::from(byte));
         match rest.get(..length) {
-            Some(content) => self.0.complete(input, content, PREFIX_BYTES + length, cx),
-            None => Err(self.0.need_more(input, length, cx)),
+            Some(content) => framing.complete(input, content, prefix.len() + length, cx),
+            None => Err(framing.need_more(input, length, cx)),
         }
     }
 
-    /// Sends `content` after its length.
+    /// Sends `content` after its length. It may be longer than what is received may be.
     ///
     /// # Panics
     ///
-    /// If it has 2³² bytes or more.
-    pub fn send(content: &[u8], cx: &mut Context<'_>) {
-        let length = u32::try_from(content.len()).expect("a message has less than 2^32 bytes");
-        cx.send(&length.to_be_bytes());
+    /// If it is longer than the highest length: 255, 65,535 or 2³² - 1 bytes.
+    pub fn send(&self, content: &[u8], cx: &mut Context<'_>) {
+        let prefix = (content.len() as u64).to_be_bytes();
+        assert!(fits(content.len(), self.prefix_bytes), "no length is above the highest that fits");
+        cx.send(&prefix[prefix.len() - self.prefix_bytes..]);
         cx.send(content);
     }
+}
+
+/// Returns whether `length` is a number of `prefix_bytes`.
+fn fits(length: usize, prefix_bytes: usize) -> bool {
+    (length as u64) >> (8 * prefix_bytes) == 0
 }
 
 impl Framing {
     fn new(content_bytes_max: usize, deadline: Duration) -> Framing {
         assert!(
-            content_bytes_max <= INPUT_BYTES_MAX - PREFIX_BYTES,
+            content_bytes_max <= INPUT_BYTES_MAX - DELIMITER_BYTES_MAX,
             "a message has no more bytes than a connection keeps"
         );
         Framing { content_bytes_max, deadline, searched: 0 }
@@ -262,7 +298,7 @@ mod tests {
                 Ok(message) => message,
                 Err(step) => return step,
             };
-            LengthPrefixed::send(message.content, cx);
+            self.0.send(message.content, cx);
             message.consumed()
         }
     }
@@ -316,28 +352,80 @@ mod tests {
         assert_eq!(connection.close_reason(), Some(CloseReason::Finished));
     }
 
+    /// The helpers for every width, with a bound of 5 bytes and a deadline of 3 s.
+    fn helpers() -> [LengthPrefixed; 3] {
+        let make: [fn(usize, Duration) -> LengthPrefixed; 3] =
+            [LengthPrefixed::u8, LengthPrefixed::u16, LengthPrefixed::u32];
+        make.map(|make| make(5, Duration::from_secs(3)))
+    }
+
     #[test]
     fn prefixed_messages_in_pieces_of_any_size_are_the_same_messages() {
-        let bytes = b"\0\0\0\x03one\0\0\0\0\0\0\0\x05three\0\0\0\x01";
-        for size in 1..=bytes.len() {
-            let mut connection =
-                TestConnection::new(Prefixed(LengthPrefixed::new(5, Duration::from_secs(3))));
-            for piece in bytes.chunks(size) {
-                connection.peer_sends(piece);
+        for (helper, zeros) in helpers().into_iter().zip([&b""[..], b"\0", b"\0\0\0"]) {
+            let whole = [zeros, b"\x03one", zeros, b"\0", zeros, b"\x05three"].concat();
+            let bytes = [&whole[..], zeros, b"\x01"].concat();
+            for size in 1..=bytes.len() {
+                let mut connection = TestConnection::new(Prefixed(helper.clone()));
+                for piece in bytes.chunks(size) {
+                    connection.peer_sends(piece);
+                }
+                assert_eq!(connection.take_received(), whole, "{helper:?}, {size}");
             }
-            assert_eq!(connection.take_received(), bytes[..bytes.len() - 4], "{size}");
         }
     }
 
     #[test]
     fn length_above_the_bound_closes_the_connection_at_once() {
+        for helper in helpers() {
+            let last = helper.prefix_bytes - 1;
+            for (at, byte) in [(0, 0xFF), (0, 6), (last, 6), (last, 0xFF)] {
+                let mut prefix = vec![0; helper.prefix_bytes];
+                prefix[at] = byte;
+                let mut connection = TestConnection::new(Prefixed(helper.clone()));
+                connection.peer_sends(&prefix);
+                connection.peer_sends(&vec![0; helper.prefix_bytes]);
+                connection.peer_shuts_down();
+                assert_eq!(connection.take_received(), b"", "{prefix:?}");
+                assert_eq!(connection.close_reason(), Some(CloseReason::Finished));
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_of_a_length_are_sent_and_read_most_significant_first() {
         let mut connection =
-            TestConnection::new(Prefixed(LengthPrefixed::new(5, Duration::from_secs(3))));
-        connection.peer_sends(b"\0\0\0\x06");
-        connection.peer_sends(b"\0\0\0\0");
-        connection.peer_shuts_down();
-        assert_eq!(connection.take_received(), b"");
-        assert_eq!(connection.close_reason(), Some(CloseReason::Finished));
+            TestConnection::new(Prefixed(LengthPrefixed::u16(0xFFFF, Duration::from_secs(3))));
+        for length in [0xFF, 0x100, 0x1234, 0xFFFF_u16] {
+            let message = [&length.to_be_bytes()[..], &vec![b'x'; length.into()]].concat();
+            connection.peer_sends(&message);
+            assert!(connection.take_received() == message, "{length:#x}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "no length is above the highest that fits")]
+    fn bound_above_the_highest_length_is_refused() {
+        let _ = LengthPrefixed::u8(256, Duration::from_secs(1));
+    }
+
+    /// Greets with more bytes than the length has a number for.
+    struct TooLong(LengthPrefixed);
+
+    impl Protocol for TooLong {
+        fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+            self.0.send(&[0; 256], cx);
+            Next::Continue
+        }
+
+        fn advance(&mut self, input: &[u8], _: &mut Context<'_>) -> Advance {
+            Advance::consumed(input.len())
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "no length is above the highest that fits")]
+    fn message_above_the_highest_length_is_not_sent() {
+        let _ = TestConnection::new(TooLong(LengthPrefixed::u8(5, Duration::from_secs(1))));
     }
 
     #[test]

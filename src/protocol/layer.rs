@@ -138,15 +138,18 @@ pub trait Layer: Sized {
         inner.advance(self, input, cx)
     }
 
-    /// As [`Protocol::eof`]. If the peer should have announced its end in the words of this layer,
-    /// and has not, what it sent may have been cut short: return [`Next::Abort`].
+    /// As [`Protocol::eof`]. What the layer has not consumed is input of the inner protocol, unless
+    /// there is an [`encoder`](Layer::encoder): then it is a part of what the peer has encoded.
+    ///
+    /// If the peer should have announced its end in the words of this layer, and has not, what it
+    /// sent may have been cut short: return [`Next::Abort`].
     fn eof<P: Protocol>(
         &mut self,
         rest: &[u8],
         inner: &mut Inner<P>,
         cx: &mut Context<'_>,
     ) -> Next {
-        if !rest.is_empty() {
+        if !rest.is_empty() && self.encoder().is_none() {
             inner.keep(rest);
         }
         inner.eof(self, cx)
