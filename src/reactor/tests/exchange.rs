@@ -101,6 +101,10 @@ fn encode_message((from, to): Pair, number: u32, length: u16) -> Vec<u8> {
 /// every earlier notification: a barrier.
 const BARRIER: ConnectionId = ConnectionId { slot: 0, generation: 0 };
 
+/// How often a member sets its timer at most, and how long each time at most, in milliseconds.
+pub(super) const TIMERS_MAX: u32 = 20;
+pub(super) const TIMER_MS_MAX: u64 = 1000;
+
 /// A member of the group. Each byte of input, each timer and some notifications make it act at
 /// random.
 pub(super) struct RandomMember {
@@ -135,7 +139,7 @@ impl RandomMember {
             hosts,
             rng,
             length_max,
-            timers_left: 60,
+            timers_left: TIMERS_MAX,
             barriers: VecDeque::new(),
         }
     }
@@ -209,7 +213,7 @@ impl Protocol for RandomMember {
         });
         assert_eq!(self.log.borrow().members[own], cx.id());
         cx.send(&encode_message((own, own), 0, 0)); // so that the peer knows the member's number
-        cx.set_timer(Duration::from_millis(self.rng.u64(1..1000)));
+        cx.set_timer(Duration::from_millis(self.rng.u64(1..TIMER_MS_MAX)));
         Next::Continue
     }
 
@@ -293,7 +297,7 @@ impl Protocol for RandomMember {
         self.act(cx);
         self.timers_left -= 1;
         if self.timers_left > 0 {
-            cx.set_timer(Duration::from_millis(self.rng.u64(1..1000)));
+            cx.set_timer(Duration::from_millis(self.rng.u64(1..TIMER_MS_MAX)));
         }
         Next::Continue // ends a pause, whichever member asked for it
     }

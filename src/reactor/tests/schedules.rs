@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use super::environment::{DatagramPeer, Disturbances, EchoHost, StopSender};
-use super::exchange::{RandomMember, SharedLog};
+use super::exchange::{RandomMember, SharedLog, TIMER_MS_MAX, TIMERS_MAX};
 use super::exchange_peers::{HostAcceptor, MemberPeer};
 use super::late_answers::TextResponder;
 use super::layers::Wrapping;
@@ -218,6 +218,8 @@ fn run_exchange(seed: u64, is_traced: bool) {
         wrapping.wrap(RandomMember::new(&shared, &ledger, &hosts, members_rng.fork()))
     });
     world.kernel().allow_pauses(group);
+    // While it is paused and has a timer set, a member is not idle.
+    world.kernel().idle_us_max += u64::from(TIMERS_MAX) * TIMER_MS_MAX * 1000;
     for number in 1..=rng.u16(1..8) {
         let mut kernel = world.kernel();
         let place = Err((peer(number), group));

@@ -148,6 +148,8 @@ pub(crate) struct Kernel {
     last_poll_us: u64,
     /// How long an open stream may go without a byte moving over it.
     pub(crate) idle_us_max: u64,
+    /// The descriptor at which a selector without a ready list looks first.
+    first_looked_at: usize,
     /// The reactor has been asked to stop: from now on, replies may be incomplete.
     pub(crate) is_stopping: bool,
     /// The reactor may reset whatever connection holds the most.
@@ -189,6 +191,7 @@ impl Kernel {
             something_happened: true,
             last_poll_us: 0,
             idle_us_max: u64::MAX,
+            first_looked_at: 0,
             is_stopping: false,
             memory_is_tight: false,
             is_traced: false,

@@ -47,11 +47,13 @@ impl Kernel {
             }
         }
         let count = self.descriptors.len();
-        let first = self.rng.usize(..count.max(1));
+        // In turn, so that each descriptor is reported in time even if few fit into a poll.
+        let first = self.first_looked_at;
         for number in (0..count).map(|number| (first + number) % count) {
             if events.len() >= capacity.min(self.faults.events_per_poll_max) {
                 break;
             }
+            self.first_looked_at = number + 1;
             if self.descriptors[number].is_some() && !matches!(self.file(number), File::Waker) {
                 let bits = self.event_bits(number);
                 events.extend(self.report(number, bits));
