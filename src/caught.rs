@@ -14,6 +14,8 @@ use std::thread;
 
 use log::error;
 
+use crate::stats::Stats;
+
 /// A panic that was caught. Its payload is dropped.
 #[derive(Debug)]
 pub(crate) struct Panicked;
@@ -34,6 +36,19 @@ fn drop_payload(payload: Box<dyn Any + Send>) {
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         mem::forget(second);
     }
+}
+
+/// Drops something of the application, and catches, counts and logs a panic in that.
+pub(crate) fn catch_drop<T>(stats: &mut Stats, value: T) {
+    if catch(|| drop(value)).is_err() {
+        stats.panics += 1;
+        log_panic_in_drop();
+    }
+}
+
+#[cold]
+pub(crate) fn log_panic_in_drop() {
+    error!("panic in drop of a protocol, a factory, a task or a message");
 }
 
 /// A value of the application in a frame or a type that may unwind. If it panics when it is dropped

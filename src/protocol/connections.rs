@@ -13,6 +13,7 @@ use super::effects::{Command, Effect, Effects};
 use super::ident::ConnectionId;
 use super::notification::Notification;
 use super::slow_reader::SlowReader;
+use crate::caught::CaughtDrop;
 use crate::limits::EFFECTS_BYTES_MAX;
 
 /// The connections of the same reactor, by their ids.
@@ -196,7 +197,9 @@ impl<'t> Connections<'t> {
     /// assert_eq!(observer.take_received(), b"11 bytes\n");
     /// ```
     pub fn send_message(&mut self, to: ConnectionId, message: impl Any) {
-        self.queue(Effect::Message(to, Box::new(message)));
+        let message = CaughtDrop::new(message); // it is dropped if the next line panics
+        self.effects.assert_room();
+        self.queue(Effect::Message(to, Box::new(message.into_inner())));
     }
 
     /// Closes the connection `id` gracefully, as if its own protocol had returned

@@ -20,12 +20,11 @@ use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use slab::Slab;
 
 use super::id_set::IdSet;
-use super::ident::{CloseReason, ConnectionId};
+use super::ident::{CloseReason, ConnectionId, Generations};
 use super::notification::{Content, Notification, PendingNotification};
 use super::pending::{Fanout, PendingNotifications};
 use super::protocol::Protocol;
@@ -33,7 +32,7 @@ use super::slow_reader::{KeptValues, SlowReader};
 use super::subscriptions::Subscriptions;
 use crate::limits::{
     CALL_COST_BYTES, EFFECTS_HIGH_WATERMARK, EFFECTS_HIGH_WATERMARK_BYTES, EFFECTS_MAX,
-    GENERATIONS_PER_BLOCK, OUTPUT_SCRATCH_BYTES,
+    OUTPUT_SCRATCH_BYTES,
 };
 use crate::overload_limits::SUBSCRIPTION_BYTES;
 use crate::protocol::datagram::DatagramProtocol;
@@ -111,13 +110,8 @@ pub(crate) struct Effects {
     /// What is sent to slow readers once they have caught up.
     pub(super) kept: KeptValues,
     outbound: Slab<Outbound>,
-    /// The generation of the last id that was issued, to an accepted or outbound connection.
-    last_generation: u32,
+    generations: Generations,
 }
-
-/// The generations that no reactor of this process has drawn yet. All reactors draw from here, a
-/// block at a time. So an id of one is never an id of another: it is that of a closed connection.
-static NEXT_GENERATIONS: AtomicU32 = AtomicU32::new(0);
 
 impl Effects {
     /// Returns whether no effect is queued.
@@ -169,12 +163,7 @@ impl Effects {
 
     /// Returns the generation for a new connection.
     pub(crate) fn next_generation(&mut self) -> u32 {
-        if self.last_generation.is_multiple_of(GENERATIONS_PER_BLOCK) {
-            let block = NEXT_GENERATIONS.fetch_add(GENERATIONS_PER_BLOCK, Ordering::Relaxed);
-            self.last_generation = block;
-        }
-        self.last_generation = self.last_generation.wrapping_add(1);
-        self.last_generation
+        self.generations.next()
     }
 
     /// Issues an id for a connection that `caller` starts.

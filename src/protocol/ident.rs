@@ -3,8 +3,10 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::limits::GENERATIONS_PER_BLOCK;
 use crate::loop_limits::ListenerLimits;
 use crate::sys::errno::{self, StreamError};
 
@@ -204,5 +206,26 @@ impl fmt::Display for Peer {
             Peer::Ip(address) => address.fmt(f),
             Peer::Unix => f.pad("unix"),
         }
+    }
+}
+
+/// The generations that no reactor of this process has drawn yet. All reactors draw from here, a
+/// block at a time. So an id of one is never an id of another: it is that of a closed connection.
+static NEXT_GENERATIONS: AtomicU32 = AtomicU32::new(0);
+
+/// Issues the generations of the ids of one reactor.
+#[derive(Default)]
+pub(super) struct Generations {
+    /// The last one that was issued.
+    last: u32,
+}
+
+impl Generations {
+    pub(super) fn next(&mut self) -> u32 {
+        if self.last.is_multiple_of(GENERATIONS_PER_BLOCK) {
+            self.last = NEXT_GENERATIONS.fetch_add(GENERATIONS_PER_BLOCK, Ordering::Relaxed);
+        }
+        self.last = self.last.wrapping_add(1);
+        self.last
     }
 }

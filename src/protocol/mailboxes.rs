@@ -11,17 +11,17 @@ use super::notification::{Content, PendingNotification};
 use crate::limits::{CALL_COST_BYTES, MAILBOX_MESSAGES_MAX};
 
 impl Effects {
-    /// Puts `message` into the mailbox of `to`, or drops it if that is full. Returns whether it was
-    /// accepted. While the connect of `to` is in progress, the message waits for its success.
+    /// Puts `message` into the mailbox of `to`, or gives it back if that is full. While the
+    /// connect of `to` is in progress, the message waits for its success.
     pub(crate) fn push_message(
         &mut self,
         to: ConnectionId,
         is_connecting: bool,
         message: Box<dyn Any>,
-    ) -> bool {
+    ) -> Result<(), Box<dyn Any>> {
         let waiting = self.mailboxes.entry(to).or_default();
         if *waiting >= MAILBOX_MESSAGES_MAX {
-            return false;
+            return Err(message);
         }
         *waiting += 1;
         if is_connecting {
@@ -29,7 +29,7 @@ impl Effects {
         } else {
             self.queue_message(to, message);
         }
-        true
+        Ok(())
     }
 
     /// Puts a completion into the mailbox of `to`, however full that is.

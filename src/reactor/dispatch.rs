@@ -14,11 +14,10 @@ use log::{debug, error, trace};
 
 use super::Reactor;
 use super::deferred::{Caller, DeferredEffects};
-use super::panics::catch_drop;
 use super::slots::{SlotState, enqueue, mark_ended};
 use super::sources::{Ended, Source};
 use crate::budget::Share;
-use crate::caught::{Panicked, catch};
+use crate::caught::{Panicked, catch, catch_drop};
 use crate::datagram::socket::DatagramSocket;
 use crate::limits::{
     CALL_COST_BYTES, CONNECTION_COST_BYTES, STEP_COST_BYTES, SUBSCRIPTION_COST_BYTES,
@@ -251,12 +250,17 @@ impl Reactor {
     }
 
     fn push_message(&mut self, to: ConnectionId, message: Box<dyn Any>) -> Result<(), SendError> {
-        let token = self.find(to).ok_or(SendError::Closed)?;
+        let Some(token) = self.find(to) else {
+            catch_drop(&mut self.state.stats, message);
+            return Err(SendError::Closed);
+        };
         let slot = &self.slots[token];
         let is_connecting = matches!(&slot.source, Source::Connection(_, it) if it.is_connecting());
-        let is_accepted = self.effects.push_message(to, is_connecting, message);
-        self.state.stats.messages_rejected += u64::from(!is_accepted);
-        is_accepted.then_some(()).ok_or(SendError::Rejected)
+        self.effects.push_message(to, is_connecting, message).map_err(|message| {
+            self.state.stats.messages_rejected += 1;
+            catch_drop(&mut self.state.stats, message);
+            SendError::Rejected
+        })
     }
 
     fn apply_command(&mut self, id: ConnectionId, command: Command) {

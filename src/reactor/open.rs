@@ -65,7 +65,7 @@ impl Reactor {
     }
 
     /// Serves a connected Unix stream with `protocol`, as [`add_stream`](Reactor::add_stream) does
-    /// a TCP stream, and returns its id. The peer is [`Peer::Unix`](crate::Peer::Unix).
+    /// a TCP stream, and returns its id. The peer is [`Peer::Unix`].
     ///
     /// A connect to a Unix socket does not wait for the network, so it is left to the caller. It
     /// fails with `WouldBlock` on a non-blocking socket while the listener's backlog is full

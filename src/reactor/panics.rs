@@ -12,7 +12,7 @@ use log::error;
 use super::Reactor;
 use super::slots::{Slot, enqueue, mark_ended};
 use super::sources::Source;
-use crate::caught::catch;
+use crate::caught::{catch, catch_drop, log_panic_in_drop};
 use crate::protocol::ident::CloseReason;
 use crate::stats::Stats;
 
@@ -70,14 +70,6 @@ pub(super) fn call_closed(
     }
 }
 
-/// Drops something of the application, and catches and logs a panic in that.
-pub(super) fn catch_drop<T>(stats: &mut Stats, value: T) {
-    if catch(|| drop(value)).is_err() {
-        stats.panics += 1;
-        log_panic_in_drop();
-    }
-}
-
 /// Calls the protocol in a slot for the last time, if there is one, and drops the slot. Either may
 /// panic, or both.
 pub(super) fn close_and_drop(stats: &mut Stats, slot: Slot, why: CloseReason) {
@@ -109,10 +101,6 @@ fn on_last_panic(stats: &mut Stats, slot: Option<Slot>) {
 
 fn log_panic_in_closed(id: &dyn Display, peer: &dyn Display) {
     error!("{id} {peer}: protocol panicked in closed()");
-}
-
-fn log_panic_in_drop() {
-    error!("panic in drop of a protocol, a factory or a task");
 }
 
 /// Drops the tasks that wait, each in a catch of its own.

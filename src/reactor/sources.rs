@@ -5,11 +5,12 @@
 
 use log::{debug, info, trace, warn};
 
-use super::panics::{call_closed, catch_drop, close_and_drop, drop_tasks};
+use super::panics::{call_closed, close_and_drop, drop_tasks};
 use super::slots::SlotState;
 use super::tasks::TaskQueue;
 use super::tasks::periodic::Periodic;
 use super::{Reactor, Slot};
+use crate::caught::catch_drop;
 use crate::datagram::scratch::Unfinished;
 use crate::datagram::socket::DatagramSocket;
 use crate::loop_state::LoopState;

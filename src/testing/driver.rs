@@ -142,7 +142,7 @@ impl<T: TransportMut> Driver<T> {
     /// Puts `message` into the mailbox of the connection.
     pub(crate) fn send_message(&mut self, message: Box<dyn Any>) {
         if let Some(connection) = &self.connection
-            && !self.effects.push_message(connection.id(), false, message)
+            && self.effects.push_message(connection.id(), false, message).is_err()
         {
             self.state.stats.messages_rejected += 1;
         }
@@ -382,7 +382,7 @@ impl<T: TransportMut> Driver<T> {
                     self.enqueue();
                 }
                 (Effect::Message(to, message), Some(_)) if to == own => {
-                    if !self.effects.push_message(to, false, message) {
+                    if self.effects.push_message(to, false, message).is_err() {
                         self.effects.notify(own, to, Notification::MailboxFull);
                     }
                 }

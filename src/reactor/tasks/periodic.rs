@@ -12,11 +12,10 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::caught::Panicked;
+use crate::caught::{Panicked, catch_drop};
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
 use crate::reactor::Reactor;
-use crate::reactor::panics::catch_drop;
 use crate::reactor::sources::Source;
 use crate::stream::readiness::{Readiness, Registered};
 use crate::time::{Time, ms_rounded_up};

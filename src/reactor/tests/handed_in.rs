@@ -4,9 +4,11 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
+use crate::limits::{EFFECTS_MAX, MAILBOX_MESSAGES_MAX};
 use crate::protocol::datagram::{Batching, Datagram, Replies};
 use crate::protocol::effects::Command;
 use crate::protocol::notification::Notification;
+use crate::testing::simulated::kernel::Host;
 
 const ECHO: u16 = 2000;
 
@@ -167,7 +169,7 @@ impl Protocol for PanicsInDrop {
             b'c' => drop(cx.connect(peer(9), PanicsInDrop { in_closed, dropped }).slot),
             b'f' => {
                 let own = cx.id();
-                let most = std::iter::repeat_n(own, crate::limits::EFFECTS_MAX);
+                let most = std::iter::repeat_n(own, EFFECTS_MAX);
                 cx.connections().send_to_all(most, b"");
                 cx.connect(peer(9), PanicsInDrop { in_closed, dropped });
             }
@@ -199,10 +201,7 @@ fn panics_in_drop_are_caught_wherever_a_protocol_ends() {
         let shared = dropped.clone();
         let make = move |_| PanicsInDrop { in_closed: false, dropped: shared.clone() };
         world.reactor().listen(server(ECHO), make).unwrap();
-        world
-            .kernel()
-            .hosts
-            .insert(peer(9), crate::testing::simulated::kernel::Host::Unreachable { error: 113 });
+        world.kernel().hosts.insert(peer(9), Host::Unreachable { error: 113 });
         let streams = [1, 2].map(|number| world.connect(ECHO, number));
         world.peer_sends(streams[0], input.as_bytes());
         world.run_until_blocked();
@@ -288,4 +287,107 @@ fn panic_in_drop_of_a_task_keeps_no_other_task_from_being_dropped() {
     }
     drop(world.reactor.take());
     assert_eq!(dropped.load(std::sync::atomic::Ordering::Relaxed), 3);
+}
+
+/// Panics when it is dropped, and counts that.
+struct Bomb(Rc<RefCell<usize>>);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        *self.0.borrow_mut() += 1;
+        panic!("on purpose");
+    }
+}
+
+/// Sends two messages to a connection that its input names.
+struct SendsBombs(ConnectionId, Rc<RefCell<usize>>);
+
+impl Protocol for SendsBombs {
+    fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
+        let own = cx.id();
+        let to = match input[0] {
+            b'c' => self.0,                           // it is closed
+            b'u' => cx.connect(peer(9), Echo::new()), // it fails later
+            b'd' => {
+                cx.connections().send_to_all(std::iter::repeat_n(own, 60_000), b""); // deferred
+                self.0
+            }
+            b'o' => {
+                cx.connections().send_to_all(std::iter::repeat_n(own, EFFECTS_MAX), b"");
+                self.0
+            }
+            b'p' => self.0,
+            _ => {
+                // Its mailbox is full.
+                (0..MAILBOX_MESSAGES_MAX).for_each(|_| cx.connections().send_message(own, ()));
+                own
+            }
+        };
+        (0..2).for_each(|_| cx.connections().send_message(to, Bomb(self.1.clone())));
+        cx.connections().send_to(own, b"done");
+        assert!(input[0] != b'p', "on purpose");
+        Advance::consumed(1)
+    }
+
+    fn message_received(&mut self, _: Box<dyn std::any::Any>, _: &mut Context<'_>) -> Next {
+        Next::Unchanged
+    }
+}
+
+/// A message that nobody receives costs neither its sender nor anybody else a thing, and above all
+/// not the process.
+// pitfall: 142
+#[test]
+fn panic_in_drop_of_a_message_is_caught_wherever_it_is_dropped() {
+    for (input, panics) in [("c", 2), ("u", 2), ("d", 2), ("f", 2), ("p", 3), ("o", 1)] {
+        let mut world = World::without_faults();
+        let closed = ConnectionId { slot: 9, generation: 9 };
+        let dropped: Rc<RefCell<usize>> = Rc::default();
+        let shared = dropped.clone();
+        let make = move |_| SendsBombs(closed, shared.clone());
+        let address = world.reactor().listen(server(ECHO), make).unwrap();
+        world.kernel().allow_pauses(address);
+        world.kernel().hosts.insert(peer(9), Host::Fails { after_us: 10, error: 111 });
+        let stream = world.connect(ECHO, 1);
+        world.peer_sends(stream, input.as_bytes());
+        world.run_for(10);
+        let expected = if input == "o" { 1 } else { 2 }; // the first one is one too many
+        assert_eq!((*dropped.borrow(), world.stats().panics), (expected, panics), "{input}");
+        if !matches!(input, "p" | "o") {
+            assert_eq!(world.peer_receives_all(stream), b"done", "{input}");
+        }
+        drop(world.reactor.take());
+    }
+}
+
+/// The reactor is dropped before they are delivered: to a connection that is open or is held, or
+/// to a connect that is under way, or with effects that are not applied yet.
+// pitfall: 142
+#[test]
+fn panic_in_drop_of_a_message_that_waits_is_caught_when_the_reactor_is_dropped() {
+    for input in ["o", "u", "d"] {
+        let mut world = World::without_faults();
+        let dropped: Rc<RefCell<usize>> = Rc::default();
+        let shared = dropped.clone();
+        let closed = ConnectionId { slot: 9, generation: 9 };
+        world.serve(ECHO, move |_| SendsBombs(closed, shared.clone()));
+        let stream = world.connect(ECHO, 1);
+        world.run_until_blocked();
+        let id = only_id(world.reactor());
+        if input != "o" {
+            world.kernel().hosts.insert(peer(9), Host::Silent);
+            world.peer_sends(stream, input.as_bytes());
+            world.reactor().turn(Some(Duration::ZERO)).unwrap();
+        }
+        for _ in 0..2 {
+            let _ = world.reactor().send_message(id, Bomb(dropped.clone()));
+        }
+        if input == "d" {
+            world.reactor().turn(Some(Duration::ZERO)).unwrap();
+        }
+        let sent = if input == "o" { 2 } else { 4 };
+        assert_eq!(*dropped.borrow(), 0, "{input}: they wait");
+        drop(world.reactor.take());
+        assert_eq!(*dropped.borrow(), sent, "{input}");
+    }
 }

@@ -10,6 +10,7 @@
 use log::trace;
 
 use super::{CloseMode, Connection, Phase, ReadSide, WriteSide};
+use crate::caught::catch_drop;
 use crate::limits::{HIGH_WATERMARK_BYTES, OUTPUT_BYTES_MAX};
 use crate::loop_state::LoopState;
 use crate::protocol::connections::{SendError, SendStatus};
@@ -227,7 +228,9 @@ impl Connection {
         state: &mut LoopState,
         effects: &mut Effects,
     ) {
-        let Phase::Established(read_side) = self.phase else { return };
+        let Phase::Established(read_side) = self.phase else {
+            return catch_drop(&mut state.stats, pending.content);
+        };
         let is_paused = matches!(read_side, ReadSide::Paused { .. } | ReadSide::Eof { .. });
         if pending.ends_wait && is_paused && !self.wants_write() {
             // It has waited for the other connection. Its own idle timeout begins now.

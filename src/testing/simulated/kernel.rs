@@ -141,6 +141,8 @@ pub(crate) struct Kernel {
     pub(crate) calls: Vec<&'static str>,
     pub(crate) polls: u64,
     pub(crate) polls_interrupted: u64,
+    /// How often a waker was woken.
+    pub(crate) wakes: u64,
     /// Consecutive polls between which nothing has happened.
     idle_polls: u32,
     something_happened: bool,
@@ -187,6 +189,7 @@ impl Kernel {
             calls: Vec::new(),
             polls: 0,
             polls_interrupted: 0,
+            wakes: 0,
             idle_polls: 0,
             something_happened: true,
             last_poll_us: 0,

@@ -227,6 +227,7 @@ impl Kernel {
     }
 
     pub(crate) fn wake(&mut self, number: usize) {
+        self.wakes += 1;
         self.add_to_ready_list(Some(number), IN);
     }
 
