@@ -108,11 +108,12 @@ impl Responder for TextResponder {
         notification: Notification,
         cx: &mut HttpContext<'_, '_>,
     ) -> Option<Response<'_>> {
-        match notification {
-            Notification::Stopping => _ = self.finish_body(cx),
+        use Notification::{AboveHighWatermark, BelowLowWatermark, Stopping};
+        if notification == Stopping {
+            self.finish_body(cx);
+        } else {
             // Of its own output, since it feeds the body of its own connection.
-            Notification::AboveHighWatermark | Notification::BelowLowWatermark => {}
-            other => panic!("{other:?}"),
+            assert!(matches!(notification, AboveHighWatermark | BelowLowWatermark));
         }
         None
     }

@@ -181,6 +181,7 @@ impl Actor for StreamPeer {
                 end @ (PeerReceived::Fin | PeerReceived::Reset) => {
                     let is_excused = kernel.is_stopping
                         || (kernel.memory_is_tight && end == PeerReceived::Reset)
+                        || (kernel.streams[stream].was_starved && end == PeerReceived::Reset)
                         || kernel.streams[stream].was_faulted
                         || !self.behavior.ending.is_orderly();
                     let is_expected = end == PeerReceived::Fin && self.replies.is_complete();

@@ -89,6 +89,8 @@ pub(crate) struct Stream {
     // For the checks of the random schedules.
     /// A fault was injected that no server could hide from its peer.
     pub(crate) was_faulted: bool,
+    /// The kernel had no memory for the last send, although the peer had read.
+    pub(crate) was_starved: bool,
     /// Its protocol may leave input unread although its output has room.
     pub(crate) may_be_paused: bool,
     /// When one of our calls last moved a byte over it, in microseconds.
@@ -127,6 +129,7 @@ impl Stream {
             resets_on_close: false,
             peer_has_closed: false,
             was_faulted: false,
+            was_starved: false,
             may_be_paused: false,
             moved_at_us: now_us,
             unread_since: None,

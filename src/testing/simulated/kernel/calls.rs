@@ -179,6 +179,7 @@ impl Kernel {
             self.schedule(delay_us, Scheduled::SendMemory(stream));
         }
         let socket = &mut self.streams[stream];
+        socket.was_starved = memory == 0;
         let result = socket.send(bytes, memory);
         if socket.unread_since.is_some() {
             socket.unread_since = Some(self.polls); // output goes first; input may wait meanwhile
