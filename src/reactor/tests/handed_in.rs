@@ -334,8 +334,7 @@ impl Protocol for SendsBombs {
     }
 }
 
-/// A message that nobody receives costs neither its sender nor anybody else a thing, and above all
-/// not the process.
+/// A message that is not received costs its sender's connection nothing, and never the process.
 // pitfall: 142
 #[test]
 fn panic_in_drop_of_a_message_is_caught_wherever_it_is_dropped() {
