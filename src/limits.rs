@@ -10,8 +10,8 @@ use std::time::Duration;
 
 /// The limits that an operator may change: how many connections, and how long each may take.
 ///
-/// [`Limits::default`] is meant to be safe on the open Internet. The fields can be read and
-/// written, and each has a setter for use in an expression:
+/// [`Limits::default`] is meant to be safe on the open Internet ([its values](self)). The fields
+/// can be read and written, and each has a setter for use in an expression:
 ///
 /// ```
 /// use std::time::Duration;

@@ -81,7 +81,8 @@ pub struct Stats {
     /// Connections that were reset because they were behind
     /// ([`SlowReader::Abort`](crate::SlowReader)).
     pub slow_readers_aborted: u64,
-    /// Messages that were dropped because the mailbox of the connection was full
+    /// Messages that were dropped because the mailbox of the connection was full, or as many waited
+    /// until the protocol inside a layer was open
     /// ([`MAILBOX_MESSAGES_MAX`](crate::limits::MAILBOX_MESSAGES_MAX)).
     pub messages_rejected: u64,
     /// Filed deadlines that came due and were looked at.

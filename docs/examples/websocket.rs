@@ -216,7 +216,7 @@ fn answer(input: &[u8]) -> Option<(String, Option<usize>)> {
     // A page of any site can open a WebSocket here, in the name of its reader (section 10.2).
     let is_own = origin.is_empty() || origin.split_once("://").is_some_and(|(_, it)| it == host);
     let refusals = [
-        (length.is_none() || request.method != Some("GET"), "400 Bad Request"),
+        (length.is_none() || host.is_empty() || request.method != Some("GET"), "400 Bad Request"),
         (!has("Upgrade", "websocket"), "200 OK"), // with the page
         (!is_own, "403 Forbidden"),
         (!has("Sec-WebSocket-Version", "13"), "426 Upgrade Required"),

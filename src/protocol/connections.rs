@@ -152,6 +152,10 @@ impl<'t> Connections<'t> {
     /// - [`MailboxFull`](crate::Notification::MailboxFull), if
     ///   [`MAILBOX_MESSAGES_MAX`](crate::limits::MAILBOX_MESSAGES_MAX) messages wait there already.
     ///
+    /// The protocol inside a [layer](crate::Layer) gets what came before it was open when it is
+    /// opened. As many as fill a mailbox wait in the layer; more are dropped and counted
+    /// ([`Stats::messages_rejected`](crate::Stats::messages_rejected)).
+    ///
     /// Another thread sends a message with a task: `handle.submit(move |reactor| { … })` and
     /// [`Reactor::send_message`](crate::Reactor::send_message).
     ///

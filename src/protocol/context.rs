@@ -311,8 +311,9 @@ impl Context<'_> {
     ///
     /// What was sent to the connection before is dropped on failure. A proxy that reports success
     /// to its own client does so in `opened` of `protocol`: `Connected` may be notified only after
-    /// the first bytes from `address` were relayed.
-    ///
+    /// the first bytes from `address` were relayed. If this connection has a timer that ends the
+    /// wait, `opened` of `protocol` returns `Next::Pause` instead. On `Connected`, this connection
+    /// cancels its timer, reports success and [resumes](Connections::resume) the other one.
     ///
     /// While the connect is in progress, `close` and `shutdown_write` are kept until it has
     /// succeeded, and `pause` and `resume` are ignored. A stop of the reactor ends it as

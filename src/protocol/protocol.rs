@@ -40,7 +40,7 @@ use super::notification::Notification;
 /// Where asyncio has the same callback under another name, the method gives that name.
 pub trait Protocol {
     /// The connection has just been accepted, or its connect has succeeded. Called once, and first:
-    /// the place to send a greeting or a client's first request.
+    /// the place to send a greeting or a client's first request. By default, nothing is done.
     ///
     /// asyncio: `connection_made`.
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
@@ -72,7 +72,8 @@ pub trait Protocol {
     /// unless the answer is [`Next::Pause`]. That keeps it open for what
     /// [`output_low`](Protocol::output_low) has still to produce, or for bytes that other
     /// connections send to it. It then ends when our FIN is sent too (see
-    /// [`Connections::shutdown_write`](crate::Connections::shutdown_write)).
+    /// [`Connections::shutdown_write`](crate::Connections::shutdown_write)). By default, `rest` is
+    /// dropped and the connection closes.
     ///
     /// asyncio: `eof_received`.
     fn eof(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Next {
@@ -88,7 +89,8 @@ pub trait Protocol {
     /// waited then. A protocol that pauses without either is continued only by its timer, a
     /// notification, or another connection. A protocol that has paused on behalf of another
     /// connection, as a proxy does, returns [`Next::Unchanged`]. Not called for a pause that
-    /// another connection has ordered ([`Connections::pause`](crate::Connections::pause)).
+    /// another connection has ordered ([`Connections::pause`](crate::Connections::pause)). By
+    /// default, the pause ends.
     ///
     /// asyncio: `resume_writing`. Node.js: the `drain` event.
     fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
@@ -106,7 +108,7 @@ pub trait Protocol {
     /// Notifications are delivered in the order in which they arose. A turn delivers those that
     /// exist once all connections have been driven, until the turn's budget is spent. The rest, and
     /// those that the delivery gives rise to, follow in the next turns. So connections that answer
-    /// notifications with effects do not delay the others.
+    /// notifications with effects do not delay the others. By default, nothing is done.
     fn notified(
         &mut self,
         about: ConnectionId,
@@ -129,7 +131,7 @@ pub trait Protocol {
     }
 
     /// The timer that was set with [`Context::set_timer`] has expired. It has to be set anew to
-    /// expire again.
+    /// expire again. By default, the connection closes.
     ///
     /// asyncio: a callback scheduled with `loop.call_later`.
     fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {

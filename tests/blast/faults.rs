@@ -181,7 +181,7 @@ fn repeated_reply_to_a_forgotten_message_is_a_duplicate() {
             before = message.to_vec();
         }
     });
-    let (figures, status) = figures(&url, &["--connections", "1"]);
+    let (figures, status) = figures(&url, &["--connections", "1", "--duration", "1s"]);
     server.join().unwrap();
     assert_eq!((status, count(&figures, "expired")), (1, 0), "{figures}");
     assert!(count(&figures, "duplicates") > 1, "{figures}");

@@ -112,8 +112,10 @@ fn datagram_to_a_group_is_dropped_by_a_socket_that_answers_none() {
     let port = reactor.add_datagram(socket, Echo::new()).unwrap().port();
     let peer = bind("127.0.0.1:0");
     peer.send_to(b"to all", (GROUP, port)).unwrap();
-    let (reply, _) = exchange(&mut reactor, &peer, (LOOPBACK, port).into(), b"to you", 2);
-    assert_eq!((&reply[..], reactor.stats().datagrams_dropped), (&b"to you"[..], 1));
+    let (reply, from) = exchange(&mut reactor, &peer, (LOOPBACK, port).into(), b"to you", 2);
+    let stats = reactor.stats();
+    assert_eq!((&reply[..], from), (&b"to you"[..], (LOOPBACK, port).into()), "{stats:?}");
+    assert_eq!(stats.datagrams_dropped, 1);
 }
 
 /// Two sockets share the port, and each has joined a group of its own.

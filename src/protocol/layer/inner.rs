@@ -14,7 +14,10 @@ use std::fmt;
 use std::mem;
 
 use super::Layer;
-use crate::limits::{HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, OUTPUT_SCRATCH_BYTES};
+use crate::caught::CaughtDrop;
+use crate::limits::{
+    HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, MAILBOX_MESSAGES_MAX, OUTPUT_SCRATCH_BYTES,
+};
 use crate::protocol::context::Context;
 use crate::protocol::ident::ConnectionId;
 use crate::protocol::notification::Notification;
@@ -32,6 +35,8 @@ pub struct Inner<P> {
     pub(super) timer: Time,
     /// Decoded input that it has not consumed.
     pub(super) input: Buffer,
+    /// Messages that wait until it is open. Each may panic when it is dropped, and two of them.
+    early: Vec<CaughtDrop<Box<dyn Any>>>,
     state: InnerState,
     /// The end of the input has been announced, and is to be told after the rest of it.
     is_eof_pending: bool,
@@ -66,6 +71,7 @@ impl<P: Protocol> Inner<P> {
             protocol,
             timer: Time::NEVER,
             input: Buffer::default(),
+            early: Vec::new(),
             state: InnerState::Unopened,
             is_eof_pending: false,
         }
@@ -87,7 +93,8 @@ impl<P: Protocol> Inner<P> {
         *boxed = Box::new(protocol);
     }
 
-    /// Calls [`Protocol::opened`], and then offers the input that has waited for it. Called once.
+    /// Calls [`Protocol::opened`], and then offers the input and the messages that have waited for
+    /// it. Called once.
     ///
     /// # Panics
     ///
@@ -96,7 +103,14 @@ impl<P: Protocol> Inner<P> {
         assert!(!self.is_open(), "a protocol is opened once");
         self.state = InnerState::Open;
         let next = self.call(layer, cx, |protocol, _, cx| protocol.opened(cx));
-        self.settle(next, layer, cx)
+        let mut next = self.settle(next, layer, cx);
+        for message in mem::take(&mut self.early) {
+            let decided = self.message_received(layer, message.into_inner(), cx);
+            if decided != Next::Unchanged {
+                next = decided;
+            }
+        }
+        next
     }
 
     /// Offers it the input of the connection as it is, and returns its own step. What it does not
@@ -223,6 +237,13 @@ impl<P: Protocol> Inner<P> {
         message: Box<dyn Any>,
         cx: &mut Context<'_>,
     ) -> Next {
+        if self.state == InnerState::Unopened {
+            match self.early.len() < MAILBOX_MESSAGES_MAX {
+                true => self.early.push(CaughtDrop::new(message)),
+                false => cx.state.stats.messages_rejected += 1,
+            }
+            return Next::Unchanged;
+        }
         self.tell(layer, cx, |protocol, cx| protocol.message_received(message, cx))
     }
 

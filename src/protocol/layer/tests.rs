@@ -11,6 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::echo::Echo;
+use crate::limits::MAILBOX_MESSAGES_MAX;
 use crate::protocol::effects::Command;
 use crate::testing::recorded_effect::RecordedEffect;
 use crate::testing::test_connection::TestConnection;
@@ -300,7 +301,7 @@ fn resume_by_another_connection_reaches_input_that_waits_in_a_layer() {
 }
 
 #[test]
-fn messages_reach_the_inner_protocol_once_it_is_open() {
+fn messages_wait_until_the_inner_protocol_is_open() {
     struct Told;
     impl Protocol for Told {
         fn advance(&mut self, input: &[u8], _: &mut Context<'_>) -> Advance {
@@ -314,10 +315,14 @@ fn messages_reach_the_inner_protocol_once_it_is_open() {
         }
     }
     let mut connection = TestConnection::new(Layered::new(Shift::default(), Told));
-    connection.send_message(Box::new("early"));
+    for _ in 0..MAILBOX_MESSAGES_MAX {
+        connection.send_message(Box::new("early "));
+    }
+    connection.send_message(Box::new("one too many"));
     connection.peer_sends(b"HELLO");
     connection.send_message(Box::new("abc"));
-    assert_eq!(connection.take_received(), [b"hello".to_vec(), shifted("abc")].concat());
+    let replies = "early ".repeat(MAILBOX_MESSAGES_MAX) + "abc";
+    assert_eq!(connection.take_received(), [b"hello".to_vec(), shifted(&replies)].concat());
 }
 
 #[test]

@@ -152,9 +152,10 @@ impl ControlMessages {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO, &[_, _, _, _, a, b, c, d, e, f, g, h]) => {
                     // ipi_spec_dst, from which a reply leaves, and ipi_addr, the destination. If
                     // they differ, the destination is a multicast or broadcast address (ip(7)).
-                    let (spec_dst, destination) = ([a, b, c, d], [e, f, g, h]);
-                    local = match spec_dst == destination {
-                        true => LocalAddress::V4(spec_dst.into()),
+                    let (spec_dst, destination) = ([a, b, c, d], Ipv4Addr::new(e, f, g, h));
+                    let is_ours = destination.octets() == spec_dst && !destination.is_multicast();
+                    local = match is_ours {
+                        true => LocalAddress::V4(destination),
                         false => LocalAddress::Group,
                     };
                 }
