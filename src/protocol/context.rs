@@ -278,7 +278,8 @@ impl Context<'_> {
     }
 
     /// Asks for one [`Notification::Stopping`](crate::Notification::Stopping) when a graceful stop
-    /// of the reactor begins; at once, if it has already. Asking again changes nothing.
+    /// of the reactor begins. Asking again before that changes nothing. During a stop, each call is
+    /// notified once.
     ///
     /// A connection without anything under way is closed when a stop begins, and one that takes no
     /// input waits for its own reasons. One that has asked is told first, and may send a last

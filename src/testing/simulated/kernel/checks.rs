@@ -46,6 +46,12 @@ impl Kernel {
         let full_turns = open * 2 * READ_BYTES_MAX as u64 / TURN_BYTES_MAX as u64;
         let polls_max = 3 + 2 * open / events_max + full_turns;
         for number in 0..self.descriptors.len() {
+            // poll(2) has reported its hang-up, and reports no error after it: its connection learns
+            // of that when it reads on, or ends by its idle timeout.
+            let is_forgotten = self.descriptors[number]
+                .as_ref()
+                .and_then(|descriptor| descriptor.registration.as_ref())
+                .is_some_and(|registration| registration.is_forgotten);
             let unread_since =
                 match self.descriptors[number].as_ref().map(|descriptor| descriptor.file) {
                     Some(File::Stream(stream)) => {
@@ -65,7 +71,7 @@ impl Kernel {
                             stream.peer
                         );
                         // An error ends a connection even if it is paused.
-                        let is_excused = !stream.has_failed()
+                        let is_excused = (!stream.has_failed() || is_forgotten)
                             && (stream.may_be_paused
                                 || stream.owes_writable_edge
                                 || stream.sent.len() > 0);
