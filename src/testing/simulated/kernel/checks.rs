@@ -46,8 +46,8 @@ impl Kernel {
         let full_turns = open * 2 * READ_BYTES_MAX as u64 / TURN_BYTES_MAX as u64;
         let polls_max = 3 + 2 * open / events_max + full_turns;
         for number in 0..self.descriptors.len() {
-            // poll(2) has reported its hang-up, and reports no error after it: its connection learns
-            // of that when it reads on, or ends by its idle timeout.
+            // Its hang-up was reported, and poll(2) reports no error after that: its connection
+            // learns of one when it reads on, or ends by its idle timeout.
             let is_forgotten = self.descriptors[number]
                 .as_ref()
                 .and_then(|descriptor| descriptor.registration.as_ref())
