@@ -356,6 +356,7 @@ impl<P: Protocol> Inner<P> {
             (Next::Pause | Next::Unchanged, InnerState::Eof) => Next::Pause,
             (Next::Continue, _) => {
                 self.state = InnerState::Open;
+                cx.state.wants_output_low = false; // an earlier message may have met backpressure
                 self.offer_input(layer, cx)
             }
             (next, _) => {
