@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::echo::Echo;
-use crate::limits::HIGH_WATERMARK_BYTES;
+use crate::limits::{HIGH_WATERMARK_BYTES, MAILBOX_MESSAGES_MAX};
 use crate::protocol::layer::{Encoder, Inner, Layer, Layered};
 
 /// What is around the protocols of a schedule.
@@ -203,6 +203,38 @@ fn backpressure_in_a_layer_ends_no_pause_of_another_connection() {
     for id in connection_ids(world.reactor()) {
         world.reactor().connections().abort(id);
     }
+    world.run_until_blocked();
+    world.stop();
+}
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("on purpose");
+    }
+}
+
+#[test]
+fn panic_in_drop_of_a_message_that_is_one_too_many_leaves_the_connection_open() {
+    let mut world = World::without_faults();
+    world.serve(MARKED, |_| Layered::new(Marked, Echo::new()));
+    let stream = world.connect(MARKED, 1);
+    world.run_until_blocked();
+    let id = connection_ids(world.reactor())[0];
+    for _ in 0..MAILBOX_MESSAGES_MAX {
+        world.reactor().send_message(id, ()).unwrap();
+    }
+    world.run_until_blocked();
+    world.reactor().send_message(id, Bomb).unwrap();
+    world.run_until_blocked();
+    let stats = world.reactor().stats();
+    assert_eq!((stats.panics, stats.messages_rejected), (1, 1));
+    world.peer_sends(stream, b"!x");
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(stream), b"x");
+    world.kernel().peer_closes(stream);
     world.run_until_blocked();
     world.stop();
 }
