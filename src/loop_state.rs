@@ -71,6 +71,12 @@ impl LoopState {
         }
     }
 
+    /// Returns whether the call that is over has asked for `output_low`, and forgets it: the next
+    /// call is another connection's.
+    pub(crate) fn take_wants_output_low(&mut self) -> bool {
+        std::mem::take(&mut self.wants_output_low)
+    }
+
     /// Returns the output scratch, and the date to put into it.
     #[cfg(feature = "http")]
     pub(crate) fn compose(&mut self) -> (&mut Vec<u8>, &[u8; 29]) {

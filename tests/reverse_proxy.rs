@@ -13,6 +13,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
+use mio_reactor::{Limits, Reactor};
 use socket2::SockRef;
 
 use common::{Program, TIMEOUT, any_port, be_server, connect, pattern, reset, run_in_thread};
@@ -258,6 +259,35 @@ fn request_that_finds_all_connections_busy_is_503() {
     check_status(&read_end(&mut client), "502 Bad Gateway");
     let _client = setup.ask(GET);
     setup.accept(); // there is room again
+}
+
+#[test]
+fn request_that_is_sent_again_makes_no_room_for_further_connections() {
+    let server = TcpListener::bind(any_port()).unwrap();
+    let mut reactor = Reactor::new(Limits::default()).unwrap();
+    let to = server.local_addr().unwrap();
+    let address = reverse_proxy::listen(&mut reactor, any_port(), to, TIMEOUT).unwrap();
+    let setup = Setup { address, server };
+    let mut run = || (0..5).for_each(|_| reactor.turn(Some(Duration::from_millis(10))).unwrap());
+    let mut client = setup.ask(GET);
+    run();
+    let mut reused = setup.accept();
+    run();
+    read_head(&mut reused);
+    reused.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1").unwrap();
+    run();
+    assert!(read_end(&mut client).ends_with("\r\n\r\n1"));
+    let busy: Vec<_> = (0..32).map(|_| setup.ask(GET)).collect();
+    let mut last = connect(setup.address);
+    run();
+    // Both are read in one turn: the server's FIN, for which a request is sent again, and then the
+    // request of another client.
+    reused.get_mut().shutdown(std::net::Shutdown::Write).unwrap();
+    last.write_all(GET.as_bytes()).unwrap();
+    run();
+    last.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    check_status(&read_end(&mut last), "503 Service Unavailable");
+    drop(busy);
 }
 
 // pitfall: 181

@@ -91,7 +91,7 @@ impl Upload for Exchange {
         }
         let pool = Rc::clone(&self.pool);
         let idle = pool.idle.borrow_mut().pop();
-        if idle.is_none() && pool.connections.get() == CONNECTIONS_MAX {
+        if idle.is_none() && pool.connections.get() >= CONNECTIONS_MAX {
             return Response::error(Status::SERVICE_UNAVAILABLE);
         }
         let (promise, promised) = cx.promise(pool.timeout); // it becomes 504 by itself
@@ -184,7 +184,7 @@ impl Protocol for Upstream {
             Err(_) => return step.then(Next::Abort), // 502
         };
         let count = self.received.len() as u64;
-        let end = head.body_bytes().map(|body| head.length() as u64 + body);
+        let end = head.body_bytes().map(|body| body.saturating_add(head.length() as u64));
         match end {
             _ if count.max(end.unwrap_or(0)) > RESPONSE_BYTES_MAX => step.then(Next::Abort),
             Some(end) if count >= end => {

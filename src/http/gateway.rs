@@ -192,26 +192,27 @@ impl<'i> ServerResponse<'i> {
     }
 
     /// Returns the response for the client: this status, type and fields, with the body `body`.
-    /// What is about the server's connection is left out. If the request was HEAD, there is no
-    /// body, but the length of that which GET would get, if the server has sent it.
+    /// What is about the server's connection is left out. If the type is missing or invalid, it is
+    /// [`OCTET_STREAM`](ContentType::OCTET_STREAM). If the request was HEAD, there is no body, but
+    /// the length of that which GET would get, if the server has sent it.
     ///
     /// # Errors
     ///
     /// [`HeaderError`] if one of the fields is not valid. The client should then get
     /// [`BAD_GATEWAY`](Status::BAD_GATEWAY).
     pub fn pass_on<'r>(&self, body: impl Into<Cow<'r, [u8]>>) -> Result<Response<'r>, HeaderError> {
-        let (mut types, fields): (Vec<_>, Vec<_>) = passed_on(&self.headers)
-            .map(|field| (field.name, String::from_utf8_lossy(field.value)))
-            .partition(|(name, _)| name.eq_ignore_ascii_case("Content-Type"));
-        let written = types.pop().map(|(_, value)| value).unwrap_or_default();
-        let content_type = ContentType::new(&written).unwrap_or(ContentType::OCTET_STREAM);
+        let (mut types, fields): (Vec<&Header<'_>>, Vec<_>) = passed_on(&self.headers)
+            .partition(|field| field.name.eq_ignore_ascii_case("Content-Type"));
+        let written = types.pop().and_then(|field| str::from_utf8(field.value).ok());
+        let content_type = written.and_then(|written| ContentType::new(written).ok());
+        let content_type = content_type.unwrap_or(ContentType::OCTET_STREAM);
         let response = match self.content_length {
             _ if !self.is_to_head => Response::new(self.status, content_type, body),
             Some(length) => Response::streamed(self.status, content_type, length, io::empty()),
             None => Response::ongoing(self.status, content_type, |_, _| {}), // of unknown length
         };
         let mut fields = fields.iter();
-        fields.try_fold(response, |response, (name, value)| response.with_header(name, value))
+        fields.try_fold(response, |response, field| response.with_field(field.name, field.value))
     }
 }
 
@@ -328,6 +329,10 @@ mod tests {
                 format!("Response {{ {composed:?}, {body_bytes} bytes }}")
             );
         }
+        let latin = b"HTTP/1.1 200 OK\r\nX-Name: caf\xe9\r\n\r\n";
+        let parsed = ServerResponse::parse(latin, Method::Get).unwrap().unwrap();
+        let response = format!("{:?}", parsed.pass_on(&b""[..]).unwrap());
+        assert!(response.contains(r"X-Name: caf\\xe9\\r\\n"), "{response}");
         let bare = b"HTTP/1.1 200 OK\r\n\r\n";
         let parsed = ServerResponse::parse(bare, Method::Head).unwrap().unwrap();
         let response = parsed.pass_on(&b""[..]).unwrap();

@@ -265,6 +265,11 @@ impl<'r> Response<'r> {
     /// # }
     /// ```
     pub fn with_header(self, name: &str, value: &str) -> Result<Response<'r>, HeaderError> {
+        self.with_field(name, value.as_bytes())
+    }
+
+    /// Adds a header field, of which the value may have bytes beyond ASCII in any encoding.
+    pub(super) fn with_field(self, name: &str, value: &[u8]) -> Result<Response<'r>, HeaderError> {
         if let ResponseBody::Pending(pending) = &self.body
             && let Pending::Later(_) = **pending
         {
@@ -400,15 +405,15 @@ fn head(status: Status, content_type: ContentType<'_>, length: u64) -> Vec<u8> {
 }
 
 /// Adds a field to the bytes of a head, before its date.
-fn add_field(head: &mut Vec<u8>, name: &str, value: &str) -> Result<(), HeaderError> {
+fn add_field(head: &mut Vec<u8>, name: &str, value: &[u8]) -> Result<(), HeaderError> {
     check_field(name, value)?;
-    let parts = [name, ": ", value, "\r\n"];
+    let parts = [name.as_bytes(), b": ", value, b"\r\n"];
     if head.len() + parts.iter().map(|part| part.len()).sum::<usize>() > RESPONSE_HEAD_BYTES_MAX {
         return Err(HeaderError::TooLong { bytes_max: RESPONSE_HEAD_BYTES_MAX });
     }
     head.truncate(head.len() - DATE.len());
     for part in parts {
-        head.extend_from_slice(part.as_bytes());
+        head.extend_from_slice(part);
     }
     head.extend_from_slice(DATE);
     Ok(())
@@ -435,7 +440,7 @@ impl Page {
     ///
     /// [`HeaderError`] for the same fields.
     pub fn with_header(mut self, name: &str, value: &str) -> Result<Page, HeaderError> {
-        add_field(&mut self.head, name, value)?;
+        add_field(&mut self.head, name, value.as_bytes())?;
         Ok(self)
     }
 

@@ -30,6 +30,7 @@ impl Reactor {
     fn on_panic(&mut self) {
         self.state.stats.panics += 1;
         self.state.clear_output();
+        self.state.take_wants_output_low(); // it was about the connection that ends
         let slot = &mut self.slots[self.running];
         match &slot.source {
             Source::Connection(_, connection) => {

@@ -14,7 +14,7 @@ use std::fmt;
 use std::mem;
 
 use super::Layer;
-use crate::caught::CaughtDrop;
+use crate::caught::{CaughtDrop, catch_drop};
 use crate::limits::{
     HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, MAILBOX_MESSAGES_MAX, OUTPUT_SCRATCH_BYTES,
 };
@@ -238,9 +238,11 @@ impl<P: Protocol> Inner<P> {
         cx: &mut Context<'_>,
     ) -> Next {
         if self.state == InnerState::Unopened {
-            match self.early.len() < MAILBOX_MESSAGES_MAX {
-                true => self.early.push(CaughtDrop::new(message)),
-                false => cx.state.stats.messages_rejected += 1,
+            if self.early.len() < MAILBOX_MESSAGES_MAX {
+                self.early.push(CaughtDrop::new(message));
+            } else {
+                cx.state.stats.messages_rejected += 1;
+                catch_drop(&mut cx.state.stats, message); // its panic is not the protocol's
             }
             return Next::Unchanged;
         }
@@ -356,6 +358,7 @@ impl<P: Protocol> Inner<P> {
             (Next::Pause | Next::Unchanged, InnerState::Eof) => Next::Pause,
             (Next::Continue, _) => {
                 self.state = InnerState::Open;
+                cx.state.wants_output_low = false; // an earlier message may have met backpressure
                 self.offer_input(layer, cx)
             }
             (next, _) => {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::echo::Echo;
-use crate::limits::HIGH_WATERMARK_BYTES;
+use crate::limits::{HIGH_WATERMARK_BYTES, MAILBOX_MESSAGES_MAX};
 use crate::protocol::layer::{Encoder, Inner, Layer, Layered};
 
 /// What is around the protocols of a schedule.
@@ -162,4 +162,79 @@ fn resume_after_the_announced_end_leaves_the_protocol_waiting_for_low_output() {
         world.run_until_blocked();
         world.stop();
     }
+}
+
+/// Sends much for each byte, so that a layer keeps the bytes that follow.
+struct Long;
+
+impl Protocol for Long {
+    fn advance(&mut self, _: &[u8], cx: &mut Context<'_>) -> Advance {
+        cx.send(&[b'x'; HIGH_WATERMARK_BYTES]);
+        Advance::consumed(1)
+    }
+}
+
+/// Pauses without having sent anything, and tells if that ends by itself.
+struct Parked;
+
+impl Protocol for Parked {
+    fn advance(&mut self, input: &[u8], _: &mut Context<'_>) -> Advance {
+        Advance::consumed(input.len()).then(Next::Pause)
+    }
+
+    fn output_low(&mut self, cx: &mut Context<'_>) -> Next {
+        cx.send(b"low");
+        Next::Continue
+    }
+}
+
+#[test]
+fn backpressure_in_a_layer_ends_no_pause_of_another_connection() {
+    const PARKED: u16 = MARKED + 1;
+    let mut world = World::without_faults();
+    world.serve(MARKED, |_| Layered::new(Xor, Long));
+    world.serve(PARKED, |_| Parked);
+    let [layered, parked] = [MARKED, PARKED].map(|port| world.connect(port, 1));
+    world.peer_sends(layered, b"ab");
+    world.run_until_blocked();
+    world.peer_sends(parked, b"a");
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(parked), b"");
+    for id in connection_ids(world.reactor()) {
+        world.reactor().connections().abort(id);
+    }
+    world.run_until_blocked();
+    world.stop();
+}
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("on purpose");
+    }
+}
+
+#[test]
+fn panic_in_drop_of_a_message_that_is_one_too_many_leaves_the_connection_open() {
+    let mut world = World::without_faults();
+    world.serve(MARKED, |_| Layered::new(Marked, Echo::new()));
+    let stream = world.connect(MARKED, 1);
+    world.run_until_blocked();
+    let id = connection_ids(world.reactor())[0];
+    for _ in 0..MAILBOX_MESSAGES_MAX {
+        world.reactor().send_message(id, ()).unwrap();
+    }
+    world.run_until_blocked();
+    world.reactor().send_message(id, Bomb).unwrap();
+    world.run_until_blocked();
+    let stats = world.reactor().stats();
+    assert_eq!((stats.panics, stats.messages_rejected), (1, 1));
+    world.peer_sends(stream, b"!x");
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(stream), b"x");
+    world.kernel().peer_closes(stream);
+    world.run_until_blocked();
+    world.stop();
 }

@@ -20,11 +20,13 @@ use crate::stream::readiness::{Readiness, Transport, send};
 use crate::time::Time;
 
 impl Connection {
-    /// Returns the reason to report when the protocol's output cannot be sent. After our FIN it is
-    /// the protocol's fault, whatever the error is.
+    /// Ends the connection: the protocol's output cannot be sent. After our FIN it is the
+    /// protocol's fault, whatever the error is.
     #[cold]
-    fn write_error_reason(&self, why: CloseReason) -> CloseReason {
-        if self.write_side == WriteSide::Shut { CloseReason::WriteAfterShutdown } else { why }
+    fn end_unwritten(&mut self, why: CloseReason, state: &mut LoopState) {
+        state.take_wants_output_low(); // it was about this connection
+        let is_shut = self.write_side == WriteSide::Shut;
+        self.phase = Phase::Ended(if is_shut { CloseReason::WriteAfterShutdown } else { why });
     }
 
     /// Offers the protocol the buffered input.
@@ -62,10 +64,10 @@ impl Connection {
             match write_or_buffer(cx, &mut self.output, &mut self.last_activity, transport, ready) {
                 Ok(_) if step.next == Next::Continue => {}
                 Ok(sent_output) => {
-                    let wants = sent_output || std::mem::take(&mut state.wants_output_low);
+                    let wants = state.take_wants_output_low() || sent_output;
                     self.apply_next(step.next, wants, false);
                 }
-                Err(why) => self.phase = Phase::Ended(self.write_error_reason(why)),
+                Err(why) => self.end_unwritten(why, state),
             }
             return input.len();
         }
@@ -75,7 +77,7 @@ impl Connection {
         match write_or_buffer(cx, &mut self.output, &mut self.last_activity, transport, ready) {
             Ok(_) => self.after_steps(&steps, input.len()),
             Err(why) => {
-                self.phase = Phase::Ended(self.write_error_reason(why));
+                self.end_unwritten(why, state);
                 input.len()
             }
         }
@@ -128,10 +130,10 @@ impl Connection {
         match write_or_buffer(cx, &mut self.output, &mut self.last_activity, transport, ready) {
             Ok(_) if next == Next::Continue && self.is_idle() => {} // the usual case
             Ok(sent_output) => {
-                let wants = sent_output || std::mem::take(&mut state.wants_output_low);
+                let wants = state.take_wants_output_low() || sent_output;
                 self.apply_next(next, wants, !self.input.is_empty());
             }
-            Err(why) => self.phase = Phase::Ended(self.write_error_reason(why)),
+            Err(why) => self.end_unwritten(why, state),
         }
     }
 
@@ -217,7 +219,7 @@ fn advance_rest<'i>(
             || cx.state.budget.share_is_spent(share)
         {
             let sent_output = cx.bytes_pending() > sent_before;
-            let last_sent_output = sent_output || std::mem::take(&mut cx.state.wants_output_low);
+            let last_sent_output = cx.state.take_wants_output_low() || sent_output;
             return Steps { consumed, last, last_sent_output };
         }
         sent_before = cx.bytes_pending();
