@@ -82,7 +82,10 @@ impl Request<'_> {
         if !clients.is_empty() {
             add(FORWARDED_FOR, &clients.join(&b", "[..]));
         }
-        if self.header("Content-Length").is_some() {
+        // Without a length, HTTP/1.1 means no body, but HTTP/1.0 has no such POST (RFC 1945 section
+        // 8.3). Servers refuse one.
+        let has_length = self.header("Content-Length").is_some();
+        if has_length || matches!(self.method(), Method::Post | Method::Put) {
             add("Content-Length", self.body_bytes().to_string().as_bytes());
         }
         for field in passed_on(self.headers) {
@@ -193,7 +196,8 @@ impl<'i> ServerResponse<'i> {
 
     /// Returns the response for the client: this status, type and fields, with the body `body`.
     /// What is about the server's connection is left out. If the request was HEAD, there is no
-    /// body, but the length of that which GET would get, if the server has sent it.
+    /// body, but the length of that which GET would get, if the server has sent it. A type without
+    /// valid parameters loses them; without a type, the body is one of unknown type.
     ///
     /// # Errors
     ///
@@ -204,7 +208,12 @@ impl<'i> ServerResponse<'i> {
             .map(|field| (field.name, String::from_utf8_lossy(field.value)))
             .partition(|(name, _)| name.eq_ignore_ascii_case("Content-Type"));
         let written = types.pop().map(|(_, value)| value).unwrap_or_default();
-        let content_type = ContentType::new(&written).unwrap_or(ContentType::OCTET_STREAM);
+        // Of a type with invalid parameters, such as an empty charset, the rest is kept: browsers
+        // show such a page, and would save one of an unknown type.
+        let bare = written.split(';').next().unwrap_or_default().trim_end();
+        let content_type = ContentType::new(&written)
+            .or_else(|_| ContentType::new(bare))
+            .unwrap_or(ContentType::OCTET_STREAM);
         let response = match self.content_length {
             _ if !self.is_to_head => Response::new(self.status, content_type, body),
             Some(length) => Response::streamed(self.status, content_type, length, io::empty()),
@@ -247,6 +256,15 @@ mod tests {
             "POST / HTTP/1.0\r\nConnection: keep-alive\r\nHost: a\r\n\
              X-Forwarded-For: 1, 2, 192.0.2.7\r\nContent-Length: 5\r\nX-C: 3\r\n\r\n",
         );
+        for (method, length) in [("POST", "Content-Length: 0\r\n"), ("DELETE", "")] {
+            check_forwarded(
+                &format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"),
+                Peer::Unix,
+                &format!(
+                    "{method} / HTTP/1.0\r\nConnection: keep-alive\r\nHost: a\r\n{length}\r\n"
+                ),
+            );
+        }
         check_forwarded(
             "OPTIONS * HTTP/1.0\r\n\r\n",
             Peer::Unix,
@@ -327,6 +345,18 @@ mod tests {
                 format!("{response:?}"),
                 format!("Response {{ {composed:?}, {body_bytes} bytes }}")
             );
+        }
+        for (field, passed_on) in [
+            ("Content-Type: text/html; charset=\r\n", "text/html"),
+            ("Content-Type: text/html;\r\n", "text/html"),
+            ("Content-Type: html\r\n", "application/octet-stream"),
+            ("", "application/octet-stream"),
+        ] {
+            let head = format!("HTTP/1.1 200 OK\r\n{field}\r\n");
+            let parsed = ServerResponse::parse(head.as_bytes(), Method::Get).unwrap().unwrap();
+            let response = format!("{:?}", parsed.pass_on(&b"hi"[..]).unwrap());
+            let line = format!(r"Content-Type: {passed_on}\\r");
+            assert!(response.contains(&line), "{field}: {response}");
         }
         let bare = b"HTTP/1.1 200 OK\r\n\r\n";
         let parsed = ServerResponse::parse(bare, Method::Head).unwrap().unwrap();
