@@ -34,6 +34,8 @@ use mio_reactor::{
 const CONNECTIONS_MAX: usize = 32;
 /// The longest that the server may take for a response.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// So often an exchange is checked whether its client still waits.
+const CHECK_PERIOD: Duration = Duration::from_millis(500);
 /// The longest response, in bytes. For requests, `Http` has bounds.
 const RESPONSE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -165,7 +167,7 @@ impl Protocol for Upstream {
         let Ok(exchange) = message.downcast::<Exchange>() else { return Next::Unchanged };
         self.id = Some(cx.id());
         cx.send(&exchange.request);
-        cx.set_timer(2 * self.pool.timeout); // a late answer reaches no client
+        cx.set_timer(CHECK_PERIOD);
         self.exchange = Some(*exchange);
         Next::Continue
     }
@@ -213,8 +215,14 @@ impl Protocol for Upstream {
         Next::CloseWithoutLinger
     }
 
-    fn timer_expired(&mut self, _: &mut Context<'_>) -> Next {
-        Next::Abort // to free its place: the client has its 504
+    /// A client that has left, or has its 504, must not keep a place that others need.
+    fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
+        let promise = self.exchange.as_ref().and_then(|exchange| exchange.promise.as_ref());
+        if !promise.is_some_and(Promise::is_wanted) {
+            return Next::Abort; // and its late answer would reach no client
+        }
+        cx.set_timer(CHECK_PERIOD);
+        Next::Unchanged
     }
 
     fn closed(&mut self, _: CloseReason) {
