@@ -290,6 +290,26 @@ fn request_that_is_sent_again_makes_no_room_for_further_connections() {
     drop(busy);
 }
 
+#[test]
+fn clients_that_leave_free_the_connections_to_a_slow_server() {
+    let setup = start(10 * TIMEOUT);
+    let mut servers = Vec::new();
+    for _ in 0..32 {
+        let client = setup.ask(GET);
+        let mut server = setup.accept();
+        read_head(&mut server);
+        servers.push(server);
+        reset(client);
+    }
+    for mut server in servers {
+        let mut end = Vec::new();
+        let error = server.read_to_end(&mut end).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+    let _client = setup.ask(GET);
+    setup.accept();
+}
+
 // pitfall: 181
 #[test]
 fn bytes_behind_an_answer_are_not_the_next_answer() {

@@ -189,10 +189,13 @@ fn request_that_is_no_valid_upgrade_gets_a_page_or_an_error() {
         ("Host: a.example", "Host: a.example\r\nOrigin: http://a.example", "101 Switching"),
     ] {
         let request = UPGRADE.replacen(from, to, 1);
-        let mut connection = TestConnection::new(Layered::new(WebSocket::default(), Echo::new()));
-        request.as_bytes().chunks(600).for_each(|piece| connection.peer_sends(piece));
-        let answer = String::from_utf8(connection.take_received()).unwrap();
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}{answer}");
+        for piece_bytes in [600, request.len()] {
+            let layered = Layered::new(WebSocket::default(), Echo::new());
+            let mut connection = TestConnection::new(layered);
+            request.as_bytes().chunks(piece_bytes).for_each(|piece| connection.peer_sends(piece));
+            let answer = String::from_utf8(connection.take_received()).unwrap();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}{answer}");
+        }
     }
 }
 

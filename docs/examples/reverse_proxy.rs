@@ -34,6 +34,8 @@ use mio_reactor::{
 const CONNECTIONS_MAX: usize = 32;
 /// The longest that the server may take for a response.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// So often an exchange is checked whether its client still waits.
+const CHECK_PERIOD: Duration = Duration::from_millis(500);
 /// The longest response, in bytes. For requests, `Http` has bounds.
 const RESPONSE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -96,8 +98,8 @@ impl Upload for Exchange {
         }
         let (promise, promised) = cx.promise(pool.timeout); // it becomes 504 by itself
         self.promise = Some(promise);
-        let id = idle.unwrap_or_else(|| cx.connect(pool.server, Upstream::new(&pool)));
         // While it connects, the message waits. If it fails, the message is dropped.
+        let id = idle.unwrap_or_else(|| cx.connect(pool.server, Upstream::new(&pool)));
         cx.connections().send_message(id, *self);
         promised
     }
@@ -162,11 +164,10 @@ fn pass_on(received: &[u8], method: Method) -> Response<'static> {
 
 impl Protocol for Upstream {
     fn message_received(&mut self, message: Box<dyn Any>, cx: &mut Context<'_>) -> Next {
-        let Ok(exchange) = message.downcast::<Exchange>() else { return Next::Unchanged };
         self.id = Some(cx.id());
-        cx.send(&exchange.request);
-        cx.set_timer(2 * self.pool.timeout); // a late answer reaches no client
-        self.exchange = Some(*exchange);
+        cx.set_timer(CHECK_PERIOD);
+        self.exchange = message.downcast::<Exchange>().ok().map(|exchange| *exchange);
+        self.exchange.iter().for_each(|exchange| cx.send(&exchange.request));
         Next::Continue
     }
 
@@ -178,22 +179,19 @@ impl Protocol for Upstream {
         };
         self.received.extend_from_slice(input);
         cx.set_held_bytes(self.received.len());
-        let head = match ServerResponse::parse(&self.received, exchange.method) {
-            Ok(Some(head)) => head,
-            Ok(None) => return step,
-            Err(_) => return step.then(Next::Abort), // 502
+        let Ok(head) = ServerResponse::parse(&self.received, exchange.method) else {
+            return step.then(Next::Abort); // 502
         };
+        let Some(head) = head else { return step };
         let count = self.received.len() as u64;
         let end = head.body_bytes().map(|body| body.saturating_add(head.length() as u64));
-        match end {
-            _ if count.max(end.unwrap_or(0)) > RESPONSE_BYTES_MAX => step.then(Next::Abort),
-            Some(end) if count >= end => {
-                let persists = head.keeps_alive() && count == end;
-                self.received.truncate(usize::try_from(end).unwrap_or(usize::MAX));
-                step.then(self.finish(persists, cx))
-            }
-            Some(_) | None => step,
+        if count.max(end.unwrap_or(0)) > RESPONSE_BYTES_MAX {
+            return step.then(Next::Abort);
         }
+        let Some(end) = end.filter(|end| count >= *end) else { return step };
+        let persists = head.keeps_alive() && count == end;
+        self.received.truncate(usize::try_from(end).unwrap_or(usize::MAX));
+        step.then(self.finish(persists, cx))
     }
 
     fn eof(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
@@ -203,8 +201,7 @@ impl Protocol for Upstream {
         if head.is_some_and(|head| head.body_bytes().is_none()) {
             return self.finish(false, cx); // its body ends with the connection
         }
-        // The server has closed an idle connection while the request was on its way there. One that
-        // changes nothing is sent again (RFC 9112 section 9.3.1).
+        // It closed while the request came. A safe one is sent again (RFC 9112 section 9.3.1).
         let is_stale = self.is_reused && self.received.is_empty();
         if let Some(exchange) = self.exchange.take_if(|it| is_stale && it.method.is_safe()) {
             let id = cx.connect(self.pool.server, Upstream::new(&self.pool));
@@ -213,8 +210,11 @@ impl Protocol for Upstream {
         Next::CloseWithoutLinger
     }
 
-    fn timer_expired(&mut self, _: &mut Context<'_>) -> Next {
-        Next::Abort // to free its place: the client has its 504
+    /// A client that has left, or has its 504, must not keep a place that others need.
+    fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
+        let promise = self.exchange.as_ref().and_then(|exchange| exchange.promise.as_ref());
+        cx.set_timer(CHECK_PERIOD);
+        if promise.is_some_and(Promise::is_wanted) { Next::Unchanged } else { Next::Abort }
     }
 
     fn closed(&mut self, _: CloseReason) {

@@ -202,9 +202,9 @@ fn answer(input: &[u8]) -> Option<(String, Option<usize>)> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let mut request = httparse::Request::new(&mut fields);
     let length = match request.parse(input) {
-        Ok(httparse::Status::Complete(length)) => Some(length),
+        Ok(httparse::Status::Complete(length)) if length <= HEAD_BYTES_MAX => Some(length),
         Ok(httparse::Status::Partial) if input.len() < HEAD_BYTES_MAX => return None,
-        Ok(httparse::Status::Partial) | Err(_) => None,
+        Ok(_) | Err(_) => None,
     };
     let list = |name: &str| {
         let fields = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));

@@ -15,8 +15,8 @@
 //! - **Work that takes too long.** At the deadline of the promise, the client gets 504. A thread
 //!   cannot be stopped from outside, so the work asks now and then whether its answer is still
 //!   wanted. Otherwise a few requests that never end would take all threads for ever.
-//! - **A client that has left.** Its answer is not wanted either. If the job still waits, it is
-//!   skipped.
+//! - **A client that has left.** Once it has sent a reset, its answer is not wanted either. If the
+//!   job still waits, it is skipped. A FIN alone may be a half-close, so it changes nothing.
 //! - **A panic.** It drops the promise, and the client gets 500. The thread takes the next job.
 
 use std::io::{self, Write};

@@ -43,16 +43,27 @@ const NOT_PASSED_ON: [&str; 11] = [
     "Upgrade",
 ];
 
-/// Returns the fields that are passed on, in order. Those that a Connection field names are not.
+/// Returns the fields that are passed on, in order. Those that a Connection field names are not. A
+/// client may name thousands: each is looked up once, among the few names of fields.
 fn passed_on<'h, 'i>(headers: &'h [Header<'i>]) -> impl Iterator<Item = &'h Header<'i>> {
-    let is_named = |name: &str, field: &Header<'_>| field.name.eq_ignore_ascii_case(name);
-    let is_option = move |field: &Header<'_>| {
-        let connection = headers.iter().filter(|other| is_named("Connection", other));
-        let mut options = connection.flat_map(|other| list_items(other.value));
-        options.any(|option| option.eq_ignore_ascii_case(field.name.as_bytes()))
+    let lower = |name: &'h [u8]| name.iter().map(u8::to_ascii_lowercase);
+    let mut names: Vec<(&[u8], bool)> =
+        headers.iter().map(|field| (field.name.as_bytes(), false)).collect();
+    names.sort_by(|(a, _), (b, _)| lower(a).cmp(lower(b)));
+    names.dedup_by(|(a, _), (b, _)| a.eq_ignore_ascii_case(b));
+    let find = move |names: &[(&'h [u8], bool)], name: &'h [u8]| {
+        names.binary_search_by(|(other, _)| lower(other).cmp(lower(name)))
     };
+    let connection = headers.iter().filter(|field| field.name.eq_ignore_ascii_case("Connection"));
+    for option in connection.flat_map(|field| list_items(field.value)) {
+        if let Ok(index) = find(&names, option) {
+            names[index].1 = true;
+        }
+    }
     headers.iter().filter(move |field| {
-        !NOT_PASSED_ON.iter().any(|name| is_named(name, field)) && !is_option(field)
+        let index = find(&names, field.name.as_bytes());
+        let is_option = index.is_ok_and(|index| names[index].1);
+        !is_option && !NOT_PASSED_ON.iter().any(|name| name.eq_ignore_ascii_case(field.name))
     })
 }
 
@@ -82,7 +93,10 @@ impl Request<'_> {
         if !clients.is_empty() {
             add(FORWARDED_FOR, &clients.join(&b", "[..]));
         }
-        if self.header("Content-Length").is_some() {
+        // Without a length, HTTP/1.1 means no body, but HTTP/1.0 has no such POST (RFC 1945 section
+        // 8.3). Servers refuse one.
+        let has_length = self.header("Content-Length").is_some();
+        if has_length || matches!(self.method(), Method::Post | Method::Put) {
             add("Content-Length", self.body_bytes().to_string().as_bytes());
         }
         for field in passed_on(self.headers) {
@@ -192,9 +206,9 @@ impl<'i> ServerResponse<'i> {
     }
 
     /// Returns the response for the client: this status, type and fields, with the body `body`.
-    /// What is about the server's connection is left out. If the type is missing or invalid, it is
-    /// [`OCTET_STREAM`](ContentType::OCTET_STREAM). If the request was HEAD, there is no body, but
-    /// the length of that which GET would get, if the server has sent it.
+    /// What is about the server's connection is left out. If the request was HEAD, there is no
+    /// body, but the length of that which GET would get, if the server has sent it. A type without
+    /// valid parameters loses them; without a type, the body is one of unknown type.
     ///
     /// # Errors
     ///
@@ -204,8 +218,13 @@ impl<'i> ServerResponse<'i> {
         let (mut types, fields): (Vec<&Header<'_>>, Vec<_>) = passed_on(&self.headers)
             .partition(|field| field.name.eq_ignore_ascii_case("Content-Type"));
         let written = types.pop().and_then(|field| str::from_utf8(field.value).ok());
-        let content_type = written.and_then(|written| ContentType::new(written).ok());
-        let content_type = content_type.unwrap_or(ContentType::OCTET_STREAM);
+        let written = written.unwrap_or_default();
+        // Of a type with invalid parameters, such as an empty charset, the rest is kept: browsers
+        // show such a page, and would save one of an unknown type.
+        let bare = written.split(';').next().unwrap_or_default().trim_end();
+        let content_type = ContentType::new(written)
+            .or_else(|_| ContentType::new(bare))
+            .unwrap_or(ContentType::OCTET_STREAM);
         let response = match self.content_length {
             _ if !self.is_to_head => Response::new(self.status, content_type, body),
             Some(length) => Response::streamed(self.status, content_type, length, io::empty()),
@@ -248,6 +267,15 @@ mod tests {
             "POST / HTTP/1.0\r\nConnection: keep-alive\r\nHost: a\r\n\
              X-Forwarded-For: 1, 2, 192.0.2.7\r\nContent-Length: 5\r\nX-C: 3\r\n\r\n",
         );
+        for (method, length) in [("POST", "Content-Length: 0\r\n"), ("DELETE", "")] {
+            check_forwarded(
+                &format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"),
+                Peer::Unix,
+                &format!(
+                    "{method} / HTTP/1.0\r\nConnection: keep-alive\r\nHost: a\r\n{length}\r\n"
+                ),
+            );
+        }
         check_forwarded(
             "OPTIONS * HTTP/1.0\r\n\r\n",
             Peer::Unix,
@@ -333,6 +361,18 @@ mod tests {
         let parsed = ServerResponse::parse(latin, Method::Get).unwrap().unwrap();
         let response = format!("{:?}", parsed.pass_on(&b""[..]).unwrap());
         assert!(response.contains(r"X-Name: caf\\xe9\\r\\n"), "{response}");
+        for (field, passed_on) in [
+            ("Content-Type: text/html; charset=\r\n", "text/html"),
+            ("Content-Type: text/html;\r\n", "text/html"),
+            ("Content-Type: html\r\n", "application/octet-stream"),
+            ("", "application/octet-stream"),
+        ] {
+            let head = format!("HTTP/1.1 200 OK\r\n{field}\r\n");
+            let parsed = ServerResponse::parse(head.as_bytes(), Method::Get).unwrap().unwrap();
+            let response = format!("{:?}", parsed.pass_on(&b"hi"[..]).unwrap());
+            let line = format!(r"Content-Type: {passed_on}\\r");
+            assert!(response.contains(&line), "{field}: {response}");
+        }
         let bare = b"HTTP/1.1 200 OK\r\n\r\n";
         let parsed = ServerResponse::parse(bare, Method::Head).unwrap().unwrap();
         let response = parsed.pass_on(&b""[..]).unwrap();

@@ -41,8 +41,10 @@ impl Promise {
         self.settle(Some(Box::new(response)));
     }
 
-    /// Returns whether the client still waits for the answer: false once it has left, or has been
-    /// answered with 504. A worker can then skip the work. It may become false at any time.
+    /// Returns whether the client still waits for the answer: false once it has reset the
+    /// connection, or has been answered with 504. A worker can then skip the work. It may become
+    /// false at any time. A client that has closed by a FIN alone counts as waiting: it looks like
+    /// one that has only finished sending.
     pub fn is_wanted(&self) -> bool {
         self.ticket.is_wanted()
     }

@@ -10,13 +10,16 @@
 //! Invariant: `eof` is called only after all input has been offered.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 
 use super::Layer;
+use crate::budget::Share;
 use crate::caught::{CaughtDrop, catch_drop};
 use crate::limits::{
-    HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, MAILBOX_MESSAGES_MAX, OUTPUT_SCRATCH_BYTES,
+    CALL_COST_BYTES, HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, MAILBOX_MESSAGES_MAX,
+    OUTPUT_SCRATCH_BYTES,
 };
 use crate::protocol::context::Context;
 use crate::protocol::ident::ConnectionId;
@@ -35,8 +38,9 @@ pub struct Inner<P> {
     pub(super) timer: Time,
     /// Decoded input that it has not consumed.
     pub(super) input: Buffer,
-    /// Messages that wait until it is open. Each may panic when it is dropped, and two of them.
-    early: Vec<CaughtDrop<Box<dyn Any>>>,
+    /// Messages that wait until it is open, and then until the output has room for what they give
+    /// rise to. Each may panic when it is dropped, and two of them.
+    early: VecDeque<CaughtDrop<Box<dyn Any>>>,
     state: InnerState,
     /// The end of the input has been announced, and is to be told after the rest of it.
     is_eof_pending: bool,
@@ -71,7 +75,7 @@ impl<P: Protocol> Inner<P> {
             protocol,
             timer: Time::NEVER,
             input: Buffer::default(),
-            early: Vec::new(),
+            early: VecDeque::new(),
             state: InnerState::Unopened,
             is_eof_pending: false,
         }
@@ -103,14 +107,18 @@ impl<P: Protocol> Inner<P> {
         assert!(!self.is_open(), "a protocol is opened once");
         self.state = InnerState::Open;
         let next = self.call(layer, cx, |protocol, _, cx| protocol.opened(cx));
-        let mut next = self.settle(next, layer, cx);
-        for message in mem::take(&mut self.early) {
-            let decided = self.message_received(layer, message.into_inner(), cx);
-            if decided != Next::Unchanged {
-                next = decided;
+        let next = self.settle(next, layer, cx);
+        match self.state {
+            InnerState::Open | InnerState::Paused if !self.early.is_empty() => {
+                self.offer_early(layer, cx)
             }
+            InnerState::Unopened
+            | InnerState::Open
+            | InnerState::Backpressured
+            | InnerState::Paused
+            | InnerState::Eof
+            | InnerState::Closing => next,
         }
-        next
     }
 
     /// Offers it the input of the connection as it is, and returns its own step. What it does not
@@ -191,6 +199,7 @@ impl<P: Protocol> Inner<P> {
     pub(super) fn output_low<L: Layer>(&mut self, layer: &mut L, cx: &mut Context<'_>) -> Next {
         match self.state {
             InnerState::Unopened | InnerState::Closing => Next::Unchanged,
+            _ if !self.early.is_empty() => self.offer_early(layer, cx),
             InnerState::Open => Next::Continue,
             InnerState::Backpressured => {
                 self.state = InnerState::Open;
@@ -237,9 +246,9 @@ impl<P: Protocol> Inner<P> {
         message: Box<dyn Any>,
         cx: &mut Context<'_>,
     ) -> Next {
-        if self.state == InnerState::Unopened {
+        if self.state == InnerState::Unopened || !self.early.is_empty() {
             if self.early.len() < MAILBOX_MESSAGES_MAX {
-                self.early.push(CaughtDrop::new(message));
+                self.early.push_back(CaughtDrop::new(message));
             } else {
                 cx.state.stats.messages_rejected += 1;
                 catch_drop(&mut cx.state.stats, message); // its panic is not the protocol's
@@ -275,16 +284,48 @@ impl<P: Protocol> Inner<P> {
         self.settle(next, layer, cx)
     }
 
+    /// Delivers the messages that came before it was open, as far as output, effects and the turn
+    /// have room, also while it is paused. Then it is offered its input, unless it is paused.
+    #[cold]
+    fn offer_early<L: Layer>(&mut self, layer: &mut L, cx: &mut Context<'_>) -> Next {
+        let share = cx.state.budget.stream_share();
+        while let Some(message) = self.early.pop_front() {
+            if must_wait(cx, share) {
+                self.early.push_front(message);
+                if self.state == InnerState::Open {
+                    self.state = InnerState::Backpressured;
+                }
+                return Next::Pause;
+            }
+            cx.state.budget.charge(CALL_COST_BYTES);
+            let message = message.into_inner();
+            match self.call(layer, cx, |protocol, _, cx| protocol.message_received(message, cx)) {
+                Next::Unchanged => {}
+                Next::Continue => self.state = InnerState::Open,
+                next @ (Next::Pause | Next::Close | Next::CloseWithoutLinger | Next::Abort) => {
+                    self.record(next);
+                    if next != Next::Pause {
+                        return next;
+                    }
+                }
+            }
+        }
+        if self.state == InnerState::Paused {
+            Next::Pause
+        } else {
+            self.settle(Next::Continue, layer, cx)
+        }
+    }
+
     /// Offers it the input that waits, until that is consumed, or it needs more, or must wait.
     fn offer_input<L: Layer>(&mut self, layer: &mut L, cx: &mut Context<'_>) -> Next {
         let share = cx.state.budget.stream_share();
+        if !self.early.is_empty() {
+            return self.offer_early(layer, cx);
+        }
         while !self.input.is_empty() {
-            if cx.bytes_pending() >= HIGH_WATERMARK_BYTES
-                || cx.effects.is_above_high_watermark()
-                || cx.state.budget.share_is_spent(share)
-            {
+            if must_wait(cx, share) {
                 self.state = InnerState::Backpressured;
-                cx.state.wants_output_low = true;
                 return Next::Pause;
             }
             let step = self.call(layer, cx, |protocol, input, cx| protocol.advance(input, cx));
@@ -379,4 +420,14 @@ impl<P: Protocol> Inner<P> {
             }
         }
     }
+}
+
+/// Returns whether what waits must leave first, or the turn is to go on with others. Then the
+/// connection calls `output_low`.
+fn must_wait(cx: &mut Context<'_>, share: Share) -> bool {
+    let must_wait = cx.bytes_pending() >= HIGH_WATERMARK_BYTES
+        || cx.effects.is_above_high_watermark()
+        || cx.state.budget.share_is_spent(share);
+    cx.state.wants_output_low |= must_wait;
+    must_wait
 }

@@ -1,6 +1,7 @@
 //! Layers: what passes through one, and in which order.
 
 mod choosing; // the protocol inside is chosen late
+mod early; // messages before the protocol inside is open
 mod ending; // what is left of the input at its end
 
 use std::cell::RefCell;
