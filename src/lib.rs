@@ -134,6 +134,7 @@ mod http {
     pub(crate) mod content_type; // the type of a body
     pub(crate) mod field; // the header fields of a response
     pub(crate) mod response; // a response, and how it is written
+    pub(crate) mod page; // a response that is composed once
     pub(crate) mod request; // a request, as a responder sees it
     pub(crate) mod target; // the four forms of a target, and the syntax of hosts
     pub(crate) mod scan; // the bytes of a head that comes in pieces
@@ -190,11 +191,12 @@ pub use http::{
     field::HeaderError,
     gateway::{ServerResponse, ServerResponseError},
     ongoing::Feed,
+    page::Page,
     promise::Promise,
     protocol::Http,
     request::{Method, Request},
     responder::{Responder, Upload},
-    response::{Page, Response},
+    response::Response,
     status::{Status, StatusError},
 };
 pub use limits::Limits;

@@ -395,7 +395,7 @@ fn typed_line(status: Status, content_type: ContentType<'_>) -> Vec<u8> {
 }
 
 /// The bytes of a head up to its date.
-fn head(status: Status, content_type: ContentType<'_>, length: u64) -> Vec<u8> {
+pub(super) fn head(status: Status, content_type: ContentType<'_>, length: u64) -> Vec<u8> {
     let mut head = typed_line(status, content_type);
     head.extend_from_slice(b"Content-Length: ");
     head.extend_from_slice(length.to_string().as_bytes());
@@ -405,7 +405,7 @@ fn head(status: Status, content_type: ContentType<'_>, length: u64) -> Vec<u8> {
 }
 
 /// Adds a field to the bytes of a head, before its date.
-fn add_field(head: &mut Vec<u8>, name: &str, value: &[u8]) -> Result<(), HeaderError> {
+pub(super) fn add_field(head: &mut Vec<u8>, name: &str, value: &[u8]) -> Result<(), HeaderError> {
     check_field(name, value)?;
     let parts = [name.as_bytes(), b": ", value, b"\r\n"];
     if head.len() + parts.iter().map(|part| part.len()).sum::<usize>() > RESPONSE_HEAD_BYTES_MAX {
@@ -417,39 +417,4 @@ fn add_field(head: &mut Vec<u8>, name: &str, value: &[u8]) -> Result<(), HeaderE
     }
     head.extend_from_slice(DATE);
     Ok(())
-}
-
-/// A 200 whose content never changes. It is composed once; only the date and the Connection field
-/// are written for each request. `Send` and `Sync`: all threads may share one.
-#[derive(Clone, Debug)]
-pub struct Page {
-    head: Vec<u8>,
-    body: Cow<'static, [u8]>,
-}
-
-impl Page {
-    /// Composes a page with a body of type `content_type`.
-    pub fn new(content_type: ContentType<'_>, body: impl Into<Cow<'static, [u8]>>) -> Page {
-        let body = body.into();
-        Page { head: head(Status::OK, content_type, body.len() as u64), body }
-    }
-
-    /// Adds a header field, such as `Cache-Control`, as [`Response::with_header`] does.
-    ///
-    /// # Errors
-    ///
-    /// [`HeaderError`] for the same fields.
-    pub fn with_header(mut self, name: &str, value: &str) -> Result<Page, HeaderError> {
-        add_field(&mut self.head, name, value.as_bytes())?;
-        Ok(self)
-    }
-
-    /// Returns the page as a response.
-    #[inline]
-    pub fn response(&self) -> Response<'_> {
-        Response {
-            head: Cow::Borrowed(&self.head),
-            body: ResponseBody::Bytes(Cow::Borrowed(&self.body)),
-        }
-    }
 }

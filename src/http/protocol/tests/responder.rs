@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::*;
 use crate::http::field::HeaderError;
 use crate::http::limits::{CONTENT_TYPE_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX};
-use crate::http::response::Page;
+use crate::http::page::Page;
 
 /// Responds with a description of the request.
 struct DescribeRequest;
