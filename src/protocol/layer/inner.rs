@@ -108,17 +108,8 @@ impl<P: Protocol> Inner<P> {
         self.state = InnerState::Open;
         let next = self.call(layer, cx, |protocol, _, cx| protocol.opened(cx));
         let next = self.settle(next, layer, cx);
-        match self.state {
-            InnerState::Open | InnerState::Paused if !self.early.is_empty() => {
-                self.offer_early(layer, cx)
-            }
-            InnerState::Unopened
-            | InnerState::Open
-            | InnerState::Backpressured
-            | InnerState::Paused
-            | InnerState::Eof
-            | InnerState::Closing => next,
-        }
+        let takes_messages = matches!(self.state, InnerState::Open | InnerState::Paused);
+        if takes_messages && !self.early.is_empty() { self.offer_early(layer, cx) } else { next }
     }
 
     /// Offers it the input of the connection as it is, and returns its own step. What it does not
@@ -284,19 +275,25 @@ impl<P: Protocol> Inner<P> {
         self.settle(next, layer, cx)
     }
 
+    /// Waits for `output_low`, which the connection calls for a pause that has asked for it.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Next {
+        if self.state == InnerState::Open {
+            self.state = InnerState::Backpressured; // a pause of its own stays one
+        }
+        cx.state.wants_output_low = true;
+        Next::Pause
+    }
+
     /// Delivers the messages that came before it was open, as far as output, effects and the turn
     /// have room, also while it is paused. Then it is offered its input, unless it is paused.
     #[cold]
     fn offer_early<L: Layer>(&mut self, layer: &mut L, cx: &mut Context<'_>) -> Next {
         let share = cx.state.budget.stream_share();
-        while let Some(message) = self.early.pop_front() {
+        while !self.early.is_empty() {
             if must_wait(cx, share) {
-                self.early.push_front(message);
-                if self.state == InnerState::Open {
-                    self.state = InnerState::Backpressured;
-                }
-                return Next::Pause;
+                return self.wait(cx);
             }
+            let Some(message) = self.early.pop_front() else { break };
             cx.state.budget.charge(CALL_COST_BYTES);
             let message = message.into_inner();
             match self.call(layer, cx, |protocol, _, cx| protocol.message_received(message, cx)) {
@@ -325,8 +322,7 @@ impl<P: Protocol> Inner<P> {
         }
         while !self.input.is_empty() {
             if must_wait(cx, share) {
-                self.state = InnerState::Backpressured;
-                return Next::Pause;
+                return self.wait(cx);
             }
             let step = self.call(layer, cx, |protocol, input, cx| protocol.advance(input, cx));
             self.input.consume(step.consumed);
@@ -422,12 +418,9 @@ impl<P: Protocol> Inner<P> {
     }
 }
 
-/// Returns whether what waits must leave first, or the turn is to go on with others. Then the
-/// connection calls `output_low`.
-fn must_wait(cx: &mut Context<'_>, share: Share) -> bool {
-    let must_wait = cx.bytes_pending() >= HIGH_WATERMARK_BYTES
+/// Returns whether output or effects must leave first, or others have their turn.
+fn must_wait(cx: &Context<'_>, share: Share) -> bool {
+    cx.bytes_pending() >= HIGH_WATERMARK_BYTES
         || cx.effects.is_above_high_watermark()
-        || cx.state.budget.share_is_spent(share);
-    cx.state.wants_output_low |= must_wait;
-    must_wait
+        || cx.state.budget.share_is_spent(share)
 }
