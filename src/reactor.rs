@@ -283,7 +283,8 @@ impl Reactor {
             // Fast path: nearly every drive ends here. I/O only moves a deadline later, so the
             // filed one is early enough unless the protocol has set an earlier timer.
             if matches!(outcome, Outcome::Idle)
-                && slot.filed_deadline <= connection.timer()
+                && (connection.timer() == Time::NEVER
+                    || self.deadlines.filed_for(token) <= connection.timer())
                 && slot.registered != Registered::Nothing
                 && !self.state.stop.is_stopping()
                 && self.effects.is_empty()
@@ -312,15 +313,7 @@ impl Reactor {
             && let Some(token) = self.deadlines.take_due(self.state.clock.now)
         {
             self.state.budget.charge(CALL_COST_BYTES);
-            self.state.stats.deadlines_expired += 1;
-            self.running = token;
-            let slot = &mut self.slots[token];
-            slot.filed_deadline = Time::NEVER;
-            if slot.state == SlotState::Ended {
-                continue; // it has ended in this turn
-            }
-            let outcome = self.expire_source(token);
-            self.finish_drive(token, outcome);
+            self.look_at(token);
         }
     }
 

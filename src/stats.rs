@@ -85,7 +85,7 @@ pub struct Stats {
     /// until the protocol inside a layer was open
     /// ([`MAILBOX_MESSAGES_MAX`](crate::limits::MAILBOX_MESSAGES_MAX)).
     pub messages_rejected: u64,
-    /// Filed deadlines that came due and were looked at.
+    /// Sources that were looked at because a filed deadline was due, their own or a neighbour's.
     pub deadlines_expired: u64,
     /// Datagrams received.
     pub datagrams_in: u64,

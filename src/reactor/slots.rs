@@ -17,14 +17,11 @@ use crate::protocol::outcome::Outcome;
 use crate::stats::Stats;
 use crate::stream::readiness::{Readiness, Registered};
 use crate::sys::{self, Event, Interest, Token};
-use crate::time::Time;
 
 pub(super) struct Slot {
     pub(super) source: Source,
     pub(super) ready: Readiness,
     pub(super) registered: Registered,
-    /// The deadline filed for it: never later than its own (invariant 7).
-    pub(super) filed_deadline: Time,
     pub(super) state: SlotState,
 }
 
@@ -116,13 +113,8 @@ impl Reactor {
             | Source::Periodic(_)
             | Source::StopSignal(_) => Readiness::NOT_READY,
         };
-        let token = self.slots.insert(Slot {
-            source,
-            ready,
-            registered,
-            filed_deadline: Time::NEVER,
-            state: SlotState::Waiting,
-        });
+        let token =
+            self.slots.insert(Slot { source, ready, registered, state: SlotState::Waiting });
         if self.state.stop.is_stopping() {
             let slot = &mut self.slots[token];
             slot.ready.readable = true; // as `stop` has set on all others
@@ -224,11 +216,7 @@ impl Reactor {
             return;
         }
         let (interest, due) = slot.source.interest_and_deadline(&self.state);
-        let due = due.max(now.plus_ms(1)); // not again in this turn
-        if due < slot.filed_deadline {
-            self.deadlines.refile(token, slot.filed_deadline, due);
-            slot.filed_deadline = due;
-        }
+        self.deadlines.file(token, due.max(now.plus_ms(1))); // not again in this turn
         let is_datagram = matches!(slot.source, Source::Datagram(_));
         if is_unfinished {
             enqueue(&mut self.run_queue, token, slot);

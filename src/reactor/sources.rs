@@ -66,7 +66,7 @@ impl Source {
                 (Registered::ReadingAndWriting, socket.deadline())
             }
             Source::Datagram(socket) => (Registered::Reading, socket.deadline()),
-            Source::Listener(listener) => (Registered::Reading, listener.deadline(now)),
+            Source::Listener(listener) => (Registered::Reading, listener.deadline()),
             Source::Periodic(periodic) => (Registered::Reading, periodic.due()),
             Source::Tasks(_) | Source::StopSignal(_) => (Registered::Reading, Time::NEVER),
         }
@@ -144,8 +144,26 @@ impl Reactor {
         self.finish_drive(token, outcome);
     }
 
-    /// Lets a source act on its deadline: the filed one is due, its own may be later.
-    pub(super) fn expire_source(&mut self, token: usize) -> Outcome {
+    /// Looks at a slot whose filed deadline is due: if its own is, too, its source acts on it.
+    /// Otherwise that is filed again, since the one that was due is a neighbour's, or was too
+    /// early.
+    pub(super) fn look_at(&mut self, token: usize) {
+        let Some(slot) = self.slots.get(token) else { return };
+        let (_, due) = slot.source.interest_and_deadline(&self.state);
+        if slot.state == SlotState::Ended || due == Time::NEVER {
+            return;
+        }
+        self.state.stats.deadlines_expired += 1;
+        if due > self.state.clock.now {
+            return self.deadlines.file(token, due);
+        }
+        self.running = token;
+        let outcome = self.expire_source(token);
+        self.finish_drive(token, outcome);
+    }
+
+    /// Lets a source act on its deadline, which is due.
+    fn expire_source(&mut self, token: usize) -> Outcome {
         let Slot { source, ready, state: slot_state, .. } = &mut self.slots[token];
         if *slot_state == SlotState::Held {
             return Outcome::Blocked; // looked at again in the next turn
@@ -194,9 +212,6 @@ impl Reactor {
             self.orphan_deferred(token);
         }
         let slot = &mut self.slots[token];
-        if slot.filed_deadline != Time::NEVER {
-            self.deadlines.refile(token, slot.filed_deadline, Time::NEVER);
-        }
         let stats = &mut self.state.stats;
         match &mut slot.source {
             Source::Connection(stream, connection) => {

@@ -282,8 +282,22 @@ impl World {
         assert!(held <= max, "{held} bytes are held");
     }
 
+    /// Each slot that waits for a deadline is looked at by then (invariant 7).
+    fn check_deadlines(&self) {
+        let reactor = self.reactor.as_ref().expect("the reactor lives until the end of the test");
+        for (token, slot) in &reactor.slots {
+            if slot.state == SlotState::Waiting && !reactor.deadlines.is_due(token) {
+                let (_, own) = slot.source.interest_and_deadline(&reactor.state);
+                let own = own.max(reactor.state.clock.now.plus_ms(1));
+                let filed = reactor.deadlines.filed_for(token);
+                assert!(filed <= own, "{filed:?} is filed for {own:?} of slot {token}");
+            }
+        }
+    }
+
     fn check_poll_count(&self) {
         self.check_memory();
+        self.check_deadlines();
         let kernel = self.kernel();
         assert!(
             kernel.polls < POLLS_MAX,
@@ -317,7 +331,6 @@ impl World {
             reactor.run_queue.is_empty() && reactor.batch.is_empty() && reactor.ended.is_empty(),
             "a slot is still queued"
         );
-        assert_eq!(reactor.deadlines.soonest(), Time::NEVER, "a deadline is still filed");
         assert_eq!(reactor.state.memory.held(), 0, "memory is still counted");
         assert!(
             reactor.effects.has_nothing_pending(),

@@ -85,8 +85,8 @@ impl Socket {
 enum AcceptState {
     Accepting,
     /// There may be connections in the backlog, but there is no room for them. Nothing is accepted
-    /// until a slot is freed or the retry is due.
-    Paused(Overload),
+    /// until a slot is freed or the retry is due, which counts from this time.
+    Paused(Overload, Time),
     /// The backlog was empty at this time. After `ACCEPT_RECOVERY_MS` without another pause the
     /// overload is over.
     Recovering(Overload, Time),
@@ -222,7 +222,7 @@ impl Listener {
     pub(crate) fn unaccepted(&self) -> usize {
         match &self.accept_state {
             AcceptState::Counting(unaccepted) => unaccepted.counted.max(unaccepted.known),
-            AcceptState::Accepting | AcceptState::Paused(_) | AcceptState::Recovering(..) => 0,
+            AcceptState::Accepting | AcceptState::Paused(..) | AcceptState::Recovering(..) => 0,
         }
     }
 
@@ -249,14 +249,14 @@ impl Listener {
                 Overload { started: now, pauses: 1, accepted_before, evicted_before }
             }
         };
-        self.accept_state = AcceptState::Paused(overload);
+        self.accept_state = AcceptState::Paused(overload, now);
     }
 
     /// The backlog is empty: all connections that waited in it have been accepted.
     pub(crate) fn recover(&mut self, now: Time) {
         let is_closed = self.is_closed(); // then the backlog may not be empty
         match &mut self.accept_state {
-            AcceptState::Paused(_) => {
+            AcceptState::Paused(..) => {
                 if let Some(overload) = self.take_overload() {
                     self.accept_state = AcceptState::Recovering(overload, now);
                 }
@@ -267,22 +267,25 @@ impl Listener {
     }
 
     pub(crate) fn is_paused(&self) -> bool {
-        matches!(self.accept_state, AcceptState::Paused(_))
+        matches!(self.accept_state, AcceptState::Paused(..))
     }
 
-    /// Returns the latest time of the next call of [`expire`](Listener::expire).
-    pub(crate) fn deadline(&self, now: Time) -> Time {
+    /// Returns when [`expire`](Listener::expire) is to be called.
+    pub(crate) fn deadline(&self) -> Time {
         match &self.accept_state {
             AcceptState::Accepting | AcceptState::Counting(_) => Time::NEVER,
-            AcceptState::Paused(_) => now.plus_ms(ACCEPT_RETRY_MS),
+            AcceptState::Paused(_, since) => since.plus_ms(ACCEPT_RETRY_MS),
             AcceptState::Recovering(_, since) => since.plus_ms(ACCEPT_RECOVERY_MS),
         }
     }
 
     /// Acts on the deadline: accepts again after a pause, or ends the overload.
     pub(crate) fn expire(&mut self, now: Time) -> Outcome {
-        match &self.accept_state {
-            AcceptState::Paused(_) => Outcome::Unfinished,
+        match &mut self.accept_state {
+            AcceptState::Paused(_, since) => {
+                *since = now;
+                Outcome::Unfinished
+            }
             AcceptState::Recovering(_, since) => {
                 if since.plus_ms(ACCEPT_RECOVERY_MS) <= now {
                     self.end_overload(now);
@@ -311,7 +314,9 @@ impl Listener {
     fn take_overload(&mut self) -> Option<Overload> {
         match std::mem::replace(&mut self.accept_state, AcceptState::Accepting) {
             AcceptState::Accepting | AcceptState::Counting(_) => None,
-            AcceptState::Paused(overload) | AcceptState::Recovering(overload, _) => Some(overload),
+            AcceptState::Paused(overload, _) | AcceptState::Recovering(overload, _) => {
+                Some(overload)
+            }
         }
     }
 }
@@ -357,13 +362,13 @@ mod tests {
         let mut stats = Stats::default();
         let at = |ms| Time::at(std::time::Duration::from_millis(ms));
         let mut listener = listener();
-        assert_eq!(listener.deadline(at(0)), Time::NEVER);
+        assert_eq!(listener.deadline(), Time::NEVER);
         listener.pause(&"no room", at(0), &mut stats);
         assert!(listener.is_paused());
-        assert_eq!(listener.deadline(at(0)), at(ACCEPT_RETRY_MS));
+        assert_eq!(listener.deadline(), at(ACCEPT_RETRY_MS));
         listener.recover(at(100));
         assert_eq!(
-            (listener.is_paused(), listener.deadline(at(100))),
+            (listener.is_paused(), listener.deadline()),
             (false, at(100 + ACCEPT_RECOVERY_MS))
         );
         listener.pause(&"no room", at(900), &mut stats);
@@ -383,6 +388,6 @@ mod tests {
         );
         assert_eq!(listener.expire(at(2000 + ACCEPT_RECOVERY_MS)), Outcome::Blocked);
         assert!(matches!(listener.accept_state, AcceptState::Accepting), "the overload is over");
-        assert_eq!(listener.deadline(at(4000)), Time::NEVER);
+        assert_eq!(listener.deadline(), Time::NEVER);
     }
 }

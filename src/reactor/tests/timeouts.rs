@@ -33,6 +33,30 @@ fn reused_slot_does_not_inherit_the_old_deadline() {
     world.stop();
 }
 
+// pitfall: 63, 230
+#[test]
+fn neighbour_of_a_slot_that_expires_keeps_its_own_deadline() {
+    let mut world = World::without_faults();
+    world.serve(ECHO, |_| Echo::new());
+    for peer in [1, 2] {
+        let stream = world.connect(ECHO, peer);
+        world.peer_sends(stream, b"hello");
+        world.run_for(20_000);
+    }
+    world.run_for(20_001);
+    assert_eq!(
+        world.close_reason_of(1),
+        Some(CloseReason::IdleTimeout),
+        "a minute after its bytes"
+    );
+    assert_eq!(world.close_reason_of(2), None);
+    world.run_for(19_990);
+    assert_eq!(world.close_reason_of(2), None, "it is looked at early, but does not end early");
+    world.run_for(20);
+    assert_eq!(world.close_reason_of(2), Some(CloseReason::IdleTimeout));
+    world.stop();
+}
+
 // pitfall: 14
 #[test]
 fn interrupted_polls_neither_delay_nor_advance_a_timer() {
