@@ -67,6 +67,7 @@ mod wake; // waking the loop from any thread
 mod time; // a moment, in milliseconds since the reactor was made
 mod clock; // time in milliseconds, read once a turn
 mod deadline; // the filed deadlines, soonest first
+mod peers; // the addresses of peers
 mod budget; // what a turn and a source may still spend
 mod stop_state; // how far a graceful stop is
 mod caught; // panics of what an application has handed in

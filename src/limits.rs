@@ -378,25 +378,25 @@ pub(crate) const OUTPUT_SCRATCH_BYTES: usize = 256 * 1024;
 
 // ---- closing, timers and overload
 
-/// How long no byte must have moved on a connection for a stop to count it as idle, in
-/// milliseconds. A peer that is sending may have its next bytes still in its own kernel when ours
-/// has no more.
+/// How long no byte must have moved for a stop to count a connection as idle, in milliseconds. A
+/// peer that is sending may have its next bytes still in its own kernel when ours has no more.
 pub(crate) const DRAIN_QUIET_MS: u64 = 100;
 
 /// How late a timer must be for its connection to be driven before `timer_expired` is called, in
 /// milliseconds. Then the loop has been delayed, and may not have read input that arrived in time.
 pub(crate) const TIMER_LATE_MS: u64 = 50;
 
-/// Most bytes that are read and discarded from a lingering peer. Then the connection is closed
-/// although the peer still sends.
-pub(crate) const LINGER_BYTES_MAX: u32 = 64 * 1024 * 1024;
+/// Most blocks, 64 MiB in all, that are discarded from a lingering peer before it is closed.
+pub(crate) const LINGER_BLOCKS_MAX: u16 = 16 * 1024;
 
-/// Memory that each connection takes beside what it holds, in bytes: its slot, a deadline, and its
-/// place in the memory meter.
+/// The size of such a block, in bytes: a read counts as whole ones. The count fits two bytes.
+pub(crate) const LINGER_BLOCK_BYTES: usize = 4 * 1024;
+
+/// Memory of each connection beside what it holds, in bytes: slot, address, deadline and meter.
 pub(crate) const SLOT_BYTES: usize = 256;
 
 /// After a burst of connections the slab gives its memory back, if it had four times as many slots
-/// as this. A smaller slab has no more memory than a few buffers (a slot has 136 bytes).
+/// as this. A smaller slab has no more memory than a buffer or two.
 pub(crate) const SHRINK_FLOOR_SLOTS: usize = 256;
 
 /// Backlog that listeners ask for unless their options say otherwise (listen(2)), in connections.

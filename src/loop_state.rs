@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::limits::{Limits, OUTPUT_SCRATCH_BYTES};
 use crate::loop_limits::LoopLimits;
 use crate::memory::Memory;
+use crate::peers::Peers;
 use crate::protocol::completions::Completions;
 use crate::stats::Stats;
 use crate::stop_state::StopState;
@@ -31,6 +32,7 @@ pub(crate) struct LoopState {
     pub(crate) limits: Limits,
     pub(crate) loop_limits: LoopLimits,
     pub(crate) memory: Memory,
+    pub(crate) peers: Peers,
     pub(crate) stats: Stats,
     /// Earliest time of the next log line about datagrams that cannot be sent.
     pub(crate) next_send_warning_at: Time,
@@ -53,6 +55,7 @@ impl LoopState {
             wants_output_low: false,
             loop_limits: LoopLimits::new(&limits),
             memory: Memory::new(limits.memory_bytes_max),
+            peers: Peers::default(),
             limits,
             stats: Stats::default(),
             next_send_warning_at: Time::at(Duration::ZERO),

@@ -13,6 +13,7 @@ use super::protocol::Protocol;
 use crate::caught::CaughtDrop;
 use crate::limits::Limits;
 use crate::loop_state::LoopState;
+use crate::peers::KeptPeer;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::stream::readiness::Transport;
 use crate::time::Time;
@@ -36,7 +37,7 @@ impl fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
             .field("id", &self.meta.id)
-            .field("peer", &self.meta.peer)
+            .field("peer", &self.peer())
             .finish_non_exhaustive()
     }
 }
@@ -45,7 +46,7 @@ impl fmt::Debug for Context<'_> {
 pub(crate) struct ConnectionMeta {
     /// When `timer_expired` is to be called; [`Time::NEVER`] if no timer is set.
     pub(crate) timer: Time,
-    pub(crate) peer: Peer,
+    pub(crate) peer: KeptPeer,
     pub(crate) id: ConnectionId,
 }
 
@@ -140,7 +141,7 @@ impl<'i> Context<'i> {
 
     /// Returns the other end of the connection.
     pub fn peer(&self) -> Peer {
-        self.meta.peer
+        self.state.peers.get(self.meta.peer)
     }
 
     /// Sets what [`peer`](Context::peer) returns from now on, and what the log names: the client
@@ -149,7 +150,8 @@ impl<'i> Context<'i> {
     ///
     /// Any client can write such a header. So set it only where nothing but the proxy can connect.
     pub fn set_peer(&mut self, peer: Peer) {
-        self.meta.peer = peer;
+        self.state.peers.remove(self.meta.peer);
+        self.meta.peer = self.state.peers.keep(peer);
     }
 
     /// Returns our end's address: where the peer has connected to, or the port that the kernel has

@@ -213,6 +213,7 @@ impl Reactor {
         self.state.stats.connections = self.connections;
         self.state.loop_limits.on_accepted(index);
         let now = self.state.clock.now;
+        let peer = self.state.peers.keep(peer);
         let mut connection = Connection::new(protocol, id, peer, now);
         connection.set_listener(index);
         let token = self.insert(Source::Connection(stream, connection), Registered::Nothing);
@@ -304,7 +305,7 @@ impl Reactor {
                 &mut self.effects,
             );
             if outcome == Outcome::Blocked && connection.idle_since() == Some(since) {
-                debug!("{} {}: evicted", connection.id(), connection.peer());
+                debug!("{} {}: evicted", connection.id(), self.state.peers.get(connection.peer()));
                 connection.evict();
                 enqueue(&mut self.run_queue, token, slot);
                 evictable[owner.place()] -= 1;

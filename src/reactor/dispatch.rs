@@ -304,7 +304,7 @@ impl Reactor {
                 let connection = Connection::outbound(
                     connect.protocol,
                     connect.id,
-                    connect.address.into(),
+                    self.state.peers.keep(connect.address.into()),
                     self.state.clock.now,
                 );
                 let token = self

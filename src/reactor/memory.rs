@@ -81,7 +81,7 @@ impl Reactor {
         if slot.state == SlotState::Ended {
             return true;
         }
-        let (id, peer) = (connection.id(), connection.peer());
+        let (id, peer) = (connection.id(), self.state.peers.get(connection.peer()));
         connection.evict_for_memory();
         self.effects.end_subscriptions_of(id);
         enqueue(&mut self.run_queue, token, slot);

@@ -113,7 +113,7 @@ impl Reactor {
         // As if a connect had just succeeded: so the protocol is called by the loop, where panics
         // are caught, and not from here.
         let now = self.state.clock.now;
-        let connection = Connection::outbound(protocol, id, peer, now);
+        let connection = Connection::outbound(protocol, id, self.state.peers.keep(peer), now);
         let token = self.insert(Source::Connection(stream, connection), Registered::Nothing);
         self.connections += 1;
         self.state.stats.connections = self.connections;

@@ -13,6 +13,7 @@ use super::Reactor;
 use super::slots::{Slot, enqueue, mark_ended};
 use super::sources::Source;
 use crate::caught::{catch, catch_drop, log_panic_in_drop};
+use crate::peers::Peers;
 use crate::protocol::ident::CloseReason;
 use crate::stats::Stats;
 
@@ -34,7 +35,8 @@ impl Reactor {
         let slot = &mut self.slots[self.running];
         match &slot.source {
             Source::Connection(_, connection) => {
-                error!("{} {}: protocol panicked", connection.id(), connection.peer());
+                let peer = self.state.peers.get(connection.peer());
+                error!("{} {peer}: protocol panicked", connection.id());
                 let why = CloseReason::ProtocolPanicked;
                 mark_ended(&mut self.ended, &mut self.run_queue, self.running, slot, why);
             }
@@ -73,7 +75,7 @@ pub(super) fn call_closed(
 
 /// Calls the protocol in a slot for the last time, if there is one, and drops the slot. Either may
 /// panic, or both.
-pub(super) fn close_and_drop(stats: &mut Stats, slot: Slot, why: CloseReason) {
+pub(super) fn close_and_drop(stats: &mut Stats, peers: &Peers, slot: Slot, why: CloseReason) {
     let mut slot = Some(slot);
     // One catch for both, because each connection that ends comes here.
     let result = catch(|| {
@@ -83,17 +85,17 @@ pub(super) fn close_and_drop(stats: &mut Stats, slot: Slot, why: CloseReason) {
         slot = None;
     });
     if result.is_err() {
-        on_last_panic(stats, slot);
+        on_last_panic(stats, peers, slot);
     }
 }
 
 /// `close_and_drop` has panicked: in `closed` if the slot is left, and in `drop` otherwise.
 #[cold]
-fn on_last_panic(stats: &mut Stats, slot: Option<Slot>) {
+fn on_last_panic(stats: &mut Stats, peers: &Peers, slot: Option<Slot>) {
     stats.panics += 1;
     let Some(slot) = slot else { return log_panic_in_drop() };
     match &slot.source {
-        Source::Connection(_, it) => log_panic_in_closed(&it.id(), &it.peer()),
+        Source::Connection(_, it) => log_panic_in_closed(&it.id(), &peers.get(it.peer())),
         Source::Datagram(socket) => log_panic_in_closed(&"udp", &socket.address),
         Source::Listener(_) | Source::Tasks(_) | Source::Periodic(_) | Source::StopSignal(_) => {}
     }

@@ -25,6 +25,10 @@ pub(super) struct Slot {
     pub(super) state: SlotState,
 }
 
+// In debug builds, a socket of mio's is larger.
+#[cfg(all(not(any(test, debug_assertions)), target_os = "linux", target_pointer_width = "64"))]
+const _: () = assert!(size_of::<Slot>() == 80, "docs/limits.md says what a connection costs");
+
 /// What the loop may do with a slot in this turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SlotState {
@@ -106,7 +110,9 @@ impl Reactor {
             self.shrink_threshold = quarter;
         }
         let ready = match &source {
-            Source::Connection(_, connection) => Readiness::of_stream(connection.peer()),
+            Source::Connection(_, connection) => {
+                Readiness::of_stream(self.state.peers.get(connection.peer()))
+            }
             Source::Listener(_)
             | Source::Datagram(_)
             | Source::Tasks(_)
@@ -152,6 +158,7 @@ impl Reactor {
     pub(super) fn shrink(&mut self) {
         if self.slots.len() < self.shrink_threshold {
             self.slots.shrink_to_fit();
+            self.state.peers.shrink();
             self.shrink_threshold = self.slots.len() / 2;
         }
     }

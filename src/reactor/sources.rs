@@ -14,6 +14,7 @@ use crate::caught::catch_drop;
 use crate::datagram::scratch::Unfinished;
 use crate::datagram::socket::DatagramSocket;
 use crate::loop_state::LoopState;
+use crate::peers::KeptPeer;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::ident::{CloseReason, WithLimit};
 use crate::protocol::outcome::Outcome;
@@ -213,9 +214,11 @@ impl Reactor {
         }
         let slot = &mut self.slots[token];
         let stats = &mut self.state.stats;
+        let mut kept_peer = KeptPeer::Unix; // the last line about a connection names its peer
         match &mut slot.source {
             Source::Connection(stream, connection) => {
-                let (id, peer) = (connection.id(), connection.peer());
+                kept_peer = connection.peer();
+                let (id, peer) = (connection.id(), self.state.peers.get(connection.peer()));
                 self.connections -= 1;
                 stats.connections = self.connections;
                 stats.closed += 1;
@@ -259,6 +262,7 @@ impl Reactor {
             Source::Periodic(_) | Source::StopSignal(_) => {}
         }
         let slot = self.slots.remove(token);
-        close_and_drop(&mut self.state.stats, slot, why);
+        close_and_drop(&mut self.state.stats, &self.state.peers, slot, why);
+        self.state.peers.remove(kept_peer);
     }
 }

@@ -274,7 +274,7 @@ impl World {
             if let Source::Connection(_, connection) = &slot.source {
                 let (held, metered) =
                     (connection.buffer_bytes(), reactor.state.memory.buffers_of(token));
-                assert_eq!(held, metered, "of {}", connection.peer());
+                assert_eq!(held, metered, "of {}", connection.id());
             }
         }
         let held = reactor.state.memory.held();
@@ -332,6 +332,7 @@ impl World {
             "a slot is still queued"
         );
         assert_eq!(reactor.state.memory.held(), 0, "memory is still counted");
+        assert_eq!(reactor.state.peers.len(), 0, "an address is still kept");
         assert!(
             reactor.effects.has_nothing_pending(),
             "an effect, a notification or a subscription is left"

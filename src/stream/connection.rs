@@ -23,8 +23,8 @@
 //! peer in full, and closes so that the last answer arrives. It has no socket: each drive is lent a
 //! transport, so that the tests can use a scripted one.
 //!
-//! Invariant 5: bytes leave `output` only by the count that a send returned, and `input` only by
-//! the count that the protocol consumed.
+//! Invariant 5: bytes leave the output only by the count that a send returned, and the input only
+//! by the count that the protocol consumed.
 
 mod phase; // the phases, and the two halves of an established connection
 mod commands; // what other connections and the loop do to a connection
@@ -34,25 +34,25 @@ mod timeouts; // deadlines, timers, idleness
 
 use self::phase::{CloseMode, Phase, ReadSide, WriteSide};
 use crate::limits::{
-    HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, LINGER_BYTES_MAX, LOW_WATERMARK_BYTES, STEP_COST_BYTES,
+    HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, LINGER_BLOCK_BYTES, LINGER_BLOCKS_MAX,
+    LOW_WATERMARK_BYTES, STEP_COST_BYTES,
 };
 use crate::loop_limits::ListenerIndex;
 use crate::loop_state::LoopState;
+use crate::peers::KeptPeer;
 use crate::protocol::context::ConnectionMeta;
 use crate::protocol::effects::Effects;
-use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
+use crate::protocol::ident::{CloseReason, ConnectionId};
 use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
-use crate::stream::buffer::Buffer;
+use crate::stream::buffer::Buffers;
 use crate::stream::readiness::{Readiness, Received, Registered, Transport, receive};
 use crate::time::Time;
 
 pub(crate) struct Connection {
     protocol: Box<dyn Protocol>,
-    /// Bytes that were read and that the protocol has not consumed.
-    input: Buffer,
-    /// Bytes that were sent and that the kernel has not taken.
-    output: Buffer,
+    /// The input and the output that wait.
+    buffers: Buffers,
     /// The time from which the current timeout counts. Idle timeout, and that of the first byte:
     /// when a byte last moved. Write timeout: when the kernel last took some of the output, or when
     /// it began to wait. Linger timeout: when our FIN was sent. Connect timeout: when the connect
@@ -62,36 +62,30 @@ pub(crate) struct Connection {
     write_side: WriteSide,
     /// An accepted connection whose peer has not sent a byte yet.
     is_silent: bool,
-    /// How many bytes of `output` come from other connections, at most.
-    relayed_output: u32,
     /// Whose limits it has.
     listener: ListenerIndex,
     meta: ConnectionMeta,
 }
 
 #[cfg(target_pointer_width = "64")]
-const _: () = assert!(
-    size_of::<Connection>() == 104,
-    "it grows by eight bytes at a time, so weigh each: the index of its listener costs none"
-);
+const _: () =
+    assert!(size_of::<Connection>() == 64, "it is full, and grows by eight bytes at a time");
 
 impl Connection {
     pub(crate) fn new(
         mut protocol: Box<dyn Protocol>,
         id: ConnectionId,
-        peer: Peer,
+        peer: KeptPeer,
         now: Time,
     ) -> Connection {
         let has_layers = protocol.layers().is_some();
         Connection {
             protocol,
-            input: Buffer::default(),
-            output: Buffer::default(),
+            buffers: Buffers::default(),
             last_activity: now,
             phase: Phase::Established(ReadSide::Open),
             is_silent: true,
             write_side: WriteSide::Open { has_layers },
-            relayed_output: 0,
             listener: ListenerIndex::REACTOR,
             meta: ConnectionMeta { timer: Time::NEVER, peer, id },
         }
@@ -101,7 +95,7 @@ impl Connection {
     pub(crate) fn outbound(
         protocol: Box<dyn Protocol>,
         id: ConnectionId,
-        peer: Peer,
+        peer: KeptPeer,
         now: Time,
     ) -> Connection {
         let phase = Phase::Connecting { then: None };
@@ -121,7 +115,7 @@ impl Connection {
         self.meta.id
     }
 
-    pub(crate) fn peer(&self) -> Peer {
+    pub(crate) fn peer(&self) -> KeptPeer {
         self.meta.peer
     }
 
@@ -186,18 +180,17 @@ impl Connection {
 
     /// Returns whether output waits, to be sent on EPOLLOUT.
     pub(crate) fn wants_write(&self) -> bool {
-        !self.output.is_empty()
+        !self.buffers.output().is_empty()
     }
 
-    /// Returns how much of the output its own protocol has sent, in bytes. (Where output of both
-    /// kinds waits, its own counts as sent first.)
+    /// Returns how much of the output its own protocol has sent, in bytes.
     ///
     /// Only this part is compared with the high watermark, because only this part grows by reading.
     /// Output from other connections must not stop the reading. Otherwise a proxy would read each
     /// of its peers only when the other one reads, and a peer that answers as it reads would never
     /// be read again.
     fn own_output(&self) -> usize {
-        self.output.len() - self.relayed_output as usize
+        self.buffers.own_output()
     }
 
     /// Returns the events that it needs from the poller.
@@ -218,11 +211,12 @@ impl Connection {
                 ReadSide::Resumed { .. } => true,
                 ReadSide::Backpressured => self.own_output() < HIGH_WATERMARK_BYTES,
                 ReadSide::Paused { .. } | ReadSide::Eof { .. } => {
-                    (read_side.wants_output_low() && self.output.len() <= LOW_WATERMARK_BYTES)
+                    (read_side.wants_output_low()
+                        && self.buffers.output().len() <= LOW_WATERMARK_BYTES)
                         || read_side.needs_peer_check(ready.peer_check)
                 }
             },
-            Phase::Flushing { .. } => self.output.is_empty(),
+            Phase::Flushing { .. } => !self.wants_write(),
             Phase::Connecting { .. } => ready.writable,
             Phase::Ended(_) => true,
             Phase::Lingering { .. } => false,
@@ -235,9 +229,7 @@ impl Connection {
 
     /// Returns whether nothing is under way in either direction.
     pub(crate) fn is_idle(&self) -> bool {
-        matches!(self.phase, Phase::Established(ReadSide::Open))
-            && self.input.is_empty()
-            && self.output.is_empty()
+        matches!(self.phase, Phase::Established(ReadSide::Open)) && self.buffers.are_empty()
     }
 
     /// Returns whether our FIN is sent and only the peer's is awaited.
@@ -298,7 +290,8 @@ impl Connection {
                     self.resume_layers(transport, ready, state, effects);
                 }
                 Phase::Established(read_side)
-                    if read_side.wants_output_low() && self.output.len() <= LOW_WATERMARK_BYTES =>
+                    if read_side.wants_output_low()
+                        && self.buffers.output().len() <= LOW_WATERMARK_BYTES =>
                 {
                     self.phase = Phase::Established(read_side.without_wait());
                     self.call_protocol(transport, ready, state, effects, |protocol, _, cx| {
@@ -333,20 +326,21 @@ impl Connection {
                     }
                 }
                 Phase::Flushing { close_mode: CloseMode::IfNothingUnread | CloseMode::Linger } => {
-                    self.phase = Phase::Lingering { bytes_left: LINGER_BYTES_MAX };
+                    self.phase = Phase::Lingering { blocks_left: LINGER_BLOCKS_MAX };
                     self.shutdown_write(transport, state);
                 }
                 Phase::Lingering { .. } if !ready.readable => return Outcome::Blocked,
-                Phase::Lingering { bytes_left } => {
+                Phase::Lingering { blocks_left } => {
                     self.phase = match receive(transport, ready, &self.meta.id, scratch) {
                         Ok(Received::Bytes(count)) => {
                             state.budget.charge(count);
                             state.stats.bytes_in += count as u64;
-                            match bytes_left
-                                .saturating_sub(u32::try_from(count).unwrap_or(u32::MAX))
+                            let blocks = count.div_ceil(LINGER_BLOCK_BYTES);
+                            match blocks_left
+                                .saturating_sub(u16::try_from(blocks).unwrap_or(u16::MAX))
                             {
                                 0 => Phase::Ended(CloseReason::Finished),
-                                bytes_left => Phase::Lingering { bytes_left },
+                                blocks_left => Phase::Lingering { blocks_left },
                             }
                         }
                         Ok(Received::Eof) => Phase::Ended(CloseReason::Finished),
@@ -375,22 +369,22 @@ impl Connection {
         state: &mut LoopState,
         effects: &mut Effects,
     ) {
-        let room = scratch.len().min(INPUT_BYTES_MAX - self.input.len());
+        let room = scratch.len().min(INPUT_BYTES_MAX - self.buffers.input().len());
         match receive(transport, ready, &self.meta.id, &mut scratch[..room]) {
             Ok(Received::Bytes(count)) => {
                 self.is_silent = false;
-                if self.output.is_empty() {
+                if !self.wants_write() {
                     self.last_activity = state.clock.now;
                 }
                 state.budget.charge(count);
                 state.stats.bytes_in += count as u64;
-                if self.input.is_empty() {
+                if self.buffers.input().is_empty() {
                     let consumed = self.feed(&scratch[..count], transport, ready, state, effects);
                     if consumed < count {
-                        self.input.append(&scratch[consumed..count]);
+                        self.buffers.append_input(&scratch[consumed..count]);
                     }
                 } else {
-                    self.input.append(&scratch[..count]);
+                    self.buffers.append_input(&scratch[..count]);
                     self.feed_buffered(transport, ready, state, effects);
                 }
             }

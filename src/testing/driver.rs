@@ -106,11 +106,12 @@ impl<T: TransportMut> Driver<T> {
         limits: Limits,
         read_bytes: usize,
     ) -> Driver<T> {
-        let (state, mut effects) = (LoopState::new(limits), Effects::default());
+        let (mut state, mut effects) = (LoopState::new(limits), Effects::default());
         let id = ConnectionId { slot: 0, generation: effects.next_generation() };
         let peer = Peer::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+        let kept = state.peers.keep(peer);
         Driver {
-            connection: Some(Connection::new(protocol, id, peer, state.clock.now)),
+            connection: Some(Connection::new(protocol, id, kept, state.clock.now)),
             transport: RefCell::new(transport),
             ready: Readiness { readable: true, writable: true, ..Readiness::of_stream(peer) },
             scratch: vec![0; read_bytes],

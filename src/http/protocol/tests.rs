@@ -83,8 +83,9 @@ struct HttpConnection<R> {
 
 impl<R: Responder> HttpConnection<R> {
     fn new(responder: R) -> HttpConnection<R> {
-        let state = LoopState::new(Limits::default());
-        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 49152)).into();
+        let mut state = LoopState::new(Limits::default());
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 49152));
+        let peer = state.peers.keep(peer.into());
         let meta = ConnectionMeta {
             timer: Time::NEVER,
             peer,

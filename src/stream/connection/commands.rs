@@ -19,7 +19,7 @@ use crate::protocol::ident::CloseReason;
 use crate::protocol::notification::{Content, PendingNotification};
 use crate::protocol::protocol::Next;
 use crate::protocol::slow_reader::SlowReader;
-use crate::stream::buffer::Buffer;
+use crate::stream::buffer::Buffers;
 use crate::stream::readiness::{PeerCheck, Readiness, Transport};
 use crate::sys::PeerState;
 
@@ -48,13 +48,13 @@ impl Connection {
 
     /// Returns the memory that its buffers take, in bytes.
     pub(crate) fn buffer_bytes(&self) -> usize {
-        self.input.capacity() + self.output.capacity()
+        self.buffers.capacity()
     }
 
     /// Gives up its buffers, and ends with the next drive: it held the most when all connections
     /// together held too much.
     pub(crate) fn evict_for_memory(&mut self) {
-        (self.input, self.output, self.relayed_output) = Default::default();
+        self.buffers = Buffers::default();
         self.phase = Phase::Ended(CloseReason::MemoryOverflow);
     }
 
@@ -72,10 +72,13 @@ impl Connection {
         if slow == SlowReader::Queue {
             return self.push_relayed(bytes, transport, ready, state, effects);
         }
-        if self.output.len() > HIGH_WATERMARK_BYTES && ready.writable && !self.is_connecting() {
+        if self.buffers.output().len() > HIGH_WATERMARK_BYTES
+            && ready.writable
+            && !self.is_connecting()
+        {
             self.flush(transport, ready, state, effects);
         }
-        let is_behind = self.output.len() > HIGH_WATERMARK_BYTES;
+        let is_behind = self.buffers.output().len() > HIGH_WATERMARK_BYTES;
         match slow {
             // One that is kept has not been sent: what is published now must not overtake it.
             SlowReader::KeepLatest
@@ -131,14 +134,14 @@ impl Connection {
             && !bytes.is_empty()
             && self.wants_write()
             && ready.writable
-            && self.output.len() + bytes.len() > HIGH_WATERMARK_BYTES
+            && self.buffers.output().len() + bytes.len() > HIGH_WATERMARK_BYTES
         {
             self.flush(transport, ready, state, effects);
         }
         if !self.is_open() {
             return Err(SendError::Closed);
         }
-        if self.output.len() + bytes.len() > OUTPUT_BYTES_MAX {
+        if self.buffers.output().len() + bytes.len() > OUTPUT_BYTES_MAX {
             return Err(SendError::Rejected);
         }
         let encoded;
@@ -148,13 +151,11 @@ impl Connection {
         } else {
             bytes
         };
-        if self.output.is_empty() && !bytes.is_empty() && is_connected {
+        if !self.wants_write() && !bytes.is_empty() && is_connected {
             self.last_activity = state.clock.now; // the write timeout begins
         }
-        self.output.append(bytes);
-        self.relayed_output +=
-            u32::try_from(bytes.len()).expect("a little more than OUTPUT_BYTES_MAX fits");
-        if self.output.len() > HIGH_WATERMARK_BYTES {
+        self.buffers.append_relayed(bytes);
+        if self.buffers.output().len() > HIGH_WATERMARK_BYTES {
             Ok(SendStatus::AboveHighWatermark)
         } else {
             Ok(SendStatus::Accepted)
@@ -171,7 +172,7 @@ impl Connection {
     ) {
         match (self.phase, command) {
             (_, Command::Abort) => {
-                (self.output, self.relayed_output) = (Buffer::default(), 0);
+                self.buffers.clear_output();
                 self.phase = Phase::Ended(CloseReason::Aborted);
             }
             (Phase::Connecting { .. }, Command::Close)
@@ -186,7 +187,7 @@ impl Connection {
                 _,
             ) => {}
             (Phase::Established(_), Command::Close) => {
-                self.apply_next(Next::Close, false, !self.input.is_empty());
+                self.apply_next(Next::Close, false, !self.buffers.input().is_empty());
             }
             (Phase::Established(_), Command::ShutdownWrite) => {
                 if !matches!(self.write_side, WriteSide::Open { .. }) {
@@ -213,7 +214,7 @@ impl Connection {
                 self.phase = Phase::Established(ReadSide::Resumed { wants_output_low });
             }
             (Phase::Established(_), Command::Resume) => {
-                self.apply_next(Next::Continue, false, !self.input.is_empty());
+                self.apply_next(Next::Continue, false, !self.buffers.input().is_empty());
             }
         }
     }
@@ -273,7 +274,9 @@ impl Connection {
             Ok(PeerState::Present) => {} // the event was spurious
             Ok(PeerState::Gone) if is_eof => self.phase = Phase::Ended(CloseReason::PeerReset),
             Ok(PeerState::Unread) => ready.peer_check = PeerCheck::AtEof,
-            Ok(PeerState::Gone) if !self.input.is_empty() => ready.peer_check = PeerCheck::AtEof,
+            Ok(PeerState::Gone) if !self.buffers.input().is_empty() => {
+                ready.peer_check = PeerCheck::AtEof;
+            }
             // Both sides have sent their FIN: a regular end. Reading the peer's completes it.
             Ok(PeerState::Gone) if self.write_side == WriteSide::Shut => {
                 ready.readable = true;
@@ -294,7 +297,7 @@ impl Connection {
         effects: &mut Effects,
     ) {
         let result = transport.is_connected();
-        trace!("{} connect {} -> {result:?}", self.meta.id, self.meta.peer);
+        trace!("{} connect {} -> {result:?}", self.meta.id, state.peers.get(self.meta.peer));
         match result {
             Ok(true) => {}
             Ok(false) => {

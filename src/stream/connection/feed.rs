@@ -15,7 +15,7 @@ use crate::protocol::context::Context;
 use crate::protocol::effects::Effects;
 use crate::protocol::ident::CloseReason;
 use crate::protocol::protocol::{Advance, Next, Protocol};
-use crate::stream::buffer::Buffer;
+use crate::stream::buffer::Buffers;
 use crate::stream::readiness::{Readiness, Transport, send};
 use crate::time::Time;
 
@@ -39,10 +39,10 @@ impl Connection {
         effects: &mut Effects,
     ) {
         self.phase = Phase::Established(ReadSide::Open);
-        let mut input = std::mem::take(&mut self.input);
+        let mut input = self.buffers.take_input();
         let consumed = self.feed(input.as_slice(), transport, ready, state, effects);
         input.consume(consumed);
-        self.input = input;
+        self.buffers.put_back_input(input);
     }
 
     /// Offers the protocol `input`, message by message, and sends all its replies with one send.
@@ -61,7 +61,8 @@ impl Connection {
         let step = self.protocol.advance(input, &mut cx);
         if step.consumed == input.len() {
             // Fast path: one message and nothing after it, as in nearly every call.
-            match write_or_buffer(cx, &mut self.output, &mut self.last_activity, transport, ready) {
+            match write_or_buffer(cx, &mut self.buffers, &mut self.last_activity, transport, ready)
+            {
                 Ok(_) if step.next == Next::Continue => {}
                 Ok(sent_output) => {
                     let wants = state.take_wants_output_low() || sent_output;
@@ -71,10 +72,9 @@ impl Connection {
             }
             return input.len();
         }
-        let own_output = self.output.len() - self.relayed_output as usize;
-        let room = HIGH_WATERMARK_BYTES.saturating_sub(own_output);
+        let room = HIGH_WATERMARK_BYTES.saturating_sub(self.buffers.own_output());
         let steps = advance_rest(step, input, room, &mut *self.protocol, &mut cx);
-        match write_or_buffer(cx, &mut self.output, &mut self.last_activity, transport, ready) {
+        match write_or_buffer(cx, &mut self.buffers, &mut self.last_activity, transport, ready) {
             Ok(_) => self.after_steps(&steps, input.len()),
             Err(why) => {
                 self.end_unwritten(why, state);
@@ -126,12 +126,12 @@ impl Connection {
         call: impl FnOnce(&mut dyn Protocol, &[u8], &mut Context<'_>) -> Next,
     ) {
         let mut cx = Context { state, effects, borrowed: &[], meta: &mut self.meta, transport };
-        let next = call(&mut *self.protocol, self.input.as_slice(), &mut cx);
-        match write_or_buffer(cx, &mut self.output, &mut self.last_activity, transport, ready) {
+        let next = call(&mut *self.protocol, self.buffers.input(), &mut cx);
+        match write_or_buffer(cx, &mut self.buffers, &mut self.last_activity, transport, ready) {
             Ok(_) if next == Next::Continue && self.is_idle() => {} // the usual case
             Ok(sent_output) => {
                 let wants = state.take_wants_output_low() || sent_output;
-                self.apply_next(next, wants, !self.input.is_empty());
+                self.apply_next(next, wants, !self.buffers.input().is_empty());
             }
             Err(why) => self.end_unwritten(why, state),
         }
@@ -164,7 +164,7 @@ impl Connection {
             Next::Close | Next::CloseWithoutLinger => {
                 Phase::Flushing { close_mode: CloseMode::Linger }
             }
-            Next::Continue if self.input.is_empty() => Phase::Established(ReadSide::Open),
+            Next::Continue if self.buffers.input().is_empty() => Phase::Established(ReadSide::Open),
             Next::Continue => Phase::Established(ReadSide::Backpressured),
             Next::Unchanged if !is_paused => self.phase,
             // A protocol that was paused already keeps the call of `output_low` that it awaits, if
@@ -228,12 +228,12 @@ fn advance_rest<'i>(
 }
 
 /// Sends what the protocol has written in this call, and returns whether that was anything. What
-/// the kernel does not take is appended to `output`, and all of it if older output waits, to keep
+/// the kernel does not take is appended to the output, and all of it if older output waits, to keep
 /// the order.
 #[inline(always)]
 fn write_or_buffer<T: Transport>(
     cx: Context<'_>,
-    output: &mut Buffer,
+    buffers: &mut Buffers,
     last_activity: &mut Time,
     transport: &T,
     ready: &mut Readiness,
@@ -244,7 +244,7 @@ fn write_or_buffer<T: Transport>(
         return Ok(false);
     }
     let mut sent = Ok(0);
-    if output.is_empty() {
+    if buffers.output().is_empty() {
         *last_activity = state.clock.now; // the write timeout begins
         sent = send(transport, ready, &meta.id, reply);
     }
@@ -252,10 +252,10 @@ fn write_or_buffer<T: Transport>(
         state.budget.charge(reply.len()); // what the kernel does not take is copied, too
         state.stats.bytes_out += taken as u64;
         let rest = &reply[taken..];
-        if !rest.is_empty() && output.len() + rest.len() > OUTPUT_BYTES_MAX {
+        if !rest.is_empty() && buffers.output().len() + rest.len() > OUTPUT_BYTES_MAX {
             sent = Err(CloseReason::OutputOverflow);
         } else {
-            output.append(rest);
+            buffers.append_output(rest);
         }
     }
     state.clear_output();

@@ -24,19 +24,17 @@ impl Connection {
         state: &mut LoopState,
         effects: &mut Effects,
     ) {
-        match send(transport, ready, &self.meta.id, self.output.as_slice()) {
+        match send(transport, ready, &self.meta.id, self.buffers.output()) {
             Ok(taken) => {
-                let was_above = self.output.len() > LOW_WATERMARK_BYTES;
-                self.output.consume(taken); // after a partial write the rest stays
-                let left = u32::try_from(self.output.len()).unwrap_or(u32::MAX);
-                self.relayed_output = self.relayed_output.min(left);
+                let was_above = self.buffers.output().len() > LOW_WATERMARK_BYTES;
+                self.buffers.consume_output(taken); // after a partial write the rest stays
                 state.budget.charge(taken);
                 state.stats.bytes_out += taken as u64;
                 self.last_activity = if taken > 0 { state.clock.now } else { self.last_activity };
-                if was_above && self.output.len() <= LOW_WATERMARK_BYTES {
+                if was_above && self.buffers.output().len() <= LOW_WATERMARK_BYTES {
                     effects.on_output_low(self.meta.id);
                 }
-                if self.write_side == WriteSide::ShutdownPending && self.output.is_empty() {
+                if self.write_side == WriteSide::ShutdownPending && !self.wants_write() {
                     self.shutdown_write(transport, state);
                 }
             }
@@ -88,10 +86,10 @@ impl Connection {
         if let Some(layers) = self.protocol.layers() {
             layers.finish(&mut last);
         }
-        if self.output.is_empty() {
+        if !self.wants_write() {
             self.last_activity = state.clock.now; // the write timeout begins
         }
-        self.output.append(&last);
+        self.buffers.append_output(&last);
     }
 
     /// Tells the layers that another connection has resumed this one: they may keep input.

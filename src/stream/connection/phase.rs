@@ -7,7 +7,7 @@ use crate::stream::readiness::PeerCheck;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// An outbound connection: the connect began at `last_activity` and is in progress. What other
-    /// connections send is kept in `output`. `then` is what they have asked for meanwhile, and is
+    /// connections send is kept in the output. `then` is what they have asked for meanwhile, and is
     /// done once it has succeeded: a close or a shutdown of the write side.
     Connecting { then: Option<Command> },
     /// The protocol is called, and both halves work on their own.
@@ -16,8 +16,9 @@ pub(super) enum Phase {
     /// says.
     Flushing { close_mode: CloseMode },
     /// All output and our FIN are sent, the FIN at `last_activity`. Input is read and discarded
-    /// until the peer's FIN, for a bounded time and for no more than `bytes_left` bytes.
-    Lingering { bytes_left: u32 },
+    /// until the peer's FIN, for a bounded time and for no more than `blocks_left` blocks of
+    /// `LINGER_BLOCK_BYTES`.
+    Lingering { blocks_left: u16 },
     /// Ended, for this reason.
     Ended(CloseReason),
 }
@@ -28,7 +29,7 @@ pub(super) enum Phase {
 pub(super) enum ReadSide {
     /// Reading. The protocol has been offered all input that was read.
     Open,
-    /// `input` holds bytes that the protocol has not been offered: too much output or too many
+    /// The input holds bytes that the protocol has not been offered: too much output or too many
     /// effects waited, or it was paused. They are offered before anything else is read.
     Backpressured,
     /// The protocol takes no input until it returns `Next::Continue` from `output_low`,

@@ -33,8 +33,9 @@ use super::Outcome::{Blocked, Ended, Unfinished};
 use super::*;
 use crate::echo::Echo;
 use crate::limits::{
-    HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, LINGER_BYTES_MAX, LOW_WATERMARK_BYTES, Limits,
-    OUTPUT_BYTES_MAX, READ_BYTES_MAX, STEP_COST_BYTES, STREAM_BYTES_PER_TURN_MAX,
+    HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, LINGER_BLOCK_BYTES, LINGER_BLOCKS_MAX,
+    LOW_WATERMARK_BYTES, Limits, OUTPUT_BYTES_MAX, READ_BYTES_MAX, STEP_COST_BYTES,
+    STREAM_BYTES_PER_TURN_MAX,
 };
 use crate::protocol::context::Context;
 use crate::protocol::ident::*;

@@ -161,7 +161,7 @@ impl Connection {
     pub(crate) fn idle_at(&self) -> Option<Time> {
         match self.phase {
             // The peer has not been sent anything yet, so nothing is lost.
-            Phase::Connecting { .. } => self.output.is_empty().then_some(self.last_activity),
+            Phase::Connecting { .. } => (!self.wants_write()).then_some(self.last_activity),
             Phase::Established(_) => self.idle_since(),
             Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => None,
         }

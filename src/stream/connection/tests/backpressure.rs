@@ -57,7 +57,7 @@ fn many_small_replies_to_one_read_stop_at_the_high_watermark() {
     );
     assert_eq!(harness.calls().len(), 5 * 66);
     assert_eq!(harness.drive([batch(5), SEND_BLOCKS]), Blocked);
-    assert_eq!(harness.connection().output.len(), 66_000);
+    assert_eq!(harness.connection().buffers.output().len(), 66_000);
 }
 
 // pitfall: 2

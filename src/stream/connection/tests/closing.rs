@@ -61,14 +61,15 @@ fn lingering_is_bounded_in_bytes() {
     );
     harness.scratch = vec![0; 65_536]; // of which the bound is a multiple
     harness.transport.get_mut().arrived = usize::MAX / 2;
+    let linger_bytes_max = usize::from(LINGER_BLOCKS_MAX) * LINGER_BLOCK_BYTES;
     let mut outcome = harness.open_once();
     while outcome == Unfinished {
-        assert!(harness.transport.get_mut().read <= LINGER_BYTES_MAX as usize);
+        assert!(harness.transport.get_mut().read <= linger_bytes_max);
         outcome = harness.drive_once();
     }
     assert_eq!(
         (outcome, harness.transport.get_mut().read),
-        (Ended(CloseReason::Finished), LINGER_BYTES_MAX as usize)
+        (Ended(CloseReason::Finished), linger_bytes_max)
     );
 }
 

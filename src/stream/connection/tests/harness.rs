@@ -92,9 +92,12 @@ impl<T: CountingTransport> Harness<T> {
             (totals.read as u64, totals.sent as u64),
             "all bytes that move are counted"
         );
-        assert!(self.connection().input.len() <= INPUT_BYTES_MAX, "buffered input is bounded");
+        assert!(
+            self.connection().buffers.input().len() <= INPUT_BYTES_MAX,
+            "buffered input is bounded"
+        );
         if !matches!(outcome, Ended(_)) {
-            let buffered = self.connection().input.capacity() + self.connection().output.capacity();
+            let buffered = self.connection().buffers.capacity();
             let limits = Limits::default().with_connections_max(1);
             assert!(
                 buffered as u64 <= limits.bytes_max(),
@@ -105,7 +108,11 @@ impl<T: CountingTransport> Harness<T> {
     }
 
     fn progress(&self) -> (Phase, usize, usize) {
-        (self.connection().phase, self.connection().input.len(), self.connection().output.len())
+        (
+            self.connection().phase,
+            self.connection().buffers.input().len(),
+            self.connection().buffers.output().len(),
+        )
     }
 
     /// Sets the clock, in milliseconds since the reactor was made.

@@ -49,14 +49,18 @@ fn idle_connection_owns_no_buffer() {
     // Input and output have waited. When both are gone, their memory is freed.
     let mut harness = scripted(ScriptedProtocol::default());
     assert_eq!(harness.drive([recv("60000\n60000\n      "), SEND_BLOCKS]), Blocked);
-    assert!(!harness.connection().input.is_empty() && harness.connection().output.len() == 120_000);
+    assert!(
+        !harness.connection().buffers.input().is_empty()
+            && harness.connection().buffers.output().len() == 120_000
+    );
     assert_eq!(harness.drive_writable([send_all(bytes(0, 120_000))]), Blocked);
     assert_eq!(harness.drive_readable([recv("\n")]), Blocked);
     assert!(
-        harness.connection().input.is_empty() && harness.connection().output.is_empty(),
+        harness.connection().buffers.input().is_empty()
+            && harness.connection().buffers.output().is_empty(),
         "an empty buffer is a null pointer"
     );
-    assert!(size_of::<Connection>() <= 128, "{} bytes for each", size_of::<Connection>());
+    assert!(size_of::<Connection>() <= 64, "{} bytes for each", size_of::<Connection>());
 }
 
 #[test]

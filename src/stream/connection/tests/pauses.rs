@@ -99,7 +99,7 @@ fn ten_mebibytes_are_produced_in_the_memory_of_one_piece() {
         harness.transport.get_mut().has_fin = true;
         let mut outcome = harness.open_once();
         while !matches!(outcome, Ended(_)) {
-            assert!(harness.connection().output.len() <= LOW_WATERMARK_BYTES + 65_536);
+            assert!(harness.connection().buffers.output().len() <= LOW_WATERMARK_BYTES + 65_536);
             (harness.transport.get_mut().room, harness.ready.writable) = (room, true);
             outcome = harness.drive_once();
         }

@@ -91,7 +91,7 @@ impl Harness<ModelSocket> {
             outcome = self.drive_once();
             // The most that can wait: the high watermark, overshot by one reply.
             assert!(
-                self.connection().output.len()
+                self.connection().buffers.output().len()
                     <= HIGH_WATERMARK_BYTES + READ_BYTES_MAX + PREFIX.len()
             );
         }
