@@ -6,7 +6,7 @@
 //!
 //! Invariant: the table has an entry for each connection whose peer has an IPv6 address.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{SocketAddr, SocketAddrV6};
 
 use slab::Slab;
 
@@ -15,13 +15,14 @@ use crate::protocol::ident::Peer;
 /// A peer, as a connection has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeptPeer {
-    V4(Ipv4Addr, u16),
+    /// Address and port, in bytes: so it needs no alignment.
+    V4([u8; 4], [u8; 2]),
     /// Its place in the table.
-    V6(u32),
+    V6([u8; 4]),
     Unix,
 }
 
-const _: () = assert!(size_of::<KeptPeer>() == 8, "each connection has one");
+const _: () = assert!(size_of::<KeptPeer>() == 7, "each connection has one");
 
 #[derive(Default)]
 pub(crate) struct Peers {
@@ -32,10 +33,13 @@ impl Peers {
     /// Keeps `peer` until it is removed.
     pub(crate) fn keep(&mut self, peer: Peer) -> KeptPeer {
         match peer {
-            Peer::Ip(SocketAddr::V4(address)) => KeptPeer::V4(*address.ip(), address.port()),
+            Peer::Ip(SocketAddr::V4(address)) => {
+                KeptPeer::V4(address.ip().octets(), address.port().to_ne_bytes())
+            }
             Peer::Ip(SocketAddr::V6(address)) => {
                 let place = self.v6.insert(address);
-                KeptPeer::V6(u32::try_from(place).expect("each belongs to a descriptor"))
+                let place = u32::try_from(place).expect("each belongs to a descriptor");
+                KeptPeer::V6(place.to_ne_bytes())
             }
             Peer::Unix => KeptPeer::Unix,
         }
@@ -43,15 +47,15 @@ impl Peers {
 
     pub(crate) fn get(&self, kept: KeptPeer) -> Peer {
         match kept {
-            KeptPeer::V4(ip, port) => Peer::Ip(SocketAddrV4::new(ip, port).into()),
-            KeptPeer::V6(place) => Peer::Ip(self.v6[place as usize].into()),
+            KeptPeer::V4(ip, port) => Peer::Ip((ip, u16::from_ne_bytes(port)).into()),
+            KeptPeer::V6(place) => Peer::Ip(self.v6[u32::from_ne_bytes(place) as usize].into()),
             KeptPeer::Unix => Peer::Unix,
         }
     }
 
     pub(crate) fn remove(&mut self, kept: KeptPeer) {
         if let KeptPeer::V6(place) = kept {
-            self.v6.remove(place as usize);
+            self.v6.remove(u32::from_ne_bytes(place) as usize);
         }
     }
 

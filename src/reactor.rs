@@ -269,7 +269,8 @@ impl Reactor {
             self.running = token;
             let slot = &mut self.slots[token];
             slot.state = SlotState::Waiting;
-            let Source::Connection(stream, connection) = &mut slot.source else {
+            let (Some(stream), Source::Connection(connection)) = (&slot.stream, &mut slot.source)
+            else {
                 self.drive_other_source(token);
                 continue;
             };
@@ -283,7 +284,7 @@ impl Reactor {
             // Fast path: nearly every drive ends here. I/O only moves a deadline later, so the
             // filed one is early enough unless the protocol has set an earlier timer.
             if matches!(outcome, Outcome::Idle)
-                && (connection.timer() == Time::NEVER
+                && (!connection.has_timer()
                     || self.deadlines.filed_for(token) <= connection.timer())
                 && slot.registered != Registered::Nothing
                 && !self.state.stop.is_stopping()

@@ -114,7 +114,7 @@ impl<T: DatagramTransport> DatagramSocket<T> {
             // If the loop is late, a datagram that arrived before the timer expired may not have
             // been reported yet, so receive first.
             self.retry_at = Time::NEVER;
-            ready.readable = true;
+            ready.set_readable(true);
             if let Outcome::Ended(why) = self.drive(ready, scratch, state, effects) {
                 return Outcome::Ended(why);
             }

@@ -48,7 +48,7 @@ impl<T> DatagramSocket<T> {
         self.failures.count += 1;
         // The error of one datagram that comes again and again is no such error.
         if kind == ReceiveDatagramError::Failed || self.failures.count > RECEIVE_FAILURES_MAX {
-            ready.readable = false; // until the retry or the next event: do not spin
+            ready.set_readable(false); // until the retry or the next event: do not spin
             self.retry_at = now.plus_ms(DATAGRAM_RETRY_MS);
         }
     }

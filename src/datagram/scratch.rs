@@ -80,6 +80,6 @@ impl Unfinished {
     /// Returns whether a batch can be sent, answered or received now. While replies wait, only
     /// sending helps.
     pub(super) fn can_answer(self, ready: &Readiness) -> bool {
-        if self.replies { ready.writable } else { ready.readable || self.datagrams }
+        if self.replies { ready.writable() } else { ready.readable() || self.datagrams }
     }
 }

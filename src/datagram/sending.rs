@@ -75,7 +75,7 @@ pub(super) fn send_replies(
     address: SocketAddr,
     mut send: impl FnMut(&ReplyQueue) -> io::Result<usize>,
 ) {
-    while !replies.is_empty() && ready.writable {
+    while !replies.is_empty() && ready.writable() {
         let result = send(replies);
         trace!("udp {address} send {} messages -> {result:?}", replies.pending_len());
         match result {
@@ -85,7 +85,7 @@ pub(super) fn send_replies(
                 state.budget.charge(datagrams * DATAGRAM_COST_BYTES + bytes);
             }
             Err(error) => match errno::classify_send_datagram(&error) {
-                DatagramError::WouldBlock => ready.writable = false,
+                DatagramError::WouldBlock => ready.set_writable(false),
                 DatagramError::Interrupted => {}
                 DatagramError::GsoUnsupported if replies.split_segments(false) => {
                     debug!("udp {address}: GSO is off from now on: {error}");

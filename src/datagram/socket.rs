@@ -225,7 +225,7 @@ impl<T: DatagramTransport> DatagramSocket<T> {
     /// Returns whether a stop may end it although it could go on: unless that is to receive what
     /// waits. Where the system cannot stop what arrives, there may be more for ever.
     pub(crate) fn may_stop_unfinished(&self, ready: &Readiness) -> bool {
-        !(self.takes_no_more && ready.readable)
+        !(self.takes_no_more && ready.readable())
     }
 
     /// Returns whether it could do something now, without a further event.
@@ -237,8 +237,8 @@ impl<T: DatagramTransport> DatagramSocket<T> {
     pub(super) fn can_progress_with(&self, left: Unfinished, ready: &Readiness) -> bool {
         match self.phase() {
             SocketPhase::Receiving => left.can_answer(ready) || self.failure.is_some(),
-            SocketPhase::AwaitingWritable | SocketPhase::New => !left.replies || ready.writable,
-            SocketPhase::Closing => ready.writable,
+            SocketPhase::AwaitingWritable | SocketPhase::New => !left.replies || ready.writable(),
+            SocketPhase::Closing => ready.writable(),
         }
     }
 
@@ -258,12 +258,12 @@ impl<T: DatagramTransport> DatagramSocket<T> {
         match result {
             // A short batch: the call itself has reached the end of the kernel's queue.
             Ok(is_full) => {
-                ready.readable = is_full;
+                ready.set_readable(is_full);
                 let bytes: usize = batch.messages.iter().map(|message| message.length).sum();
                 state.budget.charge(batch.messages.len() * DATAGRAM_COST_BYTES + bytes);
             }
             Err(error) => match errno::classify_receive_datagram(&error) {
-                ReceiveDatagramError::WouldBlock => ready.readable = false,
+                ReceiveDatagramError::WouldBlock => ready.set_readable(false),
                 ReceiveDatagramError::Interrupted => state.budget.charge(STEP_COST_BYTES),
                 kind @ (ReceiveDatagramError::OfOneDatagram | ReceiveDatagramError::Failed) => {
                     self.on_receive_failed(error, kind, ready, state);

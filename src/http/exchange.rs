@@ -200,7 +200,7 @@ impl Promised {
 
     /// Sets the one timer of the connection to the earlier of both.
     fn set_timer(&self, cx: &mut Context<'_>) {
-        cx.meta.timer = self.deadline.min(self.timer);
+        cx.meta.timer = self.deadline.min(self.timer).into();
     }
 
     /// Logs a request that is left without an answer.

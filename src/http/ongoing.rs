@@ -166,7 +166,7 @@ impl Ongoing {
     /// earlier of both, and so always set: a quiet body is not idle.
     pub(super) fn rearm(&mut self, timer: Time, cx: &mut Context<'_>) {
         self.timer = timer;
-        cx.meta.timer = self.until.min(timer);
+        cx.meta.timer = self.until.min(timer).into();
     }
 
     /// Logs the answer, at its end. How much of its body was sent is not known here.

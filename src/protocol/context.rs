@@ -16,7 +16,7 @@ use crate::loop_state::LoopState;
 use crate::peers::KeptPeer;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::stream::readiness::Transport;
-use crate::time::Time;
+use crate::time::KeptTime;
 
 /// What a connection lends its protocol for one call.
 ///
@@ -44,8 +44,8 @@ impl fmt::Debug for Context<'_> {
 
 /// The part of a connection that its protocol reaches through [`Context`].
 pub(crate) struct ConnectionMeta {
-    /// When `timer_expired` is to be called; [`Time::NEVER`] if no timer is set.
-    pub(crate) timer: Time,
+    /// When `timer_expired` is to be called; [`KeptTime::NEVER`] if no timer is set.
+    pub(crate) timer: KeptTime,
     pub(crate) peer: KeptPeer,
     pub(crate) id: ConnectionId,
 }
@@ -120,12 +120,12 @@ impl<'i> Context<'i> {
     /// a timer counts as one on which something is under way. asyncio: `loop.call_later`.
     pub fn set_timer(&mut self, delay: Duration) {
         let ms = u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-        self.meta.timer = self.state.clock.now.plus_ms(ms.max(1));
+        self.meta.timer = self.state.clock.now.plus_ms(ms.max(1)).into();
     }
 
     /// Cancels the timer that was set with [`set_timer`](Context::set_timer).
     pub fn cancel_timer(&mut self) {
-        self.meta.timer = Time::NEVER;
+        self.meta.timer = KeptTime::NEVER;
     }
 
     /// Tells the loop that this call does work that takes about this long, beside sending bytes: it

@@ -25,7 +25,7 @@ use super::context::Context;
 use super::ident::{CloseReason, ConnectionId};
 use super::notification::Notification;
 use super::protocol::{Advance, Next, Protocol};
-use crate::time::Time;
+use crate::time::KeptTime;
 
 /// What a layer does to the callbacks of its connection. Used with [`Layered`].
 ///
@@ -181,13 +181,13 @@ pub struct Layered<L, P> {
     layer: L,
     inner: Inner<P>,
     /// When the layer's own timer expires.
-    timer: Time,
+    timer: KeptTime,
 }
 
 impl<L: Layer, P: Protocol> Layered<L, P> {
     /// Puts `protocol` inside `layer`.
     pub fn new(layer: L, protocol: P) -> Layered<L, P> {
-        Layered { layer, inner: Inner::new(protocol), timer: Time::NEVER }
+        Layered { layer, inner: Inner::new(protocol), timer: KeptTime::NEVER }
     }
 
     /// Calls the layer, or the protocol inside. While the layer runs, the context's timer is the
@@ -207,7 +207,7 @@ impl<L: Layer, P: Protocol> Layered<L, P> {
     #[inline(always)]
     fn merge_timers(&mut self, cx: &mut Context<'_>) {
         self.timer = cx.meta.timer;
-        cx.meta.timer = self.timer.min(self.inner.timer);
+        cx.meta.timer = self.timer.get().min(self.inner.timer.get()).into();
     }
 
     #[inline(never)] // else it takes registers from the fast path
@@ -236,11 +236,11 @@ impl<L: Layer, P: Protocol> Protocol for Layered<L, P> {
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         // Fast path: neither has a timer, and the input is passed on as it is. An identity layer
         // over echo costs 17 instructions then (measured: benches/what_does_a_protocol_cost.rs).
-        if cx.meta.timer != Time::NEVER || !self.inner.is_direct() {
+        if !cx.meta.timer.is_never() || !self.inner.is_direct() {
             return self.advance_slowly(input, cx);
         }
         let step = self.layer.advance(input, &mut self.inner, cx);
-        if cx.meta.timer != Time::NEVER || self.inner.timer != Time::NEVER {
+        if !cx.meta.timer.is_never() || !self.inner.timer.is_never() {
             return self.merge_timers_after(step, cx);
         }
         step
@@ -269,8 +269,8 @@ impl<L: Layer, P: Protocol> Protocol for Layered<L, P> {
 
     fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
         // If both are due, that of the inner protocol expires in the next turn.
-        if self.timer <= cx.state.clock.now {
-            self.timer = Time::NEVER;
+        if self.timer.get() <= cx.state.clock.now {
+            self.timer = KeptTime::NEVER;
             return self.call(cx, |layer, inner, cx| layer.timer_expired(inner, cx));
         }
         self.call(cx, |layer, inner, cx| inner.timer_expired(layer, cx))

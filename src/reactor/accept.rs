@@ -186,7 +186,7 @@ impl Reactor {
     fn end_lingering(&mut self) {
         self.state.budget.charge(self.slots.len() / SLOTS_SCANNED_PER_CALL * CALL_COST_BYTES);
         for (token, slot) in &mut self.slots {
-            let Source::Connection(_, connection) = &slot.source else { continue };
+            let Source::Connection(connection) = &slot.source else { continue };
             if connection.is_lingering() && slot.state == SlotState::Waiting {
                 let (ended, run_queue) = (&mut self.ended, &mut self.run_queue);
                 mark_ended(ended, run_queue, token, slot, CloseReason::Finished);
@@ -216,11 +216,11 @@ impl Reactor {
         let peer = self.state.peers.keep(peer);
         let mut connection = Connection::new(protocol, id, peer, now);
         connection.set_listener(index);
-        let token = self.insert(Source::Connection(stream, connection), Registered::Nothing);
+        let token = self.insert_connection(stream, connection, Registered::Nothing);
         let slot = &mut self.slots[token];
-        (slot.ready.readable, slot.ready.writable) = (true, true); // unknown: try
+        slot.ready.set_both(); // unknown: try
         let listener = std::mem::replace(&mut self.running, token);
-        if let Source::Connection(stream, connection) = &mut slot.source {
+        if let (Some(stream), Source::Connection(connection)) = (&slot.stream, &mut slot.source) {
             connection.open(stream, &mut slot.ready, &mut self.state, &mut self.effects);
         }
         enqueue(&mut self.run_queue, token, slot);
@@ -267,8 +267,8 @@ impl Reactor {
         };
         let mut longest_idle = BinaryHeap::with_capacity(EVICTIONS_MAX);
         for (token, slot) in &self.slots {
-            let Source::Connection(_, connection) = &slot.source else { continue };
-            if slot.state != SlotState::Waiting || slot.ready.readable {
+            let Source::Connection(connection) = &slot.source else { continue };
+            if slot.state != SlotState::Waiting || slot.ready.readable() {
                 continue; // has readiness that has not been acted on: not idle
             }
             if evictable_of(&evictable, connection.listener()) == 0 {
@@ -290,7 +290,10 @@ impl Reactor {
         for (since, token) in longest_idle {
             self.running = token;
             let slot = &mut self.slots[token];
-            let Source::Connection(stream, connection) = &mut slot.source else { continue };
+            let (Some(stream), Source::Connection(connection)) = (&slot.stream, &mut slot.source)
+            else {
+                continue;
+            };
             let owner = connection.listener();
             if evictable_of(&evictable, owner) == 0 {
                 continue; // others of its listener have been evicted, down to the minimum

@@ -203,7 +203,7 @@ impl Reactor {
         let token = self.effects.slot_of(id)?;
         let slot = self.slots.get(token)?;
         let is_same =
-            matches!(&slot.source, Source::Connection(_, connection) if connection.id() == id);
+            matches!(&slot.source, Source::Connection(connection) if connection.id() == id);
         (is_same && slot.state != SlotState::Ended).then_some(token)
     }
 
@@ -215,7 +215,8 @@ impl Reactor {
     ) -> Result<SendStatus, SendError> {
         let token = self.find(to).ok_or(SendError::Closed)?;
         let slot = &mut self.slots[token];
-        let Source::Connection(stream, connection) = &mut slot.source else {
+        let (Some(stream), Source::Connection(connection)) = (&slot.stream, &mut slot.source)
+        else {
             return Err(SendError::Closed);
         };
         let result = connection.publish(
@@ -255,7 +256,7 @@ impl Reactor {
             return Err(SendError::Closed);
         };
         let slot = &self.slots[token];
-        let is_connecting = matches!(&slot.source, Source::Connection(_, it) if it.is_connecting());
+        let is_connecting = matches!(&slot.source, Source::Connection(it) if it.is_connecting());
         self.effects.push_message(to, is_connecting, message).map_err(|message| {
             self.state.stats.messages_rejected += 1;
             catch_drop(&mut self.state.stats, message);
@@ -274,7 +275,7 @@ impl Reactor {
             self.send_kept(id);
         }
         let slot = &mut self.slots[token];
-        if let Source::Connection(stream, connection) = &mut slot.source {
+        if let (Some(stream), Source::Connection(connection)) = (&slot.stream, &mut slot.source) {
             connection.apply(command, stream, &self.state);
             if command == Command::Abort && slot.state == SlotState::Waiting {
                 // Not driven once more: thousands of aborts would keep others from their turn.
@@ -307,8 +308,8 @@ impl Reactor {
                     self.state.peers.keep(connect.address.into()),
                     self.state.clock.now,
                 );
-                let token = self
-                    .insert(Source::Connection(stream, connection), Registered::ReadingAndWriting);
+                let token =
+                    self.insert_connection(stream, connection, Registered::ReadingAndWriting);
                 self.effects.bind_slot(connect.id, token);
                 self.connections += 1;
                 self.state.stats.connections = self.connections;
@@ -401,7 +402,8 @@ impl Reactor {
             self.meter_subscriptions(pending.to);
             let slot = &mut self.slots[token];
             self.running = token;
-            if let Source::Connection(stream, connection) = &mut slot.source {
+            if let (Some(stream), Source::Connection(connection)) = (&slot.stream, &mut slot.source)
+            {
                 connection.deliver(
                     pending,
                     stream,

@@ -21,7 +21,7 @@ impl Reactor {
     /// Counts what the source holds now, and evicts if that is too much.
     #[inline(always)]
     pub(super) fn meter(&mut self, token: usize) {
-        let Source::Connection(_, connection) = &self.slots[token].source else { return };
+        let Source::Connection(connection) = &self.slots[token].source else { return };
         let bytes = connection.buffer_bytes();
         if bytes > 0 || !self.state.memory.has_no_holder() {
             self.meter_buffers(token, bytes); // nearly every connection comes and goes without
@@ -77,7 +77,7 @@ impl Reactor {
         let Some((token, bytes)) = self.state.memory.take_largest() else { return false };
         self.state.budget.charge(CONNECTION_COST_BYTES);
         let slot = &mut self.slots[token];
-        let Source::Connection(_, connection) = &mut slot.source else { return true };
+        let Source::Connection(connection) = &mut slot.source else { return true };
         if slot.state == SlotState::Ended {
             return true;
         }

@@ -114,11 +114,11 @@ impl Reactor {
         // are caught, and not from here.
         let now = self.state.clock.now;
         let connection = Connection::outbound(protocol, id, self.state.peers.keep(peer), now);
-        let token = self.insert(Source::Connection(stream, connection), Registered::Nothing);
+        let token = self.insert_connection(stream, connection, Registered::Nothing);
         self.connections += 1;
         self.state.stats.connections = self.connections;
         let slot = &mut self.slots[token];
-        (slot.ready.readable, slot.ready.writable) = (true, true); // unknown: try
+        slot.ready.set_both(); // unknown: try
         enqueue(&mut self.run_queue, token, slot);
         id
     }
@@ -289,7 +289,7 @@ impl Reactor {
         self.datagram_scratch.get_or_insert_with(|| Box::new(DatagramScratch::new()));
         let token = self.insert(Source::Datagram(Box::new(source)), Registered::Reading);
         let slot = &mut self.slots[token];
-        slot.ready.writable = true; // until a send would block
+        slot.ready.set_writable(true); // until a send would block
         enqueue(&mut self.run_queue, token, slot); // its protocol may send first
     }
 

@@ -34,7 +34,7 @@ impl Reactor {
         self.state.take_wants_output_low(); // it was about the connection that ends
         let slot = &mut self.slots[self.running];
         match &slot.source {
-            Source::Connection(_, connection) => {
+            Source::Connection(connection) => {
                 let peer = self.state.peers.get(connection.peer());
                 error!("{} {peer}: protocol panicked", connection.id());
                 let why = CloseReason::ProtocolPanicked;
@@ -95,7 +95,7 @@ fn on_last_panic(stats: &mut Stats, peers: &Peers, slot: Option<Slot>) {
     stats.panics += 1;
     let Some(slot) = slot else { return log_panic_in_drop() };
     match &slot.source {
-        Source::Connection(_, it) => log_panic_in_closed(&it.id(), &peers.get(it.peer())),
+        Source::Connection(it) => log_panic_in_closed(&it.id(), &peers.get(it.peer())),
         Source::Datagram(socket) => log_panic_in_closed(&"udp", &socket.address),
         Source::Listener(_) | Source::Tasks(_) | Source::Periodic(_) | Source::StopSignal(_) => {}
     }

@@ -15,11 +15,15 @@ use crate::limits::{CONNECTION_COST_BYTES, SHRINK_FLOOR_SLOTS};
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
 use crate::stats::Stats;
+use crate::stream::connection::Connection;
 use crate::stream::readiness::{Readiness, Registered};
-use crate::sys::{self, Event, Interest, Token};
+use crate::sys::{self, Event, Interest, TcpStream, Token};
 
+/// A slot: 64 bytes, one cache line, with the stream of a connection beside the small fields.
 pub(super) struct Slot {
     pub(super) source: Source,
+    /// The socket, if the source is a connection. In `source` it would have four bytes of padding.
+    pub(super) stream: Option<TcpStream>,
     pub(super) ready: Readiness,
     pub(super) registered: Registered,
     pub(super) state: SlotState,
@@ -27,7 +31,7 @@ pub(super) struct Slot {
 
 // In debug builds, a socket of mio's is larger.
 #[cfg(all(not(any(test, debug_assertions)), target_os = "linux", target_pointer_width = "64"))]
-const _: () = assert!(size_of::<Slot>() == 80, "docs/limits.md says what a connection costs");
+const _: () = assert!(size_of::<Slot>() == 64, "one cache line");
 
 /// What the loop may do with a slot in this turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,26 +108,33 @@ impl Reactor {
         self.poll.registry().register(source, Token(self.slots.vacant_key()), interest)
     }
 
+    /// Puts a source that is no connection into a slot.
     pub(super) fn insert(&mut self, source: Source, registered: Registered) -> usize {
+        let (stream, ready) = (None, Readiness::NOT_READY);
+        self.insert_slot(Slot { source, stream, ready, registered, state: SlotState::Waiting })
+    }
+
+    /// Puts a connection with its socket into a slot.
+    pub(super) fn insert_connection(
+        &mut self,
+        stream: TcpStream,
+        connection: Connection,
+        registered: Registered,
+    ) -> usize {
+        let ready = Readiness::of_stream(self.state.peers.get(connection.peer()));
+        let (source, stream) = (Source::Connection(connection), Some(stream));
+        self.insert_slot(Slot { source, stream, ready, registered, state: SlotState::Waiting })
+    }
+
+    fn insert_slot(&mut self, slot: Slot) -> usize {
         let quarter = self.slots.len() / 4;
         if quarter > self.shrink_threshold && quarter >= SHRINK_FLOOR_SLOTS {
             self.shrink_threshold = quarter;
         }
-        let ready = match &source {
-            Source::Connection(_, connection) => {
-                Readiness::of_stream(self.state.peers.get(connection.peer()))
-            }
-            Source::Listener(_)
-            | Source::Datagram(_)
-            | Source::Tasks(_)
-            | Source::Periodic(_)
-            | Source::StopSignal(_) => Readiness::NOT_READY,
-        };
-        let token =
-            self.slots.insert(Slot { source, ready, registered, state: SlotState::Waiting });
+        let token = self.slots.insert(slot);
         if self.state.stop.is_stopping() {
             let slot = &mut self.slots[token];
-            slot.ready.readable = true; // as `stop` has set on all others
+            slot.ready.set_readable(true); // as `stop` has set on all others
             enqueue(&mut self.run_queue, token, slot);
         }
         token
@@ -195,7 +206,7 @@ impl Reactor {
                     !is_unfinished || socket.may_stop_unfinished(&slot.ready)
                 }
                 // Whatever has asked to be told of the stop is told before it is closed.
-                Source::Connection(_, connection) => {
+                Source::Connection(connection) => {
                     !is_unfinished && !self.effects.expects_stop_notice(connection.id())
                 }
                 Source::Listener(_)
@@ -207,7 +218,7 @@ impl Reactor {
         let is_waiting = slot.state == SlotState::Waiting;
         if may_stop && is_waiting && slot.source.can_stop(now) {
             match &mut slot.source {
-                Source::Connection(_, connection) => {
+                Source::Connection(connection) => {
                     connection.close_idle();
                     enqueue(&mut self.run_queue, token, slot);
                 }
@@ -240,13 +251,10 @@ impl Reactor {
     /// each reply that leaves would cause an event.)
     fn register(&mut self, token: usize, registered: Registered) {
         let slot = &mut self.slots[token];
-        let source: &mut dyn sys::Source = match &mut slot.source {
-            Source::Connection(stream, _) => stream,
-            Source::Datagram(socket) => &mut socket.transport.socket,
-            Source::Listener(_)
-            | Source::Tasks(_)
-            | Source::Periodic(_)
-            | Source::StopSignal(_) => return,
+        let source: &mut dyn sys::Source = match (&mut slot.stream, &mut slot.source) {
+            (Some(stream), _) => stream,
+            (None, Source::Datagram(socket)) => &mut socket.transport.socket,
+            (None, _) => return,
         };
         let interest = match registered {
             Registered::Nothing | Registered::Reading => sys::read_interest(),

@@ -22,15 +22,19 @@ use crate::protocol::protocol::Protocol;
 use crate::stream::connection::Connection;
 use crate::stream::listener::Listener;
 use crate::stream::readiness::{Readiness, Registered};
-use crate::sys::{self, TcpStream};
+use crate::sys;
 use crate::time::Time;
 
 /// Why a datagram socket that is driven has a scratch.
 const SCRATCH_IS_MADE: &str = "the scratch is made with the first datagram socket";
 
+/// Why the slot of a connection has a stream.
+const STREAM_IS_BESIDE: &str = "a connection comes into its slot with its stream";
+
 /// What a slot holds.
 pub(super) enum Source {
-    Connection(TcpStream, Connection),
+    /// Its socket is in the slot.
+    Connection(Connection),
     Listener(Box<Listener>),
     Datagram(Box<DatagramSocket>),
     /// Readable: other threads have submitted tasks.
@@ -56,7 +60,7 @@ impl Source {
     pub(super) fn interest_and_deadline(&self, state: &LoopState) -> (Registered, Time) {
         let now = state.clock.now;
         match self {
-            Source::Connection(_, connection) => {
+            Source::Connection(connection) => {
                 let mut due = connection.filing_time(&state.loop_limits, now);
                 if state.stop.is_stopping() {
                     due = due.min(connection.idle_at().unwrap_or(Time::NEVER));
@@ -76,17 +80,17 @@ impl Source {
     /// Returns whether it could do something now, without a further event.
     pub(super) fn can_progress(&self, ready: &Readiness) -> bool {
         match self {
-            Source::Connection(_, connection) => connection.can_progress(ready),
+            Source::Connection(connection) => connection.can_progress(ready),
             Source::Datagram(socket) => socket.can_progress(ready),
-            Source::Listener(listener) => ready.readable && !listener.is_paused(),
-            Source::Tasks(_) | Source::Periodic(_) | Source::StopSignal(_) => ready.readable,
+            Source::Listener(listener) => ready.readable() && !listener.is_paused(),
+            Source::Tasks(_) | Source::Periodic(_) | Source::StopSignal(_) => ready.readable(),
         }
     }
 
     /// Calls its protocol for the last time, if it has one.
     pub(super) fn call_closed(&mut self, why: CloseReason) {
         match self {
-            Source::Connection(_, connection) => connection.call_closed(why),
+            Source::Connection(connection) => connection.call_closed(why),
             Source::Datagram(socket) => socket.call_closed(why),
             Source::Listener(_)
             | Source::Tasks(_)
@@ -97,13 +101,13 @@ impl Source {
 
     /// Returns whether it is a connection whose connect is in progress.
     pub(super) fn is_connecting(&self) -> bool {
-        matches!(self, Source::Connection(_, connection) if connection.is_connecting())
+        matches!(self, Source::Connection(connection) if connection.is_connecting())
     }
 
     /// During a stop: returns whether it has finished what had begun.
     pub(super) fn can_stop(&self, now: Time) -> bool {
         match self {
-            Source::Connection(_, connection) => {
+            Source::Connection(connection) => {
                 connection.idle_at().is_some_and(|idle_at| idle_at <= now)
             }
             Source::Listener(listener) => listener.is_closed(),
@@ -165,13 +169,14 @@ impl Reactor {
 
     /// Lets a source act on its deadline, which is due.
     fn expire_source(&mut self, token: usize) -> Outcome {
-        let Slot { source, ready, state: slot_state, .. } = &mut self.slots[token];
+        let Slot { source, stream, ready, state: slot_state, .. } = &mut self.slots[token];
         if *slot_state == SlotState::Held {
             return Outcome::Blocked; // looked at again in the next turn
         }
         let (state, effects) = (&mut self.state, &mut self.effects);
         match source {
-            Source::Connection(stream, connection) => {
+            Source::Connection(connection) => {
+                let stream = stream.as_ref().expect(STREAM_IS_BESIDE);
                 connection.expire(stream, ready, &mut self.scratch[..], state, effects)
             }
             Source::Listener(listener) => listener.expire(state.clock.now),
@@ -181,7 +186,7 @@ impl Reactor {
             }
             Source::Periodic(periodic) => match periodic.take_due(state.clock.now) {
                 true => {
-                    ready.readable = true;
+                    ready.set_readable(true);
                     Outcome::Unfinished // it is driven in the next turn
                 }
                 false => Outcome::Blocked,
@@ -216,7 +221,7 @@ impl Reactor {
         let stats = &mut self.state.stats;
         let mut kept_peer = KeptPeer::Unix; // the last line about a connection names its peer
         match &mut slot.source {
-            Source::Connection(stream, connection) => {
+            Source::Connection(connection) => {
                 kept_peer = connection.peer();
                 let (id, peer) = (connection.id(), self.state.peers.get(connection.peer()));
                 self.connections -= 1;
@@ -228,7 +233,7 @@ impl Reactor {
                 self.state.loop_limits.on_closed(connection.listener());
                 self.state.memory.remove(token);
                 if why.resets() {
-                    sys::reset_on_close(stream);
+                    sys::reset_on_close(slot.stream.as_ref().expect(STREAM_IS_BESIDE));
                 }
                 trace!("{id} close");
                 self.effects.on_closed(id, why, stats);

@@ -40,7 +40,7 @@ impl Reactor {
                 | Source::Periodic(_)
                 | Source::StopSignal(_) => {}
             }
-            slot.ready.readable = true; // each is read once more before it counts as idle
+            slot.ready.set_readable(true); // each is read once more before it counts as idle
             enqueue(&mut self.run_queue, token, slot);
         }
     }
@@ -83,7 +83,7 @@ impl Reactor {
         let is_forced = |(ended, _): &&(Ended, CloseReason)| match ended {
             Ended::Stream(_) | Ended::Datagram(_) => false,
             Ended::Slot(token) => match &slots[*token].source {
-                Source::Connection(_, connection) => !connection.is_lingering(),
+                Source::Connection(connection) => !connection.is_lingering(),
                 Source::Datagram(socket) => socket.unfinished() != Unfinished::NOTHING,
                 Source::Listener(_)
                 | Source::Tasks(_)

@@ -293,7 +293,7 @@ impl Reactor {
             self.take_completions();
             for (token, slot) in &mut self.slots {
                 if matches!(slot.source, Source::Tasks(_)) {
-                    slot.ready.readable = true;
+                    slot.ready.set_readable(true);
                     enqueue(&mut self.run_queue, token, slot);
                 }
             }

@@ -271,7 +271,7 @@ impl World {
     fn check_memory(&self) {
         let reactor = self.reactor.as_ref().expect("the reactor lives until the end of the test");
         for (token, slot) in &reactor.slots {
-            if let Source::Connection(_, connection) = &slot.source {
+            if let Source::Connection(connection) = &slot.source {
                 let (held, metered) =
                     (connection.buffer_bytes(), reactor.state.memory.buffers_of(token));
                 assert_eq!(held, metered, "of {}", connection.id());
@@ -382,7 +382,7 @@ fn echo_world_with(count: u16) -> (World, Vec<usize>) {
 /// The ids of the open connections of `reactor`, in the order of their slots.
 fn connection_ids(reactor: &Reactor) -> Vec<ConnectionId> {
     let id = |slot: &Slot| match &slot.source {
-        Source::Connection(_, connection) => Some(connection.id()),
+        Source::Connection(connection) => Some(connection.id()),
         Source::Listener(_)
         | Source::Datagram(_)
         | Source::Tasks(_)

@@ -32,11 +32,8 @@ mod feed; // input offered to the protocol, and what it decides
 mod output; // how output leaves, and what layers add to it
 mod timeouts; // deadlines, timers, idleness
 
-use self::phase::{CloseMode, Phase, ReadSide, WriteSide};
-use crate::limits::{
-    HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, LINGER_BLOCK_BYTES, LINGER_BLOCKS_MAX,
-    LOW_WATERMARK_BYTES, STEP_COST_BYTES,
-};
+use self::phase::{Blocks, CloseMode, Phase, ReadSide, WriteSide};
+use crate::limits::{HIGH_WATERMARK_BYTES, INPUT_BYTES_MAX, LOW_WATERMARK_BYTES, STEP_COST_BYTES};
 use crate::loop_limits::ListenerIndex;
 use crate::loop_state::LoopState;
 use crate::peers::KeptPeer;
@@ -47,7 +44,7 @@ use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
 use crate::stream::buffer::Buffers;
 use crate::stream::readiness::{Readiness, Received, Registered, Transport, receive};
-use crate::time::Time;
+use crate::time::{KeptTime, Time};
 
 pub(crate) struct Connection {
     protocol: Box<dyn Protocol>,
@@ -57,7 +54,7 @@ pub(crate) struct Connection {
     /// when a byte last moved. Write timeout: when the kernel last took some of the output, or when
     /// it began to wait. Linger timeout: when our FIN was sent. Connect timeout: when the connect
     /// began.
-    last_activity: Time,
+    last_activity: KeptTime,
     phase: Phase,
     write_side: WriteSide,
     /// An accepted connection whose peer has not sent a byte yet.
@@ -69,7 +66,7 @@ pub(crate) struct Connection {
 
 #[cfg(target_pointer_width = "64")]
 const _: () =
-    assert!(size_of::<Connection>() == 64, "it is full, and grows by eight bytes at a time");
+    assert!(size_of::<Connection>() == 56, "it is full, and grows by eight bytes at a time");
 
 impl Connection {
     pub(crate) fn new(
@@ -82,12 +79,12 @@ impl Connection {
         Connection {
             protocol,
             buffers: Buffers::default(),
-            last_activity: now,
+            last_activity: now.into(),
             phase: Phase::Established(ReadSide::Open),
             is_silent: true,
             write_side: WriteSide::Open { has_layers },
             listener: ListenerIndex::REACTOR,
-            meta: ConnectionMeta { timer: Time::NEVER, peer, id },
+            meta: ConnectionMeta { timer: KeptTime::NEVER, peer, id },
         }
     }
 
@@ -145,7 +142,7 @@ impl Connection {
         // this, and needs none of the checks in `run_until_blocked`.
         if self.is_idle() {
             self.read(transport, ready, scratch, state, effects);
-            if self.is_idle() && !ready.readable {
+            if self.is_idle() && !ready.readable() {
                 return Outcome::Idle;
             }
         }
@@ -162,7 +159,7 @@ impl Connection {
         state: &mut LoopState,
         effects: &mut Effects,
     ) -> Outcome {
-        (ready.readable, ready.writable) = (true, true);
+        ready.set_both();
         self.run_until_blocked(transport, ready, scratch, state, effects)
     }
 
@@ -213,18 +210,18 @@ impl Connection {
                 ReadSide::Paused { .. } | ReadSide::Eof { .. } => {
                     (read_side.wants_output_low()
                         && self.buffers.output().len() <= LOW_WATERMARK_BYTES)
-                        || read_side.needs_peer_check(ready.peer_check)
+                        || read_side.needs_peer_check(ready.peer_check())
                 }
             },
             Phase::Flushing { .. } => !self.wants_write(),
-            Phase::Connecting { .. } => ready.writable,
+            Phase::Connecting { .. } => ready.writable(),
             Phase::Ended(_) => true,
             Phase::Lingering { .. } => false,
         };
         needs_no_event
             || self.must_finish_layers()
-            || (ready.readable && self.wants_read())
-            || (ready.writable && self.wants_write())
+            || (ready.readable() && self.wants_read())
+            || (ready.writable() && self.wants_write())
     }
 
     /// Returns whether nothing is under way in either direction.
@@ -248,7 +245,7 @@ impl Connection {
         effects: &mut Effects,
     ) -> Outcome {
         if let Phase::Connecting { then } = self.phase
-            && ready.writable
+            && ready.writable()
         {
             self.finish_connect(then, transport, ready, state, effects);
             if let Phase::Ended(why) = self.phase {
@@ -262,7 +259,7 @@ impl Connection {
                 self.finish_layers(state);
             }
             // Output that waits goes first: this keeps the order, and the peer waits for it.
-            if self.wants_write() && ready.writable {
+            if self.wants_write() && ready.writable() {
                 self.flush(transport, ready, state, effects);
             }
             // From the high watermark of effects on, they are applied before the protocol may add
@@ -276,7 +273,7 @@ impl Connection {
             }
             match self.phase {
                 Phase::Established(ReadSide::Open)
-                    if ready.readable && self.own_output() < HIGH_WATERMARK_BYTES =>
+                    if ready.readable() && self.own_output() < HIGH_WATERMARK_BYTES =>
                 {
                     self.read(transport, ready, scratch, state, effects);
                 }
@@ -298,7 +295,7 @@ impl Connection {
                         protocol.output_low(cx)
                     });
                 }
-                Phase::Established(read_side) if read_side.needs_peer_check(ready.peer_check) => {
+                Phase::Established(read_side) if read_side.needs_peer_check(ready.peer_check()) => {
                     self.check_peer(read_side, transport, ready);
                 }
                 Phase::Established(_) => return Outcome::Blocked,
@@ -306,12 +303,12 @@ impl Connection {
                 Phase::Flushing { close_mode: CloseMode::Immediate } => {
                     return self.end(CloseReason::Finished);
                 }
-                Phase::Flushing { close_mode: CloseMode::IfNothingUnread } if !ready.readable => {
+                Phase::Flushing { close_mode: CloseMode::IfNothingUnread } if !ready.readable() => {
                     return self.end(CloseReason::Finished);
                 }
                 // No short read has shown that nothing is unread, so ask.
                 Phase::Flushing { close_mode: CloseMode::IfNothingUnread }
-                    if ready.short_read_inconclusive =>
+                    if ready.short_read_inconclusive() =>
                 {
                     self.phase = match receive(transport, ready, &self.meta.id, scratch) {
                         Ok(Received::Bytes(count)) => {
@@ -326,21 +323,18 @@ impl Connection {
                     }
                 }
                 Phase::Flushing { close_mode: CloseMode::IfNothingUnread | CloseMode::Linger } => {
-                    self.phase = Phase::Lingering { blocks_left: LINGER_BLOCKS_MAX };
+                    self.phase = Phase::Lingering { blocks_left: Blocks::MAX };
                     self.shutdown_write(transport, state);
                 }
-                Phase::Lingering { .. } if !ready.readable => return Outcome::Blocked,
+                Phase::Lingering { .. } if !ready.readable() => return Outcome::Blocked,
                 Phase::Lingering { blocks_left } => {
                     self.phase = match receive(transport, ready, &self.meta.id, scratch) {
                         Ok(Received::Bytes(count)) => {
                             state.budget.charge(count);
                             state.stats.bytes_in += count as u64;
-                            let blocks = count.div_ceil(LINGER_BLOCK_BYTES);
-                            match blocks_left
-                                .saturating_sub(u16::try_from(blocks).unwrap_or(u16::MAX))
-                            {
-                                0 => Phase::Ended(CloseReason::Finished),
-                                blocks_left => Phase::Lingering { blocks_left },
+                            match blocks_left.after(count) {
+                                Some(blocks_left) => Phase::Lingering { blocks_left },
+                                None => Phase::Ended(CloseReason::Finished),
                             }
                         }
                         Ok(Received::Eof) => Phase::Ended(CloseReason::Finished),
@@ -374,7 +368,7 @@ impl Connection {
             Ok(Received::Bytes(count)) => {
                 self.is_silent = false;
                 if !self.wants_write() {
-                    self.last_activity = state.clock.now;
+                    self.last_activity = state.clock.now.into();
                 }
                 state.budget.charge(count);
                 state.stats.bytes_in += count as u64;

@@ -59,6 +59,7 @@
 //! A socket that is not registered yet has no edges to lose: epoll looks at its state when it is
 //! registered.
 
+use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
@@ -128,45 +129,98 @@ pub(crate) enum PeerCheck {
     AtEof,
 }
 
-/// What is believed of a socket. A wrong `true` costs one system call. A wrong `false` costs the
-/// connection, which then waits for an edge that never comes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Readiness {
-    pub(crate) readable: bool,
-    pub(crate) writable: bool,
-    /// An event reported a FIN, an error or the urgent mark. No further edge comes for what lies
-    /// after it, so a short read does not prove that the socket is empty: read to the end, or to
-    /// `WouldBlock`.
-    pub(crate) read_until_would_block: bool,
-    /// A short read is never a reason to wait for an event: on a Unix socket, reads stop after each
-    /// descriptor that the peer passes (unix(7)), and where the poller rearms only on `WouldBlock`
-    /// no event would come. `read_until_would_block` stays set.
-    pub(crate) short_read_inconclusive: bool,
-    pub(crate) peer_check: PeerCheck,
-}
+/// What is believed of a socket, in one byte: each slot has one. A wrong `true` costs one system
+/// call. A wrong `false` costs the connection, which then waits for an edge that never comes.
+#[derive(Clone, Copy)]
+pub(crate) struct Readiness(u8);
+
+const READABLE: u8 = 1;
+const WRITABLE: u8 = 1 << 1;
+/// An event reported a FIN, an error or the urgent mark. No further edge comes for what lies after
+/// it, so a short read does not prove that the socket is empty: read to the end, or to
+/// `WouldBlock`.
+const READ_UNTIL_WOULD_BLOCK: u8 = 1 << 2;
+/// A short read is never a reason to wait for an event: on a Unix socket, reads stop after each
+/// descriptor that the peer passes (unix(7)), and where the poller rearms only on `WouldBlock` no
+/// event would come. `READ_UNTIL_WOULD_BLOCK` stays set.
+const SHORT_READ_INCONCLUSIVE: u8 = 1 << 3;
+/// `PeerCheck::Due` and `PeerCheck::AtEof`, of which one is set at most.
+const PEER_CHECK_DUE: u8 = 1 << 4;
+const PEER_CHECK_AT_EOF: u8 = 1 << 5;
 
 impl Readiness {
-    pub(crate) const NOT_READY: Readiness = Readiness {
-        readable: false,
-        writable: false,
-        read_until_would_block: false,
-        short_read_inconclusive: false,
-        peer_check: PeerCheck::NotNeeded,
-    };
+    pub(crate) const NOT_READY: Readiness = Readiness(0);
+    /// A datagram socket before its first event: it is writable until a send would block.
+    pub(crate) const WRITABLE: Readiness = Readiness(WRITABLE);
 
     /// A stream to `peer`, before its first event.
     pub(crate) fn of_stream(peer: Peer) -> Readiness {
-        let short_read_inconclusive = peer == Peer::Unix || sys::rearms_only_on_would_block();
-        Readiness {
-            read_until_would_block: short_read_inconclusive,
-            short_read_inconclusive,
-            ..Readiness::NOT_READY
+        match peer == Peer::Unix || sys::rearms_only_on_would_block() {
+            true => Readiness(READ_UNTIL_WOULD_BLOCK | SHORT_READ_INCONCLUSIVE),
+            false => Readiness::NOT_READY,
         }
+    }
+
+    pub(crate) fn readable(self) -> bool {
+        self.0 & READABLE != 0
+    }
+
+    pub(crate) fn writable(self) -> bool {
+        self.0 & WRITABLE != 0
+    }
+
+    pub(crate) fn read_until_would_block(self) -> bool {
+        self.0 & READ_UNTIL_WOULD_BLOCK != 0
+    }
+
+    pub(crate) fn short_read_inconclusive(self) -> bool {
+        self.0 & SHORT_READ_INCONCLUSIVE != 0
+    }
+
+    pub(crate) fn peer_check(self) -> PeerCheck {
+        match self.0 & (PEER_CHECK_DUE | PEER_CHECK_AT_EOF) {
+            0 => PeerCheck::NotNeeded,
+            PEER_CHECK_DUE => PeerCheck::Due,
+            _ => PeerCheck::AtEof,
+        }
+    }
+
+    #[inline(always)]
+    fn set(&mut self, flag: u8, is_set: bool) {
+        self.0 = if is_set { self.0 | flag } else { self.0 & !flag };
+    }
+
+    pub(crate) fn set_readable(&mut self, is_readable: bool) {
+        self.set(READABLE, is_readable);
+    }
+
+    pub(crate) fn set_writable(&mut self, is_writable: bool) {
+        self.set(WRITABLE, is_writable);
+    }
+
+    pub(crate) fn set_read_until_would_block(&mut self, is_set: bool) {
+        self.set(READ_UNTIL_WOULD_BLOCK, is_set);
+    }
+
+    pub(crate) fn set_peer_check(&mut self, check: PeerCheck) {
+        self.set(PEER_CHECK_DUE, check == PeerCheck::Due);
+        self.set(PEER_CHECK_AT_EOF, check == PeerCheck::AtEof);
+    }
+
+    /// Sets both directions: it is not known whether they are ready, and a call shows it.
+    pub(crate) fn set_both(&mut self) {
+        self.0 |= READABLE | WRITABLE;
+    }
+
+    /// Returns the same, with both directions set.
+    pub(crate) fn with_both(mut self) -> Readiness {
+        self.set_both();
+        self
     }
 
     /// Adds what `event` reports.
     pub(crate) fn note(&mut self, event: &Event) {
-        self.readable |= event.is_readable();
+        self.0 |= u8::from(event.is_readable()) * READABLE;
         let is_closed = event.is_error() || event.is_read_closed() || event.is_write_closed();
         if event.is_writable() || sys::is_priority(event) || is_closed {
             self.note_more(event, is_closed);
@@ -181,12 +235,26 @@ impl Readiness {
     #[inline(never)] // so that most events cost no more than the questions above
     fn note_more(&mut self, event: &Event, is_closed: bool) {
         let is_broken = event.is_error() || event.is_write_closed();
-        self.readable |= is_closed;
-        self.writable |= event.is_writable() || is_broken;
-        self.read_until_would_block |= sys::is_priority(event) || is_closed;
-        if is_broken {
-            self.peer_check = PeerCheck::Due;
+        self.set_readable(self.readable() || is_closed);
+        self.set_writable(self.writable() || event.is_writable() || is_broken);
+        if sys::is_priority(event) || is_closed {
+            self.set_read_until_would_block(true);
         }
+        if is_broken {
+            self.set_peer_check(PeerCheck::Due);
+        }
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readiness")
+            .field("readable", &self.readable())
+            .field("writable", &self.writable())
+            .field("read_until_would_block", &self.read_until_would_block())
+            .field("short_read_inconclusive", &self.short_read_inconclusive())
+            .field("peer_check", &self.peer_check())
+            .finish()
     }
 }
 
@@ -215,7 +283,7 @@ pub(crate) fn receive<T: Transport>(
     id: &ConnectionId,
     into: &mut [u8],
 ) -> Result<Received, CloseReason> {
-    if !ready.readable {
+    if !ready.readable() {
         return Ok(Received::WouldBlock);
     }
     loop {
@@ -223,11 +291,11 @@ pub(crate) fn receive<T: Transport>(
             Ok(count) => {
                 trace_call(id, "recv", into.len(), Ok(count));
                 if count == 0 {
-                    ready.readable = false; // for good: nothing follows a FIN
+                    ready.set_readable(false); // for good: nothing follows a FIN
                     return Ok(Received::Eof);
                 }
-                if count < into.len() && !ready.read_until_would_block {
-                    ready.readable = false;
+                if count < into.len() && !ready.read_until_would_block() {
+                    ready.set_readable(false);
                 }
                 return Ok(Received::Bytes(count));
             }
@@ -235,8 +303,8 @@ pub(crate) fn receive<T: Transport>(
                 trace_call(id, "recv", into.len(), Err(error.kind()));
                 match errno::classify_receive(&error) {
                     StreamError::WouldBlock => {
-                        ready.readable = false;
-                        ready.read_until_would_block = ready.short_read_inconclusive;
+                        ready.set_readable(false);
+                        ready.set_read_until_would_block(ready.short_read_inconclusive());
                         return Ok(Received::WouldBlock);
                     }
                     StreamError::Interrupted => {}
@@ -258,7 +326,7 @@ pub(crate) fn send<T: Transport>(
     id: &ConnectionId,
     bytes: &[u8],
 ) -> Result<usize, CloseReason> {
-    if !ready.writable {
+    if !ready.writable() {
         return Ok(0);
     }
     let mut sent = 0;
@@ -274,7 +342,7 @@ pub(crate) fn send<T: Transport>(
                     if sys::rearms_only_on_would_block() {
                         continue;
                     }
-                    ready.writable = false;
+                    ready.set_writable(false);
                 }
                 return Ok(sent);
             }
@@ -282,7 +350,7 @@ pub(crate) fn send<T: Transport>(
                 trace_call(id, "send", bytes.len() - sent, Err(error.kind()));
                 match errno::classify_send(&error) {
                     StreamError::WouldBlock => {
-                        ready.writable = false;
+                        ready.set_writable(false);
                         return Ok(sent);
                     }
                     StreamError::Interrupted => {}

@@ -113,7 +113,7 @@ impl<T: TransportMut> Driver<T> {
         Driver {
             connection: Some(Connection::new(protocol, id, kept, state.clock.now)),
             transport: RefCell::new(transport),
-            ready: Readiness { readable: true, writable: true, ..Readiness::of_stream(peer) },
+            ready: Readiness::of_stream(peer).with_both(),
             scratch: vec![0; read_bytes],
             state,
             effects,
@@ -134,9 +134,11 @@ impl<T: TransportMut> Driver<T> {
     /// Notes an event. `read_until_would_block`: it reports a FIN, an error or the urgent mark, so
     /// a short read proves nothing.
     pub fn note(&mut self, readable: bool, writable: bool, read_until_would_block: bool) {
-        self.ready.readable |= readable;
-        self.ready.writable |= writable;
-        self.ready.read_until_would_block |= read_until_would_block;
+        self.ready.set_readable(self.ready.readable() || readable);
+        self.ready.set_writable(self.ready.writable() || writable);
+        self.ready.set_read_until_would_block(
+            self.ready.read_until_would_block() || read_until_would_block,
+        );
         self.enqueue();
     }
 

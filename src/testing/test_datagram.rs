@@ -173,7 +173,7 @@ impl TestDatagram {
         let mut test = TestDatagram {
             socket: Some(socket),
             sent: Vec::new(),
-            ready: Readiness { writable: true, ..Readiness::NOT_READY },
+            ready: Readiness::WRITABLE,
             scratch: DatagramScratch::new(),
             state,
             effects: Effects::default(),
@@ -206,7 +206,7 @@ impl TestDatagram {
             assert!(payload.len() <= DATAGRAM_BYTES_MAX_V6, "it does not fit a datagram");
             socket.transport.arrived.push_back((peer, payload.to_vec()));
         }
-        self.ready.readable = true;
+        self.ready.set_readable(true);
         self.is_queued = true;
         self.run();
     }
@@ -217,7 +217,7 @@ impl TestDatagram {
     pub fn report_error(&mut self, error: io::Error) {
         let Some(socket) = &mut self.socket else { return };
         socket.transport.errors.push_back(error);
-        self.ready.readable = true;
+        self.ready.set_readable(true);
         self.is_queued = true;
         self.run();
     }
@@ -232,7 +232,7 @@ impl TestDatagram {
     pub fn kernel_takes(&mut self, datagrams: usize) {
         let Some(socket) = &mut self.socket else { return };
         socket.transport.window = datagrams;
-        self.ready.writable = datagrams > 0;
+        self.ready.set_writable(datagrams > 0);
         self.is_queued = true;
         self.run();
     }

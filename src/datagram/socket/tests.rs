@@ -128,7 +128,7 @@ impl DrivenSocket {
     fn of(source: DatagramSocket, state: LoopState) -> DrivenSocket {
         DrivenSocket {
             source,
-            ready: Readiness { writable: true, ..Readiness::NOT_READY },
+            ready: Readiness::WRITABLE,
             state,
             effects: Effects::default(),
             scratch: DatagramScratch::new(),
@@ -167,7 +167,7 @@ impl DrivenSocket {
         let peer = peer_of(self.source.address);
         peer.send(b"first").unwrap();
         wait_for_arrival();
-        self.ready.readable = true;
+        self.ready.set_readable(true);
         self.within_a_drive(|server| {
             server.receive();
             let sender = server.scratch.batch.senders[0].peer;
@@ -210,7 +210,7 @@ impl DrivenSocket {
             "{outcome:?}"
         );
         assert!(
-            !(self.source.unfinished().replies && self.ready.writable),
+            !(self.source.unfinished().replies && self.ready.writable()),
             "all that can be sent is sent"
         );
         outcome
@@ -218,7 +218,7 @@ impl DrivenSocket {
 
     /// Drives it as if the kernel had reported it readable.
     fn drive_readable(&mut self) -> Outcome {
-        self.ready.readable = true;
+        self.ready.set_readable(true);
         self.drive()
     }
 

@@ -32,7 +32,7 @@ use crate::protocol::context::ConnectionMeta;
 use crate::protocol::effects::Effects;
 use crate::protocol::ident::ConnectionId;
 use crate::stream::readiness::Transport;
-use crate::time::Time;
+use crate::time::{KeptTime, Time};
 
 fn head_timeout_ms() -> u64 {
     u64::try_from(Limits::default().head_timeout.as_millis()).unwrap()
@@ -87,7 +87,7 @@ impl<R: Responder> HttpConnection<R> {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 49152));
         let peer = state.peers.keep(peer.into());
         let meta = ConnectionMeta {
-            timer: Time::NEVER,
+            timer: KeptTime::NEVER,
             peer,
             id: ConnectionId { slot: 0, generation: 0 },
         };
@@ -156,8 +156,8 @@ impl<R: Responder> HttpConnection<R> {
     /// Lets `ms` pass. A timer that is due by then expires.
     fn wait(&mut self, ms: u64) {
         self.state.clock.now = self.state.clock.now.plus_ms(ms);
-        if self.meta.timer <= self.state.clock.now && self.ended.is_none() {
-            self.meta.timer = Time::NEVER;
+        if self.meta.timer.get() <= self.state.clock.now && self.ended.is_none() {
+            self.meta.timer = KeptTime::NEVER;
             let next = self.http.timer_expired(&mut context(
                 &mut self.state,
                 &mut self.effects,

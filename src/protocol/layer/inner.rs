@@ -26,7 +26,7 @@ use crate::protocol::ident::ConnectionId;
 use crate::protocol::notification::Notification;
 use crate::protocol::protocol::{Advance, Next, Protocol};
 use crate::stream::buffer::Buffer;
-use crate::time::Time;
+use crate::time::KeptTime;
 
 /// The protocol inside a layer. Each method calls it, and returns what the connection is to do
 /// next: the layer passes this on, unless it has a reason of its own to close.
@@ -35,7 +35,7 @@ use crate::time::Time;
 pub struct Inner<P> {
     pub(super) protocol: P,
     /// When its timer expires.
-    pub(super) timer: Time,
+    pub(super) timer: KeptTime,
     /// Decoded input that it has not consumed.
     pub(super) input: Buffer,
     /// Messages that wait until it is open, and then until the output has room for what they give
@@ -73,7 +73,7 @@ impl<P: Protocol> Inner<P> {
     pub(super) fn new(protocol: P) -> Inner<P> {
         Inner {
             protocol,
-            timer: Time::NEVER,
+            timer: KeptTime::NEVER,
             input: Buffer::default(),
             early: VecDeque::new(),
             state: InnerState::Unopened,
@@ -267,10 +267,10 @@ impl<P: Protocol> Inner<P> {
     }
 
     pub(super) fn timer_expired<L: Layer>(&mut self, layer: &mut L, cx: &mut Context<'_>) -> Next {
-        if self.timer > cx.state.clock.now || self.state == InnerState::Closing {
+        if self.timer.get() > cx.state.clock.now || self.state == InnerState::Closing {
             return Next::Unchanged;
         }
-        self.timer = Time::NEVER;
+        self.timer = KeptTime::NEVER;
         let next = self.call(layer, cx, |protocol, _, cx| protocol.timer_expired(cx));
         self.settle(next, layer, cx)
     }

@@ -108,7 +108,7 @@ impl Reactor {
         if self.state.stop.is_stopping() {
             return Outcome::Ended(CloseReason::Stopped);
         }
-        let was_due = std::mem::replace(&mut slot.ready, Readiness::NOT_READY).readable;
+        let was_due = std::mem::replace(&mut slot.ready, Readiness::NOT_READY).readable();
         let call = match &slot.source {
             Source::Periodic(periodic) if was_due => periodic.call.clone(),
             Source::Periodic(_)

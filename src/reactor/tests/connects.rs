@@ -307,7 +307,7 @@ fn send_between_the_connect_event_and_its_drive_only_buffers() {
         fixture.world.deschedule(25);
         // As `note` does.
         let token = fixture.world.reactor().effects.slot_of(id).unwrap();
-        fixture.world.reactor().slots[token].ready.writable = true;
+        fixture.world.reactor().slots[token].ready.set_writable(true);
         assert_eq!(
             fixture.world.reactor().send_to(id, &text_of(1, 0, 100_000)),
             Ok(SendStatus::AboveHighWatermark)

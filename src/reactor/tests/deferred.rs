@@ -195,7 +195,7 @@ fn large_broadcast_is_copied_over_turns_and_arrives_whole() {
         world.turn();
         turns += 1;
         let begun = world.reactor().slots.iter().filter(|(_, slot)| {
-            matches!(&slot.source, Source::Connection(_, connection) if connection.wants_write())
+            matches!(&slot.source, Source::Connection(connection) if connection.wants_write())
         });
         assert!(begun.count() <= turns * begun_max, "in turn {turns}");
         if world.reactor().deferred.is_empty() {

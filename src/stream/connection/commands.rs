@@ -73,7 +73,7 @@ impl Connection {
             return self.push_relayed(bytes, transport, ready, state, effects);
         }
         if self.buffers.output().len() > HIGH_WATERMARK_BYTES
-            && ready.writable
+            && ready.writable()
             && !self.is_connecting()
         {
             self.flush(transport, ready, state, effects);
@@ -133,7 +133,7 @@ impl Connection {
         if is_connected
             && !bytes.is_empty()
             && self.wants_write()
-            && ready.writable
+            && ready.writable()
             && self.buffers.output().len() + bytes.len() > HIGH_WATERMARK_BYTES
         {
             self.flush(transport, ready, state, effects);
@@ -152,7 +152,7 @@ impl Connection {
             bytes
         };
         if !self.wants_write() && !bytes.is_empty() && is_connected {
-            self.last_activity = state.clock.now; // the write timeout begins
+            self.last_activity = state.clock.now.into(); // the write timeout begins
         }
         self.buffers.append_relayed(bytes);
         if self.buffers.output().len() > HIGH_WATERMARK_BYTES {
@@ -235,7 +235,7 @@ impl Connection {
         let is_paused = matches!(read_side, ReadSide::Paused { .. } | ReadSide::Eof { .. });
         if pending.ends_wait && is_paused && !self.wants_write() {
             // It has waited for the other connection. Its own idle timeout begins now.
-            self.last_activity = state.clock.now;
+            self.last_activity = state.clock.now.into();
         }
         let is_eof = matches!(read_side, ReadSide::Eof { .. });
         self.call_protocol(transport, ready, state, effects, |protocol, _, cx| {
@@ -268,18 +268,18 @@ impl Connection {
         let peer_state = transport.peer_state();
         trace!("{} peer -> {peer_state:?}", self.meta.id);
         let is_eof = matches!(read_side, ReadSide::Eof { .. });
-        ready.peer_check = PeerCheck::NotNeeded;
+        ready.set_peer_check(PeerCheck::NotNeeded);
         match peer_state {
             Err(error) => self.phase = Phase::Ended(error.into()),
             Ok(PeerState::Present) => {} // the event was spurious
             Ok(PeerState::Gone) if is_eof => self.phase = Phase::Ended(CloseReason::PeerReset),
-            Ok(PeerState::Unread) => ready.peer_check = PeerCheck::AtEof,
+            Ok(PeerState::Unread) => ready.set_peer_check(PeerCheck::AtEof),
             Ok(PeerState::Gone) if !self.buffers.input().is_empty() => {
-                ready.peer_check = PeerCheck::AtEof;
+                ready.set_peer_check(PeerCheck::AtEof);
             }
             // Both sides have sent their FIN: a regular end. Reading the peer's completes it.
             Ok(PeerState::Gone) if self.write_side == WriteSide::Shut => {
-                ready.readable = true;
+                ready.set_readable(true);
                 self.phase = Phase::Established(ReadSide::Open);
             }
             Ok(PeerState::Gone) => self.phase = Phase::Ended(CloseReason::PeerReset),
@@ -301,7 +301,7 @@ impl Connection {
         match result {
             Ok(true) => {}
             Ok(false) => {
-                ready.writable = false; // still in progress: another event follows
+                ready.set_writable(false); // still in progress: another event follows
                 return;
             }
             Err(error) => {
@@ -312,7 +312,7 @@ impl Connection {
         state.stats.connected += 1;
         effects.on_connected(self.meta.id);
         self.phase = Phase::Established(ReadSide::Open);
-        self.last_activity = state.clock.now;
+        self.last_activity = state.clock.now.into();
         self.call_protocol(transport, ready, state, effects, |protocol, _, cx| protocol.opened(cx));
         if let Some(command) = then {
             self.apply(command, transport, state);

@@ -17,7 +17,7 @@ use crate::protocol::ident::CloseReason;
 use crate::protocol::protocol::{Advance, Next, Protocol};
 use crate::stream::buffer::Buffers;
 use crate::stream::readiness::{Readiness, Transport, send};
-use crate::time::Time;
+use crate::time::KeptTime;
 
 impl Connection {
     /// Ends the connection: the protocol's output cannot be sent. After our FIN it is the
@@ -234,7 +234,7 @@ fn advance_rest<'i>(
 fn write_or_buffer<T: Transport>(
     cx: Context<'_>,
     buffers: &mut Buffers,
-    last_activity: &mut Time,
+    last_activity: &mut KeptTime,
     transport: &T,
     ready: &mut Readiness,
 ) -> Result<bool, CloseReason> {
@@ -245,7 +245,7 @@ fn write_or_buffer<T: Transport>(
     }
     let mut sent = Ok(0);
     if buffers.output().is_empty() {
-        *last_activity = state.clock.now; // the write timeout begins
+        *last_activity = state.clock.now.into(); // the write timeout begins
         sent = send(transport, ready, &meta.id, reply);
     }
     if let Ok(taken) = sent {

@@ -30,7 +30,9 @@ impl Connection {
                 self.buffers.consume_output(taken); // after a partial write the rest stays
                 state.budget.charge(taken);
                 state.stats.bytes_out += taken as u64;
-                self.last_activity = if taken > 0 { state.clock.now } else { self.last_activity };
+                if taken > 0 {
+                    self.last_activity = state.clock.now.into();
+                }
                 if was_above && self.buffers.output().len() <= LOW_WATERMARK_BYTES {
                     effects.on_output_low(self.meta.id);
                 }
@@ -44,7 +46,7 @@ impl Connection {
 
     /// Sends our FIN, unless it is sent already.
     pub(super) fn shutdown_write<T: Transport>(&mut self, transport: &T, state: &LoopState) {
-        self.last_activity = state.clock.now;
+        self.last_activity = state.clock.now.into();
         if self.write_side == WriteSide::Shut {
             return;
         }
@@ -87,7 +89,7 @@ impl Connection {
             layers.finish(&mut last);
         }
         if !self.wants_write() {
-            self.last_activity = state.clock.now; // the write timeout begins
+            self.last_activity = state.clock.now.into(); // the write timeout begins
         }
         self.buffers.append_output(&last);
     }

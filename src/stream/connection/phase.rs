@@ -1,5 +1,6 @@
 //! The phases of a connection, and the two halves of an established one.
 
+use crate::limits::{LINGER_BLOCK_BYTES, LINGER_BLOCKS_MAX};
 use crate::protocol::effects::Command;
 use crate::protocol::ident::CloseReason;
 use crate::stream::readiness::PeerCheck;
@@ -18,9 +19,24 @@ pub(super) enum Phase {
     /// All output and our FIN are sent, the FIN at `last_activity`. Input is read and discarded
     /// until the peer's FIN, for a bounded time and for no more than `blocks_left` blocks of
     /// `LINGER_BLOCK_BYTES`.
-    Lingering { blocks_left: u16 },
+    Lingering { blocks_left: Blocks },
     /// Ended, for this reason.
     Ended(CloseReason),
+}
+
+/// A number of blocks, in two bytes that need no alignment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Blocks([u8; 2]);
+
+impl Blocks {
+    pub(super) const MAX: Blocks = Blocks(LINGER_BLOCKS_MAX.to_ne_bytes());
+
+    /// Returns how many are left after a read of `count` bytes; `None` if none is.
+    pub(super) fn after(self, count: usize) -> Option<Blocks> {
+        let blocks = u16::try_from(count.div_ceil(LINGER_BLOCK_BYTES)).unwrap_or(u16::MAX);
+        let left = u16::from_ne_bytes(self.0).saturating_sub(blocks);
+        (left > 0).then_some(Blocks(left.to_ne_bytes()))
+    }
 }
 
 /// The peer's half of an established connection: what becomes of its input.

@@ -28,7 +28,7 @@ use crate::protocol::effects::Effects;
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
 use crate::stream::readiness::{Readiness, Transport};
-use crate::time::Time;
+use crate::time::{KeptTime, Time};
 
 impl Connection {
     /// Acts on a filed deadline that is due: calls the protocol's `timer_expired`, or ends the
@@ -45,13 +45,15 @@ impl Connection {
             return Outcome::Blocked; // filed too early: bytes have moved since
         }
         match self.phase {
-            Phase::Established(_) if self.meta.timer <= state.clock.now => {
+            Phase::Established(_) if self.meta.timer.get() <= state.clock.now => {
                 // The loop is late, or this slot was deferred with an event: bytes may have arrived
                 // before the timer expired. Drive first.
-                if self.meta.timer.plus_ms(TIMER_LATE_MS) <= state.clock.now || ready.readable {
+                if self.meta.timer.get().plus_ms(TIMER_LATE_MS) <= state.clock.now
+                    || ready.readable()
+                {
                     let outcome = self.probe(transport, ready, scratch, state, effects);
                     let still_waits = match self.phase {
-                        Phase::Established(_) => self.meta.timer <= state.clock.now,
+                        Phase::Established(_) => self.meta.timer.get() <= state.clock.now,
                         Phase::Connecting { .. }
                         | Phase::Flushing { .. }
                         | Phase::Lingering { .. }
@@ -61,7 +63,7 @@ impl Connection {
                         return outcome; // the protocol has reset its timer, or has closed
                     }
                 }
-                self.meta.timer = Time::NEVER;
+                self.meta.timer = KeptTime::NEVER;
                 self.call_protocol(transport, ready, state, effects, |protocol, _, cx| {
                     protocol.timer_expired(cx)
                 });
@@ -75,10 +77,9 @@ impl Connection {
                     self.phase,
                     Phase::Established(ReadSide::Paused { .. } | ReadSide::Eof { .. })
                 );
-                let waits =
-                    self.meta.timer != Time::NEVER || effects.waits_for_low_watermark(self.meta.id);
+                let waits = self.has_timer() || effects.waits_for_low_watermark(self.meta.id);
                 if is_paused && !self.wants_write() && waits {
-                    self.last_activity = state.clock.now;
+                    self.last_activity = state.clock.now.into();
                     return Outcome::Blocked;
                 }
                 // The loop may be late itself. Drive once more before ending the connection.
@@ -109,12 +110,16 @@ impl Connection {
     /// Returns the time of the timer or of the timeout, whichever is earlier.
     pub(crate) fn deadline(&self, limits: &LoopLimits) -> Time {
         match self.phase {
-            Phase::Established(_) => {
-                self.last_activity.plus_ms(self.timeout_rule(limits).0).min(self.meta.timer)
+            Phase::Established(_) => self
+                .last_activity
+                .get()
+                .plus_ms(self.timeout_rule(limits).0)
+                .min(self.meta.timer.get()),
+            Phase::Flushing { .. } => {
+                self.last_activity.get().plus_ms(limits.of(self.listener).write_ms)
             }
-            Phase::Flushing { .. } => self.last_activity.plus_ms(limits.of(self.listener).write_ms),
-            Phase::Lingering { .. } => self.last_activity.plus_ms(limits.linger_ms),
-            Phase::Connecting { .. } => self.last_activity.plus_ms(limits.connect_ms),
+            Phase::Lingering { .. } => self.last_activity.get().plus_ms(limits.linger_ms),
+            Phase::Connecting { .. } => self.last_activity.get().plus_ms(limits.connect_ms),
             Phase::Ended(_) => Time::NEVER,
         }
     }
@@ -151,9 +156,14 @@ impl Connection {
         self.deadline(limits).min(now.plus_ms(shortest_ms))
     }
 
+    /// Returns whether the protocol has set a timer.
+    pub(crate) fn has_timer(&self) -> bool {
+        !self.meta.timer.is_never()
+    }
+
     /// Returns when the protocol's timer expires; [`Time::NEVER`] if none is set.
     pub(crate) fn timer(&self) -> Time {
-        self.meta.timer
+        self.meta.timer.get()
     }
 
     /// Returns from when on a stop may close it as idle, if no byte moves until then. `None`:
@@ -161,7 +171,7 @@ impl Connection {
     pub(crate) fn idle_at(&self) -> Option<Time> {
         match self.phase {
             // The peer has not been sent anything yet, so nothing is lost.
-            Phase::Connecting { .. } => (!self.wants_write()).then_some(self.last_activity),
+            Phase::Connecting { .. } => (!self.wants_write()).then_some(self.last_activity.get()),
             Phase::Established(_) => self.idle_since(),
             Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Ended(_) => None,
         }
@@ -170,7 +180,7 @@ impl Connection {
 
     /// Returns since when no byte has moved. `None`: something is under way.
     pub(crate) fn idle_since(&self) -> Option<Time> {
-        let is_inactive = self.is_idle() && self.meta.timer == Time::NEVER;
-        is_inactive.then_some(self.last_activity)
+        let is_inactive = self.is_idle() && !self.has_timer();
+        is_inactive.then_some(self.last_activity.get())
     }
 }

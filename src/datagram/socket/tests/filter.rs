@@ -10,7 +10,7 @@ fn unanswerable_datagrams_are_counted_and_their_neighbours_answered() {
     let mut server = DrivenSocket::echo(V4);
     let peer = peer_of(server.source.address);
     peer.send(b"hello").unwrap();
-    server.ready.writable = false;
+    server.ready.set_writable(false);
     server.receive_until(1);
     let known = peer.local_addr().ok();
     let port_0 = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
@@ -24,7 +24,7 @@ fn unanswerable_datagrams_are_counted_and_their_neighbours_answered() {
         server.answer_batch();
     });
     assert_eq!(server.counters(), (0, 6, 0, 0));
-    server.ready.writable = true;
+    server.ready.set_writable(true);
     assert_eq!(server.drive(), Outcome::Blocked);
     assert_eq!(server.counters(), (1, 6, 0, 0));
     check_replies(&peer, PREFIX, [&b"hello".to_vec()]);
@@ -105,7 +105,7 @@ fn unanswered_ports_are_dropped_unless_the_list_is_cleared() {
     // Two echo services would answer each other for ever. An operator may answer such ports
     // nevertheless.
     let mut server = DrivenSocket::echo(V4);
-    server.ready.writable = false;
+    server.ready.set_writable(false);
     for (count, port) in (1..).zip([7, 11, 13, 17, 19, 37]) {
         server.receive_fake(
             Some(SocketAddr::from(([192, 0, 2, 1], port))),

@@ -34,7 +34,7 @@ fn waiting_replies_keep_what_was_received_and_not_a_whole_buffer() {
         }
     }
     wait_for_arrival();
-    server.ready.writable = false;
+    server.ready.set_writable(false);
     assert_eq!(server.drive_readable(), Outcome::Blocked);
     let bytes = 2 * sent.iter().map(Vec::len).sum::<usize>();
     assert!((bytes..2 * bytes).contains(&kept_bytes(&server)), "{} bytes", kept_bytes(&server));
@@ -44,7 +44,7 @@ fn waiting_replies_keep_what_was_received_and_not_a_whole_buffer() {
     other.drive_readable();
     std::mem::swap(&mut server.scratch, &mut other.scratch);
     check_replies(&other_peer, PREFIX, [&payload(4, 2000)]);
-    server.ready.writable = true;
+    server.ready.set_writable(true);
     assert_eq!(server.drive(), Outcome::Blocked);
     assert!(server.source.kept.is_none());
     peers.iter().for_each(|peer| check_replies(peer, PREFIX, &sent));
@@ -67,7 +67,7 @@ fn unsolicited_replies_that_wait_keep_nothing_of_another_sockets_batch() {
     server.receive_until(1);
     let mut client = DrivenSocket::new(Greeter, V4);
     std::mem::swap(&mut server.scratch, &mut client.scratch);
-    client.ready.writable = false;
+    client.ready.set_writable(false);
     client.drive();
     assert_eq!((client.pending_len(), kept_bytes(&client)), (1, 0));
 }
@@ -86,7 +86,7 @@ fn meter_has_what_a_socket_keeps_after_each_drive() {
         fn received(&mut self, _: &Datagram<'_>, _: &mut Replies<'_>) {}
     }
     let mut client = DrivenSocket::new(Ticker, V4);
-    client.ready.writable = false;
+    client.ready.set_writable(false);
     client.drive();
     let first = client.state.memory.held();
     assert!((1..60_000).contains(&first), "{first}");
@@ -94,7 +94,7 @@ fn meter_has_what_a_socket_keeps_after_each_drive() {
     let DrivenSocket { source, ready, state, effects, scratch } = &mut client;
     source.expire(ready, scratch, state, effects);
     assert!(client.state.memory.held() >= 60_000);
-    client.ready.writable = true;
+    client.ready.set_writable(true);
     client.drive();
     assert_eq!(client.state.memory.held(), 0);
 }
@@ -112,9 +112,9 @@ fn batch_that_is_answered_in_parts_loses_no_datagram() {
     );
     let peer = server.known_peer();
     let numbers: Vec<u8> = (0..50).collect();
-    server.ready.writable = false;
+    server.ready.set_writable(false);
     server.receive_fake(Some(peer.local_addr().unwrap()), LocalAddress::Fixed, 1, &numbers);
-    server.ready.writable = true;
+    server.ready.set_writable(true);
     let large = payload(1, DATAGRAM_BYTES_MAX - 1);
     let mut received = Vec::new();
     while received.len() < numbers.len() {
@@ -139,10 +139,10 @@ fn kept_reply_leaves_from_the_address_that_was_asked() {
     let peer = peer_of(asked);
     peer.send(b"hello").unwrap(); // the peer is connected, so it drops replies of others
     wait_for_arrival();
-    server.ready.writable = false;
+    server.ready.set_writable(false);
     server.drive_readable();
     server.scratch = DatagramScratch::new();
-    server.ready.writable = true;
+    server.ready.set_writable(true);
     server.drive();
     check_replies(&peer, PREFIX, [&b"hello".to_vec()]);
 }
@@ -158,14 +158,14 @@ fn replies_that_the_kernel_does_not_take_are_charged_to_the_turn() {
         fn received(&mut self, _: &Datagram<'_>, _: &mut Replies<'_>) {}
     }
     let mut client = DrivenSocket::new(Sender, V4);
-    client.ready.writable = false;
+    client.ready.set_writable(false);
     client.state.budget.begin_turn(1);
     let mut others = 0;
     while !client.state.budget.is_spent() {
         assert!(others < 3, "so many such sockets take more than the memory of a turn");
         others += 1;
         let mut other = DrivenSocket::new(Sender, V4);
-        other.ready.writable = false;
+        other.ready.set_writable(false);
         std::mem::swap(&mut client.state.budget, &mut other.state.budget);
         other.drive();
         std::mem::swap(&mut client.state.budget, &mut other.state.budget);

@@ -8,7 +8,7 @@ fn spurious_readable_event_costs_one_receive() {
     // The kernel has nothing. The socket is then taken for not readable.
     let mut server = DrivenSocket::echo(V4);
     assert_eq!(server.drive_readable(), Outcome::Blocked);
-    assert!(!server.ready.readable);
+    assert!(!server.ready.readable());
     assert_eq!(server.counters(), (0, 0, 0, 0));
     assert_eq!(server.state.stats.datagram_errors, 0);
 }
@@ -20,9 +20,9 @@ fn short_batch_shows_that_the_socket_is_empty() {
     let peer = peer_of(server.source.address);
     peer.send(b"hello").unwrap();
     wait_for_arrival();
-    server.ready.readable = true;
+    server.ready.set_readable(true);
     server.receive();
-    assert_eq!((server.scratch.batch.messages.len(), server.ready.readable), (1, false));
+    assert_eq!((server.scratch.batch.messages.len(), server.ready.readable()), (1, false));
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn nothing_is_received_while_replies_wait() {
     // first is sent.
     let mut server = DrivenSocket::echo(V4);
     let peer = peer_of(server.source.address);
-    server.ready.writable = false;
+    server.ready.set_writable(false);
     peer.send(b"first").unwrap();
     server.receive_until(1);
     peer.send(b"second").unwrap();
@@ -67,7 +67,7 @@ fn nothing_is_received_while_replies_wait() {
     assert_eq!(server.drive_readable(), Outcome::Blocked);
     assert!(server.source.unfinished().replies);
     assert_eq!((server.state.stats.datagrams_in, server.counters()), (1, (0, 0, 0, 0)));
-    server.ready.writable = true;
+    server.ready.set_writable(true);
     assert_eq!(server.drive(), Outcome::Blocked);
     assert_eq!((server.state.stats.datagrams_in, server.counters()), (2, (2, 0, 0, 0)));
     check_replies(&peer, PREFIX, [&b"first".to_vec(), &b"second".to_vec()]);
@@ -85,7 +85,7 @@ fn queued_replies_are_sent_before_more_datagrams_are_answered() {
         V4,
     );
     let peer = server.known_peer();
-    server.ready.writable = false;
+    server.ready.set_writable(false);
     server.receive_fake(Some(peer.local_addr().unwrap()), LocalAddress::Fixed, 1, &[1; 40]);
     let copied = server.source.kept.as_ref().unwrap().replies.copied_bytes();
     assert!(copied <= REPLIES_HIGH_WATERMARK_BYTES + DATAGRAM_BYTES_MAX, "{copied} bytes");
@@ -93,7 +93,7 @@ fn queued_replies_are_sent_before_more_datagrams_are_answered() {
     assert!(server.state.stats.datagrams_in < 40);
     assert_eq!(server.drive(), Outcome::Blocked);
     assert!(!(server.source.unfinished() == Unfinished::NOTHING));
-    server.ready.writable = true;
+    server.ready.set_writable(true);
     wait_until(|| {
         server.drive() == Outcome::Blocked && (server.source.unfinished() == Unfinished::NOTHING)
     });
@@ -119,7 +119,7 @@ fn replies_to_one_datagram_are_bounded_and_the_rest_is_counted() {
     let mut server = DrivenSocket::new(OnReceived(answer), V4);
     let peer = server.known_peer();
     let from = Some(peer.local_addr().unwrap());
-    server.ready.writable = false;
+    server.ready.set_writable(false);
     let mut unsent = 0;
     for (replies, bytes_each) in
         [(100, DATAGRAM_BYTES_MAX + REPLY_OVERHEAD_BYTES), (1_000_000, REPLY_OVERHEAD_BYTES)]
@@ -131,7 +131,7 @@ fn replies_to_one_datagram_are_bounded_and_the_rest_is_counted() {
         assert_eq!(server.counters(), (0, 0, 0, unsent));
     }
     server.receive_fake(from, LocalAddress::Fixed, 5, b"hello");
-    server.ready.writable = true;
+    server.ready.set_writable(true);
     assert_eq!(server.drive(), Outcome::Blocked);
     check_replies(&peer, b"", [&b"three".to_vec()]);
     assert_eq!(server.counters(), (1, 0, 0, unsent));

@@ -28,14 +28,14 @@ fn reply_leaves_from_the_address_that_the_request_was_sent_to() {
         peer.set_read_timeout(Some(TIMEOUT)).unwrap();
         peer.set_broadcast(true).unwrap();
         for round in 1..=2 {
-            server.ready.writable = false;
+            server.ready.set_writable(false);
             for ip in requested {
                 peer.send_to(b"hello", SocketAddr::new(ip.parse().unwrap(), port)).unwrap();
             }
             wait_for_arrival();
             assert_eq!(server.drive_readable(), Outcome::Blocked);
             assert_eq!(server.pending_len(), batches, "GSO is still on in round {round}");
-            server.ready.writable = true;
+            server.ready.set_writable(true);
             assert_eq!(server.drive(), Outcome::Blocked);
             assert_eq!(
                 server.state.stats.datagrams_dropped,
@@ -63,7 +63,7 @@ fn unsendable_gso_batch_is_dropped_whole_and_gso_stays_on() {
     // The batch is addressed to a peer without an address, so its error is no refusal of GSO.
     let mut server = DrivenSocket::echo(V4);
     let peer = peer_of(server.source.address);
-    server.ready.writable = false;
+    server.ready.set_writable(false);
     peer.send(b"hello").unwrap();
     server.receive_until(1);
     server.within_a_drive(|server| {
@@ -74,7 +74,7 @@ fn unsendable_gso_batch_is_dropped_whole_and_gso_stays_on() {
             replies.send(b"the same size");
         }
     });
-    server.ready.writable = true;
+    server.ready.set_writable(true);
     assert_eq!(server.pending_len(), 3);
     assert_eq!(server.drive(), Outcome::Blocked);
     assert_eq!(server.counters(), (3, 1, 0, 3), "the datagram without a sender is dropped, too");
@@ -97,12 +97,12 @@ fn gso_batch_that_the_kernel_refuses_is_sent_as_single_datagrams() {
     let peer = peer_of(server.source.address);
     let datagrams: Vec<Vec<u8>> = (0..20).map(|number| payload(number, 100)).collect();
     for (round, batches) in [(1, 1), (2, 20)] {
-        server.ready.writable = false;
+        server.ready.set_writable(false);
         datagrams.iter().for_each(|datagram| assert_eq!(peer.send(datagram).unwrap(), 100));
         wait_for_arrival();
         assert_eq!(server.drive_readable(), Outcome::Blocked);
         assert_eq!(server.pending_len(), batches, "in round {round}");
-        server.ready.writable = true;
+        server.ready.set_writable(true);
         assert_eq!(server.drive(), Outcome::Blocked);
         check_replies(&peer, PREFIX, &datagrams);
         assert_eq!(server.counters(), (20 * round, 0, 0, 0));
@@ -125,7 +125,7 @@ fn single_reply_refused_with_a_gso_error_is_skipped_and_gso_stays_on() {
     assert_eq!(server.counters(), (3, 0, 0, 2));
     check_replies(&peer, PREFIX, [&Vec::new(), &Vec::new(), &Vec::new()]);
     // Replies still share a GSO batch.
-    server.ready.writable = false;
+    server.ready.set_writable(false);
     (0..2).for_each(|_| assert_eq!(peer.send(b"").unwrap(), 0));
     wait_for_arrival();
     assert_eq!(server.drive_readable(), Outcome::Blocked);
@@ -186,7 +186,7 @@ fn any_error_of_a_send_costs_one_reply_at_most() {
             io::Error::from_raw_os_error(errno).kind() == ErrorKind::WouldBlock,
             "error {errno}"
         );
-        server.ready.writable = true;
+        server.ready.set_writable(true);
         let state = &mut server.state;
         send_replies(&mut server.scratch.replies, &mut server.ready, state, address, &mut kernel);
         let is_lost = !is_blocked && errno != libc::EINTR;

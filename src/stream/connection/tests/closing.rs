@@ -92,13 +92,11 @@ fn close_without_linger_asks_where_a_short_read_proves_nothing() {
         (recv_fails(ErrorKind::ConnectionReset), Ended(CloseReason::PeerReset)),
     ] {
         let mut harness = scripted(ScriptedProtocol::default());
-        harness.ready =
-            Readiness { readable: true, writable: true, ..Readiness::of_stream(Peer::Unix) };
+        harness.ready = Readiness::of_stream(Peer::Unix).with_both();
         assert_eq!(harness.drive([recv(line), send_all(bytes(0, 5)), read]), ending);
     }
     let mut harness = scripted(ScriptedProtocol::default());
-    harness.ready =
-        Readiness { readable: true, writable: true, ..Readiness::of_stream(Peer::Unix) };
+    harness.ready = Readiness::of_stream(Peer::Unix).with_both();
     let script = [recv(line), send_all(bytes(0, 5)), recv("6\n"), SHUTDOWN, RECV_BLOCKS];
     assert_eq!(harness.drive(script), Blocked);
     assert_eq!(harness.drive_readable([FIN]), Ended(CloseReason::Finished));

@@ -144,14 +144,14 @@ impl Harness<ScriptedTransport> {
     /// An event: readable. Then as `drive`.
     #[track_caller]
     pub(super) fn drive_readable<const N: usize>(&mut self, script: [Syscall; N]) -> Outcome {
-        self.ready.readable = true;
+        self.ready.set_readable(true);
         self.drive(script)
     }
 
     /// An event: writable. Then as `drive`.
     #[track_caller]
     pub(super) fn drive_writable<const N: usize>(&mut self, script: [Syscall; N]) -> Outcome {
-        self.ready.writable = true;
+        self.ready.set_writable(true);
         self.drive(script)
     }
 

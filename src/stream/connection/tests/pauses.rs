@@ -100,7 +100,8 @@ fn ten_mebibytes_are_produced_in_the_memory_of_one_piece() {
         let mut outcome = harness.open_once();
         while !matches!(outcome, Ended(_)) {
             assert!(harness.connection().buffers.output().len() <= LOW_WATERMARK_BYTES + 65_536);
-            (harness.transport.get_mut().room, harness.ready.writable) = (room, true);
+            harness.transport.get_mut().room = room;
+            harness.ready.set_writable(true);
             outcome = harness.drive_once();
         }
         assert_eq!(outcome, Ended(CloseReason::Finished));

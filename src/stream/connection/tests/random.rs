@@ -73,14 +73,17 @@ impl Harness<ModelSocket> {
                     .map(|at| self.transport.get_mut().arrived + at.min(count))
                     .or(self.transport.get_mut().urgent_mark);
                 self.transport.get_mut().arrived += count;
-                self.ready.readable |= count > 0;
-                self.ready.read_until_would_block |= urgent.is_some();
+                let ready = &mut self.ready;
+                ready.set_readable(ready.readable() || count > 0);
+                ready
+                    .set_read_until_would_block(ready.read_until_would_block() || urgent.is_some());
             }
             SocketEvent::Takes(count) => {
                 self.transport.get_mut().room += count;
-                self.ready.writable |= count > 0;
+                let ready = &mut self.ready;
+                ready.set_writable(ready.writable() || count > 0);
             }
-            SocketEvent::Spurious => (self.ready.readable, self.ready.writable) = (true, true),
+            SocketEvent::Spurious => self.ready.set_both(),
         }
         self.drive_until_blocked();
     }
@@ -118,11 +121,12 @@ impl Harness<ModelSocket> {
     /// The peer sends its FIN, and takes `at_a_time` bytes at a time until the connection ends.
     fn run_to_end(&mut self, at_a_time: usize) {
         self.transport.get_mut().has_fin = true;
-        (self.ready.readable, self.ready.read_until_would_block) = (true, true);
+        self.ready.set_readable(true);
+        self.ready.set_read_until_would_block(true);
         while self.drive_until_blocked() == Blocked {
             assert!(self.transport.get_mut().room == 0, "a blocked connection has used all room");
             self.transport.get_mut().room = at_a_time;
-            self.ready.writable = true;
+            self.ready.set_writable(true);
         }
     }
 }

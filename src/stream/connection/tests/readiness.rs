@@ -35,7 +35,7 @@ fn full_read_is_followed_by_another_read() {
 fn fin_merged_into_the_edge_of_the_last_bytes_is_found() {
     // No further edge comes for the FIN, so a short read proves nothing here.
     let mut harness = echo();
-    harness.ready.read_until_would_block = true;
+    harness.ready.set_read_until_would_block(true);
     assert_eq!(
         harness.drive([recv("hello"), send_all("hello"), FIN]),
         Ended(CloseReason::Finished)
@@ -48,7 +48,7 @@ fn urgent_mark_does_not_hide_bytes_behind_it() {
     // The urgent mark cuts a read short, so the socket is read until `WouldBlock`. After that a
     // short read is a proof again.
     let mut harness = echo();
-    harness.ready.read_until_would_block = true;
+    harness.ready.set_read_until_would_block(true);
     assert_eq!(
         harness.drive([
             recv("before"),
@@ -68,8 +68,7 @@ fn short_read_of_a_unix_socket_never_proves_that_it_is_empty() {
     // A descriptor that the peer passes cuts the read after its bytes, at any time and without an
     // edge of its own.
     let mut harness = echo();
-    harness.ready =
-        Readiness { readable: true, writable: true, ..Readiness::of_stream(Peer::Unix) };
+    harness.ready = Readiness::of_stream(Peer::Unix).with_both();
     assert_eq!(
         harness.drive([
             recv("before"),

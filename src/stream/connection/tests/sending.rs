@@ -24,7 +24,7 @@ fn reply_does_not_overtake_an_older_one() {
     let mut harness = echo();
     assert_eq!(harness.drive([recv("hello"), send_takes(4)]), Blocked);
     assert_eq!(harness.drive_readable([recv(" wor")]), Blocked);
-    harness.ready.readable = true;
+    harness.ready.set_readable(true);
     assert_eq!(harness.drive_writable([send_takes(1), recv("ld")]), Blocked);
     assert_eq!(harness.drive_writable([send_all(" world")]), Blocked);
 }

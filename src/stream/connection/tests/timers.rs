@@ -71,7 +71,7 @@ fn output_of_a_timer_does_not_overtake_waiting_output() {
     let mut harness =
         scripted(ScriptedProtocol { timer_expired: "5", ..ScriptedProtocol::default() });
     assert_eq!(harness.drive([recv("9 timer:500\n"), send_takes(2)]), Blocked);
-    harness.ready.writable = true;
+    harness.ready.set_writable(true);
     assert_eq!(harness.expire_at(500, [send_all(bytes(2, 12))]), Blocked);
 }
 
