@@ -254,7 +254,14 @@ impl Reactor {
         let source: &mut dyn sys::Source = match (&mut slot.stream, &mut slot.source) {
             (Some(stream), _) => stream,
             (None, Source::Datagram(socket)) => &mut socket.transport.socket,
-            (None, _) => return,
+            (
+                None,
+                Source::Connection(_)
+                | Source::Listener(_)
+                | Source::Tasks(_)
+                | Source::Periodic(_)
+                | Source::StopSignal(_),
+            ) => return,
         };
         let interest = match registered {
             Registered::Nothing | Registered::Reading => sys::read_interest(),
