@@ -52,6 +52,12 @@ pub(crate) const ACCEPT_RETRY_MS: u64 = 100;
 /// log has no more than two lines in this time.
 pub(crate) const ACCEPT_RECOVERY_MS: u64 = 1000;
 
+/// How long the kernel keeps a connection whose peer is silent, where accepting is deferred
+/// (TCP_DEFER_ACCEPT, tcp(7)), in seconds. Then it is accepted without a byte. The kernel rounds up
+/// to the times at which it repeats a SYN-ACK, the first of which is after a second.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux defers"))]
+pub(crate) const DEFERRED_ACCEPT_SECONDS: i32 = 1;
+
 /// The part of all connections and descriptors that the listeners are guaranteed: one in this. It
 /// is split among them, unless `ListenOptions::connections_min` says otherwise, and each has at
 /// least one connection if there are more of those than listeners. A larger part would turn away

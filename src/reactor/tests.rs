@@ -22,6 +22,8 @@ mod closing;
 mod commands;
 mod datagrams;
 mod deferred;
+#[cfg(feature = "http")]
+mod deferred_accept;
 mod effect_bounds;
 mod environment;
 mod exchange;

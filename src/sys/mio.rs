@@ -66,6 +66,17 @@ pub(crate) fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result
     Ok(TcpListener::from_std(socket.into()))
 }
 
+/// Has the kernel keep a new connection until its first byte has arrived. Returns whether it does.
+pub(crate) fn defer_accept(listener: &TcpListener) -> bool {
+    #[cfg(target_os = "linux")]
+    return super::linux::defer_accept(listener);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = listener;
+        false
+    }
+}
+
 /// Accepts a connection, non-blocking and closed on exec.
 ///
 /// mio does so with accept4(2). A sandbox may refuse that (seccomp(2)). Then accept(2) and fcntl(2)

@@ -35,7 +35,7 @@ use std::time::{Duration, SystemTime};
 use env_logger::fmt::ConfigurableFormat;
 use env_logger::{Target, TimestampPrecision};
 use log::{Level, LevelFilter, debug, info, log_enabled, warn};
-use mio_reactor::{ACCESS_LOG, Echo, Reactor, Stopped};
+use mio_reactor::{ACCESS_LOG, Echo, ListenOptions, Reactor, Stopped};
 
 use blast::Plan;
 use cli::{BlastArgs, CliCommand, HttpArgs, LogArgs, Parsed, SendArgs, ServeArgs};
@@ -149,8 +149,10 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
         Echo::with_prefix(arguments.echo.prefix.as_str())
     };
     let echo = if arguments.echo.answer_all_ports { echo.answering_own_ports() } else { echo };
+    let http_options =
+        ListenOptions::default().with_deferred_accept(arguments.http.deferred_accept);
     let Serving { mut reactor, lines, skipped } =
-        sockets::open(&places, &echo, &site, make_reactor)?;
+        sockets::open(&places, &echo, &site, &http_options, make_reactor)?;
     for line in skipped {
         warn!("{line}");
     }

@@ -281,7 +281,7 @@ fn draw_options(seed: u64) -> ListenOptions {
     if rng.u8(..3) == 0 {
         options = options.with_idle_timeout(Duration::from_secs(6));
     }
-    options
+    options.with_deferred_accept(rng.u8(..3) == 0)
 }
 
 /// In an eighth of the schedules there is less memory than all peers together may need. Drawn
