@@ -114,7 +114,7 @@ impl Reactor {
         let accepted = AcceptedOptions {
             keepalive: options.needs_keepalive(),
             had_before_listen,
-            is_deferred: options.deferred_accept && sys::defer_accept(&socket),
+            is_deferred: options.deferred_accept && sys::defer_accept(&socket, true),
         };
         let socket = Socket::Tcp(socket, accepted);
         self.insert_listener(socket, address.to_string(), options, Box::new(make))?;

@@ -154,9 +154,19 @@ impl Listener {
 
     /// A stop has begun: what waits in the backlog now is still accepted. Linux lets one connection
     /// more than asked for wait (listen(2)).
+    ///
+    /// Where accepting is deferred, those that have connected get some time to speak. Others that
+    /// connect meanwhile are not deferred, or some would always be refused in the end. (A socket
+    /// that was opened elsewhere may be shared, so it stays as it is.)
     pub(crate) fn begin_drain(&mut self, now: Time) {
         self.accepts_left = u64::from(self.backlog) + 1;
         self.closes_at = if self.is_deferred() { now.plus_ms(DRAIN_QUIET_MS) } else { now };
+        if let Some(Socket::Tcp(socket, options)) = &self.socket
+            && options.is_deferred
+            && options.had_before_listen
+        {
+            sys::defer_accept(socket, false);
+        }
     }
 
     /// The backlog is empty during a stop: closes the socket, unless peers are still waited for.

@@ -129,10 +129,11 @@ pub(crate) fn enable_pktinfo(socket: &UdpSocket) {
 }
 
 /// Has the kernel keep a new connection until its first byte has arrived, or for
-/// `DEFERRED_ACCEPT_SECONDS`. Returns whether it does: a sandbox may refuse the option.
-pub(crate) fn defer_accept(listener: &::mio::net::TcpListener) -> bool {
-    let result =
-        set_option(listener, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, DEFERRED_ACCEPT_SECONDS);
+/// `DEFERRED_ACCEPT_SECONDS`; or no longer. Returns whether it does: a sandbox may refuse the
+/// option.
+pub(crate) fn defer_accept(listener: &::mio::net::TcpListener, is_deferred: bool) -> bool {
+    let seconds = if is_deferred { DEFERRED_ACCEPT_SECONDS } else { 0 };
+    let result = set_option(listener, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds);
     if let Err(error) = &result {
         debug!("tcp: no TCP_DEFER_ACCEPT: {error}");
     }

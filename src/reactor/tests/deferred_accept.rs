@@ -65,7 +65,12 @@ fn peer_that_connected_before_a_stop_may_speak_for_a_while() {
     world.run_for(5);
     assert_is_answered(&mut world, in_time);
     assert!(!world.reactor().is_stopped(), "another one may speak");
+    // A peer that connects now is accepted at once, and so is not refused at the end.
+    let new = world.connect(HTTP, 3);
+    world.run_for(DRAIN_QUIET_MS / 2);
+    world.peer_sends(new, REQUEST);
     world.run_for(DRAIN_QUIET_MS);
+    assert_is_answered(&mut world, new);
     assert!(world.reactor().is_stopped());
     assert_eq!(world.peer_receives_end(late), PeerReceived::Reset);
     assert_eq!(world.reactor().run().unwrap(), Stopped::Graceful);

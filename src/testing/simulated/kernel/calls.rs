@@ -30,9 +30,9 @@ impl Kernel {
         Ok(descriptor)
     }
 
-    pub(crate) fn defer_accept(&mut self, number: usize) {
+    pub(crate) fn defer_accept(&mut self, number: usize, is_deferred: bool) {
         let File::Listener(listener) = self.file(number) else { panic!("{number} is no listener") };
-        self.listeners[listener].is_deferred = true;
+        self.listeners[listener].is_deferred = is_deferred;
     }
 
     pub(crate) fn address_of(&self, number: usize) -> SocketAddr {
