@@ -225,8 +225,12 @@ impl Reactor {
         if let Source::Connection(stream, connection) = &mut slot.source {
             connection.open(stream, &mut slot.ready, &mut self.state, &mut self.effects);
         }
-        let queue = if is_deferred { &mut self.batch } else { &mut self.run_queue };
-        enqueue(queue, token, slot);
+        if is_deferred && slot.state == SlotState::Waiting {
+            slot.state = SlotState::Queued;
+            self.run_queue.join_batch(token);
+        } else {
+            enqueue(&mut self.run_queue, token, slot);
+        }
         let asks_for_nothing = self.effects.is_empty();
         self.apply_effects();
         self.meter(token); // a greeting may wait
