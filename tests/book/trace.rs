@@ -1,0 +1,287 @@
+//! Records a program's system calls with strace, and writes them as the book does.
+//!
+//! What differs from run to run is normalised: descriptors count from 3 on as if nothing else were
+//! open, threads are counted, and PORT and FEWER stand for
+//! numbers. Calls that have not returned when the scene
+//! ends are left out, and so are those on other descriptors than sockets. Calls that fail with
+//! EAGAIN again and again appear once, with "…".
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::programs::{Server, empty_folder, run_client};
+
+/// The calls that are recorded.
+const CALLS: &str = "trace=socket,setsockopt,bind,listen,accept4,accept,connect,recvfrom,sendto,\
+                     close,ioctl,?select,pselect6,clone3,?clone";
+
+/// A scene: what clients do while a program is traced. Returns `None` if strace cannot be used.
+pub(super) struct Scene {
+    pub(super) name: &'static str,
+    pub(super) record: fn() -> Option<Vec<String>>,
+}
+
+/// Records `program` while `clients` use it, from the call on that begins with `first`. What
+/// `clients` returns stays connected until the program has ended.
+pub(super) fn record<T>(
+    name: &str,
+    program: &str,
+    first: &str,
+    clients: impl FnOnce(&Server) -> T,
+) -> Option<Vec<String>> {
+    let folder = empty_folder(&format!("trace-{name}"));
+    let server = Server::start_through(&strace(&folder)?, program);
+    let pid = server.pid();
+    let _connected = clients(&server);
+    server.wait_until_it_settles();
+    server.finish();
+    Some(written(&folder, pid, first))
+}
+
+/// Records a client, which ends by itself.
+pub(super) fn record_client(name: &str, program: &str, port: u16) -> Option<Vec<String>> {
+    let folder = empty_folder(&format!("trace-{name}"));
+    run_client(&strace(&folder)?, program, port);
+    let mut files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
+    let pid = files.next().unwrap().into_string().unwrap();
+    Some(written(&folder, pid.rsplit('.').next().unwrap().parse().unwrap(), "socket("))
+}
+
+/// Returns the command that traces, or says that it is skipped.
+fn strace(folder: &Path) -> Option<Vec<OsString>> {
+    static MAY_TRACE: OnceLock<bool> = OnceLock::new();
+    let may_trace = *MAY_TRACE.get_or_init(|| {
+        let mut command = Command::new("strace");
+        let run = command.args(["-qq", "-o", "/dev/null", "true"]).output();
+        run.is_ok_and(|run| run.status.success())
+    });
+    if !may_trace {
+        eprintln!("skipped: strace is not installed or may not trace");
+        return None;
+    }
+    // With -D, strace runs as a grandchild: the child, whose pid is known, is the program. With
+    // -ff, each thread has a file of its own.
+    let words = ["strace", "-D", "-ff", "-qq", "-s", "24", "-e", "signal=none", "-e", CALLS, "-o"];
+    let words = words.map(OsString::from).into_iter();
+    Some(words.chain([folder.join("t").into_os_string()]).collect())
+}
+
+/// Returns the calls of all threads, those of the first one first.
+fn written(folder: &Path, pid: u32, first: &str) -> Vec<String> {
+    let mut descriptors = Descriptors::default();
+    let mut threads = vec![pid];
+    let mut lines = Vec::new();
+    let mut next = 0;
+    while let Some(thread) = threads.get(next) {
+        let text = fs::read_to_string(folder.join(format!("t.{thread}"))).unwrap();
+        let calls = text.lines().filter_map(Call::parse);
+        let mut own: Vec<String> = calls
+            .filter_map(|call| {
+                if call.name.starts_with("clone") {
+                    threads.push(call.result.parse().ok()?);
+                    return Some(format!("clone(a thread) = thread {}", threads.len() - 1));
+                }
+                descriptors.write(&call)
+            })
+            .collect();
+        if next == 0 {
+            own = own.into_iter().skip_while(|line| !is_start(line, first)).collect();
+        }
+        let own = collapse(own);
+        // Only a program with several threads needs to say which one calls.
+        lines.push((next, own));
+        next += 1;
+    }
+    let is_single = lines.len() == 1;
+    let prefix = |thread: usize, line: String| match thread {
+        _ if is_single => line,
+        0 => format!("main      {line}"),
+        _ => format!("thread {thread}  {line}"),
+    };
+    let lines = lines.into_iter();
+    lines.flat_map(|(n, own)| own.into_iter().map(move |line| prefix(n, line))).collect()
+}
+
+fn is_start(line: &str, first: &str) -> bool {
+    line.starts_with(first) && !line.contains("= -1")
+}
+
+/// Keeps the first of all equal lines in a run of EAGAINs, and marks it with "…".
+fn collapse(lines: Vec<String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    let mut run_start = 0;
+    for line in lines {
+        if !line.ends_with("= -1 EAGAIN") {
+            kept.push(line);
+            run_start = kept.len();
+            continue;
+        }
+        let is_same = |kept: &String| kept.strip_suffix(" …").unwrap_or(kept) == line;
+        match kept[run_start..].iter_mut().find(|kept| is_same(kept)) {
+            Some(same) if same.ends_with('…') => {}
+            Some(same) => same.push_str(" …"),
+            None => kept.push(line),
+        }
+    }
+    kept
+}
+
+/// One line of strace: `name(argument, …) = result`.
+struct Call<'l> {
+    name: &'l str,
+    arguments: Vec<&'l str>,
+    result: &'l str,
+}
+
+impl Call<'_> {
+    /// Returns `None` for a call that has not returned, and for what is no call.
+    fn parse(line: &str) -> Option<Call<'_>> {
+        let (call, result) = line.rsplit_once(" = ")?;
+        let (name, arguments) = call.trim_end().strip_suffix(')')?.split_once('(')?;
+        Some(Call { name, arguments: split(arguments), result })
+            .filter(|_| !result.contains('?') && result != "-1")
+    }
+}
+
+/// Splits at the commas that are within no quotation and no bracket.
+fn split(arguments: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut depth, mut is_quoted) = (Vec::new(), 0, 0, false);
+    let mut previous = ' ';
+    for (at, c) in arguments.char_indices() {
+        match c {
+            '"' if previous != '\\' => is_quoted = !is_quoted,
+            '[' | '{' | '(' if !is_quoted => depth += 1,
+            ']' | '}' | ')' if !is_quoted => depth -= 1,
+            ',' if !is_quoted && depth == 0 => {
+                parts.push(arguments[start..at].trim());
+                start = at + 1;
+            }
+            _ => {}
+        }
+        previous = if previous == '\\' { ' ' } else { c };
+    }
+    parts.push(arguments[start..].trim());
+    parts
+}
+
+/// The descriptors of sockets, and the numbers that the book gives them: the lowest that is free.
+#[derive(Default)]
+struct Descriptors(BTreeMap<i32, i32>);
+
+impl Descriptors {
+    fn open(&mut self, actual: &str) -> Option<i32> {
+        let free = (3..).find(|number| !self.0.values().any(|used| used == number))?;
+        self.0.insert(actual.parse().ok()?, free);
+        Some(free)
+    }
+
+    fn shown(&self, actual: &str) -> Option<i32> {
+        self.0.get(&actual.parse().ok()?).copied()
+    }
+
+    /// Replaces the descriptors within brackets: `[3 4]`, `1 (in [4])`.
+    fn sets(&self, text: &str) -> String {
+        let numbers = text.split_inclusive(['[', ']', ' ', ')']);
+        numbers
+            .map(|part| {
+                let number = part.trim_end_matches(['[', ']', ' ', ')']);
+                let is_inside = part.ends_with([']', ' ']) && text.contains('[');
+                match self.shown(number).filter(|_| is_inside) {
+                    Some(shown) => format!("{shown}{}", &part[number.len()..]),
+                    None => part.to_owned(),
+                }
+            })
+            .collect()
+    }
+
+    /// Returns the call as the book shows it, or `None` if it is not about a socket.
+    fn write(&mut self, call: &Call<'_>) -> Option<String> {
+        let result = call.result.split(" (").next().unwrap_or(call.result);
+        let argument = |at: usize| call.arguments.get(at).copied().unwrap_or_default();
+        if call.name == "socket" {
+            let kind = argument(1).split('|').next()?;
+            return Some(format!("socket({}, {kind}) = {}", argument(0), self.open(result)?));
+        }
+        if let "select" | "pselect6" = call.name {
+            let highest = self.0.values().max()? + 1;
+            let sets = [1, 2, 3].map(|at| self.sets(argument(at)).replace("NULL", "[]"));
+            let sets = sets.join(", "); // Python's versions differ in how they write an empty set
+            return Some(format!("select({highest}, {sets}, NULL) = {}", self.sets(call.result)));
+        }
+        let socket = self.shown(argument(0))?;
+        Some(match call.name {
+            "accept" | "accept4" if result.starts_with('-') => {
+                format!("accept4({socket}) = {result}")
+            }
+            "accept" | "accept4" => format!("accept4({socket}) = {}", self.open(result)?),
+            "bind" | "connect" => format!("{}({socket}, 127.0.0.1:PORT) = {result}", call.name),
+            "recvfrom" if result.starts_with('-') => {
+                format!("recvfrom({socket}, {}) = {result}", argument(2))
+            }
+            "recvfrom" => {
+                format!("recvfrom({socket}, {}, {}) = {result}", argument(1), argument(2))
+            }
+            "sendto" => {
+                let (data, length) = (argument(1), argument(2));
+                let sent: i64 = result.split(' ').next()?.parse().ok()?;
+                let is_short = sent >= 0 && sent < length.parse().ok()?;
+                let result = if is_short { "FEWER" } else { result };
+                format!("sendto({socket}, {data}, {length}) = {result}")
+            }
+            "close" => {
+                self.0.remove(&argument(0).parse().ok()?);
+                format!("close({socket}) = {result}")
+            }
+            "setsockopt" | "listen" | "ioctl" => {
+                format!("{}({socket}, {}) = {result}", call.name, call.arguments[1..].join(", "))
+            }
+            other => panic!("how is {other} written in the book?"),
+        })
+    }
+}
+
+#[test]
+fn recorded_calls_are_written_without_what_differs_between_runs() {
+    let mut descriptors = Descriptors::default();
+    let mut write = |line: &str| descriptors.write(&Call::parse(line)?);
+    for (recorded, shown) in [
+        (
+            "socket(AF_INET, SOCK_STREAM|SOCK_CLOEXEC, IPPROTO_IP) = 7",
+            "socket(AF_INET, SOCK_STREAM) = 3",
+        ),
+        (
+            r#"bind(7, {sa_family=AF_INET, sin_port=htons(9), sin_addr="::"}, 16) = 0"#,
+            "bind(3, 127.0.0.1:PORT) = 0",
+        ),
+        ("accept4(7, {sa_family=AF_INET, x=[1, 2]}, [16], SOCK_CLOEXEC) = 9", "accept4(3) = 4"),
+        (
+            r#"recvfrom(9, "a, \"b\n", 1024, 0, NULL, NULL) = 6"#,
+            r#"recvfrom(4, "a, \"b\n", 1024) = 6"#,
+        ),
+        (r#"sendto(9, "xx"..., 90, 0, NULL, 0) = 30"#, r#"sendto(4, "xx"..., 90) = FEWER"#),
+        (
+            "pselect6(10, [7 9], NULL, NULL, NULL, NULL) = 1 (in [9])",
+            "select(5, [3 4], [], [], NULL) = 1 (in [4])",
+        ),
+        ("accept4(7, 0x7ffc, [16], SOCK_CLOEXEC) = -1 EAGAIN (Resource)", "accept4(3) = -1 EAGAIN"),
+        ("close(9)          = 0", "close(4) = 0"),
+    ] {
+        assert_eq!(write(recorded).as_deref(), Some(shown), "{recorded}");
+    }
+    for unfinished in ["accept4(7, <unfinished ...>) = ?", "close(5) = 0", "+++ exited with 0 +++"]
+    {
+        assert_eq!(write(unfinished), None, "{unfinished}");
+    }
+}
+
+#[test]
+fn repeated_eagains_are_written_once_with_an_ellipsis() {
+    let lines =
+        ["a = 1", "b = -1 EAGAIN", "c = -1 EAGAIN", "b = -1 EAGAIN", "a = 1", "b = -1 EAGAIN"];
+    let expected = ["a = 1", "b = -1 EAGAIN …", "c = -1 EAGAIN", "a = 1", "b = -1 EAGAIN"];
+    assert_eq!(collapse(lines.map(str::to_owned).to_vec()), expected);
+}
