@@ -25,6 +25,7 @@ mod book {
     mod blocks; // the blocks of a page, made again and compared
     mod chapter_01; // one client at a time
     mod chapter_02; // a stream is not messages
+    mod chapter_03; // a thread for each client
     mod contents; // the seven parts, the words, the links
     mod page; // reading a page
     mod programs; // running the programs of the book
