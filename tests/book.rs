@@ -26,6 +26,7 @@ mod book {
     mod chapter_01; // one client at a time
     mod chapter_02; // a stream is not messages
     mod chapter_03; // a thread for each client
+    mod chapter_04; // asking in turn
     mod contents; // the seven parts, the words, the links
     mod page; // reading a page
     mod programs; // running the programs of the book
