@@ -27,6 +27,7 @@ mod book {
     mod chapter_02; // a stream is not messages
     mod chapter_03; // a thread for each client
     mod chapter_04; // asking in turn
+    mod chapter_05; // select
     mod contents; // the seven parts, the words, the links
     mod page; // reading a page
     mod programs; // running the programs of the book
