@@ -36,7 +36,10 @@ class Server:
         self.holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.holder.bind(("127.0.0.1", 0))
         self.port = self.holder.getsockname()[1]
-        self.process = subprocess.Popen(command + [str(self.port)], stdin=subprocess.DEVNULL)
+        # What it prints must not come between the rows.
+        self.process = subprocess.Popen(
+            command + [str(self.port)], stdin=subprocess.DEVNULL, stdout=sys.stderr
+        )
 
     def __enter__(self):
         return self

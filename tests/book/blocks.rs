@@ -4,13 +4,15 @@
 //! What a page says about a call of a trace stands below it, indented, and is kept.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::{self, ScopedJoinHandle};
 
 use super::page::{Block, Page, read, root};
-use super::programs::{check, empty_folder, python};
+use super::programs::{Folder, check, command, python};
 use super::trace::Scene;
 
 /// The most lines that a chapter's diff may add.
@@ -26,7 +28,8 @@ pub(super) fn check_page(name: &str, scenes: &[Scene]) {
     let page = Page::read(name);
     let blocks = page.blocks();
     let patch = blocks.iter().find(|block| block.words[0] == "break");
-    let broken = patch.map(|block| break_program(&page, &block.words[1], &block.content));
+    let folder = Folder::new(&format!("broken-{}", page.number()));
+    let broken = patch.map(|block| break_program(&page, &block.words[1], &block.content, &folder));
     // Most of them wait most of the time, so all are made at once.
     let made: Vec<String> = thread::scope(|scope| {
         let (page, broken) = (&page, broken.as_deref());
@@ -61,7 +64,7 @@ pub(super) fn check_page(name: &str, scenes: &[Scene]) {
 }
 
 /// Returns the content that a block must have.
-fn make(page: &Page, block: &Block, scenes: &[Scene], broken: Option<&str>) -> String {
+fn make(page: &Page, block: &Block, scenes: &[Scene], broken: Option<&Path>) -> String {
     let words: Vec<&str> = block.words.iter().map(String::as_str).collect();
     match words[..] {
         ["file", path] => read(path),
@@ -144,8 +147,8 @@ fn trace(block: &Block, scenes: &[Scene], name: &str) -> String {
     made
 }
 
-/// Applies a patch to a program, and returns the path of the result.
-fn break_program(page: &Page, program: &str, patch: &str) -> String {
+/// Applies a patch to a program, and writes the result into the folder.
+fn break_program(page: &Page, program: &str, patch: &str, folder: &Folder) -> PathBuf {
     let side = |sign: char| -> String {
         let lines = patch.lines().filter_map(|line| line.strip_prefix([sign, ' ']));
         lines.flat_map(|line| [line, "\n"]).collect()
@@ -153,17 +156,21 @@ fn break_program(page: &Page, program: &str, patch: &str) -> String {
     let text = read(&format!("docs/book/{program}"));
     let old = side('-');
     assert_eq!(text.matches(&old).count(), 1, "{}: {program} has once:\n{old}", page.path);
-    let path = empty_folder(&format!("broken-{}", page.number())).join(BROKEN);
+    let path = folder.0.join(BROKEN);
     fs::write(&path, text.replace(&old, &side('+'))).unwrap();
-    path.into_os_string().into_string().unwrap()
+    path
 }
 
-fn run_check(page: &Page, arguments: &[&str], broken: Option<&str>) -> String {
-    let path = |argument| match argument {
-        BROKEN => broken.unwrap_or_else(|| panic!("{}: a patch comes first", page.path)),
-        other => other,
+fn run_check(page: &Page, arguments: &[&str], broken: Option<&Path>) -> String {
+    let words = |argument: &&str| match *argument {
+        BROKEN => {
+            let path = broken.unwrap_or_else(|| panic!("{}: there is no patch", page.path));
+            vec![path.into()]
+        }
+        in_rust if in_rust.ends_with(".rs") => command(&format!("docs/book/{in_rust}")),
+        other => vec![OsString::from(other)],
     };
-    let actual: Vec<&str> = arguments.iter().copied().map(path).collect();
+    let actual: Vec<OsString> = arguments.iter().flat_map(words).collect();
     format!("$ python3 check.py {}\n{}", arguments.join(" "), check(&actual))
 }
 

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket, Type};
 
 use super::page::{book, root};
+use crate::RUST_PROGRAMS;
 
 /// The timeout of every socket and of every wait.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,7 +34,7 @@ pub(super) fn python() -> &'static OsStr {
 }
 
 /// Returns what docs/book/check.py prints.
-pub(super) fn check(arguments: &[&str]) -> String {
+pub(super) fn check<A: AsRef<OsStr> + std::fmt::Debug>(arguments: &[A]) -> String {
     let mut command = Command::new(python());
     command.current_dir(book()).arg("check.py").args(arguments);
     let output = command.env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();
@@ -52,12 +53,23 @@ pub(super) fn check_solution(exercise: usize, solution: &str) {
     assert!(!printed.contains("not ok"), "chapter {exercise}: {path}:\n{printed}");
 }
 
-/// Returns an empty folder of that name.
-pub(super) fn empty_folder(name: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("book-{name}"));
-    let _ = fs::remove_dir_all(&folder); // there may be none
-    fs::create_dir_all(&folder).unwrap();
-    folder
+/// An empty folder for a test's files. Dropping it removes it.
+pub(super) struct Folder(pub(super) PathBuf);
+
+impl Folder {
+    /// Tests of several processes may run at a time, so the name has the process's number.
+    pub(super) fn new(name: &str) -> Folder {
+        let name = format!("book-{name}-{}", std::process::id());
+        let folder = Folder(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name));
+        fs::create_dir_all(&folder.0).unwrap();
+        folder
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0); // one that stays behind harms no other run
+    }
 }
 
 /// A running program of the book, which gets a free port as its last argument.
@@ -227,12 +239,35 @@ fn read_to_end(child: &mut Child) -> String {
     text
 }
 
-fn start(wrapper: &[OsString], program: &str, port: u16) -> Child {
-    let mut words = wrapper.to_vec();
+/// The environment variable that makes this test executable a program of the book.
+const IN_RUST: &str = "REACTOR_BOOK_PROGRAM";
+
+/// Returns the command that runs `program`, a path from the root. A program in Rust is a part of
+/// this executable, which runs nothing else then.
+pub(super) fn command(program: &str) -> Vec<OsString> {
+    let path = root().join(program).into_os_string();
     if program.ends_with(".py") {
-        words.extend([python().to_owned(), "-S".into()]); // starts faster without `site`
+        return vec![python().to_owned(), "-S".into(), path]; // starts faster without `site`
     }
-    words.push(root().join(program).into());
+    let variable = format!("{IN_RUST}={program}");
+    let test = "book::programs::run_program_in_rust";
+    let options = ["--exact", "--ignored", "--nocapture", "--test-threads=1"];
+    let executable = env::current_exe().unwrap().into_os_string();
+    let words = ["env".into(), variable.into(), executable, test.into()];
+    words.into_iter().chain(options.map(OsString::from)).collect()
+}
+
+/// Runs the `main` of a program in Rust, whose last argument is a port, as for every program.
+#[test]
+#[ignore = "it is a program of the book, which other tests run"]
+fn run_program_in_rust() {
+    let Ok(path) = env::var(IN_RUST) else { return };
+    let program = RUST_PROGRAMS.iter().find(|(program, _)| *program == path);
+    program.unwrap_or_else(|| panic!("RUST_PROGRAMS has no {path}")).1();
+}
+
+fn start(wrapper: &[OsString], program: &str, port: u16) -> Child {
+    let words: Vec<OsString> = wrapper.iter().cloned().chain(command(program)).collect();
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).arg(port.to_string()).env("PYTHONDONTWRITEBYTECODE", "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()

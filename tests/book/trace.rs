@@ -13,10 +13,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::programs::{Server, empty_folder, run_client};
+use super::programs::{Folder, Server, run_client};
 
 /// The calls that are recorded.
 const CALLS: &str = "trace=socket,setsockopt,bind,listen,accept4,accept,connect,recvfrom,sendto,\
+                     read,write,\
                      close,ioctl,?select,pselect6,clone3,?clone";
 
 /// A scene: what clients do while a program is traced. Returns `None` if strace cannot be used.
@@ -33,22 +34,22 @@ pub(super) fn record<T>(
     first: &str,
     clients: impl FnOnce(&Server) -> T,
 ) -> Option<Vec<String>> {
-    let folder = empty_folder(&format!("trace-{name}"));
-    let server = Server::start_through(&strace(&folder)?, program);
+    let folder = Folder::new(&format!("trace-{name}"));
+    let server = Server::start_through(&strace(&folder.0)?, program);
     let pid = server.pid();
     let _connected = clients(&server);
     server.wait_until_it_settles();
     server.finish();
-    Some(written(&folder, pid, first))
+    Some(written(&folder.0, pid, first))
 }
 
 /// Records a client, which ends by itself.
 pub(super) fn record_client(name: &str, program: &str, port: u16) -> Option<Vec<String>> {
-    let folder = empty_folder(&format!("trace-{name}"));
-    run_client(&strace(&folder)?, program, port);
-    let mut files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
+    let folder = Folder::new(&format!("trace-{name}"));
+    run_client(&strace(&folder.0)?, program, port);
+    let mut files = fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().file_name());
     let pid = files.next().unwrap().into_string().unwrap();
-    Some(written(&folder, pid.rsplit('.').next().unwrap().parse().unwrap(), "socket("))
+    Some(written(&folder.0, pid.rsplit('.').next().unwrap().parse().unwrap(), "socket("))
 }
 
 /// Returns the command that traces, or says that it is skipped.
@@ -92,11 +93,11 @@ fn written(folder: &Path, pid: u32, first: &str) -> Vec<String> {
             own = own.into_iter().skip_while(|line| !is_start(line, first)).collect();
         }
         let own = collapse(own);
-        // Only a program with several threads needs to say which one calls.
         lines.push((next, own));
         next += 1;
     }
-    let is_single = lines.len() == 1;
+    // Only where several threads call is it of interest which one does.
+    let is_single = lines.iter().filter(|(_, own)| !own.is_empty()).count() == 1;
     let prefix = |thread: usize, line: String| match thread {
         _ if is_single => line,
         0 => format!("main      {line}"),
@@ -219,18 +220,18 @@ impl Descriptors {
             }
             "accept" | "accept4" => format!("accept4({socket}) = {}", self.open(result)?),
             "bind" | "connect" => format!("{}({socket}, 127.0.0.1:PORT) = {result}", call.name),
-            "recvfrom" if result.starts_with('-') => {
-                format!("recvfrom({socket}, {}) = {result}", argument(2))
+            "recvfrom" | "read" if result.starts_with('-') => {
+                format!("{}({socket}, {}) = {result}", call.name, argument(2))
             }
-            "recvfrom" => {
-                format!("recvfrom({socket}, {}, {}) = {result}", argument(1), argument(2))
+            "recvfrom" | "read" => {
+                format!("{}({socket}, {}, {}) = {result}", call.name, argument(1), argument(2))
             }
-            "sendto" => {
+            "sendto" | "write" => {
                 let (data, length) = (argument(1), argument(2));
                 let sent: i64 = result.split(' ').next()?.parse().ok()?;
                 let is_short = sent >= 0 && sent < length.parse().ok()?;
                 let result = if is_short { "FEWER" } else { result };
-                format!("sendto({socket}, {data}, {length}) = {result}")
+                format!("{}({socket}, {data}, {length}) = {result}", call.name)
             }
             "close" => {
                 self.0.remove(&argument(0).parse().ok()?);
