@@ -173,12 +173,12 @@ def fill(server, client, line):
 
 
 def line(server):
-    """One line is answered."""
+    """A line is answered."""
     echo(server, server.connect())
 
 
 def last_line(server):
-    """The end of the stream ends the last line, and the reply still arrives."""
+    """The end of the stream ends the last line, and its reply still arrives."""
     client = server.connect()
     client.sendall(b"Hello world")
     client.shutdown(socket.SHUT_WR)
@@ -196,14 +196,14 @@ def reset(server):
 
 
 def joined(server):
-    """Two lines in one segment get two replies."""
+    """Two lines in one send get two replies."""
     client = server.connect()
     client.sendall(b"one\ntwo\n")
     expect(server, client, PREFIX + b"one\n" + PREFIX + b"two\n")
 
 
 def cut(server):
-    """A line of many segments gets one reply, and so does one that is longer than a recv()."""
+    """A line that comes in many pieces gets one reply."""
     client = server.connect()
     echo(server, client, b"x" * 3000)
     for byte in b"Hello world\n":
@@ -219,7 +219,7 @@ def silent(server):
 
 
 def crowd(server):
-    """Fifty clients are connected at a time, and each is answered."""
+    """Fifty clients are connected at a time, and each of them is answered."""
     clients = [server.connect() for _ in range(CROWD)]
     for number, client in enumerate(clients):
         client.sendall(b"%d\n" % number)
@@ -333,12 +333,22 @@ CHAPTERS = [1, 1, 1, 2, 2, 3, 3, 3, 2]
 EXERCISES = [gives_up, line_bound, thread_bound, rests, beyond_1024]
 
 
+def name(row):
+    """Returns the name of a row as it is printed."""
+    return row.__name__.replace("_", "-")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--exercise", type=int, choices=range(1, len(EXERCISES) + 1), metavar="N")
     parser.add_argument("--memory", type=int, metavar="MIB", help="its address space")
+    parser.add_argument("--rows", action="store_true", help="say what each row checks")
     parser.add_argument("program", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
+    if arguments.rows:
+        for row in ROWS:
+            print(f"{name(row):11}  {row.__doc__}")
+        return
     if not arguments.program:
         parser.error("which program?")
     command = arguments.program
@@ -368,12 +378,11 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         results = pool.map(run, [row for row, _ in rows])
         for number, ((row, chapter), failure) in enumerate(zip(rows, results), 1):
-            name = row.__name__.replace("_", "-")
             if failure:
-                print(f"not ok {number} {name}: {failure} (chapter {chapter})", flush=True)
+                print(f"not ok {number} {name(row)}: {failure} (chapter {chapter})", flush=True)
                 is_good = False
             else:
-                print(f"ok {number} {name}", flush=True)
+                print(f"ok {number} {name(row)}", flush=True)
     sys.exit(not is_good)
 
 

@@ -28,7 +28,7 @@ pub(super) fn check_page(name: &str, scenes: &[Scene]) {
     let page = Page::read(name);
     let blocks = page.blocks();
     let patch = blocks.iter().find(|block| block.words[0] == "break");
-    let folder = Folder::new(&format!("broken-{}", page.number()));
+    let folder = Folder::new(&format!("broken-{}", name.trim_end_matches(".md")));
     let broken = patch.map(|block| break_program(&page, &block.words[1], &block.content, &folder));
     // Most of them wait most of the time, so all are made at once.
     let made: Vec<String> = thread::scope(|scope| {

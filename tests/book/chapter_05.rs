@@ -1,7 +1,7 @@
 //! Chapter 5: one call that waits for all sockets, and its price.
 
 use super::blocks::check_page;
-use super::page::Page;
+use super::page::{Page, read};
 use super::programs::{Server, check_solution};
 use super::trace::{Scene, record};
 
@@ -67,6 +67,16 @@ fn ends_at_descriptor_1024() -> bool {
     }
     let _one_more = server.connect();
     server.ends()
+}
+
+#[test]
+fn chapter_5_loop_has_less_than_fifty_lines_of_code() {
+    let text = read(PROGRAM);
+    let (before, after) = text.split_once("\nsignal.signal(").unwrap();
+    let parts = [before.split_once("\nclass ").unwrap().1, after.split_once("}\")\n").unwrap().1];
+    let lines = parts.iter().flat_map(|part| part.lines()).map(str::trim);
+    let code = lines.filter(|line| !line.is_empty() && !line.starts_with(['#', '"'])).count();
+    assert!((30..50).contains(&code), "{code} lines");
 }
 
 #[test]

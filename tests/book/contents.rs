@@ -1,5 +1,6 @@
 //! What every chapter has, and how a reader finds it: parts, words, links, the lists of chapters.
 
+use super::blocks::check_page;
 use super::page::{Page, book, read, root};
 
 /// The sections of a chapter, in order. Chapter 1 has no program before it; and not every chapter
@@ -89,6 +90,11 @@ fn links_of_the_book_stay_inside_the_book() {
             assert!(!file.contains(".."), "{}: {link} leads out of the book", page.path);
         }
     }
+}
+
+#[test]
+fn contents_show_what_each_row_of_the_checker_means() {
+    check_page("README.md", &[]);
 }
 
 #[test]
