@@ -45,12 +45,13 @@ fn chapter_3_answers_are_what_its_program_does() {
     let mib_each = (server.status("VmSize") - before) / CLIENTS / 1024;
     let gb_of_a_thousand = mib_each * 1000 / 1000;
     let threads_of_a_thousand = 1000 + server.threads() - clients.len();
-    let sleeps_each = (server.sleeps() - sleeps_before) / clients.len();
-    assert!(sleeps_each >= 1, "a thread that has answered sleeps");
+    server.wait_until_it_settles();
+    let sleeps = server.sleeps() - sleeps_before;
+    let at_least = if sleeps < clients.len() { "fewer" } else { "a thousand" };
     Page::read(PAGE).check_answers(&[
         threads_of_a_thousand.to_string(),
         format!("{gb_of_a_thousand} GB"),
-        "a thousand".to_owned(),
+        at_least.to_owned(),
     ]);
 }
 

@@ -57,8 +57,8 @@ fn chapter_5_answers_are_what_its_program_does() {
 
 /// The shell opens descriptors up to 1,019, so that the program's own begin at 1,020.
 fn ends_at_descriptor_1024() -> bool {
-    let line =
-        "n=3; while [ $n -lt 1020 ]; do eval \"exec $n</dev/null\"; n=$((n+1)); done; exec \"$@\"";
+    let line = "ulimit -n 1100; n=3; while [ $n -lt 1020 ]; do eval \"exec $n</dev/null\"; \
+                n=$((n+1)); done; exec \"$@\"";
     let wrapper = ["bash", "-c", line, "bash"];
     let mut server = Server::start_through(&wrapper.map(Into::into), PROGRAM);
     let mut clients = [(); 3].map(|()| server.connect()); // 1,021 to 1,023
