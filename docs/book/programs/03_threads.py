@@ -53,6 +53,7 @@ try:
 except (OSError, ValueError, OverflowError) as error:
     sys.exit(f"Port {port} cannot be served: {error}")
 while True:
+    # accept() blocks until a client has connected, and returns a new socket for it.
     client, address = server.accept()
     # The thread may wait for its client as long as it likes. This one accepts the next.
     threading.Thread(target=run, args=[client]).start()

@@ -58,6 +58,7 @@ free = threading.Semaphore(THREADS_MAX)
 while True:
     # Wait until a thread has ended. Meanwhile the kernel queues clients in the backlog.
     free.acquire()
+    # accept() blocks until a client has connected, and returns a new socket for it.
     client, address = server.accept()
     # The thread may wait for its client as long as it likes. This one accepts the next.
     threading.Thread(target=run, args=[client]).start()
