@@ -17,8 +17,8 @@ use super::programs::{Folder, Server, run_client};
 
 /// The calls that are recorded.
 const CALLS: &str = "trace=socket,setsockopt,bind,listen,accept4,accept,connect,recvfrom,sendto,\
-                     read,write,\
-                     close,ioctl,?select,pselect6,clone3,?clone";
+                     read,write,close,ioctl,shutdown,?select,pselect6,?poll,ppoll,epoll_create1,\
+                     epoll_ctl,?epoll_wait,epoll_pwait,clone3,?clone";
 
 /// A scene: what clients do while a program is traced. Returns `None` if strace cannot be used.
 pub(super) struct Scene {
@@ -40,7 +40,7 @@ pub(super) fn record<T>(
     let _connected = clients(&server);
     server.wait_until_it_settles();
     server.finish();
-    Some(written(&folder.0, pid, first))
+    Some(written(&folder.0, program, pid, first))
 }
 
 /// Records a client, which ends by itself.
@@ -49,7 +49,8 @@ pub(super) fn record_client(name: &str, program: &str, port: u16) -> Option<Vec<
     run_client(&strace(&folder.0)?, program, port);
     let mut files = fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().file_name());
     let pid = files.next().unwrap().into_string().unwrap();
-    Some(written(&folder.0, pid.rsplit('.').next().unwrap().parse().unwrap(), "socket("))
+    let pid = pid.rsplit('.').next().unwrap().parse().unwrap();
+    Some(written(&folder.0, program, pid, "socket("))
 }
 
 /// Returns the command that traces, or says that it is skipped.
@@ -72,8 +73,9 @@ fn strace(folder: &Path) -> Option<Vec<OsString>> {
 }
 
 /// Returns the calls of all threads, those of the first one first.
-fn written(folder: &Path, pid: u32, first: &str) -> Vec<String> {
-    let mut descriptors = Descriptors::default();
+fn written(folder: &Path, program: &str, pid: u32, first: &str) -> Vec<String> {
+    let data_are_descriptors = program.ends_with(".py");
+    let mut descriptors = Descriptors { data_are_descriptors, ..Descriptors::default() };
     let mut threads = vec![pid];
     let mut lines = Vec::new();
     let mut next = 0;
@@ -169,52 +171,111 @@ fn split(arguments: &str) -> Vec<&str> {
     parts
 }
 
+/// Returns what stands between two parts of `text`, or nothing.
+fn between<'t>(text: &'t str, start: &str, end: &str) -> &'t str {
+    let from = text.split_once(start).map_or("", |(_, from)| from);
+    from.split_once(end).map_or("", |(inside, _)| inside)
+}
+
+/// Writes each element of a list in brackets anew.
+fn listed(text: &str, write: impl FnMut(&str) -> String) -> String {
+    let elements = split(between(text, "[", "]")).into_iter().filter(|one| !one.is_empty());
+    format!("[{}]", elements.map(write).collect::<Vec<_>>().join(", "))
+}
+
+/// Returns a timeout as the book writes it: NULL and -1 are no limit, 0 is no wait.
+fn timeout(value: &str) -> &str {
+    if ["-1", "0", "NULL"].contains(&value) { value } else { "TIMEOUT" }
+}
+
 /// The descriptors of sockets, and the numbers that the book gives them: the lowest that is free.
 #[derive(Default)]
-struct Descriptors(BTreeMap<i32, i32>);
+struct Descriptors {
+    shown: BTreeMap<i32, i32>,
+    /// Whether the program gives epoll each descriptor as its own data, as Python does.
+    data_are_descriptors: bool,
+}
 
 impl Descriptors {
     fn open(&mut self, actual: &str) -> Option<i32> {
-        let free = (3..).find(|number| !self.0.values().any(|used| used == number))?;
-        self.0.insert(actual.parse().ok()?, free);
+        let free = (3..).find(|number| !self.shown.values().any(|used| used == number))?;
+        self.shown.insert(actual.parse().ok()?, free);
         Some(free)
     }
 
     fn shown(&self, actual: &str) -> Option<i32> {
-        self.0.get(&actual.parse().ok()?).copied()
+        self.shown.get(&actual.parse().ok()?).copied()
     }
 
-    /// Replaces the descriptors within brackets: `[3 4]`, `1 (in [4])`.
+    /// Replaces the descriptors from the first bracket on: `[3 4]`, `1 (in [4])`.
     fn sets(&self, text: &str) -> String {
-        let numbers = text.split_inclusive(['[', ']', ' ', ')']);
-        numbers
-            .map(|part| {
-                let number = part.trim_end_matches(['[', ']', ' ', ')']);
-                let is_inside = part.ends_with([']', ' ']) && text.contains('[');
-                match self.shown(number).filter(|_| is_inside) {
-                    Some(shown) => format!("{shown}{}", &part[number.len()..]),
-                    None => part.to_owned(),
-                }
-            })
-            .collect()
+        const AROUND: [char; 4] = ['[', ']', ' ', ')'];
+        let (count, sets) = text.split_at(text.find('[').unwrap_or(text.len()));
+        let parts = sets.split_inclusive(AROUND).map(|part| {
+            let number = part.trim_end_matches(AROUND);
+            let shown = self.shown(number).map(|shown| shown.to_string());
+            shown.unwrap_or_else(|| number.to_owned()) + &part[number.len()..]
+        });
+        count.to_owned() + &parts.collect::<String>()
+    }
+
+    /// Writes an event of epoll: `{events=EPOLLIN, data={u32=3, u64=3}}` becomes `{EPOLLIN, 3}`.
+    fn event(&self, text: &str) -> String {
+        // Python's data are the descriptor, in the lower half. Those of mio are the token.
+        let (low, all) = (between(text, "u32=", ","), between(text, "u64=", "}"));
+        let descriptor = self.shown(low).filter(|_| self.data_are_descriptors);
+        let data = descriptor.map_or_else(|| all.to_owned(), |shown| shown.to_string());
+        format!("{{{}, {data}}}", between(text, "events=", ","))
+    }
+
+    /// Writes what poll(2) asks or answers: `{fd=7, events=POLLIN}` becomes `{3, POLLIN}`.
+    fn polled(&self, text: &str) -> String {
+        let descriptor = self.shown(between(text, "fd=", ",")).unwrap_or(-1);
+        format!("{{{descriptor}, {}}}", between(text, "events=", "}"))
     }
 
     /// Returns the call as the book shows it, or `None` if it is not about a socket.
     fn write(&mut self, call: &Call<'_>) -> Option<String> {
         let result = call.result.split(" (").next().unwrap_or(call.result);
         let argument = |at: usize| call.arguments.get(at).copied().unwrap_or_default();
-        if call.name == "socket" {
-            let kind = argument(1).split('|').next()?;
-            return Some(format!("socket({}, {kind}) = {}", argument(0), self.open(result)?));
+        match call.name {
+            "socket" => {
+                let kind = argument(1).split('|').next()?;
+                Some(format!("socket({}, {kind}) = {}", argument(0), self.open(result)?))
+            }
+            "epoll_create1" => Some(format!("epoll_create1() = {}", self.open(result)?)),
+            "select" | "pselect6" => {
+                let highest = self.shown.values().max()? + 1;
+                // Python's versions differ in how they write an empty set.
+                let sets = [1, 2, 3].map(|at| self.sets(argument(at)).replace("NULL", "[]"));
+                let (sets, ready) = (sets.join(", "), self.sets(call.result));
+                Some(format!("select({highest}, {sets}, NULL) = {ready}"))
+            }
+            "poll" | "ppoll" => {
+                let asked = listed(argument(0), |one| self.polled(one));
+                let (count, ready) = call.result.split_once(' ').unwrap_or((call.result, ""));
+                let ready = listed(ready, |one| self.polled(one));
+                Some(format!("poll({asked}, {}) = {count} {ready}", timeout(argument(2))))
+            }
+            _ => self.write_call_on_descriptor(call, result),
         }
-        if let "select" | "pselect6" = call.name {
-            let highest = self.0.values().max()? + 1;
-            let sets = [1, 2, 3].map(|at| self.sets(argument(at)).replace("NULL", "[]"));
-            let sets = sets.join(", "); // Python's versions differ in how they write an empty set
-            return Some(format!("select({highest}, {sets}, NULL) = {}", self.sets(call.result)));
-        }
+    }
+
+    /// Returns a call whose first argument is a descriptor.
+    fn write_call_on_descriptor(&mut self, call: &Call<'_>, result: &str) -> Option<String> {
+        let argument = |at: usize| call.arguments.get(at).copied().unwrap_or_default();
         let socket = self.shown(argument(0))?;
         Some(match call.name {
+            "epoll_ctl" => {
+                let about = self.shown(argument(2))?;
+                let is_event = argument(3).starts_with('{');
+                let event = if is_event { self.event(argument(3)) } else { argument(3).to_owned() };
+                format!("epoll_ctl({socket}, {}, {about}, {event}) = {result}", argument(1))
+            }
+            "epoll_wait" | "epoll_pwait" => {
+                let events = listed(argument(1), |one| self.event(one));
+                format!("epoll_wait({socket}, {events}, {}) = {result}", timeout(argument(3)))
+            }
             "accept" | "accept4" if result.starts_with('-') => {
                 format!("accept4({socket}) = {result}")
             }
@@ -234,10 +295,10 @@ impl Descriptors {
                 format!("{}({socket}, {data}, {length}) = {result}", call.name)
             }
             "close" => {
-                self.0.remove(&argument(0).parse().ok()?);
+                self.shown.remove(&argument(0).parse().ok()?);
                 format!("close({socket}) = {result}")
             }
-            "setsockopt" | "listen" | "ioctl" => {
+            "setsockopt" | "listen" | "ioctl" | "shutdown" => {
                 format!("{}({socket}, {}) = {result}", call.name, call.arguments[1..].join(", "))
             }
             other => panic!("how is {other} written in the book?"),
@@ -247,7 +308,7 @@ impl Descriptors {
 
 #[test]
 fn recorded_calls_are_written_without_what_differs_between_runs() {
-    let mut descriptors = Descriptors::default();
+    let mut descriptors = Descriptors { data_are_descriptors: true, ..Descriptors::default() };
     let mut write = |line: &str| descriptors.write(&Call::parse(line)?);
     for (recorded, shown) in [
         (
@@ -270,10 +331,25 @@ fn recorded_calls_are_written_without_what_differs_between_runs() {
         ),
         ("accept4(7, 0x7ffc, [16], SOCK_CLOEXEC) = -1 EAGAIN (Resource)", "accept4(3) = -1 EAGAIN"),
         ("close(9)          = 0", "close(4) = 0"),
+        ("epoll_create1(EPOLL_CLOEXEC) = 5", "epoll_create1() = 4"),
+        (
+            "epoll_ctl(5, EPOLL_CTL_ADD, 7, {events=EPOLLIN, data={u32=7, u64=1397453509}}) = 0",
+            "epoll_ctl(4, EPOLL_CTL_ADD, 3, {EPOLLIN, 3}) = 0",
+        ),
+        (
+            "epoll_wait(5, [{events=EPOLLIN|EPOLLET, data={u32=7, u64=7}}], 1023, -1) = 1",
+            "epoll_wait(4, [{EPOLLIN|EPOLLET, 3}], -1) = 1",
+        ),
+        ("epoll_wait(5, [], 1023, 250) = 0", "epoll_wait(4, [], TIMEOUT) = 0"),
+        (
+            "poll([{fd=7, events=POLLIN}, {fd=5, events=0}], 2, 0) = 1 ([{fd=7, revents=POLLIN}])",
+            "poll([{3, POLLIN}, {4, 0}], 0) = 1 [{3, POLLIN}]",
+        ),
+        ("shutdown(7, SHUT_WR) = 0", "shutdown(3, SHUT_WR) = 0"),
     ] {
         assert_eq!(write(recorded).as_deref(), Some(shown), "{recorded}");
     }
-    for unfinished in ["accept4(7, <unfinished ...>) = ?", "close(5) = 0", "+++ exited with 0 +++"]
+    for unfinished in ["accept4(7, <unfinished ...>) = ?", "close(6) = 0", "+++ exited with 0 +++"]
     {
         assert_eq!(write(unfinished), None, "{unfinished}");
     }
