@@ -357,7 +357,9 @@ def main():
         command = [*PYTHON, *command]
 
     if arguments.memory:
-        limits = f"ulimit -s 8192; ulimit -v {arguments.memory << 10}"
+        # The first two keep large maps of the C library out of the address space.
+        limits = "export LC_ALL=C MALLOC_ARENA_MAX=1; ulimit -s 8192; "
+        limits += f"ulimit -v {arguments.memory << 10}"
         command = ["sh", "-c", f'{limits}; exec "$@"', "sh", *command]
 
     rows = list(zip(ROWS, CHAPTERS))

@@ -2,7 +2,7 @@
 
 use super::blocks::check_page;
 use super::page::Page;
-use super::programs::{Server, check_solution};
+use super::programs::{Server, check_idle, check_solution};
 use super::trace::{Scene, record};
 
 const PAGE: &str = "03-threads.md";
@@ -53,6 +53,11 @@ fn chapter_3_answers_are_what_its_program_does() {
         format!("{gb_of_a_thousand} GB"),
         at_least.to_owned(),
     ]);
+}
+
+#[test]
+fn chapter_3_idle_clients_are_counted_as_the_page_shows() {
+    check_idle(&Page::read(PAGE), "programs/03_threads.py", CLIENTS, CLIENTS + 1);
 }
 
 #[test]

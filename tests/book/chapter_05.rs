@@ -2,7 +2,7 @@
 
 use super::blocks::check_page;
 use super::page::{Page, read};
-use super::programs::{Server, check_solution};
+use super::programs::{Server, check_idle, check_solution};
 use super::trace::{Scene, record};
 
 const PAGE: &str = "05-select.md";
@@ -77,6 +77,11 @@ fn chapter_5_loop_has_less_than_fifty_lines_of_code() {
     let lines = parts.iter().flat_map(|part| part.lines()).map(str::trim);
     let code = lines.filter(|line| !line.is_empty() && !line.starts_with(['#', '"'])).count();
     assert!((30..50).contains(&code), "{code} lines");
+}
+
+#[test]
+fn chapter_5_idle_clients_are_counted_as_the_page_shows() {
+    check_idle(&Page::read(PAGE), "programs/05_select.py", 20, 1);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-use super::page::{book, root};
+use super::page::{Page, book, root};
 use crate::RUST_PROGRAMS;
 
 /// The timeout of every socket and of every wait.
@@ -43,6 +43,25 @@ pub(super) fn check<A: AsRef<OsStr> + std::fmt::Debug>(arguments: &[A]) -> Strin
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(is_complete, "check.py {arguments:?}: {printed} {error}");
     printed
+}
+
+/// Checks that docs/book/idle.py prints the lines that the page shows, and how many threads the
+/// program has. The other values are those of one computer.
+#[track_caller]
+pub(super) fn check_idle(page: &Page, program: &str, clients: usize, threads: usize) {
+    let mut command = Command::new(python());
+    command.current_dir(book()).args(["idle.py", &clients.to_string(), program]);
+    let output = command.env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: idle.py {program}: {errors}", page.path);
+    let name = |line: &str| line.split("  ").next().unwrap().to_owned();
+    let (_, shown) = page.text.split_once("$ python3 idle.py").unwrap();
+    let shown = shown.split("```").next().unwrap().lines().skip(1);
+    assert!(printed.lines().map(name).eq(shown.map(name)), "{}: {printed}", page.path);
+    let line = printed.lines().find(|line| line.starts_with("threads ")).unwrap();
+    let counted = line.rsplit(' ').next().unwrap();
+    assert_eq!(counted, threads.to_string(), "{}: threads", page.path);
 }
 
 /// Checks that the solution passes each row of its exercise.
