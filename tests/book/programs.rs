@@ -232,16 +232,16 @@ impl Server {
         }
     }
 
-    /// Returns whether the program ends by itself, within the timeout.
-    pub(super) fn ends(&mut self) -> bool {
+    /// Returns what the program writes to standard error, if it ends by itself within the timeout.
+    pub(super) fn errors_at_end(&mut self) -> Option<String> {
         let deadline = Instant::now() + TIMEOUT;
         while Instant::now() < deadline {
             if self.child.try_wait().unwrap().is_some() {
-                return true;
+                return Some(read_to_end(&mut self.child));
             }
             thread::sleep(Duration::from_millis(1)); // leaves the processor to the program
         }
-        false
+        None
     }
 
     /// Kills it, and waits until the wrapper, too, has ended.
