@@ -66,7 +66,7 @@ class Server:
         """Runs a row. If the connection breaks because the program has ended, says so."""
         try:
             row(self)
-        except (Failure, ConnectionError) as failure:
+        except (Failure, OSError) as failure:
             # A program that is ending has closed its connections already. One that has not ended
             # goes to sleep, or never does.
             deadline = time.monotonic() + PATIENCE / 10
@@ -113,6 +113,13 @@ class Server:
         return (self.sleeps(), self.cpu()) == before
 
 
+def send(client, data):
+    """Sends all of `data`, which may take longer than a short recv()."""
+    client.settimeout(PATIENCE)
+    client.sendall(data)
+    client.settimeout(0.1)
+
+
 def receive(server, client, asleep=ASLEEP):
     """Returns bytes that have arrived, or none at the end of the stream."""
     deadline = time.monotonic() + PATIENCE
@@ -149,7 +156,7 @@ def expect_end(server, client, asleep=ASLEEP):
 
 
 def echo(server, client, line=b"Hello world"):
-    client.sendall(line + b"\n")
+    send(client, line + b"\n")
     expect(server, client, PREFIX + line + b"\n")
 
 
@@ -181,7 +188,7 @@ def line(server):
 def last_line(server):
     """The end of the stream ends the last line, and its reply still arrives."""
     client = server.connect()
-    client.sendall(b"Hello world")
+    send(client, b"Hello world")
     client.shutdown(socket.SHUT_WR)
     expect(server, client, PREFIX + b"Hello world")
     expect_end(server, client)
@@ -190,7 +197,7 @@ def last_line(server):
 def reset(server):
     """A client that resets its connection does not end the server."""
     client = server.connect()
-    client.sendall(b"Hello world\n")
+    send(client, b"Hello world\n")
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
     echo(server, server.connect())
@@ -199,7 +206,7 @@ def reset(server):
 def joined(server):
     """Two lines in one send get two replies."""
     client = server.connect()
-    client.sendall(b"one\ntwo\n")
+    send(client, b"one\ntwo\n")
     expect(server, client, PREFIX + b"one\n" + PREFIX + b"two\n")
 
 
@@ -208,7 +215,7 @@ def cut(server):
     client = server.connect()
     echo(server, client, b"x" * 3000)
     for byte in b"Hello world\n":
-        client.sendall(bytes([byte]))
+        send(client, bytes([byte]))
     expect(server, client, PREFIX + b"Hello world\n")
 
 
@@ -223,7 +230,7 @@ def crowd(server):
     """Fifty clients are connected at a time, and each of them is answered."""
     clients = [server.connect() for _ in range(CROWD)]
     for number, client in enumerate(clients):
-        client.sendall(b"%d\n" % number)
+        send(client, b"%d\n" % number)
     for number, client in enumerate(clients):
         expect(server, client, PREFIX + b"%d\n" % number)
 
@@ -259,7 +266,7 @@ def gives_up(server):
     """A client that is silent for half a second is closed, and others are served then."""
     silent = server.connect()
     client = server.connect()
-    client.sendall(b"Hello world\n")
+    send(client, b"Hello world\n")
     expect(server, client, PREFIX + b"Hello world\n", asleep=1.5)
     expect_end(server, silent, asleep=1.5)
 
@@ -270,7 +277,7 @@ def line_bound(server):
     echo(server, client, b"x" * 65_536)
     echo(server, client, b"x" * 65_536)
     try:
-        client.sendall(b"x" * 65_537)
+        send(client, b"x" * 65_537)
         expect_end(server, client)
     except ConnectionError:
         pass
@@ -287,7 +294,7 @@ def thread_bound(server):
         echo(server, client)
     others = [server.connect() for _ in range(10)]
     for client in others:
-        client.sendall(b"Hello world\n")
+        send(client, b"Hello world\n")
     while not server.is_asleep():
         pass
     if server.threads() > 21:
@@ -372,7 +379,7 @@ def main():
         try:
             with Server(special + command) as server:
                 server.run(row)
-        except (Failure, ConnectionError) as failure:
+        except (Failure, OSError) as failure:
             return failure
         return None
 

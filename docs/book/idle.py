@@ -7,7 +7,7 @@ kernel says of the program. Then each client sends one line. Linux only: the num
 import resource
 import sys
 
-from check import PREFIX, PYTHON, Server, echo, expect
+from check import PREFIX, PYTHON, Server, echo, expect, send
 
 
 def field(server, name):
@@ -37,7 +37,7 @@ with Server(command) as server:
     print(f"address space   {field(server, 'VmSize') // 1024:>9,} MiB")
     print(f"memory          {field(server, 'VmRSS') // 1024:>9,} MiB")
     for client in clients:
-        client.sendall(b"Hello world\n")
+        send(client, b"Hello world\n")
     for client in clients:
         expect(server, client, PREFIX + b"Hello world\n")
     print("a line from each:")
