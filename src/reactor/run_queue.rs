@@ -82,7 +82,9 @@ impl RunQueue {
     /// Ends that: those that the budget was not enough for are left over.
     pub(super) fn end_fresh(&mut self) {
         self.left_over = self.batch.len() - self.driven;
-        drop(self.fresh.splice(..0, self.batch.drain(self.driven..)));
+        if self.left_over > 0 {
+            drop(self.fresh.splice(..0, self.batch.drain(self.driven..)));
+        }
         self.clear_batch();
     }
 
