@@ -66,7 +66,7 @@ fn is_loopback(ip: IpAddr) -> bool {
     ip.to_canonical().is_loopback()
 }
 
-/// Sends an empty datagram. Only a closed port is known to have no server: silence may be a fault,
+/// Sends a datagram. Only a closed port is known to have no server: silence may be a fault,
 /// which the rows show.
 fn find_datagram(server: SocketAddr) -> io::Result<()> {
     let any: IpAddr = match server.is_ipv6() {
@@ -79,7 +79,7 @@ fn find_datagram(server: SocketAddr) -> io::Result<()> {
         return Err(ErrorKind::ConnectionRefused.into()); // a self-connect, as over TCP
     }
     socket.set_read_timeout(Some(Duration::from_millis(RETRY_MS)))?;
-    socket.send(b"")?;
+    socket.send(b"hello")?;
     match socket.recv(&mut [0; 64]) {
         Err(error) if !is_timeout(&error) && error.kind() != ErrorKind::Interrupted => Err(error),
         Ok(_) | Err(_) => Ok(()),

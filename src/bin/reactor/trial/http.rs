@@ -56,7 +56,7 @@ impl Resource {
 pub(super) fn visit(resource: &Resource, link: &mut Link, when: &str) -> Result<(), Fault> {
     let exchange = ask(link, &resource.request("GET", CLOSE), &[GET], Until::Answered)?;
     match &exchange.responses[..] {
-        [response] if response.status < 500 => Ok(()),
+        [response] if response.is_served() => Ok(()),
         _ => Err(exchange.differs(&format!("a whole response {when}"))),
     }
 }

@@ -71,6 +71,13 @@ pub(super) const ABANDONED: usize = 50;
 /// TIME_WAIT, of tens of thousands.
 pub(super) const SHORT_CONNECTIONS: usize = 200;
 
+/// Connections that are reset in the middle of an exchange, one after the other. A server that ends
+/// at the first may do so a moment later.
+pub(super) const RESETS: usize = 10;
+
+/// How often a port is tried that is to be used twice: another process may take it between.
+pub(super) const SAME_ADDRESS_TRIES: usize = 5;
+
 /// Bytes that are sent before a reset, while the reply is not read.
 pub(super) const RESET_BYTES: usize = 256 * 1024;
 

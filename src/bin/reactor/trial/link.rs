@@ -65,7 +65,8 @@ impl Link {
         Link::new(stream, deadline)
     }
 
-    /// Connects from the address `own`, which another connection had before.
+    /// Connects from the address `own`, which another connection may have had before. With port 0,
+    /// the kernel chooses one that no other connection shares.
     pub(super) fn connect_from(
         own: SocketAddr,
         server: SocketAddr,

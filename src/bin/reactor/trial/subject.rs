@@ -39,7 +39,9 @@ impl<'a> Subject<'a> {
     pub(super) fn net_address(&self) -> Result<SocketAddr, Fault> {
         match self.server {
             Server::Net(address) => Ok(*address),
-            Server::Unix(_) => Err(Fault::Skipped("a Unix socket has none of it".to_string())),
+            Server::Unix(_) => {
+                Err(Fault::Skipped("a Unix socket has no port and no urgent byte".to_string()))
+            }
         }
     }
 

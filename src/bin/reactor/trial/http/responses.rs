@@ -20,6 +20,11 @@ pub(super) struct Response {
 }
 
 impl Response {
+    /// Returns whether the request was understood and handled, if perhaps not found.
+    pub(super) fn is_served(&self) -> bool {
+        self.status < 500 && ![400, 408].contains(&self.status)
+    }
+
     pub(super) fn is_interim(&self) -> bool {
         (100..200).contains(&self.status)
     }
