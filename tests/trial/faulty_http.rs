@@ -123,11 +123,13 @@ fn wait_for_any_length(mut stream: TcpStream) {
 fn answer_without_bound(mut stream: TcpStream) {
     let (queue, responses) = mpsc::channel::<usize>();
     let mut writer = stream.try_clone().unwrap();
+    // Long responses: fewer have to be read to see that more has been kept than a kernel would.
+    let body = "a".repeat(64 * 1024);
+    let length = body.len();
+    let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
     thread::spawn(move || {
-        for count in responses {
-            writer.write_all(&response(true).repeat(count))?;
-        }
-        std::io::Result::Ok(())
+        let mut responses = responses.into_iter().flat_map(|count| 0..count);
+        responses.try_for_each(|_| writer.write_all(response.as_bytes()))
     });
     let mut bytes = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = stream.read(&mut bytes) {

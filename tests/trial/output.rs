@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 
 use super::common::{Program, any_port, reactor_in_shell};
 use super::faulty_streams::serve_each;
-use super::{Outcome, run, run_row, run_rows};
+use super::{Outcome, PATIENT, run, run_row, run_rows};
 
 /// Checks that `arguments` end with `code` and one line on standard error that has `words`.
 #[track_caller]
@@ -87,10 +87,10 @@ const WAITING: [&str; 4] = ["echo", "half-close", "fin-at-once", "pieces"];
 fn trial_ends_at_a_server_that_never_answers() {
     let listener = TcpListener::bind(any_port()).unwrap();
     let url = format!("tcp://{}", listener.local_addr().unwrap());
-    let rows = WAITING.map(str::to_string).to_vec();
-    for (row, (outcome, text)) in run_rows(&url, rows, &[], WAITING.len()) {
+    let rows = WAITING.map(|row| (row.to_string(), url.clone(), Vec::new())).to_vec();
+    run_rows(rows, WAITING.len(), |row, outcome, text| {
         assert_eq!(outcome, Outcome::Failed, "{row}: {text}");
-    }
+    });
     let udp = UdpSocket::bind(any_port()).unwrap();
     let url = format!("udp://{}", udp.local_addr().unwrap());
     assert_eq!(run_row(&url, "never-reads", &[]).0, Outcome::Failed);
@@ -151,5 +151,5 @@ fn closed_standard_output_ends_the_trial_without_a_message() {
 fn address_of_a_name_that_has_the_server_is_tried() {
     let program = Program::start(&["--tcp", "127.0.0.1:0"]);
     let url = format!("tcp://localhost:{}", program.tcp().port());
-    assert_eq!(run_row(&url, "echo", &[]).0, Outcome::Passed);
+    assert_eq!(run_row(&url, "echo", &PATIENT).0, Outcome::Passed);
 }

@@ -80,7 +80,7 @@ pub(crate) enum CliCommand {
     /// Each row is one kind of client: one that sends its FIN first, drips its bytes, resets, never
     /// reads, sends what is no request. The output is TAP (Test Anything Protocol) 14; a row that
     /// fails says what was expected, what came, and which chapter of the book explains it. The
-    /// trial takes 60 s at most, and a second if all is well. docs/try.md has the rows and the load.
+    /// trial takes 60 s at most, and a few if all is well. docs/try.md has the rows and the load.
     ///
     /// Exit status: 0 if no row failed; 1 if a row failed or the server is not reached; 2 for a
     /// usage error.
@@ -138,6 +138,11 @@ pub(crate) struct TryArgs {
     /// duration.
     #[arg(long)]
     pub(crate) list: bool,
+    /// How many times longer each row may take.
+    ///
+    /// For a busy machine or a long path. With 1, all rows together take 60 s at most.
+    #[arg(long, value_name = "FACTOR", value_parser = count_to(PATIENCE_MAX), default_value = "1")]
+    pub(crate) patience: u32,
     /// What an echo server puts before each reply.
     ///
     /// Over a stream it may stand before the bytes of each read, wherever that began.
@@ -265,6 +270,9 @@ const WINDOW_MAX: u32 = 65_536;
 const SOCKETS_MAX: u32 = 1024;
 /// As many connections as our server accepts by default.
 const CONNECTIONS_MAX: u32 = 100_000;
+
+/// More patience than a row can use: its bound is then 14 s.
+const PATIENCE_MAX: u32 = 10;
 
 /// What the arguments ask for.
 pub(crate) enum Parsed {

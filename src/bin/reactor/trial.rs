@@ -85,8 +85,14 @@ pub(crate) fn run(arguments: &TryArgs) -> Result<(), TrialError> {
         .map_err(|error| output_failed(&error))?;
     let mut failed = Vec::new();
     for (at, row) in rows.iter().enumerate() {
-        let deadline = Instant::now() + Duration::from_millis(row.bound_ms);
-        let result = (row.check)(&Subject { server: &server, service: &service, deadline });
+        let bound = Duration::from_millis(row.bound_ms) * arguments.patience;
+        let subject = Subject {
+            server: &server,
+            service: &service,
+            deadline: Instant::now() + bound,
+            patience: arguments.patience,
+        };
+        let result = (row.check)(&subject);
         if matches!(result, Err(Fault::Failed { .. })) {
             failed.push(row.name);
         }

@@ -1,5 +1,7 @@
 //! The rows that echo and HTTP have in common: other clients are served, whatever one does.
 
+use std::time::{Duration, Instant};
+
 use super::limits::{
     ABANDONED, BURST_CONNECTIONS, CROWD, RESET_BYTES, ROW_MS, SHORT_CONNECTIONS, UNREAD_BYTES_MAX,
     UNREAD_ROW_MS,
@@ -121,7 +123,11 @@ fn never_reads_others(subject: &Subject<'_>) -> Result<(), Fault> {
     check_kernel_buffers()?;
     let mut link = subject.connect()?;
     in_call(link.fill(&unit(subject), UNREAD_BYTES_MAX), "bytes are taken")?;
-    let served = subject.check_served("while another client does not read");
+    // The other client waits no longer than in other rows.
+    let deadline =
+        subject.deadline.min(Instant::now() + Duration::from_millis(ROW_MS) * subject.patience);
+    let served =
+        Subject { deadline, ..*subject }.check_served("while another client does not read");
     link.reset();
     served
 }

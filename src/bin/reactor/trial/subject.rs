@@ -26,6 +26,8 @@ pub(super) struct Subject<'a> {
     pub(super) service: &'a Service,
     /// When the row must be over.
     pub(super) deadline: Instant,
+    /// How many times longer than usual it waits.
+    pub(super) patience: u32,
 }
 
 impl<'a> Subject<'a> {

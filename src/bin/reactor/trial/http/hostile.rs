@@ -2,7 +2,9 @@
 //! the others are served.
 
 use super::super::crowds;
-use super::super::limits::{ENDLESS_BYTES, RESETS, ROW_MS, UNREAD_BYTES_MAX, UNREAD_ROW_MS};
+use super::super::limits::{
+    ENDLESS_BYTES, KERNEL_BYTES_MAX, RESETS, ROW_MS, UNREAD_BYTES_MAX, UNREAD_ROW_MS,
+};
 use super::super::link::{self, Event, Filled};
 use super::super::row::{Chapter, Fault, Row};
 use super::super::streams::check_kernel_buffers;
@@ -210,9 +212,12 @@ fn never_reads(subject: &Subject<'_>) -> Result<(), Fault> {
 }
 
 /// Reads responses until the server ends the connection, or announces that it does. Returns false if
-/// it does not in time.
+/// it does not in time, or has kept more than the kernel would.
 fn has_ended(responses: &mut Responses<'_>) -> bool {
     loop {
+        if responses.received as u64 > KERNEL_BYTES_MAX {
+            return false;
+        }
         match responses.next(GET) {
             Ok(response) if response.persists => {}
             Ok(_) | Err(End::Fin | End::Reset) => return true,

@@ -55,15 +55,26 @@ impl fmt::Display for End {
 pub(super) struct Responses<'l> {
     link: &'l mut Link,
     reader: ResponseReader,
-    /// What has come and is not consumed: a part of a head at most, once a step was taken.
+    /// What has come: a part of a head and one read at most.
     input: Vec<u8>,
+    /// How much of it is consumed.
+    at: usize,
+    /// Bytes that have come in all.
+    pub(super) received: usize,
     chunk: Vec<u8>,
 }
 
 impl<'l> Responses<'l> {
     pub(super) fn new(link: &'l mut Link) -> Responses<'l> {
         let chunk = vec![0; 64 * 1024];
-        Responses { link, reader: ResponseReader::new(), input: Vec::new(), chunk }
+        Responses {
+            link,
+            reader: ResponseReader::new(),
+            input: Vec::new(),
+            at: 0,
+            received: 0,
+            chunk,
+        }
     }
 
     pub(super) fn link(&mut self) -> &mut Link {
@@ -76,23 +87,23 @@ impl<'l> Responses<'l> {
         let mut response: Option<Response> = None;
         let mut body_bytes = 0;
         loop {
-            let step = match self.reader.step(&self.input) {
+            let step = match self.reader.step(&self.input[self.at..]) {
                 Ok(step) => step,
                 Err(fault) => {
-                    return Err(End::Faulty(format!("{}: {fault}", quote(&self.input))));
+                    return Err(End::Faulty(format!("{}: {fault}", quote(&self.input[self.at..]))));
                 }
             };
             let (consumed, is_complete) = (step.consumed, step.is_complete);
             body_bytes += step.body.len();
             if response.is_none() && consumed > 0 {
-                let head = &self.input[..consumed];
+                let head = &self.input[self.at..self.at + consumed];
                 let read = Response {
                     status: self.reader.status,
                     persists: self.reader.persists,
                     length: content_length(head),
                 };
                 if read.is_interim() || is_complete || answers_head {
-                    self.input.drain(..consumed);
+                    self.at += consumed;
                     if answers_head && !read.is_interim() {
                         self.reader = ResponseReader::new();
                     }
@@ -100,7 +111,7 @@ impl<'l> Responses<'l> {
                 }
                 response = Some(read);
             }
-            self.input.drain(..consumed);
+            self.at += consumed;
             match response {
                 Some(read) if is_complete => return Ok(read),
                 _ if consumed > 0 => continue,
@@ -111,7 +122,10 @@ impl<'l> Responses<'l> {
             }
             let event = self.link.receive(&mut self.chunk);
             if let Event::Bytes(count) = event {
+                self.input.drain(..self.at);
+                self.at = 0;
                 self.input.extend_from_slice(&self.chunk[..count]);
+                self.received += count;
                 continue;
             }
             return self.at_end(&event, response, body_bytes);
@@ -125,7 +139,7 @@ impl<'l> Responses<'l> {
         response: Option<Response>,
         body_bytes: usize,
     ) -> Result<Response, End> {
-        let is_between = response.is_none() && self.input.is_empty();
+        let is_between = response.is_none() && self.input.len() == self.at;
         match (event, response) {
             (Event::Fin, Some(read)) if self.reader.at_eof(&[]) == Ok(AtEof::Complete) => Ok(read),
             (Event::Fin, _) if is_between => Err(End::Fin),
@@ -136,7 +150,9 @@ impl<'l> Responses<'l> {
                 let body = format!("{body_bytes}{declared} bytes of a body");
                 Err(End::Faulty(format!("status {status}, {body}, and {event}")))
             }
-            (_, None) => Err(End::Faulty(format!("{}, and {event}", quote(&self.input)))),
+            (_, None) => {
+                Err(End::Faulty(format!("{}, and {event}", quote(&self.input[self.at..]))))
+            }
         }
     }
 }
