@@ -76,7 +76,10 @@ fn failed_row_says_what_was_expected_and_what_came() {
     // What a server sends is quoted: it forges no row, and does not reach the terminal.
     let quoted = r#"  came: "\"not ok 2 - \\x1b[31m\\n\" after 0 bytes"#;
     assert!(lines[3].starts_with(quoted), "{}", lines[3]);
-    assert_eq!(lines[4..], ["  source: \"RFC 862\"", "  chapter: \"1, The five\"", "  ..."]);
+    assert_eq!(
+        lines[4..],
+        ["  source: \"RFC 862\"", "  chapter: \"1, One client at a time\"", "  ..."]
+    );
 }
 
 /// Rows whose clients wait for a byte, for an end and for room.

@@ -15,7 +15,7 @@ pub(super) const SILENT_CROWD: Row = Row {
     name: "silent-crowd",
     proves: "a client is served while 100 others are connected and silent",
     source: "accept(2)",
-    chapter: Chapter::Crowds,
+    chapter: Chapter::Overload,
     bound_ms: ROW_MS,
     check: silent_crowd,
 };
@@ -42,7 +42,7 @@ pub(super) const SHORT: Row = Row {
     name: "short-connections",
     proves: "200 clients are served one after the other",
     source: "close(2)",
-    chapter: Chapter::Crowds,
+    chapter: Chapter::Overload,
     bound_ms: ROW_MS,
     check: short_connections,
 };

@@ -86,32 +86,32 @@ pub(super) fn quote(bytes: &[u8]) -> String {
 /// The chapters of the book that explain rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Chapter {
-    Five,
-    AnyCutting,
+    OneClient,
+    Messages,
     Edges,
-    Slab,
+    Slots,
     Output,
     Endings,
-    Time,
+    Timers,
     Datagrams,
     Http,
-    Crowds,
+    Overload,
 }
 
 impl Chapter {
     /// Returns its number and title.
     pub(super) fn title(self) -> &'static str {
         match self {
-            Chapter::Five => "1, The five",
-            Chapter::AnyCutting => "2, Echo that survives any cutting",
-            Chapter::Edges => "7, Edges, readiness remembered",
-            Chapter::Slab => "8, Slab, token, the five stages",
+            Chapter::OneClient => "1, One client at a time",
+            Chapter::Messages => "2, A stream is not messages",
+            Chapter::Edges => "7, Edges and the run queue",
+            Chapter::Slots => "8, Slots and the five stages of a turn",
             Chapter::Output => "9, Output that does not fit",
             Chapter::Endings => "10, Endings",
-            Chapter::Time => "11, Time",
+            Chapter::Timers => "11, Timers",
             Chapter::Datagrams => "12, Datagrams",
             Chapter::Http => "13, HTTP/1.0",
-            Chapter::Crowds => "14, Crowds and ends",
+            Chapter::Overload => "14, Overload and stopping",
         }
     }
 }

@@ -71,7 +71,7 @@ mod tests {
         name: "name",
         proves: "it is so",
         source: "RFC 862",
-        chapter: Chapter::Five,
+        chapter: Chapter::OneClient,
         bound_ms: 1,
         check: |_| Ok(()),
     };
@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(
             row_text(3, &ROW, &failed),
             "not ok 3 - name: it is so\n  ---\n  expected: \"a \\\"b\\\"\"\n  \
-             came: \"c\\nnot ok 9\"\n  source: \"RFC 862\"\n  chapter: \"1, The five\"\n  ...\n"
+             came: \"c\\nnot ok 9\"\n  source: \"RFC 862\"\n  chapter: \"1, One client at a time\"\n  ...\n"
         );
     }
 }

@@ -30,7 +30,7 @@ pub(super) const ROWS: &[Row] = &[
     row(
         "pipelining",
         "RFC 9112 section 9.3.2",
-        Chapter::AnyCutting,
+        Chapter::Messages,
         "requests sent at once are answered whole and in order",
         pipelining,
     ),
@@ -41,7 +41,7 @@ pub(super) const ROWS: &[Row] = &[
         "a request is answered although a FIN is behind it",
         half_close,
     ),
-    row("drip", "RFC 9112 section 2.2", Chapter::AnyCutting, "a head may come byte by byte", drip),
+    row("drip", "RFC 9112 section 2.2", Chapter::Messages, "a head may come byte by byte", drip),
     row(
         "body",
         "RFC 9112 section 6.3",
