@@ -77,7 +77,7 @@ fn answer_the_first(mut stream: TcpStream) {
     }
 }
 
-/// Takes a FIN for the wish to be left alone.
+/// Takes a FIN for the end of everything.
 fn close_at_fin(mut stream: TcpStream) {
     if read_head(&stream, Vec::new()).is_none() {
         return;

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::common::{Program, any_port};
-use super::{HANG, Outcome, PATIENT, names, run_rows};
+use super::{HANG, MORE_TIME, Outcome, names, run_rows};
 
 /// One client at a time is served: the others wait while it is silent, or does not read.
 const TCP: [&str; 3] = ["two-clients", "silent-crowd", "never-reads-others"];
@@ -78,10 +78,10 @@ fn answers(is_udp: bool, port: u16) -> io::Result<bool> {
     Ok(answer.starts_with(b"echo -> GET") || answer.starts_with(b"HTTP/1.1 200"))
 }
 
-/// Checks that `script` fails the rows `failed` alone. The rows of a server run one after the other,
-/// since it serves one client at a time. `parts` servers share the rows.
+/// Checks that `script` fails the rows `failed` alone. The rows of a server run one after the
+/// other, since it serves one client at a time. `parts` servers share the rows.
 ///
-/// A row that must pass is patient: the server may be busy with a client of the row before.
+/// A row that must pass has more time: the server may be busy with a client of the row before.
 #[track_caller]
 fn check_fails(script: &str, scheme: &str, failed: &[&str], may_skip: &[&str], parts: usize) {
     let prefix: &[&str] = if scheme == "http" { &[] } else { &["--prefix", "echo -> "] };
@@ -98,9 +98,9 @@ fn check_fails(script: &str, scheme: &str, failed: &[&str], may_skip: &[&str], p
                 let (_server, port) = start(script);
                 let url = format!("{scheme}://127.0.0.1:{port}/");
                 let rows = names.into_iter().map(|row| {
-                    let is_patient = expected(&row) == Outcome::Passed;
-                    let patience = if is_patient { &PATIENT[..] } else { &[] };
-                    (row, url.clone(), [prefix, patience].concat())
+                    let must_pass = expected(&row) == Outcome::Passed;
+                    let more_time = if must_pass { &MORE_TIME[..] } else { &[] };
+                    (row, url.clone(), [prefix, more_time].concat())
                 });
                 run_rows(rows.collect(), 1, |row, outcome, text| {
                     let is_skipped = outcome == Outcome::Skipped && may_skip.contains(&row);

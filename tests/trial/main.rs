@@ -37,7 +37,7 @@ fn run(arguments: &[&str]) -> Ending {
 
 /// How much longer than usual a row may take that must pass: on a busy machine, servers pause. Also
 /// the row with the longest bound then ends before `HANG`.
-const PATIENT: [&str; 2] = ["--patience", "7"];
+const MORE_TIME: [&str; 2] = ["--time-factor", "7"];
 
 /// When a trial counts as one that does not end.
 const HANG: Duration = Duration::from_secs(60);
@@ -109,7 +109,7 @@ fn check_each_fails(faulty: &[(&str, String)], may_skip: &[&str]) {
     let row = |(row, url): &(&str, String)| {
         // Most rows fail because time passes in which nothing comes. This one moves megabytes.
         let is_long = *row == "never-reads" && !url.starts_with("udp");
-        let further = if is_long { PATIENT.to_vec() } else { Vec::new() };
+        let further = if is_long { MORE_TIME.to_vec() } else { Vec::new() };
         (row.to_string(), url.clone(), further)
     };
     run_rows(faulty.iter().map(row).collect(), 16, |row, outcome, text| {

@@ -1,13 +1,13 @@
 //! Our own servers pass every row that can be run.
 
 use super::common::Program;
-use super::{Outcome, PATIENT, names, run, run_rows};
+use super::{MORE_TIME, Outcome, names, run, run_rows};
 
 /// Checks that every row passes, or is one that `may_skip` names.
 #[track_caller]
 fn check_passes(url: &str, may_skip: &[&str], further: &[&'static str]) {
     let rows = names(url).into_iter().map(|row| {
-        let further = [&PATIENT[..], further].concat();
+        let further = [&MORE_TIME[..], further].concat();
         (row, url.to_string(), further)
     });
     run_rows(rows.collect(), 3, |row, outcome, text| {
@@ -55,7 +55,7 @@ fn our_http_server_passes_every_row() {
 fn whole_trial_of_our_udp_echo_exits_0_with_a_plan_and_every_row() {
     let program = Program::start(&["--udp", "127.0.0.1:0"]);
     let url = format!("udp://{}", program.udp());
-    let ending = run(&[&[url.as_str()][..], &PATIENT].concat());
+    let ending = run(&[&[url.as_str()][..], &MORE_TIME].concat());
     let count = names(&url).len();
     assert_eq!(ending.stdout[0], "TAP version 14");
     assert_eq!(ending.stdout[1], format!("1..{count}"));

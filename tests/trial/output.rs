@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 
 use super::common::{Program, any_port, reactor_in_shell};
 use super::faulty_streams::serve_each;
-use super::{Outcome, PATIENT, run, run_row, run_rows};
+use super::{MORE_TIME, Outcome, run, run_row, run_rows};
 
 /// Checks that `arguments` end with `code` and one line on standard error that has `words`.
 #[track_caller]
@@ -154,5 +154,5 @@ fn closed_standard_output_ends_the_trial_without_a_message() {
 fn address_of_a_name_that_has_the_server_is_tried() {
     let program = Program::start(&["--tcp", "127.0.0.1:0"]);
     let url = format!("tcp://localhost:{}", program.tcp().port());
-    assert_eq!(run_row(&url, "echo", &PATIENT).0, Outcome::Passed);
+    assert_eq!(run_row(&url, "echo", &MORE_TIME).0, Outcome::Passed);
 }

@@ -122,8 +122,8 @@ pub(crate) enum SendTarget {
 pub(crate) struct TryArgs {
     /// The server: tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or http://HOST:PORT/PATH.
     ///
-    /// HOST is written as for `reactor send`. The first three are echo servers. An HTTP server has a
-    /// resource at PATH that GET gets; its default port is 80. Over a Unix socket, it is
+    /// HOST is written as for `reactor send`. The first three are echo servers. An HTTP server has
+    /// a resource at PATH that GET gets; its default port is 80. Over a Unix socket, it is
     /// http://unix:SOCKET:/PATH.
     #[arg(value_name = "URL", required_unless_present = "list")]
     pub(crate) target: Option<TryTarget>,
@@ -141,8 +141,9 @@ pub(crate) struct TryArgs {
     /// How many times longer each row may take.
     ///
     /// For a busy machine or a long path. With 1, all rows together take 60 s at most.
-    #[arg(long, value_name = "FACTOR", value_parser = count_to(PATIENCE_MAX), default_value = "1")]
-    pub(crate) patience: u32,
+    #[arg(long, value_name = "FACTOR", value_parser = count_to(TIME_FACTOR_MAX),
+        default_value = "1")]
+    pub(crate) time_factor: u32,
     /// What an echo server puts before each reply.
     ///
     /// Over a stream it may stand before the bytes of each read, wherever that began.
@@ -271,8 +272,8 @@ const SOCKETS_MAX: u32 = 1024;
 /// As many connections as our server accepts by default.
 const CONNECTIONS_MAX: u32 = 100_000;
 
-/// More patience than a row can use: its bound is then 14 s.
-const PATIENCE_MAX: u32 = 10;
+/// Enough for a machine that is ten times slower or busier.
+const TIME_FACTOR_MAX: u32 = 10;
 
 /// What the arguments ask for.
 pub(crate) enum Parsed {

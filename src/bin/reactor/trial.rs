@@ -1,9 +1,9 @@
 //! `reactor try`: a hostile peer for a server, which reports row by row what the server does.
 //!
 //! ```text
-//!     find the server ──► for each row: clients on sockets of their own ──► passed │ failed │ skipped
-//!                                                                                │
-//!                                                        standard output ◄── TAP ┘
+//!     find the server ──► for each row: clients with sockets of their own ──► its result
+//!                                                                                 │
+//!                                              standard output ◄── a line of TAP ◄┘
 //! ```
 //!
 //! A row is one kind of client: one that sends its FIN first, drips its bytes, resets, never reads.
@@ -85,12 +85,12 @@ pub(crate) fn run(arguments: &TryArgs) -> Result<(), TrialError> {
         .map_err(|error| output_failed(&error))?;
     let mut failed = Vec::new();
     for (at, row) in rows.iter().enumerate() {
-        let bound = Duration::from_millis(row.bound_ms) * arguments.patience;
+        let bound = Duration::from_millis(row.bound_ms) * arguments.time_factor;
         let subject = Subject {
             server: &server,
             service: &service,
             deadline: Instant::now() + bound,
-            patience: arguments.patience,
+            time_factor: arguments.time_factor,
         };
         let result = (row.check)(&subject);
         if matches!(result, Err(Fault::Failed { .. })) {

@@ -125,7 +125,7 @@ fn never_reads_others(subject: &Subject<'_>) -> Result<(), Fault> {
     in_call(link.fill(&unit(subject), UNREAD_BYTES_MAX), "bytes are taken")?;
     // The other client waits no longer than in other rows.
     let deadline =
-        subject.deadline.min(Instant::now() + Duration::from_millis(ROW_MS) * subject.patience);
+        subject.deadline.min(Instant::now() + Duration::from_millis(ROW_MS) * subject.time_factor);
     let served =
         Subject { deadline, ..*subject }.check_served("while another client does not read");
     link.reset();

@@ -3,15 +3,15 @@
 //! A stream has no message boundaries, so a server with a prefix puts it before whatever one read
 //! returned. No payload has the prefix's first byte, so it shows where a prefix begins.
 
-use super::limits::QUOTED_BYTES_MAX;
+use super::limits::DIAGNOSTIC_BYTES_MAX;
 use super::link::{Event, Link};
 use super::row::{Fault, quote};
 
 /// Bytes of the message of an ordinary client.
 pub(super) const MESSAGE_BYTES: usize = 100;
 
-/// Returns `count` bytes that are the same on each run (xorshift64). A part that is lost, duplicated
-/// or moved shows. The first byte of `prefix` is not among them.
+/// Returns `count` bytes that are the same on each run (xorshift64). A part that is lost,
+/// duplicated or moved shows. The first byte of `prefix` is not among them.
 pub(super) fn payload(seed: u64, count: usize, prefix: &[u8]) -> Vec<u8> {
     let mut state = (seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let mut bytes = Vec::with_capacity(count + 8);
@@ -63,7 +63,7 @@ impl<'a> EchoReader<'a> {
             };
             if let Some(wrong) = self.take(&chunk[..count]) {
                 let at = self.at % self.unit.len();
-                let awaited = &self.unit[at..(at + QUOTED_BYTES_MAX).min(self.unit.len())];
+                let awaited = &self.unit[at..(at + DIAGNOSTIC_BYTES_MAX).min(self.unit.len())];
                 let came = quote(&chunk[wrong..count]);
                 let came = match self.at < self.total {
                     true => format!("{came} after {} bytes, not {}", self.at, quote(awaited)),

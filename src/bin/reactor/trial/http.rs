@@ -120,8 +120,8 @@ impl fmt::Display for Exchange {
 /// Sends `bytes`, the requests of which are answered with a head alone or not as `heads` says, and
 /// reads what comes.
 ///
-/// A server may refuse a request before it has all of it, and then the rest is not taken. So what it
-/// takes is not checked, only what comes.
+/// A server may refuse a request before it has all of it, and then the rest is not taken. So what
+/// it takes is not checked, only what comes.
 fn ask(link: &mut Link, bytes: &[u8], heads: &[IsHead], until: Until) -> Result<Exchange, Fault> {
     match link.send(bytes) {
         Err(error) if !link::is_reset(&error) => {

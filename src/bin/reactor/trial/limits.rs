@@ -31,8 +31,8 @@ pub(super) const UNWANTED_MS: u64 = 100;
 /// receive buffer may drop it. Then it is sent again.
 pub(super) const RETRY_MS: u64 = 200;
 
-/// Bytes that are sent one by one, and the pause after each in milliseconds, so that each arrives on
-/// its own.
+/// Bytes that are sent one by one, and the pause after each in milliseconds, so that each arrives
+/// on its own.
 pub(super) const DRIP_BYTES: usize = 64;
 pub(super) const DRIP_PAUSE_MS: u64 = 1;
 
@@ -103,4 +103,4 @@ pub(super) const RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(super) const RESPONSES_MAX: usize = 8;
 
 /// Most bytes that a diagnostic line quotes.
-pub(super) const QUOTED_BYTES_MAX: usize = 48;
+pub(super) const DIAGNOSTIC_BYTES_MAX: usize = 48;

@@ -192,8 +192,8 @@ pub(super) fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// Returns whether the peer has ended the connection: a reset, or bytes for a connection that it has
-/// closed.
+/// Returns whether the peer has ended the connection: a reset, or bytes for a connection that it
+/// has closed.
 pub(super) fn is_reset(error: &io::Error) -> bool {
     use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
     [BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected].contains(&error.kind())

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::io::{self, ErrorKind};
 
-use super::limits::QUOTED_BYTES_MAX;
+use super::limits::DIAGNOSTIC_BYTES_MAX;
 use super::subject::Subject;
 
 /// One check of a server.
@@ -75,7 +75,7 @@ fn is_out_of_descriptors(_: &io::Error) -> bool {
 
 /// Returns the beginning of `bytes` for a diagnostic line.
 pub(super) fn quote(bytes: &[u8]) -> String {
-    let shown = &bytes[..bytes.len().min(QUOTED_BYTES_MAX)];
+    let shown = &bytes[..bytes.len().min(DIAGNOSTIC_BYTES_MAX)];
     let mut text = format!("\"{}\"", shown.escape_ascii());
     if shown.len() < bytes.len() {
         let _ = write!(text, " and {} bytes more", bytes.len() - shown.len());

@@ -27,7 +27,7 @@ pub(super) struct Subject<'a> {
     /// When the row must be over.
     pub(super) deadline: Instant,
     /// How many times longer than usual it waits.
-    pub(super) patience: u32,
+    pub(super) time_factor: u32,
 }
 
 impl<'a> Subject<'a> {

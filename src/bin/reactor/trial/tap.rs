@@ -57,7 +57,8 @@ fn row_text(number: usize, row: &Row, result: &Result<(), Fault>) -> String {
     }
 }
 
-/// Returns `text` as a double-quoted scalar of YAML. A string of JSON is one (YAML 1.2 section 5.7).
+/// Returns `text` as a double-quoted scalar of YAML, which a string of JSON is (YAML 1.2 section
+/// 5.7).
 fn yaml_string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -85,7 +86,8 @@ mod tests {
         assert_eq!(
             row_text(3, &ROW, &failed),
             "not ok 3 - name: it is so\n  ---\n  expected: \"a \\\"b\\\"\"\n  \
-             came: \"c\\nnot ok 9\"\n  source: \"RFC 862\"\n  chapter: \"1, One client at a time\"\n  ...\n"
+             came: \"c\\nnot ok 9\"\n  source: \"RFC 862\"\n  \
+             chapter: \"1, One client at a time\"\n  ...\n"
         );
     }
 }

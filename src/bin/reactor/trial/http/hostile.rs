@@ -1,5 +1,6 @@
-//! Rows about clients that send no HTTP, never end, or do not read: each is answered or closed, and
-//! the others are served.
+//! Rows about clients that send no HTTP, never end, or do not read.
+//!
+//! Each is answered, or its connection is closed, and the other clients are served.
 
 use super::super::crowds;
 use super::super::limits::{
@@ -211,8 +212,8 @@ fn never_reads(subject: &Subject<'_>) -> Result<(), Fault> {
     }
 }
 
-/// Reads responses until the server ends the connection, or announces that it does. Returns false if
-/// it does not in time, or has kept more than the kernel would.
+/// Reads responses until the server ends the connection, or announces that it does. Returns false
+/// if it does not in time, or has kept more than the kernel would.
 fn has_ended(responses: &mut Responses<'_>) -> bool {
     loop {
         if responses.received as u64 > KERNEL_BYTES_MAX {

@@ -81,8 +81,8 @@ impl<'l> Responses<'l> {
         self.link
     }
 
-    /// Reads the next response, which may be an interim one. The response to HEAD ends with its head
-    /// (RFC 9112 section 6.3).
+    /// Reads the next response, which may be an interim one. The response to HEAD ends with its
+    /// head (RFC 9112 section 6.3).
     pub(super) fn next(&mut self, answers_head: bool) -> Result<Response, End> {
         let mut response: Option<Response> = None;
         let mut body_bytes = 0;
