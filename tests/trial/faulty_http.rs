@@ -108,11 +108,11 @@ fn stay_silent(mut stream: TcpStream) {
 /// body.
 fn wait_for_any_length(mut stream: TcpStream) {
     let Some((head, behind)) = read_head(&stream, Vec::new()) else { return };
-    let lengths = head.split(['\r', '\n']).filter_map(|line| {
+    let mut lengths = head.split(['\r', '\n']).filter_map(|line| {
         let value = line.trim().strip_prefix("Content-Length:")?;
         value.trim().parse().ok()
     });
-    let length = lengths.last().unwrap_or(0_usize);
+    let length = lengths.next_back().unwrap_or(0_usize);
     let mut body = vec![0; length.saturating_sub(behind.len())];
     if stream.read_exact(&mut body).is_ok() {
         let _ = stream.write_all(&response(false));

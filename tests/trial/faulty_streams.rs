@@ -122,15 +122,15 @@ fn close_after_a_read(mut stream: TcpStream) {
 }
 
 /// Returns whether the connection has ended without an error.
-fn ends_well(stream: TcpStream) -> bool {
-    echo(&stream).is_ok()
+fn ends_well(stream: &TcpStream) -> bool {
+    echo(stream).is_ok()
 }
 
 /// Returns whether a byte was sent before the end.
-fn sends_something(stream: TcpStream) -> bool {
+fn sends_something(stream: &TcpStream) -> bool {
     let mut first = [0];
     let has_byte = matches!(stream.peek(&mut first), Ok(1));
-    let _ = echo(&stream);
+    let _ = echo(stream);
     has_byte
 }
 
@@ -179,7 +179,7 @@ fn accept_at_most(count: usize) -> String {
 /// Stops accepting after `count` connections without a byte.
 fn accept_silent_at_most(count: usize) -> String {
     let mut goes_on = counter(count);
-    serve_while(move |stream| sends_something(stream) || goes_on())
+    serve_while(move |stream| sends_something(&stream) || goes_on())
 }
 
 // pitfall: 201
@@ -198,8 +198,8 @@ fn every_row_of_a_stream_echo_is_failed_by_a_server_with_its_fault() {
         ("burst", accept_ten(|stream| drop(echo(&stream)))),
         ("abandoned", accept_silent_at_most(10)),
         ("short-connections", accept_at_most(100)),
-        ("reset", serve_while(ends_well)),
-        ("reset-unread", serve_while(ends_well)),
+        ("reset", serve_while(|stream| ends_well(&stream))),
+        ("reset-unread", serve_while(|stream| ends_well(&stream))),
         ("same-address", serve_address_once()),
         ("never-reads", serve_each(echo_without_bound)),
         ("never-reads-others", echo_in_turn()),

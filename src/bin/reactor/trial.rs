@@ -154,9 +154,9 @@ fn print(text: &str) -> Result<(), TrialError> {
 }
 
 fn output_failed(error: &io::Error) -> TrialError {
-    match error.kind() {
-        ErrorKind::BrokenPipe => TrialError::OutputClosed,
-        _ => TrialError::Failed(format!("standard output: {error}")),
+    match error.kind() == ErrorKind::BrokenPipe {
+        true => TrialError::OutputClosed,
+        false => TrialError::Failed(format!("standard output: {error}")),
     }
 }
 

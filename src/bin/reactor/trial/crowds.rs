@@ -79,13 +79,9 @@ fn silent_crowd(subject: &Subject<'_>) -> Result<(), Fault> {
 
 fn burst(subject: &Subject<'_>) -> Result<(), Fault> {
     let links = open(subject, BURST_CONNECTIONS)?;
-    let mut served = 0;
-    for mut link in links {
-        let when = format!("after {served} of {BURST_CONNECTIONS} clients");
-        subject.visit(&mut link, &when)?;
-        served += 1;
-    }
-    Ok(())
+    links.into_iter().enumerate().try_for_each(|(served, mut link)| {
+        subject.visit(&mut link, &format!("after {served} of {BURST_CONNECTIONS} clients"))
+    })
 }
 
 fn abandoned(subject: &Subject<'_>) -> Result<(), Fault> {

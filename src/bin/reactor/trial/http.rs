@@ -125,7 +125,7 @@ impl fmt::Display for Exchange {
 fn ask(link: &mut Link, bytes: &[u8], heads: &[IsHead], until: Until) -> Result<Exchange, Fault> {
     match link.send(bytes) {
         Err(error) if !link::is_reset(&error) => {
-            return Err(Fault::of_call("the request is taken", &error));
+            Err(Fault::of_call("the request is taken", &error))
         }
         Ok(()) | Err(_) => Ok(read_exchange(&mut Responses::new(link), heads, until)),
     }

@@ -208,18 +208,22 @@ fn urgent(subject: &Subject<'_>) -> Result<(), Fault> {
             Event::Bytes(count) if received.len() + count <= bytes_max => {
                 received.extend_from_slice(&chunk[..count]);
             }
-            end => break end,
+            end @ (Event::Bytes(_)
+            | Event::Fin
+            | Event::Reset
+            | Event::Silence
+            | Event::Error(_)) => break end,
         }
     };
     let came = without_prefixes(&received, prefix);
     let is_whole = came == without || came == with;
-    match (&end, is_whole) {
-        (Event::Fin, true) => Ok(()),
-        _ => Err(Fault::failed(
-            format!("the {} bytes around the urgent one, and a FIN", without.len()),
-            format!("{} bytes ({}), and {end}", came.len(), quote(&came)),
-        )),
+    if is_whole && matches!(end, Event::Fin) {
+        return Ok(());
     }
+    Err(Fault::failed(
+        format!("the {} bytes around the urgent one, and a FIN", without.len()),
+        format!("{} bytes ({}), and {end}", came.len(), quote(&came)),
+    ))
 }
 
 /// Returns `bytes` without each occurrence of `prefix`.
