@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 
-use super::common::{Program, any_port, reactor_in_shell};
+#[cfg(unix)]
+use super::common::reactor_in_shell;
+use super::common::{Program, any_port};
 use super::faulty_streams::serve_each;
 use super::{MORE_TIME, Outcome, run, run_row, run_rows};
 
