@@ -187,6 +187,7 @@ fn every_row_of_http_is_failed_by_a_server_with_its_fault() {
         ("close", serve_each(keep_open)),
         ("pipelining", serve_each(answer_the_first)),
         ("half-close", serve_each(close_at_fin)),
+        ("unread-body", once()),
         ("drip", serve_each(answer_a_read)),
         ("body", serve_each(answer_every_head)),
         ("chunked-body", serve_each(answer_every_head)),

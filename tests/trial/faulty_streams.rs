@@ -134,13 +134,14 @@ fn sends_something(stream: &TcpStream) -> bool {
     has_byte
 }
 
-/// Keeps every reply in memory until the peer reads.
-fn echo_without_bound(mut stream: TcpStream) {
+/// Keeps every reply in memory until the peer reads. `counted` gets the length of each read.
+pub(super) fn echo_without_bound(mut stream: TcpStream, counted: impl Fn(usize)) {
     let (queue, replies) = mpsc::channel::<Vec<u8>>();
     let mut writer = stream.try_clone().unwrap();
     thread::spawn(move || replies.iter().try_for_each(|reply| writer.write_all(&reply)));
     let mut bytes = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = stream.read(&mut bytes) {
+        counted(count);
         let _ = queue.send(bytes[..count].to_vec());
     }
 }
@@ -201,7 +202,7 @@ fn every_row_of_a_stream_echo_is_failed_by_a_server_with_its_fault() {
         ("reset", serve_while(|stream| ends_well(&stream))),
         ("reset-unread", serve_while(|stream| ends_well(&stream))),
         ("same-address", serve_address_once()),
-        ("never-reads", serve_each(echo_without_bound)),
+        ("never-reads", serve_each(|stream| echo_without_bound(stream, drop))),
         ("never-reads-others", echo_in_turn()),
     ];
     check_each_fails(&faulty, &[]);

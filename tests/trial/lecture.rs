@@ -18,8 +18,9 @@ const TCP: [&str; 3] = ["two-clients", "silent-crowd", "never-reads-others"];
 const UDP: [&str; 4] = ["sizes", "huge", "service-port", "own-port"];
 
 /// It looks for an empty line, and answers whatever is before it.
-const WEB: [&str; 16] = [
+const WEB: [&str; 17] = [
     "head",
+    "unread-body",
     "two-lengths",
     "bad-length",
     "unknown-coding",

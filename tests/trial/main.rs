@@ -12,6 +12,7 @@ mod faulty_datagrams;
 mod faulty_http;
 mod faulty_streams;
 mod lecture;
+mod load;
 mod output;
 mod ours;
 

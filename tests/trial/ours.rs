@@ -28,8 +28,8 @@ fn our_tcp_echo_with_a_prefix_passes_every_row() {
     check_passes(&format!("tcp://{}", program.tcp()), &[], &["--prefix", "echo -> "]);
 }
 
-/// Only root may open a raw socket, and bind a port below 1024. Elsewhere than on Linux, there is no
-/// second loopback address.
+/// Only root may open a raw socket, and bind a port below 1024. Elsewhere than on Linux, there is
+/// no second loopback address.
 #[test]
 fn our_udp_echo_passes_every_row() {
     let program = Program::start(&["--udp", "127.0.0.1:0"]);

@@ -178,7 +178,7 @@ fn burst(subject: &Subject<'_>) -> Result<(), Fault> {
     let payload = subject.payload(23, BURST_DATAGRAMS * 16);
     let mut awaited: Vec<&[u8]> = payload.chunks(16).collect();
     awaited.iter().try_for_each(|datagram| client.send(datagram))?;
-    let expected = format!("{BURST_DATAGRAMS} replies, one to each datagram");
+    let expected = format!("{BURST_DATAGRAMS} replies, one to each datagram, and no other");
     while !awaited.is_empty() {
         let came = match client.receive(client.deadline) {
             Ok(Some(reply)) => {
@@ -206,7 +206,7 @@ fn expect_nothing(client: &Client, expected: &str) -> Result<(), Fault> {
         Ok(None) => Ok(()),
         Ok(Some(more)) => Err(Fault::failed(
             expected,
-            format!("another one of {} bytes: {}", more.len(), quote(&more)),
+            format!("a datagram of {} bytes: {}", more.len(), quote(&more)),
         )),
         Err(error) => Err(Fault::of_call(expected, &error)),
     }

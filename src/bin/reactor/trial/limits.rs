@@ -5,7 +5,7 @@
 
 /// How long a row may take, in milliseconds. A server on this machine answers in a few. The row
 /// that has no answer by then fails, and says what was awaited.
-pub(super) const ROW_MS: u64 = 1400;
+pub(super) const ROW_MS: u64 = 1300;
 
 /// How long a row may take in which a peer sends and does not read, in milliseconds: megabytes have
 /// to move until every buffer is full, and back.
@@ -91,6 +91,12 @@ pub(super) const UNREAD_DATAGRAMS: usize = 1000;
 
 /// Clients over UDP whose socket is closed before the reply comes.
 pub(super) const REFUSED_CLIENTS: usize = 20;
+
+/// Bytes of a body that a server may refuse to read: more than it has read with the head.
+pub(super) const UNREAD_BODY_BYTES: usize = 256 * 1024;
+
+/// The length of a body, of which only `UNREAD_BODY_BYTES` are sent: more than common servers take.
+pub(super) const REFUSED_BODY_BYTES: usize = 64 * 1024 * 1024;
 
 /// Bytes of a request line or of a head that does not end. It is a hundred times what common
 /// servers take.

@@ -3,7 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use super::super::limits::DRIP_PAUSE_MS;
+use super::super::limits::{DRIP_PAUSE_MS, REFUSED_BODY_BYTES, UNREAD_BODY_BYTES};
+use super::super::link;
 use super::super::row::{Chapter, Fault, Row};
 use super::super::subject::{Subject, in_call};
 use super::responses::{End, Responses};
@@ -40,6 +41,13 @@ pub(super) const ROWS: &[Row] = &[
         Chapter::Endings,
         "a request is answered although a FIN is behind it",
         half_close,
+    ),
+    row(
+        "unread-body",
+        "RFC 9112 section 9.6",
+        Chapter::Endings,
+        "a body that the server refuses to read causes no reset, which may destroy the response",
+        unread_body,
     ),
     row("drip", "RFC 9112 section 2.2", Chapter::Messages, "a head may come byte by byte", drip),
     row(
@@ -91,14 +99,19 @@ fn head(subject: &Subject<'_>) -> Result<(), Fault> {
     let expected = "the status and the Content-Length of GET, and nothing behind the head";
     match (&of_get.responses[..], &exchange.responses[..], &exchange.end) {
         ([of_get], [of_head], Some(End::Fin)) if of_get.status == of_head.status => {
-            match (&of_get.length, &of_head.length) {
-                (Some(one), Some(other)) if one != other => {
-                    Err(Fault::failed(expected, format!("a length of {other}, not {one}")))
-                }
-                _ => Ok(()),
+            if let (Some(one), Some(other)) = (&of_get.length, &of_head.length)
+                && one != other
+            {
+                return Err(Fault::failed(expected, format!("a length of {other}, not {one}")));
             }
         }
-        _ => Err(exchange.differs(expected)),
+        _ => return Err(exchange.differs(expected)),
+    }
+    let refused = resource.request("HEAD", &format!("X-Space : a\r\n{CLOSE}"));
+    let exchange = subject.ask(&refused, &[HEAD], Until::Closed)?;
+    match exchange.responses.len() <= 1 && exchange.has_closed() {
+        true => Ok(()),
+        false => Err(exchange.differs("nothing behind the head of a refusal of HEAD, either")),
     }
 }
 
@@ -163,6 +176,32 @@ fn half_close(subject: &Subject<'_>) -> Result<(), Fault> {
         ([response], Some(End::Fin)) if response.is_served() => Ok(()),
         _ => Err(exchange.differs("a whole response, and the server's FIN, after ours")),
     }
+}
+
+/// The whole of a body is sent, and then a part of a larger one and our FIN.
+fn unread_body(subject: &Subject<'_>) -> Result<(), Fault> {
+    for length in [UNREAD_BODY_BYTES, REFUSED_BODY_BYTES] {
+        let fields = format!("Content-Length: {length}\r\n{CLOSE}");
+        let bytes = subject.resource().post(&fields, &"a".repeat(UNREAD_BODY_BYTES));
+        let mut link = subject.connect()?;
+        match link.send(&bytes) {
+            Err(error) if !link::is_reset(&error) => {
+                return Err(Fault::of_call("a body is read or refused", &error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let is_cut = length > UNREAD_BODY_BYTES;
+        if is_cut {
+            let _ = link.finish(); // a server that has refused it may have closed
+        }
+        let exchange = read_exchange(&mut Responses::new(&mut link), &[GET], Until::Closed);
+        match (exchange.responses.len(), &exchange.end) {
+            (1, Some(End::Fin)) => {}
+            (0, Some(End::Fin)) if is_cut => {}
+            _ => return Err(exchange.differs("a whole response, and a FIN and no reset")),
+        }
+    }
+    Ok(())
 }
 
 fn drip(subject: &Subject<'_>) -> Result<(), Fault> {
