@@ -6,8 +6,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use super::check_each_fails;
 use super::faulty_streams::{accept_ten, counter, serve_each, serve_in_turn, serve_while};
+use super::{MORE_TIME, Outcome, check_each_fails, run_row};
 
 const BODY: &str = "Hello world!\n";
 
@@ -170,6 +170,32 @@ fn ends_well(mut stream: TcpStream) -> bool {
         input = behind;
     }
     false
+}
+
+/// Answers HEAD without a Content-Length, as a server may.
+fn answer_head_without_length(mut stream: TcpStream) {
+    let mut input = Vec::new();
+    while let Some((head, behind)) = read_head(&stream, input) {
+        let persists = !head.contains("Connection: close");
+        let response = match head.starts_with("HEAD ") {
+            true => b"HTTP/1.1 200 OK\r\n\r\n".to_vec(),
+            false => response(persists),
+        };
+        if stream.write_all(&response).is_err() || !persists {
+            break;
+        }
+        input = behind;
+    }
+}
+
+// RFC 9110 section 9.3.2: a server may leave out what depends on the body.
+#[test]
+fn response_to_head_may_lack_a_length() {
+    let url = serve_each(answer_head_without_length).replace("tcp://", "http://");
+    for row in ["head", "pipelining"] {
+        let (outcome, text) = run_row(&url, row, &MORE_TIME);
+        assert_eq!(outcome, Outcome::Passed, "{text}");
+    }
 }
 
 // pitfall: 201

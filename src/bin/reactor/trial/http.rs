@@ -93,7 +93,7 @@ impl Exchange {
     /// all `requests` are answered.
     fn is_whole(&self, requests: usize) -> bool {
         let Some((last, before)) = self.responses.split_last() else { return false };
-        before.iter().all(|response| response.persists)
+        before.iter().all(|response| response.persists || response.answers_head)
             && (self.responses.len() == requests || !last.persists)
             && self.responses.len() <= requests
     }

@@ -15,6 +15,8 @@ pub(super) struct Response {
     pub(super) status: u16,
     /// Whether the connection persists after it, as it announces.
     pub(super) persists: bool,
+    /// It answers HEAD, so its head is all of it. Without a length, it says less about its end.
+    pub(super) answers_head: bool,
     /// The value of its Content-Length.
     pub(super) length: Option<String>,
 }
@@ -100,6 +102,7 @@ impl<'l> Responses<'l> {
                 let read = Response {
                     status: self.reader.status,
                     persists: self.reader.persists,
+                    answers_head,
                     length: content_length(head),
                 };
                 if read.is_interim() || is_complete || answers_head {
