@@ -1,9 +1,10 @@
-//! The program `reactor`: command line, log and signals around the library, and two clients.
+//! The program `reactor`: command line, log and signals around the library, and three clients.
 //!
 //! ```text
 //!     reactor [serve]   the server: this file sets up sockets, log and signals, and runs the loop
 //!     reactor send      a client for people and scripts (send.rs)
 //!     reactor blast     a load generator (blast.rs)
+//!     reactor try       a hostile peer, which checks a server (trial.rs)
 //! ```
 //!
 //! Standard output gets the bound addresses, the reply or the report; the log and all error
@@ -22,6 +23,7 @@ mod send;
 mod site;
 mod sockets;
 mod standard_streams;
+mod trial;
 #[cfg(unix)]
 mod unix_address;
 mod values;
@@ -38,10 +40,11 @@ use log::{Level, LevelFilter, debug, info, log_enabled, warn};
 use mio_reactor::{ACCESS_LOG, Echo, ListenOptions, Reactor, Stopped};
 
 use blast::Plan;
-use cli::{BlastArgs, CliCommand, HttpArgs, LogArgs, Parsed, SendArgs, ServeArgs};
+use cli::{BlastArgs, CliCommand, HttpArgs, LogArgs, Parsed, SendArgs, ServeArgs, TryArgs};
 use send::SendError;
 use site::Site;
 use sockets::{Places, Serving};
+use trial::TrialError;
 
 /// Success, or a graceful stop: all connections closed gracefully.
 const EXIT_SUCCESS: u8 = 0;
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
             CliCommand::Serve(arguments) => run_server(arguments),
             CliCommand::Send(arguments) => run_send(&arguments),
             CliCommand::Blast(arguments) => run_blast(&arguments),
+            CliCommand::Try(arguments) => run_trial(&arguments),
         },
         Parsed::Text(text) => print_text(&text),
         Parsed::Invalid(line) => exit_with_message(EXIT_USAGE, &line),
@@ -107,6 +111,17 @@ fn run_blast(arguments: &BlastArgs) -> ExitCode {
     match blast::run(plan, arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(line) => exit_with_message(EXIT_FAILURE, &line),
+    }
+}
+
+fn run_trial(arguments: &TryArgs) -> ExitCode {
+    match trial::run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(TrialError::Usage(why)) => {
+            exit_with_message(EXIT_USAGE, &format!("{why} (try --help)"))
+        }
+        Err(TrialError::Failed(why)) => exit_with_message(EXIT_FAILURE, &why),
+        Err(TrialError::OutputClosed) => ExitCode::from(EXIT_FAILURE),
     }
 }
 
