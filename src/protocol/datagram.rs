@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!     opened ──► received ──► received ──► … ──► closed (exactly once, last)
-//!                 timer_expired, writable, error_received in between
+//!                 timer_expired, writable, error_received, message_received in between
 //! ```
 //!
 //! Each datagram is answered for itself, with none, one or several. What a protocol sends is
 //! queued, and leaves together in as few system calls as possible when all that has arrived is
 //! answered.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::connections::Connections;
 use super::effects::Effects;
-use super::ident::CloseReason;
+use super::ident::{CloseReason, ConnectionId};
 use crate::datagram::receive::{Batch, Sender, Span, Unanswered};
 use crate::datagram::replies::{Recipient, ReplyQueue};
 use crate::datagram::requests::SocketRequests;
@@ -42,6 +43,16 @@ pub trait DatagramProtocol {
     /// expire again.
     fn timer_expired(&mut self, replies: &mut Replies<'_>) {
         let _ = replies;
+    }
+
+    /// A message to this socket, from a connection, from another datagram protocol or from a task:
+    /// the answer of a worker thread, for example. Its id is [`Replies::id`], and everything else
+    /// is as for [`Protocol::message_received`](crate::Protocol::message_received). What is sent
+    /// here goes to [`send_to`](Replies::send_to), or to the peer of a connected socket.
+    ///
+    /// A stop of the reactor does not wait for messages. By default, the message is dropped.
+    fn message_received(&mut self, message: Box<dyn Any>, replies: &mut Replies<'_>) {
+        let _ = (message, replies);
     }
 
     /// The kernel has taken all that was sent, and more may be sent. Called once for each
@@ -224,6 +235,13 @@ impl<'b> Replies<'b> {
                 self.continues = false; // the last batch goes elsewhere
             }
         }
+    }
+
+    /// Returns the id of this socket, by which messages reach its protocol
+    /// ([`Connections::send_message`]). Sent bytes and commands do not: the id counts as that of a
+    /// connection that has ended. [`Context::monitor`](crate::Context::monitor) works.
+    pub fn id(&self) -> ConnectionId {
+        self.requests.id
     }
 
     /// The connections of the same reactor. What is asked of them is done when this call is over.

@@ -20,6 +20,7 @@ mod clients;
 mod answers;
 mod closing;
 mod commands;
+mod datagram_messages;
 mod datagrams;
 mod deferred;
 mod effect_bounds;

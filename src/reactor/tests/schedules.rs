@@ -21,6 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use super::datagram_messages::LateEcho;
 use super::environment::{DatagramPeer, Disturbances, EchoHost, StopSender};
 use super::exchange::{RandomMember, SharedLog, TIMER_MS_MAX, TIMERS_MAX};
 use super::exchange_peers::{HostAcceptor, MemberPeer};
@@ -136,7 +137,11 @@ fn run_schedule(seed: u64, is_traced: bool) {
     let bulk = world.serve(BULK, move |peer| BulkServer::new(peer.port(), chunk_bytes));
     world.kernel().allow_pauses(bulk);
     let prefix = if rng.bool() { b"echo -> ".to_vec() } else { Vec::new() };
-    let datagrams = world.serve_datagrams(DATAGRAMS, Echo::with_prefix(prefix.clone()));
+    let mut late = fastrand::Rng::with_seed(seed ^ 0xa5a5); // a seed keeps its other choices
+    let datagrams = match late.bool() {
+        true => world.serve_datagrams(DATAGRAMS, LateEcho::new(prefix.clone(), late)),
+        false => world.serve_datagrams(DATAGRAMS, Echo::with_prefix(prefix.clone())),
+    };
 
     if has_proxy {
         let host =
