@@ -124,6 +124,7 @@ mod datagram {
 }
 
 mod reactor; // the loop: wait, note, drive, expire, reap
+mod workers; // threads that work beside the loop
 mod echo; // the smallest protocol, over streams and datagrams
 
 #[cfg(feature = "http")]
@@ -221,3 +222,4 @@ pub use testing::fuzzing;
 pub use testing::recorded_effect::RecordedEffect;
 pub use testing::test_connection::TestConnection;
 pub use testing::test_datagram::TestDatagram;
+pub use workers::{JobPanicked, Workers, WorkersBusy};

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! A message calls it as well. What such a protocol sends is queued with the replies, leaves with
-//! them and counts towards their bound. A protocol that only answers pays no more than a comparison or two for each drive.
+//! them and counts towards their bound. A protocol that only answers pays no more than a comparison
+//! or two for each drive.
 
 use std::any::Any;
 use std::time::Duration;

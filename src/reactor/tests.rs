@@ -59,6 +59,7 @@ mod test_datagram; // a datagram protocol, run by a test and by the loop
 mod timeouts;
 mod traffic;
 mod vanished_peers;
+mod workers;
 
 use std::cell::{RefCell, RefMut};
 use std::net::SocketAddr;

@@ -8,6 +8,7 @@ use super::*;
 use crate::limits::MAILBOX_MESSAGES_MAX;
 use crate::protocol::datagram::{Datagram, Replies};
 use crate::protocol::notification::Notification;
+use crate::workers::{Worker, Workers, WorkersBusy, job_queue};
 
 const DATAGRAMS: u16 = 2001;
 const SENDERS: u16 = 3000;
@@ -17,14 +18,32 @@ const SENDERS: u16 = 3000;
 pub(super) struct LateEcho {
     prefix: Vec<u8>,
     rng: fastrand::Rng,
+    /// Worker threads, which run in a callback now and then.
+    workers: Option<(Workers, Worker)>,
+    /// How many jobs wait for them.
+    jobs: usize,
 }
+
+const JOBS_MAX: usize = 3;
 
 /// A datagram that is to be echoed.
 struct Late(SocketAddr, Vec<u8>);
 
 impl LateEcho {
     pub(super) fn new(prefix: Vec<u8>, rng: fastrand::Rng) -> LateEcho {
-        LateEcho { prefix, rng }
+        LateEcho { prefix, rng, workers: None, jobs: 0 }
+    }
+
+    /// Returns the same, which has workers now.
+    pub(super) fn with_workers(self, reactor: &mut Reactor) -> LateEcho {
+        LateEcho { workers: Some(job_queue(JOBS_MAX, reactor.completer().unwrap())), ..self }
+    }
+
+    fn work(&mut self) {
+        let Some((_, worker)) = &self.workers else { return };
+        for _ in 0..self.rng.usize(..=JOBS_MAX) {
+            self.jobs -= usize::from(worker.try_run_next());
+        }
     }
 }
 
@@ -34,7 +53,28 @@ impl DatagramProtocol for LateEcho {
             return replies.echo(&self.prefix);
         }
         let (id, late) = (replies.id(), Late(datagram.peer, datagram.payload.to_vec()));
-        replies.connections().send_message(id, late);
+        match &self.workers {
+            Some((workers, _)) if self.rng.bool() => {
+                let (peer, payload) = (late.0, late.1.clone());
+                match workers.submit_for(id, move || late) {
+                    Ok(()) => {
+                        self.jobs += 1;
+                        replies.set_timer(Duration::from_millis(self.rng.u64(..20)));
+                    }
+                    Err(WorkersBusy) => {
+                        replies.send_to(peer, &[&self.prefix[..], &payload].concat());
+                    }
+                }
+            }
+            _ => replies.connections().send_message(id, late),
+        }
+    }
+
+    fn timer_expired(&mut self, replies: &mut Replies<'_>) {
+        self.work();
+        if self.jobs > 0 {
+            replies.set_timer(Duration::from_millis(self.rng.u64(..20)));
+        }
     }
 
     fn message_received(&mut self, message: Box<dyn Any>, replies: &mut Replies<'_>) {
