@@ -90,6 +90,8 @@ mod protocol {
     pub(crate) mod context; // what a protocol is lent for one call
     pub(crate) mod framing; // where messages end in a stream
     pub(crate) mod layer; // a protocol inside another
+    pub(crate) mod dial; // where a relay connects to
+    pub(crate) mod relay; // two connections that send each other their input
     pub(crate) mod datagram; // the callbacks and replies of a datagram protocol
     #[expect(clippy::module_inception, reason = "the file is found by its name")]
     pub(crate) mod protocol; // the callbacks of a stream protocol: bytes in, bytes out
@@ -196,7 +198,7 @@ pub use http::{
     promise::Promise,
     protocol::Http,
     request::{Method, Request},
-    responder::{Responder, Upload},
+    responder::{Responder, ResponderFn, Upload},
     response::Response,
     status::{Status, StatusError},
 };
@@ -204,12 +206,14 @@ pub use limits::Limits;
 pub use protocol::connections::{Connections, SendError, SendStatus};
 pub use protocol::context::Context;
 pub use protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};
+pub use protocol::dial::Dial;
 pub use protocol::effects::Command;
 pub use protocol::framing::{Frame, LengthPrefixed, Lines};
 pub use protocol::ident::{CloseReason, ConnectionId, Peer};
 pub use protocol::layer::{Encoder, Inner, Layer, Layered};
 pub use protocol::notification::Notification;
 pub use protocol::protocol::{Advance, Next, Protocol};
+pub use protocol::relay::{Dialer, Relay};
 pub use protocol::slow_reader::SlowReader;
 pub use reactor::Reactor;
 pub use reactor::tasks::{Handle, SubmitError, SubmitErrorKind};

@@ -109,10 +109,6 @@ pub(crate) struct Worker {
 }
 
 /// Makes a queue of at most `jobs_max` jobs. Results are sent with copies of `completer`.
-#[cfg_attr(
-    test,
-    expect(clippy::arc_with_non_send_sync, reason = "the simulated waker stays on its thread")
-)]
 pub(crate) fn job_queue(jobs_max: usize, completer: Completer) -> (Workers, Worker) {
     let (sender, receiver) = sync_channel(jobs_max);
     (Workers { jobs: sender }, Worker { jobs: Arc::new(Mutex::new(receiver)), completer })
@@ -143,7 +139,13 @@ impl Workers {
     ///
     /// As for [`submit_for`](Workers::submit_for).
     pub fn submit(&self, job: impl FnOnce() + Send + 'static) -> Result<(), WorkersBusy> {
-        self.push(None, Box::new(move || Box::new(job())))
+        self.push(
+            None,
+            Box::new(move || {
+                job();
+                Box::new(())
+            }),
+        )
     }
 
     fn push(

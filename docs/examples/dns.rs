@@ -13,7 +13,7 @@
 //! leave from one socket.) A query that is not answered in time is answered all the same: the
 //! server has failed.
 //!
-//! Over TCP, there is nothing to guess and nothing to change: the proxy of proxy.rs relays it.
+//! Over TCP, there is nothing to guess and nothing to change: it is relayed.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -24,13 +24,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mio_reactor::{
-    ContentType, Datagram, DatagramProtocol, Http, HttpContext, Limits, Reactor, Replies, Request,
-    Responder, Response,
+    ContentType, Datagram, DatagramProtocol, Http, Limits, Reactor, Relay, Replies, Response,
 };
-
-#[allow(dead_code, reason = "its listener and its main function are not used here")]
-#[path = "proxy.rs"]
-mod proxy;
 
 /// After this time without an answer, and at most `TIMER_PERIOD` more, a query is answered with
 /// SERVFAIL. A TCP connection ends if so long no byte moves.
@@ -192,15 +187,6 @@ fn failure(query: &[u8], code: u8) -> Vec<u8> {
     answer
 }
 
-/// Shows the counts to a browser.
-struct Status(Rc<RefCell<Counts>>);
-
-impl Responder for Status {
-    fn respond(&mut self, _: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
-        Response::ok(ContentType::TEXT, format!("{:?}\n", self.0.borrow()).into_bytes())
-    }
-}
-
 /// Serves over UDP and TCP at `address`, and asks `server`. At `status`, counts are served over
 /// HTTP. Returns both addresses.
 pub(crate) fn listen(
@@ -214,12 +200,13 @@ pub(crate) fn listen(
     let shown = Rc::clone(&counts);
     let forwarder = Forwarder { server, pending, random, hashed: 0, counts };
     let address = reactor.bind_datagram(address, forwarder)?;
-    reactor.listen(address, move |_peer| proxy::Side::Client {
-        server,
-        other: None,
-        eof_seen: Rc::default(),
+    reactor.listen(address, move |_peer| Relay::to([server], QUERY_TIMEOUT))?;
+    let status = reactor.listen(status, move |_peer| {
+        let shown = Rc::clone(&shown);
+        Http::from_fn(move |_, _| {
+            Response::ok(ContentType::TEXT, format!("{:?}\n", shown.borrow()).into_bytes())
+        })
     })?;
-    let status = reactor.listen(status, move |_peer| Http::new(Status(Rc::clone(&shown))))?;
     Ok((address, status))
 }
 

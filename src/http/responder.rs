@@ -5,6 +5,7 @@
 use std::any::Any;
 
 use super::context::HttpContext;
+use super::protocol::Http;
 use super::request::Request;
 use super::response::Response;
 use crate::protocol::ident::ConnectionId;
@@ -85,6 +86,49 @@ pub trait Responder {
     /// The default is `false`.
     fn logs_access(&self) -> bool {
         false
+    }
+}
+
+/// A closure that responds: see [`Http::from_fn`].
+#[derive(Debug)]
+pub struct ResponderFn<F>(F);
+
+impl<F> Responder for ResponderFn<F>
+where
+    F: FnMut(&Request<'_>, &mut HttpContext<'_, '_>) -> Response<'static>,
+{
+    fn respond(&mut self, request: &Request<'_>, cx: &mut HttpContext<'_, '_>) -> Response<'_> {
+        (self.0)(request, cx)
+    }
+}
+
+impl<F> Http<ResponderFn<F>>
+where
+    F: FnMut(&Request<'_>, &mut HttpContext<'_, '_>) -> Response<'static>,
+{
+    /// Makes the protocol of one connection, with a closure as its responder: for a page that has
+    /// no state of its own.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    /// use mio_reactor::{ContentType, Http, Limits, Reactor, Response};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let visits = Rc::new(Cell::new(0_u64));
+    /// let mut reactor = Reactor::new(Limits::default())?;
+    /// reactor.listen("127.0.0.1:0", move |_| {
+    ///     let visits = Rc::clone(&visits);
+    ///     Http::from_fn(move |_request, _cx| {
+    ///         visits.update(|count| count + 1);
+    ///         Response::ok(ContentType::TEXT, format!("{}\n", visits.get()).into_bytes())
+    ///     })
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_fn(respond: F) -> Http<ResponderFn<F>> {
+        Http::new(ResponderFn(respond))
     }
 }
 

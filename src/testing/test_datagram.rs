@@ -376,10 +376,13 @@ impl TestDatagram {
         assert_eq!(self.state.stats.panics, 0, "the protocol has panicked");
         let (mut queued, bytes) = self.effects.take_queued();
         for (_, effect) in queued.drain(..) {
-            match effect {
-                Effect::Message(to, message) if to == self.id => self.push_message(message),
-                Effect::Message(to, message) => self.recorded_messages.push((to, message)),
-                other => self.recorded.extend(RecordedEffect::from(other, &bytes)),
+            if let Effect::Message(to, message) = effect {
+                match to == self.id {
+                    true => self.push_message(message),
+                    false => self.recorded_messages.push((to, message)),
+                }
+            } else {
+                self.recorded.extend(RecordedEffect::from(effect, &bytes));
             }
         }
         self.effects.return_buffers(queued, bytes);

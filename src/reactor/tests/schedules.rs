@@ -28,11 +28,12 @@ use super::exchange_peers::{HostAcceptor, MemberPeer};
 use super::late_answers::TextResponder;
 use super::layers::Wrapping;
 use super::peers::{PeerBehavior, PeerEnding, StreamPeer};
-use super::protocols::{BulkServer, ProxySide};
+use super::protocols::BulkServer;
 use super::traffic::{bulk_traffic, echo_traffic, http_traffic};
 use super::*;
 use crate::echo::Echo;
 use crate::http::protocol::Http;
+use crate::protocol::relay::Relay;
 use crate::testing::simulated::errno;
 use crate::testing::simulated::kernel::Host;
 
@@ -154,12 +155,9 @@ fn run_schedule(seed: u64, is_traced: bool) {
         let host =
             Host::Accepts { after_us: rng.u64(..100_000), buffer_bytes: rng.usize(500..100_000) };
         world.kernel().hosts.insert(upstream(), host);
-        let ledger = world.ledger.clone();
-        let proxy = world.serve(PROXY, move |_| ProxySide {
-            upstream: Some(upstream()),
-            other: None,
-            ledger: ledger.clone(),
-        });
+        let (addresses, deadline) = draw_addresses(seed, &mut world);
+        let proxy = world.serve(PROXY, move |_| Relay::to(&addresses[..], deadline));
+        world.connects_are_witnessed = false;
         world.kernel().allow_pauses(proxy);
     }
     let count = if rng.u8(..25) == 0 { rng.u16(20..60) } else { rng.u16(1..6) };
@@ -301,6 +299,26 @@ fn draw_options(seed: u64) -> ListenOptions {
 fn draw_memory(seed: u64) -> Option<usize> {
     let mut rng = fastrand::Rng::with_seed(seed.rotate_left(32));
     (rng.u8(..8) == 0).then(|| rng.usize(1_000..30_000))
+}
+
+/// The addresses of the host behind a proxy, and the deadline for a connect. None of those before
+/// the host's own can be connected to.
+fn draw_addresses(seed: u64, world: &mut World) -> (Vec<SocketAddr>, Duration) {
+    let mut rng = fastrand::Rng::with_seed(seed ^ 0x3c3c); // drawn apart, as the options are
+    let mut addresses = Vec::new();
+    for number in 0..rng.u16(..3) {
+        let after_us = rng.u64(..100_000);
+        let behavior = match rng.u8(..3) {
+            0 => Host::Fails { after_us, error: errno::EHOSTUNREACH },
+            1 => Host::Unreachable { error: errno::ENETUNREACH },
+            _ => Host::Silent,
+        };
+        let address = SocketAddr::from(([10, 0, 0, 8], 1 + number));
+        world.kernel().hosts.insert(address, behavior);
+        addresses.push(address);
+    }
+    addresses.push(upstream());
+    (addresses, Duration::from_secs(2))
 }
 
 /// In a quarter of the schedules there is no fault, and time passes only in polls. In the others,
