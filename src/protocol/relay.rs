@@ -251,8 +251,8 @@ impl<D: Dialer> Relay<D> {
         }
     }
 
-    fn awaits(&self, lookup: u32) -> bool {
-        matches!(self.state, State::LookingUp(awaited) if awaited == lookup)
+    fn is_looking_up(&self, lookup: u32) -> bool {
+        matches!(self.state, State::LookingUp(number) if number == lookup)
     }
 
     /// Connects to the next address. `error` is why the last one has failed.
@@ -363,7 +363,7 @@ impl<D: Dialer> Protocol for Relay<D> {
 
     fn message_received(&mut self, message: Box<dyn Any>, cx: &mut Context<'_>) -> Next {
         match message.downcast::<Found>() {
-            Ok(found) if self.awaits(found.lookup) => {
+            Ok(found) if self.is_looking_up(found.lookup) => {
                 self.connect(found.addresses.into_iter(), NotFound, cx)
             }
             Ok(_) => Next::Unchanged, // it came after its deadline
