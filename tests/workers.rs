@@ -8,7 +8,9 @@ mod common;
 use std::any::Any;
 use std::io::{Read, Write};
 use std::net::UdpSocket;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
+#[cfg(feature = "http")]
+use std::thread;
 
 use common::{TIMEOUT, any_port, connect, run_in_thread};
 use mio_reactor::{
@@ -105,4 +107,96 @@ fn threads_end_with_the_last_clone_after_the_jobs_that_wait() {
     assert_eq!(is_done.recv_timeout(TIMEOUT), Ok(1));
     assert_eq!(is_done.recv_timeout(TIMEOUT), Ok(2));
     assert!(is_done.recv_timeout(TIMEOUT).is_err(), "no thread is left that could send");
+}
+
+// pitfall: 211
+#[test]
+fn reply_of_a_thread_is_sent_later_and_others_meanwhile() {
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let address = run_in_thread(move |reactor| {
+        let workers = reactor.workers(1, 0).unwrap();
+        let mut may_go_on = Some(may_go_on);
+        let respond = move |datagram: &Datagram<'_>, replies: &mut Replies<'_>| {
+            let payload = datagram.payload.to_vec();
+            // Only the first one is worked for. The thread may not wait yet, so this asks again.
+            let Some(may_go_on) = may_go_on.take() else { return replies.send(b"at once") };
+            let may_go_on = Arc::new(Mutex::new(may_go_on));
+            loop {
+                let (payload, may_go_on) = (payload.clone(), Arc::clone(&may_go_on));
+                let job = move || {
+                    let _ = may_go_on.lock().unwrap().recv();
+                    payload
+                };
+                if replies.send_later(&workers, job).is_ok() {
+                    break;
+                }
+            }
+        };
+        reactor.bind_datagram(any_port(), respond).unwrap()
+    });
+    let socket = UdpSocket::bind(any_port()).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let mut received = [0; 10];
+    socket.send_to(b"later", address).unwrap();
+    socket.send_to(b"now", address).unwrap();
+    let count = socket.recv(&mut received).unwrap();
+    assert_eq!(&received[..count], b"at once");
+    go_on.send(()).unwrap();
+    let count = socket.recv(&mut received).unwrap();
+    assert_eq!(&received[..count], b"later");
+}
+
+/// Sends a request for `path`, and returns the status of the response and its body.
+#[cfg(feature = "http")]
+fn get(address: std::net::SocketAddr, path: &str) -> (String, String) {
+    let mut stream = connect(address);
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    (head[9..12].to_owned(), body.to_owned())
+}
+
+// pitfall: 211
+#[test]
+#[cfg(feature = "http")]
+fn promised_job_answers_or_fails_and_one_too_many_gets_503() {
+    use mio_reactor::{Http, Response};
+    use std::time::Duration;
+
+    let (started, has_started) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let may_go_on = Arc::new(Mutex::new(may_go_on));
+    let address = run_in_thread(move |reactor| {
+        let workers = reactor.workers(1, 1).unwrap();
+        let respond = Http::each(move |request, cx| {
+            let (path, started) = (request.path().to_vec(), started.clone());
+            let may_go_on = Arc::clone(&may_go_on);
+            let job = move || match &path[..] {
+                b"/panic" => panic!("a job that panics"),
+                b"/wait" => {
+                    started.send(()).unwrap();
+                    let _ = may_go_on.lock().unwrap().recv();
+                    6 * 7
+                }
+                _ => 6 * 7,
+            };
+            let deadline = match request.path() {
+                b"/late" => Duration::from_millis(1),
+                _ => TIMEOUT,
+            };
+            cx.promise_job(&workers, deadline, job, |result: u32| {
+                Response::text(result.to_string())
+            })
+        });
+        reactor.listen(any_port(), respond).unwrap()
+    });
+    assert_eq!(get(address, "/"), ("200".to_owned(), "42".to_owned()));
+    assert_eq!(get(address, "/panic").0, "500");
+    let waiting = thread::spawn(move || get(address, "/wait"));
+    has_started.recv_timeout(TIMEOUT).unwrap();
+    assert_eq!(get(address, "/late").0, "504", "it waits in the queue, and is skipped then");
+    assert_eq!(get(address, "/").0, "503", "the one that is late still has the place");
+    go_on.send(()).unwrap();
+    assert_eq!(waiting.join().unwrap().0, "200");
 }

@@ -23,9 +23,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use mio_reactor::{
-    ContentType, Datagram, DatagramProtocol, Http, Limits, Reactor, Relay, Replies, Response,
-};
+use mio_reactor::{Datagram, DatagramProtocol, Http, Limits, Reactor, Relay, Replies, Response};
 
 /// After this time without an answer, and at most `TIMER_PERIOD` more, a query is answered with
 /// SERVFAIL. A TCP connection ends if so long no byte moves.
@@ -201,12 +199,10 @@ pub(crate) fn listen(
     let forwarder = Forwarder { server, pending, random, hashed: 0, counts };
     let address = reactor.bind_datagram(address, forwarder)?;
     reactor.listen(address, move |_peer| Relay::to([server], QUERY_TIMEOUT))?;
-    let status = reactor.listen(status, move |_peer| {
-        let shown = Rc::clone(&shown);
-        Http::from_fn(move |_, _| {
-            Response::ok(ContentType::TEXT, format!("{:?}\n", shown.borrow()).into_bytes())
-        })
-    })?;
+    let status = reactor.listen(
+        status,
+        Http::each(move |_, _| Response::text(format!("{:?}\n", shown.borrow()))),
+    )?;
     Ok((address, status))
 }
 

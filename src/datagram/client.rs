@@ -23,7 +23,7 @@ use super::transport::DatagramTransport;
 use crate::caught::{catch, catch_drop};
 use crate::limits::TIMER_LATE_MS;
 use crate::loop_state::LoopState;
-use crate::protocol::datagram::{DatagramProtocol, Replies};
+use crate::protocol::datagram::{DatagramProtocol, LateReply, Replies};
 use crate::protocol::effects::Effects;
 use crate::protocol::ident::{CloseReason, ConnectionId};
 use crate::protocol::outcome::Outcome;
@@ -154,7 +154,10 @@ impl<T: DatagramTransport> DatagramSocket<T> {
             catch_drop(&mut state.stats, message);
         } else {
             self.call_protocol(scratch, state, effects, |protocol, replies| {
-                protocol.message_received(message, replies);
+                match message.downcast::<LateReply>() {
+                    Ok(reply) => reply.send(replies),
+                    Err(message) => protocol.message_received(message, replies),
+                }
             });
         }
         let outcome = self.flush_and_report(ready, scratch, state);

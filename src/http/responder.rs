@@ -3,6 +3,7 @@
 //! Neither sees a socket, nor where a message begins and ends: `protocol.rs` does the framing.
 
 use std::any::Any;
+use std::net::SocketAddr;
 
 use super::context::HttpContext;
 use super::protocol::Http;
@@ -89,7 +90,7 @@ pub trait Responder {
     }
 }
 
-/// A closure that responds: see [`Http::from_fn`].
+/// A closure that responds: see [`Http::each`].
 #[derive(Debug)]
 pub struct ResponderFn<F>(F);
 
@@ -106,29 +107,37 @@ impl<F> Http<ResponderFn<F>>
 where
     F: FnMut(&Request<'_>, &mut HttpContext<'_, '_>) -> Response<'static>,
 {
-    /// Makes the protocol of one connection, with a closure as its responder: for a page that has
-    /// no state of its own.
+    /// Makes the protocol of one connection, with a closure as its responder.
+    pub fn from_fn(respond: F) -> Http<ResponderFn<F>> {
+        Http::new(ResponderFn(respond))
+    }
+
+    /// Returns what makes a protocol for each connection, with a clone of `respond` as its
+    /// responder: for [`Reactor::listen`](crate::Reactor::listen).
+    ///
+    /// A closure is `Clone` if what it has captured is, as an `Rc` and [`Workers`](crate::Workers)
+    /// are. So all connections share what is behind an `Rc`.
     ///
     /// ```
     /// use std::cell::Cell;
     /// use std::rc::Rc;
-    /// use mio_reactor::{ContentType, Http, Limits, Reactor, Response};
+    /// use mio_reactor::{Http, Limits, Reactor, Response};
     ///
     /// # fn main() -> std::io::Result<()> {
     /// let visits = Rc::new(Cell::new(0_u64));
     /// let mut reactor = Reactor::new(Limits::default())?;
-    /// reactor.listen("127.0.0.1:0", move |_| {
-    ///     let visits = Rc::clone(&visits);
-    ///     Http::from_fn(move |_request, _cx| {
-    ///         visits.update(|count| count + 1);
-    ///         Response::ok(ContentType::TEXT, format!("{}\n", visits.get()).into_bytes())
-    ///     })
-    /// })?;
+    /// reactor.listen("127.0.0.1:0", Http::each(move |_request, _cx| {
+    ///     visits.update(|count| count + 1);
+    ///     Response::text(format!("{} visits\n", visits.get()))
+    /// }))?;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn from_fn(respond: F) -> Http<ResponderFn<F>> {
-        Http::new(ResponderFn(respond))
+    pub fn each(respond: F) -> impl FnMut(SocketAddr) -> Http<ResponderFn<F>>
+    where
+        F: Clone,
+    {
+        move |_client| Http::from_fn(respond.clone())
     }
 }
 

@@ -48,9 +48,9 @@ pub trait Dialer {
         Next::Continue
     }
 
-    /// Takes one step through what the client has sent, as [`Protocol::advance`] does. Not called
-    /// after the dial.
-    fn advance(&mut self, input: &[u8], dial: &mut Dial, cx: &mut Context<'_>) -> Advance;
+    /// Takes one step through what the client has sent, as [`Protocol::advance`] does; `None` if it
+    /// needs more. (So a head of bytes is read with `?`.) Not called after the dial.
+    fn advance(&mut self, input: &[u8], dial: &mut Dial, cx: &mut Context<'_>) -> Option<Advance>;
 
     /// The connect to `server` has succeeded. What is sent now reaches the client before the first
     /// byte of the server. By default, nothing is sent.
@@ -95,8 +95,8 @@ impl Dialer for Vec<SocketAddr> {
         Next::Continue
     }
 
-    fn advance(&mut self, input: &[u8], _: &mut Dial, _: &mut Context<'_>) -> Advance {
-        Advance::consumed(input.len()).then(Next::Abort) // it has dialed when it was opened
+    fn advance(&mut self, _: &[u8], _: &mut Dial, _: &mut Context<'_>) -> Option<Advance> {
+        None // it has dialed when it was opened
     }
 }
 
@@ -142,16 +142,21 @@ impl Dialer for Vec<SocketAddr> {
 /// struct Switchboard(Lines);
 ///
 /// impl Dialer for Switchboard {
-///     fn advance(&mut self, input: &[u8], dial: &mut Dial, cx: &mut Context<'_>) -> Advance {
+///     fn advance(
+///         &mut self,
+///         input: &[u8],
+///         dial: &mut Dial,
+///         cx: &mut Context<'_>,
+///     ) -> Option<Advance> {
 ///         let line = match self.0.next(input, cx) {
 ///             Ok(line) => line,
-///             Err(step) => return step,
+///             Err(step) => return Some(step),
 ///         };
 ///         match str::from_utf8(line.content).map(str::parse) {
 ///             Ok(Ok(address)) => dial.to([address]),
 ///             _ => cx.send(b"what?\n"),
 ///         }
-///         line.consumed()
+///         Some(line.consumed())
 ///     }
 ///
 ///     fn connected(&mut self, server: SocketAddr, cx: &mut Context<'_>) {
@@ -324,7 +329,7 @@ impl<D: Dialer> Protocol for Relay<D> {
             State::Handshake => {
                 let mut consumed = 0;
                 let next = self.call(cx, |dialer, dial, cx| {
-                    let step = dialer.advance(input, dial, cx);
+                    let step = dialer.advance(input, dial, cx).unwrap_or(Advance::need_more());
                     consumed = step.consumed;
                     step.next
                 });

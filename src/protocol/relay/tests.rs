@@ -24,23 +24,23 @@ struct Switchboard {
 }
 
 impl Dialer for Switchboard {
-    fn advance(&mut self, input: &[u8], dial: &mut Dial, cx: &mut Context<'_>) -> Advance {
+    fn advance(&mut self, input: &[u8], dial: &mut Dial, cx: &mut Context<'_>) -> Option<Advance> {
         let line = match self.lines.next(input, cx) {
             Ok(line) => line,
-            Err(step) => return step,
+            Err(step) => return Some(step),
         };
         match line.content {
             b"wait" => {}
             b"close" => {
                 dial.to([address(1)]);
-                return line.consumed().then(Next::Close);
+                return Some(line.consumed().then(Next::Close));
             }
             name @ [b'a'..=b'z', ..] => {
                 dial.to_name(&self.names, str::from_utf8(name).unwrap(), 80);
             }
             numbers => dial.to(numbers.iter().map(|digit| address(digit - b'0'))),
         }
-        line.consumed()
+        Some(line.consumed())
     }
 
     fn connected(&mut self, server: SocketAddr, cx: &mut Context<'_>) {

@@ -20,9 +20,9 @@ fn host(number: u16) -> SocketAddr {
 struct Names(Workers);
 
 impl Dialer for Names {
-    fn advance(&mut self, input: &[u8], dial: &mut Dial, _: &mut Context<'_>) -> Advance {
+    fn advance(&mut self, input: &[u8], dial: &mut Dial, _: &mut Context<'_>) -> Option<Advance> {
         dial.to_name(&self.0, String::from_utf8_lossy(input), 1);
-        Advance::consumed(input.len())
+        Some(Advance::consumed(input.len()))
     }
 
     fn connected(&mut self, server: SocketAddr, cx: &mut Context<'_>) {
