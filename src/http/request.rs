@@ -62,7 +62,7 @@ impl Method {
     }
 
     /// Returns whether a request of this method changes nothing at the server (RFC 9110 section
-    /// 9.2.1). So it may be sent again if its response does not come.
+    /// 9.2.1).
     ///
     /// ```
     /// # use mio_reactor::Method;
@@ -70,6 +70,13 @@ impl Method {
     /// ```
     pub const fn is_safe(self) -> bool {
         matches!(self, Method::Get | Method::Head | Method::Options | Method::Trace)
+    }
+
+    /// Returns whether it makes no difference if a request of this method is done twice (RFC 9110
+    /// section 9.2.2). Such a request may be sent again on a new connection if the old one ended
+    /// without a response.
+    pub const fn is_idempotent(self) -> bool {
+        self.is_safe() || matches!(self, Method::Put | Method::Delete)
     }
 }
 
