@@ -142,6 +142,7 @@ mod http {
     pub(crate) mod target; // the four forms of a target, and the syntax of hosts
     pub(crate) mod scan; // the bytes of a head that comes in pieces
     pub(crate) mod head; // a request head, parsed
+    pub(crate) mod whole_head; // the head of a request that begins another protocol
     pub(crate) mod foreign; // what bytes that are no request look like
     pub(crate) mod promise; // an answer that is owed to a client
     pub(crate) mod context; // what a responder is lent for one call
@@ -201,6 +202,7 @@ pub use http::{
     responder::{Responder, ResponderFn, Upload},
     response::Response,
     status::{Status, StatusError},
+    whole_head::HeadSpace,
 };
 pub use limits::Limits;
 pub use protocol::connections::{Connections, SendError, SendStatus};

@@ -5,6 +5,7 @@
 
 use httparse::Header;
 
+use super::head::list_items;
 use super::limits;
 use super::response::ResponseForm;
 
@@ -138,6 +139,13 @@ impl<'i> Request<'i> {
     pub fn header_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'i [u8]> + use<'i, 'n> {
         let has_this_name = move |header: &&Header<'i>| header.name.eq_ignore_ascii_case(name);
         self.headers.iter().filter(has_this_name).map(|header| header.value)
+    }
+
+    /// Returns whether the list in the fields named `name` has the element `item`: a connection
+    /// option, for example. Case does not matter in either.
+    pub fn lists(&self, name: &str, item: &str) -> bool {
+        let mut items = self.header_values(name).flat_map(list_items);
+        items.any(|element| element.eq_ignore_ascii_case(item.as_bytes()))
     }
 
     /// Returns all fields in order, each with its name as it was sent, and its value as
