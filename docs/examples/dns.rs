@@ -133,14 +133,19 @@ impl Forwarder {
     /// TCP, and everything else behind the question is the server's.
     fn answer(&mut self, message: &[u8], replies: &mut Replies<'_>) {
         let Some(id) = message.first_chunk().map(|id| u16::from_be_bytes(*id)) else { return };
-        let Some(pending) = self.pending.get(&id).filter(|asked| is_answer(message, &asked.sent))
-        else {
+        let is_refused = is_format_error(message);
+        let is_expected = |asked: &&Pending| is_refused || is_answer(message, &asked.sent);
+        let Some(pending) = self.pending.get(&id).filter(is_expected) else {
             self.counts.borrow_mut().unexpected += 1; // late, repeated or forged
             return;
         };
-        let mut answer = message.to_vec();
-        answer[..2].copy_from_slice(&pending.query[..2]);
-        answer[HEADER_BYTES..pending.query.len()].copy_from_slice(&pending.query[HEADER_BYTES..]);
+        let (query, mut answer) = (&pending.query, message.to_vec());
+        if is_refused {
+            answer = failure(query, FORMAT_ERROR);
+        } else {
+            answer[..2].copy_from_slice(&query[..2]);
+            answer[HEADER_BYTES..query.len()].copy_from_slice(&query[HEADER_BYTES..]);
+        }
         replies.send_to(pending.client, &answer);
         self.pending.remove(&id);
         self.counts.borrow_mut().answered += 1;
@@ -172,6 +177,13 @@ fn is_answer(message: &[u8], asked: &[u8]) -> bool {
         && !is_query(message)
         && message[4..6] == [0, 1]
         && message[HEADER_BYTES..asked.len()] == asked[HEADER_BYTES..]
+}
+
+/// Returns whether a server says that it cannot read a query, and so does not repeat the question.
+/// Only the id tells which query. An attacker that guesses it can make one fail, and no more.
+fn is_format_error(message: &[u8]) -> bool {
+    let is_bare = message.len() == HEADER_BYTES && message[4..] == [0; 8];
+    is_bare && !is_query(message) && message[3] & 0x0F == FORMAT_ERROR
 }
 
 /// Returns an answer without records to a query of which `query` is the header, or also the
