@@ -228,4 +228,4 @@ pub use testing::fuzzing;
 pub use testing::recorded_effect::RecordedEffect;
 pub use testing::test_connection::TestConnection;
 pub use testing::test_datagram::TestDatagram;
-pub use workers::{JobPanicked, Workers, WorkersBusy};
+pub use workers::{JobPanicked, Workers, WorkersBusyError};

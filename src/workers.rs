@@ -81,15 +81,15 @@ impl fmt::Debug for Workers {
 /// A job that was not accepted: as many wait as may, so more would only wait longer. The answer to
 /// a client is that the server is busy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WorkersBusy;
+pub struct WorkersBusyError;
 
-impl fmt::Display for WorkersBusy {
+impl fmt::Display for WorkersBusyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("as many jobs wait for a worker thread as may")
     }
 }
 
-impl Error for WorkersBusy {}
+impl Error for WorkersBusyError {}
 
 /// The message in place of the result of a job that has panicked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,12 +123,12 @@ impl Workers {
     ///
     /// # Errors
     ///
-    /// [`WorkersBusy`] if all threads are busy and as many jobs wait as may. The job is dropped.
+    /// [`WorkersBusyError`] if all threads are busy and as many jobs wait as may. The job is dropped.
     pub fn submit_for<T: Send + 'static>(
         &self,
         to: ConnectionId,
         job: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<(), WorkersBusy> {
+    ) -> Result<(), WorkersBusyError> {
         self.push(Some(to), Box::new(move || Box::new(job())))
     }
 
@@ -138,7 +138,7 @@ impl Workers {
     /// # Errors
     ///
     /// As for [`submit_for`](Workers::submit_for).
-    pub fn submit(&self, job: impl FnOnce() + Send + 'static) -> Result<(), WorkersBusy> {
+    pub fn submit(&self, job: impl FnOnce() + Send + 'static) -> Result<(), WorkersBusyError> {
         self.push(
             None,
             Box::new(move || {
@@ -152,8 +152,8 @@ impl Workers {
         &self,
         to: Option<ConnectionId>,
         run: Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>,
-    ) -> Result<(), WorkersBusy> {
-        self.jobs.try_send(Job { to, run }).map_err(|_| WorkersBusy)
+    ) -> Result<(), WorkersBusyError> {
+        self.jobs.try_send(Job { to, run }).map_err(|_| WorkersBusyError)
     }
 }
 

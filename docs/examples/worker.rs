@@ -26,7 +26,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio_reactor::{
-    Http, HttpContext, Limits, Promise, Reactor, Request, Response, Status, Workers, WorkersBusy,
+    Http, HttpContext, Limits, Promise, Reactor, Request, Response, Status, Workers,
+    WorkersBusyError,
 };
 
 /// Threads that work. More than the machine has cores make nothing faster.
@@ -58,7 +59,7 @@ fn respond(
     match workers.submit(job) {
         Ok(()) => promised,
         // The promise is dropped with the job, and 503 is the answer instead.
-        Err(WorkersBusy) => Response::error(Status::SERVICE_UNAVAILABLE)
+        Err(WorkersBusyError) => Response::error(Status::SERVICE_UNAVAILABLE)
             .with_header("Retry-After", "1")
             .expect("a constant field is valid"),
     }

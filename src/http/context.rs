@@ -18,7 +18,7 @@ use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::ident::{ConnectionId, Peer};
 use crate::protocol::protocol::Protocol;
 use crate::time::Time;
-use crate::workers::{Workers, WorkersBusy};
+use crate::workers::{Workers, WorkersBusyError};
 
 /// What [`Http`](crate::Http) lends a [`Responder`](crate::Responder) for one call.
 ///
@@ -79,7 +79,7 @@ impl<'c, 'i> HttpContext<'c, 'i> {
     }
 
     /// Promises an answer that a worker thread works for: `respond` makes it of what `job` returns.
-    /// If the workers are [busy](WorkersBusy), the response is 503 with a Retry-After of 1 s.
+    /// If the workers are [busy](WorkersBusyError), the response is 503 with a Retry-After of 1 s.
     ///
     /// Everything else is as for [`promise`](HttpContext::promise): `respond` is called on the
     /// thread of the reactor, and the client gets 504 after `deadline`, or 500 if `job` panics. A
@@ -120,7 +120,7 @@ impl<'c, 'i> HttpContext<'c, 'i> {
         };
         match workers.submit_for(self.id(), work) {
             Ok(()) => Response::promised(deadline, Some(awaited)),
-            Err(WorkersBusy) => Response::error(Status::SERVICE_UNAVAILABLE)
+            Err(WorkersBusyError) => Response::error(Status::SERVICE_UNAVAILABLE)
                 .with_header("Retry-After", "1")
                 .expect("a constant field is valid"),
         }

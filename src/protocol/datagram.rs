@@ -21,7 +21,7 @@ use super::ident::{CloseReason, ConnectionId};
 use crate::datagram::receive::{Batch, Sender, Span, Unanswered};
 use crate::datagram::replies::{Recipient, ReplyQueue};
 use crate::datagram::requests::SocketRequests;
-use crate::workers::{Workers, WorkersBusy};
+use crate::workers::{Workers, WorkersBusyError};
 
 /// A service over datagrams, or a client of one.
 ///
@@ -306,7 +306,7 @@ impl<'b> Replies<'b> {
         &mut self,
         workers: &Workers,
         job: impl FnOnce() -> Vec<u8> + Send + 'static,
-    ) -> Result<(), WorkersBusy> {
+    ) -> Result<(), WorkersBusyError> {
         let to = match self.to {
             Recipient::Sender(number) => self.senders[number].peer,
             Recipient::Named(_) | Recipient::Connected => None,

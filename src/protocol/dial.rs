@@ -9,7 +9,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use super::ident::ConnectionId;
 use crate::overload_limits::DIAL_ADDRESSES_MAX;
-use crate::workers::{Workers, WorkersBusy};
+use crate::workers::{Workers, WorkersBusyError};
 
 /// Takes where a [`Relay`](crate::Relay) is to connect to: lent to its
 /// [`Dialer`](crate::Dialer) for one call. The dial begins when the call is over, unless that
@@ -68,7 +68,7 @@ impl Dial {
         };
         self.target = match workers.submit_for(self.id, look_up) {
             Ok(()) => Target::Name,
-            Err(WorkersBusy) => Target::Failed(ErrorKind::ResourceBusy),
+            Err(WorkersBusyError) => Target::Failed(ErrorKind::ResourceBusy),
         };
     }
 }

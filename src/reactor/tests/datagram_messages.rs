@@ -8,7 +8,7 @@ use super::*;
 use crate::limits::MAILBOX_MESSAGES_MAX;
 use crate::protocol::datagram::{Datagram, Replies};
 use crate::protocol::notification::Notification;
-use crate::workers::{Worker, Workers, WorkersBusy, job_queue};
+use crate::workers::{Worker, Workers, WorkersBusyError, job_queue};
 
 const DATAGRAMS: u16 = 2001;
 const SENDERS: u16 = 3000;
@@ -61,7 +61,7 @@ impl DatagramProtocol for LateEcho {
                         self.jobs += 1;
                         replies.set_timer(Duration::from_millis(self.rng.u64(..20)));
                     }
-                    Err(WorkersBusy) => {
+                    Err(WorkersBusyError) => {
                         replies.send_to(peer, &[&self.prefix[..], &payload].concat());
                     }
                 }

@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use super::*;
-use crate::workers::{JobPanicked, Worker, Workers, WorkersBusy, job_queue};
+use crate::workers::{JobPanicked, Worker, Workers, WorkersBusyError, job_queue};
 
 const ASKERS: u16 = 3000;
 const JOBS_MAX: usize = 2;
@@ -21,7 +21,7 @@ impl Protocol for Asker {
             b'!' => panic!("a job that panics"),
             _ => [byte, byte],
         };
-        if self.0.submit_for(cx.id(), job) == Err(WorkersBusy) {
+        if self.0.submit_for(cx.id(), job) == Err(WorkersBusyError) {
             cx.send(b"busy ");
         }
         Advance::consumed(1)
