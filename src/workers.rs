@@ -123,7 +123,8 @@ impl Workers {
     ///
     /// # Errors
     ///
-    /// [`WorkersBusyError`] if all threads are busy and as many jobs wait as may. The job is dropped.
+    /// [`WorkersBusyError`] if all threads are busy and as many jobs wait as may. The job is
+    /// dropped.
     pub fn submit_for<T: Send + 'static>(
         &self,
         to: ConnectionId,

@@ -158,7 +158,7 @@ pub(crate) struct LateReply {
 
 impl LateReply {
     pub(crate) fn send(&self, replies: &mut Replies<'_>) {
-        match self.to {
+        match self.to.filter(|_| replies.connected().is_none()) {
             Some(peer) => replies.send_to(peer, &self.bytes),
             None => replies.send(&self.bytes),
         }

@@ -76,7 +76,7 @@ pub trait Dialer {
     }
 
     /// A message that is not the relay's own, as for [`Protocol::message_received`]. By default,
-    /// it is dropped.
+    /// it is dropped, and so is every message after the dial.
     fn message_received(
         &mut self,
         message: Box<dyn Any>,
@@ -372,9 +372,10 @@ impl<D: Dialer> Protocol for Relay<D> {
                 self.connect(found.addresses.into_iter(), NotFound, cx)
             }
             Ok(_) => Next::Unchanged, // it came after its deadline
-            Err(other) => {
+            Err(other) if matches!(self.state, State::Handshake) => {
                 self.call(cx, |dialer, dial, cx| dialer.message_received(other, dial, cx))
             }
+            Err(_) => Next::Unchanged,
         }
     }
 

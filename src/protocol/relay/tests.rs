@@ -219,8 +219,15 @@ fn message_of_the_application_may_make_the_dialer_dial() {
     client.peer_sends(b"wait\n");
     client.send_message(Box::new(address(7)));
     let server = connecting_to(&mut client, 7);
+    client.send_message(Box::new(address(8)));
+    assert_eq!(client.take_effects(), [], "it comes after the dial");
     client.notify(server, Notification::Connected);
     assert_eq!(client.take_received(), b"to 192.0.2.7:80\n");
+    client.take_effects();
+    client.notify(server, Notification::AboveHighWatermark);
+    client.send_message(Box::new(address(9)));
+    client.peer_sends(b"bytes");
+    assert_eq!(client.take_effects(), [], "it ends no pause, and dials nowhere");
 }
 
 #[test]
