@@ -80,6 +80,12 @@ pub(crate) const EVICTIONS_MAX: usize = 16;
 /// our reply is served, and not closed.
 pub(crate) const EVICTION_IDLE_MS: u64 = 500;
 
+// ---- connects
+
+/// Most addresses that a relay tries for one client. Each gets its part of the time that is left,
+/// so of more than these none would get enough for a handshake with a far host.
+pub(crate) const DIAL_ADDRESSES_MAX: usize = 8;
+
 const _: () = assert!(
     BODY_MEMORY_EIGHTHS < ACCEPT_MEMORY_EIGHTHS && ACCEPT_MEMORY_EIGHTHS < 8,
     "bodies are refused before accepting pauses, and that before a connection is evicted"
