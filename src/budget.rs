@@ -14,8 +14,8 @@
 //!
 //! The budget is checked between two steps, so the last step may overshoot it. What is left when
 //! the budget is spent is not lost: it stays in a queue. Slots that were not driven come before
-//! others in the next turn, and alternate with those of new events. A source that has spent its
-//! share goes to the back of the run queue.
+//! others in the next turn. A connection that has spent its share goes to the queue of bulk, for
+//! which half of each turn is reserved (`src/reactor/run_queue.rs`).
 //!
 //! Only time is bounded here. What bounds memory, the watermarks and maxima, is checked where the
 //! memory is.
@@ -56,6 +56,11 @@ impl Budget {
             true => (TURN_BYTES_MAX / sources).max(READ_BYTES_MAX),
             false => STREAM_BYTES_PER_TURN_MAX, // few sources, as mostly
         };
+    }
+
+    /// Lets the turn spend what was reserved at its beginning: it was charged in advance.
+    pub(crate) fn release(&mut self, reserved: usize) {
+        self.left = self.left.max(0) + reserved as i64;
     }
 
     /// Begins a further stage of the turn, which may spend what is left, but never less than

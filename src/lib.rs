@@ -91,6 +91,8 @@ mod protocol {
     pub(crate) mod context; // what a protocol is lent for one call
     pub(crate) mod framing; // where messages end in a stream
     pub(crate) mod layer; // a protocol inside another
+    pub(crate) mod dial; // where a relay connects to
+    pub(crate) mod relay; // two connections that send each other their input
     pub(crate) mod datagram; // the callbacks and replies of a datagram protocol
     #[expect(clippy::module_inception, reason = "the file is found by its name")]
     pub(crate) mod protocol; // the callbacks of a stream protocol: bytes in, bytes out
@@ -125,6 +127,7 @@ mod datagram {
 }
 
 mod reactor; // the loop: wait, note, drive, expire, reap
+mod workers; // threads that work beside the loop
 mod echo; // the smallest protocol, over streams and datagrams
 
 #[cfg(feature = "http")]
@@ -140,6 +143,7 @@ mod http {
     pub(crate) mod target; // the four forms of a target, and the syntax of hosts
     pub(crate) mod scan; // the bytes of a head that comes in pieces
     pub(crate) mod head; // a request head, parsed
+    pub(crate) mod whole_head; // the head of a request that begins another protocol
     pub(crate) mod foreign; // what bytes that are no request look like
     pub(crate) mod promise; // an answer that is owed to a client
     pub(crate) mod context; // what a responder is lent for one call
@@ -196,20 +200,23 @@ pub use http::{
     promise::Promise,
     protocol::Http,
     request::{Method, Request},
-    responder::{Responder, Upload},
+    responder::{Responder, ResponderFn, Upload},
     response::Response,
     status::{Status, StatusError},
+    whole_head::HeadSpace,
 };
 pub use limits::Limits;
 pub use protocol::connections::{Connections, SendError, SendStatus};
 pub use protocol::context::Context;
 pub use protocol::datagram::{Batching, Datagram, DatagramProtocol, Replies};
+pub use protocol::dial::Dial;
 pub use protocol::effects::Command;
 pub use protocol::framing::{Frame, LengthPrefixed, Lines};
 pub use protocol::ident::{CloseReason, ConnectionId, Peer};
 pub use protocol::layer::{Encoder, Inner, Layer, Layered};
 pub use protocol::notification::Notification;
 pub use protocol::protocol::{Advance, Next, Protocol};
+pub use protocol::relay::{Dialer, Relay};
 pub use protocol::slow_reader::SlowReader;
 pub use reactor::Reactor;
 pub use reactor::tasks::{Handle, SubmitError, SubmitErrorKind};
@@ -222,3 +229,4 @@ pub use testing::fuzzing;
 pub use testing::recorded_effect::RecordedEffect;
 pub use testing::test_connection::TestConnection;
 pub use testing::test_datagram::TestDatagram;
+pub use workers::{JobPanicked, Workers, WorkersBusyError};

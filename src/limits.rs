@@ -221,14 +221,14 @@ pub(crate) const EVENTS_PER_TURN: usize = 256;
 pub const READ_BYTES_MAX: usize = 68 * 1024;
 
 /// What a turn may spend, in bytes or the cost of other work: about 2 ms of work. When it is spent,
-/// the sources that have not been driven yet come first in the next turn. So if two hundred bulk
-/// transfers begin at the same moment, a new connection waits until each has moved one read, and
-/// not several. To share a turn among more connections saves system calls, too.
+/// the sources that have not been driven yet come first in the next turn. Half of it is reserved
+/// for connections in the middle of much, if any wait. To share a turn among more connections saves
+/// system calls, too.
 pub(crate) const TURN_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What one stream may spend in one turn, in bytes, in both directions together: about 80 µs, which
 /// is four full reads with their steps. It is less where there are many sources (`src/budget.rs`).
-/// Then the connection goes to the end of the run queue.
+/// Then the connection goes to the end of the bulk queue.
 pub(crate) const STREAM_BYTES_PER_TURN_MAX: usize = 320 * 1024;
 
 /// What a turn may spend in one microsecond, in bytes. The costs of other work are what

@@ -60,6 +60,12 @@ pub(crate) const ACCEPT_RETRY_MS: u64 = 100;
 /// log has no more than two lines in this time.
 pub(crate) const ACCEPT_RECOVERY_MS: u64 = 1000;
 
+/// How long the kernel keeps a connection whose peer is silent, where accepting is deferred
+/// (TCP_DEFER_ACCEPT, tcp(7)), in seconds. Then it is accepted without a byte. The kernel rounds up
+/// to the times at which it repeats a SYN-ACK, the first of which is after a second.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux defers"))]
+pub(crate) const DEFERRED_ACCEPT_SECONDS: i32 = 1;
+
 /// The part of all connections and descriptors that the listeners are guaranteed: one in this. It
 /// is split among them, unless `ListenOptions::connections_min` says otherwise, and each has at
 /// least one connection if there are more of those than listeners. A larger part would turn away
@@ -81,6 +87,12 @@ pub(crate) const EVICTIONS_MAX: usize = 16;
 /// is longer than a round trip across the world (300 ms): a peer that sends again as soon as it has
 /// our reply is served, and not closed.
 pub(crate) const EVICTION_IDLE_MS: u64 = 500;
+
+// ---- connects
+
+/// Most addresses that a relay tries for one client. Each gets its part of the time that is left,
+/// so of more than these none would get enough for a handshake with a far host.
+pub(crate) const DIAL_ADDRESSES_MAX: usize = 8;
 
 const _: () = assert!(
     BODY_MEMORY_EIGHTHS < ACCEPT_MEMORY_EIGHTHS && ACCEPT_MEMORY_EIGHTHS < 8,

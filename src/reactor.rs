@@ -26,6 +26,7 @@
 //! and slots are freed last. So within one turn a token means one source (invariant 4), and no
 //! event is stale.
 
+mod run_queue; // which slots are driven, and in which order
 mod slots; // the slab's entries: queueing, registering, ending
 mod sources; // what each kind of source does when it is driven, expires or ends
 mod listen; // opening listeners
@@ -46,7 +47,8 @@ use log::{debug, trace};
 use slab::Slab;
 
 use self::deferred::DeferredEffects;
-use self::slots::{Slot, SlotState, enqueue};
+use self::run_queue::RunQueue;
+use self::slots::{Slot, SlotState, note_event};
 use self::sources::{Ended, Source};
 use self::tasks::Handle;
 use crate::budget::QUARTER_TURN_BYTES;
@@ -77,12 +79,8 @@ pub struct Reactor {
     slots: Slab<Slot>,
     /// With fewer slots in use than this, the slab gives its memory back.
     shrink_threshold: usize,
-    /// Slots whose source can go on without a further event, each once.
-    run_queue: Vec<usize>,
-    /// The slots to be driven in this turn, and how many have been driven. Empty between turns.
-    batch: Vec<usize>,
-    batch_cursor: usize,
-    running: usize, // the slot whose source is being run: a panic is handled as that source's
+    run_queue: RunQueue, // the slots whose source can go on without a further event
+    running: usize,      // the slot whose source is being run: a panic is handled as that source's
     deadlines: Deadlines,
     notifications_left: usize, // still to be delivered in this turn
     ended: VecDeque<(Ended, CloseReason)>, // what has ended, and why; `reap` frees it
@@ -110,9 +108,7 @@ impl Reactor {
             events: Events::with_capacity(EVENTS_PER_TURN),
             slots: Slab::new(),
             shrink_threshold: 0,
-            run_queue: Vec::with_capacity(2 * EVENTS_PER_TURN),
-            batch: Vec::with_capacity(2 * EVENTS_PER_TURN),
-            batch_cursor: 0,
+            run_queue: RunQueue::with_capacity(2 * EVENTS_PER_TURN),
             running: 0,
             deadlines: Deadlines::new(),
             notifications_left: 0,
@@ -224,18 +220,14 @@ impl Reactor {
     // ---- note: store what the kernel reported, before anything can change
 
     fn note(&mut self) {
-        let waiting = self.run_queue.len();
         for event in &self.events {
             let token = event.token().0;
             // A closed descriptor has no events, unless the process has forked and a copy is open.
             let Some(slot) = self.slots.get_mut(token) else { continue };
-            slot.note(event);
-            enqueue(&mut self.run_queue, token, slot);
+            note_event(&mut self.run_queue, token, slot, event);
         }
         self.take_completions();
-        if waiting > 0 {
-            self.alternate(waiting);
-        } else if !self.has_work() && self.next_deadline() > self.state.clock.now {
+        if !self.has_work() && self.next_deadline() > self.state.clock.now {
             self.state.stats.empty_turns += 1;
         }
     }
@@ -243,13 +235,21 @@ impl Reactor {
     // ---- drive: let every queued source work
 
     /// Drives each queued slot once, then notifies. What is queued meanwhile runs in the next turn.
+    /// Half of the turn is for the bulk queue, if any slot waits there.
     fn drive(&mut self) {
-        std::mem::swap(&mut self.run_queue, &mut self.batch);
-        self.state.budget.begin_turn(self.batch.len());
+        let reserved = if self.run_queue.has_bulk() { TURN_BYTES_MAX / 2 } else { 0 };
+        self.state.budget.begin_turn(self.run_queue.len());
+        self.state.budget.charge(reserved);
         self.apply_deferred();
+        self.run_queue.begin_fresh();
         self.catch_panics(Reactor::drive_batch);
-        self.batch.clear();
-        self.batch_cursor = 0; // nothing is left to defer
+        self.run_queue.end_fresh();
+        if reserved > 0 {
+            self.state.budget.release(reserved);
+            self.run_queue.begin_bulk();
+            self.catch_panics(Reactor::drive_batch);
+            self.run_queue.end_bulk();
+        }
         self.notifications_left = self.effects.pending_notifications();
         if self.notifications_left > 0 {
             let due = self.effects.queued_notifications() / NOTIFICATIONS_PENDING_DIVISOR;
@@ -260,12 +260,11 @@ impl Reactor {
     }
 
     fn drive_batch(&mut self) {
-        while let Some(&token) = self.batch.get(self.batch_cursor) {
+        while let Some(token) = self.run_queue.next() {
             if self.state.budget.is_spent() {
-                self.defer();
                 break;
             }
-            self.batch_cursor += 1;
+            self.run_queue.advance();
             self.running = token;
             let slot = &mut self.slots[token];
             slot.state = SlotState::Waiting;

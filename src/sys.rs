@@ -44,8 +44,8 @@ pub(crate) use backend::{
 };
 pub(crate) use backend::{
     accept, adopt_datagram, adopt_listener, adopt_stream, bind_datagram, connect, connect_datagram,
-    descriptors_left, is_connected, is_own_address, is_priority, listen, now, peer_state,
-    read_interest, rearms_only_on_would_block, reset_on_close, set_accepted_options,
+    defer_accept, descriptors_left, is_connected, is_own_address, is_priority, listen, now,
+    peer_state, read_interest, rearms_only_on_would_block, reset_on_close, set_accepted_options,
     stop_receiving,
 };
 
@@ -60,7 +60,7 @@ pub(crate) enum PeerState {
     Gone,
 }
 
-/// What is set on the streams of a listener.
+/// What the streams of a listener have in common.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AcceptedOptions {
     /// Silent peers are probed (SO_KEEPALIVE).
@@ -68,6 +68,9 @@ pub(crate) struct AcceptedOptions {
     /// The listener has had its options since before it listened. Where the system lets accepted
     /// sockets inherit them (Linux), nothing is left to do.
     pub(crate) had_before_listen: bool,
+    /// Accepting is deferred: a connection comes with its first bytes, or has kept silent for
+    /// `DEFERRED_ACCEPT_SECONDS`.
+    pub(crate) is_deferred: bool,
 }
 
 /// The local address that a datagram was sent to.

@@ -7,9 +7,9 @@ use std::error::Error;
 use std::fmt::{Debug, Display};
 
 use mio_reactor::{
-    Advance, Batching, CloseReason, Command, ConnectionId, Echo, Handle, Limits, ListenOptions,
-    Next, Notification, Peer, Reactor, RecordedEffect, SendError, SendStatus, SlowReader, Stats,
-    Stopped, SubmitErrorKind, TestConnection,
+    Advance, Batching, CloseReason, Command, ConnectionId, Echo, Handle, JobPanicked, Limits,
+    ListenOptions, Next, Notification, Peer, Reactor, RecordedEffect, SendError, SendStatus,
+    SlowReader, Stats, Stopped, SubmitErrorKind, TestConnection, Workers, WorkersBusyError,
 };
 
 fn crosses_threads<T: Send + Sync + Clone + Debug + 'static>() {}
@@ -38,6 +38,8 @@ fn check_error<E: Error + Display + Debug + Send + Sync + 'static>(error: E) -> 
 #[test]
 fn values_cross_threads_and_the_reactor_stays_on_its_own() {
     crosses_threads::<Handle>();
+    crosses_threads::<Workers>();
+    crosses_threads::<JobPanicked>();
     crosses_threads::<SlowReader>();
     crosses_threads::<SubmitErrorKind>();
     crosses_threads::<SendStatus>();
@@ -63,6 +65,7 @@ fn values_cross_threads_and_the_reactor_stays_on_its_own() {
 fn errors_read_as_part_of_a_sentence() {
     check_error(SendError::Closed);
     check_error(SendError::Rejected);
+    check_error(WorkersBusyError);
     let mut reactor = Reactor::new(Limits::default()).unwrap();
     let handle = reactor.handle().unwrap();
     let full = loop {

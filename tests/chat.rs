@@ -132,7 +132,7 @@ fn name_must_be_valid_and_not_taken() {
     let _ada = User::join(connect(address), "Ada");
     let mut other = User(BufReader::new(connect(address)));
     assert_eq!(other.read(), "* what is your name?");
-    for name in ["Ada", "", "a name that is far too long to be read"] {
+    for name in ["Ada", "", "a name that is far too long to be read", "* Ada has left", "Ada: hi"] {
         other.write(name);
         assert_eq!(other.read(), "* that name is not available. What is your name?", "{name}");
     }

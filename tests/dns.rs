@@ -163,6 +163,25 @@ fn query_that_is_never_answered_gets_servfail() {
     check_received(&client, &failure);
 }
 
+// pitfall: 217
+#[test]
+fn format_error_without_a_question_is_passed_on_at_once() {
+    let setup = start();
+    let client = connect_udp(setup.address);
+    let asked = query(9, "odd.example");
+    client.send(&asked).unwrap();
+    let (sent, from) = setup.query();
+    let error = |id: &[u8], code| [id, &[0x80, code, 0, 0, 0, 0, 0, 0, 0, 0][..]].concat();
+    let other_id = (u16::from_be_bytes([sent[0], sent[1]]) ^ 1).to_be_bytes();
+    setup.server.send_to(&error(&other_id, 1), from).unwrap(); // of another query
+    setup.server.send_to(&error(&sent[..2], 2), from).unwrap(); // with a question, or not at all
+    setup.server.send_to(&error(&sent[..2], 1), from).unwrap();
+    let mut failure = asked;
+    failure[2] |= 0x80;
+    failure[3] = 1;
+    check_received(&client, &failure);
+}
+
 #[test]
 fn query_that_finds_too_many_pending_gets_servfail_at_once() {
     let setup = start();

@@ -9,15 +9,13 @@ mod proxy;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::rc::Rc;
 use std::thread;
 
 use common::{
     Program, TIMEOUT, any_port, assert_same, be_server, check_echo, check_end, connect,
     connect_narrow, fill_buffers, pattern, reset, run_in_thread,
 };
-use mio_reactor::{Advance, ConnectionId, Context, Echo, Next, Notification, Protocol};
-use proxy::Side;
+use mio_reactor::{Advance, ConnectionId, Context, Echo, Next, Notification, Protocol, Relay};
 
 const MIB: usize = 1024 * 1024;
 
@@ -141,7 +139,7 @@ fn peer_that_does_not_read_blocks_the_other_peer() {
 }
 
 /// A client's side that sends a line of its own to its client when it pauses the client's input.
-struct SendsWhenPaused(Side);
+struct SendsWhenPaused(Relay<Vec<SocketAddr>>);
 
 impl Protocol for SendsWhenPaused {
     fn opened(&mut self, cx: &mut Context<'_>) -> Next {
@@ -178,8 +176,7 @@ fn paused_client_stays_paused_when_its_own_output_is_low() {
     // The line leaves at once, so `output_low` is called on the client's side, which must stay
     // paused: the server still does not read.
     let (listener, server) = listen();
-    let make =
-        move |_| SendsWhenPaused(Side::Client { server, other: None, eof_seen: Rc::default() });
+    let make = move |_| SendsWhenPaused(Relay::to([server], TIMEOUT));
     let mut client =
         connect(run_in_thread(move |reactor| reactor.listen(any_port(), make).unwrap()));
     let mut server = accept(&listener);

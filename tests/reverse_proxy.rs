@@ -105,7 +105,8 @@ fn fields_about_one_connection_stay_there_and_others_are_passed_on() {
     assert_eq!(
         read_head(&mut server),
         "GET /a?b HTTP/1.0\r\nConnection: keep-alive\r\nHost: a.example\r\n\
-         X-Forwarded-For: 192.0.2.1, 127.0.0.1\r\nAccept: text/html\r\nCookie: a=b\r\n\r\n"
+         Via: 1.1 mio-reactor\r\nX-Forwarded-For: 192.0.2.1, 127.0.0.1\r\nAccept: text/html\r\n\
+         Cookie: a=b\r\n\r\n"
     );
     let answer = "HTTP/1.1 203 Odd\r\nServer: s\r\nConnection: X-Own\r\nX-Own: 2\r\n\
         Keep-Alive: 1\r\nContent-Type: text/css\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n\
@@ -202,6 +203,75 @@ fn request_that_crosses_the_servers_fin_is_sent_again_on_a_new_connection() {
     read_head(&mut second);
     second.get_mut().write_all(answer).unwrap();
     assert!(read_end(&mut client).ends_with("\r\n\r\n1"));
+}
+
+/// Answers one request of `client`, and keeps the connection.
+fn answer_once(setup: &Setup) -> BufReader<TcpStream> {
+    let mut client = setup.ask(GET);
+    let mut server = setup.accept();
+    read_head(&mut server);
+    server.get_mut().write_all(ONE).unwrap();
+    assert!(read_end(&mut client).ends_with("\r\n\r\n1"));
+    server
+}
+
+const ONE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1";
+
+// pitfall: 215
+#[test]
+fn idempotent_request_that_meets_a_reset_is_sent_again_and_a_post_is_not() {
+    let setup = start(TIMEOUT);
+    for (method, is_sent_again) in [("GET", true), ("DELETE", true), ("POST", false)] {
+        let mut reused = answer_once(&setup);
+        let mut client = setup.ask(&GET.replacen("GET", method, 1));
+        read_head(&mut reused);
+        reset(reused.into_inner());
+        if is_sent_again {
+            let mut second = setup.accept();
+            assert!(read_head(&mut second).starts_with(method));
+            second.get_mut().write_all(ONE).unwrap();
+            drop(second); // the next one is answered on a connection of its own
+            check_status(&read_end(&mut client), "200 OK");
+        } else {
+            check_status(&read_end(&mut client), "502 Bad Gateway");
+        }
+    }
+    // Once is enough: the second connection is new.
+    let mut reused = answer_once(&setup);
+    let mut client = setup.ask(GET);
+    read_head(&mut reused);
+    reset(reused.into_inner());
+    let mut second = setup.accept();
+    read_head(&mut second);
+    reset(second.into_inner());
+    check_status(&read_end(&mut client), "502 Bad Gateway");
+}
+
+// pitfall: 215
+#[test]
+fn answer_before_the_end_of_a_long_upload_ends_its_connection() {
+    let setup = start(TIMEOUT);
+    let body = vec![b'x'; 1_000_000];
+    let mut client = setup.ask("PUT / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n");
+    write!(client, "Content-Length: {}\r\n\r\n", body.len()).unwrap();
+    client.write_all(&body).unwrap();
+    let mut server = setup.accept();
+    read_head(&mut server);
+    server.get_mut().write_all(ONE).unwrap(); // and it reads no more
+    check_status(&read_end(&mut client), "200 OK");
+    let answer = setup.exchange(GET, b"HTTP/1.1 200 OK\r\n\r\non a new connection");
+    assert!(answer.ends_with("on a new connection"), "{answer}");
+}
+
+#[test]
+fn request_that_is_not_to_be_forwarded_gets_501() {
+    let setup = start(TIMEOUT);
+    for request in [
+        "OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\nConnection: close\r\n\r\n",
+        "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n",
+    ] {
+        check_status(&read_end(&mut setup.ask(request)), "501 Not Implemented");
+    }
 }
 
 // pitfall: 181

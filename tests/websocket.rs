@@ -158,6 +158,15 @@ fn message_above_its_bound_closes_with_1009_before_its_end() {
     check_closed_with(1009, &parts.concat());
 }
 
+// pitfall: 179
+#[test]
+fn length_with_more_bytes_than_it_needs_closes_with_protocol_error() {
+    let mask = [0; 4];
+    check_closed_with(1002, &[&[TEXT, 0x80 | 126, 0, 125][..], &mask, &[b'x'; 125]].concat());
+    let long = (0xFFFF_u64).to_be_bytes();
+    check_closed_with(1002, &[&[TEXT, 0x80 | 127][..], &long].concat());
+}
+
 #[test]
 fn peer_that_answers_no_ping_is_closed_and_one_that_does_stays() {
     let mut connection = echo();
@@ -173,6 +182,7 @@ fn peer_that_answers_no_ping_is_closed_and_one_that_does_stays() {
     assert_eq!(connection.take_received(), [plain(PING, b""), close].concat());
 }
 
+// pitfall: 216
 #[test]
 fn request_that_is_no_valid_upgrade_gets_a_page_or_an_error() {
     for (from, to, status) in [
@@ -185,7 +195,11 @@ fn request_that_is_no_valid_upgrade_gets_a_page_or_an_error() {
         ("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ=", "400 Bad Request"),
         ("HTTP/1.1", "HTTP/1.0", "400 Bad Request"),
         ("HTTP/1.1", "HTTP", "400 Bad Request"),
-        ("/chat", &"/".repeat(9000), "400 Bad Request"),
+        ("/chat", &"/".repeat(9000), "414 URI Too Long"),
+        ("Host: a.example", "Host: a.example\r\nHost: a.example", "400 Bad Request"),
+        ("Host: a.example", "Host: a.example\r\nContent-Length: 1", "400 Bad Request"),
+        ("Host: a.example\r\n", "Host: a.example\n", "400 Bad Request"),
+        ("Host: a.example", "Host: A.Example\r\nOrigin: https://a.eXample", "101 Switching"),
         ("Host: a.example", "Host: a.example\r\nOrigin: http://a.example", "101 Switching"),
     ] {
         let request = UPGRADE.replacen(from, to, 1);
@@ -195,6 +209,7 @@ fn request_that_is_no_valid_upgrade_gets_a_page_or_an_error() {
             request.as_bytes().chunks(piece_bytes).for_each(|piece| connection.peer_sends(piece));
             let answer = String::from_utf8(connection.take_received()).unwrap();
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}{answer}");
+            assert!(answer.contains("\r\nUpgrade: websocket\r\n"), "RFC 9110 15.5.22: {answer}");
         }
     }
 }

@@ -176,10 +176,11 @@ impl Room {
     }
 
     /// Adds this connection as the user `name`, and returns its id. `None`: the name is not valid,
-    /// or taken.
+    /// or taken. None may look like a line: those of the room begin with `*`, others with `name:`.
     fn join(&mut self, name: &str, cx: &mut Context<'_>) -> Option<ConnectionId> {
         let is_taken = self.users.values().any(|user| user.name == name);
-        if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || is_taken {
+        let is_odd = name.contains(|char: char| char.is_control() || "*:".contains(char));
+        if name.is_empty() || is_odd || name.chars().count() > NAME_CHARS_MAX || is_taken {
             cx.send(b"* that name is not available. What is your name?\n");
             return None;
         }

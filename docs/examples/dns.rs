@@ -13,7 +13,7 @@
 //! leave from one socket.) A query that is not answered in time is answered all the same: the
 //! server has failed.
 //!
-//! Over TCP, there is nothing to guess and nothing to change: the proxy of proxy.rs relays it.
+//! Over TCP, there is nothing to guess and nothing to change: it is relayed.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -23,14 +23,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use mio_reactor::{
-    ContentType, Datagram, DatagramProtocol, Http, HttpContext, Limits, Reactor, Replies, Request,
-    Responder, Response,
-};
-
-#[allow(dead_code, reason = "its listener and its main function are not used here")]
-#[path = "proxy.rs"]
-mod proxy;
+use mio_reactor::{Datagram, DatagramProtocol, Http, Limits, Reactor, Relay, Replies, Response};
 
 /// After this time without an answer, and at most `TIMER_PERIOD` more, a query is answered with
 /// SERVFAIL. A TCP connection ends if so long no byte moves.
@@ -140,14 +133,19 @@ impl Forwarder {
     /// TCP, and everything else behind the question is the server's.
     fn answer(&mut self, message: &[u8], replies: &mut Replies<'_>) {
         let Some(id) = message.first_chunk().map(|id| u16::from_be_bytes(*id)) else { return };
-        let Some(pending) = self.pending.get(&id).filter(|asked| is_answer(message, &asked.sent))
-        else {
+        let is_refused = is_format_error(message);
+        let is_expected = |asked: &&Pending| is_refused || is_answer(message, &asked.sent);
+        let Some(pending) = self.pending.get(&id).filter(is_expected) else {
             self.counts.borrow_mut().unexpected += 1; // late, repeated or forged
             return;
         };
-        let mut answer = message.to_vec();
-        answer[..2].copy_from_slice(&pending.query[..2]);
-        answer[HEADER_BYTES..pending.query.len()].copy_from_slice(&pending.query[HEADER_BYTES..]);
+        let (query, mut answer) = (&pending.query, message.to_vec());
+        if is_refused {
+            answer = failure(query, FORMAT_ERROR);
+        } else {
+            answer[..2].copy_from_slice(&query[..2]);
+            answer[HEADER_BYTES..query.len()].copy_from_slice(&query[HEADER_BYTES..]);
+        }
         replies.send_to(pending.client, &answer);
         self.pending.remove(&id);
         self.counts.borrow_mut().answered += 1;
@@ -181,6 +179,13 @@ fn is_answer(message: &[u8], asked: &[u8]) -> bool {
         && message[HEADER_BYTES..asked.len()] == asked[HEADER_BYTES..]
 }
 
+/// Returns whether a server says that it cannot read a query, and so does not repeat the question.
+/// Only the id tells which query. An attacker that guesses it can make one fail, and no more.
+fn is_format_error(message: &[u8]) -> bool {
+    let is_bare = message.len() == HEADER_BYTES && message[4..] == [0; 8];
+    is_bare && !is_query(message) && message[3] & 0x0F == FORMAT_ERROR
+}
+
 /// Returns an answer without records to a query of which `query` is the header, or also the
 /// question.
 fn failure(query: &[u8], code: u8) -> Vec<u8> {
@@ -190,15 +195,6 @@ fn failure(query: &[u8], code: u8) -> Vec<u8> {
     let questions = u8::from(query.len() > HEADER_BYTES);
     answer[4..HEADER_BYTES].copy_from_slice(&[0, questions, 0, 0, 0, 0, 0, 0]);
     answer
-}
-
-/// Shows the counts to a browser.
-struct Status(Rc<RefCell<Counts>>);
-
-impl Responder for Status {
-    fn respond(&mut self, _: &Request<'_>, _: &mut HttpContext<'_, '_>) -> Response<'_> {
-        Response::ok(ContentType::TEXT, format!("{:?}\n", self.0.borrow()).into_bytes())
-    }
 }
 
 /// Serves over UDP and TCP at `address`, and asks `server`. At `status`, counts are served over
@@ -214,12 +210,11 @@ pub(crate) fn listen(
     let shown = Rc::clone(&counts);
     let forwarder = Forwarder { server, pending, random, hashed: 0, counts };
     let address = reactor.bind_datagram(address, forwarder)?;
-    reactor.listen(address, move |_peer| proxy::Side::Client {
-        server,
-        other: None,
-        eof_seen: Rc::default(),
-    })?;
-    let status = reactor.listen(status, move |_peer| Http::new(Status(Rc::clone(&shown))))?;
+    reactor.listen(address, move |_peer| Relay::to([server], QUERY_TIMEOUT))?;
+    let status = reactor.listen(
+        status,
+        Http::each(move |_, _| Response::text(format!("{:?}\n", shown.borrow()))),
+    )?;
     Ok((address, status))
 }
 

@@ -8,99 +8,18 @@
 //! ```
 //!
 //! A proxied connection is two connections of one reactor, the client's side and the server's side.
-//! Each sends its input to the other. Four cases need care:
-//!
-//! - **Backpressure.** Too much output waits on the other side
-//!   ([`Notification::AboveHighWatermark`]): this side pauses its input until that has fallen. So a
-//!   client that does not read makes the server wait, and the other way round, with a bounded
-//!   number of bytes between them.
-//! - **Half-close.** This side's peer has sent its FIN: the other side sends one too
-//!   ([`Connections::shutdown_write`]). The other direction goes on until it has a FIN of its own.
-//! - **Close.** Both peers have sent their FINs: both sides close, after the output that still
-//!   waits.
-//! - **Reset.** The other side has failed, or was never connected: this side is aborted. Its peer
-//!   receives a reset, because a FIN would say that the bytes are complete.
+//! Each sends its input to the other: that is a [`Relay`]. It takes care of backpressure, of FINs
+//! and of failures. So a client that does not read makes the server wait, one that has sent its FIN
+//! still gets its answer, and what breaks is no regular end.
 
-use std::cell::Cell;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
-use mio_reactor::{Advance, ConnectionId, Context, Limits, Next, Notification, Protocol, Reactor};
+use mio_reactor::{Limits, Reactor, Relay};
 
-/// One side of a proxied connection. The client's side is accepted, and connects the server's side.
-pub(crate) enum Side {
-    Client { server: SocketAddr, other: Option<ConnectionId>, eof_seen: Rc<Cell<bool>> },
-    Server { other: ConnectionId, eof_seen: Rc<Cell<bool>> },
-}
-
-impl Side {
-    /// Returns the other side, and whether one of the two peers has sent its FIN.
-    fn pair(&self) -> (Option<ConnectionId>, &Cell<bool>) {
-        match self {
-            Side::Client { other, eof_seen, .. } => (*other, eof_seen),
-            Side::Server { other, eof_seen } => (Some(*other), eof_seen),
-        }
-    }
-}
-
-impl Protocol for Side {
-    fn opened(&mut self, cx: &mut Context<'_>) -> Next {
-        match self {
-            // What the client sends meanwhile waits on the server's side until it is connected.
-            Side::Client { server, other, eof_seen } => {
-                let server_side = Side::Server { other: cx.id(), eof_seen: Rc::clone(eof_seen) };
-                let id = cx.connect(*server, server_side);
-                cx.monitor(id);
-                *other = Some(id);
-            }
-            // If the client's side has ended meanwhile, this side is notified of `Closed` at once.
-            // It could not be earlier: a connection that has ended can no longer close another, and
-            // one that is still connecting is not notified. So when a client leaves early, the
-            // connect goes on, for `connect_timeout` at most.
-            Side::Server { other, .. } => cx.monitor(*other),
-        }
-        Next::Continue
-    }
-
-    fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
-        let (Some(other), _) = self.pair() else { return Advance::need_more() };
-        cx.connections().send_to(other, input);
-        Advance::consumed(input.len())
-    }
-
-    fn eof(&mut self, _rest: &[u8], cx: &mut Context<'_>) -> Next {
-        let (Some(other), eof_seen) = self.pair() else { return Next::Close };
-        if eof_seen.replace(true) {
-            cx.connections().close(other);
-            return Next::Close;
-        }
-        cx.connections().shutdown_write(other);
-        Next::Pause // keeps this side open for what the other side still sends to it
-    }
-
-    /// A side pauses on behalf of the other side's output, so its own low output changes nothing.
-    fn output_low(&mut self, _cx: &mut Context<'_>) -> Next {
-        Next::Unchanged
-    }
-
-    fn notified(
-        &mut self,
-        _other: ConnectionId,
-        notification: Notification,
-        _cx: &mut Context<'_>,
-    ) -> Next {
-        match notification {
-            Notification::AboveHighWatermark => Next::Pause,
-            Notification::BelowLowWatermark => Next::Continue,
-            Notification::Connected => Next::Unchanged,
-            Notification::Closed | Notification::Rejected | Notification::ConnectFailed(_) | _ => {
-                Next::Abort
-            }
-        }
-    }
-}
+/// The longest that the server may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Relays connections to `address` to `server`. Returns the address bound.
 pub(crate) fn listen(
@@ -108,11 +27,7 @@ pub(crate) fn listen(
     address: SocketAddr,
     server: SocketAddr,
 ) -> io::Result<SocketAddr> {
-    reactor.listen(address, move |_peer| Side::Client {
-        server,
-        other: None,
-        eof_seen: Rc::default(),
-    })
+    reactor.listen(address, move |_peer| Relay::to([server], CONNECT_TIMEOUT))
 }
 
 #[allow(dead_code, reason = "the test of this example has a main function of its own")]

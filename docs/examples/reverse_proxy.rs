@@ -2,7 +2,6 @@
 //!
 //! ```text
 //! cargo run --example reverse_proxy 127.0.0.1:8083 127.0.0.1:8000
-//! python3 -m http.server 8000            is a server for it
 //!
 //!     client ──► Http ──► Proxy ──► an exchange: request and promise ──► Upstream ──► server
 //!            ◄── Http ◄──────────── the promise is fulfilled ◄────────── Upstream ◄──
@@ -10,24 +9,22 @@
 //!
 //! Both messages are written anew ([`Request::forwarded_head`], [`ServerResponse`]), so the two
 //! sides cannot see different ones. The client is answered when the whole response is there. So one
-//! that breaks off becomes an error, and no page that ends too early.
-//!
-//! | The server | The client gets |
-//! | --- | --- |
-//! | cannot be reached, breaks off, or sends what is no HTTP | 502 |
-//! | takes too long | 504 |
-//! | is asked over all connections that there may be | 503 |
+//! that breaks off becomes an error, and no page that ends too early: 502. If the server takes too
+//! long, it is 504, and 503 if it is asked over all connections that there may be.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::io::{self, Write};
+use std::mem::take;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use mio_reactor::{
-    Advance, CloseReason, ConnectionId, Context, Http, HttpContext, Limits, Method, Next, Promise,
-    Protocol, Reactor, Request, Responder, Response, ServerResponse, Status, Upload,
+    Advance, CloseReason, ConnectionId, Context, Http, HttpContext as Cx, Limits, Method, Next,
+    Notification, Promise, Protocol, Reactor, Request, Responder, Response, ServerResponse, Status,
+    Upload,
 };
 
 /// Connections to the server. A request that finds all of them busy gets 503.
@@ -36,8 +33,10 @@ const CONNECTIONS_MAX: usize = 32;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// So often an exchange is checked whether its client still waits.
 const CHECK_PERIOD: Duration = Duration::from_millis(500);
-/// The longest response, in bytes. For requests, `Http` has bounds.
-const RESPONSE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// A request that the kernel takes at once. After the answer to a longer one, which may come before
+/// the server has read it all, its connection is not used again.
+const KEPT_BYTES_MAX: usize = 8 * 1024;
+const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024; // of requests, `Http` has bounds
 
 /// The server, and the connections to it that all clients share.
 struct Pool {
@@ -45,29 +44,46 @@ struct Pool {
     timeout: Duration,
     connections: Cell<usize>,
     idle: RefCell<Vec<ConnectionId>>,
+    /// What idle connections were asked that had ended. The responders send it again.
+    returned: RefCell<HashMap<ConnectionId, Exchange>>,
 }
 
 /// The responder of one client.
 struct Proxy(Rc<Pool>);
 
 impl Proxy {
-    fn exchange(&self, request: &Request<'_>, cx: &HttpContext<'_, '_>) -> Box<Exchange> {
-        let (pool, bytes) = (Rc::clone(&self.0), request.forwarded_head(cx.peer()));
-        Box::new(Exchange { pool, method: request.method(), request: bytes, promise: None })
+    fn exchange(&self, request: &Request<'_>, cx: &Cx<'_, '_>) -> Option<Box<Exchange>> {
+        let (pool, head) = (Rc::clone(&self.0), request.forwarded_head(cx.peer())?);
+        let (method, promise, reused) = (request.method(), None, None);
+        Some(Box::new(Exchange { pool, method, request: head, promise, reused }))
     }
 }
 
 impl Responder for Proxy {
-    fn respond(&mut self, request: &Request<'_>, cx: &mut HttpContext<'_, '_>) -> Response<'_> {
-        self.exchange(request, cx).respond(cx)
+    fn respond(&mut self, request: &Request<'_>, cx: &mut Cx<'_, '_>) -> Response<'_> {
+        let refusal = Response::error(Status::NOT_IMPLEMENTED); // it is no proxy for browsers
+        self.exchange(request, cx).map_or(refusal, |exchange| exchange.respond(cx))
     }
 
-    fn receive(
+    fn receive(&mut self, request: &Request<'_>, cx: &mut Cx<'_, '_>) -> Option<Box<dyn Upload>> {
+        Some(self.exchange(request, cx)?)
+    }
+
+    /// A connection has ended, perhaps just before it was asked. That is sent again, once (RFC 9110
+    /// section 9.2.2).
+    fn notified(
         &mut self,
-        request: &Request<'_>,
-        cx: &mut HttpContext<'_, '_>,
-    ) -> Option<Box<dyn Upload>> {
-        Some(self.exchange(request, cx))
+        about: ConnectionId,
+        _: Notification,
+        cx: &mut Cx<'_, '_>,
+    ) -> Option<Response<'_>> {
+        let exchange = self.0.returned.borrow_mut().remove(&about)?;
+        if self.0.connections.get() >= CONNECTIONS_MAX {
+            return Some(Response::error(Status::SERVICE_UNAVAILABLE));
+        }
+        let id = cx.connect(self.0.server, Upstream::new(&self.0));
+        cx.connections().send_message(id, exchange);
+        None
     }
 }
 
@@ -79,6 +95,8 @@ struct Exchange {
     request: Vec<u8>,
     /// Made when the request is whole.
     promise: Option<Promise>,
+    /// The connection that is asked, until it answers, if it was used before.
+    reused: Option<ConnectionId>,
 }
 
 impl Upload for Exchange {
@@ -87,17 +105,15 @@ impl Upload for Exchange {
     }
 
     /// Gives the request to an idle connection, or to a new one.
-    fn respond(mut self: Box<Self>, cx: &mut HttpContext<'_, '_>) -> Response<'static> {
-        if self.method == Method::Connect {
-            return Response::error(Status::NOT_IMPLEMENTED); // it is no proxy for browsers
-        }
+    fn respond(mut self: Box<Self>, cx: &mut Cx<'_, '_>) -> Response<'static> {
         let pool = Rc::clone(&self.pool);
         let idle = pool.idle.borrow_mut().pop();
         if idle.is_none() && pool.connections.get() >= CONNECTIONS_MAX {
             return Response::error(Status::SERVICE_UNAVAILABLE);
         }
         let (promise, promised) = cx.promise(pool.timeout); // it becomes 504 by itself
-        self.promise = Some(promise);
+        (self.promise, self.reused) = (Some(promise), idle);
+        idle.iter().for_each(|id| cx.monitor(*id));
         // While it connects, the message waits. If it fails, the message is dropped.
         let id = idle.unwrap_or_else(|| cx.connect(pool.server, Upstream::new(&pool)));
         cx.connections().send_message(id, *self);
@@ -105,33 +121,33 @@ impl Upload for Exchange {
     }
 }
 
-/// An exchange that is dropped without a response: the server has failed.
+/// An exchange that is dropped without a response: the connection or the server has failed.
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some(promise) = self.promise.take() {
-            promise.fulfill(|| Response::error(Status::BAD_GATEWAY));
-        }
+        let Some(promise) = self.promise.take().filter(Promise::is_wanted) else { return };
+        let Some(id) = self.reused.filter(|_| self.method.is_idempotent()) else {
+            return promise.fulfill(|| Response::error(Status::BAD_GATEWAY));
+        };
+        let (pool, method, request) = (self.pool.clone(), self.method, take(&mut self.request));
+        let again = Exchange { pool, method, request, promise: Some(promise), reused: None };
+        let mut returned = self.pool.returned.borrow_mut();
+        returned.retain(|_, it| it.promise.as_ref().is_some_and(Promise::is_wanted));
+        returned.insert(id, again);
     }
 }
 
 /// A connection to the server.
 struct Upstream {
     pool: Rc<Pool>,
-    /// Its own id, once it is asked something.
-    id: Option<ConnectionId>,
-    /// What it is asked. `None`: it is idle, or about to close.
-    exchange: Option<Exchange>,
-    /// What has come of the response.
-    received: Vec<u8>,
-    /// It has answered a request before.
-    is_reused: bool,
+    id: Option<ConnectionId>,   // its own, once it is asked something
+    exchange: Option<Exchange>, // what it is asked; `None`: it is idle, or about to close
+    received: Vec<u8>,          // what has come of the response
 }
 
 impl Upstream {
     fn new(pool: &Rc<Pool>) -> Upstream {
         pool.connections.update(|count| count + 1);
-        let (pool, received) = (Rc::clone(pool), Vec::new());
-        Upstream { pool, id: None, exchange: None, received, is_reused: false }
+        Upstream { pool: pool.clone(), id: None, exchange: None, received: Vec::new() }
     }
 
     fn leave_idle(&self) {
@@ -140,26 +156,20 @@ impl Upstream {
 
     /// Passes the response on, which is whole.
     fn finish(&mut self, persists: bool, cx: &mut Context<'_>) -> Next {
-        let received = std::mem::take(&mut self.received);
+        let received = take(&mut self.received);
+        let is_long = self.exchange.as_ref().is_some_and(|it| it.request.len() > KEPT_BYTES_MAX);
         let exchange = self.exchange.take().map(|mut it| (it.method, it.promise.take()));
         if let Some((method, Some(promise))) = exchange {
-            promise.fulfill(move || pass_on(&received, method));
+            promise.fulfill(move || ServerResponse::pass_on_whole(&received, method));
         }
-        if !persists {
-            return Next::CloseWithoutLinger;
+        if !persists || is_long {
+            return Next::CloseWithoutLinger; // of a long request, a part may still wait to be sent
         }
         cx.cancel_timer();
         cx.set_held_bytes(0);
-        self.is_reused = true;
         self.pool.idle.borrow_mut().push(cx.id());
         Next::Continue
     }
-}
-
-fn pass_on(received: &[u8], method: Method) -> Response<'static> {
-    let response = ServerResponse::parse(received, method).ok().flatten();
-    let response = response.and_then(|head| head.pass_on(received[head.length()..].to_vec()).ok());
-    response.unwrap_or_else(|| Response::error(Status::BAD_GATEWAY)) // a field is invalid
 }
 
 impl Protocol for Upstream {
@@ -173,41 +183,32 @@ impl Protocol for Upstream {
 
     fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
         let step = Advance::consumed(input.len());
-        let Some(exchange) = &self.exchange else {
+        let Some(exchange) = &mut self.exchange else {
             self.leave_idle(); // what no request has asked for would be taken for the next response
             return step.then(Next::Abort);
         };
+        exchange.reused = None;
         self.received.extend_from_slice(input);
-        cx.set_held_bytes(self.received.len());
-        let Ok(head) = ServerResponse::parse(&self.received, exchange.method) else {
-            return step.then(Next::Abort); // 502
-        };
-        let Some(head) = head else { return step };
-        let count = self.received.len() as u64;
-        let end = head.body_bytes().map(|body| body.saturating_add(head.length() as u64));
-        if count.max(end.unwrap_or(0)) > RESPONSE_BYTES_MAX {
-            return step.then(Next::Abort);
+        cx.set_held_bytes(self.received.capacity());
+        match ServerResponse::parse_whole(&self.received, exchange.method, RESPONSE_BYTES_MAX) {
+            Err(_) => step.then(Next::Abort), // 502
+            Ok(None) => step,
+            Ok(Some((head, end))) => {
+                let persists = head.keeps_alive() && self.received.len() == end;
+                self.received.truncate(end);
+                step.then(self.finish(persists, cx))
+            }
         }
-        let Some(end) = end.filter(|end| count >= *end) else { return step };
-        let persists = head.keeps_alive() && count == end;
-        self.received.truncate(usize::try_from(end).unwrap_or(usize::MAX));
-        step.then(self.finish(persists, cx))
     }
 
     fn eof(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
         self.leave_idle();
-        let method = self.exchange.as_ref().map(|exchange| exchange.method);
-        let head = method.and_then(|method| ServerResponse::parse(&self.received, method).ok()?);
-        if head.is_some_and(|head| head.body_bytes().is_none()) {
-            return self.finish(false, cx); // its body ends with the connection
+        let (exchange, received) = (self.exchange.as_ref(), &self.received);
+        let head = exchange.and_then(|it| ServerResponse::parse(received, it.method).ok()?);
+        match head.is_some_and(|head| head.body_bytes().is_none()) {
+            true => self.finish(false, cx), // its body ends with the connection
+            false => Next::CloseWithoutLinger,
         }
-        // It closed while the request came. A safe one is sent again (RFC 9112 section 9.3.1).
-        let is_stale = self.is_reused && self.received.is_empty();
-        if let Some(exchange) = self.exchange.take_if(|it| is_stale && it.method.is_safe()) {
-            let id = cx.connect(self.pool.server, Upstream::new(&self.pool));
-            cx.connections().send_message(id, exchange);
-        }
-        Next::CloseWithoutLinger
     }
 
     /// A client that has left, or has its 504, must not keep a place that others need.
@@ -230,8 +231,8 @@ pub(crate) fn listen(
     server: SocketAddr,
     timeout: Duration,
 ) -> io::Result<SocketAddr> {
-    let (connections, idle) = (Cell::default(), RefCell::default());
-    let pool = Rc::new(Pool { server, timeout, connections, idle });
+    let (connections, idle, returned) = Default::default();
+    let pool = Rc::new(Pool { server, timeout, connections, idle, returned });
     reactor.listen(address, move |_peer| Http::new(Proxy(Rc::clone(&pool))))
 }
 
@@ -244,6 +245,5 @@ fn main() -> io::Result<()> {
     let mut reactor = Reactor::new(Limits::default())?;
     let address = listen(&mut reactor, address, server, TIMEOUT)?;
     writeln!(io::stdout(), "http {address} -> {server}")?;
-    reactor.run()?;
-    Ok(())
+    reactor.run().map(drop)
 }

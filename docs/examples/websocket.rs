@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use mio_reactor::{
-    Advance, Context, Encoder, Inner, Layer, Layered, Limits, Next, Protocol, Reactor,
+    Advance, Context, Encoder, HeadSpace, Inner, Layer, Layered, Limits, Method, Next, Protocol,
+    Reactor, Request,
 };
 use sha1::{Digest, Sha1};
 
@@ -25,10 +26,7 @@ use sha1::{Digest, Sha1};
 #[path = "chat.rs"]
 mod chat;
 
-/// The request has at most so many bytes and fields, and comes within this time.
-const HEAD_BYTES_MAX: usize = 8 * 1024;
-const FIELDS_MAX: usize = 64;
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10); // for the whole request
 /// The longest message, in one frame or in several.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// The time between two pings. The first must be answered before the second.
@@ -172,9 +170,11 @@ fn parse(input: &[u8], begun: usize) -> Result<Option<(u8, Vec<u8>, usize)>, u16
         return Err(PROTOCOL_ERROR);
     }
     let (bytes, rest) = match (short, rest) {
+        // A length has as few bytes as it needs (section 5.2).
+        (126, [0, 0..126, ..]) | (127, [0, 0, 0, 0, 0, 0, _, _, ..]) => return Err(PROTOCOL_ERROR),
         (126, [high, low, rest @ ..]) => (usize::from(*high) << 8 | usize::from(*low), rest),
-        (126, _) => return Ok(None),
-        (127, _) => (usize::MAX, rest), // eight bytes follow, for more than 65,535
+        (127, [_, _, _, _, _, _, _, _, ..]) => return Err(MESSAGE_TOO_BIG),
+        (126 | 127, _) => return Ok(None),
         _ => (usize::from(short), rest),
     };
     if !is_control && bytes.saturating_add(begun) > MESSAGE_BYTES_MAX {
@@ -199,39 +199,40 @@ fn status_of(payload: &[u8]) -> Result<&[u8], u16> {
 /// Returns the answer to a request, and the request's length if it is an upgrade (RFC 6455 section
 /// 4.2). `None`: it is not whole.
 fn answer(input: &[u8]) -> Option<(String, Option<usize>)> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let mut request = httparse::Request::new(&mut fields);
-    let length = match request.parse(input) {
-        Ok(httparse::Status::Complete(length)) if length <= HEAD_BYTES_MAX => Some(length),
-        Ok(httparse::Status::Partial) if input.len() < HEAD_BYTES_MAX => return None,
-        Ok(_) | Err(_) => None,
+    let mut space = HeadSpace::default();
+    let (request, length) = match Request::parse(input, &mut space) {
+        Ok(parsed) => parsed?,
+        Err(status) => return Some((refusal(&status.to_string()), None)),
     };
-    let list = |name: &str| {
-        let fields = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
-        fields.map(|field| String::from_utf8_lossy(field.value)).collect::<Vec<_>>().join(",")
-    };
-    let has = |name, token| list(name).split(',').any(|it| it.trim().eq_ignore_ascii_case(token));
-    let (host, origin, key) = (list("Host"), list("Origin"), list("Sec-WebSocket-Key"));
-    let is_key = BASE64.decode(&key).is_ok_and(|key| key.len() == 16);
+    let [key, host] =
+        [request.header("Sec-WebSocket-Key"), request.host()].map(Option::unwrap_or_default);
+    let is_key = BASE64.decode(key).is_ok_and(|key| key.len() == 16);
+    let is_1_1 = input.split(|it| *it == b'\r').next().is_some_and(|line| line.ends_with(b"/1.1"));
     // A page of any site can open a WebSocket here, in the name of its reader (section 10.2).
-    let is_own = origin.is_empty() || origin.split_once("://").is_some_and(|(_, it)| it == host);
+    let page = request.header("Origin").map(|it| it.splitn(3, |it| *it == b'/').nth(2));
+    let is_own = page.is_none_or(|it| it.is_some_and(|it| it.eq_ignore_ascii_case(host)));
     let refusals = [
-        (length.is_none() || host.is_empty() || request.method != Some("GET"), "400 Bad Request"),
-        (!has("Upgrade", "websocket"), "200 OK"), // with the page
+        (request.method() != Method::Get || request.body_bytes() > 0, "400 Bad Request"),
+        (!request.lists("Upgrade", "websocket"), "200 OK"), // with the page
         (!is_own, "403 Forbidden"),
-        (!has("Sec-WebSocket-Version", "13"), "426 Upgrade Required"),
-        (!has("Connection", "upgrade") || !is_key || request.version == Some(0), "400 Bad Request"),
+        (!request.lists("Sec-WebSocket-Version", "13"), "426 Upgrade Required"),
+        (!request.lists("Connection", "upgrade") || !is_key || !is_1_1, "400 Bad Request"),
     ];
-    let Some((_, status)) = refusals.into_iter().find(|(applies, _)| *applies) else {
-        let accept = Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
-        let fields = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept";
-        let (line, accept) = ("HTTP/1.1 101 Switching Protocols", BASE64.encode(accept));
-        return Some((format!("{line}\r\n{fields}: {accept}\r\n\r\n"), length));
-    };
+    if let Some((_, status)) = refusals.into_iter().find(|(applies, _)| *applies) {
+        return Some((refusal(status), None));
+    }
+    let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade";
+    let digest = Sha1::digest([key, b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat());
+    let accept = format!("Sec-WebSocket-Accept: {}", BASE64.encode(digest));
+    Some((format!("{head}\r\n{accept}\r\n\r\n"), Some(length)))
+}
+
+/// Returns a response after which the connection closes. It says which upgrade there is.
+fn refusal(status: &str) -> String {
     let page = if status == "200 OK" { include_str!("websocket.html") } else { "" };
-    let fields = "Content-Type: text/html\r\nSec-WebSocket-Version: 13\r\nConnection: close";
-    let (line, bytes) = (format!("HTTP/1.1 {status}"), page.len());
-    Some((format!("{line}\r\n{fields}\r\nContent-Length: {bytes}\r\n\r\n{page}"), None))
+    let (head, bytes) = (format!("HTTP/1.1 {status}\r\nContent-Type: text/html"), page.len());
+    let upgrade = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nConnection: close, Upgrade";
+    format!("{head}\r\n{upgrade}\r\nContent-Length: {bytes}\r\n\r\n{page}")
 }
 
 /// Serves the page and the room on `address`. Returns the address bound.
@@ -244,6 +245,5 @@ pub(crate) fn listen(reactor: &mut Reactor, address: SocketAddr) -> io::Result<S
 fn main() -> io::Result<()> {
     let mut reactor = Reactor::new(Limits::default())?;
     writeln!(io::stdout(), "http {}", listen(&mut reactor, ([127, 0, 0, 1], 4001).into())?)?;
-    reactor.run()?;
-    Ok(())
+    reactor.run().map(drop)
 }

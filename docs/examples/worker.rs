@@ -8,8 +8,8 @@
 //!          ◄──────────── the promise is fulfilled ◄──────────────┘
 //! ```
 //!
-//! A request that needs work is answered with a promise, and the job goes to the queue. Meanwhile
-//! the loop serves others. Four cases need care:
+//! A request that needs work is answered with a promise, and the job goes to worker threads.
+//! Meanwhile the loop serves others. Four cases need care:
 //!
 //! - **Too much work.** The queue is bounded. If it is full, the client gets 503 at once.
 //! - **Work that takes too long.** At the deadline of the promise, the client gets 504. A thread
@@ -18,17 +18,16 @@
 //! - **A client that has left.** Once it has sent a reset, its answer is not wanted either. If the
 //!   job still waits, it is skipped. A FIN alone may be a half-close, so it changes nothing.
 //! - **A panic.** It drops the promise, and the client gets 500. The thread takes the next job.
+//!
+//! Work that never needs to ask whether it is wanted is shorter: `HttpContext::promise_job`.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
-use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
 use mio_reactor::{
-    ContentType, Http, HttpContext, Limits, Promise, Reactor, Request, Responder, Response, Status,
+    Http, HttpContext, Limits, Promise, Reactor, Request, Response, Status, Workers,
+    WorkersBusyError,
 };
 
 /// Threads that work. More than the machine has cores make nothing faster.
@@ -38,50 +37,31 @@ const JOBS_MAX: usize = 64;
 /// The longest that a client waits, from its request to the answer.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-struct Job {
-    number: u64,
-    promise: Promise,
-}
-
-/// The responder of one connection.
-struct Primes {
-    jobs: SyncSender<Job>,
-}
-
-impl Responder for Primes {
-    fn respond(&mut self, request: &Request<'_>, cx: &mut HttpContext<'_, '_>) -> Response<'_> {
-        let path = str::from_utf8(request.path()).unwrap_or_default();
-        let Some(number) = path.strip_prefix('/').and_then(|number| number.parse().ok()) else {
-            return Response::error(Status::NOT_FOUND);
-        };
-        let (promise, promised) = cx.promise(DEADLINE);
-        match self.jobs.try_send(Job { number, promise }) {
-            Ok(()) => promised,
-            // The promise comes back in the error. It is dropped, and 503 is the answer instead.
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                Response::error(Status::SERVICE_UNAVAILABLE)
-                    .with_header("Retry-After", "1")
-                    .expect("a constant field is valid")
-            }
+/// Answers a request for a number with what `work` returns for it.
+fn respond(
+    request: &Request<'_>,
+    cx: &mut HttpContext<'_, '_>,
+    workers: &Workers,
+    work: impl Fn(u64, &Promise) -> Option<String> + Send + 'static,
+) -> Response<'static> {
+    let path = str::from_utf8(request.path()).unwrap_or_default();
+    let Some(number) = path.strip_prefix('/').and_then(|number| number.parse().ok()) else {
+        return Response::error(Status::NOT_FOUND);
+    };
+    let (promise, promised) = cx.promise(DEADLINE);
+    let job = move || {
+        if promise.is_wanted()
+            && let Some(answer) = work(number, &promise)
+        {
+            promise.fulfill(|| Response::text(answer));
         }
-    }
-}
-
-/// Takes jobs until no more can come. All threads run this.
-fn run_jobs(jobs: &Mutex<Receiver<Job>>, work: &impl Fn(u64, &Promise) -> Option<String>) {
-    loop {
-        // The threads wait for the lock, and one of them for a job.
-        let job = jobs.lock().expect("no thread panics while it waits").recv();
-        let Ok(job) = job else { return };
-        if !job.promise.is_wanted() {
-            continue;
-        }
-        let run = AssertUnwindSafe(move || {
-            if let Some(answer) = work(job.number, &job.promise) {
-                job.promise.fulfill(|| Response::ok(ContentType::TEXT, answer.into_bytes()));
-            }
-        });
-        let _ = catch_unwind(run); // the panic is reported on standard error already
+    };
+    match workers.submit(job) {
+        Ok(()) => promised,
+        // The promise is dropped with the job, and 503 is the answer instead.
+        Err(WorkersBusyError) => Response::error(Status::SERVICE_UNAVAILABLE)
+            .with_header("Retry-After", "1")
+            .expect("a constant field is valid"),
     }
 }
 
@@ -106,13 +86,11 @@ pub(crate) fn listen(
     (threads, jobs_max): (usize, usize),
     work: impl Fn(u64, &Promise) -> Option<String> + Clone + Send + 'static,
 ) -> io::Result<SocketAddr> {
-    let (sender, receiver) = mpsc::sync_channel(jobs_max);
-    let receiver = Arc::new(Mutex::new(receiver));
-    for _ in 0..threads {
-        let (receiver, work) = (Arc::clone(&receiver), work.clone());
-        thread::Builder::new().spawn(move || run_jobs(&receiver, &work))?;
-    }
-    reactor.listen(address, move |_peer| Http::new(Primes { jobs: sender.clone() }))
+    let workers = reactor.workers(threads, jobs_max)?;
+    let respond = move |request: &Request<'_>, cx: &mut HttpContext<'_, '_>| {
+        respond(request, cx, &workers, work.clone())
+    };
+    reactor.listen(address, Http::each(respond))
 }
 
 #[allow(dead_code, reason = "the test of this example has a main function of its own")]

@@ -8,9 +8,11 @@
 //!                   Closing ──► ended, once the kernel has taken all
 //! ```
 //!
-//! What such a protocol sends is queued with the replies, leaves with them and counts towards their
-//! bound. A protocol that only answers pays no more than a comparison or two for each drive.
+//! A message calls it as well. What such a protocol sends is queued with the replies, leaves with
+//! them and counts towards their bound. A protocol that only answers pays no more than a comparison
+//! or two for each drive.
 
+use std::any::Any;
 use std::time::Duration;
 
 use super::requests::SocketPhase;
@@ -18,12 +20,12 @@ use super::scratch::DatagramScratch;
 use super::sending::count_unsendable;
 use super::socket::DatagramSocket;
 use super::transport::DatagramTransport;
-use crate::caught::catch;
+use crate::caught::{catch, catch_drop};
 use crate::limits::TIMER_LATE_MS;
 use crate::loop_state::LoopState;
-use crate::protocol::datagram::{DatagramProtocol, Replies};
+use crate::protocol::datagram::{DatagramProtocol, LateReply, Replies};
 use crate::protocol::effects::Effects;
-use crate::protocol::ident::CloseReason;
+use crate::protocol::ident::{CloseReason, ConnectionId};
 use crate::protocol::outcome::Outcome;
 use crate::stream::readiness::Readiness;
 use crate::time::Time;
@@ -42,6 +44,10 @@ impl<T: DatagramTransport> DatagramSocket<T> {
 
     pub(crate) fn phase(&self) -> SocketPhase {
         self.requests.phase
+    }
+
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.requests.id
     }
 
     fn set_phase(&mut self, phase: SocketPhase) {
@@ -124,6 +130,34 @@ impl<T: DatagramTransport> DatagramSocket<T> {
             self.requests.timer = Time::NEVER;
             self.call_protocol(scratch, state, effects, |protocol, replies| {
                 protocol.timer_expired(replies);
+            });
+        }
+        let outcome = self.flush_and_report(ready, scratch, state);
+        self.end_in(scratch, state);
+        outcome
+    }
+
+    /// Calls the protocol with a message, and sends what it answers. A socket that is closing takes
+    /// no message. One that is new has not been called, so its id is unknown.
+    pub(crate) fn deliver(
+        &mut self,
+        message: Box<dyn Any>,
+        ready: &mut Readiness,
+        scratch: &mut DatagramScratch,
+        state: &mut LoopState,
+        effects: &mut Effects,
+    ) -> Outcome {
+        debug_assert!(self.phase() != SocketPhase::New, "its id is known once it was called");
+        self.requests.now = state.clock.now;
+        self.begin_in(scratch);
+        if self.phase() == SocketPhase::Closing {
+            catch_drop(&mut state.stats, message);
+        } else {
+            self.call_protocol(scratch, state, effects, |protocol, replies| {
+                match message.downcast::<LateReply>() {
+                    Ok(reply) => reply.send(replies),
+                    Err(message) => protocol.message_received(message, replies),
+                }
             });
         }
         let outcome = self.flush_and_report(ready, scratch, state);

@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use crate::protocol::ident::ConnectionId;
 use crate::sys;
 use crate::time::Time;
 
 pub(crate) struct SocketRequests {
     pub(crate) phase: SocketPhase,
+    /// Issued when it gets its slot, before its protocol is called.
+    pub(crate) id: ConnectionId,
     /// When the protocol's timer expires. `NEVER`: none is set.
     pub(crate) timer: Time,
     pub(crate) now: Time,
@@ -33,6 +36,7 @@ impl SocketRequests {
     pub(crate) fn new(started: Instant) -> SocketRequests {
         SocketRequests {
             phase: SocketPhase::New,
+            id: ConnectionId::NONE,
             timer: Time::NEVER,
             now: Time::at(Duration::ZERO),
             started,

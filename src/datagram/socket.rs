@@ -58,7 +58,7 @@ pub(crate) struct DatagramSocket<T = SystemSocket> {
     rules: AnswerRules,
     /// What an earlier drive could not answer or send.
     pub(super) kept: Option<Box<Kept>>,
-    pub(super) requests: SocketRequests,
+    pub(crate) requests: SocketRequests,
     /// What is to be logged at the end of the drive.
     pub(super) unlogged: Unlogged,
     /// The last error that the kernel reported, until the protocol is called with it.

@@ -5,10 +5,12 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use super::promise::{Promise, Settled, Ticket};
+use super::promise::{Answer, Promise, Settled, Ticket};
 use super::response::Response;
+use super::status::Status;
 use crate::limits::Limits;
 use crate::protocol::connections::Connections;
 use crate::protocol::context::Context;
@@ -16,6 +18,7 @@ use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::ident::{ConnectionId, Peer};
 use crate::protocol::protocol::Protocol;
 use crate::time::Time;
+use crate::workers::{Workers, WorkersBusyError};
 
 /// What [`Http`](crate::Http) lends a [`Responder`](crate::Responder) for one call.
 ///
@@ -73,6 +76,54 @@ impl<'c, 'i> HttpContext<'c, 'i> {
         let (ticket, awaited) = Ticket::new();
         let completer = self.cx.completer(Settled::broken(&ticket));
         (Promise::new(ticket, completer), Response::promised(deadline, Some(awaited)))
+    }
+
+    /// Promises an answer that a worker thread works for: `respond` makes it of what `job` returns.
+    /// If the workers are [busy](WorkersBusyError), the response is 503 with a Retry-After of 1 s.
+    ///
+    /// Everything else is as for [`promise`](HttpContext::promise): `respond` is called on the
+    /// thread of the reactor, and the client gets 504 after `deadline`, or 500 if `job` panics. A
+    /// job whose client has left before it begins is skipped.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use mio_reactor::{ContentType, HttpContext, Request, Responder, Response, Workers};
+    ///
+    /// struct Slow(Workers);
+    ///
+    /// impl Responder for Slow {
+    ///     fn respond(&mut self, _: &Request<'_>, cx: &mut HttpContext<'_, '_>) -> Response<'_> {
+    ///         let job = || (1..=20_u64).product::<u64>();
+    ///         cx.promise_job(&self.0, Duration::from_secs(10), job, |product| {
+    ///             Response::ok(ContentType::TEXT, product.to_string().into_bytes())
+    ///         })
+    ///     }
+    /// }
+    /// ```
+    pub fn promise_job<T: Send + 'static>(
+        &mut self,
+        workers: &Workers,
+        deadline: Duration,
+        job: impl FnOnce() -> T + Send + 'static,
+        respond: impl FnOnce(T) -> Response<'static> + Send + 'static,
+    ) -> Response<'static> {
+        let (ticket, awaited) = Ticket::new();
+        let work = move || match ticket.is_wanted() {
+            true => {
+                let result = catch_unwind(AssertUnwindSafe(job)).ok();
+                Settled::new(
+                    ticket,
+                    result.map(|result| -> Answer { Box::new(move || respond(result)) }),
+                )
+            }
+            false => Settled::broken(&ticket),
+        };
+        match workers.submit_for(self.id(), work) {
+            Ok(()) => Response::promised(deadline, Some(awaited)),
+            Err(WorkersBusyError) => Response::error(Status::SERVICE_UNAVAILABLE)
+                .with_header("Retry-After", "1")
+                .expect("a constant field is valid"),
+        }
     }
 
     /// Sets the timer of the responder: [`Responder::timer_expired`](crate::Responder) is called

@@ -67,6 +67,16 @@ fn passed_on<'h, 'i>(headers: &'h [Header<'i>]) -> impl Iterator<Item = &'h Head
     })
 }
 
+const VIA: &str = "Via";
+const MAX_FORWARDS: &str = "Max-Forwards";
+
+/// Returns the number that a Max-Forwards field has; one above all others is the highest that
+/// counts. `None`: it has none.
+fn number(value: &[u8]) -> Option<u32> {
+    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    is_number.then(|| str::from_utf8(value).ok()?.parse().ok()).map(|max| max.unwrap_or(u32::MAX))
+}
+
 impl Request<'_> {
     /// Returns the head of this request as a gateway sends it on to a server. The body, if there is
     /// one, follows it unchanged.
@@ -74,9 +84,28 @@ impl Request<'_> {
     /// It is that of HTTP/1.0 and asks for a connection that persists, so the response is one that
     /// [`ServerResponse`] can read. Method, target and Host are the same. `X-Forwarded-For` names
     /// `client` behind those that the request names, which a client can forge. Fields about one
-    /// connection are left out (RFC 9110 section 7.6.1).
-    pub fn forwarded_head(&self, client: Peer) -> Vec<u8> {
+    /// connection are left out (RFC 9110 section 7.6.1). `Via` names this gateway behind
+    /// those that the request has passed (section 7.6.3), as `mio-reactor`.
+    ///
+    /// `None`: it is not to be forwarded. CONNECT is for another kind of proxy, and an OPTIONS or
+    /// TRACE whose `Max-Forwards` is 0 is for this server itself (section 7.6.2). Answer with
+    /// [`NOT_IMPLEMENTED`](Status::NOT_IMPLEMENTED), if there is no other answer.
+    pub fn forwarded_head(&self, client: Peer) -> Option<Vec<u8>> {
         const FORWARDED_FOR: &str = "X-Forwarded-For";
+        let max_forwards = match self.method() {
+            Method::Connect => return None,
+            Method::Options | Method::Trace => self.header(MAX_FORWARDS).and_then(number),
+            Method::Get
+            | Method::Head
+            | Method::Post
+            | Method::Put
+            | Method::Delete
+            | Method::Patch => None,
+        };
+        let max_forwards = match max_forwards {
+            Some(max) => Some(max.checked_sub(1)?),
+            None => None,
+        };
         let method = self.method().as_str().as_bytes();
         let query = self.query().map_or_else(Vec::new, |query| [b"?", query].concat());
         let version = b" HTTP/1.0\r\nConnection: keep-alive\r\n";
@@ -86,6 +115,12 @@ impl Request<'_> {
         };
         if let Some(host) = self.host() {
             add("Host", host);
+        }
+        // The minor version is not kept: the request is one of HTTP/1.
+        let via: Vec<&[u8]> = self.header_values(VIA).chain([&b"1.1 mio-reactor"[..]]).collect();
+        add(VIA, &via.join(&b", "[..]));
+        if let Some(max) = max_forwards {
+            add(MAX_FORWARDS, max.to_string().as_bytes());
         }
         let client = client.address().map(|client| client.ip().to_string());
         let mut clients: Vec<&[u8]> = self.header_values(FORWARDED_FOR).collect();
@@ -100,12 +135,16 @@ impl Request<'_> {
             add("Content-Length", self.body_bytes().to_string().as_bytes());
         }
         for field in passed_on(self.headers) {
-            if !field.name.eq_ignore_ascii_case(FORWARDED_FOR) {
+            let is_written = [FORWARDED_FOR, VIA]
+                .into_iter()
+                .chain(max_forwards.map(|_| MAX_FORWARDS))
+                .any(|name| name.eq_ignore_ascii_case(field.name));
+            if !is_written {
                 add(field.name, field.value);
             }
         }
         head.extend_from_slice(b"\r\n");
-        head
+        Some(head)
     }
 }
 
@@ -180,6 +219,41 @@ impl<'i> ServerResponse<'i> {
         }))
     }
 
+    /// Parses the response at the front of `input`, which is a response to a request of this
+    /// `method`, and has at most `bytes_max`. Returns it with its length, once it is whole. A body
+    /// that ends with the connection is not whole before that.
+    ///
+    /// # Errors
+    ///
+    /// As for [`parse`](ServerResponse::parse), or it has more than `bytes_max`, or will have.
+    pub fn parse_whole(
+        input: &'i [u8],
+        method: Method,
+        bytes_max: usize,
+    ) -> Result<Option<(ServerResponse<'i>, usize)>, ServerResponseError> {
+        let Some(head) = ServerResponse::parse(input, method)? else { return Ok(None) };
+        let end = match head.body_bytes() {
+            None => None,
+            Some(body) => {
+                let body = usize::try_from(body).map_err(|_| ServerResponseError)?;
+                Some(body.checked_add(head.length).ok_or(ServerResponseError)?)
+            }
+        };
+        // What follows a response that is whole is not part of it.
+        match end.unwrap_or(input.len()) > bytes_max {
+            true => Err(ServerResponseError),
+            false => Ok(end.filter(|end| input.len() >= *end).map(|end| (head, end))),
+        }
+    }
+
+    /// Returns the response for the client to the whole response `received` of a server: as
+    /// [`pass_on`](ServerResponse::pass_on), or 502 if it is not valid.
+    pub fn pass_on_whole(received: &[u8], method: Method) -> Response<'static> {
+        let response = ServerResponse::parse(received, method).ok().flatten();
+        let response = response.map(|head| head.pass_on(received[head.length..].to_vec()));
+        response.and_then(Result::ok).unwrap_or_else(|| Response::error(Status::BAD_GATEWAY))
+    }
+
     /// Returns the length of the head, in bytes. The body follows it.
     pub fn length(&self) -> usize {
         self.length
@@ -236,146 +310,4 @@ impl<'i> ServerResponse<'i> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::head::{FEW_HEADERS, parse};
-    use super::*;
-
-    #[track_caller]
-    fn check_forwarded(request: &str, client: Peer, expected: &str) {
-        let (mut few, mut many) = ([EMPTY_HEADER; FEW_HEADERS], Vec::new());
-        let (request, _) = parse(request.as_bytes(), &mut few, &mut many).unwrap();
-        let head = request.forwarded_head(client);
-        assert_eq!(head.escape_ascii().to_string(), expected.as_bytes().escape_ascii().to_string());
-    }
-
-    // pitfall: 181
-    #[test]
-    fn forwarded_head_has_a_framing_of_its_own_and_names_the_client() {
-        let client = Peer::Ip("192.0.2.7:1234".parse().unwrap());
-        check_forwarded(
-            "GET /a?b=c HTTP/1.1\r\nHost: a\r\nCookie: c\r\n\r\n",
-            client,
-            "GET /a?b=c HTTP/1.0\r\nConnection: keep-alive\r\nHost: a\r\n\
-             X-Forwarded-For: 192.0.2.7\r\nCookie: c\r\n\r\n",
-        );
-        check_forwarded(
-            "POST / HTTP/1.1\r\nHost: a\r\nx-forwarded-for: 1\r\nContent-Length: 0005\r\n\
-             X-Forwarded-For: 2\r\nConnection: close\r\nConnection: x-a , X-B\r\nX-A: 1\r\n\
-             x-b: 2\r\nKeep-Alive: 1\r\nTE: a\r\nTrailer: b\r\nUpgrade: c\r\n\
-             Proxy-Connection: d\r\nExpect: 100-continue\r\nX-C: 3\r\n\r\n",
-            client,
-            "POST / HTTP/1.0\r\nConnection: keep-alive\r\nHost: a\r\n\
-             X-Forwarded-For: 1, 2, 192.0.2.7\r\nContent-Length: 5\r\nX-C: 3\r\n\r\n",
-        );
-        for (method, length) in [("POST", "Content-Length: 0\r\n"), ("DELETE", "")] {
-            check_forwarded(
-                &format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"),
-                Peer::Unix,
-                &format!(
-                    "{method} / HTTP/1.0\r\nConnection: keep-alive\r\nHost: a\r\n{length}\r\n"
-                ),
-            );
-        }
-        check_forwarded(
-            "OPTIONS * HTTP/1.0\r\n\r\n",
-            Peer::Unix,
-            "OPTIONS * HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-        );
-    }
-
-    #[test]
-    fn length_status_and_method_decide_where_the_servers_body_ends() {
-        let ok = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n";
-        let until_close = "HTTP/1.1 200 OK\r\n\r\n";
-        let not_modified = "HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n";
-        let closes = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nConnection: a, Close\r\n\r\n";
-        let of_1_0 = "HTTP/1.0 200 OK\r\nContent-Length: 7\r\n\r\n";
-        let kept = "HTTP/1.0 200 OK\r\nContent-Length: 7\r\nConnection: keep-alive\r\n\r\n";
-        for (method, head, body_bytes, keeps_alive) in [
-            (Method::Get, ok, Some(7), true),
-            (Method::Head, ok, Some(0), true),
-            (Method::Get, until_close, None, false),
-            (Method::Head, until_close, Some(0), true),
-            (Method::Get, not_modified, Some(0), true),
-            (Method::Get, closes, Some(7), false),
-            (Method::Get, of_1_0, Some(7), false),
-            (Method::Get, kept, Some(7), true),
-        ] {
-            for end in 0..head.len() {
-                let cut = ServerResponse::parse(&head.as_bytes()[..end], method);
-                assert!(cut.unwrap().is_none(), "{end} bytes of {head}");
-            }
-            let input = format!("{head}next");
-            let parsed = ServerResponse::parse(input.as_bytes(), method).unwrap().unwrap();
-            assert_eq!(parsed.length(), head.len());
-            assert_eq!(parsed.body_bytes(), body_bytes, "{method:?} {head}");
-            assert_eq!(parsed.keeps_alive(), keeps_alive, "{method:?} {head}");
-        }
-    }
-
-    // pitfall: 181
-    #[test]
-    fn server_response_that_can_be_read_in_two_ways_is_an_error() {
-        let long = format!("X: {}\r\n", "x".repeat(HEAD_BYTES_MAX));
-        let many = "X: x\r\n".repeat(HEADERS_MAX + 1);
-        for fields in [
-            "Content-Length: 1\r\nContent-Length: 2\r\n",
-            "Content-Length: 1, 1\r\n",
-            "Content-Length: -1\r\n",
-            "Content-Length: 18446744073709551616\r\n",
-            "Transfer-Encoding: chunked\r\n",
-            "Content-Length : 1\r\n",
-            "X: a\n",
-            &long,
-            &many,
-        ] {
-            let head = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
-            let parsed = ServerResponse::parse(head.as_bytes(), Method::Get);
-            assert_eq!(parsed.unwrap_err(), ServerResponseError, "{fields}");
-        }
-        for line in ["HTTP/1.1 100 Continue", "HTTP/1.1 999 What", "HTTP/2 200 OK", "what"] {
-            let head = format!("{line}\r\n\r\n");
-            let parsed = ServerResponse::parse(head.as_bytes(), Method::Get);
-            assert_eq!(parsed.unwrap_err(), ServerResponseError, "{line}");
-        }
-    }
-
-    #[test]
-    fn response_of_the_server_is_passed_on_without_what_is_about_its_connection() {
-        let head = "HTTP/1.1 203 Odd\r\nDate: 1\r\nContent-Type: a/b\r\nConnection: X-A\r\n\
-            X-A: 1\r\nSet-Cookie: a\r\nContent-Length: 7\r\nSet-Cookie: b\r\n\r\n";
-        for (method, body_bytes) in [(Method::Get, 2), (Method::Head, 7)] {
-            let parsed = ServerResponse::parse(head.as_bytes(), method).unwrap().unwrap();
-            let response = parsed.pass_on(&b"hi"[..]).unwrap();
-            let composed = format!(
-                "HTTP/1.0 203 \r\nContent-Type: a/b\r\nContent-Length: {body_bytes}\r\n\
-                 Set-Cookie: a\r\nSet-Cookie: b\r\nDate: "
-            );
-            let composed = composed.as_bytes().escape_ascii().to_string();
-            assert_eq!(
-                format!("{response:?}"),
-                format!("Response {{ {composed:?}, {body_bytes} bytes }}")
-            );
-        }
-        let latin = b"HTTP/1.1 200 OK\r\nX-Name: caf\xe9\r\n\r\n";
-        let parsed = ServerResponse::parse(latin, Method::Get).unwrap().unwrap();
-        let response = format!("{:?}", parsed.pass_on(&b""[..]).unwrap());
-        assert!(response.contains(r"X-Name: caf\\xe9\\r\\n"), "{response}");
-        for (field, passed_on) in [
-            ("Content-Type: text/html; charset=\r\n", "text/html"),
-            ("Content-Type: text/html;\r\n", "text/html"),
-            ("Content-Type: html\r\n", "application/octet-stream"),
-            ("", "application/octet-stream"),
-        ] {
-            let head = format!("HTTP/1.1 200 OK\r\n{field}\r\n");
-            let parsed = ServerResponse::parse(head.as_bytes(), Method::Get).unwrap().unwrap();
-            let response = format!("{:?}", parsed.pass_on(&b"hi"[..]).unwrap());
-            let line = format!(r"Content-Type: {passed_on}\\r");
-            assert!(response.contains(&line), "{field}: {response}");
-        }
-        let bare = b"HTTP/1.1 200 OK\r\n\r\n";
-        let parsed = ServerResponse::parse(bare, Method::Head).unwrap().unwrap();
-        let response = parsed.pass_on(&b""[..]).unwrap();
-        assert!(!format!("{response:?}").contains("Content-Length"), "{response:?}");
-    }
-}
+mod tests;

@@ -82,6 +82,10 @@ pub(super) struct Settled {
 }
 
 impl Settled {
+    pub(super) fn new(ticket: Ticket, answer: Option<Answer>) -> Settled {
+        Settled { ticket, answer }
+    }
+
     /// What is delivered if no other thread can wake the loop.
     pub(super) fn broken(ticket: &Ticket) -> Settled {
         Settled { ticket: ticket.clone(), answer: None }

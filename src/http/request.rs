@@ -5,6 +5,7 @@
 
 use httparse::Header;
 
+use super::head::list_items;
 use super::limits;
 use super::response::ResponseForm;
 
@@ -62,7 +63,7 @@ impl Method {
     }
 
     /// Returns whether a request of this method changes nothing at the server (RFC 9110 section
-    /// 9.2.1). So it may be sent again if its response does not come.
+    /// 9.2.1).
     ///
     /// ```
     /// # use mio_reactor::Method;
@@ -70,6 +71,13 @@ impl Method {
     /// ```
     pub const fn is_safe(self) -> bool {
         matches!(self, Method::Get | Method::Head | Method::Options | Method::Trace)
+    }
+
+    /// Returns whether it makes no difference if a request of this method is done twice (RFC 9110
+    /// section 9.2.2). Such a request may be sent again on a new connection if the old one ended
+    /// without a response.
+    pub const fn is_idempotent(self) -> bool {
+        self.is_safe() || matches!(self, Method::Put | Method::Delete)
     }
 }
 
@@ -131,6 +139,13 @@ impl<'i> Request<'i> {
     pub fn header_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'i [u8]> + use<'i, 'n> {
         let has_this_name = move |header: &&Header<'i>| header.name.eq_ignore_ascii_case(name);
         self.headers.iter().filter(has_this_name).map(|header| header.value)
+    }
+
+    /// Returns whether the list in the fields named `name` has the element `item`: a connection
+    /// option, for example. Case does not matter in either.
+    pub fn lists(&self, name: &str, item: &str) -> bool {
+        let mut items = self.header_values(name).flat_map(list_items);
+        items.any(|element| element.eq_ignore_ascii_case(item.as_bytes()))
     }
 
     /// Returns all fields in order, each with its name as it was sent, and its value as

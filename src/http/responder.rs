@@ -3,8 +3,10 @@
 //! Neither sees a socket, nor where a message begins and ends: `protocol.rs` does the framing.
 
 use std::any::Any;
+use std::net::SocketAddr;
 
 use super::context::HttpContext;
+use super::protocol::Http;
 use super::request::Request;
 use super::response::Response;
 use crate::protocol::ident::ConnectionId;
@@ -85,6 +87,57 @@ pub trait Responder {
     /// The default is `false`.
     fn logs_access(&self) -> bool {
         false
+    }
+}
+
+/// A closure that responds: see [`Http::each`].
+#[derive(Debug)]
+pub struct ResponderFn<F>(F);
+
+impl<F> Responder for ResponderFn<F>
+where
+    F: FnMut(&Request<'_>, &mut HttpContext<'_, '_>) -> Response<'static>,
+{
+    fn respond(&mut self, request: &Request<'_>, cx: &mut HttpContext<'_, '_>) -> Response<'_> {
+        (self.0)(request, cx)
+    }
+}
+
+impl<F> Http<ResponderFn<F>>
+where
+    F: FnMut(&Request<'_>, &mut HttpContext<'_, '_>) -> Response<'static>,
+{
+    /// Makes the protocol of one connection, with a closure as its responder.
+    pub fn from_fn(respond: F) -> Http<ResponderFn<F>> {
+        Http::new(ResponderFn(respond))
+    }
+
+    /// Returns what makes a protocol for each connection, with a clone of `respond` as its
+    /// responder: for [`Reactor::listen`](crate::Reactor::listen).
+    ///
+    /// A closure is `Clone` if what it has captured is, as an `Rc` and [`Workers`](crate::Workers)
+    /// are. So all connections share what is behind an `Rc`.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    /// use mio_reactor::{Http, Limits, Reactor, Response};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let visits = Rc::new(Cell::new(0_u64));
+    /// let mut reactor = Reactor::new(Limits::default())?;
+    /// reactor.listen("127.0.0.1:0", Http::each(move |_request, _cx| {
+    ///     visits.update(|count| count + 1);
+    ///     Response::text(format!("{} visits\n", visits.get()))
+    /// }))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn each(respond: F) -> impl FnMut(SocketAddr) -> Http<ResponderFn<F>>
+    where
+        F: Clone,
+    {
+        move |_client| Http::from_fn(respond.clone())
     }
 }
 

@@ -106,6 +106,11 @@ impl<'r> Response<'r> {
         }
     }
 
+    /// Returns a 200 with this text: [`ContentType::TEXT`], in UTF-8.
+    pub fn text(text: impl Into<String>) -> Response<'static> {
+        Response::ok(ContentType::TEXT, text.into().into_bytes())
+    }
+
     /// Returns a 200 with a body of type `content_type`.
     pub fn ok(content_type: ContentType<'_>, body: impl Into<Cow<'r, [u8]>>) -> Response<'r> {
         Response::new(Status::OK, content_type, body)

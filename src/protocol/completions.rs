@@ -9,12 +9,10 @@
 //! A task ([`Handle::submit`](crate::Handle::submit)) may find its queue full, and a message its
 //! mailbox. An answer that was promised may not get lost. So each promise has its place from the
 //! start: it sends one completion and no more, and the channel holds no more than there are
-//! promises.
+//! promises. A job of a worker thread (`src/workers.rs`) sends one, too.
 //!
 //! Invariant: a completion that was sent is delivered in this turn or the next, and the loop does
 //! not sleep before. A reactor that has none pays one branch for each turn.
-
-#![cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP promises answers"))]
 
 use std::any::Any;
 use std::cell::Cell;
@@ -99,6 +97,11 @@ impl Completions {
 }
 
 impl Completer {
+    /// Returns what sends to the connection `to` of the same reactor.
+    pub(crate) fn for_other(&self, to: ConnectionId) -> Completer {
+        Completer { to, shared: Arc::clone(&self.shared) }
+    }
+
     /// Sends `message`. If the reactor has been dropped, it is dropped as well.
     pub(crate) fn send(&self, message: Box<dyn Any + Send>) {
         let _ = self.shared.arriving.send(Completion { to: self.to, message });

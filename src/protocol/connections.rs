@@ -29,8 +29,7 @@ use crate::limits::EFFECTS_BYTES_MAX;
 /// which other connections are served. The connection that has asked for it is neither read nor
 /// notified until all is done, and a task queue runs no further task. Results
 /// are notified to the connection whose protocol asked ([`notified`](crate::Protocol::notified)),
-/// never within the same callback. A datagram protocol and the reactor itself have no
-/// [`ConnectionId`], and so are not notified.
+/// never within the same callback. A datagram protocol and the reactor itself are not notified.
 ///
 /// A [`ConnectionId`] may outlive its connection; it never refers to a later connection in the same
 /// slot. One of another reactor is treated as that of a closed connection. It may also be the
@@ -142,7 +141,8 @@ impl<'t> Connections<'t> {
 
     /// Sends `message`, a value of the application's own type, to the protocol of the connection
     /// `to`: [`message_received`](crate::Protocol::message_received) is called with it, never
-    /// within another call.
+    /// within another call. `to` may be a datagram socket as well
+    /// ([`Replies::id`](crate::Replies::id)).
     ///
     /// Messages to one connection arrive in the order in which they were sent, and in order with
     /// its notifications. While its connect is in progress, they wait. Success is not notified.

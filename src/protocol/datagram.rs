@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!     opened ──► received ──► received ──► … ──► closed (exactly once, last)
-//!                 timer_expired, writable, error_received in between
+//!                 timer_expired, writable, error_received, message_received in between
 //! ```
 //!
 //! Each datagram is answered for itself, with none, one or several. What a protocol sends is
 //! queued, and leaves together in as few system calls as possible when all that has arrived is
 //! answered.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -16,10 +17,11 @@ use std::time::{Duration, Instant};
 
 use super::connections::Connections;
 use super::effects::Effects;
-use super::ident::CloseReason;
+use super::ident::{CloseReason, ConnectionId};
 use crate::datagram::receive::{Batch, Sender, Span, Unanswered};
 use crate::datagram::replies::{Recipient, ReplyQueue};
 use crate::datagram::requests::SocketRequests;
+use crate::workers::{Workers, WorkersBusyError};
 
 /// A service over datagrams, or a client of one.
 ///
@@ -42,6 +44,16 @@ pub trait DatagramProtocol {
     /// expire again.
     fn timer_expired(&mut self, replies: &mut Replies<'_>) {
         let _ = replies;
+    }
+
+    /// A message to this socket, from a connection, from another datagram protocol or from a task:
+    /// the answer of a worker thread, for example. Its id is [`Replies::id`], and everything else
+    /// is as for [`Protocol::message_received`](crate::Protocol::message_received). What is sent
+    /// here goes to [`send_to`](Replies::send_to), or to the peer of a connected socket.
+    ///
+    /// A stop of the reactor does not wait for messages. By default, the message is dropped.
+    fn message_received(&mut self, message: Box<dyn Any>, replies: &mut Replies<'_>) {
+        let _ = (message, replies);
     }
 
     /// The kernel has taken all that was sent, and more may be sent. Called once for each
@@ -86,6 +98,27 @@ pub trait DatagramProtocol {
     }
 }
 
+/// A closure is a protocol that answers each datagram, and does nothing else.
+///
+/// ```
+/// use mio_reactor::{Datagram, Limits, Reactor, Replies};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut reactor = Reactor::new(Limits::default())?;
+/// let mut count = 0_u64;
+/// reactor.bind_datagram("127.0.0.1:0", move |_: &Datagram<'_>, replies: &mut Replies<'_>| {
+///     count += 1;
+///     replies.send(count.to_string().as_bytes());
+/// })?;
+/// # Ok(())
+/// # }
+/// ```
+impl<F: FnMut(&Datagram<'_>, &mut Replies<'_>)> DatagramProtocol for F {
+    fn received(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
+        self(datagram, replies);
+    }
+}
+
 /// How datagrams cross between a socket and the kernel. What a peer sees is the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Batching {
@@ -113,6 +146,22 @@ pub struct Datagram<'a> {
 impl<'a> Datagram<'a> {
     pub(crate) fn new(payload: &'a [u8], peer: SocketAddr) -> Datagram<'a> {
         Datagram { payload, peer }
+    }
+}
+
+/// The message that a reply is ready ([`Replies::send_later`]).
+pub(crate) struct LateReply {
+    /// `None`: the peer that the socket is connected to.
+    to: Option<SocketAddr>,
+    bytes: Vec<u8>,
+}
+
+impl LateReply {
+    pub(crate) fn send(&self, replies: &mut Replies<'_>) {
+        match self.to.filter(|_| replies.connected().is_none()) {
+            Some(peer) => replies.send_to(peer, &self.bytes),
+            None => replies.send(&self.bytes),
+        }
     }
 }
 
@@ -224,6 +273,52 @@ impl<'b> Replies<'b> {
                 self.continues = false; // the last batch goes elsewhere
             }
         }
+    }
+
+    /// Replies later, with what a worker thread returns: to the sender of the datagram being
+    /// answered, as [`send_to`](Replies::send_to) does. The protocol is not called again, unless
+    /// `job` panics ([`JobPanicked`](crate::JobPanicked)). For more than to reply, there is
+    /// [`Workers::submit_for`].
+    ///
+    /// On a socket bound to all addresses, the system chooses the one that the reply leaves from.
+    /// If the machine has several, bind to each.
+    ///
+    /// ```
+    /// use mio_reactor::{Datagram, DatagramProtocol, Replies, Workers};
+    ///
+    /// struct Reversed(Workers);
+    ///
+    /// impl DatagramProtocol for Reversed {
+    ///     fn received(&mut self, datagram: &Datagram<'_>, replies: &mut Replies<'_>) {
+    ///         let payload = datagram.payload.to_vec();
+    ///         let job = move || payload.into_iter().rev().collect();
+    ///         if replies.send_later(&self.0, job).is_err() {
+    ///             replies.send(b"busy");
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`Workers::submit_for`].
+    pub fn send_later(
+        &mut self,
+        workers: &Workers,
+        job: impl FnOnce() -> Vec<u8> + Send + 'static,
+    ) -> Result<(), WorkersBusyError> {
+        let to = match self.to {
+            Recipient::Sender(number) => self.senders[number].peer,
+            Recipient::Named(_) | Recipient::Connected => None,
+        };
+        workers.submit_for(self.requests.id, move || LateReply { to, bytes: job() })
+    }
+
+    /// Returns the id of this socket, by which messages reach its protocol
+    /// ([`Connections::send_message`]). Sent bytes and commands do not: the id counts as that of a
+    /// connection that has ended. [`Context::monitor`](crate::Context::monitor) works.
+    pub fn id(&self) -> ConnectionId {
+        self.requests.id
     }
 
     /// The connections of the same reactor. What is asked of them is done when this call is over.

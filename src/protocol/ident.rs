@@ -124,7 +124,8 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// Identifies a connection of one reactor, also after it has ended.
+/// Identifies a connection of one reactor, also after it has ended. A datagram socket has one, too
+/// ([`Replies::id`](crate::Replies::id)): messages can be sent to it, and it can be monitored.
 ///
 /// An id is not used again in the process, unless some 2³² others have been issued since. Another
 /// reactor treats it as that of a closed connection. It is a plain value: another

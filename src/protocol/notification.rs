@@ -17,7 +17,7 @@ pub enum Notification {
     ///
     /// Output may still wait on this connection for its own peer. The answer
     /// [`Next::Abort`](crate::Next::Abort) drops it, so a relay that gives it loses those bytes.
-    /// `docs/examples/proxy.rs` gives it only for a failure of the other side: a regular end is
+    /// [`Relay`](crate::Relay) gives it only for a failure of the other side: a regular end is
     /// passed on by half-close, and there is no `Closed`.
     Closed,
     /// What was sent to it was accepted, but more than

@@ -63,7 +63,8 @@ impl Reactor {
     /// A new connection is queued for the next turn, but is not registered with epoll yet. If its
     /// request has arrived by then and the reply ends the exchange, no epoll_ctl is needed at all.
     /// Reading in this turn was measured, and is too early for a third to two thirds of requests
-    /// (docs/design.md).
+    /// (docs/design.md). Where accepting is deferred, the request is there, and the connection is
+    /// driven in this turn.
     pub(super) fn accept_batch(&mut self, token: usize) -> Outcome {
         let share = self.state.budget.quarter_share();
         let mut room = 0; // not known
@@ -85,9 +86,10 @@ impl Reactor {
                         listener.count(&stream);
                         continue;
                     }
-                    let index = listener.index;
+                    let (index, is_deferred) = (listener.index, listener.is_deferred());
                     let protocol = (listener.make_protocol)(peer);
-                    let takes_only_a_slot = self.on_accepted(stream, peer, index, protocol);
+                    let takes_only_a_slot =
+                        self.on_accepted(stream, peer, index, is_deferred, protocol);
                     room = if takes_only_a_slot { room - 1 } else { 0 };
                 }
                 Accepted::WouldBlock => {
@@ -95,7 +97,7 @@ impl Reactor {
                     listener.recover(self.state.clock.now);
                     let is_stopping = self.state.stop.is_stopping();
                     if is_stopping {
-                        listener.close(); // from here on connects are refused, not left unanswered
+                        listener.close_drained(self.state.clock.now);
                     }
                     self.slots[token].ready = Readiness::NOT_READY;
                     // Idle, also during an overload: its deadline has been filed since the first
@@ -202,6 +204,7 @@ impl Reactor {
         stream: TcpStream,
         peer: Peer,
         index: ListenerIndex,
+        is_deferred: bool,
         protocol: Box<dyn Protocol>,
     ) -> bool {
         let slot = u32::try_from(self.slots.vacant_key())
@@ -223,7 +226,12 @@ impl Reactor {
         if let (Some(stream), Source::Connection(connection)) = (&slot.stream, &mut slot.source) {
             connection.open(stream, &mut slot.ready, &mut self.state, &mut self.effects);
         }
-        enqueue(&mut self.run_queue, token, slot);
+        if is_deferred && slot.state == SlotState::Waiting {
+            slot.state = SlotState::Queued;
+            self.run_queue.join_batch(token);
+        } else {
+            enqueue(&mut self.run_queue, token, slot);
+        }
         let asks_for_nothing = self.effects.is_empty();
         self.apply_effects();
         self.meter(token); // a greeting may wait

@@ -66,7 +66,7 @@ impl Reactor {
             match slot.state {
                 SlotState::Waiting => slot.state = SlotState::Held,
                 SlotState::Queued => {
-                    self.run_queue.retain(|&queued| queued != token); // linear, but rare
+                    self.run_queue.remove(token);
                     slot.state = SlotState::Held;
                 }
                 SlotState::Held | SlotState::Ended => {}

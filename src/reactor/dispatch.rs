@@ -197,14 +197,12 @@ impl Reactor {
         }
     }
 
-    /// Returns the slot of the connection `id`, or `None` if it has ended. Its slot may hold
-    /// another connection by now, so the ids are compared.
+    /// Returns the slot of the connection or datagram socket `id`, or `None` if it has ended. Its
+    /// slot may hold another source by now, so the ids are compared.
     pub(super) fn find(&self, id: ConnectionId) -> Option<usize> {
         let token = self.effects.slot_of(id)?;
         let slot = self.slots.get(token)?;
-        let is_same =
-            matches!(&slot.source, Source::Connection(connection) if connection.id() == id);
-        (is_same && slot.state != SlotState::Ended).then_some(token)
+        (slot.source.id() == Some(id) && slot.state != SlotState::Ended).then_some(token)
     }
 
     fn relay(
@@ -402,18 +400,15 @@ impl Reactor {
             self.meter_subscriptions(pending.to);
             let slot = &mut self.slots[token];
             self.running = token;
-            if let (Some(stream), Source::Connection(connection)) = (&slot.stream, &mut slot.source)
-            {
-                connection.deliver(
-                    pending,
-                    stream,
-                    &mut slot.ready,
-                    &mut self.state,
-                    &mut self.effects,
-                );
-                enqueue(&mut self.run_queue, token, slot);
-                self.meter(token);
-            }
+            let (Some(stream), Source::Connection(connection)) = (&slot.stream, &mut slot.source)
+            else {
+                self.deliver_to_datagram(token, pending.content);
+                continue;
+            };
+            let (state, effects) = (&mut self.state, &mut self.effects);
+            connection.deliver(pending, stream, &mut slot.ready, state, effects);
+            enqueue(&mut self.run_queue, token, slot);
+            self.meter(token);
             self.apply_effects();
         }
     }

@@ -69,9 +69,10 @@ impl Reactor {
     /// Serves TCP connections on a socket that listens already, for example one that another
     /// process has passed on (socket activation). Returns its address.
     ///
-    /// Makes the socket non-blocking. Of `options`, the timeouts and the bounds on connections
-    /// apply. The backlog and the address family stay as they are. If the backlog is longer than
-    /// the default of 4096, say so in `options`: a stop accepts no more than `options.backlog`.
+    /// Makes the socket non-blocking. Of `options`, the timeouts, the bounds on connections and
+    /// `deferred_accept` apply. The backlog and the address family stay as they are. If the backlog
+    /// is longer than the default of 4096, say so in `options`: a stop accepts no more than
+    /// `options.backlog`.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -110,7 +111,11 @@ impl Reactor {
         let make = move |peer: Peer| -> Box<dyn Protocol> {
             Box::new(make(peer.address().expect("a TCP socket accepts from addresses only")))
         };
-        let accepted = AcceptedOptions { keepalive: options.needs_keepalive(), had_before_listen };
+        let accepted = AcceptedOptions {
+            keepalive: options.needs_keepalive(),
+            had_before_listen,
+            is_deferred: options.deferred_accept && sys::defer_accept(&socket, true),
+        };
         let socket = Socket::Tcp(socket, accepted);
         self.insert_listener(socket, address.to_string(), options, Box::new(make))?;
         Ok(address)

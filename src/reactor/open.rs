@@ -107,9 +107,7 @@ impl Reactor {
         protocol: Box<dyn Protocol>,
     ) -> ConnectionId {
         self.read_clock();
-        let slot = u32::try_from(self.slots.vacant_key())
-            .expect("there are no more slots than descriptors");
-        let id = ConnectionId { slot, generation: self.effects.next_generation() };
+        let id = self.next_id();
         // As if a connect had just succeeded: so the protocol is called by the loop, where panics
         // are caught, and not from here.
         let now = self.state.clock.now;
@@ -121,6 +119,13 @@ impl Reactor {
         slot.ready.set_both(); // unknown: try
         enqueue(&mut self.run_queue, token, slot);
         id
+    }
+
+    /// Issues the id of what is inserted next.
+    fn next_id(&mut self) -> ConnectionId {
+        let slot = u32::try_from(self.slots.vacant_key())
+            .expect("there are no more slots than descriptors");
+        ConnectionId { slot, generation: self.effects.next_generation() }
     }
 
     /// Serves datagrams on `address` with `protocol`. Returns the bound address.
@@ -284,7 +289,8 @@ impl Reactor {
         Ok((socket, address, peer))
     }
 
-    pub(super) fn insert_datagram(&mut self, source: DatagramSocket) {
+    pub(super) fn insert_datagram(&mut self, mut source: DatagramSocket) {
+        source.requests.id = self.next_id();
         self.datagram_clients += usize::from(source.peer().is_some());
         self.datagram_scratch.get_or_insert_with(|| Box::new(DatagramScratch::new()));
         let token = self.insert(Source::Datagram(Box::new(source)), Registered::Reading);

@@ -10,6 +10,7 @@ use std::io;
 use log::{debug, trace};
 
 use super::Reactor;
+use super::run_queue::RunQueue;
 use super::sources::{Ended, Source};
 use crate::limits::{CONNECTION_COST_BYTES, SHRINK_FLOOR_SLOTS};
 use crate::protocol::ident::CloseReason;
@@ -46,41 +47,54 @@ pub(super) enum SlotState {
     Ended,
 }
 
-impl Slot {
-    /// Stores what `event` reports.
-    pub(super) fn note(&mut self, event: &Event) {
-        self.ready.note(event);
-        // mio's poll(2) selector forgets a socket whose error it has reported, until it is
-        // registered anew. A stream ends with its error. A datagram socket lives on.
-        if sys::rearms_only_on_would_block()
-            && event.is_error()
-            && matches!(self.source, Source::Datagram(_))
-        {
-            self.registered = Registered::Nothing;
-        }
+/// Stores what `event` reports, and queues the slot. One whose output has waited for room in the
+/// kernel is in the middle of much.
+pub(super) fn note_event(run_queue: &mut RunQueue, token: usize, slot: &mut Slot, event: &Event) {
+    let is_bulk = slot.registered == Registered::ReadingAndWriting && !slot.ready.writable();
+    slot.ready.note(event);
+    // mio's poll(2) selector forgets a socket whose error it has reported, until it is registered
+    // anew. A stream ends with its error. A datagram socket lives on.
+    if sys::rearms_only_on_would_block()
+        && event.is_error()
+        && matches!(slot.source, Source::Datagram(_))
+    {
+        slot.registered = Registered::Nothing;
+    }
+    if is_bulk {
+        enqueue_bulk(run_queue, token, slot);
+    } else {
+        enqueue(run_queue, token, slot);
     }
 }
 
 /// Puts a slot into the run queue, unless it is there or has ended.
-pub(super) fn enqueue(run_queue: &mut Vec<usize>, token: usize, slot: &mut Slot) {
+pub(super) fn enqueue(run_queue: &mut RunQueue, token: usize, slot: &mut Slot) {
     if slot.state == SlotState::Waiting {
         slot.state = SlotState::Queued;
         run_queue.push(token);
     }
 }
 
+/// The same for one that is in the middle of much.
+pub(super) fn enqueue_bulk(run_queue: &mut RunQueue, token: usize, slot: &mut Slot) {
+    if slot.state == SlotState::Waiting {
+        slot.state = SlotState::Queued;
+        run_queue.push_bulk(token);
+    }
+}
+
 /// Marks the slot as ended. It is freed in `reap`.
 pub(super) fn mark_ended(
     ended: &mut VecDeque<(Ended, CloseReason)>,
-    run_queue: &mut Vec<usize>,
+    run_queue: &mut RunQueue,
     token: usize,
     slot: &mut Slot,
     why: CloseReason,
 ) {
     match slot.state {
         SlotState::Ended => return,
-        // Linear, but rare: its deadline was due, or a stop ended it, while it was unfinished.
-        SlotState::Queued => run_queue.retain(|&queued| queued != token),
+        // Its deadline was due, or a stop ended it, while it was unfinished.
+        SlotState::Queued => run_queue.remove(token),
         SlotState::Waiting | SlotState::Held => {}
     }
     slot.state = SlotState::Ended;
@@ -138,29 +152,6 @@ impl Reactor {
             enqueue(&mut self.run_queue, token, slot);
         }
         token
-    }
-
-    /// Leaves the slots that have not been driven yet to the next turn, where they come before
-    /// those that have.
-    #[cold]
-    pub(super) fn defer(&mut self) {
-        drop(self.run_queue.splice(..0, self.batch.drain(self.batch_cursor..)));
-    }
-
-    /// Lets the first `waiting` slots of the run queue, which earlier turns have left there,
-    /// alternate with those of new events. So neither a thousand of the former nor a stream of the
-    /// latter keeps the others waiting (compare FQ-CoDel's new and old flows, RFC 8290 section
-    /// 4.2).
-    pub(super) fn alternate(&mut self, waiting: usize) {
-        let (old, new) = self.run_queue.split_at(waiting);
-        if new.is_empty() {
-            return;
-        }
-        let both = old.len().min(new.len());
-        self.batch.extend(old.iter().zip(new).flat_map(|(&old, &new)| [old, new]));
-        self.batch.extend(old[both..].iter().chain(&new[both..]));
-        self.run_queue.clear();
-        std::mem::swap(&mut self.run_queue, &mut self.batch);
     }
 
     /// Gives the slab's memory back when most connections of a burst have closed. Shrinking is
@@ -236,7 +227,9 @@ impl Reactor {
         let (interest, due) = slot.source.interest_and_deadline(&self.state);
         self.deadlines.file(token, due.max(now.plus_ms(1))); // not again in this turn
         let is_datagram = matches!(slot.source, Source::Datagram(_));
-        if is_unfinished {
+        if is_unfinished && matches!(slot.source, Source::Connection(..)) {
+            enqueue_bulk(&mut self.run_queue, token, slot);
+        } else if is_unfinished {
             enqueue(&mut self.run_queue, token, slot);
         } else if sys::rearms_only_on_would_block() && slot.source.is_connecting() {
             // A connect that was not decided when its event came has not met `WouldBlock`.

@@ -16,7 +16,8 @@ use crate::datagram::socket::DatagramSocket;
 use crate::loop_state::LoopState;
 use crate::peers::KeptPeer;
 use crate::protocol::datagram::DatagramProtocol;
-use crate::protocol::ident::{CloseReason, WithLimit};
+use crate::protocol::ident::{CloseReason, ConnectionId, WithLimit};
+use crate::protocol::notification::Content;
 use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
 use crate::stream::connection::Connection;
@@ -74,6 +75,18 @@ impl Source {
             Source::Listener(listener) => (Registered::Reading, listener.deadline()),
             Source::Periodic(periodic) => (Registered::Reading, periodic.due()),
             Source::Tasks(_) | Source::StopSignal(_) => (Registered::Reading, Time::NEVER),
+        }
+    }
+
+    /// Returns the id by which messages reach its protocol, if it has one.
+    pub(super) fn id(&self) -> Option<ConnectionId> {
+        match self {
+            Source::Connection(connection) => Some(connection.id()),
+            Source::Datagram(socket) => Some(socket.id()),
+            Source::Listener(_)
+            | Source::Tasks(_)
+            | Source::Periodic(_)
+            | Source::StopSignal(_) => None,
         }
     }
 
@@ -146,6 +159,17 @@ impl Reactor {
             }
             Source::Connection(..) => unreachable!("drive_batch drives connections itself"),
         };
+        self.finish_drive(token, outcome);
+    }
+
+    /// Calls the protocol of a datagram socket with a message.
+    pub(super) fn deliver_to_datagram(&mut self, token: usize, content: Content) {
+        let Slot { source, ready, .. } = &mut self.slots[token];
+        let (Source::Datagram(socket), Content::Message(message)) = (source, content) else {
+            return; // it sends without its id, and so is notified of nothing
+        };
+        let scratch = self.datagram_scratch.as_mut().expect(SCRATCH_IS_MADE);
+        let outcome = socket.deliver(message, ready, scratch, &mut self.state, &mut self.effects);
         self.finish_drive(token, outcome);
     }
 
@@ -253,6 +277,7 @@ impl Reactor {
             }
             Source::Datagram(socket) => {
                 socket.log_closed(why);
+                self.effects.on_closed(socket.id(), why, stats);
                 self.state.memory.change_datagrams(socket.metered, 0);
                 self.datagram_clients -= usize::from(socket.peer().is_some());
                 let address = socket.address;

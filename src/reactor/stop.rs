@@ -28,12 +28,13 @@ impl Reactor {
         }
         info!("stopping: {} connections open", self.connections);
         self.read_clock();
-        let until = self.state.clock.now.plus(self.state.limits.drain_timeout);
+        let now = self.state.clock.now;
+        let until = now.plus(self.state.limits.drain_timeout);
         self.state.stop = StopState::Draining { until };
         self.effects.on_stopping();
         for (token, slot) in &mut self.slots {
             match &mut slot.source {
-                Source::Listener(listener) => listener.begin_drain(),
+                Source::Listener(listener) => listener.begin_drain(now),
                 Source::Datagram(socket) => socket.begin_drain(),
                 Source::Connection(..)
                 | Source::Tasks(_)
@@ -58,7 +59,7 @@ impl Reactor {
     /// is counted.
     pub(super) fn force_close_all(&mut self) {
         let ended_before = self.ended.len();
-        for token in self.run_queue.drain(..) {
+        for token in self.run_queue.drain() {
             self.slots[token].state = SlotState::Waiting;
         }
         for (token, slot) in &mut self.slots {

@@ -27,7 +27,8 @@ use super::slots::enqueue;
 use super::sources::Source;
 use crate::caught::{Panicked, catch};
 use crate::limits::{CONNECTION_COST_BYTES, TASKS_QUEUED_MAX};
-use crate::protocol::ident::CloseReason;
+use crate::protocol::completions::{Completer, Completions};
+use crate::protocol::ident::{CloseReason, ConnectionId};
 use crate::protocol::outcome::Outcome;
 use crate::stream::readiness::Readiness;
 use crate::sys::{self, Registry, Token};
@@ -280,6 +281,17 @@ impl TaskQueue {
 }
 
 impl Reactor {
+    /// Returns what sends completions to connections of this reactor, from any thread
+    /// ([`Completer::for_other`]).
+    pub(crate) fn completer(&mut self) -> io::Result<Completer> {
+        let wake = self.handle()?.waker().clone();
+        let completions = self.state.completions.get_or_insert_with(Completions::new);
+        completions.set_wake(wake);
+        let completer = completions.completer(ConnectionId::NONE);
+        self.take_completions(); // those that have woken nothing
+        Ok(completer)
+    }
+
     /// Does what a wake asks for if it may have been lost: queues the task queue, and takes the
     /// completions. (A stop ends the task queue, but not the promises.) Called right before the
     /// poll: a wake that comes later ends the poll.
@@ -348,7 +360,7 @@ impl Reactor {
     #[cold]
     fn take_over(&mut self) {
         warn!("a task has replaced the reactor that ran it");
-        self.defer();
+        self.run_queue.end_fresh();
         if let Some(slot) = self.slots.get_mut(self.running) {
             enqueue(&mut self.run_queue, self.running, slot);
         }

@@ -61,6 +61,21 @@ pub struct ListenOptions {
     /// accepts IPv4, too, and such a peer has an IPv4-mapped address (`::ffff:192.0.2.7`). For an
     /// IPv4 address it has no effect.
     pub ipv6_only: bool,
+    /// Whether a connection stays in the kernel until its first byte has arrived
+    /// (TCP_DEFER_ACCEPT, tcp(7)). For protocols whose peers speak first, such as HTTP: the
+    /// connection is accepted, read and answered in one turn. Default: `false`. A protocol that
+    /// greets its peers must leave it so, or they wait a second for the greeting.
+    ///
+    /// A peer that stays silent is accepted after about a second, and from then on the first byte
+    /// timeout counts. A peer that closes without a byte is accepted, too. While the kernel keeps
+    /// [`backlog`](ListenOptions::backlog) connections of silent peers, further peers are accepted
+    /// at once with `net.ipv4.tcp_syncookies` = 1, and have to wait with 0.
+    ///
+    /// A stop accepts for 100 ms more: a peer that has just connected may have its first bytes on
+    /// the way. One that speaks later gets a reset.
+    ///
+    /// On Linux and for TCP only. Elsewhere it has no effect.
+    pub deferred_accept: bool,
 }
 
 /// A timeout of a listener's connections.
@@ -93,6 +108,7 @@ impl Default for ListenOptions {
             connections_max: None,
             connections_min: None,
             ipv6_only: true,
+            deferred_accept: false,
         }
     }
 }
@@ -138,6 +154,12 @@ impl ListenOptions {
     #[must_use]
     pub fn with_ipv6_only(self, value: bool) -> ListenOptions {
         ListenOptions { ipv6_only: value, ..self }
+    }
+
+    /// Sets [`deferred_accept`](ListenOptions::deferred_accept).
+    #[must_use]
+    pub fn with_deferred_accept(self, value: bool) -> ListenOptions {
+        ListenOptions { deferred_accept: value, ..self }
     }
 
     /// Returns the backlog as listen(2) takes it.

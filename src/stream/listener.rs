@@ -24,7 +24,7 @@ use std::io;
 
 use log::{error, info, warn};
 
-use crate::limits::BACKLOG;
+use crate::limits::{BACKLOG, DRAIN_QUIET_MS};
 use crate::loop_limits::ListenerIndex;
 use crate::overload_limits::{ACCEPT_RECOVERY_MS, ACCEPT_RETRY_MS};
 use crate::protocol::ident::Peer;
@@ -55,6 +55,9 @@ pub(crate) struct Listener {
     /// During a stop: how often it may still accept until it has taken all that can have waited in
     /// the backlog when the stop began. Those that came later may be refused.
     accepts_left: u64,
+    /// During a stop: the time from which on an empty backlog closes it. Where accepting is
+    /// deferred, a peer that has connected before the stop may still be sending its first byte.
+    closes_at: Time,
     /// accept4(2) is refused here (seccomp(2)), and accept(2) takes its place.
     accept4_refused: bool,
     /// How many idle connections were evicted for its sake, for the log.
@@ -143,6 +146,7 @@ impl Listener {
             make_protocol: make,
             accepted: 0,
             accepts_left: u64::MAX,
+            closes_at: Time::NEVER,
             accept4_refused: false,
             evicted: 0,
         }
@@ -150,8 +154,37 @@ impl Listener {
 
     /// A stop has begun: what waits in the backlog now is still accepted. Linux lets one connection
     /// more than asked for wait (listen(2)).
-    pub(crate) fn begin_drain(&mut self) {
+    ///
+    /// Where accepting is deferred, those that have connected get some time to speak. Others that
+    /// connect meanwhile are not deferred, or some would always be refused in the end. (A socket
+    /// that was opened elsewhere may be shared, so it stays as it is.)
+    pub(crate) fn begin_drain(&mut self, now: Time) {
         self.accepts_left = u64::from(self.backlog) + 1;
+        self.closes_at = if self.is_deferred() { now.plus_ms(DRAIN_QUIET_MS) } else { now };
+        if let Some(Socket::Tcp(socket, options)) = &self.socket
+            && options.is_deferred
+            && options.had_before_listen
+        {
+            sys::defer_accept(socket, false);
+        }
+    }
+
+    /// The backlog is empty during a stop: closes the socket, unless peers are still waited for.
+    /// From then on connects are refused, not left unanswered.
+    pub(crate) fn close_drained(&mut self, now: Time) {
+        if self.closes_at <= now {
+            self.close();
+        }
+    }
+
+    /// Returns whether the kernel keeps its connections until their first byte has arrived.
+    pub(crate) fn is_deferred(&self) -> bool {
+        match &self.socket {
+            Some(Socket::Tcp(_, options)) => options.is_deferred,
+            #[cfg(unix)]
+            Some(Socket::Unix(_)) => false,
+            None => false,
+        }
     }
 
     pub(crate) fn accept(&mut self) -> Accepted {
@@ -201,7 +234,8 @@ impl Listener {
             let known = usize::from(self.is_paused());
             self.end_overload(now);
             self.accept_state = AcceptState::Counting(Unaccepted { counted: 0, known });
-            self.begin_drain();
+            self.begin_drain(now);
+            self.closes_at = now;
         }
     }
 
@@ -273,19 +307,23 @@ impl Listener {
     /// Returns when [`expire`](Listener::expire) is to be called.
     pub(crate) fn deadline(&self) -> Time {
         match &self.accept_state {
-            AcceptState::Accepting | AcceptState::Counting(_) => Time::NEVER,
+            AcceptState::Accepting => self.closes_at,
+            AcceptState::Counting(_) => Time::NEVER,
             AcceptState::Paused(_, since) => since.plus_ms(ACCEPT_RETRY_MS),
-            AcceptState::Recovering(_, since) => since.plus_ms(ACCEPT_RECOVERY_MS),
+            AcceptState::Recovering(_, since) => {
+                since.plus_ms(ACCEPT_RECOVERY_MS).min(self.closes_at)
+            }
         }
     }
 
-    /// Acts on the deadline: accepts again after a pause, or ends the overload.
+    /// Acts on the deadline: accepts again after a pause or before it closes, or ends the overload.
     pub(crate) fn expire(&mut self, now: Time) -> Outcome {
         match &mut self.accept_state {
             AcceptState::Paused(_, since) => {
                 *since = now;
                 Outcome::Unfinished
             }
+            _ if self.closes_at <= now => Outcome::Unfinished,
             AcceptState::Recovering(_, since) => {
                 if since.plus_ms(ACCEPT_RECOVERY_MS) <= now {
                     self.end_overload(now);
@@ -342,7 +380,8 @@ mod tests {
     fn listener() -> Listener {
         let options = ListenOptions::default();
         let socket = sys::listen(([127, 0, 0, 1], 2000).into(), &options).unwrap();
-        let accepted = AcceptedOptions { keepalive: false, had_before_listen: true };
+        let accepted =
+            AcceptedOptions { keepalive: false, had_before_listen: true, is_deferred: false };
         Listener::new(
             Socket::Tcp(socket, accepted),
             "127.0.0.1:2000".to_owned(),

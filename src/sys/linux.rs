@@ -30,7 +30,9 @@ use log::{debug, warn};
 use self::layout::{CONTROL_BYTES, ControlMessages, SockAddr, size_of_as_socklen};
 use super::errno::is_refused_call;
 use super::{LocalAddress, UdpSocket};
+
 use crate::limits::DATAGRAM_BATCH;
+use crate::overload_limits::DEFERRED_ACCEPT_SECONDS;
 
 /// The arrays for both calls, which all sockets of a reactor use in turn.
 pub(crate) struct Mmsg {
@@ -102,7 +104,7 @@ pub(crate) enum SendTo {
 /// Has the kernel join datagrams of one size and one sender on receiving (GRO). A kernel older than
 /// 5.0 has no UDP_GRO: then none are joined, and nothing is lost.
 pub(crate) fn enable_gro(socket: &UdpSocket) {
-    if let Err(error) = enable_option(socket, libc::SOL_UDP, libc::UDP_GRO) {
+    if let Err(error) = set_option(socket, libc::SOL_UDP, libc::UDP_GRO, ON) {
         debug!("udp: no UDP_GRO: {error}");
     }
 }
@@ -112,9 +114,9 @@ pub(crate) fn enable_gro(socket: &UdpSocket) {
 pub(crate) fn enable_pktinfo(socket: &UdpSocket) {
     let Ok(address) = socket.local_addr() else { return };
     let enabled = if address.ip() == Ipv4Addr::UNSPECIFIED {
-        enable_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO)
+        set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, ON)
     } else if address.ip() == Ipv6Addr::UNSPECIFIED {
-        enable_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
+        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, ON)
     } else {
         Ok(())
     };
@@ -126,16 +128,35 @@ pub(crate) fn enable_pktinfo(socket: &UdpSocket) {
     }
 }
 
-fn enable_option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: the pointer and the length describe `on`, which lives through the call; the
+/// Has the kernel keep a new connection until its first byte has arrived, or for
+/// `DEFERRED_ACCEPT_SECONDS`; or no longer. Returns whether it does: a sandbox may refuse the
+/// option.
+pub(crate) fn defer_accept(listener: &::mio::net::TcpListener, is_deferred: bool) -> bool {
+    let seconds = if is_deferred { DEFERRED_ACCEPT_SECONDS } else { 0 };
+    let result = set_option(listener, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds);
+    if let Err(error) = &result {
+        debug!("tcp: no TCP_DEFER_ACCEPT: {error}");
+    }
+    result.is_ok()
+}
+
+/// The value of an option that is either on or off.
+const ON: libc::c_int = 1;
+
+fn set_option(
+    socket: &impl AsRawFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    // SAFETY: the pointer and the length describe `value`, which lives through the call; the
     // descriptor is open, because `socket` is borrowed.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             level,
             option,
-            (&raw const on).cast(),
+            (&raw const value).cast(),
             size_of_as_socklen::<libc::c_int>(),
         )
     };

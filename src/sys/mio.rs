@@ -66,6 +66,18 @@ pub(crate) fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result
     Ok(TcpListener::from_std(socket.into()))
 }
 
+/// Has the kernel keep a new connection until its first byte has arrived, or no longer. Returns
+/// whether it does.
+pub(crate) fn defer_accept(listener: &TcpListener, is_deferred: bool) -> bool {
+    #[cfg(target_os = "linux")]
+    return super::linux::defer_accept(listener, is_deferred);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (listener, is_deferred);
+        false
+    }
+}
+
 /// Accepts a connection, non-blocking and closed on exec.
 ///
 /// mio does so with accept4(2). A sandbox may refuse that (seccomp(2)). Then accept(2) and fcntl(2)

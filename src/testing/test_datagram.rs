@@ -25,6 +25,7 @@ use crate::loop_state::LoopState;
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::effects::{Effect, Effects};
 use crate::protocol::ident::{CloseReason, ConnectionId};
+use crate::protocol::notification::Content;
 use crate::protocol::outcome::Outcome;
 use crate::stats::Stats;
 use crate::stream::readiness::Readiness;
@@ -62,6 +63,7 @@ pub struct TestDatagram {
     ready: Readiness,
     scratch: DatagramScratch,
     state: LoopState,
+    id: ConnectionId,
     effects: Effects,
     recorded: Vec<RecordedEffect>,
     recorded_messages: Vec<(ConnectionId, Box<dyn Any>)>,
@@ -166,7 +168,10 @@ impl TestDatagram {
             sent: Vec::new(),
             window: usize::MAX,
         };
-        let socket = DatagramSocket::over(address, peer, protocol, &state, |_| transport);
+        let mut socket = DatagramSocket::over(address, peer, protocol, &state, |_| transport);
+        let mut effects = Effects::default();
+        let id = ConnectionId { slot: 0, generation: effects.next_generation() };
+        socket.requests.id = id;
         if peer.is_none() {
             state.datagram_addresses.push(address);
         }
@@ -176,7 +181,8 @@ impl TestDatagram {
             ready: Readiness::WRITABLE,
             scratch: DatagramScratch::new(),
             state,
-            effects: Effects::default(),
+            effects,
+            id,
             recorded: Vec::new(),
             recorded_messages: Vec::new(),
             is_queued: true,
@@ -252,6 +258,13 @@ impl TestDatagram {
         self.state.clock.now = until;
     }
 
+    /// Sends the protocol `message`, as a connection or a task does, and drives the socket until it
+    /// waits.
+    pub fn send_message(&mut self, message: Box<dyn Any>) {
+        self.push_message(message);
+        self.run();
+    }
+
     /// Takes the datagrams that have been sent since the last call, each with its recipient, in
     /// order.
     pub fn take_sent(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
@@ -291,7 +304,8 @@ impl TestDatagram {
         for _ in 0..TURNS_MAX {
             self.turn();
             let deadline = self.socket.as_ref().map(DatagramSocket::deadline);
-            if !self.is_queued && deadline.is_none_or(|due| due > self.state.clock.now) {
+            let has_work = self.is_queued || self.effects.pending_notifications() > 0;
+            if !has_work && deadline.is_none_or(|due| due > self.state.clock.now) {
                 return;
             }
         }
@@ -306,6 +320,8 @@ impl TestDatagram {
             let outcome = socket.drive(ready, scratch, state, effects);
             self.finish_drive(outcome);
         }
+        self.take_completions();
+        self.deliver_messages();
         let Some(socket) = &mut self.socket else { return };
         let TestDatagram { ready, scratch, state, effects, .. } = self;
         if self.close_reason.is_none() && socket.deadline() <= state.clock.now {
@@ -313,6 +329,38 @@ impl TestDatagram {
             self.finish_drive(outcome);
         }
         self.reap();
+    }
+
+    /// Takes what other threads have sent.
+    fn take_completions(&mut self) {
+        if let Some(completions) = &self.state.completions {
+            completions.deliver(&mut self.effects);
+        }
+    }
+
+    /// Puts `message` into the mailbox of the socket.
+    fn push_message(&mut self, message: Box<dyn Any>) {
+        if self.close_reason.is_none()
+            && self.effects.push_message(self.id, false, message).is_err()
+        {
+            self.state.stats.messages_rejected += 1;
+        }
+    }
+
+    /// Delivers the messages that wait now.
+    fn deliver_messages(&mut self) {
+        for _ in 0..self.effects.pending_notifications() {
+            let Some(pending) = self.effects.next_notification() else { return };
+            let TestDatagram { ready, scratch, state, effects, .. } = self;
+            if let Some(socket) = &mut self.socket
+                && self.close_reason.is_none()
+                && pending.to == self.id
+                && let Content::Message(message) = pending.content
+            {
+                let outcome = socket.deliver(message, ready, scratch, state, effects);
+                self.finish_drive(outcome);
+            }
+        }
     }
 
     fn finish_drive(&mut self, outcome: Outcome) {
@@ -329,7 +377,10 @@ impl TestDatagram {
         let (mut queued, bytes) = self.effects.take_queued();
         for (_, effect) in queued.drain(..) {
             if let Effect::Message(to, message) = effect {
-                self.recorded_messages.push((to, message));
+                match to == self.id {
+                    true => self.push_message(message),
+                    false => self.recorded_messages.push((to, message)),
+                }
             } else {
                 self.recorded.extend(RecordedEffect::from(effect, &bytes));
             }

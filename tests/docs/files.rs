@@ -15,11 +15,13 @@ pub(super) fn read(path: &str) -> String {
 /// The pages at the top level that quote code. (CHANGELOG.md quotes what the code was.)
 const TOP_LEVEL: [&str; 3] = ["README.md", "CONTRIBUTING.md", "SECURITY.md"];
 
-/// Returns the documents that quote code: those at the top level and the pages in `docs` itself.
+/// Returns the documents that quote code: those at the top level, the pages in `docs` itself, and
+/// those of the book.
 pub(super) fn documents() -> BTreeMap<String, String> {
     let pages = files_below("docs")
         .into_iter()
-        .filter(|path| path.ends_with(".md") && path.matches('/').count() == 1);
+        .filter(|path| path.ends_with(".md") && !path.ends_with("/SUMMARY.md"))
+        .filter(|path| path.matches('/').count() == 1 || path.starts_with("docs/book/"));
     let top_level = TOP_LEVEL.map(str::to_owned);
     let documents: BTreeMap<String, String> =
         pages.chain(top_level).map(|path| (path.clone(), read(&path))).collect();

@@ -11,12 +11,13 @@ use super::numbers::{Number, constants, fields};
 
 /// The files of constants, each with its heading in docs/limits.md, in an order in which each uses
 /// only numbers of those before it.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     ("src/limits.rs", "The reactor"),
     ("src/overload_limits.rs", "Overload"),
     ("src/http/limits.rs", "HTTP"),
     ("src/http/files/limits.rs", "Files over HTTP"),
     ("src/bin/reactor/blast/limits.rs", "The load generator"),
+    ("src/bin/reactor/trial/limits.rs", "The hostile peer"),
 ];
 
 /// Names in capitals that are no limits: an environment variable, and socket options.

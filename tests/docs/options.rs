@@ -98,6 +98,53 @@ fn blast_page_has_every_option_as_its_help() {
 }
 
 #[test]
+fn try_page_has_every_option_as_its_help() {
+    let page = read("docs/try.md");
+    check_table(section(&page, "Options"), &entries(&help(&["try"]))["Options"]);
+}
+
+/// The lines of `--list` are `NAME: PROVES (SOURCE; chapter NUMBER, TITLE; BOUND)`.
+#[test]
+fn try_page_has_every_row_as_the_program_lists_it() {
+    let page = read("docs/try.md");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reactor"));
+    let output = command.args(["try", "--list"]).output().expect("the program starts");
+    let list = String::from_utf8(output.stdout).expect("the list is text");
+    let listed: Vec<Vec<String>> = list
+        .lines()
+        .filter_map(|line| {
+            let (name, rest) = line.strip_prefix("  ")?.split_once(": ")?;
+            let (proves, rest) = rest.rsplit_once(" (")?;
+            let (source, rest) = rest.split_once("; chapter ")?;
+            let chapter = rest.split(',').next()?;
+            let name = format!("`{name}`");
+            Some([name.as_str(), proves, source, chapter].map(str::to_owned).to_vec())
+        })
+        .collect();
+    let rows = rows(section(&page, "The rows")).into_iter();
+    // Three tables, and each has a head.
+    let rows: Vec<Vec<&str>> = rows.filter(|row| row[0].starts_with('`')).collect();
+    assert_eq!(rows, listed);
+}
+
+/// tests/trial/lecture.rs checks that these rows fail, and no others.
+#[test]
+fn try_page_has_the_rows_that_the_lecture_fails() {
+    let page = read("docs/try.md");
+    let test = read("tests/trial/lecture.rs");
+    for (script, constant) in
+        [("tcp_echo_server.py", "TCP"), ("udp_echo_server.py", "UDP"), ("web_server.py", "WEB")]
+    {
+        let definition = test.split_once(&format!("const {constant}: ")).expect("it is defined").1;
+        let definition = definition.split(';').nth(1).expect("an array has a length");
+        let names: Vec<String> =
+            definition.split('"').skip(1).step_by(2).map(|name| format!("`{name}`")).collect();
+        let row = format!("| the lecture's `{script}` | {} |", names.join(", "));
+        assert!(page.contains(&row), "{row}");
+    }
+}
+
+#[test]
 fn address_forms_and_log_target_of_the_page_are_in_the_help() {
     let page = read("docs/options.md");
     let help = help(&[]);

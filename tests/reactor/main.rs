@@ -22,6 +22,7 @@ mod limits;
 mod overload_limits;
 
 mod closing; // how a connection ends, and what its peer and its protocol learn of it
+mod deferred_accept; // connections that the kernel keeps until their peers speak
 mod fairness; // what one turn may cost, and in which order sources are served
 mod groups; // multicast and broadcast
 mod openings; // listeners with options, sockets from the standard library, stop signals

@@ -50,6 +50,7 @@ use mio_reactor::Reactor;
 
 use crate::cli::BlastArgs;
 use diagnosis::{describe_parts, describe_silence, quote};
+pub(crate) use http::{AtEof, ResponseReader};
 use limits::{PROGRESS_MS, UNIX_RETRY_MS};
 use load::{Counts, Load};
 pub(crate) use plan::Plan;
@@ -58,7 +59,7 @@ use progress::Progress;
 use report::Report;
 pub(crate) use resolve::find_server;
 use stream::StreamClients;
-pub(crate) use target::Target;
+pub(crate) use target::{HttpUrl, Server, Target};
 
 /// Generates the load of `plan`, and writes the report to standard output.
 ///

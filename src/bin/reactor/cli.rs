@@ -16,7 +16,8 @@ use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::address::{NetAddress, Scheme, Url, parse_unix};
 use crate::blast::Target;
-use crate::values::{DurationArg, RateArg, SizeArg, count_to, parse_unbounded_size};
+use crate::trial::TryTarget;
+use crate::values::{DurationArg, RateArg, SizeArg, count_to, parse_prefix, parse_unbounded_size};
 
 pub(crate) use environment::describe_unknown;
 pub(crate) use serve::{HttpArgs, ListenArgs, LogArgs, ServeArgs};
@@ -74,6 +75,16 @@ pub(crate) enum CliCommand {
     /// corrupt, cut off, not 2xx or has another body than the first, or if the server is gone (all
     /// TCP connections ended, or the UDP port closed); 2 for a usage error; otherwise 0.
     Blast(BlastArgs),
+    /// Try a server with hostile clients, and print row by row what it does.
+    ///
+    /// Each row is one kind of client: one that sends its FIN first, drips its bytes, resets, never
+    /// reads, sends what is no request. The output is TAP (Test Anything Protocol) 14; a row that
+    /// fails says what was expected, what came, and which chapter of the book explains it. The
+    /// trial takes 60 s at most, and a few if all is well. docs/try.md has the rows and the load.
+    ///
+    /// Exit status: 0 if no row failed; 1 if a row failed or the server is not reached; 2 for a
+    /// usage error.
+    Try(TryArgs),
 }
 
 #[derive(Args)]
@@ -105,6 +116,46 @@ pub(crate) enum SendTarget {
     Tcp(NetAddress),
     Udp(NetAddress),
     Unix(PathBuf),
+}
+
+#[derive(Args)]
+pub(crate) struct TryArgs {
+    /// The server: tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or http://HOST:PORT/PATH.
+    ///
+    /// HOST is written as for `reactor send`. The first three are echo servers. An HTTP server has
+    /// a resource at PATH that GET gets; its default port is 80. Over a Unix socket, it is
+    /// http://unix:SOCKET:/PATH.
+    #[arg(value_name = "URL", required_unless_present = "list")]
+    pub(crate) target: Option<TryTarget>,
+    /// Run only the row of this name.
+    ///
+    /// It may be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Vec<String>,
+    /// Print the rows, and run none.
+    ///
+    /// With a URL, those for such a server; each with its source, its chapter and its longest
+    /// duration.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// How many times longer each row may take.
+    ///
+    /// For a busy machine or a long path. With 1, all rows together take 60 s at most.
+    #[arg(long, value_name = "FACTOR", value_parser = count_to(TIME_FACTOR_MAX),
+        default_value = "1")]
+    pub(crate) time_factor: u32,
+    /// What an echo server puts before each reply.
+    ///
+    /// Over a stream it may stand before the bytes of each read, wherever that began.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true,
+        value_parser = parse_prefix)]
+    pub(crate) prefix: String,
+    /// Try a server on another machine.
+    ///
+    /// The rows are an attack on a server that is not your own. Without it, an address that is not
+    /// a loopback address is a usage error.
+    #[arg(long)]
+    pub(crate) allow_remote: bool,
 }
 
 #[derive(Args, Clone)]
@@ -220,6 +271,9 @@ const WINDOW_MAX: u32 = 65_536;
 const SOCKETS_MAX: u32 = 1024;
 /// As many connections as our server accepts by default.
 const CONNECTIONS_MAX: u32 = 100_000;
+
+/// Enough for a machine that is ten times slower or busier.
+const TIME_FACTOR_MAX: u32 = 10;
 
 /// What the arguments ask for.
 pub(crate) enum Parsed {

@@ -1,9 +1,10 @@
-//! The program `reactor`: command line, log and signals around the library, and two clients.
+//! The program `reactor`: command line, log and signals around the library, and three clients.
 //!
 //! ```text
 //!     reactor [serve]   the server: this file sets up sockets, log and signals, and runs the loop
 //!     reactor send      a client for people and scripts (send.rs)
 //!     reactor blast     a load generator (blast.rs)
+//!     reactor try       a hostile peer, which checks a server (trial.rs)
 //! ```
 //!
 //! Standard output gets the bound addresses, the reply or the report; the log and all error
@@ -22,6 +23,7 @@ mod send;
 mod site;
 mod sockets;
 mod standard_streams;
+mod trial;
 #[cfg(unix)]
 mod unix_address;
 mod values;
@@ -35,13 +37,14 @@ use std::time::{Duration, SystemTime};
 use env_logger::fmt::ConfigurableFormat;
 use env_logger::{Target, TimestampPrecision};
 use log::{Level, LevelFilter, debug, info, log_enabled, warn};
-use mio_reactor::{ACCESS_LOG, Echo, Reactor, Stopped};
+use mio_reactor::{ACCESS_LOG, Echo, ListenOptions, Reactor, Stopped};
 
 use blast::Plan;
-use cli::{BlastArgs, CliCommand, HttpArgs, LogArgs, Parsed, SendArgs, ServeArgs};
+use cli::{BlastArgs, CliCommand, HttpArgs, LogArgs, Parsed, SendArgs, ServeArgs, TryArgs};
 use send::SendError;
 use site::Site;
 use sockets::{Places, Serving};
+use trial::TrialError;
 
 /// Success, or a graceful stop: all connections closed gracefully.
 const EXIT_SUCCESS: u8 = 0;
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
             CliCommand::Serve(arguments) => run_server(arguments),
             CliCommand::Send(arguments) => run_send(&arguments),
             CliCommand::Blast(arguments) => run_blast(&arguments),
+            CliCommand::Try(arguments) => run_trial(&arguments),
         },
         Parsed::Text(text) => print_text(&text),
         Parsed::Invalid(line) => exit_with_message(EXIT_USAGE, &line),
@@ -110,6 +114,17 @@ fn run_blast(arguments: &BlastArgs) -> ExitCode {
     }
 }
 
+fn run_trial(arguments: &TryArgs) -> ExitCode {
+    match trial::run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(TrialError::Usage(why)) => {
+            exit_with_message(EXIT_USAGE, &format!("{why} (try --help)"))
+        }
+        Err(TrialError::Failed(why)) => exit_with_message(EXIT_FAILURE, &why),
+        Err(TrialError::OutputClosed) => ExitCode::from(EXIT_FAILURE),
+    }
+}
+
 fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
     #[cfg(unix)]
     process::allow_background_output()?;
@@ -149,8 +164,10 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
         Echo::with_prefix(arguments.echo.prefix.as_str())
     };
     let echo = if arguments.echo.answer_all_ports { echo.answering_own_ports() } else { echo };
+    let http_options =
+        ListenOptions::default().with_deferred_accept(arguments.http.deferred_accept);
     let Serving { mut reactor, lines, skipped } =
-        sockets::open(&places, &echo, &site, make_reactor)?;
+        sockets::open(&places, &echo, &site, &http_options, make_reactor)?;
     for line in skipped {
         warn!("{line}");
     }

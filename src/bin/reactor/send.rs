@@ -26,7 +26,7 @@ use socket2::SockRef;
 
 use self::datagram::exchange_datagram;
 use self::printer::ReplyPrinter;
-use self::resolve::resolve_within;
+pub(crate) use self::resolve::resolve_within;
 use crate::address::NetAddress;
 use crate::cli::{SendArgs, SendTarget};
 use crate::standard_streams;
@@ -319,7 +319,7 @@ fn describe_input(error: &io::Error) -> String {
 }
 
 /// Returns the line for a server at `address` that was not reached.
-fn describe_failure(address: &impl Display, error: &io::Error) -> String {
+pub(crate) fn describe_failure(address: &impl Display, error: &io::Error) -> String {
     match () {
         () if error.kind() == ErrorKind::ConnectionRefused => {
             format!("{address}: nothing listens there ({error})")

@@ -15,9 +15,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-#[cfg(unix)]
-use mio_reactor::ListenOptions;
-use mio_reactor::{Echo, Http, Protocol, Reactor};
+use mio_reactor::{Echo, Http, ListenOptions, Protocol, Reactor};
 #[cfg(unix)]
 use socket2::{Domain, Socket, Type};
 
@@ -47,7 +45,8 @@ pub(crate) struct Serving {
     pub(crate) skipped: Vec<String>,
 }
 
-/// Opens all sockets at `places`, in a reactor from `make_reactor`.
+/// Opens all sockets at `places`, in a reactor from `make_reactor`. Those for HTTP have
+/// `http_options`.
 ///
 /// # Errors
 ///
@@ -56,6 +55,7 @@ pub(crate) fn open(
     places: &Places,
     echo: &Echo,
     site: &Site,
+    http_options: &ListenOptions,
     mut make_reactor: impl FnMut() -> io::Result<Reactor>,
 ) -> io::Result<Serving> {
     retry_while_port_is_taken(|| {
@@ -63,7 +63,8 @@ pub(crate) fn open(
         let mut opened = Opened::default();
         for place in &places.tcp {
             let echo = echo.clone();
-            opened.open_stream(&mut reactor, "tcp echo", place, move || echo.clone())?;
+            let options = ListenOptions::default();
+            opened.open_stream(&mut reactor, "tcp echo", place, &options, move || echo.clone())?;
         }
         for place in &places.udp {
             let open = |address| reactor.bind_datagram(address, echo.clone());
@@ -71,7 +72,8 @@ pub(crate) fn open(
         }
         for place in &places.http {
             let site = site.clone();
-            opened.open_stream(&mut reactor, "http", place, move || Http::new(site.clone()))?;
+            let make = move || Http::new(site.clone());
+            opened.open_stream(&mut reactor, "http", place, http_options, make)?;
         }
         Ok(Serving { reactor, lines: opened.lines, skipped: opened.skipped })
     })
@@ -158,16 +160,17 @@ impl Opened {
         reactor: &mut Reactor,
         service: &str,
         place: &StreamPlace,
+        options: &ListenOptions,
         make: impl FnMut() -> P + Clone + 'static,
     ) -> Result<(), OpenError> {
         match place {
             StreamPlace::Net(group) => self.open_group(service, group, |address| {
                 let mut make = make.clone();
-                reactor.listen(address, move |_| make())
+                reactor.listen_with(address, options, move |_| make())
             }),
             StreamPlace::Unix(path) => {
                 let name = format!("unix:{}", path.display());
-                match listen_unix(reactor, path, make) {
+                match listen_unix(reactor, path, options, make) {
                     Ok(()) => self.lines += &format!("{service} {name}\n"),
                     Err(error) => return Err(OpenError::Fatal(describe(service, &name, &error))),
                 }
@@ -244,20 +247,25 @@ fn describe(service: &str, place: &impl std::fmt::Display, error: &io::Error) ->
 fn listen_unix<P: Protocol + 'static>(
     reactor: &mut Reactor,
     path: &PathBuf,
+    options: &ListenOptions,
     make: impl FnMut() -> P + 'static,
 ) -> io::Result<()> {
     if !is_abstract(path) {
-        return reactor.listen_unix(path, make);
+        return reactor.listen_unix_with(path, options, make);
     }
-    let options = ListenOptions::default();
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&unix_address(path)?)?;
     socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-    reactor.add_unix_listener(std::os::fd::OwnedFd::from(socket).into(), &options, make)
+    reactor.add_unix_listener(std::os::fd::OwnedFd::from(socket).into(), options, make)
 }
 
 #[cfg(not(unix))]
-fn listen_unix<P>(_: &mut Reactor, _: &PathBuf, _: impl FnMut() -> P) -> io::Result<()> {
+fn listen_unix<P>(
+    _: &mut Reactor,
+    _: &PathBuf,
+    _: &ListenOptions,
+    _: impl FnMut() -> P,
+) -> io::Result<()> {
     Err(ErrorKind::Unsupported.into()) // refused by address.rs
 }
 

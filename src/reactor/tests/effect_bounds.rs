@@ -39,8 +39,9 @@ fn pipeline_with_many_effects_is_interrupted_and_goes_on() {
         received.extend(more);
     }
     assert_eq!(
-        turns, 4,
-        "one for each watermark's worth, one for the rest; without the watermark it would be 2"
+        turns, 5,
+        "one for each watermark's worth, one for the rest, and the last is delivered in the next; \
+         without the watermark it would be 2"
     );
     assert!(received == input);
     reset_and_stop(world, &streams);

@@ -1,8 +1,9 @@
 //! Fairness: no source keeps the others waiting, however much it has to do.
 //!
 //! Each source has a budget for a turn, and the turn has one for all. A source that has spent its
-//! budget goes to the end of the run queue.
+//! budget goes to the end of its queue.
 
+use super::protocols::BulkServer;
 use super::*;
 use crate::echo::Echo;
 use crate::limits::{EVENTS_PER_TURN, READ_BYTES_MAX, STREAM_BYTES_PER_TURN_MAX, TURN_BYTES_MAX};
@@ -300,6 +301,42 @@ fn new_event_is_served_in_its_turn_however_many_slots_wait() {
     let alone = usize::from(WAITING) * 2 * READ_BYTES_MAX / TURN_BYTES_MAX;
     assert!(turns <= 2 * alone + 2, "{turns} turns");
     streams.iter().for_each(|&stream| world.kernel().fail(stream, errno::ECONNRESET));
+    world.run_until_blocked();
+    world.stop();
+}
+
+/// Each download is in the middle of much. What is new goes before them, and they have half of the
+/// turn.
+// pitfall: 195
+#[test]
+fn new_connection_is_answered_in_its_turn_among_a_crowd_of_downloads() {
+    const DOWNLOADS: u16 = 200;
+    const BULK: u16 = 3000;
+    const BUFFER_BYTES: usize = 100_000; // all of them together are more than a turn moves
+    let mut world = World::without_faults();
+    let options = ListenOptions::default().with_deferred_accept(true);
+    world.serve_with(ECHO, &options, |_| Echo::new());
+    let bulk = world.serve(BULK, |peer| BulkServer::new(peer.port(), BUFFER_BYTES));
+    world.kernel().allow_pauses(bulk);
+    let downloads: Vec<usize> = (1..=DOWNLOADS)
+        .map(|number| world.kernel().peer_connects(peer(number), bulk, BUFFER_BYTES).unwrap())
+        .collect();
+    for &download in &downloads {
+        world.peer_sends(download, &BulkServer::request(0, 10_000_000));
+    }
+    world.run_until_blocked(); // the buffers of all peers are full
+    for number in 1..=10 {
+        downloads.iter().for_each(|&download| drop(world.peer_receives_all(download)));
+        let probe = world.connect(ECHO, DOWNLOADS + number);
+        world.peer_sends(probe, b"hello");
+        let moved_before = bytes_moved(&world);
+        world.turn();
+        assert_eq!(world.peer_receives_all(probe), b"hello", "in the same turn");
+        let moved = bytes_moved(&world) - moved_before;
+        assert!(moved >= TURN_BYTES_MAX / 2, "{moved} bytes: the downloads go on");
+        world.run_until_blocked();
+    }
+    downloads.iter().for_each(|&stream| world.kernel().fail(stream, errno::ECONNRESET));
     world.run_until_blocked();
     world.stop();
 }

@@ -21,17 +21,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use super::datagram_messages::LateEcho;
 use super::environment::{DatagramPeer, Disturbances, EchoHost, StopSender};
 use super::exchange::{RandomMember, SharedLog, TIMER_MS_MAX, TIMERS_MAX};
 use super::exchange_peers::{HostAcceptor, MemberPeer};
 use super::late_answers::TextResponder;
 use super::layers::Wrapping;
 use super::peers::{PeerBehavior, PeerEnding, StreamPeer};
-use super::protocols::{BulkServer, ProxySide};
+use super::protocols::BulkServer;
 use super::traffic::{bulk_traffic, echo_traffic, http_traffic};
 use super::*;
 use crate::echo::Echo;
 use crate::http::protocol::Http;
+use crate::protocol::relay::Relay;
 use crate::testing::simulated::errno;
 use crate::testing::simulated::kernel::Host;
 
@@ -136,18 +138,26 @@ fn run_schedule(seed: u64, is_traced: bool) {
     let bulk = world.serve(BULK, move |peer| BulkServer::new(peer.port(), chunk_bytes));
     world.kernel().allow_pauses(bulk);
     let prefix = if rng.bool() { b"echo -> ".to_vec() } else { Vec::new() };
-    let datagrams = world.serve_datagrams(DATAGRAMS, Echo::with_prefix(prefix.clone()));
+    let mut late = fastrand::Rng::with_seed(seed ^ 0xa5a5); // a seed keeps its other choices
+    // The queue of messages keeps its memory, which is more than a tight bound.
+    let datagrams = match late.bool() && tight.is_none() {
+        true => {
+            let mut late_echo = LateEcho::new(prefix.clone(), late);
+            if may_promise {
+                late_echo = late_echo.with_workers(world.reactor());
+            }
+            world.serve_datagrams(DATAGRAMS, late_echo)
+        }
+        false => world.serve_datagrams(DATAGRAMS, Echo::with_prefix(prefix.clone())),
+    };
 
     if has_proxy {
         let host =
             Host::Accepts { after_us: rng.u64(..100_000), buffer_bytes: rng.usize(500..100_000) };
         world.kernel().hosts.insert(upstream(), host);
-        let ledger = world.ledger.clone();
-        let proxy = world.serve(PROXY, move |_| ProxySide {
-            upstream: Some(upstream()),
-            other: None,
-            ledger: ledger.clone(),
-        });
+        let (addresses, deadline) = draw_addresses(seed, &mut world);
+        let proxy = world.serve(PROXY, move |_| Relay::to(&addresses[..], deadline));
+        world.connects_are_witnessed = false;
         world.kernel().allow_pauses(proxy);
     }
     let count = if rng.u8(..25) == 0 { rng.u16(20..60) } else { rng.u16(1..6) };
@@ -281,7 +291,7 @@ fn draw_options(seed: u64) -> ListenOptions {
     if rng.u8(..3) == 0 {
         options = options.with_idle_timeout(Duration::from_secs(6));
     }
-    options
+    options.with_deferred_accept(rng.u8(..3) == 0)
 }
 
 /// In an eighth of the schedules there is less memory than all peers together may need. Drawn
@@ -289,6 +299,26 @@ fn draw_options(seed: u64) -> ListenOptions {
 fn draw_memory(seed: u64) -> Option<usize> {
     let mut rng = fastrand::Rng::with_seed(seed.rotate_left(32));
     (rng.u8(..8) == 0).then(|| rng.usize(1_000..30_000))
+}
+
+/// The addresses of the host behind a proxy, and the deadline for a connect. None of those before
+/// the host's own can be connected to.
+fn draw_addresses(seed: u64, world: &mut World) -> (Vec<SocketAddr>, Duration) {
+    let mut rng = fastrand::Rng::with_seed(seed ^ 0x3c3c); // drawn apart, as the options are
+    let mut addresses = Vec::new();
+    for number in 0..rng.u16(..3) {
+        let after_us = rng.u64(..100_000);
+        let behavior = match rng.u8(..3) {
+            0 => Host::Fails { after_us, error: errno::EHOSTUNREACH },
+            1 => Host::Unreachable { error: errno::ENETUNREACH },
+            _ => Host::Silent,
+        };
+        let address = SocketAddr::from(([10, 0, 0, 8], 1 + number));
+        world.kernel().hosts.insert(address, behavior);
+        addresses.push(address);
+    }
+    addresses.push(upstream());
+    (addresses, Duration::from_secs(2))
 }
 
 /// In a quarter of the schedules there is no fault, and time passes only in polls. In the others,

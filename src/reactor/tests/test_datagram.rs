@@ -1,5 +1,6 @@
 //! The two ways to run a datagram protocol, by a [`TestDatagram`] and by the loop, call it alike.
 
+use std::any::Any;
 use std::io;
 
 use super::*;
@@ -37,6 +38,10 @@ impl DatagramProtocol for Actor {
                 b'l' => replies.send(&[0; 65_508]),
                 b't' => replies.set_timer(Duration::from_secs(1)),
                 b'w' => replies.wake_when_writable(),
+                b'm' => {
+                    let id = replies.id();
+                    replies.connections().send_message(id, 7_u8);
+                }
                 _ => replies.close(),
             }
         }
@@ -49,6 +54,12 @@ impl DatagramProtocol for Actor {
             self.ticks_left -= 1;
             replies.set_timer(Duration::from_secs(1));
         }
+    }
+
+    fn message_received(&mut self, message: Box<dyn Any>, replies: &mut Replies<'_>) {
+        self.record(format!("message {:?}", message.downcast_ref::<u8>()));
+        replies.send_to(peer(1), b"message");
+        replies.wake_when_writable();
     }
 
     fn writable(&mut self, replies: &mut Replies<'_>) {
@@ -126,7 +137,7 @@ fn in_a_test(actions: &[u8]) -> Steps {
 #[test]
 fn test_datagram_calls_a_protocol_as_the_loop_does() {
     // All sequences of three actions.
-    let actions = b"esnltwC";
+    let actions = b"esnltwmC";
     for number in 0..actions.len().pow(3) {
         let place = |power| actions[number / actions.len().pow(power) % actions.len()];
         let sequence = [place(2), place(1), place(0)];

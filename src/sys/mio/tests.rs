@@ -16,7 +16,11 @@ fn accepted(options: &ListenOptions) -> (TcpStream, SocketAddr, std::net::TcpStr
         }
     };
     let keepalive = options.needs_keepalive();
-    set_accepted_options(&stream, AcceptedOptions { keepalive, had_before_listen: true }).unwrap();
+    set_accepted_options(
+        &stream,
+        AcceptedOptions { keepalive, had_before_listen: true, is_deferred: false },
+    )
+    .unwrap();
     (stream, from, peer)
 }
 

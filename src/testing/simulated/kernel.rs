@@ -84,6 +84,18 @@ struct ListeningSocket {
     backlog: VecDeque<usize>,
     /// The protocols of its connections may pause reading by themselves.
     may_pause_reading: bool,
+    /// A stream comes into the backlog only with its first byte or FIN, or after a second
+    /// (TCP_DEFER_ACCEPT).
+    is_deferred: bool,
+    /// The streams that are kept until then.
+    silent: Vec<usize>,
+}
+
+impl ListeningSocket {
+    /// Returns whether no stream waits for being accepted, now or later.
+    fn is_empty(&self) -> bool {
+        self.backlog.is_empty() && self.silent.is_empty()
+    }
 }
 
 /// What happens when the reactor connects to a host.
@@ -105,6 +117,8 @@ enum Scheduled {
     Actor(usize),
     /// There is memory again for what this stream sends.
     SendMemory(usize),
+    /// The kernel keeps this silent stream no longer from the listener.
+    DeferralEnds(usize, usize),
     /// The host answers our connect: with an error, or by accepting.
     ConnectResult(usize, Option<i32>),
     /// So many bytes of this UDP socket have left the machine.
@@ -239,7 +253,7 @@ impl Kernel {
     pub(crate) fn is_quiescent(&self) -> bool {
         let is_stream = |descriptor: &Descriptor| matches!(descriptor.file, File::Stream(_));
         self.actors.iter().all(Option::is_none)
-            && self.listeners.iter().all(|listener| listener.backlog.is_empty())
+            && self.listeners.iter().all(ListeningSocket::is_empty)
             && !self.descriptors.iter().flatten().any(is_stream)
             && self.udp_sockets.iter().all(|socket| socket.arrived.is_empty())
     }
@@ -268,6 +282,7 @@ impl Kernel {
                     }
                 }
                 Scheduled::SendMemory(stream) => self.report_writable(stream),
+                Scheduled::DeferralEnds(listener, stream) => self.end_deferral(listener, stream),
                 Scheduled::ConnectResult(stream, error) => self.finish_connect(stream, error),
                 Scheduled::DatagramsLeft(socket, bytes) => {
                     self.udp_sockets[socket].send_queue_bytes -= bytes;
@@ -341,7 +356,8 @@ impl Kernel {
             File::Udp(socket) => self.udp_sockets[socket].descriptor = None,
             File::Listener(listener) => {
                 self.listeners[listener].descriptor = None;
-                for stream in std::mem::take(&mut self.listeners[listener].backlog) {
+                let listener = &mut self.listeners[listener];
+                for stream in listener.backlog.drain(..).chain(listener.silent.drain(..)) {
                     self.streams[stream].fail(errno::ECONNRESET);
                 }
             }

@@ -17,6 +17,11 @@ pub(crate) fn listen(address: SocketAddr, _options: &ListenOptions) -> io::Resul
     Ok(TcpListener(OwnedDescriptor::open(|kernel| kernel.listen(address))?))
 }
 
+pub(crate) fn defer_accept(listener: &TcpListener, is_deferred: bool) -> bool {
+    listener.0.kernel.borrow_mut().defer_accept(listener.0.number, is_deferred);
+    true
+}
+
 pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(TcpStream(OwnedDescriptor::open(|kernel| kernel.connect_out(address))?))
 }

@@ -26,7 +26,8 @@ use hdrhistogram::Histogram;
 use mio_reactor::{Advance, CloseReason, Context, Next, Protocol};
 
 use self::body::ExpectedBody;
-use self::response::{AtEof, Fault, ResponseReader};
+use self::response::Fault;
+pub(crate) use self::response::{AtEof, ResponseReader};
 use super::diagnosis::quote;
 use super::latencies::empty_histogram;
 use super::limits::{CLOSE_WAIT_MS, FRUITLESS_CONNECTIONS_MAX, STATUSES_MAX};

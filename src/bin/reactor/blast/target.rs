@@ -23,11 +23,11 @@ pub(crate) enum Target {
 /// A URL of the scheme `http` (RFC 9110 section 4.2.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HttpUrl {
-    pub(super) server: StreamAddress,
+    pub(crate) server: StreamAddress,
     /// The value of the Host field.
-    pub(super) host: String,
+    pub(crate) host: String,
     /// Path and query (RFC 9112 section 3.2.1).
-    pub(super) path: String,
+    pub(crate) path: String,
 }
 
 /// A server's address, resolved.

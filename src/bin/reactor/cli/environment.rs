@@ -55,9 +55,11 @@ fn with_negative_values(command: Command) -> Command {
         let takes_value = arg.get_long().is_some() && arg.get_action().takes_values();
         if takes_value { arg.allow_hyphen_values(true) } else { arg }
     };
-    ["serve", "send", "blast"].into_iter().fold(command.mut_args(configure), |command, name| {
-        command.mut_subcommand(name, |command| command.mut_args(configure))
-    })
+    ["serve", "send", "blast", "try"]
+        .into_iter()
+        .fold(command.mut_args(configure), |command, name| {
+            command.mut_subcommand(name, |command| command.mut_args(configure))
+        })
 }
 
 /// Returns whether the arguments name no command, so that those of `serve` are at the top.

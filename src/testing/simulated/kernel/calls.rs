@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use super::faults::{ACCEPT_ERRORS, STREAM_ERRORS};
 use super::{File, Host, Kernel, ListeningSocket, Scheduled};
+use crate::overload_limits::DEFERRED_ACCEPT_SECONDS;
 use crate::sys::PeerState;
 use crate::testing::simulated::errno;
 use crate::testing::simulated::stream::{IN, OUT, PRIORITY, PeerReceived, Stream};
@@ -23,8 +24,15 @@ impl Kernel {
             descriptor: Some(descriptor),
             backlog: VecDeque::new(),
             may_pause_reading: false,
+            is_deferred: false,
+            silent: Vec::new(),
         });
         Ok(descriptor)
+    }
+
+    pub(crate) fn defer_accept(&mut self, number: usize, is_deferred: bool) {
+        let File::Listener(listener) = self.file(number) else { panic!("{number} is no listener") };
+        self.listeners[listener].is_deferred = is_deferred;
     }
 
     pub(crate) fn address_of(&self, number: usize) -> SocketAddr {
@@ -257,14 +265,37 @@ impl Kernel {
         stream.may_be_paused = self.listeners[listener].may_pause_reading;
         self.streams.push(stream);
         let stream = self.streams.len() - 1;
-        self.listeners[listener].backlog.push_back(stream);
-        self.add_to_ready_list(self.listeners[listener].descriptor, IN);
+        self.listeners[listener].silent.push(stream);
+        if self.listeners[listener].is_deferred {
+            let delay_us = DEFERRED_ACCEPT_SECONDS as u64 * 1_000_000;
+            self.schedule(delay_us, Scheduled::DeferralEnds(listener, stream));
+        } else {
+            self.end_deferral(listener, stream);
+        }
         Some(stream)
+    }
+
+    /// Puts a stream into the listener's backlog, unless that has been done.
+    pub(super) fn end_deferral(&mut self, listener: usize, stream: usize) {
+        let listener = &mut self.listeners[listener];
+        let Some(index) = listener.silent.iter().position(|&other| other == stream) else { return };
+        listener.silent.remove(index);
+        listener.backlog.push_back(stream);
+        let descriptor = listener.descriptor;
+        self.add_to_ready_list(descriptor, IN);
+    }
+
+    /// The peer of `stream` has spoken, closed or reset it.
+    fn end_deferral_of(&mut self, stream: usize) {
+        for listener in 0..self.listeners.len() {
+            self.end_deferral(listener, stream);
+        }
     }
 
     /// Something has arrived on `stream`: epoll reports `bits` of it, and the reactor has to read
     /// it.
     fn report_arrival(&mut self, stream: usize, bits: u32) {
+        self.end_deferral_of(stream);
         let polls = self.polls;
         let stream = &mut self.streams[stream];
         if stream.descriptor.is_some() {

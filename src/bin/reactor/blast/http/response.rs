@@ -16,12 +16,12 @@ use crate::blast::limits::{RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX};
 
 /// The responses of one connection, one after the other.
 #[derive(Debug)]
-pub(super) struct ResponseReader {
+pub(crate) struct ResponseReader {
     state: State,
     /// The status of the response whose head was read last. 0: of none.
-    pub(super) status: u16,
+    pub(crate) status: u16,
     /// Whether the connection persists after that response (RFC 9112 section 9.3).
-    pub(super) persists: bool,
+    pub(crate) persists: bool,
 }
 
 #[derive(Debug)]
@@ -45,18 +45,18 @@ impl State {
 
 /// One step through the input.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Step<'i> {
+pub(crate) struct Step<'i> {
     /// Bytes consumed from the front of the input. 0: more input is needed.
-    pub(super) consumed: usize,
+    pub(crate) consumed: usize,
     /// The part of the body among them.
-    pub(super) body: &'i [u8],
+    pub(crate) body: &'i [u8],
     /// The response ends with them.
-    pub(super) is_complete: bool,
+    pub(crate) is_complete: bool,
 }
 
 /// What the end of the stream means for the response that is being read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum AtEof {
+pub(crate) enum AtEof {
     /// No response has begun.
     Between,
     /// It ends the body.
@@ -67,7 +67,7 @@ pub(super) enum AtEof {
 
 /// Why bytes are no valid response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     NotHttp,
     HeadTooLong,
     TooManyFields,
@@ -106,7 +106,7 @@ impl fmt::Display for Fault {
 }
 
 impl ResponseReader {
-    pub(super) fn new() -> ResponseReader {
+    pub(crate) fn new() -> ResponseReader {
         ResponseReader { state: State::NEXT_HEAD, status: 0, persists: true }
     }
 
@@ -118,7 +118,7 @@ impl ResponseReader {
     /// # Errors
     ///
     /// The bytes are no response. It is unknown where the next one begins.
-    pub(super) fn step<'i>(&mut self, input: &'i [u8]) -> Result<Step<'i>, Fault> {
+    pub(crate) fn step<'i>(&mut self, input: &'i [u8]) -> Result<Step<'i>, Fault> {
         let step = match &mut self.state {
             State::Head { searched, parsed } => {
                 // Fast path: the head is whole at first sight. If not, it is parsed again when it
@@ -148,7 +148,7 @@ impl ResponseReader {
     /// # Errors
     ///
     /// `rest` is no beginning of a response.
-    pub(super) fn at_eof(&mut self, rest: &[u8]) -> Result<AtEof, Fault> {
+    pub(crate) fn at_eof(&mut self, rest: &[u8]) -> Result<AtEof, Fault> {
         match self.state {
             State::Head { .. } if rest.is_empty() => Ok(AtEof::Between),
             State::Head { .. } => self.read_head(rest).map(|_| AtEof::Cut),
@@ -158,7 +158,7 @@ impl ResponseReader {
     }
 
     /// Returns whether a response has begun and is not complete.
-    pub(super) fn is_within_response(&self) -> bool {
+    pub(crate) fn is_within_response(&self) -> bool {
         !matches!(self.state, State::Head { searched: 0, .. })
     }
 

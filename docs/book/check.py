@@ -1,0 +1,400 @@
+"""Checks an echo server as its clients would: python3 check.py PROGRAM [ARGUMENT ...]
+
+Each row starts the program, with a free port as its last argument, and plays one or more clients.
+The reply to a line is "echo -> " and that line, and the end of the stream ends the last line. The
+output is TAP: a line for each row, "ok" or "not ok". With --exercise N, the rows are the first
+three and that of the exercise of chapter N.
+"""
+
+import argparse
+import concurrent.futures
+import glob
+import os
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+PREFIX = b"echo -> "
+PATIENCE = 20  # Seconds until a reply counts as missing, if the program is not asleep.
+ASLEEP = 0.3  # Seconds in which no thread of the program has run: it waits for something else.
+CROWD = 50  # Clients.
+PYTHON = [sys.executable, "-S"]  # Without `site`, which no program here needs, it starts faster.
+
+
+class Failure(Exception):
+    """What a row has found."""
+
+
+class Server:
+    """The program, in a process of its own."""
+
+    def __init__(self, command):
+        # Bound but not listening, this socket keeps the port free for the program alone.
+        self.holder = socket.socket()
+        self.holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.holder.bind(("127.0.0.1", 0))
+        self.port = self.holder.getsockname()[1]
+        # What it prints must not come between the rows.
+        self.process = subprocess.Popen(
+            command + [str(self.port)], stdin=subprocess.DEVNULL, stdout=sys.stderr
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.holder.close()
+
+    def connect(self):
+        """Returns a new connection. Until the program listens, it is refused, and tried again."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                client = socket.create_connection(("127.0.0.1", self.port), timeout=0.1)
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return client
+            except (ConnectionRefusedError, TimeoutError):
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise Failure("no connection: the program does not listen") from None
+                time.sleep(0.01)
+
+    def run(self, row):
+        """Runs a row. If the connection breaks because the program has ended, says so."""
+        try:
+            row(self)
+        except (Failure, OSError) as failure:
+            # A program that is ending has closed its connections already. One that has not ended
+            # goes to sleep, or never does.
+            deadline = time.monotonic() + PATIENCE / 10
+            while self.process.poll() is None:
+                if self.is_asleep() or time.monotonic() > deadline:
+                    break
+            if self.process.poll() is None:
+                raise failure from None
+            raise Failure("the program has ended") from None
+
+    def threads(self):
+        """Returns how many threads it has."""
+        return len(self.tasks("stat"))
+
+    def tasks(self, name):
+        """Returns the text of /proc/PID/task/*/NAME for each thread that has not ended."""
+        texts = []
+        for path in glob.glob(f"/proc/{self.process.pid}/task/*/{name}"):
+            try:
+                with open(path, encoding="utf-8") as file:
+                    texts.append(file.read())
+            except OSError:
+                pass  # It has ended meanwhile.
+        return texts
+
+    def sleeps(self):
+        """Returns how often its threads have gone to sleep."""
+        lines = "".join(self.tasks("status")).splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt"))
+
+    def cpu(self):
+        """Returns the processor time of its threads, in clock ticks (proc(5), stat)."""
+        fields = [text.rpartition(")")[2].split() for text in self.tasks("stat")]
+        return sum(int(field[11]) + int(field[12]) for field in fields)
+
+    def is_asleep(self, seconds=ASLEEP):
+        """Returns whether no thread runs for that time: none has anything to do."""
+        before = self.sleeps(), self.cpu()
+        for _ in range(10):
+            states = [text.rpartition(")")[2].split()[0] for text in self.tasks("stat")]
+            if not set(states) <= set("SZ"):
+                return False
+            time.sleep(seconds / 10)
+        return (self.sleeps(), self.cpu()) == before
+
+
+def send(client, data):
+    """Sends all of `data`, which may take longer than a short recv()."""
+    client.settimeout(PATIENCE)
+    client.sendall(data)
+    client.settimeout(0.1)
+
+
+def receive(server, client, asleep=ASLEEP):
+    """Returns bytes that have arrived, or none at the end of the stream."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return client.recv(1 << 20)
+        except TimeoutError:
+            is_last_try = server.is_asleep(asleep) or time.monotonic() > deadline
+        except ConnectionError:
+            raise Failure("the connection is reset") from None
+        if is_last_try:
+            try:
+                return client.recv(1 << 20)
+            except TimeoutError:
+                raise Failure("no reply comes") from None
+
+
+def expect(server, client, reply, asleep=ASLEEP):
+    """Reads `reply` from the connection, and nothing else."""
+    count = 0
+    while count < len(reply):
+        data = receive(server, client, asleep)
+        if not data:
+            raise Failure("the connection ends before the reply does")
+        if data != reply[count : count + len(data)]:
+            raise Failure(f"the reply is {data!r}" if len(reply) < 99 else "the reply is wrong")
+        count += len(data)
+
+
+def expect_end(server, client, asleep=ASLEEP):
+    """Reads the end of the stream, and nothing before it."""
+    if data := receive(server, client, asleep):
+        raise Failure(f"more comes than the reply: {data[:20]!r}")
+
+
+def echo(server, client, line=b"Hello world"):
+    send(client, line + b"\n")
+    expect(server, client, PREFIX + line + b"\n")
+
+
+def fill(server, client, line):
+    """Sends copies of `line` until the program takes no more. Returns how many bytes were sent."""
+    client.setblocking(False)
+    sent, cpu, sleeps = 0, server.cpu(), server.sleeps()
+    copies = line * 1000
+    while sent < 64 << 20:
+        try:
+            sent += client.send(copies[sent % len(line) :])
+            cpu, sleeps = server.cpu(), server.sleeps()
+        except BlockingIOError:
+            # It sleeps; or it has run for a while, or woken up many times, and has taken nothing.
+            if server.is_asleep() or server.cpu() > cpu + 20 or server.sleeps() > sleeps + 50:
+                break
+    client.settimeout(0.1)
+    return sent
+
+
+# ---- the rows
+
+
+def line(server):
+    """A line is answered."""
+    echo(server, server.connect())
+
+
+def last_line(server):
+    """The end of the stream ends the last line, and its reply still arrives."""
+    client = server.connect()
+    send(client, b"Hello world")
+    client.shutdown(socket.SHUT_WR)
+    expect(server, client, PREFIX + b"Hello world")
+    expect_end(server, client)
+
+
+def reset(server):
+    """A client that resets its connection does not end the server."""
+    client = server.connect()
+    send(client, b"Hello world\n")
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    echo(server, server.connect())
+
+
+def joined(server):
+    """Two lines in one send get two replies."""
+    client = server.connect()
+    send(client, b"one\ntwo\n")
+    expect(server, client, PREFIX + b"one\n" + PREFIX + b"two\n")
+
+
+def cut(server):
+    """A line that comes in many pieces gets one reply."""
+    client = server.connect()
+    echo(server, client, b"x" * 3000)
+    for byte in b"Hello world\n":
+        send(client, bytes([byte]))
+    expect(server, client, PREFIX + b"Hello world\n")
+
+
+def silent(server):
+    """A silent client does not keep others waiting."""
+    first = server.connect()
+    echo(server, server.connect())
+    echo(server, first)
+
+
+def crowd(server):
+    """Fifty clients are connected at a time, and each of them is answered."""
+    clients = [server.connect() for _ in range(CROWD)]
+    for number, client in enumerate(clients):
+        send(client, b"%d\n" % number)
+    for number, client in enumerate(clients):
+        expect(server, client, PREFIX + b"%d\n" % number)
+
+
+def narrow(server):
+    """Returns a connection with small buffers, which are soon full."""
+    client = socket.socket()
+    server.connect().close()  # Now the program listens.
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.settimeout(PATIENCE)
+    client.connect(("127.0.0.1", server.port))
+    return client
+
+
+def slow_reader(server):
+    """A client that does not read its replies does not keep others waiting."""
+    first = narrow(server)
+    fill(server, first, b"x" * 99 + b"\n")
+    echo(server, server.connect())
+
+
+def late_reader(server):
+    """A client that reads late gets every reply, whole."""
+    client = narrow(server)
+    sent = fill(server, client, b"x" * 99 + b"\n")
+    expect(server, client, (PREFIX + b"x" * 99 + b"\n") * (sent // 100))
+
+
+# ---- the rows of the exercises
+
+
+def gives_up(server):
+    """A client that is silent for half a second is closed, and others are served then."""
+    silent = server.connect()
+    client = server.connect()
+    send(client, b"Hello world\n")
+    expect(server, client, PREFIX + b"Hello world\n", asleep=1.5)
+    expect_end(server, silent, asleep=1.5)
+
+
+def line_bound(server):
+    """A line may have 65,536 bytes. One that is longer ends the connection."""
+    client = server.connect()
+    echo(server, client, b"x" * 65_536)
+    echo(server, client, b"x" * 65_536)
+    try:
+        send(client, b"x" * 65_537)
+        expect_end(server, client)
+    except ConnectionError:
+        pass
+    except Failure as failure:
+        if "reset" not in str(failure):
+            raise
+    echo(server, server.connect())
+
+
+def thread_bound(server):
+    """Twenty clients are served at a time. More wait in the backlog, and their turn comes."""
+    first = [server.connect() for _ in range(20)]
+    for client in first:
+        echo(server, client)
+    others = [server.connect() for _ in range(10)]
+    for client in others:
+        send(client, b"Hello world\n")
+    while not server.is_asleep():
+        pass
+    if server.threads() > 21:
+        raise Failure(f"{server.threads()} threads for {len(first + others)} clients")
+    for client in first:
+        client.close()
+    for client in others:
+        expect(server, client, PREFIX + b"Hello world\n")
+
+
+def rests(server):
+    """While no client sends, the program sleeps more often than it runs."""
+    client = server.connect()
+    echo(server, client)
+    cpu, sleeps = server.cpu(), server.sleeps()
+    deadline = time.monotonic() + PATIENCE
+    while server.sleeps() < sleeps + 20 and not server.is_asleep():
+        if server.cpu() >= cpu + 20 or time.monotonic() > deadline:
+            raise Failure("it runs all the time, and has nothing to do")
+    echo(server, client)
+
+
+def beyond_1024(server):
+    """Descriptors above 1,023 are served like all others."""
+    clients = [server.connect() for _ in range(4)]
+    for client in clients:
+        echo(server, client)
+
+
+# Starts a program, given as the other arguments, with 1,020 as its lowest free descriptor. So few
+# clients are needed to pass 1,023.
+OCCUPY_DESCRIPTORS = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (1100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+for number in range(3, 1020):
+    os.dup2(0, number)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+ROWS = [line, last_line, reset, joined, cut, silent, crowd, slow_reader, late_reader]
+# The chapter that explains what a failing row shows.
+CHAPTERS = [1, 1, 1, 2, 2, 3, 3, 3, 2]
+EXERCISES = [gives_up, line_bound, thread_bound, rests, beyond_1024]
+
+
+def name(row):
+    """Returns the name of a row as it is printed."""
+    return row.__name__.replace("_", "-")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--exercise", type=int, choices=range(1, len(EXERCISES) + 1), metavar="N")
+    parser.add_argument("--memory", type=int, metavar="MIB", help="its address space")
+    parser.add_argument("--rows", action="store_true", help="say what each row checks")
+    parser.add_argument("program", nargs=argparse.REMAINDER)
+    arguments = parser.parse_args()
+    if arguments.rows:
+        for row in ROWS:
+            print(f"{name(row):11}  {row.__doc__}")
+        return
+    if not arguments.program:
+        parser.error("which program?")
+    command = arguments.program
+    if command[0].endswith(".py"):
+        command = [*PYTHON, *command]
+
+    if arguments.memory:
+        # The first two keep large maps of the C library out of the address space.
+        limits = "export LC_ALL=C MALLOC_ARENA_MAX=1; ulimit -s 8192; "
+        limits += f"ulimit -v {arguments.memory << 10}"
+        command = ["sh", "-c", f'{limits}; exec "$@"', "sh", *command]
+
+    rows = list(zip(ROWS, CHAPTERS))
+    if arguments.exercise:
+        rows = rows[:3] + [(EXERCISES[arguments.exercise - 1], arguments.exercise)]
+    print(f"1..{len(rows)}")
+
+    def run(row):
+        special = [*PYTHON, "-c", OCCUPY_DESCRIPTORS] if row is beyond_1024 else []
+        try:
+            with Server(special + command) as server:
+                server.run(row)
+        except (Failure, OSError) as failure:
+            return failure
+        return None
+
+    is_good = True
+    # Most rows wait most of the time, so several run at once.
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        results = pool.map(run, [row for row, _ in rows])
+        for number, ((row, chapter), failure) in enumerate(zip(rows, results), 1):
+            if failure:
+                print(f"not ok {number} {name(row)}: {failure} (chapter {chapter})", flush=True)
+                is_good = False
+            else:
+                print(f"ok {number} {name(row)}", flush=True)
+    sys.exit(not is_good)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+//! The run queue: the slots whose source can go on, and the order in which a turn drives them.
+//!
+//! ```text
+//!     an event, a command, a timer … ──► fresh ──► batch ──► half of the turn, or all of it
+//!     moved its share, and has more  ──► bulk  ──► batch ──► what is left: at least half
+//! ```
+//!
+//! There are two queues, so that neither keeps the other waiting: a thousand downloads delay no new
+//! request, and a stream of requests stops no download. (FQ-CoDel does so with packets and calls
+//! them new and old flows, RFC 8290 section 4.2.) What a turn has no time for comes first in the
+//! next one. Among the fresh, it alternates with what is new then, so that a thousand that came at
+//! once delay no later one. Every slot is driven once before any of its queue is driven twice.
+//!
+//! Invariant: a slot is here at most once, and only while its state is `Queued` (`slots.rs`).
+
+use std::mem;
+
+pub(super) struct RunQueue {
+    /// Slots with something new: an event, a command, a timer.
+    fresh: Vec<usize>,
+    /// How many of these, at the front, an earlier turn had no time for.
+    left_over: usize,
+    /// Connections in the middle of much: the last drive has spent its share, or the kernel had no
+    /// room for their output.
+    bulk: Vec<usize>,
+    /// The slots of one queue that are driven now, and how many have been.
+    batch: Vec<usize>,
+    driven: usize,
+}
+
+impl RunQueue {
+    pub(super) fn with_capacity(slots: usize) -> RunQueue {
+        RunQueue {
+            fresh: Vec::with_capacity(slots),
+            left_over: 0,
+            bulk: Vec::new(),
+            batch: Vec::with_capacity(slots),
+            driven: 0,
+        }
+    }
+
+    /// Returns how many slots wait.
+    pub(super) fn len(&self) -> usize {
+        self.fresh.len() + self.bulk.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.bulk.is_empty()
+    }
+
+    pub(super) fn has_bulk(&self) -> bool {
+        !self.bulk.is_empty()
+    }
+
+    pub(super) fn push(&mut self, token: usize) {
+        self.fresh.push(token);
+    }
+
+    pub(super) fn push_bulk(&mut self, token: usize) {
+        self.bulk.push(token);
+    }
+
+    /// Adds a slot to those that are driven now.
+    pub(super) fn join_batch(&mut self, token: usize) {
+        self.batch.push(token);
+    }
+
+    /// Begins to drive the slots with something new. What is pushed from here on runs in the next
+    /// turn.
+    pub(super) fn begin_fresh(&mut self) {
+        if self.left_over == 0 {
+            mem::swap(&mut self.fresh, &mut self.batch);
+            return;
+        }
+        let (old, new) = self.fresh.split_at(self.left_over);
+        let both = old.len().min(new.len());
+        self.batch.extend(old.iter().zip(new).flat_map(|(&old, &new)| [old, new]));
+        self.batch.extend(old[both..].iter().chain(&new[both..]));
+        self.fresh.clear();
+    }
+
+    /// Ends that: those that the budget was not enough for are left over.
+    pub(super) fn end_fresh(&mut self) {
+        self.left_over = self.batch.len() - self.driven;
+        if self.left_over > 0 {
+            drop(self.fresh.splice(..0, self.batch.drain(self.driven..)));
+        }
+        self.clear_batch();
+    }
+
+    /// Begins to drive the connections in the middle of much.
+    pub(super) fn begin_bulk(&mut self) {
+        mem::swap(&mut self.bulk, &mut self.batch);
+    }
+
+    /// Ends that, as [`end_fresh`](RunQueue::end_fresh) does.
+    pub(super) fn end_bulk(&mut self) {
+        drop(self.bulk.splice(..0, self.batch.drain(self.driven..)));
+        self.clear_batch();
+    }
+
+    fn clear_batch(&mut self) {
+        self.batch.clear();
+        self.driven = 0;
+    }
+
+    /// Returns the slot that is next to be driven.
+    pub(super) fn next(&self) -> Option<usize> {
+        self.batch.get(self.driven).copied()
+    }
+
+    /// Counts it as driven, before it is: if its protocol panics, the next one follows.
+    pub(super) fn advance(&mut self) {
+        self.driven += 1;
+    }
+
+    /// Takes a slot out of the queues. Linear, but rare.
+    #[cold]
+    pub(super) fn remove(&mut self, token: usize) {
+        if let Some(place) = self.fresh.iter().position(|&queued| queued == token) {
+            self.fresh.remove(place);
+            self.left_over -= usize::from(place < self.left_over);
+        }
+        self.bulk.retain(|&queued| queued != token);
+    }
+
+    /// Empties the queues, and returns what was in them.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = usize> {
+        self.left_over = 0;
+        self.fresh.drain(..).chain(self.bulk.drain(..))
+    }
+}

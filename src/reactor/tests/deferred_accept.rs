@@ -1,0 +1,89 @@
+//! Deferred accept: the kernel keeps a connection until its first byte has arrived.
+
+use super::*;
+use crate::http::protocol::Http;
+use crate::http::site::Site;
+use crate::limits::DRAIN_QUIET_MS;
+use crate::overload_limits::DEFERRED_ACCEPT_SECONDS;
+
+const HTTP: u16 = 8080;
+const REQUEST: &[u8] = b"GET /plaintext HTTP/1.0\r\n\r\n";
+
+/// A world with a listener that defers, and with nothing left to do.
+fn world() -> World {
+    let mut world = World::without_faults();
+    let options = ListenOptions::default()
+        .with_deferred_accept(true)
+        .with_first_byte_timeout(Duration::from_secs(5));
+    world.serve_with(HTTP, &options, |_| Http::new(Site::new()));
+    world.run_until_blocked();
+    world.take_calls();
+    world
+}
+
+fn assert_is_answered(world: &mut World, stream: usize) {
+    assert!(world.peer_receives_all(stream).ends_with(b"Hello, World!"));
+}
+
+#[test]
+fn connection_that_comes_with_its_request_is_answered_in_that_turn() {
+    let mut world = world();
+    let stream = world.connect(HTTP, 1);
+    world.turn();
+    assert_eq!(world.take_calls(), ["poll"], "a silent peer is not accepted");
+    world.peer_sends(stream, REQUEST);
+    world.turn();
+    assert_eq!(world.take_calls(), ["poll", "accept", "accept", "recv", "send", "close"]);
+    assert_is_answered(&mut world, stream);
+    world.stop();
+}
+
+// pitfall: 192
+#[test]
+fn silent_peer_is_accepted_in_the_end_and_then_has_its_first_byte_timeout() {
+    let mut world = world();
+    let stream = world.connect(HTTP, 1);
+    world.run_for(DEFERRED_ACCEPT_SECONDS as u64 * 1000 + 10);
+    assert_eq!(world.stats().connections, 1);
+    world.run_for(4_900);
+    assert_eq!(world.stats().connections, 1);
+    world.run_for(100);
+    assert_eq!(world.stats().connections, 0);
+    assert_eq!(world.peer_receives_end(stream), PeerReceived::Fin);
+    world.stop();
+}
+
+// pitfall: 194
+#[test]
+fn peer_that_connected_before_a_stop_may_speak_for_a_while() {
+    let mut world = world();
+    let in_time = world.connect(HTTP, 1);
+    let late = world.connect(HTTP, 2);
+    world.reactor().stop();
+    world.run_for(DRAIN_QUIET_MS - 10);
+    world.peer_sends(in_time, REQUEST);
+    world.run_for(5);
+    assert_is_answered(&mut world, in_time);
+    assert!(!world.reactor().is_stopped(), "another one may speak");
+    // A peer that connects now is accepted at once, and so is not refused at the end.
+    let new = world.connect(HTTP, 3);
+    world.run_for(DRAIN_QUIET_MS / 2);
+    world.peer_sends(new, REQUEST);
+    world.run_for(DRAIN_QUIET_MS);
+    assert_is_answered(&mut world, new);
+    assert!(world.reactor().is_stopped());
+    assert_eq!(world.peer_receives_end(late), PeerReceived::Reset);
+    assert_eq!(world.reactor().run().unwrap(), Stopped::Graceful);
+}
+
+#[test]
+fn wait_for_peers_to_speak_does_not_make_a_stop_a_forced_one() {
+    let mut world = World::without_faults();
+    world.reactor().state.limits.drain_timeout = Duration::from_millis(DRAIN_QUIET_MS / 2);
+    let options = ListenOptions::default().with_deferred_accept(true);
+    world.serve_with(HTTP, &options, |_| Http::new(Site::new()));
+    world.reactor().stop();
+    world.run_for(DRAIN_QUIET_MS / 2 + 10);
+    assert!(world.reactor().is_stopped());
+    assert_eq!(world.reactor().run().unwrap(), Stopped::Graceful);
+}

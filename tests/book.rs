@@ -1,0 +1,39 @@
+//! Checks every line of the book that a program can check: docs/book, from five blocking programs
+//! to this reactor.
+//!
+//! A page quotes in fixed forms, each a comment above a fenced block (docs/style.md has all of
+//! them). The block is made again from the programs, and compared:
+//!
+//! ```text
+//! <!-- book: file docs/lecture/web_server.py -->   a whole file
+//! <!-- book: item src/reactor.rs wait -->          one function, class or type of it
+//! <!-- book: diff OLD NEW -->                      what has changed from one program to the next
+//! <!-- book: trace SCENE -->                       the system calls that strace records
+//! <!-- book: check ARGUMENTS -->                   what docs/book/check.py prints
+//! <!-- book: break PROGRAM -->                     a patch, for `check broken.py` below it
+//! ```
+//!
+//! With `UPDATE_DOCS=1`, the blocks are written instead. The answers to a chapter's questions are
+//! computed in the chapter's own module, where its scenes are, too.
+//!
+//! Linux only, because of strace and /proc; and once is enough, whatever mio's poller is.
+#![cfg(all(target_os = "linux", not(mio_unsupported_force_poll_poll)))]
+// The helpers unwrap as tests do, and a test that is skipped says so.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+/// The programs in Rust, by their paths from the root, each with its `main`. Chapters 1 to 5 have
+/// none.
+const RUST_PROGRAMS: &[(&str, fn())] = &[];
+
+mod book {
+    mod blocks; // the blocks of a page, made again and compared
+    mod chapter_01; // one client at a time
+    mod chapter_02; // a stream is not messages
+    mod chapter_03; // a thread for each client
+    mod chapter_04; // asking in turn
+    mod chapter_05; // select
+    mod contents; // the seven parts, the words, the links
+    mod page; // reading a page
+    mod programs; // running the programs of the book
+    mod trace; // what strace records, normalised
+}

@@ -1,0 +1,183 @@
+//! The blocks of a page, made again from the programs and compared; or written, with
+//! `UPDATE_DOCS=1`.
+//!
+//! What a page says about a call of a trace stands below it, indented, and is kept.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::{self, ScopedJoinHandle};
+
+use super::page::{Block, Page, read, root};
+use super::programs::{Folder, check, command, python};
+use super::trace::Scene;
+
+/// The most lines that a chapter's diff may add.
+const ADDED_LINES_MAX: usize = 60;
+/// What stands below a call that the page says nothing about yet.
+const TODO: &str = "    # TODO: what does this show?";
+/// A program that a patch has broken, in the commands of the page.
+const BROKEN: &str = "broken.py";
+
+/// Makes the blocks of a page again, and compares them.
+#[track_caller]
+pub(super) fn check_page(name: &str, scenes: &[Scene]) {
+    let page = Page::read(name);
+    let blocks = page.blocks();
+    let patch = blocks.iter().find(|block| block.words[0] == "break");
+    let folder = Folder::new(&format!("broken-{}", name.trim_end_matches(".md")));
+    let broken = patch.map(|block| break_program(&page, &block.words[1], &block.content, &folder));
+    // Most of them wait most of the time, so all are made at once.
+    let made: Vec<String> = thread::scope(|scope| {
+        let (page, broken) = (&page, broken.as_deref());
+        let start = |block| scope.spawn(move || make(page, block, scenes, broken));
+        let threads: Vec<_> = blocks.iter().map(start).collect();
+        let joined = threads.into_iter().map(ScopedJoinHandle::join);
+        joined.map(|made| made.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    if env::var_os("UPDATE_DOCS").is_some() {
+        let mut in_order = made.iter();
+        let text = page.rewrite(|_| in_order.next().unwrap().clone());
+        fs::write(root().join(&page.path), text).unwrap();
+    }
+    let mut faults = Vec::new();
+    for (block, made) in blocks.iter().zip(&made) {
+        let words = block.words.join(" ");
+        if made.contains(TODO) {
+            faults.push(format!("{words}: a call has no line that says what it shows"));
+        }
+        if *made != block.content && env::var_os("UPDATE_DOCS").is_none() {
+            let stale = made.lines().find(|line| !block.content.lines().any(|old| old == *line));
+            faults.push(format!(
+                "{words}: is stale; a line that the programs give: {stale:?}. \
+                 Run UPDATE_DOCS=1 cargo test --test book"
+            ));
+        }
+        if words == format!("check {BROKEN}") && !turns_red(made, &blocks) {
+            faults.push("the patch turns no row red".to_owned());
+        }
+    }
+    assert!(faults.is_empty(), "{}:\n{}", page.path, faults.join("\n"));
+}
+
+/// Returns the content that a block must have.
+fn make(page: &Page, block: &Block, scenes: &[Scene], broken: Option<&Path>) -> String {
+    let words: Vec<&str> = block.words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["file", path] => read(path),
+        ["item", path, name] => item(path, name),
+        ["diff", old, new] => diff(old, new),
+        ["trace", scene] => trace(block, scenes, scene),
+        ["break", _] => block.content.clone(), // written by hand; it has been applied
+        ["check", ref arguments @ ..] => run_check(page, arguments, broken),
+        _ => panic!("{}: there is no block {words:?}", page.path),
+    }
+}
+
+/// Returns the definition of `name` in a file: to the next line that is not indented deeper.
+fn item(path: &str, name: &str) -> String {
+    let text = read(path);
+    let is_start = |line: &&str| {
+        ["fn", "def", "class", "struct", "enum", "const"].iter().any(|kind| {
+            let behind = line.split_once(&format!("{kind} {name}")).map(|(_, behind)| behind);
+            behind.is_some_and(|behind| {
+                !behind.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+            })
+        })
+    };
+    let mut lines = text.lines().skip_while(|line| !is_start(line));
+    let start = lines.next().unwrap_or_else(|| panic!("{path} defines no {name}"));
+    let indent = start.len() - start.trim_start().len();
+    let mut found = format!("{}\n", &start[indent..]);
+    for line in lines {
+        let own = line.len() - line.trim_start().len();
+        let is_end = !line.is_empty() && own <= indent;
+        if is_end && !line.trim_start().starts_with('}') {
+            break;
+        }
+        found += line.get(indent..).unwrap_or_default();
+        found += "\n";
+        if is_end {
+            break;
+        }
+    }
+    format!("{}\n", found.trim_end())
+}
+
+/// Returns what has changed between two programs.
+fn diff(old: &str, new: &str) -> String {
+    const SCRIPT: &str = "import difflib, sys\n\
+        old, new = (open(path).read().splitlines() for path in sys.argv[1:])\n\
+        print('\\n'.join(list(difflib.unified_diff(old, new, lineterm='', n=1))[2:]))";
+    let mut command = Command::new(python());
+    let output = command.current_dir(root()).args(["-c", SCRIPT, old, new]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let diff = String::from_utf8(output.stdout).unwrap();
+    let added = diff.lines().filter(|line| line.starts_with('+')).count();
+    assert!(added <= ADDED_LINES_MAX, "{new} adds {added} lines to {old}");
+    diff
+}
+
+/// Returns the calls of a scene, each with what the page says about it.
+fn trace(block: &Block, scenes: &[Scene], name: &str) -> String {
+    let scene = scenes.iter().find(|scene| scene.name == name);
+    let scene = scene.unwrap_or_else(|| panic!("there is no scene {name}"));
+    let Some(calls) = (scene.record)() else { return block.content.clone() };
+    let mut old: Vec<(&str, String)> = Vec::new();
+    for line in block.content.lines() {
+        match old.last_mut().filter(|_| line.starts_with(' ')) {
+            Some((_, says)) => says.extend([line, "\n"]),
+            None => old.push((line, String::new())),
+        }
+    }
+    let mut at = 0;
+    let mut made = String::new();
+    for call in &calls {
+        made.extend([call, "\n"]);
+        let later = old[at..].iter().position(|(line, _)| line == call).map(|found| at + found);
+        let says = later.map(|found| {
+            at = found + 1;
+            old[found].1.as_str()
+        });
+        made += says.filter(|says| !says.is_empty()).unwrap_or(&format!("{TODO}\n"));
+    }
+    made
+}
+
+/// Applies a patch to a program, and writes the result into the folder.
+fn break_program(page: &Page, program: &str, patch: &str, folder: &Folder) -> PathBuf {
+    let side = |sign: char| -> String {
+        let lines = patch.lines().filter_map(|line| line.strip_prefix([sign, ' ']));
+        lines.flat_map(|line| [line, "\n"]).collect()
+    };
+    let text = read(&format!("docs/book/{program}"));
+    let old = side('-');
+    assert_eq!(text.matches(&old).count(), 1, "{}: {program} has once:\n{old}", page.path);
+    let path = folder.0.join(BROKEN);
+    fs::write(&path, text.replace(&old, &side('+'))).unwrap();
+    path
+}
+
+fn run_check(page: &Page, arguments: &[&str], broken: Option<&Path>) -> String {
+    let words = |argument: &&str| match *argument {
+        BROKEN => {
+            let path = broken.unwrap_or_else(|| panic!("{}: there is no patch", page.path));
+            vec![path.into()]
+        }
+        in_rust if in_rust.ends_with(".rs") => command(&format!("docs/book/{in_rust}")),
+        other => vec![OsString::from(other)],
+    };
+    let actual: Vec<OsString> = arguments.iter().flat_map(words).collect();
+    format!("$ python3 check.py {}\n{}", arguments.join(" "), check(&actual))
+}
+
+/// Returns whether a row is red that is red in no other check of the page.
+fn turns_red(made: &str, blocks: &[Block]) -> bool {
+    let others =
+        blocks.iter().filter(|block| block.words[0] == "check" && block.words[1..] != [BROKEN]);
+    let others: String = others.map(|block| block.content.as_str()).collect();
+    made.lines().any(|line| line.starts_with("not ok") && !others.lines().any(|old| old == line))
+}

@@ -1,0 +1,345 @@
+//! Runs the programs of the book.
+//!
+//! Invariant: no program outlives its test. Dropping the guard kills the process.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
+
+use super::page::{Page, book, root};
+use crate::RUST_PROGRAMS;
+
+/// The timeout of every socket and of every wait.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Returns the interpreter itself. What is called `python3` may be a script that looks for it.
+pub(super) fn python() -> &'static OsStr {
+    static PATH: OnceLock<OsString> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let mut command = Command::new("python3");
+        let output = command.args(["-c", "import sys; print(sys.executable)"]).output();
+        let output =
+            output.unwrap_or_else(|error| panic!("python3, which the book needs: {error}"));
+        String::from_utf8(output.stdout).unwrap().trim().into()
+    })
+}
+
+/// Returns what docs/book/check.py prints.
+pub(super) fn check<A: AsRef<OsStr> + std::fmt::Debug>(arguments: &[A]) -> String {
+    let mut command = Command::new(python());
+    command.current_dir(book()).arg("check.py").args(arguments);
+    let output = command.env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let is_complete = printed.lines().count() > 1;
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(is_complete, "check.py {arguments:?}: {printed} {error}");
+    printed
+}
+
+/// Checks that docs/book/idle.py prints the lines that the page shows, and how many threads the
+/// program has. The other values are those of one computer.
+#[track_caller]
+pub(super) fn check_idle(page: &Page, program: &str, clients: usize, threads: usize) {
+    let mut command = Command::new(python());
+    command.current_dir(book()).args(["idle.py", &clients.to_string(), program]);
+    let output = command.env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: idle.py {program}: {errors}", page.path);
+    let name = |line: &str| line.split("  ").next().unwrap().to_owned();
+    let (_, shown) = page.text.split_once("$ python3 idle.py").unwrap();
+    let shown = shown.split("```").next().unwrap().lines().skip(1);
+    assert!(printed.lines().map(name).eq(shown.map(name)), "{}: {printed}", page.path);
+    let line = printed.lines().find(|line| line.starts_with("threads ")).unwrap();
+    let counted = line.rsplit(' ').next().unwrap();
+    assert_eq!(counted, threads.to_string(), "{}: threads", page.path);
+}
+
+/// Checks that the solution passes each row of its exercise.
+#[track_caller]
+pub(super) fn check_solution(exercise: usize, solution: &str) {
+    let path = format!("solutions/{solution}");
+    let printed = check(&["--exercise", &exercise.to_string(), &path]);
+    assert!(!printed.contains("not ok"), "chapter {exercise}: {path}:\n{printed}");
+}
+
+/// An empty folder for a test's files. Dropping it removes it.
+pub(super) struct Folder(pub(super) PathBuf);
+
+impl Folder {
+    /// Tests of several processes may run at a time, so the name has the process's number.
+    pub(super) fn new(name: &str) -> Folder {
+        let name = format!("book-{name}-{}", std::process::id());
+        let folder = Folder(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name));
+        fs::create_dir_all(&folder.0).unwrap();
+        folder
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0); // one that stays behind harms no other run
+    }
+}
+
+/// A running program of the book, which gets a free port as its last argument.
+pub(super) struct Server {
+    child: Child,
+    address: SocketAddr,
+    /// Bound but not listening, it keeps the port free for the program alone.
+    _holder: Socket,
+}
+
+impl Server {
+    /// Starts `program`, a path from the root.
+    pub(super) fn start(program: &str) -> Server {
+        Server::start_through(&[], program)
+    }
+
+    /// Starts `program` through a wrapper, such as strace.
+    pub(super) fn start_through(wrapper: &[OsString], program: &str) -> Server {
+        let holder = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        holder.set_reuse_address(true).unwrap();
+        holder.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        let address = holder.local_addr().unwrap().as_socket().unwrap();
+        let child = start(wrapper, program, address.port());
+        Server { child, address, _holder: holder }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Connects. Until the program listens, the kernel refuses.
+    #[track_caller]
+    pub(super) fn connect(&self) -> Client {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            match TcpStream::connect_timeout(&self.address, TIMEOUT) {
+                Ok(stream) => {
+                    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+                    stream.set_write_timeout(Some(TIMEOUT)).unwrap();
+                    stream.set_nodelay(true).unwrap();
+                    return Client(stream);
+                }
+                Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionRefused),
+            }
+            assert!(Instant::now() < deadline, "the program does not listen");
+            thread::sleep(Duration::from_millis(1)); // leaves the processor to the program
+        }
+    }
+
+    /// Returns how many sockets the program has open.
+    pub(super) fn sockets(&self) -> usize {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
+        let targets = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    }
+
+    /// Returns how many threads the program has.
+    pub(super) fn threads(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().count()
+    }
+
+    /// Returns the number after `name` in /proc/PID/status.
+    pub(super) fn status(&self, name: &str) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap().split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Returns how often its threads have gone to sleep.
+    pub(super) fn sleeps(&self) -> usize {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let statuses = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("status")));
+        let lines = statuses.filter_map(|status| {
+            let status = status.ok()?; // a thread may have ended meanwhile
+            let line =
+                status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            line?.trim().parse::<usize>().ok()
+        });
+        lines.sum()
+    }
+
+    /// Returns its state and its processor time in clock ticks, from /proc/PID/stat (proc(5)).
+    fn stat(&self) -> (String, u64) {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        let ticks = [11, 12].map(|at: usize| fields[at].parse::<u64>().unwrap());
+        (fields[0].to_owned(), ticks.iter().sum())
+    }
+
+    /// Waits until the program has run for `ticks` of processor time: only one that never sleeps
+    /// gets there while no client sends.
+    #[track_caller]
+    pub(super) fn wait_until_it_has_run(&self, ticks: u64) {
+        let before = self.stat().1;
+        self.wait_until("it runs", || self.stat().1 >= before + ticks);
+    }
+
+    /// Waits until the program has done all that its clients have asked for: it sleeps, or, if it
+    /// never sleeps, it has run for some time since.
+    #[track_caller]
+    pub(super) fn wait_until_it_settles(&self) {
+        const SAMPLES: usize = 5;
+        let ran_before = self.stat().1;
+        let (mut asleep, mut sleeps) = (0, self.sleeps());
+        self.wait_until("it settles", || {
+            let is_same = self.sleeps() == std::mem::replace(&mut sleeps, self.sleeps());
+            asleep = if is_same && self.all_threads_sleep() { asleep + 1 } else { 0 };
+            asleep == SAMPLES || self.stat().1 >= ran_before + 3
+        });
+    }
+
+    fn all_threads_sleep(&self) -> bool {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")));
+        stats
+            .flatten()
+            .all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S')))
+    }
+
+    /// Runs `action` while the program is suspended by SIGSTOP. All its effects are there when the
+    /// program continues.
+    #[track_caller]
+    pub(super) fn while_suspended(&self, action: impl FnOnce()) {
+        self.signal("STOP");
+        self.wait_until("it is suspended", || ["T", "t"].contains(&self.stat().0.as_str()));
+        action();
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
+        assert!(status.unwrap().success(), "kill -s {name} {}", self.pid());
+    }
+
+    #[track_caller]
+    pub(super) fn wait_until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let deadline = Instant::now() + TIMEOUT;
+        while !is_so() {
+            assert!(Instant::now() < deadline, "timeout waiting until {what}");
+            thread::sleep(Duration::from_millis(1)); // leaves the processor to the program
+        }
+    }
+
+    /// Returns what the program writes to standard error, if it ends by itself within the timeout.
+    pub(super) fn errors_at_end(&mut self) -> Option<String> {
+        let deadline = Instant::now() + TIMEOUT;
+        while Instant::now() < deadline {
+            if self.child.try_wait().unwrap().is_some() {
+                return Some(read_to_end(&mut self.child));
+            }
+            thread::sleep(Duration::from_millis(1)); // leaves the processor to the program
+        }
+        None
+    }
+
+    /// Kills it, and waits until the wrapper, too, has ended.
+    pub(super) fn finish(mut self) {
+        let _ = self.child.kill(); // it may have ended already
+        read_to_end(&mut self.child);
+    }
+}
+
+/// A pipe ends when the last process that could write to it has ended.
+fn read_to_end(child: &mut Child) -> String {
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    text
+}
+
+/// The environment variable that makes this test executable a program of the book.
+const IN_RUST: &str = "REACTOR_BOOK_PROGRAM";
+
+/// Returns the command that runs `program`, a path from the root. A program in Rust is a part of
+/// this executable, which runs nothing else then.
+pub(super) fn command(program: &str) -> Vec<OsString> {
+    let path = root().join(program).into_os_string();
+    if program.ends_with(".py") {
+        return vec![python().to_owned(), "-S".into(), path]; // starts faster without `site`
+    }
+    let variable = format!("{IN_RUST}={program}");
+    let test = "book::programs::run_program_in_rust";
+    let options = ["--exact", "--ignored", "--nocapture", "--test-threads=1"];
+    let executable = env::current_exe().unwrap().into_os_string();
+    let words = ["env".into(), variable.into(), executable, test.into()];
+    words.into_iter().chain(options.map(OsString::from)).collect()
+}
+
+/// Runs the `main` of a program in Rust, whose last argument is a port, as for every program.
+#[test]
+#[ignore = "it is a program of the book, which other tests run"]
+fn run_program_in_rust() {
+    let Ok(path) = env::var(IN_RUST) else { return };
+    let program = RUST_PROGRAMS.iter().find(|(program, _)| *program == path);
+    program.unwrap_or_else(|| panic!("RUST_PROGRAMS has no {path}")).1();
+}
+
+fn start(wrapper: &[OsString], program: &str, port: u16) -> Child {
+    let words: Vec<OsString> = wrapper.iter().cloned().chain(command(program)).collect();
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).arg(port.to_string()).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Runs a client of the book to its end, and returns what it prints.
+pub(super) fn run_client(wrapper: &[OsString], program: &str, port: u16) -> String {
+    let mut child = start(wrapper, program, port);
+    let errors = read_to_end(&mut child);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{program}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // both fail only if it has ended already
+        let _ = self.child.wait();
+    }
+}
+
+/// A client of a program. Each wait fails after the timeout.
+pub(super) struct Client(TcpStream);
+
+impl Client {
+    pub(super) fn send(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).unwrap();
+    }
+
+    #[track_caller]
+    pub(super) fn expect(&mut self, reply: &str) {
+        let mut received = vec![0; reply.len()];
+        self.0.read_exact(&mut received).unwrap();
+        assert!(
+            received == reply.as_bytes(),
+            "the reply is {}",
+            String::from_utf8_lossy(&received)
+        );
+    }
+
+    /// Sends a line, and waits for its reply.
+    #[track_caller]
+    pub(super) fn echo(&mut self, line: &str) {
+        self.send(&format!("{line}\n"));
+        self.expect(&format!("echo -> {line}\n"));
+    }
+
+    /// Sends its FIN, and waits until the server has closed, too.
+    #[track_caller]
+    pub(super) fn finish(mut self) {
+        self.0.shutdown(Shutdown::Write).unwrap();
+        let mut rest = Vec::new();
+        self.0.read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty(), "more comes: {}", String::from_utf8_lossy(&rest));
+    }
+}
