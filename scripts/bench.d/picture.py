@@ -33,46 +33,40 @@ LETTER = 6.6
 
 def panel(title, bars, x, y, width):
     """Draws one workload's bars at (x, y). Returns the SVG elements and the height."""
-    labels = LETTER * max(len(label) for label, _, _ in bars) + 10
-    room = width - labels - 66
-    most = max(us for _, us, _ in bars)
-    stands_out = len({is_ours for _, _, is_ours in bars}) > 1
+    figures = [("" if us is None else f"{short(us)} µs") + note for _, us, note, _ in bars]
+    labels = LETTER * max(len(label) for label, _, _, _ in bars) + 10
+    room = width - labels - LETTER * max(map(len, figures)) - 10
+    most = max((us for _, us, _, _ in bars if us), default=1)
+    stands_out = len({is_ours for _, _, _, is_ours in bars}) > 1
     elements = [f'<text class="title" x="{x:.0f}" y="{y + 12:.0f}">{escape(title)}</text>']
-    for index, (label, us, is_ours) in enumerate(bars):
+    for index, (label, us, _, is_ours) in enumerate(bars):
         top = y + TITLE_HEIGHT + index * STEP
-        start, length = x + labels, max(1.0, room * us / most)
+        start, length = x + labels, max(1.0, room * (us or 0) / most)
         kind, own = "ours" if is_ours else "other", ' class="own"' if is_ours and stands_out else ""
         elements += [
             f'<text{own} x="{start - 8:.1f}" y="{top + 11:.0f}" text-anchor="end">'
             f"{escape(label)}</text>",
             f'<rect class="{kind}" x="{start:.1f}" y="{top:.0f}" width="{length:.1f}"'
             f' height="{BAR_HEIGHT}" rx="2"/>',
-            f'<text{own} x="{start + length + 6:.1f}" y="{top + 11:.0f}">{short(us)} µs</text>',
+            f'<text{own} x="{start + length + 6:.1f}" y="{top + 11:.0f}">{figures[index]}</text>',
         ]
     return elements, TITLE_HEIGHT + len(bars) * STEP
 
 
 def picture(panels, caption):
-    """Draws `panels`, each a (title, [(label, µs, is_ours)]), and returns the SVG.
+    """Draws `panels`, each a (title, [(label, µs, note, is_ours)]), and returns the SVG.
 
-    Two panels stand side by side. A panel with long labels has a row of its own.
+    Two panels stand side by side. A bar without µs is as short as can be, and has only its note.
     """
     half = (WIDTH - 2 * MARGIN - GAP) / 2
-    elements, y, row_height = [], HEAD_HEIGHT, 0
-    for title, bars in panels:
-        is_wide = max(len(label) for label, _, _ in bars) > 12
-        if row_height and not is_wide:
-            drawn, height = panel(title, bars, MARGIN + half + GAP, y, half)
-            y, row_height = y + max(row_height, height) + FOOT, 0
-        else:
-            y, row_height = y + row_height + FOOT * (row_height > 0), 0
-            drawn, height = panel(title, bars, MARGIN, y, WIDTH - 2 * MARGIN if is_wide else half)
-            if is_wide:
-                y += height + FOOT
-            else:
-                row_height = height
-        elements += drawn
-    y += row_height + FOOT * (row_height > 0)
+    elements, y = [], HEAD_HEIGHT
+    for first in range(0, len(panels), 2):
+        height = 0
+        for column, (title, bars) in enumerate(panels[first:first + 2]):
+            drawn, its_height = panel(title, bars, MARGIN + column * (half + GAP), y, half)
+            elements += drawn
+            height = max(height, its_height)
+        y += height + FOOT
     return "\n".join([
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y:.0f}"'
         f' viewBox="0 0 {WIDTH} {y:.0f}" role="img" aria-label="{HEAD}">',

@@ -18,6 +18,8 @@ class Workload:
     """How many requests or datagrams are sent together."""
     closes: bool = False
     """Each operation has its own connection."""
+    rate: int = 0
+    """Requests a second, whatever comes back (an open loop). 0: as many as come back."""
 
 
 def http_response(length, field=b""):
@@ -45,6 +47,9 @@ WORKLOADS = [
     Workload("http-close", "HTTP connection per request, 64", "http", ("wrk",), 64, closes=True),
     Workload("http-ab", "ab -k: keep-alive, 64 connections", "http", ("ab",), 64),
     Workload("http-ab-close", "ab: connection per request, 64", "http", ("ab",), 64, closes=True),
+    Workload("http-at-2k", "HTTP at 2,000 a second", "http", ("blast",), 64, rate=2_000),
+    Workload("http-at-10k", "HTTP at 10,000 a second", "http", ("blast",), 64, rate=10_000),
+    Workload("http-at-40k", "HTTP at 40,000 a second", "http", ("blast",), 64, rate=40_000),
     Workload("tcp-1", "TCP 64 bytes, 1 connection", "tcp", TCP, 1, SHORT),
     Workload("tcp-64", "TCP 64 bytes, 64 connections", "tcp", TCP, 64, SHORT),
     Workload("tcp-512", "TCP 64 bytes, 512 connections", "tcp", TCP, 512, SHORT),
