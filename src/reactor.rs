@@ -224,7 +224,7 @@ impl Reactor {
             let token = event.token().0;
             // A closed descriptor has no events, unless the process has forked and a copy is open.
             let Some(slot) = self.slots.get_mut(token) else { continue };
-            note_event(&mut self.run_queue, token, slot, event);
+            note_event(&mut self.run_queue, token, slot, event, self.state.clock.now);
         }
         self.take_completions();
         if !self.has_work() && self.next_deadline() > self.state.clock.now {

@@ -43,10 +43,10 @@ pub(crate) use backend::{
     Waker,
 };
 pub(crate) use backend::{
-    accept, adopt_datagram, adopt_listener, adopt_stream, bind_datagram, connect, connect_datagram,
-    defer_accept, descriptors_left, is_connected, is_own_address, is_priority, listen, now,
-    peer_state, read_interest, rearms_only_on_would_block, reset_on_close, set_accepted_options,
-    stop_receiving,
+    accept, adopt_datagram, adopt_listener, adopt_stream, bind_datagram, bound_unsent, connect,
+    connect_datagram, defer_accept, descriptors_left, is_connected, is_own_address, is_priority,
+    listen, now, peer_state, read_interest, rearms_only_on_would_block, reset_on_close,
+    set_accepted_options, stop_receiving,
 };
 
 /// What is left of a peer, by the state of the socket.

@@ -13,12 +13,14 @@ use super::Reactor;
 use super::run_queue::RunQueue;
 use super::sources::{Ended, Source};
 use crate::limits::{CONNECTION_COST_BYTES, SHRINK_FLOOR_SLOTS};
+use crate::overload_limits::FAST_READER_MS;
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
 use crate::stats::Stats;
 use crate::stream::connection::Connection;
 use crate::stream::readiness::{Readiness, Registered};
 use crate::sys::{self, Event, Interest, TcpStream, Token};
+use crate::time::Time;
 
 /// A slot: 64 bytes, one cache line, with the stream of a connection beside the small fields.
 pub(super) struct Slot {
@@ -49,7 +51,13 @@ pub(super) enum SlotState {
 
 /// Stores what `event` reports, and queues the slot. One whose output has waited for room in the
 /// kernel is in the middle of much.
-pub(super) fn note_event(run_queue: &mut RunQueue, token: usize, slot: &mut Slot, event: &Event) {
+pub(super) fn note_event(
+    run_queue: &mut RunQueue,
+    token: usize,
+    slot: &mut Slot,
+    event: &Event,
+    now: Time,
+) {
     let is_bulk = slot.registered == Registered::ReadingAndWriting && !slot.ready.writable();
     slot.ready.note(event);
     // mio's poll(2) selector forgets a socket whose error it has reported, until it is registered
@@ -61,9 +69,20 @@ pub(super) fn note_event(run_queue: &mut RunQueue, token: usize, slot: &mut Slot
         slot.registered = Registered::Nothing;
     }
     if is_bulk {
+        bound_kernel_buffer(slot, now);
         enqueue_bulk(run_queue, token, slot);
     } else {
         enqueue(run_queue, token, slot);
+    }
+}
+
+/// Lets the kernel take more for a peer that has made room soon, and less for one that has not.
+#[cold]
+fn bound_kernel_buffer(slot: &Slot, now: Time) {
+    if let (Source::Connection(connection), Some(stream)) = (&slot.source, &slot.stream)
+        && let Some(since) = connection.output_waits_since()
+    {
+        sys::bound_unsent(stream, since.plus_ms(FAST_READER_MS) <= now);
     }
 }
 

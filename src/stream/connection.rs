@@ -180,6 +180,12 @@ impl Connection {
         !self.buffers.output().is_empty()
     }
 
+    /// Returns since when output has waited for a TCP peer to take any of it.
+    pub(crate) fn output_waits_since(&self) -> Option<Time> {
+        let waits = self.wants_write() && self.meta.peer != KeptPeer::Unix;
+        waits.then_some(self.last_activity.get())
+    }
+
     /// Returns how much of the output its own protocol has sent, in bytes.
     ///
     /// Only this part is compared with the high watermark, because only this part grows by reading.

@@ -219,10 +219,13 @@ pub(crate) fn set_accepted_options(stream: &TcpStream, options: AcceptedOptions)
     set_stream_options(&SockRef::from(stream), options.keepalive)
 }
 
-/// Sets TCP_NODELAY: no reply waits for the acknowledgement of the one before (Nagle). With
-/// `keepalive`, lets the kernel probe a silent peer.
+/// Sets TCP_NODELAY: no reply waits for the acknowledgement of the one before (Nagle). Bounds what
+/// the kernel takes for a peer that does not read. With `keepalive`, lets the kernel probe a silent
+/// peer.
 fn set_stream_options(socket: &Socket, keepalive: bool) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    super::linux::bound_unsent(socket, true);
     if !keepalive {
         return Ok(());
     }
@@ -243,6 +246,15 @@ fn set_stream_options(socket: &Socket, keepalive: bool) -> io::Result<()> {
         .with_interval(Duration::from_secs(KEEPALIVE_INTERVAL_SECONDS))
         .with_retries(KEEPALIVE_PROBES);
     socket.set_tcp_keepalive(&probes)
+}
+
+/// Bounds the bytes that the kernel takes of a TCP stream before it can send them, or lifts the
+/// bound. Only Linux has one.
+pub(crate) fn bound_unsent(stream: &TcpStream, is_bounded: bool) {
+    #[cfg(target_os = "linux")]
+    super::linux::bound_unsent(stream, is_bounded);
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, is_bounded);
 }
 
 /// Makes closing `stream` send a reset instead of a FIN, and discard the bytes that the kernel has

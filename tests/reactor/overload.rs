@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::overload_limits::{EVICTION_IDLE_MS, EVICTIONS_MAX};
+use crate::limits::READ_BYTES_MAX;
+use crate::overload_limits::{EVICTION_IDLE_MS, EVICTIONS_MAX, UNSENT_BYTES_MAX};
 use mio_reactor::{
     Advance, Context, Echo, Http, Limits, ListenOptions, Next, Protocol, Reactor, Stopped,
 };
@@ -16,7 +17,7 @@ use crate::common::{
     TURN_TIMEOUT, any_port, check_echo, check_end, connect, pattern, reset, serve, turn_until,
 };
 use crate::site::Site;
-use crate::{ReactorThread, exchange};
+use crate::{CloseLog, ReactorThread, SendsOnOpen, exchange};
 
 // pitfall: 34, 35
 #[test]
@@ -252,4 +253,45 @@ fn two_paused_listeners_accept_in_turn() {
         }
     }
     assert!(served.iter().all(|&count| count >= 8), "{served:?} of twenty");
+}
+
+/// The bytes that the kernel keeps for the server's ends of these connections, by /proc/net/tcp:
+/// what was sent and is not acknowledged, and what is not sent yet.
+#[cfg(target_os = "linux")]
+fn kept_by_kernel(server: SocketAddr) -> Vec<usize> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let port = format!(":{:04X}", server.port());
+    table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|columns| columns[1].ends_with(&port) && columns[3] == "01")
+        .map(|columns| usize::from_str_radix(columns[4].split(':').next().unwrap(), 16).unwrap())
+        .collect()
+}
+
+/// Without a bound, the kernel keeps some megabytes for each of them.
+// pitfall: 196
+#[cfg(target_os = "linux")]
+#[test]
+fn peers_that_read_nothing_cost_the_kernel_a_bounded_buffer() {
+    const PEERS: usize = 10;
+    let text = pattern(1, 3 << 20);
+    let mut reactor = Reactor::new(Limits::default()).unwrap();
+    let address = reactor
+        .listen(any_port(), move |_| SendsOnOpen {
+            text: text.clone(),
+            close_log: CloseLog::default(),
+        })
+        .unwrap();
+    let peers: Vec<TcpStream> = (0..PEERS).map(|_| connect(address)).collect();
+    turn_until(&mut reactor, "all have connected", |stats| stats.accepted == PEERS as u64);
+    // Nothing moves any more: each turn finds that its time has passed.
+    while reactor.stats().empty_turns < 20 {
+        reactor.turn(Some(TURN_TIMEOUT)).unwrap();
+    }
+    let kept = kept_by_kernel(address);
+    assert_eq!(kept.len(), PEERS);
+    let most = usize::try_from(UNSENT_BYTES_MAX).unwrap() + READ_BYTES_MAX;
+    assert!(kept.iter().all(|&bytes| bytes > 0 && bytes <= most), "{kept:?}");
+    drop(peers);
 }

@@ -5,6 +5,7 @@
 use super::*;
 use crate::http::protocol::Http;
 use crate::http::site::Site;
+use crate::overload_limits::FAST_READER_MS;
 
 const ECHO: u16 = 2000;
 const HTTP: u16 = 8080;
@@ -43,5 +44,32 @@ fn request_that_arrives_with_its_connection_needs_no_epoll_ctl() {
     world.turn();
     assert_eq!(world.take_calls(), ["poll", "accept", "accept", "poll", "recv", "send", "close"]);
     assert!(world.peer_receives_all(stream).ends_with(b"Hello, World!"));
+    world.stop();
+}
+
+/// The kernel's buffer is bounded for a peer that does not read, and not for one that reads fast:
+/// one call each time it has made room.
+// pitfall: 196
+#[test]
+fn kernel_buffer_is_unbounded_only_for_a_peer_that_makes_room_soon() {
+    let mut world = echo_world();
+    let stream = world.kernel().peer_connects(peer(1), server(ECHO), 10_000).unwrap();
+    let mut calls_after = |ms| {
+        world.peer_sends(stream, &[b'x'; 25_000]); // more than fits until the peer reads
+        world.run_until_blocked();
+        world.run_for(ms);
+        world.take_calls();
+        world.peer_receives_all(stream);
+        world.turn();
+        let calls = world.take_calls();
+        while !world.peer_receives_all(stream).is_empty() {
+            world.run_until_blocked();
+        }
+        calls
+    };
+    assert_eq!(calls_after(FAST_READER_MS - 10), ["poll", "unbound_unsent", "send"]);
+    assert_eq!(calls_after(FAST_READER_MS + 10), ["poll", "bound_unsent", "send"]);
+    world.kernel().peer_closes(stream);
+    world.run_until_blocked();
     world.stop();
 }

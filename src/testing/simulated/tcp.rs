@@ -148,6 +148,10 @@ pub(crate) fn set_accepted_options(
     Ok(())
 }
 
+pub(crate) fn bound_unsent(stream: &TcpStream, is_bounded: bool) {
+    stream.0.kernel.borrow_mut().bound_unsent(stream.0.number, is_bounded);
+}
+
 pub(crate) fn reset_on_close(stream: &TcpStream) {
     stream.0.kernel.borrow_mut().reset_on_close(stream.0.number);
 }

@@ -239,6 +239,12 @@ impl Kernel {
         self.streams[stream].reset_on_close();
     }
 
+    /// Has no effect on how much fits: only the calls are counted.
+    pub(crate) fn bound_unsent(&mut self, number: usize, is_bounded: bool) {
+        self.begin_call(if is_bounded { "bound_unsent" } else { "unbound_unsent" });
+        self.trace(|| format!("bound_unsent {number} {is_bounded}"));
+    }
+
     // ---- the peers' calls
 
     /// Lets the protocols of connections to `address` pause reading by themselves. Of all others,
