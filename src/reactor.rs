@@ -241,14 +241,13 @@ impl Reactor {
         self.state.budget.begin_turn(self.run_queue.len());
         self.state.budget.charge(reserved);
         self.apply_deferred();
-        self.run_queue.begin_fresh();
-        self.catch_panics(Reactor::drive_batch);
-        self.run_queue.end_fresh();
-        if reserved > 0 {
-            self.state.budget.release(reserved);
-            self.run_queue.begin_bulk();
+        self.run_queue.begin();
+        loop {
             self.catch_panics(Reactor::drive_batch);
-            self.run_queue.end_bulk();
+            if !self.run_queue.end_batch() {
+                break;
+            }
+            self.state.budget.release(reserved);
         }
         self.notifications_left = self.effects.pending_notifications();
         if self.notifications_left > 0 {

@@ -26,6 +26,11 @@ pub(super) struct RunQueue {
     /// The slots of one queue that are driven now, and how many have been.
     batch: Vec<usize>,
     driven: usize,
+    /// The batch is that of the bulk queue.
+    is_bulk: bool,
+    /// The bulk of this turn, while the fresh ones are driven. What is pushed meanwhile is not of
+    /// this turn.
+    next_batch: Vec<usize>,
 }
 
 impl RunQueue {
@@ -36,6 +41,8 @@ impl RunQueue {
             bulk: Vec::new(),
             batch: Vec::with_capacity(slots),
             driven: 0,
+            is_bulk: false,
+            next_batch: Vec::new(),
         }
     }
 
@@ -65,9 +72,9 @@ impl RunQueue {
         self.batch.push(token);
     }
 
-    /// Begins to drive the slots with something new. What is pushed from here on runs in the next
-    /// turn.
-    pub(super) fn begin_fresh(&mut self) {
+    /// Begins a turn with the fresh slots. What is pushed from here on runs in the next turn.
+    pub(super) fn begin(&mut self) {
+        mem::swap(&mut self.bulk, &mut self.next_batch);
         if self.left_over == 0 {
             mem::swap(&mut self.fresh, &mut self.batch);
             return;
@@ -79,29 +86,22 @@ impl RunQueue {
         self.fresh.clear();
     }
 
-    /// Ends that: those that the budget was not enough for are left over.
-    pub(super) fn end_fresh(&mut self) {
-        self.left_over = self.batch.len() - self.driven;
-        if self.left_over > 0 {
-            drop(self.fresh.splice(..0, self.batch.drain(self.driven..)));
+    /// Ends a batch: what the budget was not enough for waits in front. Returns whether the bulk of
+    /// this turn is next.
+    pub(super) fn end_batch(&mut self) -> bool {
+        let queue = if self.is_bulk { &mut self.bulk } else { &mut self.fresh };
+        let left_over = self.batch.len() - self.driven;
+        if left_over > 0 {
+            drop(queue.splice(..0, self.batch.drain(self.driven..)));
         }
-        self.clear_batch();
-    }
-
-    /// Begins to drive the connections in the middle of much.
-    pub(super) fn begin_bulk(&mut self) {
-        mem::swap(&mut self.bulk, &mut self.batch);
-    }
-
-    /// Ends that, as [`end_fresh`](RunQueue::end_fresh) does.
-    pub(super) fn end_bulk(&mut self) {
-        drop(self.bulk.splice(..0, self.batch.drain(self.driven..)));
-        self.clear_batch();
-    }
-
-    fn clear_batch(&mut self) {
+        if !self.is_bulk {
+            self.left_over = left_over;
+        }
         self.batch.clear();
         self.driven = 0;
+        mem::swap(&mut self.batch, &mut self.next_batch);
+        self.is_bulk = !self.batch.is_empty();
+        self.is_bulk
     }
 
     /// Returns the slot that is next to be driven.

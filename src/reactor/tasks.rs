@@ -360,7 +360,7 @@ impl Reactor {
     #[cold]
     fn take_over(&mut self) {
         warn!("a task has replaced the reactor that ran it");
-        self.run_queue.end_fresh();
+        while self.run_queue.end_batch() {}
         if let Some(slot) = self.slots.get_mut(self.running) {
             enqueue(&mut self.run_queue, self.running, slot);
         }
