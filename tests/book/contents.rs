@@ -3,19 +3,20 @@
 use super::blocks::check_page;
 use super::page::{Page, book, read, root};
 
-/// The sections of a chapter, in order. Chapter 1 has no program before it; and not every chapter
-/// has a patch.
-const PARTS: [&str; 8] = [
+/// The sections of a chapter, in order. Chapter 1 has no program before it, not every chapter has
+/// a patch, and one changes the language.
+const PARTS: [&str; 9] = [
     "The program",
     "What has changed",
     "Predict",
     "The trace",
     "Break it",
     "Exercise",
+    "The same in Rust",
     "Where this is in reactor",
     "Answers",
 ];
-const OPTIONAL: [&str; 2] = ["What has changed", "Break it"];
+const OPTIONAL: [&str; 3] = ["What has changed", "Break it", "The same in Rust"];
 const COLUMNS_MAX: usize = 100;
 
 #[test]
@@ -64,7 +65,7 @@ fn pages_of_the_book_stay_within_100_columns() {
     for entry in ["", "programs", "solutions"] {
         for entry in std::fs::read_dir(book().join(entry)).unwrap() {
             let path = entry.unwrap().path();
-            if !path.extension().is_some_and(|end| end == "md" || end == "py") {
+            if !path.extension().is_some_and(|end| end == "md" || end == "py" || end == "rs") {
                 continue;
             }
             let text = std::fs::read_to_string(&path).unwrap();

@@ -1,0 +1,13 @@
+//! The programs of the book that are in Rust, compiled with this test.
+//!
+//! Each is an example of the package, too (Cargo.toml), so that readers can run it.
+
+use std::io;
+
+#[path = "../../docs/book/programs/06_mio.rs"]
+mod mio_06;
+
+type Main = fn() -> io::Result<()>;
+
+/// Their paths from the folder of the book, and the `main` of each.
+pub(super) const RUST_PROGRAMS: &[(&str, Main)] = &[("programs/06_mio.rs", mio_06::main)];
