@@ -29,6 +29,7 @@ mod book {
     mod chapter_04; // asking in turn
     mod chapter_05; // select
     mod chapter_06; // epoll, level-triggered; and mio
+    mod chapter_07; // edges, and the run queue
     mod in_rust; // the programs in Rust, compiled with this test
     mod contents; // the seven parts, the words, the links
     mod page; // reading a page

@@ -6,8 +6,19 @@ use std::io;
 
 #[path = "../../docs/book/programs/06_mio.rs"]
 mod mio_06;
+#[path = "../../docs/book/programs/07_ready.rs"]
+mod ready;
+#[path = "../../docs/book/broken/07_ready.rs"]
+mod ready_broken;
+#[path = "../../docs/book/solutions/07_bound.rs"]
+mod ready_solution;
 
 type Main = fn() -> io::Result<()>;
 
 /// Their paths from the folder of the book, and the `main` of each.
-pub(super) const RUST_PROGRAMS: &[(&str, Main)] = &[("programs/06_mio.rs", mio_06::main)];
+pub(super) const RUST_PROGRAMS: &[(&str, Main)] = &[
+    ("programs/06_mio.rs", mio_06::main),
+    ("programs/07_ready.rs", ready::main),
+    ("broken/07_ready.rs", ready_broken::main),
+    ("solutions/07_bound.rs", ready_solution::main),
+];

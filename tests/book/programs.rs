@@ -141,6 +141,14 @@ impl Server {
         }
     }
 
+    /// Connects, and waits until the program has done all that it does then.
+    #[track_caller]
+    pub(super) fn connect_and_settle(&self) -> Client {
+        let client = self.connect();
+        self.wait_until_it_settles();
+        client
+    }
+
     /// Connects with a small receive buffer, so that the program's output soon finds no room. The
     /// program listens already: it has another client.
     #[track_caller]
@@ -371,6 +379,15 @@ impl Client {
     pub(super) fn echo(&mut self, line: &str) {
         self.send(&format!("{line}\n"));
         self.expect(&format!("echo -> {line}\n"));
+    }
+
+    /// Returns how many bytes have arrived, without waiting for more.
+    pub(super) fn received_already(&mut self) -> usize {
+        self.0.set_nonblocking(true).unwrap();
+        let mut buffer = Vec::new();
+        let error = self.0.read_to_end(&mut buffer).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        buffer.len()
     }
 
     /// Sends its FIN.
