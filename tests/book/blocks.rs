@@ -19,6 +19,8 @@ use super::trace::Scene;
 const ADDED_LINES_MAX: usize = 60;
 /// What stands below a call that the page says nothing about yet.
 const TODO: &str = "    # TODO: what does this show?";
+/// What an item can be, if the page does not say it.
+const ITEMS: [&str; 6] = ["fn", "def", "class", "struct", "enum", "const"];
 /// A program in Python that a patch has broken, in the commands of the page.
 const BROKEN: &str = "broken.py";
 /// One in Rust is a file, which is compiled with this test, and a reader can run it.
@@ -69,7 +71,8 @@ fn make(page: &Page, block: &Block, scenes: &[Scene], broken: Option<&Path>) -> 
     let words: Vec<&str> = block.words.iter().map(String::as_str).collect();
     match words[..] {
         ["file", path] => read(path),
-        ["item", path, name] => item(path, name),
+        ["item", path, name] => item(path, &ITEMS, name),
+        ["item", path, kind, name] => item(path, &[kind], name),
         ["diff", old, new] => diff(old, new),
         ["trace", scene] => trace(block, scenes, scene),
         ["break", _] => block.content.clone(), // written by hand; it has been applied
@@ -79,10 +82,10 @@ fn make(page: &Page, block: &Block, scenes: &[Scene], broken: Option<&Path>) -> 
 }
 
 /// Returns the definition of `name` in a file: to the next line that is not indented deeper.
-fn item(path: &str, name: &str) -> String {
+fn item(path: &str, kinds: &[&str], name: &str) -> String {
     let text = read(path);
     let is_start = |line: &&str| {
-        ["fn", "def", "class", "struct", "enum", "const"].iter().any(|kind| {
+        kinds.iter().any(|kind| {
             let behind = line.split_once(&format!("{kind} {name}")).map(|(_, behind)| behind);
             behind.is_some_and(|behind| {
                 !behind.starts_with(|c: char| c.is_alphanumeric() || c == '_')

@@ -12,6 +12,12 @@ mod ready;
 mod ready_broken;
 #[path = "../../docs/book/solutions/07_bound.rs"]
 mod ready_solution;
+#[path = "../../docs/book/programs/08_stages.rs"]
+mod stages;
+#[path = "../../docs/book/broken/08_stages.rs"]
+mod stages_broken;
+#[path = "../../docs/book/solutions/08_evict.rs"]
+mod stages_solution;
 
 type Main = fn() -> io::Result<()>;
 
@@ -21,4 +27,7 @@ pub(super) const RUST_PROGRAMS: &[(&str, Main)] = &[
     ("programs/07_ready.rs", ready::main),
     ("broken/07_ready.rs", ready_broken::main),
     ("solutions/07_bound.rs", ready_solution::main),
+    ("programs/08_stages.rs", stages::main),
+    ("broken/08_stages.rs", stages_broken::main),
+    ("solutions/08_evict.rs", stages_solution::main),
 ];
