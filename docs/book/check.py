@@ -24,6 +24,7 @@ PREFIX = b"echo -> "
 PATIENCE = 20  # Seconds until a reply counts as missing, if the program is not asleep.
 ASLEEP = 0.3  # Seconds in which no thread of the program has run: it waits for something else.
 CROWD = 50  # Clients.
+FILL_MAX = 64 << 20  # Bytes. No kernel's buffers hold as much, so the program must have taken them.
 PYTHON = [sys.executable, "-S"]  # Without `site`, which no program here needs, it starts faster.
 
 
@@ -83,9 +84,12 @@ class Server:
 
     @contextlib.contextmanager
     def suspended(self):
-        """Stops the program as Ctrl-Z does. All that happens meanwhile is there when it goes on."""
+        """Stops the program as Ctrl-Z does, in its sleep. What happens meanwhile is there then."""
+        deadline = time.monotonic() + PATIENCE
+        while self.states() != {"S"} and time.monotonic() < deadline:
+            time.sleep(0.001)
         self.process.send_signal(signal.SIGSTOP)
-        while "T" not in "".join(text.rpartition(")")[2].split()[0] for text in self.tasks("stat")):
+        while not self.states() <= {"T"}:
             time.sleep(0.001)
         yield
         self.process.send_signal(signal.SIGCONT)
@@ -115,12 +119,15 @@ class Server:
         fields = [text.rpartition(")")[2].split() for text in self.tasks("stat")]
         return sum(int(field[11]) + int(field[12]) for field in fields)
 
+    def states(self):
+        """Returns the states of its threads (proc(5), stat): S for one that sleeps."""
+        return {text.rpartition(")")[2].split()[0] for text in self.tasks("stat")}
+
     def is_asleep(self, seconds=ASLEEP):
         """Returns whether no thread runs for that time: none has anything to do."""
         before = self.sleeps(), self.cpu()
         for _ in range(10):
-            states = [text.rpartition(")")[2].split()[0] for text in self.tasks("stat")]
-            if not set(states) <= set("SZ"):
+            if not self.states() <= set("SZ"):
                 return False
             time.sleep(seconds / 10)
         return (self.sleeps(), self.cpu()) == before
@@ -178,7 +185,7 @@ def fill(server, client, line):
     client.setblocking(False)
     sent, cpu, sleeps = 0, server.cpu(), server.sleeps()
     copies = line * 1000
-    while sent < 64 << 20:
+    while sent < FILL_MAX:
         try:
             sent += client.send(copies[sent % len(line) :])
             cpu, sleeps = server.cpu(), server.sleeps()
@@ -408,6 +415,8 @@ def ends_busy(server):
     except Failure as failure:
         if "reset" not in str(failure):
             raise
+    while not server.is_asleep():
+        pass  # A new client would get the slot before the program looks into it.
     echo(server, server.connect())
 
 
@@ -429,9 +438,11 @@ EXERCISES = [
     *(gives_up, line_bound, thread_bound, rests, beyond_1024),
     *(client_bound, client_bound, evicts),
 ]
-# Rows that show what a mistake does. For the second, connections of the program may last for half a
-# second.
-SPECIAL = {"burst": (burst, 7), "ends-busy": (ends_busy, 8)}
+# Rows that show what a mistake does. For "ends-busy", connections may last for half a second.
+SPECIAL = {
+    "burst": (burst, 7),
+    "ends-busy": (ends_busy, 8),
+}
 
 
 def name(row):
