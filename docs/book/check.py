@@ -392,6 +392,32 @@ def burst(server):
     expect(server, client, (PREFIX + line) * 250)
 
 
+def stops_reading(server):
+    """A client that never reads can send only what the kernels' buffers hold, and little more."""
+    sent = fill(server, narrow(server), b"x" * 99 + b"\n")
+    if sent >= FILL_MAX:
+        raise Failure(f"it has taken {sent >> 20} MiB for a client that does not read")
+
+
+def closes_unread(server):
+    """A client that takes no output for half a second is closed, and others are served."""
+    client = narrow(server)
+    line = b"x" * 99 + b"\n"
+    try:
+        sent = fill(server, client, line)
+        while not server.is_asleep(1.5):
+            pass
+        expect(server, client, (PREFIX + line) * (sent // 100))
+    except ConnectionError:
+        pass
+    except Failure as failure:
+        if "connection" not in str(failure):
+            raise
+    else:
+        raise Failure("it is still served")
+    echo(server, server.connect())
+
+
 def ends_busy(server):
     """A client whose time is over while it sends is closed, and others are served."""
     for _ in range(10):
@@ -436,12 +462,13 @@ ROWS = [line, last_line, reset, joined, cut, silent, crowd, slow_reader, late_re
 CHAPTERS = [1, 1, 1, 2, 2, 3, 3, 3, 2]
 EXERCISES = [
     *(gives_up, line_bound, thread_bound, rests, beyond_1024),
-    *(client_bound, client_bound, evicts),
+    *(client_bound, client_bound, evicts, closes_unread),
 ]
 # Rows that show what a mistake does. For "ends-busy", connections may last for half a second.
 SPECIAL = {
     "burst": (burst, 7),
     "ends-busy": (ends_busy, 8),
+    "stops-reading": (stops_reading, 9),
 }
 
 

@@ -18,6 +18,12 @@ mod stages;
 mod stages_broken;
 #[path = "../../docs/book/solutions/08_evict.rs"]
 mod stages_solution;
+#[path = "../../docs/book/programs/09_watermarks.rs"]
+mod watermarks;
+#[path = "../../docs/book/broken/09_watermarks.rs"]
+mod watermarks_broken;
+#[path = "../../docs/book/solutions/09_timeout.rs"]
+mod watermarks_solution;
 
 type Main = fn() -> io::Result<()>;
 
@@ -30,4 +36,7 @@ pub(super) const RUST_PROGRAMS: &[(&str, Main)] = &[
     ("programs/08_stages.rs", stages::main),
     ("broken/08_stages.rs", stages_broken::main),
     ("solutions/08_evict.rs", stages_solution::main),
+    ("programs/09_watermarks.rs", watermarks::main),
+    ("broken/09_watermarks.rs", watermarks_broken::main),
+    ("solutions/09_timeout.rs", watermarks_solution::main),
 ];
