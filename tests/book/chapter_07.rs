@@ -1,7 +1,7 @@
 //! Chapter 7: an edge is reported once, so it is remembered; and what can go on is queued.
 
 use super::blocks::check_page;
-use super::page::Page;
+use super::page::{Page, read};
 use super::programs::{Server, check_solution};
 use super::trace::{Scene, record};
 
@@ -76,6 +76,15 @@ fn chapter_7_answers_are_what_its_programs_do() {
         more.to_string(),
         format!("{replies} of {LINES}"),
     ]);
+}
+
+#[test]
+fn chapter_7_quotes_the_line_in_which_a_short_read_counts() {
+    let page = Page::read(PAGE);
+    let (_, quoted) = page.text.split_once("\n\n```rust\n").unwrap();
+    let (quoted, _) = quoted.split_once("\n```\n").unwrap();
+    assert!(quoted.starts_with("self.readable = "), "{quoted}");
+    assert_eq!(read(PROGRAM).matches(quoted).count(), 1, "{quoted}");
 }
 
 #[test]

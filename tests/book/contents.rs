@@ -1,6 +1,7 @@
 //! What every chapter has, and how a reader finds it: parts, words, links, the lists of chapters.
 
 use super::blocks::check_page;
+use super::in_rust::RUST_PROGRAMS;
 use super::page::{Page, book, read, root};
 
 /// The sections of a chapter, in order. Chapter 1 has no program before it, not every chapter has
@@ -115,6 +116,23 @@ fn contents_and_summary_list_every_chapter() {
         assert!(root().join(&module).exists(), "{}: {module} checks it", page.path);
     }
     assert_eq!(read("docs/book/SUMMARY.md"), summary, "docs/book/SUMMARY.md");
+}
+
+/// docs/book/check.py and the readers run them by these names.
+#[test]
+fn programs_in_rust_are_examples_named_after_their_chapter() {
+    let manifest = read("Cargo.toml");
+    for (path, _) in RUST_PROGRAMS {
+        let (folder, file) = path.split_once('/').unwrap();
+        let kind = match folder {
+            "programs" => "",
+            "broken" => "-broken",
+            _ => "-solution",
+        };
+        let name = format!("book-{}{kind}", &file[..2]);
+        let example = format!("[[example]]\nname = \"{name}\"\npath = \"docs/book/{path}\"\n");
+        assert!(manifest.contains(&example), "Cargo.toml has no {example}");
+    }
 }
 
 #[test]
