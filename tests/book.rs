@@ -10,7 +10,7 @@
 //! <!-- book: diff OLD NEW -->                      what has changed from one program to the next
 //! <!-- book: trace SCENE -->                       the system calls that strace records
 //! <!-- book: check ARGUMENTS -->                   what docs/book/check.py prints
-//! <!-- book: break PROGRAM -->                     a patch, for `check broken.py` below it
+//! <!-- book: break PROGRAM -->                     a patch, for the `check` of what it breaks
 //! ```
 //!
 //! With `UPDATE_DOCS=1`, the blocks are written instead. The answers to a chapter's questions are
@@ -21,10 +21,6 @@
 // The helpers unwrap as tests do, and a test that is skipped says so.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-/// The programs in Rust, by their paths from the root, each with its `main`. Chapters 1 to 5 have
-/// none.
-const RUST_PROGRAMS: &[(&str, fn())] = &[];
-
 mod book {
     mod blocks; // the blocks of a page, made again and compared
     mod chapter_01; // one client at a time
@@ -32,6 +28,11 @@ mod book {
     mod chapter_03; // a thread for each client
     mod chapter_04; // asking in turn
     mod chapter_05; // select
+    mod chapter_06; // epoll, level-triggered; and mio
+    mod chapter_07; // edges, and the run queue
+    mod chapter_08; // slots, and the five stages
+    mod chapter_09; // output, and its watermarks
+    mod in_rust; // the programs in Rust, compiled with this test
     mod contents; // the seven parts, the words, the links
     mod page; // reading a page
     mod programs; // running the programs of the book

@@ -3,13 +3,17 @@
 Each row starts the program, with a free port as its last argument, and plays one or more clients.
 The reply to a line is "echo -> " and that line, and the end of the stream ends the last line. The
 output is TAP: a line for each row, "ok" or "not ok". With --exercise N, the rows are the first
-three and that of the exercise of chapter N.
+three and that of the exercise of chapter N. The programs of the book in Rust are built and run by
+cargo.
 """
 
 import argparse
 import concurrent.futures
+import contextlib
 import glob
 import os
+import re
+import signal
 import socket
 import struct
 import subprocess
@@ -20,6 +24,7 @@ PREFIX = b"echo -> "
 PATIENCE = 20  # Seconds until a reply counts as missing, if the program is not asleep.
 ASLEEP = 0.3  # Seconds in which no thread of the program has run: it waits for something else.
 CROWD = 50  # Clients.
+FILL_MAX = 64 << 20  # Bytes. No kernel's buffers hold as much, so the program must have taken them.
 PYTHON = [sys.executable, "-S"]  # Without `site`, which no program here needs, it starts faster.
 
 
@@ -77,6 +82,18 @@ class Server:
                 raise failure from None
             raise Failure("the program has ended") from None
 
+    @contextlib.contextmanager
+    def suspended(self):
+        """Stops the program as Ctrl-Z does, in its sleep. What happens meanwhile is there then."""
+        deadline = time.monotonic() + PATIENCE
+        while self.states() != {"S"} and time.monotonic() < deadline:
+            time.sleep(0.001)
+        self.process.send_signal(signal.SIGSTOP)
+        while not self.states() <= {"T"}:
+            time.sleep(0.001)
+        yield
+        self.process.send_signal(signal.SIGCONT)
+
     def threads(self):
         """Returns how many threads it has."""
         return len(self.tasks("stat"))
@@ -102,12 +119,15 @@ class Server:
         fields = [text.rpartition(")")[2].split() for text in self.tasks("stat")]
         return sum(int(field[11]) + int(field[12]) for field in fields)
 
+    def states(self):
+        """Returns the states of its threads (proc(5), stat): S for one that sleeps."""
+        return {text.rpartition(")")[2].split()[0] for text in self.tasks("stat")}
+
     def is_asleep(self, seconds=ASLEEP):
         """Returns whether no thread runs for that time: none has anything to do."""
         before = self.sleeps(), self.cpu()
         for _ in range(10):
-            states = [text.rpartition(")")[2].split()[0] for text in self.tasks("stat")]
-            if not set(states) <= set("SZ"):
+            if not self.states() <= set("SZ"):
                 return False
             time.sleep(seconds / 10)
         return (self.sleeps(), self.cpu()) == before
@@ -165,7 +185,7 @@ def fill(server, client, line):
     client.setblocking(False)
     sent, cpu, sleeps = 0, server.cpu(), server.sleeps()
     copies = line * 1000
-    while sent < 64 << 20:
+    while sent < FILL_MAX:
         try:
             sent += client.send(copies[sent % len(line) :])
             cpu, sleeps = server.cpu(), server.sleeps()
@@ -324,6 +344,108 @@ def beyond_1024(server):
         echo(server, client)
 
 
+def client_bound(server):
+    """Twenty clients are served at a time. Others wait in the backlog, and the program sleeps."""
+    first = [server.connect() for _ in range(20)]
+    for client in first:
+        echo(server, client)
+    others = [server.connect() for _ in range(10)]
+    for client in others:
+        send(client, b"Hello world\n")
+    cpu = server.cpu()
+    while not server.is_asleep():
+        if server.cpu() >= cpu + 20:
+            raise Failure("it runs all the time, and has nothing to do")
+    for leaving, client in zip(first, others):
+        client.setblocking(False)
+        try:
+            client.recv(1)
+            raise Failure("a client more is served")
+        except BlockingIOError:
+            client.settimeout(0.1)
+        leaving.close()
+        expect(server, client, PREFIX + b"Hello world\n")
+
+
+def evicts(server):
+    """A twenty-first client is served, and the one that was silent for longest is closed."""
+    clients = [server.connect() for _ in range(20)]
+    for client in clients + clients[:1]:
+        echo(server, client)
+    echo(server, server.connect())
+    longest_silent = clients.pop(1)
+    try:
+        expect_end(server, longest_silent)
+    except Failure:
+        raise Failure("twenty-one clients are connected") from None
+    for client in clients:
+        echo(server, client)
+
+
+def burst(server):
+    """Many lines that arrive at once are all answered."""
+    line = b"x" * 127 + b"\n"
+    client = server.connect()
+    echo(server, client)
+    with server.suspended():
+        send(client, line * 250)
+    expect(server, client, (PREFIX + line) * 250)
+
+
+def stops_reading(server):
+    """A client that never reads can send only what the kernels' buffers hold, and little more."""
+    sent = fill(server, narrow(server), b"x" * 99 + b"\n")
+    if sent >= FILL_MAX:
+        raise Failure(f"it has taken {sent >> 20} MiB for a client that does not read")
+
+
+def closes_unread(server):
+    """A client that takes no output for half a second is closed, and others are served."""
+    client = narrow(server)
+    line = b"x" * 99 + b"\n"
+    try:
+        sent = fill(server, client, line)
+        while not server.is_asleep(1.5):
+            pass
+        expect(server, client, (PREFIX + line) * (sent // 100))
+    except ConnectionError:
+        pass
+    except Failure as failure:
+        if "connection" not in str(failure):
+            raise
+    else:
+        raise Failure("it is still served")
+    echo(server, server.connect())
+
+
+def ends_busy(server):
+    """A client whose time is over while it sends is closed, and others are served."""
+    for _ in range(10):
+        client = server.connect()
+        echo(server, client)
+        with server.suspended():
+            client.settimeout(PATIENCE)
+            client.sendall(b"x" * 32_000)
+            time.sleep(1)  # Now its half second is over.
+            client.setblocking(False)
+            try:
+                client.recv(1)
+                continue  # It was over before the program was suspended.
+            except BlockingIOError:
+                client.settimeout(0.1)
+            except ConnectionError:
+                continue
+        break
+    try:
+        expect_end(server, client)
+    except Failure as failure:
+        if "reset" not in str(failure):
+            raise
+    while not server.is_asleep():
+        pass  # A new client would get the slot before the program looks into it.
+    echo(server, server.connect())
+
+
 # Starts a program, given as the other arguments, with 1,020 as its lowest free descriptor. So few
 # clients are needed to pass 1,023.
 OCCUPY_DESCRIPTORS = """
@@ -338,7 +460,16 @@ os.execvp(sys.argv[1], sys.argv[1:])
 ROWS = [line, last_line, reset, joined, cut, silent, crowd, slow_reader, late_reader]
 # The chapter that explains what a failing row shows.
 CHAPTERS = [1, 1, 1, 2, 2, 3, 3, 3, 2]
-EXERCISES = [gives_up, line_bound, thread_bound, rests, beyond_1024]
+EXERCISES = [
+    *(gives_up, line_bound, thread_bound, rests, beyond_1024),
+    *(client_bound, client_bound, evicts, closes_unread),
+]
+# Rows that show what a mistake does. For "ends-busy", connections may last for half a second.
+SPECIAL = {
+    "burst": (burst, 7),
+    "ends-busy": (ends_busy, 8),
+    "stops-reading": (stops_reading, 9),
+}
 
 
 def name(row):
@@ -346,9 +477,24 @@ def name(row):
     return row.__name__.replace("_", "-")
 
 
+def start(program):
+    """Returns the command for a program and its arguments. One in Rust is built first."""
+    if program[0].endswith(".py"):
+        return [*PYTHON, *program]
+    in_rust = re.fullmatch(r"(?:.*/)?(program|broken|solution)s?/(\d\d)_\w+\.rs", program[0])
+    if not in_rust:
+        return program
+    folder, number = in_rust.groups()
+    example = f"book-{number}" if folder == "program" else f"book-{number}-{folder}"
+    print(f"cargo run --example {example} --", *program[1:], "PORT", file=sys.stderr)
+    subprocess.run(["cargo", "build", "--quiet", "--example", example], check=True)
+    return ["cargo", "run", "--quiet", "--example", example, "--", *program[1:]]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--exercise", type=int, choices=range(1, len(EXERCISES) + 1), metavar="N")
+    parser.add_argument("--row", choices=SPECIAL, help="the first three rows and this one")
     parser.add_argument("--memory", type=int, metavar="MIB", help="its address space")
     parser.add_argument("--rows", action="store_true", help="say what each row checks")
     parser.add_argument("program", nargs=argparse.REMAINDER)
@@ -359,10 +505,7 @@ def main():
         return
     if not arguments.program:
         parser.error("which program?")
-    command = arguments.program
-    if command[0].endswith(".py"):
-        command = [*PYTHON, *command]
-
+    command = start(arguments.program)
     if arguments.memory:
         # The first two keep large maps of the C library out of the address space.
         limits = "export LC_ALL=C MALLOC_ARENA_MAX=1; ulimit -s 8192; "
@@ -372,6 +515,8 @@ def main():
     rows = list(zip(ROWS, CHAPTERS))
     if arguments.exercise:
         rows = rows[:3] + [(EXERCISES[arguments.exercise - 1], arguments.exercise)]
+    if arguments.row:
+        rows = rows[:3] + [SPECIAL[arguments.row]]
     print(f"1..{len(rows)}")
 
     def run(row):

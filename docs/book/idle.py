@@ -7,7 +7,7 @@ kernel says of the program. Then each client sends one line. Linux only: the num
 import resource
 import sys
 
-from check import PREFIX, PYTHON, Server, echo, expect, send
+from check import PREFIX, Server, echo, expect, send, start
 
 
 def field(server, name):
@@ -22,9 +22,7 @@ def limit(name, value):
 
 
 count = int(sys.argv[1])
-command = sys.argv[2:]
-if command[0].endswith(".py"):
-    command = [*PYTHON, *command]
+command = start(sys.argv[2:])
 limit(resource.RLIMIT_NOFILE, count + 100)
 limit(resource.RLIMIT_STACK, 8 << 20)
 with Server(command) as server:

@@ -15,21 +15,24 @@ use super::page::{Block, Page, read, root};
 use super::programs::{Folder, check, command, python};
 use super::trace::Scene;
 
-/// The most lines that a chapter's diff may add.
+/// The most lines that a chapter's diff may add. Empty ones do not count.
 const ADDED_LINES_MAX: usize = 60;
 /// What stands below a call that the page says nothing about yet.
 const TODO: &str = "    # TODO: what does this show?";
-/// A program that a patch has broken, in the commands of the page.
+/// What an item can be, if the page does not say it.
+const ITEMS: [&str; 6] = ["fn", "def", "class", "struct", "enum", "const"];
+/// A program in Python that a patch has broken, in the commands of the page.
 const BROKEN: &str = "broken.py";
+/// One in Rust is a file, which is compiled with this test, and a reader can run it.
+const BROKEN_IN_RUST: &str = "broken/";
 
 /// Makes the blocks of a page again, and compares them.
 #[track_caller]
 pub(super) fn check_page(name: &str, scenes: &[Scene]) {
     let page = Page::read(name);
     let blocks = page.blocks();
-    let patch = blocks.iter().find(|block| block.words[0] == "break");
     let folder = Folder::new(&format!("broken-{}", name.trim_end_matches(".md")));
-    let broken = patch.map(|block| break_program(&page, &block.words[1], &block.content, &folder));
+    let broken = break_program(&page, &folder);
     // Most of them wait most of the time, so all are made at once.
     let made: Vec<String> = thread::scope(|scope| {
         let (page, broken) = (&page, broken.as_deref());
@@ -56,7 +59,7 @@ pub(super) fn check_page(name: &str, scenes: &[Scene]) {
                  Run UPDATE_DOCS=1 cargo test --test book"
             ));
         }
-        if words == format!("check {BROKEN}") && !turns_red(made, &blocks) {
+        if is_of_broken(block) && !turns_red(made, &blocks) {
             faults.push("the patch turns no row red".to_owned());
         }
     }
@@ -68,7 +71,8 @@ fn make(page: &Page, block: &Block, scenes: &[Scene], broken: Option<&Path>) -> 
     let words: Vec<&str> = block.words.iter().map(String::as_str).collect();
     match words[..] {
         ["file", path] => read(path),
-        ["item", path, name] => item(path, name),
+        ["item", path, name] => item(path, &ITEMS, name),
+        ["item", path, kind, name] => item(path, &[kind], name),
         ["diff", old, new] => diff(old, new),
         ["trace", scene] => trace(block, scenes, scene),
         ["break", _] => block.content.clone(), // written by hand; it has been applied
@@ -78,10 +82,10 @@ fn make(page: &Page, block: &Block, scenes: &[Scene], broken: Option<&Path>) -> 
 }
 
 /// Returns the definition of `name` in a file: to the next line that is not indented deeper.
-fn item(path: &str, name: &str) -> String {
+fn item(path: &str, kinds: &[&str], name: &str) -> String {
     let text = read(path);
     let is_start = |line: &&str| {
-        ["fn", "def", "class", "struct", "enum", "const"].iter().any(|kind| {
+        kinds.iter().any(|kind| {
             let behind = line.split_once(&format!("{kind} {name}")).map(|(_, behind)| behind);
             behind.is_some_and(|behind| {
                 !behind.starts_with(|c: char| c.is_alphanumeric() || c == '_')
@@ -116,7 +120,7 @@ fn diff(old: &str, new: &str) -> String {
     let output = command.current_dir(root()).args(["-c", SCRIPT, old, new]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let diff = String::from_utf8(output.stdout).unwrap();
-    let added = diff.lines().filter(|line| line.starts_with('+')).count();
+    let added = diff.lines().filter(|line| line.starts_with('+') && line.len() > 1).count();
     assert!(added <= ADDED_LINES_MAX, "{new} adds {added} lines to {old}");
     diff
 }
@@ -147,8 +151,11 @@ fn trace(block: &Block, scenes: &[Scene], name: &str) -> String {
     made
 }
 
-/// Applies a patch to a program, and writes the result into the folder.
-fn break_program(page: &Page, program: &str, patch: &str, folder: &Folder) -> PathBuf {
+/// Applies the patch of the page to its program, and writes the result into the folder. One in Rust
+/// is already there, and is compared.
+pub(super) fn break_program(page: &Page, folder: &Folder) -> Option<PathBuf> {
+    let block = page.blocks().into_iter().find(|block| block.words[0] == "break")?;
+    let (program, patch) = (&block.words[1], &block.content);
     let side = |sign: char| -> String {
         let lines = patch.lines().filter_map(|line| line.strip_prefix([sign, ' ']));
         lines.flat_map(|line| [line, "\n"]).collect()
@@ -156,9 +163,24 @@ fn break_program(page: &Page, program: &str, patch: &str, folder: &Folder) -> Pa
     let text = read(&format!("docs/book/{program}"));
     let old = side('-');
     assert_eq!(text.matches(&old).count(), 1, "{}: {program} has once:\n{old}", page.path);
-    let path = folder.0.join(BROKEN);
-    fs::write(&path, text.replace(&old, &side('+'))).unwrap();
-    path
+    let patched = text.replace(&old, &side('+'));
+    if program.ends_with(".py") {
+        let path = folder.0.join(BROKEN);
+        fs::write(&path, patched).unwrap();
+        return Some(path);
+    }
+    let path = format!("docs/book/{}", program.replace("programs/", BROKEN_IN_RUST));
+    if env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(root().join(&path), &patched).unwrap();
+    }
+    let is_compiled = read(&path) == patched;
+    assert!(is_compiled, "{path} is not the patched program: run UPDATE_DOCS=1, then the test");
+    Some(root().join(path))
+}
+
+fn is_of_broken(block: &Block) -> bool {
+    let is_broken = |word: &String| word == BROKEN || word.starts_with(BROKEN_IN_RUST);
+    block.words[0] == "check" && block.words.iter().any(is_broken)
 }
 
 fn run_check(page: &Page, arguments: &[&str], broken: Option<&Path>) -> String {
@@ -176,8 +198,7 @@ fn run_check(page: &Page, arguments: &[&str], broken: Option<&Path>) -> String {
 
 /// Returns whether a row is red that is red in no other check of the page.
 fn turns_red(made: &str, blocks: &[Block]) -> bool {
-    let others =
-        blocks.iter().filter(|block| block.words[0] == "check" && block.words[1..] != [BROKEN]);
+    let others = blocks.iter().filter(|block| block.words[0] == "check" && !is_of_broken(block));
     let others: String = others.map(|block| block.content.as_str()).collect();
     made.lines().any(|line| line.starts_with("not ok") && !others.lines().any(|old| old == line))
 }

@@ -1,21 +1,23 @@
 //! What every chapter has, and how a reader finds it: parts, words, links, the lists of chapters.
 
 use super::blocks::check_page;
+use super::in_rust::RUST_PROGRAMS;
 use super::page::{Page, book, read, root};
 
-/// The sections of a chapter, in order. Chapter 1 has no program before it; and not every chapter
-/// has a patch.
-const PARTS: [&str; 8] = [
+/// The sections of a chapter, in order. Chapter 1 has no program before it, not every chapter has
+/// a patch, and one changes the language.
+const PARTS: [&str; 9] = [
     "The program",
     "What has changed",
     "Predict",
     "The trace",
     "Break it",
     "Exercise",
+    "The same in Rust",
     "Where this is in reactor",
     "Answers",
 ];
-const OPTIONAL: [&str; 2] = ["What has changed", "Break it"];
+const OPTIONAL: [&str; 3] = ["What has changed", "Break it", "The same in Rust"];
 const COLUMNS_MAX: usize = 100;
 
 #[test]
@@ -61,10 +63,10 @@ fn chapters_have_a_thousand_to_two_thousand_words() {
 #[test]
 fn pages_of_the_book_stay_within_100_columns() {
     let mut found = Vec::new();
-    for entry in ["", "programs", "solutions"] {
+    for entry in ["", "programs", "broken", "solutions"] {
         for entry in std::fs::read_dir(book().join(entry)).unwrap() {
             let path = entry.unwrap().path();
-            if !path.extension().is_some_and(|end| end == "md" || end == "py") {
+            if !path.extension().is_some_and(|end| end == "md" || end == "py" || end == "rs") {
                 continue;
             }
             let text = std::fs::read_to_string(&path).unwrap();
@@ -114,6 +116,23 @@ fn contents_and_summary_list_every_chapter() {
         assert!(root().join(&module).exists(), "{}: {module} checks it", page.path);
     }
     assert_eq!(read("docs/book/SUMMARY.md"), summary, "docs/book/SUMMARY.md");
+}
+
+/// docs/book/check.py and the readers run them by these names.
+#[test]
+fn programs_in_rust_are_examples_named_after_their_chapter() {
+    let manifest = read("Cargo.toml");
+    for (path, _) in RUST_PROGRAMS {
+        let (folder, file) = path.split_once('/').unwrap();
+        let kind = match folder {
+            "programs" => "",
+            "broken" => "-broken",
+            _ => "-solution",
+        };
+        let name = format!("book-{}{kind}", &file[..2]);
+        let example = format!("[[example]]\nname = \"{name}\"\npath = \"docs/book/{path}\"\n");
+        assert!(manifest.contains(&example), "Cargo.toml has no {example}");
+    }
 }
 
 #[test]

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
+use super::in_rust::RUST_PROGRAMS;
 use super::page::{Page, book, root};
-use crate::RUST_PROGRAMS;
 
 /// The timeout of every socket and of every wait.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -68,7 +68,10 @@ pub(super) fn check_idle(page: &Page, program: &str, clients: usize, threads: us
 #[track_caller]
 pub(super) fn check_solution(exercise: usize, solution: &str) {
     let path = format!("solutions/{solution}");
-    let printed = check(&["--exercise", &exercise.to_string(), &path]);
+    let program =
+        if path.ends_with(".rs") { command(&path) } else { vec![OsString::from(path.as_str())] };
+    let arguments = ["--exercise".into(), exercise.to_string().into()].into_iter().chain(program);
+    let printed = check(&arguments.collect::<Vec<OsString>>());
     assert!(!printed.contains("not ok"), "chapter {exercise}: {path}:\n{printed}");
 }
 
@@ -136,6 +139,26 @@ impl Server {
             assert!(Instant::now() < deadline, "the program does not listen");
             thread::sleep(Duration::from_millis(1)); // leaves the processor to the program
         }
+    }
+
+    /// Connects, and waits until the program has done all that it does then.
+    #[track_caller]
+    pub(super) fn connect_and_settle(&self) -> Client {
+        let client = self.connect();
+        self.wait_until_it_settles();
+        client
+    }
+
+    /// Connects with a small receive buffer, so that the program's output soon finds no room. The
+    /// program listens already: it has another client.
+    #[track_caller]
+    pub(super) fn connect_narrow(&self) -> Client {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+        socket.set_write_timeout(Some(TIMEOUT)).unwrap();
+        socket.connect(&self.address.into()).unwrap();
+        Client(socket.into())
     }
 
     /// Returns how many sockets the program has open.
@@ -268,6 +291,7 @@ pub(super) fn command(program: &str) -> Vec<OsString> {
     if program.ends_with(".py") {
         return vec![python().to_owned(), "-S".into(), path]; // starts faster without `site`
     }
+    let program = program.strip_prefix("docs/book/").unwrap_or(program);
     let variable = format!("{IN_RUST}={program}");
     let test = "book::programs::run_program_in_rust";
     let options = ["--exact", "--ignored", "--nocapture", "--test-threads=1"];
@@ -282,7 +306,7 @@ pub(super) fn command(program: &str) -> Vec<OsString> {
 fn run_program_in_rust() {
     let Ok(path) = env::var(IN_RUST) else { return };
     let program = RUST_PROGRAMS.iter().find(|(program, _)| *program == path);
-    program.unwrap_or_else(|| panic!("RUST_PROGRAMS has no {path}")).1();
+    program.unwrap_or_else(|| panic!("RUST_PROGRAMS has no {path}")).1().unwrap();
 }
 
 fn start(wrapper: &[OsString], program: &str, port: u16) -> Child {
@@ -327,6 +351,29 @@ impl Client {
         );
     }
 
+    /// Sends copies of `line` until the program takes no more and has nothing else to do. Returns
+    /// how many were sent, the last one perhaps not whole.
+    pub(super) fn fill(&mut self, server: &Server, line: &str) -> usize {
+        let lines = line.repeat(100);
+        let mut sent = 0;
+        self.0.set_nonblocking(true).unwrap();
+        loop {
+            match self.0.write(&lines.as_bytes()[sent % line.len()..]) {
+                Ok(count) => sent += count,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    let sleeps = server.sleeps();
+                    server.wait_until_it_settles();
+                    if server.sleeps() == sleeps {
+                        break;
+                    }
+                }
+            }
+        }
+        self.0.set_nonblocking(false).unwrap();
+        sent / line.len()
+    }
+
     /// Sends a line, and waits for its reply.
     #[track_caller]
     pub(super) fn echo(&mut self, line: &str) {
@@ -334,10 +381,30 @@ impl Client {
         self.expect(&format!("echo -> {line}\n"));
     }
 
+    /// Returns how many bytes have arrived, without waiting for more.
+    pub(super) fn received_already(&mut self) -> usize {
+        self.0.set_nonblocking(true).unwrap();
+        let mut buffer = Vec::new();
+        let error = self.0.read_to_end(&mut buffer).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        buffer.len()
+    }
+
+    /// Sends its FIN.
+    pub(super) fn shutdown_write(&self) {
+        self.0.shutdown(Shutdown::Write).unwrap();
+    }
+
     /// Sends its FIN, and waits until the server has closed, too.
     #[track_caller]
-    pub(super) fn finish(mut self) {
-        self.0.shutdown(Shutdown::Write).unwrap();
+    pub(super) fn finish(self) {
+        self.shutdown_write();
+        self.expect_end();
+    }
+
+    /// Waits until the server has closed.
+    #[track_caller]
+    pub(super) fn expect_end(mut self) {
         let mut rest = Vec::new();
         self.0.read_to_end(&mut rest).unwrap();
         assert!(rest.is_empty(), "more comes: {}", String::from_utf8_lossy(&rest));

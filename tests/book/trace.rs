@@ -1,10 +1,9 @@
 //! Records a program's system calls with strace, and writes them as the book does.
 //!
 //! What differs from run to run is normalised: descriptors count from 3 on as if nothing else were
-//! open, threads are counted, and PORT and FEWER stand for
-//! numbers. Calls that have not returned when the scene
-//! ends are left out, and so are those on other descriptors than sockets. Calls that fail with
-//! EAGAIN again and again appear once, with "…".
+//! open, threads are counted, and PORT, FEWER and REST stand for numbers. Calls that have not
+//! returned when the scene ends are left out, and so are those on other descriptors than sockets.
+//! What comes again and again appears once, with "…".
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -91,10 +90,11 @@ fn written(folder: &Path, program: &str, pid: u32, first: &str) -> Vec<String> {
                 descriptors.write(&call)
             })
             .collect();
-        if next == 0 {
+        // A program in Rust is a test, which has a thread of its own.
+        if next == 0 || !data_are_descriptors {
             own = own.into_iter().skip_while(|line| !is_start(line, first)).collect();
         }
-        let own = collapse(own);
+        let own = collapse_groups(&collapse(own));
         lines.push((next, own));
         next += 1;
     }
@@ -128,6 +128,36 @@ fn collapse(lines: Vec<String>) -> Vec<String> {
             Some(same) if same.ends_with('…') => {}
             Some(same) => same.push_str(" …"),
             None => kept.push(line),
+        }
+    }
+    kept
+}
+
+/// Keeps the first of many equal groups of few calls, and marks each of its calls with "…".
+fn collapse_groups(lines: &[String]) -> Vec<String> {
+    const CALLS_MAX: usize = 3;
+    const MANY: usize = 8;
+    let mut kept: Vec<String> = Vec::new();
+    let mut at = 0;
+    while at < lines.len() {
+        let repeats = |size: usize| {
+            let mut groups = lines[at..].chunks_exact(size);
+            let first = groups.next();
+            1 + groups.take_while(|group| Some(*group) == first).count()
+        };
+        match (1..=CALLS_MAX).find(|&size| repeats(size) >= MANY) {
+            Some(size) => {
+                kept.extend(lines[at..at + size].iter().map(|line| format!("{line} …")));
+                let (first, end) = (at, at + size * repeats(size));
+                // The recording may end within a group.
+                let is_part =
+                    lines[end..].len() < size && lines[first..].starts_with(&lines[end..]);
+                at = if is_part { lines.len() } else { end };
+            }
+            None => {
+                kept.push(lines[at].clone());
+                at += 1;
+            }
         }
     }
     kept
@@ -192,6 +222,8 @@ fn timeout(value: &str) -> &str {
 #[derive(Default)]
 struct Descriptors {
     shown: BTreeMap<i32, i32>,
+    /// How many bytes the last send on a socket has left over.
+    rest: BTreeMap<i32, i64>,
     /// Whether the program gives epoll each descriptor as its own data, as Python does.
     data_are_descriptors: bool,
 }
@@ -265,6 +297,9 @@ impl Descriptors {
     fn write_call_on_descriptor(&mut self, call: &Call<'_>, result: &str) -> Option<String> {
         let argument = |at: usize| call.arguments.get(at).copied().unwrap_or_default();
         let socket = self.shown(argument(0))?;
+        if result == "-1 EINTR" {
+            return None; // a signal of the scene has interrupted it
+        }
         Some(match call.name {
             "epoll_ctl" => {
                 let about = self.shown(argument(2))?;
@@ -290,8 +325,18 @@ impl Descriptors {
             "sendto" | "write" => {
                 let (data, length) = (argument(1), argument(2));
                 let sent: i64 = result.split(' ').next()?.parse().ok()?;
-                let is_short = sent >= 0 && sent < length.parse().ok()?;
-                let result = if is_short { "FEWER" } else { result };
+                let asked: i64 = length.parse().ok()?;
+                let is_short = sent >= 0 && sent < asked;
+                let is_rest = self.rest.remove(&socket) == Some(asked);
+                if is_short {
+                    self.rest.insert(socket, asked - sent);
+                }
+                let (data, length) = if is_rest { ("...", "REST") } else { (data, length) };
+                let result = match is_short {
+                    true => "FEWER",
+                    false if sent == asked => length,
+                    false => result,
+                };
                 format!("{}({socket}, {data}, {length}) = {result}", call.name)
             }
             "close" => {
@@ -325,6 +370,8 @@ fn recorded_calls_are_written_without_what_differs_between_runs() {
             r#"recvfrom(4, "a, \"b\n", 1024) = 6"#,
         ),
         (r#"sendto(9, "xx"..., 90, 0, NULL, 0) = 30"#, r#"sendto(4, "xx"..., 90) = FEWER"#),
+        (r#"sendto(9, "x"..., 60, 0, NULL, 0) = 60"#, "sendto(4, ..., REST) = REST"),
+        (r#"sendto(9, "x"..., 60, 0, NULL, 0) = 60"#, r#"sendto(4, "x"..., 60) = 60"#),
         (
             "pselect6(10, [7 9], NULL, NULL, NULL, NULL) = 1 (in [9])",
             "select(5, [3 4], [], [], NULL) = 1 (in [4])",
@@ -349,9 +396,13 @@ fn recorded_calls_are_written_without_what_differs_between_runs() {
     ] {
         assert_eq!(write(recorded).as_deref(), Some(shown), "{recorded}");
     }
-    for unfinished in ["accept4(7, <unfinished ...>) = ?", "close(6) = 0", "+++ exited with 0 +++"]
-    {
-        assert_eq!(write(unfinished), None, "{unfinished}");
+    for left_out in [
+        "accept4(7, <unfinished ...>) = ?",
+        "close(6) = 0",
+        "+++ exited with 0 +++",
+        "epoll_wait(5, 0x7ffc, 1023, -1) = -1 EINTR (Interrupted system call)",
+    ] {
+        assert_eq!(write(left_out), None, "{left_out}");
     }
 }
 
@@ -361,4 +412,16 @@ fn repeated_eagains_are_written_once_with_an_ellipsis() {
         ["a = 1", "b = -1 EAGAIN", "c = -1 EAGAIN", "b = -1 EAGAIN", "a = 1", "b = -1 EAGAIN"];
     let expected = ["a = 1", "b = -1 EAGAIN …", "c = -1 EAGAIN", "a = 1", "b = -1 EAGAIN"];
     assert_eq!(collapse(lines.map(str::to_owned).to_vec()), expected);
+}
+
+#[test]
+fn repeated_groups_of_calls_are_written_once_with_an_ellipsis() {
+    let turns = |count: usize| ["wait", "recv", "send"].repeat(count);
+    let lines = [vec!["accept"], turns(9), vec!["wait", "recv"], turns(2)].concat();
+    let expected = ["accept", "wait …", "recv …", "send …", "wait", "recv"];
+    let expected = [&expected[..], &turns(2)].concat();
+    let owned = |lines: &[&str]| lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>();
+    assert_eq!(collapse_groups(&owned(&lines)), expected);
+    let ends_within = [turns(9), vec!["wait"]].concat();
+    assert_eq!(collapse_groups(&owned(&ends_within)), ["wait …", "recv …", "send …"]);
 }

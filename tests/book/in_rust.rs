@@ -1,0 +1,42 @@
+//! The programs of the book that are in Rust, compiled with this test.
+//!
+//! Each is an example of the package, too (Cargo.toml), so that readers can run it.
+
+use std::io;
+
+#[path = "../../docs/book/programs/06_mio.rs"]
+mod mio_06;
+#[path = "../../docs/book/programs/07_ready.rs"]
+mod ready;
+#[path = "../../docs/book/broken/07_ready.rs"]
+mod ready_broken;
+#[path = "../../docs/book/solutions/07_bound.rs"]
+mod ready_solution;
+#[path = "../../docs/book/programs/08_stages.rs"]
+mod stages;
+#[path = "../../docs/book/broken/08_stages.rs"]
+mod stages_broken;
+#[path = "../../docs/book/solutions/08_evict.rs"]
+mod stages_solution;
+#[path = "../../docs/book/programs/09_watermarks.rs"]
+mod watermarks;
+#[path = "../../docs/book/broken/09_watermarks.rs"]
+mod watermarks_broken;
+#[path = "../../docs/book/solutions/09_timeout.rs"]
+mod watermarks_solution;
+
+type Main = fn() -> io::Result<()>;
+
+/// Their paths from the folder of the book, and the `main` of each.
+pub(super) const RUST_PROGRAMS: &[(&str, Main)] = &[
+    ("programs/06_mio.rs", mio_06::main),
+    ("programs/07_ready.rs", ready::main),
+    ("broken/07_ready.rs", ready_broken::main),
+    ("solutions/07_bound.rs", ready_solution::main),
+    ("programs/08_stages.rs", stages::main),
+    ("broken/08_stages.rs", stages_broken::main),
+    ("solutions/08_evict.rs", stages_solution::main),
+    ("programs/09_watermarks.rs", watermarks::main),
+    ("broken/09_watermarks.rs", watermarks_broken::main),
+    ("solutions/09_timeout.rs", watermarks_solution::main),
+];
