@@ -91,8 +91,10 @@ class Server:
         self.process.send_signal(signal.SIGSTOP)
         while not self.states() <= {"T"}:
             time.sleep(0.001)
-        yield
-        self.process.send_signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def threads(self):
         """Returns how many threads it has."""

@@ -2,7 +2,7 @@
 
 use super::blocks::check_page;
 use super::page::{Page, read};
-use super::programs::{Server, check_solution};
+use super::programs::{Server, check_passes, check_solution};
 use super::trace::{Scene, record};
 
 const PAGE: &str = "07-edges.md";
@@ -85,6 +85,11 @@ fn chapter_7_quotes_the_line_in_which_a_short_read_counts() {
     let (quoted, _) = quoted.split_once("\n```\n").unwrap();
     assert!(quoted.starts_with("self.readable = "), "{quoted}");
     assert_eq!(read(PROGRAM).matches(quoted).count(), 1, "{quoted}");
+}
+
+#[test]
+fn chapter_7_program_passes_the_row_that_its_patch_turns_red() {
+    check_passes(&["--row", "burst"], "programs/07_ready.rs", &[]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::blocks::check_page;
 use super::page::{Page, read};
-use super::programs::check_solution;
+use super::programs::{check_passes, check_solution};
 use super::trace::{Scene, record};
 
 const PAGE: &str = "08-stages.md";
@@ -61,6 +61,11 @@ fn chapter_8_loop_has_about_120_lines_of_code() {
     let lines = of_loop.lines().map(str::trim);
     let code = lines.filter(|line| !line.is_empty() && !line.starts_with("//")).count();
     assert!((110..=130).contains(&code), "{code} lines");
+}
+
+#[test]
+fn chapter_8_program_passes_the_row_that_its_patch_turns_red() {
+    check_passes(&["--row", "ends-busy"], "programs/08_stages.rs", &["500"]);
 }
 
 #[test]

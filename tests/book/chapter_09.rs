@@ -2,7 +2,7 @@
 
 use super::blocks::check_page;
 use super::page::{Page, read};
-use super::programs::check_solution;
+use super::programs::{check_passes, check_solution};
 use super::trace::{Scene, record};
 
 const PAGE: &str = "09-output.md";
@@ -47,6 +47,11 @@ fn watermark(name: &str) -> usize {
     let text = read(PROGRAM);
     let (_, value) = text.split_once(&format!("const {name}: usize = ")).unwrap();
     value.split_once(" * 1024;").unwrap().0.parse().unwrap()
+}
+
+#[test]
+fn chapter_9_program_passes_the_row_that_its_patch_turns_red() {
+    check_passes(&["--row", "stops-reading"], "programs/09_watermarks.rs", &[]);
 }
 
 #[test]

@@ -67,12 +67,17 @@ pub(super) fn check_idle(page: &Page, program: &str, clients: usize, threads: us
 /// Checks that the solution passes each row of its exercise.
 #[track_caller]
 pub(super) fn check_solution(exercise: usize, solution: &str) {
-    let path = format!("solutions/{solution}");
-    let program =
-        if path.ends_with(".rs") { command(&path) } else { vec![OsString::from(path.as_str())] };
-    let arguments = ["--exercise".into(), exercise.to_string().into()].into_iter().chain(program);
-    let printed = check(&arguments.collect::<Vec<OsString>>());
-    assert!(!printed.contains("not ok"), "chapter {exercise}: {path}:\n{printed}");
+    let options = ["--exercise", &exercise.to_string()];
+    check_passes(&options, &format!("solutions/{solution}"), &[]);
+}
+
+/// Checks that a program, with its own arguments, passes each row that the options choose.
+#[track_caller]
+pub(super) fn check_passes(options: &[&str], path: &str, arguments: &[&str]) {
+    let program = if path.ends_with(".rs") { command(path) } else { vec![OsString::from(path)] };
+    let owned = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+    let printed = check(&[owned(options), program, owned(arguments)].concat());
+    assert!(!printed.contains("not ok"), "{path} {arguments:?}:\n{printed}");
 }
 
 /// An empty folder for a test's files. Dropping it removes it.
