@@ -193,7 +193,7 @@ impl Reactor {
     ///
     /// The threads end when all clones of the value and the protocols that have one are dropped,
     /// after the jobs that wait. A stop of the reactor waits for no job: a connection that waits
-    /// for a result keeps the stop waiting only if its timer is set.
+    /// for a result keeps the stop waiting only if it is paused or its timer is set.
     ///
     /// # Errors
     ///

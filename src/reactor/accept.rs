@@ -226,15 +226,18 @@ impl Reactor {
         if let (Some(stream), Source::Connection(connection)) = (&slot.stream, &mut slot.source) {
             connection.open(stream, &mut slot.ready, &mut self.state, &mut self.effects);
         }
-        if is_deferred && slot.state == SlotState::Waiting {
-            slot.state = SlotState::Queued;
-            self.run_queue.join_batch(token);
-        } else {
+        if !is_deferred {
             enqueue(&mut self.run_queue, token, slot);
         }
         let asks_for_nothing = self.effects.is_empty();
         self.apply_effects();
         self.meter(token); // a greeting may wait
+        let slot = &mut self.slots[token];
+        // If it has effects that are deferred, it is held.
+        if is_deferred && slot.state == SlotState::Waiting {
+            slot.state = SlotState::Queued;
+            self.run_queue.join_batch(token);
+        }
         self.running = listener;
         asks_for_nothing && self.state.memory.has_no_holder()
     }

@@ -8,8 +8,8 @@
 //! There are two queues, so that neither keeps the other waiting: a thousand downloads delay no new
 //! request, and a stream of requests stops no download. (FQ-CoDel does so with packets and calls
 //! them new and old flows, RFC 8290 section 4.2.) What a turn has no time for comes first in the
-//! next one. Among the fresh, it alternates with what is new then, so that a thousand that came at
-//! once delay no later one. Every slot is driven once before any of its queue is driven twice.
+//! next one. Among the fresh, it alternates with what is new then: so a thousand that came at once
+//! delay no later one, and a stream of new ones does not keep them waiting.
 //!
 //! Invariant: a slot is here at most once, and only while its state is `Queued` (`slots.rs`).
 
@@ -28,6 +28,9 @@ pub(super) struct RunQueue {
     driven: usize,
     /// The batch is that of the bulk queue.
     is_bulk: bool,
+    /// How many of the batch had been left over, and how many of these alternate with new ones.
+    old: usize,
+    pairs: usize,
     /// The bulk of this turn, while the fresh ones are driven. What is pushed meanwhile is not of
     /// this turn.
     next_batch: Vec<usize>,
@@ -42,6 +45,8 @@ impl RunQueue {
             batch: Vec::with_capacity(slots),
             driven: 0,
             is_bulk: false,
+            old: 0,
+            pairs: 0,
             next_batch: Vec::new(),
         }
     }
@@ -80,20 +85,27 @@ impl RunQueue {
             return;
         }
         let (old, new) = self.fresh.split_at(self.left_over);
-        let both = old.len().min(new.len());
+        (self.old, self.pairs) = (old.len(), old.len().min(new.len()));
         self.batch.extend(old.iter().zip(new).flat_map(|(&old, &new)| [old, new]));
-        self.batch.extend(old[both..].iter().chain(&new[both..]));
+        self.batch.extend(old[self.pairs..].iter().chain(&new[self.pairs..]));
         self.fresh.clear();
     }
 
-    /// Ends a batch: what the budget was not enough for waits in front. Returns whether the bulk of
-    /// this turn is next.
+    /// Ends a batch: what the budget was not enough for waits in front, and what has waited longest
+    /// before the rest. Returns whether the bulk of this turn is next.
     pub(super) fn end_batch(&mut self) -> bool {
         let queue = if self.is_bulk { &mut self.bulk } else { &mut self.fresh };
         let left_over = self.batch.len() - self.driven;
         if left_over > 0 {
-            drop(queue.splice(..0, self.batch.drain(self.driven..)));
+            let (batch, pairs, old) = (&self.batch, self.pairs, self.old);
+            let is_old =
+                |place| if place < 2 * pairs { place % 2 == 0 } else { place < pairs + old };
+            let places = self.driven..batch.len();
+            let first = places.clone().filter(|&place| is_old(place));
+            let then = places.filter(|&place| !is_old(place));
+            drop(queue.splice(..0, first.chain(then).map(|place| batch[place])));
         }
+        (self.old, self.pairs) = (0, 0);
         if !self.is_bulk {
             self.left_over = left_over;
         }
@@ -128,5 +140,45 @@ impl RunQueue {
     pub(super) fn drain(&mut self) -> impl Iterator<Item = usize> {
         self.left_over = 0;
         self.fresh.drain(..).chain(self.bulk.drain(..))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs turns that drive so many slots each. All of them are queued again by the next turn.
+    /// Returns how often each was driven.
+    fn drive(slots: usize, per_turn: usize, turns: usize) -> Vec<usize> {
+        let mut queue = RunQueue::with_capacity(slots);
+        (0..slots).for_each(|token| queue.push(token));
+        let mut driven = vec![0; slots];
+        for _ in 0..turns {
+            queue.begin();
+            let mut again = Vec::new();
+            while let Some(token) = queue.next().filter(|_| again.len() < per_turn) {
+                queue.advance();
+                driven[token] += 1;
+                again.push(token);
+            }
+            assert!(!queue.end_batch());
+            again.into_iter().for_each(|token| queue.push(token));
+        }
+        driven
+    }
+
+    // pitfall: 197
+    #[test]
+    fn no_slot_starves_however_many_are_new_in_each_turn() {
+        for (slots, per_turn) in [(64, 20), (400, 128), (1000, 128), (3, 1), (5, 4)] {
+            let turns = 400;
+            let driven = drive(slots, per_turn, turns);
+            let share = turns * per_turn / slots;
+            let least = driven.iter().min().expect("there are slots");
+            assert!(
+                *least >= share / 3,
+                "{least} of {share} for one of {slots}, {per_turn} a turn"
+            );
+        }
     }
 }

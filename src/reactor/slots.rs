@@ -58,7 +58,7 @@ pub(super) fn note_event(
     event: &Event,
     now: Time,
 ) {
-    let is_bulk = slot.registered == Registered::ReadingAndWriting && !slot.ready.writable();
+    let had_no_room = slot.registered == Registered::ReadingAndWriting && !slot.ready.writable();
     slot.ready.note(event);
     // mio's poll(2) selector forgets a socket whose error it has reported, until it is registered
     // anew. A stream ends with its error. A datagram socket lives on.
@@ -68,12 +68,21 @@ pub(super) fn note_event(
     {
         slot.registered = Registered::Nothing;
     }
-    if is_bulk {
-        bound_kernel_buffer(slot, now);
+    if had_no_room && is_sending(slot) {
+        if slot.ready.writable() {
+            bound_kernel_buffer(slot, now);
+        }
         enqueue_bulk(run_queue, token, slot);
     } else {
         enqueue(run_queue, token, slot);
     }
+}
+
+/// Returns whether output waits on an established connection.
+#[cold]
+fn is_sending(slot: &Slot) -> bool {
+    matches!(&slot.source, Source::Connection(connection)
+        if connection.wants_write() && !connection.is_connecting())
 }
 
 /// Lets the kernel take more for a peer that has made room soon, and less for one that has not.

@@ -74,7 +74,8 @@ pub struct ListenOptions {
     /// A stop accepts for 100 ms more: a peer that has just connected may have its first bytes on
     /// the way. One that speaks later gets a reset.
     ///
-    /// On Linux and for TCP only. Elsewhere it has no effect.
+    /// On Linux and for TCP only. Elsewhere it has no effect. On a socket that was handed in, it
+    /// stays set for other processes that share the socket.
     pub deferred_accept: bool,
 }
 

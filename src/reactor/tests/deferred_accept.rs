@@ -1,5 +1,8 @@
 //! Deferred accept: the kernel keeps a connection until its first byte has arrived.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use super::*;
 use crate::http::protocol::Http;
 use crate::http::site::Site;
@@ -86,4 +89,74 @@ fn wait_for_peers_to_speak_does_not_make_a_stop_a_forced_one() {
     world.run_for(DRAIN_QUIET_MS / 2 + 10);
     assert!(world.reactor().is_stopped());
     assert_eq!(world.reactor().run().unwrap(), Stopped::Graceful);
+}
+
+/// Asks for more effects than a turn has time for when it opens, and then answers one byte.
+struct AsksForMuch(Rc<RefCell<Vec<ConnectionId>>>);
+
+impl Protocol for AsksForMuch {
+    fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+        let others = self.0.borrow().clone();
+        for id in &others {
+            cx.connections().send_to(*id, &[b'x'; 4000]);
+        }
+        self.0.borrow_mut().push(cx.id());
+        Next::Continue
+    }
+
+    fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+        cx.send(b"done");
+        Advance::consumed(input.len()).then(Next::Close)
+    }
+}
+
+// pitfall: 198
+#[test]
+fn connection_with_much_to_do_when_it_opens_is_driven_afterwards_and_freed_once() {
+    for others in [540, 600, 900] {
+        check_that_much_to_do_comes_first(others);
+    }
+}
+
+fn check_that_much_to_do_comes_first(others: u16) {
+    let mut world = World::without_faults();
+    let options = ListenOptions::default().with_deferred_accept(true);
+    let ids = Rc::new(RefCell::new(Vec::new()));
+    let (plain, much) = (ids.clone(), ids.clone());
+    world.serve(2000, move |_| Records(plain.clone()));
+    world.serve_with(HTTP, &options, move |_| AsksForMuch(much.clone()));
+    let peers: Vec<usize> = (1..=others).map(|number| world.connect(2000, number)).collect();
+    world.run_until_blocked();
+    assert_eq!(ids.borrow().len(), usize::from(others));
+    let stream = world.connect(HTTP, others + 1);
+    world.peer_sends(stream, b"x");
+    world.turn();
+    assert!(!world.reactor().deferred.is_empty(), "a turn is not enough for it");
+    while !world.reactor().deferred.is_empty() {
+        assert_eq!(world.peer_receives_all(stream), b"", "it is held until all is done");
+        world.turn();
+    }
+    world.run_until_blocked();
+    assert_eq!(world.peer_receives_all(stream), b"done");
+    for &other in &peers {
+        assert_eq!(world.peer_receives_all(other).len(), 4000);
+        world.kernel().peer_closes(other);
+    }
+    world.kernel().peer_closes(stream);
+    world.run_until_blocked();
+    world.stop();
+}
+
+/// Records its id, and reads nothing.
+struct Records(Rc<RefCell<Vec<ConnectionId>>>);
+
+impl Protocol for Records {
+    fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+        self.0.borrow_mut().push(cx.id());
+        Next::Continue
+    }
+
+    fn advance(&mut self, input: &[u8], _: &mut Context<'_>) -> Advance {
+        Advance::consumed(input.len())
+    }
 }

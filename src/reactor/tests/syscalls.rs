@@ -69,6 +69,16 @@ fn kernel_buffer_is_unbounded_only_for_a_peer_that_makes_room_soon() {
     };
     assert_eq!(calls_after(FAST_READER_MS - 10), ["poll", "unbound_unsent", "send"]);
     assert_eq!(calls_after(FAST_READER_MS + 10), ["poll", "bound_unsent", "send"]);
+    // Only room lifts the bound, and not a byte of a peer that reads nothing.
+    world.peer_sends(stream, &[b'x'; 25_000]);
+    world.run_until_blocked();
+    world.take_calls();
+    world.peer_sends(stream, b"x");
+    world.turn();
+    assert!(!world.take_calls().contains(&"unbound_unsent"));
+    while !world.peer_receives_all(stream).is_empty() {
+        world.run_until_blocked();
+    }
     world.kernel().peer_closes(stream);
     world.run_until_blocked();
     world.stop();
