@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, Weak};
 
 use super::ident::ConnectionId;
 use crate::overload_limits::DIAL_ADDRESSES_MAX;
@@ -25,8 +26,8 @@ pub struct Dial {
 pub(super) enum Target {
     None,
     Addresses(Vec<SocketAddr>),
-    /// A name is being looked up.
-    Name,
+    /// A name is being looked up, for as long as this is kept.
+    Name(Arc<()>),
     Failed(ErrorKind),
 }
 
@@ -57,18 +58,40 @@ impl Dial {
     /// address that is written as a name is one.
     pub fn to_name(&mut self, workers: &Workers, name: impl Into<String>, port: u16) {
         let (name, lookup) = (name.into(), self.lookup);
-        let look_up = move || {
-            // An error is one of the name, mostly: it has no address.
-            let found = (name.as_str(), port).to_socket_addrs();
-            let addresses = found.map_or_else(
-                |_| Vec::new(),
-                |addresses| addresses.take(DIAL_ADDRESSES_MAX).collect(),
-            );
-            Found { lookup, addresses }
-        };
-        self.target = match workers.submit_for(self.id, look_up) {
-            Ok(()) => Target::Name,
+        let wanted = Arc::new(());
+        let is_wanted = Arc::downgrade(&wanted);
+        let job = move || Found { lookup, addresses: look_up(&name, port, &is_wanted) };
+        self.target = match workers.submit_for(self.id, job) {
+            Ok(()) => Target::Name(wanted),
             Err(WorkersBusyError) => Target::Failed(ErrorKind::ResourceBusy),
         };
+    }
+}
+
+/// Returns the addresses of a name. None, if it has none, or if the client has left or its deadline
+/// has passed before the look-up begins: a crowd of such clients must not keep others waiting.
+fn look_up(name: &str, port: u16, is_wanted: &Weak<()>) -> Vec<SocketAddr> {
+    if is_wanted.strong_count() == 0 {
+        return Vec::new();
+    }
+    // An error is one of the name, mostly: it has no address.
+    match (name, port).to_socket_addrs() {
+        Ok(addresses) => addresses.take(DIAL_ADDRESSES_MAX).collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // pitfall: 218
+    #[test]
+    fn name_is_looked_up_only_while_its_client_waits() {
+        let wanted = Arc::new(());
+        let is_wanted = Arc::downgrade(&wanted);
+        assert_eq!(look_up("127.0.0.1", 80, &is_wanted), [SocketAddr::from(([127, 0, 0, 1], 80))]);
+        drop(wanted);
+        assert_eq!(look_up("127.0.0.1", 80, &is_wanted), []);
     }
 }

@@ -87,9 +87,9 @@ pub trait Protocol {
     ///
     /// Called if something was sent in the call that paused, or if more than the low watermark
     /// waited then. A protocol that pauses without either is continued only by its timer, a
-    /// notification, or another connection. A protocol that has paused on behalf of another
-    /// connection, as a proxy does, returns [`Next::Unchanged`]. Not called for a pause that
-    /// another connection has ordered ([`Connections::pause`](crate::Connections::pause)). By
+    /// notification, a message, or another connection. A protocol that has paused on behalf of
+    /// another connection, as a proxy does, returns [`Next::Unchanged`]. Not called for a pause
+    /// that another connection has ordered ([`Connections::pause`](crate::Connections::pause)). By
     /// default, the pause ends.
     ///
     /// asyncio: `resume_writing`. Node.js: the `drain` event.
@@ -279,8 +279,9 @@ pub enum Next {
     /// Changes nothing: a connection that reads keeps reading, and a paused one stays paused. After
     /// the peer's FIN, acts as `Pause`.
     Unchanged,
-    /// Takes no more input until [`Protocol::output_low`], [`Protocol::timer_expired`] or
-    /// [`Protocol::notified`] returns `Continue`, or until another connection resumes this one.
+    /// Takes no more input until [`Protocol::output_low`], [`Protocol::timer_expired`],
+    /// [`Protocol::notified`] or [`Protocol::message_received`] returns `Continue`, or until
+    /// another connection resumes this one.
     ///
     /// While the timer of a paused connection is set, it does not count as idle, however long that
     /// lasts: the timer bounds the wait.

@@ -25,6 +25,7 @@ use std::io::ErrorKind::{self, NotFound, TimedOut};
 use std::mem;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use std::vec::IntoIter;
 
@@ -195,7 +196,7 @@ enum State {
     /// The client speaks with the dialer.
     Handshake,
     /// The client is paused until this look-up has a result.
-    LookingUp(u32),
+    LookingUp(u32, #[expect(dead_code, reason = "the look-up asks whether it is kept")] Arc<()>),
     /// The client is paused until `link.other` is connected to `server`.
     Connecting {
         link: Link,
@@ -246,9 +247,9 @@ impl<D: Dialer> Relay<D> {
                 cx.meta.timer = cx.meta.timer.get().min(self.until).into();
                 next
             }
-            Target::Name => {
+            Target::Name(wanted) => {
                 self.lookups = dial.lookup;
-                self.state = State::LookingUp(dial.lookup);
+                self.state = State::LookingUp(dial.lookup, wanted);
                 cx.meta.timer = self.until.into();
                 Next::Pause
             }
@@ -258,7 +259,7 @@ impl<D: Dialer> Relay<D> {
     }
 
     fn is_looking_up(&self, lookup: u32) -> bool {
-        matches!(self.state, State::LookingUp(number) if number == lookup)
+        matches!(self.state, State::LookingUp(number, _) if number == lookup)
     }
 
     /// Connects to the next address. `error` is why the last one has failed.
@@ -337,7 +338,7 @@ impl<D: Dialer> Protocol for Relay<D> {
                 Advance::consumed(consumed).then(next)
             }
             // Another protocol has resumed it.
-            State::LookingUp(_) | State::Connecting { .. } => {
+            State::LookingUp(..) | State::Connecting { .. } => {
                 Advance::need_more().then(Next::Pause)
             }
         }
@@ -346,7 +347,7 @@ impl<D: Dialer> Protocol for Relay<D> {
     fn eof(&mut self, _rest: &[u8], cx: &mut Context<'_>) -> Next {
         match &self.state {
             State::Relaying(link) => link.eof(cx),
-            State::Handshake | State::LookingUp(_) | State::Connecting { .. } => Next::Close,
+            State::Handshake | State::LookingUp(..) | State::Connecting { .. } => Next::Close,
         }
     }
 
@@ -354,7 +355,7 @@ impl<D: Dialer> Protocol for Relay<D> {
     fn output_low(&mut self, _cx: &mut Context<'_>) -> Next {
         match self.state {
             State::Handshake => Next::Continue,
-            State::LookingUp(_) | State::Connecting { .. } | State::Relaying(_) => Next::Unchanged,
+            State::LookingUp(..) | State::Connecting { .. } | State::Relaying(_) => Next::Unchanged,
         }
     }
 
@@ -363,7 +364,7 @@ impl<D: Dialer> Protocol for Relay<D> {
             State::Relaying(link) => link.notified(about, what),
             State::Connecting { link, .. } if link.other == about => self.connecting(what, cx),
             // Of an attempt that was given up.
-            State::Connecting { .. } | State::LookingUp(_) | State::Handshake => Next::Unchanged,
+            State::Connecting { .. } | State::LookingUp(..) | State::Handshake => Next::Unchanged,
         }
     }
 
@@ -383,7 +384,7 @@ impl<D: Dialer> Protocol for Relay<D> {
     fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
         match mem::replace(&mut self.state, State::Handshake) {
             State::Handshake => Next::Close,
-            State::LookingUp(_) => self.fail(TimedOut, cx),
+            State::LookingUp(..) => self.fail(TimedOut, cx),
             State::Connecting { link, rest, .. } => {
                 cx.connections().abort(link.other);
                 self.connect(rest, TimedOut, cx)
