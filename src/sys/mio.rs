@@ -115,9 +115,7 @@ pub(crate) fn adopt_stream(stream: std::net::TcpStream) -> io::Result<(TcpStream
     let peer = stream.peer_addr()?;
     stream.set_nonblocking(true)?;
     stream.set_nodelay(true)?;
-    let stream = TcpStream::from_std(stream);
-    bound_unsent(&stream, true);
-    Ok((stream, peer))
+    Ok((TcpStream::from_std(stream), peer))
 }
 
 /// Takes over a connected Unix stream, and makes it non-blocking. It is a TCP stream to us, as an
@@ -154,7 +152,6 @@ pub(crate) fn adopt_datagram(
 pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
-    bound_unsent(&stream, true);
     Ok(stream)
 }
 
