@@ -222,8 +222,7 @@ pub const READ_BYTES_MAX: usize = 68 * 1024;
 
 /// What a turn may spend, in bytes or the cost of other work: about 2 ms of work. When it is spent,
 /// the sources that have not been driven yet come first in the next turn. Half of it is reserved
-/// for connections in the middle of much, if any wait. To share a turn among more connections saves
-/// system calls, too.
+/// for bulk transfers, if any wait. To share a turn among more connections saves system calls, too.
 pub(crate) const TURN_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What one stream may spend in one turn, in bytes, in both directions together: about 80 µs, which

@@ -35,16 +35,17 @@ pub(crate) const PIECE_IDS_MAX: usize = 128;
 /// takes more memory for its deadline, now two bytes.
 pub(crate) const SLOTS_PER_DEADLINE: usize = 16;
 
+// ---- the kernel's buffers
+
 /// Most bytes that the kernel takes for a TCP peer before it can send them (TCP_NOTSENT_LOWAT,
-/// tcp(7)), where it can be told. A peer that does not read costs no more of the kernel's memory.
-/// Its send buffer would grow to `net.ipv4.tcp_wmem`, 4 MiB. For a peer that reads fast the bound
-/// is lifted: such a peer would make it cost up to half as much time again for each byte.
+/// tcp(7)), where it can be told. A peer that does not read costs no more of the kernel's memory;
+/// without the bound, its send buffer grows to `net.ipv4.tcp_wmem`, 4 MiB. For a peer that reads
+/// fast the bound is lifted: each of its bytes would take up to half as much CPU time again.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux has the bound"))]
 pub(crate) const UNSENT_BYTES_MAX: i32 = 128 * 1024;
 
-/// How long a peer may take to make room for the output that waits, in milliseconds, and is still
-/// one that reads fast. It is an occasion for each `UNSENT_BYTES_MAX` / 2, so it means some 600
-/// KB/s.
+/// How soon a peer must make room for output that waits, in milliseconds, to count as one that
+/// reads fast. The kernel reports room for half of `UNSENT_BYTES_MAX`, so this means some 600 KB/s.
 pub(crate) const FAST_READER_MS: u64 = 100;
 
 // ---- datagrams

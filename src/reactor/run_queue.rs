@@ -20,8 +20,7 @@ pub(super) struct RunQueue {
     fresh: Vec<usize>,
     /// How many of these, at the front, an earlier turn had no time for.
     left_over: usize,
-    /// Connections in the middle of much: the last drive has spent its share, or the kernel had no
-    /// room for their output.
+    /// Bulk transfers: the last drive spent its share, or the kernel had no room for the output.
     bulk: Vec<usize>,
     /// The slots of one queue that are driven now, and how many have been.
     batch: Vec<usize>,

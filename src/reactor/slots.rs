@@ -50,7 +50,7 @@ pub(super) enum SlotState {
 }
 
 /// Stores what `event` reports, and queues the slot. One whose output has waited for room in the
-/// kernel is in the middle of much.
+/// kernel is a bulk transfer.
 pub(super) fn note_event(
     run_queue: &mut RunQueue,
     token: usize,
@@ -103,7 +103,7 @@ pub(super) fn enqueue(run_queue: &mut RunQueue, token: usize, slot: &mut Slot) {
     }
 }
 
-/// The same for one that is in the middle of much.
+/// The same for a bulk transfer.
 pub(super) fn enqueue_bulk(run_queue: &mut RunQueue, token: usize, slot: &mut Slot) {
     if slot.state == SlotState::Waiting {
         slot.state = SlotState::Queued;

@@ -152,14 +152,19 @@ impl Listener {
         }
     }
 
-    /// A stop has begun: what waits in the backlog now is still accepted. Linux lets one connection
-    /// more than asked for wait (listen(2)).
+    /// How many connections may wait in the backlog: Linux lets one more than asked for wait
+    /// (listen(2)).
+    fn backlog_max(&self) -> u64 {
+        u64::from(self.backlog) + 1
+    }
+
+    /// A stop has begun: what waits in the backlog now is still accepted.
     ///
     /// Where accepting is deferred, those that have connected get some time to speak. Others that
     /// connect meanwhile are not deferred, or some would always be refused in the end. (A socket
     /// that was opened elsewhere may be shared, so it stays as it is.)
     pub(crate) fn begin_drain(&mut self, now: Time) {
-        self.accepts_left = u64::from(self.backlog) + 1;
+        self.accepts_left = self.backlog_max();
         self.closes_at = if self.is_deferred() { now.plus_ms(DRAIN_QUIET_MS) } else { now };
         if let Some(Socket::Tcp(socket, options)) = &self.socket
             && options.is_deferred
@@ -234,7 +239,7 @@ impl Listener {
             let known = usize::from(self.is_paused());
             self.end_overload(now);
             self.accept_state = AcceptState::Counting(Unaccepted { counted: 0, known });
-            self.begin_drain(now);
+            self.accepts_left = self.backlog_max();
             self.closes_at = now;
         }
     }

@@ -32,7 +32,6 @@ use self::layout::{CONTROL_BYTES, ControlMessages, SockAddr, size_of_as_socklen}
 pub(crate) use self::options::{bound_unsent, defer_accept, enable_gro, enable_pktinfo};
 use super::errno::is_refused_call;
 use super::{LocalAddress, UdpSocket};
-
 use crate::limits::DATAGRAM_BATCH;
 
 /// The arrays for both calls, which all sockets of a reactor use in turn.

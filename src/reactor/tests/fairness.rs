@@ -305,8 +305,7 @@ fn new_event_is_served_in_its_turn_however_many_slots_wait() {
     world.stop();
 }
 
-/// Each download is in the middle of much. What is new goes before them, and they have half of the
-/// turn.
+/// What is new goes before the downloads, and they have half of the turn.
 // pitfall: 195
 #[test]
 fn new_connection_is_answered_in_its_turn_among_a_crowd_of_downloads() {
