@@ -269,20 +269,22 @@ impl Fields {
         Ok(fields)
     }
 
-    /// Reads a Connection field. It nearly always has one option, so there is no list to split.
+    /// Reads a Connection field. It nearly always has one option, so the list is split only if the
+    /// value as a whole is none that we know.
     #[inline]
     fn read_connection_options(&mut self, value: &[u8]) {
-        if value.contains(&b',') {
-            list_items(value).for_each(|option| self.read_connection_option(option));
-        } else {
-            self.read_connection_option(value);
+        if !self.read_connection_option(value) {
+            list_items(value).for_each(|option| _ = self.read_connection_option(option));
         }
     }
 
-    #[inline]
-    fn read_connection_option(&mut self, option: &[u8]) {
-        self.has_close |= name_is(option, b"close");
-        self.has_keep_alive |= name_is(option, b"keep-alive");
+    /// Returns whether `option` is one that we know.
+    #[inline(always)]
+    fn read_connection_option(&mut self, option: &[u8]) -> bool {
+        let (is_close, is_keep_alive) = (name_is(option, b"close"), name_is(option, b"keep-alive"));
+        self.has_close |= is_close;
+        self.has_keep_alive |= is_keep_alive;
+        is_close || is_keep_alive
     }
 }
 
@@ -293,8 +295,9 @@ impl Fields {
 /// these bytes (`-`), and httparse leaves no CR in a name or a value.
 #[inline(always)]
 fn name_is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
-    let Some(name) = name.first_chunk::<N>().filter(|_| name.len() == N) else { return false };
-    name.map(|byte| byte | 0x20) == *lower
+    let Ok(name) = <&[u8; N]>::try_from(name) else { return false };
+    // Without a branch for each byte, so that the compiler compares many at a time.
+    name.iter().zip(lower).fold(0, |differs, (byte, lower)| differs | ((byte | 0x20) ^ lower)) == 0
 }
 
 /// Returns the elements of a list (RFC 9110 section 5.6.1).
