@@ -274,7 +274,7 @@ impl Reactor {
         }
         let slot = &mut self.slots[token];
         if let (Some(stream), Source::Connection(connection)) = (&slot.stream, &mut slot.source) {
-            connection.apply(command, stream, &self.state);
+            connection.apply(command, stream, &mut self.state);
             if command == Command::Abort && slot.state == SlotState::Waiting {
                 // Not driven once more: thousands of aborts would keep others from their turn.
                 let why = CloseReason::Aborted;

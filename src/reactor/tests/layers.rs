@@ -238,3 +238,70 @@ fn panic_in_drop_of_a_message_that_is_one_too_many_leaves_the_connection_open() 
     world.run_until_blocked();
     world.stop();
 }
+
+/// Encodes nothing: it panics, where other connections send through it, and at its end.
+struct PanicsInEncoder;
+
+impl Encoder for PanicsInEncoder {
+    fn encode(&mut self, _: &[u8], _: &mut Vec<u8>) {
+        panic!("on purpose, in encode");
+    }
+
+    fn finish(&mut self, _: &mut Vec<u8>) {
+        panic!("on purpose, in finish");
+    }
+}
+
+impl Layer for PanicsInEncoder {
+    fn encoder(&mut self) -> Option<&mut dyn Encoder> {
+        Some(self)
+    }
+}
+
+/// Sends each byte that it receives to connection `to`.
+struct SendsTo(ConnectionId);
+
+impl Protocol for SendsTo {
+    fn advance(&mut self, input: &[u8], cx: &mut Context<'_>) -> Advance {
+        cx.connections().send_to(self.0, input);
+        Advance::consumed(input.len())
+    }
+}
+
+// pitfall: 57
+#[test]
+fn panic_in_an_encoder_costs_only_its_own_connection() {
+    const SENDER: u16 = MARKED + 1;
+    type Act = fn(&mut World, usize, ConnectionId);
+    let acts: [(Act, &str); 5] = [
+        (|world, sender, _| world.peer_sends(sender, b"x"), "send by a connection"),
+        (|world, _, id| world.reactor().connections().send_to(id, b"x"), "send by the owner"),
+        (|world, _, id| world.reactor().connections().shutdown_write(id), "end of the output"),
+        (|world, _, id| world.reactor().connections().close(id), "close by the owner"),
+        (
+            |world, sender, id| {
+                world.reactor().connections().send_to(id, b"x");
+                world.peer_sends(sender, b"x");
+            },
+            "two at once",
+        ),
+    ];
+    for (act, name) in acts {
+        let mut world = World::without_faults();
+        world.serve(MARKED, |_| Layered::new(PanicsInEncoder, Echo::new()));
+        let layered = world.connect(MARKED, 1);
+        world.run_until_blocked();
+        let id = connection_ids(world.reactor())[0];
+        world.serve(SENDER, move |_| SendsTo(id));
+        let sender = world.connect(SENDER, 1);
+        world.run_until_blocked();
+        act(&mut world, sender, id);
+        world.run_until_blocked();
+        assert_eq!((world.stats().panics, world.stats().connections), (1, 1), "{name}");
+        assert_eq!(world.close_reason_of(1), Some(CloseReason::ProtocolPanicked), "{name}");
+        assert_eq!(world.peer_receives_all(layered), b"", "{name}");
+        world.kernel().peer_closes(sender);
+        world.run_until_blocked();
+        world.stop();
+    }
+}

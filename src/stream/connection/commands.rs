@@ -146,7 +146,10 @@ impl Connection {
         }
         let encoded;
         let bytes = if self.write_side == (WriteSide::Open { has_layers: true }) {
-            encoded = self.encoded(bytes);
+            encoded = self.encoded(bytes, state);
+            if matches!(self.phase, Phase::Ended(_)) {
+                return Err(SendError::Closed);
+            }
             &encoded[..]
         } else {
             bytes
@@ -168,7 +171,7 @@ impl Connection {
         &mut self,
         command: Command,
         transport: &T,
-        state: &LoopState,
+        state: &mut LoopState,
     ) {
         match (self.phase, command) {
             (_, Command::Abort) => {
@@ -194,6 +197,9 @@ impl Connection {
                     return;
                 }
                 self.finish_layers(state);
+                if matches!(self.phase, Phase::Ended(_)) {
+                    return;
+                }
                 if self.wants_write() {
                     self.write_side = WriteSide::ShutdownPending;
                 } else {

@@ -6,12 +6,15 @@
 //!
 //! Invariant: nothing is sent after the announced end.
 
-use log::trace;
+use log::{error, trace};
 
 use super::{CloseMode, Connection, Phase, ReadSide, WriteSide};
+use crate::caught::catch;
 use crate::limits::LOW_WATERMARK_BYTES;
 use crate::loop_state::LoopState;
 use crate::protocol::effects::Effects;
+use crate::protocol::ident::CloseReason;
+use crate::protocol::layer::Layers;
 use crate::protocol::protocol::Next;
 use crate::stream::readiness::{Readiness, Transport, send};
 
@@ -63,12 +66,28 @@ impl Connection {
 
     /// Returns `bytes` of another connection as they leave.
     #[cold]
-    pub(super) fn encoded(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut encoded = Vec::with_capacity(bytes.len());
-        if let Some(layers) = self.protocol.layers() {
-            layers.encode(bytes, &mut encoded);
+    pub(super) fn encoded(&mut self, bytes: &[u8], state: &mut LoopState) -> Vec<u8> {
+        self.ask_layers(state, |layers, encoded| layers.encode(bytes, encoded))
+    }
+
+    /// Returns what the layers append to their output. A panic in them ends the connection: it is
+    /// caught here, since another one may be running, or none.
+    fn ask_layers(
+        &mut self,
+        state: &mut LoopState,
+        append: impl FnOnce(&mut dyn Layers, &mut Vec<u8>),
+    ) -> Vec<u8> {
+        let mut appended = Vec::new();
+        let Some(layers) = self.protocol.layers() else { return appended };
+        if catch(|| append(layers, &mut appended)).is_err() {
+            state.stats.panics += 1;
+            let peer = state.peers.get(self.meta.peer);
+            error!("{} {peer}: protocol panicked in a layer", self.meta.id);
+            self.buffers.clear_output();
+            self.phase = Phase::Ended(CloseReason::ProtocolPanicked);
+            appended.clear();
         }
-        encoded
+        appended
     }
 
     /// Returns whether the connection is closing, and its layers have still to announce the end of
@@ -79,15 +98,12 @@ impl Connection {
     }
 
     /// Lets the layers, if there are any, announce the end of the output, after all of it.
-    pub(super) fn finish_layers(&mut self, state: &LoopState) {
+    pub(super) fn finish_layers(&mut self, state: &mut LoopState) {
         if self.write_side != (WriteSide::Open { has_layers: true }) {
             return;
         }
         self.write_side = WriteSide::Open { has_layers: false };
-        let mut last = Vec::new();
-        if let Some(layers) = self.protocol.layers() {
-            layers.finish(&mut last);
-        }
+        let last = self.ask_layers(state, |layers, last| layers.finish(last));
         if !self.wants_write() {
             self.last_activity = state.clock.now.into(); // the write timeout begins
         }
