@@ -9,8 +9,8 @@
 //!
 //! Both messages are written anew ([`Request::forwarded_head`], [`ServerResponse`]), so the two
 //! sides cannot see different ones. The client is answered when the whole response is there. So one
-//! that breaks off becomes an error, and no page that ends too early: 502. If the server takes too
-//! long, it is 504, and 503 if it is asked over all connections that there may be.
+//! that breaks off becomes an error: 502. If the server takes too long, it is 504, and 503 if all
+//! connections that there may be are busy.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -31,12 +31,12 @@ use mio_reactor::{
 const CONNECTIONS_MAX: usize = 32;
 /// The longest that the server may take for a response.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// So often an exchange is checked whether its client still waits.
+/// How often it is checked whether the client still waits.
 const CHECK_PERIOD: Duration = Duration::from_millis(500);
-/// A request that the kernel takes at once. After the answer to a longer one, which may come before
-/// the server has read it all, its connection is not used again.
+/// A request that the kernel takes at once. A longer one may be answered before it is read to its
+/// end, and then its connection ends.
 const KEPT_BYTES_MAX: usize = 8 * 1024;
-const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024; // of requests, `Http` has bounds
+const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The server, and the connections to it that all clients share.
 struct Pool {
@@ -52,10 +52,10 @@ struct Pool {
 struct Proxy(Rc<Pool>);
 
 impl Proxy {
-    fn exchange(&self, request: &Request<'_>, cx: &Cx<'_, '_>) -> Option<Box<Exchange>> {
-        let (pool, head) = (Rc::clone(&self.0), request.forwarded_head(cx.peer())?);
-        let (method, promise, reused) = (request.method(), None, None);
-        Some(Box::new(Exchange { pool, method, request: head, promise, reused }))
+    fn exchange(&self, asked: &Request<'_>, cx: &Cx<'_, '_>) -> Option<Box<Exchange>> {
+        let (pool, request) = (Rc::clone(&self.0), asked.forwarded_head(cx.peer())?);
+        let (method, promise, reused) = (asked.method(), None, None);
+        Some(Box::new(Exchange { pool, method, request, promise, reused }))
     }
 }
 
@@ -69,8 +69,7 @@ impl Responder for Proxy {
         Some(self.exchange(request, cx)?)
     }
 
-    /// A connection has ended, perhaps just before it was asked. That is sent again, once (RFC 9110
-    /// section 9.2.2).
+    /// A connection has ended, perhaps just before it was asked: asks again, once (RFC 9110 9.2.2).
     fn notified(
         &mut self,
         about: ConnectionId,
@@ -156,14 +155,14 @@ impl Upstream {
 
     /// Passes the response on, which is whole.
     fn finish(&mut self, persists: bool, cx: &mut Context<'_>) -> Next {
-        let received = take(&mut self.received);
-        let is_long = self.exchange.as_ref().is_some_and(|it| it.request.len() > KEPT_BYTES_MAX);
-        let exchange = self.exchange.take().map(|mut it| (it.method, it.promise.take()));
-        if let Some((method, Some(promise))) = exchange {
+        let (received, asked) = (take(&mut self.received), self.exchange.take());
+        let is_long = asked.as_ref().is_some_and(|it| it.request.len() > KEPT_BYTES_MAX);
+        if let Some((method, Some(promise))) = asked.map(|mut it| (it.method, it.promise.take())) {
             promise.fulfill(move || ServerResponse::pass_on_whole(&received, method));
         }
         if !persists || is_long {
-            return Next::CloseWithoutLinger; // of a long request, a part may still wait to be sent
+            // Of a long request, a part may still wait to be sent.
+            return if is_long { Next::Abort } else { Next::CloseWithoutLinger };
         }
         cx.cancel_timer();
         cx.set_held_bytes(0);
@@ -174,10 +173,11 @@ impl Upstream {
 
 impl Protocol for Upstream {
     fn message_received(&mut self, message: Box<dyn Any>, cx: &mut Context<'_>) -> Next {
-        self.id = Some(cx.id());
+        let own = *self.id.insert(cx.id());
         cx.set_timer(CHECK_PERIOD);
-        self.exchange = message.downcast::<Exchange>().ok().map(|exchange| *exchange);
-        self.exchange.iter().for_each(|exchange| cx.send(&exchange.request));
+        self.exchange = message.downcast().ok().map(|exchange| *exchange);
+        // Above the high watermark of `send` nothing is read, and an answer may come early.
+        self.exchange.iter().for_each(|it| cx.connections().send_to(own, &it.request));
         Next::Continue
     }
 
@@ -203,8 +203,8 @@ impl Protocol for Upstream {
 
     fn eof(&mut self, _: &[u8], cx: &mut Context<'_>) -> Next {
         self.leave_idle();
-        let (exchange, received) = (self.exchange.as_ref(), &self.received);
-        let head = exchange.and_then(|it| ServerResponse::parse(received, it.method).ok()?);
+        let asked = self.exchange.as_ref();
+        let head = asked.and_then(|it| ServerResponse::parse(&self.received, it.method).ok()?);
         match head.is_some_and(|head| head.body_bytes().is_none()) {
             true => self.finish(false, cx), // its body ends with the connection
             false => Next::CloseWithoutLinger,
@@ -213,8 +213,8 @@ impl Protocol for Upstream {
 
     /// A client that has left, or has its 504, must not keep a place that others need.
     fn timer_expired(&mut self, cx: &mut Context<'_>) -> Next {
-        let promise = self.exchange.as_ref().and_then(|exchange| exchange.promise.as_ref());
         cx.set_timer(CHECK_PERIOD);
+        let promise = self.exchange.as_ref().and_then(|it| it.promise.as_ref());
         if promise.is_some_and(Promise::is_wanted) { Next::Unchanged } else { Next::Abort }
     }
 

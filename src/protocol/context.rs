@@ -56,6 +56,10 @@ impl<'i> Context<'i> {
     /// Never blocks: what the kernel does not take (a partial write) waits in the connection.
     /// Output is collected while the protocol is called, and leaves with one send(2). asyncio:
     /// `Transport.write`.
+    ///
+    /// While [`HIGH_WATERMARK_BYTES`](crate::limits::HIGH_WATERMARK_BYTES) of it wait, the peer is
+    /// not read. A client whose server may answer before it has read a long request sends it with
+    /// [`send_to`](Connections::send_to) to its own [`id`](Context::id): that does not count.
     pub fn send(&mut self, bytes: &[u8]) {
         if !self.borrowed.is_empty() {
             self.copy_borrowed();
