@@ -85,7 +85,8 @@ impl Request<'_> {
     /// [`ServerResponse`] can read. Method, target and Host are the same. `X-Forwarded-For` names
     /// `client` behind those that the request names, which a client can forge. Fields about one
     /// connection are left out (RFC 9110 section 7.6.1). `Via` names this gateway behind
-    /// those that the request has passed (section 7.6.3), as `mio-reactor`.
+    /// those that the request has passed (section 7.6.3), as `mio-reactor`, with the version of the
+    /// request.
     ///
     /// `None`: it is not to be forwarded. CONNECT is for another kind of proxy, and an OPTIONS or
     /// TRACE whose `Max-Forwards` is 0 is for this server itself (section 7.6.2). Answer with
@@ -116,8 +117,8 @@ impl Request<'_> {
         if let Some(host) = self.host() {
             add("Host", host);
         }
-        // The minor version is not kept: the request is one of HTTP/1.
-        let via: Vec<&[u8]> = self.header_values(VIA).chain([&b"1.1 mio-reactor"[..]]).collect();
+        let own: &[u8] = if self.is_1_1 { b"1.1 mio-reactor" } else { b"1.0 mio-reactor" };
+        let via: Vec<&[u8]> = self.header_values(VIA).chain([own]).collect();
         add(VIA, &via.join(&b", "[..]));
         if let Some(max) = max_forwards {
             add(MAX_FORWARDS, max.to_string().as_bytes());

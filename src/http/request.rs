@@ -91,6 +91,7 @@ pub struct Request<'i> {
     pub(super) authority: Option<&'i [u8]>,
     pub(super) headers: &'i [Header<'i>],
     pub(super) form: ResponseForm,
+    pub(super) is_1_1: bool,
     pub(super) keeps_alive: bool,
     pub(super) expects_continue: bool,
     pub(super) body_bytes: u64,

@@ -32,8 +32,13 @@ pub(super) fn split_target<'i>(
         }
         _ => {
             let authority = authority_of(whole)?;
-            let path = &before_query[authority.end..];
-            Some((Some(&whole[authority]), if path.is_empty() { b"/" } else { path }))
+            let path = match &before_query[authority.end..] {
+                // RFC 9112 section 3.2.4: about the server, and no path of it.
+                [] if method == Method::Options && before_query.len() == whole.len() => b"*",
+                [] => b"/",
+                path => path,
+            };
+            Some((Some(&whole[authority]), path))
         }
     }
 }

@@ -44,8 +44,18 @@ fn forwarded_head_has_a_framing_of_its_own_and_names_the_client() {
     check_forwarded(
         "OPTIONS * HTTP/1.0\r\n\r\n",
         Peer::Unix,
-        "OPTIONS * HTTP/1.0\r\nConnection: keep-alive\r\nVia: 1.1 mio-reactor\r\n\r\n",
+        "OPTIONS * HTTP/1.0\r\nConnection: keep-alive\r\nVia: 1.0 mio-reactor\r\n\r\n",
     );
+    for (target, forwarded) in [("http://a", "*"), ("http://a/", "/"), ("http://a?b", "/?b")] {
+        check_forwarded(
+            &format!("OPTIONS {target} HTTP/1.1\r\nHost: a\r\n\r\n"),
+            Peer::Unix,
+            &format!(
+                "OPTIONS {forwarded} HTTP/1.0\r\nConnection: keep-alive\r\nHost: a\r\n\
+                 Via: 1.1 mio-reactor\r\n\r\n"
+            ),
+        );
+    }
 }
 
 // pitfall: 214
