@@ -1,0 +1,117 @@
+//! What a program and the kernel hold, as a recording shows it: the boxes of the page.
+
+use super::call::Call;
+
+#[derive(Clone, Default)]
+pub(super) struct State {
+    pub(super) registered: Vec<Registered>,
+    /// Token and flags of what the last wait has returned and the program has not noted yet.
+    pub(super) events: Vec<(i64, String)>,
+    pub(super) queue: Queue,
+    pub(super) slots: Vec<Slot>,
+    /// What the limit of the last wait says.
+    pub(super) timers: Option<&'static str>,
+}
+
+/// An entry of the epoll set.
+#[derive(Clone)]
+pub(super) struct Registered {
+    pub(super) descriptor: i64,
+    /// `None` if the recording began later.
+    pub(super) interest: Option<String>,
+    pub(super) token: i64,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Queue {
+    /// The one that is driven now.
+    pub(super) driven: Option<i64>,
+    /// Those that this turn has not driven yet.
+    pub(super) waiting: Vec<i64>,
+    /// Those that have gone back into it, for the next turn.
+    pub(super) next: Vec<i64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum SlotState {
+    Open,
+    Ended,
+    Free,
+}
+
+#[derive(Clone)]
+pub(super) struct Slot {
+    /// `None` until a call shows it.
+    pub(super) token: Option<i64>,
+    pub(super) descriptor: Option<i64>,
+    pub(super) source: &'static str,
+    pub(super) state: SlotState,
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    pub(super) end_noted: bool,
+    /// What was received since the last send.
+    pub(super) input: Vec<String>,
+    /// What this step does to the output.
+    pub(super) sent: Option<String>,
+    /// What the last send has left.
+    pub(super) output: Option<String>,
+}
+
+impl Slot {
+    pub(super) fn new(token: Option<i64>, descriptor: Option<i64>, source: &'static str) -> Slot {
+        Slot {
+            token,
+            descriptor,
+            source,
+            state: SlotState::Open,
+            readable: false,
+            writable: false,
+            end_noted: false,
+            input: Vec::new(),
+            sent: None,
+            output: None,
+        }
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.input.last().is_some_and(|last| last == END)
+    }
+
+    pub(super) fn can_go_on(&self) -> bool {
+        self.readable && !self.is_at_end() || self.writable && self.output.is_some()
+    }
+
+    pub(super) fn receive(&mut self, call: &Call<'_>) {
+        match call.result {
+            error if error.starts_with('-') => self.readable = false,
+            "0" => self.input.push(END.to_owned()),
+            count => {
+                // A short read of a stream proves that nothing is left, unless its end has come.
+                if self.source == CONNECTION {
+                    let is_full = call.arguments.get(2) == Some(&count);
+                    self.readable = is_full && self.readable || self.end_noted;
+                }
+                self.input.push(call.amount(count));
+            }
+        }
+    }
+
+    pub(super) fn send(&mut self, call: &Call<'_>) {
+        let asked = call.arguments.get(2).copied().unwrap_or_default();
+        let is_whole = call.result == asked;
+        self.input.retain(|piece| piece == END);
+        self.writable &= is_whole;
+        self.output = match call.result {
+            _ if is_whole => None,
+            "FEWER" => Some("REST bytes".to_owned()),
+            _ => Some(call.amount(asked)),
+        };
+        let taken = if is_whole { "all" } else { call.result };
+        self.sent = Some(format!("{}: {taken} sent", call.amount(asked)));
+    }
+}
+
+pub(super) const CONNECTION: &str = "connection";
+pub(super) const LISTENER: &str = "listener";
+/// What `input` shows of the end of a stream.
+const END: &str = "the end";

@@ -1,0 +1,322 @@
+//! The page docs/book/turn.html, which steps through the recordings of the chapters.
+//!
+//! Its data and the hashes in its Content-Security-Policy are generated here, and so are the links
+//! that lead to it from the chapters. With `UPDATE_DOCS=1` they are written, otherwise compared.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::call::Line;
+use super::model::{STAGES, Shape, Step, steps};
+use super::page::{Block, Page, read, root};
+use super::programs::python;
+use super::state::{Queue, Registered, Slot, SlotState, State};
+
+const PAGE: &str = "docs/book/turn.html";
+const DATA_START: &str = "<script type=\"application/json\" id=\"recordings\">\n";
+const DATA_END: &str = "</script>\n";
+/// Chapters from this one on have a loop whose recordings can be drawn.
+const FIRST_CHAPTER: usize = 6;
+const LINK: &str = "[Step through this recording](turn.html#";
+
+/// A recording of a chapter.
+struct Recording {
+    id: String,
+    /// That of its chapter, which begins with the number.
+    title: String,
+    program: String,
+    is_broken: bool,
+    shape: Shape,
+    steps: Vec<Step>,
+}
+
+/// One test at a time writes: a page of the book, and with it the page of the turn.
+pub(super) fn lock() -> MutexGuard<'static, ()> {
+    static WRITING: Mutex<()> = Mutex::new(());
+    WRITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes the page anew.
+pub(super) fn update(_lock: &MutexGuard<'static, ()>) {
+    let made = make();
+    if made != read(PAGE) {
+        fs::write(root().join(PAGE), made).unwrap();
+    }
+}
+
+/// Returns the text of a chapter with a link below each recording that the page draws.
+pub(super) fn with_links(page: &Page, text: &str) -> String {
+    let linked = drawn(page);
+    let (mut made, mut block) = (String::new(), None);
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        made.extend([line, "\n"]);
+        let scene =
+            line.strip_prefix("<!-- book: trace ").map(|from| from.trim_end_matches(" -->"));
+        block = scene.or(block);
+        if let Some(scene) = block.filter(|_| line == "```") {
+            block = None;
+            if let Some(id) = linked.iter().find(|id| **id == id_of(page, scene)) {
+                write!(made, "\n{LINK}{id})\n").unwrap();
+                let rest: Vec<&str> = lines.clone().take(2).collect();
+                if rest.len() == 2 && rest[0].is_empty() && rest[1].starts_with(LINK) {
+                    lines.nth(1);
+                }
+            }
+        }
+    }
+    made
+}
+
+fn id_of(page: &Page, scene: &str) -> String {
+    format!("{}-{scene}", page.number())
+}
+
+fn is_drawn(page: &Page, block: &Block) -> bool {
+    page.number() >= FIRST_CHAPTER && block.words[0] == "trace"
+}
+
+/// Returns the recordings of a page that the page of the turn has.
+fn drawn(page: &Page) -> Vec<String> {
+    let blocks = page.blocks().into_iter().filter(|block| is_drawn(page, block));
+    blocks.map(|block| id_of(page, &block.words[1])).collect()
+}
+
+fn recordings() -> Vec<Recording> {
+    let mut recordings = Vec::new();
+    for page in Page::chapters() {
+        // The program of a recording is the one that the page has named last.
+        let (mut program, mut is_broken) = (None, false);
+        for block in page.blocks() {
+            let named = block.words.iter().rev().find_map(|word| {
+                let path = word.strip_prefix("docs/book/").unwrap_or(word);
+                let folder = path.split('/').next().unwrap();
+                ["programs", "broken"].contains(&folder).then(|| path.to_owned())
+            });
+            if let Some(path) = named {
+                is_broken = block.words[0] == "break" || path.starts_with("broken/");
+                program = Some(path);
+            }
+            if is_drawn(&page, &block) {
+                let program = program.clone();
+                let program = program.unwrap_or_else(|| panic!("{}: of which program?", page.path));
+                recordings.push(recording(&page, &block, program, is_broken));
+            }
+        }
+    }
+    recordings
+}
+
+fn recording(page: &Page, block: &Block, program: String, is_broken: bool) -> Recording {
+    let mut lines: Vec<Line> = Vec::new();
+    for line in block.content.lines() {
+        match lines.last_mut().filter(|_| line.starts_with(' ')) {
+            Some(last) => {
+                let more = line.trim().trim_start_matches("# ");
+                let space = if last.says.is_empty() { "" } else { " " };
+                last.says.extend([space, more]);
+            }
+            None => lines.push(Line { call: line.to_owned(), says: String::new() }),
+        }
+    }
+    let shape = Shape::of(&read(&format!("docs/book/{program}")));
+    let steps = steps(&shape, &lines);
+    let (id, title) = (id_of(page, &block.words[1]), page.title().to_owned());
+    Recording { id, title, program, is_broken, shape, steps }
+}
+
+/// Returns the page as it must be.
+fn make() -> String {
+    let old = read(PAGE);
+    let (head, from) = old.split_once(DATA_START).expect("the page has a place for the data");
+    let (_, tail) = from.split_once(DATA_END).expect("the data have an end");
+    let page = format!("{head}{DATA_START}{}{DATA_END}{tail}", json(&recordings()));
+    let style = inside(&page, "<style>", "</style>");
+    let script = inside(tail, "<script>", "</script>");
+    let mut made = String::new();
+    for line in page.lines() {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        match line.trim_start().split(' ').next() {
+            Some("script-src") => writeln!(made, "{indent}script-src 'sha256-{}';", sha256(script)),
+            Some("style-src") => writeln!(made, "{indent}style-src 'sha256-{}';", sha256(style)),
+            _ => writeln!(made, "{line}"),
+        }
+        .unwrap();
+    }
+    made
+}
+
+fn inside<'t>(text: &'t str, start: &str, end: &str) -> &'t str {
+    let (_, from) = text.split_once(start).unwrap_or_else(|| panic!("{PAGE}: {start}"));
+    from.split_once(end).unwrap_or_else(|| panic!("{PAGE}: {end}")).0
+}
+
+/// Returns a hash as a Content-Security-Policy has it.
+fn sha256(text: &str) -> String {
+    const SCRIPT: &str = "import base64, hashlib, sys\n\
+        hash = hashlib.sha256(sys.stdin.buffer.read()).digest()\n\
+        print(base64.b64encode(hash).decode(), end='')";
+    let mut command = Command::new(python());
+    let command = command.args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+}
+
+/// Writes the recordings, a step in each line. A step has only the boxes that it changes.
+fn json(recordings: &[Recording]) -> String {
+    let all = recordings.iter().map(|recording| {
+        let mut before = Vec::new();
+        let steps = recording.steps.iter().map(|step| {
+            let boxes = boxes(&recording.shape, &step.state);
+            let changed: Vec<_> = boxes.iter().filter(|one| !before.contains(*one)).collect();
+            let fields = [("stage", optional(step.stage)), ("turn", step.turn.to_string())];
+            let texts = [("call", quoted(&step.call)), ("says", quoted(&step.says))];
+            let fields = fields.iter().chain(&texts).chain(changed).cloned();
+            let object = object(fields.collect());
+            before = boxes;
+            object
+        });
+        let steps = format!("[\n{}\n]", steps.collect::<Vec<_>>().join(",\n"));
+        object(vec![
+            ("id", quoted(&recording.id)),
+            ("title", quoted(&recording.title)),
+            ("program", quoted(&recording.program)),
+            ("broken", recording.is_broken.to_string()),
+            ("table", quoted(recording.shape.table)),
+            ("stages", list(&recording.shape.stages, |stage| quoted(stage))),
+            ("hasTimers", recording.shape.has_timers.to_string()),
+            ("steps", steps),
+        ])
+    });
+    let all = all.collect::<Vec<_>>().join(",\n");
+    format!("{{\"words\": {},\n\"recordings\": [\n{all}\n]}}\n", words())
+}
+
+/// Returns what the glossary says about the words of the page.
+fn words() -> String {
+    const WORDS: [&str; 8] =
+        ["turn", "edge-triggered", "run queue", "slot", "token", "readiness", "input", "output"];
+    let glossary = read("docs/glossary.md");
+    let meaning = |word: &&'static str| {
+        let row = glossary.lines().find_map(|line| line.strip_prefix(&format!("| {word} | ")));
+        let row = row.unwrap_or_else(|| panic!("docs/glossary.md has no {word}"));
+        (*word, quoted(&row.split(" | ").next().unwrap().replace('`', "")))
+    };
+    object([&WORDS[..1], &STAGES, &WORDS[1..]].concat().iter().map(meaning).collect())
+}
+
+/// Returns the boxes of a state. What the program does not have is null.
+fn boxes(shape: &Shape, state: &State) -> Vec<(&'static str, String)> {
+    let is_staged = !shape.stages.is_empty();
+    let queue = if is_staged { queue(&state.queue) } else { "null".to_owned() };
+    vec![
+        ("set", list(&state.registered, registered)),
+        ("events", list(&state.events, |(token, flags)| format!("[{token}, {}]", quoted(flags)))),
+        ("queue", queue),
+        ("slots", list(&state.slots, |one| slot(one, is_staged))),
+        ("timers", optional(state.timers)),
+    ]
+}
+
+fn registered(one: &Registered) -> String {
+    format!("[{}, {}, {}]", one.descriptor, optional(one.interest.as_deref()), one.token)
+}
+
+fn queue(queue: &Queue) -> String {
+    let numbers = |tokens: &[i64]| list(tokens, i64::to_string);
+    let driven = queue.driven.map_or("null".to_owned(), |token| token.to_string());
+    format!("[{driven}, {}, {}]", numbers(&queue.waiting), numbers(&queue.next))
+}
+
+/// Writes a slot: its readiness only if the program remembers it.
+fn slot(slot: &Slot, is_staged: bool) -> String {
+    let number = |value: Option<i64>| value.map_or("null".to_owned(), |value| value.to_string());
+    let state = match slot.state {
+        SlotState::Open => "open",
+        SlotState::Ended => "ended",
+        SlotState::Free => "free",
+    };
+    let ready = [slot.readable, slot.writable, slot.end_noted];
+    let ready = if is_staged { list(&ready, bool::to_string) } else { "null".to_owned() };
+    let output = slot.sent.as_deref().or(slot.output.as_deref()).unwrap_or_default();
+    let texts = [slot.source, state].map(quoted);
+    let [token, descriptor] = [slot.token, slot.descriptor].map(number);
+    let input = quoted(&slot.input.join(" + "));
+    format!("[{token}, {descriptor}, {}, {ready}, {input}, {}]", texts.join(", "), quoted(output))
+}
+
+fn object(fields: Vec<(&str, String)>) -> String {
+    let fields = fields.into_iter().map(|(name, value)| format!("{}: {value}", quoted(name)));
+    format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
+}
+
+fn list<T>(items: &[T], write: impl Fn(&T) -> String) -> String {
+    format!("[{}]", items.iter().map(write).collect::<Vec<_>>().join(", "))
+}
+
+fn optional(text: Option<&str>) -> String {
+    text.map_or("null".to_owned(), quoted)
+}
+
+/// Writes a string of JSON in which no tag of HTML can begin.
+fn quoted(text: &str) -> String {
+    let mut quoted = "\"".to_owned();
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '<' => quoted += "\\u003c",
+            c if c.is_control() => write!(quoted, "\\u{:04x}", u32::from(c)).unwrap(),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
+}
+
+#[test]
+fn page_of_the_turn_has_every_recording_of_the_chapters() {
+    let lock = lock();
+    if env::var_os("UPDATE_DOCS").is_some() {
+        update(&lock);
+    }
+    let (page, made) = (read(PAGE), make());
+    let mut lines = made.lines().zip(page.lines()).filter(|(made, old)| made != old);
+    let stale = lines.next();
+    assert!(page == made, "{PAGE} is stale, run UPDATE_DOCS=1 cargo test --test book: {stale:?}");
+}
+
+#[test]
+fn steps_of_a_recording_are_its_calls_in_order_and_its_stages() {
+    for recording in recordings() {
+        let page = Page::chapters().into_iter().find(|page| page.title() == recording.title);
+        let (_, scene) = recording.id.split_once('-').unwrap();
+        let calls = recording.steps.iter().map(|step| step.call.clone());
+        let calls: Vec<String> = calls.filter(|call| !call.is_empty()).collect();
+        assert_eq!(calls, page.unwrap().calls(scene), "{}", recording.id);
+        for steps in recording.steps.windows(2) {
+            let place = |step: &Step| STAGES.iter().position(|one| step.stage == Some(one));
+            let [before, after] = steps else { unreachable!() };
+            let is_in_order = before.turn < after.turn || place(before) <= place(after);
+            assert!(is_in_order, "{}: {} and {}", recording.id, before.call, after.call);
+        }
+    }
+}
+
+/// The model takes a slot for unfinished by its readiness, and the program by its own booleans.
+#[test]
+fn slots_are_in_the_run_queue_where_a_wait_does_not_sleep() {
+    let mut checked = 0;
+    for id in ["7-burst", "9-together"] {
+        let recording = recordings().into_iter().find(|recording| recording.id == id).unwrap();
+        for step in recording.steps.iter().filter(|step| step.call.starts_with("epoll_wait")) {
+            let has_queued = !step.state.queue.waiting.is_empty();
+            assert_eq!(has_queued, step.call.contains("], 0)"), "{id}: {}", step.call);
+            checked += 1;
+        }
+    }
+    assert!(checked >= 10, "{checked}");
+}
