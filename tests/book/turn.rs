@@ -77,7 +77,7 @@ fn id_of(page: &Page, scene: &str) -> String {
 }
 
 fn is_drawn(page: &Page, block: &Block) -> bool {
-    page.number() >= FIRST_CHAPTER && block.words[0] == "trace"
+    block.words[0] == "trace" && page.number() >= FIRST_CHAPTER
 }
 
 /// Returns the recordings of a page that the page of the turn has.
@@ -291,6 +291,7 @@ fn page_of_the_turn_has_every_recording_of_the_chapters() {
 
 #[test]
 fn steps_of_a_recording_are_its_calls_in_order_and_its_stages() {
+    let _no_page_is_written = lock();
     for recording in recordings() {
         let page = Page::chapters().into_iter().find(|page| page.title() == recording.title);
         let (_, scene) = recording.id.split_once('-').unwrap();
@@ -309,6 +310,7 @@ fn steps_of_a_recording_are_its_calls_in_order_and_its_stages() {
 /// The model takes a slot for unfinished by its readiness, and the program by its own booleans.
 #[test]
 fn slots_are_in_the_run_queue_where_a_wait_does_not_sleep() {
+    let _no_page_is_written = lock();
     let mut checked = 0;
     for id in ["7-burst", "9-together"] {
         let recording = recordings().into_iter().find(|recording| recording.id == id).unwrap();
@@ -319,4 +321,46 @@ fn slots_are_in_the_run_queue_where_a_wait_does_not_sleep() {
         }
     }
     assert!(checked >= 10, "{checked}");
+}
+
+/// The figure draws, in time, the turn of chapter 8 in which two slots have an event.
+#[test]
+fn figure_of_a_turn_has_the_calls_that_were_recorded() {
+    let _no_page_is_written = lock();
+    let recording = recordings().into_iter().find(|recording| recording.id == "8-slots").unwrap();
+    let turn = recording.steps.iter().find(|step| step.state.events.len() == 2).unwrap().turn;
+    let figure = read("docs/turn.svg");
+    for stage in STAGES {
+        let (_, group) = figure.split_once(&format!("<g id=\"{stage}\">")).unwrap();
+        let texts = group.split("</g>").next().unwrap().split("class=\"call\"").skip(1);
+        let drawn = texts.map(|text| inside(text, ">", "<").to_owned());
+        let steps = recording.steps.iter().filter(|step| step.turn == turn);
+        let calls = steps.filter(|step| step.stage == Some(stage) && !step.call.is_empty());
+        let short = calls.map(|step| {
+            let (name, result) = (step.call.split('(').next(), step.call.rsplit(" = ").next());
+            format!("{} = {}", name.unwrap(), result.unwrap())
+        });
+        assert_eq!(drawn.collect::<Vec<_>>(), short.collect::<Vec<_>>(), "{stage}");
+    }
+}
+
+#[test]
+fn pictures_of_the_page_are_small_and_shown() {
+    let _no_page_is_written = lock();
+    const BYTES_MAX: usize = 150_000;
+    let pages = [
+        ("README.md", &["docs/turn.svg", "docs/book/turn-light.png", "docs/book/turn.html"][..]),
+        ("docs/book/README.md", &["turn-light.png", "turn-dark.png", "turn.html"][..]),
+    ];
+    for (page, files) in pages {
+        let text = read(page);
+        for file in files {
+            let is_shown = [format!("]({file})"), format!("=\"{file}\"")];
+            assert!(is_shown.iter().any(|form| text.contains(form)), "{page} shows no {file}");
+            let path = root().join(page).with_file_name(file);
+            let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{file}: {error}")).len();
+            let is_picture = !file.ends_with(".html");
+            assert!(!is_picture || bytes <= BYTES_MAX, "{file}: {bytes} bytes");
+        }
+    }
 }
