@@ -35,7 +35,8 @@ impl Shape {
         } else {
             "clients by descriptor"
         };
-        Shape { stages, table, has_timers: source.contains("deadline") }
+        let has_timers = stages.contains(&"expire");
+        Shape { stages, table, has_timers }
     }
 
     fn has(&self, stage: &str) -> bool {
@@ -126,16 +127,12 @@ impl Model<'_> {
                 }
                 _ => {}
             }
-            let Some(descriptor) = call.descriptor().filter(|one| known.insert(*one)) else {
-                if call.name.starts_with("accept") {
-                    known.extend(of_result);
-                }
-                continue;
-            };
-            let is_listener = call.name.starts_with("accept");
-            if is_listener {
+            if call.name.starts_with("accept") {
                 known.extend(of_result);
             }
+            let Some(descriptor) = call.descriptor().filter(|one| known.insert(*one)) else {
+                continue;
+            };
             let token = if unclaimed.is_empty() { None } else { Some(unclaimed.remove(0)) };
             tokens.extend(token);
             let registered = |token| Registered { descriptor, interest: None, token };
@@ -180,8 +177,9 @@ impl Model<'_> {
         for close in closes {
             self.apply(self.stage("reap"), close);
         }
-        let queue = &mut self.state.queue;
-        *queue = Queue { waiting: std::mem::take(&mut queue.next), ..Queue::default() };
+        let waiting = std::mem::take(&mut self.state.queue.next);
+        let has_unseen = next_limit == Some("0") && waiting.is_empty();
+        self.state.queue = Queue { waiting, has_unseen, ..Queue::default() };
     }
 
     fn wait(&mut self, wait: &Call<'_>) {
@@ -236,6 +234,7 @@ impl Model<'_> {
 
     fn drive(&mut self, calls: &[Call<'_>], ended: &[i64], is_queue_left: bool) {
         let stage = self.stage("drive");
+        self.state.queue.has_unseen = false;
         if calls.is_empty() {
             let queue = &mut self.state.queue;
             let batch = std::mem::take(&mut queue.waiting);

@@ -30,6 +30,8 @@ pub(super) struct Queue {
     pub(super) waiting: Vec<i64>,
     /// Those that have gone back into it, for the next turn.
     pub(super) next: Vec<i64>,
+    /// A wait has not slept, and no call has shown which slot can go on.
+    pub(super) has_unseen: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,6 +83,7 @@ impl Slot {
         self.readable && !self.is_at_end() || self.writable && self.output.is_some()
     }
 
+    /// A call has received, or has failed to.
     pub(super) fn receive(&mut self, call: &Call<'_>) {
         match call.result {
             error if error.starts_with('-') => self.readable = false,
@@ -96,6 +99,7 @@ impl Slot {
         }
     }
 
+    /// A call has sent all, a part, or nothing.
     pub(super) fn send(&mut self, call: &Call<'_>) {
         let asked = call.arguments.get(2).copied().unwrap_or_default();
         let is_whole = call.result == asked;
@@ -107,7 +111,8 @@ impl Slot {
             _ => Some(call.amount(asked)),
         };
         let taken = if is_whole { "all" } else { call.result };
-        self.sent = Some(format!("{}: {taken} sent", call.amount(asked)));
+        let has_failed = taken.starts_with('-');
+        self.sent = (!has_failed).then(|| format!("{}: {taken} sent", call.amount(asked)));
     }
 }
 

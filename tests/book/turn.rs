@@ -123,7 +123,11 @@ fn recording(page: &Page, block: &Block, program: String, is_broken: bool) -> Re
             None => lines.push(Line { call: line.to_owned(), says: String::new() }),
         }
     }
-    let shape = Shape::of(&read(&format!("docs/book/{program}")));
+    // Without a wait, it is not the loop that is recorded.
+    let is_loop = lines.iter().any(|line| line.call.contains("epoll_wait("));
+    let source = if is_loop { read(&format!("docs/book/{program}")) } else { String::new() };
+    let program = if is_loop { program } else { String::new() };
+    let shape = Shape::of(&source);
     let steps = steps(&shape, &lines);
     let (id, title) = (id_of(page, &block.words[1]), page.title().to_owned());
     Recording { id, title, program, is_broken, shape, steps }
@@ -230,7 +234,8 @@ fn registered(one: &Registered) -> String {
 fn queue(queue: &Queue) -> String {
     let numbers = |tokens: &[i64]| list(tokens, i64::to_string);
     let driven = queue.driven.map_or("null".to_owned(), |token| token.to_string());
-    format!("[{driven}, {}, {}]", numbers(&queue.waiting), numbers(&queue.next))
+    let (waiting, next) = (numbers(&queue.waiting), numbers(&queue.next));
+    format!("[{driven}, {waiting}, {next}, {}]", queue.has_unseen)
 }
 
 /// Writes a slot: its readiness only if the program remembers it.

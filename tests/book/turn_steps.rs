@@ -72,7 +72,8 @@ fn eagain_clears_the_readiness_that_it_disproves() {
     let ready = steps.iter().map(|step| (slot(step, 1).readable, slot(step, 1).writable));
     let expected = [(false, false), (true, true), (false, true), (false, false)];
     assert_eq!(ready.collect::<Vec<_>>(), expected);
-    assert_eq!(slot(&steps[3], 1).output.as_deref(), Some("2 bytes"));
+    let last = slot(&steps[3], 1);
+    assert_eq!((last.output.as_deref(), last.sent.as_deref()), (Some("2 bytes"), None));
 }
 
 #[test]
@@ -144,6 +145,14 @@ fn unfinished_slot_waits_in_the_run_queue_for_the_next_turn() {
     assert_eq!(steps[2].state.queue.driven, Some(1));
     assert_eq!(steps[4].state.queue.waiting, [1]);
     assert!(steps[6].state.queue.waiting.is_empty());
+}
+
+#[test]
+fn run_queue_is_not_empty_before_a_wait_that_does_not_sleep() {
+    let calls = ["epoll_wait(4, [{EPOLLOUT, 1}], TIMEOUT) = 1", "epoll_wait(4, [], 0) = 0"];
+    let steps = record_after_accept("08_stages.rs", &calls);
+    let last = &steps.last().unwrap().state.queue;
+    assert!(last.has_unseen && last.waiting.is_empty());
 }
 
 #[test]
