@@ -22,6 +22,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod book {
+    mod before; // what a recording does not see begin
     mod blocks; // the blocks of a page, made again and compared
     mod chapter_01; // one client at a time
     mod chapter_02; // a stream is not messages

@@ -35,7 +35,11 @@ impl<'l> Call<'l> {
 
     /// The descriptor that the call is about.
     pub(super) fn descriptor(&self) -> Option<i64> {
-        if self.name == "epoll_ctl" { self.number(2) } else { self.number(0) }
+        match self.name {
+            "epoll_ctl" => self.number(2),
+            "socket" | "epoll_create1" => None,
+            _ => self.number(0),
+        }
     }
 
     /// The events of a wait, or the one that epoll_ctl asks for.
@@ -60,6 +64,15 @@ impl<'l> Call<'l> {
 
     pub(super) fn is_send(&self) -> bool {
         ["sendto", "write", "writev", "sendmsg"].contains(&self.name)
+    }
+
+    pub(super) fn is_add(&self) -> bool {
+        self.name == "epoll_ctl" && self.arguments.get(1) == Some(&"EPOLL_CTL_ADD")
+    }
+
+    /// Returns whether the result is a descriptor.
+    pub(super) fn makes_descriptor(&self) -> bool {
+        ["socket", "epoll_create1", "accept", "accept4"].contains(&self.name)
     }
 
     pub(super) fn is_wait(&self) -> bool {

@@ -4,10 +4,9 @@
 //! stands in a box follows from the calls and from the parts that the program has. A part that the
 //! program does not have is `None`, and so is what no call has shown. It never guesses.
 
-use std::collections::BTreeSet;
-
+use super::before::{kind, old_sources};
 use super::call::{Call, Line};
-use super::state::{CONNECTION, LISTENER, Queue, Registered, Slot, SlotState, State};
+use super::state::{CONNECTION, Queue, Registered, Slot, SlotState, State};
 
 /// The stages of a turn, in their order.
 pub(super) const STAGES: [&str; 5] = ["wait", "note", "drive", "expire", "reap"];
@@ -62,14 +61,9 @@ pub(super) struct Step {
 /// Returns the steps of a recording.
 pub(super) fn steps(shape: &Shape, lines: &[Line]) -> Vec<Step> {
     let calls: Vec<Call<'_>> = lines.iter().map(Call::parse).collect();
-    let mut model = Model {
-        shape,
-        state: State::default(),
-        steps: Vec::new(),
-        turn: 0,
-        listeners: listeners(&calls),
-    };
-    model.know_what_was_there(&calls);
+    let (state, steps) = (State::default(), Vec::new());
+    let mut model = Model { shape, calls: &calls, state, steps, turn: 0 };
+    model.know_what_was_there();
     let first_wait = calls.iter().position(Call::is_wait).unwrap_or(calls.len());
     let (before, turns) = calls.split_at(first_wait);
     // Without a server's work among them, these calls open the server.
@@ -94,52 +88,28 @@ fn limit_of_next<'l>(calls: &[Call<'l>]) -> Option<&'l str> {
 
 struct Model<'s> {
     shape: &'s Shape,
+    /// All of the recording.
+    calls: &'s [Call<'s>],
     state: State,
     steps: Vec<Step>,
     turn: usize,
-    /// The descriptors on which some call of the recording accepts.
-    listeners: BTreeSet<i64>,
 }
 
 impl Model<'_> {
-    /// Finds the sources that were registered before the recording began: some calls are about
-    /// them, and the events before these calls have their tokens.
-    fn know_what_was_there(&mut self, calls: &[Call<'_>]) {
-        let (mut known, mut tokens) = (BTreeSet::new(), BTreeSet::new());
-        let mut unclaimed: Vec<i64> = Vec::new();
-        for call in calls {
-            let of_result = call.result.parse::<i64>().ok();
-            match call.name {
-                "epoll_wait" => {
-                    known.extend(call.number(0));
-                    let events = call.pairs().into_iter().map(|(token, _)| token);
-                    unclaimed = events.filter(|token| !tokens.contains(token)).collect();
-                    continue;
-                }
-                "epoll_ctl" if call.arguments.get(1) == Some(&"EPOLL_CTL_ADD") => {
-                    known.extend([call.number(0), call.number(2)].into_iter().flatten());
-                    tokens.extend(call.pairs().into_iter().map(|(token, _)| token));
-                    continue;
-                }
-                "socket" | "epoll_create1" => {
-                    known.extend(of_result);
-                    continue;
-                }
-                _ => {}
-            }
-            if call.name.starts_with("accept") {
-                known.extend(of_result);
-            }
-            let Some(descriptor) = call.descriptor().filter(|one| known.insert(*one)) else {
-                continue;
-            };
-            let token = if unclaimed.is_empty() { None } else { Some(unclaimed.remove(0)) };
-            tokens.extend(token);
+    /// Begins with the sources that the recording does not see begin.
+    fn know_what_was_there(&mut self) {
+        for (descriptor, token) in old_sources(self.calls) {
             let registered = |token| Registered { descriptor, interest: None, token };
             self.state.registered.extend(token.map(registered));
-            let source = kind(&self.listeners, descriptor);
-            self.state.slots.push(Slot::new(token, Some(descriptor), source));
+            let source = kind(self.calls, descriptor);
+            let slot = Slot::new(token, Some(descriptor), source);
+            self.state.slots.push(Slot { ready: [None; 3], ..slot });
         }
+        self.sort_slots();
+    }
+
+    fn sort_slots(&mut self) {
+        self.state.slots.sort_by_key(|slot| (slot.token.is_none(), slot.token));
     }
 
     fn step(&mut self, stage: Option<&'static str>, line: Option<&Line>, says: &str) {
@@ -169,7 +139,9 @@ impl Model<'_> {
         let closes = calls.iter().rev().take_while(is_close).count();
         let (work, closes) = calls.split_at(calls.len() - closes);
         let ended: Vec<i64> = closes.iter().filter_map(Call::descriptor).collect();
-        if is_due && self.shape.has("expire") {
+        // A limit may have been for a listener that had no room: then it accepts.
+        let accepts = work.iter().any(|call| call.name.starts_with("accept"));
+        if is_due && !accepts && self.shape.has("expire") {
             self.expire(work, &ended);
         } else {
             self.drive(work, &ended, next_limit == Some("0"));
@@ -199,25 +171,25 @@ impl Model<'_> {
         if !self.shape.is_staged() || self.state.events.is_empty() {
             return;
         }
+        let mut tokens = Vec::new();
         for (token, flags) in self.state.events.clone() {
-            let has = |flag: &str| flags.split('|').any(|one| one == flag);
-            let at = self.at_token(token);
-            let slot = &mut self.state.slots[at];
-            // Of a listener, the programs remember nothing: an event means "accept".
-            if slot.source != LISTENER {
-                slot.readable |= has("EPOLLIN");
-                slot.writable |= has("EPOLLOUT");
-                slot.end_noted |= has("EPOLLHUP") || has("EPOLLRDHUP") && has("EPOLLIN");
-            }
-            let waiting = &mut self.state.queue.waiting;
-            if !waiting.contains(&token) {
-                waiting.push(token);
-            }
+            let mut slots = self.state.slots.iter_mut();
+            // It may be no slot's: of a source that makes no call, nothing is known.
+            let Some(slot) = slots.find(|slot| slot.token == Some(token)) else { continue };
+            slot.note(&flags);
+            tokens.push(token);
         }
-        self.state.queue.waiting.sort_unstable();
-        let tokens: Vec<i64> = self.state.events.iter().map(|(token, _)| *token).collect();
-        let says = format!("{} queued, with the readiness reported.", self.named(&tokens));
-        let says = format!("{} Nothing runs yet.", capitalized(&says));
+        let waiting = &mut self.state.queue.waiting;
+        waiting.extend(&tokens);
+        waiting.sort_unstable();
+        waiting.dedup();
+        let says = match &tokens[..] {
+            [] => "The event is that of a source that makes no call in this recording.".to_owned(),
+            tokens => {
+                let says = format!("{} queued, with the readiness reported.", self.named(tokens));
+                format!("{} Nothing runs yet.", capitalized(&says))
+            }
+        };
         self.step(self.stage("note"), None, &says);
         self.state.events.clear();
     }
@@ -305,8 +277,8 @@ impl Model<'_> {
     fn can_go_on(&self, token: i64, last: &Call<'_>) -> bool {
         let mut slots = self.state.slots.iter();
         slots.find(|slot| slot.token == Some(token)).is_some_and(|slot| match slot.source {
-            LISTENER => !last.result.starts_with('-'),
-            _ => slot.can_go_on(),
+            CONNECTION => slot.can_go_on(),
+            _ => !last.result.starts_with('-'),
         })
     }
 
@@ -316,14 +288,6 @@ impl Model<'_> {
         let mut slots = self.state.slots.iter();
         let slot = slots.find(|slot| slot.descriptor == Some(descriptor));
         slot.and_then(|slot| slot.token).filter(|_| !is_setup)
-    }
-
-    fn at_token(&mut self, token: i64) -> usize {
-        let found = self.state.slots.iter().position(|slot| slot.token == Some(token));
-        found.unwrap_or_else(|| {
-            self.state.slots.push(Slot::new(Some(token), None, "source"));
-            self.state.slots.len() - 1
-        })
     }
 
     /// Applies what a call has shown, and makes it a step.
@@ -361,11 +325,11 @@ impl Model<'_> {
                 match slots.iter_mut().find(|slot| slot.descriptor == Some(descriptor)) {
                     Some(slot) => slot.token = Some(token),
                     None => {
-                        let source = kind(&self.listeners, descriptor);
+                        let source = kind(self.calls, descriptor);
                         slots.push(Slot::new(Some(token), Some(descriptor), source));
                     }
                 }
-                slots.sort_by_key(|slot| (slot.token.is_none(), slot.token));
+                self.sort_slots();
             }
             (_, Some((_, interest))) => {
                 let mut all = registered.iter_mut();
@@ -388,16 +352,6 @@ impl Model<'_> {
             *slot = Slot { state: SlotState::Free, ..Slot::new(token, None, "") };
         }
     }
-}
-
-fn listeners(calls: &[Call<'_>]) -> BTreeSet<i64> {
-    let accepts = calls.iter().filter(|call| call.name.starts_with("accept"));
-    accepts.filter_map(Call::descriptor).collect()
-}
-
-/// What is known of a source that was not accepted.
-fn kind(listeners: &BTreeSet<i64>, descriptor: i64) -> &'static str {
-    if listeners.contains(&descriptor) { LISTENER } else { "source" }
 }
 
 fn capitalized(text: &str) -> String {

@@ -48,9 +48,9 @@ pub(super) struct Slot {
     pub(super) descriptor: Option<i64>,
     pub(super) source: &'static str,
     pub(super) state: SlotState,
-    pub(super) readable: bool,
-    pub(super) writable: bool,
-    pub(super) end_noted: bool,
+    /// What the program remembers of a connection: readable, writable, end noted. Of other sources,
+    /// the programs remember nothing. `None` is what the recording has not shown.
+    pub(super) ready: [Option<bool>; 3],
     /// What was received since the last send.
     pub(super) input: Vec<String>,
     /// What this step does to the output.
@@ -66,9 +66,7 @@ impl Slot {
             descriptor,
             source,
             state: SlotState::Open,
-            readable: false,
-            writable: false,
-            end_noted: false,
+            ready: [Some(false); 3],
             input: Vec::new(),
             sent: None,
             output: None,
@@ -80,23 +78,34 @@ impl Slot {
     }
 
     pub(super) fn can_go_on(&self) -> bool {
-        self.readable && !self.is_at_end() || self.writable && self.output.is_some()
+        let [readable, writable, _] = self.ready.map(|one| one == Some(true));
+        readable && !self.is_at_end() || writable && self.output.is_some()
+    }
+
+    /// Stores what an event reports.
+    pub(super) fn note(&mut self, flags: &str) {
+        let has = |flag: &str| flags.split('|').any(|one| one == flag);
+        let has_end = has("EPOLLHUP") || has("EPOLLRDHUP") && has("EPOLLIN");
+        for (ready, is_reported) in
+            self.ready.iter_mut().zip([has("EPOLLIN"), has("EPOLLOUT"), has_end])
+        {
+            if is_reported {
+                *ready = Some(true);
+            }
+        }
     }
 
     /// A call has received, or has failed to.
     pub(super) fn receive(&mut self, call: &Call<'_>) {
-        match call.result {
-            error if error.starts_with('-') => self.readable = false,
-            "0" => self.input.push(END.to_owned()),
-            count => {
-                // A short read of a stream proves that nothing is left, unless its end has come.
-                if self.source == CONNECTION {
-                    let is_full = call.arguments.get(2) == Some(&count);
-                    self.readable = is_full && self.readable || self.end_noted;
-                }
-                self.input.push(call.amount(count));
-            }
+        let count = call.result;
+        if count.starts_with('-') {
+            self.ready[READABLE] = Some(false);
+            return;
         }
+        // A short read proves that nothing is left, unless the end of the stream has come.
+        let is_full = call.arguments.get(2) == Some(&count);
+        self.ready[READABLE] = if is_full { Some(true) } else { self.ready[END_NOTED] };
+        self.input.push(if count == "0" { END.to_owned() } else { call.amount(count) });
     }
 
     /// A call has sent all, a part, or nothing.
@@ -104,7 +113,7 @@ impl Slot {
         let asked = call.arguments.get(2).copied().unwrap_or_default();
         let is_whole = call.result == asked;
         self.input.retain(|piece| piece == END);
-        self.writable &= is_whole;
+        self.ready[WRITABLE] = Some(is_whole);
         self.output = match call.result {
             _ if is_whole => None,
             "FEWER" => Some("REST bytes".to_owned()),
@@ -116,7 +125,12 @@ impl Slot {
     }
 }
 
+const READABLE: usize = 0;
+const WRITABLE: usize = 1;
+const END_NOTED: usize = 2;
+
 pub(super) const CONNECTION: &str = "connection";
 pub(super) const LISTENER: &str = "listener";
+pub(super) const SOURCE: &str = "source";
 /// What `input` shows of the end of a stream.
 const END: &str = "the end";

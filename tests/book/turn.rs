@@ -14,7 +14,7 @@ use super::call::Line;
 use super::model::{STAGES, Shape, Step, steps};
 use super::page::{Block, Page, read, root};
 use super::programs::python;
-use super::state::{Queue, Registered, Slot, SlotState, State};
+use super::state::{CONNECTION, Queue, Registered, Slot, SlotState, State};
 
 const PAGE: &str = "docs/book/turn.html";
 const DATA_START: &str = "<script type=\"application/json\" id=\"recordings\">\n";
@@ -123,8 +123,9 @@ fn recording(page: &Page, block: &Block, program: String, is_broken: bool) -> Re
             None => lines.push(Line { call: line.to_owned(), says: String::new() }),
         }
     }
-    // Without a wait, it is not the loop that is recorded.
-    let is_loop = lines.iter().any(|line| line.call.contains("epoll_wait("));
+    // A client's calls are not those of a loop.
+    let is_client = lines.iter().any(|line| line.call.contains("connect("));
+    let is_loop = !is_client || lines.iter().any(|line| line.call.contains("epoll_wait("));
     let source = if is_loop { read(&format!("docs/book/{program}")) } else { String::new() };
     let program = if is_loop { program } else { String::new() };
     let shape = Shape::of(&source);
@@ -246,8 +247,9 @@ fn slot(slot: &Slot, is_staged: bool) -> String {
         SlotState::Ended => "ended",
         SlotState::Free => "free",
     };
-    let ready = [slot.readable, slot.writable, slot.end_noted];
-    let ready = if is_staged { list(&ready, bool::to_string) } else { "null".to_owned() };
+    let known = |one: &Option<bool>| one.map_or("null".to_owned(), |one| one.to_string());
+    let is_remembered = is_staged && slot.source == CONNECTION;
+    let ready = if is_remembered { list(&slot.ready, known) } else { "null".to_owned() };
     let output = slot.sent.as_deref().or(slot.output.as_deref()).unwrap_or_default();
     let texts = [slot.source, state].map(quoted);
     let [token, descriptor] = [slot.token, slot.descriptor].map(number);

@@ -53,9 +53,15 @@ fn short_read_clears_readable_unless_the_end_was_noted() {
         let wait = format!("epoll_wait(4, [{{{flags}, 1}}], TIMEOUT) = 1");
         let calls = [&wait, "recvfrom(5, \"hi\", 1024) = 2", "recvfrom(5, \"\", 1024) = 0"];
         let steps = record_after_accept("08_stages.rs", &calls);
-        assert!(steps[0].state.events.len() == 1 && !slot(&steps[0], 1).readable, "{flags}");
-        assert!(slot(&steps[1], 1).readable && steps[1].stage == Some("note"), "{flags}");
-        assert_eq!(slot(&steps[2], 1).readable, is_left, "{flags}");
+        assert!(
+            steps[0].state.events.len() == 1 && slot(&steps[0], 1).ready[0] == Some(false),
+            "{flags}"
+        );
+        assert!(
+            slot(&steps[1], 1).ready[0] == Some(true) && steps[1].stage == Some("note"),
+            "{flags}"
+        );
+        assert_eq!(slot(&steps[2], 1).ready[0], Some(is_left), "{flags}");
         assert_eq!(slot(&steps[2], 1).input, ["2 bytes"]);
         assert_eq!(slot(&steps[3], 1).input, ["2 bytes", "the end"]);
     }
@@ -69,8 +75,9 @@ fn eagain_clears_the_readiness_that_it_disproves() {
         "sendto(5, \"hi\", 2) = -1 EAGAIN",
     ];
     let steps = record_after_accept("08_stages.rs", &calls);
-    let ready = steps.iter().map(|step| (slot(step, 1).readable, slot(step, 1).writable));
-    let expected = [(false, false), (true, true), (false, true), (false, false)];
+    let ready = steps.iter().map(|step| slot(step, 1).ready.map(|one| one == Some(true)));
+    let expected =
+        [[false, false, false], [true, true, false], [false, true, false], [false, false, false]];
     assert_eq!(ready.collect::<Vec<_>>(), expected);
     let last = slot(&steps[3], 1);
     assert_eq!((last.output.as_deref(), last.sent.as_deref()), (Some("2 bytes"), None));
@@ -91,7 +98,7 @@ fn short_send_leaves_output_until_the_rest_is_sent() {
     let sent = |at: usize| slot(&steps[at], 1).sent.as_deref();
     assert_eq!(slot(&steps[2], 1).input, ["1024 bytes …"]);
     assert_eq!((output(3), sent(3)), (Some("REST bytes"), Some("1088 bytes: FEWER sent")));
-    assert!(slot(&steps[3], 1).input.is_empty() && !slot(&steps[3], 1).writable);
+    assert!(slot(&steps[3], 1).input.is_empty() && slot(&steps[3], 1).ready[1] == Some(false));
     assert_eq!((output(4), sent(4)), (Some("REST bytes"), None));
     assert_eq!((output(6), sent(6)), (None, Some("REST bytes: all sent")));
     assert_eq!((output(7), sent(7)), (None, None));
@@ -162,6 +169,36 @@ fn driven_slots_without_a_call_are_one_step() {
     assert_eq!(stages(&steps[..3]), ["wait", "note", "drive"]);
     assert_eq!(steps[1].says, "Slot 1 is queued, with the readiness reported. Nothing runs yet.");
     assert_eq!(steps[2].says, "Slot 1 is driven, without a system call.");
+}
+
+#[test]
+fn source_from_before_the_recording_gets_the_token_of_its_event() {
+    let calls = [
+        "recvfrom(5, \"yy\"..., 1024) = 1024",
+        "shutdown(5, SHUT_WR) = 0",
+        "epoll_wait(4, [{EPOLLOUT, 1}], TIMEOUT) = 1",
+        "epoll_wait(4, [{EPOLLIN, 1}], TIMEOUT) = 1",
+        "recvfrom(5, \"hi\", 1024) = 2",
+    ];
+    let steps = record("08_stages.rs", &calls);
+    assert_eq!(stages(&steps[..3]), ["drive", "drive", "wait"]);
+    let first = slot(&steps[0], 1);
+    assert_eq!((first.descriptor, first.source), (Some(5), "connection"));
+    assert_eq!(first.ready, [Some(true), None, None]);
+    assert_eq!(slot(steps.last().unwrap(), 1).ready, [None, Some(true), None]);
+}
+
+#[test]
+fn event_of_a_source_without_calls_is_noted_on_no_slot() {
+    let steps = record_after_accept("08_stages.rs", &["epoll_wait(4, [{EPOLLIN, 9}], -1) = 1"]);
+    assert_eq!(steps[1].state.slots.len(), 2);
+    assert!(steps[1].state.queue.waiting.is_empty());
+}
+
+#[test]
+fn listener_that_had_no_room_accepts_in_drive_when_the_limit_is_over() {
+    let calls = ["epoll_wait(4, [], TIMEOUT) = 0", "accept4(3) = -1 EMFILE"];
+    assert_eq!(stages(&record_after_accept("08_stages.rs", &calls)), ["wait", "drive"]);
 }
 
 #[test]
