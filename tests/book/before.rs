@@ -9,38 +9,49 @@ use super::state::{CONNECTION, LISTENER, SOURCE};
 /// shows them.
 ///
 /// Where a wait returns as many tokens without a descriptor as there are sources without a token
-/// that make calls behind it, they belong to each other. A loop drives in the order of the tokens.
+/// that make calls behind it, they belong to each other, if each of the other calls there has its
+/// event, too. A loop drives in the order of the tokens.
 pub(super) fn old_sources(calls: &[Call<'_>]) -> BTreeMap<i64, Option<i64>> {
-    let (mut old, mut known, mut claimed) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut old, mut known) = (BTreeMap::new(), BTreeSet::new());
+    // By descriptor. A descriptor and a token may come again.
+    let mut tokens: BTreeMap<i64, i64> = BTreeMap::new();
     for turn in calls.chunk_by(|_, next| !next.is_wait()) {
-        let mut tokens: Vec<i64> = Vec::new();
-        let mut unnamed: Vec<i64> = Vec::new();
+        let reported: Vec<i64> = turn[0].pairs().into_iter().map(|(token, _)| token).collect();
+        let mut unclaimed = reported.clone();
+        unclaimed.retain(|token| !tokens.values().any(|claimed| claimed == token));
+        unclaimed.sort_unstable();
+        let (mut unnamed, mut has_others) = (Vec::new(), !turn[0].is_wait());
         for call in turn {
+            let Some(descriptor) = call.descriptor() else {
+                known.extend(call.result.parse::<i64>());
+                continue;
+            };
             if call.is_wait() {
-                known.extend(call.number(0)); // the epoll set
-                tokens = call.pairs().into_iter().map(|(token, _)| token).collect();
-                tokens.retain(|token| !claimed.contains(token));
-                tokens.sort_unstable();
+                known.insert(descriptor); // the epoll set
                 continue;
             }
             if call.is_add() {
-                known.extend([call.number(0), call.number(2)].into_iter().flatten());
-                claimed.extend(call.pairs().into_iter().map(|(token, _)| token));
+                known.extend([descriptor].into_iter().chain(call.number(0)));
+                tokens.extend(call.pairs().first().map(|(token, _)| (descriptor, *token)));
+                continue;
             }
             if call.makes_descriptor() {
                 known.extend(call.result.parse::<i64>());
             }
-            let Some(descriptor) = call.descriptor() else { continue };
             if known.insert(descriptor) {
                 old.insert(descriptor, None);
             }
             if old.get(&descriptor) == Some(&None) && !unnamed.contains(&descriptor) {
                 unnamed.push(descriptor);
             }
+            has_others |= tokens.get(&descriptor).is_some_and(|token| !reported.contains(token));
         }
-        if tokens.len() == unnamed.len() {
-            claimed.extend(&tokens);
-            old.extend(unnamed.into_iter().zip(tokens.into_iter().map(Some)));
+        if unclaimed.len() == unnamed.len() && !has_others {
+            let pairs = unnamed.into_iter().zip(unclaimed);
+            for (descriptor, token) in pairs {
+                tokens.insert(descriptor, token);
+                old.insert(descriptor, Some(token));
+            }
         }
     }
     old

@@ -144,10 +144,12 @@ impl Model<'_> {
         if is_due && !accepts && self.shape.has("expire") {
             self.expire(work, &ended);
         } else {
-            self.drive(work, &ended, next_limit == Some("0"));
+            let has_events = wait.is_some_and(|wait| wait.result != "0");
+            self.drive(work, &ended, has_events, next_limit == Some("0"));
         }
         for close in closes {
-            self.apply(self.stage("reap"), close);
+            let is_source = self.state.slots.iter().any(|slot| slot.is(close));
+            self.apply(self.stage("reap").filter(|_| is_source), close);
         }
         let waiting = std::mem::take(&mut self.state.queue.next);
         let has_unseen = next_limit == Some("0") && waiting.is_empty();
@@ -204,8 +206,11 @@ impl Model<'_> {
         }
     }
 
-    fn drive(&mut self, calls: &[Call<'_>], ended: &[i64], is_queue_left: bool) {
-        let stage = self.stage("drive");
+    fn drive(&mut self, calls: &[Call<'_>], ended: &[i64], has_events: bool, is_queue_left: bool) {
+        // Calls without a slot in the run queue are made between two turns, such as those of a stop.
+        let queue = &self.state.queue;
+        let is_between = queue.waiting.is_empty() && !queue.has_unseen && has_events;
+        let stage = self.stage("drive").filter(|_| !is_between);
         self.state.queue.has_unseen = false;
         if calls.is_empty() {
             let queue = &mut self.state.queue;
@@ -221,7 +226,7 @@ impl Model<'_> {
             let queue = &mut self.state.queue;
             queue.waiting.retain(|one| Some(*one) != token);
             queue.next.retain(|one| Some(*one) != token);
-            queue.driven = token.or(queue.driven);
+            queue.driven = token.or(queue.driven).filter(|_| !is_between);
             self.end_after_last_call(&calls[at..], ended);
             self.apply(stage, call);
             let driven = self.state.queue.driven;

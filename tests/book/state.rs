@@ -73,6 +73,11 @@ impl Slot {
         }
     }
 
+    /// Returns whether a call is about it.
+    pub(super) fn is(&self, call: &Call<'_>) -> bool {
+        self.descriptor.is_some() && self.descriptor == call.descriptor()
+    }
+
     fn is_at_end(&self) -> bool {
         self.input.last().is_some_and(|last| last == END)
     }

@@ -89,29 +89,34 @@ fn drawn(page: &Page) -> Vec<String> {
 fn recordings() -> Vec<Recording> {
     let mut recordings = Vec::new();
     for page in Page::chapters() {
-        // The program of a recording is the one that the page has named last.
-        let (mut program, mut is_broken) = (None, false);
-        for block in page.blocks() {
-            let named = block.words.iter().rev().find_map(|word| {
-                let path = word.strip_prefix("docs/book/").unwrap_or(word);
-                let folder = path.split('/').next().unwrap();
-                ["programs", "broken"].contains(&folder).then(|| path.to_owned())
-            });
-            if let Some(path) = named {
-                is_broken = block.words[0] == "break" || path.starts_with("broken/");
-                program = Some(path);
-            }
-            if is_drawn(&page, &block) {
-                let program = program.clone();
-                let program = program.unwrap_or_else(|| panic!("{}: of which program?", page.path));
-                recordings.push(recording(&page, &block, program, is_broken));
-            }
-        }
+        let blocks = page.blocks().into_iter().filter(|block| is_drawn(&page, block));
+        recordings.extend(blocks.map(|block| recording(&page, &block)));
     }
     recordings
 }
 
-fn recording(page: &Page, block: &Block, program: String, is_broken: bool) -> Recording {
+/// Returns the program that a scene records, as its chapter's module says: `record("slots", PROGRAM`.
+/// One that is no file is the page's broken one.
+fn program_of(page: &Page, scene: &str) -> (String, bool) {
+    let module = read(&format!("tests/book/chapter_{:02}.rs", page.number()));
+    let (_, from) = module.split_once(&format!("(\"{scene}\",")).unwrap_or_default();
+    let argument = from.split(',').next().unwrap().trim();
+    let constant = module.split_once(&format!("const {argument}: &str = "));
+    let value = constant.map_or(argument, |(_, from)| from.split(';').next().unwrap());
+    let path = value.trim_matches('"').split(' ').next().unwrap();
+    match path.strip_prefix("docs/book/") {
+        Some(path) => (path.to_owned(), path.starts_with("broken/")),
+        None => {
+            let mut blocks = page.blocks().into_iter();
+            let broken = blocks.find(|block| block.words[0] == "break");
+            let broken = broken.unwrap_or_else(|| panic!("{}: what does {scene} run?", page.path));
+            (broken.words[1].clone(), true)
+        }
+    }
+}
+
+fn recording(page: &Page, block: &Block) -> Recording {
+    let (program, is_broken) = program_of(page, &block.words[1]);
     let mut lines: Vec<Line> = Vec::new();
     for line in block.content.lines() {
         match lines.last_mut().filter(|_| line.starts_with(' ')) {
@@ -123,12 +128,7 @@ fn recording(page: &Page, block: &Block, program: String, is_broken: bool) -> Re
             None => lines.push(Line { call: line.to_owned(), says: String::new() }),
         }
     }
-    // A client's calls are not those of a loop.
-    let is_client = lines.iter().any(|line| line.call.contains("connect("));
-    let is_loop = !is_client || lines.iter().any(|line| line.call.contains("epoll_wait("));
-    let source = if is_loop { read(&format!("docs/book/{program}")) } else { String::new() };
-    let program = if is_loop { program } else { String::new() };
-    let shape = Shape::of(&source);
+    let shape = Shape::of(&read(&format!("docs/book/{program}")));
     let steps = steps(&shape, &lines);
     let (id, title) = (id_of(page, &block.words[1]), page.title().to_owned());
     Recording { id, title, program, is_broken, shape, steps }
@@ -308,7 +308,10 @@ fn steps_of_a_recording_are_its_calls_in_order_and_its_stages() {
         for steps in recording.steps.windows(2) {
             let place = |step: &Step| STAGES.iter().position(|one| step.stage == Some(one));
             let [before, after] = steps else { unreachable!() };
-            let is_in_order = before.turn < after.turn || place(before) <= place(after);
+            // What is between two turns has no stage.
+            let has_stages = before.stage.is_some() && after.stage.is_some();
+            let is_new_turn = before.turn < after.turn;
+            let is_in_order = is_new_turn || !has_stages || place(before) <= place(after);
             assert!(is_in_order, "{}: {} and {}", recording.id, before.call, after.call);
         }
     }

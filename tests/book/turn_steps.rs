@@ -190,9 +190,17 @@ fn source_from_before_the_recording_gets_the_token_of_its_event() {
 
 #[test]
 fn event_of_a_source_without_calls_is_noted_on_no_slot() {
-    let steps = record_after_accept("08_stages.rs", &["epoll_wait(4, [{EPOLLIN, 9}], -1) = 1"]);
-    assert_eq!(steps[1].state.slots.len(), 2);
+    let calls = [
+        "epoll_wait(4, [{EPOLLIN, 9}], -1) = 1",
+        "accept4(3) = -1 EAGAIN",
+        "recvfrom(6, 1024) = -1 EAGAIN",
+        "close(3) = 0",
+    ];
+    let steps = record_after_accept("08_stages.rs", &calls);
+    // The calls are those of a stop: it is the event of no slot.
+    assert_eq!(stages(&steps), ["wait", "note", "none", "none", "reap"]);
     assert!(steps[1].state.queue.waiting.is_empty());
+    assert!(steps[1].state.slots.iter().all(|slot| slot.token != Some(9)));
 }
 
 #[test]
