@@ -207,7 +207,7 @@ impl Model<'_> {
     }
 
     fn drive(&mut self, calls: &[Call<'_>], ended: &[i64], has_events: bool, is_queue_left: bool) {
-        // Calls without a slot in the run queue are made between two turns, such as those of a stop.
+        // Calls without a slot in the run queue belong to no stage, such as those of a stop.
         let queue = &self.state.queue;
         let is_between = queue.waiting.is_empty() && !queue.has_unseen && has_events;
         let stage = self.stage("drive").filter(|_| !is_between);

@@ -50,9 +50,8 @@ pub(super) fn update(_lock: &MutexGuard<'static, ()>) {
 
 /// Returns the text of a chapter with a link below each recording that the page draws.
 pub(super) fn with_links(page: &Page, text: &str) -> String {
-    let linked = drawn(page);
     let (mut made, mut block) = (String::new(), None);
-    let mut lines = text.lines().peekable();
+    let mut lines = text.lines();
     while let Some(line) = lines.next() {
         made.extend([line, "\n"]);
         let scene =
@@ -60,8 +59,8 @@ pub(super) fn with_links(page: &Page, text: &str) -> String {
         block = scene.or(block);
         if let Some(scene) = block.filter(|_| line == "```") {
             block = None;
-            if let Some(id) = linked.iter().find(|id| **id == id_of(page, scene)) {
-                write!(made, "\n{LINK}{id})\n").unwrap();
+            if page.number() >= FIRST_CHAPTER {
+                write!(made, "\n{LINK}{})\n", id_of(page, scene)).unwrap();
                 let rest: Vec<&str> = lines.clone().take(2).collect();
                 if rest.len() == 2 && rest[0].is_empty() && rest[1].starts_with(LINK) {
                     lines.nth(1);
@@ -80,12 +79,7 @@ fn is_drawn(page: &Page, block: &Block) -> bool {
     block.words[0] == "trace" && page.number() >= FIRST_CHAPTER
 }
 
-/// Returns the recordings of a page that the page of the turn has.
-fn drawn(page: &Page) -> Vec<String> {
-    let blocks = page.blocks().into_iter().filter(|block| is_drawn(page, block));
-    blocks.map(|block| id_of(page, &block.words[1])).collect()
-}
-
+/// Returns all that the page draws, in the order of the chapters.
 fn recordings() -> Vec<Recording> {
     let mut recordings = Vec::new();
     for page in Page::chapters() {
@@ -95,8 +89,8 @@ fn recordings() -> Vec<Recording> {
     recordings
 }
 
-/// Returns the program that a scene records, as its chapter's module says: `record("slots", PROGRAM`.
-/// One that is no file is the page's broken one.
+/// Returns the program that a scene records, and whether it is broken. The chapter's module says
+/// so: `record("slots", PROGRAM`. If it names no file, it is that of the page's patch or diff.
 fn program_of(page: &Page, scene: &str) -> (String, bool) {
     let module = read(&format!("tests/book/chapter_{:02}.rs", page.number()));
     let (_, from) = module.split_once(&format!("(\"{scene}\",")).unwrap_or_default();
@@ -107,10 +101,12 @@ fn program_of(page: &Page, scene: &str) -> (String, bool) {
     match path.strip_prefix("docs/book/") {
         Some(path) => (path.to_owned(), path.starts_with("broken/")),
         None => {
-            let mut blocks = page.blocks().into_iter();
-            let broken = blocks.find(|block| block.words[0] == "break");
-            let broken = broken.unwrap_or_else(|| panic!("{}: what does {scene} run?", page.path));
-            (broken.words[1].clone(), true)
+            let is_broken = argument.contains("broken");
+            let kind = if is_broken { "break" } else { "diff" };
+            let block = page.blocks().into_iter().find(|block| block.words[0] == kind);
+            let block = block.unwrap_or_else(|| panic!("{}: what does {scene} run?", page.path));
+            let path = block.words.last().unwrap();
+            (path.strip_prefix("docs/book/").unwrap_or(path).to_owned(), is_broken)
         }
     }
 }
