@@ -22,6 +22,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod book {
+    mod before; // what a recording does not see begin
     mod blocks; // the blocks of a page, made again and compared
     mod chapter_01; // one client at a time
     mod chapter_02; // a stream is not messages
@@ -32,9 +33,14 @@ mod book {
     mod chapter_07; // edges, and the run queue
     mod chapter_08; // slots, and the five stages
     mod chapter_09; // output, and its watermarks
+    mod call; // a call of a recording, read
     mod in_rust; // the programs in Rust, compiled with this test
     mod contents; // the seven parts, the words, the links
+    mod model; // what a loop holds at each step of a recording
     mod page; // reading a page
     mod programs; // running the programs of the book
+    mod state; // the boxes of the page of the turn
     mod trace; // what strace records, normalised
+    mod turn; // the page that steps through the recordings
+    mod turn_steps; // small recordings, step by step
 }

@@ -14,6 +14,7 @@ use std::thread::{self, ScopedJoinHandle};
 use super::page::{Block, Page, read, root};
 use super::programs::{Folder, check, command, python};
 use super::trace::Scene;
+use super::turn;
 
 /// The most lines that a chapter's diff may add. Empty ones do not count.
 const ADDED_LINES_MAX: usize = 60;
@@ -44,9 +45,16 @@ pub(super) fn check_page(name: &str, scenes: &[Scene]) {
     if env::var_os("UPDATE_DOCS").is_some() {
         let mut in_order = made.iter();
         let text = page.rewrite(|_| in_order.next().unwrap().clone());
+        let text = turn::with_links(&page, &text);
+        let lock = turn::lock();
         fs::write(root().join(&page.path), text).unwrap();
+        turn::update(&lock);
     }
     let mut faults = Vec::new();
+    let written = Page::read(name);
+    if written.text != turn::with_links(&written, &written.text) {
+        faults.push("a recording has no link to turn.html: run UPDATE_DOCS=1".to_owned());
+    }
     for (block, made) in blocks.iter().zip(&made) {
         let words = block.words.join(" ");
         if made.contains(TODO) {

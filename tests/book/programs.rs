@@ -223,17 +223,18 @@ impl Server {
         let (mut asleep, mut sleeps) = (0, self.sleeps());
         self.wait_until("it settles", || {
             let is_same = self.sleeps() == std::mem::replace(&mut sleeps, self.sleeps());
-            asleep = if is_same && self.all_threads_sleep() { asleep + 1 } else { 0 };
+            asleep = if is_same && self.all_threads_are(&['S']) { asleep + 1 } else { 0 };
             asleep == SAMPLES || self.stat().1 >= ran_before + 3
         });
     }
 
-    fn all_threads_sleep(&self) -> bool {
+    /// Returns whether each thread is in one of these states of /proc/PID/stat.
+    fn all_threads_are(&self, states: &[char]) -> bool {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
         let stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")));
         stats
             .flatten()
-            .all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S')))
+            .all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(states)))
     }
 
     /// Runs `action` while the program is suspended by SIGSTOP. All its effects are there when the
@@ -241,7 +242,9 @@ impl Server {
     #[track_caller]
     pub(super) fn while_suspended(&self, action: impl FnOnce()) {
         self.signal("STOP");
-        self.wait_until("it is suspended", || ["T", "t"].contains(&self.stat().0.as_str()));
+        // The thread that serves stops later than the one that gets the signal.
+        let is_suspended = || self.all_threads_are(&['T', 't']);
+        self.wait_until("it is suspended", is_suspended);
         action();
         self.signal("CONT");
     }

@@ -181,7 +181,7 @@ impl Call<'_> {
 }
 
 /// Splits at the commas that are within no quotation and no bracket.
-fn split(arguments: &str) -> Vec<&str> {
+pub(super) fn split(arguments: &str) -> Vec<&str> {
     let (mut parts, mut start, mut depth, mut is_quoted) = (Vec::new(), 0, 0, false);
     let mut previous = ' ';
     for (at, c) in arguments.char_indices() {

@@ -39,7 +39,7 @@ fn readme_and_operating_name_only_options_that_exist() {
 #[test]
 fn readme_shows_the_default_addresses() {
     let readme = read("README.md");
-    let shown = blocks(&readme, "text")[1];
+    let shown = blocks(&readme, "text")[0];
     let defaults = read("src/bin/reactor/cli/serve.rs");
     let sockets = read("src/bin/reactor/sockets.rs");
     for line in shown.lines() {
