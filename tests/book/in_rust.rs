@@ -24,6 +24,16 @@ mod watermarks;
 mod watermarks_broken;
 #[path = "../../docs/book/solutions/09_timeout.rs"]
 mod watermarks_solution;
+#[path = "../../docs/book/programs/10_endings.rs"]
+mod endings;
+#[path = "../../docs/book/programs/11_time.rs"]
+mod time;
+#[path = "../../docs/book/programs/12_datagrams.rs"]
+mod datagrams;
+#[path = "../../docs/book/programs/13_http.rs"]
+mod http;
+#[path = "../../docs/book/programs/14_crowds.rs"]
+mod crowds;
 
 type Main = fn() -> io::Result<()>;
 
@@ -39,4 +49,9 @@ pub(super) const RUST_PROGRAMS: &[(&str, Main)] = &[
     ("programs/09_watermarks.rs", watermarks::main),
     ("broken/09_watermarks.rs", watermarks_broken::main),
     ("solutions/09_timeout.rs", watermarks_solution::main),
+    ("programs/10_endings.rs", endings::main),
+    ("programs/11_time.rs", time::main),
+    ("programs/12_datagrams.rs", datagrams::main),
+    ("programs/13_http.rs", http::main),
+    ("programs/14_crowds.rs", crowds::main),
 ];
