@@ -485,7 +485,7 @@ def talks(server):
             echo(server, client)
             time.sleep(0.1)
     except (Failure, ConnectionError):
-        raise Failure("it is closed in the middle of its conversation") from None
+        raise Failure("it is closed between two of its lines") from None
 
 
 def drips(server):
