@@ -1,5 +1,8 @@
 //! Chapter 11: deadlines, what moves them, and when they are looked at.
 
+use std::thread;
+use std::time::Duration;
+
 use super::blocks::check_page;
 use super::page::{Page, read};
 use super::programs::check_passes;
@@ -11,10 +14,11 @@ const PROGRAM: &str = "docs/book/programs/11_time.rs";
 const WITH_LIMIT: &str = "docs/book/programs/11_time.rs 2000";
 const SCENES: [Scene; 1] = [Scene { name: "looks", record: looks }];
 
-/// A client sends a line, and is silent then, until it is closed.
+/// A client sends a line after half of its time, and is silent then, until it is closed.
 fn looks() -> Option<Vec<String>> {
     record("looks", WITH_LIMIT, "accept4(", |server| {
         let mut client = server.connect_and_settle();
+        thread::sleep(Duration::from_secs(1)); // so that a late first look is still too early
         client.echo("Hello world");
         client.expect_end();
     })
