@@ -33,6 +33,8 @@ mod book {
     mod chapter_07; // edges, and the run queue
     mod chapter_08; // slots, and the five stages
     mod chapter_09; // output, and its watermarks
+    mod chapter_10; // the ends of a connection
+    mod chapter_11; // deadlines, and what moves them
     mod call; // a call of a recording, read
     mod in_rust; // the programs in Rust, compiled with this test
     mod contents; // the seven parts, the words, the links

@@ -317,8 +317,11 @@ fn run_program_in_rust() {
     program.unwrap_or_else(|| panic!("RUST_PROGRAMS has no {path}")).1().unwrap();
 }
 
+/// Starts a program, a path from the root, perhaps with arguments behind it.
 fn start(wrapper: &[OsString], program: &str, port: u16) -> Child {
-    let words: Vec<OsString> = wrapper.iter().cloned().chain(command(program)).collect();
+    let mut parts = program.split(' ');
+    let words = wrapper.iter().cloned().chain(command(parts.next().unwrap()));
+    let words: Vec<OsString> = words.chain(parts.map(OsString::from)).collect();
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).arg(port.to_string()).env("PYTHONDONTWRITEBYTECODE", "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
