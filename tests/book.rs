@@ -32,6 +32,7 @@ mod book {
     mod chapter_07; // edges, and the run queue
     mod chapter_08; // slots, and the five stages
     mod chapter_09; // output, and its watermarks
+    mod chapter_14; // overload, and a graceful stop
     mod in_rust; // the programs in Rust, compiled with this test
     mod contents; // the seven parts, the words, the links
     mod page; // reading a page

@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use socket2::{Domain, Socket, Type};
 
 use super::in_rust::RUST_PROGRAMS;
@@ -231,9 +232,9 @@ impl Server {
     fn all_threads_sleep(&self) -> bool {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
         let stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")));
-        stats
-            .flatten()
-            .all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S')))
+        // One that has ended will not run either.
+        let is_at_rest = |rest: &str| rest.starts_with(['S', 'Z']);
+        stats.flatten().all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| is_at_rest(rest)))
     }
 
     /// Runs `action` while the program is suspended by SIGSTOP. All its effects are there when the
@@ -246,7 +247,18 @@ impl Server {
         self.signal("CONT");
     }
 
-    fn signal(&self, name: &str) {
+    /// Lets the program open no more descriptors than it has now (setrlimit(2), RLIMIT_NOFILE).
+    pub(super) fn use_up_descriptors(&self) {
+        let descriptors = PathBuf::from(format!("/proc/{}/fd", self.pid()));
+        let path = |number: &u64| descriptors.join(number.to_string());
+        let lowest_free = (0..).find(|number| path(number).symlink_metadata().is_err());
+        let pid = Pid::from_child(&self.child);
+        let maximum = getrlimit(Resource::Nofile).maximum; // which the child has inherited
+        let limit = Rlimit { current: lowest_free, maximum };
+        prlimit(Some(pid), Resource::Nofile, limit).unwrap();
+    }
+
+    pub(super) fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
         assert!(status.unwrap().success(), "kill -s {name} {}", self.pid());
     }
