@@ -35,6 +35,7 @@ mod book {
     mod chapter_09; // output, and its watermarks
     mod chapter_10; // the ends of a connection
     mod chapter_11; // deadlines, and what moves them
+    mod chapter_14; // overload, and a graceful stop
     mod call; // a call of a recording, read
     mod in_rust; // the programs in Rust, compiled with this test
     mod contents; // the seven parts, the words, the links

@@ -11,8 +11,11 @@ import argparse
 import concurrent.futures
 import contextlib
 import glob
+import itertools
 import os
 import re
+import resource
+import select
 import signal
 import socket
 import struct
@@ -31,6 +34,10 @@ PYTHON = [sys.executable, "-S"]  # Without `site`, which no program here needs, 
 
 class Failure(Exception):
     """What a row has found."""
+
+
+class EndFailure(Failure):
+    """What a row has found that ends the program."""
 
 
 class Server:
@@ -72,6 +79,8 @@ class Server:
         """Runs a row. If the connection breaks because the program has ended, says so."""
         try:
             row(self)
+        except EndFailure:
+            raise
         except (Failure, OSError) as failure:
             # A program that is ending has closed its connections already. One that has not ended
             # goes to sleep, or never does.
@@ -96,6 +105,14 @@ class Server:
             yield
         finally:
             self.process.send_signal(signal.SIGCONT)
+
+    def use_up_descriptors(self):
+        """Lets it open no more descriptors than it has now (setrlimit(2), RLIMIT_NOFILE)."""
+        pid = self.process.pid
+        used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+        lowest_free = next(number for number in itertools.count() if number not in used)
+        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, hard))
 
     def threads(self):
         """Returns how many threads it has."""
@@ -512,6 +529,86 @@ def says_why(server):
     expect_end(server, client)
 
 
+def full(server):
+    """At most a hundred clients are served at a time. Others wait, and the program sleeps."""
+    clients = [server.connect() for _ in range(120)]
+    for client in clients:
+        send(client, b"Hello world\n")
+    cpu, deadline = server.cpu(), time.monotonic() + PATIENCE
+    while not server.is_asleep() and time.monotonic() < deadline:
+        if server.cpu() >= cpu + 20:
+            raise Failure("it runs all the time, and has nothing to do")
+    served = select.select(clients, [], [], 0)[0]
+    if len(served) > 100:
+        raise Failure(f"{len(served)} clients are served at a time")
+    waiting = [client for client in clients if client not in served]
+    for leaving, client in zip(served, waiting):
+        leaving.close()
+        expect(server, client, PREFIX + b"Hello world\n")
+
+
+def no_descriptor(server):
+    """A client for which no descriptor is left is served when another leaves."""
+    first = server.connect()
+    echo(server, first)
+    server.use_up_descriptors()
+    client = server.connect()
+    send(client, b"Hello world\n")
+    cpu, sleeps = server.cpu(), server.sleeps()
+    # It may try again from time to time.
+    while server.sleeps() < sleeps + 5 and not server.is_asleep():
+        if server.cpu() >= cpu + 20:
+            raise Failure("it runs all the time, and has nothing to do")
+    first.close()
+    expect(server, client, PREFIX + b"Hello world\n")
+
+
+def stops(server):
+    """On SIGTERM, clients in the backlog are answered, too. Then the program ends, in order."""
+    clients = [server.connect()]
+    echo(server, clients[0])
+    with server.suspended():
+        clients += [server.connect() for _ in range(20)]
+        for client in clients:
+            send(client, b"Hello world\n")
+        server.process.terminate()
+    try:
+        for client in clients:
+            expect(server, client, PREFIX + b"Hello world\n", asleep=1.5)
+            expect_end(server, client, asleep=1.5)
+        code = server.process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise EndFailure("it does not end") from None
+    except Failure as failure:
+        raise EndFailure(str(failure)) from None
+    if code:
+        raise EndFailure(f"its exit code is {code}")
+
+
+def turns_away(server):
+    """A client for which there is no room is told so. Those that are served stay."""
+    served = []
+    for _ in range(120):
+        client = server.connect()
+        send(client, b"Hello world\n")
+        data = receive(server, client)
+        if data == PREFIX + b"Hello world\n":
+            served.append(client)
+        elif data == b"error -> the server is full\n":
+            expect_end(server, client)
+        else:
+            raise Failure(f"the reply is {data!r}")
+    if len(served) > 100:
+        raise Failure(f"{len(served)} clients are served at a time")
+    served.pop().close()
+    for client in served:
+        echo(server, client)
+    deadline = time.monotonic() + PATIENCE
+    while not server.is_asleep() and time.monotonic() < deadline:
+        pass  # Now there is room.
+    echo(server, server.connect())
+
+
 # Starts a program, given as the other arguments, with 1,020 as its lowest free descriptor. So few
 # clients are needed to pass 1,023.
 OCCUPY_DESCRIPTORS = """
@@ -529,7 +626,7 @@ CHAPTERS = [1, 1, 1, 2, 2, 3, 3, 3, 2]
 EXERCISES = [
     *(gives_up, line_bound, thread_bound, rests, beyond_1024),
     *(client_bound, client_bound, evicts, closes_unread),
-    *(quits, says_why),
+    *(quits, says_why, None, None, turns_away),
 ]
 # Rows that show what a mistake does. For "ends-busy", connections may last for half a second.
 SPECIAL = {
@@ -539,6 +636,9 @@ SPECIAL = {
     "last-words": (last_words, 10),
     "talks": (talks, 11),
     "drips": (drips, 11),
+    "full": (full, 14),
+    "no-descriptor": (no_descriptor, 14),
+    "stops": (stops, 14),
 }
 
 

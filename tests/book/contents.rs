@@ -138,9 +138,72 @@ fn programs_in_rust_are_examples_named_after_their_chapter() {
 #[test]
 fn readme_and_lecture_lead_to_the_book() {
     let readme = read("README.md");
-    let screen: Vec<&str> = readme.lines().take(50).collect();
+    let screen: Vec<&str> = readme.lines().take(24).collect();
     assert!(screen.iter().any(|line| line.contains("(docs/book/README.md)")), "README.md");
     let lecture = read("docs/lecture/README.md");
     let end = lecture.rsplit("\n## ").next().unwrap();
     assert!(end.contains("(../book/01-one-at-a-time.md)"), "docs/lecture/README.md ends there");
+}
+
+/// What beginners ask in public, as the contents have it; the chapter; the words that answer it.
+const PUBLIC_QUESTIONS: [(&str, usize, &str); 7] = [
+    (
+        "my mio server hang after the first message",
+        7,
+        "**That is why a server on `mio` hangs after the first message.**",
+    ),
+    ("does `accept` return only one", 7, "**That is why `accept` seems to return only one.**"),
+    (
+        "my loop spin at 100 %",
+        6,
+        "names the socket and the interest that you should not have asked for",
+    ),
+    ("connection reset", 10, "connection reset by peer"),
+    ("my UDP server stop after one client's error", 12, "stop after one client's error"),
+    ("too many open files", 14, "**A level-triggered loop spins at 100 %.**"),
+    ("or hang, in a crowd", 14, "**An edge-triggered loop goes silent.**"),
+];
+
+#[test]
+fn contents_lead_what_beginners_ask_to_the_answer() {
+    let contents = read("docs/book/README.md");
+    for (question, number, answer) in PUBLIC_QUESTIONS {
+        let row = contents.lines().find(|line| line.starts_with(&format!("| [{number}. ")));
+        let row = row.unwrap_or_else(|| panic!("there is no chapter {number}"));
+        assert!(row.contains(question), "docs/book/README.md, chapter {number}: {question}");
+        assert!(words_of(number).contains(answer), "chapter {number}: {answer}");
+    }
+}
+
+/// What the loop is judged by; the chapter, and the words that answer it.
+const QUESTIONS_OF_THE_LOOP: [(&str, usize, &str); 4] = [
+    (
+        "Why is there a run queue?",
+        7,
+        "A run queue is not for speed. It is the memory of what the kernel will not say again.",
+    ),
+    (
+        "What does a short read prove?",
+        7,
+        "a *short read*, then the buffer of the kernel is empty now",
+    ),
+    ("When is a slot freed?", 8, "Only `reap` frees, at the end of the turn"),
+    ("Why is EPOLLOUT not always on?", 6, "The room for output is the *normal* state of a socket."),
+];
+
+#[test]
+fn questions_of_the_loop_are_answered_and_placed_in_the_source() {
+    let places = words_of(8);
+    for (question, number, answer) in QUESTIONS_OF_THE_LOOP {
+        assert!(words_of(number).contains(answer), "chapter {number}: {answer}");
+        let (_, row) = places.split_once(question).expect(question);
+        assert!(row.starts_with(" | ") && row.split(" | ").nth(2).unwrap().starts_with("`src/"));
+    }
+}
+
+/// Returns a chapter's text without line breaks.
+fn words_of(number: usize) -> String {
+    let page = Page::chapters().into_iter().find(|page| page.number() == number);
+    let page = page.unwrap_or_else(|| panic!("there is no chapter {number}"));
+    page.text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -42,6 +42,10 @@ mod datagrams;
 mod http;
 #[path = "../../docs/book/programs/14_crowds.rs"]
 mod crowds;
+#[path = "../../docs/book/broken/14_crowds.rs"]
+mod crowds_broken;
+#[path = "../../docs/book/solutions/14_full.rs"]
+mod crowds_solution;
 
 type Main = fn() -> io::Result<()>;
 
@@ -66,4 +70,6 @@ pub(super) const RUST_PROGRAMS: &[(&str, Main)] = &[
     ("programs/12_datagrams.rs", datagrams::main),
     ("programs/13_http.rs", http::main),
     ("programs/14_crowds.rs", crowds::main),
+    ("broken/14_crowds.rs", crowds_broken::main),
+    ("solutions/14_full.rs", crowds_solution::main),
 ];

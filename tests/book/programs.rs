@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use socket2::{Domain, Socket, Type};
 
 use super::in_rust::RUST_PROGRAMS;
@@ -223,7 +224,7 @@ impl Server {
         let (mut asleep, mut sleeps) = (0, self.sleeps());
         self.wait_until("it settles", || {
             let is_same = self.sleeps() == std::mem::replace(&mut sleeps, self.sleeps());
-            asleep = if is_same && self.all_threads_are(&['S']) { asleep + 1 } else { 0 };
+            asleep = if is_same && self.all_threads_are(&['S', 'Z']) { asleep + 1 } else { 0 };
             asleep == SAMPLES || self.stat().1 >= ran_before + 3
         });
     }
@@ -249,7 +250,18 @@ impl Server {
         self.signal("CONT");
     }
 
-    fn signal(&self, name: &str) {
+    /// Lets the program open no more descriptors than it has now (setrlimit(2), RLIMIT_NOFILE).
+    pub(super) fn use_up_descriptors(&self) {
+        let descriptors = PathBuf::from(format!("/proc/{}/fd", self.pid()));
+        let path = |number: &u64| descriptors.join(number.to_string());
+        let lowest_free = (0..).find(|number| path(number).symlink_metadata().is_err());
+        let pid = Pid::from_child(&self.child);
+        let maximum = getrlimit(Resource::Nofile).maximum; // which the child has inherited
+        let limit = Rlimit { current: lowest_free, maximum };
+        prlimit(Some(pid), Resource::Nofile, limit).unwrap();
+    }
+
+    pub(super) fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
         assert!(status.unwrap().success(), "kill -s {name} {}", self.pid());
     }

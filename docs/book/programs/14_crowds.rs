@@ -34,9 +34,10 @@ const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n\r\n";
 
 /// The most sources. Further clients wait in the backlog.
 const SOURCES_MAX: usize = 100;
-/// When to accept again, if the kernel has no room and no client will make some.
+/// When to accept again, if the kernel has no descriptor or memory for a client.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-const STOP: Token = Token(usize::MAX); // of SIGTERM
+/// The token of SIGTERM, which no slot has.
+const STOP: Token = Token(SOURCES_MAX);
 /// How long a stop may take, and how long a client may be idle then.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const STOP_IDLE_TIMEOUT: Duration = Duration::from_millis(200);
@@ -320,8 +321,9 @@ impl Server {
 
     /// The only place where the program sleeps, and only if nothing can go on.
     fn wait(&mut self) -> io::Result<()> {
-        let retry = (!self.paused.is_empty()).then_some(ACCEPT_RETRY);
-        let due = self.deadlines.first().map(|(due, _)| *due - Instant::now()).or(retry);
+        let is_refused = !self.paused.is_empty() && self.slots.len() < SOURCES_MAX;
+        let due = self.deadlines.first().map(|(due, _)| *due - Instant::now());
+        let due = due.into_iter().chain(is_refused.then_some(ACCEPT_RETRY)).min();
         let timeout = if self.run_queue.is_empty() { due } else { Some(Duration::ZERO) };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == ErrorKind::Interrupted => self.wait(), // by a signal
