@@ -470,8 +470,8 @@ def full(server):
     clients = [server.connect() for _ in range(120)]
     for client in clients:
         send(client, b"Hello world\n")
-    cpu = server.cpu()
-    while not server.is_asleep():
+    cpu, deadline = server.cpu(), time.monotonic() + PATIENCE
+    while not server.is_asleep() and time.monotonic() < deadline:
         if server.cpu() >= cpu + 20:
             raise Failure("it runs all the time, and has nothing to do")
     served = select.select(clients, [], [], 0)[0]
@@ -539,7 +539,8 @@ def turns_away(server):
     served.pop().close()
     for client in served:
         echo(server, client)
-    while not server.is_asleep():
+    deadline = time.monotonic() + PATIENCE
+    while not server.is_asleep() and time.monotonic() < deadline:
         pass  # Now there is room.
     echo(server, server.connect())
 
