@@ -78,13 +78,21 @@ fn chapter_7_answers_are_what_its_programs_do() {
     ]);
 }
 
+/// The first quotation is from our program, the second from the middle of a function of the server.
 #[test]
-fn chapter_7_quotes_the_line_in_which_a_short_read_counts() {
+fn chapter_7_quotes_the_lines_in_which_a_short_read_counts() {
     let page = Page::read(PAGE);
-    let (_, quoted) = page.text.split_once("\n\n```rust\n").unwrap();
-    let (quoted, _) = quoted.split_once("\n```\n").unwrap();
-    assert!(quoted.starts_with("self.readable = "), "{quoted}");
-    assert_eq!(read(PROGRAM).matches(quoted).count(), 1, "{quoted}");
+    let quoted = page.text.split("\n\n```rust\n").skip(1);
+    let quoted: Vec<&str> = quoted.map(|from| from.split("```").next().unwrap()).collect();
+    let [ours, of_server] = quoted[..] else { panic!("{quoted:?}") };
+    assert!(ours.starts_with("self.readable = "), "{ours}");
+    assert!(of_server.contains("count < into.len()"), "{of_server}");
+    let trimmed =
+        |text: &str| text.lines().flat_map(|line| [line.trim(), "\n"]).collect::<String>();
+    for (lines, path) in [(ours, PROGRAM), (of_server, "src/stream/readiness.rs")] {
+        let count = trimmed(&read(path)).matches(&trimmed(lines)).count();
+        assert_eq!(count, 1, "{path} has once:\n{lines}");
+    }
 }
 
 #[test]

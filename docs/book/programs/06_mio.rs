@@ -99,7 +99,7 @@ impl Server {
         }
     }
 
-    /// Lets each source that is ready go on until it would block. mio reports nothing twice.
+    /// Lets each source that is ready go on until it would block: nothing reports what is left.
     fn drive(&mut self) {
         let ready: Vec<usize> = self.events.iter().map(|event| event.token().0).collect();
         for token in ready {

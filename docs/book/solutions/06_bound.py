@@ -47,7 +47,7 @@ def accept():
     try:
         sock, address = server.accept()
     except OSError:
-        return  # None waits (BlockingIOError), or it has gone already.
+        return  # None waits (BlockingIOError), it has gone, or no descriptor is free (chapter 14).
     sock.setblocking(False)
     clients[sock.fileno()] = Client(sock)
     epoll.register(sock, select.EPOLLIN)
