@@ -33,7 +33,7 @@ const TOO_LARGE: &str = "431 Request Header Fields Too Large";
 const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n\r\n";
 
 /// The most sources. Further clients wait in the backlog.
-const SOURCES_MAX: usize = usize::MAX; // no bound
+const SOURCES_MAX: usize = usize::MAX / 2; // no bound
 /// When to accept again, if the kernel has no descriptor or memory for a client.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// The token of SIGTERM, which no slot has.
