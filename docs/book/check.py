@@ -32,14 +32,25 @@ class Failure(Exception):
     """What a row has found."""
 
 
+def hold_port():
+    """Returns a socket that is bound to a free port, at which datagrams can be served, too."""
+    while True:
+        holder = socket.socket()
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+            with contextlib.suppress(OSError):
+                datagrams.bind(holder.getsockname())
+                return holder
+        holder.close()
+
+
 class Server:
     """The program, in a process of its own."""
 
     def __init__(self, command):
         # Bound but not listening, this socket keeps the port free for the program alone.
-        self.holder = socket.socket()
-        self.holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.holder.bind(("127.0.0.1", 0))
+        self.holder = hold_port()
         self.port = self.holder.getsockname()[1]
         # What it prints must not come between the rows.
         self.process = subprocess.Popen(
@@ -448,6 +459,93 @@ def ends_busy(server):
     echo(server, server.connect())
 
 
+# ---- the rows about datagrams
+
+
+def datagram_client(server, host, port=0):
+    """Returns a socket for datagrams at 127.0.0.`host`, where no program is."""
+    echo(server, server.connect())  # Now the program has all of its sockets.
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.bind((f"127.0.0.{host}", port))
+    client.settimeout(0.1)
+    return client
+
+
+def send_datagram(server, client, data):
+    client.sendto(data, ("127.0.0.1", server.port))
+
+
+def expect_datagram(server, client, data):
+    """Waits for the reply to a datagram."""
+    reply = receive(server, client)
+    if reply != PREFIX + data:
+        raise Failure(f"the reply is {reply[:40]!r}")
+
+
+def received_already(client):
+    """Returns the datagrams that have arrived."""
+    client.setblocking(False)
+    datagrams = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            datagrams.append(client.recv(1 << 16))
+    client.settimeout(0.1)
+    return datagrams
+
+
+def datagrams(server):
+    """A datagram of any size gets one reply, also an empty one, and whatever other clients do."""
+    client = datagram_client(server, 2)
+    for data in b"Hello world", b"", b"two\nlines", b"x" * 65_499, b"":
+        send_datagram(server, client, data)
+        expect_datagram(server, client, data)
+    for _ in range(20):
+        with datagram_client(server, 2) as leaving:
+            send_datagram(server, leaving, b"I leave")
+    send_datagram(server, client, b"x" * 65_507)  # Its reply would be too long.
+    send_datagram(server, client, b"Hello again")
+    expect_datagram(server, client, b"Hello again")
+
+
+def loop(server):
+    """A datagram from another echo server, at another address, is not answered."""
+    other, client = datagram_client(server, 3, server.port), datagram_client(server, 2)
+    send_datagram(server, other, b"Hello world")
+    answered = 0
+    while answered < 100:
+        send_datagram(server, client, b"?")
+        expect_datagram(server, client, b"?")  # Now what was sent before it has been handled.
+        replies = received_already(other)
+        if not replies:
+            break
+        answered += len(replies)
+        for reply in replies:
+            send_datagram(server, other, PREFIX + reply)  # It answers, as any echo server does.
+    if answered:
+        raise Failure(f"it has answered another echo server {answered} times")
+
+
+def rate_bound(server):
+    """An address gets ten replies a second, and others are not concerned."""
+    flooding, client = datagram_client(server, 2), datagram_client(server, 4)
+    started = time.monotonic()
+    with server.suspended():
+        for _ in range(100):
+            send_datagram(server, flooding, b"flood")
+        send_datagram(server, client, b"Hello world")
+    expect_datagram(server, client, b"Hello world")
+    replies = len(received_already(flooding))
+    # A slow program may take seconds, and each of them begins with ten more.
+    if replies > 10 * (2 + int(time.monotonic() - started)):
+        raise Failure(f"{replies} of 100 datagrams are answered")
+    deadline = time.monotonic() + PATIENCE
+    while not received_already(flooding):
+        if time.monotonic() > deadline:
+            raise Failure("the address is never answered again")
+        send_datagram(server, flooding, b"again")
+        time.sleep(0.2)
+
+
 # Starts a program, given as the other arguments, with 1,020 as its lowest free descriptor. So few
 # clients are needed to pass 1,023.
 OCCUPY_DESCRIPTORS = """
@@ -465,12 +563,15 @@ CHAPTERS = [1, 1, 1, 2, 2, 3, 3, 3, 2]
 EXERCISES = [
     *(gives_up, line_bound, thread_bound, rests, beyond_1024),
     *(client_bound, client_bound, evicts, closes_unread),
+    *(line, line, rate_bound),
 ]
 # Rows that show what a mistake does. For "ends-busy", connections may last for half a second.
 SPECIAL = {
     "burst": (burst, 7),
     "ends-busy": (ends_busy, 8),
     "stops-reading": (stops_reading, 9),
+    "datagrams": (datagrams, 12),
+    "loop": (loop, 12),
 }
 
 

@@ -30,6 +30,10 @@ mod endings;
 mod time;
 #[path = "../../docs/book/programs/12_datagrams.rs"]
 mod datagrams;
+#[path = "../../docs/book/broken/12_datagrams.rs"]
+mod datagrams_broken;
+#[path = "../../docs/book/solutions/12_rate.rs"]
+mod datagrams_solution;
 #[path = "../../docs/book/programs/13_http.rs"]
 mod http;
 #[path = "../../docs/book/programs/14_crowds.rs"]
@@ -52,6 +56,8 @@ pub(super) const RUST_PROGRAMS: &[(&str, Main)] = &[
     ("programs/10_endings.rs", endings::main),
     ("programs/11_time.rs", time::main),
     ("programs/12_datagrams.rs", datagrams::main),
+    ("broken/12_datagrams.rs", datagrams_broken::main),
+    ("solutions/12_rate.rs", datagrams_solution::main),
     ("programs/13_http.rs", http::main),
     ("programs/14_crowds.rs", crowds::main),
 ];
