@@ -22,8 +22,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod book {
-    #[path = "../common/refusals.rs"]
-    mod refusals; // where the kernel says that a UDP port is closed
     mod addresses; // the addresses of a recording, and calls with many datagrams
     mod blocks; // the blocks of a page, made again and compared
     mod chapter_01; // one client at a time
@@ -35,11 +33,15 @@ mod book {
     mod chapter_07; // edges, and the run queue
     mod chapter_08; // slots, and the five stages
     mod chapter_09; // output, and its watermarks
+    mod chapter_10; // the ends of a connection
+    mod chapter_11; // deadlines, and what moves them
     mod chapter_12; // datagrams
     mod in_rust; // the programs in Rust, compiled with this test
     mod contents; // the seven parts, the words, the links
     mod page; // reading a page
-    mod sockets; // a port that is held, sockets for datagrams
     mod programs; // running the programs of the book
+    #[path = "../common/refusals.rs"]
+    mod refusals; // where the kernel says that a UDP port is closed
+    mod sockets; // a port that is held, sockets for datagrams
     mod trace; // what strace records, normalised
 }

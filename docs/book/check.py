@@ -25,6 +25,7 @@ PATIENCE = 20  # Seconds until a reply counts as missing, if the program is not 
 ASLEEP = 0.3  # Seconds in which no thread of the program has run: it waits for something else.
 CROWD = 50  # Clients.
 FILL_MAX = 64 << 20  # Bytes. No kernel's buffers hold as much, so the program must have taken them.
+LIMIT = 2  # Seconds: the limit of a program whose first argument is 2000, in rows about time.
 PYTHON = [sys.executable, "-S"]  # Without `site`, which no program here needs, it starts faster.
 
 
@@ -459,6 +460,69 @@ def ends_busy(server):
     echo(server, server.connect())
 
 
+def send_on(server, client, data):
+    """Sends `data`, and a little more when the program has done all that it does then."""
+    try:
+        send(client, data)
+        while not server.is_asleep():
+            pass
+        send(client, b"x")
+    except ConnectionError:
+        raise Failure("the connection is reset") from None
+
+
+def last_words(server):
+    """A line that is too long gets a last reply, and then the end of the stream."""
+    client = server.connect()
+    send_on(server, client, b"x" * 100_000)
+    expect(server, client, b"error -> the line is too long\n")
+    expect_end(server, client)
+
+
+def quits(server):
+    """The line "quit" is the last one that is answered. Then the stream ends."""
+    client = server.connect()
+    send_on(server, client, b"one\nquit\n" + b"x" * 50_000)
+    expect(server, client, PREFIX + b"one\n" + PREFIX + b"quit\n")
+    expect_end(server, client)
+
+
+def talks(server):
+    """A client that sends a line every tenth of a second is served for longer than the limit."""
+    client = server.connect()
+    end = time.monotonic() + 2 * LIMIT
+    try:
+        while time.monotonic() < end:
+            echo(server, client)
+            time.sleep(0.1)
+    except (Failure, ConnectionError):
+        raise Failure("it is closed between two of its lines") from None
+
+
+def drips(server):
+    """A client that sends a byte every tenth of a second, and no line, is closed at the limit."""
+    client = server.connect()
+    end = time.monotonic() + 2 * LIMIT
+    try:
+        # A program that is late is not at its limit yet, and is given more time.
+        while time.monotonic() < end or not server.is_asleep():
+            client.send(b"x")
+            with contextlib.suppress(TimeoutError):
+                if not client.recv(1):
+                    return
+    except ConnectionError:
+        return
+    raise Failure("it is still served")
+
+
+def says_why(server):
+    """A client whose time is over gets a last line, and then the end of the stream."""
+    client = server.connect()
+    send(client, b"Hello")
+    expect(server, client, b"error -> too slow\n", asleep=LIMIT + 1)
+    expect_end(server, client)
+
+
 # ---- the rows about datagrams
 
 
@@ -563,13 +627,16 @@ CHAPTERS = [1, 1, 1, 2, 2, 3, 3, 3, 2]
 EXERCISES = [
     *(gives_up, line_bound, thread_bound, rests, beyond_1024),
     *(client_bound, client_bound, evicts, closes_unread),
-    *(line, line, rate_bound),
+    *(quits, says_why, rate_bound),
 ]
 # Rows that show what a mistake does. For "ends-busy", connections may last for half a second.
 SPECIAL = {
     "burst": (burst, 7),
     "ends-busy": (ends_busy, 8),
     "stops-reading": (stops_reading, 9),
+    "last-words": (last_words, 10),
+    "talks": (talks, 11),
+    "drips": (drips, 11),
     "datagrams": (datagrams, 12),
     "loop": (loop, 12),
 }

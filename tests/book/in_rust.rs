@@ -26,8 +26,16 @@ mod watermarks_broken;
 mod watermarks_solution;
 #[path = "../../docs/book/programs/10_endings.rs"]
 mod endings;
+#[path = "../../docs/book/broken/10_endings.rs"]
+mod endings_broken;
+#[path = "../../docs/book/solutions/10_quit.rs"]
+mod endings_solution;
 #[path = "../../docs/book/programs/11_time.rs"]
 mod time;
+#[path = "../../docs/book/broken/11_time.rs"]
+mod time_broken;
+#[path = "../../docs/book/solutions/11_reason.rs"]
+mod time_solution;
 #[path = "../../docs/book/programs/12_datagrams.rs"]
 mod datagrams;
 #[path = "../../docs/book/broken/12_datagrams.rs"]
@@ -54,7 +62,11 @@ pub(super) const RUST_PROGRAMS: &[(&str, Main)] = &[
     ("broken/09_watermarks.rs", watermarks_broken::main),
     ("solutions/09_timeout.rs", watermarks_solution::main),
     ("programs/10_endings.rs", endings::main),
+    ("broken/10_endings.rs", endings_broken::main),
+    ("solutions/10_quit.rs", endings_solution::main),
     ("programs/11_time.rs", time::main),
+    ("broken/11_time.rs", time_broken::main),
+    ("solutions/11_reason.rs", time_solution::main),
     ("programs/12_datagrams.rs", datagrams::main),
     ("broken/12_datagrams.rs", datagrams_broken::main),
     ("solutions/12_rate.rs", datagrams_solution::main),

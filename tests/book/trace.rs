@@ -99,6 +99,8 @@ fn written(folder: &Path, program: &str, pid: u32, first: &str) -> Vec<String> {
         if next == 0 || !data_are_descriptors {
             own = own.into_iter().skip_while(|line| !is_start(line, first)).collect();
         }
+        // A FIN is an edge when it is sent, and when it is confirmed, if that is later.
+        own.dedup_by(|next, call| next == call && call.contains("[{EPOLLOUT, "));
         let own = collapse_groups(&collapse(own));
         lines.push((next, own));
         next += 1;
