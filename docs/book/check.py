@@ -1,6 +1,7 @@
 """Checks an echo server as its clients would: python3 check.py PROGRAM [ARGUMENT ...]
 
 Each row starts the program, with a free port as its last argument, and plays one or more clients.
+With a row about HTTP, a port for HTTP precedes it.
 The reply to a line is "echo -> " and that line, and the end of the stream ends the last line. The
 output is TAP: a line for each row, "ok" or "not ok". With --exercise N, the rows are the first
 three and that of the exercise of chapter N. The programs of the book in Rust are built and run by
@@ -49,13 +50,14 @@ def hold_port():
 class Server:
     """The program, in a process of its own."""
 
-    def __init__(self, command):
-        # Bound but not listening, this socket keeps the port free for the program alone.
-        self.holder = hold_port()
-        self.port = self.holder.getsockname()[1]
+    def __init__(self, command, serves_http=False):
+        # Bound but not listening, these sockets keep the ports free for the program alone.
+        self.holders = [hold_port() for _ in range(1 + serves_http)]
+        self.port, self.http_port = (self.holders[at].getsockname()[1] for at in (-1, 0))
+        ports = [str(holder.getsockname()[1]) for holder in self.holders]
         # What it prints must not come between the rows.
         self.process = subprocess.Popen(
-            command + [str(self.port)], stdin=subprocess.DEVNULL, stdout=sys.stderr
+            command + ports, stdin=subprocess.DEVNULL, stdout=sys.stderr
         )
 
     def __enter__(self):
@@ -64,14 +66,15 @@ class Server:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
-        self.holder.close()
+        for holder in self.holders:
+            holder.close()
 
-    def connect(self):
+    def connect(self, port=None):
         """Returns a new connection. Until the program listens, it is refused, and tried again."""
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                client = socket.create_connection(("127.0.0.1", self.port), timeout=0.1)
+                client = socket.create_connection(("127.0.0.1", port or self.port), 0.1)
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return client
             except (ConnectionRefusedError, TimeoutError):
@@ -610,6 +613,116 @@ def rate_bound(server):
         time.sleep(0.2)
 
 
+# ---- the rows about HTTP, with which the program gets a second port
+
+
+def http_client(server, request):
+    client = server.connect(server.http_port)
+    send(client, request)
+    return client
+
+
+def response(server, client, received=b""):
+    """Reads one response. Returns its status line, and what follows behind the body."""
+
+    def more(part):
+        data = receive(server, client)
+        if not data:
+            raise Failure(f"the connection ends before the {part} does")
+        return data
+
+    while b"\r\n\r\n" not in received:
+        received += more("head of a response")
+    head, _, rest = received.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\nContent-Length: *(\d+) *(\r|$)", head, re.IGNORECASE)
+    if not length:
+        raise Failure("a response says no Content-Length")
+    while len(rest) < int(length[1]):
+        rest += more("body of a response")
+    return head.partition(b"\r\n")[0].decode(), rest[int(length[1]) :]
+
+
+def expect_response(server, client, status, received=b""):
+    """Reads one response with this status. Returns what follows."""
+    line, rest = response(server, client, received)
+    if line.split()[1:2] != [status]:
+        raise Failure(f"the response is {line}")
+    return rest
+
+
+def expect_last_response(server, client, status):
+    """Reads one response with this status, and the end of the stream."""
+    if rest := expect_response(server, client, status):
+        raise Failure(f"the body has more bytes than its Content-Length: {rest[:20]!r}")
+    expect_end(server, client)
+
+
+def http(server):
+    """A request gets one response, which ends where it says, whatever else the client sends."""
+    expect_last_response(server, http_client(server, b"GET / HTTP/1.0\r\n\r\n"), "200")
+    client = http_client(server, b"")
+    for byte in b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n":
+        send(client, bytes([byte]))
+    expect_last_response(server, client, "200")
+    expect_last_response(server, http_client(server, b"nonsense\r\n\r\n"), "400")
+    client = http_client(server, b"POST / HTTP/1.0\r\nContent-Length: 100000\r\n\r\n")
+    send_on(server, client, b"x" * 99_999)
+    expect_last_response(server, client, "501")
+
+
+def two_lengths(server):
+    """A head that does not say clearly how long the body is gets the status 400."""
+    for fields in (
+        b"Content-Length: 0\r\nContent-Length: 24",
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked",
+        b"Content-Length: +5",
+        b"Content-Length:",
+    ):
+        client = http_client(server, b"GET / HTTP/1.0\r\n" + fields + b"\r\n\r\n")
+        line, _ = response(server, client)
+        if line.split()[1:2] != ["400"]:
+            raise Failure(f"{' and '.join(fields.decode().splitlines())}: {line}")
+
+
+def slow_head(server):
+    """A client that sends its head a byte at a time is closed, although it is never silent."""
+    client = http_client(server, b"GET / HTTP/1.0\r\n")
+    deadline = time.monotonic() + PATIENCE
+    try:
+        while time.monotonic() < deadline:
+            client.send(b"x")
+            with contextlib.suppress(TimeoutError):
+                if not client.recv(1):
+                    return
+    except ConnectionError:
+        return
+    raise Failure("it is still served")
+
+
+def keeps_alive(server):
+    """A client may keep its connection for further requests, and their bodies are no requests."""
+    kept = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n"
+    hidden = b"GET /hidden HTTP/1.0\r\n\r\n"
+    with_body = kept + b"Content-Length: %d\r\n\r\n" % len(hidden)
+    client = http_client(server, kept + b"\r\n")
+    expect_response(server, client, "200")
+    send(client, with_body + hidden + kept + b"\r\n")
+    rest = expect_response(server, client, "200")
+    rest = expect_response(server, client, "200", rest)
+    for piece in with_body, hidden[:9]:
+        send(client, piece)
+        while not server.is_asleep():
+            pass
+    send(client, hidden[9:] + b"GET / HTTP/1.0\r\n\r\n")
+    rest = expect_response(server, client, "200", rest)
+    if expect_response(server, client, "200", rest):
+        raise Failure("there are more responses than requests")
+    expect_end(server, client)
+
+
+HTTP_ROWS = [http, two_lengths, slow_head, keeps_alive]
+
+
 # Starts a program, given as the other arguments, with 1,020 as its lowest free descriptor. So few
 # clients are needed to pass 1,023.
 OCCUPY_DESCRIPTORS = """
@@ -627,7 +740,7 @@ CHAPTERS = [1, 1, 1, 2, 2, 3, 3, 3, 2]
 EXERCISES = [
     *(gives_up, line_bound, thread_bound, rests, beyond_1024),
     *(client_bound, client_bound, evicts, closes_unread),
-    *(quits, says_why, rate_bound),
+    *(quits, says_why, rate_bound, keeps_alive),
 ]
 # Rows that show what a mistake does. For "ends-busy", connections may last for half a second.
 SPECIAL = {
@@ -639,6 +752,9 @@ SPECIAL = {
     "drips": (drips, 11),
     "datagrams": (datagrams, 12),
     "loop": (loop, 12),
+    "http": (http, 13),
+    "two-lengths": (two_lengths, 13),
+    "slow-head": (slow_head, 13),
 }
 
 
@@ -688,11 +804,12 @@ def main():
     if arguments.row:
         rows = rows[:3] + [SPECIAL[arguments.row]]
     print(f"1..{len(rows)}")
+    serves_http = any(row in HTTP_ROWS for row, _ in rows)
 
     def run(row):
         special = [*PYTHON, "-c", OCCUPY_DESCRIPTORS] if row is beyond_1024 else []
         try:
-            with Server(special + command) as server:
+            with Server(special + command, serves_http) as server:
                 server.run(row)
         except (Failure, OSError) as failure:
             return failure

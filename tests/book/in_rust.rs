@@ -44,6 +44,10 @@ mod datagrams_broken;
 mod datagrams_solution;
 #[path = "../../docs/book/programs/13_http.rs"]
 mod http;
+#[path = "../../docs/book/broken/13_http.rs"]
+mod http_broken;
+#[path = "../../docs/book/solutions/13_keep_alive.rs"]
+mod http_solution;
 #[path = "../../docs/book/programs/14_crowds.rs"]
 mod crowds;
 
@@ -71,5 +75,7 @@ pub(super) const RUST_PROGRAMS: &[(&str, Main)] = &[
     ("broken/12_datagrams.rs", datagrams_broken::main),
     ("solutions/12_rate.rs", datagrams_solution::main),
     ("programs/13_http.rs", http::main),
+    ("broken/13_http.rs", http_broken::main),
+    ("solutions/13_keep_alive.rs", http_solution::main),
     ("programs/14_crowds.rs", crowds::main),
 ];

@@ -132,9 +132,15 @@ impl Server {
     /// Connects. Until the program listens, the kernel refuses.
     #[track_caller]
     pub(super) fn connect(&self) -> Client {
+        self.connect_to(self.address)
+    }
+
+    /// Connects to an address of the program.
+    #[track_caller]
+    pub(super) fn connect_to(&self, address: SocketAddr) -> Client {
         let deadline = Instant::now() + TIMEOUT;
         loop {
-            match TcpStream::connect_timeout(&self.address, TIMEOUT) {
+            match TcpStream::connect_timeout(&address, TIMEOUT) {
                 Ok(stream) => {
                     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
                     stream.set_write_timeout(Some(TIMEOUT)).unwrap();
