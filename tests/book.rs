@@ -22,6 +22,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod book {
+    mod addresses; // the addresses of a recording, and calls with many datagrams
     mod before; // what a recording does not see begin
     mod blocks; // the blocks of a page, made again and compared
     mod chapter_01; // one client at a time
@@ -35,6 +36,8 @@ mod book {
     mod chapter_09; // output, and its watermarks
     mod chapter_10; // the ends of a connection
     mod chapter_11; // deadlines, and what moves them
+    mod chapter_12; // datagrams
+    mod chapter_13; // HTTP/1.0, and where a message ends
     mod chapter_14; // overload, and a graceful stop
     mod call; // a call of a recording, read
     mod in_rust; // the programs in Rust, compiled with this test
@@ -42,6 +45,9 @@ mod book {
     mod model; // what a loop holds at each step of a recording
     mod page; // reading a page
     mod programs; // running the programs of the book
+    #[path = "../common/refusals.rs"]
+    mod refusals; // where the kernel says that a UDP port is closed
+    mod sockets; // a port that is held, sockets for datagrams
     mod state; // the boxes of the page of the turn
     mod trace; // what strace records, normalised
     mod turn; // the page that steps through the recordings

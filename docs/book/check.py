@@ -1,6 +1,7 @@
 """Checks an echo server as its clients would: python3 check.py PROGRAM [ARGUMENT ...]
 
 Each row starts the program, with a free port as its last argument, and plays one or more clients.
+With a row about HTTP, a port for HTTP precedes it.
 The reply to a line is "echo -> " and that line, and the end of the stream ends the last line. The
 output is TAP: a line for each row, "ok" or "not ok". With --exercise N, the rows are the first
 three and that of the exercise of chapter N. The programs of the book in Rust are built and run by
@@ -40,18 +41,30 @@ class EndFailure(Failure):
     """What a row has found that ends the program."""
 
 
+def hold_port():
+    """Returns a socket that is bound to a free port, at which datagrams can be served, too."""
+    while True:
+        holder = socket.socket()
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+            with contextlib.suppress(OSError):
+                datagrams.bind(holder.getsockname())
+                return holder
+        holder.close()
+
+
 class Server:
     """The program, in a process of its own."""
 
-    def __init__(self, command):
-        # Bound but not listening, this socket keeps the port free for the program alone.
-        self.holder = socket.socket()
-        self.holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.holder.bind(("127.0.0.1", 0))
-        self.port = self.holder.getsockname()[1]
+    def __init__(self, command, serves_http=False):
+        # Bound but not listening, these sockets keep the ports free for the program alone.
+        self.holders = [hold_port() for _ in range(1 + serves_http)]
+        self.port, self.http_port = (self.holders[at].getsockname()[1] for at in (-1, 0))
+        ports = [str(holder.getsockname()[1]) for holder in self.holders]
         # What it prints must not come between the rows.
         self.process = subprocess.Popen(
-            command + [str(self.port)], stdin=subprocess.DEVNULL, stdout=sys.stderr
+            command + ports, stdin=subprocess.DEVNULL, stdout=sys.stderr
         )
 
     def __enter__(self):
@@ -60,14 +73,15 @@ class Server:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
-        self.holder.close()
+        for holder in self.holders:
+            holder.close()
 
-    def connect(self):
+    def connect(self, port=None):
         """Returns a new connection. Until the program listens, it is refused, and tried again."""
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                client = socket.create_connection(("127.0.0.1", self.port), timeout=0.1)
+                client = socket.create_connection(("127.0.0.1", port or self.port), 0.1)
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return client
             except (ConnectionRefusedError, TimeoutError):
@@ -529,6 +543,206 @@ def says_why(server):
     expect_end(server, client)
 
 
+# ---- the rows about datagrams
+
+
+def datagram_client(server, host, port=0):
+    """Returns a socket for datagrams at 127.0.0.`host`, where no program is."""
+    echo(server, server.connect())  # Now the program has all of its sockets.
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.bind((f"127.0.0.{host}", port))
+    client.settimeout(0.1)
+    return client
+
+
+def send_datagram(server, client, data):
+    client.sendto(data, ("127.0.0.1", server.port))
+
+
+def expect_datagram(server, client, data):
+    """Waits for the reply to a datagram."""
+    reply = receive(server, client)
+    if reply != PREFIX + data:
+        raise Failure(f"the reply is {reply[:40]!r}")
+
+
+def received_already(client):
+    """Returns the datagrams that have arrived."""
+    client.setblocking(False)
+    datagrams = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            datagrams.append(client.recv(1 << 16))
+    client.settimeout(0.1)
+    return datagrams
+
+
+def datagrams(server):
+    """A datagram of any size gets one reply, also an empty one, and whatever other clients do."""
+    client = datagram_client(server, 2)
+    for data in b"Hello world", b"", b"two\nlines", b"x" * 65_499, b"":
+        send_datagram(server, client, data)
+        expect_datagram(server, client, data)
+    for _ in range(20):
+        with datagram_client(server, 2) as leaving:
+            send_datagram(server, leaving, b"I leave")
+    send_datagram(server, client, b"x" * 65_507)  # Its reply would be too long.
+    send_datagram(server, client, b"Hello again")
+    expect_datagram(server, client, b"Hello again")
+
+
+def loop(server):
+    """A datagram from another echo server, at another address, is not answered."""
+    other, client = datagram_client(server, 3, server.port), datagram_client(server, 2)
+    send_datagram(server, other, b"Hello world")
+    answered = 0
+    while answered < 100:
+        send_datagram(server, client, b"?")
+        expect_datagram(server, client, b"?")  # Now what was sent before it has been handled.
+        replies = received_already(other)
+        if not replies:
+            break
+        answered += len(replies)
+        for reply in replies:
+            send_datagram(server, other, PREFIX + reply)  # It answers, as any echo server does.
+    if answered:
+        raise Failure(f"it has answered another echo server {answered} times")
+
+
+def rate_bound(server):
+    """An address gets ten replies a second, and others are not concerned."""
+    flooding, client = datagram_client(server, 2), datagram_client(server, 4)
+    with server.suspended():
+        for _ in range(100):
+            send_datagram(server, flooding, b"flood")
+        send_datagram(server, client, b"Hello world")
+        started = time.monotonic()
+    expect_datagram(server, client, b"Hello world")
+    replies = len(received_already(flooding))
+    # A slow program may take seconds, and each of them begins with ten more.
+    if replies > 10 * (2 + int(time.monotonic() - started)):
+        raise Failure(f"{replies} of 100 datagrams are answered")
+    deadline = time.monotonic() + PATIENCE
+    while not received_already(flooding):
+        if time.monotonic() > deadline:
+            raise Failure("the address is never answered again")
+        send_datagram(server, flooding, b"again")
+        time.sleep(0.2)
+
+
+# ---- the rows about HTTP, with which the program gets a second port
+
+
+def http_client(server, request):
+    client = server.connect(server.http_port)
+    send(client, request)
+    return client
+
+
+def response(server, client, received=b""):
+    """Reads one response. Returns its status line, and what follows behind the body."""
+
+    def more(part):
+        data = receive(server, client)
+        if not data:
+            raise Failure(f"the connection ends before the {part} does")
+        return data
+
+    while b"\r\n\r\n" not in received:
+        received += more("head of a response")
+    head, _, rest = received.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\nContent-Length: *(\d+) *(\r|$)", head, re.IGNORECASE)
+    if not length:
+        raise Failure("a response says no Content-Length")
+    while len(rest) < int(length[1]):
+        rest += more("body of a response")
+    return head.partition(b"\r\n")[0].decode(), rest[int(length[1]) :]
+
+
+def expect_response(server, client, status, received=b""):
+    """Reads one response with this status. Returns what follows."""
+    line, rest = response(server, client, received)
+    if line.split()[1:2] != [status]:
+        raise Failure(f"the response is {line}")
+    return rest
+
+
+def expect_last_response(server, client, status):
+    """Reads one response with this status, and the end of the stream."""
+    if rest := expect_response(server, client, status):
+        raise Failure(f"the body has more bytes than its Content-Length: {rest[:20]!r}")
+    expect_end(server, client)
+
+
+def http(server):
+    """A request gets one response, which ends where it says, whatever else the client sends."""
+    expect_last_response(server, http_client(server, b"GET / HTTP/1.0\r\n\r\n"), "200")
+    client = http_client(server, b"")
+    for byte in b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n":
+        send(client, bytes([byte]))
+    expect_last_response(server, client, "200")
+    expect_last_response(server, http_client(server, b"nonsense\r\n\r\n"), "400")
+    client = http_client(server, b"POST / HTTP/1.0\r\nContent-Length: 100000\r\n\r\n")
+    send_on(server, client, b"x" * 99_999)
+    expect_last_response(server, client, "501")
+
+
+def two_lengths(server):
+    """A head that does not say clearly how long the body is gets the status 400."""
+    for fields in (
+        b"Content-Length: 0\r\nContent-Length: 24",
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked",
+        b"Content-Length: +5",
+        b"Content-Length:",
+    ):
+        client = http_client(server, b"GET / HTTP/1.0\r\n" + fields + b"\r\n\r\n")
+        line, _ = response(server, client)
+        if line.split()[1:2] != ["400"]:
+            raise Failure(f"{' and '.join(fields.decode().splitlines())}: {line}")
+
+
+def slow_head(server):
+    """A client that sends its head a byte at a time is closed, although it is never silent."""
+    client = http_client(server, b"GET / HTTP/1.0\r\n")
+    deadline = time.monotonic() + PATIENCE
+    try:
+        while time.monotonic() < deadline:
+            client.send(b"x")
+            with contextlib.suppress(TimeoutError):
+                if not client.recv(1):
+                    return
+    except ConnectionError:
+        return
+    raise Failure("it is still served")
+
+
+def keeps_alive(server):
+    """A client may keep its connection for further requests, and their bodies are no requests."""
+    kept = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n"
+    hidden = b"GET /hidden HTTP/1.0\r\n\r\n"
+    with_body = kept + b"Content-Length: %d\r\n\r\n" % len(hidden)
+    client = http_client(server, kept + b"\r\n")
+    expect_response(server, client, "200")
+    send(client, with_body + hidden + kept + b"\r\n")
+    rest = expect_response(server, client, "200")
+    rest = expect_response(server, client, "200", rest)
+    for piece in with_body, hidden[:9]:
+        send(client, piece)
+        while not server.is_asleep():
+            pass
+    send(client, hidden[9:] + b"GET / HTTP/1.0\r\n\r\n")
+    rest = expect_response(server, client, "200", rest)
+    if expect_response(server, client, "200", rest):
+        raise Failure("there are more responses than requests")
+    expect_end(server, client)
+
+
+HTTP_ROWS = [http, two_lengths, slow_head, keeps_alive]
+
+
+# ---- the rows about crowds and ends
+
+
 def full(server):
     """At most a hundred clients are served at a time. Others wait, and the program sleeps."""
     clients = [server.connect() for _ in range(120)]
@@ -626,7 +840,7 @@ CHAPTERS = [1, 1, 1, 2, 2, 3, 3, 3, 2]
 EXERCISES = [
     *(gives_up, line_bound, thread_bound, rests, beyond_1024),
     *(client_bound, client_bound, evicts, closes_unread),
-    *(quits, says_why, None, None, turns_away),
+    *(quits, says_why, rate_bound, keeps_alive, turns_away),
 ]
 # Rows that show what a mistake does. For "ends-busy", connections may last for half a second.
 SPECIAL = {
@@ -636,6 +850,11 @@ SPECIAL = {
     "last-words": (last_words, 10),
     "talks": (talks, 11),
     "drips": (drips, 11),
+    "datagrams": (datagrams, 12),
+    "loop": (loop, 12),
+    "http": (http, 13),
+    "two-lengths": (two_lengths, 13),
+    "slow-head": (slow_head, 13),
     "full": (full, 14),
     "no-descriptor": (no_descriptor, 14),
     "stops": (stops, 14),
@@ -688,11 +907,12 @@ def main():
     if arguments.row:
         rows = rows[:3] + [SPECIAL[arguments.row]]
     print(f"1..{len(rows)}")
+    serves_http = any(row in HTTP_ROWS for row, _ in rows)
 
     def run(row):
         special = [*PYTHON, "-c", OCCUPY_DESCRIPTORS] if row is beyond_1024 else []
         try:
-            with Server(special + command) as server:
+            with Server(special + command, serves_http) as server:
                 server.run(row)
         except (Failure, OSError) as failure:
             return failure

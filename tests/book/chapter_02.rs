@@ -29,7 +29,9 @@ fn cut() -> Option<Vec<String>> {
 /// A client that sends 8 MiB to a server that never reads.
 fn short_send() -> Option<Vec<String>> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    record_client("short-send", SHORT_SEND, listener.local_addr().unwrap().port())
+    record_client("short-send", SHORT_SEND, |strace| {
+        run_client(strace, SHORT_SEND, listener.local_addr().unwrap().port());
+    })
 }
 
 #[test]

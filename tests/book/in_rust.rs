@@ -38,8 +38,16 @@ mod time_broken;
 mod time_solution;
 #[path = "../../docs/book/programs/12_datagrams.rs"]
 mod datagrams;
+#[path = "../../docs/book/broken/12_datagrams.rs"]
+mod datagrams_broken;
+#[path = "../../docs/book/solutions/12_rate.rs"]
+mod datagrams_solution;
 #[path = "../../docs/book/programs/13_http.rs"]
 mod http;
+#[path = "../../docs/book/broken/13_http.rs"]
+mod http_broken;
+#[path = "../../docs/book/solutions/13_keep_alive.rs"]
+mod http_solution;
 #[path = "../../docs/book/programs/14_crowds.rs"]
 mod crowds;
 #[path = "../../docs/book/broken/14_crowds.rs"]
@@ -68,7 +76,11 @@ pub(super) const RUST_PROGRAMS: &[(&str, Main)] = &[
     ("broken/11_time.rs", time_broken::main),
     ("solutions/11_reason.rs", time_solution::main),
     ("programs/12_datagrams.rs", datagrams::main),
+    ("broken/12_datagrams.rs", datagrams_broken::main),
+    ("solutions/12_rate.rs", datagrams_solution::main),
     ("programs/13_http.rs", http::main),
+    ("broken/13_http.rs", http_broken::main),
+    ("solutions/13_keep_alive.rs", http_solution::main),
     ("programs/14_crowds.rs", crowds::main),
     ("broken/14_crowds.rs", crowds_broken::main),
     ("solutions/14_full.rs", crowds_solution::main),

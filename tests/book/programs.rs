@@ -6,7 +6,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -18,9 +18,10 @@ use socket2::{Domain, Socket, Type};
 
 use super::in_rust::RUST_PROGRAMS;
 use super::page::{Page, book, root};
+use super::sockets::hold_port;
 
 /// The timeout of every socket and of every wait.
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Returns the interpreter itself. What is called `python3` may be a script that looks for it.
 pub(super) fn python() -> &'static OsStr {
@@ -116,12 +117,13 @@ impl Server {
 
     /// Starts `program` through a wrapper, such as strace.
     pub(super) fn start_through(wrapper: &[OsString], program: &str) -> Server {
-        let holder = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        holder.set_reuse_address(true).unwrap();
-        holder.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
-        let address = holder.local_addr().unwrap().as_socket().unwrap();
+        let (holder, address) = hold_port();
         let child = start(wrapper, program, address.port());
         Server { child, address, _holder: holder }
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -131,9 +133,15 @@ impl Server {
     /// Connects. Until the program listens, the kernel refuses.
     #[track_caller]
     pub(super) fn connect(&self) -> Client {
+        self.connect_to(self.address)
+    }
+
+    /// Connects to an address of the program.
+    #[track_caller]
+    pub(super) fn connect_to(&self, address: SocketAddr) -> Client {
         let deadline = Instant::now() + TIMEOUT;
         loop {
-            match TcpStream::connect_timeout(&self.address, TIMEOUT) {
+            match TcpStream::connect_timeout(&address, TIMEOUT) {
                 Ok(stream) => {
                     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
                     stream.set_write_timeout(Some(TIMEOUT)).unwrap();
@@ -301,12 +309,22 @@ fn read_to_end(child: &mut Child) -> String {
     text
 }
 
+/// Stands for the program of this repository, where programs of the book have a path.
+pub(super) const REACTOR: &str = "reactor";
+
 /// The environment variable that makes this test executable a program of the book.
 const IN_RUST: &str = "REACTOR_BOOK_PROGRAM";
 
 /// Returns the command that runs `program`, a path from the root. A program in Rust is a part of
 /// this executable, which runs nothing else then.
 pub(super) fn command(program: &str) -> Vec<OsString> {
+    if program == REACTOR {
+        // One number for both: a stream shows when the program is ready.
+        let script = r#"exec "$0" --prefix "echo -> " --tcp "$1" --udp "$1""#;
+        let reactor =
+            option_env!("CARGO_BIN_EXE_reactor").expect("the package has its default features");
+        return ["sh", "-c", script, reactor].map(OsString::from).to_vec();
+    }
     let path = root().join(program).into_os_string();
     if program.ends_with(".py") {
         return vec![python().to_owned(), "-S".into(), path]; // starts faster without `site`
@@ -346,6 +364,14 @@ pub(super) fn run_client(wrapper: &[OsString], program: &str, port: u16) -> Stri
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{program}: {errors}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a client of the book that fails, and returns what it writes to standard error.
+pub(super) fn run_failing_client(wrapper: &[OsString], program: &str, port: u16) -> String {
+    let mut child = start(wrapper, program, port);
+    let errors = read_to_end(&mut child);
+    assert!(!child.wait().unwrap().success(), "{program} does not fail");
+    errors
 }
 
 impl Drop for Server {

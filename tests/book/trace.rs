@@ -1,7 +1,7 @@
 //! Records a program's system calls with strace, and writes them as the book does.
 //!
 //! What differs from run to run is normalised: descriptors count from 3 on as if nothing else were
-//! open, threads are counted, and PORT, FEWER and REST stand for numbers. Calls that have not
+//! open, threads and ports are counted, and FEWER and REST stand for numbers. Calls that have not
 //! returned when the scene ends are left out, and so are those on other descriptors than sockets.
 //! What comes again and again appears once, with "…".
 
@@ -12,12 +12,13 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::programs::{Folder, Server, run_client};
+use super::addresses::{Ports, between};
+use super::programs::{Folder, Server};
 
 /// The calls that are recorded.
 const CALLS: &str = "trace=socket,setsockopt,bind,listen,accept4,accept,connect,recvfrom,sendto,\
-                     read,write,close,ioctl,shutdown,?select,pselect6,?poll,ppoll,epoll_create1,\
-                     epoll_ctl,?epoll_wait,epoll_pwait,clone3,?clone";
+                     recvmmsg,sendmmsg,read,write,close,ioctl,shutdown,?select,pselect6,?poll,\
+                     ppoll,epoll_create1,epoll_ctl,?epoll_wait,epoll_pwait,clone3,?clone";
 
 /// A scene: what clients do while a program is traced. Returns `None` if strace cannot be used.
 pub(super) struct Scene {
@@ -42,10 +43,14 @@ pub(super) fn record<T>(
     Some(written(&folder.0, program, pid, first))
 }
 
-/// Records a client, which ends by itself.
-pub(super) fn record_client(name: &str, program: &str, port: u16) -> Option<Vec<String>> {
+/// Records a client, which `run` runs to its end through the wrapper that it gets.
+pub(super) fn record_client(
+    name: &str,
+    program: &str,
+    run: impl FnOnce(&[OsString]),
+) -> Option<Vec<String>> {
     let folder = Folder::new(&format!("trace-{name}"));
-    run_client(&strace(&folder.0)?, program, port);
+    run(&strace(&folder.0)?);
     let mut files = fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().file_name());
     let pid = files.next().unwrap().into_string().unwrap();
     let pid = pid.rsplit('.').next().unwrap().parse().unwrap();
@@ -203,12 +208,6 @@ pub(super) fn split(arguments: &str) -> Vec<&str> {
     parts
 }
 
-/// Returns what stands between two parts of `text`, or nothing.
-fn between<'t>(text: &'t str, start: &str, end: &str) -> &'t str {
-    let from = text.split_once(start).map_or("", |(_, from)| from);
-    from.split_once(end).map_or("", |(inside, _)| inside)
-}
-
 /// Writes each element of a list in brackets anew.
 fn listed(text: &str, write: impl FnMut(&str) -> String) -> String {
     let elements = split(between(text, "[", "]")).into_iter().filter(|one| !one.is_empty());
@@ -226,6 +225,7 @@ struct Descriptors {
     shown: BTreeMap<i32, i32>,
     /// How many bytes the last send on a socket has left over.
     rest: BTreeMap<i32, i64>,
+    ports: Ports,
     /// Whether the program gives epoll each descriptor as its own data, as Python does.
     data_are_descriptors: bool,
 }
@@ -317,12 +317,20 @@ impl Descriptors {
                 format!("accept4({socket}) = {result}")
             }
             "accept" | "accept4" => format!("accept4({socket}) = {}", self.open(result)?),
-            "bind" | "connect" => format!("{}({socket}, 127.0.0.1:PORT) = {result}", call.name),
+            "bind" | "connect" => {
+                format!("{}({socket}, {}) = {result}", call.name, self.ports.address(argument(1))?)
+            }
+            "recvmmsg" | "sendmmsg" => {
+                let (messages, count) = (self.ports.messages(argument(1)), argument(2));
+                format!("{}({socket}, {messages}, {count}) = {result}", call.name)
+            }
             "recvfrom" | "read" if result.starts_with('-') => {
                 format!("{}({socket}, {}) = {result}", call.name, argument(2))
             }
             "recvfrom" | "read" => {
-                format!("{}({socket}, {}, {}) = {result}", call.name, argument(1), argument(2))
+                let (data, length) = (argument(1), argument(2));
+                let sender = self.ports.argument(argument(4));
+                format!("{}({socket}, {data}, {length}{sender}) = {result}", call.name)
             }
             "sendto" | "write" => {
                 let (data, length) = (argument(1), argument(2));
@@ -339,7 +347,8 @@ impl Descriptors {
                     false if sent == asked => length,
                     false => result,
                 };
-                format!("{}({socket}, {data}, {length}) = {result}", call.name)
+                let recipient = self.ports.argument(argument(4));
+                format!("{}({socket}, {data}, {length}{recipient}) = {result}", call.name)
             }
             "close" => {
                 self.shown.remove(&argument(0).parse().ok()?);
@@ -363,8 +372,20 @@ fn recorded_calls_are_written_without_what_differs_between_runs() {
             "socket(AF_INET, SOCK_STREAM) = 3",
         ),
         (
-            r#"bind(7, {sa_family=AF_INET, sin_port=htons(9), sin_addr="::"}, 16) = 0"#,
+            r#"bind(7, {f=AF_INET, sin_port=htons(9), sin_addr=inet_addr("127.0.0.1")}, 16) = 0"#,
             "bind(3, 127.0.0.1:PORT) = 0",
+        ),
+        (
+            r#"recvfrom(7, "", 9, 0, {p=htons(8), a=inet_addr("127.0.0.2")}, [128 => 16]) = 0"#,
+            r#"recvfrom(3, "", 9, 127.0.0.2:PORT1) = 0"#,
+        ),
+        (
+            r#"sendto(7, "x", 1, 0, {p=htons(9), a=inet_addr("127.0.0.2")}, 16) = 1"#,
+            r#"sendto(3, "x", 1, 127.0.0.2:PORT) = 1"#,
+        ),
+        (
+            "recvmmsg(7, 0x7f, 64, 0, NULL) = -1 EAGAIN (Resource)",
+            "recvmmsg(3, [], 64) = -1 EAGAIN",
         ),
         ("accept4(7, {sa_family=AF_INET, x=[1, 2]}, [16], SOCK_CLOEXEC) = 9", "accept4(3) = 4"),
         (
