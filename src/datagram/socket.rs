@@ -20,7 +20,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use log::{debug, info, trace};
+use log::{debug, info};
 
 use crate::caught::{CaughtDrop, Panicked, catch};
 use crate::limits::{DATAGRAM_COST_BYTES, STEP_COST_BYTES};
@@ -33,6 +33,7 @@ use crate::stream::readiness::Readiness;
 use crate::sys::errno::{self, ReceiveDatagramError};
 use crate::sys::{self, UdpSocket};
 use crate::time::Time;
+use crate::trace;
 
 use super::failures::Failures;
 use super::filter::{AnswerRules, DropReason};
@@ -41,6 +42,7 @@ use super::receive::Message;
 use super::requests::{SocketPhase, SocketRequests};
 use super::scratch::{DatagramScratch, Unfinished};
 use super::sending::count_unsendable;
+use super::traced::{Caller, write_receive};
 use super::transport::{DatagramTransport, SystemSocket};
 use super::unlogged::Unlogged;
 
@@ -92,8 +94,14 @@ impl DatagramSocket {
 
     /// A stop has begun: what waits in the receive queue is still answered, and nothing that comes
     /// later. In a flood the queue would never be empty otherwise.
-    pub(crate) fn begin_drain(&mut self) {
-        self.takes_no_more = sys::stop_receiving(&self.transport.socket);
+    ///
+    /// # Errors
+    ///
+    /// The system cannot drop what arrives: what waits when the socket is driven next is answered.
+    pub(crate) fn begin_drain(&mut self) -> io::Result<()> {
+        let result = sys::stop_receiving(&self.transport.socket);
+        self.takes_no_more = result.is_ok();
+        result
     }
 }
 
@@ -192,7 +200,7 @@ impl<T: DatagramTransport> DatagramSocket<T> {
     ) -> Outcome {
         let share = state.budget.quarter_share();
         loop {
-            self.send(ready, scratch, state);
+            self.send(ready, scratch, state, effects);
             if !scratch.unfinished().can_answer(ready) {
                 return Outcome::Blocked;
             }
@@ -201,7 +209,7 @@ impl<T: DatagramTransport> DatagramSocket<T> {
                 break;
             }
             if scratch.batch.is_answered() {
-                self.receive(ready, scratch, state);
+                self.receive(ready, scratch, state, effects);
             }
             self.answer_batch(scratch, state, effects);
         }
@@ -242,11 +250,17 @@ impl<T: DatagramTransport> DatagramSocket<T> {
         }
     }
 
+    /// What the trace log needs to know of it.
+    pub(super) fn caller<'c>(&self, effects: &'c Effects) -> Caller<'c> {
+        Caller { effects, id: self.requests.id, is_batched: self.transport.is_batched() }
+    }
+
     fn receive(
         &mut self,
         ready: &mut Readiness,
         scratch: &mut DatagramScratch,
         state: &mut LoopState,
+        effects: &Effects,
     ) {
         if self.kept.is_some() {
             self.return_buffers(scratch, &mut state.memory);
@@ -254,7 +268,9 @@ impl<T: DatagramTransport> DatagramSocket<T> {
         self.requests.received_at = None;
         let DatagramScratch { batch, arrays, .. } = scratch;
         let result = self.transport.receive(batch, arrays);
-        trace!("udp {} receive -> {result:?}", self.address);
+        if trace::is_on() {
+            write_receive(self.caller(effects), state, batch, &result);
+        }
         match result {
             // A short batch: the call itself has reached the end of the kernel's queue.
             Ok(is_full) => {

@@ -11,7 +11,7 @@
 use std::collections::BinaryHeap;
 use std::fmt::Display;
 
-use log::{debug, trace};
+use log::debug;
 
 use super::Reactor;
 use super::slots::{SlotState, enqueue, mark_ended};
@@ -28,6 +28,7 @@ use crate::stream::connection::Connection;
 use crate::stream::listener::Accepted;
 use crate::stream::readiness::{Readiness, Registered};
 use crate::sys::TcpStream;
+use crate::trace::{self, Acceptance, Line};
 
 /// Which idle connections are evicted to make room for a listener that pauses.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,8 @@ impl Reactor {
                 Accepted::Stream(stream, peer) => {
                     any_accepted = true;
                     if listener.is_counting() {
+                        let accepted = Acceptance::Counted;
+                        trace::log(&self.state, token, || Line::Accept { accepted });
                         listener.count(&stream);
                         continue;
                     }
@@ -93,28 +96,44 @@ impl Reactor {
                     room = if takes_only_a_slot { room - 1 } else { 0 };
                 }
                 Accepted::WouldBlock => {
-                    trace!("{} accept -> WouldBlock", listener.address);
+                    if !listener.is_closed() {
+                        let accepted = Acceptance::WouldBlock;
+                        trace::log(&self.state, token, || Line::Accept { accepted });
+                    }
                     listener.recover(self.state.clock.now);
                     let is_stopping = self.state.stop.is_stopping();
                     if is_stopping {
                         listener.close_drained(self.state.clock.now);
+                        if listener.is_closed() {
+                            trace::log(&self.state, token, || Line::Close);
+                        }
                     }
                     self.slots[token].ready = Readiness::NOT_READY;
                     // Idle, also during an overload: its deadline has been filed since the first
                     // pause.
                     return if is_stopping { Outcome::Blocked } else { Outcome::Idle };
                 }
-                Accepted::Interrupted => {}
+                Accepted::Interrupted => {
+                    let accepted = Acceptance::Interrupted;
+                    trace::log(&self.state, token, || Line::Accept { accepted });
+                }
                 Accepted::HandshakeFailed(error) => {
+                    let accepted = Acceptance::Failed(&error);
+                    trace::log(&self.state, token, || Line::Accept { accepted });
                     self.state.stats.accepts_failed += 1;
                     debug!("accept failed: {error}");
                     failure = Some(error);
                 }
                 Accepted::Exhausted(error) => {
+                    let accepted = Acceptance::Failed(&error);
+                    trace::log(&self.state, token, || Line::Accept { accepted });
                     return self.pause_listener(token, EvictionScope::AboveMinimum, &error);
                 }
                 Accepted::Broken(error) => {
+                    let accepted = Acceptance::Failed(&error);
+                    trace::log(&self.state, token, || Line::Accept { accepted });
                     listener.close_broken(&error);
+                    trace::log(&self.state, token, || Line::Close);
                     return Outcome::Ended(error.into());
                 }
             }
@@ -170,6 +189,7 @@ impl Reactor {
         };
         if listener.is_counting() {
             listener.close();
+            trace::log(&self.state, token, || Line::Close);
             return Outcome::Blocked;
         }
         listener.pause(why, self.state.clock.now, &mut self.state.stats);
@@ -210,7 +230,10 @@ impl Reactor {
         let slot = u32::try_from(self.slots.vacant_key())
             .expect("there are no more slots than descriptors");
         let id = ConnectionId { slot, generation: self.effects.next_generation() };
-        trace!("{id} accept {peer}");
+        trace::log(&self.state, self.running, || {
+            let accepted = Acceptance::Slot(id, peer);
+            Line::Accept { accepted }
+        });
         self.state.stats.accepted += 1;
         self.connections += 1;
         self.state.stats.connections = self.connections;

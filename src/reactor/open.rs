@@ -20,6 +20,7 @@ use crate::reactor::tasks::{Handle, TaskQueue};
 use crate::stream::connection::Connection;
 use crate::stream::readiness::Registered;
 use crate::sys::{self, Interest, TcpStream, Token, UdpSocket};
+use crate::trace::{self, Line};
 
 impl Reactor {
     /// Serves an established TCP connection with `protocol`, and returns its id. It may have been
@@ -283,7 +284,12 @@ impl Reactor {
         &mut self,
         peer: SocketAddr,
     ) -> io::Result<(UdpSocket, SocketAddr, SocketAddr)> {
-        let mut socket = sys::connect_datagram(peer, self.state.limits.udp_buffer_bytes)?;
+        let connected = sys::connect_datagram(peer, self.state.limits.udp_buffer_bytes);
+        trace::log(&self.state, self.slots.vacant_key(), || Line::Connect {
+            peer: Peer::Ip(peer),
+            returned: connected.as_ref().map(|_| 0),
+        });
+        let mut socket = connected?;
         self.register_next(&mut socket, Interest::READABLE)?;
         let (address, peer) = (socket.local_addr()?, socket.peer_addr()?);
         Ok((socket, address, peer))

@@ -3,7 +3,9 @@
 //! Every kind has its arm in each `match`: connections, listeners, datagram sockets, tasks and the
 //! stop signal. Connections, the frequent ones, are driven in `src/reactor.rs` itself.
 
-use log::{debug, info, trace, warn};
+use std::fmt;
+
+use log::{debug, info, warn};
 
 use super::panics::{call_closed, close_and_drop, drop_tasks};
 use super::slots::SlotState;
@@ -25,6 +27,7 @@ use crate::stream::listener::Listener;
 use crate::stream::readiness::{Readiness, Registered};
 use crate::sys;
 use crate::time::Time;
+use crate::trace::{self, Line};
 
 /// Why a datagram socket that is driven has a scratch.
 const SCRATCH_IS_MADE: &str = "the scratch is made with the first datagram socket";
@@ -54,6 +57,20 @@ pub(super) enum Ended {
     /// The protocol of a connect that failed at once, before it had a slot.
     Stream(Box<dyn Protocol>),
     Datagram(Box<dyn DatagramProtocol>),
+}
+
+/// What it is, for the trace log.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Connection(connection) => write!(f, "connection {}", connection.id()),
+            Source::Listener(listener) => write!(f, "listener {}", listener.address),
+            Source::Datagram(socket) => write!(f, "datagram socket {}", socket.address),
+            Source::Tasks(_) => f.write_str("task queue"),
+            Source::Periodic(_) => f.write_str("periodic task"),
+            Source::StopSignal(_) => f.write_str("stop signal"),
+        }
+    }
 }
 
 impl Source {
@@ -183,7 +200,13 @@ impl Reactor {
             return;
         }
         self.state.stats.deadlines_expired += 1;
-        if due > self.state.clock.now {
+        let now = self.state.clock.now;
+        let is_due = due <= now;
+        trace::log(&self.state, token, || match is_due {
+            true => Line::Due,
+            false => Line::NotDue { left: due.since(now) },
+        });
+        if !is_due {
             return self.deadlines.file(token, due);
         }
         self.running = token;
@@ -258,9 +281,9 @@ impl Reactor {
                 self.state.memory.remove(token);
                 if why.resets() {
                     sys::reset_on_close(slot.stream.as_ref().expect(STREAM_IS_BESIDE));
+                    trace::log(&self.state, token, || Line::ResetOnClose);
                 }
-                trace!("{id} close");
-                self.effects.on_closed(id, why, stats);
+                self.effects.on_closed(id, why, &mut self.state.stats);
             }
             Source::Listener(listener) => {
                 let unaccepted = listener.unaccepted();
@@ -270,7 +293,6 @@ impl Reactor {
                     stats.unaccepted += unaccepted as u64;
                     self.state.stop = self.state.stop.forced(unaccepted);
                 }
-                listener.end_overload(self.state.clock.now);
                 info!("{}: listener closed", listener.address);
                 self.state.loop_limits.on_listener_closed(listener.index);
                 self.listeners.retain(|&other| other != token);
@@ -292,7 +314,25 @@ impl Reactor {
             Source::Periodic(_) | Source::StopSignal(_) => {}
         }
         let slot = self.slots.remove(token);
+        if trace::is_on() {
+            self.trace_free(token, &slot.source, why);
+        }
         close_and_drop(&mut self.state.stats, &self.state.peers, slot, why);
         self.state.peers.remove(kept_peer);
+    }
+
+    /// Writes that the slot is free, and before it that the socket is closed.
+    #[cold]
+    #[inline(never)]
+    fn trace_free(&self, token: usize, source: &Source, why: CloseReason) {
+        let has_socket = match source {
+            Source::Connection(_) | Source::Datagram(_) | Source::StopSignal(_) => true,
+            Source::Listener(listener) => !listener.is_closed(),
+            Source::Tasks(_) | Source::Periodic(_) => false,
+        };
+        if has_socket {
+            trace::log(&self.state, token, || Line::Close);
+        }
+        trace::log(&self.state, token, || Line::Free { why });
     }
 }

@@ -63,11 +63,12 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
-use log::{Level, log_enabled, trace};
-
+use crate::loop_state::LoopState;
+use crate::protocol::effects::Effects;
 use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
 use crate::sys::errno::{self, StreamError};
 use crate::sys::{self, Event, PeerState, TcpStream};
+use crate::trace::{self, Line, Returned};
 
 /// A non-blocking byte stream. As with sockets, a shared reference is enough to use it. Tests run a
 /// connection over a scripted one instead of a socket.
@@ -275,12 +276,20 @@ pub(crate) enum Received {
     WouldBlock,
 }
 
-/// Reads once, unless the socket is known not to be readable. `id` is for the trace log.
+/// The connection whose call it is, and the loop in which it is: for the trace log.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller<'c> {
+    pub(crate) state: &'c LoopState,
+    pub(crate) effects: &'c Effects,
+    pub(crate) id: ConnectionId,
+}
+
+/// Reads once, unless the socket is known not to be readable.
 #[inline(always)]
 pub(crate) fn receive<T: Transport>(
     transport: &T,
     ready: &mut Readiness,
-    id: &ConnectionId,
+    caller: Caller<'_>,
     into: &mut [u8],
 ) -> Result<Received, CloseReason> {
     if !ready.readable() {
@@ -289,7 +298,7 @@ pub(crate) fn receive<T: Transport>(
     loop {
         match transport.receive(into) {
             Ok(count) => {
-                trace_call(id, "recv", into.len(), Ok(count));
+                trace_receive(caller, into.len(), Ok(count), *ready);
                 if count == 0 {
                     ready.set_readable(false); // for good: nothing follows a FIN
                     return Ok(Received::Eof);
@@ -300,7 +309,7 @@ pub(crate) fn receive<T: Transport>(
                 return Ok(Received::Bytes(count));
             }
             Err(error) => {
-                trace_call(id, "recv", into.len(), Err(error.kind()));
+                trace_receive(caller, into.len(), Err(&error), *ready);
                 match errno::classify_receive(&error) {
                     StreamError::WouldBlock => {
                         ready.set_readable(false);
@@ -323,7 +332,7 @@ pub(crate) fn receive<T: Transport>(
 pub(crate) fn send<T: Transport>(
     transport: &T,
     ready: &mut Readiness,
-    id: &ConnectionId,
+    caller: Caller<'_>,
     bytes: &[u8],
 ) -> Result<usize, CloseReason> {
     if !ready.writable() {
@@ -333,7 +342,7 @@ pub(crate) fn send<T: Transport>(
     loop {
         match transport.send(&bytes[sent..]) {
             Ok(count) => {
-                trace_call(id, "send", bytes.len() - sent, Ok(count));
+                trace_send(caller, bytes.len() - sent, Ok(count));
                 if count == 0 {
                     return Err(CloseReason::Io(ErrorKind::WriteZero));
                 }
@@ -347,7 +356,7 @@ pub(crate) fn send<T: Transport>(
                 return Ok(sent);
             }
             Err(error) => {
-                trace_call(id, "send", bytes.len() - sent, Err(error.kind()));
+                trace_send(caller, bytes.len() - sent, Err(&error));
                 match errno::classify_send(&error) {
                     StreamError::WouldBlock => {
                         ready.set_writable(false);
@@ -362,16 +371,31 @@ pub(crate) fn send<T: Transport>(
     }
 }
 
-/// Writes one line to the trace log, if that is on.
+/// Writes the line of a recv(2), and what it proves, if the trace log is on.
 #[inline(always)]
-fn trace_call(id: &ConnectionId, call: &str, offered: usize, result: Result<usize, ErrorKind>) {
-    if log_enabled!(Level::Trace) {
-        write_trace(*id, call, offered, result);
-    }
+fn trace_receive(caller: Caller<'_>, offered: usize, returned: Returned<'_>, before: Readiness) {
+    trace::log_of(caller.state, caller.effects, caller.id, || {
+        let then = match returned.map_err(io::Error::kind) {
+            Ok(0) => "end of the stream",
+            Ok(count) if count < offered && !before.read_until_would_block() => "not readable",
+            Err(ErrorKind::WouldBlock) => "not readable",
+            Ok(_) | Err(ErrorKind::Interrupted) => "still readable",
+            Err(_) => "failed",
+        };
+        Line::Receive { offered, returned, then }
+    });
 }
 
-#[cold]
-#[inline(never)]
-fn write_trace(id: ConnectionId, call: &str, offered: usize, result: Result<usize, ErrorKind>) {
-    trace!("{id} {call} {offered} -> {result:?}");
+/// The same of a send(2).
+#[inline(always)]
+fn trace_send(caller: Caller<'_>, offered: usize, returned: Returned<'_>) {
+    trace::log_of(caller.state, caller.effects, caller.id, || {
+        let then = match returned.map_err(io::Error::kind) {
+            Ok(count) if count < offered && !sys::rearms_only_on_would_block() => "not writable",
+            Err(ErrorKind::WouldBlock) => "not writable",
+            Ok(_) | Err(ErrorKind::Interrupted) => "still writable",
+            Err(_) => "failed",
+        };
+        Line::Send { offered, returned, then }
+    });
 }

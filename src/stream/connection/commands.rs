@@ -7,8 +7,6 @@
 //! A connection that is closing (`Flushing`, `Lingering`) accepts no bytes, no command and no
 //! notification. Only `abort` reaches it.
 
-use log::trace;
-
 use super::{CloseMode, Connection, Phase, ReadSide, WriteSide};
 use crate::caught::catch_drop;
 use crate::limits::{HIGH_WATERMARK_BYTES, OUTPUT_BYTES_MAX};
@@ -22,6 +20,7 @@ use crate::protocol::slow_reader::SlowReader;
 use crate::stream::buffer::Buffers;
 use crate::stream::readiness::{PeerCheck, Readiness, Transport};
 use crate::sys::PeerState;
+use crate::trace::{self, Line};
 
 impl Connection {
     /// Closes a connection on which nothing is under way, or whose connect is in progress. It
@@ -95,7 +94,7 @@ impl Connection {
             }
             SlowReader::Abort if self.is_open() && is_behind => {
                 state.stats.slow_readers_aborted += 1;
-                self.apply(Command::Abort, transport, state);
+                self.apply(Command::Abort, transport, state, effects);
             }
             SlowReader::Queue
             | SlowReader::DropNewest
@@ -169,6 +168,7 @@ impl Connection {
         command: Command,
         transport: &T,
         state: &LoopState,
+        effects: &Effects,
     ) {
         match (self.phase, command) {
             (_, Command::Abort) => {
@@ -197,7 +197,7 @@ impl Connection {
                 if self.wants_write() {
                     self.write_side = WriteSide::ShutdownPending;
                 } else {
-                    self.shutdown_write(transport, state);
+                    self.shutdown_write(transport, state, effects);
                 }
             }
             // After the FIN there is no input to pause, and `Next::Continue` would close.
@@ -264,9 +264,11 @@ impl Connection {
         read_side: ReadSide,
         transport: &T,
         ready: &mut Readiness,
+        state: &LoopState,
+        effects: &Effects,
     ) {
         let peer_state = transport.peer_state();
-        trace!("{} peer -> {peer_state:?}", self.meta.id);
+        trace::log_of(state, effects, self.meta.id, || Line::CheckPeer { peer: &peer_state });
         let is_eof = matches!(read_side, ReadSide::Eof { .. });
         ready.set_peer_check(PeerCheck::NotNeeded);
         match peer_state {
@@ -297,7 +299,7 @@ impl Connection {
         effects: &mut Effects,
     ) {
         let result = transport.is_connected();
-        trace!("{} connect {} -> {result:?}", self.meta.id, state.peers.get(self.meta.peer));
+        trace::log_of(state, effects, self.meta.id, || Line::IsConnected { result: &result });
         match result {
             Ok(true) => {}
             Ok(false) => {
@@ -315,7 +317,7 @@ impl Connection {
         self.last_activity = state.clock.now.into();
         self.call_protocol(transport, ready, state, effects, |protocol, _, cx| protocol.opened(cx));
         if let Some(command) = then {
-            self.apply(command, transport, state);
+            self.apply(command, transport, state, effects);
         }
     }
 }

@@ -1,0 +1,347 @@
+//! The trace log: one line for each system call of the loop, with its turn and its stage.
+//!
+//! ```text
+//!     turn 17 wait   epoll_wait(29900 ms) = 1
+//!     turn 17 note   slot 4: readable; queued
+//!     turn 17 drive  slot 4: recv(69632) = 36; not readable
+//! ```
+//!
+//! A line has the words of strace(1) and of the book, and `docs/trace.md` explains each kind. The
+//! slot stands in the place of the descriptor. No line has a byte of what is sent or received, and
+//! none is longer than `TRACE_BYTES_MAX`.
+//!
+//! Invariant: at any other log level, a line costs a load and a compare of the level. Nothing is
+//! kept for it but the stage, by which the loop knows whether a turn is running.
+
+use std::fmt::{self, Display, Formatter};
+use std::io;
+use std::time::Duration;
+
+use log::{Level, log_enabled, trace};
+
+use self::calls::{ACCEPT, ADD, MODIFY, REGISTER, WAIT};
+use crate::loop_state::LoopState;
+use crate::protocol::effects::Effects;
+use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
+use crate::stream::readiness::Registered;
+use crate::sys::{Event, PeerState, errno, is_priority};
+
+/// What differs between systems: the names of the calls that wait, register and accept.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod calls {
+    pub(super) const WAIT: &str = "epoll_wait";
+    pub(super) const REGISTER: &str = "epoll_ctl";
+    pub(super) const ADD: &str = "EPOLL_CTL_ADD";
+    pub(super) const MODIFY: &str = "EPOLL_CTL_MOD";
+    pub(super) const ACCEPT: &str = "accept4";
+}
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod calls {
+    pub(super) const WAIT: &str = "poll";
+    pub(super) const REGISTER: &str = "register";
+    pub(super) const ADD: &str = "ADD";
+    pub(super) const MODIFY: &str = "MOD";
+    pub(super) const ACCEPT: &str = "accept";
+}
+
+/// What the loop is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// No turn is running: the reactor's owner opens sockets, or sends.
+    Owner,
+    Wait,
+    Note,
+    Drive,
+    Expire,
+    Reap,
+}
+
+impl Display for Stage {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Stage::Owner => "owner",
+            Stage::Wait => "wait",
+            Stage::Note => "note",
+            Stage::Drive => "drive",
+            Stage::Expire => "expire",
+            Stage::Reap => "reap",
+        })
+    }
+}
+
+/// What a call has returned.
+pub(crate) type Returned<'l> = Result<usize, &'l io::Error>;
+
+/// What a line says, after the turn, the stage and the slot.
+pub(crate) enum Line<'l> {
+    // The calls of the poller.
+    Wait { timeout: Option<Duration>, returned: Returned<'l> },
+    Register { before: Registered, interest: Registered, returned: Returned<'l> },
+    // The calls on a listener.
+    Accept { accepted: Acceptance<'l> },
+    AcceptAtOnce,
+    // The calls on a stream.
+    Receive { offered: usize, returned: Returned<'l>, then: &'static str },
+    Send { offered: usize, returned: Returned<'l>, then: &'static str },
+    Shutdown { returned: Returned<'l> },
+    Connect { peer: Peer, returned: Returned<'l> },
+    IsConnected { result: &'l io::Result<bool> },
+    CheckPeer { peer: &'l io::Result<PeerState> },
+    BoundUnsent { bytes: i32 },
+    ResetOnClose,
+    // The calls on a datagram socket. A message may be several datagrams (GRO, GSO).
+    ReceiveBatch { messages: usize, returned: Returned<'l>, datagrams: usize },
+    SendBatch { messages: usize, returned: Returned<'l>, datagrams: usize },
+    ReceiveOne { bytes: usize, returned: Returned<'l> },
+    SendOne { bytes: usize, returned: Returned<'l> },
+    DropArrivals { returned: Returned<'l> },
+    // The call on every socket.
+    Close,
+    // The calls on a file.
+    ReadCached { bytes: usize, returned: Returned<'l> },
+    Read { bytes: usize, returned: Returned<'l> },
+    Fetch { bytes: u64, returned: Returned<'l> },
+    // What the stages have found and done.
+    Source { source: &'l dyn Display },
+    Event { event: &'l Event, queue: &'static str },
+    Unfinished,
+    Ended { why: CloseReason },
+    Due,
+    NotDue { left: Duration },
+    Free { why: CloseReason },
+}
+
+/// What has become of an accept.
+pub(crate) enum Acceptance<'l> {
+    /// The connection has got this id, and the slot in it.
+    Slot(ConnectionId, Peer),
+    /// After a forced stop: it is counted and reset.
+    Counted,
+    WouldBlock,
+    Interrupted,
+    Failed(&'l io::Error),
+}
+
+impl Display for Line<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Line::Wait { timeout, returned } => {
+                let (timeout, returned) = (Timeout(*timeout), Shown(returned));
+                write!(f, "{WAIT}({timeout}) = {returned}")
+            }
+            Line::Register { before, interest, returned } => {
+                let operation = if *before == Registered::Nothing { ADD } else { MODIFY };
+                let (interest, returned) = (words_of_interest(*interest), Shown(returned));
+                write!(f, "{REGISTER}({operation}, {interest}) = {returned}")
+            }
+            Line::Accept { accepted } => write!(f, "{ACCEPT}() = {accepted}"),
+            Line::AcceptAtOnce => write!(f, "setsockopt(TCP_DEFER_ACCEPT, 0)"),
+            Line::Receive { offered, returned, then } => {
+                let returned = Shown(returned);
+                write!(f, "recv({offered}) = {returned}; {then}")
+            }
+            Line::Send { offered, returned, then } => {
+                let returned = Shown(returned);
+                write!(f, "send({offered}) = {returned}; {then}")
+            }
+            Line::Shutdown { returned } => {
+                let returned = Shown(returned);
+                write!(f, "shutdown(SHUT_WR) = {returned}")
+            }
+            Line::Connect { peer, returned } => {
+                let returned = Shown(returned);
+                write!(f, "connect({peer}) = {returned}")
+            }
+            Line::IsConnected { result } => {
+                let (returned, then) = match result {
+                    Ok(true) => (Ok(0), "connected"),
+                    Ok(false) => (Ok(0), "in progress"),
+                    Err(error) => (Err(error), "failed"),
+                };
+                let returned = Shown(&returned);
+                write!(f, "getsockopt(SO_ERROR) = {returned}; {then}")
+            }
+            Line::CheckPeer { peer } => {
+                let found = match peer {
+                    Ok(PeerState::Present) => "present",
+                    Ok(PeerState::Unread) => "gone, and bytes of it are left",
+                    Ok(PeerState::Gone) => "gone",
+                    Err(_) => "gone, with an error",
+                };
+                write!(f, "peer check: {found}")
+            }
+            Line::BoundUnsent { bytes } => write!(f, "setsockopt(TCP_NOTSENT_LOWAT, {bytes})"),
+            Line::ResetOnClose => write!(f, "setsockopt(SO_LINGER, 0)"),
+            Line::ReceiveBatch { messages, returned, datagrams } => {
+                let returned = Shown(returned);
+                write!(f, "recvmmsg({messages}) = {returned}; datagrams: {datagrams}")
+            }
+            Line::SendBatch { messages, returned, datagrams } => {
+                let returned = Shown(returned);
+                write!(f, "sendmmsg({messages}) = {returned}; datagrams: {datagrams}")
+            }
+            Line::ReceiveOne { bytes, returned } => {
+                let returned = Shown(returned);
+                write!(f, "recvfrom({bytes}) = {returned}")
+            }
+            Line::SendOne { bytes, returned } => {
+                let returned = Shown(returned);
+                write!(f, "sendto({bytes}) = {returned}")
+            }
+            Line::DropArrivals { returned } => {
+                let returned = Shown(returned);
+                write!(f, "setsockopt(SO_ATTACH_FILTER) = {returned}")
+            }
+            Line::Close => write!(f, "close()"),
+            Line::ReadCached { bytes, returned } => {
+                let returned = Shown(returned);
+                write!(f, "preadv2({bytes}, RWF_NOWAIT) = {returned}")
+            }
+            Line::Read { bytes, returned } => {
+                let returned = Shown(returned);
+                write!(f, "pread({bytes}) = {returned}")
+            }
+            Line::Fetch { bytes, returned } => {
+                let returned = Shown(returned);
+                write!(f, "posix_fadvise({bytes}, POSIX_FADV_WILLNEED) = {returned}")
+            }
+            Line::Source { source } => write!(f, "is {source}"),
+            Line::Event { event, queue } => {
+                let events = Events(event);
+                write!(f, "{events}; {queue}")
+            }
+            Line::Unfinished => write!(f, "unfinished; queued"),
+            Line::Ended { why } => write!(f, "ended: {why}"),
+            Line::Due => write!(f, "due"),
+            Line::NotDue { left } => {
+                let timeout = Timeout(Some(*left));
+                write!(f, "not due; filed again: {timeout}")
+            }
+            Line::Free { why } => write!(f, "free: {why}"),
+        }
+    }
+}
+
+impl Display for Acceptance<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Acceptance::Slot(id, peer) => write!(f, "slot {}; {id} {peer}", id.slot),
+            Acceptance::Counted => f.write_str("a connection; reset"),
+            Acceptance::WouldBlock => f.write_str("-1 EAGAIN"),
+            Acceptance::Interrupted => f.write_str("-1 EINTR"),
+            Acceptance::Failed(error) => Shown(&Err(error)).fmt(f),
+        }
+    }
+}
+
+/// A result as strace(1) shows it: a number, or -1 and the name of the errno.
+struct Shown<'s, 'l>(&'s Returned<'l>);
+
+impl Display for Shown<'_, '_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Ok(count) => count.fmt(f),
+            Err(error) => match errno::name(error) {
+                Some(name) => write!(f, "-1 {name}"),
+                None => write!(f, "-1 {error}"),
+            },
+        }
+    }
+}
+
+/// A timeout of the poll, or a time that is left.
+struct Timeout(Option<Duration>);
+
+impl Display for Timeout {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(timeout) => write!(f, "{} ms", timeout.as_millis()),
+            None => f.write_str("no timeout"),
+        }
+    }
+}
+
+/// What the kernel reports of a socket.
+struct Events<'e>(&'e Event);
+
+impl Display for Events<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Events(event) = self;
+        let is_hung_up = event.is_read_closed() && event.is_write_closed();
+        let words = [
+            (event.is_readable(), "readable"),
+            (event.is_writable(), "writable"),
+            (is_priority(event), "urgent"),
+            (event.is_read_closed() && !is_hung_up, "FIN"),
+            (is_hung_up, "hang-up"),
+            (event.is_error(), "error"),
+        ];
+        let mut reported = words.iter().filter(|(is_reported, _)| *is_reported);
+        f.write_str(reported.next().map_or("nothing", |(_, word)| word))?;
+        reported.try_for_each(|(_, word)| write!(f, ", {word}"))
+    }
+}
+
+fn words_of_interest(interest: Registered) -> &'static str {
+    match interest {
+        Registered::Nothing => "nothing",
+        Registered::Reading => "readable",
+        Registered::ReadingAndWriting => "readable, writable",
+    }
+}
+
+/// Returns whether the trace log is on.
+#[inline(always)]
+pub(crate) fn is_on() -> bool {
+    log_enabled!(Level::Trace)
+}
+
+/// Writes a line about the source in `slot`, if the trace log is on.
+#[inline(always)]
+pub(crate) fn log<'l>(state: &LoopState, slot: usize, line: impl FnOnce() -> Line<'l>) {
+    if is_on() {
+        write(state.stats.turns, state.stage, slot, &line());
+    }
+}
+
+/// The same about the connection or datagram socket `id`.
+#[inline(always)]
+pub(crate) fn log_of<'l>(
+    state: &LoopState,
+    effects: &Effects,
+    id: ConnectionId,
+    line: impl FnOnce() -> Line<'l>,
+) {
+    if is_on() {
+        write_of(state, effects, id, &line());
+    }
+}
+
+/// The same about a file that a response has. Its reader knows neither turn nor slot.
+#[cfg(feature = "files")]
+pub(crate) fn log_of_file<'l>(line: impl FnOnce() -> Line<'l>) {
+    trace!("file: {}", line());
+}
+
+#[cold]
+#[inline(never)]
+pub(crate) fn write_of(state: &LoopState, effects: &Effects, id: ConnectionId, line: &Line<'_>) {
+    match effects.slot_of(id) {
+        Some(slot) => write(state.stats.turns, state.stage, slot, line),
+        None => trace!("turn {} {:6} {id}: {line}", state.stats.turns, state.stage),
+    }
+}
+
+#[cold]
+#[inline(never)]
+pub(crate) fn write(turn: u64, stage: Stage, slot: usize, line: &Line<'_>) {
+    trace!("turn {turn} {stage:6} slot {slot}: {line}");
+}
+
+/// Writes the line of the poll, if the trace log is on.
+#[cold]
+#[inline(never)]
+pub(crate) fn write_wait(turn: u64, line: &Line<'_>) {
+    let stage = Stage::Wait;
+    trace!("turn {turn} {stage:6} {line}");
+}
