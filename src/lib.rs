@@ -102,6 +102,7 @@ mod protocol {
 mod stream {
     pub(crate) mod buffer; // bytes that wait
     pub(crate) mod readiness; // the edge-triggered readiness of one socket
+    pub(crate) mod maybe_traced; // a stream whose calls go to the trace log
     pub(crate) mod connection; // a connection: its phases, buffers and timeouts
     pub(crate) mod listen_options; // what one listener does otherwise than its reactor
     pub(crate) mod listener; // a listening socket, and its overload

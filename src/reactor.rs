@@ -273,6 +273,10 @@ impl Reactor {
                 self.drive_other_source(token);
                 continue;
             };
+            if trace::is_on() {
+                self.drive_traced(token);
+                continue;
+            }
             let outcome = connection.drive(
                 stream,
                 &mut slot.ready,

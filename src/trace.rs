@@ -21,7 +21,6 @@ use log::{Level, log_enabled, trace};
 
 use self::calls::{ACCEPT, ADD, MODIFY, REGISTER, WAIT};
 use crate::loop_state::LoopState;
-use crate::protocol::effects::Effects;
 use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
 use crate::stream::readiness::Registered;
 use crate::sys::{Event, PeerState, errno, is_priority};
@@ -81,8 +80,8 @@ pub(crate) enum Line<'l> {
     Accept { accepted: Acceptance<'l> },
     AcceptAtOnce,
     // The calls on a stream.
-    Receive { offered: usize, returned: Returned<'l>, then: &'static str },
-    Send { offered: usize, returned: Returned<'l>, then: &'static str },
+    Receive { offered: usize, returned: Returned<'l> },
+    Send { offered: usize, returned: Returned<'l> },
     Shutdown { returned: Returned<'l> },
     Connect { peer: Peer, returned: Returned<'l> },
     IsConnected { result: &'l io::Result<bool> },
@@ -136,13 +135,20 @@ impl Display for Line<'_> {
             }
             Line::Accept { accepted } => write!(f, "{ACCEPT}() = {accepted}"),
             Line::AcceptAtOnce => write!(f, "setsockopt(TCP_DEFER_ACCEPT, 0)"),
-            Line::Receive { offered, returned, then } => {
+            Line::Receive { offered, returned } => {
+                let then = match returned {
+                    Ok(0) => "; end of the stream",
+                    Ok(count) if count < offered => "; short read",
+                    Ok(_) | Err(_) => "",
+                };
                 let returned = Shown(returned);
-                write!(f, "recv({offered}) = {returned}; {then}")
+                write!(f, "recv({offered}) = {returned}{then}")
             }
-            Line::Send { offered, returned, then } => {
+            Line::Send { offered, returned } => {
+                let is_partial = returned.is_ok_and(|count| count < *offered);
+                let then = if is_partial { "; partial write" } else { "" };
                 let returned = Shown(returned);
-                write!(f, "send({offered}) = {returned}; {then}")
+                write!(f, "send({offered}) = {returned}{then}")
             }
             Line::Shutdown { returned } => {
                 let returned = Shown(returned);
@@ -296,52 +302,52 @@ pub(crate) fn is_on() -> bool {
     log_enabled!(Level::Trace)
 }
 
+/// Where a line belongs: the turn, the stage and the slot.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    turn: u64,
+    stage: Stage,
+    slot: usize,
+}
+
+impl Place {
+    pub(crate) fn new(state: &LoopState, slot: usize) -> Place {
+        Place { turn: state.stats.turns, stage: state.stage, slot }
+    }
+
+    /// The same in another stage.
+    pub(crate) fn in_stage(self, stage: Stage) -> Place {
+        Place { stage, ..self }
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn write(&self, line: &Line<'_>) {
+        let Place { turn, stage, slot } = self;
+        trace!("turn {turn} {stage:6} slot {slot}: {line}");
+    }
+}
+
 /// Writes a line about the source in `slot`, if the trace log is on.
 #[inline(always)]
 pub(crate) fn log<'l>(state: &LoopState, slot: usize, line: impl FnOnce() -> Line<'l>) {
     if is_on() {
-        write(state.stats.turns, state.stage, slot, &line());
+        Place::new(state, slot).write(&line());
     }
 }
 
-/// The same about the connection or datagram socket `id`.
-#[inline(always)]
-pub(crate) fn log_of<'l>(
-    state: &LoopState,
-    effects: &Effects,
-    id: ConnectionId,
-    line: impl FnOnce() -> Line<'l>,
-) {
-    if is_on() {
-        write_of(state, effects, id, &line());
-    }
-}
-
-/// The same about a file that a response has. Its reader knows neither turn nor slot.
-#[cfg(feature = "files")]
-pub(crate) fn log_of_file<'l>(line: impl FnOnce() -> Line<'l>) {
-    trace!("file: {}", line());
-}
-
+/// Writes what the poll has returned.
 #[cold]
 #[inline(never)]
-pub(crate) fn write_of(state: &LoopState, effects: &Effects, id: ConnectionId, line: &Line<'_>) {
-    match effects.slot_of(id) {
-        Some(slot) => write(state.stats.turns, state.stage, slot, line),
-        None => trace!("turn {} {:6} {id}: {line}", state.stats.turns, state.stage),
-    }
-}
-
-#[cold]
-#[inline(never)]
-pub(crate) fn write(turn: u64, stage: Stage, slot: usize, line: &Line<'_>) {
-    trace!("turn {turn} {stage:6} slot {slot}: {line}");
-}
-
-/// Writes the line of the poll, if the trace log is on.
-#[cold]
-#[inline(never)]
-pub(crate) fn write_wait(turn: u64, line: &Line<'_>) {
-    let stage = Stage::Wait;
+pub(crate) fn write_wait(state: &LoopState, line: &Line<'_>) {
+    let (turn, stage) = (state.stats.turns, Stage::Wait);
     trace!("turn {turn} {stage:6} {line}");
+}
+
+/// Writes a line about a file that a response has. Its reader knows neither turn nor slot.
+#[cfg(all(unix, feature = "files"))]
+pub(crate) fn log_of_file<'l>(line: impl FnOnce() -> Line<'l>) {
+    if is_on() {
+        trace!("file: {}", line());
+    }
 }

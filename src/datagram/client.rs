@@ -73,7 +73,7 @@ impl<T: DatagramTransport> DatagramSocket<T> {
                 });
                 None
             }
-            SocketPhase::Closing => Some(self.flush_and_report(ready, scratch, state, effects)),
+            SocketPhase::Closing => Some(self.flush_and_report(ready, scratch, state)),
         }
     }
 
@@ -102,7 +102,7 @@ impl<T: DatagramTransport> DatagramSocket<T> {
                 protocol.writable(replies);
             });
         }
-        self.flush_and_report(ready, scratch, state, effects)
+        self.flush_and_report(ready, scratch, state)
     }
 
     /// The filed deadline is due. The timer itself may have been set to a later time since.
@@ -132,7 +132,7 @@ impl<T: DatagramTransport> DatagramSocket<T> {
                 protocol.timer_expired(replies);
             });
         }
-        let outcome = self.flush_and_report(ready, scratch, state, effects);
+        let outcome = self.flush_and_report(ready, scratch, state);
         self.end_in(scratch, state);
         outcome
     }
@@ -160,7 +160,7 @@ impl<T: DatagramTransport> DatagramSocket<T> {
                 }
             });
         }
-        let outcome = self.flush_and_report(ready, scratch, state, effects);
+        let outcome = self.flush_and_report(ready, scratch, state);
         self.end_in(scratch, state);
         outcome
     }
@@ -171,9 +171,8 @@ impl<T: DatagramTransport> DatagramSocket<T> {
         ready: &mut Readiness,
         scratch: &mut DatagramScratch,
         state: &mut LoopState,
-        effects: &Effects,
     ) -> Outcome {
-        self.send(ready, scratch, state, effects);
+        self.send(ready, scratch, state);
         let left = scratch.unfinished();
         if self.phase() == SocketPhase::Closing && !left.replies {
             Outcome::Ended(CloseReason::Finished)

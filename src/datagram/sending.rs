@@ -10,14 +10,13 @@ use super::failures::{may_be_of_earlier_send, warn_of_sends};
 use super::replies::ReplyQueue;
 use super::scratch::DatagramScratch;
 use super::socket::DatagramSocket;
-use super::traced::{Caller, write_send};
+use super::traced::write_send;
 use super::transport::DatagramTransport;
 use crate::limits::DATAGRAM_COST_BYTES;
 use crate::loop_state::LoopState;
-use crate::protocol::effects::Effects;
 use crate::stream::readiness::Readiness;
 use crate::sys::errno::{self, DatagramError};
-use crate::trace;
+use crate::trace::{self, Place};
 
 impl<T: DatagramTransport> DatagramSocket<T> {
     /// Sends the replies that wait, as far as the kernel takes them.
@@ -26,10 +25,9 @@ impl<T: DatagramTransport> DatagramSocket<T> {
         ready: &mut Readiness,
         scratch: &mut DatagramScratch,
         state: &mut LoopState,
-        effects: &Effects,
     ) {
         if !scratch.replies.is_empty() {
-            self.flush(ready, scratch, state, effects);
+            self.flush(ready, scratch, state);
         }
     }
 
@@ -39,9 +37,8 @@ impl<T: DatagramTransport> DatagramSocket<T> {
         ready: &mut Readiness,
         scratch: &mut DatagramScratch,
         state: &mut LoopState,
-        effects: &Effects,
     ) {
-        let DatagramSocket { transport, failure, peer, requests, .. } = self;
+        let DatagramSocket { transport, failure, peer, slot, .. } = self;
         let DatagramScratch { batch, replies, arrays } = scratch;
         // On a connected socket, the error of a send is mostly that of an earlier datagram (from
         // ICMP), and reporting it clears it. So this datagram is sent again; only once, because the
@@ -50,9 +47,8 @@ impl<T: DatagramTransport> DatagramSocket<T> {
         send_replies(replies, ready, state, self.address, |replies, state| {
             let result = transport.send(batch, replies, arrays);
             if trace::is_on() {
-                let is_batched = transport.is_batched();
-                let caller = Caller { effects, id: requests.id, is_batched };
-                write_send(caller, state, replies, &result);
+                let place = Place::new(state, *slot);
+                write_send(place, transport.is_batched(), replies, &result);
             }
             match result {
                 Err(error) if may_retry && failure.is_none() && may_be_of_earlier_send(&error) => {

@@ -33,7 +33,7 @@ use crate::stream::readiness::Readiness;
 use crate::sys::errno::{self, ReceiveDatagramError};
 use crate::sys::{self, UdpSocket};
 use crate::time::Time;
-use crate::trace;
+use crate::trace::{self, Place};
 
 use super::failures::Failures;
 use super::filter::{AnswerRules, DropReason};
@@ -42,7 +42,7 @@ use super::receive::Message;
 use super::requests::{SocketPhase, SocketRequests};
 use super::scratch::{DatagramScratch, Unfinished};
 use super::sending::count_unsendable;
-use super::traced::{Caller, write_receive};
+use super::traced::write_receive;
 use super::transport::{DatagramTransport, SystemSocket};
 use super::unlogged::Unlogged;
 
@@ -70,6 +70,8 @@ pub(crate) struct DatagramSocket<T = SystemSocket> {
     pub(super) retry_at: Time,
     /// A stop has begun, and the kernel drops what arrives: the receive queue has an end.
     takes_no_more: bool,
+    /// The slot that it is in, for the trace log.
+    pub(crate) slot: usize,
     /// What the memory meter has counted for it, in bytes.
     pub(crate) metered: usize,
 }
@@ -129,6 +131,7 @@ impl<T: DatagramTransport> DatagramSocket<T> {
             failures: Failures::none(),
             retry_at: Time::NEVER,
             takes_no_more: false,
+            slot: usize::MAX, // until it is in one
             metered: 0,
             address,
             protocol: protocol.into_inner(),
@@ -200,7 +203,7 @@ impl<T: DatagramTransport> DatagramSocket<T> {
     ) -> Outcome {
         let share = state.budget.quarter_share();
         loop {
-            self.send(ready, scratch, state, effects);
+            self.send(ready, scratch, state);
             if !scratch.unfinished().can_answer(ready) {
                 return Outcome::Blocked;
             }
@@ -209,7 +212,7 @@ impl<T: DatagramTransport> DatagramSocket<T> {
                 break;
             }
             if scratch.batch.is_answered() {
-                self.receive(ready, scratch, state, effects);
+                self.receive(ready, scratch, state);
             }
             self.answer_batch(scratch, state, effects);
         }
@@ -250,17 +253,11 @@ impl<T: DatagramTransport> DatagramSocket<T> {
         }
     }
 
-    /// What the trace log needs to know of it.
-    pub(super) fn caller<'c>(&self, effects: &'c Effects) -> Caller<'c> {
-        Caller { effects, id: self.requests.id, is_batched: self.transport.is_batched() }
-    }
-
     fn receive(
         &mut self,
         ready: &mut Readiness,
         scratch: &mut DatagramScratch,
         state: &mut LoopState,
-        effects: &Effects,
     ) {
         if self.kept.is_some() {
             self.return_buffers(scratch, &mut state.memory);
@@ -269,7 +266,8 @@ impl<T: DatagramTransport> DatagramSocket<T> {
         let DatagramScratch { batch, arrays, .. } = scratch;
         let result = self.transport.receive(batch, arrays);
         if trace::is_on() {
-            write_receive(self.caller(effects), state, batch, &result);
+            let place = Place::new(state, self.slot);
+            write_receive(place, self.transport.is_batched(), batch, &result);
         }
         match result {
             // A short batch: the call itself has reached the end of the kernel's queue.

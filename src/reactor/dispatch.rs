@@ -32,6 +32,7 @@ use crate::protocol::notification::{Content, Notification};
 use crate::protocol::protocol::Protocol;
 use crate::protocol::slow_reader::SlowReader;
 use crate::stream::connection::Connection;
+use crate::stream::maybe_traced::MaybeTraced;
 use crate::stream::readiness::Registered;
 use crate::sys::{self, Interest, TcpStream};
 use crate::trace::{self, Line, Stage};
@@ -223,10 +224,11 @@ impl Reactor {
         else {
             return Err(SendError::Closed);
         };
+        let transport = MaybeTraced::new(stream, token, &self.state);
         let result = connection.publish(
             bytes,
             slow,
-            stream,
+            &transport,
             &mut slot.ready,
             &mut self.state,
             &mut self.effects,
@@ -280,7 +282,8 @@ impl Reactor {
         }
         let slot = &mut self.slots[token];
         if let (Some(stream), Source::Connection(connection)) = (&slot.stream, &mut slot.source) {
-            connection.apply(command, stream, &self.state, &self.effects);
+            let transport = MaybeTraced::new(stream, token, &self.state);
+            connection.apply(command, &transport, &self.state);
             if command == Command::Abort && slot.state == SlotState::Waiting {
                 // Not driven once more: thousands of aborts would keep others from their turn.
                 let why = CloseReason::Aborted;
@@ -418,8 +421,9 @@ impl Reactor {
                 self.deliver_to_datagram(token, pending.content);
                 continue;
             };
+            let transport = MaybeTraced::new(stream, token, &self.state);
             let (state, effects) = (&mut self.state, &mut self.effects);
-            connection.deliver(pending, stream, &mut slot.ready, state, effects);
+            connection.deliver(pending, &transport, &mut slot.ready, state, effects);
             enqueue(&mut self.run_queue, token, slot);
             self.meter(token);
             self.apply_effects();

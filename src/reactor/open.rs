@@ -297,6 +297,7 @@ impl Reactor {
 
     pub(super) fn insert_datagram(&mut self, mut source: DatagramSocket) {
         source.requests.id = self.next_id();
+        source.slot = self.slots.vacant_key();
         self.datagram_clients += usize::from(source.peer().is_some());
         self.datagram_scratch.get_or_insert_with(|| Box::new(DatagramScratch::new()));
         let token = self.insert(Source::Datagram(Box::new(source)), Registered::Reading);

@@ -22,7 +22,7 @@ use crate::stats::Stats;
 use crate::stream::connection::Connection;
 use crate::stream::readiness::{Readiness, Registered};
 use crate::sys::{self, Event, Interest, TcpStream, Token};
-use crate::trace::{self, Line, Stage};
+use crate::trace::{self, Line, Place, Stage};
 
 /// A slot: 64 bytes, one cache line, with the stream of a connection beside the small fields.
 pub(super) struct Slot {
@@ -98,7 +98,7 @@ fn bound_kernel_buffer(token: usize, slot: &Slot, state: &LoopState) {
         if trace::is_on() {
             let bytes = if is_bounded { UNSENT_BYTES_MAX } else { 0 };
             let line = Line::BoundUnsent { bytes };
-            trace::write(state.stats.turns, Stage::Note, token, &line);
+            Place::new(state, token).in_stage(Stage::Note).write(&line);
         }
     }
 }
@@ -344,10 +344,9 @@ impl Reactor {
     #[cold]
     #[inline(never)]
     pub(super) fn trace_wait(&self, timeout: Option<Duration>, result: &io::Result<()>) {
-        let turn = self.state.stats.turns;
         let count = self.events.iter().count();
         let returned = result.as_ref().map(|()| count);
-        trace::write_wait(turn, &Line::Wait { timeout, returned });
+        trace::write_wait(&self.state, &Line::Wait { timeout, returned });
         for event in self.events.iter().take_while(|_| result.is_ok()) {
             let token = event.token().0;
             let Some(slot) = self.slots.get(token) else { continue };
@@ -357,7 +356,8 @@ impl Reactor {
                 SlotState::Held => "held",
                 SlotState::Ended => "ended",
             };
-            trace::write(turn, Stage::Note, token, &Line::Event { event, queue });
+            let place = Place::new(&self.state, token).in_stage(Stage::Note);
+            place.write(&Line::Event { event, queue });
         }
     }
 

@@ -24,6 +24,7 @@ use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
 use crate::stream::connection::Connection;
 use crate::stream::listener::Listener;
+use crate::stream::maybe_traced::MaybeTraced;
 use crate::stream::readiness::{Readiness, Registered};
 use crate::sys;
 use crate::time::Time;
@@ -179,6 +180,18 @@ impl Reactor {
         self.finish_drive(token, outcome);
     }
 
+    /// Drives a connection as `drive_batch` does, and writes its system calls to the trace log.
+    #[cold]
+    #[inline(never)] // else it takes registers from the path of each message
+    pub(super) fn drive_traced(&mut self, token: usize) {
+        let Slot { source, stream, ready, .. } = &mut self.slots[token];
+        let (Some(stream), Source::Connection(connection)) = (stream, source) else { return };
+        let transport = MaybeTraced::new(stream, token, &self.state);
+        let (state, effects) = (&mut self.state, &mut self.effects);
+        let outcome = connection.drive(&transport, ready, &mut self.scratch[..], state, effects);
+        self.finish_drive(token, outcome);
+    }
+
     /// Calls the protocol of a datagram socket with a message.
     pub(super) fn deliver_to_datagram(&mut self, token: usize, content: Content) {
         let Slot { source, ready, .. } = &mut self.slots[token];
@@ -224,7 +237,8 @@ impl Reactor {
         match source {
             Source::Connection(connection) => {
                 let stream = stream.as_ref().expect(STREAM_IS_BESIDE);
-                connection.expire(stream, ready, &mut self.scratch[..], state, effects)
+                let transport = MaybeTraced::new(stream, token, state);
+                connection.expire(&transport, ready, &mut self.scratch[..], state, effects)
             }
             Source::Listener(listener) => listener.expire(state.clock.now),
             Source::Datagram(socket) => {
@@ -313,10 +327,10 @@ impl Reactor {
             source @ Source::Tasks(_) => drop_tasks(stats, source),
             Source::Periodic(_) | Source::StopSignal(_) => {}
         }
-        let slot = self.slots.remove(token);
         if trace::is_on() {
-            self.trace_free(token, &slot.source, why);
+            self.trace_free(token, why);
         }
+        let slot = self.slots.remove(token);
         close_and_drop(&mut self.state.stats, &self.state.peers, slot, why);
         self.state.peers.remove(kept_peer);
     }
@@ -324,8 +338,8 @@ impl Reactor {
     /// Writes that the slot is free, and before it that the socket is closed.
     #[cold]
     #[inline(never)]
-    fn trace_free(&self, token: usize, source: &Source, why: CloseReason) {
-        let has_socket = match source {
+    fn trace_free(&self, token: usize, why: CloseReason) {
+        let has_socket = match &self.slots[token].source {
             Source::Connection(_) | Source::Datagram(_) | Source::StopSignal(_) => true,
             Source::Listener(listener) => !listener.is_closed(),
             Source::Tasks(_) | Source::Periodic(_) => false,

@@ -43,7 +43,7 @@ use crate::protocol::ident::{CloseReason, ConnectionId};
 use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
 use crate::stream::buffer::Buffers;
-use crate::stream::readiness::{Caller, Readiness, Received, Registered, Transport, receive};
+use crate::stream::readiness::{Readiness, Received, Registered, Transport, receive};
 use crate::time::{KeptTime, Time};
 
 pub(crate) struct Connection {
@@ -242,6 +242,7 @@ impl Connection {
 
     /// Runs steps until the connection blocks, ends or has spent its budget. Each step sends what
     /// waits, and then does one thing that the phase allows.
+    #[inline(never)] // else it takes registers from the path of each message
     fn run_until_blocked<T: Transport>(
         &mut self,
         transport: &T,
@@ -302,7 +303,7 @@ impl Connection {
                     });
                 }
                 Phase::Established(read_side) if read_side.needs_peer_check(ready.peer_check()) => {
-                    self.check_peer(read_side, transport, ready, state, effects);
+                    self.check_peer(read_side, transport, ready);
                 }
                 Phase::Established(_) => return Outcome::Blocked,
                 Phase::Flushing { .. } if self.wants_write() => return Outcome::Blocked,
@@ -316,7 +317,7 @@ impl Connection {
                 Phase::Flushing { close_mode: CloseMode::IfNothingUnread }
                     if ready.short_read_inconclusive() =>
                 {
-                    self.phase = match receive(transport, ready, self.caller(state, effects), scratch) {
+                    self.phase = match receive(transport, ready, scratch) {
                         Ok(Received::Bytes(count)) => {
                             state.budget.charge(count);
                             state.stats.bytes_in += count as u64;
@@ -330,11 +331,11 @@ impl Connection {
                 }
                 Phase::Flushing { close_mode: CloseMode::IfNothingUnread | CloseMode::Linger } => {
                     self.phase = Phase::Lingering { blocks_left: Blocks::MAX };
-                    self.shutdown_write(transport, state, effects);
+                    self.shutdown_write(transport, state);
                 }
                 Phase::Lingering { .. } if !ready.readable() => return Outcome::Blocked,
                 Phase::Lingering { blocks_left } => {
-                    self.phase = match receive(transport, ready, self.caller(state, effects), scratch) {
+                    self.phase = match receive(transport, ready, scratch) {
                         Ok(Received::Bytes(count)) => {
                             state.budget.charge(count);
                             state.stats.bytes_in += count as u64;
@@ -354,12 +355,6 @@ impl Connection {
         }
     }
 
-    /// What the trace log needs to know of it.
-    #[inline(always)]
-    fn caller<'c>(&self, state: &'c LoopState, effects: &'c Effects) -> Caller<'c> {
-        Caller { state, effects, id: self.meta.id }
-    }
-
     fn end(&mut self, why: CloseReason) -> Outcome {
         self.phase = Phase::Ended(why);
         Outcome::Ended(why)
@@ -376,7 +371,7 @@ impl Connection {
         effects: &mut Effects,
     ) {
         let room = scratch.len().min(INPUT_BYTES_MAX - self.buffers.input().len());
-        match receive(transport, ready, self.caller(state, effects), &mut scratch[..room]) {
+        match receive(transport, ready, &mut scratch[..room]) {
             Ok(Received::Bytes(count)) => {
                 self.is_silent = false;
                 if !self.wants_write() {

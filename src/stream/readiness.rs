@@ -63,12 +63,9 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
-use crate::loop_state::LoopState;
-use crate::protocol::effects::Effects;
-use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
+use crate::protocol::ident::{CloseReason, Peer};
 use crate::sys::errno::{self, StreamError};
 use crate::sys::{self, Event, PeerState, TcpStream};
-use crate::trace::{self, Line, Returned};
 
 /// A non-blocking byte stream. As with sockets, a shared reference is enough to use it. Tests run a
 /// connection over a scripted one instead of a socket.
@@ -276,20 +273,11 @@ pub(crate) enum Received {
     WouldBlock,
 }
 
-/// The connection whose call it is, and the loop in which it is: for the trace log.
-#[derive(Clone, Copy)]
-pub(crate) struct Caller<'c> {
-    pub(crate) state: &'c LoopState,
-    pub(crate) effects: &'c Effects,
-    pub(crate) id: ConnectionId,
-}
-
 /// Reads once, unless the socket is known not to be readable.
 #[inline(always)]
 pub(crate) fn receive<T: Transport>(
     transport: &T,
     ready: &mut Readiness,
-    caller: Caller<'_>,
     into: &mut [u8],
 ) -> Result<Received, CloseReason> {
     if !ready.readable() {
@@ -298,7 +286,6 @@ pub(crate) fn receive<T: Transport>(
     loop {
         match transport.receive(into) {
             Ok(count) => {
-                trace_receive(caller, into.len(), Ok(count), *ready);
                 if count == 0 {
                     ready.set_readable(false); // for good: nothing follows a FIN
                     return Ok(Received::Eof);
@@ -308,19 +295,16 @@ pub(crate) fn receive<T: Transport>(
                 }
                 return Ok(Received::Bytes(count));
             }
-            Err(error) => {
-                trace_receive(caller, into.len(), Err(&error), *ready);
-                match errno::classify_receive(&error) {
-                    StreamError::WouldBlock => {
-                        ready.set_readable(false);
-                        ready.set_read_until_would_block(ready.short_read_inconclusive());
-                        return Ok(Received::WouldBlock);
-                    }
-                    StreamError::Interrupted => {}
-                    StreamError::Disconnected => return Err(CloseReason::PeerReset),
-                    StreamError::Failed => return Err(CloseReason::Io(error.kind())),
+            Err(error) => match errno::classify_receive(&error) {
+                StreamError::WouldBlock => {
+                    ready.set_readable(false);
+                    ready.set_read_until_would_block(ready.short_read_inconclusive());
+                    return Ok(Received::WouldBlock);
                 }
-            }
+                StreamError::Interrupted => {}
+                StreamError::Disconnected => return Err(CloseReason::PeerReset),
+                StreamError::Failed => return Err(CloseReason::Io(error.kind())),
+            },
         }
     }
 }
@@ -332,7 +316,6 @@ pub(crate) fn receive<T: Transport>(
 pub(crate) fn send<T: Transport>(
     transport: &T,
     ready: &mut Readiness,
-    caller: Caller<'_>,
     bytes: &[u8],
 ) -> Result<usize, CloseReason> {
     if !ready.writable() {
@@ -342,7 +325,6 @@ pub(crate) fn send<T: Transport>(
     loop {
         match transport.send(&bytes[sent..]) {
             Ok(count) => {
-                trace_send(caller, bytes.len() - sent, Ok(count));
                 if count == 0 {
                     return Err(CloseReason::Io(ErrorKind::WriteZero));
                 }
@@ -355,47 +337,15 @@ pub(crate) fn send<T: Transport>(
                 }
                 return Ok(sent);
             }
-            Err(error) => {
-                trace_send(caller, bytes.len() - sent, Err(&error));
-                match errno::classify_send(&error) {
-                    StreamError::WouldBlock => {
-                        ready.set_writable(false);
-                        return Ok(sent);
-                    }
-                    StreamError::Interrupted => {}
-                    StreamError::Disconnected => return Err(CloseReason::PeerReset),
-                    StreamError::Failed => return Err(CloseReason::Io(error.kind())),
+            Err(error) => match errno::classify_send(&error) {
+                StreamError::WouldBlock => {
+                    ready.set_writable(false);
+                    return Ok(sent);
                 }
-            }
+                StreamError::Interrupted => {}
+                StreamError::Disconnected => return Err(CloseReason::PeerReset),
+                StreamError::Failed => return Err(CloseReason::Io(error.kind())),
+            },
         }
     }
-}
-
-/// Writes the line of a recv(2), and what it proves, if the trace log is on.
-#[inline(always)]
-fn trace_receive(caller: Caller<'_>, offered: usize, returned: Returned<'_>, before: Readiness) {
-    trace::log_of(caller.state, caller.effects, caller.id, || {
-        let then = match returned.map_err(io::Error::kind) {
-            Ok(0) => "end of the stream",
-            Ok(count) if count < offered && !before.read_until_would_block() => "not readable",
-            Err(ErrorKind::WouldBlock) => "not readable",
-            Ok(_) | Err(ErrorKind::Interrupted) => "still readable",
-            Err(_) => "failed",
-        };
-        Line::Receive { offered, returned, then }
-    });
-}
-
-/// The same of a send(2).
-#[inline(always)]
-fn trace_send(caller: Caller<'_>, offered: usize, returned: Returned<'_>) {
-    trace::log_of(caller.state, caller.effects, caller.id, || {
-        let then = match returned.map_err(io::Error::kind) {
-            Ok(count) if count < offered && !sys::rearms_only_on_would_block() => "not writable",
-            Err(ErrorKind::WouldBlock) => "not writable",
-            Ok(_) | Err(ErrorKind::Interrupted) => "still writable",
-            Err(_) => "failed",
-        };
-        Line::Send { offered, returned, then }
-    });
 }

@@ -381,7 +381,7 @@ impl<T: TransportMut> Driver<T> {
                         self.send_kept();
                     }
                     let connection = self.connection.as_mut().expect("it has not ended");
-                    connection.apply(command, &self.transport, &self.state, &self.effects);
+                    connection.apply(command, &self.transport, &self.state);
                     self.enqueue();
                 }
                 (Effect::Message(to, message), Some(_)) if to == own => {

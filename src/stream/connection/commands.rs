@@ -20,7 +20,6 @@ use crate::protocol::slow_reader::SlowReader;
 use crate::stream::buffer::Buffers;
 use crate::stream::readiness::{PeerCheck, Readiness, Transport};
 use crate::sys::PeerState;
-use crate::trace::{self, Line};
 
 impl Connection {
     /// Closes a connection on which nothing is under way, or whose connect is in progress. It
@@ -94,7 +93,7 @@ impl Connection {
             }
             SlowReader::Abort if self.is_open() && is_behind => {
                 state.stats.slow_readers_aborted += 1;
-                self.apply(Command::Abort, transport, state, effects);
+                self.apply(Command::Abort, transport, state);
             }
             SlowReader::Queue
             | SlowReader::DropNewest
@@ -168,7 +167,6 @@ impl Connection {
         command: Command,
         transport: &T,
         state: &LoopState,
-        effects: &Effects,
     ) {
         match (self.phase, command) {
             (_, Command::Abort) => {
@@ -197,7 +195,7 @@ impl Connection {
                 if self.wants_write() {
                     self.write_side = WriteSide::ShutdownPending;
                 } else {
-                    self.shutdown_write(transport, state, effects);
+                    self.shutdown_write(transport, state);
                 }
             }
             // After the FIN there is no input to pause, and `Next::Continue` would close.
@@ -264,11 +262,8 @@ impl Connection {
         read_side: ReadSide,
         transport: &T,
         ready: &mut Readiness,
-        state: &LoopState,
-        effects: &Effects,
     ) {
         let peer_state = transport.peer_state();
-        trace::log_of(state, effects, self.meta.id, || Line::CheckPeer { peer: &peer_state });
         let is_eof = matches!(read_side, ReadSide::Eof { .. });
         ready.set_peer_check(PeerCheck::NotNeeded);
         match peer_state {
@@ -299,7 +294,6 @@ impl Connection {
         effects: &mut Effects,
     ) {
         let result = transport.is_connected();
-        trace::log_of(state, effects, self.meta.id, || Line::IsConnected { result: &result });
         match result {
             Ok(true) => {}
             Ok(false) => {
@@ -317,7 +311,7 @@ impl Connection {
         self.last_activity = state.clock.now.into();
         self.call_protocol(transport, ready, state, effects, |protocol, _, cx| protocol.opened(cx));
         if let Some(command) = then {
-            self.apply(command, transport, state, effects);
+            self.apply(command, transport, state);
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::protocol::effects::Effects;
 use crate::protocol::ident::CloseReason;
 use crate::protocol::protocol::{Advance, Next, Protocol};
 use crate::stream::buffer::Buffers;
-use crate::stream::readiness::{Caller, Readiness, Transport, send};
+use crate::stream::readiness::{Readiness, Transport, send};
 use crate::time::KeptTime;
 
 impl Connection {
@@ -238,7 +238,7 @@ fn write_or_buffer<T: Transport>(
     transport: &T,
     ready: &mut Readiness,
 ) -> Result<bool, CloseReason> {
-    let Context { state, effects, borrowed, meta, .. } = cx;
+    let Context { state, borrowed, .. } = cx;
     let reply = if borrowed.is_empty() { &state.output[..] } else { borrowed };
     if reply.is_empty() {
         return Ok(false);
@@ -246,7 +246,7 @@ fn write_or_buffer<T: Transport>(
     let mut sent = Ok(0);
     if buffers.output().is_empty() {
         *last_activity = state.clock.now.into(); // the write timeout begins
-        sent = send(transport, ready, Caller { state, effects, id: meta.id }, reply);
+        sent = send(transport, ready, reply);
     }
     if let Ok(taken) = sent {
         state.budget.charge(reply.len()); // what the kernel does not take is copied, too

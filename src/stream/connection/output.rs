@@ -12,7 +12,6 @@ use crate::loop_state::LoopState;
 use crate::protocol::effects::Effects;
 use crate::protocol::protocol::Next;
 use crate::stream::readiness::{Readiness, Transport, send};
-use crate::trace::{self, Line};
 
 impl Connection {
     /// Sends as much of the output as the kernel takes.
@@ -23,7 +22,7 @@ impl Connection {
         state: &mut LoopState,
         effects: &mut Effects,
     ) {
-        match send(transport, ready, self.caller(state, effects), self.buffers.output()) {
+        match send(transport, ready, self.buffers.output()) {
             Ok(taken) => {
                 let was_above = self.buffers.output().len() > LOW_WATERMARK_BYTES;
                 self.buffers.consume_output(taken); // after a partial write the rest stays
@@ -36,7 +35,7 @@ impl Connection {
                     effects.on_output_low(self.meta.id);
                 }
                 if self.write_side == WriteSide::ShutdownPending && !self.wants_write() {
-                    self.shutdown_write(transport, state, effects);
+                    self.shutdown_write(transport, state);
                 }
             }
             Err(why) => self.phase = Phase::Ended(why),
@@ -44,21 +43,13 @@ impl Connection {
     }
 
     /// Sends our FIN, unless it is sent already.
-    pub(super) fn shutdown_write<T: Transport>(
-        &mut self,
-        transport: &T,
-        state: &LoopState,
-        effects: &Effects,
-    ) {
+    pub(super) fn shutdown_write<T: Transport>(&mut self, transport: &T, state: &LoopState) {
         self.last_activity = state.clock.now.into();
         if self.write_side == WriteSide::Shut {
             return;
         }
         self.write_side = WriteSide::Shut;
         let result = transport.shutdown_write();
-        trace::log_of(state, effects, self.meta.id, || Line::Shutdown {
-            returned: result.as_ref().map(|()| 0),
-        });
         if let Err(error) = result {
             self.phase = Phase::Ended(error.into());
         } else if matches!(self.phase, Phase::Established(ReadSide::Eof { .. })) {
