@@ -9,7 +9,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use super::Reactor;
 use super::listen::first_that_opens;
 use super::slots::enqueue;
-use super::sources::Source;
+use super::sources::{Source, StopSignal};
 use crate::datagram::options::DatagramOptions;
 use crate::datagram::scratch::DatagramScratch;
 use crate::datagram::socket::DatagramSocket;
@@ -331,15 +331,46 @@ impl Reactor {
     /// `PermissionDenied` for a file on disk, which has no readiness.
     #[cfg(unix)]
     pub fn stop_on(&mut self, signal: std::os::fd::OwnedFd) -> io::Result<()> {
-        self.insert_stop_signal(sys::Descriptor::from(signal))
+        self.stop_on_with(signal, || {})
+    }
+
+    /// Stops the reactor as [`stop_on`](Reactor::stop_on) does, and calls `on_signal` right before
+    /// the stop begins: to log who has asked for it. It may not block. A panic in it is caught and
+    /// counted ([`Stats::panics`](crate::Stats::panics)).
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use mio_reactor::{Limits, Reactor};
+    ///
+    /// let (read_end, write_end) = std::io::pipe()?;
+    /// let mut reactor = Reactor::new(Limits::default())?;
+    /// reactor.stop_on_with(read_end.into(), || println!("a stop is requested"))?;
+    /// drop(write_end);
+    /// reactor.run()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`stop_on`](Reactor::stop_on).
+    #[cfg(unix)]
+    pub fn stop_on_with(
+        &mut self,
+        signal: std::os::fd::OwnedFd,
+        on_signal: impl FnOnce() + 'static,
+    ) -> io::Result<()> {
+        self.insert_stop_signal(sys::Descriptor::from(signal), on_signal)
     }
 
     #[cfg(any(unix, test))]
     pub(super) fn insert_stop_signal(
         &mut self,
         mut signal: impl sys::Source + 'static,
+        on_signal: impl FnOnce() + 'static,
     ) -> io::Result<()> {
         self.register_next(&mut signal, Interest::READABLE)?;
+        let signal = StopSignal { _source: Box::new(signal), on_signal: Some(Box::new(on_signal)) };
         self.insert(Source::StopSignal(Box::new(signal)), Registered::Reading);
         Ok(())
     }

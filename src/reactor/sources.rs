@@ -5,14 +5,14 @@
 
 use std::fmt;
 
-use log::{debug, info, warn};
+use log::{debug, error, info, warn};
 
 use super::panics::{call_closed, close_and_drop, drop_tasks};
 use super::slots::SlotState;
 use super::tasks::TaskQueue;
 use super::tasks::periodic::Periodic;
 use super::{Reactor, Slot};
-use crate::caught::catch_drop;
+use crate::caught::{catch, catch_drop};
 use crate::datagram::scratch::Unfinished;
 use crate::datagram::socket::DatagramSocket;
 use crate::loop_state::LoopState;
@@ -47,8 +47,16 @@ pub(super) enum Source {
     /// Readable: a call is due.
     Periodic(Box<Periodic>),
     /// The stop signal (the self-pipe trick). Readable: stop.
-    #[expect(dead_code, reason = "it is only kept open, and exists on Unix only")]
-    StopSignal(Box<dyn sys::Source>),
+    #[cfg_attr(not(unix), allow(dead_code, reason = "it exists on Unix only"))]
+    StopSignal(Box<StopSignal>),
+}
+
+/// What stops the reactor when it is readable.
+pub(super) struct StopSignal {
+    /// It is only kept open.
+    pub(super) _source: Box<dyn sys::Source>,
+    /// Called once, before the stop.
+    pub(super) on_signal: Option<Box<dyn FnOnce()>>,
 }
 
 /// What `reap` frees.
@@ -171,7 +179,13 @@ impl Reactor {
                 Outcome::Idle => return, // as above
                 outcome @ (Outcome::Blocked | Outcome::Unfinished | Outcome::Ended(_)) => outcome,
             },
-            Source::StopSignal(_) => {
+            Source::StopSignal(signal) => {
+                if let Some(on_signal) = signal.on_signal.take()
+                    && catch(on_signal).is_err()
+                {
+                    self.state.stats.panics += 1;
+                    error!("what a stop signal calls has panicked");
+                }
                 self.stop();
                 Outcome::Ended(CloseReason::Stopped)
             }
