@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A line has the words of strace(1) and of the book, and `docs/trace.md` explains each kind. The
-//! slot stands in the place of the descriptor. No line has a byte of what is sent or received, and
-//! none is longer than `TRACE_BYTES_MAX`.
+//! slot stands in the place of the descriptor. No line has a byte of what is sent or received, so
+//! each has a bounded length.
 //!
 //! Invariant: at any other log level, a line costs a load and a compare of the level. Nothing is
 //! kept for it but the stage, by which the loop knows whether a turn is running.
@@ -68,8 +68,21 @@ impl Display for Stage {
     }
 }
 
-/// What a call has returned.
-pub(crate) type Returned<'l> = Result<usize, &'l io::Error>;
+/// What a call has returned, as strace(1) shows it: a number, or -1 and the name of the errno.
+#[derive(Clone, Copy)]
+pub(crate) struct Returned<'l>(pub(crate) Result<usize, &'l io::Error>);
+
+impl Display for Returned<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Ok(count) => count.fmt(f),
+            Err(error) => match errno::name(error) {
+                Some(name) => write!(f, "-1 {name}"),
+                None => write!(f, "-1 {error}"),
+            },
+        }
+    }
+}
 
 /// What a line says, after the turn, the stage and the slot.
 pub(crate) enum Line<'l> {
@@ -96,10 +109,6 @@ pub(crate) enum Line<'l> {
     DropArrivals { returned: Returned<'l> },
     // The call on every socket.
     Close,
-    // The calls on a file.
-    ReadCached { bytes: usize, returned: Returned<'l> },
-    Read { bytes: usize, returned: Returned<'l> },
-    Fetch { bytes: u64, returned: Returned<'l> },
     // What the stages have found and done.
     Source { source: &'l dyn Display },
     Event { event: &'l Event, queue: &'static str },
@@ -125,46 +134,38 @@ impl Display for Line<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Line::Wait { timeout, returned } => {
-                let (timeout, returned) = (Timeout(*timeout), Shown(returned));
+                let timeout = Timeout(*timeout);
                 write!(f, "{WAIT}({timeout}) = {returned}")
             }
             Line::Register { before, interest, returned } => {
                 let operation = if *before == Registered::Nothing { ADD } else { MODIFY };
-                let (interest, returned) = (words_of_interest(*interest), Shown(returned));
+                let interest = words_of_interest(*interest);
                 write!(f, "{REGISTER}({operation}, {interest}) = {returned}")
             }
             Line::Accept { accepted } => write!(f, "{ACCEPT}() = {accepted}"),
             Line::AcceptAtOnce => write!(f, "setsockopt(TCP_DEFER_ACCEPT, 0)"),
             Line::Receive { offered, returned } => {
-                let then = match returned {
+                let then = match returned.0 {
                     Ok(0) => "; end of the stream",
-                    Ok(count) if count < offered => "; short read",
+                    Ok(count) if count < *offered => "; short read",
                     Ok(_) | Err(_) => "",
                 };
-                let returned = Shown(returned);
                 write!(f, "recv({offered}) = {returned}{then}")
             }
             Line::Send { offered, returned } => {
-                let is_partial = returned.is_ok_and(|count| count < *offered);
+                let is_partial = returned.0.is_ok_and(|count| count < *offered);
                 let then = if is_partial { "; partial write" } else { "" };
-                let returned = Shown(returned);
                 write!(f, "send({offered}) = {returned}{then}")
             }
-            Line::Shutdown { returned } => {
-                let returned = Shown(returned);
-                write!(f, "shutdown(SHUT_WR) = {returned}")
-            }
-            Line::Connect { peer, returned } => {
-                let returned = Shown(returned);
-                write!(f, "connect({peer}) = {returned}")
-            }
+            Line::Shutdown { returned } => write!(f, "shutdown(SHUT_WR) = {returned}"),
+            Line::Connect { peer, returned } => write!(f, "connect({peer}) = {returned}"),
             Line::IsConnected { result } => {
-                let (returned, then) = match result {
-                    Ok(true) => (Ok(0), "connected"),
-                    Ok(false) => (Ok(0), "in progress"),
-                    Err(error) => (Err(error), "failed"),
+                let returned = Returned(result.as_ref().map(|_| 0));
+                let then = match result {
+                    Ok(true) => "connected",
+                    Ok(false) => "in progress",
+                    Err(_) => "failed",
                 };
-                let returned = Shown(&returned);
                 write!(f, "getsockopt(SO_ERROR) = {returned}; {then}")
             }
             Line::CheckPeer { peer } => {
@@ -179,39 +180,18 @@ impl Display for Line<'_> {
             Line::BoundUnsent { bytes } => write!(f, "setsockopt(TCP_NOTSENT_LOWAT, {bytes})"),
             Line::ResetOnClose => write!(f, "setsockopt(SO_LINGER, 0)"),
             Line::ReceiveBatch { messages, returned, datagrams } => {
-                let returned = Shown(returned);
                 write!(f, "recvmmsg({messages}) = {returned}; datagrams: {datagrams}")
             }
             Line::SendBatch { messages, returned, datagrams } => {
-                let returned = Shown(returned);
                 write!(f, "sendmmsg({messages}) = {returned}; datagrams: {datagrams}")
             }
-            Line::ReceiveOne { bytes, returned } => {
-                let returned = Shown(returned);
-                write!(f, "recvfrom({bytes}) = {returned}")
-            }
-            Line::SendOne { bytes, returned } => {
-                let returned = Shown(returned);
-                write!(f, "sendto({bytes}) = {returned}")
-            }
+            Line::ReceiveOne { bytes, returned } => write!(f, "recvfrom({bytes}) = {returned}"),
+            Line::SendOne { bytes, returned } => write!(f, "sendto({bytes}) = {returned}"),
             Line::DropArrivals { returned } => {
-                let returned = Shown(returned);
                 write!(f, "setsockopt(SO_ATTACH_FILTER) = {returned}")
             }
             Line::Close => write!(f, "close()"),
-            Line::ReadCached { bytes, returned } => {
-                let returned = Shown(returned);
-                write!(f, "preadv2({bytes}, RWF_NOWAIT) = {returned}")
-            }
-            Line::Read { bytes, returned } => {
-                let returned = Shown(returned);
-                write!(f, "pread({bytes}) = {returned}")
-            }
-            Line::Fetch { bytes, returned } => {
-                let returned = Shown(returned);
-                write!(f, "posix_fadvise({bytes}, POSIX_FADV_WILLNEED) = {returned}")
-            }
-            Line::Source { source } => write!(f, "is {source}"),
+            Line::Source { source } => write!(f, "holds {source}"),
             Line::Event { event, queue } => {
                 let events = Events(event);
                 write!(f, "{events}; {queue}")
@@ -235,22 +215,7 @@ impl Display for Acceptance<'_> {
             Acceptance::Counted => f.write_str("a connection; reset"),
             Acceptance::WouldBlock => f.write_str("-1 EAGAIN"),
             Acceptance::Interrupted => f.write_str("-1 EINTR"),
-            Acceptance::Failed(error) => Shown(&Err(error)).fmt(f),
-        }
-    }
-}
-
-/// A result as strace(1) shows it: a number, or -1 and the name of the errno.
-struct Shown<'s, 'l>(&'s Returned<'l>);
-
-impl Display for Shown<'_, '_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Ok(count) => count.fmt(f),
-            Err(error) => match errno::name(error) {
-                Some(name) => write!(f, "-1 {name}"),
-                None => write!(f, "-1 {error}"),
-            },
+            Acceptance::Failed(error) => Returned(Err(error)).fmt(f),
         }
     }
 }
@@ -342,12 +307,4 @@ pub(crate) fn log<'l>(state: &LoopState, slot: usize, line: impl FnOnce() -> Lin
 pub(crate) fn write_wait(state: &LoopState, line: &Line<'_>) {
     let (turn, stage) = (state.stats.turns, Stage::Wait);
     trace!("turn {turn} {stage:6} {line}");
-}
-
-/// Writes a line about a file that a response has. Its reader knows neither turn nor slot.
-#[cfg(all(unix, feature = "files"))]
-pub(crate) fn log_of_file<'l>(line: impl FnOnce() -> Line<'l>) {
-    if is_on() {
-        trace!("file: {}", line());
-    }
 }

@@ -35,7 +35,7 @@ use crate::stream::connection::Connection;
 use crate::stream::maybe_traced::MaybeTraced;
 use crate::stream::readiness::Registered;
 use crate::sys::{self, Interest, TcpStream};
-use crate::trace::{self, Line, Stage};
+use crate::trace::{self, Line, Returned, Stage};
 
 impl Reactor {
     /// Reads the clock if no turn is running: a program with a loop of its own may call long after
@@ -336,7 +336,7 @@ impl Reactor {
         let connecting = sys::connect(address);
         trace::log(&self.state, self.slots.vacant_key(), || Line::Connect {
             peer: Peer::Ip(address),
-            returned: connecting.as_ref().map(|_| 0),
+            returned: Returned(connecting.as_ref().map(|_| 0)),
         });
         let mut stream = connecting?;
         self.register_next(&mut stream, sys::read_interest() | Interest::WRITABLE)?;

@@ -20,7 +20,7 @@ use crate::reactor::tasks::{Handle, TaskQueue};
 use crate::stream::connection::Connection;
 use crate::stream::readiness::Registered;
 use crate::sys::{self, Interest, TcpStream, Token, UdpSocket};
-use crate::trace::{self, Line};
+use crate::trace::{self, Line, Returned};
 
 impl Reactor {
     /// Serves an established TCP connection with `protocol`, and returns its id. It may have been
@@ -114,6 +114,8 @@ impl Reactor {
         let now = self.state.clock.now;
         let connection = Connection::outbound(protocol, id, self.state.peers.keep(peer), now);
         let token = self.insert_connection(stream, connection, Registered::Nothing);
+        let source = &self.slots[token].source;
+        trace::log(&self.state, token, || Line::Source { source });
         self.connections += 1;
         self.state.stats.connections = self.connections;
         let slot = &mut self.slots[token];
@@ -287,7 +289,7 @@ impl Reactor {
         let connected = sys::connect_datagram(peer, self.state.limits.udp_buffer_bytes);
         trace::log(&self.state, self.slots.vacant_key(), || Line::Connect {
             peer: Peer::Ip(peer),
-            returned: connected.as_ref().map(|_| 0),
+            returned: Returned(connected.as_ref().map(|_| 0)),
         });
         let mut socket = connected?;
         self.register_next(&mut socket, Interest::READABLE)?;

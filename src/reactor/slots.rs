@@ -22,7 +22,7 @@ use crate::stats::Stats;
 use crate::stream::connection::Connection;
 use crate::stream::readiness::{Readiness, Registered};
 use crate::sys::{self, Event, Interest, TcpStream, Token};
-use crate::trace::{self, Line, Place, Stage};
+use crate::trace::{self, Line, Place, Returned, Stage};
 
 /// A slot: 64 bytes, one cache line, with the stream of a connection beside the small fields.
 pub(super) struct Slot {
@@ -163,7 +163,7 @@ impl Reactor {
                 true => Registered::ReadingAndWriting,
                 false => Registered::Reading,
             },
-            returned: result.as_ref().map(|()| 0),
+            returned: Returned(result.as_ref().map(|()| 0)),
         });
         result
     }
@@ -324,7 +324,7 @@ impl Reactor {
         trace::log(&self.state, token, || Line::Register {
             before: slot.registered,
             interest: registered,
-            returned: result.as_ref().map(|()| 0),
+            returned: Returned(result.as_ref().map(|()| 0)),
         });
         match result {
             Ok(()) => slot.registered = registered,
@@ -345,7 +345,7 @@ impl Reactor {
     #[inline(never)]
     pub(super) fn trace_wait(&self, timeout: Option<Duration>, result: &io::Result<()>) {
         let count = self.events.iter().count();
-        let returned = result.as_ref().map(|()| count);
+        let returned = Returned(result.as_ref().map(|()| count));
         trace::write_wait(&self.state, &Line::Wait { timeout, returned });
         for event in self.events.iter().take_while(|_| result.is_ok()) {
             let token = event.token().0;

@@ -72,12 +72,12 @@ pub(super) enum Ended {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::Connection(connection) => write!(f, "connection {}", connection.id()),
-            Source::Listener(listener) => write!(f, "listener {}", listener.address),
-            Source::Datagram(socket) => write!(f, "datagram socket {}", socket.address),
-            Source::Tasks(_) => f.write_str("task queue"),
-            Source::Periodic(_) => f.write_str("periodic task"),
-            Source::StopSignal(_) => f.write_str("stop signal"),
+            Source::Connection(connection) => write!(f, "the connection {}", connection.id()),
+            Source::Listener(listener) => write!(f, "the listener {}", listener.address),
+            Source::Datagram(socket) => write!(f, "the datagram socket {}", socket.address),
+            Source::Tasks(_) => f.write_str("the task queue"),
+            Source::Periodic(_) => f.write_str("a periodic task"),
+            Source::StopSignal(_) => f.write_str("the stop signal"),
         }
     }
 }

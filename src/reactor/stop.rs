@@ -15,7 +15,7 @@ use super::sources::{Ended, Source};
 use crate::datagram::scratch::Unfinished;
 use crate::protocol::ident::CloseReason;
 use crate::stop_state::StopState;
-use crate::trace::{self, Line};
+use crate::trace::{self, Line, Returned};
 
 impl Reactor {
     /// Begins a graceful stop. Does nothing if one has begun.
@@ -43,7 +43,7 @@ impl Reactor {
                 Source::Datagram(socket) => {
                     let result = socket.begin_drain();
                     trace::log(&self.state, token, || Line::DropArrivals {
-                        returned: result.as_ref().map(|()| 0),
+                        returned: Returned(result.as_ref().map(|()| 0)),
                     });
                 }
                 Source::Connection(..)

@@ -45,7 +45,7 @@ impl Transport for MaybeTraced<'_> {
 
     fn shutdown_write(&self) -> io::Result<()> {
         let result = self.stream.shutdown_write();
-        self.write(&Line::Shutdown { returned: result.as_ref().map(|()| 0) });
+        self.write(&Line::Shutdown { returned: Returned(result.as_ref().map(|()| 0)) });
         result
     }
 
@@ -67,5 +67,5 @@ impl Transport for MaybeTraced<'_> {
 }
 
 fn count(result: &io::Result<usize>) -> Returned<'_> {
-    result.as_ref().copied()
+    Returned(result.as_ref().copied())
 }

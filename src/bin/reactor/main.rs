@@ -145,8 +145,7 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
     let site = make_site(&arguments.http)?;
     // Before the first socket listens, so that an early signal is not lost.
     #[cfg(unix)]
-    let stop_signals =
-        process::stop_on_signals().map_err(|error| in_call("signals", &error))?;
+    let stop_signals = process::stop_on_signals().map_err(|error| in_call("signals", &error))?;
     let make_reactor = || {
         #[cfg_attr(not(unix), allow(unused_mut))]
         let mut reactor = Reactor::new(limits.clone())

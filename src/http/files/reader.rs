@@ -28,7 +28,6 @@ use crate::http::files::limits::{
     FILE_AHEAD_BYTES, FILE_FETCH_BYTES, FILE_TRIES_MAX, FILE_WAIT_GAP_MS,
 };
 use crate::sys;
-use crate::trace::{self, Line};
 
 /// What the readers of one root share, since they may share a disk.
 #[derive(Default)]
@@ -75,12 +74,7 @@ impl Reader {
 
     fn read_at(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.has_nowait {
-            let cached = read_cached(&self.file, into, self.position);
-            trace::log_of_file(|| Line::ReadCached {
-                bytes: into.len(),
-                returned: cached.as_ref().copied(),
-            });
-            match cached {
+            match read_cached(&self.file, into, self.position) {
                 Ok(count @ 1..) => return Ok(count),
                 // The end of the file. But Linux 5.9 and 5.10 also return 0 for what is not in
                 // memory (preadv2(2), BUGS), so read again below.
@@ -99,13 +93,13 @@ impl Reader {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return self
                         .disk
-                        .blocking_read(sys::now, || read(&self.file, into, self.position));
+                        .blocking_read(sys::now, || self.file.read_at(into, self.position));
                 }
                 // EOPNOTSUPP, mostly. The read below returns any other error again.
                 Err(_) => self.has_nowait = false,
             }
         }
-        read(&self.file, into, self.position)
+        self.file.read_at(into, self.position)
     }
 
     /// Asks the kernel to fetch `FILE_AHEAD_BYTES` from the position. The call does not wait for
@@ -132,13 +126,6 @@ impl Read for Reader {
     }
 }
 
-/// Reads, and waits for the disk.
-fn read(file: &File, into: &mut [u8], position: u64) -> io::Result<usize> {
-    let result = file.read_at(into, position);
-    trace::log_of_file(|| Line::Read { bytes: into.len(), returned: result.as_ref().copied() });
-    result
-}
-
 /// Reads only what is in memory. `WouldBlock`: it is not.
 #[cfg(target_os = "linux")]
 fn read_cached(file: &File, into: &mut [u8], position: u64) -> io::Result<usize> {
@@ -155,14 +142,8 @@ fn read_cached(_: &File, _: &mut [u8], _: u64) -> io::Result<usize> {
 /// later.
 #[cfg(target_os = "linux")]
 fn fetch(file: &File, position: u64, bytes: u64) {
-    let advised = rustix::fs::fadvise(
-        file,
-        position,
-        std::num::NonZeroU64::new(bytes),
-        rustix::fs::Advice::WillNeed,
-    );
-    let advised = advised.map_err(io::Error::from);
-    trace::log_of_file(|| Line::Fetch { bytes, returned: advised.as_ref().map(|()| 0) });
+    let bytes = std::num::NonZeroU64::new(bytes);
+    let _ = rustix::fs::fadvise(file, position, bytes, rustix::fs::Advice::WillNeed);
 }
 
 #[cfg(not(target_os = "linux"))]
