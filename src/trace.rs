@@ -308,3 +308,41 @@ pub(crate) fn write_wait(state: &LoopState, line: &Line<'_>) {
     let (turn, stage) = (state.stats.turns, Stage::Wait);
     trace!("turn {turn} {stage:6} {line}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn longest_lines_are_short_whatever_a_peer_does() {
+        const LINE_BYTES_MAX: usize = 200;
+        let peer =
+            Peer::Ip("[2001:db8:2001:db8:2001:db8:2001:db8%4294967295]:65535".parse().unwrap());
+        let id = ConnectionId { slot: u32::MAX, generation: u32::MAX };
+        let error = io::Error::from_raw_os_error(1_000_000); // has no name
+        let returned = Returned(Err(&error));
+        let lines = [
+            Line::Accept { accepted: Acceptance::Slot(id, peer) },
+            Line::Connect { peer, returned },
+            Line::Wait { timeout: Some(Duration::from_millis(u64::MAX)), returned },
+            Line::Receive { offered: usize::MAX, returned: Returned(Ok(usize::MAX - 1)) },
+            Line::ReceiveBatch { messages: usize::MAX, returned, datagrams: usize::MAX },
+            Line::Ended { why: CloseReason::ConnectFailed(io::ErrorKind::AddrNotAvailable) },
+        ];
+        for line in &lines {
+            let place = format!("turn {} expire slot {}: ", u64::MAX, usize::MAX);
+            let line = format!("{place}{line}");
+            assert!(line.len() <= LINE_BYTES_MAX && !line.contains('\n'), "{line}");
+        }
+    }
+
+    #[test]
+    fn results_have_the_form_of_strace() {
+        let would_block = io::Error::from_raw_os_error(libc::EAGAIN);
+        let returned = |result| Returned(result).to_string();
+        assert_eq!(returned(Ok(36)), "36");
+        assert_eq!(returned(Err(&would_block)), "-1 EAGAIN");
+        assert_eq!(returned(Err(&io::ErrorKind::WouldBlock.into())), "-1 EAGAIN");
+        assert_eq!(returned(Err(&io::ErrorKind::InvalidData.into())), "-1 invalid data");
+    }
+}
