@@ -171,8 +171,9 @@ impl Reactor {
     fn run_turn(&mut self, until: Time) -> io::Result<()> {
         assert!(!self.is_in_turn(), "a turn cannot run within another turn");
         self.wait(until)?;
-        self.state.stage = Stage::Drive;
+        self.state.stage = Stage::Note;
         self.note();
+        self.state.stage = Stage::Drive;
         self.drive();
         self.expire();
         self.reap();
@@ -194,9 +195,7 @@ impl Reactor {
         self.state.stats.turns += 1;
         let result = self.poll.poll(&mut self.events, timeout);
         self.state.clock.read();
-        if trace::is_on() {
-            self.trace_wait(timeout, &result);
-        }
+        self.trace_wait(timeout, &result);
         match result {
             // EINTR: a signal handler ran. If it wrote to the self-pipe, the next poll reports it.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),

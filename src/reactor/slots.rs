@@ -95,11 +95,9 @@ fn bound_kernel_buffer(token: usize, slot: &Slot, state: &LoopState) {
     {
         let is_bounded = since.plus_ms(FAST_READER_MS) <= state.clock.now;
         sys::bound_unsent(stream, is_bounded);
-        if trace::is_on() {
-            let bytes = if is_bounded { UNSENT_BYTES_MAX } else { 0 };
-            let line = Line::BoundUnsent { bytes };
-            Place::new(state, token).in_stage(Stage::Note).write(&line);
-        }
+        trace::log(state, token, || Line::BoundUnsent {
+            bytes: if is_bounded { UNSENT_BYTES_MAX } else { 0 },
+        });
     }
 }
 
@@ -340,10 +338,17 @@ impl Reactor {
         }
     }
 
-    /// Writes what the poll has returned, and what is noted next: which source has which events.
-    #[cold]
-    #[inline(never)]
+    /// Writes what the poll has returned, and what is noted next, if the trace log is on.
+    #[inline(always)]
     pub(super) fn trace_wait(&self, timeout: Option<Duration>, result: &io::Result<()>) {
+        if trace::is_on() {
+            self.write_wait(timeout, result);
+        }
+    }
+
+    #[cold]
+    #[inline(never)] // else it takes registers from the path of each turn
+    fn write_wait(&self, timeout: Option<Duration>, result: &io::Result<()>) {
         let count = self.events.iter().count();
         let returned = Returned(result.as_ref().map(|()| count));
         trace::write_wait(&self.state, &Line::Wait { timeout, returned });
