@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use log::{debug, error, info, warn};
+use log::{LevelFilter, debug, error, info, warn};
 
 use super::panics::{call_closed, close_and_drop, drop_tasks};
 use super::slots::SlotState;
@@ -292,26 +292,26 @@ impl Reactor {
         if !self.deferred.is_empty() {
             self.orphan_deferred(token);
         }
+        if log::max_level() >= LevelFilter::Debug {
+            self.log_freed(token, why);
+        }
         let slot = &mut self.slots[token];
         let stats = &mut self.state.stats;
         let mut kept_peer = KeptPeer::Unix; // the last line about a connection names its peer
         match &mut slot.source {
             Source::Connection(connection) => {
                 kept_peer = connection.peer();
-                let (id, peer) = (connection.id(), self.state.peers.get(connection.peer()));
+                let id = connection.id();
                 self.connections -= 1;
                 stats.connections = self.connections;
                 stats.closed += 1;
                 stats.closed_finished += u64::from(why == CloseReason::Finished);
-                let limits = self.state.loop_limits.of(connection.listener());
-                debug!("{id} {peer}: closed: {}", WithLimit(why, limits));
                 self.state.loop_limits.on_closed(connection.listener());
                 self.state.memory.remove(token);
                 if why.resets() {
                     sys::reset_on_close(slot.stream.as_ref().expect(STREAM_IS_BESIDE));
-                    trace::log(&self.state, token, || Line::ResetOnClose);
                 }
-                self.effects.on_closed(id, why, &mut self.state.stats);
+                self.effects.on_closed(id, why, stats);
             }
             Source::Listener(listener) => {
                 let unaccepted = listener.unaccepted();
@@ -341,26 +341,34 @@ impl Reactor {
             source @ Source::Tasks(_) => drop_tasks(stats, source),
             Source::Periodic(_) | Source::StopSignal(_) => {}
         }
-        if trace::is_on() {
-            self.trace_free(token, why);
-        }
         let slot = self.slots.remove(token);
         close_and_drop(&mut self.state.stats, &self.state.peers, slot, why);
         self.state.peers.remove(kept_peer);
     }
 
-    /// Writes that the slot is free, and before it that the socket is closed.
+    /// Logs that a slot is freed, and the calls for that, at `debug` and `trace`. One function, since
+    /// each connection that ends would pay for the check before another.
     #[cold]
     #[inline(never)]
-    fn trace_free(&self, token: usize, why: CloseReason) {
+    fn log_freed(&self, token: usize, why: CloseReason) {
+        let log = |line| trace::log(&self.state, token, || line);
         let has_socket = match &self.slots[token].source {
-            Source::Connection(_) | Source::Datagram(_) | Source::StopSignal(_) => true,
+            Source::Connection(connection) => {
+                let (id, peer) = (connection.id(), self.state.peers.get(connection.peer()));
+                let limits = self.state.loop_limits.of(connection.listener());
+                debug!("{id} {peer}: closed: {}", WithLimit(why, limits));
+                if why.resets() {
+                    log(Line::ResetOnClose);
+                }
+                true
+            }
             Source::Listener(listener) => !listener.is_closed(),
+            Source::Datagram(_) | Source::StopSignal(_) => true,
             Source::Tasks(_) | Source::Periodic(_) => false,
         };
         if has_socket {
-            trace::log(&self.state, token, || Line::Close);
+            log(Line::Close);
         }
-        trace::log(&self.state, token, || Line::Free { why });
+        log(Line::Free { why });
     }
 }

@@ -257,6 +257,7 @@ impl Connection {
     /// an error or a hang-up. An error ends it at once. After a hang-up, what the peer has sent
     /// before is still read, when the connection is resumed.
     #[cold]
+    #[inline(never)] // else it takes registers from `run_until_blocked`
     pub(super) fn check_peer<T: Transport>(
         &mut self,
         read_side: ReadSide,
@@ -285,6 +286,7 @@ impl Connection {
 
     /// Asks the kernel for the result of the connect: an event has reported that there may be one.
     #[cold]
+    #[inline(never)] // as above
     pub(super) fn finish_connect<T: Transport>(
         &mut self,
         then: Option<Command>,

@@ -15,6 +15,7 @@ use crate::stream::readiness::{Readiness, Transport, send};
 
 impl Connection {
     /// Sends as much of the output as the kernel takes.
+    #[inline(never)] // else it takes registers from `run_until_blocked`
     pub(super) fn flush<T: Transport>(
         &mut self,
         transport: &T,
