@@ -73,6 +73,7 @@ mod stop_state; // how far a graceful stop is
 mod caught; // panics of what an application has handed in
 mod loop_limits; // the limits in milliseconds, and those of each listener
 mod memory; // what all connections hold, and which holds the most
+mod trace; // the trace log, line by line
 mod loop_state; // what the loop lends to the source that it drives
 
 mod protocol {
@@ -101,6 +102,7 @@ mod protocol {
 mod stream {
     pub(crate) mod buffer; // bytes that wait
     pub(crate) mod readiness; // the edge-triggered readiness of one socket
+    pub(crate) mod maybe_traced; // a stream whose calls go to the trace log
     pub(crate) mod connection; // a connection: its phases, buffers and timeouts
     pub(crate) mod listen_options; // what one listener does otherwise than its reactor
     pub(crate) mod listener; // a listening socket, and its overload
@@ -121,6 +123,7 @@ mod datagram {
     pub(crate) mod batched; // many datagrams per system call
     pub(crate) mod batch_io; // the choice between the two
     pub(crate) mod transport; // a socket of the system, or memory in a test
+    mod traced; // the trace lines of a socket
     pub(crate) mod sending; // how replies leave, and what an error costs
     pub(crate) mod socket; // one UDP socket: receive a batch, answer it, send the replies
     pub(crate) mod client; // a UDP socket whose protocol sends first

@@ -16,8 +16,11 @@ use crate::protocol::completions::Completions;
 use crate::stats::Stats;
 use crate::stop_state::StopState;
 use crate::time::Time;
+use crate::trace::Stage;
 
 pub(crate) struct LoopState {
+    /// What the loop is doing, as the trace log shows it: `Owner` while no turn is running.
+    pub(crate) stage: Stage,
     pub(crate) clock: Clock,
     pub(crate) budget: Budget,
     pub(crate) stop: StopState,
@@ -47,6 +50,7 @@ impl LoopState {
     pub(crate) fn new(limits: Limits) -> LoopState {
         let limits = limits.at_least_one();
         LoopState {
+            stage: Stage::Owner,
             clock: Clock::new(),
             budget: Budget::new(),
             stop: StopState::Running,

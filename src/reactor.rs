@@ -43,7 +43,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use log::{debug, trace};
+use log::debug;
 use slab::Slab;
 
 use self::deferred::DeferredEffects;
@@ -66,6 +66,7 @@ use crate::stop_state::Stopped;
 use crate::stream::readiness::Registered;
 use crate::sys::{Events, Poll};
 use crate::time::Time;
+use crate::trace::{self, Stage};
 
 /// An event loop with its sockets: one thread, one poller, one slab of connections.
 ///
@@ -93,7 +94,6 @@ pub struct Reactor {
     connections: usize,      // open now, outbound ones included
     datagram_clients: usize, // datagram sockets that are connected to a peer
     handle: Option<Handle>,  // made when the first one is asked for; others are clones of it
-    is_in_turn: bool,
 }
 
 impl Reactor {
@@ -122,7 +122,6 @@ impl Reactor {
             connections: 0,
             datagram_clients: 0,
             handle: None,
-            is_in_turn: false,
         })
     }
 
@@ -170,14 +169,15 @@ impl Reactor {
     }
 
     fn run_turn(&mut self, until: Time) -> io::Result<()> {
-        assert!(!self.is_in_turn, "a turn cannot run within another turn");
+        assert!(!self.is_in_turn(), "a turn cannot run within another turn");
         self.wait(until)?;
-        self.is_in_turn = true;
+        self.state.stage = Stage::Note;
         self.note();
+        self.state.stage = Stage::Drive;
         self.drive();
         self.expire();
         self.reap();
-        self.is_in_turn = false;
+        self.state.stage = Stage::Owner;
         Ok(())
     }
 
@@ -195,7 +195,7 @@ impl Reactor {
         self.state.stats.turns += 1;
         let result = self.poll.poll(&mut self.events, timeout);
         self.state.clock.read();
-        trace!("wait {timeout:?} -> {result:?}, {} events", self.events.iter().count());
+        self.trace_wait(timeout, &result);
         match result {
             // EINTR: a signal handler ran. If it wrote to the self-pipe, the next poll reports it.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
@@ -224,7 +224,7 @@ impl Reactor {
             let token = event.token().0;
             // A closed descriptor has no events, unless the process has forked and a copy is open.
             let Some(slot) = self.slots.get_mut(token) else { continue };
-            note_event(&mut self.run_queue, token, slot, event, self.state.clock.now);
+            note_event(&mut self.run_queue, token, slot, event, &self.state);
         }
         self.take_completions();
         if !self.has_work() && self.next_deadline() > self.state.clock.now {
@@ -272,6 +272,10 @@ impl Reactor {
                 self.drive_other_source(token);
                 continue;
             };
+            if trace::is_on() {
+                self.drive_traced(token);
+                continue;
+            }
             let outcome = connection.drive(
                 stream,
                 &mut slot.ready,
@@ -307,6 +311,7 @@ impl Reactor {
     }
 
     fn expire_batch(&mut self) {
+        self.state.stage = Stage::Expire;
         // What is left when the budget is spent is due in the next turn.
         while !self.state.budget.is_spent()
             && let Some(token) = self.deadlines.take_due(self.state.clock.now)
@@ -322,6 +327,7 @@ impl Reactor {
         if self.ended.is_empty() {
             return;
         }
+        self.state.stage = Stage::Reap;
         self.state.budget.begin_stage(TURN_BYTES_MAX);
         let slots_before = self.slots.len();
         // What is left when the budget is spent is freed in the next turn.

@@ -15,6 +15,8 @@
 //! Two more modules read every text file of the repository: `dialect` its words, `layout` its
 //! columns and lines.
 
+mod common;
+
 mod docs {
     mod absent; // what the design calls absent
     mod architecture; // the picture, the stages, the code map
@@ -29,4 +31,5 @@ mod docs {
     mod readme; // commands, options, addresses, the example
     mod references; // paths, links, items, dependencies, terms
     mod shown_by; // the tests that show each row
+    mod trace; // the legend of the trace log, and the recorded turn
 }

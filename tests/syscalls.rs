@@ -14,7 +14,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
-use common::{Program, connect, connect_udp, reactor_through, retry_interrupted};
+use common::{Program, check_echo, connect, connect_udp, reactor_through, retry_interrupted};
 
 const HTTP: [&str; 2] = ["--http", "127.0.0.1:0"];
 const UDP: [&str; 2] = ["--udp", "127.0.0.1:0"];
@@ -30,6 +30,15 @@ struct Calls(Vec<String>);
 /// Runs the program under strace while `load` uses it. Returns its calls, or `None` if strace
 /// cannot be used.
 fn trace(name: &str, arguments: &[&str], load: impl FnOnce(&Program)) -> Option<Calls> {
+    trace_with_log(name, arguments, load).map(|(calls, _)| calls)
+}
+
+/// The same, and the lines of its log.
+fn trace_with_log(
+    name: &str,
+    arguments: &[&str],
+    load: impl FnOnce(&Program),
+) -> Option<(Calls, Vec<String>)> {
     if !Command::new("strace")
         .args(["-qq", "-o", "/dev/null", "true"])
         .output()
@@ -41,13 +50,16 @@ fn trace(name: &str, arguments: &[&str], load: impl FnOnce(&Program)) -> Option<
     // With -D, strace runs as a grandchild. The child, which the test signals and waits for, is the
     // program.
     let file = format!("{}/{name}.strace", env!("CARGO_TARGET_TMPDIR"));
-    let trace = "trace=accept4,recvfrom,sendto,recvmmsg,sendmmsg,close,epoll_ctl";
+    let trace = "trace=accept4,recvfrom,sendto,recvmmsg,sendmmsg,close,epoll_ctl,epoll_wait,\
+                 epoll_pwait,shutdown,setsockopt";
     let mut strace = reactor_through(&["strace", "-D", "-o", &file, "-e", trace]);
     let mut program = Program::spawn(strace.args(arguments));
     program.read_addresses(arguments);
     load(&program);
-    assert_eq!(program.stop().status.code(), Some(0));
-    Some(Calls(fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect()))
+    let ending = program.stop();
+    assert_eq!(ending.status.code(), Some(0));
+    let calls = fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect();
+    Some((Calls(calls), ending.stderr))
 }
 
 impl Calls {
@@ -153,4 +165,51 @@ fn datagram_costs_one_recvmmsg_one_sendmmsg_and_no_epoll_ctl() {
     assert!((1000..=most).contains(&receives), "{receives} receives for 1,000 datagrams");
     assert_eq!(calls.count(&format!("{send}{socket},")), 1000, "one send per datagram");
     assert_eq!(calls.count("epoll_ctl("), 0);
+}
+
+// pitfall: 242
+#[test]
+fn trace_log_has_the_calls_that_strace_has_in_the_same_order() {
+    if POLL {
+        return; // poll(2) takes other calls
+    }
+    let arguments = [&HTTP[..], &UDP, &["--tcp", "127.0.0.1:0", "--log", "trace"]].concat();
+    let traced = trace_with_log("trace-log", &arguments, |program| {
+        let mut stream = connect(program.tcp());
+        check_echo(&mut stream, b"hello");
+        let mut stream = connect(program.http());
+        stream.write_all(b"GET /plaintext HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        read_response(&mut stream);
+        let socket = connect_udp(program.udp());
+        socket.send(b"hello").unwrap();
+        assert_eq!(retry_interrupted(|| socket.recv(&mut [0; 10])).unwrap(), 5);
+    });
+    let Some((Calls(calls), log)) = traced else { return };
+    // The signal's handler and its reader use the same calls, on a socket pair of their own. A
+    // socket is also opened for a moment, to see how many descriptors are left.
+    let is_wait =
+        |line: &&String| line.starts_with("epoll_wait(") || line.starts_with("epoll_pwait(");
+    let made: Vec<&str> = calls
+        .iter()
+        .skip_while(|line| !is_wait(line))
+        .filter(|line| !line.contains("MSG_DONTWAIT"))
+        .filter_map(|line| line.split_once('('))
+        .map(|(call, _)| if call == "epoll_pwait" { "epoll_wait" } else { call })
+        .filter(|call| {
+            call.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte == b'4')
+        })
+        .collect();
+    let logged: Vec<&str> = log
+        .iter()
+        .filter_map(|line| line.split_once(" TRACE] ")?.1.split_once('('))
+        .map(|(before, _)| match before.rsplit(' ').next().unwrap() {
+            "recv" => "recvfrom",
+            "send" => "sendto",
+            call => call,
+        })
+        .skip_while(|call| *call != "epoll_wait")
+        .collect();
+    assert!(logged.len() > 20, "{log:#?}");
+    assert_eq!(made[..logged.len()], logged, "what follows is closed at the exit");
+    assert!(made[logged.len()..].iter().all(|call| *call == "close"), "{made:?}");
 }

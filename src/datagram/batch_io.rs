@@ -38,6 +38,15 @@ impl BatchIo {
         }
     }
 
+    /// Returns whether a batch takes one system call, or one for each message.
+    pub(crate) fn is_batched(&self) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            BatchIo::Mmsg(_) => true,
+            BatchIo::Plain => false,
+        }
+    }
+
     /// Receives a batch. Returns whether it is full, so that there may be more.
     pub(crate) fn receive(
         &mut self,

@@ -378,6 +378,11 @@ impl GsoBatch {
         if self.bytes <= self.segment { 1 } else { self.bytes.div_ceil(self.segment) }
     }
 
+    /// How many bytes it is, in all datagrams together.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Returns whether a datagram of `bytes` may join. An empty one may not: a batch cannot be cut
     /// around it.
     fn accepts(&self, bytes: usize) -> bool {

@@ -4,17 +4,19 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
-use log::{debug, trace};
+use log::debug;
 
 use super::failures::{may_be_of_earlier_send, warn_of_sends};
 use super::replies::ReplyQueue;
 use super::scratch::DatagramScratch;
 use super::socket::DatagramSocket;
+use super::traced::write_send;
 use super::transport::DatagramTransport;
 use crate::limits::DATAGRAM_COST_BYTES;
 use crate::loop_state::LoopState;
 use crate::stream::readiness::Readiness;
 use crate::sys::errno::{self, DatagramError};
+use crate::trace::{self, Place};
 
 impl<T: DatagramTransport> DatagramSocket<T> {
     /// Sends the replies that wait, as far as the kernel takes them.
@@ -36,14 +38,19 @@ impl<T: DatagramTransport> DatagramSocket<T> {
         scratch: &mut DatagramScratch,
         state: &mut LoopState,
     ) {
-        let DatagramSocket { transport, failure, peer, .. } = self;
+        let DatagramSocket { transport, failure, peer, slot, .. } = self;
         let DatagramScratch { batch, replies, arrays } = scratch;
         // On a connected socket, the error of a send is mostly that of an earlier datagram (from
         // ICMP), and reporting it clears it. So this datagram is sent again; only once, because the
         // error may be its own after all.
         let may_retry = peer.is_some() && failure.is_none();
-        send_replies(replies, ready, state, self.address, |replies| {
-            match transport.send(batch, replies, arrays) {
+        send_replies(replies, ready, state, self.address, |replies, state| {
+            let result = transport.send(batch, replies, arrays);
+            if trace::is_on() {
+                let place = Place::new(state, *slot);
+                write_send(place, transport.is_batched(), replies, &result);
+            }
+            match result {
                 Err(error) if may_retry && failure.is_none() && may_be_of_earlier_send(&error) => {
                     *failure = Some(error);
                     Err(ErrorKind::Interrupted.into())
@@ -73,11 +80,10 @@ pub(super) fn send_replies(
     ready: &mut Readiness,
     state: &mut LoopState,
     address: SocketAddr,
-    mut send: impl FnMut(&ReplyQueue) -> io::Result<usize>,
+    mut send: impl FnMut(&ReplyQueue, &LoopState) -> io::Result<usize>,
 ) {
     while !replies.is_empty() && ready.writable() {
-        let result = send(replies);
-        trace!("udp {address} send {} messages -> {result:?}", replies.pending_len());
+        let result = send(replies, state);
         match result {
             Ok(messages) => {
                 let (datagrams, bytes) = replies.mark_sent(messages);

@@ -20,7 +20,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use log::{debug, info, trace};
+use log::{debug, info};
 
 use crate::caught::{CaughtDrop, Panicked, catch};
 use crate::limits::{DATAGRAM_COST_BYTES, STEP_COST_BYTES};
@@ -33,6 +33,7 @@ use crate::stream::readiness::Readiness;
 use crate::sys::errno::{self, ReceiveDatagramError};
 use crate::sys::{self, UdpSocket};
 use crate::time::Time;
+use crate::trace::{self, Place};
 
 use super::failures::Failures;
 use super::filter::{AnswerRules, DropReason};
@@ -41,6 +42,7 @@ use super::receive::Message;
 use super::requests::{SocketPhase, SocketRequests};
 use super::scratch::{DatagramScratch, Unfinished};
 use super::sending::count_unsendable;
+use super::traced::write_receive;
 use super::transport::{DatagramTransport, SystemSocket};
 use super::unlogged::Unlogged;
 
@@ -68,6 +70,8 @@ pub(crate) struct DatagramSocket<T = SystemSocket> {
     pub(super) retry_at: Time,
     /// A stop has begun, and the kernel drops what arrives: the receive queue has an end.
     takes_no_more: bool,
+    /// The slot that it is in, for the trace log.
+    pub(crate) slot: usize,
     /// What the memory meter has counted for it, in bytes.
     pub(crate) metered: usize,
 }
@@ -92,8 +96,14 @@ impl DatagramSocket {
 
     /// A stop has begun: what waits in the receive queue is still answered, and nothing that comes
     /// later. In a flood the queue would never be empty otherwise.
-    pub(crate) fn begin_drain(&mut self) {
-        self.takes_no_more = sys::stop_receiving(&self.transport.socket);
+    ///
+    /// # Errors
+    ///
+    /// The system cannot drop what arrives: what waits when the socket is driven next is answered.
+    pub(crate) fn begin_drain(&mut self) -> io::Result<()> {
+        let result = sys::stop_receiving(&self.transport.socket);
+        self.takes_no_more = result.is_ok();
+        result
     }
 }
 
@@ -121,6 +131,7 @@ impl<T: DatagramTransport> DatagramSocket<T> {
             failures: Failures::none(),
             retry_at: Time::NEVER,
             takes_no_more: false,
+            slot: usize::MAX, // until it is in one
             metered: 0,
             address,
             protocol: protocol.into_inner(),
@@ -254,7 +265,10 @@ impl<T: DatagramTransport> DatagramSocket<T> {
         self.requests.received_at = None;
         let DatagramScratch { batch, arrays, .. } = scratch;
         let result = self.transport.receive(batch, arrays);
-        trace!("udp {} receive -> {result:?}", self.address);
+        if trace::is_on() {
+            let place = Place::new(state, self.slot);
+            write_receive(place, self.transport.is_batched(), batch, &result);
+        }
         match result {
             // A short batch: the call itself has reached the end of the kernel's queue.
             Ok(is_full) => {

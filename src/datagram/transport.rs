@@ -19,6 +19,11 @@ pub(crate) trait DatagramTransport {
     /// Receives a batch. Returns whether it is full, so that there may be more.
     fn receive(&mut self, batch: &mut Batch, arrays: &mut CallArrays) -> io::Result<bool>;
 
+    /// Returns whether a batch takes one system call, or one for each message: for the trace log.
+    fn is_batched(&self) -> bool {
+        true
+    }
+
     /// Sends what waits in `replies`. Returns how many GSO batches the kernel took, at least one;
     /// otherwise the error of the first one.
     fn send(
@@ -46,6 +51,10 @@ impl DatagramTransport for SystemSocket {
     #[inline(always)] // it has one caller
     fn receive(&mut self, batch: &mut Batch, arrays: &mut CallArrays) -> io::Result<bool> {
         self.io.receive(&self.socket, batch, arrays)
+    }
+
+    fn is_batched(&self) -> bool {
+        self.io.is_batched()
     }
 
     #[inline(always)] // as above

@@ -11,23 +11,27 @@
 use std::collections::BinaryHeap;
 use std::fmt::Display;
 
-use log::{debug, trace};
+use log::debug;
 
 use super::Reactor;
-use super::slots::{SlotState, enqueue, mark_ended};
+use super::slots::{Slot, SlotState, enqueue, mark_ended};
 use super::sources::Source;
 use crate::limits::{CALL_COST_BYTES, CONNECTION_COST_BYTES};
 use crate::loop_limits::{AcceptBound, ListenerIndex};
+use crate::loop_state::LoopState;
 use crate::overload_limits::{
     ACCEPT_RETRY_MS, EVICTION_IDLE_MS, EVICTIONS_MAX, SLOTS_SCANNED_PER_CALL,
 };
+use crate::protocol::effects::Effects;
 use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
 use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
 use crate::stream::connection::Connection;
 use crate::stream::listener::Accepted;
+use crate::stream::maybe_traced::MaybeTraced;
 use crate::stream::readiness::{Readiness, Registered};
 use crate::sys::TcpStream;
+use crate::trace::{self, Acceptance, Line};
 
 /// Which idle connections are evicted to make room for a listener that pauses.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,6 +87,7 @@ impl Reactor {
                 Accepted::Stream(stream, peer) => {
                     any_accepted = true;
                     if listener.is_counting() {
+                        trace_accept(&self.state, token, Acceptance::Counted);
                         listener.count(&stream);
                         continue;
                     }
@@ -93,28 +98,39 @@ impl Reactor {
                     room = if takes_only_a_slot { room - 1 } else { 0 };
                 }
                 Accepted::WouldBlock => {
-                    trace!("{} accept -> WouldBlock", listener.address);
+                    if trace::is_on() && !listener.is_closed() {
+                        trace_accept(&self.state, token, Acceptance::WouldBlock);
+                    }
                     listener.recover(self.state.clock.now);
                     let is_stopping = self.state.stop.is_stopping();
                     if is_stopping {
                         listener.close_drained(self.state.clock.now);
+                        if listener.is_closed() {
+                            trace::log(&self.state, token, || Line::Close);
+                        }
                     }
                     self.slots[token].ready = Readiness::NOT_READY;
                     // Idle, also during an overload: its deadline has been filed since the first
                     // pause.
                     return if is_stopping { Outcome::Blocked } else { Outcome::Idle };
                 }
-                Accepted::Interrupted => {}
+                Accepted::Interrupted => {
+                    trace_accept(&self.state, token, Acceptance::Interrupted);
+                }
                 Accepted::HandshakeFailed(error) => {
+                    trace_accept(&self.state, token, Acceptance::Failed(&error));
                     self.state.stats.accepts_failed += 1;
                     debug!("accept failed: {error}");
                     failure = Some(error);
                 }
                 Accepted::Exhausted(error) => {
+                    trace_accept(&self.state, token, Acceptance::Failed(&error));
                     return self.pause_listener(token, EvictionScope::AboveMinimum, &error);
                 }
                 Accepted::Broken(error) => {
+                    trace_accept(&self.state, token, Acceptance::Failed(&error));
                     listener.close_broken(&error);
+                    trace::log(&self.state, token, || Line::Close);
                     return Outcome::Ended(error.into());
                 }
             }
@@ -170,6 +186,7 @@ impl Reactor {
         };
         if listener.is_counting() {
             listener.close();
+            trace::log(&self.state, token, || Line::Close);
             return Outcome::Blocked;
         }
         listener.pause(why, self.state.clock.now, &mut self.state.stats);
@@ -210,7 +227,6 @@ impl Reactor {
         let slot = u32::try_from(self.slots.vacant_key())
             .expect("there are no more slots than descriptors");
         let id = ConnectionId { slot, generation: self.effects.next_generation() };
-        trace!("{id} accept {peer}");
         self.state.stats.accepted += 1;
         self.connections += 1;
         self.state.stats.connections = self.connections;
@@ -223,7 +239,11 @@ impl Reactor {
         let slot = &mut self.slots[token];
         slot.ready.set_both(); // unknown: try
         let listener = std::mem::replace(&mut self.running, token);
-        if let (Some(stream), Source::Connection(connection)) = (&slot.stream, &mut slot.source) {
+        if trace::is_on() {
+            open_traced(slot, token, listener, &mut self.state, &mut self.effects);
+        } else if let (Some(stream), Source::Connection(connection)) =
+            (&slot.stream, &mut slot.source)
+        {
             connection.open(stream, &mut slot.ready, &mut self.state, &mut self.effects);
         }
         if !is_deferred {
@@ -311,8 +331,9 @@ impl Reactor {
             }
             // Under load the poller may not have reported new input yet. A connection with input is
             // served, and stays.
+            let transport = MaybeTraced::new(stream, token, &self.state);
             let outcome = connection.probe(
-                stream,
+                &transport,
                 &mut slot.ready,
                 &mut self.scratch[..],
                 &mut self.state,
@@ -332,4 +353,31 @@ impl Reactor {
         self.state.stats.evicted += evicted;
         evicted
     }
+}
+
+/// Calls the protocol of an accepted connection, as `on_accepted` does, after the trace line of the
+/// accept.
+#[cold]
+#[inline(never)] // else it takes registers from the path of each connection
+fn open_traced(
+    slot: &mut Slot,
+    token: usize,
+    listener: usize,
+    state: &mut LoopState,
+    effects: &mut Effects,
+) {
+    let (Some(stream), Source::Connection(connection)) = (&slot.stream, &mut slot.source) else {
+        return;
+    };
+    let peer = state.peers.get(connection.peer());
+    trace_accept(state, listener, Acceptance::Slot(connection.id(), peer));
+    let transport = MaybeTraced::new(stream, token, state);
+    connection.open(&transport, &mut slot.ready, state, effects);
+}
+
+/// Writes what has become of an accept, if the trace log is on.
+#[cold]
+#[inline(never)] // as above
+fn trace_accept(state: &LoopState, listener: usize, accepted: Acceptance<'_>) {
+    trace::log(state, listener, || Line::Accept { accepted });
 }

@@ -10,7 +10,7 @@ use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
 
-use log::{debug, error, trace};
+use log::{debug, error};
 
 use super::Reactor;
 use super::deferred::{Caller, DeferredEffects};
@@ -27,21 +27,28 @@ use crate::protocol::completions::Completions;
 use crate::protocol::connections::{Connections, SendError, SendStatus};
 use crate::protocol::datagram::DatagramProtocol;
 use crate::protocol::effects::{Command, Effect, PendingConnect};
-use crate::protocol::ident::{CloseReason, ConnectionId};
+use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
 use crate::protocol::notification::{Content, Notification};
 use crate::protocol::protocol::Protocol;
 use crate::protocol::slow_reader::SlowReader;
 use crate::stream::connection::Connection;
+use crate::stream::maybe_traced::MaybeTraced;
 use crate::stream::readiness::Registered;
-use crate::sys::{self, Interest};
+use crate::sys::{self, Interest, TcpStream};
+use crate::trace::{self, Line, Returned, Stage};
 
 impl Reactor {
     /// Reads the clock if no turn is running: a program with a loop of its own may call long after
     /// the last turn.
     pub(super) fn read_clock(&mut self) {
-        if !self.is_in_turn {
+        if !self.is_in_turn() {
             self.state.clock.read();
         }
+    }
+
+    /// Returns whether a turn is running: this is a call of a protocol or of a task.
+    pub(super) fn is_in_turn(&self) -> bool {
+        self.state.stage != Stage::Owner
     }
 
     /// Returns access to the connections of this reactor, by their ids. What is asked of them is
@@ -113,7 +120,7 @@ impl Reactor {
 
     #[cold]
     fn apply_queued_effects(&mut self) {
-        let caller = if self.is_in_turn { Caller::Slot(self.running) } else { Caller::Owner };
+        let caller = if self.is_in_turn() { Caller::Slot(self.running) } else { Caller::Owner };
         let mut effects = DeferredEffects::new(caller, self.effects.take_queued());
         // What the owner asks for waits if an earlier burst of it does. A source is held then.
         let has_earlier = caller == Caller::Owner
@@ -217,10 +224,11 @@ impl Reactor {
         else {
             return Err(SendError::Closed);
         };
+        let transport = MaybeTraced::new(stream, token, &self.state);
         let result = connection.publish(
             bytes,
             slow,
-            stream,
+            &transport,
             &mut slot.ready,
             &mut self.state,
             &mut self.effects,
@@ -274,7 +282,8 @@ impl Reactor {
         }
         let slot = &mut self.slots[token];
         if let (Some(stream), Source::Connection(connection)) = (&slot.stream, &mut slot.source) {
-            connection.apply(command, stream, &mut self.state);
+            let transport = MaybeTraced::new(stream, token, &self.state);
+            connection.apply(command, &transport, &mut self.state);
             if command == Command::Abort && slot.state == SlotState::Waiting {
                 // Not driven once more: thousands of aborts would keep others from their turn.
                 let why = CloseReason::Aborted;
@@ -291,13 +300,9 @@ impl Reactor {
     fn start_connect(&mut self, connect: PendingConnect) {
         self.state.budget.charge(CONNECTION_COST_BYTES);
         let connecting = match self.has_room() {
-            true => sys::connect(connect.address).and_then(|mut stream| {
-                self.register_next(&mut stream, sys::read_interest() | Interest::WRITABLE)?;
-                Ok(stream)
-            }),
+            true => self.connect_next(connect.address),
             false => Err(io::ErrorKind::QuotaExceeded.into()),
         };
-        trace!("{} connect {} -> {connecting:?}", connect.id, connect.address);
         match connecting {
             Ok(stream) => {
                 let connection = Connection::outbound(
@@ -326,6 +331,18 @@ impl Reactor {
         }
     }
 
+    /// Connects a stream, and registers it for the slot that is inserted next.
+    fn connect_next(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let connecting = sys::connect(address);
+        trace::log(&self.state, self.slots.vacant_key(), || Line::Connect {
+            peer: Peer::Ip(address),
+            returned: Returned(connecting.as_ref().map(|_| 0)),
+        });
+        let mut stream = connecting?;
+        self.register_next(&mut stream, sys::read_interest() | Interest::WRITABLE)?;
+        Ok(stream)
+    }
+
     /// Returns how many connections and datagram clients there are. Each has a slot and a
     /// descriptor, so `connections_max` bounds their sum.
     pub(super) fn open_connections(&self) -> usize {
@@ -345,7 +362,6 @@ impl Reactor {
             true => self.open_datagram_client(peer),
             false => Err(io::ErrorKind::QuotaExceeded.into()),
         };
-        trace!("connect datagram {peer} -> {:?}", opened.as_ref().map(|(_, address, _)| address));
         match opened {
             Ok((socket, address, peer)) => {
                 let state = &self.state;
@@ -405,8 +421,9 @@ impl Reactor {
                 self.deliver_to_datagram(token, pending.content);
                 continue;
             };
+            let transport = MaybeTraced::new(stream, token, &self.state);
             let (state, effects) = (&mut self.state, &mut self.effects);
-            connection.deliver(pending, stream, &mut slot.ready, state, effects);
+            connection.deliver(pending, &transport, &mut slot.ready, state, effects);
             enqueue(&mut self.run_queue, token, slot);
             self.meter(token);
             self.apply_effects();

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use super::Reactor;
 use super::listen::first_that_opens;
 use super::slots::enqueue;
-use super::sources::Source;
+use super::sources::{Source, StopSignal};
 use crate::datagram::options::DatagramOptions;
 use crate::datagram::scratch::DatagramScratch;
 use crate::datagram::socket::DatagramSocket;
@@ -20,6 +20,7 @@ use crate::reactor::tasks::{Handle, TaskQueue};
 use crate::stream::connection::Connection;
 use crate::stream::readiness::Registered;
 use crate::sys::{self, Interest, TcpStream, Token, UdpSocket};
+use crate::trace::{self, Line, Returned};
 
 impl Reactor {
     /// Serves an established TCP connection with `protocol`, and returns its id. It may have been
@@ -113,6 +114,8 @@ impl Reactor {
         let now = self.state.clock.now;
         let connection = Connection::outbound(protocol, id, self.state.peers.keep(peer), now);
         let token = self.insert_connection(stream, connection, Registered::Nothing);
+        let source = &self.slots[token].source;
+        trace::log(&self.state, token, || Line::Source { source });
         self.connections += 1;
         self.state.stats.connections = self.connections;
         let slot = &mut self.slots[token];
@@ -283,7 +286,12 @@ impl Reactor {
         &mut self,
         peer: SocketAddr,
     ) -> io::Result<(UdpSocket, SocketAddr, SocketAddr)> {
-        let mut socket = sys::connect_datagram(peer, self.state.limits.udp_buffer_bytes)?;
+        let connected = sys::connect_datagram(peer, self.state.limits.udp_buffer_bytes);
+        trace::log(&self.state, self.slots.vacant_key(), || Line::Connect {
+            peer: Peer::Ip(peer),
+            returned: Returned(connected.as_ref().map(|_| 0)),
+        });
+        let mut socket = connected?;
         self.register_next(&mut socket, Interest::READABLE)?;
         let (address, peer) = (socket.local_addr()?, socket.peer_addr()?);
         Ok((socket, address, peer))
@@ -291,6 +299,7 @@ impl Reactor {
 
     pub(super) fn insert_datagram(&mut self, mut source: DatagramSocket) {
         source.requests.id = self.next_id();
+        source.slot = self.slots.vacant_key();
         self.datagram_clients += usize::from(source.peer().is_some());
         self.datagram_scratch.get_or_insert_with(|| Box::new(DatagramScratch::new()));
         let token = self.insert(Source::Datagram(Box::new(source)), Registered::Reading);
@@ -324,15 +333,46 @@ impl Reactor {
     /// `PermissionDenied` for a file on disk, which has no readiness.
     #[cfg(unix)]
     pub fn stop_on(&mut self, signal: std::os::fd::OwnedFd) -> io::Result<()> {
-        self.insert_stop_signal(sys::Descriptor::from(signal))
+        self.stop_on_with(signal, || {})
+    }
+
+    /// Stops the reactor as [`stop_on`](Reactor::stop_on) does, and calls `on_signal` right before
+    /// the stop begins: to log who has asked for it. It may not block. A panic in it is caught and
+    /// counted ([`Stats::panics`](crate::Stats::panics)).
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use mio_reactor::{Limits, Reactor};
+    ///
+    /// let (read_end, write_end) = std::io::pipe()?;
+    /// let mut reactor = Reactor::new(Limits::default())?;
+    /// reactor.stop_on_with(read_end.into(), || println!("a stop is requested"))?;
+    /// drop(write_end);
+    /// reactor.run()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`stop_on`](Reactor::stop_on).
+    #[cfg(unix)]
+    pub fn stop_on_with(
+        &mut self,
+        signal: std::os::fd::OwnedFd,
+        on_signal: impl FnOnce() + 'static,
+    ) -> io::Result<()> {
+        self.insert_stop_signal(sys::Descriptor::from(signal), on_signal)
     }
 
     #[cfg(any(unix, test))]
     pub(super) fn insert_stop_signal(
         &mut self,
         mut signal: impl sys::Source + 'static,
+        on_signal: impl FnOnce() + 'static,
     ) -> io::Result<()> {
         self.register_next(&mut signal, Interest::READABLE)?;
+        let signal = StopSignal { _source: Box::new(signal), on_signal: Some(Box::new(on_signal)) };
         self.insert(Source::StopSignal(Box::new(signal)), Registered::Reading);
         Ok(())
     }

@@ -6,21 +6,23 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
-use log::{debug, trace};
+use log::debug;
 
 use super::Reactor;
 use super::run_queue::RunQueue;
 use super::sources::{Ended, Source};
 use crate::limits::{CONNECTION_COST_BYTES, SHRINK_FLOOR_SLOTS};
-use crate::overload_limits::FAST_READER_MS;
+use crate::loop_state::LoopState;
+use crate::overload_limits::{FAST_READER_MS, UNSENT_BYTES_MAX};
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
 use crate::stats::Stats;
 use crate::stream::connection::Connection;
 use crate::stream::readiness::{Readiness, Registered};
 use crate::sys::{self, Event, Interest, TcpStream, Token};
-use crate::time::Time;
+use crate::trace::{self, Line, Place, Returned, Stage};
 
 /// A slot: 64 bytes, one cache line, with the stream of a connection beside the small fields.
 pub(super) struct Slot {
@@ -56,7 +58,7 @@ pub(super) fn note_event(
     token: usize,
     slot: &mut Slot,
     event: &Event,
-    now: Time,
+    state: &LoopState,
 ) {
     let had_no_room = slot.registered == Registered::ReadingAndWriting && !slot.ready.writable();
     slot.ready.note(event);
@@ -70,7 +72,7 @@ pub(super) fn note_event(
     }
     if had_no_room && is_sending(slot) {
         if slot.ready.writable() {
-            bound_kernel_buffer(slot, now);
+            bound_kernel_buffer(token, slot, state);
         }
         enqueue_bulk(run_queue, token, slot);
     } else {
@@ -87,11 +89,15 @@ fn is_sending(slot: &Slot) -> bool {
 
 /// Lets the kernel take more for a peer that has made room soon, and less for one that has not.
 #[cold]
-fn bound_kernel_buffer(slot: &Slot, now: Time) {
+fn bound_kernel_buffer(token: usize, slot: &Slot, state: &LoopState) {
     if let (Source::Connection(connection), Some(stream)) = (&slot.source, &slot.stream)
         && let Some(since) = connection.output_waits_since()
     {
-        sys::bound_unsent(stream, since.plus_ms(FAST_READER_MS) <= now);
+        let is_bounded = since.plus_ms(FAST_READER_MS) <= state.clock.now;
+        sys::bound_unsent(stream, is_bounded);
+        trace::log(state, token, || Line::BoundUnsent {
+            bytes: if is_bounded { UNSENT_BYTES_MAX } else { 0 },
+        });
     }
 }
 
@@ -147,12 +153,23 @@ impl Reactor {
         source: &mut (impl sys::Source + ?Sized),
         interest: Interest,
     ) -> io::Result<()> {
-        self.poll.registry().register(source, Token(self.slots.vacant_key()), interest)
+        let token = self.slots.vacant_key();
+        let result = self.poll.registry().register(source, Token(token), interest);
+        trace::log(&self.state, token, || Line::Register {
+            before: Registered::Nothing,
+            interest: match interest.is_writable() {
+                true => Registered::ReadingAndWriting,
+                false => Registered::Reading,
+            },
+            returned: Returned(result.as_ref().map(|()| 0)),
+        });
+        result
     }
 
     /// Puts a source that is no connection into a slot.
     pub(super) fn insert(&mut self, source: Source, registered: Registered) -> usize {
         let (stream, ready) = (None, Readiness::NOT_READY);
+        trace::log(&self.state, self.slots.vacant_key(), || Line::Source { source: &source });
         self.insert_slot(Slot { source, stream, ready, registered, state: SlotState::Waiting })
     }
 
@@ -197,6 +214,7 @@ impl Reactor {
     pub(super) fn finish_drive(&mut self, token: usize, outcome: Outcome) {
         match outcome {
             Outcome::Ended(why) => {
+                trace::log(&self.state, token, || Line::Ended { why });
                 self.state.budget.charge(CONNECTION_COST_BYTES);
                 let slot = &mut self.slots[token];
                 mark_ended(&mut self.ended, &mut self.run_queue, token, slot, why);
@@ -206,6 +224,7 @@ impl Reactor {
                 self.meter(token);
             }
             Outcome::Unfinished => {
+                trace::log(&self.state, token, || Line::Unfinished);
                 self.rearm(token, true);
                 self.meter(token);
             }
@@ -300,7 +319,11 @@ impl Reactor {
                 registry.reregister(source, Token(token), interest)
             }
         };
-        trace!("register {token} {interest:?} -> {result:?}");
+        trace::log(&self.state, token, || Line::Register {
+            before: slot.registered,
+            interest: registered,
+            returned: Returned(result.as_ref().map(|()| 0)),
+        });
         match result {
             Ok(()) => slot.registered = registered,
             // No memory, or the user's limit of watches is reached (epoll_ctl(2), ENOSPC). A source
@@ -312,6 +335,34 @@ impl Reactor {
                 let why = CloseReason::Io(error.kind());
                 mark_ended(&mut self.ended, &mut self.run_queue, token, slot, why);
             }
+        }
+    }
+
+    /// Writes what the poll has returned, and what is noted next, if the trace log is on.
+    #[inline(always)]
+    pub(super) fn trace_wait(&self, timeout: Option<Duration>, result: &io::Result<()>) {
+        if trace::is_on() {
+            self.write_wait(timeout, result);
+        }
+    }
+
+    #[cold]
+    #[inline(never)] // else it takes registers from the path of each turn
+    fn write_wait(&self, timeout: Option<Duration>, result: &io::Result<()>) {
+        let count = self.events.iter().count();
+        let returned = Returned(result.as_ref().map(|()| count));
+        trace::write_wait(&self.state, &Line::Wait { timeout, returned });
+        for event in self.events.iter().take_while(|_| result.is_ok()) {
+            let token = event.token().0;
+            let Some(slot) = self.slots.get(token) else { continue };
+            let queue = match slot.state {
+                SlotState::Waiting => "queued",
+                SlotState::Queued => "queued already",
+                SlotState::Held => "held",
+                SlotState::Ended => "ended",
+            };
+            let place = Place::new(&self.state, token).in_stage(Stage::Note);
+            place.write(&Line::Event { event, queue });
         }
     }
 

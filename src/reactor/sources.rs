@@ -3,14 +3,16 @@
 //! Every kind has its arm in each `match`: connections, listeners, datagram sockets, tasks and the
 //! stop signal. Connections, the frequent ones, are driven in `src/reactor.rs` itself.
 
-use log::{debug, info, trace, warn};
+use std::fmt;
+
+use log::{LevelFilter, debug, error, info, warn};
 
 use super::panics::{call_closed, close_and_drop, drop_tasks};
 use super::slots::SlotState;
 use super::tasks::TaskQueue;
 use super::tasks::periodic::Periodic;
 use super::{Reactor, Slot};
-use crate::caught::catch_drop;
+use crate::caught::{catch, catch_drop};
 use crate::datagram::scratch::Unfinished;
 use crate::datagram::socket::DatagramSocket;
 use crate::loop_state::LoopState;
@@ -22,9 +24,11 @@ use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
 use crate::stream::connection::Connection;
 use crate::stream::listener::Listener;
+use crate::stream::maybe_traced::MaybeTraced;
 use crate::stream::readiness::{Readiness, Registered};
 use crate::sys;
 use crate::time::Time;
+use crate::trace::{self, Line};
 
 /// Why a datagram socket that is driven has a scratch.
 const SCRATCH_IS_MADE: &str = "the scratch is made with the first datagram socket";
@@ -43,8 +47,16 @@ pub(super) enum Source {
     /// Readable: a call is due.
     Periodic(Box<Periodic>),
     /// The stop signal (the self-pipe trick). Readable: stop.
-    #[expect(dead_code, reason = "it is only kept open, and exists on Unix only")]
-    StopSignal(Box<dyn sys::Source>),
+    #[cfg_attr(not(unix), allow(dead_code, reason = "it exists on Unix only"))]
+    StopSignal(Box<StopSignal>),
+}
+
+/// What stops the reactor when it is readable.
+pub(super) struct StopSignal {
+    /// It is only kept open.
+    pub(super) _source: Box<dyn sys::Source>,
+    /// Called once, before the stop.
+    pub(super) on_signal: Option<Box<dyn FnOnce()>>,
 }
 
 /// What `reap` frees.
@@ -54,6 +66,20 @@ pub(super) enum Ended {
     /// The protocol of a connect that failed at once, before it had a slot.
     Stream(Box<dyn Protocol>),
     Datagram(Box<dyn DatagramProtocol>),
+}
+
+/// What it is, for the trace log.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Connection(connection) => write!(f, "the connection {}", connection.id()),
+            Source::Listener(listener) => write!(f, "the listener {}", listener.address),
+            Source::Datagram(socket) => write!(f, "the datagram socket {}", socket.address),
+            Source::Tasks(_) => f.write_str("the task queue"),
+            Source::Periodic(_) => f.write_str("a periodic task"),
+            Source::StopSignal(_) => f.write_str("the stop signal"),
+        }
+    }
 }
 
 impl Source {
@@ -153,12 +179,30 @@ impl Reactor {
                 Outcome::Idle => return, // as above
                 outcome @ (Outcome::Blocked | Outcome::Unfinished | Outcome::Ended(_)) => outcome,
             },
-            Source::StopSignal(_) => {
+            Source::StopSignal(signal) => {
+                if let Some(on_signal) = signal.on_signal.take()
+                    && catch(on_signal).is_err()
+                {
+                    self.state.stats.panics += 1;
+                    error!("what a stop signal calls has panicked");
+                }
                 self.stop();
                 Outcome::Ended(CloseReason::Stopped)
             }
             Source::Connection(..) => unreachable!("drive_batch drives connections itself"),
         };
+        self.finish_drive(token, outcome);
+    }
+
+    /// Drives a connection as `drive_batch` does, and writes its system calls to the trace log.
+    #[cold]
+    #[inline(never)] // else it takes registers from the path of each message
+    pub(super) fn drive_traced(&mut self, token: usize) {
+        let Slot { source, stream, ready, .. } = &mut self.slots[token];
+        let (Some(stream), Source::Connection(connection)) = (stream, source) else { return };
+        let transport = MaybeTraced::new(stream, token, &self.state);
+        let (state, effects) = (&mut self.state, &mut self.effects);
+        let outcome = connection.drive(&transport, ready, &mut self.scratch[..], state, effects);
         self.finish_drive(token, outcome);
     }
 
@@ -183,7 +227,13 @@ impl Reactor {
             return;
         }
         self.state.stats.deadlines_expired += 1;
-        if due > self.state.clock.now {
+        let now = self.state.clock.now;
+        let is_due = due <= now;
+        trace::log(&self.state, token, || match is_due {
+            true => Line::Due,
+            false => Line::NotDue { left: due.since(now) },
+        });
+        if !is_due {
             return self.deadlines.file(token, due);
         }
         self.running = token;
@@ -201,7 +251,8 @@ impl Reactor {
         match source {
             Source::Connection(connection) => {
                 let stream = stream.as_ref().expect(STREAM_IS_BESIDE);
-                connection.expire(stream, ready, &mut self.scratch[..], state, effects)
+                let transport = MaybeTraced::new(stream, token, state);
+                connection.expire(&transport, ready, &mut self.scratch[..], state, effects)
             }
             Source::Listener(listener) => listener.expire(state.clock.now),
             Source::Datagram(socket) => {
@@ -241,25 +292,25 @@ impl Reactor {
         if !self.deferred.is_empty() {
             self.orphan_deferred(token);
         }
+        if log::max_level() >= LevelFilter::Debug {
+            self.log_freed(token, why);
+        }
         let slot = &mut self.slots[token];
         let stats = &mut self.state.stats;
         let mut kept_peer = KeptPeer::Unix; // the last line about a connection names its peer
         match &mut slot.source {
             Source::Connection(connection) => {
                 kept_peer = connection.peer();
-                let (id, peer) = (connection.id(), self.state.peers.get(connection.peer()));
+                let id = connection.id();
                 self.connections -= 1;
                 stats.connections = self.connections;
                 stats.closed += 1;
                 stats.closed_finished += u64::from(why == CloseReason::Finished);
-                let limits = self.state.loop_limits.of(connection.listener());
-                debug!("{id} {peer}: closed: {}", WithLimit(why, limits));
                 self.state.loop_limits.on_closed(connection.listener());
                 self.state.memory.remove(token);
                 if why.resets() {
                     sys::reset_on_close(slot.stream.as_ref().expect(STREAM_IS_BESIDE));
                 }
-                trace!("{id} close");
                 self.effects.on_closed(id, why, stats);
             }
             Source::Listener(listener) => {
@@ -270,7 +321,6 @@ impl Reactor {
                     stats.unaccepted += unaccepted as u64;
                     self.state.stop = self.state.stop.forced(unaccepted);
                 }
-                listener.end_overload(self.state.clock.now);
                 info!("{}: listener closed", listener.address);
                 self.state.loop_limits.on_listener_closed(listener.index);
                 self.listeners.retain(|&other| other != token);
@@ -294,5 +344,31 @@ impl Reactor {
         let slot = self.slots.remove(token);
         close_and_drop(&mut self.state.stats, &self.state.peers, slot, why);
         self.state.peers.remove(kept_peer);
+    }
+
+    /// Logs that a slot is freed, and the calls for that, at `debug` and `trace`. One function, since
+    /// each connection that ends would pay for the check before another.
+    #[cold]
+    #[inline(never)]
+    fn log_freed(&self, token: usize, why: CloseReason) {
+        let log = |line| trace::log(&self.state, token, || line);
+        let has_socket = match &self.slots[token].source {
+            Source::Connection(connection) => {
+                let (id, peer) = (connection.id(), self.state.peers.get(connection.peer()));
+                let limits = self.state.loop_limits.of(connection.listener());
+                debug!("{id} {peer}: closed: {}", WithLimit(why, limits));
+                if why.resets() {
+                    log(Line::ResetOnClose);
+                }
+                true
+            }
+            Source::Listener(listener) => !listener.is_closed(),
+            Source::Datagram(_) | Source::StopSignal(_) => true,
+            Source::Tasks(_) | Source::Periodic(_) => false,
+        };
+        if has_socket {
+            log(Line::Close);
+        }
+        log(Line::Free { why });
     }
 }

@@ -15,6 +15,7 @@ use super::sources::{Ended, Source};
 use crate::datagram::scratch::Unfinished;
 use crate::protocol::ident::CloseReason;
 use crate::stop_state::StopState;
+use crate::trace::{self, Line, Returned};
 
 impl Reactor {
     /// Begins a graceful stop. Does nothing if one has begun.
@@ -34,8 +35,17 @@ impl Reactor {
         self.effects.on_stopping();
         for (token, slot) in &mut self.slots {
             match &mut slot.source {
-                Source::Listener(listener) => listener.begin_drain(now),
-                Source::Datagram(socket) => socket.begin_drain(),
+                Source::Listener(listener) => {
+                    if listener.begin_drain(now) {
+                        trace::log(&self.state, token, || Line::AcceptAtOnce);
+                    }
+                }
+                Source::Datagram(socket) => {
+                    let result = socket.begin_drain();
+                    trace::log(&self.state, token, || Line::DropArrivals {
+                        returned: Returned(result.as_ref().map(|()| 0)),
+                    });
+                }
                 Source::Connection(..)
                 | Source::Tasks(_)
                 | Source::Periodic(_)

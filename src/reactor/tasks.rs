@@ -32,6 +32,7 @@ use crate::protocol::ident::{CloseReason, ConnectionId};
 use crate::protocol::outcome::Outcome;
 use crate::stream::readiness::Readiness;
 use crate::sys::{self, Registry, Token};
+use crate::trace::Stage;
 use crate::wake::Wake;
 
 type Task = Box<dyn AnyTask>;
@@ -365,6 +366,6 @@ impl Reactor {
             enqueue(&mut self.run_queue, self.running, slot);
         }
         self.apply_effects();
-        self.is_in_turn = true; // the rest of this turn is its
+        self.state.stage = Stage::Drive; // the rest of this turn is its
     }
 }

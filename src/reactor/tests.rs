@@ -127,7 +127,7 @@ impl World {
         kernel.idle_us_max = close_us_max + kernel.faults.descheduled_us_max * 20 + 1_500_000;
         let installed = Installed::new(kernel);
         let mut reactor = Reactor::new(limits).unwrap();
-        reactor.insert_stop_signal(StopSignal::new().unwrap()).unwrap();
+        reactor.insert_stop_signal(StopSignal::new().unwrap(), || {}).unwrap();
         World {
             reactor: Some(reactor),
             installed,

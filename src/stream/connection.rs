@@ -242,6 +242,7 @@ impl Connection {
 
     /// Runs steps until the connection blocks, ends or has spent its budget. Each step sends what
     /// waits, and then does one thing that the phase allows.
+    #[inline(never)] // else it takes registers from the path of each message
     fn run_until_blocked<T: Transport>(
         &mut self,
         transport: &T,
@@ -316,7 +317,7 @@ impl Connection {
                 Phase::Flushing { close_mode: CloseMode::IfNothingUnread }
                     if ready.short_read_inconclusive() =>
                 {
-                    self.phase = match receive(transport, ready, &self.meta.id, scratch) {
+                    self.phase = match receive(transport, ready, scratch) {
                         Ok(Received::Bytes(count)) => {
                             state.budget.charge(count);
                             state.stats.bytes_in += count as u64;
@@ -334,7 +335,7 @@ impl Connection {
                 }
                 Phase::Lingering { .. } if !ready.readable() => return Outcome::Blocked,
                 Phase::Lingering { blocks_left } => {
-                    self.phase = match receive(transport, ready, &self.meta.id, scratch) {
+                    self.phase = match receive(transport, ready, scratch) {
                         Ok(Received::Bytes(count)) => {
                             state.budget.charge(count);
                             state.stats.bytes_in += count as u64;
@@ -370,7 +371,7 @@ impl Connection {
         effects: &mut Effects,
     ) {
         let room = scratch.len().min(INPUT_BYTES_MAX - self.buffers.input().len());
-        match receive(transport, ready, &self.meta.id, &mut scratch[..room]) {
+        match receive(transport, ready, &mut scratch[..room]) {
             Ok(Received::Bytes(count)) => {
                 self.is_silent = false;
                 if !self.wants_write() {

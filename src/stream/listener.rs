@@ -162,8 +162,9 @@ impl Listener {
     ///
     /// Where accepting is deferred, those that have connected get some time to speak. Others that
     /// connect meanwhile are not deferred, or some would always be refused in the end. (A socket
-    /// that was opened elsewhere may be shared, so it stays as it is.)
-    pub(crate) fn begin_drain(&mut self, now: Time) {
+    /// that was opened elsewhere may be shared, so it stays as it is.) Returns whether that has
+    /// taken a call.
+    pub(crate) fn begin_drain(&mut self, now: Time) -> bool {
         self.accepts_left = self.backlog_max();
         self.closes_at = if self.is_deferred() { now.plus_ms(DRAIN_QUIET_MS) } else { now };
         if let Some(Socket::Tcp(socket, options)) = &self.socket
@@ -171,7 +172,9 @@ impl Listener {
             && options.had_before_listen
         {
             sys::defer_accept(socket, false);
+            return true;
         }
+        false
     }
 
     /// The backlog is empty during a stop: closes the socket, unless peers are still waited for.
@@ -237,7 +240,6 @@ impl Listener {
     pub(crate) fn begin_count(&mut self, now: Time) {
         if !self.is_counting() {
             let known = usize::from(self.is_paused());
-            self.end_overload(now);
             self.accept_state = AcceptState::Counting(Unaccepted { counted: 0, known });
             self.accepts_left = self.backlog_max();
             self.closes_at = now;
@@ -340,7 +342,7 @@ impl Listener {
     }
 
     /// Ends the overload, if there is one, and logs its counts.
-    pub(crate) fn end_overload(&mut self, now: Time) {
+    fn end_overload(&mut self, now: Time) {
         let Some(overload) = self.take_overload() else { return };
         info!(
             "{}: accept overload over after {:.1?}: \

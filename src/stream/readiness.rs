@@ -63,9 +63,7 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
-use log::{Level, log_enabled, trace};
-
-use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
+use crate::protocol::ident::{CloseReason, Peer};
 use crate::sys::errno::{self, StreamError};
 use crate::sys::{self, Event, PeerState, TcpStream};
 
@@ -275,12 +273,11 @@ pub(crate) enum Received {
     WouldBlock,
 }
 
-/// Reads once, unless the socket is known not to be readable. `id` is for the trace log.
+/// Reads once, unless the socket is known not to be readable.
 #[inline(always)]
 pub(crate) fn receive<T: Transport>(
     transport: &T,
     ready: &mut Readiness,
-    id: &ConnectionId,
     into: &mut [u8],
 ) -> Result<Received, CloseReason> {
     if !ready.readable() {
@@ -289,7 +286,6 @@ pub(crate) fn receive<T: Transport>(
     loop {
         match transport.receive(into) {
             Ok(count) => {
-                trace_call(id, "recv", into.len(), Ok(count));
                 if count == 0 {
                     ready.set_readable(false); // for good: nothing follows a FIN
                     return Ok(Received::Eof);
@@ -299,19 +295,16 @@ pub(crate) fn receive<T: Transport>(
                 }
                 return Ok(Received::Bytes(count));
             }
-            Err(error) => {
-                trace_call(id, "recv", into.len(), Err(error.kind()));
-                match errno::classify_receive(&error) {
-                    StreamError::WouldBlock => {
-                        ready.set_readable(false);
-                        ready.set_read_until_would_block(ready.short_read_inconclusive());
-                        return Ok(Received::WouldBlock);
-                    }
-                    StreamError::Interrupted => {}
-                    StreamError::Disconnected => return Err(CloseReason::PeerReset),
-                    StreamError::Failed => return Err(CloseReason::Io(error.kind())),
+            Err(error) => match errno::classify_receive(&error) {
+                StreamError::WouldBlock => {
+                    ready.set_readable(false);
+                    ready.set_read_until_would_block(ready.short_read_inconclusive());
+                    return Ok(Received::WouldBlock);
                 }
-            }
+                StreamError::Interrupted => {}
+                StreamError::Disconnected => return Err(CloseReason::PeerReset),
+                StreamError::Failed => return Err(CloseReason::Io(error.kind())),
+            },
         }
     }
 }
@@ -323,7 +316,6 @@ pub(crate) fn receive<T: Transport>(
 pub(crate) fn send<T: Transport>(
     transport: &T,
     ready: &mut Readiness,
-    id: &ConnectionId,
     bytes: &[u8],
 ) -> Result<usize, CloseReason> {
     if !ready.writable() {
@@ -333,7 +325,6 @@ pub(crate) fn send<T: Transport>(
     loop {
         match transport.send(&bytes[sent..]) {
             Ok(count) => {
-                trace_call(id, "send", bytes.len() - sent, Ok(count));
                 if count == 0 {
                     return Err(CloseReason::Io(ErrorKind::WriteZero));
                 }
@@ -346,32 +337,15 @@ pub(crate) fn send<T: Transport>(
                 }
                 return Ok(sent);
             }
-            Err(error) => {
-                trace_call(id, "send", bytes.len() - sent, Err(error.kind()));
-                match errno::classify_send(&error) {
-                    StreamError::WouldBlock => {
-                        ready.set_writable(false);
-                        return Ok(sent);
-                    }
-                    StreamError::Interrupted => {}
-                    StreamError::Disconnected => return Err(CloseReason::PeerReset),
-                    StreamError::Failed => return Err(CloseReason::Io(error.kind())),
+            Err(error) => match errno::classify_send(&error) {
+                StreamError::WouldBlock => {
+                    ready.set_writable(false);
+                    return Ok(sent);
                 }
-            }
+                StreamError::Interrupted => {}
+                StreamError::Disconnected => return Err(CloseReason::PeerReset),
+                StreamError::Failed => return Err(CloseReason::Io(error.kind())),
+            },
         }
     }
-}
-
-/// Writes one line to the trace log, if that is on.
-#[inline(always)]
-fn trace_call(id: &ConnectionId, call: &str, offered: usize, result: Result<usize, ErrorKind>) {
-    if log_enabled!(Level::Trace) {
-        write_trace(*id, call, offered, result);
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn write_trace(id: ConnectionId, call: &str, offered: usize, result: Result<usize, ErrorKind>) {
-    trace!("{id} {call} {offered} -> {result:?}");
 }

@@ -15,6 +15,7 @@
 
 use std::io::{self, ErrorKind};
 
+mod names;
 #[cfg(any(not(unix), test))]
 mod winsock;
 
@@ -259,6 +260,15 @@ const OPEN: &[(i32, OpenError)] = &[
 #[cold]
 pub(crate) fn is_refused_call(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EACCES))
+}
+
+/// Returns the name of the errno, such as `EAGAIN`, if it has one here.
+#[cold]
+pub(crate) fn name(error: &io::Error) -> Option<&'static str> {
+    match error.raw_os_error() {
+        Some(number) => names::NAMES.iter().find(|row| row.0 == number).map(|row| row.1),
+        None => (error.kind() == ErrorKind::WouldBlock).then_some("EAGAIN"),
+    }
 }
 
 /// Classifies an error of accept(2). Default: this connection is skipped and counted.

@@ -316,21 +316,19 @@ fn datagram_socket(address: SocketAddr, buffer_bytes: usize) -> io::Result<Socke
 }
 
 /// Has the kernel drop every datagram that arrives from now on. What waits in the receive queue
-/// stays there. Returns whether it does: only Linux has a filter for that (SO_ATTACH_FILTER,
-/// socket(7)), and a sandbox may forbid it.
-pub(crate) fn stop_receiving(socket: &UdpSocket) -> bool {
+/// stays there. Only Linux has a filter for that (SO_ATTACH_FILTER, socket(7)), and a sandbox may
+/// forbid it.
+pub(crate) fn stop_receiving(socket: &UdpSocket) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         const RETURN: u16 = 0x06; // BPF_RET | BPF_K (linux/bpf_common.h)
         let drop_all = socket2::SockFilter::new(RETURN, 0, 0, 0); // "keep 0 bytes"
-        let result = SockRef::from(socket).attach_filter(&[drop_all]);
-        log::trace!("attach_filter -> {result:?}");
-        result.is_ok()
+        SockRef::from(socket).attach_filter(&[drop_all])
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     {
         let _ = socket;
-        false
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

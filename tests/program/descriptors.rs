@@ -140,6 +140,26 @@ fn out_of_descriptors_connects_wait_in_backlog_and_are_served_later() {
     );
 }
 
+// pitfall: 241
+#[test]
+fn listener_that_closes_at_a_stop_reports_no_end_of_its_overload() {
+    // There is room for one connection, so the second waits in the backlog. During the stop the
+    // first ends, the second is accepted and ends, too, and the listener closes. That is the end of
+    // the listener, and nothing says that there would be room again.
+    let program = Program::start(&["--tcp", "127.0.0.1:0", "--max-connections", "1"]);
+    let mut first = connect(program.tcp());
+    check_echo(&mut first, b"first");
+    let mut second = connect(program.tcp());
+    second.write_all(b"second").unwrap();
+    second.shutdown(Shutdown::Write).unwrap();
+    program.wait_for_log("accept paused");
+    let ending = program.stop();
+    assert_eq!(ending.status.code(), Some(0), "{:?}", ending.stderr);
+    check_end(second, b"second");
+    let is_over = |line: &String| line.contains("accept overload over");
+    assert!(!ending.stderr.iter().any(is_over), "{:?}", ending.stderr);
+}
+
 // pitfall: 30
 #[test]
 #[cfg(target_os = "linux")]
@@ -178,6 +198,7 @@ fn out_of_descriptors_only_idle_http_connections_are_evicted() {
     check_echo(&mut echoed, b"second");
     // The first of them have been evicted, and read end of file and no reset.
     clients.into_iter().take(100).for_each(|client| check_end(client, b""));
+    program.wait_for_log("accept overload over");
     let ending = program.stop();
     assert_eq!(ending.status.code(), Some(0));
     let evicted = counted(&ending, "evicted");

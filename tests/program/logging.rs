@@ -83,10 +83,11 @@ fn trace_level_logs_one_line_per_system_call() {
     let program = Program::start(&["--tcp", "127.0.0.1:0", "--log", "trace"]);
     check_echo(&mut connect(program.tcp()), b"hello");
     let ending = program.stop();
-    for call in ["recv ", "send "] {
-        let line =
-            ending.stderr.iter().find(|line| line.contains(call) && line.ends_with("-> Ok(5)"));
-        assert!(line.is_some_and(|line| line.contains("TRACE")), "{call}: {:?}", ending.stderr);
+    for call in ["recv(69632) = 5; short read", "send(5) = 5"] {
+        let mut lines = ending.stderr.iter().filter(|line| line.ends_with(call));
+        let line = lines.next().unwrap_or_else(|| panic!("{call}: {:?}", ending.stderr));
+        assert!(line.contains(" TRACE] turn ") && line.contains(" drive  slot 2: "), "{line}");
+        assert_eq!(lines.next(), None, "one line");
     }
 }
 

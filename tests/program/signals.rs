@@ -143,3 +143,19 @@ fn background_server_is_not_suspended_by_its_own_log() {
     }
     session.stop();
 }
+
+// pitfall: 240
+#[test]
+fn stop_is_logged_with_its_signal_before_the_drain() {
+    // The peer reads nothing, so the drain lasts for as long as the test. The signal has its line
+    // all the same, before the lines of the stop.
+    let program = Program::start(&["--tcp", "127.0.0.1:0", "--drain-timeout", "1h"]);
+    let mut stuck = connect_narrow(program.tcp());
+    fill_buffers(&mut stuck, &vec![7; 8 << 20]);
+    program.signal("TERM");
+    program.wait_for_log("stop requested by SIGTERM");
+    program.wait_for_log("stopping: 1 connections open");
+    let log = program.log();
+    assert!(log.find("stop requested by") < log.find("stopping: "), "{log}");
+    assert!(!log.contains("stopped: "), "{log}");
+}

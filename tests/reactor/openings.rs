@@ -258,6 +258,27 @@ fn pipe_stops_the_reactor_when_readable_and_when_closed() {
 }
 
 #[test]
+fn stop_signal_calls_once_before_the_stop_even_if_that_panics() {
+    for panics in [false, true] {
+        let (read_end, write_end) = pipe().unwrap();
+        let calls = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&calls);
+        let mut reactor = reactor();
+        let on_signal = move || {
+            counted.set(counted.get() + 1);
+            assert!(!panics, "a panic for the test");
+        };
+        reactor.stop_on_with(read_end.into(), on_signal).unwrap();
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!(calls.get(), 0);
+        drop(write_end);
+        turn_until_stopped(&mut reactor);
+        assert_eq!(reactor.run().unwrap(), Stopped::Graceful);
+        assert_eq!((calls.get(), reactor.stats().panics), (1, u64::from(panics)));
+    }
+}
+
+#[test]
 fn file_on_disk_is_refused_as_a_stop_signal() {
     if cfg!(mio_unsupported_force_poll_poll) {
         return; // poll(2) takes a file for readable

@@ -145,8 +145,7 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
     let site = make_site(&arguments.http)?;
     // Before the first socket listens, so that an early signal is not lost.
     #[cfg(unix)]
-    let mut stop_signals =
-        process::stop_on_signals().map_err(|error| in_call("signals", &error))?;
+    let stop_signals = process::stop_on_signals().map_err(|error| in_call("signals", &error))?;
     let make_reactor = || {
         #[cfg_attr(not(unix), allow(unused_mut))]
         let mut reactor = Reactor::new(limits.clone())
@@ -154,7 +153,10 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
         #[cfg(unix)]
         stop_signals
             .read_end()
-            .and_then(|read_end| reactor.stop_on(read_end.into()))
+            .and_then(|read_end| {
+                let stop_signals = stop_signals.clone();
+                reactor.stop_on_with(read_end.into(), move || stop_signals.log())
+            })
             .map_err(|error| in_call("stop signal (epoll_ctl, kevent)", &error))?;
         Ok(reactor)
     };
@@ -178,9 +180,7 @@ fn serve(arguments: &ServeArgs) -> io::Result<Stopped> {
     info!("serving: pid {}", std::process::id());
     let stopped = reactor.run().map_err(|error| in_call("poll (epoll_wait, kevent)", &error))?;
     #[cfg(unix)]
-    for name in stop_signals.names() {
-        info!("stop requested by {name}");
-    }
+    stop_signals.log(); // those that have come since
     match stopped {
         Stopped::Graceful => info!("stopped: all connections closed gracefully"),
         Stopped::Forced(left) => {

@@ -16,12 +16,15 @@
 //! SIGINT and SIGTERM are always handled by a server, also behind `&` in a script: such a signal is
 //! meant to stop it.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use log::info;
 #[cfg(not(any(target_os = "illumos", target_os = "solaris")))]
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
@@ -96,7 +99,8 @@ pub(crate) fn allow_background_output() -> io::Result<()> {
 }
 
 /// The signals that stop the server, and the socket pair to which their handlers write.
-pub(crate) struct StopSignals(SignalDelivery<UnixStream, SignalOnly>);
+#[derive(Clone)]
+pub(crate) struct StopSignals(Rc<RefCell<SignalDelivery<UnixStream, SignalOnly>>>);
 
 impl StopSignals {
     /// Returns the read end of the socket pair: the stop signal of a reactor.
@@ -105,13 +109,16 @@ impl StopSignals {
     ///
     /// The system's error if there is no descriptor for it.
     pub(crate) fn read_end(&self) -> io::Result<UnixStream> {
-        self.0.get_read().try_clone()
+        self.0.borrow().get_read().try_clone()
     }
 
-    /// Returns the names of the signals that have come.
-    pub(crate) fn names(&mut self) -> Vec<&'static str> {
-        let come = self.0.pending().filter_map(|number| Signal::try_from(number).ok());
-        come.map(Signal::as_str).collect()
+    /// Logs the signals that have come since the last call.
+    pub(crate) fn log(&self) {
+        for number in self.0.borrow_mut().pending() {
+            if let Ok(signal) = Signal::try_from(number) {
+                info!("stop requested by {signal}");
+            }
+        }
     }
 }
 
@@ -135,7 +142,7 @@ pub(crate) fn stop_on_signals() -> io::Result<StopSignals> {
     for signal in MEANINGLESS {
         ignore(signal)?;
     }
-    Ok(StopSignals(delivery))
+    Ok(StopSignals(Rc::new(RefCell::new(delivery))))
 }
 
 /// Returns SIGTERM, and SIGINT unless it is ignored: the signals that end what a client does.

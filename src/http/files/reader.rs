@@ -142,13 +142,8 @@ fn read_cached(_: &File, _: &mut [u8], _: u64) -> io::Result<usize> {
 /// later.
 #[cfg(target_os = "linux")]
 fn fetch(file: &File, position: u64, bytes: u64) {
-    let advised = rustix::fs::fadvise(
-        file,
-        position,
-        std::num::NonZeroU64::new(bytes),
-        rustix::fs::Advice::WillNeed,
-    );
-    log::trace!("fadvise {position} {bytes} WILLNEED -> {advised:?}");
+    let bytes = std::num::NonZeroU64::new(bytes);
+    let _ = rustix::fs::fadvise(file, position, bytes, rustix::fs::Advice::WillNeed);
 }
 
 #[cfg(not(target_os = "linux"))]

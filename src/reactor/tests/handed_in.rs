@@ -16,7 +16,7 @@ const ECHO: u16 = 2000;
 fn two_worlds() -> (World, Reactor, [ConnectionId; 2]) {
     let (mut world, _) = echo_world_with(1);
     let mut other = Reactor::new(Limits::default()).unwrap();
-    other.insert_stop_signal(StopSignal::new().unwrap()).unwrap();
+    other.insert_stop_signal(StopSignal::new().unwrap(), || {}).unwrap();
     other.listen(server(2001), |_| Echo::new()).unwrap();
     world.connect(2001, 2);
     (0..3).for_each(|_| other.turn(Some(Duration::ZERO)).unwrap());

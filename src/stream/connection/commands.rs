@@ -7,8 +7,6 @@
 //! A connection that is closing (`Flushing`, `Lingering`) accepts no bytes, no command and no
 //! notification. Only `abort` reaches it.
 
-use log::trace;
-
 use super::{CloseMode, Connection, Phase, ReadSide, WriteSide};
 use crate::caught::catch_drop;
 use crate::limits::{HIGH_WATERMARK_BYTES, OUTPUT_BYTES_MAX};
@@ -265,6 +263,7 @@ impl Connection {
     /// an error or a hang-up. An error ends it at once. After a hang-up, what the peer has sent
     /// before is still read, when the connection is resumed.
     #[cold]
+    #[inline(never)] // else it takes registers from `run_until_blocked`
     pub(super) fn check_peer<T: Transport>(
         &mut self,
         read_side: ReadSide,
@@ -272,7 +271,6 @@ impl Connection {
         ready: &mut Readiness,
     ) {
         let peer_state = transport.peer_state();
-        trace!("{} peer -> {peer_state:?}", self.meta.id);
         let is_eof = matches!(read_side, ReadSide::Eof { .. });
         ready.set_peer_check(PeerCheck::NotNeeded);
         match peer_state {
@@ -294,6 +292,7 @@ impl Connection {
 
     /// Asks the kernel for the result of the connect: an event has reported that there may be one.
     #[cold]
+    #[inline(never)] // as above
     pub(super) fn finish_connect<T: Transport>(
         &mut self,
         then: Option<Command>,
@@ -303,7 +302,6 @@ impl Connection {
         effects: &mut Effects,
     ) {
         let result = transport.is_connected();
-        trace!("{} connect {} -> {result:?}", self.meta.id, state.peers.get(self.meta.peer));
         match result {
             Ok(true) => {}
             Ok(false) => {

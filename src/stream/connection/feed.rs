@@ -238,7 +238,7 @@ fn write_or_buffer<T: Transport>(
     transport: &T,
     ready: &mut Readiness,
 ) -> Result<bool, CloseReason> {
-    let Context { state, borrowed, meta, .. } = cx;
+    let Context { state, borrowed, .. } = cx;
     let reply = if borrowed.is_empty() { &state.output[..] } else { borrowed };
     if reply.is_empty() {
         return Ok(false);
@@ -246,7 +246,7 @@ fn write_or_buffer<T: Transport>(
     let mut sent = Ok(0);
     if buffers.output().is_empty() {
         *last_activity = state.clock.now.into(); // the write timeout begins
-        sent = send(transport, ready, &meta.id, reply);
+        sent = send(transport, ready, reply);
     }
     if let Ok(taken) = sent {
         state.budget.charge(reply.len()); // what the kernel does not take is copied, too

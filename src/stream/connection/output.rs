@@ -6,7 +6,7 @@
 //!
 //! Invariant: nothing is sent after the announced end.
 
-use log::{error, trace};
+use log::error;
 
 use super::{CloseMode, Connection, Phase, ReadSide, WriteSide};
 use crate::caught::catch;
@@ -20,6 +20,7 @@ use crate::stream::readiness::{Readiness, Transport, send};
 
 impl Connection {
     /// Sends as much of the output as the kernel takes.
+    #[inline(never)] // else it takes registers from `run_until_blocked`
     pub(super) fn flush<T: Transport>(
         &mut self,
         transport: &T,
@@ -27,7 +28,7 @@ impl Connection {
         state: &mut LoopState,
         effects: &mut Effects,
     ) {
-        match send(transport, ready, &self.meta.id, self.buffers.output()) {
+        match send(transport, ready, self.buffers.output()) {
             Ok(taken) => {
                 let was_above = self.buffers.output().len() > LOW_WATERMARK_BYTES;
                 self.buffers.consume_output(taken); // after a partial write the rest stays
@@ -55,7 +56,6 @@ impl Connection {
         }
         self.write_side = WriteSide::Shut;
         let result = transport.shutdown_write();
-        trace!("{} shutdown -> {result:?}", self.meta.id);
         if let Err(error) = result {
             self.phase = Phase::Ended(error.into());
         } else if matches!(self.phase, Phase::Established(ReadSide::Eof { .. })) {

@@ -245,3 +245,16 @@ fn winsock_errors_mean_what_the_errnos_of_unix_mean() {
         ],
     );
 }
+
+#[test]
+fn every_errno_of_the_tables_has_its_name() {
+    fn numbers<M>(table: &[(i32, M)]) -> impl Iterator<Item = i32> {
+        table.iter().map(|row| row.0)
+    }
+    let all = numbers(ACCEPT).chain(numbers(RECEIVE)).chain(numbers(SEND));
+    for errno in all.chain(numbers(RECEIVE_DATAGRAM)).chain(numbers(SEND_DATAGRAM)) {
+        assert!(name(&io::Error::from_raw_os_error(errno)).is_some(), "errno {errno}");
+    }
+    assert_eq!(name(&io::Error::from_raw_os_error(libc::EMFILE)), Some("EMFILE"));
+    assert_eq!(name(&io::Error::from_raw_os_error(UNKNOWN_ERRNO)), None);
+}

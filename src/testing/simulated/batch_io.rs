@@ -36,6 +36,14 @@ impl BatchIo {
         }
     }
 
+    pub(crate) fn is_batched(&self) -> bool {
+        match self {
+            BatchIo::Native(io) => io.is_batched(),
+            BatchIo::Plain => false,
+            BatchIo::Gso => true,
+        }
+    }
+
     pub(crate) fn receive(
         &mut self,
         socket: &UdpSocket,

@@ -58,7 +58,7 @@ pub(crate) fn is_own_address(peer: SocketAddr) -> io::Result<bool> {
 }
 
 /// The simulated kernel can do it or not, by its faults.
-pub(crate) fn stop_receiving(socket: &UdpSocket) -> bool {
+pub(crate) fn stop_receiving(socket: &UdpSocket) -> io::Result<()> {
     match socket {
         UdpSocket::Simulated(socket) => {
             socket.0.kernel.borrow_mut().stop_receiving(socket.0.number)

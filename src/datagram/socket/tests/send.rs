@@ -168,7 +168,7 @@ fn any_error_of_a_send_costs_one_reply_at_most() {
         server.answer_batch();
         let (mut taken, mut calls) = (0, 0);
         let mut fails = true;
-        let mut kernel = |replies: &ReplyQueue| {
+        let mut kernel = |replies: &ReplyQueue, _: &LoopState| {
             calls += 1;
             assert!(calls < 10, "the loop spins on error {errno}");
             if taken == 2 && std::mem::take(&mut fails) {

@@ -54,11 +54,14 @@ impl Kernel {
         self.open_udp(SocketAddr::from(([127, 0, 0, 1], port)), Some(peer))
     }
 
-    /// Drops what arrives at the socket from now on. Returns whether it does.
-    pub(crate) fn stop_receiving(&mut self, number: usize) -> bool {
+    /// Drops what arrives at the socket from now on.
+    pub(crate) fn stop_receiving(&mut self, number: usize) -> io::Result<()> {
+        if self.faults.refuses_socket_filters {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         let socket = self.udp_socket_of(number);
-        self.udp_sockets[socket].takes_no_more = !self.faults.refuses_socket_filters;
-        self.udp_sockets[socket].takes_no_more
+        self.udp_sockets[socket].takes_no_more = true;
+        Ok(())
     }
 
     pub(crate) fn peer_of_datagram_socket(&mut self, number: usize) -> SocketAddr {
