@@ -33,7 +33,7 @@ pub(super) fn write_receive(
     match result {
         Ok(true) => {}
         Ok(false) => {
-            place.write(&Line::ReceiveOne { bytes, returned: Returned(Err(&would_block)) })
+            place.write(&Line::ReceiveOne { bytes, returned: Returned(Err(&would_block)) });
         }
         Err(error) => place.write(&Line::ReceiveOne { bytes, returned: Returned(Err(error)) }),
     }

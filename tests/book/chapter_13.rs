@@ -6,8 +6,9 @@ use std::process::Command;
 use std::thread;
 
 use super::blocks::check_page;
+use super::client::Client;
 use super::page::Page;
-use super::programs::{Client, Server, TIMEOUT, check_passes, check_solution, python};
+use super::programs::{Server, TIMEOUT, check_passes, check_solution, python};
 use super::sockets::hold_port;
 use super::trace::{Scene, record};
 

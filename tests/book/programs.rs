@@ -5,8 +5,8 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io::{ErrorKind, Read};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use socket2::{Domain, Socket, Type};
 
+use super::client::Client;
 use super::in_rust::RUST_PROGRAMS;
 use super::page::{Page, book, root};
 use super::sockets::hold_port;
@@ -321,8 +322,9 @@ pub(super) fn command(program: &str) -> Vec<OsString> {
     if program == REACTOR {
         // One number for both: a stream shows when the program is ready.
         let script = r#"exec "$0" --prefix "echo -> " --tcp "$1" --udp "$1""#;
-        let reactor =
-            option_env!("CARGO_BIN_EXE_reactor").expect("the package has its default features");
+        let Some(reactor) = option_env!("CARGO_BIN_EXE_reactor") else {
+            panic!("the package has its default features");
+        };
         return ["sh", "-c", script, reactor].map(OsString::from).to_vec();
     }
     let path = root().join(program).into_os_string();
@@ -378,84 +380,5 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill(); // both fail only if it has ended already
         let _ = self.child.wait();
-    }
-}
-
-/// A client of a program. Each wait fails after the timeout.
-pub(super) struct Client(TcpStream);
-
-impl Client {
-    pub(super) fn send(&mut self, text: &str) {
-        self.0.write_all(text.as_bytes()).unwrap();
-    }
-
-    #[track_caller]
-    pub(super) fn expect(&mut self, reply: &str) {
-        let mut received = vec![0; reply.len()];
-        self.0.read_exact(&mut received).unwrap();
-        assert!(
-            received == reply.as_bytes(),
-            "the reply is {}",
-            String::from_utf8_lossy(&received)
-        );
-    }
-
-    /// Sends copies of `line` until the program takes no more and has nothing else to do. Returns
-    /// how many were sent, the last one perhaps not whole.
-    pub(super) fn fill(&mut self, server: &Server, line: &str) -> usize {
-        let lines = line.repeat(100);
-        let mut sent = 0;
-        self.0.set_nonblocking(true).unwrap();
-        loop {
-            match self.0.write(&lines.as_bytes()[sent % line.len()..]) {
-                Ok(count) => sent += count,
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
-                    let sleeps = server.sleeps();
-                    server.wait_until_it_settles();
-                    if server.sleeps() == sleeps {
-                        break;
-                    }
-                }
-            }
-        }
-        self.0.set_nonblocking(false).unwrap();
-        sent / line.len()
-    }
-
-    /// Sends a line, and waits for its reply.
-    #[track_caller]
-    pub(super) fn echo(&mut self, line: &str) {
-        self.send(&format!("{line}\n"));
-        self.expect(&format!("echo -> {line}\n"));
-    }
-
-    /// Returns how many bytes have arrived, without waiting for more.
-    pub(super) fn received_already(&mut self) -> usize {
-        self.0.set_nonblocking(true).unwrap();
-        let mut buffer = Vec::new();
-        let error = self.0.read_to_end(&mut buffer).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::WouldBlock);
-        buffer.len()
-    }
-
-    /// Sends its FIN.
-    pub(super) fn shutdown_write(&self) {
-        self.0.shutdown(Shutdown::Write).unwrap();
-    }
-
-    /// Sends its FIN, and waits until the server has closed, too.
-    #[track_caller]
-    pub(super) fn finish(self) {
-        self.shutdown_write();
-        self.expect_end();
-    }
-
-    /// Waits until the server has closed.
-    #[track_caller]
-    pub(super) fn expect_end(mut self) {
-        let mut rest = Vec::new();
-        self.0.read_to_end(&mut rest).unwrap();
-        assert!(rest.is_empty(), "more comes: {}", String::from_utf8_lossy(&rest));
     }
 }
