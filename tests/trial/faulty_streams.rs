@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
+
+use socket2::SockRef;
 
 use super::check_each_fails;
 use super::common::any_port;
@@ -108,6 +110,14 @@ fn lose_at_fin(mut stream: TcpStream) {
     let _ = io::copy(&mut stream, &mut io::sink());
 }
 
+/// Loses at the FIN what the kernel has not taken, of which it keeps little.
+fn lose_queue_at_fin(stream: TcpStream) {
+    SockRef::from(&stream).set_send_buffer_size(16 * 1024).unwrap();
+    let second = stream.try_clone().unwrap();
+    echo_without_bound(stream, drop);
+    let _ = second.shutdown(Shutdown::Write);
+}
+
 /// Answers the FIN with nothing: the connection stays open.
 fn keep_after_fin(stream: TcpStream) {
     let _ = echo(&stream);
@@ -190,9 +200,11 @@ fn every_row_of_a_stream_echo_is_failed_by_a_server_with_its_fault() {
         ("echo", serve_each(|stream| echo_changed(stream, |reply| reply[0] ^= 1))),
         ("half-close", serve_each(lose_at_fin)),
         ("fin-at-once", serve_each(keep_after_fin)),
+        ("half-close-unread", serve_each(lose_queue_at_fin)),
         ("drip", serve_each(echo_first(1))),
         ("pieces", serve_each(|stream| echo_changed(stream, |reply| reply.truncate(4096)))),
         ("pipelining", serve_each(echo_first(1000))),
+        ("large-messages", serve_each(echo_first(300_000))),
         ("urgent", serve_each(close_after_a_read)),
         ("two-clients", echo_in_turn()),
         ("silent-crowd", echo_in_turn()),
