@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -156,6 +157,17 @@ pub(super) fn echo_without_bound(mut stream: TcpStream, counted: impl Fn(usize))
     }
 }
 
+/// The same with a bound. Beyond it, the connection ends.
+fn echo_up_to(bytes_max: usize, stream: TcpStream) {
+    let second = stream.try_clone().unwrap();
+    let taken = AtomicUsize::new(0);
+    echo_without_bound(stream, |count| {
+        if taken.fetch_add(count, SeqCst) + count > bytes_max {
+            let _ = second.shutdown(Shutdown::Both);
+        }
+    });
+}
+
 /// Serves a peer's address once.
 fn serve_address_once() -> String {
     let known = Mutex::new(HashSet::new());
@@ -215,6 +227,7 @@ fn every_row_of_a_stream_echo_is_failed_by_a_server_with_its_fault() {
         ("reset-unread", serve_while(|stream| ends_well(&stream))),
         ("same-address", serve_address_once()),
         ("never-reads", serve_each(|stream| echo_without_bound(stream, drop))),
+        ("never-reads-narrow", serve_each(|stream| echo_up_to(4 * 1024 * 1024, stream))),
         ("never-reads-others", echo_in_turn()),
     ];
     check_each_fails(&faulty, &[]);

@@ -63,6 +63,7 @@ fn load_of_a_row_is_what_the_page_says() {
         check_load("large-messages", answers, 2, 4 * MIB);
         check_load("half-close-unread", answers, 33, 17 * MIB);
         check_load("never-reads", answers, 2, 64 * MIB);
+        check_load("never-reads-narrow", answers, 2, 64 * MIB);
         check_load("never-reads-others", answers, 3, 65 * MIB);
     }
 }

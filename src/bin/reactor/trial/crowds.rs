@@ -6,7 +6,7 @@ use super::limits::{
     ABANDONED, BURST_CONNECTIONS, CROWD, RESET_BYTES, ROW_MS, SHORT_CONNECTIONS, UNREAD_BYTES_MAX,
     UNREAD_ROW_MS,
 };
-use super::link::{Buffers, Link};
+use super::link::Link;
 use super::row::{Chapter, Fault, Row};
 use super::streams::check_kernel_buffers;
 use super::subject::{Service, Subject, in_call};
@@ -117,7 +117,7 @@ fn reset_unread(subject: &Subject<'_>) -> Result<(), Fault> {
 
 fn never_reads_others(subject: &Subject<'_>) -> Result<(), Fault> {
     check_kernel_buffers()?;
-    let mut link = subject.connect_with(Buffers::Narrow)?;
+    let mut link = subject.connect()?;
     in_call(link.fill(&unit(subject), UNREAD_BYTES_MAX), "bytes are taken")?;
     // The other client waits no longer than in other rows.
     let deadline =

@@ -126,6 +126,14 @@ pub(super) const ROWS: &[Row] = &[
         bound_ms: UNREAD_ROW_MS,
         check: never_reads,
     },
+    Row {
+        name: "never-reads-narrow",
+        proves: "replies to a client with small buffers are kept up to a bound, and come later",
+        source: "RFC 9293 section 3.8.6",
+        chapter: Chapter::Output,
+        bound_ms: UNREAD_ROW_MS,
+        check: never_reads_narrow,
+    },
     crowds::NEVER_READS_OTHERS,
 ];
 
@@ -364,11 +372,19 @@ fn connect_twice(subject: &Subject<'_>, server: SocketAddr) -> Result<(), Fault>
     subject.visit(&mut connect(own, when)?, when)
 }
 
+fn never_reads(subject: &Subject<'_>) -> Result<(), Fault> {
+    check_unread(subject, Buffers::Usual)
+}
+
+fn never_reads_narrow(subject: &Subject<'_>) -> Result<(), Fault> {
+    check_unread(subject, Buffers::Narrow)
+}
+
 /// A server that ends the connection keeps within a bound, too, but a client that reads late loses
 /// its replies.
-fn never_reads(subject: &Subject<'_>) -> Result<(), Fault> {
+fn check_unread(subject: &Subject<'_>, buffers: Buffers) -> Result<(), Fault> {
     check_kernel_buffers()?;
-    let mut link = subject.connect_with(Buffers::Narrow)?;
+    let mut link = subject.connect_with(buffers)?;
     let unit = subject.payload(10, 65_521); // no multiple of it is a usual buffer
     let filled = link.fill(&unit, UNREAD_BYTES_MAX);
     let expected = "a server that stops reading while its replies are not read";

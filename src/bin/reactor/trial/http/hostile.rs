@@ -6,7 +6,7 @@ use super::super::crowds;
 use super::super::limits::{
     ENDLESS_BYTES, KERNEL_BYTES_MAX, RESETS, ROW_MS, UNREAD_BYTES_MAX, UNREAD_ROW_MS,
 };
-use super::super::link::{self, Buffers, Event, Filled};
+use super::super::link::{self, Event, Filled};
 use super::super::row::{Chapter, Fault, Row};
 use super::super::streams::check_kernel_buffers;
 use super::super::subject::{Subject, in_call};
@@ -196,7 +196,7 @@ fn reset(subject: &Subject<'_>) -> Result<(), Fault> {
 /// comes, for a while (RFC 9112 section 9.6): then it has taken everything, and answered a part.
 fn never_reads(subject: &Subject<'_>) -> Result<(), Fault> {
     check_kernel_buffers()?;
-    let mut link = subject.connect_with(Buffers::Narrow)?;
+    let mut link = subject.connect()?;
     let requests = subject.resource().request("GET", "").repeat(64);
     let expected = "a server that stops reading while its responses are not read";
     let filled = in_call(link.fill(&requests, UNREAD_BYTES_MAX), expected)?;
