@@ -1,6 +1,7 @@
 //! The rows of docs/pitfalls.md and docs/http.md, and the changes that docs/mutations.md makes.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use super::files::{files_below, read};
 use super::markdown::{bold_at_line_start, rows, section, without_backticks};
@@ -141,4 +142,31 @@ fn every_mutation_can_be_applied_and_names_a_test() {
         let name = red.rsplit([' ', ':']).next().expect("a split has a first part");
         assert!(tests.contains(&format!("fn {name}(")), "{name} is a test");
     }
+}
+
+#[test]
+fn every_mutation_names_the_row_in_which_a_peer_sees_it_or_a_reason() {
+    let page = read("docs/mutations.md");
+    let (mut seen, mut unseen) = (0, 0);
+    for mutation in page.split("```mutation\n").skip(1) {
+        let file = mutation.lines().next().expect("a mutation begins with a file's name");
+        let peer = mutation.split("\n\n").nth(2).unwrap_or_default().trim_end();
+        if let Some(reason) = peer.strip_prefix("No peer sees it: ") {
+            assert!(reason.ends_with('.') && reason.len() > 10, "{file}: {reason:?} is no reason");
+            unseen += 1;
+            continue;
+        }
+        let row = peer
+            .strip_prefix("A peer sees it: `reactor try ")
+            .and_then(|row| row.strip_suffix('`'))
+            .and_then(|row| row.split_once("://… --only "));
+        let Some((scheme, name)) = row else { panic!("{file}: below its test stands {peer:?}") };
+        let mut list = Command::new(env!("CARGO_BIN_EXE_reactor"));
+        let list = list.args(["try", &format!("{scheme}://9/"), "--list"]).output();
+        let rows = String::from_utf8(list.expect("the program runs").stdout).expect("UTF-8");
+        let is_row = rows.lines().any(|line| line.trim().starts_with(&format!("{name}: ")));
+        assert!(is_row, "{file}: {name} is no row for {scheme}");
+        seen += 1;
+    }
+    assert!(seen > 10 && unseen > 40, "the form has not changed: {seen} seen, {unseen} unseen");
 }

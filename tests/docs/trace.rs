@@ -77,15 +77,15 @@ fn record() -> Vec<String> {
     ]);
     let mut peer = connect(program.http());
     program.wait_for_log(&format!("{SLOT}epoll_ctl"));
-    peer.write_all(REQUEST).unwrap();
+    peer.write_all(REQUEST).expect("the program reads");
     let mut reply = Vec::new();
     while !reply.ends_with(b"Hello, World!") {
         let mut chunk = [0; 1024];
-        let count = retry_interrupted(|| peer.read(&mut chunk)).unwrap();
+        let count = retry_interrupted(|| peer.read(&mut chunk)).expect("the program answers");
         assert_ne!(count, 0, "{}", reply.escape_ascii());
         reply.extend_from_slice(&chunk[..count]);
     }
-    peer.shutdown(Shutdown::Write).unwrap();
+    peer.shutdown(Shutdown::Write).expect("the connection is open");
     program.wait_for_log("FIN; queued");
     let log = program.log();
     let lines: Vec<&str> =

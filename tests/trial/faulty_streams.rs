@@ -2,10 +2,13 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
+
+use socket2::SockRef;
 
 use super::check_each_fails;
 use super::common::any_port;
@@ -108,6 +111,14 @@ fn lose_at_fin(mut stream: TcpStream) {
     let _ = io::copy(&mut stream, &mut io::sink());
 }
 
+/// Loses at the FIN what the kernel has not taken, of which it keeps little.
+fn lose_queue_at_fin(stream: TcpStream) {
+    SockRef::from(&stream).set_send_buffer_size(16 * 1024).unwrap();
+    let second = stream.try_clone().unwrap();
+    echo_without_bound(stream, drop);
+    let _ = second.shutdown(Shutdown::Write);
+}
+
 /// Answers the FIN with nothing: the connection stays open.
 fn keep_after_fin(stream: TcpStream) {
     let _ = echo(&stream);
@@ -144,6 +155,17 @@ pub(super) fn echo_without_bound(mut stream: TcpStream, counted: impl Fn(usize))
         counted(count);
         let _ = queue.send(bytes[..count].to_vec());
     }
+}
+
+/// The same with a bound. Beyond it, the connection ends.
+fn echo_up_to(bytes_max: usize, stream: TcpStream) {
+    let second = stream.try_clone().unwrap();
+    let taken = AtomicUsize::new(0);
+    echo_without_bound(stream, |count| {
+        if taken.fetch_add(count, SeqCst) + count > bytes_max {
+            let _ = second.shutdown(Shutdown::Both);
+        }
+    });
 }
 
 /// Serves a peer's address once.
@@ -190,9 +212,11 @@ fn every_row_of_a_stream_echo_is_failed_by_a_server_with_its_fault() {
         ("echo", serve_each(|stream| echo_changed(stream, |reply| reply[0] ^= 1))),
         ("half-close", serve_each(lose_at_fin)),
         ("fin-at-once", serve_each(keep_after_fin)),
+        ("half-close-unread", serve_each(lose_queue_at_fin)),
         ("drip", serve_each(echo_first(1))),
         ("pieces", serve_each(|stream| echo_changed(stream, |reply| reply.truncate(4096)))),
         ("pipelining", serve_each(echo_first(1000))),
+        ("large-messages", serve_each(echo_first(300_000))),
         ("urgent", serve_each(close_after_a_read)),
         ("two-clients", echo_in_turn()),
         ("silent-crowd", echo_in_turn()),
@@ -203,6 +227,7 @@ fn every_row_of_a_stream_echo_is_failed_by_a_server_with_its_fault() {
         ("reset-unread", serve_while(|stream| ends_well(&stream))),
         ("same-address", serve_address_once()),
         ("never-reads", serve_each(|stream| echo_without_bound(stream, drop))),
+        ("never-reads-narrow", serve_each(|stream| echo_up_to(4 * 1024 * 1024, stream))),
         ("never-reads-others", echo_in_turn()),
     ];
     check_each_fails(&faulty, &[]);

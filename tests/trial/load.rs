@@ -60,7 +60,10 @@ fn load_of_a_row_is_what_the_page_says() {
         check_load("burst", answers, 65, MIB);
         check_load("short-connections", answers, 201, MIB);
         check_load("pieces", answers, 2, MIB);
+        check_load("large-messages", answers, 2, 4 * MIB);
+        check_load("half-close-unread", answers, 33, 17 * MIB);
         check_load("never-reads", answers, 2, 64 * MIB);
+        check_load("never-reads-narrow", answers, 2, 64 * MIB);
         check_load("never-reads-others", answers, 3, 65 * MIB);
     }
 }

@@ -164,14 +164,14 @@ struct Datagrams {
     buffer: Vec<u8>,
     /// What has been answered since `counted_since`. An address costs a sender nothing, so this has
     /// a bound, whatever comes.
-    replies: [u16; COUNTERS],
+    replies: Vec<u16>,
     counted_since: Instant,
 }
 
 impl Datagrams {
     fn bind(address: SocketAddr) -> io::Result<Datagrams> {
         let buffer = [PREFIX, &[0; 65_535]].concat();
-        let (replies, counted_since) = ([0; COUNTERS], Instant::now());
+        let (replies, counted_since) = (vec![0; COUNTERS], Instant::now());
         let (socket, port) = (UdpSocket::bind(address)?, address.port());
         Ok(Datagrams { socket, port, buffer, replies, counted_since })
     }
@@ -194,7 +194,8 @@ impl Datagrams {
     /// Counts a reply. Returns whether it may be sent.
     fn count(&mut self, sender: SocketAddr) -> bool {
         if self.counted_since.elapsed() >= Duration::from_secs(1) {
-            (self.replies, self.counted_since) = ([0; COUNTERS], Instant::now());
+            self.replies.fill(0);
+            self.counted_since = Instant::now();
         }
         let number = match sender.ip() {
             IpAddr::V4(ip) => ip.octets().into_iter().fold(0, add_byte),

@@ -39,6 +39,30 @@ pub(super) const DRIP_PAUSE_MS: u64 = 1;
 /// Bytes that are sent before a FIN: more than a server reads at once.
 pub(super) const HALF_CLOSE_BYTES: usize = 64 * 1024;
 
+/// Kernel buffer of a client that does not read, in bytes. The usual ones hold megabytes, behind
+/// which a server's own buffers do not show. With less, a connection over loopback, where a segment
+/// may be that long, moves in spurts.
+pub(super) const NARROW_BYTES: usize = 64 * 1024;
+
+/// How much more each client sends than the one before it, in bytes, of those that send a FIN while
+/// replies wait. It is half of what a server commonly keeps before it stops reading, so that the
+/// FIN of one of them comes while it keeps some.
+pub(super) const HALF_CLOSE_STEP_BYTES: usize = 32 * 1024;
+
+/// How many such clients there are: the last one sends a mebibyte. That is more than the kernel
+/// keeps for a server that bounds it (SO_SNDBUF, TCP_NOTSENT_LOWAT). For others, Linux keeps up to
+/// three on loopback, and the row proves less.
+pub(super) const HALF_CLOSE_STEPS: usize = 32;
+
+/// How long a server has for reading the FINs before replies are read, in milliseconds. For one
+/// that is slower, the row proves less.
+pub(super) const HALF_CLOSE_PAUSE_MS: u64 = 100;
+
+/// Messages that are sent one after the other on a connection, and the length of each in bytes. It
+/// is several times what common servers read at once.
+pub(super) const LARGE_MESSAGES: usize = 16;
+pub(super) const LARGE_BYTES: usize = 256 * 1024;
+
 /// Bytes that are sent in pieces while the echo is read, and the longest piece. Both are above what
 /// common servers read at once.
 pub(super) const PIECES_BYTES: usize = 1024 * 1024;

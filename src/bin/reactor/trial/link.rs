@@ -10,13 +10,23 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::limits::STALL_MS;
+use super::limits::{NARROW_BYTES, STALL_MS};
 use crate::blast::Server;
 
 /// One connection, over TCP or a Unix socket: no call depends on the address family.
 pub(super) struct Link {
     stream: TcpStream,
     deadline: Instant,
+}
+
+/// How much the kernel keeps for a connection at our end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Buffers {
+    Usual,
+    /// `NARROW_BYTES` for what the server sends: its own buffers are soon full if we do not read.
+    NarrowIn,
+    /// `NARROW_BYTES` in each direction: the server also gets no more than it reads.
+    Narrow,
 }
 
 /// What a read came to.
@@ -58,11 +68,31 @@ pub(super) enum Filled {
 
 impl Link {
     pub(super) fn connect(server: &Server, deadline: Instant) -> io::Result<Link> {
-        let stream = match server {
-            Server::Net(address) => TcpStream::connect_timeout(address, left(deadline))?,
-            Server::Unix(path) => connect_unix(path, deadline)?,
+        Link::connect_with(server, Buffers::Usual, deadline)
+    }
+
+    pub(super) fn connect_with(
+        server: &Server,
+        buffers: Buffers,
+        deadline: Instant,
+    ) -> io::Result<Link> {
+        let domain = match server {
+            Server::Net(address) => Domain::for_address(*address),
+            Server::Unix(_) => Domain::UNIX,
         };
-        Link::new(stream, deadline)
+        let socket = Socket::new(domain, Type::STREAM, None)?;
+        if buffers != Buffers::Usual {
+            // Set before connecting: it decides which window is offered (tcp(7)).
+            socket.set_recv_buffer_size(NARROW_BYTES)?;
+        }
+        if buffers == Buffers::Narrow {
+            socket.set_send_buffer_size(NARROW_BYTES)?;
+        }
+        match server {
+            Server::Net(address) => socket.connect_timeout(&(*address).into(), left(deadline))?,
+            Server::Unix(path) => connect_unix(&socket, path, deadline)?,
+        }
+        Link::new(socket.into(), deadline)
     }
 
     /// Connects from the address `own`, which another connection may have had before. With port 0,
@@ -200,15 +230,13 @@ pub(super) fn is_reset(error: &io::Error) -> bool {
 }
 
 #[cfg(unix)]
-fn connect_unix(path: &std::path::Path, deadline: Instant) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+fn connect_unix(socket: &Socket, path: &std::path::Path, deadline: Instant) -> io::Result<()> {
     // It also bounds how long connect(2) blocks while the server's backlog is full.
     socket.set_write_timeout(Some(left(deadline)))?;
-    socket.connect(&crate::unix_address::unix_address(path)?)?;
-    Ok(socket.into())
+    socket.connect(&crate::unix_address::unix_address(path)?)
 }
 
 #[cfg(not(unix))]
-fn connect_unix(_path: &std::path::Path, _deadline: Instant) -> io::Result<TcpStream> {
+fn connect_unix(_: &Socket, _: &std::path::Path, _: Instant) -> io::Result<()> {
     Err(io::Error::new(ErrorKind::Unsupported, crate::address::NO_UNIX_SOCKETS))
 }

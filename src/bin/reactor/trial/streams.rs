@@ -7,11 +7,12 @@ use std::time::Duration;
 use super::crowds;
 use super::echo::{EchoReader, MESSAGE_BYTES};
 use super::limits::{
-    DRIP_BYTES, DRIP_PAUSE_MS, HALF_CLOSE_BYTES, KERNEL_BYTES_MAX, PIECE_BYTES_MAX, PIECES_BYTES,
+    DRIP_BYTES, DRIP_PAUSE_MS, HALF_CLOSE_BYTES, HALF_CLOSE_PAUSE_MS, HALF_CLOSE_STEP_BYTES,
+    HALF_CLOSE_STEPS, KERNEL_BYTES_MAX, LARGE_BYTES, LARGE_MESSAGES, PIECE_BYTES_MAX, PIECES_BYTES,
     PIPELINED, PIPELINED_BYTES, RESETS, ROW_MS, SAME_ADDRESS_TRIES, UNREAD_BYTES_MAX,
     UNREAD_ROW_MS,
 };
-use super::link::{Event, Filled, Link};
+use super::link::{Buffers, Event, Filled, Link};
 use super::row::{Chapter, Fault, Row, quote};
 use super::subject::{Subject, in_call};
 
@@ -41,6 +42,14 @@ pub(super) const ROWS: &[Row] = &[
         check: fin_at_once,
     },
     Row {
+        name: "half-close-unread",
+        proves: "a FIN that comes while replies wait for a client costs it none of them",
+        source: "RFC 9293 section 3.6",
+        chapter: Chapter::Endings,
+        bound_ms: ROW_MS,
+        check: half_close_unread,
+    },
+    Row {
         name: "drip",
         proves: "bytes that come one by one come back",
         source: "RFC 9293 section 3.8",
@@ -63,6 +72,14 @@ pub(super) const ROWS: &[Row] = &[
         chapter: Chapter::Messages,
         bound_ms: ROW_MS,
         check: pipelining,
+    },
+    Row {
+        name: "large-messages",
+        proves: "each of 16 messages of 256 KiB comes back whole before the next is sent",
+        source: "epoll(7)",
+        chapter: Chapter::Edges,
+        bound_ms: ROW_MS,
+        check: large_messages,
     },
     Row {
         name: "urgent",
@@ -109,6 +126,14 @@ pub(super) const ROWS: &[Row] = &[
         bound_ms: UNREAD_ROW_MS,
         check: never_reads,
     },
+    Row {
+        name: "never-reads-narrow",
+        proves: "replies to a client with small buffers are kept up to a bound, and come later",
+        source: "RFC 9293 section 3.8.6",
+        chapter: Chapter::Output,
+        bound_ms: UNREAD_ROW_MS,
+        check: never_reads_narrow,
+    },
     crowds::NEVER_READS_OTHERS,
 ];
 
@@ -134,6 +159,39 @@ fn fin_at_once(subject: &Subject<'_>) -> Result<(), Fault> {
     let mut link = subject.connect()?;
     subject.half_close(&link, "after the connect")?;
     subject.expect_fin(&mut link, "after ours, without a byte")
+}
+
+/// A server holds replies while a FIN comes only if the kernel's buffers are full and its own are
+/// not. How much that is differs between servers. So each client sends a little more than the one
+/// before it.
+fn half_close_unread(subject: &Subject<'_>) -> Result<(), Fault> {
+    let bytes = subject.payload(12, HALF_CLOSE_STEPS * HALF_CLOSE_STEP_BYTES);
+    let before = "while no reply is read";
+    let mut unread = Vec::new();
+    for step in 1..=HALF_CLOSE_STEPS {
+        let mut link = subject.connect_with(Buffers::NarrowIn)?;
+        let filled = link.fill(&bytes, step * HALF_CLOSE_STEP_BYTES);
+        let (sent, filled) = in_call(filled, "bytes are taken")?;
+        subject.half_close(&link, before)?;
+        unread.push((link, sent));
+        match filled {
+            Filled::All => {}
+            Filled::Blocked => break, // nothing takes more: it would only last longer
+            Filled::Ended => {
+                let came = format!("the end of the connection after {sent} bytes");
+                return Err(Fault::failed(format!("the connection is open {before}"), came));
+            }
+            Filled::OutOfTime => {
+                return Err(Fault::Skipped(format!("the server took {step} clients in time")));
+            }
+        }
+    }
+    thread::sleep(Duration::from_millis(HALF_CLOSE_PAUSE_MS));
+    let when = "to a client that reads them after its FIN";
+    unread.into_iter().try_for_each(|(mut link, sent)| {
+        EchoReader::new(&bytes, sent, subject.prefix()).read_all(&mut link, when)?;
+        subject.expect_fin(&mut link, when)
+    })
 }
 
 fn drip(subject: &Subject<'_>) -> Result<(), Fault> {
@@ -173,6 +231,22 @@ fn send_pieces(link: &mut Link, bytes: &[u8]) -> std::io::Result<()> {
         (rest, length) = (behind, (length * 7) % PIECE_BYTES_MAX + 1);
     }
     link.finish()
+}
+
+/// No byte and no FIN comes behind a message. So a server that waits for an event although it has
+/// something left to do waits for ever.
+fn large_messages(subject: &Subject<'_>) -> Result<(), Fault> {
+    let mut link = subject.connect()?;
+    let message = subject.payload(13, LARGE_BYTES);
+    let mut sender = in_call(link.try_clone(), "a second descriptor")?;
+    (1..=LARGE_MESSAGES).try_for_each(|number| {
+        let when = format!("as message number {number}");
+        thread::scope(|scope| {
+            let sending = scope.spawn(|| subject.send(&mut sender, &message, &when));
+            let read = subject.expect_echo(&mut link, &message, &when);
+            read.and(sending.join().expect("sending does not panic"))
+        })
+    })
 }
 
 fn pipelining(subject: &Subject<'_>) -> Result<(), Fault> {
@@ -298,11 +372,19 @@ fn connect_twice(subject: &Subject<'_>, server: SocketAddr) -> Result<(), Fault>
     subject.visit(&mut connect(own, when)?, when)
 }
 
+fn never_reads(subject: &Subject<'_>) -> Result<(), Fault> {
+    check_unread(subject, Buffers::Usual)
+}
+
+fn never_reads_narrow(subject: &Subject<'_>) -> Result<(), Fault> {
+    check_unread(subject, Buffers::Narrow)
+}
+
 /// A server that ends the connection keeps within a bound, too, but a client that reads late loses
 /// its replies.
-fn never_reads(subject: &Subject<'_>) -> Result<(), Fault> {
+fn check_unread(subject: &Subject<'_>, buffers: Buffers) -> Result<(), Fault> {
     check_kernel_buffers()?;
-    let mut link = subject.connect()?;
+    let mut link = subject.connect_with(buffers)?;
     let unit = subject.payload(10, 65_521); // no multiple of it is a usual buffer
     let filled = link.fill(&unit, UNREAD_BYTES_MAX);
     let expected = "a server that stops reading while its replies are not read";

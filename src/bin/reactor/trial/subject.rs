@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::echo::{self, EchoReader};
 use super::http;
-use super::link::{Event, Link};
+use super::link::{Buffers, Event, Link};
 use super::row::Fault;
 use crate::blast::Server;
 
@@ -33,7 +33,11 @@ pub(super) struct Subject<'a> {
 impl<'a> Subject<'a> {
     /// Connects to the server.
     pub(super) fn connect(&self) -> Result<Link, Fault> {
-        Link::connect(self.server, self.deadline)
+        self.connect_with(Buffers::Usual)
+    }
+
+    pub(super) fn connect_with(&self, buffers: Buffers) -> Result<Link, Fault> {
+        Link::connect_with(self.server, buffers, self.deadline)
             .map_err(|error| Fault::of_call("a connection", &error))
     }
 
