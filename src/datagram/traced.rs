@@ -25,17 +25,14 @@ pub(super) fn write_receive(
         let messages = DATAGRAM_BATCH;
         return place.write(&Line::ReceiveBatch { messages, returned, datagrams });
     }
-    let bytes = BUFFER_BYTES;
-    for message in &batch.messages {
-        place.write(&Line::ReceiveOne { bytes, returned: Returned(Ok(message.length)) });
-    }
-    let would_block = ErrorKind::WouldBlock.into();
+    let write = |returned| {
+        place.write(&Line::ReceiveOne { bytes: BUFFER_BYTES, returned: Returned(returned) });
+    };
+    batch.messages.iter().for_each(|message| write(Ok(message.length)));
     match result {
         Ok(true) => {}
-        Ok(false) => {
-            place.write(&Line::ReceiveOne { bytes, returned: Returned(Err(&would_block)) });
-        }
-        Err(error) => place.write(&Line::ReceiveOne { bytes, returned: Returned(Err(error)) }),
+        Ok(false) => write(Err(&ErrorKind::WouldBlock.into())),
+        Err(error) => write(Err(error)),
     }
 }
 

@@ -346,8 +346,8 @@ impl Reactor {
         self.state.peers.remove(kept_peer);
     }
 
-    /// Logs that a slot is freed, and the calls for that, at `debug` and `trace`. One function,
-    /// since each connection that ends would pay for the check before another.
+    /// Logs that a slot is freed, at `debug` and `trace`. It is one function, since each connection
+    /// that ends would pay for the check before another.
     #[cold]
     #[inline(never)]
     fn log_freed(&self, token: usize, why: CloseReason) {
