@@ -9,7 +9,9 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use super::Reactor;
 use super::listen::first_that_opens;
 use super::slots::enqueue;
-use super::sources::{Source, StopSignal};
+use super::sources::Source;
+#[cfg(any(unix, test))]
+use super::sources::StopSignal;
 use crate::datagram::options::DatagramOptions;
 use crate::datagram::scratch::DatagramScratch;
 use crate::datagram::socket::DatagramSocket;

@@ -95,9 +95,10 @@ fn bound_kernel_buffer(token: usize, slot: &Slot, state: &LoopState) {
     {
         let is_bounded = since.plus_ms(FAST_READER_MS) <= state.clock.now;
         sys::bound_unsent(stream, is_bounded);
-        trace::log(state, token, || Line::BoundUnsent {
-            bytes: if is_bounded { UNSENT_BYTES_MAX } else { 0 },
-        });
+        if cfg!(target_os = "linux") {
+            let bytes = if is_bounded { UNSENT_BYTES_MAX } else { 0 };
+            trace::log(state, token, || Line::BoundUnsent { bytes });
+        }
     }
 }
 
