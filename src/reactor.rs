@@ -244,10 +244,12 @@ impl Reactor {
         self.run_queue.begin();
         loop {
             self.catch_panics(Reactor::drive_batch);
-            if !self.run_queue.end_batch() {
+            self.run_queue.end_batch();
+            if !self.run_queue.has_bulk_batch() {
                 break;
             }
             self.state.budget.release(reserved);
+            self.run_queue.begin_bulk();
         }
         self.notifications_left = self.effects.pending_notifications();
         if self.notifications_left > 0 {

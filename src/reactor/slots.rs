@@ -95,19 +95,25 @@ fn bound_kernel_buffer(slot: &Slot, now: Time) {
     }
 }
 
-/// Puts a slot into the run queue, unless it is there or has ended.
+/// Puts a slot into the run queue, unless it is there, is held or has ended.
 pub(super) fn enqueue(run_queue: &mut RunQueue, token: usize, slot: &mut Slot) {
-    if slot.state == SlotState::Waiting {
-        slot.state = SlotState::Queued;
-        run_queue.push(token);
-    }
+    enqueue_by(RunQueue::push, run_queue, token, slot);
 }
 
 /// The same for a bulk transfer.
 pub(super) fn enqueue_bulk(run_queue: &mut RunQueue, token: usize, slot: &mut Slot) {
+    enqueue_by(RunQueue::push_bulk, run_queue, token, slot);
+}
+
+fn enqueue_by(
+    push: impl FnOnce(&mut RunQueue, usize),
+    run_queue: &mut RunQueue,
+    token: usize,
+    slot: &mut Slot,
+) {
     if slot.state == SlotState::Waiting {
         slot.state = SlotState::Queued;
-        run_queue.push_bulk(token);
+        push(run_queue, token);
     }
 }
 

@@ -59,7 +59,7 @@ impl Reactor {
     /// is counted.
     pub(super) fn force_close_all(&mut self) {
         let ended_before = self.ended.len();
-        for token in self.run_queue.drain() {
+        for token in self.run_queue.take(usize::MAX) {
             self.slots[token].state = SlotState::Waiting;
         }
         for (token, slot) in &mut self.slots {
