@@ -398,10 +398,6 @@ pub(crate) const LINGER_BLOCK_BYTES: usize = 4 * 1024;
 /// Memory of each connection beside what it holds, in bytes: slot, address, deadline and meter.
 pub(crate) const SLOT_BYTES: usize = 256;
 
-/// After a burst of connections the slab gives its memory back, if it had four times as many slots
-/// as this. A smaller slab has no more memory than a buffer or two.
-pub(crate) const SHRINK_FLOOR_SLOTS: usize = 256;
-
 /// Backlog that listeners ask for unless their options say otherwise (listen(2)), in connections.
 /// The kernel caps it at `net.core.somaxconn`.
 pub(crate) const BACKLOG: u32 = 4096;

@@ -77,8 +77,6 @@ pub struct Reactor {
     poll: Poll,
     events: Events,
     slots: Slab<Slot>,
-    /// With fewer slots in use than this, the slab gives its memory back.
-    shrink_threshold: usize,
     run_queue: RunQueue, // the slots whose source can go on without a further event
     running: usize,      // the slot whose source is being run: a panic is handled as that source's
     deadlines: Deadlines,
@@ -107,7 +105,6 @@ impl Reactor {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS_PER_TURN),
             slots: Slab::new(),
-            shrink_threshold: 0,
             run_queue: RunQueue::with_capacity(2 * EVENTS_PER_TURN),
             running: 0,
             deadlines: Deadlines::new(),
@@ -334,7 +331,6 @@ impl Reactor {
             self.free(ended, why);
         }
         if self.slots.len() < slots_before {
-            self.shrink();
             self.resume_listeners();
         }
     }

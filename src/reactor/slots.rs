@@ -12,7 +12,7 @@ use log::{debug, trace};
 use super::Reactor;
 use super::run_queue::RunQueue;
 use super::sources::{Ended, Source};
-use crate::limits::{CONNECTION_COST_BYTES, SHRINK_FLOOR_SLOTS};
+use crate::limits::CONNECTION_COST_BYTES;
 use crate::overload_limits::FAST_READER_MS;
 use crate::protocol::ident::CloseReason;
 use crate::protocol::outcome::Outcome;
@@ -175,10 +175,6 @@ impl Reactor {
     }
 
     fn insert_slot(&mut self, slot: Slot) -> usize {
-        let quarter = self.slots.len() / 4;
-        if quarter > self.shrink_threshold && quarter >= SHRINK_FLOOR_SLOTS {
-            self.shrink_threshold = quarter;
-        }
         let token = self.slots.insert(slot);
         if self.state.stop.is_stopping() {
             let slot = &mut self.slots[token];
@@ -186,17 +182,6 @@ impl Reactor {
             enqueue(&mut self.run_queue, token, slot);
         }
         token
-    }
-
-    /// Gives the slab's memory back when most connections of a burst have closed. Shrinking is
-    /// O(slots), and gains nothing while one of the last slots is in use. So it is tried again only
-    /// when half of the remaining connections have closed.
-    pub(super) fn shrink(&mut self) {
-        if self.slots.len() < self.shrink_threshold {
-            self.slots.shrink_to_fit();
-            self.state.peers.shrink();
-            self.shrink_threshold = self.slots.len() / 2;
-        }
     }
 
     /// Acts on the outcome of a drive, after which a connection may hold more or less memory.
