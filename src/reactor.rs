@@ -296,8 +296,8 @@ impl Reactor {
     // ---- expire: timers and timeouts
 
     fn expire(&mut self) {
-        if self.state.stop.must_force(self.state.clock.now) {
-            self.force_close_all();
+        if self.state.stop.is_stopping() {
+            self.continue_stop();
         }
         if self.deadlines.soonest() <= self.state.clock.now {
             self.state.budget.begin_stage(QUARTER_TURN_BYTES);
