@@ -69,6 +69,7 @@ mod clock; // time in milliseconds, read once a turn
 mod deadline; // the filed deadlines, soonest first
 mod peers; // the addresses of peers
 mod budget; // what a turn and a source may still spend
+mod walk; // a walk over all slots, in parts
 mod stop_state; // how far a graceful stop is
 mod caught; // panics of what an application has handed in
 mod loop_limits; // the limits in milliseconds, and those of each listener

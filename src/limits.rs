@@ -225,6 +225,10 @@ pub const READ_BYTES_MAX: usize = 68 * 1024;
 /// for bulk transfers, if any wait. To share a turn among more connections saves system calls, too.
 pub(crate) const TURN_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Most slots that wait in one part of the run queue and are taken out of it in one turn: more than
+/// the turn can drive. What a turn spends on the queue does not grow with what waits there.
+pub(crate) const BATCH_SLOTS_MAX: usize = 1024;
+
 /// What one stream may spend in one turn, in bytes, in both directions together: about 80 µs, which
 /// is four full reads with their steps. It is less where there are many sources (`src/budget.rs`).
 /// Then the connection goes to the end of the bulk queue.
@@ -394,10 +398,6 @@ pub(crate) const LINGER_BLOCK_BYTES: usize = 4 * 1024;
 /// Memory of each connection beside what it holds, in bytes: slot, address, deadline and meter.
 pub(crate) const SLOT_BYTES: usize = 256;
 
-/// After a burst of connections the slab gives its memory back, if it had four times as many slots
-/// as this. A smaller slab has no more memory than a buffer or two.
-pub(crate) const SHRINK_FLOOR_SLOTS: usize = 256;
-
 /// Backlog that listeners ask for unless their options say otherwise (listen(2)), in connections.
 /// The kernel caps it at `net.core.somaxconn`.
 pub(crate) const BACKLOG: u32 = 4096;
@@ -420,6 +420,7 @@ const _: () = assert!(
 );
 const _: () =
     assert!(STREAM_BYTES_PER_TURN_MAX <= TURN_BYTES_MAX, "one stream has its whole share");
+const _: () = assert!(TURN_BYTES_MAX / STEP_COST_BYTES < BATCH_SLOTS_MAX, "a turn drives less");
 const _: () =
     assert!(STEP_COST_BYTES < READ_BYTES_MAX, "a stream takes at least one step in a turn");
 const _: () = assert!(

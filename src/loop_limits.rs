@@ -31,6 +31,7 @@ use crate::limits::Limits;
 use crate::overload_limits::LISTENERS_MINIMUM_DIVISOR;
 use crate::stream::listen_options::{ListenOptions, Timeout};
 use crate::time::{Time, ms_rounded_up};
+use crate::walk::Walk;
 
 /// Whose limits a connection has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,8 +110,11 @@ pub(crate) struct ListenerLimits {
     listens: bool,
     /// Its connections that are open now. In the reactor's own entry they are not counted.
     connections: usize,
-    /// Earliest time of the next eviction scan on its behalf: one scan costs O(slots).
+    /// Earliest time of the next eviction scan on its behalf, and where that goes on.
     pub(crate) next_eviction_at: Time,
+    pub(crate) eviction_walk: Walk,
+    /// Where lingering connections are looked for during a stop.
+    pub(crate) lingering_walk: Walk,
 }
 
 impl LoopLimits {
@@ -125,6 +129,8 @@ impl LoopLimits {
             connections: 0,
             listens: false,
             next_eviction_at: Time::at(Duration::ZERO),
+            eviction_walk: Walk::default(),
+            lingering_walk: Walk::default(),
         };
         LoopLimits {
             connect_ms: ms_rounded_up(limits.connect_timeout),
@@ -159,6 +165,8 @@ impl LoopLimits {
             connections: 0,
             listens: true,
             next_eviction_at: Time::at(Duration::ZERO),
+            eviction_walk: Walk::default(),
+            lingering_walk: Walk::default(),
         });
         self.descriptors_max = descriptors_max;
         self.set_minimums();

@@ -85,6 +85,13 @@ pub(crate) const DEFERRED_ACCEPT_SECONDS: i32 = 1;
 /// clients of a listener in demand for the sake of those without any.
 pub(crate) const LISTENERS_MINIMUM_DIVISOR: usize = 4;
 
+// ---- walks over all slots
+
+/// Most slots that one turn walks over, to evict idle connections, to begin a stop or to end one by
+/// force: 5 to 50 ns each, so a millisecond or two in all. With more slots, a walk takes several
+/// turns, and an eviction chooses among those of its part.
+pub(crate) const SLOTS_WALKED_MAX: usize = 32 * 1024;
+
 // ---- eviction
 
 /// Slots that an eviction scan looks at for the cost of one call: 6 ns each.

@@ -59,11 +59,6 @@ impl Peers {
         }
     }
 
-    /// Gives memory back that no address needs, as the slab of slots does.
-    pub(crate) fn shrink(&mut self) {
-        self.v6.shrink_to_fit();
-    }
-
     /// Returns how many addresses are in the table.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {

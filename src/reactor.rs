@@ -78,8 +78,6 @@ pub struct Reactor {
     poll: Poll,
     events: Events,
     slots: Slab<Slot>,
-    /// With fewer slots in use than this, the slab gives its memory back.
-    shrink_threshold: usize,
     run_queue: RunQueue, // the slots whose source can go on without a further event
     running: usize,      // the slot whose source is being run: a panic is handled as that source's
     deadlines: Deadlines,
@@ -107,7 +105,6 @@ impl Reactor {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS_PER_TURN),
             slots: Slab::new(),
-            shrink_threshold: 0,
             run_queue: RunQueue::with_capacity(2 * EVENTS_PER_TURN),
             running: 0,
             deadlines: Deadlines::new(),
@@ -244,10 +241,12 @@ impl Reactor {
         self.run_queue.begin();
         loop {
             self.catch_panics(Reactor::drive_batch);
-            if !self.run_queue.end_batch() {
+            self.run_queue.end_batch();
+            if !self.run_queue.has_bulk_batch() {
                 break;
             }
             self.state.budget.release(reserved);
+            self.run_queue.begin_bulk();
         }
         self.notifications_left = self.effects.pending_notifications();
         if self.notifications_left > 0 {
@@ -301,8 +300,8 @@ impl Reactor {
     // ---- expire: timers and timeouts
 
     fn expire(&mut self) {
-        if self.state.stop.must_force(self.state.clock.now) {
-            self.force_close_all();
+        if self.state.stop.is_stopping() {
+            self.continue_stop();
         }
         if self.deadlines.soonest() <= self.state.clock.now {
             self.state.budget.begin_stage(QUARTER_TURN_BYTES);
@@ -338,7 +337,6 @@ impl Reactor {
             self.free(ended, why);
         }
         if self.slots.len() < slots_before {
-            self.shrink();
             self.resume_listeners();
         }
     }

@@ -1,14 +1,17 @@
-//! The state of a stop: running, draining until a deadline, or forced.
+//! The state of a stop: running, beginning, draining until a deadline, or forced.
 //!
 //! ```text
-//!             stop                      drain timeout
-//!     Running ───► Draining { until } ───────────────► Forced { closed }
+//!             stop            all slots queued            drain timeout
+//!     Running ───► Beginning ─────────────────► Draining ───────────────► Forced { closed }
 //! ```
 //!
 //! Every part of the loop that behaves differently during a stop asks here. A reactor has stopped
-//! once it is draining or forced and no slot is left.
+//! once a stop has begun and no slot is left.
+
+use std::time::Duration;
 
 use crate::time::Time;
+use crate::walk::Walk;
 
 /// How a reactor has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +28,15 @@ pub enum Stopped {
 pub(crate) enum StopState {
     /// Nothing has asked for a stop.
     Running,
+    /// As `Draining`, and the slots are being queued, some in each turn: each is read once more
+    /// before it counts as idle.
+    Beginning { until: Time, walk: Walk },
     /// What has begun may finish until `until`, and nothing new begins. Each listener accepts what
     /// its backlog held when the stop began.
     Draining { until: Time },
-    /// The drain timeout has passed, and all that was left has ended: `closed` connections were cut
-    /// off. What is opened now ends at once.
-    Forced { closed: usize },
+    /// The drain timeout has passed, and all that was left ends, some in each turn: `closed`
+    /// connections were cut off. What is opened now ends with them.
+    Forced { closed: usize, walk: Walk },
 }
 
 impl StopState {
@@ -39,10 +45,13 @@ impl StopState {
         self != StopState::Running
     }
 
-    /// Returns when a drain ends; [`Time::NEVER`] unless there is one.
+    /// Returns when a stop has something to do by itself; [`Time::NEVER`] if nothing.
     pub(crate) fn deadline(self) -> Time {
         match self {
             StopState::Draining { until } => until,
+            // A walk goes on in each turn.
+            StopState::Beginning { .. } => Time::at(Duration::ZERO),
+            StopState::Forced { walk, .. } if !walk.is_at_start() => Time::at(Duration::ZERO),
             StopState::Running | StopState::Forced { .. } => Time::NEVER,
         }
     }
@@ -51,26 +60,27 @@ impl StopState {
     pub(crate) fn must_force(self, now: Time) -> bool {
         match self {
             StopState::Running => false,
-            StopState::Draining { until } => until <= now,
+            StopState::Beginning { until, .. } | StopState::Draining { until } => until <= now,
             StopState::Forced { .. } => true,
         }
     }
 
     /// The state after this many connections have been closed by force.
     pub(crate) fn forced(self, closed: usize) -> StopState {
-        let StopState::Forced { closed: before } = self else {
-            return StopState::Forced { closed };
+        let StopState::Forced { closed: before, walk } = self else {
+            return StopState::Forced { closed, walk: Walk::default() };
         };
-        StopState::Forced { closed: before + closed }
+        StopState::Forced { closed: before + closed, walk }
     }
 
     /// Returns how the reactor has stopped, once it has.
     pub(crate) fn result(self) -> Stopped {
         match self {
-            StopState::Running | StopState::Draining { .. } | StopState::Forced { closed: 0 } => {
-                Stopped::Graceful
-            }
-            StopState::Forced { closed } => Stopped::Forced(closed),
+            StopState::Running
+            | StopState::Beginning { .. }
+            | StopState::Draining { .. }
+            | StopState::Forced { closed: 0, .. } => Stopped::Graceful,
+            StopState::Forced { closed, .. } => Stopped::Forced(closed),
         }
     }
 }

@@ -21,7 +21,7 @@ class Failed(Exception):
 
 
 def log(text):
-    print(f"bench: {text}", file=sys.stderr, flush=True)
+    print(f"{os.path.basename(sys.argv[0])}: {text}", file=sys.stderr, flush=True)
 
 
 def tool(name):

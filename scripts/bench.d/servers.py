@@ -16,17 +16,17 @@ OURS = "reactor"
 class Server:
     """A running server, which listens on `ports`. `tracer` is put before its command line.
 
-    Ours serves all protocols at once, a peer only `protocol`.
+    Ours serves all protocols at once, or only `protocol` with `options`. A peer serves `protocol`.
     """
 
-    def __init__(self, name, protocol, binary, folder, cpu, tracer=()):
+    def __init__(self, name, protocol, binary, folder, cpu, tracer=(), options=()):
         self.name = name
         folder = tempfile.mkdtemp(prefix=f"{name}-", dir=folder)
         os.chmod(folder, 0o755)  # h2o and lighttpd may drop root privileges
         self.log = os.path.join(folder, "log")
         if name == OURS:
-            protocols = ("tcp", "udp", "http")
-            command = [binary]
+            protocols = (protocol,) if options else ("tcp", "udp", "http")
+            command = [binary, *options]
             for protocol in protocols:
                 command += [f"--{protocol}", "127.0.0.1:0"]
             self.start(pinned(cpu, [*tracer, *command]), folder, subprocess.PIPE)

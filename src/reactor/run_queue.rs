@@ -11,17 +11,23 @@
 //! next one. Among the fresh, it alternates with what is new then: so a thousand that came at once
 //! delay no later one, and a stream of new ones does not keep them waiting.
 //!
+//! A turn takes no more slots out of the queues than it can drive. So what it does here does not
+//! grow with the slots that wait, of which there may be a million.
+//!
 //! Invariant: a slot is here at most once, and only while its state is `Queued` (`slots.rs`).
 
+use std::collections::VecDeque;
 use std::mem;
+
+use crate::limits::BATCH_SLOTS_MAX;
 
 pub(super) struct RunQueue {
     /// Slots with something new: an event, a command, a timer.
     fresh: Vec<usize>,
-    /// How many of these, at the front, an earlier turn had no time for.
-    left_over: usize,
+    /// Those of them that an earlier turn had no time for, the longest waiting first.
+    left_over: VecDeque<usize>,
     /// Bulk transfers: the last drive spent its share, or the kernel had no room for the output.
-    bulk: Vec<usize>,
+    bulk: VecDeque<usize>,
     /// The slots of one queue that are driven now, and how many have been.
     batch: Vec<usize>,
     driven: usize,
@@ -32,31 +38,31 @@ pub(super) struct RunQueue {
     pairs: usize,
     /// The bulk of this turn, while the fresh ones are driven. What is pushed meanwhile is not of
     /// this turn.
-    next_batch: Vec<usize>,
+    bulk_batch: Vec<usize>,
 }
 
 impl RunQueue {
     pub(super) fn with_capacity(slots: usize) -> RunQueue {
         RunQueue {
             fresh: Vec::with_capacity(slots),
-            left_over: 0,
-            bulk: Vec::new(),
+            left_over: VecDeque::new(),
+            bulk: VecDeque::new(),
             batch: Vec::with_capacity(slots),
             driven: 0,
             is_bulk: false,
             old: 0,
             pairs: 0,
-            next_batch: Vec::new(),
+            bulk_batch: Vec::new(),
         }
     }
 
     /// Returns how many slots wait.
     pub(super) fn len(&self) -> usize {
-        self.fresh.len() + self.bulk.len()
+        self.fresh.len() + self.left_over.len() + self.bulk.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.fresh.is_empty() && self.bulk.is_empty()
+        self.fresh.is_empty() && self.left_over.is_empty() && self.bulk.is_empty()
     }
 
     pub(super) fn has_bulk(&self) -> bool {
@@ -68,7 +74,7 @@ impl RunQueue {
     }
 
     pub(super) fn push_bulk(&mut self, token: usize) {
-        self.bulk.push(token);
+        self.bulk.push_back(token);
     }
 
     /// Adds a slot to those that are driven now.
@@ -78,41 +84,83 @@ impl RunQueue {
 
     /// Begins a turn with the fresh slots. What is pushed from here on runs in the next turn.
     pub(super) fn begin(&mut self) {
-        mem::swap(&mut self.bulk, &mut self.next_batch);
-        if self.left_over == 0 {
-            mem::swap(&mut self.fresh, &mut self.batch);
-            return;
+        if self.has_bulk() {
+            let count = self.bulk.len().min(BATCH_SLOTS_MAX);
+            self.bulk_batch.extend(self.bulk.drain(..count));
         }
-        let (old, new) = self.fresh.split_at(self.left_over);
-        (self.old, self.pairs) = (old.len(), old.len().min(new.len()));
-        self.batch.extend(old.iter().zip(new).flat_map(|(&old, &new)| [old, new]));
-        self.batch.extend(old[self.pairs..].iter().chain(&new[self.pairs..]));
+        // Fast path: the batch is what is new.
+        if self.left_over.is_empty() && self.fresh.len() <= BATCH_SLOTS_MAX {
+            mem::swap(&mut self.fresh, &mut self.batch);
+        } else {
+            self.begin_interleaved();
+        }
+    }
+
+    /// What earlier turns had no time for alternates with what is new. The new ones for which there
+    /// is no room in the batch are left over, too.
+    #[cold]
+    fn begin_interleaved(&mut self) {
+        let new_count = self.fresh.len().min(BATCH_SLOTS_MAX);
+        let (new, rest) = self.fresh.split_at(new_count);
+        let old_count = self.left_over.len().min(BATCH_SLOTS_MAX);
+        (self.old, self.pairs) = (old_count, old_count.min(new.len()));
+        let mut old = self.left_over.drain(..old_count);
+        for &new in &new[..self.pairs] {
+            self.batch.extend(old.next());
+            self.batch.push(new);
+        }
+        self.batch.extend(old);
+        self.batch.extend(&new[self.pairs..]);
+        self.left_over.extend(rest);
         self.fresh.clear();
     }
 
-    /// Ends a batch: what the budget was not enough for waits in front, and what has waited longest
-    /// before the rest. Returns whether the bulk of this turn is next.
-    pub(super) fn end_batch(&mut self) -> bool {
-        let queue = if self.is_bulk { &mut self.bulk } else { &mut self.fresh };
-        let left_over = self.batch.len() - self.driven;
-        if left_over > 0 {
-            let (batch, pairs, old) = (&self.batch, self.pairs, self.old);
-            let is_old =
-                |place| if place < 2 * pairs { place % 2 == 0 } else { place < pairs + old };
-            let places = self.driven..batch.len();
-            let first = places.clone().filter(|&place| is_old(place));
-            let then = places.filter(|&place| !is_old(place));
-            drop(queue.splice(..0, first.chain(then).map(|place| batch[place])));
-        }
-        (self.old, self.pairs) = (0, 0);
-        if !self.is_bulk {
-            self.left_over = left_over;
+    /// Goes on with the bulk of this turn.
+    pub(super) fn begin_bulk(&mut self) {
+        mem::swap(&mut self.batch, &mut self.bulk_batch);
+        self.is_bulk = true;
+    }
+
+    /// Returns whether this turn has bulk that it has not gone on with.
+    pub(super) fn has_bulk_batch(&self) -> bool {
+        !self.bulk_batch.is_empty()
+    }
+
+    /// Ends a batch. What the budget was not enough for waits for the next turn: in front, but
+    /// behind older slots if it is new.
+    pub(super) fn end_batch(&mut self) {
+        if self.driven < self.batch.len() {
+            self.put_back();
         }
         self.batch.clear();
-        self.driven = 0;
-        mem::swap(&mut self.batch, &mut self.next_batch);
-        self.is_bulk = !self.batch.is_empty();
-        self.is_bulk
+        (self.driven, self.old, self.pairs, self.is_bulk) = (0, 0, 0, false);
+    }
+
+    /// Puts the slots of the batch back that have not been driven.
+    #[cold]
+    fn put_back(&mut self) {
+        let left = self.driven..self.batch.len();
+        if self.is_bulk {
+            left.rev().for_each(|place| self.bulk.push_front(self.batch[place]));
+            return;
+        }
+        let (pairs, old) = (self.pairs, self.old);
+        let is_old = |&place: &usize| match place < 2 * pairs {
+            true => place % 2 == 0,
+            false => place < pairs + old,
+        };
+        for place in left.clone().rev().filter(is_old) {
+            self.left_over.push_front(self.batch[place]);
+        }
+        self.left_over.extend(left.filter(|place| !is_old(place)).map(|place| self.batch[place]));
+    }
+
+    /// Ends the turn before it is over: what it has not driven waits for the next one.
+    #[cold]
+    pub(super) fn end_turn(&mut self) {
+        self.end_batch();
+        self.begin_bulk();
+        self.end_batch();
     }
 
     /// Returns the slot that is next to be driven.
@@ -128,17 +176,18 @@ impl RunQueue {
     /// Takes a slot out of the queues. Linear, but rare.
     #[cold]
     pub(super) fn remove(&mut self, token: usize) {
-        if let Some(place) = self.fresh.iter().position(|&queued| queued == token) {
-            self.fresh.remove(place);
-            self.left_over -= usize::from(place < self.left_over);
-        }
+        self.fresh.retain(|&queued| queued != token);
+        self.left_over.retain(|&queued| queued != token);
         self.bulk.retain(|&queued| queued != token);
     }
 
-    /// Empties the queues, and returns what was in them.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = usize> {
-        self.left_over = 0;
-        self.fresh.drain(..).chain(self.bulk.drain(..))
+    /// Takes slots out of the queues, at most `count_max`, and returns them.
+    pub(super) fn take(&mut self, count_max: usize) -> Vec<usize> {
+        let mut taken = Vec::new();
+        taken.extend(self.left_over.drain(..self.left_over.len().min(count_max)));
+        taken.extend(self.fresh.drain(..self.fresh.len().min(count_max - taken.len())));
+        taken.extend(self.bulk.drain(..self.bulk.len().min(count_max - taken.len())));
+        taken
     }
 }
 
@@ -160,7 +209,7 @@ mod tests {
                 driven[token] += 1;
                 again.push(token);
             }
-            assert!(!queue.end_batch());
+            queue.end_batch();
             again.into_iter().for_each(|token| queue.push(token));
         }
         driven
@@ -179,5 +228,55 @@ mod tests {
                 "{least} of {share} for one of {slots}, {per_turn} a turn"
             );
         }
+    }
+
+    // pitfall: 262
+    #[test]
+    fn turn_takes_a_bounded_part_of_the_slots_that_wait() {
+        const COUNT: usize = 100_000;
+        const LATE: usize = 1_000_000;
+        let mut queue = RunQueue::with_capacity(0);
+        (0..COUNT).for_each(|token| queue.push(token));
+        (0..COUNT).for_each(|token| queue.push_bulk(COUNT + token));
+        let mut driven = vec![false; 2 * COUNT];
+        for turn in 0.. {
+            queue.push(LATE + turn);
+            queue.begin();
+            for batch in [&queue.batch, &queue.bulk_batch] {
+                assert!(batch.len() <= 2 * BATCH_SLOTS_MAX);
+            }
+            for _ in 0..2 {
+                let mut is_late_driven = queue.is_bulk || turn == 0;
+                for _ in 0..64 {
+                    let Some(token) = queue.next() else { break };
+                    queue.advance();
+                    is_late_driven |= token == LATE + turn;
+                    if let Some(driven) = driven.get_mut(token) {
+                        assert!(!std::mem::replace(driven, true), "{token} is driven once");
+                    }
+                }
+                assert!(is_late_driven, "a new slot is driven in its turn");
+                queue.end_batch();
+                queue.begin_bulk();
+            }
+            queue.end_batch();
+            if queue.is_empty() {
+                break;
+            }
+        }
+        assert!(driven.into_iter().all(|driven| driven), "none is lost");
+    }
+
+    #[test]
+    fn turn_that_ends_early_leaves_every_slot_in_the_queue() {
+        let mut queue = RunQueue::with_capacity(8);
+        (0..3).for_each(|token| queue.push(token));
+        (3..6).for_each(|token| queue.push_bulk(token));
+        queue.begin();
+        queue.advance();
+        queue.end_turn();
+        assert_eq!(queue.take(4), [1, 2, 3, 4]);
+        assert_eq!(queue.take(4), [5]);
+        assert!(queue.is_empty());
     }
 }

@@ -13,7 +13,7 @@ use log::debug;
 use super::Reactor;
 use super::run_queue::RunQueue;
 use super::sources::{Ended, Source};
-use crate::limits::{CONNECTION_COST_BYTES, SHRINK_FLOOR_SLOTS};
+use crate::limits::CONNECTION_COST_BYTES;
 use crate::loop_state::LoopState;
 use crate::overload_limits::{FAST_READER_MS, UNSENT_BYTES_MAX};
 use crate::protocol::ident::CloseReason;
@@ -102,19 +102,25 @@ fn bound_kernel_buffer(token: usize, slot: &Slot, state: &LoopState) {
     }
 }
 
-/// Puts a slot into the run queue, unless it is there or has ended.
+/// Puts a slot into the run queue, unless it is there, is held or has ended.
 pub(super) fn enqueue(run_queue: &mut RunQueue, token: usize, slot: &mut Slot) {
-    if slot.state == SlotState::Waiting {
-        slot.state = SlotState::Queued;
-        run_queue.push(token);
-    }
+    enqueue_by(RunQueue::push, run_queue, token, slot);
 }
 
 /// The same for a bulk transfer.
 pub(super) fn enqueue_bulk(run_queue: &mut RunQueue, token: usize, slot: &mut Slot) {
+    enqueue_by(RunQueue::push_bulk, run_queue, token, slot);
+}
+
+fn enqueue_by(
+    push: impl FnOnce(&mut RunQueue, usize),
+    run_queue: &mut RunQueue,
+    token: usize,
+    slot: &mut Slot,
+) {
     if slot.state == SlotState::Waiting {
         slot.state = SlotState::Queued;
-        run_queue.push_bulk(token);
+        push(run_queue, token);
     }
 }
 
@@ -187,10 +193,6 @@ impl Reactor {
     }
 
     fn insert_slot(&mut self, slot: Slot) -> usize {
-        let quarter = self.slots.len() / 4;
-        if quarter > self.shrink_threshold && quarter >= SHRINK_FLOOR_SLOTS {
-            self.shrink_threshold = quarter;
-        }
         let token = self.slots.insert(slot);
         if self.state.stop.is_stopping() {
             let slot = &mut self.slots[token];
@@ -198,17 +200,6 @@ impl Reactor {
             enqueue(&mut self.run_queue, token, slot);
         }
         token
-    }
-
-    /// Gives the slab's memory back when most connections of a burst have closed. Shrinking is
-    /// O(slots), and gains nothing while one of the last slots is in use. So it is tried again only
-    /// when half of the remaining connections have closed.
-    pub(super) fn shrink(&mut self) {
-        if self.slots.len() < self.shrink_threshold {
-            self.slots.shrink_to_fit();
-            self.state.peers.shrink();
-            self.shrink_threshold = self.slots.len() / 2;
-        }
     }
 
     /// Acts on the outcome of a drive, after which a connection may hold more or less memory.

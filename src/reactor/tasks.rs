@@ -361,7 +361,7 @@ impl Reactor {
     #[cold]
     fn take_over(&mut self) {
         warn!("a task has replaced the reactor that ran it");
-        while self.run_queue.end_batch() {}
+        self.run_queue.end_turn();
         if let Some(slot) = self.slots.get_mut(self.running) {
             enqueue(&mut self.run_queue, self.running, slot);
         }

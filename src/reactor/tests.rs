@@ -32,6 +32,8 @@ mod exchange;
 mod exchange_peers;
 mod fairness;
 mod group;
+#[cfg(target_os = "linux")]
+mod growth;
 mod handed_in;
 mod layers;
 mod listeners;

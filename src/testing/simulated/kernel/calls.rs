@@ -65,13 +65,13 @@ impl Kernel {
             }
         };
         let Some(stream) = stream else {
-            self.descriptors[fd] = None;
+            self.free(fd);
             return fails(errno::EAGAIN);
         };
         self.something_happened = true;
         self.listeners[listener].backlog.pop_front();
         if self.chance(self.faults.failed_accepts) {
-            self.descriptors[fd] = None;
+            self.free(fd);
             self.streams[stream].was_faulted = true;
             self.streams[stream].fail(errno::ECONNRESET);
             let error = self.pick_error(&ACCEPT_ERRORS);
