@@ -2,7 +2,9 @@
 
 use super::blocks::check_page;
 use super::page::Page;
-use super::programs::{REACTOR, Server, check_passes, check_solution, run_failing_client};
+use super::programs::{
+    REACTOR, REACTOR_PATH, Server, check_passes, check_solution, run_failing_client,
+};
 use super::refusals::stay_where_refusals_arrive;
 use super::sockets::DatagramClient;
 use super::trace::{Scene, record, record_client};
@@ -68,7 +70,7 @@ fn refused() -> Option<Vec<String>> {
 
 /// Twenty datagrams at once, received by the program of this repository.
 fn batch() -> Option<Vec<String>> {
-    option_env!("CARGO_BIN_EXE_reactor")?; // a build without its features has none
+    REACTOR_PATH?;
     record("batch", REACTOR, "recvmmsg(", |server| {
         let stream = server.connect_and_settle();
         let client = client(server);

@@ -296,6 +296,8 @@ fn read_to_end(child: &mut Child) -> String {
 
 /// Stands for the program of this repository, where programs of the book have a path.
 pub(super) const REACTOR: &str = "reactor";
+/// Its path, if the package has its default features.
+pub(super) const REACTOR_PATH: Option<&str> = option_env!("CARGO_BIN_EXE_reactor");
 
 /// The environment variable that makes this test executable a program of the book.
 const IN_RUST: &str = "REACTOR_BOOK_PROGRAM";
@@ -306,8 +308,7 @@ pub(super) fn command(program: &str) -> Vec<OsString> {
     if program == REACTOR {
         // One number for both: a stream shows when the program is ready.
         let script = r#"exec "$0" --prefix "echo -> " --tcp "$1" --udp "$1""#;
-        let reactor =
-            option_env!("CARGO_BIN_EXE_reactor").expect("the package has its default features");
+        let reactor = REACTOR_PATH.expect("its scene is recorded only if it is built");
         return ["sh", "-c", script, reactor].map(OsString::from).to_vec();
     }
     let path = root().join(program).into_os_string();

@@ -152,7 +152,7 @@ impl Client {
 const CLIENT_PORT_MIN: u16 = 1024;
 /// The most replies to an address in a second.
 const REPLIES_MAX: u16 = 10;
-/// So many addresses are told apart. Two with the same counter share its replies.
+/// The number of counters. Addresses that have the same one share its replies.
 const COUNTERS: usize = 1024;
 
 /// The socket for datagrams. There are no connections, so nothing is kept of a client.
@@ -164,14 +164,14 @@ struct Datagrams {
     buffer: Vec<u8>,
     /// What has been answered since `counted_since`. An address costs a sender nothing, so this has
     /// a bound, whatever comes.
-    replies: [u16; COUNTERS],
+    replies: Vec<u16>,
     counted_since: Instant,
 }
 
 impl Datagrams {
     fn bind(address: SocketAddr) -> io::Result<Datagrams> {
         let buffer = [PREFIX, &[0; 65_535]].concat();
-        let (replies, counted_since) = ([0; COUNTERS], Instant::now());
+        let (replies, counted_since) = (vec![0; COUNTERS], Instant::now());
         let (socket, port) = (UdpSocket::bind(address)?, address.port());
         Ok(Datagrams { socket, port, buffer, replies, counted_since })
     }
@@ -191,18 +191,20 @@ impl Datagrams {
         }
     }
 
-    /// Counts a reply. Returns whether it may be sent.
+    /// Counts a reply to an address. Returns whether it may be sent.
     fn count(&mut self, sender: SocketAddr) -> bool {
         if self.counted_since.elapsed() >= Duration::from_secs(1) {
-            (self.replies, self.counted_since) = ([0; COUNTERS], Instant::now());
+            self.replies.fill(0);
+            self.counted_since = Instant::now();
         }
         let number = match sender.ip() {
             IpAddr::V4(ip) => ip.octets().into_iter().fold(0, add_byte),
             IpAddr::V6(ip) => ip.octets().into_iter().fold(0, add_byte),
         };
         let replies = &mut self.replies[number % COUNTERS];
-        *replies += u16::from(*replies < REPLIES_MAX + 1);
-        *replies <= REPLIES_MAX
+        let is_allowed = *replies < REPLIES_MAX;
+        *replies += u16::from(is_allowed);
+        is_allowed
     }
 
     /// Two servers that answer each other would never end.
