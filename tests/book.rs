@@ -37,6 +37,7 @@ mod book {
     mod chapter_11; // deadlines, and what moves them
     mod chapter_12; // datagrams
     mod chapter_13; // HTTP/1.0, and where a message ends
+    mod clients; // running the programs that are clients
     mod in_rust; // the programs in Rust, compiled with this test
     mod contents; // the seven parts, the words, the links
     mod page; // reading a page

@@ -1,10 +1,9 @@
 //! Chapter 12: datagrams, what their senders are, and what an error of one of them means.
 
 use super::blocks::check_page;
+use super::clients::run_failing_client;
 use super::page::Page;
-use super::programs::{
-    REACTOR, REACTOR_PATH, Server, check_passes, check_solution, run_failing_client,
-};
+use super::programs::{REACTOR, REACTOR_PATH, Server, check_passes, check_solution};
 use super::refusals::stay_where_refusals_arrive;
 use super::sockets::DatagramClient;
 use super::trace::{Scene, record, record_client};

@@ -288,7 +288,7 @@ impl Server {
 }
 
 /// A pipe ends when the last process that could write to it has ended.
-fn read_to_end(child: &mut Child) -> String {
+pub(super) fn read_to_end(child: &mut Child) -> String {
     let mut text = String::new();
     child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
     text
@@ -334,30 +334,13 @@ fn run_program_in_rust() {
 }
 
 /// Starts a program, a path from the root, perhaps with arguments behind it.
-fn start(wrapper: &[OsString], program: &str, port: u16) -> Child {
+pub(super) fn start(wrapper: &[OsString], program: &str, port: u16) -> Child {
     let mut parts = program.split(' ');
     let words = wrapper.iter().cloned().chain(command(parts.next().unwrap()));
     let words: Vec<OsString> = words.chain(parts.map(OsString::from)).collect();
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).arg(port.to_string()).env("PYTHONDONTWRITEBYTECODE", "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-}
-
-/// Runs a client of the book to its end, and returns what it prints.
-pub(super) fn run_client(wrapper: &[OsString], program: &str, port: u16) -> String {
-    let mut child = start(wrapper, program, port);
-    let errors = read_to_end(&mut child);
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{program}: {errors}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Runs a client of the book that fails, and returns what it writes to standard error.
-pub(super) fn run_failing_client(wrapper: &[OsString], program: &str, port: u16) -> String {
-    let mut child = start(wrapper, program, port);
-    let errors = read_to_end(&mut child);
-    assert!(!child.wait().unwrap().success(), "{program} does not fail");
-    errors
 }
 
 impl Drop for Server {
