@@ -40,7 +40,8 @@ mod book {
     mod chapter_13; // HTTP/1.0, and where a message ends
     mod chapter_14; // overload, and a graceful stop
     mod call; // a call of a recording, read
-    mod client; // the clients of the programs
+    mod clients; // running the programs that are clients
+    mod peer; // the clients that the tests play
     mod in_rust; // the programs in Rust, compiled with this test
     mod contents; // the seven parts, the words, the links
     mod model; // what a loop holds at each step of a recording

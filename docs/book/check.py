@@ -1,11 +1,10 @@
 """Checks an echo server as its clients would: python3 check.py PROGRAM [ARGUMENT ...]
 
 Each row starts the program, with a free port as its last argument, and plays one or more clients.
-With a row about HTTP, a port for HTTP precedes it.
-The reply to a line is "echo -> " and that line, and the end of the stream ends the last line. The
-output is TAP: a line for each row, "ok" or "not ok". With --exercise N, the rows are the first
-three and that of the exercise of chapter N. The programs of the book in Rust are built and run by
-cargo.
+With a row about HTTP, a port for HTTP precedes it. The reply to a line is "echo -> " and that line,
+and the end of the stream ends the last line. The output is TAP: a line for each row, "ok" or "not
+ok". With --exercise N, the rows are the first three and that of the exercise of chapter N. The
+programs of the book in Rust are built and run by cargo.
 """
 
 import argparse

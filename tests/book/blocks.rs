@@ -106,7 +106,8 @@ fn item(path: &str, kinds: &[&str], name: &str) -> String {
     let mut found = format!("{}\n", &start[indent..]);
     for line in lines {
         let own = line.len() - line.trim_start().len();
-        let is_end = !line.is_empty() && own <= indent;
+        // A parenthesis there ends the parameters, and the body follows.
+        let is_end = !line.is_empty() && own <= indent && !line.trim_start().starts_with(')');
         if is_end && !line.trim_start().starts_with('}') {
             break;
         }

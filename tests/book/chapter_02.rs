@@ -3,8 +3,9 @@
 use std::net::TcpListener;
 
 use super::blocks::check_page;
+use super::clients::run_client;
 use super::page::Page;
-use super::programs::{check_solution, run_client};
+use super::programs::check_solution;
 use super::trace::{Scene, record, record_client};
 
 const PAGE: &str = "02-messages.md";

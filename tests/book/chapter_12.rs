@@ -1,8 +1,9 @@
 //! Chapter 12: datagrams, what their senders are, and what an error of one of them means.
 
 use super::blocks::check_page;
+use super::clients::{rows_failed, run_failing_client};
 use super::page::Page;
-use super::programs::{REACTOR, Server, check_passes, check_solution, run_failing_client};
+use super::programs::{REACTOR, REACTOR_PATH, Server, check_passes, check_solution};
 use super::refusals::stay_where_refusals_arrive;
 use super::sockets::DatagramClient;
 use super::trace::{Scene, record, record_client};
@@ -68,7 +69,7 @@ fn refused() -> Option<Vec<String>> {
 
 /// Twenty datagrams at once, received by the program of this repository.
 fn batch() -> Option<Vec<String>> {
-    option_env!("CARGO_BIN_EXE_reactor")?; // a build without its features has none
+    REACTOR_PATH?;
     record("batch", REACTOR, "recvmmsg(", |server| {
         let stream = server.connect_and_settle();
         let client = client(server);
@@ -125,6 +126,15 @@ fn exchanged_in_a_loop() -> usize {
 #[test]
 fn chapter_12_program_passes_the_row_that_its_patch_turns_red() {
     check_passes(&["--row", "loop"], "programs/12_datagrams.rs", &[]);
+}
+
+#[test]
+fn chapter_12_program_passes_every_row_of_reactor_try() {
+    let server = Server::start(PROGRAM);
+    let _stream = server.connect_and_settle();
+    let url = format!("udp://{}", server.address());
+    let failed = rows_failed(&[&url, "--prefix", "echo -> "]).unwrap_or_default();
+    assert!(failed.is_empty(), "{failed:?}");
 }
 
 #[test]

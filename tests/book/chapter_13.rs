@@ -6,8 +6,9 @@ use std::process::Command;
 use std::thread;
 
 use super::blocks::check_page;
-use super::client::Client;
+use super::clients::rows_failed;
 use super::page::Page;
+use super::peer::Client;
 use super::programs::{Server, TIMEOUT, check_passes, check_solution, python};
 use super::sockets::hold_port;
 use super::trace::{Scene, record};
@@ -155,6 +156,18 @@ fn chapter_13_smuggled_request_is_as_long_as_the_second_length_says() {
 #[test]
 fn chapter_13_program_passes_the_row_that_its_patch_turns_red() {
     check_passes(&["--row", "two-lengths"], "programs/13_http.rs", &[]);
+}
+
+#[test]
+fn chapter_13_program_fails_the_two_rows_of_reactor_try_that_it_names() {
+    let (_holder, address) = hold_port();
+    let server = Server::start(&format!("{PROGRAM} {}", address.port()));
+    drop(server.connect_to(address)); // now it listens
+    let Some(failed) = rows_failed(&[&format!("http://{address}")]) else { return };
+    assert_eq!(failed, ["head", "no-host"]);
+    let page = Page::read(PAGE);
+    let named = failed.iter().all(|row| page.text.contains(&format!("`{row}`")));
+    assert!(named, "{} names {failed:?}", page.path);
 }
 
 #[test]

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use socket2::{Domain, Socket, Type};
 
-use super::client::Client;
 use super::in_rust::RUST_PROGRAMS;
 use super::page::{Page, book, root};
+use super::peer::Client;
 use super::sockets::hold_port;
 
 /// The timeout of every socket and of every wait.
@@ -304,7 +304,7 @@ impl Server {
 }
 
 /// A pipe ends when the last process that could write to it has ended.
-fn read_to_end(child: &mut Child) -> String {
+pub(super) fn read_to_end(child: &mut Child) -> String {
     let mut text = String::new();
     child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
     text
@@ -312,6 +312,8 @@ fn read_to_end(child: &mut Child) -> String {
 
 /// Stands for the program of this repository, where programs of the book have a path.
 pub(super) const REACTOR: &str = "reactor";
+/// Its path, if the package has its default features.
+pub(super) const REACTOR_PATH: Option<&str> = option_env!("CARGO_BIN_EXE_reactor");
 
 /// The environment variable that makes this test executable a program of the book.
 const IN_RUST: &str = "REACTOR_BOOK_PROGRAM";
@@ -322,9 +324,7 @@ pub(super) fn command(program: &str) -> Vec<OsString> {
     if program == REACTOR {
         // One number for both: a stream shows when the program is ready.
         let script = r#"exec "$0" --prefix "echo -> " --tcp "$1" --udp "$1""#;
-        let Some(reactor) = option_env!("CARGO_BIN_EXE_reactor") else {
-            panic!("the package has its default features");
-        };
+        let reactor = REACTOR_PATH.expect("its scene is recorded only if it is built");
         return ["sh", "-c", script, reactor].map(OsString::from).to_vec();
     }
     let path = root().join(program).into_os_string();
@@ -350,30 +350,13 @@ fn run_program_in_rust() {
 }
 
 /// Starts a program, a path from the root, perhaps with arguments behind it.
-fn start(wrapper: &[OsString], program: &str, port: u16) -> Child {
+pub(super) fn start(wrapper: &[OsString], program: &str, port: u16) -> Child {
     let mut parts = program.split(' ');
     let words = wrapper.iter().cloned().chain(command(parts.next().unwrap()));
     let words: Vec<OsString> = words.chain(parts.map(OsString::from)).collect();
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).arg(port.to_string()).env("PYTHONDONTWRITEBYTECODE", "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-}
-
-/// Runs a client of the book to its end, and returns what it prints.
-pub(super) fn run_client(wrapper: &[OsString], program: &str, port: u16) -> String {
-    let mut child = start(wrapper, program, port);
-    let errors = read_to_end(&mut child);
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{program}: {errors}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Runs a client of the book that fails, and returns what it writes to standard error.
-pub(super) fn run_failing_client(wrapper: &[OsString], program: &str, port: u16) -> String {
-    let mut child = start(wrapper, program, port);
-    let errors = read_to_end(&mut child);
-    assert!(!child.wait().unwrap().success(), "{program} does not fail");
-    errors
 }
 
 impl Drop for Server {

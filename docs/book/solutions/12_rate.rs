@@ -152,7 +152,7 @@ impl Client {
 const CLIENT_PORT_MIN: u16 = 1024;
 /// The most replies to an address in a second.
 const REPLIES_MAX: u16 = 10;
-/// So many addresses are told apart. Two with the same counter share its replies.
+/// The number of counters. Addresses that have the same one share its replies.
 const COUNTERS: usize = 1024;
 
 /// The socket for datagrams. There are no connections, so nothing is kept of a client.
@@ -191,7 +191,7 @@ impl Datagrams {
         }
     }
 
-    /// Counts a reply. Returns whether it may be sent.
+    /// Counts a reply to an address. Returns whether it may be sent.
     fn count(&mut self, sender: SocketAddr) -> bool {
         if self.counted_since.elapsed() >= Duration::from_secs(1) {
             self.replies.fill(0);
@@ -202,8 +202,9 @@ impl Datagrams {
             IpAddr::V6(ip) => ip.octets().into_iter().fold(0, add_byte),
         };
         let replies = &mut self.replies[number % COUNTERS];
-        *replies += u16::from(*replies < REPLIES_MAX + 1);
-        *replies <= REPLIES_MAX
+        let is_allowed = *replies < REPLIES_MAX;
+        *replies += u16::from(is_allowed);
+        is_allowed
     }
 
     /// Two servers that answer each other would never end.

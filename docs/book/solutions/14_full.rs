@@ -27,7 +27,7 @@ const HIGH_WATERMARK: usize = 64 * 1024;
 /// and with so little, it is read again.
 const LOW_WATERMARK: usize = 16 * 1024;
 
-/// The longest head of a request, in bytes. Those of browsers have less than 2,000.
+/// The longest head of a request, in bytes. Those of browsers mostly have less than 2,000.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 const TOO_LARGE: &str = "431 Request Header Fields Too Large";
 const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n\r\n";
