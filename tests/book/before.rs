@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::call::Call;
-use super::state::{CONNECTION, LISTENER, SOURCE};
+use super::state::{CONNECTION, DATAGRAM_SOCKET, LISTENER, SOURCE};
 
 /// Returns the descriptors that are there before the first call, and their tokens, if the recording
 /// shows them.
@@ -57,13 +57,16 @@ pub(super) fn old_sources(calls: &[Call<'_>]) -> BTreeMap<i64, Option<i64>> {
     old
 }
 
-/// Returns what a descriptor is that was not accepted. Only a connection has an end.
+/// Returns what a descriptor is that was not accepted. Only a stream has an end: a datagram, which
+/// has an address, may be empty.
 pub(super) fn kind(calls: &[Call<'_>], descriptor: i64) -> &'static str {
     let is_of = |call: &&Call<'_>| call.descriptor() == Some(descriptor);
     let mut own = calls.iter().filter(is_of);
     let mut ends = own.clone().filter(|call| call.is_receive() && call.result == "0");
     if own.clone().any(|call| call.name.starts_with("accept")) {
         LISTENER
+    } else if own.clone().any(Call::has_address) {
+        DATAGRAM_SOCKET
     } else if ends.next().is_some() || own.any(|call| call.name == "shutdown") {
         CONNECTION
     } else {

@@ -66,6 +66,11 @@ impl<'l> Call<'l> {
         ["sendto", "write", "writev", "sendmsg"].contains(&self.name)
     }
 
+    /// Returns whether the call names the peer of one datagram.
+    pub(super) fn has_address(&self) -> bool {
+        ["recvfrom", "sendto"].contains(&self.name) && self.arguments.len() == 4
+    }
+
     pub(super) fn is_add(&self) -> bool {
         self.name == "epoll_ctl" && self.arguments.get(1) == Some(&"EPOLL_CTL_ADD")
     }

@@ -136,6 +136,7 @@ const END_NOTED: usize = 2;
 
 pub(super) const CONNECTION: &str = "connection";
 pub(super) const LISTENER: &str = "listener";
+pub(super) const DATAGRAM_SOCKET: &str = "datagram socket";
 pub(super) const SOURCE: &str = "source";
 /// What `input` shows of the end of a stream.
 const END: &str = "the end";

@@ -75,8 +75,19 @@ fn id_of(page: &Page, scene: &str) -> String {
     format!("{}-{scene}", page.number())
 }
 
+/// Returns whether a block is a recording of a loop of the book: not of a client, nor of reactor,
+/// which has more than the page shows.
 fn is_drawn(page: &Page, block: &Block) -> bool {
-    block.words[0] == "trace" && page.number() >= FIRST_CHAPTER
+    if block.words[0] != "trace" || page.number() < FIRST_CHAPTER {
+        return false;
+    }
+    let (module, scene) = (module_of(page), &block.words[1]);
+    let others = [format!("record_client(\"{scene}\","), format!("(\"{scene}\", REACTOR,")];
+    !others.iter().any(|other| module.contains(other))
+}
+
+fn module_of(page: &Page) -> String {
+    read(&format!("tests/book/chapter_{:02}.rs", page.number()))
 }
 
 /// Returns all that the page draws, in the order of the chapters.
@@ -92,7 +103,7 @@ fn recordings() -> Vec<Recording> {
 /// Returns the program that a scene records, and whether it is broken. The chapter's module says
 /// so: `record("slots", PROGRAM`. If it names no file, it is that of the page's patch or diff.
 fn program_of(page: &Page, scene: &str) -> (String, bool) {
-    let module = read(&format!("tests/book/chapter_{:02}.rs", page.number()));
+    let module = module_of(page);
     let (_, from) = module.split_once(&format!("(\"{scene}\",")).unwrap_or_default();
     let argument = from.split(',').next().unwrap().trim();
     let constant = module.split_once(&format!("const {argument}: &str = "));

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use mio_reactor::ACCESS_LOG;
 
-use super::files::{documents, read};
+use super::files::{documents, files_below, read};
 use super::markdown::{quoted, rows, section, without_backticks};
 
 /// What an option's block in `--help` says, and what a row of a page must repeat.
@@ -125,6 +125,24 @@ fn try_page_has_every_row_as_the_program_lists_it() {
     // Three tables, and each has a head.
     let rows: Vec<Vec<&str>> = rows.filter(|row| row[0].starts_with('`')).collect();
     assert_eq!(rows, listed);
+}
+
+#[test]
+fn chapters_that_explain_rows_have_the_titles_of_the_book() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reactor"));
+    let output = command.args(["try", "--list"]).output().expect("the program starts");
+    let list = String::from_utf8(output.stdout).expect("the list is text");
+    let chapters = files_below("docs/book").into_iter().filter(|path| path.ends_with(".md"));
+    let titles: Vec<String> = chapters
+        .filter_map(|path| {
+            Some(read(&path).lines().next()?.strip_prefix("# ")?.replacen('.', ",", 1))
+        })
+        .collect();
+    let named: Vec<&str> = list.split("; chapter ").skip(1).collect();
+    assert!(named.len() > 60);
+    for chapter in named {
+        assert!(titles.iter().any(|title| chapter.starts_with(&format!("{title};"))), "{chapter}");
+    }
 }
 
 #[test]

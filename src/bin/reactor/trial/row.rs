@@ -104,14 +104,14 @@ impl Chapter {
         match self {
             Chapter::OneClient => "1, One client at a time",
             Chapter::Messages => "2, A stream is not messages",
-            Chapter::Edges => "7, Edges and the run queue",
-            Chapter::Slots => "8, Slots and the five stages of a turn",
+            Chapter::Edges => "7, What is reported only once",
+            Chapter::Slots => "8, A turn has five stages",
             Chapter::Output => "9, Output that does not fit",
-            Chapter::Endings => "10, Endings",
-            Chapter::Timers => "11, Timers",
+            Chapter::Endings => "10, How a connection ends",
+            Chapter::Timers => "11, Time, and what counts as progress",
             Chapter::Datagrams => "12, Datagrams",
             Chapter::Http => "13, HTTP/1.0",
-            Chapter::Overload => "14, Overload and stopping",
+            Chapter::Overload => "14, Crowds and ends",
         }
     }
 }
