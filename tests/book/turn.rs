@@ -59,12 +59,12 @@ pub(super) fn with_links(page: &Page, text: &str) -> String {
         block = scene.or(block);
         if let Some(scene) = block.filter(|_| line == "```") {
             block = None;
-            if page.number() >= FIRST_CHAPTER {
+            let rest: Vec<&str> = lines.clone().take(2).collect();
+            if rest.len() == 2 && rest[0].is_empty() && rest[1].starts_with(LINK) {
+                lines.nth(1);
+            }
+            if is_drawn(page, scene) {
                 write!(made, "\n{LINK}{})\n", id_of(page, scene)).unwrap();
-                let rest: Vec<&str> = lines.clone().take(2).collect();
-                if rest.len() == 2 && rest[0].is_empty() && rest[1].starts_with(LINK) {
-                    lines.nth(1);
-                }
             }
         }
     }
@@ -75,13 +75,13 @@ fn id_of(page: &Page, scene: &str) -> String {
     format!("{}-{scene}", page.number())
 }
 
-/// Returns whether a block is a recording of a loop of the book: not of a client, nor of reactor,
+/// Returns whether a recording is that of a loop of the book: not of a client, nor of reactor,
 /// which has more than the page shows.
-fn is_drawn(page: &Page, block: &Block) -> bool {
-    if block.words[0] != "trace" || page.number() < FIRST_CHAPTER {
+fn is_drawn(page: &Page, scene: &str) -> bool {
+    if page.number() < FIRST_CHAPTER {
         return false;
     }
-    let (module, scene) = (module_of(page), &block.words[1]);
+    let module = module_of(page);
     let others = [format!("record_client(\"{scene}\","), format!("(\"{scene}\", REACTOR,")];
     !others.iter().any(|other| module.contains(other))
 }
@@ -94,7 +94,8 @@ fn module_of(page: &Page) -> String {
 fn recordings() -> Vec<Recording> {
     let mut recordings = Vec::new();
     for page in Page::chapters() {
-        let blocks = page.blocks().into_iter().filter(|block| is_drawn(&page, block));
+        let traces = page.blocks().into_iter().filter(|block| block.words[0] == "trace");
+        let blocks = traces.filter(|block| is_drawn(&page, &block.words[1]));
         recordings.extend(blocks.map(|block| recording(&page, &block)));
     }
     recordings
