@@ -3,7 +3,7 @@
 //! A logger collects the lines. Reactor and peers share the test's thread, so each test reads its
 //! own.
 
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 // The helpers here unwrap as the tests do.
 #![allow(clippy::unwrap_used)]
 
