@@ -19,29 +19,21 @@ use std::time::Duration;
 
 use log::{Level, log_enabled, trace};
 
-use self::calls::{ACCEPT, ADD, MODIFY, REGISTER, WAIT};
 use crate::loop_state::LoopState;
 use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
 use crate::stream::readiness::Registered;
 use crate::sys::{Event, PeerState, errno, is_priority};
 
 /// What differs between systems: the names of the calls that wait, register and accept.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-mod calls {
-    pub(super) const WAIT: &str = "epoll_wait";
-    pub(super) const REGISTER: &str = "epoll_ctl";
-    pub(super) const ADD: &str = "EPOLL_CTL_ADD";
-    pub(super) const MODIFY: &str = "EPOLL_CTL_MOD";
-    pub(super) const ACCEPT: &str = "accept4";
-}
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-mod calls {
-    pub(super) const WAIT: &str = "poll";
-    pub(super) const REGISTER: &str = "register";
-    pub(super) const ADD: &str = "ADD";
-    pub(super) const MODIFY: &str = "MOD";
-    pub(super) const ACCEPT: &str = "accept";
-}
+const HAS_EPOLL: bool = cfg!(all(
+    not(mio_unsupported_force_poll_poll), // as in `src/sys/mio.rs`
+    any(target_os = "android", target_os = "illumos", target_os = "linux", target_os = "redox"),
+));
+const WAIT: &str = if HAS_EPOLL { "epoll_wait" } else { "poll" };
+const REGISTER: &str = if HAS_EPOLL { "epoll_ctl" } else { "register" };
+const ADD: &str = if HAS_EPOLL { "EPOLL_CTL_ADD" } else { "ADD" };
+const MODIFY: &str = if HAS_EPOLL { "EPOLL_CTL_MOD" } else { "MOD" };
+const ACCEPT: &str = if HAS_EPOLL { "accept4" } else { "accept" };
 
 /// What the loop is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! A logger collects the lines. Reactor and peers share the test's thread, so each test reads its
 //! own.
 
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 // The helpers here unwrap as the tests do.
 #![allow(clippy::unwrap_used)]
 
@@ -107,7 +107,6 @@ fn echo(reactor: &mut Reactor) {
     let mut peer = connect(address);
     peer.write_all(b"hello").unwrap();
     turn_until_logged(reactor, "send(5) = 5", || {});
-    turn_until_logged(reactor, "epoll_ctl(EPOLL_CTL_ADD, readable) = 0", || {});
     peer.shutdown(Shutdown::Write).unwrap();
     turn_until_logged(reactor, "free: finished", || {});
 }
@@ -146,7 +145,7 @@ fn aborts(reactor: &mut Reactor) {
 fn timers(reactor: &mut Reactor) {
     let echoing = reactor.listen(any_port(), |_| Echo::new()).unwrap();
     let _silent = connect(echoing);
-    turn_until_logged(reactor, "EPOLL_CTL_ADD, readable) = 0", || {});
+    turn_until_logged(reactor, "accept4() = slot", || {});
     let timed = reactor.listen(any_port(), |_| OnByte).unwrap();
     let _peer = connect(timed);
     turn_until_logged(reactor, ": due", || {});

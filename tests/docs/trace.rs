@@ -19,9 +19,9 @@ const SLOT: &str = "slot 4: ";
 /// may accept the connection in its first turn or in its second.
 const TURN: u64 = 4;
 
-/// Returns the value of the first constant `name` of the file: that for Linux.
+/// Returns the value of the constant `name` where there is epoll.
 fn constant(source: &str, name: &str) -> String {
-    let start = format!("const {name}: &str = \"");
+    let start = format!("const {name}: &str = if HAS_EPOLL {{ \"");
     let behind = source.split_once(&start).map(|(_, behind)| behind);
     let value = behind.and_then(|behind| behind.split('"').next());
     value.unwrap_or_else(|| panic!("src/trace.rs defines {name}")).to_owned()
