@@ -108,12 +108,19 @@ pub(crate) const EVICTIONS_MAX: usize = 16;
 /// our reply is served, and not closed.
 pub(crate) const EVICTION_IDLE_MS: u64 = 500;
 
+/// How long a listener without room must have accepted nothing, in milliseconds, before a
+/// connection may be evicted that has been idle for a shorter time. Otherwise clients that send
+/// again and again would keep out all others. It is longer than `EVICTION_IDLE_MS`, so that what
+/// is idle goes first.
+pub(crate) const STARVED_LISTENER_MS: u64 = 1000;
+
 // ---- connects
 
 /// Most addresses that a relay tries for one client. Each gets its part of the time that is left,
 /// so of more than these none would get enough for a handshake with a far host.
 pub(crate) const DIAL_ADDRESSES_MAX: usize = 8;
 
+const _: () = assert!(EVICTION_IDLE_MS < STARVED_LISTENER_MS, "what is idle is evicted first");
 const _: () = assert!(
     BODY_MEMORY_EIGHTHS < ACCEPT_MEMORY_EIGHTHS && ACCEPT_MEMORY_EIGHTHS < 8,
     "bodies are refused before accepting pauses, and that before a connection is evicted"

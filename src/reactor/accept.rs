@@ -19,9 +19,7 @@ use super::sources::Source;
 use crate::limits::{CALL_COST_BYTES, CONNECTION_COST_BYTES};
 use crate::loop_limits::{AcceptBound, ListenerIndex};
 use crate::loop_state::LoopState;
-use crate::overload_limits::{
-    ACCEPT_RETRY_MS, EVICTION_IDLE_MS, EVICTIONS_MAX, SLOTS_SCANNED_PER_CALL,
-};
+use crate::overload_limits::{ACCEPT_RETRY_MS, EVICTIONS_MAX, SLOTS_SCANNED_PER_CALL};
 use crate::protocol::effects::Effects;
 use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
 use crate::protocol::outcome::Outcome;
@@ -191,10 +189,11 @@ impl Reactor {
         }
         listener.pause(why, self.state.clock.now, &mut self.state.stats);
         let index = listener.index;
+        let idle_ms = listener.eviction_idle_ms(self.state.clock.now);
         if self.state.stop.is_stopping() {
             self.end_lingering(index);
         }
-        let evicted = self.evict_idle(index, scope);
+        let evicted = self.evict_idle(index, scope, idle_ms);
         if let Source::Listener(listener) = &mut self.slots[token].source {
             listener.evicted += evicted;
         }
@@ -277,9 +276,10 @@ impl Reactor {
     /// `SLOTS_WALKED_MAX` of them, and the next one goes on from there. And there is one scan in
     /// `ACCEPT_RETRY_MS` at most for each listener, however often it pauses.
     ///
-    /// `index` is the listener that needs room. Its own connections make room for it, and those of
-    /// others only as far as they are above their minimum. Returns how many it has evicted.
-    fn evict_idle(&mut self, index: ListenerIndex, scope: EvictionScope) -> u64 {
+    /// `index` is the listener that needs room, for which what has been idle for `idle_ms` may be
+    /// evicted. Its own connections make room for it, and those of others only as far as they are
+    /// above their minimum. Returns how many it has evicted.
+    fn evict_idle(&mut self, index: ListenerIndex, scope: EvictionScope, idle_ms: u64) -> u64 {
         let now = self.state.clock.now;
         let limits = self.state.loop_limits.of_mut(index);
         if scope == EvictionScope::Nothing || now < limits.next_eviction_at {
@@ -312,7 +312,7 @@ impl Reactor {
             }
             let Some(since) = connection.idle_since() else { continue };
             let is_full = longest_idle.len() == EVICTIONS_MAX;
-            let is_long = since.plus_ms(EVICTION_IDLE_MS) <= now
+            let is_long = since.plus_ms(idle_ms) <= now
                 && longest_idle.peek().is_none_or(|last| !is_full || (since, token) < *last);
             // The protocol is elsewhere in memory, so it is called last.
             self.running = token;

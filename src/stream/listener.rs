@@ -26,7 +26,9 @@ use log::{error, info, warn};
 
 use crate::limits::{BACKLOG, DRAIN_QUIET_MS};
 use crate::loop_limits::ListenerIndex;
-use crate::overload_limits::{ACCEPT_RECOVERY_MS, ACCEPT_RETRY_MS};
+use crate::overload_limits::{
+    ACCEPT_RECOVERY_MS, ACCEPT_RETRY_MS, EVICTION_IDLE_MS, STARVED_LISTENER_MS,
+};
 use crate::protocol::ident::Peer;
 use crate::protocol::outcome::Outcome;
 use crate::protocol::protocol::Protocol;
@@ -110,8 +112,10 @@ struct Unaccepted {
 struct Overload {
     started: Time,
     pauses: u64,
-    accepted_before: u64,
-    evicted_before: u64,
+    accepted: u64,
+    evicted: u64,
+    /// The first pause since a connection was accepted, and how many had been by then.
+    starved: (Time, u64),
 }
 
 /// The result of one accept(2).
@@ -282,14 +286,15 @@ impl Listener {
     /// of an overload is logged.
     pub(crate) fn pause(&mut self, why: &dyn Display, now: Time, stats: &mut Stats) {
         stats.accept_pauses += 1;
-        let overload = match self.take_overload() {
-            Some(overload) => Overload { pauses: overload.pauses + 1, ..overload },
-            None => {
-                warn!("{}: accept paused: {why}", self.address);
-                let (accepted_before, evicted_before) = (self.accepted, self.evicted);
-                Overload { started: now, pauses: 1, accepted_before, evicted_before }
-            }
-        };
+        let mut overload = self.take_overload().unwrap_or_else(|| {
+            warn!("{}: accept paused: {why}", self.address);
+            let (accepted, evicted) = (self.accepted, self.evicted);
+            Overload { started: now, pauses: 0, accepted, evicted, starved: (now, accepted) }
+        });
+        overload.pauses += 1;
+        if overload.starved.1 != self.accepted {
+            overload.starved = (now, self.accepted);
+        }
         self.accept_state = AcceptState::Paused(overload, now);
     }
 
@@ -309,6 +314,13 @@ impl Listener {
 
     pub(crate) fn is_paused(&self) -> bool {
         matches!(self.accept_state, AcceptState::Paused(..))
+    }
+
+    /// Returns how long a connection must have been idle to be evicted for its sake.
+    pub(crate) fn eviction_idle_ms(&self, now: Time) -> u64 {
+        let AcceptState::Paused(overload, _) = &self.accept_state else { return EVICTION_IDLE_MS };
+        let is_starved = overload.starved.0.plus_ms(STARVED_LISTENER_MS) <= now;
+        if is_starved { 0 } else { EVICTION_IDLE_MS }
     }
 
     /// Returns when [`expire`](Listener::expire) is to be called.
@@ -350,8 +362,8 @@ impl Listener {
             self.address,
             now.since(overload.started),
             overload.pauses,
-            self.evicted - overload.evicted_before,
-            self.accepted - overload.accepted_before,
+            self.evicted - overload.evicted,
+            self.accepted - overload.accepted,
         );
     }
 

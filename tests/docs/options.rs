@@ -127,6 +127,23 @@ fn try_page_has_every_row_as_the_program_lists_it() {
     assert_eq!(rows, listed);
 }
 
+/// tests/trial/lecture.rs checks that these rows fail, and no others.
+#[test]
+fn try_page_has_the_rows_that_the_lecture_fails() {
+    let page = read("docs/try.md");
+    let test = read("tests/trial/lecture.rs");
+    for (script, constant) in
+        [("tcp_echo_server.py", "TCP"), ("udp_echo_server.py", "UDP"), ("web_server.py", "WEB")]
+    {
+        let definition = test.split_once(&format!("const {constant}: ")).expect("it is defined").1;
+        let definition = definition.split(';').nth(1).expect("an array has a length");
+        let names: Vec<String> =
+            definition.split('"').skip(1).step_by(2).map(|name| format!("`{name}`")).collect();
+        let row = format!("| the lecture's `{script}` | {} |", names.join(", "));
+        assert!(page.contains(&row), "{row}");
+    }
+}
+
 #[test]
 fn chapters_that_explain_rows_have_the_titles_of_the_book() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_reactor"));

@@ -3,7 +3,7 @@
 use super::*;
 use crate::echo::Echo;
 use crate::loop_limits::ListenerIndex;
-use crate::overload_limits::{ACCEPT_RETRY_MS, EVICTION_IDLE_MS};
+use crate::overload_limits::{ACCEPT_RETRY_MS, EVICTION_IDLE_MS, STARVED_LISTENER_MS};
 use crate::stream::listen_options::{ListenOptions, Timeout};
 use crate::testing::simulated::kernel::Host;
 
@@ -195,6 +195,29 @@ fn eviction_spares_the_minimum_of_other_listeners() {
     world.run_for(2 * ACCEPT_RETRY_MS);
     assert_eq!(world.peer_receives_all(waiting), b"hello");
     assert_eq!(world.kernel().peer_receives(longest_idle, 1), PeerReceived::WouldBlock);
+}
+
+// pitfall: 250
+#[test]
+fn clients_that_send_again_and_again_do_not_keep_out_a_new_one() {
+    let limits = Limits::default().with_connections_max(2);
+    let mut world = World::new(1, limits, Faults::default());
+    world.reactor().listen(server(PLAIN), |_| Evictable).unwrap();
+    let busy = [1, 2].map(|number| exchange(&mut world, PLAIN, number));
+    let waiting = world.connect(PLAIN, 3);
+    world.peer_sends(waiting, b"hello");
+    let again_ms = EVICTION_IDLE_MS / 2;
+    for times in 0..STARVED_LISTENER_MS / again_ms {
+        assert_eq!(world.stats().evicted, 0, "after {} ms", times * again_ms);
+        for stream in busy {
+            world.peer_sends(stream, b"again");
+            world.run_until_blocked();
+            assert_eq!(world.peer_receives_all(stream), b"again");
+        }
+        world.run_for(again_ms);
+    }
+    world.run_for(2 * ACCEPT_RETRY_MS);
+    assert_eq!(world.peer_receives_all(waiting), b"hello");
 }
 
 /// Echoes, and may be evicted.
