@@ -171,14 +171,12 @@ impl Listener {
     pub(crate) fn begin_drain(&mut self, now: Time) -> bool {
         self.accepts_left = self.backlog_max();
         self.closes_at = if self.is_deferred() { now.plus_ms(DRAIN_QUIET_MS) } else { now };
-        if let Some(Socket::Tcp(socket, options)) = &self.socket
-            && options.is_deferred
-            && options.had_before_listen
-        {
+        let Some(Socket::Tcp(socket, options)) = &self.socket else { return false };
+        let was_asked_by_us = options.is_deferred && options.had_before_listen;
+        if was_asked_by_us {
             sys::defer_accept(socket, false);
-            return true;
         }
-        false
+        was_asked_by_us
     }
 
     /// The backlog is empty during a stop: closes the socket, unless peers are still waited for.
