@@ -45,6 +45,7 @@ mod book {
     mod in_rust; // the programs in Rust, compiled with this test
     mod contents; // the seven parts, the words, the links
     mod model; // what a loop holds at each step of a recording
+    mod others; // what other servers fail
     mod page; // reading a page
     mod programs; // running the programs of the book
     #[path = "../common/refusals.rs"]

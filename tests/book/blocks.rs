@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::{self, ScopedJoinHandle};
 
+use super::others;
 use super::page::{Block, Page, read, root};
 use super::programs::{Folder, check, command, python};
 use super::trace::Scene;
@@ -84,6 +85,7 @@ fn make(page: &Page, block: &Block, scenes: &[Scene], broken: Option<&Path>) -> 
         ["diff", old, new] => diff(old, new),
         ["trace", scene] => trace(block, scenes, scene),
         ["break", _] => block.content.clone(), // written by hand; it has been applied
+        ["failed"] => others::failed_rows(block),
         ["check", ref arguments @ ..] => run_check(page, arguments, broken),
         _ => panic!("{}: there is no block {words:?}", page.path),
     }

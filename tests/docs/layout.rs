@@ -10,11 +10,18 @@ const LINES_MAX: usize = 450;
 const PAGES: [(&str, usize); 2] = [("README.md", 110), ("docs/architecture.md", 120)];
 
 /// Files that may be wider or longer, each with its reason.
-const EXCEPTIONS: &[(&str, &str)] = &[];
+const EXCEPTIONS: &[(&str, &str)] = &[
+    ("docs/book/programs/14_crowds.rs", WHOLE),
+    ("docs/book/broken/14_crowds.rs", WHOLE),
+    ("docs/book/solutions/13_keep_alive.rs", WHOLE),
+    ("docs/book/solutions/14_full.rs", WHOLE),
+];
+const WHOLE: &str =
+    "each program of the book is whole, and is read as a difference to the last one";
 
 #[test]
 fn code_stays_within_100_columns_and_450_lines() {
-    let rust = ["src", "tests", "benches", "docs/examples"].map(files_below).concat();
+    let rust = ["src", "tests", "benches", "docs/examples", "docs/book"].map(files_below).concat();
     let rust = rust.into_iter().filter(|path| path.ends_with(".rs"));
     let scripts = files_below("scripts").into_iter().filter(|path| !path.contains("__pycache__"));
     let mut found = Vec::new();
