@@ -27,7 +27,7 @@ const HIGH_WATERMARK: usize = 64 * 1024;
 /// and with so little, it is read again.
 const LOW_WATERMARK: usize = 16 * 1024;
 
-/// The longest head of a request, in bytes. Those of browsers mostly have less than 2,000.
+/// With more bytes and no end, a head is too long. Those of browsers mostly have less than 2,000.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 const TOO_LARGE: &str = "431 Request Header Fields Too Large";
 const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n\r\n";
@@ -117,7 +117,7 @@ struct Client {
     writable: bool,
     /// The end of the stream has arrived: after a short read, more is to be read.
     closed: bool,
-    /// When its last step was done: a line, the beginning of one, or a part of the output taken.
+    /// When its last step was done: a line, the beginning of one, or output that the kernel took.
     since: Instant,
     /// When its deadline is looked at: in time, and perhaps too early.
     filed: Instant,
@@ -199,13 +199,13 @@ impl Client {
     }
 }
 
-/// Below it are the ports of servers, such as the echo server on port 7.
+/// Below it are mostly ports of servers, such as that of echo, which is 7.
 const CLIENT_PORT_MIN: u16 = 1024;
 
 /// The socket for datagrams. There are no connections, so nothing is kept of a client.
 struct Datagrams {
     socket: UdpSocket,
-    /// The port, which no client has.
+    /// Our port: a sender that has it is probably a server like us.
     port: u16,
     /// The prefix, and behind it room for the longest datagram. So each is received into its reply.
     buffer: Vec<u8>,

@@ -67,7 +67,7 @@ struct Client {
     writable: bool,
     /// The end of the stream has arrived: after a short read, more is to be read.
     closed: bool,
-    /// When its last step was done: a line, the beginning of one, or a part of the output taken.
+    /// When its last step was done: a line, the beginning of one, or output that the kernel took.
     since: Instant,
     /// When its deadline is looked at: in time, and perhaps too early.
     filed: Instant,

@@ -67,7 +67,7 @@ struct Client {
     writable: bool,
     /// The end of the stream has arrived: after a short read, more is to be read.
     closed: bool,
-    /// When its last step was done: a line, the beginning of one, or a part of the output taken.
+    /// When its last step was done: a line, the beginning of one, or output that the kernel took.
     since: Instant,
     /// When its deadline is looked at: in time, and perhaps too early.
     filed: Instant,
@@ -148,7 +148,7 @@ impl Client {
     }
 }
 
-/// Below it are the ports of servers, such as the echo server on port 7.
+/// Below it are mostly ports of servers, such as that of echo, which is 7.
 const CLIENT_PORT_MIN: u16 = 1024;
 /// The most replies to an address in a second.
 const REPLIES_MAX: u16 = 10;
@@ -158,7 +158,7 @@ const COUNTERS: usize = 1024;
 /// The socket for datagrams. There are no connections, so nothing is kept of a client.
 struct Datagrams {
     socket: UdpSocket,
-    /// The port, which no client has.
+    /// Our port: a sender that has it is probably a server like us.
     port: u16,
     /// The prefix, and behind it room for the longest datagram. So each is received into its reply.
     buffer: Vec<u8>,
