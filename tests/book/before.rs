@@ -30,7 +30,7 @@ pub(super) fn old_sources(calls: &[Call<'_>]) -> BTreeMap<i64, Option<i64>> {
                 continue;
             };
             if call.is_wait() {
-                known.insert(descriptor); // that of the interest list
+                known.insert(descriptor); // the epoll instance
                 continue;
             }
             if call.is_add() {

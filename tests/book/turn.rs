@@ -370,7 +370,7 @@ fn slots_are_in_the_run_queue_where_a_wait_does_not_sleep() {
     assert!(checked >= 10, "{checked}");
 }
 
-/// So is a word of the glossary that stands in the definition of another one.
+/// A reader finds each title of a box on the page's list, and each word with which it is explained.
 #[test]
 fn words_on_the_boxes_and_in_definitions_are_among_the_words_of_the_page() {
     // Those of epoll(7).
