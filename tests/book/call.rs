@@ -66,6 +66,21 @@ impl<'l> Call<'l> {
         ["sendto", "write", "writev", "sendmsg"].contains(&self.name)
     }
 
+    /// Returns whether it has failed to accept a connection for want of a descriptor or memory.
+    pub(super) fn finds_no_room(&self) -> bool {
+        let error = self.result.split(' ').nth(1).unwrap_or_default();
+        self.is_accept() && ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"].contains(&error)
+    }
+
+    pub(super) fn is_accept(&self) -> bool {
+        ["accept", "accept4"].contains(&self.name)
+    }
+
+    /// Returns whether it is a wait that ends because its time is over.
+    pub(super) fn is_wait_until_due(&self) -> bool {
+        self.is_wait() && self.limit() == "TIMEOUT" && self.result == "0"
+    }
+
     /// Returns whether the call names the peer of one datagram.
     pub(super) fn has_address(&self) -> bool {
         ["recvfrom", "sendto"].contains(&self.name) && self.arguments.len() == 4

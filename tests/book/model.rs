@@ -4,6 +4,8 @@
 //! stands in a box follows from the calls and from the parts that the program has. A part that the
 //! program does not have is `None`, and so is what no call has shown. It never guesses.
 
+use std::collections::BTreeSet;
+
 use super::before::{kind, old_sources};
 use super::call::{Call, Line};
 use super::state::{CONNECTION, Queue, Registered, Slot, SlotState, State};
@@ -17,7 +19,9 @@ pub(super) struct Shape {
     pub(super) stages: Vec<&'static str>,
     /// What it finds a source in: `slots`, `sources by token` or `clients by descriptor`.
     pub(super) table: &'static str,
-    pub(super) has_timers: bool,
+    pub(super) has_deadlines: bool,
+    /// A listener without room for a client is paused, and tried again in each turn.
+    pauses_listeners: bool,
 }
 
 impl Shape {
@@ -34,8 +38,9 @@ impl Shape {
         } else {
             "clients by descriptor"
         };
-        let has_timers = stages.contains(&"expire");
-        Shape { stages, table, has_timers }
+        let has_deadlines = stages.contains(&"expire");
+        let pauses_listeners = source.contains("const ACCEPT_RETRY: ");
+        Shape { stages, table, has_deadlines, pauses_listeners }
     }
 
     fn has(&self, stage: &str) -> bool {
@@ -62,12 +67,13 @@ pub(super) struct Step {
 pub(super) fn steps(shape: &Shape, lines: &[Line]) -> Vec<Step> {
     let calls: Vec<Call<'_>> = lines.iter().map(Call::parse).collect();
     let (state, steps) = (State::default(), Vec::new());
-    let mut model = Model { shape, calls: &calls, state, steps, turn: 0 };
+    let paused = BTreeSet::new();
+    let mut model = Model { shape, calls: &calls, state, paused, steps, turn: 0 };
     model.know_what_was_there();
     let first_wait = calls.iter().position(Call::is_wait).unwrap_or(calls.len());
     let (before, turns) = calls.split_at(first_wait);
     // Without a server's work among them, these calls open the server.
-    let is_work = |call: &Call<'_>| call.name.starts_with("accept") || call.is_receive();
+    let is_work = |call: &Call<'_>| call.is_accept() || call.is_receive();
     if before.iter().any(is_work) {
         model.run_turn(None, before, limit_of_next(turns));
     } else {
@@ -91,6 +97,8 @@ struct Model<'s> {
     /// All of the recording.
     calls: &'s [Call<'s>],
     state: State,
+    /// The descriptors of the listeners that are paused.
+    paused: BTreeSet<i64>,
     steps: Vec<Step>,
     turn: usize,
 }
@@ -99,8 +107,7 @@ impl Model<'_> {
     /// Begins with the sources that the recording does not see begin.
     fn know_what_was_there(&mut self) {
         for (descriptor, token) in old_sources(self.calls) {
-            let registered = |token| Registered { descriptor, interest: None, token };
-            self.state.registered.extend(token.map(registered));
+            self.state.registered.push(Registered { descriptor, interest: None, token });
             let source = kind(self.calls, descriptor);
             let slot = Slot::new(token, Some(descriptor), source);
             self.state.slots.push(Slot { ready: [None; 3], ..slot });
@@ -118,7 +125,7 @@ impl Model<'_> {
         let state = self.state.clone();
         self.steps.push(Step { stage, turn: self.turn, call, says, state });
         for slot in &mut self.state.slots {
-            slot.sent = None;
+            (slot.discarded, slot.sent) = (None, None);
         }
     }
 
@@ -130,7 +137,7 @@ impl Model<'_> {
     /// What a turn does. What follows it shows whether the run queue is empty at its end.
     fn run_turn(&mut self, wait: Option<&Call<'_>>, calls: &[Call<'_>], next_limit: Option<&str>) {
         self.turn += 1;
-        let is_due = wait.is_some_and(|wait| wait.limit() == "TIMEOUT" && wait.result == "0");
+        let is_due = wait.is_some_and(Call::is_wait_until_due);
         if let Some(wait) = wait {
             self.wait(wait);
             self.note();
@@ -140,7 +147,7 @@ impl Model<'_> {
         let (work, closes) = calls.split_at(calls.len() - closes);
         let ended: Vec<i64> = closes.iter().filter_map(Call::descriptor).collect();
         // A limit may have been for a listener that had no room: then it accepts.
-        let accepts = work.iter().any(|call| call.name.starts_with("accept"));
+        let accepts = work.iter().any(Call::is_accept);
         if is_due && !accepts && self.shape.has("expire") {
             self.expire(work, &ended);
         } else {
@@ -151,20 +158,24 @@ impl Model<'_> {
             let is_source = self.state.slots.iter().any(|slot| slot.is(close));
             self.apply(self.stage("reap").filter(|_| is_source), close);
         }
-        let waiting = std::mem::take(&mut self.state.queue.next);
+        let mut waiting = std::mem::take(&mut self.state.queue.next);
+        if next_limit == Some("0") && !ended.is_empty() {
+            waiting.extend(self.paused_listeners()); // Now there is room.
+        }
         let has_unseen = next_limit == Some("0") && waiting.is_empty();
         self.state.queue = Queue { waiting, has_unseen, ..Queue::default() };
     }
 
     fn wait(&mut self, wait: &Call<'_>) {
         self.state.events = wait.pairs();
-        let says_of_timers = match wait.limit() {
+        let says_of_deadlines = match wait.limit() {
             "-1" => "none: the sleep has no limit",
             "0" => "not asked: the run queue is not empty, so there is no sleep",
+            _ if !self.paused.is_empty() => "not known: a paused listener limits the sleep, too",
             _ if wait.result == "0" => "the soonest is due",
             _ => "at least one: the sleep ends with the soonest",
         };
-        self.state.timers = self.shape.has_timers.then_some(says_of_timers);
+        self.state.deadlines = self.shape.has_deadlines.then_some(says_of_deadlines);
         self.step(self.stage("wait"), Some(wait.line), "");
     }
 
@@ -176,29 +187,46 @@ impl Model<'_> {
         let mut tokens = Vec::new();
         for (token, flags) in self.state.events.clone() {
             let mut slots = self.state.slots.iter_mut();
-            // It may be no slot's: of a source that makes no call, nothing is known.
+            // It may be no slot's: of a source whose token no call shows, nothing is known.
             let Some(slot) = slots.find(|slot| slot.token == Some(token)) else { continue };
             slot.note(&flags);
             tokens.push(token);
         }
+        let paused = self.paused_listeners();
         let waiting = &mut self.state.queue.waiting;
-        waiting.extend(&tokens);
+        waiting.extend(tokens.iter().chain(&paused));
         waiting.sort_unstable();
         waiting.dedup();
         let says = match &tokens[..] {
-            [] => "The event is that of a source that makes no call in this recording.".to_owned(),
+            [] => {
+                let events = self.state.events.iter();
+                let unknown: Vec<String> = events.map(|(token, _)| token.to_string()).collect();
+                let unknown = unknown.join(" or ");
+                format!("The calls show no {} with token {unknown}.", self.word())
+            }
             tokens => {
-                let says = format!("{} queued, with the readiness reported.", self.named(tokens));
-                format!("{} Nothing runs yet.", capitalized(&says))
+                let others = if paused.is_empty() { "" } else { ", and so is the paused listener" };
+                let says = format!("{} queued, with the readiness reported", self.named(tokens));
+                format!("{}{others}. Nothing runs yet.", capitalized(&says))
             }
         };
         self.step(self.stage("note"), None, &says);
         self.state.events.clear();
     }
 
+    fn paused_listeners(&self) -> Vec<i64> {
+        let is_paused =
+            |slot: &&Slot| slot.descriptor.is_some_and(|one| self.paused.contains(&one));
+        self.state.slots.iter().filter(is_paused).filter_map(|slot| slot.token).collect()
+    }
+
+    fn word(&self) -> &'static str {
+        if self.shape.table == "slots" { "slot" } else { "source" }
+    }
+
     /// Names slots or sources, and the verb behind them: `slots 1 and 2 are`.
     fn named(&self, tokens: &[i64]) -> String {
-        let word = if self.shape.table == "slots" { "slot" } else { "source" };
+        let word = self.word();
         let tokens: Vec<String> = tokens.iter().map(i64::to_string).collect();
         match &tokens[..] {
             [one] => format!("{word} {one} is"),
@@ -252,14 +280,17 @@ impl Model<'_> {
             self.apply(stage, call);
         }
         if calls.is_empty() {
-            let mut tokens = Vec::new();
+            let (mut tokens, mut has_ended) = (Vec::new(), false);
             for slot in &mut self.state.slots {
                 if slot.descriptor.is_some_and(|descriptor| ended.contains(&descriptor)) {
-                    slot.state = SlotState::Ended;
+                    (slot.state, has_ended) = (SlotState::Ended, true);
                     tokens.extend(slot.token);
                 }
             }
             let says = match &tokens[..] {
+                [] if has_ended => {
+                    "A deadline is due, and its source is marked as ended.".to_owned()
+                }
                 [] => "A deadline is due. No system call follows from it.".to_owned(),
                 tokens => format!("A deadline is due, and {} marked as ended.", self.named(tokens)),
             };
@@ -298,11 +329,12 @@ impl Model<'_> {
     /// Applies what a call has shown, and makes it a step.
     fn apply(&mut self, stage: Option<&'static str>, call: &Call<'_>) {
         let failed = call.result.starts_with('-');
+        self.pause_or_resume(call);
         match call.name {
             "accept" | "accept4" if !failed => {
                 self.state.slots.push(Slot::new(None, call.result.parse().ok(), CONNECTION));
             }
-            "epoll_ctl" if !failed => self.change_epoll_set(call),
+            "epoll_ctl" if !failed => self.change_interest_list(call),
             "close" => self.close(call.descriptor()),
             _ => {
                 let of_call = call.descriptor();
@@ -310,6 +342,7 @@ impl Model<'_> {
                 match slots.find(|slot| slot.descriptor == of_call && of_call.is_some()) {
                     Some(slot) if call.is_receive() => slot.receive(call),
                     Some(slot) if call.is_send() => slot.send(call),
+                    Some(slot) if call.name == "shutdown" && !failed => slot.shut_write_side(),
                     _ => {}
                 }
             }
@@ -317,14 +350,26 @@ impl Model<'_> {
         self.step(stage, Some(call.line), "");
     }
 
-    fn change_epoll_set(&mut self, call: &Call<'_>) {
+    fn pause_or_resume(&mut self, call: &Call<'_>) {
+        let Some(descriptor) = call.descriptor().filter(|_| self.shape.pauses_listeners) else {
+            return;
+        };
+        if call.finds_no_room() {
+            self.paused.insert(descriptor);
+        } else if call.is_accept() || call.name == "close" {
+            self.paused.remove(&descriptor);
+        }
+    }
+
+    fn change_interest_list(&mut self, call: &Call<'_>) {
         let (Some(descriptor), pairs) = (call.descriptor(), call.pairs()) else { return };
         let registered = &mut self.state.registered;
         let interest = pairs.into_iter().next();
         match (call.arguments[1], interest) {
             ("EPOLL_CTL_DEL", _) => registered.retain(|one| one.descriptor != descriptor),
             ("EPOLL_CTL_ADD", Some((token, interest))) => {
-                registered.push(Registered { descriptor, interest: Some(interest), token });
+                let interest = Some(interest);
+                registered.push(Registered { descriptor, interest, token: Some(token) });
                 let slots = &mut self.state.slots;
                 slots.retain(|slot| slot.token != Some(token) || slot.state != SlotState::Free);
                 match slots.iter_mut().find(|slot| slot.descriptor == Some(descriptor)) {
@@ -336,10 +381,10 @@ impl Model<'_> {
                 }
                 self.sort_slots();
             }
-            (_, Some((_, interest))) => {
+            (_, Some((token, interest))) => {
                 let mut all = registered.iter_mut();
                 if let Some(one) = all.find(|one| one.descriptor == descriptor) {
-                    one.interest = Some(interest);
+                    (one.interest, one.token) = (Some(interest), Some(token));
                 }
             }
             _ => {}

@@ -202,7 +202,7 @@ fn json(recordings: &[Recording]) -> String {
             ("broken", recording.is_broken.to_string()),
             ("table", quoted(recording.shape.table)),
             ("stages", list(&recording.shape.stages, |stage| quoted(stage))),
-            ("hasTimers", recording.shape.has_timers.to_string()),
+            ("hasDeadlines", recording.shape.has_deadlines.to_string()),
             ("steps", steps),
         ])
     });
@@ -210,17 +210,42 @@ fn json(recordings: &[Recording]) -> String {
     format!("{{\"words\": {},\n\"recordings\": [\n{all}\n]}}\n", words())
 }
 
+/// The words of the page besides turn and its stages, and those with which the glossary explains
+/// them.
+const WORDS: [&str; 15] = [
+    "callback",
+    "budget",
+    "edge-triggered",
+    "run queue",
+    "slot",
+    "source",
+    "task",
+    "stop signal",
+    "token",
+    "readiness",
+    "input",
+    "protocol",
+    "output",
+    "linger",
+    "filed deadline",
+];
+
 /// Returns what the glossary says about the words of the page.
 fn words() -> String {
-    const WORDS: [&str; 8] =
-        ["turn", "edge-triggered", "run queue", "slot", "token", "readiness", "input", "output"];
-    let glossary = read("docs/glossary.md");
+    let glossary = glossary();
     let meaning = |word: &&'static str| {
-        let row = glossary.lines().find_map(|line| line.strip_prefix(&format!("| {word} | ")));
-        let row = row.unwrap_or_else(|| panic!("docs/glossary.md has no {word}"));
-        (*word, quoted(&row.split(" | ").next().unwrap().replace('`', "")))
+        let row = glossary.iter().find(|(one, _)| one == word);
+        (*word, quoted(&row.unwrap_or_else(|| panic!("docs/glossary.md has no {word}")).1))
     };
-    object([&WORDS[..1], &STAGES, &WORDS[1..]].concat().iter().map(meaning).collect())
+    object(["turn"].iter().chain(&STAGES).chain(&WORDS).map(meaning).collect())
+}
+
+/// Returns the words of the glossary, each with its meaning.
+fn glossary() -> Vec<(String, String)> {
+    let page = read("docs/glossary.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    let meaning = |row: &str| row.split(" | ").next().unwrap().replace('`', "");
+    rows.map(|(word, row)| (word.to_owned(), meaning(row))).collect()
 }
 
 /// Returns the boxes of a state. What the program does not have is null.
@@ -228,29 +253,30 @@ fn boxes(shape: &Shape, state: &State) -> Vec<(&'static str, String)> {
     let is_staged = !shape.stages.is_empty();
     let queue = if is_staged { queue(&state.queue) } else { "null".to_owned() };
     vec![
-        ("set", list(&state.registered, registered)),
+        ("interests", list(&state.registered, registered)),
         ("events", list(&state.events, |(token, flags)| format!("[{token}, {}]", quoted(flags)))),
         ("queue", queue),
         ("slots", list(&state.slots, |one| slot(one, is_staged))),
-        ("timers", optional(state.timers)),
+        ("deadlines", optional(state.deadlines)),
     ]
 }
 
 fn registered(one: &Registered) -> String {
-    format!("[{}, {}, {}]", one.descriptor, optional(one.interest.as_deref()), one.token)
+    let (interest, token) = (optional(one.interest.as_deref()), number(one.token));
+    format!("[{}, {interest}, {token}]", one.descriptor)
 }
 
 fn queue(queue: &Queue) -> String {
     let numbers = |tokens: &[i64]| list(tokens, i64::to_string);
-    let driven = queue.driven.map_or("null".to_owned(), |token| token.to_string());
+    let driven = number(queue.driven);
     let (waiting, next) = (numbers(&queue.waiting), numbers(&queue.next));
     format!("[{driven}, {waiting}, {next}, {}]", queue.has_unseen)
 }
 
 /// Writes a slot: its readiness only if the program remembers it.
 fn slot(slot: &Slot, is_staged: bool) -> String {
-    let number = |value: Option<i64>| value.map_or("null".to_owned(), |value| value.to_string());
     let state = match slot.state {
+        SlotState::Open if slot.is_lingering => "lingering",
         SlotState::Open => "open",
         SlotState::Ended => "ended",
         SlotState::Free => "free",
@@ -258,11 +284,10 @@ fn slot(slot: &Slot, is_staged: bool) -> String {
     let known = |one: &Option<bool>| one.map_or("null".to_owned(), |one| one.to_string());
     let is_remembered = is_staged && slot.source == CONNECTION;
     let ready = if is_remembered { list(&slot.ready, known) } else { "null".to_owned() };
-    let output = slot.sent.as_deref().or(slot.output.as_deref()).unwrap_or_default();
     let texts = [slot.source, state].map(quoted);
     let [token, descriptor] = [slot.token, slot.descriptor].map(number);
-    let input = quoted(&slot.input.join(" + "));
-    format!("[{token}, {descriptor}, {}, {ready}, {input}, {}]", texts.join(", "), quoted(output))
+    let [input, output] = [slot.input(), slot.output()].map(|text| quoted(&text));
+    format!("[{token}, {descriptor}, {}, {ready}, {input}, {output}]", texts.join(", "))
 }
 
 fn object(fields: Vec<(&str, String)>) -> String {
@@ -272,6 +297,10 @@ fn object(fields: Vec<(&str, String)>) -> String {
 
 fn list<T>(items: &[T], write: impl Fn(&T) -> String) -> String {
     format!("[{}]", items.iter().map(write).collect::<Vec<_>>().join(", "))
+}
+
+fn number(value: Option<i64>) -> String {
+    value.map_or("null".to_owned(), |value| value.to_string())
 }
 
 fn optional(text: Option<&str>) -> String {
@@ -330,7 +359,7 @@ fn steps_of_a_recording_are_its_calls_in_order_and_its_stages() {
 fn slots_are_in_the_run_queue_where_a_wait_does_not_sleep() {
     let _no_page_is_written = lock();
     let mut checked = 0;
-    for id in ["7-burst", "9-together"] {
+    for id in ["7-burst", "9-together", "14-room"] {
         let recording = recordings().into_iter().find(|recording| recording.id == id).unwrap();
         for step in recording.steps.iter().filter(|step| step.call.starts_with("epoll_wait")) {
             let has_queued = !step.state.queue.waiting.is_empty();
@@ -339,6 +368,29 @@ fn slots_are_in_the_run_queue_where_a_wait_does_not_sleep() {
         }
     }
     assert!(checked >= 10, "{checked}");
+}
+
+/// A reader finds each title of a box on the page's list, and each word with which it is explained.
+#[test]
+fn words_on_the_boxes_and_in_definitions_are_among_the_words_of_the_page() {
+    // Those of epoll(7).
+    const FIELD: [&str; 2] = ["interest list", "events"];
+    // A filed deadline is a promise, but not that of an answer to an HTTP client.
+    const ORDINARY: &str = "promise";
+    let listed = |word: &str| word == "turn" || STAGES.iter().chain(&WORDS).any(|one| *one == word);
+    for title in read(PAGE).split("<h3>").skip(1).filter_map(|from| from.split('<').next()) {
+        let is_known = FIELD.contains(&title) || listed(title.trim_end_matches('s'));
+        assert!(is_known || title.is_empty(), "{PAGE}: what is {title}?");
+    }
+    let glossary = glossary();
+    for (word, meaning) in glossary.iter().filter(|(word, _)| listed(word)) {
+        let parts: Vec<&str> = meaning.split(|c: char| !c.is_alphanumeric() && c != '-').collect();
+        let text = format!(" {} ", parts.join(" "));
+        for (other, _) in glossary.iter().filter(|(other, _)| !listed(other) && other != ORDINARY) {
+            let forms = [format!(" {other} "), format!(" {other}s ")];
+            assert!(!forms.iter().any(|form| text.contains(form)), "{word}: what is {other}?");
+        }
+    }
 }
 
 /// The figure draws, in time, the turn of chapter 8 in which two slots have an event.

@@ -43,12 +43,12 @@ fn accepted_connection_gets_its_slot_with_the_registration() {
     let new = accepted.state.slots.iter().find(|slot| slot.descriptor == Some(5)).unwrap();
     assert_eq!((new.token, new.source), (None, "connection"));
     assert_eq!(slot(added, 1).descriptor, Some(5));
-    assert_eq!(added.state.registered.last().unwrap().token, 1);
+    assert_eq!(added.state.registered.last().unwrap().token, Some(1));
     assert_eq!(added.state.queue.driven, Some(0));
 }
 
 #[test]
-fn short_read_clears_readable_unless_the_end_was_noted() {
+fn short_read_clears_readable_unless_the_end_was_reported() {
     for (flags, is_left) in [("EPOLLIN", false), ("EPOLLIN|EPOLLRDHUP", true)] {
         let wait = format!("epoll_wait(4, [{{{flags}, 1}}], TIMEOUT) = 1");
         let calls = [&wait, "recvfrom(5, \"hi\", 1024) = 2", "recvfrom(5, \"\", 1024) = 0"];
@@ -62,8 +62,8 @@ fn short_read_clears_readable_unless_the_end_was_noted() {
             "{flags}"
         );
         assert_eq!(slot(&steps[2], 1).ready[0], Some(is_left), "{flags}");
-        assert_eq!(slot(&steps[2], 1).input, ["2 bytes"]);
-        assert_eq!(slot(&steps[3], 1).input, ["2 bytes", "the end"]);
+        assert_eq!(slot(&steps[2], 1).input(), "2 bytes");
+        assert_eq!(slot(&steps[3], 1).input(), "2 bytes + the end");
     }
 }
 
@@ -79,8 +79,7 @@ fn eagain_clears_the_readiness_that_it_disproves() {
     let expected =
         [[false, false, false], [true, true, false], [false, true, false], [false, false, false]];
     assert_eq!(ready.collect::<Vec<_>>(), expected);
-    let last = slot(&steps[3], 1);
-    assert_eq!((last.output.as_deref(), last.sent.as_deref()), (Some("2 bytes"), None));
+    assert_eq!(slot(&steps[3], 1).output(), "2 bytes");
 }
 
 #[test]
@@ -94,14 +93,15 @@ fn short_send_leaves_output_until_the_rest_is_sent() {
         "epoll_wait(4, [{EPOLLIN|EPOLLOUT, 1}], TIMEOUT) = 1",
     ];
     let steps = record_after_accept("09_watermarks.rs", &calls);
-    let output = |at: usize| slot(&steps[at], 1).output.as_deref();
-    let sent = |at: usize| slot(&steps[at], 1).sent.as_deref();
-    assert_eq!(slot(&steps[2], 1).input, ["1024 bytes …"]);
-    assert_eq!((output(3), sent(3)), (Some("REST bytes"), Some("1088 bytes: FEWER sent")));
-    assert!(slot(&steps[3], 1).input.is_empty() && slot(&steps[3], 1).ready[1] == Some(false));
-    assert_eq!((output(4), sent(4)), (Some("REST bytes"), None));
-    assert_eq!((output(6), sent(6)), (None, Some("REST bytes: all sent")));
-    assert_eq!((output(7), sent(7)), (None, None));
+    let output = |at: usize| slot(&steps[at], 1).output();
+    assert_eq!(slot(&steps[2], 1).input(), "1024 bytes …");
+    assert_eq!(output(3), "REST bytes (FEWER of 1088 bytes sent)");
+    assert_eq!(slot(&steps[3], 1).input(), "none");
+    assert_eq!(slot(&steps[3], 1).ready[1], Some(false));
+    assert_eq!(output(4), "REST bytes");
+    // Output is what the kernel has not accepted: what it has just accepted is none.
+    assert_eq!(output(6), "none (REST bytes sent)");
+    assert_eq!(output(7), "none");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn due_deadline_ends_a_source_in_expire() {
     let calls = ["epoll_wait(4, [], TIMEOUT) = 0", "close(5) = 0"];
     let steps = record_after_accept("08_stages.rs", &calls);
     assert_eq!(stages(&steps), ["wait", "expire", "reap"]);
-    assert_eq!(steps[0].state.timers, Some("the soonest is due"));
+    assert_eq!(steps[0].state.deadlines, Some("the soonest is due"));
     assert_eq!(steps[1].says, "A deadline is due, and slot 1 is marked as ended.");
     assert!(slot(&steps[1], 1).state == SlotState::Ended);
 }
@@ -189,18 +189,135 @@ fn source_from_before_the_recording_gets_the_token_of_its_event() {
 }
 
 #[test]
-fn event_of_a_source_without_calls_is_noted_on_no_slot() {
+fn event_whose_source_no_call_shows_is_noted_on_no_slot() {
+    let stop = |accept| {
+        let wait = "epoll_wait(4, [{EPOLLIN, 9}], -1) = 1";
+        [wait, accept, "recvfrom(6, 1024) = -1 EAGAIN", "close(3) = 0"]
+    };
+    let paused = ["epoll_wait(4, [], TIMEOUT) = 0", "accept4(3) = -1 EMFILE"];
+    let calls = stop("accept4(3) = -1 EAGAIN");
+    let calls_after_pause = [&paused[..], &stop("accept4(3) = -1 EMFILE")].concat();
+    for (calls, first) in [(&calls[..], 0), (&calls_after_pause, 2)] {
+        let steps = record_after_accept("08_stages.rs", calls);
+        let steps = &steps[first..];
+        // The calls are those of a stop: it is the event of no slot.
+        assert_eq!(stages(steps), ["wait", "note", "none", "none", "reap"]);
+        assert_eq!(steps[1].says, "The calls show no slot with token 9.");
+        assert!(steps[1].state.queue.waiting.is_empty());
+        assert!(steps[1].state.slots.iter().all(|slot| slot.token != Some(9)));
+    }
+}
+
+/// The recording of chapter 14 in which there is no descriptor for a client.
+const WITHOUT_ROOM: [&str; 5] = [
+    "epoll_wait(3, [{EPOLLIN, 0}], TIMEOUT) = 1",
+    "accept4(4) = -1 EMFILE",
+    "epoll_wait(3, [{EPOLLIN|EPOLLRDHUP, 2}], TIMEOUT) = 1",
+    "accept4(4) = -1 EMFILE",
+    "recvfrom(6, \"\", 1024) = 0",
+];
+
+#[test]
+fn client_that_leaves_a_full_server_is_driven_behind_the_paused_listener() {
+    let end = ["close(6) = 0", "epoll_wait(3, [], 0) = 0", "accept4(4) = 6"];
+    let steps = record("14_crowds.rs", &[&WITHOUT_ROOM[..], &end].concat());
+    let expected = ["wait", "note", "drive", "wait", "note", "drive", "drive", "reap", "wait"];
+    assert_eq!(stages(&steps[..9]), expected);
+    assert_eq!((slot(&steps[0], 2).descriptor, slot(&steps[0], 2).source), (Some(6), "connection"));
+    let says = "Slot 2 is queued, with the readiness reported, and so is the paused listener. \
+        Nothing runs yet.";
+    assert_eq!(steps[4].says, says);
+    let queue = |at: usize| &steps[at].state.queue;
+    assert_eq!(queue(4).waiting, [0, 2]);
+    assert_eq!((queue(5).driven, &queue(5).waiting[..]), (Some(0), &[2][..]));
+    assert_eq!(queue(6).driven, Some(2));
+    // The close has brought the listener back.
+    assert_eq!((&queue(8).waiting[..], queue(8).has_unseen), (&[0][..], false));
+}
+
+#[test]
+fn sleep_with_a_paused_listener_says_nothing_of_deadlines() {
+    let calls = [&WITHOUT_ROOM[..2], &["epoll_wait(3, [], TIMEOUT) = 0"]].concat();
+    for (program, says) in [
+        ("14_crowds.rs", "not known: a paused listener limits the sleep, too"),
+        ("13_http.rs", "the soonest is due"), // Its listeners are never paused.
+    ] {
+        let steps = record(program, &calls);
+        let wait = steps.iter().rfind(|step| step.stage == Some("wait")).unwrap();
+        assert_eq!(wait.state.deadlines, Some(says), "{program}");
+    }
+}
+
+#[test]
+fn empty_datagram_is_a_message_and_no_end() {
     let calls = [
-        "epoll_wait(4, [{EPOLLIN, 9}], -1) = 1",
-        "accept4(3) = -1 EAGAIN",
-        "recvfrom(6, 1024) = -1 EAGAIN",
+        "epoll_wait(3, [{EPOLLIN, 1}], TIMEOUT) = 1",
+        "recvfrom(5, \"\", 65535, 127.0.0.2:PORT1) = 0",
+        "sendto(5, \"echo -> \", 8, 127.0.0.2:PORT1) = 8",
+        "recvfrom(5, \"from a server\", 65535, 127.0.0.3:PORT) = 13",
+        "recvfrom(5, \"two\", 65535, 127.0.0.2:PORT1) = 3",
+        "sendto(5, \"echo -> two\", 11, 127.0.0.2:PORT1) = -1 EAGAIN",
+        "recvfrom(5, \"\", 65535, 127.0.0.3:PORT) = 0",
+        "recvfrom(5, 65535) = -1 EAGAIN",
+    ];
+    let steps = record("12_datagrams.rs", &calls);
+    let inputs: Vec<String> = steps[2..].iter().map(|step| slot(step, 1).input()).collect();
+    // Messages are never joined. One that was dropped is gone with the next receive.
+    let expected =
+        ["an empty message", "none", "13 bytes", "3 bytes", "none", "an empty message", "none"];
+    assert_eq!(inputs, expected);
+    assert_eq!(slot(&steps[3], 1).output(), "none (8 bytes sent)");
+    assert_eq!(slot(&steps[6], 1).output(), "none", "no reply waits for room");
+}
+
+#[test]
+fn lingering_connection_discards_what_it_receives() {
+    let calls = [
+        "recvfrom(5, \"yy\"..., 1024) = 1024",
+        "sendto(5, \"error\", 5) = 5",
+        "shutdown(5, SHUT_WR) = 0",
+        "recvfrom(5, \"yy\"..., 1024) = 1024",
+        "recvfrom(5, \"yy\"..., 1024) = 12",
+        "epoll_wait(4, [{EPOLLIN|EPOLLHUP|EPOLLRDHUP, 1}], TIMEOUT) = 1",
+        "recvfrom(5, \"\", 1024) = 0",
+        "close(5) = 0",
+    ];
+    let steps = record("10_endings.rs", &calls);
+    let shown = steps[..8].iter().map(|step| (slot(step, 1).is_lingering, slot(step, 1).input()));
+    let expected = [
+        (false, "1024 bytes"),
+        (false, "none"),
+        (true, "none"),
+        (true, "none (1024 bytes discarded)"),
+        (true, "none (12 bytes discarded)"),
+        (true, "none"),
+        (true, "none"),
+        (true, "the end"),
+    ];
+    assert_eq!(shown.collect::<Vec<_>>(), expected.map(|(is, text)| (is, text.to_owned())));
+    assert!(slot(&steps[7], 1).state == SlotState::Ended);
+}
+
+#[test]
+fn sources_of_a_stop_are_known_by_their_calls() {
+    let calls = [
+        "epoll_wait(3, [{EPOLLIN, 100}], TIMEOUT) = 1",
+        "accept4(4) = -1 EAGAIN",
+        "recvfrom(5, 65535) = -1 EAGAIN",
+        "close(4) = 0",
+        "close(5) = 0",
+        "epoll_wait(3, [], TIMEOUT) = 0",
+        "close(6) = 0",
         "close(3) = 0",
     ];
-    let steps = record_after_accept("08_stages.rs", &calls);
-    // The calls are those of a stop: it is the event of no slot.
-    assert_eq!(stages(&steps), ["wait", "note", "none", "none", "reap"]);
-    assert!(steps[1].state.queue.waiting.is_empty());
-    assert!(steps[1].state.slots.iter().all(|slot| slot.token != Some(9)));
+    let steps = record("14_crowds.rs", &calls);
+    let sources: Vec<_> = steps[0].state.slots.iter().map(|slot| slot.source).collect();
+    assert_eq!(sources, ["listener", "datagram socket", "connection"]);
+    // All of them have been registered before, under tokens that no call shows.
+    let registered = steps[0].state.registered.iter().map(|one| (one.descriptor, one.token));
+    assert_eq!(registered.collect::<Vec<_>>(), [(4, None), (5, None), (6, None)]);
+    let expire = steps.iter().find(|step| step.stage == Some("expire")).unwrap();
+    assert_eq!(expire.says, "A deadline is due, and its source is marked as ended.");
 }
 
 #[test]
@@ -210,7 +327,7 @@ fn listener_that_had_no_room_accepts_in_drive_when_the_limit_is_over() {
 }
 
 #[test]
-fn program_without_stages_has_none_and_no_timers() {
+fn program_without_stages_has_none_and_no_deadlines() {
     for program in ["06_epoll.py", "06_mio.rs"] {
         let calls = [
             "epoll_wait(4, [{EPOLLIN, 1}], -1) = 1",
@@ -219,7 +336,7 @@ fn program_without_stages_has_none_and_no_timers() {
         ];
         let steps = record_after_accept(program, &calls);
         assert_eq!(stages(&steps), ["none"; 3], "{program}");
-        assert!(steps.iter().all(|step| step.state.timers.is_none()), "{program}");
+        assert!(steps.iter().all(|step| step.state.deadlines.is_none()), "{program}");
         assert_eq!(steps[2].state.slots.len(), 1, "{program}: the source is removed at once");
     }
 }
