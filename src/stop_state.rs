@@ -45,14 +45,22 @@ impl StopState {
         self != StopState::Running
     }
 
+    /// Returns whether the walk of a stop has come to this slot.
+    pub(crate) fn has_queued(self, slot: usize) -> bool {
+        match self {
+            StopState::Beginning { walk, .. } => walk.has_passed(slot),
+            StopState::Running => false,
+            StopState::Draining { .. } | StopState::Forced { .. } => true,
+        }
+    }
+
     /// Returns when a stop has something to do by itself; [`Time::NEVER`] if nothing.
     pub(crate) fn deadline(self) -> Time {
         match self {
             StopState::Draining { until } => until,
-            // A walk goes on in each turn.
-            StopState::Beginning { .. } => Time::at(Duration::ZERO),
-            StopState::Forced { walk, .. } if !walk.is_at_start() => Time::at(Duration::ZERO),
-            StopState::Running | StopState::Forced { .. } => Time::NEVER,
+            // A walk goes on in each turn, and a forced stop waits for nothing.
+            StopState::Beginning { .. } | StopState::Forced { .. } => Time::at(Duration::ZERO),
+            StopState::Running => Time::NEVER,
         }
     }
 

@@ -19,7 +19,9 @@ use super::sources::Source;
 use crate::limits::{CALL_COST_BYTES, CONNECTION_COST_BYTES};
 use crate::loop_limits::{AcceptBound, ListenerIndex};
 use crate::loop_state::LoopState;
-use crate::overload_limits::{ACCEPT_RETRY_MS, EVICTIONS_MAX, SLOTS_SCANNED_PER_CALL};
+use crate::overload_limits::{
+    ACCEPT_RETRY_MS, EVICTION_IDLE_MS, EVICTIONS_MAX, SLOTS_SCANNED_PER_CALL, SLOTS_WALKED_MAX,
+};
 use crate::protocol::effects::Effects;
 use crate::protocol::ident::{CloseReason, ConnectionId, Peer};
 use crate::protocol::outcome::Outcome;
@@ -203,7 +205,7 @@ impl Reactor {
     /// During a stop, makes room for what waits in a backlog: ends connections that only linger.
     fn end_lingering(&mut self, index: ListenerIndex) {
         let walk = &mut self.state.loop_limits.of_mut(index).lingering_walk;
-        let part = walk.advance(self.slots.capacity());
+        let part = walk.advance(self.slots.capacity(), SLOTS_WALKED_MAX);
         self.state.budget.charge(part.len() / SLOTS_SCANNED_PER_CALL * CALL_COST_BYTES);
         for token in part {
             let Some(slot) = self.slots.get_mut(token) else { continue };
@@ -270,7 +272,8 @@ impl Reactor {
     ///
     /// Whether a connection waits there is not known: accept(2) reports EMFILE before it looks at
     /// the backlog, and with `connections_max` reached it is not called. At worst, `EVICTIONS_MAX`
-    /// idle connections are closed although none waits, and then there is room.
+    /// idle connections are closed although none waits, and then there is room. Of those that are
+    /// not idle for long, one is closed, and the listener is not starved again for a second.
     ///
     /// A scan takes some 6 ns for each slot: 50 µs with nine thousand connections. It looks at
     /// `SLOTS_WALKED_MAX` of them, and the next one goes on from there. And there is one scan in
@@ -287,7 +290,7 @@ impl Reactor {
         }
         let mut evicted = 0;
         limits.next_eviction_at = now.plus_ms(ACCEPT_RETRY_MS);
-        let part = limits.eviction_walk.advance(self.slots.capacity());
+        let part = limits.eviction_walk.advance(self.slots.capacity(), SLOTS_WALKED_MAX);
         self.state.budget.charge(part.len() / SLOTS_SCANNED_PER_CALL * CALL_COST_BYTES);
         let listener = self.running;
         // For each listener, how many of its connections may be evicted.
@@ -300,7 +303,8 @@ impl Reactor {
         let evictable_of = |evictable: &[usize], owner: ListenerIndex| {
             evictable.get(owner.place()).copied().unwrap_or(0)
         };
-        let mut longest_idle = BinaryHeap::with_capacity(EVICTIONS_MAX);
+        let evictions_max = if idle_ms < EVICTION_IDLE_MS { 1 } else { EVICTIONS_MAX };
+        let mut longest_idle = BinaryHeap::with_capacity(evictions_max);
         for token in part {
             let Some(slot) = self.slots.get(token) else { continue };
             let Source::Connection(connection) = &slot.source else { continue };
@@ -311,7 +315,7 @@ impl Reactor {
                 continue; // its end would make no room
             }
             let Some(since) = connection.idle_since() else { continue };
-            let is_full = longest_idle.len() == EVICTIONS_MAX;
+            let is_full = longest_idle.len() == evictions_max;
             let is_long = since.plus_ms(idle_ms) <= now
                 && longest_idle.peek().is_none_or(|last| !is_full || (since, token) < *last);
             // The protocol is elsewhere in memory, so it is called last.

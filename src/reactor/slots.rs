@@ -230,7 +230,7 @@ impl Reactor {
     pub(super) fn rearm(&mut self, token: usize, is_unfinished: bool) {
         let now = self.state.clock.now;
         let slot = &mut self.slots[token];
-        let may_stop = self.state.stop.is_stopping()
+        let may_stop = self.state.stop.has_queued(token)
             && match &slot.source {
                 Source::Datagram(socket) => {
                     !is_unfinished || socket.may_stop_unfinished(&slot.ready)

@@ -179,6 +179,10 @@ impl Reactor {
                 Outcome::Idle => return, // as above
                 outcome @ (Outcome::Blocked | Outcome::Unfinished | Outcome::Ended(_)) => outcome,
             },
+            Source::StopSignal(_) if self.state.stop.is_stopping() => {
+                Outcome::Ended(CloseReason::Stopped)
+            }
+            Source::StopSignal(_) if !slot.ready.readable() => Outcome::Blocked,
             Source::StopSignal(signal) => {
                 if let Some(on_signal) = signal.on_signal.take()
                     && catch(on_signal).is_err()

@@ -14,7 +14,7 @@ use super::Reactor;
 use super::slots::{SlotState, enqueue, mark_ended};
 use super::sources::Source;
 use crate::datagram::scratch::Unfinished;
-use crate::limits::CALL_COST_BYTES;
+use crate::limits::{BATCH_SLOTS_MAX, CALL_COST_BYTES};
 use crate::overload_limits::{SLOTS_SCANNED_PER_CALL, SLOTS_WALKED_MAX};
 use crate::protocol::ident::CloseReason;
 use crate::stop_state::StopState;
@@ -61,9 +61,10 @@ impl Reactor {
         }
     }
 
-    /// Queues the next part of the slots: each is read once more before it counts as idle.
+    /// Queues the next part of the slots, no more than one turn takes out of the queue, so that an
+    /// event does not wait behind all of them. Each is read once more before it counts as idle.
     fn queue_part(&mut self, until: Time, mut walk: Walk) {
-        let part = walk.advance(self.slots.capacity());
+        let part = walk.advance(self.slots.capacity(), BATCH_SLOTS_MAX);
         self.state.stop = match walk.is_at_start() {
             true => StopState::Draining { until },
             false => StopState::Beginning { until, walk },
@@ -94,7 +95,7 @@ impl Reactor {
     /// Ends the sources of the next part of the slots, and as many of those in the run queue: the
     /// drain timeout has passed.
     fn force_close_part(&mut self, closed: usize, mut walk: Walk) {
-        let part = walk.advance(self.slots.capacity());
+        let part = walk.advance(self.slots.capacity(), SLOTS_WALKED_MAX);
         self.state.budget.charge(part.len() / SLOTS_SCANNED_PER_CALL * CALL_COST_BYTES);
         let queued = self.run_queue.take(SLOTS_WALKED_MAX);
         for &token in &queued {

@@ -302,6 +302,7 @@ impl Listener {
         match &mut self.accept_state {
             AcceptState::Paused(..) => {
                 if let Some(overload) = self.take_overload() {
+                    let overload = Overload { starved: (now, self.accepted), ..overload };
                     self.accept_state = AcceptState::Recovering(overload, now);
                 }
             }

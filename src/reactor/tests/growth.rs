@@ -17,8 +17,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::*;
 use crate::echo::Echo;
-use crate::limits::DRAIN_QUIET_MS;
+use crate::limits::{BATCH_SLOTS_MAX, DRAIN_QUIET_MS};
 use crate::overload_limits::{ACCEPT_RETRY_MS, EVICTION_IDLE_MS, EVICTIONS_MAX, SLOTS_WALKED_MAX};
+use crate::testing::simulated::kernel::Host;
 
 const PORT: u16 = 2000;
 
@@ -43,8 +44,8 @@ impl Protocol for Idle {
     }
 }
 
-/// A reactor with very many connections, all of which are idle.
-struct Crowd {
+/// A reactor with very many connections, which are idle.
+struct Many {
     reactor: Reactor,
     installed: Installed,
     streams: Vec<usize>,
@@ -58,25 +59,30 @@ fn cpu_ns() -> u64 {
     u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec).expect("the clock runs forward")
 }
 
-impl Crowd {
-    fn new(count: usize) -> Crowd {
+impl Many {
+    /// Opens `count` connections, of as many as there may be.
+    fn new(count: usize) -> Many {
+        Many::with_room(count, 0)
+    }
+
+    fn with_room(count: usize, room: usize) -> Many {
         let mut kernel = Kernel::new(1);
         kernel.is_measured = true;
         kernel.faults.descriptors_max = usize::MAX;
         let installed = Installed::new(kernel);
-        let limits = Limits::default().with_connections_max(count);
+        let limits = Limits::default().with_connections_max(count + room);
         let mut reactor = Reactor::new(limits).unwrap();
         reactor.listen(server(PORT), |_| Idle(Echo::new())).unwrap();
-        let mut crowd = Crowd { reactor, installed, streams: Vec::new(), longest: 0 };
-        while crowd.streams.len() < count {
-            crowd.connect();
-            if crowd.streams.len().is_multiple_of(ACCEPTS_PER_TURN) {
-                crowd.turn();
+        let mut many = Many { reactor, installed, streams: Vec::new(), longest: 0 };
+        while many.streams.len() < count {
+            many.connect();
+            if many.streams.len().is_multiple_of(ACCEPTS_PER_TURN) {
+                many.turn();
             }
         }
-        crowd.run_until_blocked();
-        assert_eq!(crowd.reactor.stats().connections, count);
-        crowd
+        many.run_until_blocked();
+        assert_eq!(many.reactor.stats().connections, count);
+        many
     }
 
     fn kernel(&self) -> RefMut<'_, Kernel> {
@@ -114,7 +120,7 @@ impl Crowd {
     }
 
     /// Runs turns until `events` are over, and returns the longest, in nanoseconds.
-    fn longest_turn(&mut self, events: impl FnOnce(&mut Crowd)) -> u64 {
+    fn longest_turn(&mut self, events: impl FnOnce(&mut Many)) -> u64 {
         self.longest = 0;
         events(self);
         self.run_until_blocked();
@@ -158,40 +164,40 @@ impl Crowd {
     }
 }
 
-/// What is measured in a crowd, which returns nanoseconds of CPU time. The names are those of
+/// What is measured in a many, which returns nanoseconds of CPU time. The names are those of
 /// `scripts/growth`.
-type Measure = fn(&mut Crowd) -> u64;
+type Measure = fn(&mut Many) -> u64;
 const MEASURES: [(&str, Measure); 8] = [
-    ("operation", |crowd| crowd.cost_per_operation(ROUNDS)),
-    ("open", |crowd| crowd.longest), // the slab grows meanwhile
-    ("evict", |crowd| {
-        crowd.let_pass(EVICTION_IDLE_MS);
-        crowd.longest_turn(Crowd::connect)
+    ("operation", |many| many.cost_per_operation(ROUNDS)),
+    ("open", |many| many.longest), // the slab grows meanwhile
+    ("evict", |many| {
+        many.let_pass(EVICTION_IDLE_MS);
+        many.longest_turn(Many::connect)
     }),
-    ("expire", |crowd| {
+    ("expire", |many| {
         let timeout = Limits::default().idle_timeout;
-        crowd.longest_turn(|crowd| crowd.let_pass(ms(timeout) + 1))
+        many.longest_turn(|many| many.let_pass(ms(timeout) + 1))
     }),
-    ("leave", |crowd| crowd.longest_turn(|crowd| crowd.close(&crowd.streams.clone()))),
-    ("operation-after", |crowd| {
-        let leaving = crowd.streams.split_off(ACTIVE);
-        crowd.longest_turn(|crowd| crowd.close(&leaving));
-        crowd.cost_per_operation(ROUNDS)
+    ("leave", |many| many.longest_turn(|many| many.close(&many.streams.clone()))),
+    ("operation-after", |many| {
+        let leaving = many.streams.split_off(ACTIVE);
+        many.longest_turn(|many| many.close(&leaving));
+        many.cost_per_operation(ROUNDS)
     }),
-    ("stop", |crowd| {
-        crowd.let_pass(DRAIN_QUIET_MS);
-        crowd.longest_turn(|crowd| {
-            crowd.stop();
-            crowd.run_until_blocked(); // now each waits for its peer's FIN
-            crowd.close(&crowd.streams.clone());
+    ("stop", |many| {
+        many.let_pass(DRAIN_QUIET_MS);
+        many.longest_turn(|many| {
+            many.stop();
+            many.run_until_blocked(); // now each waits for its peer's FIN
+            many.close(&many.streams.clone());
         })
     }),
-    ("force", |crowd| {
-        crowd.let_pass(DRAIN_QUIET_MS);
-        crowd.reactor.stop();
-        crowd.turn();
+    ("force", |many| {
+        many.let_pass(DRAIN_QUIET_MS);
+        many.reactor.stop();
+        many.turn();
         let timeout = Limits::default().drain_timeout;
-        crowd.longest_turn(|crowd| crowd.let_pass(ms(timeout) + 1))
+        many.longest_turn(|many| many.let_pass(ms(timeout) + 1))
     }),
 ];
 
@@ -200,91 +206,162 @@ const MEASURES: [(&str, Measure); 8] = [
 fn growth_is_measured() {
     let Ok(wanted) = std::env::var("REACTOR_GROWTH") else {
         for (_, measure) in MEASURES {
-            measure(&mut Crowd::new(ACTIVE + 1));
+            measure(&mut Many::new(ACTIVE + 1));
         }
         return;
     };
     let (idle, name) = wanted.split_once(',').expect("how many idle connections, and what");
     let idle: usize = idle.parse().expect("how many idle connections");
     let (_, measure) = MEASURES.into_iter().find(|(other, _)| *other == name).expect("a measure");
-    eprintln!("growth: {} ns", measure(&mut Crowd::new(ACTIVE + idle)));
+    eprintln!("growth: {} ns", measure(&mut Many::new(ACTIVE + idle)));
 }
 
 // pitfall: 260
 #[test]
 fn turn_of_a_stop_queues_no_more_slots_than_one_part_has() {
-    let mut crowd = Crowd::new(SLOTS_WALKED_MAX + 100);
-    let last = crowd.streams[SLOTS_WALKED_MAX + 99];
-    crowd.let_pass(DRAIN_QUIET_MS);
-    crowd.kernel().peer_sends(last, &MESSAGE);
-    crowd.reactor.stop();
-    assert_eq!(crowd.reactor.run_queue.len(), SLOTS_WALKED_MAX);
-    crowd.turn();
-    crowd.run_until_blocked();
-    let received = crowd.kernel().peer_receives(last, usize::MAX);
+    let mut many = Many::new(BATCH_SLOTS_MAX + 100);
+    let last = many.streams[BATCH_SLOTS_MAX + 99];
+    many.let_pass(DRAIN_QUIET_MS);
+    many.kernel().peer_sends(last, &MESSAGE);
+    many.reactor.stop();
+    assert_eq!(many.reactor.run_queue.len(), BATCH_SLOTS_MAX);
+    many.turn();
+    many.run_until_blocked();
+    let received = many.kernel().peer_receives(last, usize::MAX);
     assert_eq!(received, PeerReceived::Bytes(MESSAGE.to_vec()), "it came before the stop");
-    let idle = crowd.streams[SLOTS_WALKED_MAX + 98];
-    let received = crowd.kernel().peer_receives(idle, usize::MAX);
+    let idle = many.streams[BATCH_SLOTS_MAX + 98];
+    let received = many.kernel().peer_receives(idle, usize::MAX);
     assert_eq!(received, PeerReceived::Fin, "a later turn has told it of the stop");
-    crowd.close(&crowd.streams.clone());
-    crowd.run_until_blocked();
-    assert_eq!(crowd.reactor.run().unwrap(), Stopped::Graceful, "all have ended");
+    many.close(&many.streams.clone());
+    many.run_until_blocked();
+    assert_eq!(many.reactor.run().unwrap(), Stopped::Graceful, "all have ended");
+}
+
+// pitfall: 260
+#[test]
+fn event_during_a_stop_does_not_wait_for_all_slots_to_be_told() {
+    let mut many = Many::new(10 * BATCH_SLOTS_MAX);
+    let active = many.streams[10 * BATCH_SLOTS_MAX - 1];
+    many.let_pass(DRAIN_QUIET_MS);
+    many.exchange(&[active]);
+    many.reactor.stop();
+    many.turn();
+    many.kernel().peer_sends(active, &MESSAGE);
+    for _ in 0..3 {
+        many.turn();
+    }
+    let received = many.kernel().peer_receives(active, usize::MAX);
+    assert_eq!(received, PeerReceived::Bytes(MESSAGE.to_vec()));
+    many.close(&many.streams.clone());
+    assert_eq!(many.reactor.run().unwrap(), Stopped::Graceful);
+}
+
+/// Its filed deadline is due while a stop has not come to its slot, and its event comes with a
+/// later turn.
+// pitfall: 260
+#[test]
+fn request_that_came_before_a_stop_is_answered_in_a_slot_that_it_has_not_come_to() {
+    const SHORT: u16 = 2001;
+    let mut many = Many::with_room(4 * BATCH_SLOTS_MAX, 100);
+    let options = ListenOptions::default().with_idle_timeout(Duration::from_secs(10));
+    many.reactor.listen_with(server(SHORT), &options, |_| Echo::new()).unwrap();
+    many.run_until_blocked();
+    let quiet = many.kernel().peer_connects(peer(2), server(SHORT), 1 << 20).unwrap();
+    many.run_until_blocked();
+    many.let_pass(5_000);
+    many.exchange(&[quiet]); // later than its deadline was filed
+    many.let_pass(4_990);
+    many.run_until_blocked();
+    let first = many.streams[0];
+    many.kernel().faults.events_per_poll_max = 1;
+    many.kernel().peer_sends(first, b"x");
+    many.kernel().peer_sends(quiet, b"before");
+    many.reactor.stop();
+    many.let_pass(20);
+    many.turn();
+    many.kernel().faults.events_per_poll_max = usize::MAX;
+    many.run_until_blocked();
+    let received = many.kernel().peer_receives(quiet, usize::MAX);
+    assert_eq!(received, PeerReceived::Bytes(b"before".to_vec()));
+    many.kernel().peer_closes(quiet);
+    many.close(&many.streams.clone());
+    assert_eq!(many.reactor.run().unwrap(), Stopped::Graceful);
 }
 
 // pitfall: 260
 #[test]
 fn turn_of_a_forced_stop_ends_no_more_slots_than_one_part_has() {
     let count = SLOTS_WALKED_MAX + 100;
-    let mut crowd = Crowd::new(count);
-    crowd.let_pass(DRAIN_QUIET_MS);
-    crowd.reactor.stop();
-    crowd.let_pass(ms(Limits::default().drain_timeout));
-    crowd.turn();
-    let open = crowd.reactor.connections - crowd.reactor.ended.len();
+    let mut many = Many::new(count);
+    many.let_pass(DRAIN_QUIET_MS);
+    many.reactor.stop();
+    many.let_pass(ms(Limits::default().drain_timeout));
+    many.turn();
+    let open = many.reactor.connections - many.reactor.ended.len();
     assert!((100..count).contains(&open), "{open} of {count} are still open");
-    crowd.run_until_blocked();
-    let Stopped::Forced(closed) = crowd.reactor.run().unwrap() else { panic!("it was forced") };
+    many.run_until_blocked();
+    let Stopped::Forced(closed) = many.reactor.run().unwrap() else { panic!("it was forced") };
     assert!((SLOTS_WALKED_MAX / 2..=count).contains(&closed), "{closed} were cut off");
 }
 
 // pitfall: 260
 #[test]
 fn forced_stop_finds_the_connection_behind_a_part_of_vacant_slots() {
-    let mut crowd = Crowd::new(SLOTS_WALKED_MAX + 100);
-    let last = crowd.streams.pop().expect("there are many");
-    crowd.kernel().peer_sends(last, &vec![b'x'; 3 << 20]); // its echo is never read
-    crowd.close(&crowd.streams.clone());
-    crowd.run_until_blocked();
-    crowd.reactor.stop();
-    let began_us = crowd.kernel().now_us();
-    assert_eq!(crowd.reactor.run().unwrap(), Stopped::Forced(1));
-    let took_ms = (crowd.kernel().now_us() - began_us) / 1000;
+    let mut many = Many::new(SLOTS_WALKED_MAX + 100);
+    let last = many.streams.pop().expect("there are many");
+    many.kernel().peer_sends(last, &vec![b'x'; 3 << 20]); // its echo is never read
+    many.close(&many.streams.clone());
+    many.run_until_blocked();
+    many.reactor.stop();
+    let began_us = many.kernel().now_us();
+    assert_eq!(many.reactor.run().unwrap(), Stopped::Forced(1));
+    let took_ms = (many.kernel().now_us() - began_us) / 1000;
     assert_eq!(took_ms, ms(Limits::default().drain_timeout), "the loop has not slept meanwhile");
+}
+
+// pitfall: 260
+#[test]
+fn forced_stop_ends_a_connect_that_begins_behind_its_walk() {
+    let mut many = Many::new(SLOTS_WALKED_MAX + 100);
+    let last = many.streams.pop().expect("there are many");
+    many.kernel().peer_sends(last, &vec![b'x'; 3 << 20]); // its echo is never read
+    many.close(&many.streams.clone());
+    many.run_until_blocked();
+    many.reactor.stop();
+    many.run_until_blocked();
+    many.let_pass(ms(Limits::default().drain_timeout) + 1);
+    let began_us = many.kernel().now_us();
+    many.turn();
+    let far = SocketAddr::from(([10, 9, 9, 9], 99));
+    many.kernel().hosts.insert(far, Host::Silent);
+    many.reactor.connect(far, Echo::new());
+    assert!(matches!(many.reactor.run().unwrap(), Stopped::Forced(_)));
+    assert_eq!(many.kernel().now_us(), began_us, "it has waited for nothing");
 }
 
 // pitfall: 261
 #[test]
 fn eviction_scan_looks_at_one_part_and_goes_on_with_the_next() {
-    let mut crowd = Crowd::new(SLOTS_WALKED_MAX + 100);
-    crowd.let_pass(EVICTION_IDLE_MS - ACCEPT_RETRY_MS);
-    for busy in crowd.streams[..SLOTS_WALKED_MAX].to_vec().chunks(4096) {
-        crowd.exchange(busy);
+    let mut many = Many::new(SLOTS_WALKED_MAX + 100);
+    many.let_pass(EVICTION_IDLE_MS - ACCEPT_RETRY_MS);
+    for busy in many.streams[..SLOTS_WALKED_MAX].to_vec().chunks(4096) {
+        many.exchange(busy);
     }
-    crowd.let_pass(ACCEPT_RETRY_MS);
-    crowd.run_until_blocked();
-    assert_eq!(crowd.reactor.stats().evicted, 0, "in this part, none has been idle for so long");
-    crowd.let_pass(ACCEPT_RETRY_MS);
-    crowd.run_until_blocked();
-    assert_eq!(crowd.reactor.stats().evicted, EVICTIONS_MAX as u64);
+    many.let_pass(ACCEPT_RETRY_MS);
+    many.run_until_blocked();
+    assert_eq!(many.reactor.stats().evicted, 0, "in this part, none has been idle for so long");
+    many.let_pass(ACCEPT_RETRY_MS);
+    many.run_until_blocked();
+    assert_eq!(many.reactor.stats().evicted, EVICTIONS_MAX as u64);
 }
 
 // pitfall: 263
 #[test]
 fn slots_of_a_burst_are_kept_for_the_next_one() {
-    let mut crowd = Crowd::new(2000);
-    let slots = crowd.reactor.slots.capacity();
-    crowd.close(&crowd.streams.clone());
-    crowd.run_until_blocked();
-    assert_eq!(crowd.reactor.connections, 0);
-    assert_eq!(crowd.reactor.slots.capacity(), slots);
+    let mut many = Many::new(2000);
+    let slots = many.reactor.slots.capacity();
+    many.close(&many.streams.clone());
+    many.run_until_blocked();
+    assert_eq!(many.reactor.connections, 0);
+    assert_eq!(many.reactor.slots.capacity(), slots);
 }

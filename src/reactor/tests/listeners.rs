@@ -220,6 +220,62 @@ fn clients_that_send_again_and_again_do_not_keep_out_a_new_one() {
     assert_eq!(world.peer_receives_all(waiting), b"hello");
 }
 
+/// Has each of `streams` send and be answered, so that none of them is idle. Those that have ended
+/// connect again. Returns how many have.
+fn keep_busy(world: &mut World, streams: &mut [usize], number: &mut u16) -> usize {
+    streams.iter().for_each(|&stream| world.peer_sends(stream, b"again"));
+    world.run_until_blocked();
+    let mut ended = 0;
+    for stream in streams {
+        if world.peer_receives_all(*stream).is_empty() {
+            world.kernel().peer_closes(*stream);
+            *number += 1;
+            *stream = world.connect(PLAIN, *number);
+            ended += 1;
+        }
+    }
+    ended
+}
+
+#[test]
+fn full_server_for_which_nobody_waits_closes_one_busy_connection_a_second() {
+    const FULL: usize = 20;
+    let limits = Limits::default().with_connections_max(FULL);
+    let mut world = World::new(1, limits, Faults::default());
+    world.reactor().listen(server(PLAIN), |_| Evictable).unwrap();
+    let mut streams: Vec<usize> =
+        (1..=20).map(|number| exchange(&mut world, PLAIN, number)).collect();
+    let (mut number, mut ended) = (20, 0);
+    for _ in 0..130 {
+        ended += keep_busy(&mut world, &mut streams, &mut number);
+        world.run_for(77);
+    }
+    assert!((1..=10).contains(&ended), "{ended} in ten seconds");
+}
+
+#[test]
+fn listener_whose_backlog_was_empty_meanwhile_is_not_starved() {
+    let limits = Limits::default().with_connections_max(2);
+    let mut world = World::new(1, limits, Faults::default());
+    for port in [PLAIN, OWN] {
+        world.reactor().listen(server(port), |_| Evictable).unwrap();
+    }
+    let mut streams = [1, 2].map(|number| exchange(&mut world, PLAIN, number));
+    for _ in 0..4 {
+        world.run_for(200);
+        keep_busy(&mut world, &mut streams, &mut 2);
+    }
+    world.kernel().peer_closes(streams[0]);
+    world.run_for(ACCEPT_RETRY_MS); // it accepts again, and its backlog is empty
+    exchange(&mut world, OWN, 3);
+    world.run_for(150);
+    keep_busy(&mut world, &mut streams[1..], &mut 2);
+    let waiting = world.connect(PLAIN, 4);
+    world.peer_sends(waiting, b"hello");
+    world.run_for(ACCEPT_RETRY_MS);
+    assert_eq!(world.stats().evicted, 0, "it has waited for a tenth of a second");
+}
+
 /// Echoes, and may be evicted.
 struct Evictable;
 

@@ -1,14 +1,33 @@
 //! A graceful stop, seen from a connection: what has begun is finished.
 
+use std::cell::Cell;
+
 use super::*;
 use crate::http::protocol::Http;
 use crate::http::site::Site;
 use crate::limits::READ_BYTES_MAX;
 use crate::protocol::notification::Notification;
+use crate::reactor::slots::enqueue;
 use crate::testing::simulated::errno;
 use crate::testing::simulated::kernel::Host;
 
 const HTTP: u16 = 8080;
+
+#[test]
+fn stop_signal_that_has_not_come_calls_nothing_and_stops_nothing() {
+    let _installed = Installed::new(Kernel::new(1));
+    let mut reactor = Reactor::new(Limits::default()).unwrap();
+    let called = Rc::new(Cell::new(false));
+    let flag = Rc::clone(&called);
+    reactor.insert_stop_signal(StopSignal::new().unwrap(), move || flag.set(true)).unwrap();
+    let token = reactor.slots.iter().next().map(|(token, _)| token).expect("one source");
+    enqueue(&mut reactor.run_queue, token, &mut reactor.slots[token]);
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    assert!(!reactor.state.stop.is_stopping(), "it was queued without an event");
+    reactor.stop();
+    assert_eq!(reactor.run().unwrap(), Stopped::Graceful);
+    assert!(!called.get(), "the owner has stopped it");
+}
 
 #[test]
 fn request_deferred_in_the_first_turn_of_a_stop_is_answered() {

@@ -78,8 +78,12 @@ impl Connection {
         append: impl FnOnce(&mut dyn Layers, &mut Vec<u8>),
     ) -> Vec<u8> {
         let mut appended = Vec::new();
-        let Some(layers) = self.protocol.layers() else { return appended };
-        if catch(|| append(layers, &mut appended)).is_err() {
+        let asked = catch(|| {
+            if let Some(layers) = self.protocol.layers() {
+                append(layers, &mut appended);
+            }
+        });
+        if asked.is_err() {
             state.stats.panics += 1;
             let peer = state.peers.get(self.meta.peer);
             error!("{} {peer}: protocol panicked in a layer", self.meta.id);
