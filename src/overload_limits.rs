@@ -101,8 +101,7 @@ pub(crate) const SLOTS_SCANNED_PER_CALL: usize = 10;
 
 /// Most idle connections evicted in one scan. The next scan is `ACCEPT_RETRY_MS` later, so a
 /// server full of idle connections accepts 160 new ones a second. A larger number would close many
-/// clients although perhaps none is waiting. A smaller one would pay for a scan and gain
-/// little.
+/// clients although perhaps none is waiting. A smaller one would gain little for each scan.
 pub(crate) const EVICTIONS_MAX: usize = 16;
 
 /// How long no byte must have moved on a connection before it may be evicted, in milliseconds. It
