@@ -225,8 +225,10 @@ pub const READ_BYTES_MAX: usize = 68 * 1024;
 /// for bulk transfers, if any wait. To share a turn among more connections saves system calls, too.
 pub(crate) const TURN_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Most slots that wait in one part of the run queue and are taken out of it in one turn: more than
-/// the turn can drive. What a turn spends on the queue does not grow with what waits there.
+/// Most slots that a turn takes out of each queue of the run queue: those with something new, those
+/// left over, and bulk. A drive that moves few bytes is charged little, so the budget alone would
+/// not bound their number. What a turn spends on the queues does not grow with what waits there. A
+/// stop queues no more slots in a turn, so that an event does not wait behind all of them.
 pub(crate) const BATCH_SLOTS_MAX: usize = 1024;
 
 /// What one stream may spend in one turn, in bytes, in both directions together: about 80 µs, which
@@ -238,8 +240,7 @@ pub(crate) const STREAM_BYTES_PER_TURN_MAX: usize = 320 * 1024;
 /// `benches/what_does_a_unit_of_work_cost.rs` measures, times this.
 pub(crate) const BYTES_PER_US: usize = 4 * 1024;
 
-/// Cost of a callback that does no I/O, of an effect and of a deadline that is looked at, in bytes:
-/// 0.06 µs.
+/// Cost of a callback without I/O, an effect, or a look at a deadline, in bytes: 0.06 µs.
 pub(crate) const CALL_COST_BYTES: usize = 256;
 
 /// Cost of a subscription that is made or ends, in bytes: 1 µs, as it is with millions of them. A
@@ -270,8 +271,7 @@ pub(crate) const CONNECTION_COST_BYTES: usize = 32 * 1024;
 pub(crate) const NOTIFICATIONS_PENDING_DIVISOR: usize = 8;
 
 /// What a turn may spend on notifications although the sources have spent all of it, in bytes:
-/// about 4 ms. It is more than what the effects of one turn can add, so the queue cannot grow for
-/// ever.
+/// about 4 ms. It is more than what the effects of one turn can add, so the queue is bounded.
 pub(crate) const NOTIFICATIONS_BYTES_MAX: usize = 2 * TURN_BYTES_MAX;
 
 // ---- datagrams
@@ -420,7 +420,7 @@ const _: () = assert!(
 );
 const _: () =
     assert!(STREAM_BYTES_PER_TURN_MAX <= TURN_BYTES_MAX, "one stream has its whole share");
-const _: () = assert!(TURN_BYTES_MAX / STEP_COST_BYTES < BATCH_SLOTS_MAX, "a turn drives less");
+const _: () = assert!(TURN_BYTES_MAX / STEP_COST_BYTES < BATCH_SLOTS_MAX, "fewer steps than slots");
 const _: () =
     assert!(STEP_COST_BYTES < READ_BYTES_MAX, "a stream takes at least one step in a turn");
 const _: () = assert!(

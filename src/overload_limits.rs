@@ -87,9 +87,11 @@ pub(crate) const LISTENERS_MINIMUM_DIVISOR: usize = 4;
 
 // ---- walks over all slots
 
-/// Most slots that one turn walks over, to evict idle connections, to begin a stop or to end one by
-/// force: 5 to 50 ns each, so a millisecond or two in all. With more slots, a walk takes several
-/// turns, and an eviction chooses among those of its part.
+/// Most slots that one walk looks at in one turn, to evict idle connections, to end what only
+/// lingers, or to end all by force: 5 to 50 ns each, so a millisecond or two. Each paused listener
+/// has walks of its own, and a forced stop ends as many slots of the run queue besides. With more
+/// slots, a walk takes several turns or scans, and an eviction chooses among those of its part. The
+/// walk that begins a stop has `BATCH_SLOTS_MAX`, since what it queues is driven.
 pub(crate) const SLOTS_WALKED_MAX: usize = 32 * 1024;
 
 // ---- eviction
@@ -99,18 +101,18 @@ pub(crate) const SLOTS_SCANNED_PER_CALL: usize = 10;
 
 /// Most idle connections evicted in one scan. The next scan is `ACCEPT_RETRY_MS` later, so a
 /// server full of idle connections accepts 160 new ones a second. A larger number would close many
-/// clients although perhaps none is waiting. A smaller one would pay for a scan over all
-/// connections and gain little.
+/// clients although perhaps none is waiting. A smaller one would gain little for each scan.
 pub(crate) const EVICTIONS_MAX: usize = 16;
 
 /// How long no byte must have moved on a connection before it may be evicted, in milliseconds. It
 /// is longer than a round trip across the world (300 ms): a peer that sends again as soon as it has
-/// our reply is served, and not closed.
+/// our reply is served, and not closed, unless a listener is starved (`STARVED_LISTENER_MS`).
 pub(crate) const EVICTION_IDLE_MS: u64 = 500;
 
-/// How long a listener without room must have accepted nothing, in milliseconds, before a
-/// connection may be evicted that has been idle for a shorter time. Otherwise clients that send
-/// again and again would keep out all others. It is longer than `EVICTION_IDLE_MS`, so that what
+/// How long a listener without room must have accepted nothing, in milliseconds, to be starved.
+/// Then a scan evicts one connection, the longest idle, even if it has been idle for less than
+/// `EVICTION_IDLE_MS`. Otherwise clients that send again and again would keep out all others. With
+/// what is accepted then, this time begins anew. It is longer than `EVICTION_IDLE_MS`, so that what
 /// is idle goes first.
 pub(crate) const STARVED_LISTENER_MS: u64 = 1000;
 

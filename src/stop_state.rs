@@ -28,8 +28,8 @@ pub enum Stopped {
 pub(crate) enum StopState {
     /// Nothing has asked for a stop.
     Running,
-    /// As `Draining`, and the slots are being queued, some in each turn: each is read once more
-    /// before it counts as idle.
+    /// As `Draining`, while a walk queues all slots, a part in each turn: each source is read once
+    /// more before it counts as idle. One that the walk has not come to does not count as idle.
     Beginning { until: Time, walk: Walk },
     /// What has begun may finish until `until`, and nothing new begins. Each listener accepts what
     /// its backlog held when the stop began.

@@ -3,7 +3,7 @@
 //! ```text
 //!     turn 17 wait   epoll_wait(29900 ms) = 1
 //!     turn 17 note   slot 4: readable; queued
-//!     turn 17 drive  slot 4: recv(69632) = 36; not readable
+//!     turn 17 drive  slot 4: recv(69632) = 36; short read
 //! ```
 //!
 //! A line has the words of strace(1) and of the book, and `docs/trace.md` explains each kind. The

@@ -142,8 +142,9 @@ pub trait Protocol {
     /// Returns whether the connection may be closed to make room for a new one, when descriptors or
     /// slots run out (eviction).
     ///
-    /// Asked only of a connection without input, output and timer, on which no byte has moved for a
-    /// while. Return true only if the peer expects such a close at any time, as an HTTP client does
+    /// Asked only of a connection without input, output and timer, on which no byte has moved for
+    /// half a second. If new connections have found no room for a second, this time does not count.
+    /// Return true only if the peer expects such a close at any time, as an HTTP client does
     /// between two requests.
     fn is_evictable(&self) -> bool {
         false

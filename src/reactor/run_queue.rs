@@ -11,7 +11,7 @@
 //! next one. Among the fresh, it alternates with what is new then: so a thousand that came at once
 //! delay no later one, and a stream of new ones does not keep them waiting.
 //!
-//! A turn takes no more slots out of the queues than it can drive. So what it does here does not
+//! A turn takes at most `BATCH_SLOTS_MAX` slots out of each queue. So what it does here does not
 //! grow with the slots that wait, of which there may be a million.
 //!
 //! Invariant: a slot is here at most once, and only while its state is `Queued` (`slots.rs`).

@@ -1,8 +1,9 @@
 //! Growth: what a turn costs beside very many idle connections, and when very many do one thing.
 //!
 //! Two things must not depend on how many connections are open: the cost of an operation on those
-//! that are active, and the longest turn, which is what they wait. The tests count what one turn
-//! does. `scripts/growth` measures, with up to a million connections on the simulated kernel:
+//! that are active, and the longest turn, because they wait for one or a few. The tests count what
+//! one turn does. `scripts/growth` measures, with up to a million connections on the simulated
+//! kernel:
 //!
 //! ```text
 //! REACTOR_GROWTH=1000000,stop cargo test --release --lib growth_is_measured -- --nocapture

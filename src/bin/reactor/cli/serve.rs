@@ -156,9 +156,10 @@ pub(crate) struct LogArgs {
 struct LimitArgs {
     /// Most connections at one time.
     ///
-    /// Idle HTTP connections are closed to make room. If that gives none, further connections wait
-    /// in the kernel's backlog. A quarter is split among the listening addresses, each of which can
-    /// always have its part. The rest is shared.
+    /// Idle HTTP connections are closed to make room. If none is idle for long, one is closed each
+    /// second, between two requests. Further connections wait in the kernel's backlog. A quarter is
+    /// split among the listening addresses, each of which can always have its part. The rest is
+    /// shared.
     #[arg(long, env = "REACTOR_MAX_CONNECTIONS", value_name = "COUNT",
         default_value_t = default_connections(),
         value_parser = count_to(CONNECTIONS_MAX))]
