@@ -211,7 +211,7 @@ impl Reactor {
 
     /// Returns the time at which there will be work to do even without an event.
     fn next_deadline(&self) -> Time {
-        self.deadlines.soonest().min(self.state.stop.deadline())
+        self.deadlines.soonest().min(self.state.stop.deadline(!self.slots.is_empty()))
     }
 
     // ---- note: store what the kernel reported, before anything can change

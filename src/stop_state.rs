@@ -54,13 +54,15 @@ impl StopState {
         }
     }
 
-    /// Returns when a stop has something to do by itself; [`Time::NEVER`] if nothing.
-    pub(crate) fn deadline(self) -> Time {
+    /// Returns when a stop has something to do by itself; [`Time::NEVER`] if nothing. `has_sources`:
+    /// any slot is used.
+    pub(crate) fn deadline(self, has_sources: bool) -> Time {
         match self {
             StopState::Draining { until } => until,
-            // A walk goes on in each turn, and a forced stop waits for nothing.
-            StopState::Beginning { .. } | StopState::Forced { .. } => Time::at(Duration::ZERO),
-            StopState::Running => Time::NEVER,
+            // A walk goes on in each turn, and a forced stop waits for nothing that is open.
+            StopState::Beginning { .. } => Time::at(Duration::ZERO),
+            StopState::Forced { .. } if has_sources => Time::at(Duration::ZERO),
+            StopState::Running | StopState::Forced { .. } => Time::NEVER,
         }
     }
 

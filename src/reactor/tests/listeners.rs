@@ -237,8 +237,9 @@ fn keep_busy(world: &mut World, streams: &mut [usize], number: &mut u16) -> usiz
     ended
 }
 
+// pitfall: 250
 #[test]
-fn full_server_for_which_nobody_waits_closes_one_busy_connection_a_second() {
+fn full_server_for_which_no_client_waits_closes_one_busy_connection_a_second() {
     const FULL: usize = 20;
     let limits = Limits::default().with_connections_max(FULL);
     let mut world = World::new(1, limits, Faults::default());
@@ -253,6 +254,7 @@ fn full_server_for_which_nobody_waits_closes_one_busy_connection_a_second() {
     assert!((1..=10).contains(&ended), "{ended} in ten seconds");
 }
 
+// pitfall: 250
 #[test]
 fn listener_whose_backlog_was_empty_meanwhile_is_not_starved() {
     let limits = Limits::default().with_connections_max(2);
