@@ -54,8 +54,8 @@ impl StopState {
         }
     }
 
-    /// Returns when a stop has something to do by itself; [`Time::NEVER`] if nothing. `has_sources`:
-    /// any slot is used.
+    /// Returns when a stop has something to do by itself; [`Time::NEVER`] if nothing.
+    /// `has_sources`: any slot is used.
     pub(crate) fn deadline(self, has_sources: bool) -> Time {
         match self {
             StopState::Draining { until } => until,
