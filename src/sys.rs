@@ -46,8 +46,11 @@ pub(crate) use backend::{
     accept, adopt_datagram, adopt_listener, adopt_stream, bind_datagram, bound_unsent, connect,
     connect_datagram, defer_accept, descriptors_left, is_connected, is_own_address, is_priority,
     listen, now, peer_state, read_interest, rearms_only_on_would_block, reset_on_close,
-    set_accepted_options, stop_receiving,
+    send_before_fin, set_accepted_options, stop_receiving,
 };
+
+/// Whether send(2) has a flag that says that more follows: that of `send_before_fin`.
+pub(crate) const HAS_MSG_MORE: bool = cfg!(any(target_os = "android", target_os = "linux"));
 
 /// What is left of a peer, by the state of the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -86,7 +86,7 @@ pub(crate) enum Line<'l> {
     AcceptAtOnce,
     // The calls on a stream.
     Receive { offered: usize, returned: Returned<'l> },
-    Send { offered: usize, returned: Returned<'l> },
+    Send { offered: usize, flags: &'static str, returned: Returned<'l> },
     Shutdown { returned: Returned<'l> },
     Connect { peer: Peer, returned: Returned<'l> },
     IsConnected { result: &'l io::Result<bool> },
@@ -144,10 +144,10 @@ impl Display for Line<'_> {
                 };
                 write!(f, "recv({offered}) = {returned}{then}")
             }
-            Line::Send { offered, returned } => {
+            Line::Send { offered, flags, returned } => {
                 let is_partial = returned.0.is_ok_and(|count| count < *offered);
                 let then = if is_partial { "; partial write" } else { "" };
-                write!(f, "send({offered}) = {returned}{then}")
+                write!(f, "send({offered}{flags}) = {returned}{then}")
             }
             Line::Shutdown { returned } => write!(f, "shutdown(SHUT_WR) = {returned}"),
             Line::Connect { peer, returned } => write!(f, "connect({peer}) = {returned}"),

@@ -310,28 +310,33 @@ impl Connection {
                 Phase::Flushing { close_mode: CloseMode::Immediate } => {
                     return self.end(CloseReason::Finished);
                 }
-                Phase::Flushing { close_mode: CloseMode::IfNothingUnread } if !ready.readable() => {
-                    return self.end(CloseReason::Finished);
-                }
                 // No short read has shown that nothing is unread, so ask.
                 Phase::Flushing { close_mode: CloseMode::IfNothingUnread }
-                    if ready.short_read_inconclusive() =>
+                    if ready.readable() && ready.short_read_inconclusive() =>
                 {
-                    self.phase = match receive(transport, ready, scratch) {
+                    match receive(transport, ready, scratch) {
                         Ok(Received::Bytes(count)) => {
                             state.budget.charge(count);
                             state.stats.bytes_in += count as u64;
-                            Phase::Flushing { close_mode: CloseMode::Linger }
+                            self.phase = Phase::Flushing { close_mode: CloseMode::Linger };
                         }
-                        Ok(Received::Eof | Received::WouldBlock) => {
-                            Phase::Ended(CloseReason::Finished)
-                        }
-                        Err(why) => Phase::Ended(why),
+                        Ok(Received::Eof | Received::WouldBlock) => {} // it is not readable now
+                        Err(why) => self.phase = Phase::Ended(why),
                     }
                 }
-                Phase::Flushing { close_mode: CloseMode::IfNothingUnread | CloseMode::Linger } => {
-                    self.phase = Phase::Lingering { blocks_left: Blocks::MAX };
-                    self.shutdown_write(transport, state);
+                // Our FIN leaves now, in one segment with the end of the output. Left to close(2),
+                // it would become a reset if input arrived meanwhile, and that end would be lost.
+                Phase::Flushing { close_mode } => {
+                    let ends = close_mode == CloseMode::IfNothingUnread && !ready.readable();
+                    self.phase = if ends {
+                        Phase::Ended(CloseReason::Finished)
+                    } else {
+                        Phase::Lingering { blocks_left: Blocks::MAX }
+                    };
+                    self.shutdown_write(transport, state); // if it fails, that is the end
+                    if let Phase::Ended(why) = self.phase {
+                        return Outcome::Ended(why);
+                    }
                 }
                 Phase::Lingering { .. } if !ready.readable() => return Outcome::Blocked,
                 Phase::Lingering { blocks_left } => {

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use super::readiness::Transport;
 use crate::loop_state::LoopState;
-use crate::sys::{PeerState, TcpStream};
+use crate::sys::{self, PeerState, TcpStream};
 use crate::trace::{self, Line, Place, Returned};
 
 pub(crate) struct MaybeTraced<'t> {
@@ -39,7 +39,14 @@ impl Transport for MaybeTraced<'_> {
 
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         let result = self.stream.send(bytes);
-        self.write(&Line::Send { offered: bytes.len(), returned: count(&result) });
+        self.write(&Line::Send { offered: bytes.len(), flags: "", returned: count(&result) });
+        result
+    }
+
+    fn send_before_fin(&self, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.stream.send_before_fin(bytes);
+        let flags = if sys::HAS_MSG_MORE { ", MSG_MORE" } else { "" };
+        self.write(&Line::Send { offered: bytes.len(), flags, returned: count(&result) });
         result
     }
 

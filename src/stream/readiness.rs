@@ -72,6 +72,12 @@ use crate::sys::{self, Event, PeerState, TcpStream};
 pub(crate) trait Transport {
     fn receive(&self, into: &mut [u8]) -> io::Result<usize>;
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// Sends the last bytes before our FIN, for which `shutdown_write` is called at once if all are
+    /// taken. The kernel may keep the end of them back until then, so that both leave in one
+    /// segment (MSG_MORE in send(2)).
+    fn send_before_fin(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.send(bytes)
+    }
     /// Sends our FIN after all that was sent (shutdown(2), SHUT_WR).
     fn shutdown_write(&self) -> io::Result<()>;
     /// For an outbound connection: returns whether the connect has succeeded, or false while it is
@@ -97,6 +103,10 @@ impl Transport for TcpStream {
 
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         (&mut &*self).write(bytes)
+    }
+
+    fn send_before_fin(&self, bytes: &[u8]) -> io::Result<usize> {
+        sys::send_before_fin(self, bytes)
     }
 
     fn shutdown_write(&self) -> io::Result<()> {
@@ -311,19 +321,24 @@ pub(crate) fn receive<T: Transport>(
 
 /// Sends `bytes` once, unless the socket is known not to be writable. Returns how many bytes the
 /// kernel has taken: all, some (a partial write), or none. Where a partial write brings no event,
-/// sends the rest until `WouldBlock`.
+/// sends the rest until `WouldBlock`. With `fin_follows`, our FIN is sent next, as soon as all
+/// bytes are taken.
 #[inline(always)]
 pub(crate) fn send<T: Transport>(
     transport: &T,
     ready: &mut Readiness,
     bytes: &[u8],
+    fin_follows: bool,
 ) -> Result<usize, CloseReason> {
     if !ready.writable() {
         return Ok(0);
     }
     let mut sent = 0;
     loop {
-        match transport.send(&bytes[sent..]) {
+        let rest = &bytes[sent..];
+        let result =
+            if fin_follows { transport.send_before_fin(rest) } else { transport.send(rest) };
+        match result {
             Ok(count) => {
                 if count == 0 {
                     return Err(CloseReason::Io(ErrorKind::WriteZero));

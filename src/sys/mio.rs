@@ -187,6 +187,18 @@ pub(crate) fn is_connected(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
+/// Sends the last bytes before our FIN. Where send(2) has MSG_MORE, the kernel waits for the FIN
+/// with the end of them: for 200 ms at most (tcp(7), TCP_CORK).
+#[inline]
+pub(crate) fn send_before_fin(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    return stream.try_io(|| {
+        SockRef::from(stream).send_with_flags(bytes, libc::MSG_MORE | libc::MSG_NOSIGNAL)
+    });
+    #[cfg(not(any(target_os = "android", target_os = "linux")))]
+    (&mut &*stream).write(bytes)
+}
+
 /// Returns what is left of the peer, without reading or sending anything. An error that is pending
 /// on the socket (SO_ERROR), such as a reset, is returned.
 pub(crate) fn peer_state(stream: &TcpStream) -> io::Result<PeerState> {

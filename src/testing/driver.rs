@@ -39,6 +39,9 @@ use crate::time::Time;
 pub trait TransportMut {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize>;
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+    fn send_before_fin(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.send(bytes)
+    }
     fn shutdown_write(&mut self) -> io::Result<()>;
     fn local_address(&self) -> Option<SocketAddr> {
         None
@@ -52,6 +55,10 @@ impl<T: TransportMut> Transport for RefCell<T> {
 
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         self.borrow_mut().send(bytes)
+    }
+
+    fn send_before_fin(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.borrow_mut().send_before_fin(bytes)
     }
 
     fn shutdown_write(&self) -> io::Result<()> {

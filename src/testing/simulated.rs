@@ -50,7 +50,8 @@ pub(crate) use poll::Descriptor;
 pub(crate) use poll::{Event, Events, Poll, Registry, Source, StopSignal, Waker, is_priority};
 pub(crate) use tcp::{
     TcpListener, TcpStream, accept, adopt_listener, adopt_stream, bound_unsent, connect,
-    defer_accept, is_connected, listen, peer_state, reset_on_close, set_accepted_options,
+    defer_accept, is_connected, listen, peer_state, reset_on_close, send_before_fin,
+    set_accepted_options,
 };
 #[cfg(unix)]
 pub(crate) use tcp::{UnixListener, adopt_unix_stream};

@@ -68,6 +68,39 @@ fn paused_after(command: &[u8]) -> (Reactor, TcpStream, Seen) {
     (reactor, peer, seen)
 }
 
+/// Answers each byte with two, and closes.
+struct AnswersOnce(Next);
+
+impl Protocol for AnswersOnce {
+    fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
+        cx.send(b"ok");
+        Advance::consumed(input.len()).then(self.0)
+    }
+}
+
+// pitfall: 270
+#[test]
+#[cfg(target_os = "linux")]
+fn answer_and_fin_arrive_together() {
+    // A hundred times: a peer that has waited for the answer finds the FIN there, too. If they were
+    // two segments, it would mostly have to wait for the second one.
+    for next in [Next::Close, Next::CloseWithoutLinger] {
+        let (mut reactor, address) = serve(Limits::default(), move |_| AnswersOnce(next));
+        let peers = std::thread::spawn(move || {
+            for _ in 0..100 {
+                let mut peer = connect(address);
+                peer.write_all(b"?").unwrap();
+                let mut answer = [0; 10];
+                assert_eq!(peer.read(&mut answer).unwrap(), 2);
+                peer.set_nonblocking(true).unwrap();
+                assert_eq!(peer.read(&mut answer).unwrap(), 0, "the FIN is there");
+            }
+        });
+        turn_until(&mut reactor, "all are closed", |stats| stats.closed == 100);
+        peers.join().unwrap();
+    }
+}
+
 // pitfall: 140
 #[test]
 fn reset_ends_a_paused_connection_at_once() {

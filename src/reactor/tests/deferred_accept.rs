@@ -36,7 +36,8 @@ fn connection_that_comes_with_its_request_is_answered_in_that_turn() {
     assert_eq!(world.take_calls(), ["poll"], "a silent peer is not accepted");
     world.peer_sends(stream, REQUEST);
     world.turn();
-    assert_eq!(world.take_calls(), ["poll", "accept", "accept", "recv", "send", "close"]);
+    let calls = ["poll", "accept", "accept", "recv", "send", "shutdown", "close"];
+    assert_eq!(world.take_calls(), calls);
     assert_is_answered(&mut world, stream);
     world.stop();
 }

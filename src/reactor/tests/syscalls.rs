@@ -42,7 +42,8 @@ fn request_that_arrives_with_its_connection_needs_no_epoll_ctl() {
     world.peer_sends(stream, b"GET /plaintext HTTP/1.0\r\n\r\n");
     world.turn();
     world.turn();
-    assert_eq!(world.take_calls(), ["poll", "accept", "accept", "poll", "recv", "send", "close"]);
+    let calls = ["poll", "accept", "accept", "poll", "recv", "send", "shutdown", "close"];
+    assert_eq!(world.take_calls(), calls);
     assert!(world.peer_receives_all(stream).ends_with(b"Hello, World!"));
     world.stop();
 }

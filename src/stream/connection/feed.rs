@@ -61,8 +61,9 @@ impl Connection {
         let step = self.protocol.advance(input, &mut cx);
         if step.consumed == input.len() {
             // Fast path: one message and nothing after it, as in nearly every call.
-            match write_or_buffer(cx, &mut self.buffers, &mut self.last_activity, transport, ready)
-            {
+            let (buffers, last_activity) = (&mut self.buffers, &mut self.last_activity);
+            let closes = step.next.closes();
+            match write_or_buffer(cx, buffers, last_activity, transport, ready, closes) {
                 Ok(_) if step.next == Next::Continue => {}
                 Ok(sent_output) => {
                     let wants = state.take_wants_output_low() || sent_output;
@@ -74,7 +75,9 @@ impl Connection {
         }
         let room = HIGH_WATERMARK_BYTES.saturating_sub(self.buffers.own_output());
         let steps = advance_rest(step, input, room, &mut *self.protocol, &mut cx);
-        match write_or_buffer(cx, &mut self.buffers, &mut self.last_activity, transport, ready) {
+        let (buffers, last_activity) = (&mut self.buffers, &mut self.last_activity);
+        let closes = steps.last.next.closes();
+        match write_or_buffer(cx, buffers, last_activity, transport, ready, closes) {
             Ok(_) => self.after_steps(&steps, input.len()),
             Err(why) => {
                 self.end_unwritten(why, state);
@@ -127,7 +130,11 @@ impl Connection {
     ) {
         let mut cx = Context { state, effects, borrowed: &[], meta: &mut self.meta, transport };
         let next = call(&mut *self.protocol, self.buffers.input(), &mut cx);
-        match write_or_buffer(cx, &mut self.buffers, &mut self.last_activity, transport, ready) {
+        // After the peer's FIN, close(2) sends ours, at the end of the turn.
+        let fin_follows =
+            next.closes() && !matches!(self.phase, Phase::Established(ReadSide::Eof { .. }));
+        let (buffers, last_activity) = (&mut self.buffers, &mut self.last_activity);
+        match write_or_buffer(cx, buffers, last_activity, transport, ready, fin_follows) {
             Ok(_) if next == Next::Continue && self.is_idle() => {} // the usual case
             Ok(sent_output) => {
                 let wants = state.take_wants_output_low() || sent_output;
@@ -229,7 +236,7 @@ fn advance_rest<'i>(
 
 /// Sends what the protocol has written in this call, and returns whether that was anything. What
 /// the kernel does not take is appended to the output, and all of it if older output waits, to keep
-/// the order.
+/// the order. `fin_follows`: the connection closes, and sends our FIN next.
 #[inline(always)]
 fn write_or_buffer<T: Transport>(
     cx: Context<'_>,
@@ -237,6 +244,7 @@ fn write_or_buffer<T: Transport>(
     last_activity: &mut KeptTime,
     transport: &T,
     ready: &mut Readiness,
+    fin_follows: bool,
 ) -> Result<bool, CloseReason> {
     let Context { state, borrowed, .. } = cx;
     let reply = if borrowed.is_empty() { &state.output[..] } else { borrowed };
@@ -246,7 +254,7 @@ fn write_or_buffer<T: Transport>(
     let mut sent = Ok(0);
     if buffers.output().is_empty() {
         *last_activity = state.clock.now.into(); // the write timeout begins
-        sent = send(transport, ready, reply);
+        sent = send(transport, ready, reply, fin_follows);
     }
     if let Ok(taken) = sent {
         state.budget.charge(reply.len()); // what the kernel does not take is copied, too

@@ -28,7 +28,7 @@ impl Connection {
         state: &mut LoopState,
         effects: &mut Effects,
     ) {
-        match send(transport, ready, self.buffers.output()) {
+        match send(transport, ready, self.buffers.output(), self.fin_follows_output()) {
             Ok(taken) => {
                 let was_above = self.buffers.output().len() > LOW_WATERMARK_BYTES;
                 self.buffers.consume_output(taken); // after a partial write the rest stays
@@ -45,6 +45,16 @@ impl Connection {
                 }
             }
             Err(why) => self.phase = Phase::Ended(why),
+        }
+    }
+
+    /// Returns whether our FIN is sent next, as soon as all output is. After the peer's FIN,
+    /// close(2) sends ours, at the end of the turn.
+    fn fin_follows_output(&self) -> bool {
+        match self.phase {
+            Phase::Flushing { close_mode } => close_mode != CloseMode::Immediate,
+            Phase::Established(_) => self.write_side == WriteSide::ShutdownPending,
+            Phase::Connecting { .. } | Phase::Lingering { .. } | Phase::Ended(_) => false,
         }
     }
 

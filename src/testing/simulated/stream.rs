@@ -75,6 +75,9 @@ pub(crate) struct Stream {
 
     // From us to the peer.
     pub(crate) sent: ByteQueue,
+    /// How many of the last bytes sent wait in our kernel for what follows them (MSG_MORE). Linux
+    /// sends them after 200 ms; this one never does, so that a FIN that does not follow is noticed.
+    held_back: usize,
     /// How much fits between us and a peer that does not read: our send buffer and its receive
     /// buffer.
     pub(crate) buffer_bytes: usize,
@@ -123,6 +126,7 @@ impl Stream {
             error: None,
             is_dead: false,
             sent: ByteQueue::default(),
+            held_back: 0,
             buffer_bytes,
             owes_writable_edge: false,
             has_shut_down: false,
@@ -210,7 +214,14 @@ impl Stream {
     }
 
     /// Takes as many of `bytes` as fit, but at most `memory`, which is what the kernel can spare.
-    pub(crate) fn send(&mut self, bytes: &[u8], memory: usize) -> Result<usize, i32> {
+    /// `has_more`: if it takes all, it waits for more before it sends them. If it does not, it
+    /// sends what it has, as Linux does.
+    pub(crate) fn send(
+        &mut self,
+        bytes: &[u8],
+        memory: usize,
+        has_more: bool,
+    ) -> Result<usize, i32> {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
@@ -227,6 +238,7 @@ impl Stream {
         }
         if !self.peer_has_closed {
             self.sent.push(&bytes[..count]);
+            self.held_back = if has_more && count == bytes.len() { count } else { 0 };
         }
         Ok(count)
     }
@@ -262,6 +274,7 @@ impl Stream {
             return Err(errno::ENOTCONN);
         }
         self.has_shut_down = true;
+        self.held_back = 0;
         Ok(())
     }
 
@@ -274,13 +287,19 @@ impl Stream {
             self.reset_peer();
         }
         self.has_shut_down = true;
+        self.held_back = 0;
         self.descriptor = None;
         self.arrived.clear();
     }
 
     fn reset_peer(&mut self) {
         self.is_dead = true;
-        self.sent.clear(); // a reset discards what the peer has not read, as on many systems
+        self.clear_sent(); // a reset discards what the peer has not read, as on many systems
+    }
+
+    fn clear_sent(&mut self) {
+        self.sent.clear();
+        self.held_back = 0;
     }
 
     fn is_closed(&self) -> bool {
@@ -325,7 +344,7 @@ impl Stream {
             let of_half_closed = self.fin_received && error == errno::ECONNRESET;
             self.error = Some(if of_half_closed { errno::EPIPE } else { error });
             self.is_dead = true;
-            self.sent.clear();
+            self.clear_sent();
         }
     }
 
@@ -333,7 +352,7 @@ impl Stream {
         if self.is_dead {
             return PeerReceived::Reset;
         }
-        let count = self.sent.len().min(count_max);
+        let count = (self.sent.len() - self.held_back).min(count_max);
         match count {
             0 if self.has_shut_down && self.sent.len() == 0 => PeerReceived::Fin,
             0 => PeerReceived::WouldBlock,

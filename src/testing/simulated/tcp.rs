@@ -134,6 +134,10 @@ impl Write for &TcpStream {
     }
 }
 
+pub(crate) fn send_before_fin(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    stream.0.call(|kernel, number| kernel.send_before_fin(number, bytes))
+}
+
 impl Source for TcpStream {
     fn number(&self) -> usize {
         self.0.number

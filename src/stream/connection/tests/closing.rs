@@ -1,6 +1,7 @@
 //! Closing: half-close, lingering and aborts.
 
 use super::*;
+use crate::protocol::effects::Command;
 
 #[test]
 fn half_closed_peer_receives_whole_reply() {
@@ -78,7 +79,41 @@ fn close_without_linger_does_not_wait_for_the_peers_fin() {
     // All input has been read (the read was short), so nothing can lead to a reset.
     let mut harness = scripted(ScriptedProtocol::default());
     assert_eq!(harness.drive([recv("5 close_without_linger\n"), send_takes(3)]), Blocked);
-    assert_eq!(harness.drive_writable([send_all(bytes(3, 2))]), Ended(CloseReason::Finished));
+    let script = [send_all(bytes(3, 2)), SHUTDOWN];
+    assert_eq!(harness.drive_writable(script), Ended(CloseReason::Finished));
+}
+
+// pitfall: 270
+#[test]
+fn last_bytes_of_the_output_leave_in_one_segment_with_our_fin() {
+    let with_fin = |harness: &mut Harness<_>| {
+        let transport: &mut ScriptedTransport = harness.transport.get_mut();
+        (transport.with_fin, transport.held_back)
+    };
+    // With the reply of the call that closes, and with the rest that the kernel had no room for.
+    for close in ["close", "close_without_linger"] {
+        let mut harness = scripted(ScriptedProtocol::default());
+        let line = recv(format!("5 {close}\n"));
+        assert_ne!(harness.drive([line, send_all(bytes(0, 5)), SHUTDOWN]), Unfinished);
+        assert_eq!(with_fin(&mut harness), (5, 0));
+        let mut harness = scripted(ScriptedProtocol::default());
+        let line = recv(format!("5 {close}\n"));
+        assert_eq!(harness.drive([line, send_takes(3)]), Blocked);
+        assert_eq!(with_fin(&mut harness), (0, 0), "more follows before the FIN");
+        assert_ne!(harness.drive_writable([send_all(bytes(3, 2)), SHUTDOWN]), Unfinished);
+        assert_eq!(with_fin(&mut harness), (2, 0));
+    }
+    // A FIN that other connections have asked for while output waits.
+    let mut harness = scripted(ScriptedProtocol::default());
+    assert_eq!(harness.drive([recv("5\n"), send_takes(3)]), Blocked);
+    let Driver { connection, transport, state, .. } = &mut *harness;
+    connection.as_mut().unwrap().apply(Command::ShutdownWrite, transport, state);
+    assert_eq!(harness.drive_writable([send_all(bytes(3, 2)), SHUTDOWN]), Blocked);
+    assert_eq!(with_fin(&mut harness), (2, 0));
+    // The reply of a connection that goes on waits for nothing.
+    let mut harness = scripted(ScriptedProtocol::default());
+    assert_eq!(harness.drive([recv("5\n"), send_all(bytes(0, 5))]), Blocked);
+    assert_eq!(with_fin(&mut harness), (0, 0));
 }
 
 #[test]
@@ -87,13 +122,16 @@ fn close_without_linger_asks_where_a_short_read_proves_nothing() {
     // unread.
     let line = "5 close_without_linger\n";
     for (read, ending) in [
-        (RECV_BLOCKS, Ended(CloseReason::Finished)),
-        (FIN, Ended(CloseReason::Finished)),
-        (recv_fails(ErrorKind::ConnectionReset), Ended(CloseReason::PeerReset)),
+        (vec![RECV_BLOCKS, SHUTDOWN], CloseReason::Finished),
+        (vec![FIN, SHUTDOWN], CloseReason::Finished),
+        (vec![recv_fails(ErrorKind::ConnectionReset)], CloseReason::PeerReset),
     ] {
         let mut harness = scripted(ScriptedProtocol::default());
         harness.ready = Readiness::of_stream(Peer::Unix).with_both();
-        assert_eq!(harness.drive([recv(line), send_all(bytes(0, 5)), read]), ending);
+        let calls = [recv(line), send_all(bytes(0, 5))];
+        harness.transport.get_mut().script = calls.into_iter().chain(read).collect();
+        assert_eq!(harness.drive_once(), Ended(ending));
+        assert!(harness.transport.get_mut().script.is_empty());
     }
     let mut harness = scripted(ScriptedProtocol::default());
     harness.ready = Readiness::of_stream(Peer::Unix).with_both();
@@ -158,7 +196,8 @@ fn closed_is_called_once_and_last() {
         [("1 close_without_linger", CloseReason::Finished), ("1 abort", CloseReason::Aborted)]
     {
         let mut harness = scripted(ScriptedProtocol::default());
-        harness.transport.get_mut().script = [recv(format!("{line}\n")), send_takes(1)].into();
+        harness.transport.get_mut().script =
+            [recv(format!("{line}\n")), send_takes(1), SHUTDOWN].into();
         assert!(!harness.turn(), "nothing is left to do");
         harness.turn();
         assert_eq!(harness.calls(), [line.to_owned(), format!("closed {why:?}")]);

@@ -4,13 +4,12 @@ use super::*;
 
 #[test]
 fn evicted_connection_lingers_only_if_input_has_arrived() {
-    // Without unread input, it ends without another call. Unread input would turn the close into a
-    // reset, which destroys output that is still on its way. So it is read and discarded after our
-    // FIN.
+    // Without unread input, it ends at once. Unread input would turn the close into a reset, which
+    // destroys output that is still on its way. So it is read and discarded after our FIN.
     let mut harness = scripted(ScriptedProtocol::default());
     assert_eq!(harness.drive([recv("1\n"), send_all(bytes(0, 1))]), Blocked);
     harness.connection_mut().evict();
-    assert_eq!(harness.drive([]), Ended(CloseReason::Finished));
+    assert_eq!(harness.drive([SHUTDOWN]), Ended(CloseReason::Finished));
 
     let mut harness = scripted(ScriptedProtocol::default());
     assert_eq!(harness.drive([RECV_BLOCKS]), Blocked);

@@ -70,6 +70,10 @@ pub(super) struct ScriptedTransport {
     read: usize,
     /// All bytes that were ever taken.
     pub(super) sent: Vec<u8>,
+    /// Those of the last send, if it was one before our FIN and that has not followed yet.
+    pub(super) held_back: usize,
+    /// How many bytes left in one segment with our FIN.
+    pub(super) with_fin: usize,
 }
 
 impl ScriptedTransport {
@@ -104,10 +108,18 @@ impl TransportMut for ScriptedTransport {
             Taken::First(count) => count,
         };
         self.sent.extend_from_slice(&offered[..count]);
+        self.held_back = 0;
+        Ok(count)
+    }
+
+    fn send_before_fin(&mut self, offered: &[u8]) -> io::Result<usize> {
+        let count = self.send(offered)?;
+        self.held_back = if count == offered.len() { count } else { 0 };
         Ok(count)
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
+        self.with_fin = std::mem::take(&mut self.held_back);
         let expected = self.next("shutdown");
         let Syscall::Shutdown(result) = expected else {
             panic!("shutdown is called instead of {expected:?}")
@@ -135,6 +147,8 @@ pub(super) struct ModelSocket {
     pub(super) room: usize,
     pub(super) sent: Vec<u8>,
     pub(super) is_shut_down: bool,
+    /// As in `ScriptedTransport`.
+    pub(super) held_back: usize,
     /// One call in so many is interrupted (EINTR); 0 for none.
     pub(super) interrupts_every: usize,
     pub(super) calls: usize,
@@ -175,10 +189,18 @@ impl TransportMut for ModelSocket {
         }
         self.room -= count;
         self.sent.extend_from_slice(&offered[..count]);
+        self.held_back = 0;
+        Ok(count)
+    }
+
+    fn send_before_fin(&mut self, offered: &[u8]) -> io::Result<usize> {
+        let count = self.send(offered)?;
+        self.held_back = if count == offered.len() { count } else { 0 };
         Ok(count)
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
+        self.held_back = 0;
         self.calls += 1;
         assert!(!self.is_shut_down, "the FIN is sent once");
         self.is_shut_down = true;
@@ -210,6 +232,8 @@ pub(super) struct Totals {
     pub(super) read: usize,
     /// Bytes taken.
     pub(super) sent: usize,
+    /// Bytes that wait for our FIN.
+    pub(super) held_back: usize,
 }
 
 pub(super) trait CountingTransport: TransportMut {
@@ -218,12 +242,14 @@ pub(super) trait CountingTransport: TransportMut {
 
 impl CountingTransport for ScriptedTransport {
     fn totals(&self) -> Totals {
-        Totals { calls: self.calls, read: self.read, sent: self.sent.len() }
+        let held_back = self.held_back;
+        Totals { calls: self.calls, read: self.read, sent: self.sent.len(), held_back }
     }
 }
 
 impl CountingTransport for ModelSocket {
     fn totals(&self) -> Totals {
-        Totals { calls: self.calls, read: self.read, sent: self.sent.len() }
+        let held_back = self.held_back;
+        Totals { calls: self.calls, read: self.read, sent: self.sent.len(), held_back }
     }
 }

@@ -176,6 +176,15 @@ impl Kernel {
     }
 
     pub(crate) fn send(&mut self, number: usize, bytes: &[u8]) -> io::Result<usize> {
+        self.send_with(number, bytes, false)
+    }
+
+    /// A send with MSG_MORE.
+    pub(crate) fn send_before_fin(&mut self, number: usize, bytes: &[u8]) -> io::Result<usize> {
+        self.send_with(number, bytes, true)
+    }
+
+    fn send_with(&mut self, number: usize, bytes: &[u8], has_more: bool) -> io::Result<usize> {
         self.begin_call("send");
         let stream = self.stream_of(number);
         self.maybe_interrupt()?;
@@ -188,7 +197,7 @@ impl Kernel {
         }
         let socket = &mut self.streams[stream];
         socket.was_starved = memory == 0;
-        let result = socket.send(bytes, memory);
+        let result = socket.send(bytes, memory, has_more);
         if socket.unread_since.is_some() {
             socket.unread_since = Some(self.polls); // output goes first; input may wait meanwhile
         }
@@ -203,7 +212,7 @@ impl Kernel {
             socket.unread_since = None; // it will be closed
         }
         self.something_happened |= result != Err(errno::EAGAIN);
-        self.trace(|| format!("send {number}, {} -> {result:?}", bytes.len()));
+        self.trace(|| format!("send {number}, {}, more: {has_more} -> {result:?}", bytes.len()));
         result.map_err(io::Error::from_raw_os_error)
     }
 
