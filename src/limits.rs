@@ -420,7 +420,6 @@ const _: () = assert!(
 );
 const _: () =
     assert!(STREAM_BYTES_PER_TURN_MAX <= TURN_BYTES_MAX, "one stream has its whole share");
-const _: () = assert!(TURN_BYTES_MAX / STEP_COST_BYTES < BATCH_SLOTS_MAX, "fewer steps than slots");
 const _: () =
     assert!(STEP_COST_BYTES < READ_BYTES_MAX, "a stream takes at least one step in a turn");
 const _: () = assert!(

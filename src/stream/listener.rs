@@ -108,14 +108,16 @@ struct Unaccepted {
     known: usize,
 }
 
-/// The state at the listener's first pause, for the log line at the end.
+/// From the first pause on. The counts at that time are for the log line at the end.
 struct Overload {
     started: Time,
     pauses: u64,
-    accepted: u64,
-    evicted: u64,
-    /// The first pause since a connection was accepted, and how many had been by then.
-    starved: (Time, u64),
+    accepted_before: u64,
+    evicted_before: u64,
+    /// The first pause since a connection was accepted.
+    starved_since: Time,
+    /// How many connections had been accepted by then.
+    accepted_then: u64,
 }
 
 /// The result of one accept(2).
@@ -286,12 +288,18 @@ impl Listener {
         stats.accept_pauses += 1;
         let mut overload = self.take_overload().unwrap_or_else(|| {
             warn!("{}: accept paused: {why}", self.address);
-            let (accepted, evicted) = (self.accepted, self.evicted);
-            Overload { started: now, pauses: 0, accepted, evicted, starved: (now, accepted) }
+            Overload {
+                started: now,
+                pauses: 0,
+                accepted_before: self.accepted,
+                evicted_before: self.evicted,
+                starved_since: now,
+                accepted_then: self.accepted,
+            }
         });
         overload.pauses += 1;
-        if overload.starved.1 != self.accepted {
-            overload.starved = (now, self.accepted);
+        if overload.accepted_then != self.accepted {
+            (overload.starved_since, overload.accepted_then) = (now, self.accepted);
         }
         self.accept_state = AcceptState::Paused(overload, now);
     }
@@ -302,7 +310,7 @@ impl Listener {
         match &mut self.accept_state {
             AcceptState::Paused(..) => {
                 if let Some(overload) = self.take_overload() {
-                    let overload = Overload { starved: (now, self.accepted), ..overload };
+                    let overload = Overload { starved_since: now, ..overload };
                     self.accept_state = AcceptState::Recovering(overload, now);
                 }
             }
@@ -318,7 +326,7 @@ impl Listener {
     /// Returns how long a connection must have been idle to be evicted for its sake.
     pub(crate) fn eviction_idle_ms(&self, now: Time) -> u64 {
         let AcceptState::Paused(overload, _) = &self.accept_state else { return EVICTION_IDLE_MS };
-        let is_starved = overload.starved.0.plus_ms(STARVED_LISTENER_MS) <= now;
+        let is_starved = overload.starved_since.plus_ms(STARVED_LISTENER_MS) <= now;
         if is_starved { 0 } else { EVICTION_IDLE_MS }
     }
 
@@ -361,8 +369,8 @@ impl Listener {
             self.address,
             now.since(overload.started),
             overload.pauses,
-            self.evicted - overload.evicted,
-            self.accepted - overload.accepted,
+            self.evicted - overload.evicted_before,
+            self.accepted - overload.accepted_before,
         );
     }
 
@@ -390,61 +398,4 @@ impl From<io::Error> for Accepted {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::echo::Echo;
-    use crate::testing::simulated::{Installed, kernel::Kernel};
-
-    fn listener() -> Listener {
-        let options = ListenOptions::default();
-        let socket = sys::listen(([127, 0, 0, 1], 2000).into(), &options).unwrap();
-        let accepted =
-            AcceptedOptions { keepalive: false, had_before_listen: true, is_deferred: false };
-        Listener::new(
-            Socket::Tcp(socket, accepted),
-            "127.0.0.1:2000".to_owned(),
-            ListenerIndex::REACTOR,
-            &options,
-            Box::new(|_| Box::new(Echo::new())),
-        )
-    }
-
-    // pitfall: 70
-    #[test]
-    fn overload_ends_only_after_a_while_without_a_pause() {
-        // Pause, recovery, and a second pause before ACCEPT_RECOVERY_MS are over: one overload with
-        // two pauses. Then the recovery counts from the first time that the backlog was empty, not
-        // from later ones.
-        let _kernel = Installed::new(Kernel::new(1));
-        let mut stats = Stats::default();
-        let at = |ms| Time::at(std::time::Duration::from_millis(ms));
-        let mut listener = listener();
-        assert_eq!(listener.deadline(), Time::NEVER);
-        listener.pause(&"no room", at(0), &mut stats);
-        assert!(listener.is_paused());
-        assert_eq!(listener.deadline(), at(ACCEPT_RETRY_MS));
-        listener.recover(at(100));
-        assert_eq!(
-            (listener.is_paused(), listener.deadline()),
-            (false, at(100 + ACCEPT_RECOVERY_MS))
-        );
-        listener.pause(&"no room", at(900), &mut stats);
-        let retried = listener.expire(at(100 + ACCEPT_RECOVERY_MS));
-        assert_eq!(retried, Outcome::Unfinished, "the retry is due: accept again");
-        assert_eq!(stats.accept_pauses, 2);
-
-        listener.recover(at(2000));
-        listener.recover(at(2500));
-        assert_eq!(listener.expire(at(2000 + ACCEPT_RECOVERY_MS - 1)), Outcome::Blocked);
-        assert!(
-            matches!(
-                &listener.accept_state,
-                AcceptState::Recovering(overload, _) if overload.pauses == 2
-            ),
-            "one millisecond early"
-        );
-        assert_eq!(listener.expire(at(2000 + ACCEPT_RECOVERY_MS)), Outcome::Blocked);
-        assert!(matches!(listener.accept_state, AcceptState::Accepting), "the overload is over");
-        assert_eq!(listener.deadline(), Time::NEVER);
-    }
-}
+mod tests;
