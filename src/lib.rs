@@ -146,6 +146,7 @@ mod http {
     pub(crate) mod request; // a request, as a responder sees it
     pub(crate) mod target; // the four forms of a target, and the syntax of hosts
     pub(crate) mod scan; // the bytes of a head that comes in pieces
+    pub(crate) mod field_lines; // the field lines of a head, found by name
     pub(crate) mod head; // a request head, parsed
     pub(crate) mod whole_head; // the head of a request that begins another protocol
     pub(crate) mod foreign; // what bytes that are no request look like
@@ -207,7 +208,6 @@ pub use http::{
     responder::{Responder, ResponderFn, Upload},
     response::Response,
     status::{Status, StatusError},
-    whole_head::HeadSpace,
 };
 pub use limits::Limits;
 pub use protocol::connections::{Connections, SendError, SendStatus};

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use mio_reactor::{
-    Advance, Context, Encoder, HeadSpace, Inner, Layer, Layered, Limits, Method, Next, Protocol,
-    Reactor, Request,
+    Advance, Context, Encoder, Inner, Layer, Layered, Limits, Method, Next, Protocol, Reactor,
+    Request,
 };
 use sha1::{Digest, Sha1};
 
@@ -199,8 +199,7 @@ fn status_of(payload: &[u8]) -> Result<&[u8], u16> {
 /// Returns the answer to a request, and the request's length if it is an upgrade (RFC 6455 section
 /// 4.2). `None`: it is not whole.
 fn answer(input: &[u8]) -> Option<(String, Option<usize>)> {
-    let mut space = HeadSpace::default();
-    let (request, length) = match Request::parse(input, &mut space) {
+    let (request, length) = match Request::parse(input) {
         Ok(parsed) => parsed?,
         Err(status) => return Some((refusal(&status.to_string()), None)),
     };

@@ -17,11 +17,13 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use httparse::{EMPTY_HEADER, Header};
+use httparse::EMPTY_HEADER;
+use memchr::memchr;
 
 use super::content_type::ContentType;
 use super::field::HeaderError;
-use super::head::{Fields, list_items};
+use super::field_lines::{Field, FieldLines};
+use super::head::{Framing, list_items};
 use super::request::{Method, Request};
 use super::response::Response;
 use super::status::Status;
@@ -45,25 +47,24 @@ const NOT_PASSED_ON: [&str; 11] = [
 
 /// Returns the fields that are passed on, in order. Those that a Connection field names are not. A
 /// client may name thousands: each is looked up once, among the few names of fields.
-fn passed_on<'h, 'i>(headers: &'h [Header<'i>]) -> impl Iterator<Item = &'h Header<'i>> {
-    let lower = |name: &'h [u8]| name.iter().map(u8::to_ascii_lowercase);
-    let mut names: Vec<(&[u8], bool)> =
-        headers.iter().map(|field| (field.name.as_bytes(), false)).collect();
+fn passed_on<'i>(fields: &FieldLines<'i>) -> impl Iterator<Item = Field<'i>> + use<'i> {
+    let lower = |name: &'i [u8]| name.iter().map(u8::to_ascii_lowercase);
+    let mut names: Vec<(&[u8], bool)> = fields.iter().map(|field| (field.name, false)).collect();
     names.sort_by(|(a, _), (b, _)| lower(a).cmp(lower(b)));
     names.dedup_by(|(a, _), (b, _)| a.eq_ignore_ascii_case(b));
-    let find = move |names: &[(&'h [u8], bool)], name: &'h [u8]| {
+    let find = move |names: &[(&'i [u8], bool)], name: &'i [u8]| {
         names.binary_search_by(|(other, _)| lower(other).cmp(lower(name)))
     };
-    let connection = headers.iter().filter(|field| field.name.eq_ignore_ascii_case("Connection"));
+    let connection = fields.iter().filter(|field| field.is_named("Connection"));
     for option in connection.flat_map(|field| list_items(field.value)) {
         if let Ok(index) = find(&names, option) {
             names[index].1 = true;
         }
     }
-    headers.iter().filter(move |field| {
-        let index = find(&names, field.name.as_bytes());
+    fields.iter().filter(move |field| {
+        let index = find(&names, field.name);
         let is_option = index.is_ok_and(|index| names[index].1);
-        !is_option && !NOT_PASSED_ON.iter().any(|name| name.eq_ignore_ascii_case(field.name))
+        !is_option && !NOT_PASSED_ON.iter().any(|name| field.is_named(name))
     })
 }
 
@@ -135,13 +136,13 @@ impl Request<'_> {
         if has_length || matches!(self.method(), Method::Post | Method::Put) {
             add("Content-Length", self.body_bytes().to_string().as_bytes());
         }
-        for field in passed_on(self.headers) {
+        for field in passed_on(&self.fields) {
             let is_written = [FORWARDED_FOR, VIA]
                 .into_iter()
                 .chain(max_forwards.map(|_| MAX_FORWARDS))
-                .any(|name| name.eq_ignore_ascii_case(field.name));
+                .any(|name| field.is_named(name));
             if !is_written {
-                add(field.name, field.value);
+                add(field.name_as_str(), field.value);
             }
         }
         head.extend_from_slice(b"\r\n");
@@ -165,7 +166,7 @@ impl Request<'_> {
 #[derive(Debug)]
 pub struct ServerResponse<'i> {
     status: Status,
-    headers: Vec<Header<'i>>,
+    fields: FieldLines<'i>,
     length: usize,
     content_length: Option<u64>,
     is_to_head: bool,
@@ -199,7 +200,7 @@ impl<'i> ServerResponse<'i> {
         input: &'i [u8],
         method: Method,
     ) -> Result<Option<ServerResponse<'i>>, ServerResponseError> {
-        let mut headers = vec![EMPTY_HEADER; HEADERS_MAX];
+        let mut headers = [EMPTY_HEADER; HEADERS_MAX];
         let mut head = httparse::Response::new(&mut headers);
         let length = match head.parse(&input[..input.len().min(HEAD_BYTES_MAX)]) {
             Ok(httparse::Status::Complete(length)) => length,
@@ -207,16 +208,20 @@ impl<'i> ServerResponse<'i> {
             Ok(httparse::Status::Partial) | Err(_) => return Err(ServerResponseError),
         };
         let status = Status::new(head.code.unwrap_or(0)).map_err(|_| ServerResponseError)?;
-        let (is_1_1, fields_count) = (head.version == Some(1), head.headers.len());
-        headers.truncate(fields_count);
-        let fields = Fields::read(&headers, &input[..length]).map_err(|_| ServerResponseError)?;
+        let is_1_1 = head.version == Some(1);
+        // Empty lines may precede the status line.
+        let line = input.iter().take_while(|&&byte| byte == b'\r' || byte == b'\n').count();
+        let line_end = memchr(b'\n', &input[line..length]).ok_or(ServerResponseError)?;
+        let section = &input[line + line_end + 1..length];
+        let (framing, fields) =
+            Framing::of(head.headers, section).map_err(|_| ServerResponseError)?;
         Ok(Some(ServerResponse {
             status,
-            headers,
+            fields,
             length,
-            content_length: fields.body_bytes,
+            content_length: framing.body_bytes,
             is_to_head: method == Method::Head,
-            keeps_alive: !fields.has_close && (is_1_1 || fields.has_keep_alive),
+            keeps_alive: !framing.has_close && (is_1_1 || framing.has_keep_alive),
         }))
     }
 
@@ -290,8 +295,8 @@ impl<'i> ServerResponse<'i> {
     /// [`HeaderError`] if one of the fields is not valid. The client should then get
     /// [`BAD_GATEWAY`](Status::BAD_GATEWAY).
     pub fn pass_on<'r>(&self, body: impl Into<Cow<'r, [u8]>>) -> Result<Response<'r>, HeaderError> {
-        let (mut types, fields): (Vec<&Header<'_>>, Vec<_>) = passed_on(&self.headers)
-            .partition(|field| field.name.eq_ignore_ascii_case("Content-Type"));
+        let (mut types, fields): (Vec<Field<'_>>, Vec<_>) =
+            passed_on(&self.fields).partition(|field| field.is_named("Content-Type"));
         let written = types.pop().and_then(|field| str::from_utf8(field.value).ok());
         let written = written.unwrap_or_default();
         // Of a type with invalid parameters, such as an empty charset, the rest is kept: browsers
@@ -306,7 +311,9 @@ impl<'i> ServerResponse<'i> {
             None => Response::ongoing(self.status, content_type, |_, _| {}), // of unknown length
         };
         let mut fields = fields.iter();
-        fields.try_fold(response, |response, field| response.with_field(field.name, field.value))
+        fields.try_fold(response, |response, field| {
+            response.with_field(field.name_as_str(), field.value)
+        })
     }
 }
 

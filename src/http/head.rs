@@ -1,9 +1,9 @@
 //! A request's head: parsed, then checked against the rules that decide where its message ends.
 //!
 //! ```text
-//!     GET /a?b HTTP/1.1     RequestLine: parsed here, exactly
+//!     GET /a?b HTTP/1.1     RequestLine: exactly three words
 //!     Host: a               ┐ split into names and values by httparse,
-//!     Content-Length: 5     ┘ then read for what frames the message: Fields
+//!     Content-Length: 5     ┘ then read for what frames the message: Framing
 //!                           the empty line: the head ends
 //! ```
 //!
@@ -13,19 +13,19 @@
 
 use httparse::{EMPTY_HEADER, Error, Header};
 
+use super::field_lines::FieldLines;
 use super::request::{Method, Request};
 use super::response::ResponseForm;
 use super::scan::{Scan, Scanned};
 use super::status::Status;
-use super::target::{IS_TARGET_BYTE, is_host, split_target};
+use super::target::{IS_QUERY_BYTE, IS_TARGET_BYTE, is_host, leading, split_target};
 use crate::http::limits::{
     CONTENT_LENGTH_DIGITS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX,
 };
 
-/// Space on the stack for the fields of nearly every request. To clear space for `HEADERS_MAX`
-/// fields would cost as much as parsing them.
-pub(super) type FewHeaders<'i> = [Header<'i>; FEW_HEADERS];
-pub(super) const FEW_HEADERS: usize = 8;
+/// How many fields nearly every request has at most. To clear space for `HEADERS_MAX` fields would
+/// cost as much as parsing them.
+const FEW_HEADERS: usize = 8;
 
 /// What the bytes of a head come to that is not a whole and valid one of HTTP/1.
 pub(super) enum Examined<'i> {
@@ -40,32 +40,19 @@ pub(super) enum Examined<'i> {
 /// Parses the head at the front of `input`. Returns the request and the length of its head in
 /// bytes.
 ///
-/// Its fields are stored in `few`, or in `many` if there are more than fit. The result does not
-/// depend on how the bytes were split into reads.
+/// The result does not depend on how the bytes were split into reads.
 ///
 /// # Errors
 ///
 /// The head is not complete, or it is not a valid one of HTTP/1. [`examine`] tells which. The
 /// status is for it.
-pub(super) fn parse<'i>(
-    input: &'i [u8],
-    few: &'i mut FewHeaders<'i>,
-    many: &'i mut Vec<Header<'i>>,
-) -> Result<(Request<'i>, usize), Status> {
+#[inline(always)] // else each request pays for two more copies of it
+pub(super) fn parse(input: &[u8]) -> Result<(Request<'_>, usize), Status> {
     let head = &input[..input.len().min(HEAD_BYTES_MAX)];
     let (line, line_bytes) = RequestLine::parse(head).ok_or(Status::BAD_REQUEST)?;
-    let section = &head[line_bytes..];
-    let mut parsed = httparse::parse_headers(section, few);
-    if parsed == Err(Error::TooManyHeaders) {
-        *many = vec![EMPTY_HEADER; HEADERS_MAX];
-        parsed = httparse::parse_headers(section, many);
-    }
-    let Ok(httparse::Status::Complete((length, headers))) = parsed else {
-        return Err(Status::BAD_REQUEST);
-    };
-    let fields = Fields::read(headers, &section[..length])?;
-    match line.allows(&fields) {
-        true => Ok((Request::new(line, headers, &fields), line_bytes + length)),
+    let (framing, fields) = Framing::read(&head[line_bytes..])?;
+    match line.allows(&framing) {
+        true => Ok((Request::new(line, fields, &framing), line_bytes + fields.section_bytes())),
         false => Err(Status::BAD_REQUEST),
     }
 }
@@ -124,37 +111,37 @@ fn simple_request(line: &[u8]) -> Option<Request<'_>> {
         Some(b'?') => Some(&target[path_end + 1..]),
         Some(_) => return None,
     };
-    let is_query = |byte: &u8| *byte == b'?' || IS_TARGET_BYTE[usize::from(*byte)];
+    let is_query = |byte: &u8| IS_QUERY_BYTE[usize::from(*byte)];
     let (_, path) = split_target(Method::Get, &target[..path_end], target)?;
     query.unwrap_or_default().iter().all(is_query).then_some(Request::simple(path, query))
 }
 
 impl<'i> Request<'i> {
-    fn new(line: RequestLine<'i>, headers: &'i [Header<'i>], fields: &Fields) -> Request<'i> {
+    fn new(line: RequestLine<'i>, fields: FieldLines<'i>, framing: &Framing) -> Request<'i> {
         Request {
             method: line.method,
             path: line.path,
             query: line.query,
             authority: line.authority,
-            headers,
+            fields,
             form: if line.method == Method::Head { ResponseForm::Head } else { ResponseForm::Full },
             is_1_1: line.is_1_1,
-            keeps_alive: !fields.has_close && (line.is_1_1 || fields.has_keep_alive),
-            expects_continue: line.is_1_1 && fields.expects_continue,
-            body_bytes: fields.body_bytes.unwrap_or(0),
+            keeps_alive: !framing.has_close && (line.is_1_1 || framing.has_keep_alive),
+            expects_continue: line.is_1_1 && framing.expects_continue,
+            body_bytes: framing.body_bytes.unwrap_or(0),
         }
     }
 
     /// An HTTP/0.9 request: no fields, and a response without a head (RFC 1945 section 5).
     fn simple(path: &'i [u8], query: Option<&'i [u8]>) -> Request<'i> {
         let (method, form) = (Method::Get, ResponseForm::Simple);
-        let (authority, headers) = (None, &[][..]);
+        let (authority, fields) = (None, FieldLines::NONE);
         Request {
             method,
             path,
             query,
             authority,
-            headers,
+            fields,
             form,
             is_1_1: false,
             keeps_alive: false,
@@ -181,14 +168,9 @@ impl<'i> RequestLine<'i> {
     #[inline(always)]
     fn parse(head: &'i [u8]) -> Option<(RequestLine<'i>, usize)> {
         let (method, target) = method(head)?;
-        let path_end = target.iter().position(|&byte| !IS_TARGET_BYTE[usize::from(byte)])?;
-        let target_end = match target[path_end] {
-            b'?' => {
-                path_end
-                    + target[path_end..]
-                        .iter()
-                        .position(|&byte| !IS_TARGET_BYTE[usize::from(byte)] && byte != b'?')?
-            }
+        let path_end = leading(&IS_TARGET_BYTE, target);
+        let target_end = match target.get(path_end)? {
+            b'?' => path_end + leading(&IS_QUERY_BYTE, &target[path_end..]),
             _ => path_end,
         };
         let version = target[target_end..].first_chunk::<{ " HTTP/1.1\r\n".len() }>()?;
@@ -206,13 +188,13 @@ impl<'i> RequestLine<'i> {
     }
 
     /// Returns whether a request with this line may have these fields.
-    fn allows(&self, fields: &Fields) -> bool {
+    fn allows(&self, framing: &Framing) -> bool {
         match self.is_1_1 {
-            true => fields.has_host, // RFC 9112 section 3.2
+            true => framing.has_host, // RFC 9112 section 3.2
             // A 1.0 client ends a body without a length by closing the connection, which would
             // leave no way to respond (RFC 1945 section 7.2.2).
             false => {
-                fields.body_bytes.is_some() || !matches!(self.method, Method::Post | Method::Put)
+                framing.body_bytes.is_some() || !matches!(self.method, Method::Post | Method::Put)
             }
         }
     }
@@ -220,7 +202,7 @@ impl<'i> RequestLine<'i> {
 
 /// The values of the fields that frame the message or decide whether the connection persists.
 #[derive(Default)]
-pub(super) struct Fields {
+pub(super) struct Framing {
     has_host: bool,
     pub(super) body_bytes: Option<u64>,
     pub(super) has_close: bool,
@@ -228,47 +210,80 @@ pub(super) struct Fields {
     expects_continue: bool,
 }
 
-impl Fields {
-    pub(super) fn read(headers: &[Header<'_>], section: &[u8]) -> Result<Fields, Status> {
-        let mut fields = Fields::default();
-        if !section.ends_with(b"\r\n") {
-            return Err(Status::BAD_REQUEST);
+impl Framing {
+    /// Reads the field lines at the front of `section`, to the empty line behind them.
+    ///
+    /// # Errors
+    ///
+    /// They are not complete, or not valid, or one of them leaves the end of the message in doubt.
+    #[inline(always)]
+    pub(super) fn read(section: &[u8]) -> Result<(Framing, FieldLines<'_>), Status> {
+        let mut few = [EMPTY_HEADER; FEW_HEADERS];
+        match httparse::parse_headers(section, &mut few) {
+            Ok(httparse::Status::Complete((length, fields))) => {
+                Framing::of(fields, &section[..length])
+            }
+            Err(Error::TooManyHeaders) => Framing::read_many(section),
+            Ok(httparse::Status::Partial) | Err(_) => Err(Status::BAD_REQUEST),
         }
-        for Header { name, value } in headers {
+    }
+
+    /// The same, if there are more than `FEW_HEADERS`.
+    #[inline(never)]
+    fn read_many(section: &[u8]) -> Result<(Framing, FieldLines<'_>), Status> {
+        let mut many = [EMPTY_HEADER; HEADERS_MAX];
+        match httparse::parse_headers(section, &mut many) {
+            Ok(httparse::Status::Complete((length, fields))) => {
+                Framing::of(fields, &section[..length])
+            }
+            Ok(httparse::Status::Partial) | Err(_) => Err(Status::BAD_REQUEST),
+        }
+    }
+
+    /// Reads the fields that httparse has found in `section`, which the empty line ends.
+    #[inline(always)]
+    pub(super) fn of<'i>(
+        fields: &[Header<'_>],
+        section: &'i [u8],
+    ) -> Result<(Framing, FieldLines<'i>), Status> {
+        let mut framing = Framing::default();
+        let lines = section.strip_suffix(b"\r\n").ok_or(Status::BAD_REQUEST)?;
+        for Header { name, value } in fields {
             if !ends_with_crlf(value, section) {
                 return Err(Status::BAD_REQUEST);
             }
+            let name = name.as_bytes();
             // The length tells most names apart before a letter is compared.
             match name.len() {
-                4 if name_is(name.as_bytes(), b"host") => {
-                    if fields.has_host || !is_host(value) {
+                4 if name_is(name, b"host") => {
+                    if framing.has_host || !is_host(value) {
                         return Err(Status::BAD_REQUEST);
                     }
-                    fields.has_host = true;
+                    framing.has_host = true;
                 }
-                10 if name_is(name.as_bytes(), b"connection") => {
-                    fields.read_connection_options(value);
+                10 if name_is(name, b"connection") => {
+                    framing.read_connection_options(value);
                 }
-                14 if name_is(name.as_bytes(), b"content-length") => {
-                    if fields.body_bytes.is_some() {
+                14 if name_is(name, b"content-length") => {
+                    if framing.body_bytes.is_some() {
                         // Two of them, even if they are equal (RFC 9112 section 6.3).
                         return Err(Status::BAD_REQUEST);
                     }
-                    fields.body_bytes = Some(content_length(value).ok_or(Status::BAD_REQUEST)?);
+                    framing.body_bytes = Some(content_length(value).ok_or(Status::BAD_REQUEST)?);
                 }
                 // No coding is decoded here, so the end of the message cannot be known (RFC 9112
                 // section 6.1).
-                17 if name_is(name.as_bytes(), b"transfer-encoding") => {
+                17 if name_is(name, b"transfer-encoding") => {
                     return Err(Status::NOT_IMPLEMENTED);
                 }
-                6 if name_is(name.as_bytes(), b"expect") => {
-                    fields.expects_continue |=
+                6 if name_is(name, b"expect") => {
+                    framing.expects_continue |=
                         list_items(value).any(|word| word.eq_ignore_ascii_case(b"100-continue"));
                 }
                 _ => {}
             }
         }
-        Ok(fields)
+        Ok((framing, FieldLines::new(lines)))
     }
 
     /// Reads a Connection field. It nearly always has one option, so the list is split only if the
@@ -311,13 +326,15 @@ pub(super) fn list_items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 ///
 /// httparse also takes a line feed alone for the end of a line. Other recipients do not, and could
 /// see another message.
+#[inline(always)]
 fn ends_with_crlf(value: &[u8], section: &[u8]) -> bool {
     let end = value.as_ptr().addr() + value.len() - section.as_ptr().addr();
     match section.get(end) {
+        Some(b'\r') => true,
         Some(b' ' | b'\t') => {
             section[end..].iter().find(|&&byte| byte != b' ' && byte != b'\t') == Some(&b'\r')
         }
-        after => after == Some(&b'\r'),
+        _ => false,
     }
 }
 

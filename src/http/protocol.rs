@@ -28,7 +28,7 @@ use super::access_log::LogEntry;
 use super::context::HttpContext;
 use super::exchange::{Exchange, keep_alive_or_close};
 use super::foreign::LooksLike;
-use super::head::{Examined, FEW_HEADERS, FewHeaders, examine, parse};
+use super::head::{Examined, examine, parse};
 use super::promise::Settled;
 use super::request::Request;
 use super::responder::Responder;
@@ -85,9 +85,7 @@ impl<R: Responder> Http<R> {
         {
             return advance;
         }
-        let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; FEW_HEADERS];
-        let mut many = Vec::new();
-        match parse(input, &mut few, &mut many) {
+        match parse(input) {
             Ok((request, length)) => self.respond_to_head(progress, &request, length, input, cx),
             Err(status) => self.examine_head(status, progress, input, cx),
         }
@@ -299,9 +297,7 @@ impl<R: Responder> Http<R> {
                 self.state.send(response, exchange, timer, cx)
             }
             BodyUse::Skip(head) => {
-                let mut few: FewHeaders<'_> = [httparse::EMPTY_HEADER; FEW_HEADERS];
-                let mut many = Vec::new();
-                let Ok((request, _)) = parse(&head, &mut few, &mut many) else {
+                let Ok((request, _)) = parse(&head) else {
                     unreachable!("a head that was complete still is")
                 };
                 self.respond_whole(&request, exchange, cx)

@@ -3,8 +3,7 @@
 //! Nothing is copied: the parts borrow from the connection's input. A request exists only once its
 //! whole head has been received and the end of its body is certain (`head.rs`).
 
-use httparse::Header;
-
+use super::field_lines::FieldLines;
 use super::head::list_items;
 use super::limits;
 use super::response::ResponseForm;
@@ -89,7 +88,7 @@ pub struct Request<'i> {
     pub(super) query: Option<&'i [u8]>,
     /// The authority in the target, if it has one.
     pub(super) authority: Option<&'i [u8]>,
-    pub(super) headers: &'i [Header<'i>],
+    pub(super) fields: FieldLines<'i>,
     pub(super) form: ResponseForm,
     pub(super) is_1_1: bool,
     pub(super) keeps_alive: bool,
@@ -138,8 +137,7 @@ impl<'i> Request<'i> {
     /// Returns the values of all fields named `name`, in order. Together they are one list (RFC
     /// 9110 section 5.3).
     pub fn header_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'i [u8]> + use<'i, 'n> {
-        let has_this_name = move |header: &&Header<'i>| header.name.eq_ignore_ascii_case(name);
-        self.headers.iter().filter(has_this_name).map(|header| header.value)
+        self.fields.iter().filter(move |field| field.is_named(name)).map(|field| field.value)
     }
 
     /// Returns whether the list in the fields named `name` has the element `item`: a connection
@@ -152,7 +150,7 @@ impl<'i> Request<'i> {
     /// Returns all fields in order, each with its name as it was sent, and its value as
     /// [`header`](Request::header) returns it. Names are ASCII.
     pub fn headers(&self) -> impl Iterator<Item = (&'i str, &'i [u8])> + use<'i> {
-        self.headers.iter().map(|header| (header.name, header.value))
+        self.fields.iter().map(|field| (field.name_as_str(), field.value))
     }
 
     /// Returns whether the client keeps the connection open for another request (RFC 9112 section

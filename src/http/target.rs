@@ -51,16 +51,23 @@ pub(super) fn split_target<'i>(
 /// 3.2 and 3.2.2).
 #[inline(always)]
 pub(super) fn is_host(value: &[u8]) -> bool {
+    match &value[leading(&IS_NAME_BYTE, value)..] {
+        [] => true,
+        [b':', port @ ..] if port.iter().all(u8::is_ascii_digit) => true,
+        _ => is_unusual_host(value),
+    }
+}
+
+/// The same, of a host that is an IP literal or has percent-encoded bytes, or of no host.
+#[cold]
+fn is_unusual_host(value: &[u8]) -> bool {
     let host = match value.iter().rposition(|byte| !byte.is_ascii_digit()) {
         Some(colon) if value[colon] == b':' => &value[..colon],
         _ => value,
     };
     match host {
         [b'[', inner @ .., b']'] => is_ip_literal(inner),
-        name => {
-            name.iter().fold(true, |is_plain, &byte| is_plain & IS_NAME_BYTE[usize::from(byte)])
-                || is_encoded_name(name)
-        }
+        name => is_encoded_name(name),
     }
 }
 
@@ -86,6 +93,27 @@ pub(super) const IS_TARGET_BYTE: [bool; 256] = {
     table
 };
 
+/// The bytes of a query: those of a target before it, and `?`.
+pub(super) const IS_QUERY_BYTE: [bool; 256] = {
+    let mut table = IS_TARGET_BYTE;
+    table[b'?' as usize] = true;
+    table
+};
+
+/// Returns how many bytes at the front of `bytes` are in `table`.
+#[inline(always)]
+pub(super) fn leading(table: &[bool; 256], bytes: &[u8]) -> usize {
+    let mut count = 0;
+    // Eight at a time: the inner search has a known length, so the compiler unrolls it.
+    while let Some(eight) = bytes[count..].first_chunk::<8>() {
+        match eight.iter().position(|&byte| !table[usize::from(byte)]) {
+            Some(at) => return count + at,
+            None => count += 8,
+        }
+    }
+    count + bytes[count..].iter().take_while(|&&byte| table[usize::from(byte)]).count()
+}
+
 const fn table(allowed: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut index = 0;
@@ -96,8 +124,7 @@ const fn table(allowed: &[u8]) -> [bool; 256] {
     table
 }
 
-/// Returns whether `name` is a registered name with percent-encoded bytes in it.
-#[cold]
+/// Returns whether `name` is a registered name, which may have percent-encoded bytes in it.
 fn is_encoded_name(mut name: &[u8]) -> bool {
     while let [first, rest @ ..] = name {
         name = match rest {

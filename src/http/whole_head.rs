@@ -3,31 +3,9 @@
 //! Invariant: what [`Http`](crate::Http) would reject is rejected here, so a server that upgrades
 //! and one that answers cannot see different requests.
 
-use std::fmt;
-
-use httparse::{EMPTY_HEADER, Header};
-
-use super::head::{Examined, FEW_HEADERS, FewHeaders, examine, parse};
+use super::head::{Examined, examine, parse};
 use super::request::Request;
 use super::status::Status;
-
-/// Where [`Request::parse`] puts the fields of a head.
-pub struct HeadSpace<'i> {
-    few: FewHeaders<'i>,
-    many: Vec<Header<'i>>,
-}
-
-impl Default for HeadSpace<'_> {
-    fn default() -> Self {
-        HeadSpace { few: [EMPTY_HEADER; FEW_HEADERS], many: Vec::new() }
-    }
-}
-
-impl fmt::Debug for HeadSpace<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HeadSpace").finish_non_exhaustive()
-    }
-}
 
 impl<'i> Request<'i> {
     /// Parses the head of a request at the front of `input`, by the rules of [`Http`](crate::Http),
@@ -37,11 +15,10 @@ impl<'i> Request<'i> {
     /// HTTP does not need it.
     ///
     /// ```
-    /// use mio_reactor::{HeadSpace, Request, Status};
+    /// use mio_reactor::{Request, Status};
     ///
-    /// let mut space = HeadSpace::default();
     /// let input = b"GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\nbytes";
-    /// let (request, length) = Request::parse(input, &mut space)?.expect("it is whole");
+    /// let (request, length) = Request::parse(input)?.expect("it is whole");
     /// assert_eq!(request.header("upgrade"), Some(&b"websocket"[..]));
     /// assert_eq!(&input[length..], b"bytes");
     /// # Ok::<(), Status>(())
@@ -50,16 +27,11 @@ impl<'i> Request<'i> {
     /// # Errors
     ///
     /// The status of the error response, if it is no valid request of HTTP/1, or too large.
-    pub fn parse(
-        input: &'i [u8],
-        space: &'i mut HeadSpace<'i>,
-    ) -> Result<Option<(Request<'i>, usize)>, Status> {
-        parse(input, &mut space.few, &mut space.many).map(Some).or_else(|status| {
-            match examine(input, status) {
-                Examined::Partial(_) => Ok(None),
-                Examined::Simple(..) => Err(Status::BAD_REQUEST), // it has no fields
-                Examined::Rejected(status) => Err(status),
-            }
+    pub fn parse(input: &'i [u8]) -> Result<Option<(Request<'i>, usize)>, Status> {
+        parse(input).map(Some).or_else(|status| match examine(input, status) {
+            Examined::Partial(_) => Ok(None),
+            Examined::Simple(..) => Err(Status::BAD_REQUEST), // it has no fields
+            Examined::Rejected(status) => Err(status),
         })
     }
 }
@@ -79,8 +51,7 @@ mod tests {
             ("GET /a HTTP/2.0\r\n", Err(Status::HTTP_VERSION_NOT_SUPPORTED)),
         ] {
             for end in 0..=head.len() {
-                let mut space = HeadSpace::default();
-                let parsed = Request::parse(&head.as_bytes()[..end], &mut space);
+                let parsed = Request::parse(&head.as_bytes()[..end]);
                 match parsed.map(|parsed| parsed.map(|(_, length)| length)) {
                     Ok(None) => assert!(end < head.len(), "{head} is whole"),
                     Ok(Some(length)) => assert_eq!((length, Ok(())), (head.len(), expected)),

@@ -1,12 +1,11 @@
 //! What a gateway writes to each side, and what it takes for an error.
 
-use super::super::head::{FEW_HEADERS, parse};
+use super::super::head::parse;
 use super::*;
 
 #[track_caller]
 fn check_forwarded(request: &str, client: Peer, expected: &str) {
-    let (mut few, mut many) = ([EMPTY_HEADER; FEW_HEADERS], Vec::new());
-    let (request, _) = parse(request.as_bytes(), &mut few, &mut many).unwrap();
+    let (request, _) = parse(request.as_bytes()).unwrap();
     let head = request.forwarded_head(client).expect("it is to be forwarded");
     assert_eq!(head.escape_ascii().to_string(), expected.as_bytes().escape_ascii().to_string());
 }
@@ -78,16 +77,14 @@ fn gateway_names_itself_and_counts_the_forwards_that_are_left() {
         ("GET", "Max-Forwards: 0\r\n", Some(named("") + "Max-Forwards: 0\r\n")),
     ] {
         let request = format!("{method} / HTTP/1.1\r\n{host}{fields}\r\n");
-        let (mut few, mut many) = ([EMPTY_HEADER; FEW_HEADERS], Vec::new());
-        let (request, _) = parse(request.as_bytes(), &mut few, &mut many).unwrap();
+        let (request, _) = parse(request.as_bytes()).unwrap();
         let head = request.forwarded_head(Peer::Unix);
         let expected = forwarded
             .map(|fields| format!("{method} / HTTP/1.0\r\nConnection: keep-alive\r\n{fields}\r\n"));
         assert_eq!(head.map(|head| String::from_utf8(head).unwrap()), expected, "{fields}");
     }
-    let (mut few, mut many) = ([EMPTY_HEADER; FEW_HEADERS], Vec::new());
     let connect = b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n";
-    let (request, _) = parse(connect, &mut few, &mut many).unwrap();
+    let (request, _) = parse(connect).unwrap();
     assert_eq!(request.forwarded_head(Peer::Unix), None);
 }
 

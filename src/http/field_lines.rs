@@ -1,0 +1,108 @@
+//! The field lines of a head that is parsed: each is found by its name.
+//!
+//! ```text
+//!     Host: a              name, colon, white space, value, white space, CR LF
+//!     Content-Length: 5
+//! ```
+//!
+//! httparse has split and checked them (`head.rs`), and its table of them is gone. A lookup goes
+//! through the lines again. That costs less than to keep a table for the few requests whose
+//! responder asks, and a request borrows its input alone.
+//!
+//! Invariant: each line has a name, a colon, and CR LF at its end alone.
+
+use std::fmt;
+use std::iter;
+
+use memchr::memchr;
+
+/// One field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Field<'i> {
+    pub(super) name: &'i [u8],
+    /// Without the white space around it.
+    pub(super) value: &'i [u8],
+}
+
+impl<'i> Field<'i> {
+    /// Returns whether it has this name. Case does not matter.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
+
+    pub(super) fn name_as_str(&self) -> &'i str {
+        str::from_utf8(self.name).expect("a name is a token, and so ASCII")
+    }
+}
+
+/// The field lines of a head, without the empty line behind them.
+#[derive(Clone, Copy)]
+pub(super) struct FieldLines<'i>(&'i [u8]);
+
+impl<'i> FieldLines<'i> {
+    pub(super) const NONE: FieldLines<'static> = FieldLines(b"");
+
+    pub(super) fn new(lines: &'i [u8]) -> FieldLines<'i> {
+        FieldLines(lines)
+    }
+
+    /// Returns the length of the lines with the empty line behind them, in bytes.
+    pub(super) fn section_bytes(&self) -> usize {
+        self.0.len() + "\r\n".len()
+    }
+
+    /// Returns the fields in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Field<'i>> + use<'i> {
+        let mut rest = self.0;
+        iter::from_fn(move || {
+            // A valid name has no colon, and a valid line no line feed but its last byte.
+            let (line, after) = rest.split_at(memchr(b'\n', rest)? + 1);
+            let (name, value) = line.split_at(memchr(b':', line)?);
+            rest = after;
+            Some(Field { name, value: value[1..].trim_ascii() })
+        })
+    }
+}
+
+/// As text, with the bytes that are no ASCII escaped.
+impl fmt::Debug for FieldLines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0.escape_ascii().to_string(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn fields_are_those_that_httparse_finds(
+            lines in prop::collection::vec(
+                ("[!-9;-~]{1,9}", "[ \t]{0,2}[ -~\t\u{e9}]{0,12}"),
+                0..9,
+            ),
+        ) {
+            let mut section = String::new();
+            for (name, value) in &lines {
+                section += &format!("{}:{value}\r\n", name.replace(|c| !is_token(c), "x"));
+            }
+            let fields = FieldLines::new(section.as_bytes());
+            let whole = format!("{section}\r\n");
+            let mut table = [httparse::EMPTY_HEADER; 9];
+            let parsed = httparse::parse_headers(whole.as_bytes(), &mut table).unwrap();
+            let (_, expected) = parsed.unwrap();
+            let expected: Vec<_> =
+                expected.iter().map(|field| (field.name, field.value)).collect();
+            let found: Vec<_> =
+                fields.iter().map(|field| (field.name_as_str(), field.value)).collect();
+            prop_assert_eq!(found, expected);
+            prop_assert_eq!(fields.section_bytes(), whole.len());
+        }
+    }
+
+    fn is_token(character: char) -> bool {
+        u8::try_from(character).is_ok_and(crate::http::field::is_token_byte)
+    }
+}
