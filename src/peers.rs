@@ -31,6 +31,7 @@ pub(crate) struct Peers {
 
 impl Peers {
     /// Keeps `peer` until it is removed.
+    #[inline]
     pub(crate) fn keep(&mut self, peer: Peer) -> KeptPeer {
         match peer {
             Peer::Ip(SocketAddr::V4(address)) => {

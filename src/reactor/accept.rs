@@ -55,8 +55,7 @@ impl Reactor {
             let slot = &mut self.slots[token];
             let Source::Listener(listener) = &slot.source else { continue };
             // At a bound of its own, only its own connections make room.
-            let is_full = self.state.loop_limits.of(listener.index).is_full();
-            if listener.is_paused() && !is_full {
+            if listener.is_paused() && !self.state.loop_limits.of(listener.index).is_full() {
                 enqueue(&mut self.run_queue, token, slot);
             }
         }

@@ -8,6 +8,7 @@ use std::fmt::Display;
 use std::iter;
 
 use log::error;
+use slab::Slab;
 
 use super::Reactor;
 use super::slots::{Slot, enqueue, mark_ended};
@@ -75,17 +76,20 @@ pub(super) fn call_closed(
 
 /// Calls the protocol in a slot for the last time, if there is one, and drops the slot. Either may
 /// panic, or both.
-pub(super) fn close_and_drop(stats: &mut Stats, peers: &Peers, slot: Slot, why: CloseReason) {
-    let mut slot = Some(slot);
+pub(super) fn close_and_drop(
+    stats: &mut Stats,
+    peers: &Peers,
+    slots: &mut Slab<Slot>,
+    token: usize,
+    why: CloseReason,
+) {
     // One catch for both, because each connection that ends comes here.
     let result = catch(|| {
-        if let Some(slot) = &mut slot {
-            slot.source.call_closed(why);
-        }
-        slot = None;
+        slots[token].source.call_closed(why);
+        drop(slots.remove(token));
     });
     if result.is_err() {
-        on_last_panic(stats, peers, slot);
+        on_last_panic(stats, peers, slots.try_remove(token));
     }
 }
 

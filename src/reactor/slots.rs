@@ -181,6 +181,7 @@ impl Reactor {
     }
 
     /// Puts a connection with its socket into a slot.
+    #[inline(always)]
     pub(super) fn insert_connection(
         &mut self,
         stream: TcpStream,
@@ -192,6 +193,7 @@ impl Reactor {
         self.insert_slot(Slot { source, stream, ready, registered, state: SlotState::Waiting })
     }
 
+    #[inline(always)]
     fn insert_slot(&mut self, slot: Slot) -> usize {
         let token = self.slots.insert(slot);
         if self.state.stop.is_stopping() {

@@ -345,8 +345,8 @@ impl Reactor {
             source @ Source::Tasks(_) => drop_tasks(stats, source),
             Source::Periodic(_) | Source::StopSignal(_) => {}
         }
-        let slot = self.slots.remove(token);
-        close_and_drop(&mut self.state.stats, &self.state.peers, slot, why);
+        let state = &mut self.state;
+        close_and_drop(&mut state.stats, &state.peers, &mut self.slots, token, why);
         self.state.peers.remove(kept_peer);
     }
 

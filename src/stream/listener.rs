@@ -387,6 +387,10 @@ impl Listener {
 
 impl From<io::Error> for Accepted {
     fn from(error: io::Error) -> Accepted {
+        // Fast path: each batch ends with this one.
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return Accepted::WouldBlock;
+        }
         match errno::classify_accept(&error) {
             AcceptError::WouldBlock => Accepted::WouldBlock,
             AcceptError::Interrupted => Accepted::Interrupted,
