@@ -65,7 +65,7 @@ impl MmsgIo {
         let is_connected = self.is_connected;
         arrays.mmsg.send(
             socket,
-            replies.pending().iter().map(|gso| {
+            replies.pending_slices(batch).map(|(gso, slices)| {
                 let (to, local) = match gso.to {
                     Recipient::Sender(_) | Recipient::Connected if is_connected => {
                         (SendTo::Connected, LocalAddress::Fixed)
@@ -86,7 +86,7 @@ impl MmsgIo {
                     Recipient::Connected => (SendTo::Connected, LocalAddress::Fixed),
                 };
                 let segment = (gso.datagrams() > 1).then_some(gso.segment);
-                SendMessage { to, slices: replies.slices(gso, batch), segment, local }
+                SendMessage { to, slices, segment, local }
             }),
         )
     }

@@ -38,8 +38,8 @@ impl PlainIo {
         replies: &ReplyQueue,
         arrays: &mut CallArrays,
     ) -> io::Result<usize> {
-        for (number, gso) in replies.pending().iter().enumerate() {
-            match PlainIo::send_one(socket, batch, replies, gso, &mut arrays.assembled) {
+        for (number, (gso, slices)) in replies.pending_slices(batch).enumerate() {
+            match PlainIo::send_one(socket, batch, replies, gso, slices, &mut arrays.assembled) {
                 Ok(()) => {}
                 Err(error) if number == 0 => return Err(error),
                 Err(_) => return Ok(number), // the next call returns it again
@@ -48,17 +48,17 @@ impl PlainIo {
         Ok(replies.pending_len())
     }
 
-    fn send_one(
+    fn send_one<'s>(
         socket: &UdpSocket,
         batch: &Batch,
         replies: &ReplyQueue,
         gso: &GsoBatch,
+        mut slices: impl Iterator<Item = &'s [u8]>,
         assembled: &mut Vec<u8>,
     ) -> io::Result<()> {
         if gso.datagrams() > 1 {
             return Err(ErrorKind::Unsupported.into()); // the batches are split then, and sent again
         }
-        let mut slices = replies.slices(gso, batch);
         let first = slices.next().unwrap_or_default();
         let payload = match slices.next() {
             None => first,

@@ -47,6 +47,10 @@ pub(crate) struct ReplyQueue {
     bytes_left: usize,
     /// Where in the buffers lies the datagram that is being answered, or was answered last.
     pub(crate) current: Span,
+    /// Where replies go: to the sender of the datagram that is being answered.
+    pub(crate) to: Recipient,
+    /// The last batch goes there, too.
+    continues: bool,
     /// Replies not queued because they are too long for a datagram.
     too_long: u64,
     /// Replies not queued because no bytes were left.
@@ -78,8 +82,8 @@ pub(crate) enum Recipient {
 pub(crate) struct GsoBatch {
     pub(crate) to: Recipient,
     pub(crate) segment: usize,
+    /// Its iovecs are those from here to the first one of the next batch.
     first_iovec: usize,
-    iovec_count: usize,
     bytes: usize,
     /// The most bytes that it may have; 0 once no other datagram may join.
     bytes_max: usize,
@@ -104,6 +108,8 @@ impl ReplyQueue {
             gso_enabled: true,
             bytes_left: REPLIES_BYTES_MAX,
             current: Span::NONE,
+            to: Recipient::Connected,
+            continues: false,
             too_long: 0,
             dropped: 0,
         }
@@ -143,19 +149,23 @@ impl ReplyQueue {
 
     // ---- adding
 
-    /// Queues one datagram to `to`: `head`, and after it `body`, a part of the buffers.
-    /// `continues` says whether the last batch has the same recipient, and is updated.
+    /// What is queued from now on goes to `to`.
+    pub(crate) fn set_recipient(&mut self, to: Recipient, senders: &[Sender]) {
+        self.continues = match (self.last_recipient(), to) {
+            (Some(Recipient::Sender(last)), Recipient::Sender(number)) => {
+                let (last, sender) = (&senders[last], &senders[number]);
+                last.peer == sender.peer && last.local == sender.local
+            }
+            (last, to) => last == Some(to),
+        };
+        self.to = to;
+    }
+
+    /// Queues one datagram to the recipient: `head`, and after it `body`, a part of the buffers.
     #[inline(always)]
-    pub(crate) fn push(
-        &mut self,
-        head: &[u8],
-        body: Span,
-        to: Recipient,
-        continues: &mut bool,
-        senders: &[Sender],
-    ) {
+    pub(crate) fn push(&mut self, head: &[u8], body: Span, senders: &[Sender]) {
         let bytes = head.len() + body.length;
-        if bytes > DATAGRAM_BYTES_MAX && !self.is_v6_and_fits(bytes, to, senders) {
+        if bytes > DATAGRAM_BYTES_MAX && !self.is_v6_and_fits(bytes, senders) {
             self.too_long += 1;
             return;
         }
@@ -166,12 +176,10 @@ impl ReplyQueue {
         };
         self.bytes_left = bytes_left;
         match self.batches.last_mut() {
-            Some(batch) if *continues && batch.accepts(bytes) => {
-                batch.bytes_max *= usize::from(bytes == batch.segment);
-            }
+            Some(batch) if self.continues && batch.accepts(bytes) => batch.join(bytes),
             _ => {
-                self.begin_batch(to, bytes);
-                *continues = true;
+                self.begin_batch(self.to, bytes);
+                self.continues = true;
             }
         }
         if !head.is_empty() {
@@ -183,8 +191,8 @@ impl ReplyQueue {
     }
 
     #[cold]
-    fn is_v6_and_fits(&self, bytes: usize, to: Recipient, senders: &[Sender]) -> bool {
-        let peer = self.peer_of(to, senders);
+    fn is_v6_and_fits(&self, bytes: usize, senders: &[Sender]) -> bool {
+        let peer = self.peer_of(self.to, senders);
         bytes <= DATAGRAM_BYTES_MAX_V6 && peer.is_some_and(|peer| peer.is_ipv6())
     }
 
@@ -195,19 +203,21 @@ impl ReplyQueue {
             self.named_peers.push(peer);
         }
         let to = Recipient::Named(self.named_peers.len() - 1);
-        let mut continues = self.last_recipient() == Some(to);
-        self.push(bytes, Span::NONE, to, &mut continues, senders);
+        let to_before = self.to;
+        self.set_recipient(to, senders);
+        self.push(bytes, Span::NONE, senders);
         if self.last_recipient() != Some(to) {
             self.named_peers.truncate(named_before); // the reply was not queued
         }
+        self.set_recipient(to_before, senders);
     }
 
     /// The recipient of the last batch.
-    pub(crate) fn last_recipient(&self) -> Option<Recipient> {
+    fn last_recipient(&self) -> Option<Recipient> {
         self.batches.last().map(|batch| batch.to)
     }
 
-    /// Begins a batch whose first datagram has `bytes`.
+    /// Begins a batch with a datagram of `bytes`, whose pieces are added next.
     #[inline(never)] // most replies join one
     fn begin_batch(&mut self, to: Recipient, bytes: usize) {
         let is_open = self.gso_enabled && bytes <= SEGMENT_BYTES_MAX;
@@ -217,8 +227,7 @@ impl ReplyQueue {
             to,
             segment: bytes,
             first_iovec: self.iovecs.len(),
-            iovec_count: 0,
-            bytes: 0,
+            bytes,
             bytes_max,
         });
     }
@@ -228,12 +237,11 @@ impl ReplyQueue {
     fn push_copied(&mut self, bytes: &[u8]) {
         let offset = self.copied.len();
         self.copied.extend_from_slice(bytes);
-        if let (Some(batch), Some(last)) = (self.batches.last_mut(), self.iovecs.last_mut())
-            && batch.iovec_count > 0
+        let first_iovec = self.batches.last().map_or(0, |batch| batch.first_iovec);
+        if let Some(last) = self.iovecs[first_iovec..].last_mut()
             && last.is_copied
             && last.offset + last.length == offset
         {
-            batch.bytes += bytes.len();
             last.length += bytes.len();
         } else {
             self.push_iovec(IoVec { is_copied: true, offset, length: bytes.len() });
@@ -243,15 +251,12 @@ impl ReplyQueue {
     /// Adds `iovec` to the last batch. Inlined, because each datagram that is echoed adds one.
     #[inline(always)]
     fn push_iovec(&mut self, iovec: IoVec) {
-        let batch = self.batches.last_mut().expect("a batch was begun for the piece");
-        batch.bytes += iovec.length;
         if !iovec.is_copied
             && self.mergeable_end == iovec.offset
             && let Some(last) = self.iovecs.last_mut()
         {
             last.length += iovec.length;
         } else {
-            batch.iovec_count += 1;
             self.iovecs.push(iovec);
         }
         self.mergeable_end =
@@ -279,15 +284,18 @@ impl ReplyQueue {
         }
     }
 
-    /// The pieces of `batch`, whose bytes are in `received` where they were not copied.
-    pub(crate) fn slices<'q>(
+    /// The batches that wait, each with its pieces, whose bytes are in `received` where they were
+    /// not copied.
+    pub(crate) fn pending_slices<'q>(
         &'q self,
-        batch: &GsoBatch,
         received: &'q Batch,
-    ) -> impl Iterator<Item = &'q [u8]> {
-        self.iovecs[batch.first_iovec..][..batch.iovec_count].iter().map(|iovec| {
-            let memory = if iovec.is_copied { &self.copied } else { &received.buffers };
-            &memory[iovec.offset..][..iovec.length]
+    ) -> impl Iterator<Item = (&'q GsoBatch, impl Iterator<Item = &'q [u8]>)> {
+        with_iovecs(self.pending(), &self.iovecs).map(|(batch, iovecs)| {
+            let slices = iovecs.iter().map(|iovec| {
+                let memory = if iovec.is_copied { &self.copied } else { &received.buffers };
+                &memory[iovec.offset..][..iovec.length]
+            });
+            (batch, slices)
         })
     }
 
@@ -320,15 +328,17 @@ impl ReplyQueue {
             return false;
         }
         self.gso_enabled = false;
-        let iovecs = std::mem::take(&mut self.iovecs);
+        let all_iovecs = std::mem::take(&mut self.iovecs);
         let batches = std::mem::take(&mut self.batches);
-        for batch in &batches[std::mem::take(&mut self.sent)..] {
-            let mut room = 0;
-            for mut iovec in iovecs[batch.first_iovec..][..batch.iovec_count].iter().copied() {
+        let pending = &batches[std::mem::take(&mut self.sent)..];
+        for (batch, iovecs) in with_iovecs(pending, &all_iovecs) {
+            let (mut left, mut room) = (batch.bytes, 0);
+            for mut iovec in iovecs.iter().copied() {
                 while iovec.length > 0 {
                     if room == 0 {
-                        self.begin_batch(batch.to, batch.segment.min(batch.bytes));
-                        room = batch.segment;
+                        room = batch.segment.min(left);
+                        left -= room;
+                        self.begin_batch(batch.to, room);
                     }
                     let taken = iovec.length.min(room);
                     self.push_iovec(IoVec { length: taken, ..iovec });
@@ -388,6 +398,23 @@ impl GsoBatch {
     fn accepts(&self, bytes: usize) -> bool {
         bytes > 0 && bytes <= self.segment && self.bytes + bytes <= self.bytes_max
     }
+
+    /// Adds a datagram of `bytes`, whose pieces are added next. A shorter one is the last.
+    fn join(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.bytes_max *= usize::from(bytes == self.segment);
+    }
+}
+
+/// Pairs each of `batches`, the last ones of all, with its part of `iovecs`, those of all.
+fn with_iovecs<'q>(
+    batches: &'q [GsoBatch],
+    iovecs: &'q [IoVec],
+) -> impl Iterator<Item = (&'q GsoBatch, &'q [IoVec])> {
+    batches.iter().enumerate().map(|(number, batch)| {
+        let end = batches.get(number + 1).map_or(iovecs.len(), |next| next.first_iovec);
+        (batch, &iovecs[batch.first_iovec..end])
+    })
 }
 
 #[cfg(test)]

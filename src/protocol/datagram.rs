@@ -176,15 +176,11 @@ pub struct Replies<'b> {
     requests: &'b mut SocketRequests,
     effects: &'b mut Effects,
     senders: &'b [Sender],
-    /// Where replies go: to the sender of the datagram that is being answered.
-    to: Recipient,
-    /// The last batch in the queue goes to the same peer.
-    continues: bool,
 }
 
 impl fmt::Debug for Replies<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replies").field("to", &self.to).finish_non_exhaustive()
+        f.debug_struct("Replies").field("to", &self.queue.to).finish_non_exhaustive()
     }
 }
 
@@ -197,9 +193,8 @@ impl<'b> Replies<'b> {
         effects: &'b mut Effects,
     ) -> Replies<'b> {
         queue.current = Span::NONE;
-        let continues = queue.last_recipient() == Some(Recipient::Connected);
-        let (senders, to) = (&batch.senders[..], Recipient::Connected);
-        Replies { queue, requests, effects, senders, to, continues }
+        queue.set_recipient(Recipient::Connected, &batch.senders);
+        Replies { queue, requests, effects, senders: &batch.senders }
     }
 
     /// For calls about the datagrams of `batch` that are still to be answered.
@@ -209,21 +204,13 @@ impl<'b> Replies<'b> {
         requests: &'b mut SocketRequests,
         effects: &'b mut Effects,
     ) -> (Unanswered<'b>, &'b [u8], Replies<'b>) {
-        let (senders, to) = (&batch.senders[..], Recipient::Connected);
-        let replies = Replies { queue, requests, effects, senders, to, continues: false };
+        let replies = Replies { queue, requests, effects, senders: &batch.senders };
         (batch.unanswered(), &batch.buffers, replies)
     }
 
     /// What comes now is for the sender of this number.
     pub(crate) fn set_recipient(&mut self, number: usize) {
-        self.to = Recipient::Sender(number);
-        let sender = &self.senders[number];
-        self.continues = self.queue.last_recipient().is_some_and(|last| match last {
-            Recipient::Sender(last) => {
-                self.senders[last].peer == sender.peer && self.senders[last].local == sender.local
-            }
-            Recipient::Named(_) | Recipient::Connected => false,
-        });
+        self.queue.set_recipient(Recipient::Sender(number), self.senders);
     }
 
     /// What comes now answers the datagram at `span`.
@@ -247,13 +234,14 @@ impl<'b> Replies<'b> {
 
     /// Replies with `prefix` and, after it, the datagram being answered, which is not copied. In a
     /// call that is not about a datagram, the prefix is all.
+    #[inline(always)] // an echo without a prefix then does nothing about one (docs/design.md)
     pub fn echo(&mut self, prefix: &[u8]) {
         self.reply(prefix, self.queue.current);
     }
 
     #[inline(always)]
     fn reply(&mut self, head: &[u8], body: Span) {
-        self.queue.push(head, body, self.to, &mut self.continues, self.senders);
+        self.queue.push(head, body, self.senders);
     }
 
     /// Sends `bytes` to `peer`, whether or not it has sent anything. On a socket bound to all
@@ -268,10 +256,7 @@ impl<'b> Replies<'b> {
                 assert_eq!(peer, connected, "a connected socket sends only to its peer");
                 self.send(bytes);
             }
-            None => {
-                self.queue.push_to(peer, bytes, self.senders);
-                self.continues = false; // the last batch goes elsewhere
-            }
+            None => self.queue.push_to(peer, bytes, self.senders),
         }
     }
 
@@ -307,7 +292,7 @@ impl<'b> Replies<'b> {
         workers: &Workers,
         job: impl FnOnce() -> Vec<u8> + Send + 'static,
     ) -> Result<(), WorkersBusyError> {
-        let to = match self.to {
+        let to = match self.queue.to {
             Recipient::Sender(number) => self.senders[number].peer,
             Recipient::Named(_) | Recipient::Connected => None,
         };

@@ -123,13 +123,14 @@ impl DatagramTransport for MemoryDatagrams {
         if self.window == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
-        let reply = replies.pending().first().expect("it is called only if replies wait");
+        let mut pending = replies.pending_slices(batch);
+        let (reply, slices) = pending.next().expect("it is called only if replies wait");
         let peer = replies.peer_of(reply.to, &batch.senders).ok_or(ErrorKind::AddrNotAvailable)?;
         if reply.datagrams() > 1 {
             return Err(ErrorKind::Unsupported.into());
         }
         self.window -= 1;
-        self.sent.push((peer, replies.slices(reply, batch).flatten().copied().collect()));
+        self.sent.push((peer, slices.flatten().copied().collect()));
         Ok(1)
     }
 }

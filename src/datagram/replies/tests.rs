@@ -76,10 +76,10 @@ impl InMemory {
     /// bytes.
     fn as_datagrams(&self) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut datagrams = Vec::new();
-        for gso in self.replies.pending() {
+        for (gso, slices) in self.replies.pending_slices(&self.batch) {
             let peer = self.replies.peer_of(gso.to, &self.batch.senders);
             let peer = peer.expect("only known peers are answered");
-            let bytes = self.replies.slices(gso, &self.batch).collect::<Vec<_>>().concat();
+            let bytes = slices.collect::<Vec<_>>().concat();
             assert_eq!(bytes.len(), gso.bytes);
             assert!(gso.bytes <= DATAGRAM_BYTES_MAX && gso.datagrams() <= SEGMENTS_MAX);
             let cut: Vec<Vec<u8>> = match bytes.is_empty() {

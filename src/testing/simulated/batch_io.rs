@@ -112,8 +112,8 @@ fn send_batch(socket: &UdpSocket, batch: &Batch, replies: &ReplyQueue) -> io::Re
         panic!("only a simulated socket has simulated batches")
     };
     let mut sent = 0;
-    for gso_batch in replies.pending().iter().take(DATAGRAM_BATCH) {
-        let assembled: Vec<u8> = replies.slices(gso_batch, batch).flatten().copied().collect();
+    for (gso_batch, slices) in replies.pending_slices(batch).take(DATAGRAM_BATCH) {
+        let assembled: Vec<u8> = slices.flatten().copied().collect();
         let datagrams: Vec<&[u8]> = match gso_batch.datagrams() {
             1 => vec![&assembled],
             _ => assembled.chunks(gso_batch.segment).collect(),
