@@ -6,7 +6,7 @@ use super::receive::{BUFFER_BYTES, Batch, Message, STRIDE_BYTES, Sender};
 use super::replies::{Recipient, ReplyQueue};
 use super::scratch::CallArrays;
 use crate::protocol::datagram::Batching;
-use crate::sys::linux::{self, RecvBuffers, SendMessage, SendTo};
+use crate::sys::linux::{self, Control, RecvBuffers, RecvMessage, SendMessage, SendTo, SockAddr};
 use crate::sys::{LocalAddress, UdpSocket};
 
 pub(crate) struct MmsgIo {
@@ -36,20 +36,24 @@ impl MmsgIo {
             stride_bytes: STRIDE_BYTES,
         };
         let received = arrays.mmsg.receive(socket, buffers)?;
-        let mut last = None;
-        batch.messages.extend(received.enumerate().map(|(number, message)| {
-            if last != Some((message.name, message.local)) {
-                last = Some((message.name, message.local));
-                let (peer, local) = (message.name.parse(), message.local);
-                batch.senders.push(Sender { peer, local, first: number });
-            }
-            Message {
-                offset: number * STRIDE_BYTES,
-                length: message.length,
-                segment: message.segment.unwrap_or(message.length),
-                is_truncated: message.is_truncated,
-            }
+        let Batch { messages, senders, .. } = batch;
+        messages.extend(received.clone().enumerate().map(|(number, message)| {
+            let RecvMessage { length, is_truncated, .. } = message;
+            Message { offset: number * STRIDE_BYTES, length, segment: length, is_truncated }
         }));
+        // Neighbours mostly have one sender, and only the first of them is parsed. Together, the
+        // two loops would run out of registers.
+        let (mut last, mut segment) = (None, None);
+        for (number, RecvMessage { name, control, .. }) in received.enumerate() {
+            if last != Some((name, control)) {
+                let is_same_peer = last.is_some_and(|(last, _)| last == name);
+                segment = add_sender(senders, number, name, is_same_peer, control);
+                last = Some((name, control));
+            }
+            if let Some(segment) = segment {
+                messages[number].segment = segment;
+            }
+        }
         Ok(batch.messages.len() == arrays.mmsg.batch_max())
     }
 
@@ -90,4 +94,24 @@ impl MmsgIo {
             }),
         )
     }
+}
+
+/// Adds the sender of the message that is the `first` of its own, unless only the size of the
+/// datagrams differs from the message before. Returns that size, if the kernel has joined any.
+#[inline(never)] // the loop over the messages has no registers to spare
+fn add_sender(
+    senders: &mut Vec<Sender>,
+    first: usize,
+    name: &SockAddr,
+    is_same_peer: bool,
+    control: Control<'_>,
+) -> Option<usize> {
+    let (segment, local) = match control.is_empty() {
+        true => (None, LocalAddress::Fixed),
+        false => control.parse(),
+    };
+    if !is_same_peer || senders.last().is_none_or(|last| last.local != local) {
+        senders.push(Sender { peer: name.parse(), local, first });
+    }
+    segment
 }

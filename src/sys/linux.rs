@@ -28,7 +28,8 @@ use std::ptr;
 
 use log::warn;
 
-use self::layout::{CONTROL_BYTES, ControlMessages, SockAddr, size_of_as_socklen};
+use self::layout::{CONTROL_BYTES, ControlMessages, size_of_as_socklen};
+pub(crate) use self::layout::{Control, SockAddr};
 pub(crate) use self::options::{bound_unsent, defer_accept, enable_gro, enable_pktinfo};
 use super::errno::is_refused_call;
 use super::{LocalAddress, UdpSocket};
@@ -74,11 +75,9 @@ pub(crate) struct RecvBuffers<'b> {
 /// What the kernel reports of one received message.
 pub(crate) struct RecvMessage<'m> {
     pub(crate) name: &'m SockAddr,
+    pub(crate) control: Control<'m>,
     pub(crate) length: usize,
     pub(crate) is_truncated: bool,
-    /// The size of the datagrams that the kernel has joined, if it has (UDP_GRO).
-    pub(crate) segment: Option<usize>,
-    pub(crate) local: LocalAddress,
 }
 
 /// One message to be sent, gathered from `slices`.
@@ -226,7 +225,7 @@ impl Mmsg {
         &mut self,
         socket: &UdpSocket,
         mut buffers: RecvBuffers<'_>,
-    ) -> io::Result<impl ExactSizeIterator<Item = RecvMessage<'_>>> {
+    ) -> io::Result<impl Iterator<Item = RecvMessage<'_>> + Clone> {
         self.prepare_headers(&mut buffers);
         self.received = 0;
         self.received = match self.fill_headers(socket) {
@@ -236,12 +235,9 @@ impl Mmsg {
         .map_err(|error| self.without_errno(error))?;
         let written = self.recv_headers[..self.received].iter().zip(&self.recv_names);
         Ok(written.zip(&self.recv_controls).map(|((header, name), control)| {
-            let (segment, local) = match header.msg_hdr.msg_controllen as usize {
-                0 => (None, LocalAddress::Fixed),
-                control_bytes => control.parse(control_bytes),
-            };
+            let control = control.received(header.msg_hdr.msg_controllen as usize);
             let is_truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
-            RecvMessage { name, length: header.msg_len as usize, is_truncated, segment, local }
+            RecvMessage { name, control, length: header.msg_len as usize, is_truncated }
         }))
     }
 

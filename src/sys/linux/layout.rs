@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use crate::sys::LocalAddress;
 
 /// A socket address in the kernel's form, with room for a `sockaddr_in6`, the larger of the two.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Eq)]
 #[repr(C, align(8))]
 pub(crate) struct SockAddr {
     bytes: [u8; mem::size_of::<libc::sockaddr_in6>()],
@@ -27,6 +27,14 @@ pub(crate) struct SockAddr {
 #[repr(C, align(8))]
 pub(super) struct ControlMessages {
     bytes: [u8; CONTROL_BYTES],
+}
+
+/// The control messages that one message was received with.
+#[derive(Clone, Copy)]
+pub(crate) struct Control<'m> {
+    messages: &'m ControlMessages,
+    /// How many bytes of them the kernel has written.
+    length: usize,
 }
 
 /// Room for the two control messages that one message can have.
@@ -60,16 +68,19 @@ impl SockAddr {
         (SockAddr { bytes }, length)
     }
 
+    fn family(&self) -> libc::c_int {
+        u16::from_ne_bytes([self.bytes[0], self.bytes[1]]).into()
+    }
+
     /// Returns the address, if it is IPv4 or IPv6. Read byte by byte, with the layouts of ip(7) and
     /// ipv6(7).
     pub(crate) fn parse(&self) -> Option<SocketAddr> {
         let bytes = &self.bytes;
-        let family = u16::from_ne_bytes([bytes[0], bytes[1]]);
         let port = u16::from_be_bytes([bytes[2], bytes[3]]);
         let word = |at: usize| {
             u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
-        match libc::c_int::from(family) {
+        match self.family() {
             libc::AF_INET => {
                 let address = Ipv4Addr::new(bytes[4], bytes[5], bytes[6], bytes[7]);
                 Some(SocketAddrV4::new(address, port).into())
@@ -81,6 +92,15 @@ impl SockAddr {
             }
             _ => None,
         }
+    }
+}
+
+impl PartialEq for SockAddr {
+    // IPv4 has family, port and address in the first 8 bytes, which are compared as one number.
+    // What follows is padding, or left from a longer name.
+    fn eq(&self, other: &SockAddr) -> bool {
+        self.bytes[..8] == other.bytes[..8]
+            && (self.family() == libc::AF_INET || self.bytes == other.bytes)
     }
 }
 
@@ -130,12 +150,34 @@ impl ControlMessages {
         length + message_bytes.next_multiple_of(ControlMessages::WORD)
     }
 
+    /// Returns those that the kernel has written, `length` bytes of them.
+    pub(super) fn received(&self, length: usize) -> Control<'_> {
+        Control { messages: self, length }
+    }
+}
+
+impl PartialEq for Control<'_> {
+    // Most messages have none, and comparing them then takes no call of memcmp.
+    fn eq(&self, other: &Control<'_>) -> bool {
+        self.length == other.length && (self.is_empty() || self.bytes() == other.bytes())
+    }
+}
+
+impl Control<'_> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.messages.bytes[..self.length.min(CONTROL_BYTES)]
+    }
+
     /// Returns the size of the datagrams that the kernel has joined, if it has, and the address to
     /// which they were sent, if it is reported.
-    #[inline(never)] // most messages have none, and the caller's loop has no registers to spare
-    pub(super) fn parse(&self, length: usize) -> (Option<usize>, LocalAddress) {
+    #[inline(never)] // most messages have none
+    pub(crate) fn parse(self) -> (Option<usize>, LocalAddress) {
         let (mut segment, mut local) = (None, LocalAddress::Fixed);
-        let mut rest = &self.bytes[..length.min(CONTROL_BYTES)];
+        let mut rest = self.bytes();
         while rest.len() >= ControlMessages::HEADER {
             let int = |at: usize| {
                 i32::from_ne_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]])
@@ -171,5 +213,26 @@ impl ControlMessages {
             rest = rest.get(length.next_multiple_of(ControlMessages::WORD)..).unwrap_or(&[]);
         }
         (segment, local)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(peer: &str) -> SockAddr {
+        SockAddr::new(peer.parse().unwrap()).0
+    }
+
+    #[test]
+    fn names_are_equal_if_the_addresses_are() {
+        let v4 = name("192.0.2.1:7000");
+        let mut with_rest = v4;
+        with_rest.bytes[8..].fill(1); // as after a longer name at the same place
+        assert!(v4 == with_rest);
+        assert!(v4 != name("192.0.2.1:7001") && v4 != name("192.0.2.2:7000"));
+        let v6 = name("[2001:db8::1%2]:7000");
+        assert!(v6 == name("[2001:db8::1%2]:7000"));
+        assert!(v6 != name("[2001:db8::1%3]:7000") && v6 != name("[2001:db8::2%2]:7000"));
     }
 }
