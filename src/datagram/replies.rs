@@ -48,7 +48,7 @@ pub(crate) struct ReplyQueue {
     /// Where in the buffers lies the datagram that is being answered, or was answered last.
     pub(crate) current: Span,
     /// Where replies go: to the sender of the datagram that is being answered.
-    pub(crate) to: Recipient,
+    to: Recipient,
     /// The last batch goes there, too.
     continues: bool,
     /// Replies not queued because they are too long for a datagram.
@@ -150,15 +150,19 @@ impl ReplyQueue {
     // ---- adding
 
     /// What is queued from now on goes to `to`.
-    pub(crate) fn set_recipient(&mut self, to: Recipient, senders: &[Sender]) {
-        self.continues = match (self.last_recipient(), to) {
-            (Some(Recipient::Sender(last)), Recipient::Sender(number)) => {
-                let (last, sender) = (&senders[last], &senders[number]);
-                last.peer == sender.peer && last.local == sender.local
-            }
-            (last, to) => last == Some(to),
-        };
+    pub(crate) fn set_recipient(&mut self, to: Recipient) {
         self.to = to;
+        self.continues = self.last_recipient() == Some(to);
+    }
+
+    /// The recipient of what is queued.
+    pub(crate) fn recipient(&self) -> Recipient {
+        self.to
+    }
+
+    /// The recipient of the last batch.
+    fn last_recipient(&self) -> Option<Recipient> {
+        self.batches.last().map(|batch| batch.to)
     }
 
     /// Queues one datagram to the recipient: `head`, and after it `body`, a part of the buffers.
@@ -203,18 +207,13 @@ impl ReplyQueue {
             self.named_peers.push(peer);
         }
         let to = Recipient::Named(self.named_peers.len() - 1);
-        let to_before = self.to;
-        self.set_recipient(to, senders);
+        let answered = self.to;
+        self.set_recipient(to);
         self.push(bytes, Span::NONE, senders);
         if self.last_recipient() != Some(to) {
             self.named_peers.truncate(named_before); // the reply was not queued
         }
-        self.set_recipient(to_before, senders);
-    }
-
-    /// The recipient of the last batch.
-    fn last_recipient(&self) -> Option<Recipient> {
-        self.batches.last().map(|batch| batch.to)
+        self.set_recipient(answered);
     }
 
     /// Begins a batch with a datagram of `bytes`, whose pieces are added next.

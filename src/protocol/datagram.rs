@@ -180,7 +180,7 @@ pub struct Replies<'b> {
 
 impl fmt::Debug for Replies<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replies").field("to", &self.queue.to).finish_non_exhaustive()
+        f.debug_struct("Replies").field("to", &self.queue.recipient()).finish_non_exhaustive()
     }
 }
 
@@ -193,7 +193,7 @@ impl<'b> Replies<'b> {
         effects: &'b mut Effects,
     ) -> Replies<'b> {
         queue.current = Span::NONE;
-        queue.set_recipient(Recipient::Connected, &batch.senders);
+        queue.set_recipient(Recipient::Connected);
         Replies { queue, requests, effects, senders: &batch.senders }
     }
 
@@ -210,7 +210,7 @@ impl<'b> Replies<'b> {
 
     /// What comes now is for the sender of this number.
     pub(crate) fn set_recipient(&mut self, number: usize) {
-        self.queue.set_recipient(Recipient::Sender(number), self.senders);
+        self.queue.set_recipient(Recipient::Sender(number));
     }
 
     /// What comes now answers the datagram at `span`.
@@ -292,7 +292,7 @@ impl<'b> Replies<'b> {
         workers: &Workers,
         job: impl FnOnce() -> Vec<u8> + Send + 'static,
     ) -> Result<(), WorkersBusyError> {
-        let to = match self.queue.to {
+        let to = match self.queue.recipient() {
             Recipient::Sender(number) => self.senders[number].peer,
             Recipient::Named(_) | Recipient::Connected => None,
         };
