@@ -214,7 +214,7 @@ impl<'i> ServerResponse<'i> {
         let line_end = memchr(b'\n', &input[line..length]).ok_or(ServerResponseError)?;
         let section = &input[line + line_end + 1..length];
         let (framing, fields) =
-            Framing::of(head.headers, section).map_err(|_| ServerResponseError)?;
+            Framing::read_fields(head.headers, section).map_err(|_| ServerResponseError)?;
         Ok(Some(ServerResponse {
             status,
             fields,

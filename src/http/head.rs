@@ -221,7 +221,7 @@ impl Framing {
         let mut few = [EMPTY_HEADER; FEW_HEADERS];
         match httparse::parse_headers(section, &mut few) {
             Ok(httparse::Status::Complete((length, fields))) => {
-                Framing::of(fields, &section[..length])
+                Framing::read_fields(fields, &section[..length])
             }
             Err(Error::TooManyHeaders) => Framing::read_many(section),
             Ok(httparse::Status::Partial) | Err(_) => Err(Status::BAD_REQUEST),
@@ -234,7 +234,7 @@ impl Framing {
         let mut many = [EMPTY_HEADER; HEADERS_MAX];
         match httparse::parse_headers(section, &mut many) {
             Ok(httparse::Status::Complete((length, fields))) => {
-                Framing::of(fields, &section[..length])
+                Framing::read_fields(fields, &section[..length])
             }
             Ok(httparse::Status::Partial) | Err(_) => Err(Status::BAD_REQUEST),
         }
@@ -242,7 +242,7 @@ impl Framing {
 
     /// Reads the fields that httparse has found in `section`, which the empty line ends.
     #[inline(always)]
-    pub(super) fn of<'i>(
+    pub(super) fn read_fields<'i>(
         fields: &[Header<'_>],
         section: &'i [u8],
     ) -> Result<(Framing, FieldLines<'i>), Status> {
