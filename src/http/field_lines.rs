@@ -12,9 +12,8 @@
 //! Invariant: each line has a name, a colon, and CR LF at its end alone.
 
 use std::fmt;
-use std::iter;
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 /// One field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +52,33 @@ impl<'i> FieldLines<'i> {
 
     /// Returns the fields in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Field<'i>> + use<'i> {
-        let mut rest = self.0;
-        iter::from_fn(move || {
-            // A valid name has no colon, and a valid line no line feed but its last byte.
-            let (line, after) = rest.split_at(memchr(b'\n', rest)? + 1);
-            let (name, value) = line.split_at(memchr(b':', line)?);
-            rest = after;
-            Some(Field { name, value: value[1..].trim_ascii() })
+        self.lines().map(|line| {
+            let colon = memchr(b':', line).expect("a valid line has a colon behind its name");
+            let (name, value) = line.split_at(colon);
+            Field { name, value: value[1..].trim_ascii() }
+        })
+    }
+
+    /// Returns the values of the fields with this name, in order. Case does not matter.
+    ///
+    /// Most other lines are known by the place of their colon alone.
+    pub(super) fn values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'i [u8]> + use<'i, 'n> {
+        self.lines().filter_map(move |line| {
+            let (own_name, rest) = line.split_at_checked(name.len())?;
+            let value = rest.strip_prefix(b":")?;
+            let is_named = own_name.eq_ignore_ascii_case(name.as_bytes());
+            // A colon in `name` would be that of the line, and what follows it no name.
+            (is_named && !own_name.contains(&b':')).then(|| value.trim_ascii())
+        })
+    }
+
+    /// A valid line has a line feed at its end, and nowhere else.
+    fn lines(&self) -> impl Iterator<Item = &'i [u8]> + use<'i> {
+        let (lines, mut start) = (self.0, 0);
+        memchr_iter(b'\n', lines).map(move |end| {
+            let line = &lines[start..end];
+            start = end + 1;
+            line
         })
     }
 }
@@ -97,9 +116,23 @@ mod tests {
                 expected.iter().map(|field| (field.name, field.value)).collect();
             let found: Vec<_> =
                 fields.iter().map(|field| (field.name_as_str(), field.value)).collect();
-            prop_assert_eq!(found, expected);
+            prop_assert_eq!(&found, &expected);
             prop_assert_eq!(fields.section_bytes(), whole.len());
+            for (name, _) in &expected {
+                let same = expected.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+                let values: Vec<_> = same.map(|(_, value)| *value).collect();
+                prop_assert_eq!(fields.values(&name.to_uppercase()).collect::<Vec<_>>(), values);
+            }
         }
+    }
+
+    #[test]
+    fn what_is_no_name_finds_no_field() {
+        let fields = FieldLines::new(b"Name: a: b\r\n");
+        for no_name in ["", "Nam", "Name: a", "Name:", "ame"] {
+            assert_eq!(fields.values(no_name).next(), None, "{no_name}");
+        }
+        assert_eq!(fields.values("nAME").next(), Some(&b"a: b"[..]));
     }
 
     fn is_token(character: char) -> bool {

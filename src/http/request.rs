@@ -137,7 +137,7 @@ impl<'i> Request<'i> {
     /// Returns the values of all fields named `name`, in order. Together they are one list (RFC
     /// 9110 section 5.3).
     pub fn header_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'i [u8]> + use<'i, 'n> {
-        self.fields.iter().filter(move |field| field.is_named(name)).map(|field| field.value)
+        self.fields.values(name)
     }
 
     /// Returns whether the list in the fields named `name` has the element `item`: a connection
