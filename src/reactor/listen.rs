@@ -242,6 +242,9 @@ impl Reactor {
         let listener = Box::new(Listener::new(socket, address, index, options, make));
         let token = self.insert(Source::Listener(listener), Registered::Reading);
         self.listeners.push(token);
+        if self.state.stop.is_stopping() {
+            self.begin_drain(token);
+        }
         Ok(())
     }
 }

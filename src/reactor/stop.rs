@@ -37,14 +37,19 @@ impl Reactor {
         let now = self.state.clock.now;
         let until = now.plus(self.state.limits.drain_timeout);
         self.effects.on_stopping();
-        for &token in &self.listeners {
-            if let Source::Listener(listener) = &mut self.slots[token].source
-                && listener.begin_drain(now)
-            {
-                trace::log(&self.state, token, || Line::AcceptAtOnce);
-            }
+        for index in 0..self.listeners.len() {
+            self.begin_drain(self.listeners[index]);
         }
         self.queue_part(until, Walk::default());
+    }
+
+    /// Lets a listener close once its backlog is empty.
+    pub(super) fn begin_drain(&mut self, token: usize) {
+        if let Source::Listener(listener) = &mut self.slots[token].source
+            && listener.begin_drain(self.state.clock.now)
+        {
+            trace::log(&self.state, token, || Line::AcceptAtOnce);
+        }
     }
 
     /// Does what a stop does in each turn: queues further slots, or closes them by force.

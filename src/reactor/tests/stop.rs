@@ -293,3 +293,17 @@ fn idle_connection_is_closed_only_after_it_was_notified_of_the_stop() {
     assert_eq!(world.reactor().run().unwrap(), Stopped::Graceful);
     world.check_nothing_is_left();
 }
+
+// pitfall: 271
+#[test]
+fn listener_opened_during_a_stop_does_not_prolong_it() {
+    let (mut world, streams) = echo_world_with(1);
+    world.peer_sends(streams[0], b"hello");
+    world.run_until_blocked();
+    world.reactor().stop();
+    world.serve(HTTP, |_| Http::new(Site::new()));
+    world.kernel().peer_closes(streams[0]);
+    world.run_for(10);
+    assert!(world.reactor().is_stopped());
+    world.stop();
+}
