@@ -5,7 +5,7 @@
 //!
 //! - `http, closed by us`: the peer connects and sends a request with `Connection: close`. Then the
 //!   server runs turns until the connection is closed, which is nearly always one turn: epoll_wait,
-//!   accept (twice, the second time until `WouldBlock`), recv, send, close.
+//!   accept (twice, the second time until `WouldBlock`), recv, send, shutdown, close.
 //! - `echo, closed by the peer`: the peer connects and sends 64 bytes, and the server runs turns
 //!   until they are echoed. The peer reads them and closes, and the server runs turns until it has
 //!   closed, too. Both parts are timed, as one. This connection has to wait, so it is registered

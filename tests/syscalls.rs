@@ -83,6 +83,12 @@ impl Calls {
     }
 }
 
+/// Returns whether the first argument of the call is `descriptor`.
+fn is_on(line: &str, descriptor: &str) -> bool {
+    let arguments = line.split_once('(').map_or("", |(_, arguments)| arguments);
+    arguments.split([',', ')']).next() == Some(descriptor)
+}
+
 /// Reads one whole response.
 fn read_response(stream: &mut TcpStream) {
     let mut response = Vec::new();
@@ -137,8 +143,7 @@ fn short_exchange_that_has_already_arrived_costs_no_epoll_ctl() {
     });
     let Some(calls) = calls else { return };
     let (calls, descriptor) = calls.since("accept4(");
-    let on_it: Vec<&String> =
-        calls.0.iter().filter(|line| line.contains(&format!("({descriptor}"))).collect();
+    let on_it: Vec<&String> = calls.0.iter().filter(|line| is_on(line, &descriptor)).collect();
     // With poll(2), another recv shows whether anything is unread. No other call is between the
     // send that announces the FIN and the FIN.
     let receives = on_it.iter().filter(|line| line.starts_with("recvfrom(")).count();

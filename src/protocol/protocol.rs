@@ -298,10 +298,3 @@ pub enum Next {
     /// Drops the output, and resets the connection.
     Abort,
 }
-
-impl Next {
-    /// Returns whether it closes the connection, so that our FIN follows the output.
-    pub(crate) fn closes(self) -> bool {
-        matches!(self, Next::Close | Next::CloseWithoutLinger)
-    }
-}

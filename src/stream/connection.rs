@@ -324,8 +324,8 @@ impl Connection {
                         Err(why) => self.phase = Phase::Ended(why),
                     }
                 }
-                // Our FIN leaves now, in one segment with the end of the output. Left to close(2),
-                // it would become a reset if input arrived meanwhile, and that end would be lost.
+                // If no output came before it, our FIN is sent here. Left to close(2), it would
+                // become a reset if input arrived meanwhile.
                 Phase::Flushing { close_mode } => {
                     let ends = close_mode == CloseMode::IfNothingUnread && !ready.readable();
                     self.phase = if ends {

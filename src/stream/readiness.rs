@@ -72,9 +72,9 @@ use crate::sys::{self, Event, PeerState, TcpStream};
 pub(crate) trait Transport {
     fn receive(&self, into: &mut [u8]) -> io::Result<usize>;
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;
-    /// Sends the last bytes before our FIN, for which `shutdown_write` is called at once if all are
-    /// taken. The kernel may keep the end of them back until then, so that both leave in one
-    /// segment (MSG_MORE in send(2)).
+    /// Sends the last bytes before our FIN. If all are taken, `shutdown_write` is called next, with
+    /// nothing between the two. The kernel may keep the end of the bytes back until then, so that
+    /// both leave in one segment (MSG_MORE in send(2)).
     fn send_before_fin(&self, bytes: &[u8]) -> io::Result<usize> {
         self.send(bytes)
     }
@@ -321,8 +321,7 @@ pub(crate) fn receive<T: Transport>(
 
 /// Sends `bytes` once, unless the socket is known not to be writable. Returns how many bytes the
 /// kernel has taken: all, some (a partial write), or none. Where a partial write brings no event,
-/// sends the rest until `WouldBlock`. With `fin_follows`, our FIN is sent next, as soon as all
-/// bytes are taken.
+/// sends the rest until `WouldBlock`. `fin_follows`: our FIN is sent next, if all bytes are taken.
 #[inline(always)]
 pub(crate) fn send<T: Transport>(
     transport: &T,

@@ -187,8 +187,8 @@ pub(crate) fn is_connected(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// Sends the last bytes before our FIN. Where send(2) has MSG_MORE, the kernel waits for the FIN
-/// with the end of them: for 200 ms at most (tcp(7), TCP_CORK).
+/// Sends the last bytes before our FIN. Where send(2) has MSG_MORE, the kernel keeps the end of
+/// them back until the FIN comes. (If none came, it would send them after 200 ms or so.)
 #[inline]
 pub(crate) fn send_before_fin(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     #[cfg(any(target_os = "android", target_os = "linux"))]

@@ -111,3 +111,32 @@ fn slot_is_not_reused_in_the_turn_in_which_its_connection_ends() {
     world.run_until_blocked();
     world.stop();
 }
+
+/// Greets, and closes, as the daytime protocol does (RFC 867).
+struct Greets;
+
+impl Protocol for Greets {
+    fn opened(&mut self, cx: &mut Context<'_>) -> Next {
+        cx.send(b"Sunday");
+        Next::Close
+    }
+
+    fn advance<'i>(&mut self, input: &'i [u8], _: &mut Context<'i>) -> Advance {
+        Advance::consumed(input.len())
+    }
+}
+
+// pitfall: 270
+#[test]
+fn greeting_before_a_close_does_not_wait_for_the_next_turn() {
+    // `opened` is called outside of a drive. In a program with a loop of its own, the next turn may
+    // be much later: the greeting must not be kept back for it.
+    let mut world = World::without_faults();
+    world.serve(ECHO, |_| Greets);
+    let stream = world.connect(ECHO, 1);
+    world.turn();
+    assert_eq!(world.peer_receives_all(stream), b"Sunday");
+    world.kernel().peer_closes(stream);
+    world.run_until_blocked();
+    world.stop();
+}

@@ -387,3 +387,34 @@ fn connections_that_monitor_each_other_may_all_end_together() {
         reset_and_stop(world, &streams[..survivors]);
     }
 }
+
+/// Sends a reply, asks for more than a turn has time for, and closes.
+struct AsksAndCloses;
+
+impl Protocol for AsksAndCloses {
+    fn advance<'i>(&mut self, input: &'i [u8], cx: &mut Context<'i>) -> Advance {
+        let own = cx.id();
+        cx.send(b"bye");
+        cx.connections().send_to_all(std::iter::repeat_n(own, 60_000), b"");
+        Advance::consumed(input.len()).then(Next::Close)
+    }
+}
+
+// pitfall: 270
+#[test]
+fn last_reply_of_a_held_connection_does_not_wait_for_its_effects() {
+    // A held connection is not driven until all its effects are applied. The reply must not be kept
+    // back for that.
+    let mut world = World::without_faults();
+    world.serve(2000, |_| AsksAndCloses);
+    let stream = world.connect(2000, 1);
+    world.run_until_blocked();
+    world.peer_sends(stream, b"?");
+    world.turn();
+    assert!(!world.reactor().deferred.is_empty(), "a turn is not enough for its effects");
+    assert_eq!(world.peer_receives_all(stream), b"bye");
+    world.run_until_blocked();
+    world.kernel().peer_closes(stream);
+    world.run_until_blocked();
+    world.stop();
+}

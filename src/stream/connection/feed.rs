@@ -62,12 +62,13 @@ impl Connection {
         if step.consumed == input.len() {
             // Fast path: one message and nothing after it, as in nearly every call.
             let (buffers, last_activity) = (&mut self.buffers, &mut self.last_activity);
-            let closes = step.next.closes();
-            match write_or_buffer(cx, buffers, last_activity, transport, ready, closes) {
+            let fin_follows = fin_follows(step.next, self.phase, self.write_side);
+            match write_or_buffer(cx, buffers, last_activity, transport, ready, fin_follows) {
                 Ok(_) if step.next == Next::Continue => {}
                 Ok(sent_output) => {
                     let wants = state.take_wants_output_low() || sent_output;
                     self.apply_next(step.next, wants, false);
+                    self.send_due_fin(transport, state);
                 }
                 Err(why) => self.end_unwritten(why, state),
             }
@@ -76,9 +77,13 @@ impl Connection {
         let room = HIGH_WATERMARK_BYTES.saturating_sub(self.buffers.own_output());
         let steps = advance_rest(step, input, room, &mut *self.protocol, &mut cx);
         let (buffers, last_activity) = (&mut self.buffers, &mut self.last_activity);
-        let closes = steps.last.next.closes();
-        match write_or_buffer(cx, buffers, last_activity, transport, ready, closes) {
-            Ok(_) => self.after_steps(&steps, input.len()),
+        let fin_follows = fin_follows(steps.last.next, self.phase, self.write_side);
+        match write_or_buffer(cx, buffers, last_activity, transport, ready, fin_follows) {
+            Ok(_) => {
+                let consumed = self.after_steps(&steps, input.len());
+                self.send_due_fin(transport, state);
+                consumed
+            }
             Err(why) => {
                 self.end_unwritten(why, state);
                 input.len()
@@ -130,15 +135,14 @@ impl Connection {
     ) {
         let mut cx = Context { state, effects, borrowed: &[], meta: &mut self.meta, transport };
         let next = call(&mut *self.protocol, self.buffers.input(), &mut cx);
-        // After the peer's FIN, close(2) sends ours, at the end of the turn.
-        let fin_follows =
-            next.closes() && !matches!(self.phase, Phase::Established(ReadSide::Eof { .. }));
+        let fin_follows = fin_follows(next, self.phase, self.write_side);
         let (buffers, last_activity) = (&mut self.buffers, &mut self.last_activity);
         match write_or_buffer(cx, buffers, last_activity, transport, ready, fin_follows) {
             Ok(_) if next == Next::Continue && self.is_idle() => {} // the usual case
             Ok(sent_output) => {
                 let wants = state.take_wants_output_low() || sent_output;
                 self.apply_next(next, wants, !self.buffers.input().is_empty());
+                self.send_due_fin(transport, state);
             }
             Err(why) => self.end_unwritten(why, state),
         }
@@ -189,6 +193,14 @@ impl Connection {
     }
 }
 
+/// Returns whether our FIN is sent right after the output of a call that has returned `next`. The
+/// end that layers announce is between the two. After the peer's FIN, close(2) sends ours.
+fn fin_follows(next: Next, phase: Phase, write_side: WriteSide) -> bool {
+    matches!(next, Next::Close | Next::CloseWithoutLinger)
+        && !matches!(phase, Phase::Established(ReadSide::Eof { .. }))
+        && write_side == WriteSide::Open { has_layers: false }
+}
+
 /// The result of offering input message by message.
 struct Steps {
     /// Bytes consumed by all steps together.
@@ -236,7 +248,7 @@ fn advance_rest<'i>(
 
 /// Sends what the protocol has written in this call, and returns whether that was anything. What
 /// the kernel does not take is appended to the output, and all of it if older output waits, to keep
-/// the order. `fin_follows`: the connection closes, and sends our FIN next.
+/// the order. `fin_follows`: our FIN is sent next, if all of it is taken.
 #[inline(always)]
 fn write_or_buffer<T: Transport>(
     cx: Context<'_>,

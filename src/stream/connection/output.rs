@@ -28,7 +28,7 @@ impl Connection {
         state: &mut LoopState,
         effects: &mut Effects,
     ) {
-        match send(transport, ready, self.buffers.output(), self.fin_follows_output()) {
+        match send(transport, ready, self.buffers.output(), self.owes_fin()) {
             Ok(taken) => {
                 let was_above = self.buffers.output().len() > LOW_WATERMARK_BYTES;
                 self.buffers.consume_output(taken); // after a partial write the rest stays
@@ -40,21 +40,30 @@ impl Connection {
                 if was_above && self.buffers.output().len() <= LOW_WATERMARK_BYTES {
                     effects.on_output_low(self.meta.id);
                 }
-                if self.write_side == WriteSide::ShutdownPending && !self.wants_write() {
-                    self.shutdown_write(transport, state);
-                }
+                self.send_due_fin(transport, state);
             }
             Err(why) => self.phase = Phase::Ended(why),
         }
     }
 
-    /// Returns whether our FIN is sent next, as soon as all output is. After the peer's FIN,
-    /// close(2) sends ours, at the end of the turn.
-    fn fin_follows_output(&self) -> bool {
-        match self.phase {
-            Phase::Flushing { close_mode } => close_mode != CloseMode::Immediate,
-            Phase::Established(_) => self.write_side == WriteSide::ShutdownPending,
-            Phase::Connecting { .. } | Phase::Lingering { .. } | Phase::Ended(_) => false,
+    /// Returns whether our FIN is sent once no output waits: the connection is closing, and its
+    /// layers have announced that, or it shuts down its write side. If it closes after the peer's
+    /// FIN, close(2) sends ours.
+    fn owes_fin(&self) -> bool {
+        match self.write_side {
+            WriteSide::Open { has_layers: false } => matches!(
+                self.phase,
+                Phase::Flushing { close_mode: CloseMode::IfNothingUnread | CloseMode::Linger }
+            ),
+            WriteSide::ShutdownPending => true,
+            WriteSide::Open { has_layers: true } | WriteSide::Shut => false,
+        }
+    }
+
+    /// Sends our FIN, if it is due.
+    pub(super) fn send_due_fin<T: Transport>(&mut self, transport: &T, state: &LoopState) {
+        if self.owes_fin() && !self.wants_write() {
+            self.shutdown_write(transport, state);
         }
     }
 

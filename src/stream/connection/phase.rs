@@ -110,10 +110,11 @@ pub(super) enum WriteSide {
 /// section 9.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloseMode {
-    /// Close at once. The peer's FIN has been read, so no input can be unread.
+    /// Close at once, without a call for our FIN. The peer's has been read, so no input can be
+    /// unread.
     Immediate,
-    /// Close at once, unless unread input has arrived: the peer has announced that it will send no
-    /// more.
+    /// Send our FIN and close, unless unread input has arrived: the peer has announced that it will
+    /// send no more.
     IfNothingUnread,
     /// Send our FIN, then read and discard what the peer still sends, for a bounded time.
     Linger,

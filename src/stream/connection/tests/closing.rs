@@ -117,25 +117,33 @@ fn last_bytes_of_the_output_leave_in_one_segment_with_our_fin() {
 }
 
 #[test]
+fn reset_before_our_fin_is_the_close_reason() {
+    for close in ["close", "close_without_linger"] {
+        let mut harness = scripted(ScriptedProtocol::default());
+        let line = recv(format!("5 {close}\n"));
+        let shutdown = Syscall::Shutdown(Err(SyscallError::Kind(ErrorKind::NotConnected)));
+        let outcome = harness.drive([line, send_all(bytes(0, 5)), shutdown]);
+        assert_eq!(outcome, Ended(CloseReason::PeerReset));
+    }
+}
+
+#[test]
 fn close_without_linger_asks_where_a_short_read_proves_nothing() {
     // On a Unix socket, and without epoll and kqueue: one more read shows whether anything is
     // unread.
     let line = "5 close_without_linger\n";
     for (read, ending) in [
-        (vec![RECV_BLOCKS, SHUTDOWN], CloseReason::Finished),
-        (vec![FIN, SHUTDOWN], CloseReason::Finished),
-        (vec![recv_fails(ErrorKind::ConnectionReset)], CloseReason::PeerReset),
+        (RECV_BLOCKS, Ended(CloseReason::Finished)),
+        (FIN, Ended(CloseReason::Finished)),
+        (recv_fails(ErrorKind::ConnectionReset), Ended(CloseReason::PeerReset)),
     ] {
         let mut harness = scripted(ScriptedProtocol::default());
         harness.ready = Readiness::of_stream(Peer::Unix).with_both();
-        let calls = [recv(line), send_all(bytes(0, 5))];
-        harness.transport.get_mut().script = calls.into_iter().chain(read).collect();
-        assert_eq!(harness.drive_once(), Ended(ending));
-        assert!(harness.transport.get_mut().script.is_empty());
+        assert_eq!(harness.drive([recv(line), send_all(bytes(0, 5)), SHUTDOWN, read]), ending);
     }
     let mut harness = scripted(ScriptedProtocol::default());
     harness.ready = Readiness::of_stream(Peer::Unix).with_both();
-    let script = [recv(line), send_all(bytes(0, 5)), recv("6\n"), SHUTDOWN, RECV_BLOCKS];
+    let script = [recv(line), send_all(bytes(0, 5)), SHUTDOWN, recv("6\n"), RECV_BLOCKS];
     assert_eq!(harness.drive(script), Blocked);
     assert_eq!(harness.drive_readable([FIN]), Ended(CloseReason::Finished));
 }
@@ -202,4 +210,16 @@ fn closed_is_called_once_and_last() {
         harness.turn();
         assert_eq!(harness.calls(), [line.to_owned(), format!("closed {why:?}")]);
     }
+}
+
+// pitfall: 270
+#[test]
+fn fin_follows_last_bytes_also_where_they_spend_the_budget() {
+    // Otherwise the end of a long reply waits for the next drive, behind all other bulk transfers.
+    let count = STREAM_BYTES_PER_TURN_MAX + 5;
+    let mut harness = scripted(ScriptedProtocol::default());
+    let line = recv(format!("{count} close\n"));
+    assert_eq!(harness.drive([line, send_takes(3)]), Blocked);
+    harness.drive_writable([send_all(bytes(3, count - 3)), SHUTDOWN]);
+    assert_eq!(harness.transport.get_mut().held_back, 0);
 }

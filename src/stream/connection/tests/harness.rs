@@ -96,9 +96,7 @@ impl<T: CountingTransport> Harness<T> {
             self.connection().buffers.input().len() <= INPUT_BYTES_MAX,
             "buffered input is bounded"
         );
-        if outcome == Blocked {
-            assert_eq!(totals.held_back, 0, "the kernel waits for a FIN that does not follow");
-        }
+        assert_eq!(totals.held_back, 0, "the kernel waits for a FIN that does not follow");
         if !matches!(outcome, Ended(_)) {
             let buffered = self.connection().buffers.capacity();
             let limits = Limits::default().with_connections_max(1);
