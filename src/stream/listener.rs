@@ -114,10 +114,10 @@ struct Overload {
     pauses: u64,
     accepted_before: u64,
     evicted_before: u64,
-    /// The first pause since a connection was accepted.
+    /// The first pause since a connection was accepted, or since the backlog was empty.
     starved_since: Time,
     /// How many connections had been accepted by then.
-    accepted_then: u64,
+    accepted_when_starved: u64,
 }
 
 /// The result of one accept(2).
@@ -294,12 +294,12 @@ impl Listener {
                 accepted_before: self.accepted,
                 evicted_before: self.evicted,
                 starved_since: now,
-                accepted_then: self.accepted,
+                accepted_when_starved: self.accepted,
             }
         });
         overload.pauses += 1;
-        if overload.accepted_then != self.accepted {
-            (overload.starved_since, overload.accepted_then) = (now, self.accepted);
+        if overload.accepted_when_starved != self.accepted {
+            (overload.starved_since, overload.accepted_when_starved) = (now, self.accepted);
         }
         self.accept_state = AcceptState::Paused(overload, now);
     }
@@ -310,7 +310,9 @@ impl Listener {
         match &mut self.accept_state {
             AcceptState::Paused(..) => {
                 if let Some(overload) = self.take_overload() {
-                    let overload = Overload { starved_since: now, ..overload };
+                    let accepted_when_starved = self.accepted;
+                    let overload =
+                        Overload { starved_since: now, accepted_when_starved, ..overload };
                     self.accept_state = AcceptState::Recovering(overload, now);
                 }
             }
