@@ -96,8 +96,8 @@ impl MmsgIo {
     }
 }
 
-/// Adds the sender of the message that is the `first` of its own, unless only the size of the
-/// datagrams differs from the message before. Returns that size, if the kernel has joined any.
+/// Adds a sender, unless the message before has the same peer and local address. `first` is the
+/// number of its message. Returns the size of the datagrams in it, if the kernel has joined any.
 #[inline(never)] // the loop over the messages has no registers to spare
 fn add_sender(
     senders: &mut Vec<Sender>,
@@ -106,10 +106,7 @@ fn add_sender(
     is_same_peer: bool,
     control: Control<'_>,
 ) -> Option<usize> {
-    let (segment, local) = match control.is_empty() {
-        true => (None, LocalAddress::Fixed),
-        false => control.parse(),
-    };
+    let (segment, local) = control.parse();
     if !is_same_peer || senders.last().is_none_or(|last| last.local != local) {
         senders.push(Sender { peer: name.parse(), local, first });
     }

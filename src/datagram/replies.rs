@@ -47,7 +47,7 @@ pub(crate) struct ReplyQueue {
     bytes_left: usize,
     /// Where in the buffers lies the datagram that is being answered, or was answered last.
     pub(crate) current: Span,
-    /// Where replies go: to the sender of the datagram that is being answered.
+    /// Where replies go: mostly to the sender of the datagram that is being answered.
     to: Recipient,
     /// The last batch goes there, too.
     continues: bool,
@@ -405,7 +405,7 @@ impl GsoBatch {
     }
 }
 
-/// Pairs each of `batches`, the last ones of all, with its part of `iovecs`, those of all.
+/// Pairs each batch with its iovecs, which reach to those of the next one, or to the end.
 fn with_iovecs<'q>(
     batches: &'q [GsoBatch],
     iovecs: &'q [IoVec],

@@ -9,7 +9,7 @@
 //! through the lines again. That costs less than to keep a table for the few requests whose
 //! responder asks, and a request borrows its input alone.
 //!
-//! Invariant: each line has a name, a colon, and CR LF at its end alone.
+//! Invariant: each line has a name and a colon, and CR and LF at its end alone.
 
 use std::fmt;
 
@@ -86,7 +86,7 @@ impl<'i> FieldLines<'i> {
 /// As text, with the bytes that are no ASCII escaped.
 impl fmt::Debug for FieldLines<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0.escape_ascii().to_string(), f)
+        write!(f, "\"{}\"", self.0.escape_ascii())
     }
 }
 
@@ -133,6 +133,40 @@ mod tests {
             assert_eq!(fields.values(no_name).next(), None, "{no_name}");
         }
         assert_eq!(fields.values("nAME").next(), Some(&b"a: b"[..]));
+    }
+
+    proptest! {
+        #[test]
+        fn fields_of_an_accepted_section_are_those_that_httparse_finds(
+            bytes in prop::collection::vec(
+                prop::sample::select(b"ab:\r\n\r\n \t\x0b\x0c\x00\x7f\xe9\x85,".to_vec()),
+                0..40,
+            ),
+            is_ended in any::<bool>(),
+        ) {
+            let mut section = bytes;
+            if is_ended {
+                section.extend_from_slice(b"\r\n\r\n");
+            }
+            let mut table = [httparse::EMPTY_HEADER; 64];
+            let accepted = crate::http::head::Framing::read(&section);
+            if let Ok((_, fields)) = accepted {
+                let parsed = httparse::parse_headers(&section, &mut table).unwrap();
+                let (length, expected) = parsed.unwrap();
+                let expected: Vec<_> =
+                    expected.iter().map(|field| (field.name, field.value)).collect();
+                let found: Vec<_> =
+                    fields.iter().map(|field| (field.name_as_str(), field.value)).collect();
+                prop_assert_eq!(found, expected);
+                prop_assert_eq!(fields.section_bytes(), length);
+            }
+        }
+    }
+
+    #[test]
+    fn field_lines_are_shown_with_each_byte_escaped_once() {
+        let fields = FieldLines::new(b"A: \"\xe9\"\r\n");
+        assert_eq!(format!("{fields:?}"), r#""A: \"\xe9\"\r\n""#);
     }
 
     fn is_token(character: char) -> bool {

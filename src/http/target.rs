@@ -58,7 +58,7 @@ pub(super) fn is_host(value: &[u8]) -> bool {
     }
 }
 
-/// The same, of a host that is an IP literal or has percent-encoded bytes, or of no host.
+/// The same, of a host that is an IP literal or has percent-encoded bytes, or of what is no host.
 #[cold]
 fn is_unusual_host(value: &[u8]) -> bool {
     let host = match value.iter().rposition(|byte| !byte.is_ascii_digit()) {

@@ -205,3 +205,14 @@ fn response_of_the_server_is_passed_on_without_what_is_about_its_connection() {
     let response = parsed.pass_on(&b""[..]).unwrap();
     assert!(!format!("{response:?}").contains("Content-Length"), "{response:?}");
 }
+
+#[test]
+fn fields_are_found_behind_empty_lines_before_the_status_line() {
+    for line in ["HTTP/1.1 200 OK\r\n", "\r\n\nHTTP/1.1 200 OK\r\n", "HTTP/1.1 200\n"] {
+        let head = format!("{line}Content-Length: 0\r\nA: b\r\n\r\n");
+        let parsed = ServerResponse::parse(head.as_bytes(), Method::Get).unwrap().unwrap();
+        let names: Vec<_> = parsed.fields.iter().map(|field| field.name_as_str()).collect();
+        assert_eq!(names, ["Content-Length", "A"], "{line:?}");
+        assert_eq!(parsed.length(), head.len());
+    }
+}

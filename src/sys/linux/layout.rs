@@ -159,15 +159,11 @@ impl ControlMessages {
 impl PartialEq for Control<'_> {
     // Most messages have none, and comparing them then takes no call of memcmp.
     fn eq(&self, other: &Control<'_>) -> bool {
-        self.length == other.length && (self.is_empty() || self.bytes() == other.bytes())
+        self.length == other.length && (self.length == 0 || self.bytes() == other.bytes())
     }
 }
 
 impl Control<'_> {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
     fn bytes(&self) -> &[u8] {
         &self.messages.bytes[..self.length.min(CONTROL_BYTES)]
     }
