@@ -349,9 +349,19 @@ impl Lines {
 /// Returns whether this process ignores the signal, as under nohup(1). The program inherits that,
 /// and keeps it. Only Linux tells.
 pub(crate) fn ignores(signal: &str) -> bool {
-    let number = ["HUP", "INT"].iter().position(|name| *name == signal);
+    let number = match signal {
+        "HUP" => libc::SIGHUP,
+        "INT" => libc::SIGINT,
+        "QUIT" => libc::SIGQUIT,
+        "ALRM" => libc::SIGALRM,
+        "TERM" => libc::SIGTERM,
+        "XCPU" => libc::SIGXCPU,
+        #[cfg(target_os = "linux")]
+        "PWR" => libc::SIGPWR,
+        _ => panic!("SIG{signal} is not in this list"),
+    };
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0);
-    number.is_some_and(|number| set & (1 << number) != 0)
+    set & (1 << (number - 1)) != 0
 }
