@@ -117,6 +117,15 @@ impl BodyStream {
         }
     }
 
+    /// If the connection is to close after the body, it lingers: the end of a long body lies in the
+    /// kernel's send buffer for a while, and a reset would destroy it. A client has promised not to
+    /// send anything meanwhile, but some do.
+    pub(super) fn linger_at_end(&mut self) {
+        if self.next == Next::CloseWithoutLinger {
+            self.next = Next::Close;
+        }
+    }
+
     /// Returns whether no read will have had any bytes for longer than `limit` at the next one.
     pub(super) fn has_stalled(&self, limit: Duration) -> bool {
         Duration::from_millis(self.stalled_ms) > limit

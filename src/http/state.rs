@@ -42,7 +42,10 @@ impl State {
         let State::StreamingBody(stream) = self else { unreachable!("a body is being sent") };
         cx.cancel_timer();
         let next = match stream.read(cx.compose().0) {
-            ReadOutcome::Data => return Next::Pause,
+            ReadOutcome::Data => {
+                stream.linger_at_end();
+                return Next::Pause;
+            }
             ReadOutcome::WouldBlock(retry) if !stream.has_stalled(cx.limits().idle_timeout) => {
                 cx.set_timer(retry);
                 return Next::Pause;

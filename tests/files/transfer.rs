@@ -71,6 +71,32 @@ fn slow_readers_get_their_files_without_delaying_others() {
     }
 }
 
+// pitfall: 272
+#[test]
+fn client_that_sends_on_after_its_last_request_receives_the_whole_file() {
+    // The client reads all but the end, which lies in the kernel's send buffer then, and sends on.
+    // If the program had closed the socket, the answer to that would be a reset, and the end lost.
+    let temp = TempDir::new("sends-on");
+    let bytes = pattern(6, MIB);
+    temp.file("large.bin", &bytes);
+    let program = temp.serve(&[]);
+    let mut stream = connect_narrow(program.http());
+    stream.write_all(b"GET /large.bin HTTP/1.0\r\n\r\n").unwrap();
+    assert_eq!(read_response(&mut stream, false).status(), "200");
+    let mut received = vec![0; MIB];
+    let (most, end) = received.split_at_mut(MIB - 64 * 1024);
+    stream.read_exact(most).unwrap();
+    for _ in 0..10 {
+        assert_eq!(get(program.http(), "/nothing").status(), "404"); // the program has gone on
+    }
+    stream.write_all(&[b'x'; 1000]).unwrap();
+    for _ in 0..10 {
+        assert_eq!(get(program.http(), "/nothing").status(), "404");
+    }
+    stream.read_exact(end).unwrap();
+    assert!(received == bytes, "the file arrives as it is");
+}
+
 #[test]
 fn pipelined_requests_for_files_are_answered_in_order() {
     let temp = TempDir::new("pipelined");
