@@ -59,18 +59,11 @@ impl Connection {
     ) -> usize {
         let mut cx = Context { state, effects, borrowed: &[], meta: &mut self.meta, transport };
         let step = self.protocol.advance(input, &mut cx);
-        if step.consumed == input.len() {
+        if step.consumed == input.len() && step.next == Next::Continue {
             // Fast path: one message and nothing after it, as in nearly every call.
             let (buffers, last_activity) = (&mut self.buffers, &mut self.last_activity);
-            let fin_follows = fin_follows(step.next, self.phase, self.write_side);
-            match write_or_buffer(cx, buffers, last_activity, transport, ready, fin_follows) {
-                Ok(_) if step.next == Next::Continue => {}
-                Ok(sent_output) => {
-                    let wants = state.take_wants_output_low() || sent_output;
-                    self.apply_next(step.next, wants, false);
-                    self.send_due_fin(transport, state);
-                }
-                Err(why) => self.end_unwritten(why, state),
+            if let Err(why) = write_or_buffer(cx, buffers, last_activity, transport, ready, false) {
+                self.end_unwritten(why, state);
             }
             return input.len();
         }
